@@ -1,0 +1,128 @@
+// Matrix product in the manner of GotoBLAS/BLIS: blocks of op(A) and op(B) are packed into panels that fit
+// the caches, and the microkernel walks over tiles of C.
+import { packColumns, packRows } from './pack';
+import { scale } from './scale';
+import { at } from './simd';
+import { MR, NR, ukr } from './ukr';
+
+// A packed block of A, MC × KC, is about 256 KiB and stays in L2; one of B, KC × NC, is 4 MiB, for L3.
+// Found by trial on Zen 4; the optimum is flat.
+const MC: i32 = ASC_FEATURE_RELAXED_SIMD ? 21 * MR : 25 * MR;
+const NC: i32 = 2048;
+
+/** Depth of a block: 512 (f32) or 256 (f64). */
+// @ts-ignore: decorator
+@inline
+export function KC<T>(): i32 {
+  return 2048 / <i32>sizeof<T>();
+}
+
+/** One tile of any type, for tiles that must not be written whole. */
+const TILE_BYTES: usize = MR * 32;
+
+// @ts-ignore: decorator
+@inline
+function packedBytes<T>(k: i32, w: i32, W: i32): usize {
+  return <usize>min(k, KC<T>()) * <usize>((w + W - 1) / W * W) * sizeof<T>();
+}
+
+export function gemmWorkBytes<T>(m: i32, n: i32, k: i32): usize {
+  return TILE_BYTES + packedBytes<T>(k, min(n, NC), NR<T>()) + packedBytes<T>(k, min(m, MC), MR);
+}
+
+/**
+ * C ← β·C + α·op(A)·op(B) (BLAS `gemm`).
+ *
+ * @param A  m × k, or k × m if transA
+ * @param B  k × n, or n × k if transB
+ * @param C  m × n, must not overlap A or B, except: with β = 0 it may be B where k ≤ KC, or A where also
+ *           n ≤ NC, since all that a tile is made of is then packed before it is written
+ */
+export function gemm<T>(
+  transA: bool, transB: bool, m: i32, n: i32, k: i32,
+  alpha: T, A: usize, lda: i32, B: usize, ldb: i32, beta: T, C: usize, ldc: i32, work: usize,
+): void {
+  const add = beta != <T>0 || alpha == <T>0 || k == 0;
+  if (add) scale<T>(false, m, n, beta, C, ldc);
+  product<T, T>(false, add, transA, transB, m, n, k, alpha, A, lda, B, ldb, C, ldc, work);
+}
+
+/**
+ * C ← α·op(A)·op(B), or C + α·op(A)·op(B) if add; with `lower` only where column ≤ row.
+ *
+ * U is the type of C. Where it is wider than T, products over KC terms are summed in T and added up in U.
+ */
+export function product<T, U>(
+  lower: bool, add: bool, transA: bool, transB: bool, m: i32, n: i32, k: i32,
+  alpha: T, A: usize, lda: i32, B: usize, ldb: i32, C: usize, ldc: i32, work: usize,
+): void {
+  if (alpha == <T>0) return;
+  const tile = work;
+  const packedB = tile + TILE_BYTES;
+  const packedA = packedB + packedBytes<T>(k, min(n, NC), NR<T>());
+
+  for (let j0 = 0; j0 < n; j0 += NC) {
+    const nc = min(NC, n - j0);
+    for (let p0 = 0; p0 < k; p0 += KC<T>()) {
+      const kc = min(KC<T>(), k - p0);
+      if (transB) packRows<T>(NR<T>(), nc, kc, <T>1, at<T>(B, ldb, j0, p0), ldb, packedB);
+      else packColumns<T>(NR<T>(), nc, kc, <T>1, at<T>(B, ldb, p0, j0), ldb, packedB);
+
+      for (let i0 = lower ? j0 / MC * MC : 0; i0 < m; i0 += MC) {
+        const mc = min(MC, m - i0);
+        if (transA) packColumns<T>(MR, mc, kc, alpha, at<T>(A, lda, p0, i0), lda, packedA);
+        else packRows<T>(MR, mc, kc, alpha, at<T>(A, lda, i0, p0), lda, packedA);
+        const c = at<U>(C, ldc, i0, j0);
+        tiles<T, U>(lower, add || p0 > 0, mc, nc, kc, i0 - j0, packedA, packedB, c, ldc, tile);
+      }
+    }
+  }
+}
+
+/** One block of C, mc × nc at C. `below` is how far its first row lies below its first column. */
+function tiles<T, U>(
+  lower: bool, add: bool, mc: i32, nc: i32, kc: i32, below: i32,
+  packedA: usize, packedB: usize, C: usize, ldc: i32, tile: usize,
+): void {
+  const ldcBytes = <usize>ldc * sizeof<U>();
+  for (let j = 0; j < nc; j += NR<T>()) {
+    const b = at<T>(packedB, kc, j, 0);
+    const columns = min(NR<T>(), nc - j);
+    for (let i = lower && j > below ? (j - below) / MR * MR : 0; i < mc; i += MR) {
+      const a = at<T>(packedA, kc, i, 0);
+      const c = at<U>(C, ldc, i, j);
+      const rows = min(MR, mc - i);
+      // The last column of row i that may be written; beyond the tile where it lies below the diagonal.
+      const diagonal = lower ? below + i - j : NR<T>();
+      if (sizeof<T>() == sizeof<U>() && rows == MR && columns == NR<T>() && diagonal >= NR<T>() - 1) {
+        ukr<T>(add, kc, a, b, c, ldcBytes);
+      } else {
+        ukr<T>(false, kc, a, b, tile, 32);
+        copyTile<T, U>(add, rows, columns, diagonal, tile, c, ldcBytes);
+      }
+    }
+  }
+}
+
+/** C ← tile, or C + tile if add; row i only up to column `diagonal` + i. */
+function copyTile<T, U>(
+  add: bool, rows: i32, columns: i32, diagonal: i32, tile: usize, c: usize, ldc: usize,
+): void {
+  for (let i = 0; i < rows; i++) {
+    const end = min(columns, diagonal + i + 1);
+    if (sizeof<T>() < sizeof<U>() && add && end == NR<T>()) {
+      for (let o: usize = 0; o < 32; o += 8) {
+        const wide = f64x2.promote_low_f32x4(v128.load64_zero(tile + o));
+        v128.store(c + 2 * o, f64x2.add(v128.load(c + 2 * o), wide));
+      }
+    } else {
+      for (let j = 0; j < end; j++) {
+        const cj = at<U>(c, 0, 0, j);
+        const value: U = <U>load<T>(at<T>(tile, 0, 0, j));
+        store<U>(cj, add ? <U>(load<U>(cj) + value) : value);
+      }
+    }
+    tile += 32;
+    c += ldc;
+  }
+}

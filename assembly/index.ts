@@ -1,0 +1,109 @@
+/**
+ * The ABI: no imports, raw pointers, usable from any wasm host.
+ *
+ * - Matrices are row-major; leading dimensions count elements. The prefix is s for f32 and d for f64.
+ * - The host owns the memory from heapBase() on. `work` is scratch of at least the bytes that the function's
+ *   `WorkBytes` twin returns. Matrices and work are best aligned to 16 bytes.
+ * - Nothing is checked and nothing throws. Outputs must not overlap inputs or work.
+ */
+import { gemm, gemmWorkBytes } from './gemm';
+import { potrf, potrfWorkBytes } from './potrf';
+import { potri, potriWorkBytes } from './potri';
+import { symmetrize } from './symmetrize';
+import { syrk, syrkWorkBytes } from './syrk';
+import { trsm, trsmWorkBytes } from './trsm';
+
+/** First byte that the host may use, a multiple of 16. */
+export function heapBase(): usize {
+  return (__heap_base + 15) & ~15;
+}
+
+export function sgemmWorkBytes(m: i32, n: i32, k: i32): usize {
+  return gemmWorkBytes<f32>(m, n, k);
+}
+export function dgemmWorkBytes(m: i32, n: i32, k: i32): usize {
+  return gemmWorkBytes<f64>(m, n, k);
+}
+export function sgemm(
+  transA: bool, transB: bool, m: i32, n: i32, k: i32,
+  alpha: f32, A: usize, lda: i32, B: usize, ldb: i32, beta: f32, C: usize, ldc: i32, work: usize,
+): void {
+  gemm<f32>(transA, transB, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc, work);
+}
+export function dgemm(
+  transA: bool, transB: bool, m: i32, n: i32, k: i32,
+  alpha: f64, A: usize, lda: i32, B: usize, ldb: i32, beta: f64, C: usize, ldc: i32, work: usize,
+): void {
+  gemm<f64>(transA, transB, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc, work);
+}
+
+export function ssyrkWorkBytes(n: i32, k: i32): usize {
+  return syrkWorkBytes<f32>(n, k);
+}
+export function dsyrkWorkBytes(n: i32, k: i32): usize {
+  return syrkWorkBytes<f64>(n, k);
+}
+export function ssyrk(
+  trans: bool, n: i32, k: i32, alpha: f32, A: usize, lda: i32, beta: f32, C: usize, ldc: i32, work: usize,
+): void {
+  syrk<f32>(trans, n, k, alpha, A, lda, beta, C, ldc, work);
+}
+export function dsyrk(
+  trans: bool, n: i32, k: i32, alpha: f64, A: usize, lda: i32, beta: f64, C: usize, ldc: i32, work: usize,
+): void {
+  syrk<f64>(trans, n, k, alpha, A, lda, beta, C, ldc, work);
+}
+
+export function strsmWorkBytes(m: i32, n: i32): usize {
+  return trsmWorkBytes<f32>(m, n);
+}
+export function dtrsmWorkBytes(m: i32, n: i32): usize {
+  return trsmWorkBytes<f64>(m, n);
+}
+export function strsm(
+  right: bool, trans: bool, m: i32, n: i32, alpha: f32, L: usize, ldl: i32, B: usize, ldb: i32, work: usize,
+): void {
+  trsm<f32>(right, trans, m, n, alpha, L, ldl, B, ldb, work);
+}
+export function dtrsm(
+  right: bool, trans: bool, m: i32, n: i32, alpha: f64, L: usize, ldl: i32, B: usize, ldb: i32, work: usize,
+): void {
+  trsm<f64>(right, trans, m, n, alpha, L, ldl, B, ldb, work);
+}
+
+export function spotrfWorkBytes(n: i32): usize {
+  return potrfWorkBytes<f32>(n);
+}
+export function dpotrfWorkBytes(n: i32): usize {
+  return potrfWorkBytes<f64>(n);
+}
+export function spotrf(n: i32, A: usize, lda: i32, work: usize): i32 {
+  return potrf<f32>(n, A, lda, work);
+}
+export function dpotrf(n: i32, A: usize, lda: i32, work: usize): i32 {
+  return potrf<f64>(n, A, lda, work);
+}
+
+export function spotriWorkBytes(n: i32): usize {
+  return potriWorkBytes<f32>(n);
+}
+export function dpotriWorkBytes(n: i32): usize {
+  return potriWorkBytes<f64>(n);
+}
+export function spotri(n: i32, A: usize, lda: i32, work: usize): void {
+  potri<f32>(n, A, lda, work);
+}
+export function dpotri(n: i32, A: usize, lda: i32, work: usize): void {
+  potri<f64>(n, A, lda, work);
+}
+
+export function ssymmetrize(n: i32, A: usize, lda: i32): void {
+  symmetrize<f32>(n, A, lda);
+}
+export function dsymmetrize(n: i32, A: usize, lda: i32): void {
+  symmetrize<f64>(n, A, lda);
+}
+
+export { gramWorkBytes, gram, crossWorkBytes, cross } from './gram';
+export { im2col } from './im2col';
+export { deliminateStart, deliminateStep } from './eliminate';

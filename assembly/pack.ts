@@ -1,0 +1,99 @@
+// Packing: copies a block of a matrix into panels, in the order in which the microkernel reads them.
+// A panel is W rows of op(A), or W columns of op(B), stored k-major: k groups of W elements. The last panel
+// is filled up with zeros.
+import { LANES, at } from './simd';
+
+/** Panels across the columns of a k × w block, times alpha. */
+// @ts-ignore: decorator
+@inline
+export function packColumns<T>(W: i32, w: i32, k: i32, alpha: T, A: usize, lda: i32, panels: usize): void {
+  const scale = v128.splat<T>(alpha);
+  const step = <usize>lda * sizeof<T>();
+  for (let j = 0; j < w; j += W) {
+    let src = at<T>(A, 0, 0, j);
+    if (j + W <= w) {
+      for (let p = 0; p < k; p++) {
+        // The last vector overlaps the one before where W is no multiple of the lanes.
+        v128.store(panels, v128.mul<T>(v128.load(src), scale));
+        if (W > 2 * LANES<T>()) v128.store(panels, v128.mul<T>(v128.load(src, 16), scale), 16);
+        const last = <usize>(W - LANES<T>()) * sizeof<T>();
+        v128.store(panels + last, v128.mul<T>(v128.load(src + last), scale));
+        panels += <usize>W * sizeof<T>();
+        src += step;
+      }
+    } else {
+      for (let p = 0; p < k; p++) {
+        for (let q = 0; q < W; q++) {
+          const value = j + q < w ? <T>(load<T>(at<T>(src, 0, 0, q)) * alpha) : <T>0;
+          store<T>(at<T>(panels, 0, 0, q), value);
+        }
+        panels += <usize>W * sizeof<T>();
+        src += step;
+      }
+    }
+  }
+}
+
+/** Panels across the rows of a w × k block, times alpha: a transposition. */
+// @ts-ignore: decorator
+@inline
+export function packRows<T>(W: i32, w: i32, k: i32, alpha: T, A: usize, lda: i32, panels: usize): void {
+  for (let i = 0; i < w; i += W) {
+    const src = at<T>(A, lda, i, 0);
+    if (i + W <= w) {
+      packLanes<T>(W, k, alpha, src, lda, panels);
+      if (W > 2 * LANES<T>()) {
+        packLanes<T>(W, k, alpha, at<T>(src, lda, LANES<T>(), 0), lda, panels + 16);
+      }
+      // Again the last vector overlaps the one before.
+      const last = W - LANES<T>();
+      packLanes<T>(W, k, alpha, at<T>(src, lda, last, 0), lda, at<T>(panels, 0, 0, last));
+    } else {
+      for (let q = 0; q < W; q++) {
+        let dst = at<T>(panels, 0, 0, q);
+        for (let p = 0; p < k; p++) {
+          store<T>(dst, i + q < w ? <T>(load<T>(at<T>(src, lda, q, p)) * alpha) : <T>0);
+          dst += <usize>W * sizeof<T>();
+        }
+      }
+    }
+    panels += <usize>W * <usize>k * sizeof<T>();
+  }
+}
+
+/** One vector's worth of rows of a panel: k steps of 4 (f32) or 2 (f64) rows. */
+function packLanes<T>(W: i32, k: i32, alpha: T, src: usize, lda: i32, dst: usize): void {
+  const scale = v128.splat<T>(alpha);
+  const row = <usize>lda * sizeof<T>();
+  const step = <usize>W * sizeof<T>();
+  let p = LANES<T>();
+  for (; p <= k; p += LANES<T>()) {
+    const r0 = v128.mul<T>(v128.load(src), scale);
+    const r1 = v128.mul<T>(v128.load(src + row), scale);
+    if (sizeof<T>() == 8) {
+      v128.store(dst, v128.shuffle<f64>(r0, r1, 0, 2));
+      v128.store(dst + step, v128.shuffle<f64>(r0, r1, 1, 3));
+      dst += 2 * step;
+    } else {
+      const r2 = v128.mul<T>(v128.load(src + 2 * row), scale);
+      const r3 = v128.mul<T>(v128.load(src + 3 * row), scale);
+      const t0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
+      const t1 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
+      const t2 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
+      const t3 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
+      v128.store(dst, v128.shuffle<f64>(t0, t2, 0, 2));
+      v128.store(dst + step, v128.shuffle<f64>(t0, t2, 1, 3));
+      v128.store(dst + 2 * step, v128.shuffle<f64>(t1, t3, 0, 2));
+      v128.store(dst + 3 * step, v128.shuffle<f64>(t1, t3, 1, 3));
+      dst += 4 * step;
+    }
+    src += 16;
+  }
+  for (p -= LANES<T>(); p < k; p++) {
+    for (let q = 0; q < LANES<T>(); q++) {
+      store<T>(at<T>(dst, 0, 0, q), <T>(load<T>(at<T>(src, lda, q, 0)) * alpha));
+    }
+    src += sizeof<T>();
+    dst += step;
+  }
+}

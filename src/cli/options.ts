@@ -1,0 +1,140 @@
+// Flags that several commands share, and what they mean.
+
+import { availableParallelism } from 'node:os';
+import { basename } from 'node:path';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Engine, openEngine } from '../engine/index.ts';
+import { InputError } from '../errors.ts';
+import { type Model, readModel } from '../graph/index.ts';
+import {
+  type Dataset,
+  DEFAULT_PREPROCESSING,
+  type Preprocessing,
+  type PreprocessingFlags,
+  parsePreprocessing,
+  parsePreprocessingJson,
+} from '../pipeline/data/index.ts';
+import { type OpenedModel, openModel } from '../pipeline/open.ts';
+import { externalReader, openDataset, readFileBytes } from './files.ts';
+
+export interface CommonFlags {
+  readonly threads: number;
+  readonly json?: boolean;
+}
+
+export interface DataFlags extends PreprocessingFlags {
+  readonly labels?: string;
+  readonly labelOffset?: number;
+  readonly samples?: number;
+  readonly seed: number;
+}
+
+/** Keys of the written model's metadata, by which `eval` needs no flags again. */
+export const METADATA = { preprocessing: 'osscar.preprocessing', labelOffset: 'osscar.label-offset' };
+
+const PREPROCESSING_FLAGS = ['size', 'resize', 'scale', 'mean', 'std', 'layout', 'color'] as const;
+
+export function addCommonFlags(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--threads <n>', 'threads of onnxruntime')
+        .argParser(positiveInteger)
+        .default(availableParallelism(), 'all cores'),
+    )
+    .option('--json', 'print one JSON object on standard output, nothing else');
+}
+
+export function addDataFlags(command: Command): Command {
+  return command
+    .option(
+      '--labels <file.csv>',
+      'lines "file,label" (default: sub-folders, in sorted order, are the classes)',
+    )
+    .addOption(
+      new Option(
+        '--label-offset <n>',
+        'added to every label, 1 for models with a background class',
+      ).argParser(integer),
+    )
+    .option('--size <n>', "height and width, as 224 or 192x256 (default: the model's)")
+    .option(
+      '--resize <how>',
+      'none, fit (to the size, whatever the aspect) or crop (short side to size/0.875, centre crop) (default: none)',
+    )
+    .option('--scale <x>', 'input = (pixel / scale - mean) / std (default: 255)')
+    .option('--mean <list>', 'one number or one per channel (default: 0)')
+    .option('--std <list>', 'one number or one per channel (default: 1)')
+    .option('--layout <order>', 'nchw or nhwc (default: nchw)')
+    .option(
+      '--color <mode>',
+      "rgb, bgr or gray; converts images (default: the model's channels, no conversion)",
+    )
+    .addOption(new Option('--seed <n>', 'for drawing samples').argParser(integer).default(0));
+}
+
+export function integer(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isInteger(value))
+    throw new InvalidArgumentError('expected a whole number.');
+  return value;
+}
+
+export function positiveInteger(text: string): number {
+  const value = integer(text);
+  if (value < 1) throw new InvalidArgumentError('expected a whole number above 0.');
+  return value;
+}
+
+export function number(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('expected a number.');
+  return value;
+}
+
+/** The flags that were given, over what the model's metadata says, over the defaults. */
+export function preprocessingOf(flags: DataFlags, model?: Model): Preprocessing {
+  const parsed = parsePreprocessing(flags);
+  const stored = model?.metadata(METADATA.preprocessing);
+  if (!stored) return parsed;
+  const given = PREPROCESSING_FLAGS.filter((flag) => flags[flag] !== undefined);
+  return {
+    ...DEFAULT_PREPROCESSING,
+    ...parsePreprocessingJson(stored),
+    ...Object.fromEntries(given.map((flag) => [flag, parsed[flag]])),
+  };
+}
+
+export interface Opened {
+  readonly engine: Engine;
+  readonly opened: OpenedModel;
+  readonly preprocessing: Preprocessing;
+  readonly labelOffset: number;
+}
+
+/** Opens a model file; what it says of its own preprocessing counts where no flag says otherwise. */
+export async function openModelFile(path: string, flags: CommonFlags & DataFlags): Promise<Opened> {
+  const bytes = await readFileBytes(path);
+  const name = basename(path);
+  const external = externalReader(path);
+  // The metadata may hold the image size that the graph leaves open, so it is read first.
+  const preprocessing = preprocessingOf(flags, await readModel(bytes, { name, external }));
+  const size =
+    typeof preprocessing.size === 'number'
+      ? ([preprocessing.size, preprocessing.size] as const)
+      : preprocessing.size;
+  const engine = await openEngine({ threads: flags.threads });
+  const opened = await openModel(bytes, { name, external, engine, size });
+  const stored = Number(opened.source.metadata(METADATA.labelOffset) ?? 0);
+  if (!Number.isInteger(stored))
+    throw new InputError(`${name}: metadata "${METADATA.labelOffset}" is not a whole number`);
+  return { engine, opened, preprocessing, labelOffset: flags.labelOffset ?? stored };
+}
+
+/** A folder or file of samples for an opened model. */
+export function datasetFor(
+  { opened, preprocessing, labelOffset }: Opened,
+  path: string,
+  flags: { readonly labels?: string; readonly samples?: number; readonly seed: number },
+): Promise<Dataset> {
+  return openDataset(path, { ...flags, preprocessing, labelOffset, inputShape: opened.input.shape });
+}

@@ -1,0 +1,43 @@
+// The port behind which models are run. Calibration, evaluation and latency see only these types;
+// onnxruntime is one adapter (onnxruntime.ts), and a user may hand over another.
+
+/** A tensor of float32 values (float16 models are converted at this border), row-major. */
+export interface FloatTensor {
+  readonly dims: readonly number[];
+  readonly data: Float32Array;
+}
+
+/** What a model says of one of its inputs or outputs; a dynamic dimension is its name or −1. */
+export interface ValueDescription {
+  readonly name: string;
+  readonly type: string;
+  readonly dims: readonly (number | string)[];
+}
+
+export interface EngineSession {
+  readonly inputs: readonly ValueDescription[];
+  readonly outputs: readonly ValueDescription[];
+  /** Runs the model and returns the outputs named in `fetches` (all, where it is left out). */
+  run(
+    feeds: Readonly<Record<string, FloatTensor>>,
+    fetches?: readonly string[],
+  ): Promise<Record<string, FloatTensor>>;
+  release(): Promise<void>;
+}
+
+export interface ExternalFile {
+  /** The location that the model names. */
+  readonly path: string;
+  readonly data: Uint8Array;
+}
+
+export interface Engine {
+  /** For reports, e.g. `onnxruntime-web 1.30.0, 2 threads`. */
+  readonly name: string;
+  /**
+   * @param model  ONNX bytes
+   * @param external  the external data files the model refers to
+   * @throws {UnsupportedModelError} where the engine refuses the model
+   */
+  load(model: Uint8Array, external?: readonly ExternalFile[]): Promise<EngineSession>;
+}

@@ -1,0 +1,2 @@
+export type { Engine, EngineSession, ExternalFile, FloatTensor, ValueDescription } from './engine.ts';
+export { type EngineOptions, type OnnxRuntime, openEngine } from './onnxruntime.ts';

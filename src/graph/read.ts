@@ -1,0 +1,147 @@
+// Bytes of an ONNX file to a checked Model. The file is data from outside: whatever is wrong with it
+// becomes a FormatError that names the file and the place.
+
+import { fromBinary } from '@bufbuild/protobuf';
+import { FormatError, OsscarError } from '../errors.ts';
+import { loadExternal, type ReadExternal } from './external.ts';
+import { Model } from './model.ts';
+import { attribute, isStandard, subgraphs } from './node.ts';
+import { type GraphProto, ModelProtoSchema, type NodeProto, type TensorProto } from './onnx_pb.ts';
+import { fromFloat32, fromIntegers, type Tensor, toSafe } from './tensor.ts';
+import { checkGraph } from './validate.ts';
+import { decodeTensor } from './wire.ts';
+
+export interface ReadOptions {
+  /** What to call the model in messages; default "model". */
+  name?: string;
+  /** Gives a part of a data file beside the model. Locations are checked to stay inside its folder first. */
+  external?: ReadExternal;
+}
+
+/**
+ * Reads a model. Large fields are views of `bytes`, so leave those alone afterwards.
+ *
+ * Some forms of the same thing are made one: Constant nodes, and Identity nodes of constants, become
+ * initialisers; initialisers are no graph inputs (as in IR version 4), so they can no longer be overridden;
+ * typed data becomes raw data; nodes get unique names. Everything else is kept as it is, known or not.
+ *
+ * @throws {FormatError} if the bytes are no ONNX model or a malformed one
+ */
+export async function readModel(bytes: Uint8Array, options: ReadOptions = {}): Promise<Model> {
+  const name = options.name ?? 'model';
+  try {
+    return await read(bytes, name, options.external);
+  } catch (error) {
+    if (error instanceof OsscarError) throw error;
+    // what protobuf throws on broken bytes: end of input, wrong wire type, too deep, …
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new FormatError(`${name}: no readable ONNX model: ${reason}`, { cause: error });
+  }
+}
+
+async function read(bytes: Uint8Array, name: string, external?: ReadExternal): Promise<Model> {
+  if (bytes.length === 0) throw new FormatError(`${name}: the file is empty`);
+  // A Buffer would hand out Buffers, whose slice() does not copy.
+  const proto = fromBinary(
+    ModelProtoSchema,
+    new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength),
+  );
+  const graph = proto.graph;
+  if (!graph) throw new FormatError(`${name}: no ONNX model: it has no graph`);
+  if (!proto.opsetImport.some((set) => set.domain === '' || set.domain === 'ai.onnx')) {
+    throw new FormatError(`${name}: it names no version of the standard operators`);
+  }
+  await loadExternal(allTensors(graph), name, external);
+
+  const tensors = new Map<string, Tensor>();
+  const add = (tensor: Tensor) => {
+    if (tensor.name === '') throw new FormatError(`${name}: an initialiser has no name`);
+    if (tensors.has(tensor.name))
+      throw new FormatError(`${name}: two initialisers are called "${tensor.name}"`);
+    tensors.set(tensor.name, tensor);
+  };
+  for (const initializer of graph.initializer) {
+    add(decodeTensor(initializer, `${name}: tensor "${initializer.name}"`));
+  }
+  graph.initializer = [];
+  graph.input = graph.input.filter((input) => !tensors.has(input.name));
+  if (proto.irVersion < 4n) proto.irVersion = 4n; // before, initialisers had to be inputs
+
+  const outputs = new Set(graph.output.map((output) => output.name));
+  graph.node = graph.node.filter((node) => {
+    const constant = node.output.length === 1 && !outputs.has(node.output[0]) && constantOf(node, name);
+    if (constant) add(constant);
+    return !constant;
+  });
+  nameNodes(graph.node);
+  const model = new Model(name, proto, tensors);
+  checkGraph(model);
+  forwardConstants(model);
+  return model;
+}
+
+/** The tensor that a Constant node holds; undefined for other nodes, strings and sparse tensors. */
+function constantOf(node: NodeProto, file: string): Tensor | undefined {
+  if (node.opType !== 'Constant' || !isStandard(node)) return undefined;
+  const name = node.output[0];
+  const value = attribute(node, 'value')?.t;
+  if (value) return { ...decodeTensor(value, `${file}: constant "${name}"`), name };
+  const one = attribute(node, 'value_int');
+  if (one) return fromIntegers(name, [toSafe(one.i)], []);
+  const many = attribute(node, 'value_ints');
+  if (many) return fromIntegers(name, many.ints.map(toSafe), [many.ints.length]);
+  const like = { name, type: 'float32' } as const;
+  const float = attribute(node, 'value_float');
+  if (float) return fromFloat32(Float32Array.of(float.f), [], like);
+  const floats = attribute(node, 'value_floats');
+  if (floats) return fromFloat32(Float32Array.from(floats.floats), [floats.floats.length], like);
+  return undefined;
+}
+
+function nameNodes(nodes: readonly NodeProto[]): void {
+  const given = new Set(nodes.map((node) => node.name));
+  const used = new Set<string>();
+  const suffixes = new Map<string, number>();
+  for (const [i, node] of nodes.entries()) {
+    if (node.name === '' || used.has(node.name)) {
+      const base = node.name || `${node.opType}_${i}`;
+      let suffix = suffixes.get(base) ?? 0;
+      const name = () => (suffix === 0 ? base : `${base}_${suffix}`);
+      while (given.has(name()) || used.has(name())) suffix++;
+      node.name = name();
+      suffixes.set(base, suffix);
+    }
+    used.add(node.name);
+  }
+}
+
+// torch writes Identity(weight) where modules share a parameter; without the node it is a plain shared constant.
+function forwardConstants(model: Model): void {
+  const names = new Map<string, string>(); // output of such an Identity to the constant
+  const constant = (value: string) => (model.tensors.has(value) ? value : names.get(value));
+  model.graph.node = model.nodes.filter((node) => {
+    const source = node.opType === 'Identity' && isStandard(node) ? constant(node.input[0] ?? '') : undefined;
+    const [value] = node.output;
+    if (source === undefined || model.isOutput(value) || model.uses(value).some((use) => use.index < 0))
+      return true;
+    names.set(value, source);
+    return false;
+  });
+  for (const node of model.nodes) node.input = node.input.map((value) => names.get(value) ?? value);
+  model.edited();
+}
+
+function* allTensors(graph: GraphProto): Generator<TensorProto> {
+  yield* graph.initializer;
+  for (const sparse of graph.sparseInitializer) {
+    if (sparse.values) yield sparse.values;
+    if (sparse.indices) yield sparse.indices;
+  }
+  for (const node of graph.node) {
+    for (const a of node.attribute) {
+      if (a.t) yield a.t;
+      yield* a.tensors;
+    }
+    for (const inner of subgraphs(node)) yield* allTensors(inner);
+  }
+}

@@ -1,0 +1,171 @@
+// Operators that change the extent of some axes and leave the others as they are.
+
+import { attribute, attributeInt, attributeInts, attributeString } from '../node.ts';
+import type { NodeProto } from '../onnx_pb.ts';
+import { called, type Propagation, type Rule, wrapAxis } from '../propagation.ts';
+
+/** Pooling works on axes from 2 on. */
+export const pool: Rule = (state, node) => {
+  if (
+    node.output[1] &&
+    (state.model.uses(node.output[1]).length > 0 || state.model.isOutput(node.output[1]))
+  ) {
+    return state.pinAll(node, `${called(node)} gives indices that count over channels`);
+  }
+  for (const [place, axis] of state.labelled(node.input[0])) {
+    if (place < 2) state.mark(node.output[0], place, axis);
+    else state.pin(axis, `${called(node)} pools over it`);
+  }
+};
+
+/** Axes that keep their extent go through: Pad, and Slice with positive steps, which can only take all of them. */
+export const sameExtent: Rule = (state, node) => {
+  const input = state.dims(node.input[0])!;
+  const output = state.dims(node.output[0])!;
+  for (const [place, axis] of state.labelled(node.input[0])) {
+    if (input[place] === output[place]) state.mark(node.output[0], place, axis);
+    else state.pin(axis, `${called(node)} changes the number of channels`);
+  }
+};
+
+export const slice: Rule = (state, node) => {
+  const steps = state.integers(node, 4);
+  if (node.input[4] && (!steps || steps.some((step) => step < 0))) {
+    return state.pinAll(node, `${called(node)} may reverse the channels`);
+  }
+  sameExtent(state, node);
+};
+
+export const pad: Rule = (state, node) => {
+  const pads = state.integers(node, 1) ?? attributeInts(node, 'pads');
+  // Pads that crop one side and extend the other keep the extent but move the channels.
+  if (pads?.some((p) => p < 0)) return state.pinAll(node, `${called(node)} crops`);
+  sameExtent(state, node);
+};
+
+export const resize: Rule = (state, node) => {
+  if (attributeString(node, 'coordinate_transformation_mode', '') === 'tf_crop_and_resize') {
+    return state.pinAll(node, `${called(node)} crops`);
+  }
+  const sizes = state.integers(node, 3);
+  const axes = attributeInts(node, 'axes');
+  const rank = state.dims(node.input[0])!.length;
+  for (const [place, axis] of state.labelled(node.input[0])) {
+    // the sizes name the number of channels too
+    const index = axes ? axes.findIndex((a) => wrapAxis(a, rank) === place) : place;
+    if (sizes && index >= 0) {
+      state.edit(axis, { kind: 'constant', node: node.name, input: 3, index, unit: axis.block });
+    } else if (node.input[3] && !sizes && index >= 0) {
+      state.pin(axis, `${called(node)} has computed sizes`);
+    }
+  }
+  sameExtent(state, node);
+};
+
+/** Reductions over other axes than the labelled one. */
+export const reduce: Rule = (state, node) => {
+  const rank = state.dims(node.input[0])!.length;
+  const given = node.input[1] ? state.integers(node, 1) : (attributeInts(node, 'axes') ?? []);
+  if (!given) return state.pinAll(node, `${called(node)} has computed axes`);
+  const none = given.length === 0 && attributeInt(node, 'noop_with_empty_axes', 0) !== 0;
+  const all = given.length === 0 && !none;
+  dropAxes(
+    state,
+    node,
+    given.map((a) => wrapAxis(a, rank)),
+    all,
+  );
+};
+
+/** ArgMax and ArgMin: one axis. */
+export const argReduce: Rule = (state, node) => {
+  const rank = state.dims(node.input[0])!.length;
+  dropAxes(state, node, [wrapAxis(attributeInt(node, 'axis', 0), rank)], false);
+};
+
+function dropAxes(state: Propagation, node: NodeProto, gone: readonly number[], all: boolean): void {
+  const keep = attributeInt(node, 'keepdims', 1) !== 0;
+  for (const [place, axis] of state.labelled(node.input[0])) {
+    if (all || gone.includes(place)) state.pin(axis, `${called(node)} reduces over it`);
+    else state.mark(node.output[0], keep ? place : place - gone.filter((a) => a < place).length, axis);
+  }
+}
+
+/** Softmax and its kin normalise over an axis; before opset 13 over everything from it on. */
+export const softmax: Rule = (state, node) => {
+  const rank = state.dims(node.input[0])!.length;
+  const flat = state.model.opset < 13;
+  const over = wrapAxis(attributeInt(node, 'axis', flat ? 1 : -1), rank);
+  normalise(state, node, (place) => (flat ? place >= over : place === over));
+};
+
+export const layerNormalization: Rule = (state, node) => {
+  const rank = state.dims(node.input[0])!.length;
+  const from = wrapAxis(attributeInt(node, 'axis', -1), rank);
+  normalise(state, node, (place) => place >= from);
+};
+
+function normalise(state: Propagation, node: NodeProto, isOver: (place: number) => boolean): void {
+  for (const [place, axis] of state.labelled(node.input[0])) {
+    if (isOver(place)) state.pin(axis, `${called(node)} normalises over it`);
+    else state.mark(node.output[0], place, axis);
+  }
+}
+
+/** Split over another axis. */
+export const split: Rule = (state, node) => {
+  const over = wrapAxis(attributeInt(node, 'axis', 0), state.dims(node.input[0])!.length);
+  for (const [place, axis] of state.labelled(node.input[0])) {
+    if (place === over) state.pin(axis, `${called(node)} splits it`);
+    else for (const output of node.output) state.mark(output, place, axis);
+  }
+};
+
+/** Gather along another axis: the axes of the indices take the place of that one. */
+export const gatherRule: Rule = (state, node) => {
+  const indices = state.dims(node.input[1])!;
+  const over = wrapAxis(attributeInt(node, 'axis', 0), state.dims(node.input[0])!.length);
+  for (const [place, axis] of state.labelled(node.input[0])) {
+    if (place === over) state.pin(axis, `${called(node)} picks from it`);
+    else state.mark(node.output[0], place < over ? place : place + indices.length - 1, axis);
+  }
+};
+
+export const concat: Rule = (state, node) => {
+  state.pinAll(node, `${called(node)} concatenates it`);
+};
+
+/** The extents of a value, as numbers in the graph: harmless if the number of channels is not among those used. */
+export const shape: Rule = (state, node) => {
+  const [value] = node.input;
+  const rank = state.dims(value)!.length;
+  const start = Math.max(0, wrapAxis(attributeInt(node, 'start', 0), rank));
+  const end = attribute(node, 'end') ? wrapAxis(attributeInt(node, 'end', rank), rank) : rank;
+  const shown = Array.from({ length: rank }, (_, place) => place).slice(start, end);
+  const used = new Set<number>();
+  if (state.model.isOutput(node.output[0])) for (const place of shown) used.add(place);
+  for (const { node: reader, index } of state.model.uses(node.output[0])) {
+    for (const place of picked(state, reader, index, shown)) used.add(place);
+  }
+  for (const [place, axis] of state.labelled(value)) {
+    if (used.has(place)) state.pin(axis, `${called(node)} reads the number of channels`);
+  }
+};
+
+function picked(
+  state: Propagation,
+  reader: NodeProto,
+  index: number,
+  shown: readonly number[],
+): readonly number[] {
+  if (reader.opType === 'Gather' && index === 0) {
+    const indices = state.integers(reader, 1);
+    if (indices) return indices.map((i) => shown[wrapAxis(i, shown.length)]);
+  }
+  if (reader.opType === 'Slice' && index === 0 && !reader.input[4]) {
+    const starts = state.integers(reader, 1);
+    const ends = state.integers(reader, 2);
+    if (starts?.length === 1 && ends?.length === 1) return shown.slice(starts[0], ends[0]);
+  }
+  return shown;
+}

@@ -1,0 +1,101 @@
+// Parts of a model as models of their own, to run them.
+
+import { create } from '@bufbuild/protobuf';
+import { InputError, UnsupportedModelError } from '../errors.ts';
+import { type DataType, typeCode } from './dtype.ts';
+import { copyMessage } from './message.ts';
+import { Model } from './model.ts';
+import { reads } from './node.ts';
+import { type NodeProto, TypeProtoSchema, type ValueInfoProto, ValueInfoProtoSchema } from './onnx_pb.ts';
+import type { Tensor } from './tensor.ts';
+import { writeModel } from './write.ts';
+
+/** What a sample run showed of the values of a model. */
+export interface ValueInfo {
+  shapes: ReadonlyMap<string, readonly number[]>;
+  /** Element types as onnxruntime names them; float32 where one is missing. */
+  types: ReadonlyMap<string, string>;
+}
+
+/**
+ * The part of a model that computes the values `to` from the values `from`. The first axis of the inputs is
+ * dynamic, the others are as in `info`. Values in both lists are passed through.
+ *
+ * @throws {InputError} if `to` needs an input of the model that is not in `from`, or a value is not known
+ * @throws {UnsupportedModelError} if its weights do not fit one file of 2 GiB
+ */
+export function subgraph(
+  model: Model,
+  from: readonly string[],
+  to: readonly string[],
+  info: ValueInfo,
+): Uint8Array {
+  const given = new Set(from);
+  const nodes = new Set<NodeProto>();
+  const tensors = new Map<string, Tensor>();
+  const seen = new Set<string>();
+  const pending = [...to];
+  for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
+    if (given.has(value) || seen.has(value)) continue;
+    seen.add(value);
+    const tensor = model.tensors.get(value);
+    const node = model.producer(value);
+    if (tensor) tensors.set(value, tensor);
+    else if (!node) throw new InputError(`subgraph: nothing in "from" leads to "${value}"`);
+    else if (!nodes.has(node)) {
+      nodes.add(node);
+      for (const read of reads(node)) pending.push(read);
+    }
+  }
+  const proto = copyMessage(model.proto);
+  const graph = copyMessage(model.graph);
+  proto.graph = graph;
+  graph.node = model.nodes.filter((node) => nodes.has(node));
+  // A node kept for one of its outputs must not compute another one that is given.
+  graph.node = graph.node.map((node) => withoutOutputs(node, given));
+  graph.input = from.map((name) => inputInfo(name, info));
+  graph.output = to.map((name) => create(ValueInfoProtoSchema, { name })); // onnxruntime infers the types
+  graph.valueInfo = [];
+  return inOneFile(new Model(model.name, proto, tensors));
+}
+
+/** The model with every computed value among its outputs, to learn their shapes in one run. */
+export function withAllValues(model: Model): Uint8Array {
+  const copy = model.clone();
+  const present = new Set(copy.outputs.map((output) => output.name));
+  for (const node of copy.nodes) {
+    for (const name of node.output) {
+      if (name !== '' && !present.has(name)) copy.outputs.push(create(ValueInfoProtoSchema, { name }));
+    }
+  }
+  return inOneFile(copy);
+}
+
+function inOneFile(model: Model): Uint8Array {
+  const { model: bytes, external } = writeModel(model);
+  if (external) throw new UnsupportedModelError(`${model.name}: more than 2 GiB of weights in one part`);
+  return bytes;
+}
+
+function withoutOutputs(node: NodeProto, given: ReadonlySet<string>): NodeProto {
+  if (!node.output.some((name) => given.has(name))) return node;
+  const copy = copyMessage(node);
+  copy.output = node.output.map((name) => (given.has(name) ? `${name}.unused` : name));
+  return copy;
+}
+
+function inputInfo(name: string, { shapes, types }: ValueInfo): ValueInfoProto {
+  const dims = shapes.get(name);
+  if (!dims) throw new InputError(`subgraph: no shape for the value "${name}"`);
+  const dim = dims.map((size, i) => ({
+    value:
+      i === 0
+        ? { case: 'dimParam' as const, value: `batch of ${name}` } // own name: not all need have the same extent
+        : { case: 'dimValue' as const, value: BigInt(size) },
+  }));
+  const elemType = typeCode((types.get(name) ?? 'float32') as DataType);
+  const type = create(TypeProtoSchema, {
+    value: { case: 'tensorType', value: { elemType, shape: { dim } } },
+  });
+  return create(ValueInfoProtoSchema, { name, type });
+}

@@ -1,0 +1,146 @@
+// A constant tensor: little-endian bytes with a type and dims. Tensors are never changed in place:
+// an edit puts a new one under the same name, so that clones of a model can share the bytes.
+
+import { ShapeError, UnsupportedModelError } from '../errors.ts';
+import { bitsOf, type DataType, isFloat } from './dtype.ts';
+import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from './half.ts';
+import type { TensorProto } from './onnx_pb.ts';
+
+export interface Tensor {
+  readonly name: string;
+  readonly type: DataType;
+  readonly dims: readonly number[];
+  /** Row-major, little-endian, at any alignment; types below 8 bits are packed, low bits first. */
+  readonly bytes: Uint8Array;
+  /** The message it was read from, without its data: keeps strings, doc strings and unknown fields. */
+  readonly source?: TensorProto;
+}
+
+/** Number of elements. */
+export function elements(dims: readonly number[]): number {
+  return dims.reduce((product, dim) => product * dim, 1);
+}
+
+/** Bytes of the data of a tensor of this type and size; sub-byte types fill whole bytes. */
+export function byteLength(type: DataType, count: number): number {
+  return Math.ceil((count * bitsOf(type)) / 8);
+}
+
+/**
+ * The elements as float32. A float32 tensor gives a view of its bytes where alignment allows: do not write to it.
+ *
+ * @throws {UnsupportedModelError} if the tensor holds no floating-point numbers
+ */
+export function toFloat32(tensor: Tensor): Float32Array {
+  if (tensor.type === 'float32') {
+    const { buffer, byteOffset, byteLength } = aligned(tensor.bytes, 4);
+    return new Float32Array(buffer, byteOffset, byteLength / 4);
+  }
+  return Float32Array.from(toFloat64(tensor));
+}
+
+/** As `toFloat32`, without rounding float64. */
+export function toFloat64(tensor: Tensor): Float64Array {
+  switch (tensor.type) {
+    case 'float32':
+      return Float64Array.from(toFloat32(tensor));
+    case 'float64': {
+      const { buffer, byteOffset, byteLength } = aligned(tensor.bytes, 8);
+      return new Float64Array(buffer, byteOffset, byteLength / 8);
+    }
+    case 'float16':
+      return Float64Array.from(words(tensor.bytes), float16ToFloat32);
+    case 'bfloat16':
+      return Float64Array.from(words(tensor.bytes), bfloat16ToFloat32);
+    default:
+      throw new UnsupportedModelError(`tensor "${tensor.name}": expected floating point, got ${tensor.type}`);
+  }
+}
+
+/**
+ * A tensor with the name and type of `like` and other numbers, rounded to that type.
+ *
+ * @throws {ShapeError} if the number of values is not that of the dims
+ * @throws {UnsupportedModelError} if `like` holds no floating-point numbers
+ */
+export function fromFloat32(
+  values: Float32Array | Float64Array,
+  dims: readonly number[],
+  like: Pick<Tensor, 'name' | 'type' | 'source'>,
+): Tensor {
+  if (values.length !== elements(dims)) {
+    throw new ShapeError(`tensor "${like.name}": expected ${elements(dims)} values, got ${values.length}`);
+  }
+  if (!isFloat(like.type)) {
+    throw new UnsupportedModelError(`tensor "${like.name}": expected floating point, got ${like.type}`);
+  }
+  const data =
+    like.type === 'float32'
+      ? Float32Array.from(values)
+      : like.type === 'float64'
+        ? Float64Array.from(values)
+        : Uint16Array.from(values, like.type === 'float16' ? float32ToFloat16 : float32ToBfloat16);
+  return {
+    name: like.name,
+    type: like.type,
+    dims: [...dims],
+    bytes: new Uint8Array(data.buffer),
+    source: like.source,
+  };
+}
+
+/** The elements of an int64 or int32 tensor as numbers; larger int64 values saturate at the safe integers. */
+export function toIntegers(tensor: Tensor): number[] {
+  const view = new DataView(tensor.bytes.buffer, tensor.bytes.byteOffset, tensor.bytes.byteLength);
+  const count = elements(tensor.dims);
+  if (tensor.type === 'int32') return Array.from({ length: count }, (_, i) => view.getInt32(4 * i, true));
+  if (tensor.type === 'int64')
+    return Array.from({ length: count }, (_, i) => toSafe(view.getBigInt64(8 * i, true)));
+  throw new UnsupportedModelError(`tensor "${tensor.name}": expected int64 or int32, got ${tensor.type}`);
+}
+
+/** An int64 tensor. */
+export function fromIntegers(name: string, values: readonly number[], dims: readonly number[]): Tensor {
+  const data = BigInt64Array.from(values, BigInt);
+  return { name, type: 'int64', dims: [...dims], bytes: new Uint8Array(data.buffer) };
+}
+
+/**
+ * Keeps some positions of one axis, in the order given.
+ *
+ * @throws {UnsupportedModelError} for strings and for types of less than 8 bits
+ */
+export function gather(tensor: Tensor, axis: number, positions: readonly number[]): Tensor {
+  const size = bitsOf(tensor.type) / 8;
+  if (size < 1) throw new UnsupportedModelError(`tensor "${tensor.name}": cannot cut ${tensor.type}`);
+  const outer = elements(tensor.dims.slice(0, axis));
+  const row = elements(tensor.dims.slice(axis + 1)) * size;
+  const from = tensor.bytes;
+  const to = new Uint8Array(outer * positions.length * row);
+  let at = 0;
+  for (let o = 0; o < outer; o++) {
+    for (const position of positions) {
+      const start = (o * tensor.dims[axis] + position) * row;
+      to.set(from.subarray(start, start + row), at);
+      at += row;
+    }
+  }
+  const dims = tensor.dims.map((dim, i) => (i === axis ? positions.length : dim));
+  return { ...tensor, dims, bytes: to };
+}
+
+export function toSafe(value: bigint): number {
+  if (value > Number.MAX_SAFE_INTEGER) return Number.MAX_SAFE_INTEGER;
+  if (value < Number.MIN_SAFE_INTEGER) return Number.MIN_SAFE_INTEGER;
+  return Number(value);
+}
+
+function words(bytes: Uint8Array): Uint16Array {
+  const { buffer, byteOffset, byteLength } = aligned(bytes, 2);
+  return new Uint16Array(buffer, byteOffset, byteLength / 2);
+}
+
+// Protobuf puts tensors at any offset, typed arrays want multiples of their size.
+function aligned(bytes: Uint8Array, size: number): Uint8Array {
+  return bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes);
+}

@@ -1,0 +1,93 @@
+// The exports of assembly/index.ts as TypeScript sees them. Pointers come back signed: apply >>> 0.
+
+type Prefix = 's' | 'd';
+
+type Work<Name extends string, Sizes extends number[]> = {
+  readonly [P in Prefix as `${P}${Name}WorkBytes`]: (...sizes: Sizes) => number;
+};
+
+type Gemm = (
+  ...args: [
+    ...[transA: boolean, transB: boolean, m: number, n: number, k: number],
+    ...[alpha: number, A: number, lda: number, B: number, ldb: number],
+    ...[beta: number, C: number, ldc: number, work: number],
+  ]
+) => void;
+
+type Syrk = (
+  ...args: [
+    ...[trans: boolean, n: number, k: number, alpha: number, A: number, lda: number],
+    ...[beta: number, C: number, ldc: number, work: number],
+  ]
+) => void;
+
+type Trsm = (
+  ...args: [
+    ...[right: boolean, trans: boolean, m: number, n: number, alpha: number],
+    ...[L: number, ldl: number, B: number, ldb: number, work: number],
+  ]
+) => void;
+
+export interface Abi
+  extends Work<'gemm', [m: number, n: number, k: number]>,
+    Work<'syrk', [n: number, k: number]>,
+    Work<'trsm', [m: number, n: number]>,
+    Work<'potrf', [n: number]>,
+    Work<'potri', [n: number]>,
+    Record<`${Prefix}gemm`, Gemm>,
+    Record<`${Prefix}syrk`, Syrk>,
+    Record<`${Prefix}trsm`, Trsm>,
+    Record<`${Prefix}potrf`, (n: number, A: number, lda: number, work: number) => number>,
+    Record<`${Prefix}potri`, (n: number, A: number, lda: number, work: number) => void>,
+    Record<`${Prefix}symmetrize`, (n: number, A: number, lda: number) => void> {
+  readonly memory: WebAssembly.Memory;
+  heapBase(): number;
+  gramWorkBytes(p: number, rows: number): number;
+  gram(
+    ...args: [...[rows: number, p: number, X: number, ldx: number], ...[H: number, ldh: number, work: number]]
+  ): void;
+  crossWorkBytes(p: number, m: number, rows: number): number;
+  cross(
+    ...args: [
+      ...[rows: number, p: number, m: number, X: number, ldx: number, Y: number, ldy: number],
+      ...[C: number, ldc: number, work: number],
+    ]
+  ): void;
+  im2col(
+    ...args: [
+      ...[channels: number, height: number, width: number, kh: number, kw: number, sh: number, sw: number],
+      ...[top: number, left: number, dh: number, dw: number, ow: number],
+      ...[first: number, count: number, image: number, out: number, ldo: number],
+    ]
+  ): void;
+
+  deliminateStart(
+    groups: number,
+    b: number,
+    m: number,
+    T: number,
+    ldt: number,
+    W: number,
+    ldw: number,
+    D: number,
+    cost: number,
+    work: number,
+  ): void;
+  deliminateStep(
+    at: number,
+    live: number,
+    b: number,
+    m: number,
+    used: number,
+    T: number,
+    ldt: number,
+    W: number,
+    ldw: number,
+    V: number,
+    ldv: number,
+    D: number,
+    cost: number,
+    order: number,
+    work: number,
+  ): number;
+}

@@ -1,0 +1,379 @@
+// The typed, checked face of the kernels. Shapes are checked here, once; the kernels themselves trust.
+//
+// Memory is a stack: `mark`, allocate, compute, read out, `release`. Outputs must not overlap inputs.
+
+import { instantiate } from '@assemblyscript/loader';
+import { InputError, NotPositiveDefiniteError, OutOfMemoryError, ShapeError } from '../errors.ts';
+import type { Abi } from './abi.ts';
+import { chooseSimd, compile, type Simd, type SimdChoice } from './binary.ts';
+import {
+  type ElementType,
+  elementBytes,
+  expectContiguous,
+  expectShape,
+  expectType,
+  isContiguous,
+  type Matrix,
+  type View,
+} from './matrix.ts';
+
+const PAGE_BYTES = 65536;
+/** All that 32-bit addresses reach: 4 GiB. */
+const ADDRESS_SPACE_BYTES = 65536 * PAGE_BYTES;
+/** A cache line: a packed panel or a row of vectors then never straddles one more than it must. */
+const ALIGNMENT = 64;
+
+export interface KernelOptions {
+  readonly simd?: SimdChoice;
+  /** Linear memory never grows beyond this. Default 4 GiB. */
+  readonly maximumBytes?: number;
+}
+
+/** Where the taps of a convolution lie in its input; the field names are those of ONNX `Conv`. */
+export interface ConvGeometry {
+  readonly height: number;
+  readonly width: number;
+  readonly kernel: readonly [height: number, width: number];
+  readonly strides: readonly [height: number, width: number];
+  readonly dilations: readonly [height: number, width: number];
+  /** ONNX order; the padding at the bottom and right follows from the output size and is not read. */
+  readonly pads: readonly [top: number, left: number, ...end: number[]];
+  readonly outHeight: number;
+  readonly outWidth: number;
+}
+
+/** @throws {InputError} if this engine cannot run the chosen binary */
+export async function openKernels(options: KernelOptions = {}): Promise<Kernels> {
+  const { simd: choice = 'auto', maximumBytes = ADDRESS_SPACE_BYTES } = options;
+  if (!(maximumBytes > 0)) {
+    throw new InputError(`openKernels: "maximumBytes" expected a positive number, got ${maximumBytes}`);
+  }
+  const simd = chooseSimd(choice);
+  const { exports } = await instantiate(await compile(simd));
+  return new Kernels(exports as unknown as Abi, simd, Math.min(maximumBytes, ADDRESS_SPACE_BYTES));
+}
+
+export class Kernels {
+  readonly simd: Simd;
+  /** The raw exports, for kernels that have no wrapper here. */
+  readonly abi: Abi;
+  /** Linear memory never grows beyond this. */
+  readonly maximumBytes: number;
+  readonly #base: number;
+  /** First free byte. */
+  #top: number;
+
+  constructor(abi: Abi, simd: Simd, maximumBytes: number) {
+    this.abi = abi;
+    this.simd = simd;
+    this.maximumBytes = maximumBytes;
+    this.#base = abi.heapBase() >>> 0;
+    this.#top = this.#base;
+  }
+
+  /** Size of the linear memory now. It never shrinks. */
+  get bytes(): number {
+    return this.abi.memory.buffer.byteLength;
+  }
+
+  /** The state of the stack, to `release` to. */
+  mark(): number {
+    return this.#top;
+  }
+
+  /** Gives back everything allocated since the mark. */
+  release(mark: number): void {
+    if (!(mark >= this.#base && mark <= this.#top)) {
+      throw new InputError(`release: "mark" expected a mark not yet released, got ${mark}`);
+    }
+    this.#top = mark;
+  }
+
+  /**
+   * Raw bytes on the stack, aligned to a cache line, not zeroed. Views die where the memory grows.
+   * @throws {OutOfMemoryError}
+   */
+  allocate(bytes: number): number {
+    const ptr = Math.ceil(this.#top / ALIGNMENT) * ALIGNMENT;
+    const needed = ptr + bytes;
+    const { memory } = this.abi;
+    const missing = Math.ceil(needed / PAGE_BYTES) - memory.buffer.byteLength / PAGE_BYTES;
+    if (needed > this.maximumBytes) throw outOfMemory(needed, this.maximumBytes);
+    if (missing > 0) {
+      try {
+        memory.grow(missing);
+      } catch (cause) {
+        throw outOfMemory(needed, memory.buffer.byteLength, cause);
+      }
+    }
+    this.#top = needed;
+    return ptr;
+  }
+
+  /** A contiguous matrix on the stack, not zeroed. @throws {OutOfMemoryError} */
+  matrix<T extends ElementType>(rows: number, cols: number, type: T): Matrix<T> {
+    if (!isSize(rows) || !isSize(cols)) {
+      throw new ShapeError(`matrix: expected whole numbers of rows and columns, got ${rows}×${cols}`);
+    }
+    return { type, ptr: this.allocate(rows * cols * elementBytes(type)), rows, cols, ld: cols };
+  }
+
+  /** The rows × cols elements of m from (row, col) on, in place. */
+  submatrix<T extends ElementType>(
+    m: Matrix<T>,
+    row: number,
+    col: number,
+    rows: number,
+    cols: number,
+  ): Matrix<T> {
+    const inside = [row, col, rows, cols].every(isSize) && row + rows <= m.rows && col + cols <= m.cols;
+    if (!inside) {
+      throw new ShapeError(
+        `submatrix: expected a part of ${m.rows}×${m.cols}, got ${rows}×${cols} at (${row}, ${col})`,
+      );
+    }
+    return { type: m.type, ptr: m.ptr + (row * m.ld + col) * elementBytes(m.type), rows, cols, ld: m.ld };
+  }
+
+  /** The elements themselves, of a contiguous matrix. Dies at the next growth of the memory: never keep one. */
+  view<T extends ElementType>(m: Matrix<T>): View<T> {
+    expectContiguous('view', 'm', m);
+    return this.#elements(m, m.ptr, m.rows * m.cols);
+  }
+
+  /** Copies rows · cols elements in, row by row. */
+  write(m: Matrix, data: ArrayLike<number>): void {
+    const { rows, cols } = m;
+    if (data.length !== rows * cols) {
+      throw new ShapeError(
+        `write: "data" expected ${rows}×${cols} = ${rows * cols} elements, got ${data.length}`,
+      );
+    }
+    if (isContiguous(m)) {
+      this.view(m).set(data);
+    } else {
+      const source = ArrayBuffer.isView(data) ? (data as Float64Array) : Float64Array.from(data);
+      for (let i = 0; i < rows; i++) this.#row(m, i).set(source.subarray(i * cols, (i + 1) * cols));
+    }
+  }
+
+  /** Copies all elements out, row by row. */
+  read<T extends ElementType>(m: Matrix<T>): View<T> {
+    if (isContiguous(m)) return this.view(m).slice() as View<T>;
+    const { rows, cols } = m;
+    const data = (
+      m.type === 'f32' ? new Float32Array(rows * cols) : new Float64Array(rows * cols)
+    ) as View<T>;
+    for (let i = 0; i < rows; i++) data.set(this.#row(m, i), i * cols);
+    return data;
+  }
+
+  zero(m: Matrix): void {
+    if (isContiguous(m)) this.view(m).fill(0);
+    else for (let i = 0; i < m.rows; i++) this.#row(m, i).fill(0);
+  }
+
+  /** C ← β·C + α·op(A)·op(B). β = 0 overwrites C, even NaN. 2·m·n·k flops. */
+  gemm(transA: boolean, transB: boolean, alpha: number, A: Matrix, B: Matrix, beta: number, C: Matrix): void {
+    const { abi } = this;
+    const [m, k] = transA ? [A.cols, A.rows] : [A.rows, A.cols];
+    const n = transB ? B.rows : B.cols;
+    expectType('gemm', 'B', B, A.type);
+    expectType('gemm', 'C', C, A.type);
+    expectShape('gemm', 'B', B, transB ? n : k, transB ? k : n);
+    expectShape('gemm', 'C', C, m, n);
+    const [workBytes, gemm] =
+      A.type === 'f32' ? [abi.sgemmWorkBytes, abi.sgemm] : [abi.dgemmWorkBytes, abi.dgemm];
+    this.#withWork(workBytes(m, n, k), (work) => {
+      gemm(transA, transB, m, n, k, alpha, A.ptr, A.ld, B.ptr, B.ld, beta, C.ptr, C.ld, work);
+    });
+  }
+
+  /**
+   * C ← β·C + α·AᵀA (trans) or α·AAᵀ, lower triangle only; the strict upper triangle is neither read nor
+   * written. β = 0 overwrites C, even NaN. k·n² flops.
+   */
+  syrk(trans: boolean, alpha: number, A: Matrix, beta: number, C: Matrix): void {
+    const { abi } = this;
+    const [n, k] = trans ? [A.cols, A.rows] : [A.rows, A.cols];
+    expectType('syrk', 'C', C, A.type);
+    expectShape('syrk', 'C', C, n, n);
+    const [workBytes, syrk] =
+      A.type === 'f32' ? [abi.ssyrkWorkBytes, abi.ssyrk] : [abi.dsyrkWorkBytes, abi.dsyrk];
+    this.#withWork(workBytes(n, k), (work) => {
+      syrk(trans, n, k, alpha, A.ptr, A.ld, beta, C.ptr, C.ld, work);
+    });
+  }
+
+  /**
+   * A = L·Lᵀ: overwrites the lower triangle of A by L; the strict upper triangle is neither read nor written.
+   * n³/3 flops.
+   * @throws {NotPositiveDefiniteError} and leaves A half factored
+   */
+  potrf(A: Matrix): void {
+    const { abi } = this;
+    const n = A.rows;
+    expectShape('potrf', 'A', A, n, n);
+    const [workBytes, potrf] =
+      A.type === 'f32' ? [abi.spotrfWorkBytes, abi.spotrf] : [abi.dpotrfWorkBytes, abi.dpotrf];
+    const pivot = this.#withWork(workBytes(n), (work) => potrf(n, A.ptr, A.ld, work));
+    if (pivot !== 0) {
+      const value = this.#row(A, pivot - 1)[pivot - 1];
+      throw new NotPositiveDefiniteError(
+        `potrf: "A" expected a positive pivot ${pivot} of ${n}, got ${value}`,
+        pivot,
+        {
+          value,
+        },
+      );
+    }
+  }
+
+  /**
+   * From L, as `potrf` left it, to the lower triangle of A⁻¹ = (L·Lᵀ)⁻¹, in place; the strict upper triangle
+   * is neither read nor written. 2n³/3 flops.
+   */
+  potri(A: Matrix): void {
+    const { abi } = this;
+    const n = A.rows;
+    expectShape('potri', 'A', A, n, n);
+    const [workBytes, potri] =
+      A.type === 'f32' ? [abi.spotriWorkBytes, abi.spotri] : [abi.dpotriWorkBytes, abi.dpotri];
+    this.#withWork(workBytes(n), (work) => potri(n, A.ptr, A.ld, work));
+  }
+
+  /** Mirrors the lower triangle into the upper one. */
+  symmetrize(A: Matrix): void {
+    const n = A.rows;
+    expectShape('symmetrize', 'A', A, n, n);
+    if (A.type === 'f32') this.abi.ssymmetrize(n, A.ptr, A.ld);
+    else this.abi.dsymmetrize(n, A.ptr, A.ld);
+  }
+
+  /**
+   * B ← α·op(L)⁻¹·B (left) or α·B·op(L)⁻¹ (right); op(L) = Lᵀ if trans. L is lower triangular, its strict
+   * upper triangle is not read. n² flops per column (left) or row (right) of B.
+   */
+  trsm(side: 'left' | 'right', trans: boolean, alpha: number, L: Matrix, B: Matrix): void {
+    const { abi } = this;
+    const right = side === 'right';
+    const n = right ? B.cols : B.rows;
+    expectType('trsm', 'B', B, L.type);
+    expectShape('trsm', 'L', L, n, n);
+    const [workBytes, trsm] =
+      L.type === 'f32' ? [abi.strsmWorkBytes, abi.strsm] : [abi.dtrsmWorkBytes, abi.dtrsm];
+    this.#withWork(workBytes(B.rows, B.cols), (work) => {
+      trsm(right, trans, B.rows, B.cols, alpha, L.ptr, L.ld, B.ptr, B.ld, work);
+    });
+  }
+
+  /**
+   * H ← H + XᵀX, lower triangle only; X n × p in f32, H p × p in f64. Sums over 512 rows are formed in f32,
+   * the rest in f64. n·p² flops.
+   */
+  gram(X: Matrix<'f32'>, H: Matrix<'f64'>): void {
+    const { rows, cols: p } = X;
+    expectType('gram', 'X', X, 'f32');
+    expectType('gram', 'H', H, 'f64');
+    expectShape('gram', 'H', H, p, p);
+    this.#withWork(this.abi.gramWorkBytes(p, rows), (work) => {
+      this.abi.gram(rows, p, X.ptr, X.ld, H.ptr, H.ld, work);
+    });
+  }
+
+  /** C ← C + XᵀY; X n × p and Y n × m in f32, C p × m in f64. Sums as in `gram`. 2·n·p·m flops. */
+  cross(X: Matrix<'f32'>, Y: Matrix<'f32'>, C: Matrix<'f64'>): void {
+    const { rows, cols: p } = X;
+    const m = Y.cols;
+    expectType('cross', 'X', X, 'f32');
+    expectType('cross', 'Y', Y, 'f32');
+    expectType('cross', 'C', C, 'f64');
+    expectShape('cross', 'Y', Y, rows, m);
+    expectShape('cross', 'C', C, p, m);
+    this.#withWork(this.abi.crossWorkBytes(p, m, rows), (work) => {
+      this.abi.cross(rows, p, m, X.ptr, X.ld, Y.ptr, Y.ld, C.ptr, C.ld, work);
+    });
+  }
+
+  /**
+   * Fills row r of out with what the convolution sees at output position first + r (row-major over the output
+   * image), zeros outside the input; columns in the order of ONNX weights, (channel, ky, kx).
+   *
+   * @param image  channels × (height·width), one image of an NCHW tensor
+   * @param out    any number of positions × (channels·kh·kw)
+   */
+  im2col(image: Matrix<'f32'>, geometry: ConvGeometry, first: number, out: Matrix<'f32'>): void {
+    const { height, width, kernel, strides, dilations, pads, outHeight, outWidth } = geometry;
+    const channels = image.rows;
+    const positions = outHeight * outWidth;
+    expectType('im2col', 'image', image, 'f32');
+    expectType('im2col', 'out', out, 'f32');
+    expectShape('im2col', 'image', image, channels, height * width);
+    expectContiguous('im2col', 'image', image);
+    expectShape('im2col', 'out', out, out.rows, channels * kernel[0] * kernel[1]);
+    if (![...kernel, ...strides, ...dilations].every((n) => isSize(n) && n > 0) || !pads.every(isSize)) {
+      throw new ShapeError(
+        `im2col: expected positive kernel, strides and dilations and no negative pads, got ${kernel}, ${strides}, ${dilations}, ${pads}`,
+      );
+    }
+    for (const axis of [0, 1]) {
+      const reach =
+        (axis ? outWidth : outHeight) * strides[axis] + kernel[axis] * dilations[axis] + pads[axis];
+      if (!(reach < 2 ** 31)) throw new ShapeError(`im2col: expected coordinates below 2³¹, got ${reach}`);
+    }
+    if (!(isSize(first) && first + out.rows <= positions)) {
+      throw new ShapeError(
+        `im2col: "out" expected positions within ${outHeight}×${outWidth}, got ${first} to ${first + out.rows}`,
+      );
+    }
+    this.abi.im2col(
+      channels,
+      height,
+      width,
+      ...kernel,
+      ...strides,
+      pads[0],
+      pads[1],
+      ...dilations,
+      outWidth,
+      first,
+      out.rows,
+      image.ptr,
+      out.ptr,
+      out.ld,
+    );
+  }
+
+  #elements<T extends ElementType>(m: Matrix<T>, ptr: number, length: number): View<T> {
+    const { buffer } = this.abi.memory;
+    return (
+      m.type === 'f32' ? new Float32Array(buffer, ptr, length) : new Float64Array(buffer, ptr, length)
+    ) as View<T>;
+  }
+
+  #row<T extends ElementType>(m: Matrix<T>, i: number): View<T> {
+    return this.#elements(m, m.ptr + i * m.ld * elementBytes(m.type), m.cols);
+  }
+
+  /** Runs with scratch memory that is given back afterwards. */
+  #withWork<R>(bytes: number, run: (work: number) => R): R {
+    const mark = this.mark();
+    try {
+      return run(this.allocate(bytes >>> 0));
+    } finally {
+      this.release(mark);
+    }
+  }
+}
+
+function isSize(n: number): boolean {
+  return Number.isSafeInteger(n) && n >= 0;
+}
+
+function outOfMemory(bytes: number, limit: number, cause?: unknown): OutOfMemoryError {
+  return new OutOfMemoryError(
+    `allocate: "memory" expected at most ${limit} bytes, got ${bytes}`,
+    bytes,
+    cause === undefined ? undefined : { cause },
+  );
+}

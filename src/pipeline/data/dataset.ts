@@ -1,0 +1,185 @@
+// Calibration and evaluation data as batches of float32 model inputs, several passes over the same samples.
+//
+// Every source is read once and kept where that fits KEEP_BYTES; images beyond it are decoded anew on every pass.
+// No shuffling: the passes of one run must see the samples in one order.
+
+import { InputError } from '../../errors.ts';
+import { decodeImage } from './image.ts';
+import type { NpyArray } from './npy.ts';
+import { imageShape, type Preprocessing, preprocess } from './preprocessing.ts';
+
+export interface Sample {
+  name: string;
+  label?: number;
+  input: Float32Array;
+}
+
+export interface Batch {
+  /** count × shape, contiguous; the caller's to keep. */
+  inputs: Float32Array;
+  count: number;
+  /** Present where every sample of the dataset has a label. */
+  labels?: Int32Array;
+  names: string[];
+}
+
+export interface Dataset {
+  readonly size: number;
+  /** Of one sample, without the batch. */
+  readonly shape: number[];
+  /** Names of the labels 0, 1, 2…, where known. */
+  readonly classes?: string[];
+  /** The samples in order; the last batch may be smaller. Any number of passes. */
+  batches(batchSize: number): AsyncIterable<Batch>;
+}
+
+/** An image file, wherever it is. */
+export interface ImageEntry {
+  name: string;
+  label?: number;
+  read(): Promise<Uint8Array>;
+}
+
+export interface DatasetOptions {
+  classes?: string[];
+  /** Decoded images are kept if all of them take at most this many bytes. */
+  keepBytes?: number;
+}
+
+// 1,700 ImageNet inputs or all of CIFAR-10; a browser tab and a small server can spare it.
+const KEEP_BYTES = 2 ** 30;
+
+const elements = (shape: readonly number[]) => shape.reduce((product, dim) => product * dim, 1);
+const formatShape = (shape: readonly number[]) => `[${shape.join(', ')}]`;
+
+function checkFinite(name: string, input: Float32Array): void {
+  for (let i = 0; i < input.length; i++) {
+    if (!Number.isFinite(input[i])) throw new InputError(`"${name}": value ${i} of the input is ${input[i]}`);
+  }
+}
+
+/** A dataset of samples that `load` gives by index. */
+function datasetOf(
+  samples: readonly { name: string; label?: number }[],
+  shape: number[],
+  load: (i: number) => Float32Array | Promise<Float32Array>,
+  classes?: string[],
+): Dataset {
+  const size = samples.length;
+  if (size === 0) throw new InputError('the data set is empty');
+  const length = elements(shape);
+  const labeled = samples.every(({ label }) => label !== undefined);
+  return {
+    size,
+    shape,
+    ...(classes && { classes }),
+    async *batches(batchSize) {
+      if (!(Number.isInteger(batchSize) && batchSize > 0)) {
+        throw new InputError(`batch size: expected a whole number above 0, got ${batchSize}`);
+      }
+      for (let start = 0; start < size; start += batchSize) {
+        const part = samples.slice(start, start + batchSize);
+        const inputs = new Float32Array(part.length * length);
+        for (let i = 0; i < part.length; i++) inputs.set(await load(start + i), i * length);
+        yield {
+          inputs,
+          count: part.length,
+          ...(labeled && { labels: Int32Array.from(part, ({ label }) => label!) }),
+          names: part.map(({ name }) => name),
+        };
+      }
+    },
+  };
+}
+
+/**
+ * Images, decoded and preprocessed when they are first needed.
+ *
+ * @param inputShape  the model's, without the batch, as [1, 28, 28]; dimensions that it leaves open are ≤ 0
+ * @throws {InputError} if there are none, or if shape and preprocessing do not go together; while iterating,
+ *   {InputError} and {FormatError} that name the image
+ */
+export function imageDataset(
+  entries: readonly ImageEntry[],
+  preprocessing: Preprocessing,
+  inputShape: readonly number[],
+  { classes, keepBytes = KEEP_BYTES }: DatasetOptions = {},
+): Dataset {
+  const shape = imageShape(preprocessing, inputShape);
+  const keep = 4 * elements(shape) * entries.length <= keepBytes;
+  const kept: Float32Array[] = [];
+  const load = async (i: number) => {
+    if (kept[i]) return kept[i];
+    const { name, read } = entries[i];
+    const input = preprocess(decodeImage(await read(), name), preprocessing, inputShape);
+    checkFinite(name, input);
+    if (keep) kept[i] = input;
+    return input;
+  };
+  return datasetOf(entries, shape, load, classes);
+}
+
+/**
+ * The rows of an array of shape n × input, which are model inputs already: no preprocessing.
+ *
+ * @param name  the file's, for messages
+ * @throws {InputError} if the shape does not fit the model or a value is NaN or infinite
+ */
+export function npyDataset(
+  { shape, data }: NpyArray,
+  inputShape: readonly number[],
+  name: string,
+  labels?: ArrayLike<number>,
+): Dataset {
+  const sampleShape = shape.slice(1);
+  const fits =
+    sampleShape.length === inputShape.length &&
+    inputShape.every((dim, i) => !(dim > 0) || dim === sampleShape[i]);
+  if (!fits) {
+    const expected = ['n', ...inputShape.map((dim) => (dim > 0 ? dim : '?'))].join(', ');
+    throw new InputError(`"${name}": expected an array of shape [${expected}], got ${formatShape(shape)}`);
+  }
+  if (data.length === 0) throw new InputError(`"${name}": the array is empty (shape ${formatShape(shape)})`);
+  if (labels && labels.length !== shape[0]) {
+    throw new InputError(`"${name}": expected ${shape[0]} labels, got ${labels.length}`);
+  }
+  const length = elements(sampleShape);
+  const row = (i: number) => data.subarray(i * length, (i + 1) * length);
+  const samples = Array.from({ length: shape[0] }, (_, i) => ({ name: `${name}[${i}]`, label: labels?.[i] }));
+  samples.forEach((sample, i) => {
+    checkFinite(sample.name, row(i));
+  });
+  return datasetOf(samples, sampleShape, row);
+}
+
+/** What `iterableDataset` takes: model inputs, with or without a label. */
+export type SampleSource = Float32Array | { data: Float32Array; label?: number };
+
+/**
+ * Model inputs from the caller's own loader. The source is read to its end at once and copied, as it may be
+ * a stream and may reuse its buffer.
+ *
+ * @param shape  of one sample, without the batch
+ * @throws {InputError} if it is empty, or a sample has another length or a NaN or infinite value
+ */
+export async function iterableDataset(
+  source: AsyncIterable<SampleSource> | Iterable<SampleSource>,
+  shape: readonly number[],
+  { classes }: Pick<DatasetOptions, 'classes'> = {},
+): Promise<Dataset> {
+  const samples: Sample[] = [];
+  const length = elements(shape);
+  for await (const item of source) {
+    const { data, label } = item instanceof Float32Array ? { data: item, label: undefined } : item;
+    const name = `sample ${samples.length}`;
+    if (!(data instanceof Float32Array)) throw new TypeError(`"${name}": expected a Float32Array`);
+    if (data.length !== length) {
+      throw new InputError(
+        `"${name}": expected ${length} values for shape ${formatShape(shape)}, got ${data.length}`,
+      );
+    }
+    checkFinite(name, data);
+    samples.push({ name, label, input: data.slice() });
+  }
+  return datasetOf(samples, [...shape], (i) => samples[i].input, classes);
+}

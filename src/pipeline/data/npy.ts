@@ -1,0 +1,76 @@
+// NumPy's .npy files → Float32Array. Reading only, floats and bytes only, row-major only.
+//
+// No library: the maintained one (`npyjs`) brings a fetch polyfill along, and the format is one small header.
+// https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+
+import { FormatError } from '../../errors.ts';
+
+export interface NpyArray {
+  shape: number[];
+  data: Float32Array;
+}
+
+const MAGIC = '\x93NUMPY';
+
+const READERS: Record<string, { bytes: number; read: (view: DataView, at: number) => number }> = {
+  '<f2': { bytes: 2, read: (view, at) => fromHalf(view.getUint16(at, true)) },
+  '<f4': { bytes: 4, read: (view, at) => view.getFloat32(at, true) },
+  '<f8': { bytes: 8, read: (view, at) => view.getFloat64(at, true) },
+  '|u1': { bytes: 1, read: (view, at) => view.getUint8(at) },
+};
+
+/** IEEE binary16: 1 sign, 5 exponent, 10 fraction bits. */
+function fromHalf(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 31;
+  const fraction = bits & 1023;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
+
+/**
+ * `<f2`, `<f4`, `<f8` or `|u1`, C order; values beyond float32 become ±Infinity.
+ *
+ * @throws {FormatError} naming the file, if it is anything else, truncated or too long
+ */
+export function decodeNpy(bytes: Uint8Array, name: string): NpyArray {
+  const fail = (reason: string) => new FormatError(`"${name}": ${reason}`);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const text = (from: number, to: number) => String.fromCharCode(...bytes.subarray(from, to));
+
+  if (text(0, 6) !== MAGIC) throw fail('expected a .npy file, got something else');
+  if (bytes.length < 12) throw fail('the .npy header is truncated');
+  const version = bytes[6];
+  if (version < 1 || version > 3) throw fail(`.npy version ${version} is not supported`);
+  const headerStart = version === 1 ? 10 : 12;
+  const start = headerStart + (version === 1 ? view.getUint16(8, true) : view.getUint32(8, true));
+  if (start > bytes.length) throw fail('the .npy header is truncated');
+  // NumPy refuses headers above 10,000 characters, too (`max_header_size`).
+  if (start > 10_000) throw fail('the .npy header is too long');
+
+  const header = text(headerStart, start);
+  const descr = /'descr'\s*:\s*'([^']*)'/.exec(header)?.[1];
+  const fortran = /'fortran_order'\s*:\s*(True|False)/.exec(header)?.[1];
+  const dims = /'shape'\s*:\s*\(([\d\s,]*)\)/.exec(header)?.[1];
+  if (descr === undefined || fortran === undefined || dims === undefined)
+    throw fail('the .npy header is malformed');
+  const reader = Object.hasOwn(READERS, descr) ? READERS[descr] : undefined;
+  if (!reader) throw fail(`expected dtype ${Object.keys(READERS).join(', ')}, got ${descr}`);
+  const shape = (dims.match(/\d+/g) ?? []).map(Number);
+  // A vector is the same in both orders, and NumPy writes True for some of them.
+  if (fortran === 'True' && shape.length > 1)
+    throw fail('expected C order, got Fortran order (numpy.ascontiguousarray)');
+
+  const count = shape.reduce((product, dim) => product * dim, 1);
+  const expected = count * reader.bytes;
+  const found = bytes.length - start;
+  if (found !== expected) {
+    throw fail(`expected ${expected} bytes of data for shape ${formatShape(shape)}, got ${found}`);
+  }
+  const data = new Float32Array(count);
+  for (let i = 0; i < count; i++) data[i] = reader.read(view, start + i * reader.bytes);
+  return { shape, data };
+}
+
+const formatShape = (shape: readonly number[]) => `[${shape.join(', ')}]`;

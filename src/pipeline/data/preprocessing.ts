@@ -1,0 +1,299 @@
+// What happens to an image between the file and the model's input: colour, size, value range, layout.
+//
+// The steps are those of torchvision on PIL images, with 8-bit pixels until the last step, so that a model sees
+// here what it saw in training. No augmentation, and no guessing of mean and std.
+
+import { FormatError, InputError } from '../../errors.ts';
+import type { DecodedImage } from './image.ts';
+import { resampleAxis } from './resample.ts';
+
+const RESIZES = ['none', 'fit', 'crop'] as const;
+const LAYOUTS = ['nchw', 'nhwc'] as const;
+const COLORS = ['rgb', 'bgr', 'gray'] as const;
+
+export type Resize = (typeof RESIZES)[number];
+export type Layout = (typeof LAYOUTS)[number];
+export type Color = (typeof COLORS)[number];
+
+/** input = (pixel / scale − mean) / std, pixel in 0…255. */
+export interface Preprocessing {
+  /** Height and width, or both at once. Absent: those of the model's input. */
+  size?: [number, number] | number;
+  /**
+   * none: the image must have the size already. fit: straight to the size, whatever the aspect ratio.
+   * crop: until it covers size / 0.875, then the centre, as torchvision's `Resize(256)`, `CenterCrop(224)`.
+   */
+  resize: Resize;
+  scale: number;
+  /** One value for all channels or one per channel, in the order that the model sees them. */
+  mean: number[];
+  std: number[];
+  layout: Layout;
+  /**
+   * Absent: the model's channel count decides (1 gray, 3 RGB), and an image of another count is refused.
+   * Given: images are converted, RGB → gray by luma, gray → RGB by repetition.
+   */
+  color?: Color;
+}
+
+export const DEFAULT_PREPROCESSING: Readonly<Preprocessing> = {
+  resize: 'none',
+  scale: 255,
+  mean: [0],
+  std: [1],
+  layout: 'nchw',
+};
+
+/** The preprocessing options of the command line, as written there. */
+export interface PreprocessingFlags {
+  size?: string;
+  resize?: string;
+  scale?: string;
+  mean?: string;
+  std?: string;
+  layout?: string;
+  color?: string;
+}
+
+const plural = (channels: number) => (channels === 1 ? '1 channel' : `${channels} channels`);
+const formatShape = (shape: readonly number[]) => `[${shape.join(', ')}]`;
+
+function parseNumber(text: string): number {
+  return text.trim() === '' ? Number.NaN : Number(text);
+}
+
+function parseSize(text: string): [number, number] {
+  const parts = text.split(/[x,]/);
+  const [height, width = height] = parts.map(parseNumber);
+  if (parts.length > 2 || !isSide(height) || !isSide(width)) {
+    throw new InputError(`--size: expected pixels, as 224 or 192x256 (height × width), got "${text}"`);
+  }
+  return [height, width];
+}
+
+const isSide = (n: unknown): n is number =>
+  Number.isInteger(n) && (n as number) > 0 && (n as number) <= 65535;
+
+function parseChannels(flag: string, text: string): number[] {
+  const values = text.split(',').map(parseNumber);
+  if (!values.every(Number.isFinite) || (values.length !== 1 && values.length !== 3)) {
+    throw new InputError(
+      `--${flag}: expected one number or one per channel, as 0.485,0.456,0.406, got "${text}"`,
+    );
+  }
+  return values;
+}
+
+function parseChoice<T extends string>(flag: string, choices: readonly T[], text: string): T {
+  const found = choices.find((choice) => choice === text);
+  if (found === undefined) throw new InputError(`--${flag}: expected ${choices.join(', ')}, got "${text}"`);
+  return found;
+}
+
+/**
+ * From `--size --resize --scale --mean --std --layout --color`; what is absent gets its default.
+ *
+ * @throws {InputError} naming the flag
+ */
+export function parsePreprocessing(flags: PreprocessingFlags): Preprocessing {
+  const p: Preprocessing = { ...DEFAULT_PREPROCESSING };
+  if (flags.size !== undefined) p.size = parseSize(flags.size);
+  if (flags.resize !== undefined) p.resize = parseChoice('resize', RESIZES, flags.resize);
+  if (flags.layout !== undefined) p.layout = parseChoice('layout', LAYOUTS, flags.layout);
+  if (flags.color !== undefined) p.color = parseChoice('color', COLORS, flags.color);
+  if (flags.mean !== undefined) p.mean = parseChannels('mean', flags.mean);
+  if (flags.std !== undefined) p.std = parseChannels('std', flags.std);
+  if (flags.scale !== undefined) p.scale = parseNumber(flags.scale);
+  if (!(Number.isFinite(p.scale) && p.scale > 0)) {
+    throw new InputError(`--scale: expected a number above 0, got "${flags.scale}"`);
+  }
+  if (!p.std.every((value) => value > 0))
+    throw new InputError(`--std: expected numbers above 0, got "${flags.std}"`);
+  return p;
+}
+
+/** One line of JSON, for the metadata of a model. */
+export const stringifyPreprocessing = (p: Preprocessing): string => JSON.stringify(p);
+
+/** @throws {FormatError} if it is not what `stringifyPreprocessing` writes */
+export function parsePreprocessingJson(json: string): Preprocessing {
+  const fail = (reason: string) => new FormatError(`preprocessing: ${reason}`);
+  let raw: unknown;
+  try {
+    raw = JSON.parse(json);
+  } catch (cause) {
+    throw new FormatError('preprocessing: not JSON', { cause });
+  }
+  if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) throw fail('expected an object');
+  const p = { ...DEFAULT_PREPROCESSING, ...raw } as Record<string, unknown>;
+  const isChannels = (v: unknown) =>
+    Array.isArray(v) && (v.length === 1 || v.length === 3) && v.every(Number.isFinite);
+  const checks: [string, boolean][] = [
+    [
+      'size',
+      p.size === undefined ||
+        isSide(p.size) ||
+        (Array.isArray(p.size) && p.size.length === 2 && p.size.every(isSide)),
+    ],
+    ['resize', RESIZES.includes(p.resize as Resize)],
+    ['scale', Number.isFinite(p.scale) && (p.scale as number) > 0],
+    ['mean', isChannels(p.mean)],
+    ['std', isChannels(p.std) && (p.std as number[]).every((value) => value > 0)],
+    ['layout', LAYOUTS.includes(p.layout as Layout)],
+    ['color', p.color === undefined || COLORS.includes(p.color as Color)],
+  ];
+  const bad = checks.find(([, ok]) => !ok);
+  if (bad) throw fail(`"${bad[0]}" is not valid: ${JSON.stringify(p[bad[0]])}`);
+  const { size, resize, scale, mean, std, layout, color } = p as unknown as Preprocessing;
+  return { ...(size !== undefined && { size }), resize, scale, mean, std, layout, ...(color && { color }) };
+}
+
+/** What one input of the model has to be, as numbers. */
+interface Target {
+  channels: 1 | 3;
+  height: number;
+  width: number;
+}
+
+function target(p: Preprocessing, inputShape: readonly number[]): Target {
+  if (inputShape.length !== 3) {
+    throw new InputError(
+      `images expected a model input of 3 dimensions and the batch, got ${formatShape(inputShape)}`,
+    );
+  }
+  const [open, h, w] = p.layout === 'nchw' ? inputShape : [inputShape[2], inputShape[0], inputShape[1]];
+  const c = open > 0 ? open : p.color === 'gray' ? 1 : 3;
+  if (c !== 1 && c !== 3) {
+    const hint =
+      p.layout === 'nchw' && (inputShape[2] === 1 || inputShape[2] === 3) ? ' (--layout nhwc?)' : '';
+    throw new InputError(
+      `images have 1 or 3 channels, the model's input ${formatShape(inputShape)} has ${c}${hint}`,
+    );
+  }
+  if (p.color !== undefined && (p.color === 'gray') !== (c === 1)) {
+    throw new InputError(`--color ${p.color}: the model expected ${plural(c)}`);
+  }
+  for (const [what, values] of [
+    ['mean', p.mean],
+    ['std', p.std],
+  ] as const) {
+    if (values.length !== 1 && values.length !== c) {
+      throw new InputError(
+        `--${what}: expected one value${c === 3 ? ' or 3' : ''} for the model's ${plural(c)}, got ${values.length}`,
+      );
+    }
+  }
+  const [height, width] = typeof p.size === 'number' ? [p.size, p.size] : (p.size ?? [h, w]);
+  if (!(height > 0 && width > 0)) {
+    throw new InputError(
+      `the model's input ${formatShape(inputShape)} leaves the image size open; give it with --size`,
+    );
+  }
+  if ((h > 0 && h !== height) || (w > 0 && w !== width)) {
+    throw new InputError(`--size: the model expected ${h}×${w}, got ${height}×${width}`);
+  }
+  return { channels: c, height, width };
+}
+
+/**
+ * The shape of one preprocessed image in the layout, without the batch.
+ *
+ * @param inputShape  the model's, without the batch; dimensions that it leaves open are ≤ 0
+ * @throws {InputError} if they do not go together
+ */
+export function imageShape(p: Preprocessing, inputShape: readonly number[]): number[] {
+  const { channels, height, width } = target(p, inputShape);
+  return p.layout === 'nchw' ? [channels, height, width] : [height, width, channels];
+}
+
+function toChannels(image: DecodedImage, want: 1 | 3, color: Color | undefined): DecodedImage {
+  if (image.channels === want) return image;
+  const { width, height, data } = image;
+  if (color === undefined) {
+    const convert = want === 1 ? 'gray' : 'rgb';
+    throw new InputError(
+      `"${image.name}": the image has ${plural(image.channels)}, the model expected ${want} (--color ${convert} converts)`,
+    );
+  }
+  const pixels = width * height;
+  const out = new Uint8Array(pixels * want);
+  for (let i = 0; i < pixels; i++) {
+    if (want === 3) out.fill(data[i], 3 * i, 3 * i + 3);
+    // ITU-R 601 luma in 16-bit fixed point, with the constants of PIL's `L`.
+    else out[i] = (data[3 * i] * 19595 + data[3 * i + 1] * 38470 + data[3 * i + 2] * 7471 + 0x8000) >> 16;
+  }
+  return { ...image, channels: want, data: out };
+}
+
+/** Bilinear, antialiased when shrinking; the same as PIL's `resize(…, BILINEAR)` up to one grey level. */
+export function resizeImage(image: DecodedImage, height: number, width: number): DecodedImage {
+  const { channels } = image;
+  const rows = resampleAxis(image.data, image.height, image.width, width, channels);
+  const data = resampleAxis(rows, 1, image.height, height, width * channels);
+  return { ...image, width, height, data };
+}
+
+/** Python's `round`, which torchvision places the crop with. */
+function roundHalfEven(x: number): number {
+  const floor = Math.floor(x);
+  return x - floor === 0.5 ? floor + (floor & 1) : Math.round(x);
+}
+
+// 224 / 256: how much of the short side the centre crop keeps in the usual ImageNet evaluation.
+const CROP_FRACTION = 0.875;
+
+function cropImage(image: DecodedImage, height: number, width: number): DecodedImage {
+  const coverH = Math.floor(height / CROP_FRACTION);
+  const coverW = Math.floor(width / CROP_FRACTION);
+  // The side that needs the larger factor gets its exact length, the other is cut to whole pixels.
+  const byHeight = coverH / image.height >= coverW / image.width;
+  const fullH = byHeight ? coverH : Math.floor((coverW * image.height) / image.width);
+  const fullW = byHeight ? Math.floor((coverH * image.width) / image.height) : coverW;
+  const { data, channels } = resizeImage(image, fullH, fullW);
+  const top = roundHalfEven((fullH - height) / 2);
+  const left = roundHalfEven((fullW - width) / 2);
+  const out = new Uint8Array(height * width * channels);
+  for (let y = 0; y < height; y++) {
+    const from = ((top + y) * fullW + left) * channels;
+    out.set(data.subarray(from, from + width * channels), y * width * channels);
+  }
+  return { ...image, height, width, data: out };
+}
+
+function toSize(image: DecodedImage, height: number, width: number, resize: Resize): DecodedImage {
+  if (resize === 'fit') return resizeImage(image, height, width);
+  if (resize === 'crop') return cropImage(image, height, width);
+  if (image.height !== height || image.width !== width) {
+    throw new InputError(
+      `"${image.name}": the image is ${image.height}×${image.width}, the model expected ${height}×${width} (--resize fit or --resize crop resizes)`,
+    );
+  }
+  return image;
+}
+
+/**
+ * (pixel / scale − mean) / std per channel, after colour and size.
+ *
+ * @param inputShape  the model's, without the batch; dimensions that it leaves open are ≤ 0
+ * @returns values in the layout, of shape `imageShape(p, inputShape)`
+ * @throws {InputError} naming the image, if it has another size or channel count and `p` does not convert
+ */
+export function preprocess(
+  image: DecodedImage,
+  p: Preprocessing,
+  inputShape: readonly number[],
+): Float32Array {
+  const { channels, height, width } = target(p, inputShape);
+  const { data } = toSize(toChannels(image, channels, p.color), height, width, p.resize);
+  const pixels = height * width;
+  const out = new Float32Array(pixels * channels);
+  for (let c = 0; c < channels; c++) {
+    const mean = p.mean[p.mean.length === 1 ? 0 : c];
+    const std = p.std[p.std.length === 1 ? 0 : c];
+    const values = Float32Array.from({ length: 256 }, (_, pixel) => (pixel / p.scale - mean) / std);
+    const source = p.color === 'bgr' ? 2 - c : c;
+    const [offset, stride] = p.layout === 'nchw' ? [c * pixels, 1] : [c, channels];
+    for (let i = 0; i < pixels; i++) out[offset + i * stride] = values[data[i * channels + source]];
+  }
+  return out;
+}

@@ -1,0 +1,49 @@
+// Bilinear resampling of 8-bit samples along one axis, as PIL does it; for images and for JPEG chroma.
+
+/** For one output position: the first input position and the weights, which sum to 1. */
+interface Taps {
+  first: number;
+  weights: Float64Array;
+}
+
+/** Bilinear taps, widened to a triangle of ± the ratio when shrinking, as PIL's `precompute_coeffs`. */
+function triangleTaps(from: number, to: number): Taps[] {
+  const ratio = from / to;
+  const support = Math.max(ratio, 1);
+  return Array.from({ length: to }, (_, i) => {
+    const center = (i + 0.5) * ratio;
+    const first = Math.max(0, Math.floor(center - support + 0.5));
+    const end = Math.min(from, Math.floor(center + support + 0.5));
+    const weights = new Float64Array(end - first);
+    let sum = 0;
+    for (let k = 0; k < weights.length; k++) {
+      weights[k] = Math.max(0, 1 - Math.abs(first + k + 0.5 - center) / support);
+      sum += weights[k];
+    }
+    return { first, weights: weights.map((weight) => weight / sum) };
+  });
+}
+
+/** Filters along one axis of rows × from × inner; the result is rounded to 8 bits, as between PIL's two passes. */
+export function resampleAxis(
+  data: Uint8Array,
+  rows: number,
+  from: number,
+  to: number,
+  inner: number,
+): Uint8Array {
+  if (from === to) return data;
+  const taps = triangleTaps(from, to);
+  const out = new Uint8Array(rows * to * inner);
+  for (let r = 0; r < rows; r++) {
+    for (let i = 0; i < to; i++) {
+      const { first, weights } = taps[i];
+      for (let c = 0; c < inner; c++) {
+        let sum = 0.5;
+        for (let k = 0; k < weights.length; k++) sum += weights[k] * data[(r * from + first + k) * inner + c];
+        out[(r * to + i) * inner + c] = sum;
+      }
+    }
+  }
+  return out;
+}

@@ -1,0 +1,141 @@
+// Opening a model: read, fold, learn the shapes by one run, analyse.
+
+import type { Engine, EngineSession } from '../engine/index.ts';
+import { InputError, UnsupportedModelError } from '../errors.ts';
+import {
+  type Analysis,
+  analyse,
+  countMacs,
+  countParameters,
+  foldBatchNormalization,
+  type Model,
+  type ReadExternal,
+  type ReadOptions,
+  readModel,
+  type ValueInfo,
+  type WrittenModel,
+  withAllValues,
+  writeModel,
+} from '../graph/index.ts';
+import { type ModelInput, modelInput } from './batches.ts';
+
+export interface OpenOptions extends ReadOptions {
+  readonly engine: Engine;
+  /** Height and width, for a model that leaves them open. */
+  readonly size?: readonly [number, number];
+}
+
+/** A model that is ready to be inspected, pruned or evaluated. */
+export interface OpenedModel {
+  /** For messages: the file's name, or `model`. */
+  readonly name: string;
+  /** As in the file. */
+  readonly source: Model;
+  /** BatchNormalization folded into the layers before it: what is analysed and pruned. */
+  readonly model: Model;
+  readonly input: ModelInput;
+  /** Shapes and types of every value in a run of one sample (or of the fixed batch). */
+  readonly info: ValueInfo;
+  readonly analysis: Analysis;
+  /** Of the file, with its external data. */
+  readonly bytes: number;
+  readonly parameters: number;
+  /** The size given for open dimensions. */
+  readonly size?: readonly [number, number];
+  /** Multiply-adds for one sample. */
+  readonly macs: number;
+}
+
+/**
+ * @throws {FormatError} where the bytes are not a valid ONNX model
+ * @throws {UnsupportedModelError} where the engine refuses the model or it has more than one input
+ * @throws {InputError} where input dimensions are open and no size is given
+ */
+export async function openModel(bytes: Uint8Array, options: OpenOptions): Promise<OpenedModel> {
+  const { engine, size, name = 'model' } = options;
+  let externalBytes = 0;
+  const external: ReadExternal | undefined =
+    options.external &&
+    (async (location, offset, length) => {
+      externalBytes += length;
+      return (options.external as ReadExternal)(location, offset, length);
+    });
+  const source = await readModel(bytes, { name, external });
+  const model = foldBatchNormalization(source);
+  const session = await engine.load(withAllValues(model));
+  try {
+    const input = withSize(modelInput(session), size);
+    const batch = input.fixedBatch || 1;
+    const values = batch * input.shape.reduce((product, dim) => product * dim, 1);
+    const probe = { dims: [batch, ...input.shape], data: new Float32Array(values) };
+    const results = await session.run({ [input.name]: probe });
+    const types = new Map([...session.inputs, ...session.outputs].map((value) => [value.name, value.type]));
+    const shapes = new Map(Object.entries(results).map(([value, { dims }]) => [value, dims]));
+    shapes.set(input.name, probe.dims);
+    const info = { shapes, types };
+    return {
+      name,
+      source,
+      model,
+      input,
+      info,
+      analysis: analyse(model, shapes),
+      bytes: bytes.byteLength + externalBytes,
+      size,
+      parameters: countParameters(source),
+      macs: countMacs(model, shapes),
+    };
+  } catch (error) {
+    throw named(name, error);
+  } finally {
+    await session.release();
+  }
+}
+
+function withSize(input: ModelInput, size: readonly [number, number] | undefined): ModelInput {
+  const open = input.shape.filter((dim) => dim === 0).length;
+  if (open === 0) return input;
+  if (!size || open > 2) {
+    throw new InputError(
+      `input "${input.name}" has open dimensions [${input.shape.map((dim) => dim || '?').join(', ')}]; give the image size (--size)`,
+    );
+  }
+  const fill = [...size].slice(0, open);
+  return { ...input, shape: input.shape.map((dim) => dim || (fill.shift() as number)) };
+}
+
+/** The same error with the model's name in front, where the message does not have it yet. */
+function named(name: string, error: unknown): unknown {
+  if (
+    (error instanceof InputError || error instanceof UnsupportedModelError) &&
+    !error.message.startsWith(name)
+  ) {
+    error.message = `${name}: ${error.message}`;
+  }
+  return error;
+}
+
+/** Loads a model as it stands into the engine. */
+export function loadModel(engine: Engine, model: Model): Promise<EngineSession> {
+  const { model: bytes, external } = writeModel(model, { externalName: DATA_FILE });
+  return engine.load(bytes, external && [{ path: DATA_FILE, data: concat(external) }]);
+}
+
+/** Reads from the external data of a model that is still in memory. */
+export function externalReader({ external = [] }: WrittenModel): ReadExternal {
+  const data = concat(external);
+  return (_, offset, length) => data.subarray(offset, offset + length);
+}
+
+function concat(parts: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(parts.reduce((total, part) => total + part.byteLength, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.byteLength;
+  }
+  return whole;
+}
+
+/** Name by which the engine gets external data; no file has it. */
+const DATA_FILE = 'weights.data';

@@ -1,0 +1,304 @@
+// A whole model: choose the target, prune in sequence, shrink, and prove the result by running it.
+
+import type { Engine, EngineSession, FloatTensor } from '../engine/index.ts';
+import { InputError, OsscarError, UnsupportedModelError } from '../errors.ts';
+import { type Model, type Structure, shrink, type WrittenModel, writeModel } from '../graph/index.ts';
+import type { Kernels } from '../kernel/index.ts';
+import { METHODS, type Method } from '../solve/index.ts';
+import { type BatchSource, batchSource } from './batches.ts';
+import type { Dataset } from './data/index.ts';
+import { accuracy, latencies } from './evaluate.ts';
+import { externalReader, loadModel, type OpenedModel, openModel } from './open.ts';
+import { checkMemory, pruneSequence, type Target } from './sequence.ts';
+import {
+  type Candidate,
+  FEWEST_TO_SPLIT,
+  isHeldOut,
+  outputError,
+  outputsOf,
+  searchTarget,
+} from './target.ts';
+
+export const TARGETS = ['auto', 'self', 'dense', 'residual'] as const;
+export type TargetChoice = (typeof TARGETS)[number];
+
+export interface PruneOptions {
+  readonly engine: Engine;
+  readonly kernels: Kernels;
+  readonly calibration: Dataset;
+  /** Fraction of each structure's groups to keep, in (0, 1]. */
+  readonly keep: number;
+  /** Default `osscar`. */
+  readonly method?: Method;
+  /** Default `auto`: chosen by the output error on held-out calibration samples. */
+  readonly target?: TargetChoice;
+  /** λ of the damping λ·mean(diag XᵀX). Default 1e-2. */
+  readonly damping?: number;
+  /** Groups removed between two rankings. Default 1. */
+  readonly groupsPerStep?: number;
+  /** Labelled samples for the accuracy before and after. Default: the calibration samples, where they have labels. */
+  readonly evaluation?: Dataset;
+  /** Bytes of activations kept between layers; less means more recomputation. Default 1 GiB. */
+  readonly activationBytes?: number;
+  /** Name of the written model's data file, should it need one. */
+  readonly externalName?: string;
+  /** Entries for the written model's metadata. */
+  readonly metadata?: Readonly<Record<string, string>>;
+  readonly onProgress?: (progress: Progress) => void;
+  readonly signal?: AbortSignal;
+}
+
+export interface Progress {
+  /** What is being done, for a person. */
+  readonly label: string;
+  readonly done: number;
+  readonly total: number;
+}
+
+export interface BeforeAfter {
+  readonly before: number;
+  readonly after: number;
+}
+
+export interface PruneReport {
+  readonly method: Method;
+  readonly keep: number;
+  readonly target: {
+    readonly requested: TargetChoice;
+    readonly chosen: Target;
+    /** What `auto` measured, the best first. */
+    readonly candidates?: readonly Candidate[];
+  };
+  readonly samples: number;
+  readonly parameters: BeforeAfter;
+  /** Multiply-adds for one sample. */
+  readonly macs: BeforeAfter;
+  readonly bytes: BeforeAfter;
+  /** Median of one sample in the engine. */
+  readonly latencyMs: BeforeAfter;
+  readonly metric?: BeforeAfter & {
+    readonly name: string;
+    readonly samples: number;
+    readonly data: 'evaluation' | 'calibration';
+  };
+  /** Largest difference between the written model and the masked dense network, as a part of the output's range. */
+  readonly maxDifference: number;
+  readonly layers: readonly {
+    readonly name: string;
+    readonly layer: string;
+    readonly groups: number;
+    readonly kept: readonly number[];
+    readonly relativeError: number;
+  }[];
+  readonly notPrunable: readonly { readonly name: string; readonly reason: string }[];
+  readonly memory: { readonly wasmBytes: number };
+  readonly seconds: number;
+  readonly engine: string;
+  readonly simd: string;
+}
+
+export interface PruneResult {
+  /** ONNX bytes, and the parts of the external data file where there is one. */
+  readonly written: WrittenModel;
+  readonly report: PruneReport;
+}
+
+const DEFAULT_ACTIVATION_BYTES = 2 ** 30;
+/** The bound on `maxDifference`: rounding of float32 is near 1e-6, of float16 near 1e-3. */
+const TOLERANCE = { float32: 1e-3, float16: 2e-2 };
+
+/**
+ * Prunes every prunable structure of a model (OSSCAR, arXiv 2403.12983) and verifies the result.
+ *
+ * @throws {InputError} for options or data that cannot work
+ * @throws {UnsupportedModelError} where nothing is prunable
+ * @throws {OutOfMemoryError} before any work, where a layer cannot fit
+ */
+export async function pruneModel(opened: OpenedModel, options: PruneOptions): Promise<PruneResult> {
+  const { engine, kernels, calibration, keep, method = 'osscar', target = 'auto', signal } = options;
+  const start = performance.now();
+  if (!(keep > 0 && keep <= 1)) throw new InputError(`keep must be in (0, 1], got ${keep}`);
+  if (!METHODS.includes(method))
+    throw new InputError(`method must be one of ${METHODS.join(', ')}, got ${method}`);
+  if (!TARGETS.includes(target))
+    throw new InputError(`target must be one of ${TARGETS.join(', ')}, got ${target}`);
+  const structures = opened.analysis.structures.filter(({ prunable }) => prunable);
+  if (structures.length === 0) {
+    throw new UnsupportedModelError(
+      `${opened.name}: no prunable structure; \`osscar inspect\` lists the reasons`,
+    );
+  }
+  checkMemory(kernels, structures);
+
+  const source = batchSource(calibration, opened.input);
+  const sequence = (data: BatchSource, towards: Target, label: string) => {
+    let done = 0;
+    return pruneSequence(opened, {
+      ...{ engine, kernels, structures, keep, method, signal },
+      source: data,
+      target: towards,
+      damping: options.damping,
+      groupsPerStep: options.groupsPerStep,
+      activationBytes: options.activationBytes ?? DEFAULT_ACTIVATION_BYTES,
+      onLayer: () => options.onProgress?.({ label, done: ++done, total: structures.length }),
+    });
+  };
+
+  let chosen: Target = { kind: target === 'auto' ? 'residual' : target, blend: target === 'self' ? 0 : 1 };
+  let candidates: Candidate[] | undefined;
+  // Plain magnitude pruning fits nothing, so there is no target to choose.
+  if (method === 'magnitude') chosen = { kind: 'self', blend: 0 };
+  else if (target === 'auto') {
+    candidates = await tryTargets(opened, structures, source, options, sequence);
+    const [{ kind, blend }] = candidates;
+    chosen = { kind, blend };
+  }
+  const { masked, layers } = await sequence(source, chosen, 'pruning');
+
+  const small = shrink(masked, new Map(layers.map(({ structure, kept }) => [structure, kept])));
+  for (const [key, value] of Object.entries(options.metadata ?? {})) small.setMetadata(key, value);
+  small.setMetadata(
+    'osscar.pruning',
+    JSON.stringify({ method, keep, target: chosen, samples: source.samples }),
+  );
+  const written = writeModel(small, { externalName: options.externalName });
+  const verified = await verify(opened, masked, written, source, options);
+
+  return {
+    written,
+    report: {
+      method,
+      keep,
+      target: { requested: target, chosen, ...(candidates && { candidates }) },
+      samples: source.samples,
+      ...verified,
+      layers: layers.map(({ structure, kept, relativeError }) => ({
+        name: structure.name,
+        layer: structure.layer,
+        groups: structure.groups,
+        kept,
+        relativeError,
+      })),
+      notPrunable: opened.analysis.structures
+        .filter(({ prunable }) => !prunable)
+        .map(({ name, reason = '' }) => ({ name, reason })),
+      memory: { wasmBytes: kernels.bytes },
+      seconds: (performance.now() - start) / 1000,
+      engine: engine.name,
+      simd: kernels.simd,
+    },
+  };
+}
+
+/** Looks for the target by the output error on samples held out from the fit. */
+async function tryTargets(
+  opened: OpenedModel,
+  structures: readonly Structure[],
+  source: BatchSource,
+  { engine, calibration, signal }: PruneOptions,
+  sequence: (data: BatchSource, towards: Target, label: string) => Promise<{ masked: Model }>,
+): Promise<Candidate[]> {
+  const split = source.samples >= FEWEST_TO_SPLIT;
+  const fit = split ? batchSource(calibration, opened.input, (index) => !isHeldOut(index)) : source;
+  const heldOut = split ? batchSource(calibration, opened.input, isHeldOut) : source;
+  const dense = await outputsOf(engine, opened.model, heldOut, signal);
+  const hasResidual = structures.some(({ consumers }) => consumers.some(({ residual }) => residual));
+  return searchTarget(async (target) => {
+    const { masked } = await sequence(fit, target, `target ${target.kind} ${target.blend}`);
+    return outputError(dense, await outputsOf(engine, masked, heldOut, signal));
+  }, hasResidual);
+}
+
+/** Loads the written bytes again, compares their outputs with the masked network's, and measures both sizes. */
+async function verify(
+  opened: OpenedModel,
+  masked: Model,
+  written: WrittenModel,
+  source: BatchSource,
+  options: PruneOptions,
+) {
+  const { engine, evaluation, calibration, signal } = options;
+  const again = await openModel(written.model, {
+    engine,
+    name: 'the written model',
+    external: externalReader(written),
+    size: opened.size,
+  });
+  const sessions: EngineSession[] = [];
+  try {
+    for (const model of [opened.source, masked, again.source]) sessions.push(await loadModel(engine, model));
+    const [dense, reference, pruned] = sessions;
+    const maximum = await maxDifference(reference, pruned, source);
+    const float16 = [...opened.model.tensors.values()].some(({ type }) => type === 'float16');
+    const tolerance = float16 ? TOLERANCE.float16 : TOLERANCE.float32;
+    if (!(maximum <= tolerance)) {
+      throw new OsscarError(
+        'ERR_OSSCAR_VERIFY',
+        `the pruned model differs from the masked one by ${maximum} of its output range, more than ${tolerance}`,
+      );
+    }
+    const [before, after] = await latencies(
+      [dense, pruned],
+      await firstSample(source, opened.input.fixedBatch || 1),
+    );
+    const labelled = batchSource(evaluation ?? calibration, opened.input);
+    const accuracyBefore = await accuracy(dense, labelled, signal);
+    const accuracyAfter = accuracyBefore && (await accuracy(pruned, labelled, signal));
+    return {
+      parameters: { before: opened.parameters, after: again.parameters },
+      macs: { before: opened.macs, after: again.macs },
+      bytes: { before: opened.bytes, after: again.bytes },
+      latencyMs: { before, after },
+      maxDifference: maximum,
+      ...(accuracyBefore &&
+        accuracyAfter && {
+          metric: {
+            name: accuracyBefore.name,
+            before: accuracyBefore.value,
+            after: accuracyAfter.value,
+            samples: accuracyBefore.samples,
+            data: evaluation ? ('evaluation' as const) : ('calibration' as const),
+          },
+        }),
+    };
+  } finally {
+    for (const session of sessions) await session.release();
+  }
+}
+
+/** max |a − b| / (max a − min a) over the outputs on the first batch. */
+async function maxDifference(
+  reference: EngineSession,
+  other: EngineSession,
+  source: BatchSource,
+): Promise<number> {
+  for await (const { input } of source.batches()) {
+    const expected = await reference.run({ [reference.inputs[0].name]: input });
+    const actual = await other.run({ [other.inputs[0].name]: input });
+    let largest = 0;
+    for (const { name } of reference.outputs) {
+      const a = expected[name].data;
+      const b = actual[name].data;
+      if (!a.every(Number.isFinite))
+        throw new InputError(`output "${name}" of the pruned network holds NaN or infinite values`);
+      let [low, high, difference] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0];
+      for (let i = 0; i < a.length; i++) {
+        low = Math.min(low, a[i]);
+        high = Math.max(high, a[i]);
+        // Not Math.max, which a NaN on one side would pass through unseen by the comparison below.
+        if (!(Math.abs(a[i] - b[i]) <= difference)) difference = Math.abs(a[i] - b[i]);
+      }
+      largest = Math.max(largest, high > low ? difference / (high - low) : difference);
+    }
+    return largest;
+  }
+  throw new InputError('no calibration samples');
+}
+
+async function firstSample(source: BatchSource, batch: number): Promise<FloatTensor> {
+  for await (const { input } of source.batches()) {
+    const size = input.data.length / input.dims[0];
+    return { dims: [batch, ...input.dims.slice(1)], data: input.data.slice(0, size * batch) };
+  }
+  throw new InputError('no calibration samples');
+}

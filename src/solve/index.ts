@@ -1,0 +1,20 @@
+export { type Elimination, type EliminationOptions, eliminate } from './eliminate.ts';
+export { magnitudeSupport } from './magnitude.ts';
+export {
+  combineProblems,
+  type LayerProblem,
+  type LayerStatistics,
+  layerProblem,
+  type ProblemOptions,
+} from './problem.ts';
+export {
+  groupsToKeep,
+  type LayerOptions,
+  type LayerResult,
+  layerWasmBytes,
+  METHODS,
+  type Method,
+  pruneLayer,
+} from './prune.ts';
+export { type Refit, refit, refitBias } from './refit.ts';
+export { type Image, StatisticsAccumulator } from './statistics.ts';

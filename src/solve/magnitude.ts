@@ -1,0 +1,14 @@
+// The magnitude criterion: a group's worth is the size of its weights. Data-free, the baseline of the field.
+
+import type { LayerProblem } from './problem.ts';
+
+/** The `keep` groups with the largest Σ|w| over their rows of W0 (the published code's norm), ascending; ties keep the lower number. */
+export function magnitudeSupport(problem: LayerProblem, keep: number): number[] {
+  const { groups, groupSize, m, W0 } = problem;
+  const norms = new Float64Array(groups);
+  for (let g = 0; g < groups; g++) {
+    for (let i = g * groupSize * m; i < (g + 1) * groupSize * m; i++) norms[g] += Math.abs(W0[i]);
+  }
+  const order = Array.from(norms.keys()).sort((a, b) => norms[b] - norms[a] || a - b);
+  return order.slice(0, keep).sort((a, b) => a - b);
+}

@@ -1,0 +1,194 @@
+// The layer problem: from calibration statistics to H and G.
+//
+//     minimise  f(S, W) = ½ tr(WᵀHW) − tr(WᵀG)   over supports S and weights W supported on S
+//
+// with H = XᵀX + ρI and G = XᵀY + ρW0 (OSSCAR, arXiv 2403.12983, with the dense weights W0 as the point
+// the damping pulls towards). Knows nothing of models: X are n inputs of a linear map, Y what it should give.
+
+import { InputError, ShapeError } from '../errors.ts';
+import type { Kernels } from '../kernel/index.ts';
+
+/** Sums over the n calibration rows of a layer's inputs X (n × p) and, with a target, of Y (n × m). */
+export interface LayerStatistics {
+  readonly p: number;
+  readonly m: number;
+  /** Rows seen. */
+  readonly n: number;
+  /** XᵀX, p × p, lower triangle (the strict upper triangle is not read). */
+  readonly XtX: Float64Array;
+  /** Σ x, p. */
+  readonly sumX: Float64Array;
+  /** Targets from outside the layer; without them only the dense weights' own output can be the target. */
+  readonly target?: {
+    /** XᵀY, p × m. */
+    readonly XtY: Float64Array;
+    /** Σ y, m. */
+    readonly sumY: Float64Array;
+  };
+}
+
+export interface ProblemOptions {
+  /** Rows of W per group, b. p must be a multiple of it. */
+  readonly groupSize: number;
+  /** λ in ρ = λ·mean(diag XᵀX). Default 1e-2. */
+  readonly damping?: number;
+  /**
+   * How much of the target comes from outside, a in (1 − a)·X·W0 + a·Y: 0 keeps the layer's own dense
+   * output on these inputs, 1 corrects fully towards Y. Default 1 with a target, 0 without.
+   */
+  readonly blend?: number;
+  /** The dense bias, m. With one, X and Y are centred and the bias is refitted. */
+  readonly bias?: Float32Array | Float64Array;
+}
+
+/** A layer's quadratic problem. All matrices row-major. */
+export interface LayerProblem {
+  readonly p: number;
+  readonly m: number;
+  readonly groupSize: number;
+  readonly groups: number;
+  /** p × p, symmetric positive definite, both triangles. */
+  readonly H: Float64Array;
+  /** p × m. */
+  readonly G: Float64Array;
+  /** Dense weights, p × m. */
+  readonly W0: Float64Array;
+  /** For the bias ȳ − Wᵀx̄ of refitted weights W; absent where the layer's bias is not refitted. */
+  readonly means?: { readonly x: Float64Array; readonly y: Float64Array };
+}
+
+const DEFAULT_DAMPING = 1e-2; // the published value
+
+/**
+ * H = XᵀX + ρI (centred where a bias is refitted) and G = (1 − a)·H·W0 + a·(XᵀY + ρW0).
+ *
+ * @param W0  dense weights, p × m
+ * @throws {ShapeError} where sizes contradict each other
+ * @throws {InputError} where the statistics hold NaN or infinite values
+ *
+ * Costs 2p²m flops for the product H·W0 (none at a = 1) and 16p² + 24pm bytes beside its arguments.
+ */
+export function layerProblem(
+  kernels: Kernels,
+  statistics: LayerStatistics,
+  W0: Float32Array | Float64Array,
+  options: ProblemOptions,
+): LayerProblem {
+  const { p, m, n, XtX, sumX, target } = statistics;
+  const { groupSize, damping = DEFAULT_DAMPING, blend = target ? 1 : 0, bias } = options;
+  requireLength('XtX', XtX, p * p);
+  requireLength('W0', W0, p * m);
+  if (bias) requireLength('bias', bias, m);
+  if (p % groupSize !== 0)
+    throw new ShapeError(`problem: ${p} rows are not a multiple of the group size ${groupSize}`);
+  if (!(damping >= 0)) throw new InputError(`problem: damping must be at least 0, got ${damping}`);
+  if (!(blend >= 0 && blend <= 1)) throw new InputError(`problem: blend must be in [0, 1], got ${blend}`);
+  if (blend > 0 && !target) throw new InputError('problem: a blend above 0 needs target statistics');
+  if (n < 1) throw new InputError('problem: no calibration rows');
+
+  const centred = bias !== undefined;
+  const H = new Float64Array(p * p);
+  let trace = 0;
+  for (let i = 0; i < p; i++) {
+    const shift = centred ? sumX[i] / n : 0;
+    for (let j = 0; j <= i; j++) {
+      const value = XtX[i * p + j] - shift * sumX[j];
+      H[i * p + j] = value;
+      H[j * p + i] = value;
+    }
+    trace += H[i * p + i];
+  }
+  if (!Number.isFinite(trace))
+    throw new InputError('problem: the calibration inputs hold NaN or infinite values');
+  // Inputs that are all zero leave nothing to reconstruct: damping alone then keeps the largest weights.
+  const rho = trace > 0 ? (damping * trace) / p : 1;
+  for (let i = 0; i < p; i++) H[i * p + i] += rho;
+
+  const dense = Float64Array.from(W0);
+  const G = blend < 1 ? multiply(kernels, H, dense, p, m) : new Float64Array(p * m);
+  if (blend > 0 && target) {
+    requireLength('XtY', target.XtY, p * m);
+    for (let i = 0; i < p; i++) {
+      const shift = centred ? sumX[i] / n : 0;
+      for (let j = 0; j < m; j++) {
+        const at = i * m + j;
+        G[at] = (1 - blend) * G[at] + blend * (target.XtY[at] - shift * target.sumY[j] + rho * dense[at]);
+      }
+    }
+  }
+  if (!G.every(Number.isFinite))
+    throw new InputError('problem: the calibration targets hold NaN or infinite values');
+
+  const problem = { p, m, groupSize, groups: p / groupSize, H, G, W0: dense };
+  if (!centred) return problem;
+  const x = sumX.map((sum) => sum / n);
+  const y = new Float64Array(m);
+  for (let j = 0; j < m; j++) {
+    let own = bias[j];
+    for (let i = 0; i < p; i++) own += dense[i * m + j] * x[i];
+    y[j] = target && blend > 0 ? (1 - blend) * own + (blend * target.sumY[j]) / n : own;
+  }
+  return { ...problem, means: { x, y } };
+}
+
+/**
+ * One problem for a support that several layers share: minimises the sum of their objectives, each
+ * relative to its own signal. Group j holds the rows of group j of every layer.
+ */
+export function combineProblems(problems: readonly LayerProblem[]): LayerProblem {
+  if (problems.length === 1) return problems[0];
+  const groups = problems[0].groups;
+  if (problems.some((problem) => problem.groups !== groups)) {
+    throw new ShapeError('combine: all layers must have the same number of groups');
+  }
+  const groupSize = sum(problems.map((problem) => problem.groupSize));
+  const m = sum(problems.map((problem) => problem.m));
+  const p = groups * groupSize;
+  const H = new Float64Array(p * p);
+  const G = new Float64Array(p * m);
+  const W0 = new Float64Array(p * m);
+  let firstRow = 0;
+  let firstColumn = 0;
+  for (const part of problems) {
+    const { groupSize: b } = part;
+    const row = (i: number) => Math.floor(i / b) * groupSize + firstRow + (i % b);
+    let signal = 0;
+    for (let i = 0; i < part.G.length; i++) signal += part.G[i] * part.W0[i];
+    const scale = signal > 0 ? 1 / signal : 1;
+    for (let i = 0; i < part.p; i++) {
+      for (let j = 0; j < part.p; j++) H[row(i) * p + row(j)] = scale * part.H[i * part.p + j];
+      for (let j = 0; j < part.m; j++) {
+        G[row(i) * m + firstColumn + j] = scale * part.G[i * part.m + j];
+        W0[row(i) * m + firstColumn + j] = part.W0[i * part.m + j];
+      }
+    }
+    firstRow += b;
+    firstColumn += part.m;
+  }
+  return { p, m, groupSize, groups, H, G, W0 };
+}
+
+function multiply(kernels: Kernels, A: Float64Array, B: Float64Array, p: number, m: number): Float64Array {
+  const mark = kernels.mark();
+  try {
+    const a = kernels.matrix(p, p, 'f64');
+    const b = kernels.matrix(p, m, 'f64');
+    const c = kernels.matrix(p, m, 'f64');
+    kernels.write(a, A);
+    kernels.write(b, B);
+    kernels.gemm(false, false, 1, a, b, 0, c);
+    return kernels.read(c);
+  } finally {
+    kernels.release(mark);
+  }
+}
+
+function requireLength(name: string, array: { readonly length: number }, expected: number): void {
+  if (array.length !== expected) {
+    throw new ShapeError(`problem: "${name}" expected ${expected} values, got ${array.length}`);
+  }
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}

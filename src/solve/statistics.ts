@@ -1,0 +1,183 @@
+// Accumulates a layer's statistics over calibration data: rows of a linear map, or images whose
+// convolution is unfolded a chunk at a time, never whole.
+
+import { ShapeError } from '../errors.ts';
+import type { ConvGeometry, Kernels, Matrix } from '../kernel/index.ts';
+import type { LayerStatistics } from './problem.ts';
+
+/** Rows per chunk: the depth that the f32 kernels sum before they add to f64 (KC of the GEMM). */
+const CHUNK_ROWS = 512;
+
+/** One image of a batch, channel-major: data is channels × (height·width). */
+export interface Image {
+  readonly channels: number;
+  readonly data: Float32Array;
+}
+
+/**
+ * Sums XᵀX, XᵀY, Σx and Σy. Lives on the kernels' scratch stack until `finish` or `dispose`: accumulators
+ * are closed in the reverse order of their opening.
+ *
+ * 8(p² + pm) + 2048(p + m) bytes of wasm memory, and the GEMM's packing buffers during a flush.
+ */
+export class StatisticsAccumulator {
+  readonly #kernels: Kernels;
+  readonly #mark: number;
+  readonly #p: number;
+  readonly #m: number;
+  /** Columns of the target: m, or none. */
+  readonly #targets: number;
+  readonly #H: Matrix<'f64'>;
+  /** [XᵀY, Σx]: targets carry a last column of ones. */
+  readonly #C: Matrix<'f64'>;
+  /** [Σy, n]. */
+  readonly #sums: Matrix<'f64'>;
+  readonly #X: Matrix<'f32'>;
+  readonly #Y: Matrix<'f32'>;
+  readonly #ones: Matrix<'f32'>;
+  #filled = 0;
+  #rows = 0;
+
+  /**
+   * @param p  inputs of the layer, columns of X
+   * @param m  outputs of the layer, columns of the target Y
+   * @param hasTarget  whether rows come with a target
+   */
+  constructor(kernels: Kernels, p: number, m: number, hasTarget: boolean) {
+    this.#kernels = kernels;
+    this.#p = p;
+    this.#m = m;
+    this.#targets = hasTarget ? m : 0;
+    const columns = this.#targets + 1;
+    this.#mark = kernels.mark();
+    this.#H = kernels.matrix(p, p, 'f64');
+    this.#C = kernels.matrix(p, columns, 'f64');
+    this.#sums = kernels.matrix(1, columns, 'f64');
+    this.#X = kernels.matrix(CHUNK_ROWS, p, 'f32');
+    this.#Y = kernels.matrix(CHUNK_ROWS, columns, 'f32');
+    this.#ones = kernels.matrix(CHUNK_ROWS, 1, 'f32');
+    for (const sum of [this.#H, this.#C, this.#sums]) kernels.zero(sum);
+    kernels.view(this.#ones).fill(1);
+    kernels.view(this.#Y).fill(1);
+  }
+
+  /** Adds rows: X n × p and, with a target, Y n × m. */
+  addRows(X: Float32Array, Y?: Float32Array): void {
+    const n = X.length / this.#p;
+    if (!Number.isInteger(n))
+      throw new ShapeError(`statistics: "X" expected rows of ${this.#p}, got ${X.length} values`);
+    if (this.#targets > 0 && Y?.length !== n * this.#m) {
+      throw new ShapeError(`statistics: "Y" expected ${n}×${this.#m}, got ${Y?.length ?? 0} values`);
+    }
+    for (let row = 0; row < n; ) {
+      const take = Math.min(n - row, CHUNK_ROWS - this.#filled);
+      this.#kernels
+        .view(this.#X)
+        .set(X.subarray(row * this.#p, (row + take) * this.#p), this.#filled * this.#p);
+      if (Y && this.#targets > 0) {
+        const target = this.#kernels.view(this.#Y);
+        for (let i = 0; i < take; i++) {
+          const from = (row + i) * this.#m;
+          target.set(Y.subarray(from, from + this.#m), (this.#filled + i) * (this.#m + 1));
+        }
+      }
+      row += take;
+      this.#advance(take);
+    }
+  }
+
+  /**
+   * Adds every output position of a convolution over one image.
+   * @param geometry  of the convolution on x; p = channels·kh·kw
+   * @param y  the target's image, m × positions
+   */
+  addImage(geometry: ConvGeometry, x: Image, y?: Image): void {
+    const kernels = this.#kernels;
+    const positions = geometry.outHeight * geometry.outWidth;
+    const mark = kernels.mark();
+    try {
+      const source = kernels.matrix(x.channels, x.data.length / x.channels, 'f32');
+      kernels.write(source, x.data);
+      let target: Matrix<'f32'> | undefined;
+      if (this.#targets > 0) {
+        if (y?.data.length !== this.#m * positions) {
+          throw new ShapeError(
+            `statistics: "y" expected ${this.#m}×${positions}, got ${y?.data.length ?? 0} values`,
+          );
+        }
+        target = kernels.matrix(this.#m, positions, 'f32');
+        kernels.write(target, y.data);
+      }
+      const pointwise = pointwiseGeometry(geometry.outHeight, geometry.outWidth);
+      for (let first = 0; first < positions; ) {
+        const take = Math.min(positions - first, CHUNK_ROWS - this.#filled);
+        kernels.im2col(source, geometry, first, kernels.submatrix(this.#X, this.#filled, 0, take, this.#p));
+        if (target)
+          kernels.im2col(
+            target,
+            pointwise,
+            first,
+            kernels.submatrix(this.#Y, this.#filled, 0, take, this.#m),
+          );
+        first += take;
+        this.#advance(take);
+      }
+    } finally {
+      kernels.release(mark);
+    }
+  }
+
+  /** Copies the sums out and frees the memory. */
+  finish(): LayerStatistics {
+    this.#flush();
+    const kernels = this.#kernels;
+    const p = this.#p;
+    const m = this.#m;
+    const XtX = kernels.read(this.#H);
+    const C = kernels.read(this.#C);
+    const sums = kernels.read(this.#sums);
+    this.dispose();
+    const columns = this.#targets + 1;
+    const sumX = Float64Array.from({ length: p }, (_, i) => C[i * columns + columns - 1]);
+    if (this.#targets === 0) return { p, m, n: this.#rows, XtX, sumX };
+    const XtY = new Float64Array(p * m);
+    for (let i = 0; i < p; i++) XtY.set(C.subarray(i * columns, i * columns + m), i * m);
+    return { p, m, n: this.#rows, XtX, sumX, target: { XtY, sumY: sums.slice(0, m) } };
+  }
+
+  /** Frees the memory without a result. */
+  dispose(): void {
+    this.#kernels.release(this.#mark);
+  }
+
+  #advance(rows: number): void {
+    this.#filled += rows;
+    this.#rows += rows;
+    if (this.#filled === CHUNK_ROWS) this.#flush();
+  }
+
+  #flush(): void {
+    const kernels = this.#kernels;
+    const n = this.#filled;
+    if (n === 0) return;
+    const X = kernels.submatrix(this.#X, 0, 0, n, this.#p);
+    const Y = kernels.submatrix(this.#Y, 0, 0, n, this.#Y.cols);
+    kernels.gram(X, this.#H);
+    kernels.cross(X, Y, this.#C);
+    kernels.cross(kernels.submatrix(this.#ones, 0, 0, n, 1), Y, this.#sums);
+    this.#filled = 0;
+  }
+}
+
+function pointwiseGeometry(height: number, width: number): ConvGeometry {
+  return {
+    height,
+    width,
+    outHeight: height,
+    outWidth: width,
+    kernel: [1, 1],
+    strides: [1, 1],
+    pads: [0, 0],
+    dilations: [1, 1],
+  };
+}

@@ -1,0 +1,322 @@
+import { describe, expect, test } from 'vitest';
+import { FormatError, InputError } from '../../src/errors.ts';
+import type { DecodedImage } from '../../src/pipeline/data/image.ts';
+import {
+  DEFAULT_PREPROCESSING,
+  imageShape,
+  type Preprocessing,
+  type PreprocessingFlags,
+  parsePreprocessing,
+  parsePreprocessingJson,
+  preprocess,
+  resizeImage,
+  stringifyPreprocessing,
+} from '../../src/pipeline/data/preprocessing.ts';
+import { mulberry32 } from '../../src/pipeline/data/sample.ts';
+
+const random = mulberry32(2);
+
+const gray = (height: number, width: number, data: ArrayLike<number>): DecodedImage => ({
+  name: 'a.png',
+  width,
+  height,
+  channels: 1,
+  data: Uint8Array.from(data),
+});
+const rgb = (height: number, width: number, data: ArrayLike<number>): DecodedImage => ({
+  ...gray(height, width, data),
+  channels: 3,
+});
+const noise = (height: number, width: number, channels: 1 | 3): DecodedImage => ({
+  ...gray(
+    height,
+    width,
+    Array.from({ length: height * width * channels }, () => random() * 256),
+  ),
+  channels,
+});
+const p = (part: Partial<Preprocessing> = {}): Preprocessing => ({ ...DEFAULT_PREPROCESSING, ...part });
+
+describe('preprocess', () => {
+  test('gives (pixel / scale − mean) / std of a 2×2 gray image', () => {
+    const input = preprocess(gray(2, 2, [0, 51, 102, 255]), p({ mean: [0.5], std: [0.25] }), [1, 2, 2]);
+    expect(input).toEqual(Float32Array.of(-2, -1.2, -0.4, 2));
+  });
+
+  test('takes mean and std per channel, in either layout and order', () => {
+    const image = rgb(1, 2, [10, 20, 30, 40, 50, 60]);
+    const values = { scale: 1, mean: [1, 2, 3], std: [1, 2, 4] };
+    expect([...preprocess(image, p(values), [3, 1, 2])]).toEqual([9, 39, 9, 24, 6.75, 14.25]);
+    expect([...preprocess(image, p({ ...values, layout: 'nhwc' }), [1, 2, 3])]).toEqual([
+      9, 9, 6.75, 39, 24, 14.25,
+    ]);
+    expect([...preprocess(image, p({ ...values, color: 'bgr' }), [3, 1, 2])]).toEqual([
+      29, 59, 9, 24, 1.75, 9.25,
+    ]);
+  });
+
+  test('converts RGB to gray by the luma of PIL, if told to', () => {
+    const image = rgb(1, 5, [255, 0, 0, 0, 255, 0, 0, 0, 255, 255, 255, 255, 100, 150, 200]);
+    // 0.299 · 100 + 0.587 · 150 + 0.114 · 200 = 140.75
+    expect([...preprocess(image, p({ color: 'gray', scale: 1 }), [1, 1, 5])]).toEqual([
+      76, 150, 29, 255, 141,
+    ]);
+  });
+
+  test('repeats gray for RGB, if told to', () => {
+    expect([...preprocess(gray(1, 2, [7, 9]), p({ color: 'rgb', scale: 1 }), [3, 1, 2])]).toEqual([
+      7, 9, 7, 9, 7, 9,
+    ]);
+  });
+
+  test.each<[string, DecodedImage, Partial<Preprocessing>, number[], string]>([
+    [
+      'an RGB image for a gray model',
+      rgb(1, 1, [1, 2, 3]),
+      {},
+      [1, 1, 1],
+      '"a.png": the image has 3 channels, the model expected 1 (--color gray converts)',
+    ],
+    [
+      'a gray image for an RGB model',
+      gray(1, 1, [1]),
+      {},
+      [3, 1, 1],
+      '"a.png": the image has 1 channel, the model expected 3 (--color rgb converts)',
+    ],
+    [
+      'another size',
+      gray(1, 2, [1, 2]),
+      {},
+      [1, 28, 28],
+      '"a.png": the image is 1×2, the model expected 28×28 (--resize fit or --resize crop resizes)',
+    ],
+    [
+      'a size that is not the model’s',
+      gray(1, 1, [1]),
+      { size: 32 },
+      [1, 28, 28],
+      '--size: the model expected 28×28, got 32×32',
+    ],
+    ['no size at all', gray(1, 1, [1]), {}, [1, 0, 0], 'leaves the image size open; give it with --size'],
+    [
+      'a model that takes no images',
+      gray(1, 1, [1]),
+      {},
+      [784],
+      'expected a model input of 3 dimensions and the batch, got [784]',
+    ],
+    [
+      'a wrong layout',
+      rgb(1, 1, [1, 2, 3]),
+      {},
+      [8, 8, 3],
+      "the model's input [8, 8, 3] has 8 (--layout nhwc?)",
+    ],
+    [
+      'a colour that the model cannot take',
+      rgb(1, 1, [1, 2, 3]),
+      { color: 'gray' },
+      [3, 1, 1],
+      '--color gray: the model expected 3 channels',
+    ],
+    [
+      'three means for one channel',
+      gray(1, 1, [1]),
+      { mean: [1, 2, 3] },
+      [1, 1, 1],
+      "--mean: expected one value for the model's 1 channel, got 3",
+    ],
+  ])('refuses %s in one line', (_, image, part, shape, message) => {
+    expect(() => preprocess(image, p(part), shape)).toThrow(InputError);
+    expect(() => preprocess(image, p(part), shape)).toThrow(message);
+  });
+});
+
+describe('imageShape', () => {
+  test('fills in what the model leaves open', () => {
+    expect(imageShape(p({ size: [4, 6] }), [3, 0, -1])).toEqual([3, 4, 6]);
+    expect(imageShape(p({ size: 5, layout: 'nhwc' }), [0, 0, 1])).toEqual([5, 5, 1]);
+    expect(imageShape(p({ size: 5 }), [0, 0, 0])).toEqual([3, 5, 5]);
+    expect(imageShape(p({ size: 5, color: 'gray' }), [0, 0, 0])).toEqual([1, 5, 5]);
+  });
+});
+
+describe('resize', () => {
+  test('doubles 2 pixels with weights of 1/4 and 3/4', () => {
+    expect([...resizeImage(gray(1, 2, [0, 100]), 1, 4).data]).toEqual([0, 25, 75, 100]);
+  });
+
+  test('halves 4 pixels with the widened triangle', () => {
+    // Centre 1: distances 0.5 0.5 1.5 over support 2 → 3/8 3/8 1/8 of 7/8, so (3·0 + 3·80 + 160) / 7; mirrored at 3.
+    expect([...resizeImage(gray(1, 4, [0, 80, 160, 240]), 1, 2).data]).toEqual([57, 183]);
+  });
+
+  test('agrees with the weights of the definition, both axes, up to the two roundings', () => {
+    const naive = (data: ArrayLike<number>, from: number, to: number, i: number) => {
+      const ratio = from / to;
+      const support = Math.max(1, ratio);
+      let sum = 0;
+      let weights = 0;
+      for (let k = 0; k < from; k++) {
+        const weight = Math.max(0, 1 - Math.abs((k + 0.5 - (i + 0.5) * ratio) / support));
+        sum += weight * data[k];
+        weights += weight;
+      }
+      return sum / weights;
+    };
+    for (const [h, w, toH, toW] of [
+      [7, 5, 3, 9],
+      [20, 31, 6, 7],
+      [3, 4, 8, 8],
+    ]) {
+      const image = noise(h, w, 1);
+      const got = resizeImage(image, toH, toW);
+      for (let y = 0; y < toH; y++) {
+        for (let x = 0; x < toW; x++) {
+          const column = Array.from({ length: h }, (_, row) =>
+            naive(image.data.subarray(row * w, (row + 1) * w), w, toW, x),
+          );
+          // ½ from the first rounding, whose weights sum to 1, and ½ from the second.
+          expect(Math.abs(got.data[y * toW + x] - naive(column, h, toH, y))).toBeLessThanOrEqual(1);
+        }
+      }
+    }
+  });
+
+  test('keeps channels apart', () => {
+    const image = noise(9, 11, 3);
+    const whole = resizeImage(image, 4, 6);
+    for (let c = 0; c < 3; c++) {
+      const plane = resizeImage(
+        gray(
+          9,
+          11,
+          image.data.filter((_, i) => i % 3 === c),
+        ),
+        4,
+        6,
+      );
+      expect(whole.data.filter((_, i) => i % 3 === c)).toEqual(plane.data);
+    }
+  });
+
+  test('fits straight to the size', () => {
+    const image = noise(10, 20, 1);
+    const got = preprocess(image, p({ resize: 'fit', scale: 1 }), [1, 4, 4]);
+    expect([...got]).toEqual([...resizeImage(image, 4, 4).data]);
+  });
+
+  test('crops the centre of the image resized to size / 0.875, as Resize(32) CenterCrop(28)', () => {
+    for (const [h, w, fullH, fullW, top, left] of [
+      [64, 64, 32, 32, 2, 2],
+      [64, 100, 32, 50, 2, 11],
+      // int(32 · 97 / 64) = 48; round(20 / 2) = 10. int(32 · 91 / 64) = 45; round(8.5) = 8, half to even.
+      [97, 64, 48, 32, 10, 2],
+      [91, 64, 45, 32, 8, 2],
+      [16, 16, 32, 32, 2, 2],
+    ]) {
+      const image = noise(h, w, 1);
+      const full = resizeImage(image, fullH, fullW).data;
+      const want = Array.from(
+        { length: 28 * 28 },
+        (_, i) => full[(top + Math.floor(i / 28)) * fullW + left + (i % 28)],
+      );
+      expect([...preprocess(image, p({ resize: 'crop', scale: 1 }), [1, 28, 28])]).toEqual(want);
+    }
+  });
+
+  test('crops to sizes that are not square', () => {
+    const input = preprocess(noise(50, 60, 1), p({ resize: 'crop', size: [14, 28] }), [1, 0, 0]);
+    expect(input).toHaveLength(14 * 28);
+  });
+});
+
+describe('parsePreprocessing', () => {
+  test('gives the defaults for no flags', () => {
+    expect(parsePreprocessing({})).toEqual({
+      resize: 'none',
+      scale: 255,
+      mean: [0],
+      std: [1],
+      layout: 'nchw',
+    });
+  });
+
+  test('reads every flag', () => {
+    const flags = {
+      size: '224',
+      resize: 'crop',
+      scale: '1',
+      mean: '1, 2,3',
+      std: '4',
+      layout: 'nhwc',
+      color: 'bgr',
+    };
+    expect(parsePreprocessing(flags)).toEqual({
+      size: [224, 224],
+      resize: 'crop',
+      scale: 1,
+      mean: [1, 2, 3],
+      std: [4],
+      layout: 'nhwc',
+      color: 'bgr',
+    });
+    expect(parsePreprocessing({ size: '192x256' }).size).toEqual([192, 256]);
+    expect(parsePreprocessing({ size: '192,256' }).size).toEqual([192, 256]);
+  });
+
+  test.each<[PreprocessingFlags, string]>([
+    [{ size: '0' }, '--size: expected pixels, as 224 or 192x256 (height × width), got "0"'],
+    [{ size: '1x2x3' }, '--size:'],
+    [{ size: '2.5' }, '--size:'],
+    [{ size: '' }, '--size:'],
+    [{ resize: 'stretch' }, '--resize: expected none, fit, crop, got "stretch"'],
+    [{ layout: 'NCHW' }, '--layout: expected nchw, nhwc, got "NCHW"'],
+    [{ color: 'grey' }, '--color: expected rgb, bgr, gray, got "grey"'],
+    [{ mean: '0.4,x' }, '--mean: expected one number or one per channel, as 0.485,0.456,0.406, got "0.4,x"'],
+    [{ mean: '1,2' }, '--mean:'],
+    [{ mean: '1,,2' }, '--mean:'],
+    [{ mean: 'Infinity' }, '--mean:'],
+    [{ std: '0' }, '--std: expected numbers above 0, got "0"'],
+    [{ std: '1,1,-1' }, '--std:'],
+    [{ scale: '0' }, '--scale: expected a number above 0, got "0"'],
+    [{ scale: 'x' }, '--scale:'],
+  ])('refuses %o', (flags, message) => {
+    expect(() => parsePreprocessing(flags)).toThrow(InputError);
+    expect(() => parsePreprocessing(flags)).toThrow(message);
+  });
+});
+
+describe('preprocessing as JSON', () => {
+  test('survives the round trip', () => {
+    const all = p({
+      size: [3, 4],
+      resize: 'fit',
+      scale: 1,
+      mean: [0.1, 0.2, 0.3],
+      std: [2],
+      layout: 'nhwc',
+      color: 'gray',
+    });
+    for (const one of [p(), p({ size: 28 }), all]) {
+      expect(parsePreprocessingJson(stringifyPreprocessing(one))).toEqual(one);
+    }
+  });
+
+  test.each([
+    'no json',
+    'null',
+    '[]',
+    '{"size":0}',
+    '{"size":[1]}',
+    '{"resize":"x"}',
+    '{"scale":"255"}',
+    '{"mean":0}',
+    '{"std":[0]}',
+    '{"layout":1}',
+    '{"color":null}',
+  ])('refuses %s', (json) => {
+    expect(() => parsePreprocessingJson(json)).toThrow(FormatError);
+  });
+});

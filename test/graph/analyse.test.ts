@@ -1,0 +1,411 @@
+import { readFileSync } from 'node:fs';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { OsscarError } from '../../src/errors.ts';
+import {
+  type Analysis,
+  analyse,
+  foldBatchNormalization,
+  linearMaps,
+  type Model,
+  readModel,
+  type Structure,
+  shrink,
+  writeModel,
+} from '../../src/graph/index.ts';
+import { OnnxBuilder, resnet50 } from '../support/onnx-builder.ts';
+import { randomValue, shapesOf } from './running.ts';
+
+async function analysed(b: OnnxBuilder, dims = [2, 3, 8, 8]): Promise<Structure[]> {
+  const model = await readModel(b.build());
+  return analyse(model, await shapesOf(model, randomValue(dims))).structures;
+}
+
+/** Why the structure made by the first layer cannot be pruned, for a graph that does something to its channels. */
+async function reason(
+  something: (b: OnnxBuilder, x: string) => string,
+  opset = 17,
+): Promise<string | undefined> {
+  const b = new OnnxBuilder({ opset });
+  const x = b.relu(b.conv(b.input([3, 8, 8]), 6, 3));
+  const [structure] = await analysed(b.output(something(b, x)));
+  expect(structure.producers[0].node).toMatch(/conv/);
+  return structure.reason;
+}
+
+const head = (b: OnnxBuilder, x: string) => b.gemm(b.flatten(b.globalAveragePool(x)), 5);
+
+describe('analyse', () => {
+  it('describes a chain of two layers', async () => {
+    const b = new OnnxBuilder();
+    const x = b.relu(b.conv(b.input([3, 8, 8]), 6, 3));
+    const [first, second, last] = await analysed(
+      b.output(b.gemm(b.flatten(b.conv(x, 4, 3, { stride: 2 }), 16), 5)),
+    );
+    expect(first).toEqual({
+      name: 'node_conv_2',
+      layer: 'node_conv_6',
+      groups: 6,
+      groupSize: 9,
+      prunable: true,
+      isResidual: false,
+      producers: [{ node: 'node_conv_2', kind: 'conv', weight: 'w_0', bias: 'w_1', output: 'conv_2' }],
+      consumers: [
+        {
+          node: 'node_conv_6',
+          kind: 'conv',
+          input: 'relu_3',
+          output: 'conv_6',
+          weight: 'w_4',
+          bias: 'w_5',
+          groupSize: 9,
+          p: 54,
+          m: 4,
+          rows: 16,
+          conv: { kernel: [3, 3], strides: [2, 2], pads: [1, 1, 1, 1], dilations: [1, 1] },
+        },
+      ],
+      slices: [
+        { tensor: 'w_0', axis: 0, block: 1, node: 'node_conv_2', input: 1 },
+        { tensor: 'w_1', axis: 0, block: 1, node: 'node_conv_2', input: 2 },
+        { tensor: 'w_4', axis: 1, block: 1, node: 'node_conv_6', input: 1 },
+      ],
+      edits: [],
+    });
+    expect(second).toMatchObject({ layer: 'node_gemm_10', groups: 4, groupSize: 16, prunable: true });
+    expect(second.slices.at(-1)).toMatchObject({ axis: 1, block: 16 });
+    expect(last).toMatchObject({ layer: '', prunable: false, reason: 'it is the graph output "gemm_10"' });
+  });
+
+  it('finds the 32 inner convolutions of a ResNet50 and its four residual streams', async () => {
+    const model = await readModel(resnet50(1, { input: 64 }));
+    const input = randomValue([1, 3, 64, 64]);
+    const { structures } = analyse(model, await shapesOf(model, input));
+    const inner = structures.filter((s) => s.prunable && s.consumers.length === 1);
+    expect(inner.length).toBe(32);
+    expect(inner.filter((s) => s.groupSize === 9).length).toBe(16);
+    expect(inner.filter((s) => s.consumers[0].residual).length).toBe(16);
+    const streams = structures.filter((s) => s.isResidual);
+    expect(streams.map((s) => [s.groups, s.producers.length, s.prunable])).toEqual([
+      [256, 4, false],
+      [512, 5, false],
+      [1024, 7, false],
+      [2048, 4, false],
+    ]);
+    expect(streams[0].reason).toMatch(/^residual stream: tied across 4 producers by Add "node_add_\d+"$/);
+    // The stem feeds two layers of the first block; it is prunable, and the classifier's output is not.
+    expect(structures.length).toBe(32 + 4 + 1 + 1);
+    expect(linearMaps(model, await shapesOf(model, input)).length).toBe(54);
+  });
+
+  it('finds every inner layer of the trained models', async () => {
+    const expected = {
+      'fashion-resnet': [15, 3, 1],
+      'fashion-resnet-bn': [15, 3, 1],
+      'fashion-mobilenet': [6, 0, 1],
+    };
+    for (const [name, counts] of Object.entries(expected)) {
+      const model = await readModel(readFileSync(new URL(`../fixtures/${name}.onnx`, import.meta.url)));
+      const { structures } = analyse(model, await shapesOf(model, randomValue([1, 1, 28, 28])));
+      const count = (is: (s: Structure) => boolean) => structures.filter(is).length;
+      const outputs = count((s) => s.reason === 'it is the graph output "logits"');
+      expect([count((s) => s.prunable), count((s) => s.isResidual), outputs], name).toEqual(counts);
+    }
+  });
+
+  it('says the same whatever the batch of the sample run', async () => {
+    const b = new OnnxBuilder();
+    const x = b.maxPool(b.relu(b.conv(b.input([3, 8, 8]), 6, 3)), 4);
+    const model = await readModel(b.output(b.gemm(b.reshape(x, [-1, 24], 24), 5)).build());
+    const results: Analysis[] = [];
+    for (const n of [1, 2, 3, 6, 24])
+      results.push(analyse(model, await shapesOf(model, randomValue([n, 3, 8, 8]))));
+    for (const result of results) expect(result).toEqual(results[0]);
+    expect(results[0].structures[0].edits).toEqual([
+      { kind: 'constant', node: 'node_reshape_6', input: 1, index: 1, unit: 4 },
+    ]);
+  });
+
+  it('does not care what things are called', async () => {
+    const build = (b: OnnxBuilder) => {
+      const x = b.relu(b.conv(b.input([3, 8, 8]), 6, 3));
+      return b.output(head(b, b.add(b.conv(b.relu(b.conv(x, 4, 3)), 6, 3), x)));
+    };
+    const plain = await readModel(build(new OnnxBuilder()).build());
+    const shapes = await shapesOf(plain, randomValue([2, 3, 8, 8]));
+    const renamed = plain.clone();
+    const names = new Map<string, string>();
+    const rename = (name: string) => {
+      if (name === '' || name === 'input' || plain.isOutput(name)) return name;
+      if (!names.has(name)) names.set(name, `v${7919 * names.size}`);
+      return names.get(name)!;
+    };
+    for (const node of renamed.nodes) {
+      node.name = rename(node.name);
+      node.input = node.input.map(rename);
+      node.output = node.output.map(rename);
+    }
+    for (const [name, tensor] of plain.tensors) {
+      renamed.tensors.delete(name);
+      renamed.tensors.set(rename(name), { ...tensor, name: rename(name) });
+    }
+    renamed.edited();
+    const moved = new Map([...shapes].map(([name, dims]) => [rename(name), dims]));
+    const outline = (model: Model, at: typeof shapes) =>
+      analyse(model, at).structures.map((s) => [
+        s.groups,
+        s.groupSize,
+        s.prunable,
+        s.producers.length,
+        s.slices.length,
+      ]);
+    expect(outline(renamed, moved)).toEqual(outline(plain, shapes));
+  });
+
+  it('ties the layers of a gated product without calling it residual', async () => {
+    const b = new OnnxBuilder();
+    const x = b.flatten(b.globalAveragePool(b.input([3, 8, 8])));
+    const gate = b.matmul(x, 10);
+    const product = b.mul(b.node('Sigmoid', [gate]), b.matmul(x, 10));
+    const [structure] = await analysed(b.output(b.matmul(product, 4)));
+    expect(structure).toMatchObject({ prunable: true, isResidual: false, groups: 10 });
+    expect(structure.producers.length).toBe(2);
+  });
+
+  it('lists the group of a depthwise convolution among the edits', async () => {
+    const b = new OnnxBuilder();
+    const x = b.depthwise(b.depthwise(b.conv(b.input([3, 8, 8]), 4, 3), 3, { multiplier: 2 }), 3);
+    const [structure] = await analysed(b.output(head(b, x)));
+    expect(structure.edits.map((edit) => edit.unit)).toEqual([1, 2]);
+    expect(structure.groupSize).toBe(2);
+  });
+
+  describe('keeps channels', () => {
+    const pinned: Record<string, [RegExp, (b: OnnxBuilder, x: string) => string]> = {
+      'that are a graph output': [/^it is the graph output "relu_3"$/, (_, x) => x],
+      'that no layer reads': [
+        /^no layer reads it$/,
+        (b, x) => {
+          b.relu(x);
+          return b.globalAveragePool('input');
+        },
+      ],
+      'of a concatenation': [
+        /Concat "[^"]+" concatenates it/,
+        (b, x) => head(b, b.node('Concat', [x, x], { axis: 1 }, { channels: 12 })),
+      ],
+      'that are sliced': [
+        /Slice "[^"]+" changes the number/,
+        (b, x) =>
+          head(
+            b,
+            b.node('Slice', [x, b.integers([0]), b.integers([3]), b.integers([1])], {}, { channels: 3 }),
+          ),
+      ],
+      'that are reversed': [
+        /Slice "[^"]+" may reverse/,
+        (b, x) =>
+          head(
+            b,
+            b.node('Slice', [x, b.integers([-1]), b.integers([-99]), b.integers([1]), b.integers([-1])]),
+          ),
+      ],
+      'that are padded': [
+        /Pad "[^"]+" changes the number/,
+        (b, x) => head(b, b.node('Pad', [x, b.integers([0, 1, 0, 0, 0, 1, 0, 0])], {}, { channels: 8 })),
+      ],
+      'that are split': [
+        /Split "[^"]+" splits it/,
+        (b, x) => head(b, b.node('Split', [x, b.integers([3, 3])], { axis: 1 }, { outputs: 2, channels: 3 })),
+      ],
+      'that are picked from': [
+        /Gather "[^"]+" picks from it/,
+        (b, x) => head(b, b.node('Gather', [x, b.integers([1, 0])], { axis: 1 }, { channels: 2 })),
+      ],
+      'that a softmax runs over': [
+        /Softmax "[^"]+" normalises over it/,
+        (b, x) => head(b, b.node('Softmax', [x], { axis: 1 })),
+      ],
+      'that a reduction runs over': [
+        /ReduceMean "[^"]+" reduces over it/,
+        (b, x) => head(b, b.node('ReduceMean', [x], { axes: [1] }, { channels: 1 })),
+      ],
+      'that LayerNormalization runs over': [
+        /LayerNormalization "[^"]+" normalises over it/,
+        (b, x) => head(b, b.node('LayerNormalization', [x, b.weight([6, 8, 8], 1)], { axis: 1 })),
+      ],
+      'of a grouped convolution': [
+        /Conv "[^"]+" is a grouped convolution/,
+        (b, x) => head(b, b.conv(x, 6, 3, { group: 2 })),
+      ],
+      'that a transposed convolution reads': [
+        /ConvTranspose "[^"]+" is not a linear map/,
+        (b, x) => head(b, b.node('ConvTranspose', [x, b.weight([6, 4, 2, 2], 1)], {}, { channels: 4 })),
+      ],
+      'that are flattened with channels last': [
+        /Flatten "[^"]+" interleaves it/,
+        (b, x) => b.gemm(b.flatten(b.node('Transpose', [x], { perm: [0, 2, 3, 1] }), 64), 5),
+      ],
+      'that are taken apart': [
+        /Reshape "[^"]+" takes it apart/,
+        (b, x) => head(b, b.reshape(x, [0, 2, 24, 8], 2)),
+      ],
+      'that are shuffled': [
+        /takes it apart/,
+        (b, x) => {
+          const split = b.node('Transpose', [b.reshape(x, [0, 2, 3, 8, 8])], { perm: [0, 2, 1, 3, 4] });
+          return head(b, b.reshape(split, [0, 6, 8, 8]));
+        },
+      ],
+      'whose number is computed with': [
+        /Shape "[^"]+" reads the number of channels/,
+        (b, x) => {
+          const count = b.node('Cast', [b.node('Gather', [b.node('Shape', [x]), b.index(1)])], { to: 1 });
+          return head(b, b.node('Div', [x, count]));
+        },
+      ],
+      'that weights are computed from': [
+        /MatMul "[^"]+" multiplies two activations/,
+        (b, x) => head(b, b.node('MatMul', [x, x])),
+      ],
+      'of an operator that is not known': [
+        /^LRN "node_lrn_4" cannot be seen through$/,
+        (b, x) => head(b, b.node('LRN', [x], { size: 3 })),
+      ],
+      'that a bias is computed from': [
+        /Gemm "[^"]+" has a computed bias/,
+        (b, x) => {
+          const pooled = b.flatten(b.globalAveragePool(x));
+          return b.node('Gemm', [b.flatten('input', 64), b.weight([192, 6], 1), pooled], {}, { channels: 6 });
+        },
+      ],
+      'whose shape is given by a value that others read too': [
+        /takes it apart or names its size/,
+        (b, x) => {
+          const batch = b.node('Unsqueeze', [
+            b.node('Gather', [b.node('Shape', [x]), b.index(0)]),
+            b.integers([0]),
+          ]);
+          const shape = b.node('Concat', [batch, b.integers([384])], { axis: 0 });
+          const wide = b.node('Concat', ['input', 'input'], { axis: 1 }, { channels: 6 });
+          const flat = [x, wide].map((value) => b.node('Reshape', [value, shape], {}, { channels: 384 }));
+          return b.add(b.gemm(flat[0], 5), b.gemm(flat[1], 5));
+        },
+      ],
+    };
+    for (const [which, [message, build]] of Object.entries(pinned)) {
+      it(which, async () => {
+        expect(await reason(build)).toMatch(message);
+      });
+    }
+
+    it('of an operator of another domain, even if its name is known', async () => {
+      const b = new OnnxBuilder();
+      const x = b.conv(b.input([3, 8, 8]), 6, 3);
+      const model = await readModel(b.output(head(b, b.node('Relu', [x]))).build());
+      const shapes = await shapesOf(model, randomValue([2, 3, 8, 8]));
+      model.nodes[1].domain = 'com.example';
+      expect(analyse(model, shapes).structures[0].reason).toMatch(/Relu .* cannot be seen through/);
+    });
+
+    it('that are added to a graph input', async () => {
+      const b = new OnnxBuilder();
+      const x = b.conv(b.input([3, 8, 8]), 3, 3);
+      const [structure] = await analysed(b.output(head(b, b.add(x, 'input'))));
+      expect(structure.reason).toMatch(/Add "[^"]+" ties it to "input", whose channels no layer makes/);
+    });
+
+    it('that a parameter is computed from', async () => {
+      const b = new OnnxBuilder();
+      const x = b.conv(b.input([3, 8, 8]), 6, 3);
+      const model = await readModel(b.output(head(b, b.relu(x))).build());
+      const shapes = await shapesOf(model, randomValue([2, 3, 8, 8]));
+      const relu = model.node('node_relu_3')!;
+      relu.opType = 'Clip';
+      relu.input.push(x);
+      expect(analyse(model, shapes).structures[0].reason).toMatch(/Clip .* cannot be seen through/);
+    });
+
+    it('that BatchNormalization in training form reads', async () => {
+      const b = new OnnxBuilder();
+      const x = b.batchNormalization(b.conv(b.input([3, 8, 8]), 6, 3));
+      const model = await readModel(b.output(head(b, x)).build());
+      const shapes = await shapesOf(model, randomValue([2, 3, 8, 8]));
+      model.nodes[1].output.push('running_mean', 'running_var');
+      expect(analyse(model, shapes).structures[0].reason).toMatch(/not in inference form/);
+    });
+
+    it('when the shape of a value is not known', async () => {
+      const b = new OnnxBuilder();
+      const model = await readModel(b.output(head(b, b.relu(b.conv(b.input([3, 8, 8]), 6, 3)))).build());
+      const shapes = await shapesOf(model, randomValue([2, 3, 8, 8]));
+      shapes.delete('relu_3');
+      expect(analyse(model, shapes).structures[0].reason).toMatch(/Relu .* cannot be seen through/);
+      expect(analyse(model, new Map()).structures.filter((s) => s.prunable)).toEqual([]);
+    });
+  });
+
+  it('lets a softmax over other axes through, and before opset 13 only over leading ones', async () => {
+    const spatial = (b: OnnxBuilder, x: string) => head(b, b.node('Softmax', [x], { axis: 2 }));
+    expect(await reason(spatial)).toBeUndefined();
+    expect(await reason(spatial, 12)).toBeUndefined();
+    const flat = (b: OnnxBuilder, x: string) => head(b, b.node('Softmax', [x]));
+    expect(await reason(flat)).toBeUndefined();
+    expect(await reason(flat, 12)).toMatch(/normalises over it/);
+  });
+
+  it('lets the batch be read from a shape', async () => {
+    for (const index of [0, 2, -1, -4]) {
+      const message = await reason((b, x) => {
+        const extent = b.node('Gather', [b.node('Shape', [x]), b.index(index)]);
+        return head(b, b.node('Div', [x, b.node('Cast', [extent], { to: 1 })]));
+      });
+      expect(message).toBeUndefined();
+    }
+  });
+
+  it('gives an analysis and a smaller model, or an error of this library, whatever attributes and dims say', async () => {
+    const b = new OnnxBuilder();
+    const x = b.depthwise(b.relu(b.batchNormalization(b.conv(b.input([3, 8, 8]), 6, 3))), 3);
+    const pooled = b.node('Transpose', [b.maxPool(b.add(b.conv(b.relu(b.conv(x, 4, 1)), 6, 3), x), 2)], {
+      perm: [0, 2, 3, 1],
+    });
+    const bytes = b
+      .output(b.gemm(b.relu(b.gemm(b.reshape(b.matmul(pooled, 4), [-1, 64], 64), 7)), 5))
+      .build();
+    const shapes = await shapesOf(await readModel(bytes), randomValue([2, 3, 8, 8]));
+    const flips = fc.array(fc.tuple(fc.nat(bytes.length - 1), fc.oneof(fc.nat(12), fc.nat(255))), {
+      maxLength: 4,
+    });
+    const property = fc.asyncProperty(flips, async (changes) => {
+      const copy = Uint8Array.from(bytes);
+      for (const [at, value] of changes) copy[at] = value;
+      try {
+        const model = foldBatchNormalization(await readModel(copy));
+        const prunable = analyse(model, shapes).structures.filter((s) => s.prunable);
+        writeModel(shrink(model, new Map(prunable.map((structure) => [structure, [0]]))));
+      } catch (error) {
+        expect(error).toBeInstanceOf(OsscarError);
+      }
+    });
+    await fc.assert(property, { numRuns: 1500, seed: 2 });
+  });
+
+  it('takes time in proportion to the length of a residual stream', async () => {
+    const b = new OnnxBuilder();
+    let x = b.conv(b.input([2, 1, 1]), 4, 1);
+    const shapes = new Map([['input', [1, 2, 1, 1]]]);
+    const values = [x];
+    for (let i = 0; i < 5000; i++) {
+      const branch = b.conv(x, 4, 1);
+      x = b.add(branch, x);
+      values.push(branch, x);
+    }
+    for (const value of values) shapes.set(value, [1, 4, 1, 1]);
+    const model = await readModel(b.output(x).build());
+    const start = performance.now();
+    const { structures } = analyse(model, shapes);
+    expect(structures.map((s) => s.producers.length)).toEqual([5001]);
+    expect(performance.now() - start).toBeLessThan(5000);
+  });
+});

@@ -1,0 +1,27 @@
+import { describe, expect, it } from 'vitest';
+import { countMacs, countParameters, readModel } from '../../src/graph/index.ts';
+import { OnnxBuilder, resnet50 } from '../support/onnx-builder.ts';
+import { randomValue, shapesOf } from './running.ts';
+
+describe('countParameters and countMacs', () => {
+  it('count by hand', async () => {
+    const b = new OnnxBuilder();
+    let x = b.conv(b.input([3, 8, 8]), 4, 3, { stride: 2 }); // 16 positions
+    x = b.depthwise(x, 3, { bias: false });
+    x = b.node('ConvTranspose', [x, b.weight([4, 2, 2, 2], 1)], { strides: [2, 2] }, { channels: 2 });
+    x = b.matmul(b.gemm(b.reshape(b.globalAveragePool(x), [-1, 2]), 5), 7);
+    const model = await readModel(b.output(x).build());
+    expect(countParameters(model)).toBe(4 * 27 + 4 + 4 * 9 + 32 + 10 + 5 + 35);
+    const macs = 16 * 4 * 27 + 16 * 4 * 9 + 16 * 4 * 8 + 10 + 35;
+    for (const n of [1, 3])
+      expect(countMacs(model, await shapesOf(model, randomValue([n, 3, 8, 8])))).toBe(macs);
+    expect(() => countMacs(model, new Map())).toThrow(/no shape for the value "conv_2"/);
+  });
+
+  it('agree with the published size of ResNet50', async () => {
+    const model = await readModel(resnet50());
+    expect(countParameters(model) / 1e6).toBeCloseTo(25.53, 1);
+    const macs = countMacs(model, await shapesOf(model, randomValue([1, 3, 224, 224])));
+    expect(macs / 1e9).toBeCloseTo(4.09, 1); // the stride in the 3x3 convolutions, as torchvision has it
+  });
+});

@@ -1,0 +1,67 @@
+import { describe, expect, it } from 'vitest';
+import {
+  foldBatchNormalization,
+  type Model,
+  readModel,
+  toFloat32,
+  writeModel,
+} from '../../src/graph/index.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { difference, randomValue, runModel } from './running.ts';
+
+const input = randomValue([2, 3, 6, 6]);
+const norms = (model: Model) => model.nodes.filter((node) => node.opType === 'BatchNormalization').length;
+
+async function folded(b: OnnxBuilder) {
+  const model = await readModel(b.build());
+  const before = writeModel(model).model;
+  const result = foldBatchNormalization(model);
+  expect(writeModel(model).model).toEqual(before);
+  expect(difference(await runModel(model, input), await runModel(result, input))).toBeLessThan(1e-5);
+  return result;
+}
+
+describe('foldBatchNormalization', () => {
+  it('folds into convolutions with and without a bias, grouped and depthwise', async () => {
+    const b = new OnnxBuilder();
+    let x = b.relu(b.batchNormalization(b.conv(b.input([3, 6, 6]), 8, 3, { bias: false })));
+    x = b.relu(b.batchNormalization(b.conv(x, 6, 3, { group: 2 })));
+    x = b.batchNormalization(b.depthwise(x, 3, { bias: false }));
+    const model = await folded(b.output(x));
+    expect(norms(model)).toBe(0);
+    expect([...model.tensors.keys()].length).toBe(6);
+  });
+
+  it('folds into Gemm, whatever its layout, alpha and beta', async () => {
+    const b = new OnnxBuilder();
+    let x = b.flatten(b.globalAveragePool(b.input([3, 6, 6])));
+    x = b.batchNormalization(b.gemm(x, 7, { transB: 0, alpha: 0.5, beta: 2 }));
+    x = b.batchNormalization(b.gemm(x, 5, { bias: false, alpha: 3 }));
+    expect(norms(await folded(b.output(x)))).toBe(0);
+  });
+
+  it('gives layers that share weights their own', async () => {
+    const b = new OnnxBuilder();
+    const W = b.weight([3, 3, 1, 1], 0.5);
+    const conv = (x: string) => b.node('Conv', [x, W], {}, { channels: 3 });
+    const model = await folded(
+      b.output(b.batchNormalization(conv(b.batchNormalization(conv(b.input([3, 6, 6])))))),
+    );
+    expect(norms(model)).toBe(0);
+    expect(new Set(model.nodes.map((node) => node.input[1])).size).toBe(2);
+  });
+
+  it('leaves a normalisation alone whose input someone else needs, or that follows no layer', async () => {
+    const b = new OnnxBuilder();
+    const x = b.conv(b.batchNormalization(b.input([3, 6, 6])), 4, 3);
+    expect(norms(await folded(b.output(b.add(b.batchNormalization(x), x))))).toBe(2);
+  });
+
+  it('keeps half precision', async () => {
+    const b = new OnnxBuilder({ type: 'float16' });
+    const x = b.batchNormalization(b.conv(b.input([3, 6, 6]), 4, 3));
+    const model = foldBatchNormalization(await readModel(b.output(x).build()));
+    expect([...model.tensors.values()].map((t) => t.type)).toEqual(['float16', 'float16']);
+    expect(toFloat32([...model.tensors.values()][0]).every(Number.isFinite)).toBe(true);
+  });
+});

@@ -1,0 +1,227 @@
+import { describe, expect, it } from 'vitest';
+import {
+  type LinearMap,
+  linearMaps,
+  type Model,
+  readModel,
+  readWeights,
+  toFloat64,
+  writeWeights,
+} from '../../src/graph/index.ts';
+import { type BuilderOptions, OnnxBuilder } from '../support/onnx-builder.ts';
+import { allValues, randomValue, type Value } from './running.ts';
+
+async function opened(b: OnnxBuilder, dims: readonly number[]) {
+  const model = await readModel(b.build());
+  const input = randomValue(dims);
+  const values = await allValues(model, input);
+  const shapes = new Map([...values].map(([name, value]) => [name, value.dims]));
+  return { model, input, values, shapes, maps: linearMaps(model, shapes) };
+}
+
+/** Y = X·W + b by the definition, rows of X unfolded from the input. */
+function apply(model: Model, map: LinearMap, values: Map<string, Value>): Float64Array {
+  const { W, bias } = readWeights(model, map);
+  const x = values.get(map.input)!;
+  const y = values.get(map.output)!;
+  const out = new Float64Array(y.data.length);
+  const rows = map.conv ? unfold(map, x, y) : split(x.data, map.p);
+  for (const [r, row] of rows.entries()) {
+    for (let j = 0; j < map.m; j++) {
+      let sum = bias ? bias[j] : 0;
+      for (let i = 0; i < map.p; i++) sum += row[i] * W[i * map.m + j];
+      if (!map.conv) out[r * map.m + j] = sum;
+      else {
+        const sample = Math.floor(r / map.rows);
+        out[(sample * map.m + j) * map.rows + (r % map.rows)] = sum;
+      }
+    }
+  }
+  return out;
+}
+
+function split(data: Float32Array, p: number): Float32Array[] {
+  return Array.from({ length: data.length / p }, (_, i) => data.subarray(i * p, (i + 1) * p));
+}
+
+function unfold(map: LinearMap, x: Value, y: Value): number[][] {
+  const { kernel, strides, pads, dilations } = map.conv!;
+  const [n, channels] = x.dims;
+  const [h, w] = x.dims.length === 3 ? [1, x.dims[2]] : x.dims.slice(2);
+  const [oh, ow] = y.dims.length === 3 ? [1, y.dims[2]] : y.dims.slice(2);
+  const rows: number[][] = [];
+  for (let s = 0; s < n; s++) {
+    for (let oy = 0; oy < oh; oy++) {
+      for (let ox = 0; ox < ow; ox++) {
+        const row: number[] = [];
+        for (let c = 0; c < channels; c++) {
+          for (let ky = 0; ky < kernel[0]; ky++) {
+            for (let kx = 0; kx < kernel[1]; kx++) {
+              const iy = oy * strides[0] + ky * dilations[0] - pads[0];
+              const ix = ox * strides[1] + kx * dilations[1] - pads[1];
+              const inside = iy >= 0 && iy < h && ix >= 0 && ix < w;
+              row.push(inside ? x.data[((s * channels + c) * h + iy) * w + ix] : 0);
+            }
+          }
+        }
+        rows.push(row);
+      }
+    }
+  }
+  return rows;
+}
+
+function expectClose(got: Float64Array, value: Value): void {
+  expect(got.length).toBe(value.data.length);
+  let worst = 0;
+  for (let i = 0; i < got.length; i++) worst = Math.max(worst, Math.abs(got[i] - value.data[i]));
+  expect(worst).toBeLessThan(1e-4);
+}
+
+const image = [2, 3, 7, 6];
+const withInput = (options?: BuilderOptions) => {
+  const b = new OnnxBuilder(options);
+  return { b, x: b.input([3, 7, 6]) };
+};
+
+describe('linearMaps', () => {
+  const layers: Record<string, (b: OnnxBuilder, x: string) => string> = {
+    'a convolution': (b, x) => b.conv(x, 4, 3),
+    'a convolution with strides, dilations and no bias': (b, x) =>
+      b.conv(x, 4, 3, { stride: 2, dilation: 2, pad: 1, bias: false }),
+    'a convolution padded to the same size': (b, x) => b.conv(x, 4, 3, { stride: 2, autoPad: 'SAME_UPPER' }),
+    'a convolution padded to the same size, more in front': (b, x) =>
+      b.conv(x, 4, 4, { stride: 2, autoPad: 'SAME_LOWER' }),
+    'a convolution without padding': (b, x) => b.conv(x, 4, 3, { autoPad: 'VALID' }),
+    'a convolution padded unevenly': (b, x) =>
+      b.node(
+        'Conv',
+        [x, b.weight([4, 3, 2, 3], 0.5)],
+        { pads: [1, 0, 2, 3], strides: [1, 2] },
+        { channels: 4 },
+      ),
+    Gemm: (b, x) => b.gemm(b.flatten(b.globalAveragePool(x)), 5),
+    'Gemm with alpha, beta and the other layout': (b, x) =>
+      b.gemm(b.flatten(b.globalAveragePool(x)), 5, { transB: 0, alpha: 0.5, beta: 3 }),
+    MatMul: (b, x) => b.matmul(b.flatten(b.globalAveragePool(x)), 5),
+    'MatMul with a bias behind it': (b, x) =>
+      b.add(b.matmul(b.flatten(b.globalAveragePool(x)), 5), b.weight([5], 1)),
+    'MatMul on the last of four axes': (b, x) =>
+      b.add(b.weight([1, 5], 1), b.matmul(b.node('Transpose', [x], { perm: [0, 2, 3, 1] }), 5)),
+  };
+  for (const [what, layer] of Object.entries(layers)) {
+    it(`describes ${what} so that Y = X·W + b holds`, async () => {
+      const { b, x } = withInput();
+      const { model, values, maps } = await opened(b.output(layer(b, x)), image);
+      expect(maps.length).toBe(1);
+      expectClose(apply(model, maps[0], values), values.get(maps[0].output)!);
+      expect(maps[0].rows * 2 * maps[0].m).toBe(values.get(maps[0].output)!.data.length);
+    });
+
+    it(`writes back what it read: ${what}`, async () => {
+      const { b, x } = withInput();
+      const { model, input, values, maps } = await opened(b.output(layer(b, x)), image);
+      const { W, bias } = readWeights(model, maps[0]);
+      const copy = model.clone();
+      writeWeights(copy, maps[0], W, bias);
+      expectClose(
+        Float64Array.from((await allValues(copy, input)).get(maps[0].output)!.data),
+        values.get(maps[0].output)!,
+      );
+    });
+
+    it(`takes new weights and a bias: ${what}`, async () => {
+      const { b, x } = withInput();
+      const { model, input, maps } = await opened(b.output(layer(b, x)), image);
+      const [map] = maps;
+      const W = Float64Array.from({ length: map.p * map.m }, (_, i) => Math.sin(i));
+      const bias = Float64Array.from({ length: map.m }, (_, i) => i + 0.5);
+      const copy = model.clone();
+      writeWeights(copy, map, W, map.kind === 'matmul' && !map.bias ? undefined : bias);
+      const read = readWeights(copy, map);
+      expect([...read.W]).toEqual([...Float32Array.from(W)]);
+      if (read.bias) expect([...read.bias]).toEqual([...bias]);
+      const values = await allValues(copy, input);
+      expectClose(apply(copy, map, values), values.get(map.output)!);
+    });
+  }
+
+  it('treats a one-dimensional convolution as one of height 1', async () => {
+    const b = new OnnxBuilder();
+    const y = b.conv(b.input([3, 9]), 4, 3, { dimensions: 1, stride: 2, dilation: 2, pad: 1 });
+    const { model, values, maps } = await opened(b.output(y), [2, 3, 9]);
+    expect(maps[0].conv).toEqual({ kernel: [1, 3], strides: [1, 2], pads: [0, 1, 0, 1], dilations: [1, 2] });
+    expectClose(apply(model, maps[0], values), values.get(y)!);
+  });
+
+  it('leaves out grouped convolutions and products of activations', async () => {
+    const { b, x } = withInput();
+    const y = b.depthwise(x, 3);
+    const { maps } = await opened(
+      b.output(b.node('MatMul', [y, b.node('Transpose', [y], { perm: [0, 1, 3, 2] })])),
+      image,
+    );
+    expect(maps).toEqual([]);
+  });
+
+  it('finds the shortcut that a layer is added to', async () => {
+    const { b, x } = withInput();
+    const [first, second] = [b.conv(x, 4, 3), b.conv(x, 4, 1)];
+    const sum = b.add(b.node('Identity', [first]), second);
+    const { maps } = await opened(b.output(b.conv(b.relu(sum), 2, 1)), image);
+    const node = `node_${sum}`;
+    expect(maps[0].residual).toEqual({ sum, shortcut: second, node });
+    expect(maps[1].residual).toEqual({ sum, shortcut: `identity_6`, node });
+    expect(maps[2].residual).toBeUndefined();
+  });
+
+  it('sees no shortcut where the operands broadcast or someone else reads the layer', async () => {
+    const { b, x } = withInput();
+    const y = b.conv(x, 4, 3);
+    const pooled = b.conv(b.globalAveragePool(x), 4, 1);
+    const twice = b.conv(x, 4, 1);
+    const sum = b.add(b.add(y, pooled), b.mul(twice, b.add(twice, y)));
+    const { maps } = await opened(b.output(sum), image);
+    expect(maps.map((map) => map.residual)).toEqual([undefined, undefined, undefined]);
+  });
+
+  it('keeps the type of weights in double precision without rounding them to single', async () => {
+    const b = new OnnxBuilder({ type: 'float64' });
+    const model = await readModel(b.output(b.conv(b.input([3, 7, 6]), 4, 1)).build());
+    const shapes = new Map([
+      ['input', [2, 3, 7, 6]],
+      ['conv_2', [2, 4, 7, 6]],
+    ]);
+    const [map] = linearMaps(model, shapes);
+    const W = Float64Array.from({ length: 12 }, (_, i) => 1 / (i + 3));
+    writeWeights(model, map, W);
+    const weights = model.tensors.get(map.weight)!;
+    expect(weights.type).toBe('float64');
+    expect([...toFloat64(weights)].sort()).toEqual([...W].sort());
+  });
+
+  it('gives a layer its own weights before they change', async () => {
+    const { b, x } = withInput();
+    const W = b.weight([3, 3, 1, 1], 0.5);
+    const conv = (input: string) => b.node('Conv', [input, W], {}, { channels: 3 });
+    const { model, maps } = await opened(b.output(conv(conv(x))), image);
+    const before = readWeights(model, maps[0]).W;
+    const copy = model.clone();
+    writeWeights(copy, maps[1], new Float32Array(9));
+    expect(readWeights(copy, maps[0]).W).toEqual(before);
+    expect(readWeights(copy, maps[1]).W).toEqual(new Float32Array(9));
+    expect(readWeights(model, maps[1]).W).toEqual(before);
+  });
+
+  it('refuses weights of another size', async () => {
+    const { b, x } = withInput();
+    const { model, maps } = await opened(b.output(b.conv(x, 4, 3)), image);
+    expect(() => writeWeights(model, maps[0], new Float32Array(3))).toThrow(
+      /"W" of "node_conv_2" expected 27x4, got 3/,
+    );
+    expect(() => writeWeights(model, maps[0], new Float32Array(108), new Float32Array(3))).toThrow(
+      /"bias" .* expected 4/,
+    );
+    expect(() => readWeights(model, { ...maps[0], node: 'gone' })).toThrow(/no layer "gone"/);
+  });
+});

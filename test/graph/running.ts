@@ -1,0 +1,78 @@
+// Runs models in onnxruntime-web: the oracle of the graph tests.
+
+import * as ort from 'onnxruntime-web';
+import { type Model, type Structure, withAllValues, writeModel } from '../../src/graph/index.ts';
+import { mulberry32 } from '../support/onnx-builder.ts';
+
+ort.env.wasm.numThreads = 1;
+
+export interface Value {
+  dims: readonly number[];
+  data: Float32Array;
+}
+
+/** Seeded numbers in [−1, 1). */
+export function randomValue(dims: readonly number[], seed = 7): Value {
+  const random = mulberry32(seed);
+  const count = dims.reduce((a, b) => a * b, 1);
+  return { dims, data: Float32Array.from({ length: count }, () => 2 * random() - 1) };
+}
+
+/** All outputs of a model. */
+export async function run(bytes: Uint8Array, feeds: Record<string, Value>): Promise<Record<string, Value>> {
+  const session = await ort.InferenceSession.create(bytes, {
+    logSeverityLevel: 3,
+    graphOptimizationLevel: 'basic',
+  });
+  try {
+    const tensors = Object.entries(feeds).map(([name, { data, dims }]) => [
+      name,
+      new ort.Tensor('float32', data, dims),
+    ]);
+    const results = await session.run(Object.fromEntries(tensors));
+    const values = Object.entries(results).map(([name, { dims, data }]) => {
+      const numbers =
+        data instanceof Float32Array ? data : Float32Array.from(data as Iterable<number | bigint>, Number);
+      return [name, { dims, data: numbers }];
+    });
+    return Object.fromEntries(values);
+  } finally {
+    await session.release();
+  }
+}
+
+export async function runModel(model: Model, input: Value): Promise<Value> {
+  const results = await run(writeModel(model).model, { [model.inputs[0].name]: input });
+  return results[model.outputs[0].name];
+}
+
+/** Every computed value of a model, and the input. */
+export async function allValues(model: Model, input: Value): Promise<Map<string, Value>> {
+  const name = model.inputs[0].name;
+  const results = await run(withAllValues(model), { [name]: input });
+  return new Map([...Object.entries(results), [name, input]]);
+}
+
+export async function shapesOf(model: Model, input: Value): Promise<Map<string, readonly number[]>> {
+  const values = await allValues(model, input);
+  return new Map([...values].map(([name, { dims }]) => [name, dims]));
+}
+
+/** Largest difference, relative to the largest number. */
+export function difference(a: Value, b: Value): number {
+  if (String(a.dims) !== String(b.dims)) throw new Error(`dims differ: [${a.dims}] and [${b.dims}]`);
+  let worst = 0;
+  let scale = 0;
+  for (let i = 0; i < a.data.length; i++) {
+    worst = Math.max(worst, Math.abs(a.data[i] - b.data[i]));
+    scale = Math.max(scale, Math.abs(a.data[i]), Math.abs(b.data[i]));
+  }
+  if (!Number.isFinite(scale)) throw new Error('not finite');
+  return scale === 0 ? 0 : worst / scale;
+}
+
+/** A random non-empty selection of the channels of a structure. */
+export function randomChannels(structure: Structure, random: () => number): number[] {
+  const kept = Array.from({ length: structure.groups }, (_, c) => c).filter(() => random() < 0.6);
+  return kept.length > 0 ? kept : [Math.floor(random() * structure.groups)];
+}

@@ -1,0 +1,358 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import {
+  analyse,
+  countParameters,
+  foldBatchNormalization,
+  type Model,
+  mask,
+  readModel,
+  readWeights,
+  type Structure,
+  shrink,
+  writeModel,
+  writeWeights,
+} from '../../src/graph/index.ts';
+import { mulberry32, OnnxBuilder } from '../support/onnx-builder.ts';
+import { difference, randomChannels, randomValue, runModel, shapesOf } from './running.ts';
+
+// Sums over fewer terms are rounded in another order; the nets are a few layers deep.
+const ROUNDING = 2e-5;
+
+const head = (b: OnnxBuilder, x: string) => b.output(b.gemm(b.flatten(b.globalAveragePool(x)), 5));
+const image = (b: OnnxBuilder) => b.input([3, 8, 8]);
+
+/** Graphs by what they exercise, with the number of structures that can be pruned. */
+const GRAPHS: Record<string, { prunable: number; dims?: number[]; build: (b: OnnxBuilder) => OnnxBuilder }> =
+  {
+    'a chain of convolutions': {
+      prunable: 3,
+      build: (b) =>
+        head(b, b.relu(b.conv(b.relu(b.conv(b.relu(b.conv(image(b), 8, 3)), 6, 3, { stride: 2 })), 7, 1))),
+    },
+    'unfolded BatchNormalization': {
+      prunable: 2,
+      build: (b) => {
+        const x = b.relu(b.batchNormalization(b.conv(image(b), 8, 3, { bias: false })));
+        return head(b, b.relu(b.batchNormalization(b.conv(x, 6, 3))));
+      },
+    },
+    'a basic block': {
+      prunable: 1,
+      build: (b) => {
+        const x = b.relu(b.conv(image(b), 8, 3));
+        return head(b, b.relu(b.add(b.conv(b.relu(b.conv(x, 6, 3)), 8, 3), x)));
+      },
+    },
+    'a bottleneck with a projection': {
+      prunable: 3, // the stem, read by two layers, and the two inner convolutions
+      build: (b) => {
+        const x = b.relu(b.conv(image(b), 8, 3));
+        const inner = b.relu(b.conv(b.relu(b.conv(x, 4, 1)), 4, 3, { stride: 2 }));
+        return head(b, b.relu(b.add(b.conv(inner, 16, 1), b.conv(x, 16, 1, { stride: 2 }))));
+      },
+    },
+    'depthwise convolution with a multiplier': {
+      prunable: 2,
+      build: (b) => {
+        const x = b.relu(b.depthwise(b.relu(b.conv(image(b), 6, 3)), 3, { multiplier: 2 }));
+        return head(b, b.relu(b.conv(x, 8, 3)));
+      },
+    },
+    'two depthwise convolutions with multipliers': {
+      prunable: 1,
+      build: (b) => {
+        const x = b.depthwise(b.relu(b.conv(image(b), 4, 3)), 3, { multiplier: 2 });
+        return head(b, b.depthwise(x, 3, { multiplier: 3, bias: false }));
+      },
+    },
+    'an inverted residual': {
+      prunable: 2,
+      build: (b) => {
+        const relu6 = (x: string) => b.node('Clip', [x, b.floats([0], []), b.floats([6], [])]);
+        const x = b.conv(image(b), 6, 3);
+        const y = relu6(b.depthwise(relu6(b.conv(x, 12, 1)), 3));
+        return head(b, relu6(b.conv(b.add(b.conv(y, 6, 1), x), 16, 1)));
+      },
+    },
+    'squeeze and excitation': {
+      prunable: 3,
+      build: (b) => {
+        const x = b.relu(b.conv(image(b), 8, 3));
+        const squeeze = b.relu(b.conv(b.globalAveragePool(x), 4, 1));
+        const excite = b.node('Sigmoid', [b.conv(squeeze, 8, 1)]);
+        return head(b, b.relu(b.conv(b.mul(x, excite), 6, 3)));
+      },
+    },
+    'squeeze and excitation with Gemm': {
+      prunable: 2,
+      build: (b) => {
+        const x = b.relu(b.conv(image(b), 8, 3));
+        const squeeze = b.relu(b.gemm(b.reshape(b.globalAveragePool(x), [0, 8]), 4));
+        const excite = b.node('HardSigmoid', [b.gemm(squeeze, 8)]);
+        return head(b, b.mul(x, b.reshape(excite, [-1, 8, 1, 1])));
+      },
+    },
+    'flatten before Gemm': {
+      prunable: 2,
+      build: (b) => {
+        const x = b.maxPool(b.relu(b.conv(image(b), 6, 3)), 2);
+        return b.output(b.gemm(b.relu(b.gemm(b.flatten(x, 16), 10)), 5, { transB: 0 }));
+      },
+    },
+    'Reshape that names the size': {
+      prunable: 1,
+      build: (b) => {
+        const x = b.maxPool(b.relu(b.conv(image(b), 6, 3)), 4);
+        return b.output(b.gemm(b.reshape(x, [-1, 24], 24), 5));
+      },
+    },
+    'Reshape that infers the size': {
+      prunable: 1,
+      build: (b) => {
+        const x = b.maxPool(b.relu(b.conv(image(b), 6, 3)), 4);
+        return b.output(b.gemm(b.reshape(x, [0, -1], 24), 5));
+      },
+    },
+    'Reshape to a batch read from the graph': {
+      prunable: 1,
+      build: (b) => {
+        const x = b.maxPool(b.relu(b.conv(image(b), 6, 3)), 4);
+        const batch = b.node('Unsqueeze', [
+          b.node('Gather', [b.node('Shape', [x]), b.index(0)]),
+          b.integers([0]),
+        ]);
+        const shape = b.node('Concat', [batch, b.integers([24])], { axis: 0 });
+        return b.output(b.gemm(b.node('Reshape', [x, shape], {}, { channels: 24 }), 5));
+      },
+    },
+    'Reshape there and back': {
+      prunable: 1,
+      build: (b) => {
+        const flat = b.reshape(b.relu(b.conv(image(b), 6, 3)), [0, 384]);
+        return head(b, b.reshape(b.node('Tanh', [flat]), [0, 6, 8, 8], 6));
+      },
+    },
+    'a head with channels last': {
+      prunable: 3,
+      build: (b) => {
+        const x = b.node('Transpose', [b.relu(b.conv(image(b), 6, 3))], { perm: [0, 2, 3, 1] });
+        const hidden = b.relu(b.add(b.matmul(x, 9), b.weight([9], 0.2)));
+        const mean = b.node('ReduceMean', [b.relu(b.matmul(hidden, 7))], { axes: [1, 2], keepdims: 0 });
+        return b.output(b.gemm(mean, 5));
+      },
+    },
+    'several layers that read the same channels': {
+      prunable: 1,
+      build: (b) => {
+        const x = b.relu(b.conv(image(b), 8, 3));
+        const paths = [b.conv(x, 4, 1), b.conv(x, 4, 3), b.conv(x, 4, 5)];
+        return head(b, b.node('Concat', paths, { axis: 1 }, { channels: 12 }));
+      },
+    },
+    'a gated product of two layers': {
+      prunable: 2,
+      build: (b) => {
+        const x = b.flatten(b.globalAveragePool(b.relu(b.conv(image(b), 8, 3))));
+        const gate = b.matmul(x, 10);
+        return b.output(b.matmul(b.mul(b.mul(gate, b.node('Sigmoid', [gate])), b.matmul(x, 10)), 5));
+      },
+    },
+    'per-channel constants and slopes': {
+      prunable: 1,
+      build: (b) => {
+        let x = b.node('PRelu', [b.conv(image(b), 6, 3), b.weight([6, 1, 1], 0.2)]);
+        x = b.mul(b.weight([1, 6, 1, 1], 0.3, 1), b.node('Sub', [x, b.weight([6, 1, 1], 0.3)]));
+        x = b.node('Div', [b.add(x, b.weight([8, 8], 0.3)), b.floats([2], [])]);
+        return head(b, b.node('InstanceNormalization', [x, b.weight([6], 0.2, 1), b.weight([6], 0.2)]));
+      },
+    },
+    'pads, resizing, pooling and slices of other axes': {
+      prunable: 1,
+      build: (b) => {
+        let x = b.node('Pad', [b.relu(b.conv(image(b), 6, 3)), b.integers([0, 0, 0, 1, 0, 0, 1, 0])]);
+        x = b.node('Resize', [x, '', b.floats([1, 1, 2, 2])], { mode: 'nearest' });
+        x = b.node('Resize', [x, '', '', b.integers([2, 6, 5, 5])], { mode: 'nearest' });
+        x = b.node('Slice', [x, b.integers([1]), b.integers([5]), b.integers([2])]);
+        x = b.node('AveragePool', [x], { kernel_shape: [2, 2] });
+        return b.output(b.gemm(b.flatten(b.node('ReduceMax', [x], { axes: [2, 3] })), 5));
+      },
+    },
+    'squeezed and unsqueezed axes': {
+      prunable: 1,
+      build: (b) => {
+        const x = b.node('Squeeze', [
+          b.globalAveragePool(b.relu(b.conv(image(b), 6, 3))),
+          b.integers([-1, 2]),
+        ]);
+        const y = b.node('Squeeze', [b.node('Unsqueeze', [x, b.integers([0, 3])]), b.integers([0, 3])]);
+        return b.output(b.gemm(y, 5));
+      },
+    },
+    'a one-dimensional convolution': {
+      prunable: 2,
+      dims: [2, 3, 16],
+      build: (b) => {
+        const x = b.relu(b.conv(b.input([3, 16]), 6, 3, { dimensions: 1 }));
+        const y = b.relu(b.conv(x, 8, 5, { dimensions: 1, stride: 2 }));
+        return b.output(b.gemm(b.flatten(b.node('GlobalAveragePool', [y])), 5));
+      },
+    },
+    'a transposed convolution as producer': {
+      prunable: 1,
+      build: (b) => {
+        const W = b.weight([3, 6, 2, 2], 0.5);
+        const x = b.node(
+          'ConvTranspose',
+          [image(b), W, b.weight([6], 0.2)],
+          { strides: [2, 2] },
+          { channels: 6 },
+        );
+        return head(b, b.relu(x));
+      },
+    },
+    'attention gates read from the channels themselves': {
+      prunable: 1, // the gate's layer reads and makes the same channels
+      build: (b) => {
+        const x = b.relu(b.conv(image(b), 6, 3));
+        return head(b, b.mul(x, b.node('Sigmoid', [b.conv(x, 6, 1)])));
+      },
+    },
+  };
+
+async function opened(bytes: Uint8Array, dims: readonly number[]) {
+  const model = await readModel(bytes);
+  const input = randomValue(dims);
+  const { structures } = analyse(model, await shapesOf(model, input));
+  return { model, input, prunable: structures.filter((s) => s.prunable), structures };
+}
+
+function maskAll(model: Model, cuts: ReadonlyMap<Structure, readonly number[]>): Model {
+  let masked = model;
+  for (const [structure, kept] of cuts) masked = mask(masked, structure, kept);
+  return masked;
+}
+
+describe('shrink', () => {
+  for (const [name, { build, prunable: expected, dims = [2, 3, 8, 8] }] of Object.entries(GRAPHS)) {
+    it(`computes what the masked model computes: ${name}`, async () => {
+      const { model, input, prunable, structures } = await opened(
+        build(new OnnxBuilder({ seed: 3 })).build(),
+        dims,
+      );
+      expect(prunable.length, JSON.stringify(structures.map((s) => [s.name, s.reason]))).toBe(expected);
+      const random = mulberry32(11);
+      const selections = prunable.map(
+        (structure) => new Map([[structure, randomChannels(structure, random)]]),
+      );
+      // each on its own, all together, and down to one channel
+      selections.push(new Map(prunable.map((structure) => [structure, randomChannels(structure, random)])));
+      selections.push(new Map(prunable.map((structure) => [structure, [structure.groups - 1]])));
+      for (const cuts of selections) {
+        const small = shrink(model, cuts);
+        const [wanted, got] = [await runModel(maskAll(model, cuts), input), await runModel(small, input)];
+        expect(difference(wanted, got)).toBeLessThan(ROUNDING);
+        if ([...cuts].some(([s, kept]) => kept.length < s.groups)) {
+          expect(countParameters(small)).toBeLessThan(countParameters(model));
+        }
+      }
+    });
+  }
+
+  for (const file of ['fashion-resnet', 'fashion-resnet-bn', 'fashion-mobilenet']) {
+    for (const folded of [false, true]) {
+      it(`computes what the masked model computes: ${file}${folded ? ', folded' : ''}`, async () => {
+        const bytes = readFileSync(new URL(`../fixtures/${file}.onnx`, import.meta.url));
+        const read = await readModel(bytes);
+        const model = folded ? foldBatchNormalization(read) : read;
+        const { input, prunable } = await opened(writeModel(model).model, [3, 1, 28, 28]);
+        const random = mulberry32(5);
+        const cuts = new Map(prunable.map((structure) => [structure, randomChannels(structure, random)]));
+        const [wanted, got] = [
+          await runModel(maskAll(model, cuts), input),
+          await runModel(shrink(model, cuts), input),
+        ];
+        expect(difference(wanted, got)).toBeLessThan(ROUNDING);
+      });
+    }
+  }
+
+  it('cuts a bias that writeWeights gave to a layer after the analysis', async () => {
+    const b = new OnnxBuilder();
+    const x = b.relu(b.conv(b.relu(b.conv(image(b), 6, 3, { bias: false })), 8, 3, { bias: false }));
+    const { model, input, prunable } = await opened(head(b, x).build(), [2, 3, 8, 8]);
+    const edited = model.clone();
+    for (const { consumers } of prunable) {
+      for (const map of consumers) {
+        writeWeights(
+          edited,
+          map,
+          readWeights(model, map).W,
+          Float32Array.from({ length: map.m }, (_, i) => i / 10),
+        );
+      }
+    }
+    const cuts = new Map(prunable.map((structure) => [structure, [0, 2, 5]]));
+    const [wanted, got] = [
+      await runModel(maskAll(edited, cuts), input),
+      await runModel(shrink(edited, cuts), input),
+    ];
+    expect(difference(wanted, got)).toBeLessThan(ROUNDING);
+  });
+
+  it('gives nodes that share a constant their own version of it', async () => {
+    const b = new OnnxBuilder();
+    const scale = b.weight([1, 6, 1, 1], 0.3, 1);
+    const x = b.mul(b.conv(image(b), 6, 3), scale);
+    const y = b.mul(b.conv(x, 6, 3), scale);
+    const { model, input, prunable } = await opened(head(b, y).build(), [2, 3, 8, 8]);
+    const cuts = new Map([
+      [prunable[0], [1, 2]],
+      [prunable[1], [0, 3, 4]],
+    ]);
+    const small = shrink(model, cuts);
+    expect(
+      difference(await runModel(maskAll(model, cuts), input), await runModel(small, input)),
+    ).toBeLessThan(ROUNDING);
+  });
+
+  it('cuts layers that share their weights only where they are cut', async () => {
+    const b = new OnnxBuilder();
+    const W = b.weight([6, 6, 1, 1], 0.5);
+    const shared = (x: string) => b.node('Conv', [x, W], {}, { channels: 6 });
+    const x = b.relu(shared(b.relu(shared(b.relu(b.conv(image(b), 6, 3))))));
+    const { model, input, prunable } = await opened(head(b, x).build(), [2, 3, 8, 8]);
+    expect(prunable.length).toBe(3);
+    for (const structure of prunable) {
+      const cuts = new Map([[structure, [1, 4]]]);
+      const [wanted, got] = [
+        await runModel(maskAll(model, cuts), input),
+        await runModel(shrink(model, cuts), input),
+      ];
+      expect(difference(wanted, got)).toBeLessThan(ROUNDING);
+    }
+  });
+
+  it('leaves the model it was given as it was', async () => {
+    const { model, prunable } = await opened(
+      GRAPHS['a basic block'].build(new OnnxBuilder()).build(),
+      [2, 3, 8, 8],
+    );
+    const before = writeModel(model).model;
+    shrink(model, new Map([[prunable[0], [0]]]));
+    mask(model, prunable[0], [0]);
+    expect(writeModel(model).model).toEqual(before);
+  });
+
+  it('refuses structures that cannot be cut and channels that are none', async () => {
+    const { model, prunable, structures } = await opened(
+      GRAPHS['a basic block'].build(new OnnxBuilder()).build(),
+      [2, 3, 8, 8],
+    );
+    const residual = structures.find((s) => s.isResidual)!;
+    expect(() => shrink(model, new Map([[residual, [0]]]))).toThrow(/cannot be cut: residual stream/);
+    for (const kept of [[], [1, 0], [0, 0], [-1], [6], [0.5]]) {
+      expect(() => shrink(model, new Map([[prunable[0], kept]]))).toThrow(/ascending channels/);
+    }
+  });
+});

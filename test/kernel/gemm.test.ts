@@ -1,0 +1,174 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import { ShapeError } from '../../src/errors.ts';
+import type { Kernels } from '../../src/kernel/index.ts';
+import { randomArray } from '../support/random.ts';
+import {
+  absolute,
+  everyCase,
+  expectWithin,
+  guarded,
+  kernelsOf,
+  multiply,
+  onStack,
+  unitRoundoff,
+} from './oracle.ts';
+
+type Sizes = readonly [m: number, n: number, k: number];
+
+// One short of, at and past the edges of tiles (5 or 6 × 4 or 8), of vectors and of blocks
+// (MC 125 or 126, KC 256 or 512, NC 2048).
+const tileEdges: Sizes[] = [4, 5, 6, 7, 11, 12, 13].flatMap((m) =>
+  [1, 3, 4, 5, 7, 8, 9, 15, 16, 17].map((n): Sizes => [m, n, 1 + ((m * n) % 6)]),
+);
+const blockEdges: Sizes[] = [
+  ...[124, 125, 126, 127, 252].map((m): Sizes => [m, 9, 5]),
+  ...[255, 256, 257, 511, 512, 513].map((k): Sizes => [7, 9, k]),
+  ...[2047, 2048, 2049].map((n): Sizes => [7, n, 3]),
+  [130, 70, 520],
+];
+
+describe.each(everyCase)('gemm (%s, %s)', (simd, type) => {
+  let kernels: Kernels;
+  beforeAll(async () => {
+    kernels = await kernelsOf(simd);
+  });
+
+  function check(transA: boolean, transB: boolean, alpha: number, beta: number, [m, n, k]: Sizes): void {
+    onStack(kernels, () => {
+      const a = randomArray(m * k, 1);
+      const b = randomArray(k * n, 2);
+      const c = beta === 0 ? new Float64Array(m * n).fill(Number.NaN) : randomArray(m * n, 3);
+      const A = guarded(kernels, transA ? k : m, transA ? m : k, type, a);
+      const B = guarded(kernels, transB ? n : k, transB ? k : n, type, b);
+      const C = guarded(kernels, m, n, type, c);
+      kernels.gemm(transA, transB, alpha, A.matrix, B.matrix, beta, C.matrix);
+
+      const product = multiply(transA, transB, [m, n, k], a, b);
+      const magnitude = multiply(transA, transB, [m, n, k], absolute(a), absolute(b));
+      const expected = product.map((x, i) => alpha * x + (beta === 0 ? 0 : beta * c[i]));
+      // k terms, the scalings by α and β and the last addition; twice, for the oracle rounds as well.
+      const bound = magnitude.map(
+        (x, i) =>
+          2 * (k + 3) * unitRoundoff(type) * (Math.abs(alpha) * x + (beta === 0 ? 0 : Math.abs(beta * c[i]))),
+      );
+      expectWithin(kernels.read(C.matrix), expected, bound);
+      C.expectIntact();
+    });
+  }
+
+  test('multiplies 2×2', () => {
+    onStack(kernels, () => {
+      const A = kernels.matrix(2, 2, type);
+      const B = kernels.matrix(2, 2, type);
+      const C = kernels.matrix(2, 2, type);
+      kernels.write(A, [1, 2, 3, 4]);
+      kernels.write(B, [5, 6, 7, 8]);
+      kernels.gemm(false, false, 1, A, B, 0, C);
+      expect(Array.from(kernels.read(C))).toEqual([19, 22, 43, 50]);
+      kernels.gemm(true, false, 2, A, B, -1, C);
+      expect(Array.from(kernels.read(C))).toEqual([33, 38, 33, 38]);
+    });
+  });
+
+  const transpositions = [
+    [false, false],
+    [false, true],
+    [true, false],
+    [true, true],
+  ] as const;
+
+  test.each(transpositions)(
+    'agrees with the definition at the edges of tiles (transA %s, transB %s)',
+    (tA, tB) => {
+      for (const sizes of tileEdges) check(tA, tB, 1, 0, sizes);
+    },
+  );
+
+  test.each(transpositions)(
+    'agrees with the definition at the edges of blocks (transA %s, transB %s)',
+    (tA, tB) => {
+      for (const sizes of blockEdges) check(tA, tB, -0.75, 0.5, sizes);
+    },
+  );
+
+  test('overwrites NaN with beta 0 over several blocks of k', () => {
+    check(false, false, 1, 0, [13, 17, 1100]);
+  });
+
+  test('only scales C where k or alpha is 0', () => {
+    check(false, false, 1, 0, [7, 9, 0]);
+    check(false, false, 1, 0.5, [7, 9, 0]);
+    check(false, false, 0, 0, [7, 9, 3]);
+    check(false, false, 0, -2, [7, 9, 3]);
+  });
+
+  test('does nothing to an empty C', () => {
+    check(false, false, 1, 1, [0, 5, 3]);
+    check(false, false, 1, 1, [5, 0, 3]);
+  });
+
+  test('gives the same bits twice', () => {
+    onStack(kernels, () => {
+      const A = kernels.matrix(70, 90, type);
+      const C1 = kernels.matrix(70, 70, type);
+      const C2 = kernels.matrix(70, 70, type);
+      kernels.write(A, randomArray(70 * 90, 4));
+      kernels.gemm(false, true, 1, A, A, 0, C1);
+      kernels.gemm(false, true, 1, A, A, 0, C2);
+      expect(kernels.read(C1)).toEqual(kernels.read(C2));
+    });
+  });
+
+  test('names the operand that does not fit', () => {
+    onStack(kernels, () => {
+      const A = kernels.matrix(3, 2, type);
+      const B = kernels.matrix(2, 4, type);
+      const other = kernels.matrix(3, 4, type === 'f32' ? 'f64' : 'f32');
+      expect(() => kernels.gemm(false, false, 1, A, A, 0, A)).toThrow(
+        new ShapeError('gemm: "B" expected 2×2, got 3×2'),
+      );
+      expect(() => kernels.gemm(false, false, 1, A, B, 0, A)).toThrow(
+        new ShapeError('gemm: "C" expected 3×4, got 3×2'),
+      );
+      expect(() => kernels.gemm(false, false, 1, A, B, 0, other)).toThrow(`gemm: "C" expected ${type}, got`);
+    });
+  });
+});
+
+describe('gemm (baseline)', () => {
+  /** Sums of plain products in order of k, begun anew at each block: what the baseline binary is to give. */
+  function inOrder(type: 'f32' | 'f64', k: number, a: Float64Array, b: Float64Array): number {
+    const round = type === 'f32' ? Math.fround : (x: number) => x;
+    const blockDepth = type === 'f32' ? 512 : 256;
+    let sum = 0;
+    for (let p0 = 0; p0 < k; p0 += blockDepth) {
+      let block = 0;
+      for (let p = p0; p < Math.min(k, p0 + blockDepth); p++) block = round(block + round(a[p] * b[p]));
+      sum = p0 === 0 ? block : round(sum + block);
+    }
+    return sum;
+  }
+
+  test.each(['f32', 'f64'] as const)(
+    'gives the bits of plain multiplications and additions in order (%s)',
+    async (type) => {
+      const kernels = await kernelsOf('baseline');
+      const [m, n, k] = [7, 9, 600];
+      onStack(kernels, () => {
+        const a = randomArray(m * k, 5);
+        const b = randomArray(n * k, 6);
+        const A = kernels.matrix(m, k, type);
+        const B = kernels.matrix(n, k, type);
+        const C = kernels.matrix(m, n, type);
+        kernels.write(A, a);
+        kernels.write(B, b);
+        kernels.gemm(false, true, 1, A, B, 0, C);
+        const row = (x: Float64Array, i: number) => x.subarray(i * k, (i + 1) * k);
+        const expected = Array.from({ length: m * n }, (_, i) =>
+          inOrder(type, k, row(a, Math.floor(i / n)), row(b, i % n)),
+        );
+        expect(Array.from(kernels.read(C))).toEqual(expected);
+      });
+    },
+  );
+});

@@ -1,0 +1,102 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import { ShapeError } from '../../src/errors.ts';
+import type { Kernels } from '../../src/kernel/index.ts';
+import { randomArray, randomIntegers } from '../support/random.ts';
+import {
+  absolute,
+  everyCase,
+  expectWithin,
+  guarded,
+  kernelsOf,
+  multiply,
+  onStack,
+  unitRoundoff,
+  withUpper,
+} from './oracle.ts';
+
+const UPPER = -777;
+
+describe.each(everyCase)('syrk (%s, %s)', (simd, type) => {
+  let kernels: Kernels;
+  beforeAll(async () => {
+    kernels = await kernelsOf(simd);
+  });
+
+  function check(trans: boolean, alpha: number, beta: number, n: number, k: number): void {
+    onStack(kernels, () => {
+      const a = randomArray(n * k, 1);
+      const c = beta === 0 ? new Float64Array(n * n).fill(Number.NaN) : randomArray(n * n, 2);
+      const A = guarded(kernels, trans ? k : n, trans ? n : k, type, a);
+      const C = guarded(kernels, n, n, type, withUpper(n, c, UPPER));
+      kernels.syrk(trans, alpha, A.matrix, beta, C.matrix);
+
+      const product = multiply(trans, !trans, [n, n, k], a, a);
+      const magnitude = multiply(trans, !trans, [n, n, k], absolute(a), absolute(a));
+      const old = beta === 0 ? new Float64Array(n * n) : c;
+      const expected = product.map((x, i) => alpha * x + beta * old[i]);
+      const bound = magnitude.map(
+        (x, i) => 2 * (k + 3) * unitRoundoff(type) * (Math.abs(alpha) * x + Math.abs(beta * old[i])),
+      );
+      expectWithin(kernels.read(C.matrix), withUpper(n, expected, UPPER), withUpper(n, bound, 0));
+      C.expectIntact();
+    });
+  }
+
+  test('gives 2×2 Gram matrices', () => {
+    onStack(kernels, () => {
+      const A = kernels.matrix(2, 2, type);
+      const C = kernels.matrix(2, 2, type);
+      kernels.write(A, [1, 2, 3, 4]);
+      kernels.write(C, [0, 9, 0, 0]);
+      kernels.syrk(true, 1, A, 0, C);
+      expect(Array.from(kernels.read(C))).toEqual([10, 9, 14, 20]);
+      kernels.syrk(false, 1, A, 0, C);
+      expect(Array.from(kernels.read(C))).toEqual([5, 9, 11, 25]);
+    });
+  });
+
+  test.each([true, false])(
+    'agrees with the definition and leaves the strict upper triangle untouched (trans %s)',
+    (trans) => {
+      for (const n of [1, 3, 4, 5, 6, 7, 8, 9, 12, 13, 16, 17, 24, 25, 31, 40])
+        check(trans, 1, 0, n, 1 + (n % 4));
+      for (const n of [124, 125, 126, 127, 252, 253]) check(trans, -1, 1, n, 9);
+      for (const k of [255, 256, 257, 511, 512, 513]) check(trans, -0.75, 0.5, 13, k);
+    },
+  );
+
+  test('overwrites NaN with beta 0 over several blocks of k', () => {
+    check(true, 1, 0, 17, 1100);
+  });
+
+  test('crosses the edge of the column blocks', () => {
+    const n = 2053;
+    onStack(kernels, () => {
+      const a = randomIntegers(n, 9, 1);
+      const A = kernels.matrix(1, n, type);
+      const C = kernels.matrix(n, n, type);
+      kernels.write(A, a);
+      kernels.view(C).fill(UPPER);
+      kernels.syrk(true, 1, A, 0, C);
+      const c = kernels.view(C);
+      let wrong = 0;
+      for (let i = 0; i < n; i++) {
+        for (let j = 0; j < n; j++) if (c[i * n + j] !== (j > i ? UPPER : a[i] * a[j])) wrong++;
+      }
+      expect(wrong).toBe(0);
+    });
+  });
+
+  test('only scales the lower triangle where k is 0', () => {
+    check(true, 1, -2, 9, 0);
+    check(true, 1, 0, 9, 0);
+  });
+
+  test('names the operand that does not fit', () => {
+    onStack(kernels, () => {
+      const A = kernels.matrix(5, 3, type);
+      const C = kernels.matrix(3, 4, type);
+      expect(() => kernels.syrk(true, 1, A, 0, C)).toThrow(new ShapeError('syrk: "C" expected 3×3, got 3×4'));
+    });
+  });
+});

@@ -1,0 +1,69 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { expect, test } from 'vitest';
+import packageJson from '../package.json' with { type: 'json' };
+import { version } from '../src/version.ts';
+
+/** Imports point downwards only: a folder may import from those before it. */
+const LAYERS = ['', 'kernel', 'solve', 'graph', 'engine', 'pipeline', 'cli'];
+/** Solving knows nothing of models, models nothing of pruning criteria. */
+const FORBIDDEN = [
+  ['graph', 'kernel'],
+  ['graph', 'solve'],
+  ['engine', 'kernel'],
+  ['engine', 'solve'],
+];
+
+const SRC = join(import.meta.dirname, '../src');
+const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
+
+function importsOf(file: string): string[] {
+  const source = readFileSync(join(SRC, file), 'utf8');
+  return Array.from(source.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g), ([, specifier]) => specifier);
+}
+
+const layerOf = (file: string) => (file.includes('/') ? file.split('/')[0] : '');
+
+test('imports point downwards only', () => {
+  let checked = 0;
+  for (const file of files) {
+    const from = layerOf(file);
+    expect(LAYERS).toContain(from);
+    if (file === 'index.ts') continue; // the public face, above them all
+    for (const specifier of importsOf(file).filter((name) => name.startsWith('.'))) {
+      const to = layerOf(relative(SRC, join(SRC, dirname(file), specifier)));
+      checked++;
+      if (specifier.endsWith('.wasm')) continue;
+      expect(LAYERS.indexOf(to), `${file} imports ${specifier}`).toBeLessThanOrEqual(LAYERS.indexOf(from));
+      expect(FORBIDDEN, `${file} imports ${specifier}`).not.toContainEqual([from, to]);
+    }
+  }
+  expect(checked).toBeGreaterThan(50);
+});
+
+test('only the command line imports from Node', () => {
+  for (const file of files) {
+    if (layerOf(file) === 'cli') continue;
+    expect(
+      importsOf(file).filter((name) => name.startsWith('node:')),
+      file,
+    ).toEqual([]);
+  }
+});
+
+test('every package that is imported is a dependency, and every dependency is imported', () => {
+  const packages = files
+    .flatMap(importsOf)
+    .filter((name) => !name.startsWith('.') && !name.startsWith('node:'))
+    .map((name) =>
+      name
+        .split('/')
+        .slice(0, name.startsWith('@') ? 2 : 1)
+        .join('/'),
+    );
+  expect([...new Set(packages)].sort()).toEqual(Object.keys(packageJson.dependencies).sort());
+});
+
+test('the version is the package’s', () => {
+  expect(version).toBe(packageJson.version);
+});

@@ -1,0 +1,153 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { openKernels } from '../../src/kernel/index.ts';
+import { schedule } from '../../src/solve/eliminate.ts';
+import { eliminate, type LayerProblem, layerProblem, pruneLayer } from '../../src/solve/index.ts';
+import { activations, naiveObjective, naiveStatistics, normals, subsets } from '../support/problems.ts';
+
+const binaries = [await openKernels({ simd: 'baseline' }), await openKernels({ simd: 'relaxed' })];
+
+function problem(groups: number, groupSize: number, m: number, seed: number): LayerProblem {
+  const p = groups * groupSize;
+  const X = activations(4 * p + 20, p, seed);
+  return layerProblem(binaries[0], naiveStatistics(X, undefined, p, m), normals(p * m, seed + 9), {
+    groupSize,
+  });
+}
+
+const allGroups = ({ groups }: LayerProblem) => Array.from({ length: groups }, (_, group) => group);
+
+/** Greedy elimination by the definition: refit every candidate support, take the best. */
+function naiveGreedy(layer: LayerProblem, keep: number) {
+  let kept = allGroups(layer);
+  const removed: number[] = [];
+  const objectives = [naiveObjective(layer, kept)];
+  while (kept.length > keep) {
+    const candidates = kept.map((group) => ({
+      group,
+      objective: naiveObjective(
+        layer,
+        kept.filter((g) => g !== group),
+      ),
+    }));
+    const best = candidates.reduce((a, b) => (b.objective < a.objective ? b : a));
+    kept = kept.filter((group) => group !== best.group);
+    removed.push(best.group);
+    objectives.push(best.objective);
+  }
+  return { kept, removed, objectives };
+}
+
+describe.each(binaries)('eliminate, $simd', (kernels) => {
+  test('keeps the better of two groups', () => {
+    const layer: LayerProblem = {
+      ...{ p: 2, m: 1, groupSize: 1, groups: 2 },
+      H: Float64Array.of(2, 1, 1, 3),
+      G: Float64Array.of(1, 2),
+      W0: Float64Array.of(1, 1),
+    };
+    // Alone, group 0 reaches −½·1²/2 and group 1 −½·2²/3.
+    expect(eliminate(kernels, layer, { keep: 1 }).kept).toEqual([1]);
+  });
+
+  test.each([
+    { groups: 9, groupSize: 1, m: 5 },
+    { groups: 12, groupSize: 2, m: 3 },
+    { groups: 8, groupSize: 9, m: 7 },
+    { groups: 6, groupSize: 16, m: 1 },
+  ])(
+    'removes what refitting every candidate would remove: $groups groups of $groupSize',
+    ({ groups, groupSize, m }) => {
+      const layer = problem(groups, groupSize, m, groups);
+      const expected = naiveGreedy(layer, 1);
+      const { kept, removed, curve } = eliminate(kernels, layer, { keep: 1 });
+      expect(removed).toEqual(expected.removed);
+      expect(kept).toEqual(expected.kept);
+      const dense = expected.objectives[0];
+      expected.objectives.forEach((objective, step) => {
+        expect(curve[groups - step]).toBeCloseTo((objective - dense) / -dense, 9);
+      });
+    },
+  );
+
+  test('stays exact over many panels', () => {
+    const layer = problem(150, 1, 4, 77); // 64 rows to a panel
+    const { kept, curve } = eliminate(kernels, layer, { keep: 10 });
+    const dense = naiveObjective(layer, allGroups(layer));
+    expect(curve[10]).toBeCloseTo((naiveObjective(layer, kept) - dense) / -dense, 9);
+  });
+
+  test('has a curve that never falls as groups go', () => {
+    const { curve } = eliminate(kernels, problem(40, 3, 6, 5), { keep: 0 });
+    for (let k = 0; k < 40; k++) expect(curve[k]).toBeGreaterThanOrEqual(curve[k + 1]);
+    expect(curve[40]).toBe(0);
+    expect(curve[0]).toBeCloseTo(1, 9);
+  });
+
+  test('leaves everything at keep = groups and nothing at keep = 0', () => {
+    const layer = problem(7, 2, 3, 1);
+    expect(eliminate(kernels, layer, { keep: 7 }).kept).toEqual(allGroups(layer));
+    expect(eliminate(kernels, layer, { keep: 0 }).kept).toEqual([]);
+  });
+
+  test('never removes a protected group', () => {
+    const layer = problem(20, 1, 3, 3);
+    const cheapest = eliminate(kernels, layer, { keep: 15 }).removed;
+    const { kept } = eliminate(kernels, layer, { keep: 15, protect: cheapest.slice(0, 3) });
+    expect(kept).toEqual(expect.arrayContaining(cheapest.slice(0, 3)));
+    expect(kept).toHaveLength(15);
+  });
+
+  test('gives the memory back', () => {
+    const mark = kernels.mark();
+    eliminate(kernels, problem(20, 2, 3, 3), { keep: 5 });
+    expect(kernels.mark()).toBe(mark);
+  });
+
+  test('breaks ties by the lower group number', () => {
+    const p = 6;
+    const layer: LayerProblem = {
+      ...{ p, m: 1, groupSize: 1, groups: p },
+      H: Float64Array.from({ length: p * p }, (_, i) => (i % (p + 1) === 0 ? 2 : 0)),
+      G: new Float64Array(p).fill(1),
+      W0: new Float64Array(p).fill(0.5),
+    };
+    expect(eliminate(kernels, layer, { keep: 2 }).removed).toEqual([0, 1, 2, 3]);
+  });
+
+  test('is near the best of all supports on small problems', () => {
+    for (const seed of [1, 2, 3, 4]) {
+      const layer = problem(10, 2, 3, seed * 100);
+      const dense = naiveObjective(layer, allGroups(layer));
+      const best = Math.min(...Array.from(subsets(10, 5), (kept) => naiveObjective(layer, kept)));
+      const { objective } = pruneLayer(kernels, layer, { keep: 5 });
+      expect(objective).toBeGreaterThanOrEqual(best - 1e-9 * Math.abs(best));
+      expect((objective - best) / -dense).toBeLessThan(0.05);
+    }
+  });
+});
+
+test('baseline SIMD gives the same bits every time', () => {
+  const layer = problem(60, 3, 8, 42);
+  const [a, b] = [1, 2].map(() => pruneLayer(binaries[0], layer, { keep: 20 }));
+  expect(Buffer.from(a.W.buffer).equals(Buffer.from(b.W.buffer))).toBe(true);
+  expect(a.curve).toEqual(b.curve);
+});
+
+test('the published schedule spreads removals evenly, the first steps one larger', () => {
+  expect([...schedule(23, 10)]).toEqual([12, 11]);
+  expect([...schedule(7, 10)]).toEqual([7]);
+  expect([...schedule(3, 1)]).toEqual([1, 1, 1]);
+  expect([...schedule(0, 1)]).toEqual([]);
+  fc.assert(
+    fc.property(fc.nat(500), fc.integer({ min: 1, max: 50 }), (n, t) => {
+      expect([...schedule(n, t)].reduce((a, b) => a + b, 0)).toBe(n);
+    }),
+  );
+});
+
+test.each([-1, 8, 2.5, Number.NaN])('refuses to keep %d of 7 groups', (keep) => {
+  expect(() => eliminate(binaries[0], problem(7, 1, 2, 1), { keep })).toThrow(
+    /keep must be a whole number from 0 to 7/,
+  );
+});

@@ -1,0 +1,308 @@
+// Builds valid ONNX files for tests and benches: small fluent calls, seeded random weights.
+// Every method takes and gives names of values; the builder remembers how many channels a value has.
+
+import { create, toBinary } from '@bufbuild/protobuf';
+import { type DataType, typeCode } from '../../src/graph/dtype.ts';
+import {
+  type AttributeProto,
+  AttributeProtoSchema,
+  GraphProtoSchema,
+  AttributeProto_AttributeType as Kind,
+  ModelProtoSchema,
+  type NodeProto,
+  NodeProtoSchema,
+  OperatorSetIdProtoSchema,
+  TypeProtoSchema,
+  type ValueInfoProto,
+  ValueInfoProtoSchema,
+} from '../../src/graph/onnx_pb.ts';
+import { fromFloat32, fromIntegers, type Tensor } from '../../src/graph/tensor.ts';
+import { encodeTensor } from '../../src/graph/wire.ts';
+
+/** Integers and lists of them, strings, or `{ float }`. */
+export type Attribute = number | readonly number[] | string | { float: number };
+
+export interface ConvOptions {
+  stride?: number;
+  /** Default: what keeps the extent at stride 1. */
+  pad?: number;
+  dilation?: number;
+  group?: number;
+  bias?: boolean;
+  /** Times the He scale. */
+  gain?: number;
+  autoPad?: string;
+}
+
+export interface BuilderOptions {
+  seed?: number;
+  opset?: number;
+  irVersion?: number;
+  /** Type of inputs and weights. */
+  type?: 'float32' | 'float16' | 'float64';
+}
+
+export class OnnxBuilder {
+  readonly #random: () => number;
+  readonly #type: 'float32' | 'float16' | 'float64';
+  readonly #opset: number;
+  readonly #irVersion: number;
+  readonly #nodes: NodeProto[] = [];
+  readonly #tensors: Tensor[] = [];
+  readonly #inputs: ValueInfoProto[] = [];
+  readonly #outputs: ValueInfoProto[] = [];
+  readonly #channels = new Map<string, number>();
+  #count = 0;
+
+  constructor({ seed = 1, opset = 17, irVersion = 8, type = 'float32' }: BuilderOptions = {}) {
+    this.#random = mulberry32(seed);
+    this.#type = type;
+    this.#opset = opset;
+    this.#irVersion = irVersion;
+  }
+
+  /** A graph input with a dynamic batch in front: `dims` are the others, channels first. */
+  input(dims: readonly number[], name = 'input'): string {
+    this.#inputs.push(valueInfo(name, this.#type, ['n', ...dims]));
+    return this.#set(name, dims[0]);
+  }
+
+  /** Declares an output; its shape is left open. */
+  output(value: string): this {
+    this.#outputs.push(valueInfo(value, this.#type));
+    return this;
+  }
+
+  channels(value: string): number {
+    return this.#channels.get(value)!;
+  }
+
+  /** Random weights, uniform with this standard deviation around `mean`. */
+  weight(dims: readonly number[], deviation: number, mean = 0): string {
+    const count = dims.reduce((a, b) => a * b, 1);
+    const values = new Float32Array(count);
+    const width = deviation * Math.sqrt(12);
+    for (let i = 0; i < count; i++) values[i] = mean + (this.#random() - 0.5) * width;
+    return this.floats(values, dims);
+  }
+
+  floats(values: Float32Array | readonly number[], dims: readonly number[] = [values.length]): string {
+    const name = this.#name('w');
+    this.#tensors.push(fromFloat32(Float32Array.from(values), dims, { name, type: this.#type }));
+    return name;
+  }
+
+  integers(values: readonly number[]): string {
+    const name = this.#name('i');
+    this.#tensors.push(fromIntegers(name, values, [values.length]));
+    return name;
+  }
+
+  index(value: number): string {
+    const name = this.#name('i');
+    this.#tensors.push(fromIntegers(name, [value], []));
+    return name;
+  }
+
+  /** Any node; the value takes the channels of the first computed input unless they are given. */
+  node(
+    opType: string,
+    inputs: readonly string[],
+    attributes: Readonly<Record<string, Attribute>> = {},
+    options: { channels?: number; outputs?: number; domain?: string } = {},
+  ): string {
+    const output = Array.from({ length: options.outputs ?? 1 }, () => this.#name(opType.toLowerCase()));
+    this.#nodes.push(
+      create(NodeProtoSchema, {
+        name: `node_${output[0]}`,
+        opType,
+        input: [...inputs],
+        output,
+        ...(options.domain && { domain: options.domain }),
+        attribute: Object.entries(attributes).map(([name, value]) => attribute(name, value)),
+      }),
+    );
+    const known = inputs.map((value) => this.channels(value)).find((channels) => channels !== undefined);
+    for (const value of output) this.#set(value, options.channels ?? known!);
+    return output[0];
+  }
+
+  /** k × k (1-D where the input is: pass `dimensions: 1`). */
+  conv(x: string, m: number, k: number, options: ConvOptions & { dimensions?: 1 | 2 } = {}): string {
+    const { stride = 1, dilation = 1, group = 1, bias = true, gain = 1, dimensions = 2, autoPad } = options;
+    const { pad = (dilation * (k - 1)) / 2 } = options;
+    const kernel = new Array(dimensions).fill(k);
+    const perGroup = this.channels(x) / group;
+    const fanIn = perGroup * k ** dimensions;
+    const W = this.weight([m, perGroup, ...kernel], gain * Math.sqrt(2 / fanIn));
+    const inputs = bias ? [x, W, this.weight([m], 0.2)] : [x, W];
+    const pads: Record<string, Attribute> = autoPad
+      ? { auto_pad: autoPad }
+      : { pads: new Array(2 * dimensions).fill(pad) };
+    const strides = new Array(dimensions).fill(stride);
+    const dilations = new Array(dimensions).fill(dilation);
+    return this.node(
+      'Conv',
+      inputs,
+      { kernel_shape: kernel, strides, dilations, group, ...pads },
+      { channels: m },
+    );
+  }
+
+  depthwise(x: string, k: number, options: ConvOptions & { multiplier?: number } = {}): string {
+    const c = this.channels(x);
+    return this.conv(x, c * (options.multiplier ?? 1), k, { ...options, group: c });
+  }
+
+  batchNormalization(x: string): string {
+    const c = this.channels(x);
+    const parameters = [
+      this.weight([c], 0.2, 1),
+      this.weight([c], 0.2),
+      this.weight([c], 0.2),
+      this.weight([c], 0.1, 1),
+    ];
+    return this.node('BatchNormalization', [x, ...parameters], { epsilon: { float: 1e-3 } });
+  }
+
+  relu(x: string): string {
+    return this.node('Relu', [x]);
+  }
+
+  add(a: string, b: string): string {
+    return this.node('Add', [a, b]);
+  }
+
+  mul(a: string, b: string): string {
+    return this.node('Mul', [a, b]);
+  }
+
+  maxPool(x: string, k: number, stride = k, pad = 0): string {
+    return this.node('MaxPool', [x], {
+      kernel_shape: [k, k],
+      strides: [stride, stride],
+      pads: [pad, pad, pad, pad],
+    });
+  }
+
+  globalAveragePool(x: string): string {
+    return this.node('GlobalAveragePool', [x]);
+  }
+
+  /** @param extent  positions per channel that are merged */
+  flatten(x: string, extent = 1): string {
+    return this.node('Flatten', [x], {}, { channels: this.channels(x) * extent });
+  }
+
+  reshape(x: string, shape: readonly number[], channels?: number): string {
+    return this.node('Reshape', [x, this.integers(shape)], {}, { channels });
+  }
+
+  gemm(
+    x: string,
+    m: number,
+    options: { transB?: number; bias?: boolean; alpha?: number; beta?: number } = {},
+  ): string {
+    const { transB = 1, bias = true, alpha = 1, beta = 1 } = options;
+    const p = this.channels(x);
+    const W = this.weight(transB ? [m, p] : [p, m], Math.sqrt(2 / p));
+    const inputs = bias ? [x, W, this.weight([m], 0.2)] : [x, W];
+    return this.node(
+      'Gemm',
+      inputs,
+      { transB, alpha: { float: alpha }, beta: { float: beta } },
+      { channels: m },
+    );
+  }
+
+  matmul(x: string, m: number): string {
+    const p = this.channels(x);
+    return this.node('MatMul', [x, this.weight([p, m], Math.sqrt(2 / p))], {}, { channels: m });
+  }
+
+  build(): Uint8Array {
+    return toBinary(
+      ModelProtoSchema,
+      create(ModelProtoSchema, {
+        irVersion: BigInt(this.#irVersion),
+        producerName: 'onnx-builder',
+        opsetImport: [create(OperatorSetIdProtoSchema, { domain: '', version: BigInt(this.#opset) })],
+        graph: create(GraphProtoSchema, {
+          name: 'test',
+          node: this.#nodes,
+          initializer: this.#tensors.map((tensor) => encodeTensor(tensor)),
+          input: this.#inputs,
+          output: this.#outputs,
+        }),
+      }),
+    );
+  }
+
+  #name(stem: string): string {
+    return `${stem}_${this.#count++}`;
+  }
+
+  #set(value: string, channels: number): string {
+    this.#channels.set(value, channels);
+    return value;
+  }
+}
+
+/** A ResNet50-shaped network with random He-scaled weights: 25.6 M parameters at 1000 classes. */
+export function resnet50(
+  seed = 1,
+  { input = 224, batchNormalization = false }: { input?: number; batchNormalization?: boolean } = {},
+): Uint8Array {
+  const b = new OnnxBuilder({ seed });
+  const conv = (x: string, m: number, k: number, stride = 1, gain = 1) => {
+    const y = b.conv(x, m, k, { stride, pad: (k - 1) / 2, bias: !batchNormalization, gain });
+    return batchNormalization ? b.batchNormalization(y) : y;
+  };
+  let x = b.maxPool(b.relu(conv(b.input([3, input, input]), 64, 7, 2)), 3, 2, 1);
+  for (const [stage, blocks] of [3, 4, 6, 3].entries()) {
+    const width = 64 * 2 ** stage;
+    for (let block = 0; block < blocks; block++) {
+      const stride = stage > 0 && block === 0 ? 2 : 1;
+      const inner = b.relu(conv(b.relu(conv(x, width, 1)), width, 3, stride));
+      // a small gain keeps the variance of the stream from doubling with each block
+      const branch = conv(inner, 4 * width, 1, 1, 0.3);
+      const shortcut = block === 0 ? conv(x, 4 * width, 1, stride) : x;
+      x = b.relu(b.add(branch, shortcut));
+    }
+  }
+  return b.output(b.gemm(b.flatten(b.globalAveragePool(x)), 1000)).build();
+}
+
+function attribute(name: string, value: Attribute): AttributeProto {
+  if (typeof value === 'string') {
+    return create(AttributeProtoSchema, { name, s: new TextEncoder().encode(value), type: Kind.STRING });
+  }
+  if (typeof value === 'number')
+    return create(AttributeProtoSchema, { name, i: BigInt(value), type: Kind.INT });
+  if ('float' in value) return create(AttributeProtoSchema, { name, f: value.float, type: Kind.FLOAT });
+  return create(AttributeProtoSchema, { name, ints: value.map(BigInt), type: Kind.INTS });
+}
+
+function valueInfo(name: string, type: DataType, dims?: readonly (number | string)[]): ValueInfoProto {
+  const shape = dims && {
+    dim: dims.map((dim) => ({
+      value:
+        typeof dim === 'string'
+          ? { case: 'dimParam' as const, value: dim }
+          : { case: 'dimValue' as const, value: BigInt(dim) },
+    })),
+  };
+  const value = { case: 'tensorType' as const, value: { elemType: typeCode(type), ...(shape && { shape }) } };
+  return create(ValueInfoProtoSchema, { name, type: create(TypeProtoSchema, { value }) });
+}
+
+/** The well-known 32-bit generator of Tommy Ettinger; numbers in [0, 1). */
+export function mulberry32(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}

@@ -1,0 +1,92 @@
+// Seeded layer problems and naive oracles for the solver.
+
+import type { LayerProblem, LayerStatistics } from '../../src/solve/index.ts';
+
+/** mulberry32: small, seeded, the same everywhere. */
+export function random(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+export function normals(n: number, seed: number): Float32Array {
+  const next = random(seed);
+  return Float32Array.from(
+    { length: n },
+    () => Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next()),
+  );
+}
+
+/** Correlated non-negative inputs with a mean, as after a ReLU: n × p. */
+export function activations(n: number, p: number, seed: number): Float32Array {
+  const factors = Math.max(2, p >> 1);
+  const latent = normals(n * factors, seed);
+  const mixing = normals(factors * p, seed + 1);
+  const noise = normals(n * p, seed + 2);
+  return Float32Array.from({ length: n * p }, (_, at) => {
+    const [i, j] = [Math.floor(at / p), at % p];
+    let value = 0.3 * noise[at] + 0.2;
+    for (let f = 0; f < factors; f++)
+      value += (latent[i * factors + f] * mixing[f * p + j]) / Math.sqrt(factors);
+    return Math.max(0, value);
+  });
+}
+
+/** Sums by the definition, in f64. */
+export function naiveStatistics(
+  X: Float32Array,
+  Y: Float32Array | undefined,
+  p: number,
+  m: number,
+): LayerStatistics {
+  const n = X.length / p;
+  const XtX = new Float64Array(p * p);
+  const XtY = new Float64Array(p * m);
+  const sumX = new Float64Array(p);
+  const sumY = new Float64Array(m);
+  for (let r = 0; r < n; r++) {
+    for (let i = 0; i < p; i++) {
+      sumX[i] += X[r * p + i];
+      for (let j = 0; j < p; j++) XtX[i * p + j] += X[r * p + i] * X[r * p + j];
+      if (Y) for (let j = 0; j < m; j++) XtY[i * m + j] += X[r * p + i] * Y[r * m + j];
+    }
+    if (Y) for (let j = 0; j < m; j++) sumY[j] += Y[r * m + j];
+  }
+  return { p, m, n, XtX, sumX, ...(Y && { target: { XtY, sumY } }) };
+}
+
+/** min over W supported on the groups of ½tr(WᵀHW) − tr(WᵀG), by Gauss–Jordan elimination with pivoting. */
+export function naiveObjective({ p, m, groupSize, H, G }: LayerProblem, groups: readonly number[]): number {
+  const rows = groups.flatMap((group) => Array.from({ length: groupSize }, (_, r) => group * groupSize + r));
+  const k = rows.length;
+  const A = rows.map((i) => [
+    ...rows.map((j) => H[i * p + j]),
+    ...Array.from(G.subarray(i * m, (i + 1) * m)),
+  ]);
+  for (let c = 0; c < k; c++) {
+    const pivot = A.slice(c).reduce(
+      (best, row, i) => (Math.abs(row[c]) > Math.abs(A[best][c]) ? c + i : best),
+      c,
+    );
+    [A[c], A[pivot]] = [A[pivot], A[c]];
+    for (let i = 0; i < k; i++) {
+      if (i === c) continue;
+      const factor = A[i][c] / A[c][c];
+      for (let j = c; j < k + m; j++) A[i][j] -= factor * A[c][j];
+    }
+  }
+  let objective = 0;
+  rows.forEach((row, i) => {
+    for (let j = 0; j < m; j++) objective -= (0.5 * A[i][k + j] * G[row * m + j]) / A[i][i];
+  });
+  return objective;
+}
+
+export function* subsets(n: number, k: number, from = 0): Generator<number[]> {
+  if (k === 0) yield [];
+  else for (let i = from; i <= n - k; i++) for (const rest of subsets(n, k - 1, i + 1)) yield [i, ...rest];
+}

@@ -1,0 +1,27 @@
+import { readFileSync } from 'node:fs';
+import { defineConfig } from 'vitest/config';
+
+/** Inlines a wasm binary as a Uint8Array, as esbuild's `binary` loader does in the build. */
+const inlineWasm = {
+  name: 'inline-wasm',
+  enforce: 'pre' as const,
+  load(id: string) {
+    if (!id.endsWith('.wasm')) return undefined;
+    const base64 = readFileSync(id).toString('base64');
+    return `export default Uint8Array.from(atob('${base64}'), (c) => c.charCodeAt(0));`;
+  },
+};
+
+export default defineConfig({
+  plugins: [inlineWasm],
+  test: {
+    // The second suite, test/shared, needs the models and golden layers beside the project: `npm run test:shared`.
+    include: ['test/**/*.test.ts'],
+    exclude: ['test/shared/**'],
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+    pool: 'forks',
+    // Node 20 keeps relaxed SIMD behind this flag; newer versions accept and ignore it.
+    execArgv: ['--experimental-wasm-relaxed-simd'],
+  },
+});
