@@ -51,6 +51,9 @@ async function load(
   try {
     session = await runtime.InferenceSession.create(model, {
       logSeverityLevel: 3, // errors only: warnings about unused initialisers are not the user's concern
+      // One level below the default, at the same speed: the default fuses Conv + Add + Relu even where the
+      // convolution's own output is asked for (1.30), and then has no tensor to return.
+      graphOptimizationLevel: 'extended',
       ...sessionOptions,
       ...(external.length > 0 && { externalData: external.map(({ path, data }) => ({ path, data })) }),
     });
