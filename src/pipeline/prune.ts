@@ -10,14 +10,7 @@ import type { Dataset } from './data/index.ts';
 import { accuracy, latencies } from './evaluate.ts';
 import { externalReader, loadModel, type OpenedModel, openModel } from './open.ts';
 import { checkMemory, pruneSequence, type Target } from './sequence.ts';
-import {
-  type Candidate,
-  FEWEST_TO_SPLIT,
-  isHeldOut,
-  outputError,
-  outputsOf,
-  searchTarget,
-} from './target.ts';
+import { type Candidate, outputError, outputsOf, searchTarget, splitSamples } from './target.ts';
 
 export const TARGETS = ['auto', 'self', 'dense', 'residual'] as const;
 export type TargetChoice = (typeof TARGETS)[number];
@@ -30,8 +23,8 @@ export interface PruneOptions {
   readonly keep: number;
   /** Default `osscar`. */
   readonly method?: Method;
-  /** Default `auto`: chosen by the output error on held-out calibration samples. */
-  readonly target?: TargetChoice;
+  /** Default `auto`: chosen by the output error on held-out calibration samples. Or a blend of one's own. */
+  readonly target?: TargetChoice | Target;
   /** λ of the damping λ·mean(diag XᵀX). Default 1e-2. */
   readonly damping?: number;
   /** Groups removed between two rankings. Default 1. */
@@ -64,7 +57,7 @@ export interface PruneReport {
   readonly method: Method;
   readonly keep: number;
   readonly target: {
-    readonly requested: TargetChoice;
+    readonly requested: TargetChoice | Target;
     readonly chosen: Target;
     /** What `auto` measured, the best first. */
     readonly candidates?: readonly Candidate[];
@@ -120,8 +113,9 @@ export async function pruneModel(opened: OpenedModel, options: PruneOptions): Pr
   if (!(keep > 0 && keep <= 1)) throw new InputError(`keep must be in (0, 1], got ${keep}`);
   if (!METHODS.includes(method))
     throw new InputError(`method must be one of ${METHODS.join(', ')}, got ${method}`);
-  if (!TARGETS.includes(target))
+  if (typeof target === 'string' && !TARGETS.includes(target)) {
     throw new InputError(`target must be one of ${TARGETS.join(', ')}, got ${target}`);
+  }
   const structures = opened.analysis.structures.filter(({ prunable }) => prunable);
   if (structures.length === 0) {
     throw new UnsupportedModelError(
@@ -144,12 +138,14 @@ export async function pruneModel(opened: OpenedModel, options: PruneOptions): Pr
     });
   };
 
-  let chosen: Target = { kind: target === 'auto' ? 'residual' : target, blend: target === 'self' ? 0 : 1 };
+  let chosen: Target;
   let candidates: Candidate[] | undefined;
   // Plain magnitude pruning fits nothing, so there is no target to choose.
   if (method === 'magnitude') chosen = { kind: 'self', blend: 0 };
-  else if (target === 'auto') {
-    candidates = await tryTargets(opened, structures, source, options, sequence);
+  else if (typeof target === 'object') chosen = target;
+  else if (target !== 'auto') chosen = { kind: target, blend: target === 'self' ? 0 : 1 };
+  else {
+    candidates = await searchBlend(opened, structures, source, options, sequence);
     const [{ kind, blend }] = candidates;
     chosen = { kind, blend };
   }
@@ -191,16 +187,16 @@ export async function pruneModel(opened: OpenedModel, options: PruneOptions): Pr
 }
 
 /** Looks for the target by the output error on samples held out from the fit. */
-async function tryTargets(
+async function searchBlend(
   opened: OpenedModel,
   structures: readonly Structure[],
   source: BatchSource,
   { engine, calibration, signal }: PruneOptions,
   sequence: (data: BatchSource, towards: Target, label: string) => Promise<{ masked: Model }>,
 ): Promise<Candidate[]> {
-  const split = source.samples >= FEWEST_TO_SPLIT;
-  const fit = split ? batchSource(calibration, opened.input, (index) => !isHeldOut(index)) : source;
-  const heldOut = split ? batchSource(calibration, opened.input, isHeldOut) : source;
+  const { isFit, isHeldOut } = splitSamples(source.samples);
+  const fit = batchSource(calibration, opened.input, isFit);
+  const heldOut = batchSource(calibration, opened.input, isHeldOut);
   const dense = await outputsOf(engine, opened.model, heldOut, signal);
   const hasResidual = structures.some(({ consumers }) => consumers.some(({ residual }) => residual));
   return searchTarget(async (target) => {
