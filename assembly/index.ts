@@ -11,6 +11,7 @@ import { potrf, potrfWorkBytes } from './potrf';
 import { potri, potriWorkBytes } from './potri';
 import { symmetrize } from './symmetrize';
 import { syrk, syrkWorkBytes } from './syrk';
+import { syr2k, syr2kWorkBytes } from './syr2k';
 import { trsm, trsmWorkBytes } from './trsm';
 
 /** First byte that the host may use, a multiple of 16. */
@@ -52,6 +53,23 @@ export function dsyrk(
   trans: bool, n: i32, k: i32, alpha: f64, A: usize, lda: i32, beta: f64, C: usize, ldc: i32, work: usize,
 ): void {
   syrk<f64>(trans, n, k, alpha, A, lda, beta, C, ldc, work);
+}
+
+export function ssyr2kWorkBytes(n: i32, k: i32): usize {
+  return syr2kWorkBytes<f32>(n, k);
+}
+export function dsyr2kWorkBytes(n: i32, k: i32): usize {
+  return syr2kWorkBytes<f64>(n, k);
+}
+export function ssyr2k(
+  n: i32, k: i32, alpha: f32, A: usize, lda: i32, B: usize, ldb: i32, C: usize, ldc: i32, work: usize,
+): void {
+  syr2k<f32>(n, k, alpha, A, lda, B, ldb, C, ldc, work);
+}
+export function dsyr2k(
+  n: i32, k: i32, alpha: f64, A: usize, lda: i32, B: usize, ldb: i32, C: usize, ldc: i32, work: usize,
+): void {
+  syr2k<f64>(n, k, alpha, A, lda, B, ldb, C, ldc, work);
 }
 
 export function strsmWorkBytes(m: i32, n: i32): usize {
@@ -106,4 +124,8 @@ export function dsymmetrize(n: i32, A: usize, lda: i32): void {
 
 export { gramWorkBytes, gram, crossWorkBytes, cross } from './gram';
 export { im2col } from './im2col';
-export { deliminateStart, deliminateStep } from './eliminate';
+export {
+  deliminateStart, deliminateStep, deliminateGramStart, deliminateGramSwap, deliminateGramStep, deliminateRows,
+  gramBlocks,
+} from './eliminate';
+export { dgemv, dswapColumns, dswapRows, dswapSymmetric } from './rows';

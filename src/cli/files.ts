@@ -128,6 +128,9 @@ export async function checkWritable(path: string): Promise<void> {
     const file = await open(probe, 'wx');
     await file.close();
   } catch (cause) {
+    // The folder is there, so this is how one like /proc says that it takes no files.
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT')
+      throw new InputError(`"${folder}": no file can be made in this folder`, { cause });
     throw inputError(folder, cause);
   } finally {
     await rm(probe, { force: true }).catch(() => {});

@@ -44,7 +44,9 @@ interface PruneFlags extends CommonFlags, DataFlags {
 const program = new Command('osscar')
   .description('One-shot structured pruning of trained neural networks, without retraining')
   .version(version)
-  .exitOverride();
+  .exitOverride()
+  // Commander puts its suggestions on a second line.
+  .configureOutput({ outputError: (text, write) => write(`${oneLine(text.replace(/^error/, 'osscar'))}\n`) });
 
 addDataFlags(addCommonFlags(program.command('inspect')))
   .description('list what can be pruned, and why the rest cannot')
@@ -66,7 +68,7 @@ addDataFlags(addCommonFlags(program.command('prune')))
   .addOption(
     new Option(
       '--damping <x>',
-      'regularisation relative to the mean of the diagonal (default: 0.01)',
+      'regularisation relative to the mean of the diagonal (default: chosen for each layer)',
     ).argParser(number),
   )
   .addOption(
@@ -179,11 +181,15 @@ function report(error: unknown): number {
   // Commander has printed its message already; asking for help or the version is no error.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   if (error instanceof OsscarError && error.code !== 'ERR_OSSCAR_VERIFY') {
-    process.stderr.write(`osscar: ${error.message.replace(/\s*\n\s*/g, ' ')}\n`);
+    process.stderr.write(`osscar: ${oneLine(error.message)}\n`);
     return 2;
   }
   process.stderr.write(
     `osscar: internal error: ${error instanceof Error ? (error.stack ?? error.message) : error}\n`,
   );
   return 1;
+}
+
+function oneLine(text: string): string {
+  return text.trim().replace(/\s*\n\s*/g, ' ');
 }

@@ -21,6 +21,13 @@ type Syrk = (
   ]
 ) => void;
 
+type Syr2k = (
+  ...args: [
+    ...[n: number, k: number, alpha: number, A: number, lda: number, B: number, ldb: number],
+    ...[C: number, ldc: number, work: number],
+  ]
+) => void;
+
 type Trsm = (
   ...args: [
     ...[right: boolean, trans: boolean, m: number, n: number, alpha: number],
@@ -31,11 +38,13 @@ type Trsm = (
 export interface Abi
   extends Work<'gemm', [m: number, n: number, k: number]>,
     Work<'syrk', [n: number, k: number]>,
+    Work<'syr2k', [n: number, k: number]>,
     Work<'trsm', [m: number, n: number]>,
     Work<'potrf', [n: number]>,
     Work<'potri', [n: number]>,
     Record<`${Prefix}gemm`, Gemm>,
     Record<`${Prefix}syrk`, Syrk>,
+    Record<`${Prefix}syr2k`, Syr2k>,
     Record<`${Prefix}trsm`, Trsm>,
     Record<`${Prefix}potrf`, (n: number, A: number, lda: number, work: number) => number>,
     Record<`${Prefix}potri`, (n: number, A: number, lda: number, work: number) => void>,
@@ -61,33 +70,49 @@ export interface Abi
     ]
   ): void;
 
+  /** As in assembly/eliminate.ts: sizes first, then pointers each followed by its leading dimension. */
   deliminateStart(
-    groups: number,
-    b: number,
-    m: number,
-    T: number,
-    ldt: number,
-    W: number,
-    ldw: number,
-    D: number,
-    cost: number,
-    work: number,
+    ...args: [
+      ...[groups: number, b: number, m: number, T: number, ldt: number, W: number, ldw: number],
+      ...[D: number, cost: number, otherwise: number, work: number],
+    ]
   ): void;
   deliminateStep(
-    at: number,
-    live: number,
-    b: number,
-    m: number,
-    used: number,
-    T: number,
-    ldt: number,
-    W: number,
-    ldw: number,
-    V: number,
-    ldv: number,
-    D: number,
-    cost: number,
-    order: number,
-    work: number,
+    ...args: [
+      ...[at: number, live: number, b: number, m: number, used: number],
+      ...[T: number, ldt: number, W: number, ldw: number, V: number, ldv: number],
+      ...[D: number, cost: number, order: number, otherwise: number, work: number],
+    ]
   ): number;
+  deliminateGramStart(
+    ...args: [
+      ...[groups: number, b: number, m: number, T: number, ldt: number, W: number, ldw: number],
+      ...[D: number, E: number, cost: number, otherwise: number, work: number],
+    ]
+  ): void;
+  deliminateGramSwap(
+    ...args: [
+      ...[at: number, last: number, b: number, used: number, T: number, ldt: number],
+      ...[V: number, R: number, ldv: number, D: number, E: number, cost: number, order: number],
+    ]
+  ): void;
+  deliminateGramStep(
+    ...args: [
+      ...[last: number, b: number, used: number, T: number, ldt: number, K: number, ldk: number],
+      ...[V: number, R: number, ldv: number, D: number, E: number],
+      ...[cost: number, otherwise: number, work: number],
+    ]
+  ): number;
+  deliminateRows(
+    ...args: [
+      ...[last: number, b: number, m: number, used: number, W: number, ldw: number],
+      ...[V: number, ldv: number, U: number, ldu: number, L: number],
+    ]
+  ): void;
+  gramBlocks(groups: number, b: number, m: number, W: number, ldw: number, E: number): void;
+
+  dgemv(n: number, m: number, A: number, lda: number, x: number, out: number): void;
+  dswapSymmetric(n: number, b: number, a: number, z: number, A: number, lda: number): void;
+  dswapRows(n: number, b: number, a: number, z: number, A: number, lda: number): void;
+  dswapColumns(k: number, b: number, a: number, z: number, A: number, lda: number): void;
 }

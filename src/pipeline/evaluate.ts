@@ -3,6 +3,7 @@
 import type { EngineSession, FloatTensor } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import type { BatchSource } from './batches.ts';
+import { turn } from './turn.ts';
 
 export interface Metric {
   readonly name: 'accuracy';
@@ -26,7 +27,7 @@ export async function accuracy(
   let right = 0;
   let samples = 0;
   for await (const { input: tensor, count, labels } of source.batches()) {
-    signal?.throwIfAborted();
+    await turn(signal);
     if (!labels) return undefined;
     const scores = (await session.run({ [input]: tensor }, [output]))[output];
     const classes = scores.data.length / tensor.dims[0];

@@ -8,6 +8,7 @@
 import type { Engine, EngineSession, FloatTensor } from '../engine/index.ts';
 import { type Cut, type Model, segments, subgraph, type ValueInfo } from '../graph/index.ts';
 import type { BatchSource } from './batches.ts';
+import { turn } from './turn.ts';
 
 /** Values of both networks for one batch, by name. */
 export interface Activations {
@@ -95,7 +96,7 @@ export class Frontier {
     const prunedSession = await this.#load(this.#pruned, pruned);
     try {
       for await (const pair of this.#current()) {
-        signal?.throwIfAborted();
+        await turn(signal);
         yield {
           dense: await this.#values(denseSession, dense, pair.dense),
           pruned: await this.#values(prunedSession, pruned, pair.pruned),

@@ -62,8 +62,9 @@ export async function openModel(bytes: Uint8Array, options: OpenOptions): Promis
     });
   const source = await readModel(bytes, { name, external });
   const model = foldBatchNormalization(source);
-  const session = await engine.load(withAllValues(model));
+  let session: EngineSession | undefined;
   try {
+    session = await engine.load(withAllValues(model));
     const input = withSize(modelInput(session), size);
     const batch = input.fixedBatch || 1;
     const values = batch * input.shape.reduce((product, dim) => product * dim, 1);
@@ -88,7 +89,7 @@ export async function openModel(bytes: Uint8Array, options: OpenOptions): Promis
   } catch (error) {
     throw named(name, error);
   } finally {
-    await session.release();
+    await session?.release();
   }
 }
 

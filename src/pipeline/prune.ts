@@ -10,7 +10,8 @@ import type { Dataset } from './data/index.ts';
 import { accuracy, latencies } from './evaluate.ts';
 import { externalReader, loadModel, type OpenedModel, openModel } from './open.ts';
 import { checkMemory, pruneSequence, type Target } from './sequence.ts';
-import { type Candidate, outputError, outputsOf, searchTarget, splitSamples } from './target.ts';
+import { splitSamples } from './split.ts';
+import { type Candidate, outputError, outputsOf, searchTarget } from './target.ts';
 
 export const TARGETS = ['auto', 'self', 'dense', 'residual'] as const;
 export type TargetChoice = (typeof TARGETS)[number];
@@ -25,7 +26,7 @@ export interface PruneOptions {
   readonly method?: Method;
   /** Default `auto`: chosen by the output error on held-out calibration samples. Or a blend of one's own. */
   readonly target?: TargetChoice | Target;
-  /** λ of the damping λ·mean(diag XᵀX). Default 1e-2. */
+  /** λ of the damping λ·mean(diag XᵀX). Default: chosen for each layer by held-out calibration samples. */
   readonly damping?: number;
   /** Groups removed between two rankings. Default 1. */
   readonly groupsPerStep?: number;
@@ -82,6 +83,8 @@ export interface PruneReport {
     readonly groups: number;
     readonly kept: readonly number[];
     readonly relativeError: number;
+    /** λ of each layer that reads the channels. */
+    readonly damping: readonly number[];
   }[];
   readonly notPrunable: readonly { readonly name: string; readonly reason: string }[];
   readonly memory: { readonly wasmBytes: number };
@@ -168,12 +171,13 @@ export async function pruneModel(opened: OpenedModel, options: PruneOptions): Pr
       target: { requested: target, chosen, ...(candidates && { candidates }) },
       samples: source.samples,
       ...verified,
-      layers: layers.map(({ structure, kept, relativeError }) => ({
+      layers: layers.map(({ structure, kept, relativeError, damping }) => ({
         name: structure.name,
         layer: structure.layer,
         groups: structure.groups,
         kept,
         relativeError,
+        damping,
       })),
       notPrunable: opened.analysis.structures
         .filter(({ prunable }) => !prunable)
@@ -224,7 +228,7 @@ async function verify(
   try {
     for (const model of [opened.source, masked, again.source]) sessions.push(await loadModel(engine, model));
     const [dense, reference, pruned] = sessions;
-    const maximum = await maxDifference(reference, pruned, source);
+    const maximum = await maxDifference(opened.name, reference, pruned, source);
     const float16 = [...opened.model.tensors.values()].some(({ type }) => type === 'float16');
     const tolerance = float16 ? TOLERANCE.float16 : TOLERANCE.float32;
     if (!(maximum <= tolerance)) {
@@ -264,6 +268,7 @@ async function verify(
 
 /** max |a − b| / (max a − min a) over the outputs on the first batch. */
 async function maxDifference(
+  model: string,
   reference: EngineSession,
   other: EngineSession,
   source: BatchSource,
@@ -276,7 +281,7 @@ async function maxDifference(
       const a = expected[name].data;
       const b = actual[name].data;
       if (!a.every(Number.isFinite))
-        throw new InputError(`output "${name}" of the pruned network holds NaN or infinite values`);
+        throw new InputError(`${model}: output "${name}" of the pruned network holds NaN or infinite values`);
       let [low, high, difference] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0];
       for (let i = 0; i < a.length; i++) {
         low = Math.min(low, a[i]);

@@ -6,7 +6,9 @@ import { InputError, OutOfMemoryError } from '../errors.ts';
 import { type LinearMap, readWeights, type Structure, writeWeights } from '../graph/index.ts';
 import type { Kernels } from '../kernel/index.ts';
 import {
+  chooseDamping,
   combineProblems,
+  DEFAULT_DAMPING,
   groupsToKeep,
   type LayerProblem,
   type LayerResult,
@@ -14,6 +16,7 @@ import {
   layerProblem,
   layerWasmBytes,
   type Method,
+  mergeStatistics,
   pruneLayer,
   refit,
   refitBias,
@@ -22,6 +25,7 @@ import {
 import type { BatchSource } from './batches.ts';
 import { type Activations, Frontier } from './frontier.ts';
 import type { OpenedModel } from './open.ts';
+import { FEWEST_TO_SPLIT, HELD_OUT } from './split.ts';
 
 /** What a layer is fitted to. */
 export interface Target {
@@ -45,6 +49,7 @@ export interface SequenceOptions {
   readonly keep: number;
   readonly method: Method;
   readonly target: Target;
+  /** λ; left out, each layer's is chosen by held-out samples. */
   readonly damping?: number;
   readonly groupsPerStep?: number;
   /** Bytes of activations that may be kept between layers. */
@@ -56,6 +61,8 @@ export interface SequenceOptions {
 
 export interface PrunedLayer {
   readonly structure: Structure;
+  /** λ of each consumer. */
+  readonly damping: readonly number[];
   readonly kept: readonly number[];
   readonly relativeError: number;
 }
@@ -89,15 +96,24 @@ export async function pruneSequence(opened: OpenedModel, options: SequenceOption
     const next = index + 1 < ordered.length ? frontier.cutBefore(first(ordered[index + 1])) : undefined;
     const { statistics, ahead } = await collect(opened, frontier, structure.consumers, next?.value, options);
     signal?.throwIfAborted();
-    const problems = structure.consumers.map((map, i) => problemOf(opened, map, statistics[i], options));
+    const keptGroups = groupsToKeep(structure.groups, keep);
+    const damped = structure.consumers.map((map, i) =>
+      problemOf(opened, map, statistics[i], keptGroups, options),
+    );
+    const problems = damped.map(({ problem }) => problem);
     const joint = combineProblems(problems);
-    const result = pruneLayer(kernels, joint, { ...options, keep: groupsToKeep(joint.groups, keep) });
+    const result = pruneLayer(kernels, joint, { ...options, keep: keptGroups });
     structure.consumers.forEach((map, i) => {
       const W = problems.length === 1 ? result.W : partOf(problems[i], result, options);
       const bias = options.method === 'magnitude' ? undefined : refitBias(problems[i], W);
       writeWeights(masked, map, W, bias);
     });
-    layers.push({ structure, kept: result.kept, relativeError: result.relativeError });
+    layers.push({
+      structure,
+      kept: result.kept,
+      relativeError: result.relativeError,
+      damping: damped.map(({ damping }) => damping),
+    });
     if (next) await frontier.advance(next, ahead, signal);
     options.onLayer?.(structure.name);
   }
@@ -119,6 +135,17 @@ export function checkMemory(kernels: Kernels, structures: readonly Structure[]):
   }
 }
 
+/** Of the samples that a layer is fitted on, and of those that its damping is chosen by. */
+interface Statistics {
+  readonly fit: LayerStatistics;
+  readonly heldOut?: LayerStatistics;
+}
+
+interface DampedProblem {
+  readonly problem: LayerProblem;
+  readonly damping: number;
+}
+
 /**
  * Statistics of several layers over one pass of both networks, and on the way the dense network's
  * activations `ahead`.
@@ -128,8 +155,8 @@ async function collect(
   frontier: Frontier,
   maps: readonly LinearMap[],
   aheadValue: string | undefined,
-  { kernels, target, signal }: SequenceOptions,
-): Promise<{ statistics: LayerStatistics[]; ahead?: FloatTensor[] }> {
+  { kernels, source, target, signal }: SequenceOptions,
+): Promise<{ statistics: Statistics[]; ahead?: FloatTensor[] }> {
   const dense = new Set<string>();
   const pruned = new Set<string>();
   for (const map of maps) {
@@ -142,35 +169,34 @@ async function collect(
   }
   if (aheadValue) dense.add(aheadValue);
   const ahead: FloatTensor[] = [];
-  const accumulators = maps.map(
-    ({ p, m }) => new StatisticsAccumulator(kernels, p, m, target.kind !== 'self'),
-  );
+  const mark = kernels.mark();
+  const isHeldOut = (index: number) => source.samples >= FEWEST_TO_SPLIT && index % HELD_OUT === HELD_OUT - 1;
+  const open = (map: LinearMap) => new StatisticsAccumulator(kernels, map.p, map.m, target.kind !== 'self');
+  const accumulators = maps.map((map) => ({ map, fit: open(map), heldOut: open(map) }));
+  let sample = 0;
   try {
     for await (const activations of frontier.run([...dense], [...pruned], signal)) {
-      maps.forEach((map, i) => {
-        accumulate(accumulators[i], opened, map, activations, target);
-      });
+      for (const { map, fit, heldOut } of accumulators) {
+        const part = sampleParts(opened, map, activations, target);
+        for (let i = 0; i < activations.count; i++) part(i, isHeldOut(sample + i) ? heldOut : fit);
+      }
+      sample += activations.count;
       if (aheadValue) ahead.push(activations.dense[aheadValue]);
     }
+    // The accumulators lie on a stack: the last one opened is the first to be closed.
+    const statistics = accumulators.reverse().map(({ fit, heldOut }) => {
+      const unseen = heldOut.finish();
+      return { fit: fit.finish(), ...(unseen.n > 0 && { heldOut: unseen }) };
+    });
+    return { statistics: statistics.reverse(), ...(aheadValue && { ahead }) };
   } catch (error) {
-    for (const accumulator of [...accumulators].reverse()) accumulator.dispose();
+    kernels.release(mark);
     throw error;
   }
-  // The accumulators lie on a stack: the last one opened is the first to be closed.
-  const statistics = accumulators
-    .reverse()
-    .map((accumulator) => accumulator.finish())
-    .reverse();
-  return { statistics, ...(aheadValue && { ahead }) };
 }
 
-function accumulate(
-  accumulator: StatisticsAccumulator,
-  opened: OpenedModel,
-  map: LinearMap,
-  activations: Activations,
-  target: Target,
-): void {
+/** For adding sample i of a batch, the layer's rows and their targets, to an accumulator. */
+function sampleParts(opened: OpenedModel, map: LinearMap, activations: Activations, target: Target) {
   const x = activations.pruned[map.input];
   const y = target.kind === 'self' ? undefined : targetOf(map, activations, target);
   const samples = x.dims[0];
@@ -178,22 +204,16 @@ function accumulate(
     const size = tensor.data.length / samples;
     return tensor.data.subarray(index * size, (index + 1) * size);
   };
-  for (let i = 0; i < activations.count; i++) {
-    if (!map.conv) {
-      accumulator.addRows(part(x, i), y && part(y, i));
-      continue;
-    }
-    // A 1-D convolution is one over images of height 1.
-    const [height, width] = x.dims.length === 3 ? [1, x.dims[2]] : x.dims.slice(2);
-    const output = opened.info.shapes.get(map.output) as readonly number[];
-    const [outHeight, outWidth] = output.length === 3 ? [1, output[2]] : output.slice(2);
-    const geometry = { ...map.conv, height, width, outHeight, outWidth };
-    accumulator.addImage(
-      geometry,
-      { channels: x.dims[1], data: part(x, i) },
-      y && { channels: map.m, data: part(y, i) },
-    );
+  if (!map.conv) {
+    return (i: number, to: StatisticsAccumulator) => to.addRows(part(x, i), y && part(y, i));
   }
+  // A 1-D convolution is one over images of height 1.
+  const [height, width] = x.dims.length === 3 ? [1, x.dims[2]] : x.dims.slice(2);
+  const output = opened.info.shapes.get(map.output) as readonly number[];
+  const [outHeight, outWidth] = output.length === 3 ? [1, output[2]] : output.slice(2);
+  const geometry = { ...map.conv, height, width, outHeight, outWidth };
+  const image = (tensor: FloatTensor, i: number) => ({ channels: tensor.dims[1], data: part(tensor, i) });
+  return (i: number, to: StatisticsAccumulator) => to.addImage(geometry, image(x, i), y && image(y, i));
 }
 
 function targetOf(map: LinearMap, { dense, pruned }: Activations, target: Target): FloatTensor {
@@ -205,22 +225,28 @@ function targetOf(map: LinearMap, { dense, pruned }: Activations, target: Target
   return { dims: sum.dims, data };
 }
 
+/** The layer's problem on all samples, damped as holds best on the held-out ones. */
 function problemOf(
   opened: OpenedModel,
   map: LinearMap,
-  statistics: LayerStatistics,
-  { kernels, target, damping }: SequenceOptions,
-): LayerProblem {
+  { fit, heldOut }: Statistics,
+  keep: number,
+  { kernels, target, damping, method }: SequenceOptions,
+): DampedProblem {
   const { W, bias } = readWeights(opened.model, map);
-  // Only a bare MatMul has nowhere to put a bias.
-  const refittable = bias ?? (map.kind === 'matmul' ? undefined : new Float64Array(map.m));
+  const options = {
+    groupSize: map.groupSize,
+    blend: target.blend,
+    // Only a bare MatMul has nowhere to put a bias.
+    bias: bias ?? (map.kind === 'matmul' ? undefined : new Float64Array(map.m)),
+  };
   try {
-    return layerProblem(kernels, statistics, W, {
-      groupSize: map.groupSize,
-      damping,
-      blend: target.blend,
-      bias: refittable,
-    });
+    let chosen = damping ?? DEFAULT_DAMPING;
+    if (damping === undefined && heldOut && method !== 'magnitude') {
+      chosen = chooseDamping(kernels, fit, heldOut, W, options, keep);
+    }
+    const all = heldOut ? mergeStatistics(fit, heldOut) : fit;
+    return { damping: chosen, problem: layerProblem(kernels, all, W, { ...options, damping: chosen }) };
   } catch (error) {
     if (error instanceof InputError) error.message = `${opened.name}: layer "${map.node}": ${error.message}`;
     throw error;

@@ -6,6 +6,7 @@ import type { Model } from '../graph/index.ts';
 import type { BatchSource } from './batches.ts';
 import { loadModel } from './open.ts';
 import type { Target } from './sequence.ts';
+import { turn } from './turn.ts';
 
 /** A target that was tried. */
 export interface Candidate extends Target {
@@ -47,29 +48,6 @@ export async function searchTarget(
   return tried;
 }
 
-/** Samples that a search looks at: more make it slower and choose the same target (measured, docs/architecture.md). */
-const SEARCH_SAMPLES = 192;
-/** One sample in so many is held out from the fit. */
-const HELD_OUT = 4;
-/** Fewer samples than this leave too few on either side of the split; all of them then serve both. */
-const FEWEST_TO_SPLIT = 12;
-
-/**
- * Splits `samples` positions into those a search fits on and those it measures on, both spread evenly, so
- * that of a folder sorted by class every class is in both.
- */
-export function splitSamples(samples: number): {
-  isFit(index: number): boolean;
-  isHeldOut(index: number): boolean;
-} {
-  if (samples < FEWEST_TO_SPLIT) return { isFit: () => true, isHeldOut: () => true };
-  const used = Math.min(samples, SEARCH_SAMPLES);
-  const role = new Uint8Array(samples);
-  for (let i = 0; i < used; i++)
-    role[Math.floor((i * samples) / used)] = i % HELD_OUT === HELD_OUT - 1 ? 2 : 1;
-  return { isFit: (index) => role[index] === 1, isHeldOut: (index) => role[index] === 2 };
-}
-
 /** Outputs of a model on every sample, one batch after the other, padding left out. */
 export async function outputsOf(
   engine: Engine,
@@ -81,7 +59,7 @@ export async function outputsOf(
   const outputs: FloatTensor[] = [];
   try {
     for await (const { input, count } of source.batches()) {
-      signal?.throwIfAborted();
+      await turn(signal);
       const results = await session.run({ [session.inputs[0].name]: input });
       for (const { name } of session.outputs) {
         const { dims, data } = results[name];

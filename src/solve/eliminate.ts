@@ -3,7 +3,7 @@
 // schedule, applies full panels and records the error curve.
 
 import { InputError } from '../errors.ts';
-import { EliminationState, type Kernels } from '../kernel/index.ts';
+import { type EliminationPath, EliminationState, type Kernels } from '../kernel/index.ts';
 import type { LayerProblem } from './problem.ts';
 
 export interface EliminationOptions {
@@ -13,6 +13,8 @@ export interface EliminationOptions {
   readonly groupsPerStep?: number;
   /** Groups that must stay. */
   readonly protect?: readonly number[];
+  /** How costs are kept exact; by default the path with the least work. */
+  readonly path?: EliminationPath;
 }
 
 export interface Elimination {
@@ -23,9 +25,6 @@ export interface Elimination {
   /** curve[k] = relative error with k groups kept, for keep ≤ k ≤ groups; NaN below. */
   readonly curve: Float64Array;
 }
-
-/** Rows of the deferred panel: wide enough for syrk to run at GEMM speed, small enough to stay in L2. */
-const PANEL_ROWS = 64;
 
 /**
  * @throws {NotPositiveDefiniteError} where H is not positive definite
@@ -62,7 +61,7 @@ export function eliminate(kernels: Kernels, problem: LayerProblem, options: Elim
 
     const isProtected = new Uint8Array(groups);
     for (const group of protect) isProtected[group] = 1;
-    const state = new EliminationState(kernels, T, W, b, PANEL_ROWS);
+    const state = new EliminationState(kernels, T, W, b, { path: options.path });
     const curve = new Float64Array(groups + 1).fill(Number.NaN);
     curve[groups] = 0;
     const removed: number[] = [];

@@ -1,7 +1,9 @@
+export { chooseDamping, mergeStatistics } from './damping.ts';
 export { type Elimination, type EliminationOptions, eliminate } from './eliminate.ts';
 export { magnitudeSupport } from './magnitude.ts';
 export {
   combineProblems,
+  DEFAULT_DAMPING,
   type LayerProblem,
   type LayerStatistics,
   layerProblem,

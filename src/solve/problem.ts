@@ -57,7 +57,7 @@ export interface LayerProblem {
   readonly means?: { readonly x: Float64Array; readonly y: Float64Array };
 }
 
-const DEFAULT_DAMPING = 1e-2; // the published value
+export const DEFAULT_DAMPING = 1e-2; // the published value
 
 /**
  * H = XᵀX + ρI (centred where a bias is refitted) and G = (1 − a)·H·W0 + a·(XᵀY + ρW0).
@@ -168,7 +168,8 @@ export function combineProblems(problems: readonly LayerProblem[]): LayerProblem
   return { p, m, groupSize, groups, H, G, W0 };
 }
 
-function multiply(kernels: Kernels, A: Float64Array, B: Float64Array, p: number, m: number): Float64Array {
+/** A·B for A p × p and B p × m. */
+export function multiply(kernels: Kernels, A: Float64Array, B: Float64Array, p: number, m: number): Float64Array {
   const mark = kernels.mark();
   try {
     const a = kernels.matrix(p, p, 'f64');

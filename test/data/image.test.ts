@@ -4,9 +4,9 @@ import { encode as encodeJpeg } from 'jpeg-js';
 import { describe, expect, test } from 'vitest';
 import { FormatError, OsscarError } from '../../src/errors.ts';
 import { decodeImage } from '../../src/pipeline/data/image.ts';
-import { mulberry32 } from '../../src/pipeline/data/sample.ts';
+import { random as seeded } from '../support/random.ts';
 
-const random = mulberry32(1);
+const random = seeded(1);
 const noise = (n: number, below = 256) => Uint8Array.from({ length: n }, () => random() * below);
 
 const png = (image: ImageData) => encodePng(image);

@@ -12,9 +12,9 @@ import {
   resizeImage,
   stringifyPreprocessing,
 } from '../../src/pipeline/data/preprocessing.ts';
-import { mulberry32 } from '../../src/pipeline/data/sample.ts';
+import { random as seeded } from '../support/random.ts';
 
-const random = mulberry32(2);
+const random = seeded(2);
 
 const gray = (height: number, width: number, data: ArrayLike<number>): DecodedImage => ({
   name: 'a.png',

@@ -2,7 +2,7 @@
 
 import * as ort from 'onnxruntime-web';
 import { type Model, type Structure, withAllValues, writeModel } from '../../src/graph/index.ts';
-import { mulberry32 } from '../support/onnx-builder.ts';
+import { random } from '../support/random.ts';
 
 ort.env.wasm.numThreads = 1;
 
@@ -13,9 +13,9 @@ export interface Value {
 
 /** Seeded numbers in [−1, 1). */
 export function randomValue(dims: readonly number[], seed = 7): Value {
-  const random = mulberry32(seed);
+  const next = random(seed);
   const count = dims.reduce((a, b) => a * b, 1);
-  return { dims, data: Float32Array.from({ length: count }, () => 2 * random() - 1) };
+  return { dims, data: Float32Array.from({ length: count }, () => 2 * next() - 1) };
 }
 
 /** All outputs of a model. */

@@ -13,7 +13,8 @@ import {
   writeModel,
   writeWeights,
 } from '../../src/graph/index.ts';
-import { mulberry32, OnnxBuilder } from '../support/onnx-builder.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { random as seeded } from '../support/random.ts';
 import { difference, randomChannels, randomValue, runModel, shapesOf } from './running.ts';
 
 // Sums over fewer terms are rounded in another order; the nets are a few layers deep.
@@ -241,7 +242,7 @@ describe('shrink', () => {
         dims,
       );
       expect(prunable.length, JSON.stringify(structures.map((s) => [s.name, s.reason]))).toBe(expected);
-      const random = mulberry32(11);
+      const random = seeded(11);
       const selections = prunable.map(
         (structure) => new Map([[structure, randomChannels(structure, random)]]),
       );
@@ -266,7 +267,7 @@ describe('shrink', () => {
         const read = await readModel(bytes);
         const model = folded ? foldBatchNormalization(read) : read;
         const { input, prunable } = await opened(writeModel(model).model, [3, 1, 28, 28]);
-        const random = mulberry32(5);
+        const random = seeded(5);
         const cuts = new Map(prunable.map((structure) => [structure, randomChannels(structure, random)]));
         const [wanted, got] = [
           await runModel(maskAll(model, cuts), input),

@@ -18,6 +18,7 @@ import {
 } from '../../src/graph/onnx_pb.ts';
 import { fromFloat32, fromIntegers, type Tensor } from '../../src/graph/tensor.ts';
 import { encodeTensor } from '../../src/graph/wire.ts';
+import { random } from './random.ts';
 
 /** Integers and lists of them, strings, or `{ float }`. */
 export type Attribute = number | readonly number[] | string | { float: number };
@@ -55,7 +56,7 @@ export class OnnxBuilder {
   #count = 0;
 
   constructor({ seed = 1, opset = 17, irVersion = 8, type = 'float32' }: BuilderOptions = {}) {
-    this.#random = mulberry32(seed);
+    this.#random = random(seed);
     this.#type = type;
     this.#opset = opset;
     this.#irVersion = irVersion;
@@ -294,15 +295,4 @@ function valueInfo(name: string, type: DataType, dims?: readonly (number | strin
   };
   const value = { case: 'tensorType' as const, value: { elemType: typeCode(type), ...(shape && { shape }) } };
   return create(ValueInfoProtoSchema, { name, type: create(TypeProtoSchema, { value }) });
-}
-
-/** The well-known 32-bit generator of Tommy Ettinger; numbers in [0, 1). */
-export function mulberry32(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
 }

@@ -1,17 +1,7 @@
 // Seeded layer problems and naive oracles for the solver.
 
 import type { LayerProblem, LayerStatistics } from '../../src/solve/index.ts';
-
-/** mulberry32: small, seeded, the same everywhere. */
-export function random(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+import { random } from './random.ts';
 
 export function normals(n: number, seed: number): Float32Array {
   const next = random(seed);

@@ -1,0 +1,84 @@
+// Small b × b blocks in f64, ld = b: one group's pivot, where plain loops beat packing.
+import { S, dot, scaleRow, subtractRows } from './rows';
+
+/** Cholesky of a small n × n block, lower, in place, ld = n. @returns 0, or the 1-based failing pivot */
+export function smallPotrf(n: i32, A: usize): i32 {
+  for (let i = 0; i < n; i++) {
+    const ri = A + <usize>(i * n) * S;
+    for (let j = 0; j < i; j++) {
+      const rj = A + <usize>(j * n) * S;
+      const v = load<f64>(ri + <usize>j * S) - dot(j, ri, rj);
+      store<f64>(ri + <usize>j * S, v / load<f64>(rj + <usize>j * S));
+    }
+    const d = load<f64>(ri + <usize>i * S) - dot(i, ri, ri);
+    if (!(d > 0)) return i + 1;
+    store<f64>(ri + <usize>i * S, sqrt(d));
+  }
+  return 0;
+}
+
+/** X ← L⁻¹·X for a small b × b lower L (ld = b) and a b × n X (ldx bytes). */
+export function smallTrsm(b: i32, n: i32, L: usize, X: usize, ldx: usize): void {
+  for (let r = 0; r < b; r++) {
+    const row = X + <usize>r * ldx;
+    const lr = L + <usize>(r * b) * S;
+    subtractRows(r, n, lr, S, X, ldx, row);
+    scaleRow(n, 1 / load<f64>(lr + <usize>r * S), row);
+  }
+}
+
+/**
+ * M ← L⁻¹·M·L⁻ᵀ, lower triangle only on return; M symmetric b × b, both triangles given.
+ * @returns its trace
+ */
+export function whiten(b: i32, L: usize, M: usize): f64 {
+  smallTrsm(b, b, L, M, <usize>b * S);
+  let trace: f64 = 0;
+  for (let r = 0; r < b; r++) {
+    const row = M + <usize>(r * b) * S;
+    for (let s = 0; s <= r; s++) {
+      const ls = L + <usize>(s * b) * S;
+      const v = (load<f64>(row + <usize>s * S) - dot(s, row, ls)) / load<f64>(ls + <usize>s * S);
+      store<f64>(row + <usize>s * S, v);
+    }
+    trace += load<f64>(row + <usize>r * S);
+  }
+  return trace;
+}
+
+/** Mirrors the lower triangle of a b × b block. */
+export function mirror(b: i32, M: usize): void {
+  for (let r = 0; r < b; r++) {
+    for (let s = 0; s < r; s++) {
+      store<f64>(M + <usize>(s * b + r) * S, load<f64>(M + <usize>(r * b + s) * S));
+    }
+  }
+}
+
+/** B ← the n-th diagonal block of a symmetric matrix of which the lower triangle is stored; lda in bytes. */
+export function diagonalBlock(b: i32, n: i32, A: usize, lda: usize, B: usize): void {
+  for (let r = 0; r < b; r++) {
+    for (let s = 0; s < b; s++) {
+      const i = n * b + max(r, s);
+      const j = n * b + min(r, s);
+      store<f64>(B + <usize>(r * b + s) * S, load<f64>(A + <usize>i * lda + <usize>j * S));
+    }
+  }
+}
+
+/**
+ * ½ tr(E·D⁻¹) for symmetric b × b blocks: the cost of removing a group, or the gain of adding one.
+ * @param work  2·b·b doubles
+ * @returns `otherwise` where D is not positive definite; never below 0, which rounding of E could give
+ */
+export function quadraticCost(b: i32, D: usize, E: usize, otherwise: f64, work: usize): f64 {
+  if (b == 1) {
+    const d = load<f64>(D);
+    return d > 0 ? max<f64>(0, 0.5 * load<f64>(E) / d) : otherwise;
+  }
+  const bytes = <usize>(b * b) * S;
+  memory.copy(work, D, bytes);
+  if (smallPotrf(b, work) != 0) return otherwise;
+  memory.copy(work + bytes, E, bytes);
+  return max<f64>(0, 0.5 * whiten(b, work, work + bytes));
+}

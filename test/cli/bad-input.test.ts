@@ -1,0 +1,251 @@
+import { spawn } from 'node:child_process';
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { encode as encodePng } from 'fast-png';
+import { describe, expect, test } from 'vitest';
+import { readModel, toFloat32, writeModel } from '../../src/graph/index.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { edited, npy, tiny } from './models.ts';
+import { CLI, fixture, listing, MOBILENET, osscar, PREPROCESSING, temporaryFolder } from './osscar.ts';
+
+const folder = temporaryFolder();
+const mobilenet = readFileSync(MOBILENET);
+
+/** A new file with this content. */
+function file(name: string, content: Uint8Array | string): string {
+  const path = join(mkdtempSync(join(folder, 'in-')), name);
+  writeFileSync(path, content);
+  return path;
+}
+
+const PROGRESS = /^(target \w+ [\d.]+|pruning): \d+\/\d+\n/gm;
+
+/** Runs a command that must fail because of what it was given, in one line that says `message`. */
+async function refused(args: readonly string[], message: string | RegExp): Promise<void> {
+  const { code, stdout, stderr } = await osscar(...args, '--json', '--threads', '1');
+  expect(code, stderr).toBe(2);
+  expect(stdout).toBe('');
+  const errors = stderr.replace(PROGRESS, '');
+  expect(errors).toMatch(/^osscar: [^\n]+\n$/);
+  expect(errors).toMatch(message);
+}
+
+/** `osscar prune`, which must neither touch the file that is there nor leave another one beside it. */
+async function pruneRefused(
+  model: string,
+  data: readonly string[],
+  message: string | RegExp,
+  flags: readonly string[] = ['--samples', '12', '--method', 'magnitude'],
+): Promise<void> {
+  const out = mkdtempSync(join(folder, 'out-'));
+  const output = join(out, 'small.onnx');
+  writeFileSync(output, 'old');
+  const before = listing(join(model, '..'));
+  await refused(['prune', model, '--keep', '0.5', '-o', output, '--calibrate', ...data, ...flags], message);
+  expect(listing(out)).toEqual(['small.onnx']);
+  expect(readFileSync(output, 'utf8')).toBe('old');
+  expect(listing(join(model, '..'))).toEqual(before);
+}
+
+const CALIBRATION = [fixture('calib'), ...PREPROCESSING];
+
+describe('a file that is no model', () => {
+  const png = encodePng({ width: 2, height: 2, channels: 1, data: new Uint8Array(4) });
+  test.each([
+    ['empty', new Uint8Array(0), 'empty.onnx: the file is empty'],
+    ['text', 'not a model at all\n', 'text.onnx: no readable ONNX model: '],
+    ['an image', png, 'an image.onnx: no readable ONNX model: '],
+    ['another message', Uint8Array.of(0x08, 0x08), 'another message.onnx: no ONNX model: it has no graph'],
+    ['cut in the middle', mobilenet.subarray(0, mobilenet.length >> 1), 'cut in the middle.onnx: '],
+    ['cut by a byte', mobilenet.subarray(0, -1), 'cut by a byte.onnx: '],
+  ])('is refused: %s', async (name, bytes, message) => {
+    const path = file(`${name}.onnx`, bytes);
+    await refused(['inspect', path], message);
+    await pruneRefused(path, CALIBRATION, message);
+  });
+
+  test('is refused: a missing file, a folder', async () => {
+    await refused(['inspect', join(folder, 'no.onnx')], /no\.onnx": no such file or folder$/m);
+    await refused(['eval', folder, '--data', fixture('test')], /osscar-cli-\w+": is a folder$/m);
+  });
+});
+
+describe('a model that cannot be worked with', () => {
+  test('is refused: an element type that does not exist', async () => {
+    const bytes = await edited(tiny(), ({ inputs }) => {
+      const { value } = inputs[0].type!;
+      if (value.case === 'tensorType') value.value.elemType = 77;
+    });
+    await refused(['inspect', file('type.onnx', bytes)], 'type.onnx: ');
+    const weights = new OnnxBuilder();
+    const w = weights.floats([1, 2, 3]);
+    const model = weights.output(weights.add(weights.input([3]), w)).build();
+    // dims 3, then data_type 1: field 2 as a varint.
+    const at = Buffer.from(model).indexOf(Buffer.from([0x08, 0x03, 0x10, 0x01]));
+    model[at + 3] = 77;
+    await refused(['inspect', file('weight.onnx', model)], /weight\.onnx: tensor "w_0": .*77/);
+  });
+
+  test('is refused: an operator that does not exist, two inputs, nothing to prune', async () => {
+    const unknown = new OnnxBuilder();
+    unknown.output(unknown.node('Bogus', [unknown.input([1, 28, 28])]));
+    await refused(['inspect', file('unknown.onnx', unknown.build())], /unknown\.onnx: .*Bogus/);
+
+    const two = new OnnxBuilder();
+    two.output(two.add(two.input([4], 'left'), two.input([4], 'right')));
+    await refused(
+      ['inspect', file('two.onnx', two.build())],
+      'two.onnx: the model has 2 inputs (left, right)',
+    );
+
+    const flat = new OnnxBuilder();
+    flat.output(flat.gemm(flat.flatten(flat.input([1, 28, 28]), 784), 10));
+    const path = file('flat.onnx', flat.build());
+    await pruneRefused(path, CALIBRATION, 'flat.onnx: no prunable structure');
+  });
+
+  test('is refused: external data that is missing, short or elsewhere', async () => {
+    const model = await readModel(tiny());
+    const write = (externalName: string) => writeModel(model, { externalThreshold: 0, externalName });
+    const { model: bytes, external = [] } = write('weights.bin');
+    const path = file('model.onnx', bytes);
+    await refused(['inspect', path], /tensor "\w+": cannot read "weights\.bin": .*no such file/);
+    writeFileSync(join(path, '..', 'weights.bin'), Buffer.concat(external).subarray(0, 1000));
+    await refused(['inspect', path], /tensor "\w+": cannot read "weights\.bin": .*the file has 1000$/m);
+    const elsewhere = Buffer.from(bytes);
+    for (let at = elsewhere.indexOf('weights.bin'); at >= 0; at = elsewhere.indexOf('weights.bin', at))
+      elsewhere.write('../eights.b', at);
+    await refused(
+      ['inspect', file('model.onnx', elsewhere)],
+      /"\.\.\/eights\.b" is not inside the model's folder/,
+    );
+  });
+
+  test('is refused: NaN and infinity in its weights, by any method', async () => {
+    for (const [value, node, method] of [
+      [Number.NaN, 'first', 'osscar'],
+      [3e38, 'first', 'magnitude'],
+      [Number.NaN, 'last', 'osscar'],
+      [Number.NaN, 'last', 'magnitude'],
+    ] as const) {
+      const bytes = await edited(tiny(), (model) => {
+        const at = node === 'first' ? model.nodes[0] : model.nodes.at(-1)!;
+        const tensor = model.tensors.get(at.input[1])!;
+        const values = toFloat32(tensor).map(() => value);
+        model.tensors.set(tensor.name, { ...tensor, bytes: new Uint8Array(values.buffer) });
+      });
+      await pruneRefused(file('nan.onnx', bytes), CALIBRATION, /nan\.onnx: .*NaN or infinite values$/m, [
+        ...['--samples', '12', '--method', method],
+      ]);
+    }
+  });
+});
+
+describe('data that does not fit the model', () => {
+  const image = (channels: 1 | 3, width = 28) =>
+    encodePng({ width, height: 28, channels, data: new Uint8Array(width * 28 * channels).fill(9) });
+
+  /** A folder of images, the last of them this one. */
+  function images(last: Uint8Array): string {
+    const path = mkdtempSync(join(folder, 'images-'));
+    for (let i = 0; i < 3; i++) writeFileSync(join(path, `${i}.png`), image(1));
+    writeFileSync(join(path, 'last.png'), last);
+    return path;
+  }
+
+  test.each([
+    ['images of another channel count', () => images(image(3)), /last\.png": .*3 channels/],
+    ['images of another size', () => images(image(1, 30)), /last\.png": .*30/],
+    ['a damaged image', () => images(image(1).subarray(0, 60)), /last\.png": /],
+    ['an empty folder', () => mkdtempSync(join(folder, 'empty-')), /empty-\w+": no PNG or JPEG images/],
+    ['a missing folder', () => join(folder, 'nowhere'), /nowhere": no such file or folder/],
+    [
+      'a file that is no .npy file',
+      () => MOBILENET,
+      /mobilenet\.onnx": expected a folder of images or a \.npy/,
+    ],
+    [
+      'a .npy file of another shape',
+      () => file('shape.npy', npy([2, 3, 28, 28], new Float32Array(2 * 3 * 784))),
+      /shape\.npy": expected an array of shape \[n, 1, 28, 28\], got \[2, 3, 28, 28\]/,
+    ],
+    [
+      'NaN in a .npy file',
+      () => file('nan.npy', npy([2, 1, 28, 28], new Float32Array(2 * 784).fill(Number.NaN, 800, 801))),
+      /nan\.npy\[1\]": value 16 of the input is NaN/,
+    ],
+  ])('is refused: %s', async (_, data, message) => {
+    await pruneRefused(MOBILENET, [data()], message);
+  });
+
+  test('is refused: labels that the model has no class for', async () => {
+    await pruneRefused(
+      MOBILENET,
+      [...CALIBRATION, '--label-offset', '5'],
+      /label \d+ is outside the model's 10 classes/,
+    );
+    await refused(
+      ['eval', MOBILENET, '--data', images(image(1))],
+      /images-\w+": no labels; use sub-folders per class or --labels/,
+    );
+  });
+});
+
+describe('an output that cannot be written', () => {
+  const prune = (output: string, message: string | RegExp) =>
+    refused(['prune', MOBILENET, '--keep', '0.5', '--calibrate', fixture('calib'), '-o', output], message);
+
+  test('is refused: in a missing folder, in a file, a folder', async () => {
+    const out = mkdtempSync(join(folder, 'out-'));
+    await prune(join(out, 'no', 'small.onnx'), /\/no": no such file or folder$/m);
+    expect(listing(out)).toEqual([]);
+    writeFileSync(join(out, 'file'), 'old');
+    await prune(join(out, 'file', 'small.onnx'), /\/file": not a folder$/m);
+    await prune(out, /out-\w+": is a folder$/m);
+    expect(listing(out)).toEqual(['file']);
+  });
+
+  test('is refused: in a read-only folder', async () => {
+    // Permissions do not bind root, but nobody may make files in Linux's /sys.
+    let locked = '/sys';
+    if (process.getuid?.() !== 0) {
+      locked = join(folder, 'locked');
+      mkdirSync(locked);
+      chmodSync(locked, 0o555);
+    }
+    const before = listing(locked);
+    await prune(join(locked, 'small.onnx'), `"${locked}": permission denied`);
+    expect(listing(locked)).toEqual(before);
+  });
+});
+
+test('an interrupted run writes nothing', async () => {
+  const out = mkdtempSync(join(folder, 'out-'));
+  const model = join(out, 'model.onnx');
+  copyFileSync(MOBILENET, model);
+  const args = [
+    'prune',
+    model,
+    '--keep',
+    '0.5',
+    '--calibrate',
+    ...CALIBRATION,
+    '-o',
+    join(out, 'small.onnx'),
+  ];
+  const child = spawn(process.execPath, [CLI, ...args, '--json', '--threads', '1']);
+  let [stdout, stderr] = ['', ''];
+  child.stdout.on('data', (text) => {
+    stdout += text;
+  });
+  child.stderr.on('data', (text) => {
+    // At the first sign of work.
+    if (stderr === '') child.kill('SIGINT');
+    stderr += text;
+  });
+  const code = await new Promise((resolve) => child.on('close', resolve));
+  expect([code, stdout]).toEqual([2, '']);
+  expect(stderr.replace(PROGRESS, '')).toBe('osscar: interrupted; nothing was written\n');
+  expect(stderr).not.toContain('pruning:');
+  expect(listing(out)).toEqual(['model.onnx']);
+});

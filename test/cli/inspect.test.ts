@@ -1,0 +1,68 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { opaque } from './models.ts';
+import { MOBILENET, osscar, osscarJson, RESNET, temporaryFolder } from './osscar.ts';
+
+const folder = temporaryFolder();
+
+describe('osscar inspect --json', () => {
+  test('prints the documented keys and nothing else', async () => {
+    const { code, stdout, stderr } = await osscar('inspect', MOBILENET, '--json', '--threads', '1');
+    expect([code, stderr]).toEqual([0, '']);
+    const report = JSON.parse(stdout);
+    expect(Object.keys(report)).toEqual(['structures', 'parameters', 'macs']);
+    expect(report).toMatchObject({ parameters: 36_160, macs: 3_290_944 });
+    for (const structure of report.structures) {
+      expect(Object.keys(structure)).toEqual(['name', 'layer', 'groups', 'groupSize', 'prunable', 'reason']);
+    }
+    // The stem, the pointwise convolutions and the classes.
+    expect(report.structures.map((s: { groups: number }) => s.groups)).toEqual([
+      16, 32, 64, 64, 128, 128, 10,
+    ]);
+    expect(report.structures[1]).toEqual({
+      name: '/2/2.2/2.2.0/Conv',
+      layer: '/3/3.2/3.2.0/Conv',
+      groups: 32,
+      groupSize: 1,
+      prunable: true,
+      reason: null,
+    });
+    expect(report.structures.at(-1)).toMatchObject({ prunable: false, layer: '' });
+    expect(report.structures.at(-1).reason).toContain('graph output "logits"');
+  });
+
+  test('names the shortcut that keeps a residual stream whole', async () => {
+    const { structures } = await osscarJson('inspect', RESNET);
+    const not = structures.filter((s: { prunable: boolean }) => !s.prunable);
+    expect(structures.length - not.length).toBe(15);
+    expect(not[0].reason).toMatch(/^residual stream: .* Add "\/2\/Add"$/);
+    // A 3 × 3 convolution reads nine rows per channel.
+    expect(structures.find((s: { layer: string }) => s.layer === '/2/c2/c2.0/Conv').groupSize).toBe(9);
+  });
+
+  test('names the operator that it cannot see through', async () => {
+    const model = join(folder, 'opaque.onnx');
+    writeFileSync(model, opaque());
+    const { structures } = await osscarJson('inspect', model);
+    expect(structures).toMatchObject([{ prunable: true }, { prunable: false }, { prunable: false }]);
+    expect(structures[1].reason).toContain('LRN');
+  });
+});
+
+describe('osscar inspect', () => {
+  test('lists every structure with its sizes and the reason against it', async () => {
+    const { code, stdout, stderr } = await osscar('inspect', RESNET, '--threads', '1');
+    expect([code, stderr]).toEqual([0, '']);
+    const lines = stdout.trimEnd().split('\n');
+    expect(lines[0]).toBe(
+      'fashion-resnet-bn.onnx: input input [n, 1, 28, 28], 164,730 parameters, 20,184,576 multiply-adds, 675,876 bytes',
+    );
+    expect(lines[1]).toBe('15 of 19 structures prunable');
+    expect(lines).toHaveLength(4 + 19);
+    expect(lines).toContainEqual(
+      expect.stringMatching(/^\/2\/c1\/c1\.0\/Conv +\/2\/c2\/c2\.0\/Conv +16 +9 +yes$/),
+    );
+    expect(lines.filter((line) => /no: residual stream/.test(line))).toHaveLength(3);
+  });
+});

@@ -1,0 +1,71 @@
+import { describe, expect, test } from 'vitest';
+import packageJson from '../../package.json' with { type: 'json' };
+import { MOBILENET, osscar } from './osscar.ts';
+
+describe('osscar', () => {
+  test('prints its version', async () => {
+    expect(await osscar('--version')).toEqual({ code: 0, stdout: `${packageJson.version}\n`, stderr: '' });
+  });
+
+  test('prints help on standard output where it is asked for, of every command', async () => {
+    const whole = await osscar('--help');
+    expect([whole.code, whole.stderr]).toEqual([0, '']);
+    for (const command of ['inspect', 'prune', 'eval'])
+      expect(whole.stdout).toMatch(new RegExp(`^ +${command}`, 'm'));
+    const prune = await osscar('prune', '--help');
+    expect([prune.code, prune.stderr]).toEqual([0, '']);
+    for (const flag of [
+      '--calibrate',
+      '--keep',
+      '--method',
+      '--target',
+      '--samples',
+      '--seed',
+      '--json',
+      '--threads',
+    ]) {
+      expect(prune.stdout).toContain(flag);
+    }
+  });
+
+  test('prints help on standard error where it was called with nothing', async () => {
+    const { code, stdout, stderr } = await osscar();
+    expect([code, stdout]).toEqual([2, '']);
+    expect(stderr).toMatch(/^Usage: osscar/);
+  });
+
+  const prune = ['prune', 'model.onnx', '--calibrate', 'images', '-o', 'out.onnx'];
+  test.each([
+    [['bogus'], "unknown command 'bogus'"],
+    [['inspect'], "missing required argument 'model'"],
+    [['inspect', 'a.onnx', 'b.onnx'], 'too many arguments'],
+    [['inspect', 'a.onnx', '--bogus'], "unknown option '--bogus'"],
+    [['inspect', 'a.onnx', '--thread', '1'], "unknown option '--thread' (Did you mean --threads?)"],
+    [['inspect', 'a.onnx', '--threads', '0'], "'--threads <n>' argument '0'"],
+    [['inspect', MOBILENET, '--size', '0'], '--size: expected pixels'],
+    [['eval', 'a.onnx'], "required option '--data <path>' not specified"],
+    [['eval', 'a.onnx', '--data', 'd', '--samples', '0'], "'--samples <n>' argument '0'"],
+    [
+      ['prune', 'a.onnx', '--keep', '0.5', '-o', 'b.onnx'],
+      "required option '--calibrate <path>' not specified",
+    ],
+    [['prune', 'a.onnx', '--calibrate', 'd', '--keep', '0.5'], "required option '-o, --output <file>' not"],
+    [prune, "required option '--keep <ratio>' not specified"],
+    [
+      [...prune, '--keep', '0.5', '--method', 'random'],
+      'Allowed choices are osscar, magnitude, magnitude-refit',
+    ],
+    [[...prune, '--keep', '0.5', '--target', 'best'], 'Allowed choices are auto, self, dense, residual'],
+    [[...prune, '--keep', '0'], '--keep must be in (0, 1], got 0'],
+    [[...prune, '--keep', '1.5'], '--keep must be in (0, 1], got 1.5'],
+    [[...prune, '--keep', '-0.5'], '--keep must be in (0, 1], got -0.5'],
+    [[...prune, '--keep', 'NaN'], "'--keep <ratio>' argument 'NaN' is invalid"],
+    [[...prune, '--keep', 'abc'], "'--keep <ratio>' argument 'abc' is invalid"],
+    [[...prune, '--keep', ''], "'--keep <ratio>' argument '' is invalid"],
+  ])('refuses %j in one line', async (args, message) => {
+    const { code, stdout, stderr } = await osscar(...args, '--json');
+    expect([code, stdout]).toEqual([2, '']);
+    expect(stderr).toMatch(/^osscar: [^\n]+\n$/);
+    expect(stderr).toContain(message);
+  });
+});
