@@ -129,3 +129,6 @@ export {
   gramBlocks,
 } from './eliminate';
 export { dgemv, dswapColumns, dswapRows, dswapSymmetric } from './rows';
+export {
+  tableauWorkBytes, dtableauPivot, dtableauCosts, dtableauPrepare, dtableauChanges, dtableauScan,
+} from './tableau';

@@ -36,6 +36,7 @@ interface PruneFlags extends CommonFlags, DataFlags {
   readonly method: Method;
   readonly target: TargetChoice;
   readonly damping?: number;
+  readonly correct: boolean;
   readonly data?: string;
   readonly dataLabels?: string;
   readonly samples: number;
@@ -74,6 +75,7 @@ addDataFlags(addCommonFlags(program.command('prune')))
   .addOption(
     new Option('--samples <n>', 'calibration samples to draw').argParser(positiveInteger).default(512),
   )
+  .option('--no-correct', 'leave layers that keep all their inputs as they are')
   .option('--data <path>', 'labelled samples for the accuracy (default: the calibration samples)')
   .option('--data-labels <file.csv>', 'labels of --data, as --labels')
   .action(prune);
@@ -116,6 +118,7 @@ async function prune(path: string, flags: PruneFlags): Promise<void> {
       method: flags.method,
       target: flags.target,
       damping: flags.damping,
+      correct: flags.correct,
       externalName: `${basename(flags.output)}.data`,
       metadata: {
         [METADATA.preprocessing]: stringifyPreprocessing(preprocessing),

@@ -111,6 +111,38 @@ export interface Abi
   ): void;
   gramBlocks(groups: number, b: number, m: number, W: number, ldw: number, E: number): void;
 
+  tableauWorkBytes(p: number, w: number): number;
+  dtableauPivot(
+    ...args: [
+      ...[p: number, at: number, w: number, leaving: number],
+      ...[T: number, ldt: number, K: number, ldk: number, work: number],
+    ]
+  ): number;
+  dtableauCosts(
+    ...args: [
+      ...[groups: number, kept: number, b: number, T: number, ldt: number, K: number, ldk: number],
+      ...[out: number, work: number],
+    ]
+  ): void;
+  dtableauPrepare(
+    ...args: [
+      ...[kept: number, b: number, T: number, ldt: number, K: number, ldk: number],
+      ...[D: number, E: number, work: number],
+    ]
+  ): void;
+  dtableauChanges(
+    ...args: [
+      ...[j: number, kept: number, b: number, T: number, ldt: number, K: number, ldk: number],
+      ...[D: number, E: number, out: number, work: number],
+    ]
+  ): void;
+  dtableauScan(
+    ...args: [
+      ...[groups: number, kept: number, b: number, T: number, ldt: number, K: number, ldk: number],
+      ...[D: number, E: number, row: number, minima: number, work: number],
+    ]
+  ): void;
+
   dgemv(n: number, m: number, A: number, lda: number, x: number, out: number): void;
   dswapSymmetric(n: number, b: number, a: number, z: number, A: number, lda: number): void;
   dswapRows(n: number, b: number, a: number, z: number, A: number, lda: number): void;

@@ -22,13 +22,13 @@ export interface EliminationStateOptions {
 }
 
 /** Deferred rows: wide enough for syrk to run at GEMM speed, few enough for the panel to stay in L2 (measured). */
-const PANEL_ROWS = 48;
-/** Columns of K formed per row of the panel: groups that become cheap within a panel are missed at less. */
+const PANEL_ROWS = 64;
+/** Columns of K formed per row of the panel; at 1.5 a quarter of the removals still need one more (measured). */
 const CANDIDATES = 1.5;
 
 /** The path with the least work: flops at GEMM speed, streamed ones (`rows`) counted as 5 (measured). */
 export function eliminationPath(p: number, m: number, b: number): EliminationPath {
-  const rows = (5 * 2 * m * (1 + (b > 1 ? (b + 1) / (2 * b) : 0))) / 1;
+  const rows = 5 * 2 * m * (b > 1 ? 1.5 : 1);
   const gram = 1.7 * p + 1.5 * m + 12 * panelRows(b);
   const columns = 2 * (1 + CANDIDATES) * m + 12 * panelRows(b) + CANDIDATES * panelRows(b);
   if (rows <= Math.min(gram, columns)) return 'rows';
@@ -137,13 +137,7 @@ export class EliminationState {
       kernels.abi.deliminateStart(...start, this.#cost.ptr, this.#otherwise, this.#work.ptr);
     } else {
       if (path === 'gram') kernels.syrk(false, 1, W, 0, this.#K);
-      kernels.abi.deliminateGramStart(
-        ...start,
-        this.#E.ptr,
-        this.#cost.ptr,
-        this.#otherwise,
-        this.#work.ptr,
-      );
+      kernels.abi.deliminateGramStart(...start, this.#E.ptr, this.#cost.ptr, this.#otherwise, this.#work.ptr);
     }
   }
 
@@ -183,8 +177,8 @@ export class EliminationState {
     const { abi } = this.#kernels;
     const [T, W, V] = [this.#T, this.#W, this.#V];
     return abi.deliminateStep(
-      ...[at, this.#live, this.#b, W.cols, this.#used, T.ptr, T.ld, W.ptr, W.ld, V.ptr, V.ld] as const,
-      ...[this.#D.ptr, this.#cost.ptr, this.#order, this.#otherwise, this.#work.ptr] as const,
+      ...([at, this.#live, this.#b, W.cols, this.#used, T.ptr, T.ld, W.ptr, W.ld, V.ptr, V.ld] as const),
+      ...([this.#D.ptr, this.#cost.ptr, this.#order, this.#otherwise, this.#work.ptr] as const),
     );
   }
 
@@ -198,7 +192,7 @@ export class EliminationState {
     if (columns && this.#used === 0) this.#formCandidates();
     if (at !== last) {
       abi.deliminateGramSwap(
-        ...[at, last, b, this.#used, T.ptr, T.ld, V.ptr, R.ptr, V.ld, D, E, cost, this.#order] as const,
+        ...([at, last, b, this.#used, T.ptr, T.ld, V.ptr, R.ptr, V.ld, D, E, cost, this.#order] as const),
       );
       if (columns) {
         abi.dswapRows(W.cols, b, at, last, W.ptr, W.ld);
@@ -207,8 +201,8 @@ export class EliminationState {
     }
     const row = 8 * (columns ? this.#candidate(group, last) : last * b) * K.ld;
     const info = abi.deliminateGramStep(
-      ...[last, b, this.#used, T.ptr, T.ld, K.ptr + row, K.ld, V.ptr, R.ptr, V.ld] as const,
-      ...[D, E, cost, this.#otherwise, this.#work.ptr] as const,
+      ...([last, b, this.#used, T.ptr, T.ld, K.ptr + row, K.ld, V.ptr, R.ptr, V.ld] as const),
+      ...([D, E, cost, this.#otherwise, this.#work.ptr] as const),
     );
     if (columns && info === 0) {
       const L = this.#work.ptr + 3 * 8 * b * b;
@@ -225,7 +219,9 @@ export class EliminationState {
     const costs = this.costs();
     const order = this.order();
     const sign = this.#otherwise > 0 ? 1 : -1;
-    const ranked = Array.from(order.keys()).sort((i, j) => sign * (costs[i] - costs[j]) || order[i] - order[j]);
+    const ranked = Array.from(order.keys()).sort(
+      (i, j) => sign * (costs[i] - costs[j]) || order[i] - order[j],
+    );
     this.#slots.clear();
     for (const at of ranked.slice(0, (this.#K.rows - b) / b)) {
       const slot = this.#slots.size * b;
@@ -235,7 +231,7 @@ export class EliminationState {
     }
     const count = this.#slots.size * b;
     kernels.gemm(
-      ...[false, true, 1, kernels.submatrix(this.#packed, 0, 0, count, m)] as const,
+      ...([false, true, 1, kernels.submatrix(this.#packed, 0, 0, count, m)] as const),
       kernels.submatrix(this.#W, 0, 0, this.#live * b, m),
       0,
       kernels.submatrix(this.#K, 0, 0, count, this.#live * b),

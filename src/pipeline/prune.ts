@@ -30,6 +30,8 @@ export interface PruneOptions {
   readonly damping?: number;
   /** Groups removed between two rankings. Default 1. */
   readonly groupsPerStep?: number;
+  /** Whether layers behind pruned ones that keep all their inputs are refitted to what now reaches them. Default true. */
+  readonly correct?: boolean;
   /** Labelled samples for the accuracy before and after. Default: the calibration samples, where they have labels. */
   readonly evaluation?: Dataset;
   /** Bytes of activations kept between layers; less means more recomputation. Default 1 GiB. */
@@ -128,18 +130,17 @@ export async function pruneModel(opened: OpenedModel, options: PruneOptions): Pr
   checkMemory(kernels, structures);
 
   const source = batchSource(calibration, opened.input);
-  const sequence = (data: BatchSource, towards: Target, label: string) => {
-    let done = 0;
-    return pruneSequence(opened, {
+  const sequence = (data: BatchSource, towards: Target, label: string) =>
+    pruneSequence(opened, {
       ...{ engine, kernels, structures, keep, method, signal },
       source: data,
       target: towards,
       damping: options.damping,
       groupsPerStep: options.groupsPerStep,
+      correct: options.correct ?? true,
       activationBytes: options.activationBytes ?? DEFAULT_ACTIVATION_BYTES,
-      onLayer: () => options.onProgress?.({ label, done: ++done, total: structures.length }),
+      onStep: (done, total) => options.onProgress?.({ label, done, total }),
     });
-  };
 
   let chosen: Target;
   let candidates: Candidate[] | undefined;

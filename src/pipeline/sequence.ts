@@ -3,7 +3,7 @@
 
 import type { Engine, FloatTensor } from '../engine/index.ts';
 import { InputError, OutOfMemoryError } from '../errors.ts';
-import { type LinearMap, readWeights, type Structure, writeWeights } from '../graph/index.ts';
+import { type LinearMap, linearMaps, readWeights, type Structure, writeWeights } from '../graph/index.ts';
 import type { Kernels } from '../kernel/index.ts';
 import {
   chooseDamping,
@@ -21,6 +21,7 @@ import {
   refit,
   refitBias,
   StatisticsAccumulator,
+  statisticsWasmBytes,
 } from '../solve/index.ts';
 import type { BatchSource } from './batches.ts';
 import { type Activations, Frontier } from './frontier.ts';
@@ -55,8 +56,10 @@ export interface SequenceOptions {
   /** Bytes of activations that may be kept between layers. */
   readonly activationBytes: number;
   readonly signal?: AbortSignal;
-  /** Called after each layer. */
-  onLayer?(name: string): void;
+  /** Whether layers behind pruned ones that keep all their inputs are refitted too. */
+  readonly correct?: boolean;
+  /** Called after each step. */
+  onStep?(done: number, total: number): void;
 }
 
 export interface PrunedLayer {
@@ -72,11 +75,8 @@ export interface PrunedLayer {
  * set to zero: the function of the smaller network at the dense one's shapes.
  */
 export async function pruneSequence(opened: OpenedModel, options: SequenceOptions) {
-  const { engine, kernels, source, structures, keep, activationBytes, signal } = options;
+  const { engine, kernels, source, activationBytes, signal } = options;
   const masked = opened.model.clone();
-  const position = new Map(opened.model.nodes.map(({ name }, index) => [name, index]));
-  const first = ({ consumers }: Structure) =>
-    Math.min(...consumers.map(({ node }) => position.get(node) as number));
   const frontier = new Frontier(
     engine,
     opened.model,
@@ -88,44 +88,81 @@ export async function pruneSequence(opened: OpenedModel, options: SequenceOption
   );
   const layers: PrunedLayer[] = [];
 
-  const ordered = [...structures].sort((a, b) => first(a) - first(b));
-  const start = frontier.cutBefore(first(ordered[0]));
+  const steps = planSteps(opened, options);
+  const start = frontier.cutBefore(steps[0].position);
   if (start) await frontier.advance(start, undefined, signal);
-  for (const [index, structure] of ordered.entries()) {
-    // While the dense network runs for the targets, it goes on to where the next structure starts from.
-    const next = index + 1 < ordered.length ? frontier.cutBefore(first(ordered[index + 1])) : undefined;
-    const { statistics, ahead } = await collect(opened, frontier, structure.consumers, next?.value, options);
+  for (const [index, { maps, structure, keep }] of steps.entries()) {
+    // While the dense network runs for the targets, it goes on to where the next step starts from.
+    const next = index + 1 < steps.length ? frontier.cutBefore(steps[index + 1].position) : undefined;
+    const { statistics, ahead } = await collect(opened, frontier, maps, next?.value, options);
     signal?.throwIfAborted();
-    const keptGroups = groupsToKeep(structure.groups, keep);
-    const damped = structure.consumers.map((map, i) =>
-      problemOf(opened, map, statistics[i], keptGroups, options),
-    );
+    const damped = maps.map((map, i) => problemOf(opened, map, statistics[i], keep, options));
     const problems = damped.map(({ problem }) => problem);
     const joint = combineProblems(problems);
-    const result = pruneLayer(kernels, joint, { ...options, keep: keptGroups });
-    structure.consumers.forEach((map, i) => {
+    const result = structure
+      ? pruneLayer(kernels, joint, { ...options, keep })
+      : { ...refit(kernels, joint, [...Array(keep).keys()]), kept: [], relativeError: 0 };
+    maps.forEach((map, i) => {
       const W = problems.length === 1 ? result.W : partOf(problems[i], result, options);
       const bias = options.method === 'magnitude' ? undefined : refitBias(problems[i], W);
       writeWeights(masked, map, W, bias);
     });
-    layers.push({
-      structure,
-      kept: result.kept,
-      relativeError: result.relativeError,
-      damping: damped.map(({ damping }) => damping),
-    });
+    if (structure) {
+      const { kept, relativeError } = result;
+      layers.push({ structure, kept, relativeError, damping: damped.map(({ damping }) => damping) });
+    }
     if (next) await frontier.advance(next, ahead, signal);
-    options.onLayer?.(structure.name);
+    options.onStep?.(index + 1, steps.length);
   }
   return { masked, layers };
 }
+
+/** A structure to prune, or a layer that keeps all its inputs and is refitted to what reaches it. */
+interface Step {
+  /** Of its first layer in the topological order. */
+  readonly position: number;
+  readonly maps: readonly LinearMap[];
+  readonly keep: number;
+  readonly structure?: Structure;
+}
+
+function planSteps(
+  { model, info }: OpenedModel,
+  { structures, keep, method, target, correct }: SequenceOptions,
+): Step[] {
+  const position = new Map(model.nodes.map(({ name }, index) => [name, index]));
+  const first = (maps: readonly LinearMap[]) =>
+    Math.min(...maps.map(({ node }) => position.get(node) as number));
+  const steps: Step[] = structures.map((structure) => ({
+    structure,
+    maps: structure.consumers,
+    position: first(structure.consumers),
+    keep: groupsToKeep(structure.groups, keep),
+  }));
+  // Fitted to themselves, layers that keep all their inputs have nothing to correct.
+  if (correct && method !== 'magnitude' && target.kind !== 'self') {
+    const pruned = new Set(structures.flatMap(({ consumers }) => consumers.map(({ node }) => node)));
+    const start = Math.min(...steps.map((step) => step.position));
+    for (const map of linearMaps(model, info.shapes)) {
+      const at = position.get(map.node) as number;
+      if (at > start && !pruned.has(map.node))
+        steps.push({ maps: [map], position: at, keep: map.p / map.groupSize });
+    }
+  }
+  return steps.sort((a, b) => a.position - b.position);
+}
+
+/** Work memory of the kernels: the GEMM's packed panels and an unfolded image. */
+const PACKING_BYTES = 16 * 2 ** 20;
 
 /** Throws before any work where a layer's statistics and factors cannot fit the kernels' memory. */
 export function checkMemory(kernels: Kernels, structures: readonly Structure[]): void {
   for (const { name, groups, consumers } of structures) {
     const groupSize = consumers.reduce((total, map) => total + map.groupSize, 0);
     const m = consumers.reduce((total, map) => total + map.m, 0);
-    const bytes = layerWasmBytes(groups * groupSize, m, groupSize);
+    // Each consumer has two accumulators, for the samples it is fitted on and the held-out ones.
+    const statistics = consumers.reduce((total, map) => total + 2 * statisticsWasmBytes(map.p, map.m), 0);
+    const bytes = PACKING_BYTES + Math.max(statistics, layerWasmBytes(groups * groupSize, m, groupSize));
     if (bytes > kernels.maximumBytes) {
       throw new OutOfMemoryError(
         `structure "${name}" needs ${bytes} bytes of WebAssembly memory (p = ${groups * groupSize}, m = ${m}), more than the ${kernels.maximumBytes} there are`,

@@ -19,4 +19,4 @@ export {
   pruneLayer,
 } from './prune.ts';
 export { type Refit, refit, refitBias } from './refit.ts';
-export { type Image, StatisticsAccumulator } from './statistics.ts';
+export { type Image, StatisticsAccumulator, statisticsWasmBytes } from './statistics.ts';

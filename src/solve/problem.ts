@@ -53,6 +53,8 @@ export interface LayerProblem {
   readonly G: Float64Array;
   /** Dense weights, p × m. */
   readonly W0: Float64Array;
+  /** H⁻¹G where it is known beforehand: the dense weights, of a layer that is its own target. */
+  readonly solution?: Float64Array;
   /** For the bias ȳ − Wᵀx̄ of refitted weights W; absent where the layer's bias is not refitted. */
   readonly means?: { readonly x: Float64Array; readonly y: Float64Array };
 }
@@ -119,7 +121,10 @@ export function layerProblem(
   if (!G.every(Number.isFinite))
     throw new InputError('problem: the calibration targets hold NaN or infinite values');
 
-  const problem = { p, m, groupSize, groups: p / groupSize, H, G, W0: dense };
+  const problem = {
+    ...{ p, m, groupSize, groups: p / groupSize, H, G, W0: dense },
+    ...(blend === 0 && { solution: dense }),
+  };
   if (!centred) return problem;
   const x = sumX.map((sum) => sum / n);
   const y = new Float64Array(m);
@@ -165,11 +170,18 @@ export function combineProblems(problems: readonly LayerProblem[]): LayerProblem
     firstRow += b;
     firstColumn += part.m;
   }
-  return { p, m, groupSize, groups, H, G, W0 };
+  const solved = problems.every(({ solution, W0 }) => solution === W0);
+  return { p, m, groupSize, groups, H, G, W0, ...(solved && { solution: W0 }) };
 }
 
 /** A·B for A p × p and B p × m. */
-export function multiply(kernels: Kernels, A: Float64Array, B: Float64Array, p: number, m: number): Float64Array {
+export function multiply(
+  kernels: Kernels,
+  A: Float64Array,
+  B: Float64Array,
+  p: number,
+  m: number,
+): Float64Array {
   const mark = kernels.mark();
   try {
     const a = kernels.matrix(p, p, 'f64');

@@ -8,6 +8,11 @@ import type { LayerStatistics } from './problem.ts';
 /** Rows per chunk: the depth that the f32 kernels sum before they add to f64 (KC of the GEMM). */
 const CHUNK_ROWS = 512;
 
+/** Bytes of wasm memory of one accumulator for p inputs and m outputs, without the GEMM's packing buffers. */
+export function statisticsWasmBytes(p: number, m: number): number {
+  return 8 * (p + 1) * (p + m + 1) + 4 * CHUNK_ROWS * (p + m + 2);
+}
+
 /** One image of a batch, channel-major: data is channels × (height·width). */
 export interface Image {
   readonly channels: number;
@@ -17,8 +22,7 @@ export interface Image {
 /**
  * Sums XᵀX, XᵀY, Σx and Σy. Lives on the kernels' scratch stack until `finish` or `dispose`: accumulators
  * are closed in the reverse order of their opening.
- *
- * 8(p² + pm) + 2048(p + m) bytes of wasm memory, and the GEMM's packing buffers during a flush.
+ * `statisticsWasmBytes` of wasm memory, and the GEMM's packing buffers during a flush.
  */
 export class StatisticsAccumulator {
   readonly #kernels: Kernels;

@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { encode as encodePng } from 'fast-png';
 import { describe, expect, test } from 'vitest';
 import { readModel, toFloat32, writeModel } from '../../src/graph/index.ts';
+import { edited } from '../pipeline/edit.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
-import { edited, npy, tiny } from './models.ts';
+import { npy, tiny } from './models.ts';
 import { CLI, fixture, listing, MOBILENET, osscar, PREPROCESSING, temporaryFolder } from './osscar.ts';
 
 const folder = temporaryFolder();

@@ -1,6 +1,5 @@
 // Small models for the command line's tests, in the shapes that each test needs.
 
-import { type Model, readModel, writeModel } from '../../src/graph/index.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 
 /** Input 1 × 28 × 28, as the fixture images. Two convolutions, then the classes behind an operator that mixes channels. */
@@ -12,19 +11,15 @@ export function opaque(): Uint8Array {
 }
 
 /** Input 1 × 28 × 28, two structures: a stem that a residual block reads, and the inside of the block. */
-export function tiny(): Uint8Array {
+export function tiny({ channelsLast = false } = {}): Uint8Array {
   const b = new OnnxBuilder({ seed: 5 });
-  const stem = b.relu(b.conv(b.input([1, 28, 28]), 10, 3, { stride: 2 }));
+  const image = channelsLast
+    ? b.node('Transpose', [b.input([28, 28, 1])], { perm: [0, 3, 1, 2] }, { channels: 1 })
+    : b.input([1, 28, 28]);
+  const stem = b.relu(b.conv(image, 10, 3, { stride: 2 }));
   const x = b.relu(b.conv(stem, 8, 3, { stride: 2 }));
   const sum = b.add(b.conv(b.relu(b.conv(x, 12, 3)), 8, 3), x);
   return b.output(b.gemm(b.flatten(b.globalAveragePool(b.relu(sum))), 10)).build();
-}
-
-/** A model with something changed by hand. */
-export async function edited(bytes: Uint8Array, edit: (model: Model) => void): Promise<Uint8Array> {
-  const model = await readModel(bytes);
-  edit(model);
-  return writeModel(model).model;
 }
 
 /** A .npy file of float32, version 1. */

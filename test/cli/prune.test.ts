@@ -3,6 +3,7 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, statSync, writeFileS
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { readModel, writeModel } from '../../src/graph/index.ts';
+import { withInputDims } from '../pipeline/edit.ts';
 import { fashion } from '../pipeline/fixtures.ts';
 import { npy, opaque, tiny } from './models.ts';
 import {
@@ -232,6 +233,19 @@ describe('osscar prune', () => {
     // What is left fits one file.
     expect(listing(here)).toEqual(['model.onnx', 'small.onnx', 'weights.bin']);
     expect(existsSync(join(here, 'small.onnx.data'))).toBe(false);
+  });
+
+  test('takes the size of images from a flag where the model leaves it open, and eval from the metadata', async () => {
+    const model = out('open.onnx');
+    writeFileSync(model, await withInputDims(tiny(), ['n', 1, 'height', 'width']));
+    const small = out('open-small.onnx');
+    const flags = [...CALIBRATION, '--samples', '12', '--target', 'self'];
+    await osscarJson('prune', model, '--keep', '0.5', '-o', small, ...flags, '--size', '28');
+    const { samples } = await osscarJson('eval', small, '--data', fixture('test'), '--samples', '20');
+    expect(samples).toBe(20);
+    const { code, stderr } = await osscar('inspect', model, '--threads', '1');
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/^osscar: open\.onnx: input "input" has open dimensions .*\(--size\)\n$/);
   });
 
   test('calibrates on a .npy file of model inputs as on the images it was made of', async () => {

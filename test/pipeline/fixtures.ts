@@ -7,6 +7,7 @@ import { openEngine } from '../../src/engine/index.ts';
 import { openKernels } from '../../src/kernel/index.ts';
 import { type Dataset, iterableDataset, parsePreprocessing } from '../../src/pipeline/data/index.ts';
 import { openModel } from '../../src/pipeline/open.ts';
+import { type PruneOptions, pruneModel } from '../../src/pipeline/prune.ts';
 import { random } from '../support/random.ts';
 
 export const engine = await openEngine({ threads: 1 });
@@ -33,4 +34,38 @@ export function noise(samples: number, shape: readonly number[], seed = 3): Prom
     Array.from({ length: samples }, () => Float32Array.from({ length }, () => 2 * next() - 1)),
     shape,
   );
+}
+
+/** Opens and prunes a model; by half where nothing else is said. */
+export async function prune(
+  bytes: Uint8Array,
+  calibration: Dataset,
+  options: Partial<PruneOptions> & { size?: readonly [number, number] } = {},
+) {
+  const opened = await openModel(bytes, { engine, size: options.size });
+  return { opened, ...(await pruneModel(opened, { engine, kernels, calibration, keep: 0.5, ...options })) };
+}
+
+/** The first output of a model for every sample, row after row. */
+export async function outputs(bytes: Uint8Array, data: Dataset): Promise<Float32Array> {
+  const session = await engine.load(bytes);
+  try {
+    const rows: number[] = [];
+    for await (const { inputs, count } of data.batches(64)) {
+      const feeds = { [session.inputs[0].name]: { dims: [count, ...data.shape], data: inputs } };
+      rows.push(...(await session.run(feeds))[session.outputs[0].name].data);
+    }
+    return Float32Array.from(rows);
+  } finally {
+    await session.release();
+  }
+}
+
+/** Largest difference, relative to the range of the first. */
+export function difference(a: Float32Array, b: Float32Array): number {
+  if (a.length !== b.length) throw new Error(`${a.length} and ${b.length} values`);
+  const range = Math.max(...a) - Math.min(...a);
+  const largest = a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i])), 0);
+  if (!Number.isFinite(range + largest)) throw new Error('not finite');
+  return largest / range;
 }

@@ -1,0 +1,346 @@
+// The tableau of the local search: H swept on a support. Groups of b rows are moved in and out by pivots.
+//
+// Support first, removed groups behind, lower triangles stored. With S the support and P the rest
+//   T_SS = H_SS⁻¹   T_SP = H_SS⁻¹H_SP   T_PP = −(H_PP − H_PS H_SS⁻¹ H_SP)
+//   R_S  = W_S      R_P  = −(G_P − H_PS W_S)
+// and of R only K = R·Rᵀ is kept: costs, gains and the change of a swap need no more, so that nothing here
+// depends on the number of outputs. A pivot on the rows B, with Π = T_BB⁻¹, t = ΠT_B: and q = K_B: − ½K_BB·t:
+//   T ← T − T_B:ᵀ t     K ← K − tᵀq − qᵀt                                  (all other rows and columns)
+//   T_B: ← σt           K_B: ← σΠ(K_B: − K_BB t)     T_BB ← −σΠσ     K_BB ← σΠK_BBΠσ
+// σ = −1 for rows that leave, +1 for rows that enter. B may hold both: one pass then does a swap.
+import { diagonalBlock, mirror, quadraticCost, smallPotrf, smallTrsm, whiten } from './block';
+import { product, gemmWorkBytes } from './gemm';
+import { S, dot, scaleRow, subtractRows } from './rows';
+
+/** Rows from which a pivot's update goes through the packed product instead of being streamed (measured). */
+const STREAMED: i32 = 8;
+
+export function tableauWorkBytes(p: i32, w: i32): usize {
+  return <usize>w * <usize>(4 * p + 3 * w) * S + gemmWorkBytes<f64>(p, p, w);
+}
+
+/**
+ * Pivots on rows at … at + w − 1.
+ *
+ * @param T, K  p × p, lower triangles
+ * @param leaving  how many of the rows, the first ones, leave the support; the others enter it
+ * @returns the change of the objective, ½ tr(ΠK_BB); NaN if a pivot has the wrong sign (then nothing is done)
+ */
+export function dtableauPivot(
+  p: i32, at: i32, w: i32, leaving: i32, T: usize, ldt: i32, K: usize, ldk: i32, work: usize,
+): f64 {
+  const lt = <usize>ldt * S;
+  const lk = <usize>ldk * S;
+  const row = <usize>p * S;
+  const ww = <usize>(w * w) * S;
+  const X = work;
+  const Q = X + <usize>w * row;
+  const t = Q + <usize>w * row;
+  const N = t + <usize>w * row;
+  const Pi = N + <usize>w * row;
+  const KB = Pi + ww;
+  const small = KB + ww;
+
+  for (let r = 0; r < w; r++) {
+    for (let s = 0; s < w; s++) {
+      const i = at + max(r, s);
+      const j = <usize>(at + min(r, s)) * S;
+      store<f64>(Pi + <usize>(r * w + s) * S, load<f64>(T + <usize>i * lt + j));
+      store<f64>(KB + <usize>(r * w + s) * S, load<f64>(K + <usize>i * lk + j));
+    }
+  }
+  if (!invertSigned(w, leaving, Pi)) return NaN;
+  const change = 0.5 * dot(w * w, Pi, KB);
+
+  gather(p, at, w, T, lt, X);
+  gather(p, at, w, K, lk, Q);
+  // t = ΠX and N = K_BB·t; subtractRows onto zero gives the negative.
+  for (let r = 0; r < w; r++) {
+    const tr = t + <usize>r * row;
+    memory.fill(tr, 0, row);
+    subtractRows(w, p, Pi + <usize>(r * w) * S, S, X, row, tr);
+    scaleRow(p, -1, tr);
+  }
+  for (let r = 0; r < w; r++) {
+    const q = Q + <usize>r * row;
+    const n = N + <usize>r * row;
+    memory.fill(n, 0, row);
+    subtractRows(w, p, KB + <usize>(r * w) * S, S, t, row, n);
+    // q ← K_B: − ½K_BB·t, N ← K_B: − K_BB·t.
+    for (let i: usize = 0; i < row; i += S) {
+      const k = load<f64>(q + i);
+      const v = load<f64>(n + i);
+      store<f64>(q + i, k + 0.5 * v);
+      store<f64>(n + i, k + v);
+    }
+  }
+
+  if (w >= STREAMED) {
+    const rest = small + ww;
+    product<f64, f64>(true, true, true, false, p, p, w, -1, X, p, t, p, T, ldt, rest);
+    product<f64, f64>(true, true, true, false, p, p, w, -1, t, p, Q, p, K, ldk, rest);
+    product<f64, f64>(true, true, true, false, p, p, w, -1, Q, p, t, p, K, ldk, rest);
+  } else {
+    for (let i = 0; i < p; i++) {
+      const column = <usize>i * S;
+      subtractRows(w, i + 1, t + column, row, X, row, T + <usize>i * lt);
+      subtractRows(w, i + 1, t + column, row, Q, row, K + <usize>i * lk);
+      subtractRows(w, i + 1, Q + column, row, t, row, K + <usize>i * lk);
+    }
+  }
+
+  // The pivot's own rows: σt, and σΠN by way of the block that X no longer needs.
+  for (let r = 0; r < w; r++) {
+    const x = X + <usize>r * row;
+    memory.fill(x, 0, row);
+    subtractRows(w, p, Pi + <usize>(r * w) * S, S, N, row, x);
+    // x = −ΠN.
+    if (r >= leaving) scaleRow(p, -1, x);
+    if (r < leaving) scaleRow(p, -1, t + <usize>r * row);
+  }
+  scatter(p, at, w, t, T, lt);
+  scatter(p, at, w, X, K, lk);
+  // K_BB ← σΠK_BBΠσ.
+  for (let r = 0; r < w; r++) {
+    for (let s = 0; s < w; s++) {
+      store<f64>(small + <usize>(r * w + s) * S, dot(w, Pi + <usize>(r * w) * S, KB + <usize>(s * w) * S));
+    }
+  }
+  for (let r = 0; r < w; r++) {
+    for (let s = 0; s <= r; s++) {
+      const sign: f64 = (r < leaving) == (s < leaving) ? 1 : -1;
+      const k = dot(w, small + <usize>(r * w) * S, Pi + <usize>(s * w) * S);
+      const c = <usize>(at + s) * S;
+      store<f64>(K + <usize>(at + r) * lk + c, sign * k);
+      store<f64>(T + <usize>(at + r) * lt + c, -sign * load<f64>(Pi + <usize>(r * w + s) * S));
+    }
+  }
+  return change;
+}
+
+/** out ← rows at … at + w − 1 of a symmetric matrix, whole: w × p. */
+function gather(p: i32, at: i32, w: i32, A: usize, lda: usize, out: usize): void {
+  const row = <usize>p * S;
+  for (let r = 0; r < w; r++) {
+    const end = at + r + 1;
+    memory.copy(out + <usize>r * row, A + <usize>(at + r) * lda, <usize>end * S);
+  }
+  for (let i = at; i < p; i++) {
+    const a = A + <usize>i * lda + <usize>at * S;
+    for (let r = 0, n = min(w, i - at); r < n; r++) {
+      store<f64>(out + <usize>r * row + <usize>i * S, load<f64>(a + <usize>r * S));
+    }
+  }
+}
+
+/** Rows and columns at … at + w − 1 of a symmetric matrix ← w × p rows, but for the block on the diagonal. */
+function scatter(p: i32, at: i32, w: i32, rows: usize, A: usize, lda: usize): void {
+  const row = <usize>p * S;
+  for (let r = 0; r < w; r++) {
+    memory.copy(A + <usize>(at + r) * lda, rows + <usize>r * row, <usize>at * S);
+  }
+  for (let i = at + w; i < p; i++) {
+    const a = A + <usize>i * lda + <usize>at * S;
+    for (let r = 0; r < w; r++) store<f64>(a + <usize>r * S, load<f64>(rows + <usize>r * row + <usize>i * S));
+  }
+}
+
+/**
+ * A ← A⁻¹ by sweeps, for a symmetric w × w block whose first pivots are positive and whose others are negative.
+ * Such a matrix is quasidefinite: elimination in any order is stable without exchanges.
+ * @returns whether every pivot had its sign
+ */
+function invertSigned(w: i32, positive: i32, A: usize): bool {
+  for (let k = 0; k < w; k++) {
+    const rk = A + <usize>(k * w) * S;
+    const d = load<f64>(rk + <usize>k * S);
+    if (!(k < positive ? d > 0 : d < 0)) return false;
+    const inverse = 1 / d;
+    for (let i = 0; i < w; i++) {
+      if (i == k) continue;
+      const ri = A + <usize>(i * w) * S;
+      const f = load<f64>(ri + <usize>k * S) * inverse;
+      for (let j = 0; j < w; j++) {
+        if (j != k) store<f64>(ri + <usize>j * S, load<f64>(ri + <usize>j * S) - f * load<f64>(rk + <usize>j * S));
+      }
+      store<f64>(ri + <usize>k * S, -f);
+    }
+    for (let j = 0; j < w; j++) store<f64>(rk + <usize>j * S, load<f64>(rk + <usize>j * S) * inverse);
+    store<f64>(rk + <usize>k * S, inverse);
+  }
+  return true;
+}
+
+/**
+ * out_j = the cost of removing group j (j < kept), or minus the gain of adding it.
+ * @param work  4·b·b doubles
+ */
+export function dtableauCosts(
+  groups: i32, kept: i32, b: i32, T: usize, ldt: i32, K: usize, ldk: i32, out: usize, work: usize,
+): void {
+  const bb = <usize>(b * b) * S;
+  for (let g = 0; g < groups; g++) {
+    const D = work + 2 * bb;
+    const E = work + 3 * bb;
+    diagonalBlock(b, g, T, <usize>ldt * S, D);
+    diagonalBlock(b, g, K, <usize>ldk * S, E);
+    if (g >= kept) scaleRow(b * b, -1, D);
+    const value = quadraticCost(b, D, E, Infinity, work);
+    store<f64>(out + <usize>g * S, g < kept ? value : value == Infinity ? 0 : -value);
+  }
+}
+
+/**
+ * out_i = the change of the objective by swapping kept group i for the removed group j, for all i < kept.
+ * Exact: the quadratic form on the joint 2b × 2b pivot.
+ *
+ * @param D, E  kept × b × b; for b = 1 the diagonals of T and K, else what `dtableauPrepare` left there
+ * @param work  8·b·b doubles
+ */
+export function dtableauChanges(
+  j: i32, kept: i32, b: i32, T: usize, ldt: i32, K: usize, ldk: i32, D: usize, E: usize, out: usize, work: usize,
+): void {
+  const trow = T + <usize>(j * b) * <usize>ldt * S;
+  const krow = K + <usize>(j * b) * <usize>ldk * S;
+  if (b == 1) scalarChanges(kept, load<f64>(trow + <usize>j * S), load<f64>(krow + <usize>j * S), trow, krow, D, E, out);
+  else blockChanges(j, kept, b, trow, <usize>ldt * S, krow, <usize>ldk * S, D, E, out, work);
+}
+
+/** ½(K_ii T_jj + K_jj T_ii − 2K_ij T_ij) / (T_ii T_jj − T_ij²); the denominator is a sum of two negative terms. */
+function scalarChanges(n: i32, tj: f64, kj: f64, t: usize, k: usize, D: usize, E: usize, out: usize): void {
+  const tjv = f64x2.splat(tj);
+  const kjv = f64x2.splat(kj);
+  const half = f64x2.splat(0.5);
+  let i = 0;
+  for (; i + 2 <= n; i += 2) {
+    const tij = v128.load(t);
+    const d = v128.load(D);
+    const cross = f64x2.mul(v128.load(k), tij);
+    const above = f64x2.sub(
+      f64x2.mul(half, f64x2.add(f64x2.mul(v128.load(E), tjv), f64x2.mul(kjv, d))), cross,
+    );
+    const below = f64x2.sub(f64x2.mul(d, tjv), f64x2.mul(tij, tij));
+    v128.store(out, f64x2.div(above, below));
+    t += 16;
+    k += 16;
+    D += 16;
+    E += 16;
+    out += 16;
+  }
+  if (i < n) {
+    const tij = load<f64>(t);
+    const d = load<f64>(D);
+    const above = 0.5 * (load<f64>(E) * tj + kj * d) - load<f64>(k) * tij;
+    store<f64>(out, above / (d * tj - tij * tij));
+  }
+}
+
+/**
+ * What the swaps of a kept group have in common, for b > 1, with T_ii = L·Lᵀ: D_i ← L⁻¹ (lower),
+ * E_i ← ½L⁻¹K_ii L⁻ᵀ. @param D, E  kept × b × b
+ */
+export function dtableauPrepare(
+  kept: i32, b: i32, T: usize, ldt: i32, K: usize, ldk: i32, D: usize, E: usize, work: usize,
+): void {
+  const bb = <usize>(b * b) * S;
+  for (let g = 0; g < kept; g++) {
+    diagonalBlock(b, g, T, <usize>ldt * S, work);
+    diagonalBlock(b, g, K, <usize>ldk * S, E);
+    memory.fill(D, 0, bb);
+    for (let r = 0; r < b; r++) store<f64>(D + <usize>(r * b + r) * S, 1);
+    if (smallPotrf(b, work) != 0) {
+      // Not to be removed: its cost is infinite.
+      memory.fill(E, 0, bb);
+      store<f64>(E, Infinity);
+    } else {
+      smallTrsm(b, b, work, D, <usize>b * S);
+      whiten(b, work, E);
+      mirror(b, E);
+      scaleRow(b * b, 0.5, E);
+    }
+    D += bb;
+    E += bb;
+  }
+}
+
+/**
+ * Removing i turns C_j = −T_jj into C = C_j + XᵀX and the Gram matrix of the residual into
+ * F = K_jj − XᵀP − PᵀX with X = L⁻¹T_ij, P = L⁻¹K_ij − ½L⁻¹K_ii L⁻ᵀX; the change is tr E_i − ½ tr(C⁻¹F).
+ */
+function blockChanges(
+  j: i32, kept: i32, b: i32, trow: usize, lt: usize, krow: usize, lk: usize,
+  D: usize, E: usize, out: usize, work: usize,
+): void {
+  const bb = <usize>(b * b) * S;
+  const line = <usize>b * S;
+  const Xt = work; // Xᵀ = T_ji L⁻ᵀ, Pᵀ likewise: rows are dots
+  const Pt = Xt + bb;
+  const C = Pt + bb;
+  const F = C + bb;
+  const scratch = F + bb;
+  diagonalBlock(b, 0, trow + <usize>j * line, lt, scratch);
+  diagonalBlock(b, 0, krow + <usize>j * line, lk, scratch + bb);
+  for (let i = 0; i < kept; i++) {
+    let cost: f64 = 0;
+    for (let r = 0; r < b; r++) cost += load<f64>(E + <usize>(r * b + r) * S);
+    if (!(cost < Infinity)) {
+      store<f64>(out, Infinity);
+    } else {
+      for (let r = 0; r < b; r++) {
+        const tr = trow + <usize>r * lt;
+        const kr = krow + <usize>r * lk;
+        for (let s = 0; s < b; s++) {
+          // L⁻¹ is lower: only its first s + 1 entries of row s count.
+          const l = D + <usize>s * line;
+          store<f64>(Xt + <usize>r * line + <usize>s * S, dot(s + 1, tr, l));
+          store<f64>(Pt + <usize>r * line + <usize>s * S, dot(s + 1, kr, l));
+        }
+        subtractRows(b, b, Xt + <usize>r * line, S, E, line, Pt + <usize>r * line);
+      }
+      for (let r = 0; r < b; r++) {
+        for (let s = 0; s <= r; s++) {
+          const at = <usize>(r * b + s) * S;
+          const xr = Xt + <usize>r * line;
+          const xs = Xt + <usize>s * line;
+          store<f64>(C + at, dot(b, xr, xs) - load<f64>(scratch + at));
+          store<f64>(
+            F + at, load<f64>(scratch + bb + at) - dot(b, xr, Pt + <usize>s * line) - dot(b, xs, Pt + <usize>r * line),
+          );
+        }
+      }
+      mirror(b, F);
+      // A block that has lost its sign would give any value at all: no swap then.
+      store<f64>(out, smallPotrf(b, C) != 0 ? Infinity : cost - 0.5 * whiten(b, C, F));
+    }
+    trow += line;
+    krow += line;
+    D += bb;
+    E += bb;
+    out += S;
+  }
+}
+
+/** minima_j = min_i of `dtableauChanges` for the removed groups kept + j. @param row  kept doubles */
+export function dtableauScan(
+  groups: i32, kept: i32, b: i32, T: usize, ldt: i32, K: usize, ldk: i32,
+  D: usize, E: usize, row: usize, minima: usize, work: usize,
+): void {
+  for (let j = kept; j < groups; j++) {
+    dtableauChanges(j, kept, b, T, ldt, K, ldk, D, E, row, work);
+    store<f64>(minima, minimum(kept, row));
+    minima += S;
+  }
+}
+
+/** NaN is never the least. */
+function minimum(n: i32, x: usize): f64 {
+  let m = f64x2.splat(Infinity);
+  let i = 0;
+  for (; i + 2 <= n; i += 2) {
+    m = f64x2.pmin(m, v128.load(x));
+    x += 16;
+  }
+  let least = min<f64>(f64x2.extract_lane(m, 0), f64x2.extract_lane(m, 1));
+  if (i < n && load<f64>(x) < least) least = load<f64>(x);
+  return least;
+}

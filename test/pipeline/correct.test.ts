@@ -1,0 +1,41 @@
+import { describe, expect, test } from 'vitest';
+import { readModel, toFloat32 } from '../../src/graph/index.ts';
+import { outputError } from '../../src/pipeline/target.ts';
+import { fashion, fixtureBytes, outputs, prune } from './fixtures.ts';
+
+const bytes = fixtureBytes('fashion-resnet');
+const calibration = await fashion('calib', 64);
+const unseen = await fashion('test', 100);
+
+/** Tensors of `a` that are not the same in `b`, of those that no pruned channel belongs to. */
+async function changed(a: Uint8Array, b: Uint8Array, layer: string): Promise<boolean> {
+  const [before, after] = [await readModel(a), await readModel(b)];
+  const [one, other] = [before, after].map((model) =>
+    toFloat32(model.tensors.get(model.node(layer)!.input[1])!),
+  );
+  return one.length !== other.length || one.some((value, i) => value !== other[i]);
+}
+
+describe('correction of layers that keep all their inputs', () => {
+  test('brings the outputs on unseen samples nearer to the dense network’s', async () => {
+    const dense = await outputs(bytes, unseen);
+    const errors: number[] = [];
+    for (const correct of [true, false]) {
+      const { written } = await prune(bytes, calibration, { keep: 0.3, target: 'residual', correct });
+      const tensor = (data: Float32Array) => [{ dims: [unseen.size, data.length / unseen.size], data }];
+      errors.push(outputError(tensor(dense), tensor(await outputs(written.model, unseen))));
+    }
+    expect(errors[0]).toBeLessThan(0.9 * errors[1]);
+  });
+
+  test('touches the classifier, which keeps all its inputs, only where it is asked for', async () => {
+    const classifier = '/11/Gemm';
+    const run = (options: Parameters<typeof prune>[2]) =>
+      prune(bytes, calibration, { target: 'dense', ...options });
+    expect(await changed(bytes, (await run({ correct: true })).written.model, classifier)).toBe(true);
+    expect(await changed(bytes, (await run({ correct: false })).written.model, classifier)).toBe(false);
+    // Magnitude pruning alone changes nothing that stays, and layers fitted to themselves have nothing to correct.
+    expect(await changed(bytes, (await run({ method: 'magnitude' })).written.model, classifier)).toBe(false);
+    expect(await changed(bytes, (await run({ target: 'self' })).written.model, classifier)).toBe(false);
+  });
+});

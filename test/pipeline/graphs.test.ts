@@ -1,0 +1,206 @@
+import { describe, expect, test } from 'vitest';
+import { InputError } from '../../src/errors.ts';
+import { mask, readModel, writeModel } from '../../src/graph/index.ts';
+import type { Dataset } from '../../src/pipeline/data/index.ts';
+import { openModel } from '../../src/pipeline/open.ts';
+import { tiny } from '../cli/models.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { toFloat16, withInputDims } from './edit.ts';
+import { difference, engine, fashion, fixtureBytes, noise, outputs, prune } from './fixtures.ts';
+
+// Sums over fewer terms are rounded in another order; the nets are a few layers deep.
+const ROUNDING = 2e-5;
+
+const image = (b: OnnxBuilder) => b.input([3, 8, 8]);
+const head = (b: OnnxBuilder, x: string) => b.output(b.gemm(b.flatten(b.globalAveragePool(x)), 5));
+const relu6 = (b: OnnxBuilder, x: string) => b.node('Clip', [x, b.floats([0], []), b.floats([6], [])]);
+
+/** Graphs by what they exercise, with the groups of the structures that can be pruned. */
+const GRAPHS: Record<string, { groups: number[]; shape?: number[]; build: (b: OnnxBuilder) => OnnxBuilder }> =
+  {
+    'a basic block': {
+      groups: [6],
+      build: (b) => {
+        const x = b.relu(b.conv(image(b), 8, 3));
+        return head(b, b.relu(b.add(b.conv(b.relu(b.conv(x, 6, 3)), 8, 3), x)));
+      },
+    },
+    'a bottleneck with a projection and BatchNormalization': {
+      groups: [8, 4, 4],
+      build: (b) => {
+        const layer = (x: string, m: number, k: number, stride = 1) =>
+          b.batchNormalization(b.conv(x, m, k, { stride, bias: false }));
+        const x = b.relu(layer(image(b), 8, 3));
+        const inner = b.relu(layer(b.relu(layer(x, 4, 1)), 4, 3, 2));
+        return head(b, b.relu(b.add(layer(inner, 16, 1), layer(x, 16, 1, 2))));
+      },
+    },
+    'a depthwise convolution with a multiplier': {
+      groups: [6, 8],
+      build: (b) => {
+        const x = b.relu(b.depthwise(b.relu(b.conv(image(b), 6, 3)), 3, { multiplier: 2 }));
+        return head(b, b.relu(b.conv(x, 8, 3)));
+      },
+    },
+    'an inverted residual': {
+      groups: [12, 16],
+      build: (b) => {
+        const x = b.conv(image(b), 6, 3);
+        const y = relu6(b, b.depthwise(relu6(b, b.conv(x, 12, 1)), 3));
+        return head(b, relu6(b, b.conv(b.add(b.conv(y, 6, 1), x), 16, 1)));
+      },
+    },
+    'squeeze and excitation': {
+      groups: [8, 4, 6],
+      build: (b) => {
+        const x = b.relu(b.conv(image(b), 8, 3));
+        const squeeze = b.relu(b.conv(b.globalAveragePool(x), 4, 1));
+        const excite = b.node('Sigmoid', [b.conv(squeeze, 8, 1)]);
+        return head(b, b.relu(b.conv(b.mul(x, excite), 6, 3)));
+      },
+    },
+    'flatten before Gemm': {
+      groups: [6, 10],
+      build: (b) => {
+        const x = b.maxPool(b.relu(b.conv(image(b), 6, 3)), 2);
+        return b.output(b.gemm(b.relu(b.gemm(b.flatten(x, 16), 10)), 5, { transB: 0, bias: false }));
+      },
+    },
+    'several layers that read the same channels': {
+      groups: [8],
+      build: (b) => {
+        const x = b.relu(b.conv(image(b), 8, 3));
+        const paths = [b.conv(x, 4, 1), b.conv(x, 4, 3, { bias: false }), b.conv(x, 4, 5)];
+        return head(b, b.node('Concat', paths, { axis: 1 }, { channels: 12 }));
+      },
+    },
+    'MatMul with channels last': {
+      groups: [6, 9, 7],
+      build: (b) => {
+        const x = b.node('Transpose', [b.relu(b.conv(image(b), 6, 3))], { perm: [0, 2, 3, 1] });
+        const hidden = b.relu(b.add(b.matmul(x, 9), b.weight([9], 0.2)));
+        const mean = b.node('ReduceMean', [b.relu(b.matmul(hidden, 7))], { axes: [1, 2], keepdims: 0 });
+        return b.output(b.gemm(mean, 5));
+      },
+    },
+    'one-dimensional, strided and padded convolutions': {
+      groups: [6, 8],
+      shape: [3, 16],
+      build: (b) => {
+        const x = b.relu(b.conv(b.input([3, 16]), 6, 3, { dimensions: 1, pad: 2 }));
+        const y = b.relu(b.conv(x, 8, 5, { dimensions: 1, stride: 2 }));
+        return b.output(b.gemm(b.flatten(b.node('GlobalAveragePool', [y])), 5));
+      },
+    },
+  };
+
+describe('pruneModel', () => {
+  for (const [name, { groups, shape = [3, 8, 8], build }] of Object.entries(GRAPHS)) {
+    const bytes = build(new OnnxBuilder({ seed: 3 })).build();
+
+    test(`writes what the masked network computes: ${name}`, async () => {
+      const data = await noise(20, shape);
+      const { opened, written, report } = await prune(bytes, data, { method: 'magnitude' });
+      // By magnitude the weights stay as they are, so that the masked network can be made here, too.
+      let masked = opened.model;
+      for (const { name, kept } of report.layers) {
+        masked = mask(masked, opened.analysis.structures.find((structure) => structure.name === name)!, kept);
+      }
+      const unseen = await noise(5, shape, 8);
+      const expected = await outputs(writeModel(masked).model, unseen);
+      expect(difference(expected, await outputs(written.model, unseen))).toBeLessThan(ROUNDING);
+      expect(difference(expected, await outputs(bytes, unseen))).toBeGreaterThan(0.01);
+    });
+
+    test(`keeps half of every structure and loses less than by magnitude: ${name}`, async () => {
+      const data = await noise(20, shape);
+      const { written, report } = await prune(bytes, data, { target: 'residual' });
+      expect(report.maxDifference).toBeLessThan(ROUNDING);
+      expect(report.layers.map((layer) => layer.groups).sort()).toEqual([...groups].sort());
+      for (const { kept, groups } of report.layers) expect(kept).toHaveLength(Math.round(groups / 2));
+      for (const key of ['parameters', 'macs', 'bytes'] as const) {
+        expect(report[key].after, key).toBeLessThan(report[key].before);
+      }
+      const magnitude = await prune(bytes, data, { method: 'magnitude' });
+      const dense = await outputs(bytes, data);
+      const loss = async (model: Uint8Array) => squaredDistance(dense, await outputs(model, data));
+      expect(await loss(written.model)).toBeLessThan(await loss(magnitude.written.model));
+    });
+  }
+
+  test('keeps a network as it is where all channels are kept', async () => {
+    const data = await noise(12, [3, 8, 8]);
+    const bytes = GRAPHS['an inverted residual'].build(new OnnxBuilder()).build();
+    const { written, report } = await prune(bytes, data, { keep: 1, target: 'self' });
+    expect(report.parameters.after).toBe(report.parameters.before);
+    expect(difference(await outputs(bytes, data), await outputs(written.model, data))).toBeLessThan(1e-4);
+  });
+});
+
+function squaredDistance(a: Float32Array, b: Float32Array): number {
+  return a.reduce((sum, value, i) => sum + (value - b[i]) ** 2, 0);
+}
+
+describe('pruneModel, by the form of the input', () => {
+  const SAMPLES = 13;
+  /** What the same network gives with an input of n × 1 × 28 × 28. */
+  const usual = async () => prune(tiny(), await fashion('calib', SAMPLES), { target: 'residual' });
+
+  async function expectSame(bytes: Uint8Array, data: Dataset, size?: readonly [number, number]) {
+    const [expected, actual] = [await usual(), await prune(bytes, data, { target: 'residual', size })];
+    for (const [i, { kept, relativeError }] of actual.report.layers.entries()) {
+      expect(kept).toEqual(expected.report.layers[i].kept);
+      expect(relativeError).toBeCloseTo(expected.report.layers[i].relativeError, 5);
+    }
+    expect(actual.report.layers).toHaveLength(2);
+    for (const key of ['parameters', 'macs', 'metric'] as const) {
+      expect(actual.report[key]).toEqual(expected.report[key]);
+    }
+    return actual;
+  }
+
+  test.each([1, 4])('keeps a fixed batch of %i, of which a surplus does not count', async (batch) => {
+    const bytes = await withInputDims(tiny(), [batch, 1, 28, 28]);
+    const { written, report } = await expectSame(bytes, await fashion('calib', SAMPLES));
+    expect(report.metric?.samples).toBe(SAMPLES);
+    const session = await engine.load(written.model);
+    expect(session.inputs[0].dims).toEqual([batch, 1, 28, 28]);
+    await session.release();
+  });
+
+  test('takes height and width for dimensions that are open', async () => {
+    const bytes = await withInputDims(tiny(), ['n', 1, 'h', 'w']);
+    const data = await fashion('calib', SAMPLES);
+    await expectSame(bytes, data, [28, 28]);
+    const open = openModel(bytes, { engine, name: 'open.onnx' });
+    await expect(open).rejects.toThrow(
+      new InputError('open.onnx: input "input" has open dimensions [1, ?, ?]; give the image size (--size)'),
+    );
+  });
+
+  test('prunes behind the Transpose of an input with channels last', async () => {
+    await expectSame(tiny({ channelsLast: true }), await fashion('calib', SAMPLES, 'nhwc'));
+  });
+});
+
+describe('pruneModel, float16', () => {
+  test('prunes and stays float16', async () => {
+    const bytes = await toFloat16(fixtureBytes('fashion-mobilenet'), ['n', 1, 28, 28]);
+    const calibration = await fashion('calib', 40);
+    const evaluation = await fashion('test', 60);
+    const { written, report } = await prune(bytes, calibration, { target: 'residual', evaluation });
+    const { tensors } = await readModel(written.model);
+    expect(new Set([...tensors.values()].map(({ type }) => type))).toEqual(new Set(['float16']));
+    const session = await engine.load(written.model);
+    expect([session.inputs[0].type, session.outputs[0].type]).toEqual(['float16', 'float16']);
+    await session.release();
+
+    // Rounding of the weights to 11 bits aside, it is the float32 network.
+    const single = await prune(fixtureBytes('fashion-mobilenet'), calibration, { target: 'residual' });
+    expect(report.parameters).toEqual(single.report.parameters);
+    expect(report.bytes.after).toBeLessThan(0.65 * single.report.bytes.after);
+    expect(report.maxDifference).toBeLessThan(5e-3);
+    expect(report.metric!.before).toBeGreaterThan(0.8);
+    expect(report.metric!.after).toBeGreaterThan(0.6);
+  });
+});

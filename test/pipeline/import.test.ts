@@ -1,0 +1,61 @@
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { expect, test } from 'vitest';
+
+const DIST = pathToFileURL(join(import.meta.dirname, '../../dist/index.js')).href;
+
+/** Notes what code other than Node's own loader calls, then imports the library, then opens an engine. */
+const PROBE = `
+  import childProcess from 'node:child_process';
+  import fs from 'node:fs';
+  import http from 'node:http';
+  import https from 'node:https';
+  import { syncBuiltinESMExports } from 'node:module';
+  import net from 'node:net';
+  import workers from 'node:worker_threads';
+
+  let calls = [];
+  const watch = (object, name) => {
+    const { value: original, writable } = Object.getOwnPropertyDescriptor(object, name) ?? {};
+    if (typeof original !== 'function' || !writable) return;
+    object[name] = new Proxy(original, {
+      apply(target, self, args) {
+        // Line 0 is the message, line 1 this trap, line 2 the caller.
+        const caller = new Error().stack.split('\\n')[2];
+        if (!caller.includes('node:internal/modules/')) calls.push(name);
+        return Reflect.apply(target, self, args);
+      },
+      construct(target, args, derived) {
+        calls.push(name);
+        return Reflect.construct(target, args, derived);
+      },
+    });
+  };
+  for (const object of [fs, fs.promises, net, http, https, childProcess]) {
+    for (const name of Object.keys(object)) watch(object, name);
+  }
+  watch(workers, 'Worker');
+  syncBuiltinESMExports();
+  for (const name of ['fetch', 'WebSocket', 'setTimeout', 'setInterval', 'setImmediate']) watch(globalThis, name);
+  const listeners = () => process.eventNames().map((name) => [String(name), process.listenerCount(name)]);
+  const state = () => JSON.stringify([Reflect.ownKeys(globalThis).map(String), listeners(), process.env, process.cwd()]);
+
+  const before = state();
+  const library = await import(${JSON.stringify(DIST)});
+  const imported = { exports: Object.keys(library), calls, unchanged: state() === before };
+  calls = [];
+  const engine = await library.openEngine({ threads: 1 });
+  await engine.load(new Uint8Array()).catch(() => {});
+  console.log(JSON.stringify({ ...imported, resources: process.getActiveResourcesInfo(), later: calls }));
+`;
+
+test('importing the library touches no file, network, process, timer or global', () => {
+  const output = execFileSync(process.execPath, ['--input-type=module', '-e', PROBE], { encoding: 'utf8' });
+  const { exports, calls, unchanged, later } = JSON.parse(output);
+  expect(exports).toEqual(expect.arrayContaining(['openModel', 'openKernels', 'pruneModel', 'version']));
+  expect(calls).toEqual([]);
+  expect(unchanged).toBe(true);
+  // The probe sees what the runtime does when it is opened at last: it reads its own wasm.
+  expect(later).toContain('readFile');
+});

@@ -1,0 +1,334 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import type { Engine } from '../../src/engine/index.ts';
+import { InputError, OutOfMemoryError } from '../../src/errors.ts';
+import { readModel } from '../../src/graph/index.ts';
+import { openKernels } from '../../src/kernel/index.ts';
+import { type Dataset, iterableDataset, type Sample } from '../../src/pipeline/data/index.ts';
+import { type OpenedModel, openModel } from '../../src/pipeline/open.ts';
+import { type PruneOptions, type PruneResult, pruneModel } from '../../src/pipeline/prune.ts';
+import { splitSamples } from '../../src/pipeline/split.ts';
+import { tiny } from '../cli/models.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
+import {
+  difference,
+  engine,
+  fashion,
+  fixtureBytes,
+  kernels,
+  noise,
+  openFixture,
+  outputs,
+  prune,
+} from './fixtures.ts';
+
+async function samplesOf(data: Dataset): Promise<Pick<Sample, 'input' | 'label'>[]> {
+  const samples: Pick<Sample, 'input' | 'label'>[] = [];
+  for await (const { inputs, labels } of data.batches(1)) samples.push({ input: inputs, label: labels?.[0] });
+  return samples;
+}
+
+const datasetOf = (samples: readonly Pick<Sample, 'input' | 'label'>[], shape: readonly number[]) =>
+  iterableDataset(
+    samples.map(({ input, label }) => ({ data: input, label })),
+    shape,
+  );
+
+/** Σ‖y − ŷ‖² / Σ‖y − ȳ‖² over rows of ten classes. */
+function relativeError(dense: Float32Array, pruned: Float32Array): number {
+  const rows = dense.length / 10;
+  const mean = Array.from({ length: 10 }, (_, j) => {
+    let sum = 0;
+    for (let i = 0; i < rows; i++) sum += dense[10 * i + j];
+    return sum / rows;
+  });
+  let [error, spread] = [0, 0];
+  dense.forEach((value, i) => {
+    error += (value - pruned[i]) ** 2;
+    spread += (value - mean[i % 10]) ** 2;
+  });
+  return error / spread;
+}
+
+describe('the targets, on a residual network', () => {
+  const bytes = fixtureBytes('fashion-resnet-bn');
+  let opened: OpenedModel;
+  let calibration: Dataset;
+  let auto: PruneResult;
+  const pruneTo = (data: Dataset, target: PruneOptions['target']) =>
+    pruneModel(opened, { engine, kernels, calibration: data, keep: 0.5, target });
+  beforeAll(async () => {
+    opened = await openFixture('fashion-resnet-bn');
+    calibration = await fashion('calib', 40);
+    auto = await pruneTo(calibration, 'auto');
+  });
+
+  test('residual leaves less output error than self, on images that neither has seen', async () => {
+    const unseen = await fashion('test', 80);
+    const dense = await outputs(bytes, unseen);
+    const [self, residual] = [await pruneTo(calibration, 'self'), await pruneTo(calibration, 'residual')];
+    const error = async ({ written }: PruneResult) =>
+      relativeError(dense, await outputs(written.model, unseen));
+    expect(await error(residual)).toBeLessThan(0.7 * (await error(self)));
+    expect(await error(auto)).toBeLessThan(0.7 * (await error(self)));
+  });
+
+  test('auto takes the candidate with the least error on samples held out from its fit', async () => {
+    const { chosen, candidates = [] } = auto.report.target;
+    expect(candidates.length).toBeGreaterThan(2);
+    expect(candidates.map(({ kind }) => kind)).toContain('dense');
+    const errors = candidates.map(({ outputError }) => outputError);
+    expect(errors).toEqual([...errors].sort((a, b) => a - b));
+    expect(candidates[0]).toMatchObject(chosen);
+
+    // The first and the last once more, by hand: fitted on one part, measured on the other.
+    const samples = await samplesOf(calibration);
+    const { isFit, isHeldOut } = splitSamples(samples.length);
+    const fit = await datasetOf(
+      samples.filter((_, i) => isFit(i)),
+      [1, 28, 28],
+    );
+    const heldOut = await datasetOf(
+      samples.filter((_, i) => isHeldOut(i)),
+      [1, 28, 28],
+    );
+    const dense = await outputs(bytes, heldOut);
+    for (const { kind, blend, outputError } of [candidates[0], candidates.at(-1)!]) {
+      const { written } = await pruneTo(fit, { kind, blend });
+      const error = relativeError(dense, await outputs(written.model, heldOut));
+      expect(error / outputError).toBeCloseTo(1, 2);
+    }
+  });
+
+  test('gives the same network where no activations may be kept between layers', async () => {
+    const data = await fashion('calib', 16);
+    const options = { kernels, calibration: data, keep: 0.5, target: 'residual' } as const;
+    const run = async (activationBytes?: number) => {
+      const { port, inputs } = watched(engine);
+      return { ...(await pruneModel(opened, { ...options, engine: port, activationBytes })), inputs };
+    };
+    const [kept, recomputed] = [await run(), await run(0)];
+    expect(recomputed.inputs).toEqual(new Set(['input']));
+    expect(kept.inputs.size).toBeGreaterThan(5);
+    expect(recomputed.report.layers.map((layer) => layer.kept)).toEqual(
+      kept.report.layers.map((layer) => layer.kept),
+    );
+    const unseen = await fashion('test', 20);
+    const [a, b] = [
+      await outputs(kept.written.model, unseen),
+      await outputs(recomputed.written.model, unseen),
+    ];
+    expect(difference(a, b)).toBeLessThan(1e-3);
+  });
+});
+
+/** An engine that notes the inputs of what it runs. */
+function watched(port: Engine): { port: Engine; inputs: Set<string> } {
+  const inputs = new Set<string>();
+  return {
+    inputs,
+    port: {
+      name: port.name,
+      load: async (model, external) => {
+        const session = await port.load(model, external);
+        for (const { name } of session.inputs) inputs.add(name);
+        return session;
+      },
+    },
+  };
+}
+
+describe('the proof of the written model', () => {
+  /** An engine that adds something to the outputs of written models only. */
+  const tampering = (offset: number): Engine => ({
+    name: engine.name,
+    load: async (model, external) => {
+      const session = await engine.load(model, external);
+      if (!Buffer.from(model).includes('osscar.pruning')) return session;
+      return {
+        ...session,
+        run: async (feeds, fetches) => {
+          const results = await session.run(feeds, fetches);
+          for (const { data } of Object.values(results)) data[data.length - 1] += offset;
+          return results;
+        },
+      };
+    },
+  });
+
+  test.each([1, Number.NaN])('refuses a model whose outputs differ by %d', async (offset) => {
+    const opened = await openModel(tiny(), { engine });
+    const options = {
+      kernels,
+      calibration: await noise(12, [1, 28, 28]),
+      keep: 0.5,
+      target: 'self',
+    } as const;
+    await expect(pruneModel(opened, { ...options, engine: tampering(offset) })).rejects.toMatchObject({
+      code: 'ERR_OSSCAR_VERIFY',
+      message: expect.stringContaining('the pruned model differs from the masked one by'),
+    });
+    await expect(pruneModel(opened, { ...options, engine: tampering(0) })).resolves.toBeDefined();
+  });
+});
+
+describe('calibration data', () => {
+  test('from an iterator gives what the same images from files give, with the metric', async () => {
+    const files = await fashion('calib', 24);
+    const samples = await samplesOf(files);
+    async function* stream() {
+      // One buffer for all, as a loader may have it.
+      const data = new Float32Array(784);
+      for (const { input, label } of samples) {
+        data.set(input);
+        yield { data, label };
+      }
+    }
+    const streamed = await prune(tiny(), await iterableDataset(stream(), [1, 28, 28]));
+    const { report } = await prune(tiny(), files);
+    expect(streamed.report.layers).toEqual(report.layers);
+    expect(streamed.report.metric).toEqual(report.metric);
+    expect(report.metric).toMatchObject({ name: 'accuracy', samples: 24, data: 'calibration' });
+  });
+
+  test('that is constant still prunes, by the weights alone', async () => {
+    const zeros = await iterableDataset([new Float32Array(784), new Float32Array(784)], [1, 28, 28]);
+    const { report } = await prune(tiny(), zeros, { target: 'self' });
+    expect(report.layers.map(({ kept }) => kept.length)).toEqual([5, 6]);
+    expect(report.metric).toBeUndefined();
+  });
+});
+
+describe('what goes wrong', () => {
+  test.each([
+    [{ keep: 0 }, 'keep must be in (0, 1], got 0'],
+    [{ keep: 1.5 }, 'keep must be in (0, 1], got 1.5'],
+    [{ keep: Number.NaN }, 'keep must be in (0, 1], got NaN'],
+    [{ method: 'random' as never }, 'method must be one of osscar, magnitude, magnitude-refit, got random'],
+    [{ target: 'best' as never }, 'target must be one of auto, self, dense, residual, got best'],
+  ])('refuses %j', async (options, message) => {
+    await expect(prune(tiny(), await noise(2, [1, 28, 28]), options)).rejects.toThrow(
+      new InputError(message),
+    );
+  });
+
+  test('names the layer whose inputs overflow', async () => {
+    const b = new OnnxBuilder();
+    const x = b.relu(b.conv(b.relu(b.conv(b.input([3, 8, 8]), 4, 3, { gain: 1e30 })), 4, 3, { gain: 1e30 }));
+    const bytes = b.output(b.gemm(b.flatten(b.globalAveragePool(x)), 5)).build();
+    await expect(prune(bytes, await noise(12, [3, 8, 8]))).rejects.toThrow(
+      /^model: layer "node_conv_\d+": .*NaN or infinite values$/,
+    );
+  });
+
+  describe('a signal', () => {
+    const abort = async (when: (controller: AbortController) => Partial<PruneOptions>) => {
+      const opened = await openFixture('fashion-mobilenet');
+      const calibration = await fashion('calib', 24);
+      const mark = kernels.mark();
+      const controller = new AbortController();
+      const options = when(controller);
+      await expect(
+        pruneModel(opened, {
+          engine,
+          kernels,
+          calibration,
+          keep: 0.5,
+          signal: controller.signal,
+          ...options,
+        }),
+      ).rejects.toThrow('enough');
+      expect(kernels.mark()).toBe(mark);
+    };
+    const reason = new Error('enough');
+
+    test('that was given before stops the run before the first layer', async () => {
+      let layers = 0;
+      await abort((controller) => {
+        controller.abort(reason);
+        return { onProgress: () => layers++ };
+      });
+      expect(layers).toBe(0);
+    });
+
+    test('stops it between two layers and frees the kernels’ memory', async () => {
+      const labels: string[] = [];
+      await abort((controller) => ({
+        target: 'residual',
+        onProgress: ({ label, done }) => {
+          labels.push(label);
+          if (done === 2) controller.abort(reason);
+        },
+      }));
+      expect(labels).toEqual(['pruning', 'pruning']);
+    });
+
+    test('reaches it from a timer, as the run lets timers have their turn', async () => {
+      let layers = 0;
+      await abort((controller) => {
+        setTimeout(() => controller.abort(reason), 1);
+        return { onProgress: () => layers++ };
+      });
+      expect(layers).toBeLessThan(6);
+    });
+  });
+
+  describe('a limit of memory', () => {
+    /** One structure of 9 · 160 rows, whose statistics dwarf the packing buffers. */
+    function wide(): Uint8Array {
+      const b = new OnnxBuilder();
+      const x = b.relu(b.conv(b.relu(b.conv(b.input([3, 6, 6]), 160, 1)), 4, 3));
+      return b.output(b.gemm(b.flatten(b.globalAveragePool(x)), 3)).build();
+    }
+
+    test('that is too low is refused before any work', async () => {
+      const small = await openKernels({ maximumBytes: 2 ** 20 });
+      const opened = await openModel(tiny(), { engine });
+      const data = await noise(2, [1, 28, 28]);
+      const calibration: Dataset = {
+        ...data,
+        batches: () => {
+          throw new Error('read the data');
+        },
+      };
+      const idle: Engine = { name: 'idle', load: () => Promise.reject(new Error('loaded a model')) };
+      const run = pruneModel(opened, { engine: idle, kernels: small, calibration, keep: 0.5 });
+      const error = await run.catch((error: unknown) => error);
+      expect(error).toBeInstanceOf(OutOfMemoryError);
+      const { bytes, message } = error as OutOfMemoryError;
+      expect(bytes).toBeGreaterThan(2 ** 20);
+      expect(message).toMatch(
+        /^structure "node_conv_\d+" needs \d+ bytes .* more than the 1048576 there are$/,
+      );
+    });
+
+    test('that the check lets pass is enough for the work', async () => {
+      const bytes = wide();
+      const opened = await openModel(bytes, { engine });
+      const calibration = await noise(12, [3, 6, 6]);
+      const run = async (maximumBytes: number) =>
+        pruneModel(opened, {
+          ...{ engine, calibration, keep: 0.9, target: 'self' as const },
+          kernels: await openKernels({ maximumBytes }),
+        });
+      const needed = ((await run(2 ** 20).catch((error) => error)) as OutOfMemoryError).bytes;
+      expect(needed).toBeGreaterThan(8 * (9 * 160) ** 2);
+      await expect(run(needed - 1)).rejects.toThrow(`needs ${needed} bytes`);
+      const { report } = await run(needed);
+      expect(report.memory.wasmBytes).toBeLessThanOrEqual(needed);
+    });
+  });
+});
+
+test('metadata goes into the written model, with how it was pruned', async () => {
+  const { written } = await prune(tiny(), await noise(12, [1, 28, 28]), {
+    keep: 0.25,
+    target: 'dense',
+    metadata: { 'my.key': 'ü' },
+  });
+  const model = await readModel(written.model);
+  expect(model.metadata('my.key')).toBe('ü');
+  expect(JSON.parse(model.metadata('osscar.pruning')!)).toEqual({
+    ...{ method: 'osscar', keep: 0.25, samples: 12 },
+    target: { kind: 'dense', blend: 1 },
+  });
+});

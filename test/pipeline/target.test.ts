@@ -1,0 +1,95 @@
+import { describe, expect, test } from 'vitest';
+import { splitSamples } from '../../src/pipeline/split.ts';
+import { outputError, searchTarget } from '../../src/pipeline/target.ts';
+
+const tensor = (rows: number[][]) => ({
+  dims: [rows.length, rows[0].length],
+  data: Float32Array.from(rows.flat()),
+});
+
+describe('outputError', () => {
+  test('is the squared distance over the spread around the mean answer', () => {
+    const dense = [tensor([[0, 2]]), tensor([[4, 2]])];
+    // Mean [2, 2], spread 4 + 4.
+    expect(outputError(dense, [tensor([[1, 2]]), tensor([[4, 0]])])).toBeCloseTo((1 + 4) / 8, 12);
+  });
+
+  test('is 0 for a perfect copy and 1 for the mean answer, however the samples are batched', () => {
+    const rows = [
+      [1, 5],
+      [2, -3],
+      [6, 1],
+    ];
+    expect(outputError([tensor(rows)], [tensor(rows)])).toBe(0);
+    const mean = [tensor([[3, 1]]), tensor([[3, 1]]), tensor([[3, 1]])];
+    expect(
+      outputError(
+        rows.map((row) => tensor([row])),
+        mean,
+      ),
+    ).toBeCloseTo(1, 12);
+  });
+});
+
+describe('searchTarget', () => {
+  /** A network whose output error is a bowl over the blend. */
+  async function search(best: number, hasResidual: boolean, dense = 10) {
+    const asked: string[] = [];
+    const tried = await searchTarget(async ({ kind, blend }) => {
+      asked.push(`${kind} ${blend}`);
+      return kind === 'dense' ? dense : 1 + (blend - best) ** 2;
+    }, hasResidual);
+    expect(new Set(asked).size).toBe(asked.length);
+    expect(tried.map(({ kind, blend }) => `${kind} ${blend}`).sort()).toEqual([...asked].sort());
+    const errors = tried.map(({ outputError }) => outputError);
+    expect(errors).toEqual([...errors].sort((a, b) => a - b));
+    return tried;
+  }
+
+  test.each([0, 0.25, 0.5, 0.75, 1])('finds the bottom of a bowl at %d', async (best) => {
+    const [{ kind, blend }] = await search(best, false);
+    expect([kind, blend]).toEqual([best === 0 ? 'self' : 'residual', best]);
+  });
+
+  test('tries the dense target at the best blend, where layers feed a shortcut', async () => {
+    expect((await search(0.75, false)).filter(({ kind }) => kind === 'dense')).toEqual([]);
+    const [best] = await search(0.75, true, 0.5);
+    expect(best).toEqual({ kind: 'dense', blend: 0.75, outputError: 0.5 });
+    // A blend of 0 would be `self` once more.
+    expect((await search(0, true)).filter(({ kind }) => kind === 'dense')).toMatchObject([{ blend: 1 }]);
+  });
+});
+
+describe('splitSamples', () => {
+  test.each([12, 13, 50, 192, 193, 1000])(
+    'holds out a quarter of %i samples, none of which is fitted on',
+    (n) => {
+      const { isFit, isHeldOut } = splitSamples(n);
+      const all = Array.from({ length: n }, (_, i) => i);
+      const held = all.filter(isHeldOut);
+      const fit = all.filter(isFit);
+      expect(held.filter(isFit)).toEqual([]);
+      expect(held.length + fit.length).toBe(Math.min(n, 192));
+      expect(held.length).toBe(Math.floor(Math.min(n, 192) / 4));
+    },
+  );
+
+  test('spreads both parts over samples that are sorted by class', () => {
+    for (const n of [120, 192, 512, 1000]) {
+      const { isFit, isHeldOut } = splitSamples(n);
+      for (let label = 0; label < 10; label++) {
+        const members = Array.from({ length: n }, (_, i) => i).filter(
+          (i) => Math.floor((i * 10) / n) === label,
+        );
+        const used = Math.min(n, 192) / 10;
+        expect(Math.abs(members.filter(isHeldOut).length - used / 4)).toBeLessThanOrEqual(1);
+        expect(Math.abs(members.filter(isFit).length - (3 * used) / 4)).toBeLessThanOrEqual(1.5);
+      }
+    }
+  });
+
+  test('has the few samples serve both where a split would leave too few', () => {
+    const { isFit, isHeldOut } = splitSamples(11);
+    for (let i = 0; i < 11; i++) expect([isFit(i), isHeldOut(i)]).toEqual([true, true]);
+  });
+});
