@@ -12,7 +12,7 @@ import { stringifyPreprocessing } from '../pipeline/data/index.ts';
 import { accuracy } from '../pipeline/evaluate.ts';
 import { loadModel } from '../pipeline/open.ts';
 import { pruneModel, TARGETS, type TargetChoice } from '../pipeline/prune.ts';
-import { METHODS, type Method } from '../solve/index.ts';
+import { METHODS, type Method, SEARCHES, type Search } from '../solve/index.ts';
 import { version } from '../version.ts';
 import { checkWritable, readFileBytes, writeAtomically } from './files.ts';
 import {
@@ -35,6 +35,7 @@ interface PruneFlags extends CommonFlags, DataFlags {
   readonly output: string;
   readonly method: Method;
   readonly target: TargetChoice;
+  readonly search?: Search;
   readonly damping?: number;
   readonly correct: boolean;
   readonly data?: string;
@@ -65,6 +66,11 @@ addDataFlags(addCommonFlags(program.command('prune')))
   )
   .requiredOption('-o, --output <file>', 'where the pruned model goes')
   .addOption(new Option('--method <name>', 'how channels are chosen').choices(METHODS).default('osscar'))
+  .addOption(
+    new Option('--search <name>', 'local search of osscar after its elimination (default: swap)').choices(
+      SEARCHES,
+    ),
+  )
   .addOption(new Option('--target <name>', 'what layers are fitted to').choices(TARGETS).default('auto'))
   .addOption(
     new Option(
@@ -117,6 +123,7 @@ async function prune(path: string, flags: PruneFlags): Promise<void> {
       keep: flags.keep,
       method: flags.method,
       target: flags.target,
+      search: flags.search,
       damping: flags.damping,
       correct: flags.correct,
       externalName: `${basename(flags.output)}.data`,

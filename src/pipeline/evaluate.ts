@@ -59,12 +59,17 @@ const TIME_LIMIT_MS = 4000;
  * Median milliseconds of one run of each session on the same input, in turn, so that a machine whose
  * speed drifts slows all of them alike.
  */
-export async function latencies(sessions: readonly EngineSession[], input: FloatTensor): Promise<number[]> {
+export async function latencies(
+  sessions: readonly EngineSession[],
+  input: FloatTensor,
+  signal?: AbortSignal,
+): Promise<number[]> {
   const feeds = sessions.map((session) => ({ [session.inputs[0].name]: input }));
   const times: number[][] = sessions.map(() => []);
   const start = performance.now();
   for (let round = -WARM_UP_RUNS; round < TIMED_RUNS; round++) {
     if (round >= 5 && performance.now() - start > TIME_LIMIT_MS) break;
+    await turn(signal);
     for (let i = 0; i < sessions.length; i++) {
       const before = performance.now();
       await sessions[i].run(feeds[i]);

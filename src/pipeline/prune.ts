@@ -4,12 +4,12 @@ import type { Engine, EngineSession, FloatTensor } from '../engine/index.ts';
 import { InputError, OsscarError, UnsupportedModelError } from '../errors.ts';
 import { type Model, type Structure, shrink, type WrittenModel, writeModel } from '../graph/index.ts';
 import type { Kernels } from '../kernel/index.ts';
-import { METHODS, type Method } from '../solve/index.ts';
+import { METHODS, type Method, type Search } from '../solve/index.ts';
 import { type BatchSource, batchSource } from './batches.ts';
 import type { Dataset } from './data/index.ts';
 import { accuracy, latencies } from './evaluate.ts';
 import { externalReader, loadModel, type OpenedModel, openModel } from './open.ts';
-import { checkMemory, pruneSequence, type Target } from './sequence.ts';
+import { checkMemory, pruneSequence, refits, type Target } from './sequence.ts';
 import { splitSamples } from './split.ts';
 import { type Candidate, outputError, outputsOf, searchTarget } from './target.ts';
 
@@ -30,6 +30,8 @@ export interface PruneOptions {
   readonly damping?: number;
   /** Groups removed between two rankings. Default 1. */
   readonly groupsPerStep?: number;
+  /** Local search after the elimination (`osscar` only). Default `swap`. */
+  readonly search?: Search;
   /** Whether layers behind pruned ones that keep all their inputs are refitted to what now reaches them. Default true. */
   readonly correct?: boolean;
   /** Labelled samples for the accuracy before and after. Default: the calibration samples, where they have labels. */
@@ -127,25 +129,31 @@ export async function pruneModel(opened: OpenedModel, options: PruneOptions): Pr
       `${opened.name}: no prunable structure; \`osscar inspect\` lists the reasons`,
     );
   }
-  checkMemory(kernels, structures);
+  const correct = options.correct ?? true;
+  // With correction where there may be one: the target is not chosen yet.
+  checkMemory(opened, { kernels, structures, keep, method, correct, target: { kind: 'dense', blend: 1 } });
 
   const source = batchSource(calibration, opened.input);
-  const sequence = (data: BatchSource, towards: Target, label: string) =>
+  const labelled = batchSource(options.evaluation ?? calibration, opened.input);
+  // Before the long work, so that labels that do not go with the model are found at once.
+  const before = await accuracyOf(engine, opened.source, labelled, signal);
+  const sequence = (data: BatchSource, towards: Target, label: string, search?: Search) =>
     pruneSequence(opened, {
       ...{ engine, kernels, structures, keep, method, signal },
       source: data,
       target: towards,
       damping: options.damping,
       groupsPerStep: options.groupsPerStep,
-      correct: options.correct ?? true,
+      search,
+      correct,
       activationBytes: options.activationBytes ?? DEFAULT_ACTIVATION_BYTES,
       onStep: (done, total) => options.onProgress?.({ label, done, total }),
     });
 
   let chosen: Target;
   let candidates: Candidate[] | undefined;
-  // Plain magnitude pruning fits nothing, so there is no target to choose.
-  if (method === 'magnitude') chosen = { kind: 'self', blend: 0 };
+  // The baselines that fit nothing have no target to choose.
+  if (!refits(method)) chosen = { kind: 'self', blend: 0 };
   else if (typeof target === 'object') chosen = target;
   else if (target !== 'auto') chosen = { kind: target, blend: target === 'self' ? 0 : 1 };
   else {
@@ -153,7 +161,7 @@ export async function pruneModel(opened: OpenedModel, options: PruneOptions): Pr
     const [{ kind, blend }] = candidates;
     chosen = { kind, blend };
   }
-  const { masked, layers } = await sequence(source, chosen, 'pruning');
+  const { masked, layers } = await sequence(source, chosen, 'pruning', options.search);
 
   const small = shrink(masked, new Map(layers.map(({ structure, kept }) => [structure, kept])));
   for (const [key, value] of Object.entries(options.metadata ?? {})) small.setMetadata(key, value);
@@ -162,7 +170,8 @@ export async function pruneModel(opened: OpenedModel, options: PruneOptions): Pr
     JSON.stringify({ method, keep, target: chosen, samples: source.samples }),
   );
   const written = writeModel(small, { externalName: options.externalName });
-  const verified = await verify(opened, masked, written, source, options);
+  const { model: reread, ...verified } = await verify(opened, masked, written, source, options);
+  const after = before && (await accuracyOf(engine, reread, labelled, signal));
 
   return {
     written,
@@ -172,6 +181,16 @@ export async function pruneModel(opened: OpenedModel, options: PruneOptions): Pr
       target: { requested: target, chosen, ...(candidates && { candidates }) },
       samples: source.samples,
       ...verified,
+      ...(before &&
+        after && {
+          metric: {
+            name: before.name,
+            before: before.value,
+            after: after.value,
+            samples: before.samples,
+            data: options.evaluation ? ('evaluation' as const) : ('calibration' as const),
+          },
+        }),
       layers: layers.map(({ structure, kept, relativeError, damping }) => ({
         name: structure.name,
         layer: structure.layer,
@@ -191,13 +210,22 @@ export async function pruneModel(opened: OpenedModel, options: PruneOptions): Pr
   };
 }
 
+async function accuracyOf(engine: Engine, model: Model, source: BatchSource, signal?: AbortSignal) {
+  const session = await loadModel(engine, model);
+  try {
+    return await accuracy(session, source, signal);
+  } finally {
+    await session.release();
+  }
+}
+
 /** Looks for the target by the output error on samples held out from the fit. */
 async function searchBlend(
   opened: OpenedModel,
   structures: readonly Structure[],
   source: BatchSource,
   { engine, calibration, signal }: PruneOptions,
-  sequence: (data: BatchSource, towards: Target, label: string) => Promise<{ masked: Model }>,
+  sequence: (data: BatchSource, to: Target, label: string, search: Search) => Promise<{ masked: Model }>,
 ): Promise<Candidate[]> {
   const { isFit, isHeldOut } = splitSamples(source.samples);
   const fit = batchSource(calibration, opened.input, isFit);
@@ -205,7 +233,8 @@ async function searchBlend(
   const dense = await outputsOf(engine, opened.model, heldOut, signal);
   const hasResidual = structures.some(({ consumers }) => consumers.some(({ residual }) => residual));
   return searchTarget(async (target) => {
-    const { masked } = await sequence(fit, target, `target ${target.kind} ${target.blend}`);
+    // The local search moves all candidates alike.
+    const { masked } = await sequence(fit, target, `target ${target.kind} ${target.blend}`, 'greedy');
     return outputError(dense, await outputsOf(engine, masked, heldOut, signal));
   }, hasResidual);
 }
@@ -218,7 +247,7 @@ async function verify(
   source: BatchSource,
   options: PruneOptions,
 ) {
-  const { engine, evaluation, calibration, signal } = options;
+  const { engine } = options;
   const again = await openModel(written.model, {
     engine,
     name: 'the written model',
@@ -241,26 +270,15 @@ async function verify(
     const [before, after] = await latencies(
       [dense, pruned],
       await firstSample(source, opened.input.fixedBatch || 1),
+      options.signal,
     );
-    const labelled = batchSource(evaluation ?? calibration, opened.input);
-    const accuracyBefore = await accuracy(dense, labelled, signal);
-    const accuracyAfter = accuracyBefore && (await accuracy(pruned, labelled, signal));
     return {
+      model: again.source,
       parameters: { before: opened.parameters, after: again.parameters },
       macs: { before: opened.macs, after: again.macs },
       bytes: { before: opened.bytes, after: again.bytes },
       latencyMs: { before, after },
       maxDifference: maximum,
-      ...(accuracyBefore &&
-        accuracyAfter && {
-          metric: {
-            name: accuracyBefore.name,
-            before: accuracyBefore.value,
-            after: accuracyAfter.value,
-            samples: accuracyBefore.samples,
-            data: evaluation ? ('evaluation' as const) : ('calibration' as const),
-          },
-        }),
     };
   } finally {
     for (const session of sessions) await session.release();

@@ -20,6 +20,7 @@ import {
   pruneLayer,
   refit,
   refitBias,
+  type Search,
   StatisticsAccumulator,
   statisticsWasmBytes,
 } from '../solve/index.ts';
@@ -53,6 +54,7 @@ export interface SequenceOptions {
   /** λ; left out, each layer's is chosen by held-out samples. */
   readonly damping?: number;
   readonly groupsPerStep?: number;
+  readonly search?: Search;
   /** Bytes of activations that may be kept between layers. */
   readonly activationBytes: number;
   readonly signal?: AbortSignal;
@@ -104,7 +106,7 @@ export async function pruneSequence(opened: OpenedModel, options: SequenceOption
       : { ...refit(kernels, joint, [...Array(keep).keys()]), kept: [], relativeError: 0 };
     maps.forEach((map, i) => {
       const W = problems.length === 1 ? result.W : partOf(problems[i], result, options);
-      const bias = options.method === 'magnitude' ? undefined : refitBias(problems[i], W);
+      const bias = refits(options.method) ? refitBias(problems[i], W) : undefined;
       writeWeights(masked, map, W, bias);
     });
     if (structure) {
@@ -115,6 +117,11 @@ export async function pruneSequence(opened: OpenedModel, options: SequenceOption
     options.onStep?.(index + 1, steps.length);
   }
   return { masked, layers };
+}
+
+/** Whether a method re-solves weights, and so has a target, a damping and a bias to choose. */
+export function refits(method: Method): boolean {
+  return method === 'osscar' || method === 'magnitude-refit';
 }
 
 /** A structure to prune, or a layer that keeps all its inputs and is refitted to what reaches it. */
@@ -128,7 +135,13 @@ interface Step {
 
 function planSteps(
   { model, info }: OpenedModel,
-  { structures, keep, method, target, correct }: SequenceOptions,
+  {
+    structures,
+    keep,
+    method,
+    target,
+    correct,
+  }: Pick<SequenceOptions, 'structures' | 'keep' | 'method' | 'target' | 'correct'>,
 ): Step[] {
   const position = new Map(model.nodes.map(({ name }, index) => [name, index]));
   const first = (maps: readonly LinearMap[]) =>
@@ -140,7 +153,7 @@ function planSteps(
     keep: groupsToKeep(structure.groups, keep),
   }));
   // Fitted to themselves, layers that keep all their inputs have nothing to correct.
-  if (correct && method !== 'magnitude' && target.kind !== 'self') {
+  if (correct && refits(method) && target.kind !== 'self') {
     const pruned = new Set(structures.flatMap(({ consumers }) => consumers.map(({ node }) => node)));
     const start = Math.min(...steps.map((step) => step.position));
     for (const map of linearMaps(model, info.shapes)) {
@@ -156,16 +169,21 @@ function planSteps(
 const PACKING_BYTES = 16 * 2 ** 20;
 
 /** Throws before any work where a layer's statistics and factors cannot fit the kernels' memory. */
-export function checkMemory(kernels: Kernels, structures: readonly Structure[]): void {
-  for (const { name, groups, consumers } of structures) {
-    const groupSize = consumers.reduce((total, map) => total + map.groupSize, 0);
-    const m = consumers.reduce((total, map) => total + map.m, 0);
-    // Each consumer has two accumulators, for the samples it is fitted on and the held-out ones.
-    const statistics = consumers.reduce((total, map) => total + 2 * statisticsWasmBytes(map.p, map.m), 0);
-    const bytes = PACKING_BYTES + Math.max(statistics, layerWasmBytes(groups * groupSize, m, groupSize));
-    if (bytes > kernels.maximumBytes) {
+export function checkMemory(
+  opened: OpenedModel,
+  options: Parameters<typeof planSteps>[1] & { kernels: Kernels },
+): void {
+  const { maximumBytes } = options.kernels;
+  for (const { maps, structure } of planSteps(opened, options)) {
+    const p = maps.reduce((total, map) => total + map.p, 0);
+    const m = maps.reduce((total, map) => total + map.m, 0);
+    const groupSize = maps.reduce((total, map) => total + map.groupSize, 0);
+    // Each layer has two accumulators, for the samples it is fitted on and the held-out ones.
+    const statistics = maps.reduce((total, map) => total + 2 * statisticsWasmBytes(map.p, map.m), 0);
+    const bytes = PACKING_BYTES + Math.max(statistics, layerWasmBytes(p, m, groupSize));
+    if (bytes > maximumBytes) {
       throw new OutOfMemoryError(
-        `structure "${name}" needs ${bytes} bytes of WebAssembly memory (p = ${groups * groupSize}, m = ${m}), more than the ${kernels.maximumBytes} there are`,
+        `structure "${structure?.name ?? maps[0].node}" needs ${bytes} bytes of WebAssembly memory (p = ${p}, m = ${m}), more than the ${maximumBytes} there are`,
         bytes,
       );
     }
@@ -279,7 +297,7 @@ function problemOf(
   };
   try {
     let chosen = damping ?? DEFAULT_DAMPING;
-    if (damping === undefined && heldOut && method !== 'magnitude') {
+    if (damping === undefined && heldOut && refits(method)) {
       chosen = chooseDamping(kernels, fit, heldOut, W, options, keep);
     }
     const all = heldOut ? mergeStatistics(fit, heldOut) : fit;

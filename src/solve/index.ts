@@ -1,5 +1,5 @@
 export { chooseDamping, mergeStatistics } from './damping.ts';
-export { type Elimination, type EliminationOptions, eliminate } from './eliminate.ts';
+export { type Elimination, type EliminationOptions, eliminate, select } from './eliminate.ts';
 export { magnitudeSupport } from './magnitude.ts';
 export {
   combineProblems,
@@ -10,6 +10,7 @@ export {
   type ProblemOptions,
 } from './problem.ts';
 export {
+  defaultSwaps,
   groupsToKeep,
   type LayerOptions,
   type LayerResult,
@@ -17,6 +18,10 @@ export {
   METHODS,
   type Method,
   pruneLayer,
+  SEARCHES,
+  type Search,
 } from './prune.ts';
 export { type Refit, refit, refitBias } from './refit.ts';
+export { halvingSearch, type LocalSearch, publishedSearch, swapSearch } from './search.ts';
 export { type Image, StatisticsAccumulator, statisticsWasmBytes } from './statistics.ts';
+export { type Swap, Tableau, tableauWasmBytes } from './tableau.ts';

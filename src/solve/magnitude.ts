@@ -2,13 +2,23 @@
 
 import type { LayerProblem } from './problem.ts';
 
-/** The `keep` groups with the largest Σ|w| over their rows of W0 (the published code's norm), ascending; ties keep the lower number. */
-export function magnitudeSupport(problem: LayerProblem, keep: number): number[] {
+/**
+ * The `keep` groups with the largest Σ|w| over their rows of W0 (the published code's norm), ascending; ties keep
+ * the lower number. Protected groups come first.
+ */
+export function magnitudeSupport(
+  problem: LayerProblem,
+  keep: number,
+  protect: readonly number[] = [],
+): number[] {
   const { groups, groupSize, m, W0 } = problem;
   const norms = new Float64Array(groups);
   for (let g = 0; g < groups; g++) {
     for (let i = g * groupSize * m; i < (g + 1) * groupSize * m; i++) norms[g] += Math.abs(W0[i]);
   }
-  const order = Array.from(norms.keys()).sort((a, b) => norms[b] - norms[a] || a - b);
+  for (const group of protect) norms[group] = Number.POSITIVE_INFINITY;
+  const order = Array.from(norms.keys()).sort((a, b) =>
+    norms[a] === norms[b] ? a - b : norms[b] - norms[a],
+  );
   return order.slice(0, keep).sort((a, b) => a - b);
 }

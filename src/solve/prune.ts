@@ -1,29 +1,51 @@
 // One layer: choose a support by one of the methods and give the weights that go with it.
 
 import { InputError } from '../errors.ts';
-import type { Kernels } from '../kernel/index.ts';
-import { eliminate } from './eliminate.ts';
+import { eliminationBytes, type Kernels } from '../kernel/index.ts';
+import { type Elimination, eliminate, innerProduct, select } from './eliminate.ts';
 import { magnitudeSupport } from './magnitude.ts';
-import type { LayerProblem } from './problem.ts';
-import { groupRows, objectiveOf, refit } from './refit.ts';
+import { type LayerProblem, multiply } from './problem.ts';
+import { groupRows, objectiveOf, type Refit, refit } from './refit.ts';
+import { halvingSearch, type LocalSearch, publishedSearch, swapSearch } from './search.ts';
+import { Tableau, tableauWasmBytes } from './tableau.ts';
 
 /**
- * - `osscar`: greedy elimination of the cheapest group, remaining weights re-solved
+ * - `osscar`: greedy elimination of the cheapest group and local search, remaining weights re-solved
+ * - `ziplm`: the same elimination from the dense weights, one group at a time, whatever the target; weights as its
+ *   updates leave them (ZipLM's structured OBS, arXiv 2302.04089)
  * - `magnitude`: the groups with the smallest weights go, the rest is left as it was (MP)
  * - `magnitude-refit`: the same groups, remaining weights re-solved (MP+)
  */
-export const METHODS = ['osscar', 'magnitude', 'magnitude-refit'] as const;
+export const METHODS = ['osscar', 'ziplm', 'magnitude', 'magnitude-refit'] as const;
 export type Method = (typeof METHODS)[number];
+
+/**
+ * What `osscar` does after its greedy elimination:
+ * - `greedy`: nothing
+ * - `swap`: from the best of the greedy, the magnitude and (up to half the groups kept) the forward selection's
+ *   support, the best single swap again and again, at most `maxSwaps` times
+ * - `thorough`: `swap` without a bound, from each of the three
+ * - `halving`: OSSCAR's exchanges of t groups, t halved where a step does not improve
+ * - `published`: the same as the published code does it, ending at the first step that does not improve
+ */
+export const SEARCHES = ['greedy', 'swap', 'thorough', 'halving', 'published'] as const;
+export type Search = (typeof SEARCHES)[number];
 
 export interface LayerOptions {
   /** Groups to keep, 0 … groups. */
   readonly keep: number;
   /** Default `osscar`. */
   readonly method?: Method;
-  /** Groups removed between two rankings (`osscar` only). Default 1. */
+  /** Groups removed between two rankings of the elimination (`osscar` only). Default 1. */
   readonly groupsPerStep?: number;
-  /** Groups that must stay (`osscar` only). */
+  /** Groups that must stay (`osscar` and `ziplm`). */
   readonly protect?: readonly number[];
+  /** `osscar` only. Default `swap`. */
+  readonly search?: Search;
+  /** t of `halving` and `published`: groups exchanged at once. Default a tenth of the kept ones. */
+  readonly swapGroups?: number;
+  /** Swaps of `swap` at most. Default `defaultSwaps`. */
+  readonly maxSwaps?: number;
 }
 
 export interface LayerResult {
@@ -35,45 +57,176 @@ export interface LayerResult {
   readonly objective: number;
   /** (f(S, W) − f(all)) / −f(all), with f(all) the objective of the best weights on all groups. */
   readonly relativeError: number;
-  /** Relative error for every number of groups down to `keep` (`osscar` only); see `Elimination`. */
+  /**
+   * The greedy elimination's relative error for every number of groups down to `keep` (`osscar`; `ziplm`, there of
+   * the self target).
+   */
   readonly curve?: Float64Array;
+  /** What the local search did, from the start that led to the result (`osscar`, unless `greedy`). */
+  readonly search?: LocalSearch & {
+    /** Objective of each start. */
+    readonly starts: Readonly<Record<string, number>>;
+    /** Where the result comes from. */
+    readonly start: string;
+  };
+}
+
+/** Above it the default search stays with its starts: a tableau would take more than 1 GiB. */
+const SEARCHABLE_ROWS = 8192;
+
+/**
+ * Swaps of the default search at most. A swap costs 1–2 % of the elimination for groups of one row (measured);
+ * of larger groups the scan of all pairs is what costs, about 8/J of it.
+ */
+export function defaultSwaps({ groups, groupSize }: Pick<LayerProblem, 'groups' | 'groupSize'>): number {
+  return groupSize === 1 ? 32 : Math.max(4, Math.min(32, Math.floor(groups / 16)));
 }
 
 /**
  * Prunes one layer (OSSCAR, arXiv 2403.12983).
  *
- * @throws {InputError} for an impossible `keep`
+ * @throws {InputError} for an impossible `keep` or an unknown method
  * @throws {NotPositiveDefiniteError} where H is not positive definite
  */
 export function pruneLayer(kernels: Kernels, problem: LayerProblem, options: LayerOptions): LayerResult {
   const { groups } = problem;
-  const { keep, method = 'osscar', groupsPerStep, protect } = options;
+  const { keep, method = 'osscar', search = 'swap' } = options;
   if (!(Number.isInteger(keep) && keep >= 0 && keep <= groups)) {
     throw new InputError(`prune: keep must be a whole number from 0 to ${groups}, got ${keep}`);
   }
-  const all = refit(
-    kernels,
-    problem,
-    Array.from({ length: groups }, (_, group) => group),
-  ).objective;
-  const relative = (objective: number) => (all < 0 ? (objective - all) / -all : 0);
-
-  if (method === 'osscar') {
-    const { kept, curve } = eliminate(kernels, problem, { keep, groupsPerStep, protect });
-    const { W, objective } = refit(kernels, problem, kept);
-    return { kept, W, objective, relativeError: relative(objective), curve };
+  if (!METHODS.includes(method)) {
+    throw new InputError(`prune: method must be one of ${METHODS.join(', ')}, got ${method}`);
   }
+  if (!SEARCHES.includes(search)) {
+    throw new InputError(`prune: search must be one of ${SEARCHES.join(', ')}, got ${search}`);
+  }
+  for (const name of ['swapGroups', 'maxSwaps'] as const) {
+    if (!((options[name] ?? 1) >= 0)) {
+      throw new InputError(`prune: ${name} must be at least 0, got ${options[name]}`);
+    }
+  }
+  if (method === 'osscar') return osscar(kernels, problem, options, search);
+  const all = Array.from({ length: groups }, (_, group) => group);
+  const dense = problem.solution
+    ? -0.5 * innerProduct(problem.solution, problem.G)
+    : refit(kernels, problem, all).objective;
+  if (method === 'ziplm') return ziplm(kernels, problem, options, dense);
   const kept = magnitudeSupport(problem, keep);
   if (method === 'magnitude-refit') {
     const { W, objective } = refit(kernels, problem, kept);
-    return { kept, W, objective, relativeError: relative(objective) };
+    return { kept, W, objective, relativeError: relative(objective, dense) };
   }
   const W = new Float64Array(problem.p * problem.m);
   for (const row of groupRows(kept, problem.groupSize)) {
     W.set(problem.W0.subarray(row * problem.m, (row + 1) * problem.m), row * problem.m);
   }
   const objective = objectiveOf(problem, W, kept);
-  return { kept, W, objective, relativeError: relative(objective) };
+  return { kept, W, objective, relativeError: relative(objective, dense) };
+}
+
+/**
+ * ZipLM knows no target but the dense layer itself: it starts at W0 whatever G is, and its weights are what the
+ * updates W ← W − T_:B T_BB⁻¹ W_B leave. On a self target these are, to rounding, the refitted weights.
+ */
+function ziplm(kernels: Kernels, problem: LayerProblem, options: LayerOptions, dense: number): LayerResult {
+  const { keep, protect } = options;
+  const { W0, solution, H, p, m } = problem;
+  const own = solution === W0 ? problem : { ...problem, G: multiply(kernels, H, W0, p, m), solution: W0 };
+  const { kept, curve, W } = eliminate(kernels, own, { keep, protect, weights: true });
+  const objective = objectiveOf(problem, W!, kept);
+  return { kept, W: W!, objective, relativeError: relative(objective, dense), curve };
+}
+
+interface Candidate extends Refit {
+  readonly kept: number[];
+  readonly start: string;
+  readonly search: LocalSearch;
+}
+
+function osscar(kernels: Kernels, problem: LayerProblem, options: LayerOptions, search: Search): LayerResult {
+  const { keep, groupsPerStep, protect = [], maxSwaps = defaultSwaps(problem) } = options;
+  const greedy = eliminate(kernels, problem, { keep, groupsPerStep, protect });
+  const dense = greedy.denseObjective;
+  const exchanged = keep > 0 && keep < problem.groups;
+  if (search === 'greedy' || !exchanged) {
+    const { W, objective } = refit(kernels, problem, greedy.kept);
+    const result = { kept: greedy.kept, W, objective, relativeError: relative(objective, dense) };
+    return { ...result, curve: greedy.curve };
+  }
+
+  const several = search === 'swap' || search === 'thorough';
+  const forward = search === 'thorough' || (search === 'swap' && 2 * keep <= problem.groups);
+  const starts = startsOf(kernels, problem, greedy, protect, several, forward);
+  const searchable = search === 'thorough' || problem.p <= SEARCHABLE_ROWS;
+  const tried =
+    search === 'thorough' ? starts : [starts.reduce((a, b) => (b.objective < a.objective ? b : a))];
+  const t = Math.round(options.swapGroups ?? Math.max(1, keep / 10));
+  let best: Candidate | undefined;
+  for (const { name, kept } of tried) {
+    const found = searchable
+      ? searchFrom(kernels, problem, kept, protect, (tableau) => {
+          if (search === 'published') return publishedSearch(tableau, t, protect);
+          if (search === 'halving') return halvingSearch(tableau, t, protect);
+          return swapSearch(tableau, search === 'swap' ? maxSwaps : options.maxSwaps);
+        })
+      : { kept: [...kept], search: { steps: 0, swapOptimal: false } };
+    const candidate = { ...found, ...refit(kernels, problem, found.kept), start: name };
+    if (!best || candidate.objective < best.objective) best = candidate;
+  }
+  const { kept, W, objective, start, search: done } = best!;
+  return {
+    ...{ kept, W, objective, relativeError: relative(objective, dense), curve: greedy.curve },
+    search: {
+      ...done,
+      start,
+      starts: Object.fromEntries(starts.map(({ name, objective }) => [name, objective])),
+    },
+  };
+}
+
+interface Start {
+  readonly name: string;
+  readonly kept: readonly number[];
+  readonly objective: number;
+}
+
+/** Supports to start from, with the objective of their refits. */
+function startsOf(
+  kernels: Kernels,
+  problem: LayerProblem,
+  greedy: Elimination,
+  protect: readonly number[],
+  magnitude: boolean,
+  forward: boolean,
+): Start[] {
+  const keep = greedy.kept.length;
+  const starts: Start[] = [{ name: 'greedy', kept: greedy.kept, objective: greedy.objective }];
+  if (magnitude) {
+    const kept = magnitudeSupport(problem, keep, protect);
+    starts.push({ name: 'magnitude', kept, objective: refit(kernels, problem, kept).objective });
+  }
+  if (forward) starts.push({ name: 'forward', ...select(kernels, problem, { keep, protect }) });
+  return starts;
+}
+
+function searchFrom(
+  kernels: Kernels,
+  problem: LayerProblem,
+  kept: readonly number[],
+  protect: readonly number[],
+  run: (tableau: Tableau) => LocalSearch,
+): { kept: number[]; search: LocalSearch } {
+  const tableau = new Tableau(kernels, problem, kept, protect);
+  try {
+    const search = run(tableau);
+    return { kept: tableau.kept(), search };
+  } finally {
+    tableau.dispose();
+  }
+}
+
+function relative(objective: number, dense: number): number {
+  return dense < 0 ? (objective - dense) / -dense : 0;
 }
 
 /** Groups to keep for a ratio: to the nearest whole number, at least one. */
@@ -81,12 +234,11 @@ export function groupsToKeep(groups: number, ratio: number): number {
   return Math.max(1, Math.round(groups * ratio));
 }
 
-/**
- * Peak bytes of WebAssembly memory that a layer takes, over statistics, problem, elimination and refit:
- * two p × p matrices never live at once.
- */
-export function layerWasmBytes(p: number, m: number, groupSize: number): number {
-  const packing = 8 * 2 ** 20; // the GEMM's packing buffers
-  const panel = 64 * p + p * groupSize;
-  return 8 * (p * p + 2 * p * m + panel) + 4 * 512 * (p + m) + packing;
+/** Peak bytes of WebAssembly memory that a layer takes, over problem, elimination, search and refit. */
+export function layerWasmBytes(p: number, m: number, groupSize: number, search: Search = 'swap'): number {
+  const packing = 6 * 2 ** 20; // the GEMM's packing buffers in f64, at most 4.3 MiB, and what the module itself holds
+  const elimination = 8 * (p * p + p * m) + eliminationBytes(p, m, groupSize);
+  const searched = search !== 'greedy' && (search !== 'swap' || p <= SEARCHABLE_ROWS);
+  const problem = 8 * (p * p + 2 * p * m);
+  return Math.max(problem, elimination, searched ? tableauWasmBytes(p, m, groupSize) : 0) + packing;
 }

@@ -50,7 +50,7 @@ async function pruneRefused(
 
 const CALIBRATION = [fixture('calib'), ...PREPROCESSING];
 
-describe('a file that is no model', () => {
+describe.concurrent('a file that is no model', () => {
   const png = encodePng({ width: 2, height: 2, channels: 1, data: new Uint8Array(4) });
   test.each([
     ['empty', new Uint8Array(0), 'empty.onnx: the file is empty'],
@@ -61,7 +61,6 @@ describe('a file that is no model', () => {
     ['cut by a byte', mobilenet.subarray(0, -1), 'cut by a byte.onnx: '],
   ])('is refused: %s', async (name, bytes, message) => {
     const path = file(`${name}.onnx`, bytes);
-    await refused(['inspect', path], message);
     await pruneRefused(path, CALIBRATION, message);
   });
 
@@ -71,7 +70,7 @@ describe('a file that is no model', () => {
   });
 });
 
-describe('a model that cannot be worked with', () => {
+describe.concurrent('a model that cannot be worked with', () => {
   test('is refused: an element type that does not exist', async () => {
     const bytes = await edited(tiny(), ({ inputs }) => {
       const { value } = inputs[0].type!;
@@ -135,14 +134,18 @@ describe('a model that cannot be worked with', () => {
         const values = toFloat32(tensor).map(() => value);
         model.tensors.set(tensor.name, { ...tensor, bytes: new Uint8Array(values.buffer) });
       });
-      await pruneRefused(file('nan.onnx', bytes), CALIBRATION, /nan\.onnx: .*NaN or infinite values$/m, [
-        ...['--samples', '12', '--method', method],
-      ]);
+      // Before the work where a layer reads them, after it where only the outputs tell.
+      const message =
+        node === 'first'
+          ? /nan\.onnx: layer "\w+": .*calibration inputs hold NaN or infinite values$/m
+          : /nan\.onnx: .*NaN or infinite values$/m;
+      const flags = ['--samples', '12', '--method', method];
+      await pruneRefused(file('nan.onnx', bytes), CALIBRATION, message, flags);
     }
   });
 });
 
-describe('data that does not fit the model', () => {
+describe.concurrent('data that does not fit the model', () => {
   const image = (channels: 1 | 3, width = 28) =>
     encodePng({ width, height: 28, channels, data: new Uint8Array(width * 28 * channels).fill(9) });
 
@@ -192,7 +195,7 @@ describe('data that does not fit the model', () => {
   });
 });
 
-describe('an output that cannot be written', () => {
+describe.concurrent('an output that cannot be written', () => {
   const prune = (output: string, message: string | RegExp) =>
     refused(['prune', MOBILENET, '--keep', '0.5', '--calibrate', fixture('calib'), '-o', output], message);
 

@@ -6,7 +6,7 @@ import { MOBILENET, osscar, osscarJson, RESNET, temporaryFolder } from './osscar
 
 const folder = temporaryFolder();
 
-describe('osscar inspect --json', () => {
+describe.concurrent('osscar inspect --json', () => {
   test('prints the documented keys and nothing else', async () => {
     const { code, stdout, stderr } = await osscar('inspect', MOBILENET, '--json', '--threads', '1');
     expect([code, stderr]).toEqual([0, '']);
@@ -50,7 +50,7 @@ describe('osscar inspect --json', () => {
   });
 });
 
-describe('osscar inspect', () => {
+describe.concurrent('osscar inspect', () => {
   test('lists every structure with its sizes and the reason against it', async () => {
     const { code, stdout, stderr } = await osscar('inspect', RESNET, '--threads', '1');
     expect([code, stderr]).toEqual([0, '']);

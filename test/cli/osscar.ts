@@ -25,9 +25,11 @@ export interface Run {
 const NODE_FLAGS = ['--liftoff-only'];
 
 /** Runs `osscar` to its end. Commands that open a model want `--threads 1`. */
-export function osscar(...args: readonly string[]): Promise<Run> {
+export const osscar = (...args: readonly string[]) => osscarUnder([], ...args);
+
+export function osscarUnder(nodeFlags: readonly string[], ...args: readonly string[]): Promise<Run> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [...NODE_FLAGS, CLI, ...args], {
+    const child = spawn(process.execPath, [...NODE_FLAGS, ...nodeFlags, CLI, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     let stdout = '';

@@ -1,8 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import packageJson from '../../package.json' with { type: 'json' };
-import { MOBILENET, osscar } from './osscar.ts';
+import { TARGETS } from '../../src/pipeline/prune.ts';
+import { METHODS } from '../../src/solve/index.ts';
+import { MOBILENET, osscar, osscarUnder } from './osscar.ts';
 
-describe('osscar', () => {
+describe.concurrent('osscar', () => {
   test('prints its version', async () => {
     expect(await osscar('--version')).toEqual({ code: 0, stdout: `${packageJson.version}\n`, stderr: '' });
   });
@@ -51,11 +53,8 @@ describe('osscar', () => {
     ],
     [['prune', 'a.onnx', '--calibrate', 'd', '--keep', '0.5'], "required option '-o, --output <file>' not"],
     [prune, "required option '--keep <ratio>' not specified"],
-    [
-      [...prune, '--keep', '0.5', '--method', 'random'],
-      'Allowed choices are osscar, magnitude, magnitude-refit',
-    ],
-    [[...prune, '--keep', '0.5', '--target', 'best'], 'Allowed choices are auto, self, dense, residual'],
+    [[...prune, '--keep', '0.5', '--method', 'random'], `Allowed choices are ${METHODS.join(', ')}.`],
+    [[...prune, '--keep', '0.5', '--target', 'best'], `Allowed choices are ${TARGETS.join(', ')}.`],
     [[...prune, '--keep', '0'], '--keep must be in (0, 1], got 0'],
     [[...prune, '--keep', '1.5'], '--keep must be in (0, 1], got 1.5'],
     [[...prune, '--keep', '-0.5'], '--keep must be in (0, 1], got -0.5'],
@@ -67,5 +66,12 @@ describe('osscar', () => {
     expect([code, stdout]).toEqual([2, '']);
     expect(stderr).toMatch(/^osscar: [^\n]+\n$/);
     expect(stderr).toContain(message);
+  });
+
+  test('ends with 1 and the stack where the fault is its own', async () => {
+    const broken = 'data:text/javascript,process.stdout.write = () => { throw new TypeError("broken"); }';
+    const run = await osscarUnder(['--import', broken], 'inspect', MOBILENET, '--json', '--threads', '1');
+    expect([run.code, run.stdout]).toEqual([1, '']);
+    expect(run.stderr).toMatch(/^osscar: internal error: TypeError: broken\n {4}at /);
   });
 });

@@ -19,16 +19,18 @@ const PROBE = `
   const watch = (object, name) => {
     const { value: original, writable } = Object.getOwnPropertyDescriptor(object, name) ?? {};
     if (typeof original !== 'function' || !writable) return;
+    const note = () => {
+      // Line 0 is the message, 1 this line, 2 the trap, 3 the caller; Node's own loader reads the modules.
+      if (!new Error().stack.split('\\n')[3].includes('node:')) calls.push(name);
+    };
     object[name] = new Proxy(original, {
-      apply(target, self, args) {
-        // Line 0 is the message, line 1 this trap, line 2 the caller.
-        const caller = new Error().stack.split('\\n')[2];
-        if (!caller.includes('node:internal/modules/')) calls.push(name);
-        return Reflect.apply(target, self, args);
+      apply(...call) {
+        note();
+        return Reflect.apply(...call);
       },
-      construct(target, args, derived) {
-        calls.push(name);
-        return Reflect.construct(target, args, derived);
+      construct(...call) {
+        note();
+        return Reflect.construct(...call);
       },
     });
   };
@@ -47,7 +49,7 @@ const PROBE = `
   calls = [];
   const engine = await library.openEngine({ threads: 1 });
   await engine.load(new Uint8Array()).catch(() => {});
-  console.log(JSON.stringify({ ...imported, resources: process.getActiveResourcesInfo(), later: calls }));
+  console.log(JSON.stringify({ ...imported, later: calls }));
 `;
 
 test('importing the library touches no file, network, process, timer or global', () => {
@@ -57,5 +59,5 @@ test('importing the library touches no file, network, process, timer or global',
   expect(calls).toEqual([]);
   expect(unchanged).toBe(true);
   // The probe sees what the runtime does when it is opened at last: it reads its own wasm.
-  expect(later).toContain('readFile');
+  expect(later).toContain('readFileSync');
 });

@@ -1,11 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { openKernels } from '../../src/kernel/index.ts';
+import { eliminationPath, openKernels } from '../../src/kernel/index.ts';
 import { schedule } from '../../src/solve/eliminate.ts';
-import { eliminate, type LayerProblem, layerProblem, pruneLayer } from '../../src/solve/index.ts';
+import { eliminate, type LayerProblem, layerProblem, pruneLayer, select } from '../../src/solve/index.ts';
 import { activations, naiveObjective, naiveStatistics, normals, subsets } from '../support/problems.ts';
 
 const binaries = [await openKernels({ simd: 'baseline' }), await openKernels({ simd: 'relaxed' })];
+
+const PATHS = ['rows', 'gram', 'columns'] as const;
 
 function problem(groups: number, groupSize: number, m: number, seed: number): LayerProblem {
   const p = groups * groupSize;
@@ -56,25 +58,65 @@ describe.each(binaries)('eliminate, $simd', (kernels) => {
     { groups: 8, groupSize: 9, m: 7 },
     { groups: 6, groupSize: 16, m: 1 },
   ])(
-    'removes what refitting every candidate would remove: $groups groups of $groupSize',
+    'removes what refitting every candidate would remove, on any path: $groups groups of $groupSize',
     ({ groups, groupSize, m }) => {
       const layer = problem(groups, groupSize, m, groups);
       const expected = naiveGreedy(layer, 1);
-      const { kept, removed, curve } = eliminate(kernels, layer, { keep: 1 });
-      expect(removed).toEqual(expected.removed);
-      expect(kept).toEqual(expected.kept);
-      const dense = expected.objectives[0];
-      expected.objectives.forEach((objective, step) => {
-        expect(curve[groups - step]).toBeCloseTo((objective - dense) / -dense, 9);
-      });
+      for (const path of PATHS) {
+        const { kept, removed, curve } = eliminate(kernels, layer, { keep: 1, path });
+        expect(removed).toEqual(expected.removed);
+        expect(kept).toEqual(expected.kept);
+        const dense = expected.objectives[0];
+        expected.objectives.forEach((objective, step) => {
+          expect(curve[groups - step]).toBeCloseTo((objective - dense) / -dense, 9);
+        });
+      }
     },
   );
 
-  test('stays exact over many panels', () => {
-    const layer = problem(150, 1, 4, 77); // 64 rows to a panel
-    const { kept, curve } = eliminate(kernels, layer, { keep: 10 });
-    const dense = naiveObjective(layer, allGroups(layer));
-    expect(curve[10]).toBeCloseTo((naiveObjective(layer, kept) - dense) / -dense, 9);
+  test.each(PATHS)('stays exact over many panels (%s)', (path) => {
+    for (const [groups, groupSize, m] of [
+      [210, 1, 40],
+      [48, 5, 7],
+    ]) {
+      const layer = problem(groups, groupSize, m, 77); // 64 rows to a panel
+      const { kept, curve, objective } = eliminate(kernels, layer, { keep: 10, path });
+      const dense = naiveObjective(layer, allGroups(layer));
+      const expected = naiveObjective(layer, kept);
+      expect(curve[10]).toBeCloseTo((expected - dense) / -dense, 9);
+      expect(Math.abs(objective / expected - 1)).toBeLessThan(1e-9);
+    }
+  });
+
+  test('takes the same groups on every path', () => {
+    const layer = problem(180, 1, 50, 5);
+    const [rows, gram, columns] = PATHS.map((path) => eliminate(kernels, layer, { keep: 30, path }).removed);
+    expect(gram).toEqual(rows);
+    expect(columns).toEqual(rows);
+  });
+
+  test('chooses the rows for few outputs, the Gram matrix for many and columns of it in between', () => {
+    expect(eliminationPath(512, 16, 1)).toBe('rows');
+    expect(eliminationPath(768, 3072, 1)).toBe('gram');
+    expect(eliminationPath(3072, 768, 1)).toBe('columns');
+  });
+
+  test.each([
+    { groups: 12, groupSize: 1, m: 5 },
+    { groups: 7, groupSize: 3, m: 2 },
+  ])('selects forward what refitting every candidate would add: $groups of $groupSize', (shape) => {
+    const layer = problem(shape.groups, shape.groupSize, shape.m, 31);
+    const kept: number[] = [];
+    while (kept.length < 5) {
+      const objectives = allGroups(layer).map((g) =>
+        kept.includes(g) ? Number.POSITIVE_INFINITY : naiveObjective(layer, [...kept, g]),
+      );
+      kept.push(objectives.indexOf(Math.min(...objectives)));
+    }
+    const found = select(kernels, layer, { keep: 5 });
+    expect(found.kept).toEqual(kept.sort((a, b) => a - b));
+    expect(found.objective).toBeCloseTo(naiveObjective(layer, kept), 8);
+    expect(select(kernels, layer, { keep: 3, protect: [6] }).kept).toContain(6);
   });
 
   test('has a curve that never falls as groups go', () => {

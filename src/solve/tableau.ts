@@ -1,0 +1,302 @@
+// The tableau of the local search: every removal, addition and swap can be read off, and any move is one pivot.
+// The mathematics is in assembly/tableau.ts; this file keeps the order of the groups, the objective and the drift.
+
+import { InputError, NotPositiveDefiniteError } from '../errors.ts';
+import type { Kernels, Matrix } from '../kernel/index.ts';
+import { flags } from './eliminate.ts';
+import type { LayerProblem } from './problem.ts';
+
+export interface Swap {
+  readonly out: number;
+  readonly in: number;
+  /** Of the objective; negative is better. */
+  readonly change: number;
+}
+
+/** Pivots between two factorisations from H: rounding grows by about one unit a pivot. */
+const PIVOTS = 128;
+
+/** Bytes of wasm memory of a tableau, without the GEMM's packing buffers. */
+export function tableauWasmBytes(p: number, m: number, groupSize: number): number {
+  const w = 2 * groupSize;
+  const vectors = 4 * w * p + 3 * w * w + 2 * p * groupSize + (3 * p) / groupSize + 8 * groupSize ** 2;
+  return 8 * (2 * p * p + p * m + vectors);
+}
+
+/**
+ * H swept on a support, moves in both directions. Lives on the kernels' stack until `dispose`.
+ * 8·2p² bytes and 8pm during a factorisation; k³ + k²(p − k) + k(p − k)² + p²m flops for one.
+ */
+export class Tableau {
+  readonly #kernels: Kernels;
+  readonly #problem: LayerProblem;
+  readonly #mark: number;
+  readonly #T: Matrix<'f64'>;
+  readonly #K: Matrix<'f64'>;
+  readonly #D: Matrix<'f64'>;
+  readonly #E: Matrix<'f64'>;
+  /** Rows of results: costs by position, one removed group's changes, minima of the scan. */
+  readonly #rows: Matrix<'f64'>;
+  readonly #small: Matrix<'f64'>;
+  /** Groups by position: kept ones first. */
+  readonly #order: Int32Array;
+  readonly #position: Int32Array;
+  readonly #protected: Uint8Array;
+  #kept = 0;
+  #objective = 0;
+  #pivots = 0;
+  #drift = 0;
+
+  /** @param protect  groups that no swap may take out */
+  constructor(
+    kernels: Kernels,
+    problem: LayerProblem,
+    kept: readonly number[],
+    protect: readonly number[] = [],
+  ) {
+    const { p, groups, groupSize: b } = problem;
+    this.#kernels = kernels;
+    this.#problem = problem;
+    this.#mark = kernels.mark();
+    this.#order = new Int32Array(groups);
+    this.#position = new Int32Array(groups);
+    this.#protected = flags(groups, protect);
+    try {
+      this.#T = kernels.matrix(p, p, 'f64');
+      this.#K = kernels.matrix(p, p, 'f64');
+      this.#D = kernels.matrix(groups, b * b, 'f64');
+      this.#E = kernels.matrix(groups, b * b, 'f64');
+      this.#rows = kernels.matrix(3, groups, 'f64');
+      this.#small = kernels.matrix(8, b * b, 'f64');
+      this.factorise(kept);
+      this.#drift = 0;
+    } catch (error) {
+      kernels.release(this.#mark);
+      throw error;
+    }
+  }
+
+  dispose(): void {
+    this.#kernels.release(this.#mark);
+  }
+
+  /** f on the support, tracked over moves. */
+  get objective(): number {
+    return this.#objective;
+  }
+
+  /** The largest difference between the tracked objective and a fresh one that a factorisation has found. */
+  get drift(): number {
+    return this.#drift;
+  }
+
+  /** Ascending. */
+  kept(): number[] {
+    return Array.from(this.#order.subarray(0, this.#kept)).sort((a, c) => a - c);
+  }
+
+  has(group: number): boolean {
+    return this.#position[group] < this.#kept;
+  }
+
+  /**
+   * Builds the tableau from H and G.
+   * @throws {NotPositiveDefiniteError} where H is not positive definite on the support
+   */
+  factorise(kept: readonly number[] = this.kept()): void {
+    const kernels = this.#kernels;
+    const { p, m, groupSize: b, groups, H, G } = this.#problem;
+    const isKept = flags(groups, kept);
+    const all = Array.from({ length: groups }, (_, group) => group);
+    const sameSupport = kept.length === this.#kept && kept.every((group) => this.has(group));
+    this.#order.set([...all.filter((g) => isKept[g]), ...all.filter((g) => !isKept[g])]);
+    this.#order.forEach((group, at) => {
+      this.#position[group] = at;
+    });
+    this.#kept = isKept.reduce((sum, flag) => sum + flag, 0);
+    const rows = Int32Array.from({ length: p }, (_, i) => this.#order[Math.floor(i / b)] * b + (i % b));
+    const k = this.#kept * b;
+    const [T, K] = [this.#T, this.#K];
+
+    const mark = kernels.mark();
+    try {
+      const R = kernels.matrix(p, m, 'f64');
+      const t = kernels.view(T);
+      const r = kernels.view(R);
+      for (let i = 0; i < p; i++) {
+        const source = rows[i] * p;
+        for (let j = 0; j <= i; j++) t[i * p + j] = H[source + rows[j]];
+        r.set(G.subarray(rows[i] * m, rows[i] * m + m), i * m);
+      }
+      const SS = kernels.submatrix(T, 0, 0, k, k);
+      const PS = kernels.submatrix(T, k, 0, p - k, k);
+      const PP = kernels.submatrix(T, k, k, p - k, p - k);
+      const RS = kernels.submatrix(R, 0, 0, k, m);
+      const RP = kernels.submatrix(R, k, 0, p - k, m);
+      let objective = 0;
+      // With H_SS = L·Lᵀ, Y = L⁻¹G_S and Z = H_PS L⁻ᵀ: R_P = ZY − G_P and T_PP = ZZᵀ − H_PP.
+      if (k > 0) {
+        kernels.potrf(SS);
+        kernels.trsm('left', false, 1, SS, RS);
+        const Y = kernels.view(RS);
+        for (let i = 0; i < Y.length; i++) objective -= 0.5 * Y[i] * Y[i];
+        kernels.trsm('right', true, 1, SS, PS);
+      }
+      kernels.syrk(false, 1, PS, -1, PP);
+      kernels.gemm(false, false, 1, PS, RS, -1, RP);
+      if (k > 0) {
+        kernels.trsm('left', true, 1, SS, RS);
+        kernels.trsm('right', false, 1, SS, PS);
+        kernels.potri(SS);
+      }
+      kernels.syrk(false, 1, R, 0, K);
+      if (sameSupport) this.#drift = Math.max(this.#drift, Math.abs(objective - this.#objective));
+      this.#objective = objective;
+      this.#pivots = 0;
+    } finally {
+      kernels.release(mark);
+    }
+  }
+
+  /** By group: the cost of removing a kept one, minus the gain of adding a removed one. */
+  costs(): Float64Array {
+    const { groups, groupSize: b } = this.#problem;
+    const [T, K] = [this.#T, this.#K];
+    const out = this.#row(0, groups);
+    this.#kernels.abi.dtableauCosts(
+      groups,
+      this.#kept,
+      b,
+      ...[T.ptr, T.ld, K.ptr, K.ld, out.ptr, this.#small.ptr],
+    );
+    const byPosition = this.#kernels.view(out);
+    return Float64Array.from({ length: groups }, (_, group) => byPosition[this.#position[group]]);
+  }
+
+  /** Removes a kept group or adds a removed one. @returns the change of the objective */
+  move(group: number): number {
+    this.#expectGroup('move', group);
+    const leaving = this.has(group);
+    const at = leaving ? this.#kept - 1 : this.#kept;
+    return this.#moving(() => {
+      this.#exchange(this.#position[group], at);
+      const change = this.#pivot(at, 1, leaving);
+      if (!Number.isNaN(change)) this.#kept += leaving ? -1 : 1;
+      return change;
+    });
+  }
+
+  /** Takes `out` from the support and `in` into it, in one pass. @returns the change of the objective */
+  swap(out: number, into: number): number {
+    for (const group of [out, into]) this.#expectGroup('swap', group);
+    if (!this.has(out) || this.has(into)) {
+      throw new InputError(`swap: expected a kept and a removed group, got ${out} and ${into}`);
+    }
+    return this.#moving(() => {
+      const at = this.#kept - 1;
+      this.#exchange(this.#position[out], at);
+      this.#exchange(this.#position[into], at + 1);
+      const change = this.#pivot(at, 2, true);
+      if (!Number.isNaN(change)) this.#exchange(at, at + 1);
+      return change;
+    });
+  }
+
+  /** The best of all swaps of one kept group for one removed; undefined where there is none to try. */
+  bestSwap(): Swap | undefined {
+    const { groups, groupSize: b } = this.#problem;
+    const { abi } = this.#kernels;
+    const kept = this.#kept;
+    if (kept === 0 || kept === groups) return undefined;
+    const [T, K, D, E] = [this.#T, this.#K, this.#D, this.#E];
+    const matrices = [T.ptr, T.ld, K.ptr, K.ld] as const;
+    if (b === 1) {
+      const [t, k] = [T, K].map((A) => this.#kernels.view(A));
+      const [d, e] = [D, E].map((A) => this.#kernels.view(A));
+      for (let i = 0; i < kept; i++) {
+        d[i] = t[i * (groups + 1)];
+        e[i] = k[i * (groups + 1)];
+      }
+    } else abi.dtableauPrepare(kept, b, ...matrices, D.ptr, E.ptr, this.#small.ptr);
+    const e = this.#kernels.view(E);
+    for (let i = 0; i < kept; i++) {
+      if (this.#protected[this.#order[i]]) e[i * b * b] = Number.POSITIVE_INFINITY;
+    }
+    const row = this.#row(1, kept);
+    const minima = this.#row(2, groups - kept);
+    const tail = [D.ptr, E.ptr, row.ptr] as const;
+    abi.dtableauScan(groups, kept, b, ...matrices, ...tail, minima.ptr, this.#small.ptr);
+    const removed = this.#order.subarray(kept);
+    const j = least(this.#kernels.view(minima), removed);
+    abi.dtableauChanges(kept + j, kept, b, ...matrices, ...tail, this.#small.ptr);
+    const changes = this.#kernels.view(row);
+    const i = least(changes, this.#order);
+    return Number.isFinite(changes[i])
+      ? { out: this.#order[i], in: removed[j], change: changes[i] }
+      : undefined;
+  }
+
+  /** Factorises anew where many pivots have gone before, or where one fails. */
+  #moving(pivot: () => number): number {
+    if (this.#pivots >= PIVOTS) this.factorise();
+    let change = pivot();
+    if (Number.isNaN(change)) {
+      this.factorise();
+      change = pivot();
+    }
+    if (Number.isNaN(change)) {
+      throw new NotPositiveDefiniteError('tableau: expected a definite block, got one that is not', 1);
+    }
+    this.#objective += change;
+    this.#pivots++;
+    return change;
+  }
+
+  /** @param count  groups from position `at` on: one, or a kept one followed by a removed one */
+  #pivot(at: number, count: 1 | 2, leaving: boolean): number {
+    const kernels = this.#kernels;
+    const { p, groupSize: b } = this.#problem;
+    const [T, K] = [this.#T, this.#K];
+    const mark = kernels.mark();
+    try {
+      const work = kernels.allocate(kernels.abi.tableauWorkBytes(p, count * b) >>> 0);
+      return kernels.abi.dtableauPivot(
+        ...([p, at * b, count * b, leaving ? b : 0, T.ptr, T.ld, K.ptr, K.ld, work] as const),
+      );
+    } finally {
+      kernels.release(mark);
+    }
+  }
+
+  #exchange(a: number, z: number): void {
+    if (a === z) return;
+    const { p, groupSize: b } = this.#problem;
+    for (const A of [this.#T, this.#K]) {
+      this.#kernels.abi.dswapSymmetric(p, b, Math.min(a, z), Math.max(a, z), A.ptr, A.ld);
+    }
+    const order = this.#order;
+    [order[a], order[z]] = [order[z], order[a]];
+    this.#position[order[a]] = a;
+    this.#position[order[z]] = z;
+  }
+
+  #row(index: number, length: number): Matrix<'f64'> {
+    return this.#kernels.submatrix(this.#rows, index, 0, 1, length);
+  }
+
+  #expectGroup(operation: string, group: number): void {
+    const { groups } = this.#problem;
+    if (!(Number.isInteger(group) && group >= 0 && group < groups)) {
+      throw new InputError(`${operation}: expected a group from 0 to ${groups - 1}, got ${group}`);
+    }
+  }
+}
+
+/** Index of the least value; equal ones go by group number. */
+function least(values: Float64Array, order: Int32Array): number {
+  let best = 0;
+  for (let i = 1; i < values.length; i++) {
+    if (values[i] < values[best] || (values[i] === values[best] && order[i] < order[best])) best = i;
+  }
+  return best;
+}

@@ -1,0 +1,71 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import type { Kernels } from '../../src/kernel/index.ts';
+import { randomArray, randomIntegers } from '../support/random.ts';
+import { expectWithin, guarded, kernelsOf, multiply, onStack, simds, withUpper } from './oracle.ts';
+
+describe.each(simds)('rows and columns (%s)', (simd) => {
+  let kernels: Kernels;
+  beforeAll(async () => {
+    kernels = await kernelsOf(simd);
+  });
+
+  test('gemv multiplies rows of any length, one short of, at and past a vector', () => {
+    for (const m of [1, 2, 3, 7, 8, 9, 15, 16, 17, 100]) {
+      onStack(kernels, () => {
+        const n = 5;
+        const [a, x] = [randomArray(n * m, 1), randomArray(m, 2)];
+        const A = guarded(kernels, n, m, 'f64', a).matrix;
+        const X = kernels.matrix(1, m, 'f64');
+        kernels.write(X, x);
+        const out = guarded(kernels, 1, n, 'f64');
+        kernels.abi.dgemv(n, m, A.ptr, A.ld, X.ptr, out.matrix.ptr);
+        const bound = new Float64Array(n).fill((m + 2) * 2 ** -52 * m);
+        expectWithin(kernels.read(out.matrix), multiply(false, true, [n, 1, m], a, x), bound);
+        out.expectIntact();
+      });
+    }
+  });
+
+  test.each([1, 3])('swaps groups of %i rows of a symmetric matrix by its lower triangle', (b) => {
+    const groups = 5;
+    const n = groups * b;
+    const half = randomIntegers(n * n, 100, 3);
+    const full = Float64Array.from({ length: n * n }, (_, at) => {
+      const [i, j] = [Math.floor(at / n), at % n];
+      return half[Math.max(i, j) * n + Math.min(i, j)];
+    });
+    for (let a = 0; a < groups; a++) {
+      for (let z = a + 1; z < groups; z++) {
+        onStack(kernels, () => {
+          const A = guarded(kernels, n, n, 'f64', withUpper(n, full, -777));
+          kernels.abi.dswapSymmetric(n, b, a, z, A.matrix.ptr, A.matrix.ld);
+          const from = (i: number) => {
+            const g = Math.floor(i / b);
+            return (g === a ? z : g === z ? a : g) * b + (i % b);
+          };
+          const expected = Float64Array.from(
+            { length: n * n },
+            (_, at) => full[from(Math.floor(at / n)) * n + from(at % n)],
+          );
+          expect(kernels.read(A.matrix)).toEqual(withUpper(n, expected, -777));
+          A.expectIntact();
+        });
+      }
+    }
+  });
+
+  test('swaps groups of rows and of columns', () => {
+    onStack(kernels, () => {
+      const A = guarded(kernels, 4, 4, 'f64', [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]);
+      kernels.abi.dswapRows(4, 2, 0, 1, A.matrix.ptr, A.matrix.ld);
+      expect(Array.from(kernels.read(A.matrix))).toEqual([
+        9, 10, 11, 12, 13, 14, 15, 16, 1, 2, 3, 4, 5, 6, 7, 8,
+      ]);
+      kernels.abi.dswapColumns(4, 1, 0, 3, A.matrix.ptr, A.matrix.ld);
+      expect(Array.from(kernels.read(A.matrix))).toEqual([
+        12, 10, 11, 9, 16, 14, 15, 13, 4, 2, 3, 1, 8, 6, 7, 5,
+      ]);
+      A.expectIntact();
+    });
+  });
+});

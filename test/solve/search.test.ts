@@ -1,0 +1,203 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { openKernels } from '../../src/kernel/index.ts';
+import {
+  halvingSearch,
+  type LayerProblem,
+  layerProblem,
+  METHODS,
+  pruneLayer,
+  publishedSearch,
+  refit,
+  SEARCHES,
+  swapSearch,
+  Tableau,
+} from '../../src/solve/index.ts';
+import { activations, naiveObjective, naiveStatistics, normals, subsets } from '../support/problems.ts';
+
+const binaries = [await openKernels({ simd: 'baseline' }), await openKernels({ simd: 'relaxed' })];
+
+function problem(groups: number, groupSize: number, m: number, seed: number): LayerProblem {
+  const p = groups * groupSize;
+  const X = activations(2 * p + 20, p, seed);
+  const shift = normals(p * m, seed + 5);
+  const W0 = normals(p * m, seed + 9);
+  const Y = new Float32Array((X.length / p) * m);
+  for (let r = 0; r < X.length / p; r++) {
+    for (let i = 0; i < p; i++) {
+      for (let j = 0; j < m; j++) Y[r * m + j] += X[r * p + i] * (W0[i * m + j] + 0.3 * shift[i * m + j]);
+    }
+  }
+  return layerProblem(binaries[0], naiveStatistics(X, Y, p, m), W0, { groupSize });
+}
+
+const cases = fc.record({
+  groups: fc.integer({ min: 3, max: 12 }),
+  groupSize: fc.constantFrom(1, 2, 3),
+  m: fc.integer({ min: 1, max: 5 }),
+  keep: fc.integer({ min: 1, max: 11 }),
+  seed: fc.integer({ min: 1, max: 1e6 }),
+});
+
+describe.each(binaries)('local search, $simd', (kernels) => {
+  test('never ends above its start, and ends at what refitting gives', () => {
+    fc.assert(
+      fc.property(cases, ({ groups, groupSize, m, keep, seed }) => {
+        fc.pre(keep < groups);
+        const layer = problem(groups, groupSize, m, seed);
+        const start = [...Array(keep).keys()];
+        const before = naiveObjective(layer, start);
+        for (const search of [
+          (tableau: Tableau) => swapSearch(tableau),
+          (tableau: Tableau) => swapSearch(tableau, 1),
+          (tableau: Tableau) => halvingSearch(tableau, 4),
+          (tableau: Tableau) => publishedSearch(tableau, 2),
+        ]) {
+          const tableau = new Tableau(kernels, layer, start);
+          search(tableau);
+          const kept = tableau.kept();
+          expect(kept).toHaveLength(keep);
+          const after = naiveObjective(layer, kept);
+          const rounding = 1e-9 * Math.abs(before);
+          expect(after).toBeLessThanOrEqual(before + rounding);
+          expect(Math.abs(tableau.objective - after)).toBeLessThan(rounding);
+          tableau.dispose();
+        }
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  test('certifies a support that no swap improves', () => {
+    fc.assert(
+      fc.property(cases, ({ groups, groupSize, m, keep, seed }) => {
+        fc.pre(keep < groups);
+        const layer = problem(groups, groupSize, m, seed);
+        const { kept, search } = pruneLayer(kernels, layer, { keep, search: 'thorough' });
+        expect(search!.swapOptimal).toBe(true);
+        const objective = naiveObjective(layer, kept);
+        for (const out of kept) {
+          for (let into = 0; into < groups; into++) {
+            if (kept.includes(into)) continue;
+            const other = [...kept.filter((g) => g !== out), into].sort((a, b) => a - b);
+            expect(naiveObjective(layer, other)).toBeGreaterThan(objective - 1e-8 * Math.abs(objective));
+          }
+        }
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  test('stops at its bound and says so', () => {
+    const layer = problem(30, 1, 4, 8);
+    const tableau = new Tableau(kernels, layer, [...Array(15).keys()]);
+    const { steps, swapOptimal, bestRemaining } = swapSearch(tableau, 1);
+    expect([steps, swapOptimal]).toEqual([1, false]);
+    expect(bestRemaining).toBeLessThan(0);
+    tableau.dispose();
+  });
+
+  test('keeps protected groups in every search', () => {
+    const layer = problem(12, 2, 4, 8);
+    const worst = pruneLayer(kernels, layer, { keep: 10, search: 'greedy' });
+    const protect = [...Array(12).keys()].filter((g) => !worst.kept.includes(g));
+    for (const search of SEARCHES) {
+      const { kept } = pruneLayer(kernels, layer, { keep: 4, protect, search });
+      expect(kept).toEqual(expect.arrayContaining(protect));
+    }
+  });
+});
+
+test('comes to the best of all supports of small problems, or close', () => {
+  const gaps: number[] = [];
+  let worstGreedy = 0;
+  for (const [groups, groupSize, m] of [
+    [14, 1, 4],
+    [12, 2, 3],
+    [10, 3, 6],
+  ]) {
+    for (let seed = 1; seed <= 8; seed++) {
+      const layer = problem(groups, groupSize, m, 1000 * seed + groups);
+      const keep = groups >> 1;
+      const dense = naiveObjective(layer, [...Array(groups).keys()]);
+      const best = Math.min(...Array.from(subsets(groups, keep), (kept) => naiveObjective(layer, kept)));
+      const gap = (search: 'greedy' | 'thorough') =>
+        (pruneLayer(binaries[0], layer, { keep, search }).objective - best) / -dense;
+      gaps.push(gap('thorough'));
+      worstGreedy = Math.max(worstGreedy, gap('greedy'));
+    }
+  }
+  const missed = gaps.filter((gap) => gap > 1e-9);
+  console.log(
+    `brute force: ${gaps.length - missed.length} of ${gaps.length} matched, largest gap ${Math.max(...gaps).toExponential(1)} of the signal (greedy alone ${worstGreedy.toExponential(1)})`,
+  );
+  expect(Math.min(...gaps)).toBeGreaterThan(-1e-9);
+  expect(missed.length).toBeLessThanOrEqual(gaps.length / 8);
+  expect(Math.max(...gaps)).toBeLessThan(0.01);
+});
+
+describe('pruneLayer', () => {
+  const kernels = binaries[0];
+
+  test('gives the weights and the objective of a refit, whatever the search', () => {
+    const layer = problem(14, 2, 3, 77);
+    const greedy = pruneLayer(kernels, layer, { keep: 6, search: 'greedy' }).objective;
+    for (const search of SEARCHES) {
+      const { kept, W, objective, relativeError } = pruneLayer(kernels, layer, { keep: 6, search });
+      expect(W).toEqual(refit(kernels, layer, kept).W);
+      expect(Math.abs(objective - naiveObjective(layer, kept))).toBeLessThan(1e-9 * Math.abs(objective));
+      expect(objective).toBeLessThanOrEqual(greedy);
+      expect(relativeError).toBeGreaterThan(0);
+    }
+  });
+
+  test('gives the same result run to run', () => {
+    const layer = problem(40, 1, 6, 3);
+    const [a, b] = [1, 2].map(() => pruneLayer(kernels, layer, { keep: 15 }));
+    expect(a).toEqual(b);
+  });
+
+  test.each(METHODS)('keeps everything and nothing (%s)', (method) => {
+    const layer = problem(6, 2, 3, 5);
+    const all = pruneLayer(kernels, layer, { keep: 6, method });
+    expect(all.kept).toEqual([0, 1, 2, 3, 4, 5]);
+    if (method === 'osscar') expect(all.relativeError).toBeCloseTo(0, 12);
+    const none = pruneLayer(kernels, layer, { keep: 0, method });
+    expect(none.kept).toEqual([]);
+    expect(none.W.every((w) => w === 0)).toBe(true);
+    expect([none.objective, none.relativeError]).toEqual([0, 1]);
+  });
+
+  test('is ZipLM where only single removals from the dense weights are wanted', () => {
+    // Towards its own output the updates keep the weights optimal: ZipLM is the greedy elimination.
+    for (const groupSize of [1, 3]) {
+      const p = 12 * groupSize;
+      const X = activations(3 * p, p, 4);
+      const layer = layerProblem(kernels, naiveStatistics(X, undefined, p, 4), normals(4 * p, 6), {
+        groupSize,
+      });
+      const own = pruneLayer(kernels, layer, { keep: 5, method: 'ziplm' });
+      const greedy = pruneLayer(kernels, layer, { keep: 5, search: 'greedy' });
+      expect(own.kept).toEqual(greedy.kept);
+      own.W.forEach((w, i) => {
+        expect(w).toBeCloseTo(greedy.W[i], 8);
+      });
+    }
+    // Towards another output it does not follow.
+    const layer = problem(12, 1, 4, 9);
+    const own = pruneLayer(kernels, layer, { keep: 5, method: 'ziplm' });
+    expect(own.objective).toBeGreaterThan(pruneLayer(kernels, layer, { keep: 5 }).objective);
+    expect(own.relativeError).toBeGreaterThan(0);
+  });
+
+  test('refuses unknown names and impossible numbers', () => {
+    const layer = problem(6, 1, 3, 5);
+    const prune = (options: object) => () => pruneLayer(kernels, layer, { keep: 3, ...options });
+    expect(prune({ method: 'obs' })).toThrow(/method must be one of osscar, ziplm/);
+    expect(prune({ search: 'all' })).toThrow(/search must be one of greedy, swap/);
+    expect(prune({ maxSwaps: -1 })).toThrow(/maxSwaps must be at least 0, got -1/);
+    expect(prune({ swapGroups: Number.NaN })).toThrow(/swapGroups must be at least 0, got NaN/);
+    expect(prune({ protect: [6] })).toThrow(/expected groups from 0 to 5, got 6/);
+    expect(prune({ protect: [0, 1, 2, 3] })).toThrow(/4 protected groups do not fit into 3/);
+  });
+});
