@@ -1,6 +1,5 @@
 // Rates of the kernels against the machine's 128-bit peak and a naive loop:
-//   node_modules/.bin/esbuild bench/kernels.ts --bundle --format=esm --platform=node --target=es2022 \
-//     --loader:.wasm=binary | node --experimental-wasm-relaxed-simd --input-type=module
+//   npm run bench -- kernels
 // Every result is checked against the oracle before it is timed.
 
 import { cpus } from 'node:os';

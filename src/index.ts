@@ -55,6 +55,8 @@ export {
   type Refit,
   refit,
   refitBias,
+  SEARCHES,
+  type Search,
   StatisticsAccumulator,
 } from './solve/index.ts';
 export { version } from './version.ts';
