@@ -1,7 +1,10 @@
 // The port behind which models are run. Calibration, evaluation and latency see only these types;
 // onnxruntime is one adapter (onnxruntime.ts), and a user may hand over another.
 
-/** A tensor of float32 values (float16 models are converted at this border), row-major. */
+/**
+ * A tensor, row-major. Its values are float32 numbers whatever the model's type; they are converted at this border:
+ * float16, and integers up to 2²⁴, which float32 holds exactly (token ids, pixels).
+ */
 export interface FloatTensor {
   readonly dims: readonly number[];
   readonly data: Float32Array;

@@ -108,11 +108,17 @@ function toRuntime(
       return new runtime.Tensor('float16', Uint16Array.from(data, float32ToFloat16), dims);
     case 'uint8':
       return new runtime.Tensor('uint8', Uint8Array.from(data), dims);
+    case 'int32':
+      return new runtime.Tensor('int32', Int32Array.from(data), dims);
+    case 'int64':
+      return new runtime.Tensor('int64', BigInt64Array.from(data, BigInt), dims);
+    case 'bool':
+      return new runtime.Tensor('bool', Uint8Array.from(data), dims);
     case undefined:
       throw new InputError(`engine: the model has no input "${name}"`);
     default:
       throw new UnsupportedModelError(
-        `engine: input "${name}" has type ${type}; float32, float16 and uint8 are supported`,
+        `engine: input "${name}" has type ${type}; float32, float16, uint8, int32, int64 and bool are supported`,
       );
   }
 }

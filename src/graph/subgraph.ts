@@ -21,6 +21,7 @@ export interface ValueInfo {
  * The part of a model that computes the values `to` from the values `from`. The first axis of the inputs is
  * dynamic, the others are as in `info`. Values in both lists are passed through.
  *
+ * @param optional  inputs of the model that become inputs of the part where it needs them
  * @throws {InputError} if `to` needs an input of the model that is not in `from`, or a value is not known
  * @throws {UnsupportedModelError} if its weights do not fit one file of 2 GiB
  */
@@ -29,8 +30,10 @@ export function subgraph(
   from: readonly string[],
   to: readonly string[],
   info: ValueInfo,
+  optional: readonly string[] = [],
 ): Uint8Array {
   const given = new Set(from);
+  const allowed = new Set(optional);
   const nodes = new Set<NodeProto>();
   const tensors = new Map<string, Tensor>();
   const seen = new Set<string>();
@@ -41,6 +44,7 @@ export function subgraph(
     const tensor = model.tensors.get(value);
     const node = model.producer(value);
     if (tensor) tensors.set(value, tensor);
+    else if (allowed.has(value)) given.add(value);
     else if (!node) throw new InputError(`subgraph: nothing in "from" leads to "${value}"`);
     else if (!nodes.has(node)) {
       nodes.add(node);
@@ -53,7 +57,7 @@ export function subgraph(
   graph.node = model.nodes.filter((node) => nodes.has(node));
   // A node kept for one of its outputs must not compute another one that is given.
   graph.node = graph.node.map((node) => withoutOutputs(node, given));
-  graph.input = from.map((name) => inputInfo(name, info));
+  graph.input = [...given].map((name) => inputInfo(name, info));
   graph.output = to.map((name) => create(ValueInfoProtoSchema, { name })); // onnxruntime infers the types
   graph.valueInfo = [];
   return inOneFile(new Model(model.name, proto, tensors));

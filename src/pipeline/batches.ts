@@ -3,10 +3,13 @@
 import type { EngineSession, FloatTensor } from '../engine/index.ts';
 import { InputError, UnsupportedModelError } from '../errors.ts';
 import type { Dataset } from './data/index.ts';
+import { accompanies } from './decoder.ts';
 
 export interface Batch {
   /** batch × sample dims. A model with a fixed batch gets its size, the surplus repeating the last sample. */
   readonly input: FloatTensor;
+  /** What the pruned network gets instead, where something before it has been pruned. */
+  readonly pruned?: FloatTensor;
   /** Samples that count; the others are padding. */
   readonly count: number;
   readonly labels?: Int32Array;
@@ -15,37 +18,51 @@ export interface Batch {
 /** Samples of the calibration data: all of them or a part. */
 export interface BatchSource {
   readonly samples: number;
+  /** Whether batches carry an input of their own for the pruned network. */
+  readonly diverged?: boolean;
   batches(): AsyncIterable<Batch>;
 }
 
-/** The one input of a vision model, with its batch and sample dimensions told apart. */
+/** The input that samples go to, with its batch and sample dimensions told apart. */
 export interface ModelInput {
   readonly name: string;
+  /** As onnxruntime names it, e.g. `float32`. */
+  readonly type: string;
   /** Dimensions of one sample; 0 where the model leaves one open. */
   readonly shape: readonly number[];
   /** Batch size the model insists on, or 0. */
   readonly fixedBatch: number;
+  /** Values that the model gives for one sample, where known. */
+  readonly outputs?: number;
 }
 
-/** @throws {UnsupportedModelError} unless the model has one input with a leading batch dimension */
+/** Whether samples are windows of token ids: the model is a language model. */
+export function takesTokens({ type, shape }: ModelInput): boolean {
+  return (type === 'int64' || type === 'int32') && shape.length === 1;
+}
+
+/** @throws {UnsupportedModelError} unless there is one input, with a leading batch dimension, beside those that `accompanies` knows */
 export function modelInput(session: EngineSession): ModelInput {
-  if (session.inputs.length !== 1) {
+  const inputs = session.inputs.filter(({ name }) => !accompanies(name));
+  if (inputs.length !== 1) {
     throw new UnsupportedModelError(
-      `the model has ${session.inputs.length} inputs (${session.inputs.map(({ name }) => name).join(', ')}); one is supported`,
+      `the model has ${inputs.length} inputs (${inputs.map(({ name }) => name).join(', ')}); one is supported`,
     );
   }
-  const { name, dims } = session.inputs[0];
+  const { name, type, dims } = inputs[0];
   if (dims.length < 2) {
     throw new UnsupportedModelError(
       `input "${name}" has shape [${dims.join(', ')}]; a leading batch dimension is needed`,
     );
   }
   const size = (dim: number | string) => (typeof dim === 'number' && dim > 0 ? dim : 0);
-  return { name, shape: dims.slice(1).map(size), fixedBatch: size(dims[0]) };
+  return { name, type, shape: dims.slice(1).map(size), fixedBatch: size(dims[0]) };
 }
 
 /** Values in a batch: enough that a session call costs little beside its work, few enough to stay small. */
 const VALUES_PER_BATCH = 2 ** 20;
+/** Scores of a whole vocabulary for every position outnumber all else. */
+const OUTPUTS_PER_BATCH = 2 ** 22;
 const LARGEST_BATCH = 64;
 
 /** The dataset, or the samples that `select` names by their position, in batches for this input. */
@@ -55,8 +72,8 @@ export function batchSource(
   select?: (index: number) => boolean,
 ): BatchSource {
   const values = dataset.shape.reduce((product, dim) => product * dim, 1);
-  const size =
-    input.fixedBatch || Math.max(1, Math.min(LARGEST_BATCH, Math.round(VALUES_PER_BATCH / values)));
+  const fitting = Math.min(VALUES_PER_BATCH / values, OUTPUTS_PER_BATCH / (input.outputs ?? 1));
+  const size = input.fixedBatch || Math.max(1, Math.min(LARGEST_BATCH, Math.round(fitting)));
   let samples = dataset.size;
   if (select) {
     samples = 0;

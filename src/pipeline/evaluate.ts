@@ -1,4 +1,4 @@
-// What a model is worth: accuracy on labelled samples, and the latency of one sample.
+// What a model is worth: accuracy on labelled samples, perplexity on text, and the latency of one sample.
 
 import type { EngineSession, FloatTensor } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
@@ -6,8 +6,11 @@ import type { BatchSource } from './batches.ts';
 import { turn } from './turn.ts';
 
 export interface Metric {
-  readonly name: 'accuracy';
-  /** Fraction of samples whose largest output is at the label's index. */
+  /**
+   * - `accuracy`: fraction of samples whose largest output is at the label's index
+   * - `perplexity`: e to the mean negative log likelihood of every token but the first of each window
+   */
+  readonly name: 'accuracy' | 'perplexity';
   readonly value: number;
   readonly samples: number;
 }
@@ -42,6 +45,63 @@ export async function accuracy(
     samples += count;
   }
   return { name: 'accuracy', value: right / samples, samples };
+}
+
+/** Perplexity over windows of token ids. */
+export async function perplexity(
+  session: EngineSession,
+  source: BatchSource,
+  signal?: AbortSignal,
+): Promise<Metric> {
+  return {
+    name: 'perplexity',
+    value: Math.exp(await loss(session, source, signal)),
+    samples: source.samples,
+  };
+}
+
+/** Mean negative log likelihood, in nats, of every token but the first of each window, given those before it. */
+export async function loss(
+  session: EngineSession,
+  source: BatchSource,
+  signal?: AbortSignal,
+): Promise<number> {
+  const output = session.outputs[0].name;
+  let total = 0;
+  let tokens = 0;
+  for await (const { input, count } of source.batches()) {
+    await turn(signal);
+    const logits = (await session.run({ [session.inputs[0].name]: input }, [output]))[output];
+    total += windowsLoss(logits, input, count);
+    tokens += count * (input.dims[1] - 1);
+  }
+  return total / tokens;
+}
+
+/**
+ * Summed negative log likelihood of the tokens behind the first of each window.
+ *
+ * @param logits  n × t × vocabulary
+ * @param ids  n × t; the first `count` windows are looked at
+ */
+export function windowsLoss(logits: FloatTensor, ids: FloatTensor, count: number): number {
+  const [, t] = ids.dims;
+  const vocabulary = logits.data.length / ids.data.length;
+  let total = 0;
+  for (let row = 0; row < count * t; row++) {
+    if (row % t === t - 1) continue;
+    const next = ids.data[row + 1];
+    if (!(next < vocabulary)) {
+      throw new InputError(`token ${next} is outside the model's vocabulary of ${vocabulary}`);
+    }
+    const scores = logits.data.subarray(row * vocabulary, (row + 1) * vocabulary);
+    let top = scores[0];
+    for (let i = 1; i < vocabulary; i++) if (scores[i] > top) top = scores[i];
+    let sum = 0;
+    for (let i = 0; i < vocabulary; i++) sum += Math.exp(scores[i] - top);
+    total += top + Math.log(sum) - scores[next];
+  }
+  return total;
 }
 
 function argmax(values: Float32Array): number {

@@ -14,13 +14,16 @@ import { turn } from './turn.ts';
 export interface Activations {
   readonly dense: Readonly<Record<string, FloatTensor>>;
   readonly pruned: Readonly<Record<string, FloatTensor>>;
-  /** Samples that count; the others are padding. */
+  /** Samples in the tensors. */
+  readonly batch: number;
+  /** Of them, samples that count; the others are padding. */
   readonly count: number;
 }
 
 interface Pair {
   readonly dense: FloatTensor;
   readonly pruned: FloatTensor;
+  readonly batch: number;
   readonly count: number;
 }
 
@@ -31,7 +34,10 @@ export class Frontier {
   readonly #info: ValueInfo;
   readonly #source: BatchSource;
   readonly #limit: number;
+  /** Samples in the run that gave the shapes. */
+  readonly #probed: number;
   readonly #cuts: readonly Cut[];
+  readonly #inputs: readonly string[];
   #value: string;
   /** Position in the topological order behind which the frontier lies; −1 is the model's input. */
   #after = -1;
@@ -57,7 +63,9 @@ export class Frontier {
     this.#info = info;
     this.#source = source;
     this.#limit = limit;
-    this.#cuts = segments(dense);
+    this.#probed = info.shapes.get(input)?.[0] || 1;
+    this.#cuts = segments(dense, input);
+    this.#inputs = dense.inputs.map(({ name }) => name);
     this.#value = input;
   }
 
@@ -78,6 +86,7 @@ export class Frontier {
       pairs.push({
         dense: dense ? dense[pairs.length] : activations.dense[cut.value],
         pruned: activations.pruned[cut.value],
+        batch: activations.batch,
         count: activations.count,
       });
     }
@@ -92,27 +101,29 @@ export class Frontier {
     pruned: readonly string[],
     signal?: AbortSignal,
   ): AsyncGenerator<Activations> {
-    const denseSession = await this.#load(this.#dense, dense);
-    const prunedSession = await this.#load(this.#pruned, pruned);
+    const sessions: (EngineSession | undefined)[] = [];
     try {
+      sessions.push(await this.#load(this.#dense, dense));
+      sessions.push(await this.#load(this.#pruned, pruned));
+      const [denseSession, prunedSession] = sessions;
       for await (const pair of this.#current()) {
         await turn(signal);
         yield {
           dense: await this.#values(denseSession, dense, pair.dense),
           pruned: await this.#values(prunedSession, pruned, pair.pruned),
+          batch: pair.batch,
           count: pair.count,
         };
       }
     } finally {
-      await denseSession?.release();
-      await prunedSession?.release();
+      for (const session of sessions) await session?.release();
     }
   }
 
   async #load(model: Model, values: readonly string[]): Promise<EngineSession | undefined> {
     const computed = values.filter((value) => value !== this.#value);
     if (computed.length === 0) return undefined;
-    return this.#engine.load(subgraph(model, [this.#value], computed, this.#info));
+    return this.#engine.load(subgraph(model, [this.#value], computed, this.#info, this.#inputs));
   }
 
   async #values(
@@ -127,16 +138,18 @@ export class Frontier {
 
   async *#current(): AsyncGenerator<Pair> {
     if (this.#pairs) yield* this.#pairs;
-    else
-      for await (const { input, count } of this.#source.batches())
-        yield { dense: input, pruned: input, count };
+    else {
+      for await (const { input, pruned = input, count } of this.#source.batches())
+        yield { dense: input, pruned, batch: input.dims[0], count };
+    }
   }
 
   /** Bytes of a value's activations over all samples, for both networks. */
   #bytes(value: string): number {
     const dims = this.#info.shapes.get(value);
     if (!dims) return Number.POSITIVE_INFINITY;
-    const perSample = dims.slice(1).reduce((product, dim) => product * dim, 1);
-    return 2 * Float32Array.BYTES_PER_ELEMENT * perSample * this.#source.samples;
+    // Shapes are those of one run on the smallest batch, whichever axis the samples are in.
+    const values = dims.reduce((product, dim) => product * dim, 1) / this.#probed;
+    return 2 * Float32Array.BYTES_PER_ELEMENT * values * this.#source.samples;
   }
 }

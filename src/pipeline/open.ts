@@ -17,12 +17,13 @@ import {
   withAllValues,
   writeModel,
 } from '../graph/index.ts';
-import { type ModelInput, modelInput } from './batches.ts';
+import { type ModelInput, modelInput, takesTokens } from './batches.ts';
+import { supplies } from './decoder.ts';
 
 export interface OpenOptions extends ReadOptions {
   readonly engine: Engine;
-  /** Height and width, for a model that leaves them open. */
-  readonly size?: readonly [number, number];
+  /** For dimensions that the model leaves open: height and width, or the tokens of a window. */
+  readonly size?: readonly number[];
 }
 
 /** A model that is ready to be inspected, pruned or evaluated. */
@@ -41,7 +42,7 @@ export interface OpenedModel {
   readonly bytes: number;
   readonly parameters: number;
   /** The size given for open dimensions. */
-  readonly size?: readonly [number, number];
+  readonly size?: readonly number[];
   /** Multiply-adds for one sample. */
   readonly macs: number;
 }
@@ -52,7 +53,7 @@ export interface OpenedModel {
  * @throws {InputError} where input dimensions are open and no size is given
  */
 export async function openModel(bytes: Uint8Array, options: OpenOptions): Promise<OpenedModel> {
-  const { engine, size, name = 'model' } = options;
+  const { name = 'model' } = options;
   let externalBytes = 0;
   const external: ReadExternal | undefined =
     options.external &&
@@ -61,27 +62,42 @@ export async function openModel(bytes: Uint8Array, options: OpenOptions): Promis
       return (options.external as ReadExternal)(location, offset, length);
     });
   const source = await readModel(bytes, { name, external });
+  return openParsed(source, { ...options, bytes: () => bytes.byteLength + externalBytes });
+}
+
+/** @param options.bytes  of the file or files, once the weights are read; default: of the weights as they are written */
+export async function openParsed(
+  source: Model,
+  options: OpenOptions & { bytes?(): number },
+): Promise<OpenedModel> {
+  const { size, name = source.name } = options;
   const model = foldBatchNormalization(source);
   let session: EngineSession | undefined;
   try {
-    session = await engine.load(withAllValues(model));
+    session = await options.engine.load(withAllValues(model));
     const input = withSize(modelInput(session), size);
     const batch = input.fixedBatch || 1;
     const values = batch * input.shape.reduce((product, dim) => product * dim, 1);
     const probe = { dims: [batch, ...input.shape], data: new Float32Array(values) };
-    const results = await session.run({ [input.name]: probe });
+    const feeds = { ...supplies(session, batch, input.shape[0]), [input.name]: probe };
+    const results = await session.run(feeds);
     const types = new Map([...session.inputs, ...session.outputs].map((value) => [value.name, value.type]));
-    const shapes = new Map(Object.entries(results).map(([value, { dims }]) => [value, dims]));
-    shapes.set(input.name, probe.dims);
-    const info = { shapes, types };
+    const shapes = new Map(
+      Object.entries({ ...results, ...feeds }).map(([value, { dims }]) => [value, dims]),
+    );
     return {
       name,
       source,
       model,
-      input,
-      info,
+      input: {
+        ...input,
+        outputs: Math.max(...model.outputs.map(({ name }) => results[name].data.length / batch)),
+      },
+      info: { shapes, types },
       analysis: analyse(model, shapes),
-      bytes: bytes.byteLength + externalBytes,
+      bytes:
+        options.bytes?.() ??
+        [...source.tensors.values()].reduce((sum, { bytes }) => sum + bytes.byteLength, 0),
       size,
       parameters: countParameters(source),
       macs: countMacs(model, shapes),
@@ -93,12 +109,13 @@ export async function openModel(bytes: Uint8Array, options: OpenOptions): Promis
   }
 }
 
-function withSize(input: ModelInput, size: readonly [number, number] | undefined): ModelInput {
+function withSize(input: ModelInput, size: readonly number[] | undefined): ModelInput {
   const open = input.shape.filter((dim) => dim === 0).length;
   if (open === 0) return input;
-  if (!size || open > 2) {
+  if (!size || open > size.length) {
+    const what = takesTokens(input) ? 'the tokens of a window (--seqlen)' : 'the image size (--size)';
     throw new InputError(
-      `input "${input.name}" has open dimensions [${input.shape.map((dim) => dim || '?').join(', ')}]; give the image size (--size)`,
+      `input "${input.name}" has open dimensions [${input.shape.map((dim) => dim || '?').join(', ')}]; give ${what}`,
     );
   }
   const fill = [...size].slice(0, open);

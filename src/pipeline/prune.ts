@@ -5,9 +5,11 @@ import { InputError, OsscarError, UnsupportedModelError } from '../errors.ts';
 import { type Model, type Structure, shrink, type WrittenModel, writeModel } from '../graph/index.ts';
 import type { Kernels } from '../kernel/index.ts';
 import { METHODS, type Method, type Search } from '../solve/index.ts';
-import { type BatchSource, batchSource } from './batches.ts';
+import { type BatchSource, batchSource, takesTokens } from './batches.ts';
 import type { Dataset } from './data/index.ts';
-import { accuracy, latencies } from './evaluate.ts';
+import { supplied } from './decoder.ts';
+import { accuracy, latencies, type Metric, perplexity } from './evaluate.ts';
+import { checkNames, type KeepRatios, keepRatio } from './keep.ts';
 import { externalReader, loadModel, type OpenedModel, openModel } from './open.ts';
 import { checkMemory, pruneSequence, refits, type Target } from './sequence.ts';
 import { splitSamples } from './split.ts';
@@ -20,8 +22,8 @@ export interface PruneOptions {
   readonly engine: Engine;
   readonly kernels: Kernels;
   readonly calibration: Dataset;
-  /** Fraction of each structure's groups to keep, in (0, 1]. */
-  readonly keep: number;
+  /** Fraction of each structure's groups to keep, in (0, 1]; or one for each kind of them. */
+  readonly keep: number | KeepRatios;
   /** Default `osscar`. */
   readonly method?: Method;
   /** Default `auto`: chosen by the output error on held-out calibration samples. Or a blend of one's own. */
@@ -60,7 +62,7 @@ export interface BeforeAfter {
 
 export interface PruneReport {
   readonly method: Method;
-  readonly keep: number;
+  readonly keep: number | KeepRatios;
   readonly target: {
     readonly requested: TargetChoice | Target;
     readonly chosen: Target;
@@ -75,7 +77,7 @@ export interface PruneReport {
   /** Median of one sample in the engine. */
   readonly latencyMs: BeforeAfter;
   readonly metric?: BeforeAfter & {
-    readonly name: string;
+    readonly name: Metric['name'];
     readonly samples: number;
     readonly data: 'evaluation' | 'calibration';
   };
@@ -115,9 +117,9 @@ const TOLERANCE = { float32: 1e-3, float16: 2e-2 };
  * @throws {OutOfMemoryError} before any work, where a layer cannot fit
  */
 export async function pruneModel(opened: OpenedModel, options: PruneOptions): Promise<PruneResult> {
-  const { engine, kernels, calibration, keep, method = 'osscar', target = 'auto', signal } = options;
+  const { kernels, calibration, method = 'osscar', target = 'auto', signal } = options;
   const start = performance.now();
-  if (!(keep > 0 && keep <= 1)) throw new InputError(`keep must be in (0, 1], got ${keep}`);
+  const keep = keepRatio(options.keep);
   if (!METHODS.includes(method))
     throw new InputError(`method must be one of ${METHODS.join(', ')}, got ${method}`);
   if (typeof target === 'string' && !TARGETS.includes(target)) {
@@ -129,14 +131,16 @@ export async function pruneModel(opened: OpenedModel, options: PruneOptions): Pr
       `${opened.name}: no prunable structure; \`osscar inspect\` lists the reasons`,
     );
   }
+  checkNames(options.keep, structures);
   const correct = options.correct ?? true;
   // With correction where there may be one: the target is not chosen yet.
   checkMemory(opened, { kernels, structures, keep, method, correct, target: { kind: 'dense', blend: 1 } });
 
+  const engine = engineFor(opened, options.engine);
   const source = batchSource(calibration, opened.input);
   const labelled = batchSource(options.evaluation ?? calibration, opened.input);
   // Before the long work, so that labels that do not go with the model are found at once.
-  const before = await accuracyOf(engine, opened.source, labelled, signal);
+  const before = await metricOf(opened, engine, opened.source, labelled, signal);
   const sequence = (data: BatchSource, towards: Target, label: string, search?: Search) =>
     pruneSequence(opened, {
       ...{ engine, kernels, structures, keep, method, signal },
@@ -157,7 +161,7 @@ export async function pruneModel(opened: OpenedModel, options: PruneOptions): Pr
   else if (typeof target === 'object') chosen = target;
   else if (target !== 'auto') chosen = { kind: target, blend: target === 'self' ? 0 : 1 };
   else {
-    candidates = await searchBlend(opened, structures, source, options, sequence);
+    candidates = await searchBlend(opened, structures, source, { ...options, engine }, sequence);
     const [{ kind, blend }] = candidates;
     chosen = { kind, blend };
   }
@@ -167,17 +171,20 @@ export async function pruneModel(opened: OpenedModel, options: PruneOptions): Pr
   for (const [key, value] of Object.entries(options.metadata ?? {})) small.setMetadata(key, value);
   small.setMetadata(
     'osscar.pruning',
-    JSON.stringify({ method, keep, target: chosen, samples: source.samples }),
+    JSON.stringify({ method, keep: options.keep, target: chosen, samples: source.samples }),
   );
   const written = writeModel(small, { externalName: options.externalName });
-  const { model: reread, ...verified } = await verify(opened, masked, written, source, options);
-  const after = before && (await accuracyOf(engine, reread, labelled, signal));
+  const { model: reread, ...verified } = await verify(opened, masked, written, source, {
+    ...options,
+    engine,
+  });
+  const after = before && (await metricOf(opened, engine, reread, labelled, signal));
 
   return {
     written,
     report: {
       method,
-      keep,
+      keep: options.keep,
       target: { requested: target, chosen, ...(candidates && { candidates }) },
       samples: source.samples,
       ...verified,
@@ -210,16 +217,27 @@ export async function pruneModel(opened: OpenedModel, options: PruneOptions): Pr
   };
 }
 
-async function accuracyOf(engine: Engine, model: Model, source: BatchSource, signal?: AbortSignal) {
+/** The engine, with what a decoder takes beside the token ids supplied. */
+function engineFor({ input }: OpenedModel, engine: Engine): Engine {
+  return takesTokens(input) ? supplied(engine, input.name, input.shape[0]) : engine;
+}
+
+async function metricOf(
+  { input }: OpenedModel,
+  engine: Engine,
+  model: Model,
+  source: BatchSource,
+  signal?: AbortSignal,
+): Promise<Metric | undefined> {
   const session = await loadModel(engine, model);
   try {
-    return await accuracy(session, source, signal);
+    return await (takesTokens(input) ? perplexity : accuracy)(session, source, signal);
   } finally {
     await session.release();
   }
 }
 
-/** Looks for the target by the output error on samples held out from the fit. */
+/** Looks for the target by the output error, or a language model's loss, on samples held out from the fit. */
 async function searchBlend(
   opened: OpenedModel,
   structures: readonly Structure[],
@@ -230,11 +248,13 @@ async function searchBlend(
   const { isFit, isHeldOut } = splitSamples(source.samples);
   const fit = batchSource(calibration, opened.input, isFit);
   const heldOut = batchSource(calibration, opened.input, isHeldOut);
-  const dense = await outputsOf(engine, opened.model, heldOut, signal);
+  const tokens = takesTokens(opened.input);
+  const dense = tokens ? [] : await outputsOf(engine, opened.model, heldOut, signal);
   const hasResidual = structures.some(({ consumers }) => consumers.some(({ residual }) => residual));
   return searchTarget(async (target) => {
     // The local search moves all candidates alike.
     const { masked } = await sequence(fit, target, `target ${target.kind} ${target.blend}`, 'greedy');
+    if (tokens) return Math.log((await metricOf(opened, engine, masked, heldOut, signal))!.value);
     return outputError(dense, await outputsOf(engine, masked, heldOut, signal));
   }, hasResidual);
 }

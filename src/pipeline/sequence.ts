@@ -47,8 +47,8 @@ export interface SequenceOptions {
   readonly kernels: Kernels;
   readonly source: BatchSource;
   readonly structures: readonly Structure[];
-  /** Fraction of the groups to keep. */
-  readonly keep: number;
+  /** Fraction of a structure's groups to keep. */
+  keep(structure: Structure): number;
   readonly method: Method;
   readonly target: Target;
   /** λ; left out, each layer's is chosen by held-out samples. */
@@ -90,8 +90,8 @@ export async function pruneSequence(opened: OpenedModel, options: SequenceOption
   );
   const layers: PrunedLayer[] = [];
 
-  const steps = planSteps(opened, options);
-  const start = frontier.cutBefore(steps[0].position);
+  const steps = planSteps(opened, { ...options, diverged: source.diverged });
+  const start = steps.length > 0 ? frontier.cutBefore(steps[0].position) : undefined;
   if (start) await frontier.advance(start, undefined, signal);
   for (const [index, { maps, structure, keep }] of steps.entries()) {
     // While the dense network runs for the targets, it goes on to where the next step starts from.
@@ -133,29 +133,30 @@ interface Step {
   readonly structure?: Structure;
 }
 
+type PlanOptions = Pick<SequenceOptions, 'structures' | 'keep' | 'method' | 'target' | 'correct'> & {
+  /** Whether what reaches the first layer has changed already. */
+  readonly diverged?: boolean;
+};
+
 function planSteps(
   { model, info }: OpenedModel,
-  {
-    structures,
-    keep,
-    method,
-    target,
-    correct,
-  }: Pick<SequenceOptions, 'structures' | 'keep' | 'method' | 'target' | 'correct'>,
+  { structures, keep, method, target, correct, diverged }: PlanOptions,
 ): Step[] {
   const position = new Map(model.nodes.map(({ name }, index) => [name, index]));
   const first = (maps: readonly LinearMap[]) =>
     Math.min(...maps.map(({ node }) => position.get(node) as number));
-  const steps: Step[] = structures.map((structure) => ({
-    structure,
-    maps: structure.consumers,
-    position: first(structure.consumers),
-    keep: groupsToKeep(structure.groups, keep),
-  }));
+  const steps: Step[] = structures
+    .filter((structure) => keep(structure) < 1)
+    .map((structure) => ({
+      structure,
+      maps: structure.consumers,
+      position: first(structure.consumers),
+      keep: groupsToKeep(structure.groups, keep(structure)),
+    }));
   // Fitted to themselves, layers that keep all their inputs have nothing to correct.
   if (correct && refits(method) && target.kind !== 'self') {
-    const pruned = new Set(structures.flatMap(({ consumers }) => consumers.map(({ node }) => node)));
-    const start = Math.min(...steps.map((step) => step.position));
+    const pruned = new Set(steps.flatMap(({ maps }) => maps.map(({ node }) => node)));
+    const start = diverged ? -1 : Math.min(...steps.map((step) => step.position));
     for (const map of linearMaps(model, info.shapes)) {
       const at = position.get(map.node) as number;
       if (at > start && !pruned.has(map.node))
@@ -169,10 +170,7 @@ function planSteps(
 const PACKING_BYTES = 16 * 2 ** 20;
 
 /** Throws before any work where a layer's statistics and factors cannot fit the kernels' memory. */
-export function checkMemory(
-  opened: OpenedModel,
-  options: Parameters<typeof planSteps>[1] & { kernels: Kernels },
-): void {
+export function checkMemory(opened: OpenedModel, options: PlanOptions & { kernels: Kernels }): void {
   const { maximumBytes } = options.kernels;
   for (const { maps, structure } of planSteps(opened, options)) {
     const p = maps.reduce((total, map) => total + map.p, 0);
@@ -227,9 +225,9 @@ async function collect(
   const mark = kernels.mark();
   const isHeldOut = (index: number) => source.samples >= FEWEST_TO_SPLIT && index % HELD_OUT === HELD_OUT - 1;
   const open = (map: LinearMap) => new StatisticsAccumulator(kernels, map.p, map.m, target.kind !== 'self');
-  const accumulators = maps.map((map) => ({ map, fit: open(map), heldOut: open(map) }));
   let sample = 0;
   try {
+    const accumulators = maps.map((map) => ({ map, fit: open(map), heldOut: open(map) }));
     for await (const activations of frontier.run([...dense], [...pruned], signal)) {
       for (const { map, fit, heldOut } of accumulators) {
         const part = sampleParts(opened, map, activations, target);
@@ -254,9 +252,9 @@ async function collect(
 function sampleParts(opened: OpenedModel, map: LinearMap, activations: Activations, target: Target) {
   const x = activations.pruned[map.input];
   const y = target.kind === 'self' ? undefined : targetOf(map, activations, target);
-  const samples = x.dims[0];
+  // Not dims[0], which may hold samples and positions.
   const part = (tensor: FloatTensor, index: number) => {
-    const size = tensor.data.length / samples;
+    const size = tensor.data.length / activations.batch;
     return tensor.data.subarray(index * size, (index + 1) * size);
   };
   if (!map.conv) {

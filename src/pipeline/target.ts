@@ -1,5 +1,5 @@
-// Choosing what layers are fitted to, by the output error of the pruned network on calibration samples
-// that were held out from the fit. No labels are needed.
+// Choosing what layers are fitted to, by the error of the pruned network on calibration samples that were held out
+// from the fit. No labels are needed.
 
 import type { Engine, FloatTensor } from '../engine/index.ts';
 import type { Model } from '../graph/index.ts';
@@ -10,8 +10,8 @@ import { turn } from './turn.ts';
 
 /** A target that was tried. */
 export interface Candidate extends Target {
-  /** Σ‖y − ŷ‖² / Σ‖y − ȳ‖² of the network's outputs on held-out samples. */
-  readonly outputError: number;
+  /** On held-out samples: Σ‖y − ŷ‖² / Σ‖y − ȳ‖² of the network's outputs, or a language model's loss. */
+  readonly error: number;
 }
 
 const BLEND_STEP = 0.25;
@@ -20,7 +20,7 @@ const BLEND_STEP = 0.25;
  * The best blend towards the residual target, by steps of a quarter: the error is a smooth bowl over the
  * blend, so the two halves are tried first and then the neighbours of the better one, until none is better.
  *
- * @param measure  output error of the network pruned towards a target
+ * @param measure  error of the network pruned towards a target, on samples that the fit did not see
  * @param hasResidual  whether any layer feeds a shortcut; without, `dense` and `residual` are one
  * @returns everything tried, the best first
  */
@@ -31,8 +31,8 @@ export async function searchTarget(
   const tried: Candidate[] = [];
   const attempt = async (target: Target) => {
     if (tried.some(({ kind, blend }) => kind === target.kind && blend === target.blend)) return;
-    tried.push({ ...target, outputError: await measure(target) });
-    tried.sort((a, b) => a.outputError - b.outputError);
+    tried.push({ ...target, error: await measure(target) });
+    tried.sort((a, b) => a.error - b.error);
   };
   const blended = (blend: number): Target =>
     blend === 0 ? { kind: 'self', blend } : { kind: 'residual', blend };

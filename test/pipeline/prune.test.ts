@@ -77,7 +77,7 @@ describe('the targets, on a residual network', () => {
     const { chosen, candidates = [] } = auto.report.target;
     expect(candidates.length).toBeGreaterThan(2);
     expect(candidates.map(({ kind }) => kind)).toContain('dense');
-    const errors = candidates.map(({ outputError }) => outputError);
+    const errors = candidates.map(({ error }) => error);
     expect(errors).toEqual([...errors].sort((a, b) => a - b));
     expect(candidates[0]).toMatchObject(chosen);
 
@@ -93,11 +93,11 @@ describe('the targets, on a residual network', () => {
       [1, 28, 28],
     );
     const dense = await outputs(bytes, heldOut);
-    for (const { kind, blend, outputError } of [candidates[0], candidates.at(-1)!]) {
+    for (const { kind, blend, error: expected } of [candidates[0], candidates.at(-1)!]) {
       // Candidates are compared without the local search.
       const { written } = await pruneTo(fit, { kind, blend }, 'greedy');
       const error = relativeError(dense, await outputs(written.model, heldOut));
-      expect(error / outputError).toBeCloseTo(1, 2);
+      expect(error / expected).toBeCloseTo(1, 2);
     }
   });
 

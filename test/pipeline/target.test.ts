@@ -41,7 +41,7 @@ describe('searchTarget', () => {
     }, hasResidual);
     expect(new Set(asked).size).toBe(asked.length);
     expect(tried.map(({ kind, blend }) => `${kind} ${blend}`).sort()).toEqual([...asked].sort());
-    const errors = tried.map(({ outputError }) => outputError);
+    const errors = tried.map(({ error }) => error);
     expect(errors).toEqual([...errors].sort((a, b) => a - b));
     return tried;
   }
@@ -54,7 +54,7 @@ describe('searchTarget', () => {
   test('tries the dense target at the best blend, where layers feed a shortcut', async () => {
     expect((await search(0.75, false)).filter(({ kind }) => kind === 'dense')).toEqual([]);
     const [best] = await search(0.75, true, 0.5);
-    expect(best).toEqual({ kind: 'dense', blend: 0.75, outputError: 0.5 });
+    expect(best).toEqual({ kind: 'dense', blend: 0.75, error: 0.5 });
     // A blend of 0 would be `self` once more.
     expect((await search(0, true)).filter(({ kind }) => kind === 'dense')).toMatchObject([{ blend: 1 }]);
   });

@@ -25,3 +25,11 @@ export {
   stringifyPreprocessing,
 } from './preprocessing.ts';
 export { type LabeledFile, sampleEvenly } from './sample.ts';
+export {
+  consecutiveWindows,
+  type Encode,
+  npyTokens,
+  openTokenizer,
+  tokenWindows,
+  type WindowOptions,
+} from './text.ts';

@@ -1,4 +1,4 @@
-// NumPy's .npy files → Float32Array. Reading only, floats and bytes only, row-major only.
+// NumPy's .npy files → Float32Array. Reading only, real numbers only, row-major only.
 //
 // No library: the maintained one (`npyjs`) brings a fetch polyfill along, and the format is one small header.
 // https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
@@ -17,6 +17,9 @@ const READERS: Record<string, { bytes: number; read: (view: DataView, at: number
   '<f4': { bytes: 4, read: (view, at) => view.getFloat32(at, true) },
   '<f8': { bytes: 8, read: (view, at) => view.getFloat64(at, true) },
   '|u1': { bytes: 1, read: (view, at) => view.getUint8(at) },
+  '<u2': { bytes: 2, read: (view, at) => view.getUint16(at, true) },
+  '<i4': { bytes: 4, read: (view, at) => view.getInt32(at, true) },
+  '<i8': { bytes: 8, read: (view, at) => Number(view.getBigInt64(at, true)) },
 };
 
 /** IEEE binary16: 1 sign, 5 exponent, 10 fraction bits. */
@@ -30,7 +33,8 @@ function fromHalf(bits: number): number {
 }
 
 /**
- * `<f2`, `<f4`, `<f8` or `|u1`, C order; values beyond float32 become ±Infinity.
+ * `<f2`, `<f4`, `<f8`, `|u1`, `<u2`, `<i4` or `<i8`, C order; values beyond float32 become ±Infinity, integers beyond
+ * 2²⁴ are rounded.
  *
  * @throws {FormatError} naming the file, if it is anything else, truncated or too long
  */

@@ -1,0 +1,66 @@
+// Prunes a language model block by block: each is opened, pruned in sequence, handed over, and forgotten.
+
+import type { Model, Structure } from '../graph/index.ts';
+import type { Kernels } from '../kernel/index.ts';
+import type { Method, Search } from '../solve/index.ts';
+import { advance, blockBatch, type Chain, type ChainOptions, embed, openBlock } from './chain.ts';
+import type { Dataset } from './data/index.ts';
+import type { HiddenStates } from './hidden.ts';
+import type { OpenedModel } from './open.ts';
+import { checkMemory, type PrunedLayer, pruneSequence, type Target } from './sequence.ts';
+
+export interface BlockOptions extends ChainOptions {
+  readonly kernels: Kernels;
+  readonly method: Method;
+  readonly target: Target;
+  readonly damping?: number;
+  readonly groupsPerStep?: number;
+  readonly search?: Search;
+  readonly correct: boolean;
+  /** Windows that are fitted to; the others only go along. */
+  readonly fit: readonly number[];
+  /** Fraction of the groups of a structure of block i to keep. */
+  keep(i: number, structure: Structure): number;
+  /** Called with every pruned block, removed groups as zeros. */
+  onBlock?(block: PrunedBlock): Promise<void>;
+  onStep?(done: number, total: number): void;
+}
+
+export interface PrunedBlock {
+  readonly index: number;
+  readonly opened: OpenedModel;
+  readonly masked: Model;
+  readonly layers: readonly PrunedLayer[];
+  readonly seconds: number;
+}
+
+/** @returns the hidden states of both networks behind the last block */
+export async function pruneBlocks(
+  chain: Chain,
+  windows: Dataset,
+  options: BlockOptions,
+): Promise<HiddenStates> {
+  const { engine, kernels, fit } = options;
+  const [length] = windows.shape;
+  const states = await embed(chain, windows, options);
+  let diverged = false;
+  for (let index = 0; index < chain.blocks; index++) {
+    const start = performance.now();
+    const opened = await openBlock(chain, index, length, engine);
+    const structures = opened.analysis.structures.filter(({ prunable }) => prunable);
+    const keep = (structure: Structure) => options.keep(index, structure);
+    const plan = { ...options, structures, keep, diverged };
+    checkMemory(opened, plan);
+    const { masked, layers } = await pruneSequence(opened, {
+      ...plan,
+      kernels,
+      source: states.source(fit, blockBatch(opened), diverged),
+      onStep: (done, total) => options.onStep?.(index + done / total, chain.blocks),
+    });
+    const changed: boolean = layers.length > 0 || diverged;
+    await advance(states, opened, changed ? masked : undefined, diverged, options);
+    diverged = changed;
+    await options.onBlock?.({ index, opened, masked, layers, seconds: (performance.now() - start) / 1000 });
+  }
+  return states;
+}

@@ -1,0 +1,174 @@
+// A language model as parts that hand one activation on: embedding, blocks, head. Only one part is in memory at a time.
+
+import type { Engine } from '../engine/index.ts';
+import type { Model } from '../graph/index.ts';
+import { batchSource } from './batches.ts';
+import type { Dataset } from './data/index.ts';
+import { type Metric, windowsLoss } from './evaluate.ts';
+import { HiddenStates, type Scratch } from './hidden.ts';
+import { loadModel, type OpenedModel, openParsed } from './open.ts';
+import { turn } from './turn.ts';
+
+export interface Chain {
+  /** For messages. */
+  readonly name: string;
+  readonly blocks: number;
+  /** Features of a token between blocks. */
+  readonly hidden: number;
+  readonly vocabulary: number;
+  /** Token ids n × length → hidden states n × length × hidden. */
+  embedding(length: number): Promise<Model>;
+  /** Hidden states → hidden states. */
+  block(i: number, length: number): Promise<Model>;
+  /** Hidden states → logits. */
+  head(): Promise<Model>;
+}
+
+export interface ChainOptions {
+  readonly engine: Engine;
+  /** Bytes of hidden states kept in memory. */
+  readonly activationBytes: number;
+  /** For those beyond. */
+  readonly scratch?: Scratch;
+  readonly signal?: AbortSignal;
+}
+
+/** Values of a block's largest activation in a batch: scores of all heads are the largest where windows are long. */
+const VALUES_PER_BATCH = 2 ** 22;
+
+/** Hidden states behind the embedding, the same for both networks. */
+export async function embed(chain: Chain, windows: Dataset, options: ChainOptions): Promise<HiddenStates> {
+  const [length] = windows.shape;
+  const { hidden } = chain;
+  const states = new HiddenStates(windows.size, [length, hidden], options.activationBytes, options.scratch);
+  const session = await loadModel(options.engine, await chain.embedding(length));
+  try {
+    const [input] = session.inputs;
+    const source = batchSource(windows, {
+      ...{ name: input.name, type: input.type, shape: [length], fixedBatch: 0 },
+      outputs: length * hidden,
+    });
+    let window = 0;
+    for await (const { input: ids, count } of source.batches()) {
+      await turn(options.signal);
+      const { data } = Object.values(await session.run({ [input.name]: ids }))[0];
+      for (let i = 0; i < count; i++) {
+        const part = data.subarray(i * length * hidden, (i + 1) * length * hidden);
+        await states.set(window++, part, part);
+      }
+    }
+  } finally {
+    await session.release();
+  }
+  return states;
+}
+
+/** A block, run once to learn its shapes. */
+export async function openBlock(
+  chain: Chain,
+  i: number,
+  length: number,
+  engine: Engine,
+): Promise<OpenedModel> {
+  return openParsed(await chain.block(i, length), { engine, name: `${chain.name}: block ${i}` });
+}
+
+/** Windows that go through a block at a time. */
+export function blockBatch({ info }: OpenedModel): number {
+  let largest = 1;
+  for (const dims of info.shapes.values())
+    largest = Math.max(
+      largest,
+      dims.reduce((a, b) => a * b, 1),
+    );
+  return Math.max(1, Math.min(64, Math.round(VALUES_PER_BATCH / largest)));
+}
+
+/**
+ * Moves all hidden states behind a block.
+ *
+ * @param pruned  the block of the pruned network; the dense one, where it is left out
+ * @param diverged  whether the pruned network's states differ from the dense ones' before it
+ */
+export async function advance(
+  states: HiddenStates,
+  dense: OpenedModel,
+  pruned: Model | undefined,
+  diverged: boolean,
+  { engine, signal }: ChainOptions,
+): Promise<void> {
+  const sessions = [await loadModel(engine, dense.model)];
+  try {
+    if (pruned) sessions.push(await loadModel(engine, pruned));
+    const all = Array.from({ length: states.windows }, (_, i) => i);
+    const size = states.dims[0] * states.dims[1];
+    const { name } = dense.input;
+    let window = 0;
+    for await (const batch of states.source(all, blockBatch(dense), diverged).batches()) {
+      await turn(signal);
+      const run = async (session: (typeof sessions)[number], input = batch.input) =>
+        Object.values(await session.run({ [name]: input }))[0].data;
+      const before = await run(sessions[0]);
+      const apart = pruned !== undefined || diverged;
+      const after = apart ? await run(sessions[1] ?? sessions[0], batch.pruned) : before;
+      for (let i = 0; i < batch.count; i++) {
+        const part = before.subarray(i * size, (i + 1) * size);
+        await states.set(window++, part, apart ? after.subarray(i * size, (i + 1) * size) : part);
+      }
+    }
+  } finally {
+    for (const session of sessions) await session.release();
+  }
+}
+
+/**
+ * Mean loss in nats, from the hidden states behind the last block.
+ *
+ * @param windows  those that count
+ */
+export async function headLoss(
+  chain: Chain,
+  states: HiddenStates,
+  ids: Dataset,
+  windows: readonly number[],
+  network: 'dense' | 'pruned',
+  { engine, signal }: ChainOptions,
+): Promise<number> {
+  const counted = new Set(windows);
+  const [length] = ids.shape;
+  let total = 0;
+  const session = await loadModel(engine, await chain.head());
+  try {
+    let window = 0;
+    for await (const { inputs, count } of ids.batches(64)) {
+      for (let i = 0; i < count; i++, window++) {
+        if (!counted.has(window)) continue;
+        await turn(signal);
+        const data = (await states.get(window))[network];
+        const hidden = { dims: [1, ...states.dims], data };
+        const logits = Object.values(await session.run({ [session.inputs[0].name]: hidden }))[0];
+        const tokens = { dims: [1, length], data: inputs.subarray(i * length, (i + 1) * length) };
+        total += windowsLoss(logits, tokens, 1);
+      }
+    }
+  } finally {
+    await session.release();
+  }
+  return total / (windows.length * (length - 1));
+}
+
+/** Perplexity over windows, part by part. */
+export async function chainPerplexity(
+  chain: Chain,
+  windows: Dataset,
+  options: ChainOptions,
+): Promise<Metric> {
+  const states = await embed(chain, windows, options);
+  for (let i = 0; i < chain.blocks; i++) {
+    const block = await openBlock(chain, i, windows.shape[0], options.engine);
+    await advance(states, block, undefined, false, options);
+  }
+  const all = Array.from({ length: windows.size }, (_, i) => i);
+  const loss = await headLoss(chain, states, windows, all, 'dense', options);
+  return { name: 'perplexity', value: Math.exp(loss), samples: windows.size };
+}

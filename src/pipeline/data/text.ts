@@ -1,0 +1,110 @@
+// Text as windows of token ids, the samples of a language model.
+
+import { Tokenizer } from '@huggingface/tokenizers';
+import { FormatError, InputError } from '../../errors.ts';
+import { type Dataset, npyDataset } from './dataset.ts';
+import type { NpyArray } from './npy.ts';
+import { mulberry32 } from './sample.ts';
+
+/** Text to token ids, with the special tokens that the tokenizer adds to a document. */
+export type Encode = (text: string) => Int32Array;
+
+/**
+ * A tokenizer from the files of a Hugging Face folder.
+ *
+ * @param tokenizer  of `tokenizer.json`, parsed
+ * @param config  of `tokenizer_config.json`, parsed
+ * @throws {FormatError} where the tokenizer is malformed or of an unknown kind
+ */
+export function openTokenizer(tokenizer: object, config: object = {}): Encode {
+  let encoder: Tokenizer;
+  try {
+    encoder = new Tokenizer(tokenizer, config);
+  } catch (cause) {
+    throw new FormatError(`tokenizer.json: ${(cause as Error).message}`, { cause });
+  }
+  return (text) => {
+    const ids = Int32Array.from(encoder.encode(text).ids as ArrayLike<number | undefined>, (id) => id ?? -1);
+    const at = ids.findIndex((id) => id < 0);
+    if (at >= 0) {
+      throw new InputError(
+        `tokenizer.json: the vocabulary has no entry for token ${at} of the text, and none for unknown ones`,
+      );
+    }
+    return ids;
+  };
+}
+
+export interface WindowOptions {
+  /** Windows to draw. */
+  readonly samples: number;
+  /** Tokens per window. */
+  readonly seqlen: number;
+  /** `even`: starts spread evenly over the tokens. `random`: drawn uniformly. Default `even`. */
+  readonly sampling?: 'even' | 'random';
+  /** For `random`. Default 0. */
+  readonly seed?: number;
+  /** For messages. */
+  readonly name?: string;
+}
+
+/**
+ * Calibration windows out of the tokens of a text: the same for the same options. Every window has a token behind it,
+ * as its last prediction.
+ *
+ * @throws {InputError} where the text is shorter than one window
+ */
+export function tokenWindows(tokens: Int32Array, options: WindowOptions): Dataset {
+  const { samples, seqlen, sampling = 'even', seed = 0, name = 'text' } = options;
+  const room = tokens.length - seqlen - 1;
+  if (room < 0) throw tooShort(name, tokens.length, seqlen + 1);
+  const random = mulberry32(seed);
+  const start = (i: number) => {
+    if (sampling === 'random') return Math.floor(random() * (room + 1));
+    return samples > 1 ? Math.floor((i * room) / (samples - 1)) : 0;
+  };
+  return windowsFrom(
+    tokens,
+    Array.from({ length: samples }, (_, i) => start(i)),
+    seqlen,
+    name,
+  );
+}
+
+/**
+ * All whole windows of a text, one behind the other, for evaluation.
+ *
+ * @throws {InputError} where the text is shorter than one window
+ */
+export function consecutiveWindows(tokens: Int32Array, seqlen: number, name = 'text'): Dataset {
+  const count = Math.floor(tokens.length / seqlen);
+  if (count === 0) throw tooShort(name, tokens.length, seqlen);
+  return windowsFrom(
+    tokens,
+    Array.from({ length: count }, (_, i) => i * seqlen),
+    seqlen,
+    name,
+  );
+}
+
+/** Token ids from a `.npy` file: n × t windows as they are, or one row of tokens for the functions above. */
+export function npyTokens({ shape, data }: NpyArray, name: string): Int32Array | Dataset {
+  const bad = data.findIndex((id) => !(Number.isInteger(id) && id >= 0));
+  if (bad >= 0) throw new InputError(`"${name}": value ${bad} is ${data[bad]}, expected token ids`);
+  if (shape.length === 1) return Int32Array.from(data);
+  return npyDataset({ shape, data }, [0], name);
+}
+
+function windowsFrom(tokens: Int32Array, starts: readonly number[], seqlen: number, name: string): Dataset {
+  const data = new Float32Array(starts.length * seqlen);
+  starts.forEach((start, i) => {
+    data.set(tokens.subarray(start, start + seqlen), i * seqlen);
+  });
+  return npyDataset({ shape: [starts.length, seqlen], data }, [seqlen], name);
+}
+
+function tooShort(name: string, tokens: number, needed: number): InputError {
+  return new InputError(
+    `"${name}": ${tokens} tokens, fewer than the ${needed} of one window; give more text or a smaller window (--seqlen)`,
+  );
+}
