@@ -32,7 +32,8 @@ const REASONS: Record<string, string> = {
   ERR_FS_FILE_TOO_LARGE: 'larger than 2 GiB',
 };
 
-function inputError(path: string, cause: unknown): InputError {
+/** What a failed system call on a path is to the user. */
+export function inputError(path: string, cause: unknown): InputError {
   const { code, message } = cause as NodeJS.ErrnoException;
   return new InputError(`"${path}": ${REASONS[code ?? ''] ?? message}`, { cause });
 }
@@ -46,6 +47,23 @@ export async function readFileBytes(path: string): Promise<Uint8Array> {
   } catch (cause) {
     throw inputError(path, cause);
   }
+}
+
+/** Bytes that the file has, however many. @throws {InputError} if it ends before */
+export async function readRange(
+  file: FileHandle,
+  path: string,
+  offset: number,
+  length: number,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = new Uint8Array(length);
+  for (let done = 0; done < length; ) {
+    // One call of the system reads 2 GiB at most.
+    const { bytesRead } = await file.read(bytes, done, Math.min(length - done, 2 ** 30), offset + done);
+    if (bytesRead === 0) throw new InputError(`"${path}": truncated while being read`);
+    done += bytesRead;
+  }
+  return bytes;
 }
 
 /** Reads `length` bytes at `offset` of an external data file; to its end if `length` is absent. */
@@ -79,19 +97,7 @@ export function externalReader(modelPath: string): ExternalReader {
           `"${path}": expected external data at bytes ${offset} to ${end}, the file has ${size}`,
         );
       }
-      const bytes = new Uint8Array(end - offset);
-      let done = 0;
-      while (done < bytes.length) {
-        const { bytesRead } = await file.read(
-          bytes,
-          done,
-          Math.min(bytes.length - done, 2 ** 30),
-          offset + done,
-        );
-        if (bytesRead === 0) throw new InputError(`"${path}": truncated while being read`);
-        done += bytesRead;
-      }
-      return bytes;
+      return await readRange(file, path, offset, end - offset);
     } catch (cause) {
       throw cause instanceof InputError ? cause : inputError(path, cause);
     } finally {
@@ -100,7 +106,8 @@ export function externalReader(modelPath: string): ExternalReader {
   };
 }
 
-const temporaryName = (folder: string) =>
+/** Of a file or folder to be made in a folder; hidden. */
+export const temporaryName = (folder: string) =>
   join(folder, `.osscar-${process.pid}-${Math.random().toString(36).slice(2, 10)}.tmp`);
 
 /**

@@ -1,0 +1,147 @@
+// A Hugging Face folder as one set of named tensors, whatever files they are in.
+
+import { FormatError, InputError, OutOfMemoryError, UnsupportedModelError } from '../errors.ts';
+import { decode, elementCount, isDecodable } from './dtype.ts';
+import { CHUNK_BYTES, type Folder, pathIn, readJson } from './folder.ts';
+import { isObject } from './json.ts';
+import { readSafetensors } from './safetensors.ts';
+import type { StoredTensor, TensorInfo } from './tensor.ts';
+import { readTorch } from './torch.ts';
+
+export interface ReadOptions {
+  /** First row (index of the first dimension); 0 by default. */
+  rowStart?: number;
+  /** One past the last row; all by default. */
+  rowEnd?: number;
+  /** Let NaN and infinities through. */
+  allowNonFinite?: boolean;
+}
+
+export interface Checkpoint {
+  /** The folder's. */
+  readonly name: string;
+  /** Of config.json. */
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  /**
+   * A tensor, or some of its rows, as float32, row-major; float64 is rounded.
+   *
+   * @throws {InputError} if there is no such tensor or row, or a value is NaN or infinite
+   * @throws {UnsupportedModelError} if it holds no floating-point numbers of 16 bits or more
+   */
+  read(name: string, options?: ReadOptions): Promise<Float32Array<ArrayBuffer>>;
+  /** The elements' bytes as they are, little-endian; rows `rowStart` to `rowEnd`, all by default. */
+  readRaw(name: string, rowStart?: number, rowEnd?: number): Promise<Uint8Array<ArrayBuffer>>;
+  close(): Promise<void>;
+}
+
+const MAX_CONFIG_BYTES = 16 * 2 ** 20;
+const MAX_INDEX_BYTES = 100 * 2 ** 20;
+
+type ReadFile = (folder: Folder, file: string) => Promise<StoredTensor[]>;
+
+/** What may hold the weights, the first that is there. */
+const SOURCES: readonly { file: string; read: ReadFile }[] = [
+  { file: 'model.safetensors', read: readSafetensors },
+  { file: 'model.safetensors.index.json', read: (folder, file) => readShards(folder, file, readSafetensors) },
+  { file: 'pytorch_model.bin', read: readTorch },
+  { file: 'pytorch_model.bin.index.json', read: (folder, file) => readShards(folder, file, readTorch) },
+];
+
+/** The tensors of all shards. Every one that the index names must be where it says, and in no other shard. */
+async function readShards(folder: Folder, indexFile: string, read: ReadFile): Promise<StoredTensor[]> {
+  const path = pathIn(folder, indexFile);
+  const { weight_map: map } = await readJson(folder, indexFile, MAX_INDEX_BYTES);
+  if (!isObject(map) || !Object.values(map).every((file) => typeof file === 'string')) {
+    throw new FormatError(`"${path}": expected "weight_map" to give each tensor's file`);
+  }
+  const present = new Set(await folder.list());
+  const tensors = new Map<string, StoredTensor>();
+  for (const shard of [...new Set(Object.values(map) as string[])].sort()) {
+    if (!present.has(shard)) throw new InputError(`"${path}": shard "${shard}" is missing from the folder`);
+    for (const tensor of await read(folder, shard)) {
+      const other = tensors.get(tensor.name);
+      if (other) {
+        throw new FormatError(`"${path}": tensor "${tensor.name}" is in both "${other.file}" and "${shard}"`);
+      }
+      tensors.set(tensor.name, tensor);
+    }
+  }
+  for (const [name, file] of Object.entries(map)) {
+    if (tensors.get(name)?.file !== file) {
+      throw new FormatError(`"${path}": tensor "${name}" is not in "${file}"`);
+    }
+  }
+  return [...tensors.values()];
+}
+
+function newFloat32Array(length: number, at: string): Float32Array<ArrayBuffer> {
+  try {
+    return new Float32Array(length);
+  } catch (cause) {
+    throw new OutOfMemoryError(`${at} needs ${4 * length} bytes`, 4 * length, { cause });
+  }
+}
+
+/**
+ * Opens a folder as Hugging Face's libraries write it: config.json beside model.safetensors or pytorch_model.bin,
+ * whole or in shards with an index; safetensors are preferred. Only headers are read, tensors when asked for.
+ *
+ * @throws {InputError} if a file is missing
+ * @throws {FormatError} naming the file, and the tensor where there is one, if anything contradicts itself
+ */
+export async function openCheckpoint(folder: Folder): Promise<Checkpoint> {
+  const present = new Set(await folder.list());
+  if (!present.has('config.json')) throw new InputError(`"${folder.name}": there is no config.json in it`);
+  const source = SOURCES.find(({ file }) => present.has(file));
+  if (!source) {
+    const files = SOURCES.map(({ file }) => file).join(', ');
+    throw new InputError(`"${folder.name}": no weights in it; expected one of ${files}`);
+  }
+  const config = await readJson(folder, 'config.json', MAX_CONFIG_BYTES);
+  const tensors = new Map((await source.read(folder, source.file)).map((it) => [it.name, it]));
+
+  /** The tensor, the range of its bytes that the rows are, and how messages name it. */
+  function find(name: string, rowStart: number, rowEnd?: number) {
+    const tensor = tensors.get(name);
+    if (!tensor) throw new InputError(`"${folder.name}": no tensor "${name}" in it`);
+    const at = `"${pathIn(folder, tensor.file)}": tensor "${name}"`;
+    const rows = tensor.shape[0] ?? 1; // a scalar is one row
+    const end = rowEnd ?? rows;
+    const ok =
+      Number.isInteger(rowStart) && Number.isInteger(end) && 0 <= rowStart && rowStart <= end && end <= rows;
+    if (!ok) throw new InputError(`${at} has ${rows} rows, got ${rowStart} to ${end}`);
+    const rowBytes = rows === 0 ? 0 : tensor.bytes / rows;
+    if (!Number.isInteger(rowBytes)) throw new InputError(`${at} has rows that are no whole bytes`);
+    return { tensor, at, from: rowStart * rowBytes, to: end * rowBytes };
+  }
+
+  return {
+    name: folder.name,
+    config,
+    tensors,
+    async read(name, { rowStart = 0, rowEnd, allowNonFinite = false } = {}) {
+      const { tensor, at, from, to } = find(name, rowStart, rowEnd);
+      const { dtype, bytes, shape } = tensor;
+      if (!isDecodable(dtype)) {
+        throw new UnsupportedModelError(`${at} has type ${dtype}; expected float32, float16 or bfloat16`);
+      }
+      const size = bytes / elementCount(shape)! || 1;
+      const out = newFloat32Array((to - from) / size, at);
+      const step = tensor.strided ? to - from : CHUNK_BYTES;
+      for (let start = from; start < to; start += step) {
+        const end = Math.min(start + step, to);
+        const part = out.subarray((start - from) / size, (end - from) / size);
+        decode(await tensor.readBytes(start, end), dtype, part);
+        const bad = allowNonFinite ? -1 : part.findIndex((value) => !Number.isFinite(value));
+        if (bad >= 0) throw new InputError(`${at} has ${part[bad]} at element ${start / size + bad}`);
+      }
+      return out;
+    },
+    async readRaw(name, rowStart = 0, rowEnd) {
+      const { tensor, from, to } = find(name, rowStart, rowEnd);
+      return tensor.readBytes(from, to);
+    },
+    close: () => folder.close(),
+  };
+}

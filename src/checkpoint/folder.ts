@@ -1,0 +1,101 @@
+// The ports to a model's folder: flat, its files read and written by byte range. Files of a folder on disk are the
+// command line's business; here is the one that a browser has, made of Blobs.
+
+import { FormatError, InputError } from '../errors.ts';
+import { parseJsonObject } from './json.ts';
+
+/** A folder of files that can be read in parts. Its files have plain names: no separators, no `..`. */
+export interface Folder {
+  /** What messages call it: a path, say. */
+  readonly name: string;
+  list(): Promise<readonly string[]>;
+  /** Bytes. @throws {InputError} if there is no such file */
+  size(file: string): Promise<number>;
+  /** Exactly these bytes, for the caller to keep. @throws {InputError} if the file has not got them */
+  read(file: string, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
+  close(): Promise<void>;
+}
+
+/** A folder that is being written, and can be read back before it is committed. */
+export interface OutputFolder extends Folder {
+  /** Writes into a file, which is made if need be, at any offset. */
+  writeAt(file: string, offset: number, bytes: Uint8Array): Promise<void>;
+  /** Makes the folder appear under its name, whole. Nothing can be written afterwards. */
+  commit(): Promise<void>;
+  /** Removes everything that was written. Harmless after `commit` and if called twice. */
+  abort(): Promise<void>;
+}
+
+/** How much of a file is held at once when it is read from one end to the other. */
+export const CHUNK_BYTES = 16 * 2 ** 20;
+
+/** How messages name a file of a folder. */
+export const pathIn = (folder: Folder, file: string) => `${folder.name}/${file}`;
+
+/** @throws {InputError} if the name could lead out of a folder */
+export function checkFileName(folder: string, file: string): void {
+  if (file === '' || file === '.' || file === '..' || /[/\\\0]/.test(file)) {
+    throw new InputError(`"${folder}": expected the plain name of a file in the folder, got "${file}"`);
+  }
+}
+
+/** @throws {InputError} if the file does not have these bytes */
+export function checkRange(path: string, size: number, offset: number, length: number): void {
+  if (!(offset >= 0 && length >= 0 && offset + length <= size)) {
+    throw new InputError(`"${path}": expected bytes ${offset} to ${offset + length}, the file has ${size}`);
+  }
+}
+
+/** @throws {FormatError} naming the file if it is not a JSON object, or larger than `maxBytes` */
+export async function readJson(
+  folder: Folder,
+  file: string,
+  maxBytes: number,
+): Promise<Record<string, unknown>> {
+  const path = pathIn(folder, file);
+  const size = await folder.size(file);
+  if (size > maxBytes) throw new FormatError(`"${path}": expected at most ${maxBytes} bytes, got ${size}`);
+  return parseJsonObject(await folder.read(file, 0, size), path);
+}
+
+/** A file from one end to the other, `CHUNK_BYTES` at a time. */
+export async function* readChunks(folder: Folder, file: string): AsyncGenerator<Uint8Array> {
+  const size = await folder.size(file);
+  for (let at = 0; at < size; at += CHUNK_BYTES) {
+    yield await folder.read(file, at, Math.min(CHUNK_BYTES, size - at));
+  }
+}
+
+/**
+ * A folder of files in memory or picked in a browser: a `FileList`, or a `Map` from names to bytes.
+ *
+ * @throws {InputError} if a name is no plain file name or comes twice
+ */
+export function blobFolder(
+  files: Iterable<File | readonly [string, Blob | Uint8Array]>,
+  name = 'model',
+): Folder {
+  const blobs = new Map<string, Blob>();
+  for (const it of files) {
+    const [file, content] = it instanceof Blob ? [it.name, it] : it;
+    checkFileName(name, file);
+    if (blobs.has(file)) throw new InputError(`"${name}": two files are called "${file}"`);
+    blobs.set(file, content instanceof Blob ? content : new Blob([content as Uint8Array<ArrayBuffer>]));
+  }
+  const find = (file: string): Blob => {
+    const blob = blobs.get(file);
+    if (!blob) throw new InputError(`"${name}/${file}": no such file`);
+    return blob;
+  };
+  return {
+    name,
+    list: async () => [...blobs.keys()].sort(),
+    size: async (file) => find(file).size,
+    read: async (file, offset, length) => {
+      const blob = find(file);
+      checkRange(`${name}/${file}`, blob.size, offset, length);
+      return new Uint8Array(await blob.slice(offset, offset + length).arrayBuffer());
+    },
+    close: async () => {},
+  };
+}

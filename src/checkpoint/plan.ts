@@ -1,0 +1,151 @@
+// Which tensor goes where in safetensors files, decided before a byte is written.
+
+import { InputError } from '../errors.ts';
+import type { DataType } from '../graph/dtype.ts';
+import { byteCount, safetensorsName, safetensorsRank } from './dtype.ts';
+
+export interface TensorSpec {
+  readonly name: string;
+  readonly dtype: DataType;
+  readonly shape: readonly number[];
+}
+
+export interface PlanOptions {
+  /** A shard gets no more, unless a single tensor is larger; 5 GB by default, as in transformers. */
+  maxShardBytes?: number;
+  /** Strings for the header of every file; `{ format: 'pt' }` by default, which transformers asks for. */
+  metadata?: Readonly<Record<string, string>>;
+}
+
+export interface PlannedTensor extends TensorSpec {
+  readonly file: string;
+  /** In the file. */
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+export interface PlannedFile {
+  readonly name: string;
+  /** Everything before the first tensor. */
+  readonly header: Uint8Array;
+  /** Of the whole file. */
+  readonly bytes: number;
+}
+
+export interface SafetensorsPlan {
+  readonly files: readonly PlannedFile[];
+  readonly tensors: ReadonlyMap<string, PlannedTensor>;
+  /** `model.safetensors.index.json`, where there is more than one file. */
+  readonly index?: { readonly name: string; readonly bytes: Uint8Array };
+  /** Bytes of all tensors. */
+  readonly bytes: number;
+}
+
+const DEFAULT_SHARD_BYTES = 5e9;
+
+type SizedTensor = TensorSpec & { bytes: number };
+
+function checkSpecs(tensors: readonly TensorSpec[]): SizedTensor[] {
+  const names = new Set<string>();
+  return tensors.map((tensor) => {
+    const { name, dtype, shape } = tensor;
+    if (names.has(name)) throw new InputError(`planSafetensors: tensor "${name}" comes twice`);
+    if (name === '__metadata__') throw new InputError(`planSafetensors: a tensor cannot be called "${name}"`);
+    if (safetensorsName(dtype) === undefined) {
+      throw new InputError(`planSafetensors: tensor "${name}" has type ${dtype}, which the format has not`);
+    }
+    const bytes = byteCount(shape, dtype);
+    if (bytes === undefined) {
+      throw new InputError(`planSafetensors: tensor "${name}" has the impossible shape [${shape}]`);
+    }
+    names.add(name);
+    return { ...tensor, bytes };
+  });
+}
+
+/** In the given order, a new shard whenever the next tensor does not fit. */
+function toShards(tensors: readonly SizedTensor[], maxShardBytes: number): SizedTensor[][] {
+  const shards: SizedTensor[][] = [[]];
+  let bytes = 0;
+  for (const tensor of tensors) {
+    if (bytes > 0 && bytes + tensor.bytes > maxShardBytes) {
+      shards.push([]);
+      bytes = 0;
+    }
+    shards[shards.length - 1].push(tensor);
+    bytes += tensor.bytes;
+  }
+  return shards;
+}
+
+const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
+
+function planFile(file: string, tensors: readonly SizedTensor[], metadata: object) {
+  // The reference writer's order: larger elements first, so that all are aligned.
+  const sorted = [...tensors].sort(
+    (a, b) => safetensorsRank(b.dtype) - safetensorsRank(a.dtype) || compare(a.name, b.name),
+  );
+  let end = 0;
+  const entries: [string, unknown][] = [['__metadata__', metadata]];
+  const offsets: number[] = [];
+  for (const { name, dtype, shape, bytes } of sorted) {
+    offsets.push(end);
+    const data_offsets = [end, end + bytes];
+    entries.push([name, { dtype: safetensorsName(dtype), shape, data_offsets }]);
+    end += bytes;
+  }
+  // Joined by hand: an object would put names that look like integers first, and lose "__proto__".
+  const json = entries.map(([name, entry]) => `${JSON.stringify(name)}:${JSON.stringify(entry)}`).join(',');
+  const text = new TextEncoder().encode(`{${json}}`);
+  const header = new Uint8Array(8 + Math.ceil(text.length / 8) * 8).fill(0x20);
+  new DataView(header.buffer).setBigUint64(0, BigInt(header.length - 8), true);
+  header.set(text, 8);
+  return {
+    file: { name: file, header, bytes: header.length + end },
+    tensors: sorted.map((tensor, i) => ({ ...tensor, file, offset: header.length + offsets[i] })),
+  };
+}
+
+/** As transformers writes it: sorted, two spaces. */
+function planIndex(tensors: readonly PlannedTensor[], bytes: number) {
+  const sorted = [...tensors].sort((a, b) => compare(a.name, b.name));
+  const lines = sorted.map(({ name, file }) => `    ${JSON.stringify(name)}: ${JSON.stringify(file)}`);
+  const text = `{
+  "metadata": {
+    "total_size": ${bytes}
+  },
+  "weight_map": {
+${lines.join(',\n')}
+  }
+}
+`;
+  return { name: 'model.safetensors.index.json', bytes: new TextEncoder().encode(text) };
+}
+
+/**
+ * Lays tensors out as `model.safetensors`, or as shards `model-00001-of-00003.safetensors` with an index.
+ *
+ * @throws {InputError} naming the tensor whose name, type or shape the format cannot hold
+ */
+export function planSafetensors(
+  tensors: readonly TensorSpec[],
+  { maxShardBytes = DEFAULT_SHARD_BYTES, metadata = { format: 'pt' } }: PlanOptions = {},
+): SafetensorsPlan {
+  if (!(maxShardBytes > 0)) {
+    throw new InputError(`planSafetensors: "maxShardBytes" expected more than 0, got ${maxShardBytes}`);
+  }
+  const shards = toShards(checkSpecs(tensors), maxShardBytes);
+  const number = (i: number) => String(i).padStart(5, '0');
+  const planned = shards.map((shard, i) => {
+    const part = shards.length === 1 ? '' : `-${number(i + 1)}-of-${number(shards.length)}`;
+    return planFile(`model${part}.safetensors`, shard, metadata);
+  });
+  const all = planned.flatMap((it) => it.tensors);
+  const bytes = all.reduce((sum, tensor) => sum + tensor.bytes, 0);
+  return {
+    files: planned.map(({ file }) => file),
+    tensors: new Map(all.map((tensor) => [tensor.name, tensor])),
+    ...(shards.length > 1 && { index: planIndex(all, bytes) }),
+    bytes,
+  };
+}

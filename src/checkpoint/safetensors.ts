@@ -1,0 +1,99 @@
+// The header of a safetensors file: 8 bytes of length, JSON, then the tensors' bytes back to back.
+// https://github.com/huggingface/safetensors#format; as strict as the reference implementation.
+
+import { FormatError } from '../errors.ts';
+import { byteCount, fromSafetensorsName } from './dtype.ts';
+import { type Folder, pathIn } from './folder.ts';
+import { isObject, parseJsonObject } from './json.ts';
+import type { StoredTensor } from './tensor.ts';
+
+/** The reference implementation's limit. */
+const MAX_HEADER_BYTES = 100_000_000;
+
+interface Entry {
+  name: string;
+  begin: number;
+  end: number;
+}
+
+function checkMetadata(metadata: unknown, path: string): void {
+  if (metadata === undefined) return;
+  if (!isObject(metadata) || !Object.values(metadata).every((value) => typeof value === 'string')) {
+    throw new FormatError(`"${path}": expected "__metadata__" to be an object of strings`);
+  }
+}
+
+/** The bytes must be used once, from the first to the last. */
+function checkLayout(entries: readonly Entry[], dataBytes: number, path: string): void {
+  const sorted = [...entries].sort((a, b) => a.begin - b.begin || a.end - b.end);
+  let end = 0;
+  for (const [i, entry] of sorted.entries()) {
+    if (entry.begin < end) {
+      throw new FormatError(`"${path}": tensors "${sorted[i - 1].name}" and "${entry.name}" overlap`);
+    }
+    if (entry.begin > end) {
+      throw new FormatError(
+        `"${path}": tensor "${entry.name}" begins at ${entry.begin}, after a hole from ${end}`,
+      );
+    }
+    end = entry.end;
+  }
+  if (end !== dataBytes) {
+    throw new FormatError(`"${path}": its tensors end at byte ${end} of the data, which has ${dataBytes}`);
+  }
+}
+
+/**
+ * The tensors of a safetensors file, from its header alone.
+ *
+ * @throws {FormatError} naming the file and the tensor if the header contradicts itself or the file
+ */
+export async function readSafetensors(folder: Folder, file: string): Promise<StoredTensor[]> {
+  const path = pathIn(folder, file);
+  const size = await folder.size(file);
+  if (size < 8) throw new FormatError(`"${path}": too short for a safetensors file: ${size} bytes`);
+  const prefix = await folder.read(file, 0, 8);
+  const headerBytes = new DataView(prefix.buffer).getBigUint64(0, true);
+  if (headerBytes > BigInt(Math.min(size - 8, MAX_HEADER_BYTES))) {
+    throw new FormatError(
+      `"${path}": its header claims ${headerBytes} bytes; the file has ${size} (truncated, or not safetensors?)`,
+    );
+  }
+  const dataStart = 8 + Number(headerBytes);
+  const header = await folder.read(file, 8, dataStart - 8);
+  if (header[0] !== 0x7b) throw new FormatError(`"${path}": its header does not begin with {`);
+  const { __metadata__: metadata, ...tensors } = parseJsonObject(header, path);
+  checkMetadata(metadata, path);
+
+  const entries = Object.entries(tensors).map(([name, entry]) => {
+    const fail = (problem: string) => new FormatError(`"${path}": tensor "${name}" ${problem}`);
+    if (!isObject(entry)) throw fail('is not described by an object');
+    const { dtype: typeName, shape, data_offsets: offsets } = entry;
+    const dtype = typeof typeName === 'string' ? fromSafetensorsName(typeName) : undefined;
+    if (!dtype) throw fail(`has the unknown type ${JSON.stringify(typeName)}`);
+    const bytes = Array.isArray(shape) ? byteCount(shape, dtype) : undefined;
+    if (bytes === undefined) throw fail(`has the impossible shape ${JSON.stringify(shape)}`);
+    if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(Number.isSafeInteger)) {
+      throw fail('has no pair of offsets');
+    }
+    const [begin, end] = offsets as [number, number];
+    if (!(begin >= 0 && begin <= end && dataStart + end <= size)) {
+      throw fail(`lies at ${begin} to ${end} of ${size - dataStart} bytes of data`);
+    }
+    if (end - begin !== bytes) {
+      throw fail(`has ${end - begin} bytes; its type ${typeName} and shape [${shape}] need ${bytes}`);
+    }
+    return {
+      name,
+      dtype,
+      shape: shape as number[],
+      bytes,
+      file,
+      begin,
+      end,
+      readBytes: (from: number, to: number) => folder.read(file, dataStart + begin + from, to - from),
+    };
+  });
+  checkLayout(entries, size - dataStart, path);
+  return entries;
+}

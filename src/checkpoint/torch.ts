@@ -1,0 +1,207 @@
+// Files of torch.save: a zip archive with a pickle of the tensors' shapes and one entry for each storage.
+
+import { FormatError } from '../errors.ts';
+import { bitsOf, type DataType } from '../graph/dtype.ts';
+import { elementCount } from './dtype.ts';
+import { type Folder, pathIn } from './folder.ts';
+import { type PickleGlobal, unpickle } from './pickle.ts';
+import type { StoredTensor } from './tensor.ts';
+import { openZip, type ZipEntry } from './zip.ts';
+
+/** That of OPT-175B would be well below 1 MB. */
+const MAX_PICKLE_BYTES = 64 * 2 ** 20;
+
+const STORAGES: Record<string, DataType> = {
+  FloatStorage: 'float32',
+  HalfStorage: 'float16',
+  BFloat16Storage: 'bfloat16',
+  DoubleStorage: 'float64',
+  LongStorage: 'int64',
+  IntStorage: 'int32',
+  ShortStorage: 'int16',
+  CharStorage: 'int8',
+  ByteStorage: 'uint8',
+  BoolStorage: 'bool',
+};
+
+const storageTypes = new Map<unknown, DataType>(
+  Object.entries(STORAGES).map(([name, dtype]) => [{ name: `torch.${name}` }, dtype]),
+);
+
+class Storage {
+  constructor(
+    readonly dtype: DataType,
+    readonly length: number, // elements
+    readonly entry: ZipEntry,
+  ) {}
+}
+
+/** A tensor as pickled: a view into a storage. Lengths count elements. */
+class View {
+  constructor(
+    readonly storage: Storage,
+    readonly offset: number,
+    readonly shape: readonly number[],
+    readonly strides: readonly number[],
+  ) {}
+
+  get length(): number {
+    return elementCount(this.shape)!;
+  }
+
+  /** One past the last element of the storage that it reaches. */
+  get end(): number {
+    if (this.length === 0) return this.offset;
+    return this.shape.reduce((sum, d, i) => sum + (d - 1) * this.strides[i], this.offset + 1);
+  }
+
+  get isContiguous(): boolean {
+    let expected = 1;
+    for (let i = this.shape.length - 1; i >= 0; i--) {
+      if (this.shape[i] !== 1 && this.strides[i] !== expected) return this.length === 0;
+      expected *= this.shape[i];
+    }
+    return true;
+  }
+}
+
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+
+/** `torch._utils._rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks[, metadata])` */
+function rebuildTensor(args: readonly unknown[], path: string): View {
+  const [storage, offset, shape, strides] = args;
+  const valid =
+    storage instanceof Storage &&
+    isCount(offset) &&
+    Array.isArray(shape) &&
+    Array.isArray(strides) &&
+    shape.length === strides.length &&
+    elementCount(shape) !== undefined &&
+    strides.every(isCount);
+  if (!valid)
+    throw new FormatError(`"${path}": a tensor whose storage, offset, shape or strides make no sense`);
+  return new View(storage, offset, shape, strides);
+}
+
+/** Gathers elements `from` to `to` (in row-major order) of a view that lies in its storage in another order. */
+async function gather(view: View, from: number, to: number, size: number): Promise<Uint8Array<ArrayBuffer>> {
+  const { storage, offset, shape, strides } = view;
+  const source = await storage.entry.read(offset * size, (view.end - offset) * size);
+  const out = new Uint8Array((to - from) * size);
+  const index = shape.map(() => 0);
+  let rest = from;
+  for (let d = shape.length - 1; d >= 0; d--) {
+    index[d] = rest % shape[d];
+    rest = Math.floor(rest / shape[d]);
+  }
+  let position = index.reduce((sum, i, d) => sum + i * strides[d], 0);
+  for (let i = 0; i < to - from; i++) {
+    for (let b = 0; b < size; b++) out[i * size + b] = source[position * size + b];
+    for (let d = shape.length - 1; d >= 0; d--) {
+      position += strides[d];
+      if (++index[d] < shape[d]) break;
+      position -= strides[d] * shape[d];
+      index[d] = 0;
+    }
+  }
+  return out;
+}
+
+function toTensor(name: string, view: View, folder: Folder, file: string): StoredTensor {
+  const { storage, offset, shape, length } = view;
+  const fail = (problem: string) => new FormatError(`"${pathIn(folder, file)}": tensor "${name}" ${problem}`);
+  const { dtype, entry } = storage;
+  const size = bitsOf(dtype) / 8;
+  if (entry.size !== storage.length * size) {
+    throw fail(`has a storage of ${storage.length} × ${size} bytes, and ${entry.size} bytes are stored`);
+  }
+  if (!(view.end <= storage.length)) {
+    throw fail(`reaches element ${view.end - 1} of a storage of ${storage.length}`);
+  }
+  // Or a few bytes could claim to be terabytes.
+  if (length > storage.length) throw fail(`is an expanded view; save a contiguous copy of it`);
+  const strided = !view.isContiguous;
+  return {
+    name,
+    dtype,
+    shape,
+    bytes: length * size,
+    file,
+    readBytes: (from, to) =>
+      strided ? gather(view, from / size, to / size, size) : entry.read(offset * size + from, to - from),
+    ...(strided && { strided }),
+  };
+}
+
+async function checkByteOrder(entry: ZipEntry | undefined, path: string): Promise<void> {
+  if (!entry) return; // files of before torch 2.1
+  const order = new TextDecoder().decode(await entry.read(0, Math.min(entry.size, 16)));
+  if (order !== 'little') throw new FormatError(`"${path}": expected byte order "little", got "${order}"`);
+}
+
+/** The first bytes tell PyTorch's own two formats before 1.6 (a pickle, a tar archive) from a zip archive. */
+async function checkZip(folder: Folder, file: string): Promise<void> {
+  const path = pathIn(folder, file);
+  const head = await folder.read(file, 0, Math.min(512, await folder.size(file)));
+  if (head[0] === 0x50 && head[1] === 0x4b) return;
+  const isTar = new TextDecoder('latin1').decode(head.subarray(257, 262)) === 'ustar';
+  if (head[0] !== 0x80 && !isTar) throw new FormatError(`"${path}": not a file of torch.save`);
+  throw new FormatError(
+    `"${path}": in the format of PyTorch before 1.6; convert it with ` +
+      'python -c "import sys, torch; f = sys.argv[1]; torch.save(torch.load(f, weights_only=True), f)" FILE',
+  );
+}
+
+/**
+ * The tensors of a `pytorch_model.bin`: a dict of them, and nothing else.
+ *
+ * @throws {FormatError} naming the file, and the tensor, opcode or global that is at fault
+ */
+export async function readTorch(folder: Folder, file: string): Promise<StoredTensor[]> {
+  const path = pathIn(folder, file);
+  await checkZip(folder, file);
+  const entries = await openZip(folder, file);
+  const pickles = [...entries.keys()].filter((name) => /^[^/]+\/data\.pkl$/.test(name));
+  if (pickles.length !== 1) throw new FormatError(`"${path}": expected one data.pkl, got ${pickles.length}`);
+  const root = pickles[0].slice(0, -'data.pkl'.length);
+  await checkByteOrder(entries.get(`${root}byteorder`), path);
+  const pickle = entries.get(pickles[0])!;
+  if (pickle.size > MAX_PICKLE_BYTES) throw new FormatError(`"${path}": its pickle has ${pickle.size} bytes`);
+
+  const storages = new Map<string, Storage>();
+  /** `('storage', type, key, device, length)` */
+  function loadStorage(id: unknown): Storage {
+    const [tag, type, key, , length] = Array.isArray(id) ? id : [];
+    const dtype = storageTypes.get(type);
+    if (tag !== 'storage' || !dtype || typeof key !== 'string' || !isCount(length)) {
+      throw new FormatError(`"${path}": a persistent id that is no storage`);
+    }
+    const entry = entries.get(`${root}data/${key}`);
+    if (!entry) throw new FormatError(`"${path}": storage "${key}" is missing`);
+    const storage = storages.get(key) ?? new Storage(dtype, length, entry);
+    if (storage.dtype !== dtype || storage.length !== length) {
+      throw new FormatError(`"${path}": storage "${key}" is described in two ways`);
+    }
+    storages.set(key, storage);
+    return storage;
+  }
+
+  const globals: PickleGlobal[] = [
+    ...(storageTypes.keys() as Iterable<PickleGlobal>),
+    { name: 'collections.OrderedDict', call: () => new Map() },
+    { name: 'torch._utils._rebuild_tensor_v2', call: (args) => rebuildTensor(args, path) },
+    { name: 'torch._utils._rebuild_parameter', call: ([tensor]) => tensor },
+  ];
+  const state = unpickle(await pickle.read(0, pickle.size), {
+    where: path,
+    globals,
+    persistentLoad: loadStorage,
+  });
+  if (!(state instanceof Map)) throw new FormatError(`"${path}": expected a dict of tensors`);
+  return [...state].map(([name, view]) => {
+    if (typeof name !== 'string' || !(view instanceof View)) {
+      throw new FormatError(`"${path}": expected a dict of tensors, but "${name}" is none`);
+    }
+    return toTensor(name, view, folder, file);
+  });
+}

@@ -1,0 +1,160 @@
+// Writes a checkpoint folder: tensors in any order as they come, headers last, verified before it appears.
+
+import { FormatError, InputError } from '../errors.ts';
+import { openCheckpoint } from './checkpoint.ts';
+import { encode, hasNonFinite, isDecodable, type WeightType } from './dtype.ts';
+import { type Folder, type OutputFolder, readChunks } from './folder.ts';
+import type { PlannedTensor, SafetensorsPlan } from './plan.ts';
+
+/** Files beside the weights that belong to the same model whatever its widths are. */
+const SIDE_FILES = new Set([
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'tokenizer.model',
+  'special_tokens_map.json',
+  'added_tokens.json',
+  'vocab.json',
+  'vocab.txt',
+  'merges.txt',
+  'chat_template.jinja',
+  'chat_template.json',
+  'generation_config.json',
+  'LICENSE',
+  'LICENSE.md',
+  'LICENSE.txt',
+]);
+
+/**
+ * Writes into an output folder what a plan says. `finish` makes the folder appear; whoever does not get there
+ * calls `abort`, and nothing remains. A failing `finish` has aborted already.
+ */
+export class CheckpointWriter {
+  readonly plan: SafetensorsPlan;
+  readonly #output: OutputFolder;
+  /** Bytes written of each tensor. */
+  readonly #done = new Map<string, number>();
+  readonly #files = new Set<string>();
+
+  constructor(output: OutputFolder, plan: SafetensorsPlan) {
+    this.#output = output;
+    this.plan = plan;
+    for (const { name } of plan.files) this.#files.add(name);
+    if (plan.index) this.#files.add(plan.index.name);
+  }
+
+  /**
+   * A tensor, converted to its planned type (to nearest, ties to even). With `rowStart`, only the rows from there:
+   * parts of a tensor come one after the other.
+   *
+   * @throws {InputError} if it is not planned, written already, of another size, or has values that are NaN,
+   *   infinite or beyond the planned type's range
+   */
+  async write(name: string, values: Float32Array, rowStart?: number): Promise<void> {
+    const tensor = this.#find(name);
+    if (!isDecodable(tensor.dtype) || tensor.dtype === 'float64') {
+      throw new InputError(`writing tensor "${name}": its type ${tensor.dtype} takes raw bytes only`);
+    }
+    const bytes = encode(values, tensor.dtype satisfies WeightType);
+    if (hasNonFinite(bytes, tensor.dtype)) {
+      const bad = values.find((value) => !Number.isFinite(value)) ?? 'values beyond its range';
+      throw new InputError(`writing tensor "${name}" as ${tensor.dtype}: got ${bad}`);
+    }
+    await this.#append(tensor, bytes, rowStart);
+  }
+
+  /** The same for bytes that are in the planned type already; they are not looked at. */
+  async writeRaw(name: string, bytes: Uint8Array, rowStart?: number): Promise<void> {
+    await this.#append(this.#find(name), bytes, rowStart);
+  }
+
+  /** Any other file, config.json first of all. */
+  async writeFile(file: string, bytes: Uint8Array): Promise<void> {
+    this.#claim(file);
+    await this.#output.writeAt(file, 0, bytes);
+  }
+
+  /** A file of another folder, byte for byte. */
+  async copyFile(from: Folder, file: string): Promise<void> {
+    this.#claim(file);
+    let at = 0;
+    await this.#output.writeAt(file, 0, new Uint8Array(0)); // an empty file is a file
+    for await (const chunk of readChunks(from, file)) {
+      await this.#output.writeAt(file, at, chunk);
+      at += chunk.length;
+    }
+  }
+
+  /** The tokenizer's files, the generation config and the licence, those that there are. */
+  async copySideFiles(from: Folder): Promise<void> {
+    for (const file of await from.list()) if (SIDE_FILES.has(file)) await this.copyFile(from, file);
+  }
+
+  /**
+   * Writes headers and index, opens the result as any reader would, hands it to `verify`, and commits.
+   *
+   * @throws {InputError} naming a tensor that is not (wholly) written; whatever `verify` throws
+   */
+  async finish(verify?: (written: Folder) => Promise<void>): Promise<void> {
+    try {
+      for (const { name, bytes } of this.plan.tensors.values()) {
+        const done = this.#done.get(name) ?? 0;
+        if (done !== bytes)
+          throw new InputError(`tensor "${name}": ${done} of its ${bytes} bytes are written`);
+      }
+      const { files, index } = this.plan;
+      for (const { name, header } of files) await this.#output.writeAt(name, 0, header);
+      if (index) await this.#output.writeAt(index.name, 0, index.bytes);
+      await this.#check();
+      await verify?.(this.#output);
+      await this.#output.commit();
+    } catch (cause) {
+      await this.abort();
+      throw cause;
+    }
+  }
+
+  /** Removes everything that was written. */
+  async abort(): Promise<void> {
+    await this.#output.abort();
+  }
+
+  async #check(): Promise<void> {
+    const { tensors } = await openCheckpoint(this.#output);
+    for (const { name, dtype, shape } of this.plan.tensors.values()) {
+      const found = tensors.get(name);
+      if (found?.dtype !== dtype || found.shape.join() !== shape.join()) {
+        throw new FormatError(
+          `"${this.#output.name}": tensor "${name}" does not read back as it was written`,
+        );
+      }
+    }
+  }
+
+  #find(name: string): PlannedTensor {
+    const tensor = this.plan.tensors.get(name);
+    if (!tensor) throw new InputError(`writing tensor "${name}": it is not in the plan`);
+    return tensor;
+  }
+
+  #claim(file: string): void {
+    if (this.#files.has(file))
+      throw new InputError(`writing file "${file}": it is written or planned already`);
+    this.#files.add(file);
+  }
+
+  async #append(tensor: PlannedTensor, bytes: Uint8Array, rowStart?: number): Promise<void> {
+    const { name, shape } = tensor;
+    const done = this.#done.get(name);
+    const rowBytes = tensor.bytes / (shape[0] ?? 1) || 0;
+    const from = (rowStart ?? 0) * rowBytes;
+    const fail = (problem: string) =>
+      new InputError(`writing tensor "${name}" of shape [${shape}]: ${problem}`);
+    if (done === tensor.bytes) throw fail('it is written already');
+    if (from !== (done ?? 0)) throw fail(`expected the rows from byte ${done ?? 0}, got those from ${from}`);
+    const fits = rowStart === undefined ? bytes.length === tensor.bytes : from + bytes.length <= tensor.bytes;
+    if (!fits) throw fail(`expected ${tensor.bytes - from} bytes, got ${bytes.length}`);
+    // Said before the bytes are out, so that two writers of one tensor cannot both begin.
+    this.#done.set(name, from + bytes.length);
+    await this.#output.writeAt(tensor.file, tensor.offset + from, bytes);
+  }
+}

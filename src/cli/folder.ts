@@ -1,0 +1,214 @@
+// Model folders on disk: read by range, written as a whole or not at all.
+
+import { type FileHandle, lstat, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { checkFileName, checkRange, type Folder, type OutputFolder } from '../checkpoint/folder.ts';
+import { InputError } from '../errors.ts';
+import { inputError, readRange, temporaryName } from './files.ts';
+
+/** The files among a folder's entries. Links count as what they point to: downloads are links into a cache. */
+async function listFiles(folder: string): Promise<string[]> {
+  const files: string[] = [];
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    const it = entry.isSymbolicLink()
+      ? await stat(join(folder, entry.name)).catch(() => undefined) // dangling
+      : entry;
+    if (it?.isFile()) files.push(entry.name);
+  }
+  return files.sort();
+}
+
+/** Files opened when first asked for, by name. */
+class Handles {
+  readonly #open = new Map<string, Promise<FileHandle>>();
+  #closed = false;
+
+  async get(file: string, opener: () => Promise<FileHandle>): Promise<FileHandle> {
+    if (this.#closed) throw new InputError(`"${file}": its folder is closed`);
+    const known = this.#open.get(file);
+    if (known) return known;
+    const handle = opener();
+    this.#open.set(file, handle);
+    try {
+      return await handle;
+    } catch (cause) {
+      this.#open.delete(file);
+      throw cause;
+    }
+  }
+
+  /** Closes all, after `before`; the first failure is thrown when all are closed. */
+  async close(before: (handle: FileHandle) => Promise<void> = async () => {}): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    const results = await Promise.allSettled(
+      Array.from(this.#open.values(), async (it) => {
+        const handle = await it.catch(() => undefined); // it did not open, as get() says
+        if (!handle) return;
+        try {
+          await before(handle);
+        } finally {
+          await handle.close();
+        }
+      }),
+    );
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
+  }
+}
+
+/**
+ * A folder for reading. Files stay open until `close`.
+ *
+ * @throws {InputError} naming the path if it is no folder, and later if a file cannot be read
+ */
+export async function openFolder(path: string): Promise<Folder> {
+  const info = await stat(path).catch((cause) => {
+    throw inputError(path, cause);
+  });
+  if (!info.isDirectory()) throw new InputError(`"${path}": not a folder`);
+  const handles = new Handles();
+
+  async function openFile(file: string): Promise<FileHandle> {
+    checkFileName(path, file);
+    const full = join(path, file);
+    try {
+      // Opening a pipe would wait for a writer.
+      if (!(await stat(full)).isFile()) throw new InputError(`"${full}": not a file`);
+      return await open(full);
+    } catch (cause) {
+      throw cause instanceof InputError ? cause : inputError(full, cause);
+    }
+  }
+  const get = (file: string) => handles.get(file, () => openFile(file));
+
+  return {
+    name: path,
+    list: () =>
+      listFiles(path).catch((cause) => {
+        throw inputError(path, cause);
+      }),
+    size: async (file) => (await (await get(file)).stat()).size,
+    async read(file, offset, length) {
+      const handle = await get(file);
+      const full = join(path, file);
+      checkRange(full, (await handle.stat()).size, offset, length);
+      return readRange(handle, full, offset, length).catch((cause) => {
+        throw cause instanceof InputError ? cause : inputError(full, cause);
+      });
+    },
+    close: () => handles.close(),
+  };
+}
+
+/** What stands in the way of a new folder at this path, if anything. */
+async function checkTarget(path: string, overwrite: boolean): Promise<void> {
+  const info = await lstat(path).catch((cause) => {
+    if (cause.code === 'ENOENT') return undefined;
+    throw inputError(path, cause);
+  });
+  if (!info) return;
+  if (!overwrite) throw new InputError(`"${path}": exists already; choose another name or overwrite it`);
+  if (!info.isDirectory()) throw new InputError(`"${path}": is not a folder, and is not overwritten`);
+  // A slip of the pen must not cost a home directory.
+  const files = await readdir(path);
+  if (files.length > 0 && !files.includes('config.json')) {
+    throw new InputError(`"${path}": is not a model's folder (no config.json), and is not overwritten`);
+  }
+}
+
+/** Makes the rename of entries of a folder last. Windows cannot open folders, nor needs to. */
+async function syncFolder(path: string): Promise<void> {
+  const handle = await open(path).catch(() => undefined);
+  await handle?.sync().catch(() => {});
+  await handle?.close();
+}
+
+/** Puts `from` in the place of `to`, which is kept until that is done and removed only then. */
+async function replaceFolder(from: string, to: string): Promise<void> {
+  const old = temporaryName(dirname(to));
+  const replaced = await rename(to, old).then(
+    () => true,
+    (cause) => {
+      if (cause.code === 'ENOENT') return false;
+      throw cause;
+    },
+  );
+  try {
+    await rename(from, to);
+  } catch (cause) {
+    if (replaced) await rename(old, to);
+    throw cause;
+  }
+  if (replaced) await rm(old, { recursive: true, force: true });
+}
+
+/**
+ * A folder that appears at `path` when it is committed, and not before: until then it is a hidden one beside it.
+ * With `overwrite` it takes the place of a model's folder that is there, which is untouched until then.
+ *
+ * @throws {InputError} naming the path if it exists (and may not be overwritten), or nothing can be made there
+ */
+export async function createFolder(
+  path: string,
+  { overwrite = false }: { overwrite?: boolean } = {},
+): Promise<OutputFolder> {
+  const target = resolve(path);
+  await checkTarget(target, overwrite);
+  const parent = dirname(target);
+  const temporary = temporaryName(parent);
+  await mkdir(temporary).catch((cause) => {
+    throw inputError(parent, cause);
+  });
+  const handles = new Handles();
+  let state: 'open' | 'committed' | 'aborted' = 'open';
+
+  async function attempt<T>(file: string, action: () => Promise<T>): Promise<T> {
+    if (state !== 'open') throw new InputError(`"${path}": it is ${state}`);
+    try {
+      return await action();
+    } catch (cause) {
+      throw cause instanceof InputError ? cause : inputError(join(path, file), cause);
+    }
+  }
+  function get(file: string, flags: 'wx+' | 'r+'): Promise<FileHandle> {
+    checkFileName(path, file);
+    return handles.get(file, () => open(join(temporary, file), flags));
+  }
+
+  return {
+    name: path,
+    list: () => attempt('', () => listFiles(temporary)),
+    size: (file) => attempt(file, async () => (await (await get(file, 'r+')).stat()).size),
+    read: (file, offset, length) =>
+      attempt(file, async () => {
+        const handle = await get(file, 'r+');
+        checkRange(join(path, file), (await handle.stat()).size, offset, length);
+        return readRange(handle, join(path, file), offset, length);
+      }),
+    close: async () => {},
+    writeAt: (file, offset, bytes) =>
+      attempt(file, async () => {
+        const handle = await get(file, 'wx+');
+        for (let done = 0; done < bytes.length; ) {
+          const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, offset + done);
+          done += bytesWritten;
+        }
+      }),
+    async commit() {
+      await attempt('', async () => {
+        await handles.close((handle) => handle.sync());
+        await syncFolder(temporary);
+        await checkTarget(target, overwrite);
+        await (overwrite ? replaceFolder(temporary, target) : rename(temporary, target));
+        await syncFolder(parent);
+      });
+      state = 'committed';
+    },
+    async abort() {
+      if (state !== 'open') return;
+      state = 'aborted';
+      await handles.close().catch(() => {});
+      await rm(temporary, { recursive: true, force: true });
+    },
+  };
+}
