@@ -1,6 +1,6 @@
 // A language model as parts that hand one activation on: embedding, blocks, head. Only one part is in memory at a time.
 
-import type { Engine } from '../engine/index.ts';
+import type { Engine, FloatTensor } from '../engine/index.ts';
 import type { Model } from '../graph/index.ts';
 import { batchSource } from './batches.ts';
 import type { Dataset } from './data/index.ts';
@@ -137,24 +137,32 @@ export async function headLoss(
   const counted = new Set(windows);
   const [length] = ids.shape;
   let total = 0;
-  const session = await loadModel(engine, await chain.head());
+  const head = await openHead(chain, states.dims, engine);
   try {
     let window = 0;
     for await (const { inputs, count } of ids.batches(64)) {
       for (let i = 0; i < count; i++, window++) {
         if (!counted.has(window)) continue;
         await turn(signal);
-        const data = (await states.get(window))[network];
-        const hidden = { dims: [1, ...states.dims], data };
-        const logits = Object.values(await session.run({ [session.inputs[0].name]: hidden }))[0];
         const tokens = { dims: [1, length], data: inputs.subarray(i * length, (i + 1) * length) };
-        total += windowsLoss(logits, tokens, 1);
+        total += windowsLoss(await head.logits((await states.get(window))[network]), tokens, 1);
       }
     }
   } finally {
-    await session.release();
+    await head.release();
   }
   return total / (windows.length * (length - 1));
+}
+
+/** The head, for one window at a time: scores over the vocabulary outnumber everything else. */
+export async function openHead(chain: Chain, dims: readonly number[], engine: Engine) {
+  const session = await loadModel(engine, await chain.head());
+  const [{ name }] = session.inputs;
+  return {
+    logits: async (hidden: Float32Array): Promise<FloatTensor> =>
+      Object.values(await session.run({ [name]: { dims: [1, ...dims], data: hidden } }))[0],
+    release: () => session.release(),
+  };
 }
 
 /** Perplexity over windows, part by part. */

@@ -305,7 +305,7 @@ async function verify(
   }
 }
 
-/** max |a − b| / (max a − min a) over the outputs on the first batch. */
+/** The largest of `largestDifference` over the outputs on the first batch. */
 async function maxDifference(
   model: string,
   reference: EngineSession,
@@ -315,24 +315,30 @@ async function maxDifference(
   for await (const { input } of source.batches()) {
     const expected = await reference.run({ [reference.inputs[0].name]: input });
     const actual = await other.run({ [other.inputs[0].name]: input });
-    let largest = 0;
-    for (const { name } of reference.outputs) {
-      const a = expected[name].data;
-      const b = actual[name].data;
-      if (!a.every(Number.isFinite))
-        throw new InputError(`${model}: output "${name}" of the pruned network holds NaN or infinite values`);
-      let [low, high, difference] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0];
-      for (let i = 0; i < a.length; i++) {
-        low = Math.min(low, a[i]);
-        high = Math.max(high, a[i]);
-        // Not Math.max, which a NaN on one side would pass through unseen by the comparison below.
-        if (!(Math.abs(a[i] - b[i]) <= difference)) difference = Math.abs(a[i] - b[i]);
-      }
-      largest = Math.max(largest, high > low ? difference / (high - low) : difference);
-    }
-    return largest;
+    const differences = reference.outputs.map(({ name }) =>
+      largestDifference(model, name, expected[name].data, actual[name].data),
+    );
+    return Math.max(...differences);
   }
   throw new InputError('no calibration samples');
+}
+
+/**
+ * max |a − b| / (max a − min a).
+ * @throws {InputError} where a holds NaN or infinite values
+ */
+export function largestDifference(model: string, output: string, a: Float32Array, b: Float32Array): number {
+  if (!a.every(Number.isFinite)) {
+    throw new InputError(`${model}: output "${output}" of the pruned network holds NaN or infinite values`);
+  }
+  let [low, high, difference] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0];
+  for (let i = 0; i < a.length; i++) {
+    low = Math.min(low, a[i]);
+    high = Math.max(high, a[i]);
+    // Not Math.max, which a NaN on one side would pass through unseen by a comparison.
+    if (!(Math.abs(a[i] - b[i]) <= difference)) difference = Math.abs(a[i] - b[i]);
+  }
+  return high > low ? difference / (high - low) : difference;
 }
 
 async function firstSample(source: BatchSource, batch: number): Promise<FloatTensor> {
