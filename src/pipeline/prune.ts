@@ -120,11 +120,7 @@ export async function pruneModel(opened: OpenedModel, options: PruneOptions): Pr
   const { kernels, calibration, method = 'osscar', target = 'auto', signal } = options;
   const start = performance.now();
   const keep = keepRatio(options.keep);
-  if (!METHODS.includes(method))
-    throw new InputError(`method must be one of ${METHODS.join(', ')}, got ${method}`);
-  if (typeof target === 'string' && !TARGETS.includes(target)) {
-    throw new InputError(`target must be one of ${TARGETS.join(', ')}, got ${target}`);
-  }
+  checkChoices(method, target);
   const structures = opened.analysis.structures.filter(({ prunable }) => prunable);
   if (structures.length === 0) {
     throw new UnsupportedModelError(
@@ -215,6 +211,15 @@ export async function pruneModel(opened: OpenedModel, options: PruneOptions): Pr
       simd: kernels.simd,
     },
   };
+}
+
+/** @throws {InputError} for an unknown method or target */
+export function checkChoices(method: Method, target: TargetChoice | Target): void {
+  if (!METHODS.includes(method))
+    throw new InputError(`method must be one of ${METHODS.join(', ')}, got ${method}`);
+  if (typeof target === 'string' && !TARGETS.includes(target)) {
+    throw new InputError(`target must be one of ${TARGETS.join(', ')}, got ${target}`);
+  }
 }
 
 /** The engine, with what a decoder takes beside the token ids supplied. */

@@ -1,13 +1,13 @@
 // Prunes a language model block by block: each is opened, pruned in sequence, handed over, and forgotten.
 
-import type { Model, Structure } from '../graph/index.ts';
-import type { Kernels } from '../kernel/index.ts';
-import type { Method, Search } from '../solve/index.ts';
+import type { Model, Structure } from '../../graph/index.ts';
+import type { Kernels } from '../../kernel/index.ts';
+import type { Method, Search } from '../../solve/index.ts';
+import type { Dataset } from '../data/index.ts';
+import type { OpenedModel } from '../open.ts';
+import { checkMemory, type PrunedLayer, pruneSequence, type Target } from '../sequence.ts';
 import { advance, blockBatch, type Chain, type ChainOptions, embed, openBlock } from './chain.ts';
-import type { Dataset } from './data/index.ts';
 import type { HiddenStates } from './hidden.ts';
-import type { OpenedModel } from './open.ts';
-import { checkMemory, type PrunedLayer, pruneSequence, type Target } from './sequence.ts';
 
 export interface BlockOptions extends ChainOptions {
   readonly kernels: Kernels;
@@ -23,6 +23,7 @@ export interface BlockOptions extends ChainOptions {
   keep(i: number, structure: Structure): number;
   /** Called with every pruned block, removed groups as zeros. */
   onBlock?(block: PrunedBlock): Promise<void>;
+  /** Called after each block. */
   onStep?(done: number, total: number): void;
 }
 
@@ -55,11 +56,11 @@ export async function pruneBlocks(
       ...plan,
       kernels,
       source: states.source(fit, blockBatch(opened), diverged),
-      onStep: (done, total) => options.onStep?.(index + done / total, chain.blocks),
     });
     const changed: boolean = layers.length > 0 || diverged;
     await advance(states, opened, changed ? masked : undefined, diverged, options);
     diverged = changed;
+    options.onStep?.(index + 1, chain.blocks);
     await options.onBlock?.({ index, opened, masked, layers, seconds: (performance.now() - start) / 1000 });
   }
   return states;

@@ -1,13 +1,13 @@
 // A language model as parts that hand one activation on: embedding, blocks, head. Only one part is in memory at a time.
 
-import type { Engine, FloatTensor } from '../engine/index.ts';
-import type { Model } from '../graph/index.ts';
-import { batchSource } from './batches.ts';
-import type { Dataset } from './data/index.ts';
-import { type Metric, windowsLoss } from './evaluate.ts';
+import type { Engine, FloatTensor } from '../../engine/index.ts';
+import type { Model } from '../../graph/index.ts';
+import { batchSource } from '../batches.ts';
+import type { Dataset } from '../data/index.ts';
+import { type Metric, windowsLoss } from '../evaluate.ts';
+import { loadModel, type OpenedModel, openParsed } from '../open.ts';
+import { turn } from '../turn.ts';
 import { HiddenStates, type Scratch } from './hidden.ts';
-import { loadModel, type OpenedModel, openParsed } from './open.ts';
-import { turn } from './turn.ts';
 
 export interface Chain {
   /** For messages. */
@@ -28,8 +28,8 @@ export interface ChainOptions {
   readonly engine: Engine;
   /** Bytes of hidden states kept in memory. */
   readonly activationBytes: number;
-  /** For those beyond. */
-  readonly scratch?: Scratch;
+  /** Makes files for those beyond. */
+  readonly scratch?: () => Scratch;
   readonly signal?: AbortSignal;
 }
 
@@ -171,12 +171,26 @@ export async function chainPerplexity(
   windows: Dataset,
   options: ChainOptions,
 ): Promise<Metric> {
+  const states = await behindBlocks(chain, windows, options);
+  try {
+    const all = Array.from({ length: windows.size }, (_, i) => i);
+    const loss = await headLoss(chain, states, windows, all, 'dense', options);
+    return { name: 'perplexity', value: Math.exp(loss), samples: windows.size };
+  } finally {
+    await states.close();
+  }
+}
+
+/** Hidden states behind the last block, the same for both networks. */
+export async function behindBlocks(
+  chain: Chain,
+  windows: Dataset,
+  options: ChainOptions,
+): Promise<HiddenStates> {
   const states = await embed(chain, windows, options);
   for (let i = 0; i < chain.blocks; i++) {
     const block = await openBlock(chain, i, windows.shape[0], options.engine);
     await advance(states, block, undefined, false, options);
   }
-  const all = Array.from({ length: windows.size }, (_, i) => i);
-  const loss = await headLoss(chain, states, windows, all, 'dense', options);
-  return { name: 'perplexity', value: Math.exp(loss), samples: windows.size };
+  return states;
 }

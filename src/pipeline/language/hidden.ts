@@ -1,14 +1,15 @@
 // Hidden states of both networks between two blocks, window by window: in memory up to a limit, beyond it in a file.
 
-import type { FloatTensor } from '../engine/index.ts';
-import { OutOfMemoryError } from '../errors.ts';
-import type { BatchSource } from './batches.ts';
+import type { FloatTensor } from '../../engine/index.ts';
+import { OutOfMemoryError } from '../../errors.ts';
+import type { BatchSource } from '../batches.ts';
 
 /** A file of float32 values for as long as a run takes. */
 export interface Scratch {
   /** @param at  index of the first value */
   write(at: number, values: Float32Array): Promise<void>;
   read(at: number, length: number): Promise<Float32Array>;
+  close(): Promise<void>;
 }
 
 /** Bytes of the hidden states of `windows` windows of `length` tokens with `width` features, for both networks. */
@@ -28,13 +29,13 @@ export class HiddenStates {
    * @param limit  bytes that may be kept in memory
    * @throws {OutOfMemoryError} where they do not fit and there is no scratch file
    */
-  constructor(windows: number, dims: readonly [number, number], limit: number, scratch?: Scratch) {
+  constructor(windows: number, dims: readonly [number, number], limit: number, scratch?: () => Scratch) {
     this.windows = windows;
     this.dims = dims;
     this.#size = dims[0] * dims[1];
     const bytes = hiddenBytes(windows, ...dims);
     if (bytes <= limit) this.#kept = [];
-    else if (scratch) this.#scratch = scratch;
+    else if (scratch) this.#scratch = scratch();
     else {
       throw new OutOfMemoryError(
         `hidden states of ${windows} windows need ${bytes} bytes, more than the ${limit} allowed, and there is no file for them; fewer samples or shorter windows need less`,
@@ -59,6 +60,11 @@ export class HiddenStates {
     const at = 2 * window * this.#size;
     const both = await this.#scratch!.read(at, 2 * this.#size);
     return { dense: both.subarray(0, this.#size), pruned: both.subarray(this.#size) };
+  }
+
+  /** To be called when they are not needed any more. */
+  async close(): Promise<void> {
+    await this.#scratch?.close();
   }
 
   /** The given windows in batches. */

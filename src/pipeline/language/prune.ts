@@ -1,82 +1,27 @@
-// A language model's folder: opened, pruned block by block into another folder, and proven by running what was written.
+// Prunes a language model's folder block by block into another folder.
 
-import {
-  type BlockSizes,
-  describe,
-  type LanguageModel,
-  type SizesRecord,
-} from '../checkpoint/architectures/index.ts';
+import { type BlockSizes, describe } from '../../checkpoint/architectures/index.ts';
 import {
   type Checkpoint,
   CheckpointWriter,
-  type Folder,
   type OutputFolder,
-  openCheckpoint,
   planSafetensors,
-  readJson,
-} from '../checkpoint/index.ts';
-import type { Engine } from '../engine/index.ts';
-import { InputError, OsscarError } from '../errors.ts';
-import { shrink } from '../graph/index.ts';
-import type { Kernels } from '../kernel/index.ts';
-import { groupsToKeep, METHODS, type Method, type Search } from '../solve/index.ts';
+} from '../../checkpoint/index.ts';
+import type { Engine } from '../../engine/index.ts';
+import { shrink } from '../../graph/index.ts';
+import type { Kernels } from '../../kernel/index.ts';
+import { groupsToKeep, type Method, type Search } from '../../solve/index.ts';
+import type { Dataset } from '../data/index.ts';
+import { blockRatios, type KeepRatios } from '../keep.ts';
+import { type BeforeAfter, checkChoices, type Progress, type TargetChoice } from '../prune.ts';
+import { refits, type Target } from '../sequence.ts';
+import { splitSamples } from '../split.ts';
+import { type Candidate, searchTarget } from '../target.ts';
 import { type PrunedBlock, pruneBlocks } from './blocks.ts';
-import {
-  advance,
-  type Chain,
-  type ChainOptions,
-  chainPerplexity,
-  embed,
-  headLoss,
-  openBlock,
-  openHead,
-} from './chain.ts';
-import type { Dataset } from './data/index.ts';
-import { firstWindows } from './data/text.ts';
-import type { HiddenStates, Scratch } from './hidden.ts';
-import { blockRatios, type KeepRatios } from './keep.ts';
-import { type BeforeAfter, largestDifference, type Progress, TARGETS, type TargetChoice } from './prune.ts';
-import { refits, type Target } from './sequence.ts';
-import { splitSamples } from './split.ts';
-import { type Candidate, searchTarget } from './target.ts';
-
-/** A folder in Hugging Face's layout that is ready to be pruned or evaluated. */
-export interface OpenedLanguageModel {
-  readonly folder: Folder;
-  readonly checkpoint: Checkpoint;
-  readonly language: LanguageModel;
-}
-
-/** Beside config.json: the sizes of every block, where config.json cannot say them. */
-export const SIZES_FILE = 'osscar.json';
-const MAX_SIZES_BYTES = 2 ** 24;
-
-/**
- * @throws {InputError} if a file is missing, or config.json contradicts the tensors
- * @throws {FormatError} naming the malformed file
- * @throws {UnsupportedModelError} naming the model type, or the part of it that is not supported
- */
-export async function openLanguageModel(folder: Folder): Promise<OpenedLanguageModel> {
-  const checkpoint = await openCheckpoint(folder);
-  const hasRecord = (await folder.list()).includes(SIZES_FILE);
-  const record = hasRecord
-    ? ((await readJson(folder, SIZES_FILE, MAX_SIZES_BYTES)) as unknown as SizesRecord)
-    : undefined;
-  const language = describe(checkpoint.config, record);
-  language.check(checkpoint);
-  return { folder, checkpoint, language };
-}
-
-/** The model as parts. */
-export function chainOf({ folder, checkpoint, language }: OpenedLanguageModel): Chain {
-  const { blocks, hidden, vocabulary } = language;
-  return {
-    ...{ name: folder.name, blocks, hidden, vocabulary },
-    embedding: (length) => language.embedding(checkpoint, { length }),
-    block: (i, length) => language.block(checkpoint, i, { length }),
-    head: () => language.head(checkpoint),
-  };
-}
+import { type ChainOptions, chainPerplexity, headLoss } from './chain.ts';
+import type { Scratch } from './hidden.ts';
+import { chainOf, checkWindows, type OpenedLanguageModel, openLanguageModel, SIZES_FILE } from './open.ts';
+import { bytesOf, type Proof, parametersOf, prove, writeOnnx } from './prove.ts';
 
 export interface LanguageOptions {
   readonly engine: Engine;
@@ -100,12 +45,16 @@ export interface LanguageOptions {
   readonly evaluation?: Dataset;
   /** Bytes of activations kept in memory. Default 1 GiB. */
   readonly activationBytes?: number;
-  /** For activations beyond. */
-  readonly scratch?: Scratch;
+  /** Makes files for activations beyond. */
+  readonly scratch?: () => Scratch;
   /** Where the pruned folder goes. Committed once it is verified, aborted where anything fails. */
   readonly output: OutputFolder;
   /** Bytes of a safetensors file before the next is begun. Default 5 GB. */
   readonly maxShardBytes?: number;
+  /** Whether `model.onnx` is written too: the whole model, with key-value caches as inputs and outputs. */
+  readonly onnx?: boolean;
+  /** Entries for its metadata. */
+  readonly metadata?: Readonly<Record<string, string>>;
   readonly onProgress?: (progress: Progress) => void;
   readonly signal?: AbortSignal;
 }
@@ -153,10 +102,6 @@ export interface LanguageReport {
 }
 
 const DEFAULT_ACTIVATION_BYTES = 2 ** 30;
-/** Windows on which the written model is compared with the masked one. */
-const VERIFIED_WINDOWS = 4;
-/** The bound on `maxDifference`, by the type that weights are written in. */
-const TOLERANCE: Record<string, number> = { float32: 1e-3, float16: 2e-2, bfloat16: 1e-1 };
 
 /**
  * Prunes attention heads (key-value groups) and MLP neurons of a language model, block by block, and verifies the result.
@@ -209,7 +154,9 @@ export async function pruneLanguageModel(
     const [fit, heldOut] = [all.filter(isFit), all.filter(isHeldOut)];
     candidates = await searchTarget(async (to) => {
       const states = await pass(fit, to, `target ${to.kind} ${to.blend}`, 'greedy');
-      return headLoss(chain, states, calibration, heldOut, 'pruned', run);
+      const loss = await headLoss(chain, states, calibration, heldOut, 'pruned', run);
+      await states.close();
+      return loss;
     }, true);
     const [{ kind, blend }] = candidates;
     chosen = { kind, blend };
@@ -218,22 +165,20 @@ export async function pruneLanguageModel(
   const sizes = language.sizes.map((size, i) => keptSizes(size, keep(i, 'head'), keep(i, 'channel')));
   const pruned = language.configOf(sizes);
   const smaller = describe(pruned.config, pruned.record);
-  const shapes = smaller.shapes(checkpoint);
+  const shapes = smaller.tensors(checkpoint);
   const specs = Array.from(checkpoint.tensors.values(), ({ name, dtype, shape }) => ({
     name,
     dtype,
-    shape: shapes.get(name) ?? shape,
+    shape: shapes.get(name)?.shape ?? shape,
   }));
   const writer = new CheckpointWriter(
     output,
     planSafetensors(specs, { maxShardBytes: options.maxShardBytes }),
   );
   const blocks: LanguageReport['blocks'][number][] = [];
-  let maxDifference = Number.NaN;
   try {
-    const inBlocks = new Set(language.shapes(checkpoint, 'blocks').keys());
     for (const name of checkpoint.tensors.keys()) {
-      if (!inBlocks.has(name)) await copyTensor(checkpoint, writer, name);
+      if (shapes.get(name)?.block === undefined) await copyTensor(checkpoint, writer, name);
     }
     const states = await pass(
       all,
@@ -255,69 +200,34 @@ export async function pruneLanguageModel(
     await writer.writeFile('config.json', json(pruned.config));
     if (pruned.record) await writer.writeFile(SIZES_FILE, json(pruned.record));
     await writer.copySideFiles(opened.folder);
-    await writer.finish(async (written) => {
-      const again = await openLanguageModel(written);
-      maxDifference = await compare(chain, states, chainOf(again), calibration, run);
-      const types = [...checkpoint.tensors.values()].map(({ dtype }) => TOLERANCE[dtype] ?? 0);
-      const tolerance = Math.max(...types);
-      if (!(maxDifference <= tolerance)) {
-        throw new OsscarError(
-          'ERR_OSSCAR_VERIFY',
-          `the written model differs from the masked one by ${maxDifference} of its logits' range, more than ${tolerance}`,
-        );
-      }
+    let proof: Proof | undefined;
+    await writer.finish(async () => {
+      const written = await openLanguageModel(output);
+      if (options.onnx) await writeOnnx(written, output, options.metadata ?? {});
+      proof = await prove(chain, states, written, { ...options, ...run, evaluation });
     });
+    const { maxDifference, after, parameters, bytes } = proof!;
+    return {
+      ...{ method, keep: options.keep, samples: calibration.size, seqlen: calibration.shape[0] },
+      target: { requested: target, chosen, ...(candidates && { candidates }) },
+      parameters: { before: parametersOf(checkpoint), after: parameters },
+      bytes: { before: bytesOf(checkpoint), after: bytes },
+      metric: {
+        name: 'perplexity',
+        before: before.value,
+        after,
+        samples: evaluation.size,
+        data: options.evaluation ? 'evaluation' : 'calibration',
+      },
+      ...{ maxDifference, blocks, statement: pruned.statement },
+      memory: { wasmBytes: kernels.bytes },
+      seconds: (performance.now() - start) / 1000,
+      engine: engine.name,
+      simd: kernels.simd,
+    };
   } catch (error) {
     await writer.abort();
     throw error;
-  }
-  const written = await openLanguageModel(output);
-  const after = await chainPerplexity(chainOf(written), evaluation, run);
-  return {
-    ...{ method, keep: options.keep, samples: calibration.size, seqlen: calibration.shape[0] },
-    target: { requested: target, chosen, ...(candidates && { candidates }) },
-    parameters: { before: parametersOf(checkpoint), after: parametersOf(written.checkpoint) },
-    bytes: { before: bytesOf(checkpoint), after: bytesOf(written.checkpoint) },
-    metric: {
-      name: 'perplexity',
-      before: before.value,
-      after: after.value,
-      samples: evaluation.size,
-      data: options.evaluation ? 'evaluation' : 'calibration',
-    },
-    ...{ maxDifference, blocks, statement: pruned.statement },
-    memory: { wasmBytes: kernels.bytes },
-    seconds: (performance.now() - start) / 1000,
-    engine: engine.name,
-    simd: kernels.simd,
-  };
-}
-
-function checkChoices(method: Method, target: TargetChoice | Target): void {
-  if (!METHODS.includes(method))
-    throw new InputError(`method must be one of ${METHODS.join(', ')}, got ${method}`);
-  if (typeof target === 'string' && !TARGETS.includes(target)) {
-    throw new InputError(`target must be one of ${TARGETS.join(', ')}, got ${target}`);
-  }
-}
-
-/** @throws {InputError} where windows are longer than the model's positions or hold ids outside its vocabulary */
-export async function checkWindows(
-  windows: Dataset,
-  { maxPositions, vocabulary, architecture }: LanguageModel,
-): Promise<void> {
-  const [length] = windows.shape;
-  if (windows.shape.length !== 1 || length < 2 || length > maxPositions) {
-    throw new InputError(
-      `windows of 2 to ${maxPositions} tokens expected for this ${architecture}, got [${windows.shape}]; see --seqlen`,
-    );
-  }
-  for await (const { inputs } of windows.batches(64)) {
-    const id = inputs.find((value) => !(value >= 0 && value < vocabulary));
-    if (id !== undefined)
-      throw new InputError(
-        `token ${id} is outside the model's vocabulary of ${vocabulary}: the tokenizer is not this model's`,
-      );
   }
 }
 
@@ -337,50 +247,4 @@ async function copyTensor(checkpoint: Checkpoint, writer: CheckpointWriter, name
   for (let row = 0; row < rows; row += step) {
     await writer.writeRaw(name, await checkpoint.readRaw(name, row, Math.min(rows, row + step)), row);
   }
-}
-
-/** max |a − b| / (max a − min a) over the logits of the first windows. */
-async function compare(
-  chain: Chain,
-  masked: HiddenStates,
-  written: Chain,
-  windows: Dataset,
-  options: ChainOptions,
-): Promise<number> {
-  const first = firstWindows(windows, VERIFIED_WINDOWS);
-  const states = await embed(written, first, options);
-  for (let i = 0; i < written.blocks; i++) {
-    await advance(
-      states,
-      await openBlock(written, i, windows.shape[0], options.engine),
-      undefined,
-      false,
-      options,
-    );
-  }
-  const heads: Awaited<ReturnType<typeof openHead>>[] = [];
-  try {
-    for (const it of [chain, written]) heads.push(await openHead(it, states.dims, options.engine));
-    let largest = 0;
-    for (let window = 0; window < first.size; window++) {
-      const a = await heads[0].logits((await masked.get(window)).pruned);
-      const b = await heads[1].logits((await states.get(window)).pruned);
-      largest = Math.max(largest, largestDifference(chain.name, 'logits', a.data, b.data));
-    }
-    return largest;
-  } finally {
-    for (const head of heads) await head.release();
-  }
-}
-
-function parametersOf({ tensors }: Checkpoint): number {
-  let total = 0;
-  for (const { shape } of tensors.values()) total += shape.reduce((product, dim) => product * dim, 1);
-  return total;
-}
-
-function bytesOf({ tensors }: Checkpoint): number {
-  let total = 0;
-  for (const { bytes } of tensors.values()) total += bytes;
-  return total;
 }

@@ -1,0 +1,132 @@
+// Runs a written language model before it gets its name, and compares it with what was computed.
+
+import type { Checkpoint, Folder, OutputFolder } from '../../checkpoint/index.ts';
+import type { Engine } from '../../engine/index.ts';
+import { OsscarError } from '../../errors.ts';
+import { writeModel } from '../../graph/index.ts';
+import type { Dataset } from '../data/index.ts';
+import { firstWindows } from '../data/text.ts';
+import { supplied } from '../decoder.ts';
+import { largestDifference } from '../prune.ts';
+import { behindBlocks, type Chain, type ChainOptions, chainPerplexity, openHead } from './chain.ts';
+import type { HiddenStates } from './hidden.ts';
+import { chainOf, type OpenedLanguageModel } from './open.ts';
+
+export const ONNX_FILE = 'model.onnx';
+const ONNX_DATA_FILE = 'model.onnx_data';
+
+/** Windows on which the written model is compared with the masked one. */
+const VERIFIED_WINDOWS = 4;
+/** The bound on `maxDifference`, by the type that weights are written in. */
+const TOLERANCE: Record<string, number> = { float32: 1e-3, float16: 2e-2, bfloat16: 1e-1 };
+
+export interface Proof {
+  readonly maxDifference: number;
+  /** Perplexity. */
+  readonly after: number;
+  readonly parameters: number;
+  readonly bytes: number;
+}
+
+/** Runs what was written, before it gets its name, and compares it with what was computed. */
+export async function prove(
+  chain: Chain,
+  masked: HiddenStates,
+  written: OpenedLanguageModel,
+  options: ChainOptions & {
+    readonly calibration: Dataset;
+    readonly evaluation: Dataset;
+    readonly onnx?: boolean;
+  },
+): Promise<Proof> {
+  const { checkpoint, folder } = written;
+  const again = chainOf(written);
+  const windows = firstWindows(options.calibration, VERIFIED_WINDOWS);
+  const expected = await logitsOf(chain, masked, windows.size, options);
+  await masked.close();
+  const found = [await logitsOf(again, await behindBlocks(again, windows, options), windows.size, options)];
+  if (options.onnx) found.push(await onnxLogits(folder, windows, options.engine));
+  const differences = found.flatMap((logits) =>
+    logits.map((data, window) => largestDifference(chain.name, 'logits', expected[window], data)),
+  );
+  const maxDifference = Math.max(...differences);
+  const tolerance = Math.max(
+    ...Array.from(checkpoint.tensors.values(), ({ dtype }) => TOLERANCE[dtype] ?? 0),
+  );
+  if (!(maxDifference <= tolerance)) {
+    throw new OsscarError(
+      'ERR_OSSCAR_VERIFY',
+      `the written model differs from the masked one by ${maxDifference} of its logits' range, more than ${tolerance}`,
+    );
+  }
+  const { value: after } = await chainPerplexity(again, options.evaluation, options);
+  return { maxDifference, after, parameters: parametersOf(checkpoint), bytes: bytesOf(checkpoint) };
+}
+
+/** Logits of the pruned network on the first windows. */
+async function logitsOf(
+  chain: Chain,
+  states: HiddenStates,
+  windows: number,
+  { engine }: ChainOptions,
+): Promise<Float32Array[]> {
+  const head = await openHead(chain, states.dims, engine);
+  try {
+    const logits: Float32Array[] = [];
+    for (let i = 0; i < windows; i++) logits.push((await head.logits((await states.get(i)).pruned)).data);
+    return logits;
+  } finally {
+    await head.release();
+  }
+}
+
+/** The whole model in one ONNX file, with its weights beside it where they are too large for one. */
+export async function writeOnnx(
+  { checkpoint, language }: OpenedLanguageModel,
+  output: OutputFolder,
+  metadata: Readonly<Record<string, string>>,
+): Promise<void> {
+  const model = await language.whole(checkpoint, { past: true });
+  for (const [key, value] of Object.entries(metadata)) model.setMetadata(key, value);
+  const { model: bytes, external = [] } = writeModel(model, { externalName: ONNX_DATA_FILE });
+  let at = 0;
+  for (const part of external) {
+    await output.writeAt(ONNX_DATA_FILE, at, part);
+    at += part.byteLength;
+  }
+  await output.writeAt(ONNX_FILE, 0, bytes);
+}
+
+async function onnxLogits(folder: Folder, windows: Dataset, engine: Engine): Promise<Float32Array[]> {
+  const bytes = await folder.read(ONNX_FILE, 0, await folder.size(ONNX_FILE));
+  const hasData = (await folder.list()).includes(ONNX_DATA_FILE);
+  const data = hasData ? await folder.read(ONNX_DATA_FILE, 0, await folder.size(ONNX_DATA_FILE)) : undefined;
+  const session = await supplied(engine, 'input_ids', windows.shape[0]).load(
+    bytes,
+    data && [{ path: ONNX_DATA_FILE, data }],
+  );
+  try {
+    const logits: Float32Array[] = [];
+    for await (const { inputs } of windows.batches(1)) {
+      const { [session.outputs[0].name]: result } = await session.run({
+        input_ids: { dims: [1, inputs.length], data: inputs },
+      });
+      logits.push(result.data);
+    }
+    return logits;
+  } finally {
+    await session.release();
+  }
+}
+
+export function parametersOf({ tensors }: Checkpoint): number {
+  let total = 0;
+  for (const { shape } of tensors.values()) total += shape.reduce((product, dim) => product * dim, 1);
+  return total;
+}
+
+export function bytesOf({ tensors }: Checkpoint): number {
+  let total = 0;
+  for (const { bytes } of tensors.values()) total += bytes;
+  return total;
+}
