@@ -8,36 +8,50 @@
 import type { Label } from './labels.ts';
 import type { LinearMap, Shapes } from './linear.ts';
 import type { Model } from './model.ts';
-import { captured, isStandard, reads } from './node.ts';
+import { captured, reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import { called, Propagation } from './propagation.ts';
-import { JOINS, LAYERS, PASSES } from './rules/index.ts';
-import type { Analysis, Structure } from './structure.ts';
+import { rules } from './rules/index.ts';
+import { settle } from './settle.ts';
+import { followSizes } from './sizes.ts';
+import type { Analysis, Edit, Structure } from './structure.ts';
 
 /** @param shapes  dims of every value in a run on any batch (run `withAllValues` to learn them) */
 export function analyse(model: Model, shapes: Shapes): Analysis {
   const state = new Propagation(model, shapes);
-  for (const node of model.nodes) visit(state, node);
-  for (const { name } of model.outputs) {
-    for (const [, axis] of state.labelled(name)) state.pin(axis, `it is the graph output "${name}"`);
+  for (const input of model.inputs) cachedHeads(state, input.name);
+  for (const node of model.nodes) {
+    visit(state, node);
+    followSizes(state, node);
   }
-  const roots = new Set(state.labels.map((label) => label.root()));
+  for (const { name } of model.outputs) output(state, name);
+  settle(state);
+  const leaves = state.labels.flatMap((label) => label.leaves());
+  const roots = [...new Set(leaves)].filter((label) => label.producers.length > 0);
   const place = (name: string) => model.position(model.node(name)!);
-  const structures = [...roots].map((label) => structureOf(label, place));
+  const structures = roots.map((label) => structureOf(label, place));
   const order = ({ consumers, producers }: Structure) => place(consumers[0]?.node ?? producers[0].node);
-  return { structures: structures.sort((a, b) => order(a) - order(b)) };
+  structures.sort((a, b) => order(a) - order(b));
+  const seen = new Map<string, number>();
+  for (const structure of structures) {
+    const count = (seen.get(structure.name) ?? 0) + 1;
+    seen.set(structure.name, count);
+    if (count > 1) structure.name += `:${count}`;
+  }
+  return { structures };
 }
 
 function visit(state: Propagation, node: NodeProto): void {
-  const layer = isStandard(node) ? LAYERS.get(node.opType) : undefined;
+  const layer = rules(node).layer;
+  const resizes = state.sizes.get(node.input[1] ?? '')?.some(({ axis }) => axis);
   if (layer) layer(state, node);
-  else if (reads(node).some((value) => state.isLabelled(value))) follow(state, node);
+  else if (resizes || reads(node).some((value) => state.isLabelled(value))) follow(state, node);
 }
 
 function follow(state: Propagation, node: NodeProto): void {
-  const join = JOINS.get(node.opType);
-  const rule = isStandard(node) ? (join ?? PASSES.get(node.opType)) : undefined;
-  const data = join ? node.input : node.input.slice(0, 1);
+  const { join, pass } = rules(node);
+  const rule = join ?? pass;
+  const data = join ? node.input.filter((value) => value !== '') : node.input.slice(0, 1);
   const parameters = join ? [] : node.input.slice(1).filter((value) => value !== '');
   // No rule expects parameters computed from channels, or labels that a graph inside the node sees.
   const expected = ![...parameters, ...captured(node)].some((value) => state.isLabelled(value));
@@ -46,14 +60,40 @@ function follow(state: Propagation, node: NodeProto): void {
   else state.pinAll(node, `${called(node)} cannot be seen through`);
 }
 
+const isCache = (name: string) => /past|present/i.test(name);
+
+// The heads of cached keys and values are cut with those of the layers that add to them.
+function cachedHeads(state: Propagation, input: string): void {
+  const dims = state.dims(input);
+  if (!isCache(input) || dims?.length !== 4 || dims[1] < 2) return;
+  const heads = state.free(dims[1]);
+  heads.label.isHead = true;
+  state.edit(heads, { kind: 'dim', value: input, index: 1 }, input);
+  state.mark(input, 1, heads);
+}
+
+function output(state: Propagation, name: string): void {
+  const rank = state.dims(name)?.length;
+  for (const [place, axis] of state.labelled(name)) {
+    if (isCache(name) && rank === 4 && axis.label.root().isHead) {
+      state.edit(axis, { kind: 'dim', value: name, index: place }, name);
+    } else state.pin(axis, `it is the graph output "${name}"`);
+  }
+  for (const { axis } of state.sizes.get(name) ?? []) {
+    if (axis) state.pin(axis, `its number is the graph output "${name}"`);
+  }
+}
+
 function structureOf(label: Label, place: (node: string) => number): Structure {
   const byPlace = (a: { node: string }, b: { node: string }) => place(a.node) - place(b.node);
   const producers = label.producers.sort(byPlace);
-  const consumers = label.consumers.sort(byPlace);
+  const consumers = label.consumers.sort(byPlace).map((map) => ({ ...map, groupSize: map.p / label.groups }));
   const reason = reasonOf(label, producers.length, consumers);
+  const unit = (extent: number) => extent / label.groups;
   return {
     name: producers[0].node,
     layer: consumers[0]?.node ?? '',
+    kind: label.isHead ? 'head' : 'channel',
     groups: label.groups,
     groupSize: consumers[0]?.groupSize ?? 1,
     prunable: reason === undefined,
@@ -61,9 +101,22 @@ function structureOf(label: Label, place: (node: string) => number): Structure {
     isResidual: label.shortcuts.length > 0,
     producers,
     consumers,
-    slices: label.slices,
-    edits: label.edits,
+    slices: label.slices.map(({ extent, ...slice }) => ({ ...slice, block: unit(extent) })),
+    edits: editsOf(label),
   };
+}
+
+/** One edit for each place: what its first reader needs is what all of them do. */
+function editsOf({ edits, groups }: Label): Edit[] {
+  const byPlace = new Map<string, { edit: Edit; reader: string }>();
+  for (const { place, extent, reader } of edits) {
+    const key = JSON.stringify(place);
+    const old = byPlace.get(key);
+    if (place.kind === 'infer') byPlace.set(key, { edit: { ...place, unit: 0 }, reader });
+    else if (!old) byPlace.set(key, { edit: { ...place, unit: extent / groups }, reader });
+    else if (old.reader === reader) old.edit.unit += extent / groups; // it counts several parts of the label
+  }
+  return [...byPlace.values()].map(({ edit }) => edit);
 }
 
 function reasonOf(label: Label, producers: number, consumers: readonly LinearMap[]): string | undefined {

@@ -4,7 +4,7 @@ import { bitsOf } from './dtype.ts';
 import type { Model } from './model.ts';
 import { attributeInt } from './node.ts';
 import { ownTensor } from './own.ts';
-import { checkKept, positions } from './shrink.ts';
+import { checkKept, others, positions } from './shrink.ts';
 import type { Slice, Structure } from './structure.ts';
 import { elements, type Tensor } from './tensor.ts';
 
@@ -16,8 +16,7 @@ import { elements, type Tensor } from './tensor.ts';
 export function mask(model: Model, structure: Structure, kept: readonly number[]): Model {
   checkKept(structure, kept);
   const copy = model.clone();
-  const stays = new Set(kept);
-  const removed = Array.from({ length: structure.groups }, (_, c) => c).filter((c) => !stays.has(c));
+  const removed = others(structure.groups, kept);
   for (const consumer of structure.consumers) {
     const node = copy.node(consumer.node)!;
     const rows = consumer.kind === 'conv' || attributeInt(node, 'transB', 0) !== 0 ? 1 : 0;

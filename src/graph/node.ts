@@ -40,6 +40,12 @@ export function setAttributeInt(node: NodeProto, name: string, value: number): v
   );
 }
 
+export function setAttributeInts(node: NodeProto, name: string, values: readonly number[]): void {
+  removeAttribute(node, name);
+  const ints = values.map(BigInt);
+  node.attribute.push(create(AttributeProtoSchema, { name, ints, type: AttributeProto_AttributeType.INTS }));
+}
+
 export function removeAttribute(node: NodeProto, name: string): void {
   node.attribute = node.attribute.filter((a) => a.name !== name);
 }

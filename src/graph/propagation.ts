@@ -1,19 +1,29 @@
 // The state that the rules of the operators work on: which axes of which values carry which labels.
 
-import { type Axis, Label } from './labels.ts';
+import { type Axis, type EditPlace, Label } from './labels.ts';
 import type { LinearMap, Shapes } from './linear.ts';
 import type { Model } from './model.ts';
 import { reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
-import type { Edit, LinearRef } from './structure.ts';
+import type { Size } from './sizes.ts';
+import type { LinearRef } from './structure.ts';
 import { type Tensor, toIntegers } from './tensor.ts';
 
 /** Passes labels from the inputs of a node to its outputs, or pins them. */
 export type Rule = (state: Propagation, node: NodeProto) => void;
 
+/** Labels that must turn out to be one and the same, or all of them are pinned. */
+export interface Agreement {
+  labels: readonly Label[];
+  reason: string;
+}
+
 export class Propagation {
   readonly model: Model;
   readonly labels: Label[] = [];
+  readonly agreements: Agreement[] = [];
+  /** Integer values that a Shape leads to, element by element. */
+  readonly sizes = new Map<string, readonly Size[]>();
   readonly #shapes: Shapes;
   readonly #axes = new Map<string, (Axis | undefined)[]>();
 
@@ -62,32 +72,43 @@ export class Propagation {
     this.#axes.set(value, axes);
   }
 
-  /** A new label for the channels that a layer puts on one axis of its output. */
-  produce(node: NodeProto, place: number, groups: number, kind: LinearRef['kind']): Label {
-    const label = new Label(groups);
-    const ref = { node: node.name, kind, weight: node.input[1], output: node.output[0] };
-    label.producers.push(node.input[2] ? { ...ref, bias: node.input[2] } : ref);
+  /** A new label for an axis that no layer makes but that can be cut with one that it is tied to. */
+  free(extent: number): Axis {
+    const label = new Label(extent);
     this.labels.push(label);
-    this.mark(node.output[0], place, { label, block: 1 });
-    return label;
+    return { label, extent, outer: 1 };
+  }
+
+  /** A new label for the channels that a layer puts on one axis of its output. */
+  produce(node: NodeProto, place: number, extent: number, kind: LinearRef['kind']): Axis {
+    const axis = this.free(extent);
+    const ref = { node: node.name, kind, weight: node.input[1], output: node.output[0] };
+    axis.label.producers.push(node.input[2] ? { ...ref, bias: node.input[2] } : ref);
+    this.mark(node.output[0], place, axis);
+    return axis;
   }
 
   consume(axis: Axis, map: LinearMap): void {
-    axis.label.root().consumers.push({ ...map, groupSize: map.groupSize * axis.block });
+    if (axis.outer > 1 || axis.label.parts) this.pin(axis, `"${map.node}" reads it together with others`);
+    else axis.label.root().consumers.push(map);
   }
 
-  /** Ties one axis of the constant at `node.input[input]` to a label. */
-  slice(axis: Axis, node: NodeProto, input: number, place: number): void {
-    const slice = { tensor: node.input[input], axis: place, block: axis.block, node: node.name, input };
-    axis.label.root().slices.push(slice);
+  /** Ties one axis of the constant at `node.input[input]` to a label, from position `offset` on. */
+  slice(axis: Axis, node: NodeProto, input: number, place: number, offset = 0): void {
+    if (axis.outer > 1) this.pin(axis, `${called(node)} has constants for axes that were merged`);
+    this.#eachPart(axis, 0, (label, from, extent) => {
+      const at = { tensor: node.input[input], axis: place, node: node.name, input };
+      label.slices.push({ ...at, offset: offset + from, extent });
+    });
   }
 
-  edit(axis: Axis, edit: Edit): void {
-    axis.label.root().edits.push(edit);
+  /** A number that is `axis.extent` today and changes with it, as the node `reader` needs it. */
+  edit(axis: Axis, place: EditPlace, reader: string): void {
+    this.#eachPart(axis, 0, (label, _, extent) => label.edits.push({ place, extent, reader }));
   }
 
   pin(axis: Axis, reason: string): void {
-    axis.label.root().pins.push(reason);
+    axis.label.pin(reason);
   }
 
   /** Pins every label that a node can see. */
@@ -99,6 +120,18 @@ export class Propagation {
   /** Pins every label but the one on axis `except` of a value. */
   pinOthers(value: string, except: number, reason: string): void {
     for (const [place, axis] of this.labelled(value)) if (place !== except) this.pin(axis, reason);
+  }
+
+  #eachPart(axis: Axis, from: number, visit: (label: Label, from: number, extent: number) => void): void {
+    const parts = axis.label.parts ?? [];
+    if (parts.length === 0) visit(axis.label.root(), from, axis.extent);
+    const whole = parts.reduce((total, { share }) => total + share, 0);
+    let at = from;
+    for (const { label, share } of parts) {
+      const extent = (axis.extent * share) / whole;
+      this.#eachPart({ ...axis, label, extent }, at, visit);
+      at += extent;
+    }
   }
 }
 

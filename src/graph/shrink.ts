@@ -1,9 +1,10 @@
 // The physically smaller model: every constant that carries removed channels is cut.
 
+import { clone } from '@bufbuild/protobuf';
 import { InputError } from '../errors.ts';
 import type { Model } from './model.ts';
-import { setAttributeInt } from './node.ts';
-import type { NodeProto } from './onnx_pb.ts';
+import { attributeInt, attributeInts, setAttributeInt, setAttributeInts } from './node.ts';
+import { type NodeProto, type TypeProto_Tensor, ValueInfoProtoSchema } from './onnx_pb.ts';
 import type { Slice, Structure } from './structure.ts';
 import { fromIntegers, gather, type Tensor, toIntegers } from './tensor.ts';
 
@@ -11,8 +12,8 @@ import { fromIntegers, gather, type Tensor, toIntegers } from './tensor.ts';
 interface Change {
   node: NodeProto;
   input: number;
-  cuts: Map<number, readonly number[]>; // axis to positions kept
-  numbers: Map<number, number>; // index to new value
+  cuts: Map<number, Set<number>>; // axis to positions removed
+  numbers: Map<number, number>; // index to what it loses
 }
 
 /**
@@ -39,13 +40,25 @@ export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly numbe
   for (const [structure, kept] of cuts) {
     checkKept(structure, kept);
     if (kept.length === structure.groups) continue;
-    for (const { node, input, axis, block } of [...structure.slices, ...newBiases(small, structure)]) {
-      at(node, input).cuts.set(axis, positions(kept, block));
+    const removed = others(structure.groups, kept);
+    for (const { node, input, axis, offset, block } of [
+      ...structure.slices,
+      ...newBiases(small, structure),
+    ]) {
+      const { cuts } = at(node, input);
+      const gone = cuts.get(axis) ?? new Set();
+      for (const position of positions(removed, block)) gone.add(offset + position);
+      cuts.set(axis, gone);
     }
     for (const edit of structure.edits) {
-      const value = edit.unit * kept.length;
-      if (edit.kind === 'attribute') setAttributeInt(nodeOf(small, edit.node), edit.name, value);
-      else at(edit.node, edit.input).numbers.set(edit.index, value);
+      const loss = edit.unit * removed.length;
+      if (edit.kind === 'constant') {
+        const { numbers } = at(edit.node, edit.input);
+        numbers.set(edit.index, (numbers.get(edit.index) ?? 0) + loss);
+      } else if (edit.kind === 'infer') infer(small, nodeOf(small, edit.node), edit.input);
+      else if (edit.kind === 'attribute')
+        lowerAttribute(nodeOf(small, edit.node), edit.name, edit.index, loss);
+      else lowerDim(small, edit.value, edit.index, loss);
     }
   }
   apply(small, [...changes.values()]);
@@ -73,14 +86,29 @@ export function positions(channels: readonly number[], block: number): number[] 
   return channels.flatMap((c) => Array.from({ length: block }, (_, i) => c * block + i));
 }
 
+/** The channels that do not stay. */
+export function others(groups: number, kept: readonly number[]): number[] {
+  const stays = new Set(kept);
+  return Array.from({ length: groups }, (_, c) => c).filter((c) => !stays.has(c));
+}
+
 // writeWeights may have given a layer the bias that it did not have when the model was analysed.
-function newBiases(model: Model, { producers, slices }: Structure): Slice[] {
+function newBiases(model: Model, { groups, producers, slices }: Structure): Slice[] {
   return producers.flatMap(({ node, kind }) => {
     const tensor = model.tensors.get(nodeOf(model, node).input[2] ?? '');
     const known = slices.some((slice) => slice.node === node && slice.input === 2);
     if (kind === 'matmul' || !tensor || known || tensor.dims.at(-1) === 1 || tensor.dims.length === 0)
       return [];
-    return [{ tensor: tensor.name, axis: tensor.dims.length - 1, block: 1, node, input: 2 }];
+    return [
+      {
+        tensor: tensor.name,
+        axis: tensor.dims.length - 1,
+        offset: 0,
+        block: tensor.dims[tensor.dims.length - 1] / groups,
+        node,
+        input: 2,
+      },
+    ];
   });
 }
 
@@ -98,7 +126,8 @@ function apply(model: Model, changes: readonly Change[]): void {
     const untouched = model.uses(name).length > list.length || model.isOutput(name);
     const versions = new Map<string, string>();
     for (const change of list) {
-      const key = JSON.stringify([[...change.cuts].sort(byKey), [...change.numbers].sort(byKey)]);
+      const cuts = [...change.cuts].map(([axis, gone]) => [axis, ...[...gone].sort((a, b) => a - b)]);
+      const key = JSON.stringify([cuts.sort(byFirst), [...change.numbers].sort(byFirst)]);
       let version = versions.get(key);
       if (version === undefined) {
         version = versions.size === 0 && !untouched ? name : model.fresh(`${name}_cut`);
@@ -110,17 +139,53 @@ function apply(model: Model, changes: readonly Change[]): void {
   }
 }
 
-const byKey = (a: [number, unknown], b: [number, unknown]) => a[0] - b[0];
+const byFirst = ([a]: readonly number[], [b]: readonly number[]) => a - b;
 
 function changed(tensor: Tensor, { cuts, numbers }: Change): Tensor {
   if (numbers.size > 0) {
     const values = toIntegers(tensor);
-    for (const [index, value] of numbers) values[index] = value;
+    for (const [index, loss] of numbers) values[index] -= loss;
     return fromIntegers(tensor.name, values, tensor.dims);
   }
   let result = tensor;
-  for (const [axis, kept] of cuts) result = gather(result, axis, kept);
+  for (const [axis, gone] of cuts) {
+    const places = Array.from({ length: tensor.dims[axis] }, (_, place) => place);
+    result = gather(
+      result,
+      axis,
+      places.filter((place) => !gone.has(place)),
+    );
+  }
   return result;
+}
+
+function lowerAttribute(node: NodeProto, name: string, index: number | undefined, loss: number): void {
+  if (index === undefined) setAttributeInt(node, name, attributeInt(node, name, 0) - loss);
+  else {
+    const values = attributeInts(node, name)!;
+    values[index] -= loss;
+    setAttributeInts(node, name, values);
+  }
+}
+
+function infer(model: Model, node: NodeProto, input: number): void {
+  const name = model.fresh('inferred');
+  model.tensors.set(name, fromIntegers(name, [-1], [1]));
+  model.setInput(node, input, name);
+}
+
+// Dims that are left open or have a name stay as they are.
+function lowerDim(model: Model, value: string, index: number, loss: number): void {
+  for (const list of [model.graph.input, model.graph.output]) {
+    const at = list.findIndex(({ name }) => name === value);
+    const type = list[at]?.type?.value;
+    if (type?.case !== 'tensorType') continue;
+    const dim = type.value.shape?.dim[index]?.value;
+    if (dim?.case !== 'dimValue') continue;
+    list[at] = clone(ValueInfoProtoSchema, list[at]);
+    const copy = list[at].type!.value.value as TypeProto_Tensor;
+    copy.shape!.dim[index].value = { case: 'dimValue', value: dim.value - BigInt(loss) };
+  }
 }
 
 function removeUnused(model: Model): void {

@@ -12,29 +12,37 @@ export interface LinearRef {
 }
 
 /**
- * A constant to be cut with the channels: channel c owns positions c·block … (c+1)·block − 1 of the axis.
+ * A constant to be cut with the channels: channel c owns `block` positions of the axis from offset + c·block on.
  * The place where it is read counts, not the tensor alone: another node may need the same tensor whole.
  */
 export interface Slice {
   tensor: string;
   axis: number;
+  /** More than 0 where structures lie side by side, as in a fused query, key and value projection. */
+  offset: number;
   block: number;
   node: string;
   /** `tensor` is this input of the node. */
   input: number;
 }
 
-/** A number in the graph that becomes `unit` × channels kept. */
+/** A number in the graph that falls by `unit` with every channel removed. `index` is for lists. */
 export type Edit =
-  | { kind: 'attribute'; node: string; name: 'group'; unit: number }
-  | { kind: 'constant'; node: string; input: number; index: number; unit: number };
+  | { kind: 'attribute'; node: string; name: string; index?: number; unit: number }
+  | { kind: 'constant'; node: string; input: number; index: number; unit: number }
+  /** The size that this input of a Concat adds to the target of a Reshape is left to be inferred: it becomes −1. */
+  | { kind: 'infer'; node: string; input: number; unit: 0 }
+  /** The declared extent of an axis of a graph input or output. */
+  | { kind: 'dim'; value: string; index: number; unit: number };
 
 /** Channels that live and die together: layers that make them, layers that read them, all that is tied to them. */
 export interface Structure {
-  /** Unique and stable: the first producing node. */
+  /** Unique and stable: the first producing node, and where it makes several structures, which of them. */
   name: string;
   /** The first consuming layer; empty if there is none. */
   layer: string;
+  /** What a channel is: `head` where attention runs on each apart (a head, or a key-value group with its query heads). */
+  kind: 'channel' | 'head';
   /** Number of channels. */
   groups: number;
   /** Rows of the first consumer's weights per channel. */

@@ -45,6 +45,7 @@ describe('analyse', () => {
     expect(first).toEqual({
       name: 'node_conv_2',
       layer: 'node_conv_6',
+      kind: 'channel',
       groups: 6,
       groupSize: 9,
       prunable: true,
@@ -66,9 +67,9 @@ describe('analyse', () => {
         },
       ],
       slices: [
-        { tensor: 'w_0', axis: 0, block: 1, node: 'node_conv_2', input: 1 },
-        { tensor: 'w_1', axis: 0, block: 1, node: 'node_conv_2', input: 2 },
-        { tensor: 'w_4', axis: 1, block: 1, node: 'node_conv_6', input: 1 },
+        { tensor: 'w_0', axis: 0, offset: 0, block: 1, node: 'node_conv_2', input: 1 },
+        { tensor: 'w_1', axis: 0, offset: 0, block: 1, node: 'node_conv_2', input: 2 },
+        { tensor: 'w_4', axis: 1, offset: 0, block: 1, node: 'node_conv_6', input: 1 },
       ],
       edits: [],
     });
@@ -194,13 +195,13 @@ describe('analyse', () => {
         /Concat "[^"]+" concatenates it/,
         (b, x) => head(b, b.node('Concat', [x, x], { axis: 1 }, { channels: 12 })),
       ],
-      'that are sliced': [
+      'that are sliced twice': [
         /Slice "[^"]+" changes the number/,
-        (b, x) =>
-          head(
-            b,
-            b.node('Slice', [x, b.integers([0]), b.integers([3]), b.integers([1])], {}, { channels: 3 }),
-          ),
+        (b, x) => {
+          const slice = (from: number, to: number) =>
+            b.node('Slice', [x, b.integers([from]), b.integers([to]), b.integers([1])], {}, { channels: 4 });
+          return b.add(head(b, slice(0, 4)), head(b, slice(2, 6)));
+        },
       ],
       'that are reversed': [
         /Slice "[^"]+" may reverse/,
@@ -214,9 +215,9 @@ describe('analyse', () => {
         /Pad "[^"]+" changes the number/,
         (b, x) => head(b, b.node('Pad', [x, b.integers([0, 1, 0, 0, 0, 1, 0, 0])], {}, { channels: 8 })),
       ],
-      'that are split': [
-        /Split "[^"]+" splits it/,
-        (b, x) => head(b, b.node('Split', [x, b.integers([3, 3])], { axis: 1 }, { outputs: 2, channels: 3 })),
+      'that are split evenly and then go their own ways': [
+        /Split "[^"]+" splits it evenly/,
+        (b, x) => head(b, b.node('Split', [x], { axis: 1 }, { outputs: 2, channels: 3 })),
       ],
       'that are picked from': [
         /Gather "[^"]+" picks from it/,
@@ -234,9 +235,9 @@ describe('analyse', () => {
         /LayerNormalization "[^"]+" normalises over it/,
         (b, x) => head(b, b.node('LayerNormalization', [x, b.weight([6, 8, 8], 1)], { axis: 1 })),
       ],
-      'of a grouped convolution': [
+      'of convolutions whose groups do not fit': [
         /Conv "[^"]+" is a grouped convolution/,
-        (b, x) => head(b, b.conv(x, 6, 3, { group: 2 })),
+        (b, x) => head(b, b.conv(b.conv(x, 6, 3, { group: 2 }), 6, 3, { group: 3 })),
       ],
       'that a transposed convolution reads': [
         /ConvTranspose "[^"]+" is not a linear map/,
@@ -246,27 +247,30 @@ describe('analyse', () => {
         /Flatten "[^"]+" interleaves it/,
         (b, x) => b.gemm(b.flatten(b.node('Transpose', [x], { perm: [0, 2, 3, 1] }), 64), 5),
       ],
-      'that are taken apart': [
+      'whose new shape is computed in ways not known': [
         /Reshape "[^"]+" takes it apart/,
-        (b, x) => head(b, b.reshape(x, [0, 2, 24, 8], 2)),
+        (b, x) => head(b, b.node('Reshape', [x, b.node('Abs', [b.integers([-2, 6, 4, 16])])])),
       ],
       'that are shuffled': [
-        /takes it apart/,
+        /reads it together with others/,
         (b, x) => {
           const split = b.node('Transpose', [b.reshape(x, [0, 2, 3, 8, 8])], { perm: [0, 2, 1, 3, 4] });
           return head(b, b.reshape(split, [0, 6, 8, 8]));
         },
       ],
       'whose number is computed with': [
-        /Shape "[^"]+" reads the number of channels/,
+        /Div "[^"]+" reads the number of channels/,
         (b, x) => {
           const count = b.node('Cast', [b.node('Gather', [b.node('Shape', [x]), b.index(1)])], { to: 1 });
           return head(b, b.node('Div', [x, count]));
         },
       ],
-      'that weights are computed from': [
-        /MatMul "[^"]+" multiplies two activations/,
-        (b, x) => head(b, b.node('MatMul', [x, x])),
+      'that a product of activations sums over': [
+        /MatMul "[^"]+" sums over it/,
+        (b, x) => {
+          const pooled = b.flatten(b.globalAveragePool(x));
+          return b.node('MatMul', [pooled, b.node('Transpose', [pooled], { perm: [1, 0] })]);
+        },
       ],
       'of an operator that is not known': [
         /^LRN "node_lrn_4" cannot be seen through$/,
@@ -280,7 +284,7 @@ describe('analyse', () => {
         },
       ],
       'whose shape is given by a value that others read too': [
-        /takes it apart or names its size/,
+        /Concat "[^"]+" gives a shape that other nodes read too/,
         (b, x) => {
           const batch = b.node('Unsqueeze', [
             b.node('Gather', [b.node('Shape', [x]), b.index(0)]),

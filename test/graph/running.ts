@@ -11,6 +11,12 @@ export interface Value {
   data: Float32Array;
 }
 
+/** What a model may be given: integers are token ids, positions and lengths. */
+export interface Feed {
+  dims: readonly number[];
+  data: Float32Array | BigInt64Array | Int32Array;
+}
+
 /** Seeded numbers in [−1, 1). */
 export function randomValue(dims: readonly number[], seed = 7): Value {
   const next = random(seed);
@@ -18,8 +24,17 @@ export function randomValue(dims: readonly number[], seed = 7): Value {
   return { dims, data: Float32Array.from({ length: count }, () => 2 * next() - 1) };
 }
 
+/** Seeded token ids below `vocabulary`. */
+export function randomTokens(dims: readonly number[], vocabulary: number, seed = 7): Feed {
+  const { data } = randomValue(dims, seed);
+  return { dims, data: BigInt64Array.from(data, (x) => BigInt(Math.floor(((x + 1) / 2) * vocabulary))) };
+}
+
+const typeOf = (data: Feed['data']) =>
+  data instanceof BigInt64Array ? 'int64' : data instanceof Int32Array ? 'int32' : 'float32';
+
 /** All outputs of a model. */
-export async function run(bytes: Uint8Array, feeds: Record<string, Value>): Promise<Record<string, Value>> {
+export async function run(bytes: Uint8Array, feeds: Record<string, Feed>): Promise<Record<string, Value>> {
   const session = await ort.InferenceSession.create(bytes, {
     logSeverityLevel: 3,
     graphOptimizationLevel: 'basic',
@@ -27,7 +42,7 @@ export async function run(bytes: Uint8Array, feeds: Record<string, Value>): Prom
   try {
     const tensors = Object.entries(feeds).map(([name, { data, dims }]) => [
       name,
-      new ort.Tensor('float32', data, dims),
+      new ort.Tensor(typeOf(data), data, dims),
     ]);
     const results = await session.run(Object.fromEntries(tensors));
     const values = Object.entries(results).map(([name, { dims, data }]) => {
@@ -41,9 +56,20 @@ export async function run(bytes: Uint8Array, feeds: Record<string, Value>): Prom
   }
 }
 
-export async function runModel(model: Model, input: Value): Promise<Value> {
+export async function runModel(model: Model, input: Feed): Promise<Value> {
   const results = await run(writeModel(model).model, { [model.inputs[0].name]: input });
   return results[model.outputs[0].name];
+}
+
+/** Dims of every computed value of a model, and of what it was given. */
+export async function shapesOfFeeds(
+  model: Model,
+  feeds: Record<string, Feed>,
+): Promise<Map<string, readonly number[]>> {
+  const results = await run(withAllValues(model), feeds);
+  return new Map(
+    [...Object.entries(feeds), ...Object.entries(results)].map(([name, { dims }]) => [name, dims]),
+  );
 }
 
 /** Every computed value of a model, and the input. */

@@ -67,6 +67,45 @@ const GRAPHS: Record<string, { prunable: number; dims?: number[]; build: (b: Onn
         return head(b, b.depthwise(x, 3, { multiplier: 3, bias: false }));
       },
     },
+    'grouped convolutions, group by group': {
+      prunable: 2,
+      build: (b) => {
+        const x = b.relu(b.conv(b.relu(b.conv(image(b), 8, 3)), 12, 3, { group: 4 }));
+        return head(b, b.relu(b.conv(b.conv(x, 6, 1), 6, 3, { group: 2 })));
+      },
+    },
+    'channels that a reshape takes apart': {
+      prunable: 1,
+      build: (b) => head(b, b.reshape(b.relu(b.conv(image(b), 6, 3)), [0, 2, 24, 8], 2)),
+    },
+    'channels that are split for two layers': {
+      prunable: 2,
+      build: (b) => {
+        const x = b.relu(b.conv(image(b), 7, 3));
+        const left = b.node('Split', [x, b.integers([3, 4])], { axis: 1 }, { outputs: 2, channels: 3 });
+        const right = left.replace(/\d+$/, (digits) => `${Number(digits) + 1}`);
+        const wide = b.node('Tanh', [right], {}, { channels: 4 });
+        return head(b, b.add(b.conv(left, 5, 3), b.conv(wide, 5, 1)));
+      },
+    },
+    'channels that are sliced for two layers': {
+      prunable: 2,
+      build: (b) => {
+        const x = b.relu(b.conv(image(b), 7, 3));
+        const slice = (from: number, to: number, channels: number) =>
+          b.node('Slice', [x, b.integers([from]), b.integers([to]), b.integers([1])], {}, { channels });
+        return head(b, b.add(b.conv(slice(0, 3, 3), 5, 3), b.conv(slice(3, 2 ** 40, 4), 5, 1)));
+      },
+    },
+    'a gated product of one fused layer': {
+      prunable: 2,
+      build: (b) => {
+        const x = b.flatten(b.globalAveragePool(b.relu(b.conv(image(b), 8, 3))));
+        const gate = b.node('Split', [b.gemm(x, 20)], { axis: 1 }, { outputs: 2, channels: 10 });
+        const up = gate.replace(/\d+$/, (digits) => `${Number(digits) + 1}`);
+        return b.output(b.matmul(b.mul(b.node('Sigmoid', [gate]), up), 5));
+      },
+    },
     'an inverted residual': {
       prunable: 2,
       build: (b) => {

@@ -1,43 +1,36 @@
-// Which rule belongs to which operator of the standard. An operator that is not here cannot be seen through.
+// Which rule belongs to which operator. An operator that is not here cannot be seen through.
 
+import { isStandard } from '../node.ts';
+import type { NodeProto } from '../onnx_pb.ts';
 import type { Rule } from '../propagation.ts';
 import { broadcast, unary } from './elementwise.ts';
 import { batchNormalization, conv, convTranspose, gemm, instanceNormalization, matmul } from './layers.ts';
-import { flatten, reshape, squeeze, transpose, unsqueeze } from './layout.ts';
-import {
-  argReduce,
-  concat,
-  gatherRule,
-  layerNormalization,
-  pad,
-  pool,
-  reduce,
-  resize,
-  shape,
-  slice,
-  softmax,
-  split,
-} from './spatial.ts';
+import { expand, flatten, reshape, squeeze, tile, transpose, unsqueeze } from './layout.ts';
+import { concat, slice, split } from './pieces.ts';
+import { einsum } from './product.ts';
+import { argReduce, gatherRule, layerNormalization, pad, pool, reduce, resize, softmax } from './spatial.ts';
 
-/** Run on every node, because they make channels: what they read need not be labelled. */
-export const LAYERS: ReadonlyMap<string, Rule> = new Map([
+/** Run on every node, because they make labels: what they read need not be labelled. */
+const LAYERS: ReadonlyMap<string, Rule> = new Map([
   ['Conv', conv],
   ['ConvTranspose', convTranspose],
   ['Gemm', gemm],
   ['MatMul', matmul],
+  ['Expand', expand],
 ]);
 
 /** Operators whose operands are all data. */
-export const JOINS: ReadonlyMap<string, Rule> = new Map([
+const JOINS: ReadonlyMap<string, Rule> = new Map([
   ...all(
     broadcast,
-    'Add Sub Mul Div Min Max Pow Sum Mean PRelu Mod And Or Xor Equal Greater Less GreaterOrEqual LessOrEqual',
+    'Add Sub Mul Div Min Max Pow Sum Mean PRelu Mod And Or Xor Equal Greater Less GreaterOrEqual LessOrEqual Where',
   ),
   ['Concat', concat],
+  ['Einsum', einsum],
 ]);
 
 /** Operators whose first input is the data; labels on others pin everything. */
-export const PASSES: ReadonlyMap<string, Rule> = new Map([
+const PASSES: ReadonlyMap<string, Rule> = new Map([
   ...all(
     unary,
     'Relu LeakyRelu ThresholdedRelu Clip Sigmoid HardSigmoid HardSwish Elu Selu Celu Gelu Erf Softplus Softsign Mish ' +
@@ -54,18 +47,26 @@ export const PASSES: ReadonlyMap<string, Rule> = new Map([
   ...all(resize, 'Resize Upsample'),
   ['BatchNormalization', batchNormalization],
   ['InstanceNormalization', instanceNormalization],
-  ['LayerNormalization', layerNormalization],
+  ...all(layerNormalization, 'LayerNormalization RMSNormalization SimplifiedLayerNormalization'),
   ['Pad', pad],
   ['Slice', slice],
   ['Split', split],
   ['Gather', gatherRule],
-  ['Shape', shape],
+  ['Shape', () => {}], // see sizes.ts
   ['Flatten', flatten],
   ['Reshape', reshape],
+  ['Tile', tile],
   ['Squeeze', squeeze],
   ['Unsqueeze', unsqueeze],
   ['Transpose', transpose],
 ]);
+
+/** What is known of the operator of a node: a rule of one of three kinds. */
+export function rules(node: NodeProto): { layer?: Rule; join?: Rule; pass?: Rule } {
+  if (!isStandard(node)) return {};
+  const name = node.opType;
+  return { layer: LAYERS.get(name), join: JOINS.get(name), pass: PASSES.get(name) };
+}
 
 function all(rule: Rule, names: string): Map<string, Rule> {
   return new Map(names.split(' ').map((name) => [name, rule]));

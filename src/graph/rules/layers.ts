@@ -1,11 +1,12 @@
 // Operators with weights: they consume a label, make a new one, or hand it on channel by channel.
 
 import { isFloat } from '../dtype.ts';
-import type { Axis, Label } from '../labels.ts';
+import type { Axis } from '../labels.ts';
 import { linearMap } from '../linear.ts';
 import { attributeInt } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation, type Rule } from '../propagation.ts';
+import { product } from './product.ts';
 
 export const conv: Rule = (state, node) => {
   const input = node.input[0];
@@ -18,23 +19,23 @@ export const conv: Rule = (state, node) => {
   const [m, perGroup] = weight.dims;
   if (group === 1) {
     if (axis) consume(state, node, axis, 1);
-    const label = state.produce(node, 1, m, 'conv');
-    produced(state, node, label, 0);
-  } else if (perGroup === 1) {
-    if (axis) depthwise(state, node, axis, m / group);
-  } else {
-    const reason = `${called(node)} is a grouped convolution`;
-    if (axis) state.pin(axis, reason);
-    state.pin({ label: state.produce(node, 1, m, 'conv'), block: 1 }, reason);
-  }
+    produced(state, node, state.produce(node, 1, m, 'conv'), 0);
+  } else if (axis) grouped(state, node, axis, group, m);
+  else if (perGroup > 1)
+    state.pin(state.produce(node, 1, m, 'conv'), `${called(node)} is a grouped convolution`);
 };
 
-// Each channel is convolved on its own, so the label goes through; weights, bias and `group` go along.
-function depthwise(state: Propagation, node: NodeProto, axis: Axis, multiplier: number): void {
-  const out = { label: axis.label, block: axis.block * multiplier };
+// Each group (a channel, if depthwise) is convolved on its own, so the label goes through, no finer than the
+// groups; weights, bias and `group` go along.
+function grouped(state: Propagation, node: NodeProto, axis: Axis, group: number, m: number): void {
+  if (axis.outer > 1 || axis.label.parts || axis.label.coarsen(group) === 1) {
+    state.pin(axis, `${called(node)} is a grouped convolution`);
+    return;
+  }
+  const out = { ...axis, extent: m };
   state.slice(out, node, 1, 0);
   bias(state, node, out, 2);
-  state.edit(axis, { kind: 'attribute', node: node.name, name: 'group', unit: axis.block });
+  state.edit({ ...axis, extent: group }, { kind: 'attribute', node: node.name, name: 'group' }, node.name);
   state.mark(node.output[0], 1, out);
 }
 
@@ -56,12 +57,11 @@ export const gemm: Rule = (state, node) => {
   if (!weight || !isFloat(weight.type) || !output || attributeInt(node, 'transA', 0) !== 0) {
     return opaque(state, node, 1, output, 'gemm');
   }
-  state.pinOthers(input, 1, `${called(node)} mixes the axis`);
   const transposed = attributeInt(node, 'transB', 0) !== 0;
+  for (const [place, rows] of state.labelled(input)) if (place === 0) state.mark(node.output[0], 0, rows);
   if (axis) consume(state, node, axis, transposed ? 1 : 0);
   const columns = transposed ? 0 : 1;
-  const label = state.produce(node, 1, weight.dims[columns], 'gemm');
-  produced(state, node, label, columns);
+  produced(state, node, state.produce(node, 1, weight.dims[columns], 'gemm'), columns);
 };
 
 export const matmul: Rule = (state, node) => {
@@ -69,10 +69,8 @@ export const matmul: Rule = (state, node) => {
   const weight = state.constant(node, 1);
   const dims = state.dims(input);
   const output = state.dims(node.output[0]);
-  if (weight?.dims.length !== 2 || !isFloat(weight.type) || !dims || dims.length < 2 || !output) {
-    const reason = weight ? 'has weights that are no matrix' : 'multiplies two activations';
-    return opaque(state, node, (output?.length ?? 0) - 1, output, 'matmul', reason);
-  }
+  if (weight && !isFloat(weight.type)) return opaque(state, node, 0, undefined, 'matmul');
+  if (weight?.dims.length !== 2 || !dims || dims.length < 2 || !output) return product(state, node);
   const last = dims.length - 1;
   for (const [place, axis] of state.labelled(input)) {
     if (place === last) consume(state, node, axis, 0);
@@ -114,8 +112,7 @@ function consume(state: Propagation, node: NodeProto, axis: Axis, place: number)
   state.slice(axis, node, 1, place);
 }
 
-function produced(state: Propagation, node: NodeProto, label: Label, place: number): void {
-  const axis = { label, block: 1 };
+function produced(state: Propagation, node: NodeProto, axis: Axis, place: number): void {
   state.slice(axis, node, 1, place);
   bias(state, node, axis, 2);
 }
@@ -130,8 +127,7 @@ function bias(state: Propagation, node: NodeProto, axis: Axis, input: number): v
     for (const pinned of [axis, ...state.axes(node.input[input])]) if (pinned) state.pin(pinned, reason);
   } else if (tensor.dims.length > 1 && tensor.dims[0] > 1)
     state.pin(axis, `${called(node)} has a bias per row`);
-  else if (tensor.dims[place] === axis.label.root().groups * axis.block)
-    state.slice(axis, node, input, place);
+  else if (tensor.dims[place] === axis.extent) state.slice(axis, node, input, place);
 }
 
 /** A layer whose weights are computed, quantised or otherwise not ours to change. */
@@ -145,7 +141,5 @@ function opaque(
 ): void {
   const reason = `${called(node)} ${why}`;
   state.pinAll(node, reason);
-  // A product of activations makes no channels of its own.
-  if (kind === 'matmul' || !output || place < 0) return;
-  state.pin({ label: state.produce(node, place, output[place], kind), block: 1 }, reason);
+  if (output) state.pin(state.produce(node, place, output[place], kind), reason);
 }

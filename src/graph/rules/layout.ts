@@ -1,9 +1,10 @@
 // Operators that only rename positions: where does the labelled axis go?
 
-import type { Axis } from '../labels.ts';
+import { type Axis, gcd } from '../labels.ts';
 import { attributeInt, attributeInts } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation, type Rule, wrapAxis } from '../propagation.ts';
+import { follows, type Size, sizesOf } from '../sizes.ts';
 import { elements } from '../tensor.ts';
 
 export const transpose: Rule = (state, node) => {
@@ -36,95 +37,114 @@ export const unsqueeze: Rule = (state, node) => {
 
 /** Flatten: (a, b, c, d) to (a…, …d). Nothing in the graph names the extents. */
 export const flatten: Rule = (state, node) => {
-  const input = state.dims(node.input[0])!;
-  const at = wrapAxis(attributeInt(node, 'axis', 1), input.length);
   for (const [place, axis] of state.labelled(node.input[0])) {
-    const first = place < at ? 0 : at;
+    const moved = move(state, node, place, axis);
     // Channels stay together only if they are the slowest axis of those that are merged.
-    if (elements(input.slice(first, place)) !== 1) {
+    if (!moved || moved.axis.outer > axis.outer)
       state.pin(axis, `${called(node)} interleaves it with other axes`);
+    else state.mark(node.output[0], moved.place, moved.axis);
+  }
+};
+
+/** Reshape: positions keep their order, so that each group still owns consecutive ones of the axis they fall on. */
+export const reshape: Rule = (state, node) => {
+  const named = [...(sizesOf(state, node, 1) ?? [])];
+  const followed = new Set<number>();
+  for (const [place, axis] of state.labelled(node.input[0])) {
+    const moved = move(state, node, place, axis);
+    if (!moved || !mayResize(state, node, named, place, moved)) {
+      state.pin(axis, `${called(node)} takes it apart or names its size`);
       continue;
     }
-    const block = axis.block * elements(input.slice(place + 1, place < at ? at : undefined));
-    state.mark(node.output[0], place < at ? 0 : 1, { label: axis.label, block });
+    followed.add(moved.place);
+    state.mark(node.output[0], moved.place, moved.axis);
+  }
+  for (const [place, { axis }] of named.entries()) {
+    if (axis && !followed.has(place)) state.pin(axis, `${called(node)} reads the number of channels`);
   }
 };
 
 /**
- * Reshape: with P positions before the axis on either side, and the new extent a multiple of the number of
- * channels, channel c owns the positions from c·block on again, where block takes in what was merged from
- * behind or loses what was split off.
+ * Where a labelled axis goes when dims change and positions keep their order. Before it lie `runs` positions of
+ * slower axes and runs of its own; the axis of the output that the boundary falls into takes the label. Where
+ * that axis is shorter (a projection of width d that becomes h heads), groups become coarser: as many as divide
+ * it, each as wide.
  */
-export const reshape: Rule = (state, node) => {
-  const input = state.dims(node.input[0])!;
-  const output = state.dims(node.output[0])!;
-  for (const [place, axis] of state.labelled(node.input[0])) {
-    const to = target(input, output, place, axis);
-    const edit = to === undefined ? undefined : shapeEdit(state, node, place, to, output, axis);
-    if (to === undefined || edit === undefined) {
-      state.pin(axis, `${called(node)} takes it apart or names its size`);
-      continue;
-    }
-    const moved = { label: axis.label, block: output[to] / axis.label.root().groups };
-    if (edit !== 'none') {
-      state.edit(moved, { kind: 'constant', node: node.name, ...edit, unit: moved.block });
-    }
-    state.mark(node.output[0], to, moved);
-  }
-};
-
-function target(
-  input: readonly number[],
-  output: readonly number[],
-  place: number,
-  { label, block }: Axis,
-): number | undefined {
-  const { groups } = label.root();
-  if (groups === 1) return undefined; // any axis is a multiple of one channel: it cannot be told which
-  const before = elements(input.slice(0, place));
-  const behind = elements(input.slice(place + 1));
-  for (let to = 0; to < output.length; to++) {
-    if (elements(output.slice(0, to)) !== before || output[to] % groups !== 0) continue;
-    const size = output[to] / groups;
-    // merged with all or part of what is behind, or split inside a channel
-    if (size % block === 0 ? (block * behind) % size === 0 : block % size === 0) return to;
-  }
-  return undefined;
-}
-
-/** The constant that names the new extent; "none" if nothing does; undefined if it is computed. */
-function shapeEdit(
+function move(
   state: Propagation,
   node: NodeProto,
   from: number,
-  to: number,
-  output: readonly number[],
-  axis: Axis,
-): { node?: string; input: number; index: number } | 'none' | undefined {
-  const shape = state.integers(node, 1);
-  const judge = (value: number, edit: { node?: string; input: number; index: number }) => {
-    if (value === -1) return 'none';
-    if (value === 0 && attributeInt(node, 'allowzero', 0) === 0) return from === to ? 'none' : undefined;
-    return value === output[to] && value % axis.label.root().groups === 0 ? edit : undefined;
-  };
-  if (shape) return judge(shape[to], { input: 1, index: to });
-
-  // torch: Concat of the batch, read from a Shape, and constants
-  const concat = state.model.producer(node.input[1]);
-  // Another reader of the same shape would be changed with it.
-  if (concat?.opType !== 'Concat' || state.model.uses(node.input[1]).length > 1) return undefined;
-  let at = 0;
-  for (const [input, value] of concat.input.entries()) {
-    const length = state.dims(value)?.[0];
-    if (length === undefined) return undefined;
-    if (to < at + length) {
-      const part = state.integers(concat, input);
-      return part && judge(part[to - at], { node: concat.name, input, index: to - at });
+  { label, extent, outer }: Axis,
+): { place: number; axis: Axis } | undefined {
+  const input = state.dims(node.input[0])!;
+  const output = state.dims(node.output[0])!;
+  const runs = elements(input.slice(0, from)) * outer;
+  // any axis is a multiple of one channel: it cannot be told which
+  if (runs === 0 || label.root().groups === 1 || extent === 0 || label.parts) return undefined;
+  let before = 1;
+  for (const [place, dim] of output.entries()) {
+    if (runs < before * dim) {
+      const outer = runs / before;
+      const count = gcd(label.root().groups, dim / outer);
+      if (!Number.isInteger(outer) || !Number.isInteger(dim / outer) || count === 1) return undefined;
+      label.coarsen(count);
+      return { place, axis: { label, extent: dim, outer } };
     }
-    at += length;
+    before *= dim;
   }
   return undefined;
 }
+
+function mayResize(
+  state: Propagation,
+  node: NodeProto,
+  named: Size[],
+  from: number,
+  { place, axis }: { place: number; axis: Axis },
+): boolean {
+  const size = named[place];
+  if (size?.value === -1) return true;
+  if (size?.value === 0 && attributeInt(node, 'allowzero', 0) === 0) return from === place;
+  if (follows(state, node, size, axis)) return true;
+  // Computed, from the width of another value perhaps: one size of a shape can be left to be inferred.
+  if (size?.place?.kind !== 'infer' || named.some(({ value }) => value === -1)) return false;
+  state.edit(axis, size.place, node.name);
+  named[place] = { value: -1 };
+  return true;
+}
+
+/** Expand: an axis of extent 1 is repeated, and its copies can be cut with what they are tied to. */
+export const expand: Rule = (state, node) => {
+  const input = state.dims(node.input[0]);
+  const output = state.dims(node.output[0]);
+  if (!input || !output) return state.pinAll(node, `${called(node)} cannot be seen through`);
+  const named = sizesOf(state, node, 1) ?? [];
+  for (const [place, extent] of output.entries()) {
+    const own = place - (output.length - input.length);
+    const size = named[place - (output.length - named.length)];
+    const axis = state.axes(node.input[0])[own];
+    const isCopied = extent > 1 && (input[own] ?? 1) === 1;
+    if (axis && (isCopied || (size?.value !== 1 && !follows(state, node, size, axis)))) {
+      state.pin(axis, `${called(node)} names its size`);
+    } else if (axis) state.mark(node.output[0], place, axis);
+    else if (isCopied && size?.axis) state.mark(node.output[0], place, { ...size.axis, outer: 1 });
+    else if (isCopied && size?.place?.kind === 'constant' && size.value === extent) {
+      const copies = state.free(extent);
+      state.edit(copies, size.place, node.name);
+      state.mark(node.output[0], place, copies);
+    } else if (size?.axis) state.pin(size.axis, `${called(node)} reads the number of channels`);
+  }
+};
+
+/** Tile: only other axes may be repeated. */
+export const tile: Rule = (state, node) => {
+  const input = state.dims(node.input[0])!;
+  const output = state.dims(node.output[0])!;
+  for (const [place, axis] of state.labelled(node.input[0])) {
+    if (input[place] === output[place]) state.mark(node.output[0], place, axis);
+    else state.pin(axis, `${called(node)} repeats it`);
+  }
+};
 
 function countBelow(place: number, isGone: (place: number) => boolean): number {
   let count = 0;

@@ -1,6 +1,6 @@
 // Operators that change the extent of some axes and leave the others as they are.
 
-import { attribute, attributeInt, attributeInts, attributeString } from '../node.ts';
+import { attributeInt, attributeInts, attributeString } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation, type Rule, wrapAxis } from '../propagation.ts';
 
@@ -28,14 +28,6 @@ export const sameExtent: Rule = (state, node) => {
   }
 };
 
-export const slice: Rule = (state, node) => {
-  const steps = state.integers(node, 4);
-  if (node.input[4] && (!steps || steps.some((step) => step < 0))) {
-    return state.pinAll(node, `${called(node)} may reverse the channels`);
-  }
-  sameExtent(state, node);
-};
-
 export const pad: Rule = (state, node) => {
   const pads = state.integers(node, 1) ?? attributeInts(node, 'pads');
   // Pads that crop one side and extend the other keep the extent but move the channels.
@@ -54,7 +46,7 @@ export const resize: Rule = (state, node) => {
     // the sizes name the number of channels too
     const index = axes ? axes.findIndex((a) => wrapAxis(a, rank) === place) : place;
     if (sizes && index >= 0) {
-      state.edit(axis, { kind: 'constant', node: node.name, input: 3, index, unit: axis.block });
+      state.edit(axis, { kind: 'constant', node: node.name, input: 3, index }, node.name);
     } else if (node.input[3] && !sizes && index >= 0) {
       state.pin(axis, `${called(node)} has computed sizes`);
     }
@@ -99,9 +91,14 @@ export const softmax: Rule = (state, node) => {
   normalise(state, node, (place) => (flat ? place >= over : place === over));
 };
 
+/** LayerNormalization and its kin; the scale and the shift are of the axes that are normalised. */
 export const layerNormalization: Rule = (state, node) => {
   const rank = state.dims(node.input[0])!.length;
   const from = wrapAxis(attributeInt(node, 'axis', -1), rank);
+  const parameters = node.input.slice(1).filter((value) => value !== '');
+  if (parameters.some((value) => (state.dims(value)?.length ?? rank) > rank - from)) {
+    return state.pinAll(node, `${called(node)} scales more axes than it normalises`);
+  }
   normalise(state, node, (place) => place >= from);
 };
 
@@ -112,15 +109,6 @@ function normalise(state: Propagation, node: NodeProto, isOver: (place: number) 
   }
 }
 
-/** Split over another axis. */
-export const split: Rule = (state, node) => {
-  const over = wrapAxis(attributeInt(node, 'axis', 0), state.dims(node.input[0])!.length);
-  for (const [place, axis] of state.labelled(node.input[0])) {
-    if (place === over) state.pin(axis, `${called(node)} splits it`);
-    else for (const output of node.output) state.mark(output, place, axis);
-  }
-};
-
 /** Gather along another axis: the axes of the indices take the place of that one. */
 export const gatherRule: Rule = (state, node) => {
   const indices = state.dims(node.input[1])!;
@@ -130,42 +118,3 @@ export const gatherRule: Rule = (state, node) => {
     else state.mark(node.output[0], place < over ? place : place + indices.length - 1, axis);
   }
 };
-
-export const concat: Rule = (state, node) => {
-  state.pinAll(node, `${called(node)} concatenates it`);
-};
-
-/** The extents of a value, as numbers in the graph: harmless if the number of channels is not among those used. */
-export const shape: Rule = (state, node) => {
-  const [value] = node.input;
-  const rank = state.dims(value)!.length;
-  const start = Math.max(0, wrapAxis(attributeInt(node, 'start', 0), rank));
-  const end = attribute(node, 'end') ? wrapAxis(attributeInt(node, 'end', rank), rank) : rank;
-  const shown = Array.from({ length: rank }, (_, place) => place).slice(start, end);
-  const used = new Set<number>();
-  if (state.model.isOutput(node.output[0])) for (const place of shown) used.add(place);
-  for (const { node: reader, index } of state.model.uses(node.output[0])) {
-    for (const place of picked(state, reader, index, shown)) used.add(place);
-  }
-  for (const [place, axis] of state.labelled(value)) {
-    if (used.has(place)) state.pin(axis, `${called(node)} reads the number of channels`);
-  }
-};
-
-function picked(
-  state: Propagation,
-  reader: NodeProto,
-  index: number,
-  shown: readonly number[],
-): readonly number[] {
-  if (reader.opType === 'Gather' && index === 0) {
-    const indices = state.integers(reader, 1);
-    if (indices) return indices.map((i) => shown[wrapAxis(i, shown.length)]);
-  }
-  if (reader.opType === 'Slice' && index === 0 && !reader.input[4]) {
-    const starts = state.integers(reader, 1);
-    const ends = state.integers(reader, 2);
-    if (starts?.length === 1 && ends?.length === 1) return shown.slice(starts[0], ends[0]);
-  }
-  return shown;
-}

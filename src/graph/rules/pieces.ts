@@ -1,0 +1,123 @@
+// Operators that take an axis apart or put it together: Split, Slice, Concat.
+
+import type { Axis, EditPlace } from '../labels.ts';
+import { attributeInt, attributeInts } from '../node.ts';
+import type { NodeProto } from '../onnx_pb.ts';
+import { called, type Propagation, type Rule, wrapAxis } from '../propagation.ts';
+import { sameExtent } from './spatial.ts';
+import { type Operand, tie } from './tie.ts';
+
+/** Split along the labelled axis makes labels of their own, as of a fused query, key and value projection. */
+export const split: Rule = (state, node) => {
+  const over = wrapAxis(attributeInt(node, 'axis', 0), state.dims(node.input[0])!.length);
+  for (const [place, axis] of state.labelled(node.input[0])) {
+    if (place !== over) for (const output of node.output) state.mark(output, place, axis);
+    else splitAxis(state, node, place, axis);
+  }
+};
+
+function splitAxis(state: Propagation, node: NodeProto, place: number, axis: Axis): void {
+  const shares = node.output.map((value) => state.dims(value)?.[place] ?? 0);
+  const parts = axis.outer === 1 ? axis.label.split(shares) : undefined;
+  const sizes = splitSizes(state, node);
+  if (!parts || !sizes) {
+    state.pin(axis, `${called(node)} splits it`);
+    return;
+  }
+  for (const [i, { label }] of parts.entries()) {
+    const part = { label, extent: shares[i], outer: 1 };
+    if (sizes !== 'equal') state.edit(part, sizes(i), node.name);
+    state.mark(node.output[i], place, part);
+  }
+  if (sizes === 'equal') {
+    const labels = parts.map(({ label }) => label);
+    state.agreements.push({ labels, reason: `${called(node)} splits it evenly` });
+  }
+}
+
+/** Where the sizes stand; "equal" where they follow from the extent; undefined where they are computed. */
+function splitSizes(state: Propagation, node: NodeProto): ((i: number) => EditPlace) | 'equal' | undefined {
+  if (attributeInts(node, 'split')) {
+    return (index) => ({ kind: 'attribute', node: node.name, name: 'split', index });
+  }
+  if (!node.input[1]) return 'equal';
+  if (!state.integers(node, 1)) return undefined;
+  return (index) => ({ kind: 'constant', node: node.name, input: 1, index });
+}
+
+/** Slice: other axes, or all of the labelled one, or pieces of it that lie side by side. */
+export const slice: Rule = (state, node) => {
+  const [input] = node.input;
+  const steps = state.integers(node, 4);
+  if (node.input[4] && (!steps || steps.some((step) => step < 0))) {
+    return state.pinAll(node, `${called(node)} may reverse the channels`);
+  }
+  const piece = pieceOf(state, node);
+  const axis = piece && state.axes(input)[piece.place];
+  if (!axis || piece.to - piece.from === axis.extent) return sameExtent(state, node);
+  for (const [place, other] of state.labelled(input)) {
+    if (place !== piece.place) state.mark(node.output[0], place, other);
+  }
+  const bounds = cuts(state, input, piece.place, axis.extent);
+  const shares = bounds.slice(1).map((bound, i) => bound - bounds[i]);
+  const parts = axis.outer === 1 ? axis.label.split(shares) : undefined;
+  const index = bounds.indexOf(piece.from);
+  if (!parts || bounds[index + 1] !== piece.to) {
+    return state.pin(axis, `${called(node)} changes the number of channels`);
+  }
+  // both bounds move with all that is cut before them
+  for (const [i, { label }] of parts.slice(0, index + 1).entries()) {
+    const part = { label, extent: shares[i], outer: 1 };
+    const place = (input: number): EditPlace => ({ kind: 'constant', node: node.name, input, index: 0 });
+    if (i < index) state.edit(part, place(1), node.name);
+    if (!piece.isOpen) state.edit(part, place(2), node.name);
+  }
+  state.mark(node.output[0], piece.place, { label: parts[index].label, extent: shares[index], outer: 1 });
+};
+
+interface Piece {
+  place: number;
+  from: number;
+  to: number;
+  /** The end is "as far as it goes" and not a number of channels. */
+  isOpen: boolean;
+}
+
+/** What a Slice of a single axis takes; undefined where that is computed, stepped or counted from the end. */
+function pieceOf(state: Propagation, node: NodeProto): Piece | undefined {
+  const dims = state.dims(node.input[0])!;
+  const [starts, ends, axes, steps] = [1, 2, 3, 4].map((input) => state.integers(node, input));
+  if (starts?.length !== 1 || ends?.length !== 1 || (node.input[3] && axes?.length !== 1)) return undefined;
+  const place = wrapAxis(axes?.[0] ?? 0, dims.length);
+  const isOpen = ends[0] > dims[place];
+  if (starts[0] < 0 || ends[0] < 0 || (steps?.[0] ?? 1) !== 1) return undefined;
+  return { place, from: starts[0], to: Math.min(ends[0], dims[place]), isOpen };
+}
+
+/** The bounds of all slices that take a value apart along one axis, in order, with 0 and the extent. */
+function cuts(state: Propagation, value: string, place: number, extent: number): number[] {
+  const bounds = new Set([0, extent]);
+  for (const { node, index } of state.model.uses(value)) {
+    const piece = node.opType === 'Slice' && index === 0 ? pieceOf(state, node) : undefined;
+    if (piece?.place === place) for (const bound of [piece.from, piece.to]) bounds.add(bound);
+  }
+  return [...bounds].sort((a, b) => a - b);
+}
+
+/** Concat along another axis: what the operands have on the others is tied. */
+export const concat: Rule = (state, node) => {
+  const output = state.dims(node.output[0])!;
+  const over = wrapAxis(attributeInt(node, 'axis', 1), output.length);
+  for (const [place, extent] of output.entries()) {
+    const operands = node.input.map((_, input): Operand => [input, place]);
+    if (place !== over) {
+      const axis = tie(state, node, operands, extent);
+      if (axis) state.mark(node.output[0], place, axis);
+      continue;
+    }
+    for (const value of node.input) {
+      const axis = state.axes(value)[place];
+      if (axis) state.pin(axis, `${called(node)} concatenates it`);
+    }
+  }
+};

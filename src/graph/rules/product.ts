@@ -1,0 +1,71 @@
+// Products of activations: the batch axes of a MatMul (the heads of attention), and Einsum.
+
+import { attribute, attributeInt, attributeString } from '../node.ts';
+import { called, type Rule } from '../propagation.ts';
+import { type Operand, tie, tieBroadcast } from './tie.ts';
+
+/** (…, M, K) · (…, K, N): batch axes are tied, rows and columns go through, and what is summed over must stay. */
+export const product: Rule = (state, node) => {
+  const [left, right] = node.input;
+  const [a, b] = [state.dims(left), state.dims(right)];
+  const output = state.dims(node.output[0]);
+  if (!a || !b || !output || a.length < 2 || b.length < 2) {
+    return state.pinAll(node, `${called(node)} cannot be seen through`);
+  }
+  const rank = output.length;
+  // FusedMatMul transposes the last two axes of an operand
+  const [transA, transB] = [attributeInt(node, 'transA', 0) !== 0, attributeInt(node, 'transB', 0) !== 0];
+  const passes = (value: string, place: number, summed: number, to: number) => {
+    const [through, sum] = [state.axes(value)[place], state.axes(value)[summed]];
+    if (through) state.mark(node.output[0], to, through);
+    if (sum) state.pin(sum, `${called(node)} sums over it`);
+  };
+  const [m, ka] = transA ? [a.length - 1, a.length - 2] : [a.length - 2, a.length - 1];
+  const [kb, n] = transB ? [b.length - 1, b.length - 2] : [b.length - 2, b.length - 1];
+  passes(left, m, ka, rank - 2);
+  passes(right, n, kb, rank - 1);
+  for (let place = 0; place < rank - 2; place++) {
+    const axis = tieBroadcast(state, node, [0, 1], place, output);
+    if (!axis) continue;
+    axis.label.markHeads();
+    state.mark(node.output[0], place, axis);
+  }
+};
+
+/** FusedMatMul of com.microsoft. */
+export const fusedMatMul: Rule = (state, node) => {
+  const isPlain = !attribute(node, 'transBatchA')?.i && !attribute(node, 'transBatchB')?.i;
+  if (isPlain) product(state, node);
+  else state.pinAll(node, `${called(node)} cannot be seen through`);
+};
+
+/** Einsum without repeated letters and ellipses: a letter of the output ties, any other is summed over. */
+export const einsum: Rule = (state, node) => {
+  const [inputs, result] = attributeString(node, 'equation', '').replaceAll(' ', '').split('->');
+  const terms = inputs.split(',');
+  const isPlain = [...terms, result ?? '.'].every(
+    (term) => /^[a-zA-Z]*$/.test(term) && new Set(term).size === term.length,
+  );
+  if (!isPlain || terms.length !== node.input.length) {
+    return state.pinAll(node, `${called(node)} cannot be seen through`);
+  }
+  const output = state.dims(node.output[0])!;
+  for (const letter of new Set(terms.join(''))) {
+    const operands = terms.flatMap((term, input): Operand[] => {
+      const place = term.indexOf(letter);
+      return place < 0 ? [] : [[input, place]];
+    });
+    const place = result.indexOf(letter);
+    if (place < 0) {
+      for (const [input, own] of operands) {
+        const axis = state.axes(node.input[input])[own];
+        if (axis) state.pin(axis, `${called(node)} sums over it`);
+      }
+      continue;
+    }
+    const axis = tie(state, node, operands, output[place]);
+    if (!axis) continue;
+    if (operands.length > 1) axis.label.markHeads();
+    state.mark(node.output[0], place, axis);
+  }
+};

@@ -1,0 +1,76 @@
+// Axes of several operands that become one axis of the output.
+
+import type { Axis } from '../labels.ts';
+import type { NodeProto } from '../onnx_pb.ts';
+import { called, type Propagation } from '../propagation.ts';
+
+/** An axis of an operand. */
+export type Operand = readonly [input: number, place: number];
+
+const SUMS = new Set(['Add', 'Sub', 'Sum', 'SkipLayerNormalization', 'SkipSimplifiedLayerNormalization']);
+
+/**
+ * Ties what operands have on axes that become one axis of the output, of this extent; constants are cut along.
+ * Operands of extent 1 are repeated along it.
+ */
+export function tie(
+  state: Propagation,
+  node: NodeProto,
+  operands: readonly Operand[],
+  extent: number,
+): Axis | undefined {
+  let joined: Axis | undefined;
+  let fixed: string | undefined;
+  const constants: Operand[] = [];
+  for (const [input, place] of operands) {
+    const value = node.input[input];
+    const dim = state.dims(value)![place];
+    const axis = state.axes(value)[place];
+    if (dim !== extent) {
+      if (axis) state.pin(axis, `${called(node)} broadcasts it`);
+    } else if (axis) {
+      joined = joined ? join(state, node, joined, axis) : axis;
+    } else if (dim > 1) {
+      if (state.constant(node, input)) constants.push([input, place]);
+      else fixed = value;
+    }
+  }
+  if (!joined) return undefined;
+  if (fixed !== undefined)
+    state.pin(joined, `${called(node)} ties it to "${fixed}", whose channels no layer makes`);
+  for (const [input, place] of constants) state.slice(joined, node, input, place);
+  return joined;
+}
+
+/** As `tie`, for an axis of operands that broadcast: `place` counts in the output, whose dims these are. */
+export function tieBroadcast(
+  state: Propagation,
+  node: NodeProto,
+  inputs: readonly number[],
+  place: number,
+  output: readonly number[],
+): Axis | undefined {
+  const operands = inputs.map((input): Operand => {
+    const { length } = state.dims(node.input[input])!;
+    return [input, place - (output.length - length)];
+  });
+  const present = operands.filter(([, place]) => place >= 0);
+  return tie(state, node, present, output[place]);
+}
+
+function join(state: Propagation, node: NodeProto, a: Axis, b: Axis): Axis {
+  const [left, right] = [a.label.root(), b.label.root()];
+  if (left === right && a.outer === b.outer) return a;
+  const hadGroups = left.groups > 1 && right.groups > 1;
+  if (a.outer !== b.outer || left === right || !left.union(right)) {
+    for (const axis of [a, b]) state.pin(axis, `${called(node)} ties channels of different sizes`);
+    return a;
+  }
+  const joined = { ...a, label: left.root() };
+  if (hadGroups && joined.label.groups === 1)
+    state.pin(joined, `${called(node)} ties channels of different sizes`);
+  if (SUMS.has(node.opType)) {
+    for (const leaf of joined.label.leaves()) leaf.shortcuts.push(called(node));
+  }
+  return joined;
+}

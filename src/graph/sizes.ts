@@ -1,0 +1,237 @@
+// Arithmetic on shapes: what exporters compute between a Shape and a Reshape, element by element.
+//
+// An element that counts labelled channels changes with them by itself. One that is a constant has to be edited
+// where it stands. A number of channels that goes anywhere else pins them.
+
+import { typeCode } from './dtype.ts';
+import type { Axis, EditPlace, OpenEdit } from './labels.ts';
+import { attribute, attributeInt, isStandard, reads } from './node.ts';
+import type { NodeProto } from './onnx_pb.ts';
+import { called, type Propagation, wrapAxis } from './propagation.ts';
+import { toIntegers } from './tensor.ts';
+import { decodeTensor } from './wire.ts';
+
+export interface Size {
+  /** In the sample run; NaN where it is not known. */
+  value: number;
+  /** The channels that it counts: `value` is the extent. */
+  axis?: Axis;
+  /** The constant that it is, or the input of a Concat, which could be left to be inferred. */
+  place?: EditPlace;
+}
+
+type SizeRule = (
+  state: Propagation,
+  node: NodeProto,
+  inputs: (readonly Size[] | undefined)[],
+) => Size[] | undefined;
+
+/** Computes the sizes that a node gives, and pins channels whose number it uses in a way not known here. */
+export function followSizes(state: Propagation, node: NodeProto): void {
+  if (node.opType === 'Shape' && isStandard(node)) {
+    const sizes = shapeSizes(state, node);
+    if (sizes) state.sizes.set(node.output[0], sizes);
+    return;
+  }
+  const known = reads(node).filter((value) => state.sizes.has(value));
+  if (known.length === 0) return;
+  const rule = isStandard(node) ? RULES.get(node.opType) : undefined;
+  const result = rule?.(
+    state,
+    node,
+    node.input.map((_, input) => sizesOf(state, node, input)),
+  );
+  if (result) {
+    state.sizes.set(node.output[0], result);
+    return;
+  }
+  for (const value of known) {
+    // the rules of these two look at the shapes that they are given
+    const isShape = isStandard(node) && (node.opType === 'Reshape' || node.opType === 'Expand');
+    if (isShape && value === node.input[1] && value !== node.input[0]) continue;
+    for (const { axis } of state.sizes.get(value)!) {
+      if (axis) state.pin(axis, `${called(node)} reads the number of channels`);
+    }
+  }
+}
+
+/** The elements of an input that is a shape or part of one; undefined where nothing is known of it. */
+export function sizesOf(state: Propagation, node: NodeProto, input: number): readonly Size[] | undefined {
+  const value = node.input[input] ?? '';
+  const known = state.sizes.get(value);
+  if (known) return known;
+  const constant = state.integers(node, input);
+  if (constant) {
+    return constant.map((value, index) => ({
+      value,
+      place: { kind: 'constant', node: node.name, input, index },
+    }));
+  }
+  const producer = state.model.producer(value);
+  return producer?.opType === 'Concat' ? concatenated(state, producer) : undefined;
+}
+
+/** True if a size will be that of a labelled axis when it is cut, by itself or by an edit. */
+export function follows(state: Propagation, node: NodeProto, size: Size | undefined, axis: Axis): boolean {
+  if (size?.value !== axis.extent) return false;
+  if (size.axis) {
+    const reason = `${called(node)} names the number of other channels`;
+    state.agreements.push({ labels: [size.axis.label, axis.label], reason });
+    return true;
+  }
+  if (size.place?.kind !== 'constant') return false;
+  state.edit(axis, size.place, node.name);
+  return true;
+}
+
+/**
+ * Why an edit of a constant in a shape that several nodes read cannot be made: all of them must want it.
+ *
+ * @param edits  of all labels, with the labels' numbers
+ */
+export function disagreement(
+  state: Propagation,
+  edits: readonly { edit: OpenEdit; label: number }[],
+): string | undefined {
+  const { place } = edits[0].edit;
+  const node = 'node' in place ? state.model.node(place.node) : undefined;
+  if (node?.opType !== 'Concat') return undefined;
+  const wanted = new Map<string, string[]>();
+  for (const { edit, label } of edits) {
+    const list = wanted.get(edit.reader) ?? [];
+    list.push(`${label}: ${edit.extent}`);
+    wanted.set(edit.reader, list);
+  }
+  const [output] = node.output;
+  for (const list of wanted.values()) list.sort();
+  const [first] = [...wanted.values()].map(String);
+  const agree = state.model
+    .uses(output)
+    // a Shape of it only counts its elements
+    .every(
+      ({ node, index }) =>
+        node.opType === 'Shape' || (index === 1 && String(wanted.get(node.name)) === first),
+    );
+  return agree && !state.model.isOutput(output)
+    ? undefined
+    : `${called(node)} gives a shape that other nodes read too`;
+}
+
+function shapeSizes(state: Propagation, node: NodeProto): Size[] | undefined {
+  const dims = state.dims(node.input[0]);
+  if (!dims) return undefined;
+  const axes = state.axes(node.input[0]);
+  const start = wrapAxis(attributeInt(node, 'start', 0), dims.length);
+  const end = attribute(node, 'end') ? wrapAxis(attributeInt(node, 'end', 0), dims.length) : dims.length;
+  return dims.map((value, i) => ({ value, axis: axes[i] })).slice(Math.max(0, start), Math.max(0, end));
+}
+
+const isVector = (state: Propagation, value: string) => state.dims(value)?.length === 1;
+const unplaced = ({ value, axis }: Size): Size => ({ value, axis });
+
+const same: SizeRule = (_, __, [data]) => data?.map(unplaced);
+
+const pick: SizeRule = (state, node, [data]) => {
+  const indices = state.integers(node, 1);
+  if (!data || !indices || !isVector(state, node.input[0])) return undefined;
+  const picked = indices.map((i) => data[wrapAxis(i, data.length)]);
+  return picked.every(Boolean) ? picked.map(unplaced) : undefined;
+};
+
+const range: SizeRule = (state, node, [data]) => {
+  const [starts, ends] = [state.integers(node, 1), state.integers(node, 2)];
+  const steps = node.input[4] ? state.integers(node, 4) : [1];
+  if (!data || !isVector(state, node.input[0]) || starts?.length !== 1 || ends?.length !== 1)
+    return undefined;
+  return steps?.[0] === 1 ? data.slice(starts[0], ends[0]).map(unplaced) : undefined;
+};
+
+const concatenated = (state: Propagation, node: NodeProto): Size[] | undefined => {
+  const parts = node.input.map((value, input) => {
+    if (state.constant(node, input)) return sizesOf(state, node, input);
+    const [length] = state.dims(value) ?? [];
+    const known = state.sizes.get(value);
+    if (!known && !(length < 64)) return undefined;
+    const sizes = known ?? new Array<Size>(length).fill({ value: Number.NaN });
+    const place: EditPlace = { kind: 'infer', node: node.name, input };
+    return sizes.map(({ value, axis }) => (axis || length > 1 ? { value, axis } : { value, place }));
+  });
+  if (!node.input.every((value) => isVector(state, value))) return undefined;
+  return parts.every((part) => part !== undefined) ? (parts.flat() as Size[]) : undefined;
+};
+
+/** Applies `f` to the elements at each place; a single element goes with all. */
+const elementwise =
+  (f: (state: Propagation, node: NodeProto, ...sizes: Size[]) => Size | undefined): SizeRule =>
+  (state, node, inputs) => {
+    const lists = inputs.filter((list) => list !== undefined);
+    const length = Math.max(...lists.map((list) => list.length));
+    if (lists.length < inputs.length || lists.some((list) => list.length !== 1 && list.length !== length)) {
+      return undefined;
+    }
+    const at = (i: number) => lists.map((list) => list[list.length === 1 ? 0 : i]);
+    const result = Array.from({ length }, (_, i) => f(state, node, ...at(i)));
+    return result.every((size) => size !== undefined) ? result : undefined;
+  };
+
+const times = elementwise((_, __, a, b) => {
+  if (a.axis && b.axis) return undefined;
+  const value = a.value * b.value;
+  const axis = a.axis ?? b.axis;
+  return axis ? { value, axis: { ...axis, extent: value } } : { value };
+});
+
+const divided = elementwise((state, node, a, b) => {
+  if (a.axis && b.axis) {
+    // query heads per key-value head: stays if both change alike
+    const reason = `${called(node)} divides numbers of channels`;
+    state.agreements.push({ labels: [a.axis.label, b.axis.label], reason });
+  } else if (a.axis || b.axis) return undefined;
+  return { value: Math.trunc(a.value / b.value) };
+});
+
+const added = elementwise((_, __, a, b) => (a.axis || b.axis ? undefined : { value: a.value + b.value }));
+const subtracted = elementwise((_, __, a, b) =>
+  a.axis || b.axis ? undefined : { value: a.value - b.value },
+);
+
+const equal = elementwise((_, __, a, b) => {
+  // no number of channels is ever 0 or −1, the marks in shapes
+  const [counted, other] = a.axis ? [a, b] : [b, a];
+  if (counted.axis && (other.axis || !(other.value <= 0))) return undefined;
+  return { value: a.value === b.value ? 1 : 0 };
+});
+
+const where = elementwise((_, __, condition, a, b) => {
+  if (condition.axis || Number.isNaN(condition.value)) return undefined;
+  return unplaced(condition.value === 0 ? b : a);
+});
+
+/** A vector of one number, as long as another shape is. */
+const filled: SizeRule = (_, node, [shape]) => {
+  const [length, ...more] = shape ?? [];
+  const tensor = attribute(node, 'value')?.t;
+  if (!length || more.length > 0 || length.axis || !(length.value < 64)) return undefined;
+  if (tensor?.dataType !== typeCode('int64')) return undefined;
+  const [value] = toIntegers(decodeTensor(tensor, node.name));
+  return new Array(length.value).fill({ value });
+};
+
+const RULES: ReadonlyMap<string, SizeRule> = new Map([
+  ...['Identity', 'Cast', 'Squeeze', 'Unsqueeze'].map((name) => [name, same] as const),
+  // of a shape, not by one
+  [
+    'Reshape',
+    (state, node, inputs) => (state.sizes.has(node.input[0]) ? same(state, node, inputs) : undefined),
+  ],
+  ['Gather', pick],
+  ['Slice', range],
+  ['Concat', (state, node) => concatenated(state, node)],
+  ['Mul', times],
+  ['Div', divided],
+  ['Add', added],
+  ['Sub', subtracted],
+  ['Equal', equal],
+  ['Where', where],
+  ['ConstantOfShape', filled],
+]);
