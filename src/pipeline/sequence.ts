@@ -167,7 +167,7 @@ function planSteps(
 }
 
 /** Work memory of the kernels: the GEMM's packed panels and an unfolded image. */
-const PACKING_BYTES = 16 * 2 ** 20;
+export const PACKING_BYTES = 16 * 2 ** 20;
 
 /** Throws before any work where a layer's statistics and factors cannot fit the kernels' memory. */
 export function checkMemory(opened: OpenedModel, options: PlanOptions & { kernels: Kernels }): void {

@@ -52,7 +52,8 @@ export const reshape: Rule = (state, node) => {
   const followed = new Set<number>();
   for (const [place, axis] of state.labelled(node.input[0])) {
     const moved = move(state, node, place, axis);
-    if (!moved || !mayResize(state, node, named, place, moved)) {
+    // Of two axes that are merged, the slower one keeps its groups together.
+    if (!moved || followed.has(moved.place) || !mayResize(state, node, named, place, moved)) {
       state.pin(axis, `${called(node)} takes it apart or names its size`);
       continue;
     }

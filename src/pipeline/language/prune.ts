@@ -10,7 +10,7 @@ import {
 import type { Engine } from '../../engine/index.ts';
 import { shrink } from '../../graph/index.ts';
 import type { Kernels } from '../../kernel/index.ts';
-import { groupsToKeep, type Method, type Search } from '../../solve/index.ts';
+import type { Method, Search } from '../../solve/index.ts';
 import type { Dataset } from '../data/index.ts';
 import { blockRatios, type KeepRatios } from '../keep.ts';
 import { type BeforeAfter, checkChoices, type Progress, type TargetChoice } from '../prune.ts';
@@ -21,6 +21,7 @@ import { type PrunedBlock, pruneBlocks } from './blocks.ts';
 import { type ChainOptions, chainPerplexity, headLoss } from './chain.ts';
 import type { Scratch } from './hidden.ts';
 import { chainOf, checkWindows, type OpenedLanguageModel, openLanguageModel, SIZES_FILE } from './open.ts';
+import { keptSizes } from './plan.ts';
 import { bytesOf, type Proof, parametersOf, prove, writeOnnx } from './prove.ts';
 
 export interface LanguageOptions {
@@ -229,11 +230,6 @@ export async function pruneLanguageModel(
     await writer.abort();
     throw error;
   }
-}
-
-function keptSizes({ heads, kvHeads, ffn }: BlockSizes, headRatio: number, mlpRatio: number): BlockSizes {
-  const groups = groupsToKeep(kvHeads, headRatio);
-  return { heads: groups * (heads / kvHeads), kvHeads: groups, ffn: groupsToKeep(ffn, mlpRatio) };
 }
 
 /** Bytes of a tensor that are held while it is copied. */
