@@ -1,4 +1,12 @@
-// Just enough of the safetensors format to read the golden layers.
+// Just enough of the safetensors format to read the golden layers and small models.
+
+import { float16ToFloat32 } from '../../src/graph/index.ts';
+
+const DECODERS: Readonly<Record<string, (bytes: ArrayBuffer) => Float32Array>> = {
+  F32: (bytes) => new Float32Array(bytes),
+  F16: (bytes) => Float32Array.from(new Uint16Array(bytes), float16ToFloat32),
+  I64: (bytes) => Float32Array.from(new BigInt64Array(bytes), Number),
+};
 
 export function readSafetensors(bytes: Uint8Array): Map<string, { shape: number[]; data: Float32Array }> {
   const headerBytes = Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
@@ -13,9 +21,8 @@ export function readSafetensors(bytes: Uint8Array): Map<string, { shape: number[
   for (const [name, { dtype, shape, data_offsets }] of Object.entries(header).filter(
     ([name]) => name !== '__metadata__',
   )) {
-    if (dtype !== 'F32') continue;
-    const [from, to] = data_offsets;
-    tensors.set(name, { shape, data: new Float32Array(copy(from, to).buffer) });
+    if (!DECODERS[dtype]) continue;
+    tensors.set(name, { shape, data: DECODERS[dtype](copy(...data_offsets).buffer) });
   }
   return tensors;
 }

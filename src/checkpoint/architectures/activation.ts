@@ -1,0 +1,47 @@
+// Activation functions by the names that config.json uses.
+
+import type { GraphBuilder } from '../../graph/index.ts';
+import { unsupported } from './config.ts';
+
+/** Adds the nodes of a function of one value. */
+export type Activation = (g: GraphBuilder, x: string) => string;
+
+const relu: Activation = (g, x) => g.node('Relu', [x]);
+
+const silu: Activation = (g, x) => g.node('Mul', [x, g.node('Sigmoid', [x])]);
+
+/** x·Φ(x) */
+const gelu: Activation = (g, x) => {
+  const erf = g.node('Erf', [g.node('Mul', [x, g.scalar(Math.SQRT1_2)])]);
+  return half(g, x, erf);
+};
+
+/** ½x(1 + tanh(√(2/π)·(x + 0.044715x³))) */
+const geluTanh: Activation = (g, x) => {
+  const square = g.node('Mul', [x, x]);
+  const inner = g.node('Add', [g.node('Mul', [square, g.scalar(0.044715)]), g.scalar(1)]);
+  const scaled = g.node('Mul', [g.node('Mul', [x, inner]), g.scalar(Math.sqrt(2 / Math.PI))]);
+  return half(g, x, g.node('Tanh', [scaled]));
+};
+
+// ½x(1 + y)
+function half(g: GraphBuilder, x: string, y: string): string {
+  return g.node('Mul', [g.node('Mul', [x, g.scalar(0.5)]), g.node('Add', [y, g.scalar(1)])]);
+}
+
+const ACTIVATIONS: ReadonlyMap<string, Activation> = new Map([
+  ['relu', relu],
+  ['silu', silu],
+  ['swish', silu],
+  ['gelu', gelu],
+  ['gelu_new', geluTanh],
+  ['gelu_fast', geluTanh],
+  ['gelu_pytorch_tanh', geluTanh],
+]);
+
+export function activationOf(name: string, modelType: string): Activation {
+  const activation = ACTIVATIONS.get(name);
+  if (activation) return activation;
+  const known = [...ACTIVATIONS.keys()].join(', ');
+  throw unsupported(modelType, `the activation ${JSON.stringify(name)} is not supported (${known} are)`);
+}

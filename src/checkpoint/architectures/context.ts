@@ -1,0 +1,112 @@
+// Where tokens are: fixed windows that start at position 0, with everything constant, or texts of any length whose
+// masks and rotations the graph computes.
+
+import type { Context } from './attention.ts';
+import { dynamicExponent, frequenciesAt, type Rope } from './rope.ts';
+import type { WeightGraph } from './weights.ts';
+
+// As torch masks; minus infinity would make rows of padding NaN.
+const HIDDEN = -3.4028234663852886e38;
+
+/** Windows of `length` tokens from position 0 on. */
+export function fixedContext(g: WeightGraph, length: number): Context {
+  return {
+    mask: (window) => {
+      const values = new Float32Array(length * length);
+      for (let i = 0; i < length; i++) {
+        for (let j = 0; j < length; j++) {
+          if (j > i || (window !== undefined && j <= i - window)) values[i * length + j] = HIDDEN;
+        }
+      }
+      return g.floats('mask', values, [1, 1, length, length]);
+    },
+    turns: (rope) => {
+      const frequencies = frequenciesAt(rope, length);
+      const table = (name: string, f: (angle: number) => number) =>
+        g.floats(name, tableOf(rope, frequencies, length, f), [length, rope.dims]);
+      return { cos: table('cos', Math.cos), sin: table('sin', Math.sin) };
+    },
+    merged: (headDim) => g.integers([0, -1, length, headDim]),
+  };
+}
+
+function tableOf(rope: Rope, frequencies: Float32Array, length: number, f: (angle: number) => number) {
+  const { dims, factor } = rope;
+  return Float32Array.from({ length: length * dims }, (_, at) => {
+    const angle = Math.fround(Math.floor(at / dims) * frequencies[at % (dims / 2)]); // rounded as torch does
+    return f(angle) * factor;
+  });
+}
+
+/** Values that an open context is made of, all int64. */
+export interface OpenInputs {
+  /** [batch, tokens] or [1, tokens] */
+  readonly positions: string;
+  /** Number of tokens given and of all they may see, each of one element. */
+  readonly tokens: string;
+  readonly total: string;
+  /** [batch, total], 0 where a token is padding. */
+  readonly attentionMask?: string;
+}
+
+/** Texts of any length, after any number of earlier tokens. */
+export function openContext(g: WeightGraph, inputs: OpenInputs): Context {
+  const masks = new Map<number | undefined, string>();
+  const turns = new Map<Rope, { cos: string; sin: string }>();
+  return {
+    mask: (window) => remembered(masks, window, () => openMask(g, inputs, window)),
+    turns: (rope) => remembered(turns, rope, () => openTurns(g, inputs.positions, rope)),
+    merged: (headDim) =>
+      g.node('Concat', [g.integers([0]), g.integers([-1]), inputs.total, g.integers([headDim])], { axis: 0 }),
+  };
+}
+
+function openMask(g: WeightGraph, { tokens, total, attentionMask }: OpenInputs, window?: number): string {
+  const scalar = (value: string) => g.node('Squeeze', [value]);
+  const range = (from: string, to: string) => g.node('Range', [from, to, g.integers(1)]);
+  const columns = range(g.integers(0), scalar(total));
+  const rows = g.node('Unsqueeze', [
+    range(scalar(g.node('Sub', [total, tokens])), scalar(total)),
+    g.integers([1]),
+  ]);
+  let seen = g.node('LessOrEqual', [columns, rows]); // [tokens, total]
+  if (window !== undefined) {
+    const first = g.node('Sub', [rows, g.integers(window)]);
+    seen = g.node('And', [seen, g.node('Greater', [columns, first])]);
+  }
+  if (attentionMask !== undefined) {
+    const present = g.node('Greater', [
+      g.node('Unsqueeze', [attentionMask, g.integers([1, 2])]),
+      g.integers(0),
+    ]);
+    seen = g.node('And', [seen, present]);
+  }
+  return g.node('Where', [seen, g.scalar(0), g.scalar(HIDDEN)]);
+}
+
+function openTurns(g: WeightGraph, positions: string, rope: Rope): { cos: string; sin: string } {
+  const places = g.node('Cast', [g.node('Unsqueeze', [positions, g.integers([1, 3])])], { to: 1 }); // float32
+  const half = g.node('Mul', [places, frequencies(g, places, rope)]); // [batch, 1, tokens, dims / 2]
+  const angles = g.node('Concat', [half, half], { axis: -1 });
+  const scaled = (op: string) =>
+    rope.factor === 1 ? g.node(op, [angles]) : g.node('Mul', [g.node(op, [angles]), g.scalar(rope.factor)]);
+  return { cos: scaled('Cos'), sin: scaled('Sin') };
+}
+
+// As frequenciesAt, where the length is that of the longest text so far.
+function frequencies(g: WeightGraph, places: string, { dims, frequencies, dynamic }: Rope): string {
+  const base = g.floats('frequencies', frequencies, [dims / 2]);
+  if (!dynamic) return base;
+  const last = g.node('ReduceMax', [places], { keepdims: 0 });
+  const length = g.node('Add', [last, g.scalar(1)]);
+  const grown = g.node('Mul', [length, g.scalar(dynamic.factor / dynamic.positions)]);
+  const stretch = g.node('Max', [g.node('Sub', [grown, g.scalar(dynamic.factor - 1)]), g.scalar(1)]);
+  const exponents = Float32Array.from(frequencies, (_, i) => dynamicExponent(dims, i));
+  return g.node('Mul', [base, g.node('Pow', [stretch, g.floats('exponents', exponents, [dims / 2])])]);
+}
+
+function remembered<K, V>(map: Map<K, V>, key: K, make: () => V): V {
+  const value = map.get(key) ?? make();
+  map.set(key, value);
+  return value;
+}

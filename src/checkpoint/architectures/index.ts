@@ -1,0 +1,54 @@
+// Language models by their config.json. To add an architecture, see docs/architectures.md.
+
+import { InputError, UnsupportedModelError } from '../../errors.ts';
+import { text, unsupported } from './config.ts';
+import { gptNeox } from './gpt-neox.ts';
+import { gpt2 } from './gpt2.ts';
+import { llama } from './llama.ts';
+import { checkSizes, languageModel } from './model.ts';
+import { opt } from './opt.ts';
+import type { Architecture, Config, LanguageModel, SizesRecord } from './types.ts';
+
+export type {
+  BlockSizes,
+  CheckpointTensor,
+  Config,
+  LanguageModel,
+  PrunedConfig,
+  SizesRecord,
+  TensorSource,
+} from './types.ts';
+
+const ARCHITECTURES: readonly Architecture[] = [opt, llama, gpt2, gptNeox];
+const MOST_BLOCKS = 10_000; // the deepest models have about a hundred
+
+/**
+ * The model that a config.json describes.
+ *
+ * @param record  the osscar.json beside it, where blocks differ in size
+ * @throws {InputError} if a field is missing, of the wrong kind or contradicts another
+ * @throws {UnsupportedModelError} naming the model type or the part of it that is not supported
+ */
+export function describe(config: Config, record?: SizesRecord): LanguageModel {
+  const modelType = text(config, 'model_type');
+  const architecture = ARCHITECTURES.find(({ modelTypes }) => modelTypes.includes(modelType));
+  if (!architecture) {
+    const known = ARCHITECTURES.flatMap(({ modelTypes }) => modelTypes).join(', ');
+    throw new UnsupportedModelError(
+      `config.json: model_type ${JSON.stringify(modelType)} is not supported (${known} are)`,
+    );
+  }
+  if (config.quantization_config != null)
+    throw unsupported(modelType, 'quantised checkpoints are not supported');
+  const description = architecture.describe(config, modelType);
+  const { blocks } = description;
+  if (blocks > MOST_BLOCKS)
+    throw new InputError(`config.json: at most ${MOST_BLOCKS} blocks expected, got ${blocks}`);
+  checkSizes(description.sizes, description, 'config.json');
+  const sizes = record?.blocks ?? Array.from({ length: blocks }, () => description.sizes);
+  if (!Array.isArray(sizes) || sizes.length !== blocks) {
+    throw new InputError(`osscar.json: "blocks" expected the sizes of ${blocks} blocks`);
+  }
+  for (const [i, size] of sizes.entries()) checkSizes(size ?? {}, description, `osscar.json: block ${i}`);
+  return languageModel(config, description, sizes);
+}

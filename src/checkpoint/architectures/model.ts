@@ -1,0 +1,141 @@
+// A described model: graphs for its parts, and the way back to a checkpoint.
+
+import { InputError } from '../../errors.ts';
+import type { Model } from '../../graph/index.ts';
+import { blockGraph, embeddingGraph, headGraph, type Plan, wholeGraph } from './graphs.ts';
+import { prunedConfig } from './pruned.ts';
+import type {
+  BlockSizes,
+  CheckpointTensor,
+  Config,
+  Description,
+  LanguageModel,
+  Linear,
+  TensorSource,
+} from './types.ts';
+import { checkpointTensors, checkTensor, tensorOf } from './weights.ts';
+
+/** @param sizes  of every block */
+export function languageModel(
+  config: Config,
+  description: Description,
+  sizes: readonly BlockSizes[],
+): LanguageModel {
+  const { modelType, headDim } = description;
+  const planFor = (source: TensorSource): Plan => ({
+    description,
+    prefix: prefixOf(description, source.tensors),
+  });
+  const blockPlan = (i: number, length = 1, prefix = description.prefixes[0]) => {
+    if (!Number.isInteger(i) || i < 0 || i >= sizes.length) {
+      throw new InputError(`${modelType}: block ${i} expected below ${sizes.length}`);
+    }
+    return blockGraph({ description, prefix }, i, sizes[i], length);
+  };
+  /** The parameters of a block as a graph of it names them. */
+  const parametersIn = (i: number, block: Model) => {
+    const prefix = prefixWith(description, (start) => block.tensors.has(firstTensor(description, i, start)));
+    return [...blockPlan(i, 1, prefix).parameters.values()];
+  };
+  const checkLength = (length: number) => {
+    const limit = description.embedding.positions ? description.maxPositions : 2 ** 24;
+    if (!Number.isInteger(length) || length < 1 || length > limit) {
+      throw new InputError(`${modelType}: windows of 1 to ${limit} tokens expected, got ${length}`);
+    }
+  };
+
+  return {
+    architecture: modelType,
+    blocks: sizes.length,
+    hidden: description.hidden,
+    vocabulary: description.vocabulary,
+    maxPositions: description.maxPositions,
+    headDim,
+    sizes,
+    check(source) {
+      const { parameters } = wholeGraph(planFor(source), sizes, false);
+      for (const parameter of parameters.values()) checkTensor(source, parameter);
+      checkNothingElse(source, description, new Set([...parameters.values()].map(({ tensor }) => tensor)));
+    },
+    async embedding(source, { length }) {
+      checkLength(length);
+      return embeddingGraph(planFor(source), length).load(source, `${modelType} embedding`);
+    },
+    async block(source, i, { length }) {
+      checkLength(length);
+      return blockPlan(i, length, planFor(source).prefix).load(source, `${modelType} block ${i}`);
+    },
+    async head(source) {
+      return headGraph(planFor(source)).load(source, `${modelType} head`);
+    },
+    async whole(source, { past = false } = {}) {
+      return wholeGraph(planFor(source), sizes, past).load(source, modelType);
+    },
+    tensorsOf(i, block): CheckpointTensor[] {
+      this.sizesOf(i, block);
+      return checkpointTensors(block, parametersIn(i, block));
+    },
+    sizesOf(i, block) {
+      const parameters = parametersIn(i, block);
+      const columns = ({ name, part }: Linear) => {
+        const suffix = `${name}.weight${part ? `#${part.label}` : ''}`;
+        return tensorOf(block, parameters.find((parameter) => parameter.name.endsWith(suffix))!).dims[1];
+      };
+      const { attention, mlp } = description.block(i);
+      const found = {
+        heads: columns(attention.q) / headDim,
+        kvHeads: columns(attention.k) / headDim,
+        ffn: columns(mlp.up),
+      };
+      checkSizes(found, description, `${block.name}: block ${i}`);
+      return found;
+    },
+    configOf(pruned) {
+      if (pruned.length !== sizes.length) {
+        throw new InputError(`${modelType}: sizes of ${sizes.length} blocks expected, got ${pruned.length}`);
+      }
+      for (const [i, size] of pruned.entries()) checkSizes(size, description, `block ${i}`);
+      return prunedConfig(config, description, pruned);
+    },
+  };
+}
+
+/** @throws {InputError} unless a block can have these sizes */
+export function checkSizes(sizes: BlockSizes, { block }: Description, where: string): void {
+  for (const key of ['heads', 'kvHeads', 'ffn'] as const) {
+    if (!Number.isInteger(sizes[key]) || sizes[key] < 1) {
+      throw new InputError(`${where}: "${key}" expected a positive integer, got ${sizes[key]}`);
+    }
+  }
+  const { heads, kvHeads } = sizes;
+  const fused = block(0).attention.q.part !== undefined;
+  if (heads % kvHeads !== 0 || (fused && heads !== kvHeads)) {
+    throw new InputError(`${where}: ${heads} heads cannot share ${kvHeads} key-value heads`);
+  }
+}
+
+function prefixOf(description: Description, tensors: TensorSource['tensors']): string {
+  return prefixWith(description, (prefix) => tensors.has(`${prefix}${description.embedding.tokens}.weight`));
+}
+
+/** The first prefix that fits; the first of all, where none does, so that messages name the usual tensors. */
+function prefixWith({ prefixes }: Description, fits: (prefix: string) => boolean): string {
+  return prefixes.find(fits) ?? prefixes[0];
+}
+
+function firstTensor(description: Description, i: number, prefix: string): string {
+  return `${prefix}${description.block(i).mlp.up.name}.weight`;
+}
+
+// Weights that the description knows nothing of would be dropped without a word.
+function checkNothingElse(source: TensorSource, description: Description, known: ReadonlySet<string>): void {
+  const prefix = prefixOf(description, source.tensors);
+  const [stem] = description.block(0).mlp.up.name.split('0'); // "layers." or "h."
+  for (const name of source.tensors.keys()) {
+    if (!name.startsWith(`${prefix}${stem}`) || known.has(name) || description.ignored.test(name)) continue;
+    throw new InputError(
+      `checkpoint: tensor "${name}" has no place in the model that config.json describes ` +
+        `(${description.modelType}, ${description.blocks} blocks)`,
+    );
+  }
+}

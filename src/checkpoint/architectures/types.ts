@@ -1,0 +1,196 @@
+// The words in which architectures are described, and what a described model can do.
+
+import type { Model } from '../../graph/index.ts';
+import type { Activation } from './activation.ts';
+import type { Rope } from './rope.ts';
+
+/** The content of a config.json. */
+export type Config = Readonly<Record<string, unknown>>;
+
+/** Where weights come from. `read` gives an array that the caller may keep and change. */
+export interface TensorSource {
+  readonly tensors: ReadonlyMap<string, { readonly shape: readonly number[] }>;
+  read(name: string): Promise<Float32Array>;
+}
+
+/** A tensor in the layout of the checkpoint, row-major. */
+export interface CheckpointTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+}
+
+/** What pruning changes in a block. */
+export interface BlockSizes {
+  /** Query heads. */
+  readonly heads: number;
+  /** Key-value heads; each serves heads / kvHeads query heads, in order. */
+  readonly kvHeads: number;
+  /** MLP neurons. */
+  readonly ffn: number;
+}
+
+/** The content of an osscar.json: the sizes of every block, where config.json cannot say them. */
+export interface SizesRecord {
+  readonly blocks: readonly BlockSizes[];
+}
+
+/** x·W + b. The tensors are `name.weight` and `name.bias`. */
+export interface Linear {
+  readonly name: string;
+  readonly bias: boolean;
+  /** How the checkpoint stores W: nn.Linear has out × in, GPT-2's Conv1D in × out. */
+  readonly stored: 'out-in' | 'in-out';
+  /** Where the tensor holds several maps side by side along its out axis. */
+  readonly part?: Part;
+}
+
+/** One map of a fused q, k, v tensor. */
+export interface Part {
+  readonly label: 'q' | 'k' | 'v';
+  /** "whole": all of q, all of k, all of v. "heads": q, k and v of the first head, then of the next. */
+  readonly order: 'whole' | 'heads';
+}
+
+export interface Norm {
+  readonly kind: 'layer' | 'rms';
+  readonly name: string;
+  readonly epsilon: number;
+  /** False where it has no weight and no bias. */
+  readonly affine: boolean;
+}
+
+export interface Block {
+  /**
+   * "pre": y = x + attention(norm(x)); y + mlp(norm(y)). "post": y = norm(x + attention(x)); norm(y + mlp(y)).
+   * "parallel": x + attention(norm(x)) + mlp(norm'(x)).
+   */
+  readonly order: 'pre' | 'post' | 'parallel';
+  readonly attentionNorm: Norm;
+  readonly attention: {
+    readonly q: Linear;
+    readonly k: Linear;
+    readonly v: Linear;
+    readonly out: Linear;
+    /** Over the features of each head, before the rotation. */
+    readonly qNorm?: Norm;
+    readonly kNorm?: Norm;
+    /** Rotary positions of queries and keys. */
+    readonly rope?: Rope;
+    /** Factor of the scores. */
+    readonly scale: number;
+    /** A token sees itself and the `window` − 1 tokens before it. */
+    readonly window?: number;
+  };
+  readonly mlpNorm: Norm;
+  readonly mlp: {
+    readonly up: Linear;
+    /** activation(gate(x)) · up(x) instead of activation(up(x)). */
+    readonly gate?: Linear;
+    readonly down: Linear;
+    readonly activation: Activation;
+  };
+}
+
+/** A model as its config.json describes it; names of tensors come without the prefix. */
+export interface Description {
+  readonly modelType: string;
+  readonly hidden: number;
+  readonly vocabulary: number;
+  readonly maxPositions: number;
+  readonly headDim: number;
+  readonly blocks: number;
+  /** Every block as config.json has it. */
+  readonly sizes: BlockSizes;
+  /** What the names of all tensors but the output's start with; the first that fits the checkpoint counts. */
+  readonly prefixes: readonly string[];
+  readonly embedding: {
+    readonly tokens: string;
+    /** Features of a token before `project`. */
+    readonly width: number;
+    /** Learned positions; position p is row p + offset. */
+    readonly positions?: { readonly name: string; readonly offset: number };
+    readonly project?: Linear;
+  };
+  block(i: number): Block;
+  readonly head: {
+    readonly norm?: Norm;
+    readonly project?: Linear;
+    /** Full name of the output weights; absent where they are the token embeddings. */
+    readonly output?: string;
+  };
+  /** Tensors inside a block that hold no weights: old masks and frequencies. */
+  readonly ignored: RegExp;
+  /** Fields of config.json that say a block's sizes. Without `heads` it cannot say fewer heads of the same size. */
+  readonly fields: {
+    readonly ffn: string;
+    readonly heads?: { readonly heads: string; readonly kvHeads: string; readonly headDim: string };
+  };
+}
+
+/** A model type and how to read its config.json. */
+export interface Architecture {
+  readonly modelTypes: readonly string[];
+  describe(config: Config, modelType: string): Description;
+}
+
+/** What a pruned folder's config.json and osscar.json must say. */
+export interface PrunedConfig {
+  readonly config: Config;
+  /** Absent where config.json says it all. */
+  readonly record?: SizesRecord;
+  /** Who can read the result, for the user. */
+  readonly statement: string;
+}
+
+/** A language model as graphs: the embedding, one graph per block, the head, or all in one. */
+export interface LanguageModel {
+  /** `model_type` of config.json. */
+  readonly architecture: string;
+  /** Number of blocks. */
+  readonly blocks: number;
+  /** Features of the residual stream. */
+  readonly hidden: number;
+  readonly vocabulary: number;
+  readonly maxPositions: number;
+  readonly headDim: number;
+  /** Per block. */
+  readonly sizes: readonly BlockSizes[];
+
+  /**
+   * Compares config.json with the tensors.
+   *
+   * @throws {InputError} naming the tensor, the shape expected and the one found
+   */
+  check(source: TensorSource): void;
+
+  /** `input_ids` [batch, length] (int64) → `hidden` [batch, length, hidden]. */
+  embedding(source: TensorSource, options: { length: number }): Promise<Model>;
+
+  /** `hidden` → `hidden_out`, both [batch, length, hidden], for windows that start at position 0. */
+  block(source: TensorSource, i: number, options: { length: number }): Promise<Model>;
+
+  /** `hidden` [batch, sequence, hidden] → `logits` [batch, sequence, vocabulary]. */
+  head(source: TensorSource): Promise<Model>;
+
+  /**
+   * The whole model: `input_ids` [batch_size, sequence_length] → `logits`. With `past` also `attention_mask`
+   * [batch_size, total_sequence_length], `position_ids` [batch_size, sequence_length] and, per block i,
+   * `past_key_values.i.key` and `.value` [batch_size, kvHeads, past_sequence_length, headDim] (0 tokens are none)
+   * → `present.i.key`, `.value`, as optimum exports decoders. All weights are in memory.
+   */
+  whole(source: TensorSource, options?: { past?: boolean }): Promise<Model>;
+
+  /**
+   * The weights of a block's graph, pruned or not, as the checkpoint stores them.
+   *
+   * @throws {InputError} if a weight is missing or the sizes do not go together
+   */
+  tensorsOf(i: number, block: Model): CheckpointTensor[];
+
+  /** The sizes of a block's graph, pruned or not. @throws {InputError} if they do not go together */
+  sizesOf(i: number, block: Model): BlockSizes;
+
+  /** What the config.json (and osscar.json) of a pruned model say. @throws {InputError} on impossible sizes */
+  configOf(sizes: readonly BlockSizes[]): PrunedConfig;
+}

@@ -1,0 +1,141 @@
+// Weights between the layout of a checkpoint and that of a graph: matrices are in × out there, and fused q, k
+// and v are three. One rule for both directions.
+
+import { InputError } from '../../errors.ts';
+import { GraphBuilder, type Model, type Tensor, toFloat32 } from '../../graph/index.ts';
+import type { CheckpointTensor, TensorSource } from './types.ts';
+
+const PARTS = 3; // q, k and v
+
+/** An initialiser and the tensor that it comes from. */
+export interface Parameter {
+  /** Of the initialiser: the tensor's name, with `#q`, `#k` or `#v` where it is a part of it. */
+  readonly name: string;
+  readonly tensor: string;
+  /** Of the initialiser: [columns] or [rows, columns]. */
+  readonly dims: readonly number[];
+  /** The checkpoint has the columns first. */
+  readonly transposed: boolean;
+  /** The tensor holds `run` columns of q, then of k, then of v, and so on; this is part number `index`. */
+  readonly part?: { readonly index: number; readonly run: number | 'all' };
+}
+
+/** A graph under construction whose weights are known by name and shape and read afterwards. */
+export class WeightGraph extends GraphBuilder {
+  readonly parameters = new Map<string, Parameter>();
+
+  weight(parameter: Parameter): string {
+    this.parameters.set(parameter.name, parameter);
+    return parameter.name;
+  }
+
+  /** Reads the weights, each tensor once, and builds the model. */
+  async load(source: TensorSource, name: string): Promise<Model> {
+    for (const [tensor, parameters] of byTensor(this.parameters.values())) {
+      checkTensor(source, parameters[0]);
+      const data = await source.read(tensor);
+      for (const parameter of parameters) this.tensor(initialiser(parameter, data));
+    }
+    return this.build(name);
+  }
+}
+
+/** @throws {InputError} if the source lacks the tensor or has it in another shape */
+export function checkTensor(source: TensorSource, parameter: Parameter): void {
+  const { tensor } = parameter;
+  const expected = shapeOf(parameter, parameter.dims);
+  const found = source.tensors.get(tensor)?.shape;
+  if (!found) throw new InputError(`checkpoint: tensor "${tensor}" expected [${expected}], got none`);
+  if (String(found) !== String(expected)) {
+    throw new InputError(`checkpoint: tensor "${tensor}" expected [${expected}], got [${found}]`);
+  }
+}
+
+/**
+ * The tensors that a graph's initialisers make up, in the layout of the checkpoint and the sizes of the graph.
+ *
+ * @throws {InputError} if an initialiser is missing or parts of one tensor differ in size
+ */
+export function checkpointTensors(model: Model, parameters: Iterable<Parameter>): CheckpointTensor[] {
+  return Array.from(byTensor(parameters), ([name, group]) => {
+    const { dims } = tensorOf(model, group[0]);
+    const shape = shapeOf(group[0], dims);
+    const data = new Float32Array(shape.reduce((a, b) => a * b, 1));
+    for (const parameter of group) {
+      const part = tensorOf(model, parameter);
+      if (String(part.dims) !== String(dims)) {
+        throw new InputError(
+          `${model.name}: "${parameter.name}" expected [${dims}] as "${group[0].name}", got [${part.dims}]`,
+        );
+      }
+      scatter(toFloat32(part), places(parameter, dims), data);
+    }
+    return { name, shape, data };
+  });
+}
+
+/** @throws {InputError} if the model does not have the initialiser */
+export function tensorOf(model: Model, { name, dims }: Pick<Parameter, 'name' | 'dims'>): Tensor {
+  const tensor = model.tensors.get(name);
+  if (tensor?.dims.length === dims.length) return tensor;
+  const got = tensor ? `[${tensor.dims}]` : 'none';
+  throw new InputError(`${model.name}: initialiser "${name}" expected ${dims.length} axes, got ${got}`);
+}
+
+function byTensor(parameters: Iterable<Parameter>): Map<string, Parameter[]> {
+  const groups = new Map<string, Parameter[]>();
+  for (const parameter of parameters) {
+    const group = groups.get(parameter.tensor);
+    if (group) group.push(parameter);
+    else groups.set(parameter.tensor, [parameter]);
+  }
+  return groups;
+}
+
+/** The shape in the checkpoint, where the initialiser has these dims. */
+function shapeOf({ transposed, part }: Parameter, dims: readonly number[]): number[] {
+  const total = dims.at(-1)! * (part ? PARTS : 1);
+  if (dims.length === 1) return [total];
+  return transposed ? [total, dims[0]] : [dims[0], total];
+}
+
+function initialiser(parameter: Parameter, data: Float32Array): Tensor {
+  const { name, dims, transposed, part } = parameter;
+  const same = !part && (!transposed || dims.length === 1);
+  const values = same ? data : gather(data, places(parameter, dims));
+  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  return { name, type: 'float32', dims, bytes };
+}
+
+/** Where the checkpoint has element (r, c) of an initialiser: columns[c] + r·stride. */
+interface Places {
+  readonly rows: number;
+  readonly stride: number;
+  readonly columns: readonly number[];
+}
+
+function places({ transposed, part }: Parameter, dims: readonly number[]): Places {
+  const rows = dims.length === 1 ? 1 : dims[0];
+  const count = dims.at(-1)!;
+  const run = !part || part.run === 'all' ? count : part.run;
+  const position = (c: number) => (part ? (Math.floor(c / run) * PARTS + part.index) * run + (c % run) : c);
+  const step = transposed ? rows : 1;
+  const columns = Array.from({ length: count }, (_, c) => position(c) * step);
+  return { rows, stride: transposed ? 1 : count * (part ? PARTS : 1), columns };
+}
+
+function gather(data: Float32Array, { rows, stride, columns }: Places): Float32Array {
+  const count = columns.length;
+  const values = new Float32Array(rows * count);
+  for (let r = 0; r < rows; r++) {
+    for (let c = 0; c < count; c++) values[r * count + c] = data[columns[c] + r * stride];
+  }
+  return values;
+}
+
+function scatter(values: Float32Array, { rows, stride, columns }: Places, data: Float32Array): void {
+  const count = columns.length;
+  for (let r = 0; r < rows; r++) {
+    for (let c = 0; c < count; c++) data[columns[c] + r * stride] = values[r * count + c];
+  }
+}

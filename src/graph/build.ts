@@ -1,0 +1,137 @@
+// Builds a model in memory, node by node, for those who write graphs instead of reading them.
+
+import { create } from '@bufbuild/protobuf';
+import { type DataType, typeCode } from './dtype.ts';
+import { Model } from './model.ts';
+import {
+  AttributeProto_AttributeType,
+  AttributeProtoSchema,
+  GraphProtoSchema,
+  ModelProtoSchema,
+  type NodeProto,
+  NodeProtoSchema,
+  OperatorSetIdProtoSchema,
+  TypeProtoSchema,
+  type ValueInfoProto,
+  ValueInfoProtoSchema,
+} from './onnx_pb.ts';
+import { fromFloat32, fromIntegers, type Tensor } from './tensor.ts';
+import { checkGraph } from './validate.ts';
+
+const OPSET = 17; // the first with LayerNormalization
+const IR_VERSION = 8n; // the one that came with it
+
+/** An integer, integers, or `{ float }`: the kinds of attribute that the operators here take. */
+export type BuildAttribute = number | readonly number[] | { float: number };
+
+/** Extents; a name where it is open. */
+export type BuildDims = readonly (number | string)[];
+
+export class GraphBuilder {
+  readonly #nodes: NodeProto[] = [];
+  readonly #inputs: ValueInfoProto[] = [];
+  readonly #outputs: ValueInfoProto[] = [];
+  readonly #tensors = new Map<string, Tensor>();
+  readonly #names = new Set<string>();
+
+  input(name: string, type: DataType, dims: BuildDims): string {
+    this.#inputs.push(valueInfo(name, type, dims));
+    this.#names.add(name);
+    return name;
+  }
+
+  /** Makes a value that a node has computed an output, and renames it. */
+  output(value: string, name: string, type: DataType, dims: BuildDims): void {
+    const renamed = (given: string) => (given === value ? name : given);
+    for (const node of this.#nodes) {
+      node.input = node.input.map(renamed);
+      node.output = node.output.map(renamed);
+    }
+    this.#outputs.push(valueInfo(name, type, dims));
+  }
+
+  /** A constant. Its name counts as taken from then on. */
+  tensor(tensor: Tensor): string {
+    this.#tensors.set(tensor.name, tensor);
+    this.#names.add(tensor.name);
+    return tensor.name;
+  }
+
+  floats(name: string, values: Float32Array, dims: readonly number[]): string {
+    return this.tensor(fromFloat32(values, dims, { name, type: 'float32' }));
+  }
+
+  /** A float32 constant without axes; asked for twice, it is made once. */
+  scalar(value: number): string {
+    const name = `float ${value}`;
+    return this.#tensors.has(name) ? name : this.floats(name, Float32Array.of(value), []);
+  }
+
+  /** An int64 constant, a list or without axes; asked for twice, it is made once. */
+  integers(values: number | readonly number[]): string {
+    const name = `int64 ${JSON.stringify(values)}`;
+    if (this.#tensors.has(name)) return name;
+    const list = typeof values === 'number' ? [values] : values;
+    return this.tensor(fromIntegers(name, list, typeof values === 'number' ? [] : [list.length]));
+  }
+
+  /** A node of one output, which bears its name; returns that. Without a name it gets one from its operator. */
+  node(
+    opType: string,
+    inputs: readonly string[],
+    attributes: Readonly<Record<string, BuildAttribute>> = {},
+    name = this.#fresh(opType),
+  ): string {
+    this.#names.add(name);
+    const attribute = Object.entries(attributes).map(([key, value]) => attributeOf(key, value));
+    this.#nodes.push(
+      create(NodeProtoSchema, { name, opType, input: [...inputs], output: [name], attribute }),
+    );
+    return name;
+  }
+
+  /** @throws {FormatError} where the nodes do not make a graph, e.g. one reads a constant that was never given */
+  build(name: string): Model {
+    const proto = create(ModelProtoSchema, {
+      irVersion: IR_VERSION,
+      producerName: 'osscar-wasm',
+      opsetImport: [create(OperatorSetIdProtoSchema, { domain: '', version: BigInt(OPSET) })],
+      graph: create(GraphProtoSchema, {
+        name,
+        node: this.#nodes,
+        input: this.#inputs,
+        output: this.#outputs,
+      }),
+    });
+    const model = new Model(name, proto, new Map(this.#tensors));
+    checkGraph(model);
+    return model;
+  }
+
+  #fresh(base: string): string {
+    for (let i = this.#nodes.length; ; i++) {
+      const name = `${base}_${i}`;
+      if (!this.#names.has(name)) return name;
+    }
+  }
+}
+
+function attributeOf(name: string, value: BuildAttribute) {
+  const { INT, INTS, FLOAT } = AttributeProto_AttributeType;
+  if (typeof value === 'number') {
+    return create(AttributeProtoSchema, { name, i: BigInt(value), type: INT });
+  }
+  if ('float' in value) return create(AttributeProtoSchema, { name, f: value.float, type: FLOAT });
+  return create(AttributeProtoSchema, { name, ints: value.map(BigInt), type: INTS });
+}
+
+function valueInfo(name: string, type: DataType, dims: BuildDims): ValueInfoProto {
+  const dim = dims.map((size) => ({
+    value:
+      typeof size === 'string'
+        ? { case: 'dimParam' as const, value: size }
+        : { case: 'dimValue' as const, value: BigInt(size) },
+  }));
+  const value = { case: 'tensorType' as const, value: { elemType: typeCode(type), shape: { dim } } };
+  return create(ValueInfoProtoSchema, { name, type: create(TypeProtoSchema, { value }) });
+}

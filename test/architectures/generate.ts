@@ -1,0 +1,76 @@
+// Greedy generation as loops of the ecosystem do it, with a decoder in optimum's layout.
+
+import type { LanguageModel, TensorSource } from '../../src/checkpoint/architectures/index.ts';
+import { ids, open, type Value } from './source.ts';
+
+/** Runs the whole text again for every token. */
+export async function generate(
+  model: LanguageModel,
+  source: TensorSource,
+  prompt: readonly number[],
+  count: number,
+): Promise<number[]> {
+  const session = await open(await model.whole(source));
+  const tokens = [...prompt];
+  for (let i = 0; i < count; i++) {
+    const { logits } = await session.run({ input_ids: ids([tokens]) });
+    tokens.push(lastArgmax(logits));
+  }
+  await session.release();
+  return tokens.slice(prompt.length);
+}
+
+/** Gives one token at a time and what the model kept of those before. */
+export async function generateWithPast(
+  model: LanguageModel,
+  source: TensorSource,
+  prompt: readonly number[],
+  count: number,
+): Promise<number[]> {
+  const session = await open(await model.whole(source, { past: true }));
+  const tokens: number[] = [];
+  let past = emptyPast(model);
+  let given = [...prompt];
+  let seen = 0;
+  for (let i = 0; i < count; i++) {
+    const positions = given.map((_, place) => seen + place);
+    seen += given.length;
+    const outputs = await session.run({
+      input_ids: ids([given]),
+      attention_mask: ids([new Array(seen).fill(1)]),
+      position_ids: ids([positions]),
+      ...past,
+    });
+    tokens.push(lastArgmax(outputs.logits));
+    given = [tokens.at(-1)!];
+    past = pastFrom(outputs);
+  }
+  await session.release();
+  return tokens;
+}
+
+export function emptyPast({ sizes, headDim }: LanguageModel, batch = 1): Record<string, Value> {
+  const empty = (kvHeads: number): Value => ({
+    dims: [batch, kvHeads, 0, headDim],
+    data: new Float32Array(),
+  });
+  return Object.fromEntries(
+    sizes.flatMap(({ kvHeads }, i) =>
+      ['key', 'value'].map((kind) => [`past_key_values.${i}.${kind}`, empty(kvHeads)]),
+    ),
+  );
+}
+
+export function pastFrom(outputs: Record<string, Value>): Record<string, Value> {
+  return Object.fromEntries(
+    Object.entries(outputs)
+      .filter(([name]) => name.startsWith('present.'))
+      .map(([name, value]) => [name.replace('present.', 'past_key_values.'), value]),
+  );
+}
+
+function lastArgmax({ dims, data }: Value): number {
+  const vocabulary = dims[2];
+  const last = data.subarray(data.length - vocabulary) as Float32Array;
+  return last.reduce((best, value, i) => (value > last[best] ? i : best), 0);
+}

@@ -1,0 +1,78 @@
+// Weights in memory, and graphs run in onnxruntime-web.
+
+import * as ort from 'onnxruntime-web';
+import type { TensorSource } from '../../src/checkpoint/architectures/index.ts';
+import { type Model, writeModel } from '../../src/graph/index.ts';
+
+ort.env.wasm.numThreads = 1;
+
+/** By name, in the layout of a Hugging Face checkpoint. */
+export type Weights = Map<string, { shape: readonly number[]; data: Float32Array }>;
+
+/** Counts the reads of each tensor in `reads`. */
+export function sourceOf(weights: Weights): TensorSource & { reads: Map<string, number> } {
+  const reads = new Map<string, number>();
+  return {
+    tensors: weights,
+    reads,
+    async read(name) {
+      reads.set(name, (reads.get(name) ?? 0) + 1);
+      return Float32Array.from(weights.get(name)!.data);
+    },
+  };
+}
+
+export interface Value {
+  readonly dims: readonly number[];
+  readonly data: Float32Array | BigInt64Array;
+}
+
+export function ids(rows: readonly (readonly number[])[]): Value {
+  return { dims: [rows.length, rows[0].length], data: BigInt64Array.from(rows.flat(), BigInt) };
+}
+
+export interface Session {
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  run(feeds: Record<string, Value>): Promise<Record<string, Value & { data: Float32Array }>>;
+  release(): Promise<void>;
+}
+
+export async function open(model: Model): Promise<Session> {
+  const session = await ort.InferenceSession.create(writeModel(model).model, { logSeverityLevel: 3 });
+  return {
+    inputs: session.inputNames,
+    outputs: session.outputNames,
+    async run(feeds) {
+      const tensors = Object.entries(feeds).map(([name, { dims, data }]) => [
+        name,
+        data instanceof BigInt64Array
+          ? new ort.Tensor('int64', data, dims)
+          : new ort.Tensor('float32', data, dims),
+      ]);
+      const results = await session.run(Object.fromEntries(tensors));
+      const values = Object.entries(results).map(([name, { dims, data }]) => [name, { dims, data }]);
+      return Object.fromEntries(values);
+    },
+    release: () => session.release(),
+  };
+}
+
+export async function runOnce(model: Model, feeds: Record<string, Value>): ReturnType<Session['run']> {
+  const session = await open(model);
+  try {
+    return await session.run(feeds);
+  } finally {
+    await session.release();
+  }
+}
+
+export function maxDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  if (a.length !== b.length) throw new Error(`${a.length} and ${b.length} values`);
+  let worst = 0;
+  for (let i = 0; i < a.length; i++) {
+    const difference = Math.abs(a[i] - b[i]);
+    if (!(difference <= worst)) worst = difference; // NaN counts as worst and stays
+  }
+  return worst;
+}

@@ -1,0 +1,52 @@
+// The real language models beside the project against logits that torch computed.
+
+import { readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
+import { generate, generateWithPast } from '../architectures/generate.ts';
+import { ids, maxDifference, runOnce, sourceOf } from '../architectures/source.ts';
+import { readSafetensors } from '../support/safetensors.ts';
+import { shared } from './shared.ts';
+
+const TOLERANCE = 1e-3; // of logits up to about 20, in float32 on both sides
+
+describe.each(['opt-kjv', 'stories260k'])('%s', (name) => {
+  const config = JSON.parse(readFileSync(shared(`models/${name}/config.json`), 'utf8'));
+  const source = sourceOf(readSafetensors(readFileSync(shared(`models/${name}/model.safetensors`))));
+  const golden = readSafetensors(readFileSync(shared(`golden/${name}-logits.safetensors`)));
+  const tokens = Array.from(golden.get('tokens')!.data);
+  const logits = golden.get('logits')!;
+  const model = describeModel(config);
+  const length = tokens.length;
+
+  test('has the tensors that its config describes', () => {
+    model.check(source);
+    expect(model.blocks).toBe(config.num_hidden_layers);
+    expect(model.sizes[0].ffn).toBe(config.ffn_dim ?? config.intermediate_size);
+  });
+
+  test('embedding, blocks and head give the golden logits', async () => {
+    const embedding = await model.embedding(source, { length });
+    let { hidden } = await runOnce(embedding, { input_ids: ids([tokens]) });
+    for (let i = 0; i < model.blocks; i++) {
+      const block = await model.block(source, i, { length });
+      hidden = (await runOnce(block, { hidden })).hidden_out;
+    }
+    const result = await runOnce(await model.head(source), { hidden });
+    expect(result.logits.dims).toEqual([1, ...logits.shape]);
+    expect(maxDifference(result.logits.data, logits.data)).toBeLessThan(TOLERANCE);
+  });
+
+  test('the whole model gives the golden logits, for every text of a batch', async () => {
+    const result = await runOnce(await model.whole(source), { input_ids: ids([tokens, tokens]) });
+    const batch = [...logits.data, ...logits.data];
+    expect(maxDifference(result.logits.data, batch)).toBeLessThan(TOLERANCE);
+  });
+
+  test('generates the same 50 tokens with past key values as without', async () => {
+    const prompt = tokens.slice(0, 8);
+    const expected = await generate(model, source, prompt, 50);
+    expect(await generateWithPast(model, source, prompt, 50)).toEqual(expected);
+    expect(new Set(expected).size).toBeGreaterThan(5); // not stuck on one token
+  });
+});
