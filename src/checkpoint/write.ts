@@ -1,8 +1,9 @@
 // Writes a checkpoint folder: tensors in any order as they come, headers last, verified before it appears.
 
 import { FormatError, InputError } from '../errors.ts';
+import { isFloat } from '../graph/dtype.ts';
 import { openCheckpoint } from './checkpoint.ts';
-import { encode, hasNonFinite, isDecodable, type WeightType } from './dtype.ts';
+import { encode, hasNonFinite } from './dtype.ts';
 import { type Folder, type OutputFolder, readChunks } from './folder.ts';
 import type { PlannedTensor, SafetensorsPlan } from './plan.ts';
 
@@ -51,13 +52,14 @@ export class CheckpointWriter {
    */
   async write(name: string, values: Float32Array, rowStart?: number): Promise<void> {
     const tensor = this.#find(name);
-    if (!isDecodable(tensor.dtype) || tensor.dtype === 'float64') {
-      throw new InputError(`writing tensor "${name}": its type ${tensor.dtype} takes raw bytes only`);
+    const { dtype } = tensor;
+    if (!isFloat(dtype) || dtype === 'float64') {
+      throw new InputError(`writing tensor "${name}": its type ${dtype} takes raw bytes only`);
     }
-    const bytes = encode(values, tensor.dtype satisfies WeightType);
-    if (hasNonFinite(bytes, tensor.dtype)) {
+    const bytes = encode(values, dtype);
+    if (hasNonFinite(bytes, dtype)) {
       const bad = values.find((value) => !Number.isFinite(value)) ?? 'values beyond its range';
-      throw new InputError(`writing tensor "${name}" as ${tensor.dtype}: got ${bad}`);
+      throw new InputError(`writing tensor "${name}" as ${dtype}: got ${bad}`);
     }
     await this.#append(tensor, bytes, rowStart);
   }
