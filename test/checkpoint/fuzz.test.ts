@@ -93,7 +93,7 @@ describe('damaged files give one of our errors or something readable, and never 
 
   test('safetensors', () => run('model.safetensors', safetensors(header, 38), 1500));
   test('a torch file', () => run('pytorch_model.bin', torchFile(pickle, storages, { zip64: true }), 1000));
-  test('a torch file of Python’s', () => run('pytorch_model.bin', fixture('protocol5.bin'), 800));
+  test('a torch file of PyTorch’s', () => run('pytorch_model.bin', fixture('protocol5.bin'), 800));
   test('a deflated torch file', () => run('pytorch_model.bin', fixture('deflated.bin'), 800, true));
 
   test('a pickle within a sound archive', async () => {

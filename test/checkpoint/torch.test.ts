@@ -24,7 +24,7 @@ const view = (changes: Partial<TorchTensor> = {}): TorchTensor => {
 };
 const six = { 0: bytesOf([0, 1, 2, 3, 4, 5]) };
 
-describe.each(['protocol2.bin', 'protocol5.bin', 'deflated.bin'])('%s, which Python wrote', (name) => {
+describe.each(['protocol2.bin', 'protocol5.bin', 'deflated.bin'])('%s, which PyTorch wrote', (name) => {
   const expected: Record<string, number[]> = JSON.parse(
     readFileSync(join(FIXTURES, 'expected.json'), 'utf8'),
   );
@@ -40,11 +40,14 @@ describe.each(['protocol2.bin', 'protocol5.bin', 'deflated.bin'])('%s, which Pyt
   test('gives types and shapes in the order of the dict', () => {
     const shown = Array.from(checkpoint.tensors.values(), (it) => `${it.name} ${it.dtype} [${it.shape}]`);
     expect(shown).toEqual([
+      'weight float32 [3]',
+      'bias float32 [3]',
       'whole float32 [3,4]',
       'tail float32 [2,4]',
       'transposed float32 [4,3]',
       'column float32 [3,1]',
       'scalar float32 []',
+      'permuted float32 [4,2,3]',
       'half float16 [4]',
       'bfloat bfloat16 [1,3]',
       'double float64 [2]',
@@ -113,6 +116,10 @@ describe('a pickle that is no dict of tensors', () => {
     expect(await errorOf(fixture('attack.bin'))).toMatch(
       /refers to "(posix|os|nt)\.system", and only tensors/,
     );
+  });
+
+  test('but a whole module is refused by the name of its class', async () => {
+    expect(await errorOf(fixture('module.bin'))).toContain('"torch.nn.modules.normalization.LayerNorm"');
   });
 
   const dict = () => new Pickle().orderedDict().op('(').string('w');
@@ -197,10 +204,7 @@ describe('a tensor that does not fit its storage', () => {
 
 describe('a file that is no such archive', () => {
   test.each([
-    [
-      'the pickle format',
-      Uint8Array.from([0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19]),
-    ],
+    ['the pickle format', fixture('legacy.bin')],
     [
       'the tar format',
       (() => {
@@ -209,7 +213,7 @@ describe('a file that is no such archive', () => {
         return tar;
       })(),
     ],
-  ])('but %s of old PyTorch is refused, with the way to convert it', async (_, file) => {
+  ])('but %s of PyTorch before 1.6 is refused, with the way to convert it', async (_, file) => {
     expect(await errorOf(file)).toMatch(/before 1\.6; convert it with python -c .*torch\.save/);
   });
 
