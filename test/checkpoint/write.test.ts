@@ -154,6 +154,37 @@ describe('writing a checkpoint', () => {
     expect(() => output.files()).toThrow('"out": it is not committed');
   });
 
+  test('does not finish after a write that failed, whoever has caught that', async () => {
+    const output = memoryOutput('out');
+    const full = { ...output };
+    const writer = new CheckpointWriter(full, planSafetensors([spec('a', [2])]));
+    await writer.writeFile('config.json', config);
+    full.writeAt = async () => {
+      throw new InputError('"out": no space left');
+    };
+    await writer.write('a', Float32Array.of(1, 2)).catch(() => {});
+    full.writeAt = output.writeAt;
+    await expect(writer.finish()).rejects.toThrow('"out": no space left');
+    expect(await output.list()).toEqual([]);
+  });
+
+  test('waits for writes that nobody has waited for', async () => {
+    const output = memoryOutput('out');
+    const slow = {
+      ...output,
+      writeAt: async (...args: Parameters<typeof output.writeAt>) => {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        await output.writeAt(...args);
+      },
+    };
+    const writer = new CheckpointWriter(slow, planSafetensors([spec('a', [2])]));
+    writer.writeFile('config.json', config);
+    writer.write('a', Float32Array.of(1, 2));
+    await writer.finish();
+    const checkpoint = await openCheckpoint(blobFolder(output.files()));
+    expect(await checkpoint.read('a')).toEqual(Float32Array.of(1, 2));
+  });
+
   test('without one of the tensors, or the end of one, does not finish', async () => {
     for (const part of [false, true]) {
       const { output, writer } = begin(planSafetensors([spec('a', [2, 2])]));
