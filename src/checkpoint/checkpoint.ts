@@ -1,7 +1,8 @@
 // A Hugging Face folder as one set of named tensors, whatever files they are in.
 
 import { FormatError, InputError, OutOfMemoryError, UnsupportedModelError } from '../errors.ts';
-import { decode, elementCount, isDecodable } from './dtype.ts';
+import { isFloat } from '../graph/dtype.ts';
+import { decode, elementCount } from './dtype.ts';
 import { CHUNK_BYTES, type Folder, pathIn, readJson } from './folder.ts';
 import { isObject } from './json.ts';
 import { readSafetensors } from './safetensors.ts';
@@ -123,7 +124,7 @@ export async function openCheckpoint(folder: Folder): Promise<Checkpoint> {
     async read(name, { rowStart = 0, rowEnd, allowNonFinite = false } = {}) {
       const { tensor, at, from, to } = find(name, rowStart, rowEnd);
       const { dtype, bytes, shape } = tensor;
-      if (!isDecodable(dtype)) {
+      if (!isFloat(dtype)) {
         throw new UnsupportedModelError(`${at} has type ${dtype}; expected float32, float16 or bfloat16`);
       }
       const size = bytes / elementCount(shape)! || 1;

@@ -2,7 +2,7 @@
 //
 // Typed arrays are little-endian wherever WebAssembly runs in practice, and so are both formats.
 
-import { bitsOf, type DataType } from '../graph/dtype.ts';
+import { bitsOf, type DataType, type FloatType } from '../graph/dtype.ts';
 import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from '../graph/half.ts';
 
 /** In the order of safetensors' own enumeration: its writer sorts tensors by it, the last first. */
@@ -30,8 +30,8 @@ const NAMES: readonly [string, DataType][] = [
 const byName = new Map(NAMES);
 const order = new Map(NAMES.map(([name, dtype], rank) => [dtype, { name, rank }]));
 
-/** The types that weights can be written in. */
-export type WeightType = 'float32' | 'float16' | 'bfloat16';
+/** The types that float32 values can be written in. */
+export type WeightType = Exclude<FloatType, 'float64'>;
 
 export const fromSafetensorsName = (name: string): DataType | undefined => byName.get(name);
 
@@ -64,13 +64,8 @@ function table(dtype: 'float16' | 'bfloat16'): Float32Array {
   return tables[dtype];
 }
 
-/** Types that `decode` takes. */
-export function isDecodable(dtype: DataType): dtype is WeightType | 'float64' {
-  return dtype === 'float32' || dtype === 'float16' || dtype === 'bfloat16' || dtype === 'float64';
-}
-
 /** Converts stored elements into `out`, which is as long; float64 is rounded. `bytes` must be aligned. */
-export function decode(bytes: Uint8Array, dtype: WeightType | 'float64', out: Float32Array): void {
+export function decode(bytes: Uint8Array, dtype: FloatType, out: Float32Array): void {
   const { buffer, byteOffset } = bytes;
   if (dtype === 'float32') out.set(new Float32Array(buffer, byteOffset, out.length));
   else if (dtype === 'float64') out.set(new Float64Array(buffer, byteOffset, out.length));

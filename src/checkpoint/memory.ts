@@ -49,6 +49,7 @@ export function memoryOutput(name = 'model'): MemoryOutput {
     async abort() {
       if (state === 'committed') return;
       state = 'aborted';
+      joined = undefined;
       files.clear();
     },
     files() {

@@ -1,8 +1,9 @@
 // Writes a checkpoint folder: tensors in any order as they come, headers last, verified before it appears.
 
 import { FormatError, InputError } from '../errors.ts';
+import { isFloat } from '../graph/dtype.ts';
 import { openCheckpoint } from './checkpoint.ts';
-import { encode, hasNonFinite, isDecodable, type WeightType } from './dtype.ts';
+import { encode, hasNonFinite } from './dtype.ts';
 import { type Folder, type OutputFolder, readChunks } from './folder.ts';
 import type { PlannedTensor, SafetensorsPlan } from './plan.ts';
 
@@ -34,6 +35,8 @@ export class CheckpointWriter {
   /** Bytes written of each tensor. */
   readonly #done = new Map<string, number>();
   readonly #files = new Set<string>();
+  /** All writes so far: one that fails, or is still under way, must not be overlooked by `finish`. */
+  #writes: Promise<unknown> = Promise.resolve();
 
   constructor(output: OutputFolder, plan: SafetensorsPlan) {
     this.#output = output;
@@ -44,20 +47,21 @@ export class CheckpointWriter {
 
   /**
    * A tensor, converted to its planned type (to nearest, ties to even). With `rowStart`, only the rows from there:
-   * parts of a tensor come one after the other.
+   * the parts of a tensor in order.
    *
    * @throws {InputError} if it is not planned, written already, of another size, or has values that are NaN,
    *   infinite or beyond the planned type's range
    */
   async write(name: string, values: Float32Array, rowStart?: number): Promise<void> {
     const tensor = this.#find(name);
-    if (!isDecodable(tensor.dtype) || tensor.dtype === 'float64') {
-      throw new InputError(`writing tensor "${name}": its type ${tensor.dtype} takes raw bytes only`);
+    const { dtype } = tensor;
+    if (!isFloat(dtype) || dtype === 'float64') {
+      throw new InputError(`writing tensor "${name}": its type ${dtype} takes raw bytes only`);
     }
-    const bytes = encode(values, tensor.dtype satisfies WeightType);
-    if (hasNonFinite(bytes, tensor.dtype)) {
+    const bytes = encode(values, dtype);
+    if (hasNonFinite(bytes, dtype)) {
       const bad = values.find((value) => !Number.isFinite(value)) ?? 'values beyond its range';
-      throw new InputError(`writing tensor "${name}" as ${tensor.dtype}: got ${bad}`);
+      throw new InputError(`writing tensor "${name}" as ${dtype}: got ${bad}`);
     }
     await this.#append(tensor, bytes, rowStart);
   }
@@ -70,16 +74,16 @@ export class CheckpointWriter {
   /** Any other file, config.json first of all. */
   async writeFile(file: string, bytes: Uint8Array): Promise<void> {
     this.#claim(file);
-    await this.#output.writeAt(file, 0, bytes);
+    await this.#put(file, 0, bytes);
   }
 
   /** A file of another folder, byte for byte. */
   async copyFile(from: Folder, file: string): Promise<void> {
     this.#claim(file);
     let at = 0;
-    await this.#output.writeAt(file, 0, new Uint8Array(0)); // an empty file is a file
+    await this.#put(file, 0, new Uint8Array(0)); // an empty file is a file
     for await (const chunk of readChunks(from, file)) {
-      await this.#output.writeAt(file, at, chunk);
+      await this.#put(file, at, chunk);
       at += chunk.length;
     }
   }
@@ -96,6 +100,7 @@ export class CheckpointWriter {
    */
   async finish(verify?: (written: Folder) => Promise<void>): Promise<void> {
     try {
+      await this.#writes;
       for (const { name, bytes } of this.plan.tensors.values()) {
         const done = this.#done.get(name) ?? 0;
         if (done !== bytes)
@@ -130,6 +135,13 @@ export class CheckpointWriter {
     }
   }
 
+  async #put(file: string, offset: number, bytes: Uint8Array): Promise<void> {
+    const write = this.#output.writeAt(file, offset, bytes);
+    this.#writes = Promise.all([this.#writes, write]);
+    this.#writes.catch(() => {}); // thrown below, and by finish()
+    await write;
+  }
+
   #find(name: string): PlannedTensor {
     const tensor = this.plan.tensors.get(name);
     if (!tensor) throw new InputError(`writing tensor "${name}": it is not in the plan`);
@@ -155,6 +167,6 @@ export class CheckpointWriter {
     if (!fits) throw fail(`expected ${tensor.bytes - from} bytes, got ${bytes.length}`);
     // Said before the bytes are out, so that two writers of one tensor cannot both begin.
     this.#done.set(name, from + bytes.length);
-    await this.#output.writeAt(tensor.file, tensor.offset + from, bytes);
+    await this.#put(tensor.file, tensor.offset + from, bytes);
   }
 }

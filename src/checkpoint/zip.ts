@@ -6,7 +6,7 @@
 
 import { type FileEntry, type Reader, ZipReader } from '@zip.js/zip.js/lib/zip-core-reader.js';
 import { FormatError, InputError, OsscarError } from '../errors.ts';
-import { CHUNK_BYTES, type Folder, pathIn } from './folder.ts';
+import { type Folder, pathIn } from './folder.ts';
 
 export interface ZipEntry {
   readonly size: number;
@@ -20,6 +20,8 @@ const STORED = 0;
 const DEFLATED = 8;
 /** No deflate stream expands further. */
 const MAX_DEFLATE_RATIO = 1032;
+/** Inflated at once, into a thousand times as much in the worst case: browsers do not stop in the middle. */
+const INFLATE_BYTES = 2 ** 16;
 /** A directory takes some 100 bytes for a tensor; zip.js reads it in one piece. */
 const MAX_READ_BYTES = 2 ** 28;
 
@@ -78,7 +80,7 @@ export async function openZip(folder: Folder, file: string): Promise<Map<string,
     let at = start;
     const compressed = new ReadableStream<Uint8Array<ArrayBuffer>>({
       async pull(controller) {
-        const chunk = Math.min(CHUNK_BYTES, start + entry.compressedSize - at);
+        const chunk = Math.min(INFLATE_BYTES, start + entry.compressedSize - at);
         if (chunk === 0) return controller.close();
         controller.enqueue(await folder.read(file, at, chunk));
         at += chunk;

@@ -2,6 +2,8 @@
 
 const f32 = new Float32Array(1);
 const u32 = new Uint32Array(f32.buffer);
+const f64 = new Float64Array(1);
+const words = new Uint32Array(f64.buffer);
 
 /** The value of an IEEE binary16 bit pattern; exact. */
 export function float16ToFloat32(bits: number): number {
@@ -21,11 +23,12 @@ export function float32ToFloat16(value: number): number {
   if (a >= 65520) return sign | 0x7c00; // half of the last step past 65504 rounds to infinity
   // Below 2^-14 numbers are multiples of 2^-24. A carry out of the mantissa lands in the exponent, as it should.
   if (a < 2 ** -14) return sign | roundEven(a * 2 ** 24);
-  let exponent = Math.floor(Math.log2(a));
-  // log2 may round up to the next integer just below a power of two
-  if (2 ** exponent > a) exponent--;
-  else if (2 ** (exponent + 1) <= a) exponent++;
-  return sign | (((exponent + 15) << 10) + roundEven((a / 2 ** exponent - 1) * 1024));
+  // The step between neighbours, 2^(exponent - 10), from the bits of the double: Math.log2 and ** took five times as long.
+  f64[0] = a;
+  const exponent = (words[1] >>> 20) - 1023;
+  words[0] = 0;
+  words[1] = (exponent - 10 + 1023) << 20;
+  return sign | (((exponent + 14) << 10) + roundEven(a / f64[0]));
 }
 
 /** The value of a bfloat16 bit pattern: the upper half of a float32. */

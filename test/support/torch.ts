@@ -1,5 +1,5 @@
-// Writes pytorch_model.bin files as torch.save does. Pickle opcodes are those that Python's Pickler emits at
-// protocol 2 for torch's reductions (compare test/fixtures/checkpoint, which Python wrote).
+// Writes pytorch_model.bin files as torch.save does, and as it never would. Pickle opcodes are those that Python's
+// Pickler emits at protocol 2 for torch's reductions (compare test/fixtures/checkpoint, which PyTorch wrote).
 
 import { writeZip, type ZipFile } from './zip.ts';
 
