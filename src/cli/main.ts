@@ -7,41 +7,43 @@ import { setFlagsFromString } from 'node:v8';
 import { Command, CommanderError, Option } from 'commander';
 import { InputError, OsscarError } from '../errors.ts';
 import { openKernels } from '../kernel/index.ts';
-import { batchSource } from '../pipeline/batches.ts';
-import { stringifyPreprocessing } from '../pipeline/data/index.ts';
-import { accuracy } from '../pipeline/evaluate.ts';
+import { batchSource, takesTokens } from '../pipeline/batches.ts';
+import { type Dataset, stringifyPreprocessing } from '../pipeline/data/index.ts';
+import { supplied } from '../pipeline/decoder.ts';
+import { accuracy, perplexity } from '../pipeline/evaluate.ts';
+import { keepRatio } from '../pipeline/keep.ts';
 import { loadModel } from '../pipeline/open.ts';
-import { pruneModel, TARGETS, type TargetChoice } from '../pipeline/prune.ts';
-import { METHODS, type Method, SEARCHES, type Search } from '../solve/index.ts';
+import { pruneModel, TARGETS } from '../pipeline/prune.ts';
+import { METHODS, SEARCHES } from '../solve/index.ts';
 import { version } from '../version.ts';
 import { checkWritable, readFileBytes, writeAtomically } from './files.ts';
+import { evaluateFolder, inspectFolder, isFolder, pruneFolder } from './language.ts';
 import {
   addCommonFlags,
   addDataFlags,
+  addTextFlags,
   type CommonFlags,
   type DataFlags,
   datasetFor,
+  type EvalFlags,
+  interruptSignal,
+  keepOf,
   METADATA,
+  namedRatio,
   number,
+  type Opened,
   openModelFile,
+  type PruneFlags,
   positiveInteger,
+  print,
+  type TextFlags,
 } from './options.ts';
 import { inspectText, pruneText } from './print.ts';
 import { progressReporter } from './progress.ts';
+import { calibrationWindows, evaluationWindows } from './text.ts';
 
-interface PruneFlags extends CommonFlags, DataFlags {
-  readonly calibrate: string;
-  readonly keep: number;
-  readonly output: string;
-  readonly method: Method;
-  readonly target: TargetChoice;
-  readonly search?: Search;
-  readonly damping?: number;
-  readonly correct: boolean;
-  readonly data?: string;
-  readonly dataLabels?: string;
-  readonly samples: number;
-}
+/** Calibration images or windows unless --samples says otherwise. */
+const DEFAULT_IMAGES = 512;
 
 const program = new Command('osscar')
   .description('One-shot structured pruning of trained neural networks, without retraining')
@@ -50,21 +52,34 @@ const program = new Command('osscar')
   // Commander puts its suggestions on a second line.
   .configureOutput({ outputError: (text, write) => write(`${oneLine(text.replace(/^error/, 'osscar'))}\n`) });
 
-addDataFlags(addCommonFlags(program.command('inspect')))
+addTextFlags(addDataFlags(addCommonFlags(program.command('inspect'))))
   .description('list what can be pruned, and why the rest cannot')
-  .argument('<model>', 'ONNX file')
+  .argument('<model>', 'ONNX file, or folder of a Hugging Face language model')
   .action(inspect);
 
-addDataFlags(addCommonFlags(program.command('prune')))
+addTextFlags(addDataFlags(addCommonFlags(program.command('prune'))))
   .description('write a physically smaller model')
-  .argument('<model>', 'ONNX file')
-  .requiredOption('--calibrate <path>', 'folder of PNG or JPEG images, or a .npy file of model inputs')
-  .addOption(
-    new Option('--keep <ratio>', 'fraction of the channels of every structure to keep, in (0, 1]')
-      .argParser(number)
-      .makeOptionMandatory(),
+  .argument('<model>', 'ONNX file, or folder of a Hugging Face language model')
+  .option(
+    '--calibrate <path>',
+    'folder of PNG or JPEG images, .npy file of model inputs, or for a language model .txt, .jsonl ("text") or .npy of token ids',
   )
-  .requiredOption('-o, --output <file>', 'where the pruned model goes')
+  .addOption(
+    new Option('--keep <ratio>', 'fraction of the channels of every structure to keep, in (0, 1]').argParser(
+      number,
+    ),
+  )
+  .addOption(
+    new Option('--keep-heads <ratio>', 'the same for attention heads or key-value groups').argParser(number),
+  )
+  .addOption(new Option('--keep-mlp <ratio>', 'the same for all but heads').argParser(number))
+  .addOption(
+    new Option(
+      '--keep-layer <name=ratio>',
+      'the same for one structure; can be given several times',
+    ).argParser(namedRatio),
+  )
+  .option('-o, --output <path>', 'where the pruned model goes')
   .addOption(new Option('--method <name>', 'how channels are chosen').choices(METHODS).default('osscar'))
   .addOption(
     new Option('--search <name>', 'local search of osscar after its elimination (default: swap)').choices(
@@ -79,21 +94,42 @@ addDataFlags(addCommonFlags(program.command('prune')))
     ).argParser(number),
   )
   .addOption(
-    new Option('--samples <n>', 'calibration samples to draw').argParser(positiveInteger).default(512),
+    new Option('--samples <n>', 'calibration samples to draw (default: 512 images, 128 windows)').argParser(
+      positiveInteger,
+    ),
+  )
+  .addOption(
+    new Option('--sampling <how>', 'windows spread evenly over the text, or drawn at random')
+      .choices(['even', 'random'])
+      .default('even'),
   )
   .option('--no-correct', 'leave layers that keep all their inputs as they are')
-  .option('--data <path>', 'labelled samples for the accuracy (default: the calibration samples)')
+  .option(
+    '--data <path>',
+    'labelled samples for the accuracy, text for the perplexity (default: the calibration samples)',
+  )
   .option('--data-labels <file.csv>', 'labels of --data, as --labels')
+  .addOption(
+    new Option('--format <name>', 'of a language model: safetensors, or onnx for model.onnx beside them')
+      .choices(['safetensors', 'onnx'])
+      .default('safetensors'),
+  )
+  .option('--overwrite', "replace a language model's folder that is there")
+  .option('--scratch <dir>', 'folder for activations that do not fit the memory (default: the temporary one)')
+  .option('--dry-run', 'of a language model: say what it takes; reads config.json alone')
   .action(prune);
 
-addDataFlags(addCommonFlags(program.command('eval')))
-  .description('top-1 accuracy on labelled samples; a pruned model remembers its preprocessing')
-  .argument('<model>', 'ONNX file')
-  .requiredOption('--data <path>', 'folder of PNG or JPEG images')
+addTextFlags(addDataFlags(addCommonFlags(program.command('eval'))))
+  .description(
+    'top-1 accuracy on labelled samples (a pruned model remembers its preprocessing), or perplexity on text',
+  )
+  .argument('<model>', 'ONNX file, or folder of a Hugging Face language model')
+  .requiredOption('--data <path>', 'folder of PNG or JPEG images, or .txt, .jsonl or .npy of token ids')
   .addOption(new Option('--samples <n>', 'samples to draw (default: all)').argParser(positiveInteger))
   .action(evaluate);
 
-async function inspect(path: string, flags: CommonFlags & DataFlags): Promise<void> {
+async function inspect(path: string, flags: CommonFlags & DataFlags & TextFlags): Promise<void> {
+  if (await isFolder(path)) return inspectFolder(path, flags);
   const { opened } = await openModelFile(path, flags);
   const { parameters, macs, analysis } = opened;
   const structures = analysis.structures.map(({ name, layer, groups, groupSize, prunable, reason }) => ({
@@ -103,16 +139,17 @@ async function inspect(path: string, flags: CommonFlags & DataFlags): Promise<vo
 }
 
 async function prune(path: string, flags: PruneFlags): Promise<void> {
-  if (!(flags.keep > 0 && flags.keep <= 1))
-    throw new InputError(`--keep must be in (0, 1], got ${flags.keep}`);
-  await checkWritable(flags.output);
+  const keep = keepOf(flags);
+  keepRatio(keep); // says what is wrong with it before the model is opened
+  if (await isFolder(path)) return pruneFolder(path, flags);
+  if (flags.dryRun) throw new InputError('--dry-run is for folders of language models');
+  if (flags.calibrate === undefined) throw new InputError('calibration samples are missing: --calibrate');
+  if (flags.output === undefined) throw new InputError('where the pruned model goes is missing: --output');
+  const { output, calibrate } = flags;
+  await checkWritable(output);
   const model = await openModelFile(path, flags);
-  const calibration = await datasetFor(model, flags.calibrate, flags);
-  const evaluation =
-    flags.data && (await datasetFor(model, flags.data, { labels: flags.dataLabels, seed: flags.seed }));
   const { preprocessing, labelOffset, opened, engine } = model;
-  const interrupt = new AbortController();
-  process.once('SIGINT', () => interrupt.abort(new InputError('interrupted; nothing was written')));
+  const { calibration, evaluation } = await samplesFor(model, calibrate, flags);
   const progress = progressReporter(process.stderr);
   try {
     const { written, report } = await pruneModel(opened, {
@@ -120,51 +157,78 @@ async function prune(path: string, flags: PruneFlags): Promise<void> {
       kernels: await openKernels(),
       calibration,
       ...(evaluation && { evaluation }),
-      keep: flags.keep,
+      keep,
       method: flags.method,
       target: flags.target,
       search: flags.search,
       damping: flags.damping,
       correct: flags.correct,
-      externalName: `${basename(flags.output)}.data`,
-      metadata: {
-        [METADATA.preprocessing]: stringifyPreprocessing(preprocessing),
-        [METADATA.labelOffset]: String(labelOffset),
-      },
+      externalName: `${basename(output)}.data`,
+      ...(!takesTokens(opened.input) && {
+        metadata: {
+          [METADATA.preprocessing]: stringifyPreprocessing(preprocessing),
+          [METADATA.labelOffset]: String(labelOffset),
+        },
+      }),
       onProgress: (step) => progress.report(step),
-      signal: interrupt.signal,
+      signal: interruptSignal(),
     });
     // The data file first: the model must never be there without the weights it names.
-    if (written.external) await writeAtomically(`${flags.output}.data`, written.external);
-    await writeAtomically(flags.output, [written.model]);
+    if (written.external) await writeAtomically(`${output}.data`, written.external);
+    await writeAtomically(output, [written.model]);
     progress.stop();
     const sha256 = createHash('sha256')
-      .update(await readFileBytes(flags.output))
+      .update(await readFileBytes(output))
       .digest('hex');
     if (sha256 !== createHash('sha256').update(written.model).digest('hex')) {
-      throw new OsscarError('ERR_OSSCAR_VERIFY', `${flags.output} does not hold what was written to it`);
+      throw new OsscarError('ERR_OSSCAR_VERIFY', `${output} does not hold what was written to it`);
     }
     const provenance = {
       preprocessing,
       labelOffset,
-      calibration: { path: flags.calibrate, samples: report.samples, seed: flags.seed },
+      calibration: { path: calibrate, samples: report.samples, seed: flags.seed },
     };
-    print(flags, () => pruneText(report, flags.output), {
+    print(flags, () => pruneText(report, output), {
       ...report,
       ...provenance,
-      model: { path: flags.output, sha256 },
+      model: { path: output, sha256 },
     });
   } finally {
     progress.stop();
   }
 }
 
-async function evaluate(path: string, flags: CommonFlags & DataFlags & { data: string }): Promise<void> {
+/** What an ONNX model is calibrated with, and what it is measured on. */
+async function samplesFor(
+  model: Opened,
+  path: string,
+  flags: PruneFlags,
+): Promise<{ calibration: Dataset; evaluation?: Dataset }> {
+  const { data, dataLabels, tokenizer } = flags;
+  const { input } = model.opened;
+  if (takesTokens(input)) {
+    const [seqlen] = input.shape;
+    const calibration = await calibrationWindows(path, tokenizer, { ...flags, seqlen });
+    return { calibration, ...(data && { evaluation: await evaluationWindows(data, tokenizer, seqlen) }) };
+  }
+  const calibration = await datasetFor(model, path, { ...flags, samples: flags.samples ?? DEFAULT_IMAGES });
+  const evaluated = data && (await datasetFor(model, data, { labels: dataLabels, seed: flags.seed }));
+  return { calibration, ...(evaluated && { evaluation: evaluated }) };
+}
+
+async function evaluate(path: string, flags: EvalFlags): Promise<void> {
+  if (await isFolder(path)) return evaluateFolder(path, flags);
   const model = await openModelFile(path, flags);
-  const dataset = await datasetFor(model, flags.data, flags);
-  const session = await loadModel(model.engine, model.opened.source);
+  const { input, source } = model.opened;
+  const [length] = input.shape;
+  const isText = takesTokens(input);
+  const dataset = isText
+    ? await evaluationWindows(flags.data, flags.tokenizer, length)
+    : await datasetFor(model, flags.data, flags);
+  const engine = isText ? supplied(model.engine, input.name, length) : model.engine;
+  const session = await loadModel(engine, source);
   try {
-    const metric = await accuracy(session, batchSource(dataset, model.opened.input));
+    const metric = await (isText ? perplexity : accuracy)(session, batchSource(dataset, input));
     if (!metric)
       throw new InputError(`"${flags.data}": no labels; use sub-folders per class or --labels file.csv`);
     const { name, value, samples } = metric;
@@ -172,10 +236,6 @@ async function evaluate(path: string, flags: CommonFlags & DataFlags & { data: s
   } finally {
     await session.release();
   }
-}
-
-function print({ json }: CommonFlags, text: () => string, object: unknown): void {
-  process.stdout.write(`${json ? JSON.stringify(object) : text()}\n`);
 }
 
 /** Node 20 keeps relaxed SIMD behind a flag; it holds for modules compiled after this. */

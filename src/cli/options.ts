@@ -14,7 +14,10 @@ import {
   parsePreprocessing,
   parsePreprocessingJson,
 } from '../pipeline/data/index.ts';
+import type { KeepRatios } from '../pipeline/keep.ts';
 import { type OpenedModel, openModel } from '../pipeline/open.ts';
+import type { TargetChoice } from '../pipeline/prune.ts';
+import type { Method, Search } from '../solve/index.ts';
 import { externalReader, openDataset, readFileBytes } from './files.ts';
 
 export interface CommonFlags {
@@ -27,6 +30,37 @@ export interface DataFlags extends PreprocessingFlags {
   readonly labelOffset?: number;
   readonly samples?: number;
   readonly seed: number;
+}
+
+/** Of language models. */
+export interface TextFlags {
+  readonly tokenizer?: string;
+  readonly seqlen?: number;
+}
+
+export interface PruneFlags extends CommonFlags, DataFlags, TextFlags {
+  readonly calibrate?: string;
+  readonly output?: string;
+  readonly keep?: number;
+  readonly keepHeads?: number;
+  readonly keepMlp?: number;
+  readonly keepLayer?: Readonly<Record<string, number>>;
+  readonly method: Method;
+  readonly target: TargetChoice;
+  readonly search?: Search;
+  readonly damping?: number;
+  readonly correct: boolean;
+  readonly data?: string;
+  readonly dataLabels?: string;
+  readonly sampling: 'even' | 'random';
+  readonly format: 'safetensors' | 'onnx';
+  readonly overwrite?: boolean;
+  readonly scratch?: string;
+  readonly dryRun?: boolean;
+}
+
+export interface EvalFlags extends CommonFlags, DataFlags, TextFlags {
+  readonly data: string;
 }
 
 /** Keys of the written model's metadata, by which `eval` needs no flags again. */
@@ -72,6 +106,47 @@ export function addDataFlags(command: Command): Command {
     .addOption(new Option('--seed <n>', 'for drawing samples').argParser(integer).default(0));
 }
 
+export function addTextFlags(command: Command): Command {
+  return command
+    .option('--tokenizer <path>', "folder with tokenizer.json, or the file (default: the model's folder)")
+    .addOption(
+      new Option(
+        '--seqlen <n>',
+        'tokens per window of a language model (default: 512, or its positions)',
+      ).argParser(positiveInteger),
+    );
+}
+
+/** @throws {InputError} where no ratio is given */
+export function keepOf({ keep, keepHeads, keepMlp, keepLayer }: PruneFlags): number | KeepRatios {
+  if (keep === undefined && keepHeads === undefined && keepMlp === undefined && keepLayer === undefined) {
+    throw new InputError('how much to keep is missing: --keep');
+  }
+  if (keepHeads === undefined && keepMlp === undefined && keepLayer === undefined) return keep!;
+  return { all: keep, heads: keepHeads, channels: keepMlp, layers: keepLayer };
+}
+
+/** One `NAME=RATIO` more. */
+export function namedRatio(
+  text: string,
+  before: Readonly<Record<string, number>> = {},
+): Record<string, number> {
+  const at = text.lastIndexOf('=');
+  if (at <= 0) throw new InvalidArgumentError('expected NAME=RATIO.');
+  return { ...before, [text.slice(0, at)]: number(text.slice(at + 1)) };
+}
+
+/** Aborted by Ctrl-C. */
+export function interruptSignal(): AbortSignal {
+  const interrupt = new AbortController();
+  process.once('SIGINT', () => interrupt.abort(new InputError('interrupted; nothing was written')));
+  return interrupt.signal;
+}
+
+export function print({ json }: { readonly json?: boolean }, text: () => string, object: unknown): void {
+  process.stdout.write(`${json ? JSON.stringify(object) : text()}\n`);
+}
+
 export function integer(text: string): number {
   const value = Number(text);
   if (text.trim() === '' || !Number.isInteger(value))
@@ -112,16 +187,20 @@ export interface Opened {
 }
 
 /** Opens a model file; what it says of its own preprocessing counts where no flag says otherwise. */
-export async function openModelFile(path: string, flags: CommonFlags & DataFlags): Promise<Opened> {
+export async function openModelFile(
+  path: string,
+  flags: CommonFlags & DataFlags & { readonly seqlen?: number },
+): Promise<Opened> {
   const bytes = await readFileBytes(path);
   const name = basename(path);
   const external = externalReader(path);
   // The metadata may hold the image size that the graph leaves open, so it is read first.
   const preprocessing = preprocessingOf(flags, await readModel(bytes, { name, external }));
-  const size =
+  const image =
     typeof preprocessing.size === 'number'
       ? ([preprocessing.size, preprocessing.size] as const)
       : preprocessing.size;
+  const size = flags.seqlen === undefined ? image : [flags.seqlen];
   const engine = await openEngine({ threads: flags.threads });
   const opened = await openModel(bytes, { name, external, engine, size });
   const stored = Number(opened.source.metadata(METADATA.labelOffset) ?? 0);

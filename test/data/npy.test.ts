@@ -75,7 +75,11 @@ describe('decodeNpy', () => {
     ['surplus data', npy('<f4', '3,', ones), 'expected 12 bytes of data for shape [3], got 16'],
     ['an absurd shape', npy('<f4', '999999999999, 999999999999, 9', ones), 'bytes of data for shape'],
     ['Fortran order', npy('<f4', '2, 2', ones, { fortran: 'True' }), 'expected C order, got Fortran order'],
-    ['big-endian values', npy('>f4', '4,', ones), 'expected dtype <f2, <f4, <f8, |u1, <u2, <i4, <i8, got >f4'],
+    [
+      'big-endian values',
+      npy('>f4', '4,', ones),
+      'expected dtype <f2, <f4, <f8, |u1, <u2, <i4, <i8, got >f4',
+    ],
     ['integers of two bytes', npy('<i2', '4,', ones), 'got <i2'],
     ['a dtype with a name of Object', npy('constructor', '4,', ones), 'got constructor'],
     ['a later version', npy('<f4', '4,', ones, { version: 4 }), '.npy version 4 is not supported'],

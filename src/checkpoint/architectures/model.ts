@@ -11,9 +11,10 @@ import type {
   Description,
   LanguageModel,
   Linear,
+  TensorNames,
   TensorSource,
 } from './types.ts';
-import { checkpointTensors, checkTensor, tensorOf } from './weights.ts';
+import { byTensor, checkpointTensors, checkTensor, type Parameter, shapeOf, tensorOf } from './weights.ts';
 
 /** @param sizes  of every block */
 export function languageModel(
@@ -22,7 +23,7 @@ export function languageModel(
   sizes: readonly BlockSizes[],
 ): LanguageModel {
   const { modelType, headDim } = description;
-  const planFor = (source: TensorSource): Plan => ({
+  const planFor = (source: TensorNames): Plan => ({
     description,
     prefix: prefixOf(description, source.tensors),
   });
@@ -56,6 +57,18 @@ export function languageModel(
       const { parameters } = wholeGraph(planFor(source), sizes, false);
       for (const parameter of parameters.values()) checkTensor(source, parameter);
       checkNothingElse(source, description, new Set([...parameters.values()].map(({ tensor }) => tensor)));
+    },
+    tensors(source) {
+      const plan = planFor(source);
+      const tensors = new Map<string, { shape: readonly number[]; block?: number }>();
+      const add = (parameters: Iterable<Parameter>, block?: number) => {
+        for (const [name, [parameter]] of byTensor(parameters)) {
+          tensors.set(name, { shape: shapeOf(parameter, parameter.dims), block });
+        }
+      };
+      add(wholeGraph(plan, sizes, false).parameters.values());
+      for (const i of sizes.keys()) add(blockPlan(i, 1, plan.prefix).parameters.values(), i);
+      return tensors;
     },
     async embedding(source, { length }) {
       checkLength(length);

@@ -82,7 +82,7 @@ export function tensorOf(model: Model, { name, dims }: Pick<Parameter, 'name' | 
   throw new InputError(`${model.name}: initialiser "${name}" expected ${dims.length} axes, got ${got}`);
 }
 
-function byTensor(parameters: Iterable<Parameter>): Map<string, Parameter[]> {
+export function byTensor(parameters: Iterable<Parameter>): Map<string, Parameter[]> {
   const groups = new Map<string, Parameter[]>();
   for (const parameter of parameters) {
     const group = groups.get(parameter.tensor);
@@ -93,7 +93,7 @@ function byTensor(parameters: Iterable<Parameter>): Map<string, Parameter[]> {
 }
 
 /** The shape in the checkpoint, where the initialiser has these dims. */
-function shapeOf({ transposed, part }: Parameter, dims: readonly number[]): number[] {
+export function shapeOf({ transposed, part }: Parameter, dims: readonly number[]): number[] {
   const total = dims.at(-1)! * (part ? PARTS : 1);
   if (dims.length === 1) return [total];
   return transposed ? [total, dims[0]] : [dims[0], total];

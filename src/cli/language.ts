@@ -1,0 +1,173 @@
+// The commands on a language model's folder.
+
+import { stat } from 'node:fs/promises';
+import { describe, type SizesRecord } from '../checkpoint/architectures/index.ts';
+import { type Folder, readJson } from '../checkpoint/index.ts';
+import { type Engine, openEngine } from '../engine/index.ts';
+import { InputError } from '../errors.ts';
+import { openKernels } from '../kernel/index.ts';
+import { chainPerplexity } from '../pipeline/language/chain.ts';
+import {
+  chainOf,
+  checkWindows,
+  type OpenedLanguageModel,
+  openLanguageModel,
+  SIZES_FILE,
+} from '../pipeline/language/open.ts';
+import { planLanguageModel } from '../pipeline/language/plan.ts';
+import { pruneLanguageModel } from '../pipeline/language/prune.ts';
+import { measureRates } from '../pipeline/language/rates.ts';
+import { createFolder, openFolder } from './folder.ts';
+import { type EvalFlags, interruptSignal, keepOf, type PruneFlags, print } from './options.ts';
+import { languagePlanText, languageText } from './print.ts';
+import { progressReporter } from './progress.ts';
+import { scratchFile } from './scratch.ts';
+import { calibrationWindows, evaluationWindows } from './text.ts';
+
+/** Tokens per window, unless the model has fewer positions. */
+const DEFAULT_LENGTH = 512;
+/** Activations kept in memory; beyond it they go to a file. */
+const ACTIVATION_BYTES = 2 ** 30;
+const DEFAULT_SAMPLES = 128;
+const CONFIG_BYTES = 2 ** 24;
+
+export async function isFolder(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined))?.isDirectory() ?? false;
+}
+
+export async function pruneFolder(path: string, flags: PruneFlags): Promise<void> {
+  if (flags.dryRun) return planFolder(path, flags);
+  if (flags.output === undefined) throw new InputError('where the pruned model goes is missing: --output');
+  if (flags.calibrate === undefined) throw new InputError('calibration text is missing: --calibrate');
+  const { opened, engine } = await open(path, flags);
+  const seqlen = lengthFor(opened, flags);
+  const tokenizer = flags.tokenizer ?? path;
+  const calibration = await calibrationWindows(flags.calibrate, tokenizer, { ...flags, seqlen });
+  const evaluation =
+    flags.data === undefined ? undefined : await evaluationWindows(flags.data, tokenizer, seqlen);
+  const output = await createFolder(flags.output, { overwrite: flags.overwrite });
+  const progress = progressReporter(process.stderr);
+  const files: ReturnType<typeof scratchFile>[] = [];
+  try {
+    const report = await pruneLanguageModel(opened, {
+      ...{ engine, kernels: await openKernels(), calibration, evaluation, output },
+      ...{ method: flags.method, target: flags.target, search: flags.search, damping: flags.damping },
+      keep: keepOf(flags),
+      correct: flags.correct,
+      onnx: flags.format === 'onnx',
+      activationBytes: ACTIVATION_BYTES,
+      scratch: () => {
+        const file = scratchFile(flags.scratch);
+        files.push(file);
+        return file;
+      },
+      onProgress: (step) => progress.report(step),
+      signal: interruptSignal(),
+    });
+    progress.stop();
+    const calibrated = {
+      path: flags.calibrate,
+      samples: report.samples,
+      seqlen,
+      seed: flags.seed,
+      sampling: flags.sampling,
+    };
+    print(flags, () => languageText(report, flags.output!), {
+      ...report,
+      calibration: calibrated,
+      model: { path: flags.output },
+    });
+  } finally {
+    progress.stop();
+    await output.abort();
+    for (const file of files) await file.close();
+    await opened.checkpoint.close();
+  }
+}
+
+export async function evaluateFolder(path: string, flags: EvalFlags): Promise<void> {
+  const { opened, engine } = await open(path, flags);
+  try {
+    const windows = await evaluationWindows(flags.data, flags.tokenizer ?? path, lengthFor(opened, flags));
+    await checkWindows(windows, opened.language);
+    const { name, value, samples } = await chainPerplexity(chainOf(opened), windows, {
+      ...{ engine, activationBytes: Number.POSITIVE_INFINITY },
+    });
+    print(flags, () => `${name} ${value.toFixed(4)} on ${samples} windows of ${windows.shape[0]} tokens`, {
+      ...{ metric: name, value, samples, seqlen: windows.shape[0] },
+    });
+  } finally {
+    await opened.checkpoint.close();
+  }
+}
+
+/** What a run would take; only config.json is read. */
+async function planFolder(path: string, flags: PruneFlags): Promise<void> {
+  const folder = await openFolder(path);
+  try {
+    const language = await describeFolder(folder);
+    const engine = await openEngine({ threads: flags.threads });
+    const kernels = await openKernels();
+    const seqlen = flags.seqlen ?? Math.min(DEFAULT_LENGTH, language.maxPositions);
+    const plan = planLanguageModel(language, {
+      ...{ keep: keepOf(flags), samples: flags.samples ?? DEFAULT_SAMPLES, seqlen },
+      ...{ auto: flags.target === 'auto', correct: flags.correct, search: flags.search },
+      activationBytes: ACTIVATION_BYTES,
+    });
+    const rates = await measureRates(engine, kernels);
+    const seconds = plan.flops.engine / rates.engine + plan.flops.kernels / rates.kernels;
+    const limit = kernels.maximumBytes;
+    print(flags, () => languagePlanText(plan, seconds, limit), {
+      ...plan,
+      seconds,
+      wasmLimit: limit,
+      fits: plan.bytes.wasm <= limit,
+    });
+  } finally {
+    await folder.close();
+  }
+}
+
+export async function inspectFolder(path: string, flags: { readonly json?: boolean }): Promise<void> {
+  const folder = await openFolder(path);
+  try {
+    const { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes } =
+      await describeFolder(folder);
+    const model = { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes };
+    const lines = sizes.map(
+      ({ heads, kvHeads, ffn }, i) =>
+        `${i}.heads  ${kvHeads} groups of ${heads / kvHeads} heads of ${headDim}\n${i}.mlp    ${ffn} neurons`,
+    );
+    print(
+      flags,
+      () =>
+        [
+          `${path}: ${architecture}, ${blocks} blocks, ${hidden} features, vocabulary ${vocabulary}`,
+          ...lines,
+        ].join('\n'),
+      model,
+    );
+  } finally {
+    await folder.close();
+  }
+}
+
+async function describeFolder(folder: Folder) {
+  const config = await readJson(folder, 'config.json', CONFIG_BYTES);
+  const hasRecord = (await folder.list()).includes(SIZES_FILE);
+  return describe(
+    config,
+    hasRecord ? ((await readJson(folder, SIZES_FILE, CONFIG_BYTES)) as unknown as SizesRecord) : undefined,
+  );
+}
+
+async function open(
+  path: string,
+  { threads }: { readonly threads: number },
+): Promise<{ opened: OpenedLanguageModel; engine: Engine }> {
+  return { opened: await openLanguageModel(await openFolder(path)), engine: await openEngine({ threads }) };
+}
+
+function lengthFor({ language }: OpenedLanguageModel, { seqlen }: { readonly seqlen?: number }): number {
+  return seqlen ?? Math.min(DEFAULT_LENGTH, language.maxPositions);
+}
