@@ -23,16 +23,52 @@ export function openTokenizer(tokenizer: object, config: object = {}): Encode {
   } catch (cause) {
     throw new FormatError(`tokenizer.json: ${(cause as Error).message}`, { cause });
   }
-  return (text) => {
-    const ids = Int32Array.from(encoder.encode(text).ids as ArrayLike<number | undefined>, (id) => id ?? -1);
-    const at = ids.findIndex((id) => id < 0);
-    if (at >= 0) {
-      throw new InputError(
-        `tokenizer.json: the vocabulary has no entry for token ${at} of the text, and none for unknown ones`,
-      );
-    }
-    return ids;
+  checkCoverage(tokenizer as TokenizerJson);
+  return (text) => Int32Array.from(encoder.encode(text).ids);
+}
+
+/** What is read here of a tokenizer.json. */
+interface TokenizerJson {
+  readonly model?: {
+    readonly vocab?: object;
+    readonly unk_token?: string | null;
+    readonly byte_fallback?: boolean;
   };
+  readonly pre_tokenizer?: PreTokenizerJson | null;
+}
+
+interface PreTokenizerJson {
+  readonly type?: string;
+  readonly pretokenizers?: readonly PreTokenizerJson[];
+}
+
+/**
+ * Bytes that a byte-level vocabulary lacks would be dropped without a word.
+ * @throws {InputError} where a text may hold what the vocabulary has no entry for, not even one for unknown text
+ */
+function checkCoverage({ model, pre_tokenizer }: TokenizerJson): void {
+  const vocabulary = model?.vocab;
+  if (!vocabulary || Array.isArray(vocabulary)) return; // Unigram always has an unknown token
+  const isByteLevel = (it: PreTokenizerJson | null | undefined): boolean =>
+    it?.type === 'ByteLevel' || (it?.pretokenizers?.some(isByteLevel) ?? false);
+  let missing = 0;
+  if (isByteLevel(pre_tokenizer)) {
+    // Printable Latin-1 stands for itself, the other bytes for the characters from 256 on.
+    let other = 256;
+    for (let byte = 0; byte < 256; byte++) {
+      const printable = (byte >= 33 && byte <= 126) || (byte >= 161 && byte !== 173);
+      if (!Object.hasOwn(vocabulary, String.fromCharCode(printable ? byte : other++))) missing++;
+    }
+  } else if (model.byte_fallback) {
+    const name = (byte: number) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`;
+    for (let byte = 0; byte < 256; byte++) if (!Object.hasOwn(vocabulary, name(byte))) missing++;
+  }
+  const { unk_token: unknown } = model;
+  if (missing > 0 && !(unknown && Object.hasOwn(vocabulary, unknown))) {
+    throw new InputError(
+      `tokenizer.json: the vocabulary lacks ${missing} of the 256 bytes that text is made of, and a token for unknown text`,
+    );
+  }
 }
 
 export interface WindowOptions {

@@ -55,6 +55,7 @@ export async function pruneBlocks(
     const { masked, layers } = await pruneSequence(opened, {
       ...plan,
       kernels,
+      onStep: undefined, // ours counts blocks
       source: states.source(fit, blockBatch(opened), diverged),
     });
     const changed: boolean = layers.length > 0 || diverged;

@@ -1,0 +1,192 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { blobFolder, type Folder, memoryOutput, openCheckpoint } from '../../src/checkpoint/index.ts';
+import { openFolder } from '../../src/cli/folder.ts';
+import { scratchFile } from '../../src/cli/scratch.ts';
+import { type Engine, openEngine } from '../../src/engine/index.ts';
+import { InputError } from '../../src/errors.ts';
+import { writeModel } from '../../src/graph/index.ts';
+import { type Kernels, openKernels } from '../../src/kernel/index.ts';
+import { type Dataset, openTokenizer, tokenWindows } from '../../src/pipeline/data/index.ts';
+import { type OpenedLanguageModel, openLanguageModel } from '../../src/pipeline/language/open.ts';
+import { type LanguageOptions, pruneLanguageModel } from '../../src/pipeline/language/prune.ts';
+import { openModel } from '../../src/pipeline/open.ts';
+import { pruneModel } from '../../src/pipeline/prune.ts';
+
+const FIXTURES = join(import.meta.dirname, '../fixtures');
+const LENGTH = 64;
+
+let engine: Engine;
+let kernels: Kernels;
+let opened: OpenedLanguageModel;
+let calibration: Dataset;
+let evaluation: Dataset;
+
+beforeAll(async () => {
+  engine = await openEngine({ threads: 1 });
+  kernels = await openKernels({ simd: 'baseline' });
+  opened = await openLanguageModel(await openFolder(join(FIXTURES, 'opt-kjv')));
+  const encode = openTokenizer(JSON.parse(readFileSync(join(FIXTURES, 'opt-kjv/tokenizer.json'), 'utf8')));
+  const windows = (file: string, samples: number) =>
+    tokenWindows(encode(readFileSync(join(FIXTURES, 'text', file), 'utf8').slice(0, 60_000)), {
+      samples,
+      seqlen: LENGTH,
+    });
+  calibration = windows('kjv-train.txt', 16);
+  evaluation = windows('kjv-test.txt', 16);
+});
+
+const TARGET = { kind: 'residual', blend: 1 } as const;
+
+async function prune(options: Partial<LanguageOptions>) {
+  const output = memoryOutput('pruned');
+  const report = await pruneLanguageModel(opened, {
+    ...{ engine, kernels, calibration, evaluation, output, keep: 0.5, target: TARGET, search: 'greedy' },
+    ...options,
+  });
+  return { report, files: output.files() };
+}
+
+const reopen = (files: Map<string, Blob>): Promise<OpenedLanguageModel> =>
+  openLanguageModel(blobFolder(files));
+
+describe('pruneLanguageModel', () => {
+  test('writes a smaller folder that keeps more of the perplexity than magnitude pruning', async () => {
+    const { report, files } = await prune({ onnx: true });
+    const magnitude = await prune({ method: 'magnitude' });
+    expect(report.metric.before).toBeLessThan(report.metric.after);
+    expect(report.metric.after).toBeLessThan(0.5 * magnitude.report.metric.after);
+    expect(report.maxDifference).toBeLessThan(2e-2);
+
+    const { language, checkpoint } = await reopen(files);
+    expect(language.sizes).toEqual(Array(4).fill({ heads: 4, kvHeads: 4, ffn: 256 }));
+    expect(checkpoint.tensors.get('model.decoder.layers.0.self_attn.q_proj.weight')?.shape).toEqual([
+      64, 128,
+    ]);
+    // tied embeddings stay tied, in the type that they had
+    expect([...checkpoint.tensors.keys()].sort()).toEqual([...opened.checkpoint.tensors.keys()].sort());
+    expect(new Set(Array.from(checkpoint.tensors.values(), ({ dtype }) => dtype))).toEqual(
+      new Set(['float16']),
+    );
+    for (const file of ['config.json', 'osscar.json', 'tokenizer.json', 'model.onnx'])
+      expect(files.has(file)).toBe(true);
+    expect(report.blocks.map(({ layers }) => layers.map(({ kind, kept }) => [kind, kept.length]))).toEqual(
+      Array(4).fill([
+        ['head', 4],
+        ['channel', 256],
+      ]),
+    );
+  });
+
+  test('keeps the same heads and neurons as pruning the whole graph does', async () => {
+    const options = { keep: { heads: 0.5, channels: 0.3 }, target: TARGET, damping: 1e-2 } as const;
+    const { report } = await prune(options);
+    const whole = writeModel(await opened.language.whole(opened.checkpoint)).model;
+    const graph = await openModel(whole, { engine, size: [LENGTH] });
+    const result = await pruneModel(graph, {
+      ...{ engine, kernels, calibration, search: 'greedy' },
+      ...options,
+    });
+    expect(result.report.layers.map(({ kept }) => kept)).toEqual(
+      report.blocks.flatMap(({ layers }) => layers.map(({ kept }) => kept)),
+    );
+  });
+
+  test('writes sizes that stock loaders read where config.json can say them', async () => {
+    const { report, files } = await prune({ keep: { channels: 0.5 } });
+    const config = JSON.parse(await files.get('config.json')!.text());
+    expect(config).toEqual({ ...opened.checkpoint.config, ffn_dim: 256 });
+    expect(files.has('osscar.json')).toBe(false);
+    expect(report.statement).toMatch(/stock transformers/);
+  });
+
+  test('takes a ratio for a single structure', async () => {
+    const { report } = await prune({ keep: { all: 1, layers: { '2.mlp': 0.25 } } });
+    const layers = report.blocks.map((block) => block.layers.map(({ kept }) => kept.length));
+    expect(layers).toEqual([[], [], [128], []]);
+    await expect(prune({ keep: { all: 1, layers: { '4.mlp': 0.25 } } })).rejects.toThrow(
+      'no prunable structure "4.mlp"',
+    );
+  });
+
+  test('gives the same model where hidden states go through a file', async () => {
+    const kept = await prune({ keep: 0.3 });
+    let opens = 0;
+    const scratch = () => {
+      opens++;
+      return scratchFile();
+    };
+    const spilled = await prune({ keep: 0.3, activationBytes: 0, scratch });
+    expect(opens).toBeGreaterThan(1);
+    // Activations between the layers of a block are computed again, too: equal to rounding.
+    const groups = ({ report }: typeof kept) =>
+      report.blocks.map(({ layers }) => layers.map((layer) => layer.kept));
+    expect(groups(spilled)).toEqual(groups(kept));
+    expect(spilled.report.metric.after / kept.report.metric.after).toBeCloseTo(1, 3);
+    await expect(prune({ activationBytes: 0 })).rejects.toMatchObject({
+      code: 'ERR_OSSCAR_OUT_OF_MEMORY',
+      bytes: 2 * 4 * 16 * 64 * 128,
+    });
+  });
+
+  test('leaves nothing behind when it is aborted', async () => {
+    const abort = new AbortController();
+    const output = memoryOutput('pruned');
+    const running = pruneLanguageModel(opened, {
+      ...{ engine, kernels, calibration, output, keep: 0.5, target: TARGET, signal: abort.signal },
+      onProgress: ({ done }) => done === 2 && abort.abort(new Error('enough')),
+    });
+    await expect(running).rejects.toThrow('enough');
+    expect(await output.list()).toEqual([]);
+  });
+
+  test('auto takes the target with the least loss on windows held out from its fit', async () => {
+    const { report } = await prune({ target: 'auto', keep: 0.3 });
+    const { chosen, candidates = [] } = report.target;
+    const errors = candidates.map(({ error }) => error);
+    expect(candidates.length).toBeGreaterThan(2);
+    expect(errors).toEqual([...errors].sort((a, b) => a - b));
+    expect(candidates[0]).toMatchObject(chosen);
+    const self = await prune({ target: 'self', keep: 0.3 });
+    expect(report.metric.after).toBeLessThan(self.report.metric.after);
+  });
+
+  test('refuses windows that do not go with the model', async () => {
+    const windows = (seqlen: number, id: number) =>
+      tokenWindows(new Int32Array(1000).fill(id), { samples: 2, seqlen });
+    await expect(prune({ calibration: windows(300, 1) })).rejects.toThrow('windows of 2 to 256 tokens');
+    await expect(prune({ calibration: windows(64, 5000) })).rejects.toThrow('token 5000 is outside');
+    await expect(prune({ keep: 0 })).rejects.toThrow(InputError);
+  });
+});
+
+describe('openLanguageModel', () => {
+  const changed = async (change: (config: Record<string, unknown>) => void): Promise<Folder> => {
+    const folder = opened.folder;
+    const files: [string, Uint8Array][] = [];
+    for (const file of await folder.list())
+      files.push([file, await folder.read(file, 0, await folder.size(file))]);
+    const { config } = await openCheckpoint(blobFolder(files));
+    const copy = { ...config };
+    change(copy);
+    const json = new TextEncoder().encode(JSON.stringify(copy));
+    return blobFolder(files.map(([name, bytes]) => (name === 'config.json' ? [name, json] : [name, bytes])));
+  };
+
+  test('names the tensor where config.json contradicts it', async () => {
+    const folder = await changed((config) => {
+      config.ffn_dim = 500;
+    });
+    await expect(openLanguageModel(folder)).rejects.toThrow(
+      /layers\.0\.fc1\.weight" expected \[500,128\], got \[512,128\]/,
+    );
+  });
+
+  test('names the model type that it does not know', async () => {
+    const folder = await changed((config) => {
+      config.model_type = 'mamba';
+    });
+    await expect(openLanguageModel(folder)).rejects.toMatchObject({ code: 'ERR_OSSCAR_UNSUPPORTED_MODEL' });
+  });
+});
