@@ -75,18 +75,28 @@ describe('tensorsOf', () => {
     const block = await model.block(sourceOf(tinyWeights(OPT, model.sizes)), 0, { length: 2 });
     block.tensors.delete('model.decoder.layers.0.fc2.bias');
     expect(() => model.tensorsOf(0, block)).toThrow(
-      '"model.decoder.layers.0.fc2.bias" expected 1 axes, got none',
+      '"model.decoder.layers.0.fc2.bias" expected [32], got none',
     );
   });
 
-  test('refuses parts of a fused tensor of different sizes', async () => {
-    const model = describeModel(NEOX);
-    const source = sourceOf(tinyWeights(NEOX, model.sizes));
-    const block = await model.block(source, 0, { length: 2 });
-    const name = 'gpt_neox.layers.0.attention.query_key_value.weight#v';
+  test.each([
+    ['a fused tensor', NEOX, 'gpt_neox.layers.0.attention.query_key_value.weight#v'],
+    ['tensors of their own', OPT, 'model.decoder.layers.0.self_attn.v_proj.weight'],
+  ])('refuses values that lost features which keys have, in %s', async (_, config, name) => {
+    const model = describeModel(config);
+    const block = await model.block(sourceOf(tinyWeights(config, model.sizes)), 0, { length: 2 });
     const v = block.tensors.get(name)!;
     block.tensors.set(name, { ...v, dims: [32, 24], bytes: v.bytes.subarray(0, 32 * 24 * 4) });
-    expect(() => model.tensorsOf(0, block)).toThrow(`"${name}" expected [32,32]`);
+    expect(() => model.tensorsOf(0, block)).toThrow(`"${name}" expected [32,32], got [32,24]`);
+  });
+
+  test('refuses another model’s block', async () => {
+    const block = await describeModel(OPT).block(sourceOf(tinyWeights(OPT, uniformSizes(OPT))), 0, {
+      length: 2,
+    });
+    expect(() => describeModel(LLAMA).tensorsOf(0, block)).toThrow(
+      'lacks the matrix "model.layers.0.self_attn.q_proj',
+    );
   });
 });
 

@@ -43,7 +43,7 @@ export class WeightGraph extends GraphBuilder {
 /** @throws {InputError} if the source lacks the tensor or has it in another shape */
 export function checkTensor(source: TensorSource, parameter: Parameter): void {
   const { tensor } = parameter;
-  const expected = shapeOf(parameter, parameter.dims);
+  const expected = shapeOf(parameter);
   const found = source.tensors.get(tensor)?.shape;
   if (!found) throw new InputError(`checkpoint: tensor "${tensor}" expected [${expected}], got none`);
   if (String(found) !== String(expected)) {
@@ -51,35 +51,25 @@ export function checkTensor(source: TensorSource, parameter: Parameter): void {
   }
 }
 
-/**
- * The tensors that a graph's initialisers make up, in the layout of the checkpoint and the sizes of the graph.
- *
- * @throws {InputError} if an initialiser is missing or parts of one tensor differ in size
- */
+/** @throws {InputError} if the model lacks the initialiser or has it in another shape */
+export function checkInitialiser(model: Model, { name, dims }: Parameter): void {
+  const found = model.tensors.get(name)?.dims;
+  if (String(found) === String(dims)) return;
+  throw new InputError(
+    `${model.name}: initialiser "${name}" expected [${dims}], got ${found ? `[${found}]` : 'none'}`,
+  );
+}
+
+/** The tensors that a graph's initialisers make up, in the layout of the checkpoint. */
 export function checkpointTensors(model: Model, parameters: Iterable<Parameter>): CheckpointTensor[] {
   return Array.from(byTensor(parameters), ([name, group]) => {
-    const { dims } = tensorOf(model, group[0]);
-    const shape = shapeOf(group[0], dims);
+    const shape = shapeOf(group[0]);
     const data = new Float32Array(shape.reduce((a, b) => a * b, 1));
     for (const parameter of group) {
-      const part = tensorOf(model, parameter);
-      if (String(part.dims) !== String(dims)) {
-        throw new InputError(
-          `${model.name}: "${parameter.name}" expected [${dims}] as "${group[0].name}", got [${part.dims}]`,
-        );
-      }
-      scatter(toFloat32(part), places(parameter, dims), data);
+      scatter(toFloat32(model.tensors.get(parameter.name)!), places(parameter), data);
     }
     return { name, shape, data };
   });
-}
-
-/** @throws {InputError} if the model does not have the initialiser */
-export function tensorOf(model: Model, { name, dims }: Pick<Parameter, 'name' | 'dims'>): Tensor {
-  const tensor = model.tensors.get(name);
-  if (tensor?.dims.length === dims.length) return tensor;
-  const got = tensor ? `[${tensor.dims}]` : 'none';
-  throw new InputError(`${model.name}: initialiser "${name}" expected ${dims.length} axes, got ${got}`);
 }
 
 function byTensor(parameters: Iterable<Parameter>): Map<string, Parameter[]> {
@@ -92,8 +82,8 @@ function byTensor(parameters: Iterable<Parameter>): Map<string, Parameter[]> {
   return groups;
 }
 
-/** The shape in the checkpoint, where the initialiser has these dims. */
-function shapeOf({ transposed, part }: Parameter, dims: readonly number[]): number[] {
+/** The shape in the checkpoint. */
+function shapeOf({ dims, transposed, part }: Parameter): number[] {
   const total = dims.at(-1)! * (part ? PARTS : 1);
   if (dims.length === 1) return [total];
   return transposed ? [total, dims[0]] : [dims[0], total];
@@ -102,7 +92,7 @@ function shapeOf({ transposed, part }: Parameter, dims: readonly number[]): numb
 function initialiser(parameter: Parameter, data: Float32Array): Tensor {
   const { name, dims, transposed, part } = parameter;
   const same = !part && (!transposed || dims.length === 1);
-  const values = same ? data : gather(data, places(parameter, dims));
+  const values = same ? data : gather(data, places(parameter));
   const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   return { name, type: 'float32', dims, bytes };
 }
@@ -114,7 +104,7 @@ interface Places {
   readonly columns: readonly number[];
 }
 
-function places({ transposed, part }: Parameter, dims: readonly number[]): Places {
+function places({ dims, transposed, part }: Parameter): Places {
   const rows = dims.length === 1 ? 1 : dims[0];
   const count = dims.at(-1)!;
   const run = !part || part.run === 'all' ? count : part.run;
