@@ -75,6 +75,9 @@ export function languageModel(
     async whole(source, { past = false } = {}) {
       return wholeGraph(planFor(source), sizes, past).load(source, modelType);
     },
+    outline(source, { past = false } = {}) {
+      return wholeGraph(planFor(source), sizes, past).outline(source, modelType);
+    },
     tensorsOf(i, block) {
       return checkpointTensors(block, checkedBlock(i, block).parameters.values());
     },

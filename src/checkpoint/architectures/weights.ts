@@ -2,7 +2,7 @@
 // and v are three. One rule for both directions.
 
 import { InputError } from '../../errors.ts';
-import { GraphBuilder, type Model, type Tensor, toFloat32 } from '../../graph/index.ts';
+import { GraphBuilder, type Model, type ModelOutline, type Tensor, toFloat32 } from '../../graph/index.ts';
 import type { CheckpointTensor, TensorSource } from './types.ts';
 
 const PARTS = 3; // q, k and v
@@ -31,12 +31,26 @@ export class WeightGraph extends GraphBuilder {
 
   /** Reads the weights, each tensor once, and builds the model. */
   async load(source: TensorSource, name: string): Promise<Model> {
+    for await (const tensor of this.#read(source)) this.tensor(tensor);
+    return this.build(name);
+  }
+
+  /** Builds the model, whose weights are read while one goes through them. */
+  outline(source: TensorSource, name: string): ModelOutline {
+    for (const [, parameters] of byTensor(this.parameters.values())) {
+      for (const { name, dims } of parameters) {
+        this.tensor({ name, type: 'float32', dims, bytes: new Uint8Array() });
+      }
+    }
+    return { model: this.build(name), weights: this.#read(source) };
+  }
+
+  async *#read(source: TensorSource): AsyncGenerator<Tensor> {
     for (const [tensor, parameters] of byTensor(this.parameters.values())) {
       checkTensor(source, parameters[0]);
       const data = await source.read(tensor);
-      for (const parameter of parameters) this.tensor(initialiser(parameter, data));
+      for (const parameter of parameters) yield initialiser(parameter, data);
     }
-    return this.build(name);
   }
 }
 
