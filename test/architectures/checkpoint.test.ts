@@ -9,6 +9,8 @@ import { ids, maxDifference, runOnce, sourceOf, type Weights } from './source.ts
 import { GPT2, LLAMA, NEOX, OPT, tinyWeights, uniformSizes, VARIANTS } from './tiny.ts';
 
 const LENGTH = 6;
+/** What old checkpoints hold beside weights. */
+const MASKS = /inv_freq$|\.attn\.bias$/;
 const TOKENS = [3, 14, 15, 9, 26, 5];
 
 describe.each(Object.entries(VARIANTS))('%s', (_, variant) => {
@@ -17,11 +19,21 @@ describe.each(Object.entries(VARIANTS))('%s', (_, variant) => {
   const weights = tinyWeights(config, sizes);
   const model = describeModel(config, variant.sizes && { blocks: variant.sizes });
 
+  test('tells every tensor that it uses, and its block', () => {
+    const tensors = model.tensors(sourceOf(weights));
+    const used = [...weights].filter(([name]) => !MASKS.test(name));
+    expect([...tensors.keys()].sort()).toEqual(used.map(([name]) => name).sort());
+    for (const [name, { shape }] of used) {
+      expect(tensors.get(name)!.shape).toEqual(shape);
+      const number = /\.(?:layers|h)\.(\d+)\./.exec(name)?.[1];
+      expect(tensors.get(name)!.block).toBe(number && Number(number));
+    }
+  });
+
   test('an unpruned block gives the tensors of the checkpoint back, bit for bit', async () => {
     const source = sourceOf(weights);
-    const stem = ['layers', 'h'].map((name) => `.${name}.1.`);
     const expected = [...weights.keys()].filter(
-      (name) => stem.some((part) => name.includes(part)) && !/inv_freq$|\.attn\.bias$/.test(name),
+      (name) => /\.(layers|h)\.1\./.test(name) && !MASKS.test(name),
     );
     const block = await model.block(source, 1, { length: LENGTH });
     const tensors = model.tensorsOf(1, block);
@@ -106,6 +118,7 @@ describe('configOf', () => {
 
   test.each([
     ['opt', OPT, 'ffn_dim'],
+    ['llama', { ...LLAMA, num_key_value_heads: 4 }, 'intermediate_size'],
     ['gpt2', GPT2, 'n_inner'],
     ['gpt-neox', NEOX, 'intermediate_size'],
   ])('%s: says fewer neurons, and leaves the rest alone', (_, config, field) => {

@@ -16,6 +16,7 @@ export type {
   LanguageModel,
   PrunedConfig,
   SizesRecord,
+  TensorNames,
   TensorSource,
 } from './types.ts';
 

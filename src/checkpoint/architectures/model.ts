@@ -5,8 +5,16 @@ import type { Model, Tensor } from '../../graph/index.ts';
 import { blockGraph, embeddingGraph, headGraph, type Plan, wholeGraph } from './graphs.ts';
 import { weightName } from './layers.ts';
 import { prunedConfig } from './pruned.ts';
-import type { BlockSizes, Config, Description, LanguageModel, Linear, TensorSource } from './types.ts';
-import { checkInitialiser, checkpointTensors, checkTensor } from './weights.ts';
+import type {
+  BlockSizes,
+  Config,
+  Description,
+  LanguageModel,
+  Linear,
+  TensorNames,
+  TensorSource,
+} from './types.ts';
+import { checkInitialiser, checkpointTensors, checkTensor, shapeOf, type WeightGraph } from './weights.ts';
 
 /** @param sizes  of every block */
 export function languageModel(
@@ -15,7 +23,7 @@ export function languageModel(
   sizes: readonly BlockSizes[],
 ): LanguageModel {
   const { modelType, headDim } = description;
-  const planFor = (source: TensorSource): Plan => ({
+  const planFor = (source: TensorNames): Plan => ({
     description,
     prefix: prefixOf(description, source.tensors),
   });
@@ -59,6 +67,18 @@ export function languageModel(
       const { parameters } = wholeGraph(planFor(source), sizes, false);
       for (const parameter of parameters.values()) checkTensor(source, parameter);
       checkNothingElse(source, description, new Set([...parameters.values()].map(({ tensor }) => tensor)));
+    },
+    tensors(source) {
+      const plan = planFor(source);
+      const tensors = new Map<string, { shape: readonly number[]; block?: number }>();
+      const add = ({ parameters }: WeightGraph, block?: number) => {
+        for (const parameter of parameters.values()) {
+          tensors.set(parameter.tensor, { shape: shapeOf(parameter), block });
+        }
+      };
+      add(wholeGraph(plan, sizes, false));
+      for (const [i, size] of sizes.entries()) add(blockGraph(plan, i, size, 1), i);
+      return tensors;
     },
     async embedding(source, { length }) {
       checkLength(length);
@@ -124,7 +144,7 @@ function matrixOf(model: Model, name: string): Tensor {
 }
 
 // Weights that the description knows nothing of would be dropped without a word.
-function checkNothingElse(source: TensorSource, description: Description, known: ReadonlySet<string>): void {
+function checkNothingElse(source: TensorNames, description: Description, known: ReadonlySet<string>): void {
   const prefix = prefixOf(description, source.tensors);
   const [stem] = description.block(0).mlp.up.name.split('0'); // "layers." or "h."
   for (const name of source.tensors.keys()) {

@@ -13,6 +13,9 @@ export interface TensorSource {
   read(name: string): Promise<Float32Array>;
 }
 
+/** What a source says of its tensors. */
+export type TensorNames = Pick<TensorSource, 'tensors'>;
+
 /** A tensor in the layout of the checkpoint, row-major. */
 export interface CheckpointTensor {
   readonly name: string;
@@ -162,7 +165,12 @@ export interface LanguageModel {
    *
    * @throws {InputError} naming the tensor, the shape expected and the one found
    */
-  check(source: TensorSource): void;
+  check(source: TensorNames): void;
+
+  /** Every tensor that the model uses, in the checkpoint's layout, and the block that it belongs to. */
+  tensors(
+    source: TensorNames,
+  ): ReadonlyMap<string, { readonly shape: readonly number[]; readonly block?: number }>;
 
   /** `input_ids` [batch, length] (int64) → `hidden` [batch, length, hidden]. */
   embedding(source: TensorSource, options: { length: number }): Promise<Model>;

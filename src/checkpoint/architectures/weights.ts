@@ -3,7 +3,7 @@
 
 import { InputError } from '../../errors.ts';
 import { GraphBuilder, type Model, type ModelOutline, type Tensor, toFloat32 } from '../../graph/index.ts';
-import type { CheckpointTensor, TensorSource } from './types.ts';
+import type { CheckpointTensor, TensorNames, TensorSource } from './types.ts';
 
 const PARTS = 3; // q, k and v
 
@@ -55,7 +55,7 @@ export class WeightGraph extends GraphBuilder {
 }
 
 /** @throws {InputError} if the source lacks the tensor or has it in another shape */
-export function checkTensor(source: TensorSource, parameter: Parameter): void {
+export function checkTensor(source: TensorNames, parameter: Parameter): void {
   const { tensor } = parameter;
   const expected = shapeOf(parameter);
   const found = source.tensors.get(tensor)?.shape;
@@ -97,7 +97,7 @@ function byTensor(parameters: Iterable<Parameter>): Map<string, Parameter[]> {
 }
 
 /** The shape in the checkpoint. */
-function shapeOf({ dims, transposed, part }: Parameter): number[] {
+export function shapeOf({ dims, transposed, part }: Parameter): number[] {
   const total = dims.at(-1)! * (part ? PARTS : 1);
   if (dims.length === 1) return [total];
   return transposed ? [total, dims[0]] : [dims[0], total];
