@@ -70,9 +70,6 @@ export async function runOnce(model: Model, feeds: Record<string, Value>): Retur
 export function maxDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
   if (a.length !== b.length) throw new Error(`${a.length} and ${b.length} values`);
   let worst = 0;
-  for (let i = 0; i < a.length; i++) {
-    const difference = Math.abs(a[i] - b[i]);
-    if (!(difference <= worst)) worst = difference; // NaN counts as worst and stays
-  }
+  for (let i = 0; i < a.length; i++) worst = Math.max(worst, Math.abs(a[i] - b[i])); // NaN wins
   return worst;
 }

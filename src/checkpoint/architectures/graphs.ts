@@ -136,10 +136,13 @@ function head(g: WeightGraph, plan: Plan, x: string): string {
   const { norm: last, project, output } = description.head;
   let y = last ? norm(g, prefix, last, x, hidden) : x;
   if (project) y = linear(g, prefix, project, y, { rows: hidden, columns: embedding.width });
+  const name = output ?? prefix + embedding.tokens;
+  if (!output && g.parameters.has(`${name}.weight`)) {
+    // tied, and the embedding is in this graph too: one tensor in the file
+    return g.node('MatMul', [y, g.node('Transpose', [tokenTable(g, plan)], { perm: [1, 0] })]);
+  }
   const sizes = { rows: embedding.width, columns: vocabulary };
-  if (output) return linear(g, '', { name: output, bias: false, stored: 'out-in' }, y, sizes);
-  // tied weights stay one tensor in the file
-  return g.node('MatMul', [y, g.node('Transpose', [tokenTable(g, plan)], { perm: [1, 0] })]);
+  return linear(g, '', { name, bias: false, stored: 'out-in' }, y, sizes);
 }
 
 function tokenTable(g: WeightGraph, { prefix, description }: Plan): string {

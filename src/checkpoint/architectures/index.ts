@@ -16,6 +16,7 @@ export type {
   LanguageModel,
   PrunedConfig,
   SizesRecord,
+  TensorNames,
   TensorSource,
 } from './types.ts';
 
@@ -45,7 +46,7 @@ export function describe(config: Config, record?: SizesRecord): LanguageModel {
   if (blocks > MOST_BLOCKS)
     throw new InputError(`config.json: at most ${MOST_BLOCKS} blocks expected, got ${blocks}`);
   checkSizes(description.sizes, description, 'config.json');
-  const sizes = record?.blocks ?? Array.from({ length: blocks }, () => description.sizes);
+  const sizes = record ? record.blocks : Array.from({ length: blocks }, () => description.sizes);
   if (!Array.isArray(sizes) || sizes.length !== blocks) {
     throw new InputError(`osscar.json: "blocks" expected the sizes of ${blocks} blocks`);
   }

@@ -5,6 +5,11 @@ import type { WeightGraph } from './weights.ts';
 
 const LABELS: readonly Part['label'][] = ['q', 'k', 'v'];
 
+/** The initialiser of a map's weights. */
+export function weightName(prefix: string, { name, part }: Linear): string {
+  return `${prefix}${name}.weight${part ? `#${part.label}` : ''}`;
+}
+
 /** x·W + b; the nodes are called as the module. `prefix` goes before the names. */
 export function linear(
   g: WeightGraph,

@@ -1,12 +1,12 @@
 // A described model: graphs for its parts, and the way back to a checkpoint.
 
 import { InputError } from '../../errors.ts';
-import type { Model } from '../../graph/index.ts';
+import type { Model, Tensor } from '../../graph/index.ts';
 import { blockGraph, embeddingGraph, headGraph, type Plan, wholeGraph } from './graphs.ts';
+import { weightName } from './layers.ts';
 import { prunedConfig } from './pruned.ts';
 import type {
   BlockSizes,
-  CheckpointTensor,
   Config,
   Description,
   LanguageModel,
@@ -14,7 +14,7 @@ import type {
   TensorNames,
   TensorSource,
 } from './types.ts';
-import { byTensor, checkpointTensors, checkTensor, type Parameter, shapeOf, tensorOf } from './weights.ts';
+import { checkInitialiser, checkpointTensors, checkTensor, shapeOf, type WeightGraph } from './weights.ts';
 
 /** @param sizes  of every block */
 export function languageModel(
@@ -27,22 +27,32 @@ export function languageModel(
     description,
     prefix: prefixOf(description, source.tensors),
   });
-  const blockPlan = (i: number, length = 1, prefix = description.prefixes[0]) => {
-    if (!Number.isInteger(i) || i < 0 || i >= sizes.length) {
-      throw new InputError(`${modelType}: block ${i} expected below ${sizes.length}`);
-    }
-    return blockGraph({ description, prefix }, i, sizes[i], length);
-  };
-  /** The parameters of a block as a graph of it names them. */
-  const parametersIn = (i: number, block: Model) => {
-    const prefix = prefixWith(description, (start) => block.tensors.has(firstTensor(description, i, start)));
-    return [...blockPlan(i, 1, prefix).parameters.values()];
+  const checkBlock = (i: number) => {
+    if (Number.isInteger(i) && i >= 0 && i < sizes.length) return;
+    throw new InputError(`${modelType}: block ${i} expected below ${sizes.length}`);
   };
   const checkLength = (length: number) => {
     const limit = description.embedding.positions ? description.maxPositions : 2 ** 24;
     if (!Number.isInteger(length) || length < 1 || length > limit) {
       throw new InputError(`${modelType}: windows of 1 to ${limit} tokens expected, got ${length}`);
     }
+  };
+
+  /** The sizes that a graph of a block shows, and its parameters at those sizes, all of which it has. */
+  const checkedBlock = (i: number, block: Model) => {
+    checkBlock(i);
+    const { attention, mlp } = description.block(i);
+    const prefix = prefixWith(description, (start) => block.tensors.has(weightName(start, mlp.up)));
+    const columns = (map: Linear) => matrixOf(block, weightName(prefix, map)).dims[1];
+    const found = {
+      heads: columns(attention.q) / headDim,
+      kvHeads: columns(attention.k) / headDim,
+      ffn: columns(mlp.up),
+    };
+    checkSizes(found, description, `${block.name}: block ${i}`);
+    const { parameters } = blockGraph({ description, prefix }, i, found, 1);
+    for (const parameter of parameters.values()) checkInitialiser(block, parameter);
+    return { found, parameters };
   };
 
   return {
@@ -61,13 +71,13 @@ export function languageModel(
     tensors(source) {
       const plan = planFor(source);
       const tensors = new Map<string, { shape: readonly number[]; block?: number }>();
-      const add = (parameters: Iterable<Parameter>, block?: number) => {
-        for (const [name, [parameter]] of byTensor(parameters)) {
-          tensors.set(name, { shape: shapeOf(parameter, parameter.dims), block });
+      const add = ({ parameters }: WeightGraph, block?: number) => {
+        for (const parameter of parameters.values()) {
+          tensors.set(parameter.tensor, { shape: shapeOf(parameter), block });
         }
       };
-      add(wholeGraph(plan, sizes, false).parameters.values());
-      for (const i of sizes.keys()) add(blockPlan(i, 1, plan.prefix).parameters.values(), i);
+      add(wholeGraph(plan, sizes, false));
+      for (const [i, size] of sizes.entries()) add(blockGraph(plan, i, size, 1), i);
       return tensors;
     },
     async embedding(source, { length }) {
@@ -75,8 +85,9 @@ export function languageModel(
       return embeddingGraph(planFor(source), length).load(source, `${modelType} embedding`);
     },
     async block(source, i, { length }) {
+      checkBlock(i);
       checkLength(length);
-      return blockPlan(i, length, planFor(source).prefix).load(source, `${modelType} block ${i}`);
+      return blockGraph(planFor(source), i, sizes[i], length).load(source, `${modelType} block ${i}`);
     },
     async head(source) {
       return headGraph(planFor(source)).load(source, `${modelType} head`);
@@ -84,24 +95,14 @@ export function languageModel(
     async whole(source, { past = false } = {}) {
       return wholeGraph(planFor(source), sizes, past).load(source, modelType);
     },
-    tensorsOf(i, block): CheckpointTensor[] {
-      this.sizesOf(i, block);
-      return checkpointTensors(block, parametersIn(i, block));
+    outline(source, { past = false } = {}) {
+      return wholeGraph(planFor(source), sizes, past).outline(source, modelType);
+    },
+    tensorsOf(i, block) {
+      return checkpointTensors(block, checkedBlock(i, block).parameters.values());
     },
     sizesOf(i, block) {
-      const parameters = parametersIn(i, block);
-      const columns = ({ name, part }: Linear) => {
-        const suffix = `${name}.weight${part ? `#${part.label}` : ''}`;
-        return tensorOf(block, parameters.find((parameter) => parameter.name.endsWith(suffix))!).dims[1];
-      };
-      const { attention, mlp } = description.block(i);
-      const found = {
-        heads: columns(attention.q) / headDim,
-        kvHeads: columns(attention.k) / headDim,
-        ffn: columns(mlp.up),
-      };
-      checkSizes(found, description, `${block.name}: block ${i}`);
-      return found;
+      return checkedBlock(i, block).found;
     },
     configOf(pruned) {
       if (pruned.length !== sizes.length) {
@@ -136,12 +137,14 @@ function prefixWith({ prefixes }: Description, fits: (prefix: string) => boolean
   return prefixes.find(fits) ?? prefixes[0];
 }
 
-function firstTensor(description: Description, i: number, prefix: string): string {
-  return `${prefix}${description.block(i).mlp.up.name}.weight`;
+function matrixOf(model: Model, name: string): Tensor {
+  const tensor = model.tensors.get(name);
+  if (tensor?.dims.length === 2) return tensor;
+  throw new InputError(`${model.name}: no block of this model: it lacks the matrix "${name}"`);
 }
 
 // Weights that the description knows nothing of would be dropped without a word.
-function checkNothingElse(source: TensorSource, description: Description, known: ReadonlySet<string>): void {
+function checkNothingElse(source: TensorNames, description: Description, known: ReadonlySet<string>): void {
   const prefix = prefixOf(description, source.tensors);
   const [stem] = description.block(0).mlp.up.name.split('0'); // "layers." or "h."
   for (const name of source.tensors.keys()) {

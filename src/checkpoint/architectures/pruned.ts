@@ -26,11 +26,12 @@ export function prunedConfig(
         'osscar.json, and only osscar and the ONNX file can use them, not stock transformers.',
     };
   }
-  const heads = fields.heads && {
-    [fields.heads.heads]: first.heads,
-    [fields.heads.kvHeads]: first.kvHeads,
-    [fields.heads.headDim]: headDim,
-  };
+  const heads = fewerHeads &&
+    fields.heads && {
+      [fields.heads.heads]: first.heads,
+      [fields.heads.kvHeads]: first.kvHeads,
+      [fields.heads.headDim]: headDim,
+    };
   // checked by transformers 5 for this model type, though nothing depends on it
   const refused = modelType === 'llama' && hidden % first.heads !== 0;
   return {

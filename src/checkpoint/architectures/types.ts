@@ -1,6 +1,6 @@
 // The words in which architectures are described, and what a described model can do.
 
-import type { Model } from '../../graph/index.ts';
+import type { Model, ModelOutline } from '../../graph/index.ts';
 import type { Activation } from './activation.ts';
 import type { Rope } from './rope.ts';
 
@@ -165,7 +165,7 @@ export interface LanguageModel {
    *
    * @throws {InputError} naming the tensor, the shape expected and the one found
    */
-  check(source: TensorSource): void;
+  check(source: TensorNames): void;
 
   /** Every tensor that the model uses, in the checkpoint's layout, and the block that it belongs to. */
   tensors(
@@ -188,6 +188,9 @@ export interface LanguageModel {
    * → `present.i.key`, `.value`, as optimum exports decoders. All weights are in memory.
    */
   whole(source: TensorSource, options?: { past?: boolean }): Promise<Model>;
+
+  /** As `whole`, with the weights read one tensor at a time, for `streamModel` to write. */
+  outline(source: TensorSource, options?: { past?: boolean }): ModelOutline;
 
   /**
    * The weights of a block's graph, pruned or not, as the checkpoint stores them.

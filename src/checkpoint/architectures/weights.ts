@@ -2,8 +2,8 @@
 // and v are three. One rule for both directions.
 
 import { InputError } from '../../errors.ts';
-import { GraphBuilder, type Model, type Tensor, toFloat32 } from '../../graph/index.ts';
-import type { CheckpointTensor, TensorSource } from './types.ts';
+import { GraphBuilder, type Model, type ModelOutline, type Tensor, toFloat32 } from '../../graph/index.ts';
+import type { CheckpointTensor, TensorNames, TensorSource } from './types.ts';
 
 const PARTS = 3; // q, k and v
 
@@ -31,19 +31,33 @@ export class WeightGraph extends GraphBuilder {
 
   /** Reads the weights, each tensor once, and builds the model. */
   async load(source: TensorSource, name: string): Promise<Model> {
+    for await (const tensor of this.#read(source)) this.tensor(tensor);
+    return this.build(name);
+  }
+
+  /** Builds the model, whose weights are read while one goes through them. */
+  outline(source: TensorSource, name: string): ModelOutline {
+    for (const [, parameters] of byTensor(this.parameters.values())) {
+      for (const { name, dims } of parameters) {
+        this.tensor({ name, type: 'float32', dims, bytes: new Uint8Array() });
+      }
+    }
+    return { model: this.build(name), weights: this.#read(source) };
+  }
+
+  async *#read(source: TensorSource): AsyncGenerator<Tensor> {
     for (const [tensor, parameters] of byTensor(this.parameters.values())) {
       checkTensor(source, parameters[0]);
       const data = await source.read(tensor);
-      for (const parameter of parameters) this.tensor(initialiser(parameter, data));
+      for (const parameter of parameters) yield initialiser(parameter, data);
     }
-    return this.build(name);
   }
 }
 
 /** @throws {InputError} if the source lacks the tensor or has it in another shape */
-export function checkTensor(source: TensorSource, parameter: Parameter): void {
+export function checkTensor(source: TensorNames, parameter: Parameter): void {
   const { tensor } = parameter;
-  const expected = shapeOf(parameter, parameter.dims);
+  const expected = shapeOf(parameter);
   const found = source.tensors.get(tensor)?.shape;
   if (!found) throw new InputError(`checkpoint: tensor "${tensor}" expected [${expected}], got none`);
   if (String(found) !== String(expected)) {
@@ -51,38 +65,28 @@ export function checkTensor(source: TensorSource, parameter: Parameter): void {
   }
 }
 
-/**
- * The tensors that a graph's initialisers make up, in the layout of the checkpoint and the sizes of the graph.
- *
- * @throws {InputError} if an initialiser is missing or parts of one tensor differ in size
- */
+/** @throws {InputError} if the model lacks the initialiser or has it in another shape */
+export function checkInitialiser(model: Model, { name, dims }: Parameter): void {
+  const found = model.tensors.get(name)?.dims;
+  if (String(found) === String(dims)) return;
+  throw new InputError(
+    `${model.name}: initialiser "${name}" expected [${dims}], got ${found ? `[${found}]` : 'none'}`,
+  );
+}
+
+/** The tensors that a graph's initialisers make up, in the layout of the checkpoint. */
 export function checkpointTensors(model: Model, parameters: Iterable<Parameter>): CheckpointTensor[] {
   return Array.from(byTensor(parameters), ([name, group]) => {
-    const { dims } = tensorOf(model, group[0]);
-    const shape = shapeOf(group[0], dims);
+    const shape = shapeOf(group[0]);
     const data = new Float32Array(shape.reduce((a, b) => a * b, 1));
     for (const parameter of group) {
-      const part = tensorOf(model, parameter);
-      if (String(part.dims) !== String(dims)) {
-        throw new InputError(
-          `${model.name}: "${parameter.name}" expected [${dims}] as "${group[0].name}", got [${part.dims}]`,
-        );
-      }
-      scatter(toFloat32(part), places(parameter, dims), data);
+      scatter(toFloat32(model.tensors.get(parameter.name)!), places(parameter), data);
     }
     return { name, shape, data };
   });
 }
 
-/** @throws {InputError} if the model does not have the initialiser */
-export function tensorOf(model: Model, { name, dims }: Pick<Parameter, 'name' | 'dims'>): Tensor {
-  const tensor = model.tensors.get(name);
-  if (tensor?.dims.length === dims.length) return tensor;
-  const got = tensor ? `[${tensor.dims}]` : 'none';
-  throw new InputError(`${model.name}: initialiser "${name}" expected ${dims.length} axes, got ${got}`);
-}
-
-export function byTensor(parameters: Iterable<Parameter>): Map<string, Parameter[]> {
+function byTensor(parameters: Iterable<Parameter>): Map<string, Parameter[]> {
   const groups = new Map<string, Parameter[]>();
   for (const parameter of parameters) {
     const group = groups.get(parameter.tensor);
@@ -92,8 +96,8 @@ export function byTensor(parameters: Iterable<Parameter>): Map<string, Parameter
   return groups;
 }
 
-/** The shape in the checkpoint, where the initialiser has these dims. */
-export function shapeOf({ transposed, part }: Parameter, dims: readonly number[]): number[] {
+/** The shape in the checkpoint. */
+export function shapeOf({ dims, transposed, part }: Parameter): number[] {
   const total = dims.at(-1)! * (part ? PARTS : 1);
   if (dims.length === 1) return [total];
   return transposed ? [total, dims[0]] : [dims[0], total];
@@ -102,7 +106,7 @@ export function shapeOf({ transposed, part }: Parameter, dims: readonly number[]
 function initialiser(parameter: Parameter, data: Float32Array): Tensor {
   const { name, dims, transposed, part } = parameter;
   const same = !part && (!transposed || dims.length === 1);
-  const values = same ? data : gather(data, places(parameter, dims));
+  const values = same ? data : gather(data, places(parameter));
   const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   return { name, type: 'float32', dims, bytes };
 }
@@ -114,7 +118,7 @@ interface Places {
   readonly columns: readonly number[];
 }
 
-function places({ transposed, part }: Parameter, dims: readonly number[]): Places {
+function places({ dims, transposed, part }: Parameter): Places {
   const rows = dims.length === 1 ? 1 : dims[0];
   const count = dims.at(-1)!;
   const run = !part || part.run === 'all' ? count : part.run;

@@ -1,0 +1,204 @@
+// From graphs back to checkpoints, and what the config of a pruned one says.
+
+import { describe, expect, test } from 'vitest';
+import { describe as describeModel, type LanguageModel } from '../../src/checkpoint/architectures/index.ts';
+import { analyse, type Model, shrink, withAllValues, writeModel } from '../../src/graph/index.ts';
+import { run } from '../graph/running.ts';
+import { referenceLogits } from './reference.ts';
+import { ids, maxDifference, runOnce, sourceOf, type Weights } from './source.ts';
+import { GPT2, LLAMA, NEOX, OPT, tinyWeights, uniformSizes, VARIANTS } from './tiny.ts';
+
+const LENGTH = 6;
+/** What old checkpoints hold beside weights. */
+const MASKS = /inv_freq$|\.attn\.bias$/;
+const TOKENS = [3, 14, 15, 9, 26, 5];
+
+describe.each(Object.entries(VARIANTS))('%s', (_, variant) => {
+  const { config } = variant;
+  const sizes = variant.sizes ?? uniformSizes(config);
+  const weights = tinyWeights(config, sizes);
+  const model = describeModel(config, variant.sizes && { blocks: variant.sizes });
+
+  test('tells every tensor that it uses, and its block', () => {
+    const tensors = model.tensors(sourceOf(weights));
+    const used = [...weights].filter(([name]) => !MASKS.test(name));
+    expect([...tensors.keys()].sort()).toEqual(used.map(([name]) => name).sort());
+    for (const [name, { shape }] of used) {
+      expect(tensors.get(name)!.shape).toEqual(shape);
+      const number = /\.(?:layers|h)\.(\d+)\./.exec(name)?.[1];
+      expect(tensors.get(name)!.block).toBe(number && Number(number));
+    }
+  });
+
+  test('an unpruned block gives the tensors of the checkpoint back, bit for bit', async () => {
+    const source = sourceOf(weights);
+    const expected = [...weights.keys()].filter(
+      (name) => /\.(layers|h)\.1\./.test(name) && !MASKS.test(name),
+    );
+    const block = await model.block(source, 1, { length: LENGTH });
+    const tensors = model.tensorsOf(1, block);
+    expect(tensors.map(({ name }) => name).sort()).toEqual(expected.sort());
+    for (const { name, shape, data } of tensors) {
+      expect(shape).toEqual(weights.get(name)!.shape);
+      expect(data).toEqual(weights.get(name)!.data);
+      expect(source.reads.get(name)).toBe(1);
+    }
+    expect(model.sizesOf(1, block)).toEqual(sizes[1]);
+  });
+});
+
+describe('a block whose MLP the graph analysis prunes', () => {
+  test.each([
+    ['opt', OPT, [0, 3, 4, 11, 19]],
+    ['llama', LLAMA, [1, 2, 18]],
+    ['gpt2', GPT2, [0, 19]],
+    ['gpt-neox', NEOX, [5, 6, 7, 8]],
+  ])('%s: is a checkpoint again, which computes what the graph does', async (_, config, kept) => {
+    const weights = tinyWeights(config, uniformSizes(config));
+    const source = sourceOf(weights);
+    const model = describeModel(config);
+    const small = await pruneMlp(model, await model.block(source, 0, { length: LENGTH }), kept);
+    const sizes = [model.sizesOf(0, small), model.sizes[1]];
+    expect(sizes[0]).toEqual({ ...model.sizes[0], ffn: kept.length });
+
+    const pruned: Weights = new Map(weights);
+    for (const { name, shape, data } of model.tensorsOf(0, small)) pruned.set(name, { shape, data });
+    const { config: prunedConfig, record } = model.configOf(sizes);
+    const reopened = describeModel(prunedConfig, record);
+    reopened.check(sourceOf(pruned));
+    const { logits } = await runOnce(await reopened.whole(sourceOf(pruned)), { input_ids: ids([TOKENS]) });
+    const expected = referenceLogits(config, sizes, pruned, TOKENS).flat();
+    expect(maxDifference(logits.data, expected)).toBeLessThan(1e-4);
+
+    let { hidden } = await runOnce(await model.embedding(source, { length: LENGTH }), {
+      input_ids: ids([TOKENS]),
+    });
+    for (const block of [small, await model.block(source, 1, { length: LENGTH })]) {
+      hidden = (await runOnce(block, { hidden })).hidden_out;
+    }
+    const chained = await runOnce(await model.head(source), { hidden });
+    expect(maxDifference(chained.logits.data, expected)).toBeLessThan(1e-4);
+  });
+});
+
+describe('tensorsOf', () => {
+  test('refuses a graph that lacks a weight', async () => {
+    const model = describeModel(OPT);
+    const block = await model.block(sourceOf(tinyWeights(OPT, model.sizes)), 0, { length: 2 });
+    block.tensors.delete('model.decoder.layers.0.fc2.bias');
+    expect(() => model.tensorsOf(0, block)).toThrow(
+      '"model.decoder.layers.0.fc2.bias" expected [32], got none',
+    );
+  });
+
+  test.each([
+    ['a fused tensor', NEOX, 'gpt_neox.layers.0.attention.query_key_value.weight#v'],
+    ['tensors of their own', OPT, 'model.decoder.layers.0.self_attn.v_proj.weight'],
+  ])('refuses values that lost features which keys have, in %s', async (_, config, name) => {
+    const model = describeModel(config);
+    const block = await model.block(sourceOf(tinyWeights(config, model.sizes)), 0, { length: 2 });
+    const v = block.tensors.get(name)!;
+    block.tensors.set(name, { ...v, dims: [32, 24], bytes: v.bytes.subarray(0, 32 * 24 * 4) });
+    expect(() => model.tensorsOf(0, block)).toThrow(`"${name}" expected [32,32], got [32,24]`);
+  });
+
+  test('refuses another model’s block', async () => {
+    const block = await describeModel(OPT).block(sourceOf(tinyWeights(OPT, uniformSizes(OPT))), 0, {
+      length: 2,
+    });
+    expect(() => describeModel(LLAMA).tensorsOf(0, block)).toThrow(
+      'lacks the matrix "model.layers.0.self_attn.q_proj',
+    );
+  });
+});
+
+describe('configOf', () => {
+  const uniform = (model: LanguageModel, heads: number, kvHeads: number, ffn: number) =>
+    model.sizes.map(() => ({ heads, kvHeads, ffn }));
+
+  test.each([
+    ['opt', OPT, 'ffn_dim'],
+    ['llama', { ...LLAMA, num_key_value_heads: 4 }, 'intermediate_size'],
+    ['gpt2', GPT2, 'n_inner'],
+    ['gpt-neox', NEOX, 'intermediate_size'],
+  ])('%s: says fewer neurons, and leaves the rest alone', (_, config, field) => {
+    const model = describeModel(config);
+    const { config: pruned, record, statement } = model.configOf(uniform(model, 4, 4, 7));
+    expect(pruned).toEqual({ ...config, [field]: 7 });
+    expect(record).toBeUndefined();
+    expect(statement).toContain('stock transformers');
+    expect(describeModel(pruned).sizes).toEqual(uniform(model, 4, 4, 7));
+  });
+
+  test.each([
+    ['opt', OPT],
+    ['gpt2', GPT2],
+    ['gpt-neox', NEOX],
+  ])('%s: needs osscar.json for fewer heads', (_, config) => {
+    const model = describeModel(config);
+    const sizes = uniform(model, 3, 3, 7);
+    const { config: pruned, record, statement } = model.configOf(sizes);
+    expect(pruned).toEqual(config);
+    expect(record).toEqual({ blocks: sizes });
+    expect(statement).toContain('no field for heads of 8 features');
+    expect(describeModel(pruned, record).sizes).toEqual(sizes);
+  });
+
+  test.each(['llama', 'mistral', 'qwen2', 'qwen3'])(
+    '%s: says fewer heads with an explicit head_dim',
+    (type) => {
+      const config = { ...LLAMA, model_type: type, head_dim: 8 };
+      const model = describeModel(config);
+      const { config: pruned, record } = model.configOf(uniform(model, 2, 1, 5));
+      expect(record).toBeUndefined();
+      expect(pruned).toEqual({
+        ...config,
+        intermediate_size: 5,
+        num_attention_heads: 2,
+        num_key_value_heads: 1,
+        head_dim: 8,
+      });
+      expect(describeModel(pruned).headDim).toBe(8);
+    },
+  );
+
+  test('says which transformers refuse a llama whose heads do not divide hidden_size', () => {
+    const config = { ...LLAMA, num_key_value_heads: 4 };
+    const model = describeModel(config);
+    expect(model.configOf(uniform(model, 3, 3, 5)).statement).toContain('5 refuses a llama');
+    expect(model.configOf(uniform(model, 2, 2, 5)).statement).not.toContain('refuses');
+  });
+
+  test('needs osscar.json where blocks differ', () => {
+    const model = describeModel(LLAMA);
+    const sizes = [
+      { heads: 2, kvHeads: 1, ffn: 5 },
+      { heads: 4, kvHeads: 2, ffn: 6 },
+    ];
+    const { config, record, statement } = model.configOf(sizes);
+    expect(config).toEqual(LLAMA);
+    expect(record).toEqual({ blocks: sizes });
+    expect(statement).toMatch(
+      /blocks differ in intermediate_size; blocks differ in their heads.*osscar\.json/,
+    );
+  });
+
+  test('refuses sizes that no block can have', () => {
+    const model = describeModel(LLAMA);
+    expect(() => model.configOf(uniform(model, 3, 2, 5))).toThrow('3 heads cannot share 2 key-value heads');
+    expect(() => model.configOf(uniform(model, 2, 1, 0))).toThrow('"ffn" expected a positive integer, got 0');
+    expect(() => model.configOf([])).toThrow('sizes of 2 blocks expected, got 0');
+  });
+});
+
+async function pruneMlp(model: LanguageModel, block: Model, kept: readonly number[]): Promise<Model> {
+  const hidden = { dims: [1, LENGTH, model.hidden], data: new Float32Array(LENGTH * model.hidden).fill(0.5) };
+  const values = await run(withAllValues(block), { hidden });
+  const shapes = new Map(Object.entries(values).map(([name, { dims }]) => [name, dims]));
+  const { structures } = analyse(block, shapes.set('hidden', hidden.dims));
+  const mlp = structures.filter((structure) => structure.prunable && structure.groups === model.sizes[0].ffn);
+  expect(mlp.length).toBe(1);
+  const small = shrink(block, new Map([[mlp[0], kept]]));
+  expect(writeModel(small).model.length).toBeLessThan(writeModel(block).model.length);
+  return small;
+}

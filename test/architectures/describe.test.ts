@@ -1,0 +1,252 @@
+// What config.json may say, and what is refused.
+
+import { describe, expect, test } from 'vitest';
+import { type Config, describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
+import { InputError, UnsupportedModelError } from '../../src/errors.ts';
+import { readModel, streamModel } from '../../src/graph/index.ts';
+import { emptyPast } from './generate.ts';
+import { ids, maxDifference, open, runOnce, sourceOf, type Weights } from './source.ts';
+import { GPT2, LLAMA, NEOX, OPT, tinyWeights } from './tiny.ts';
+
+const QWEN3 = { ...LLAMA, model_type: 'qwen3', head_dim: 8 };
+
+describe('describe', () => {
+  test('gives the sizes of the model', () => {
+    const { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes } = describeModel(LLAMA);
+    expect({ architecture, blocks, hidden, vocabulary, maxPositions, headDim }).toEqual({
+      architecture: 'llama',
+      blocks: 2,
+      hidden: 32,
+      vocabulary: 40,
+      maxPositions: 32,
+      headDim: 8,
+    });
+    expect(sizes[1]).toEqual({ heads: 4, kvHeads: 2, ffn: 20 });
+  });
+
+  test('knows the defaults of each model type', () => {
+    expect(describeModel({ ...QWEN3, head_dim: null }).headDim).toBe(128);
+    expect(describeModel({ ...LLAMA, num_key_value_heads: null }).sizes[0].kvHeads).toBe(4);
+    const mistral = {
+      ...LLAMA,
+      model_type: 'mistral',
+      num_attention_heads: 16,
+      num_key_value_heads: undefined,
+    };
+    expect(describeModel(mistral).sizes[0].kvHeads).toBe(8);
+    expect(describeModel({ ...GPT2, n_inner: undefined }).sizes[0].ffn).toBe(128);
+  });
+
+  test.each<[string, Config, string]>([
+    ['a model type', { ...LLAMA, model_type: 'mamba' }, 'model_type "mamba" is not supported (opt, llama, '],
+    [
+      'an activation',
+      { ...OPT, activation_function: 'mish' },
+      '"opt": the activation "mish" is not supported',
+    ],
+    ['a scaling', { ...LLAMA, rope_scaling: { type: 'longrope' } }, 'rope_type "longrope" is not supported'],
+    [
+      'partial rotation',
+      { ...LLAMA, rope_parameters: { partial_rotary_factor: 0.5 } },
+      '4 of 8 features are rotary',
+    ],
+    ['odd rotations', { ...NEOX, rotary_pct: 0.4 }, 'rotary positions over 3 of 8 features'],
+    ['cross attention', { ...GPT2, add_cross_attention: true }, '"gpt2": cross attention'],
+    [
+      'quantised weights',
+      { ...OPT, quantization_config: { bits: 4 } },
+      'quantised checkpoints are not supported',
+    ],
+  ])('refuses %s that is not supported, by name', (_, config, message) => {
+    expect(() => describeModel(config)).toThrow(UnsupportedModelError);
+    expect(() => describeModel(config)).toThrow(message);
+  });
+
+  test.each<[string, Config, string]>([
+    ['no model type', {}, '"model_type" expected a string, got undefined'],
+    [
+      'a missing size',
+      { ...OPT, ffn_dim: undefined },
+      '"ffn_dim" expected an integer of at least 1, got undefined',
+    ],
+    ['a size that is none', { ...LLAMA, hidden_size: 2 ** 53 }, '"hidden_size" expected an integer'],
+    [
+      'a string for a number',
+      { ...GPT2, n_head: '4' },
+      '"n_head" expected an integer of at least 1, got "4"',
+    ],
+    ['a number for a flag', { ...OPT, enable_bias: 1 }, '"enable_bias" expected true or false, got 1'],
+    ['a list for an object', { ...LLAMA, rope_scaling: [] }, '"rope_scaling" expected an object, got []'],
+    [
+      'a missing factor',
+      { ...LLAMA, rope_scaling: { type: 'linear' } },
+      '"factor" expected a positive number',
+    ],
+    [
+      'heads that do not divide',
+      { ...OPT, num_attention_heads: 5 },
+      '32 features cannot be shared out to 5 heads',
+    ],
+    [
+      'groups that do not divide',
+      { ...LLAMA, num_key_value_heads: 3 },
+      '4 heads cannot share 3 key-value heads',
+    ],
+    ['absurdly many blocks', { ...OPT, num_hidden_layers: 2 ** 31 - 1 }, 'at most 10000 blocks expected'],
+  ])('says what is wrong: %s', (_, config, message) => {
+    expect(() => describeModel(config)).toThrow(InputError);
+    expect(() => describeModel(config)).toThrow(message);
+  });
+
+  test('checks osscar.json', () => {
+    const block = { heads: 4, kvHeads: 4, ffn: 3 };
+    expect(() => describeModel(OPT, { blocks: [block] })).toThrow(
+      'osscar.json: "blocks" expected the sizes of 2',
+    );
+    expect(() => describeModel(OPT, {} as never)).toThrow('osscar.json: "blocks" expected the sizes of 2');
+    expect(() => describeModel(OPT, { blocks: [block, null] } as never)).toThrow('block 1: "heads" expected');
+    expect(() => describeModel(NEOX, { blocks: [block, { ...block, kvHeads: 2 }] })).toThrow(
+      'osscar.json: block 1: 4 heads cannot share 2 key-value heads',
+    );
+  });
+});
+
+describe('check', () => {
+  const check = (config: Config, edit: (weights: Weights) => void) => {
+    const model = describeModel(config);
+    const weights = tinyWeights(config, model.sizes);
+    edit(weights);
+    return () => model.check(sourceOf(weights));
+  };
+  const zeros = (...shape: number[]) => ({ shape, data: new Float32Array(shape.reduce((a, b) => a * b, 1)) });
+
+  test('names a tensor of another shape, with both shapes', () => {
+    const edit = (weights: Weights) => weights.set('model.layers.1.mlp.down_proj.weight', zeros(32, 21));
+    expect(check(LLAMA, edit)).toThrow(InputError);
+    expect(check(LLAMA, edit)).toThrow(
+      'tensor "model.layers.1.mlp.down_proj.weight" expected [32,20], got [32,21]',
+    );
+  });
+
+  test('names a missing tensor', () => {
+    expect(check(GPT2, (weights) => weights.delete('transformer.ln_f.bias'))).toThrow(
+      'tensor "transformer.ln_f.bias" expected [32], got none',
+    );
+    expect(check(GPT2, (weights) => weights.clear())).toThrow(
+      '"transformer.wte.weight" expected [40,32], got none',
+    );
+  });
+
+  test('names weights that config.json knows nothing of', () => {
+    const bias = 'model.layers.0.self_attn.q_proj.bias';
+    expect(check(LLAMA, (weights) => weights.set(bias, zeros(32)))).toThrow(
+      `tensor "${bias}" has no place in the model that config.json describes (llama, 2 blocks)`,
+    );
+    const third = 'gpt_neox.layers.2.input_layernorm.weight';
+    expect(check(NEOX, (weights) => weights.set(third, zeros(32)))).toThrow(`tensor "${third}" has no place`);
+  });
+
+  test('passes over old masks and frequencies, and the copy of tied weights', () => {
+    check(OPT, (weights) => weights.set('lm_head.weight', zeros(40, 32)))();
+    check(LLAMA, (weights) => weights.set('model.layers.0.self_attn.rotary_emb.inv_freq', zeros(4)))();
+    check(NEOX, (weights) => weights.set('gpt_neox.layers.0.attention.masked_bias', zeros(1)))();
+  });
+
+  test('is not needed for a tensor of the wrong shape to be refused', async () => {
+    const weights = tinyWeights(OPT, describeModel(OPT).sizes);
+    weights.set('model.decoder.layers.0.fc1.weight', zeros(20, 31));
+    await expect(describeModel(OPT).block(sourceOf(weights), 0, { length: 2 })).rejects.toThrow(
+      '"model.decoder.layers.0.fc1.weight" expected [20,32], got [20,31]',
+    );
+  });
+});
+
+test.each<[string, Config, string, string]>([
+  ['opt', OPT, 'model.decoder.', 'decoder.'],
+  ['gpt2', GPT2, 'transformer.', ''],
+])('%s: checkpoints of the bare model have shorter names', async (_, config, long, short) => {
+  const model = describeModel(config);
+  const weights = tinyWeights(config, model.sizes);
+  const renamed: Weights = new Map([...weights].map(([name, tensor]) => [name.replace(long, short), tensor]));
+  model.check(sourceOf(renamed));
+  const feeds = { input_ids: ids([[1, 2, 3]]) };
+  const a = await runOnce(await model.whole(sourceOf(weights)), feeds);
+  const b = await runOnce(await model.whole(sourceOf(renamed)), feeds);
+  expect(maxDifference(a.logits.data, b.logits.data)).toBe(0);
+  const block = await model.block(sourceOf(renamed), 1, { length: 3 });
+  for (const { name, data } of model.tensorsOf(1, block)) expect(data).toEqual(renamed.get(name)!.data);
+});
+
+describe('windows', () => {
+  const sourceFor = (config: Config) => sourceOf(tinyWeights(config, describeModel(config).sizes));
+
+  test('are no longer than learned positions', async () => {
+    await expect(describeModel(OPT).embedding(sourceFor(OPT), { length: 33 })).rejects.toThrow(
+      'opt: windows of 1 to 32 tokens expected, got 33',
+    );
+    await expect(describeModel(OPT).block(sourceFor(OPT), 0, { length: 0 })).rejects.toThrow('got 0');
+    await expect(describeModel(LLAMA).block(sourceFor(LLAMA), 0, { length: 33 })).resolves.toBeDefined();
+  });
+
+  test('belong to a block that there is', async () => {
+    await expect(describeModel(OPT).block(sourceFor(OPT), 2, { length: 3 })).rejects.toThrow(
+      'block 2 expected below 2',
+    );
+  });
+});
+
+describe('whole', () => {
+  test('with past key values has the inputs and outputs of optimum’s decoders', async () => {
+    const model = describeModel(LLAMA);
+    const session = await open(await model.whole(sourceOf(tinyWeights(LLAMA, model.sizes)), { past: true }));
+    const kept = Object.keys(emptyPast(model));
+    expect(session.inputs).toEqual(['input_ids', 'attention_mask', 'position_ids', ...kept]);
+    expect(session.outputs).toEqual([
+      'logits',
+      ...kept.map((name) => name.replace('past_key_values', 'present')),
+    ]);
+    await session.release();
+  });
+
+  test('keeps tied embeddings as one tensor', async () => {
+    const model = describeModel(OPT);
+    const whole = await model.whole(sourceOf(tinyWeights(OPT, model.sizes)));
+    const large = [...whole.tensors.values()].filter(({ dims }) => String([...dims].sort()) === '32,40');
+    expect(large.map(({ name }) => name)).toEqual(['model.decoder.embed_tokens.weight']);
+  });
+
+  test.each<[string, Config]>([
+    ['gpt2', GPT2],
+    ['opt', OPT],
+  ])('%s: streamed to a data file it is the same model', async (_, config) => {
+    const model = describeModel(config);
+    const source = sourceOf(tinyWeights(config, model.sizes));
+    const feeds = { input_ids: ids([[1, 2, 3]]) };
+    const expected = await runOnce(await model.whole(source), feeds);
+
+    source.reads.clear();
+    const streamed = streamModel(model.outline(source), { externalName: 'tiny.data' });
+    expect(source.reads.size).toBe(0); // nothing is read before it is asked for
+    const parts: Uint8Array[] = [];
+    for await (const part of streamed.external) parts.push(part);
+    const data = Uint8Array.from(parts.flatMap((part) => [...part]));
+    expect(data.length).toBe(streamed.externalBytes);
+    expect(new Set(source.reads.values())).toEqual(new Set([1]));
+
+    const external = (_: string, offset: number, length: number) => data.subarray(offset, offset + length);
+    const again = await readModel(streamed.model, { external });
+    const { logits } = await runOnce(again, feeds);
+    expect(maxDifference(logits.data, expected.logits.data)).toBe(0);
+  });
+
+  test('is not streamed where the checkpoint lacks a tensor', async () => {
+    const model = describeModel(OPT);
+    const weights = tinyWeights(OPT, model.sizes);
+    weights.delete('model.decoder.layers.1.fc1.bias');
+    const { external } = streamModel(model.outline(sourceOf(weights)));
+    const drain = async () => {
+      for await (const part of external) expect(part.length).toBeGreaterThan(0);
+    };
+    await expect(drain()).rejects.toThrow('"model.decoder.layers.1.fc1.bias" expected [20], got none');
+  });
+});

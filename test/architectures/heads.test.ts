@@ -1,0 +1,58 @@
+// Blocks as the graph analysis sees them: heads, or key-value groups with their query heads, and neurons.
+
+import { expect, test } from 'vitest';
+import { describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
+import { analyse, shrink, withAllValues } from '../../src/graph/index.ts';
+import { run } from '../graph/running.ts';
+import { referenceLogits } from './reference.ts';
+import { ids, maxDifference, runOnce, sourceOf, type Weights } from './source.ts';
+import { tinyWeights, uniformSizes, VARIANTS } from './tiny.ts';
+
+const TOKENS = [3, 14, 15, 9, 26, 5];
+const LENGTH = TOKENS.length;
+
+// pruned variants have blocks of a single head, of which none can go
+const dense = Object.entries(VARIANTS).filter(([, { sizes }]) => !sizes);
+
+test.each(dense)('%s: heads and neurons of a block are prunable, and nothing else', async (_, { config }) => {
+  const weights = tinyWeights(config, uniformSizes(config));
+  const source = sourceOf(weights);
+  const model = describeModel(config);
+  const [, { heads, kvHeads, ffn }] = model.sizes;
+  const block = await model.block(source, 1, { length: LENGTH });
+  const data = Float32Array.from({ length: LENGTH * model.hidden }, (_, i) => Math.sin(i));
+  const hidden = { dims: [1, LENGTH, model.hidden], data };
+  const values = await run(withAllValues(block), { hidden });
+  const shapes = new Map(Object.entries({ ...values, hidden }).map(([name, { dims }]) => [name, dims]));
+
+  const prunable = analyse(block, shapes).structures.filter((structure) => structure.prunable);
+  const groupSize = (heads / kvHeads) * model.headDim;
+  expect(prunable.map(({ kind, groups, groupSize }) => [kind, groups, groupSize])).toEqual([
+    ['head', kvHeads, groupSize],
+    ['channel', ffn, 1],
+  ]);
+
+  // all but the first of each
+  const kept = (groups: number) => Array.from({ length: groups - 1 }, (_, i) => i + 1);
+  const small = shrink(block, new Map(prunable.map((structure) => [structure, kept(structure.groups)])));
+  const sizes = [model.sizes[0], model.sizesOf(1, small)];
+  const fewer = kvHeads - 1;
+  expect(sizes[1]).toEqual({ heads: (heads / kvHeads) * fewer, kvHeads: fewer, ffn: ffn - 1 });
+
+  const pruned: Weights = new Map(weights);
+  for (const { name, shape, data } of model.tensorsOf(1, small)) pruned.set(name, { shape, data });
+  const { config: prunedConfig, record } = model.configOf(sizes);
+  const reopened = describeModel(prunedConfig, record);
+  reopened.check(sourceOf(pruned));
+  const expected = referenceLogits(config, sizes, pruned, TOKENS).flat();
+  const { logits } = await runOnce(await reopened.whole(sourceOf(pruned)), { input_ids: ids([TOKENS]) });
+  expect(maxDifference(logits.data, expected)).toBeLessThan(1e-4);
+
+  let x = (await runOnce(await model.embedding(source, { length: LENGTH }), { input_ids: ids([TOKENS]) }))
+    .hidden;
+  for (const part of [await model.block(source, 0, { length: LENGTH }), small]) {
+    x = (await runOnce(part, { hidden: x })).hidden_out;
+  }
+  const chained = await runOnce(await model.head(source), { hidden: x });
+  expect(maxDifference(chained.logits.data, expected)).toBeLessThan(1e-4);
+});

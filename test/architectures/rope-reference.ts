@@ -1,0 +1,97 @@
+// Rotary positions after transformers' modeling_rope_utils, in its own words: wavelengths, correction ranges.
+
+import type { Config } from '../../src/checkpoint/architectures/index.ts';
+
+interface RopeReference {
+  inverse: number[]; // dims / 2
+  factor: number;
+}
+
+type Parameters = Record<string, number>;
+
+/** @param length  tokens of the text, which dynamic scaling depends on */
+export function ropeReference(
+  config: Config,
+  headDim: number,
+  portion: number,
+  length: number,
+): RopeReference {
+  const parameters = {
+    ...(config.rope_scaling as object),
+    ...(config.rope_parameters as object),
+  } as Parameters;
+  const scaling = parameters as unknown as { rope_type?: string; type?: string; truncate?: boolean };
+  const base = parameters.rope_theta ?? ((config.rope_theta ?? config.rotary_emb_base) as number);
+  const dims = Math.floor(headDim * portion);
+  const limit = config.max_position_embeddings as number;
+  const plain = inverseOf(base, dims);
+  switch (scaling.rope_type ?? scaling.type) {
+    case 'linear':
+      return { inverse: plain.map((f) => f / parameters.factor), factor: 1 };
+    case 'dynamic': {
+      const s = parameters.factor;
+      const longest = Math.max(length, limit);
+      const stretched = base * ((s * longest) / limit - (s - 1)) ** (dims / (dims - 2));
+      return { inverse: inverseOf(stretched, dims), factor: 1 };
+    }
+    case 'llama3':
+      return { inverse: llama3(plain, parameters), factor: 1 };
+    case 'yarn':
+      return yarn(base, dims, parameters, scaling.truncate ?? true);
+    default:
+      return { inverse: plain, factor: 1 };
+  }
+}
+
+function inverseOf(base: number, dims: number): number[] {
+  return Array.from({ length: dims / 2 }, (_, i) => 1 / base ** ((2 * i) / dims));
+}
+
+function llama3(plain: number[], parameters: Parameters): number[] {
+  const { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } = parameters;
+  const lowWavelength = original_max_position_embeddings / low_freq_factor;
+  const highWavelength = original_max_position_embeddings / high_freq_factor;
+  return plain.map((f) => {
+    const wavelength = (2 * Math.PI) / f;
+    if (wavelength > lowWavelength) return f / factor;
+    if (wavelength < highWavelength) return f;
+    const smooth =
+      (original_max_position_embeddings / wavelength - low_freq_factor) /
+      (high_freq_factor - low_freq_factor);
+    return (1 - smooth) * (f / factor) + smooth * f;
+  });
+}
+
+function yarn(base: number, dims: number, parameters: Parameters, truncate: boolean): RopeReference {
+  const { factor, original_max_position_embeddings: original } = parameters;
+  const correction = (rotations: number) =>
+    (dims * Math.log(original / (rotations * 2 * Math.PI))) / (2 * Math.log(base));
+  let low = correction(parameters.beta_fast ?? 32);
+  let high = correction(parameters.beta_slow ?? 1);
+  if (truncate) [low, high] = [Math.floor(low), Math.ceil(high)];
+  [low, high] = [Math.max(low, 0), Math.min(high, dims - 1)];
+  const inverse = inverseOf(base, dims).map((extrapolation, i) => {
+    const ramp = Math.max(0, Math.min(1, (i - low) / (high - low)));
+    return (extrapolation / factor) * ramp + extrapolation * (1 - ramp);
+  });
+  const scale = (mscale: number) => 0.1 * mscale * Math.log(factor) + 1;
+  const { mscale, mscale_all_dim } = parameters;
+  const guessed = mscale && mscale_all_dim ? scale(mscale) / scale(mscale_all_dim) : scale(1);
+  return { inverse, factor: parameters.attention_factor ?? guessed };
+}
+
+/** q·cos + rotate_half(q)·sin over the first dims features of a head. */
+export function turnReference(
+  head: number[],
+  position: number,
+  { inverse, factor }: RopeReference,
+): number[] {
+  const dims = 2 * inverse.length;
+  const part = head.slice(0, dims);
+  const half = [...part.slice(dims / 2).map((value) => -value), ...part.slice(0, dims / 2)];
+  const turned = part.map((value, c) => {
+    const angle = position * inverse[c % inverse.length];
+    return value * Math.cos(angle) * factor + half[c] * Math.sin(angle) * factor;
+  });
+  return [...turned, ...head.slice(dims)];
+}

@@ -1,0 +1,280 @@
+// Tiny random checkpoints of every variant, with the names and shapes that Hugging Face gives their tensors.
+
+import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
+import { random } from '../support/random.ts';
+import type { Weights } from './source.ts';
+
+const HIDDEN = 32;
+const HEADS = 4;
+const FFN = 20;
+const VOCABULARY = 40;
+const BLOCKS = 2;
+const POSITIONS = 32;
+
+export const OPT: Config = {
+  model_type: 'opt',
+  hidden_size: HIDDEN,
+  word_embed_proj_dim: HIDDEN,
+  ffn_dim: FFN,
+  num_hidden_layers: BLOCKS,
+  num_attention_heads: HEADS,
+  max_position_embeddings: POSITIONS,
+  vocab_size: VOCABULARY,
+  activation_function: 'relu',
+  do_layer_norm_before: true,
+  enable_bias: true,
+  layer_norm_elementwise_affine: true,
+};
+
+export const LLAMA: Config = {
+  model_type: 'llama',
+  hidden_size: HIDDEN,
+  intermediate_size: FFN,
+  num_hidden_layers: BLOCKS,
+  num_attention_heads: HEADS,
+  num_key_value_heads: 2,
+  hidden_act: 'silu',
+  max_position_embeddings: POSITIONS,
+  rms_norm_eps: 1e-5,
+  rope_theta: 100, // low, so that all pairs of a head turn within a tiny text
+  vocab_size: VOCABULARY,
+  tie_word_embeddings: false,
+};
+
+export const GPT2: Config = {
+  model_type: 'gpt2',
+  n_embd: HIDDEN,
+  n_head: HEADS,
+  n_layer: BLOCKS,
+  n_inner: FFN,
+  n_positions: POSITIONS,
+  vocab_size: VOCABULARY,
+  activation_function: 'gelu_new',
+  layer_norm_epsilon: 1e-5,
+};
+
+export const NEOX: Config = {
+  model_type: 'gpt_neox',
+  hidden_size: HIDDEN,
+  intermediate_size: FFN,
+  num_hidden_layers: BLOCKS,
+  num_attention_heads: HEADS,
+  hidden_act: 'gelu',
+  max_position_embeddings: POSITIONS,
+  rotary_pct: 0.5,
+  rotary_emb_base: 100,
+  layer_norm_eps: 1e-5,
+  use_parallel_residual: true,
+  vocab_size: VOCABULARY,
+  tie_word_embeddings: false,
+};
+
+const scaled = (rope_scaling: object): Config => ({ ...LLAMA, rope_scaling });
+const window = { sliding_window: 4 };
+
+/** Name to config, and where blocks differ in size, to these sizes. */
+export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonly BlockSizes[] }>> = {
+  opt: { config: OPT },
+  'opt like 350m: post-norm, projected embeddings': {
+    config: { ...OPT, do_layer_norm_before: false, word_embed_proj_dim: 12 },
+  },
+  'opt, gelu, untied, no final norm': {
+    config: {
+      ...OPT,
+      activation_function: 'gelu',
+      tie_word_embeddings: false,
+      _remove_final_layer_norm: true,
+    },
+  },
+  'opt without biases, norms without weights': {
+    config: { ...OPT, enable_bias: false, layer_norm_elementwise_affine: false },
+  },
+  'opt, pruned': { config: OPT, sizes: blocks([3, 3, 11], [2, 2, 17]) },
+  llama: { config: LLAMA },
+  'llama without groups, tied': {
+    config: { ...LLAMA, num_key_value_heads: undefined, tie_word_embeddings: true },
+  },
+  'llama with biases and its own head_dim': {
+    config: { ...LLAMA, attention_bias: true, mlp_bias: true, head_dim: 6 },
+  },
+  'llama, linear scaling': { config: scaled({ type: 'linear', factor: 4 }) },
+  'llama, dynamic scaling': {
+    config: { ...scaled({ type: 'dynamic', factor: 2 }), max_position_embeddings: 8 },
+  },
+  'llama 3': {
+    config: scaled({
+      rope_type: 'llama3',
+      factor: 8,
+      low_freq_factor: 1,
+      high_freq_factor: 4,
+      original_max_position_embeddings: 32,
+    }),
+  },
+  'llama, yarn': {
+    config: scaled({ rope_type: 'yarn', factor: 4, beta_fast: 4, original_max_position_embeddings: 32 }),
+  },
+  'llama, yarn as transformers 5 writes it': {
+    config: {
+      ...LLAMA,
+      rope_theta: undefined,
+      rope_parameters: {
+        rope_theta: 100,
+        rope_type: 'yarn',
+        factor: 4,
+        beta_fast: 4,
+        mscale: 2,
+        mscale_all_dim: 1,
+        truncate: false,
+        original_max_position_embeddings: 32,
+      },
+    },
+  },
+  'llama, pruned': { config: LLAMA, sizes: blocks([2, 1, 9], [4, 2, 13]) },
+  'mistral, sliding window': { config: { ...LLAMA, model_type: 'mistral', ...window } },
+  'mistral, full attention': { config: { ...LLAMA, model_type: 'mistral', sliding_window: null } },
+  qwen2: { config: { ...LLAMA, model_type: 'qwen2', ...window, use_sliding_window: false } },
+  'qwen2, one block with a sliding window': {
+    config: { ...LLAMA, model_type: 'qwen2', ...window, use_sliding_window: true, max_window_layers: 1 },
+  },
+  qwen3: { config: { ...LLAMA, model_type: 'qwen3', head_dim: 10 } },
+  'qwen3, layer_types': {
+    config: {
+      ...LLAMA,
+      model_type: 'qwen3',
+      head_dim: 8,
+      ...window,
+      use_sliding_window: true,
+      layer_types: ['sliding_attention', 'full_attention'],
+    },
+  },
+  'qwen3, pruned': {
+    config: { ...LLAMA, model_type: 'qwen3', head_dim: 10 },
+    sizes: blocks([4, 2, 3], [2, 1, 20]),
+  },
+  gpt2: { config: GPT2 },
+  'gpt2, scores scaled by layer, default n_inner': {
+    config: { ...GPT2, n_inner: null, scale_attn_by_inverse_layer_idx: true },
+  },
+  'gpt2, unscaled scores': { config: { ...GPT2, scale_attn_weights: false } },
+  'gpt2, pruned': { config: GPT2, sizes: blocks([1, 1, 20], [3, 3, 7]) },
+  'gpt-neox': { config: NEOX },
+  'gpt-neox, one after the other, tied, all rotary': {
+    config: { ...NEOX, use_parallel_residual: false, tie_word_embeddings: true, rotary_pct: 1 },
+  },
+  'gpt-neox without attention biases, linear scaling': {
+    config: { ...NEOX, attention_bias: false, rope_scaling: { type: 'linear', factor: 2 } },
+  },
+  'gpt-neox, pruned': { config: NEOX, sizes: blocks([3, 3, 16], [1, 1, 5]) },
+};
+
+function blocks(...sizes: [heads: number, kvHeads: number, ffn: number][]): BlockSizes[] {
+  return sizes.map(([heads, kvHeads, ffn]) => ({ heads, kvHeads, ffn }));
+}
+
+/** The sizes that a config gives every block. */
+export function uniformSizes(config: Config): BlockSizes[] {
+  const heads = (config.num_attention_heads ?? config.n_head) as number;
+  const kvHeads = (config.num_key_value_heads ?? heads) as number;
+  const ffn = (config.ffn_dim ?? config.intermediate_size ?? config.n_inner ?? 4 * HIDDEN) as number;
+  return blocks(...Array.from({ length: BLOCKS }, (): [number, number, number] => [heads, kvHeads, ffn]));
+}
+
+export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed = 1): Weights {
+  const next = random(seed);
+  const weights: Weights = new Map();
+  const tensor = (name: string, shape: number[], deviation: number, mean = 0) => {
+    const length = shape.reduce((a, b) => a * b, 1);
+    const width = deviation * Math.sqrt(12);
+    weights.set(name, { shape, data: Float32Array.from({ length }, () => mean + (next() - 0.5) * width) });
+  };
+  const linear = (name: string, m: number, p: number, bias: boolean) => {
+    tensor(`${name}.weight`, [m, p], p ** -0.5);
+    if (bias) tensor(`${name}.bias`, [m], 0.3);
+  };
+  const conv1d = (name: string, p: number, m: number) => {
+    tensor(`${name}.weight`, [p, m], p ** -0.5);
+    tensor(`${name}.bias`, [m], 0.3);
+  };
+  const norm = (name: string, width: number, bias: boolean) => {
+    tensor(`${name}.weight`, [width], 0.3, 1);
+    if (bias) tensor(`${name}.bias`, [width], 0.3);
+  };
+  const type = config.model_type;
+  const dh = (config.head_dim ?? HIDDEN / HEADS) as number;
+  if (type === 'opt') {
+    const at = 'model.decoder';
+    const bias = config.enable_bias as boolean;
+    const width = config.word_embed_proj_dim as number;
+    const maybeNorm = (name: string) => config.layer_norm_elementwise_affine && norm(name, HIDDEN, true);
+    tensor(`${at}.embed_tokens.weight`, [VOCABULARY, width], 1);
+    tensor(`${at}.embed_positions.weight`, [POSITIONS + 2, HIDDEN], 0.5);
+    if (width !== HIDDEN) {
+      linear(`${at}.project_in`, HIDDEN, width, false);
+      linear(`${at}.project_out`, width, HIDDEN, false);
+    }
+    for (const [i, { heads, ffn }] of sizes.entries()) {
+      const layer = `${at}.layers.${i}`;
+      for (const part of ['q', 'k', 'v']) linear(`${layer}.self_attn.${part}_proj`, heads * dh, HIDDEN, bias);
+      linear(`${layer}.self_attn.out_proj`, HIDDEN, heads * dh, bias);
+      maybeNorm(`${layer}.self_attn_layer_norm`);
+      linear(`${layer}.fc1`, ffn, HIDDEN, bias);
+      linear(`${layer}.fc2`, HIDDEN, ffn, bias);
+      maybeNorm(`${layer}.final_layer_norm`);
+    }
+    if (config.do_layer_norm_before && !config._remove_final_layer_norm) maybeNorm(`${at}.final_layer_norm`);
+    if (config.tie_word_embeddings === false) linear('lm_head', VOCABULARY, width, false);
+  } else if (type === 'gpt2') {
+    tensor('transformer.wte.weight', [VOCABULARY, HIDDEN], 1);
+    tensor('transformer.wpe.weight', [POSITIONS, HIDDEN], 0.5);
+    for (const [i, { heads, ffn }] of sizes.entries()) {
+      const layer = `transformer.h.${i}`;
+      norm(`${layer}.ln_1`, HIDDEN, true);
+      conv1d(`${layer}.attn.c_attn`, HIDDEN, 3 * heads * dh);
+      conv1d(`${layer}.attn.c_proj`, heads * dh, HIDDEN);
+      norm(`${layer}.ln_2`, HIDDEN, true);
+      conv1d(`${layer}.mlp.c_fc`, HIDDEN, ffn);
+      conv1d(`${layer}.mlp.c_proj`, ffn, HIDDEN);
+      tensor(`${layer}.attn.bias`, [1, 1, POSITIONS, POSITIONS], 1); // the mask that old checkpoints hold
+    }
+    norm('transformer.ln_f', HIDDEN, true);
+  } else if (type === 'gpt_neox') {
+    const bias = config.attention_bias !== false;
+    tensor('gpt_neox.embed_in.weight', [VOCABULARY, HIDDEN], 1);
+    for (const [i, { heads, ffn }] of sizes.entries()) {
+      const layer = `gpt_neox.layers.${i}`;
+      norm(`${layer}.input_layernorm`, HIDDEN, true);
+      norm(`${layer}.post_attention_layernorm`, HIDDEN, true);
+      linear(`${layer}.attention.query_key_value`, 3 * heads * dh, HIDDEN, bias);
+      linear(`${layer}.attention.dense`, HIDDEN, heads * dh, bias);
+      linear(`${layer}.mlp.dense_h_to_4h`, ffn, HIDDEN, true);
+      linear(`${layer}.mlp.dense_4h_to_h`, HIDDEN, ffn, true);
+      tensor(`${layer}.attention.rotary_emb.inv_freq`, [dh / 4], 1);
+    }
+    norm('gpt_neox.final_layer_norm', HIDDEN, true);
+    if (!config.tie_word_embeddings) linear('embed_out', VOCABULARY, HIDDEN, false);
+  } else {
+    const attentionBias = config.attention_bias === true;
+    const mlpBias = config.mlp_bias === true;
+    tensor('model.embed_tokens.weight', [VOCABULARY, HIDDEN], 1);
+    for (const [i, { heads, kvHeads, ffn }] of sizes.entries()) {
+      const layer = `model.layers.${i}`;
+      const qkvBias = attentionBias || type === 'qwen2';
+      norm(`${layer}.input_layernorm`, HIDDEN, false);
+      linear(`${layer}.self_attn.q_proj`, heads * dh, HIDDEN, qkvBias);
+      linear(`${layer}.self_attn.k_proj`, kvHeads * dh, HIDDEN, qkvBias);
+      linear(`${layer}.self_attn.v_proj`, kvHeads * dh, HIDDEN, qkvBias);
+      linear(`${layer}.self_attn.o_proj`, HIDDEN, heads * dh, attentionBias);
+      if (type === 'qwen3') {
+        norm(`${layer}.self_attn.q_norm`, dh, false);
+        norm(`${layer}.self_attn.k_norm`, dh, false);
+      }
+      norm(`${layer}.post_attention_layernorm`, HIDDEN, false);
+      linear(`${layer}.mlp.gate_proj`, ffn, HIDDEN, mlpBias);
+      linear(`${layer}.mlp.up_proj`, ffn, HIDDEN, mlpBias);
+      linear(`${layer}.mlp.down_proj`, HIDDEN, ffn, mlpBias);
+    }
+    norm('model.norm', HIDDEN, false);
+    if (!config.tie_word_embeddings) linear('lm_head', VOCABULARY, HIDDEN, false);
+  }
+  return weights;
+}
