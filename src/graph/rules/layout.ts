@@ -87,6 +87,8 @@ function move(
       const outer = runs / before;
       const count = gcd(label.root().groups, dim / outer);
       if (!Number.isInteger(outer) || !Number.isInteger(dim / outer) || count === 1) return undefined;
+      // the outer of two axes that are merged keeps the place
+      if (state.axes(node.output[0])[place]) return undefined;
       label.coarsen(count);
       return { place, axis: { label, extent: dim, outer } };
     }

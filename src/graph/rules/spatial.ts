@@ -3,6 +3,7 @@
 import { attributeInt, attributeInts, attributeString } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation, type Rule, wrapAxis } from '../propagation.ts';
+import { tieBroadcast } from './tie.ts';
 
 /** Pooling works on axes from 2 on. */
 export const pool: Rule = (state, node) => {
@@ -100,6 +101,19 @@ export const layerNormalization: Rule = (state, node) => {
     return state.pinAll(node, `${called(node)} scales more axes than it normalises`);
   }
   normalise(state, node, (place) => place >= from);
+};
+
+/** com.microsoft: the sum of two operands, normalised over the last axis; the sum is an output too. */
+export const skipNormalization: Rule = (state, node) => {
+  const dims = state.dims(node.input[0])!;
+  const last = dims.length - 1;
+  for (const place of dims.keys()) {
+    const axis = tieBroadcast(state, node, [0, 1], place, dims);
+    if (!axis) continue;
+    if (place === last) state.pin(axis, `${called(node)} normalises over it`);
+    else state.mark(node.output[0], place, axis);
+    state.mark(node.output[3] ?? '', place, axis);
+  }
 };
 
 function normalise(state: Propagation, node: NodeProto, isOver: (place: number) => boolean): void {

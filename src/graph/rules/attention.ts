@@ -1,0 +1,210 @@
+// Fused attention: com.microsoft's GroupQueryAttention, MultiHeadAttention and Attention, the standard's
+// Attention, and the rotary embeddings beside them. Key-value groups and their query heads are tied.
+
+import { isFloat } from '../dtype.ts';
+import type { Axis } from '../labels.ts';
+import { attributeInt, attributeInts } from '../node.ts';
+import type { NodeProto } from '../onnx_pb.ts';
+import { called, type Propagation, type Rule } from '../propagation.ts';
+
+/** Attributes and inputs of an operator that attends with projected queries, keys and values. */
+interface Signature {
+  heads: string;
+  keyHeads: string;
+  /** One constant for queries, keys and values, side by side. */
+  bias?: number;
+  /** Cached keys and values (b, h, past, dh), each with an output: the second and the third. */
+  past: readonly [number, number];
+  /** Added to the scores: (…, h or 1, t, t'). */
+  mask: number;
+  /** One number per query head. */
+  perHead?: number;
+  /** Inputs from here on are not known. */
+  inputs: number;
+}
+
+export const groupQueryAttention = attention({
+  ...{ heads: 'num_heads', keyHeads: 'kv_num_heads', past: [3, 4], mask: 10, perHead: 11, inputs: 12 },
+});
+export const multiHeadAttention = attention({
+  ...{ heads: 'num_heads', keyHeads: 'num_heads', bias: 3, mask: 5, past: [6, 7], inputs: 8 },
+});
+export const standardAttention = attention({
+  ...{ heads: 'q_num_heads', keyHeads: 'kv_num_heads', mask: 3, past: [4, 5], inputs: 6 },
+});
+
+function attention(signature: Signature): Rule {
+  return (state, node) => {
+    const reason = problem(state, node, signature);
+    if (reason) state.pinAll(node, `${called(node)} ${reason}`);
+  };
+}
+
+/** (b, t, h·dh), (b, h, t, dh) or, with keys and values packed in, (b, t, h, 3, dh). */
+const headPlace = (rank: number) => (rank === 4 ? 1 : 2);
+
+function headAxis(state: Propagation, value: string): Axis | undefined {
+  return state.axes(value)[headPlace(state.dims(value)?.length ?? 0)];
+}
+
+/** Ties what one attention reads and writes; gives the reason where that cannot be done. */
+function problem(state: Propagation, node: NodeProto, at: Signature): string | undefined {
+  if (node.input.slice(at.inputs).some(Boolean)) return 'has inputs that are not known';
+  if (node.output.slice(3).some(Boolean)) return 'shows its scores';
+  const projections = node.input.slice(0, 3).filter(Boolean);
+  for (const value of projections) {
+    const except = headPlace(state.dims(value)?.length ?? 0);
+    state.pinOthers(value, except, `${called(node)} attends over it`);
+  }
+  const found = projections.map((value) => headAxis(state, value));
+  if (!found.every((axis) => axis !== undefined)) return 'attends with values that no layer makes';
+  const axes = unpacked(state, node, found, at);
+  const [query] = axes;
+  const [heads, keyHeads] = headCounts(state, node, axes, at);
+  if (!query || !axes.every(({ outer }) => outer === 1)) return 'reads heads that are mixed with others';
+  const counts = axes.map(({ label }) => (label.parts ? 1 : label.coarsen(keyHeads)));
+  if (Math.min(...counts) < 2) return 'has a single group of heads';
+
+  const caches = at.past
+    .filter((input) => node.input[input])
+    .map((input) => state.axes(node.input[input])[1]);
+  for (const axis of [...axes, ...caches]) {
+    if (!axis || !query.label.union(axis.label)) return 'attends with values that no layer makes';
+  }
+  query.label.markHeads();
+  const group = (extent: number): Axis => ({ label: query.label, extent, outer: 1 });
+  editHeads(state, node, at, group, heads, keyHeads);
+  const unknown = perHeadInputs(state, node, axes, at, group, heads);
+  const [output, ...presents] = node.output;
+  const dims = state.dims(output)!;
+  state.mark(output, headPlace(dims.length), group(dims[headPlace(dims.length)]));
+  for (const present of presents) state.mark(present, 1, group(keyHeads));
+  return unknown;
+}
+
+/** Keys and values may be packed behind the queries. */
+function unpacked(state: Propagation, node: NodeProto, axes: readonly Axis[], at: Signature): Axis[] {
+  const isPacked = axes.length === 1 && state.dims(node.input[0])!.length === 3;
+  if (!isPacked) return [...axes];
+  const [query, key] = [attributeInt(node, at.heads, 1), attributeInt(node, at.keyHeads, 1)];
+  const size = axes[0].extent / (query + 2 * key);
+  const shares = [query * size, key * size, key * size];
+  const parts = axes[0].outer === 1 && Number.isInteger(size) ? axes[0].label.split(shares) : undefined;
+  return (parts ?? []).map(({ label, share }) => ({ label, extent: share, outer: 1 }));
+}
+
+/** Numbers of query heads and of key-value heads; where axes of their own show them, attributes need not. */
+function headCounts(
+  state: Propagation,
+  node: NodeProto,
+  axes: readonly Axis[],
+  at: Signature,
+): [number, number] {
+  const shown = (input: number) => state.dims(node.input[input] ?? '')?.length === 4;
+  const heads = attributeInt(node, at.heads, shown(0) ? axes[0].extent : 1);
+  return [heads, attributeInt(node, at.keyHeads, shown(1) ? axes[1].extent : 1)];
+}
+
+function editHeads(
+  state: Propagation,
+  node: NodeProto,
+  at: Signature,
+  group: (extent: number) => Axis,
+  heads: number,
+  keyHeads: number,
+): void {
+  const names = new Map([
+    [at.heads, heads],
+    [at.keyHeads, keyHeads],
+  ]);
+  for (const [name, count] of names) {
+    if (attributeInt(node, name, 0) === 0) continue;
+    state.edit(group(count), { kind: 'attribute', node: node.name, name }, node.name);
+  }
+}
+
+/** Biases, masks and numbers per head are cut along. */
+function perHeadInputs(
+  state: Propagation,
+  node: NodeProto,
+  axes: readonly Axis[],
+  at: Signature,
+  group: (extent: number) => Axis,
+  heads: number,
+): string | undefined {
+  if (at.bias !== undefined && node.input[at.bias]) {
+    if (!state.constant(node, at.bias) || axes.length < 3) return 'has a computed bias';
+    let offset = 0;
+    for (const { extent } of axes) {
+      state.slice(group(extent), node, at.bias, 0, offset);
+      offset += extent;
+    }
+  }
+  for (const [input, behind] of [
+    [at.mask, 3],
+    [at.perHead ?? -1, 1],
+  ]) {
+    const value = node.input[input] ?? '';
+    const dims = value ? state.dims(value) : [];
+    const place = (dims?.length ?? 0) - behind;
+    if (!dims) return 'has a mask of unknown shape';
+    if (place < 0 || dims[place] === 1) continue;
+    const own = state.axes(value)[place];
+    if (state.constant(node, input)) state.slice(group(heads), node, input, place);
+    else if (!own || own.outer > 1 || !group(heads).label.union(own.label)) return 'has a mask per head';
+  }
+  return undefined;
+}
+
+/** RotaryEmbedding, of com.microsoft or of the standard, turns each head by itself. */
+export const rotaryEmbedding: Rule = (state, node) => {
+  const [input] = node.input;
+  const dims = state.dims(input)!;
+  const place = headPlace(dims.length);
+  const axis = state.axes(input)[place];
+  state.pinOthers(input, place, `${called(node)} depends on it`);
+  if (!axis) return;
+  const named = attributeInt(node, 'num_heads', 0);
+  const cosines = node.domain === 'com.microsoft' ? 2 : 1;
+  const half = state.dims(node.input[cosines])?.at(-1) ?? 0;
+  const heads = dims.length === 4 ? dims[1] : named || dims[2] / (2 * half);
+  if (axis.outer > 1 || axis.label.parts || !Number.isInteger(heads) || axis.label.coarsen(heads) < 2) {
+    state.pin(axis, `${called(node)} reads heads that are mixed with others`);
+    return;
+  }
+  const count = { kind: 'attribute', node: node.name, name: 'num_heads' } as const;
+  if (named) state.edit({ ...axis, extent: named }, count, node.name);
+  state.mark(node.output[0], place, axis);
+};
+
+/** Attention of com.microsoft makes queries, keys and values itself, of one matrix (d, 3·h·dh). */
+export const fusedAttention: Rule = (state, node) => {
+  state.pinAll(node, `${called(node)} is not a linear map that can be re-solved`);
+  const weight = state.constant(node, 1);
+  const dims = state.dims(node.output[0]);
+  const heads = attributeInt(node, 'num_heads', 1);
+  if (!weight || !isFloat(weight.type) || dims?.length !== 3) return;
+  const sizes = attributeInts(node, 'qkv_hidden_sizes');
+  const widths = sizes ?? [0, 1, 2].map(() => weight.dims[1] / 3);
+  const axis = state.produce(node, 2, dims[2], 'attention');
+  // A bias of the scores may be one per head; a past is one tensor of keys and values
+  const isPlain = !node.input[4] && !node.input[5] && !node.output[1];
+  if (!isPlain || (node.input[2] && !state.constant(node, 2)) || axis.label.coarsen(heads) < 2) {
+    state.pin(axis, `${called(node)} is of a form that cannot be cut`);
+    return;
+  }
+  axis.label.markHeads();
+  let offset = 0;
+  for (const [index, extent] of widths.entries()) {
+    state.slice({ ...axis, extent }, node, 1, 1, offset);
+    if (node.input[2]) state.slice({ ...axis, extent }, node, 2, 0, offset);
+    const place = { kind: 'attribute', node: node.name, name: 'qkv_hidden_sizes', index } as const;
+    if (sizes) state.edit({ ...axis, extent }, place, node.name);
+    offset += extent;
+  }
+  state.edit(
+    { ...axis, extent: heads },
+    { kind: 'attribute', node: node.name, name: 'num_heads' },
+    node.name,
+  );
+};
