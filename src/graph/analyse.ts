@@ -60,7 +60,7 @@ function follow(state: Propagation, node: NodeProto): void {
   else state.pinAll(node, `${called(node)} cannot be seen through`);
 }
 
-const isCache = (name: string) => /past|present/i.test(name);
+const isCache = (name: string) => /(^|[^a-z])(past|present)([^a-z]|$)/i.test(name);
 
 // The heads of cached keys and values are cut with those of the layers that add to them.
 function cachedHeads(state: Propagation, input: string): void {

@@ -246,6 +246,41 @@ const CASES: Record<string, Case> = {
       return project(b, merge(b, attend(b, q, k, v), WIDTH));
     },
   },
+  'a fused projection reshaped to three of all heads, as vision transformers have it': {
+    prunable: HEADS,
+    build: (b) => {
+      const qkv = b.reshape(linear(b, b.sequence(WIDTH), 3 * WIDTH, true), [0, 0, 3, 6, SIZE]);
+      const turned = transpose(b, qkv, 2, 0, 3, 1, 4);
+      const [q, k, v] = [0, 1, 2].map((i) => b.node('Gather', [turned, b.index(i)], { axis: 0 }));
+      return project(b, merge(b, attend(b, q, k, v), WIDTH));
+    },
+  },
+  'torch.nn.MultiheadAttention': {
+    prunable: HEADS,
+    build: (b) => {
+      const x = transpose(b, b.sequence(WIDTH), 1, 0, 2); // t, n, d
+      const parts = b.node('Unsqueeze', [
+        b.reshape(linear(b, x, 3 * WIDTH, true), [0, 0, 3, WIDTH]),
+        b.integers([0]),
+      ]);
+      const turned = b.node('Squeeze', [transpose(b, parts, 3, 1, 2, 0, 4), b.integers([3])]);
+      const [t, n] = [size(b, x, 0), size(b, x, 1)];
+      const rows = b.mul(n, b.integers([6]));
+      const [q, k, v] = [0, 1, 2].map((i) => {
+        const one = b.node('Gather', [turned, b.index(i)], { axis: 0 });
+        return transpose(b, b.node('Reshape', [one, concat(b, [t, rows, b.integers([SIZE])])]), 1, 0, 2);
+      });
+      const weights = b.node('Softmax', [b.node('MatMul', [q, transpose(b, k, 0, 2, 1)])], { axis: -1 });
+      const y = transpose(b, b.node('MatMul', [weights, v]), 1, 0, 2);
+      const flat = b.node(
+        'Reshape',
+        [y, concat(b, [b.mul(t, n), b.integers([WIDTH])])],
+        {},
+        { channels: WIDTH },
+      );
+      return b.output(b.gemm(flat, WIDTH));
+    },
+  },
   'heads merged with the batch': {
     prunable: HEADS,
     build: (b) => {

@@ -43,6 +43,14 @@ function attention(signature: Signature): Rule {
 /** (b, t, h·dh), (b, h, t, dh) or, with keys and values packed in, (b, t, h, 3, dh). */
 const headPlace = (rank: number) => (rank === 4 ? 1 : 2);
 
+/** The axis of an input that heads may lie on; −1 if it has none. */
+function placeOf(input: number, rank: number, at: Signature): number {
+  if (input < 3) return headPlace(rank);
+  if (at.past.includes(input)) return 1;
+  if (input === at.mask) return rank - 3;
+  return input === at.perHead ? rank - 1 : -1;
+}
+
 function headAxis(state: Propagation, value: string): Axis | undefined {
   return state.axes(value)[headPlace(state.dims(value)?.length ?? 0)];
 }
@@ -51,11 +59,15 @@ function headAxis(state: Propagation, value: string): Axis | undefined {
 function problem(state: Propagation, node: NodeProto, at: Signature): string | undefined {
   if (node.input.slice(at.inputs).some(Boolean)) return 'has inputs that are not known';
   if (node.output.slice(3).some(Boolean)) return 'shows its scores';
-  const projections = node.input.slice(0, 3).filter(Boolean);
-  for (const value of projections) {
-    const except = headPlace(state.dims(value)?.length ?? 0);
-    state.pinOthers(value, except, `${called(node)} attends over it`);
+  for (const [input, value] of node.input.entries()) {
+    if (value)
+      state.pinOthers(
+        value,
+        placeOf(input, state.dims(value)!.length, at),
+        `${called(node)} attends over it`,
+      );
   }
+  const projections = node.input.slice(0, 3).filter(Boolean);
   const found = projections.map((value) => headAxis(state, value));
   if (!found.every((axis) => axis !== undefined)) return 'attends with values that no layer makes';
   const axes = unpacked(state, node, found, at);
@@ -140,14 +152,11 @@ function perHeadInputs(
       offset += extent;
     }
   }
-  for (const [input, behind] of [
-    [at.mask, 3],
-    [at.perHead ?? -1, 1],
-  ]) {
-    const value = node.input[input] ?? '';
-    const dims = value ? state.dims(value) : [];
-    const place = (dims?.length ?? 0) - behind;
-    if (!dims) return 'has a mask of unknown shape';
+  for (const input of [at.mask, at.perHead]) {
+    const value = input === undefined ? '' : (node.input[input] ?? '');
+    if (input === undefined || !value) continue;
+    const dims = state.dims(value)!;
+    const place = placeOf(input, dims.length, at);
     if (place < 0 || dims[place] === 1) continue;
     const own = state.axes(value)[place];
     if (state.constant(node, input)) state.slice(group(heads), node, input, place);

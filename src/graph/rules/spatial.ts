@@ -107,6 +107,9 @@ export const layerNormalization: Rule = (state, node) => {
 export const skipNormalization: Rule = (state, node) => {
   const dims = state.dims(node.input[0])!;
   const last = dims.length - 1;
+  if (node.input.slice(2).some((value) => state.isLabelled(value))) {
+    return state.pinAll(node, `${called(node)} has computed scales`);
+  }
   for (const place of dims.keys()) {
     const axis = tieBroadcast(state, node, [0, 1], place, dims);
     if (!axis) continue;
