@@ -57,7 +57,7 @@ export class Frontier {
     this.#info = info;
     this.#source = source;
     this.#limit = limit;
-    this.#cuts = segments(dense);
+    this.#cuts = segments(dense, info.shapes);
     this.#value = input;
   }
 

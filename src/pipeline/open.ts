@@ -8,6 +8,7 @@ import {
   countMacs,
   countParameters,
   foldBatchNormalization,
+  foldConstants,
   type Model,
   type ReadExternal,
   type ReadOptions,
@@ -31,7 +32,7 @@ export interface OpenedModel {
   readonly name: string;
   /** As in the file. */
   readonly source: Model;
-  /** BatchNormalization folded into the layers before it: what is analysed and pruned. */
+  /** BatchNormalization folded into the layers before it, constants folded: what is analysed and pruned. */
   readonly model: Model;
   readonly input: ModelInput;
   /** Shapes and types of every value in a run of one sample (or of the fixed batch). */
@@ -61,7 +62,7 @@ export async function openModel(bytes: Uint8Array, options: OpenOptions): Promis
       return (options.external as ReadExternal)(location, offset, length);
     });
   const source = await readModel(bytes, { name, external });
-  const model = foldBatchNormalization(source);
+  const model = foldBatchNormalization(foldConstants(source));
   let session: EngineSession | undefined;
   try {
     session = await engine.load(withAllValues(model));
