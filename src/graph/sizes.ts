@@ -178,7 +178,8 @@ const where = elementwise((_, __, condition, a, b) => {
 const filled: SizeRule = (_, node, [shape]) => {
   const [length, ...more] = shape ?? [];
   const tensor = attribute(node, 'value')?.t;
-  if (!length || more.length > 0 || length.axis || !(length.value < 64)) return undefined;
+  if (!length || more.length > 0 || length.axis || !(length.value >= 0 && length.value < 64))
+    return undefined;
   if (tensor?.dataType !== typeCode('int64')) return undefined;
   const [value] = toIntegers(decodeTensor(tensor, node.name));
   return new Array(length.value).fill({ value });

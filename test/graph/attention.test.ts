@@ -1,17 +1,23 @@
 // Attention in the forms that exporters give it: what is tied, and that the shrunk graph computes what the masked
 // one does.
 
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { OsscarError } from '../../src/errors.ts';
 import {
   analyse,
   countParameters,
+  fromIntegers,
   type Model,
   mask,
   readModel,
   type Structure,
   shrink,
+  toIntegers,
   writeModel,
 } from '../../src/graph/index.ts';
+import { setAttributeInt, setAttributeInts } from '../../src/graph/node.ts';
+import { AttributeProto_AttributeType } from '../../src/graph/onnx_pb.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { random as seeded } from '../support/random.ts';
 import { difference, type Feed, randomChannels, randomValue, run, shapesOfFeeds } from './running.ts';
@@ -175,6 +181,16 @@ const CASES: Record<string, Case> = {
       const weights = b.node('Softmax', [b.node('MatMul', [q, transpose(b, k, 0, 1, 2, 4, 3)])]);
       const y = transpose(b, b.node('MatMul', [weights, v]), 0, 3, 1, 2, 4);
       return project(b, b.reshape(y, [0, 0, -1], WIDTH));
+    },
+  },
+  'one key-value head for all': {
+    prunable: HEADS,
+    build: (b) => {
+      const x = b.sequence(WIDTH);
+      const q = split(b, linear(b, x, WIDTH), 6);
+      const [k, v] = [0, 1].map(() => split(b, linear(b, x, SIZE), 1));
+      const below = (s: string) => b.node('Trilu', [s], { upper: 0 });
+      return project(b, merge(b, attend(b, q, k, v, below), WIDTH));
     },
   },
   'query and key normalised, part of each head rotated': {
@@ -411,6 +427,16 @@ const FUSED: Record<string, Case> = {
       return project(b, y);
     },
   },
+  'GroupQueryAttention with one key-value head for all': {
+    prunable: HEADS,
+    build: (b) => {
+      const x = b.sequence(WIDTH);
+      const inputs = [linear(b, x, WIDTH), linear(b, x, SIZE), linear(b, x, SIZE), '', '', ...lengths(b)];
+      const attributes = { num_heads: 6, kv_num_heads: 1 };
+      const [y] = b.nodes('GroupQueryAttention', inputs, attributes, { ...MICROSOFT, outputs: 3 });
+      return project(b, y);
+    },
+  },
   'GroupQueryAttention of one fused projection': {
     prunable: GROUPS,
     past: [3, 0],
@@ -570,6 +596,24 @@ function keepHeads({ dims, data }: Feed, kept: readonly number[]): Feed {
   return { dims: [dims[0], kept.length, dims[2], dims[3]], data: Float32Array.from(values) };
 }
 
+/** Gives one of the integers in the attributes and constants of a model another value. */
+function changeInteger(model: Model, which: number, value: number): void {
+  const change = (list: readonly number[]) => list.map((old, i) => (i === which % list.length ? value : old));
+  const edits: (() => void)[] = [];
+  for (const node of model.nodes) {
+    for (const { name, type, ints } of node.attribute) {
+      if (type === AttributeProto_AttributeType.INT) edits.push(() => setAttributeInt(node, name, value));
+      if (ints.length > 0) edits.push(() => setAttributeInts(node, name, change(ints.map(Number))));
+    }
+  }
+  for (const tensor of model.tensors.values()) {
+    if (tensor.type !== 'int64') continue;
+    const values = () => fromIntegers(tensor.name, change(toIntegers(tensor)), tensor.dims);
+    edits.push(() => model.tensors.set(tensor.name, values()));
+  }
+  edits[which % edits.length]();
+}
+
 const RUNS: [number, number][] = [
   [2, 11],
   [1, 6],
@@ -721,5 +765,35 @@ describe('attention', () => {
         expect(structures.map((s) => s.reason).join('; ')).toMatch(message);
       });
     }
+  });
+
+  it('gives an analysis and a smaller model, or an error of this library, whatever attributes and shapes say', async () => {
+    const cases = [
+      CASES['key-value groups with rotary embedding'],
+      CASES['a fused projection that slices take apart, with key-value groups'],
+      CASES['torch.nn.MultiheadAttention'],
+      FUSED['GroupQueryAttention of one fused projection'],
+      FUSED['MultiHeadAttention with a bias, a mask per head and a cache'],
+    ];
+    let cut = 0;
+    for (const { build, past = [0, 0] } of cases) {
+      const model = await readModel(build(new OnnxBuilder()).build());
+      const shapes = await shapesOfFeeds(model, feedsOf(model, 2, 11, past));
+      const number = fc.oneof(fc.integer({ min: -3, max: 50 }), fc.integer());
+      const changes = fc.array(fc.tuple(fc.nat(), number), { minLength: 1, maxLength: 3 });
+      const property = fc.property(changes, (list) => {
+        const copy = model.clone();
+        for (const [which, value] of list) changeInteger(copy, which, value);
+        try {
+          const prunable = analyse(copy, shapes).structures.filter((s) => s.prunable);
+          writeModel(shrink(copy, new Map(prunable.map((structure) => [structure, [0]]))));
+          cut += prunable.length;
+        } catch (error) {
+          expect(error).toBeInstanceOf(OsscarError);
+        }
+      });
+      fc.assert(property, { numRuns: 400, seed: 2 });
+    }
+    expect(cut).toBeGreaterThan(100);
   });
 });

@@ -1,9 +1,8 @@
-// Fused attention: com.microsoft's GroupQueryAttention, MultiHeadAttention and Attention, the standard's
-// Attention, and the rotary embeddings beside them. Key-value groups and their query heads are tied.
+// Fused attention with projected queries, keys and values: com.microsoft's GroupQueryAttention and
+// MultiHeadAttention, and the standard's Attention. Key-value groups and their query heads are tied.
 
-import { isFloat } from '../dtype.ts';
 import type { Axis } from '../labels.ts';
-import { attributeInt, attributeInts } from '../node.ts';
+import { attributeInt } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation, type Rule } from '../propagation.ts';
 
@@ -41,7 +40,7 @@ function attention(signature: Signature): Rule {
 }
 
 /** (b, t, h·dh), (b, h, t, dh) or, with keys and values packed in, (b, t, h, 3, dh). */
-const headPlace = (rank: number) => (rank === 4 ? 1 : 2);
+export const headPlace = (rank: number) => (rank === 4 ? 1 : 2);
 
 /** The axis of an input that heads may lie on; −1 if it has none. */
 function placeOf(input: number, rank: number, at: Signature): number {
@@ -74,23 +73,26 @@ function problem(state: Propagation, node: NodeProto, at: Signature): string | u
   const [query] = axes;
   const [heads, keyHeads] = headCounts(state, node, axes, at);
   if (!query || !axes.every(({ outer }) => outer === 1)) return 'reads heads that are mixed with others';
-  const counts = axes.map(({ label }) => (label.parts ? 1 : label.coarsen(keyHeads)));
+  // all query heads may share one key-value head, which then stays
+  const isShared = keyHeads === 1 && axes.length > 1;
+  const tied = isShared ? [query] : axes;
+  const counts = tied.map(({ label }) => (label.parts ? 1 : label.coarsen(isShared ? heads : keyHeads)));
   if (Math.min(...counts) < 2) return 'has a single group of heads';
 
-  const caches = at.past
-    .filter((input) => node.input[input])
-    .map((input) => state.axes(node.input[input])[1]);
-  for (const axis of [...axes, ...caches]) {
+  const pasts = at.past.filter((input) => node.input[input]).map((input) => state.axes(node.input[input])[1]);
+  for (const axis of isShared ? tied : [...tied, ...pasts]) {
     if (!axis || !query.label.union(axis.label)) return 'attends with values that no layer makes';
   }
+  if (isShared)
+    for (const axis of axes.slice(1)) state.pin(axis, `${called(node)} shares it among all heads`);
   query.label.markHeads();
   const group = (extent: number): Axis => ({ label: query.label, extent, outer: 1 });
-  editHeads(state, node, at, group, heads, keyHeads);
+  editHeads(state, node, at, group, heads, isShared ? 0 : keyHeads);
   const unknown = perHeadInputs(state, node, axes, at, group, heads);
   const [output, ...presents] = node.output;
   const dims = state.dims(output)!;
   state.mark(output, headPlace(dims.length), group(dims[headPlace(dims.length)]));
-  for (const present of presents) state.mark(present, 1, group(keyHeads));
+  if (!isShared) for (const present of presents) state.mark(present, 1, group(keyHeads));
   return unknown;
 }
 
@@ -130,7 +132,7 @@ function editHeads(
     [at.keyHeads, keyHeads],
   ]);
   for (const [name, count] of names) {
-    if (attributeInt(node, name, 0) === 0) continue;
+    if (count === 0 || attributeInt(node, name, 0) === 0) continue;
     state.edit(group(count), { kind: 'attribute', node: node.name, name }, node.name);
   }
 }
@@ -164,56 +166,3 @@ function perHeadInputs(
   }
   return undefined;
 }
-
-/** RotaryEmbedding, of com.microsoft or of the standard, turns each head by itself. */
-export const rotaryEmbedding: Rule = (state, node) => {
-  const [input] = node.input;
-  const dims = state.dims(input)!;
-  const place = headPlace(dims.length);
-  const axis = state.axes(input)[place];
-  state.pinOthers(input, place, `${called(node)} depends on it`);
-  if (!axis) return;
-  const named = attributeInt(node, 'num_heads', 0);
-  const cosines = node.domain === 'com.microsoft' ? 2 : 1;
-  const half = state.dims(node.input[cosines])?.at(-1) ?? 0;
-  const heads = dims.length === 4 ? dims[1] : named || dims[2] / (2 * half);
-  if (axis.outer > 1 || axis.label.parts || !Number.isInteger(heads) || axis.label.coarsen(heads) < 2) {
-    state.pin(axis, `${called(node)} reads heads that are mixed with others`);
-    return;
-  }
-  const count = { kind: 'attribute', node: node.name, name: 'num_heads' } as const;
-  if (named) state.edit({ ...axis, extent: named }, count, node.name);
-  state.mark(node.output[0], place, axis);
-};
-
-/** Attention of com.microsoft makes queries, keys and values itself, of one matrix (d, 3·h·dh). */
-export const fusedAttention: Rule = (state, node) => {
-  state.pinAll(node, `${called(node)} is not a linear map that can be re-solved`);
-  const weight = state.constant(node, 1);
-  const dims = state.dims(node.output[0]);
-  const heads = attributeInt(node, 'num_heads', 1);
-  if (!weight || !isFloat(weight.type) || dims?.length !== 3) return;
-  const sizes = attributeInts(node, 'qkv_hidden_sizes');
-  const widths = sizes ?? [0, 1, 2].map(() => weight.dims[1] / 3);
-  const axis = state.produce(node, 2, dims[2], 'attention');
-  // A bias of the scores may be one per head; a past is one tensor of keys and values
-  const isPlain = !node.input[4] && !node.input[5] && !node.output[1];
-  if (!isPlain || (node.input[2] && !state.constant(node, 2)) || axis.label.coarsen(heads) < 2) {
-    state.pin(axis, `${called(node)} is of a form that cannot be cut`);
-    return;
-  }
-  axis.label.markHeads();
-  let offset = 0;
-  for (const [index, extent] of widths.entries()) {
-    state.slice({ ...axis, extent }, node, 1, 1, offset);
-    if (node.input[2]) state.slice({ ...axis, extent }, node, 2, 0, offset);
-    const place = { kind: 'attribute', node: node.name, name: 'qkv_hidden_sizes', index } as const;
-    if (sizes) state.edit({ ...axis, extent }, place, node.name);
-    offset += extent;
-  }
-  state.edit(
-    { ...axis, extent: heads },
-    { kind: 'attribute', node: node.name, name: 'num_heads' },
-    node.name,
-  );
-};

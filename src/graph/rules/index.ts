@@ -3,14 +3,9 @@
 import { isStandard } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import type { Rule } from '../propagation.ts';
-import {
-  fusedAttention,
-  groupQueryAttention,
-  multiHeadAttention,
-  rotaryEmbedding,
-  standardAttention,
-} from './attention.ts';
+import { groupQueryAttention, multiHeadAttention, standardAttention } from './attention.ts';
 import { broadcast, unary } from './elementwise.ts';
+import { fusedAttention, rotaryEmbedding } from './fused.ts';
 import { batchNormalization, conv, convTranspose, gemm, instanceNormalization, matmul } from './layers.ts';
 import { expand, flatten, reshape, squeeze, tile, transpose, unsqueeze } from './layout.ts';
 import { concat, slice, split } from './pieces.ts';
@@ -25,6 +20,7 @@ import {
   resize,
   skipNormalization,
   softmax,
+  trilu,
 } from './spatial.ts';
 
 /** Run on every node, because they make labels: what they read need not be labelled. */
@@ -51,7 +47,7 @@ const JOINS: ReadonlyMap<string, Rule> = new Map([
 const PASSES: ReadonlyMap<string, Rule> = new Map([
   ...all(
     unary,
-    'Relu LeakyRelu ThresholdedRelu Clip Sigmoid HardSigmoid HardSwish Elu Selu Celu Gelu Erf Softplus Softsign Mish ' +
+    'CastLike Relu LeakyRelu ThresholdedRelu Clip Sigmoid HardSigmoid HardSwish Elu Selu Celu Gelu Erf Softplus Softsign Mish ' +
       'Swish Sqrt Exp Log Abs Neg Sign Reciprocal Identity Dropout Cast Ceil Floor Round IsNaN IsInf Not ' +
       'Sin Cos Tan Asin Acos Atan Sinh Cosh Tanh Asinh Acosh Atanh Shrink',
   ),
@@ -76,6 +72,7 @@ const PASSES: ReadonlyMap<string, Rule> = new Map([
   ['Tile', tile],
   ['RotaryEmbedding', rotaryEmbedding],
   ['Squeeze', squeeze],
+  ['Trilu', trilu],
   ['Unsqueeze', unsqueeze],
   ['Transpose', transpose],
 ]);

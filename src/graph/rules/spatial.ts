@@ -126,6 +126,15 @@ function normalise(state: Propagation, node: NodeProto, isOver: (place: number) 
   }
 }
 
+/** Trilu: the last two axes are those of the triangle. */
+export const trilu: Rule = (state, node) => {
+  const rank = state.dims(node.input[0])!.length;
+  for (const [place, axis] of state.labelled(node.input[0])) {
+    if (place < rank - 2) state.mark(node.output[0], place, axis);
+    else state.pin(axis, `${called(node)} cuts a triangle out of it`);
+  }
+};
+
 /** Gather along another axis: the axes of the indices take the place of that one. */
 export const gatherRule: Rule = (state, node) => {
   const indices = state.dims(node.input[1])!;
