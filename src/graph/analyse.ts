@@ -60,7 +60,7 @@ function follow(state: Propagation, node: NodeProto): void {
   else state.pinAll(node, `${called(node)} cannot be seen through`);
 }
 
-const isCache = (name: string) => /past|present/i.test(name);
+const isCache = (name: string) => /(^|[^a-z])(past|present)([^a-z]|$)/i.test(name);
 
 // The heads of cached keys and values are cut with those of the layers that add to them.
 function cachedHeads(state: Propagation, input: string): void {
@@ -88,8 +88,14 @@ function structureOf(label: Label, place: (node: string) => number): Structure {
   const byPlace = (a: { node: string }, b: { node: string }) => place(a.node) - place(b.node);
   const producers = label.producers.sort(byPlace);
   const consumers = label.consumers.sort(byPlace).map((map) => ({ ...map, groupSize: map.p / label.groups }));
-  const reason = reasonOf(label, producers.length, consumers);
   const unit = (extent: number) => extent / label.groups;
+  const slices = label.slices.map(({ extent, ...slice }) => ({ ...slice, block: unit(extent) }));
+  const edits = editsOf(label);
+  const fits = [...slices.map(({ block }) => block), ...edits.map((edit) => edit.unit)].every(
+    Number.isInteger,
+  );
+  if (!fits) label.pin('numbers in the graph contradict each other'); // of a malformed file
+  const reason = reasonOf(label, producers.length, consumers);
   return {
     name: producers[0].node,
     layer: consumers[0]?.node ?? '',
@@ -101,8 +107,8 @@ function structureOf(label: Label, place: (node: string) => number): Structure {
     isResidual: label.shortcuts.length > 0,
     producers,
     consumers,
-    slices: label.slices.map(({ extent, ...slice }) => ({ ...slice, block: unit(extent) })),
-    edits: editsOf(label),
+    slices,
+    edits,
   };
 }
 

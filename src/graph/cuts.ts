@@ -1,7 +1,9 @@
 // Where a model can be cut in two with a single activation to hand over.
 
+import type { Shapes } from './linear.ts';
 import type { Model } from './model.ts';
-import { reads } from './node.ts';
+import { isStandard, reads } from './node.ts';
+import type { NodeProto } from './onnx_pb.ts';
 
 export interface Cut {
   /** Position of the last node before the cut. */
@@ -11,16 +13,25 @@ export interface Cut {
 }
 
 /**
- * All cuts in topological order. What depends on constants, on the extents of an input or on other inputs than
- * `input` alone crosses for free: it can be computed again.
+/**
+ * All cuts in topological order. Values that depend on constants, or on other inputs than `input`, alone cross for
+ * free: they can be computed again.
+ *
+ * @param shapes  dims of every value in a run; with them, what depends on constants and the shapes of the graph's
+ *   inputs alone (positions, causal masks) crosses for free too, where the value that crosses has the same batch:
+ *   `subgraph` takes it from there
  */
-export function segments(model: Model, input = model.inputs[0]?.name): Cut[] {
+export function segments(model: Model, shapes?: Shapes, input = model.inputs[0]?.name): Cut[] {
   const inputs = new Set(model.inputs.map(({ name }) => name));
+  const batches = new Set<number | undefined>();
   const computed = new Set([input]);
   const lastUse = new Map<string, number>();
   for (const [place, node] of model.nodes.entries()) {
-    // Its extents are known without its values.
-    const values = node.opType === 'Shape' ? reads(node).filter((value) => !inputs.has(value)) : reads(node);
+    if (shapes && isInputShape(model, node)) {
+      batches.add(shapes.get(node.input[0])?.[0]);
+      continue;
+    }
+    const values = reads(node);
     if (values.some((value) => computed.has(value))) {
       for (const output of node.output) if (output !== '') computed.add(output);
     }
@@ -32,7 +43,15 @@ export function segments(model: Model, input = model.inputs[0]?.name): Cut[] {
     for (const output of node.output) if (lastUse.has(output)) live.add(output);
     for (const value of reads(node)) if (lastUse.get(value) === place) live.delete(value);
     const [value] = live;
-    if (live.size === 1 && !inputs.has(value)) cuts.push({ after: place, value });
+    const hasBatch = [...batches].every((batch) => batch === shapes?.get(value)?.[0]);
+    if (live.size === 1 && !inputs.has(value) && hasBatch) cuts.push({ after: place, value });
   }
   return cuts;
+}
+
+/** True for a Shape of a graph input. */
+export function isInputShape(model: Model, node: NodeProto): boolean {
+  return (
+    node.opType === 'Shape' && isStandard(node) && model.inputs.some(({ name }) => name === node.input[0])
+  );
 }

@@ -2,6 +2,7 @@
 
 export { analyse } from './analyse.ts';
 export { type BuildAttribute, type BuildDims, GraphBuilder } from './build.ts';
+export { foldConstants } from './constants.ts';
 export { countMacs, countParameters } from './count.ts';
 export { type Cut, segments } from './cuts.ts';
 export type { DataType, FloatType } from './dtype.ts';

@@ -156,8 +156,10 @@ export function blockOf({ label, extent, outer }: Axis): number {
   return extent / (outer * label.root().groups);
 }
 
+/** Greatest common divisor of integers; 1 where one is none. */
 export function gcd(a: number, b: number): number {
-  return b === 0 ? a : gcd(b, a % b);
+  if (!Number.isInteger(a) || !Number.isInteger(b)) return 1;
+  return b === 0 ? Math.abs(a) : gcd(b, a % b);
 }
 
 const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);

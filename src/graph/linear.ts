@@ -57,6 +57,9 @@ export function linearMap(model: Model, node: NodeProto, shapes: Shapes): Linear
   const output = shapes.get(node.output[0]);
   if (!weight || !isFloat(weight.type) || !input || !output || elements(weight.dims) === 0) return undefined;
   const base = { node: node.name, input: node.input[0], output: node.output[0], weight: weight.name };
+  // exporters may merge the batch with positions: (b, t, p) to (b·t, p)
+  const batch = shapes.get(model.inputs[0]?.name)?.[0] || 1;
+  const rowsOf = (dims: readonly number[]) => Math.ceil(elements(dims.slice(0, -1)) / batch);
   let map: LinearMap | undefined;
   if (node.opType === 'Conv') {
     if (attributeInt(node, 'group', 1) !== 1 || input.length > 4 || !constantBias(model, node))
@@ -69,15 +72,15 @@ export function linearMap(model: Model, node: NodeProto, shapes: Shapes): Linear
   } else if (node.opType === 'Gemm') {
     if (attributeInt(node, 'transA', 0) !== 0 || !constantBias(model, node)) return undefined;
     const [p, m] = attributeInt(node, 'transB', 0) ? [weight.dims[1], weight.dims[0]] : weight.dims;
-    map = { ...base, kind: 'gemm', groupSize: 1, p, m, rows: 1 };
+    map = { ...base, kind: 'gemm', groupSize: 1, p, m, rows: rowsOf(input) };
   } else if (node.opType === 'MatMul' && weight.dims.length === 2 && input.length > 1) {
     const [p, m] = weight.dims;
-    map = { ...base, kind: 'matmul', groupSize: 1, p, m, rows: elements(input.slice(1, -1)) };
+    map = { ...base, kind: 'matmul', groupSize: 1, p, m, rows: rowsOf(input) };
     addBias(model, map);
   }
   if (!map) return undefined;
   if (node.input[2]) map.bias = node.input[2];
-  const residual = shortcut(model, map.output, shapes);
+  const residual = shortcut(model, map, shapes);
   return residual ? { ...map, residual } : map;
 }
 
@@ -98,23 +101,41 @@ function addBias(model: Model, map: LinearMap): void {
   map.output = node.output[0];
 }
 
-function shortcut(model: Model, output: string, shapes: Shapes): LinearMap['residual'] {
-  let value = output;
+function shortcut(model: Model, map: LinearMap, shapes: Shapes): LinearMap['residual'] {
+  let value = map.output;
   for (;;) {
     const uses = model.uses(value);
     if (uses.length !== 1 || model.isOutput(value)) return undefined;
     const { node, index } = uses[0];
-    if (!isStandard(node) || index < 0) return undefined;
-    if (node.opType === 'Identity' || (node.opType === 'Dropout' && index === 0)) {
+    if (index < 0) return undefined;
+    if (isStandard(node) && handsOn(node, index, map, shapes)) {
       value = node.output[0];
       continue;
     }
-    const adds = node.opType === 'Add' || (node.opType === 'Sum' && node.input.length === 2);
+    const sum = sumOf(node, index);
     const other = node.input[1 - index];
-    if (!adds || model.tensors.has(other)) return undefined;
+    if (!sum || model.tensors.has(other)) return undefined;
     const same = String(shapes.get(other)) === String(shapes.get(value)) && shapes.has(value);
-    return same ? { sum: node.output[0], shortcut: other, node: node.name } : undefined;
+    return same ? { sum, shortcut: other, node: node.name } : undefined;
   }
+}
+
+/** Gives what it reads, in the same order and row by row. */
+function handsOn(node: NodeProto, index: number, { kind, m }: LinearMap, shapes: Shapes): boolean {
+  if (node.opType === 'Reshape')
+    return index === 0 && kind !== 'conv' && shapes.get(node.output[0])?.at(-1) === m;
+  return node.opType === 'Identity' || (node.opType === 'Dropout' && index === 0);
+}
+
+/** The value that is the sum of the first two inputs; undefined if none is. */
+function sumOf(node: NodeProto, index: number): string | undefined {
+  if (index > 1) return undefined;
+  if (isStandard(node)) {
+    const adds = node.opType === 'Add' || (node.opType === 'Sum' && node.input.length === 2);
+    return adds ? node.output[0] : undefined;
+  }
+  const isSkip = node.domain === 'com.microsoft' && /^Skip(Simplified)?LayerNormalization$/.test(node.opType);
+  return isSkip && !node.input[4] ? node.output[3] || undefined : undefined;
 }
 
 function geometry(

@@ -96,6 +96,8 @@ export class Propagation {
   /** Ties one axis of the constant at `node.input[input]` to a label, from position `offset` on. */
   slice(axis: Axis, node: NodeProto, input: number, place: number, offset = 0): void {
     if (axis.outer > 1) this.pin(axis, `${called(node)} has constants for axes that were merged`);
+    const dim = this.dims(node.input[input])?.[place] ?? 0;
+    if (offset + axis.extent > dim) this.pin(axis, `${called(node)} has a constant that is too small`);
     this.#eachPart(axis, 0, (label, from, extent) => {
       const at = { tensor: node.input[input], axis: place, node: node.name, input };
       label.slices.push({ ...at, offset: offset + from, extent });

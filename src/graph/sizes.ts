@@ -4,7 +4,7 @@
 // where it stands. A number of channels that goes anywhere else pins them.
 
 import { typeCode } from './dtype.ts';
-import type { Axis, EditPlace, OpenEdit } from './labels.ts';
+import type { Axis, EditPlace } from './labels.ts';
 import { attribute, attributeInt, isStandard, reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import { called, type Propagation, wrapAxis } from './propagation.ts';
@@ -82,39 +82,6 @@ export function follows(state: Propagation, node: NodeProto, size: Size | undefi
   if (size.place?.kind !== 'constant') return false;
   state.edit(axis, size.place, node.name);
   return true;
-}
-
-/**
- * Why an edit of a constant in a shape that several nodes read cannot be made: all of them must want it.
- *
- * @param edits  of all labels, with the labels' numbers
- */
-export function disagreement(
-  state: Propagation,
-  edits: readonly { edit: OpenEdit; label: number }[],
-): string | undefined {
-  const { place } = edits[0].edit;
-  const node = 'node' in place ? state.model.node(place.node) : undefined;
-  if (node?.opType !== 'Concat') return undefined;
-  const wanted = new Map<string, string[]>();
-  for (const { edit, label } of edits) {
-    const list = wanted.get(edit.reader) ?? [];
-    list.push(`${label}: ${edit.extent}`);
-    wanted.set(edit.reader, list);
-  }
-  const [output] = node.output;
-  for (const list of wanted.values()) list.sort();
-  const [first] = [...wanted.values()].map(String);
-  const agree = state.model
-    .uses(output)
-    // a Shape of it only counts its elements
-    .every(
-      ({ node, index }) =>
-        node.opType === 'Shape' || (index === 1 && String(wanted.get(node.name)) === first),
-    );
-  return agree && !state.model.isOutput(output)
-    ? undefined
-    : `${called(node)} gives a shape that other nodes read too`;
 }
 
 function shapeSizes(state: Propagation, node: NodeProto): Size[] | undefined {
@@ -211,7 +178,8 @@ const where = elementwise((_, __, condition, a, b) => {
 const filled: SizeRule = (_, node, [shape]) => {
   const [length, ...more] = shape ?? [];
   const tensor = attribute(node, 'value')?.t;
-  if (!length || more.length > 0 || length.axis || !(length.value < 64)) return undefined;
+  if (!length || more.length > 0 || length.axis || !(length.value >= 0 && length.value < 64))
+    return undefined;
   if (tensor?.dataType !== typeCode('int64')) return undefined;
   const [value] = toIntegers(decodeTensor(tensor, node.name));
   return new Array(length.value).fill({ value });

@@ -5,7 +5,7 @@ import type { LinearKind, LinearMap } from './linear.ts';
 /** A layer whose output channels are channels of the structure. */
 export interface LinearRef {
   node: string;
-  kind: LinearKind | 'convtranspose';
+  kind: LinearKind | 'convtranspose' | 'attention';
   weight: string;
   bias?: string;
   output: string;

@@ -2,12 +2,22 @@
 
 import { create } from '@bufbuild/protobuf';
 import { InputError, UnsupportedModelError } from '../errors.ts';
+import { isInputShape } from './cuts.ts';
 import { type DataType, typeCode } from './dtype.ts';
 import { copyMessage } from './message.ts';
 import { Model } from './model.ts';
-import { reads } from './node.ts';
-import { type NodeProto, TypeProtoSchema, type ValueInfoProto, ValueInfoProtoSchema } from './onnx_pb.ts';
-import type { Tensor } from './tensor.ts';
+import { attribute, attributeInt, reads } from './node.ts';
+import {
+  type AttributeProto,
+  AttributeProto_AttributeType,
+  AttributeProtoSchema,
+  type NodeProto,
+  NodeProtoSchema,
+  TypeProtoSchema,
+  type ValueInfoProto,
+  ValueInfoProtoSchema,
+} from './onnx_pb.ts';
+import { fromIntegers, type Tensor } from './tensor.ts';
 import { writeModel } from './write.ts';
 
 /** What a sample run showed of the values of a model. */
@@ -19,7 +29,8 @@ export interface ValueInfo {
 
 /**
  * The part of a model that computes the values `to` from the values `from`. The first axis of the inputs is
- * dynamic, the others are as in `info`. Values in both lists are passed through.
+ * dynamic, the others are as in `info`. Values in both lists are passed through. The shape of an input that is not
+ * in `from` is that of `info` with the batch of a value that is.
  *
  * @param optional  inputs of the model that become inputs of the part where it needs them
  * @throws {InputError} if `to` needs an input of the model that is not in `from`, or a value is not known
@@ -37,6 +48,7 @@ export function subgraph(
   const nodes = new Set<NodeProto>();
   const tensors = new Map<string, Tensor>();
   const seen = new Set<string>();
+  const shapeNodes: NodeProto[] = [];
   const pending = [...to];
   for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
     if (given.has(value) || seen.has(value)) continue;
@@ -46,7 +58,9 @@ export function subgraph(
     if (tensor) tensors.set(value, tensor);
     else if (allowed.has(value)) given.add(value);
     else if (!node) throw new InputError(`subgraph: nothing in "from" leads to "${value}"`);
-    else if (!nodes.has(node)) {
+    else if (!given.has(node.input[0] ?? '') && isInputShape(model, node)) {
+      shapeNodes.push(...inputShape(node, from, info, tensors));
+    } else if (!nodes.has(node)) {
       nodes.add(node);
       for (const read of reads(node)) pending.push(read);
     }
@@ -56,7 +70,7 @@ export function subgraph(
   proto.graph = graph;
   graph.node = model.nodes.filter((node) => nodes.has(node));
   // A node kept for one of its outputs must not compute another one that is given.
-  graph.node = graph.node.map((node) => withoutOutputs(node, given));
+  graph.node = [...shapeNodes, ...graph.node.map((node) => withoutOutputs(node, given))];
   graph.input = [...given].map((name) => inputInfo(name, info));
   graph.output = to.map((name) => create(ValueInfoProtoSchema, { name })); // onnxruntime infers the types
   graph.valueInfo = [];
@@ -79,6 +93,39 @@ function inOneFile(model: Model): Uint8Array {
   const { model: bytes, external } = writeModel(model);
   if (external) throw new UnsupportedModelError(`${model.name}: more than 2 GiB of weights in one part`);
   return bytes;
+}
+
+/** Nodes that give the shape of a graph input where the input itself is not given. */
+function inputShape(
+  shape: NodeProto,
+  from: readonly string[],
+  { shapes }: ValueInfo,
+  tensors: Map<string, Tensor>,
+): NodeProto[] {
+  const [output] = shape.output;
+  const dims = shapes.get(shape.input[0]) ?? [];
+  const given = from.find((value) => shapes.get(value)?.[0] === dims[0]);
+  if (given === undefined || dims.length === 0) {
+    throw new InputError(`subgraph: nothing in "from" has the batch of "${shape.input[0]}"`);
+  }
+  const integers = (stem: string, values: readonly number[]) => {
+    const name = `${output}.${stem}`;
+    tensors.set(name, fromIntegers(name, values, [values.length]));
+    return name;
+  };
+  const node = (opType: string, input: string[], result: string, attribute: AttributeProto[] = []) =>
+    create(NodeProtoSchema, { name: `${result}.${opType}`, opType, input, output: [result], attribute });
+  const [whole, batch] = [`${output}.given`, `${output}.batch`];
+  const end = attribute(shape, 'end') ? attributeInt(shape, 'end', 0) : undefined;
+  const shown = dims.map((_, axis) => axis).slice(attributeInt(shape, 'start', 0), end);
+  const others = shown.filter((axis) => axis > 0).map((axis) => dims[axis]);
+  const parts = [...(shown.includes(0) ? [batch] : []), integers('others', others)];
+  const along = { name: 'axis', i: 0n, type: AttributeProto_AttributeType.INT };
+  return [
+    node('Shape', [given], whole),
+    node('Gather', [whole, integers('first', [0])], batch),
+    node('Concat', parts, output, [create(AttributeProtoSchema, along)]),
+  ];
 }
 
 function withoutOutputs(node: NodeProto, given: ReadonlySet<string>): NodeProto {

@@ -64,7 +64,7 @@ export class Frontier {
     this.#source = source;
     this.#limit = limit;
     this.#probed = info.shapes.get(input)?.[0] || 1;
-    this.#cuts = segments(dense, input);
+    this.#cuts = segments(dense, info.shapes, input);
     this.#inputs = dense.inputs.map(({ name }) => name);
     this.#value = input;
   }

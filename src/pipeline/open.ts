@@ -8,6 +8,7 @@ import {
   countMacs,
   countParameters,
   foldBatchNormalization,
+  foldConstants,
   type Model,
   type ReadExternal,
   type ReadOptions,
@@ -32,7 +33,7 @@ export interface OpenedModel {
   readonly name: string;
   /** As in the file. */
   readonly source: Model;
-  /** BatchNormalization folded into the layers before it: what is analysed and pruned. */
+  /** BatchNormalization folded into the layers before it, constants folded: what is analysed and pruned. */
   readonly model: Model;
   readonly input: ModelInput;
   /** Shapes and types of every value in a run of one sample (or of the fixed batch). */
@@ -71,7 +72,7 @@ export async function openParsed(
   options: OpenOptions & { bytes?(): number },
 ): Promise<OpenedModel> {
   const { size, name = source.name } = options;
-  const model = foldBatchNormalization(source);
+  const model = foldBatchNormalization(foldConstants(source));
   let session: EngineSession | undefined;
   try {
     session = await options.engine.load(withAllValues(model));

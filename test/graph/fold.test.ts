@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   foldBatchNormalization,
+  foldConstants,
   type Model,
   readModel,
   toFloat32,
@@ -63,5 +64,61 @@ describe('foldBatchNormalization', () => {
     const model = foldBatchNormalization(await readModel(b.output(x).build()));
     expect([...model.tensors.values()].map((t) => t.type)).toEqual(['float16', 'float16']);
     expect(toFloat32([...model.tensors.values()][0]).every(Number.isFinite)).toBe(true);
+  });
+});
+
+describe('foldConstants', () => {
+  const transposed = (b: OnnxBuilder, w: string) => b.node('Transpose', [w], { perm: [1, 0] });
+
+  it('makes transposed and shared weights constants of the layers that read them', async () => {
+    const b = new OnnxBuilder();
+    const shared = b.weight([6], 0.3);
+    const same = b.node('Identity', [shared]);
+    let x = b.add(
+      b.node('MatMul', [b.input([3, 6, 6]), transposed(b, b.weight([8, 6], 0.4))]),
+      b.weight([8], 0.3),
+    );
+    x = b.node('MatMul', [b.relu(x), transposed(b, b.node('Identity', [b.weight([6, 8], 0.4)]))]);
+    const model = await readModel(b.output(b.add(b.mul(x, shared), same)).build());
+    const before = writeModel(model).model;
+    const folded = foldConstants(model);
+    expect(writeModel(model).model).toEqual(before);
+    expect(folded.nodes.map((node) => node.opType)).toEqual([
+      'MatMul',
+      'Add',
+      'Relu',
+      'MatMul',
+      'Mul',
+      'Add',
+    ]);
+    expect(folded.tensors.size).toBe(4);
+    expect(await runModel(folded, input)).toEqual(await runModel(model, input));
+  });
+
+  it('turns the axes of a constant of any rank', async () => {
+    const b = new OnnxBuilder();
+    const turned = b.node('Transpose', [b.weight([6, 1, 3, 6], 1)], { perm: [1, 2, 3, 0] });
+    const model = await readModel(b.output(b.mul(b.input([3, 6, 6]), turned)).build());
+    const folded = foldConstants(model);
+    expect(folded.nodes.map((node) => node.opType)).toEqual(['Mul']);
+    expect(await runModel(folded, input)).toEqual(await runModel(model, input));
+  });
+
+  it('leaves a constant that others read too, and one that is an output', async () => {
+    const b = new OnnxBuilder();
+    const tied = b.weight([6, 6], 0.4);
+    const x = b.node('MatMul', [b.node('MatMul', [b.input([3, 6, 6]), tied]), transposed(b, tied)]);
+    const model = await readModel(
+      b
+        .output(x)
+        .output(transposed(b, b.weight([2, 3], 1)))
+        .build(),
+    );
+    expect(foldConstants(model).nodes.map((node) => node.opType)).toEqual([
+      'MatMul',
+      'Transpose',
+      'MatMul',
+      'Transpose',
+    ]);
   });
 });

@@ -175,6 +175,45 @@ describe('linearMaps', () => {
     expect(maps[2].residual).toBeUndefined();
   });
 
+  it('finds the shortcut behind a Reshape that gives rows their batch back, and counts the rows of a sample', async () => {
+    const b = new OnnxBuilder();
+    const x = b.sequence(6);
+    const flat = b.gemm(b.reshape(x, [-1, 6]), 6);
+    const sum = b.add(x, b.node('Reshape', [flat, b.node('Shape', [x])]));
+    const { model, values, maps } = await opened(b.output(sum), [2, 5, 6]);
+    expect(maps[0]).toMatchObject({ kind: 'gemm', rows: 5, residual: { sum, shortcut: x } });
+    expectClose(apply(model, maps[0], values), values.get(flat)!);
+  });
+
+  it('sees no shortcut behind a Reshape that breaks up rows', async () => {
+    const b = new OnnxBuilder();
+    const x = b.sequence(6);
+    const halves = (value: string) => b.reshape(value, [0, -1, 3]);
+    const { maps } = await opened(b.output(b.add(halves(x), halves(b.matmul(x, 6)))), [2, 5, 6]);
+    expect(maps[0].residual).toBeUndefined();
+  });
+
+  it('finds the shortcut of a fused normalisation where the sum is an output of it and has no bias', async () => {
+    const fused = async (opType: string, bias: boolean, outputs: number) => {
+      const b = new OnnxBuilder();
+      const x = b.sequence(6);
+      const parameters = [b.weight([6], 0.2, 1), ...(bias ? [b.weight([6], 0.2), b.weight([6], 0.2)] : [])];
+      const domain = 'com.microsoft';
+      const [normal, , , sum] = b.nodes(opType, [b.matmul(x, 6), x, ...parameters], {}, { domain, outputs });
+      b.output(sum ? b.add(sum, normal) : normal);
+      const { values, maps } = await opened(b, [2, 5, 6]);
+      if (!maps[0].residual) return undefined;
+      const read = (name: string) => values.get(name)!.data;
+      const whole = read(maps[0].output).map((y, i) => y + read(maps[0].residual!.shortcut)[i]);
+      expectClose(Float64Array.from(whole), values.get(maps[0].residual.sum)!);
+      return maps[0].residual;
+    };
+    expect(await fused('SkipSimplifiedLayerNormalization', false, 4)).toMatchObject({ shortcut: 'input' });
+    expect(await fused('SkipLayerNormalization', false, 4)).toMatchObject({ shortcut: 'input' });
+    expect(await fused('SkipLayerNormalization', true, 4)).toBeUndefined();
+    expect(await fused('SkipSimplifiedLayerNormalization', false, 1)).toBeUndefined();
+  });
+
   it('sees no shortcut where the operands broadcast or someone else reads the layer', async () => {
     const { b, x } = withInput();
     const y = b.conv(x, 4, 3);

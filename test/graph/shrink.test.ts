@@ -82,8 +82,12 @@ const GRAPHS: Record<string, { prunable: number; dims?: number[]; build: (b: Onn
       prunable: 2,
       build: (b) => {
         const x = b.relu(b.conv(image(b), 7, 3));
-        const left = b.node('Split', [x, b.integers([3, 4])], { axis: 1 }, { outputs: 2, channels: 3 });
-        const right = left.replace(/\d+$/, (digits) => `${Number(digits) + 1}`);
+        const [left, right] = b.nodes(
+          'Split',
+          [x, b.integers([3, 4])],
+          { axis: 1 },
+          { outputs: 2, channels: 3 },
+        );
         const wide = b.node('Tanh', [right], {}, { channels: 4 });
         return head(b, b.add(b.conv(left, 5, 3), b.conv(wide, 5, 1)));
       },
@@ -101,8 +105,7 @@ const GRAPHS: Record<string, { prunable: number; dims?: number[]; build: (b: Onn
       prunable: 2,
       build: (b) => {
         const x = b.flatten(b.globalAveragePool(b.relu(b.conv(image(b), 8, 3))));
-        const gate = b.node('Split', [b.gemm(x, 20)], { axis: 1 }, { outputs: 2, channels: 10 });
-        const up = gate.replace(/\d+$/, (digits) => `${Number(digits) + 1}`);
+        const [gate, up] = b.nodes('Split', [b.gemm(x, 20)], { axis: 1 }, { outputs: 2, channels: 10 });
         return b.output(b.matmul(b.mul(b.node('Sigmoid', [gate]), up), 5));
       },
     },

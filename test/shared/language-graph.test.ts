@@ -10,9 +10,19 @@ import {
   readModel,
   readWeights,
   type Structure,
+  segments,
   shrink,
+  subgraph,
 } from '../../src/graph/index.ts';
-import { difference, randomChannels, randomTokens, runModel, shapesOfFeeds } from '../graph/running.ts';
+import {
+  difference,
+  type Feed,
+  randomChannels,
+  randomTokens,
+  run,
+  runModel,
+  shapesOfFeeds,
+} from '../graph/running.ts';
 import { random as seeded } from '../support/random.ts';
 import { shared } from './shared.ts';
 
@@ -116,5 +126,19 @@ describe.each(MODELS)('$file', ({ file, layers, vocabulary, width, heads, neuron
       expect(readWeights(model, map).bias?.length).toBe(file.startsWith('opt') ? width : undefined);
     }
     expect(linearMaps(model, shapes).filter((map) => map.residual)).toHaveLength(2 * layers);
+  });
+
+  test('can be run in parts: a cut after every layer of the residual stream, from any batch', async () => {
+    const { model, shapes } = await opened([2, 11]);
+    const types = new Map([['input_ids', 'int64']]);
+    const cuts = segments(model, shapes);
+    expect(cuts.length).toBeGreaterThanOrEqual(2 * layers);
+    const tokens = randomTokens([3, 11], vocabulary, 5);
+    const middle = cuts[layers].value;
+    const run3 = async (from: string, to: string, feed: Feed) =>
+      (await run(subgraph(model, [from], [to], { shapes, types }), { [from]: feed }))[to];
+    const whole = await runModel(model, tokens);
+    const parts = await run3(middle, 'logits', await run3('input_ids', middle, tokens));
+    expect(difference(whole, parts)).toBeLessThan(ROUNDING);
   });
 });

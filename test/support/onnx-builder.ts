@@ -20,8 +20,8 @@ import { fromFloat32, fromIntegers, type Tensor } from '../../src/graph/tensor.t
 import { encodeTensor } from '../../src/graph/wire.ts';
 import { random } from './random.ts';
 
-/** Integers and lists of them, strings, or `{ float }`. */
-export type Attribute = number | readonly number[] | string | { float: number };
+/** Integers and lists of them, strings, `{ float }`, or `{ tensor }` of one int64. */
+export type Attribute = number | readonly number[] | string | { float: number } | { tensor: number };
 
 export interface ConvOptions {
   stride?: number;
@@ -33,6 +33,12 @@ export interface ConvOptions {
   /** Times the He scale. */
   gain?: number;
   autoPad?: string;
+}
+
+export interface NodeOptions {
+  channels?: number;
+  outputs?: number;
+  domain?: string;
 }
 
 export interface BuilderOptions {
@@ -68,9 +74,25 @@ export class OnnxBuilder {
     return this.#set(name, dims[0]);
   }
 
-  /** Declares an output; its shape is left open. */
-  output(value: string): this {
-    this.#outputs.push(valueInfo(value, this.#type));
+  /** Rows of `width` features: n × t × width, batch and length dynamic. */
+  sequence(width: number, name = 'input'): string {
+    this.#inputs.push(valueInfo(name, this.#type, ['n', 't', width]));
+    return this.#set(name, width);
+  }
+
+  /** A graph input of any type and shape; a dim that is a string is dynamic. */
+  feed(name: string, dims: readonly (number | string)[], type: DataType = this.#type): string {
+    this.#inputs.push(valueInfo(name, type, dims));
+    return name;
+  }
+
+  /** Declares an output; its shape is left open unless it is given. The value can be given a name of its own. */
+  output(value: string, name = value, dims?: readonly (number | string)[]): this {
+    for (const node of this.#nodes) {
+      node.output = node.output.map((output) => (output === value ? name : output));
+      node.input = node.input.map((input) => (input === value ? name : input));
+    }
+    this.#outputs.push(valueInfo(name, this.#type, dims));
     return this;
   }
 
@@ -110,8 +132,18 @@ export class OnnxBuilder {
     opType: string,
     inputs: readonly string[],
     attributes: Readonly<Record<string, Attribute>> = {},
-    options: { channels?: number; outputs?: number; domain?: string } = {},
+    options: NodeOptions = {},
   ): string {
+    return this.nodes(opType, inputs, attributes, options)[0];
+  }
+
+  /** As `node`, with all the values that it gives. */
+  nodes(
+    opType: string,
+    inputs: readonly string[],
+    attributes: Readonly<Record<string, Attribute>> = {},
+    options: NodeOptions = {},
+  ): string[] {
     const output = Array.from({ length: options.outputs ?? 1 }, () => this.#name(opType.toLowerCase()));
     this.#nodes.push(
       create(NodeProtoSchema, {
@@ -125,7 +157,7 @@ export class OnnxBuilder {
     );
     const known = inputs.map((value) => this.channels(value)).find((channels) => channels !== undefined);
     for (const value of output) this.#set(value, options.channels ?? known!);
-    return output[0];
+    return output;
   }
 
   /** k × k (1-D where the input is: pass `dimensions: 1`). */
@@ -227,7 +259,10 @@ export class OnnxBuilder {
       create(ModelProtoSchema, {
         irVersion: BigInt(this.#irVersion),
         producerName: 'onnx-builder',
-        opsetImport: [create(OperatorSetIdProtoSchema, { domain: '', version: BigInt(this.#opset) })],
+        opsetImport: [
+          create(OperatorSetIdProtoSchema, { domain: '', version: BigInt(this.#opset) }),
+          create(OperatorSetIdProtoSchema, { domain: 'com.microsoft', version: 1n }),
+        ],
         graph: create(GraphProtoSchema, {
           name: 'test',
           node: this.#nodes,
@@ -280,6 +315,11 @@ function attribute(name: string, value: Attribute): AttributeProto {
   }
   if (typeof value === 'number')
     return create(AttributeProtoSchema, { name, i: BigInt(value), type: Kind.INT });
+  if ('tensor' in value) {
+    return create(AttributeProtoSchema, {
+      ...{ name, t: encodeTensor(fromIntegers('', [value.tensor], [1])), type: Kind.TENSOR },
+    });
+  }
   if ('float' in value) return create(AttributeProtoSchema, { name, f: value.float, type: Kind.FLOAT });
   return create(AttributeProtoSchema, { name, ints: value.map(BigInt), type: Kind.INTS });
 }

@@ -3,12 +3,25 @@
 import { isStandard } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import type { Rule } from '../propagation.ts';
+import { groupQueryAttention, multiHeadAttention, standardAttention } from './attention.ts';
 import { broadcast, unary } from './elementwise.ts';
+import { fusedAttention, rotaryEmbedding } from './fused.ts';
 import { batchNormalization, conv, convTranspose, gemm, instanceNormalization, matmul } from './layers.ts';
 import { expand, flatten, reshape, squeeze, tile, transpose, unsqueeze } from './layout.ts';
 import { concat, slice, split } from './pieces.ts';
-import { einsum } from './product.ts';
-import { argReduce, gatherRule, layerNormalization, pad, pool, reduce, resize, softmax } from './spatial.ts';
+import { einsum, fusedMatMul } from './product.ts';
+import {
+  argReduce,
+  gatherRule,
+  layerNormalization,
+  pad,
+  pool,
+  reduce,
+  resize,
+  skipNormalization,
+  softmax,
+  trilu,
+} from './spatial.ts';
 
 /** Run on every node, because they make labels: what they read need not be labelled. */
 const LAYERS: ReadonlyMap<string, Rule> = new Map([
@@ -27,13 +40,14 @@ const JOINS: ReadonlyMap<string, Rule> = new Map([
   ),
   ['Concat', concat],
   ['Einsum', einsum],
+  ['Attention', standardAttention],
 ]);
 
 /** Operators whose first input is the data; labels on others pin everything. */
 const PASSES: ReadonlyMap<string, Rule> = new Map([
   ...all(
     unary,
-    'Relu LeakyRelu ThresholdedRelu Clip Sigmoid HardSigmoid HardSwish Elu Selu Celu Gelu Erf Softplus Softsign Mish ' +
+    'CastLike Relu LeakyRelu ThresholdedRelu Clip Sigmoid HardSigmoid HardSwish Elu Selu Celu Gelu Erf Softplus Softsign Mish ' +
       'Swish Sqrt Exp Log Abs Neg Sign Reciprocal Identity Dropout Cast Ceil Floor Round IsNaN IsInf Not ' +
       'Sin Cos Tan Asin Acos Atan Sinh Cosh Tanh Asinh Acosh Atanh Shrink',
   ),
@@ -56,15 +70,34 @@ const PASSES: ReadonlyMap<string, Rule> = new Map([
   ['Flatten', flatten],
   ['Reshape', reshape],
   ['Tile', tile],
+  ['RotaryEmbedding', rotaryEmbedding],
   ['Squeeze', squeeze],
+  ['Trilu', trilu],
   ['Unsqueeze', unsqueeze],
   ['Transpose', transpose],
 ]);
 
+/** Operators of com.microsoft that exporters and optimisers make of the above. */
+const FUSED_LAYERS: ReadonlyMap<string, Rule> = new Map([['Attention', fusedAttention]]);
+const FUSED_JOINS: ReadonlyMap<string, Rule> = new Map([
+  ...all(broadcast, 'BiasGelu FastGelu'),
+  ...all(skipNormalization, 'SkipLayerNormalization SkipSimplifiedLayerNormalization'),
+  ['FusedMatMul', fusedMatMul],
+  ['GroupQueryAttention', groupQueryAttention],
+  ['MultiHeadAttention', multiHeadAttention],
+]);
+const FUSED_PASSES: ReadonlyMap<string, Rule> = new Map([
+  ...all(unary, 'Gelu QuickGelu'),
+  ['RotaryEmbedding', rotaryEmbedding],
+]);
+
 /** What is known of the operator of a node: a rule of one of three kinds. */
 export function rules(node: NodeProto): { layer?: Rule; join?: Rule; pass?: Rule } {
-  if (!isStandard(node)) return {};
   const name = node.opType;
+  if (node.domain === 'com.microsoft') {
+    return { layer: FUSED_LAYERS.get(name), join: FUSED_JOINS.get(name), pass: FUSED_PASSES.get(name) };
+  }
+  if (!isStandard(node)) return {};
   return { layer: LAYERS.get(name), join: JOINS.get(name), pass: PASSES.get(name) };
 }
 

@@ -1,9 +1,10 @@
 // Operators that only rename positions: where does the labelled axis go?
 
 import { type Axis, gcd } from '../labels.ts';
+import type { Use } from '../model.ts';
 import { attributeInt, attributeInts } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import { called, type Propagation, type Rule, wrapAxis } from '../propagation.ts';
+import { called, Propagation, type Rule, wrapAxis } from '../propagation.ts';
 import { follows, type Size, sizesOf } from '../sizes.ts';
 import { elements } from '../tensor.ts';
 
@@ -35,6 +36,12 @@ export const unsqueeze: Rule = (state, node) => {
   for (const [place, axis] of state.labelled(node.input[0])) state.mark(node.output[0], places[place], axis);
 };
 
+const RENAMES: ReadonlyMap<string, Rule> = new Map([
+  ['Transpose', transpose],
+  ['Squeeze', squeeze],
+  ['Unsqueeze', unsqueeze],
+]);
+
 /** Flatten: (a, b, c, d) to (a…, …d). Nothing in the graph names the extents. */
 export const flatten: Rule = (state, node) => {
   for (const [place, axis] of state.labelled(node.input[0])) {
@@ -42,7 +49,10 @@ export const flatten: Rule = (state, node) => {
     // Channels stay together only if they are the slowest axis of those that are merged.
     if (!moved || moved.axis.outer > axis.outer)
       state.pin(axis, `${called(node)} interleaves it with other axes`);
-    else state.mark(node.output[0], moved.place, moved.axis);
+    else {
+      moved.axis.label.coarsen(moved.count);
+      state.mark(node.output[0], moved.place, moved.axis);
+    }
   }
 };
 
@@ -51,19 +61,31 @@ export const reshape: Rule = (state, node) => {
   const named = [...(sizesOf(state, node, 1) ?? [])];
   const followed = new Set<number>();
   for (const [place, axis] of state.labelled(node.input[0])) {
-    const moved = move(state, node, place, axis);
+    let moved = move(state, node, place, axis);
+    if (moved && isTakenApart(state, node.output[0], moved.place)) {
+      // as (3, h, dh) is: it is the same channels in each
+      moved = move(state, node, place, interleaved(axis, moved.axis.extent));
+    }
     // Of two axes that are merged, the slower one keeps its groups together.
     if (!moved || followed.has(moved.place) || !mayResize(state, node, named, place, moved)) {
       state.pin(axis, `${called(node)} takes it apart or names its size`);
       continue;
     }
     followed.add(moved.place);
+    moved.axis.label.coarsen(moved.count);
     state.mark(node.output[0], moved.place, moved.axis);
   }
   for (const [place, { axis }] of named.entries()) {
     if (axis && !followed.has(place)) state.pin(axis, `${called(node)} reads the number of channels`);
   }
 };
+
+interface Moved {
+  place: number;
+  axis: Axis;
+  /** Groups that fit the axis. */
+  count: number;
+}
 
 /**
  * Where a labelled axis goes when dims change and positions keep their order. Before it lie `runs` positions of
@@ -76,7 +98,7 @@ function move(
   node: NodeProto,
   from: number,
   { label, extent, outer }: Axis,
-): { place: number; axis: Axis } | undefined {
+): Moved | undefined {
   const input = state.dims(node.input[0])!;
   const output = state.dims(node.output[0])!;
   const runs = elements(input.slice(0, from)) * outer;
@@ -88,12 +110,42 @@ function move(
       const outer = runs / before;
       const count = gcd(label.root().groups, dim / outer);
       if (!Number.isInteger(outer) || !Number.isInteger(dim / outer) || count === 1) return undefined;
-      label.coarsen(count);
-      return { place, axis: { label, extent: dim, outer } };
+      // the outer of two axes that are merged keeps the place
+      if (state.axes(node.output[0])[place]) return undefined;
+      return { place, axis: { label, extent: dim, outer }, count };
     }
     before *= dim;
   }
   return undefined;
+}
+
+/** True if nothing reads an axis but nodes that pick one position of it. */
+function isTakenApart(state: Propagation, value: string, place: number): boolean {
+  const uses = state.model.uses(value);
+  const isPick = ({ node, index }: Use) => {
+    const rank = state.dims(value)!.length;
+    if (wrapAxis(attributeInt(node, 'axis', 0), rank) !== place || index !== 0) return false;
+    if (node.opType === 'Split') return node.output.length === state.dims(value)![place];
+    return node.opType === 'Gather' && state.integers(node, 1)?.length === 1;
+  };
+  if (uses.length > 0 && uses.every(isPick)) return true;
+  const [{ node, index } = { node: undefined, index: -1 }] = uses;
+  const rule = node && RENAMES.get(node.opType);
+  if (uses.length !== 1 || !rule || index !== 0) return false;
+  // follow a label of its own through the node
+  const scratch = new Propagation(state.model, state.shapes);
+  scratch.mark(value, place, scratch.free(1));
+  rule(scratch, node);
+  const [next] = scratch.labelled(node.output[0]);
+  return next !== undefined && isTakenApart(state, node.output[0], next[0]);
+}
+
+/** Splits a label into equal parts and ties them: what the axis then holds are so many runs of one label. */
+function interleaved(axis: Axis, runs: number): Axis {
+  const parts = axis.outer === 1 ? axis.label.split(new Array(runs).fill(1)) : undefined;
+  if (!parts) return axis;
+  for (const { label } of parts) label.union(parts[0].label);
+  return { label: parts[0].label, extent: axis.extent, outer: runs };
 }
 
 function mayResize(
@@ -101,7 +153,7 @@ function mayResize(
   node: NodeProto,
   named: Size[],
   from: number,
-  { place, axis }: { place: number; axis: Axis },
+  { place, axis }: Moved,
 ): boolean {
   const size = named[place];
   if (size?.value === -1) return true;

@@ -3,6 +3,7 @@
 import { attributeInt, attributeInts, attributeString } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation, type Rule, wrapAxis } from '../propagation.ts';
+import { tieBroadcast } from './tie.ts';
 
 /** Pooling works on axes from 2 on. */
 export const pool: Rule = (state, node) => {
@@ -102,12 +103,37 @@ export const layerNormalization: Rule = (state, node) => {
   normalise(state, node, (place) => place >= from);
 };
 
+/** com.microsoft: the sum of two operands, normalised over the last axis; the sum is an output too. */
+export const skipNormalization: Rule = (state, node) => {
+  const dims = state.dims(node.input[0])!;
+  const last = dims.length - 1;
+  if (node.input.slice(2).some((value) => state.isLabelled(value))) {
+    return state.pinAll(node, `${called(node)} has computed scales`);
+  }
+  for (const place of dims.keys()) {
+    const axis = tieBroadcast(state, node, [0, 1], place, dims);
+    if (!axis) continue;
+    if (place === last) state.pin(axis, `${called(node)} normalises over it`);
+    else state.mark(node.output[0], place, axis);
+    state.mark(node.output[3] ?? '', place, axis);
+  }
+};
+
 function normalise(state: Propagation, node: NodeProto, isOver: (place: number) => boolean): void {
   for (const [place, axis] of state.labelled(node.input[0])) {
     if (isOver(place)) state.pin(axis, `${called(node)} normalises over it`);
     else state.mark(node.output[0], place, axis);
   }
 }
+
+/** Trilu: the last two axes are those of the triangle. */
+export const trilu: Rule = (state, node) => {
+  const rank = state.dims(node.input[0])!.length;
+  for (const [place, axis] of state.labelled(node.input[0])) {
+    if (place < rank - 2) state.mark(node.output[0], place, axis);
+    else state.pin(axis, `${called(node)} cuts a triangle out of it`);
+  }
+};
 
 /** Gather along another axis: the axes of the indices take the place of that one. */
 export const gatherRule: Rule = (state, node) => {

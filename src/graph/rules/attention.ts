@@ -1,0 +1,168 @@
+// Fused attention with projected queries, keys and values: com.microsoft's GroupQueryAttention and
+// MultiHeadAttention, and the standard's Attention. Key-value groups and their query heads are tied.
+
+import type { Axis } from '../labels.ts';
+import { attributeInt } from '../node.ts';
+import type { NodeProto } from '../onnx_pb.ts';
+import { called, type Propagation, type Rule } from '../propagation.ts';
+
+/** Attributes and inputs of an operator that attends with projected queries, keys and values. */
+interface Signature {
+  heads: string;
+  keyHeads: string;
+  /** One constant for queries, keys and values, side by side. */
+  bias?: number;
+  /** Cached keys and values (b, h, past, dh), each with an output: the second and the third. */
+  past: readonly [number, number];
+  /** Added to the scores: (…, h or 1, t, t'). */
+  mask: number;
+  /** One number per query head. */
+  perHead?: number;
+  /** Inputs from here on are not known. */
+  inputs: number;
+}
+
+export const groupQueryAttention = attention({
+  ...{ heads: 'num_heads', keyHeads: 'kv_num_heads', past: [3, 4], mask: 10, perHead: 11, inputs: 12 },
+});
+export const multiHeadAttention = attention({
+  ...{ heads: 'num_heads', keyHeads: 'num_heads', bias: 3, mask: 5, past: [6, 7], inputs: 8 },
+});
+export const standardAttention = attention({
+  ...{ heads: 'q_num_heads', keyHeads: 'kv_num_heads', mask: 3, past: [4, 5], inputs: 6 },
+});
+
+function attention(signature: Signature): Rule {
+  return (state, node) => {
+    const reason = problem(state, node, signature);
+    if (reason) state.pinAll(node, `${called(node)} ${reason}`);
+  };
+}
+
+/** (b, t, h·dh), (b, h, t, dh) or, with keys and values packed in, (b, t, h, 3, dh). */
+export const headPlace = (rank: number) => (rank === 4 ? 1 : 2);
+
+/** The axis of an input that heads may lie on; −1 if it has none. */
+function placeOf(input: number, rank: number, at: Signature): number {
+  if (input < 3) return headPlace(rank);
+  if (at.past.includes(input)) return 1;
+  if (input === at.mask) return rank - 3;
+  return input === at.perHead ? rank - 1 : -1;
+}
+
+function headAxis(state: Propagation, value: string): Axis | undefined {
+  return state.axes(value)[headPlace(state.dims(value)?.length ?? 0)];
+}
+
+/** Ties what one attention reads and writes; gives the reason where that cannot be done. */
+function problem(state: Propagation, node: NodeProto, at: Signature): string | undefined {
+  if (node.input.slice(at.inputs).some(Boolean)) return 'has inputs that are not known';
+  if (node.output.slice(3).some(Boolean)) return 'shows its scores';
+  for (const [input, value] of node.input.entries()) {
+    if (value)
+      state.pinOthers(
+        value,
+        placeOf(input, state.dims(value)!.length, at),
+        `${called(node)} attends over it`,
+      );
+  }
+  const projections = node.input.slice(0, 3).filter(Boolean);
+  const found = projections.map((value) => headAxis(state, value));
+  if (!found.every((axis) => axis !== undefined)) return 'attends with values that no layer makes';
+  const axes = unpacked(state, node, found, at);
+  const [query] = axes;
+  const [heads, keyHeads] = headCounts(state, node, axes, at);
+  if (!query || !axes.every(({ outer }) => outer === 1)) return 'reads heads that are mixed with others';
+  // all query heads may share one key-value head, which then stays
+  const isShared = keyHeads === 1 && axes.length > 1;
+  const tied = isShared ? [query] : axes;
+  const counts = tied.map(({ label }) => (label.parts ? 1 : label.coarsen(isShared ? heads : keyHeads)));
+  if (Math.min(...counts) < 2) return 'has a single group of heads';
+
+  const pasts = at.past.filter((input) => node.input[input]).map((input) => state.axes(node.input[input])[1]);
+  for (const axis of isShared ? tied : [...tied, ...pasts]) {
+    if (!axis || !query.label.union(axis.label)) return 'attends with values that no layer makes';
+  }
+  if (isShared)
+    for (const axis of axes.slice(1)) state.pin(axis, `${called(node)} shares it among all heads`);
+  query.label.markHeads();
+  const group = (extent: number): Axis => ({ label: query.label, extent, outer: 1 });
+  editHeads(state, node, at, group, heads, isShared ? 0 : keyHeads);
+  const unknown = perHeadInputs(state, node, axes, at, group, heads);
+  const [output, ...presents] = node.output;
+  const dims = state.dims(output)!;
+  state.mark(output, headPlace(dims.length), group(dims[headPlace(dims.length)]));
+  if (!isShared) for (const present of presents) state.mark(present, 1, group(keyHeads));
+  return unknown;
+}
+
+/** Keys and values may be packed behind the queries. */
+function unpacked(state: Propagation, node: NodeProto, axes: readonly Axis[], at: Signature): Axis[] {
+  const isPacked = axes.length === 1 && state.dims(node.input[0])!.length === 3;
+  if (!isPacked) return [...axes];
+  const [query, key] = [attributeInt(node, at.heads, 1), attributeInt(node, at.keyHeads, 1)];
+  const size = axes[0].extent / (query + 2 * key);
+  const shares = [query * size, key * size, key * size];
+  const parts = axes[0].outer === 1 && Number.isInteger(size) ? axes[0].label.split(shares) : undefined;
+  return (parts ?? []).map(({ label, share }) => ({ label, extent: share, outer: 1 }));
+}
+
+/** Numbers of query heads and of key-value heads; where axes of their own show them, attributes need not. */
+function headCounts(
+  state: Propagation,
+  node: NodeProto,
+  axes: readonly Axis[],
+  at: Signature,
+): [number, number] {
+  const shown = (input: number) => state.dims(node.input[input] ?? '')?.length === 4;
+  const heads = attributeInt(node, at.heads, shown(0) ? axes[0].extent : 1);
+  return [heads, attributeInt(node, at.keyHeads, shown(1) ? axes[1].extent : 1)];
+}
+
+function editHeads(
+  state: Propagation,
+  node: NodeProto,
+  at: Signature,
+  group: (extent: number) => Axis,
+  heads: number,
+  keyHeads: number,
+): void {
+  const names = new Map([
+    [at.heads, heads],
+    [at.keyHeads, keyHeads],
+  ]);
+  for (const [name, count] of names) {
+    if (count === 0 || attributeInt(node, name, 0) === 0) continue;
+    state.edit(group(count), { kind: 'attribute', node: node.name, name }, node.name);
+  }
+}
+
+/** Biases, masks and numbers per head are cut along. */
+function perHeadInputs(
+  state: Propagation,
+  node: NodeProto,
+  axes: readonly Axis[],
+  at: Signature,
+  group: (extent: number) => Axis,
+  heads: number,
+): string | undefined {
+  if (at.bias !== undefined && node.input[at.bias]) {
+    if (!state.constant(node, at.bias) || axes.length < 3) return 'has a computed bias';
+    let offset = 0;
+    for (const { extent } of axes) {
+      state.slice(group(extent), node, at.bias, 0, offset);
+      offset += extent;
+    }
+  }
+  for (const input of [at.mask, at.perHead]) {
+    const value = input === undefined ? '' : (node.input[input] ?? '');
+    if (input === undefined || !value) continue;
+    const dims = state.dims(value)!;
+    const place = placeOf(input, dims.length, at);
+    if (place < 0 || dims[place] === 1) continue;
+    const own = state.axes(value)[place];
+    if (state.constant(node, input)) state.slice(group(heads), node, input, place);
+    else if (!own || own.outer > 1 || !group(heads).label.union(own.label)) return 'has a mask per head';
+  }
+  return undefined;
+}

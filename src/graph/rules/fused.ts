@@ -1,0 +1,59 @@
+// Operators around fused attention: rotary embeddings, and com.microsoft's Attention, which projects by itself.
+
+import { isFloat } from '../dtype.ts';
+import { attributeInt, attributeInts } from '../node.ts';
+import { called, type Rule } from '../propagation.ts';
+import { headPlace } from './attention.ts';
+
+/** RotaryEmbedding, of com.microsoft or of the standard, turns each head by itself. */
+export const rotaryEmbedding: Rule = (state, node) => {
+  const [input] = node.input;
+  const dims = state.dims(input)!;
+  const place = headPlace(dims.length);
+  const axis = state.axes(input)[place];
+  state.pinOthers(input, place, `${called(node)} depends on it`);
+  if (!axis) return;
+  const named = attributeInt(node, 'num_heads', 0);
+  const cosines = node.domain === 'com.microsoft' ? 2 : 1;
+  const half = state.dims(node.input[cosines])?.at(-1) ?? 0;
+  const heads = dims.length === 4 ? dims[1] : named || dims[2] / (2 * half);
+  if (axis.outer > 1 || axis.label.parts || !Number.isInteger(heads) || axis.label.coarsen(heads) < 2) {
+    state.pin(axis, `${called(node)} reads heads that are mixed with others`);
+    return;
+  }
+  const count = { kind: 'attribute', node: node.name, name: 'num_heads' } as const;
+  if (named) state.edit({ ...axis, extent: named }, count, node.name);
+  state.mark(node.output[0], place, axis);
+};
+
+/** Attention of com.microsoft makes queries, keys and values itself, of one matrix (d, 3·h·dh). */
+export const fusedAttention: Rule = (state, node) => {
+  state.pinAll(node, `${called(node)} is not a linear map that can be re-solved`);
+  const weight = state.constant(node, 1);
+  const dims = state.dims(node.output[0]);
+  const heads = attributeInt(node, 'num_heads', 1);
+  if (!weight || !isFloat(weight.type) || dims?.length !== 3) return;
+  const sizes = attributeInts(node, 'qkv_hidden_sizes');
+  const widths = sizes ?? [0, 1, 2].map(() => weight.dims[1] / 3);
+  const axis = state.produce(node, 2, dims[2], 'attention');
+  // A bias of the scores may be one per head; a past is one tensor of keys and values
+  const isPlain = !node.input[4] && !node.input[5] && !node.output[1];
+  if (!isPlain || (node.input[2] && !state.constant(node, 2)) || axis.label.coarsen(heads) < 2) {
+    state.pin(axis, `${called(node)} is of a form that cannot be cut`);
+    return;
+  }
+  axis.label.markHeads();
+  let offset = 0;
+  for (const [index, extent] of widths.entries()) {
+    state.slice({ ...axis, extent }, node, 1, 1, offset);
+    if (node.input[2]) state.slice({ ...axis, extent }, node, 2, 0, offset);
+    const place = { kind: 'attribute', node: node.name, name: 'qkv_hidden_sizes', index } as const;
+    if (sizes) state.edit({ ...axis, extent }, place, node.name);
+    offset += extent;
+  }
+  state.edit(
+    { ...axis, extent: heads },
+    { kind: 'attribute', node: node.name, name: 'num_heads' },
+    node.name,
+  );
+};
