@@ -81,8 +81,8 @@ export function osscar_accumulate(statistics: usize, p: i32, m: i32, n: i32, X: 
     && check.buffer('X', X, 4 * <f64>n * p) && check.buffer('Y', Y, 4 * <f64>n * targets)
     && check.finite<f32>('X', X, <usize>n * <usize>p) && check.finite<f32>('Y', Y, <usize>n * <usize>targets)
   )) return status;
-  const widest = max(p, m);
-  const work = gemmWorkBytes<f32>(widest, widest, MANY);
+  const widest = max(p, targets);
+  const work = gemmWorkBytes<f32>(widest, widest, n);
   if (!check.scratch(pushBytes(work) + pushBytes(onesBytes()) + pushBytes(offsetof<Statistics>()))) return status;
   const sums = changetype<Statistics>(push(offsetof<Statistics>()));
   const ones = push(<usize>onesBytes());
