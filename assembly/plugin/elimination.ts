@@ -1,20 +1,16 @@
-// Greedy backward elimination and forward selection, as src/kernel/elimination.ts and src/solve/eliminate.ts, to the
-// bit. The mathematics is in assembly/eliminate.ts.
+// The state of a greedy elimination, as src/kernel/elimination.ts, to the bit. The mathematics is in
+// assembly/eliminate.ts.
 import {
   deliminateGramStart, deliminateGramStep, deliminateGramSwap, deliminateRows, deliminateStart, deliminateStep,
   gramBlocks,
 } from '../eliminate';
 import { gemm } from '../gemm';
-import { potrf } from '../potrf';
-import { potri } from '../potri';
 import { dgemv, dswapColumns, dswapRows, dswapSymmetric } from '../rows';
 import { syr2k } from '../syr2k';
 import { syrk } from '../syrk';
-import { trsm } from '../trsm';
-import { enter, entry, put, value } from './array';
-import { mark, push, pushBytes, pushMatrix, release } from './memory';
+import { enter, entry, value } from './array';
+import { push, pushBytes, pushMatrix } from './memory';
 import { Problem, workBytes } from './problem';
-import { Report } from './report';
 import { rank } from './support';
 
 /** How K = WWᵀ is kept for the costs: W updated at each step, all of K updated, or K's columns a panel at a time. */
@@ -45,7 +41,7 @@ function candidateRows(rows: i32, b: i32): i32 {
 
 // @ts-ignore: decorator
 @unmanaged
-class Elimination {
+export class Elimination {
   path: i32;
   p: i32;
   m: i32;
@@ -100,7 +96,7 @@ function matrixBytes(rows: f64, cols: f64): f64 {
 }
 
 /** T and W are the caller's to fill; `start` does the rest. */
-function create(layer: Problem, dearest: bool): Elimination {
+export function create(layer: Problem, dearest: bool): Elimination {
   const p = layer.p;
   const m = layer.m;
   const b = layer.b;
@@ -143,7 +139,7 @@ function create(layer: Problem, dearest: bool): Elimination {
   return state;
 }
 
-function start(s: Elimination): void {
+export function start(s: Elimination): void {
   const p = s.p;
   const m = s.m;
   for (let g = 0; g < s.live; g++) enter(s.order, g, g);
@@ -156,13 +152,13 @@ function start(s: Elimination): void {
 }
 
 /** The `count` cheapest (sign 1) or dearest (−1) live groups. */
-function choose(s: Elimination, count: i32, sign: f64): void {
+export function choose(s: Elimination, count: i32, sign: f64): void {
   rank(s.live, s.cost, s.order, count, sign, s.taken, s.chosen);
   for (let i = 0; i < count; i++) enter(s.chosen, i, entry(s.order, entry(s.chosen, i)));
 }
 
 /** Removes a live group. @returns 0, or the pivot at which its block was not positive definite */
-function remove(s: Elimination, group: i32): i32 {
+export function remove(s: Elimination, group: i32): i32 {
   let at = 0;
   while (entry(s.order, at) != group) at++;
   if (s.used + s.b > s.panel) applyPanel(s);
@@ -244,78 +240,4 @@ function applyPanel(s: Elimination): void {
     gramBlocks(s.live, s.b, m, s.W, m, s.E);
   }
   s.used = 0;
-}
-
-/**
- * From all groups, removes the cheapest `groupsPerStep` at a time until `keep` are left; the schedule of n removals is
- * the published one: s = max(1, ⌊n / t⌋) steps of ⌊n / s⌋ groups, the first n mod s of them one larger.
- *
- * @param flags  out, the kept groups; @param curve  out, J + 1 relative errors by groups kept, or 0
- * @returns 0, or the pivot at which H is not positive definite
- */
-export function eliminate(
-  layer: Problem, keep: i32, groupsPerStep: i32, flags: usize, curve: usize, report: Report,
-): i32 {
-  const p = layer.p;
-  const m = layer.m;
-  const groups = layer.groups;
-  const from = mark();
-  const s = create(layer, false);
-  const work = s.work;
-  memory.copy(s.T, layer.H, <usize>p * <usize>p * 8);
-  memory.copy(s.W, layer.own ? layer.W0 : layer.G, <usize>p * <usize>m * 8);
-  let info = potrf<f64>(p, s.T, p, work);
-  if (info) return info;
-  if (!layer.own) {
-    trsm<f64>(false, false, p, m, 1, s.T, p, s.W, m, work);
-    trsm<f64>(false, true, p, m, 1, s.T, p, s.W, m, work);
-  }
-  potri<f64>(p, s.T, p, work);
-  let inner: f64 = 0;
-  for (let i = 0, e = p * m; i < e; i++) inner += value(s.W, i) * value(layer.G, i);
-  const dense = -0.5 * inner;
-  start(s);
-
-  if (curve) for (let k = 0; k <= groups; k++) put(curve, k, k == groups ? 0 : NaN);
-  const n = groups - keep;
-  const steps = max(1, n / groupsPerStep);
-  let lost: f64 = 0;
-  for (let step = 0; step < steps && n > 0; step++) {
-    const count = n / steps + i32(step < n % steps);
-    choose(s, count, 1);
-    for (let i = 0; i < count; i++) {
-      info = remove(s, entry(s.chosen, i));
-      if (info) return info;
-      lost += s.paid;
-      if (curve) put(curve, s.live, dense < 0 ? lost / -dense : 0);
-    }
-  }
-  memory.fill(flags, 0, groups);
-  for (let i = 0; i < s.live; i++) store<u8>(flags + entry(s.order, i), 1);
-  report.objective = dense + lost;
-  report.dense = dense;
-  release(from);
-  return 0;
-}
-
-/** From nothing, adds the group with the largest gain until `keep` are in. As `eliminate`. */
-export function select(layer: Problem, keep: i32, flags: usize, report: Report): i32 {
-  const from = mark();
-  const s = create(layer, true);
-  memory.copy(s.T, layer.H, <usize>layer.p * <usize>layer.p * 8);
-  memory.copy(s.W, layer.G, <usize>layer.p * <usize>layer.m * 8);
-  start(s);
-  memory.fill(flags, 0, layer.groups);
-  let objective: f64 = 0;
-  for (let kept = 0; kept < keep; kept++) {
-    choose(s, 1, -1);
-    const group = entry(s.chosen, 0);
-    const info = remove(s, group);
-    if (info) return info;
-    objective -= s.paid;
-    store<u8>(flags + group, 1);
-  }
-  report.objective = objective;
-  release(from);
-  return 0;
 }

@@ -7,7 +7,8 @@
  */
 import { gemmWorkBytes } from '../gemm';
 import * as check from './check';
-import { eliminate, eliminationBytes, select } from './elimination';
+import { eliminate, select } from './eliminate';
+import { eliminationBytes } from './elimination';
 import { BUFFER, PROBLEM, allocate, free, memoryFor, push, pushBytes, setLimit } from './memory';
 import { Problem, fill, layOut, problemBytes, workBytes } from './problem';
 import { prune, pruneBytes, search } from './prune';

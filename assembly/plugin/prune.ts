@@ -1,5 +1,6 @@
 // A layer by the default method, as src/solve/prune.ts and search.ts: the best of three starts, single swaps, refit.
-import { eliminate, eliminationBytes, select } from './elimination';
+import { eliminate, select } from './eliminate';
+import { eliminationBytes } from './elimination';
 import { mark, push, pushBytes, release } from './memory';
 import { Problem } from './problem';
 import { magnitude, magnitudeBytes, refit, refitBytes } from './refit';
@@ -11,7 +12,7 @@ const IMPROVEMENT: f64 = 1e-10;
 /** Above it the search stays with its starts: a tableau would take more than 1 GiB. */
 const SEARCHABLE_ROWS: i32 = 8192;
 
-export function defaultSwaps(groups: i32, b: i32): i32 {
+function defaultSwaps(groups: i32, b: i32): i32 {
   return b == 1 ? 32 : max(4, min(32, groups / 16));
 }
 

@@ -7,7 +7,7 @@ export const OUT_OF_MEMORY: i32 = 3;
 export const NOT_FINITE: i32 = 4;
 
 const CAPACITY: i32 = 256;
-export const text: usize = memory.data(256);
+export const text: usize = memory.data(CAPACITY);
 export let length: i32 = 0;
 export let status: i32 = OK;
 export let detail: f64 = 0;
@@ -22,14 +22,13 @@ export function begin(name: string): void {
   store<u8>(text, 0);
 }
 
-/** `operation: ` and what `say` adds. @returns the code */
-export function fail(code: i32, number: f64): i32 {
+/** `operation: `, to which `say` adds. */
+function fail(code: i32, number: f64): void {
   length = 0;
   status = code;
   detail = number;
   say(operation);
   say(': ');
-  return code;
 }
 
 /** Appends ASCII text; always ends in a zero byte. */
@@ -55,14 +54,13 @@ export function sayNumber(value: f64): void {
   store<u8>(text + length, 0);
 }
 
-/** `"operand" expected …`. @returns the code */
-export function refuse(code: i32, number: f64, operand: string, expected: string): i32 {
+/** `operation: "operand" expected …`, to which `say` adds. */
+export function refuse(code: i32, number: f64, operand: string, expected: string): void {
   fail(code, number);
   say('"');
   say(operand);
   say('" expected ');
   say(expected);
-  return code;
 }
 
 /** @param pivot  1-based */

@@ -1,7 +1,7 @@
 // The host of forty lines, run as a program, on a layer given by its calibration inputs.
 
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
@@ -15,6 +15,11 @@ afterAll(() => rmSync(folder, { recursive: true }));
 const [n, p, m, groupSize, keep] = [300, 48, 10, 4, 5];
 const X = activations(n, p, 1);
 const W = normals(p * m, 2);
+
+test('dist/ ships the modules that are tested', () => {
+  expect(readFileSync('dist/osscar.wasm')).toEqual(readFileSync('build/plugin.wasm'));
+  expect(readFileSync('dist/osscar.relaxed.wasm')).toEqual(readFileSync('build/plugin.relaxed.wasm'));
+});
 
 test('a host without a library prunes a safetensors file as the TypeScript API does', async () => {
   const kernels = await openKernels({ simd: 'baseline' });
