@@ -1,4 +1,5 @@
-// Builds dist/: both wasm binaries by asc, the library and the CLI by esbuild, the types by tsc.
+// Builds dist/: the plug-in modules and the library's own binaries by asc, the library and the CLI by esbuild, the
+// types by tsc.
 // `node scripts/build.mjs wasm` stops after the binaries, which is all that the tests of src/ need.
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, rmSync } from 'node:fs';
@@ -9,8 +10,9 @@ import { build } from 'esbuild';
 const only = process.argv[2];
 
 mkdirSync('build', { recursive: true });
-for (const target of ['baseline', 'relaxed']) {
-  const { error, stderr } = await asc.main(['--config', 'asconfig.json', '--target', target]);
+for (const target of ['baseline', 'relaxed', 'plugin', 'plugin-relaxed']) {
+  const entry = target.startsWith('plugin') ? 'assembly/plugin/index.ts' : 'assembly/index.ts';
+  const { error, stderr } = await asc.main([entry, '--config', 'asconfig.json', '--target', target]);
   if (error) {
     process.stderr.write(stderr.toString());
     process.exit(1);
@@ -34,8 +36,8 @@ await build({
   legalComments: 'none',
   logLevel: 'warning',
 });
-copyFileSync('build/osscar.wasm', 'dist/osscar.wasm');
-copyFileSync('build/osscar.relaxed.wasm', 'dist/osscar.relaxed.wasm');
+copyFileSync('build/plugin.wasm', 'dist/osscar.wasm');
+copyFileSync('build/plugin.relaxed.wasm', 'dist/osscar.relaxed.wasm');
 // The package's own bin file: `npx tsc` would find the same, slower.
 const tsc = createRequire(import.meta.url)
   .resolve('typescript/package.json')

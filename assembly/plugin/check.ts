@@ -1,0 +1,94 @@
+// Arguments from outside are data: each check says what was expected, and false.
+import { entry } from './array';
+import { BUFFER, PROBLEM, blockWith, memoryFor, reserve } from './memory';
+import { Problem } from './problem';
+import { INVALID_ARGUMENT, NOT_FINITE, outOfMemory, refuse, say, sayNumber } from './status';
+
+/** A whole number from low to high. */
+export function range(name: string, value: i32, low: i32, high: i32): bool {
+  if (value >= low && value <= high) return true;
+  refuse(INVALID_ARGUMENT, value, name, high == i32.MAX_VALUE ? 'at least ' : '');
+  sayNumber(low);
+  if (high != i32.MAX_VALUE) {
+    say(' to ');
+    sayNumber(high);
+  }
+  say(', got ');
+  sayNumber(value);
+  return false;
+}
+
+/** A number from low to high; never NaN, never infinite. */
+export function between(name: string, value: f64, low: f64, high: f64, expected: string): bool {
+  if (value >= low && value <= high) return true;
+  refuse(INVALID_ARGUMENT, value, name, expected);
+  return false;
+}
+
+/** b divides p. */
+export function shape(p: i32, m: i32, b: i32): bool {
+  if (!(range('p', p, 1, i32.MAX_VALUE) && range('m', m, 1, i32.MAX_VALUE) && range('b', b, 1, p))) return false;
+  if (p % b == 0) return true;
+  refuse(INVALID_ARGUMENT, b, 'b', 'a divisor of p, got ');
+  sayNumber(b);
+  return false;
+}
+
+/** So many bytes inside one block of osscar_alloc. */
+export function buffer(name: string, address: usize, bytes: f64): bool {
+  if (bytes == 0 || (bytes <= u32.MAX_VALUE && blockWith(address, <u64>bytes, BUFFER) != 0)) return true;
+  refuse(INVALID_ARGUMENT, address, name, '');
+  sayNumber(bytes);
+  say(' bytes inside one block of osscar_alloc, got the address ');
+  sayNumber(address);
+  return false;
+}
+
+/** As `buffer`, or none at all. */
+export function optional(name: string, address: usize, bytes: f64): bool {
+  return address == 0 || buffer(name, address, bytes);
+}
+
+/** count values of type T without NaN or infinity. */
+export function finite<T>(name: string, address: usize, count: usize): bool {
+  for (let i: usize = 0; i < count; i++) {
+    const value = load<T>(address + i * sizeof<T>());
+    if (value - value == <T>0) continue;
+    refuse(NOT_FINITE, <f64>i, name, 'finite values, element ');
+    sayNumber(<f64>i);
+    say(' is not');
+    return false;
+  }
+  return true;
+}
+
+/** What osscar_problem has returned and osscar_free has not taken back. */
+export function problem(address: usize): bool {
+  if (blockWith(address, 0, PROBLEM) == address && address != 0) return true;
+  refuse(INVALID_ARGUMENT, address, 'problem', 'what osscar_problem returns, got the address ');
+  sayNumber(address);
+  return false;
+}
+
+/** The group numbers to keep: as many as `keep`, each once. @param flags  out, one byte a group */
+export function support(layer: Problem, keep: i32, kept: usize, flags: usize): bool {
+  memory.fill(flags, 0, layer.groups);
+  for (let i = 0; i < keep; i++) {
+    const group = entry(kept, i);
+    if (!range('kept', group, 0, layer.groups - 1)) return false;
+    if (load<u8>(flags + group)) {
+      refuse(INVALID_ARGUMENT, group, 'kept', 'each group once, got twice ');
+      sayNumber(group);
+      return false;
+    }
+    store<u8>(flags + group, 1);
+  }
+  return true;
+}
+
+/** So many bytes of scratch. */
+export function scratch(bytes: f64): bool {
+  if (bytes <= u32.MAX_VALUE && reserve(<u64>bytes)) return true;
+  outOfMemory(memoryFor(bytes));
+  return false;
+}
