@@ -92,14 +92,13 @@ async function peers({ quick, time }: Bench, kernels: readonly Kernels[]) {
     }
     const [a, b] = type === 'f32' ? [Float32Array.from(A), Float32Array.from(B)] : [A, B];
     const contestants: Record<string, Contestant> = {
-      ...Object.fromEntries(mine.map((one) => [one.name, one])),
+      ...Object.fromEntries(mine.map((one) => [one.simd, one])),
       ...(await checked(others, expected, bound(type, n))),
-      [`naive loop ${type}`]: { run: () => naive.multiply(n, n, n, a, b) },
+      'naive loop': { run: () => naive.multiply(n, n, n, a, b) },
     };
     const timings = await time(contestants);
-    const [relaxed, baseline] = SIMDS.map((simd) => timings[`${simd} ${type}`]);
-    for (const [name, timing] of Object.entries(timings)) {
-      const by = name.replace(` ${type}`, '');
+    const [relaxed, baseline] = SIMDS.map((simd) => timings[simd]);
+    for (const [by, timing] of Object.entries(timings)) {
       rows.push({
         ...{ n, type, by, ...rates(2 * n ** 3, timing) },
         relaxedFaster: timing.min / relaxed.min,

@@ -122,15 +122,13 @@ async function peers({ quick, time }: Bench, kernels: readonly Kernels[]) {
     const all = ours[0].instance.read(expected);
     const X = type === 'f32' ? Float32Array.from(A) : A;
     const sum = type === 'f32' ? new Float32Array(p * p) : new Float64Array(p * p);
+    const operation = type === 'f32' ? 'gram f32 to f64' : 'syrk f64';
     const contestants: Record<string, Contestant> = {
       ...Object.fromEntries(
-        ours.map(({ instance, contestants }) => [
-          `${instance.simd}, ${type === 'f32' ? 'gram f32 to f64' : 'syrk f64'}`,
-          contestants[type === 'f32' ? 'gram f32 to f64' : 'syrk f64'],
-        ]),
+        ours.map(({ instance, contestants }) => [`${instance.simd}, ${operation}`, contestants[operation]]),
       ),
       ...(await checked(peers, all, 2 * n * n * unitRoundoff(type))),
-      [`naive loop ${type}`]: { run: () => naive.addGram(p, n, 1, X, sum) },
+      'naive loop': { run: () => naive.addGram(p, n, 1, X, sum) },
     };
     const timings = await time(contestants);
     const [relaxed] = Object.values(timings);

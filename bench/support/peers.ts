@@ -19,7 +19,6 @@ export interface Product {
 
 export interface Peer extends Contestant {
   readonly name: string;
-  readonly type: ElementType;
   /** Runs once. */
   result(): Promise<ArrayLike<number>>;
   dispose(): void;
@@ -38,8 +37,8 @@ export async function checked(
   expected: ArrayLike<number>,
   bound: number,
 ): Promise<Record<string, Peer>> {
-  for (const peer of peers) check(`${peer.name} ${peer.type}`, await peer.result(), expected, bound);
-  return Object.fromEntries(peers.map((peer) => [`${peer.name} ${peer.type}`, peer]));
+  for (const peer of peers) check(peer.name, await peer.result(), expected, bound);
+  return Object.fromEntries(peers.map((peer) => [peer.name, peer]));
 }
 
 /**
@@ -63,7 +62,6 @@ async function onnxruntime({ type, rows, cols, A, B }: Product): Promise<Peer> {
   };
   return {
     name: 'onnxruntime-web',
-    type,
     run: () => session.run(feeds),
     result: async () => (await session.run(feeds))[output].data as Float32Array | Float64Array,
     dispose: () => void session.release(),
@@ -81,7 +79,6 @@ async function tfjs({ rows, cols, A, B }: Product): Promise<Peer> {
   const multiply = () => tf.matMul(a, b, !B);
   return {
     name: 'tfjs-backend-wasm',
-    type: 'f32',
     run: () => multiply().dispose(),
     async result() {
       const C = multiply();
@@ -102,7 +99,6 @@ export function mlMatrixProduct(n: number, A: Float64Array, B: Float64Array): Pe
   const [a, b] = [mlMatrix(n, A), mlMatrix(n, B)];
   return {
     name: 'ml-matrix',
-    type: 'f64',
     run: () => a.mmul(b),
     result: async () => a.mmul(b).to1DArray(),
     dispose() {},
