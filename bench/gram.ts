@@ -13,7 +13,7 @@ import type { Contestant } from './support/time.ts';
 await bench('gram', async (b) => {
   const kernels = await Promise.all(SIMDS.map((simd) => openKernels({ simd })));
   for (const instance of kernels) checkAll(instance);
-  b.emit(await rows(b, kernels));
+  b.emit(await tall(b, kernels));
   b.emit(await peers(b, kernels));
 });
 
@@ -74,7 +74,7 @@ function checkAll(kernels: Kernels): void {
   kernels.release(mark);
 }
 
-async function rows({ quick, time, ofPeak }: Bench, kernels: readonly Kernels[]) {
+async function tall({ quick, time, ofPeak }: Bench, kernels: readonly Kernels[]) {
   const n = quick ? 520 : 8192;
   const rows = [];
   for (const p of quick ? [64] : [1024, 2048]) {

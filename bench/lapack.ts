@@ -24,7 +24,7 @@ await bench('lapack', async (b) => {
   b.emit(await peers(b, kernels));
 });
 
-/** What the operations below do with their matrices, and the flops of each. */
+/** What is timed, with its matrices, and the flops of each over n³. */
 function operations(kernels: Kernels, type: ElementType, n: number) {
   const [A, B, C, H, L, X] = Array.from({ length: 6 }, () => kernels.matrix(n, n, type));
   kernels.write(A, randomArray(n * n, 1));
@@ -146,42 +146,30 @@ async function updates({ quick, time }: Bench, kernels: readonly Kernels[]) {
       const mark = instance.mark();
       const C = instance.matrix(n, n, type);
       const [A, B] = [1, 2].map((seed) => {
-        const rows = instance.matrix(Math.max(...DEPTHS), n, type);
-        instance.write(
-          rows,
-          randomArray(rows.rows * n, seed).map((x) => x / n),
-        );
-        return rows;
+        const panel = instance.matrix(Math.max(...DEPTHS), n, type);
+        const small = randomArray(panel.rows * n, seed).map((x) => x / n); // so that C stays finite
+        instance.write(panel, small);
+        return panel;
       });
       instance.zero(C);
-      const halfBytes = (n * n * (type === 'f32' ? 4 : 8)) / 2;
-      const runs: { operation: string; k: number; flops: number; bytes: number; run: () => void }[] =
-        DEPTHS.flatMap((k) => {
-          const [a, b] = [A, B].map((rows) => instance.submatrix(rows, 0, 0, k, n));
-          const bytes = 2 * halfBytes;
+      const bytes = n * n * (type === 'f32' ? 4 : 8); // half of C, read and written
+      const runs = [
+        ...DEPTHS.flatMap((k) => {
+          const [a, b] = [A, B].map((panel) => instance.submatrix(panel, 0, 0, k, n));
           return [
-            { operation: 'syrk', k, flops: k * n * n, bytes, run: () => instance.syrk(true, -1, a, 1, C) },
-            { operation: 'syr2k', k, flops: 2 * k * n * n, bytes, run: () => instance.syr2k(-1, a, b, C) },
+            { operation: 'syrk', k, flops: k * n * n, run: () => instance.syrk(true, -1, a, 1, C) },
+            { operation: 'syr2k', k, flops: 2 * k * n * n, run: () => instance.syr2k(-1, a, b, C) },
           ];
-        });
-      runs.push({
-        ...{ operation: 'symmetrize', k: 0, flops: 0, bytes: 2 * halfBytes },
-        run: () => instance.symmetrize(C),
-      });
-      const name = (one: { operation: string; k: number }) => `${one.operation} ${one.k}`;
+        }),
+        { operation: 'symmetrize', k: 0, flops: 0, run: () => instance.symmetrize(C) },
+      ];
+      const name = ({ operation, k }: (typeof runs)[number]) => `${operation} ${k}`;
       const timings = await time(Object.fromEntries(runs.map((one) => [name(one), one])), { budgetMs: 200 });
       for (const one of runs) {
-        const { operation, k, flops, bytes } = one;
+        const { operation, k, flops } = one;
         const rate = rates(flops, timings[name(one)]);
-        rows.push({
-          operation,
-          k,
-          n,
-          type,
-          simd: instance.simd,
-          ...rate,
-          gigabytes: bytes / rate.minMs / 1e6,
-        });
+        const gigabytes = bytes / rate.minMs / 1e6;
+        rows.push({ operation, k, n, type, simd: instance.simd, ...rate, gigabytes });
       }
       instance.release(mark);
     }

@@ -29,7 +29,7 @@ const METHODS: Readonly<Record<string, Omit<LayerOptions, 'keep'>>> = {
   thorough: { search: 'thorough' },
 };
 /** Hundreds of swaps from each start: minutes at the largest size. */
-const THOROUGH_ROWS = 1024;
+const THOROUGH_ROWS = 2048;
 
 await bench('layer', async (b) => {
   const kernels = await openKernels();

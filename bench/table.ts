@@ -17,14 +17,14 @@ const names = args.filter((arg) => arg !== '--quick');
 const unknown = names.find((name) => !BENCHES.includes(name));
 if (unknown) throw new Error(`table: expected ${BENCHES.join(', ')}, got ${unknown}`);
 
-const reports = (names.length > 0 ? names : BENCHES).map((name): Report => {
+let readme = readFileSync(README, 'utf8');
+for (const name of names.length > 0 ? names : BENCHES) {
   const start = performance.now();
   const script = fileURLToPath(new URL(`${name}.mjs`, import.meta.url));
   const options = [...process.execArgv, script, '--json', ...(quick ? ['--quick'] : [])];
   const output = execFileSync(process.execPath, options, { encoding: 'utf8', maxBuffer: 2 ** 26 });
   console.error(`${name}: ${((performance.now() - start) / 1000).toFixed(0)} s`);
-  return JSON.parse(output);
-});
-const filled = fill(readFileSync(README, 'utf8'), reports);
-if (quick) console.log(filled);
-else writeFileSync(README, filled);
+  readme = fill(readme, JSON.parse(output) as Report);
+  if (!quick) writeFileSync(README, readme);
+}
+if (quick) console.log(readme);

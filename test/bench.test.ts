@@ -95,12 +95,12 @@ test.each(Object.keys(EXPECTED))('%s reports every row, and fits into the README
     }
     for (const line of grid) expect(line).toHaveLength(grid[0].length);
   }
-  const filled = fill(readme, [report]);
+  const filled = fill(readme, report);
   for (const { title, grid } of report.tables) {
     expect(filled).toContain(`${title}:`);
     for (const line of grid) expect(filled).toContain(`| ${line.join(' | ')} |`);
   }
-  expect(fill(filled, [report])).toBe(filled);
+  expect(fill(filled, report)).toBe(filled);
 });
 
 test('the layer bench leaves least by the thorough search and most by magnitude', () => {
@@ -114,7 +114,7 @@ test('the layer bench leaves least by the thorough search and most by magnitude'
 });
 
 test('a README without a place for the tables is an error that names the marker', () => {
-  expect(() => fill('# Benches', [{ bench: 'gemm', machine: {} as Report['machine'], tables: [] }])).toThrow(
+  expect(() => fill('# Benches', { bench: 'gemm', machine: {} as Report['machine'], tables: [] })).toThrow(
     '<!-- gemm --> and behind it <!-- /gemm -->',
   );
 });

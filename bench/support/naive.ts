@@ -102,7 +102,10 @@ export function eliminate(
   return { removed, objective };
 }
 
-/** What the exchange of two rows reads: H and G swept on the kept rows, and K = RRᵀ (docs/solver.md). */
+/**
+ * What the exchange of two rows reads: H and G swept on the kept rows, and K = RRᵀ (docs/solver.md, but for the sign of
+ * the removed rows, which cancels in every change).
+ */
 export function tableau({ p, m, H, G }: LayerProblem, kept: readonly number[]): { T: Reals; K: Reals } {
   const q = p + m; // [H G; Gᵀ 0] swept on the support: R stands where G was
   const A = new Float64Array(q * q);

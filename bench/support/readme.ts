@@ -3,13 +3,11 @@
 import { describeMachine, type Report } from './bench.ts';
 import { toMarkdown } from './table.ts';
 
-/** @throws {Error} where the README has no place for a report */
-export function fill(readme: string, reports: readonly Report[]): string {
-  return reports.reduce((text, { bench, machine, tables }) => {
-    const [open, close] = [`<!-- ${bench} -->`, `<!-- /${bench} -->`];
-    const [from, to] = [text.indexOf(open), text.indexOf(close)];
-    if (from < 0 || to < from) throw new Error(`README: expected ${open} and behind it ${close}`);
-    const blocks = [describeMachine(machine), ...tables.map(toMarkdown)];
-    return `${text.slice(0, from)}${open}\n${blocks.join('\n\n')}\n${text.slice(to)}`;
-  }, readme);
+/** @throws {Error} where the README has no place for the report */
+export function fill(readme: string, { bench, machine, tables }: Report): string {
+  const [open, close] = [`<!-- ${bench} -->`, `<!-- /${bench} -->`];
+  const [from, to] = [readme.indexOf(open), readme.indexOf(close)];
+  if (from < 0 || to < from) throw new Error(`README: expected ${open} and behind it ${close}`);
+  const blocks = [describeMachine(machine), ...tables.map(toMarkdown)];
+  return `${readme.slice(0, from)}${open}\n${blocks.join('\n\n')}\n${readme.slice(to)}`;
 }

@@ -53,6 +53,10 @@ function allGroups({ groups }: Pick<Shape, 'groups'>): number[] {
   return Array.from({ length: groups }, (_, group) => group);
 }
 
+function without(shape: Shape, kept: readonly number[]): number[] {
+  return allGroups(shape).filter((group) => !kept.includes(group));
+}
+
 /** Rows of inputs, and of what a layer with other weights would make of them. */
 function rowsOf({ groups, groupSize, m, seed }: Shape, n: number): { X: Float32Array; Y: Float32Array } {
   const p = groups * groupSize;
@@ -87,40 +91,25 @@ function scaleOf(layer: LayerProblem): number {
 const exchanged = (kept: readonly number[], out: number, into: number) =>
   [...kept.filter((group) => group !== out), into].sort((a, b) => a - b);
 
-function withTableau<R>(
-  kernels: Kernels,
-  layer: LayerProblem,
-  kept: readonly number[],
-  run: (tableau: Tableau) => R,
-  protect: readonly number[] = [],
-): R {
-  const tableau = new Tableau(kernels, layer, kept, protect);
-  try {
-    return run(tableau);
-  } finally {
-    tableau.dispose();
-  }
-}
-
 describe.each(binaries)('moves, $simd', (kernels) => {
   test('any swap changes the objective as refitting does, wherever moves have led', () => {
     fc.assert(
       fc.property(cases, ({ shape, kept, moves }) => {
         const layer = problem(shape);
         const rounding = 1e-9 * scaleOf(layer);
-        withTableau(kernels, layer, kept, (tableau) => {
-          for (const group of moves) tableau.move(group);
-          const support = tableau.kept();
-          const before = naiveObjective(layer, support);
-          for (const out of support) {
-            for (const into of allGroups(shape).filter((group) => !support.includes(group))) {
-              const change = naiveObjective(layer, exchanged(support, out, into)) - before;
-              expect(Math.abs(tableau.swap(out, into) - change)).toBeLessThan(rounding);
-              expect(Math.abs(tableau.swap(into, out) + change)).toBeLessThan(rounding);
-              expect(tableau.kept()).toEqual(support);
-            }
+        const tableau = new Tableau(kernels, layer, kept);
+        for (const group of moves) tableau.move(group);
+        const support = tableau.kept();
+        const before = naiveObjective(layer, support);
+        for (const out of support) {
+          for (const into of without(shape, support)) {
+            const change = naiveObjective(layer, exchanged(support, out, into)) - before;
+            expect(Math.abs(tableau.swap(out, into) - change)).toBeLessThan(rounding);
+            expect(Math.abs(tableau.swap(into, out) + change)).toBeLessThan(rounding);
+            expect(tableau.kept()).toEqual(support);
           }
-        });
+        }
+        tableau.dispose();
       }),
       { numRuns: 40 },
     );
@@ -132,19 +121,12 @@ describe.each(binaries)('moves, $simd', (kernels) => {
         const layer = problem(shape);
         const rounding = 1e-9 * scaleOf(layer);
         for (const out of allGroups(shape)) {
-          const others = allGroups(shape).filter((group) => group !== out);
-          const found = withTableau(
-            kernels,
-            layer,
-            kept,
-            (tableau) => {
-              for (const group of moves) tableau.move(group);
-              return { swap: tableau.bestSwap(), support: tableau.kept() };
-            },
-            others,
-          );
-          const { swap, support } = found;
-          const outside = allGroups(shape).filter((group) => !support.includes(group));
+          const protect = allGroups(shape).filter((group) => group !== out);
+          const tableau = new Tableau(kernels, layer, kept, protect);
+          for (const group of moves) tableau.move(group);
+          const [swap, support] = [tableau.bestSwap(), tableau.kept()];
+          tableau.dispose();
+          const outside = without(shape, support);
           if (!support.includes(out) || outside.length === 0) {
             expect(swap).toBeUndefined();
             continue;
@@ -153,9 +135,10 @@ describe.each(binaries)('moves, $simd', (kernels) => {
           const changes = outside.map(
             (into) => naiveObjective(layer, exchanged(support, out, into)) - before,
           );
+          const best = Math.min(...changes);
           expect(swap!.out).toBe(out);
-          expect(Math.abs(swap!.change - Math.min(...changes))).toBeLessThan(rounding);
-          expect(Math.abs(changes[outside.indexOf(swap!.in)] - Math.min(...changes))).toBeLessThan(rounding);
+          expect(Math.abs(swap!.change - best)).toBeLessThan(rounding);
+          expect(Math.abs(changes[outside.indexOf(swap!.in)] - best)).toBeLessThan(rounding);
         }
       }),
       { numRuns: 30 },
@@ -166,11 +149,9 @@ describe.each(binaries)('moves, $simd', (kernels) => {
     fc.assert(
       fc.property(cases, ({ shape, kept }) => {
         const layer = problem(shape);
-        const outside = (support: readonly number[]) =>
-          allGroups(shape).filter((group) => !support.includes(group));
         // Groups at the border keep their places: the last kept and the first removed one.
         const [rest, last] = [kept.slice(0, -1), kept.at(-1)!];
-        const [next, ...others] = outside(kept);
+        const [next, ...others] = without(shape, kept);
         const order = [...rest, last, next, ...others];
         const { tableau, entries } = openTableau(kernels, layer, kept);
         const before = entries(order);
@@ -188,7 +169,7 @@ describe.each(binaries)('moves, $simd', (kernels) => {
           there();
           const support = tableau.kept();
           const fresh = openTableau(kernels, layer, support);
-          expectSame(entries(moved), fresh.entries([...support, ...outside(support)]));
+          expectSame(entries(moved), fresh.entries([...support, ...without(shape, support)]));
           fresh.tableau.dispose();
           back();
           expect(tableau.kept()).toEqual(kept);
@@ -239,20 +220,20 @@ describe.each(binaries)('searches, $simd', (kernels) => {
         const layer = problem(shape);
         const rounding = 1e-9 * scaleOf(layer);
         const keep = kept.length;
-        withTableau(kernels, layer, magnitudeSupport(layer, keep), (tableau) => {
-          for (let before = naiveObjective(layer, tableau.kept()); ; ) {
-            const { steps, bestRemaining = 0 } = swapSearch(tableau, 1);
-            const after = naiveObjective(layer, tableau.kept());
-            expect(after).toBeLessThanOrEqual(before + rounding);
-            expect(Math.abs(tableau.objective - after)).toBeLessThan(rounding);
-            if (steps === 0) {
-              expect(after).toBe(before);
-              expect(bestRemaining).toBeGreaterThan(-rounding);
-              break;
-            }
-            before = after;
+        const tableau = new Tableau(kernels, layer, magnitudeSupport(layer, keep));
+        for (let before = naiveObjective(layer, tableau.kept()); ; ) {
+          const { steps, bestRemaining = 0 } = swapSearch(tableau, 1);
+          const after = naiveObjective(layer, tableau.kept());
+          expect(after).toBeLessThanOrEqual(before + rounding);
+          expect(Math.abs(tableau.objective - after)).toBeLessThan(rounding);
+          if (steps === 0) {
+            expect(after).toBe(before);
+            expect(bestRemaining).toBeGreaterThan(-rounding);
+            break;
           }
-        });
+          before = after;
+        }
+        tableau.dispose();
         for (const protect of [[], kept.slice(1)]) {
           const greedy = pruneLayer(kernels, layer, { keep, protect, search: 'greedy' });
           for (const search of SEARCHES) {
