@@ -7,7 +7,7 @@ import { OnnxBuilder } from '../../test/support/onnx-builder.ts';
 import { check } from './check.ts';
 import type { Contestant } from './time.ts';
 
-/** C = A·B, A m × k and B k × n; or C = AᵀA of A k × n, where B is left out. */
+/** A·B, or AᵀA where B is left out; A is rows × cols. */
 export interface Product {
   readonly type: ElementType;
   readonly rows: number;
@@ -19,7 +19,7 @@ export interface Product {
 
 export interface Peer extends Contestant {
   readonly name: string;
-  /** Runs once. */
+  /** The product, to be checked. */
   result(): Promise<ArrayLike<number>>;
   dispose(): void;
 }
