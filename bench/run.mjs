@@ -1,4 +1,4 @@
-// Runs a bench: `npm run bench -- kernels`. Bundles bench/<name>.ts and starts it with relaxed SIMD enabled.
+// Runs a bench: `npm run bench -- gemm`. Bundles bench/*.ts and starts one of them with relaxed SIMD enabled.
 
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
@@ -10,11 +10,13 @@ if (!benches.includes(name)) {
   console.error(`usage: npm run bench -- ${benches.join(' | ')}`);
   process.exit(2);
 }
-const outfile = `build/bench/${name}.mjs`;
+const outdir = 'build/bench';
 await build({
-  entryPoints: [`bench/${name}.ts`],
-  outfile,
+  entryPoints: benches.map((bench) => `bench/${bench}.ts`),
+  outdir,
+  outExtension: { '.js': '.mjs' },
   bundle: true,
+  splitting: true,
   format: 'esm',
   platform: 'node',
   target: 'es2022',
@@ -22,7 +24,6 @@ await build({
   loader: { '.wasm': 'binary' },
   logLevel: 'warning',
 });
-const { status } = spawnSync(process.execPath, ['--experimental-wasm-relaxed-simd', outfile, ...args], {
-  stdio: 'inherit',
-});
+const command = ['--experimental-wasm-relaxed-simd', `${outdir}/${name}.mjs`, ...args];
+const { status } = spawnSync(process.execPath, command, { stdio: 'inherit' });
 process.exit(status ?? 1);

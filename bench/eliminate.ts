@@ -1,0 +1,134 @@
+// Greedy elimination of half the groups against the SPD inverse of the same H and against plain loops, and the memory
+// it takes against what is stated beforehand:
+//   npm run bench -- eliminate [--quick] [--json]
+
+import { type Kernels, openKernels } from '../src/kernel/index.ts';
+import { eliminate, type LayerProblem, layerWasmBytes, pruneLayer, refit } from '../src/solve/index.ts';
+import { type Bench, bench, pair, round } from './support/bench.ts';
+import { layerProblems } from './support/layer.ts';
+import * as naive from './support/naive.ts';
+import { crosstab, list } from './support/table.ts';
+import type { Contestant } from './support/time.ts';
+
+/** The first is small enough for plain loops; the second is fc2 of OPT-125m; the third a 3 × 3 convolution. */
+const SHAPES = [
+  { groups: 1024, groupSize: 1, m: 256 },
+  { groups: 3072, groupSize: 1, m: 768 },
+  { groups: 128, groupSize: 9, m: 128 },
+];
+const QUICK = [
+  { groups: 96, groupSize: 1, m: 24 },
+  { groups: 12, groupSize: 9, m: 16 },
+];
+
+await bench('eliminate', async (b) => {
+  const kernels = await openKernels();
+  await checkOrder(kernels);
+  const times = [];
+  const memory = [];
+  for (const [at, shape] of (b.quick ? QUICK : SHAPES).entries()) {
+    const problems = await layerProblems(shape);
+    times.push(...(await timesOf(b, kernels, problems, at === 0)));
+    memory.push(...(await memoryOf(problems.own)));
+  }
+  b.emit({
+    name: 'times',
+    title: `f64, ${kernels.simd} SIMD, to half the groups: ms, fastest run / median (times the SPD inverse of the same H)`,
+    rows: times,
+    grid: crosstab(
+      times,
+      ['what'],
+      (row) => `p = ${row.p}, m = ${row.m}, b = ${row.b}`,
+      (row) =>
+        `${pair(row.minMs, row.medianMs)} (${row.ofInverse.toFixed(2)} / ${row.ofInverseMedian.toFixed(2)})`,
+    ),
+  });
+  b.emit({
+    name: 'memory',
+    title: 'Peak of wasm memory, MB',
+    rows: memory,
+    grid: list(memory, {
+      what: (row) => row.what,
+      'p, m, b': (row) => `${row.p}, ${row.m}, ${row.b}`,
+      measured: (row) => round(row.bytes / 1e6),
+      layerWasmBytes: (row) => round(row.stated / 1e6),
+      '2.2·8p² + 4·8pm': (row) => round(row.bound / 1e6),
+    }),
+  });
+});
+
+/** Removal by removal, against loops without panels. */
+async function checkOrder(kernels: Kernels): Promise<void> {
+  const { outside } = await layerProblems({ groups: 96, groupSize: 1, m: 24 });
+  const { removed, objective } = eliminate(kernels, outside, { keep: 48 });
+  const expected = naive.eliminate(outside, 48);
+  if (removed.join() !== expected.removed.join())
+    throw new Error('eliminate: removes other groups than loops do');
+  expectSame('eliminate', objective, expected.objective);
+}
+
+function expectSame(what: string, actual: number, expected: number): void {
+  if (!(Math.abs(actual / expected - 1) < 1e-9)) {
+    throw new Error(`${what}: objective expected ${expected}, got ${actual}`);
+  }
+}
+
+async function timesOf(
+  { time }: Bench,
+  kernels: Kernels,
+  { own, outside }: { own: LayerProblem; outside: LayerProblem },
+  withLoops: boolean,
+) {
+  const { p, m, groups, groupSize: b } = own;
+  const keep = groups >> 1;
+  for (const problem of [own, outside]) {
+    const { kept, objective } = eliminate(kernels, problem, { keep });
+    expectSame('eliminate', objective, refit(kernels, problem, kept).objective);
+  }
+  const mark = kernels.mark();
+  const T = kernels.matrix(p, p, 'f64');
+  const contestants: Record<string, Contestant> = {
+    'SPD inverse': {
+      prepare: () => kernels.write(T, own.H),
+      run() {
+        kernels.potrf(T);
+        kernels.potri(T);
+        kernels.symmetrize(T);
+      },
+    },
+  };
+  for (const [target, problem] of [
+    ['self', own],
+    ['outside', outside],
+  ] as const) {
+    for (const groupsPerStep of [1, 10]) {
+      contestants[`${groupsPerStep} per step, ${target} target`] = {
+        run: () => eliminate(kernels, problem, { keep, groupsPerStep }),
+      };
+    }
+  }
+  if (withLoops) contestants['naive loops, 1 per step'] = { run: () => naive.eliminate(own, keep) };
+  const timings = await time(contestants, { warmUp: 1, budgetMs: 2000 });
+  kernels.release(mark);
+  const inverse = timings['SPD inverse'];
+  return Object.entries(timings).map(([what, { min, median }]) => ({
+    ...{ what, p, m, b, simd: kernels.simd, minMs: min, medianMs: median },
+    ofInverse: min / inverse.min,
+    ofInverseMedian: median / inverse.median,
+  }));
+}
+
+/** Each in an instance of its own, which has done nothing before. */
+async function memoryOf(problem: LayerProblem) {
+  const { p, m, groups, groupSize: b } = problem;
+  const keep = groups >> 1;
+  const bound = 2.2 * 8 * p * p + 4 * 8 * p * m;
+  const greedy = await openKernels();
+  eliminate(greedy, problem, { keep });
+  const swap = await openKernels();
+  pruneLayer(swap, problem, { keep, maxSwaps: 1 });
+  return [
+    { what: 'elimination', p, m, b, bytes: greedy.bytes, stated: layerWasmBytes(p, m, b, 'greedy'), bound },
+    { what: 'with swaps', p, m, b, bytes: swap.bytes, stated: layerWasmBytes(p, m, b, 'swap'), bound },
+  ];
+}

@@ -1,0 +1,87 @@
+// What every bench has in common: --quick and --json, the line about the machine, tables as they come.
+
+import { availableParallelism, cpus } from 'node:os';
+import type { ElementType, Simd } from '../../src/kernel/index.ts';
+import { gigahertz } from './clock.ts';
+import { type Table, toText } from './table.ts';
+import { type Contestant, type Timing, timeAll } from './time.ts';
+
+export const SIMDS = ['relaxed', 'baseline'] as const satisfies Simd[];
+export const TYPES = ['f32', 'f64'] as const satisfies ElementType[];
+
+export interface Machine {
+  readonly cpu: string;
+  readonly cores: number;
+  /** Measured. */
+  readonly gigahertz: number;
+  readonly node: string;
+  readonly v8: string;
+  /** ISO 8601. */
+  readonly date: string;
+}
+
+/** All that a bench prints; `--json` writes it as it is. */
+export interface Report {
+  readonly bench: string;
+  readonly machine: Machine;
+  readonly tables: readonly Table[];
+}
+
+export interface Bench {
+  /** Small sizes and few runs: shows that the bench works, measures nothing. */
+  readonly quick: boolean;
+  time<Name extends string>(
+    contestants: Readonly<Record<Name, Contestant>>,
+    options?: { readonly warmUp?: number; readonly budgetMs?: number },
+  ): Promise<Record<Name, Timing>>;
+  /** Share of what two multiply-adds on 128 bits per cycle would do. */
+  ofPeak(type: ElementType, gflops: number): number;
+  emit(table: Table): void;
+}
+
+const BUDGET_MS = 600;
+const QUICK_BUDGET_MS = 1;
+
+export async function bench(name: string, run: (bench: Bench) => Promise<void>): Promise<void> {
+  const [quick, json] = ['--quick', '--json'].map((flag) => process.argv.includes(flag));
+  const machine: Machine = {
+    cpu: cpus()[0].model,
+    cores: availableParallelism(),
+    gigahertz: gigahertz(),
+    node: process.version,
+    v8: process.versions.v8,
+    date: new Date().toISOString().slice(0, 10),
+  };
+  if (!json) console.log(`${describeMachine(machine)}\n`);
+  const tables: Table[] = [];
+  await run({
+    quick,
+    time: (contestants, options) =>
+      timeAll(contestants, { budgetMs: BUDGET_MS, ...options, ...(quick && { budgetMs: QUICK_BUDGET_MS }) }),
+    ofPeak: (type, gflops) => gflops / (machine.gigahertz * 2 * 2 * (type === 'f32' ? 4 : 2)),
+    emit(table) {
+      tables.push(table);
+      if (!json) console.log(toText(table));
+    },
+  });
+  if (json) console.log(JSON.stringify({ bench: name, machine, tables } satisfies Report));
+}
+
+export function describeMachine({ cpu, cores, gigahertz, node, v8, date }: Machine): string {
+  return `${cpu}, ${cores} cores, ${gigahertz.toFixed(2)} GHz; Node ${node.slice(1)}, V8 ${v8}; ${date}`;
+}
+
+/** GFLOP/s from the fastest run and from the median one. */
+export function rates(flops: number, { min, median }: Timing) {
+  return { minMs: min, medianMs: median, gflops: flops / min / 1e6, medianGflops: flops / median / 1e6 };
+}
+
+/** To three digits. */
+export function round(value: number): string {
+  if (value === 0) return '0';
+  return value.toFixed(Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value)))));
+}
+
+export function pair(fastest: number, median: number): string {
+  return `${round(fastest)} / ${round(median)}`;
+}

@@ -1,0 +1,156 @@
+// One step of the exact best-swap search, half of the groups kept, against a step that re-inverts H on the support, as
+// the published code does for every exchange, and the scan of all pairs against plain loops:
+//   npm run bench -- swap [--quick] [--json]
+
+import { type Kernels, openKernels } from '../src/kernel/index.ts';
+import { type LayerProblem, magnitudeSupport, refit, Tableau } from '../src/solve/index.ts';
+import { type Bench, bench, pair, round } from './support/bench.ts';
+import { layerProblems } from './support/layer.ts';
+import * as naive from './support/naive.ts';
+import { crosstab, list } from './support/table.ts';
+
+const SHAPES = [
+  { groups: 1024, groupSize: 1, m: 256 },
+  { groups: 3072, groupSize: 1, m: 768 },
+  { groups: 128, groupSize: 9, m: 128 },
+];
+const QUICK = [
+  { groups: 96, groupSize: 1, m: 24 },
+  { groups: 12, groupSize: 9, m: 16 },
+];
+
+await bench('swap', async (b) => {
+  const kernels = await openKernels();
+  const steps = [];
+  for (const shape of b.quick ? QUICK : SHAPES) {
+    const { own } = await layerProblems(shape);
+    steps.push(...(await stepsOf(b, kernels, own)));
+  }
+  b.emit({
+    name: 'steps',
+    title: `f64, ${kernels.simd} SIMD, half of the groups kept: ms, fastest run / median (a step goes into it so many times)`,
+    rows: steps,
+    grid: crosstab(
+      steps,
+      ['what'],
+      (row) => `p = ${row.p}, m = ${row.m}, b = ${row.b}`,
+      (row) => `${pair(row.minMs, row.medianMs)} (${round(row.ofStep)} / ${round(row.ofStepMedian)})`,
+    ),
+  });
+  const scans = await scansOf(b, kernels);
+  b.emit({
+    name: 'scan',
+    title: 'The scan of all pairs of a kept and a removed row, b = 1',
+    rows: scans,
+    grid: list(scans, {
+      by: (row) => row.by,
+      p: (row) => row.p,
+      ms: (row) => pair(row.minMs, row.medianMs),
+      'Gpair/s': (row) => round(row.gigapairs),
+    }),
+  });
+});
+
+async function stepsOf({ time }: Bench, kernels: Kernels, problem: LayerProblem) {
+  const { p, m, groups, groupSize: b } = problem;
+  const start = magnitudeSupport(problem, groups >> 1); // leaves much to improve, so that every step is a real one
+  checkStep(kernels, problem, start);
+  const tableau = new Tableau(kernels, problem, start);
+  const pivots = new Tableau(kernels, problem, start);
+  let [out, into] = [start[0], pivots.bestSwap()!.in];
+  const timings = await time({
+    'one step': {
+      run() {
+        const swap = tableau.bestSwap()!;
+        tableau.swap(swap.out, swap.in);
+      },
+    },
+    'best of all swaps': { run: () => tableau.bestSwap() },
+    'the swap': {
+      run() {
+        pivots.swap(out, into);
+        [out, into] = [into, out];
+      },
+    },
+    're-inverting the support': { run: () => reinvert(kernels, problem, start) },
+    'the whole tableau anew': { run: () => pivots.factorise() },
+  });
+  pivots.dispose();
+  tableau.dispose();
+  const step = timings['one step'];
+  return Object.entries(timings).map(([what, { min, median }]) => ({
+    ...{ what, p, m, b, simd: kernels.simd, minMs: min, medianMs: median },
+    ofStep: min / step.min,
+    ofStepMedian: median / step.median,
+  }));
+}
+
+/** The change that is promised, made and found by solving anew on both supports. */
+function checkStep(kernels: Kernels, problem: LayerProblem, start: readonly number[]): void {
+  const tableau = new Tableau(kernels, problem, start);
+  const swap = tableau.bestSwap()!;
+  const made = tableau.swap(swap.out, swap.in);
+  const [before, after] = [start, tableau.kept()].map((kept) => refit(kernels, problem, kept).objective);
+  tableau.dispose();
+  for (const change of [swap.change, made]) {
+    if (!(Math.abs(change - (after - before)) < 1e-9 * Math.abs(before))) {
+      throw new Error(`swap: change expected ${after - before}, got ${change}`);
+    }
+  }
+}
+
+/** H_SS⁻¹ and the weights H_SS⁻¹G_S: the least that a step without updates must do. */
+function reinvert(
+  kernels: Kernels,
+  { p, m, groupSize: b, H, G }: LayerProblem,
+  kept: readonly number[],
+): void {
+  const rows = kept.flatMap((group) => Array.from({ length: b }, (_, r) => group * b + r));
+  const k = rows.length;
+  const mark = kernels.mark();
+  const [T, B, W] = [kernels.matrix(k, k, 'f64'), kernels.matrix(k, m, 'f64'), kernels.matrix(k, m, 'f64')];
+  const [t, g] = [kernels.view(T), kernels.view(B)];
+  for (let i = 0; i < k; i++) {
+    for (let j = 0; j <= i; j++) t[i * k + j] = H[rows[i] * p + rows[j]];
+    g.set(G.subarray(rows[i] * m, (rows[i] + 1) * m), i * m);
+  }
+  kernels.potrf(T);
+  kernels.potri(T);
+  kernels.symmetrize(T);
+  kernels.gemm(false, false, 1, T, B, 0, W);
+  kernels.release(mark);
+}
+
+/** `bestSwap` beside the loops, whose result it must have; at the larger sizes alone. */
+async function scansOf({ quick, time }: Bench, kernels: Kernels) {
+  const rows = [];
+  for (const [groups, m] of quick
+    ? [[96, 24]]
+    : [
+        [512, 32],
+        [2048, 32],
+        [3072, 32],
+      ]) {
+    const { own } = await layerProblems({ groups, groupSize: 1, m });
+    const kept = magnitudeSupport(own, groups >> 1);
+    const tableau = new Tableau(kernels, own, kept);
+    const contestants: Record<string, { run: () => unknown }> = {
+      bestSwap: { run: () => tableau.bestSwap() },
+    };
+    if (groups <= 512) {
+      const { T, K } = naive.tableau(own, kept);
+      const [expected, found] = [naive.bestSwap(groups, kept, T, K), tableau.bestSwap()!.change];
+      if (!(Math.abs(found - expected) < 1e-9 * Math.abs(tableau.objective))) {
+        throw new Error(`scan: best change expected ${expected}, got ${found}`);
+      }
+      contestants['naive loops'] = { run: () => naive.bestSwap(groups, kept, T, K) };
+    }
+    const timings = await time(contestants);
+    tableau.dispose();
+    const pairs = kept.length * (groups - kept.length);
+    for (const [by, { min, median }] of Object.entries(timings)) {
+      rows.push({ by, p: groups, pairs, minMs: min, medianMs: median, gigapairs: pairs / min / 1e6 });
+    }
+  }
+  return rows;
+}

@@ -1,0 +1,129 @@
+// That every bench runs, checks its results and prints what it should. No time is asserted.
+
+import { execFileSync, spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import type { Report } from '../bench/support/bench.ts';
+import { fill } from '../bench/support/readme.ts';
+import type { Row } from '../bench/support/table.ts';
+
+const root = join(import.meta.dirname, '..');
+const readme = readFileSync(join(root, 'bench/README.md'), 'utf8');
+
+function quick(bench: string): Report {
+  const args = ['bench/run.mjs', bench, '--quick', '--json'];
+  return JSON.parse(execFileSync(process.execPath, args, { cwd: root, encoding: 'utf8' }));
+}
+
+const of = (key: string, rows: readonly Row[]) => [...new Set(rows.map((row) => row[key]))];
+
+/** By bench and table: the values that a column must have, all of them and no other. */
+const EXPECTED: Record<string, Record<string, Record<string, (string | number)[]>>> = {
+  gemm: {
+    sizes: { simd: ['relaxed', 'baseline'], type: ['f32', 'f64'] },
+    peers: {
+      by: ['relaxed', 'baseline', 'onnxruntime-web', 'tfjs-backend-wasm', 'naive loop', 'ml-matrix'],
+      type: ['f32', 'f64'],
+    },
+  },
+  lapack: {
+    factorisations: {
+      operation: ['gemm', 'potrf', 'SPD inverse', 'trsm', 'trsm right'],
+      simd: ['relaxed', 'baseline'],
+      type: ['f32', 'f64'],
+    },
+    updates: { operation: ['syrk', 'syr2k', 'symmetrize'], k: [1, 4, 8, 32, 128, 0] },
+    peers: { by: ['relaxed', 'baseline', 'ml-matrix', 'naive loop'], operation: ['potrf', 'SPD inverse'] },
+  },
+  gram: {
+    rows: {
+      operation: ['gemm f32', 'syrk f32', 'gram f32 to f64', 'cross f32 to f64', 'gemm f64', 'syrk f64'],
+      simd: ['relaxed', 'baseline'],
+    },
+    peers: {
+      by: [
+        ...['relaxed, gram f32 to f64', 'baseline, gram f32 to f64', 'onnxruntime-web', 'tfjs-backend-wasm'],
+        ...['naive loop', 'relaxed, syrk f64', 'baseline, syrk f64'],
+      ],
+    },
+  },
+  eliminate: {
+    times: {
+      what: [
+        ...['SPD inverse', '1 per step, self target', '10 per step, self target'],
+        ...['1 per step, outside target', '10 per step, outside target', 'naive loops, 1 per step'],
+      ],
+      b: [1, 9],
+    },
+    memory: { what: ['elimination', 'with swaps'], b: [1, 9] },
+  },
+  swap: {
+    steps: {
+      what: [
+        ...['one step', 'best of all swaps', 'the swap', 're-inverting the support'],
+        'the whole tableau anew',
+      ],
+      b: [1, 9],
+    },
+    scan: { by: ['bestSwap', 'naive loops'] },
+  },
+  layer: {
+    layers: {
+      method: [
+        ...['magnitude', 'magnitude-refit', 'ziplm', 'greedy, 10 per step', 'published search, 10 per step'],
+        ...['greedy', 'halving', 'default', 'thorough'],
+      ],
+    },
+  },
+};
+
+test.each(Object.keys(EXPECTED))('%s reports every row, and fits into the README', (bench) => {
+  const report = quick(bench);
+  expect(report.bench).toBe(bench);
+  expect(report.machine.gigahertz).toBeGreaterThan(0.1);
+  expect(report.tables.map(({ name }) => name)).toEqual(Object.keys(EXPECTED[bench]));
+  for (const { name, rows, grid } of report.tables) {
+    for (const [column, values] of Object.entries(EXPECTED[bench][name])) {
+      expect(of(column, rows), `${name}, ${column}`).toEqual(values);
+    }
+    for (const row of rows) {
+      expect(Object.values(row), name).not.toContain(null); // what JSON makes of NaN and infinity
+      if (row.minMs === undefined) continue;
+      expect(row.minMs).toBeGreaterThan(0);
+      expect(row.medianMs).toBeGreaterThanOrEqual(row.minMs as number);
+    }
+    for (const line of grid) expect(line).toHaveLength(grid[0].length);
+  }
+  const filled = fill(readme, report);
+  for (const { title, grid } of report.tables) {
+    expect(filled).toContain(`${title}:`);
+    for (const line of grid) expect(filled).toContain(`| ${line.join(' | ')} |`);
+  }
+  expect(fill(filled, report)).toBe(filled);
+});
+
+test('the layer bench leaves least by the thorough search and most by magnitude', () => {
+  const [{ rows }] = quick('layer').tables;
+  const error = Object.fromEntries(rows.map((row) => [row.method, row.relativeError as number]));
+  expect(error.thorough).toBeGreaterThan(0);
+  expect(error.thorough).toBeLessThanOrEqual(error.default + 1e-12);
+  expect(error.default).toBeLessThanOrEqual(error.greedy + 1e-12);
+  expect(error.default).toBeLessThanOrEqual(error['magnitude-refit'] + 1e-12);
+  expect(error.magnitude).toBeGreaterThan(error['magnitude-refit']);
+});
+
+test('a README without a place for the tables is an error that names the marker', () => {
+  expect(() => fill('# Benches', { bench: 'gemm', machine: {} as Report['machine'], tables: [] })).toThrow(
+    '<!-- gemm --> and behind it <!-- /gemm -->',
+  );
+});
+
+test('a bench that does not exist prints those that do', () => {
+  const { status, stderr } = spawnSync(process.execPath, ['bench/run.mjs', 'nothing'], {
+    cwd: root,
+    encoding: 'utf8',
+  });
+  expect(status).toBe(2);
+  for (const bench of Object.keys(EXPECTED)) expect(stderr).toContain(bench);
+});
