@@ -199,17 +199,23 @@ export class Session {
 
   /** Prunes layers that do not depend on each other, as many at a time as there are threads. */
   async pruneLayers(jobs: readonly LayerJob[], { signal }: AbortOptions = {}): Promise<LayerResult[]> {
+    const results: LayerResult[] = [];
     // The first failure calls the others off.
     const failure = new AbortController();
     const either = signal ? AbortSignal.any([signal, failure.signal]) : failure.signal;
+    const todo = jobs.entries();
+    const runner = async () => {
+      for (const [index, { problem, options }] of todo) {
+        results[index] = await this.pruneLayer(problem, options, { signal: either });
+      }
+    };
     try {
-      return await Promise.all(
-        jobs.map(({ problem, options }) => this.pruneLayer(problem, options, { signal: either })),
-      );
+      await Promise.all(Array.from({ length: Math.min(this.threads, jobs.length) }, runner));
     } catch (error) {
       failure.abort(error);
       throw error;
     }
+    return results;
   }
 
   /** Ends the workers. What is still running is rejected; nothing keeps the process alive afterwards. */
