@@ -132,7 +132,7 @@ export class Session {
     try {
       await statistics.addRows(X);
       const { XtX } = await statistics.finish();
-      for (let i = 0; i < p; i++) for (let j = 0; j < i; j++) XtX[j * p + i] = XtX[i * p + j];
+      mirror(XtX, p);
       return XtX;
     } catch (error) {
       await statistics.dispose();
@@ -234,5 +234,17 @@ export class Session {
     { signal }: AbortOptions,
   ): Promise<Result<N>> {
     return this.#executor.run(name, args, { signal, large: order >= LARGE });
+  }
+}
+
+/** Fills the strict upper triangle from the lower one, in squares that stay in the cache. */
+function mirror(A: Float64Array, n: number): void {
+  const edge = 32;
+  for (let i0 = 0; i0 < n; i0 += edge) {
+    for (let j0 = 0; j0 <= i0; j0 += edge) {
+      for (let i = i0; i < Math.min(i0 + edge, n); i++) {
+        for (let j = j0; j < Math.min(j0 + edge, i); j++) A[j * n + i] = A[i * n + j];
+      }
+    }
   }
 }
