@@ -5,6 +5,7 @@ import relaxed from '../../build/osscar.relaxed.wasm';
 import baseline from '../../build/osscar.wasm';
 import { InputError } from '../errors.ts';
 
+/** One of the two binaries: without and with fused multiply-add (relaxed SIMD). */
 export type Simd = 'baseline' | 'relaxed';
 
 /**

@@ -25,6 +25,7 @@ const ADDRESS_SPACE_BYTES = 2 ** 32;
 /** Inputs of a layer from which idle workers help with its factorisations. */
 const LARGE = 512;
 
+/** What `openSession` can be told; all of it can be left out. */
 export interface SessionOptions {
   /** Workers; 1 computes on the calling thread and starts none. Default: as many as the machine has cores, up to 8. */
   readonly threads?: number;
@@ -39,6 +40,7 @@ export interface SessionOptions {
   readonly workerUrl?: string | URL;
 }
 
+/** How a computation can be called off. */
 export interface AbortOptions {
   /**
    * With workers, a computation is stopped where it is: its promise is rejected with the signal's reason at once, and
@@ -223,6 +225,7 @@ export class Session {
     return this.#executor.close();
   }
 
+  /** As `close`: `await using session = await openSession()`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

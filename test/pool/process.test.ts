@@ -1,14 +1,20 @@
 // What only a process of its own can show: that it ends by itself, and that nothing but the kernels is loaded.
 
 import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { build } from 'esbuild';
 import { expect, test } from 'vitest';
 import { DIST } from './built.ts';
 
-function run(source: string): Promise<{ code: number | null; output: string; ms: number }> {
+const LAYER = JSON.stringify(new URL('layer.js', DIST).href);
+const PRELUDE = `import { openSession } from ${LAYER};
+  const A = new Float64Array(1500 * 1500); for (let i = 0; i < 1500; i++) A[i * 1501] = 2;`;
+
+function run(
+  source: string,
+  prelude = PRELUDE,
+): Promise<{ code: number | null; output: string; ms: number }> {
   const started = performance.now();
-  const prelude = `import { openSession } from ${JSON.stringify(new URL('layer.js', DIST).href)};
-    const A = new Float64Array(1500 * 1500); for (let i = 0; i < 1500; i++) A[i * 1501] = 2;`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', prelude + source], {
     timeout: 30_000,
   });
@@ -109,4 +115,17 @@ test('the worker brings no binary of its own: the compiled module is posted to i
   const binaries = (inputs: string[]) => inputs.filter((input) => input.endsWith('.wasm'));
   expect(binaries(await inputsOf('src/layer.ts'))).toHaveLength(2);
   expect(binaries(await inputsOf('src/pool/worker.ts'))).toEqual([]);
+});
+
+test('the example of docs/threads.md runs and ends', async () => {
+  const text = readFileSync('docs/threads.md', 'utf8');
+  const [, example] = text.match(/```js\n(.*?)```/s)!;
+  const { code, output } = await run(example.replaceAll("from 'osscar-wasm/layer'", `from ${LAYER}`), '');
+  expect(output).toMatch(/^128 of 256 inputs kept, relative error 0\.\d{3}\n$/);
+  expect(code).toBe(0);
+});
+
+test('the package exports the layer entry and the worker', () => {
+  expect(import.meta.resolve('osscar-wasm/layer')).toBe(new URL('layer.js', DIST).href);
+  expect(import.meta.resolve('osscar-wasm/worker')).toBe(new URL('worker.js', DIST).href);
 });
