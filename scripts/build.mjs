@@ -1,11 +1,12 @@
-// Builds dist/: the plug-in modules and the library's own binaries by asc, the library and the CLI by esbuild, the
-// types by tsc.
+// Builds dist/: the plug-in modules and the library's own binaries by asc, the library, its worker and the CLI by
+// esbuild, the types by tsc.
 // `node scripts/build.mjs wasm` stops after the binaries, which is all that the tests of src/ need.
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import asc from 'assemblyscript/asc';
 import { build } from 'esbuild';
+import packageJson from '../package.json' with { type: 'json' };
 
 const only = process.argv[2];
 
@@ -21,21 +22,29 @@ for (const target of ['baseline', 'relaxed', 'plugin', 'plugin-relaxed']) {
 if (only === 'wasm') process.exit(0);
 
 rmSync('dist', { recursive: true, force: true });
-await build({
-  entryPoints: { index: 'src/index.ts', cli: 'src/cli/main.ts' },
+const options = {
   outdir: 'dist',
   bundle: true,
-  splitting: true,
   format: 'esm',
   platform: 'neutral',
+  mainFields: ['module', 'main'],
   target: 'es2022',
-  packages: 'external',
-  external: ['node:*'],
   loader: { '.wasm': 'binary' },
   sourcemap: true,
-  legalComments: 'none',
+  legalComments: 'eof',
   logLevel: 'warning',
+};
+// What `osscar-wasm/layer` and the worker need is bundled: they run from plain files on any server, and in workers,
+// where no import map resolves a package's name.
+const bundled = ['comlink', '@assemblyscript/loader'];
+await build({
+  ...options,
+  entryPoints: { index: 'src/index.ts', layer: 'src/layer.ts', cli: 'src/cli/main.ts' },
+  splitting: true,
+  external: ['node:*', ...Object.keys(packageJson.dependencies).filter((name) => !bundled.includes(name))],
 });
+// One file of its own, so that hosts can put it where they like.
+await build({ ...options, entryPoints: { worker: 'src/pool/worker.ts' } });
 copyFileSync('build/plugin.wasm', 'dist/osscar.wasm');
 copyFileSync('build/plugin.relaxed.wasm', 'dist/osscar.relaxed.wasm');
 // The package's own bin file: `npx tsc` would find the same, slower.
