@@ -22,11 +22,10 @@ export function packColumns<T>(W: i32, w: i32, k: i32, alpha: T, A: usize, lda: 
         src += step;
       }
     } else {
+      const rest = w - j;
       for (let p = 0; p < k; p++) {
-        for (let q = 0; q < W; q++) {
-          const value = j + q < w ? <T>(load<T>(at<T>(src, 0, 0, q)) * alpha) : <T>0;
-          store<T>(at<T>(panels, 0, 0, q), value);
-        }
+        for (let q = 0; q < rest; q++) store<T>(at<T>(panels, 0, 0, q), <T>(load<T>(at<T>(src, 0, 0, q)) * alpha));
+        for (let q = rest; q < W; q++) store<T>(at<T>(panels, 0, 0, q), <T>0);
         panels += <usize>W * sizeof<T>();
         src += step;
       }
@@ -49,12 +48,11 @@ export function packRows<T>(W: i32, w: i32, k: i32, alpha: T, A: usize, lda: i32
       const last = W - LANES<T>();
       packLanes<T>(W, k, alpha, at<T>(src, lda, last, 0), lda, at<T>(panels, 0, 0, last));
     } else {
-      for (let q = 0; q < W; q++) {
-        let dst = at<T>(panels, 0, 0, q);
-        for (let p = 0; p < k; p++) {
-          store<T>(dst, i + q < w ? <T>(load<T>(at<T>(src, lda, q, p)) * alpha) : <T>0);
-          dst += <usize>W * sizeof<T>();
-        }
+      const rest = w - i;
+      for (let p = 0; p < k; p++) {
+        const dst = at<T>(panels, W, p, 0);
+        for (let q = 0; q < rest; q++) store<T>(at<T>(dst, 0, 0, q), <T>(load<T>(at<T>(src, lda, q, p)) * alpha));
+        for (let q = rest; q < W; q++) store<T>(at<T>(dst, 0, 0, q), <T>0);
       }
     }
     panels += <usize>W * <usize>k * sizeof<T>();

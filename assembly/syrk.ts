@@ -1,5 +1,5 @@
 // C ← β·C + α·AᵀA or α·AAᵀ, lower triangle only (BLAS `syrk`).
-import { product, gemmWorkBytes } from './gemm';
+import { Triangle, product, gemmWorkBytes } from './gemm';
 import { scale } from './scale';
 
 export function syrkWorkBytes<T>(n: i32, k: i32): usize {
@@ -15,5 +15,5 @@ export function syrk<T>(
 ): void {
   const add = beta != <T>0 || alpha == <T>0 || k == 0;
   if (add) scale<T>(true, n, n, beta, C, ldc);
-  product<T, T>(true, add, trans, !trans, n, n, k, alpha, A, lda, A, lda, C, ldc, work);
+  product<T, T>(Triangle.None, true, add, trans, !trans, n, n, k, alpha, A, lda, A, lda, C, ldc, work);
 }

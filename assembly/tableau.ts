@@ -9,7 +9,7 @@
 //   T_B: ← σt           K_B: ← σΠ(K_B: − K_BB t)     T_BB ← −σΠσ     K_BB ← σΠK_BBΠσ
 // σ = −1 for rows that leave, +1 for rows that enter. B may hold both: one pass then does a swap.
 import { diagonalBlock, mirror, quadraticCost, smallPotrf, smallTrsm, whiten } from './block';
-import { product, gemmWorkBytes } from './gemm';
+import { Triangle, product, gemmWorkBytes } from './gemm';
 import { S, dot, scaleRow, subtractRows } from './rows';
 
 /** Rows from which a pivot's update goes through the packed product instead of being streamed (measured). */
@@ -77,9 +77,9 @@ export function dtableauPivot(
 
   if (w >= STREAMED) {
     const rest = small + ww;
-    product<f64, f64>(true, true, true, false, p, p, w, -1, X, p, t, p, T, ldt, rest);
-    product<f64, f64>(true, true, true, false, p, p, w, -1, t, p, Q, p, K, ldk, rest);
-    product<f64, f64>(true, true, true, false, p, p, w, -1, Q, p, t, p, K, ldk, rest);
+    product<f64, f64>(Triangle.None, true, true, true, false, p, p, w, -1, X, p, t, p, T, ldt, rest);
+    product<f64, f64>(Triangle.None, true, true, true, false, p, p, w, -1, t, p, Q, p, K, ldk, rest);
+    product<f64, f64>(Triangle.None, true, true, true, false, p, p, w, -1, Q, p, t, p, K, ldk, rest);
   } else {
     for (let i = 0; i < p; i++) {
       const column = <usize>i * S;
