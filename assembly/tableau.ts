@@ -58,14 +58,14 @@ export function dtableauPivot(
   for (let r = 0; r < w; r++) {
     const tr = t + <usize>r * row;
     memory.fill(tr, 0, row);
-    subtractRows(w, p, Pi + <usize>(r * w) * S, S, X, row, tr);
+    subtractRows<f64>(w, p, Pi + <usize>(r * w) * S, S, X, row, tr);
     scaleRow(p, -1, tr);
   }
   for (let r = 0; r < w; r++) {
     const q = Q + <usize>r * row;
     const n = N + <usize>r * row;
     memory.fill(n, 0, row);
-    subtractRows(w, p, KB + <usize>(r * w) * S, S, t, row, n);
+    subtractRows<f64>(w, p, KB + <usize>(r * w) * S, S, t, row, n);
     // q ← K_B: − ½K_BB·t, N ← K_B: − K_BB·t.
     for (let i: usize = 0; i < row; i += S) {
       const k = load<f64>(q + i);
@@ -83,9 +83,9 @@ export function dtableauPivot(
   } else {
     for (let i = 0; i < p; i++) {
       const column = <usize>i * S;
-      subtractRows(w, i + 1, t + column, row, X, row, T + <usize>i * lt);
-      subtractRows(w, i + 1, t + column, row, Q, row, K + <usize>i * lk);
-      subtractRows(w, i + 1, Q + column, row, t, row, K + <usize>i * lk);
+      subtractRows<f64>(w, i + 1, t + column, row, X, row, T + <usize>i * lt);
+      subtractRows<f64>(w, i + 1, t + column, row, Q, row, K + <usize>i * lk);
+      subtractRows<f64>(w, i + 1, Q + column, row, t, row, K + <usize>i * lk);
     }
   }
 
@@ -93,7 +93,7 @@ export function dtableauPivot(
   for (let r = 0; r < w; r++) {
     const x = X + <usize>r * row;
     memory.fill(x, 0, row);
-    subtractRows(w, p, Pi + <usize>(r * w) * S, S, N, row, x);
+    subtractRows<f64>(w, p, Pi + <usize>(r * w) * S, S, N, row, x);
     // x = −ΠN.
     if (r >= leaving) scaleRow(p, -1, x);
     if (r < leaving) scaleRow(p, -1, t + <usize>r * row);
@@ -295,7 +295,7 @@ function blockChanges(
           store<f64>(Xt + <usize>r * line + <usize>s * S, dot(s + 1, tr, l));
           store<f64>(Pt + <usize>r * line + <usize>s * S, dot(s + 1, kr, l));
         }
-        subtractRows(b, b, Xt + <usize>r * line, S, E, line, Pt + <usize>r * line);
+        subtractRows<f64>(b, b, Xt + <usize>r * line, S, E, line, Pt + <usize>r * line);
       }
       for (let r = 0; r < b; r++) {
         for (let s = 0; s <= r; s++) {
