@@ -63,6 +63,7 @@ export function gemm<T>(
 
 /**
  * C ← α·op(A)·op(B), or C + α·op(A)·op(B) if add; with `lower` only where column ≤ row.
+ * What may overlap is as in `gemm`.
  *
  * U is the type of C. Where it is wider than T, products over KC terms are summed in T and added up in U.
  */

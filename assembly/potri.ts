@@ -37,8 +37,9 @@ function trtri<T>(n: i32, L: usize, ldl: i32, work: usize): void {
 function lauum<T>(n: i32, W: usize, ldw: i32, work: usize): void {
   if (n <= NB) {
     copyTriangle<T>(n, W, ldw, work);
+    const rest = work + blockBytes<T>();
     product<T, T>(
-      Triangle.UpperA, true, false, true, false, n, n, n, <T>1, work, NB, work, NB, W, ldw, work + blockBytes<T>(),
+      Triangle.UpperA, true, false, true, false, n, n, n, <T>1, work, NB, work, NB, W, ldw, rest,
     );
     return;
   }
@@ -56,9 +57,8 @@ function lauum<T>(n: i32, W: usize, ldw: i32, work: usize): void {
 function multiplyTransposed<T>(n: i32, w: i32, L: usize, ldl: i32, B: usize, ldb: i32, work: usize): void {
   if (n <= NB) {
     copyTriangle<T>(n, L, ldl, work);
-    product<T, T>(
-      Triangle.UpperA, false, false, true, false, n, w, n, <T>1, work, NB, B, ldb, B, ldb, work + blockBytes<T>(),
-    );
+    const rest = work + blockBytes<T>();
+    product<T, T>(Triangle.UpperA, false, false, true, false, n, w, n, <T>1, work, NB, B, ldb, B, ldb, rest);
     return;
   }
   const n1 = half(n);
