@@ -65,15 +65,18 @@ describe.each(everyCase)('syrk (%s, %s)', (simd, type) => {
     },
   );
 
-  test.each([true, false])('streams up to four terms to the same result (trans %s)', (trans) => {
-    for (const k of [1, 2, 3, 4, 5]) {
-      for (const n of [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33]) {
-        check(trans, 1, 0, n, k);
-        check(trans, -1, 1, n, k);
-        check(trans, -0.75, 0.5, n, k);
+  test.each([true, false])(
+    'agrees with the definition for few terms, streamed or packed (trans %s)',
+    (trans) => {
+      for (const k of [1, 2, 3, 4, 5]) {
+        for (const n of [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33]) {
+          check(trans, 1, 0, n, k);
+          check(trans, -1, 1, n, k);
+          check(trans, -0.75, 0.5, n, k);
+        }
       }
-    }
-  });
+    },
+  );
 
   test.each([1, 5])('does not read A where alpha is 0 (%i terms)', (k) => {
     onStack(kernels, () => {
