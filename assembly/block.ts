@@ -22,7 +22,7 @@ export function smallTrsm(b: i32, n: i32, L: usize, X: usize, ldx: usize): void 
   for (let r = 0; r < b; r++) {
     const row = X + <usize>r * ldx;
     const lr = L + <usize>(r * b) * S;
-    subtractRows(r, n, lr, S, X, ldx, row);
+    subtractRows<f64>(r, n, lr, S, X, ldx, row);
     scaleRow(n, 1 / load<f64>(lr + <usize>r * S), row);
   }
 }

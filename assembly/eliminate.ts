@@ -97,7 +97,7 @@ export function deliminateStep(
   for (let r = 0; r < b; r++) {
     const row = Vb + <usize>r * lv;
     memory.copy(row, T + <usize>(base + r) * lt, <usize>base * S);
-    subtractRows(used, base, V + <usize>(base + r) * S, lv, V, lv, row);
+    subtractRows<f64>(used, base, V + <usize>(base + r) * S, lv, V, lv, row);
   }
   smallTrsm(b, base, L, Vb, lv);
 
@@ -109,7 +109,7 @@ export function deliminateStep(
     const block = D + <usize>g * bb;
     const rows = W + <usize>(g * b) * lw;
     for (let r = 0; r < b; r++) {
-      subtractRows(b, m, column + <usize>r * S, lv, U, lw, rows + <usize>r * lw);
+      subtractRows<f64>(b, m, column + <usize>r * S, lv, U, lw, rows + <usize>r * lw);
       for (let s = 0; s < b; s++) {
         let v = load<f64>(block + <usize>(r * b + s) * S);
         for (let q = 0; q < b; q++) {
@@ -200,9 +200,9 @@ export function deliminateGramStep(
     const column = <usize>(base + r) * S;
     memory.copy(v, T + <usize>(base + r) * lt, width);
     memory.copy(q, K + <usize>r * lk, width);
-    subtractRows(used, base, V + column, lv, V, lv, v);
-    subtractRows(used, base, V + column, lv, R, lv, q);
-    subtractRows(used, base, R + column, lv, V, lv, q);
+    subtractRows<f64>(used, base, V + column, lv, V, lv, v);
+    subtractRows<f64>(used, base, V + column, lv, R, lv, q);
+    subtractRows<f64>(used, base, R + column, lv, V, lv, q);
   }
   smallTrsm(b, base, L, Vb, lv);
   smallTrsm(b, base, L, Rb, lv);
@@ -213,7 +213,7 @@ export function deliminateGramStep(
   whiten(b, L, M);
   mirror(b, M);
   for (let i = 0; i < b * b; i++) store<f64>(M + <usize>i * S, 0.5 * load<f64>(M + <usize>i * S));
-  for (let r = 0; r < b; r++) subtractRows(b, base, M + <usize>(r * b) * S, S, Vb, lv, Rb + <usize>r * lv);
+  for (let r = 0; r < b; r++) subtractRows<f64>(b, base, M + <usize>(r * b) * S, S, Vb, lv, Rb + <usize>r * lv);
 
   if (b == 1) {
     updateScalars(last, Vb, Rb, D, E, cost, otherwise);
@@ -225,9 +225,9 @@ export function deliminateGramStep(
     const column = <usize>(g * b) * S;
     for (let r = 0; r < b; r++) {
       const to = <usize>(r * b) * S;
-      subtractRows(b, b, Vb + column + <usize>r * S, lv, Vb + column, lv, d + to);
-      subtractRows(b, b, Vb + column + <usize>r * S, lv, Rb + column, lv, e + to);
-      subtractRows(b, b, Rb + column + <usize>r * S, lv, Vb + column, lv, e + to);
+      subtractRows<f64>(b, b, Vb + column + <usize>r * S, lv, Vb + column, lv, d + to);
+      subtractRows<f64>(b, b, Vb + column + <usize>r * S, lv, Rb + column, lv, e + to);
+      subtractRows<f64>(b, b, Rb + column + <usize>r * S, lv, Vb + column, lv, e + to);
     }
     store<f64>(cost + <usize>g * S, quadraticCost(b, d, e, otherwise, work));
   }
@@ -264,7 +264,7 @@ export function deliminateRows(
   for (let r = 0; r < b; r++) {
     const row = Ub + <usize>r * lu;
     memory.copy(row, W + <usize>(last * b + r) * <usize>ldw * S, <usize>m * S);
-    subtractRows(used, m, V + <usize>(last * b + r) * S, <usize>ldv * S, U, lu, row);
+    subtractRows<f64>(used, m, V + <usize>(last * b + r) * S, <usize>ldv * S, U, lu, row);
   }
   smallTrsm(b, m, L, Ub, lu);
 }

@@ -2,7 +2,7 @@
 // the caches, and the microkernel walks over tiles of C.
 import { packColumns, packRows } from './pack';
 import { scale } from './scale';
-import { at } from './simd';
+import { LANES, at } from './simd';
 import { MR, NR, ukr } from './ukr';
 
 // A packed block of A, MC × KC, is about 256 KiB and stays in L2; one of B, KC × NC, is 4 MiB, for L3.
@@ -15,6 +15,20 @@ const NC: i32 = 2048;
 @inline
 export function KC<T>(): i32 {
   return 2048 / <i32>sizeof<T>();
+}
+
+/**
+ * Which operand of a product is a triangle with zeros stored on its other side: the microkernel then runs only
+ * over the depths at which a tile has anything to add. Its order must be at most MC and KC.
+ */
+export const enum Triangle {
+  None,
+  /** op(A) is lower: row i ends at depth i. */
+  LowerA,
+  UpperA,
+  /** op(B) is lower: column j starts at depth j. */
+  LowerB,
+  UpperB,
 }
 
 /** One tile of any type, for tiles that must not be written whole. */
@@ -44,16 +58,17 @@ export function gemm<T>(
 ): void {
   const add = beta != <T>0 || alpha == <T>0 || k == 0;
   if (add) scale<T>(false, m, n, beta, C, ldc);
-  product<T, T>(false, add, transA, transB, m, n, k, alpha, A, lda, B, ldb, C, ldc, work);
+  product<T, T>(Triangle.None, false, add, transA, transB, m, n, k, alpha, A, lda, B, ldb, C, ldc, work);
 }
 
 /**
  * C ← α·op(A)·op(B), or C + α·op(A)·op(B) if add; with `lower` only where column ≤ row.
+ * What may overlap is as in `gemm`.
  *
  * U is the type of C. Where it is wider than T, products over KC terms are summed in T and added up in U.
  */
 export function product<T, U>(
-  lower: bool, add: bool, transA: bool, transB: bool, m: i32, n: i32, k: i32,
+  triangle: Triangle, lower: bool, add: bool, transA: bool, transB: bool, m: i32, n: i32, k: i32,
   alpha: T, A: usize, lda: i32, B: usize, ldb: i32, C: usize, ldc: i32, work: usize,
 ): void {
   if (alpha == <T>0) return;
@@ -73,7 +88,7 @@ export function product<T, U>(
         if (transA) packColumns<T>(MR, mc, kc, alpha, at<T>(A, lda, p0, i0), lda, packedA);
         else packRows<T>(MR, mc, kc, alpha, at<T>(A, lda, i0, p0), lda, packedA);
         const c = at<U>(C, ldc, i0, j0);
-        tiles<T, U>(lower, add || p0 > 0, mc, nc, kc, i0 - j0, packedA, packedB, c, ldc, tile);
+        tiles<T, U>(triangle, lower, add || p0 > 0, mc, nc, kc, i0 - j0, packedA, packedB, c, ldc, tile);
       }
     }
   }
@@ -81,23 +96,30 @@ export function product<T, U>(
 
 /** One block of C, mc × nc at C. `below` is how far its first row lies below its first column. */
 function tiles<T, U>(
-  lower: bool, add: bool, mc: i32, nc: i32, kc: i32, below: i32,
+  triangle: Triangle, lower: bool, add: bool, mc: i32, nc: i32, kc: i32, below: i32,
   packedA: usize, packedB: usize, C: usize, ldc: i32, tile: usize,
 ): void {
   const ldcBytes = <usize>ldc * sizeof<U>();
   for (let j = 0; j < nc; j += NR<T>()) {
-    const b = at<T>(packedB, kc, j, 0);
     const columns = min(NR<T>(), nc - j);
     for (let i = lower && j > below ? (j - below) / MR * MR : 0; i < mc; i += MR) {
-      const a = at<T>(packedA, kc, i, 0);
+      let first = 0;
+      let end = kc;
+      if (triangle == Triangle.LowerA) end = min(kc, i + MR);
+      else if (triangle == Triangle.UpperA) first = i;
+      else if (triangle == Triangle.LowerB) first = j;
+      else if (triangle == Triangle.UpperB) end = min(kc, j + NR<T>());
+      const depth = end - first;
+      const a = at<T>(packedA, kc, i, first * MR);
+      const b = at<T>(packedB, kc, j, first * NR<T>());
       const c = at<U>(C, ldc, i, j);
       const rows = min(MR, mc - i);
       // The last column of row i that may be written; beyond the tile where it lies below the diagonal.
       const diagonal = lower ? below + i - j : NR<T>();
       if (sizeof<T>() == sizeof<U>() && rows == MR && columns == NR<T>() && diagonal >= NR<T>() - 1) {
-        ukr<T>(add, kc, a, b, c, ldcBytes);
+        ukr<T>(add, depth, a, b, c, ldcBytes);
       } else {
-        ukr<T>(false, kc, a, b, tile, 32);
+        ukr<T>(false, depth, a, b, tile, 32);
         copyTile<T, U>(add, rows, columns, diagonal, tile, c, ldcBytes);
       }
     }
@@ -110,17 +132,24 @@ function copyTile<T, U>(
 ): void {
   for (let i = 0; i < rows; i++) {
     const end = min(columns, diagonal + i + 1);
-    if (sizeof<T>() < sizeof<U>() && add && end == NR<T>()) {
-      for (let o: usize = 0; o < 32; o += 8) {
-        const wide = f64x2.promote_low_f32x4(v128.load64_zero(tile + o));
-        v128.store(c + 2 * o, f64x2.add(v128.load(c + 2 * o), wide));
+    let j = 0;
+    if (sizeof<T>() == sizeof<U>()) {
+      for (; j + LANES<T>() <= end; j += LANES<T>()) {
+        const cj = at<T>(c, 0, 0, j);
+        const values = v128.load(at<T>(tile, 0, 0, j));
+        v128.store(cj, add ? v128.add<T>(v128.load(cj), values) : values);
       }
     } else {
-      for (let j = 0; j < end; j++) {
+      for (; j + 2 <= end; j += 2) {
         const cj = at<U>(c, 0, 0, j);
-        const value: U = <U>load<T>(at<T>(tile, 0, 0, j));
-        store<U>(cj, add ? <U>(load<U>(cj) + value) : value);
+        const values = f64x2.promote_low_f32x4(v128.load64_zero(at<T>(tile, 0, 0, j)));
+        v128.store(cj, add ? f64x2.add(v128.load(cj), values) : values);
       }
+    }
+    for (; j < end; j++) {
+      const cj = at<U>(c, 0, 0, j);
+      const value: U = <U>load<T>(at<T>(tile, 0, 0, j));
+      store<U>(cj, add ? <U>(load<U>(cj) + value) : value);
     }
     tile += 32;
     c += ldc;

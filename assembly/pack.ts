@@ -22,14 +22,7 @@ export function packColumns<T>(W: i32, w: i32, k: i32, alpha: T, A: usize, lda: 
         src += step;
       }
     } else {
-      for (let p = 0; p < k; p++) {
-        for (let q = 0; q < W; q++) {
-          const value = j + q < w ? <T>(load<T>(at<T>(src, 0, 0, q)) * alpha) : <T>0;
-          store<T>(at<T>(panels, 0, 0, q), value);
-        }
-        panels += <usize>W * sizeof<T>();
-        src += step;
-      }
+      packEdge<T>(W, w - j, k, alpha, src, sizeof<T>(), step, panels);
     }
   }
 }
@@ -49,13 +42,7 @@ export function packRows<T>(W: i32, w: i32, k: i32, alpha: T, A: usize, lda: i32
       const last = W - LANES<T>();
       packLanes<T>(W, k, alpha, at<T>(src, lda, last, 0), lda, at<T>(panels, 0, 0, last));
     } else {
-      for (let q = 0; q < W; q++) {
-        let dst = at<T>(panels, 0, 0, q);
-        for (let p = 0; p < k; p++) {
-          store<T>(dst, i + q < w ? <T>(load<T>(at<T>(src, lda, q, p)) * alpha) : <T>0);
-          dst += <usize>W * sizeof<T>();
-        }
-      }
+      packEdge<T>(W, w - i, k, alpha, src, <usize>lda * sizeof<T>(), sizeof<T>(), panels);
     }
     panels += <usize>W * <usize>k * sizeof<T>();
   }
@@ -95,5 +82,21 @@ function packLanes<T>(W: i32, k: i32, alpha: T, src: usize, lda: i32, dst: usize
     }
     src += sizeof<T>();
     dst += step;
+  }
+}
+
+/** The last panel: `rest` elements a step, zeros from there to W. Elements are `next` bytes apart, steps `step`. */
+function packEdge<T>(
+  W: i32, rest: i32, k: i32, alpha: T, src: usize, next: usize, step: usize, panel: usize,
+): void {
+  for (let p = 0; p < k; p++) {
+    let from = src;
+    for (let q = 0; q < rest; q++) {
+      store<T>(at<T>(panel, 0, 0, q), <T>(load<T>(from) * alpha));
+      from += next;
+    }
+    for (let q = rest; q < W; q++) store<T>(at<T>(panel, 0, 0, q), <T>0);
+    src += step;
+    panel += <usize>W * sizeof<T>();
   }
 }

@@ -1,6 +1,6 @@
 // Inverse of a positive definite matrix from its Cholesky factor (LAPACK `potri`, lower), in place:
 // W = L⁻¹, then A⁻¹ = WᵀW, both by halving.
-import { gemm } from './gemm';
+import { Triangle, gemm, product } from './gemm';
 import { at } from './simd';
 import { syrk } from './syrk';
 import { NB, blockBytes, copyTriangle, half, invertTriangle, pasteTriangle } from './triangle';
@@ -37,7 +37,10 @@ export function trtri<T>(n: i32, L: usize, ldl: i32, work: usize): void {
 export function lauum<T>(n: i32, W: usize, ldw: i32, work: usize): void {
   if (n <= NB) {
     copyTriangle<T>(n, W, ldw, work);
-    syrk<T>(true, n, n, <T>1, work, NB, <T>0, W, ldw, work + blockBytes<T>());
+    const rest = work + blockBytes<T>();
+    product<T, T>(
+      Triangle.UpperA, true, false, true, false, n, n, n, <T>1, work, NB, work, NB, W, ldw, rest,
+    );
     return;
   }
   const n1 = half(n);
@@ -54,7 +57,8 @@ export function lauum<T>(n: i32, W: usize, ldw: i32, work: usize): void {
 export function trmm<T>(n: i32, w: i32, L: usize, ldl: i32, B: usize, ldb: i32, work: usize): void {
   if (n <= NB) {
     copyTriangle<T>(n, L, ldl, work);
-    gemm<T>(true, false, n, w, n, <T>1, work, NB, B, ldb, <T>0, B, ldb, work + blockBytes<T>());
+    const rest = work + blockBytes<T>();
+    product<T, T>(Triangle.UpperA, false, false, true, false, n, w, n, <T>1, work, NB, B, ldb, B, ldb, rest);
     return;
   }
   const n1 = half(n);

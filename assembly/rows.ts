@@ -1,6 +1,7 @@
-// Rows of f64 and how they are combined: what elimination and tableau have in common below the level of GEMM.
+// Rows and how they are combined: what the streamed update, elimination and tableau have in common below the
+// level of GEMM. f64 where no type is named.
 // Lengths count elements, leading dimensions bytes.
-import { fma } from './simd';
+import { LANES, fma } from './simd';
 
 export const S: usize = 8;
 
@@ -30,47 +31,47 @@ export function dot(n: i32, x: usize, y: usize): f64 {
 }
 
 /** y ← y − a·x. */
-function subtractScaled(n: i32, a: f64, x: usize, y: usize): void {
-  const av = f64x2.splat(-a);
+function subtractScaled<T>(n: i32, a: T, x: usize, y: usize): void {
+  const av = v128.neg<T>(v128.splat<T>(a));
   let i = 0;
-  for (; i + 4 <= n; i += 4) {
-    v128.store(y, fma<f64>(av, v128.load(x), v128.load(y)));
-    v128.store(y, fma<f64>(av, v128.load(x, 16), v128.load(y, 16)), 16);
+  for (; i + 2 * LANES<T>() <= n; i += 2 * LANES<T>()) {
+    v128.store(y, fma<T>(av, v128.load(x), v128.load(y)));
+    v128.store(y, fma<T>(av, v128.load(x, 16), v128.load(y, 16)), 16);
     x += 32;
     y += 32;
   }
   for (; i < n; i++) {
-    store<f64>(y, load<f64>(y) - a * load<f64>(x));
-    x += S;
-    y += S;
+    store<T>(y, <T>(load<T>(y) - a * load<T>(x)));
+    x += sizeof<T>();
+    y += sizeof<T>();
   }
 }
 
 /** y ← y − a0·x0 − a1·x1 − a2·x2 − a3·x3: one pass over y for four rows. */
-function subtractScaled4(n: i32, a: usize, lda: usize, x: usize, ldx: usize, y: usize): void {
-  const a0 = load<f64>(a);
-  const a1 = load<f64>(a + lda);
-  const a2 = load<f64>(a + 2 * lda);
-  const a3 = load<f64>(a + 3 * lda);
-  const v0 = f64x2.splat(-a0);
-  const v1 = f64x2.splat(-a1);
-  const v2 = f64x2.splat(-a2);
-  const v3 = f64x2.splat(-a3);
+function subtractScaled4<T>(n: i32, a: usize, lda: usize, x: usize, ldx: usize, y: usize): void {
+  const a0 = load<T>(a);
+  const a1 = load<T>(a + lda);
+  const a2 = load<T>(a + 2 * lda);
+  const a3 = load<T>(a + 3 * lda);
+  const v0 = v128.neg<T>(v128.splat<T>(a0));
+  const v1 = v128.neg<T>(v128.splat<T>(a1));
+  const v2 = v128.neg<T>(v128.splat<T>(a2));
+  const v3 = v128.neg<T>(v128.splat<T>(a3));
   let x1 = x + ldx;
   let x2 = x1 + ldx;
   let x3 = x2 + ldx;
   let i = 0;
-  for (; i + 4 <= n; i += 4) {
+  for (; i + 2 * LANES<T>() <= n; i += 2 * LANES<T>()) {
     let t = v128.load(y);
     let u = v128.load(y, 16);
-    t = fma<f64>(v0, v128.load(x), t);
-    u = fma<f64>(v0, v128.load(x, 16), u);
-    t = fma<f64>(v1, v128.load(x1), t);
-    u = fma<f64>(v1, v128.load(x1, 16), u);
-    t = fma<f64>(v2, v128.load(x2), t);
-    u = fma<f64>(v2, v128.load(x2, 16), u);
-    t = fma<f64>(v3, v128.load(x3), t);
-    u = fma<f64>(v3, v128.load(x3, 16), u);
+    t = fma<T>(v0, v128.load(x), t);
+    u = fma<T>(v0, v128.load(x, 16), u);
+    t = fma<T>(v1, v128.load(x1), t);
+    u = fma<T>(v1, v128.load(x1, 16), u);
+    t = fma<T>(v2, v128.load(x2), t);
+    u = fma<T>(v2, v128.load(x2, 16), u);
+    t = fma<T>(v3, v128.load(x3), t);
+    u = fma<T>(v3, v128.load(x3, 16), u);
     v128.store(y, t);
     v128.store(y, u, 16);
     x += 32;
@@ -80,28 +81,27 @@ function subtractScaled4(n: i32, a: usize, lda: usize, x: usize, ldx: usize, y: 
     y += 32;
   }
   for (; i < n; i++) {
-    store<f64>(
-      y,
-      load<f64>(y) - a0 * load<f64>(x) - a1 * load<f64>(x1) - a2 * load<f64>(x2) - a3 * load<f64>(x3),
+    store<T>(
+      y, <T>(load<T>(y) - a0 * load<T>(x) - a1 * load<T>(x1) - a2 * load<T>(x2) - a3 * load<T>(x3)),
     );
-    x += S;
-    x1 += S;
-    x2 += S;
-    x3 += S;
-    y += S;
+    x += sizeof<T>();
+    x1 += sizeof<T>();
+    x2 += sizeof<T>();
+    x3 += sizeof<T>();
+    y += sizeof<T>();
   }
 }
 
 /** y ← y − Σ_q a_q·x_q over k rows; a strided by lda bytes, x by ldx bytes. */
-export function subtractRows(k: i32, n: i32, a: usize, lda: usize, x: usize, ldx: usize, y: usize): void {
+export function subtractRows<T>(k: i32, n: i32, a: usize, lda: usize, x: usize, ldx: usize, y: usize): void {
   let q = 0;
   for (; q + 4 <= k; q += 4) {
-    subtractScaled4(n, a, lda, x, ldx, y);
+    subtractScaled4<T>(n, a, lda, x, ldx, y);
     a += 4 * lda;
     x += 4 * ldx;
   }
   for (; q < k; q++) {
-    subtractScaled(n, load<f64>(a), x, y);
+    subtractScaled<T>(n, load<T>(a), x, y);
     a += lda;
     x += ldx;
   }

@@ -1,5 +1,5 @@
 // C ← C + α·(AᵀB + BᵀA), lower triangle only (BLAS `syr2k`).
-import { product, gemmWorkBytes } from './gemm';
+import { Triangle, product, gemmWorkBytes } from './gemm';
 
 export function syr2kWorkBytes<T>(n: i32, k: i32): usize {
   return gemmWorkBytes<T>(n, n, k);
@@ -9,6 +9,6 @@ export function syr2kWorkBytes<T>(n: i32, k: i32): usize {
 export function syr2k<T>(
   n: i32, k: i32, alpha: T, A: usize, lda: i32, B: usize, ldb: i32, C: usize, ldc: i32, work: usize,
 ): void {
-  product<T, T>(true, true, true, false, n, n, k, alpha, A, lda, B, ldb, C, ldc, work);
-  product<T, T>(true, true, true, false, n, n, k, alpha, B, ldb, A, lda, C, ldc, work);
+  product<T, T>(Triangle.None, true, true, true, false, n, n, k, alpha, A, lda, B, ldb, C, ldc, work);
+  product<T, T>(Triangle.None, true, true, true, false, n, n, k, alpha, B, ldb, A, lda, C, ldc, work);
 }

@@ -9,7 +9,7 @@
 //   T_B: ← σt           K_B: ← σΠ(K_B: − K_BB t)     T_BB ← −σΠσ     K_BB ← σΠK_BBΠσ
 // σ = −1 for rows that leave, +1 for rows that enter. B may hold both: one pass then does a swap.
 import { diagonalBlock, mirror, quadraticCost, smallPotrf, smallTrsm, whiten } from './block';
-import { product, gemmWorkBytes } from './gemm';
+import { Triangle, product, gemmWorkBytes } from './gemm';
 import { S, dot, scaleRow, subtractRows } from './rows';
 
 /** Rows from which a pivot's update goes through the packed product instead of being streamed (measured). */
@@ -58,14 +58,14 @@ export function dtableauPivot(
   for (let r = 0; r < w; r++) {
     const tr = t + <usize>r * row;
     memory.fill(tr, 0, row);
-    subtractRows(w, p, Pi + <usize>(r * w) * S, S, X, row, tr);
+    subtractRows<f64>(w, p, Pi + <usize>(r * w) * S, S, X, row, tr);
     scaleRow(p, -1, tr);
   }
   for (let r = 0; r < w; r++) {
     const q = Q + <usize>r * row;
     const n = N + <usize>r * row;
     memory.fill(n, 0, row);
-    subtractRows(w, p, KB + <usize>(r * w) * S, S, t, row, n);
+    subtractRows<f64>(w, p, KB + <usize>(r * w) * S, S, t, row, n);
     // q ← K_B: − ½K_BB·t, N ← K_B: − K_BB·t.
     for (let i: usize = 0; i < row; i += S) {
       const k = load<f64>(q + i);
@@ -77,15 +77,15 @@ export function dtableauPivot(
 
   if (w >= STREAMED) {
     const rest = small + ww;
-    product<f64, f64>(true, true, true, false, p, p, w, -1, X, p, t, p, T, ldt, rest);
-    product<f64, f64>(true, true, true, false, p, p, w, -1, t, p, Q, p, K, ldk, rest);
-    product<f64, f64>(true, true, true, false, p, p, w, -1, Q, p, t, p, K, ldk, rest);
+    product<f64, f64>(Triangle.None, true, true, true, false, p, p, w, -1, X, p, t, p, T, ldt, rest);
+    product<f64, f64>(Triangle.None, true, true, true, false, p, p, w, -1, t, p, Q, p, K, ldk, rest);
+    product<f64, f64>(Triangle.None, true, true, true, false, p, p, w, -1, Q, p, t, p, K, ldk, rest);
   } else {
     for (let i = 0; i < p; i++) {
       const column = <usize>i * S;
-      subtractRows(w, i + 1, t + column, row, X, row, T + <usize>i * lt);
-      subtractRows(w, i + 1, t + column, row, Q, row, K + <usize>i * lk);
-      subtractRows(w, i + 1, Q + column, row, t, row, K + <usize>i * lk);
+      subtractRows<f64>(w, i + 1, t + column, row, X, row, T + <usize>i * lt);
+      subtractRows<f64>(w, i + 1, t + column, row, Q, row, K + <usize>i * lk);
+      subtractRows<f64>(w, i + 1, Q + column, row, t, row, K + <usize>i * lk);
     }
   }
 
@@ -93,7 +93,7 @@ export function dtableauPivot(
   for (let r = 0; r < w; r++) {
     const x = X + <usize>r * row;
     memory.fill(x, 0, row);
-    subtractRows(w, p, Pi + <usize>(r * w) * S, S, N, row, x);
+    subtractRows<f64>(w, p, Pi + <usize>(r * w) * S, S, N, row, x);
     // x = −ΠN.
     if (r >= leaving) scaleRow(p, -1, x);
     if (r < leaving) scaleRow(p, -1, t + <usize>r * row);
@@ -295,7 +295,7 @@ function blockChanges(
           store<f64>(Xt + <usize>r * line + <usize>s * S, dot(s + 1, tr, l));
           store<f64>(Pt + <usize>r * line + <usize>s * S, dot(s + 1, kr, l));
         }
-        subtractRows(b, b, Xt + <usize>r * line, S, E, line, Pt + <usize>r * line);
+        subtractRows<f64>(b, b, Xt + <usize>r * line, S, E, line, Pt + <usize>r * line);
       }
       for (let r = 0; r < b; r++) {
         for (let s = 0; s <= r; s++) {

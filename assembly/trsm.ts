@@ -1,5 +1,5 @@
 // Triangular solve with many right-hand sides (BLAS `trsm`, lower, non-unit), by halving the triangle.
-import { gemm, gemmWorkBytes } from './gemm';
+import { Triangle, gemm, gemmWorkBytes, product } from './gemm';
 import { scale } from './scale';
 import { at } from './simd';
 import { NB, blockBytes, half, invertTriangle } from './triangle';
@@ -53,6 +53,12 @@ function solveBlock<T>(
 ): void {
   const rest = work + blockBytes<T>();
   invertTriangle<T>(n, L, ldl, work);
-  if (right) gemm<T>(false, trans, w, n, n, <T>1, B, ldb, work, NB, <T>0, B, ldb, rest);
-  else gemm<T>(trans, false, n, w, n, <T>1, work, NB, B, ldb, <T>0, B, ldb, rest);
+  const one: T = <T>1;
+  if (right) {
+    const side = trans ? Triangle.UpperB : Triangle.LowerB;
+    product<T, T>(side, false, false, false, trans, w, n, n, one, B, ldb, work, NB, B, ldb, rest);
+  } else {
+    const side = trans ? Triangle.UpperA : Triangle.LowerA;
+    product<T, T>(side, false, false, trans, false, n, w, n, one, work, NB, B, ldb, B, ldb, rest);
+  }
 }

@@ -59,23 +59,48 @@ describe.each(everyCase)('syrk (%s, %s)', (simd, type) => {
     'agrees with the definition and leaves the strict upper triangle untouched (trans %s)',
     (trans) => {
       for (const n of [1, 3, 4, 5, 6, 7, 8, 9, 12, 13, 16, 17, 24, 25, 31, 40])
-        check(trans, 1, 0, n, 1 + (n % 4));
+        check(trans, 1, 0, n, 5 + (n % 4));
       for (const n of [124, 125, 126, 127, 252, 253]) check(trans, -1, 1, n, 9);
       for (const k of [255, 256, 257, 511, 512, 513]) check(trans, -0.75, 0.5, 13, k);
     },
   );
 
+  test.each([true, false])(
+    'agrees with the definition for few terms, streamed or packed (trans %s)',
+    (trans) => {
+      for (const k of [1, 2, 3, 4, 5]) {
+        for (const n of [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33]) {
+          check(trans, 1, 0, n, k);
+          check(trans, -1, 1, n, k);
+          check(trans, -0.75, 0.5, n, k);
+        }
+      }
+    },
+  );
+
+  test.each([1, 5])('does not read A where alpha is 0 (%i terms)', (k) => {
+    onStack(kernels, () => {
+      const A = kernels.matrix(k, 2, type);
+      const C = kernels.matrix(2, 2, type);
+      kernels.view(A).fill(Number.NaN);
+      kernels.write(C, [1, 9, 2, 3]);
+      kernels.syrk(true, 0, A, 2, C);
+      expect(Array.from(kernels.read(C))).toEqual([2, 9, 4, 6]);
+    });
+  });
+
   test('overwrites NaN with beta 0 over several blocks of k', () => {
     check(true, 1, 0, 17, 1100);
   });
 
-  test('crosses the edge of the column blocks', () => {
+  test.each([1, 5])('crosses the edge of the column blocks (%i terms)', (k) => {
     const n = 2053;
     onStack(kernels, () => {
       const a = randomIntegers(n, 9, 1);
-      const A = kernels.matrix(1, n, type);
+      const A = kernels.matrix(k, n, type);
       const C = kernels.matrix(n, n, type);
-      kernels.write(A, a);
+      kernels.zero(A);
+      kernels.write(kernels.submatrix(A, k - 1, 0, 1, n), a);
       kernels.view(C).fill(UPPER);
       kernels.syrk(true, 1, A, 0, C);
       const c = kernels.view(C);
