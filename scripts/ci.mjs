@@ -13,7 +13,13 @@ let failed = 0;
 suite('test');
 // A fresh clone has no shared models; where they are, every file that the suite names must be there.
 if (existsSync(process.env.OSSCAR_SHARED ?? '../shared')) suite('test:shared');
-for (const check of ['biome check', 'tsc -p tsconfig.json', 'node scripts/size.mjs', 'publint']) {
+for (const check of [
+  'biome check',
+  'tsc -p tsconfig.json',
+  'node scripts/spills.mjs',
+  'node scripts/size.mjs',
+  'publint',
+]) {
   count(run(`npx --no-install ${check}`.replace('npx --no-install node', 'node')) === 0);
 }
 console.log(`${passed} passed, ${failed} failed`);

@@ -1,6 +1,22 @@
 // The public API. Importing it touches no file system, no network and no global.
 
 export {
+  type BlockSizes,
+  describe,
+  type LanguageModel,
+  type PrunedConfig,
+  type SizesRecord,
+} from './checkpoint/architectures/index.ts';
+export {
+  blobFolder,
+  type Checkpoint,
+  type Folder,
+  type MemoryOutput,
+  memoryOutput,
+  type OutputFolder,
+  openCheckpoint,
+} from './checkpoint/index.ts';
+export {
   type Engine,
   type EngineOptions,
   type EngineSession,
@@ -22,7 +38,17 @@ export {
 export { type KernelOptions, type Kernels, openKernels, type SimdChoice } from './kernel/index.ts';
 export { batchSource } from './pipeline/batches.ts';
 export * from './pipeline/data/index.ts';
-export { accuracy, latencies, type Metric } from './pipeline/evaluate.ts';
+export { accuracy, latencies, loss, type Metric, perplexity } from './pipeline/evaluate.ts';
+export type { KeepRatios } from './pipeline/keep.ts';
+export { type Chain, type ChainOptions, chainPerplexity } from './pipeline/language/chain.ts';
+export type { Scratch } from './pipeline/language/hidden.ts';
+export { chainOf, type OpenedLanguageModel, openLanguageModel } from './pipeline/language/open.ts';
+export { type LanguagePlan, type PlanOptions, planLanguageModel } from './pipeline/language/plan.ts';
+export {
+  type LanguageOptions,
+  type LanguageReport,
+  pruneLanguageModel,
+} from './pipeline/language/prune.ts';
 export { loadModel, type OpenedModel, type OpenOptions, openModel } from './pipeline/open.ts';
 export {
   type BeforeAfter,
