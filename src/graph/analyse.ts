@@ -3,7 +3,9 @@
 // Every layer puts a fresh label on the channel axis of its output. Rules, one per operator, carry labels
 // forward in topological order: they hand a label on to an axis of an output, tie two labels (Add, Mul), tie
 // a constant to one (a slope, BatchNormalization's parameters), consume it (the next layer's weights) or pin
-// it, which means that the channels must all stay, with a reason. Names and patterns play no part.
+// it, which means that the channels must all stay, with a reason. Where a reshape splits channels into heads the
+// label becomes coarser; where a Split takes a fused projection apart it is split too. Patterns play no part, and
+// names only where a cache of keys and values enters and leaves the graph.
 
 import type { Label } from './labels.ts';
 import type { LinearMap, Shapes } from './linear.ts';

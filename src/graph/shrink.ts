@@ -92,23 +92,20 @@ export function others(groups: number, kept: readonly number[]): number[] {
   return Array.from({ length: groups }, (_, c) => c).filter((c) => !stays.has(c));
 }
 
-// writeWeights may have given a layer the bias that it did not have when the model was analysed.
-function newBiases(model: Model, { groups, producers, slices }: Structure): Slice[] {
-  return producers.flatMap(({ node, kind }) => {
-    const tensor = model.tensors.get(nodeOf(model, node).input[2] ?? '');
-    const known = slices.some((slice) => slice.node === node && slice.input === 2);
-    if (kind === 'matmul' || !tensor || known || tensor.dims.at(-1) === 1 || tensor.dims.length === 0)
+// writeWeights may have given a layer the bias that it did not have when the model was analysed: it is cut as the
+// weights are that make the channels.
+function newBiases(model: Model, { producers, slices }: Structure): Slice[] {
+  return producers.flatMap(({ node: name, kind }) => {
+    const node = nodeOf(model, name);
+    const tensor = model.tensors.get(node.input[2] ?? '');
+    const own = slices.filter((slice) => slice.node === name);
+    const isKnown = own.some(({ input }) => input === 2);
+    if (kind === 'matmul' || !tensor || isKnown || tensor.dims.length === 0 || tensor.dims.at(-1) === 1)
       return [];
-    return [
-      {
-        tensor: tensor.name,
-        axis: tensor.dims.length - 1,
-        offset: 0,
-        block: tensor.dims[tensor.dims.length - 1] / groups,
-        node,
-        input: 2,
-      },
-    ];
+    const isRows = kind === 'conv' || (kind === 'gemm' && attributeInt(node, 'transB', 0) !== 0);
+    return own
+      .filter(({ input, axis }) => input === 1 && axis === (isRows ? 0 : 1))
+      .map((slice) => ({ ...slice, tensor: tensor.name, input: 2, axis: tensor.dims.length - 1 }));
   });
 }
 

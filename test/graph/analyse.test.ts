@@ -163,6 +163,24 @@ describe('analyse', () => {
     expect(outline(renamed, moved)).toEqual(outline(plain, shapes));
   });
 
+  it('names the structures of one fused layer apart', async () => {
+    const b = new OnnxBuilder();
+    const halves = b.nodes(
+      'Split',
+      [b.matmul(b.sequence(6), 10), b.integers([4, 6])],
+      { axis: 2 },
+      { outputs: 2 },
+    );
+    for (const [i, half] of halves.entries())
+      b.output(b.gemm(b.reshape(half, [-1, 4 + 2 * i], 4 + 2 * i), 3));
+    const structures = (await analysed(b, [2, 5, 6])).filter((s) => s.prunable);
+    expect(structures.map((s) => [s.name, s.groups])).toEqual([
+      ['node_matmul_1', 4],
+      ['node_matmul_1:2', 6],
+    ]);
+    expect(structures.map((s) => s.slices[0])).toMatchObject([{ offset: 0 }, { offset: 4 }]);
+  });
+
   it('ties the layers of a gated product without calling it residual', async () => {
     const b = new OnnxBuilder();
     const x = b.flatten(b.globalAveragePool(b.input([3, 8, 8])));
@@ -281,6 +299,13 @@ describe('analyse', () => {
         (b, x) => {
           const pooled = b.flatten(b.globalAveragePool(x));
           return b.node('Gemm', [b.flatten('input', 64), b.weight([192, 6], 1), pooled], {}, { channels: 6 });
+        },
+      ],
+      'that a bias has a row for': [
+        /Gemm "[^"]+" has a bias per row/,
+        (b, x) => {
+          const rows = b.node('Transpose', [b.flatten(b.globalAveragePool(x))], { perm: [1, 0] });
+          return b.node('Gemm', [rows, b.weight([2, 4], 1), b.weight([6, 4], 1)], {}, { channels: 4 });
         },
       ],
       'whose shape is given by a value that others read too': [

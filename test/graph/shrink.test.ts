@@ -343,6 +343,26 @@ describe('shrink', () => {
     expect(difference(wanted, got)).toBeLessThan(ROUNDING);
   });
 
+  it('cuts a new bias where the weights of a fused layer are cut', async () => {
+    const b = new OnnxBuilder();
+    const x = b.flatten(b.globalAveragePool(b.relu(b.conv(image(b), 8, 3))));
+    const fused = b.gemm(x, 20, { transB: 0, bias: false });
+    const [gate, up] = b.nodes('Split', [fused], { axis: 1 }, { outputs: 2, channels: 10 });
+    const bytes = b.output(b.matmul(b.mul(b.node('Sigmoid', [gate]), up), 5)).build();
+    const { model, input, prunable } = await opened(bytes, [2, 3, 8, 8]);
+    const gemm = prunable[0].consumers[0];
+    const edited = model.clone();
+    const bias = Float32Array.from({ length: gemm.m }, (_, i) => i / 10);
+    writeWeights(edited, gemm, readWeights(model, gemm).W, bias);
+    const cuts = new Map([[prunable[1], [0, 2, 5]]]);
+    const [wanted, got] = [
+      await runModel(maskAll(edited, cuts), input),
+      await runModel(shrink(edited, cuts), input),
+    ];
+    expect(gemm.m).toBe(20);
+    expect(difference(wanted, got)).toBeLessThan(ROUNDING);
+  });
+
   it('gives nodes that share a constant their own version of it', async () => {
     const b = new OnnxBuilder();
     const scale = b.weight([1, 6, 1, 1], 0.3, 1);

@@ -58,7 +58,12 @@ export const gemm: Rule = (state, node) => {
     return opaque(state, node, 1, output, 'gemm');
   }
   const transposed = attributeInt(node, 'transB', 0) !== 0;
-  for (const [place, rows] of state.labelled(input)) if (place === 0) state.mark(node.output[0], 0, rows);
+  const rows = state.axes(input)[0];
+  if (rows) {
+    state.mark(node.output[0], 0, rows);
+    const [height, width] = state.constant(node, 2)?.dims ?? [];
+    if (height > 1 && width !== undefined) state.pin(rows, `${called(node)} has a bias per row`);
+  }
   if (axis) consume(state, node, axis, transposed ? 1 : 0);
   const columns = transposed ? 0 : 1;
   produced(state, node, state.produce(node, 1, weight.dims[columns], 'gemm'), columns);
