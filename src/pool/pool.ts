@@ -12,7 +12,7 @@ import type { Arguments, Operation, Result } from './operations.ts';
 import { canShareMemory, platform, type WorkerHandle } from './platform.ts';
 import type { Service, SharedState } from './service.ts';
 import { Team } from './team.ts';
-import { buffersOf, copyOf, onSharedMemory } from './transfer.ts';
+import { buffersOf, copyOf, onSharedMemory, type Stage } from './transfer.ts';
 
 /** A job is given up after so many workers were lost over it. */
 const ATTEMPTS = 2;
@@ -94,9 +94,9 @@ export class Pool implements Executor {
     );
   }
 
-  lend(array: Float32Array, readers: number): () => Float32Array {
+  lend(array: Float32Array, readers: number, stage: Stage): () => Float32Array {
     if (!this.shared || readers === 1) return () => array.slice();
-    const copy = onSharedMemory(array);
+    const copy = onSharedMemory(array, stage);
     return () => copy;
   }
 
@@ -211,10 +211,10 @@ export class Pool implements Executor {
   }
 
   async #perform(slot: Slot, job: Job): Promise<void> {
-    slot.job = job;
     job.attempts++;
     try {
       const args = handedOver(copyOf(job.args));
+      slot.job = job;
       const ended = () => {
         slot.job = undefined;
         this.#callBackHelpersOf(slot);
