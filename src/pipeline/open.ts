@@ -78,14 +78,11 @@ export async function openParsed(
     session = await options.engine.load(withAllValues(model));
     const input = withSize(modelInput(session), size);
     const batch = input.fixedBatch || 1;
-    const values = batch * input.shape.reduce((product, dim) => product * dim, 1);
-    const probe = { dims: [batch, ...input.shape], data: new Float32Array(values) };
-    const feeds = { ...supplies(session, batch, input.shape[0]), [input.name]: probe };
-    const results = await session.run(feeds);
+    const { shapes, results } = await probe(session, input.name, [batch, ...input.shape]);
     const types = new Map([...session.inputs, ...session.outputs].map((value) => [value.name, value.type]));
-    const shapes = new Map(
-      Object.entries({ ...results, ...feeds }).map(([value, { dims }]) => [value, dims]),
-    );
+    // Extents that mean different things should differ: a batch of one hides what mixes it with other axes.
+    const isFree = takesTokens(input) && !input.fixedBatch && modelInput(session).shape[0] === 0;
+    const told = isFree ? (await probe(session, input.name, DISTINCT)).shapes : shapes;
     return {
       name,
       source,
@@ -95,7 +92,7 @@ export async function openParsed(
         outputs: Math.max(...model.outputs.map(({ name }) => results[name].data.length / batch)),
       },
       info: { shapes, types },
-      analysis: analyse(model, shapes),
+      analysis: analyse(model, told),
       bytes:
         options.bytes?.() ??
         [...source.tensors.values()].reduce((sum, { bytes }) => sum + bytes.byteLength, 0),
@@ -108,6 +105,20 @@ export async function openParsed(
   } finally {
     await session?.release();
   }
+}
+
+/** Windows and tokens of a run that no other extent of a model is likely to have. */
+const DISTINCT = [2, 11];
+
+async function probe(session: EngineSession, input: string, dims: readonly number[]) {
+  const values = dims.reduce((product, dim) => product * dim, 1);
+  const feeds = {
+    ...supplies(session, dims[0], dims[1]),
+    [input]: { dims, data: new Float32Array(values) },
+  };
+  const results = await session.run(feeds);
+  const shapes = new Map(Object.entries({ ...results, ...feeds }).map(([value, it]) => [value, it.dims]));
+  return { shapes, results };
 }
 
 function withSize(input: ModelInput, size: readonly number[] | undefined): ModelInput {
