@@ -4,10 +4,10 @@
 
 import { cpus } from 'node:os';
 import { openEngine } from '../src/engine/index.ts';
-import { openKernels } from '../src/kernel/index.ts';
 import { iterableDataset } from '../src/pipeline/data/index.ts';
 import { openModel } from '../src/pipeline/open.ts';
 import { pruneModel } from '../src/pipeline/prune.ts';
+import { openSession } from '../src/pool/index.ts';
 import { resnet50 } from '../test/support/onnx-builder.ts';
 import { random } from '../test/support/random.ts';
 
@@ -16,9 +16,9 @@ const start = performance.now();
 const seconds = () => ((performance.now() - start) / 1000).toFixed(1);
 
 const engine = await openEngine({ threads: 2 });
-const kernels = await openKernels();
+const session = await openSession();
 console.log(
-  `${cpus()[0].model}, Node ${process.version}, ${engine.name}, ${kernels.simd} SIMD, ${samples} samples`,
+  `${cpus()[0].model}, Node ${process.version}, ${engine.name}, ${session.simd} SIMD, ${samples} samples`,
 );
 const model = await openModel(resnet50(1), { engine, name: 'resnet50' });
 const { structures } = model.analysis;
@@ -33,7 +33,7 @@ const images = Array.from({ length: samples }, () =>
 );
 const calibration = await iterableDataset(images, model.input.shape);
 const { report } = await pruneModel(model, {
-  ...{ engine, kernels, calibration, keep: 0.5, target: 'residual' },
+  ...{ engine, session, calibration, keep: 0.5, target: 'residual' },
   onProgress: ({ done, total }) => {
     if (done % 4 === 0 || done === total) console.log(`${seconds()} s: ${done}/${total} structures`);
   },
@@ -43,3 +43,4 @@ console.log(
   `${seconds()} s: done; ${JSON.stringify({ parameters, macs, latencyMs, maxDifference, memory })}`,
 );
 console.log(`peak resident memory ${(process.resourceUsage().maxRSS / 1024).toFixed(0)} MiB`);
+await session.close();

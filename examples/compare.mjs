@@ -7,8 +7,8 @@ import {
   batchSource,
   imageDataset,
   openEngine,
-  openKernels,
   openModel,
+  openSession,
   parsePreprocessing,
   pruneModel,
 } from 'osscar-wasm';
@@ -17,8 +17,10 @@ const FIXTURES = new URL('../test/fixtures/', import.meta.url);
 const preprocessing = parsePreprocessing({ mean: '0.2860', std: '0.3530' });
 
 const engine = await openEngine();
-const kernels = await openKernels();
-console.log(`Fashion-MNIST, 1000 test images; ${engine.name}, ${kernels.simd} SIMD\n`);
+const session = await openSession();
+console.log(
+  `Fashion-MNIST, 1000 test images; ${engine.name}, ${session.simd} SIMD, ${session.threads} threads\n`,
+);
 row('model', 'keep', 'method', 'accuracy', 'parameters', 'file bytes', 'ms/image');
 
 for (const file of ['fashion-resnet.onnx', 'fashion-mobilenet.onnx']) {
@@ -30,7 +32,7 @@ for (const file of ['fashion-resnet.onnx', 'fashion-mobilenet.onnx']) {
     let target = 'auto'; // what osscar chooses, magnitude-refit is given: the support makes the difference
     const rows = [];
     for (const method of ['osscar', 'magnitude-refit', 'magnitude']) {
-      const options = { engine, kernels, calibration, keep, method, target };
+      const options = { engine, session, calibration, keep, method, target };
       const { written, report } = await pruneModel(model, options);
       target = report.target.chosen;
       rows.unshift([String(keep), method, await score(written.model, test), report, 'after']);

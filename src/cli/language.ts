@@ -17,6 +17,7 @@ import {
 import { planLanguageModel } from '../pipeline/language/plan.ts';
 import { pruneLanguageModel } from '../pipeline/language/prune.ts';
 import { measureRates } from '../pipeline/language/rates.ts';
+import { openSession } from '../pool/index.ts';
 import { createFolder, openFolder } from './folder.ts';
 import { type EvalFlags, interruptSignal, keepOf, type PruneFlags, print } from './options.ts';
 import { languagePlanText, languageText } from './print.ts';
@@ -45,12 +46,13 @@ export async function pruneFolder(path: string, flags: PruneFlags): Promise<void
   const calibration = await calibrationWindows(flags.calibrate, tokenizer, { ...flags, seqlen });
   const evaluation =
     flags.data === undefined ? undefined : await evaluationWindows(flags.data, tokenizer, seqlen);
+  const session = await openSession({ threads: flags.threads });
   const output = await createFolder(flags.output, { overwrite: flags.overwrite });
   const progress = progressReporter(process.stderr);
   const files: ReturnType<typeof scratchFile>[] = [];
   try {
     const report = await pruneLanguageModel(opened, {
-      ...{ engine, kernels: await openKernels(), calibration, evaluation, output },
+      ...{ engine, session, calibration, evaluation, output },
       ...{ method: flags.method, target: flags.target, search: flags.search, damping: flags.damping },
       keep: keepOf(flags),
       correct: flags.correct,
@@ -80,6 +82,7 @@ export async function pruneFolder(path: string, flags: PruneFlags): Promise<void
   } finally {
     progress.stop();
     await output.abort();
+    await session.close();
     for (const file of files) await file.close();
     await opened.checkpoint.close();
   }

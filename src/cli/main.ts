@@ -6,7 +6,6 @@ import { basename } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { Command, CommanderError, Option } from 'commander';
 import { InputError, OsscarError } from '../errors.ts';
-import { openKernels } from '../kernel/index.ts';
 import { batchSource, takesTokens } from '../pipeline/batches.ts';
 import { type Dataset, stringifyPreprocessing } from '../pipeline/data/index.ts';
 import { supplied } from '../pipeline/decoder.ts';
@@ -14,6 +13,7 @@ import { accuracy, perplexity } from '../pipeline/evaluate.ts';
 import { keepRatio } from '../pipeline/keep.ts';
 import { loadModel } from '../pipeline/open.ts';
 import { pruneModel, TARGETS } from '../pipeline/prune.ts';
+import { openSession } from '../pool/index.ts';
 import { METHODS, SEARCHES } from '../solve/index.ts';
 import { version } from '../version.ts';
 import { checkWritable, readFileBytes, writeAtomically } from './files.ts';
@@ -151,10 +151,11 @@ async function prune(path: string, flags: PruneFlags): Promise<void> {
   const { preprocessing, labelOffset, opened, engine } = model;
   const { calibration, evaluation } = await samplesFor(model, calibrate, flags);
   const progress = progressReporter(process.stderr);
+  const session = await openSession({ threads: flags.threads });
   try {
     const { written, report } = await pruneModel(opened, {
       engine,
-      kernels: await openKernels(),
+      session,
       calibration,
       ...(evaluation && { evaluation }),
       keep,
@@ -195,6 +196,7 @@ async function prune(path: string, flags: PruneFlags): Promise<void> {
     });
   } finally {
     progress.stop();
+    await session.close();
   }
 }
 

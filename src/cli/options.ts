@@ -71,7 +71,7 @@ const PREPROCESSING_FLAGS = ['size', 'resize', 'scale', 'mean', 'std', 'layout',
 export function addCommonFlags(command: Command): Command {
   return command
     .addOption(
-      new Option('--threads <n>', 'threads of onnxruntime')
+      new Option('--threads <n>', 'threads of onnxruntime and of the solver')
         .argParser(positiveInteger)
         .default(availableParallelism(), 'all cores'),
     )

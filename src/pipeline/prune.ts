@@ -3,7 +3,7 @@
 import type { Engine, EngineSession, FloatTensor } from '../engine/index.ts';
 import { InputError, OsscarError, UnsupportedModelError } from '../errors.ts';
 import { type Model, type Structure, shrink, type WrittenModel, writeModel } from '../graph/index.ts';
-import type { Kernels } from '../kernel/index.ts';
+import { openSession, type Session } from '../pool/index.ts';
 import { METHODS, type Method, type Search } from '../solve/index.ts';
 import { type BatchSource, batchSource, takesTokens } from './batches.ts';
 import type { Dataset } from './data/index.ts';
@@ -20,7 +20,8 @@ export type TargetChoice = (typeof TARGETS)[number];
 
 export interface PruneOptions {
   readonly engine: Engine;
-  readonly kernels: Kernels;
+  /** Threads that the layers are solved on. Default: the calling one. */
+  readonly session?: Session;
   readonly calibration: Dataset;
   /** Fraction of each structure's groups to keep, in (0, 1]; or one for each kind of them. */
   readonly keep: number | KeepRatios;
@@ -93,10 +94,13 @@ export interface PruneReport {
     readonly damping: readonly number[];
   }[];
   readonly notPrunable: readonly { readonly name: string; readonly reason: string }[];
+  /** Bytes of WebAssembly memory that the largest layer was said to take, in one thread. */
   readonly memory: { readonly wasmBytes: number };
   readonly seconds: number;
   readonly engine: string;
   readonly simd: string;
+  /** Of the solver. */
+  readonly threads: number;
 }
 
 export interface PruneResult {
@@ -117,7 +121,16 @@ const TOLERANCE = { float32: 1e-3, float16: 2e-2 };
  * @throws {OutOfMemoryError} before any work, where a layer cannot fit
  */
 export async function pruneModel(opened: OpenedModel, options: PruneOptions): Promise<PruneResult> {
-  const { kernels, calibration, method = 'osscar', target = 'auto', signal } = options;
+  const session = options.session ?? (await openSession({ threads: 1 }));
+  try {
+    return await pruneWith(session, opened, options);
+  } finally {
+    if (!options.session) await session.close();
+  }
+}
+
+async function pruneWith(session: Session, opened: OpenedModel, options: PruneOptions): Promise<PruneResult> {
+  const { calibration, method = 'osscar', target = 'auto', signal } = options;
   const start = performance.now();
   const keep = keepRatio(options.keep);
   checkChoices(method, target);
@@ -130,7 +143,10 @@ export async function pruneModel(opened: OpenedModel, options: PruneOptions): Pr
   checkNames(options.keep, structures);
   const correct = options.correct ?? true;
   // With correction where there may be one: the target is not chosen yet.
-  checkMemory(opened, { kernels, structures, keep, method, correct, target: { kind: 'dense', blend: 1 } });
+  const wasmBytes = checkMemory(opened, {
+    ...{ session, structures, keep, method, correct, search: options.search },
+    target: { kind: 'dense', blend: 1 },
+  });
 
   const engine = engineFor(opened, options.engine);
   const source = batchSource(calibration, opened.input);
@@ -139,7 +155,7 @@ export async function pruneModel(opened: OpenedModel, options: PruneOptions): Pr
   const before = await metricOf(opened, engine, opened.source, labelled, signal);
   const sequence = (data: BatchSource, towards: Target, label: string, search?: Search) =>
     pruneSequence(opened, {
-      ...{ engine, kernels, structures, keep, method, signal },
+      ...{ engine, session, structures, keep, method, signal },
       source: data,
       target: towards,
       damping: options.damping,
@@ -205,10 +221,11 @@ export async function pruneModel(opened: OpenedModel, options: PruneOptions): Pr
       notPrunable: opened.analysis.structures
         .filter(({ prunable }) => !prunable)
         .map(({ name, reason = '' }) => ({ name, reason })),
-      memory: { wasmBytes: kernels.bytes },
+      memory: { wasmBytes },
       seconds: (performance.now() - start) / 1000,
       engine: engine.name,
-      simd: kernels.simd,
+      simd: session.simd,
+      threads: session.threads,
     },
   };
 }

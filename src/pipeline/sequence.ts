@@ -4,24 +4,18 @@
 import type { Engine, FloatTensor } from '../engine/index.ts';
 import { InputError, OutOfMemoryError } from '../errors.ts';
 import { type LinearMap, linearMaps, readWeights, type Structure, writeWeights } from '../graph/index.ts';
-import type { Kernels } from '../kernel/index.ts';
+import type { Session, SessionStatistics } from '../pool/index.ts';
 import {
-  chooseDamping,
   combineProblems,
   DEFAULT_DAMPING,
   groupsToKeep,
   type LayerProblem,
-  type LayerResult,
   type LayerStatistics,
-  layerProblem,
   layerWasmBytes,
   type Method,
   mergeStatistics,
-  pruneLayer,
-  refit,
   refitBias,
   type Search,
-  StatisticsAccumulator,
   statisticsWasmBytes,
 } from '../solve/index.ts';
 import type { BatchSource } from './batches.ts';
@@ -44,7 +38,7 @@ export interface Target {
 
 export interface SequenceOptions {
   readonly engine: Engine;
-  readonly kernels: Kernels;
+  readonly session: Session;
   readonly source: BatchSource;
   readonly structures: readonly Structure[];
   /** Fraction of a structure's groups to keep. */
@@ -77,7 +71,7 @@ export interface PrunedLayer {
  * set to zero: the function of the smaller network at the dense one's shapes.
  */
 export async function pruneSequence(opened: OpenedModel, options: SequenceOptions) {
-  const { engine, kernels, source, activationBytes, signal } = options;
+  const { engine, session, source, activationBytes, method, signal } = options;
   const masked = opened.model.clone();
   const frontier = new Frontier(
     engine,
@@ -97,22 +91,27 @@ export async function pruneSequence(opened: OpenedModel, options: SequenceOption
     // While the dense network runs for the targets, it goes on to where the next step starts from.
     const next = index + 1 < steps.length ? frontier.cutBefore(steps[index + 1].position) : undefined;
     const { statistics, ahead } = await collect(opened, frontier, maps, next?.value, options);
-    signal?.throwIfAborted();
-    const damped = maps.map((map, i) => problemOf(opened, map, statistics[i], keep, options));
+    const damped = await Promise.all(
+      maps.map((map, i) => problemOf(opened, map, statistics[i], keep ?? map.p / map.groupSize, options)),
+    );
     const problems = damped.map(({ problem }) => problem);
-    const joint = combineProblems(problems);
-    const result = structure
-      ? pruneLayer(kernels, joint, { ...options, keep })
-      : { ...refit(kernels, joint, [...Array(keep).keys()]), kept: [], relativeError: 0 };
-    maps.forEach((map, i) => {
-      const W = problems.length === 1 ? result.W : partOf(problems[i], result, options);
-      const bias = refits(options.method) ? refitBias(problems[i], W) : undefined;
-      writeWeights(masked, map, W, bias);
-    });
+    let weights: Float64Array[];
     if (structure) {
+      const { search, groupsPerStep } = options;
+      const joint = combineProblems(problems);
+      const result = await session.pruneLayer(
+        joint,
+        { method, search, groupsPerStep, keep: keep! },
+        { signal },
+      );
       const { kept, relativeError } = result;
       layers.push({ structure, kept, relativeError, damping: damped.map(({ damping }) => damping) });
-    }
+      weights = problems.length === 1 ? [result.W] : await partsOf(problems, kept, options);
+    } else weights = await partsOf(problems, undefined, options);
+    maps.forEach((map, i) => {
+      const bias = refits(method) ? refitBias(problems[i], weights[i]) : undefined;
+      writeWeights(masked, map, weights[i], bias);
+    });
     if (next) await frontier.advance(next, ahead, signal);
     options.onStep?.(index + 1, steps.length);
   }
@@ -124,16 +123,20 @@ export function refits(method: Method): boolean {
   return method === 'osscar' || method === 'magnitude-refit';
 }
 
-/** A structure to prune, or a layer that keeps all its inputs and is refitted to what reaches it. */
+/** A structure to prune, or layers that read one value, keep all of it and are refitted to what reaches them. */
 interface Step {
   /** Of its first layer in the topological order. */
   readonly position: number;
   readonly maps: readonly LinearMap[];
-  readonly keep: number;
   readonly structure?: Structure;
+  /** Groups of the structure that stay. */
+  readonly keep?: number;
 }
 
-type PlanOptions = Pick<SequenceOptions, 'structures' | 'keep' | 'method' | 'target' | 'correct'> & {
+type PlanOptions = Pick<
+  SequenceOptions,
+  'structures' | 'keep' | 'method' | 'target' | 'correct' | 'search'
+> & {
   /** Whether what reaches the first layer has changed already. */
   readonly diverged?: boolean;
 };
@@ -159,33 +162,59 @@ function planSteps(
     const start = diverged ? -1 : Math.min(...steps.map((step) => step.position));
     for (const map of linearMaps(model, info.shapes)) {
       const at = position.get(map.node) as number;
-      if (at > start && !pruned.has(map.node))
-        steps.push({ maps: [map], position: at, keep: map.p / map.groupSize });
+      if (at > start && !pruned.has(map.node)) steps.push({ maps: [map], position: at });
     }
   }
-  return steps.sort((a, b) => a.position - b.position);
+  return together(steps.sort((a, b) => a.position - b.position));
+}
+
+/** Joins neighbouring corrections that read the same value: one run of the networks gives the statistics of all. */
+function together(steps: readonly Step[]): Step[] {
+  const joined: Step[] = [];
+  for (const step of steps) {
+    const last = joined.at(-1);
+    if (last && !last.structure && !step.structure && last.maps[0].input === step.maps[0].input) {
+      joined[joined.length - 1] = { ...last, maps: [...last.maps, ...step.maps] };
+    } else joined.push(step);
+  }
+  return joined;
 }
 
 /** Work memory of the kernels: the GEMM's packed panels and an unfolded image. */
 export const PACKING_BYTES = 16 * 2 ** 20;
 
-/** Throws before any work where a layer's statistics and factors cannot fit the kernels' memory. */
-export function checkMemory(opened: OpenedModel, options: PlanOptions & { kernels: Kernels }): void {
-  const { maximumBytes } = options.kernels;
-  for (const { maps, structure } of planSteps(opened, options)) {
-    const p = maps.reduce((total, map) => total + map.p, 0);
-    const m = maps.reduce((total, map) => total + map.m, 0);
-    const groupSize = maps.reduce((total, map) => total + map.groupSize, 0);
+/**
+ * Bytes of WebAssembly memory that the largest layer takes, in one thread.
+ * @throws {OutOfMemoryError} where its statistics and factors cannot fit
+ */
+export function checkMemory(opened: OpenedModel, options: PlanOptions & { session: Session }): number {
+  const { maximumBytes } = options.session;
+  const sum = (list: readonly LinearMap[], of: (map: LinearMap) => number) =>
+    list.reduce((total, map) => total + of(map), 0);
+  const needs = planSteps(opened, options).map(({ maps, structure }) => {
+    // Layers that share channels are solved together, corrections one by one.
+    const solving = (structure ? [maps] : maps.map((map) => [map])).map((list) => {
+      const [p, m, b] = [
+        sum(list, (map) => map.p),
+        sum(list, (map) => map.m),
+        sum(list, (map) => map.groupSize),
+      ];
+      return layerWasmBytes(p, m, b, options.search);
+    });
     // Each layer has two accumulators, for the samples it is fitted on and the held-out ones.
-    const statistics = maps.reduce((total, map) => total + 2 * statisticsWasmBytes(map.p, map.m), 0);
-    const bytes = PACKING_BYTES + Math.max(statistics, layerWasmBytes(p, m, groupSize));
-    if (bytes > maximumBytes) {
-      throw new OutOfMemoryError(
-        `structure "${structure?.name ?? maps[0].node}" needs ${bytes} bytes of WebAssembly memory (p = ${p}, m = ${m}), more than the ${maximumBytes} there are`,
-        bytes,
-      );
-    }
+    const statistics = sum(maps, ({ p, m }) => 2 * statisticsWasmBytes(p, m));
+    return { maps, structure, bytes: PACKING_BYTES + Math.max(statistics, ...solving) };
+  });
+  const largest = needs.reduce((a, b) => (b.bytes > a.bytes ? b : a), needs[0]);
+  if (!largest) return 0;
+  const { bytes, maps, structure } = largest;
+  if (bytes > maximumBytes) {
+    throw new OutOfMemoryError(
+      `structure "${structure?.name ?? maps[0].node}" needs ${bytes} bytes of WebAssembly memory (p = ${sum(maps, ({ p }) => p)}, m = ${sum(maps, ({ m }) => m)}), more than the ${maximumBytes} there are`,
+      bytes,
+    );
   }
+  return bytes;
 }
 
 /** Of the samples that a layer is fitted on, and of those that its damping is chosen by. */
@@ -208,7 +237,7 @@ async function collect(
   frontier: Frontier,
   maps: readonly LinearMap[],
   aheadValue: string | undefined,
-  { kernels, source, target, signal }: SequenceOptions,
+  { session, source, target, signal }: SequenceOptions,
 ): Promise<{ statistics: Statistics[]; ahead?: FloatTensor[] }> {
   const dense = new Set<string>();
   const pruned = new Set<string>();
@@ -222,28 +251,37 @@ async function collect(
   }
   if (aheadValue) dense.add(aheadValue);
   const ahead: FloatTensor[] = [];
-  const mark = kernels.mark();
   const isHeldOut = (index: number) => source.samples >= FEWEST_TO_SPLIT && index % HELD_OUT === HELD_OUT - 1;
-  const open = (map: LinearMap) => new StatisticsAccumulator(kernels, map.p, map.m, target.kind !== 'self');
+  const all: SessionStatistics[] = [];
+  const open = (map: LinearMap) => {
+    all.push(session.statistics(map.p, map.m, target.kind !== 'self'));
+    return all[all.length - 1];
+  };
   let sample = 0;
+  let added: Promise<unknown> = Promise.resolve();
   try {
     const accumulators = maps.map((map) => ({ map, fit: open(map), heldOut: open(map) }));
     for await (const activations of frontier.run([...dense], [...pruned], signal)) {
-      for (const { map, fit, heldOut } of accumulators) {
-        const part = sampleParts(opened, map, activations, target);
-        for (let i = 0; i < activations.count; i++) part(i, isHeldOut(sample + i) ? heldOut : fit);
-      }
+      // The networks have run on the next batch while this was being added.
+      await added;
+      const adding = accumulators.flatMap(({ map, fit, heldOut }) => {
+        const add = sampleParts(opened, map, activations, target);
+        const indices = Array.from({ length: activations.count }, (_, i) => i);
+        return indices.map((i) => add(i, isHeldOut(sample + i) ? heldOut : fit));
+      });
+      added = Promise.all(adding);
+      added.catch(() => {}); // awaited above or below
       sample += activations.count;
       if (aheadValue) ahead.push(activations.dense[aheadValue]);
     }
-    // The accumulators lie on a stack: the last one opened is the first to be closed.
-    const statistics = accumulators.reverse().map(({ fit, heldOut }) => {
-      const unseen = heldOut.finish();
-      return { fit: fit.finish(), ...(unseen.n > 0 && { heldOut: unseen }) };
+    await added;
+    const statistics = accumulators.map(async ({ fit, heldOut }) => {
+      const unseen = await heldOut.finish();
+      return { fit: await fit.finish(), ...(unseen.n > 0 && { heldOut: unseen }) };
     });
-    return { statistics: statistics.reverse(), ...(aheadValue && { ahead }) };
+    return { statistics: await Promise.all(statistics), ...(aheadValue && { ahead }) };
   } catch (error) {
-    kernels.release(mark);
+    await Promise.all(all.map((it) => it.dispose()));
     throw error;
   }
 }
@@ -258,7 +296,7 @@ function sampleParts(opened: OpenedModel, map: LinearMap, activations: Activatio
     return tensor.data.subarray(index * size, (index + 1) * size);
   };
   if (!map.conv) {
-    return (i: number, to: StatisticsAccumulator) => to.addRows(part(x, i), y && part(y, i));
+    return (i: number, to: SessionStatistics) => to.addRows(part(x, i), y && part(y, i));
   }
   // A 1-D convolution is one over images of height 1.
   const [height, width] = x.dims.length === 3 ? [1, x.dims[2]] : x.dims.slice(2);
@@ -266,7 +304,7 @@ function sampleParts(opened: OpenedModel, map: LinearMap, activations: Activatio
   const [outHeight, outWidth] = output.length === 3 ? [1, output[2]] : output.slice(2);
   const geometry = { ...map.conv, height, width, outHeight, outWidth };
   const image = (tensor: FloatTensor, i: number) => ({ channels: tensor.dims[1], data: part(tensor, i) });
-  return (i: number, to: StatisticsAccumulator) => to.addImage(geometry, image(x, i), y && image(y, i));
+  return (i: number, to: SessionStatistics) => to.addImage(geometry, image(x, i), y && image(y, i));
 }
 
 function targetOf(map: LinearMap, { dense, pruned }: Activations, target: Target): FloatTensor {
@@ -279,13 +317,13 @@ function targetOf(map: LinearMap, { dense, pruned }: Activations, target: Target
 }
 
 /** The layer's problem on all samples, damped as holds best on the held-out ones. */
-function problemOf(
+async function problemOf(
   opened: OpenedModel,
   map: LinearMap,
   { fit, heldOut }: Statistics,
   keep: number,
-  { kernels, target, damping, method }: SequenceOptions,
-): DampedProblem {
+  { session, target, damping, method, signal }: SequenceOptions,
+): Promise<DampedProblem> {
   const { W, bias } = readWeights(opened.model, map);
   const options = {
     groupSize: map.groupSize,
@@ -296,25 +334,31 @@ function problemOf(
   try {
     let chosen = damping ?? DEFAULT_DAMPING;
     if (damping === undefined && heldOut && refits(method)) {
-      chosen = chooseDamping(kernels, fit, heldOut, W, options, keep);
+      chosen = await session.chooseDamping(fit, heldOut, W, options, keep, { signal });
     }
     const all = heldOut ? mergeStatistics(fit, heldOut) : fit;
-    return { damping: chosen, problem: layerProblem(kernels, all, W, { ...options, damping: chosen }) };
+    const damped = { ...options, damping: chosen };
+    return { damping: chosen, problem: await session.layerProblem(all, W, damped, { signal }) };
   } catch (error) {
     if (error instanceof InputError) error.message = `${opened.name}: layer "${map.node}": ${error.message}`;
     throw error;
   }
 }
 
-/** The weights of one of several layers that share a support. */
-function partOf(
-  problem: LayerProblem,
-  { kept }: LayerResult,
-  { kernels, method }: SequenceOptions,
-): Float64Array {
-  if (method !== 'magnitude') return refit(kernels, problem, kept).W;
-  const W = new Float64Array(problem.W0.length);
-  const size = problem.groupSize * problem.m;
-  for (const group of kept) W.set(problem.W0.subarray(group * size, (group + 1) * size), group * size);
-  return W;
+/** The weights of layers on the groups that they share, or each on all of its own. */
+function partsOf(
+  problems: readonly LayerProblem[],
+  shared: readonly number[] | undefined,
+  { session, method, signal }: SequenceOptions,
+): Promise<Float64Array[]> {
+  return Promise.all(
+    problems.map(async (problem) => {
+      const kept = shared ?? [...Array(problem.groups).keys()];
+      if (method !== 'magnitude') return (await session.refit(problem, kept, { signal })).W;
+      const W = new Float64Array(problem.W0.length);
+      const size = problem.groupSize * problem.m;
+      for (const group of kept) W.set(problem.W0.subarray(group * size, (group + 1) * size), group * size);
+      return W;
+    }),
+  );
 }

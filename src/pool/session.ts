@@ -74,12 +74,12 @@ export async function openSession(options: SessionOptions = {}): Promise<Session
   let reason: string | undefined;
   if (threads > 1) {
     try {
-      return new Session(await Pool.open({ threads, simd, maximumBytes, workerUrl }), simd);
+      return new Session(await Pool.open({ threads, simd, maximumBytes, workerUrl }), simd, maximumBytes);
     } catch (error) {
       reason = error instanceof Error ? error.message : String(error);
     }
   }
-  return new Session(localExecutor(await openKernels({ simd, maximumBytes })), simd, reason);
+  return new Session(localExecutor(await openKernels({ simd, maximumBytes })), simd, maximumBytes, reason);
 }
 
 /**
@@ -93,14 +93,17 @@ export async function openSession(options: SessionOptions = {}): Promise<Session
 export class Session {
   /** The binary in use. */
   readonly simd: Simd;
+  /** Linear memory of each thread never grows beyond this. */
+  readonly maximumBytes: number;
   /** Why the session has one thread although more were asked for. */
   readonly reason?: string;
   readonly #executor: Executor;
 
   /** @internal */
-  constructor(executor: Executor, simd: Simd, reason?: string) {
+  constructor(executor: Executor, simd: Simd, maximumBytes: number, reason?: string) {
     this.#executor = executor;
     this.simd = simd;
+    this.maximumBytes = Math.min(maximumBytes, ADDRESS_SPACE_BYTES);
     this.reason = reason;
   }
 

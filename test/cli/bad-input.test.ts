@@ -66,7 +66,10 @@ describe.concurrent('a file that is no model', () => {
 
   test('is refused: a missing file, a folder', async () => {
     await refused(['inspect', join(folder, 'no.onnx')], /no\.onnx": no such file or folder$/m);
-    await refused(['eval', folder, '--data', fixture('test')], /osscar-cli-\w+": is a folder$/m);
+    await refused(
+      ['eval', folder, '--data', fixture('test')],
+      /osscar-cli-\w+": there is no config\.json in it$/m,
+    );
   });
 });
 

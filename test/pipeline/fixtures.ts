@@ -4,14 +4,14 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openDataset } from '../../src/cli/files.ts';
 import { openEngine } from '../../src/engine/index.ts';
-import { openKernels } from '../../src/kernel/index.ts';
 import { type Dataset, iterableDataset, parsePreprocessing } from '../../src/pipeline/data/index.ts';
 import { openModel } from '../../src/pipeline/open.ts';
 import { type PruneOptions, pruneModel } from '../../src/pipeline/prune.ts';
+import { openSession } from '../../src/pool/index.ts';
 import { random } from '../support/random.ts';
 
 export const engine = await openEngine({ threads: 1 });
-export const kernels = await openKernels();
+export const session = await openSession({ threads: 1 });
 
 export const fixtureBytes = (name: string) =>
   new Uint8Array(readFileSync(join(import.meta.dirname, `../fixtures/${name}.onnx`)));
@@ -43,7 +43,7 @@ export async function prune(
   options: Partial<PruneOptions> & { size?: readonly [number, number] } = {},
 ) {
   const opened = await openModel(bytes, { engine, size: options.size });
-  return { opened, ...(await pruneModel(opened, { engine, kernels, calibration, keep: 0.5, ...options })) };
+  return { opened, ...(await pruneModel(opened, { engine, session, calibration, keep: 0.5, ...options })) };
 }
 
 /** The first output of a model for every sample, row after row. */

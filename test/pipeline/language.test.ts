@@ -7,25 +7,25 @@ import { scratchFile } from '../../src/cli/scratch.ts';
 import { type Engine, openEngine } from '../../src/engine/index.ts';
 import { InputError } from '../../src/errors.ts';
 import { writeModel } from '../../src/graph/index.ts';
-import { type Kernels, openKernels } from '../../src/kernel/index.ts';
 import { type Dataset, openTokenizer, tokenWindows } from '../../src/pipeline/data/index.ts';
 import { type OpenedLanguageModel, openLanguageModel } from '../../src/pipeline/language/open.ts';
 import { type LanguageOptions, pruneLanguageModel } from '../../src/pipeline/language/prune.ts';
 import { openModel } from '../../src/pipeline/open.ts';
 import { pruneModel } from '../../src/pipeline/prune.ts';
+import { openSession, type Session } from '../../src/pool/index.ts';
 
 const FIXTURES = join(import.meta.dirname, '../fixtures');
 const LENGTH = 64;
 
 let engine: Engine;
-let kernels: Kernels;
+let session: Session;
 let opened: OpenedLanguageModel;
 let calibration: Dataset;
 let evaluation: Dataset;
 
 beforeAll(async () => {
   engine = await openEngine({ threads: 1 });
-  kernels = await openKernels({ simd: 'baseline' });
+  session = await openSession({ threads: 1, simd: 'baseline' });
   opened = await openLanguageModel(await openFolder(join(FIXTURES, 'opt-kjv')));
   const encode = openTokenizer(JSON.parse(readFileSync(join(FIXTURES, 'opt-kjv/tokenizer.json'), 'utf8')));
   const windows = (file: string, samples: number) =>
@@ -42,7 +42,7 @@ const TARGET = { kind: 'residual', blend: 1 } as const;
 async function prune(options: Partial<LanguageOptions>) {
   const output = memoryOutput('pruned');
   const report = await pruneLanguageModel(opened, {
-    ...{ engine, kernels, calibration, evaluation, output, keep: 0.5, target: TARGET, search: 'greedy' },
+    ...{ engine, session, calibration, evaluation, output, keep: 0.5, target: TARGET, search: 'greedy' },
     ...options,
   });
   return { report, files: output.files() };
@@ -85,7 +85,7 @@ describe('pruneLanguageModel', () => {
     const whole = writeModel(await opened.language.whole(opened.checkpoint)).model;
     const graph = await openModel(whole, { engine, size: [LENGTH] });
     const result = await pruneModel(graph, {
-      ...{ engine, kernels, calibration, search: 'greedy' },
+      ...{ engine, session, calibration, search: 'greedy' },
       ...options,
     });
     expect(result.report.layers.map(({ kept }) => kept)).toEqual(
@@ -134,7 +134,7 @@ describe('pruneLanguageModel', () => {
     const abort = new AbortController();
     const output = memoryOutput('pruned');
     const running = pruneLanguageModel(opened, {
-      ...{ engine, kernels, calibration, output, keep: 0.5, target: TARGET, signal: abort.signal },
+      ...{ engine, session, calibration, output, keep: 0.5, target: TARGET, signal: abort.signal },
       onProgress: ({ done }) => done === 2 && abort.abort(new Error('enough')),
     });
     await expect(running).rejects.toThrow('enough');

@@ -1,7 +1,7 @@
 // Prunes a language model block by block: each is opened, pruned in sequence, handed over, and forgotten.
 
 import type { Model, Structure } from '../../graph/index.ts';
-import type { Kernels } from '../../kernel/index.ts';
+import type { Session } from '../../pool/index.ts';
 import type { Method, Search } from '../../solve/index.ts';
 import type { Dataset } from '../data/index.ts';
 import type { OpenedModel } from '../open.ts';
@@ -10,7 +10,7 @@ import { advance, blockBatch, type Chain, type ChainOptions, embed, openBlock } 
 import type { HiddenStates } from './hidden.ts';
 
 export interface BlockOptions extends ChainOptions {
-  readonly kernels: Kernels;
+  readonly session: Session;
   readonly method: Method;
   readonly target: Target;
   readonly damping?: number;
@@ -41,7 +41,7 @@ export async function pruneBlocks(
   windows: Dataset,
   options: BlockOptions,
 ): Promise<HiddenStates> {
-  const { engine, kernels, fit } = options;
+  const { engine, fit } = options;
   const [length] = windows.shape;
   const states = await embed(chain, windows, options);
   let diverged = false;
@@ -54,7 +54,6 @@ export async function pruneBlocks(
     checkMemory(opened, plan);
     const { masked, layers } = await pruneSequence(opened, {
       ...plan,
-      kernels,
       onStep: undefined, // ours counts blocks
       source: states.source(fit, blockBatch(opened), diverged),
     });

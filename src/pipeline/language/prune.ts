@@ -9,7 +9,7 @@ import {
 } from '../../checkpoint/index.ts';
 import type { Engine } from '../../engine/index.ts';
 import { shrink } from '../../graph/index.ts';
-import type { Kernels } from '../../kernel/index.ts';
+import { openSession, type Session } from '../../pool/index.ts';
 import type { Method, Search } from '../../solve/index.ts';
 import type { Dataset } from '../data/index.ts';
 import { blockRatios, type KeepRatios } from '../keep.ts';
@@ -26,7 +26,8 @@ import { bytesOf, type Proof, parametersOf, prove, writeOnnx } from './prove.ts'
 
 export interface LanguageOptions {
   readonly engine: Engine;
-  readonly kernels: Kernels;
+  /** Threads that the layers are solved on. Default: the calling one. */
+  readonly session?: Session;
   /** Windows of token ids. */
   readonly calibration: Dataset;
   /** Fraction of the groups to keep, in (0, 1]; single structures are named `3.heads` or `3.mlp`, by their block. */
@@ -96,10 +97,11 @@ export interface LanguageReport {
   }[];
   /** Who can read the written folder. */
   readonly statement: string;
-  readonly memory: { readonly wasmBytes: number };
   readonly seconds: number;
   readonly engine: string;
   readonly simd: string;
+  /** Of the solver. */
+  readonly threads: number;
 }
 
 const DEFAULT_ACTIVATION_BYTES = 2 ** 30;
@@ -114,7 +116,20 @@ export async function pruneLanguageModel(
   opened: OpenedLanguageModel,
   options: LanguageOptions,
 ): Promise<LanguageReport> {
-  const { engine, kernels, calibration, output, method = 'osscar', target = 'auto', signal } = options;
+  const session = options.session ?? (await openSession({ threads: 1 }));
+  try {
+    return await pruneWith(session, opened, options);
+  } finally {
+    if (!options.session) await session.close();
+  }
+}
+
+async function pruneWith(
+  session: Session,
+  opened: OpenedLanguageModel,
+  options: LanguageOptions,
+): Promise<LanguageReport> {
+  const { engine, calibration, output, method = 'osscar', target = 'auto', signal } = options;
   const start = performance.now();
   const { language, checkpoint } = opened;
   const chain = chainOf(opened);
@@ -137,7 +152,7 @@ export async function pruneLanguageModel(
   ) =>
     pruneBlocks(chain, calibration, {
       ...run,
-      ...{ kernels, method, fit, onBlock, search, target: to },
+      ...{ session, method, fit, onBlock, search, target: to },
       damping: options.damping,
       groupsPerStep: options.groupsPerStep,
       correct: options.correct ?? true,
@@ -221,10 +236,10 @@ export async function pruneLanguageModel(
         data: options.evaluation ? 'evaluation' : 'calibration',
       },
       ...{ maxDifference, blocks, statement: pruned.statement },
-      memory: { wasmBytes: kernels.bytes },
       seconds: (performance.now() - start) / 1000,
       engine: engine.name,
-      simd: kernels.simd,
+      simd: session.simd,
+      threads: session.threads,
     };
   } catch (error) {
     await writer.abort();
