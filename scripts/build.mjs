@@ -1,10 +1,11 @@
 // Builds dist/: both wasm binaries by asc, the library and the CLI by esbuild, the types by tsc.
 // `node scripts/build.mjs wasm` stops after the binaries, which is all that the tests of src/ need.
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import asc from 'assemblyscript/asc';
 import { build } from 'esbuild';
+import { licenses } from './licenses.mjs';
 
 const only = process.argv[2];
 
@@ -19,21 +20,40 @@ for (const target of ['baseline', 'relaxed']) {
 if (only === 'wasm') process.exit(0);
 
 rmSync('dist', { recursive: true, force: true });
-await build({
-  entryPoints: { index: 'src/index.ts', cli: 'src/cli/main.ts' },
-  outdir: 'dist',
+const common = {
   bundle: true,
   splitting: true,
   format: 'esm',
-  platform: 'neutral',
   target: 'es2022',
-  packages: 'external',
-  external: ['node:*'],
   loader: { '.wasm': 'binary' },
   sourcemap: true,
-  legalComments: 'none',
   logLevel: 'warning',
+};
+await build({
+  ...common,
+  entryPoints: { index: 'src/index.ts', cli: 'src/cli/main.ts' },
+  outdir: 'dist',
+  platform: 'neutral',
+  packages: 'external',
+  external: ['node:*', '#onnxruntime'],
+  legalComments: 'none',
 });
+// For pages without a bundler: every package inside, and onnxruntime's own binary beside it, where it looks for it.
+const { metafile } = await build({
+  ...common,
+  entryPoints: { index: 'src/index.ts' },
+  outdir: 'dist/browser',
+  platform: 'browser',
+  minify: true,
+  sourcemap: false,
+  legalComments: 'none',
+  metafile: true,
+});
+writeFileSync('dist/browser/LICENSES.txt', licenses(Object.keys(metafile.inputs)));
+copyFileSync(
+  'node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm',
+  'dist/browser/ort-wasm-simd-threaded.wasm',
+);
 copyFileSync('build/osscar.wasm', 'dist/osscar.wasm');
 copyFileSync('build/osscar.relaxed.wasm', 'dist/osscar.relaxed.wasm');
 // The package's own bin file: `npx tsc` would find the same, slower.
