@@ -8,7 +8,7 @@
  */
 import { gemm, gemmWorkBytes } from './gemm';
 import { potrf, potrfWorkBytes } from './potrf';
-import { potri, potriWorkBytes } from './potri';
+import { lauum, potri, potriWorkBytes, trmm, trtri } from './potri';
 import { symmetrize } from './symmetrize';
 import { syrk, syrkWorkBytes } from './syrk';
 import { syr2k, syr2kWorkBytes } from './syr2k';
@@ -114,6 +114,18 @@ export function spotri(n: i32, A: usize, lda: i32, work: usize): void {
 export function dpotri(n: i32, A: usize, lda: i32, work: usize): void {
   potri<f64>(n, A, lda, work);
 }
+
+// The parts of potri and where the recursions halve, for hosts that share them out over threads. Work as for potri.
+export function dtrtri(n: i32, L: usize, ldl: i32, work: usize): void {
+  trtri<f64>(n, L, ldl, work);
+}
+export function dlauum(n: i32, W: usize, ldw: i32, work: usize): void {
+  lauum<f64>(n, W, ldw, work);
+}
+export function dtrmm(n: i32, w: i32, L: usize, ldl: i32, B: usize, ldb: i32, work: usize): void {
+  trmm<f64>(n, w, L, ldl, B, ldb, work);
+}
+export { half } from './triangle';
 
 export function ssymmetrize(n: i32, A: usize, lda: i32): void {
   symmetrize<f32>(n, A, lda);

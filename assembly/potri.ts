@@ -17,7 +17,7 @@ export function potri<T>(n: i32, A: usize, lda: i32, work: usize): void {
 }
 
 /** L ← L⁻¹ (LAPACK `trtri`). */
-function trtri<T>(n: i32, L: usize, ldl: i32, work: usize): void {
+export function trtri<T>(n: i32, L: usize, ldl: i32, work: usize): void {
   if (n <= NB) {
     invertTriangle<T>(n, L, ldl, work);
     pasteTriangle<T>(n, work, L, ldl);
@@ -34,7 +34,7 @@ function trtri<T>(n: i32, L: usize, ldl: i32, work: usize): void {
 }
 
 /** Lower triangle of W ← WᵀW (LAPACK `lauum`, lower). */
-function lauum<T>(n: i32, W: usize, ldw: i32, work: usize): void {
+export function lauum<T>(n: i32, W: usize, ldw: i32, work: usize): void {
   if (n <= NB) {
     copyTriangle<T>(n, W, ldw, work);
     syrk<T>(true, n, n, <T>1, work, NB, <T>0, W, ldw, work + blockBytes<T>());
@@ -46,12 +46,12 @@ function lauum<T>(n: i32, W: usize, ldw: i32, work: usize): void {
   const W22 = at<T>(W, ldw, n1, n1);
   lauum<T>(n1, W, ldw, work);
   syrk<T>(true, n1, n2, <T>1, W21, ldw, <T>1, W, ldw, work);
-  multiplyTransposed<T>(n2, n1, W22, ldw, W21, ldw, work);
+  trmm<T>(n2, n1, W22, ldw, W21, ldw, work);
   lauum<T>(n2, W22, ldw, work);
 }
 
 /** B ← LᵀB (BLAS `trmm`); L lower n × n, B n × w. */
-function multiplyTransposed<T>(n: i32, w: i32, L: usize, ldl: i32, B: usize, ldb: i32, work: usize): void {
+export function trmm<T>(n: i32, w: i32, L: usize, ldl: i32, B: usize, ldb: i32, work: usize): void {
   if (n <= NB) {
     copyTriangle<T>(n, L, ldl, work);
     gemm<T>(true, false, n, w, n, <T>1, work, NB, B, ldb, <T>0, B, ldb, work + blockBytes<T>());
@@ -60,7 +60,7 @@ function multiplyTransposed<T>(n: i32, w: i32, L: usize, ldl: i32, B: usize, ldb
   const n1 = half(n);
   const n2 = n - n1;
   const B2 = at<T>(B, ldb, n1, 0);
-  multiplyTransposed<T>(n1, w, L, ldl, B, ldb, work);
+  trmm<T>(n1, w, L, ldl, B, ldb, work);
   gemm<T>(true, false, n1, w, n2, <T>1, at<T>(L, ldl, n1, 0), ldl, B2, ldb, <T>1, B, ldb, work);
-  multiplyTransposed<T>(n2, w, at<T>(L, ldl, n1, n1), ldl, B2, ldb, work);
+  trmm<T>(n2, w, at<T>(L, ldl, n1, n1), ldl, B2, ldb, work);
 }

@@ -1,10 +1,11 @@
-// Builds dist/: both wasm binaries by asc, the library and the CLI by esbuild, the types by tsc.
+// Builds dist/: both wasm binaries by asc, the library, its worker and the CLI by esbuild, the types by tsc.
 // `node scripts/build.mjs wasm` stops after the binaries, which is all that the tests of src/ need.
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import asc from 'assemblyscript/asc';
 import { build } from 'esbuild';
+import packageJson from '../package.json' with { type: 'json' };
 import { licenses } from './licenses.mjs';
 
 const only = process.argv[2];
@@ -20,40 +21,45 @@ for (const target of ['baseline', 'relaxed']) {
 if (only === 'wasm') process.exit(0);
 
 rmSync('dist', { recursive: true, force: true });
-const common = {
+const options = {
+  outdir: 'dist',
   bundle: true,
-  splitting: true,
   format: 'esm',
+  platform: 'neutral',
+  mainFields: ['module', 'main'],
   target: 'es2022',
   loader: { '.wasm': 'binary' },
   sourcemap: true,
+  legalComments: 'eof',
   logLevel: 'warning',
 };
+// What `osscar-wasm/layer` and the worker need is bundled: they run from plain files on any server, and in workers,
+// where no import map resolves a package's name.
+const bundled = ['comlink', '@assemblyscript/loader'];
+const packages = Object.keys(packageJson.dependencies).filter((name) => !bundled.includes(name));
 await build({
-  ...common,
-  entryPoints: { index: 'src/index.ts', cli: 'src/cli/main.ts' },
-  outdir: 'dist',
-  platform: 'neutral',
-  packages: 'external',
-  external: ['node:*', '#onnxruntime'],
-  legalComments: 'none',
+  ...options,
+  entryPoints: { index: 'src/index.ts', layer: 'src/layer.ts', cli: 'src/cli/main.ts' },
+  splitting: true,
+  external: ['node:*', '#onnxruntime', ...packages],
 });
+// One file of its own, so that hosts can put it where they like.
+await build({ ...options, entryPoints: { worker: 'src/pool/worker.ts' } });
 // For pages without a bundler: every package inside, and onnxruntime's own binary beside it, where it looks for it.
 const { metafile } = await build({
-  ...common,
-  entryPoints: { index: 'src/index.ts' },
+  ...options,
+  entryPoints: { index: 'src/index.ts', layer: 'src/layer.ts' },
   outdir: 'dist/browser',
+  splitting: true,
   platform: 'browser',
   minify: true,
   sourcemap: false,
-  legalComments: 'none',
   metafile: true,
 });
 writeFileSync('dist/browser/LICENSES.txt', licenses(Object.keys(metafile.inputs)));
-copyFileSync(
-  'node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm',
-  'dist/browser/ort-wasm-simd-threaded.wasm',
-);
+copyFileSync('dist/worker.js', 'dist/browser/worker.js');
+const binary = 'ort-wasm-simd-threaded.wasm';
+copyFileSync(`node_modules/onnxruntime-web/dist/${binary}`, `dist/browser/${binary}`);
 copyFileSync('build/osscar.wasm', 'dist/osscar.wasm');
 copyFileSync('build/osscar.relaxed.wasm', 'dist/osscar.relaxed.wasm');
 // The package's own bin file: `npx tsc` would find the same, slower.

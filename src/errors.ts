@@ -71,3 +71,17 @@ export class UnsupportedModelError extends OsscarError {
     this.op = options?.op;
   }
 }
+
+/** A worker died, or was stopped, before it had answered. */
+export class WorkerLostError extends OsscarError {
+  /** What it was asked for. */
+  readonly operation: string;
+  /** How often that was tried. */
+  readonly attempts: number;
+
+  constructor(message: string, operation: string, options?: ErrorOptions & { attempts?: number }) {
+    super('ERR_OSSCAR_WORKER_LOST', message, options);
+    this.operation = operation;
+    this.attempts = options?.attempts ?? 1;
+  }
+}

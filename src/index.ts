@@ -37,6 +37,14 @@ export {
 export type { Target } from './pipeline/sequence.ts';
 export type { Candidate } from './pipeline/target.ts';
 export {
+  type AbortOptions,
+  type LayerJob,
+  openSession,
+  type Session,
+  type SessionOptions,
+  type SessionStatistics,
+} from './pool/index.ts';
+export {
   combineProblems,
   type Elimination,
   type EliminationOptions,

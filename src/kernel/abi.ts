@@ -51,6 +51,11 @@ export interface Abi
     Record<`${Prefix}symmetrize`, (n: number, A: number, lda: number) => void> {
   readonly memory: WebAssembly.Memory;
   heapBase(): number;
+  /** Rows of the first half of a triangle, as potrf, trtri and lauum split it. */
+  half(n: number): number;
+  dtrtri(n: number, L: number, ldl: number, work: number): void;
+  dlauum(n: number, W: number, ldw: number, work: number): void;
+  dtrmm(n: number, w: number, L: number, ldl: number, B: number, ldb: number, work: number): void;
   gramWorkBytes(p: number, rows: number): number;
   gram(
     ...args: [...[rows: number, p: number, X: number, ldx: number], ...[H: number, ldh: number, work: number]]

@@ -1,4 +1,5 @@
-// Chooses and compiles one of the two binaries. Both come from the same source; they differ in FMA.
+// Chooses and compiles one of the two binaries. Both come from the same source; they differ in FMA. A third and
+// fourth, for memory that several workers share, differ from these in a single declaration and are derived here.
 
 import relaxed from '../../build/osscar.relaxed.wasm';
 import baseline from '../../build/osscar.wasm';
@@ -12,10 +13,13 @@ export type Simd = 'baseline' | 'relaxed';
  */
 export type SimdChoice = 'auto' | Simd;
 
+/** Whether an instance makes its own memory or imports a shared one as `env.memory`. */
+export type MemoryKind = 'own' | 'shared';
+
 const binaries = { baseline, relaxed };
 
 /** Filled at the first use of each binary: compiled once, instantiated as often as wanted. */
-const compiled = new Map<Simd, Promise<WebAssembly.Module>>();
+const compiled = new Map<string, Promise<WebAssembly.Module>>();
 
 /** @throws {InputError} if the engine cannot run the chosen binary */
 export function chooseSimd(choice: SimdChoice): Simd {
@@ -35,11 +39,68 @@ export function chooseSimd(choice: SimdChoice): Simd {
   return 'baseline';
 }
 
-export function compile(simd: Simd): Promise<WebAssembly.Module> {
-  let module = compiled.get(simd);
+export function compile(simd: Simd, memory: MemoryKind = 'own'): Promise<WebAssembly.Module> {
+  const key = `${simd} ${memory}`;
+  let module = compiled.get(key);
   if (!module) {
-    module = WebAssembly.compile(binaries[simd]);
-    compiled.set(simd, module);
+    const bytes = binaries[simd];
+    module = WebAssembly.compile(memory === 'own' ? bytes : importingMemory(bytes));
+    compiled.set(key, module);
   }
   return module;
+}
+
+const HEADER_BYTES = 8;
+const IMPORT_SECTION = 2;
+const FUNCTION_SECTION = 3;
+const MEMORY_SECTION = 5;
+/** Imported item "memory" of "env", a memory. */
+const ENV_MEMORY = Uint8Array.from('\x03env\x06memory\x02', (c) => c.charCodeAt(0));
+const HAS_MAXIMUM = 1;
+const SHARED = 2;
+
+/**
+ * The same module with its memory section turned into an import of a shared memory of the same limits. The
+ * binaries have no other imports, so no index moves; and no data segments and no mutable globals, so that any number
+ * of instances may live on one memory.
+ */
+function importingMemory(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const parts = [bytes.subarray(0, HEADER_BYTES)];
+  const sections = sectionsOf(bytes);
+  const memory = sections.find(({ id }) => id === MEMORY_SECTION);
+  if (!memory || bytes[memory.body + 1] !== HAS_MAXIMUM) {
+    throw new Error('expected a binary with one memory of limited size');
+  }
+  const limits = bytes.slice(memory.body + 1, memory.end);
+  limits[0] |= SHARED;
+  for (const { id, start, end } of sections) {
+    if (id === FUNCTION_SECTION) {
+      const length = 1 + ENV_MEMORY.length + limits.length; // far below 128: one byte of LEB128
+      parts.push(Uint8Array.of(IMPORT_SECTION, length, 1), ENV_MEMORY, limits);
+    }
+    if (id !== MEMORY_SECTION) parts.push(bytes.subarray(start, end));
+  }
+  const result = new Uint8Array(parts.reduce((total, part) => total + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    result.set(part, at);
+    at += part.length;
+  }
+  return result;
+}
+
+function sectionsOf(bytes: Uint8Array) {
+  const sections: { id: number; start: number; body: number; end: number }[] = [];
+  for (let start = HEADER_BYTES; start < bytes.length; ) {
+    let length = 0;
+    let body = start + 1;
+    for (let shift = 0; ; shift += 7) {
+      const byte = bytes[body++];
+      length |= (byte & 127) << shift;
+      if (byte < 128) break;
+    }
+    sections.push({ id: bytes[start], start, body, end: body + length });
+    start = body + length;
+  }
+  return sections;
 }

@@ -23,5 +23,5 @@ export {
 } from './prune.ts';
 export { type Refit, refit, refitBias } from './refit.ts';
 export { halvingSearch, type LocalSearch, publishedSearch, swapSearch } from './search.ts';
-export { type Image, StatisticsAccumulator, statisticsWasmBytes } from './statistics.ts';
+export { type Image, type Panel, StatisticsAccumulator, statisticsWasmBytes } from './statistics.ts';
 export { type Swap, Tableau, tableauWasmBytes } from './tableau.ts';

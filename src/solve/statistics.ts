@@ -19,8 +19,15 @@ export interface Image {
   readonly data: Float32Array;
 }
 
+/** The inputs first … end − 1 of a layer, whose rows of XᵀX, XᵀY and Σx one accumulator sums. */
+export interface Panel {
+  readonly first: number;
+  readonly end: number;
+}
+
 /**
- * Sums XᵀX, XᵀY, Σx and Σy. Lives on the kernels' scratch stack until `finish` or `dispose`: accumulators
+ * Sums XᵀX, XᵀY, Σx and Σy, or one panel of their rows: sums over the same rows of X in the same order, so the bits
+ * are the same however the inputs are divided. Lives on the kernels' scratch stack until `finish` or `dispose`: accumulators
  * are closed in the reverse order of their opening.
  * `statisticsWasmBytes` of wasm memory, and the GEMM's packing buffers during a flush.
  */
@@ -29,6 +36,7 @@ export class StatisticsAccumulator {
   readonly #mark: number;
   readonly #p: number;
   readonly #m: number;
+  readonly #panel: Panel;
   /** Columns of the target: m, or none. */
   readonly #targets: number;
   readonly #H: Matrix<'f64'>;
@@ -46,16 +54,28 @@ export class StatisticsAccumulator {
    * @param p  inputs of the layer, columns of X
    * @param m  outputs of the layer, columns of the target Y
    * @param hasTarget  whether rows come with a target
+   * @param panel  the inputs to sum for; by default all
    */
-  constructor(kernels: Kernels, p: number, m: number, hasTarget: boolean) {
+  constructor(
+    kernels: Kernels,
+    p: number,
+    m: number,
+    hasTarget: boolean,
+    panel: Panel = { first: 0, end: p },
+  ) {
+    const rows = panel.end - panel.first;
+    if (!(panel.first >= 0 && rows >= 0 && panel.end <= p)) {
+      throw new ShapeError(`statistics: "panel" expected inputs of ${p}, got ${panel.first} to ${panel.end}`);
+    }
     this.#kernels = kernels;
     this.#p = p;
     this.#m = m;
+    this.#panel = panel;
     this.#targets = hasTarget ? m : 0;
     const columns = this.#targets + 1;
     this.#mark = kernels.mark();
-    this.#H = kernels.matrix(p, p, 'f64');
-    this.#C = kernels.matrix(p, columns, 'f64');
+    this.#H = kernels.matrix(rows, panel.end, 'f64');
+    this.#C = kernels.matrix(rows, columns, 'f64');
     this.#sums = kernels.matrix(1, columns, 'f64');
     this.#X = kernels.matrix(CHUNK_ROWS, p, 'f32');
     this.#Y = kernels.matrix(CHUNK_ROWS, columns, 'f32');
@@ -133,20 +153,25 @@ export class StatisticsAccumulator {
 
   /** Copies the sums out and frees the memory. */
   finish(): LayerStatistics {
+    const sums = this.read();
+    this.dispose();
+    return sums;
+  }
+
+  /** Copies the sums out. Of a panel: XᵀX (end − first) × end, XᵀY (end − first) × m and Σx end − first. */
+  read(): LayerStatistics {
     this.#flush();
     const kernels = this.#kernels;
-    const p = this.#p;
-    const m = this.#m;
+    const [p, m, n] = [this.#p, this.#m, this.#rows];
     const XtX = kernels.read(this.#H);
     const C = kernels.read(this.#C);
-    const sums = kernels.read(this.#sums);
-    this.dispose();
     const columns = this.#targets + 1;
-    const sumX = Float64Array.from({ length: p }, (_, i) => C[i * columns + columns - 1]);
-    if (this.#targets === 0) return { p, m, n: this.#rows, XtX, sumX };
-    const XtY = new Float64Array(p * m);
-    for (let i = 0; i < p; i++) XtY.set(C.subarray(i * columns, i * columns + m), i * m);
-    return { p, m, n: this.#rows, XtX, sumX, target: { XtY, sumY: sums.slice(0, m) } };
+    const rows = this.#C.rows;
+    const sumX = Float64Array.from({ length: rows }, (_, i) => C[i * columns + columns - 1]);
+    if (this.#targets === 0) return { p, m, n, XtX, sumX };
+    const XtY = new Float64Array(rows * m);
+    for (let i = 0; i < rows; i++) XtY.set(C.subarray(i * columns, i * columns + m), i * m);
+    return { p, m, n, XtX, sumX, target: { XtY, sumY: kernels.read(this.#sums).slice(0, m) } };
   }
 
   /** Frees the memory without a result. */
@@ -166,8 +191,14 @@ export class StatisticsAccumulator {
     if (n === 0) return;
     const X = kernels.submatrix(this.#X, 0, 0, n, this.#p);
     const Y = kernels.submatrix(this.#Y, 0, 0, n, this.#Y.cols);
-    kernels.gram(X, this.#H);
-    kernels.cross(X, Y, this.#C);
+    const { first, end } = this.#panel;
+    const rows = end - first;
+    const panel = kernels.submatrix(X, 0, first, n, rows);
+    // Only the lower triangle is wanted: before the diagonal block a rectangle, then the block itself.
+    const before = kernels.submatrix(this.#H, 0, 0, rows, first);
+    if (first > 0) kernels.cross(panel, kernels.submatrix(X, 0, 0, n, first), before);
+    kernels.gram(panel, kernels.submatrix(this.#H, 0, first, rows, rows));
+    kernels.cross(panel, Y, this.#C);
     kernels.cross(kernels.submatrix(this.#ones, 0, 0, n, 1), Y, this.#sums);
     this.#filled = 0;
   }

@@ -35,7 +35,7 @@ async function esbuildSite(folder: string): Promise<void> {
   const source = consumer('esbuild');
   await esbuild({
     absWorkingDir: source,
-    entryPoints: ['page.js', 'worker.js'],
+    entryPoints: ['page.js', 'page-worker.js'],
     outdir: folder,
     bundle: true,
     splitting: true,

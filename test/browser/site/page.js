@@ -5,7 +5,7 @@ import { run } from './run.js';
 globalThis.runInPage = run;
 globalThis.runInWorker = (job) =>
   new Promise((resolve, reject) => {
-    const worker = new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
+    const worker = new Worker(new URL('./page-worker.js', import.meta.url), { type: 'module' });
     worker.onmessage = ({ data }) => (data.error ? reject(new Error(data.error)) : resolve(data.result));
     worker.onerror = ({ message }) => reject(new Error(`the worker failed to start: ${message}`));
     worker.postMessage(job);

@@ -1,0 +1,47 @@
+// The layer-level API: kernels, solver and workers, nothing that knows models. `osscar-wasm/layer` loads neither
+// onnxruntime nor protobuf.
+
+export * from './errors.ts';
+export {
+  type ConvGeometry,
+  type KernelOptions,
+  type Kernels,
+  openKernels,
+  type Simd,
+  type SimdChoice,
+} from './kernel/index.ts';
+export {
+  type AbortOptions,
+  type LayerJob,
+  openSession,
+  type Session,
+  type SessionOptions,
+  type SessionStatistics,
+} from './pool/index.ts';
+export {
+  chooseDamping,
+  combineProblems,
+  type Elimination,
+  type EliminationOptions,
+  eliminate,
+  groupsToKeep,
+  type Image,
+  type LayerOptions,
+  type LayerProblem,
+  type LayerResult,
+  type LayerStatistics,
+  layerProblem,
+  layerWasmBytes,
+  METHODS,
+  type Method,
+  mergeStatistics,
+  type ProblemOptions,
+  pruneLayer,
+  type Refit,
+  refit,
+  refitBias,
+  SEARCHES,
+  type Search,
+  StatisticsAccumulator,
+} from './solve/index.ts';
+export { version } from './version.ts';

@@ -1,0 +1,8 @@
+export {
+  type AbortOptions,
+  type LayerJob,
+  openSession,
+  Session,
+  type SessionOptions,
+} from './session.ts';
+export { SessionStatistics } from './statistics.ts';

@@ -1,0 +1,42 @@
+// Node's worker threads. They are asked of the process, not imported: the same file then loads in browsers.
+
+import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
+import type { Platform } from './platform.ts';
+
+const threads = () => process.getBuiltinModule('node:worker_threads');
+
+/** Beside the file this code is built into. Kept apart from `new URL`, which bundlers would take for an asset. */
+const here = import.meta.url;
+
+export const node: Platform = {
+  get concurrency() {
+    return process.getBuiltinModule('node:os').availableParallelism();
+  },
+
+  spawn(url = new URL('./worker.js', here)) {
+    const { Worker: Thread } = threads();
+    const worker = new Thread(typeof url === 'string' && url.startsWith('file:') ? new URL(url) : url);
+    worker.unref();
+    return {
+      endpoint: nodeEndpoint(worker),
+      onLost(callback) {
+        worker.once('error', (error) => callback(error instanceof Error ? error.message : String(error)));
+        worker.once('messageerror', (error) => callback(error.message));
+        worker.once('exit', (code) => callback(`it exited with code ${code}`));
+      },
+      hold(busy) {
+        if (busy) worker.ref();
+        else worker.unref();
+      },
+      async terminate() {
+        await worker.terminate();
+      },
+    };
+  },
+
+  parent() {
+    const { parentPort } = threads();
+    if (!parentPort) throw new Error('worker: expected to be started as a worker thread');
+    return nodeEndpoint(parentPort);
+  },
+};

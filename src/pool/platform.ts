@@ -1,0 +1,36 @@
+// The one thing that differs between environments: how a worker is started. Chosen at run time without importing
+// anything, so that a bundler for browsers never meets a module of Node's.
+
+import type { Endpoint } from 'comlink';
+import { browser } from './platform.browser.ts';
+import { node } from './platform.node.ts';
+
+export interface WorkerHandle {
+  readonly endpoint: Endpoint;
+  /** Calls back once the worker has failed or ended, with the reason. */
+  onLost(callback: (reason: string) => void): void;
+  /** Whether the process must wait for this worker. Only Node has a process that could end. */
+  hold(busy: boolean): void;
+  /** Stops the worker wherever it is, in the middle of a computation too. */
+  terminate(): Promise<void>;
+}
+
+export interface Platform {
+  /** Threads that the machine runs at once. */
+  readonly concurrency: number;
+  /** Starts dist/worker.js, or what is at `url`. May throw where workers are refused. */
+  spawn(url?: string | URL): WorkerHandle;
+  /** In a worker: the way to the thread that started it. */
+  parent(): Endpoint;
+}
+
+/** Node's workers where there are no web workers and Node offers its own (20.16 and newer). */
+export function platform(): Platform {
+  const hasNodeWorkers = typeof process === 'object' && typeof process.getBuiltinModule === 'function';
+  return typeof Worker === 'undefined' && hasNodeWorkers ? node : browser;
+}
+
+/** Whether workers may share memory: never in a page without cross-origin isolation. */
+export function canShareMemory(): boolean {
+  return typeof SharedArrayBuffer === 'function' && globalThis.crossOriginIsolated !== false;
+}

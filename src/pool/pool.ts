@@ -1,0 +1,307 @@
+// Workers and the jobs for them. One job at a time to a worker; whoever has none helps with a large one where memory
+// can be shared. A worker that is lost takes down what it was doing, is replaced by a new one, and its job is tried
+// once more.
+
+import { type Remote, transfer, wrap } from 'comlink';
+import { InputError, WorkerLostError } from '../errors.ts';
+import { compile, type Simd } from '../kernel/index.ts';
+import type { Accumulators } from './accumulators.ts';
+import { installErrorTransfer } from './errors.ts';
+import type { Executor, Member, RunOptions } from './executor.ts';
+import type { Arguments, Operation, Result } from './operations.ts';
+import { canShareMemory, platform, type WorkerHandle } from './platform.ts';
+import type { Service, SharedState } from './service.ts';
+import { Team } from './team.ts';
+import { buffersOf, copyOf, onSharedMemory } from './transfer.ts';
+
+/** A job is given up after so many workers were lost over it. */
+const ATTEMPTS = 2;
+/** A script that loads but never answers is taken for refused after this long, in ms. */
+const START_TIMEOUT = 10_000;
+const ADDRESS_SPACE_PAGES = 65536;
+
+export interface PoolOptions {
+  readonly threads: number;
+  readonly simd: Simd;
+  readonly maximumBytes: number;
+  readonly workerUrl?: string | URL;
+}
+
+interface Slot {
+  readonly index: number;
+  readonly handle: WorkerHandle;
+  readonly remote: Remote<Service>;
+  readonly shared?: SharedState;
+  /** What to call off should the worker be lost, by the name of the operation. */
+  readonly pending: Map<(error: WorkerLostError) => void, string>;
+  job?: Job;
+  /** Whom it helps. */
+  assisting?: Slot;
+  /** Why the worker is gone. */
+  lost?: string;
+}
+
+interface Job {
+  large: boolean;
+  readonly name: Operation;
+  readonly args: Arguments<Operation>;
+  readonly resolve: (result: Result<Operation>) => void;
+  readonly reject: (error: unknown) => void;
+  attempts: number;
+}
+
+export class Pool implements Executor {
+  readonly shared: boolean;
+  readonly #options: PoolOptions;
+  readonly #module: WebAssembly.Module;
+  readonly #slots: Slot[] = [];
+  readonly #queue: Job[] = [];
+  /** Replacements on their way. */
+  #starting = 0;
+  #closed = false;
+
+  private constructor(options: PoolOptions, module: WebAssembly.Module, shared: boolean) {
+    this.#options = options;
+    this.#module = module;
+    this.shared = shared;
+  }
+
+  /** @throws {WorkerLostError} where workers are refused */
+  static async open(options: PoolOptions): Promise<Pool> {
+    installErrorTransfer();
+    const shared = canShareMemory() && canReserve();
+    const pool = new Pool(options, await compile(options.simd, shared ? 'shared' : 'own'), shared);
+    try {
+      await Promise.all(Array.from({ length: options.threads }, (_, index) => pool.#start(index)));
+    } catch (error) {
+      await pool.close();
+      throw error;
+    }
+    return pool;
+  }
+
+  get threads(): number {
+    return this.#slots.length + this.#starting;
+  }
+
+  members(count: number): Member[] {
+    const byLoad = [...this.#slots].sort((a, b) => a.pending.size - b.pending.size || a.index - b.index);
+    return byLoad.slice(0, count).map(
+      (slot): Member => ({
+        accumulate: (method, args) => this.#accumulate(slot, method, args),
+      }),
+    );
+  }
+
+  lend(array: Float32Array, readers: number): () => Float32Array {
+    if (!this.shared || readers === 1) return () => array.slice();
+    const copy = onSharedMemory(array);
+    return () => copy;
+  }
+
+  run<N extends Operation>(name: N, args: Arguments<N>, options: RunOptions): Promise<Result<N>> {
+    return new Promise((resolve, reject) => {
+      const { signal } = options;
+      if (signal?.aborted) {
+        reject(signal.reason);
+        return;
+      }
+      const settled = () => signal?.removeEventListener('abort', abort);
+      const job: Job = {
+        large: options.large ?? false,
+        name,
+        args,
+        attempts: 0,
+        resolve: (result) => {
+          settled();
+          resolve(result as Result<N>);
+        },
+        reject: (error) => {
+          settled();
+          reject(error);
+        },
+      };
+      const abort = () => {
+        job.attempts = ATTEMPTS;
+        job.reject(signal?.reason);
+        const queued = this.#queue.indexOf(job);
+        if (queued >= 0) this.#queue.splice(queued, 1);
+        const slot = this.#slots.find((slot) => slot.job === job);
+        if (slot) this.#lose(slot, 'it was stopped');
+      };
+      signal?.addEventListener('abort', abort);
+      this.#queue.push(job);
+      this.#distribute();
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const job of this.#queue.splice(0)) job.reject(new InputError('session: closed'));
+    await Promise.all(this.#slots.splice(0).map((slot) => this.#end(slot, 'the session was closed')));
+  }
+
+  /** Starts a worker and waits for its answer. */
+  async #start(index: number): Promise<void> {
+    const { simd, maximumBytes, threads: members, workerUrl } = this.#options;
+    const handle = platform().spawn(workerUrl);
+    const shared = this.shared ? { memory: sharedMemory(), team: Team.create(members).buffer } : undefined;
+    const slot: Slot = { index, handle, remote: wrap<Service>(handle.endpoint), shared, pending: new Map() };
+    let onLost = (why: string): void => {
+      void this.#end(slot, why);
+    };
+    handle.onLost((why) => onLost(why));
+    const timer = setTimeout(() => onLost(`no answer within ${START_TIMEOUT} ms`), START_TIMEOUT);
+    try {
+      const options = { module: this.#module, simd, maximumBytes, shared, members };
+      await this.#call(slot, 'start', (remote) => remote.start(options));
+      if (this.#closed) throw new InputError('session: closed');
+    } catch (error) {
+      await handle.terminate();
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+    onLost = (why) => this.#lose(slot, why);
+    this.#slots.push(slot);
+  }
+
+  /** comlink's promises stay open when a worker dies; these do not. `after` runs when the worker has answered. */
+  #call<T>(
+    slot: Slot,
+    operation: string,
+    send: (remote: Remote<Service>) => Promise<T>,
+    after: () => void = () => {},
+  ): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const { pending, handle } = slot;
+      if (slot.lost) {
+        reject(lost(operation, slot.lost));
+        return;
+      }
+      const settled = () => {
+        if (slot.lost) return;
+        after();
+        pending.delete(reject);
+        if (pending.size === 0) handle.hold(false);
+        this.#distribute();
+      };
+      pending.set(reject, operation);
+      handle.hold(true);
+      send(slot.remote).then(resolve, reject).finally(settled);
+    });
+  }
+
+  /** Gives queued jobs to idle workers, and then idle workers to large jobs. */
+  #distribute(): void {
+    const idle = this.#slots.filter(({ pending }) => pending.size === 0);
+    while (idle.length > 0 && this.#queue.length > 0) this.#perform(idle.shift()!, this.#queue.shift()!);
+    if (this.#queue.length > 0) {
+      const helpers = this.#slots.filter(({ assisting }) => assisting);
+      for (const slot of helpers.slice(0, this.#queue.length)) this.#callBack(slot);
+      if (this.#slots.length === 0 && this.#starting === 0) {
+        for (const job of this.#queue.splice(0)) job.reject(givenUp(job, 'no worker is left'));
+      }
+      return;
+    }
+    const lead = this.#slots.find(({ job }) => job?.large);
+    if (this.shared && lead) for (const slot of idle) this.#assist(slot, lead, lead.job!);
+  }
+
+  async #perform(slot: Slot, job: Job): Promise<void> {
+    slot.job = job;
+    job.attempts++;
+    try {
+      const args = handedOver(copyOf(job.args));
+      const ended = () => {
+        slot.job = undefined;
+        this.#callBackHelpersOf(slot);
+      };
+      const run = (remote: Remote<Service>): Promise<unknown> => remote.run(job.name, args);
+      job.resolve((await this.#call(slot, job.name, run, ended)) as Result<Operation>);
+    } catch (error) {
+      if (!(error instanceof WorkerLostError)) job.reject(error);
+      else if (job.attempts >= ATTEMPTS || this.#closed) job.reject(givenUp(job, error.message));
+      else {
+        this.#queue.unshift(job);
+        this.#distribute();
+      }
+    }
+  }
+
+  #assist(slot: Slot, lead: Slot, job: Job): void {
+    const shared = lead.shared!;
+    slot.assisting = lead;
+    new Team(shared.team).admit(slot.index);
+    const ended = () => {
+      slot.assisting = undefined;
+    };
+    this.#call(slot, 'assist', (remote) => remote.assist(shared, slot.index), ended).catch((error) => {
+      if (!(error instanceof WorkerLostError)) job.large = false; // no help is to be had: goes on alone
+    });
+  }
+
+  #accumulate<M extends keyof Accumulators>(slot: Slot, method: M, args: Parameters<Accumulators[M]>) {
+    this.#callBack(slot);
+    const send = (remote: Remote<Service>): Promise<unknown> =>
+      remote.accumulate(method, handedOver(args) as never);
+    return this.#call(slot, 'statistics', send) as Promise<ReturnType<Accumulators[M]>>;
+  }
+
+  #callBackHelpersOf(lead: Slot): void {
+    for (const slot of this.#slots) if (slot.assisting === lead) this.#callBack(slot);
+  }
+
+  #callBack({ assisting, index }: Slot): void {
+    if (assisting) new Team(assisting.shared!.team).dismiss(index);
+  }
+
+  /** After a worker's death. One that helped may have left a task half done, so its lead goes too. */
+  #lose(slot: Slot, why: string): void {
+    const at = this.#slots.indexOf(slot);
+    if (at < 0) return;
+    this.#slots.splice(at, 1);
+    void this.#end(slot, why);
+    this.#callBackHelpersOf(slot);
+    if (slot.assisting) this.#lose(slot.assisting, 'a worker that helped it was lost');
+    this.#starting++;
+    this.#start(slot.index)
+      .catch(() => {})
+      .finally(() => {
+        this.#starting--;
+        this.#distribute();
+      });
+  }
+
+  #end(slot: Slot, why: string): Promise<void> {
+    slot.lost = why;
+    for (const [reject, operation] of slot.pending) reject(lost(operation, why));
+    slot.pending.clear();
+    return slot.handle.terminate();
+  }
+}
+
+function handedOver<T extends object>(args: T): T {
+  return transfer(args, buffersOf(args));
+}
+
+function lost(operation: string, why: string): WorkerLostError {
+  return new WorkerLostError(`${operation}: the worker was lost: ${why}`, operation);
+}
+
+function givenUp({ name, attempts }: Job, why: string): WorkerLostError {
+  return new WorkerLostError(`${name}: given up after ${attempts} attempts: ${why}`, name, { attempts });
+}
+
+function sharedMemory(): WebAssembly.Memory {
+  return new WebAssembly.Memory({ initial: 1, maximum: ADDRESS_SPACE_PAGES, shared: true });
+}
+
+/** Shared memory takes its whole address space at once, more than a 32-bit process has. */
+function canReserve(): boolean {
+  try {
+    return sharedMemory().buffer.byteLength > 0;
+  } catch {
+    return false;
+  }
+}

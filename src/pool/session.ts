@@ -1,0 +1,232 @@
+// The public face of the pool: the same names and results with workers and without, in Node and in browsers.
+
+import { InputError } from '../errors.ts';
+import { chooseSimd, openKernels, type Simd, type SimdChoice } from '../kernel/index.ts';
+import type {
+  Elimination,
+  EliminationOptions,
+  LayerOptions,
+  LayerProblem,
+  LayerResult,
+  LayerStatistics,
+  ProblemOptions,
+  Refit,
+} from '../solve/index.ts';
+import type { Executor } from './executor.ts';
+import { localExecutor } from './local.ts';
+import type { Arguments, Operation, Result } from './operations.ts';
+import { platform } from './platform.ts';
+import { Pool } from './pool.ts';
+import { SessionStatistics } from './statistics.ts';
+
+/** Threads by default at most: beyond, copying and memory grow and nothing here was measured. */
+const DEFAULT_THREADS = 8;
+const ADDRESS_SPACE_BYTES = 2 ** 32;
+/** Inputs of a layer from which idle workers help with its factorisations. */
+const LARGE = 512;
+
+export interface SessionOptions {
+  /** Workers; 1 computes on the calling thread and starts none. Default: as many as the machine has cores, up to 8. */
+  readonly threads?: number;
+  /** Default `auto`, the fastest that the engine accepts. */
+  readonly simd?: SimdChoice;
+  /** Linear memory of each thread never grows beyond this. Default 4 GiB. */
+  readonly maximumBytes?: number;
+  /**
+   * Where dist/worker.js is, for hosts that do not keep it beside the module that starts it. It must be of the same
+   * version.
+   */
+  readonly workerUrl?: string | URL;
+}
+
+export interface AbortOptions {
+  /**
+   * With workers, a computation is stopped where it is: its promise is rejected with the signal's reason at once, and
+   * the worker is replaced. On one thread the signal is looked at before each computation, not during one.
+   */
+  readonly signal?: AbortSignal;
+}
+
+/** A layer for `pruneLayers`. */
+export interface LayerJob {
+  readonly problem: LayerProblem;
+  readonly options: LayerOptions;
+}
+
+/**
+ * Starts the workers of a session. Where workers are refused (no such script, a security policy, an environment
+ * without workers) the session works on the calling thread: `threads` is then 1 and `reason` says why.
+ *
+ * @throws {InputError} for impossible options, or an engine that cannot run the chosen binary
+ */
+export async function openSession(options: SessionOptions = {}): Promise<Session> {
+  const { simd: choice = 'auto', maximumBytes = ADDRESS_SPACE_BYTES, workerUrl } = options;
+  const { threads = Math.min(platform().concurrency, DEFAULT_THREADS) } = options;
+  if (!(Number.isInteger(threads) && threads >= 1)) {
+    throw new InputError(`openSession: "threads" expected a whole number of at least 1, got ${threads}`);
+  }
+  if (!(maximumBytes > 0)) {
+    throw new InputError(`openSession: "maximumBytes" expected a positive number, got ${maximumBytes}`);
+  }
+  const simd = chooseSimd(choice);
+  let reason: string | undefined;
+  if (threads > 1) {
+    try {
+      return new Session(await Pool.open({ threads, simd, maximumBytes, workerUrl }), simd);
+    } catch (error) {
+      reason = error instanceof Error ? error.message : String(error);
+    }
+  }
+  return new Session(localExecutor(await openKernels({ simd, maximumBytes })), simd, reason);
+}
+
+/**
+ * Threads and what they can be asked for. Every result is the same, to the last bit, for any number of threads; from
+ * the `baseline` binary also on any machine.
+ *
+ * Arrays that are given to a method must not change before its promise settles. A worker that dies is replaced and
+ * what it was doing is tried once more; then the promise is rejected with a {@link WorkerLostError}. Statistics are not
+ * tried again: what was added is lost with the worker.
+ */
+export class Session {
+  /** The binary in use. */
+  readonly simd: Simd;
+  /** Why the session has one thread although more were asked for. */
+  readonly reason?: string;
+  readonly #executor: Executor;
+
+  /** @internal */
+  constructor(executor: Executor, simd: Simd, reason?: string) {
+    this.#executor = executor;
+    this.simd = simd;
+    this.reason = reason;
+  }
+
+  /** Threads that compute: workers, or 1 for the calling thread. */
+  get threads(): number {
+    return this.#executor.threads;
+  }
+
+  /** Whether workers share memory, and so work on one large matrix together. */
+  get shared(): boolean {
+    return this.#executor.shared;
+  }
+
+  /**
+   * Opens the sums XᵀX, XᵀY, Σx and Σy of a layer; the rows of XᵀX are divided among the threads.
+   *
+   * @param p  inputs of the layer, columns of X
+   * @param m  outputs of the layer, columns of the target Y
+   * @param hasTarget  whether rows come with a target
+   */
+  statistics(p: number, m: number, hasTarget: boolean): SessionStatistics {
+    return new SessionStatistics(this.#executor, p, m, hasTarget);
+  }
+
+  /**
+   * XᵀX, both triangles, for X n × p. Sums over 512 rows in f32, the rest in f64. n·p² flops.
+   * @throws {ShapeError} where X is not made of rows of p
+   */
+  async gram(X: Float32Array, p: number): Promise<Float64Array> {
+    const statistics = this.statistics(p, 0, false);
+    try {
+      await statistics.addRows(X);
+      const { XtX } = await statistics.finish();
+      for (let i = 0; i < p; i++) for (let j = 0; j < i; j++) XtX[j * p + i] = XtX[i * p + j];
+      return XtX;
+    } catch (error) {
+      await statistics.dispose();
+      throw error;
+    }
+  }
+
+  /**
+   * A⁻¹, both triangles, for a symmetric positive definite A (n × n, row-major; its lower triangle is read). n³ flops.
+   * @throws {NotPositiveDefiniteError}
+   */
+  inverse(A: Float64Array, n: number, options: AbortOptions = {}): Promise<Float64Array> {
+    return this.#run('inverse', [A, n], n, options);
+  }
+
+  /**
+   * L with A = L·Lᵀ, zeros above the diagonal, for A as in `inverse`. n³/3 flops.
+   * @throws {NotPositiveDefiniteError}
+   */
+  factorise(A: Float64Array, n: number, options: AbortOptions = {}): Promise<Float64Array> {
+    return this.#run('factorise', [A, n], n, options);
+  }
+
+  /** H and G of a layer: as the function `layerProblem`. */
+  layerProblem(
+    statistics: LayerStatistics,
+    W0: Float32Array | Float64Array,
+    problem: ProblemOptions,
+    options: AbortOptions = {},
+  ): Promise<LayerProblem> {
+    return this.#run('layerProblem', [statistics, W0, problem], statistics.p, options);
+  }
+
+  /** The damping λ that errs least on held-out samples: as the function `chooseDamping`. */
+  chooseDamping(
+    fit: LayerStatistics,
+    heldOut: LayerStatistics,
+    W0: Float32Array | Float64Array,
+    problem: Omit<ProblemOptions, 'damping'>,
+    keep: number,
+    options: AbortOptions = {},
+  ): Promise<number> {
+    return this.#run('chooseDamping', [fit, heldOut, W0, problem, keep], fit.p, options);
+  }
+
+  /** The greedy elimination and its error curve: as the function `eliminate`. */
+  eliminate(
+    problem: LayerProblem,
+    elimination: EliminationOptions,
+    options: AbortOptions = {},
+  ): Promise<Elimination> {
+    return this.#run('eliminate', [problem, elimination], problem.p, options);
+  }
+
+  /** The best weights on the kept groups: as the function `refit`. */
+  refit(problem: LayerProblem, kept: readonly number[], options: AbortOptions = {}): Promise<Refit> {
+    return this.#run('refit', [problem, kept], problem.p, options);
+  }
+
+  /** Prunes one layer: as the function `pruneLayer`. */
+  pruneLayer(problem: LayerProblem, layer: LayerOptions, options: AbortOptions = {}): Promise<LayerResult> {
+    return this.#run('pruneLayer', [problem, layer], problem.p, options);
+  }
+
+  /** Prunes layers that do not depend on each other, as many at a time as there are threads. */
+  async pruneLayers(jobs: readonly LayerJob[], { signal }: AbortOptions = {}): Promise<LayerResult[]> {
+    // The first failure calls the others off.
+    const failure = new AbortController();
+    const either = signal ? AbortSignal.any([signal, failure.signal]) : failure.signal;
+    try {
+      return await Promise.all(
+        jobs.map(({ problem, options }) => this.pruneLayer(problem, options, { signal: either })),
+      );
+    } catch (error) {
+      failure.abort(error);
+      throw error;
+    }
+  }
+
+  /** Ends the workers. What is still running is rejected; nothing keeps the process alive afterwards. */
+  close(): Promise<void> {
+    return this.#executor.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #run<N extends Operation>(
+    name: N,
+    args: Arguments<N>,
+    order: number,
+    { signal }: AbortOptions,
+  ): Promise<Result<N>> {
+    return this.#executor.run(name, args, { signal, large: order >= LARGE });
+  }
+}

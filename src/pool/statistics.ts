@@ -1,0 +1,148 @@
+// A layer's statistics over the threads of a session: each sums some rows of XᵀX over all the calibration data, so
+// that nothing is added up across threads and the bits do not depend on how many there are.
+
+import { ShapeError, WorkerLostError } from '../errors.ts';
+import type { ConvGeometry } from '../kernel/index.ts';
+import type { Image, LayerStatistics, Panel } from '../solve/index.ts';
+import type { Executor, Member } from './executor.ts';
+
+/** Inputs below which another thread does not pay: each unfolds and copies all the data. */
+const PANEL_ROWS = 128;
+/** Bytes of X sent at a time: threads start on the first while the next is copied. */
+const BLOCK_BYTES = 2 ** 22;
+/** Blocks on their way to a thread at once. */
+const IN_FLIGHT = 2;
+
+let lastId = 0;
+
+/** Sums XᵀX, XᵀY, Σx and Σy of a layer (X n × p, Y n × m). Calls may follow one another without waiting. */
+export class SessionStatistics {
+  readonly #id = ++lastId;
+  readonly #p: number;
+  readonly #m: number;
+  readonly #executor: Executor;
+  readonly #members: readonly Member[];
+  readonly #panels: readonly Panel[];
+  /** Every call waits for the one before it. */
+  #last: Promise<unknown>;
+
+  /** @internal */
+  constructor(executor: Executor, p: number, m: number, hasTarget: boolean) {
+    this.#p = p;
+    this.#m = m;
+    this.#executor = executor;
+    this.#members = executor.members(Math.max(1, Math.floor(p / PANEL_ROWS)));
+    if (this.#members.length === 0) {
+      throw new WorkerLostError('statistics: no worker is left', 'statistics');
+    }
+    this.#panels = panelsOf(p, hasTarget ? m : 0, this.#members.length);
+    this.#last = this.#each((member, i) =>
+      member.accumulate('open', [this.#id, p, m, hasTarget, this.#panels[i]]),
+    );
+    this.#last.catch(() => {}); // reported by the calls that follow
+  }
+
+  /**
+   * Adds rows: X n × p and, with a target, Y n × m. They must not change before the promise is fulfilled.
+   * @throws {ShapeError} where sizes contradict each other
+   */
+  addRows(X: Float32Array, Y?: Float32Array): Promise<void> {
+    return this.#next(async () => {
+      const p = this.#p;
+      if (X.length % p !== 0) {
+        throw new ShapeError(`statistics: "X" expected rows of ${p}, got ${X.length} values`);
+      }
+      const n = X.length / p;
+      if (Y && Y.length !== n * this.#m) {
+        throw new ShapeError(`statistics: "Y" expected ${n}×${this.#m}, got ${Y.length} values`);
+      }
+      const step = Math.max(1, Math.floor(BLOCK_BYTES / (4 * p)));
+      const sent: Promise<unknown>[] = [];
+      for (let row = 0; row < n; row += step) {
+        const end = Math.min(n, row + step);
+        const x = X.subarray(row * p, end * p);
+        const y = Y?.subarray(row * this.#m, end * this.#m);
+        if (sent.length >= IN_FLIGHT) await sent[sent.length - IN_FLIGHT];
+        const [lendX, lendY] = [this.#lend(x), y && this.#lend(y)];
+        sent.push(this.#each((member) => member.accumulate('addRows', [this.#id, lendX(), lendY?.()])));
+        sent[sent.length - 1].catch(() => {}); // awaited below or before the next but one
+      }
+      await Promise.all(sent);
+    });
+  }
+
+  /**
+   * Adds every output position of a convolution over one image, which must not change before the promise is fulfilled.
+   * @param geometry  of the convolution on x; p = channels·kh·kw
+   * @param y  the target's image, m × positions
+   */
+  addImage(geometry: ConvGeometry, x: Image, y?: Image): Promise<void> {
+    return this.#next(async () => {
+      const [lendX, lendY] = [this.#lend(x.data), y && this.#lend(y.data)];
+      await this.#each((member) => {
+        const target = y && lendY && { ...y, data: lendY() };
+        return member.accumulate('addImage', [this.#id, geometry, { ...x, data: lendX() }, target]);
+      });
+    });
+  }
+
+  /** The sums; nothing can be added afterwards. */
+  finish(): Promise<LayerStatistics> {
+    return this.#next(async () => {
+      const parts = await this.#each((member) => member.accumulate('finish', [this.#id]));
+      return assemble(this.#p, this.#panels, parts);
+    });
+  }
+
+  /** Gives up without a result. */
+  dispose(): Promise<void> {
+    return this.#last
+      .catch(() => {})
+      .then(async () => {
+        await this.#each((member) => member.accumulate('dispose', [this.#id])).catch(() => {});
+      });
+  }
+
+  #next<T>(run: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(run);
+    this.#last = result;
+    result.catch(() => {}); // the caller has it too; a later call reports it again
+    return result;
+  }
+
+  #each<T>(send: (member: Member, index: number) => Promise<T>): Promise<T[]> {
+    return Promise.all(this.#members.map(send));
+  }
+
+  #lend(array: Float32Array): () => Float32Array {
+    return this.#executor.lend(array, this.#members.length);
+  }
+}
+
+/**
+ * Panels of equal work: row i of the lower triangle takes i products, and each row m more with the target. So the
+ * first r rows take r²/2 + m·r.
+ */
+function panelsOf(p: number, m: number, count: number): Panel[] {
+  const work = p * p + 2 * m * p;
+  const ends = Array.from({ length: count }, (_, i) =>
+    Math.round(Math.sqrt(m * m + ((i + 1) / count) * work) - m),
+  );
+  ends[count - 1] = p;
+  return ends.map((end, i) => ({ first: i === 0 ? 0 : ends[i - 1], end }));
+}
+
+function assemble(p: number, panels: readonly Panel[], parts: readonly LayerStatistics[]): LayerStatistics {
+  if (parts.length === 1) return parts[0];
+  const { m, n, target } = parts[0];
+  const XtX = new Float64Array(p * p);
+  const sumX = new Float64Array(p);
+  const XtY = target && new Float64Array(p * m);
+  panels.forEach(({ first, end }, part) => {
+    const { XtX: rows, sumX: sums, target } = parts[part];
+    for (let i = first; i < end; i++) XtX.set(rows.subarray((i - first) * end, (i - first + 1) * end), i * p);
+    sumX.set(sums, first);
+    if (target) XtY?.set(target.XtY, first * m);
+  });
+  return { p, m, n, XtX, sumX, ...(target && XtY && { target: { XtY, sumY: target.sumY } }) };
+}
