@@ -21,6 +21,8 @@ export interface ServerOptions {
   folders: Record<string, string>;
   /** More sources for scripts, e.g. the hash of an inline script. */
   scripts?: string[];
+  /** Where workers may come from. Default: the server itself. */
+  workers?: string;
 }
 
 export interface StaticServer {
@@ -28,11 +30,16 @@ export interface StaticServer {
   close(): Promise<void>;
 }
 
-export async function serve({ isolated, folders, scripts = [] }: ServerOptions): Promise<StaticServer> {
+export async function serve({
+  isolated,
+  folders,
+  scripts = [],
+  workers = "'self'",
+}: ServerOptions): Promise<StaticServer> {
   const policy = [
     "default-src 'none'",
     `script-src ${["'self'", "'wasm-unsafe-eval'", ...scripts].join(' ')}`,
-    "worker-src 'self'",
+    `worker-src ${workers}`,
     "connect-src 'self'",
     'img-src data:',
   ].join('; ');

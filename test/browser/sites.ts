@@ -1,7 +1,7 @@
 // The three ways a library gets into a page: as plain files, bundled by esbuild, bundled by Vite.
 
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { build as esbuild } from 'esbuild';
 import { build as vite } from 'vite';
 
@@ -45,8 +45,10 @@ async function esbuildSite(folder: string): Promise<void> {
   });
   cpSync(join(SOURCES, 'index.html'), join(folder, 'index.html'));
   // esbuild does not follow `new URL(…, import.meta.url)`.
-  const binary = 'ort-wasm-simd-threaded.wasm';
-  cpSync(join(ROOT, 'node_modules/onnxruntime-web/dist', binary), join(folder, binary));
+  for (const file of ['osscar-wasm/dist/worker.js', 'onnxruntime-web/dist/ort-wasm-simd-threaded.wasm']) {
+    const installed = file.startsWith('osscar') ? source : ROOT;
+    cpSync(join(installed, 'node_modules', file), join(folder, basename(file)));
+  }
 }
 
 /**

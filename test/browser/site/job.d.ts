@@ -1,10 +1,10 @@
-export interface Job {
+export interface PruneJob {
   images: { name: string; label: number }[];
   simd: string;
   engine: { threads: number };
 }
 
-export interface JobResult {
+export interface Pruned {
   kept: Record<string, number[]>;
   sha256: string;
   bytes: number;
@@ -14,5 +14,20 @@ export interface JobResult {
 export function pruneFixture(
   osscar: object,
   read: (name: string) => Promise<Uint8Array>,
-  job: Job,
-): Promise<JobResult>;
+  job: PruneJob,
+): Promise<Pruned>;
+
+export interface SessionJob {
+  threads: number;
+  simd: string;
+}
+
+export interface PrunedLayers {
+  kept: number[][];
+  sha256: string[];
+  threads: number;
+  shared: boolean;
+  reason?: string;
+}
+
+export function pruneLayersBySession(osscar: object, job: SessionJob): Promise<PrunedLayers>;

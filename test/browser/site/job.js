@@ -1,6 +1,8 @@
-// A whole prune of a small network, the same in every runtime; what may differ between them is handed in.
+// Work that gives the same bits in every runtime; what differs between them is handed in.
 
 /**
+ * A whole prune of a small network.
+ *
  * @param osscar  the library, however the runtime comes by it
  * @param read  bytes of a file of test/fixtures
  * @param job  `images` as `[{ name, label }]`, `simd`, and the options of the engine
@@ -20,11 +22,51 @@ export async function pruneFixture(osscar, read, { images, simd, engine: engineO
     keep: 0.5,
     target,
   });
-  const digest = await crypto.subtle.digest('SHA-256', written.model);
   return {
     kept: Object.fromEntries(report.layers.map(({ name, kept }) => [name, [...kept]])),
-    sha256: Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join(''),
+    sha256: await sha256(written.model),
     bytes: written.model.byteLength,
     simd: kernels.simd,
   };
+}
+
+const INPUTS = 600; // above what one thread does alone
+const OUTPUTS = 24;
+const ROWS = 900;
+
+/** Two layers pruned by a session; their inputs are sums of exact products, the same in every engine. */
+export async function pruneLayersBySession(osscar, { threads, simd }) {
+  const session = await osscar.openSession({ threads, simd });
+  const W0 = integers(INPUTS * OUTPUTS, 1);
+  const jobs = [];
+  for (const seed of [2, 3]) {
+    const statistics = session.statistics(INPUTS, OUTPUTS, false);
+    await statistics.addRows(integers(ROWS * INPUTS, seed));
+    const problem = await session.layerProblem(await statistics.finish(), W0, { groupSize: 4 });
+    jobs.push({ problem, options: { keep: 60 } });
+  }
+  const layers = await session.pruneLayers(jobs);
+  const { threads: running, shared, reason } = session;
+  await session.close();
+  return {
+    kept: layers.map(({ kept }) => kept),
+    sha256: await Promise.all(layers.map(({ W }) => sha256(W))),
+    threads: running,
+    shared,
+    reason,
+  };
+}
+
+/** Small whole numbers from a linear congruential generator, as f32. */
+function integers(length, seed) {
+  let state = seed;
+  return Float32Array.from({ length }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return (state >>> 28) - 8;
+  });
+}
+
+async function sha256(bytes) {
+  const digest = await crypto.subtle.digest('SHA-256', bytes);
+  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }

@@ -3,10 +3,10 @@
 import { run } from './run.js';
 
 globalThis.runInPage = run;
-globalThis.runInWorker = (job) =>
+globalThis.runInWorker = (request) =>
   new Promise((resolve, reject) => {
     const worker = new Worker(new URL('./page-worker.js', import.meta.url), { type: 'module' });
     worker.onmessage = ({ data }) => (data.error ? reject(new Error(data.error)) : resolve(data.result));
     worker.onerror = ({ message }) => reject(new Error(`the worker failed to start: ${message}`));
-    worker.postMessage(job);
+    worker.postMessage(request);
   });
