@@ -1,7 +1,7 @@
 // The README's page, copied from there, prunes a model in Chromium.
 
 import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Browser } from 'playwright-core';
@@ -14,6 +14,7 @@ import {
   parsePreprocessing,
   pruneModel,
 } from '../../src/index.ts';
+import { calibrationImages } from '../runtimes/images.ts';
 import { openChromium } from './chromium.ts';
 import { type StaticServer, serve } from './server.ts';
 
@@ -26,14 +27,7 @@ const readme = readFileSync(join(ROOT, 'README.md'), 'utf8');
 const inReadme = /```html\n([^`]*?osscar\/index\.js.*?)```/s.exec(readme)?.[1];
 const html = inReadme ?? EXAMPLE;
 
-const images = readdirSync(join(FIXTURES, 'calib'))
-  .sort()
-  .flatMap((folder) =>
-    readdirSync(join(FIXTURES, 'calib', folder))
-      .sort()
-      .slice(0, 2)
-      .map((file) => join(FIXTURES, 'calib', folder, file)),
-  );
+const images = calibrationImages(FIXTURES).map(({ name }) => join(FIXTURES, name));
 
 let browser: Browser;
 let server: StaticServer;

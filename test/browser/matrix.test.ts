@@ -1,10 +1,10 @@
 // A whole prune in Chromium gives the bits that it gives in Node.
 
-import { readdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { calibrationImages } from '../runtimes/images.ts';
 import { openChromium } from './chromium.ts';
 import { type StaticServer, serve } from './server.ts';
 import { type Pruned, type PrunedLayers, pruneFixture, pruneLayersBySession } from './site/job.js';
@@ -15,15 +15,7 @@ type Entry = 'runInPage' | 'runInWorker';
 
 const FIXTURES = join(import.meta.dirname, '../fixtures');
 
-const images = readdirSync(join(FIXTURES, 'calib'))
-  .sort()
-  .flatMap((folder, label) =>
-    readdirSync(join(FIXTURES, 'calib', folder))
-      .sort()
-      .slice(0, 2)
-      .map((file) => ({ name: `calib/${folder}/${file}`, label })),
-  );
-const modelJob = { images, simd: 'baseline', engine: { threads: 1 } };
+const modelJob = { images: calibrationImages(FIXTURES), simd: 'baseline', engine: { threads: 1 } };
 
 let browser: Browser;
 let expectedModel: Pruned;
