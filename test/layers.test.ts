@@ -5,13 +5,15 @@ import packageJson from '../package.json' with { type: 'json' };
 import { version } from '../src/version.ts';
 
 /** Imports point downwards only: a folder may import from those before it. */
-const LAYERS = ['', 'kernel', 'solve', 'graph', 'engine', 'pipeline', 'cli'];
+const LAYERS = ['', 'kernel', 'solve', 'pool', 'graph', 'engine', 'pipeline', 'cli'];
 /** Solving knows nothing of models, models nothing of pruning criteria. */
 const FORBIDDEN = [
   ['graph', 'kernel'],
   ['graph', 'solve'],
+  ['graph', 'pool'],
   ['engine', 'kernel'],
   ['engine', 'solve'],
+  ['engine', 'pool'],
 ];
 
 const SRC = join(import.meta.dirname, '../src');
@@ -29,7 +31,7 @@ test('imports point downwards only', () => {
   for (const file of files) {
     const from = layerOf(file);
     expect(LAYERS).toContain(from);
-    if (file === 'index.ts') continue; // the public face, above them all
+    if (file === 'index.ts' || file === 'layer.ts') continue; // the public faces, above them all
     for (const specifier of importsOf(file).filter((name) => name.startsWith('.'))) {
       const to = layerOf(relative(SRC, join(SRC, dirname(file), specifier)));
       checked++;
@@ -41,14 +43,18 @@ test('imports point downwards only', () => {
   expect(checked).toBeGreaterThan(50);
 });
 
-test('only the command line imports from Node', () => {
-  for (const file of files) {
-    if (layerOf(file) === 'cli') continue;
-    expect(
-      importsOf(file).filter((name) => name.startsWith('node:')),
-      file,
-    ).toEqual([]);
-  }
+test('only the command line imports from Node, and platform.node.ts asks for what it needs', () => {
+  const mentions = files.filter((file) => readFileSync(join(SRC, file), 'utf8').includes("'node:"));
+  const elsewhere = mentions.filter((file) => layerOf(file) !== 'cli');
+  expect(elsewhere).toEqual(['pool/platform.node.ts']);
+  expect(importsOf(elsewhere[0]).filter((name) => name.startsWith('node:'))).toEqual([]);
+});
+
+test('only the platforms start workers', () => {
+  const starting = files.filter((file) =>
+    /new (?:Worker|Thread)\(/.test(readFileSync(join(SRC, file), 'utf8')),
+  );
+  expect(starting.sort()).toEqual(['pool/platform.browser.ts', 'pool/platform.node.ts']);
 });
 
 test('every package that is imported is a dependency', () => {

@@ -5,6 +5,7 @@ import relaxed from '../../build/osscar.relaxed.wasm';
 import baseline from '../../build/osscar.wasm';
 import { InputError } from '../errors.ts';
 
+/** One of the two binaries: without and with fused multiply-add (relaxed SIMD). */
 export type Simd = 'baseline' | 'relaxed';
 
 /**
@@ -55,7 +56,7 @@ const IMPORT_SECTION = 2;
 const FUNCTION_SECTION = 3;
 const MEMORY_SECTION = 5;
 /** Imported item "memory" of "env", a memory. */
-const ENV_MEMORY = Uint8Array.from('\x03env\x06memory\x02', (c) => c.charCodeAt(0));
+const ENV_MEMORY = Uint8Array.of(3, ...ascii('env'), 6, ...ascii('memory'), 2);
 const HAS_MAXIMUM = 1;
 const SHARED = 2;
 
@@ -87,6 +88,10 @@ function importingMemory(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer
     at += part.length;
   }
   return result;
+}
+
+function ascii(text: string): number[] {
+  return Array.from(text, (c) => c.charCodeAt(0));
 }
 
 function sectionsOf(bytes: Uint8Array) {

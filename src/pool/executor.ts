@@ -2,6 +2,7 @@
 
 import type { Accumulators } from './accumulators.ts';
 import type { Arguments, Operation, Result } from './operations.ts';
+import type { Stage } from './transfer.ts';
 
 export interface RunOptions {
   readonly signal?: AbortSignal;
@@ -22,8 +23,8 @@ export interface Executor {
   readonly shared: boolean;
   /** Up to `count` threads, those with the least to do first. */
   members(count: number): Member[];
-  /** An array for each of its readers, one call each: handed over, shared, or the array itself. */
-  lend(array: Float32Array, readers: number): () => Float32Array;
+  /** An array for each of its readers, one call each: handed over, shared by way of the stage, or the array itself. */
+  lend(array: Float32Array, readers: number, stage: Stage): () => Float32Array;
   run<N extends Operation>(name: N, args: Arguments<N>, options: RunOptions): Promise<Result<N>>;
   close(): Promise<void>;
 }

@@ -26,7 +26,10 @@ export function localExecutor(kernels: Kernels): Executor {
   return {
     threads: 1,
     shared: false,
-    members: () => [member],
+    members() {
+      if (closed) throw new InputError('session: closed');
+      return [member];
+    },
     lend: (array) => () => array,
     async run(name, args, { signal }) {
       await turn(signal);

@@ -15,7 +15,9 @@ export const node: Platform = {
 
   spawn(url = new URL('./worker.js', here)) {
     const { Worker: Thread } = threads();
-    const worker = new Thread(typeof url === 'string' && url.startsWith('file:') ? new URL(url) : url);
+    const script = typeof url === 'string' && url.startsWith('file:') ? new URL(url) : url;
+    // Without the flags of the process: some (--input-type) make no sense for a file, and the worker needs none.
+    const worker = new Thread(script, { execArgv: [] });
     worker.unref();
     return {
       endpoint: nodeEndpoint(worker),

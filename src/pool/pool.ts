@@ -12,7 +12,7 @@ import type { Arguments, Operation, Result } from './operations.ts';
 import { canShareMemory, platform, type WorkerHandle } from './platform.ts';
 import type { Service, SharedState } from './service.ts';
 import { Team } from './team.ts';
-import { buffersOf, copyOf, onSharedMemory } from './transfer.ts';
+import { buffersOf, copyOf, onSharedMemory, type Stage } from './transfer.ts';
 
 /** A job is given up after so many workers were lost over it. */
 const ATTEMPTS = 2;
@@ -85,6 +85,7 @@ export class Pool implements Executor {
   }
 
   members(count: number): Member[] {
+    if (this.#closed) throw closed();
     const byLoad = [...this.#slots].sort((a, b) => a.pending.size - b.pending.size || a.index - b.index);
     return byLoad.slice(0, count).map(
       (slot): Member => ({
@@ -93,17 +94,17 @@ export class Pool implements Executor {
     );
   }
 
-  lend(array: Float32Array, readers: number): () => Float32Array {
+  lend(array: Float32Array, readers: number, stage: Stage): () => Float32Array {
     if (!this.shared || readers === 1) return () => array.slice();
-    const copy = onSharedMemory(array);
+    const copy = onSharedMemory(array, stage);
     return () => copy;
   }
 
   run<N extends Operation>(name: N, args: Arguments<N>, options: RunOptions): Promise<Result<N>> {
     return new Promise((resolve, reject) => {
       const { signal } = options;
-      if (signal?.aborted) {
-        reject(signal.reason);
+      if (signal?.aborted || this.#closed) {
+        reject(signal?.aborted ? signal.reason : closed());
         return;
       }
       const settled = () => signal?.removeEventListener('abort', abort);
@@ -137,7 +138,7 @@ export class Pool implements Executor {
 
   async close(): Promise<void> {
     this.#closed = true;
-    for (const job of this.#queue.splice(0)) job.reject(new InputError('session: closed'));
+    for (const job of this.#queue.splice(0)) job.reject(closed());
     await Promise.all(this.#slots.splice(0).map((slot) => this.#end(slot, 'the session was closed')));
   }
 
@@ -155,7 +156,7 @@ export class Pool implements Executor {
     try {
       const options = { module: this.#module, simd, maximumBytes, shared, members };
       await this.#call(slot, 'start', (remote) => remote.start(options));
-      if (this.#closed) throw new InputError('session: closed');
+      if (this.#closed) throw closed();
     } catch (error) {
       await handle.terminate();
       throw error;
@@ -164,6 +165,7 @@ export class Pool implements Executor {
     }
     onLost = (why) => this.#lose(slot, why);
     this.#slots.push(slot);
+    this.#slots.sort((a, b) => a.index - b.index);
   }
 
   /** comlink's promises stay open when a worker dies; these do not. `after` runs when the worker has answered. */
@@ -221,7 +223,8 @@ export class Pool implements Executor {
       job.resolve((await this.#call(slot, job.name, run, ended)) as Result<Operation>);
     } catch (error) {
       if (!(error instanceof WorkerLostError)) job.reject(error);
-      else if (job.attempts >= ATTEMPTS || this.#closed) job.reject(givenUp(job, error.message));
+      else if (this.#closed) job.reject(closed());
+      else if (job.attempts >= ATTEMPTS) job.reject(givenUp(job, error.message));
       else {
         this.#queue.unshift(job);
         this.#distribute();
@@ -283,6 +286,10 @@ export class Pool implements Executor {
 
 function handedOver<T extends object>(args: T): T {
   return transfer(args, buffersOf(args));
+}
+
+function closed(): InputError {
+  return new InputError('session: closed');
 }
 
 function lost(operation: string, why: string): WorkerLostError {

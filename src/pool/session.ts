@@ -25,6 +25,7 @@ const ADDRESS_SPACE_BYTES = 2 ** 32;
 /** Inputs of a layer from which idle workers help with its factorisations. */
 const LARGE = 512;
 
+/** What `openSession` can be told; all of it can be left out. */
 export interface SessionOptions {
   /** Workers; 1 computes on the calling thread and starts none. Default: as many as the machine has cores, up to 8. */
   readonly threads?: number;
@@ -39,6 +40,7 @@ export interface SessionOptions {
   readonly workerUrl?: string | URL;
 }
 
+/** How a computation can be called off. */
 export interface AbortOptions {
   /**
    * With workers, a computation is stopped where it is: its promise is rejected with the signal's reason at once, and
@@ -132,7 +134,7 @@ export class Session {
     try {
       await statistics.addRows(X);
       const { XtX } = await statistics.finish();
-      for (let i = 0; i < p; i++) for (let j = 0; j < i; j++) XtX[j * p + i] = XtX[i * p + j];
+      mirror(XtX, p);
       return XtX;
     } catch (error) {
       await statistics.dispose();
@@ -199,17 +201,23 @@ export class Session {
 
   /** Prunes layers that do not depend on each other, as many at a time as there are threads. */
   async pruneLayers(jobs: readonly LayerJob[], { signal }: AbortOptions = {}): Promise<LayerResult[]> {
+    const results: LayerResult[] = [];
     // The first failure calls the others off.
     const failure = new AbortController();
     const either = signal ? AbortSignal.any([signal, failure.signal]) : failure.signal;
+    const todo = jobs.entries();
+    const runner = async () => {
+      for (const [index, { problem, options }] of todo) {
+        results[index] = await this.pruneLayer(problem, options, { signal: either });
+      }
+    };
     try {
-      return await Promise.all(
-        jobs.map(({ problem, options }) => this.pruneLayer(problem, options, { signal: either })),
-      );
+      await Promise.all(Array.from({ length: Math.min(this.threads, jobs.length) }, runner));
     } catch (error) {
       failure.abort(error);
       throw error;
     }
+    return results;
   }
 
   /** Ends the workers. What is still running is rejected; nothing keeps the process alive afterwards. */
@@ -217,6 +225,7 @@ export class Session {
     return this.#executor.close();
   }
 
+  /** As `close`: `await using session = await openSession()`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
@@ -228,5 +237,17 @@ export class Session {
     { signal }: AbortOptions,
   ): Promise<Result<N>> {
     return this.#executor.run(name, args, { signal, large: order >= LARGE });
+  }
+}
+
+/** Fills the strict upper triangle from the lower one, in squares that stay in the cache. */
+function mirror(A: Float64Array, n: number): void {
+  const edge = 32;
+  for (let i0 = 0; i0 < n; i0 += edge) {
+    for (let j0 = 0; j0 <= i0; j0 += edge) {
+      for (let i = i0; i < Math.min(i0 + edge, n); i++) {
+        for (let j = j0; j < Math.min(j0 + edge, i); j++) A[j * n + i] = A[i * n + j];
+      }
+    }
   }
 }

@@ -5,6 +5,7 @@ import { ShapeError, WorkerLostError } from '../errors.ts';
 import type { ConvGeometry } from '../kernel/index.ts';
 import type { Image, LayerStatistics, Panel } from '../solve/index.ts';
 import type { Executor, Member } from './executor.ts';
+import type { Stage } from './transfer.ts';
 
 /** Inputs below which another thread does not pay: each unfolds and copies all the data. */
 const PANEL_ROWS = 128;
@@ -23,6 +24,8 @@ export class SessionStatistics {
   readonly #executor: Executor;
   readonly #members: readonly Member[];
   readonly #panels: readonly Panel[];
+  /** For X and Y of the blocks in flight, and of images. */
+  readonly #stages: Stage[] = Array.from({ length: 2 * IN_FLIGHT }, () => ({}));
   /** Every call waits for the one before it. */
   #last: Promise<unknown>;
 
@@ -63,7 +66,7 @@ export class SessionStatistics {
         const x = X.subarray(row * p, end * p);
         const y = Y?.subarray(row * this.#m, end * this.#m);
         if (sent.length >= IN_FLIGHT) await sent[sent.length - IN_FLIGHT];
-        const [lendX, lendY] = [this.#lend(x), y && this.#lend(y)];
+        const [lendX, lendY] = this.#lend(x, y, sent.length);
         sent.push(this.#each((member) => member.accumulate('addRows', [this.#id, lendX(), lendY?.()])));
         sent[sent.length - 1].catch(() => {}); // awaited below or before the next but one
       }
@@ -78,7 +81,7 @@ export class SessionStatistics {
    */
   addImage(geometry: ConvGeometry, x: Image, y?: Image): Promise<void> {
     return this.#next(async () => {
-      const [lendX, lendY] = [this.#lend(x.data), y && this.#lend(y.data)];
+      const [lendX, lendY] = this.#lend(x.data, y?.data);
       await this.#each((member) => {
         const target = y && lendY && { ...y, data: lendY() };
         return member.accumulate('addImage', [this.#id, geometry, { ...x, data: lendX() }, target]);
@@ -114,8 +117,12 @@ export class SessionStatistics {
     return Promise.all(this.#members.map(send));
   }
 
-  #lend(array: Float32Array): () => Float32Array {
-    return this.#executor.lend(array, this.#members.length);
+  /** X and Y for one thread after the other. The block IN_FLIGHT before this one must have been dealt with. */
+  #lend(X: Float32Array, Y?: Float32Array, block = 0) {
+    const lend = (array: Float32Array, stage: number) =>
+      this.#executor.lend(array, this.#members.length, this.#stages[stage]);
+    const at = 2 * (block % IN_FLIGHT);
+    return [lend(X, at), Y && lend(Y, at + 1)] as const;
   }
 }
 

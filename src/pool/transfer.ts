@@ -26,10 +26,18 @@ export function buffersOf(value: unknown, found = new Set<ArrayBuffer>()): Array
   return [...found];
 }
 
-/** On memory that any number of threads can read; copied there if need be. */
-export function onSharedMemory(array: Float32Array): Float32Array {
+/** Shared memory to copy to again and again: new pages cost several times what the copying does. */
+export interface Stage {
+  buffer?: SharedArrayBuffer;
+}
+
+/** On memory that any number of threads can read; copied to the stage if need be. */
+export function onSharedMemory(array: Float32Array, stage: Stage): Float32Array {
   if (isShared(array)) return array;
-  const copy = new Float32Array(new SharedArrayBuffer(array.byteLength));
+  if (!stage.buffer || stage.buffer.byteLength < array.byteLength) {
+    stage.buffer = new SharedArrayBuffer(array.byteLength);
+  }
+  const copy = new Float32Array(stage.buffer, 0, array.length);
   copy.set(array);
   return copy;
 }

@@ -6,6 +6,7 @@ import { InputError } from '../errors.ts';
 import { type EliminationPath, EliminationState, type Kernels } from '../kernel/index.ts';
 import type { LayerProblem } from './problem.ts';
 
+/** How `eliminate` goes about it. */
 export interface EliminationOptions {
   /** Groups to keep; elimination stops there. */
   readonly keep: number;
@@ -19,6 +20,7 @@ export interface EliminationOptions {
   readonly weights?: boolean;
 }
 
+/** The support that a greedy elimination leaves, and its error on the way there. */
 export interface Elimination {
   /** Group numbers that stay, ascending. */
   readonly kept: number[];

@@ -27,6 +27,7 @@ export interface LayerStatistics {
   };
 }
 
+/** How statistics become a problem: groups, damping, target, bias. */
 export interface ProblemOptions {
   /** Rows of W per group, b. p must be a multiple of it. */
   readonly groupSize: number;

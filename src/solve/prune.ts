@@ -17,6 +17,7 @@ import { Tableau, tableauWasmBytes } from './tableau.ts';
  * - `magnitude-refit`: the same groups, remaining weights re-solved (MP+)
  */
 export const METHODS = ['osscar', 'ziplm', 'magnitude', 'magnitude-refit'] as const;
+/** One of METHODS. */
 export type Method = (typeof METHODS)[number];
 
 /**
@@ -29,8 +30,10 @@ export type Method = (typeof METHODS)[number];
  * - `published`: the same as the published code does it, ending at the first step that does not improve
  */
 export const SEARCHES = ['greedy', 'swap', 'thorough', 'halving', 'published'] as const;
+/** One of SEARCHES. */
 export type Search = (typeof SEARCHES)[number];
 
+/** What to prune of a layer, and how. */
 export interface LayerOptions {
   /** Groups to keep, 0 … groups. */
   readonly keep: number;
@@ -48,6 +51,7 @@ export interface LayerOptions {
   readonly maxSwaps?: number;
 }
 
+/** A pruned layer. */
 export interface LayerResult {
   /** Group numbers that stay, ascending. */
   readonly kept: number[];

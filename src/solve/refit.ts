@@ -3,6 +3,7 @@
 import type { Kernels } from '../kernel/index.ts';
 import type { LayerProblem } from './problem.ts';
 
+/** The best weights on a support, and their objective. */
 export interface Refit {
   /** p × m; rows of removed groups are zero. */
   readonly W: Float64Array;

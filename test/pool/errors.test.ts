@@ -1,0 +1,35 @@
+import { expect, test } from 'vitest';
+import * as errors from '../../src/errors.ts';
+import { packError, unpackError } from '../../src/pool/errors.ts';
+
+const samples = [
+  new errors.ShapeError('a shape'),
+  new errors.NotPositiveDefiniteError('a pivot', 3, { value: -2 }),
+  new errors.OutOfMemoryError('too much', 5e9),
+  new errors.InputError('an option'),
+  new errors.FormatError('a file'),
+  new errors.UnsupportedModelError('a node', { node: 'conv1', op: 'Conv' }),
+  new errors.WorkerLostError('gone', 'inverse', { attempts: 2 }),
+];
+
+test('every class of error there is crosses the border between threads', () => {
+  const classes = Object.values(errors).filter((value) => value !== errors.OsscarError);
+  expect(new Set(samples.map((error) => error.constructor))).toEqual(new Set(classes));
+});
+
+test.each(samples)('$name keeps its class, code, fields and stack', (error) => {
+  const crossed = unpackError(structuredClone(packError(error)));
+  expect(crossed).toBeInstanceOf(error.constructor);
+  expect(crossed).toBeInstanceOf(errors.OsscarError);
+  expect({ ...crossed }).toEqual({ ...error });
+  expect(crossed.message).toBe(error.message);
+  expect(crossed.name).toBe(error.name);
+  expect(crossed.stack).toBe(error.stack);
+  expect(String(crossed)).toBe(String(error));
+});
+
+test('a code from a newer version is still an error of this library', () => {
+  const unknown = unpackError(packError(new errors.OsscarError('ERR_OSSCAR_NEW', 'new')));
+  expect(unknown).toBeInstanceOf(errors.OsscarError);
+  expect(unknown).toMatchObject({ code: 'ERR_OSSCAR_NEW', message: 'new' });
+});

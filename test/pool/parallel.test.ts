@@ -1,0 +1,195 @@
+import { Worker } from 'node:worker_threads';
+import { build } from 'esbuild';
+import { describe, expect, test } from 'vitest';
+import { Kernels, type Matrix, openKernels, type Simd } from '../../src/kernel/index.ts';
+import { parallelAbi, scratchBytes } from '../../src/pool/parallel.ts';
+import { type Task, Team } from '../../src/pool/team.ts';
+import { random, randomArray } from '../support/random.ts';
+import { definite } from './built.ts';
+
+/** Plain kernels, and ones whose tasks a crew of four would run, here one after the other in random order. */
+async function pair(simd: Simd) {
+  const plain = await openKernels({ simd });
+  let tasks = 0;
+  const next = random(5);
+  const crew = {
+    helpers: 3,
+    run(list: readonly Task[], work: number) {
+      tasks += list.length;
+      const shuffled = list.map((task) => ({ task, at: next() })).sort((a, b) => a.at - b.at);
+      for (const { task } of shuffled) {
+        const [kernel, ...args] = task;
+        (plain.abi[kernel] as (...args: unknown[]) => void)(...args, work);
+      }
+    },
+  };
+  const shared = new Kernels(parallelAbi(plain.abi, crew), simd, plain.maximumBytes);
+  return { plain, shared, tasks: () => tasks };
+}
+
+/** Runs both on the same operands, one after the other on the same memory; NaN around whatever is written. */
+async function expectSameBits(
+  simd: Simd,
+  shapes: readonly (readonly [rows: number, cols: number])[],
+  run: (kernels: Kernels, operands: Matrix<'f64'>[]) => void,
+  fill: (rows: number, cols: number, seed: number) => Float64Array = (rows, cols, seed) =>
+    randomArray(rows * cols, seed),
+) {
+  const { plain, shared, tasks } = await pair(simd);
+  const results = [plain, shared].map((kernels) => {
+    const mark = kernels.mark();
+    const operands = shapes.map(([rows, cols], i) => {
+      const whole = kernels.matrix(rows + 1, cols + 3, 'f64');
+      kernels.view(whole).fill(Number.NaN);
+      const part = kernels.submatrix(whole, 0, 0, rows, cols);
+      kernels.write(part, fill(rows, cols, i + 1));
+      return { whole, part };
+    });
+    run(
+      kernels,
+      operands.map(({ part }) => part),
+    );
+    const bits = operands.map(({ whole }) => kernels.read(whole));
+    kernels.release(mark);
+    return bits;
+  });
+  expect(tasks()).toBeGreaterThan(3);
+  for (const [i, expected] of results[0].entries()) {
+    expect(Buffer.compare(Buffer.from(results[1][i].buffer), Buffer.from(expected.buffer))).toBe(0);
+  }
+}
+
+describe.each(['baseline', 'relaxed'] satisfies Simd[])('%s: shared out, the bits stay those of', (simd) => {
+  test.each([
+    [false, false],
+    [true, false],
+    [false, true],
+    [true, true],
+  ])('gemm, transposed %s and %s', async (transA, transB) => {
+    const [m, n, k] = [301, 259, 277];
+    await expectSameBits(
+      simd,
+      [transA ? [k, m] : [m, k], transB ? [n, k] : [k, n], [m, n]],
+      (kernels, [A, B, C]) => kernels.gemm(transA, transB, -1.5, A, B, 0.5, C),
+    );
+  });
+
+  test.each([true, false])('syrk, transposed %s', async (trans) => {
+    await expectSameBits(simd, [trans ? [130, 403] : [403, 130], [403, 403]], (kernels, [A, C]) =>
+      kernels.syrk(trans, -1, A, 1, C),
+    );
+  });
+
+  test('syr2k', async () => {
+    await expectSameBits(
+      simd,
+      [
+        [67, 403],
+        [67, 403],
+        [403, 403],
+      ],
+      (kernels, [A, B, C]) => kernels.syr2k(-1, A, B, C),
+    );
+  });
+
+  test.each([
+    ['left', false],
+    ['left', true],
+    ['right', false],
+    ['right', true],
+  ] as const)('trsm from the %s, transposed %s', async (side, trans) => {
+    const fill = (rows: number, cols: number, seed: number) =>
+      rows === cols ? definite(rows, seed) : randomArray(rows * cols, seed);
+    const B = side === 'left' ? ([301, 259] as const) : ([259, 301] as const);
+    await expectSameBits(
+      simd,
+      [[301, 301], B],
+      (kernels, [L, B]) => kernels.trsm(side, trans, 2, L, B),
+      fill,
+    );
+  });
+
+  test.each([513, 700, 1023])('Cholesky and inverse of order %i', async (n) => {
+    await expectSameBits(
+      simd,
+      [[n, n]],
+      (kernels, [A]) => {
+        kernels.potrf(A);
+        kernels.potri(A);
+      },
+      definite,
+    );
+  });
+
+  test('the failing pivot of a Cholesky', async () => {
+    const { plain, shared } = await pair(simd);
+    const A = definite(600, 1);
+    A[500 * 601] = -1;
+    const pivots = [plain, shared].map((kernels) => {
+      const T = kernels.matrix(600, 600, 'f64');
+      kernels.write(T, A);
+      try {
+        kernels.potrf(T);
+      } catch (error) {
+        return error;
+      }
+      return undefined;
+    });
+    expect(pivots[0]).toMatchObject({ pivot: 501 });
+    expect(pivots[1]).toMatchObject({ ...(pivots[0] as object) });
+  });
+});
+
+test('no kernel of a task needs more scratch than a member has', async () => {
+  const { abi } = await openKernels({ simd: 'baseline' });
+  const scratch = scratchBytes(abi);
+  for (const m of [1, 31, 256, 2048, 16384]) {
+    for (const n of [1, 31, 256, 2048, 16384]) {
+      expect(abi.dgemmWorkBytes(m, n, 16384)).toBeLessThanOrEqual(scratch);
+      expect(abi.dsyrkWorkBytes(m, n)).toBeLessThanOrEqual(scratch);
+      expect(abi.dsyr2kWorkBytes(m, n)).toBeLessThanOrEqual(scratch);
+      expect(abi.dtrsmWorkBytes(m, n)).toBeLessThanOrEqual(scratch);
+      expect(abi.dpotriWorkBytes(m)).toBeLessThanOrEqual(scratch);
+    }
+  }
+});
+
+test('a team runs every task once, helpers take part, and leave when asked', async () => {
+  const source = `
+    import { parentPort, workerData } from 'node:worker_threads';
+    import { Team } from './src/pool/team.ts';
+    const log = new Int32Array(workerData.log);
+    const dtrmm = (task, spin) => { Atomics.add(log, task, 1); Atomics.add(log, 1000, 1); };
+    parentPort.postMessage('here');
+    new Team(workerData.team).assist({ dtrmm }, 2, 0);
+  `;
+  const { outputFiles } = await build({
+    stdin: { contents: source, resolveDir: process.cwd() },
+    bundle: true,
+    format: 'cjs',
+    platform: 'node',
+    write: false,
+  });
+  const team = Team.create(3);
+  const log = new Int32Array(new SharedArrayBuffer(4 * 1001));
+  const helper = new Worker(outputFiles[0].text, {
+    eval: true,
+    workerData: { team: team.buffer, log: log.buffer },
+  });
+  const ended = new Promise((resolve) => helper.once('exit', resolve));
+  await new Promise((resolve) => helper.once('message', resolve));
+  const abi = { dtrmm: (task: number) => Atomics.add(log, task, 1) } as unknown as Parameters<Team['run']>[0];
+  const rounds = 3000;
+  for (let round = 0; round < rounds; round++) {
+    const count = 1 + (round % 40);
+    const tasks = Array.from({ length: count }, (_, i): Task => ['dtrmm', round % 3 === 0 ? i : 999 - i, 0]);
+    const before = log.slice();
+    team.run(abi, tasks, 0);
+    for (const [, task] of tasks) expect(log[task as number]).toBe(before[task as number] + 1);
+  }
+  expect(team.helpers).toBe(1);
+  expect(log[1000]).toBeGreaterThan(0);
+  team.dismiss(2);
+  expect(await ended).toBe(0);
+  expect(team.helpers).toBe(0);
+});

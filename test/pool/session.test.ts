@@ -1,0 +1,192 @@
+import { afterEach, describe, expect, test } from 'vitest';
+import type { Session } from '../../src/layer.ts';
+import { randomArray } from '../support/random.ts';
+import { built, definite, hash, layerOf, workers } from './built.ts';
+
+const { openSession } = built;
+const sessions: Session[] = [];
+
+async function open(options: Parameters<typeof openSession>[0]): Promise<Session> {
+  const session = await openSession(options);
+  sessions.push(session);
+  return session;
+}
+
+afterEach(async () => {
+  await Promise.all(sessions.splice(0).map((session) => session.close()));
+});
+
+/** Convolution of 3 × 3 on 7 × 6 without padding. */
+const GEOMETRY = {
+  ...{ height: 7, width: 6, outHeight: 5, outWidth: 4 },
+  ...({ kernel: [3, 3], strides: [1, 1], dilations: [1, 1], pads: [0, 0, 0, 0] } as const),
+};
+
+/** Everything that a session computes, with bits as hashes. */
+async function everything(session: Session) {
+  const [p, m, n] = [390, 17, 1100];
+  const X = Float32Array.from(randomArray(n * p, 1));
+  const Y = Float32Array.from(randomArray(n * m, 2));
+  const rows = session.statistics(p, m, true);
+  rows.addRows(X.subarray(0, 300 * p), Y.subarray(0, 300 * m));
+  // Opened later and closed earlier or later: any order will do.
+  const images = session.statistics(45 * 9, 3, true);
+  await rows.addRows(X.subarray(300 * p), Y.subarray(300 * m));
+  const statistics = await rows.finish();
+  for (let i = 0; i < 30; i++) {
+    const x = { channels: 45, data: Float32Array.from(randomArray(45 * 42, 10 + i)) };
+    images.addImage(GEOMETRY, x, { channels: 3, data: Float32Array.from(randomArray(3 * 20, 50 + i)) });
+  }
+  const unfolded = await images.finish();
+  const W0 = randomArray(p * m, 3);
+  const options = { groupSize: 3, bias: randomArray(m, 4), blend: 0.5 };
+  const problem = await session.layerProblem(statistics, W0, options);
+  const damping = await session.chooseDamping(statistics, statistics, W0, options, 60);
+  const pruned = await session.pruneLayer(problem, { keep: 60 });
+  const large = await layerOf(640, 96, 1, 7);
+  const [whole, half] = await session.pruneLayers([
+    { problem: large, options: { keep: 300, search: 'greedy' } },
+    { problem, options: { keep: 65 } },
+  ]);
+  const eliminated = await session.eliminate(problem, { keep: 10 });
+  const refitted = await session.refit(problem, eliminated.kept);
+  const H = definite(1000, 5);
+  return {
+    kept: [pruned.kept, whole.kept, half.kept, eliminated.kept],
+    damping,
+    n: [statistics.n, unfolded.n],
+    bits: [
+      ...[statistics.XtX, statistics.sumX, statistics.target!.XtY, statistics.target!.sumY],
+      ...[unfolded.XtX, unfolded.sumX, unfolded.target!.XtY, unfolded.target!.sumY],
+      ...[problem.H, problem.G, problem.means!.y, pruned.W, whole.W, half.W, eliminated.curve, refitted.W],
+      await session.gram(X, p),
+      await session.inverse(H, 1000),
+      await session.factorise(H, 1000),
+    ].map(hash),
+  };
+}
+
+describe.each(['baseline', 'relaxed'] as const)('%s', (simd) => {
+  test('the same kept sets and the same bits for 1, 2 and 4 threads, with and without shared memory', async () => {
+    const one = await everything(await open({ threads: 1, simd }));
+    for (const threads of [2, 4]) {
+      const session = await open({ threads, simd });
+      expect(session).toMatchObject({ simd, threads, shared: true, reason: undefined });
+      expect(await everything(session)).toEqual(one);
+    }
+    Object.assign(globalThis, { crossOriginIsolated: false });
+    try {
+      const session = await open({ threads: 2, simd });
+      expect(session).toMatchObject({ threads: 2, shared: false });
+      expect(await everything(session)).toEqual(one);
+    } finally {
+      Reflect.deleteProperty(globalThis, 'crossOriginIsolated');
+    }
+  });
+});
+
+test('results are right, and what was given stays as it was', async () => {
+  const session = await open({ threads: 2 });
+  const n = 700;
+  const A = definite(n, 9);
+  const before = A.slice();
+  const inverse = await session.inverse(A, n);
+  const L = await session.factorise(A, n);
+  expect(A).toEqual(before);
+  let residual = 0;
+  let difference = 0;
+  for (let i = 0; i < n; i += 7) {
+    for (let j = 0; j < n; j++) {
+      let product = 0;
+      for (let k = 0; k < n; k++) product += A[i * n + k] * inverse[k * n + j];
+      residual = Math.max(residual, Math.abs(product - (i === j ? 1 : 0)));
+      let square = 0;
+      for (let k = 0; k < n; k++) square += L[i * n + k] * L[j * n + k];
+      difference = Math.max(difference, Math.abs(square - A[i * n + j]));
+    }
+  }
+  expect(residual).toBeLessThan(n * 2 ** -50);
+  expect(difference).toBeLessThan(n * n * 2 ** -50);
+});
+
+test('one thread starts no worker', async () => {
+  const before = workers.length;
+  const session = await open({ threads: 1 });
+  await session.inverse(definite(10, 1), 10);
+  expect(session.threads).toBe(1);
+  expect(workers.length).toBe(before);
+});
+
+test('by default there are as many threads as cores, up to 8', async () => {
+  const cores = process.getBuiltinModule('node:os').availableParallelism();
+  expect((await open({})).threads).toBe(Math.min(8, cores));
+});
+
+describe.each([1, 2])('%i threads: errors keep their class, code and fields', (threads) => {
+  test('a matrix that is not positive definite', async () => {
+    const session = await open({ threads });
+    const A = definite(600, 1);
+    A[550 * 601] = -1;
+    const error = await session.inverse(A, 600).catch((thrown) => thrown);
+    expect(error).toBeInstanceOf(built.NotPositiveDefiniteError);
+    expect(error).toMatchObject({ code: 'ERR_OSSCAR_NOT_POSITIVE_DEFINITE', pivot: 551 });
+    expect(error.value).toBeLessThan(0);
+    expect(await session.inverse(definite(3, 1), 3)).toHaveLength(9);
+  });
+
+  test('impossible options and shapes', async () => {
+    const session = await open({ threads });
+    const problem = await layerOf(8, 4, 2, 1);
+    await expect(session.pruneLayer(problem, { keep: 5 })).rejects.toThrow(built.InputError);
+    await expect(session.inverse(new Float64Array(8), 3)).rejects.toThrow(
+      new built.ShapeError('inverse: "A" expected 3×3 = 9 values, got 8'),
+    );
+    await expect(session.gram(new Float32Array(10), 4)).rejects.toThrow(built.ShapeError);
+    const statistics = session.statistics(4, 2, true);
+    await expect(statistics.addRows(new Float32Array(8))).rejects.toThrow(built.ShapeError);
+    await expect(statistics.finish()).rejects.toThrow(built.ShapeError);
+    await statistics.dispose();
+    expect(await session.gram(new Float32Array(4).fill(1), 4)).toEqual(new Float64Array(16).fill(1));
+  });
+
+  test('too little memory', async () => {
+    const session = await open({ threads, maximumBytes: 2 ** 20 });
+    const error = await session.inverse(definite(400, 1), 400).catch((thrown) => thrown);
+    expect(error).toBeInstanceOf(built.OutOfMemoryError);
+    expect(error.bytes).toBeGreaterThan(8 * 400 * 400);
+    await expect(session.gram(new Float32Array(400), 400)).rejects.toThrow(built.OutOfMemoryError);
+  });
+
+  test('finished statistics take nothing more', async () => {
+    const session = await open({ threads });
+    const statistics = session.statistics(3, 1, false);
+    await statistics.addRows(Float32Array.of(1, 2, 3));
+    expect((await statistics.finish()).n).toBe(1);
+    await expect(statistics.addRows(Float32Array.of(1, 2, 3))).rejects.toThrow(built.InputError);
+  });
+
+  test('a closed session', async () => {
+    const session = await open({ threads });
+    await session.close();
+    await expect(session.inverse(definite(3, 1), 3)).rejects.toThrow('session: closed');
+    await expect(session.gram(new Float32Array(4), 4)).rejects.toThrow('session: closed');
+  });
+});
+
+test('closing rejects what is still running', async () => {
+  const session = await open({ threads: 2 });
+  const running = session.inverse(definite(1500, 1), 1500).catch((error) => error);
+  const waiting = session.pruneLayers([]);
+  await session.close();
+  expect(await running).toEqual(new built.InputError('session: closed'));
+  await expect(waiting).resolves.toEqual([]);
+});
+
+test.each([
+  [{ threads: 0 }, '"threads" expected a whole number of at least 1, got 0'],
+  [{ threads: 1.5 }, '"threads" expected a whole number of at least 1, got 1.5'],
+  [{ maximumBytes: 0 }, '"maximumBytes" expected a positive number, got 0'],
+  [{ simd: 'fast' as 'auto' }, '"simd" expected auto, baseline or relaxed, got fast'],
+])('%j is refused', async (options, message) => {
+  await expect(openSession(options)).rejects.toThrow(message);
+});

@@ -1,0 +1,29 @@
+import { expect, test } from 'vitest';
+import { compile, type Simd } from '../../src/kernel/index.ts';
+
+const simds: Simd[] = ['baseline', 'relaxed'];
+
+test.each(simds)('%s: the shared form imports its memory, the plain one imports nothing', async (simd) => {
+  expect(WebAssembly.Module.imports(await compile(simd))).toEqual([]);
+  expect(WebAssembly.Module.imports(await compile(simd, 'shared'))).toEqual([
+    { module: 'env', name: 'memory', kind: 'memory' },
+  ]);
+  const names = async (kind: 'own' | 'shared') => WebAssembly.Module.exports(await compile(simd, kind));
+  expect(await names('shared')).toEqual(await names('own'));
+});
+
+test.each(simds)('%s: a second instance on the same memory changes nothing there', async (simd) => {
+  const memory = new WebAssembly.Memory({ initial: 2, maximum: 65536, shared: true });
+  const module = await compile(simd, 'shared');
+  new WebAssembly.Instance(module, { env: { memory } });
+  const bytes = new Uint8Array(memory.buffer);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = (i * 37) % 251;
+  const before = bytes.slice();
+  new WebAssembly.Instance(module, { env: { memory } });
+  expect(Buffer.compare(Buffer.from(bytes), Buffer.from(before))).toBe(0);
+});
+
+test('a module is compiled once for each form', async () => {
+  expect(await compile('baseline', 'shared')).toBe(await compile('baseline', 'shared'));
+  expect(await compile('baseline', 'shared')).not.toBe(await compile('baseline'));
+});
