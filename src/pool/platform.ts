@@ -27,7 +27,12 @@ export interface Platform {
 /** Node's workers where there are no web workers and Node offers its own (20.16 and newer). */
 export function platform(): Platform {
   const hasNodeWorkers = typeof process === 'object' && typeof process.getBuiltinModule === 'function';
-  return typeof Worker === 'undefined' && hasNodeWorkers ? node : browser;
+  return !hasWebWorkers() && hasNodeWorkers ? node : browser;
+}
+
+/** In Node, onnxruntime-web makes Node's own Worker a global: by its name alone it would pass for the web's. */
+function hasWebWorkers(): boolean {
+  return typeof Worker === 'function' && 'addEventListener' in Worker.prototype;
 }
 
 /** Whether workers may share memory: never in a page without cross-origin isolation. */
