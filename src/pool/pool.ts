@@ -211,10 +211,10 @@ export class Pool implements Executor {
   }
 
   async #perform(slot: Slot, job: Job): Promise<void> {
-    slot.job = job;
     job.attempts++;
     try {
       const args = handedOver(copyOf(job.args));
+      slot.job = job;
       const ended = () => {
         slot.job = undefined;
         this.#callBackHelpersOf(slot);
