@@ -24,15 +24,13 @@ export interface Platform {
   parent(): Endpoint;
 }
 
-/** Node's workers where there are no web workers and Node offers its own (20.16 and newer). */
+/**
+ * Node's workers where a runtime offers them (Node 20.16 and newer, Deno, Bun), web workers elsewhere. The global Worker
+ * is not asked: there, onnxruntime-web puts Node's own in its place.
+ */
 export function platform(): Platform {
   const hasNodeWorkers = typeof process === 'object' && typeof process.getBuiltinModule === 'function';
-  return !hasWebWorkers() && hasNodeWorkers ? node : browser;
-}
-
-/** In Node, onnxruntime-web makes Node's own Worker a global: by its name alone it would pass for the web's. */
-function hasWebWorkers(): boolean {
-  return typeof Worker === 'function' && 'addEventListener' in Worker.prototype;
+  return hasNodeWorkers ? node : browser;
 }
 
 /** Whether workers may share memory: never in a page without cross-origin isolation. */
