@@ -15,9 +15,10 @@ const inlineWasm = {
 export default defineConfig({
   plugins: [inlineWasm],
   test: {
-    // The second suite, test/shared, needs the models and golden layers beside the project: `npm run test:shared`.
+    // Further suites: test/shared needs the models and golden layers beside the project (`npm run test:shared`),
+    // test/browser needs Chromium (`npm run test:browser`).
     include: ['test/**/*.test.ts'],
-    exclude: ['test/shared/**'],
+    exclude: ['test/shared/**', 'test/browser/**'],
     testTimeout: 60_000,
     hookTimeout: 120_000,
     pool: 'forks',

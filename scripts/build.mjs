@@ -2,11 +2,12 @@
 // esbuild, the types by tsc.
 // `node scripts/build.mjs wasm` stops after the binaries, which is all that the tests of src/ need.
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import asc from 'assemblyscript/asc';
 import { build } from 'esbuild';
 import packageJson from '../package.json' with { type: 'json' };
+import { licenses } from './licenses.mjs';
 
 const only = process.argv[2];
 
@@ -37,14 +38,30 @@ const options = {
 // What `osscar-wasm/layer` and the worker need is bundled: they run from plain files on any server, and in workers,
 // where no import map resolves a package's name.
 const bundled = ['comlink', '@assemblyscript/loader'];
+const packages = Object.keys(packageJson.dependencies).filter((name) => !bundled.includes(name));
 await build({
   ...options,
   entryPoints: { index: 'src/index.ts', layer: 'src/layer.ts', cli: 'src/cli/main.ts' },
   splitting: true,
-  external: ['node:*', ...Object.keys(packageJson.dependencies).filter((name) => !bundled.includes(name))],
+  external: ['node:*', '#onnxruntime', ...packages],
 });
 // One file of its own, so that hosts can put it where they like.
 await build({ ...options, entryPoints: { worker: 'src/pool/worker.ts' } });
+// For pages without a bundler: every package inside, and onnxruntime's own binary beside it, where it looks for it.
+const { metafile } = await build({
+  ...options,
+  entryPoints: { index: 'src/index.ts', layer: 'src/layer.ts' },
+  outdir: 'dist/browser',
+  splitting: true,
+  platform: 'browser',
+  minify: true,
+  sourcemap: false,
+  metafile: true,
+});
+writeFileSync('dist/browser/LICENSES.txt', licenses(Object.keys(metafile.inputs)));
+copyFileSync('dist/worker.js', 'dist/browser/worker.js');
+const binary = 'ort-wasm-simd-threaded.wasm';
+copyFileSync(`node_modules/onnxruntime-web/dist/${binary}`, `dist/browser/${binary}`);
 copyFileSync('build/plugin.wasm', 'dist/osscar.wasm');
 copyFileSync('build/plugin.relaxed.wasm', 'dist/osscar.relaxed.wasm');
 // The package's own bin file: `npx tsc` would find the same, slower.

@@ -64,6 +64,9 @@ test('every package that is imported is a dependency', () => {
   const packages = files
     .flatMap(importsOf)
     .filter((name) => !name.startsWith('.') && !name.startsWith('node:'))
+    .flatMap((name) =>
+      name.startsWith('#') ? Object.values(packageJson.imports[name as '#onnxruntime']) : name,
+    )
     .map((name) =>
       name
         .split('/')

@@ -11,24 +11,41 @@ export interface OnnxRuntime {
   readonly InferenceSession: typeof InferenceSession;
   readonly Tensor: typeof Tensor;
   readonly env: {
-    readonly wasm: { numThreads?: number };
+    readonly wasm: { numThreads?: number; wasmPaths?: WasmPaths; initTimeout?: number };
     readonly versions: Readonly<Record<string, string | undefined>>;
   };
 }
 
+/** Where onnxruntime-web finds its files: one folder, or each by its URL. */
+export type WasmPaths = string | { readonly mjs?: string | URL; readonly wasm?: string | URL };
+
 export interface EngineOptions {
-  /** Threads of onnxruntime-web. Counts only before its first session in a process. Default: its own choice. */
+  /**
+   * Threads of onnxruntime-web. Counts only before its first session in a process. Default: one in a browser, where
+   * more need cross-origin isolation and a bundler that lets onnxruntime find its worker; its own choice elsewhere.
+   */
   readonly threads?: number;
+  /** Counts only before onnxruntime-web's first session. Default: beside the script that holds it. */
+  readonly wasmPaths?: WasmPaths;
   /** The runtime to use instead of onnxruntime-web. */
   readonly runtime?: OnnxRuntime;
   /** onnxruntime session options, e.g. `{ executionProviders: ['webgpu'] }`. */
   readonly session?: InferenceSession.SessionOptions;
 }
 
+// Its binary has 14 MB, which a slow line loads meanwhile.
+const START_TIMEOUT_MS = 60_000;
+
 /** Opens the engine; onnxruntime-web is imported here, not when the library is. */
 export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
-  const runtime = options.runtime ?? ((await import('onnxruntime-web')) as OnnxRuntime);
-  if (options.threads !== undefined) runtime.env.wasm.numThreads = options.threads;
+  const runtime = options.runtime ?? ((await import('#onnxruntime')) as OnnxRuntime);
+  const { wasm } = runtime.env;
+  const isolatedPage = globalThis.crossOriginIsolated === true;
+  const threads = options.threads ?? (isolatedPage && !options.runtime ? 1 : undefined);
+  if (threads !== undefined) wasm.numThreads = threads;
+  if (options.wasmPaths !== undefined) wasm.wasmPaths = options.wasmPaths;
+  // A worker that cannot start would leave onnxruntime waiting for ever.
+  if (isolatedPage && threads !== 1) wasm.initTimeout ||= START_TIMEOUT_MS;
   const version = runtime.env.versions.web ?? runtime.env.versions.node ?? runtime.env.versions.common ?? '';
   const build = runtime.env.versions.web
     ? 'onnxruntime-web'

@@ -1,4 +1,4 @@
-// Web workers: browsers, Deno, Bun.
+// Web workers: browsers.
 
 import type { Endpoint } from 'comlink';
 import type { Platform } from './platform.ts';

@@ -1,4 +1,5 @@
-// Node's worker threads. They are asked of the process, not imported: the same file then loads in browsers.
+// Node's worker threads, which Deno and Bun have too. They are asked of the process, not imported: the same file then
+// loads in browsers.
 
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
 import type { Platform } from './platform.ts';

@@ -24,10 +24,13 @@ export interface Platform {
   parent(): Endpoint;
 }
 
-/** Node's workers where there are no web workers and Node offers its own (20.16 and newer). */
+/**
+ * Node's workers where a runtime offers them (Node 20.16 and newer, Deno, Bun), web workers elsewhere. The global Worker
+ * is not asked: there, onnxruntime-web puts Node's own in its place.
+ */
 export function platform(): Platform {
   const hasNodeWorkers = typeof process === 'object' && typeof process.getBuiltinModule === 'function';
-  return typeof Worker === 'undefined' && hasNodeWorkers ? node : browser;
+  return hasNodeWorkers ? node : browser;
 }
 
 /** Whether workers may share memory: never in a page without cross-origin isolation. */

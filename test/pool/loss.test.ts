@@ -2,7 +2,7 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Session } from '../../src/layer.ts';
 import { built, definite, hash, jobs, layerOf, pause, workers } from './built.ts';
 
@@ -189,7 +189,12 @@ describe('where workers are refused, one thread does the work and says why', () 
 });
 
 describe('web workers', () => {
+  const { getBuiltinModule } = process;
+  beforeEach(() => {
+    Object.assign(process, { getBuiltinModule: undefined }); // or Node's own would be taken
+  });
   afterEach(() => {
+    Object.assign(process, { getBuiltinModule });
     Reflect.deleteProperty(globalThis, 'Worker');
   });
 

@@ -1,0 +1,72 @@
+// Work that gives the same bits in every runtime; what differs between them is handed in.
+
+/**
+ * A whole prune of a small network.
+ *
+ * @param osscar  the library, however the runtime comes by it
+ * @param read  bytes of a file of test/fixtures
+ * @param job  `images` as `[{ name, label }]`, `simd`, and the options of the engine
+ */
+export async function pruneFixture(osscar, read, { images, simd, engine: engineOptions }) {
+  const engine = await osscar.openEngine(engineOptions);
+  const session = await osscar.openSession({ simd, threads: 1 });
+  const model = await osscar.openModel(await read('fashion-mobilenet.onnx'), { engine });
+  const preprocessing = osscar.parsePreprocessing({ mean: '0.2860', std: '0.3530' });
+  const entries = images.map(({ name, label }) => ({ name, label, read: () => read(name) }));
+  const calibration = osscar.imageDataset(entries, preprocessing, model.input.shape);
+  const target = { kind: 'dense', blend: 0.5 };
+  const { written, report } = await osscar.pruneModel(model, {
+    engine,
+    session,
+    calibration,
+    keep: 0.5,
+    target,
+  });
+  return {
+    kept: Object.fromEntries(report.layers.map(({ name, kept }) => [name, [...kept]])),
+    sha256: await sha256(written.model),
+    bytes: written.model.byteLength,
+    simd: session.simd,
+  };
+}
+
+const INPUTS = 600; // above what one thread does alone
+const OUTPUTS = 24;
+const ROWS = 900;
+
+/** Two layers pruned by a session; their inputs are sums of exact products, the same in every engine. */
+export async function pruneLayersBySession(osscar, { threads, simd }) {
+  const session = await osscar.openSession({ threads, simd });
+  const W0 = integers(INPUTS * OUTPUTS, 1);
+  const jobs = [];
+  for (const seed of [2, 3]) {
+    const statistics = session.statistics(INPUTS, OUTPUTS, false);
+    await statistics.addRows(integers(ROWS * INPUTS, seed));
+    const problem = await session.layerProblem(await statistics.finish(), W0, { groupSize: 4 });
+    jobs.push({ problem, options: { keep: 60 } });
+  }
+  const layers = await session.pruneLayers(jobs);
+  const { threads: running, shared, reason } = session;
+  await session.close();
+  return {
+    kept: layers.map(({ kept }) => kept),
+    sha256: await Promise.all(layers.map(({ W }) => sha256(W))),
+    threads: running,
+    shared,
+    reason,
+  };
+}
+
+/** Small whole numbers from a linear congruential generator, as f32. */
+function integers(length, seed) {
+  let state = seed;
+  return Float32Array.from({ length }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return (state >>> 28) - 8;
+  });
+}
+
+async function sha256(bytes) {
+  const digest = await crypto.subtle.digest('SHA-256', bytes);
+  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('');
+}

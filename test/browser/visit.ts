@@ -1,0 +1,39 @@
+// One visit to a page of a test server.
+
+import type { Browser } from 'playwright-core';
+
+export interface Visit {
+  result: Record<string, unknown>;
+  /** Errors, warnings, failed requests and violations of the policy. */
+  complaints: string[];
+  /** Workers that the page and its workers started. */
+  workers: number;
+}
+
+/** Opens a page in a fresh profile and calls one of its globals. */
+export async function visit(browser: Browser, url: string, entry: string, argument: unknown): Promise<Visit> {
+  const context = await browser.newContext();
+  try {
+    const page = await context.newPage();
+    const complaints: string[] = [];
+    let workers = 0;
+    page.on('console', (message) => {
+      if (['error', 'warning'].includes(message.type())) complaints.push(message.text());
+    });
+    page.on('pageerror', (error) => complaints.push(String(error)));
+    page.on('requestfailed', (request) =>
+      complaints.push(`${request.url()}: ${request.failure()?.errorText}`),
+    );
+    page.on('worker', () => workers++);
+    await page.goto(url);
+    await page.waitForFunction((name) => name in globalThis, entry);
+    const result = await page.evaluate(
+      ([name, given]) =>
+        (globalThis as never as Record<string, (given: unknown) => unknown>)[name as string](given),
+      [entry, argument],
+    );
+    return { result: result as Record<string, unknown>, complaints, workers };
+  } finally {
+    await context.close();
+  }
+}
