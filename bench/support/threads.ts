@@ -1,0 +1,87 @@
+// What threads gain, in whatever runtime this runs: medians of interleaved runs; results of one thread and of several
+// are compared bit by bit before they are timed.
+
+import type * as Layer from '../../src/layer.ts';
+import { type LayerProblem, layerProblem, openKernels, type Session } from '../../src/layer.ts';
+import { random, randomArray } from '../../test/support/random.ts';
+
+export const ROUNDS = 7;
+const [N, P] = [8192, 2048];
+
+export interface ThreadsRow {
+  readonly name: string;
+  /** Median milliseconds of one thread, and of several. */
+  readonly one: number;
+  readonly several: number;
+}
+
+/** @param openSession  of the built library, which knows where its worker is */
+export async function measureThreads(
+  openSession: typeof Layer.openSession,
+  threads: number,
+  report: (row: ThreadsRow) => void,
+): Promise<void> {
+  const cases = await makeCases();
+  for (const simd of ['baseline', 'relaxed'] as const) {
+    const sessions = [await openSession({ threads: 1, simd }), await openSession({ threads, simd })];
+    if (sessions[1].threads !== threads) throw new Error(`no ${threads} threads: ${sessions[1].reason}`);
+    for (const [name, run] of Object.entries(cases)) {
+      const [one, several] = [await run(sessions[0]), await run(sessions[1])];
+      if (one.length !== several.length) throw new Error(`${name}: results differ in length`);
+      for (let i = 0; i < one.length; i++) {
+        if (!Object.is(one[i], several[i])) throw new Error(`${name}: element ${i} differs`);
+      }
+      const times: number[][] = [[], []];
+      for (let round = 0; round < ROUNDS; round++) {
+        for (const [i, session] of sessions.entries()) {
+          const start = performance.now();
+          await run(session);
+          times[i].push(performance.now() - start);
+        }
+      }
+      const [a, b] = times.map((list) => list.sort((x, y) => x - y)[ROUNDS >> 1]);
+      report({ name: `${simd} ${name}`, one: a, several: b });
+    }
+    for (const session of sessions) await session.close();
+  }
+}
+
+async function makeCases(): Promise<Record<string, (session: Session) => Promise<ArrayLike<number>>>> {
+  const X = Float32Array.from(randomArray(N * P, 1));
+  const A = definite(P);
+  const layers = await Promise.all(Array.from({ length: 8 }, (_, i) => layer(1024, 10 + i)));
+  const flatten = (parts: readonly ArrayLike<number>[]) => parts.flatMap((part) => Array.from(part));
+  return {
+    [`Gram, n = ${N}, p = ${P}`]: (session) => session.gram(X, P),
+    [`SPD inverse, n = ${P}`]: (session) => session.inverse(A, P),
+    '8 layers, p = 1024, half kept': async (session) => {
+      const jobs = layers.map((problem) => ({ problem, options: { keep: 512, search: 'greedy' } as const }));
+      const results = await session.pruneLayers(jobs);
+      return flatten(results.flatMap(({ kept, W }) => [kept, W.subarray(0, 4096)]));
+    },
+  };
+}
+
+/** Symmetric and diagonally dominant, n × n. */
+function definite(n: number): Float64Array {
+  const next = random(3);
+  const A = new Float64Array(n * n);
+  for (let i = 0; i < n; i++) {
+    for (let j = 0; j < i; j++) A[i * n + j] = A[j * n + i] = next() - 0.5;
+    A[i * (n + 1)] = n;
+  }
+  return A;
+}
+
+/** p inputs, p / 4 outputs. */
+async function layer(p: number, seed: number): Promise<LayerProblem> {
+  const kernels = await openKernels({ simd: 'baseline' });
+  const X = Float32Array.from(randomArray(2 * p * p, seed));
+  const A = kernels.matrix(2 * p, p, 'f32');
+  const H = kernels.matrix(p, p, 'f64');
+  kernels.write(A, X);
+  kernels.zero(H);
+  kernels.gram(A, H);
+  const statistics = { p, m: p / 4, n: 2 * p, XtX: kernels.read(H), sumX: new Float64Array(p) };
+  return layerProblem(kernels, statistics, randomArray((p * p) / 4, seed + 1), { groupSize: 1 });
+}
