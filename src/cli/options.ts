@@ -136,10 +136,12 @@ export function namedRatio(
   return { ...before, [text.slice(0, at)]: number(text.slice(at + 1)) };
 }
 
-/** Aborted by Ctrl-C. */
+/** Aborted by Ctrl-C, or where the process is asked to end. */
 export function interruptSignal(): AbortSignal {
   const interrupt = new AbortController();
-  process.once('SIGINT', () => interrupt.abort(new InputError('interrupted; nothing was written')));
+  for (const signal of ['SIGINT', 'SIGTERM']) {
+    process.once(signal, () => interrupt.abort(new InputError('interrupted; nothing was written')));
+  }
   return interrupt.signal;
 }
 

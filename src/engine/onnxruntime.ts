@@ -67,7 +67,7 @@ async function load(
   let session: InferenceSession;
   try {
     session = await runtime.InferenceSession.create(model, {
-      logSeverityLevel: 3, // errors only: warnings about unused initialisers are not the user's concern
+      logSeverityLevel: 4, // none: errors are thrown, and warnings about unused initialisers are not the user's concern
       // One level below the default, at the same speed: the default fuses Conv + Add + Relu even where the
       // convolution's own output is asked for (1.30), and then has no tensor to return.
       graphOptimizationLevel: 'extended',
