@@ -1,16 +1,24 @@
-// Prunes two small real networks by three methods at two sizes and prints what is left of their accuracy.
+// Prunes two small vision networks and a language model by three methods at two sizes and prints what is left of their
+// accuracy, and of the perplexity.
 // What `npm start` runs; also an example of the API without the command line.
 
 import { readdir, readFile } from 'node:fs/promises';
 import {
   accuracy,
   batchSource,
+  blobFolder,
+  consecutiveWindows,
   imageDataset,
+  memoryOutput,
   openEngine,
+  openLanguageModel,
   openModel,
   openSession,
+  openTokenizer,
   parsePreprocessing,
+  pruneLanguageModel,
   pruneModel,
+  tokenWindows,
 } from 'osscar-wasm';
 
 const FIXTURES = new URL('../test/fixtures/', import.meta.url);
@@ -49,6 +57,40 @@ for (const file of ['fashion-resnet.onnx', 'fashion-mobilenet.onnx']) {
       row(when === 'before' ? file : '', kept, method, ...numbers);
     }
   }
+}
+
+console.log('\nKing James Bible, 64 test windows of 256 tokens\n');
+row('model', 'keep', 'method', 'perplexity', 'parameters', 'weight bytes', 's');
+const language = await openLanguageModel(blobFolder(await filesOf('opt-kjv/'), 'opt-kjv'));
+const encode = openTokenizer(JSON.parse(await text('opt-kjv/tokenizer.json')));
+const calibration = tokenWindows(encode(await text('text/kjv-train.txt')), { samples: 32, seqlen: 256 });
+const evaluation = consecutiveWindows(encode(await text('text/kjv-test.txt')).subarray(0, 64 * 256), 256);
+for (const keep of [0.5, 0.3]) {
+  let target = 'auto';
+  const rows = [];
+  for (const method of ['osscar', 'magnitude-refit', 'magnitude']) {
+    const options = { engine, session, calibration, evaluation, keep, method, target };
+    const report = await pruneLanguageModel(language, { ...options, output: memoryOutput() });
+    target = report.target.chosen;
+    rows.unshift([String(keep), method, report, 'after']);
+    if (keep === 0.5 && method === 'magnitude') rows.unshift(['1', 'dense', report, 'before']);
+  }
+  for (const [kept, method, { metric, parameters, bytes, seconds }, when] of rows) {
+    const numbers = [metric[when].toFixed(2), String(parameters[when]), String(bytes[when])];
+    const first = when === 'before';
+    row(first ? 'opt-kjv' : '', kept, method, ...numbers, first ? '' : seconds.toFixed(1));
+  }
+}
+await session.close();
+
+/** Name and bytes of the files in a folder. */
+async function filesOf(path) {
+  const root = new URL(path, FIXTURES);
+  return Promise.all((await readdir(root)).map(async (name) => [name, await readFile(new URL(name, root))]));
+}
+
+function text(path) {
+  return readFile(new URL(path, FIXTURES), 'utf8');
 }
 
 /** Images in one sub-folder per class, every nth of them. */

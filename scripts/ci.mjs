@@ -11,8 +11,10 @@ let passed = 0;
 let failed = 0;
 
 suite('test');
+suite('test:browser');
 // A fresh clone has no shared models; where they are, every file that the suite names must be there.
 if (existsSync(process.env.OSSCAR_SHARED ?? '../shared')) suite('test:shared');
+count(run('npm run --silent test:runtimes') === 0);
 for (const check of [
   'biome check',
   'tsc -p tsconfig.json',

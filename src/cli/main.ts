@@ -37,6 +37,7 @@ import {
   positiveInteger,
   print,
   type TextFlags,
+  targetOf,
 } from './options.ts';
 import { inspectText, pruneText } from './print.ts';
 import { progressReporter } from './progress.ts';
@@ -86,7 +87,14 @@ addTextFlags(addDataFlags(addCommonFlags(program.command('prune'))))
       SEARCHES,
     ),
   )
-  .addOption(new Option('--target <name>', 'what layers are fitted to').choices(TARGETS).default('auto'))
+  .addOption(
+    new Option(
+      '--target <name>',
+      `what layers are fitted to: ${TARGETS.join(', ')}, or a blend such as residual:0.5`,
+    )
+      .argParser(targetOf)
+      .default('auto'),
+  )
   .addOption(
     new Option(
       '--damping <x>',

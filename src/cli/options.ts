@@ -16,7 +16,8 @@ import {
 } from '../pipeline/data/index.ts';
 import type { KeepRatios } from '../pipeline/keep.ts';
 import { type OpenedModel, openModel } from '../pipeline/open.ts';
-import type { TargetChoice } from '../pipeline/prune.ts';
+import { TARGETS, type TargetChoice } from '../pipeline/prune.ts';
+import type { Target } from '../pipeline/sequence.ts';
 import type { Method, Search } from '../solve/index.ts';
 import { externalReader, openDataset, readFileBytes } from './files.ts';
 
@@ -46,7 +47,7 @@ export interface PruneFlags extends CommonFlags, DataFlags, TextFlags {
   readonly keepMlp?: number;
   readonly keepLayer?: Readonly<Record<string, number>>;
   readonly method: Method;
-  readonly target: TargetChoice;
+  readonly target: TargetChoice | Target;
   readonly search?: Search;
   readonly damping?: number;
   readonly correct: boolean;
@@ -134,6 +135,17 @@ export function namedRatio(
   const at = text.lastIndexOf('=');
   if (at <= 0) throw new InvalidArgumentError('expected NAME=RATIO.');
   return { ...before, [text.slice(0, at)]: number(text.slice(at + 1)) };
+}
+
+/** A target by its name, or a blend of it as `residual:0.5`. */
+export function targetOf(text: string): TargetChoice | Target {
+  const known = TARGETS.find((name) => name === text);
+  if (known) return known;
+  const [kind, blend] = [text.slice(0, text.indexOf(':')), number(text.slice(text.indexOf(':') + 1))];
+  if ((kind === 'dense' || kind === 'residual') && blend > 0 && blend <= 1) return { kind, blend };
+  throw new InvalidArgumentError(
+    `Allowed choices are ${TARGETS.join(', ')}, or a blend such as residual:0.5.`,
+  );
 }
 
 /** Aborted by Ctrl-C, or where the process is asked to end. */

@@ -1,0 +1,108 @@
+// The real language models, pruned as in the published protocol: 128 windows of 256 tokens spread evenly over the
+// calibration text, the same ratio for heads and neurons, perplexity over consecutive windows of the test text.
+// The published algorithm's best perplexities are 21.44, 31.70 and 50.79 on opt-kjv, and 12.46, 30.26 and 83.58 on
+// stories260k, at keep 0.7, 0.5 and 0.3.
+
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import { describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
+import { generate, generateWithPast } from '../architectures/generate.ts';
+import { sourceOf } from '../architectures/source.ts';
+import { readSafetensors } from '../support/safetensors.ts';
+import { shared } from './shared.ts';
+
+const out = mkdtempSync(join(tmpdir(), 'osscar-'));
+afterAll(() => rmSync(out, { recursive: true }));
+
+function osscar(...args: string[]) {
+  const run = spawnSync(process.execPath, ['dist/cli.js', ...args, '--json'], {
+    encoding: 'utf8',
+    maxBuffer: 2 ** 28,
+  });
+  if (run.status !== 0) throw new Error(run.stderr);
+  return JSON.parse(run.stdout);
+}
+
+describe.each([
+  {
+    name: 'opt-kjv',
+    ...{ calib: 'kjv-train', text: 'kjv-test', dense: 18.0707 },
+    bounds: { 0.7: 21.1, 0.5: 28, 0.3: 44 },
+    // what auto chooses at these sizes; chosen anew only at 0.5
+    targets: { 0.7: 'residual:0.75', 0.3: 'residual' },
+  },
+  {
+    name: 'stories260k',
+    ...{ calib: 'tinystories-calib', text: 'tinystories-test', dense: 5.8414 },
+    bounds: { 0.7: 12.1, 0.5: 27.6, 0.3: 58 },
+    targets: { 0.7: 'residual:0.5', 0.3: 'residual:0.25' },
+  },
+])('$name', ({ name, calib, text, dense, bounds, targets }) => {
+  const folder = shared(`models/${name}`);
+  const data = ['--seqlen', '256', '--data', shared(`data/text/${text}.txt`)];
+  const calibrate = ['--calibrate', shared(`data/text/${calib}.txt`)];
+  const prune = (model: string, keep: number, target: string, file: string, ...more: string[]) =>
+    osscar(
+      'prune',
+      model,
+      ...calibrate,
+      ...data,
+      '--keep',
+      `${keep}`,
+      '--target',
+      target,
+      '-o',
+      file,
+      ...more,
+    );
+
+  test('has its dense perplexity', () => {
+    const { value } = osscar('eval', folder, ...data);
+    expect(Math.abs(value / dense - 1)).toBeLessThan(1e-3);
+  });
+
+  test('stays below the bound at 0.5, as its ONNX twin and the pruned export do', async () => {
+    const pruned = join(out, `${name}-0.5`);
+    const report = prune(folder, 0.5, 'auto', pruned, '--format', 'onnx');
+    const { kind, blend } = report.target.chosen;
+    console.log(
+      `${name}, keep 0.5: ${report.metric.after}, ${kind} ${blend}, ${report.seconds.toFixed(1)} s`,
+    );
+    expect(report.metric.after).toBeLessThan(bounds[0.5]);
+    // f32, or float16 rounded
+    expect(report.maxDifference).toBeLessThan(1e-3);
+    for (const path of [pruned, join(pruned, 'model.onnx')]) {
+      const { value } = osscar('eval', path, ...data, '--tokenizer', pruned);
+      expect(value / report.metric.after).toBeCloseTo(1, 4);
+    }
+
+    const record = (file: string) => JSON.parse(readFileSync(join(pruned, file), 'utf8'));
+    const model = describeModel(
+      record('config.json'),
+      name === 'opt-kjv' ? record('osscar.json') : undefined,
+    );
+    const source = sourceOf(readSafetensors(readFileSync(join(pruned, 'model.safetensors'))));
+    const expected = await generate(model, source, [1, 300, 301, 302], 50);
+    expect(await generateWithPast(model, source, [1, 300, 301, 302], 50)).toEqual(expected);
+
+    const graph = prune(
+      ...([shared(`models/${name}-torch.onnx`), 0.5, `${kind}:${blend}`, join(out, `${name}.onnx`)] as const),
+      ...['--tokenizer', folder],
+    );
+    const kept = report.blocks.flatMap(({ layers }: { layers: { kept: number[] }[] }) =>
+      layers.map((it) => it.kept),
+    );
+    expect(graph.layers.map((layer: { kept: number[] }) => layer.kept)).toEqual(kept);
+    console.log(`${name}-torch.onnx, keep 0.5: ${graph.metric.after}`);
+    expect(graph.metric.after).toBeLessThan(bounds[0.5]);
+  });
+
+  test.each([0.7, 0.3] as const)('stays below the bound at %d', (keep) => {
+    const report = prune(folder, keep, targets[keep], join(out, `${name}-${keep}`));
+    console.log(`${name}, keep ${keep}: ${report.metric.after}, ${report.seconds.toFixed(1)} s`);
+    expect(report.metric.after).toBeLessThan(bounds[keep]);
+  });
+});
