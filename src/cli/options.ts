@@ -141,7 +141,7 @@ export function namedRatio(
 export function targetOf(text: string): TargetChoice | Target {
   const known = TARGETS.find((name) => name === text);
   if (known) return known;
-  const [kind, blend] = [text.slice(0, text.indexOf(':')), number(text.slice(text.indexOf(':') + 1))];
+  const [kind, blend] = [text.slice(0, text.indexOf(':')), Number(text.slice(text.indexOf(':') + 1))];
   if ((kind === 'dense' || kind === 'residual') && blend > 0 && blend <= 1) return { kind, blend };
   throw new InvalidArgumentError(
     `Allowed choices are ${TARGETS.join(', ')}, or a blend such as residual:0.5.`,

@@ -33,6 +33,9 @@ export interface EngineOptions {
   readonly session?: InferenceSession.SessionOptions;
 }
 
+/** Nothing on the console: what goes wrong is thrown. */
+const RUN_OPTIONS: InferenceSession.RunOptions = { logSeverityLevel: 4 };
+
 // Its binary has 14 MB, which a slow line loads meanwhile.
 const START_TIMEOUT_MS = 60_000;
 
@@ -67,7 +70,7 @@ async function load(
   let session: InferenceSession;
   try {
     session = await runtime.InferenceSession.create(model, {
-      logSeverityLevel: 4, // none: errors are thrown, and warnings about unused initialisers are not the user's concern
+      logSeverityLevel: 3, // errors only: warnings about unused initialisers are not the user's concern
       // One level below the default, at the same speed: the default fuses Conv + Add + Relu even where the
       // convolution's own output is asked for (1.30), and then has no tensor to return.
       graphOptimizationLevel: 'extended',
@@ -92,7 +95,7 @@ async function load(
       }
       let results: InferenceSession.ReturnType;
       try {
-        results = fetches ? await session.run(tensors, [...fetches]) : await session.run(tensors);
+        results = await session.run(tensors, fetches ? [...fetches] : session.outputNames, RUN_OPTIONS);
       } catch (error) {
         throw new InputError(`engine: onnxruntime cannot run the model: ${firstLine(error)}`, {
           cause: error,

@@ -88,8 +88,11 @@ describe.concurrent('a tokenizer', () => {
       model: withFile('tokenizer.json', '3'),
     });
     await pruneRefused(/tokenizer\.json: .*"model"/, { model: withFile('tokenizer.json', '{}') });
-    const odd = withJson('tokenizer.json', (it) => ({ ...it, model: { type: 'Bogus', vocab: {} } }));
-    await pruneRefused(/tokenizer\.json: .*Bogus/, { model: odd });
+    const odd = withJson('tokenizer.json', (it) => ({
+      ...it,
+      model: { ...(it.model as object), type: 'Bogus' },
+    }));
+    await pruneRefused(/tokenizer\.json: model "Bogus" is not supported \(BPE, /, { model: odd });
   });
 
   test('is refused: ids beyond the vocabulary of the model', async () => {
@@ -174,14 +177,14 @@ describe.concurrent('a model folder', () => {
   });
 });
 
-test('an interrupted run leaves nothing behind', async () => {
+test.each(['SIGINT', 'SIGTERM'] as const)('a run ended by %s leaves nothing behind', async (signal) => {
   const [out, scratch] = [newFolder('out'), newFolder('scratch')];
   const args = ['--calibrate', TRAIN, '--keep', '0.5', '-o', join(out, 'small'), '--scratch', scratch];
   const child = spawn(process.execPath, [CLI, 'prune', MODEL, ...args, '--seqlen', '64', '--threads', '1']);
   let stderr = '';
   child.stderr.setEncoding('utf8').on('data', (text) => {
     // At the first sign of work.
-    if (stderr === '') child.kill('SIGINT');
+    if (stderr === '') child.kill(signal);
     stderr += text;
   });
   const code = await new Promise((resolve) => child.on('close', resolve));

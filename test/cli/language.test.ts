@@ -94,7 +94,7 @@ describe.concurrent('osscar prune of a folder', () => {
   });
 
   test('keeps a folder that is there, unless --overwrite says otherwise', async () => {
-    const output = path('there');
+    const output = join(newFolder('output'), 'there');
     mkdirSync(output);
     writeFileSync(join(output, 'config.json'), '{}');
     const args = ['prune', MODEL, '--calibrate', TRAIN, ...FASTEST, '--keep', '0.5', '-o', output];
@@ -102,7 +102,7 @@ describe.concurrent('osscar prune of a folder', () => {
     expect(listing(output)).toEqual(['config.json']);
     await osscarJson(...args, '--overwrite');
     expect(readJson(join(output, 'config.json'))).toMatchObject({ model_type: 'opt' });
-    expect(listing(folder).filter((name) => name.startsWith('.'))).toEqual([]);
+    expect(listing(join(output, '..'))).toEqual(['there']);
 
     const mine = newFolder('mine');
     writeFileSync(join(mine, 'thesis.txt'), 'years of work');
@@ -162,7 +162,6 @@ describe.concurrent('osscar prune --dry-run', () => {
   test('says what a run takes, from config.json alone, and writes nothing', async () => {
     const it = newFolder('plan');
     cpSync(join(MODEL, 'config.json'), join(it, 'config.json'));
-    const before = listing(folder);
     const plan = await osscarJson('prune', it, '--dry-run', '--keep', '0.5', '-o', join(it, 'out'));
     expect(plan.parameters).toEqual(report.parameters);
     expect(plan).toMatchObject({ architecture: 'opt', fits: true });
@@ -173,7 +172,7 @@ describe.concurrent('osscar prune --dry-run', () => {
     expect([text.code, text.stderr]).toEqual([0, '']);
     expect(text.stdout).toMatch(/peak memory: [\d,]+ MiB .*\ntime: about [\d.]+ (s|min|h) on this machine\n/);
     expect(text.stdout).not.toContain('fit');
-    expect([listing(it), listing(folder)]).toEqual([['config.json'], before]);
+    expect(listing(it)).toEqual(['config.json']);
   });
 
   test('says that OPT-30B does not fit, and what to do', async () => {
