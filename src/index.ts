@@ -52,14 +52,13 @@ export {
 export { loadModel, type OpenedModel, type OpenOptions, openModel } from './pipeline/open.ts';
 export {
   type BeforeAfter,
+  type CommonOptions,
   type Progress,
-  type PruneOptions,
-  type PruneReport,
-  type PruneResult,
-  pruneModel,
   TARGETS,
   type TargetChoice,
-} from './pipeline/prune.ts';
+  type TargetReport,
+} from './pipeline/options.ts';
+export { type PruneOptions, type PruneReport, type PruneResult, pruneModel } from './pipeline/prune.ts';
 export type { Target } from './pipeline/sequence.ts';
 export type { Candidate } from './pipeline/target.ts';
 export {

@@ -16,7 +16,7 @@ import {
 } from '../pipeline/data/index.ts';
 import type { KeepRatios } from '../pipeline/keep.ts';
 import { type OpenedModel, openModel } from '../pipeline/open.ts';
-import { TARGETS, type TargetChoice } from '../pipeline/prune.ts';
+import { TARGETS, type TargetChoice } from '../pipeline/options.ts';
 import type { Target } from '../pipeline/sequence.ts';
 import type { Method, Search } from '../solve/index.ts';
 import { externalReader, openDataset, readFileBytes } from './files.ts';

@@ -1,7 +1,7 @@
 // Progress on standard error: a bar on a terminal, plain lines elsewhere.
 
 import { Presets, SingleBar } from 'cli-progress';
-import type { Progress } from '../pipeline/prune.ts';
+import type { Progress } from '../pipeline/options.ts';
 
 export interface ProgressReporter {
   report(progress: Progress): void;

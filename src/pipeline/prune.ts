@@ -3,73 +3,35 @@
 import type { Engine, EngineSession, FloatTensor } from '../engine/index.ts';
 import { InputError, OsscarError, UnsupportedModelError } from '../errors.ts';
 import { type Model, type Structure, shrink, type WrittenModel, writeModel } from '../graph/index.ts';
-import { openSession, type Session } from '../pool/index.ts';
-import { METHODS, type Method, type Search } from '../solve/index.ts';
+import type { Session } from '../pool/index.ts';
+import type { Method, Search } from '../solve/index.ts';
 import { type BatchSource, batchSource, takesTokens } from './batches.ts';
-import type { Dataset } from './data/index.ts';
 import { supplied } from './decoder.ts';
 import { accuracy, latencies, type Metric, perplexity } from './evaluate.ts';
 import { checkNames, type KeepRatios, keepRatio } from './keep.ts';
 import { externalReader, loadModel, type OpenedModel, openModel } from './open.ts';
-import { checkMemory, pruneSequence, refits, type Target } from './sequence.ts';
+import {
+  type BeforeAfter,
+  type CommonOptions,
+  checkChoices,
+  chooseTarget,
+  DEFAULT_ACTIVATION_BYTES,
+  type TargetReport,
+  withSession,
+} from './options.ts';
+import { checkMemory, pruneSequence, type Target } from './sequence.ts';
 import { splitSamples } from './split.ts';
 import { type Candidate, outputError, outputsOf, searchTarget } from './target.ts';
 
-export const TARGETS = ['auto', 'self', 'dense', 'residual'] as const;
-export type TargetChoice = (typeof TARGETS)[number];
-
-export interface PruneOptions {
-  readonly engine: Engine;
-  /** Threads that the layers are solved on. Default: the calling one. */
-  readonly session?: Session;
-  readonly calibration: Dataset;
-  /** Fraction of each structure's groups to keep, in (0, 1]; or one for each kind of them. */
-  readonly keep: number | KeepRatios;
-  /** Default `osscar`. */
-  readonly method?: Method;
-  /** Default `auto`: chosen by the output error on held-out calibration samples. Or a blend of one's own. */
-  readonly target?: TargetChoice | Target;
-  /** λ of the damping λ·mean(diag XᵀX). Default: chosen for each layer by held-out calibration samples. */
-  readonly damping?: number;
-  /** Groups removed between two rankings. Default 1. */
-  readonly groupsPerStep?: number;
-  /** Local search after the elimination (`osscar` only). Default `swap`. */
-  readonly search?: Search;
-  /** Whether layers behind pruned ones that keep all their inputs are refitted to what now reaches them. Default true. */
-  readonly correct?: boolean;
-  /** Labelled samples for the accuracy before and after. Default: the calibration samples, where they have labels. */
-  readonly evaluation?: Dataset;
-  /** Bytes of activations kept between layers; less means more recomputation. Default 1 GiB. */
-  readonly activationBytes?: number;
+export interface PruneOptions extends CommonOptions {
   /** Name of the written model's data file, should it need one. */
   readonly externalName?: string;
-  /** Entries for the written model's metadata. */
-  readonly metadata?: Readonly<Record<string, string>>;
-  readonly onProgress?: (progress: Progress) => void;
-  readonly signal?: AbortSignal;
-}
-
-export interface Progress {
-  /** What is being done, for a person. */
-  readonly label: string;
-  readonly done: number;
-  readonly total: number;
-}
-
-export interface BeforeAfter {
-  readonly before: number;
-  readonly after: number;
 }
 
 export interface PruneReport {
   readonly method: Method;
   readonly keep: number | KeepRatios;
-  readonly target: {
-    readonly requested: TargetChoice | Target;
-    readonly chosen: Target;
-    /** What `auto` measured, the best first. */
-    readonly candidates?: readonly Candidate[];
-  };
+  readonly target: TargetReport;
   readonly samples: number;
   readonly parameters: BeforeAfter;
   /** Multiply-adds for one sample. */
@@ -109,7 +71,6 @@ export interface PruneResult {
   readonly report: PruneReport;
 }
 
-const DEFAULT_ACTIVATION_BYTES = 2 ** 30;
 /** The bound on `maxDifference`: rounding of float32 is near 1e-6, of float16 near 1e-3. */
 const TOLERANCE = { float32: 1e-3, float16: 2e-2 };
 
@@ -120,20 +81,15 @@ const TOLERANCE = { float32: 1e-3, float16: 2e-2 };
  * @throws {UnsupportedModelError} where nothing is prunable
  * @throws {OutOfMemoryError} before any work, where a layer cannot fit
  */
-export async function pruneModel(opened: OpenedModel, options: PruneOptions): Promise<PruneResult> {
-  const session = options.session ?? (await openSession({ threads: 1 }));
-  try {
-    return await pruneWith(session, opened, options);
-  } finally {
-    if (!options.session) await session.close();
-  }
+export function pruneModel(opened: OpenedModel, options: PruneOptions): Promise<PruneResult> {
+  return withSession(options.session, (session) => pruneWith(session, opened, options));
 }
 
 async function pruneWith(session: Session, opened: OpenedModel, options: PruneOptions): Promise<PruneResult> {
-  const { calibration, method = 'osscar', target = 'auto', signal } = options;
+  const { calibration, method = 'osscar', signal } = options;
   const start = performance.now();
   const keep = keepRatio(options.keep);
-  checkChoices(method, target);
+  checkChoices(options);
   const structures = opened.analysis.structures.filter(({ prunable }) => prunable);
   if (structures.length === 0) {
     throw new UnsupportedModelError(
@@ -166,24 +122,16 @@ async function pruneWith(session: Session, opened: OpenedModel, options: PruneOp
       onStep: (done, total) => options.onProgress?.({ label, done, total }),
     });
 
-  let chosen: Target;
-  let candidates: Candidate[] | undefined;
-  // The baselines that fit nothing have no target to choose.
-  if (!refits(method)) chosen = { kind: 'self', blend: 0 };
-  else if (typeof target === 'object') chosen = target;
-  else if (target !== 'auto') chosen = { kind: target, blend: target === 'self' ? 0 : 1 };
-  else {
-    candidates = await searchBlend(opened, structures, source, { ...options, engine }, sequence);
-    const [{ kind, blend }] = candidates;
-    chosen = { kind, blend };
-  }
-  const { masked, layers } = await sequence(source, chosen, 'pruning', options.search);
+  const target = await chooseTarget(options, () =>
+    searchBlend(opened, structures, source, { ...options, engine }, sequence),
+  );
+  const { masked, layers } = await sequence(source, target.chosen, 'pruning', options.search);
 
   const small = shrink(masked, new Map(layers.map(({ structure, kept }) => [structure, kept])));
   for (const [key, value] of Object.entries(options.metadata ?? {})) small.setMetadata(key, value);
   small.setMetadata(
     'osscar.pruning',
-    JSON.stringify({ method, keep: options.keep, target: chosen, samples: source.samples }),
+    JSON.stringify({ method, keep: options.keep, target: target.chosen, samples: source.samples }),
   );
   const written = writeModel(small, { externalName: options.externalName });
   const { model: reread, ...verified } = await verify(opened, masked, written, source, {
@@ -197,7 +145,7 @@ async function pruneWith(session: Session, opened: OpenedModel, options: PruneOp
     report: {
       method,
       keep: options.keep,
-      target: { requested: target, chosen, ...(candidates && { candidates }) },
+      target,
       samples: source.samples,
       ...verified,
       ...(before &&
@@ -228,15 +176,6 @@ async function pruneWith(session: Session, opened: OpenedModel, options: PruneOp
       threads: session.threads,
     },
   };
-}
-
-/** @throws {InputError} for an unknown method or target */
-export function checkChoices(method: Method, target: TargetChoice | Target): void {
-  if (!METHODS.includes(method))
-    throw new InputError(`method must be one of ${METHODS.join(', ')}, got ${method}`);
-  if (typeof target === 'string' && !TARGETS.includes(target)) {
-    throw new InputError(`target must be one of ${TARGETS.join(', ')}, got ${target}`);
-  }
 }
 
 /** The engine, with what a decoder takes beside the token ids supplied. */

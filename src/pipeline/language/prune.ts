@@ -7,16 +7,22 @@ import {
   type OutputFolder,
   planSafetensors,
 } from '../../checkpoint/index.ts';
-import type { Engine } from '../../engine/index.ts';
 import { shrink } from '../../graph/index.ts';
-import { openSession, type Session } from '../../pool/index.ts';
+import type { Session } from '../../pool/index.ts';
 import type { Method, Search } from '../../solve/index.ts';
-import type { Dataset } from '../data/index.ts';
 import { blockRatios, type KeepRatios } from '../keep.ts';
-import { type BeforeAfter, checkChoices, type Progress, type TargetChoice } from '../prune.ts';
-import { refits, type Target } from '../sequence.ts';
+import {
+  type BeforeAfter,
+  type CommonOptions,
+  checkChoices,
+  chooseTarget,
+  DEFAULT_ACTIVATION_BYTES,
+  type TargetReport,
+  withSession,
+} from '../options.ts';
+import type { Target } from '../sequence.ts';
 import { splitSamples } from '../split.ts';
-import { type Candidate, searchTarget } from '../target.ts';
+import { searchTarget } from '../target.ts';
 import { type PrunedBlock, pruneBlocks } from './blocks.ts';
 import { type ChainOptions, chainPerplexity, headLoss } from './chain.ts';
 import type { Scratch } from './hidden.ts';
@@ -24,30 +30,9 @@ import { chainOf, checkWindows, type OpenedLanguageModel, openLanguageModel, SIZ
 import { keptSizes } from './plan.ts';
 import { bytesOf, type Proof, parametersOf, prove, writeOnnx } from './prove.ts';
 
-export interface LanguageOptions {
-  readonly engine: Engine;
-  /** Threads that the layers are solved on. Default: the calling one. */
-  readonly session?: Session;
-  /** Windows of token ids. */
-  readonly calibration: Dataset;
-  /** Fraction of the groups to keep, in (0, 1]; single structures are named `3.heads` or `3.mlp`, by their block. */
-  readonly keep: number | KeepRatios;
-  /** Default `osscar`. */
-  readonly method?: Method;
-  /** Default `auto`: chosen by the loss on held-out calibration windows. */
-  readonly target?: TargetChoice | Target;
-  /** λ; default: chosen for each layer by held-out calibration windows. */
-  readonly damping?: number;
-  readonly groupsPerStep?: number;
-  /** Default `swap`. */
-  readonly search?: Search;
-  /** Whether layers that keep all their inputs are refitted to what now reaches them. Default true. */
-  readonly correct?: boolean;
-  /** Windows for the perplexity before and after. Default: the calibration windows. */
-  readonly evaluation?: Dataset;
-  /** Bytes of activations kept in memory. Default 1 GiB. */
-  readonly activationBytes?: number;
-  /** Makes files for activations beyond. */
+/** Single structures are named `3.heads` and `3.mlp`, by their block. */
+export interface LanguageOptions extends CommonOptions {
+  /** Makes files for activations beyond `activationBytes`. */
   readonly scratch?: () => Scratch;
   /** Where the pruned folder goes. Committed once it is verified, aborted where anything fails. */
   readonly output: OutputFolder;
@@ -55,20 +40,12 @@ export interface LanguageOptions {
   readonly maxShardBytes?: number;
   /** Whether `model.onnx` is written too: the whole model, with key-value caches as inputs and outputs. */
   readonly onnx?: boolean;
-  /** Entries for its metadata. */
-  readonly metadata?: Readonly<Record<string, string>>;
-  readonly onProgress?: (progress: Progress) => void;
-  readonly signal?: AbortSignal;
 }
 
 export interface LanguageReport {
   readonly method: Method;
   readonly keep: number | KeepRatios;
-  readonly target: {
-    readonly requested: TargetChoice | Target;
-    readonly chosen: Target;
-    readonly candidates?: readonly Candidate[];
-  };
+  readonly target: TargetReport;
   readonly samples: number;
   /** Tokens per window. */
   readonly seqlen: number;
@@ -104,24 +81,17 @@ export interface LanguageReport {
   readonly threads: number;
 }
 
-const DEFAULT_ACTIVATION_BYTES = 2 ** 30;
-
 /**
  * Prunes attention heads (key-value groups) and MLP neurons of a language model, block by block, and verifies the result.
  *
  * @throws {InputError} for options or data that cannot work
  * @throws {OutOfMemoryError} before any work, where a layer or the activations cannot fit
  */
-export async function pruneLanguageModel(
+export function pruneLanguageModel(
   opened: OpenedLanguageModel,
   options: LanguageOptions,
 ): Promise<LanguageReport> {
-  const session = options.session ?? (await openSession({ threads: 1 }));
-  try {
-    return await pruneWith(session, opened, options);
-  } finally {
-    if (!options.session) await session.close();
-  }
+  return withSession(options.session, (session) => pruneWith(session, opened, options));
 }
 
 async function pruneWith(
@@ -129,12 +99,12 @@ async function pruneWith(
   opened: OpenedLanguageModel,
   options: LanguageOptions,
 ): Promise<LanguageReport> {
-  const { engine, calibration, output, method = 'osscar', target = 'auto', signal } = options;
+  const { engine, calibration, output, method = 'osscar', signal } = options;
   const start = performance.now();
   const { language, checkpoint } = opened;
   const chain = chainOf(opened);
   const keep = blockRatios(options.keep, language.blocks);
-  checkChoices(method, target);
+  checkChoices(options);
   for (const windows of [calibration, options.evaluation]) if (windows) await checkWindows(windows, language);
   const run: ChainOptions = {
     ...{ engine, signal, scratch: options.scratch },
@@ -160,23 +130,16 @@ async function pruneWith(
       onStep: (done, total) => options.onProgress?.({ label, done, total }),
     });
 
-  let chosen: Target;
-  let candidates: Candidate[] | undefined;
-  if (!refits(method)) chosen = { kind: 'self', blend: 0 };
-  else if (typeof target === 'object') chosen = target;
-  else if (target !== 'auto') chosen = { kind: target, blend: target === 'self' ? 0 : 1 };
-  else {
+  const target = await chooseTarget(options, () => {
     const { isFit, isHeldOut } = splitSamples(calibration.size);
     const [fit, heldOut] = [all.filter(isFit), all.filter(isHeldOut)];
-    candidates = await searchTarget(async (to) => {
+    return searchTarget(async (to) => {
       const states = await pass(fit, to, `target ${to.kind} ${to.blend}`, 'greedy');
       const loss = await headLoss(chain, states, calibration, heldOut, 'pruned', run);
       await states.close();
       return loss;
     }, true);
-    const [{ kind, blend }] = candidates;
-    chosen = { kind, blend };
-  }
+  });
 
   const sizes = language.sizes.map((size, i) => keptSizes(size, keep(i, 'head'), keep(i, 'channel')));
   const pruned = language.configOf(sizes);
@@ -198,7 +161,7 @@ async function pruneWith(
     }
     const states = await pass(
       all,
-      chosen,
+      target.chosen,
       'pruning',
       options.search,
       async ({ index, masked, layers, seconds }) => {
@@ -225,7 +188,7 @@ async function pruneWith(
     const { maxDifference, after, parameters, bytes } = proof!;
     return {
       ...{ method, keep: options.keep, samples: calibration.size, seqlen: calibration.shape[0] },
-      target: { requested: target, chosen, ...(candidates && { candidates }) },
+      target,
       parameters: { before: parametersOf(checkpoint), after: parameters },
       bytes: { before: bytesOf(checkpoint), after: bytes },
       metric: {
