@@ -107,7 +107,8 @@ async function checkTarget(path: string, overwrite: boolean): Promise<void> {
     throw inputError(path, cause);
   });
   if (!info) return;
-  if (!overwrite) throw new InputError(`"${path}": exists already; choose another name or overwrite it`);
+  if (!overwrite)
+    throw new InputError(`"${path}": exists already; choose another name or overwrite it (--overwrite)`);
   if (!info.isDirectory()) throw new InputError(`"${path}": is not a folder, and is not overwritten`);
   // A slip of the pen must not cost a home directory.
   const files = await readdir(path);

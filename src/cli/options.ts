@@ -141,17 +141,19 @@ export function namedRatio(
 export function targetOf(text: string): TargetChoice | Target {
   const known = TARGETS.find((name) => name === text);
   if (known) return known;
-  const [kind, blend] = [text.slice(0, text.indexOf(':')), number(text.slice(text.indexOf(':') + 1))];
+  const [kind, blend] = [text.slice(0, text.indexOf(':')), Number(text.slice(text.indexOf(':') + 1))];
   if ((kind === 'dense' || kind === 'residual') && blend > 0 && blend <= 1) return { kind, blend };
   throw new InvalidArgumentError(
     `Allowed choices are ${TARGETS.join(', ')}, or a blend such as residual:0.5.`,
   );
 }
 
-/** Aborted by Ctrl-C. */
+/** Aborted by Ctrl-C, or where the process is asked to end. */
 export function interruptSignal(): AbortSignal {
   const interrupt = new AbortController();
-  process.once('SIGINT', () => interrupt.abort(new InputError('interrupted; nothing was written')));
+  for (const signal of ['SIGINT', 'SIGTERM']) {
+    process.once(signal, () => interrupt.abort(new InputError('interrupted; nothing was written')));
+  }
   return interrupt.signal;
 }
 

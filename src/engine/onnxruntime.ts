@@ -33,6 +33,9 @@ export interface EngineOptions {
   readonly session?: InferenceSession.SessionOptions;
 }
 
+/** Nothing on the console: what goes wrong is thrown. */
+const RUN_OPTIONS: InferenceSession.RunOptions = { logSeverityLevel: 4 };
+
 // Its binary has 14 MB, which a slow line loads meanwhile.
 const START_TIMEOUT_MS = 60_000;
 
@@ -92,7 +95,7 @@ async function load(
       }
       let results: InferenceSession.ReturnType;
       try {
-        results = fetches ? await session.run(tensors, [...fetches]) : await session.run(tensors);
+        results = await session.run(tensors, fetches ? [...fetches] : session.outputNames, RUN_OPTIONS);
       } catch (error) {
         throw new InputError(`engine: onnxruntime cannot run the model: ${firstLine(error)}`, {
           cause: error,

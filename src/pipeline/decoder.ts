@@ -62,11 +62,13 @@ function wrap(session: EngineSession, input: string, length: number): EngineSess
     inputs: fed.length > 0 ? fed : inputs.filter(({ name }) => name === input),
     outputs: outputs.filter(({ name }) => !isCache(name)),
     run(feeds, fetches = outputs.map(({ name }) => name)) {
-      const [{ dims }] = Object.values(feeds);
-      // An activation may have batch and positions in one axis.
-      const batch = dims.length > 1 && dims[1] === length ? dims[0] : dims[0] / length;
+      const [[name, { dims }]] = Object.entries(feeds);
+      // Token ids say their own extents; an activation may have batch and positions in one axis.
+      const isWhole = name === input || (dims.length > 1 && dims[1] === length);
+      const batch = isWhole ? dims[0] : dims[0] / length;
+      const tokens = name === input ? dims[1] : length;
       const ids = inputs.some(({ name }) => isExtra(name)) && { [input]: filled([batch, length], () => 0) };
-      return session.run({ ...supplies(session, batch, length), ...ids, ...feeds }, fetches);
+      return session.run({ ...supplies(session, batch, tokens), ...ids, ...feeds }, fetches);
     },
     release: () => session.release(),
   };

@@ -7,7 +7,16 @@ import { readModel, toFloat32, writeModel } from '../../src/graph/index.ts';
 import { edited } from '../pipeline/edit.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { npy, tiny } from './models.ts';
-import { CLI, fixture, listing, MOBILENET, osscar, PREPROCESSING, temporaryFolder } from './osscar.ts';
+import {
+  CLI,
+  fixture,
+  listing,
+  MOBILENET,
+  PREPROCESSING,
+  PROGRESS,
+  refused,
+  temporaryFolder,
+} from './osscar.ts';
 
 const folder = temporaryFolder();
 const mobilenet = readFileSync(MOBILENET);
@@ -17,18 +26,6 @@ function file(name: string, content: Uint8Array | string): string {
   const path = join(mkdtempSync(join(folder, 'in-')), name);
   writeFileSync(path, content);
   return path;
-}
-
-const PROGRESS = /^(target \w+ [\d.]+|pruning): \d+\/\d+\n/gm;
-
-/** Runs a command that must fail because of what it was given, in one line that says `message`. */
-async function refused(args: readonly string[], message: string | RegExp): Promise<void> {
-  const { code, stdout, stderr } = await osscar(...args, '--json', '--threads', '1');
-  expect(code, stderr).toBe(2);
-  expect(stdout).toBe('');
-  const errors = stderr.replace(PROGRESS, '');
-  expect(errors).toMatch(/^osscar: [^\n]+\n$/);
-  expect(errors).toMatch(message);
 }
 
 /** `osscar prune`, which must neither touch the file that is there nor leave another one beside it. */

@@ -55,6 +55,19 @@ export async function osscarJson(...args: readonly string[]): Promise<any> {
   return JSON.parse(stdout);
 }
 
+/** Lines of progress where standard error is no terminal. */
+export const PROGRESS = /^(target \w+ [\d.]+|pruning): \d+\/\d+\n/gm;
+
+/** Runs a command that must fail because of what it was given, in one line that says `message`. */
+export async function refused(args: readonly string[], message: string | RegExp): Promise<void> {
+  const { code, stdout, stderr } = await osscar(...args, '--json', '--threads', '1');
+  expect(code, stderr).toBe(2);
+  expect(stdout).toBe('');
+  const errors = stderr.replace(PROGRESS, '');
+  expect(errors).toMatch(/^osscar: [^\n]+\n$/);
+  expect(errors).toMatch(message);
+}
+
 /** A folder of its own for a file of tests, gone afterwards. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'osscar-cli-'));

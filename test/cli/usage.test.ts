@@ -53,7 +53,7 @@ describe.concurrent('osscar', () => {
     ],
     [prune, 'how much to keep is missing: --keep'],
     [[...prune, '--keep', '0.5', '--method', 'random'], `Allowed choices are ${METHODS.join(', ')}.`],
-    [[...prune, '--keep', '0.5', '--target', 'best'], "'--target <name>' argument 'best' is invalid"],
+    [[...prune, '--keep', '0.5', '--target', 'best'], "'best' is invalid. Allowed choices are auto, "],
     [[...prune, '--keep', '0.5', '--target', 'residual:2'], 'or a blend such as residual:0.5'],
     [[...prune, '--keep', '0'], 'keep must be in (0, 1], got 0'],
     [[...prune, '--keep', '1.5'], 'keep must be in (0, 1], got 1.5'],

@@ -1,7 +1,6 @@
 // What only a process of its own can show: that it ends by itself, and that nothing but the kernels is loaded.
 
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { build } from 'esbuild';
 import { expect, test } from 'vitest';
 import { DIST } from './built.ts';
@@ -115,14 +114,6 @@ test('the worker brings no binary of its own: the compiled module is posted to i
   const binaries = (inputs: string[]) => inputs.filter((input) => input.endsWith('.wasm'));
   expect(binaries(await inputsOf('src/layer.ts'))).toHaveLength(2);
   expect(binaries(await inputsOf('src/pool/worker.ts'))).toEqual([]);
-});
-
-test('the example of docs/threads.md runs and ends', async () => {
-  const text = readFileSync('docs/threads.md', 'utf8');
-  const [, example] = text.match(/```js\n(.*?)```/s)!;
-  const { code, output } = await run(example.replaceAll("from 'osscar-wasm/layer'", `from ${LAYER}`), '');
-  expect(output).toMatch(/^128 of 256 inputs kept, relative error 0\.\d{3}\n$/);
-  expect(code).toBe(0);
 });
 
 test('the package exports the layer entry and the worker', () => {

@@ -9,6 +9,8 @@ import { mulberry32 } from './sample.ts';
 /** Text to token ids, with the special tokens that the tokenizer adds to a document. */
 export type Encode = (text: string) => Int32Array;
 
+const MODELS = ['BPE', 'WordPiece', 'Unigram', 'WordLevel'];
+
 /**
  * A tokenizer from the files of a Hugging Face folder.
  *
@@ -17,6 +19,11 @@ export type Encode = (text: string) => Int32Array;
  * @throws {FormatError} where the tokenizer is malformed or of an unknown kind
  */
 export function openTokenizer(tokenizer: object, config: object = {}): Encode {
+  const type = (tokenizer as TokenizerJson).model?.type;
+  // The library would take it for another by its fields. Files of old have no type.
+  if (type !== undefined && !MODELS.includes(type)) {
+    throw new FormatError(`tokenizer.json: model "${type}" is not supported (${MODELS.join(', ')} are)`);
+  }
   let encoder: Tokenizer;
   try {
     encoder = new Tokenizer(tokenizer, config);
@@ -30,6 +37,7 @@ export function openTokenizer(tokenizer: object, config: object = {}): Encode {
 /** What is read here of a tokenizer.json. */
 interface TokenizerJson {
   readonly model?: {
+    readonly type?: string;
     readonly vocab?: object;
     readonly unk_token?: string | null;
     readonly byte_fallback?: boolean;

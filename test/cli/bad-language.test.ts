@@ -1,0 +1,194 @@
+// Language models, texts and tokenizers that cannot be worked with: one line, exit code 2, nothing left behind.
+
+import { spawn } from 'node:child_process';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { CLI, fixture, listing, PROGRESS, refused, temporaryFolder } from './osscar.ts';
+
+const MODEL = fixture('opt-kjv');
+const TRAIN = fixture('text/kjv-train.txt');
+
+const folder = temporaryFolder();
+const newFolder = (name: string) => mkdtempSync(join(folder, `${name}-`));
+
+function file(name: string, content: string | Uint8Array): string {
+  const path = join(newFolder('in'), name);
+  writeFileSync(path, content);
+  return path;
+}
+
+/** `osscar prune` of a folder, which must leave nothing where the output goes, nor where activations go. */
+async function pruneRefused(
+  message: RegExp,
+  { model = MODEL, text = TRAIN, flags = [] as string[] } = {},
+): Promise<void> {
+  const [out, scratch] = [newFolder('out'), newFolder('scratch')];
+  const args = ['--calibrate', text, '--keep', '0.5', '-o', join(out, 'small'), '--scratch', scratch];
+  const windows = ['--samples', '2', '--seqlen', '16', '--target', 'residual'];
+  await refused(['prune', model, ...args, ...windows, ...flags], message);
+  expect([listing(out), listing(scratch)]).toEqual([[], []]);
+}
+
+/** A copy of the model's folder, changed. */
+function changed(change: (path: string) => void): string {
+  const path = newFolder('model');
+  cpSync(MODEL, path, { recursive: true });
+  change(path);
+  return path;
+}
+
+const withFile = (name: string, content: string | Uint8Array) =>
+  changed((path) => writeFileSync(join(path, name), content));
+
+function withJson(name: string, change: (json: Record<string, unknown>) => object): string {
+  return withFile(name, JSON.stringify(change(JSON.parse(readFileSync(join(MODEL, name), 'utf8')))));
+}
+
+describe.concurrent('a text', () => {
+  test('is refused: shorter than one window', async () => {
+    const text = file('short.txt', 'In the beginning');
+    await pruneRefused(/short\.txt": \d tokens, fewer than the 17 of one window; .*--seqlen/, { text });
+    await refused(
+      ['eval', MODEL, '--data', text],
+      /short\.txt": \d tokens, fewer than the 256 of one window/,
+    );
+  });
+
+  test('is refused: not UTF-8, a folder, missing', async () => {
+    const text = file('latin1.txt', Buffer.from('Nous étions à l’étude', 'latin1'));
+    await pruneRefused(/latin1\.txt": not UTF-8 text$/m, { text });
+    await pruneRefused(/text": is a folder$/m, { text: fixture('text') });
+    await pruneRefused(/no\.txt": no such file or folder$/m, { text: join(folder, 'no.txt') });
+  });
+
+  test('is refused: a line of a .jsonl that is not JSON, or has no text', async () => {
+    const line = JSON.stringify({ text: 'And God said' });
+    const broken = file('broken.jsonl', `${line}\n\n{"text": "Let there\n${line}\n`);
+    await pruneRefused(/broken\.jsonl" line 3: not JSON$/m, { text: broken });
+    const other = file('other.jsonl', `${line}\n{"content": "Let there be light"}\n`);
+    await pruneRefused(/other\.jsonl" line 2: expected an object with a string "text"$/m, { text: other });
+  });
+
+  test('is refused: windows beyond the positions of the model', async () => {
+    await pruneRefused(/windows of 2 to 256 tokens expected for this opt, got \[300\]; see --seqlen$/m, {
+      flags: ['--seqlen', '300'],
+    });
+  });
+});
+
+describe.concurrent('a tokenizer', () => {
+  test('is refused: missing, cut, of an unknown kind', async () => {
+    const none = changed((path) => rmSync(join(path, 'tokenizer.json')));
+    await pruneRefused(/tokenizer\.json": no such file or folder/, { model: none });
+    const whole = readFileSync(join(MODEL, 'tokenizer.json'));
+    const cut = withFile('tokenizer.json', whole.subarray(0, 1000));
+    await pruneRefused(/tokenizer\.json": not JSON/, { model: cut });
+    await pruneRefused(/tokenizer\.json": expected a JSON object/, {
+      model: withFile('tokenizer.json', '3'),
+    });
+    await pruneRefused(/tokenizer\.json: .*"model"/, { model: withFile('tokenizer.json', '{}') });
+    const odd = withJson('tokenizer.json', (it) => ({
+      ...it,
+      model: { ...(it.model as object), type: 'Bogus' },
+    }));
+    await pruneRefused(/tokenizer\.json: model "Bogus" is not supported \(BPE, /, { model: odd });
+  });
+
+  test('is refused: ids beyond the vocabulary of the model', async () => {
+    const model = withJson('tokenizer.json', (it) => {
+      const { vocab, ...rest } = it.model as { vocab: Record<string, number> };
+      return { ...it, model: { ...rest, vocab: { ...vocab, Ġthe: 5000 } } };
+    });
+    await pruneRefused(/token 5000 is outside the model's vocabulary of 1024: the tokenizer is not/, {
+      model,
+    });
+  });
+});
+
+describe.concurrent('a model folder', () => {
+  const weights = readFileSync(join(MODEL, 'model.safetensors'));
+  const withoutWeights = (add: (path: string) => void) =>
+    changed((path) => {
+      rmSync(join(path, 'model.safetensors'));
+      add(path);
+    });
+
+  test('is refused: without weights, or without one of its shards', async () => {
+    const none = withoutWeights(() => {});
+    await pruneRefused(/model-\w+": no weights in it; expected one of model\.safetensors, /, { model: none });
+    const index = { weight_map: { 'lm_head.weight': 'model-00001-of-00002.safetensors' } };
+    const sharded = withoutWeights((path) =>
+      writeFileSync(join(path, 'model.safetensors.index.json'), JSON.stringify(index)),
+    );
+    const message = /index\.json": shard "model-00001-of-00002\.safetensors" is missing from the folder$/m;
+    await pruneRefused(message, { model: sharded });
+  });
+
+  test('is refused: a safetensors header that lies', async () => {
+    const long = Buffer.from(weights);
+    long.writeBigUInt64LE(2n ** 40n);
+    const message = /model\.safetensors": its header claims \d+ bytes; the file has \d+/;
+    await pruneRefused(message, { model: withFile('model.safetensors', long) });
+    const cut = withFile('model.safetensors', weights.subarray(0, -100));
+    await pruneRefused(/model\.safetensors": tensor "[\w.]+" lies at \d+ to \d+ of \d+ bytes/, {
+      model: cut,
+    });
+    // A tensor that ends elsewhere than its shape says, in a header of the same length.
+    const odd = Buffer.from(weights);
+    odd.write('262140', odd.indexOf('262144]'));
+    const shape = /model\.safetensors": tensor "model\.decoder\.embed_tokens\.weight" .*262140/;
+    await pruneRefused(shape, { model: withFile('model.safetensors', odd) });
+  });
+
+  test('is refused: a config.json that contradicts the tensors, or is none', async () => {
+    const model = withJson('config.json', (it) => ({ ...it, ffn_dim: 640 }));
+    await pruneRefused(/tensor "[\w.]+\.fc1\.weight" expected \[640,128\], got \[512,128\]/, { model });
+    const heads = withJson('config.json', (it) => ({ ...it, num_attention_heads: 7 }));
+    await pruneRefused(/config\.json: .*num_attention_heads: 128 features cannot be shared out to 7 heads/, {
+      model: heads,
+    });
+    await pruneRefused(/config\.json": not valid JSON/, { model: withFile('config.json', '{"model_type":') });
+  });
+
+  test('is refused: a model_type that is not known', async () => {
+    const model = withJson('config.json', (it) => ({ ...it, model_type: 'mamba' }));
+    await pruneRefused(/model_type "mamba" is not supported \(opt, /, { model });
+    await refused(['inspect', model], /model_type "mamba" is not supported/);
+    await refused(['prune', model, '--dry-run', '--keep', '0.5'], /model_type "mamba" is not supported/);
+  });
+
+  test('is refused: weights that are no numbers', async () => {
+    const nan = Buffer.from(weights);
+    nan.writeUInt16LE(0x7e00, nan.length - 2);
+    const model = withFile('model.safetensors', nan);
+    await pruneRefused(/model\.safetensors": tensor "[\w.]+" has NaN at element \d+$/m, { model });
+  });
+
+  test('is refused: a pickle that names a function, which does not run', async () => {
+    const model = withoutWeights((path) =>
+      cpSync(fixture('checkpoint/attack.bin'), join(path, 'pytorch_model.bin')),
+    );
+    await pruneRefused(/pytorch_model\.bin": .*"posix\.system", and only tensors are read/, { model });
+  });
+
+  test('is refused: a name that no structure has', async () => {
+    await pruneRefused(/no prunable structure "9\.mlp"/, { flags: ['--keep-layer', '9.mlp=0.5'] });
+  });
+});
+
+test.each(['SIGINT', 'SIGTERM'] as const)('a run ended by %s leaves nothing behind', async (signal) => {
+  const [out, scratch] = [newFolder('out'), newFolder('scratch')];
+  const args = ['--calibrate', TRAIN, '--keep', '0.5', '-o', join(out, 'small'), '--scratch', scratch];
+  const child = spawn(process.execPath, [CLI, 'prune', MODEL, ...args, '--seqlen', '64', '--threads', '1']);
+  let stderr = '';
+  child.stderr.setEncoding('utf8').on('data', (text) => {
+    // At the first sign of work.
+    if (stderr === '') child.kill(signal);
+    stderr += text;
+  });
+  const code = await new Promise((resolve) => child.on('close', resolve));
+  expect(stderr.replace(PROGRESS, '')).toBe('osscar: interrupted; nothing was written\n');
+  expect(code).toBe(2);
+  expect([listing(out), listing(scratch)]).toEqual([[], []]);
+});

@@ -1,0 +1,190 @@
+// What README.md and docs/ tell the reader to type: programs are run, command lines are held against the command's help.
+
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import packageJson from '../package.json' with { type: 'json' };
+
+interface Block {
+  /** For messages: file and line. */
+  readonly at: string;
+  readonly language: string;
+  readonly text: string;
+}
+
+const pages = [
+  'README.md',
+  ...readdirSync('docs')
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => `docs/${name}`),
+].map((path) => ({ path, text: readFileSync(path, 'utf8') }));
+
+const blocks = pages.flatMap(({ path, text }) =>
+  Array.from(text.matchAll(/^```(\w*)\n(.*?)^```$/gms), ({ 1: language, 2: content, index }): Block => {
+    return { at: `${path}:${text.slice(0, index).split('\n').length + 1}`, language, text: content };
+  }),
+);
+
+/** In the repository, where `osscar-wasm` is the package itself. */
+const FOLDER = 'build/docs';
+beforeAll(() => {
+  mkdirSync(FOLDER, { recursive: true });
+});
+afterAll(() => rmSync(FOLDER, { recursive: true, force: true }));
+
+interface Run {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly output: string;
+}
+
+function node(...args: readonly string[]): Promise<Run> {
+  const child = spawn(process.execPath, args, { timeout: 110_000, killSignal: 'SIGKILL' });
+  let [stdout, output] = ['', ''];
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    stdout += text;
+    output += text;
+  });
+  child.stderr.setEncoding('utf8').on('data', (text) => {
+    output += text;
+  });
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code) => resolve({ code, stdout, output }));
+  });
+}
+
+/** What the reader has: by the use that tells what it is. */
+const GIVEN: readonly [use: RegExp, definition: string][] = [
+  [/openModel\(bytes\b/, `const bytes = await readFile('test/fixtures/fashion-mobilenet.onnx');`],
+  [
+    /imageDataset\(files\b/,
+    `const files = (await readdir('test/fixtures/calib', { recursive: true }))
+      .filter((name) => name.endsWith('.png')).filter((_, i) => i % 25 === 0)
+      .map((name) => ({ name, read: () => readFile(join('test/fixtures/calib', name)) }));`,
+  ],
+  [
+    /blobFolder\(files\b/,
+    `const files = await Promise.all((await readdir('test/fixtures/opt-kjv'))
+      .map(async (name) => [name, await readFile(join('test/fixtures/opt-kjv', name))]));`,
+  ],
+  [
+    /openTokenizer\(tokenizerJson\b/,
+    `const tokenizerJson = JSON.parse(await readFile('test/fixtures/opt-kjv/tokenizer.json', 'utf8'));`,
+  ],
+  [
+    /encode\(text\b/,
+    `const text = (await readFile('test/fixtures/text/kjv-train.txt', 'utf8')).slice(0, 20_000);`,
+  ],
+];
+const PRELUDE = `import { readdir, readFile } from 'node:fs/promises'; import { join } from 'node:path';`;
+/** A report of what was pruned must say that something was. */
+const EPILOGUE = `if (typeof report !== 'undefined' && !(report.parameters.after < report.parameters.before))
+  throw new Error('nothing was pruned');`;
+
+/** What programs are known to print. */
+const OUTPUTS: Readonly<Record<string, RegExp>> = {
+  'docs/threads.md': /^128 of 256 inputs kept, relative error 0\.\d{3}\n$/,
+};
+
+const programs = blocks.filter(
+  ({ language, text }) => language === 'js' && /from 'osscar-wasm(\/\w+)?'/.test(text),
+);
+
+describe('a program', () => {
+  test('is shown for every entry of the package', () => {
+    const imported = programs.flatMap(({ text }) =>
+      Array.from(text.matchAll(/from '(osscar-wasm[^']*)'/g), ([, name]) => name),
+    );
+    expect(new Set(imported)).toEqual(new Set(['osscar-wasm', 'osscar-wasm/layer']));
+  });
+
+  test.each(programs)('runs and ends: $at', async ({ at, text }) => {
+    const given = GIVEN.filter(([use]) => use.test(text)).map(([, definition]) => definition);
+    const file = join(FOLDER, `${at.replace(/\W+/g, '-')}.mjs`);
+    writeFileSync(file, [PRELUDE, ...given, text, EPILOGUE].join('\n'));
+    const { code, stdout, output } = await node(file);
+    expect(code, `${at}\n${text}\n${output}`).toBe(0);
+    const page = at.split(':')[0];
+    if (page in OUTPUTS) expect(stdout).toMatch(OUTPUTS[page]);
+    else expect(stdout !== '', `${at} prints what it logs`).toBe(text.includes('console.log('));
+  });
+});
+
+/** Lines of `sh` blocks, continued ones as one, without comments; and commands within the text. */
+const commandLines = [
+  ...blocks
+    .filter(({ language }) => language === 'sh')
+    .flatMap(({ at, text }) =>
+      text
+        .replace(/\\\n/g, ' ')
+        .split('\n')
+        .map((line) => ({ at, line: line.replace(/(^|\s)#.*/, '').trim() })),
+    ),
+  ...pages.flatMap(({ path, text }) =>
+    Array.from(text.replace(/^```.*?^```$/gms, '').matchAll(/`((?:osscar|npm) [^`]+)`/g), ([, line]) => ({
+      at: path,
+      line,
+    })),
+  ),
+];
+
+interface Flag {
+  readonly names: readonly string[];
+  readonly hasValue: boolean;
+}
+
+/** The flags of a command, as its help lists them. */
+async function flagsOf(command: string): Promise<Flag[]> {
+  const { code, stdout } = await node('dist/cli.js', command, '--help');
+  expect(code, `osscar ${command} --help`).toBe(0);
+  return Array.from(stdout.matchAll(/^ {2}(?:(-\w), )?(--[\w-]+)( <)?/gm), ([, short, long, value]) => ({
+    names: short ? [short, long] : [long],
+    hasValue: value !== undefined,
+  }));
+}
+
+describe('a command line', () => {
+  const commands = new Map<string, Flag[]>();
+  beforeAll(async () => {
+    const { stdout } = await node('dist/cli.js', '--help');
+    for (const [, name] of stdout.matchAll(/^ {2}(\w+) \[options\]/gm))
+      commands.set(name, await flagsOf(name));
+    expect([...commands.keys()]).toEqual(expect.arrayContaining(['inspect', 'prune', 'eval']));
+  });
+
+  const lines = commandLines.flatMap(({ at, line }) => {
+    const words = /^(?:npx osscar|osscar|node dist\/cli\.js) (.+)/.exec(line)?.[1].split(/\s+/);
+    return words ? [{ at, line, words }] : [];
+  });
+
+  test.each(lines)('has a command and flags that there are, and a model: $line', ({ at, words }) => {
+    const [name, model, ...rest] = words;
+    const flags = commands.get(name);
+    expect(flags, `${at}: osscar ${name}`).toBeDefined();
+    expect(model, `${at}: osscar ${name}`).toMatch(/^[^-]/);
+    for (let i = 0; i < rest.length; i++) {
+      const flag = flags?.find(({ names }) => names.includes(rest[i]));
+      expect(flag, `${at}: osscar ${name} ${rest[i]}`).toBeDefined();
+      if (flag?.hasValue) expect(rest[++i], `${at}: the value of ${flag.names}`).toMatch(/^[^-]/);
+    }
+    for (const path of words.filter((word) => word.startsWith('test/fixtures'))) {
+      expect(existsSync(path), `${at}: ${path}`).toBe(true);
+    }
+  });
+
+  test('of npm has a script that there is', () => {
+    const scripts = commandLines.flatMap(({ line }) => /^npm (?:run )?([\w:]+)/.exec(line)?.[1] ?? []);
+    expect(scripts).toContain('start');
+    for (const script of scripts) expect(packageJson.scripts).toHaveProperty([script]);
+  });
+
+  test('flags in the text of README.md are those of a command', () => {
+    const known = new Set([...commands.values()].flat().flatMap(({ names }) => names));
+    const text = pages[0].text.replace(/^```.*?^```$/gms, '');
+    const named = Array.from(text.matchAll(/`(--[^`]+)`/g), ([, code]) => code.match(/--[\w-]+/g)!).flat();
+    expect(named.length).toBeGreaterThan(10);
+    for (const flag of named) expect(known).toContain(flag);
+  });
+});
