@@ -5,6 +5,7 @@ import { groupsToKeep, layerWasmBytes, type Search, statisticsWasmBytes } from '
 import { blockRatios, type KeepRatios } from '../keep.ts';
 import { PACKING_BYTES } from '../sequence.ts';
 import { hiddenBytes } from './hidden.ts';
+import { VERIFIED_WINDOWS } from './prove.ts';
 
 export interface PlanOptions {
   readonly keep: number | KeepRatios;
@@ -61,8 +62,8 @@ interface Layer {
   readonly k: number;
 }
 
-/** Resident memory of Node with the engine loaded (measured). */
-const BASE_BYTES = 200 * 2 ** 20;
+/** Resident memory of a run on a model of no size: Node, the engine, two workers and garbage (measured). */
+const BASE_BYTES = 350 * 2 ** 20;
 /** Copies of a block's weights: two graphs, one on its way to the engine. */
 const BLOCK_COPIES = 3;
 /** Copies of weights in the engine, as they are and packed. Its memory never shrinks. */
@@ -72,7 +73,10 @@ const HEAD_COPIES = 2;
 /** A window's scores over the vocabulary: the engine's, ours, and those before them. */
 const SCORE_COPIES = 3;
 /** Passes of the search for a target, each on three quarters of the windows, beside the pass that counts. */
-const SEARCH_PASSES = 5 * 0.75;
+const SEARCHES = 5;
+const SEARCH_PASSES = SEARCHES * 0.75;
+/** Windows beyond those of the perplexity before and after that go through the head: both networks' comparison. */
+const COMPARED_WINDOWS = 2 * VERIFIED_WINDOWS;
 /** Strengths of damping that are tried for a layer; at most 5. */
 const TRIES = 4;
 /** How often a block is run in a pass, in whole forward passes of one network: with and without correction. */
@@ -114,6 +118,7 @@ export function planLanguageModel(language: LanguageModel, options: PlanOptions)
   const passes = 1 + (auto ? SEARCH_PASSES : 0);
   const tokens = samples * seqlen;
   const blocks = [...perBlock.values()].reduce((sum, parameters) => sum + parameters, 0);
+  const scored = samples * (2 + (auto ? SEARCHES / 4 : 0)) + COMPARED_WINDOWS;
   const forwards = correct ? FORWARDS.corrected : FORWARDS.plain;
   return {
     architecture: language.architecture,
@@ -130,7 +135,8 @@ export function planLanguageModel(language: LanguageModel, options: PlanOptions)
       total: BASE_BYTES + activations + Math.max(head, weights + wasm + helpers + heap),
     },
     flops: {
-      engine: 2 * tokens * (passes * forwards * blocks + language.vocabulary * language.hidden),
+      engine:
+        2 * seqlen * (passes * forwards * blocks * samples + scored * language.vocabulary * language.hidden),
       kernels: passes * layers.reduce((sum, layer) => sum + solveFlops(layer, tokens), 0),
     },
   };
