@@ -115,10 +115,11 @@ async function planFolder(path: string, flags: PruneFlags): Promise<void> {
     const plan = planLanguageModel(language, {
       ...{ keep: keepOf(flags), samples: flags.samples ?? DEFAULT_SAMPLES, seqlen },
       ...{ auto: flags.target === 'auto', correct: flags.correct, search: flags.search },
-      activationBytes: ACTIVATION_BYTES,
+      ...{ activationBytes: ACTIVATION_BYTES, threads: flags.threads },
     });
     const rates = await measureRates(engine, kernels);
-    const seconds = plan.flops.engine / rates.engine + plan.flops.kernels / rates.kernels;
+    // The engine was timed on all threads, the kernels on one.
+    const seconds = plan.flops.engine / rates.engine + plan.flops.kernels / (rates.kernels * flags.threads);
     const limit = kernels.maximumBytes;
     print(flags, () => languagePlanText(plan, seconds, limit), {
       ...plan,

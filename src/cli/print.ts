@@ -135,7 +135,7 @@ export function languagePlanText(plan: LanguagePlan, seconds: number, wasmLimit:
   return [
     `${architecture}, ${sizes.before.length} blocks: ${sizeText(sizes.before)} -> ${sizeText(sizes.after)}`,
     `parameters: ${count(parameters.before)} -> ${count(parameters.after)}`,
-    `peak memory: ${mib(bytes.total)} (weights of a part ${mib(bytes.weights)}, activations ${mib(bytes.activations)}, kernels ${mib(bytes.wasm)}, statistics ${mib(bytes.heap)}, the rest ${mib(bytes.base)})`,
+    `peak memory: ${mib(bytes.total)} (weights of a part ${mib(bytes.weights)}, activations ${mib(bytes.activations)}, kernels ${mib(bytes.wasm + bytes.helpers)}, statistics ${mib(bytes.heap)}, the rest ${mib(bytes.base)})`,
     `time: about ${durationText(seconds)} on this machine`,
     plan.statement,
     ...(bytes.wasm > wasmLimit

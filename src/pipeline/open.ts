@@ -147,7 +147,10 @@ function named(name: string, error: unknown): unknown {
 
 /** Loads a model as it stands into the engine. */
 export function loadModel(engine: Engine, model: Model): Promise<EngineSession> {
-  const { model: bytes, external } = writeModel(model, { externalName: DATA_FILE });
+  const { model: bytes, external } = writeModel(model, {
+    externalName: DATA_FILE,
+    externalThreshold: INLINE_BYTES,
+  });
   return engine.load(bytes, external && [{ path: DATA_FILE, data: concat(external) }]);
 }
 
@@ -158,6 +161,7 @@ export function externalReader({ external = [] }: WrittenModel): ReadExternal {
 }
 
 function concat(parts: readonly Uint8Array[]): Uint8Array {
+  if (parts.length === 1) return parts[0]; // a vocabulary's matrix need not be there twice
   const whole = new Uint8Array(parts.reduce((total, part) => total + part.byteLength, 0));
   let at = 0;
   for (const part of parts) {
@@ -166,6 +170,9 @@ function concat(parts: readonly Uint8Array[]): Uint8Array {
   }
   return whole;
 }
+
+/** Beyond, weights go to the engine beside the graph: onnxruntime keeps three copies of those within (measured). */
+const INLINE_BYTES = 2 ** 26;
 
 /** Name by which the engine gets external data; no file has it. */
 const DATA_FILE = 'weights.data';

@@ -6,6 +6,7 @@ import { InputError, OutOfMemoryError } from '../errors.ts';
 import { type LinearMap, linearMaps, readWeights, type Structure, writeWeights } from '../graph/index.ts';
 import type { Session, SessionStatistics } from '../pool/index.ts';
 import {
+  addStatistics,
   combineProblems,
   DEFAULT_DAMPING,
   groupsToKeep,
@@ -13,7 +14,6 @@ import {
   type LayerStatistics,
   layerWasmBytes,
   type Method,
-  mergeStatistics,
   refitBias,
   type Search,
   statisticsWasmBytes,
@@ -90,10 +90,7 @@ export async function pruneSequence(opened: OpenedModel, options: SequenceOption
   for (const [index, { maps, structure, keep }] of steps.entries()) {
     // While the dense network runs for the targets, it goes on to where the next step starts from.
     const next = index + 1 < steps.length ? frontier.cutBefore(steps[index + 1].position) : undefined;
-    const { statistics, ahead } = await collect(opened, frontier, maps, next?.value, options);
-    const damped = await Promise.all(
-      maps.map((map, i) => problemOf(opened, map, statistics[i], keep ?? map.p / map.groupSize, options)),
-    );
+    const { damped, ahead } = await problemsOf(opened, frontier, maps, keep, next?.value, options);
     const problems = damped.map(({ problem }) => problem);
     let weights: Float64Array[];
     if (structure) {
@@ -220,12 +217,28 @@ export function checkMemory(opened: OpenedModel, options: PlanOptions & { sessio
 /** Of the samples that a layer is fitted on, and of those that its damping is chosen by. */
 interface Statistics {
   readonly fit: LayerStatistics;
-  readonly heldOut?: LayerStatistics;
+  heldOut?: LayerStatistics;
 }
 
 interface DampedProblem {
   readonly problem: LayerProblem;
   readonly damping: number;
+}
+
+/** A function of its own, so that nothing holds the statistics while the problems are solved. */
+async function problemsOf(
+  opened: OpenedModel,
+  frontier: Frontier,
+  maps: readonly LinearMap[],
+  keep: number | undefined,
+  aheadValue: string | undefined,
+  options: SequenceOptions,
+): Promise<{ damped: DampedProblem[]; ahead?: FloatTensor[] }> {
+  const { statistics, ahead } = await collect(opened, frontier, maps, aheadValue, options);
+  const damped = await Promise.all(
+    maps.map((map, i) => problemOf(opened, map, statistics[i], keep ?? map.p / map.groupSize, options)),
+  );
+  return { damped, ahead };
 }
 
 /**
@@ -276,8 +289,8 @@ async function collect(
     }
     await added;
     const statistics = accumulators.map(async ({ fit, heldOut }) => {
-      const unseen = await heldOut.finish();
-      return { fit: await fit.finish(), ...(unseen.n > 0 && { heldOut: unseen }) };
+      const unseen = await heldOut.finish({ shared: true });
+      return { fit: await fit.finish({ shared: true }), ...(unseen.n > 0 && { heldOut: unseen }) };
     });
     return { statistics: await Promise.all(statistics), ...(aheadValue && { ahead }) };
   } catch (error) {
@@ -320,7 +333,7 @@ function targetOf(map: LinearMap, { dense, pruned }: Activations, target: Target
 async function problemOf(
   opened: OpenedModel,
   map: LinearMap,
-  { fit, heldOut }: Statistics,
+  statistics: Statistics,
   keep: number,
   { session, target, damping, method, signal }: SequenceOptions,
 ): Promise<DampedProblem> {
@@ -333,16 +346,25 @@ async function problemOf(
   };
   try {
     let chosen = damping ?? DEFAULT_DAMPING;
-    if (damping === undefined && heldOut && refits(method)) {
+    if (damping === undefined && statistics.heldOut && refits(method)) {
+      const { fit, heldOut } = statistics;
       chosen = await session.chooseDamping(fit, heldOut, W, options, keep, { signal });
     }
-    const all = heldOut ? mergeStatistics(fit, heldOut) : fit;
+    const all = wholeOf(statistics);
     const damped = { ...options, damping: chosen };
     return { damping: chosen, problem: await session.layerProblem(all, W, damped, { signal }) };
   } catch (error) {
     if (error instanceof InputError) error.message = `${opened.name}: layer "${map.node}": ${error.message}`;
     throw error;
   }
+}
+
+/** The sums over all samples, in place of those to fit on: XᵀX can be the largest array there is. */
+function wholeOf(statistics: Statistics): LayerStatistics {
+  const { fit, heldOut } = statistics;
+  if (!heldOut) return fit;
+  statistics.heldOut = undefined;
+  return addStatistics(fit, heldOut);
 }
 
 /** The weights of layers on the groups that they share, or each on all of its own. */

@@ -89,11 +89,14 @@ export class SessionStatistics {
     });
   }
 
-  /** The sums; nothing can be added afterwards. */
-  finish(): Promise<LayerStatistics> {
+  /**
+   * The sums; nothing can be added afterwards.
+   * @param shared  whether they may lie on memory that the threads share: they go to the next operation without a copy
+   */
+  finish({ shared = false } = {}): Promise<LayerStatistics> {
     return this.#next(async () => {
       const parts = await this.#each((member) => member.accumulate('finish', [this.#id]));
-      return assemble(this.#p, this.#panels, parts);
+      return assemble(this.#p, this.#panels, parts, shared && this.#executor.shared);
     });
   }
 
@@ -139,12 +142,19 @@ function panelsOf(p: number, m: number, count: number): Panel[] {
   return ends.map((end, i) => ({ first: i === 0 ? 0 : ends[i - 1], end }));
 }
 
-function assemble(p: number, panels: readonly Panel[], parts: readonly LayerStatistics[]): LayerStatistics {
+function assemble(
+  p: number,
+  panels: readonly Panel[],
+  parts: readonly LayerStatistics[],
+  shared: boolean,
+): LayerStatistics {
   if (parts.length === 1) return parts[0];
   const { m, n, target } = parts[0];
-  const XtX = new Float64Array(p * p);
+  const array = (length: number) =>
+    shared ? new Float64Array(new SharedArrayBuffer(8 * length)) : new Float64Array(length);
+  const XtX = array(p * p);
   const sumX = new Float64Array(p);
-  const XtY = target && new Float64Array(p * m);
+  const XtY = target && array(p * m);
   panels.forEach(({ first, end }, part) => {
     const { XtX: rows, sumX: sums, target } = parts[part];
     for (let i = first; i < end; i++) XtX.set(rows.subarray((i - first) * end, (i - first + 1) * end), i * p);

@@ -34,8 +34,9 @@ export function chooseDamping(
   const problem = layerProblem(kernels, fit, W0, { ...options, damping: weakest });
   const { kept } = eliminate(kernels, problem, { keep });
   const unseen = blended(kernels, heldOut, problem.W0, options);
+  const damp = damper(problem, weakest);
   const error = (damping: number) => {
-    const damped = withDamping(problem, weakest, damping);
+    const damped = damp(damping);
     const { W } = refit(kernels, damped, kept);
     return squaredError(kernels, unseen, W, refitBias(damped, W));
   };
@@ -64,27 +65,43 @@ export function mergeStatistics(a: LayerStatistics, b: LayerStatistics): LayerSt
   };
 }
 
-/** The same problem under another λ: ρ enters H on the diagonal and G through ρW0. */
-function withDamping(problem: LayerProblem, from: number, to: number): LayerProblem {
-  const { p, H, G, W0 } = problem;
-  let trace = 0;
-  for (let i = 0; i < p; i++) trace += H[i * p + i];
-  const delta = ((to - from) * trace) / (p * (1 + from));
-  const damped = H.slice();
-  for (let i = 0; i < p; i++) damped[i * p + i] += delta;
-  return { ...problem, H: damped, G: G.map((value, i) => value + delta * W0[i]) };
+/** The same in the arrays of `a`. */
+export function addStatistics(a: LayerStatistics, b: LayerStatistics): LayerStatistics {
+  const add = (x: Float64Array, y: Float64Array) => {
+    for (let i = 0; i < x.length; i++) x[i] += y[i];
+  };
+  add(a.XtX, b.XtX);
+  add(a.sumX, b.sumX);
+  if (a.target && b.target) {
+    add(a.target.XtY, b.target.XtY);
+    add(a.target.sumY, b.target.sumY);
+  }
+  return { ...a, n: a.n + b.n };
 }
 
-/** XᵀX with both triangles, and XᵀY and Σy of the blended target y = (1 − a)(W0ᵀx + b0) + a·t. */
+/**
+ * Gives the same problem under another λ: ρ enters H on the diagonal and G through ρW0. All share one H, the given
+ * one, which is the last one's: H can be the largest array there is.
+ */
+function damper(problem: LayerProblem, from: number): (to: number) => LayerProblem {
+  const { p, H, G, W0 } = problem;
+  const diagonal = Float64Array.from({ length: p }, (_, i) => H[i * p + i]);
+  const trace = diagonal.reduce((sum, value) => sum + value, 0);
+  return (to) => {
+    const delta = ((to - from) * trace) / (p * (1 + from));
+    for (let i = 0; i < p; i++) H[i * p + i] = diagonal[i] + delta;
+    return { ...problem, G: G.map((value, i) => value + delta * W0[i]) };
+  };
+}
+
+/** XᵀX (its lower triangle), and XᵀY and Σy of the blended target y = (1 − a)(W0ᵀx + b0) + a·t. */
 function blended(
   kernels: Kernels,
   { p, m, n, XtX, sumX, target }: LayerStatistics,
   W0: Float64Array,
   { blend = target ? 1 : 0, bias }: Omit<ProblemOptions, 'damping'>,
 ) {
-  const symmetric = XtX.slice();
-  for (let i = 0; i < p; i++) for (let j = 0; j < i; j++) symmetric[j * p + i] = symmetric[i * p + j];
-  const XtY = multiply(kernels, symmetric, W0, p, m);
+  const XtY = multiply(kernels, XtX, W0, p, m);
   const sumY = new Float64Array(m);
   for (let j = 0; j < m; j++) {
     const b0 = bias?.[j] ?? 0;
@@ -96,7 +113,7 @@ function blended(
     }
     sumY[j] = (1 - blend) * sumY[j] + (target ? blend * target.sumY[j] : 0);
   }
-  return { p, m, n, XtX: symmetric, sumX, XtY, sumY };
+  return { p, m, n, XtX, sumX, XtY, sumY };
 }
 
 /** Σ‖y − Wᵀx − b‖² less Σ‖y‖², which no weights change. */

@@ -175,7 +175,7 @@ export function combineProblems(problems: readonly LayerProblem[]): LayerProblem
   return { p, m, groupSize, groups, H, G, W0, ...(solved && { solution: W0 }) };
 }
 
-/** A·B for A p × p and B p × m. */
+/** A·B for A p × p, symmetric, of which the lower triangle is read, and B p × m. */
 export function multiply(
   kernels: Kernels,
   A: Float64Array,
@@ -189,6 +189,7 @@ export function multiply(
     const b = kernels.matrix(p, m, 'f64');
     const c = kernels.matrix(p, m, 'f64');
     kernels.write(a, A);
+    kernels.symmetrize(a);
     kernels.write(b, B);
     kernels.gemm(false, false, 1, a, b, 0, c);
     return kernels.read(c);

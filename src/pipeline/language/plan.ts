@@ -5,6 +5,7 @@ import { groupsToKeep, layerWasmBytes, type Search, statisticsWasmBytes } from '
 import { blockRatios, type KeepRatios } from '../keep.ts';
 import { PACKING_BYTES } from '../sequence.ts';
 import { hiddenBytes } from './hidden.ts';
+import { VERIFIED_WINDOWS } from './prove.ts';
 
 export interface PlanOptions {
   readonly keep: number | KeepRatios;
@@ -16,6 +17,8 @@ export interface PlanOptions {
   readonly correct: boolean;
   readonly search?: Search;
   readonly activationBytes: number;
+  /** Threads that the layers are solved on. Default 1. */
+  readonly threads?: number;
 }
 
 /** Operations per second, multiply and add counting as two. */
@@ -32,15 +35,18 @@ export interface LanguagePlan {
   readonly statement: string;
   /** Peak, by what holds it. */
   readonly bytes: {
-    /** Of one part of the model, in the graph, in both networks' sessions, and on the way there. */
+    /** Of one block, in both networks and on the way to the engine, and what the engine keeps of its largest session. */
     readonly weights: number;
     readonly activations: number;
-    /** Statistics and factors of the largest layer in the kernels' memory. */
+    /** Statistics and factors of the largest layer in the memory of the thread that solves it. */
     readonly wasm: number;
+    /** The other threads' part of its statistics, in their memories. */
+    readonly helpers: number;
     /** The same layer's statistics, problem and weights outside of it. */
     readonly heap: number;
     /** The engine's, the runtime's and the program's own. */
     readonly base: number;
+    /** Of these, or of a pass through the head, where that takes more. */
     readonly total: number;
   };
   /** Operations of the whole run. */
@@ -52,23 +58,33 @@ interface Layer {
   readonly p: number;
   readonly m: number;
   readonly b: number;
-  readonly pruned: boolean;
+  /** Inputs that stay. */
+  readonly k: number;
 }
 
-/** Resident memory of Node with the engine loaded (measured). */
-const BASE_BYTES = 300 * 2 ** 20;
-/** Copies of a block's weights at the peak: two graphs, two sessions, one on its way into a session. */
-const WEIGHT_COPIES = 5;
-/** The embedding and the head are in one graph and one session. */
-const HEAD_COPIES = 3;
+/** Resident memory of a run on a model of no size: Node, the engine, two workers and garbage (measured). */
+const BASE_BYTES = 350 * 2 ** 20;
+/** Copies of a block's weights: two graphs, one on its way to the engine. */
+const BLOCK_COPIES = 3;
+/** Copies of weights in the engine, as they are and packed. Its memory never shrinks. */
+const ENGINE_COPIES = 2;
+/** Copies of the embedding or head on the way to the engine. */
+const HEAD_COPIES = 2;
+/** A window's scores over the vocabulary: the engine's, ours, and those before them. */
+const SCORE_COPIES = 3;
 /** Passes of the search for a target, each on three quarters of the windows, beside the pass that counts. */
-const SEARCH_PASSES = 5 * 0.75;
+const SEARCHES = 5;
+const SEARCH_PASSES = SEARCHES * 0.75;
+/** Windows beyond those of the perplexity before and after that go through the head: both networks' comparison. */
+const COMPARED_WINDOWS = 2 * VERIFIED_WINDOWS;
+/** Strengths of damping that are tried for a layer; at most 5. */
+const TRIES = 4;
 /** How often a block is run in a pass, in whole forward passes of one network: with and without correction. */
 const FORWARDS = { corrected: 4.5, plain: 3.5 };
 
 /** @throws {InputError} for impossible ratios */
 export function planLanguageModel(language: LanguageModel, options: PlanOptions): LanguagePlan {
-  const { samples, seqlen, auto, correct, search, activationBytes } = options;
+  const { samples, seqlen, auto, correct, search, activationBytes, threads = 1 } = options;
   const keep = blockRatios(options.keep, language.blocks);
   const before = language.sizes;
   const after = before.map((size, i) => keptSizes(size, keep(i, 'head'), keep(i, 'channel')));
@@ -84,19 +100,25 @@ export function planLanguageModel(language: LanguageModel, options: PlanOptions)
   perBlock.delete(undefined);
   const largest = Math.max(...perBlock.values());
   const layers = before.flatMap((size, i) =>
-    layersOf(language, size, after[i]).filter(({ pruned }) => pruned || correct),
+    layersOf(language, size, after[i]).filter(({ p, k }) => k < p || correct),
   );
   const wasmOf = ({ p, m, b }: Layer) =>
     Math.max(2 * statisticsWasmBytes(p, m), layerWasmBytes(p, m, b, search));
-  const heapOf = ({ p, m }: Layer) => 8 * (4 * p * p + 6 * p * m);
-  const weights = 4 * Math.max(WEIGHT_COPIES * largest, HEAD_COPIES * outside);
+  // Lower triangles of fit and held-out samples, H, and of W: both cross products, dense weights, G and attempts.
+  const heapOf = ({ p, m }: Layer) => 8 * (2.6 * p * p + 8 * p * m);
+  const engine = 4 * ENGINE_COPIES * Math.max(outside, largest);
+  const weights = engine + 4 * BLOCK_COPIES * largest;
+  const head = engine + 4 * (HEAD_COPIES * outside + SCORE_COPIES * seqlen * language.vocabulary);
   const activations = 2 * Math.min(activationBytes, hiddenBytes(samples, seqlen, language.hidden));
   const wasm = PACKING_BYTES + Math.max(0, ...layers.map(wasmOf));
+  const statistics = Math.max(0, ...layers.map(({ p, m }) => 2 * statisticsWasmBytes(p, m)));
+  const helpers = Math.round(statistics * (1 - 1 / threads));
   const heap = Math.max(0, ...layers.map(heapOf));
 
   const passes = 1 + (auto ? SEARCH_PASSES : 0);
   const tokens = samples * seqlen;
   const blocks = [...perBlock.values()].reduce((sum, parameters) => sum + parameters, 0);
+  const scored = samples * (2 + (auto ? SEARCHES / 4 : 0)) + COMPARED_WINDOWS;
   const forwards = correct ? FORWARDS.corrected : FORWARDS.plain;
   return {
     architecture: language.architecture,
@@ -107,12 +129,14 @@ export function planLanguageModel(language: LanguageModel, options: PlanOptions)
       weights,
       activations,
       wasm,
+      helpers,
       heap,
       base: BASE_BYTES,
-      total: weights + activations + wasm + heap + BASE_BYTES,
+      total: BASE_BYTES + activations + Math.max(head, weights + wasm + helpers + heap),
     },
     flops: {
-      engine: 2 * tokens * (passes * forwards * blocks + language.vocabulary * language.hidden),
+      engine:
+        2 * seqlen * (passes * forwards * blocks * samples + scored * language.vocabulary * language.hidden),
       kernels: passes * layers.reduce((sum, layer) => sum + solveFlops(layer, tokens), 0),
     },
   };
@@ -133,20 +157,28 @@ function layersOf(
   { heads, kvHeads, ffn }: BlockSizes,
   after: BlockSizes,
 ): Layer[] {
-  const corrected = (m: number): Layer => ({ p: hidden, m, b: 1, pruned: false });
+  const corrected = (m: number): Layer => ({ p: hidden, m, b: 1, k: hidden });
   return [
     corrected(heads * headDim),
     corrected(kvHeads * headDim),
     corrected(kvHeads * headDim),
-    { p: heads * headDim, m: hidden, b: (heads / kvHeads) * headDim, pruned: after.kvHeads < kvHeads },
+    { p: heads * headDim, m: hidden, b: (heads / kvHeads) * headDim, k: after.heads * headDim },
     corrected(ffn),
-    { p: ffn, m: hidden, b: 1, pruned: after.ffn < ffn },
+    { p: ffn, m: hidden, b: 1, k: after.ffn },
   ];
 }
 
-/** Gram and cross products, five trial factorisations for the damping, and the elimination or one more factorisation. */
-function solveFlops({ p, m, pruned }: Layer, tokens: number): number {
-  return tokens * (p * p + 2 * p * m) + 5 * (p ** 3 / 3 + 2 * p * p * m) + (pruned ? 3 * p ** 3 : p ** 3 / 3);
+/**
+ * Gram and cross products (in f32, at twice the speed); the damping's elimination and trials; for a pruned layer the
+ * elimination again and a search that takes about as long, else one more refit.
+ */
+function solveFlops({ p, m, k }: Layer, tokens: number): number {
+  const statistics = (tokens * (p * p + 2 * p * m)) / 2;
+  const product = 2 * p * p * m;
+  const refit = k ** 3 / 3 + 2 * k * k * m;
+  const elimination = p ** 3 + product + (2 / 3) * (p ** 3 - k ** 3);
+  const damping = elimination + product + TRIES * (refit + product);
+  return statistics + damping + (k < p ? 2 * elimination : refit);
 }
 
 function count(tensors: ReadonlyMap<string, { readonly shape: readonly number[] }>): number {

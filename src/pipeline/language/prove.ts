@@ -16,7 +16,7 @@ export const ONNX_FILE = 'model.onnx';
 const ONNX_DATA_FILE = 'model.onnx_data';
 
 /** Windows on which the written model is compared with the masked one. */
-const VERIFIED_WINDOWS = 4;
+export const VERIFIED_WINDOWS = 4;
 /** The bound on `maxDifference`, by the type that weights are written in. */
 const TOLERANCE: Record<string, number> = { float32: 1e-3, float16: 2e-2, bfloat16: 1e-1 };
 
