@@ -19,6 +19,7 @@ export {
   type SessionStatistics,
 } from './pool/index.ts';
 export {
+  addStatistics,
   chooseDamping,
   combineProblems,
   type Elimination,
@@ -34,7 +35,6 @@ export {
   layerWasmBytes,
   METHODS,
   type Method,
-  mergeStatistics,
   type ProblemOptions,
   pruneLayer,
   type Refit,

@@ -359,7 +359,7 @@ async function problemOf(
   }
 }
 
-/** The sums over all samples, in place of those to fit on: XᵀX can be the largest array there is. */
+/** The sums over all samples, in place of those to fit on. */
 function wholeOf(statistics: Statistics): LayerStatistics {
   const { fit, heldOut } = statistics;
   if (!heldOut) return fit;

@@ -49,23 +49,7 @@ export function chooseDamping(
   return best.damping;
 }
 
-/** Sums over the samples of both. */
-export function mergeStatistics(a: LayerStatistics, b: LayerStatistics): LayerStatistics {
-  const add = (x: Float64Array, y: Float64Array) => x.map((value, i) => value + y[i]);
-  return {
-    p: a.p,
-    m: a.m,
-    n: a.n + b.n,
-    XtX: add(a.XtX, b.XtX),
-    sumX: add(a.sumX, b.sumX),
-    ...(a.target &&
-      b.target && {
-        target: { XtY: add(a.target.XtY, b.target.XtY), sumY: add(a.target.sumY, b.target.sumY) },
-      }),
-  };
-}
-
-/** The same in the arrays of `a`. */
+/** Sums over the samples of both, in the arrays of `a`: XᵀX can be the largest array there is. */
 export function addStatistics(a: LayerStatistics, b: LayerStatistics): LayerStatistics {
   const add = (x: Float64Array, y: Float64Array) => {
     for (let i = 0; i < x.length; i++) x[i] += y[i];

@@ -1,4 +1,4 @@
-export { addStatistics, chooseDamping, mergeStatistics } from './damping.ts';
+export { addStatistics, chooseDamping } from './damping.ts';
 export { type Elimination, type EliminationOptions, eliminate, select } from './eliminate.ts';
 export { magnitudeSupport } from './magnitude.ts';
 export {

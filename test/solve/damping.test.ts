@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { openKernels } from '../../src/kernel/index.ts';
 import {
+  addStatistics,
   chooseDamping,
   DEFAULT_DAMPING,
   layerProblem,
-  mergeStatistics,
   pruneLayer,
   refitBias,
 } from '../../src/solve/index.ts';
@@ -81,7 +81,7 @@ describe('chooseDamping', () => {
 test('merged statistics are those of all rows', () => {
   const [a, b] = [rows(20, 0, 1), rows(30, 20, 1)];
   const whole = { X: Float32Array.of(...a.X, ...b.X), Y: Float32Array.of(...a.Y, ...b.Y) };
-  const merged = mergeStatistics(statistics(a), statistics(b));
+  const merged = addStatistics(statistics(a), statistics(b));
   const expected = statistics(whole);
   expect(merged.n).toBe(50);
   for (const [actual, wanted] of [

@@ -5,12 +5,12 @@ import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
 import { type Kernels, type Matrix, openKernels } from '../../src/kernel/index.ts';
 import {
+  addStatistics,
   type LayerProblem,
   type LayerStatistics,
   layerProblem,
   METHODS,
   magnitudeSupport,
-  mergeStatistics,
   pruneLayer,
   SEARCHES,
   StatisticsAccumulator,
@@ -343,7 +343,7 @@ describe.each(binaries)('statistics, $simd', (kernels) => {
         const whole = accumulate([data], p, m);
         expect(accumulate(parts, p, m)).toEqual(whole);
 
-        const merged = parts.map((part) => accumulate([part], p, m)).reduce(mergeStatistics);
+        const merged = parts.map((part) => accumulate([part], p, m)).reduce(addStatistics);
         const exact = problemOf(shape, naiveStatistics(data.X, data.Y, p, m));
         const keep = Math.ceil(shape.groups / 2);
         const scale = scaleOf(exact);
