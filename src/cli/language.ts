@@ -43,14 +43,17 @@ export async function pruneFolder(path: string, flags: PruneFlags): Promise<void
   const { opened, engine } = await open(path, flags);
   const seqlen = lengthFor(opened, flags);
   const tokenizer = flags.tokenizer ?? path;
-  const calibration = await calibrationWindows(flags.calibrate, tokenizer, { ...flags, seqlen });
-  const evaluation =
-    flags.data === undefined ? undefined : await evaluationWindows(flags.data, tokenizer, seqlen);
-  const session = await openSession({ threads: flags.threads });
+  const signal = interruptSignal();
+  // First of all, so that an output that cannot be is found at once.
   const output = await createFolder(flags.output, { overwrite: flags.overwrite });
+  const session = await openSession({ threads: flags.threads });
   const progress = progressReporter(process.stderr);
   const files: ReturnType<typeof scratchFile>[] = [];
   try {
+    const calibration = await calibrationWindows(flags.calibrate, tokenizer, { ...flags, seqlen });
+    const evaluation =
+      flags.data === undefined ? undefined : await evaluationWindows(flags.data, tokenizer, seqlen);
+    signal.throwIfAborted();
     const report = await pruneLanguageModel(opened, {
       ...{ engine, session, calibration, evaluation, output },
       ...{ method: flags.method, target: flags.target, search: flags.search, damping: flags.damping },
@@ -64,7 +67,7 @@ export async function pruneFolder(path: string, flags: PruneFlags): Promise<void
         return file;
       },
       onProgress: (step) => progress.report(step),
-      signal: interruptSignal(),
+      signal,
     });
     progress.stop();
     const calibrated = {

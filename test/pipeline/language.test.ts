@@ -9,6 +9,7 @@ import { InputError } from '../../src/errors.ts';
 import { writeModel } from '../../src/graph/index.ts';
 import { type Dataset, openTokenizer, tokenWindows } from '../../src/pipeline/data/index.ts';
 import { type OpenedLanguageModel, openLanguageModel } from '../../src/pipeline/language/open.ts';
+import { planLanguageModel } from '../../src/pipeline/language/plan.ts';
 import { type LanguageOptions, pruneLanguageModel } from '../../src/pipeline/language/prune.ts';
 import { openModel } from '../../src/pipeline/open.ts';
 import { pruneModel } from '../../src/pipeline/prune.ts';
@@ -150,6 +151,19 @@ describe('pruneLanguageModel', () => {
     expect(candidates[0]).toMatchObject(chosen);
     const self = await prune({ target: 'self', keep: 0.3 });
     expect(report.metric.after).toBeLessThan(self.report.metric.after);
+  });
+
+  test('says before any work that a layer does not fit, with its bytes', async () => {
+    const small = await openSession({ threads: 1, maximumBytes: 2 ** 20 });
+    const idle: Engine = { name: 'idle', load: () => Promise.reject(new Error('loaded a model')) };
+    const { bytes } = planLanguageModel(opened.language, {
+      ...{ keep: 0.5, samples: 16, seqlen: LENGTH, auto: false, correct: true, search: 'greedy' },
+      activationBytes: 2 ** 30,
+    });
+    await expect(prune({ session: small, engine: idle })).rejects.toMatchObject({
+      ...{ code: 'ERR_OSSCAR_OUT_OF_MEMORY', bytes: bytes.wasm },
+      message: expect.stringContaining('more than the 1048576 there are'),
+    });
   });
 
   test('refuses windows that do not go with the model', async () => {

@@ -1,6 +1,7 @@
 // What pruning a language model will take, from its config.json alone.
 
 import { type BlockSizes, describe, type LanguageModel } from '../../checkpoint/architectures/index.ts';
+import { OutOfMemoryError } from '../../errors.ts';
 import { groupsToKeep, layerWasmBytes, type Search, statisticsWasmBytes } from '../../solve/index.ts';
 import { blockRatios, type KeepRatios } from '../keep.ts';
 import { PACKING_BYTES } from '../sequence.ts';
@@ -140,6 +141,15 @@ export function planLanguageModel(language: LanguageModel, options: PlanOptions)
       kernels: passes * layers.reduce((sum, layer) => sum + solveFlops(layer, tokens), 0),
     },
   };
+}
+
+/** @throws {OutOfMemoryError} where the largest layer does not fit a thread's memory */
+export function checkPlan({ bytes: { wasm } }: LanguagePlan, maximumBytes: number): void {
+  if (wasm <= maximumBytes) return;
+  throw new OutOfMemoryError(
+    `the largest layer needs ${wasm} bytes of WebAssembly memory, more than the ${maximumBytes} there are; leave its structure whole (--keep-mlp 1 or --keep-heads 1) and the other layers as they are (--no-correct)`,
+    wasm,
+  );
 }
 
 /** Groups and neurons that stay. */

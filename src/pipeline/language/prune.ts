@@ -27,7 +27,7 @@ import { type PrunedBlock, pruneBlocks } from './blocks.ts';
 import { type ChainOptions, chainPerplexity, headLoss } from './chain.ts';
 import type { Scratch } from './hidden.ts';
 import { chainOf, checkWindows, type OpenedLanguageModel, openLanguageModel, SIZES_FILE } from './open.ts';
-import { keptSizes } from './plan.ts';
+import { checkPlan, keptSizes, planLanguageModel } from './plan.ts';
 import { bytesOf, type Proof, parametersOf, prove, writeOnnx } from './prove.ts';
 
 /** Single structures are named `3.heads` and `3.mlp`, by their block. */
@@ -74,6 +74,10 @@ export interface LanguageReport {
   }[];
   /** Who can read the written folder. */
   readonly statement: string;
+  readonly memory: {
+    /** Peak that was planned for, of the whole process. */
+    readonly plannedBytes: number;
+  };
   readonly seconds: number;
   readonly engine: string;
   readonly simd: string;
@@ -106,10 +110,15 @@ async function pruneWith(
   const keep = blockRatios(options.keep, language.blocks);
   checkChoices(options);
   for (const windows of [calibration, options.evaluation]) if (windows) await checkWindows(windows, language);
-  const run: ChainOptions = {
-    ...{ engine, signal, scratch: options.scratch },
-    activationBytes: options.activationBytes ?? DEFAULT_ACTIVATION_BYTES,
-  };
+  const correct = options.correct ?? true;
+  const { activationBytes = DEFAULT_ACTIVATION_BYTES } = options;
+  const plan = planLanguageModel(language, {
+    ...{ keep: options.keep, samples: calibration.size, seqlen: calibration.shape[0], activationBytes },
+    ...{ auto: options.target === undefined || options.target === 'auto', correct, search: options.search },
+    threads: session.threads,
+  });
+  checkPlan(plan, session.maximumBytes);
+  const run: ChainOptions = { engine, signal, scratch: options.scratch, activationBytes };
   const evaluation = options.evaluation ?? calibration;
   const before = await chainPerplexity(chain, evaluation, run);
   const all = Array.from({ length: calibration.size }, (_, i) => i);
@@ -125,7 +134,7 @@ async function pruneWith(
       ...{ session, method, fit, onBlock, search, target: to },
       damping: options.damping,
       groupsPerStep: options.groupsPerStep,
-      correct: options.correct ?? true,
+      correct,
       keep: (i, { kind }) => keep(i, kind),
       onStep: (done, total) => options.onProgress?.({ label, done, total }),
     });
@@ -199,6 +208,7 @@ async function pruneWith(
         data: options.evaluation ? 'evaluation' : 'calibration',
       },
       ...{ maxDifference, blocks, statement: pruned.statement },
+      memory: { plannedBytes: plan.bytes.total },
       seconds: (performance.now() - start) / 1000,
       engine: engine.name,
       simd: session.simd,
