@@ -43,6 +43,7 @@ export type { KeepRatios } from './pipeline/keep.ts';
 export { type Chain, type ChainOptions, chainPerplexity } from './pipeline/language/chain.ts';
 export type { Scratch } from './pipeline/language/hidden.ts';
 export { chainOf, type OpenedLanguageModel, openLanguageModel } from './pipeline/language/open.ts';
+export { opfsScratch } from './pipeline/language/opfs.ts';
 export { type LanguagePlan, type PlanOptions, planLanguageModel } from './pipeline/language/plan.ts';
 export {
   type LanguageOptions,

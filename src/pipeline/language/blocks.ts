@@ -41,27 +41,40 @@ export async function pruneBlocks(
   windows: Dataset,
   options: BlockOptions,
 ): Promise<HiddenStates> {
-  const { engine, fit } = options;
-  const [length] = windows.shape;
   const states = await embed(chain, windows, options);
-  let diverged = false;
-  for (let index = 0; index < chain.blocks; index++) {
-    const start = performance.now();
-    const opened = await openBlock(chain, index, length, engine);
-    const structures = opened.analysis.structures.filter(({ prunable }) => prunable);
-    const keep = (structure: Structure) => options.keep(index, structure);
-    const plan = { ...options, structures, keep, diverged };
-    checkMemory(opened, plan);
-    const { masked, layers } = await pruneSequence(opened, {
-      ...plan,
-      onStep: undefined, // ours counts blocks
-      source: states.source(fit, blockBatch(opened), diverged),
-    });
-    const changed: boolean = layers.length > 0 || diverged;
-    await advance(states, opened, changed ? masked : undefined, diverged, options);
-    diverged = changed;
-    options.onStep?.(index + 1, chain.blocks);
-    await options.onBlock?.({ index, opened, masked, layers, seconds: (performance.now() - start) / 1000 });
+  try {
+    let diverged = false;
+    for (let index = 0; index < chain.blocks; index++) {
+      diverged = await pruneBlock(chain, index, states, diverged, options);
+      options.onStep?.(index + 1, chain.blocks);
+    }
+    return states;
+  } catch (error) {
+    await states.close();
+    throw error;
   }
-  return states;
+}
+
+/** Prunes a block and moves the states behind it. @returns whether the networks' states differ from there on */
+async function pruneBlock(
+  chain: Chain,
+  index: number,
+  states: HiddenStates,
+  diverged: boolean,
+  options: BlockOptions,
+): Promise<boolean> {
+  const start = performance.now();
+  const opened = await openBlock(chain, index, states.dims[0], options.engine);
+  const structures = opened.analysis.structures.filter(({ prunable }) => prunable);
+  const plan = { ...options, structures, diverged, keep: (it: Structure) => options.keep(index, it) };
+  checkMemory(opened, plan);
+  const { masked, layers } = await pruneSequence(opened, {
+    ...plan,
+    onStep: undefined, // ours counts blocks
+    source: states.source(options.fit, blockBatch(opened), diverged),
+  });
+  const changed = layers.length > 0 || diverged;
+  await advance(states, opened, changed ? masked : undefined, diverged, options);
+  await options.onBlock?.({ index, opened, masked, layers, seconds: (performance.now() - start) / 1000 });
+  return changed;
 }

@@ -43,7 +43,6 @@ export async function prove(
   const again = chainOf(written);
   const windows = firstWindows(options.calibration, VERIFIED_WINDOWS);
   const expected = await logitsOf(chain, masked, windows.size, options);
-  await masked.close();
   const found = [await logitsOf(again, await behindBlocks(again, windows, options), windows.size, options)];
   if (options.onnx) found.push(await onnxLogits(folder, windows, options.engine));
   const differences = found.flatMap((logits) =>
@@ -63,7 +62,7 @@ export async function prove(
   return { maxDifference, after, parameters: parametersOf(checkpoint), bytes: bytesOf(checkpoint) };
 }
 
-/** Logits of the pruned network on the first windows. */
+/** Logits of the pruned network on the first windows; the states are done with then. */
 async function logitsOf(
   chain: Chain,
   states: HiddenStates,
@@ -77,6 +76,7 @@ async function logitsOf(
     return logits;
   } finally {
     await head.release();
+    await states.close();
   }
 }
 
