@@ -3,7 +3,7 @@
 import { stat } from 'node:fs/promises';
 import { describe, type SizesRecord } from '../checkpoint/architectures/index.ts';
 import { type Folder, readJson } from '../checkpoint/index.ts';
-import { type Engine, openEngine } from '../engine/index.ts';
+import { openEngine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { openKernels } from '../kernel/index.ts';
 import { chainPerplexity } from '../pipeline/language/chain.ts';
@@ -38,73 +38,66 @@ export async function isFolder(path: string): Promise<boolean> {
 
 export async function pruneFolder(path: string, flags: PruneFlags): Promise<void> {
   if (flags.dryRun) return planFolder(path, flags);
-  if (flags.output === undefined) throw new InputError('where the pruned model goes is missing: --output');
-  if (flags.calibrate === undefined) throw new InputError('calibration text is missing: --calibrate');
-  const { opened, engine } = await open(path, flags);
-  const seqlen = lengthFor(opened, flags);
-  const tokenizer = flags.tokenizer ?? path;
+  const { output: target, calibrate } = flags;
+  if (target === undefined) throw new InputError('where the pruned model goes is missing: --output');
+  if (calibrate === undefined) throw new InputError('calibration text is missing: --calibrate');
   const signal = interruptSignal();
-  // First of all, so that an output that cannot be is found at once.
-  const output = await createFolder(flags.output, { overwrite: flags.overwrite });
-  const session = await openSession({ threads: flags.threads });
-  const progress = progressReporter(process.stderr);
-  const files: ReturnType<typeof scratchFile>[] = [];
-  try {
-    const calibration = await calibrationWindows(flags.calibrate, tokenizer, { ...flags, seqlen });
-    const evaluation =
-      flags.data === undefined ? undefined : await evaluationWindows(flags.data, tokenizer, seqlen);
-    signal.throwIfAborted();
-    const report = await pruneLanguageModel(opened, {
-      ...{ engine, session, calibration, evaluation, output },
-      ...{ method: flags.method, target: flags.target, search: flags.search, damping: flags.damping },
-      keep: keepOf(flags),
-      correct: flags.correct,
-      onnx: flags.format === 'onnx',
-      activationBytes: ACTIVATION_BYTES,
-      scratch: () => {
-        const file = scratchFile(flags.scratch);
-        files.push(file);
-        return file;
-      },
-      onProgress: (step) => progress.report(step),
-      signal,
-    });
-    progress.stop();
-    const calibrated = {
-      path: flags.calibrate,
-      samples: report.samples,
-      seqlen,
-      seed: flags.seed,
-      sampling: flags.sampling,
-    };
-    print(flags, () => languageText(report, flags.output!), {
-      ...report,
-      calibration: calibrated,
-      model: { path: flags.output },
-    });
-  } finally {
-    progress.stop();
-    await output.abort();
-    await session.close();
-    for (const file of files) await file.close();
-    await opened.checkpoint.close();
-  }
+  await withModel(path, async (opened) => {
+    // First of all, so that an output that cannot be is found at once.
+    const output = await createFolder(target, { overwrite: flags.overwrite });
+    const session = await openSession({ threads: flags.threads });
+    const progress = progressReporter(process.stderr);
+    const files: ReturnType<typeof scratchFile>[] = [];
+    try {
+      const seqlen = lengthFor(opened, flags);
+      const tokenizer = flags.tokenizer ?? path;
+      const calibration = await calibrationWindows(calibrate, tokenizer, { ...flags, seqlen });
+      const evaluation =
+        flags.data === undefined ? undefined : await evaluationWindows(flags.data, tokenizer, seqlen);
+      signal.throwIfAborted();
+      const report = await pruneLanguageModel(opened, {
+        ...{ session, calibration, evaluation, output, signal },
+        ...{ method: flags.method, target: flags.target, search: flags.search, damping: flags.damping },
+        engine: await openEngine({ threads: flags.threads }),
+        keep: keepOf(flags),
+        correct: flags.correct,
+        onnx: flags.format === 'onnx',
+        activationBytes: ACTIVATION_BYTES,
+        scratch: () => {
+          const file = scratchFile(flags.scratch);
+          files.push(file);
+          return file;
+        },
+        onProgress: (step) => progress.report(step),
+      });
+      progress.stop();
+      const { seed, sampling } = flags;
+      print(flags, () => languageText(report, target), {
+        ...report,
+        calibration: { path: calibrate, samples: report.samples, seqlen, seed, sampling },
+        model: { path: target },
+      });
+    } finally {
+      progress.stop();
+      await output.abort();
+      await session.close();
+      for (const file of files) await file.close();
+    }
+  });
 }
 
 export async function evaluateFolder(path: string, flags: EvalFlags): Promise<void> {
-  const { opened, engine } = await open(path, flags);
-  try {
+  await withModel(path, async (opened) => {
     const windows = await evaluationWindows(flags.data, flags.tokenizer ?? path, lengthFor(opened, flags));
     await checkWindows(windows, opened.language);
     const { name, value, samples } = await chainPerplexity(chainOf(opened), windows, {
-      ...{ engine, activationBytes: Number.POSITIVE_INFINITY },
+      engine: await openEngine({ threads: flags.threads }),
+      activationBytes: Number.POSITIVE_INFINITY,
     });
     print(flags, () => `${name} ${value.toFixed(4)} on ${samples} windows of ${windows.shape[0]} tokens`, {
       ...{ metric: name, value, samples, seqlen: windows.shape[0] },
     });
-  } finally {
-    await opened.checkpoint.close();
-  }
+  });
 }
 
 /** What a run would take; only config.json is read. */
@@ -168,11 +161,13 @@ async function describeFolder(folder: Folder) {
   );
 }
 
-async function open(
-  path: string,
-  { threads }: { readonly threads: number },
-): Promise<{ opened: OpenedLanguageModel; engine: Engine }> {
-  return { opened: await openLanguageModel(await openFolder(path)), engine: await openEngine({ threads }) };
+async function withModel(path: string, run: (opened: OpenedLanguageModel) => Promise<void>): Promise<void> {
+  const folder = await openFolder(path);
+  try {
+    await run(await openLanguageModel(folder));
+  } finally {
+    await folder.close();
+  }
 }
 
 function lengthFor({ language }: OpenedLanguageModel, { seqlen }: { readonly seqlen?: number }): number {
