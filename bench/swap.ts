@@ -99,25 +99,43 @@ function checkStep(kernels: Kernels, problem: LayerProblem, start: readonly numb
   }
 }
 
-/** H_SS⁻¹ and the weights H_SS⁻¹G_S: the least that a step without updates must do. */
+/**
+ * H_SS⁻¹, by which what leaves is ranked, the weights H_SS⁻¹G_S, and G_P − H_PS·W_S, by which what enters is: the least
+ * that a step without updates must do.
+ */
 function reinvert(
   kernels: Kernels,
   { p, m, groupSize: b, H, G }: LayerProblem,
   kept: readonly number[],
 ): void {
   const rows = kept.flatMap((group) => Array.from({ length: b }, (_, r) => group * b + r));
+  const inside = new Set(rows);
+  const others = Array.from({ length: p }, (_, i) => i).filter((i) => !inside.has(i));
   const k = rows.length;
   const mark = kernels.mark();
   const [T, B, W] = [kernels.matrix(k, k, 'f64'), kernels.matrix(k, m, 'f64'), kernels.matrix(k, m, 'f64')];
-  const [t, g] = [kernels.view(T), kernels.view(B)];
-  for (let i = 0; i < k; i++) {
-    for (let j = 0; j <= i; j++) t[i * k + j] = H[rows[i] * p + rows[j]];
-    g.set(G.subarray(rows[i] * m, (rows[i] + 1) * m), i * m);
-  }
+  const [A, R] = [kernels.matrix(p - k, k, 'f64'), kernels.matrix(p - k, m, 'f64')];
+  const gather = (
+    from: Float64Array,
+    width: number,
+    list: readonly number[],
+    to: Float64Array,
+    columns?: readonly number[],
+  ) =>
+    list.forEach((row, i) => {
+      if (!columns) to.set(from.subarray(row * width, (row + 1) * width), i * width);
+      else
+        for (let j = 0; j < columns.length; j++) to[i * columns.length + j] = from[row * width + columns[j]];
+    });
+  gather(H, p, rows, kernels.view(T), rows);
+  gather(G, m, rows, kernels.view(B));
+  gather(H, p, others, kernels.view(A), rows);
+  gather(G, m, others, kernels.view(R));
   kernels.potrf(T);
   kernels.potri(T);
   kernels.symmetrize(T);
   kernels.gemm(false, false, 1, T, B, 0, W);
+  kernels.gemm(false, false, -1, A, W, 1, R);
   kernels.release(mark);
 }
 
