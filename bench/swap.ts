@@ -5,19 +5,9 @@
 import { type Kernels, openKernels } from '../src/kernel/index.ts';
 import { type LayerProblem, magnitudeSupport, refit, Tableau } from '../src/solve/index.ts';
 import { type Bench, bench, pair, round } from './support/bench.ts';
-import { layerProblems } from './support/layer.ts';
+import { layerProblems, QUICK, SHAPES } from './support/layer.ts';
 import * as naive from './support/naive.ts';
 import { crosstab, list } from './support/table.ts';
-
-const SHAPES = [
-  { groups: 1024, groupSize: 1, m: 256 },
-  { groups: 3072, groupSize: 1, m: 768 },
-  { groups: 128, groupSize: 9, m: 128 },
-];
-const QUICK = [
-  { groups: 96, groupSize: 1, m: 24 },
-  { groups: 12, groupSize: 9, m: 16 },
-];
 
 await bench('swap', async (b) => {
   const kernels = await openKernels();

@@ -24,7 +24,6 @@ export {
   type OnnxRuntime,
   openEngine,
 } from './engine/index.ts';
-export * from './errors.ts';
 export {
   type Analysis,
   type LinearMap,
@@ -35,7 +34,7 @@ export {
   type WrittenModel,
   writeModel,
 } from './graph/index.ts';
-export { type KernelOptions, type Kernels, openKernels, type SimdChoice } from './kernel/index.ts';
+export * from './layer.ts';
 export { batchSource } from './pipeline/batches.ts';
 export * from './pipeline/data/index.ts';
 export { accuracy, latencies, loss, type Metric, perplexity } from './pipeline/evaluate.ts';
@@ -62,35 +61,3 @@ export {
 export { type PruneOptions, type PruneReport, type PruneResult, pruneModel } from './pipeline/prune.ts';
 export type { Target } from './pipeline/sequence.ts';
 export type { Candidate } from './pipeline/target.ts';
-export {
-  type AbortOptions,
-  type LayerJob,
-  openSession,
-  type Session,
-  type SessionOptions,
-  type SessionStatistics,
-} from './pool/index.ts';
-export {
-  combineProblems,
-  type Elimination,
-  type EliminationOptions,
-  eliminate,
-  groupsToKeep,
-  type LayerOptions,
-  type LayerProblem,
-  type LayerResult,
-  type LayerStatistics,
-  layerProblem,
-  layerWasmBytes,
-  METHODS,
-  type Method,
-  type ProblemOptions,
-  pruneLayer,
-  type Refit,
-  refit,
-  refitBias,
-  SEARCHES,
-  type Search,
-  StatisticsAccumulator,
-} from './solve/index.ts';
-export { version } from './version.ts';

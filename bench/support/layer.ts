@@ -10,6 +10,17 @@ export interface LayerShape {
   readonly m: number;
 }
 
+/** The first is small enough for plain loops; the second is fc2 of OPT-125m; the third a 3 × 3 convolution. */
+export const SHAPES: readonly LayerShape[] = [
+  { groups: 1024, groupSize: 1, m: 256 },
+  { groups: 3072, groupSize: 1, m: 768 },
+  { groups: 128, groupSize: 9, m: 128 },
+];
+export const QUICK: readonly LayerShape[] = [
+  { groups: 96, groupSize: 1, m: 24 },
+  { groups: 12, groupSize: 9, m: 16 },
+];
+
 /**
  * Inputs as after a ReLU: p/4 factors mixed, noise, columns of uneven size, rectified; 2p rows. Towards the layer's own
  * output, and towards one that a disturbance of the inputs has moved.

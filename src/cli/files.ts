@@ -66,6 +66,13 @@ export async function readRange(
   return bytes;
 }
 
+/** All of the bytes, from `offset` on. */
+export async function writeRange(file: FileHandle, offset: number, bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    done += (await file.write(bytes, done, bytes.length - done, offset + done)).bytesWritten;
+  }
+}
+
 /** Reads `length` bytes at `offset` of an external data file; to its end if `length` is absent. */
 export type ExternalReader = (location: string, offset?: number, length?: number) => Promise<Uint8Array>;
 

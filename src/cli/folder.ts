@@ -4,7 +4,7 @@ import { type FileHandle, lstat, mkdir, open, readdir, rename, rm, stat } from '
 import { dirname, join, resolve } from 'node:path';
 import { checkFileName, checkRange, type Folder, type OutputFolder } from '../checkpoint/folder.ts';
 import { InputError } from '../errors.ts';
-import { inputError, readRange, temporaryName } from './files.ts';
+import { inputError, readRange, temporaryName, writeRange } from './files.ts';
 
 /** The files among a folder's entries. Links count as what they point to: downloads are links into a cache. */
 async function listFiles(folder: string): Promise<string[]> {
@@ -189,11 +189,7 @@ export async function createFolder(
     close: async () => {},
     writeAt: (file, offset, bytes) =>
       attempt(file, async () => {
-        const handle = await get(file, 'wx+');
-        for (let done = 0; done < bytes.length; ) {
-          const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, offset + done);
-          done += bytesWritten;
-        }
+        await writeRange(await get(file, 'wx+'), offset, bytes);
       }),
     async commit() {
       await attempt('', async () => {

@@ -1,8 +1,6 @@
 // The commands on a language model's folder.
 
 import { stat } from 'node:fs/promises';
-import { describe, type SizesRecord } from '../checkpoint/architectures/index.ts';
-import { type Folder, readJson } from '../checkpoint/index.ts';
 import { openEngine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { openKernels } from '../kernel/index.ts';
@@ -10,27 +8,24 @@ import { chainPerplexity } from '../pipeline/language/chain.ts';
 import {
   chainOf,
   checkWindows,
+  describeFolder,
   type OpenedLanguageModel,
   openLanguageModel,
-  SIZES_FILE,
 } from '../pipeline/language/open.ts';
 import { planLanguageModel } from '../pipeline/language/plan.ts';
 import { pruneLanguageModel } from '../pipeline/language/prune.ts';
 import { measureRates } from '../pipeline/language/rates.ts';
+import { DEFAULT_ACTIVATION_BYTES } from '../pipeline/options.ts';
 import { openSession } from '../pool/index.ts';
 import { createFolder, openFolder } from './folder.ts';
 import { type EvalFlags, interruptSignal, keepOf, type PruneFlags, print } from './options.ts';
 import { languagePlanText, languageText } from './print.ts';
 import { progressReporter } from './progress.ts';
-import { scratchFile } from './scratch.ts';
-import { calibrationWindows, evaluationWindows } from './text.ts';
+import { scratchFiles } from './scratch.ts';
+import { calibrationWindows, DEFAULT_WINDOWS, evaluationWindows } from './text.ts';
 
 /** Tokens per window, unless the model has fewer positions. */
 const DEFAULT_LENGTH = 512;
-/** Activations kept in memory; beyond it they go to a file. */
-const ACTIVATION_BYTES = 2 ** 30;
-const DEFAULT_SAMPLES = 128;
-const CONFIG_BYTES = 2 ** 24;
 
 export async function isFolder(path: string): Promise<boolean> {
   return (await stat(path).catch(() => undefined))?.isDirectory() ?? false;
@@ -47,7 +42,7 @@ export async function pruneFolder(path: string, flags: PruneFlags): Promise<void
     const output = await createFolder(target, { overwrite: flags.overwrite });
     const session = await openSession({ threads: flags.threads });
     const progress = progressReporter(process.stderr);
-    const files: ReturnType<typeof scratchFile>[] = [];
+    const files = scratchFiles(flags.scratch);
     try {
       const seqlen = lengthFor(opened, flags);
       const tokenizer = flags.tokenizer ?? path;
@@ -62,12 +57,7 @@ export async function pruneFolder(path: string, flags: PruneFlags): Promise<void
         keep: keepOf(flags),
         correct: flags.correct,
         onnx: flags.format === 'onnx',
-        activationBytes: ACTIVATION_BYTES,
-        scratch: () => {
-          const file = scratchFile(flags.scratch);
-          files.push(file);
-          return file;
-        },
+        scratch: files.open,
         onProgress: (step) => progress.report(step),
       });
       progress.stop();
@@ -81,7 +71,7 @@ export async function pruneFolder(path: string, flags: PruneFlags): Promise<void
       progress.stop();
       await output.abort();
       await session.close();
-      for (const file of files) await file.close();
+      await files.close();
     }
   });
 }
@@ -90,13 +80,19 @@ export async function evaluateFolder(path: string, flags: EvalFlags): Promise<vo
   await withModel(path, async (opened) => {
     const windows = await evaluationWindows(flags.data, flags.tokenizer ?? path, lengthFor(opened, flags));
     await checkWindows(windows, opened.language);
-    const { name, value, samples } = await chainPerplexity(chainOf(opened), windows, {
-      engine: await openEngine({ threads: flags.threads }),
-      activationBytes: Number.POSITIVE_INFINITY,
-    });
-    print(flags, () => `${name} ${value.toFixed(4)} on ${samples} windows of ${windows.shape[0]} tokens`, {
-      ...{ metric: name, value, samples, seqlen: windows.shape[0] },
-    });
+    const files = scratchFiles();
+    try {
+      const { name, value, samples } = await chainPerplexity(chainOf(opened), windows, {
+        engine: await openEngine({ threads: flags.threads }),
+        activationBytes: DEFAULT_ACTIVATION_BYTES,
+        scratch: files.open,
+      });
+      print(flags, () => `${name} ${value.toFixed(4)} on ${samples} windows of ${windows.shape[0]} tokens`, {
+        ...{ metric: name, value, samples, seqlen: windows.shape[0] },
+      });
+    } finally {
+      await files.close();
+    }
   });
 }
 
@@ -109,9 +105,9 @@ async function planFolder(path: string, flags: PruneFlags): Promise<void> {
     const kernels = await openKernels();
     const seqlen = flags.seqlen ?? Math.min(DEFAULT_LENGTH, language.maxPositions);
     const plan = planLanguageModel(language, {
-      ...{ keep: keepOf(flags), samples: flags.samples ?? DEFAULT_SAMPLES, seqlen },
+      ...{ keep: keepOf(flags), samples: flags.samples ?? DEFAULT_WINDOWS, seqlen },
       ...{ auto: flags.target === 'auto', correct: flags.correct, search: flags.search },
-      ...{ activationBytes: ACTIVATION_BYTES, threads: flags.threads },
+      ...{ activationBytes: DEFAULT_ACTIVATION_BYTES, threads: flags.threads },
     });
     const rates = await measureRates(engine, kernels);
     // The engine was timed on all threads, the kernels on one.
@@ -150,15 +146,6 @@ export async function inspectFolder(path: string, flags: { readonly json?: boole
   } finally {
     await folder.close();
   }
-}
-
-async function describeFolder(folder: Folder) {
-  const config = await readJson(folder, 'config.json', CONFIG_BYTES);
-  const hasRecord = (await folder.list()).includes(SIZES_FILE);
-  return describe(
-    config,
-    hasRecord ? ((await readJson(folder, SIZES_FILE, CONFIG_BYTES)) as unknown as SizesRecord) : undefined,
-  );
 }
 
 async function withModel(path: string, run: (opened: OpenedLanguageModel) => Promise<void>): Promise<void> {

@@ -22,7 +22,7 @@ export interface WindowFlags {
 }
 
 /** Calibration windows for a language model unless --samples says otherwise: as in the paper. */
-const DEFAULT_WINDOWS = 128;
+export const DEFAULT_WINDOWS = 128;
 
 /**
  * Windows to calibrate with, out of a text (.txt), documents (.jsonl with a field "text") or token ids (.npy).
@@ -49,11 +49,6 @@ export async function evaluationWindows(
   const tokens = await readTokens(path, tokenizer);
   if (!(tokens instanceof Int32Array)) return checkLength(tokens, path, seqlen);
   return consecutiveWindows(tokens, seqlen, path);
-}
-
-/** Whether a path names something that windows of tokens can be read from. */
-export function isText(path: string): boolean {
-  return /\.(txt|jsonl|md)$/i.test(path);
 }
 
 async function readTokens(path: string, tokenizer: string | undefined): Promise<Int32Array | Dataset> {

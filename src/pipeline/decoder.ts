@@ -56,7 +56,7 @@ export function supplied(engine: Engine, input: string, length: number): Engine 
 function wrap(session: EngineSession, input: string, length: number): EngineSession {
   const { inputs, outputs } = session;
   const fed = inputs.filter(({ name }) => name !== input && !accompanies(name));
-  const isExtra = (name: string) => name === input && fed.length > 0;
+  const needsIds = fed.length > 0 && inputs.some(({ name }) => name === input);
   return {
     // Callers feed the first input: the token ids, or the activation that stands for them.
     inputs: fed.length > 0 ? fed : inputs.filter(({ name }) => name === input),
@@ -67,7 +67,7 @@ function wrap(session: EngineSession, input: string, length: number): EngineSess
       const isWhole = name === input || (dims.length > 1 && dims[1] === length);
       const batch = isWhole ? dims[0] : dims[0] / length;
       const tokens = name === input ? dims[1] : length;
-      const ids = inputs.some(({ name }) => isExtra(name)) && { [input]: filled([batch, length], () => 0) };
+      const ids = needsIds && { [input]: filled([batch, length], () => 0) };
       return session.run({ ...supplies(session, batch, tokens), ...ids, ...feeds }, fetches);
     },
     release: () => session.release(),

@@ -7,7 +7,7 @@ import type { Session } from '../pool/index.ts';
 import type { Method, Search } from '../solve/index.ts';
 import { type BatchSource, batchSource, takesTokens } from './batches.ts';
 import { supplied } from './decoder.ts';
-import { accuracy, latencies, type Metric, perplexity } from './evaluate.ts';
+import { accuracy, latencies, loss, type Metric, perplexity } from './evaluate.ts';
 import { checkNames, type KeepRatios, keepRatio } from './keep.ts';
 import { externalReader, loadModel, type OpenedModel, openModel } from './open.ts';
 import {
@@ -183,16 +183,26 @@ function engineFor({ input }: OpenedModel, engine: Engine): Engine {
   return takesTokens(input) ? supplied(engine, input.name, input.shape[0]) : engine;
 }
 
-async function metricOf(
+/** Accuracy, or perplexity of a language model. */
+function metricOf(
   { input }: OpenedModel,
   engine: Engine,
   model: Model,
   source: BatchSource,
   signal?: AbortSignal,
 ): Promise<Metric | undefined> {
+  const measure = takesTokens(input) ? perplexity : accuracy;
+  return running(engine, model, (session) => measure(session, source, signal));
+}
+
+async function running<R>(
+  engine: Engine,
+  model: Model,
+  use: (session: EngineSession) => Promise<R>,
+): Promise<R> {
   const session = await loadModel(engine, model);
   try {
-    return await (takesTokens(input) ? perplexity : accuracy)(session, source, signal);
+    return await use(session);
   } finally {
     await session.release();
   }
@@ -215,7 +225,7 @@ async function searchBlend(
   return searchTarget(async (target) => {
     // The local search moves all candidates alike.
     const { masked } = await sequence(fit, target, `target ${target.kind} ${target.blend}`, 'greedy');
-    if (tokens) return Math.log((await metricOf(opened, engine, masked, heldOut, signal))!.value);
+    if (tokens) return running(engine, masked, (session) => loss(session, heldOut, signal));
     return outputError(dense, await outputsOf(engine, masked, heldOut, signal));
   }, hasResidual);
 }

@@ -6,7 +6,7 @@ import type { Method, Search } from '../../solve/index.ts';
 import type { Dataset } from '../data/index.ts';
 import type { OpenedModel } from '../open.ts';
 import { checkMemory, type PrunedLayer, pruneSequence, type Target } from '../sequence.ts';
-import { advance, blockBatch, type Chain, type ChainOptions, embed, openBlock } from './chain.ts';
+import { advance, blockBatch, type Chain, type ChainOptions, openBlock, throughBlocks } from './chain.ts';
 import type { HiddenStates } from './hidden.ts';
 
 export interface BlockOptions extends ChainOptions {
@@ -41,18 +41,11 @@ export async function pruneBlocks(
   windows: Dataset,
   options: BlockOptions,
 ): Promise<HiddenStates> {
-  const states = await embed(chain, windows, options);
-  try {
-    let diverged = false;
-    for (let index = 0; index < chain.blocks; index++) {
-      diverged = await pruneBlock(chain, index, states, diverged, options);
-      options.onStep?.(index + 1, chain.blocks);
-    }
-    return states;
-  } catch (error) {
-    await states.close();
-    throw error;
-  }
+  let diverged = false;
+  return throughBlocks(chain, windows, options, async (index, states) => {
+    diverged = await pruneBlock(chain, index, states, diverged, options);
+    options.onStep?.(index + 1, chain.blocks);
+  });
 }
 
 /** Prunes a block and moves the states behind it. @returns whether the networks' states differ from there on */

@@ -36,11 +36,15 @@ export interface ChainOptions {
 /** Values of a block's largest activation in a batch: scores of all heads are the largest where windows are long. */
 const VALUES_PER_BATCH = 2 ** 22;
 
-/** Hidden states behind the embedding, the same for both networks. */
-export async function embed(chain: Chain, windows: Dataset, options: ChainOptions): Promise<HiddenStates> {
+/** Sets the states to those behind the embedding, the same for both networks. */
+async function embed(
+  chain: Chain,
+  windows: Dataset,
+  states: HiddenStates,
+  options: ChainOptions,
+): Promise<void> {
   const [length] = windows.shape;
   const { hidden } = chain;
-  const states = new HiddenStates(windows.size, [length, hidden], options.activationBytes, options.scratch);
   const session = await loadModel(options.engine, await chain.embedding(length));
   try {
     const [input] = session.inputs;
@@ -60,7 +64,6 @@ export async function embed(chain: Chain, windows: Dataset, options: ChainOption
   } finally {
     await session.release();
   }
-  return states;
 }
 
 /** A block, run once to learn its shapes. */
@@ -187,10 +190,28 @@ export async function behindBlocks(
   windows: Dataset,
   options: ChainOptions,
 ): Promise<HiddenStates> {
-  const states = await embed(chain, windows, options);
-  for (let i = 0; i < chain.blocks; i++) {
+  return throughBlocks(chain, windows, options, async (i, states) => {
     const block = await openBlock(chain, i, windows.shape[0], options.engine);
     await advance(states, block, undefined, false, options);
+  });
+}
+
+/** Embeds the windows and lets `step` move the states behind one block after the other. */
+export async function throughBlocks(
+  chain: Chain,
+  windows: Dataset,
+  options: ChainOptions,
+  step: (block: number, states: HiddenStates) => Promise<void>,
+): Promise<HiddenStates> {
+  const [length] = windows.shape;
+  const { activationBytes, scratch } = options;
+  const states = new HiddenStates(windows.size, [length, chain.hidden], activationBytes, scratch);
+  try {
+    await embed(chain, windows, states, options);
+    for (let i = 0; i < chain.blocks; i++) await step(i, states);
+    return states;
+  } catch (error) {
+    await states.close();
+    throw error;
   }
-  return states;
 }

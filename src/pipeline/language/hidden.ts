@@ -9,6 +9,7 @@ export interface Scratch {
   /** @param at  index of the first value */
   write(at: number, values: Float32Array): Promise<void>;
   read(at: number, length: number): Promise<Float32Array>;
+  /** Harmless if called twice. */
   close(): Promise<void>;
 }
 

@@ -15,7 +15,7 @@ export interface OpenedLanguageModel {
 
 /** Beside config.json: the sizes of every block, where config.json cannot say them. */
 export const SIZES_FILE = 'osscar.json';
-const MAX_SIZES_BYTES = 2 ** 24;
+const MAX_JSON_BYTES = 2 ** 24;
 
 /**
  * @throws {InputError} if a file is missing, or config.json contradicts the tensors
@@ -24,13 +24,19 @@ const MAX_SIZES_BYTES = 2 ** 24;
  */
 export async function openLanguageModel(folder: Folder): Promise<OpenedLanguageModel> {
   const checkpoint = await openCheckpoint(folder);
-  const hasRecord = (await folder.list()).includes(SIZES_FILE);
-  const record = hasRecord
-    ? ((await readJson(folder, SIZES_FILE, MAX_SIZES_BYTES)) as unknown as SizesRecord)
-    : undefined;
-  const language = describe(checkpoint.config, record);
+  const language = describe(checkpoint.config, await sizesIn(folder));
   language.check(checkpoint);
   return { folder, checkpoint, language };
+}
+
+/** The model that a folder describes, from its config.json alone; there need be no weights. */
+export async function describeFolder(folder: Folder): Promise<LanguageModel> {
+  return describe(await readJson(folder, 'config.json', MAX_JSON_BYTES), await sizesIn(folder));
+}
+
+async function sizesIn(folder: Folder): Promise<SizesRecord | undefined> {
+  if (!(await folder.list()).includes(SIZES_FILE)) return undefined;
+  return (await readJson(folder, SIZES_FILE, MAX_JSON_BYTES)) as unknown as SizesRecord; // describe checks it
 }
 
 /** The model as parts. */

@@ -46,9 +46,11 @@ export function opfsScratch(): Scratch {
       return values;
     },
     async close() {
-      (await opened)?.close();
-      const root = opened && (await navigator.storage.getDirectory());
-      await root?.removeEntry(name);
+      const access = await opened;
+      if (!access) return;
+      opened = undefined;
+      access.close();
+      await (await navigator.storage.getDirectory()).removeEntry(name);
     },
   };
 }

@@ -153,11 +153,7 @@ export function checkPlan({ bytes: { wasm } }: LanguagePlan, maximumBytes: numbe
 }
 
 /** Groups and neurons that stay. */
-export function keptSizes(
-  { heads, kvHeads, ffn }: BlockSizes,
-  headRatio: number,
-  mlpRatio: number,
-): BlockSizes {
+function keptSizes({ heads, kvHeads, ffn }: BlockSizes, headRatio: number, mlpRatio: number): BlockSizes {
   const groups = groupsToKeep(kvHeads, headRatio);
   return { heads: groups * (heads / kvHeads), kvHeads: groups, ffn: groupsToKeep(ffn, mlpRatio) };
 }

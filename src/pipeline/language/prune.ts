@@ -25,9 +25,9 @@ import { splitSamples } from '../split.ts';
 import { searchTarget } from '../target.ts';
 import { type PrunedBlock, pruneBlocks } from './blocks.ts';
 import { type ChainOptions, chainPerplexity, headLoss } from './chain.ts';
-import type { Scratch } from './hidden.ts';
+import type { HiddenStates, Scratch } from './hidden.ts';
 import { chainOf, checkWindows, type OpenedLanguageModel, openLanguageModel, SIZES_FILE } from './open.ts';
-import { checkPlan, keptSizes, planLanguageModel } from './plan.ts';
+import { checkPlan, planLanguageModel } from './plan.ts';
 import { bytesOf, type Proof, parametersOf, prove, writeOnnx } from './prove.ts';
 
 /** Single structures are named `3.heads` and `3.mlp`, by their block. */
@@ -144,13 +144,15 @@ async function pruneWith(
     const [fit, heldOut] = [all.filter(isFit), all.filter(isHeldOut)];
     return searchTarget(async (to) => {
       const states = await pass(fit, to, `target ${to.kind} ${to.blend}`, 'greedy');
-      const loss = await headLoss(chain, states, calibration, heldOut, 'pruned', run);
-      await states.close();
-      return loss;
+      try {
+        return await headLoss(chain, states, calibration, heldOut, 'pruned', run);
+      } finally {
+        await states.close();
+      }
     }, true);
   });
 
-  const sizes = language.sizes.map((size, i) => keptSizes(size, keep(i, 'head'), keep(i, 'channel')));
+  const sizes = plan.sizes.after;
   const pruned = language.configOf(sizes);
   const smaller = describe(pruned.config, pruned.record);
   const shapes = smaller.tensors(checkpoint);
@@ -164,11 +166,12 @@ async function pruneWith(
     planSafetensors(specs, { maxShardBytes: options.maxShardBytes }),
   );
   const blocks: LanguageReport['blocks'][number][] = [];
+  let states: HiddenStates | undefined;
   try {
     for (const name of checkpoint.tensors.keys()) {
       if (shapes.get(name)?.block === undefined) await copyTensor(checkpoint, writer, name);
     }
-    const states = await pass(
+    const behind = await pass(
       all,
       target.chosen,
       'pruning',
@@ -184,6 +187,7 @@ async function pruneWith(
         });
       },
     );
+    states = behind;
     const json = (value: unknown) => new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`);
     await writer.writeFile('config.json', json(pruned.config));
     if (pruned.record) await writer.writeFile(SIZES_FILE, json(pruned.record));
@@ -192,7 +196,7 @@ async function pruneWith(
     await writer.finish(async () => {
       const written = await openLanguageModel(output);
       if (options.onnx) await writeOnnx(written, output, options.metadata ?? {});
-      proof = await prove(chain, states, written, { ...options, ...run, evaluation });
+      proof = await prove(chain, behind, written, { ...options, ...run, evaluation });
     });
     const { maxDifference, after, parameters, bytes } = proof!;
     return {
@@ -217,6 +221,8 @@ async function pruneWith(
   } catch (error) {
     await writer.abort();
     throw error;
+  } finally {
+    await states?.close();
   }
 }
 

@@ -1,0 +1,38 @@
+import { expect, test } from 'vitest';
+import { type Engine, openEngine } from '../../src/engine/index.ts';
+import { GraphBuilder } from '../../src/graph/index.ts';
+import { loadModel } from '../../src/pipeline/open.ts';
+
+const engine = await openEngine({ threads: 1 });
+
+/** x·W for W rows × columns of which row r holds r. */
+function product(rows: number, columns: number) {
+  const graph = new GraphBuilder();
+  const x = graph.input('x', 'float32', ['n', rows]);
+  const W = Float32Array.from({ length: rows * columns }, (_, i) => Math.floor(i / columns));
+  graph.output(graph.node('MatMul', [x, graph.floats('W', W, [rows, columns])]), 'y', 'float32', [
+    'n',
+    columns,
+  ]);
+  return graph.build('product');
+}
+
+test.each([
+  ['few weights go to the engine inside the graph', 4, 3, 0],
+  ['weights above 64 MiB go beside it', 4, 2 ** 22 + 1, 1],
+])('%s and compute the same', async (_, rows, columns, files) => {
+  let external = -1;
+  const watched: Engine = {
+    name: 'watched',
+    load: (model, beside = []) => {
+      external = beside.length;
+      return engine.load(model, beside);
+    },
+  };
+  const session = await loadModel(watched, product(rows, columns));
+  const { y } = await session.run({ x: { dims: [1, rows], data: Float32Array.of(1, 2, 3, 4) } });
+  await session.release();
+  expect(external).toBe(files);
+  expect(y.dims).toEqual([1, columns]);
+  expect([y.data[0], y.data[columns - 1]]).toEqual([20, 20]);
+});
