@@ -60,7 +60,7 @@ for (const file of ['fashion-resnet.onnx', 'fashion-mobilenet.onnx']) {
 }
 
 console.log('\nKing James Bible, 64 test windows of 256 tokens\n');
-row('model', 'keep', 'method', 'perplexity', 'parameters', 'weight bytes', 's');
+row('model', 'keep', 'method', 'perplexity', 'parameters', 'bytes', 's');
 const language = await openLanguageModel(blobFolder(await filesOf('opt-kjv/'), 'opt-kjv'));
 const encode = openTokenizer(JSON.parse(await text('opt-kjv/tokenizer.json')));
 const calibration = tokenWindows(encode(await text('text/kjv-train.txt')), { samples: 32, seqlen: 256 });
