@@ -20,7 +20,7 @@ export function im2col(
 ): void {
   const plain = kh == 1 && kw == 1 && sh == 1 && sw == 1 && top == 0 && left == 0;
   if (plain && ow == width && first + count <= height * width) {
-    transpose(channels, count, at<f32>(image, 0, 0, first), height * width, out, ldo);
+    transpose<f32>(channels, count, at<f32>(image, 0, 0, first), height * width, out, ldo);
     return;
   }
   for (let r = 0; r < count; ) {

@@ -9,7 +9,7 @@
 import { gemm, gemmWorkBytes } from './gemm';
 import { potrf, potrfWorkBytes } from './potrf';
 import { lauum, potri, potriWorkBytes, trmm, trtri } from './potri';
-import { symmetrize } from './symmetrize';
+import { symmetrize } from './transpose';
 import { syrk, syrkWorkBytes } from './syrk';
 import { syr2k, syr2kWorkBytes } from './syr2k';
 import { trsm, trsmWorkBytes } from './trsm';

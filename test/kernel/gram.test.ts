@@ -52,7 +52,7 @@ describe.each(simds)('gram (%s)', (simd) => {
   });
 
   test('agrees with the definition and leaves the strict upper triangle untouched', () => {
-    for (const p of [1, 4, 5, 6, 7, 8, 9, 15, 16, 17, 40, 125, 126, 127]) check(3, p);
+    for (const p of [1, 4, 5, 6, 7, 8, 9, 15, 16, 17, 40, 191, 192, 193]) check(3, p);
     for (const rows of [1, 511, 512, 513, 1100]) check(rows, 13);
   });
 
@@ -118,7 +118,7 @@ describe.each(simds)('cross (%s)', (simd) => {
       [3, 6, 7],
       [513, 13, 17],
       [1100, 127, 9],
-      [7, 3, 2049],
+      [7, 3, 193],
     ];
     for (const [rows, p, m] of sizes) {
       onStack(kernels, () => {
