@@ -2,236 +2,316 @@
 //
 // Removing group B from the support changes T ← T − T_:B T_BB⁻¹ T_B: and W ← W − T_:B T_BB⁻¹ W_B.
 // With T_BB = L·Lᵀ, V = L⁻¹ T_B: and U = L⁻¹ W_B this is T ← T − VᵀV and W ← W − VᵀU, and the cost of
-// the removal is ½‖U‖². As in LAPACK's pstrf, the update of T is deferred: the rows of V are collected
-// in a panel, and only the diagonal blocks of T (which the costs need) are kept current. The caller
-// applies the panel with one syrk when it is full, so the O(p³) work runs at GEMM speed.
+// the removal is ½‖U‖². Only the columns of removed groups are ever needed, so T is not updated: the
+// factorisation is left-looking. Columns of groups that look like the next to go are staged, some dozen at a time,
+// and everything that the removals before this panel owe them is subtracted by one product; what those within the
+// panel owe is subtracted when a group goes. Diagonal blocks, which the costs need, are kept current all the time.
 //
-// The costs need W only through K = W·Wᵀ. `deliminateStep` streams W itself, which is best for few columns;
-// `deliminateGramStep` never touches W: with R = L⁻¹K_B: − ½(L⁻¹K_BB L⁻ᵀ)V it is K ← K − VᵀR − RᵀV, deferred
-// over the same panel, so that a step costs the same however many columns W has.
+// The costs need W only through K = W·Wᵀ, kept in one of three ways (`Path`). By columns, with
+// R = L⁻¹K_B: − ½(L⁻¹K_BB L⁻ᵀ)V it is K ← K − VᵀR − RᵀV, and a removal costs the same however many columns W has.
 //
 // With H and G in the place of T and W the same recursion is forward selection: the "cost" is then the gain
 // ½ tr(G_jᵀ H_jj⁻¹ G_j) of adding the group, and the caller takes the largest.
 //
-// A removed group is first swapped behind the live ones, so live rows are always the leading ones and
-// the pivot's rows of T are contiguous. Choosing the group and the schedule is the caller's business.
+// A removed group is first swapped behind the live ones, the staged ones being the last of these, so that all parts are
+// contiguous; its rows of V then take the place of its own in T, which nobody needs any more. Choosing the group and
+// the products are the host's business (src/kernel/elimination.ts, assembly/plugin/elimination.ts).
 // f64 only: costs are differences of nearly equal numbers.
 import { diagonalBlock, mirror, quadraticCost, smallPotrf, smallTrsm, whiten } from './block';
-import { S, dot, dswapRows, dswapSymmetric, dswapColumns, subtractRows, swapRows } from './rows';
+import { S, dot, dswapColumns, dswapRows, dswapSymmetric, subtractRows, swapRows } from './rows';
+
+/** How the costs are kept exact. */
+export const enum Path {
+  /** W is updated at every removal. */
+  Rows,
+  /** W is updated once a panel; staged columns of K are products of its rows. */
+  Columns,
+  /** W is left alone; staged columns of K are those of its product, less what all removals owe, for which R is kept. */
+  Gram,
+}
+
+/** The state of an elimination, laid out by its host. Positions and counts are in groups, `capacity` and `panel` in rows. */
+// @ts-ignore: decorator
+@unmanaged
+export class Elimination {
+  /** The cost of a group whose block has lost its definiteness: the worst for the host. */
+  otherwise: f64;
+  path: Path;
+  p: i32;
+  m: i32;
+  /** Rows per group; p = groups·b. */
+  b: i32;
+  /** Groups not yet removed: at positions 0 … live − 1. */
+  live: i32;
+  /** Those of them when the panel began. */
+  begin: i32;
+  /** The last of the live ones, whose columns are staged. */
+  staged: i32;
+  /** Rows of C and K, and rows of the panel. */
+  capacity: i32;
+  panel: i32;
+  /** p × p: the lower triangle of H⁻¹ where both groups live, V in the rows of removed groups. */
+  T: usize;
+  /** p × m: H⁻¹G on the full support, then as the path has it. In rows removed by `Columns`, U. */
+  W: usize;
+  /** capacity × p: columns of T, and of K (not `Rows`), as rows, as of the panel's beginning; the last ones first. */
+  C: usize;
+  K: usize;
+  /** R, of the panel (`Columns`, panel × p) or of all removals (`Gram`, p × p, by position). */
+  R: usize;
+  /** groups × b × b: the diagonal blocks of T, and of K (not `Rows`), by position. */
+  D: usize;
+  E: usize;
+  /** By position, ½ tr(K_jj T_jj⁻¹): what removing the group costs. */
+  cost: usize;
+  /** Group by position (i32). */
+  order: usize;
+  /** 4·b·b doubles. */
+  work: usize;
+}
+
+/** The row of C and K that belongs to the group at a position. */
+// @ts-ignore: decorator
+@inline
+function stagedRow(s: Elimination, position: i32): i32 {
+  return s.capacity - (s.begin - position) * s.b;
+}
+
+// @ts-ignore: decorator
+@inline
+function rowOfR(s: Elimination, position: i32): usize {
+  const row = s.path == Path.Gram ? position * s.b : s.panel - (s.begin - position) * s.b;
+  return s.R + <usize>row * <usize>s.p * S;
+}
+
+/** Fills order, the diagonal blocks and the costs, from T and W on the full support. */
+export function deliminateStart(s: Elimination): void {
+  const b = s.b;
+  const lt = <usize>s.p * S;
+  s.live = s.begin = s.p / b;
+  s.staged = 0;
+  if (s.path != Path.Rows) gramBlocks(s);
+  for (let g = 0; g < s.live; g++) {
+    store<i32>(s.order + (<usize>g << 2), g);
+    const block = s.D + <usize>(g * b * b) * S;
+    diagonalBlock(b, g, s.T, lt, block);
+    updateCost(s, g);
+  }
+}
+
+/** E ← the diagonal blocks of W·Wᵀ of the live groups. */
+function gramBlocks(s: Elimination): void {
+  const b = s.b;
+  const lw = <usize>s.m * S;
+  let block = s.E;
+  for (let g = 0; g < s.live; g++) {
+    gramBlock(b, s.m, s.W + <usize>(g * b) * lw, lw, block);
+    block += <usize>(b * b) * S;
+  }
+}
+
+function gramBlock(b: i32, m: i32, W: usize, lw: usize, block: usize): void {
+  for (let r = 0; r < b; r++) {
+    const row = W + <usize>r * lw;
+    for (let q = 0; q <= r; q++) store<f64>(block + <usize>(r * b + q) * S, dot(m, row, W + <usize>q * lw));
+  }
+  mirror(b, block);
+}
+
+/** From the group's current diagonal blocks. */
+function updateCost(s: Elimination, g: i32): void {
+  const b = s.b;
+  const block = <usize>(g * b * b) * S;
+  let e = s.E + block;
+  let work = s.work;
+  if (s.path == Path.Rows) {
+    // tr(WᵀT⁻¹W) = tr(T⁻¹ WWᵀ): b·b dots instead of a solve with m columns.
+    e = work;
+    work += <usize>(b * b) * S;
+    gramBlock(b, s.m, s.W + <usize>(g * b) * <usize>s.m * S, <usize>s.m * S, e);
+  }
+  store<f64>(s.cost + <usize>g * S, quadraticCost(b, s.D + block, e, s.otherwise, work));
+}
 
 /**
- * cost_j = ½ tr(W_jᵀ T_jj⁻¹ W_j) of one group from its current diagonal block.
- * @param D  b × b, T_jj; read only
- * @param work  3·b·b doubles
- * @returns otherwise where T_jj is not positive definite
+ * Stages `count` more groups: the one at position `at`, and those that would now go first. They come to the end of the
+ * groups that are not staged, and C gets their columns of T as they were on the full support.
  */
-function rowsCost(b: i32, m: i32, D: usize, W: usize, ldw: usize, otherwise: f64, work: usize): f64 {
-  // tr(WᵀT⁻¹W) = tr(T⁻¹ K) with K = W·Wᵀ: b·b dots instead of a solve with m columns.
-  for (let r = 0; r < b; r++) {
-    for (let s = 0; s <= r; s++) {
-      const q = dot(m, W + <usize>r * ldw, W + <usize>s * ldw);
-      store<f64>(work + <usize>(r * b + s) * S, q);
-      store<f64>(work + <usize>(s * b + r) * S, q);
+export function deliminateStage(s: Elimination, at: i32, count: i32): void {
+  const b = s.b;
+  const lt = <usize>s.p * S;
+  let end = s.live - s.staged;
+  for (let i = 0; i < count; i++) {
+    end--;
+    swap(s, i == 0 ? at : nextToGo(s, end + 1), end);
+  }
+  s.staged += count;
+  const live = s.live * b;
+  let c = s.C + <usize>stagedRow(s, end) * lt;
+  for (let i = end * b; i < (end + count) * b; i++) {
+    memory.copy(c, s.T + <usize>i * lt, <usize>(i + 1) * S);
+    let below = s.T + <usize>i * lt + <usize>i * S;
+    for (let j = i + 1; j < live; j++) {
+      below += lt;
+      store<f64>(c + <usize>j * S, load<f64>(below));
+    }
+    c += lt;
+  }
+}
+
+/** The first of positions 0 … n − 1 whose cost is the best for the host. */
+function nextToGo(s: Elimination, n: i32): i32 {
+  const dearest = s.otherwise < 0;
+  let best = 0;
+  let least = load<f64>(s.cost);
+  for (let i = 1; i < n; i++) {
+    const cost = load<f64>(s.cost + <usize>i * S);
+    if (dearest ? cost > least : cost < least) {
+      best = i;
+      least = cost;
     }
   }
-  return quadraticCost(b, D, work, otherwise, work + <usize>(b * b) * S);
+  return best;
 }
 
-/**
- * Fills the diagonal blocks and the removal costs of all `groups` groups of b rows.
- * @param T  p × p, lower triangle of H⁻¹, p = groups·b
- * @param W  p × m, the solution on the full support
- * @param D  groups × b × b out; @param cost  groups out; @param work  3·b·b doubles
- * @param otherwise  the cost of a group whose block is not positive definite: the worst for the caller
- */
-export function deliminateStart(
-  groups: i32, b: i32, m: i32,
-  T: usize, ldt: i32, W: usize, ldw: i32, D: usize, cost: usize, otherwise: f64, work: usize,
-): void {
-  const lt = <usize>ldt * S;
-  const lw = <usize>ldw * S;
-  for (let g = 0; g < groups; g++) {
-    const block = D + <usize>(g * b * b) * S;
-    diagonalBlock(b, g, T, lt, block);
-    store<f64>(cost + <usize>g * S, rowsCost(b, m, block, W + <usize>(g * b) * lw, lw, otherwise, work));
-  }
-}
-
-/**
- * Removes the group at position `at` of the `live` groups: it is swapped to position live − 1, its b
- * new rows of V are appended to the panel, and W, D and the costs of the others are brought up to date.
- *
- * @param used  rows of V already in the panel (not yet applied to T)
- * @param V  panel, rows × p with leading dimension ldv: the new rows go to used … used + b − 1
- * @param order  live group numbers (i32), permuted along
- * @param work  4·b·b doubles
- * @returns 0, or the 1-based pivot at which T_BB was not positive definite (then nothing but the swap is done)
- */
-export function deliminateStep(
-  at: i32, live: i32, b: i32, m: i32, used: i32,
-  T: usize, ldt: i32, W: usize, ldw: i32, V: usize, ldv: i32,
-  D: usize, cost: usize, order: usize, otherwise: f64, work: usize,
-): i32 {
-  const lt = <usize>ldt * S;
-  const lw = <usize>ldw * S;
-  const lv = <usize>ldv * S;
+/** Exchanges two live groups, both staged or both not. */
+function swap(s: Elimination, a: i32, z: i32): void {
+  if (a == z) return;
+  const p = s.p;
+  const b = s.b;
+  const lt = <usize>p * S;
   const bb = <usize>(b * b) * S;
-  const last = live - 1;
-  const base = last * b;
-
-  if (at != last) {
-    dswapSymmetric(base + b, b, at, last, T, ldt);
-    dswapRows(m, b, at, last, W, ldw);
-    dswapColumns(used, b, at, last, V, ldv);
-    swapRows(b * b, D + <usize>at * bb, D + <usize>last * bb);
-    swapEntries(at, last, cost, order);
+  const live = s.live;
+  const first = live - s.staged;
+  dswapSymmetric(p, b, a, z, s.T, p); // below the live rows these are the columns of V
+  dswapRows(s.m, b, a, z, s.W, s.m);
+  swapRows(b * b, s.D + <usize>a * bb, s.D + <usize>z * bb);
+  dswapColumns(s.staged * b, b, a, z, s.C + <usize>stagedRow(s, first) * lt, p);
+  if (a >= first) dswapRows(live * b, b, stagedRow(s, a) / b, stagedRow(s, z) / b, s.C, p);
+  if (s.path != Path.Rows) {
+    const removed = (s.path == Path.Gram ? p / b : s.begin) - live;
+    dswapColumns(removed * b, b, a, z, rowOfR(s, live), p);
+    dswapColumns(s.staged * b, b, a, z, s.K + <usize>stagedRow(s, first) * lt, p);
+    if (a >= first) dswapRows(live * b, b, stagedRow(s, a) / b, stagedRow(s, z) / b, s.K, p);
+    swapRows(b * b, s.E + <usize>a * bb, s.E + <usize>z * bb);
   }
+  swapRows(1, s.cost + <usize>a * S, s.cost + <usize>z * S);
+  const group = load<i32>(s.order + (<usize>a << 2));
+  store<i32>(s.order + (<usize>a << 2), load<i32>(s.order + (<usize>z << 2)));
+  store<i32>(s.order + (<usize>z << 2), group);
+}
 
-  const L = work + 3 * bb;
-  memory.copy(L, D + <usize>last * bb, bb);
+/**
+ * Removes the group at a position, which is staged: its rows of V (and of R and U) are formed, and the diagonal blocks
+ * and costs of the others are brought up to date.
+ * @returns 0, or the 1-based pivot at which T_BB was not positive definite (then nothing but a swap is done)
+ */
+export function deliminateStep(s: Elimination, at: i32): i32 {
+  const b = s.b;
+  const lt = <usize>s.p * S;
+  const bb = <usize>(b * b) * S;
+  const last = s.live - 1;
+  const base = last * b;
+  swap(s, at, last);
+
+  const L = s.work + 3 * bb;
+  memory.copy(L, s.D + <usize>last * bb, bb);
   const info = smallPotrf(b, L);
   if (info != 0) return info;
 
-  // V = L⁻¹ T_B: on the live columns, from the stored rows minus what the panel still owes them.
-  const Vb = V + <usize>used * lv;
+  // The rows of V since the panel began lie behind those that are formed now.
+  const owed = (s.begin - s.live) * b;
+  const V = s.T + <usize>base * lt;
+  const before = V + <usize>b * lt;
+  const staged = <usize>stagedRow(s, last) * lt;
   for (let r = 0; r < b; r++) {
-    const row = Vb + <usize>r * lv;
-    memory.copy(row, T + <usize>(base + r) * lt, <usize>base * S);
-    subtractRows<f64>(used, base, V + <usize>(base + r) * S, lv, V, lv, row);
+    const row = V + <usize>r * lt;
+    memory.copy(row, s.C + staged + <usize>r * lt, <usize>base * S);
+    subtractRows<f64>(owed, base, before + <usize>(base + r) * S, lt, before, lt, row);
   }
-  smallTrsm(b, base, L, Vb, lv);
+  smallTrsm(b, base, L, V, lt);
 
-  const U = W + <usize>base * lw;
-  smallTrsm(b, m, L, U, lw);
-
-  for (let g = 0; g < last; g++) {
-    const column = Vb + <usize>(g * b) * S;
-    const block = D + <usize>g * bb;
-    const rows = W + <usize>(g * b) * lw;
-    for (let r = 0; r < b; r++) {
-      subtractRows<f64>(b, m, column + <usize>r * S, lv, U, lw, rows + <usize>r * lw);
-      for (let s = 0; s < b; s++) {
-        let v = load<f64>(block + <usize>(r * b + s) * S);
-        for (let q = 0; q < b; q++) {
-          const vq = column + <usize>q * lv;
-          v -= load<f64>(vq + <usize>r * S) * load<f64>(vq + <usize>s * S);
-        }
-        store<f64>(block + <usize>(r * b + s) * S, v);
-      }
-    }
-    store<f64>(cost + <usize>g * S, rowsCost(b, m, block, rows, lw, otherwise, work));
-  }
+  if (s.path == Path.Rows) stepOnRows(s, last, V, L);
+  else stepOnColumns(s, last, V, owed, L);
+  s.live--;
+  s.staged--;
   return 0;
 }
 
-/** As `deliminateStart`, for steps on K = W·Wᵀ. @param E  groups × b × b out: the diagonal blocks of K */
-export function deliminateGramStart(
-  groups: i32, b: i32, m: i32, T: usize, ldt: i32, W: usize, ldw: i32,
-  D: usize, E: usize, cost: usize, otherwise: f64, work: usize,
-): void {
-  gramBlocks(groups, b, m, W, ldw, E);
-  for (let g = 0; g < groups; g++) {
-    const at = <usize>(g * b * b) * S;
-    diagonalBlock(b, g, T, <usize>ldt * S, D + at);
-    store<f64>(cost + <usize>g * S, quadraticCost(b, D + at, E + at, otherwise, work));
-  }
-}
-
-/** E ← the diagonal blocks of W·Wᵀ, groups × b × b: afresh, once a panel, where W is at hand. */
-export function gramBlocks(groups: i32, b: i32, m: i32, W: usize, ldw: i32, E: usize): void {
-  const lw = <usize>ldw * S;
-  for (let g = 0; g < groups; g++) {
+function stepOnRows(s: Elimination, last: i32, V: usize, L: usize): void {
+  const b = s.b;
+  const m = s.m;
+  const lt = <usize>s.p * S;
+  const lw = <usize>m * S;
+  const U = s.W + <usize>(last * b) * lw;
+  smallTrsm(b, m, L, U, lw);
+  let rows = s.W;
+  for (let g = 0; g < last; g++) {
+    const column = V + <usize>(g * b) * S;
     for (let r = 0; r < b; r++) {
-      const row = W + <usize>(g * b + r) * lw;
-      for (let s = 0; s <= r; s++) {
-        store<f64>(E + <usize>(r * b + s) * S, dot(m, row, W + <usize>(g * b + s) * lw));
-      }
+      subtractRows<f64>(b, m, column + <usize>r * S, lt, U, lw, rows);
+      rows += lw;
     }
-    mirror(b, E);
-    E += <usize>(b * b) * S;
+    const block = s.D + <usize>(g * b * b) * S;
+    for (let r = 0; r < b; r++) subtractRows<f64>(b, b, column + <usize>r * S, lt, column, lt, block + <usize>(r * b) * S);
+    updateCost(s, g);
   }
 }
 
-/** Exchanges two groups in what a step on K keeps per group: T, the panel, the blocks, costs and order. */
-export function deliminateGramSwap(
-  at: i32, last: i32, b: i32, used: i32,
-  T: usize, ldt: i32, V: usize, R: usize, ldv: i32, D: usize, E: usize, cost: usize, order: usize,
-): void {
-  const bb = <usize>(b * b) * S;
-  dswapSymmetric((last + 1) * b, b, at, last, T, ldt);
-  dswapColumns(used, b, at, last, V, ldv);
-  dswapColumns(used, b, at, last, R, ldv);
-  swapRows(b * b, D + <usize>at * bb, D + <usize>last * bb);
-  swapRows(b * b, E + <usize>at * bb, E + <usize>last * bb);
-  swapEntries(at, last, cost, order);
-}
-
-/**
- * Removes the last live group, given the rows of K that are its own: appends b rows to V and R and brings
- * D, E (the diagonal blocks of K) and the costs of the others up to date.
- *
- * @param last  position of the group: the groups before it stay
- * @param K  the group's b rows of W·Wᵀ as of the start of the panel, ldk elements apart; read only
- * @param V, R  panels, rows × p with leading dimension ldv
- * @param work  4·b·b doubles; on return the last b·b hold L
- * @returns 0, or the 1-based pivot at which T_BB was not positive definite (then nothing is done)
- */
-export function deliminateGramStep(
-  last: i32, b: i32, used: i32, T: usize, ldt: i32, K: usize, ldk: i32, V: usize, R: usize, ldv: i32,
-  D: usize, E: usize, cost: usize, otherwise: f64, work: usize,
-): i32 {
-  const lt = <usize>ldt * S;
-  const lv = <usize>ldv * S;
-  const lk = <usize>ldk * S;
+function stepOnColumns(s: Elimination, last: i32, V: usize, owed: i32, L: usize): void {
+  const b = s.b;
+  const lt = <usize>s.p * S;
   const bb = <usize>(b * b) * S;
   const base = last * b;
-
-  const L = work + 3 * bb;
-  memory.copy(L, D + <usize>last * bb, bb);
-  const info = smallPotrf(b, L);
-  if (info != 0) return info;
-
-  const Vb = V + <usize>used * lv;
-  const Rb = R + <usize>used * lv;
-  const width = <usize>base * S;
+  const before = V + <usize>b * lt;
+  const R = rowOfR(s, last);
+  const beforeR = R + <usize>b * lt;
+  const staged = <usize>stagedRow(s, last) * lt;
   for (let r = 0; r < b; r++) {
-    const v = Vb + <usize>r * lv;
-    const q = Rb + <usize>r * lv;
+    const row = R + <usize>r * lt;
     const column = <usize>(base + r) * S;
-    memory.copy(v, T + <usize>(base + r) * lt, width);
-    memory.copy(q, K + <usize>r * lk, width);
-    subtractRows<f64>(used, base, V + column, lv, V, lv, v);
-    subtractRows<f64>(used, base, V + column, lv, R, lv, q);
-    subtractRows<f64>(used, base, R + column, lv, V, lv, q);
+    memory.copy(row, s.K + staged + <usize>r * lt, <usize>base * S);
+    subtractRows<f64>(owed, base, before + column, lt, beforeR, lt, row);
+    subtractRows<f64>(owed, base, beforeR + column, lt, before, lt, row);
   }
-  smallTrsm(b, base, L, Vb, lv);
-  smallTrsm(b, base, L, Rb, lv);
+  smallTrsm(b, base, L, R, lt);
 
   // ½ L⁻¹K_BB L⁻ᵀ, from the block that is kept current.
-  const M = work;
-  memory.copy(M, E + <usize>last * bb, bb);
+  const M = s.work;
+  memory.copy(M, s.E + <usize>last * bb, bb);
   whiten(b, L, M);
   mirror(b, M);
   for (let i = 0; i < b * b; i++) store<f64>(M + <usize>i * S, 0.5 * load<f64>(M + <usize>i * S));
-  for (let r = 0; r < b; r++) subtractRows<f64>(b, base, M + <usize>(r * b) * S, S, Vb, lv, Rb + <usize>r * lv);
+  for (let r = 0; r < b; r++) subtractRows<f64>(b, base, M + <usize>(r * b) * S, S, V, lt, R + <usize>r * lt);
+
+  if (s.path == Path.Columns) {
+    const lw = <usize>s.m * S;
+    const U = s.W + <usize>base * lw;
+    for (let r = 0; r < b; r++) {
+      const column = before + <usize>(base + r) * S;
+      subtractRows<f64>(owed, s.m, column, lt, U + <usize>b * lw, lw, U + <usize>r * lw);
+    }
+    smallTrsm(b, s.m, L, U, lw);
+  }
 
   if (b == 1) {
-    updateScalars(last, Vb, Rb, D, E, cost, otherwise);
-    return 0;
+    updateScalars(last, V, R, s.D, s.E, s.cost, s.otherwise);
+    return;
   }
   for (let g = 0; g < last; g++) {
-    const d = D + <usize>g * bb;
-    const e = E + <usize>g * bb;
-    const column = <usize>(g * b) * S;
+    const v = V + <usize>(g * b) * S;
+    const q = R + <usize>(g * b) * S;
+    let d = s.D + <usize>g * bb;
+    let e = s.E + <usize>g * bb;
     for (let r = 0; r < b; r++) {
-      const to = <usize>(r * b) * S;
-      subtractRows<f64>(b, b, Vb + column + <usize>r * S, lv, Vb + column, lv, d + to);
-      subtractRows<f64>(b, b, Vb + column + <usize>r * S, lv, Rb + column, lv, e + to);
-      subtractRows<f64>(b, b, Rb + column + <usize>r * S, lv, Vb + column, lv, e + to);
+      subtractRows<f64>(b, b, v + <usize>r * S, lt, v, lt, d);
+      subtractRows<f64>(b, b, v + <usize>r * S, lt, q, lt, e);
+      subtractRows<f64>(b, b, q + <usize>r * S, lt, v, lt, e);
+      d += <usize>b * S;
+      e += <usize>b * S;
     }
-    store<f64>(cost + <usize>g * S, quadraticCost(b, d, e, otherwise, work));
+    updateCost(s, g);
   }
-  return 0;
 }
 
 /** For b = 1: D ← D − v², E ← E − 2vr, cost = ½E/D. */
@@ -251,27 +331,10 @@ function updateScalars(n: i32, v: usize, r: usize, D: usize, E: usize, cost: usi
   }
 }
 
-/**
- * The removed group's rows of U = L⁻¹W_B for a panel that W still waits for: row(s) `used` … of U from the
- * rows of W at `last`, less what the panel owes them.
- * @param L  as `deliminateGramStep` left it at the end of its work
- */
-export function deliminateRows(
-  last: i32, b: i32, m: i32, used: i32, W: usize, ldw: i32, V: usize, ldv: i32, U: usize, ldu: i32, L: usize,
-): void {
-  const lu = <usize>ldu * S;
-  const Ub = U + <usize>used * lu;
-  for (let r = 0; r < b; r++) {
-    const row = Ub + <usize>r * lu;
-    memory.copy(row, W + <usize>(last * b + r) * <usize>ldw * S, <usize>m * S);
-    subtractRows<f64>(used, m, V + <usize>(last * b + r) * S, <usize>ldv * S, U, lu, row);
-  }
-  smallTrsm(b, m, L, Ub, lu);
-}
-
-function swapEntries(a: i32, z: i32, cost: usize, order: usize): void {
-  swapRows(1, cost + <usize>a * S, cost + <usize>z * S);
-  const t = load<i32>(order + (<usize>a << 2));
-  store<i32>(order + (<usize>a << 2), load<i32>(order + (<usize>z << 2)));
-  store<i32>(order + (<usize>z << 2), t);
+/** Begins a panel, after the host has brought W up to date (`Columns`): nothing is staged any more. */
+export function deliminateNextPanel(s: Elimination): void {
+  s.begin = s.live;
+  s.staged = 0;
+  // Afresh where W is at hand, so that rounding does not add up.
+  if (s.path == Path.Columns) gramBlocks(s);
 }

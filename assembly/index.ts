@@ -136,11 +136,8 @@ export function dsymmetrize(n: i32, A: usize, lda: i32): void {
 
 export { gramWorkBytes, gram, crossWorkBytes, cross } from './gram';
 export { im2col } from './im2col';
-export {
-  deliminateStart, deliminateStep, deliminateGramStart, deliminateGramSwap, deliminateGramStep, deliminateRows,
-  gramBlocks,
-} from './eliminate';
-export { dgemv, dswapColumns, dswapRows, dswapSymmetric } from './rows';
+export { deliminateNextPanel, deliminateStage, deliminateStart, deliminateStep } from './eliminate';
+export { dswapColumns, dswapRows, dswapSymmetric } from './rows';
 export {
   tableauWorkBytes, dtableauPivot, dtableauCosts, dtableauPrepare, dtableauChanges, dtableauScan,
 } from './tableau';

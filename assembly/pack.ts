@@ -3,27 +3,47 @@
 // is filled up with zeros.
 import { LANES, at } from './simd';
 
-/** Panels across the columns of a k × w block, times alpha. */
+/** Rows of a block that go into its panels together: enough to fill cache lines. */
+const ROWS: i32 = 8;
+
+/**
+ * Panels across the columns of a k × w block, times alpha. A few rows at a time through all panels: they are read from
+ * end to end, which hardware prefetches, and the panels are written by whole cache lines.
+ */
 // @ts-ignore: decorator
 @inline
 export function packColumns<T>(W: i32, w: i32, k: i32, alpha: T, A: usize, lda: i32, panels: usize): void {
-  const scale = v128.splat<T>(alpha);
   const step = <usize>lda * sizeof<T>();
-  for (let j = 0; j < w; j += W) {
-    let src = at<T>(A, 0, 0, j);
-    if (j + W <= w) {
-      for (let p = 0; p < k; p++) {
-        // The last vector overlaps the one before where W is no multiple of the lanes.
-        v128.store(panels, v128.mul<T>(v128.load(src), scale));
-        if (W > 2 * LANES<T>()) v128.store(panels, v128.mul<T>(v128.load(src, 16), scale), 16);
-        const last = <usize>(W - LANES<T>()) * sizeof<T>();
-        v128.store(panels + last, v128.mul<T>(v128.load(src + last), scale));
-        panels += <usize>W * sizeof<T>();
-        src += step;
-      }
-    } else {
-      packEdge<T>(W, w - j, k, alpha, src, sizeof<T>(), step, panels);
+  const whole = w / W;
+  for (let p = 0; p < k; p += ROWS) {
+    const rows = min(ROWS, k - p);
+    let src = at<T>(A, lda, p, 0);
+    let panel = at<T>(panels, 0, 0, p * W);
+    for (let j = 0; j < whole; j++) {
+      copyRows<T>(W, rows, alpha, src, step, panel);
+      src += <usize>W * sizeof<T>();
+      panel += <usize>W * <usize>k * sizeof<T>();
     }
+  }
+  const rest = w - whole * W;
+  if (rest > 0) {
+    packEdge<T>(W, rest, k, alpha, at<T>(A, 0, 0, whole * W), sizeof<T>(), step, at<T>(panels, W, whole * k, 0));
+  }
+}
+
+/** W columns of so many rows into one panel. */
+// @ts-ignore: decorator
+@inline
+function copyRows<T>(W: i32, rows: i32, alpha: T, src: usize, step: usize, panel: usize): void {
+  const scale = v128.splat<T>(alpha);
+  // The last vector overlaps the one before where W is no multiple of the lanes.
+  const last = <usize>(W - LANES<T>()) * sizeof<T>();
+  for (let r = 0; r < rows; r++) {
+    v128.store(panel, v128.mul<T>(v128.load(src), scale));
+    if (W > 2 * LANES<T>()) v128.store(panel, v128.mul<T>(v128.load(src, 16), scale), 16);
+    v128.store(panel + last, v128.mul<T>(v128.load(src + last), scale));
+    panel += <usize>W * sizeof<T>();
+    src += step;
   }
 }
 

@@ -167,12 +167,3 @@ export function dswapColumns(k: i32, b: i32, a: i32, z: i32, A: usize, lda: i32)
     swapRows(b, row + <usize>(a * b) * S, row + <usize>(z * b) * S);
   }
 }
-
-/** out_i = x · (row i of A), A n × m: a matrix-vector product that reads A once and packs nothing. */
-export function dgemv(n: i32, m: i32, A: usize, lda: i32, x: usize, out: usize): void {
-  for (let i = 0; i < n; i++) {
-    store<f64>(out, dot(m, A, x));
-    A += <usize>lda * S;
-    out += S;
-  }
-}

@@ -22,8 +22,9 @@ export function eliminate(
   const m = layer.m;
   const groups = layer.groups;
   const from = mark();
-  const s = create(layer, false);
-  const work = s.work;
+  const host = create(layer, false);
+  const s = host.state;
+  const work = host.work;
   memory.copy(s.T, layer.H, <usize>p * <usize>p * 8);
   memory.copy(s.W, layer.own ? layer.W0 : layer.G, <usize>p * <usize>m * 8);
   let info = potrf<f64>(p, s.T, p, work);
@@ -36,7 +37,7 @@ export function eliminate(
   let inner: f64 = 0;
   for (let i = 0, e = p * m; i < e; i++) inner += value(s.W, i) * value(layer.G, i);
   const dense = -0.5 * inner;
-  start(s);
+  start(host);
 
   if (curve) for (let k = 0; k <= groups; k++) put(curve, k, k == groups ? 0 : NaN);
   const n = groups - keep;
@@ -44,11 +45,11 @@ export function eliminate(
   let lost: f64 = 0;
   for (let step = 0; step < steps && n > 0; step++) {
     const count = n / steps + i32(step < n % steps);
-    choose(s, count, 1);
+    choose(host, count, 1);
     for (let i = 0; i < count; i++) {
-      info = remove(s, entry(s.chosen, i));
+      info = remove(host, entry(host.chosen, i));
       if (info) return info;
-      lost += s.paid;
+      lost += host.paid;
       if (curve) put(curve, s.live, dense < 0 ? lost / -dense : 0);
     }
   }
@@ -63,18 +64,19 @@ export function eliminate(
 /** From nothing, adds the group with the largest gain until `keep` are in. As `eliminate`. */
 export function select(layer: Problem, keep: i32, flags: usize, report: Report): i32 {
   const from = mark();
-  const s = create(layer, true);
+  const host = create(layer, true);
+  const s = host.state;
   memory.copy(s.T, layer.H, <usize>layer.p * <usize>layer.p * 8);
   memory.copy(s.W, layer.G, <usize>layer.p * <usize>layer.m * 8);
-  start(s);
+  start(host);
   memory.fill(flags, 0, layer.groups);
   let objective: f64 = 0;
   for (let kept = 0; kept < keep; kept++) {
-    choose(s, 1, -1);
-    const group = entry(s.chosen, 0);
-    const info = remove(s, group);
+    choose(host, 1, -1);
+    const group = entry(host.chosen, 0);
+    const info = remove(host, group);
     if (info) return info;
-    objective -= s.paid;
+    objective -= host.paid;
     store<u8>(flags + group, 1);
   }
   report.objective = objective;

@@ -1,76 +1,41 @@
-// The state of a greedy elimination, as src/kernel/elimination.ts, to the bit. The mathematics is in
+// The host's side of a greedy elimination, as src/kernel/elimination.ts, to the bit. The mathematics is in
 // assembly/eliminate.ts.
 import {
-  deliminateGramStart, deliminateGramStep, deliminateGramSwap, deliminateRows, deliminateStart, deliminateStep,
-  gramBlocks,
+  Elimination, Path, deliminateNextPanel, deliminateStage, deliminateStart, deliminateStep,
 } from '../eliminate';
 import { gemm } from '../gemm';
-import { dgemv, dswapColumns, dswapRows, dswapSymmetric } from '../rows';
-import { syr2k } from '../syr2k';
-import { syrk } from '../syrk';
 import { enter, entry, value } from './array';
 import { push, pushBytes, pushMatrix } from './memory';
 import { Problem, workBytes } from './problem';
 import { rank } from './support';
 
-/** How K = WWᵀ is kept for the costs: W updated at each step, all of K updated, or K's columns a panel at a time. */
-const ROWS: i32 = 0;
-const GRAM: i32 = 1;
-const COLUMNS: i32 = 2;
+// Provenance: src/kernel/elimination.ts.
+const PANEL_ROWS: f64 = 80;
+const STAGED_ROWS: f64 = 36;
+const CAPACITY: i32 = 2;
 
-/** Provenance of both: src/kernel/elimination.ts. */
-const PANEL_ROWS: f64 = 64;
-const CANDIDATES: f64 = 1.25;
-
-function pathOf(p: i32, m: i32, b: i32): i32 {
-  const panel = <f64>panelRows(b);
-  const rows = 5.0 * 2.0 * m * (b > 1 ? 1.5 : 1.0);
-  const gram = 1.7 * p + 1.5 * m + 12.0 * panel;
-  const columns = 2 * (1 + CANDIDATES) * m + 12.0 * panel + CANDIDATES * panel;
-  if (rows <= min(gram, columns)) return ROWS;
-  return gram <= columns ? GRAM : COLUMNS;
+function pathOf(p: i32, m: i32, b: i32): Path {
+  if (2 * <i64>m > p) return Path.Gram;
+  return b == 1 ? Path.Columns : Path.Rows;
 }
 
-function panelRows(b: i32): i32 {
-  return b * max(1, <i32>floor(PANEL_ROWS / b + 0.5));
+function rowsOfR(path: Path, p: i32, panel: i32): i32 {
+  if (path == Path.Rows) return 0;
+  return path == Path.Gram ? p : panel;
 }
 
-function candidateRows(rows: i32, b: i32): i32 {
-  return b * <i32>ceil((CANDIDATES * rows) / b);
+/** About so many rows, in whole groups. */
+function multipleOf(b: i32, rows: f64): i32 {
+  return b * max(1, <i32>floor(rows / b + 0.5));
 }
 
+/** An elimination and what a host needs beside it. */
 // @ts-ignore: decorator
 @unmanaged
-export class Elimination {
-  path: i32;
-  p: i32;
-  m: i32;
-  b: i32;
-  live: i32;
-  /** Rows of the panel that are taken, of how many. */
-  used: i32;
-  panel: i32;
-  /** Rows of K for candidates (`COLUMNS`). */
-  candidates: i32;
-  /** The cost of a group whose block has lost its definiteness: never chosen. */
-  otherwise: f64;
-  T: usize;
-  W: usize;
-  V: usize;
-  R: usize;
-  U: usize;
-  K: usize;
-  packed: usize;
-  D: usize;
-  E: usize;
-  cost: usize;
-  small: usize;
-  /** Group by position (i32), and a group's first row in K, or −1. */
-  order: usize;
-  slots: usize;
-  /** For rankings: J bytes, J positions, J groups. */
+export class Eliminator {
+  state: Elimination;
+  /** For rankings: J bytes, J positions. */
   taken: usize;
-  ranked: usize;
   chosen: usize;
   /** The cost of the last removal. */
   paid: f64;
@@ -81,14 +46,13 @@ export class Elimination {
 export function eliminationBytes(p: i32, m: i32, b: i32): f64 {
   const groups = p / b;
   const path = pathOf(p, m, b);
-  const panel = <f64>panelRows(b);
-  const spare = <f64>candidateRows(panelRows(b), b);
-  let bytes: f64 = pushBytes(offsetof<Elimination>()) + matrixBytes(p, p) + matrixBytes(p, m) + matrixBytes(panel, p);
-  if (path != ROWS) bytes += matrixBytes(panel, p) + matrixBytes(groups, <f64>b * b);
-  if (path == GRAM) bytes += matrixBytes(p, p);
-  if (path == COLUMNS) bytes += matrixBytes(panel, m) + matrixBytes(spare + b, p) + matrixBytes(spare, m);
+  const panel = multipleOf(b, PANEL_ROWS);
+  const staged = matrixBytes(<f64>CAPACITY * panel, p);
+  let bytes = pushBytes(offsetof<Eliminator>()) + pushBytes(offsetof<Elimination>());
+  bytes += matrixBytes(p, p) + matrixBytes(p, m) + staged + matrixBytes(rowsOfR(path, p, panel), p);
+  if (path != Path.Rows) bytes += staged + matrixBytes(groups, <f64>b * b);
   bytes += matrixBytes(groups, <f64>b * b) + matrixBytes(groups, 1) + matrixBytes(4, <f64>b * b);
-  return bytes + 4 * pushBytes(4 * <f64>groups) + pushBytes(groups) + pushBytes(workBytes(p, m));
+  return bytes + 2 * pushBytes(4 * <f64>groups) + pushBytes(groups) + pushBytes(workBytes(p, m));
 }
 
 function matrixBytes(rows: f64, cols: f64): f64 {
@@ -96,148 +60,120 @@ function matrixBytes(rows: f64, cols: f64): f64 {
 }
 
 /** T and W are the caller's to fill; `start` does the rest. */
-export function create(layer: Problem, dearest: bool): Elimination {
+export function create(layer: Problem, dearest: bool): Eliminator {
   const p = layer.p;
-  const m = layer.m;
   const b = layer.b;
   const groups = layer.groups;
-  const state = changetype<Elimination>(push(offsetof<Elimination>()));
-  const path = pathOf(p, m, b);
-  const panel = panelRows(b);
-  const candidates = candidateRows(panel, b);
-  state.path = path;
-  state.p = p;
-  state.m = m;
-  state.b = b;
-  state.live = groups;
-  state.used = 0;
-  state.panel = panel;
-  state.candidates = candidates;
-  state.otherwise = dearest ? -Infinity : Infinity;
-  state.T = pushMatrix(p, p);
-  state.W = pushMatrix(p, m);
-  state.V = pushMatrix(panel, p);
-  if (path != ROWS) {
-    state.R = pushMatrix(panel, p);
-    state.E = pushMatrix(groups, b * b);
+  const path = pathOf(p, layer.m, b);
+  const panel = multipleOf(b, PANEL_ROWS);
+  const host = changetype<Eliminator>(push(offsetof<Eliminator>()));
+  const s = changetype<Elimination>(push(offsetof<Elimination>()));
+  host.state = s;
+  s.otherwise = dearest ? -Infinity : Infinity;
+  s.path = path;
+  s.p = p;
+  s.m = layer.m;
+  s.b = b;
+  s.capacity = CAPACITY * panel;
+  s.panel = panel;
+  s.T = pushMatrix(p, p);
+  s.W = pushMatrix(p, layer.m);
+  s.C = pushMatrix(s.capacity, p);
+  s.R = pushMatrix(rowsOfR(path, p, panel), p);
+  if (path != Path.Rows) {
+    s.K = pushMatrix(s.capacity, p);
+    s.E = pushMatrix(groups, b * b);
   }
-  if (path == GRAM) state.K = pushMatrix(p, p);
-  if (path == COLUMNS) {
-    state.U = pushMatrix(panel, m);
-    state.K = pushMatrix(candidates + b, p);
-    state.packed = pushMatrix(candidates, m);
-  }
-  state.D = pushMatrix(groups, b * b);
-  state.cost = pushMatrix(groups, 1);
-  state.small = pushMatrix(4, b * b);
-  state.order = push(4 * groups);
-  state.slots = push(4 * groups);
-  state.ranked = push(4 * groups);
-  state.chosen = push(4 * groups);
-  state.taken = push(groups);
-  state.work = push(<usize>workBytes(p, m));
-  return state;
+  s.D = pushMatrix(groups, b * b);
+  s.cost = pushMatrix(groups, 1);
+  s.work = pushMatrix(4, b * b);
+  s.order = push(4 * groups);
+  host.chosen = push(4 * groups);
+  host.taken = push(groups);
+  host.work = push(<usize>workBytes(p, layer.m));
+  return host;
 }
 
-export function start(s: Elimination): void {
-  const p = s.p;
-  const m = s.m;
-  for (let g = 0; g < s.live; g++) enter(s.order, g, g);
-  if (s.path == ROWS) {
-    deliminateStart(s.live, s.b, m, s.T, p, s.W, m, s.D, s.cost, s.otherwise, s.small);
-    return;
-  }
-  if (s.path == GRAM) syrk<f64>(false, p, m, 1, s.W, m, 0, s.K, p, s.work);
-  deliminateGramStart(s.live, s.b, m, s.T, p, s.W, m, s.D, s.E, s.cost, s.otherwise, s.small);
+export function start(host: Eliminator): void {
+  deliminateStart(host.state);
 }
 
 /** The `count` cheapest (sign 1) or dearest (−1) live groups. */
-export function choose(s: Elimination, count: i32, sign: f64): void {
-  rank(s.live, s.cost, s.order, count, sign, s.taken, s.chosen);
-  for (let i = 0; i < count; i++) enter(s.chosen, i, entry(s.order, entry(s.chosen, i)));
+export function choose(host: Eliminator, count: i32, sign: f64): void {
+  const s = host.state;
+  rank(s.live, s.cost, s.order, count, sign, host.taken, host.chosen);
+  for (let i = 0; i < count; i++) enter(host.chosen, i, entry(s.order, entry(host.chosen, i)));
 }
 
 /** Removes a live group. @returns 0, or the pivot at which its block was not positive definite */
-export function remove(s: Elimination, group: i32): i32 {
+export function remove(host: Eliminator, group: i32): i32 {
+  const s = host.state;
   let at = 0;
   while (entry(s.order, at) != group) at++;
-  if (s.used + s.b > s.panel) applyPanel(s);
-  s.paid = value(s.cost, at);
-  const info = s.path == ROWS
-    ? deliminateStep(
-        at, s.live, s.b, s.m, s.used, s.T, s.p, s.W, s.m, s.V, s.p, s.D, s.cost, s.order, s.otherwise, s.small,
-      )
-    : stepOnGram(s, at, group);
-  s.live--;
-  s.used += s.b;
-  return info;
+  if (used(s) >= s.panel) nextPanel(host);
+  if (at < s.live - s.staged) at = stage(host, at);
+  host.paid = value(s.cost, at);
+  return deliminateStep(s, at);
 }
 
-function stepOnGram(s: Elimination, at: i32, group: i32): i32 {
-  const p = s.p;
-  const m = s.m;
+/** Stages the group and those likely to go next. @returns where the group is then */
+function stage(host: Eliminator, at: i32): i32 {
+  const s = host.state;
   const b = s.b;
-  const last = s.live - 1;
-  const columns = s.path == COLUMNS;
-  if (columns && s.used == 0) formCandidates(s);
-  if (at != last) {
-    deliminateGramSwap(at, last, b, s.used, s.T, p, s.V, s.R, p, s.D, s.E, s.cost, s.order);
-    if (columns) {
-      dswapRows(m, b, at, last, s.W, m);
-      dswapColumns(s.candidates, b, at, last, s.K, p);
-    } else dswapSymmetric(s.live * b, b, at, last, s.K, p);
+  if (room(s) == 0 || used(s) + STAGED_ROWS / 2 > s.panel) nextPanel(host);
+  const end = s.live - s.staged;
+  const count = min(min(multipleOf(b, STAGED_ROWS) / b, room(s)), end);
+  deliminateStage(s, at, count);
+
+  const first = (end - count) * b;
+  const row = s.capacity - s.begin * b + first;
+  const C = element(s.C, s.p, row, 0);
+  subtract(host, s.T, s.T, C, first, count * b);
+  if (s.path != Path.Rows) {
+    const m = s.m;
+    const part = element(s.W, m, first, 0);
+    const K = element(s.K, s.p, row, 0);
+    gemm<f64>(false, true, count * b, s.live * b, m, 1, part, m, s.W, m, 0, K, s.p, host.work);
+    if (s.path == Path.Gram) {
+      subtract(host, s.T, s.R, K, first, count * b);
+      subtract(host, s.R, s.T, K, first, count * b);
+    }
   }
-  const row = <usize>(columns ? candidate(s, group, last) : last * b) * <usize>p * 8;
-  const info = deliminateGramStep(
-    last, b, s.used, s.T, p, s.K + row, p, s.V, s.R, p, s.D, s.E, s.cost, s.otherwise, s.small,
+  return end - 1;
+}
+
+/** C ← C − AᵀB over the rows of V that this panel found, for columns first … first + rows − 1 of A. */
+function subtract(host: Eliminator, A: usize, B: usize, C: usize, first: i32, rows: i32): void {
+  const s = host.state;
+  const p = s.p;
+  const before = s.begin * s.b;
+  const part = element(A, p, before, first);
+  gemm<f64>(
+    true, false, rows, s.live * s.b, p - before, -1, part, p, element(B, p, before, 0), p, 1, C, p, host.work,
   );
-  if (columns && info == 0) {
-    deliminateRows(last, b, m, s.used, s.W, m, s.V, p, s.U, m, s.small + 3 * 8 * <usize>(b * b));
-  }
-  return info;
 }
 
-/** K ← W_C·Wᵀ for the groups C that now look like the next to go. */
-function formCandidates(s: Elimination): void {
-  const m = s.m;
-  const b = s.b;
-  const sign: f64 = s.otherwise > 0 ? 1 : -1;
-  const count = min(s.candidates / b, s.live);
-  rank(s.live, s.cost, s.order, count, sign, s.taken, s.ranked);
-  const limit = sign * value(s.cost, entry(s.ranked, count - 1));
-  memory.fill(s.slots, 0xff, 4 * (s.p / b));
-  const bytes = <usize>b * <usize>m * 8;
-  let found = 0;
-  for (let at = 0; at < s.live && found < count; at++) {
-    if (!(sign * value(s.cost, at) <= limit)) continue;
-    memory.copy(s.packed + <usize>found * bytes, s.W + <usize>at * bytes, bytes);
-    enter(s.slots, entry(s.order, at), found++ * b);
-  }
-  gemm<f64>(false, true, found * b, s.live * b, m, 1, s.packed, m, s.W, m, 0, s.K, s.p, s.work);
+/** Rows removed in this panel. */
+function used(s: Elimination): i32 {
+  return (s.begin - s.live) * s.b;
 }
 
-/** The first of the group's rows in K; of a group that was no candidate they are formed now. */
-function candidate(s: Elimination, group: i32, last: i32): i32 {
-  const slot = entry(s.slots, group);
-  if (slot >= 0) return slot;
-  const b = s.b;
-  for (let r = 0; r < b; r++) {
-    const x = s.W + <usize>(last * b + r) * <usize>s.m * 8;
-    dgemv(last * b, s.m, s.W, s.m, x, s.K + <usize>(s.candidates + r) * <usize>s.p * 8);
-  }
-  return s.candidates;
+/** Groups that can still be staged in it. */
+function room(s: Elimination): i32 {
+  return s.capacity / s.b - (s.begin - s.live) - s.staged;
 }
 
-/** T ← T − VᵀV on the live rows; K or W likewise. */
-function applyPanel(s: Elimination): void {
-  const p = s.p;
-  const m = s.m;
-  const rows = s.live * s.b;
-  syrk<f64>(true, rows, s.used, -1, s.V, p, 1, s.T, p, s.work);
-  if (s.path == GRAM) syr2k<f64>(rows, s.used, -1, s.V, p, s.R, p, s.K, p, s.work);
-  if (s.path == COLUMNS) {
-    gemm<f64>(true, false, rows, m, s.used, -1, s.V, p, s.U, m, 1, s.W, m, s.work);
-    gramBlocks(s.live, s.b, m, s.W, m, s.E);
+function nextPanel(host: Eliminator): void {
+  const s = host.state;
+  if (s.path == Path.Columns) {
+    const m = s.m;
+    const live = s.live * s.b;
+    const V = element(s.T, s.p, live, 0);
+    gemm<f64>(true, false, live, m, used(s), -1, V, s.p, element(s.W, m, live, 0), m, 1, s.W, m, host.work);
   }
-  s.used = 0;
+  deliminateNextPanel(s);
+}
+
+function element(A: usize, ld: i32, i: i32, j: i32): usize {
+  return A + (<usize>i * <usize>ld + <usize>j) * 8;
 }

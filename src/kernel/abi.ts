@@ -75,46 +75,11 @@ export interface Abi
     ]
   ): void;
 
-  /** As in assembly/eliminate.ts: sizes first, then pointers each followed by its leading dimension. */
-  deliminateStart(
-    ...args: [
-      ...[groups: number, b: number, m: number, T: number, ldt: number, W: number, ldw: number],
-      ...[D: number, cost: number, otherwise: number, work: number],
-    ]
-  ): void;
-  deliminateStep(
-    ...args: [
-      ...[at: number, live: number, b: number, m: number, used: number],
-      ...[T: number, ldt: number, W: number, ldw: number, V: number, ldv: number],
-      ...[D: number, cost: number, order: number, otherwise: number, work: number],
-    ]
-  ): number;
-  deliminateGramStart(
-    ...args: [
-      ...[groups: number, b: number, m: number, T: number, ldt: number, W: number, ldw: number],
-      ...[D: number, E: number, cost: number, otherwise: number, work: number],
-    ]
-  ): void;
-  deliminateGramSwap(
-    ...args: [
-      ...[at: number, last: number, b: number, used: number, T: number, ldt: number],
-      ...[V: number, R: number, ldv: number, D: number, E: number, cost: number, order: number],
-    ]
-  ): void;
-  deliminateGramStep(
-    ...args: [
-      ...[last: number, b: number, used: number, T: number, ldt: number, K: number, ldk: number],
-      ...[V: number, R: number, ldv: number, D: number, E: number],
-      ...[cost: number, otherwise: number, work: number],
-    ]
-  ): number;
-  deliminateRows(
-    ...args: [
-      ...[last: number, b: number, m: number, used: number, W: number, ldw: number],
-      ...[V: number, ldv: number, U: number, ldu: number, L: number],
-    ]
-  ): void;
-  gramBlocks(groups: number, b: number, m: number, W: number, ldw: number, E: number): void;
+  /** As in assembly/eliminate.ts, on the address of its state. */
+  deliminateStart(state: number): void;
+  deliminateStage(state: number, at: number, count: number): void;
+  deliminateStep(state: number, at: number): number;
+  deliminateNextPanel(state: number): void;
 
   tableauWorkBytes(p: number, w: number): number;
   dtableauPivot(
@@ -148,7 +113,6 @@ export interface Abi
     ]
   ): void;
 
-  dgemv(n: number, m: number, A: number, lda: number, x: number, out: number): void;
   dswapSymmetric(n: number, b: number, a: number, z: number, A: number, lda: number): void;
   dswapRows(n: number, b: number, a: number, z: number, A: number, lda: number): void;
   dswapColumns(k: number, b: number, a: number, z: number, A: number, lda: number): void;

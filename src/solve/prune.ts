@@ -240,7 +240,7 @@ export function groupsToKeep(groups: number, ratio: number): number {
 
 /** Peak bytes of WebAssembly memory that a layer takes, over problem, elimination, search and refit. */
 export function layerWasmBytes(p: number, m: number, groupSize: number, search: Search = 'swap'): number {
-  const packing = 6 * 2 ** 20; // the GEMM's packing buffers in f64, at most 4.3 MiB, and what the module itself holds
+  const packing = 6 * 2 ** 20; // the GEMM's packing buffers in f64, at most 4.4 MiB, and what the module itself holds
   const elimination = 8 * (p * p + p * m) + eliminationBytes(p, m, groupSize);
   const searched = search !== 'greedy' && (search !== 'swap' || p <= SEARCHABLE_ROWS);
   const problem = 8 * (p * p + 2 * p * m);

@@ -1,29 +1,12 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { Kernels } from '../../src/kernel/index.ts';
-import { randomArray, randomIntegers } from '../support/random.ts';
-import { expectWithin, guarded, kernelsOf, multiply, onStack, simds, withUpper } from './oracle.ts';
+import { randomIntegers } from '../support/random.ts';
+import { guarded, kernelsOf, onStack, simds, withUpper } from './oracle.ts';
 
 describe.each(simds)('rows and columns (%s)', (simd) => {
   let kernels: Kernels;
   beforeAll(async () => {
     kernels = await kernelsOf(simd);
-  });
-
-  test('gemv multiplies rows of any length, one short of, at and past a vector', () => {
-    for (const m of [1, 2, 3, 7, 8, 9, 15, 16, 17, 100]) {
-      onStack(kernels, () => {
-        const n = 5;
-        const [a, x] = [randomArray(n * m, 1), randomArray(m, 2)];
-        const A = guarded(kernels, n, m, 'f64', a).matrix;
-        const X = kernels.matrix(1, m, 'f64');
-        kernels.write(X, x);
-        const out = guarded(kernels, 1, n, 'f64');
-        kernels.abi.dgemv(n, m, A.ptr, A.ld, X.ptr, out.matrix.ptr);
-        const bound = new Float64Array(n).fill((m + 2) * 2 ** -52 * m);
-        expectWithin(kernels.read(out.matrix), multiply(false, true, [n, 1, m], a, x), bound);
-        out.expectIntact();
-      });
-    }
   });
 
   test.each([1, 3])('swaps groups of %i rows of a symmetric matrix by its lower triangle', (b) => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { eliminationPath, openKernels } from '../../src/kernel/index.ts';
+import { EliminationState, eliminationPath, openKernels } from '../../src/kernel/index.ts';
 import { schedule } from '../../src/solve/eliminate.ts';
 import { eliminate, type LayerProblem, layerProblem, pruneLayer, select } from '../../src/solve/index.ts';
 import { activations, naiveObjective, naiveStatistics, normals, subsets } from '../support/problems.ts';
@@ -88,6 +88,40 @@ describe.each(binaries)('eliminate, $simd', (kernels) => {
     }
   });
 
+  test.each(PATHS)('has the exact costs however little the removals were foreseen (%s)', (path) => {
+    for (const [groups, groupSize, m] of [
+      [230, 1, 6],
+      [44, 5, 3],
+    ]) {
+      const layer = problem(groups, groupSize, m, 8);
+      const { p, H, G } = layer;
+      const mark = kernels.mark();
+      const [T, W] = [kernels.matrix(p, p, 'f64'), kernels.matrix(p, m, 'f64')];
+      kernels.write(T, H);
+      kernels.write(W, G);
+      kernels.potrf(T);
+      kernels.trsm('left', false, 1, T, W);
+      kernels.trsm('left', true, 1, T, W);
+      kernels.potri(T);
+      const state = new EliminationState(kernels, T, W, groupSize, { path });
+      // The dearest first: never one that was staged as likely to go.
+      while (state.order().length > groups / 8) {
+        const costs = Array.from(state.costs());
+        state.remove(state.order()[costs.indexOf(Math.max(...costs))]);
+      }
+      const kept = Array.from(state.order());
+      const objective = naiveObjective(layer, kept);
+      for (const at of [0, 1, kept.length - 1]) {
+        const without = naiveObjective(
+          layer,
+          kept.filter((_, i) => i !== at),
+        );
+        expect(Math.abs(state.costs()[at] / (without - objective) - 1)).toBeLessThan(1e-7);
+      }
+      kernels.release(mark);
+    }
+  });
+
   test('takes the same groups on every path', () => {
     const layer = problem(180, 1, 50, 5);
     const [rows, gram, columns] = PATHS.map((path) => eliminate(kernels, layer, { keep: 30, path }).removed);
@@ -95,10 +129,10 @@ describe.each(binaries)('eliminate, $simd', (kernels) => {
     expect(columns).toEqual(rows);
   });
 
-  test('chooses the rows for few outputs, the Gram matrix for many and columns of it in between', () => {
-    expect(eliminationPath(512, 16, 1)).toBe('rows');
+  test('keeps the Gram matrix for many outputs; for few, columns of it or, in larger groups, the rows', () => {
     expect(eliminationPath(768, 3072, 1)).toBe('gram');
     expect(eliminationPath(3072, 768, 1)).toBe('columns');
+    expect(eliminationPath(1152, 128, 9)).toBe('rows');
   });
 
   test.each([
