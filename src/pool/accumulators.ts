@@ -32,6 +32,11 @@ export class Accumulators {
     this.#find(id).accumulator.addImage(geometry, x, y);
   }
 
+  /** The sums, XᵀX in place: to be disposed of when it was read. */
+  sums(id: number): LayerStatistics {
+    return this.#find(id).accumulator.read({ inPlace: true });
+  }
+
   finish(id: number): LayerStatistics {
     try {
       return this.#find(id).accumulator.read();

@@ -32,6 +32,8 @@ interface Slot {
   readonly handle: WorkerHandle;
   readonly remote: Remote<Service>;
   readonly shared?: SharedState;
+  /** Where the arguments of its job lie. */
+  readonly stage?: Stage;
   /** What to call off should the worker be lost, by the name of the operation. */
   readonly pending: Map<(error: WorkerLostError) => void, string>;
   job?: Job;
@@ -147,7 +149,8 @@ export class Pool implements Executor {
     const { simd, maximumBytes, threads: members, workerUrl } = this.#options;
     const handle = platform().spawn(workerUrl);
     const shared = this.shared ? { memory: sharedMemory(), team: Team.create(members).buffer } : undefined;
-    const slot: Slot = { index, handle, remote: wrap<Service>(handle.endpoint), shared, pending: new Map() };
+    const remote = wrap<Service>(handle.endpoint);
+    const slot: Slot = { index, handle, remote, shared, stage: shared && {}, pending: new Map() };
     let onLost = (why: string): void => {
       void this.#end(slot, why);
     };
@@ -213,7 +216,7 @@ export class Pool implements Executor {
   async #perform(slot: Slot, job: Job): Promise<void> {
     job.attempts++;
     try {
-      const args = handedOver(copyOf(job.args));
+      const args = handedOver(copyOf(job.args, slot.stage));
       slot.job = job;
       const ended = () => {
         slot.job = undefined;

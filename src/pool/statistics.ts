@@ -95,8 +95,13 @@ export class SessionStatistics {
    */
   finish({ shared = false } = {}): Promise<LayerStatistics> {
     return this.#next(async () => {
-      const parts = await this.#each((member) => member.accumulate('finish', [this.#id]));
-      return assemble(this.#p, this.#panels, parts, shared && this.#executor.shared);
+      if (this.#members.length === 1) return this.#members[0].accumulate('finish', [this.#id]);
+      // Threads whose memory is shared need not copy their sums out.
+      const inPlace = this.#executor.shared;
+      const parts = await this.#each((member) => member.accumulate(inPlace ? 'sums' : 'finish', [this.#id]));
+      const result = assemble(this.#p, this.#panels, parts, shared && this.#executor.shared);
+      if (inPlace) await this.#each((member) => member.accumulate('dispose', [this.#id]));
+      return result;
     });
   }
 
@@ -148,7 +153,6 @@ function assemble(
   parts: readonly LayerStatistics[],
   shared: boolean,
 ): LayerStatistics {
-  if (parts.length === 1) return parts[0];
   const { m, n, target } = parts[0];
   const array = (length: number) =>
     shared ? new Float64Array(new SharedArrayBuffer(8 * length)) : new Float64Array(length);

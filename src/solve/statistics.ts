@@ -158,12 +158,15 @@ export class StatisticsAccumulator {
     return sums;
   }
 
-  /** Copies the sums out. Of a panel: XᵀX (end − first) × end, XᵀY (end − first) × m and Σx end − first. */
-  read(): LayerStatistics {
+  /**
+   * Copies the sums out. Of a panel: XᵀX (end − first) × end, XᵀY (end − first) × m and Σx end − first.
+   * @param inPlace  leave XᵀX where it is: it then dies with the accumulator
+   */
+  read({ inPlace = false } = {}): LayerStatistics {
     this.#flush();
     const kernels = this.#kernels;
     const [p, m, n] = [this.#p, this.#m, this.#rows];
-    const XtX = kernels.read(this.#H);
+    const XtX = inPlace ? kernels.view(this.#H) : kernels.read(this.#H);
     const C = kernels.read(this.#C);
     const columns = this.#targets + 1;
     const rows = this.#C.rows;
