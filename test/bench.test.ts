@@ -82,6 +82,7 @@ test.each(Object.keys(EXPECTED))('%s reports every row, and fits into the README
   const report = quick(bench);
   expect(report.bench).toBe(bench);
   expect(report.machine.gigahertz).toBeGreaterThan(0.1);
+  for (const rate of [report.machine.fused, report.machine.unfused]) expect(rate).toBeGreaterThan(0.1);
   expect(report.tables.map(({ name }) => name)).toEqual(Object.keys(EXPECTED[bench]));
   for (const { name, rows, grid } of report.tables) {
     for (const [column, values] of Object.entries(EXPECTED[bench][name])) {

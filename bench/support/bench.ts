@@ -2,7 +2,7 @@
 
 import { availableParallelism, cpus } from 'node:os';
 import type { ElementType, Simd } from '../../src/kernel/index.ts';
-import { gigahertz } from './clock.ts';
+import { gigahertz, multiplyAdds } from './clock.ts';
 import { type Table, toText } from './table.ts';
 import { type Contestant, type Timing, timeAll } from './time.ts';
 
@@ -14,6 +14,9 @@ export interface Machine {
   readonly cores: number;
   /** Measured. */
   readonly gigahertz: number;
+  /** Multiply-adds on 128 bits per cycle at most: in one instruction, and in two. Measured. */
+  readonly fused: number;
+  readonly unfused: number;
   readonly node: string;
   readonly v8: string;
   /** ISO 8601. */
@@ -44,10 +47,13 @@ const QUICK_BUDGET_MS = 1;
 
 export async function bench(name: string, run: (bench: Bench) => Promise<void>): Promise<void> {
   const [quick, json] = ['--quick', '--json'].map((flag) => process.argv.includes(flag));
+  const clock = gigahertz();
   const machine: Machine = {
     cpu: cpus()[0].model,
     cores: availableParallelism(),
-    gigahertz: gigahertz(),
+    gigahertz: clock,
+    fused: multiplyAdds(true) / clock,
+    unfused: multiplyAdds(false) / clock,
     node: process.version,
     v8: process.versions.v8,
     date: new Date().toISOString().slice(0, 10),
@@ -67,8 +73,10 @@ export async function bench(name: string, run: (bench: Bench) => Promise<void>):
   if (json) console.log(JSON.stringify({ bench: name, machine, tables } satisfies Report));
 }
 
-export function describeMachine({ cpu, cores, gigahertz, node, v8, date }: Machine): string {
-  return `${cpu}, ${cores} cores, ${gigahertz.toFixed(2)} GHz; Node ${node.slice(1)}, V8 ${v8}; ${date}`;
+export function describeMachine(machine: Machine): string {
+  const { cpu, cores, gigahertz, fused, unfused, node, v8, date } = machine;
+  const perCycle = `${fused.toFixed(2)} fused or ${unfused.toFixed(2)} unfused multiply-adds a cycle`;
+  return `${cpu}, ${cores} cores, ${gigahertz.toFixed(2)} GHz, ${perCycle}; Node ${node.slice(1)}, V8 ${v8}; ${date}`;
 }
 
 /** GFLOP/s from the fastest run and from the median one. */
