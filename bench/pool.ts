@@ -1,32 +1,41 @@
-// What threads gain: `npm run bench -- pool [threads] [--chromium]`, 2 threads unless said otherwise; with --chromium
-// in a cross-origin isolated page. Run it on a quiet machine.
+// What threads gain, in Node and with --chromium also in a cross-origin isolated page; 2 threads unless said otherwise:
+//   npm run bench -- pool [threads] [--chromium] [--quick] [--json]
 
 import { mkdir, writeFile } from 'node:fs/promises';
-import { cpus } from 'node:os';
 import { build } from 'esbuild';
 import type * as Layer from '../src/layer.ts';
 import { openChromium } from '../test/browser/chromium.ts';
 import { serve } from '../test/browser/server.ts';
-import { measureThreads, ROUNDS, type ThreadsRow } from './support/threads.ts';
+import { bench, round } from './support/bench.ts';
+import { crosstab } from './support/table.ts';
+import { LAYERS, measureThreads, QUICK, SIZES, type Sizes, type ThreadsRow } from './support/threads.ts';
 
-const args = process.argv.slice(2);
-const threads = Number(args.find((arg) => /^\d+$/.test(arg)) ?? 2);
-const isChromium = args.includes('--chromium');
-const print = ({ name, one, several }: ThreadsRow) => {
-  const columns = [name.padEnd(42), one.toFixed(0).padStart(7), several.toFixed(0).padStart(7)];
-  console.log(`${columns.join(' ')}   ${(one / several).toFixed(2)}× with ${threads} threads`);
-};
-
-const runtime = isChromium ? 'Chromium' : `Node ${process.version}`;
-console.log(`${cpus()[0].model}, ${runtime}; medians of ${ROUNDS} in ms\n`);
-if (isChromium) {
-  for (const row of await inChromium()) print(row);
-} else {
+await bench('pool', async ({ quick, emit }) => {
+  const threads = Number(process.argv.find((arg) => /^\d+$/.test(arg)) ?? 2);
+  const sizes = quick ? QUICK : SIZES;
   const { openSession }: typeof Layer = await import(new URL('../../dist/layer.js', import.meta.url).href);
-  await measureThreads(openSession, threads, print);
-}
+  const measured = { Node: await measureThreads(openSession, threads, sizes) };
+  if (process.argv.includes('--chromium')) {
+    Object.assign(measured, { Chromium: await inChromium(threads, sizes) });
+  }
+  const rows = Object.entries(measured).flatMap(([runtime, list]) =>
+    list.map((row) => ({ runtime, threads, ...row, faster: row.oneMs / row.severalMs })),
+  );
+  const { n, p, inputs } = sizes;
+  emit({
+    name: 'threads',
+    title: `ms on one thread, on ${threads} (times as fast), medians; Gram of ${n} × ${p}, inverse of order ${p}, ${LAYERS} layers of ${inputs} inputs to half`,
+    rows,
+    grid: crosstab(
+      rows,
+      ['what'],
+      ({ runtime, simd }) => `${runtime}, ${simd}`,
+      ({ oneMs, severalMs, faster }) => `${round(oneMs)}, ${round(severalMs)} (${faster.toFixed(2)})`,
+    ),
+  });
+});
 
-async function inChromium(): Promise<ThreadsRow[]> {
+async function inChromium(threads: number, sizes: Sizes): Promise<ThreadsRow[]> {
   const site = 'build/bench/site';
   await mkdir(site, { recursive: true });
   await build({
@@ -45,7 +54,7 @@ async function inChromium(): Promise<ThreadsRow[]> {
     const page = await browser.newPage();
     await page.goto(`${server.url}/index.html`);
     await page.waitForFunction('globalThis.measure');
-    return await page.evaluate(`measure(${threads})`);
+    return await page.evaluate(`measure(${threads}, ${JSON.stringify(sizes)})`);
   } finally {
     await browser.close();
     await server.close();

@@ -68,6 +68,12 @@ const EXPECTED: Record<string, Record<string, Record<string, (string | number)[]
     },
     scan: { by: ['bestSwap', 'naive loops'] },
   },
+  pool: {
+    threads: {
+      what: ['Gram', 'SPD inverse', '8 layers'],
+      ...{ simd: ['baseline', 'relaxed'], runtime: ['Node'], threads: [2] },
+    },
+  },
   layer: {
     layers: {
       method: [

@@ -1,13 +1,11 @@
 // The same in a page, from the plain files of dist/browser.
 
 import type * as Layer from '../../src/layer.ts';
-import { measureThreads, type ThreadsRow } from './threads.ts';
+import { measureThreads, type Sizes } from './threads.ts';
 
 const LIBRARY = '/osscar/layer.js';
 
-(globalThis as { measure?: unknown }).measure = async (threads: number): Promise<ThreadsRow[]> => {
+(globalThis as { measure?: unknown }).measure = async (threads: number, sizes: Sizes) => {
   const { openSession }: typeof Layer = await import(LIBRARY);
-  const rows: ThreadsRow[] = [];
-  await measureThreads(openSession, threads, (row) => rows.push(row));
-  return rows;
+  return measureThreads(openSession, threads, sizes);
 };

@@ -5,36 +5,44 @@ import type * as Layer from '../../src/layer.ts';
 import { type LayerProblem, layerProblem, openKernels, type Session } from '../../src/layer.ts';
 import { random, randomArray } from '../../test/support/random.ts';
 
-export const ROUNDS = 7;
+const ROUNDS = 7;
 /** Before the clock counts, so that V8's optimising tier has everything, on every thread. */
 const WARM_UP = 3;
-const [N, P] = [8192, 2048];
+
+/** Rows of X, its columns and the order of the inverse, inputs of each of the layers. */
+export interface Sizes {
+  readonly n: number;
+  readonly p: number;
+  readonly inputs: number;
+}
+export const SIZES: Sizes = { n: 8192, p: 2048, inputs: 1024 };
+export const QUICK: Sizes = { n: 600, p: 300, inputs: 80 };
+export const LAYERS = 8;
 
 export interface ThreadsRow {
-  readonly name: string;
+  readonly what: string;
+  readonly simd: string;
   /** Median milliseconds of one thread, and of several. */
-  readonly one: number;
-  readonly several: number;
+  readonly oneMs: number;
+  readonly severalMs: number;
 }
 
 /** @param openSession  of the built library, which knows where its worker is */
 export async function measureThreads(
   openSession: typeof Layer.openSession,
   threads: number,
-  report: (row: ThreadsRow) => void,
-): Promise<void> {
-  const cases = await makeCases();
-  for (const simd of (process.env.ONLY ? ['relaxed'] : ['baseline', 'relaxed']) as (
-    | 'baseline'
-    | 'relaxed'
-  )[]) {
+  sizes: Sizes,
+): Promise<ThreadsRow[]> {
+  const cases = await makeCases(sizes);
+  const rows: ThreadsRow[] = [];
+  for (const simd of ['baseline', 'relaxed'] as const) {
     const sessions = [await openSession({ threads: 1, simd }), await openSession({ threads, simd })];
     if (sessions[1].threads !== threads) throw new Error(`no ${threads} threads: ${sessions[1].reason}`);
-    for (const [name, run] of Object.entries(cases)) {
+    for (const [what, run] of Object.entries(cases)) {
       const [one, several] = [await run(sessions[0]), await run(sessions[1])];
-      if (one.length !== several.length) throw new Error(`${name}: results differ in length`);
+      if (one.length !== several.length) throw new Error(`${what}: results differ in length`);
       for (let i = 0; i < one.length; i++) {
-        if (!Object.is(one[i], several[i])) throw new Error(`${name}: element ${i} differs`);
+        if (!Object.is(one[i], several[i])) throw new Error(`${what}: element ${i} differs`);
       }
       const times: number[][] = [[], []];
       for (let round = -WARM_UP; round < ROUNDS; round++) {
@@ -44,24 +52,27 @@ export async function measureThreads(
           if (round >= 0) times[i].push(performance.now() - start);
         }
       }
-      const [a, b] = times.map((list) => list.sort((x, y) => x - y)[ROUNDS >> 1]);
-      report({ name: `${simd} ${name}`, one: a, several: b });
+      const [oneMs, severalMs] = times.map((list) => list.sort((x, y) => x - y)[ROUNDS >> 1]);
+      rows.push({ what, simd, oneMs, severalMs });
     }
     for (const session of sessions) await session.close();
   }
+  return rows;
 }
 
-async function makeCases(): Promise<Record<string, (session: Session) => Promise<ArrayLike<number>>>> {
-  const X = Float32Array.from(randomArray(N * P, 1));
-  const A = definite(P);
-  const layers = await Promise.all(Array.from({ length: 8 }, (_, i) => layer(1024, 10 + i)));
+type Run = (session: Session) => Promise<ArrayLike<number>>;
+
+async function makeCases({ n, p, inputs }: Sizes): Promise<Record<string, Run>> {
+  const X = Float32Array.from(randomArray(n * p, 1));
+  const A = definite(p);
+  const layers = await Promise.all(Array.from({ length: LAYERS }, (_, i) => layer(inputs, 10 + i)));
   const flatten = (parts: readonly ArrayLike<number>[]) => parts.flatMap((part) => Array.from(part));
   return {
-    [`Gram, n = ${N}, p = ${P}`]: (session) => session.gram(X, P),
-    [`SPD inverse, n = ${P}`]: (session) => session.inverse(A, P),
-    '8 layers, p = 1024, half kept': async (session) => {
-      const jobs = layers.map((problem) => ({ problem, options: { keep: 512, search: 'greedy' } as const }));
-      const results = await session.pruneLayers(jobs);
+    Gram: (session) => session.gram(X, p),
+    'SPD inverse': (session) => session.inverse(A, p),
+    [`${LAYERS} layers`]: async (session) => {
+      const options = { keep: inputs / 2, search: 'greedy' } as const;
+      const results = await session.pruneLayers(layers.map((problem) => ({ problem, options })));
       return flatten(results.flatMap(({ kept, W }) => [kept, W.subarray(0, 4096)]));
     },
   };

@@ -16,6 +16,35 @@ afterEach(async () => {
   await Promise.all(sessions.splice(0).map((session) => session.close()));
 });
 
+/** Every array in plain data. */
+function arraysOf(value: unknown): ArrayBufferView[] {
+  if (ArrayBuffer.isView(value)) return [value];
+  return typeof value === 'object' && value !== null ? Object.values(value).flatMap(arraysOf) : [];
+}
+
+test('results lie on memory of their own, whatever comes after them', async () => {
+  const session = await open({ threads: 2 });
+  expect(session.shared).toBe(true);
+  const [p, m] = [300, 20];
+  const statistics = session.statistics(p, m, true);
+  statistics.addRows(Float32Array.from(randomArray(400 * p, 1)), Float32Array.from(randomArray(400 * m, 2)));
+  const sums = await statistics.finish();
+  const problem = await session.layerProblem(sums, randomArray(p * m, 3), { groupSize: 1, blend: 0.5 });
+  const results = [
+    ...[
+      sums,
+      problem,
+      await session.refit(problem, [1, 2, 3]),
+      await session.pruneLayer(problem, { keep: 9 }),
+    ],
+    ...[await session.eliminate(problem, { keep: 9 }), await session.inverse(definite(50, 1), 50)],
+    await session.factorise(definite(50, 2), 50),
+  ];
+  const arrays = results.flatMap(arraysOf);
+  expect(arrays.length).toBeGreaterThan(10);
+  for (const { buffer } of arrays) expect(buffer).toBeInstanceOf(ArrayBuffer);
+});
+
 /** Convolution of 3 × 3 on 7 × 6 without padding. */
 const GEOMETRY = {
   ...{ height: 7, width: 6, outHeight: 5, outWidth: 4 },
