@@ -2,7 +2,7 @@
 
 import { InputError, NotPositiveDefiniteError } from '../errors.ts';
 import type { Kernels } from './kernels.ts';
-import { expectShape, expectType, type Matrix } from './matrix.ts';
+import { expectContiguous, expectShape, expectType, type Matrix } from './matrix.ts';
 
 /** In the order of `Path` in assembly/eliminate.ts. */
 const PATHS = ['rows', 'columns', 'gram'] as const;
@@ -99,8 +99,10 @@ export class EliminationState {
     options: EliminationStateOptions = {},
   ) {
     const p = T.rows;
-    expectType('eliminate', 'T', T, 'f64');
-    expectType('eliminate', 'W', W, 'f64');
+    for (const [name, matrix] of Object.entries({ T, W })) {
+      expectType('eliminate', name, matrix, 'f64');
+      expectContiguous('eliminate', name, matrix);
+    }
     expectShape('eliminate', 'T', T, p, p);
     expectShape('eliminate', 'W', W, p, W.cols);
     if (!(Number.isInteger(b) && b >= 1 && p % b === 0)) {
