@@ -2,10 +2,7 @@
 //   npm run bench -- pool [threads] [--chromium] [--quick] [--json]
 
 import { mkdir, writeFile } from 'node:fs/promises';
-import { build } from 'esbuild';
 import type * as Layer from '../src/layer.ts';
-import { openChromium } from '../test/browser/chromium.ts';
-import { serve } from '../test/browser/server.ts';
 import { bench, round } from './support/bench.ts';
 import { crosstab } from './support/table.ts';
 import { LAYERS, measureThreads, QUICK, SIZES, type Sizes, type ThreadsRow } from './support/threads.ts';
@@ -35,7 +32,11 @@ await bench('pool', async ({ quick, emit }) => {
   });
 });
 
+/** What drives the browser is loaded here: its heap would make every garbage collection of the measurement in Node longer. */
 async function inChromium(threads: number, sizes: Sizes): Promise<ThreadsRow[]> {
+  const { build } = await import('esbuild');
+  const { openChromium } = await import('../test/browser/chromium.ts');
+  const { serve } = await import('../test/browser/server.ts');
   const site = 'build/bench/site';
   await mkdir(site, { recursive: true });
   await build({
