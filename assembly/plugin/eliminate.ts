@@ -1,9 +1,10 @@
 // Greedy backward elimination and forward selection, as src/solve/eliminate.ts.
+import { deliminateStart } from '../eliminate';
 import { potrf } from '../potrf';
 import { potri } from '../potri';
 import { trsm } from '../trsm';
 import { entry, put, value } from './array';
-import { choose, create, remove, start } from './elimination';
+import { choose, create, remove } from './elimination';
 import { mark, release } from './memory';
 import { Problem } from './problem';
 import { Report } from './report';
@@ -37,7 +38,7 @@ export function eliminate(
   let inner: f64 = 0;
   for (let i = 0, e = p * m; i < e; i++) inner += value(s.W, i) * value(layer.G, i);
   const dense = -0.5 * inner;
-  start(host);
+  deliminateStart(s);
 
   if (curve) for (let k = 0; k <= groups; k++) put(curve, k, k == groups ? 0 : NaN);
   const n = groups - keep;
@@ -68,7 +69,7 @@ export function select(layer: Problem, keep: i32, flags: usize, report: Report):
   const s = host.state;
   memory.copy(s.T, layer.H, <usize>layer.p * <usize>layer.p * 8);
   memory.copy(s.W, layer.G, <usize>layer.p * <usize>layer.m * 8);
-  start(host);
+  deliminateStart(s);
   memory.fill(flags, 0, layer.groups);
   let objective: f64 = 0;
   for (let kept = 0; kept < keep; kept++) {

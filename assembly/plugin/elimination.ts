@@ -1,9 +1,10 @@
 // The host's side of a greedy elimination, as src/kernel/elimination.ts, to the bit. The mathematics is in
 // assembly/eliminate.ts.
 import {
-  Elimination, Path, deliminateNextPanel, deliminateStage, deliminateStart, deliminateStep,
+  Elimination, Path, deliminateNextPanel, deliminateStage, deliminateStep,
 } from '../eliminate';
 import { gemm } from '../gemm';
+import { at } from '../simd';
 import { enter, entry, value } from './array';
 import { push, pushBytes, pushMatrix } from './memory';
 import { Problem, workBytes } from './problem';
@@ -59,7 +60,7 @@ function matrixBytes(rows: f64, cols: f64): f64 {
   return pushBytes(8 * rows * cols);
 }
 
-/** T and W are the caller's to fill; `start` does the rest. */
+/** T and W are the caller's to fill; `deliminateStart` does the rest. */
 export function create(layer: Problem, dearest: bool): Eliminator {
   const p = layer.p;
   const b = layer.b;
@@ -94,10 +95,6 @@ export function create(layer: Problem, dearest: bool): Eliminator {
   return host;
 }
 
-export function start(host: Eliminator): void {
-  deliminateStart(host.state);
-}
-
 /** The `count` cheapest (sign 1) or dearest (−1) live groups. */
 export function choose(host: Eliminator, count: i32, sign: f64): void {
   const s = host.state;
@@ -117,22 +114,22 @@ export function remove(host: Eliminator, group: i32): i32 {
 }
 
 /** Stages the group and those likely to go next. @returns where the group is then */
-function stage(host: Eliminator, at: i32): i32 {
+function stage(host: Eliminator, position: i32): i32 {
   const s = host.state;
   const b = s.b;
   if (room(s) == 0 || used(s) + STAGED_ROWS / 2 > s.panel) nextPanel(host);
   const end = s.live - s.staged;
   const count = min(min(multipleOf(b, STAGED_ROWS) / b, room(s)), end);
-  deliminateStage(s, at, count);
+  deliminateStage(s, position, count);
 
   const first = (end - count) * b;
   const row = s.capacity - s.begin * b + first;
-  const C = element(s.C, s.p, row, 0);
+  const C = at<f64>(s.C, s.p, row, 0);
   subtract(host, s.T, s.T, C, first, count * b);
   if (s.path != Path.Rows) {
     const m = s.m;
-    const part = element(s.W, m, first, 0);
-    const K = element(s.K, s.p, row, 0);
+    const part = at<f64>(s.W, m, first, 0);
+    const K = at<f64>(s.K, s.p, row, 0);
     gemm<f64>(false, true, count * b, s.live * b, m, 1, part, m, s.W, m, 0, K, s.p, host.work);
     if (s.path == Path.Gram) {
       subtract(host, s.T, s.R, K, first, count * b);
@@ -147,9 +144,9 @@ function subtract(host: Eliminator, A: usize, B: usize, C: usize, first: i32, ro
   const s = host.state;
   const p = s.p;
   const before = s.begin * s.b;
-  const part = element(A, p, before, first);
+  const part = at<f64>(A, p, before, first);
   gemm<f64>(
-    true, false, rows, s.live * s.b, p - before, -1, part, p, element(B, p, before, 0), p, 1, C, p, host.work,
+    true, false, rows, s.live * s.b, p - before, -1, part, p, at<f64>(B, p, before, 0), p, 1, C, p, host.work,
   );
 }
 
@@ -168,12 +165,8 @@ function nextPanel(host: Eliminator): void {
   if (s.path == Path.Columns) {
     const m = s.m;
     const live = s.live * s.b;
-    const V = element(s.T, s.p, live, 0);
-    gemm<f64>(true, false, live, m, used(s), -1, V, s.p, element(s.W, m, live, 0), m, 1, s.W, m, host.work);
+    const V = at<f64>(s.T, s.p, live, 0);
+    gemm<f64>(true, false, live, m, used(s), -1, V, s.p, at<f64>(s.W, m, live, 0), m, 1, s.W, m, host.work);
   }
   deliminateNextPanel(s);
-}
-
-function element(A: usize, ld: i32, i: i32, j: i32): usize {
-  return A + (<usize>i * <usize>ld + <usize>j) * 8;
 }
