@@ -120,10 +120,10 @@ function tiles<T, U>(
       const c = at<U>(C, ldc, i, j);
       // The last column of row i that may be written; beyond the tile where it lies below the diagonal.
       const diagonal = lower ? below + i - j : NR<T>();
-      if (sizeof<T>() == sizeof<U>() && rows == MR && columns == NR<T>() && diagonal >= NR<T>() - 1) {
-        ukr<T>(add, depth, a, b, c, ldcBytes);
+      if (rows == MR && columns == NR<T>() && diagonal >= NR<T>() - 1) {
+        ukr<T, U>(add, depth, a, b, c, ldcBytes);
       } else {
-        ukr<T>(false, depth, a, b, tile, 32);
+        ukr<T, T>(false, depth, a, b, tile, 32);
         copyTile<T, U>(add, rows, columns, diagonal, tile, c, ldcBytes);
       }
     }

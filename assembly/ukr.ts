@@ -23,7 +23,7 @@ export function NR<T>(): i32 {
  * k, accumulators updated in reverse and stored forwards keep V8 from spilling. It must stay a function of
  * its own: inlined into a driver it would run the first big call in the baseline compiler.
  */
-export function ukr<T>(add: bool, kc: i32, a: usize, b: usize, c: usize, ldc: usize): void {
+export function ukr<T, U>(add: bool, kc: i32, a: usize, b: usize, c: usize, ldc: usize): void {
   let c00 = v128.splat<T>(<T>0);
   let c01 = v128.splat<T>(<T>0);
   let c10 = v128.splat<T>(<T>0);
@@ -67,28 +67,38 @@ export function ukr<T>(add: bool, kc: i32, a: usize, b: usize, c: usize, ldc: us
     } while (--kc);
   }
 
-  put<T>(add, c, c00, c01);
+  put<T, U>(add, c, c00, c01);
   c += ldc;
-  put<T>(add, c, c10, c11);
+  put<T, U>(add, c, c10, c11);
   c += ldc;
-  put<T>(add, c, c20, c21);
+  put<T, U>(add, c, c20, c21);
   c += ldc;
-  put<T>(add, c, c30, c31);
+  put<T, U>(add, c, c30, c31);
   c += ldc;
-  put<T>(add, c, c40, c41);
+  put<T, U>(add, c, c40, c41);
   if (ASC_FEATURE_RELAXED_SIMD) {
     c += ldc;
-    put<T>(add, c, c50, c51);
+    put<T, U>(add, c, c50, c51);
+  }
+}
+
+/** One row of the tile. */
+// @ts-ignore: decorator
+@inline
+function put<T, U>(add: bool, c: usize, left: v128, right: v128): void {
+  if (sizeof<T>() == sizeof<U>()) {
+    putVector<U>(add, c, left);
+    putVector<U>(add, c + 16, right);
+  } else {
+    putVector<U>(add, c, f64x2.promote_low_f32x4(left));
+    putVector<U>(add, c + 16, f64x2.promote_low_f32x4(v128.shuffle<f64>(left, left, 1, 1)));
+    putVector<U>(add, c + 32, f64x2.promote_low_f32x4(right));
+    putVector<U>(add, c + 48, f64x2.promote_low_f32x4(v128.shuffle<f64>(right, right, 1, 1)));
   }
 }
 
 // @ts-ignore: decorator
 @inline
-function put<T>(add: bool, c: usize, left: v128, right: v128): void {
-  if (add) {
-    left = v128.add<T>(v128.load(c), left);
-    right = v128.add<T>(v128.load(c, 16), right);
-  }
-  v128.store(c, left);
-  v128.store(c, right, 16);
+function putVector<U>(add: bool, c: usize, values: v128): void {
+  v128.store(c, add ? v128.add<U>(v128.load(c), values) : values);
 }

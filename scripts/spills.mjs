@@ -4,7 +4,7 @@
 import { spawnSync } from 'node:child_process';
 
 /** One for f32, one for f64. */
-const MICROKERNELS = 2;
+const MICROKERNELS = 3;
 /** Rows of the smaller tile: a microkernel's loop, and no other, splats as many elements from memory. */
 const SPLATS = 5;
 
