@@ -3,7 +3,7 @@
 import { Triangle, gemm, product } from './gemm';
 import { at } from './simd';
 import { syrk } from './syrk';
-import { NB, blockBytes, copyTriangle, half, invertTriangle, pasteTriangle } from './triangle';
+import { NB, TB, blockBytes, blockLd, copyTriangle, half, invertBlock, pasteTriangle } from './triangle';
 import { trsm, trsmWorkBytes } from './trsm';
 
 export function potriWorkBytes<T>(n: i32): usize {
@@ -19,8 +19,8 @@ export function potri<T>(n: i32, A: usize, lda: i32, work: usize): void {
 /** L ← L⁻¹ (LAPACK `trtri`). */
 export function trtri<T>(n: i32, L: usize, ldl: i32, work: usize): void {
   if (n <= NB) {
-    invertTriangle<T>(n, L, ldl, work);
-    pasteTriangle<T>(n, work, L, ldl);
+    invertBlock<T>(n, L, ldl, work, NB);
+    pasteTriangle<T>(n, work, NB, L, ldl);
     return;
   }
   const n1 = half(n);
@@ -36,8 +36,8 @@ export function trtri<T>(n: i32, L: usize, ldl: i32, work: usize): void {
 /** Lower triangle of W ← WᵀW (LAPACK `lauum`, lower). */
 export function lauum<T>(n: i32, W: usize, ldw: i32, work: usize): void {
   if (n <= NB) {
-    copyTriangle<T>(n, W, ldw, work);
-    const rest = work + blockBytes<T>();
+    copyTriangle<T>(n, W, ldw, work, NB);
+    const rest = work + blockBytes<T>(n);
     product<T, T>(
       Triangle.UpperA, true, false, true, false, n, n, n, <T>1, work, NB, work, NB, W, ldw, rest,
     );
@@ -55,10 +55,11 @@ export function lauum<T>(n: i32, W: usize, ldw: i32, work: usize): void {
 
 /** B ← LᵀB (BLAS `trmm`); L lower n × n, B n × w. */
 export function trmm<T>(n: i32, w: i32, L: usize, ldl: i32, B: usize, ldb: i32, work: usize): void {
-  if (n <= NB) {
-    copyTriangle<T>(n, L, ldl, work);
-    const rest = work + blockBytes<T>();
-    product<T, T>(Triangle.UpperA, false, false, true, false, n, w, n, <T>1, work, NB, B, ldb, B, ldb, rest);
+  if (n <= TB) {
+    const ld = blockLd(n);
+    copyTriangle<T>(n, L, ldl, work, ld);
+    const rest = work + blockBytes<T>(n);
+    product<T, T>(Triangle.UpperA, false, false, true, false, n, w, n, <T>1, work, ld, B, ldb, B, ldb, rest);
     return;
   }
   const n1 = half(n);

@@ -2,10 +2,11 @@
 import { Triangle, gemm, gemmWorkBytes, product } from './gemm';
 import { scale } from './scale';
 import { at } from './simd';
-import { NB, blockBytes, half, invertTriangle } from './triangle';
+import { NB, TB, blockBytes, blockLd, half, invertBlock } from './triangle';
 
 export function trsmWorkBytes<T>(m: i32, n: i32): usize {
-  return blockBytes<T>() + gemmWorkBytes<T>(m, n, max(m, n));
+  const largest = max(m, n);
+  return blockBytes<T>(largest) + gemmWorkBytes<T>(m, n, largest);
 }
 
 /**
@@ -18,15 +19,17 @@ export function trsm<T>(
   right: bool, trans: bool, m: i32, n: i32, alpha: T, L: usize, ldl: i32, B: usize, ldb: i32, work: usize,
 ): void {
   scale<T>(false, m, n, alpha, B, ldb);
-  if (right) solve<T>(right, trans, n, m, L, ldl, B, ldb, work);
-  else solve<T>(right, trans, m, n, L, ldl, B, ldb, work);
+  const order = right ? n : m;
+  // Decided by L alone: threads that share out B's columns then do the same arithmetic as one.
+  const whole = order < 8 * TB ? NB : TB;
+  solve<T>(whole, right, trans, order, right ? m : n, L, ldl, B, ldb, work);
 }
 
-/** As trsm with α = 1; L is n × n, B has w columns, or w rows if right. */
+/** As trsm with α = 1; L is n × n, halved down to order `whole`; B has w columns, or w rows if right. */
 function solve<T>(
-  right: bool, trans: bool, n: i32, w: i32, L: usize, ldl: i32, B: usize, ldb: i32, work: usize,
+  whole: i32, right: bool, trans: bool, n: i32, w: i32, L: usize, ldl: i32, B: usize, ldb: i32, work: usize,
 ): void {
-  if (n <= NB) return solveBlock<T>(right, trans, n, w, L, ldl, B, ldb, work);
+  if (n <= whole) return solveWhole<T>(right, trans, n, w, L, ldl, B, ldb, work);
   const n1 = half(n);
   const n2 = n - n1;
   const L21 = at<T>(L, ldl, n1, 0);
@@ -35,30 +38,47 @@ function solve<T>(
   const minus: T = <T>-1;
   const one: T = <T>1;
   if (right == trans) {
-    solve<T>(right, trans, n1, w, L, ldl, B, ldb, work);
+    solve<T>(whole, right, trans, n1, w, L, ldl, B, ldb, work);
     if (right) gemm<T>(false, true, w, n2, n1, minus, B, ldb, L21, ldl, one, B2, ldb, work);
     else gemm<T>(false, false, n2, w, n1, minus, L21, ldl, B, ldb, one, B2, ldb, work);
-    solve<T>(right, trans, n2, w, L22, ldl, B2, ldb, work);
+    solve<T>(whole, right, trans, n2, w, L22, ldl, B2, ldb, work);
   } else {
-    solve<T>(right, trans, n2, w, L22, ldl, B2, ldb, work);
+    solve<T>(whole, right, trans, n2, w, L22, ldl, B2, ldb, work);
     if (right) gemm<T>(false, false, w, n1, n2, minus, B2, ldb, L21, ldl, one, B, ldb, work);
     else gemm<T>(true, false, n1, w, n2, minus, L21, ldl, B2, ldb, one, B, ldb, work);
-    solve<T>(right, trans, n1, w, L, ldl, B, ldb, work);
+    solve<T>(whole, right, trans, n1, w, L, ldl, B, ldb, work);
   }
 }
 
-/** The bottom of the recursion: inverts the block, so that the solve is one product, in place. */
-function solveBlock<T>(
+/** The bottom of the recursion: inverts the triangle, so that the solve is one product, in place. */
+function solveWhole<T>(
   right: bool, trans: bool, n: i32, w: i32, L: usize, ldl: i32, B: usize, ldb: i32, work: usize,
 ): void {
-  const rest = work + blockBytes<T>();
-  invertTriangle<T>(n, L, ldl, work);
+  const rest = work + blockBytes<T>(n);
+  const ld = blockLd(n);
+  invertTriangle<T>(n, L, ldl, work, ld, rest);
   const one: T = <T>1;
   if (right) {
     const side = trans ? Triangle.UpperB : Triangle.LowerB;
-    product<T, T>(side, false, false, false, trans, w, n, n, one, B, ldb, work, NB, B, ldb, rest);
+    product<T, T>(side, false, false, false, trans, w, n, n, one, B, ldb, work, ld, B, ldb, rest);
   } else {
     const side = trans ? Triangle.UpperA : Triangle.LowerA;
-    product<T, T>(side, false, false, trans, false, n, w, n, one, work, NB, B, ldb, B, ldb, rest);
+    product<T, T>(side, false, false, trans, false, n, w, n, one, work, ld, B, ldb, B, ldb, rest);
   }
+}
+
+/** D ← L⁻¹, zeros above the diagonal; n × n, n ≤ TB, rows of D ldd ≥ blockLd(n) apart. */
+function invertTriangle<T>(n: i32, L: usize, ldl: i32, D: usize, ldd: i32, work: usize): void {
+  if (n <= NB) return invertBlock<T>(n, L, ldl, D, ldd);
+  const n1 = half(n);
+  const n2 = n - n1;
+  const D21 = at<T>(D, ldd, n1, 0);
+  const D22 = at<T>(D, ldd, n1, n1);
+  invertTriangle<T>(n1, L, ldl, D, ldd, work);
+  invertTriangle<T>(n2, at<T>(L, ldl, n1, n1), ldl, D22, ldd, work);
+  // D₂₁ = −D₂₂·L₂₁·D₁₁
+  const L21 = at<T>(L, ldl, n1, 0);
+  product<T, T>(Triangle.LowerA, false, false, false, false, n2, n1, n2, <T>-1, D22, ldd, L21, ldl, D21, ldd, work);
+  product<T, T>(Triangle.LowerB, false, false, false, false, n2, n1, n1, <T>1, D21, ldd, D, ldd, D21, ldd, work);
+  scale<T>(false, n1, n2, <T>0, at<T>(D, ldd, 0, n1), ldd);
 }

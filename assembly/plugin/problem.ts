@@ -35,7 +35,7 @@ export function problemBytes(p: i32, m: i32): f64 {
 /** Scratch of every product, solve and factorisation of matrices with up to p rows and p or m columns. */
 export function workBytes(p: i32, m: i32): f64 {
   const n = max(p, m);
-  return <f64>(2 * blockBytes<f64>() + gemmWorkBytes<f64>(n, n, n)) + 64;
+  return <f64>(blockBytes<f64>(n) + gemmWorkBytes<f64>(n, n, n)) + 64;
 }
 
 /** Lays a problem out over its block. */

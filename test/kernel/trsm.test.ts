@@ -92,6 +92,22 @@ describe.each(everyCase)('trsm (%s, %s)', (simd, type) => {
     for (const n of [63, 64, 65, 96, 97, 130]) check(side, trans, -0.5, n, 19, false);
   });
 
+  // From order 1024 on, triangles are halved down to inverses of order 128, not 32.
+  test.each(variants)('solves large systems (%s, trans %s)', (side, trans) => {
+    const [n, w] = [1100, 9];
+    const l = triangle(n, false);
+    const x = randomArray(n * w, 2);
+    const b =
+      side === 'left' ? multiply(trans, false, [n, w, n], l, x) : multiply(false, trans, [w, n, n], x, l);
+    onStack(kernels, () => {
+      const L = guarded(kernels, n, n, type, withUpper(n, l, Number.NaN));
+      const B = guarded(kernels, side === 'left' ? n : w, side === 'left' ? w : n, type, b);
+      kernels.trsm(side, trans, 1, L.matrix, B.matrix);
+      expectWithin(kernels.read(B.matrix), x, new Float64Array(n * w).fill(n * unitRoundoff(type)));
+      B.expectIntact();
+    });
+  });
+
   test.each(variants)('solves badly scaled systems as accurately (%s, trans %s)', (side, trans) => {
     for (const n of [33, 97]) check(side, trans, 1, n, 5, true);
   });
