@@ -13,7 +13,7 @@ export function NR<T>(): i32 {
 }
 
 /**
- * C ← A·B, or C + A·B if add, for one MR × NR tile.
+ * C ← A·B, or C + A·B if add, for one MR × NR tile. A·B is summed in T, C may be wider.
  *
  * @param a    kc × MR, packed: the tile's rows side by side
  * @param b    kc × NR, packed

@@ -3,7 +3,7 @@
 
 import { spawnSync } from 'node:child_process';
 
-/** One for f32, one for f64. */
+/** f32, f32 whose sums go to f64, f64. */
 const MICROKERNELS = 3;
 /** Rows of the smaller tile: a microkernel's loop, and no other, splats as many elements from memory. */
 const SPLATS = 5;
