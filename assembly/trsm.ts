@@ -20,7 +20,8 @@ export function trsm<T>(
 ): void {
   scale<T>(false, m, n, alpha, B, ldb);
   const order = right ? n : m;
-  // Decided by L alone: threads that share out B's columns then do the same arithmetic as one.
+  // Below, the larger inverses cost what they save. Decided by L alone: threads that share out B then do the same
+  // arithmetic as one.
   const whole = order < 8 * TB ? NB : TB;
   solve<T>(whole, right, trans, order, right ? m : n, L, ldl, B, ldb, work);
 }
