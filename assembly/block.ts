@@ -1,5 +1,6 @@
 // Small b × b blocks in f64, ld = b: one group's pivot, where plain loops beat packing.
 import { S, dot, scaleRow, subtractRows } from './rows';
+import { at } from './simd';
 
 /** Cholesky of a small n × n block, lower, in place, ld = n. @returns 0, or the 1-based failing pivot */
 export function smallPotrf(n: i32, A: usize): i32 {
@@ -7,10 +8,10 @@ export function smallPotrf(n: i32, A: usize): i32 {
     const ri = A + <usize>(i * n) * S;
     for (let j = 0; j < i; j++) {
       const rj = A + <usize>(j * n) * S;
-      const v = load<f64>(ri + <usize>j * S) - dot(j, ri, rj);
+      const v = load<f64>(ri + <usize>j * S) - dot<f64>(j, ri, rj);
       store<f64>(ri + <usize>j * S, v / load<f64>(rj + <usize>j * S));
     }
-    const d = load<f64>(ri + <usize>i * S) - dot(i, ri, ri);
+    const d = load<f64>(ri + <usize>i * S) - dot<f64>(i, ri, ri);
     if (!(d > 0)) return i + 1;
     store<f64>(ri + <usize>i * S, sqrt(d));
   }
@@ -18,12 +19,12 @@ export function smallPotrf(n: i32, A: usize): i32 {
 }
 
 /** X ← L⁻¹·X for a small b × b lower L (ld = b) and a b × n X (ldx bytes). */
-export function smallTrsm(b: i32, n: i32, L: usize, X: usize, ldx: usize): void {
+export function smallTrsm<T>(b: i32, n: i32, L: usize, X: usize, ldx: usize): void {
   for (let r = 0; r < b; r++) {
     const row = X + <usize>r * ldx;
-    const lr = L + <usize>(r * b) * S;
-    subtractRows<f64>(r, n, lr, S, X, ldx, row);
-    scaleRow(n, 1 / load<f64>(lr + <usize>r * S), row);
+    const lr = at<T>(L, b, r, 0);
+    subtractRows<T>(r, n, lr, sizeof<T>(), X, ldx, row);
+    scaleRow<T>(n, <T>1 / load<T>(lr + <usize>r * sizeof<T>()), row);
   }
 }
 
@@ -32,13 +33,13 @@ export function smallTrsm(b: i32, n: i32, L: usize, X: usize, ldx: usize): void 
  * @returns its trace
  */
 export function whiten(b: i32, L: usize, M: usize): f64 {
-  smallTrsm(b, b, L, M, <usize>b * S);
+  smallTrsm<f64>(b, b, L, M, <usize>b * S);
   let trace: f64 = 0;
   for (let r = 0; r < b; r++) {
     const row = M + <usize>(r * b) * S;
     for (let s = 0; s <= r; s++) {
       const ls = L + <usize>(s * b) * S;
-      const v = (load<f64>(row + <usize>s * S) - dot(s, row, ls)) / load<f64>(ls + <usize>s * S);
+      const v = (load<f64>(row + <usize>s * S) - dot<f64>(s, row, ls)) / load<f64>(ls + <usize>s * S);
       store<f64>(row + <usize>s * S, v);
     }
     trace += load<f64>(row + <usize>r * S);
@@ -56,12 +57,12 @@ export function mirror(b: i32, M: usize): void {
 }
 
 /** B ← the n-th diagonal block of a symmetric matrix of which the lower triangle is stored; lda in bytes. */
-export function diagonalBlock(b: i32, n: i32, A: usize, lda: usize, B: usize): void {
+export function diagonalBlock<T>(b: i32, n: i32, A: usize, lda: usize, B: usize): void {
   for (let r = 0; r < b; r++) {
     for (let s = 0; s < b; s++) {
       const i = n * b + max(r, s);
       const j = n * b + min(r, s);
-      store<f64>(B + <usize>(r * b + s) * S, load<f64>(A + <usize>i * lda + <usize>j * S));
+      store<f64>(B + <usize>(r * b + s) * S, <f64>load<T>(A + <usize>i * lda + <usize>j * sizeof<T>()));
     }
   }
 }

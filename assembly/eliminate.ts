@@ -16,9 +16,12 @@
 // A removed group is first swapped behind the live ones, the staged ones being the last of these, so that all parts are
 // contiguous; its rows of V then take the place of its own in T, which nobody needs any more. Choosing the group and
 // the products are the host's business (src/kernel/elimination.ts, assembly/plugin/elimination.ts).
-// f64 only: costs are differences of nearly equal numbers.
+//
+// The matrices are f32 or f64, by the functions' type parameter; diagonal blocks and costs, which are differences of
+// nearly equal numbers, are always f64.
 import { diagonalBlock, mirror, quadraticCost, smallPotrf, smallTrsm, whiten } from './block';
-import { S, dot, dswapColumns, dswapRows, dswapSymmetric, subtractRows, swapRows } from './rows';
+import { S, dot, scaleRow, subtractRows, swapColumnGroups, swapRowGroups, swapRows, swapSymmetricGroups } from './rows';
+import { at } from './simd';
 
 /** How the costs are kept exact. */
 export const enum Path {
@@ -66,7 +69,7 @@ export class Elimination {
   cost: usize;
   /** Group by position (i32). */
   order: usize;
-  /** 4·b·b doubles. */
+  /** 5·b·b doubles. */
   work: usize;
 }
 
@@ -79,47 +82,43 @@ function stagedRow(s: Elimination, position: i32): i32 {
 
 // @ts-ignore: decorator
 @inline
-function rowOfR(s: Elimination, position: i32): usize {
+function rowOfR<T>(s: Elimination, position: i32): usize {
   const row = s.path == Path.Gram ? position * s.b : s.panel - (s.begin - position) * s.b;
-  return s.R + <usize>row * <usize>s.p * S;
+  return at<T>(s.R, s.p, row, 0);
 }
 
 /** Fills order, the diagonal blocks and the costs, from T and W on the full support. */
-export function deliminateStart(s: Elimination): void {
+export function eliminateStart<T>(s: Elimination): void {
   const b = s.b;
-  const lt = <usize>s.p * S;
   s.live = s.begin = s.p / b;
   s.staged = 0;
-  if (s.path != Path.Rows) gramBlocks(s);
+  if (s.path != Path.Rows) gramBlocks<T>(s);
   for (let g = 0; g < s.live; g++) {
     store<i32>(s.order + (<usize>g << 2), g);
-    const block = s.D + <usize>(g * b * b) * S;
-    diagonalBlock(b, g, s.T, lt, block);
-    updateCost(s, g);
+    diagonalBlock<T>(b, g, s.T, <usize>s.p * sizeof<T>(), s.D + <usize>(g * b * b) * S);
+    updateCost<T>(s, g);
   }
 }
 
 /** E ← the diagonal blocks of W·Wᵀ of the live groups. */
-function gramBlocks(s: Elimination): void {
+function gramBlocks<T>(s: Elimination): void {
   const b = s.b;
-  const lw = <usize>s.m * S;
-  let block = s.E;
-  for (let g = 0; g < s.live; g++) {
-    gramBlock(b, s.m, s.W + <usize>(g * b) * lw, lw, block);
-    block += <usize>(b * b) * S;
-  }
+  for (let g = 0; g < s.live; g++) gramBlock<T>(s, g, s.E + <usize>(g * b * b) * S);
 }
 
-function gramBlock(b: i32, m: i32, W: usize, lw: usize, block: usize): void {
+function gramBlock<T>(s: Elimination, g: i32, block: usize): void {
+  const b = s.b;
+  const m = s.m;
+  const W = at<T>(s.W, m, g * b, 0);
   for (let r = 0; r < b; r++) {
-    const row = W + <usize>r * lw;
-    for (let q = 0; q <= r; q++) store<f64>(block + <usize>(r * b + q) * S, dot(m, row, W + <usize>q * lw));
+    const row = at<T>(W, m, r, 0);
+    for (let q = 0; q <= r; q++) store<f64>(at<f64>(block, b, r, q), dot<T>(m, row, at<T>(W, m, q, 0)));
   }
   mirror(b, block);
 }
 
 /** From the group's current diagonal blocks. */
-function updateCost(s: Elimination, g: i32): void {
+function updateCost<T>(s: Elimination, g: i32): void {
   const b = s.b;
   const block = <usize>(g * b * b) * S;
   let e = s.E + block;
@@ -128,7 +127,7 @@ function updateCost(s: Elimination, g: i32): void {
     // tr(WᵀT⁻¹W) = tr(T⁻¹ WWᵀ): b·b dots instead of a solve with m columns.
     e = work;
     work += <usize>(b * b) * S;
-    gramBlock(b, s.m, s.W + <usize>(g * b) * <usize>s.m * S, <usize>s.m * S, e);
+    gramBlock<T>(s, g, e);
   }
   store<f64>(s.cost + <usize>g * S, quadraticCost(b, s.D + block, e, s.otherwise, work));
 }
@@ -137,25 +136,21 @@ function updateCost(s: Elimination, g: i32): void {
  * Stages `count` more groups: the one at position `at`, and those that would now go first. They come to the end of the
  * groups that are not staged, and C gets their columns of T as they were on the full support.
  */
-export function deliminateStage(s: Elimination, at: i32, count: i32): void {
+export function eliminateStage<T>(s: Elimination, position: i32, count: i32): void {
   const b = s.b;
-  const lt = <usize>s.p * S;
+  const p = s.p;
   let end = s.live - s.staged;
   for (let i = 0; i < count; i++) {
     end--;
-    swap(s, i == 0 ? at : nextToGo(s, end + 1), end);
+    swap<T>(s, i == 0 ? position : nextToGo(s, end + 1), end);
   }
   s.staged += count;
   const live = s.live * b;
-  let c = s.C + <usize>stagedRow(s, end) * lt;
+  let c = at<T>(s.C, p, stagedRow(s, end), 0);
   for (let i = end * b; i < (end + count) * b; i++) {
-    memory.copy(c, s.T + <usize>i * lt, <usize>(i + 1) * S);
-    let below = s.T + <usize>i * lt + <usize>i * S;
-    for (let j = i + 1; j < live; j++) {
-      below += lt;
-      store<f64>(c + <usize>j * S, load<f64>(below));
-    }
-    c += lt;
+    memory.copy(c, at<T>(s.T, p, i, 0), <usize>(i + 1) * sizeof<T>());
+    for (let j = i + 1; j < live; j++) store<T>(c + <usize>j * sizeof<T>(), load<T>(at<T>(s.T, p, j, i)));
+    c += <usize>p * sizeof<T>();
   }
 }
 
@@ -175,30 +170,29 @@ function nextToGo(s: Elimination, n: i32): i32 {
 }
 
 /** Exchanges two live groups, both staged or both not. */
-function swap(s: Elimination, a: i32, z: i32): void {
+function swap<T>(s: Elimination, a: i32, z: i32): void {
   if (a == z) return;
   const p = s.p;
   const b = s.b;
-  const lt = <usize>p * S;
   const bb = <usize>(b * b) * S;
   const live = s.live;
   const first = live - s.staged;
-  dswapSymmetric(p, b, a, z, s.T, p); // below the live rows these are the columns of V
-  dswapRows(s.m, b, a, z, s.W, s.m);
-  swapRows(b * b, s.D + <usize>a * bb, s.D + <usize>z * bb);
-  dswapColumns(s.staged * b, b, a, z, s.C + <usize>stagedRow(s, first) * lt, p);
-  if (a >= first) dswapRows(live * b, b, stagedRow(s, a) / b, stagedRow(s, z) / b, s.C, p);
+  const staged = s.staged * b;
+  const row = stagedRow(s, first);
+  swapSymmetricGroups<T>(p, b, a, z, s.T, p); // below the live rows these are the columns of V
+  swapRowGroups<T>(s.m, b, a, z, s.W, s.m);
+  swapRows<f64>(b * b, s.D + <usize>a * bb, s.D + <usize>z * bb);
+  swapColumnGroups<T>(staged, b, a, z, at<T>(s.C, p, row, 0), p);
+  if (a >= first) swapRowGroups<T>(live * b, b, stagedRow(s, a) / b, stagedRow(s, z) / b, s.C, p);
   if (s.path != Path.Rows) {
     const removed = (s.path == Path.Gram ? p / b : s.begin) - live;
-    dswapColumns(removed * b, b, a, z, rowOfR(s, live), p);
-    dswapColumns(s.staged * b, b, a, z, s.K + <usize>stagedRow(s, first) * lt, p);
-    if (a >= first) dswapRows(live * b, b, stagedRow(s, a) / b, stagedRow(s, z) / b, s.K, p);
-    swapRows(b * b, s.E + <usize>a * bb, s.E + <usize>z * bb);
+    swapColumnGroups<T>(removed * b, b, a, z, rowOfR<T>(s, live), p);
+    swapColumnGroups<T>(staged, b, a, z, at<T>(s.K, p, row, 0), p);
+    if (a >= first) swapRowGroups<T>(live * b, b, stagedRow(s, a) / b, stagedRow(s, z) / b, s.K, p);
+    swapRows<f64>(b * b, s.E + <usize>a * bb, s.E + <usize>z * bb);
   }
-  swapRows(1, s.cost + <usize>a * S, s.cost + <usize>z * S);
-  const group = load<i32>(s.order + (<usize>a << 2));
-  store<i32>(s.order + (<usize>a << 2), load<i32>(s.order + (<usize>z << 2)));
-  store<i32>(s.order + (<usize>z << 2), group);
+  swapRows<f64>(1, s.cost + <usize>a * S, s.cost + <usize>z * S);
+  swapRows<i32>(1, s.order + (<usize>a << 2), s.order + (<usize>z << 2));
 }
 
 /**
@@ -206,125 +200,145 @@ function swap(s: Elimination, a: i32, z: i32): void {
  * and costs of the others are brought up to date.
  * @returns 0, or the 1-based pivot at which T_BB was not positive definite (then nothing but a swap is done)
  */
-export function deliminateStep(s: Elimination, at: i32): i32 {
+export function eliminateStep<T>(s: Elimination, position: i32): i32 {
   const b = s.b;
-  const lt = <usize>s.p * S;
+  const p = s.p;
+  const lt = <usize>p * sizeof<T>();
   const bb = <usize>(b * b) * S;
   const last = s.live - 1;
   const base = last * b;
-  swap(s, at, last);
+  swap<T>(s, position, last);
 
-  const L = s.work + 3 * bb;
+  let L = s.work + 3 * bb;
   memory.copy(L, s.D + <usize>last * bb, bb);
   const info = smallPotrf(b, L);
   if (info != 0) return info;
 
   // The rows of V since the panel began lie behind those that are formed now.
   const owed = (s.begin - s.live) * b;
-  const V = s.T + <usize>base * lt;
+  const V = at<T>(s.T, p, base, 0);
   const before = V + <usize>b * lt;
-  const staged = <usize>stagedRow(s, last) * lt;
+  const staged = at<T>(s.C, p, stagedRow(s, last), 0);
   for (let r = 0; r < b; r++) {
     const row = V + <usize>r * lt;
-    memory.copy(row, s.C + staged + <usize>r * lt, <usize>base * S);
-    subtractRows<f64>(owed, base, before + <usize>(base + r) * S, lt, before, lt, row);
+    memory.copy(row, staged + <usize>r * lt, <usize>base * sizeof<T>());
+    subtractRows<T>(owed, base, at<T>(before, p, 0, base + r), lt, before, lt, row);
   }
-  smallTrsm(b, base, L, V, lt);
+  const narrow = narrowed<T>(b * b, L, s.work + 4 * bb);
+  smallTrsm<T>(b, base, narrow, V, lt);
 
-  if (s.path == Path.Rows) stepOnRows(s, last, V, L);
-  else stepOnColumns(s, last, V, owed, L);
+  if (s.path == Path.Rows) stepOnRows<T>(s, last, V, narrow);
+  else stepOnColumns<T>(s, last, V, owed, L, narrow);
   s.live--;
   s.staged--;
   return 0;
 }
 
-function stepOnRows(s: Elimination, last: i32, V: usize, L: usize): void {
+/** n doubles as values of type T: in place, or copied. */
+function narrowed<T>(n: i32, from: usize, to: usize): usize {
+  if (sizeof<T>() == 8) return from;
+  for (let i = 0; i < n; i++) store<T>(to + <usize>i * sizeof<T>(), <T>load<f64>(from + <usize>i * S));
+  return to;
+}
+
+/** A b × b part of a matrix as doubles, ld in bytes: in place, or copied to ld = b doubles. */
+function widened<T>(b: i32, from: usize, ld: usize, to: usize): usize {
+  if (sizeof<T>() == 8) return from;
+  for (let r = 0; r < b; r++) {
+    for (let c = 0; c < b; c++) store<f64>(at<f64>(to, b, r, c), <f64>load<T>(from + <usize>c * sizeof<T>()));
+    from += ld;
+  }
+  return to;
+}
+
+/** block ← block − AᵀB, all b × b doubles; ld of A and B in bytes. */
+function subtractProduct(b: i32, A: usize, B: usize, ld: usize, block: usize): void {
+  for (let r = 0; r < b; r++) subtractRows<f64>(b, b, A + <usize>r * S, ld, B, ld, at<f64>(block, b, r, 0));
+}
+
+function stepOnRows<T>(s: Elimination, last: i32, V: usize, L: usize): void {
   const b = s.b;
   const m = s.m;
-  const lt = <usize>s.p * S;
-  const lw = <usize>m * S;
-  const U = s.W + <usize>(last * b) * lw;
-  smallTrsm(b, m, L, U, lw);
+  const lt = <usize>s.p * sizeof<T>();
+  const lw = <usize>m * sizeof<T>();
+  const U = at<T>(s.W, m, last * b, 0);
+  smallTrsm<T>(b, m, L, U, lw);
+  const wide = sizeof<T>() == 8 ? lt : <usize>b * S;
   let rows = s.W;
   for (let g = 0; g < last; g++) {
-    const column = V + <usize>(g * b) * S;
+    const column = V + <usize>(g * b) * sizeof<T>();
     for (let r = 0; r < b; r++) {
-      subtractRows<f64>(b, m, column + <usize>r * S, lt, U, lw, rows);
+      subtractRows<T>(b, m, column + <usize>r * sizeof<T>(), lt, U, lw, rows);
       rows += lw;
     }
-    const block = s.D + <usize>(g * b * b) * S;
-    for (let r = 0; r < b; r++) subtractRows<f64>(b, b, column + <usize>r * S, lt, column, lt, block + <usize>(r * b) * S);
-    updateCost(s, g);
+    const v = widened<T>(b, column, lt, s.work);
+    subtractProduct(b, v, v, wide, at<f64>(s.D, b, g * b, 0));
+    updateCost<T>(s, g);
   }
 }
 
-function stepOnColumns(s: Elimination, last: i32, V: usize, owed: i32, L: usize): void {
+function stepOnColumns<T>(s: Elimination, last: i32, V: usize, owed: i32, L: usize, narrow: usize): void {
   const b = s.b;
-  const lt = <usize>s.p * S;
+  const p = s.p;
+  const lt = <usize>p * sizeof<T>();
   const bb = <usize>(b * b) * S;
   const base = last * b;
   const before = V + <usize>b * lt;
-  const R = rowOfR(s, last);
+  const R = rowOfR<T>(s, last);
   const beforeR = R + <usize>b * lt;
-  const staged = <usize>stagedRow(s, last) * lt;
+  const staged = at<T>(s.K, p, stagedRow(s, last), 0);
   for (let r = 0; r < b; r++) {
     const row = R + <usize>r * lt;
-    const column = <usize>(base + r) * S;
-    memory.copy(row, s.K + staged + <usize>r * lt, <usize>base * S);
-    subtractRows<f64>(owed, base, before + column, lt, beforeR, lt, row);
-    subtractRows<f64>(owed, base, beforeR + column, lt, before, lt, row);
+    memory.copy(row, staged + <usize>r * lt, <usize>base * sizeof<T>());
+    subtractRows<T>(owed, base, at<T>(before, p, 0, base + r), lt, beforeR, lt, row);
+    subtractRows<T>(owed, base, at<T>(beforeR, p, 0, base + r), lt, before, lt, row);
   }
-  smallTrsm(b, base, L, R, lt);
+  smallTrsm<T>(b, base, narrow, R, lt);
+  if (s.path == Path.Columns) {
+    const lw = <usize>s.m * sizeof<T>();
+    const U = at<T>(s.W, s.m, base, 0);
+    for (let r = 0; r < b; r++) {
+      subtractRows<T>(owed, s.m, at<T>(before, p, 0, base + r), lt, U + <usize>b * lw, lw, U + <usize>r * lw);
+    }
+    smallTrsm<T>(b, s.m, narrow, U, lw);
+  }
 
   // ½ L⁻¹K_BB L⁻ᵀ, from the block that is kept current.
   const M = s.work;
   memory.copy(M, s.E + <usize>last * bb, bb);
   whiten(b, L, M);
   mirror(b, M);
-  for (let i = 0; i < b * b; i++) store<f64>(M + <usize>i * S, 0.5 * load<f64>(M + <usize>i * S));
-  for (let r = 0; r < b; r++) subtractRows<f64>(b, base, M + <usize>(r * b) * S, S, V, lt, R + <usize>r * lt);
-
-  if (s.path == Path.Columns) {
-    const lw = <usize>s.m * S;
-    const U = s.W + <usize>base * lw;
-    for (let r = 0; r < b; r++) {
-      const column = before + <usize>(base + r) * S;
-      subtractRows<f64>(owed, s.m, column, lt, U + <usize>b * lw, lw, U + <usize>r * lw);
-    }
-    smallTrsm(b, s.m, L, U, lw);
-  }
+  scaleRow<f64>(b * b, 0.5, M);
+  const half = narrowed<T>(b * b, M, narrow);
+  for (let r = 0; r < b; r++) subtractRows<T>(b, base, at<T>(half, b, r, 0), sizeof<T>(), V, lt, R + <usize>r * lt);
 
   if (b == 1) {
-    updateScalars(last, V, R, s.D, s.E, s.cost, s.otherwise);
+    updateScalars<T>(last, V, R, s.D, s.E, s.cost, s.otherwise);
     return;
   }
+  const wide = sizeof<T>() == 8 ? lt : <usize>b * S;
   for (let g = 0; g < last; g++) {
-    const v = V + <usize>(g * b) * S;
-    const q = R + <usize>(g * b) * S;
-    let d = s.D + <usize>g * bb;
-    let e = s.E + <usize>g * bb;
-    for (let r = 0; r < b; r++) {
-      subtractRows<f64>(b, b, v + <usize>r * S, lt, v, lt, d);
-      subtractRows<f64>(b, b, v + <usize>r * S, lt, q, lt, e);
-      subtractRows<f64>(b, b, q + <usize>r * S, lt, v, lt, e);
-      d += <usize>b * S;
-      e += <usize>b * S;
-    }
-    updateCost(s, g);
+    const v = widened<T>(b, at<T>(V, p, 0, g * b), lt, M);
+    const q = widened<T>(b, at<T>(R, p, 0, g * b), lt, M + bb);
+    const e = s.E + <usize>g * bb;
+    subtractProduct(b, v, v, wide, s.D + <usize>g * bb);
+    subtractProduct(b, v, q, wide, e);
+    subtractProduct(b, q, v, wide, e);
+    updateCost<T>(s, g);
   }
 }
 
 /** For b = 1: D ← D − v², E ← E − 2vr, cost = ½E/D. */
-function updateScalars(n: i32, v: usize, r: usize, D: usize, E: usize, cost: usize, otherwise: f64): void {
+function updateScalars<T>(n: i32, v: usize, r: usize, D: usize, E: usize, cost: usize, otherwise: f64): void {
   for (let i = 0; i < n; i++) {
-    const vi = load<f64>(v);
+    const vi = <f64>load<T>(v);
     const d = load<f64>(D) - vi * vi;
-    const e = load<f64>(E) - 2 * vi * load<f64>(r);
+    const e = load<f64>(E) - 2 * vi * <f64>load<T>(r);
     store<f64>(D, d);
     store<f64>(E, e);
     store<f64>(cost, d > 0 ? max<f64>(0, 0.5 * e / d) : otherwise);
-    v += S;
-    r += S;
+    v += sizeof<T>();
+    r += sizeof<T>();
     D += S;
     E += S;
     cost += S;
@@ -332,9 +346,9 @@ function updateScalars(n: i32, v: usize, r: usize, D: usize, E: usize, cost: usi
 }
 
 /** Begins a panel, after the host has brought W up to date (`Columns`): nothing is staged any more. */
-export function deliminateNextPanel(s: Elimination): void {
+export function eliminateNextPanel<T>(s: Elimination): void {
   s.begin = s.live;
   s.staged = 0;
   // Afresh where W is at hand, so that rounding does not add up.
-  if (s.path == Path.Columns) gramBlocks(s);
+  if (s.path == Path.Columns) gramBlocks<T>(s);
 }

@@ -6,9 +6,11 @@
  *   `WorkBytes` twin returns. Matrices and work are best aligned to 16 bytes.
  * - Nothing is checked and nothing throws. Outputs must not overlap inputs or work.
  */
+import { Elimination, eliminateNextPanel, eliminateStage, eliminateStart, eliminateStep } from './eliminate';
 import { gemm, gemmWorkBytes } from './gemm';
 import { potrf, potrfWorkBytes } from './potrf';
 import { lauum, potri, potriWorkBytes, trmm, trtri } from './potri';
+import { swapSymmetricGroups } from './rows';
 import { symmetrize } from './transpose';
 import { syrk, syrkWorkBytes } from './syrk';
 import { syr2k, syr2kWorkBytes } from './syr2k';
@@ -134,10 +136,38 @@ export function dsymmetrize(n: i32, A: usize, lda: i32): void {
   symmetrize<f64>(n, A, lda);
 }
 
+// On a state that the host lays out; positions and counts are in groups.
+export function seliminateStart(s: Elimination): void {
+  eliminateStart<f32>(s);
+}
+export function deliminateStart(s: Elimination): void {
+  eliminateStart<f64>(s);
+}
+export function seliminateStage(s: Elimination, position: i32, count: i32): void {
+  eliminateStage<f32>(s, position, count);
+}
+export function deliminateStage(s: Elimination, position: i32, count: i32): void {
+  eliminateStage<f64>(s, position, count);
+}
+export function seliminateStep(s: Elimination, position: i32): i32 {
+  return eliminateStep<f32>(s, position);
+}
+export function deliminateStep(s: Elimination, position: i32): i32 {
+  return eliminateStep<f64>(s, position);
+}
+export function seliminateNextPanel(s: Elimination): void {
+  eliminateNextPanel<f32>(s);
+}
+export function deliminateNextPanel(s: Elimination): void {
+  eliminateNextPanel<f64>(s);
+}
+
+export function dswapSymmetric(n: i32, b: i32, a: i32, z: i32, A: usize, lda: i32): void {
+  swapSymmetricGroups<f64>(n, b, a, z, A, lda);
+}
+
 export { gramWorkBytes, gram, crossWorkBytes, cross } from './gram';
 export { im2col } from './im2col';
-export { deliminateNextPanel, deliminateStage, deliminateStart, deliminateStep } from './eliminate';
-export { dswapColumns, dswapRows, dswapSymmetric } from './rows';
 export {
   tableauWorkBytes, dtableauPivot, dtableauCosts, dtableauPrepare, dtableauChanges, dtableauScan,
 } from './tableau';

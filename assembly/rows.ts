@@ -1,33 +1,41 @@
 // Rows and how they are combined: what the streamed update, elimination and tableau have in common below the
 // level of GEMM. f64 where no type is named.
 // Lengths count elements, leading dimensions bytes.
-import { LANES, fma } from './simd';
+import { LANES, at, fma } from './simd';
 
 export const S: usize = 8;
 
 /** Σ x_i·y_i. */
-export function dot(n: i32, x: usize, y: usize): f64 {
-  let s0 = f64x2.splat(0);
-  let s1 = f64x2.splat(0);
-  let s2 = f64x2.splat(0);
-  let s3 = f64x2.splat(0);
+export function dot<T>(n: i32, x: usize, y: usize): f64 {
+  let s0 = v128.splat<T>(0);
+  let s1 = v128.splat<T>(0);
+  let s2 = v128.splat<T>(0);
+  let s3 = v128.splat<T>(0);
   let i = 0;
-  for (; i + 8 <= n; i += 8) {
-    s0 = fma<f64>(v128.load(x), v128.load(y), s0);
-    s1 = fma<f64>(v128.load(x, 16), v128.load(y, 16), s1);
-    s2 = fma<f64>(v128.load(x, 32), v128.load(y, 32), s2);
-    s3 = fma<f64>(v128.load(x, 48), v128.load(y, 48), s3);
+  for (; i + 4 * LANES<T>() <= n; i += 4 * LANES<T>()) {
+    s0 = fma<T>(v128.load(x), v128.load(y), s0);
+    s1 = fma<T>(v128.load(x, 16), v128.load(y, 16), s1);
+    s2 = fma<T>(v128.load(x, 32), v128.load(y, 32), s2);
+    s3 = fma<T>(v128.load(x, 48), v128.load(y, 48), s3);
     x += 64;
     y += 64;
   }
-  s0 = f64x2.add(f64x2.add(s0, s1), f64x2.add(s2, s3));
-  let sum = f64x2.extract_lane(s0, 0) + f64x2.extract_lane(s0, 1);
+  let sum = sumLanes<T>(v128.add<T>(v128.add<T>(s0, s1), v128.add<T>(s2, s3)));
   for (; i < n; i++) {
-    sum += load<f64>(x) * load<f64>(y);
-    x += S;
-    y += S;
+    sum += <f64>load<T>(x) * <f64>load<T>(y);
+    x += sizeof<T>();
+    y += sizeof<T>();
   }
   return sum;
+}
+
+// @ts-ignore: decorator
+@inline
+function sumLanes<T>(v: v128): f64 {
+  if (sizeof<T>() == 8) return f64x2.extract_lane(v, 0) + f64x2.extract_lane(v, 1);
+  const low = f64x2.promote_low_f32x4(v);
+  const high = f64x2.promote_low_f32x4(v128.shuffle<i64>(v, v, 1, 0));
+  return sumLanes<f64>(f64x2.add(low, high));
 }
 
 /** y ← y − a·x. */
@@ -108,40 +116,45 @@ export function subtractRows<T>(k: i32, n: i32, a: usize, lda: usize, x: usize, 
 }
 
 /** x ← a·x. */
-export function scaleRow(n: i32, a: f64, x: usize): void {
-  const av = f64x2.splat(a);
+export function scaleRow<T>(n: i32, a: T, x: usize): void {
+  const av = v128.splat<T>(a);
   let i = 0;
-  for (; i + 2 <= n; i += 2) {
-    v128.store(x, f64x2.mul(av, v128.load(x)));
+  for (; i + LANES<T>() <= n; i += LANES<T>()) {
+    v128.store(x, v128.mul<T>(av, v128.load(x)));
     x += 16;
   }
-  if (i < n) store<f64>(x, load<f64>(x) * a);
-}
-
-function swapScalars(a: usize, b: usize): void {
-  const t = load<f64>(a);
-  store<f64>(a, load<f64>(b));
-  store<f64>(b, t);
-}
-
-export function swapRows(n: i32, a: usize, b: usize): void {
-  for (let i = 0; i < n; i++) {
-    swapScalars(a, b);
-    a += S;
-    b += S;
+  for (; i < n; i++) {
+    store<T>(x, <T>(load<T>(x) * a));
+    x += sizeof<T>();
   }
 }
 
-/** Swaps rows and columns a < z of a symmetric n × n matrix of which the lower triangle is stored. */
-export function swapSymmetric(n: i32, a: i32, z: i32, A: usize, ld: usize): void {
+function swapScalars<T>(a: usize, b: usize): void {
+  const t = load<T>(a);
+  store<T>(a, load<T>(b));
+  store<T>(b, t);
+}
+
+export function swapRows<T>(n: i32, a: usize, b: usize): void {
+  for (let i = 0; i < n; i++) {
+    swapScalars<T>(a, b);
+    a += sizeof<T>();
+    b += sizeof<T>();
+  }
+}
+
+/** Swaps rows and columns a < z of a symmetric n × n matrix of which the lower triangle is stored; ld in bytes. */
+export function swapSymmetric<T>(n: i32, a: i32, z: i32, A: usize, ld: usize): void {
   const ra = A + <usize>a * ld;
   const rz = A + <usize>z * ld;
-  swapRows(a, ra, rz);
-  for (let i = a + 1; i < z; i++) swapScalars(A + <usize>i * ld + <usize>a * S, rz + <usize>i * S);
-  swapScalars(ra + <usize>a * S, rz + <usize>z * S);
+  const ca = <usize>a * sizeof<T>();
+  const cz = <usize>z * sizeof<T>();
+  swapRows<T>(a, ra, rz);
+  for (let i = a + 1; i < z; i++) swapScalars<T>(A + <usize>i * ld + ca, rz + <usize>i * sizeof<T>());
+  swapScalars<T>(ra + ca, rz + cz);
   for (let i = z + 1; i < n; i++) {
     const row = A + <usize>i * ld;
-    swapScalars(row + <usize>a * S, row + <usize>z * S);
+    swapScalars<T>(row + ca, row + cz);
   }
 }
 
@@ -149,21 +162,16 @@ export function swapSymmetric(n: i32, a: i32, z: i32, A: usize, ld: usize): void
  * Swaps the rows and columns of groups a < z (b rows each) of a symmetric n × n matrix, lower triangle stored;
  * the rest of the matrix keeps its place.
  */
-export function dswapSymmetric(n: i32, b: i32, a: i32, z: i32, A: usize, lda: i32): void {
-  for (let r = 0; r < b; r++) swapSymmetric(n, a * b + r, z * b + r, A, <usize>lda * S);
+export function swapSymmetricGroups<T>(n: i32, b: i32, a: i32, z: i32, A: usize, lda: i32): void {
+  for (let r = 0; r < b; r++) swapSymmetric<T>(n, a * b + r, z * b + r, A, <usize>lda * sizeof<T>());
 }
 
 /** Swaps rows a·b … and z·b … (b each) of a matrix with n columns. */
-export function dswapRows(n: i32, b: i32, a: i32, z: i32, A: usize, lda: i32): void {
-  for (let r = 0; r < b; r++) {
-    swapRows(n, A + <usize>(a * b + r) * <usize>lda * S, A + <usize>(z * b + r) * <usize>lda * S);
-  }
+export function swapRowGroups<T>(n: i32, b: i32, a: i32, z: i32, A: usize, lda: i32): void {
+  for (let r = 0; r < b; r++) swapRows<T>(n, at<T>(A, lda, a * b + r, 0), at<T>(A, lda, z * b + r, 0));
 }
 
 /** Swaps columns a·b … and z·b … (b each) of a matrix with k rows. */
-export function dswapColumns(k: i32, b: i32, a: i32, z: i32, A: usize, lda: i32): void {
-  for (let q = 0; q < k; q++) {
-    const row = A + <usize>q * <usize>lda * S;
-    swapRows(b, row + <usize>(a * b) * S, row + <usize>(z * b) * S);
-  }
+export function swapColumnGroups<T>(k: i32, b: i32, a: i32, z: i32, A: usize, lda: i32): void {
+  for (let q = 0; q < k; q++) swapRows<T>(b, at<T>(A, lda, q, a * b), at<T>(A, lda, q, z * b));
 }

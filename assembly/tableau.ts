@@ -50,7 +50,7 @@ export function dtableauPivot(
     }
   }
   if (!invertSigned(w, leaving, Pi)) return NaN;
-  const change = 0.5 * dot(w * w, Pi, KB);
+  const change = 0.5 * dot<f64>(w * w, Pi, KB);
 
   gather(p, at, w, T, lt, X);
   gather(p, at, w, K, lk, Q);
@@ -59,7 +59,7 @@ export function dtableauPivot(
     const tr = t + <usize>r * row;
     memory.fill(tr, 0, row);
     subtractRows<f64>(w, p, Pi + <usize>(r * w) * S, S, X, row, tr);
-    scaleRow(p, -1, tr);
+    scaleRow<f64>(p, -1, tr);
   }
   for (let r = 0; r < w; r++) {
     const q = Q + <usize>r * row;
@@ -95,21 +95,21 @@ export function dtableauPivot(
     memory.fill(x, 0, row);
     subtractRows<f64>(w, p, Pi + <usize>(r * w) * S, S, N, row, x);
     // x = −ΠN.
-    if (r >= leaving) scaleRow(p, -1, x);
-    if (r < leaving) scaleRow(p, -1, t + <usize>r * row);
+    if (r >= leaving) scaleRow<f64>(p, -1, x);
+    if (r < leaving) scaleRow<f64>(p, -1, t + <usize>r * row);
   }
   scatter(p, at, w, t, T, lt);
   scatter(p, at, w, X, K, lk);
   // K_BB ← σΠK_BBΠσ.
   for (let r = 0; r < w; r++) {
     for (let s = 0; s < w; s++) {
-      store<f64>(small + <usize>(r * w + s) * S, dot(w, Pi + <usize>(r * w) * S, KB + <usize>(s * w) * S));
+      store<f64>(small + <usize>(r * w + s) * S, dot<f64>(w, Pi + <usize>(r * w) * S, KB + <usize>(s * w) * S));
     }
   }
   for (let r = 0; r < w; r++) {
     for (let s = 0; s <= r; s++) {
       const sign: f64 = (r < leaving) == (s < leaving) ? 1 : -1;
-      const k = dot(w, small + <usize>(r * w) * S, Pi + <usize>(s * w) * S);
+      const k = dot<f64>(w, small + <usize>(r * w) * S, Pi + <usize>(s * w) * S);
       const c = <usize>(at + s) * S;
       store<f64>(K + <usize>(at + r) * lk + c, sign * k);
       store<f64>(T + <usize>(at + r) * lt + c, -sign * load<f64>(Pi + <usize>(r * w + s) * S));
@@ -182,9 +182,9 @@ export function dtableauCosts(
   for (let g = 0; g < groups; g++) {
     const D = work + 2 * bb;
     const E = work + 3 * bb;
-    diagonalBlock(b, g, T, <usize>ldt * S, D);
-    diagonalBlock(b, g, K, <usize>ldk * S, E);
-    if (g >= kept) scaleRow(b * b, -1, D);
+    diagonalBlock<f64>(b, g, T, <usize>ldt * S, D);
+    diagonalBlock<f64>(b, g, K, <usize>ldk * S, E);
+    if (g >= kept) scaleRow<f64>(b * b, -1, D);
     const value = quadraticCost(b, D, E, Infinity, work);
     store<f64>(out + <usize>g * S, g < kept ? value : value == Infinity ? 0 : -value);
   }
@@ -244,8 +244,8 @@ export function dtableauPrepare(
 ): void {
   const bb = <usize>(b * b) * S;
   for (let g = 0; g < kept; g++) {
-    diagonalBlock(b, g, T, <usize>ldt * S, work);
-    diagonalBlock(b, g, K, <usize>ldk * S, E);
+    diagonalBlock<f64>(b, g, T, <usize>ldt * S, work);
+    diagonalBlock<f64>(b, g, K, <usize>ldk * S, E);
     memory.fill(D, 0, bb);
     for (let r = 0; r < b; r++) store<f64>(D + <usize>(r * b + r) * S, 1);
     if (smallPotrf(b, work) != 0) {
@@ -253,10 +253,10 @@ export function dtableauPrepare(
       memory.fill(E, 0, bb);
       store<f64>(E, Infinity);
     } else {
-      smallTrsm(b, b, work, D, <usize>b * S);
+      smallTrsm<f64>(b, b, work, D, <usize>b * S);
       whiten(b, work, E);
       mirror(b, E);
-      scaleRow(b * b, 0.5, E);
+      scaleRow<f64>(b * b, 0.5, E);
     }
     D += bb;
     E += bb;
@@ -278,8 +278,8 @@ function blockChanges(
   const C = Pt + bb;
   const F = C + bb;
   const scratch = F + bb;
-  diagonalBlock(b, 0, trow + <usize>j * line, lt, scratch);
-  diagonalBlock(b, 0, krow + <usize>j * line, lk, scratch + bb);
+  diagonalBlock<f64>(b, 0, trow + <usize>j * line, lt, scratch);
+  diagonalBlock<f64>(b, 0, krow + <usize>j * line, lk, scratch + bb);
   for (let i = 0; i < kept; i++) {
     let cost: f64 = 0;
     for (let r = 0; r < b; r++) cost += load<f64>(E + <usize>(r * b + r) * S);
@@ -292,8 +292,8 @@ function blockChanges(
         for (let s = 0; s < b; s++) {
           // L⁻¹ is lower: only its first s + 1 entries of row s count.
           const l = D + <usize>s * line;
-          store<f64>(Xt + <usize>r * line + <usize>s * S, dot(s + 1, tr, l));
-          store<f64>(Pt + <usize>r * line + <usize>s * S, dot(s + 1, kr, l));
+          store<f64>(Xt + <usize>r * line + <usize>s * S, dot<f64>(s + 1, tr, l));
+          store<f64>(Pt + <usize>r * line + <usize>s * S, dot<f64>(s + 1, kr, l));
         }
         subtractRows<f64>(b, b, Xt + <usize>r * line, S, E, line, Pt + <usize>r * line);
       }
@@ -302,9 +302,9 @@ function blockChanges(
           const at = <usize>(r * b + s) * S;
           const xr = Xt + <usize>r * line;
           const xs = Xt + <usize>s * line;
-          store<f64>(C + at, dot(b, xr, xs) - load<f64>(scratch + at));
+          store<f64>(C + at, dot<f64>(b, xr, xs) - load<f64>(scratch + at));
           store<f64>(
-            F + at, load<f64>(scratch + bb + at) - dot(b, xr, Pt + <usize>s * line) - dot(b, xs, Pt + <usize>r * line),
+            F + at, load<f64>(scratch + bb + at) - dot<f64>(b, xr, Pt + <usize>s * line) - dot<f64>(b, xs, Pt + <usize>r * line),
           );
         }
       }

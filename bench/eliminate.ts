@@ -22,7 +22,7 @@ await bench('eliminate', async (b) => {
   }
   b.emit({
     name: 'times',
-    title: `f64, ${kernels.simd} SIMD, to half the groups: ms, fastest run / median (times the SPD inverse of the same H)`,
+    title: `${kernels.simd} SIMD, to half the groups: ms, fastest run / median (times the SPD inverse of the same H in f64)`,
     rows: times,
     grid: crosstab(
       times,
@@ -49,11 +49,13 @@ await bench('eliminate', async (b) => {
 /** Removal by removal, against loops without panels. */
 async function checkOrder(kernels: Kernels): Promise<void> {
   const { outside } = await layerProblems({ groups: 96, groupSize: 1, m: 24 });
-  const { removed, objective } = eliminate(kernels, outside, { keep: 48 });
   const expected = naive.eliminate(outside, 48);
-  if (removed.join() !== expected.removed.join())
-    throw new Error('eliminate: removes other groups than loops do');
-  expectSame('eliminate', objective, expected.objective);
+  for (const precision of ['f64', 'f32'] as const) {
+    const { removed, objective } = eliminate(kernels, outside, { keep: 48, precision });
+    if (removed.join() !== expected.removed.join())
+      throw new Error(`eliminate: removes other groups in ${precision} than loops do`);
+    expectSame('eliminate', objective, expected.objective);
+  }
 }
 
 function expectSame(what: string, actual: number, expected: number): void {
@@ -71,8 +73,11 @@ async function timesOf(
   const { p, m, groups, groupSize: b } = own;
   const keep = groups >> 1;
   for (const problem of [own, outside]) {
-    const { kept, objective } = eliminate(kernels, problem, { keep });
+    const { kept, objective } = eliminate(kernels, problem, { keep, precision: 'f64' });
     expectSame('eliminate', objective, refit(kernels, problem, kept).objective);
+    const single = eliminate(kernels, problem, { keep });
+    if (single.precision !== 'f32') throw new Error('eliminate: f32 was not confirmed');
+    expectSame('eliminate in f32', single.objective, objective);
   }
   const mark = kernels.mark();
   const T = kernels.matrix(p, p, 'f64');
@@ -91,10 +96,13 @@ async function timesOf(
     ['outside', outside],
   ] as const) {
     for (const groupsPerStep of [1, 10]) {
-      contestants[`${groupsPerStep} per step, ${target} target`] = {
-        run: () => eliminate(kernels, problem, { keep, groupsPerStep }),
+      contestants[`f64, ${groupsPerStep} per step, ${target} target`] = {
+        run: () => eliminate(kernels, problem, { keep, groupsPerStep, precision: 'f64' }),
       };
     }
+    contestants[`f32 with the f64 refit, ${target} target`] = {
+      run: () => eliminate(kernels, problem, { keep }),
+    };
   }
   if (withLoops) contestants['naive loops, 1 per step'] = { run: () => naive.eliminate(own, keep) };
   const timings = await time(contestants, { warmUp: 1, budgetMs: 2000 });
@@ -112,12 +120,23 @@ async function memoryOf(problem: LayerProblem) {
   const { p, m, groups, groupSize: b } = problem;
   const keep = groups >> 1;
   const bound = 2.2 * 8 * p * p + 4 * 8 * p * m;
+  const single = await openKernels();
+  eliminate(single, problem, { keep });
   const greedy = await openKernels();
-  eliminate(greedy, problem, { keep });
+  eliminate(greedy, problem, { keep, precision: 'f64' });
   const swap = await openKernels();
   pruneLayer(swap, problem, { keep, maxSwaps: 1 });
   return [
-    { what: 'elimination', p, m, b, bytes: greedy.bytes, stated: layerWasmBytes(p, m, b, 'greedy'), bound },
+    {
+      what: 'elimination in f32',
+      p,
+      m,
+      b,
+      bytes: single.bytes,
+      stated: layerWasmBytes(p, m, b, 'greedy'),
+      bound,
+    },
+    { what: 'in f64', p, m, b, bytes: greedy.bytes, stated: layerWasmBytes(p, m, b, 'greedy'), bound },
     { what: 'with swaps', p, m, b, bytes: swap.bytes, stated: layerWasmBytes(p, m, b, 'swap'), bound },
   ];
 }

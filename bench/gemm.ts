@@ -3,7 +3,7 @@
 
 import { type ElementType, type Kernels, openKernels } from '../src/kernel/index.ts';
 import { randomArray } from '../test/support/random.ts';
-import { type Bench, bench, pair, rates, round, SIMDS, TYPES } from './support/bench.ts';
+import { type Bench, bench, pair, percent, rates, round, SIMDS, TYPES } from './support/bench.ts';
 import { check, unitRoundoff } from './support/check.ts';
 import * as naive from './support/naive.ts';
 import { checked, mlMatrixProduct, productPeers } from './support/peers.ts';
@@ -54,8 +54,7 @@ async function sizes({ quick, time, ofPeak }: Bench, kernels: readonly Kernels[]
         type,
         simd,
         ...rate,
-        ofPeak: ofPeak(type, rate.gflops),
-        medianOfPeak: ofPeak(type, rate.medianGflops),
+        ...ofPeak(type, rate),
       });
     }
     kernels.forEach((instance, i) => void instance.release(marks[i]));
@@ -128,8 +127,4 @@ async function peers({ quick, time }: Bench, kernels: readonly Kernels[]) {
 /** Entries in [−1, 1) bound |A||B| by n. */
 function bound(type: ElementType, n: number): number {
   return 2 * n * n * unitRoundoff(type);
-}
-
-function percent(share: number): string {
-  return (100 * share).toFixed(0);
 }

@@ -87,7 +87,7 @@ async function tall({ quick, time, ofPeak }: Bench, kernels: readonly Kernels[])
         const rate = rates(flops[operation], timings[operation]);
         const gemm = rates(flops[`gemm ${type}`], timings[`gemm ${type}`]);
         rows.push({
-          ...{ operation, n, p, simd: instance.simd, ...rate, ofPeak: ofPeak(type, rate.gflops) },
+          ...{ operation, n, p, simd: instance.simd, ...rate, ...ofPeak(type, rate) },
           ofGemm: rate.gflops / gemm.gflops,
           ofGemmMedian: rate.medianGflops / gemm.medianGflops,
         });

@@ -5,7 +5,7 @@
 import { CholeskyDecomposition, inverse } from 'ml-matrix';
 import { type ElementType, type Kernels, type Matrix, openKernels } from '../src/kernel/index.ts';
 import { randomArray } from '../test/support/random.ts';
-import { type Bench, bench, pair, rates, round, SIMDS, TYPES } from './support/bench.ts';
+import { type Bench, bench, pair, percent, rates, round, SIMDS, TYPES } from './support/bench.ts';
 import { check, lower, unitRoundoff } from './support/check.ts';
 import * as naive from './support/naive.ts';
 import { mlMatrix } from './support/peers.ts';
@@ -112,7 +112,7 @@ async function factorisations({ quick, time, ofPeak }: Bench, kernels: readonly 
           const gemm = rates(flops.gemm * n ** 3, timings.gemm);
           rows.push({
             ...{ operation, n, type, simd: instance.simd, ...rate },
-            ofPeak: ofPeak(type, rate.gflops),
+            ...ofPeak(type, rate),
             ofGemm: rate.gflops / gemm.gflops,
             ofGemmMedian: rate.medianGflops / gemm.medianGflops,
           });
@@ -129,9 +129,9 @@ async function factorisations({ quick, time, ofPeak }: Bench, kernels: readonly 
       rows.toSorted((a, b) => OPERATIONS.indexOf(a.operation) - OPERATIONS.indexOf(b.operation)),
       ['operation', 'n'],
       ({ type, simd }) => `${type} ${simd}`,
-      ({ operation, gflops, ofPeak, ofGemm, ofGemmMedian }) =>
+      ({ operation, gflops, ofPeak, medianOfPeak, ofGemm, ofGemmMedian }) =>
         operation === 'gemm'
-          ? `${round(gflops)} (${(100 * ofPeak).toFixed(0)} % of peak)`
+          ? `${round(gflops)} (${percent(ofPeak)} / ${percent(medianOfPeak)} % of peak)`
           : `${round(gflops)} (${ofGemm.toFixed(2)} / ${ofGemmMedian.toFixed(2)})`,
     ),
   };

@@ -1,17 +1,24 @@
 // Greedy backward elimination and forward selection, as src/solve/eliminate.ts.
-import { deliminateStart } from '../eliminate';
+import { eliminateStart } from '../eliminate';
 import { potrf } from '../potrf';
 import { potri } from '../potri';
 import { trsm } from '../trsm';
+import { at } from '../simd';
 import { entry, put, value } from './array';
-import { choose, create, remove } from './elimination';
-import { mark, release } from './memory';
+import { Eliminator, choose, create, remove } from './elimination';
+import { mark, push, release } from './memory';
 import { Problem } from './problem';
-import { Report } from './report';
+import { refit } from './refit';
+import { REPORT_BYTES, Report, blank } from './report';
+
+// Provenance: src/solve/eliminate.ts.
+const WELL_CONDITIONED: f64 = 1000;
+const CONFIRMED: f64 = 1e-4;
 
 /**
  * From all groups, removes the cheapest `groupsPerStep` at a time until `keep` are left; the schedule of n removals is
- * the published one: s = max(1, ⌊n / t⌋) steps of ⌊n / s⌋ groups, the first n mod s of them one larger.
+ * the published one: s = max(1, ⌊n / t⌋) steps of ⌊n / s⌋ groups, the first n mod s of them one larger. In f32 where
+ * that is good enough, else in f64.
  *
  * @param flags  out, the kept groups; @param curve  out, J + 1 relative errors by groups kept, or 0
  * @returns 0, or the pivot at which H is not positive definite
@@ -19,27 +26,97 @@ import { Report } from './report';
 export function eliminate(
   layer: Problem, keep: i32, groupsPerStep: i32, flags: usize, curve: usize, report: Report,
 ): i32 {
+  if (eliminateInSingle(layer, keep, groupsPerStep, flags, curve, report)) return 0;
+  return eliminateInDouble(layer, keep, groupsPerStep, flags, curve, report);
+}
+
+/** @returns whether H is well enough conditioned for f32, and f64 confirms what the removals cost */
+export function eliminateInSingle(
+  layer: Problem, keep: i32, groupsPerStep: i32, flags: usize, curve: usize, report: Report,
+): bool {
+  if (keep == layer.groups) return false;
+  const from = mark();
+  const host = create<f32>(layer, false);
+  const s = host.state;
+  let done = fullSupport<f32>(layer, host, report) == 0
+    && varianceInflation<f32>(layer, s.T) <= WELL_CONDITIONED
+    && removeGroups<f32>(layer, host, keep, groupsPerStep, flags, curve, report) == 0;
+  release(from);
+  if (!done) return false;
+  const refitted = blank(push(REPORT_BYTES));
+  const lost = report.objective - report.dense;
+  done = refit(layer, flags, keep * layer.b, 0, 0, refitted) == 0
+    && abs(report.objective - refitted.objective) <= CONFIRMED * lost;
+  report.objective = refitted.objective;
+  // What was lost is known better than f on all groups, unless the solution there was given.
+  if (!layer.own) report.dense = report.objective - lost;
+  release(from);
+  return done;
+}
+
+export function eliminateInDouble(
+  layer: Problem, keep: i32, groupsPerStep: i32, flags: usize, curve: usize, report: Report,
+): i32 {
+  const from = mark();
+  const host = create<f64>(layer, false);
+  let info = fullSupport<f64>(layer, host, report);
+  if (info == 0) info = removeGroups<f64>(layer, host, keep, groupsPerStep, flags, curve, report);
+  release(from);
+  return info;
+}
+
+/** H⁻¹, the solution and the objective on all groups. @returns 0, or the pivot that is not positive */
+function fullSupport<T>(layer: Problem, host: Eliminator, report: Report): i32 {
   const p = layer.p;
   const m = layer.m;
-  const groups = layer.groups;
-  const from = mark();
-  const host = create(layer, false);
   const s = host.state;
   const work = host.work;
-  memory.copy(s.T, layer.H, <usize>p * <usize>p * 8);
-  memory.copy(s.W, layer.own ? layer.W0 : layer.G, <usize>p * <usize>m * 8);
-  let info = potrf<f64>(p, s.T, p, work);
+  convert<T>(p * p, layer.H, s.T);
+  convert<T>(p * m, layer.own ? layer.W0 : layer.G, s.W);
+  const info = potrf<T>(p, s.T, p, work);
   if (info) return info;
   if (!layer.own) {
-    trsm<f64>(false, false, p, m, 1, s.T, p, s.W, m, work);
-    trsm<f64>(false, true, p, m, 1, s.T, p, s.W, m, work);
+    trsm<T>(false, false, p, m, <T>1, s.T, p, s.W, m, work);
+    trsm<T>(false, true, p, m, <T>1, s.T, p, s.W, m, work);
   }
-  potri<f64>(p, s.T, p, work);
-  let inner: f64 = 0;
-  for (let i = 0, e = p * m; i < e; i++) inner += value(s.W, i) * value(layer.G, i);
-  const dense = -0.5 * inner;
-  deliminateStart(s);
+  potri<T>(p, s.T, p, work);
+  report.dense = -0.5 * (layer.own ? innerProduct<f64>(layer, layer.W0) : innerProduct<T>(layer, s.W));
+  return 0;
+}
 
+/** Doubles as values of type T. */
+function convert<T>(n: i32, from: usize, to: usize): void {
+  for (let i = 0; i < n; i++) store<T>(to + <usize>i * sizeof<T>(), <T>value(from, i));
+}
+
+/** tr(WᵀG). */
+function innerProduct<T>(layer: Problem, W: usize): f64 {
+  let sum: f64 = 0;
+  for (let i = 0, e = layer.p * layer.m; i < e; i++) {
+    sum += <f64>load<T>(W + <usize>i * sizeof<T>()) * value(layer.G, i);
+  }
+  return sum;
+}
+
+/** max H_jj·T_jj; NaN where one is. */
+function varianceInflation<T>(layer: Problem, inverse: usize): f64 {
+  const p = layer.p;
+  let largest: f64 = 0;
+  for (let i = 0; i < p; i++) {
+    const factor = value(layer.H, i * p + i) * <f64>load<T>(at<T>(inverse, p, i, i));
+    if (!(factor <= largest)) largest = factor;
+  }
+  return largest;
+}
+
+/** From `report.dense` on. @returns 0, or the pivot that is not positive */
+function removeGroups<T>(
+  layer: Problem, host: Eliminator, keep: i32, groupsPerStep: i32, flags: usize, curve: usize, report: Report,
+): i32 {
+  const groups = layer.groups;
+  const dense = report.dense;
+  const s = host.state;
+  eliminateStart<T>(s);
   if (curve) for (let k = 0; k <= groups; k++) put(curve, k, k == groups ? 0 : NaN);
   const n = groups - keep;
   const steps = max(1, n / groupsPerStep);
@@ -48,7 +125,7 @@ export function eliminate(
     const count = n / steps + i32(step < n % steps);
     choose(host, count, 1);
     for (let i = 0; i < count; i++) {
-      info = remove(host, entry(host.chosen, i));
+      const info = remove<T>(host, entry(host.chosen, i));
       if (info) return info;
       lost += host.paid;
       if (curve) put(curve, s.live, dense < 0 ? lost / -dense : 0);
@@ -57,25 +134,23 @@ export function eliminate(
   memory.fill(flags, 0, groups);
   for (let i = 0; i < s.live; i++) store<u8>(flags + entry(s.order, i), 1);
   report.objective = dense + lost;
-  report.dense = dense;
-  release(from);
   return 0;
 }
 
 /** From nothing, adds the group with the largest gain until `keep` are in. As `eliminate`. */
-export function select(layer: Problem, keep: i32, flags: usize, report: Report): i32 {
+export function select<T>(layer: Problem, keep: i32, flags: usize, report: Report): i32 {
   const from = mark();
-  const host = create(layer, true);
+  const host = create<T>(layer, true);
   const s = host.state;
-  memory.copy(s.T, layer.H, <usize>layer.p * <usize>layer.p * 8);
-  memory.copy(s.W, layer.G, <usize>layer.p * <usize>layer.m * 8);
-  deliminateStart(s);
+  convert<T>(layer.p * layer.p, layer.H, s.T);
+  convert<T>(layer.p * layer.m, layer.G, s.W);
+  eliminateStart<T>(s);
   memory.fill(flags, 0, layer.groups);
   let objective: f64 = 0;
   for (let kept = 0; kept < keep; kept++) {
     choose(host, 1, -1);
     const group = entry(host.chosen, 0);
-    const info = remove(host, group);
+    const info = remove<T>(host, group);
     if (info) return info;
     objective -= host.paid;
     store<u8>(flags + group, 1);

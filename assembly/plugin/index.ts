@@ -160,7 +160,7 @@ export function osscar_select(problem: usize, keep: i32, kept: usize, report: us
   if (!room(layer, eliminationBytes(layer.p, layer.m, layer.b))) return status;
   const flags = push(layer.groups);
   const found = blank(push(REPORT_BYTES));
-  return finish(select(layer, keep, flags, found), layer, flags, kept, found, report);
+  return finish(select<f64>(layer, keep, flags, found), layer, flags, kept, found, report);
 }
 
 export function osscar_swap(problem: usize, keep: i32, kept: usize, maxSwaps: i32, report: usize): i32 {

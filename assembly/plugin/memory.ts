@@ -141,9 +141,9 @@ export function push(bytes: usize): usize {
   return address;
 }
 
-/** rows × cols doubles of scratch. */
-export function pushMatrix(rows: i32, cols: i32): usize {
-  return push(<usize>rows * <usize>cols * 8);
+/** rows × cols elements of scratch. */
+export function pushMatrix<T>(rows: i32, cols: i32): usize {
+  return push(<usize>rows * <usize>cols * sizeof<T>());
 }
 
 export function mark(): usize {

@@ -32,10 +32,12 @@ export function problemBytes(p: i32, m: i32): f64 {
   return HEAD + 8 * (<f64>p * p + 2 * <f64>p * m + p + m);
 }
 
-/** Scratch of every product, solve and factorisation of matrices with up to p rows and p or m columns. */
+/** Scratch of every product, solve and factorisation, in either type, of matrices with up to p rows and p or m columns. */
 export function workBytes(p: i32, m: i32): f64 {
   const n = max(p, m);
-  return <f64>(blockBytes<f64>(n) + gemmWorkBytes<f64>(n, n, n)) + 64;
+  const double = blockBytes<f64>(n) + gemmWorkBytes<f64>(n, n, n);
+  const single = blockBytes<f32>(n) + gemmWorkBytes<f32>(n, n, n);
+  return <f64>max(double, single) + 64;
 }
 
 /** Lays a problem out over its block. */

@@ -1,5 +1,5 @@
 // A layer by the default method, as src/solve/prune.ts and search.ts: the best of three starts, single swaps, refit.
-import { eliminate, select } from './eliminate';
+import { eliminateInDouble, eliminateInSingle, select } from './eliminate';
 import { eliminationBytes } from './elimination';
 import { mark, push, pushBytes, release } from './memory';
 import { Problem } from './problem';
@@ -66,7 +66,8 @@ export function search(layer: Problem, flags: usize, maxSwaps: i32, report: Repo
 export function prune(layer: Problem, keep: i32, flags: usize, W: usize, bias: usize, report: Report): i32 {
   const groups = layer.groups;
   const k = keep * layer.b;
-  let info = eliminate(layer, keep, 1, flags, 0, report);
+  const single = eliminateInSingle(layer, keep, 1, flags, 0, report);
+  let info = single ? 0 : eliminateInDouble(layer, keep, 1, flags, 0, report);
   if (info) return info;
   report.start = 0;
   if (keep > 0 && keep < groups) {
@@ -82,7 +83,9 @@ export function prune(layer: Problem, keep: i32, flags: usize, W: usize, bias: u
       memory.copy(flags, other, groups);
     }
     if (2 * keep <= groups) {
-      info = select(layer, keep, other, tried);
+      info = single ? select<f32>(layer, keep, other, tried) : select<f64>(layer, keep, other, tried);
+      if (info) return info;
+      info = refit(layer, other, k, 0, 0, tried);
       if (info) return info;
       if (tried.objective < best) {
         report.start = 2;

@@ -2,7 +2,7 @@
 import { gemm } from '../gemm';
 import { potrf } from '../potrf';
 import { potri } from '../potri';
-import { dswapSymmetric } from '../rows';
+import { swapSymmetricGroups } from '../rows';
 import { syrk } from '../syrk';
 import { dtableauChanges, dtableauPivot, dtableauPrepare, dtableauScan } from '../tableau';
 import { trsm } from '../trsm';
@@ -62,14 +62,14 @@ export function createTableau(layer: Problem, flags: usize): Tableau {
   const groups = layer.groups;
   const s = changetype<Tableau>(push(offsetof<Tableau>()));
   s.layer = layer;
-  s.T = pushMatrix(p, p);
-  s.K = pushMatrix(p, p);
-  s.R = pushMatrix(p, layer.m);
-  s.D = pushMatrix(groups, b * b);
-  s.E = pushMatrix(groups, b * b);
-  s.small = pushMatrix(8, b * b);
-  s.row = pushMatrix(1, groups);
-  s.minima = pushMatrix(1, groups);
+  s.T = pushMatrix<f64>(p, p);
+  s.K = pushMatrix<f64>(p, p);
+  s.R = pushMatrix<f64>(p, layer.m);
+  s.D = pushMatrix<f64>(groups, b * b);
+  s.E = pushMatrix<f64>(groups, b * b);
+  s.small = pushMatrix<f64>(8, b * b);
+  s.row = pushMatrix<f64>(1, groups);
+  s.minima = pushMatrix<f64>(1, groups);
   s.order = push(4 * groups);
   s.position = push(4 * groups);
   s.work = push(<usize>pivotBytes(p, layer.m, b));
@@ -206,8 +206,8 @@ function pivot(s: Tableau, out: i32, into: i32): f64 {
 function exchange(s: Tableau, a: i32, z: i32): void {
   if (a == z) return;
   const p = s.layer.p;
-  dswapSymmetric(p, s.layer.b, min(a, z), max(a, z), s.T, p);
-  dswapSymmetric(p, s.layer.b, min(a, z), max(a, z), s.K, p);
+  swapSymmetricGroups<f64>(p, s.layer.b, min(a, z), max(a, z), s.T, p);
+  swapSymmetricGroups<f64>(p, s.layer.b, min(a, z), max(a, z), s.K, p);
   const first = entry(s.order, a);
   setPosition(s, a, entry(s.order, z));
   setPosition(s, z, first);

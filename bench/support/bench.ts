@@ -2,7 +2,7 @@
 
 import { availableParallelism, cpus } from 'node:os';
 import type { ElementType, Simd } from '../../src/kernel/index.ts';
-import { gigahertz, multiplyAdds } from './clock.ts';
+import { cycles, loopRates, multiplyAdds, perNanosecond } from './clock.ts';
 import { type Table, toText } from './table.ts';
 import { type Contestant, type Timing, timeAll } from './time.ts';
 
@@ -37,34 +37,52 @@ export interface Bench {
     contestants: Readonly<Record<Name, Contestant>>,
     options?: { readonly warmUp?: number; readonly budgetMs?: number },
   ): Promise<Record<Name, Timing>>;
-  /** Share of what two multiply-adds on 128 bits per cycle would do. */
-  ofPeak(type: ElementType, gflops: number): number;
+  /**
+   * Share of what two multiply-adds on 128 bits per cycle would do, the cycles being those of the last call of `time`, where
+   * the chain that counts them took its turns like everybody.
+   */
+  ofPeak(type: ElementType, rate: Rate): { readonly ofPeak: number; readonly medianOfPeak: number };
   emit(table: Table): void;
 }
+
+/** The name of the contestant that counts cycles. */
+const CLOCK = 'clock';
 
 const BUDGET_MS = 600;
 const QUICK_BUDGET_MS = 1;
 
 export async function bench(name: string, run: (bench: Bench) => Promise<void>): Promise<void> {
   const [quick, json] = ['--quick', '--json'].map((flag) => process.argv.includes(flag));
-  const clock = gigahertz();
+  const chain = cycles();
+  const [clock, fused, unfused] = loopRates([chain, multiplyAdds(true), multiplyAdds(false)]);
   const machine: Machine = {
     cpu: cpus()[0].model,
     cores: availableParallelism(),
     gigahertz: clock,
-    fused: multiplyAdds(true) / clock,
-    unfused: multiplyAdds(false) / clock,
+    fused: fused / clock,
+    unfused: unfused / clock,
     node: process.version,
     v8: process.versions.v8,
     date: new Date().toISOString().slice(0, 10),
   };
   if (!json) console.log(`${describeMachine(machine)}\n`);
   const tables: Table[] = [];
+  let beside: Timing;
   await run({
     quick,
-    time: (contestants, options) =>
-      timeAll(contestants, { budgetMs: BUDGET_MS, ...options, ...(quick && { budgetMs: QUICK_BUDGET_MS }) }),
-    ofPeak: (type, gflops) => gflops / (machine.gigahertz * 2 * 2 * (type === 'f32' ? 4 : 2)),
+    async time(contestants, options) {
+      const limits = { budgetMs: BUDGET_MS, ...options, ...(quick && { budgetMs: QUICK_BUDGET_MS }) };
+      const { [CLOCK]: clock, ...timings } = await timeAll({ ...contestants, [CLOCK]: chain }, limits);
+      beside = clock;
+      return timings as Record<keyof typeof contestants, Timing>;
+    },
+    ofPeak(type, { gflops, medianGflops }) {
+      const flops = 2 * 2 * (type === 'f32' ? 4 : 2);
+      return {
+        ofPeak: gflops / (flops * perNanosecond(beside.min)),
+        medianOfPeak: medianGflops / (flops * perNanosecond(beside.median)),
+      };
+    },
     emit(table) {
       tables.push(table);
       if (!json) console.log(toText(table));
@@ -77,6 +95,11 @@ export function describeMachine(machine: Machine): string {
   const { cpu, cores, gigahertz, fused, unfused, node, v8, date } = machine;
   const perCycle = `${fused.toFixed(2)} fused or ${unfused.toFixed(2)} unfused multiply-adds a cycle`;
   return `${cpu}, ${cores} cores, ${gigahertz.toFixed(2)} GHz, ${perCycle}; Node ${node.slice(1)}, V8 ${v8}; ${date}`;
+}
+
+export interface Rate {
+  readonly gflops: number;
+  readonly medianGflops: number;
 }
 
 /** GFLOP/s from the fastest run and from the median one. */
@@ -92,4 +115,8 @@ export function round(value: number): string {
 
 export function pair(fastest: number, median: number): string {
   return `${round(fastest)} / ${round(median)}`;
+}
+
+export function percent(share: number): string {
+  return (100 * share).toFixed(0);
 }

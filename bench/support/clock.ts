@@ -1,29 +1,39 @@
 // The clock the core runs at and what it does in a cycle, which the percentages of the peak rest on. The modules are
 // written out here: one function f, a loop of straight-line code.
 
-/** One turn of the loop: so many operations. */
+/** One turn of a loop: so many operations. A run: so many turns, some milliseconds. */
 const OPERATIONS = 12;
 const TURNS = 1_000_000;
+const RUNS = 60;
 
 const [I64, F32, V128] = [0x7e, 0x7d, 0x7b];
 const get = (local: number) => [0x20, local];
 const set = (local: number) => [0x21, local];
 
-/**
- * GHz, from a chain of dependent integer additions: one cycle each on all x86 and Arm cores of note.
- * (func (param $n i64) (result i64) (local $x i64)): `do { 12 × x = x + n } while (n = n - 1)`
- */
-export function gigahertz(): number {
-  const add = [...get(1), ...get(0), 0x7c, ...set(1)];
-  return OPERATIONS / nanoseconds(I64, [1, I64], Array(OPERATIONS).fill(add).flat(), get(1));
+export interface Loop {
+  run(): void;
+}
+
+/** What the core does in a nanosecond, given how many milliseconds a run of the loop takes. */
+export function perNanosecond(ms: number): number {
+  return (OPERATIONS * TURNS) / (ms * 1e6);
 }
 
 /**
- * Multiply-adds on 128 bits per nanosecond, operands in registers: twelve independent accumulators x ← x·a + b. Where
- * they are two instructions, some cores have fewer units for both than for fused ones: three for four on Intel's
- * since 2021, hence at most 1.5 a cycle.
+ * A chain of dependent integer additions: one cycle each on all x86 and Arm cores of note, so GHz.
+ * (func (param $n i64) (result i64) (local $x i64)): `do { 12 × x = x + n } while (n = n - 1)`
  */
-export function multiplyAdds(isFused: boolean): number {
+export function cycles(): Loop {
+  const add = [...get(1), ...get(0), 0x7c, ...set(1)];
+  return loop(I64, [1, I64], Array(OPERATIONS).fill(add).flat(), get(1));
+}
+
+/**
+ * Multiply-adds on 128 bits, operands in registers: twelve independent accumulators x ← x·a + b. Where they are two
+ * instructions, some cores have fewer units for both than for fused ones: three for four on Intel's since 2021, hence at
+ * most 1.5 a cycle.
+ */
+export function multiplyAdds(isFused: boolean): Loop {
   const [mul, add, madd, extract] = [
     [0xfd, 0xe6, 1],
     [0xfd, 0xe4, 1],
@@ -38,14 +48,24 @@ export function multiplyAdds(isFused: boolean): number {
   const accumulators = Array.from({ length: OPERATIONS }, (_, i) => i + 1);
   const sum = accumulators.flatMap((x, i) => [...get(x), ...(i > 0 ? add : [])]);
   const body = accumulators.flatMap(step);
-  return OPERATIONS / nanoseconds(F32, [OPERATIONS + 2, V128], body, [...sum, ...extract]);
+  return loop(F32, [OPERATIONS + 2, V128], body, [...sum, ...extract]);
 }
 
-/**
- * Least nanoseconds of one turn of `do { body } while (n = n - 1)` in (func (param $n i64) (result …) (local …)), then
- * `result`. Locals are zero.
- */
-function nanoseconds(type: number, locals: number[], body: number[], result: number[]): number {
+/** Of each loop the rate of its fastest run. They take turns: the clock rises and falls. */
+export function loopRates(loops: readonly Loop[]): number[] {
+  const least = loops.map(() => Number.POSITIVE_INFINITY);
+  for (let run = 0; run < RUNS; run++) {
+    loops.forEach((loop, i) => {
+      const start = performance.now();
+      loop.run();
+      least[i] = Math.min(least[i], performance.now() - start);
+    });
+  }
+  return least.map(perNanosecond);
+}
+
+/** `do { body } while (n = n - 1)` in (func (param $n i64) (result …) (local …)), then `result`. Locals are zero. */
+function loop(type: number, locals: number[], body: number[], result: number[]): Loop {
   const countDown = [...get(0), 0x42, 1, 0x7d, 0x22, 0, 0x50, 0x45, 0x0d, 0]; // n - 1, tee, eqz, eqz, br_if 0
   const code = [1, ...locals, 0x03, 0x40, ...body, ...countDown, 0x0b, ...result, 0x0b];
   const sections = [
@@ -56,13 +76,7 @@ function nanoseconds(type: number, locals: number[], body: number[], result: num
   ];
   const bytes = Uint8Array.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, ...sections.flat()]);
   const f = new WebAssembly.Instance(new WebAssembly.Module(bytes)).exports.f as (n: bigint) => unknown;
-  let least = Number.POSITIVE_INFINITY;
-  for (let run = 0; run < 60; run++) {
-    const start = performance.now();
-    f(BigInt(TURNS));
-    least = Math.min(least, performance.now() - start);
-  }
-  return (least * 1e6) / TURNS;
+  return { run: () => void f(BigInt(TURNS)) };
 }
 
 /** Bytes behind their number, a LEB128 of two bytes. */

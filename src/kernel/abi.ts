@@ -76,9 +76,13 @@ export interface Abi
   ): void;
 
   /** As in assembly/eliminate.ts, on the address of its state. */
+  seliminateStart(state: number): void;
   deliminateStart(state: number): void;
-  deliminateStage(state: number, at: number, count: number): void;
-  deliminateStep(state: number, at: number): number;
+  seliminateStage(state: number, position: number, count: number): void;
+  deliminateStage(state: number, position: number, count: number): void;
+  seliminateStep(state: number, position: number): number;
+  deliminateStep(state: number, position: number): number;
+  seliminateNextPanel(state: number): void;
   deliminateNextPanel(state: number): void;
 
   tableauWorkBytes(p: number, w: number): number;
@@ -114,6 +118,4 @@ export interface Abi
   ): void;
 
   dswapSymmetric(n: number, b: number, a: number, z: number, A: number, lda: number): void;
-  dswapRows(n: number, b: number, a: number, z: number, A: number, lda: number): void;
-  dswapColumns(k: number, b: number, a: number, z: number, A: number, lda: number): void;
 }

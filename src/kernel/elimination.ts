@@ -1,6 +1,7 @@
 // The state of a greedy elimination in wasm memory; the mathematics is in assembly/eliminate.ts.
 
 import { InputError, NotPositiveDefiniteError } from '../errors.ts';
+import type { Abi } from './abi.ts';
 import type { Kernels } from './kernels.ts';
 import { expectContiguous, expectShape, expectType, type Matrix } from './matrix.ts';
 
@@ -43,11 +44,11 @@ export function eliminationPath(p: number, m: number, b: number): EliminationPat
   return b === 1 ? 'columns' : 'rows';
 }
 
-/** Bytes of wasm memory that a state needs beside T and W. */
+/** Bytes of wasm memory that a state needs beside T and W, in f64; less in f32. */
 export function eliminationBytes(p: number, m: number, b: number): number {
   const path = eliminationPath(p, m, b);
   const panel = multipleOf(b, PANEL_ROWS);
-  const blocks = 8 * (2 * p * b + (2 * p) / b + 4 * b * b);
+  const blocks = 8 * (2 * p * b + (2 * p) / b + 5 * b * b);
   const staged = CAPACITY * panel * (path === 'rows' ? 1 : 2);
   return 8 * p * (staged + rowsOfR(path, p, panel)) + blocks;
 }
@@ -69,11 +70,18 @@ function multipleOf(b: number, rows: number): number {
 export class EliminationState {
   readonly path: EliminationPath;
   readonly #kernels: Kernels;
-  readonly #T: Matrix<'f64'>;
-  readonly #W: Matrix<'f64'>;
-  readonly #C: Matrix<'f64'>;
-  readonly #K: Matrix<'f64'>;
-  readonly #R: Matrix<'f64'>;
+  readonly #T: Matrix;
+  readonly #W: Matrix;
+  readonly #C: Matrix;
+  readonly #K: Matrix;
+  readonly #R: Matrix;
+  /** The kernels for T's type. */
+  readonly #abi: {
+    readonly start: Abi['deliminateStart'];
+    readonly stage: Abi['deliminateStage'];
+    readonly step: Abi['deliminateStep'];
+    readonly nextPanel: Abi['deliminateNextPanel'];
+  };
   readonly #cost: Matrix<'f64'>;
   readonly #order: number;
   /** Address of the state that the kernels share. */
@@ -86,23 +94,16 @@ export class EliminationState {
   #staged = 0;
 
   /**
-   * @param T  p × p, lower triangle of H⁻¹; overwritten
-   * @param W  p × m, the solution on the full support; overwritten: for `rows`, the rows of live groups are on return
+   * @param T  p × p, lower triangle of H⁻¹; overwritten. In f32 or f64: the costs, in f64, are as good as its type
+   * @param W  p × m of the same type, the solution on the full support; overwritten: for `rows`, the rows of live groups are on return
    *           the weights that updates alone give
    * @param b  rows per group; p = groups·b
    */
-  constructor(
-    kernels: Kernels,
-    T: Matrix<'f64'>,
-    W: Matrix<'f64'>,
-    b: number,
-    options: EliminationStateOptions = {},
-  ) {
+  constructor(kernels: Kernels, T: Matrix, W: Matrix, b: number, options: EliminationStateOptions = {}) {
     const p = T.rows;
-    for (const [name, matrix] of Object.entries({ T, W })) {
-      expectType('eliminate', name, matrix, 'f64');
-      expectContiguous('eliminate', name, matrix);
-    }
+    expectType('eliminate', 'W', W, T.type);
+    expectContiguous('eliminate', 'T', T);
+    expectContiguous('eliminate', 'W', W);
     expectShape('eliminate', 'T', T, p, p);
     expectShape('eliminate', 'W', W, p, W.cols);
     if (!(Number.isInteger(b) && b >= 1 && p % b === 0)) {
@@ -121,14 +122,14 @@ export class EliminationState {
     this.#panel = panel;
     this.#live = this.#begin = groups;
     const withK = path !== 'rows';
-    this.#C = kernels.matrix(capacity, p, 'f64');
-    this.#K = kernels.matrix(withK ? capacity : 0, p, 'f64');
-    this.#R = kernels.matrix(rowsOfR(path, p, panel), p, 'f64');
+    this.#C = kernels.matrix(capacity, p, T.type);
+    this.#K = kernels.matrix(withK ? capacity : 0, p, T.type);
+    this.#R = kernels.matrix(rowsOfR(path, p, panel), p, T.type);
     this.#cost = kernels.matrix(1, groups, 'f64');
     this.#order = kernels.allocate(4 * groups);
     const D = kernels.matrix(groups, b * b, 'f64');
     const E = kernels.matrix(withK ? groups : 0, b * b, 'f64');
-    const work = kernels.matrix(4, b * b, 'f64');
+    const work = kernels.matrix(5, b * b, 'f64');
     this.#state = kernels.allocate(FIELDS_AT + 4 * FIELDS.length);
     const fields: Record<(typeof FIELDS)[number], number> = {
       ...{ path: PATHS.indexOf(path), p, m, b, live: groups, begin: groups, staged: 0, capacity, panel },
@@ -140,7 +141,22 @@ export class EliminationState {
       ? Number.NEGATIVE_INFINITY
       : Number.POSITIVE_INFINITY;
     new Int32Array(buffer, this.#state + FIELDS_AT).set(FIELDS.map((field) => fields[field]));
-    kernels.abi.deliminateStart(this.#state);
+    const { abi } = kernels;
+    this.#abi =
+      T.type === 'f32'
+        ? {
+            start: abi.seliminateStart,
+            stage: abi.seliminateStage,
+            step: abi.seliminateStep,
+            nextPanel: abi.seliminateNextPanel,
+          }
+        : {
+            start: abi.deliminateStart,
+            stage: abi.deliminateStage,
+            step: abi.deliminateStep,
+            nextPanel: abi.deliminateNextPanel,
+          };
+    this.#abi.start(this.#state);
   }
 
   /** Live groups by position. A view: it changes with every removal. */
@@ -164,7 +180,7 @@ export class EliminationState {
     if (this.#used() >= this.#panel) this.#nextPanel();
     if (at < this.#live - this.#staged) at = this.#stage(at);
     const cost = this.costs()[at];
-    const info = this.#kernels.abi.deliminateStep(this.#state, at);
+    const info = this.#abi.step(this.#state, at);
     if (info !== 0) {
       throw new NotPositiveDefiniteError(
         `eliminate: expected a positive definite block for group ${group}, pivot ${info} is not; raise the damping`,
@@ -183,14 +199,14 @@ export class EliminationState {
     if (this.#room() === 0 || this.#used() + STAGED_ROWS / 2 > this.#panel) this.#nextPanel();
     const end = this.#live - this.#staged;
     const count = Math.min(multipleOf(b, STAGED_ROWS) / b, this.#room(), end);
-    kernels.abi.deliminateStage(this.#state, at, count);
+    this.#abi.stage(this.#state, at, count);
     this.#staged += count;
 
     const [first, rows, live] = [(end - count) * b, count * b, this.#live * b];
     const before = this.#begin * b; // where the rows of V begin that this panel found
     const removed = this.#T.rows - before;
-    const staged = (of: Matrix<'f64'>) => kernels.submatrix(of, this.#C.rows - before + first, 0, rows, live);
-    const subtract = (A: Matrix<'f64'>, B: Matrix<'f64'>, C: Matrix<'f64'>) => {
+    const staged = (of: Matrix) => kernels.submatrix(of, this.#C.rows - before + first, 0, rows, live);
+    const subtract = (A: Matrix, B: Matrix, C: Matrix) => {
       const part = kernels.submatrix(A, before, first, removed, rows);
       kernels.gemm(true, false, -1, part, kernels.submatrix(B, before, 0, removed, live), 1, C);
     };
@@ -226,7 +242,7 @@ export class EliminationState {
       const U = kernels.submatrix(this.#W, live, 0, this.#used(), m);
       kernels.gemm(true, false, -1, V, U, 1, kernels.submatrix(this.#W, 0, 0, live, m));
     }
-    this.#kernels.abi.deliminateNextPanel(this.#state);
+    this.#abi.nextPanel(this.#state);
     this.#begin = this.#live;
     this.#staged = 0;
   }

@@ -12,7 +12,7 @@ import {
   multiply,
   type ProblemOptions,
 } from './problem.ts';
-import { refit, refitBias } from './refit.ts';
+import { type Refit, refit, refitBias } from './refit.ts';
 
 /** Tried from the weakest on, until the error on unseen samples rises. */
 const DAMPINGS = [DEFAULT_DAMPING, 3e-2, 1e-1, 3e-1, 1];
@@ -32,15 +32,15 @@ export function chooseDamping(
 ): number {
   const [weakest, ...stronger] = DAMPINGS;
   const problem = layerProblem(kernels, fit, W0, { ...options, damping: weakest });
-  const { kept } = eliminate(kernels, problem, { keep });
+  const { kept, refit: first } = eliminate(kernels, problem, { keep });
   const unseen = blended(kernels, heldOut, problem.W0, options);
   const damp = damper(problem, weakest);
-  const error = (damping: number) => {
+  const error = (damping: number, known?: Refit) => {
     const damped = damp(damping);
-    const { W } = refit(kernels, damped, kept);
+    const { W } = known ?? refit(kernels, damped, kept);
     return squaredError(kernels, unseen, W, refitBias(damped, W));
   };
-  let best = { damping: weakest, error: error(weakest) };
+  let best = { damping: weakest, error: error(weakest, first) };
   for (const damping of stronger) {
     const attempt = { damping, error: error(damping) };
     if (!(attempt.error < best.error)) break;

@@ -2,9 +2,29 @@
 // The kernel keeps every cost exact after each removal (assembly/eliminate.ts); this file decides the
 // schedule, applies full panels and records the error curve.
 
-import { InputError } from '../errors.ts';
-import { type EliminationPath, EliminationState, type Kernels } from '../kernel/index.ts';
+import { InputError, NotPositiveDefiniteError } from '../errors.ts';
+import {
+  type ElementType,
+  type EliminationPath,
+  EliminationState,
+  type Kernels,
+  type Matrix,
+} from '../kernel/index.ts';
 import type { LayerProblem } from './problem.ts';
+import { type Refit, refit } from './refit.ts';
+
+/**
+ * How ill-conditioned H may be for a search in f32: the largest variance inflation factor H_jj·(H⁻¹)_jj, which no scaling
+ * of the inputs changes. The costs of removals are then good to 1e-4: off by 0.15·2⁻²⁴ times the factor (median), at
+ * most 20 times as much (measured). Of real layers it is below 300 at the default damping.
+ */
+const WELL_CONDITIONED = 1000;
+
+/**
+ * How far an f32 search may be off in what its removals cost in all, relative to what they do by the refit in f64. Rounding
+ * that misleads a choice shows here: what is taken by mistake costs more than was thought.
+ */
+const CONFIRMED = 1e-4;
 
 /** How `eliminate` goes about it. */
 export interface EliminationOptions {
@@ -16,7 +36,12 @@ export interface EliminationOptions {
   readonly protect?: readonly number[];
   /** How costs are kept exact; by default the path with the least work. */
   readonly path?: EliminationPath;
-  /** Give the weights that the updates alone lead to, as ZipLM does; takes the path `rows`. */
+  /**
+   * `f32`, the default: the search in f32, nearly twice as fast. In f64 instead where H is ill-conditioned, and again in
+   * f64 where the refit of the support, always in f64, does not confirm the costs of the removals to 1e-4.
+   */
+  readonly precision?: ElementType;
+  /** Give the weights that the updates alone lead to, as ZipLM does; takes the path `rows`, in f64. */
   readonly weights?: boolean;
 }
 
@@ -28,54 +53,139 @@ export interface Elimination {
   readonly removed: number[];
   /** curve[k] = relative error with k groups kept, for keep ≤ k ≤ groups; NaN below. */
   readonly curve: Float64Array;
-  /** f on the kept groups, from the sum of the costs. */
+  /** f on the kept groups. */
   readonly objective: number;
   /** f on all groups. */
   readonly denseObjective: number;
-  /** p × m, where asked for. */
+  /** Of the search, as it was accepted. */
+  readonly precision: ElementType;
+  /** The refit in f64 that confirmed a search in f32. */
+  readonly refit?: Refit;
+  /** p × m, the weights of the updates, where asked for. */
   readonly W?: Float64Array;
 }
 
 /**
  * @throws {NotPositiveDefiniteError} where H is not positive definite
  *
- * p³ flops for H⁻¹, 2p²m for the weights (none where the solution is known), up to p³/3 for the updates of H⁻¹
- * and about as much for those of the costs; `eliminationBytes` more than 8(p² + pm) bytes of wasm memory.
+ * p³ flops for H⁻¹, 2p²m for the weights (none where the solution is known), up to p³/6 for the columns of H⁻¹ that
+ * are needed and about twice as much for those of the costs; in f32, k³/3 + 2k²m in f64 for the refit.
+ * 8(p² + pm) bytes of wasm memory and `eliminationBytes`; in f32 half as much.
  */
 export function eliminate(kernels: Kernels, problem: LayerProblem, options: EliminationOptions): Elimination {
-  const { groups, m } = problem;
-  const { keep, groupsPerStep = 1, protect = [] } = options;
   checkSchedule('eliminate', problem, options);
+  const { keep, precision = 'f32', weights = false } = options;
+  if (precision === 'f32' && !weights && keep < problem.groups) {
+    const found = eliminateInSingle(kernels, problem, options);
+    if (found) return found;
+  }
   const mark = kernels.mark();
   try {
-    const { state, W, objective } = fullState(kernels, problem, options.weights ? 'rows' : options.path);
-    const isProtected = flags(groups, protect);
-    const curve = new Float64Array(groups + 1).fill(Number.NaN);
-    curve[groups] = 0;
-    const removed: number[] = [];
-    let lost = 0;
-    for (const count of schedule(groups - keep, groupsPerStep)) {
-      for (const group of first(state.costs(), state.order(), count, isProtected, 1)) {
-        lost += state.remove(group);
-        removed.push(group);
-        curve[groups - removed.length] = objective < 0 ? lost / -objective : 0;
-      }
-    }
-    const order = state.order();
-    const kept = Array.from(order).sort((a, c) => a - c);
-    const result = { kept, removed, curve, objective: objective + lost, denseObjective: objective };
-    if (!options.weights) return result;
-    const weights = new Float64Array(problem.p * m);
-    const size = problem.groupSize * m;
-    const view = kernels.view(W);
-    order.forEach((group, at) => {
-      weights.set(view.subarray(at * size, (at + 1) * size), group * size);
-    });
-    return { ...result, W: weights };
+    return removeGroups(kernels, problem, options, fullSupport(kernels, problem, 'f64'));
   } finally {
     kernels.release(mark);
   }
 }
+
+/** The elimination in f32, if that is good enough and f64 confirms it. */
+function eliminateInSingle(
+  kernels: Kernels,
+  problem: LayerProblem,
+  options: EliminationOptions,
+): Elimination | undefined {
+  const mark = kernels.mark();
+  let found: Elimination;
+  try {
+    const full = fullSupport(kernels, problem, 'f32');
+    if (!(varianceInflation(kernels, problem, full.T) <= WELL_CONDITIONED)) return;
+    found = removeGroups(kernels, problem, options, full);
+  } catch (error) {
+    if (error instanceof NotPositiveDefiniteError) return;
+    throw error;
+  } finally {
+    kernels.release(mark);
+  }
+  const refitted = refit(kernels, problem, found.kept);
+  const { objective } = refitted;
+  const lost = found.objective - found.denseObjective;
+  if (!(Math.abs(found.objective - objective) <= CONFIRMED * lost)) return;
+  // What was lost is known better than f on all groups, unless the solution there was given.
+  const denseObjective = problem.solution ? found.denseObjective : objective - lost;
+  return { ...found, objective, denseObjective, refit: refitted };
+}
+
+/** max H_jj·T_jj. */
+function varianceInflation(kernels: Kernels, { p, H }: LayerProblem, T: Matrix): number {
+  const inverse = kernels.view(T);
+  let largest = 0;
+  for (let at = 0; at < p * p; at += p + 1) {
+    const factor = H[at] * inverse[at];
+    if (!(factor <= largest)) largest = factor; // NaN too
+  }
+  return largest;
+}
+
+/** H⁻¹, the solution and the objective on all groups. On the kernels' stack. */
+interface FullSupport {
+  readonly T: Matrix;
+  readonly W: Matrix;
+  readonly objective: number;
+}
+
+function fullSupport(
+  kernels: Kernels,
+  { p, m, H, G, solution }: LayerProblem,
+  type: ElementType,
+): FullSupport {
+  const T = kernels.matrix(p, p, type);
+  const W = kernels.matrix(p, m, type);
+  kernels.write(T, H);
+  kernels.write(W, solution ?? G);
+  kernels.potrf(T);
+  if (!solution) {
+    kernels.trsm('left', false, 1, T, W);
+    kernels.trsm('left', true, 1, T, W);
+  }
+  kernels.potri(T);
+  return { T, W, objective: -0.5 * innerProduct(solution ?? kernels.view(W), G) };
+}
+
+/** Removes the cheapest again and again. Overwrites T and W, and takes more of the kernels' stack. */
+function removeGroups(
+  kernels: Kernels,
+  { p, m, groupSize, groups }: LayerProblem,
+  { keep, groupsPerStep = 1, protect = [], path, weights = false }: EliminationOptions,
+  { T, W, objective: denseObjective }: FullSupport,
+): Elimination {
+  const state = new EliminationState(kernels, T, W, groupSize, { path: weights ? 'rows' : path });
+  const isProtected = flags(groups, protect);
+  const curve = new Float64Array(groups + 1).fill(Number.NaN);
+  curve[groups] = 0;
+  const removed: number[] = [];
+  let lost = 0;
+  for (const count of schedule(groups - keep, groupsPerStep)) {
+    for (const group of first(state.costs(), state.order(), count, isProtected, 1)) {
+      lost += state.remove(group);
+      removed.push(group);
+      curve[groups - removed.length] = denseObjective < 0 ? lost / -denseObjective : 0;
+    }
+  }
+  const order = state.order();
+  const kept = Array.from(order).sort((a, c) => a - c);
+  const objective = denseObjective + lost;
+  const result = { kept, removed, curve, objective, denseObjective, precision: T.type };
+  if (!weights) return result;
+  const rows = new Float64Array(p * m);
+  const size = groupSize * m;
+  const view = kernels.view(W);
+  order.forEach((group, at) => {
+    rows.set(view.subarray(at * size, (at + 1) * size), group * size);
+  });
+  return { ...result, W: rows };
+}
+
+/** As of `EliminationOptions`; the precision is not checked here, and f64 by default. */
+type SelectionOptions = Pick<EliminationOptions, 'keep' | 'protect' | 'precision'>;
 
 /**
  * Forward selection: from nothing, adds the group with the largest gain again and again. The elimination's
@@ -86,15 +196,15 @@ export function eliminate(kernels: Kernels, problem: LayerProblem, options: Elim
 export function select(
   kernels: Kernels,
   problem: LayerProblem,
-  options: { readonly keep: number; readonly protect?: readonly number[] },
+  options: SelectionOptions,
 ): { readonly kept: number[]; readonly objective: number } {
   const { p, m, groupSize, groups, H, G } = problem;
-  const { keep, protect = [] } = options;
+  const { keep, protect = [], precision = 'f64' } = options;
   checkSchedule('select', problem, options);
   const mark = kernels.mark();
   try {
-    const T = kernels.matrix(p, p, 'f64');
-    const W = kernels.matrix(p, m, 'f64');
+    const T = kernels.matrix(p, p, precision);
+    const W = kernels.matrix(p, m, precision);
     kernels.write(T, H);
     kernels.write(W, G);
     const state = new EliminationState(kernels, T, W, groupSize, { dearest: true });
@@ -111,23 +221,6 @@ export function select(
   } finally {
     kernels.release(mark);
   }
-}
-
-/** The state from which elimination starts, on the kernels' stack; its own memory comes after T and W. */
-function fullState(kernels: Kernels, problem: LayerProblem, path?: EliminationPath) {
-  const { p, m, groupSize, H, G, solution } = problem;
-  const T = kernels.matrix(p, p, 'f64');
-  const W = kernels.matrix(p, m, 'f64');
-  kernels.write(T, H);
-  kernels.write(W, solution ?? G);
-  kernels.potrf(T);
-  if (!solution) {
-    kernels.trsm('left', false, 1, T, W);
-    kernels.trsm('left', true, 1, T, W);
-  }
-  kernels.potri(T);
-  const objective = -0.5 * innerProduct(kernels.view(W), G);
-  return { state: new EliminationState(kernels, T, W, groupSize, { path }), W, objective };
 }
 
 function checkSchedule(
@@ -198,7 +291,7 @@ export function first(
   return [order[best]];
 }
 
-export function innerProduct(A: Float64Array, B: Float64Array): number {
+export function innerProduct(A: ArrayLike<number>, B: ArrayLike<number>): number {
   let sum = 0;
   for (let i = 0; i < A.length; i++) sum += A[i] * B[i];
   return sum;

@@ -1,7 +1,7 @@
 // One layer: choose a support by one of the methods and give the weights that go with it.
 
 import { InputError } from '../errors.ts';
-import { eliminationBytes, type Kernels } from '../kernel/index.ts';
+import { type ElementType, eliminationBytes, type Kernels } from '../kernel/index.ts';
 import { type Elimination, eliminate, innerProduct, select } from './eliminate.ts';
 import { magnitudeSupport } from './magnitude.ts';
 import { type LayerProblem, multiply } from './problem.ts';
@@ -43,6 +43,8 @@ export interface LayerOptions {
   readonly groupsPerStep?: number;
   /** Groups that must stay (`osscar` and `ziplm`). */
   readonly protect?: readonly number[];
+  /** Of the elimination (`osscar` only), as `EliminationOptions.precision`. Default `f32`, confirmed in f64. */
+  readonly precision?: ElementType;
   /** `osscar` only. Default `swap`. */
   readonly search?: Search;
   /** t of `halving` and `published`: groups exchanged at once. Default a tenth of the kept ones. */
@@ -142,18 +144,18 @@ function ziplm(kernels: Kernels, problem: LayerProblem, options: LayerOptions, d
 }
 
 interface Candidate extends Refit {
-  readonly kept: number[];
+  readonly kept: readonly number[];
   readonly start: string;
   readonly search: LocalSearch;
 }
 
 function osscar(kernels: Kernels, problem: LayerProblem, options: LayerOptions, search: Search): LayerResult {
-  const { keep, groupsPerStep, protect = [], maxSwaps = defaultSwaps(problem) } = options;
-  const greedy = eliminate(kernels, problem, { keep, groupsPerStep, protect });
+  const { keep, groupsPerStep, protect = [], precision, maxSwaps = defaultSwaps(problem) } = options;
+  const greedy = eliminate(kernels, problem, { keep, groupsPerStep, protect, precision });
   const dense = greedy.denseObjective;
   const exchanged = keep > 0 && keep < problem.groups;
   if (search === 'greedy' || !exchanged) {
-    const { W, objective } = refit(kernels, problem, greedy.kept);
+    const { W, objective } = greedy.refit ?? refit(kernels, problem, greedy.kept);
     const result = { kept: greedy.kept, W, objective, relativeError: relative(objective, dense) };
     return { ...result, curve: greedy.curve };
   }
@@ -162,24 +164,24 @@ function osscar(kernels: Kernels, problem: LayerProblem, options: LayerOptions, 
   const forward = search === 'thorough' || (search === 'swap' && 2 * keep <= problem.groups);
   const starts = startsOf(kernels, problem, greedy, protect, several, forward);
   const searchable = search === 'thorough' || problem.p <= SEARCHABLE_ROWS;
-  const tried =
-    search === 'thorough' ? starts : [starts.reduce((a, b) => (b.objective < a.objective ? b : a))];
+  const tried = search === 'thorough' ? starts : [lowest(starts)];
   const t = Math.round(options.swapGroups ?? Math.max(1, keep / 10));
   let best: Candidate | undefined;
-  for (const { name, kept } of tried) {
+  for (const start of tried) {
     const found = searchable
-      ? searchFrom(kernels, problem, kept, protect, (tableau) => {
+      ? searchFrom(kernels, problem, start.kept, protect, (tableau) => {
           if (search === 'published') return publishedSearch(tableau, t, protect);
           if (search === 'halving') return halvingSearch(tableau, t, protect);
           return swapSearch(tableau, search === 'swap' ? maxSwaps : options.maxSwaps);
         })
-      : { kept: [...kept], search: { steps: 0, swapOptimal: false } };
-    const candidate = { ...found, ...refit(kernels, problem, found.kept), start: name };
+      : { kept: start.kept, search: { steps: 0, swapOptimal: false } };
+    const known = sameGroups(found.kept, start.kept) ? start.refit : undefined;
+    const candidate = { ...found, ...(known ?? refit(kernels, problem, found.kept)), start: start.name };
     if (!best || candidate.objective < best.objective) best = candidate;
   }
   const { kept, W, objective, start, search: done } = best!;
   return {
-    ...{ kept, W, objective, relativeError: relative(objective, dense), curve: greedy.curve },
+    ...{ kept: [...kept], W, objective, relativeError: relative(objective, dense), curve: greedy.curve },
     search: {
       ...done,
       start,
@@ -190,11 +192,13 @@ function osscar(kernels: Kernels, problem: LayerProblem, options: LayerOptions, 
 
 interface Start {
   readonly name: string;
+  /** Ascending. */
   readonly kept: readonly number[];
   readonly objective: number;
+  readonly refit?: Refit;
 }
 
-/** Supports to start from, with the objective of their refits. */
+/** Supports to start from, with their objectives in f64. */
 function startsOf(
   kernels: Kernels,
   problem: LayerProblem,
@@ -204,13 +208,27 @@ function startsOf(
   forward: boolean,
 ): Start[] {
   const keep = greedy.kept.length;
-  const starts: Start[] = [{ name: 'greedy', kept: greedy.kept, objective: greedy.objective }];
-  if (magnitude) {
-    const kept = magnitudeSupport(problem, keep, protect);
-    starts.push({ name: 'magnitude', kept, objective: refit(kernels, problem, kept).objective });
+  const starts: Start[] = [{ ...greedy, name: 'greedy' }];
+  const add = (name: string, kept: number[]) => {
+    const refitted = refit(kernels, problem, kept);
+    starts.push({ name, kept, objective: refitted.objective, refit: refitted });
+  };
+  if (magnitude) add('magnitude', magnitudeSupport(problem, keep, protect));
+  if (forward) {
+    const { kept } = select(kernels, problem, { keep, protect, precision: greedy.precision });
+    const best = lowest(starts);
+    if (sameGroups(kept, best.kept)) starts.push({ ...best, name: 'forward' });
+    else add('forward', kept);
   }
-  if (forward) starts.push({ name: 'forward', ...select(kernels, problem, { keep, protect }) });
   return starts;
+}
+
+function lowest(starts: readonly Start[]): Start {
+  return starts.reduce((a, b) => (b.objective < a.objective ? b : a));
+}
+
+function sameGroups(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((group, at) => group === b[at]);
 }
 
 function searchFrom(

@@ -36,19 +36,4 @@ describe.each(simds)('rows and columns (%s)', (simd) => {
       }
     }
   });
-
-  test('swaps groups of rows and of columns', () => {
-    onStack(kernels, () => {
-      const A = guarded(kernels, 4, 4, 'f64', [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]);
-      kernels.abi.dswapRows(4, 2, 0, 1, A.matrix.ptr, A.matrix.ld);
-      expect(Array.from(kernels.read(A.matrix))).toEqual([
-        9, 10, 11, 12, 13, 14, 15, 16, 1, 2, 3, 4, 5, 6, 7, 8,
-      ]);
-      kernels.abi.dswapColumns(4, 1, 0, 3, A.matrix.ptr, A.matrix.ld);
-      expect(Array.from(kernels.read(A.matrix))).toEqual([
-        12, 10, 11, 9, 16, 14, 15, 13, 4, 2, 3, 1, 8, 6, 7, 5,
-      ]);
-      A.expectIntact();
-    });
-  });
 });

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { eliminationPath } from '../../src/kernel/elimination.ts';
 import { type Kernels, openKernels } from '../../src/kernel/index.ts';
 import {
+  type Elimination,
   eliminate,
   layerProblem,
   magnitudeSupport,
@@ -87,19 +88,31 @@ describe.each<Binary>(['baseline', 'relaxed'])('%s', (simd) => {
         const problem = problemOf(kernels, layer);
         const keep = problem.groups >> 1;
         const expected = eliminate(kernels, problem, { keep, groupsPerStep });
-        const kept = host.alloc(4 * keep);
-        const curve = host.alloc(8 * (problem.groups + 1));
-        const report = host.alloc(48);
-        host.succeed(
-          host.abi.osscar_eliminate(host.problem(layer), keep, groupsPerStep, kept, curve, report),
-        );
-        expect(host.ints(kept, keep)).toEqual(expected.kept);
-        expect(host.doubles(curve, problem.groups + 1)).toEqual(expected.curve);
-        const { objective, dense } = host.report(report);
-        expect([objective, dense]).toEqual([expected.objective, expected.denseObjective]);
+        expect(expected.precision).toBe('f32');
+        expectElimination(host, layer, groupsPerStep, expected);
       }
     },
   );
+
+  test('searches in f64 where the TypeScript API does', async () => {
+    const kernels = await openKernels({ simd });
+    const host = new Host(module);
+    const deficient = Array.from({ length: 20 }, (_, m) => ({
+      ...randomLayer(60, 10 + m, 1, false, false, 30),
+      damping: 1e-4,
+    }));
+    const layer = randomLayer(60, 20, 4, false, false);
+    const faint = { ...layer, W0: layer.W0.map((w) => w * 2 ** -74) }; // WWᵀ underflows in f32
+    for (const layer of [...deficient, faint]) {
+      const problem = problemOf(kernels, layer);
+      const keep = Math.round(problem.groups / 1.5);
+      const expected = eliminate(kernels, problem, { keep });
+      expect(expected.precision).toBe('f64');
+      expectElimination(host, layer, 1, expected);
+      const ours = host.prune(host.problem(layer), layer, keep);
+      expect(sameBits(ours.W, pruneLayer(kernels, problem, { keep }).W)).toBe(true);
+    }
+  });
 
   test('selects, ranks by magnitude and refits as the TypeScript API', async () => {
     const kernels = await openKernels({ simd });
@@ -246,9 +259,20 @@ describe.each<Binary>(['baseline', 'relaxed'])('%s', (simd) => {
   });
 });
 
-function randomLayer(p: number, m: number, b: number, target: boolean, withBias: boolean): Layer {
+function expectElimination(host: Host, layer: Layer, groupsPerStep: number, expected: Elimination): void {
+  const keep = expected.kept.length;
+  const kept = host.alloc(4 * keep);
+  const curve = host.alloc(8 * expected.curve.length);
+  const report = host.alloc(48);
+  host.succeed(host.abi.osscar_eliminate(host.problem(layer), keep, groupsPerStep, kept, curve, report));
+  expect(host.ints(kept, keep)).toEqual(expected.kept);
+  expect(host.doubles(curve, expected.curve.length)).toEqual(expected.curve);
+  const { objective, dense } = host.report(report);
+  expect([objective, dense]).toEqual([expected.objective, expected.denseObjective]);
+}
+
+function randomLayer(p: number, m: number, b: number, target: boolean, withBias: boolean, n = 2 * p): Layer {
   const seed = p + 7 * m + b;
-  const n = 2 * p;
   const X = activations(n, p, seed);
   const W0 = normals(p * m, seed + 10);
   const bias = withBias ? normals(m, seed + 11) : undefined;

@@ -2,18 +2,36 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { EliminationState, eliminationPath, openKernels } from '../../src/kernel/index.ts';
 import { schedule } from '../../src/solve/eliminate.ts';
-import { eliminate, type LayerProblem, layerProblem, pruneLayer, select } from '../../src/solve/index.ts';
+import {
+  eliminate,
+  type LayerProblem,
+  layerProblem,
+  pruneLayer,
+  refit,
+  select,
+} from '../../src/solve/index.ts';
 import { activations, naiveObjective, naiveStatistics, normals, subsets } from '../support/problems.ts';
 
 const binaries = [await openKernels({ simd: 'baseline' }), await openKernels({ simd: 'relaxed' })];
 
 const PATHS = ['rows', 'gram', 'columns'] as const;
+/** Relative errors of costs and curves that each precision is held to. */
+const TOLERANCE = { f64: 5e-10, f32: 1e-5 };
+const PRECISIONS = ['f64', 'f32'] as const;
+const WAYS = PATHS.flatMap((path) => PRECISIONS.map((precision) => ({ path, precision })));
 
-function problem(groups: number, groupSize: number, m: number, seed: number): LayerProblem {
+function problem(
+  groups: number,
+  groupSize: number,
+  m: number,
+  seed: number,
+  { rows = 4 * groups * groupSize + 20, damping }: { rows?: number; damping?: number } = {},
+): LayerProblem {
   const p = groups * groupSize;
-  const X = activations(4 * p + 20, p, seed);
+  const X = activations(rows, p, seed);
   return layerProblem(binaries[0], naiveStatistics(X, undefined, p, m), normals(p * m, seed + 9), {
     groupSize,
+    damping,
   });
 }
 
@@ -62,65 +80,73 @@ describe.each(binaries)('eliminate, $simd', (kernels) => {
     ({ groups, groupSize, m }) => {
       const layer = problem(groups, groupSize, m, groups);
       const expected = naiveGreedy(layer, 1);
-      for (const path of PATHS) {
-        const { kept, removed, curve } = eliminate(kernels, layer, { keep: 1, path });
+      for (const way of WAYS) {
+        const { kept, removed, curve, precision } = eliminate(kernels, layer, { keep: 1, ...way });
+        expect(precision).toBe(way.precision);
         expect(removed).toEqual(expected.removed);
         expect(kept).toEqual(expected.kept);
         const dense = expected.objectives[0];
         expected.objectives.forEach((objective, step) => {
-          expect(curve[groups - step]).toBeCloseTo((objective - dense) / -dense, 9);
+          const error = curve[groups - step] - (objective - dense) / -dense;
+          expect(Math.abs(error)).toBeLessThan(TOLERANCE[precision]);
         });
       }
     },
   );
 
-  test.each(PATHS)('stays exact over many panels (%s)', (path) => {
+  test.each(WAYS)('stays exact over many panels ($path, $precision)', ({ path, precision }) => {
     for (const [groups, groupSize, m] of [
       [210, 1, 40],
       [48, 5, 7],
     ]) {
       const layer = problem(groups, groupSize, m, 77); // 64 rows to a panel
-      const { kept, curve, objective } = eliminate(kernels, layer, { keep: 10, path });
+      const { kept, curve, objective, ...found } = eliminate(kernels, layer, { keep: 10, path, precision });
+      expect(found.precision).toBe(precision);
       const dense = naiveObjective(layer, allGroups(layer));
       const expected = naiveObjective(layer, kept);
-      expect(curve[10]).toBeCloseTo((expected - dense) / -dense, 9);
+      expect(Math.abs(curve[10] - (expected - dense) / -dense)).toBeLessThan(TOLERANCE[precision]);
+      expect(Math.abs(found.denseObjective / dense - 1)).toBeLessThan(TOLERANCE[precision]);
       expect(Math.abs(objective / expected - 1)).toBeLessThan(1e-9);
     }
   });
 
-  test.each(PATHS)('has the exact costs however little the removals were foreseen (%s)', (path) => {
-    for (const [groups, groupSize, m] of [
-      [230, 1, 6],
-      [44, 5, 3],
-    ]) {
-      const layer = problem(groups, groupSize, m, 8);
-      const { p, H, G } = layer;
-      const mark = kernels.mark();
-      const [T, W] = [kernels.matrix(p, p, 'f64'), kernels.matrix(p, m, 'f64')];
-      kernels.write(T, H);
-      kernels.write(W, G);
-      kernels.potrf(T);
-      kernels.trsm('left', false, 1, T, W);
-      kernels.trsm('left', true, 1, T, W);
-      kernels.potri(T);
-      const state = new EliminationState(kernels, T, W, groupSize, { path });
-      // The dearest first: never one that was staged as likely to go.
-      while (state.order().length > groups / 8) {
-        const costs = Array.from(state.costs());
-        state.remove(state.order()[costs.indexOf(Math.max(...costs))]);
+  test.each(WAYS)(
+    'has the exact costs however little was foreseen ($path, $precision)',
+    ({ path, precision }) => {
+      for (const [groups, groupSize, m] of [
+        [230, 1, 6],
+        [44, 5, 3],
+      ]) {
+        const layer = problem(groups, groupSize, m, 8);
+        const { p, H, G } = layer;
+        const mark = kernels.mark();
+        const [T, W] = [kernels.matrix(p, p, precision), kernels.matrix(p, m, precision)];
+        kernels.write(T, H);
+        kernels.write(W, G);
+        kernels.potrf(T);
+        kernels.trsm('left', false, 1, T, W);
+        kernels.trsm('left', true, 1, T, W);
+        kernels.potri(T);
+        const state = new EliminationState(kernels, T, W, groupSize, { path });
+        // The dearest first: never one that was staged as likely to go.
+        while (state.order().length > groups / 8) {
+          const costs = Array.from(state.costs());
+          state.remove(state.order()[costs.indexOf(Math.max(...costs))]);
+        }
+        const kept = Array.from(state.order());
+        const objective = naiveObjective(layer, kept);
+        for (const at of [0, 1, kept.length - 1]) {
+          const without = naiveObjective(
+            layer,
+            kept.filter((_, i) => i !== at),
+          );
+          const error = state.costs()[at] / (without - objective) - 1;
+          expect(Math.abs(error)).toBeLessThan(precision === 'f64' ? 1e-7 : 1e-4);
+        }
+        kernels.release(mark);
       }
-      const kept = Array.from(state.order());
-      const objective = naiveObjective(layer, kept);
-      for (const at of [0, 1, kept.length - 1]) {
-        const without = naiveObjective(
-          layer,
-          kept.filter((_, i) => i !== at),
-        );
-        expect(Math.abs(state.costs()[at] / (without - objective) - 1)).toBeLessThan(1e-7);
-      }
-      kernels.release(mark);
-    }
-  });
+    },
+  );
 
   test('takes the same groups on every path', () => {
     const layer = problem(180, 1, 50, 5);
@@ -151,13 +177,58 @@ describe.each(binaries)('eliminate, $simd', (kernels) => {
     expect(found.kept).toEqual(kept.sort((a, b) => a - b));
     expect(found.objective).toBeCloseTo(naiveObjective(layer, kept), 8);
     expect(select(kernels, layer, { keep: 3, protect: [6] }).kept).toContain(6);
+    const single = select(kernels, layer, { keep: 5, precision: 'f32' });
+    expect(single.kept).toEqual(found.kept);
+    expect(Math.abs(single.objective / found.objective - 1)).toBeLessThan(1e-6);
   });
 
   test('has a curve that never falls as groups go', () => {
-    const { curve } = eliminate(kernels, problem(40, 3, 6, 5), { keep: 0 });
+    const { curve } = eliminate(kernels, problem(40, 3, 6, 5), { keep: 0, precision: 'f64' });
     for (let k = 0; k < 40; k++) expect(curve[k]).toBeGreaterThanOrEqual(curve[k + 1]);
     expect(curve[40]).toBe(0);
     expect(curve[0]).toBeCloseTo(1, 9);
+  });
+
+  test('confirms an f32 search by the refit of its support', () => {
+    for (const layer of [problem(150, 1, 40, 3), { ...problem(40, 4, 90, 4), solution: undefined }]) {
+      const keep = layer.groups >> 1;
+      const double = eliminate(kernels, layer, { keep, precision: 'f64' });
+      const single = eliminate(kernels, layer, { keep });
+      expect([single.precision, double.precision]).toEqual(['f32', 'f64']);
+      expect(single.removed).toEqual(double.removed);
+      const { W, objective } = refit(kernels, layer, single.kept);
+      expect(single.refit).toEqual({ W, objective });
+      expect(single.objective).toBe(objective);
+      expect(Math.abs(single.denseObjective / double.denseObjective - 1)).toBeLessThan(1e-7);
+      expect(Math.abs(single.curve[keep] / double.curve[keep] - 1)).toBeLessThan(1e-5);
+    }
+  });
+
+  test('searches in f64 where H is too ill-conditioned for f32', () => {
+    // Fewer rows than inputs: but for the damping, every input is a combination of others.
+    for (const damping of [1e-4, 1e-6, 1e-9]) {
+      for (let seed = 0; seed < 20; seed++) {
+        const layer = problem(60, 1, 12, seed, { rows: 30, damping });
+        const expected = eliminate(kernels, layer, { keep: 40, precision: 'f64' });
+        expect(eliminate(kernels, layer, { keep: 40 })).toEqual(expected);
+      }
+    }
+    expect(
+      eliminate(kernels, problem(60, 1, 12, 5, { rows: 30, damping: 0.1 }), { keep: 30 }).precision,
+    ).toBe('f32');
+  });
+
+  test('searches again in f64 where that does not confirm what f32 has found', () => {
+    const layer = problem(30, 1, 6, 5);
+    for (const scale of [2 ** 140, 2 ** -72]) {
+      // In f32 W is infinite, or K = WWᵀ next to nothing and coarse.
+      const [G, W0] = [layer.G, layer.W0].map((values) => values.map((value) => value * scale));
+      for (const solution of [W0, undefined]) {
+        const found = eliminate(kernels, { ...layer, G, W0, solution }, { keep: 10 });
+        expect(found.precision).toBe('f64');
+        expect(found.kept).toEqual(eliminate(kernels, layer, { keep: 10 }).kept);
+      }
+    }
   });
 
   test('leaves everything at keep = groups and nothing at keep = 0', () => {
