@@ -136,7 +136,15 @@ async function memoryOf(problem: LayerProblem) {
       stated: layerWasmBytes(p, m, b, 'greedy'),
       bound,
     },
-    { what: 'in f64', p, m, b, bytes: greedy.bytes, stated: layerWasmBytes(p, m, b, 'greedy'), bound },
+    {
+      what: 'elimination in f64',
+      p,
+      m,
+      b,
+      bytes: greedy.bytes,
+      stated: layerWasmBytes(p, m, b, 'greedy'),
+      bound,
+    },
     { what: 'with swaps', p, m, b, bytes: swap.bytes, stated: layerWasmBytes(p, m, b, 'swap'), bound },
   ];
 }

@@ -51,12 +51,16 @@ const EXPECTED: Record<string, Record<string, Record<string, (string | number)[]
   eliminate: {
     times: {
       what: [
-        ...['SPD inverse', '1 per step, self target', '10 per step, self target'],
-        ...['1 per step, outside target', '10 per step, outside target', 'naive loops, 1 per step'],
+        'SPD inverse',
+        ...['f64, 1 per step, self target', 'f64, 10 per step, self target'],
+        'f32 with the f64 refit, self target',
+        ...['f64, 1 per step, outside target', 'f64, 10 per step, outside target'],
+        'f32 with the f64 refit, outside target',
+        'naive loops, 1 per step',
       ],
       b: [1, 9],
     },
-    memory: { what: ['elimination', 'with swaps'], b: [1, 9] },
+    memory: { what: ['elimination in f32', 'elimination in f64', 'with swaps'], b: [1, 9] },
   },
   swap: {
     steps: {
