@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 /** Inlines a wasm binary as a Uint8Array, as esbuild's `binary` loader does in the build. */
@@ -22,6 +23,8 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 120_000,
     pool: 'forks',
+    // Vitest leaves a core free; of two that is half of the machine.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     // Node 20 keeps relaxed SIMD behind this flag; newer versions accept and ignore it.
     execArgv: ['--experimental-wasm-relaxed-simd'],
   },

@@ -1,8 +1,10 @@
 import { defineConfig, mergeConfig } from 'vitest/config';
 import base from './vitest.config.ts';
 
-// Checks on real models and golden layers beside the project: minutes, not seconds.
-const config = mergeConfig(base, defineConfig({ test: { testTimeout: 900_000, hookTimeout: 900_000 } }));
+// Checks on real models and golden layers beside the project: minutes, not seconds. One file at a time: latencies before
+// and after are compared.
+const limits = { testTimeout: 900_000, hookTimeout: 900_000, fileParallelism: false };
+const config = mergeConfig(base, defineConfig({ test: limits }));
 config.test.include = ['test/shared/**/*.test.ts'];
 config.test.exclude = [];
 export default config;

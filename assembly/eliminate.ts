@@ -209,7 +209,7 @@ export function eliminateStep<T>(s: Elimination, position: i32): i32 {
   const base = last * b;
   swap<T>(s, position, last);
 
-  let L = s.work + 3 * bb;
+  const L = s.work + 3 * bb;
   memory.copy(L, s.D + <usize>last * bb, bb);
   const info = smallPotrf(b, L);
   if (info != 0) return info;

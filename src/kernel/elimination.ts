@@ -94,9 +94,9 @@ export class EliminationState {
   #staged = 0;
 
   /**
-   * @param T  p × p, lower triangle of H⁻¹; overwritten. In f32 or f64: the costs, in f64, are as good as its type
-   * @param W  p × m of the same type, the solution on the full support; overwritten: for `rows`, the rows of live groups are on return
-   *           the weights that updates alone give
+   * @param T  p × p, lower triangle of H⁻¹; overwritten. f32 or f64: costs, always in f64, are as good as its type
+   * @param W  p × m, of T's type: the solution on the full support; overwritten. For `rows`, the rows of live groups are
+   *           on return the weights that updates alone give
    * @param b  rows per group; p = groups·b
    */
   constructor(kernels: Kernels, T: Matrix, W: Matrix, b: number, options: EliminationStateOptions = {}) {

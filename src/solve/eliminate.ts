@@ -226,9 +226,9 @@ export function select(
 function checkSchedule(
   operation: string,
   { groups }: LayerProblem,
-  options: Pick<EliminationOptions, 'keep' | 'groupsPerStep' | 'protect'>,
+  options: Pick<EliminationOptions, 'keep' | 'groupsPerStep' | 'protect' | 'precision'>,
 ): void {
-  const { keep, groupsPerStep = 1, protect = [] } = options;
+  const { keep, groupsPerStep = 1, protect = [], precision = 'f64' } = options;
   if (!(Number.isInteger(keep) && keep >= 0 && keep <= groups)) {
     throw new InputError(`${operation}: keep must be a whole number from 0 to ${groups}, got ${keep}`);
   }
@@ -236,6 +236,9 @@ function checkSchedule(
     throw new InputError(
       `${operation}: groupsPerStep must be a whole number of at least 1, got ${groupsPerStep}`,
     );
+  }
+  if (precision !== 'f32' && precision !== 'f64') {
+    throw new InputError(`${operation}: precision must be f32 or f64, got ${precision}`);
   }
   const stranger = protect.find((group) => !(Number.isInteger(group) && group >= 0 && group < groups));
   if (stranger !== undefined) {

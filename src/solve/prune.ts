@@ -164,7 +164,7 @@ function osscar(kernels: Kernels, problem: LayerProblem, options: LayerOptions, 
   const forward = search === 'thorough' || (search === 'swap' && 2 * keep <= problem.groups);
   const starts = startsOf(kernels, problem, greedy, protect, several, forward);
   const searchable = search === 'thorough' || problem.p <= SEARCHABLE_ROWS;
-  const tried = search === 'thorough' ? starts : [lowest(starts)];
+  const tried = search === 'thorough' ? starts.filter(isNew) : [lowest(starts)];
   const t = Math.round(options.swapGroups ?? Math.max(1, keep / 10));
   let best: Candidate | undefined;
   for (const start of tried) {
@@ -208,7 +208,9 @@ function startsOf(
   forward: boolean,
 ): Start[] {
   const keep = greedy.kept.length;
-  const starts: Start[] = [{ ...greedy, name: 'greedy' }];
+  const starts: Start[] = [
+    { name: 'greedy', kept: greedy.kept, objective: greedy.objective, refit: greedy.refit },
+  ];
   const add = (name: string, kept: number[]) => {
     const refitted = refit(kernels, problem, kept);
     starts.push({ name, kept, objective: refitted.objective, refit: refitted });
@@ -225,6 +227,11 @@ function startsOf(
 
 function lowest(starts: readonly Start[]): Start {
   return starts.reduce((a, b) => (b.objective < a.objective ? b : a));
+}
+
+/** Whether none before it has the same groups. */
+function isNew({ kept }: Start, at: number, starts: readonly Start[]): boolean {
+  return starts.findIndex((start) => sameGroups(start.kept, kept)) === at;
 }
 
 function sameGroups(a: readonly number[], b: readonly number[]): boolean {
@@ -261,6 +268,7 @@ export function layerWasmBytes(p: number, m: number, groupSize: number, search: 
   const packing = 6 * 2 ** 20; // the GEMM's packing buffers in f64, at most 4.4 MiB, and what the module itself holds
   const elimination = 8 * (p * p + p * m) + eliminationBytes(p, m, groupSize);
   const searched = search !== 'greedy' && (search !== 'swap' || p <= SEARCHABLE_ROWS);
+  const moves = search === 'halving' || search === 'published' ? p : 1;
   const problem = 8 * (p * p + 2 * p * m);
-  return Math.max(problem, elimination, searched ? tableauWasmBytes(p, m, groupSize) : 0) + packing;
+  return Math.max(problem, elimination, searched ? tableauWasmBytes(p, m, groupSize, moves) : 0) + packing;
 }

@@ -72,13 +72,13 @@ function exchange(tableau: Tableau, t: number, protect: readonly number[]): bool
   if (count === 0) return false;
   const start = tableau.objective;
   const allowed = threshold(tableau);
-  for (const group of cheapest(tableau, mayLeave, count)) tableau.move(group);
+  tableau.move(...cheapest(tableau, mayLeave, count));
   const out = Int32Array.from({ length: groups }, (_, group) => group).filter((group) => !tableau.has(group));
-  for (const group of cheapest(tableau, out, count)) tableau.move(group);
+  tableau.move(...cheapest(tableau, out, count));
   if (tableau.objective < start - allowed) return true;
   const was = new Set(before);
-  for (const group of tableau.kept()) if (!was.has(group)) tableau.move(group);
-  for (const group of before) if (!tableau.has(group)) tableau.move(group);
+  tableau.move(...tableau.kept().filter((group) => !was.has(group)));
+  tableau.move(...before.filter((group) => !tableau.has(group)));
   return false;
 }
 

@@ -16,11 +16,22 @@ export interface Swap {
 /** Pivots between two factorisations from H: rounding grows by about one unit a pivot. */
 const PIVOTS = 128;
 
-/** Bytes of wasm memory of a tableau, without the GEMM's packing buffers. */
-export function tableauWasmBytes(p: number, m: number, groupSize: number): number {
-  const w = 2 * groupSize;
-  const vectors = 4 * w * p + 3 * w * w + 2 * p * groupSize + (3 * p) / groupSize + 8 * groupSize ** 2;
-  return 8 * (2 * p * p + p * m + vectors);
+/** Rows of one pivot where many groups move: enough for its products to run at GEMM speed. */
+const PIVOT_ROWS = 64;
+
+/** Groups that `move` takes in one pivot. */
+function groupsPerPivot(groupSize: number): number {
+  return Math.max(1, Math.floor(PIVOT_ROWS / groupSize));
+}
+
+/**
+ * Bytes of wasm memory of a tableau, without the GEMM's packing buffers.
+ * @param moves  groups that `move` is given at once
+ */
+export function tableauWasmBytes(p: number, m: number, groupSize: number, moves = 1): number {
+  const w = groupSize * Math.max(2, Math.min(moves, p / groupSize, groupsPerPivot(groupSize)));
+  const results = 2 * p * groupSize + (3 * p) / groupSize + 8 * groupSize ** 2;
+  return 8 * (2 * p * p + Math.max(p * m, 4 * w * p + 3 * w * w) + results);
 }
 
 /**
@@ -173,15 +184,30 @@ export class Tableau {
     return Float64Array.from({ length: groups }, (_, group) => byPosition[this.#position[group]]);
   }
 
-  /** Removes a kept group or adds a removed one. @returns the change of the objective */
-  move(group: number): number {
-    this.#expectGroup('move', group);
-    const leaving = this.has(group);
-    const at = leaving ? this.#kept - 1 : this.#kept;
+  /**
+   * Removes kept groups, or adds removed ones; some 64 rows a pivot.
+   * @returns the change of the objective
+   */
+  move(...groups: number[]): number {
+    for (const group of groups) this.#expectGroup('move', group);
+    const leaving = groups.length > 0 && this.has(groups[0]);
+    if (new Set(groups).size < groups.length || groups.some((group) => this.has(group) !== leaving)) {
+      throw new InputError(`move: expected different groups, all kept or all removed, got ${groups}`);
+    }
+    const most = groupsPerPivot(this.#problem.groupSize);
+    let change = 0;
+    for (let i = 0; i < groups.length; i += most)
+      change += this.#moveAtOnce(groups.slice(i, i + most), leaving);
+    return change;
+  }
+
+  #moveAtOnce(groups: readonly number[], leaving: boolean): number {
+    const { length } = groups;
     return this.#moving(() => {
-      this.#exchange(this.#position[group], at);
-      const change = this.#pivot(at, 1, leaving);
-      if (!Number.isNaN(change)) this.#kept += leaving ? -1 : 1;
+      const at = leaving ? this.#kept - length : this.#kept;
+      groups.forEach((group, i) => void this.#exchange(this.#position[group], at + i));
+      const change = this.#pivot(at, length, leaving ? length : 0);
+      if (!Number.isNaN(change)) this.#kept += leaving ? -length : length;
       return change;
     });
   }
@@ -196,7 +222,7 @@ export class Tableau {
       const at = this.#kept - 1;
       this.#exchange(this.#position[out], at);
       this.#exchange(this.#position[into], at + 1);
-      const change = this.#pivot(at, 2, true);
+      const change = this.#pivot(at, 2, 1);
       if (!Number.isNaN(change)) this.#exchange(at, at + 1);
       return change;
     });
@@ -252,8 +278,8 @@ export class Tableau {
     return change;
   }
 
-  /** @param count  groups from position `at` on: one, or a kept one followed by a removed one */
-  #pivot(at: number, count: 1 | 2, leaving: boolean): number {
+  /** @param count  groups from position `at` on, the first `leaving` of them kept ones, the others removed */
+  #pivot(at: number, count: number, leaving: number): number {
     const kernels = this.#kernels;
     const { p, groupSize: b } = this.#problem;
     const [T, K] = [this.#T, this.#K];
@@ -261,7 +287,7 @@ export class Tableau {
     try {
       const work = kernels.allocate(kernels.abi.tableauWorkBytes(p, count * b) >>> 0);
       return kernels.abi.dtableauPivot(
-        ...([p, at * b, count * b, leaving ? b : 0, T.ptr, T.ld, K.ptr, K.ld, work] as const),
+        ...([p, at * b, count * b, leaving * b, T.ptr, T.ld, K.ptr, K.ld, work] as const),
       );
     } finally {
       kernels.release(mark);

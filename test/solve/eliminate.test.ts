@@ -298,3 +298,12 @@ test.each([-1, 8, 2.5, Number.NaN])('refuses to keep %d of 7 groups', (keep) => 
     /keep must be a whole number from 0 to 7/,
   );
 });
+
+test('refuses a precision that there is not', () => {
+  const options = { keep: 3, precision: 'f16' as 'f32' };
+  for (const run of [eliminate, select]) {
+    expect(() => run(binaries[0], problem(7, 1, 2, 1), options)).toThrow(
+      /precision must be f32 or f64, got f16/,
+    );
+  }
+});

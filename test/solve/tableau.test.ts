@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { openKernels } from '../../src/kernel/index.ts';
-import { type LayerProblem, layerProblem } from '../../src/solve/index.ts';
+import { type LayerProblem, layerProblem, refit } from '../../src/solve/index.ts';
 import { Tableau } from '../../src/solve/tableau.ts';
 import { activations, naiveObjective, naiveStatistics, normals } from '../support/problems.ts';
 
@@ -139,12 +139,49 @@ describe.each(binaries)('Tableau, $simd', (kernels) => {
     );
   });
 
+  test.each([
+    { groups: 170, groupSize: 1, m: 20, leave: 100 },
+    { groups: 40, groupSize: 5, m: 30, leave: 17 },
+    { groups: 5, groupSize: 70, m: 4, leave: 2 },
+  ])(
+    'moves $leave of $groups groups of $groupSize as one after the other, and back',
+    ({ leave, ...shape }) => {
+      const layer = problem(shape.groups, shape.groupSize, shape.m, 3);
+      const kept = [...Array(shape.groups).keys()].filter((group) => group % 4 !== 1);
+      const some = kept.filter((_, i) => (7 * i) % kept.length < leave).slice(0, leave);
+      const rest = kept.filter((group) => !some.includes(group));
+      using(layer, kept, (tableau) => {
+        const { objective } = tableau;
+        const scale = Math.abs(objective);
+        const costs = tableau.costs();
+        const change = tableau.move(...some);
+        expect(tableau.kept()).toEqual(rest);
+        const expected = refit(kernels, layer, rest).objective;
+        expect(Math.abs(objective + change - expected)).toBeLessThan(1e-9 * scale);
+        expect(Math.abs(tableau.objective - expected)).toBeLessThan(1e-9 * scale);
+        using(layer, rest, (fresh) => {
+          const anew = fresh.costs();
+          tableau.costs().forEach((cost, g) => {
+            expect(Math.abs(cost - anew[g])).toBeLessThan(1e-9 * scale);
+          });
+          expect(Math.abs(tableau.bestSwap()!.change - fresh.bestSwap()!.change)).toBeLessThan(1e-9 * scale);
+        });
+        tableau.move(...some.toReversed());
+        expect(tableau.kept()).toEqual(kept);
+        expect(Math.abs(tableau.objective - objective)).toBeLessThan(1e-9 * scale);
+        tableau.costs().forEach((cost, g) => {
+          expect(Math.abs(cost - costs[g])).toBeLessThan(1e-9 * scale);
+        });
+      });
+    },
+  );
+
   test('reaches the empty and the full support and has no swap there', () => {
     const layer = problem(4, 2, 3, 7);
     using(layer, [], (tableau) => {
       expect(tableau.objective).toBe(0);
       expect(tableau.bestSwap()).toBeUndefined();
-      for (const group of [2, 0, 3, 1]) tableau.move(group);
+      tableau.move(2, 0, 3, 1);
       expect(tableau.objective).toBeCloseTo(naiveObjective(layer, [0, 1, 2, 3]), 9);
       expect(tableau.bestSwap()).toBeUndefined();
     });
@@ -174,6 +211,15 @@ describe.each(binaries)('Tableau, $simd', (kernels) => {
   test('refuses groups that are not there and swaps that are none', () => {
     using(problem(5, 1, 2, 3), [0, 1], (tableau) => {
       expect(() => tableau.move(5)).toThrow('move: expected a group from 0 to 4, got 5');
+      for (const groups of [
+        [0, 2],
+        [1, 1],
+      ]) {
+        expect(() => tableau.move(...groups)).toThrow(
+          `move: expected different groups, all kept or all removed, got ${groups}`,
+        );
+      }
+      expect(tableau.move()).toBe(0);
       expect(() => tableau.swap(0, 1)).toThrow('swap: expected a kept and a removed group, got 0 and 1');
     });
   });
