@@ -12,8 +12,9 @@ import { refit } from './refit';
 import { REPORT_BYTES, Report, blank } from './report';
 
 // Provenance: src/solve/eliminate.ts.
-const WELL_CONDITIONED: f64 = 1000;
+const WELL_CONDITIONED: f64 = 500;
 const CONFIRMED: f64 = 1e-4;
+const NEGLIGIBLE: f64 = 1e-7;
 
 /**
  * From all groups, removes the cheapest `groupsPerStep` at a time until `keep` are left; the schedule of n removals is
@@ -46,7 +47,7 @@ export function eliminateInSingle(
   const refitted = blank(push(REPORT_BYTES));
   const lost = report.objective - report.dense;
   done = refit(layer, flags, keep * layer.b, 0, 0, refitted) == 0
-    && abs(report.objective - refitted.objective) <= CONFIRMED * lost;
+    && abs(report.objective - refitted.objective) <= CONFIRMED * lost - NEGLIGIBLE * refitted.objective;
   report.objective = refitted.objective;
   // What was lost is known better than f on all groups, unless the solution there was given.
   if (!layer.own) report.dense = report.objective - lost;

@@ -15,16 +15,17 @@ import { type Refit, refit } from './refit.ts';
 
 /**
  * How ill-conditioned H may be for a search in f32: the largest variance inflation factor H_jj·(H⁻¹)_jj, which no scaling
- * of the inputs changes. The costs of removals are then good to 1e-4: off by 0.15·2⁻²⁴ times the factor (median), at
+ * of the inputs changes. Costs of removals are then good to 1e-4: off by 0.15·2⁻²⁴ times the factor (median), at
  * most 20 times as much (measured). Of real layers it is below 300 at the default damping.
  */
-const WELL_CONDITIONED = 1000;
+const WELL_CONDITIONED = 500;
 
 /**
- * How far an f32 search may be off in what its removals cost in all, relative to what they do by the refit in f64. Rounding
- * that misleads a choice shows here: what is taken by mistake costs more than was thought.
+ * How far an f32 search may be off in what its removals cost in all: relative to that, and to f, of which f32 knows the
+ * eighth digit at best. Rounding that misleads a choice shows here: what is taken by mistake costs more than was thought.
  */
 const CONFIRMED = 1e-4;
+const NEGLIGIBLE = 1e-7;
 
 /** How `eliminate` goes about it. */
 export interface EliminationOptions {
@@ -108,7 +109,8 @@ function eliminateInSingle(
   const refitted = refit(kernels, problem, found.kept);
   const { objective } = refitted;
   const lost = found.objective - found.denseObjective;
-  if (!(Math.abs(found.objective - objective) <= CONFIRMED * lost)) return;
+  const allowed = CONFIRMED * lost - NEGLIGIBLE * objective;
+  if (!(Math.abs(found.objective - objective) <= allowed)) return;
   // What was lost is known better than f on all groups, unless the solution there was given.
   const denseObjective = problem.solution ? found.denseObjective : objective - lost;
   return { ...found, objective, denseObjective, refit: refitted };

@@ -204,6 +204,26 @@ describe.each(binaries)('eliminate, $simd', (kernels) => {
     }
   });
 
+  test('confirms removals that cost next to nothing', () => {
+    const [n, p, m] = [300, 40, 12];
+    // Every other input is all but dead, and without weights; the target is from outside.
+    const X = activations(n, p, 8).map((x, at) => (at % 2 === 0 ? x : x / 1000));
+    const W0 = normals(p * m, 6).map((w, at) => (Math.floor(at / m) % 2 === 0 ? w : 0));
+    const Y = normals(n * m, 5).map((noise, at) => {
+      const [row, column] = [Math.floor(at / m), at % m];
+      let sum = 0.1 * noise;
+      for (let i = 0; i < p; i++) sum += X[row * p + i] * W0[i * m + column];
+      return sum;
+    });
+    const layer = layerProblem(binaries[0], naiveStatistics(X, Y, p, m), W0, { groupSize: 1 });
+    const double = eliminate(kernels, layer, { keep: 22, precision: 'f64' });
+    expect(double.curve[22]).toBeLessThan(1e-4);
+    const single = eliminate(kernels, layer, { keep: 22 });
+    expect(single.precision).toBe('f32');
+    expect(single.kept).toEqual(double.kept);
+    expect(Math.abs(single.curve[22] / double.curve[22] - 1)).toBeLessThan(1e-3);
+  });
+
   test('searches in f64 where H is too ill-conditioned for f32', () => {
     // Fewer rows than inputs: but for the damping, every input is a combination of others.
     for (const damping of [1e-4, 1e-6, 1e-9]) {
