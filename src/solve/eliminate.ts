@@ -16,7 +16,7 @@ import { type Refit, refit } from './refit.ts';
 /**
  * How ill-conditioned H may be for a search in f32: the largest variance inflation factor H_jj·(H⁻¹)_jj, which no scaling
  * of the inputs changes. Costs of removals are then good to 1e-4: off by 0.15·2⁻²⁴ times the factor (median), at
- * most 20 times as much (measured). Of real layers it is below 300 at the default damping.
+ * most 20 times as much (measured). Of real layers it is at most some 300 at the default damping.
  */
 const WELL_CONDITIONED = 500;
 
