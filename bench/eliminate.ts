@@ -126,25 +126,11 @@ async function memoryOf(problem: LayerProblem) {
   eliminate(greedy, problem, { keep, precision: 'f64' });
   const swap = await openKernels();
   pruneLayer(swap, problem, { keep, maxSwaps: 1 });
+  const row = { p, m, b, bound };
+  const stated = layerWasmBytes(p, m, b, 'greedy');
   return [
-    {
-      what: 'elimination in f32',
-      p,
-      m,
-      b,
-      bytes: single.bytes,
-      stated: layerWasmBytes(p, m, b, 'greedy'),
-      bound,
-    },
-    {
-      what: 'elimination in f64',
-      p,
-      m,
-      b,
-      bytes: greedy.bytes,
-      stated: layerWasmBytes(p, m, b, 'greedy'),
-      bound,
-    },
-    { what: 'with swaps', p, m, b, bytes: swap.bytes, stated: layerWasmBytes(p, m, b, 'swap'), bound },
+    { what: 'elimination in f32', ...row, bytes: single.bytes, stated },
+    { what: 'elimination in f64', ...row, bytes: greedy.bytes, stated },
+    { what: 'with swaps', ...row, bytes: swap.bytes, stated: layerWasmBytes(p, m, b, 'swap') },
   ];
 }

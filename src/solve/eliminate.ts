@@ -186,7 +186,7 @@ function removeGroups(
   return { ...result, W: rows };
 }
 
-/** As of `EliminationOptions`; the precision is not checked here, and f64 by default. */
+/** As of `EliminationOptions`, but f64 by default: a selection in f32 is not confirmed here. */
 type SelectionOptions = Pick<EliminationOptions, 'keep' | 'protect' | 'precision'>;
 
 /**
