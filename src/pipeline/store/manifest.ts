@@ -1,0 +1,51 @@
+// What a run store is of: a store of something else is refused rather than mixed up.
+
+import { parseJsonObject } from '../../checkpoint/json.ts';
+import { InputError } from '../../errors.ts';
+import type { RunStore } from './store.ts';
+
+/** Something by its name, for messages, and by its contents. */
+export interface Named {
+  readonly name: string;
+  /** See `contentHash`. */
+  readonly hash: string;
+}
+
+export interface Manifest {
+  readonly model: Named;
+  /** What is calibrated with. */
+  readonly data: Named;
+  /** Of osscar: another may compute other bits. */
+  readonly version: string;
+}
+
+const FILE = 'manifest.json';
+
+/**
+ * To be called before a store is used: writes the manifest into one that is empty.
+ *
+ * @throws {InputError} naming what differs, where the store holds a run of something else, or what is no run
+ */
+export async function openRun(store: RunStore, manifest: Manifest): Promise<void> {
+  const refuse = (why: string) => {
+    throw new InputError(`work folder "${store.name}": ${why}; give another --work folder`);
+  };
+  const bytes = await store.read(FILE);
+  if (!bytes) {
+    if ((await store.list()).length > 0) refuse('is not empty, and holds no run');
+    return store.write(FILE, new TextEncoder().encode(JSON.stringify(manifest, null, 2)));
+  }
+  const { model, data, version } = parseJsonObject(bytes, `${store.name}/${FILE}`) as Partial<Manifest>;
+  const named = (name = '?') => ({ name, hash: name });
+  for (const [what, held, wanted] of [
+    ['model', model, manifest.model],
+    ['calibration data', data, manifest.data],
+    ['osscar', named(version), named(manifest.version)],
+  ] as const) {
+    if (held?.hash === wanted.hash) continue;
+    const [before, now] = [held, wanted].map((it) =>
+      held?.name === wanted.name ? `"${it?.name}" (${it?.hash?.slice(0, 8)})` : `"${it?.name}"`,
+    );
+    refuse(`holds a run of ${what} ${before}, not of ${now}`);
+  }
+}
