@@ -19,6 +19,7 @@ import { type Dataset, imageDataset, npyDataset } from '../pipeline/data/dataset
 import { decodeNpy, type NpyArray } from '../pipeline/data/npy.ts';
 import type { Preprocessing } from '../pipeline/data/preprocessing.ts';
 import { byPath, drawEvenly, type LabeledFile, sampleEvenly } from '../pipeline/data/sample.ts';
+import { removeLeftovers, temporaryName } from './temporary.ts';
 
 const REASONS: Record<string, string> = {
   ENOENT: 'no such file or folder',
@@ -32,8 +33,9 @@ const REASONS: Record<string, string> = {
   ERR_FS_FILE_TOO_LARGE: 'larger than 2 GiB',
 };
 
-/** What a failed system call on a path is to the user. */
+/** What a failed system call on a path is to the user. What is an InputError stays as it is. */
 export function inputError(path: string, cause: unknown): InputError {
+  if (cause instanceof InputError) return cause;
   const { code, message } = cause as NodeJS.ErrnoException;
   return new InputError(`"${path}": ${REASONS[code ?? ''] ?? message}`, { cause });
 }
@@ -106,19 +108,15 @@ export function externalReader(modelPath: string): ExternalReader {
       }
       return await readRange(file, path, offset, end - offset);
     } catch (cause) {
-      throw cause instanceof InputError ? cause : inputError(path, cause);
+      throw inputError(path, cause);
     } finally {
       await file?.close();
     }
   };
 }
 
-/** Of a file or folder to be made in a folder; hidden. */
-export const temporaryName = (folder: string) =>
-  join(folder, `.osscar-${process.pid}-${Math.random().toString(36).slice(2, 10)}.tmp`);
-
 /**
- * To be called before long work whose result goes to `path`.
+ * To be called before long work whose result goes to `path`. Removes what dead processes have left in its folder.
  *
  * @throws {InputError} if the folder is missing or cannot be written to, or `path` is a folder
  */
@@ -135,6 +133,7 @@ export async function checkWritable(path: string): Promise<void> {
     )
   )
     throw new InputError(`"${path}": is a folder`);
+  await removeLeftovers(folder);
   // access() alone says yes to root, whatever the permissions and mounts.
   const probe = temporaryName(folder);
   try {
@@ -161,7 +160,6 @@ export async function writeAtomically(
   path: string,
   parts: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
 ): Promise<void> {
-  await checkWritable(path);
   const temporary = temporaryName(dirname(resolve(path)));
   try {
     const file = await open(temporary, 'wx');

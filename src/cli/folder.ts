@@ -4,7 +4,8 @@ import { type FileHandle, lstat, mkdir, open, readdir, rename, rm, stat } from '
 import { dirname, join, resolve } from 'node:path';
 import { checkFileName, checkRange, type Folder, type OutputFolder } from '../checkpoint/folder.ts';
 import { InputError } from '../errors.ts';
-import { inputError, readRange, temporaryName, writeRange } from './files.ts';
+import { inputError, readRange, writeRange } from './files.ts';
+import { keptName, removeLeftovers, temporaryName } from './temporary.ts';
 
 /** The files among a folder's entries. Links count as what they point to: downloads are links into a cache. */
 async function listFiles(folder: string): Promise<string[]> {
@@ -76,7 +77,7 @@ export async function openFolder(path: string): Promise<Folder> {
       if (!(await stat(full)).isFile()) throw new InputError(`"${full}": not a file`);
       return await open(full);
     } catch (cause) {
-      throw cause instanceof InputError ? cause : inputError(full, cause);
+      throw inputError(full, cause);
     }
   }
   const get = (file: string) => handles.get(file, () => openFile(file));
@@ -93,7 +94,7 @@ export async function openFolder(path: string): Promise<Folder> {
       const full = join(path, file);
       checkRange(full, (await handle.stat()).size, offset, length);
       return readRange(handle, full, offset, length).catch((cause) => {
-        throw cause instanceof InputError ? cause : inputError(full, cause);
+        throw inputError(full, cause);
       });
     },
     close: () => handles.close(),
@@ -126,7 +127,7 @@ async function syncFolder(path: string): Promise<void> {
 
 /** Puts `from` in the place of `to`, which is kept until that is done and removed only then. */
 async function replaceFolder(from: string, to: string): Promise<void> {
-  const old = temporaryName(dirname(to));
+  const old = keptName(to);
   const replaced = await rename(to, old).then(
     () => true,
     (cause) => {
@@ -143,9 +144,79 @@ async function replaceFolder(from: string, to: string): Promise<void> {
   if (replaced) await rm(old, { recursive: true, force: true });
 }
 
+/** An output folder under its temporary name. */
+class HiddenFolder implements OutputFolder {
+  readonly name: string;
+  readonly #temporary: string;
+  readonly #place: () => Promise<void>;
+  readonly #handles = new Handles();
+  #state: 'open' | 'committed' | 'aborted' = 'open';
+
+  /** @param place  puts the temporary folder where it belongs */
+  constructor(name: string, temporary: string, place: () => Promise<void>) {
+    this.name = name;
+    this.#temporary = temporary;
+    this.#place = place;
+  }
+
+  list(): Promise<string[]> {
+    return this.#attempt('', () => listFiles(this.#temporary));
+  }
+
+  size(file: string): Promise<number> {
+    return this.#attempt(file, async () => (await (await this.#get(file, 'r+')).stat()).size);
+  }
+
+  read(file: string, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#attempt(file, async () => {
+      const handle = await this.#get(file, 'r+');
+      const path = join(this.name, file);
+      checkRange(path, (await handle.stat()).size, offset, length);
+      return readRange(handle, path, offset, length);
+    });
+  }
+
+  writeAt(file: string, offset: number, bytes: Uint8Array): Promise<void> {
+    return this.#attempt(file, async () => writeRange(await this.#get(file, 'wx+'), offset, bytes));
+  }
+
+  async commit(): Promise<void> {
+    await this.#attempt('', async () => {
+      await this.#handles.close((handle) => handle.sync());
+      await syncFolder(this.#temporary);
+      await this.#place();
+    });
+    this.#state = 'committed';
+  }
+
+  async abort(): Promise<void> {
+    if (this.#state !== 'open') return;
+    this.#state = 'aborted';
+    await this.#handles.close().catch(() => {});
+    await rm(this.#temporary, { recursive: true, force: true });
+  }
+
+  async close(): Promise<void> {}
+
+  async #attempt<T>(file: string, action: () => Promise<T>): Promise<T> {
+    if (this.#state !== 'open') throw new InputError(`"${this.name}": it is ${this.#state}`);
+    try {
+      return await action();
+    } catch (cause) {
+      throw inputError(join(this.name, file), cause);
+    }
+  }
+
+  async #get(file: string, flags: 'wx+' | 'r+'): Promise<FileHandle> {
+    checkFileName(this.name, file);
+    return this.#handles.get(file, () => open(join(this.#temporary, file), flags));
+  }
+}
+
 /**
  * A folder that appears at `path` when it is committed, and not before: until then it is a hidden one beside it.
- * With `overwrite` it takes the place of a model's folder that is there, which is untouched until then.
+ * With `overwrite` it takes the place of a model's folder that is there, which is untouched until then. What dead
+ * processes have left beside it is removed.
  *
  * @throws {InputError} naming the path if it exists (and may not be overwritten), or nothing can be made there
  */
@@ -154,58 +225,16 @@ export async function createFolder(
   { overwrite = false }: { overwrite?: boolean } = {},
 ): Promise<OutputFolder> {
   const target = resolve(path);
-  await checkTarget(target, overwrite);
   const parent = dirname(target);
+  await removeLeftovers(parent);
+  await checkTarget(target, overwrite);
   const temporary = temporaryName(parent);
   await mkdir(temporary).catch((cause) => {
     throw inputError(parent, cause);
   });
-  const handles = new Handles();
-  let state: 'open' | 'committed' | 'aborted' = 'open';
-
-  async function attempt<T>(file: string, action: () => Promise<T>): Promise<T> {
-    if (state !== 'open') throw new InputError(`"${path}": it is ${state}`);
-    try {
-      return await action();
-    } catch (cause) {
-      throw cause instanceof InputError ? cause : inputError(join(path, file), cause);
-    }
-  }
-  function get(file: string, flags: 'wx+' | 'r+'): Promise<FileHandle> {
-    checkFileName(path, file);
-    return handles.get(file, () => open(join(temporary, file), flags));
-  }
-
-  return {
-    name: path,
-    list: () => attempt('', () => listFiles(temporary)),
-    size: (file) => attempt(file, async () => (await (await get(file, 'r+')).stat()).size),
-    read: (file, offset, length) =>
-      attempt(file, async () => {
-        const handle = await get(file, 'r+');
-        checkRange(join(path, file), (await handle.stat()).size, offset, length);
-        return readRange(handle, join(path, file), offset, length);
-      }),
-    close: async () => {},
-    writeAt: (file, offset, bytes) =>
-      attempt(file, async () => {
-        await writeRange(await get(file, 'wx+'), offset, bytes);
-      }),
-    async commit() {
-      await attempt('', async () => {
-        await handles.close((handle) => handle.sync());
-        await syncFolder(temporary);
-        await checkTarget(target, overwrite);
-        await (overwrite ? replaceFolder(temporary, target) : rename(temporary, target));
-        await syncFolder(parent);
-      });
-      state = 'committed';
-    },
-    async abort() {
-      if (state !== 'open') return;
-      state = 'aborted';
-      await handles.close().catch(() => {});
-      await rm(temporary, { recursive: true, force: true });
-    },
-  };
+  return new HiddenFolder(path, temporary, async () => {
+    await checkTarget(target, overwrite);
+    await (overwrite ? replaceFolder(temporary, target) : rename(temporary, target));
+    await syncFolder(parent);
+  });
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The `osscar` command. Exit codes: 0 done, 2 bad input or usage, 1 our fault.
+// The `osscar` command. Exit codes: 0 done, 2 bad input or usage, 1 our fault, 130 and 143 interrupted.
 
 import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
@@ -27,6 +27,7 @@ import {
   type DataFlags,
   datasetFor,
   type EvalFlags,
+  InterruptedError,
   interruptSignal,
   keepOf,
   METADATA,
@@ -263,7 +264,7 @@ function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   if (error instanceof OsscarError && error.code !== 'ERR_OSSCAR_VERIFY') {
     process.stderr.write(`osscar: ${oneLine(error.message)}\n`);
-    return 2;
+    return error instanceof InterruptedError ? error.exitCode : 2;
   }
   process.stderr.write(
     `osscar: internal error: ${error instanceof Error ? (error.stack ?? error.message) : error}\n`,

@@ -1,10 +1,10 @@
 // Flags that several commands share, and what they mean.
 
-import { availableParallelism } from 'node:os';
+import { availableParallelism, constants } from 'node:os';
 import { basename } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type Engine, openEngine } from '../engine/index.ts';
-import { InputError } from '../errors.ts';
+import { InputError, OsscarError } from '../errors.ts';
 import { type Model, readModel } from '../graph/index.ts';
 import {
   type Dataset,
@@ -148,12 +148,37 @@ export function targetOf(text: string): TargetChoice | Target {
   );
 }
 
-/** Aborted by Ctrl-C, or where the process is asked to end. */
+/** A run that was asked to end. */
+export class InterruptedError extends OsscarError {
+  /** The process's, as shells give it. */
+  readonly exitCode: number;
+
+  constructor(signal: NodeJS.Signals) {
+    super('ERR_OSSCAR_INTERRUPTED', 'interrupted; nothing was written');
+    this.exitCode = 128 + constants.signals[signal];
+  }
+}
+
+/** Aborted by Ctrl-C, or where the process is asked to end. The second time it ends at once, whatever it does. */
 export function interruptSignal(): AbortSignal {
   const interrupt = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM']) {
-    process.once(signal, () => interrupt.abort(new InputError('interrupted; nothing was written')));
+  const signals = ['SIGINT', 'SIGTERM'] as const;
+  const ignore = () => signals.forEach((signal) => void process.off(signal, listener));
+  let interrupted = false;
+  function listener(signal: NodeJS.Signals): void {
+    if (interrupted) {
+      ignore();
+      process.kill(process.pid, signal);
+    }
+    interrupted = true;
+    // Both may have come while a kernel kept the event loop waiting, and are then told one after the other.
+    setImmediate(() => {
+      // Without a listener the system ends the process, and needs no event loop for it.
+      ignore();
+      interrupt.abort(new InterruptedError(signal));
+    });
   }
+  for (const signal of signals) process.on(signal, listener);
   return interrupt.signal;
 }
 

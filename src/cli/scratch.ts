@@ -1,42 +1,41 @@
 // Temporary files for activations that do not fit the memory.
 
-import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises';
+import { type FileHandle, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { Scratch } from '../pipeline/language/hidden.ts';
 import { readRange, writeRange } from './files.ts';
+import { removeLeftovers, temporaryName } from './temporary.ts';
 
 /** The file appears when it is first written to, and goes with `close`. */
 export function scratchFile(folder = tmpdir()): Scratch {
-  let opened: Promise<{ file: FileHandle; folder: string; path: string }> | undefined;
+  const path = temporaryName(folder);
+  let opened: Promise<FileHandle> | undefined;
   const ready = () => {
-    opened ??= mkdtemp(join(folder, 'osscar-')).then(async (folder) => {
-      const path = join(folder, 'activations');
-      return { folder, path, file: await open(path, 'w+') };
-    });
+    // Nobody else's to read: the folder may be open to all.
+    opened ??= open(path, 'wx+', 0o600);
     return opened;
   };
   return {
     async write(at, values) {
-      const { file } = await ready();
-      await writeRange(file, 4 * at, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+      const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+      await writeRange(await ready(), 4 * at, bytes);
     },
     async read(at, length) {
-      const { file, path } = await ready();
-      return new Float32Array((await readRange(file, path, 4 * at, 4 * length)).buffer);
+      return new Float32Array((await readRange(await ready(), path, 4 * at, 4 * length)).buffer);
     },
     async close() {
-      const it = await opened;
+      const file = await opened;
       opened = undefined;
-      await it?.file.close();
-      if (it) await rm(it.folder, { recursive: true, force: true });
+      await file?.close();
+      if (file) await rm(path, { force: true });
     },
   };
 }
 
-/** Makes scratch files and closes them all, whoever has not. */
-export function scratchFiles(folder?: string): { open(): Scratch; close(): Promise<void> } {
+/** Makes scratch files and closes them all, whoever has not. Those of dead processes are removed. */
+export function scratchFiles(folder = tmpdir()): { open(): Scratch; close(): Promise<void> } {
   const files: Scratch[] = [];
+  const removed = removeLeftovers(folder);
   return {
     open() {
       const file = scratchFile(folder);
@@ -44,6 +43,7 @@ export function scratchFiles(folder?: string): { open(): Scratch; close(): Promi
       return file;
     },
     async close() {
+      await removed;
       for (const file of files) await file.close();
     },
   };

@@ -1,5 +1,4 @@
-import { spawn } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { encode as encodePng } from 'fast-png';
 import { describe, expect, test } from 'vitest';
@@ -7,16 +6,7 @@ import { readModel, toFloat32, writeModel } from '../../src/graph/index.ts';
 import { edited } from '../pipeline/edit.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { npy, tiny } from './models.ts';
-import {
-  CLI,
-  fixture,
-  listing,
-  MOBILENET,
-  PREPROCESSING,
-  PROGRESS,
-  refused,
-  temporaryFolder,
-} from './osscar.ts';
+import { fixture, listing, MOBILENET, PREPROCESSING, refused, temporaryFolder } from './osscar.ts';
 
 const folder = temporaryFolder();
 const mobilenet = readFileSync(MOBILENET);
@@ -221,35 +211,4 @@ describe.concurrent('an output that cannot be written', () => {
     await prune(join(locked, 'small.onnx'), `"${locked}": permission denied`);
     expect(listing(locked)).toEqual(before);
   });
-});
-
-test('an interrupted run writes nothing', async () => {
-  const out = mkdtempSync(join(folder, 'out-'));
-  const model = join(out, 'model.onnx');
-  copyFileSync(MOBILENET, model);
-  const args = [
-    'prune',
-    model,
-    '--keep',
-    '0.5',
-    '--calibrate',
-    ...CALIBRATION,
-    '-o',
-    join(out, 'small.onnx'),
-  ];
-  const child = spawn(process.execPath, [CLI, ...args, '--json', '--threads', '1']);
-  let [stdout, stderr] = ['', ''];
-  child.stdout.on('data', (text) => {
-    stdout += text;
-  });
-  child.stderr.on('data', (text) => {
-    // At the first sign of work.
-    if (stderr === '') child.kill('SIGINT');
-    stderr += text;
-  });
-  const code = await new Promise((resolve) => child.on('close', resolve));
-  expect([code, stdout]).toEqual([2, '']);
-  expect(stderr.replace(PROGRESS, '')).toBe('osscar: interrupted; nothing was written\n');
-  expect(stderr).not.toContain('pruning:');
-  expect(listing(out)).toEqual(['model.onnx']);
 });

@@ -1,10 +1,9 @@
 // Language models, texts and tokenizers that cannot be worked with: one line, exit code 2, nothing left behind.
 
-import { spawn } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { CLI, fixture, listing, PROGRESS, refused, temporaryFolder } from './osscar.ts';
+import { fixture, listing, refused, temporaryFolder } from './osscar.ts';
 
 const MODEL = fixture('opt-kjv');
 const TRAIN = fixture('text/kjv-train.txt');
@@ -175,20 +174,4 @@ describe.concurrent('a model folder', () => {
   test('is refused: a name that no structure has', async () => {
     await pruneRefused(/no prunable structure "9\.mlp"/, { flags: ['--keep-layer', '9.mlp=0.5'] });
   });
-});
-
-test.each(['SIGINT', 'SIGTERM'] as const)('a run ended by %s leaves nothing behind', async (signal) => {
-  const [out, scratch] = [newFolder('out'), newFolder('scratch')];
-  const args = ['--calibrate', TRAIN, '--keep', '0.5', '-o', join(out, 'small'), '--scratch', scratch];
-  const child = spawn(process.execPath, [CLI, 'prune', MODEL, ...args, '--seqlen', '64', '--threads', '1']);
-  let stderr = '';
-  child.stderr.setEncoding('utf8').on('data', (text) => {
-    // At the first sign of work.
-    if (stderr === '') child.kill(signal);
-    stderr += text;
-  });
-  const code = await new Promise((resolve) => child.on('close', resolve));
-  expect(stderr.replace(PROGRESS, '')).toBe('osscar: interrupted; nothing was written\n');
-  expect(code).toBe(2);
-  expect([listing(out), listing(scratch)]).toEqual([[], []]);
 });

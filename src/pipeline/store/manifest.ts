@@ -43,9 +43,10 @@ export async function openRun(store: RunStore, manifest: Manifest): Promise<void
     ['osscar', named(version), named(manifest.version)],
   ] as const) {
     if (held?.hash === wanted.hash) continue;
-    const [before, now] = [held, wanted].map((it) =>
-      held?.name === wanted.name ? `"${it?.name}" (${it?.hash?.slice(0, 8)})` : `"${it?.name}"`,
-    );
+    const [before, now] = [held, wanted].map((it) => {
+      const hash = held?.name === wanted.name ? ` (${it?.hash?.slice(0, 8)})` : '';
+      return `"${it?.name ?? '?'}"${hash}`;
+    });
     refuse(`holds a run of ${what} ${before}, not of ${now}`);
   }
 }

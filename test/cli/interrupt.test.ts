@@ -1,0 +1,190 @@
+// Runs that are ended before their time, and what the next run finds. Nothing waits for a clock: signals are sent when
+// a run has said something.
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { copyFileSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import {
+  CLI,
+  fixture,
+  listing,
+  MOBILENET,
+  osscarJson,
+  PREPROCESSING,
+  PROGRESS,
+  temporaryFolder,
+} from './osscar.ts';
+
+const folder = temporaryFolder();
+const newFolder = (name: string) => mkdtempSync(join(folder, `${name}-`));
+const CALIBRATION = ['--calibrate', fixture('calib'), ...PREPROCESSING];
+const FASTEST = ['--samples', '2', '--seqlen', '16', '--method', 'magnitude'];
+const language = (output: string, scratch: string, flags = FASTEST) => [
+  ...['prune', fixture('opt-kjv'), '--calibrate', fixture('text/kjv-train.txt'), '--keep', '0.5'],
+  ...['-o', output, '--scratch', scratch, ...flags],
+];
+
+interface Ended {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs `osscar` to its end, and tells of everything it says on standard error as it comes. */
+function run(
+  args: readonly string[],
+  onText: (child: ChildProcess, stderr: string) => void,
+  nodeFlags: readonly string[] = [],
+): Promise<Ended> {
+  const child = spawn(process.execPath, ['--liftoff-only', ...nodeFlags, CLI, ...args, '--threads', '1']);
+  let [stdout, stderr] = ['', ''];
+  child.stdout.on('data', (text) => {
+    stdout += text;
+  });
+  child.stderr.on('data', (text) => {
+    stderr += text;
+    onText(child, stderr);
+  });
+  return new Promise((resolve) =>
+    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr })),
+  );
+}
+
+/** For `run`: acts at the first sign of work. */
+function atFirst(act: (child: ChildProcess) => void): (child: ChildProcess) => void {
+  let first = true;
+  return (child) => {
+    if (first) act(child);
+    first = false;
+  };
+}
+
+describe.each([
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const)('a run ended by %s exits with %d, and leaves nothing behind:', (signal, exitCode) => {
+  const message = 'osscar: interrupted; nothing was written\n';
+
+  test('of an ONNX file', async () => {
+    const out = newFolder('out');
+    const model = join(out, 'model.onnx');
+    copyFileSync(MOBILENET, model);
+    const { code, stdout, stderr } = await run(
+      ['prune', model, '--keep', '0.5', ...CALIBRATION, '-o', join(out, 'small.onnx'), '--json'],
+      atFirst((child) => child.kill(signal)),
+    );
+    expect([code, stdout]).toEqual([exitCode, '']);
+    expect(stderr.replace(PROGRESS, '')).toBe(message);
+    expect(stderr).not.toContain('pruning:');
+    expect(listing(out)).toEqual(['model.onnx']);
+  });
+
+  test('of a folder', async () => {
+    const [out, scratch] = [newFolder('out'), newFolder('scratch')];
+    const { code, stderr } = await run(
+      language(join(out, 'small'), scratch, ['--seqlen', '64']),
+      atFirst((child) => child.kill(signal)),
+    );
+    expect([code, stderr.replace(PROGRESS, '')]).toEqual([exitCode, message]);
+    expect([listing(out), listing(scratch)]).toEqual([[], []]);
+  });
+});
+
+/** For `run`: a module that is loaded before the command. */
+const preloaded = (code: string) => ['--import', `data:text/javascript,${encodeURIComponent(code)}`];
+
+/** After its first words the run waits, and not for its event loop, until it is sent a byte. */
+const WAITING = preloaded(`
+  import { readSync } from 'node:fs';
+  const { write } = process.stderr;
+  process.stderr.write = function (text) {
+    write.call(this, text);
+    process.stderr.write = write;
+    readSync(0, Buffer.alloc(1));
+  };`);
+
+describe('a second signal ends a run at once,', () => {
+  const args = () => [
+    ...['prune', MOBILENET, '--keep', '0.5', ...CALIBRATION],
+    ...['-o', join(newFolder('out'), 'a.onnx')],
+  ];
+
+  test('even when it is busy for ever after the first', async () => {
+    const hang = "AbortController.prototype.abort = () => { process.stderr.write('hangs\\n'); for (;;); }";
+    const first = atFirst((child) => child.kill('SIGINT'));
+    const { code, signal, stderr } = await run(
+      args(),
+      (child, text) => {
+        first(child);
+        if (text.endsWith('hangs\n')) child.kill('SIGINT');
+      },
+      preloaded(hang),
+    );
+    expect([code, signal], stderr).toEqual([null, 'SIGINT']);
+  });
+
+  test('and when both came while it was busy', async () => {
+    const { code, signal, stderr } = await run(
+      args(),
+      atFirst((child) => {
+        child.kill('SIGINT');
+        child.kill('SIGTERM');
+        child.stdin!.write('.');
+      }),
+      WAITING,
+    );
+    expect(code, stderr).toBe(null);
+    expect(['SIGINT', 'SIGTERM']).toContain(signal);
+    expect(stderr.replace(PROGRESS, '')).toBe('');
+  });
+});
+
+test('a run removes what dead ones have left, and nothing of one that goes on', async () => {
+  const [out, scratch] = [newFolder('out'), newFolder('scratch')];
+  const killed = await run(
+    language(join(out, 'small'), scratch),
+    atFirst((child) => child.kill('SIGKILL')),
+    WAITING,
+  );
+  expect(killed.signal).toBe('SIGKILL');
+  const [left, ...more] = listing(out);
+  expect([left, more]).toEqual([expect.stringMatching(/^\.osscar-/), []]);
+  writeFileSync(join(scratch, left), 'activations');
+
+  let resume: (child: ChildProcess) => void;
+  const waiting = new Promise<ChildProcess>((resolve) => {
+    resume = resolve;
+  });
+  const goingOn = run(
+    language(join(out, 'small'), scratch),
+    atFirst((child) => resume(child)),
+    WAITING,
+  );
+  const child = await waiting;
+  const [living] = listing(out);
+  expect(living).not.toBe(left);
+  expect([listing(out), listing(scratch)]).toEqual([[living], []]);
+
+  await osscarJson(...language(join(out, 'second'), scratch));
+  mkdirSync(join(out, left));
+  const onnx = [
+    'prune',
+    MOBILENET,
+    '--keep',
+    '0.5',
+    ...CALIBRATION,
+    '--samples',
+    '12',
+    '--method',
+    'magnitude',
+  ];
+  await osscarJson(...onnx, '-o', join(out, 'a.onnx'));
+  expect(listing(out)).toEqual([living, 'a.onnx', 'second']);
+
+  child.stdin!.write('.');
+  const { code, stderr } = await goingOn;
+  expect(code, stderr).toBe(0);
+  expect(listing(out)).toEqual(['a.onnx', 'second', 'small']);
+});
