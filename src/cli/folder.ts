@@ -144,73 +144,50 @@ async function replaceFolder(from: string, to: string): Promise<void> {
   if (replaced) await rm(old, { recursive: true, force: true });
 }
 
-/** An output folder under its temporary name. */
-class HiddenFolder implements OutputFolder {
-  readonly name: string;
-  readonly #temporary: string;
-  readonly #place: () => Promise<void>;
-  readonly #handles = new Handles();
-  #state: 'open' | 'committed' | 'aborted' = 'open';
+/** An output folder called `name`, under its temporary path until `place` has put it where it belongs. */
+function hiddenFolder(name: string, temporary: string, place: () => Promise<void>): OutputFolder {
+  const handles = new Handles();
+  let state: 'open' | 'committed' | 'aborted' = 'open';
 
-  /** @param place  puts the temporary folder where it belongs */
-  constructor(name: string, temporary: string, place: () => Promise<void>) {
-    this.name = name;
-    this.#temporary = temporary;
-    this.#place = place;
-  }
-
-  list(): Promise<string[]> {
-    return this.#attempt('', () => listFiles(this.#temporary));
-  }
-
-  size(file: string): Promise<number> {
-    return this.#attempt(file, async () => (await (await this.#get(file, 'r+')).stat()).size);
-  }
-
-  read(file: string, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
-    return this.#attempt(file, async () => {
-      const handle = await this.#get(file, 'r+');
-      const path = join(this.name, file);
-      checkRange(path, (await handle.stat()).size, offset, length);
-      return readRange(handle, path, offset, length);
+  async function attempt<T>(file: string, action: () => Promise<T>): Promise<T> {
+    if (state !== 'open') throw new InputError(`"${name}": it is ${state}`);
+    return action().catch((cause) => {
+      throw inputError(join(name, file), cause);
     });
   }
-
-  writeAt(file: string, offset: number, bytes: Uint8Array): Promise<void> {
-    return this.#attempt(file, async () => writeRange(await this.#get(file, 'wx+'), offset, bytes));
+  async function get(file: string, flags: 'wx+' | 'r+'): Promise<FileHandle> {
+    checkFileName(name, file);
+    return handles.get(file, () => open(join(temporary, file), flags));
   }
 
-  async commit(): Promise<void> {
-    await this.#attempt('', async () => {
-      await this.#handles.close((handle) => handle.sync());
-      await syncFolder(this.#temporary);
-      await this.#place();
-    });
-    this.#state = 'committed';
-  }
-
-  async abort(): Promise<void> {
-    if (this.#state !== 'open') return;
-    this.#state = 'aborted';
-    await this.#handles.close().catch(() => {});
-    await rm(this.#temporary, { recursive: true, force: true });
-  }
-
-  async close(): Promise<void> {}
-
-  async #attempt<T>(file: string, action: () => Promise<T>): Promise<T> {
-    if (this.#state !== 'open') throw new InputError(`"${this.name}": it is ${this.#state}`);
-    try {
-      return await action();
-    } catch (cause) {
-      throw inputError(join(this.name, file), cause);
-    }
-  }
-
-  async #get(file: string, flags: 'wx+' | 'r+'): Promise<FileHandle> {
-    checkFileName(this.name, file);
-    return this.#handles.get(file, () => open(join(this.#temporary, file), flags));
-  }
+  return {
+    name,
+    list: () => attempt('', () => listFiles(temporary)),
+    size: (file) => attempt(file, async () => (await (await get(file, 'r+')).stat()).size),
+    read: (file, offset, length) =>
+      attempt(file, async () => {
+        const handle = await get(file, 'r+');
+        checkRange(join(name, file), (await handle.stat()).size, offset, length);
+        return readRange(handle, join(name, file), offset, length);
+      }),
+    close: async () => {},
+    writeAt: (file, offset, bytes) =>
+      attempt(file, async () => writeRange(await get(file, 'wx+'), offset, bytes)),
+    async commit() {
+      await attempt('', async () => {
+        await handles.close((handle) => handle.sync());
+        await syncFolder(temporary);
+        await place();
+      });
+      state = 'committed';
+    },
+    async abort() {
+      if (state !== 'open') return;
+      state = 'aborted';
+      await handles.close().catch(() => {});
+      await rm(temporary, { recursive: true, force: true });
+    },
+  };
 }
 
 /**
@@ -232,7 +209,7 @@ export async function createFolder(
   await mkdir(temporary).catch((cause) => {
     throw inputError(parent, cause);
   });
-  return new HiddenFolder(path, temporary, async () => {
+  return hiddenFolder(path, temporary, async () => {
     await checkTarget(target, overwrite);
     await (overwrite ? replaceFolder(temporary, target) : rename(temporary, target));
     await syncFolder(parent);

@@ -14,7 +14,7 @@ const TAGS = { string: 1, number: 2, object: 3 };
  *
  * @throws {InputError} on a page that is not secure, where browsers have no SHA-256
  */
-export async function contentHash(parts: Iterable<Part> | AsyncIterable<Part>): Promise<string> {
+export async function contentHash(parts: readonly Part[] | AsyncIterable<Part>): Promise<string> {
   const subtle = globalThis.crypto?.subtle;
   if (!subtle) throw new InputError('run store: expected a secure page (https or localhost)');
   const digests: BlobPart[] = [];

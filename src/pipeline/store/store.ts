@@ -31,7 +31,7 @@ export function fileOf(key: string): string {
 
 /** The keys of such files, other files left out. */
 export function keysOf(files: Iterable<string>, prefix: string): string[] {
-  return Array.from(files, (file) => (file.includes('/') ? '' : file.replaceAll('~', '/')))
+  return Array.from(files, (file) => file.replaceAll('~', '/'))
     .filter((key) => KEY.test(key) && key.startsWith(prefix))
     .sort();
 }
