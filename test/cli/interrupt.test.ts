@@ -38,7 +38,11 @@ function run(
   onText: (child: ChildProcess, stderr: string) => void,
   nodeFlags: readonly string[] = [],
 ): Promise<Ended> {
-  const child = spawn(process.execPath, ['--liftoff-only', ...nodeFlags, CLI, ...args, '--threads', '1']);
+  // A run that nothing ends must not outlive its test.
+  const child = spawn(process.execPath, ['--liftoff-only', ...nodeFlags, CLI, ...args, '--threads', '1'], {
+    timeout: 55_000,
+    killSignal: 'SIGKILL',
+  });
   let [stdout, stderr] = ['', ''];
   child.stdout.on('data', (text) => {
     stdout += text;
