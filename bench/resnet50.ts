@@ -4,9 +4,7 @@
 
 import { cpus } from 'node:os';
 import { openEngine } from '../src/engine/index.ts';
-import { iterableDataset } from '../src/pipeline/data/index.ts';
-import { openModel } from '../src/pipeline/open.ts';
-import { pruneModel } from '../src/pipeline/prune.ts';
+import { iterableDataset, openModel, prune } from '../src/pipeline/index.ts';
 import { openSession } from '../src/pool/index.ts';
 import { resnet50 } from '../test/support/onnx-builder.ts';
 import { random } from '../test/support/random.ts';
@@ -32,8 +30,12 @@ const images = Array.from({ length: samples }, () =>
   Float32Array.from({ length: 3 * 224 * 224 }, () => 2 * next() - 1),
 );
 const calibration = await iterableDataset(images, model.input.shape);
-const { report } = await pruneModel(model, {
-  ...{ engine, session, calibration, keep: 0.5, target: 'residual' },
+const { report } = await prune(model, {
+  engine,
+  session,
+  calibration,
+  keep: 0.5,
+  target: 'residual',
   onProgress: ({ done, total }) => {
     if (done % 4 === 0 || done === total) console.log(`${seconds()} s: ${done}/${total} structures`);
   },

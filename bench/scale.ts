@@ -10,8 +10,7 @@ import { text } from 'node:stream/consumers';
 import { describe } from '../src/checkpoint/architectures/index.ts';
 import { CheckpointWriter, planSafetensors } from '../src/checkpoint/index.ts';
 import { createFolder } from '../src/cli/folder.ts';
-import type { LanguagePlan } from '../src/pipeline/language/plan.ts';
-import type { LanguageReport } from '../src/pipeline/language/prune.ts';
+import type { Plan, PruneReport } from '../src/pipeline/index.ts';
 import { random } from '../test/support/random.ts';
 
 const [blocks = 2, samples = 8, seqlen = 512] = process.argv.slice(2).map(Number);
@@ -97,17 +96,16 @@ try {
   await writeCheckpoint();
   await writeTokens();
   const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
-  const plan = (await osscar('--dry-run')).result as LanguagePlan & { readonly seconds: number };
+  const plan = (await osscar('--dry-run')).result as Plan & { readonly seconds: number };
   const parts = Object.entries(plan.bytes).map(([name, bytes]) => `${name} ${mib(bytes)}`);
   console.log(`${cpus()[0].model}, Node ${process.version}; ${blocks} blocks, ${samples} × ${seqlen} tokens`);
   console.log(`plan: ${parts.join(', ')}; ${plan.seconds.toFixed(0)} s`);
 
   const { result, peak, seconds } = await osscar('--calibrate', TOKENS, '--output', `${FOLDER}/pruned`);
-  const report = result as LanguageReport;
+  const report = result as PruneReport;
   const ratio = peak / plan.bytes.total;
-  const perBlock = report.blocks.map((block) => `${block.seconds.toFixed(0)} s`);
   console.log(
-    `blocks: ${perBlock.join(', ')}; the whole run ${seconds.toFixed(0)} s, ${report.threads} threads`,
+    `${report.stages.map(({ stage, seconds }) => `${stage} ${seconds.toFixed(0)} s`).join(', ')}; the whole run ${seconds.toFixed(0)} s, ${report.threads} threads`,
   );
   console.log(`peak resident memory: ${mib(peak)}, ${ratio.toFixed(2)} of the plan`);
   if (ratio > MAX_RATIO || peak >= MAX_BYTES) {

@@ -4,10 +4,9 @@
 
 import { readdir, readFile } from 'node:fs/promises';
 import {
-  accuracy,
-  batchSource,
   blobFolder,
   consecutiveWindows,
+  evaluate,
   imageDataset,
   memoryOutput,
   openEngine,
@@ -16,8 +15,7 @@ import {
   openSession,
   openTokenizer,
   parsePreprocessing,
-  pruneLanguageModel,
-  pruneModel,
+  prune,
   tokenWindows,
 } from 'osscar-wasm';
 
@@ -35,13 +33,13 @@ for (const file of ['fashion-resnet.onnx', 'fashion-mobilenet.onnx']) {
   const bytes = await readFile(new URL(file, FIXTURES));
   const model = await openModel(bytes, { engine, name: file });
   const calibration = await folder('calib/', model.input.shape, 4);
-  const test = batchSource(await folder('test/', model.input.shape), model.input);
+  const test = await folder('test/', model.input.shape);
   for (const keep of [0.5, 0.3]) {
     let target = 'auto'; // what osscar chooses, magnitude-refit is given: the support makes the difference
     const rows = [];
     for (const method of ['osscar', 'magnitude-refit', 'magnitude']) {
       const options = { engine, session, calibration, keep, method, target };
-      const { written, report } = await pruneModel(model, options);
+      const { written, report } = await prune(model, options);
       target = report.target.chosen;
       rows.unshift([String(keep), method, await score(written.model, test), report, 'after']);
       if (keep === 0.5 && method === 'magnitude')
@@ -70,7 +68,7 @@ for (const keep of [0.5, 0.3]) {
   const rows = [];
   for (const method of ['osscar', 'magnitude-refit', 'magnitude']) {
     const options = { engine, session, calibration, evaluation, keep, method, target };
-    const report = await pruneLanguageModel(language, { ...options, output: memoryOutput() });
+    const { report } = await prune(language, { ...options, output: memoryOutput() });
     target = report.target.chosen;
     rows.unshift([String(keep), method, report, 'after']);
     if (keep === 0.5 && method === 'magnitude') rows.unshift(['1', 'dense', report, 'before']);
@@ -106,10 +104,8 @@ async function folder(path, inputShape, nth = 1) {
   return imageDataset(entries, preprocessing, inputShape);
 }
 
-async function score(model, source) {
-  const session = await engine.load(model);
-  const { value } = await accuracy(session, source);
-  await session.release();
+async function score(bytes, samples) {
+  const { value } = await evaluate(await openModel(bytes, { engine }), samples, { engine });
   return value;
 }
 

@@ -35,29 +35,4 @@ export {
   writeModel,
 } from './graph/index.ts';
 export * from './layer.ts';
-export { batchSource } from './pipeline/batches.ts';
-export * from './pipeline/data/index.ts';
-export { accuracy, latencies, loss, type Metric, perplexity } from './pipeline/evaluate.ts';
-export type { KeepRatios } from './pipeline/keep.ts';
-export { type Chain, type ChainOptions, chainPerplexity } from './pipeline/language/chain.ts';
-export type { Scratch } from './pipeline/language/hidden.ts';
-export { chainOf, type OpenedLanguageModel, openLanguageModel } from './pipeline/language/open.ts';
-export { opfsScratch } from './pipeline/language/opfs.ts';
-export { type LanguagePlan, type PlanOptions, planLanguageModel } from './pipeline/language/plan.ts';
-export {
-  type LanguageOptions,
-  type LanguageReport,
-  pruneLanguageModel,
-} from './pipeline/language/prune.ts';
-export { loadModel, type OpenedModel, type OpenOptions, openModel } from './pipeline/open.ts';
-export {
-  type BeforeAfter,
-  type CommonOptions,
-  type Progress,
-  TARGETS,
-  type TargetChoice,
-  type TargetReport,
-} from './pipeline/options.ts';
-export { type PruneOptions, type PruneReport, type PruneResult, pruneModel } from './pipeline/prune.ts';
-export type { Target } from './pipeline/sequence.ts';
-export type { Candidate } from './pipeline/target.ts';
+export * from './pipeline/index.ts';

@@ -19,7 +19,6 @@ export {
   type SessionStatistics,
 } from './pool/index.ts';
 export {
-  addStatistics,
   chooseDamping,
   combineProblems,
   type Elimination,
@@ -27,8 +26,10 @@ export {
   eliminate,
   groupsToKeep,
   type Image,
+  type Layer,
   type LayerOptions,
   type LayerProblem,
+  type LayerRecipe,
   type LayerResult,
   type LayerStatistics,
   layerProblem,
@@ -42,6 +43,8 @@ export {
   refitBias,
   SEARCHES,
   type Search,
+  type SolvedLayers,
   StatisticsAccumulator,
+  solveLayers,
 } from './solve/index.ts';
 export { version } from './version.ts';

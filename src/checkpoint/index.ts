@@ -1,6 +1,6 @@
 export { type Checkpoint, openCheckpoint, type ReadOptions } from './checkpoint.ts';
 export type { WeightType } from './dtype.ts';
-export { blobFolder, type Folder, type OutputFolder, readJson } from './folder.ts';
+export { blobFolder, type Folder, type OutputFolder, readChunks, readJson } from './folder.ts';
 export { type MemoryOutput, memoryOutput } from './memory.ts';
 export {
   type PlannedFile,

@@ -15,10 +15,18 @@ import {
 } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { InputError } from '../errors.ts';
-import { type Dataset, imageDataset, npyDataset } from '../pipeline/data/dataset.ts';
-import { decodeNpy, type NpyArray } from '../pipeline/data/npy.ts';
-import type { Preprocessing } from '../pipeline/data/preprocessing.ts';
-import { byPath, drawEvenly, type LabeledFile, sampleEvenly } from '../pipeline/data/sample.ts';
+import {
+  byPath,
+  type Dataset,
+  decodeNpy,
+  drawEvenly,
+  imageDataset,
+  type LabeledFile,
+  type NpyArray,
+  npyDataset,
+  type Preprocessing,
+  sampleEvenly,
+} from '../pipeline/index.ts';
 import { removeLeftovers, temporaryName } from './temporary.ts';
 
 const REASONS: Record<string, string> = {
@@ -340,5 +348,5 @@ export async function openDataset(path: string, options: DataOptions): Promise<D
   }));
   // With an offset or a labels file the labels no longer number the sub-folders.
   const numbered = labels === undefined && labelOffset === 0;
-  return imageDataset(entries, preprocessing, inputShape, numbered ? { classes } : {});
+  return imageDataset(entries, preprocessing, inputShape, { name: path, ...(numbered && { classes }) });
 }

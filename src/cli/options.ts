@@ -1,25 +1,16 @@
 // Flags that several commands share, and what they mean.
 
 import { availableParallelism, constants } from 'node:os';
-import { basename } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { type Engine, openEngine } from '../engine/index.ts';
 import { InputError, OsscarError } from '../errors.ts';
-import { type Model, readModel } from '../graph/index.ts';
 import {
-  type Dataset,
-  DEFAULT_PREPROCESSING,
-  type Preprocessing,
+  type KeepRatios,
   type PreprocessingFlags,
-  parsePreprocessing,
-  parsePreprocessingJson,
-} from '../pipeline/data/index.ts';
-import type { KeepRatios } from '../pipeline/keep.ts';
-import { type OpenedModel, openModel } from '../pipeline/open.ts';
-import { TARGETS, type TargetChoice } from '../pipeline/options.ts';
-import type { Target } from '../pipeline/sequence.ts';
-import type { Method, Search } from '../solve/index.ts';
-import { externalReader, openDataset, readFileBytes } from './files.ts';
+  type RecipeOptions,
+  TARGETS,
+  type Target,
+  type TargetChoice,
+} from '../pipeline/index.ts';
 
 export interface CommonFlags {
   readonly threads: number;
@@ -39,35 +30,26 @@ export interface TextFlags {
   readonly seqlen?: number;
 }
 
-export interface PruneFlags extends CommonFlags, DataFlags, TextFlags {
+export interface PruneFlags extends CommonFlags, DataFlags, TextFlags, Omit<RecipeOptions, 'keep'> {
   readonly calibrate?: string;
   readonly output?: string;
   readonly keep?: number;
   readonly keepHeads?: number;
   readonly keepMlp?: number;
   readonly keepLayer?: Readonly<Record<string, number>>;
-  readonly method: Method;
-  readonly target: TargetChoice | Target;
-  readonly search?: Search;
-  readonly damping?: number;
-  readonly correct: boolean;
   readonly data?: string;
   readonly dataLabels?: string;
   readonly sampling: 'even' | 'random';
   readonly format: 'safetensors' | 'onnx';
   readonly overwrite?: boolean;
   readonly scratch?: string;
+  readonly work?: string;
   readonly dryRun?: boolean;
 }
 
 export interface EvalFlags extends CommonFlags, DataFlags, TextFlags {
   readonly data: string;
 }
-
-/** Keys of the written model's metadata, by which `eval` needs no flags again. */
-export const METADATA = { preprocessing: 'osscar.preprocessing', labelOffset: 'osscar.label-offset' };
-
-const PREPROCESSING_FLAGS = ['size', 'resize', 'scale', 'mean', 'std', 'layout', 'color'] as const;
 
 export function addCommonFlags(command: Command): Command {
   return command
@@ -203,56 +185,4 @@ export function number(text: string): number {
   const value = Number(text);
   if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('expected a number.');
   return value;
-}
-
-/** The flags that were given, over what the model's metadata says, over the defaults. */
-export function preprocessingOf(flags: DataFlags, model?: Model): Preprocessing {
-  const parsed = parsePreprocessing(flags);
-  const stored = model?.metadata(METADATA.preprocessing);
-  if (!stored) return parsed;
-  const given = PREPROCESSING_FLAGS.filter((flag) => flags[flag] !== undefined);
-  return {
-    ...DEFAULT_PREPROCESSING,
-    ...parsePreprocessingJson(stored),
-    ...Object.fromEntries(given.map((flag) => [flag, parsed[flag]])),
-  };
-}
-
-export interface Opened {
-  readonly engine: Engine;
-  readonly opened: OpenedModel;
-  readonly preprocessing: Preprocessing;
-  readonly labelOffset: number;
-}
-
-/** Opens a model file; what it says of its own preprocessing counts where no flag says otherwise. */
-export async function openModelFile(
-  path: string,
-  flags: CommonFlags & DataFlags & { readonly seqlen?: number },
-): Promise<Opened> {
-  const bytes = await readFileBytes(path);
-  const name = basename(path);
-  const external = externalReader(path);
-  // The metadata may hold the image size that the graph leaves open, so it is read first.
-  const preprocessing = preprocessingOf(flags, await readModel(bytes, { name, external }));
-  const image =
-    typeof preprocessing.size === 'number'
-      ? ([preprocessing.size, preprocessing.size] as const)
-      : preprocessing.size;
-  const size = flags.seqlen === undefined ? image : [flags.seqlen];
-  const engine = await openEngine({ threads: flags.threads });
-  const opened = await openModel(bytes, { name, external, engine, size });
-  const stored = Number(opened.source.metadata(METADATA.labelOffset) ?? 0);
-  if (!Number.isInteger(stored))
-    throw new InputError(`${name}: metadata "${METADATA.labelOffset}" is not a whole number`);
-  return { engine, opened, preprocessing, labelOffset: flags.labelOffset ?? stored };
-}
-
-/** A folder or file of samples for an opened model. */
-export function datasetFor(
-  { opened, preprocessing, labelOffset }: Opened,
-  path: string,
-  flags: { readonly labels?: string; readonly samples?: number; readonly seed: number },
-): Promise<Dataset> {
-  return openDataset(path, { ...flags, preprocessing, labelOffset, inputShape: opened.input.shape });
 }

@@ -1,10 +1,7 @@
 // Everything the commands say to a person.
 
-import type { KeepRatios } from '../pipeline/keep.ts';
-import type { LanguagePlan } from '../pipeline/language/plan.ts';
-import type { LanguageReport } from '../pipeline/language/prune.ts';
-import type { OpenedModel } from '../pipeline/open.ts';
-import type { PruneReport } from '../pipeline/prune.ts';
+import type { BlockSizes, LanguageModel } from '../checkpoint/architectures/index.ts';
+import type { BeforeAfter, KeepRatios, OpenedModel, Plan, PruneReport } from '../pipeline/index.ts';
 
 /** A plain table: first column to the left, the others to the right. */
 export function table(rows: readonly (readonly string[])[]): string {
@@ -49,101 +46,93 @@ export function inspectText({ name, parameters, macs, bytes, analysis, input }: 
 
 const HEADER = ['structure', 'layer', 'groups', 'rows', 'prunable'];
 
+export function folderText(path: string, language: LanguageModel): string {
+  const { architecture, blocks, hidden, vocabulary, headDim, sizes } = language;
+  const lines = sizes.map(
+    ({ heads, kvHeads, ffn }, i) =>
+      `${i}.heads  ${kvHeads} groups of ${heads / kvHeads} heads of ${headDim}\n${i}.mlp    ${ffn} neurons`,
+  );
+  const title = `${path}: ${architecture}, ${blocks} blocks, ${hidden} features, vocabulary ${vocabulary}`;
+  return [title, ...lines].join('\n');
+}
+
 export function pruneText(report: PruneReport, output: string): string {
-  const { metric, target, layers } = report;
-  const { kind, blend } = target.chosen;
-  const row = (name: string, before: number, after: number, format: (value: number) => string) => [
+  const { metric, sizes = [], parameters, macs, bytes, latencyMs } = report;
+  const row = (name: string, { before, after }: BeforeAfter, format = count) => [
     name,
     format(before),
     format(after),
     before > 0 ? `${((100 * after) / before).toFixed(1)} %` : '',
   ];
-  const rows = [
-    ['', 'before', 'after', ''],
-    row('parameters', report.parameters.before, report.parameters.after, count),
-    row('multiply-adds', report.macs.before, report.macs.after, count),
-    row('file bytes', report.bytes.before, report.bytes.after, count),
-    row('latency, ms', report.latencyMs.before, report.latencyMs.after, (ms) => ms.toFixed(2)),
-  ];
-  if (metric)
-    rows.push([
-      `${metric.name} (${metric.samples} ${metric.data} samples)`,
-      metric.before.toFixed(4),
-      metric.after.toFixed(4),
-      '',
-    ]);
-  const fitted =
-    report.method === 'magnitude'
-      ? ''
-      : `, fitted to: ${kind}${blend > 0 && blend < 1 ? ` ${blend}` : ''}${target.requested === 'auto' ? ' (auto)' : ''}`;
+  const rows = [['', 'before', 'after', ''], row('parameters', parameters)];
+  if (macs) rows.push(row('multiply-adds', macs));
+  rows.push(row('file bytes', bytes));
+  if (latencyMs) rows.push(row('latency, ms', latencyMs, (ms) => ms.toFixed(2)));
+  if (metric) {
+    const [what, digits] = isText(report) ? ['windows', 3] : ['samples', 4];
+    const name = `${metric.name} (${metric.samples} ${metric.data} ${what})`;
+    rows.push(row(name, metric, (value) => value.toFixed(digits)));
+  }
+  const blocks = sizes.map(({ heads, ffn }, i) => [`block ${i}`, `${heads} heads`, `${ffn} neurons`]);
   return [
-    `${report.method}, keep ${keepText(report.keep)}, ${layers.length} structures, ${report.samples} samples${fitted}`,
+    headline(report),
     '',
     table(rows),
     '',
+    ...(blocks.length > 0 ? [table(blocks), ''] : []),
+    ...(report.statement ? [report.statement] : []),
     `largest difference from the masked network: ${report.maxDifference.toExponential(1)} of its output range`,
+    stagesText(report),
     `${output} written in ${report.seconds.toFixed(1)} s`,
   ].join('\n');
 }
 
-export function languageText(report: LanguageReport, output: string): string {
-  const { metric, target, blocks, method } = report;
+const isText = ({ metric }: PruneReport) => metric?.name === 'perplexity';
+
+function headline(report: PruneReport): string {
+  const { recipe, target, layers, samples, sample } = report;
+  const data = isText(report) ? `${samples} windows of ${sample} tokens` : `${samples} samples`;
   const { kind, blend } = target.chosen;
-  const row = (name: string, before: number, after: number, format: (value: number) => string) => [
-    name,
-    format(before),
-    format(after),
-    `${((100 * after) / before).toFixed(1)} %`,
-  ];
-  const rows = [
-    ['', 'before', 'after', ''],
-    row('parameters', report.parameters.before, report.parameters.after, count),
-    row('bytes of weights', report.bytes.before, report.bytes.after, count),
-    row(`perplexity (${metric.samples} ${metric.data} windows)`, metric.before, metric.after, (x) =>
-      x.toFixed(3),
-    ),
-  ];
-  const perBlock = blocks.map(({ block, sizes, seconds }) => [
-    `block ${block}`,
-    `${sizes.heads} heads`,
-    `${sizes.ffn} neurons`,
-    `${seconds.toFixed(1)} s`,
-  ]);
-  return [
-    `${method}, keep ${keepText(report.keep)}, ${report.samples} windows of ${report.seqlen} tokens, fitted to: ${kind}${blend > 0 && blend < 1 ? ` ${blend}` : ''}${target.requested === 'auto' ? ' (auto)' : ''}`,
-    '',
-    table(rows),
-    '',
-    table(perBlock),
-    '',
-    report.statement,
-    `largest difference from the masked network: ${report.maxDifference.toExponential(1)} of its logits' range`,
-    `${output} written in ${report.seconds.toFixed(1)} s`,
-  ].join('\n');
+  const blended = blend > 0 && blend < 1 ? ` ${blend}` : '';
+  const fitted = `, fitted to: ${kind}${blended}${recipe.target === 'auto' ? ' (auto)' : ''}`;
+  return `${recipe.method}, keep ${keepText(recipe.keep)}, ${layers.length} structures, ${data}${recipe.method === 'magnitude' ? '' : fitted}`;
 }
 
-export function languagePlanText(plan: LanguagePlan, seconds: number, wasmLimit: number): string {
-  const { bytes, parameters, sizes, architecture } = plan;
-  const sizeText = (of: readonly { heads: number; kvHeads: number; ffn: number }[]) => {
-    const [{ heads, kvHeads, ffn }] = of;
-    const uniform = of.every((it) => it.heads === heads && it.kvHeads === kvHeads && it.ffn === ffn);
-    return uniform
-      ? `${heads} heads (${kvHeads} key-value), ${ffn} neurons`
-      : 'sizes that differ between blocks';
-  };
+function stagesText({ stages }: PruneReport): string {
+  const texts = stages
+    .filter(({ seconds }) => seconds >= 0.05)
+    .map(
+      ({ stage, seconds, engine, waiting, solve }) =>
+        `${stage} ${seconds.toFixed(1)} s (engine ${engine.toFixed(1)}, statistics ${waiting.toFixed(1)}, solving ${solve.toFixed(1)})`,
+    );
+  return `time: ${texts.join(', ')}`;
+}
+
+export function planText(plan: Plan, seconds: number, wasmLimit: number): string {
+  const { model, bytes, parameters, sizes, statement } = plan;
   const mib = (value: number) => `${count(value / 2 ** 20)} MiB`;
   return [
-    `${architecture}, ${sizes.before.length} blocks: ${sizeText(sizes.before)} -> ${sizeText(sizes.after)}`,
+    sizes
+      ? `${model}, ${sizes.before.length} blocks: ${sizeText(sizes.before)} -> ${sizeText(sizes.after)}`
+      : model,
     `parameters: ${count(parameters.before)} -> ${count(parameters.after)}`,
     `peak memory: ${mib(bytes.total)} (weights of a part ${mib(bytes.weights)}, activations ${mib(bytes.activations)}, kernels ${mib(bytes.wasm + bytes.helpers)}, statistics ${mib(bytes.heap)}, the rest ${mib(bytes.base)})`,
     `time: about ${durationText(seconds)} on this machine`,
-    plan.statement,
+    ...(statement ? [statement] : []),
     ...(bytes.wasm > wasmLimit
       ? [
           `It does not fit: the largest layer needs ${bytes.wasm} bytes of WebAssembly memory, which has ${wasmLimit}. Leave its structure whole (--keep-mlp 1 or --keep-heads 1, --no-correct).`,
         ]
       : []),
   ].join('\n');
+}
+
+function sizeText(blocks: readonly BlockSizes[]): string {
+  const [{ heads, kvHeads, ffn }] = blocks;
+  const uniform = blocks.every((it) => it.heads === heads && it.kvHeads === kvHeads && it.ffn === ffn);
+  return uniform
+    ? `${heads} heads (${kvHeads} key-value), ${ffn} neurons`
+    : 'sizes that differ between blocks';
 }
 
 function durationText(seconds: number): string {

@@ -1,12 +1,12 @@
 // Progress on standard error: a bar on a terminal, plain lines elsewhere.
 
 import { Presets, SingleBar } from 'cli-progress';
-import type { Progress } from '../pipeline/options.ts';
+import type { Progress } from '../pipeline/index.ts';
 
 export interface ProgressReporter {
   report(progress: Progress): void;
   /** Leaves the terminal as it was found. */
-  stop(): void;
+  close(): void;
 }
 
 export function progressReporter(stream: NodeJS.WriteStream): ProgressReporter {
@@ -25,7 +25,7 @@ function bar(stream: NodeJS.WriteStream): ProgressReporter {
       else single.update(done, { label });
       current = label;
     },
-    stop: () => single.stop(),
+    close: () => single.stop(),
   };
 }
 
@@ -36,6 +36,6 @@ function lines(stream: NodeJS.WriteStream): ProgressReporter {
       if (done === total || done % Math.max(1, Math.floor(total / 4)) === 0)
         stream.write(`${label}: ${done}/${total}\n`);
     },
-    stop() {},
+    close() {},
   };
 }

@@ -2,7 +2,7 @@
 
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import type { Scratch } from '../pipeline/language/hidden.ts';
+import type { Scratch } from '../pipeline/index.ts';
 import { readRange, writeRange } from './files.ts';
 import { removeLeftovers, temporaryName } from './temporary.ts';
 

@@ -2,7 +2,7 @@
 
 import { mkdir, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileOf, keysOf, type RunStore } from '../pipeline/store/store.ts';
+import { fileOf, keysOf, type RunStore } from '../pipeline/index.ts';
 import { inputError, readRange, writeAtomically } from './files.ts';
 import { lockFolder } from './temporary.ts';
 

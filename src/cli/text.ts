@@ -11,7 +11,7 @@ import {
   npyTokens,
   openTokenizer,
   tokenWindows,
-} from '../pipeline/data/index.ts';
+} from '../pipeline/index.ts';
 import { readFileBytes } from './files.ts';
 
 export interface WindowFlags {

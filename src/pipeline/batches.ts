@@ -10,6 +10,8 @@ export interface Batch {
   readonly input: FloatTensor;
   /** What the pruned network gets instead, where something before it has been pruned. */
   readonly pruned?: FloatTensor;
+  /** What the model's first part got for these samples. */
+  readonly sample: FloatTensor;
   /** Samples that count; the others are padding. */
   readonly count: number;
   readonly labels?: Int32Array;
@@ -65,15 +67,19 @@ const VALUES_PER_BATCH = 2 ** 20;
 const OUTPUTS_PER_BATCH = 2 ** 22;
 const LARGEST_BATCH = 64;
 
-/** The dataset, or the samples that `select` names by their position, in batches for this input. */
-export function batchSource(
-  dataset: Dataset,
-  input: ModelInput,
-  select?: (index: number) => boolean,
-): BatchSource {
+/** Samples of so many values that go through a model at a time. */
+export function batchSize({ fixedBatch, outputs = 1 }: ModelInput, values: number): number {
+  const fitting = Math.min(VALUES_PER_BATCH / values, OUTPUTS_PER_BATCH / outputs);
+  return fixedBatch || Math.max(1, Math.min(LARGEST_BATCH, Math.round(fitting)));
+}
+
+/** Samples by their position. */
+export type Select = (index: number) => boolean;
+
+/** The dataset, or the samples that `select` names, in batches for this input. */
+export function batchSource(dataset: Dataset, input: ModelInput, select?: Select): BatchSource {
   const values = dataset.shape.reduce((product, dim) => product * dim, 1);
-  const fitting = Math.min(VALUES_PER_BATCH / values, OUTPUTS_PER_BATCH / (input.outputs ?? 1));
-  const size = input.fixedBatch || Math.max(1, Math.min(LARGEST_BATCH, Math.round(fitting)));
+  const size = batchSize(input, values);
   let samples = dataset.size;
   if (select) {
     samples = 0;
@@ -94,8 +100,10 @@ export function batchSource(
           const from = chosen[Math.min(row, chosen.length - 1)] * values;
           data.set(inputs.subarray(from, from + values), row * values);
         }
+        const sample = { dims: [rows, ...dataset.shape], data };
         yield {
-          input: { dims: [rows, ...dataset.shape], data },
+          input: sample,
+          sample,
           count: chosen.length,
           labels: labels && Int32Array.from(chosen, (i) => labels[i]),
         };

@@ -2,7 +2,10 @@
 
 import type { EngineSession, FloatTensor } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
-import type { BatchSource } from './batches.ts';
+import { batchSource, type ModelInput, type Select, takesTokens } from './batches.ts';
+import { type Chain, type Outputs, outputsOf, type Place, type RunOptions, through } from './chain.ts';
+import type { Dataset } from './data/index.ts';
+import { loadModel } from './open.ts';
 import { turn } from './turn.ts';
 
 export interface Metric {
@@ -16,77 +19,74 @@ export interface Metric {
 }
 
 /**
- * Top-1 accuracy on the first output.
- * @returns nothing where the samples carry no labels
- * @throws {InputError} where a label is outside the model's classes
+ * Top-1 accuracy on the first output, or perplexity of a language model.
+ * @returns nothing where samples carry no labels
+ * @throws {InputError} where a label or token is outside the model's classes
  */
-export async function accuracy(
-  session: EngineSession,
-  source: BatchSource,
-  signal?: AbortSignal,
+export async function measure(
+  chain: Chain,
+  samples: Dataset,
+  options: RunOptions,
 ): Promise<Metric | undefined> {
-  const input = session.inputs[0].name;
-  const output = session.outputs[0].name;
-  let right = 0;
-  let samples = 0;
-  for await (const { input: tensor, count, labels } of source.batches()) {
-    await turn(signal);
+  const last = await through(chain, samples, options);
+  try {
+    if (!takesTokens(chain.input)) return await accuracy(outputsOf(chain, last, 'dense', options));
+    const value = Math.exp(await loss(chain, last, 'dense', options));
+    return { name: 'perplexity', value, samples: samples.size };
+  } finally {
+    await last.close();
+  }
+}
+
+async function accuracy(batches: AsyncIterable<Outputs>): Promise<Metric | undefined> {
+  let [right, samples] = [0, 0];
+  for await (const { batch, values } of batches) {
+    const { labels, count } = batch;
     if (!labels) return undefined;
-    const scores = (await session.run({ [input]: tensor }, [output]))[output];
-    const classes = scores.data.length / tensor.dims[0];
+    const { data } = first(values);
+    const classes = data.length / count;
     for (let i = 0; i < count; i++) {
       if (labels[i] < 0 || labels[i] >= classes) {
         throw new InputError(
           `label ${labels[i]} is outside the model's ${classes} classes; see --label-offset`,
         );
       }
-      if (argmax(scores.data.subarray(i * classes, (i + 1) * classes)) === labels[i]) right++;
+      if (argmax(data.subarray(i * classes, (i + 1) * classes)) === labels[i]) right++;
     }
     samples += count;
   }
   return { name: 'accuracy', value: right / samples, samples };
 }
 
-/** Perplexity over windows of token ids. */
-export async function perplexity(
-  session: EngineSession,
-  source: BatchSource,
-  signal?: AbortSignal,
-): Promise<Metric> {
-  return {
-    name: 'perplexity',
-    value: Math.exp(await loss(session, source, signal)),
-    samples: source.samples,
-  };
-}
-
 /** Mean negative log likelihood, in nats, of every token but the first of each window, given those before it. */
 export async function loss(
-  session: EngineSession,
-  source: BatchSource,
-  signal?: AbortSignal,
+  chain: Chain,
+  place: Place,
+  network: 'dense' | 'pruned',
+  options: RunOptions,
+  select?: Select,
 ): Promise<number> {
-  const output = session.outputs[0].name;
-  let total = 0;
-  let tokens = 0;
-  for await (const { input, count } of source.batches()) {
-    await turn(signal);
-    const logits = (await session.run({ [session.inputs[0].name]: input }, [output]))[output];
-    total += windowsLoss(logits, input, count);
-    tokens += count * (input.dims[1] - 1);
+  let [total, tokens] = [0, 0];
+  for await (const { batch, values } of outputsOf(chain, place, network, options, select)) {
+    total += windowsLoss(first(values), batch.sample, batch.count);
+    tokens += batch.count * (batch.sample.dims[1] - 1);
   }
   return total / tokens;
+}
+
+function first(values: Outputs['values']): FloatTensor {
+  return [...values.values()][0];
 }
 
 /**
  * Summed negative log likelihood of the tokens behind the first of each window.
  *
- * @param logits  n × t × vocabulary
+ * @param logits  count × t × vocabulary
  * @param ids  n × t; the first `count` windows are looked at
  */
 export function windowsLoss(logits: FloatTensor, ids: FloatTensor, count: number): number {
   const [, t] = ids.dims;
-  const vocabulary = logits.data.length / ids.data.length;
+  const vocabulary = logits.data.length / (count * t);
   let total = 0;
   for (let row = 0; row < count * t; row++) {
     if (row % t === t - 1) continue;
@@ -115,11 +115,26 @@ const TIMED_RUNS = 31;
 /** Slow models are timed fewer times, never fewer than five. */
 const TIME_LIMIT_MS = 4000;
 
-/**
- * Median milliseconds of one run of each session on the same input, in turn, so that a machine whose
- * speed drifts slows all of them alike.
- */
+/** Median milliseconds of one sample in each of two models of one part. */
 export async function latencies(
+  before: Chain,
+  after: Chain,
+  samples: Dataset,
+  { signal }: RunOptions,
+): Promise<{ before: number; after: number }> {
+  const sessions: EngineSession[] = [];
+  try {
+    for (const { engine, open } of [before, after])
+      sessions.push(await loadModel(engine, (await open(0)).source));
+    const [first, second] = await alternately(sessions, await firstSample(samples, before.input), signal);
+    return { before: first, after: second };
+  } finally {
+    for (const session of sessions) await session.release();
+  }
+}
+
+/** In turn, so that a machine whose speed drifts slows all of them alike. */
+async function alternately(
   sessions: readonly EngineSession[],
   input: FloatTensor,
   signal?: AbortSignal,
@@ -137,6 +152,12 @@ export async function latencies(
     }
   }
   return times.map(median);
+}
+
+async function firstSample(samples: Dataset, input: ModelInput): Promise<FloatTensor> {
+  for await (const batch of batchSource(samples, { ...input, outputs: 1 }, (index) => index === 0).batches())
+    return batch.input;
+  throw new InputError('no calibration samples');
 }
 
 function median(values: readonly number[]): number {

@@ -1,4 +1,4 @@
-// The dense and the pruned network side by side, part by part.
+// The dense and the pruned network side by side, within one graph.
 //
 // Layers are pruned in sequence from input to output, and each needs activations of both networks. To
 // run neither from its input again and again, the activations of both are kept at a cut: a place where a
@@ -6,93 +6,80 @@
 // proceeds, the frontier moves from cut to cut.
 
 import type { Engine, EngineSession, FloatTensor } from '../engine/index.ts';
-import { type Cut, type Model, segments, subgraph, type ValueInfo } from '../graph/index.ts';
-import type { BatchSource } from './batches.ts';
+import { type Cut, type Model, segments, subgraph } from '../graph/index.ts';
+import { type ActivationLimits, Activations, activationLimit, type Pair, pairBytes } from './activations.ts';
+import type { Batch, BatchSource } from './batches.ts';
+import type { OpenedModel } from './open.ts';
 import { turn } from './turn.ts';
 
 /** Values of both networks for one batch, by name. */
-export interface Activations {
+export interface Values extends Pick<Batch, 'count'> {
   readonly dense: Readonly<Record<string, FloatTensor>>;
   readonly pruned: Readonly<Record<string, FloatTensor>>;
-  /** Samples in the tensors. */
+  /** Samples in the tensors, of which `count` are no padding. */
   readonly batch: number;
-  /** Of them, samples that count; the others are padding. */
-  readonly count: number;
 }
 
-interface Pair {
-  readonly dense: FloatTensor;
-  readonly pruned: FloatTensor;
-  readonly batch: number;
-  readonly count: number;
+/** Where to compute from next. */
+export interface Move {
+  readonly cut: Cut;
+  /** Values of the dense network that are computed on the way there, those at the cut among them. */
+  readonly watched: readonly string[];
+  /** The dense network's activations at the cut, where a run has computed them already. */
+  readonly dense?: readonly FloatTensor[];
 }
 
 export class Frontier {
   readonly #engine: Engine;
-  readonly #dense: Model;
+  readonly #opened: OpenedModel;
   readonly #pruned: Model;
-  readonly #info: ValueInfo;
   readonly #source: BatchSource;
-  readonly #limit: number;
-  /** Samples in the run that gave the shapes. */
-  readonly #probed: number;
+  readonly #limits: ActivationLimits;
   readonly #cuts: readonly Cut[];
   readonly #inputs: readonly string[];
+  /** Moves that nobody has needed yet. */
+  #moves: Move[] = [];
   #value: string;
   /** Position in the topological order behind which the frontier lies; −1 is the model's input. */
   #after = -1;
   /** The activations at the frontier; at the model's input they come from the source instead. */
-  #pairs: Pair[] | undefined;
+  #held:
+    | { readonly pairs: Activations; readonly sizes: readonly Pick<Values, 'batch' | 'count'>[] }
+    | undefined;
 
-  /**
-   * @param pruned  a model with the nodes of `dense`, whose weights change while the frontier moves
-   * @param limit  bytes of activations that may be kept; a cut with more is passed over
-   */
+  /** @param pruned  a model with the nodes of the dense one, whose weights change while the frontier moves */
   constructor(
     engine: Engine,
-    dense: Model,
+    opened: OpenedModel,
     pruned: Model,
-    input: string,
-    info: ValueInfo,
     source: BatchSource,
-    limit: number,
+    limits: ActivationLimits,
   ) {
+    const { model, info, input } = opened;
     this.#engine = engine;
-    this.#dense = dense;
+    this.#opened = opened;
     this.#pruned = pruned;
-    this.#info = info;
     this.#source = source;
-    this.#limit = limit;
-    this.#probed = info.shapes.get(input)?.[0] || 1;
-    this.#cuts = segments(dense, info.shapes, input);
-    this.#inputs = dense.inputs.map(({ name }) => name);
-    this.#value = input;
+    this.#limits = limits;
+    this.#cuts = segments(model, info.shapes, input.name);
+    this.#inputs = model.inputs.map(({ name }) => name);
+    this.#value = input.name;
   }
 
-  /** The last cut before the node at position `before` whose activations fit the limit, if it is behind this one. */
+  /** The last cut before the node at position `before` whose activations may be held, if the next moves do not pass it. */
   cutBefore(before: number): Cut | undefined {
+    const behind = this.#moves.at(-1)?.cut.after ?? this.#after;
     return this.#cuts.findLast(
-      ({ after, value }) => after > this.#after && after < before && this.#bytes(value) <= this.#limit,
+      ({ after, value }) => after > behind && after < before && this.#mayHold(this.#bytes(value)),
     );
   }
 
   /**
-   * Moves to a cut. Everything between the old and the new one must be final in the pruned network.
-   * @param dense  the dense network's activations there, where a run has computed them already
+   * Moves to a cut, when next something is computed: what lies before it must be final in the pruned network. The same
+   * values are computed in the same way however late that is, so the bits are the same.
    */
-  async advance(cut: Cut, dense?: readonly FloatTensor[], signal?: AbortSignal): Promise<void> {
-    const pairs: Pair[] = [];
-    for await (const activations of this.run(dense ? [] : [cut.value], [cut.value], signal)) {
-      pairs.push({
-        dense: dense ? dense[pairs.length] : activations.dense[cut.value],
-        pruned: activations.pruned[cut.value],
-        batch: activations.batch,
-        count: activations.count,
-      });
-    }
-    this.#value = cut.value;
-    this.#after = cut.after;
-    this.#pairs = pairs;
+  moveTo(move: Move): void {
+    this.#moves.push(move);
   }
 
   /** Computes the named values of either network from the frontier, batch by batch. */
@@ -100,19 +87,59 @@ export class Frontier {
     dense: readonly string[],
     pruned: readonly string[],
     signal?: AbortSignal,
-  ): AsyncGenerator<Activations> {
+  ): AsyncGenerator<Values> {
+    for (const move of this.#moves.splice(0)) await this.#advance(move, signal);
+    yield* this.#compute(dense, pruned, signal);
+  }
+
+  /** Lets go of the activations. */
+  async close(): Promise<void> {
+    await this.#held?.pairs.close();
+    this.#held = undefined;
+  }
+
+  async #advance({ cut: { value, after }, watched, dense }: Move, signal?: AbortSignal): Promise<void> {
+    const before = dense ?? (await this.#dense(value, watched, signal));
+    const pairs = new Activations(this.#bytes(value), this.#limits);
+    const sizes: Pick<Values, 'batch' | 'count'>[] = [];
+    try {
+      for await (const { pruned, batch, count } of this.#compute([], [value], signal)) {
+        await pairs.set(sizes.length, { dense: before[sizes.length], pruned: pruned[value] });
+        sizes.push({ batch, count });
+      }
+    } catch (error) {
+      await pairs.close();
+      throw error;
+    }
+    await this.close();
+    this.#value = value;
+    this.#after = after;
+    this.#held = { pairs, sizes };
+  }
+
+  async #dense(value: string, watched: readonly string[], signal?: AbortSignal): Promise<FloatTensor[]> {
+    const tensors: FloatTensor[] = [];
+    for await (const { dense } of this.#compute(watched, [], signal)) tensors.push(dense[value]);
+    return tensors;
+  }
+
+  async *#compute(
+    dense: readonly string[],
+    pruned: readonly string[],
+    signal?: AbortSignal,
+  ): AsyncGenerator<Values> {
     const sessions: (EngineSession | undefined)[] = [];
     try {
-      sessions.push(await this.#load(this.#dense, dense));
+      sessions.push(await this.#load(this.#opened.model, dense));
       sessions.push(await this.#load(this.#pruned, pruned));
       const [denseSession, prunedSession] = sessions;
-      for await (const pair of this.#current()) {
+      for await (const at of this.#current()) {
         await turn(signal);
         yield {
-          dense: await this.#values(denseSession, dense, pair.dense),
-          pruned: await this.#values(prunedSession, pruned, pair.pruned),
-          batch: pair.batch,
-          count: pair.count,
+          dense: await this.#values(denseSession, dense, at.dense),
+          pruned: await this.#values(prunedSession, pruned, at.pruned),
+          batch: at.batch,
+          count: at.count,
         };
       }
     } finally {
@@ -123,7 +150,7 @@ export class Frontier {
   async #load(model: Model, values: readonly string[]): Promise<EngineSession | undefined> {
     const computed = values.filter((value) => value !== this.#value);
     if (computed.length === 0) return undefined;
-    return this.#engine.load(subgraph(model, [this.#value], computed, this.#info, this.#inputs));
+    return this.#engine.load(subgraph(model, [this.#value], computed, this.#opened.info, this.#inputs));
   }
 
   async #values(
@@ -136,20 +163,29 @@ export class Frontier {
     return results;
   }
 
-  async *#current(): AsyncGenerator<Pair> {
-    if (this.#pairs) yield* this.#pairs;
-    else {
+  async *#current(): AsyncGenerator<Pair & Pick<Values, 'batch' | 'count'>> {
+    if (this.#held) {
+      const { pairs, sizes } = this.#held;
+      for (const [i, { batch, count }] of sizes.entries()) yield { ...(await pairs.get(i)), batch, count };
+    } else {
       for await (const { input, pruned = input, count } of this.#source.batches())
         yield { dense: input, pruned, batch: input.dims[0], count };
     }
   }
 
+  #mayHold(bytes: number): boolean {
+    return (
+      bytes <= activationLimit(this.#limits) || (this.#limits.scratch !== undefined && Number.isFinite(bytes))
+    );
+  }
+
   /** Bytes of a value's activations over all samples, for both networks. */
   #bytes(value: string): number {
-    const dims = this.#info.shapes.get(value);
+    const { info, input } = this.#opened;
+    const dims = info.shapes.get(value);
     if (!dims) return Number.POSITIVE_INFINITY;
     // Shapes are those of one run on the smallest batch, whichever axis the samples are in.
-    const values = dims.reduce((product, dim) => product * dim, 1) / this.#probed;
-    return 2 * Float32Array.BYTES_PER_ELEMENT * values * this.#source.samples;
+    const probed = info.shapes.get(input.name)?.[0] || 1;
+    return pairBytes((dims.reduce((product, dim) => product * dim, 1) / probed) * this.#source.samples);
   }
 }

@@ -15,7 +15,7 @@ export interface KeepRatios {
   readonly layers?: Readonly<Record<string, number>>;
 }
 
-type Named = Pick<Structure, 'name' | 'layer' | 'kind'>;
+export type Named = Pick<Structure, 'name' | 'layer' | 'kind'>;
 
 /**
  * The ratio of a structure.
@@ -38,22 +38,4 @@ export function checkNames(keep: number | KeepRatios, structures: readonly Named
   for (const name of Object.keys(typeof keep === 'number' ? {} : (keep.layers ?? {}))) {
     if (!names.has(name)) throw new InputError(`keep: there is no prunable structure "${name}"`);
   }
-}
-
-/**
- * Ratios for the blocks of a language model, in which single structures are named `3.heads` and `3.mlp`.
- * @throws {InputError} for a ratio outside (0, 1], or a name that is no such structure
- */
-export function blockRatios(
-  keep: number | KeepRatios,
-  blocks: number,
-): (block: number, kind: Structure['kind']) => number {
-  const names = new Map<string, Named>();
-  for (let i = 0; i < blocks; i++) {
-    names.set(`${i}.heads`, { name: `${i}.heads`, layer: '', kind: 'head' });
-    names.set(`${i}.mlp`, { name: `${i}.mlp`, layer: '', kind: 'channel' });
-  }
-  checkNames(keep, [...names.values()]);
-  const ratio = keepRatio(keep);
-  return (block, kind) => ratio(names.get(`${block}.${kind === 'head' ? 'heads' : 'mlp'}`)!);
 }

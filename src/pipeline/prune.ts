@@ -1,176 +1,188 @@
-// A whole model: choose the target, prune in sequence, shrink, and prove the result by running it.
+// A whole model: choose the target, prune part by part, write, and prove the result by running it.
 
-import type { Engine, EngineSession, FloatTensor } from '../engine/index.ts';
-import { InputError, OsscarError, UnsupportedModelError } from '../errors.ts';
-import { type Model, type Structure, shrink, type WrittenModel, writeModel } from '../graph/index.ts';
-import type { Session } from '../pool/index.ts';
-import type { Method, Search } from '../solve/index.ts';
-import { type BatchSource, batchSource, takesTokens } from './batches.ts';
-import { supplied } from './decoder.ts';
-import { accuracy, latencies, loss, type Metric, perplexity } from './evaluate.ts';
-import { checkNames, type KeepRatios, keepRatio } from './keep.ts';
-import { externalReader, loadModel, type OpenedModel, openModel } from './open.ts';
-import {
-  type BeforeAfter,
-  type CommonOptions,
-  checkChoices,
-  chooseTarget,
-  DEFAULT_ACTIVATION_BYTES,
-  type TargetReport,
-  withSession,
-} from './options.ts';
-import { checkMemory, pruneSequence, type Target } from './sequence.ts';
-import { splitSamples } from './split.ts';
-import { type Candidate, outputError, outputsOf, searchTarget } from './target.ts';
+import type { LanguageModel } from '../checkpoint/architectures/index.ts';
+import type { Engine } from '../engine/index.ts';
+import { UnsupportedModelError } from '../errors.ts';
+import type { WrittenModel } from '../graph/index.ts';
+import { openSession, type Session } from '../pool/index.ts';
+import { version } from '../version.ts';
+import type { RunOptions } from './chain.ts';
+import { Clock } from './clock.ts';
+import type { Dataset } from './data/index.ts';
+import { latencies, type Metric, measure } from './evaluate.ts';
+import { Findings } from './findings.ts';
+import { type FolderOptions, folderSubject, languageProfile, type OpenedLanguageModel } from './folder.ts';
+import { checkNames } from './keep.ts';
+import { type FileOptions, onnxSubject } from './onnx.ts';
+import type { OpenedModel } from './open.ts';
+import { passOver, type Run } from './pass.ts';
+import { checkPlan, type Plan, type PlanOptions, planRun } from './plan.ts';
+import { parseRecipe, type RecipeOptions } from './recipe.ts';
+import type { LayerReport, PruneReport } from './report.ts';
+import type { PrunedLayer } from './sequence.ts';
+import { contentHash, type Part } from './store/hash.ts';
+import { openRun } from './store/manifest.ts';
+import type { RunStore } from './store/store.ts';
+import type { ModelSize, Subject, Written } from './subject.ts';
+import { chooseTarget, type TargetReport } from './target.ts';
+import { allOutputs, compare, comparedSamples, firstOutputs } from './verify.ts';
 
-export interface PruneOptions extends CommonOptions {
-  /** Name of the written model's data file, should it need one. */
-  readonly externalName?: string;
+export interface Progress {
+  /** What is being done, for a person. */
+  readonly label: string;
+  readonly done: number;
+  readonly total: number;
 }
 
-export interface PruneReport {
-  readonly method: Method;
-  readonly keep: number | KeepRatios;
-  readonly target: TargetReport;
-  readonly samples: number;
-  readonly parameters: BeforeAfter;
-  /** Multiply-adds for one sample. */
-  readonly macs: BeforeAfter;
-  readonly bytes: BeforeAfter;
-  /** Median of one sample in the engine. */
-  readonly latencyMs: BeforeAfter;
-  readonly metric?: BeforeAfter & {
-    readonly name: Metric['name'];
-    readonly samples: number;
-    readonly data: 'evaluation' | 'calibration';
-  };
-  /** Largest difference between the written model and the masked dense network, as a part of the output's range. */
-  readonly maxDifference: number;
-  readonly layers: readonly {
-    readonly name: string;
-    readonly layer: string;
-    readonly groups: number;
-    readonly kept: readonly number[];
-    readonly relativeError: number;
-    /** λ of each layer that reads the channels. */
-    readonly damping: readonly number[];
-  }[];
-  readonly notPrunable: readonly { readonly name: string; readonly reason: string }[];
-  /** Bytes of WebAssembly memory that the largest layer was said to take, in one thread. */
-  readonly memory: { readonly wasmBytes: number };
-  readonly seconds: number;
-  readonly engine: string;
-  readonly simd: string;
-  /** Of the solver. */
-  readonly threads: number;
+export interface EvaluateOptions extends RunOptions {
+  readonly engine: Engine;
+}
+
+export interface PruneOptions extends EvaluateOptions, RecipeOptions, FileOptions, FolderOptions {
+  /** Threads that the layers are solved on. Default: the calling one. */
+  readonly session?: Session;
+  /** Images, or windows of token ids. */
+  readonly calibration: Dataset;
+  /** Samples for the accuracy or perplexity before and after. Default: the calibration samples. */
+  readonly evaluation?: Dataset;
+  /** Keeps what the run finds: it can be continued, and other runs need not find it again. */
+  readonly store?: RunStore;
+  readonly onProgress?: (progress: Progress) => void;
 }
 
 export interface PruneResult {
-  /** ONNX bytes, and the parts of the external data file where there is one. */
-  readonly written: WrittenModel;
   readonly report: PruneReport;
+  /** ONNX bytes, and the parts of the external data file where there is one. A folder goes to `output`. */
+  readonly written?: WrittenModel;
 }
-
-/** The bound on `maxDifference`: rounding of float32 is near 1e-6, of float16 near 1e-3. */
-const TOLERANCE = { float32: 1e-3, float16: 2e-2 };
 
 /**
- * Prunes every prunable structure of a model (OSSCAR, arXiv 2403.12983) and verifies the result.
+ * Prunes every prunable structure of a model (OSSCAR, arXiv 2403.12983): channels, neurons and attention heads (key-value
+ * groups). Verifies the result.
  *
- * @throws {InputError} for options or data that cannot work
+ * @throws {InputError} for options or data that cannot work, or a store of another run
  * @throws {UnsupportedModelError} where nothing is prunable
- * @throws {OutOfMemoryError} before any work, where a layer cannot fit
+ * @throws {OutOfMemoryError} before any work, where a layer or the activations cannot fit
  */
-export function pruneModel(opened: OpenedModel, options: PruneOptions): Promise<PruneResult> {
-  return withSession(options.session, (session) => pruneWith(session, opened, options));
+export function prune(
+  model: OpenedModel,
+  options: PruneOptions,
+): Promise<PruneResult & { readonly written: WrittenModel }>;
+export function prune(
+  model: OpenedLanguageModel,
+  options: PruneOptions & Required<Pick<FolderOptions, 'output'>>,
+): Promise<PruneResult>;
+export async function prune(
+  model: OpenedModel | OpenedLanguageModel,
+  options: PruneOptions,
+): Promise<PruneResult> {
+  const session = options.session ?? (await openSession({ threads: 1 }));
+  try {
+    return await pruneWith(session, subjectOf(model, options), options);
+  } finally {
+    if (!options.session) await session.close();
+  }
 }
 
-async function pruneWith(session: Session, opened: OpenedModel, options: PruneOptions): Promise<PruneResult> {
-  const { calibration, method = 'osscar', signal } = options;
-  const start = performance.now();
-  const keep = keepRatio(options.keep);
-  checkChoices(options);
-  const structures = opened.analysis.structures.filter(({ prunable }) => prunable);
-  if (structures.length === 0) {
+/**
+ * Top-1 accuracy on labelled samples, or perplexity of a language model.
+ *
+ * @returns nothing where samples carry no labels
+ * @throws {InputError} where a label or token is outside the model's classes
+ */
+export async function evaluate(
+  model: OpenedModel | OpenedLanguageModel,
+  samples: Dataset,
+  options: EvaluateOptions,
+): Promise<Metric | undefined> {
+  const subject = subjectOf(model);
+  await subject.check(samples);
+  return measure(subject.chain(options.engine, samples), samples, options);
+}
+
+/**
+ * What pruning will take. Of a folder, its config.json is enough (`describeFolder`).
+ *
+ * @throws {InputError} for impossible ratios
+ */
+export function plan(
+  model: OpenedModel | OpenedLanguageModel | LanguageModel,
+  options: RecipeOptions & PlanOptions,
+): Plan {
+  const recipe = parseRecipe(options);
+  const { sample = [] } = options;
+  const profile =
+    'architecture' in model
+      ? languageProfile(model, recipe, sample[0])
+      : subjectOf(model).profile(recipe, sample);
+  return planRun(profile, recipe, options);
+}
+
+function subjectOf(
+  model: OpenedModel | OpenedLanguageModel,
+  options: FileOptions & FolderOptions = {},
+): Subject {
+  return 'language' in model ? folderSubject(model, options) : onnxSubject(model, options);
+}
+
+async function pruneWith(session: Session, subject: Subject, options: PruneOptions): Promise<PruneResult> {
+  const { calibration, evaluation = calibration, onProgress } = options;
+  const recipe = parseRecipe(options);
+  if (subject.structures.length === 0) {
     throw new UnsupportedModelError(
-      `${opened.name}: no prunable structure; \`osscar inspect\` lists the reasons`,
+      `${subject.name}: no prunable structure; \`osscar inspect\` lists the reasons`,
     );
   }
-  checkNames(options.keep, structures);
-  const correct = options.correct ?? true;
-  // With correction where there may be one: the target is not chosen yet.
-  const wasmBytes = checkMemory(opened, {
-    ...{ session, structures, keep, method, correct, search: options.search },
-    target: { kind: 'dense', blend: 1 },
-  });
+  checkNames(recipe.keep, subject.structures);
+  const profile = subject.profile(recipe, calibration.shape);
+  const wasmBytes = checkPlan(profile, recipe, session.maximumBytes);
+  const plan = planRun(profile, recipe, { ...options, samples: calibration.size, threads: session.threads });
+  for (const samples of new Set([calibration, evaluation])) await subject.check(samples);
 
-  const engine = engineFor(opened, options.engine);
-  const source = batchSource(calibration, opened.input);
-  const labelled = batchSource(options.evaluation ?? calibration, opened.input);
-  // Before the long work, so that labels that do not go with the model are found at once.
-  const before = await metricOf(opened, engine, opened.source, labelled, signal);
-  const sequence = (data: BatchSource, towards: Target, label: string, search?: Search) =>
-    pruneSequence(opened, {
-      ...{ engine, session, structures, keep, method, signal },
-      source: data,
-      target: towards,
-      damping: options.damping,
-      groupsPerStep: options.groupsPerStep,
-      search,
-      correct,
-      activationBytes: options.activationBytes ?? DEFAULT_ACTIVATION_BYTES,
-      onStep: (done, total) => options.onProgress?.({ label, done, total }),
-    });
-
-  const target = await chooseTarget(options, () =>
-    searchBlend(opened, structures, source, { ...options, engine }, sequence),
-  );
-  const { masked, layers } = await sequence(source, target.chosen, 'pruning', options.search);
-
-  const small = shrink(masked, new Map(layers.map(({ structure, kept }) => [structure, kept])));
-  for (const [key, value] of Object.entries(options.metadata ?? {})) small.setMetadata(key, value);
-  small.setMetadata(
-    'osscar.pruning',
-    JSON.stringify({ method, keep: options.keep, target: target.chosen, samples: source.samples }),
-  );
-  const written = writeModel(small, { externalName: options.externalName });
-  const { model: reread, ...verified } = await verify(opened, masked, written, source, {
+  const clock = new Clock();
+  const engine = clock.engine(options.engine);
+  const findings = await findingsOf(subject, session, options);
+  const run: Run = {
     ...options,
-    engine,
-  });
-  const after = before && (await metricOf(opened, engine, reread, labelled, signal));
-
+    session,
+    recipe,
+    findings,
+    clock,
+    chain: subject.chain(engine, calibration),
+  };
+  // Before the long work, so that labels that do not go with the model are found at once.
+  const before = await clock.stage('measuring', () => denseMetric(subject, engine, evaluation, run));
+  const target = await clock.stage('target', () =>
+    chooseTarget(run, subject.hasShortcuts, ({ kind, blend }, done, total) =>
+      onProgress?.({ label: `target ${kind} ${blend}`, done, total }),
+    ),
+  );
+  const { layers, written } = await pruneTowards(target, subject, engine, evaluation, run, onProgress);
   return {
-    written,
+    written: written.model,
     report: {
-      method,
-      keep: options.keep,
+      recipe,
       target,
-      samples: source.samples,
-      ...verified,
-      ...(before &&
-        after && {
-          metric: {
-            name: before.name,
-            before: before.value,
-            after: after.value,
-            samples: before.samples,
-            data: options.evaluation ? ('evaluation' as const) : ('calibration' as const),
-          },
-        }),
-      layers: layers.map(({ structure, kept, relativeError, damping }) => ({
-        name: structure.name,
-        layer: structure.layer,
-        groups: structure.groups,
-        kept,
-        relativeError,
-        damping,
-      })),
-      notPrunable: opened.analysis.structures
-        .filter(({ prunable }) => !prunable)
-        .map(({ name, reason = '' }) => ({ name, reason })),
-      memory: { wasmBytes },
-      seconds: (performance.now() - start) / 1000,
+      samples: calibration.size,
+      sample: calibration.shape,
+      ...sizesOf(subject, written),
+      metric: before &&
+        written.metric && {
+          name: before.name,
+          before: before.value,
+          after: written.metric.value,
+          samples: before.samples,
+          data: options.evaluation ? 'evaluation' : 'calibration',
+        },
+      maxDifference: written.maxDifference,
+      latencyMs: written.latencyMs,
+      layers: layers.map(layerReport),
+      notPrunable: subject.notPrunable,
+      sizes: written.sizes,
+      statement: written.statement,
+      memory: { plannedBytes: plan.bytes.total, wasmBytes },
+      seconds: clock.seconds,
+      stages: clock.stages,
       engine: engine.name,
       simd: session.simd,
       threads: session.threads,
@@ -178,144 +190,116 @@ async function pruneWith(session: Session, opened: OpenedModel, options: PruneOp
   };
 }
 
-/** The engine, with what a decoder takes beside the token ids supplied. */
-function engineFor({ input }: OpenedModel, engine: Engine): Engine {
-  return takesTokens(input) ? supplied(engine, input.name, input.shape[0]) : engine;
-}
-
-/** Accuracy, or perplexity of a language model. */
-function metricOf(
-  { input }: OpenedModel,
+/** The pass that counts, and the proof of what it has written. */
+async function pruneTowards(
+  { chosen: target }: TargetReport,
+  subject: Subject,
   engine: Engine,
-  model: Model,
-  source: BatchSource,
-  signal?: AbortSignal,
-): Promise<Metric | undefined> {
-  const measure = takesTokens(input) ? perplexity : accuracy;
-  return running(engine, model, (session) => measure(session, source, signal));
-}
-
-async function running<R>(
-  engine: Engine,
-  model: Model,
-  use: (session: EngineSession) => Promise<R>,
-): Promise<R> {
-  const session = await loadModel(engine, model);
+  evaluation: Dataset,
+  run: Run,
+  onProgress: PruneOptions['onProgress'],
+): Promise<{ layers: PrunedLayer[]; written: Proof }> {
+  const { chain, calibration, recipe, clock } = run;
+  const writer = await subject.writer(recipe, engine);
+  const layers: PrunedLayer[] = [];
   try {
-    return await use(session);
-  } finally {
-    await session.release();
-  }
-}
-
-/** Looks for the target by the output error, or a language model's loss, on samples held out from the fit. */
-async function searchBlend(
-  opened: OpenedModel,
-  structures: readonly Structure[],
-  source: BatchSource,
-  { engine, calibration, signal }: PruneOptions,
-  sequence: (data: BatchSource, to: Target, label: string, search: Search) => Promise<{ masked: Model }>,
-): Promise<Candidate[]> {
-  const { isFit, isHeldOut } = splitSamples(source.samples);
-  const fit = batchSource(calibration, opened.input, isFit);
-  const heldOut = batchSource(calibration, opened.input, isHeldOut);
-  const tokens = takesTokens(opened.input);
-  const dense = tokens ? [] : await outputsOf(engine, opened.model, heldOut, signal);
-  const hasResidual = structures.some(({ consumers }) => consumers.some(({ residual }) => residual));
-  return searchTarget(async (target) => {
-    // The local search moves all candidates alike.
-    const { masked } = await sequence(fit, target, `target ${target.kind} ${target.blend}`, 'greedy');
-    if (tokens) return running(engine, masked, (session) => loss(session, heldOut, signal));
-    return outputError(dense, await outputsOf(engine, masked, heldOut, signal));
-  }, hasResidual);
-}
-
-/** Loads the written bytes again, compares their outputs with the masked network's, and measures both sizes. */
-async function verify(
-  opened: OpenedModel,
-  masked: Model,
-  written: WrittenModel,
-  source: BatchSource,
-  options: PruneOptions,
-) {
-  const { engine } = options;
-  const again = await openModel(written.model, {
-    engine,
-    name: 'the written model',
-    external: externalReader(written),
-    size: opened.size,
-  });
-  const sessions: EngineSession[] = [];
-  try {
-    for (const model of [opened.source, masked, again.source]) sessions.push(await loadModel(engine, model));
-    const [dense, reference, pruned] = sessions;
-    const maximum = await maxDifference(opened.name, reference, pruned, source);
-    const float16 = [...opened.model.tensors.values()].some(({ type }) => type === 'float16');
-    const tolerance = float16 ? TOLERANCE.float16 : TOLERANCE.float32;
-    if (!(maximum <= tolerance)) {
-      throw new OsscarError(
-        'ERR_OSSCAR_VERIFY',
-        `the pruned model differs from the masked one by ${maximum} of its output range, more than ${tolerance}`,
+    const last = await clock.stage('pruning', () =>
+      passOver(run, {
+        target,
+        search: recipe.search,
+        wholeCurve: true,
+        samples: 'all',
+        onStep: (done, total) => onProgress?.({ label: 'pruning', done, total }),
+        async onPart(index, pruned) {
+          await writer.part(index, pruned);
+          layers.push(...pruned.layers);
+        },
+      }),
+    );
+    try {
+      const samples = comparedSamples(chain, calibration);
+      const expected = await firstOutputs(chain, last, 'pruned', samples.size, run);
+      const written = await clock.stage('proving', () =>
+        writer.finish({ target, samples: calibration.size }, async (found) => {
+          const again = found.subject.chain(engine, samples);
+          const outputs = [
+            () => allOutputs(again, samples, run),
+            ...found.copies.map((copy) => () => copy(samples)),
+          ];
+          const differences: number[] = [];
+          for (const output of outputs) {
+            differences.push(compare(subject.name, expected, await output(), found.subject.tolerance));
+          }
+          return {
+            ...found,
+            maxDifference: Math.max(...differences),
+            latencyMs: chain.parts === 1 ? await latencies(chain, again, samples, run) : undefined,
+            metric: await measure(found.subject.chain(engine, evaluation), evaluation, run),
+          };
+        }),
       );
+      return { layers, written };
+    } finally {
+      await last.close();
     }
-    const [before, after] = await latencies(
-      [dense, pruned],
-      await firstSample(source, opened.input.fixedBatch || 1),
-      options.signal,
-    );
-    return {
-      model: again.source,
-      parameters: { before: opened.parameters, after: again.parameters },
-      macs: { before: opened.macs, after: again.macs },
-      bytes: { before: opened.bytes, after: again.bytes },
-      latencyMs: { before, after },
-      maxDifference: maximum,
-    };
-  } finally {
-    for (const session of sessions) await session.release();
+  } catch (error) {
+    await writer.abort();
+    throw error;
   }
 }
 
-/** The largest of `largestDifference` over the outputs on the first batch. */
-async function maxDifference(
-  model: string,
-  reference: EngineSession,
-  other: EngineSession,
-  source: BatchSource,
-): Promise<number> {
-  for await (const { input } of source.batches()) {
-    const expected = await reference.run({ [reference.inputs[0].name]: input });
-    const actual = await other.run({ [other.inputs[0].name]: input });
-    const differences = reference.outputs.map(({ name }) =>
-      largestDifference(model, name, expected[name].data, actual[name].data),
-    );
-    return Math.max(...differences);
-  }
-  throw new InputError('no calibration samples');
+interface Proof extends Written, Pick<PruneReport, 'maxDifference' | 'latencyMs'> {
+  readonly metric: Metric | undefined;
 }
 
-/**
- * max |a − b| / (max a − min a).
- * @throws {InputError} where a holds NaN or infinite values
- */
-export function largestDifference(model: string, output: string, a: Float32Array, b: Float32Array): number {
-  if (!a.every(Number.isFinite)) {
-    throw new InputError(`${model}: output "${output}" of the pruned network holds NaN or infinite values`);
-  }
-  let [low, high, difference] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0];
-  for (let i = 0; i < a.length; i++) {
-    low = Math.min(low, a[i]);
-    high = Math.max(high, a[i]);
-    // Not Math.max, which a NaN on one side would pass through unseen by a comparison.
-    if (!(Math.abs(a[i] - b[i]) <= difference)) difference = Math.abs(a[i] - b[i]);
-  }
-  return high > low ? difference / (high - low) : difference;
+/** The dense network's, which does not depend on how it is pruned. */
+async function denseMetric(
+  subject: Subject,
+  engine: Engine,
+  samples: Dataset,
+  run: Run,
+): Promise<Metric | undefined> {
+  const find = async () => ({ metric: await measure(subject.chain(engine, samples), samples, run) });
+  const about = run.findings.areKept && (await contentHash(contentsOf(samples)));
+  return (await run.findings.once('metric', about, find)).metric;
 }
 
-async function firstSample(source: BatchSource, batch: number): Promise<FloatTensor> {
-  for await (const { input } of source.batches()) {
-    const size = input.data.length / input.dims[0];
-    return { dims: [batch, ...input.dims.slice(1)], data: input.data.slice(0, size * batch) };
+/** @throws {InputError} where the store is of another run */
+async function findingsOf(
+  subject: Subject,
+  session: Session,
+  { store, calibration, engine }: PruneOptions,
+): Promise<Findings> {
+  if (!store) return new Findings();
+  const { name = `${calibration.size} samples of [${calibration.shape}]` } = calibration;
+  await openRun(store, {
+    model: { name: subject.name, hash: await contentHash(subject.contents()) },
+    data: { name, hash: await contentHash(contentsOf(calibration)) },
+    version,
+  });
+  // The engine's version counts, its threads do not.
+  return new Findings(store, [session.simd, engine.name.split(',')[0]]);
+}
+
+async function* contentsOf(samples: Dataset): AsyncGenerator<Part> {
+  yield samples.shape.join();
+  for await (const { inputs, labels } of samples.batches(64)) {
+    yield inputs;
+    if (labels) yield labels;
   }
-  throw new InputError('no calibration samples');
+}
+
+function sizesOf(
+  before: ModelSize,
+  { subject: after }: Written,
+): Pick<PruneReport, 'parameters' | 'bytes' | 'macs'> {
+  return {
+    parameters: { before: before.parameters, after: after.parameters },
+    bytes: { before: before.bytes, after: after.bytes },
+    macs: before.macs === undefined ? undefined : { before: before.macs, after: after.macs! },
+  };
+}
+
+function layerReport({ structure, curve, relativeError = 0, ...layer }: PrunedLayer): LayerReport {
+  return { ...layer, groups: structure.groups, relativeError, curve: curve && [...curve] };
 }

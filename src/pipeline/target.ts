@@ -1,17 +1,81 @@
 // Choosing what layers are fitted to, by the error of the pruned network on calibration samples that were held out
 // from the fit. No labels are needed.
 
-import type { Engine, FloatTensor } from '../engine/index.ts';
-import type { Model } from '../graph/index.ts';
-import type { BatchSource } from './batches.ts';
-import { loadModel } from './open.ts';
-import type { Target } from './sequence.ts';
-import { turn } from './turn.ts';
+import type { FloatTensor } from '../engine/index.ts';
+import { refits } from '../solve/index.ts';
+import { type Select, takesTokens } from './batches.ts';
+import { type LastPlace, outputsOf, through } from './chain.ts';
+import { loss } from './evaluate.ts';
+import { type Pass, passOver, type Run } from './pass.ts';
+import { type Target, targetOf } from './recipe.ts';
+import { splitSamples } from './split.ts';
 
 /** A target that was tried. */
 export interface Candidate extends Target {
   /** On held-out samples: Σ‖y − ŷ‖² / Σ‖y − ȳ‖² of the network's outputs, or a language model's loss. */
   readonly error: number;
+}
+
+export interface TargetReport {
+  readonly chosen: Target;
+  /** What `auto` measured, the best first. */
+  readonly candidates?: readonly Candidate[];
+}
+
+/**
+ * The target of a run's recipe; where it leaves that open, the one under which the pruned network errs least on samples
+ * that it was not fitted on.
+ */
+export async function chooseTarget(
+  run: Run,
+  hasShortcuts: boolean,
+  onStep: (target: Target, ...step: Parameters<NonNullable<Pass['onStep']>>) => void,
+): Promise<TargetReport> {
+  const { method, target } = run.recipe;
+  // The baselines that fit nothing have no target to choose.
+  if (!refits(method)) return { chosen: { kind: 'self', blend: 0 } };
+  if (target !== 'auto') return { chosen: targetOf(target) };
+  const { isFit, isHeldOut } = splitSamples(run.calibration.size);
+  const errorOf = await heldOutError(run, isHeldOut);
+  const attempt = async (target: Target) => {
+    // The local search moves all candidates alike.
+    const pass: Pass = {
+      target,
+      search: 'greedy',
+      samples: 'fit',
+      fit: isFit,
+      onStep: (done, total) => onStep(target, done, total),
+    };
+    const last = await passOver(run, pass);
+    try {
+      return { error: await errorOf(last) };
+    } finally {
+      await last.close();
+    }
+  };
+  const { recipe, findings } = run;
+  const candidates = await searchTarget(
+    async (target) => (await findings.once('target', { recipe, target }, () => attempt(target))).error,
+    hasShortcuts,
+  );
+  const [{ kind, blend }] = candidates;
+  return { chosen: { kind, blend }, candidates };
+}
+
+/** The error of a pruned network's outputs, or its loss where it is a language model. */
+async function heldOutError(run: Run, isHeldOut: Select): Promise<(last: LastPlace) => Promise<number>> {
+  const { chain, calibration } = run;
+  if (takesTokens(chain.input)) return (last) => loss(chain, last, 'pruned', run, isHeldOut);
+  const outputs = async (last: LastPlace, network: 'dense' | 'pruned') => {
+    const found: FloatTensor[] = [];
+    for await (const { values } of outputsOf(chain, last, network, run, isHeldOut))
+      found.push(...values.values());
+    return found;
+  };
+  const before = await through(chain, calibration, run);
+  const dense = await outputs(before, 'dense');
+  await before.close();
+  return async (last) => outputError(dense, await outputs(last, 'pruned'));
 }
 
 const BLEND_STEP = 0.25;
@@ -46,33 +110,6 @@ export async function searchTarget(
   // On some networks what a shortcut lost is better left lost.
   if (hasResidual) await attempt({ kind: 'dense', blend: tried[0].blend || 1 });
   return tried;
-}
-
-/** Outputs of a model on every sample, one batch after the other, padding left out. */
-export async function outputsOf(
-  engine: Engine,
-  model: Model,
-  source: BatchSource,
-  signal?: AbortSignal,
-): Promise<FloatTensor[]> {
-  const session = await loadModel(engine, model);
-  const outputs: FloatTensor[] = [];
-  try {
-    for await (const { input, count } of source.batches()) {
-      await turn(signal);
-      const results = await session.run({ [session.inputs[0].name]: input });
-      for (const { name } of session.outputs) {
-        const { dims, data } = results[name];
-        outputs.push({
-          dims: [count, ...dims.slice(1)],
-          data: data.subarray(0, (data.length / dims[0]) * count),
-        });
-      }
-    }
-  } finally {
-    await session.release();
-  }
-  return outputs;
 }
 
 /**

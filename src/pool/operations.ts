@@ -3,9 +3,9 @@
 
 import { ShapeError } from '../errors.ts';
 import type { Kernels } from '../kernel/index.ts';
-import { chooseDamping, eliminate, layerProblem, pruneLayer, refit } from '../solve/index.ts';
+import { pruneLayer, solveLayers } from '../solve/index.ts';
 
-export const operations = { chooseDamping, eliminate, factorise, inverse, layerProblem, pruneLayer, refit };
+export const operations = { factorise, inverse, pruneLayer, solveLayers };
 
 export type Operation = keyof typeof operations;
 type Tail<F> = F extends (kernels: Kernels, ...args: infer A) => unknown ? A : never;

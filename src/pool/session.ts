@@ -3,14 +3,12 @@
 import { InputError } from '../errors.ts';
 import { chooseSimd, openKernels, type Simd, type SimdChoice } from '../kernel/index.ts';
 import type {
-  Elimination,
-  EliminationOptions,
+  Layer,
   LayerOptions,
   LayerProblem,
+  LayerRecipe,
   LayerResult,
-  LayerStatistics,
-  ProblemOptions,
-  Refit,
+  SolvedLayers,
 } from '../solve/index.ts';
 import type { Executor } from './executor.ts';
 import { localExecutor } from './local.ts';
@@ -161,40 +159,18 @@ export class Session {
     return this.#run('factorise', [A, n], n, options);
   }
 
-  /** H and G of a layer: as the function `layerProblem`. */
-  layerProblem(
-    statistics: LayerStatistics,
-    W0: Float32Array | Float64Array,
-    problem: ProblemOptions,
+  /**
+   * Layers that read the same channels, from their statistics to their weights, in one job: as the function `solveLayers`.
+   * Statistics on shared memory go to it without a copy.
+   */
+  solveLayers(
+    layers: readonly Layer[],
+    recipe: LayerRecipe,
+    keep?: number,
     options: AbortOptions = {},
-  ): Promise<LayerProblem> {
-    return this.#run('layerProblem', [statistics, W0, problem], statistics.p, options);
-  }
-
-  /** The damping λ that errs least on held-out samples: as the function `chooseDamping`. */
-  chooseDamping(
-    fit: LayerStatistics,
-    heldOut: LayerStatistics,
-    W0: Float32Array | Float64Array,
-    problem: Omit<ProblemOptions, 'damping'>,
-    keep: number,
-    options: AbortOptions = {},
-  ): Promise<number> {
-    return this.#run('chooseDamping', [fit, heldOut, W0, problem, keep], fit.p, options);
-  }
-
-  /** The greedy elimination and its error curve: as the function `eliminate`. */
-  eliminate(
-    problem: LayerProblem,
-    elimination: EliminationOptions,
-    options: AbortOptions = {},
-  ): Promise<Elimination> {
-    return this.#run('eliminate', [problem, elimination], problem.p, options);
-  }
-
-  /** The best weights on the kept groups: as the function `refit`. */
-  refit(problem: LayerProblem, kept: readonly number[], options: AbortOptions = {}): Promise<Refit> {
-    return this.#run('refit', [problem, kept], problem.p, options);
+  ): Promise<SolvedLayers> {
+    const order = layers.reduce((rows, { fit }) => rows + fit.p, 0);
+    return this.#run('solveLayers', [layers, recipe, keep], order, options);
   }
 
   /** Prunes one layer: as the function `pruneLayer`. */

@@ -49,20 +49,6 @@ export function chooseDamping(
   return best.damping;
 }
 
-/** Sums over the samples of both, in the arrays of `a`: XᵀX can be the largest array there is. */
-export function addStatistics(a: LayerStatistics, b: LayerStatistics): LayerStatistics {
-  const add = (x: Float64Array, y: Float64Array) => {
-    for (let i = 0; i < x.length; i++) x[i] += y[i];
-  };
-  add(a.XtX, b.XtX);
-  add(a.sumX, b.sumX);
-  if (a.target && b.target) {
-    add(a.target.XtY, b.target.XtY);
-    add(a.target.sumY, b.target.sumY);
-  }
-  return { ...a, n: a.n + b.n };
-}
-
 /**
  * Gives the same problem under another λ: ρ enters H on the diagonal and G through ρW0. All share one H, the given
  * one, which is the last one's: H can be the largest array there is.

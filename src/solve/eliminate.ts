@@ -44,6 +44,8 @@ export interface EliminationOptions {
   readonly precision?: ElementType;
   /** Give the weights that the updates alone lead to, as ZipLM does; takes the path `rows`, in f64. */
   readonly weights?: boolean;
+  /** Go on below `keep`, one group at a time, for the rest of the curve (not with `weights`). */
+  readonly wholeCurve?: boolean;
 }
 
 /** The support that a greedy elimination leaves, and its error on the way there. */
@@ -52,7 +54,10 @@ export interface Elimination {
   readonly kept: number[];
   /** Removed groups in the order of their removal. */
   readonly removed: number[];
-  /** curve[k] = relative error with k groups kept, for keep ≤ k ≤ groups; NaN below. */
+  /**
+   * curve[k] = relative error with k groups kept, for keep ≤ k ≤ groups, or of a whole curve from the protected ones on;
+   * NaN below.
+   */
   readonly curve: Float64Array;
   /** f on the kept groups. */
   readonly objective: number;
@@ -156,7 +161,7 @@ function fullSupport(
 function removeGroups(
   kernels: Kernels,
   { p, m, groupSize, groups }: LayerProblem,
-  { keep, groupsPerStep = 1, protect = [], path, weights = false }: EliminationOptions,
+  { keep, groupsPerStep = 1, protect = [], path, weights = false, wholeCurve = false }: EliminationOptions,
   { T, W, objective: denseObjective }: FullSupport,
 ): Elimination {
   const state = new EliminationState(kernels, T, W, groupSize, { path: weights ? 'rows' : path });
@@ -165,18 +170,29 @@ function removeGroups(
   curve[groups] = 0;
   const removed: number[] = [];
   let lost = 0;
+  const remove = (group: number) => {
+    lost += state.remove(group);
+    curve[state.order().length] = denseObjective < 0 ? lost / -denseObjective : 0;
+  };
   for (const count of schedule(groups - keep, groupsPerStep)) {
     for (const group of first(state.costs(), state.order(), count, isProtected, 1)) {
-      lost += state.remove(group);
+      remove(group);
       removed.push(group);
-      curve[groups - removed.length] = denseObjective < 0 ? lost / -denseObjective : 0;
     }
   }
   const order = state.order();
   const kept = Array.from(order).sort((a, c) => a - c);
   const objective = denseObjective + lost;
   const result = { kept, removed, curve, objective, denseObjective, precision: T.type };
-  if (!weights) return result;
+  if (!weights) {
+    if (wholeCurve)
+      whileDefinite(() => {
+        for (let left = keep - new Set(protect).size; left > 0; left--) {
+          remove(first(state.costs(), state.order(), 1, isProtected, 1)[0]);
+        }
+      });
+    return result;
+  }
   const rows = new Float64Array(p * m);
   const size = groupSize * m;
   const view = kernels.view(W);
@@ -184,6 +200,15 @@ function removeGroups(
     rows.set(view.subarray(at * size, (at + 1) * size), group * size);
   });
   return { ...result, W: rows };
+}
+
+/** Runs what only describes: where rounding takes it no further, it ends there. */
+function whileDefinite(run: () => void): void {
+  try {
+    run();
+  } catch (error) {
+    if (!(error instanceof NotPositiveDefiniteError)) throw error;
+  }
 }
 
 /** As of `EliminationOptions`, but f64 by default: a selection in f32 is not confirmed here. */

@@ -1,5 +1,6 @@
-export { addStatistics, chooseDamping } from './damping.ts';
+export { chooseDamping } from './damping.ts';
 export { type Elimination, type EliminationOptions, eliminate, select } from './eliminate.ts';
+export { type Layer, type LayerRecipe, refits, type SolvedLayers, solveLayers } from './layers.ts';
 export { magnitudeSupport } from './magnitude.ts';
 export {
   combineProblems,

@@ -1,6 +1,7 @@
 // The magnitude criterion: a group's worth is the size of its weights. Data-free, the baseline of the field.
 
 import type { LayerProblem } from './problem.ts';
+import { groupRows } from './refit.ts';
 
 /**
  * The `keep` groups with the largest Σ|w| over their rows of W0 (the published code's norm), ascending; ties keep
@@ -21,4 +22,11 @@ export function magnitudeSupport(
     norms[a] === norms[b] ? a - b : norms[b] - norms[a],
   );
   return order.slice(0, keep).sort((a, b) => a - b);
+}
+
+/** The dense weights of the kept groups, zeros elsewhere. */
+export function denseOn({ W0, m, groupSize }: LayerProblem, kept: readonly number[]): Float64Array {
+  const W = new Float64Array(W0.length);
+  for (const row of groupRows(kept, groupSize)) W.set(W0.subarray(row * m, (row + 1) * m), row * m);
+  return W;
 }

@@ -65,6 +65,7 @@ export const DEFAULT_DAMPING = 1e-2; // the published value
 /**
  * H = XᵀX + ρI (centred where a bias is refitted) and G = (1 − a)·H·W0 + a·(XᵀY + ρW0).
  *
+ * @param statistics  of all samples, or of parts of them that add up to all
  * @param W0  dense weights, p × m
  * @throws {ShapeError} where sizes contradict each other
  * @throws {InputError} where the statistics hold NaN or infinite values
@@ -73,29 +74,88 @@ export const DEFAULT_DAMPING = 1e-2; // the published value
  */
 export function layerProblem(
   kernels: Kernels,
-  statistics: LayerStatistics,
+  statistics: LayerStatistics | readonly LayerStatistics[],
   W0: Float32Array | Float64Array,
   options: ProblemOptions,
 ): LayerProblem {
-  const { p, m, n, XtX, sumX, target } = statistics;
-  const { groupSize, damping = DEFAULT_DAMPING, blend = target ? 1 : 0, bias } = options;
-  requireLength('XtX', XtX, p * p);
+  const parts: readonly LayerStatistics[] = [statistics].flat();
+  const [{ p, m, target }] = parts;
+  const { groupSize, bias, blend = target ? 1 : 0 } = options;
+  checkProblem(parts, W0, { ...options, blend });
+  const sums = vectorSums(parts);
+  const shifts = sums.X.map((sum) => (bias ? sum / sums.n : 0));
+  const { H, rho } = dampedGram(parts, sums.X, shifts, options.damping);
+  const dense = Float64Array.from(W0);
+  const G = blend < 1 ? multiply(kernels, H, dense, p, m) : new Float64Array(p * m);
+  if (blend > 0) {
+    const products = parts.map((part) => part.target!.XtY);
+    for (let i = 0; i < p; i++) {
+      for (let j = 0; j < m; j++) {
+        const at = i * m + j;
+        const outside = sumAt(products, at) - shifts[i] * sums.Y[j] + rho * dense[at];
+        G[at] = (1 - blend) * G[at] + blend * outside;
+      }
+    }
+  }
+  if (!G.every(Number.isFinite))
+    throw new InputError('problem: the calibration targets hold NaN or infinite values');
+
+  const solved = blend === 0 && { solution: dense };
+  const problem = { p, m, groupSize, groups: p / groupSize, H, G, W0: dense, ...solved };
+  if (!bias) return problem;
+  const y = new Float64Array(m);
+  for (let j = 0; j < m; j++) {
+    let own = bias[j];
+    for (let i = 0; i < p; i++) own += dense[i * m + j] * shifts[i];
+    y[j] = blend > 0 ? (1 - blend) * own + (blend * sums.Y[j]) / sums.n : own;
+  }
+  return { ...problem, means: { x: shifts, y } };
+}
+
+function checkProblem(
+  parts: readonly LayerStatistics[],
+  W0: Float32Array | Float64Array,
+  { groupSize, damping = DEFAULT_DAMPING, blend = 0, bias }: ProblemOptions,
+): void {
+  const [{ p, m }] = parts;
+  for (const { XtX, target } of parts) {
+    requireLength('XtX', XtX, p * p);
+    if (blend > 0 && !target) throw new InputError('problem: a blend above 0 needs target statistics');
+    if (blend > 0) requireLength('XtY', target!.XtY, p * m);
+  }
   requireLength('W0', W0, p * m);
   if (bias) requireLength('bias', bias, m);
   if (p % groupSize !== 0)
     throw new ShapeError(`problem: ${p} rows are not a multiple of the group size ${groupSize}`);
   if (!(damping >= 0)) throw new InputError(`problem: damping must be at least 0, got ${damping}`);
   if (!(blend >= 0 && blend <= 1)) throw new InputError(`problem: blend must be in [0, 1], got ${blend}`);
-  if (blend > 0 && !target) throw new InputError('problem: a blend above 0 needs target statistics');
-  if (n < 1) throw new InputError('problem: no calibration rows');
+  if (!parts.some(({ n }) => n >= 1)) throw new InputError('problem: no calibration rows');
+}
 
-  const centred = bias !== undefined;
+/** Σx, Σy and n over all parts. */
+function vectorSums(parts: readonly LayerStatistics[]) {
+  const add = (vectors: readonly Float64Array[]) => vectors[0]?.map((_, at) => sumAt(vectors, at));
+  return {
+    n: sum(parts.map(({ n }) => n)),
+    X: add(parts.map(({ sumX }) => sumX)),
+    Y: add(parts.flatMap(({ target }) => target?.sumY ?? [])),
+  };
+}
+
+/** H, both triangles, and ρ. The parts are added where they are read: XᵀX can be the largest array there is. */
+function dampedGram(
+  parts: readonly LayerStatistics[],
+  sumX: Float64Array,
+  shifts: Float64Array,
+  damping = DEFAULT_DAMPING,
+): { H: Float64Array; rho: number } {
+  const [{ p }] = parts;
+  const grams = parts.map(({ XtX }) => XtX);
   const H = new Float64Array(p * p);
   let trace = 0;
   for (let i = 0; i < p; i++) {
-    const shift = centred ? sumX[i] / n : 0;
     for (let j = 0; j <= i; j++) {
-      const value = XtX[i * p + j] - shift * sumX[j];
+      const value = sumAt(grams, i * p + j) - shifts[i] * sumX[j];
       H[i * p + j] = value;
       H[j * p + i] = value;
     }
@@ -106,35 +166,13 @@ export function layerProblem(
   // Inputs that are all zero leave nothing to reconstruct: damping alone then keeps the largest weights.
   const rho = trace > 0 ? (damping * trace) / p : 1;
   for (let i = 0; i < p; i++) H[i * p + i] += rho;
+  return { H, rho };
+}
 
-  const dense = Float64Array.from(W0);
-  const G = blend < 1 ? multiply(kernels, H, dense, p, m) : new Float64Array(p * m);
-  if (blend > 0 && target) {
-    requireLength('XtY', target.XtY, p * m);
-    for (let i = 0; i < p; i++) {
-      const shift = centred ? sumX[i] / n : 0;
-      for (let j = 0; j < m; j++) {
-        const at = i * m + j;
-        G[at] = (1 - blend) * G[at] + blend * (target.XtY[at] - shift * target.sumY[j] + rho * dense[at]);
-      }
-    }
-  }
-  if (!G.every(Number.isFinite))
-    throw new InputError('problem: the calibration targets hold NaN or infinite values');
-
-  const problem = {
-    ...{ p, m, groupSize, groups: p / groupSize, H, G, W0: dense },
-    ...(blend === 0 && { solution: dense }),
-  };
-  if (!centred) return problem;
-  const x = sumX.map((sum) => sum / n);
-  const y = new Float64Array(m);
-  for (let j = 0; j < m; j++) {
-    let own = bias[j];
-    for (let i = 0; i < p; i++) own += dense[i * m + j] * x[i];
-    y[j] = target && blend > 0 ? (1 - blend) * own + (blend * target.sumY[j]) / n : own;
-  }
-  return { ...problem, means: { x, y } };
+function sumAt(arrays: readonly Float64Array[], at: number): number {
+  let sum = arrays[0][at];
+  for (let i = 1; i < arrays.length; i++) sum += arrays[i][at];
+  return sum;
 }
 
 /**

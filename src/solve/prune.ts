@@ -3,9 +3,9 @@
 import { InputError } from '../errors.ts';
 import { type ElementType, eliminationBytes, type Kernels } from '../kernel/index.ts';
 import { type Elimination, eliminate, innerProduct, select } from './eliminate.ts';
-import { magnitudeSupport } from './magnitude.ts';
+import { denseOn, magnitudeSupport } from './magnitude.ts';
 import { type LayerProblem, multiply } from './problem.ts';
-import { groupRows, objectiveOf, type Refit, refit } from './refit.ts';
+import { objectiveOf, type Refit, refit } from './refit.ts';
 import { halvingSearch, type LocalSearch, publishedSearch, swapSearch } from './search.ts';
 import { Tableau, tableauWasmBytes } from './tableau.ts';
 
@@ -45,6 +45,8 @@ export interface LayerOptions {
   readonly protect?: readonly number[];
   /** Of the elimination (`osscar` only), as `EliminationOptions.precision`. Default `f32`, confirmed in f64. */
   readonly precision?: ElementType;
+  /** Of the elimination (`osscar` only). Default: the curve ends at `keep`. */
+  readonly wholeCurve?: boolean;
   /** `osscar` only. Default `swap`. */
   readonly search?: Search;
   /** t of `halving` and `published`: groups exchanged at once. Default a tenth of the kept ones. */
@@ -64,8 +66,8 @@ export interface LayerResult {
   /** (f(S, W) − f(all)) / −f(all), with f(all) the objective of the best weights on all groups. */
   readonly relativeError: number;
   /**
-   * The greedy elimination's relative error for every number of groups down to `keep` (`osscar`; `ziplm`, there of
-   * the self target).
+   * The greedy elimination's relative error for every number of groups down to `keep`, or further (`osscar`; `ziplm`,
+   * there of the self target).
    */
   readonly curve?: Float64Array;
   /** What the local search did, from the start that led to the result (`osscar`, unless `greedy`). */
@@ -122,10 +124,7 @@ export function pruneLayer(kernels: Kernels, problem: LayerProblem, options: Lay
     const { W, objective } = refit(kernels, problem, kept);
     return { kept, W, objective, relativeError: relative(objective, dense) };
   }
-  const W = new Float64Array(problem.p * problem.m);
-  for (const row of groupRows(kept, problem.groupSize)) {
-    W.set(problem.W0.subarray(row * problem.m, (row + 1) * problem.m), row * problem.m);
-  }
+  const W = denseOn(problem, kept);
   const objective = objectiveOf(problem, W, kept);
   return { kept, W, objective, relativeError: relative(objective, dense) };
 }
@@ -150,8 +149,15 @@ interface Candidate extends Refit {
 }
 
 function osscar(kernels: Kernels, problem: LayerProblem, options: LayerOptions, search: Search): LayerResult {
-  const { keep, groupsPerStep, protect = [], precision, maxSwaps = defaultSwaps(problem) } = options;
-  const greedy = eliminate(kernels, problem, { keep, groupsPerStep, protect, precision });
+  const {
+    keep,
+    groupsPerStep,
+    protect = [],
+    precision,
+    wholeCurve,
+    maxSwaps = defaultSwaps(problem),
+  } = options;
+  const greedy = eliminate(kernels, problem, { keep, groupsPerStep, protect, precision, wholeCurve });
   const dense = greedy.denseObjective;
   const exchanged = keep > 0 && keep < problem.groups;
   if (search === 'greedy' || !exchanged) {

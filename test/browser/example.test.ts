@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { imageDataset, openEngine, openModel, parsePreprocessing, pruneModel } from '../../src/index.ts';
+import { imageDataset, openEngine, openModel, parsePreprocessing, prune } from '../../src/index.ts';
 import { calibrationImages } from '../runtimes/images.ts';
 import { openChromium } from './chromium.ts';
 import { type StaticServer, serve } from './server.ts';
@@ -74,7 +74,7 @@ test('the page offers the model that Node prunes', async () => {
   const entries = images.map((path) => ({ name: path, read: () => readFile(path) }));
   const preprocessing = parsePreprocessing({ mean: '0.2860', std: '0.3530' });
   const calibration = imageDataset(entries, preprocessing, model.input.shape);
-  const { written } = await pruneModel(model, { engine, calibration, keep: 0.5 });
+  const { written } = await prune(model, { engine, calibration, keep: 0.5 });
 
   const bytes = await readFile(await download.path());
   expect(bytes.byteLength).toBeLessThan(readFileSync(MODEL).byteLength);

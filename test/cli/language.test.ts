@@ -42,7 +42,8 @@ describe.concurrent('osscar prune of a folder', () => {
     expect(listing(SMALL)).toEqual(
       ['model.onnx', 'osscar.json', ...listing(MODEL)].sort((a, b) => (a < b ? -1 : 1)),
     );
-    expect(report).toMatchObject({ samples: 8, seqlen: 32, keep: 0.5, metric: { data: 'evaluation' } });
+    expect(report).toMatchObject({ samples: 8, sample: [32], recipe: { keep: 0.5 } });
+    expect(report.metric).toMatchObject({ data: 'evaluation' });
     expect(report.calibration).toEqual({ path: TRAIN, samples: 8, seqlen: 32, seed: 0, sampling: 'even' });
     expect(report.parameters.after).toBeLessThan(0.6 * report.parameters.before);
 
@@ -63,13 +64,12 @@ describe.concurrent('osscar prune of a folder', () => {
   });
 
   test('takes ratios for heads, for neurons and for one structure', async () => {
-    const { blocks, keep } = await osscarJson(
+    const { sizes, recipe } = await osscarJson(
       ...['prune', MODEL, '--calibrate', TRAIN, ...FASTEST, '-o', path('ratios')],
       ...['--keep-heads', '0.5', '--keep-mlp', '0.75', '--keep-layer', '2.mlp=0.25'],
       ...['--keep-layer', '1.heads=1'],
     );
-    expect(keep).toEqual({ heads: 0.5, channels: 0.75, layers: { '2.mlp': 0.25, '1.heads': 1 } });
-    const sizes = blocks.map((it: { sizes: object }) => it.sizes);
+    expect(recipe.keep).toEqual({ heads: 0.5, channels: 0.75, layers: { '2.mlp': 0.25, '1.heads': 1 } });
     expect(sizes).toEqual([
       { heads: 4, kvHeads: 4, ffn: 384 },
       { heads: 8, kvHeads: 8, ffn: 384 },
@@ -86,7 +86,7 @@ describe.concurrent('osscar prune of a folder', () => {
       ...['--threads', '1'],
     );
     expect([code, stderr.replace(PROGRESS, '')]).toEqual([0, '']);
-    expect(stdout).toMatch(/^magnitude, keep 0\.5, 2 windows of 16 tokens/);
+    expect(stdout).toMatch(/^magnitude, keep 0\.5, 8 structures, 2 windows of 16 tokens/);
     expect(stdout).toMatch(/parameters +957,440 +562,432 +58\.7 %/);
     expect(stdout).toMatch(/perplexity \(2 calibration windows\) +[\d.]+ +[\d.]+ +[\d.]+ %\n/);
     expect(stdout).toMatch(/block 3 +4 heads +256 neurons/);
@@ -122,10 +122,7 @@ describe.concurrent('osscar prune of a folder', () => {
         osscarJson('prune', MODEL, '--calibrate', data, ...FAST, '--keep', '0.75', '-o', path(`data-${i}`)),
       ),
     );
-    const result = ({ blocks, metric }: typeof report) => [
-      metric,
-      blocks.map((block: { layers: object[] }) => block.layers),
-    ];
+    const result = ({ layers, metric }: typeof report) => [metric, layers];
     expect(result(documents)).toEqual(result(plain));
     expect(result(ids)).toEqual(result(plain));
   });
@@ -164,7 +161,7 @@ describe.concurrent('osscar prune --dry-run', () => {
     cpSync(join(MODEL, 'config.json'), join(it, 'config.json'));
     const plan = await osscarJson('prune', it, '--dry-run', '--keep', '0.5', '-o', join(it, 'out'));
     expect(plan.parameters).toEqual(report.parameters);
-    expect(plan).toMatchObject({ architecture: 'opt', fits: true });
+    expect(plan).toMatchObject({ model: 'opt', fits: true });
     const { total, ...parts } = plan.bytes;
     expect(Object.values<number>(parts).reduce((sum, bytes) => sum + bytes)).toBe(total);
     expect(plan.seconds).toBeGreaterThan(0);

@@ -70,7 +70,7 @@ describe.concurrent('osscar prune', () => {
     const report = JSON.parse(stdout);
     checkReport(report, MOBILENET, output, 0.5);
     expect(report.layers.map(({ groups }: Layer) => groups)).toEqual([16, 32, 64, 64, 128, 128]);
-    expect(report.target.requested).toBe('auto');
+    expect(report.recipe.target).toBe('auto');
     // Progress, in plain lines, is on the other stream.
     expect(stderr.trimEnd().split('\n').at(-1)).toBe('pruning: 6/6');
     expect(stderr).toMatch(/^(target \w+ [\d.]+: \d\/6\n)+(pruning: \d\/6\n)+$/);
@@ -111,7 +111,8 @@ describe.concurrent('osscar prune', () => {
     expect(report.layers).toHaveLength(15);
     expect(report.metric).toMatchObject({ data: 'evaluation' });
     expect(report.metric.samples).toBe(listing(fixture('test/0-t-shirt')).length);
-    expect(report.target).toEqual({ requested: 'residual', chosen: { kind: 'residual', blend: 1 } });
+    expect(report.recipe.target).toBe('residual');
+    expect(report.target).toEqual({ chosen: { kind: 'residual', blend: 1 } });
     expect(report.notPrunable.map(({ reason }: { reason: string }) => reason)).toContainEqual(
       expect.stringContaining('residual stream'),
     );
@@ -128,7 +129,7 @@ describe.concurrent('osscar prune', () => {
       await prune('b.onnx', '--method', 'magnitude-refit', '--target', 'self'),
       await prune('c.onnx', '--method', 'osscar', '--target', 'self'),
     ];
-    expect([magnitude.method, refitted.method, osscar.method]).toEqual([
+    expect([magnitude, refitted, osscar].map(({ recipe }) => recipe.method)).toEqual([
       'magnitude',
       'magnitude-refit',
       'osscar',
@@ -275,3 +276,14 @@ function labels(name: string, label: number): string {
   );
   return path;
 }
+
+test('--dry-run says what a file takes, and writes nothing', async () => {
+  const output = out('planned.onnx');
+  const flags = ['--keep', '0.4', '--samples', '12', '-o', output];
+  const plan = await osscarJson('prune', TINY, '--dry-run', ...flags);
+  expect(existsSync(output)).toBe(false);
+  const { parameters, memory } = await osscarJson('prune', TINY, ...CALIBRATION, ...flags);
+  expect(plan.fits).toBe(true);
+  expect(plan.parameters).toEqual(parameters);
+  expect(plan.bytes.wasm).toBe(memory.wasmBytes);
+});

@@ -4,9 +4,14 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openDataset } from '../../src/cli/files.ts';
 import { openEngine } from '../../src/engine/index.ts';
-import { type Dataset, iterableDataset, parsePreprocessing } from '../../src/pipeline/data/index.ts';
-import { openModel } from '../../src/pipeline/open.ts';
-import { type PruneOptions, pruneModel } from '../../src/pipeline/prune.ts';
+import {
+  type Dataset,
+  iterableDataset,
+  openModel,
+  type PruneOptions,
+  parsePreprocessing,
+  prune as pruneOpened,
+} from '../../src/pipeline/index.ts';
 import { openSession } from '../../src/pool/index.ts';
 import { random } from '../support/random.ts';
 
@@ -43,7 +48,7 @@ export async function prune(
   options: Partial<PruneOptions> & { size?: readonly [number, number] } = {},
 ) {
   const opened = await openModel(bytes, { engine, size: options.size });
-  return { opened, ...(await pruneModel(opened, { engine, session, calibration, keep: 0.5, ...options })) };
+  return { opened, ...(await pruneOpened(opened, { engine, session, calibration, keep: 0.5, ...options })) };
 }
 
 /** The first output of a model for every sample, row after row. */

@@ -94,7 +94,7 @@ const GRAPHS: Record<string, { groups: number[]; shape?: number[]; build: (b: On
     },
   };
 
-describe('pruneModel', () => {
+describe('prune', () => {
   for (const [name, { groups, shape = [3, 8, 8], build }] of Object.entries(GRAPHS)) {
     const bytes = build(new OnnxBuilder({ seed: 3 })).build();
 
@@ -119,7 +119,7 @@ describe('pruneModel', () => {
       expect(report.layers.map((layer) => layer.groups).sort()).toEqual([...groups].sort());
       for (const { kept, groups } of report.layers) expect(kept).toHaveLength(Math.round(groups / 2));
       for (const key of ['parameters', 'macs', 'bytes'] as const) {
-        expect(report[key].after, key).toBeLessThan(report[key].before);
+        expect(report[key]!.after, key).toBeLessThan(report[key]!.before);
       }
       const magnitude = await prune(bytes, data, { method: 'magnitude' });
       const dense = await outputs(bytes, data);
@@ -141,7 +141,7 @@ function squaredDistance(a: Float32Array, b: Float32Array): number {
   return a.reduce((sum, value, i) => sum + (value - b[i]) ** 2, 0);
 }
 
-describe('pruneModel, by the form of the input', () => {
+describe('prune, by the form of the input', () => {
   const SAMPLES = 13;
   /** What the same network gives with an input of n × 1 × 28 × 28. */
   const usual = async () => prune(tiny(), await fashion('calib', SAMPLES), { target: 'residual' });
@@ -183,7 +183,7 @@ describe('pruneModel, by the form of the input', () => {
   });
 });
 
-describe('pruneModel, float16', () => {
+describe('prune, float16', () => {
   test('prunes and stays float16', async () => {
     const bytes = await toFloat16(fixtureBytes('fashion-mobilenet'), ['n', 1, 28, 28]);
     const calibration = await fashion('calib', 40);

@@ -36,13 +36,13 @@ test('an ONNX model', async () => {
   const preprocessing = library.parsePreprocessing({ mean: '0.2860', std: '0.3530' });
   const calibration = library.imageDataset(images, preprocessing, model.input.shape);
   const prune = (session: Library.Session) =>
-    library.pruneModel(model, { engine, session, calibration, keep: 0.5, target: 'residual' });
+    library.prune(model, { engine, session, calibration, keep: 0.5, target: 'residual' });
   const results: Library.PruneResult[] = [];
   for (const threads of [1, 2, 4]) results.push(await onThreads(threads, prune));
   const [one, ...others] = results;
   for (const { written, report } of others) {
     expect(report.layers.map(({ kept }) => kept)).toEqual(one.report.layers.map(({ kept }) => kept));
-    expect(sha256(written.model)).toBe(sha256(one.written.model));
+    expect(sha256(written!.model)).toBe(sha256(one.written!.model));
   }
 });
 
@@ -60,7 +60,7 @@ test('a language model', async () => {
   for (const threads of [1, 2]) {
     const output = library.memoryOutput();
     await onThreads(threads, (session) =>
-      library.pruneLanguageModel(language, {
+      library.prune(language, {
         ...{ engine, session, calibration, output, keep: 0.5, target: 'residual' },
       }),
     );

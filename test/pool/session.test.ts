@@ -29,15 +29,12 @@ test('results lie on memory of their own, whatever comes after them', async () =
   const statistics = session.statistics(p, m, true);
   statistics.addRows(Float32Array.from(randomArray(400 * p, 1)), Float32Array.from(randomArray(400 * m, 2)));
   const sums = await statistics.finish();
-  const problem = await session.layerProblem(sums, randomArray(p * m, 3), { groupSize: 1, blend: 0.5 });
+  const layer = { fit: sums, W: randomArray(p * m, 3), bias: randomArray(m, 4), groupSize: 1 };
   const results = [
-    ...[
-      sums,
-      problem,
-      await session.refit(problem, [1, 2, 3]),
-      await session.pruneLayer(problem, { keep: 9 }),
-    ],
-    ...[await session.eliminate(problem, { keep: 9 }), await session.inverse(definite(50, 1), 50)],
+    sums,
+    await session.solveLayers([layer], { blend: 0.5 }, 9),
+    await session.pruneLayer(await layerOf(30, 5, 1, 7), { keep: 9 }),
+    await session.inverse(definite(50, 1), 50),
     await session.factorise(definite(50, 2), 50),
   ];
   const arrays = results.flatMap(arraysOf);
@@ -68,26 +65,26 @@ async function everything(session: Session) {
   }
   const unfolded = await images.finish();
   const W0 = randomArray(p * m, 3);
-  const options = { groupSize: 3, bias: randomArray(m, 4), blend: 0.5 };
-  const problem = await session.layerProblem(statistics, W0, options);
-  const damping = await session.chooseDamping(statistics, statistics, W0, options, 60);
-  const pruned = await session.pruneLayer(problem, { keep: 60 });
+  const layer = { groupSize: 3, bias: randomArray(m, 4), W: W0, fit: statistics, heldOut: statistics };
+  const solved = await session.solveLayers([layer], { blend: 0.5, wholeCurve: true }, 60);
+  const shared = await session.solveLayers([layer, { ...layer, W: randomArray(p * m, 9) }], { blend: 1 }, 60);
+  const corrected = await session.solveLayers([layer], { blend: 1 });
+  const problem = await layerOf(390, m, 3, 11);
   const large = await layerOf(640, 96, 1, 7);
   const [whole, half] = await session.pruneLayers([
     { problem: large, options: { keep: 300, search: 'greedy' } },
     { problem, options: { keep: 65 } },
   ]);
-  const eliminated = await session.eliminate(problem, { keep: 10 });
-  const refitted = await session.refit(problem, eliminated.kept);
   const H = definite(1000, 5);
   return {
-    kept: [pruned.kept, whole.kept, half.kept, eliminated.kept],
-    damping,
+    kept: [solved.kept, shared.kept, corrected.kept.length, whole.kept, half.kept],
+    damping: [...solved.layers, ...shared.layers, ...corrected.layers].map(({ damping }) => damping),
     n: [statistics.n, unfolded.n],
     bits: [
       ...[statistics.XtX, statistics.sumX, statistics.target!.XtY, statistics.target!.sumY],
       ...[unfolded.XtX, unfolded.sumX, unfolded.target!.XtY, unfolded.target!.sumY],
-      ...[problem.H, problem.G, problem.means!.y, pruned.W, whole.W, half.W, eliminated.curve, refitted.W],
+      ...[...solved.layers, ...shared.layers, ...corrected.layers].flatMap(({ W, bias }) => [W, bias!]),
+      ...[solved.curve!, shared.curve!, whole.W, half.W],
       await session.gram(X, p),
       await session.inverse(H, 1000),
       await session.factorise(H, 1000),

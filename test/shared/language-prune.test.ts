@@ -92,7 +92,7 @@ describe.each([
       ...([shared(`models/${name}-torch.onnx`), 0.5, `${kind}:${blend}`, join(out, `${name}.onnx`)] as const),
       ...['--tokenizer', folder],
     );
-    const kept = report.blocks.flatMap(({ layers }: { layers: { kept: number[] }[] }) =>
+    const kept = [report].flatMap(({ layers }: { layers: { kept: number[] }[] }) =>
       layers.map((it) => it.kept),
     );
     expect(graph.layers.map((layer: { kept: number[] }) => layer.kept)).toEqual(kept);

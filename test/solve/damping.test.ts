@@ -1,14 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import { openKernels } from '../../src/kernel/index.ts';
 import {
-  addStatistics,
   chooseDamping,
   DEFAULT_DAMPING,
   layerProblem,
   pruneLayer,
   refitBias,
 } from '../../src/solve/index.ts';
-import { activations, naiveStatistics, normals } from '../support/problems.ts';
+import { activations, addStatistics, naiveStatistics, normals } from '../support/problems.ts';
 
 const kernels = await openKernels();
 const p = 40;

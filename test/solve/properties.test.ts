@@ -5,7 +5,6 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type Kernels, type Matrix, openKernels } from '../../src/kernel/index.ts';
 import {
-  addStatistics,
   type LayerProblem,
   type LayerStatistics,
   layerProblem,
@@ -17,7 +16,7 @@ import {
   swapSearch,
   Tableau,
 } from '../../src/solve/index.ts';
-import { activations, naiveObjective, naiveStatistics, normals } from '../support/problems.ts';
+import { activations, addStatistics, naiveObjective, naiveStatistics, normals } from '../support/problems.ts';
 
 const binaries = [await openKernels({ simd: 'baseline' }), await openKernels({ simd: 'relaxed' })];
 

@@ -80,3 +80,11 @@ export function* subsets(n: number, k: number, from = 0): Generator<number[]> {
   if (k === 0) yield [];
   else for (let i = from; i <= n - k; i++) for (const rest of subsets(n, k - 1, i + 1)) yield [i, ...rest];
 }
+
+/** Sums over the samples of both. */
+export function addStatistics(a: LayerStatistics, b: LayerStatistics): LayerStatistics {
+  const add = (x: Float64Array, y: Float64Array) => x.map((value, i) => value + y[i]);
+  const target = a.target &&
+    b.target && { XtY: add(a.target.XtY, b.target.XtY), sumY: add(a.target.sumY, b.target.sumY) };
+  return { ...a, n: a.n + b.n, XtX: add(a.XtX, b.XtX), sumX: add(a.sumX, b.sumX), ...(target && { target }) };
+}

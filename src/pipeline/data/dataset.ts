@@ -24,6 +24,8 @@ export interface Batch {
 }
 
 export interface Dataset {
+  /** For messages: where the samples come from. */
+  readonly name?: string;
   readonly size: number;
   /** Of one sample, without the batch. */
   readonly shape: number[];
@@ -41,6 +43,8 @@ export interface ImageEntry {
 }
 
 export interface DatasetOptions {
+  /** Where the images come from, for messages. */
+  name?: string;
   classes?: string[];
   /** Decoded images are kept if all of them take at most this many bytes. */
   keepBytes?: number;
@@ -63,13 +67,14 @@ function datasetOf(
   samples: readonly { name: string; label?: number }[],
   shape: number[],
   load: (i: number) => Float32Array | Promise<Float32Array>,
-  classes?: string[],
+  { name, classes }: Pick<DatasetOptions, 'name' | 'classes'> = {},
 ): Dataset {
   const size = samples.length;
   if (size === 0) throw new InputError('the data set is empty');
   const length = elements(shape);
   const labeled = samples.every(({ label }) => label !== undefined);
   return {
+    ...(name !== undefined && { name }),
     size,
     shape,
     ...(classes && { classes }),
@@ -103,7 +108,7 @@ export function imageDataset(
   entries: readonly ImageEntry[],
   preprocessing: Preprocessing,
   inputShape: readonly number[],
-  { classes, keepBytes = KEEP_BYTES }: DatasetOptions = {},
+  { keepBytes = KEEP_BYTES, ...described }: DatasetOptions = {},
 ): Dataset {
   const shape = imageShape(preprocessing, inputShape);
   const keep = 4 * elements(shape) * entries.length <= keepBytes;
@@ -116,7 +121,7 @@ export function imageDataset(
     if (keep) kept[i] = input;
     return input;
   };
-  return datasetOf(entries, shape, load, classes);
+  return datasetOf(entries, shape, load, described);
 }
 
 /**
@@ -149,7 +154,7 @@ export function npyDataset(
   samples.forEach((sample, i) => {
     checkFinite(sample.name, row(i));
   });
-  return datasetOf(samples, sampleShape, row);
+  return datasetOf(samples, sampleShape, row, { name });
 }
 
 /** What `iterableDataset` takes: model inputs, with or without a label. */
@@ -165,7 +170,7 @@ export type SampleSource = Float32Array | { data: Float32Array; label?: number }
 export async function iterableDataset(
   source: AsyncIterable<SampleSource> | Iterable<SampleSource>,
   shape: readonly number[],
-  { classes }: Pick<DatasetOptions, 'classes'> = {},
+  described: Pick<DatasetOptions, 'name' | 'classes'> = {},
 ): Promise<Dataset> {
   const samples: Sample[] = [];
   const length = elements(shape);
@@ -181,5 +186,25 @@ export async function iterableDataset(
     checkFinite(name, data);
     samples.push({ name, label, input: data.slice() });
   }
-  return datasetOf(samples, [...shape], (i) => samples[i].input, classes);
+  return datasetOf(samples, [...shape], (i) => samples[i].input, described);
+}
+
+/** The first samples of a set. */
+export function firstSamples(samples: Dataset, count: number): Dataset {
+  const size = Math.min(count, samples.size);
+  return {
+    ...samples,
+    size,
+    async *batches(batchSize) {
+      let left = size;
+      for await (const batch of samples.batches(Math.min(batchSize, size))) {
+        if (left <= 0) return;
+        const count = Math.min(left, batch.count);
+        const inputs = batch.inputs.subarray(0, (batch.inputs.length / batch.count) * count);
+        const labels = batch.labels?.subarray(0, count);
+        yield { inputs, count, names: batch.names.slice(0, count), ...(labels && { labels }) };
+        left -= count;
+      }
+    },
+  };
 }

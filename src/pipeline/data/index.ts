@@ -2,6 +2,7 @@ export {
   type Batch,
   type Dataset,
   type DatasetOptions,
+  firstSamples,
   type ImageEntry,
   imageDataset,
   iterableDataset,
@@ -24,7 +25,7 @@ export {
   type Resize,
   stringifyPreprocessing,
 } from './preprocessing.ts';
-export { type LabeledFile, sampleEvenly } from './sample.ts';
+export { byPath, drawEvenly, type LabeledFile, sampleEvenly } from './sample.ts';
 export {
   consecutiveWindows,
   type Encode,

@@ -139,25 +139,6 @@ export function npyTokens({ shape, data }: NpyArray, name: string): Int32Array |
   return npyDataset({ shape, data }, [0], name);
 }
 
-/** The first windows of a set. */
-export function firstWindows(windows: Dataset, count: number): Dataset {
-  const size = Math.min(count, windows.size);
-  return {
-    ...windows,
-    size,
-    async *batches(batchSize) {
-      let left = size;
-      for await (const batch of windows.batches(Math.min(batchSize, size))) {
-        if (left <= 0) return;
-        const count = Math.min(left, batch.count);
-        const inputs = batch.inputs.subarray(0, (batch.inputs.length / batch.count) * count);
-        yield { ...batch, inputs, count, names: batch.names.slice(0, count) };
-        left -= count;
-      }
-    },
-  };
-}
-
 function windowsFrom(tokens: Int32Array, starts: readonly number[], seqlen: number, name: string): Dataset {
   const data = new Float32Array(starts.length * seqlen);
   starts.forEach((start, i) => {

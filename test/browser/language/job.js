@@ -9,7 +9,7 @@ export async function pruneFixtureLanguage(osscar, read, scratch, { keep }) {
   const output = osscar.memoryOutput();
   const session = await osscar.openSession({ threads: 1, simd: 'baseline' });
   let opened = 0;
-  const report = await osscar.pruneLanguageModel(await osscar.openLanguageModel(osscar.blobFolder(files)), {
+  const { report } = await osscar.prune(await osscar.openLanguageModel(osscar.blobFolder(files)), {
     engine: await osscar.openEngine({ threads: 1 }),
     session,
     calibration: osscar.tokenWindows(encode(text), { samples: 4, seqlen: 32 }),
@@ -27,7 +27,7 @@ export async function pruneFixtureLanguage(osscar, read, scratch, { keep }) {
   const weights = await output.files().get('model.safetensors').arrayBuffer();
   const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', weights));
   return {
-    kept: report.blocks.map(({ layers }) => layers.map((layer) => [...layer.kept])),
+    kept: report.layers.map((layer) => [...layer.kept]),
     sha256: Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join(''),
     files: opened,
   };

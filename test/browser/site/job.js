@@ -15,7 +15,7 @@ export async function pruneFixture(osscar, read, { images, simd, engine: engineO
   const entries = images.map(({ name, label }) => ({ name, label, read: () => read(name) }));
   const calibration = osscar.imageDataset(entries, preprocessing, model.input.shape);
   const target = { kind: 'dense', blend: 0.5 };
-  const { written, report } = await osscar.pruneModel(model, {
+  const { written, report } = await osscar.prune(model, {
     engine,
     session,
     calibration,

@@ -1,7 +1,7 @@
 // Activations that do not fit the memory, in a browser: a file of the origin's private file system.
 
-import { InputError } from '../../errors.ts';
-import type { Scratch } from './hidden.ts';
+import { InputError } from '../errors.ts';
+import type { Scratch } from './activations.ts';
 
 /** The parts of the File System standard that TypeScript's types for pages leave to workers. */
 interface AccessHandle {
@@ -11,7 +11,7 @@ interface AccessHandle {
 }
 
 /**
- * A scratch file for `pruneLanguageModel` in a web worker, the only place where browsers let files be written in parts.
+ * A scratch file for `prune` in a web worker, the only place where browsers let files be written in parts.
  * It goes with `close`.
  *
  * @throws {InputError} at the first access, where there is no such file system

@@ -1,8 +1,8 @@
 // How fast this machine is, for the estimate of a run's time.
 
-import type { Engine } from '../../engine/index.ts';
-import { GraphBuilder, writeModel } from '../../graph/index.ts';
-import type { Kernels } from '../../kernel/index.ts';
+import type { Engine } from '../engine/index.ts';
+import { GraphBuilder, writeModel } from '../graph/index.ts';
+import type { Kernels } from '../kernel/index.ts';
 import type { Rates } from './plan.ts';
 
 /** Rows and columns of the products: enough to leave the overheads behind. */

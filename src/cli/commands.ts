@@ -1,0 +1,169 @@
+// What the commands do, for files and folders alike.
+
+import type { Folder } from '../checkpoint/index.ts';
+import { openEngine } from '../engine/index.ts';
+import { InputError } from '../errors.ts';
+import { openKernels } from '../kernel/index.ts';
+import {
+  describeFolder,
+  evaluate,
+  measureRates,
+  type OpenedModel,
+  parseRecipe,
+  plan,
+  prune,
+} from '../pipeline/index.ts';
+import { openSession } from '../pool/index.ts';
+import { openFolder } from './folder.ts';
+import { DEFAULT_IMAGES, isFolder, lengthFor, openModelFile, openOnDisk } from './model.ts';
+import {
+  type CommonFlags,
+  type DataFlags,
+  type EvalFlags,
+  interruptSignal,
+  keepOf,
+  type PruneFlags,
+  print,
+  type TextFlags,
+} from './options.ts';
+import { openFileOutput, openFolderOutput } from './output.ts';
+import { folderText, inspectText, planText, pruneText } from './print.ts';
+import { progressReporter } from './progress.ts';
+import { scratchFiles } from './scratch.ts';
+import { folderStore } from './store.ts';
+import { DEFAULT_WINDOWS } from './text.ts';
+
+interface Closable {
+  close(): unknown;
+}
+
+/** Closes what `run` has opened, the last first. */
+async function closing<R>(run: (opened: <T extends Closable>(it: T) => T) => Promise<R>): Promise<R> {
+  const open: Closable[] = [];
+  try {
+    return await run((it) => {
+      open.push(it);
+      return it;
+    });
+  } finally {
+    for (const it of open.reverse()) await it.close();
+  }
+}
+
+export async function inspectModel(path: string, flags: CommonFlags & DataFlags & TextFlags): Promise<void> {
+  if (await isFolder(path)) return inspectFolder(path, flags);
+  const { model } = await openModelFile(path, flags);
+  const { parameters, macs, analysis } = model;
+  const structures = analysis.structures.map(
+    ({ name, layer, groups, groupSize, prunable, reason = null }) => ({
+      name,
+      layer,
+      groups,
+      groupSize,
+      prunable,
+      reason,
+    }),
+  );
+  print(flags, () => inspectText(model), { structures, parameters, macs });
+}
+
+function inspectFolder(path: string, flags: CommonFlags): Promise<void> {
+  return closing(async (opened) => {
+    const language = await describeFolder(opened(await openFolder(path)));
+    const { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes } = language;
+    const described = { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes };
+    print(flags, () => folderText(path, language), described);
+  });
+}
+
+export async function pruneModel(path: string, flags: PruneFlags): Promise<void> {
+  const recipe = parseRecipe({ ...flags, keep: keepOf(flags) }); // says what is wrong before anything is opened
+  if (flags.dryRun) return planModel(path, flags);
+  const { output: target, calibrate, data, dataLabels: labels, seed } = flags;
+  if (calibrate === undefined) throw new InputError('calibration samples are missing: --calibrate');
+  if (target === undefined) throw new InputError('where the pruned model goes is missing: --output');
+  const signal = interruptSignal();
+  await closing(async (opened) => {
+    // First of all, so that an output that cannot be is found at once.
+    const output = opened(
+      (await isFolder(path)) ? await openFolderOutput(target, flags) : await openFileOutput(target),
+    );
+    const store = flags.work === undefined ? undefined : opened(await folderStore(flags.work));
+    const onDisk = opened(await openOnDisk(path, flags));
+    const calibration = await onDisk.calibration(calibrate, flags);
+    const evaluation = data === undefined ? undefined : await onDisk.evaluation(data, { labels, seed });
+    const session = opened(await openSession(flags));
+    const files = opened(scratchFiles(flags.scratch));
+    const progress = opened(progressReporter(process.stderr));
+    signal.throwIfAborted();
+    const result = await prune(onDisk.model as OpenedModel, {
+      ...recipe,
+      ...output,
+      engine: onDisk.engine,
+      metadata: onDisk.metadata,
+      onnx: flags.format === 'onnx',
+      scratch: files.open,
+      onProgress: (step) => progress.report(step),
+      session,
+      store,
+      calibration,
+      evaluation,
+      signal,
+    });
+    const model = await output.save(result);
+    progress.close();
+    const { report } = result;
+    const { seqlen } = onDisk;
+    const drawn = seqlen === undefined ? {} : { seqlen, sampling: flags.sampling };
+    print(flags, () => pruneText(report, target), {
+      ...report,
+      ...onDisk.inputs,
+      calibration: { path: calibrate, samples: report.samples, seed, ...drawn },
+      model,
+    });
+  });
+}
+
+/** What a run would take. Of a folder only config.json is read. */
+async function planModel(path: string, flags: PruneFlags): Promise<void> {
+  await closing(async (opened) => {
+    const { model, seqlen, engine } = (await isFolder(path))
+      ? await describedOnDisk(opened(await openFolder(path)), flags)
+      : await openModelFile(path, flags);
+    const { samples = seqlen === undefined ? DEFAULT_IMAGES : DEFAULT_WINDOWS } = flags;
+    const sample = seqlen === undefined ? [] : [seqlen];
+    const planned = plan(model, { ...flags, keep: keepOf(flags), samples, sample });
+    const kernels = await openKernels();
+    const rates = await measureRates(engine, kernels);
+    // The engine was timed on all threads, the kernels on one.
+    const { flops, bytes } = planned;
+    const seconds = flops.engine / rates.engine + flops.kernels / (rates.kernels * flags.threads);
+    const wasmLimit = kernels.maximumBytes;
+    const fits = bytes.wasm <= wasmLimit;
+    print(flags, () => planText(planned, seconds, wasmLimit), { ...planned, seconds, wasmLimit, fits });
+  });
+}
+
+async function describedOnDisk(folder: Folder, flags: PruneFlags) {
+  const model = await describeFolder(folder);
+  return { model, seqlen: lengthFor(model.maxPositions, flags), engine: await openEngine(flags) };
+}
+
+export async function evaluateModel(path: string, flags: EvalFlags): Promise<void> {
+  await closing(async (opened) => {
+    const onDisk = opened(await openOnDisk(path, flags));
+    const samples = await onDisk.evaluation(flags.data, flags);
+    const { engine, model, seqlen } = onDisk;
+    const metric = await evaluate(model, samples, { engine, scratch: opened(scratchFiles()).open });
+    if (!metric)
+      throw new InputError(`"${flags.data}": no labels; use sub-folders per class or --labels file.csv`);
+    const { name, value, samples: count } = metric;
+    const what = seqlen === undefined ? 'samples' : `windows of ${seqlen} tokens`;
+    print(flags, () => `${name} ${value.toFixed(4)} on ${count} ${what}`, {
+      metric: name,
+      value,
+      samples: count,
+      seqlen,
+    });
+  });
+}

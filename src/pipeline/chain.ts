@@ -1,0 +1,231 @@
+// A model as parts that hand one activation on: an ONNX file has one, a folder has embedding, blocks and head. Only one
+// part is in memory at a time.
+
+import type { Engine, EngineSession, FloatTensor } from '../engine/index.ts';
+import type { Model, Structure } from '../graph/index.ts';
+import { type ActivationLimits, Activations, pairBytes } from './activations.ts';
+import { type Batch, type BatchSource, batchSource, type ModelInput, type Select } from './batches.ts';
+import type { Dataset } from './data/index.ts';
+import type { Named } from './keep.ts';
+import { loadModel, type OpenedModel } from './open.ts';
+import { turn } from './turn.ts';
+
+export interface Chain {
+  /** For messages. */
+  readonly name: string;
+  /** Runs the parts: the user's engine, and what a decoder takes beside the token ids supplied. */
+  readonly engine: Engine;
+  /** What samples are to the first part. */
+  readonly input: ModelInput;
+  readonly parts: number;
+  /** Dims of what one part hands on to the next, for one sample. */
+  readonly between: readonly number[];
+  open(part: number): Promise<Part>;
+}
+
+export interface Part {
+  /** As it is written: what counts where outputs are looked at. */
+  readonly source: Model;
+  /** With its shapes; absent where nothing can be pruned. */
+  readonly opened?: OpenedModel;
+  /** Samples that go through it at a time, of the parts behind the first. */
+  readonly batch: number;
+  /** What ratios and reports call a structure. */
+  named(structure: Structure): Named;
+}
+
+/** What running a chain takes. */
+export interface RunOptions extends ActivationLimits {
+  readonly signal?: AbortSignal;
+}
+
+/** A part and the samples before it. */
+export interface Place {
+  readonly part: Part;
+  /** The part in the pruned network, where it differs. */
+  readonly pruned?: Model;
+  /** All samples or some of them, as both networks have them here. */
+  source(select?: Select): BatchSource;
+}
+
+/** The last part, with the activations of all that went before it. */
+export interface LastPlace extends Place {
+  close(): Promise<void>;
+}
+
+/** Gives the pruned network's part, where that is not the dense network's. */
+export type Visit = (place: Place, index: number) => Promise<Model | undefined>;
+
+/** Takes samples to the last part. `visit` sees every part before its samples move on. */
+export async function through(
+  chain: Chain,
+  samples: Dataset,
+  options: RunOptions,
+  visit: Visit = async () => undefined,
+): Promise<LastPlace> {
+  let states: States | undefined;
+  let diverged = false;
+  try {
+    for (let index = 0; ; index++) {
+      const part = await chain.open(index);
+      const [before, apart] = [states, diverged];
+      const source = (select?: Select) =>
+        before?.source(part.batch, apart, select) ?? batchSource(samples, chain.input, select);
+      const pruned = await visit({ part, source }, index);
+      diverged ||= pruned !== undefined;
+      if (index === chain.parts - 1) return { part, pruned, source, close: async () => states?.close() };
+      states ??= new States(samples.size, chain.between, options);
+      await advance(chain, { part, pruned, source }, diverged, states, options);
+    }
+  } catch (error) {
+    await states?.close();
+    throw error;
+  }
+}
+
+/** Moves all samples behind a part. */
+async function advance(
+  { engine }: Chain,
+  { part, pruned, source }: Place,
+  diverged: boolean,
+  states: States,
+  { signal }: RunOptions,
+): Promise<void> {
+  const dense = part.opened?.model ?? part.source;
+  const sessions = [await loadModel(engine, dense)];
+  try {
+    if (pruned) sessions.push(await loadModel(engine, pruned));
+    for await (const batch of source().batches()) {
+      await turn(signal);
+      const before = await onlyOutput(sessions[0], batch.input);
+      const after = diverged
+        ? await onlyOutput(sessions[1] ?? sessions[0], batch.pruned ?? batch.input)
+        : before;
+      await states.add(before, after, batch);
+    }
+    states.rewind();
+  } finally {
+    for (const session of sessions) await session.release();
+  }
+}
+
+async function onlyOutput(session: EngineSession, input: FloatTensor): Promise<FloatTensor> {
+  return Object.values(await session.run({ [session.inputs[0].name]: input }))[0];
+}
+
+/** Outputs of a part for some samples, in one of the networks. */
+export interface Outputs {
+  readonly batch: Batch;
+  /** The samples' own, padding left out, by name. */
+  readonly values: ReadonlyMap<string, FloatTensor>;
+}
+
+/** What the model gives for the samples that are before its last part. */
+export async function* outputsOf(
+  { engine }: Chain,
+  { part, pruned, source }: Place,
+  network: 'dense' | 'pruned',
+  { signal }: RunOptions,
+  select?: Select,
+): AsyncGenerator<Outputs> {
+  const session = await loadModel(engine, (network === 'pruned' && pruned) || part.source);
+  try {
+    for await (const batch of source(select).batches()) {
+      await turn(signal);
+      const { input, pruned = input, count } = batch;
+      const names = session.outputs.map(({ name }) => name);
+      const fed = network === 'dense' ? input : pruned;
+      const results = await session.run({ [session.inputs[0].name]: fed }, names);
+      const part = count / input.dims[0];
+      const values = names.map((name) => [name, firstPart(results[name], part)] as const);
+      yield { batch, values: new Map(values) };
+    }
+  } finally {
+    await session.release();
+  }
+}
+
+/** Not a number of rows: the first axis may hold samples and positions. */
+function firstPart({ dims: [rows, ...dims], data }: FloatTensor, part: number): FloatTensor {
+  return { dims: [rows * part, ...dims], data: data.subarray(0, data.length * part) };
+}
+
+/** Samples between two parts, one by one. Those behind a part take the place of those before it. */
+class States {
+  readonly #activations: Activations;
+  readonly #size: number;
+  readonly #dims: readonly number[];
+  readonly #samples: { readonly sample: FloatTensor; readonly label?: number }[] = [];
+  #next = 0;
+
+  constructor(size: number, dims: readonly number[], options: RunOptions) {
+    this.#size = size;
+    this.#dims = dims;
+    this.#activations = new Activations(pairBytes(size * elements(dims)), options);
+  }
+
+  /** The next samples in order: what they have become, and in `batch` what they were. */
+  async add(dense: FloatTensor, pruned: FloatTensor, { count, sample, labels }: Batch): Promise<void> {
+    for (let i = 0; i < count; i++) {
+      const own = sampleOf(dense, i, this.#dims);
+      const other = dense === pruned ? own : sampleOf(pruned, i, this.#dims);
+      await this.#activations.set(this.#next, { dense: own, pruned: other });
+      this.#samples[this.#next] = { sample: sampleOf(sample, i, sample.dims.slice(1)), label: labels?.[i] };
+      this.#next++;
+    }
+  }
+
+  /** To be called when all have moved on. */
+  rewind(): void {
+    this.#next = 0;
+  }
+
+  close(): Promise<void> {
+    return this.#activations.close();
+  }
+
+  source(batchSize: number, diverged: boolean, select: Select = () => true): BatchSource {
+    const indices = [...Array(this.#size).keys()].filter(select);
+    const states = this;
+    return {
+      samples: indices.length,
+      diverged,
+      async *batches() {
+        for (let first = 0; first < indices.length; first += batchSize) {
+          yield await states.#batch(indices.slice(first, first + batchSize), diverged);
+        }
+      },
+    };
+  }
+
+  async #batch(indices: readonly number[], diverged: boolean): Promise<Batch> {
+    const pairs = await Promise.all(indices.map((index) => this.#activations.get(index)));
+    const samples = indices.map((index) => this.#samples[index]);
+    const input = stack(pairs.map(({ dense }) => dense));
+    return {
+      input,
+      pruned: diverged ? stack(pairs.map(({ pruned }) => pruned)) : input,
+      sample: stack(samples.map(({ sample }) => sample)),
+      count: indices.length,
+      labels: samples[0].label === undefined ? undefined : Int32Array.from(samples, ({ label }) => label!),
+    };
+  }
+}
+
+function sampleOf({ data }: FloatTensor, index: number, dims: readonly number[]): FloatTensor {
+  const size = elements(dims);
+  return { dims, data: data.slice(index * size, (index + 1) * size) };
+}
+
+function stack(samples: readonly FloatTensor[]): FloatTensor {
+  const size = samples[0].data.length;
+  const data = new Float32Array(samples.length * size);
+  samples.forEach((sample, i) => {
+    data.set(sample.data, i * size);
+  });
+  return { dims: [samples.length, ...samples[0].dims], data };
+}
+
+function elements(dims: readonly number[]): number {
+  return dims.reduce((product, dim) => product * dim, 1);
+}

@@ -1,0 +1,302 @@
+// A language model's folder in Hugging Face's layout for the pipeline: embedding, blocks and head.
+
+import {
+  type BlockSizes,
+  describe,
+  type LanguageModel,
+  type SizesRecord,
+} from '../checkpoint/architectures/index.ts';
+import {
+  type Checkpoint,
+  CheckpointWriter,
+  type Folder,
+  type OutputFolder,
+  openCheckpoint,
+  planSafetensors,
+  readChunks,
+  readJson,
+} from '../checkpoint/index.ts';
+import type { Engine } from '../engine/index.ts';
+import { InputError } from '../errors.ts';
+import { groupsToKeep, refits } from '../solve/index.ts';
+import type { Chain, Part } from './chain.ts';
+import type { Dataset } from './data/index.ts';
+import { keepRatio, type Named } from './keep.ts';
+import { type OpenedModel, openParsed } from './open.ts';
+import type { Profile } from './plan.ts';
+import type { Recipe } from './recipe.ts';
+import { shrunk } from './sequence.ts';
+import type { PlannedStep } from './steps.ts';
+import type { Part as Hashable } from './store/hash.ts';
+import type { Subject, Writer } from './subject.ts';
+import { onnxOutputs, writeOnnx } from './twin.ts';
+
+/** A folder in Hugging Face's layout that is ready to be pruned or evaluated. */
+export interface OpenedLanguageModel {
+  readonly folder: Folder;
+  readonly checkpoint: Checkpoint;
+  readonly language: LanguageModel;
+}
+
+export interface FolderOptions {
+  /** Where a language model's pruned folder goes. Committed once it is verified, aborted where anything fails. */
+  readonly output?: OutputFolder;
+  /** Bytes of a safetensors file before the next is begun. Default 5 GB. */
+  readonly maxShardBytes?: number;
+  /** Whether `model.onnx` is written too: the whole model, with key-value caches as inputs and outputs. */
+  readonly onnx?: boolean;
+  /** Entries for the metadata of ONNX files. */
+  readonly metadata?: Readonly<Record<string, string>>;
+}
+
+/** Beside config.json: the sizes of every block, where config.json cannot say them. */
+const SIZES_FILE = 'osscar.json';
+const MAX_JSON_BYTES = 2 ** 24;
+/** How far outputs may be off, by the type that weights are written in. */
+const TOLERANCE: Record<string, number> = { float32: 1e-3, float16: 2e-2, bfloat16: 1e-1 };
+/** Values of a block's largest activation in a batch: scores of all heads are the largest where windows are long. */
+const VALUES_PER_BATCH = 2 ** 22;
+
+/**
+ * @throws {InputError} if a file is missing, or config.json contradicts the tensors
+ * @throws {FormatError} naming the malformed file
+ * @throws {UnsupportedModelError} naming the model type, or the part of it that is not supported
+ */
+export async function openLanguageModel(folder: Folder): Promise<OpenedLanguageModel> {
+  const checkpoint = await openCheckpoint(folder);
+  const language = describe(checkpoint.config, await sizesIn(folder));
+  language.check(checkpoint);
+  return { folder, checkpoint, language };
+}
+
+/** The model that a folder describes, from its config.json alone; there need be no weights. */
+export async function describeFolder(folder: Folder): Promise<LanguageModel> {
+  return describe(await readJson(folder, 'config.json', MAX_JSON_BYTES), await sizesIn(folder));
+}
+
+async function sizesIn(folder: Folder): Promise<SizesRecord | undefined> {
+  if (!(await folder.list()).includes(SIZES_FILE)) return undefined;
+  return (await readJson(folder, SIZES_FILE, MAX_JSON_BYTES)) as unknown as SizesRecord; // describe checks it
+}
+
+export function folderSubject(opened: OpenedLanguageModel, options: FolderOptions = {}): Subject {
+  const { folder, checkpoint, language } = opened;
+  const tensors = [...checkpoint.tensors.values()];
+  return {
+    name: folder.name,
+    parameters: tensors.reduce((sum, { shape }) => sum + elements(shape), 0),
+    bytes: tensors.reduce((sum, { bytes }) => sum + bytes, 0),
+    structures: language.sizes.flatMap((_, i) =>
+      (['head', 'channel'] as const).map((kind) => named(i, kind)),
+    ),
+    notPrunable: [],
+    hasShortcuts: true,
+    tolerance: Math.max(...tensors.map(({ dtype }) => TOLERANCE[dtype] ?? 0)),
+    chain: (engine, samples) => chainOf(opened, engine, samples.shape[0]),
+    check: (samples) => checkWindows(samples, language),
+    profile: (recipe, [length]) => languageProfile(language, recipe, length),
+    contents: () => contentsOf(folder),
+    writer: (recipe, engine) => folderWriter(opened, recipe, engine, options),
+  };
+}
+
+/** What ratios and reports call the structures of a block. */
+function named(block: number, kind: Named['kind'], layer = ''): Named {
+  return { name: `${block}.${kind === 'head' ? 'heads' : 'mlp'}`, layer, kind };
+}
+
+function chainOf(
+  { folder, checkpoint, language }: OpenedLanguageModel,
+  engine: Engine,
+  length: number,
+): Chain {
+  const { blocks, hidden } = language;
+  const input = {
+    name: 'input_ids',
+    type: 'int64',
+    shape: [length],
+    fixedBatch: 0,
+    outputs: length * hidden,
+  };
+  const outside = { batch: 1, named: (structure: Named) => structure };
+  return {
+    name: folder.name,
+    engine,
+    input,
+    parts: blocks + 2,
+    between: [length, hidden],
+    async open(part): Promise<Part> {
+      if (part === 0) return { ...outside, source: await language.embedding(checkpoint, { length }) };
+      // One window at a time: scores over the vocabulary outnumber everything else.
+      if (part === blocks + 1) return { ...outside, source: await language.head(checkpoint) };
+      const source = await language.block(checkpoint, part - 1, { length });
+      const opened = await openParsed(source, { engine, name: `${folder.name}: block ${part - 1}` });
+      return {
+        source,
+        opened,
+        batch: blockBatch(opened),
+        named: ({ kind, layer }) => named(part - 1, kind, layer),
+      };
+    },
+  };
+}
+
+/** Windows that go through a block at a time. */
+function blockBatch({ info }: OpenedModel): number {
+  const largest = Math.max(1, ...Array.from(info.shapes.values(), elements));
+  return Math.max(1, Math.min(64, Math.round(VALUES_PER_BATCH / largest)));
+}
+
+/** @throws {InputError} where windows are longer than the model's positions or hold ids outside its vocabulary */
+async function checkWindows(
+  windows: Dataset,
+  { maxPositions, vocabulary, architecture }: LanguageModel,
+): Promise<void> {
+  const [length] = windows.shape;
+  if (windows.shape.length !== 1 || length < 2 || length > maxPositions) {
+    throw new InputError(
+      `windows of 2 to ${maxPositions} tokens expected for this ${architecture}, got [${windows.shape}]; see --seqlen`,
+    );
+  }
+  for await (const { inputs } of windows.batches(64)) {
+    const id = inputs.find((value) => !(value >= 0 && value < vocabulary));
+    if (id !== undefined)
+      throw new InputError(
+        `token ${id} is outside the model's vocabulary of ${vocabulary}: the tokenizer is not this model's`,
+      );
+  }
+}
+
+async function* contentsOf(folder: Folder): AsyncGenerator<Hashable> {
+  for (const file of await folder.list()) {
+    yield file;
+    yield* readChunks(folder, file);
+  }
+}
+
+/** Groups and neurons that stay in each block. @throws {InputError} for impossible ratios */
+function sizesAfter({ sizes }: LanguageModel, { keep }: Recipe): BlockSizes[] {
+  const ratio = keepRatio(keep);
+  return sizes.map(({ heads, kvHeads, ffn }, i) => {
+    const groups = groupsToKeep(kvHeads, ratio(named(i, 'head')));
+    return {
+      heads: groups * (heads / kvHeads),
+      kvHeads: groups,
+      ffn: groupsToKeep(ffn, ratio(named(i, 'channel'))),
+    };
+  });
+}
+
+/** What a plan needs to know, from config.json alone. */
+export function languageProfile(language: LanguageModel, recipe: Recipe, length: number): Profile {
+  const { architecture, hidden, vocabulary, sizes } = language;
+  const after = sizesAfter(language, recipe);
+  const { config, record, statement } = language.configOf(after);
+  const nothing = { tensors: new Map() };
+  const tensors = [...language.tensors(nothing).values()];
+  const smaller = [...describe(config, record).tensors(nothing).values()];
+  const count = (list: readonly { readonly shape: readonly number[] }[]) =>
+    list.reduce((sum, { shape }) => sum + elements(shape), 0);
+  const blocks = sizes.map((_, i) => count(tensors.filter(({ block }) => block === i)));
+  const outside = count(tensors.filter(({ block }) => block === undefined));
+  return {
+    model: architecture,
+    steps: sizes.flatMap((size, i) => blockSteps(language, size, after[i], i, recipe, length)),
+    parameters: { before: count(tensors), after: count(smaller) },
+    sizes: { before: sizes, after },
+    statement,
+    weights: { largest: Math.max(...blocks), outside, files: 0 },
+    held: length * hidden,
+    batch: 0,
+    scores: length * vocabulary,
+    macs: { parts: length * blocks.reduce((a, b) => a + b, 0), last: length * vocabulary * hidden },
+  };
+}
+
+function blockSteps(
+  { hidden, headDim }: LanguageModel,
+  { heads, kvHeads, ffn }: BlockSizes,
+  after: BlockSizes,
+  block: number,
+  { correct, method }: Recipe,
+  rows: number,
+): PlannedStep[] {
+  const corrected = (name: string, outputs: readonly number[]): PlannedStep => ({
+    name: `${block}.${name}`,
+    maps: outputs.map((m) => ({ p: hidden, m, groupSize: 1, rows })),
+  });
+  const width = headDim * (heads / kvHeads);
+  const pruned = ({ name }: Named, p: number, groupSize: number, groups: number): PlannedStep => ({
+    name,
+    maps: [{ p, m: hidden, groupSize, rows }],
+    keep: groups,
+  });
+  const steps = [
+    corrected('attention', [heads * headDim, kvHeads * headDim, kvHeads * headDim]),
+    pruned(named(block, 'head'), heads * headDim, width, after.kvHeads),
+    corrected('up', [ffn]),
+    pruned(named(block, 'channel'), ffn, 1, after.ffn),
+  ];
+  const isWhole = ({ keep, maps: [{ p, groupSize }] }: PlannedStep) =>
+    keep === undefined || keep * groupSize === p;
+  return steps.filter((step) => !isWhole(step) || (correct && refits(method)));
+}
+
+async function folderWriter(
+  { folder, checkpoint, language }: OpenedLanguageModel,
+  recipe: Recipe,
+  engine: Engine,
+  { output, maxShardBytes, onnx = false, metadata = {} }: FolderOptions,
+): Promise<Writer> {
+  if (!output) throw new InputError(`${folder.name}: expected an "output" folder for the pruned model`);
+  const sizes = sizesAfter(language, recipe);
+  const { config, record, statement } = language.configOf(sizes);
+  const shapes = describe(config, record).tensors(checkpoint);
+  const specs = Array.from(checkpoint.tensors.values(), ({ name, dtype, shape }) => ({
+    name,
+    dtype,
+    shape: shapes.get(name)?.shape ?? shape,
+  }));
+  const writer = new CheckpointWriter(output, planSafetensors(specs, { maxShardBytes }));
+  const json = (value: unknown) => new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`);
+  return {
+    async part(index, pruned) {
+      for (const { name, data } of language.tensorsOf(index - 1, shrunk(pruned)))
+        await writer.write(name, data);
+    },
+    async finish(_, prove) {
+      for (const name of checkpoint.tensors.keys()) {
+        if (shapes.get(name)?.block === undefined) await copyTensor(checkpoint, writer, name);
+      }
+      await writer.writeFile('config.json', json(config));
+      if (record) await writer.writeFile(SIZES_FILE, json(record));
+      await writer.copySideFiles(folder);
+      let proof: Awaited<ReturnType<typeof prove>>;
+      await writer.finish(async () => {
+        const written = await openLanguageModel(output);
+        if (onnx) await writeOnnx(written, output, metadata);
+        const copies = onnx ? [(windows: Dataset) => onnxOutputs(output, windows, engine)] : [];
+        proof = await prove({ subject: folderSubject(written), statement, sizes, copies });
+      });
+      return proof!;
+    },
+    abort: () => writer.abort(),
+  };
+}
+
+/** Bytes of a tensor that are held while it is copied. */
+const COPY_BYTES = 2 ** 25;
+
+async function copyTensor(checkpoint: Checkpoint, writer: CheckpointWriter, name: string): Promise<void> {
+  const { shape, bytes } = checkpoint.tensors.get(name)!;
+  const rows = shape[0] ?? 1;
+  const step = Math.max(1, Math.floor(COPY_BYTES / (bytes / rows || 1)));
+  if (rows <= step) return writer.writeRaw(name, await checkpoint.readRaw(name));
+  for (let row = 0; row < rows; row += step) {
+    await writer.writeRaw(name, await checkpoint.readRaw(name, row, Math.min(rows, row + step)), row);
+  }
+}
+
+function elements(shape: readonly number[]): number {
+  return shape.reduce((product, dim) => product * dim, 1);
+}

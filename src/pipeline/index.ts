@@ -1,0 +1,37 @@
+// A model, pruned and measured: the only door to this folder.
+
+export type { ActivationLimits, Scratch } from './activations.ts';
+export { takesTokens } from './batches.ts';
+export type { RunOptions } from './chain.ts';
+export type { StageTime } from './clock.ts';
+export * from './data/index.ts';
+export type { Metric } from './evaluate.ts';
+export { describeFolder, type FolderOptions, type OpenedLanguageModel, openLanguageModel } from './folder.ts';
+export { type KeepRatios, keepRatio } from './keep.ts';
+export type { FileOptions } from './onnx.ts';
+export { type OpenedModel, type OpenOptions, openModel } from './open.ts';
+export { opfsScratch } from './opfs.ts';
+export type { Plan, PlanOptions, Rates } from './plan.ts';
+export {
+  type EvaluateOptions,
+  evaluate,
+  type Progress,
+  type PruneOptions,
+  type PruneResult,
+  plan,
+  prune,
+} from './prune.ts';
+export { measureRates } from './rates.ts';
+export {
+  parseRecipe,
+  type Recipe,
+  type RecipeOptions,
+  TARGETS,
+  type Target,
+  type TargetChoice,
+} from './recipe.ts';
+export type { BeforeAfter, LayerReport, PruneReport } from './report.ts';
+export { memoryStore } from './store/memory.ts';
+export { opfsStore } from './store/opfs.ts';
+export { fileOf, keysOf, type RunStore } from './store/store.ts';
+export type { Candidate, TargetReport } from './target.ts';

@@ -1,0 +1,118 @@
+// An ONNX file for the pipeline: one part, which samples go into and outputs come out of.
+
+import type { Engine } from '../engine/index.ts';
+import { countParameters, type Model, segments, shrink, writeModel } from '../graph/index.ts';
+import { groupsToKeep } from '../solve/index.ts';
+import { batchSize, takesTokens } from './batches.ts';
+import { supplied } from './decoder.ts';
+import { keepRatio } from './keep.ts';
+import { externalReader, type OpenedModel, openModel } from './open.ts';
+import type { Profile } from './plan.ts';
+import type { Recipe } from './recipe.ts';
+import { shrunk } from './sequence.ts';
+import { plannedStep, stepsOf } from './steps.ts';
+import type { Part as Hashable } from './store/hash.ts';
+import type { Subject, Writer } from './subject.ts';
+
+export interface FileOptions {
+  /** Entries for the written model's metadata. */
+  readonly metadata?: Readonly<Record<string, string>>;
+  /** Name of the written model's data file, should it need one. */
+  readonly externalName?: string;
+}
+
+/** How far outputs may be off: rounding of float32 is near 1e-6, of float16 near 1e-3. */
+const TOLERANCE = { float32: 1e-3, float16: 2e-2 };
+
+export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Subject {
+  const { name, input, model, source, analysis, parameters, bytes, macs } = opened;
+  const isHalf = [...model.tensors.values()].some(({ type }) => type === 'float16');
+  return {
+    name,
+    parameters,
+    bytes,
+    macs,
+    structures: analysis.structures.filter(({ prunable }) => prunable),
+    notPrunable: analysis.structures
+      .filter(({ prunable }) => !prunable)
+      .map(({ name, reason = '' }) => ({ name, reason })),
+    hasShortcuts: analysis.structures.some(
+      (it) => it.prunable && it.consumers.some(({ residual }) => residual),
+    ),
+    tolerance: isHalf ? TOLERANCE.float16 : TOLERANCE.float32,
+    chain: (engine) => ({
+      name,
+      engine: takesTokens(input) ? supplied(engine, input.name, input.shape[0]) : engine,
+      input,
+      parts: 1,
+      between: [],
+      open: async () => ({
+        source,
+        opened,
+        batch: 0,
+        named: ({ name, layer, kind }) => ({ name, layer, kind }),
+      }),
+    }),
+    check: async () => {},
+    profile: (recipe) => profileOf(opened, recipe),
+    contents: () => contentsOf(opened),
+    writer: async (recipe, engine) => fileWriter(opened, recipe, engine, options),
+  };
+}
+
+function profileOf(opened: OpenedModel, recipe: Recipe): Profile {
+  const { name, input, model, info, analysis, parameters, bytes, macs } = opened;
+  const ratio = keepRatio(recipe.keep);
+  // With all the corrections that there may be: the target is not chosen yet.
+  const steps = stepsOf(opened, ratio, recipe, { kind: 'dense', blend: 1 });
+  const kept = analysis.structures
+    .filter(({ prunable }) => prunable)
+    .map((it) => [it, [...Array(groupsToKeep(it.groups, ratio(it))).keys()]] as const);
+  const probed = info.shapes.get(input.name)?.[0] || 1;
+  const values = (dims: readonly number[] = []) => dims.reduce((product, dim) => product * dim, 1) / probed;
+  const cuts = segments(model, info.shapes, input.name).map(({ value }) => values(info.shapes.get(value)));
+  const all = [...info.shapes.values()].reduce((sum, dims) => sum + values(dims), 0);
+  return {
+    model: name,
+    steps: steps.map(plannedStep),
+    parameters: { before: parameters, after: countParameters(shrink(model, new Map(kept))) },
+    weights: { largest: parameters, outside: 0, files: 2 * bytes },
+    held: Math.max(0, ...cuts),
+    batch: all * batchSize(input, values(info.shapes.get(input.name))),
+    scores: 0,
+    macs: { parts: macs, last: 0 },
+  };
+}
+
+async function* contentsOf({ source }: OpenedModel): AsyncGenerator<Hashable> {
+  const { model, external = [] } = writeModel(source, { externalThreshold: 0 });
+  yield model;
+  yield* external;
+}
+
+function fileWriter(
+  opened: OpenedModel,
+  { method, keep }: Recipe,
+  engine: Engine,
+  { metadata = {}, externalName }: FileOptions,
+): Writer {
+  let small: Model;
+  return {
+    async part(_, pruned) {
+      small = shrunk(pruned);
+    },
+    async finish({ target, samples }, prove) {
+      for (const [key, value] of Object.entries(metadata)) small.setMetadata(key, value);
+      small.setMetadata('osscar.pruning', JSON.stringify({ method, keep, target, samples }));
+      const model = writeModel(small, { externalName });
+      const again = await openModel(model.model, {
+        engine,
+        name: 'the written model',
+        external: externalReader(model),
+        size: opened.size,
+      });
+      return prove({ subject: onnxSubject(again), model, copies: [] });
+    },
+    abort: async () => {},
+  };
+}

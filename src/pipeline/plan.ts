@@ -1,0 +1,170 @@
+// What pruning a model will take, before any of its weights are read.
+
+import type { BlockSizes } from '../checkpoint/architectures/index.ts';
+import { type ActivationLimits, activationLimit, pairBytes } from './activations.ts';
+import type { Recipe } from './recipe.ts';
+import type { BeforeAfter } from './report.ts';
+import { checkSteps, type PlannedStep, stepBytes, stepStatisticsBytes } from './steps.ts';
+import { VERIFIED_WINDOWS } from './verify.ts';
+
+/** What a plan needs to know of a model. */
+export interface Profile {
+  /** Its name or architecture. */
+  readonly model: string;
+  readonly parameters: BeforeAfter;
+  readonly steps: readonly PlannedStep[];
+  readonly weights: {
+    /** Parameters of the largest part that is pruned, and of all that are not. */
+    readonly largest: number;
+    readonly outside: number;
+    /** Bytes of whole files in memory. */
+    readonly files: number;
+  };
+  /** Values of a sample that are held for the next layer or part, at most. */
+  readonly held: number;
+  /** Values of a batch in the engine, where the constants below do not cover them. */
+  readonly batch: number;
+  /** Values that the last part gives for a batch. */
+  readonly scores: number;
+  /** Multiply-adds for a sample: of the parts that are pruned, and of what comes behind them. */
+  readonly macs: { readonly parts: number; readonly last: number };
+  /** Of a language model's blocks. */
+  readonly sizes?: { readonly before: readonly BlockSizes[]; readonly after: readonly BlockSizes[] };
+  /** Who can read the result. */
+  readonly statement?: string;
+}
+
+export interface PlanOptions extends Pick<ActivationLimits, 'activationBytes'> {
+  /** Calibration samples. */
+  readonly samples: number;
+  /** Dims of one, of a language model: `[tokens]`. */
+  readonly sample?: readonly number[];
+  /** Threads that the layers are solved on. Default 1. */
+  readonly threads?: number;
+}
+
+/** Operations per second, multiply and add counting as two. */
+export interface Rates {
+  readonly engine: number;
+  readonly kernels: number;
+}
+
+export interface Plan extends Pick<Profile, 'model' | 'parameters' | 'sizes' | 'statement'> {
+  /** Peak, by what holds it. */
+  readonly bytes: {
+    /** Of one part, in both networks and on the way to the engine, and what the engine keeps of its largest session. */
+    readonly weights: number;
+    readonly activations: number;
+    /** Statistics and factors of the largest layer in the memory of the thread that solves it. */
+    readonly wasm: number;
+    /** The other threads' part of its statistics, in their memories. */
+    readonly helpers: number;
+    /** The same layer's statistics, problem and weights outside of it. */
+    readonly heap: number;
+    /** The engine's, the runtime's and the program's own. */
+    readonly base: number;
+    /** Of these, or of a pass through the last part, where that takes more. */
+    readonly total: number;
+  };
+  /** Operations of the whole run. */
+  readonly flops: Rates;
+}
+
+/** Resident memory of a run on a model of no size: Node, the engine, two workers and garbage (measured). */
+const BASE_BYTES = 350 * 2 ** 20;
+/** Copies of a part's weights: two graphs, one on its way to the engine. */
+const PART_COPIES = 3;
+/** Copies of weights in the engine, as they are and packed. Its memory never shrinks. */
+const ENGINE_COPIES = 2;
+/** Copies of the embedding or head on the way to the engine. */
+const OUTSIDE_COPIES = 2;
+/** A batch's scores: the engine's, ours, and those before them. */
+const SCORE_COPIES = 3;
+/** Passes of the search for a target, each on three quarters of the samples, beside the pass that counts. */
+const SEARCHES = 5;
+const SEARCH_PASSES = SEARCHES * 0.75;
+/** Samples beyond those of the metric before and after that are run: both networks' comparison. */
+const COMPARED = 2 * VERIFIED_WINDOWS;
+/** Strengths of damping that are tried for a layer; at most 5. */
+const TRIES = 4;
+/** How often a part is run in a pass, in whole forward passes of one network: with and without correction. */
+const FORWARDS = { corrected: 4.5, plain: 3.5 };
+
+export function planRun(profile: Profile, recipe: Recipe, options: PlanOptions): Plan {
+  const { model, parameters, sizes, statement, steps } = profile;
+  return {
+    model,
+    parameters,
+    sizes,
+    statement,
+    bytes: bytesOf(profile, recipe, options),
+    flops: flopsOf(profile, recipe, options, steps),
+  };
+}
+
+/**
+ * Bytes of WebAssembly memory that the largest step takes.
+ * @throws {OutOfMemoryError} naming it, where it does not fit
+ */
+export function checkPlan({ steps }: Profile, { search }: Recipe, maximumBytes: number): number {
+  return steps.length > 0 ? checkSteps(steps, search, maximumBytes) : 0;
+}
+
+function bytesOf(profile: Profile, { search }: Recipe, options: PlanOptions): Plan['bytes'] {
+  const { steps, weights: sizes, held, batch, scores } = profile;
+  const { samples, threads = 1 } = options;
+  const largest = (of: (step: PlannedStep) => number) => Math.max(0, ...steps.map(of));
+  const engine = 4 * ENGINE_COPIES * Math.max(sizes.outside, sizes.largest);
+  const weights = engine + 4 * PART_COPIES * sizes.largest + sizes.files + 2 * 4 * batch;
+  const last = engine + 4 * (OUTSIDE_COPIES * sizes.outside + SCORE_COPIES * scores);
+  const activations = 2 * Math.min(activationLimit(options), pairBytes(samples * held));
+  const wasm = largest((step) => stepBytes(step, search));
+  const helpers = Math.round(largest(stepStatisticsBytes) * (1 - 1 / threads));
+  const heap = largest(heapBytes);
+  return {
+    weights,
+    activations,
+    wasm,
+    helpers,
+    heap,
+    base: BASE_BYTES,
+    total: BASE_BYTES + activations + Math.max(last, weights + wasm + helpers + heap),
+  };
+}
+
+/** Lower triangles of fit and held-out samples, H, and of W: both cross products, dense weights, G and attempts. */
+function heapBytes({ maps }: PlannedStep): number {
+  return maps.reduce((sum, { p, m }) => sum + 8 * (2.6 * p * p + 8 * p * m), 0);
+}
+
+function flopsOf(
+  { macs }: Profile,
+  { target, correct }: Recipe,
+  { samples }: PlanOptions,
+  steps: readonly PlannedStep[],
+): Rates {
+  const searches = target === 'auto' ? SEARCHES : 0;
+  const passes = 1 + (target === 'auto' ? SEARCH_PASSES : 0);
+  const forwards = correct ? FORWARDS.corrected : FORWARDS.plain;
+  const measured = samples * (2 + searches / 4) + COMPARED;
+  return {
+    engine: 2 * (passes * forwards * macs.parts * samples + measured * macs.last),
+    kernels: passes * steps.reduce((sum, step) => sum + solveFlops(step, samples), 0),
+  };
+}
+
+/**
+ * Gram and cross products (in f32, at twice the speed); the damping's elimination and trials; for a pruned layer the
+ * elimination again and a search that takes about as long, else one more refit.
+ */
+function solveFlops({ maps, keep }: PlannedStep, samples: number): number {
+  return maps.reduce((sum, { p, m, groupSize, rows }) => {
+    const k = keep === undefined ? p : keep * groupSize;
+    const statistics = (samples * rows * (p * p + 2 * p * m)) / 2;
+    const product = 2 * p * p * m;
+    const refit = k ** 3 / 3 + 2 * k * k * m;
+    const elimination = p ** 3 + product + (2 / 3) * (p ** 3 - k ** 3);
+    const damping = elimination + product + TRIES * (refit + product);
+    return sum + statistics + damping + (k < p ? 2 * elimination : refit);
+  }, 0);
+}

@@ -1,0 +1,57 @@
+// What a model is pruned by: all that changes the result beside the model, its data and the engine.
+
+import { InputError } from '../errors.ts';
+import { type LayerRecipe, METHODS, type Method, SEARCHES, type Search } from '../solve/index.ts';
+import { type KeepRatios, keepRatio } from './keep.ts';
+
+export const TARGETS = ['auto', 'self', 'dense', 'residual'] as const;
+export type TargetChoice = (typeof TARGETS)[number];
+
+/** What a layer is fitted to. */
+export interface Target {
+  /**
+   * - `self`: the dense weights' output on the pruned network's inputs (the published default)
+   * - `dense`: the dense network's output of the layer
+   * - `residual`: the dense network's sum after the shortcut minus the pruned network's shortcut, where the
+   *   layer feeds one; elsewhere as `dense`
+   */
+  readonly kind: Exclude<TargetChoice, 'auto'>;
+  /** How far towards the target, the rest staying at `self`. 0 for `self`. */
+  readonly blend: number;
+}
+
+/** How a model is pruned, with nothing left open. */
+export interface Recipe extends Omit<LayerRecipe, 'blend' | 'wholeCurve'> {
+  /** Fraction of each structure's groups to keep, in (0, 1]; or one for each kind of them. */
+  readonly keep: number | KeepRatios;
+  /** Default `osscar`. */
+  readonly method: Method;
+  /** Default `auto`: chosen by the error on held-out calibration samples. Or a blend of one's own. */
+  readonly target: TargetChoice | Target;
+  /** Local search after the elimination (`osscar` only). Default `swap`. */
+  readonly search: Search;
+  /** Whether layers that keep all their inputs are refitted to what now reaches them. Default true. */
+  readonly correct: boolean;
+}
+
+/** A recipe of which only the sizes must be given. */
+export type RecipeOptions = Pick<Recipe, 'keep'> & Partial<Recipe>;
+
+/** @throws {InputError} for a ratio outside (0, 1], or an unknown method, target or search */
+export function parseRecipe(options: RecipeOptions): Recipe {
+  const { keep, method = 'osscar', target = 'auto', search = 'swap', correct = true } = options;
+  const { damping, groupsPerStep } = options;
+  keepRatio(keep);
+  const expect = (what: string, known: readonly string[], got: string) => {
+    if (!known.includes(got)) throw new InputError(`${what} must be one of ${known.join(', ')}, got ${got}`);
+  };
+  expect('method', METHODS, method);
+  if (typeof target === 'string') expect('target', TARGETS, target);
+  expect('search', SEARCHES, search);
+  return { keep, method, target, search, damping, groupsPerStep, correct };
+}
+
+/** The target of a choice other than `auto`. */
+export function targetOf(choice: Exclude<Recipe['target'], 'auto'>): Target {
+  return typeof choice === 'string' ? { kind: choice, blend: choice === 'self' ? 0 : 1 } : choice;
+}

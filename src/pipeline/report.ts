@@ -1,0 +1,65 @@
+// What a run says when it is done.
+
+import type { BlockSizes } from '../checkpoint/architectures/index.ts';
+import type { Structure } from '../graph/index.ts';
+import type { StageTime } from './clock.ts';
+import type { Metric } from './evaluate.ts';
+import type { Named } from './keep.ts';
+import type { Recipe } from './recipe.ts';
+import type { PrunedLayer } from './sequence.ts';
+import type { TargetReport } from './target.ts';
+
+export interface BeforeAfter {
+  readonly before: number;
+  readonly after: number;
+}
+
+export interface LayerReport
+  extends Named,
+    Pick<PrunedLayer, 'kept' | 'damping'>,
+    Required<Pick<PrunedLayer, 'relativeError'>>,
+    Pick<Structure, 'groups'> {
+  /**
+   * Relative error of the greedy elimination with k = 0 … groups groups kept (`osscar`; `ziplm` down to the kept ones,
+   * NaN below): the layer's own, or of layers that share the channels the sum, each relative to its signal.
+   */
+  readonly curve?: readonly number[];
+}
+
+export interface PruneReport {
+  readonly recipe: Recipe;
+  readonly target: TargetReport;
+  /** Calibration samples, and the dims of one: `[tokens]` of a language model. */
+  readonly samples: number;
+  readonly sample: readonly number[];
+  readonly parameters: BeforeAfter;
+  /** Of the files. */
+  readonly bytes: BeforeAfter;
+  /** Multiply-adds for one sample, of a file. */
+  readonly macs?: BeforeAfter;
+  /** Median of one sample in the engine, of a file. */
+  readonly latencyMs?: BeforeAfter;
+  /** Absent where samples carry no labels. */
+  readonly metric?: BeforeAfter &
+    Pick<Metric, 'name' | 'samples'> & { readonly data: 'evaluation' | 'calibration' };
+  /** Largest difference between outputs of the written model and of the masked network, as a part of their range. */
+  readonly maxDifference: number;
+  readonly layers: readonly LayerReport[];
+  readonly notPrunable: readonly { readonly name: string; readonly reason: string }[];
+  /** Of a language model's blocks, as written. */
+  readonly sizes?: readonly BlockSizes[];
+  /** Who can read the written folder. */
+  readonly statement?: string;
+  readonly memory: {
+    /** Peak of the whole process that was planned for. */
+    readonly plannedBytes: number;
+    /** Bytes of WebAssembly memory that the largest step was said to take, in one thread. */
+    readonly wasmBytes: number;
+  };
+  readonly seconds: number;
+  readonly stages: readonly StageTime[];
+  readonly engine: string;
+  readonly simd: string;
+  /** Of the solver. */
+  readonly threads: number;
+}

@@ -1,0 +1,116 @@
+// Statistics of layers over one pass of both networks.
+
+import type { FloatTensor } from '../engine/index.ts';
+import type { LinearMap } from '../graph/index.ts';
+import type { SessionStatistics } from '../pool/index.ts';
+import type { Layer } from '../solve/index.ts';
+import type { Frontier, Values } from './frontier.ts';
+import type { OpenedModel } from './open.ts';
+import type { Run } from './pass.ts';
+import type { Target } from './recipe.ts';
+import { FEWEST_TO_SPLIT, HELD_OUT } from './split.ts';
+
+export type Sums = Pick<Layer, 'fit' | 'heldOut'>;
+
+/** The values that layers are fitted by, of either network. */
+export function valuesFor(
+  maps: readonly LinearMap[],
+  { kind }: Target,
+): { dense: string[]; pruned: string[] } {
+  const dense = new Set<string>();
+  const pruned = new Set<string>();
+  for (const map of maps) {
+    pruned.add(map.input);
+    if (kind === 'self') continue;
+    if (kind === 'residual' && map.residual) {
+      dense.add(map.residual.sum);
+      pruned.add(map.residual.shortcut);
+    } else dense.add(map.output);
+  }
+  return { dense: [...dense], pruned: [...pruned] };
+}
+
+/**
+ * Sums of each layer over the samples behind the frontier, every fourth of them apart.
+ *
+ * @param samples  how many there are
+ * @param ahead  a value of the dense network to collect on the way
+ */
+export async function collect(
+  opened: OpenedModel,
+  frontier: Frontier,
+  samples: number,
+  maps: readonly LinearMap[],
+  target: Target,
+  ahead: string | undefined,
+  { session, signal, clock }: Run,
+): Promise<{ sums: Sums[]; ahead?: FloatTensor[] }> {
+  const { dense, pruned } = valuesFor(maps, target);
+  const collected: FloatTensor[] = [];
+  const isHeldOut = (index: number) => samples >= FEWEST_TO_SPLIT && index % HELD_OUT === HELD_OUT - 1;
+  const all: SessionStatistics[] = [];
+  const open = (map: LinearMap) => {
+    all.push(session.statistics(map.p, map.m, target.kind !== 'self'));
+    return all[all.length - 1];
+  };
+  let sample = 0;
+  let added: Promise<unknown> = Promise.resolve();
+  try {
+    const accumulators = maps.map((map) => ({ map, fit: open(map), heldOut: open(map) }));
+    const watched = ahead ? [...new Set([...dense, ahead])] : dense;
+    for await (const values of frontier.run(watched, pruned, signal)) {
+      // The networks have run on the next batch while this was being added.
+      await clock.time('waiting', () => added);
+      const first = sample;
+      const adding = accumulators.flatMap(({ map, fit, heldOut }) => {
+        const add = sampleParts(opened, map, values, target);
+        const indices = Array.from({ length: values.count }, (_, i) => i);
+        return indices.map((i) => add(i, isHeldOut(first + i) ? heldOut : fit));
+      });
+      added = clock.time('statistics', () => Promise.all(adding));
+      added.catch(() => {}); // awaited above or below
+      sample += values.count;
+      if (ahead) collected.push(values.dense[ahead]);
+    }
+    await clock.time('waiting', () => added);
+    const sums = accumulators.map(async ({ fit, heldOut }): Promise<Sums> => {
+      const unseen = await heldOut.finish({ shared: true });
+      return { fit: await fit.finish({ shared: true }), heldOut: unseen.n > 0 ? unseen : undefined };
+    });
+    return { sums: await Promise.all(sums), ahead: ahead ? collected : undefined };
+  } catch (error) {
+    await Promise.all(all.map((it) => it.dispose()));
+    throw error;
+  }
+}
+
+/** For adding sample i of a batch, the layer's rows and their targets, to an accumulator. */
+function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target: Target) {
+  const x = values.pruned[map.input];
+  const y = target.kind === 'self' ? undefined : wantedOf(map, values, target);
+  // Not dims[0], which may hold samples and positions.
+  const part = (tensor: FloatTensor, index: number) => {
+    const size = tensor.data.length / values.batch;
+    return tensor.data.subarray(index * size, (index + 1) * size);
+  };
+  if (!map.conv) {
+    return (i: number, to: SessionStatistics) => to.addRows(part(x, i), y && part(y, i));
+  }
+  // A 1-D convolution is one over images of height 1.
+  const [height, width] = x.dims.length === 3 ? [1, x.dims[2]] : x.dims.slice(2);
+  const output = opened.info.shapes.get(map.output) as readonly number[];
+  const [outHeight, outWidth] = output.length === 3 ? [1, output[2]] : output.slice(2);
+  const geometry = { ...map.conv, height, width, outHeight, outWidth };
+  const image = (tensor: FloatTensor, i: number) => ({ channels: tensor.dims[1], data: part(tensor, i) });
+  return (i: number, to: SessionStatistics) => to.addImage(geometry, image(x, i), y && image(y, i));
+}
+
+/** What the layer should give. */
+function wantedOf(map: LinearMap, { dense, pruned }: Values, target: Target): FloatTensor {
+  if (target.kind === 'dense' || !map.residual) return dense[map.output];
+  const sum = dense[map.residual.sum];
+  const shortcut = pruned[map.residual.shortcut];
+  const data = new Float32Array(sum.data.length);
+  for (let i = 0; i < data.length; i++) data[i] = sum.data[i] - shortcut.data[i];
+  return { dims: sum.dims, data };
+}

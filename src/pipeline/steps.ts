@@ -1,0 +1,115 @@
+// What is solved in a graph, in which order, and the WebAssembly memory that it takes.
+
+import { OutOfMemoryError } from '../errors.ts';
+import { type LinearMap, linearMaps, type Structure } from '../graph/index.ts';
+import { groupsToKeep, layerWasmBytes, refits, type Search, statisticsWasmBytes } from '../solve/index.ts';
+import type { OpenedModel } from './open.ts';
+import type { Recipe, Target } from './recipe.ts';
+
+/** A structure to prune, or layers that read one value, keep all of it and are refitted to what reaches them. */
+export interface Step {
+  /** Of its first layer in the topological order. */
+  readonly position: number;
+  readonly maps: readonly LinearMap[];
+  readonly structure?: Structure;
+  /** Groups of the structure that stay. */
+  readonly keep?: number;
+}
+
+/**
+ * @param ratio  fraction of a structure's groups to keep
+ * @param diverged  whether what reaches the first layer has changed already
+ */
+export function stepsOf(
+  { model, info, analysis }: OpenedModel,
+  ratio: (structure: Structure) => number,
+  { correct, method }: Recipe,
+  target: Target,
+  diverged = false,
+): Step[] {
+  const position = new Map(model.nodes.map(({ name }, index) => [name, index]));
+  const first = (maps: readonly LinearMap[]) =>
+    Math.min(...maps.map(({ node }) => position.get(node) as number));
+  const steps: Step[] = analysis.structures
+    .filter((structure) => structure.prunable && ratio(structure) < 1)
+    .map((structure) => ({
+      structure,
+      maps: structure.consumers,
+      position: first(structure.consumers),
+      keep: groupsToKeep(structure.groups, ratio(structure)),
+    }));
+  // Fitted to themselves, layers that keep all their inputs have nothing to correct.
+  if (correct && refits(method) && target.kind !== 'self') {
+    const pruned = new Set(steps.flatMap(({ maps }) => maps.map(({ node }) => node)));
+    const start = diverged ? -1 : Math.min(...steps.map((step) => step.position));
+    for (const map of linearMaps(model, info.shapes)) {
+      const at = position.get(map.node) as number;
+      if (at > start && !pruned.has(map.node)) steps.push({ maps: [map], position: at });
+    }
+  }
+  return together(steps.sort((a, b) => a.position - b.position));
+}
+
+/** Joins neighbouring corrections that read the same value: one run of the networks gives the statistics of all. */
+function together(steps: readonly Step[]): Step[] {
+  const joined: Step[] = [];
+  for (const step of steps) {
+    const last = joined.at(-1);
+    if (last && !last.structure && !step.structure && last.maps[0].input === step.maps[0].input) {
+      joined[joined.length - 1] = { ...last, maps: [...last.maps, ...step.maps] };
+    } else joined.push(step);
+  }
+  return joined;
+}
+
+/** What is known of a step before a model is opened. */
+export interface PlannedStep extends Pick<Step, 'keep'> {
+  readonly name: string;
+  readonly maps: readonly Pick<LinearMap, 'p' | 'm' | 'groupSize' | 'rows'>[];
+}
+
+export function plannedStep({ structure, maps, keep }: Step): PlannedStep {
+  return { name: structure?.name ?? maps[0].node, maps, keep };
+}
+
+/** Work memory of the kernels: the GEMM's packed panels and an unfolded image. */
+const PACKING_BYTES = 16 * 2 ** 20;
+
+/** Bytes of WebAssembly memory, in one thread, of a step's statistics: each layer has two sums, fitted and held out. */
+export function stepStatisticsBytes({ maps }: PlannedStep): number {
+  return sum(maps.map(({ p, m }) => 2 * statisticsWasmBytes(p, m)));
+}
+
+/** Bytes of WebAssembly memory that a step takes, in one thread. */
+export function stepBytes(step: PlannedStep, search?: Search): number {
+  // Layers that share channels are solved together, corrections one by one.
+  const solved = step.keep === undefined ? step.maps.map((map) => [map]) : [step.maps];
+  const solving = solved.map((list) =>
+    layerWasmBytes(
+      sum(list.map(({ p }) => p)),
+      sum(list.map(({ m }) => m)),
+      sum(list.map(({ groupSize }) => groupSize)),
+      search,
+    ),
+  );
+  return PACKING_BYTES + Math.max(stepStatisticsBytes(step), ...solving);
+}
+
+/**
+ * Bytes of WebAssembly memory that the largest step takes.
+ * @throws {OutOfMemoryError} naming it, where it does not fit a thread's memory
+ */
+export function checkSteps(steps: readonly PlannedStep[], search: Search, maximumBytes: number): number {
+  const sizes = steps.map((step) => ({ step, bytes: stepBytes(step, search) }));
+  const { step, bytes } = sizes.reduce((a, b) => (b.bytes > a.bytes ? b : a));
+  if (bytes <= maximumBytes) return bytes;
+  const [p, m] = (['p', 'm'] as const).map((key) => sum(step.maps.map((map) => map[key])));
+  throw new OutOfMemoryError(
+    `structure "${step.name}" needs ${bytes} bytes of WebAssembly memory (p = ${p}, m = ${m}), more than the ${maximumBytes} there are; leave it whole (keep 1) and the other layers as they are (--no-correct)`,
+    bytes,
+  );
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}

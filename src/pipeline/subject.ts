@@ -1,0 +1,65 @@
+// What the pipeline asks of a model, whichever kind it is: a file (onnx.ts) or a folder (folder.ts).
+
+import type { BlockSizes } from '../checkpoint/architectures/index.ts';
+import type { Engine, FloatTensor } from '../engine/index.ts';
+import type { WrittenModel } from '../graph/index.ts';
+import type { Chain } from './chain.ts';
+import type { Dataset } from './data/index.ts';
+import type { Named } from './keep.ts';
+import type { Profile } from './plan.ts';
+import type { Recipe, Target } from './recipe.ts';
+import type { PrunedPart } from './sequence.ts';
+import type { Part as Hashable } from './store/hash.ts';
+
+export interface Subject extends ModelSize {
+  readonly name: string;
+  /** All that can be pruned. */
+  readonly structures: readonly Named[];
+  readonly notPrunable: readonly { readonly name: string; readonly reason: string }[];
+  /** Whether a layer that is pruned feeds a shortcut. */
+  readonly hasShortcuts: boolean;
+  /** How far outputs may be off when the model is written and read again, as a part of their range. */
+  readonly tolerance: number;
+  /** @param samples  whatever goes through it */
+  chain(engine: Engine, samples: Dataset): Chain;
+  /** @throws {InputError} where samples do not go with the model */
+  check(samples: Dataset): Promise<void>;
+  profile(recipe: Recipe, sample: readonly number[]): Profile;
+  /** Everything that tells it from other models. */
+  contents(): AsyncIterable<Hashable>;
+  writer(recipe: Recipe, engine: Engine): Promise<Writer>;
+}
+
+export interface ModelSize {
+  readonly parameters: number;
+  /** Of the files. */
+  readonly bytes: number;
+  /** Multiply-adds for one sample, where they are known. */
+  readonly macs?: number;
+}
+
+/** Where the smaller model goes, part by part. */
+export interface Writer {
+  part(index: number, pruned: PrunedPart): Promise<void>;
+  /** Completes what was written, has it proven, and only then gives it its name. */
+  finish<R>(how: Provenance, prove: (written: Written) => Promise<R>): Promise<R>;
+  /** Leaves nothing behind. Harmless after `finish`. */
+  abort(): Promise<void>;
+}
+
+/** How a model was pruned, for its metadata. */
+export interface Provenance {
+  readonly target: Target;
+  readonly samples: number;
+}
+
+export interface Written {
+  readonly subject: Subject;
+  /** ONNX bytes, of a file. */
+  readonly model?: WrittenModel;
+  /** Who can read it, and the sizes of its blocks, of a folder. */
+  readonly statement?: string;
+  readonly sizes?: readonly BlockSizes[];
+  /** Outputs of what was written beside it, for some samples. */
+  readonly copies: readonly ((samples: Dataset) => Promise<readonly FloatTensor[]>)[];
+}

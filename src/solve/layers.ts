@@ -1,0 +1,102 @@
+// From the statistics of layers to their new weights, in one operation: damping, problem, support, refit and bias.
+
+import { ShapeError } from '../errors.ts';
+import type { Kernels } from '../kernel/index.ts';
+import { chooseDamping } from './damping.ts';
+import { denseOn } from './magnitude.ts';
+import {
+  combineProblems,
+  DEFAULT_DAMPING,
+  type LayerProblem,
+  type LayerStatistics,
+  layerProblem,
+  type ProblemOptions,
+} from './problem.ts';
+import { type LayerOptions, type LayerResult, type Method, pruneLayer } from './prune.ts';
+import { refit, refitBias } from './refit.ts';
+
+/** A layer with what was seen of its inputs. */
+export interface Layer extends Pick<ProblemOptions, 'groupSize' | 'bias'> {
+  /** Dense weights, p × m. */
+  readonly W: Float32Array | Float64Array;
+  /** Of the samples that options are chosen on; the layer is solved on the sums of both. */
+  readonly fit: LayerStatistics;
+  /** Of samples that were held out, by which the damping is chosen. */
+  readonly heldOut?: LayerStatistics;
+}
+
+/** How layers are solved, whichever they are. */
+export interface LayerRecipe
+  extends Pick<LayerOptions, 'method' | 'search' | 'groupsPerStep' | 'wholeCurve'>,
+    Pick<ProblemOptions, 'blend'> {
+  /** λ; left out, each layer's is chosen by its held-out samples. */
+  readonly damping?: number;
+}
+
+/** Layers that read the same channels, solved. */
+export interface SolvedLayers extends Partial<Pick<LayerResult, 'relativeError' | 'curve'>> {
+  /** Group numbers that stay, ascending. */
+  readonly kept: readonly number[];
+  readonly layers: readonly {
+    /** p × m; rows of removed groups are zero. */
+    readonly W: Float64Array;
+    /** m; absent where the layer's bias stays as it is. */
+    readonly bias?: Float64Array;
+    /** λ. */
+    readonly damping: number;
+  }[];
+}
+
+/** Whether a method re-solves weights, and so has a target, a damping and a bias to choose. */
+export function refits(method: Method): boolean {
+  return method === 'osscar' || method === 'magnitude-refit';
+}
+
+/**
+ * Chooses the groups that layers with the same inputs keep, and their new weights (OSSCAR, arXiv 2403.12983). Several
+ * layers share one support, on the sum of their objectives, each relative to its own signal.
+ *
+ * @param keep  groups to keep; left out, all stay and the weights are refitted to the target
+ * @throws {NotPositiveDefiniteError} where H is not positive definite
+ * @throws {InputError} for impossible options, or statistics with NaN or infinite values
+ *
+ * `layerWasmBytes` of wasm memory; about 8(p² + 4pm) bytes outside of it.
+ */
+export function solveLayers(
+  kernels: Kernels,
+  layers: readonly Layer[],
+  recipe: LayerRecipe,
+  keep?: number,
+): SolvedLayers {
+  if (layers.length === 0) throw new ShapeError('solveLayers: "layers" expected at least one');
+  const { method = 'osscar' } = recipe;
+  const dampings = layers.map((layer) => dampingOf(kernels, layer, recipe, keep));
+  const problems = layers.map(({ W, fit, heldOut, ...options }, i) =>
+    layerProblem(kernels, heldOut ? [fit, heldOut] : fit, W, {
+      ...options,
+      blend: recipe.blend,
+      damping: dampings[i],
+    }),
+  );
+  const chosen =
+    keep === undefined ? undefined : pruneLayer(kernels, combineProblems(problems), { ...recipe, keep });
+  const kept = chosen?.kept ?? [...Array(problems[0].groups).keys()];
+  const weightsOf = (problem: LayerProblem) =>
+    method === 'magnitude' ? denseOn(problem, kept) : refit(kernels, problem, kept).W;
+  const solved = problems.map((problem, i) => {
+    const W = chosen && problems.length === 1 ? chosen.W : weightsOf(problem);
+    return { W, bias: refits(method) ? refitBias(problem, W) : undefined, damping: dampings[i] };
+  });
+  return { kept, layers: solved, relativeError: chosen?.relativeError, curve: chosen?.curve };
+}
+
+function dampingOf(
+  kernels: Kernels,
+  { W, fit, heldOut, ...options }: Layer,
+  { method = 'osscar', damping, blend }: LayerRecipe,
+  keep = fit.p / options.groupSize,
+): number {
+  if (damping !== undefined) return damping;
+  if (!heldOut || !refits(method)) return DEFAULT_DAMPING;
+  return chooseDamping(kernels, fit, heldOut, W, { ...options, blend }, keep);
+}

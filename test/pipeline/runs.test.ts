@@ -1,0 +1,203 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { memoryOutput } from '../../src/checkpoint/index.ts';
+import { openFolder } from '../../src/cli/folder.ts';
+import type { Engine } from '../../src/engine/index.ts';
+import {
+  type Dataset,
+  memoryStore,
+  openLanguageModel,
+  openModel,
+  openTokenizer,
+  type PruneOptions,
+  prune,
+  type RunStore,
+  tokenWindows,
+} from '../../src/pipeline/index.ts';
+import { openSession } from '../../src/pool/index.ts';
+import { engine, fashion, fixtureBytes } from './fixtures.ts';
+
+type Options = Partial<PruneOptions> & Pick<PruneOptions, 'keep'>;
+
+/** Prunes, and tells what was computed on the way: solved steps by their inputs, and runs of the engine. */
+type Run = (
+  store: RunStore | undefined,
+  options: Options,
+) => Promise<{ bytes: Uint8Array; solved: number[]; runs: number }>;
+
+async function counting() {
+  const session = await openSession({ threads: 1 });
+  const solved: number[] = [];
+  const solve = session.solveLayers.bind(session);
+  session.solveLayers = (...args) => {
+    solved.push(args[0][0].fit.p);
+    return solve(...args);
+  };
+  const counted = { runs: 0 };
+  const port: Engine = {
+    name: engine.name,
+    load: async (model, external) => {
+      const it = await engine.load(model, external);
+      return {
+        ...it,
+        run: (feeds, fetches) => {
+          counted.runs++;
+          return it.run(feeds, fetches);
+        },
+      };
+    },
+  };
+  return { session, solved, counted, engine: port };
+}
+
+const model = await openModel(fixtureBytes('fashion-mobilenet'), { engine, name: 'fashion-mobilenet' });
+const images = await fashion('calib', 24);
+const file: Run = async (store, options) => {
+  const { counted, ...watched } = await counting();
+  const { written } = await prune(model, {
+    calibration: images,
+    search: 'greedy',
+    ...watched,
+    store,
+    ...options,
+  });
+  return { bytes: written.model, solved: watched.solved, runs: counted.runs };
+};
+
+const FIXTURE = join(import.meta.dirname, '../fixtures');
+const language = await openLanguageModel(await openFolder(join(FIXTURE, 'opt-kjv')));
+const encode = openTokenizer(JSON.parse(readFileSync(join(FIXTURE, 'opt-kjv/tokenizer.json'), 'utf8')));
+const text = readFileSync(join(FIXTURE, 'text/kjv-train.txt'), 'utf8').slice(0, 20_000);
+const windows = tokenWindows(encode(text), { samples: 12, seqlen: 32 });
+const folder: Run = async (store, options) => {
+  const { counted, ...watched } = await counting();
+  const output = memoryOutput();
+  await prune(language, { calibration: windows, search: 'greedy', ...watched, store, ...options, output });
+  const bytes = new Uint8Array(await output.files().get('model.safetensors')!.arrayBuffer());
+  return { bytes, solved: watched.solved, runs: counted.runs };
+};
+
+const stopped = new Error('stopped');
+/** Ends a run at the `nth` report of progress under a label. */
+function stoppingAt(label: string, nth: number): Options & { keep: number } {
+  const abort = new AbortController();
+  let seen = 0;
+  return {
+    keep: 0.5,
+    signal: abort.signal,
+    onProgress: (step) => {
+      if (step.label.startsWith(label) && ++seen === nth) abort.abort(stopped);
+    },
+  };
+}
+
+describe.each([
+  ['a file', file],
+  ['a folder', folder],
+])('a run store of %s', (_, run) => {
+  test('continues a run where it was stopped, to the same bytes, solving nothing twice', async () => {
+    const options = { keep: 0.5, target: 'residual' } as const;
+    const whole = await run(undefined, options);
+    const store = memoryStore();
+    const stop = { ...stoppingAt('pruning', 2), target: 'residual' as const };
+    await expect(run(store, stop)).rejects.toThrow(stopped);
+    const done = (await store.list('solved/')).length;
+    expect(done).toBeGreaterThan(1);
+    const rest = await run(store, options);
+    expect(rest.bytes).toEqual(whole.bytes);
+    expect(rest.solved).toEqual(whole.solved.slice(-rest.solved.length));
+    expect((await store.list('solved/')).length - done).toBeGreaterThan(0);
+    expect(rest.solved.length).toBeLessThan(whole.solved.length);
+
+    const again = await run(store, options);
+    expect(again.bytes).toEqual(whole.bytes);
+    expect(again.solved).toEqual([]);
+    expect(again.runs).toBeLessThan(whole.runs);
+  });
+
+  test('continues the search for a target', async () => {
+    const options = { keep: 0.5 };
+    const whole = await run(undefined, options);
+    const store = memoryStore();
+    await expect(run(store, stoppingAt('target residual 0.5', 2))).rejects.toThrow(stopped);
+    expect(await store.list('target/')).toHaveLength(1);
+    const rest = await run(store, options);
+    expect(rest.bytes).toEqual(whole.bytes);
+    expect(rest.solved.length).toBeLessThan(whole.solved.length);
+  });
+
+  test('gives other sizes what does not depend on them, and the bytes of a run without it', async () => {
+    const store = memoryStore();
+    const first = await run(store, { keep: 0.5, target: 'residual' });
+    const [statistics, metrics] = [await store.list('statistics/'), await store.list('metric/')];
+    const fresh = await run(undefined, { keep: 0.75, target: 'residual' });
+    const second = await run(store, { keep: 0.75, target: 'residual' });
+    expect(second.bytes).toEqual(fresh.bytes);
+    expect(second.bytes).not.toEqual(first.bytes);
+    expect(second.runs).toBeLessThan(fresh.runs);
+    expect(await store.list('statistics/')).toEqual(statistics);
+    expect(await store.list('metric/')).toEqual(metrics);
+    expect([statistics.length, metrics.length]).toEqual([1, 1]);
+  });
+
+  test('computes again what is damaged', async () => {
+    const store = memoryStore();
+    const options = { keep: 0.5, target: 'self' } as const;
+    const whole = await run(store, options);
+    for (const key of await store.list('solved/')) {
+      const bytes = (await store.read(key))!;
+      bytes[bytes.length - 1] ^= 1;
+      await store.write(key, bytes);
+    }
+    const again = await run(store, options);
+    expect(again.solved).toEqual(whole.solved);
+    expect(again.bytes).toEqual(whole.bytes);
+  });
+
+  test('is refused where it is of other data', async () => {
+    const store = memoryStore();
+    const options = { keep: 0.5, target: 'self', method: 'magnitude' } as const;
+    await run(store, options);
+    const other: Dataset = { ...(run === file ? images : windows), size: 8 };
+    const fewer = { ...other, batches: (size: number) => take(other.batches(size), 8) };
+    await expect(run(store, { ...options, calibration: fewer as Dataset })).rejects.toThrow(
+      'holds a run of calibration data',
+    );
+  });
+});
+
+async function* take(batches: ReturnType<Dataset['batches']>, count: number) {
+  let left = count;
+  for await (const { inputs, names } of batches) {
+    if (left <= 0) return;
+    const own = Math.min(left, names.length);
+    yield {
+      inputs: inputs.slice(0, (inputs.length / names.length) * own),
+      count: own,
+      names: names.slice(0, own),
+    };
+    left -= own;
+  }
+}
+
+test('only what a change of one structure changes is solved again', async () => {
+  const store = memoryStore();
+  const options = { target: 'self' } as const;
+  const whole = await file(store, { ...options, keep: 0.5 });
+  const { structures } = model.analysis;
+  const last = structures.filter(({ prunable }) => prunable).at(-1)!;
+  const other = await file(store, { ...options, keep: { all: 0.5, layers: { [last.layer]: 0.25 } } });
+  expect(whole.solved.length).toBeGreaterThan(3);
+  expect(other.solved).toEqual(whole.solved.slice(-1));
+});
+
+test('a store of another model is refused by its name', async () => {
+  const store = memoryStore();
+  const options = { keep: 0.5, target: 'self', method: 'magnitude' } as const;
+  await file(store, options);
+  const other = await openModel(fixtureBytes('fashion-resnet'), { engine, name: 'fashion-resnet' });
+  await expect(prune(other, { engine, calibration: images, store, ...options })).rejects.toThrow(
+    'holds a run of model "fashion-mobilenet", not of "fashion-resnet"',
+  );
+});
