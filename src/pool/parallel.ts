@@ -57,22 +57,6 @@ export function parallelAbi(abi: Abi, crew: Crew): Abi {
     );
   };
 
-  const dsyr2k: Abi['dsyr2k'] = (n, k, alpha, A, lda, B, ldb, C, ldc, work) => {
-    if (alone(2 * k * n * n)) return abi.dsyr2k(n, k, alpha, A, lda, B, ldb, C, ldc, work);
-    const { below, diagonal } = lowerBlocks(n, members());
-    const products = (X: number, ldx: number, Y: number, ldy: number) =>
-      below.map(([i, rows, j, cols]): Task => {
-        const [Xi, Yj, Cij] = [at(X, ldx, 0, i), at(Y, ldy, 0, j), at(C, ldc, i, j)];
-        return ['dgemm', true, false, rows, cols, k, alpha, Xi, ldx, Yj, ldy, 1, Cij, ldc];
-      });
-    const squares = diagonal.map(([i, rows]): Task => {
-      const [Ai, Bi] = [at(A, lda, 0, i), at(B, ldb, 0, i)];
-      return ['dsyr2k', rows, k, alpha, Ai, lda, Bi, ldb, at(C, ldc, i, i), ldc];
-    });
-    crew.run([...products(A, lda, B, ldb), ...squares], work);
-    crew.run(products(B, ldb, A, lda), work);
-  };
-
   const dtrsm: Abi['dtrsm'] = (right, trans, m, n, alpha, L, ldl, B, ldb, work) => {
     if (alone((right ? n : m) * m * n)) return abi.dtrsm(right, trans, m, n, alpha, L, ldl, B, ldb, work);
     const strips = blocks(right ? m : n, stripWidth(right ? m : n, members()));
@@ -135,7 +119,7 @@ export function parallelAbi(abi: Abi, crew: Crew): Abi {
     dlauum(n, A, lda, work);
   };
 
-  return { ...abi, dgemm, dsyrk, dsyr2k, dtrsm, dtrmm, dpotrf, dtrtri, dlauum, dpotri };
+  return { ...abi, dgemm, dsyrk, dtrsm, dtrmm, dpotrf, dtrtri, dlauum, dpotri };
 }
 
 /** Scratch that one task may take: the most that any kernel of `Task` needs at any size. */
