@@ -108,7 +108,11 @@ async function factorisations({ quick, time, ofPeak }: Bench, kernels: readonly 
           const rate = rates(flops[operation] * n ** 3, timings[operation]);
           const gemm = rates(flops.gemm * n ** 3, timings.gemm);
           rows.push({
-            ...{ operation, n, type, simd: instance.simd, ...rate },
+            operation,
+            n,
+            type,
+            simd: instance.simd,
+            ...rate,
             ...ofPeak(type, rate),
             ofGemm: rate.gflops / gemm.gflops,
             ofGemmMedian: rate.medianGflops / gemm.medianGflops,
@@ -209,7 +213,10 @@ async function peers({ quick, time }: Bench, kernels: readonly Kernels[]) {
     const timings = await time(contestants);
     for (const [by, timing] of Object.entries(timings)) {
       rows.push({
-        ...{ operation, n, by, ...rates(n ** 3 * ours[0].flops[operation], timing) },
+        operation,
+        n,
+        by,
+        ...rates(n ** 3 * ours[0].flops[operation], timing),
         relaxedFaster: timing.min / timings.relaxed.min,
         relaxedFasterMedian: timing.median / timings.relaxed.median,
       });

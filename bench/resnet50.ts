@@ -33,7 +33,11 @@ const images = Array.from({ length: samples }, () =>
 );
 const calibration = await iterableDataset(images, model.input.shape);
 const { report } = await pruneModel(model, {
-  ...{ engine, session, calibration, keep: 0.5, target: 'residual' },
+  engine,
+  session,
+  calibration,
+  keep: 0.5,
+  target: 'residual',
   onProgress: ({ done, total }) => {
     if (done % 4 === 0 || done === total) console.log(`${seconds()} s: ${done}/${total} structures`);
   },

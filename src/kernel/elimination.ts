@@ -28,14 +28,6 @@ const STAGED_ROWS = 36;
 /** Rows staged in a panel at most, per row of the panel. */
 const CAPACITY = 2;
 
-/** The 32-bit fields of `Elimination` in assembly/eliminate.ts, behind `otherwise`, in its order. */
-const FIELDS = [
-  ...(['path', 'p', 'm', 'b', 'live', 'begin', 'staged', 'capacity', 'panel'] as const),
-  ...(['T', 'W', 'C', 'K', 'R', 'D', 'E', 'cost', 'order', 'work'] as const),
-];
-type Field = (typeof FIELDS)[number];
-const FIELDS_AT = 8;
-
 /**
  * The fastest path to half the groups (measured): keeping K pays above half as many outputs as inputs; below, streaming
  * W takes as long as products for groups of several rows, and twice as long for single rows.
@@ -88,12 +80,16 @@ function checkOperands(T: Matrix, W: Matrix, b: number): void {
   }
 }
 
-/** The state as the kernels lay it out. @returns its address */
-function writeState(kernels: Kernels, otherwise: number, fields: Record<Field, number>): number {
-  const state = kernels.allocate(FIELDS_AT + 4 * FIELDS.length);
+/**
+ * An `Elimination` of assembly/eliminate.ts: a double, then 32-bit fields, here in the order that they have there.
+ * @returns its address
+ */
+function writeState(kernels: Kernels, otherwise: number, fields: Readonly<Record<string, number>>): number {
+  const values = Object.values(fields);
+  const state = kernels.allocate(8 + 4 * values.length);
   const { buffer } = kernels.abi.memory;
   new Float64Array(buffer, state, 1)[0] = otherwise;
-  new Int32Array(buffer, state + FIELDS_AT).set(FIELDS.map((field) => fields[field]));
+  new Int32Array(buffer, state + 8).set(values);
   return state;
 }
 
@@ -147,7 +143,6 @@ export class EliminationState {
     this.#R = kernels.matrix(rowsOfR(path, p, panel), p, T.type);
     this.#cost = kernels.matrix(1, groups, 'f64');
     this.#order = kernels.allocate(4 * groups);
-    const block = b * b;
     this.#state = writeState(kernels, dearest ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY, {
       path: PATHS.indexOf(path),
       p,
@@ -163,11 +158,11 @@ export class EliminationState {
       C: this.#C.ptr,
       K: this.#K.ptr,
       R: this.#R.ptr,
-      D: kernels.matrix(groups, block, 'f64').ptr,
-      E: kernels.matrix(withK ? groups : 0, block, 'f64').ptr,
+      D: kernels.matrix(groups, b * b, 'f64').ptr,
+      E: kernels.matrix(withK ? groups : 0, b * b, 'f64').ptr,
       cost: this.#cost.ptr,
       order: this.#order,
-      work: kernels.matrix(5, block, 'f64').ptr,
+      work: kernels.matrix(5, b * b, 'f64').ptr,
     });
     this.#run = eliminationKernels(kernels.abi, T.type);
     this.#run.start(this.#state);
