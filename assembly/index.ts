@@ -13,7 +13,6 @@ import { lauum, potri, potriWorkBytes, trmm, trtri } from './potri';
 import { swapSymmetricGroups } from './rows';
 import { symmetrize } from './transpose';
 import { syrk, syrkWorkBytes } from './syrk';
-import { syr2k, syr2kWorkBytes } from './syr2k';
 import { trsm, trsmWorkBytes } from './trsm';
 
 /** First byte that the host may use, a multiple of 16. */
@@ -55,23 +54,6 @@ export function dsyrk(
   trans: bool, n: i32, k: i32, alpha: f64, A: usize, lda: i32, beta: f64, C: usize, ldc: i32, work: usize,
 ): void {
   syrk<f64>(trans, n, k, alpha, A, lda, beta, C, ldc, work);
-}
-
-export function ssyr2kWorkBytes(n: i32, k: i32): usize {
-  return syr2kWorkBytes<f32>(n, k);
-}
-export function dsyr2kWorkBytes(n: i32, k: i32): usize {
-  return syr2kWorkBytes<f64>(n, k);
-}
-export function ssyr2k(
-  n: i32, k: i32, alpha: f32, A: usize, lda: i32, B: usize, ldb: i32, C: usize, ldc: i32, work: usize,
-): void {
-  syr2k<f32>(n, k, alpha, A, lda, B, ldb, C, ldc, work);
-}
-export function dsyr2k(
-  n: i32, k: i32, alpha: f64, A: usize, lda: i32, B: usize, ldb: i32, C: usize, ldc: i32, work: usize,
-): void {
-  syr2k<f64>(n, k, alpha, A, lda, B, ldb, C, ldc, work);
 }
 
 export function strsmWorkBytes(m: i32, n: i32): usize {

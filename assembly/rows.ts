@@ -144,7 +144,7 @@ export function swapRows<T>(n: i32, a: usize, b: usize): void {
 }
 
 /** Swaps rows and columns a < z of a symmetric n × n matrix of which the lower triangle is stored; ld in bytes. */
-export function swapSymmetric<T>(n: i32, a: i32, z: i32, A: usize, ld: usize): void {
+function swapSymmetric<T>(n: i32, a: i32, z: i32, A: usize, ld: usize): void {
   const ra = A + <usize>a * ld;
   const rz = A + <usize>z * ld;
   const ca = <usize>a * sizeof<T>();

@@ -109,7 +109,13 @@ async function timesOf(
   kernels.release(mark);
   const inverse = timings['SPD inverse'];
   return Object.entries(timings).map(([what, { min, median }]) => ({
-    ...{ what, p, m, b, simd: kernels.simd, minMs: min, medianMs: median },
+    what,
+    p,
+    m,
+    b,
+    simd: kernels.simd,
+    minMs: min,
+    medianMs: median,
     ofInverse: min / inverse.min,
     ofInverseMedian: median / inverse.median,
   }));

@@ -99,7 +99,10 @@ async function peers({ quick, time }: Bench, kernels: readonly Kernels[]) {
     const [relaxed, baseline] = SIMDS.map((simd) => timings[simd]);
     for (const [by, timing] of Object.entries(timings)) {
       rows.push({
-        ...{ n, type, by, ...rates(2 * n ** 3, timing) },
+        n,
+        type,
+        by,
+        ...rates(2 * n ** 3, timing),
         relaxedFaster: timing.min / relaxed.min,
         relaxedFasterMedian: timing.median / relaxed.median,
         baselineFaster: timing.min / baseline.min,

@@ -87,7 +87,12 @@ async function tall({ quick, time, ofPeak }: Bench, kernels: readonly Kernels[])
         const rate = rates(flops[operation], timings[operation]);
         const gemm = rates(flops[`gemm ${type}`], timings[`gemm ${type}`]);
         rows.push({
-          ...{ operation, n, p, simd: instance.simd, ...rate, ...ofPeak(type, rate) },
+          operation,
+          n,
+          p,
+          simd: instance.simd,
+          ...rate,
+          ...ofPeak(type, rate),
           ofGemm: rate.gflops / gemm.gflops,
           ofGemmMedian: rate.medianGflops / gemm.medianGflops,
         });
@@ -134,7 +139,11 @@ async function peers({ quick, time }: Bench, kernels: readonly Kernels[]) {
     const [relaxed] = Object.values(timings);
     for (const [by, timing] of Object.entries(timings)) {
       rows.push({
-        ...{ type, n, p, by, ...rates(n * p * p, timing) },
+        type,
+        n,
+        p,
+        by,
+        ...rates(n * p * p, timing),
         relaxedFaster: timing.min / relaxed.min,
         relaxedFasterMedian: timing.median / relaxed.median,
       });

@@ -47,8 +47,17 @@ await bench('layer', async (b) => {
         const { objective, relativeError, search } = result!;
         expectObjective(problem, result!);
         rows.push({
-          ...{ layer, p, m, b: groupSize, keep, method, simd: kernels.simd, objective, relativeError },
-          ...{ minMs: timing.min, medianMs: timing.median },
+          layer,
+          p,
+          m,
+          b: groupSize,
+          keep,
+          method,
+          simd: kernels.simd,
+          objective,
+          relativeError,
+          minMs: timing.min,
+          medianMs: timing.median,
           ...(search && { start: search.start, swaps: search.steps, swapOptimal: search.swapOptimal }),
         });
       }

@@ -69,7 +69,13 @@ async function stepsOf({ time }: Bench, kernels: Kernels, problem: LayerProblem)
   tableau.dispose();
   const step = timings['one step'];
   return Object.entries(timings).map(([what, { min, median }]) => ({
-    ...{ what, p, m, b, simd: kernels.simd, minMs: min, medianMs: median },
+    what,
+    p,
+    m,
+    b,
+    simd: kernels.simd,
+    minMs: min,
+    medianMs: median,
     ofStep: min / step.min,
     ofStepMedian: median / step.median,
   }));

@@ -10,7 +10,12 @@ import { fill } from './support/readme.ts';
 
 /** By name, with the options they take. */
 const BENCHES: Record<string, readonly string[]> = {
-  ...{ gemm: [], lapack: [], gram: [], eliminate: [], swap: [], layer: [] },
+  gemm: [],
+  lapack: [],
+  gram: [],
+  eliminate: [],
+  swap: [],
+  layer: [],
   pool: ['--chromium'],
 };
 const README = 'bench/README.md';

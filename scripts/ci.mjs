@@ -21,6 +21,7 @@ for (const check of [
   'tsc -p tsconfig.json',
   'node scripts/spills.mjs',
   'node scripts/size.mjs',
+  'node scripts/figures.mjs --check',
   'publint',
 ]) {
   count(run(`npx --no-install ${check}`.replace('npx --no-install node', 'node')) === 0);

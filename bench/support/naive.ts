@@ -49,7 +49,7 @@ export function solveLower(n: number, w: number, L: Reals, B: Reals): void {
 }
 
 /** Sweeps every given row of a symmetric positive definite A into the basis; of all rows: −A⁻¹. Both triangles, in place. */
-export function sweep(n: number, rows: Iterable<number>, A: Reals): void {
+function sweep(n: number, rows: Iterable<number>, A: Reals): void {
   for (const k of rows) {
     const pivot = A[k * n + k];
     const row = A.slice(k * n, (k + 1) * n);

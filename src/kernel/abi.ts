@@ -21,13 +21,6 @@ type Syrk = (
   ]
 ) => void;
 
-type Syr2k = (
-  ...args: [
-    ...[n: number, k: number, alpha: number, A: number, lda: number, B: number, ldb: number],
-    ...[C: number, ldc: number, work: number],
-  ]
-) => void;
-
 type Trsm = (
   ...args: [
     ...[right: boolean, trans: boolean, m: number, n: number, alpha: number],
@@ -38,13 +31,11 @@ type Trsm = (
 export interface Abi
   extends Work<'gemm', [m: number, n: number, k: number]>,
     Work<'syrk', [n: number, k: number]>,
-    Work<'syr2k', [n: number, k: number]>,
     Work<'trsm', [m: number, n: number]>,
     Work<'potrf', [n: number]>,
     Work<'potri', [n: number]>,
     Record<`${Prefix}gemm`, Gemm>,
     Record<`${Prefix}syrk`, Syrk>,
-    Record<`${Prefix}syr2k`, Syr2k>,
     Record<`${Prefix}trsm`, Trsm>,
     Record<`${Prefix}potrf`, (n: number, A: number, lda: number, work: number) => number>,
     Record<`${Prefix}potri`, (n: number, A: number, lda: number, work: number) => void>,

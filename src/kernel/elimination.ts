@@ -3,7 +3,7 @@
 import { InputError, NotPositiveDefiniteError } from '../errors.ts';
 import type { Abi } from './abi.ts';
 import type { Kernels } from './kernels.ts';
-import { expectContiguous, expectShape, expectType, type Matrix } from './matrix.ts';
+import { type ElementType, expectContiguous, expectShape, expectType, type Matrix } from './matrix.ts';
 
 /** In the order of `Path` in assembly/eliminate.ts. */
 const PATHS = ['rows', 'columns', 'gram'] as const;
@@ -15,7 +15,7 @@ const PATHS = ['rows', 'columns', 'gram'] as const;
  */
 export type EliminationPath = (typeof PATHS)[number];
 
-export interface EliminationStateOptions {
+interface EliminationStateOptions {
   readonly path?: EliminationPath;
   /** Take the dearest first, as forward selection does, instead of the cheapest. */
   readonly dearest?: boolean;
@@ -27,13 +27,6 @@ const PANEL_ROWS = 80;
 const STAGED_ROWS = 36;
 /** Rows staged in a panel at most, per row of the panel. */
 const CAPACITY = 2;
-
-/** The 32-bit fields of `Elimination` in assembly/eliminate.ts, behind `otherwise`, in its order. */
-const FIELDS = [
-  ...(['path', 'p', 'm', 'b', 'live', 'begin', 'staged', 'capacity', 'panel'] as const),
-  ...(['T', 'W', 'C', 'K', 'R', 'D', 'E', 'cost', 'order', 'work'] as const),
-];
-const FIELDS_AT = 8;
 
 /**
  * The fastest path to half the groups (measured): keeping K pays above half as many outputs as inputs; below, streaming
@@ -63,6 +56,43 @@ function multipleOf(b: number, rows: number): number {
   return b * Math.max(1, Math.round(rows / b));
 }
 
+type EliminationKernels = ReturnType<typeof eliminationKernels>;
+
+function eliminationKernels(abi: Abi, type: ElementType) {
+  const prefix = type === 'f32' ? 's' : 'd';
+  return {
+    start: abi[`${prefix}eliminateStart` as const],
+    stage: abi[`${prefix}eliminateStage` as const],
+    step: abi[`${prefix}eliminateStep` as const],
+    nextPanel: abi[`${prefix}eliminateNextPanel` as const],
+  };
+}
+
+function checkOperands(T: Matrix, W: Matrix, b: number): void {
+  const p = T.rows;
+  expectType('eliminate', 'W', W, T.type);
+  expectContiguous('eliminate', 'T', T);
+  expectContiguous('eliminate', 'W', W);
+  expectShape('eliminate', 'T', T, p, p);
+  expectShape('eliminate', 'W', W, p, W.cols);
+  if (!(Number.isInteger(b) && b >= 1 && p % b === 0)) {
+    throw new InputError(`eliminate: "b" expected a divisor of ${p}, got ${b}`);
+  }
+}
+
+/**
+ * An `Elimination` of assembly/eliminate.ts: a double, then 32-bit fields, here in the order that they have there.
+ * @returns its address
+ */
+function writeState(kernels: Kernels, otherwise: number, fields: Readonly<Record<string, number>>): number {
+  const values = Object.values(fields);
+  const state = kernels.allocate(8 + 4 * values.length);
+  const { buffer } = kernels.abi.memory;
+  new Float64Array(buffer, state, 1)[0] = otherwise;
+  new Int32Array(buffer, state + 8).set(values);
+  return state;
+}
+
 /**
  * Removes groups one at a time from a full support and keeps the cost of removing each other group exact.
  * Allocates on the kernels' stack; the caller releases it together with T and W.
@@ -75,13 +105,7 @@ export class EliminationState {
   readonly #C: Matrix;
   readonly #K: Matrix;
   readonly #R: Matrix;
-  /** The kernels for T's type. */
-  readonly #abi: {
-    readonly start: Abi['deliminateStart'];
-    readonly stage: Abi['deliminateStage'];
-    readonly step: Abi['deliminateStep'];
-    readonly nextPanel: Abi['deliminateNextPanel'];
-  };
+  readonly #run: EliminationKernels;
   readonly #cost: Matrix<'f64'>;
   readonly #order: number;
   /** Address of the state that the kernels share. */
@@ -100,20 +124,13 @@ export class EliminationState {
    * @param b  rows per group; p = groups·b
    */
   constructor(kernels: Kernels, T: Matrix, W: Matrix, b: number, options: EliminationStateOptions = {}) {
-    const p = T.rows;
-    expectType('eliminate', 'W', W, T.type);
-    expectContiguous('eliminate', 'T', T);
-    expectContiguous('eliminate', 'W', W);
-    expectShape('eliminate', 'T', T, p, p);
-    expectShape('eliminate', 'W', W, p, W.cols);
-    if (!(Number.isInteger(b) && b >= 1 && p % b === 0)) {
-      throw new InputError(`eliminate: "b" expected a divisor of ${p}, got ${b}`);
-    }
-    const m = W.cols;
+    checkOperands(T, W, b);
+    const { rows: p, cols: m } = W;
     const { path = eliminationPath(p, m, b), dearest = false } = options;
     const groups = p / b;
     const panel = multipleOf(b, PANEL_ROWS);
     const capacity = CAPACITY * panel;
+    const withK = path !== 'rows';
     this.path = path;
     this.#kernels = kernels;
     this.#T = T;
@@ -121,42 +138,34 @@ export class EliminationState {
     this.#b = b;
     this.#panel = panel;
     this.#live = this.#begin = groups;
-    const withK = path !== 'rows';
     this.#C = kernels.matrix(capacity, p, T.type);
     this.#K = kernels.matrix(withK ? capacity : 0, p, T.type);
     this.#R = kernels.matrix(rowsOfR(path, p, panel), p, T.type);
     this.#cost = kernels.matrix(1, groups, 'f64');
     this.#order = kernels.allocate(4 * groups);
-    const D = kernels.matrix(groups, b * b, 'f64');
-    const E = kernels.matrix(withK ? groups : 0, b * b, 'f64');
-    const work = kernels.matrix(5, b * b, 'f64');
-    this.#state = kernels.allocate(FIELDS_AT + 4 * FIELDS.length);
-    const fields: Record<(typeof FIELDS)[number], number> = {
-      ...{ path: PATHS.indexOf(path), p, m, b, live: groups, begin: groups, staged: 0, capacity, panel },
-      ...{ T: T.ptr, W: W.ptr, C: this.#C.ptr, K: this.#K.ptr, R: this.#R.ptr, D: D.ptr, E: E.ptr },
-      ...{ cost: this.#cost.ptr, order: this.#order, work: work.ptr },
-    };
-    const { buffer } = kernels.abi.memory;
-    new Float64Array(buffer, this.#state, 1)[0] = dearest
-      ? Number.NEGATIVE_INFINITY
-      : Number.POSITIVE_INFINITY;
-    new Int32Array(buffer, this.#state + FIELDS_AT).set(FIELDS.map((field) => fields[field]));
-    const { abi } = kernels;
-    this.#abi =
-      T.type === 'f32'
-        ? {
-            start: abi.seliminateStart,
-            stage: abi.seliminateStage,
-            step: abi.seliminateStep,
-            nextPanel: abi.seliminateNextPanel,
-          }
-        : {
-            start: abi.deliminateStart,
-            stage: abi.deliminateStage,
-            step: abi.deliminateStep,
-            nextPanel: abi.deliminateNextPanel,
-          };
-    this.#abi.start(this.#state);
+    this.#state = writeState(kernels, dearest ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY, {
+      path: PATHS.indexOf(path),
+      p,
+      m,
+      b,
+      live: groups,
+      begin: groups,
+      staged: 0,
+      capacity,
+      panel,
+      T: T.ptr,
+      W: W.ptr,
+      C: this.#C.ptr,
+      K: this.#K.ptr,
+      R: this.#R.ptr,
+      D: kernels.matrix(groups, b * b, 'f64').ptr,
+      E: kernels.matrix(withK ? groups : 0, b * b, 'f64').ptr,
+      cost: this.#cost.ptr,
+      order: this.#order,
+      work: kernels.matrix(5, b * b, 'f64').ptr,
+    });
+    this.#run = eliminationKernels(kernels.abi, T.type);
+    this.#run.start(this.#state);
   }
 
   /** Live groups by position. A view: it changes with every removal. */
@@ -180,7 +189,7 @@ export class EliminationState {
     if (this.#used() >= this.#panel) this.#nextPanel();
     if (at < this.#live - this.#staged) at = this.#stage(at);
     const cost = this.costs()[at];
-    const info = this.#abi.step(this.#state, at);
+    const info = this.#run.step(this.#state, at);
     if (info !== 0) {
       throw new NotPositiveDefiniteError(
         `eliminate: expected a positive definite block for group ${group}, pivot ${info} is not; raise the damping`,
@@ -199,7 +208,7 @@ export class EliminationState {
     if (this.#room() === 0 || this.#used() + STAGED_ROWS / 2 > this.#panel) this.#nextPanel();
     const end = this.#live - this.#staged;
     const count = Math.min(multipleOf(b, STAGED_ROWS) / b, this.#room(), end);
-    this.#abi.stage(this.#state, at, count);
+    this.#run.stage(this.#state, at, count);
     this.#staged += count;
 
     const [first, rows, live] = [(end - count) * b, count * b, this.#live * b];
@@ -242,7 +251,7 @@ export class EliminationState {
       const U = kernels.submatrix(this.#W, live, 0, this.#used(), m);
       kernels.gemm(true, false, -1, V, U, 1, kernels.submatrix(this.#W, 0, 0, live, m));
     }
-    this.#abi.nextPanel(this.#state);
+    this.#run.nextPanel(this.#state);
     this.#begin = this.#live;
     this.#staged = 0;
   }

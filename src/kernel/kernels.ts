@@ -205,21 +205,6 @@ export class Kernels {
     });
   }
 
-  /** C ← C + α·(AᵀB + BᵀA), lower triangle only; A and B k × n. 2k·n² flops. */
-  syr2k(alpha: number, A: Matrix, B: Matrix, C: Matrix): void {
-    const { abi } = this;
-    const { rows: k, cols: n } = A;
-    expectType('syr2k', 'B', B, A.type);
-    expectType('syr2k', 'C', C, A.type);
-    expectShape('syr2k', 'B', B, k, n);
-    expectShape('syr2k', 'C', C, n, n);
-    const [workBytes, syr2k] =
-      A.type === 'f32' ? [abi.ssyr2kWorkBytes, abi.ssyr2k] : [abi.dsyr2kWorkBytes, abi.dsyr2k];
-    this.#withWork(workBytes(n, k), (work) => {
-      syr2k(n, k, alpha, A.ptr, A.ld, B.ptr, B.ld, C.ptr, C.ld, work);
-    });
-  }
-
   /**
    * A = L·Lᵀ: overwrites the lower triangle of A by L; the strict upper triangle is neither read nor written.
    * n³/3 flops.

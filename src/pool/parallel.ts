@@ -16,126 +16,29 @@ const TASKS_PER_MEMBER = 4;
 /** Both edges of a block: a multiple of every microkernel's tile, large enough to be worth packing. */
 const EDGE = 120;
 
+/** One thread's kernels, and those who help. */
+interface Shared {
+  readonly abi: Abi;
+  readonly crew: Crew;
+}
+
 /** The kernels' face with its large f64 operations shared out over the crew. `work` belongs to the caller's thread. */
 export function parallelAbi(abi: Abi, crew: Crew): Abi {
-  const at = (A: number, ld: number, i: number, j: number) => A + (i * ld + j) * S;
-  const alone = (flops: number) => crew.helpers === 0 || flops < SMALL;
-  const members = () => crew.helpers + 1;
-
-  const dgemm: Abi['dgemm'] = (transA, transB, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc, work) => {
-    if (alone(2 * m * n * k)) {
-      return abi.dgemm(transA, transB, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc, work);
-    }
-    const edge = blockEdge(m * n, members());
-    const tasks: Task[] = [];
-    for (const [i, rows] of blocks(m, edge)) {
-      const Ai = transA ? at(A, lda, 0, i) : at(A, lda, i, 0);
-      for (const [j, cols] of blocks(n, edge)) {
-        const Bj = transB ? at(B, ldb, j, 0) : at(B, ldb, 0, j);
-        const Cij = at(C, ldc, i, j);
-        tasks.push(['dgemm', transA, transB, rows, cols, k, alpha, Ai, lda, Bj, ldb, beta, Cij, ldc]);
-      }
-    }
-    crew.run(tasks, work);
+  const shared = { abi, crew };
+  return {
+    ...abi,
+    dgemm: (...args) => dgemm(shared, ...args),
+    dsyrk: (...args) => dsyrk(shared, ...args),
+    dtrsm: (...args) => dtrsm(shared, ...args),
+    dtrmm: (...args) => dtrmm(shared, ...args),
+    dpotrf: (...args) => dpotrf(shared, ...args),
+    dtrtri: (...args) => dtrtri(shared, ...args),
+    dlauum: (...args) => dlauum(shared, ...args),
+    dpotri(n, A, lda, work) {
+      dtrtri(shared, n, A, lda, work);
+      dlauum(shared, n, A, lda, work);
+    },
   };
-
-  const dsyrk: Abi['dsyrk'] = (trans, n, k, alpha, A, lda, beta, C, ldc, work) => {
-    if (alone(k * n * n)) return abi.dsyrk(trans, n, k, alpha, A, lda, beta, C, ldc, work);
-    const part = (i: number) => (trans ? at(A, lda, 0, i) : at(A, lda, i, 0));
-    const { below, diagonal } = lowerBlocks(n, members());
-    crew.run(
-      [
-        ...below.map(([i, rows, j, cols]): Task => {
-          const C_ij = at(C, ldc, i, j);
-          return ['dgemm', trans, !trans, rows, cols, k, alpha, part(i), lda, part(j), lda, beta, C_ij, ldc];
-        }),
-        ...diagonal.map(
-          ([i, rows]): Task => ['dsyrk', trans, rows, k, alpha, part(i), lda, beta, at(C, ldc, i, i), ldc],
-        ),
-      ],
-      work,
-    );
-  };
-
-  const dsyr2k: Abi['dsyr2k'] = (n, k, alpha, A, lda, B, ldb, C, ldc, work) => {
-    if (alone(2 * k * n * n)) return abi.dsyr2k(n, k, alpha, A, lda, B, ldb, C, ldc, work);
-    const { below, diagonal } = lowerBlocks(n, members());
-    const products = (X: number, ldx: number, Y: number, ldy: number) =>
-      below.map(([i, rows, j, cols]): Task => {
-        const [Xi, Yj, Cij] = [at(X, ldx, 0, i), at(Y, ldy, 0, j), at(C, ldc, i, j)];
-        return ['dgemm', true, false, rows, cols, k, alpha, Xi, ldx, Yj, ldy, 1, Cij, ldc];
-      });
-    const squares = diagonal.map(([i, rows]): Task => {
-      const [Ai, Bi] = [at(A, lda, 0, i), at(B, ldb, 0, i)];
-      return ['dsyr2k', rows, k, alpha, Ai, lda, Bi, ldb, at(C, ldc, i, i), ldc];
-    });
-    crew.run([...products(A, lda, B, ldb), ...squares], work);
-    crew.run(products(B, ldb, A, lda), work);
-  };
-
-  const dtrsm: Abi['dtrsm'] = (right, trans, m, n, alpha, L, ldl, B, ldb, work) => {
-    if (alone((right ? n : m) * m * n)) return abi.dtrsm(right, trans, m, n, alpha, L, ldl, B, ldb, work);
-    const strips = blocks(right ? m : n, stripWidth(right ? m : n, members()));
-    crew.run(
-      strips.map(([first, width]): Task => {
-        if (right) return ['dtrsm', right, trans, width, n, alpha, L, ldl, at(B, ldb, first, 0), ldb];
-        return ['dtrsm', right, trans, m, width, alpha, L, ldl, at(B, ldb, 0, first), ldb];
-      }),
-      work,
-    );
-  };
-
-  const dtrmm: Abi['dtrmm'] = (n, w, L, ldl, B, ldb, work) => {
-    if (alone(n * n * w)) return abi.dtrmm(n, w, L, ldl, B, ldb, work);
-    crew.run(
-      blocks(w, stripWidth(w, members())).map(
-        ([first, width]): Task => ['dtrmm', n, width, L, ldl, at(B, ldb, 0, first), ldb],
-      ),
-      work,
-    );
-  };
-
-  const dpotrf: Abi['dpotrf'] = (n, A, lda, work) => {
-    if (n <= LEAF || crew.helpers === 0) return abi.dpotrf(n, A, lda, work);
-    const n1 = abi.half(n);
-    const A21 = at(A, lda, n1, 0);
-    const A22 = at(A, lda, n1, n1);
-    const first = dpotrf(n1, A, lda, work);
-    if (first !== 0) return first;
-    dtrsm(true, true, n - n1, n1, 1, A, lda, A21, lda, work);
-    dsyrk(false, n - n1, n1, -1, A21, lda, 1, A22, lda, work);
-    const second = dpotrf(n - n1, A22, lda, work);
-    return second === 0 ? 0 : n1 + second;
-  };
-
-  const dtrtri: Abi['dtrtri'] = (n, L, ldl, work) => {
-    if (n <= LEAF || crew.helpers === 0) return abi.dtrtri(n, L, ldl, work);
-    const n1 = abi.half(n);
-    const L21 = at(L, ldl, n1, 0);
-    const L22 = at(L, ldl, n1, n1);
-    dtrsm(false, false, n - n1, n1, -1, L22, ldl, L21, ldl, work);
-    dtrsm(true, false, n - n1, n1, 1, L, ldl, L21, ldl, work);
-    dtrtri(n1, L, ldl, work);
-    dtrtri(n - n1, L22, ldl, work);
-  };
-
-  const dlauum: Abi['dlauum'] = (n, W, ldw, work) => {
-    if (n <= LEAF || crew.helpers === 0) return abi.dlauum(n, W, ldw, work);
-    const n1 = abi.half(n);
-    const W21 = at(W, ldw, n1, 0);
-    const W22 = at(W, ldw, n1, n1);
-    dlauum(n1, W, ldw, work);
-    dsyrk(true, n1, n - n1, 1, W21, ldw, 1, W, ldw, work);
-    dtrmm(n - n1, n1, W22, ldw, W21, ldw, work);
-    dlauum(n - n1, W22, ldw, work);
-  };
-
-  const dpotri: Abi['dpotri'] = (n, A, lda, work) => {
-    dtrtri(n, A, lda, work);
-    dlauum(n, A, lda, work);
-  };
-
-  return { ...abi, dgemm, dsyrk, dsyr2k, dtrsm, dtrmm, dpotrf, dtrtri, dlauum, dpotri };
 }
 
 /** Scratch that one task may take: the most that any kernel of `Task` needs at any size. */
@@ -144,25 +47,122 @@ export function scratchBytes(abi: Abi): number {
   return abi.dtrsmWorkBytes(large, large) >>> 0;
 }
 
+// Products and solves: independent blocks of the output.
+
+function dgemm(shared: Shared, ...args: Parameters<Abi['dgemm']>) {
+  const [transA, transB, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc, work] = args;
+  if (isAlone(shared, 2 * m * n * k)) return shared.abi.dgemm(...args);
+  const edge = blockEdge(shared, m * n);
+  const tasks = blocks(m, edge).flatMap(([i, rows]) => {
+    const Ai = transA ? at(A, lda, 0, i) : at(A, lda, i, 0);
+    return blocks(n, edge).map(([j, cols]): Task => {
+      const Bj = transB ? at(B, ldb, j, 0) : at(B, ldb, 0, j);
+      return ['dgemm', transA, transB, rows, cols, k, alpha, Ai, lda, Bj, ldb, beta, at(C, ldc, i, j), ldc];
+    });
+  });
+  shared.crew.run(tasks, work);
+}
+
+function dsyrk(shared: Shared, ...args: Parameters<Abi['dsyrk']>) {
+  const [trans, n, k, alpha, A, lda, beta, C, ldc, work] = args;
+  if (isAlone(shared, k * n * n)) return shared.abi.dsyrk(...args);
+  const part = (i: number) => (trans ? at(A, lda, 0, i) : at(A, lda, i, 0));
+  const rows = blocks(n, blockEdge(shared, (n * n) / 2));
+  const below = rows.flatMap(([i, height], block) =>
+    rows.slice(0, block).map(([j, width]): Task => {
+      const Cij = at(C, ldc, i, j);
+      return ['dgemm', trans, !trans, height, width, k, alpha, part(i), lda, part(j), lda, beta, Cij, ldc];
+    }),
+  );
+  const diagonal = rows.map(
+    ([i, order]): Task => ['dsyrk', trans, order, k, alpha, part(i), lda, beta, at(C, ldc, i, i), ldc],
+  );
+  shared.crew.run([...below, ...diagonal], work); // the smaller ones last
+}
+
+function dtrsm(shared: Shared, ...args: Parameters<Abi['dtrsm']>) {
+  const [right, trans, m, n, alpha, L, ldl, B, ldb, work] = args;
+  if (isAlone(shared, (right ? n : m) * m * n)) return shared.abi.dtrsm(...args);
+  const tasks = strips(shared, right ? m : n).map(([first, width]): Task => {
+    if (right) return ['dtrsm', right, trans, width, n, alpha, L, ldl, at(B, ldb, first, 0), ldb];
+    return ['dtrsm', right, trans, m, width, alpha, L, ldl, at(B, ldb, 0, first), ldb];
+  });
+  shared.crew.run(tasks, work);
+}
+
+function dtrmm(shared: Shared, ...args: Parameters<Abi['dtrmm']>) {
+  const [n, w, L, ldl, B, ldb, work] = args;
+  if (isAlone(shared, n * n * w)) return shared.abi.dtrmm(...args);
+  const tasks = strips(shared, w).map(
+    ([first, width]): Task => ['dtrmm', n, width, L, ldl, at(B, ldb, 0, first), ldb],
+  );
+  shared.crew.run(tasks, work);
+}
+
+// Factorisations: the halving of assembly/, down to triangles for one thread.
+
+function dpotrf(shared: Shared, ...args: Parameters<Abi['dpotrf']>): number {
+  const [n, A, lda, work] = args;
+  if (isLeaf(shared, n)) return shared.abi.dpotrf(...args);
+  const n1 = shared.abi.half(n);
+  const A21 = at(A, lda, n1, 0);
+  const A22 = at(A, lda, n1, n1);
+  const first = dpotrf(shared, n1, A, lda, work);
+  if (first !== 0) return first;
+  dtrsm(shared, true, true, n - n1, n1, 1, A, lda, A21, lda, work);
+  dsyrk(shared, false, n - n1, n1, -1, A21, lda, 1, A22, lda, work);
+  const second = dpotrf(shared, n - n1, A22, lda, work);
+  return second === 0 ? 0 : n1 + second;
+}
+
+function dtrtri(shared: Shared, ...args: Parameters<Abi['dtrtri']>) {
+  const [n, L, ldl, work] = args;
+  if (isLeaf(shared, n)) return shared.abi.dtrtri(...args);
+  const n1 = shared.abi.half(n);
+  const L21 = at(L, ldl, n1, 0);
+  const L22 = at(L, ldl, n1, n1);
+  dtrsm(shared, false, false, n - n1, n1, -1, L22, ldl, L21, ldl, work);
+  dtrsm(shared, true, false, n - n1, n1, 1, L, ldl, L21, ldl, work);
+  dtrtri(shared, n1, L, ldl, work);
+  dtrtri(shared, n - n1, L22, ldl, work);
+}
+
+function dlauum(shared: Shared, ...args: Parameters<Abi['dlauum']>) {
+  const [n, W, ldw, work] = args;
+  if (isLeaf(shared, n)) return shared.abi.dlauum(...args);
+  const n1 = shared.abi.half(n);
+  const W21 = at(W, ldw, n1, 0);
+  const W22 = at(W, ldw, n1, n1);
+  dlauum(shared, n1, W, ldw, work);
+  dsyrk(shared, true, n1, n - n1, 1, W21, ldw, 1, W, ldw, work);
+  dtrmm(shared, n - n1, n1, W22, ldw, W21, ldw, work);
+  dlauum(shared, n - n1, W22, ldw, work);
+}
+
+function isAlone({ crew }: Shared, flops: number): boolean {
+  return crew.helpers === 0 || flops < SMALL;
+}
+
+function isLeaf({ crew }: Shared, n: number): boolean {
+  return crew.helpers === 0 || n <= LEAF;
+}
+
+function at(A: number, ld: number, i: number, j: number): number {
+  return A + (i * ld + j) * S;
+}
+
 /** [first, count] of each block of n. */
 function blocks(n: number, edge: number): [first: number, count: number][] {
   return Array.from({ length: Math.ceil(n / edge) }, (_, i) => [i * edge, Math.min(edge, n - i * edge)]);
 }
 
-function blockEdge(area: number, members: number): number {
-  const tasks = TASKS_PER_MEMBER * members;
+/** Of square blocks that cover an area. */
+function blockEdge({ crew }: Shared, area: number): number {
+  const tasks = TASKS_PER_MEMBER * (crew.helpers + 1);
   return EDGE * Math.max(1, Math.round(Math.sqrt(area / tasks) / EDGE));
 }
 
-function stripWidth(n: number, members: number): number {
-  return Math.max(EDGE / 5, 4 * Math.ceil(n / (8 * members)));
-}
-
-/** A lower triangle in square blocks: those below the diagonal, and the smaller ones on it. */
-function lowerBlocks(n: number, members: number) {
-  const rows = blocks(n, blockEdge((n * n) / 2, members));
-  const below = rows.flatMap(([i, height], at) =>
-    rows.slice(0, at).map(([j, width]): [number, number, number, number] => [i, height, j, width]),
-  );
-  return { below, diagonal: rows };
+/** Blocks of rows, or of columns, that each take a whole triangle. */
+function strips({ crew }: Shared, n: number): [first: number, count: number][] {
+  return blocks(n, Math.max(EDGE / 5, 4 * Math.ceil(n / (8 * (crew.helpers + 1)))));
 }

@@ -5,7 +5,7 @@
 import type { Abi } from '../kernel/index.ts';
 
 /** The kernels that tasks are made of. */
-const KERNELS = ['dgemm', 'dsyrk', 'dsyr2k', 'dtrsm', 'dtrmm'] as const;
+const KERNELS = ['dgemm', 'dsyrk', 'dtrsm', 'dtrmm'] as const;
 export type Task = readonly [kernel: (typeof KERNELS)[number], ...args: (number | boolean)[]];
 
 /** What a parallel operation needs of a team. */

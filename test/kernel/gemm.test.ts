@@ -1,19 +1,8 @@
-import { beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { ShapeError } from '../../src/errors.ts';
-import type { Kernels } from '../../src/kernel/index.ts';
 import { randomArray } from '../support/random.ts';
-import {
-  absolute,
-  everyCase,
-  expectWithin,
-  guarded,
-  kernelsOf,
-  multiply,
-  onStack,
-  unitRoundoff,
-} from './oracle.ts';
-
-type Sizes = readonly [m: number, n: number, k: number];
+import { product, type Sizes } from './oracle.ts';
+import { baseline, guarded, matrixOf, onEveryCase, types, unitRoundoff } from './support.ts';
 
 // One short of, at and past the edges of tiles (5 or 6 × 4 or 8), of vectors and of blocks
 // (MC 2050 or 2052, KC 256 or 512, NC 192).
@@ -27,47 +16,34 @@ const blockEdges: Sizes[] = [
   [130, 200, 520],
 ];
 
-describe.each(everyCase)('gemm (%s, %s)', (simd, type) => {
-  let kernels: Kernels;
-  beforeAll(async () => {
-    kernels = await kernelsOf(simd);
-  });
-
+onEveryCase('gemm', (kernels, type) => {
   function check(transA: boolean, transB: boolean, alpha: number, beta: number, [m, n, k]: Sizes): void {
-    onStack(kernels, () => {
-      const a = randomArray(m * k, 1);
-      const b = randomArray(k * n, 2);
-      const c = beta === 0 ? new Float64Array(m * n).fill(Number.NaN) : randomArray(m * n, 3);
-      const A = guarded(kernels, transA ? k : m, transA ? m : k, type, a);
-      const B = guarded(kernels, transB ? n : k, transB ? k : n, type, b);
-      const C = guarded(kernels, m, n, type, c);
-      kernels.gemm(transA, transB, alpha, A.matrix, B.matrix, beta, C.matrix);
+    const a = randomArray(m * k, 1);
+    const b = randomArray(k * n, 2);
+    const c = beta === 0 ? new Float64Array(m * n).fill(Number.NaN) : randomArray(m * n, 3);
+    const A = guarded(kernels, transA ? k : m, transA ? m : k, type, a);
+    const B = guarded(kernels, transB ? n : k, transB ? k : n, type, b);
+    const C = guarded(kernels, m, n, type, c);
+    kernels.gemm(transA, transB, alpha, A.matrix, B.matrix, beta, C.matrix);
 
-      const product = multiply(transA, transB, [m, n, k], a, b);
-      const magnitude = multiply(transA, transB, [m, n, k], absolute(a), absolute(b));
-      const expected = product.map((x, i) => alpha * x + (beta === 0 ? 0 : beta * c[i]));
-      // k terms, the scalings by α and β and the last addition; twice, for the oracle rounds as well.
-      const bound = magnitude.map(
-        (x, i) =>
-          2 * (k + 3) * unitRoundoff(type) * (Math.abs(alpha) * x + (beta === 0 ? 0 : Math.abs(beta * c[i]))),
-      );
-      expectWithin(kernels.read(C.matrix), expected, bound);
-      C.expectIntact();
-    });
+    const { value, magnitude } = product(transA, transB, [m, n, k], a, b);
+    const old = (i: number) => (beta === 0 ? 0 : beta * c[i]);
+    // k terms, the scalings by α and β and the last addition; twice, for the oracle rounds as well.
+    const error = 2 * (k + 3) * unitRoundoff(type);
+    C.expectWithin(
+      value.map((x, i) => alpha * x + old(i)),
+      magnitude.map((x, i) => error * (Math.abs(alpha) * x + Math.abs(old(i)))),
+    );
   }
 
   test('multiplies 2×2', () => {
-    onStack(kernels, () => {
-      const A = kernels.matrix(2, 2, type);
-      const B = kernels.matrix(2, 2, type);
-      const C = kernels.matrix(2, 2, type);
-      kernels.write(A, [1, 2, 3, 4]);
-      kernels.write(B, [5, 6, 7, 8]);
-      kernels.gemm(false, false, 1, A, B, 0, C);
-      expect(Array.from(kernels.read(C))).toEqual([19, 22, 43, 50]);
-      kernels.gemm(true, false, 2, A, B, -1, C);
-      expect(Array.from(kernels.read(C))).toEqual([33, 38, 33, 38]);
-    });
+    const A = matrixOf(kernels, 2, 2, type, [1, 2, 3, 4]);
+    const B = matrixOf(kernels, 2, 2, type, [5, 6, 7, 8]);
+    const C = kernels.matrix(2, 2, type);
+    kernels.gemm(false, false, 1, A, B, 0, C);
+    expect(Array.from(kernels.read(C))).toEqual([19, 22, 43, 50]);
+    kernels.gemm(true, false, 2, A, B, -1, C);
+    expect(Array.from(kernels.read(C))).toEqual([33, 38, 33, 38]);
   });
 
   const transpositions = [
@@ -108,30 +84,25 @@ describe.each(everyCase)('gemm (%s, %s)', (simd, type) => {
   });
 
   test('gives the same bits twice', () => {
-    onStack(kernels, () => {
-      const A = kernels.matrix(70, 90, type);
-      const C1 = kernels.matrix(70, 70, type);
-      const C2 = kernels.matrix(70, 70, type);
-      kernels.write(A, randomArray(70 * 90, 4));
-      kernels.gemm(false, true, 1, A, A, 0, C1);
-      kernels.gemm(false, true, 1, A, A, 0, C2);
-      expect(kernels.read(C1)).toEqual(kernels.read(C2));
-    });
+    const A = matrixOf(kernels, 70, 90, type, randomArray(70 * 90, 4));
+    const C1 = kernels.matrix(70, 70, type);
+    const C2 = kernels.matrix(70, 70, type);
+    kernels.gemm(false, true, 1, A, A, 0, C1);
+    kernels.gemm(false, true, 1, A, A, 0, C2);
+    expect(kernels.read(C1)).toEqual(kernels.read(C2));
   });
 
   test('names the operand that does not fit', () => {
-    onStack(kernels, () => {
-      const A = kernels.matrix(3, 2, type);
-      const B = kernels.matrix(2, 4, type);
-      const other = kernels.matrix(3, 4, type === 'f32' ? 'f64' : 'f32');
-      expect(() => kernels.gemm(false, false, 1, A, A, 0, A)).toThrow(
-        new ShapeError('gemm: "B" expected 2×2, got 3×2'),
-      );
-      expect(() => kernels.gemm(false, false, 1, A, B, 0, A)).toThrow(
-        new ShapeError('gemm: "C" expected 3×4, got 3×2'),
-      );
-      expect(() => kernels.gemm(false, false, 1, A, B, 0, other)).toThrow(`gemm: "C" expected ${type}, got`);
-    });
+    const A = kernels.matrix(3, 2, type);
+    const B = kernels.matrix(2, 4, type);
+    const other = kernels.matrix(3, 4, type === 'f32' ? 'f64' : 'f32');
+    expect(() => kernels.gemm(false, false, 1, A, A, 0, A)).toThrow(
+      new ShapeError('gemm: "B" expected 2×2, got 3×2'),
+    );
+    expect(() => kernels.gemm(false, false, 1, A, B, 0, A)).toThrow(
+      new ShapeError('gemm: "C" expected 3×4, got 3×2'),
+    );
+    expect(() => kernels.gemm(false, false, 1, A, B, 0, other)).toThrow(`gemm: "C" expected ${type}, got`);
   });
 });
 
@@ -149,26 +120,18 @@ describe('gemm (baseline)', () => {
     return sum;
   }
 
-  test.each(['f32', 'f64'] as const)(
-    'gives the bits of plain multiplications and additions in order (%s)',
-    async (type) => {
-      const kernels = await kernelsOf('baseline');
-      const [m, n, k] = [7, 9, 600];
-      onStack(kernels, () => {
-        const a = randomArray(m * k, 5);
-        const b = randomArray(n * k, 6);
-        const A = kernels.matrix(m, k, type);
-        const B = kernels.matrix(n, k, type);
-        const C = kernels.matrix(m, n, type);
-        kernels.write(A, a);
-        kernels.write(B, b);
-        kernels.gemm(false, true, 1, A, B, 0, C);
-        const row = (x: Float64Array, i: number) => x.subarray(i * k, (i + 1) * k);
-        const expected = Array.from({ length: m * n }, (_, i) =>
-          inOrder(type, k, row(a, Math.floor(i / n)), row(b, i % n)),
-        );
-        expect(Array.from(kernels.read(C))).toEqual(expected);
-      });
-    },
-  );
+  test.each(types)('gives the bits of plain multiplications and additions in order (%s)', (type) => {
+    const [m, n, k] = [7, 9, 600];
+    const a = randomArray(m * k, 5);
+    const b = randomArray(n * k, 6);
+    const A = matrixOf(baseline, m, k, type, a);
+    const B = matrixOf(baseline, n, k, type, b);
+    const C = baseline.matrix(m, n, type);
+    baseline.gemm(false, true, 1, A, B, 0, C);
+    const row = (x: Float64Array, i: number) => x.subarray(i * k, (i + 1) * k);
+    const expected = Array.from({ length: m * n }, (_, i) =>
+      inOrder(type, k, row(a, Math.floor(i / n)), row(b, i % n)),
+    );
+    expect(Array.from(baseline.read(C))).toEqual(expected);
+  });
 });

@@ -1,54 +1,37 @@
-import { beforeAll, describe, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { ShapeError } from '../../src/errors.ts';
-import type { Kernels, Matrix } from '../../src/kernel/index.ts';
+import type { Matrix } from '../../src/kernel/index.ts';
 import { randomArray } from '../support/random.ts';
-import {
-  absolute,
-  expectWithin,
-  guarded,
-  kernelsOf,
-  multiply,
-  onStack,
-  simds,
-  unitRoundoff,
-  withUpper,
-} from './oracle.ts';
+import { product } from './oracle.ts';
+import { expectWithin, guarded, guardedLower, matrixOf, onEveryBinary, unitRoundoff } from './support.ts';
 
-const UPPER = -777;
 /** Terms that are summed in f32 before they go to f64. */
 const CHUNK = 512;
 
-describe.each(simds)('gram (%s)', (simd) => {
-  let kernels: Kernels;
-  beforeAll(async () => {
-    kernels = await kernelsOf(simd);
-  });
+/** Of a sum over so many rows, times its magnitude; what f64 adds is far below. */
+function error(rows: number): number {
+  return 1.01 * Math.min(rows, CHUNK) * unitRoundoff('f32');
+}
 
+onEveryBinary('gram', (kernels) => {
   function check(rows: number, p: number): void {
-    onStack(kernels, () => {
-      const x = randomArray(rows * p, 1);
-      const h = randomArray(p * p, 2);
-      const X = guarded(kernels, rows, p, 'f32', x);
-      const H = guarded(kernels, p, p, 'f64', withUpper(p, h, UPPER));
-      kernels.gram(X.matrix, H.matrix);
-      const expected = multiply(true, false, [p, p, rows], x, x).map((value, i) => value + h[i]);
-      const bound = multiply(true, false, [p, p, rows], absolute(x), absolute(x)).map(
-        (value) => 1.01 * Math.min(rows, CHUNK) * unitRoundoff('f32') * value + 1e-15,
-      );
-      expectWithin(kernels.read(H.matrix), withUpper(p, expected, UPPER), withUpper(p, bound, 0));
-      H.expectIntact();
-    });
+    const x = randomArray(rows * p, 1);
+    const h = randomArray(p * p, 2);
+    const X = guarded(kernels, rows, p, 'f32', x);
+    const H = guardedLower(kernels, p, 'f64', h);
+    kernels.gram(X.matrix, H.matrix);
+    const { value, magnitude } = product(true, false, [p, p, rows], x, x);
+    H.expectWithin(
+      value.map((sum, i) => sum + h[i]),
+      magnitude.map((sum) => error(rows) * sum + 1e-15),
+    );
   }
 
   test('adds a 2×2 Gram matrix', () => {
-    onStack(kernels, () => {
-      const X = kernels.matrix(2, 2, 'f32');
-      const H = kernels.matrix(2, 2, 'f64');
-      kernels.write(X, [1, 2, 3, 4]);
-      kernels.write(H, [1, 9, 1, 1]);
-      kernels.gram(X, H);
-      expect(Array.from(kernels.read(H))).toEqual([11, 9, 15, 21]);
-    });
+    const X = matrixOf(kernels, 2, 2, 'f32', [1, 2, 3, 4]);
+    const H = matrixOf(kernels, 2, 2, 'f64', [1, 9, 1, 1]);
+    kernels.gram(X, H);
+    expect(Array.from(kernels.read(H))).toEqual([11, 9, 15, 21]);
   });
 
   test('agrees with the definition and leaves the strict upper triangle untouched', () => {
@@ -59,92 +42,67 @@ describe.each(simds)('gram (%s)', (simd) => {
   test('gives the same Gram matrix however the rows are split', () => {
     const [rows, p] = [1500, 21];
     const x = randomArray(rows * p, 3);
-    const bound = multiply(true, false, [p, p, rows], absolute(x), absolute(x)).map(
-      (value) => 2.02 * CHUNK * unitRoundoff('f32') * value,
-    );
-    onStack(kernels, () => {
-      const X = kernels.matrix(rows, p, 'f32');
-      kernels.write(X, x);
-      const gramOf = (...splits: number[]) => {
-        const H = kernels.matrix(p, p, 'f64');
-        kernels.zero(H);
-        [0, ...splits].forEach((from, i) => {
-          kernels.gram(kernels.submatrix(X, from, 0, (splits[i] ?? rows) - from, p), H);
-        });
-        return kernels.read(H);
-      };
-      const whole = gramOf();
-      for (const splits of [[1], [512, 1024], [100, 101, 900], [1499]])
-        expectWithin(gramOf(...splits), whole, bound);
-      // At multiples of the chunk nothing changes at all.
-      expect(gramOf(512, 1024)).toEqual(whole);
-    });
+    const bound = product(true, false, [p, p, rows], x, x).magnitude.map((sum) => 2 * error(rows) * sum);
+    const X = matrixOf(kernels, rows, p, 'f32', x);
+    const gramOf = (...splits: number[]) => {
+      const H = kernels.matrix(p, p, 'f64');
+      kernels.zero(H);
+      [0, ...splits].forEach((from, i) => {
+        kernels.gram(kernels.submatrix(X, from, 0, (splits[i] ?? rows) - from, p), H);
+      });
+      return kernels.read(H);
+    };
+    const whole = gramOf();
+    for (const splits of [[1], [512, 1024], [100, 101, 900], [1499]])
+      expectWithin(gramOf(...splits), whole, bound);
+    // At multiples of the chunk nothing changes at all.
+    expect(gramOf(512, 1024)).toEqual(whole);
   });
 
   test('keeps small terms that f32 sums would lose', () => {
     const rows = 1024;
-    onStack(kernels, () => {
-      const X = kernels.matrix(rows, 1, 'f32');
-      const H = kernels.matrix(1, 1, 'f64');
-      kernels.view(X).fill(1);
-      kernels.write(H, [2 ** 30]);
-      kernels.gram(X, H);
-      expect(kernels.read(H)[0]).toBe(2 ** 30 + rows);
-    });
+    const X = kernels.matrix(rows, 1, 'f32');
+    const H = matrixOf(kernels, 1, 1, 'f64', [2 ** 30]);
+    kernels.view(X).fill(1);
+    kernels.gram(X, H);
+    expect(kernels.read(H)[0]).toBe(2 ** 30 + rows);
   });
 
   test('names the operand that does not fit', () => {
-    onStack(kernels, () => {
-      const X = kernels.matrix(5, 3, 'f32');
-      const H = kernels.matrix(3, 4, 'f64');
-      expect(() => kernels.gram(X, H)).toThrow(new ShapeError('gram: "H" expected 3×3, got 3×4'));
-      expect(() => kernels.gram(X, X as unknown as Matrix<'f64'>)).toThrow(
-        new ShapeError('gram: "H" expected f64, got f32'),
-      );
-    });
+    const X = kernels.matrix(5, 3, 'f32');
+    const H = kernels.matrix(3, 4, 'f64');
+    expect(() => kernels.gram(X, H)).toThrow(new ShapeError('gram: "H" expected 3×3, got 3×4'));
+    expect(() => kernels.gram(X, X as unknown as Matrix<'f64'>)).toThrow(
+      new ShapeError('gram: "H" expected f64, got f32'),
+    );
   });
 });
 
-describe.each(simds)('cross (%s)', (simd) => {
-  let kernels: Kernels;
-  beforeAll(async () => {
-    kernels = await kernelsOf(simd);
-  });
-
-  test('agrees with the definition', () => {
-    const sizes = [
-      [2, 2, 2],
-      [3, 5, 8],
-      [3, 6, 7],
-      [513, 13, 17],
-      [1100, 127, 9],
-      [7, 3, 193],
-    ];
-    for (const [rows, p, m] of sizes) {
-      onStack(kernels, () => {
-        const x = randomArray(rows * p, 1);
-        const y = randomArray(rows * m, 2);
-        const c = randomArray(p * m, 3);
-        const X = guarded(kernels, rows, p, 'f32', x);
-        const Y = guarded(kernels, rows, m, 'f32', y);
-        const C = guarded(kernels, p, m, 'f64', c);
-        kernels.cross(X.matrix, Y.matrix, C.matrix);
-        const expected = multiply(true, false, [p, m, rows], x, y).map((value, i) => value + c[i]);
-        const bound = multiply(true, false, [p, m, rows], absolute(x), absolute(y)).map(
-          (value) => 1.01 * Math.min(rows, CHUNK) * unitRoundoff('f32') * value + 1e-15,
-        );
-        expectWithin(kernels.read(C.matrix), expected, bound);
-        C.expectIntact();
-      });
-    }
+onEveryBinary('cross', (kernels) => {
+  test.each([
+    [2, 2, 2],
+    [3, 5, 8],
+    [3, 6, 7],
+    [513, 13, 17],
+    [1100, 127, 9],
+    [7, 3, 193],
+  ])('agrees with the definition on %i rows of %i and %i columns', (rows, p, m) => {
+    const [x, y, c] = [randomArray(rows * p, 1), randomArray(rows * m, 2), randomArray(p * m, 3)];
+    const X = guarded(kernels, rows, p, 'f32', x);
+    const Y = guarded(kernels, rows, m, 'f32', y);
+    const C = guarded(kernels, p, m, 'f64', c);
+    kernels.cross(X.matrix, Y.matrix, C.matrix);
+    const { value, magnitude } = product(true, false, [p, m, rows], x, y);
+    C.expectWithin(
+      value.map((sum, i) => sum + c[i]),
+      magnitude.map((sum) => error(rows) * sum + 1e-15),
+    );
   });
 
   test('names the operand that does not fit', () => {
-    onStack(kernels, () => {
-      const X = kernels.matrix(5, 3, 'f32');
-      const Y = kernels.matrix(4, 2, 'f32');
-      const C = kernels.matrix(3, 2, 'f64');
-      expect(() => kernels.cross(X, Y, C)).toThrow(new ShapeError('cross: "Y" expected 5×2, got 4×2'));
-    });
+    const X = kernels.matrix(5, 3, 'f32');
+    const Y = kernels.matrix(4, 2, 'f32');
+    const C = kernels.matrix(3, 2, 'f64');
+    expect(() => kernels.cross(X, Y, C)).toThrow(new ShapeError('cross: "Y" expected 5×2, got 4×2'));
   });
 });

@@ -1,8 +1,9 @@
-import { beforeAll, describe, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { ShapeError } from '../../src/errors.ts';
-import type { ConvGeometry, Kernels } from '../../src/kernel/index.ts';
+import type { ConvGeometry } from '../../src/kernel/index.ts';
 import { randomIntegers } from '../support/random.ts';
-import { guarded, kernelsOf, multiply, onStack, simds } from './oracle.ts';
+import { multiply } from './oracle.ts';
+import { guarded, matrixOf, onEveryBinary } from './support.ts';
 
 /** Convolution by its definition (ONNX `Conv`, one image): outputs × positions. */
 function convolve(
@@ -70,12 +71,7 @@ const geometries: [string, Attributes][] = [
   ['pointwise, cropped at the bottom', { height: 1, width: 5, kernel: [1, 1] }],
 ];
 
-describe.each(simds)('im2col (%s)', (simd) => {
-  let kernels: Kernels;
-  beforeAll(async () => {
-    kernels = await kernelsOf(simd);
-  });
-
+onEveryBinary('im2col', (kernels) => {
   test.each(geometries)('turns a convolution into a product: %s', (_, attributes) => {
     const g = geometry(attributes);
     const positions = g.outHeight * g.outWidth;
@@ -84,60 +80,48 @@ describe.each(simds)('im2col (%s)', (simd) => {
       const columns = channels * g.kernel[0] * g.kernel[1];
       const image = randomIntegers(channels * g.height * g.width, 9, channels);
       const weights = randomIntegers(outputs * columns, 9, 1);
-      onStack(kernels, () => {
-        const source = kernels.matrix(channels, g.height * g.width, 'f32');
-        kernels.write(source, image);
-        const out = guarded(kernels, positions, columns, 'f32');
-        kernels.im2col(source, g, 0, out.matrix);
-        out.expectIntact();
-        const product = multiply(
-          false,
-          true,
-          [outputs, positions, columns],
-          weights,
-          kernels.read(out.matrix),
-        );
-        expect(Array.from(product)).toEqual(convolve(channels, outputs, g, image, weights));
-      });
+      const source = matrixOf(kernels, channels, g.height * g.width, 'f32', image);
+      const out = guarded(kernels, positions, columns, 'f32');
+      kernels.im2col(source, g, 0, out.matrix);
+      out.expectIntact();
+      const unfolded = kernels.read(out.matrix);
+      const product = multiply(false, true, [outputs, positions, columns], weights, unfolded);
+      expect(Array.from(product)).toEqual(convolve(channels, outputs, g, image, weights));
     }
   });
 
   test.each(geometries)('unfolds any range of positions alike: %s', (_, attributes) => {
     const g = geometry(attributes);
     const channels = 5;
+    const pixels = g.height * g.width;
     const positions = g.outHeight * g.outWidth;
     const columns = channels * g.kernel[0] * g.kernel[1];
-    onStack(kernels, () => {
-      const source = kernels.matrix(channels, g.height * g.width, 'f32');
-      kernels.write(source, randomIntegers(channels * g.height * g.width, 9, 2));
-      const whole = kernels.matrix(positions, columns, 'f32');
-      const parts = kernels.matrix(positions, columns, 'f32');
-      kernels.im2col(source, g, 0, whole);
-      for (let first = 0, step = 1; first < positions; first += step, step += 2) {
-        const count = Math.min(step, positions - first);
-        kernels.im2col(source, g, first, kernels.submatrix(parts, first, 0, count, columns));
-      }
-      expect(kernels.read(parts)).toEqual(kernels.read(whole));
-    });
+    const source = matrixOf(kernels, channels, pixels, 'f32', randomIntegers(channels * pixels, 9, 2));
+    const whole = kernels.matrix(positions, columns, 'f32');
+    const parts = kernels.matrix(positions, columns, 'f32');
+    kernels.im2col(source, g, 0, whole);
+    for (let first = 0, step = 1; first < positions; first += step, step += 2) {
+      const count = Math.min(step, positions - first);
+      kernels.im2col(source, g, first, kernels.submatrix(parts, first, 0, count, columns));
+    }
+    expect(kernels.read(parts)).toEqual(kernels.read(whole));
   });
 
   test('names what does not fit', () => {
     const g = geometry({ height: 4, width: 4, kernel: [3, 3] });
-    onStack(kernels, () => {
-      const image = kernels.matrix(2, 16, 'f32');
-      const out = kernels.matrix(4, 18, 'f32');
-      const narrow = kernels.matrix(4, 9, 'f32');
-      expect(() => kernels.im2col(image, g, 0, narrow)).toThrow(
-        new ShapeError('im2col: "out" expected 4×18, got 4×9'),
-      );
-      expect(() => kernels.im2col(narrow, g, 0, out)).toThrow(
-        new ShapeError('im2col: "image" expected 4×16, got 4×9'),
-      );
-      expect(() => kernels.im2col(image, g, 1, out)).toThrow(
-        new ShapeError('im2col: "out" expected positions within 2×2, got 1 to 5'),
-      );
-      expect(() => kernels.im2col(image, { ...g, strides: [0, 1] }, 0, out)).toThrow(ShapeError);
-      expect(() => kernels.im2col(image, { ...g, strides: [1, 2 ** 31] }, 0, out)).toThrow(ShapeError);
-    });
+    const image = kernels.matrix(2, 16, 'f32');
+    const out = kernels.matrix(4, 18, 'f32');
+    const narrow = kernels.matrix(4, 9, 'f32');
+    expect(() => kernels.im2col(image, g, 0, narrow)).toThrow(
+      new ShapeError('im2col: "out" expected 4×18, got 4×9'),
+    );
+    expect(() => kernels.im2col(narrow, g, 0, out)).toThrow(
+      new ShapeError('im2col: "image" expected 4×16, got 4×9'),
+    );
+    expect(() => kernels.im2col(image, g, 1, out)).toThrow(
+      new ShapeError('im2col: "out" expected positions within 2×2, got 1 to 5'),
+    );
+    expect(() => kernels.im2col(image, { ...g, strides: [0, 1] }, 0, out)).toThrow(ShapeError);
+    expect(() => kernels.im2col(image, { ...g, strides: [1, 2 ** 31] }, 0, out)).toThrow(ShapeError);
   });
 });

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { InputError, OutOfMemoryError, ShapeError } from '../../src/errors.ts';
 import { openKernels } from '../../src/kernel/index.ts';
 import { randomArray } from '../support/random.ts';
-import { types } from './oracle.ts';
+import { types } from './support.ts';
 
 describe('openKernels', () => {
   test('takes the fastest binary that the engine accepts', async () => {

@@ -1,40 +1,12 @@
-// Naive oracles in f64, and what the kernel tests share. Matrices are row-major arrays.
+// Naive oracles in f64. Matrices are row-major arrays.
 
-import { expect } from 'vitest';
-import {
-  type ElementType,
-  type Kernels,
-  type Matrix,
-  openKernels,
-  type Simd,
-} from '../../src/kernel/index.ts';
-
-export const simds: Simd[] = ['baseline', 'relaxed'];
-export const types: ElementType[] = ['f32', 'f64'];
-export const everyCase = simds.flatMap((simd) => types.map((type) => [simd, type] as const));
-
-const opened = new Map<Simd, Promise<Kernels>>();
-
-/** One instance per binary for a test file. */
-export function kernelsOf(simd: Simd): Promise<Kernels> {
-  let kernels = opened.get(simd);
-  if (!kernels) {
-    kernels = openKernels({ simd });
-    opened.set(simd, kernels);
-  }
-  return kernels;
-}
-
-/** Half the distance from 1 to the next number. */
-export function unitRoundoff(type: ElementType): number {
-  return type === 'f32' ? 2 ** -24 : 2 ** -53;
-}
+export type Sizes = readonly [m: number, n: number, k: number];
 
 /** op(A)·op(B), m × n. */
 export function multiply(
   transA: boolean,
   transB: boolean,
-  [m, n, k]: readonly [number, number, number],
+  [m, n, k]: Sizes,
   A: ArrayLike<number>,
   B: ArrayLike<number>,
 ): Float64Array {
@@ -48,6 +20,14 @@ export function multiply(
   return C;
 }
 
+/** The same, and |op(A)|·|op(B)|, of which every error bound of a product is a multiple. */
+export function product(...[transA, transB, sizes, A, B]: Parameters<typeof multiply>) {
+  return {
+    value: multiply(transA, transB, sizes, A, B),
+    magnitude: multiply(transA, transB, sizes, absolute(A), absolute(B)),
+  };
+}
+
 export function transpose(m: number, n: number, A: ArrayLike<number>): Float64Array {
   return Float64Array.from({ length: m * n }, (_, i) => A[(i % m) * n + Math.floor(i / m)]);
 }
@@ -56,9 +36,14 @@ export function absolute(A: ArrayLike<number>): Float64Array {
   return Float64Array.from(A, Math.abs);
 }
 
+/** Whether element i of an n × n matrix is above the diagonal. */
+export function isUpper(n: number, i: number): boolean {
+  return i % n > Math.floor(i / n);
+}
+
 /** Sets the strict upper triangle. */
 export function withUpper(n: number, A: ArrayLike<number>, value: number): Float64Array {
-  return Float64Array.from(A, (a, i) => (i % n > Math.floor(i / n) ? value : a));
+  return Float64Array.from(A, (a, i) => (isUpper(n, i) ? value : a));
 }
 
 /** X with L·X = B by forward substitution; L lower n × n, B n × w. */
@@ -80,59 +65,4 @@ export function forwardSubstitution(
 
 export function identity(n: number): Float64Array {
   return Float64Array.from({ length: n * n }, (_, i) => (i % (n + 1) === 0 ? 1 : 0));
-}
-
-/** |actual − expected| ≤ bound, element by element; the message names the first that is off. */
-export function expectWithin(
-  actual: ArrayLike<number>,
-  expected: ArrayLike<number>,
-  bound: ArrayLike<number>,
-): void {
-  expect(actual.length).toBe(expected.length);
-  for (let i = 0; i < expected.length; i++) {
-    if (!(Math.abs(actual[i] - expected[i]) <= bound[i])) {
-      expect.fail(`element ${i}: expected ${expected[i]} ± ${bound[i]}, got ${actual[i]}`);
-    }
-  }
-}
-
-const GUARD = 12345.5;
-
-export interface Guarded<T extends ElementType> {
-  /** Inside a larger matrix: ld > cols, rows not aligned. */
-  readonly matrix: Matrix<T>;
-  /** Checks that nothing around it was written. */
-  expectIntact(): void;
-}
-
-export function guarded<T extends ElementType>(
-  kernels: Kernels,
-  rows: number,
-  cols: number,
-  type: T,
-  data?: ArrayLike<number>,
-): Guarded<T> {
-  const outer = kernels.matrix(rows + 2, cols + 3, type);
-  kernels.view(outer).fill(GUARD);
-  const matrix = kernels.submatrix(outer, 1, 1, rows, cols);
-  if (data) kernels.write(matrix, data);
-  const expectIntact = () => {
-    kernels.read(outer).forEach((value, i) => {
-      const row = Math.floor(i / (cols + 3)) - 1;
-      const col = (i % (cols + 3)) - 1;
-      const inside = row >= 0 && row < rows && col >= 0 && col < cols;
-      if (!inside && value !== GUARD) expect.fail(`wrote ${value} at (${row}, ${col}) of ${rows}×${cols}`);
-    });
-  };
-  return { matrix, expectIntact };
-}
-
-/** Runs on the kernels' stack and leaves it as it was. */
-export function onStack(kernels: Kernels, run: () => void): void {
-  const mark = kernels.mark();
-  try {
-    run();
-  } finally {
-    kernels.release(mark);
-  }
 }

@@ -1,21 +1,10 @@
-import { beforeAll, describe, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { ShapeError } from '../../src/errors.ts';
-import type { Kernels } from '../../src/kernel/index.ts';
 import { random, randomArray } from '../support/random.ts';
-import {
-  absolute,
-  everyCase,
-  expectWithin,
-  forwardSubstitution,
-  guarded,
-  identity,
-  kernelsOf,
-  multiply,
-  onStack,
-  transpose,
-  unitRoundoff,
-  withUpper,
-} from './oracle.ts';
+import { absolute, forwardSubstitution, identity, multiply, transpose, withUpper } from './oracle.ts';
+import { expectWithin, guarded, matrixOf, onEveryCase, unitRoundoff } from './support.ts';
+
+type Side = 'left' | 'right';
 
 /** Lower triangular and well-conditioned; rows scaled over several orders of magnitude if `scaled`. */
 function triangle(n: number, scaled: boolean): Float64Array {
@@ -37,54 +26,46 @@ const variants = [
   ['right', true],
 ] as const;
 
-describe.each(everyCase)('trsm (%s, %s)', (simd, type) => {
-  let kernels: Kernels;
-  beforeAll(async () => {
-    kernels = await kernelsOf(simd);
-  });
+/** op(L)·X, or X·op(L) from the right; X n × w, or w × n. */
+function apply(side: Side, trans: boolean, [n, w]: readonly number[], L: Float64Array, X: Float64Array) {
+  if (side === 'left') return multiply(trans, false, [n, w, n], L, X);
+  return multiply(false, trans, [w, n, n], X, L);
+}
 
-  function check(
-    side: 'left' | 'right',
-    trans: boolean,
-    alpha: number,
-    n: number,
-    w: number,
-    scaled: boolean,
-  ): void {
-    onStack(kernels, () => {
-      const l = triangle(n, scaled);
-      const [rows, cols] = side === 'left' ? [n, w] : [w, n];
-      const b = randomArray(n * w, 2);
-      const L = guarded(kernels, n, n, type, withUpper(n, l, Number.NaN));
-      const B = guarded(kernels, rows, cols, type, b);
-      kernels.trsm(side, trans, alpha, L.matrix, B.matrix);
+onEveryCase('trsm', (kernels, type) => {
+  /** B as trsm leaves it, with NaN where L must not be read. */
+  function solve(side: Side, trans: boolean, alpha: number, l: Float64Array, b: Float64Array) {
+    const n = Math.sqrt(l.length);
+    const w = b.length / n;
+    const L = guarded(kernels, n, n, type, withUpper(n, l, Number.NaN));
+    const B = side === 'left' ? guarded(kernels, n, w, type, b) : guarded(kernels, w, n, type, b);
+    kernels.trsm(side, trans, alpha, L.matrix, B.matrix);
+    return B;
+  }
 
-      const inverse = forwardSubstitution(n, n, l, identity(n));
-      const apply = (x: Float64Array, y: Float64Array) =>
-        side === 'left' ? multiply(trans, false, [n, w, n], x, y) : multiply(false, trans, [w, n, n], y, x);
-      const expected = apply(inverse, b).map((x) => alpha * x);
-      // |L⁻¹||L||L⁻¹||B|: the forward error of a triangular solve by blocks (Higham, ch. 8 and 14).
-      const condition = multiply(false, false, [n, n, n], absolute(inverse), absolute(l));
-      const growth = multiply(false, false, [n, n, n], condition, absolute(inverse));
-      const bound = apply(growth, absolute(b)).map(
-        (x) => 2 * (n + 2) * unitRoundoff(type) * Math.abs(alpha) * x,
-      );
-      expectWithin(kernels.read(B.matrix), expected, bound);
-      B.expectIntact();
-    });
+  function check(side: Side, trans: boolean, alpha: number, n: number, w: number, scaled: boolean): void {
+    const l = triangle(n, scaled);
+    const b = randomArray(n * w, 2);
+    const B = solve(side, trans, alpha, l, b);
+
+    const inverse = forwardSubstitution(n, n, l, identity(n));
+    // |L⁻¹||L||L⁻¹||B|: the forward error of a triangular solve by blocks (Higham, ch. 8 and 14).
+    const condition = multiply(false, false, [n, n, n], absolute(inverse), absolute(l));
+    const growth = multiply(false, false, [n, n, n], condition, absolute(inverse));
+    const error = 2 * (n + 2) * unitRoundoff(type) * Math.abs(alpha);
+    B.expectWithin(
+      apply(side, trans, [n, w], inverse, b).map((x) => alpha * x),
+      apply(side, trans, [n, w], growth, absolute(b)).map((x) => error * x),
+    );
   }
 
   test('solves 2×2', () => {
-    onStack(kernels, () => {
-      const L = kernels.matrix(2, 2, type);
-      const B = kernels.matrix(2, 1, type);
-      kernels.write(L, [2, Number.NaN, 1, 4]);
-      kernels.write(B, [2, 9]);
-      kernels.trsm('left', false, 1, L, B);
-      expect(Array.from(kernels.read(B))).toEqual([1, 2]);
-      kernels.trsm('left', true, 2, L, B);
-      expect(Array.from(kernels.read(B))).toEqual([0.5, 1]);
-    });
+    const L = matrixOf(kernels, 2, 2, type, [2, Number.NaN, 1, 4]);
+    const B = matrixOf(kernels, 2, 1, type, [2, 9]);
+    kernels.trsm('left', false, 1, L, B);
+    expect(Array.from(kernels.read(B))).toEqual([1, 2]);
+    kernels.trsm('left', true, 2, L, B);
+    expect(Array.from(kernels.read(B))).toEqual([0.5, 1]);
   });
 
   test.each(variants)('solves for few and many right-hand sides (%s, trans %s)', (side, trans) => {
@@ -97,15 +78,8 @@ describe.each(everyCase)('trsm (%s, %s)', (simd, type) => {
     const [n, w] = [1100, 9];
     const l = triangle(n, false);
     const x = randomArray(n * w, 2);
-    const b =
-      side === 'left' ? multiply(trans, false, [n, w, n], l, x) : multiply(false, trans, [w, n, n], x, l);
-    onStack(kernels, () => {
-      const L = guarded(kernels, n, n, type, withUpper(n, l, Number.NaN));
-      const B = guarded(kernels, side === 'left' ? n : w, side === 'left' ? w : n, type, b);
-      kernels.trsm(side, trans, 1, L.matrix, B.matrix);
-      expectWithin(kernels.read(B.matrix), x, new Float64Array(n * w).fill(n * unitRoundoff(type)));
-      B.expectIntact();
-    });
+    const B = solve(side, trans, 1, l, apply(side, trans, [n, w], l, x));
+    B.expectWithin(x, new Float64Array(n * w).fill(n * unitRoundoff(type)));
   });
 
   test.each(variants)('solves badly scaled systems as accurately (%s, trans %s)', (side, trans) => {
@@ -115,24 +89,17 @@ describe.each(everyCase)('trsm (%s, %s)', (simd, type) => {
   test('inverts what it multiplies by', () => {
     const n = 70;
     const l = triangle(n, false);
-    onStack(kernels, () => {
-      const L = kernels.matrix(n, n, type);
-      const B = kernels.matrix(n, n, type);
-      kernels.write(L, l);
-      kernels.write(B, transpose(n, n, l));
-      kernels.trsm('left', true, 1, L, B);
-      const bound = new Float64Array(n * n).fill(64 * n * unitRoundoff(type));
-      expectWithin(kernels.read(B), identity(n), bound);
-    });
+    const L = matrixOf(kernels, n, n, type, l);
+    const B = matrixOf(kernels, n, n, type, transpose(n, n, l));
+    kernels.trsm('left', true, 1, L, B);
+    expectWithin(kernels.read(B), identity(n), new Float64Array(n * n).fill(64 * n * unitRoundoff(type)));
   });
 
   test('names the operand that does not fit', () => {
-    onStack(kernels, () => {
-      const L = kernels.matrix(3, 3, type);
-      const B = kernels.matrix(3, 4, type);
-      expect(() => kernels.trsm('right', false, 1, L, B)).toThrow(
-        new ShapeError('trsm: "L" expected 4×4, got 3×3'),
-      );
-    });
+    const L = kernels.matrix(3, 3, type);
+    const B = kernels.matrix(3, 4, type);
+    expect(() => kernels.trsm('right', false, 1, L, B)).toThrow(
+      new ShapeError('trsm: "L" expected 4×4, got 3×3'),
+    );
   });
 });

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import type { LayerStatistics } from '../../src/solve/index.ts';
 
-export const BINARIES = { baseline: 'plugin.wasm', relaxed: 'plugin.relaxed.wasm' } as const;
+const BINARIES = { baseline: 'plugin.wasm', relaxed: 'plugin.relaxed.wasm' } as const;
 export type Binary = keyof typeof BINARIES;
 
 export const OK = 0;

@@ -80,18 +80,6 @@ describe.each(['baseline', 'relaxed'] satisfies Simd[])('%s: shared out, the bit
     );
   });
 
-  test('syr2k', async () => {
-    await expectSameBits(
-      simd,
-      [
-        [67, 403],
-        [67, 403],
-        [403, 403],
-      ],
-      (kernels, [A, B, C]) => kernels.syr2k(-1, A, B, C),
-    );
-  });
-
   test.each([
     ['left', false],
     ['left', true],
@@ -152,7 +140,6 @@ test('no kernel of a task needs more scratch than a member has', async () => {
     for (const n of [1, 31, 256, 2048, 16384]) {
       expect(abi.dgemmWorkBytes(m, n, 16384)).toBeLessThanOrEqual(scratch);
       expect(abi.dsyrkWorkBytes(m, n)).toBeLessThanOrEqual(scratch);
-      expect(abi.dsyr2kWorkBytes(m, n)).toBeLessThanOrEqual(scratch);
       expect(abi.dtrsmWorkBytes(m, n)).toBeLessThanOrEqual(scratch);
       expect(abi.dpotriWorkBytes(m)).toBeLessThanOrEqual(scratch);
     }
