@@ -95,17 +95,17 @@ export function others(groups: number, kept: readonly number[]): number[] {
 // writeWeights may have given a layer the bias that it did not have when the model was analysed: it is cut as the
 // weights are that make the channels.
 function newBiases(model: Model, { producers, slices }: Structure): Slice[] {
-  return producers.flatMap(({ node: name, kind }) => {
+  return producers.flatMap(({ node: name }) => {
     const node = nodeOf(model, name);
-    const tensor = model.tensors.get(node.input[2] ?? '');
+    const layer = model.operator(node)?.layer;
+    const bias = layer?.bias ?? -1;
+    const tensor = model.tensors.get(node.input[bias] ?? '');
     const own = slices.filter((slice) => slice.node === name);
-    const isKnown = own.some(({ input }) => input === 2);
-    if (kind === 'matmul' || !tensor || isKnown || tensor.dims.length === 0 || tensor.dims.at(-1) === 1)
-      return [];
-    const isRows = kind === 'conv' || (kind === 'gemm' && attributeInt(node, 'transB', 0) !== 0);
+    const isKnown = own.some(({ input }) => input === bias);
+    if (!layer || !tensor || isKnown || tensor.dims.length === 0 || tensor.dims.at(-1) === 1) return [];
     return own
-      .filter(({ input, axis }) => input === 1 && axis === (isRows ? 0 : 1))
-      .map((slice) => ({ ...slice, tensor: tensor.name, input: 2, axis: tensor.dims.length - 1 }));
+      .filter(({ input, axis }) => input === 1 && axis === layer.outputAxis(node))
+      .map((slice) => ({ ...slice, tensor: tensor.name, input: bias, axis: tensor.dims.length - 1 }));
   });
 }
 

@@ -1,6 +1,6 @@
 // Operators that treat every element alike: labels go through, operands are tied to each other.
 
-import type { Rule } from '../propagation.ts';
+import type { Rule } from './operator.ts';
 import { tieBroadcast } from './tie.ts';
 
 /** One labelled operand; parameters beside it are scalars. */

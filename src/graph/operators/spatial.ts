@@ -2,8 +2,8 @@
 
 import { attributeInt, attributeInts, attributeString } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import { called, type Propagation, type Rule, wrapAxis } from '../propagation.ts';
-import { tieBroadcast } from './tie.ts';
+import { called, type Propagation, wrapAxis } from '../propagation.ts';
+import type { Rule } from './operator.ts';
 
 /** Pooling works on axes from 2 on. */
 export const pool: Rule = (state, node) => {
@@ -81,48 +81,6 @@ function dropAxes(state: Propagation, node: NodeProto, gone: readonly number[], 
   for (const [place, axis] of state.labelled(node.input[0])) {
     if (all || gone.includes(place)) state.pin(axis, `${called(node)} reduces over it`);
     else state.mark(node.output[0], keep ? place : place - gone.filter((a) => a < place).length, axis);
-  }
-}
-
-/** Softmax and its kin normalise over an axis; before opset 13 over everything from it on. */
-export const softmax: Rule = (state, node) => {
-  const rank = state.dims(node.input[0])!.length;
-  const flat = state.model.opset < 13;
-  const over = wrapAxis(attributeInt(node, 'axis', flat ? 1 : -1), rank);
-  normalise(state, node, (place) => (flat ? place >= over : place === over));
-};
-
-/** LayerNormalization and its kin; the scale and the shift are of the axes that are normalised. */
-export const layerNormalization: Rule = (state, node) => {
-  const rank = state.dims(node.input[0])!.length;
-  const from = wrapAxis(attributeInt(node, 'axis', -1), rank);
-  const parameters = node.input.slice(1).filter((value) => value !== '');
-  if (parameters.some((value) => (state.dims(value)?.length ?? rank) > rank - from)) {
-    return state.pinAll(node, `${called(node)} scales more axes than it normalises`);
-  }
-  normalise(state, node, (place) => place >= from);
-};
-
-/** com.microsoft: the sum of two operands, normalised over the last axis; the sum is an output too. */
-export const skipNormalization: Rule = (state, node) => {
-  const dims = state.dims(node.input[0])!;
-  const last = dims.length - 1;
-  if (node.input.slice(2).some((value) => state.isLabelled(value))) {
-    return state.pinAll(node, `${called(node)} has computed scales`);
-  }
-  for (const place of dims.keys()) {
-    const axis = tieBroadcast(state, node, [0, 1], place, dims);
-    if (!axis) continue;
-    if (place === last) state.pin(axis, `${called(node)} normalises over it`);
-    else state.mark(node.output[0], place, axis);
-    state.mark(node.output[3] ?? '', place, axis);
-  }
-};
-
-function normalise(state: Propagation, node: NodeProto, isOver: (place: number) => boolean): void {
-  for (const [place, axis] of state.labelled(node.input[0])) {
-    if (isOver(place)) state.pin(axis, `${called(node)} normalises over it`);
-    else state.mark(node.output[0], place, axis);
   }
 }
 

@@ -4,7 +4,8 @@
 import type { Axis } from '../labels.ts';
 import { attributeInt } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import { called, type Propagation, type Rule } from '../propagation.ts';
+import { called, type Propagation } from '../propagation.ts';
+import type { Rule } from './operator.ts';
 
 /** Attributes and inputs of an operator that attends with projected queries, keys and values. */
 interface Signature {
@@ -23,13 +24,27 @@ interface Signature {
 }
 
 export const groupQueryAttention = attention({
-  ...{ heads: 'num_heads', keyHeads: 'kv_num_heads', past: [3, 4], mask: 10, perHead: 11, inputs: 12 },
+  heads: 'num_heads',
+  keyHeads: 'kv_num_heads',
+  past: [3, 4],
+  mask: 10,
+  perHead: 11,
+  inputs: 12,
 });
 export const multiHeadAttention = attention({
-  ...{ heads: 'num_heads', keyHeads: 'num_heads', bias: 3, mask: 5, past: [6, 7], inputs: 8 },
+  heads: 'num_heads',
+  keyHeads: 'num_heads',
+  bias: 3,
+  mask: 5,
+  past: [6, 7],
+  inputs: 8,
 });
 export const standardAttention = attention({
-  ...{ heads: 'q_num_heads', keyHeads: 'kv_num_heads', mask: 3, past: [4, 5], inputs: 6 },
+  heads: 'q_num_heads',
+  keyHeads: 'kv_num_heads',
+  mask: 3,
+  past: [4, 5],
+  inputs: 6,
 });
 
 function attention(signature: Signature): Rule {

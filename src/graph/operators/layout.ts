@@ -4,9 +4,10 @@ import { type Axis, gcd } from '../labels.ts';
 import type { Use } from '../model.ts';
 import { attributeInt, attributeInts } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import { called, Propagation, type Rule, wrapAxis } from '../propagation.ts';
+import { called, Propagation, wrapAxis } from '../propagation.ts';
 import { follows, type Size, sizesOf } from '../sizes.ts';
 import { elements } from '../tensor.ts';
+import type { Rule } from './operator.ts';
 
 export const transpose: Rule = (state, node) => {
   const rank = state.dims(node.input[0])!.length;
