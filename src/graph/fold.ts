@@ -25,24 +25,15 @@ export function foldBatchNormalization(model: Model): Model {
     fold(folded, layer, norm);
     gone.add(norm);
   }
-  folded.graph.node = folded.nodes.filter((node) => !gone.has(node));
-  folded.edited();
-  for (const name of model.tensors.keys()) {
-    const wasUsed = model.uses(name).length > 0 || model.isOutput(name);
-    if (wasUsed && folded.uses(name).length === 0 && !folded.isOutput(name)) folded.tensors.delete(name);
-  }
+  folded.remove(gone);
   return folded;
 }
 
-interface Foldable {
-  node: NodeProto;
-  layer: Layer;
-  /** Input. */
-  bias: number;
-}
-
-/** The layer that can take this node in; undefined if there is none. */
-function foldable(model: Model, norm: NodeProto): Foldable | undefined {
+/** The layer that can take this node in, and the input of its bias; undefined if there is none. */
+function foldable(
+  model: Model,
+  norm: NodeProto,
+): { node: NodeProto; layer: Layer; bias: number } | undefined {
   if (norm.opType !== 'BatchNormalization' || !isStandard(norm)) return undefined;
   if (attributeInt(norm, 'training_mode', 0) !== 0 || norm.output.filter(Boolean).length !== 1)
     return undefined;
@@ -63,7 +54,11 @@ function foldable(model: Model, norm: NodeProto): Foldable | undefined {
   return !bias || perChannel(bias) ? { node, layer, bias: layer.bias } : undefined;
 }
 
-function fold(model: Model, { node, layer, bias }: Foldable, norm: NodeProto): void {
+function fold(
+  model: Model,
+  { node, layer, bias }: NonNullable<ReturnType<typeof foldable>>,
+  norm: NodeProto,
+) {
   const [scale, shift, mean, variance] = norm.input
     .slice(1, 5)
     .map((name) => toFloat64(model.tensors.get(name)!));

@@ -112,7 +112,7 @@ function shortcut(model: Model, map: LinearMap, shapes: Shapes): LinearMap['resi
       value = node.output[0];
       continue;
     }
-    const sum = sumOf(node, index);
+    const sum = index < 2 ? model.operator(node)?.sum?.(node) : undefined;
     const other = node.input[1 - index];
     if (!sum || model.tensors.has(other)) return undefined;
     const same = String(shapes.get(other)) === String(shapes.get(value)) && shapes.has(value);
@@ -125,15 +125,4 @@ function handsOn(node: NodeProto, index: number, { kind, m }: LinearMap, shapes:
   if (node.opType === 'Reshape')
     return index === 0 && kind !== 'conv' && shapes.get(node.output[0])?.at(-1) === m;
   return node.opType === 'Identity' || (node.opType === 'Dropout' && index === 0);
-}
-
-/** The value that is the sum of the first two inputs; undefined if none is. */
-function sumOf(node: NodeProto, index: number): string | undefined {
-  if (index > 1) return undefined;
-  if (isStandard(node)) {
-    const adds = node.opType === 'Add' || (node.opType === 'Sum' && node.input.length === 2);
-    return adds ? node.output[0] : undefined;
-  }
-  const isSkip = node.domain === 'com.microsoft' && /^Skip(Simplified)?LayerNormalization$/.test(node.opType);
-  return isSkip && !node.input[4] ? node.output[3] || undefined : undefined;
 }

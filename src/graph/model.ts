@@ -153,6 +153,15 @@ export class Model {
     producers.set(value, node);
   }
 
+  /** Removes nodes, and constants that nothing but them reads. */
+  remove(nodes: ReadonlySet<NodeProto>): void {
+    this.graph.node = this.nodes.filter((node) => !nodes.has(node));
+    this.edited();
+    for (const name of [...nodes].flatMap(({ input }) => input)) {
+      if (this.uses(name).length === 0 && !this.isOutput(name)) this.tensors.delete(name);
+    }
+  }
+
   /** To be called after nodes were added, removed or renamed, or inputs and outputs were changed by hand. */
   edited(): void {
     this.#index = undefined;

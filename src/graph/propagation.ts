@@ -17,25 +17,21 @@ export interface Agreement {
 /** What rules work on. Axes count from 0; `place` is one of a value's. */
 export class Propagation {
   readonly model: Model;
+  readonly shapes: Shapes;
   readonly labels: Label[] = [];
   readonly agreements: Agreement[] = [];
   /** Integer values that a Shape leads to, element by element. */
   readonly sizes = new Map<string, readonly Size[]>();
-  readonly #shapes: Shapes;
   readonly #axes = new Map<string, (Axis | undefined)[]>();
 
   constructor(model: Model, shapes: Shapes) {
     this.model = model;
-    this.#shapes = shapes;
-  }
-
-  get shapes(): Shapes {
-    return this.#shapes;
+    this.shapes = shapes;
   }
 
   /** Dims of a value or constant in the sample run; undefined where the run did not say. */
   dims(value: string): readonly number[] | undefined {
-    return this.model.tensors.get(value)?.dims ?? this.#shapes.get(value);
+    return this.model.tensors.get(value)?.dims ?? this.shapes.get(value);
   }
 
   /** The constant that an input is; undefined if it is computed or absent. */

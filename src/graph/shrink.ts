@@ -28,12 +28,9 @@ export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly numbe
   const changes = new Map<string, Change>();
   const at = (node: string, input: number): Change => {
     const key = `${node}\0${input}`;
-    const change = changes.get(key) ?? {
-      node: nodeOf(small, node),
-      input,
-      cuts: new Map(),
-      numbers: new Map(),
-    };
+    const old = changes.get(key);
+    if (old) return old;
+    const change = { node: nodeOf(small, node), input, cuts: new Map(), numbers: new Map() };
     changes.set(key, change);
     return change;
   };
@@ -41,10 +38,8 @@ export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly numbe
     checkKept(structure, kept);
     if (kept.length === structure.groups) continue;
     const removed = others(structure.groups, kept);
-    for (const { node, input, axis, offset, block } of [
-      ...structure.slices,
-      ...newBiases(small, structure),
-    ]) {
+    const slices = [...structure.slices, ...newBiases(small, structure)];
+    for (const { node, input, axis, offset, block } of slices) {
       const { cuts } = at(node, input);
       const gone = cuts.get(axis) ?? new Set();
       for (const position of positions(removed, block)) gone.add(offset + position);
@@ -146,12 +141,8 @@ function changed(tensor: Tensor, { cuts, numbers }: Change): Tensor {
   }
   let result = tensor;
   for (const [axis, gone] of cuts) {
-    const places = Array.from({ length: tensor.dims[axis] }, (_, place) => place);
-    result = gather(
-      result,
-      axis,
-      places.filter((place) => !gone.has(place)),
-    );
+    const left = Array.from({ length: tensor.dims[axis] }, (_, place) => place).filter((p) => !gone.has(p));
+    result = gather(result, axis, left);
   }
   return result;
 }

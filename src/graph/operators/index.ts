@@ -2,13 +2,13 @@
 // https://onnx.ai/onnx/operators/ and https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md.
 
 import type { NodeProto } from '../onnx_pb.ts';
-import { groupQueryAttention, multiHeadAttention, standardAttention } from './attention.ts';
+import { groupQueryAttention, multiHeadAttention, rotaryEmbedding, standardAttention } from './attention.ts';
 import { conv } from './conv.ts';
 import { convTranspose } from './conv-transpose.ts';
 import { broadcast, unary } from './elementwise.ts';
 import { fusedAttention } from './fused-attention.ts';
 import { gemm } from './gemm.ts';
-import { expand, flatten, reshape, squeeze, tile, transpose, unsqueeze } from './layout.ts';
+import { expand, flatten, reshape, squeeze, transpose, unsqueeze } from './layout.ts';
 import { matmul } from './matmul.ts';
 import {
   batchNormalization,
@@ -20,8 +20,7 @@ import {
 import type { Operator, Rule } from './operator.ts';
 import { concat, slice, split } from './pieces.ts';
 import { einsum, fusedMatMul } from './product.ts';
-import { rotaryEmbedding } from './rotary.ts';
-import { argReduce, gatherRule, pad, pool, reduce, resize, trilu } from './spatial.ts';
+import { argReduce, gatherRule, pad, pool, reduce, resize, tile, trilu } from './spatial.ts';
 
 const MICROSOFT = 'com.microsoft'; // what exporters and optimisers make of the standard's
 
@@ -33,8 +32,14 @@ const OPERATORS: readonly Operator[] = [
   fusedAttention,
   ...all('source', expand, 'Expand'),
 
-  ...sums(broadcast, 'Add Sub Sum'),
-  ...sums(skipNormalization, 'SkipLayerNormalization SkipSimplifiedLayerNormalization', MICROSOFT),
+  ...sums(({ input, output }) => (input.length === 2 ? output[0] : undefined), broadcast, 'Add Sum'),
+  ...sums(() => undefined, broadcast, 'Sub'),
+  ...sums(
+    ({ input, output }) => (input[4] ? undefined : output[3]), // unless it adds a bias too
+    skipNormalization,
+    'SkipLayerNormalization SkipSimplifiedLayerNormalization',
+    MICROSOFT,
+  ),
   ...all(
     'join',
     broadcast,
@@ -102,6 +107,6 @@ function all(kind: Operator['kind'], rule: Rule, names: string, domain?: string)
   return names.split(' ').map((name) => ({ name, domain, kind, rule }));
 }
 
-function sums(rule: Rule, names: string, domain?: string): Operator[] {
-  return all('join', rule, names, domain).map((operator) => ({ ...operator, isSum: true }));
+function sums(sum: Operator['sum'], rule: Rule, names: string, domain?: string): Operator[] {
+  return all('join', rule, names, domain).map((operator) => ({ ...operator, sum }));
 }

@@ -10,25 +10,17 @@ import type { Layer, Rule } from './operator.ts';
 
 /** Y = X·W + b row by row: labels on other axes of X go through. */
 export const linear: Rule = (state, node) => {
-  const [input] = node.input;
-  const [output] = node.output;
   const layer = layerOf(state, node);
   const weight = weightOf(state, node);
-  const dims = {
-    input: state.dims(input) ?? [],
-    output: state.dims(output) ?? [],
-    weight: weight?.dims ?? [],
-  };
-  if (!weight || !layer.isLinear?.(node, dims)) return opaque(state, node);
-  const channels = wrapAxis(layer.axis, dims.output.length);
-  for (const [place, axis] of state.labelled(input)) {
-    if (place === channels) {
-      consume(state, node, axis);
-      continue;
+  const [input = [], output = []] = [state.dims(node.input[0]), state.dims(node.output[0])];
+  if (!weight || !layer.isLinear?.(node, { input, output, weight: weight.dims })) return opaque(state, node);
+  const [height, width] = biasOf(state, node)?.dims ?? [];
+  for (const [place, axis] of state.labelled(node.input[0])) {
+    if (place === wrapAxis(layer.axis, output.length)) consume(state, node, axis);
+    else {
+      state.mark(node.output[0], place, axis);
+      if (height > 1 && width !== undefined) state.pin(axis, `${called(node)} has a bias per row`);
     }
-    state.mark(output, place, axis);
-    const [height, width] = biasOf(state, node)?.dims ?? [];
-    if (height > 1 && width !== undefined) state.pin(axis, `${called(node)} has a bias per row`);
   }
   produce(state, node);
 };

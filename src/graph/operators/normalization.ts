@@ -1,10 +1,12 @@
 // Operators that normalise: over some axes, or with constants per channel.
 
 import { attributeInt } from '../node.ts';
-import type { NodeProto } from '../onnx_pb.ts';
-import { called, type Propagation, wrapAxis } from '../propagation.ts';
+import { called, wrapAxis } from '../propagation.ts';
+import { carry } from './elementwise.ts';
 import type { Rule } from './operator.ts';
 import { tieBroadcast } from './tie.ts';
+
+const OVER = 'normalises over it';
 
 export const batchNormalization: Rule = (state, node) => {
   const axis = state.axes(node.input[0])[1];
@@ -34,7 +36,7 @@ export const softmax: Rule = (state, node) => {
   const rank = state.dims(node.input[0])!.length;
   const flat = state.model.opset < 13;
   const over = wrapAxis(attributeInt(node, 'axis', flat ? 1 : -1), rank);
-  normalise(state, node, (place) => (flat ? place >= over : place === over));
+  carry(state, node, (place) => ((flat ? place >= over : place === over) ? OVER : place));
 };
 
 /** LayerNormalization and its kin; the scale and the shift are of the axes that are normalised. */
@@ -45,7 +47,7 @@ export const layerNormalization: Rule = (state, node) => {
   if (parameters.some((value) => (state.dims(value)?.length ?? rank) > rank - from)) {
     return state.pinAll(node, `${called(node)} scales more axes than it normalises`);
   }
-  normalise(state, node, (place) => place >= from);
+  carry(state, node, (place) => (place >= from ? OVER : place));
 };
 
 /** com.microsoft: the sum of two operands, normalised over the last axis; the sum is an output too. */
@@ -58,15 +60,8 @@ export const skipNormalization: Rule = (state, node) => {
   for (const place of dims.keys()) {
     const axis = tieBroadcast(state, node, [0, 1], place, dims);
     if (!axis) continue;
-    if (place === last) state.pin(axis, `${called(node)} normalises over it`);
+    if (place === last) state.pin(axis, `${called(node)} ${OVER}`);
     else state.mark(node.output[0], place, axis);
     state.mark(node.output[3] ?? '', place, axis);
   }
 };
-
-function normalise(state: Propagation, node: NodeProto, isOver: (place: number) => boolean): void {
-  for (const [place, axis] of state.labelled(node.input[0])) {
-    if (isOver(place)) state.pin(axis, `${called(node)} normalises over it`);
-    else state.mark(node.output[0], place, axis);
-  }
-}

@@ -20,8 +20,8 @@ export interface Operator {
    */
   readonly kind: 'source' | 'join' | 'pass';
   readonly rule: Rule;
-  /** The rule ties operands because they are added: channels that several layers make so are a residual stream. */
-  readonly isSum?: boolean;
+  /** Of an operator that adds, so that what it ties is a residual stream: the output that is input 0 + input 1, if any. */
+  sum?(node: NodeProto): string | undefined;
   /** Of an operator with weights. */
   readonly layer?: Layer;
   /** Multiply-adds of a node in a run whose values have these dims. Left out: none that count. */

@@ -3,31 +3,29 @@
 import { attributeInt, attributeInts, attributeString } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation, wrapAxis } from '../propagation.ts';
+import { carry } from './elementwise.ts';
 import type { Rule } from './operator.ts';
 
 /** Pooling works on axes from 2 on. */
 export const pool: Rule = (state, node) => {
-  if (
-    node.output[1] &&
-    (state.model.uses(node.output[1]).length > 0 || state.model.isOutput(node.output[1]))
-  ) {
+  const indices = node.output[1];
+  if (indices && (state.model.uses(indices).length > 0 || state.model.isOutput(indices))) {
     return state.pinAll(node, `${called(node)} gives indices that count over channels`);
   }
-  for (const [place, axis] of state.labelled(node.input[0])) {
-    if (place < 2) state.mark(node.output[0], place, axis);
-    else state.pin(axis, `${called(node)} pools over it`);
-  }
+  carry(state, node, (place) => (place < 2 ? place : 'pools over it'));
 };
 
-/** Axes that keep their extent go through: Pad, and Slice with positive steps, which can only take all of them. */
-export const sameExtent: Rule = (state, node) => {
-  const input = state.dims(node.input[0])!;
-  const output = state.dims(node.output[0])!;
-  for (const [place, axis] of state.labelled(node.input[0])) {
-    if (input[place] === output[place]) state.mark(node.output[0], place, axis);
-    else state.pin(axis, `${called(node)} changes the number of channels`);
-  }
-};
+/** Axes that keep their extent go through. */
+const keepsExtent =
+  (otherwise: string): Rule =>
+  (state, node) => {
+    const [input, output] = [state.dims(node.input[0])!, state.dims(node.output[0])!];
+    carry(state, node, (place) => (input[place] === output[place] ? place : otherwise));
+  };
+
+/** Pad, and Slice with positive steps, which can only take all of an axis. */
+export const sameExtent = keepsExtent('changes the number of channels');
+export const tile = keepsExtent('repeats it');
 
 export const pad: Rule = (state, node) => {
   const pads = state.integers(node, 1) ?? attributeInts(node, 'pads');
@@ -60,45 +58,34 @@ export const reduce: Rule = (state, node) => {
   const rank = state.dims(node.input[0])!.length;
   const given = node.input[1] ? state.integers(node, 1) : (attributeInts(node, 'axes') ?? []);
   if (!given) return state.pinAll(node, `${called(node)} has computed axes`);
-  const none = given.length === 0 && attributeInt(node, 'noop_with_empty_axes', 0) !== 0;
-  const all = given.length === 0 && !none;
-  dropAxes(
-    state,
-    node,
-    given.map((a) => wrapAxis(a, rank)),
-    all,
-  );
+  const isAll = given.length === 0 && attributeInt(node, 'noop_with_empty_axes', 0) === 0;
+  dropAxes(state, node, isAll ? undefined : given.map((a) => wrapAxis(a, rank)));
 };
 
 /** ArgMax and ArgMin: one axis. */
 export const argReduce: Rule = (state, node) => {
   const rank = state.dims(node.input[0])!.length;
-  dropAxes(state, node, [wrapAxis(attributeInt(node, 'axis', 0), rank)], false);
+  dropAxes(state, node, [wrapAxis(attributeInt(node, 'axis', 0), rank)]);
 };
 
-function dropAxes(state: Propagation, node: NodeProto, gone: readonly number[], all: boolean): void {
+/** @param gone  axes that are reduced; all, if left out */
+function dropAxes(state: Propagation, node: NodeProto, gone?: readonly number[]): void {
   const keep = attributeInt(node, 'keepdims', 1) !== 0;
-  for (const [place, axis] of state.labelled(node.input[0])) {
-    if (all || gone.includes(place)) state.pin(axis, `${called(node)} reduces over it`);
-    else state.mark(node.output[0], keep ? place : place - gone.filter((a) => a < place).length, axis);
-  }
+  carry(state, node, (place) => {
+    if (!gone || gone.includes(place)) return 'reduces over it';
+    return keep ? place : place - gone.filter((a) => a < place).length;
+  });
 }
 
 /** Trilu: the last two axes are those of the triangle. */
 export const trilu: Rule = (state, node) => {
   const rank = state.dims(node.input[0])!.length;
-  for (const [place, axis] of state.labelled(node.input[0])) {
-    if (place < rank - 2) state.mark(node.output[0], place, axis);
-    else state.pin(axis, `${called(node)} cuts a triangle out of it`);
-  }
+  carry(state, node, (place) => (place < rank - 2 ? place : 'cuts a triangle out of it'));
 };
 
 /** Gather along another axis: the axes of the indices take the place of that one. */
 export const gatherRule: Rule = (state, node) => {
-  const indices = state.dims(node.input[1])!;
+  const added = state.dims(node.input[1])!.length - 1;
   const over = wrapAxis(attributeInt(node, 'axis', 0), state.dims(node.input[0])!.length);
-  for (const [place, axis] of state.labelled(node.input[0])) {
-    if (place === over) state.pin(axis, `${called(node)} picks from it`);
-    else state.mark(node.output[0], place < over ? place : place + indices.length - 1, axis);
-  }
+  carry(state, node, (place) => (place === over ? 'picks from it' : place < over ? place : place + added));
 };

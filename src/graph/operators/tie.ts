@@ -67,7 +67,7 @@ function join(state: Propagation, node: NodeProto, a: Axis, b: Axis): Axis {
   const joined = { ...a, label: left.root() };
   if (hadGroups && joined.label.groups === 1)
     state.pin(joined, `${called(node)} ties channels of different sizes`);
-  if (state.model.operator(node)?.isSum) {
+  if (state.model.operator(node)?.sum) {
     for (const leaf of joined.label.leaves()) leaf.shortcuts.push(called(node));
   }
   return joined;
