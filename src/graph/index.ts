@@ -9,6 +9,7 @@ export type { DataType, FloatType } from './dtype.ts';
 export type { ReadExternal } from './external.ts';
 export { foldBatchNormalization } from './fold.ts';
 export { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from './half.ts';
+export type { Axis } from './labels.ts';
 export {
   type ConvGeometry,
   type LinearKind,
@@ -19,7 +20,7 @@ export {
 export { Model } from './model.ts';
 export { attributeFloat, attributeInt, attributeInts, attributeString } from './node.ts';
 export type { NodeProto } from './onnx_pb.ts';
-export { broadcast, unary } from './operators/elementwise.ts';
+export { broadcast, carry, unary } from './operators/elementwise.ts';
 export { linear } from './operators/layer.ts';
 export type { Layer, LayerDims, Operator, Rule } from './operators/operator.ts';
 export { called, type Propagation } from './propagation.ts';

@@ -5,7 +5,10 @@ import type { ConvGeometry } from '../linear.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import type { Propagation } from '../propagation.ts';
 
-/** Passes labels from the inputs of a node to its outputs, or pins them. */
+/**
+ * Passes labels from the inputs of a node to its outputs, or pins them. A label that it does neither with is cut as if
+ * the node did not care.
+ */
 export type Rule = (state: Propagation, node: NodeProto) => void;
 
 export interface Operator {
