@@ -12,8 +12,8 @@ import type { LinearMap, Shapes } from './linear.ts';
 import type { Model } from './model.ts';
 import { captured, reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
+import type { Operator } from './operators/operator.ts';
 import { called, Propagation } from './propagation.ts';
-import { rules } from './rules/index.ts';
 import { settle } from './settle.ts';
 import { followSizes } from './sizes.ts';
 import type { Analysis, Edit, Structure } from './structure.ts';
@@ -44,21 +44,20 @@ export function analyse(model: Model, shapes: Shapes): Analysis {
 }
 
 function visit(state: Propagation, node: NodeProto): void {
-  const layer = rules(node).layer;
+  const operator = state.model.operator(node);
   const resizes = state.sizes.get(node.input[1] ?? '')?.some(({ axis }) => axis);
-  if (layer) layer(state, node);
-  else if (resizes || reads(node).some((value) => state.isLabelled(value))) follow(state, node);
+  if (operator?.kind === 'source') operator.rule(state, node);
+  else if (resizes || reads(node).some((value) => state.isLabelled(value))) follow(state, node, operator);
 }
 
-function follow(state: Propagation, node: NodeProto): void {
-  const { join, pass } = rules(node);
-  const rule = join ?? pass;
-  const data = join ? node.input.filter((value) => value !== '') : node.input.slice(0, 1);
-  const parameters = join ? [] : node.input.slice(1).filter((value) => value !== '');
+function follow(state: Propagation, node: NodeProto, operator?: Operator): void {
+  const isJoin = operator?.kind === 'join';
+  const data = isJoin ? node.input.filter((value) => value !== '') : node.input.slice(0, 1);
+  const parameters = isJoin ? [] : node.input.slice(1).filter((value) => value !== '');
   // No rule expects parameters computed from channels, or labels that a graph inside the node sees.
   const expected = ![...parameters, ...captured(node)].some((value) => state.isLabelled(value));
   const known = [...data, ...parameters, node.output[0]].every((value) => state.dims(value) !== undefined);
-  if (rule && expected && known) rule(state, node);
+  if (operator && expected && known) operator.rule(state, node);
   else state.pinAll(node, `${called(node)} cannot be seen through`);
 }
 

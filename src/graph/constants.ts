@@ -24,12 +24,7 @@ export function foldConstants(model: Model): Model {
     for (const { node: reader, index } of uses) folded.setInput(reader, index, constant.name);
     gone.add(node);
   }
-  if (gone.size === 0) return folded;
-  folded.graph.node = folded.nodes.filter((node) => !gone.has(node));
-  folded.edited();
-  for (const { input } of gone) {
-    if (folded.uses(input[0]).length === 0 && !folded.isOutput(input[0])) folded.tensors.delete(input[0]);
-  }
+  folded.remove(gone);
   return folded;
 }
 

@@ -13,7 +13,6 @@ export interface Cut {
 }
 
 /**
-/**
  * All cuts in topological order. Values that depend on constants, or on other inputs than `input`, alone cross for
  * free: they can be computed again.
  *

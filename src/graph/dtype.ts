@@ -1,44 +1,6 @@
 // Element types of ONNX tensors. Names are those of onnxruntime-web; codes are `TensorProto.DataType`.
 
-/** Name of an element type, as onnxruntime-web spells it. */
-export type DataType =
-  | 'float32'
-  | 'uint8'
-  | 'int8'
-  | 'uint16'
-  | 'int16'
-  | 'int32'
-  | 'int64'
-  | 'string'
-  | 'bool'
-  | 'float16'
-  | 'float64'
-  | 'uint32'
-  | 'uint64'
-  | 'complex64'
-  | 'complex128'
-  | 'bfloat16'
-  | 'float8e4m3fn'
-  | 'float8e4m3fnuz'
-  | 'float8e5m2'
-  | 'float8e5m2fnuz'
-  | 'uint4'
-  | 'int4'
-  | 'float4e2m1'
-  | 'float8e8m0'
-  | 'uint2'
-  | 'int2';
-
-/** The types that weights can have to be solved for. */
-export type FloatType = 'float32' | 'float16' | 'bfloat16' | 'float64';
-
-interface TypeInfo {
-  name: DataType;
-  code: number;
-  bits: number; // 0: no fixed size
-}
-
-const TYPES: TypeInfo[] = [
+const TYPES = [
   { name: 'float32', code: 1, bits: 32 },
   { name: 'uint8', code: 2, bits: 8 },
   { name: 'int8', code: 3, bits: 8 },
@@ -46,7 +8,7 @@ const TYPES: TypeInfo[] = [
   { name: 'int16', code: 5, bits: 16 },
   { name: 'int32', code: 6, bits: 32 },
   { name: 'int64', code: 7, bits: 64 },
-  { name: 'string', code: 8, bits: 0 },
+  { name: 'string', code: 8, bits: 0 }, // no fixed size
   { name: 'bool', code: 9, bits: 8 },
   { name: 'float16', code: 10, bits: 16 },
   { name: 'float64', code: 11, bits: 64 },
@@ -65,9 +27,15 @@ const TYPES: TypeInfo[] = [
   { name: 'float8e8m0', code: 24, bits: 8 },
   { name: 'uint2', code: 25, bits: 2 },
   { name: 'int2', code: 26, bits: 2 },
-];
+] as const;
 
-const byCode = new Map(TYPES.map((type) => [type.code, type.name]));
+/** Name of an element type, as onnxruntime-web spells it. */
+export type DataType = (typeof TYPES)[number]['name'];
+
+/** The types that weights can have to be solved for. */
+export type FloatType = 'float32' | 'float16' | 'bfloat16' | 'float64';
+
+const byCode = new Map<number, DataType>(TYPES.map(({ code, name }) => [code, name]));
 const byName = new Map(TYPES.map((type) => [type.name, type]));
 
 /** The type with this `TensorProto.DataType` code, if there is one. */

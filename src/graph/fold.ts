@@ -4,11 +4,13 @@ import { isFloat } from './dtype.ts';
 import type { Model } from './model.ts';
 import { attributeFloat, attributeInt, isStandard, removeAttribute } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
+import type { Layer } from './operators/operator.ts';
 import { ownTensor } from './own.ts';
 import { elements, fromFloat32, toFloat64 } from './tensor.ts';
 
 /**
- * A copy of the model in which each BatchNormalization that is the only reader of a Conv or Gemm is folded into it:
+ * A copy of the model in which each BatchNormalization that is the only reader of a Conv, a Gemm or another linear
+ * layer with a bias of its own is folded into it:
  *
  *     s = scale / √(var + ε)      W' = s·W      b' = s·(b − mean) + shift
  *
@@ -23,60 +25,59 @@ export function foldBatchNormalization(model: Model): Model {
     fold(folded, layer, norm);
     gone.add(norm);
   }
-  folded.graph.node = folded.nodes.filter((node) => !gone.has(node));
-  folded.edited();
-  for (const name of model.tensors.keys()) {
-    const wasUsed = model.uses(name).length > 0 || model.isOutput(name);
-    if (wasUsed && folded.uses(name).length === 0 && !folded.isOutput(name)) folded.tensors.delete(name);
-  }
+  folded.remove(gone);
   return folded;
 }
 
-/** The layer that can take this node in; undefined if there is none. */
-function foldable(model: Model, norm: NodeProto): NodeProto | undefined {
+/** The layer that can take this node in, and the input of its bias; undefined if there is none. */
+function foldable(
+  model: Model,
+  norm: NodeProto,
+): { node: NodeProto; layer: Layer; bias: number } | undefined {
   if (norm.opType !== 'BatchNormalization' || !isStandard(norm)) return undefined;
   if (attributeInt(norm, 'training_mode', 0) !== 0 || norm.output.filter(Boolean).length !== 1)
     return undefined;
   const [input] = norm.input;
-  const layer = model.producer(input);
-  if (!layer || !isStandard(layer) || (layer.opType !== 'Conv' && layer.opType !== 'Gemm')) return undefined;
+  const node = model.producer(input);
+  const layer = node && model.operator(node)?.layer;
+  if (!node || !layer?.isLinear || layer.bias === undefined) return undefined;
   if (model.isOutput(input) || model.uses(input).length !== 1) return undefined;
-  const weight = model.tensors.get(layer.input[1]);
+  const weight = model.tensors.get(node.input[1]);
   if (!weight || !isFloat(weight.type)) return undefined;
-  const channels = weight.dims[channelAxis(layer)];
+  const channels = weight.dims[layer.outputAxis(node)];
   const perChannel = (name: string) => {
     const tensor = model.tensors.get(name);
     return tensor && isFloat(tensor.type) && tensor.dims.length === 1 && tensor.dims[0] === channels;
   };
   if (norm.input.length !== 5 || !norm.input.slice(1).every(perChannel)) return undefined;
-  return !layer.input[2] || perChannel(layer.input[2]) ? layer : undefined;
+  const bias = node.input[layer.bias];
+  return !bias || perChannel(bias) ? { node, layer, bias: layer.bias } : undefined;
 }
 
-function fold(model: Model, layer: NodeProto, norm: NodeProto): void {
+function fold(
+  model: Model,
+  { node, layer, bias }: NonNullable<ReturnType<typeof foldable>>,
+  norm: NodeProto,
+) {
   const [scale, shift, mean, variance] = norm.input
     .slice(1, 5)
     .map((name) => toFloat64(model.tensors.get(name)!));
   const epsilon = attributeFloat(norm, 'epsilon', 1e-5);
   const s = scale.map((value, i) => value / Math.sqrt(variance[i] + epsilon));
 
-  const weight = ownTensor(model, layer, 1);
-  const axis = channelAxis(layer);
-  const inner = elements(weight.dims.slice(axis + 1));
+  const weight = ownTensor(model, node, 1);
+  const inner = elements(weight.dims.slice(layer.outputAxis(node) + 1));
   const W = toFloat64(weight).map((value, i) => value * s[Math.floor(i / inner) % s.length]);
   model.tensors.set(weight.name, fromFloat32(W, weight.dims, weight));
 
-  const beta = layer.opType === 'Gemm' ? attributeFloat(layer, 'beta', 1) : 1;
-  removeAttribute(layer, 'beta');
-  const old = layer.input[2] ? toFloat64(model.tensors.get(layer.input[2])!) : new Float64Array(s.length);
+  const beta = layer.factors ? attributeFloat(node, layer.factors.bias, 1) : 1;
+  if (layer.factors) removeAttribute(node, layer.factors.bias);
+  const old = node.input[bias] ? toFloat64(model.tensors.get(node.input[bias])!) : new Float64Array(s.length);
   const b = s.map((value, i) => value * (beta * old[i] - mean[i]) + shift[i]);
-  const name = layer.input[2] ? ownTensor(model, layer, 2).name : model.fresh(`${layer.name}.bias`);
+  const name = node.input[bias] ? ownTensor(model, node, bias).name : model.fresh(`${node.name}.bias`);
   model.tensors.set(name, fromFloat32(b, [b.length], { name, type: weight.type }));
-  if (layer.input[2] !== name) model.setInput(layer, 2, name);
+  if (node.input[bias] !== name) model.setInput(node, bias, name);
 
   // The layer now computes the value that the normalisation did, so its readers need not change.
-  model.setOutput(layer, 0, norm.output[0]);
-}
-
-function channelAxis(layer: NodeProto): number {
-  return layer.opType === 'Conv' || attributeInt(layer, 'transB', 0) !== 0 ? 0 : 1;
+  model.setOutput(node, 0, norm.output[0]);
 }

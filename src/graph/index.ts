@@ -9,22 +9,26 @@ export type { DataType, FloatType } from './dtype.ts';
 export type { ReadExternal } from './external.ts';
 export { foldBatchNormalization } from './fold.ts';
 export { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from './half.ts';
+export type { Axis } from './labels.ts';
 export {
   type ConvGeometry,
   type LinearKind,
   type LinearMap,
-  linearMap,
   linearMaps,
   type Shapes,
 } from './linear.ts';
-export { mask } from './mask.ts';
-export { Model, type Use } from './model.ts';
-export type { NodeProto, ValueInfoProto } from './onnx_pb.ts';
+export { Model } from './model.ts';
+export { attributeFloat, attributeInt, attributeInts, attributeString } from './node.ts';
+export type { NodeProto } from './onnx_pb.ts';
+export { broadcast, carry, unary } from './operators/elementwise.ts';
+export { linear } from './operators/layer.ts';
+export type { Layer, LayerDims, Operator, Rule } from './operators/operator.ts';
+export { called, type Propagation } from './propagation.ts';
 export { type ReadOptions, readModel } from './read.ts';
 export { shrink } from './shrink.ts';
 export { type ModelOutline, type StreamedModel, streamModel } from './stream.ts';
 export type { Analysis, Edit, LinearRef, Slice, Structure } from './structure.ts';
 export { subgraph, type ValueInfo, withAllValues } from './subgraph.ts';
-export { fromFloat32, fromIntegers, type Tensor, toFloat32, toFloat64, toIntegers } from './tensor.ts';
+export { type Tensor, toFloat32 } from './tensor.ts';
 export { readWeights, writeWeights } from './weights.ts';
 export { type WriteOptions, type WrittenModel, writeModel } from './write.ts';

@@ -9,7 +9,7 @@ import type { Edit, LinearRef, Slice } from './structure.ts';
 
 /**
  * A label on one axis of a value. The axis is `outer` runs of extent / outer positions; in each, group c owns
- * `blockOf` consecutive positions. Only reshapes that merge a batch into an axis make more than one run.
+ * extent / (outer · groups) consecutive positions. Only reshapes that merge a batch into an axis make more than one run.
  */
 export interface Axis {
   label: Label;
@@ -149,11 +149,6 @@ export class Label {
     });
     return root.#parts;
   }
-}
-
-/** Consecutive positions of a group in each run of an axis. */
-export function blockOf({ label, extent, outer }: Axis): number {
-  return extent / (outer * label.root().groups);
 }
 
 /** Greatest common divisor of integers; 1 where one is none. */

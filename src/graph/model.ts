@@ -1,5 +1,5 @@
 // A model in memory: the ONNX messages as they were read, except that the initialisers of the main graph are
-// Tensors in a map. It knows no operator; what nodes mean is known to analyse.ts.
+// Tensors in a map. What its nodes mean is told in operators/.
 
 import { create } from '@bufbuild/protobuf';
 import { copyMessage } from './message.ts';
@@ -11,6 +11,8 @@ import {
   StringStringEntryProtoSchema,
   type ValueInfoProto,
 } from './onnx_pb.ts';
+import { operatorOf } from './operators/index.ts';
+import type { Operator } from './operators/operator.ts';
 import type { Tensor } from './tensor.ts';
 
 /** A place where a value is read: `node.input[index]`, or −1 where a graph inside the node captures it. */
@@ -34,14 +36,22 @@ export class Model {
   readonly proto: ModelProto;
   /** Constants by name. Put a new tensor to change one; never write to the bytes of one that is there. */
   readonly tensors: Map<string, Tensor>;
+  /** Operators that `readModel` was told of. */
+  readonly operators: readonly Operator[];
   #index?: Index;
   readonly #suffixes = new Map<string, number>();
 
   /** Takes what `readModel` has checked; use that instead. */
-  constructor(name: string, proto: ModelProto, tensors: Map<string, Tensor>) {
+  constructor(
+    name: string,
+    proto: ModelProto,
+    tensors: Map<string, Tensor>,
+    operators: readonly Operator[] = [],
+  ) {
     this.name = name;
     this.proto = proto;
     this.tensors = tensors;
+    this.operators = operators;
   }
 
   get graph(): GraphProto {
@@ -79,6 +89,11 @@ export class Model {
 
   node(name: string): NodeProto | undefined {
     return this.#indexed().nodes.get(name);
+  }
+
+  /** What is known of a node's operator. */
+  operator(node: NodeProto): Operator | undefined {
+    return operatorOf(node, this.operators);
   }
 
   /** Place of a node in the topological order. */
@@ -138,6 +153,15 @@ export class Model {
     producers.set(value, node);
   }
 
+  /** Removes nodes, and constants that nothing but them reads. */
+  remove(nodes: ReadonlySet<NodeProto>): void {
+    this.graph.node = this.nodes.filter((node) => !nodes.has(node));
+    this.edited();
+    for (const name of [...nodes].flatMap(({ input }) => input)) {
+      if (this.uses(name).length === 0 && !this.isOutput(name)) this.tensors.delete(name);
+    }
+  }
+
   /** To be called after nodes were added, removed or renamed, or inputs and outputs were changed by hand. */
   edited(): void {
     this.#index = undefined;
@@ -159,7 +183,7 @@ export class Model {
       copy.attribute = [...node.attribute];
       return copy;
     });
-    return new Model(this.name, proto, new Map(this.tensors));
+    return new Model(this.name, proto, new Map(this.tensors), this.operators);
   }
 
   #indexed(): Index {

@@ -6,11 +6,7 @@ import type { Model } from './model.ts';
 import { reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import type { Size } from './sizes.ts';
-import type { LinearRef } from './structure.ts';
 import { type Tensor, toIntegers } from './tensor.ts';
-
-/** Passes labels from the inputs of a node to its outputs, or pins them. */
-export type Rule = (state: Propagation, node: NodeProto) => void;
 
 /** Labels that must turn out to be one and the same, or all of them are pinned. */
 export interface Agreement {
@@ -18,29 +14,27 @@ export interface Agreement {
   reason: string;
 }
 
+/** What rules work on. Axes count from 0; `place` is one of a value's. */
 export class Propagation {
   readonly model: Model;
+  readonly shapes: Shapes;
   readonly labels: Label[] = [];
   readonly agreements: Agreement[] = [];
   /** Integer values that a Shape leads to, element by element. */
   readonly sizes = new Map<string, readonly Size[]>();
-  readonly #shapes: Shapes;
   readonly #axes = new Map<string, (Axis | undefined)[]>();
 
   constructor(model: Model, shapes: Shapes) {
     this.model = model;
-    this.#shapes = shapes;
-  }
-
-  get shapes(): Shapes {
-    return this.#shapes;
+    this.shapes = shapes;
   }
 
   /** Dims of a value or constant in the sample run; undefined where the run did not say. */
   dims(value: string): readonly number[] | undefined {
-    return this.model.tensors.get(value)?.dims ?? this.#shapes.get(value);
+    return this.model.tensors.get(value)?.dims ?? this.shapes.get(value);
   }
 
+  /** The constant that an input is; undefined if it is computed or absent. */
   constant(node: NodeProto, input: number): Tensor | undefined {
     return this.model.tensors.get(node.input[input] ?? '');
   }
@@ -56,6 +50,7 @@ export class Propagation {
     return this.#axes.get(value) ?? [];
   }
 
+  /** True if any axis of the value carries a label. */
   isLabelled(value: string): boolean {
     return this.axes(value).some((axis) => axis !== undefined);
   }
@@ -65,8 +60,9 @@ export class Propagation {
     for (const [place, axis] of this.axes(value).entries()) if (axis) yield [place, axis];
   }
 
+  /** Puts a label on an axis of a value; of an omitted output, does nothing. */
   mark(value: string, place: number, axis: Axis): void {
-    if (!value) return; // an omitted optional output
+    if (!value) return;
     const axes = this.#axes.get(value) ?? [];
     axes[place] = axis;
     this.#axes.set(value, axes);
@@ -80,14 +76,17 @@ export class Propagation {
   }
 
   /** A new label for the channels that a layer puts on one axis of its output. */
-  produce(node: NodeProto, place: number, extent: number, kind: LinearRef['kind']): Axis {
+  produce(node: NodeProto, place: number, extent: number): Axis {
     const axis = this.free(extent);
+    const kind = node.opType.toLowerCase();
     const ref = { node: node.name, kind, weight: node.input[1], output: node.output[0] };
-    axis.label.producers.push(node.input[2] ? { ...ref, bias: node.input[2] } : ref);
+    const bias = node.input[this.model.operator(node)?.layer?.bias ?? -1];
+    axis.label.producers.push(bias ? { ...ref, bias } : ref);
     this.mark(node.output[0], place, axis);
     return axis;
   }
 
+  /** A layer reads the channels. */
   consume(axis: Axis, map: LinearMap): void {
     if (axis.outer > 1 || axis.label.parts) this.pin(axis, `"${map.node}" reads it together with others`);
     else axis.label.root().consumers.push(map);
@@ -109,6 +108,7 @@ export class Propagation {
     this.#eachPart(axis, 0, (label, _, extent) => label.edits.push({ place, extent, reader }));
   }
 
+  /** The channels must all stay. */
   pin(axis: Axis, reason: string): void {
     axis.label.pin(reason);
   }

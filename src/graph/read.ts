@@ -7,6 +7,7 @@ import { loadExternal, type ReadExternal } from './external.ts';
 import { Model } from './model.ts';
 import { attribute, isStandard, subgraphs } from './node.ts';
 import { type GraphProto, ModelProtoSchema, type NodeProto, type TensorProto } from './onnx_pb.ts';
+import type { Operator } from './operators/operator.ts';
 import { fromFloat32, fromIntegers, type Tensor, toSafe } from './tensor.ts';
 import { checkGraph } from './validate.ts';
 import { decodeTensor } from './wire.ts';
@@ -16,6 +17,8 @@ export interface ReadOptions {
   name?: string;
   /** Gives a part of a data file beside the model. Locations are checked to stay inside its folder first. */
   external?: ReadExternal;
+  /** Operators beside those that are known, of a domain of your own say; they count before those. */
+  operators?: readonly Operator[];
 }
 
 /**
@@ -30,7 +33,7 @@ export interface ReadOptions {
 export async function readModel(bytes: Uint8Array, options: ReadOptions = {}): Promise<Model> {
   const name = options.name ?? 'model';
   try {
-    return await read(bytes, name, options.external);
+    return await read(bytes, name, options);
   } catch (error) {
     if (error instanceof OsscarError) throw error;
     // what protobuf throws on broken bytes: end of input, wrong wire type, too deep, …
@@ -39,7 +42,7 @@ export async function readModel(bytes: Uint8Array, options: ReadOptions = {}): P
   }
 }
 
-async function read(bytes: Uint8Array, name: string, external?: ReadExternal): Promise<Model> {
+async function read(bytes: Uint8Array, name: string, { external, operators }: ReadOptions): Promise<Model> {
   if (bytes.length === 0) throw new FormatError(`${name}: the file is empty`);
   // A Buffer would hand out Buffers, whose slice() does not copy.
   const proto = fromBinary(
@@ -74,7 +77,7 @@ async function read(bytes: Uint8Array, name: string, external?: ReadExternal): P
     return !constant;
   });
   nameNodes(graph.node);
-  const model = new Model(name, proto, tensors);
+  const model = new Model(name, proto, tensors, operators);
   checkGraph(model);
   forwardConstants(model);
   return model;

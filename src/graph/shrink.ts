@@ -28,12 +28,9 @@ export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly numbe
   const changes = new Map<string, Change>();
   const at = (node: string, input: number): Change => {
     const key = `${node}\0${input}`;
-    const change = changes.get(key) ?? {
-      node: nodeOf(small, node),
-      input,
-      cuts: new Map(),
-      numbers: new Map(),
-    };
+    const old = changes.get(key);
+    if (old) return old;
+    const change = { node: nodeOf(small, node), input, cuts: new Map(), numbers: new Map() };
     changes.set(key, change);
     return change;
   };
@@ -41,10 +38,8 @@ export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly numbe
     checkKept(structure, kept);
     if (kept.length === structure.groups) continue;
     const removed = others(structure.groups, kept);
-    for (const { node, input, axis, offset, block } of [
-      ...structure.slices,
-      ...newBiases(small, structure),
-    ]) {
+    const slices = [...structure.slices, ...newBiases(small, structure)];
+    for (const { node, input, axis, offset, block } of slices) {
       const { cuts } = at(node, input);
       const gone = cuts.get(axis) ?? new Set();
       for (const position of positions(removed, block)) gone.add(offset + position);
@@ -95,17 +90,17 @@ export function others(groups: number, kept: readonly number[]): number[] {
 // writeWeights may have given a layer the bias that it did not have when the model was analysed: it is cut as the
 // weights are that make the channels.
 function newBiases(model: Model, { producers, slices }: Structure): Slice[] {
-  return producers.flatMap(({ node: name, kind }) => {
+  return producers.flatMap(({ node: name }) => {
     const node = nodeOf(model, name);
-    const tensor = model.tensors.get(node.input[2] ?? '');
+    const layer = model.operator(node)?.layer;
+    const bias = layer?.bias ?? -1;
+    const tensor = model.tensors.get(node.input[bias] ?? '');
     const own = slices.filter((slice) => slice.node === name);
-    const isKnown = own.some(({ input }) => input === 2);
-    if (kind === 'matmul' || !tensor || isKnown || tensor.dims.length === 0 || tensor.dims.at(-1) === 1)
-      return [];
-    const isRows = kind === 'conv' || (kind === 'gemm' && attributeInt(node, 'transB', 0) !== 0);
+    const isKnown = own.some(({ input }) => input === bias);
+    if (!layer || !tensor || isKnown || tensor.dims.length === 0 || tensor.dims.at(-1) === 1) return [];
     return own
-      .filter(({ input, axis }) => input === 1 && axis === (isRows ? 0 : 1))
-      .map((slice) => ({ ...slice, tensor: tensor.name, input: 2, axis: tensor.dims.length - 1 }));
+      .filter(({ input, axis }) => input === 1 && axis === layer.outputAxis(node))
+      .map((slice) => ({ ...slice, tensor: tensor.name, input: bias, axis: tensor.dims.length - 1 }));
   });
 }
 
@@ -146,12 +141,8 @@ function changed(tensor: Tensor, { cuts, numbers }: Change): Tensor {
   }
   let result = tensor;
   for (const [axis, gone] of cuts) {
-    const places = Array.from({ length: tensor.dims[axis] }, (_, place) => place);
-    result = gather(
-      result,
-      axis,
-      places.filter((place) => !gone.has(place)),
-    );
+    const left = Array.from({ length: tensor.dims[axis] }, (_, place) => place).filter((p) => !gone.has(p));
+    result = gather(result, axis, left);
   }
   return result;
 }

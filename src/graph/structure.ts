@@ -1,11 +1,12 @@
 // What the analysis says of the channels of a model. Plain data: names of nodes and numbers.
 
-import type { LinearKind, LinearMap } from './linear.ts';
+import type { LinearMap } from './linear.ts';
 
 /** A layer whose output channels are channels of the structure. */
 export interface LinearRef {
   node: string;
-  kind: LinearKind | 'convtranspose' | 'attention';
+  /** Its operator, in lower case. */
+  kind: string;
   weight: string;
   bias?: string;
   output: string;

@@ -3,10 +3,11 @@
 import { ShapeError, UnsupportedModelError } from '../errors.ts';
 import type { LinearMap } from './linear.ts';
 import type { Model } from './model.ts';
-import { attribute, attributeFloat, attributeInt, removeAttribute } from './node.ts';
+import { attributeFloat, removeAttribute } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
+import type { Layer } from './operators/operator.ts';
 import { ownTensor } from './own.ts';
-import { elements, fromFloat32, type Tensor, toFloat32 } from './tensor.ts';
+import { elements, fromFloat32, toFloat32 } from './tensor.ts';
 
 /**
  * W (p × m, row-major, rows in (channel, ky, kx) order) and b of a layer, with Gemm's alpha and beta applied.
@@ -14,25 +15,21 @@ import { elements, fromFloat32, type Tensor, toFloat32 } from './tensor.ts';
  * @throws {UnsupportedModelError} if the model has no such node
  */
 export function readWeights(model: Model, map: LinearMap): { W: Float32Array; bias?: Float32Array } {
-  const node = nodeOf(model, map);
-  const tensor = model.tensors.get(node.input[1])!;
-  const { rows, columns } = matrix(node, tensor);
-  const W = columnsFirst(node)
-    ? transpose(toFloat32(tensor), columns, rows)
-    : Float32Array.from(toFloat32(tensor));
-  if (node.opType === 'Gemm') scale(W, attributeFloat(node, 'alpha', 1));
-  const place = biasPlace(model, map, node);
+  const { node, layer, weight, rows, columns, isTransposed } = layerOf(model, map);
+  const W = isTransposed ? transpose(toFloat32(weight), columns, rows) : Float32Array.from(toFloat32(weight));
+  if (layer.factors) scale(W, attributeFloat(node, layer.factors.weight, 1));
+  const place = biasPlace(model, map, node, layer);
   const found = place && model.tensors.get(place.node.input[place.index]);
   if (!found) return { W };
   const values = toFloat32(found);
   const bias = values.length === 1 ? new Float32Array(columns).fill(values[0]) : Float32Array.from(values);
-  if (node.opType === 'Gemm') scale(bias, attributeFloat(node, 'beta', 1));
+  if (layer.factors) scale(bias, attributeFloat(node, layer.factors.bias, 1));
   return { W, bias };
 }
 
 /**
- * Puts W and b in place of a layer's weights, rounded to their type. A Conv or Gemm without a bias gets one;
- * a MatMul without one leaves `bias` out.
+ * Puts W and b in place of a layer's weights, rounded to their type. A layer that could have a bias and has none
+ * gets one; a MatMul without one leaves `bias` out.
  *
  * @param W  p × m, as `readWeights` gives it
  * @throws {ShapeError} if sizes do not match the node
@@ -43,8 +40,7 @@ export function writeWeights(
   W: Float32Array | Float64Array,
   bias?: Float32Array | Float64Array,
 ): void {
-  const node = nodeOf(model, map);
-  const { rows, columns } = matrix(node, model.tensors.get(node.input[1])!);
+  const { node, layer, rows, columns, isTransposed } = layerOf(model, map);
   if (W.length !== rows * columns) {
     throw new ShapeError(
       `writeWeights: "W" of "${map.node}" expected ${rows}x${columns}, got ${W.length} values`,
@@ -54,63 +50,49 @@ export function writeWeights(
     throw new ShapeError(`writeWeights: "bias" of "${map.node}" expected ${columns}, got ${bias.length}`);
   }
   const weight = ownTensor(model, node, 1);
-  const values = columnsFirst(node) ? transpose(W, rows, columns) : W;
+  const values = isTransposed ? transpose(W, rows, columns) : W;
   model.tensors.set(weight.name, fromFloat32(values, weight.dims, weight));
-  if (node.opType === 'Gemm' && attribute(node, 'alpha')) removeAttribute(node, 'alpha');
-  if (bias) writeBias(model, map, node, bias, weight);
-}
-
-function writeBias(
-  model: Model,
-  map: LinearMap,
-  node: NodeProto,
-  bias: Float32Array | Float64Array,
-  weight: Tensor,
-): void {
-  const place = biasPlace(model, map, node);
+  if (layer.factors) removeAttribute(node, layer.factors.weight);
+  if (!bias) return;
+  const place = biasPlace(model, map, node, layer);
   if (place && model.tensors.has(place.node.input[place.index])) {
     const old = ownTensor(model, place.node, place.index);
     const dims = elements(old.dims) === bias.length ? old.dims : [bias.length]; // one value for all: now each its own
     model.tensors.set(old.name, fromFloat32(bias, dims, old));
-  } else if (map.kind !== 'matmul') {
+  } else if (place) {
     const name = model.fresh(`${node.name}.bias`);
     model.tensors.set(name, fromFloat32(bias, [bias.length], { name, type: weight.type }));
-    model.setInput(node, 2, name);
+    model.setInput(node, place.index, name);
   }
-  if (node.opType === 'Gemm') removeAttribute(node, 'beta');
+  if (layer.factors) removeAttribute(node, layer.factors.bias);
 }
 
-/** Where the bias of a layer is read; undefined for a MatMul that has none. */
+/** Where the bias of a layer is read, or could be; undefined for a MatMul that has none. */
 function biasPlace(
   model: Model,
   map: LinearMap,
   node: NodeProto,
+  layer: Layer,
 ): { node: NodeProto; index: number } | undefined {
-  if (map.kind !== 'matmul') return { node, index: 2 };
+  if (layer.bias !== undefined) return { node, index: layer.bias };
   const add = map.biasNode === undefined ? undefined : model.node(map.biasNode);
-  if (!add) return undefined;
-  return { node: add, index: model.tensors.has(add.input[0]) ? 0 : 1 };
+  return add && { node: add, index: model.tensors.has(add.input[0]) ? 0 : 1 };
 }
 
-function nodeOf(model: Model, map: LinearMap): NodeProto {
+/** W lies there as m × p if it is transposed: Conv, and Gemm with transB. */
+function layerOf(model: Model, map: LinearMap) {
   const node = model.node(map.node);
-  if (!node || !model.tensors.has(node.input[1])) {
+  const layer = node && model.operator(node)?.layer;
+  const weight = node && model.tensors.get(node.input[1]);
+  if (!layer || !weight) {
     throw new UnsupportedModelError(`${model.name}: no layer "${map.node}" with constant weights`, {
       node: map.node,
     });
   }
-  return node;
-}
-
-/** True where the stored matrix is m × p: Conv, and Gemm with transB. */
-function columnsFirst(node: NodeProto): boolean {
-  return node.opType === 'Conv' || (node.opType === 'Gemm' && attributeInt(node, 'transB', 0) !== 0);
-}
-
-function matrix(node: NodeProto, weight: Tensor): { rows: number; columns: number } {
-  const first = weight.dims[0];
-  const rest = elements(weight.dims.slice(1));
-  return columnsFirst(node) ? { rows: rest, columns: first } : { rows: first, columns: rest };
+  const isTransposed = layer.outputAxis(node) === 0;
+  const [first, rest] = [weight.dims[0], elements(weight.dims.slice(1))];
+  const [rows, columns] = isTransposed ? [rest, first] : [first, rest];
+  return { node, layer, weight, rows, columns, isTransposed };
 }
 
 function transpose<T extends Float32Array | Float64Array>(A: T, rows: number, columns: number): T {

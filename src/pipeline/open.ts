@@ -62,7 +62,7 @@ export async function openModel(bytes: Uint8Array, options: OpenOptions): Promis
       externalBytes += length;
       return (options.external as ReadExternal)(location, offset, length);
     });
-  const source = await readModel(bytes, { name, external });
+  const source = await readModel(bytes, { name, external, operators: options.operators });
   return openParsed(source, { ...options, bytes: () => bytes.byteLength + externalBytes });
 }
 

@@ -7,17 +7,15 @@ import { OsscarError } from '../../src/errors.ts';
 import {
   analyse,
   countParameters,
-  fromIntegers,
   type Model,
-  mask,
   readModel,
   type Structure,
   shrink,
-  toIntegers,
   writeModel,
 } from '../../src/graph/index.ts';
 import { setAttributeInt, setAttributeInts } from '../../src/graph/node.ts';
 import { AttributeProto_AttributeType } from '../../src/graph/onnx_pb.ts';
+import { fromIntegers, toIntegers } from '../../src/graph/tensor.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { random as seeded } from '../support/random.ts';
 import {
@@ -36,6 +34,7 @@ import {
   WIDTH,
 } from './attention-graphs.ts';
 import { FUSED } from './fused-graphs.ts';
+import { mask } from './masking.ts';
 import {
   difference,
   type Feed,

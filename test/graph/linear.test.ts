@@ -5,9 +5,9 @@ import {
   type Model,
   readModel,
   readWeights,
-  toFloat64,
   writeWeights,
 } from '../../src/graph/index.ts';
+import { toFloat64 } from '../../src/graph/tensor.ts';
 import { type BuilderOptions, OnnxBuilder } from '../support/onnx-builder.ts';
 import { allValues, randomValue, type Value } from './running.ts';
 

@@ -3,7 +3,7 @@ import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FormatError, OsscarError } from '../../src/errors.ts';
-import { Model, readModel, toFloat32, toIntegers, writeModel } from '../../src/graph/index.ts';
+import { Model, readModel, toFloat32, writeModel } from '../../src/graph/index.ts';
 import {
   AttributeProtoSchema,
   type GraphProto,
@@ -15,6 +15,7 @@ import {
   TensorProtoSchema,
   ValueInfoProtoSchema,
 } from '../../src/graph/onnx_pb.ts';
+import { toIntegers } from '../../src/graph/tensor.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { difference, randomValue, run, runModel } from './running.ts';
 

@@ -5,7 +5,6 @@ import {
   countParameters,
   foldBatchNormalization,
   type Model,
-  mask,
   readModel,
   readWeights,
   type Structure,
@@ -15,6 +14,7 @@ import {
 } from '../../src/graph/index.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { random as seeded } from '../support/random.ts';
+import { mask } from './masking.ts';
 import { difference, randomChannels, randomValue, runModel, shapesOf } from './running.ts';
 
 // Sums over fewer terms are rounded in another order; the nets are a few layers deep.

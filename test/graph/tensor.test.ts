@@ -1,15 +1,15 @@
 import { create } from '@bufbuild/protobuf';
 import { describe, expect, it } from 'vitest';
+import { type TensorProto, TensorProtoSchema } from '../../src/graph/onnx_pb.ts';
 import {
   fromFloat32,
   fromIntegers,
+  gather,
   type Tensor,
   toFloat32,
   toFloat64,
   toIntegers,
-} from '../../src/graph/index.ts';
-import { type TensorProto, TensorProtoSchema } from '../../src/graph/onnx_pb.ts';
-import { gather } from '../../src/graph/tensor.ts';
+} from '../../src/graph/tensor.ts';
 import { decodeTensor, encodeTensor } from '../../src/graph/wire.ts';
 
 const tensor = (init: Partial<TensorProto>): Tensor =>

@@ -2,8 +2,9 @@
 
 import { create } from '@bufbuild/protobuf';
 import { type DataType, typeCode } from '../../src/graph/dtype.ts';
-import { fromFloat32, type Model, readModel, toFloat32, writeModel } from '../../src/graph/index.ts';
+import { type Model, readModel, toFloat32, writeModel } from '../../src/graph/index.ts';
 import { TypeProtoSchema } from '../../src/graph/onnx_pb.ts';
+import { fromFloat32 } from '../../src/graph/tensor.ts';
 
 export async function edited(bytes: Uint8Array, edit: (model: Model) => void): Promise<Uint8Array> {
   const model = await readModel(bytes);

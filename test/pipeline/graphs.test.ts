@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { InputError } from '../../src/errors.ts';
-import { mask, readModel, writeModel } from '../../src/graph/index.ts';
+import { readModel, writeModel } from '../../src/graph/index.ts';
 import type { Dataset } from '../../src/pipeline/data/index.ts';
 import { openModel } from '../../src/pipeline/open.ts';
 import { tiny } from '../cli/models.ts';
+import { mask } from '../graph/masking.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { toFloat16, withInputDims } from './edit.ts';
 import { difference, engine, fashion, fixtureBytes, noise, outputs, prune } from './fixtures.ts';

@@ -6,7 +6,6 @@ import {
   analyse,
   linearMaps,
   type Model,
-  mask,
   readModel,
   readWeights,
   type Structure,
@@ -14,6 +13,7 @@ import {
   shrink,
   subgraph,
 } from '../../src/graph/index.ts';
+import { mask } from '../graph/masking.ts';
 import {
   difference,
   type Feed,

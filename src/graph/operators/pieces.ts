@@ -3,7 +3,8 @@
 import type { Axis, EditPlace } from '../labels.ts';
 import { attributeInt, attributeInts } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import { called, type Propagation, type Rule, wrapAxis } from '../propagation.ts';
+import { called, type Propagation, wrapAxis } from '../propagation.ts';
+import type { Rule } from './operator.ts';
 import { sameExtent } from './spatial.ts';
 import { type Operand, tie } from './tie.ts';
 

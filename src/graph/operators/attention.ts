@@ -1,15 +1,17 @@
 // Fused attention with projected queries, keys and values: com.microsoft's GroupQueryAttention and
 // MultiHeadAttention, and the standard's Attention. Key-value groups and their query heads are tied.
+// RotaryEmbedding, of either, turns queries and keys before.
 
 import type { Axis } from '../labels.ts';
 import { attributeInt } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import { called, type Propagation, type Rule } from '../propagation.ts';
+import { called, type Propagation } from '../propagation.ts';
+import type { Rule } from './operator.ts';
 
 /** Attributes and inputs of an operator that attends with projected queries, keys and values. */
 interface Signature {
-  heads: string;
-  keyHeads: string;
+  /** Attributes: numbers of query heads and of key-value heads. */
+  heads: readonly [string, string];
   /** One constant for queries, keys and values, side by side. */
   bias?: number;
   /** Cached keys and values (b, h, past, dh), each with an output: the second and the third. */
@@ -22,25 +24,35 @@ interface Signature {
   inputs: number;
 }
 
+const GROUPED = ['num_heads', 'kv_num_heads'] as const;
+const ALIKE = ['num_heads', 'num_heads'] as const;
+const STANDARD = ['q_num_heads', 'kv_num_heads'] as const;
 export const groupQueryAttention = attention({
-  ...{ heads: 'num_heads', keyHeads: 'kv_num_heads', past: [3, 4], mask: 10, perHead: 11, inputs: 12 },
+  heads: GROUPED,
+  past: [3, 4],
+  mask: 10,
+  perHead: 11,
+  inputs: 12,
 });
-export const multiHeadAttention = attention({
-  ...{ heads: 'num_heads', keyHeads: 'num_heads', bias: 3, mask: 5, past: [6, 7], inputs: 8 },
-});
-export const standardAttention = attention({
-  ...{ heads: 'q_num_heads', keyHeads: 'kv_num_heads', mask: 3, past: [4, 5], inputs: 6 },
-});
+export const multiHeadAttention = attention({ heads: ALIKE, bias: 3, mask: 5, past: [6, 7], inputs: 8 });
+export const standardAttention = attention({ heads: STANDARD, mask: 3, past: [4, 5], inputs: 6 });
 
-function attention(signature: Signature): Rule {
+/** A node of such an operator. */
+interface Call {
+  state: Propagation;
+  node: NodeProto;
+  at: Signature;
+}
+
+function attention(at: Signature): Rule {
   return (state, node) => {
-    const reason = problem(state, node, signature);
+    const reason = problem({ state, node, at });
     if (reason) state.pinAll(node, `${called(node)} ${reason}`);
   };
 }
 
 /** (b, t, h·dh), (b, h, t, dh) or, with keys and values packed in, (b, t, h, 3, dh). */
-export const headPlace = (rank: number) => (rank === 4 ? 1 : 2);
+const headPlace = (rank: number) => (rank === 4 ? 1 : 2);
 
 /** The axis of an input that heads may lie on; −1 if it has none. */
 function placeOf(input: number, rank: number, at: Signature): number {
@@ -50,28 +62,21 @@ function placeOf(input: number, rank: number, at: Signature): number {
   return input === at.perHead ? rank - 1 : -1;
 }
 
-function headAxis(state: Propagation, value: string): Axis | undefined {
-  return state.axes(value)[headPlace(state.dims(value)?.length ?? 0)];
-}
-
 /** Ties what one attention reads and writes; gives the reason where that cannot be done. */
-function problem(state: Propagation, node: NodeProto, at: Signature): string | undefined {
+function problem(call: Call): string | undefined {
+  const { state, node, at } = call;
   if (node.input.slice(at.inputs).some(Boolean)) return 'has inputs that are not known';
   if (node.output.slice(3).some(Boolean)) return 'shows its scores';
   for (const [input, value] of node.input.entries()) {
-    if (value)
-      state.pinOthers(
-        value,
-        placeOf(input, state.dims(value)!.length, at),
-        `${called(node)} attends over it`,
-      );
+    const place = value ? placeOf(input, state.dims(value)!.length, at) : -1;
+    if (value) state.pinOthers(value, place, `${called(node)} attends over it`);
   }
   const projections = node.input.slice(0, 3).filter(Boolean);
-  const found = projections.map((value) => headAxis(state, value));
+  const found = projections.map((value) => state.axes(value)[headPlace(state.dims(value)?.length ?? 0)]);
   if (!found.every((axis) => axis !== undefined)) return 'attends with values that no layer makes';
-  const axes = unpacked(state, node, found, at);
+  const axes = unpacked(call, found);
   const [query] = axes;
-  const [heads, keyHeads] = headCounts(state, node, axes, at);
+  const [heads, keyHeads] = headCounts(call, axes);
   if (!query || !axes.every(({ outer }) => outer === 1)) return 'reads heads that are mixed with others';
   // all query heads may share one key-value head, which then stays
   const isShared = keyHeads === 1 && axes.length > 1;
@@ -87,8 +92,15 @@ function problem(state: Propagation, node: NodeProto, at: Signature): string | u
     for (const axis of axes.slice(1)) state.pin(axis, `${called(node)} shares it among all heads`);
   query.label.markHeads();
   const group = (extent: number): Axis => ({ label: query.label, extent, outer: 1 });
-  editHeads(state, node, at, group, heads, isShared ? 0 : keyHeads);
-  const unknown = perHeadInputs(state, node, axes, at, group, heads);
+  const names = new Map([
+    [at.heads[0], heads],
+    [at.heads[1], isShared ? 0 : keyHeads],
+  ]);
+  for (const [name, count] of names) {
+    if (count === 0 || attributeInt(node, name, 0) === 0) continue;
+    state.edit(group(count), { kind: 'attribute', node: node.name, name }, node.name);
+  }
+  const unknown = perHeadInputs(call, axes, group, heads);
   const [output, ...presents] = node.output;
   const dims = state.dims(output)!;
   state.mark(output, headPlace(dims.length), group(dims[headPlace(dims.length)]));
@@ -97,10 +109,10 @@ function problem(state: Propagation, node: NodeProto, at: Signature): string | u
 }
 
 /** Keys and values may be packed behind the queries. */
-function unpacked(state: Propagation, node: NodeProto, axes: readonly Axis[], at: Signature): Axis[] {
+function unpacked({ state, node, at }: Call, axes: readonly Axis[]): Axis[] {
   const isPacked = axes.length === 1 && state.dims(node.input[0])!.length === 3;
   if (!isPacked) return [...axes];
-  const [query, key] = [attributeInt(node, at.heads, 1), attributeInt(node, at.keyHeads, 1)];
+  const [query, key] = at.heads.map((name) => attributeInt(node, name, 1));
   const size = axes[0].extent / (query + 2 * key);
   const shares = [query * size, key * size, key * size];
   const parts = axes[0].outer === 1 && Number.isInteger(size) ? axes[0].label.split(shares) : undefined;
@@ -108,41 +120,17 @@ function unpacked(state: Propagation, node: NodeProto, axes: readonly Axis[], at
 }
 
 /** Numbers of query heads and of key-value heads; where axes of their own show them, attributes need not. */
-function headCounts(
-  state: Propagation,
-  node: NodeProto,
-  axes: readonly Axis[],
-  at: Signature,
-): [number, number] {
-  const shown = (input: number) => state.dims(node.input[input] ?? '')?.length === 4;
-  const heads = attributeInt(node, at.heads, shown(0) ? axes[0].extent : 1);
-  return [heads, attributeInt(node, at.keyHeads, shown(1) ? axes[1].extent : 1)];
-}
-
-function editHeads(
-  state: Propagation,
-  node: NodeProto,
-  at: Signature,
-  group: (extent: number) => Axis,
-  heads: number,
-  keyHeads: number,
-): void {
-  const names = new Map([
-    [at.heads, heads],
-    [at.keyHeads, keyHeads],
-  ]);
-  for (const [name, count] of names) {
-    if (count === 0 || attributeInt(node, name, 0) === 0) continue;
-    state.edit(group(count), { kind: 'attribute', node: node.name, name }, node.name);
-  }
+function headCounts({ state, node, at }: Call, axes: readonly Axis[]): number[] {
+  return at.heads.map((name, input) => {
+    const isShown = state.dims(node.input[input] ?? '')?.length === 4;
+    return attributeInt(node, name, isShown ? axes[input].extent : 1);
+  });
 }
 
 /** Biases, masks and numbers per head are cut along. */
 function perHeadInputs(
-  state: Propagation,
-  node: NodeProto,
+  { state, node, at }: Call,
   axes: readonly Axis[],
-  at: Signature,
   group: (extent: number) => Axis,
   heads: number,
 ): string | undefined {
@@ -154,9 +142,9 @@ function perHeadInputs(
       offset += extent;
     }
   }
-  for (const input of [at.mask, at.perHead]) {
-    const value = input === undefined ? '' : (node.input[input] ?? '');
-    if (input === undefined || !value) continue;
+  for (const input of [at.mask, at.perHead ?? -1]) {
+    const value = node.input[input];
+    if (!value) continue;
     const dims = state.dims(value)!;
     const place = placeOf(input, dims.length, at);
     if (place < 0 || dims[place] === 1) continue;
@@ -166,3 +154,24 @@ function perHeadInputs(
   }
   return undefined;
 }
+
+/** RotaryEmbedding turns each head by itself. */
+export const rotaryEmbedding: Rule = (state, node) => {
+  const [input] = node.input;
+  const dims = state.dims(input)!;
+  const place = headPlace(dims.length);
+  const axis = state.axes(input)[place];
+  state.pinOthers(input, place, `${called(node)} depends on it`);
+  if (!axis) return;
+  const named = attributeInt(node, 'num_heads', 0);
+  const cosines = node.domain === 'com.microsoft' ? 2 : 1;
+  const half = state.dims(node.input[cosines])?.at(-1) ?? 0;
+  const heads = dims.length === 4 ? dims[1] : named || dims[2] / (2 * half);
+  if (axis.outer > 1 || axis.label.parts || !Number.isInteger(heads) || axis.label.coarsen(heads) < 2) {
+    state.pin(axis, `${called(node)} reads heads that are mixed with others`);
+    return;
+  }
+  const count = { kind: 'attribute', node: node.name, name: 'num_heads' } as const;
+  if (named) state.edit({ ...axis, extent: named }, count, node.name);
+  state.mark(node.output[0], place, axis);
+};

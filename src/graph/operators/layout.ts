@@ -4,15 +4,16 @@ import { type Axis, gcd } from '../labels.ts';
 import type { Use } from '../model.ts';
 import { attributeInt, attributeInts } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import { called, Propagation, type Rule, wrapAxis } from '../propagation.ts';
+import { called, Propagation, wrapAxis } from '../propagation.ts';
 import { follows, type Size, sizesOf } from '../sizes.ts';
 import { elements } from '../tensor.ts';
+import { carry } from './elementwise.ts';
+import type { Rule } from './operator.ts';
 
 export const transpose: Rule = (state, node) => {
   const rank = state.dims(node.input[0])!.length;
   const order = attributeInts(node, 'perm') ?? Array.from({ length: rank }, (_, i) => rank - 1 - i);
-  for (const [place, axis] of state.labelled(node.input[0]))
-    state.mark(node.output[0], order.indexOf(place), axis);
+  carry(state, node, (place) => order.indexOf(place));
 };
 
 export const squeeze: Rule = (state, node) => {
@@ -21,10 +22,8 @@ export const squeeze: Rule = (state, node) => {
   if (node.input[1] && !axes) return state.pinAll(node, `${called(node)} has computed axes`);
   const isGone = (place: number) =>
     axes ? axes.some((a) => wrapAxis(a, dims.length) === place) : dims[place] === 1;
-  for (const [place, axis] of state.labelled(node.input[0])) {
-    if (isGone(place)) state.pin(axis, `${called(node)} removes it`);
-    else state.mark(node.output[0], place - countBelow(place, isGone), axis);
-  }
+  const left = [...dims.keys()].filter((place) => !isGone(place));
+  carry(state, node, (place) => (isGone(place) ? 'removes it' : left.indexOf(place)));
 };
 
 export const unsqueeze: Rule = (state, node) => {
@@ -33,14 +32,10 @@ export const unsqueeze: Rule = (state, node) => {
   if (!axes) return state.pinAll(node, `${called(node)} has computed axes`);
   const added = axes.map((a) => wrapAxis(a, rank));
   const places = Array.from({ length: rank }, (_, i) => i).filter((i) => !added.includes(i));
-  for (const [place, axis] of state.labelled(node.input[0])) state.mark(node.output[0], places[place], axis);
+  carry(state, node, (place) => places[place] ?? 'contradicts the shapes');
 };
 
-const RENAMES: ReadonlyMap<string, Rule> = new Map([
-  ['Transpose', transpose],
-  ['Squeeze', squeeze],
-  ['Unsqueeze', unsqueeze],
-]);
+const RENAMES: ReadonlySet<Rule | undefined> = new Set([transpose, squeeze, unsqueeze]);
 
 /** Flatten: (a, b, c, d) to (a…, …d). Nothing in the graph names the extents. */
 export const flatten: Rule = (state, node) => {
@@ -130,8 +125,8 @@ function isTakenApart(state: Propagation, value: string, place: number): boolean
   };
   if (uses.length > 0 && uses.every(isPick)) return true;
   const [{ node, index } = { node: undefined, index: -1 }] = uses;
-  const rule = node && RENAMES.get(node.opType);
-  if (uses.length !== 1 || !rule || index !== 0) return false;
+  const rule = node && state.model.operator(node)?.rule;
+  if (uses.length !== 1 || !rule || !RENAMES.has(rule) || index !== 0) return false;
   // follow a label of its own through the node
   const scratch = new Propagation(state.model, state.shapes);
   scratch.mark(value, place, scratch.free(1));
@@ -188,19 +183,3 @@ export const expand: Rule = (state, node) => {
     } else if (size?.axis) state.pin(size.axis, `${called(node)} reads the number of channels`);
   }
 };
-
-/** Tile: only other axes may be repeated. */
-export const tile: Rule = (state, node) => {
-  const input = state.dims(node.input[0])!;
-  const output = state.dims(node.output[0])!;
-  for (const [place, axis] of state.labelled(node.input[0])) {
-    if (input[place] === output[place]) state.mark(node.output[0], place, axis);
-    else state.pin(axis, `${called(node)} repeats it`);
-  }
-};
-
-function countBelow(place: number, isGone: (place: number) => boolean): number {
-  let count = 0;
-  for (let i = 0; i < place; i++) if (isGone(i)) count++;
-  return count;
-}

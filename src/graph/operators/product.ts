@@ -1,7 +1,8 @@
 // Products of activations: the batch axes of a MatMul (the heads of attention), and Einsum.
 
 import { attribute, attributeInt, attributeString } from '../node.ts';
-import { called, type Rule } from '../propagation.ts';
+import { called } from '../propagation.ts';
+import type { Rule } from './operator.ts';
 import { type Operand, tie, tieBroadcast } from './tie.ts';
 
 /** (…, M, K) · (…, K, N): batch axes are tied, rows and columns go through, and what is summed over must stay. */

@@ -7,8 +7,6 @@ import { called, type Propagation } from '../propagation.ts';
 /** An axis of an operand. */
 export type Operand = readonly [input: number, place: number];
 
-const SUMS = new Set(['Add', 'Sub', 'Sum', 'SkipLayerNormalization', 'SkipSimplifiedLayerNormalization']);
-
 /**
  * Ties what operands have on axes that become one axis of the output, of this extent; constants are cut along.
  * Operands of extent 1 are repeated along it.
@@ -69,7 +67,7 @@ function join(state: Propagation, node: NodeProto, a: Axis, b: Axis): Axis {
   const joined = { ...a, label: left.root() };
   if (hadGroups && joined.label.groups === 1)
     state.pin(joined, `${called(node)} ties channels of different sizes`);
-  if (SUMS.has(node.opType)) {
+  if (state.model.operator(node)?.sum) {
     for (const leaf of joined.label.leaves()) leaf.shortcuts.push(called(node));
   }
   return joined;

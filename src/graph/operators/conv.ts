@@ -1,0 +1,85 @@
+// https://onnx.ai/onnx/operators/onnx__Conv.html
+
+import type { Axis } from '../labels.ts';
+import type { ConvGeometry } from '../linear.ts';
+import { attributeInt, attributeInts, attributeString } from '../node.ts';
+import type { NodeProto } from '../onnx_pb.ts';
+import { called, type Propagation } from '../propagation.ts';
+import { elements } from '../tensor.ts';
+import { consume, cutBias, opaque, produce, weightOf } from './layer.ts';
+import type { LayerDims, Operator } from './operator.ts';
+
+export const conv: Operator = {
+  name: 'Conv',
+  kind: 'source',
+  layer: {
+    axis: 1,
+    outputAxis: () => 0, // W is (m, c / group, kh, kw)
+    bias: 2,
+    isLinear: (node, { input }) => attributeInt(node, 'group', 1) === 1 && input.length <= 4,
+    patches: geometry,
+  },
+  // each output sums over the channels of its group and the kernel
+  macs: (node, dims) => elements(dims(node.output[0])) * elements(dims(node.input[1]).slice(1)),
+  rule(state, node) {
+    const [input] = node.input;
+    const axis = state.axes(input)[1];
+    const weight = weightOf(state, node);
+    state.pinOthers(input, 1, `${called(node)} mixes the axis`);
+    if (!weight) return opaque(state, node);
+    const group = attributeInt(node, 'group', 1);
+    const [m, perGroup] = weight.dims;
+    if (group === 1) {
+      if (axis) consume(state, node, axis);
+      produce(state, node);
+    } else if (axis) grouped(state, node, axis, group, m);
+    else if (perGroup > 1) state.pin(state.produce(node, 1, m), `${called(node)} is a grouped convolution`);
+  },
+};
+
+// Each group (a channel, if depthwise) is convolved on its own, so the label goes through, no finer than the
+// groups; weights, bias and `group` go along.
+function grouped(state: Propagation, node: NodeProto, axis: Axis, group: number, m: number): void {
+  if (axis.outer > 1 || axis.label.parts || axis.label.coarsen(group) === 1) {
+    state.pin(axis, `${called(node)} is a grouped convolution`);
+    return;
+  }
+  const out = { ...axis, extent: m };
+  state.slice(out, node, 1, 0);
+  cutBias(state, node, out);
+  state.edit({ ...axis, extent: group }, { kind: 'attribute', node: node.name, name: 'group' }, node.name);
+  state.mark(node.output[0], 1, out);
+}
+
+function geometry(node: NodeProto, dims: LayerDims): ConvGeometry {
+  const [kernel, input, output] = [dims.weight, dims.input, dims.output].map((list) => list.slice(2));
+  const axes = kernel.length;
+  const strides = attributeInts(node, 'strides') ?? kernel.map(() => 1);
+  const dilations = attributeInts(node, 'dilations') ?? kernel.map(() => 1);
+  const explicit = attributeInts(node, 'pads') ?? new Array(2 * axes).fill(0);
+  const auto = attributeString(node, 'auto_pad', 'NOTSET');
+  const begin: number[] = [];
+  const end: number[] = [];
+  for (let i = 0; i < axes; i++) {
+    if (!auto.startsWith('SAME')) {
+      begin.push(auto === 'VALID' ? 0 : explicit[i]);
+      end.push(auto === 'VALID' ? 0 : explicit[i + axes]);
+      continue;
+    }
+    const reach = (output[i] - 1) * strides[i] + (kernel[i] - 1) * dilations[i] + 1;
+    const total = Math.max(0, reach - input[i]);
+    const small = Math.floor(total / 2);
+    begin.push(auto === 'SAME_LOWER' ? total - small : small);
+    end.push(auto === 'SAME_LOWER' ? small : total - small);
+  }
+  const pair = (list: readonly number[], missing: number): [number, number] =>
+    axes === 1 ? [missing, list[0]] : [list[0], list[1]];
+  const [top, left] = pair(begin, 0);
+  const [bottom, right] = pair(end, 0);
+  return {
+    kernel: pair(kernel, 1),
+    strides: pair(strides, 1),
+    pads: [top, left, bottom, right],
+    dilations: pair(dilations, 1),
+  };
+}

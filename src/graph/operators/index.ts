@@ -1,0 +1,112 @@
+// Every operator that is known; one that is not here cannot be seen through. What they compute is told by
+// https://onnx.ai/onnx/operators/ and https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md.
+
+import type { NodeProto } from '../onnx_pb.ts';
+import { groupQueryAttention, multiHeadAttention, rotaryEmbedding, standardAttention } from './attention.ts';
+import { conv } from './conv.ts';
+import { convTranspose } from './conv-transpose.ts';
+import { broadcast, unary } from './elementwise.ts';
+import { fusedAttention } from './fused-attention.ts';
+import { gemm } from './gemm.ts';
+import { expand, flatten, reshape, squeeze, transpose, unsqueeze } from './layout.ts';
+import { matmul } from './matmul.ts';
+import {
+  batchNormalization,
+  instanceNormalization,
+  layerNormalization,
+  skipNormalization,
+  softmax,
+} from './normalization.ts';
+import type { Operator, Rule } from './operator.ts';
+import { concat, slice, split } from './pieces.ts';
+import { einsum, fusedMatMul } from './product.ts';
+import { argReduce, gatherRule, pad, pool, reduce, resize, tile, trilu } from './spatial.ts';
+
+const MICROSOFT = 'com.microsoft'; // what exporters and optimisers make of the standard's
+
+const OPERATORS: readonly Operator[] = [
+  conv,
+  convTranspose,
+  gemm,
+  matmul,
+  fusedAttention,
+  ...all('source', expand, 'Expand'),
+
+  ...sums(({ input, output }) => (input.length === 2 ? output[0] : undefined), broadcast, 'Add Sum'),
+  ...sums(() => undefined, broadcast, 'Sub'),
+  ...sums(
+    ({ input, output }) => (input[4] ? undefined : output[3]), // unless it adds a bias too
+    skipNormalization,
+    'SkipLayerNormalization SkipSimplifiedLayerNormalization',
+    MICROSOFT,
+  ),
+  ...all(
+    'join',
+    broadcast,
+    'Mul Div Min Max Pow Mean PRelu Mod And Or Xor Equal Greater Less GreaterOrEqual LessOrEqual Where',
+  ),
+  ...all('join', broadcast, 'BiasGelu FastGelu', MICROSOFT),
+  ...all('join', concat, 'Concat'),
+  ...all('join', einsum, 'Einsum'),
+  ...all('join', fusedMatMul, 'FusedMatMul', MICROSOFT),
+  ...all('join', standardAttention, 'Attention'),
+  ...all('join', groupQueryAttention, 'GroupQueryAttention', MICROSOFT),
+  ...all('join', multiHeadAttention, 'MultiHeadAttention', MICROSOFT),
+
+  ...all(
+    'pass',
+    unary,
+    'CastLike Relu LeakyRelu ThresholdedRelu Clip Sigmoid HardSigmoid HardSwish Elu Selu Celu Gelu Erf Softplus Softsign Mish ' +
+      'Swish Sqrt Exp Log Abs Neg Sign Reciprocal Identity Dropout Cast Ceil Floor Round IsNaN IsInf Not ' +
+      'Sin Cos Tan Asin Acos Atan Sinh Cosh Tanh Asinh Acosh Atanh Shrink',
+  ),
+  ...all('pass', unary, 'Gelu QuickGelu', MICROSOFT),
+  ...all('pass', pool, 'MaxPool AveragePool LpPool GlobalAveragePool GlobalMaxPool GlobalLpPool'),
+  ...all(
+    'pass',
+    reduce,
+    'ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceSumSquare',
+  ),
+  ...all('pass', argReduce, 'ArgMax ArgMin'),
+  ...all('pass', softmax, 'Softmax LogSoftmax Hardmax'),
+  ...all('pass', resize, 'Resize Upsample'),
+  ...all('pass', batchNormalization, 'BatchNormalization'),
+  ...all('pass', instanceNormalization, 'InstanceNormalization'),
+  ...all('pass', layerNormalization, 'LayerNormalization RMSNormalization SimplifiedLayerNormalization'),
+  ...all('pass', rotaryEmbedding, 'RotaryEmbedding'),
+  ...all('pass', rotaryEmbedding, 'RotaryEmbedding', MICROSOFT),
+  ...all('pass', pad, 'Pad'),
+  ...all('pass', slice, 'Slice'),
+  ...all('pass', split, 'Split'),
+  ...all('pass', gatherRule, 'Gather'),
+  ...all('pass', () => {}, 'Shape'), // see sizes.ts
+  ...all('pass', flatten, 'Flatten'),
+  ...all('pass', reshape, 'Reshape'),
+  ...all('pass', tile, 'Tile'),
+  ...all('pass', squeeze, 'Squeeze'),
+  ...all('pass', trilu, 'Trilu'),
+  ...all('pass', unsqueeze, 'Unsqueeze'),
+  ...all('pass', transpose, 'Transpose'),
+];
+
+const KNOWN: ReadonlyMap<string, Operator> = new Map(
+  OPERATORS.map((operator) => [keyOf(operator.name, operator.domain), operator]),
+);
+
+/** What is known of a node's operator, from `own` before the above. */
+export function operatorOf(node: NodeProto, own: readonly Operator[]): Operator | undefined {
+  const key = keyOf(node.opType, node.domain);
+  return own.find(({ name, domain }) => keyOf(name, domain) === key) ?? KNOWN.get(key);
+}
+
+function keyOf(name: string, domain = ''): string {
+  return domain === 'ai.onnx' ? `:${name}` : `${domain}:${name}`;
+}
+
+function all(kind: Operator['kind'], rule: Rule, names: string, domain?: string): Operator[] {
+  return names.split(' ').map((name) => ({ name, domain, kind, rule }));
+}
+
+function sums(sum: Operator['sum'], rule: Rule, names: string, domain?: string): Operator[] {
+  return all('join', rule, names, domain).map((operator) => ({ ...operator, sum }));
+}

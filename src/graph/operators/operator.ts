@@ -1,0 +1,55 @@
+// What is known of an operator, in one object. Linear maps, weights read and written, BatchNormalization folded,
+// multiply-adds, and what may be cut all follow from it.
+
+import type { ConvGeometry } from '../linear.ts';
+import type { NodeProto } from '../onnx_pb.ts';
+import type { Propagation } from '../propagation.ts';
+
+/**
+ * Passes labels from the inputs of a node to its outputs, or pins them. A label that it does neither with is cut as if
+ * the node did not care.
+ */
+export type Rule = (state: Propagation, node: NodeProto) => void;
+
+export interface Operator {
+  /** The `op_type` of its nodes. */
+  readonly name: string;
+  /** The `domain` of its nodes; left out for operators of the ONNX standard. */
+  readonly domain?: string;
+  /**
+   * - `source`: the rule runs on every node, because it makes labels
+   * - `join`: the rule runs where an input is labelled; all of them are data
+   * - `pass`: the rule runs where the first input is labelled; a label on another one pins all
+   */
+  readonly kind: 'source' | 'join' | 'pass';
+  readonly rule: Rule;
+  /** Of an operator that adds, so that what it ties is a residual stream: the output that is input 0 + input 1, if any. */
+  sum?(node: NodeProto): string | undefined;
+  /** Of an operator with weights. */
+  readonly layer?: Layer;
+  /** Multiply-adds of a node in a run whose values have these dims. Left out: none that count. */
+  macs?(node: NodeProto, dims: (value: string) => readonly number[]): number;
+}
+
+/** Dims in the sample run. */
+export interface LayerDims {
+  readonly input: readonly number[];
+  readonly output: readonly number[];
+  readonly weight: readonly number[];
+}
+
+/** Y = X·W + b, or the like: X is input 0, W the constant at input 1, Y output 0. */
+export interface Layer {
+  /** The axis of X and of Y that counts channels; −1 is the last. */
+  readonly axis: number;
+  /** The axis of W that counts the channels of Y; the other of the first two counts those of X. */
+  outputAxis(node: NodeProto): 0 | 1;
+  /** The input that b is; without one, a constant that an Add behind the node adds is taken for b. */
+  readonly bias?: number;
+  /** Float attributes that W and b are multiplied with. */
+  readonly factors?: { readonly weight: string; readonly bias: string };
+  /** Whether rows of Y are rows of X times W, so that W can be solved for anew. Left out: never. */
+  isLinear?(node: NodeProto, dims: LayerDims): boolean;
+  /** Where rows of X are patches of images (n, c, h, w) or (n, c, w): which. W is then (m, c, kh, kw) or (m, c, kw). */
+  patches?(node: NodeProto, dims: LayerDims): ConvGeometry;
+}

@@ -1,0 +1,91 @@
+// Operators that change the extent of some axes and leave the others as they are.
+
+import { attributeInt, attributeInts, attributeString } from '../node.ts';
+import type { NodeProto } from '../onnx_pb.ts';
+import { called, type Propagation, wrapAxis } from '../propagation.ts';
+import { carry } from './elementwise.ts';
+import type { Rule } from './operator.ts';
+
+/** Pooling works on axes from 2 on. */
+export const pool: Rule = (state, node) => {
+  const indices = node.output[1];
+  if (indices && (state.model.uses(indices).length > 0 || state.model.isOutput(indices))) {
+    return state.pinAll(node, `${called(node)} gives indices that count over channels`);
+  }
+  carry(state, node, (place) => (place < 2 ? place : 'pools over it'));
+};
+
+/** Axes that keep their extent go through. */
+const keepsExtent =
+  (otherwise: string): Rule =>
+  (state, node) => {
+    const [input, output] = [state.dims(node.input[0])!, state.dims(node.output[0])!];
+    carry(state, node, (place) => (input[place] === output[place] ? place : otherwise));
+  };
+
+/** Pad, and Slice with positive steps, which can only take all of an axis. */
+export const sameExtent = keepsExtent('changes the number of channels');
+export const tile = keepsExtent('repeats it');
+
+export const pad: Rule = (state, node) => {
+  const pads = state.integers(node, 1) ?? attributeInts(node, 'pads');
+  // Pads that crop one side and extend the other keep the extent but move the channels.
+  if (pads?.some((p) => p < 0)) return state.pinAll(node, `${called(node)} crops`);
+  sameExtent(state, node);
+};
+
+export const resize: Rule = (state, node) => {
+  if (attributeString(node, 'coordinate_transformation_mode', '') === 'tf_crop_and_resize') {
+    return state.pinAll(node, `${called(node)} crops`);
+  }
+  const sizes = state.integers(node, 3);
+  const axes = attributeInts(node, 'axes');
+  const rank = state.dims(node.input[0])!.length;
+  for (const [place, axis] of state.labelled(node.input[0])) {
+    // the sizes name the number of channels too
+    const index = axes ? axes.findIndex((a) => wrapAxis(a, rank) === place) : place;
+    if (sizes && index >= 0) {
+      state.edit(axis, { kind: 'constant', node: node.name, input: 3, index }, node.name);
+    } else if (node.input[3] && !sizes && index >= 0) {
+      state.pin(axis, `${called(node)} has computed sizes`);
+    }
+  }
+  sameExtent(state, node);
+};
+
+/** Reductions over other axes than the labelled one. */
+export const reduce: Rule = (state, node) => {
+  const rank = state.dims(node.input[0])!.length;
+  const given = node.input[1] ? state.integers(node, 1) : (attributeInts(node, 'axes') ?? []);
+  if (!given) return state.pinAll(node, `${called(node)} has computed axes`);
+  const isAll = given.length === 0 && attributeInt(node, 'noop_with_empty_axes', 0) === 0;
+  dropAxes(state, node, isAll ? undefined : given.map((a) => wrapAxis(a, rank)));
+};
+
+/** ArgMax and ArgMin: one axis. */
+export const argReduce: Rule = (state, node) => {
+  const rank = state.dims(node.input[0])!.length;
+  dropAxes(state, node, [wrapAxis(attributeInt(node, 'axis', 0), rank)]);
+};
+
+/** @param gone  axes that are reduced; all, if left out */
+function dropAxes(state: Propagation, node: NodeProto, gone?: readonly number[]): void {
+  const keep = attributeInt(node, 'keepdims', 1) !== 0;
+  carry(state, node, (place) => {
+    if (!gone || gone.includes(place)) return 'reduces over it';
+    return keep ? place : place - gone.filter((a) => a < place).length;
+  });
+}
+
+/** Trilu: the last two axes are those of the triangle. */
+export const trilu: Rule = (state, node) => {
+  const rank = state.dims(node.input[0])!.length;
+  carry(state, node, (place) => (place < rank - 2 ? place : 'cuts a triangle out of it'));
+};
+
+/** Gather along another axis: the axes of the indices take the place of that one. */
+export const gatherRule: Rule = (state, node) => {
+  const added = state.dims(node.input[1])!.length - 1;
+  const over = wrapAxis(attributeInt(node, 'axis', 0), state.dims(node.input[0])!.length);
+  carry(state, node, (place) => (place === over ? 'picks from it' : place < over ? place : place + added));
+};
