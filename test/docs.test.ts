@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import packageJson from '../package.json' with { type: 'json' };
+import { HANG_MS } from './support/hang.ts';
 
 interface Block {
   /** For messages: file and line. */
@@ -40,7 +41,7 @@ interface Run {
 }
 
 function node(...args: readonly string[]): Promise<Run> {
-  const child = spawn(process.execPath, args, { timeout: 110_000, killSignal: 'SIGKILL' });
+  const child = spawn(process.execPath, args, { timeout: HANG_MS, killSignal: 'SIGKILL' });
   let [stdout, output] = ['', ''];
   child.stdout.setEncoding('utf8').on('data', (text) => {
     stdout += text;

@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { encode as encodePng } from 'fast-png';
@@ -8,8 +7,8 @@ import { edited } from '../pipeline/edit.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { npy, tiny } from './models.ts';
 import {
-  CLI,
   fixture,
+  interrupted,
   listing,
   MOBILENET,
   PREPROCESSING,
@@ -237,17 +236,7 @@ test('an interrupted run writes nothing', async () => {
     '-o',
     join(out, 'small.onnx'),
   ];
-  const child = spawn(process.execPath, [CLI, ...args, '--json', '--threads', '1']);
-  let [stdout, stderr] = ['', ''];
-  child.stdout.on('data', (text) => {
-    stdout += text;
-  });
-  child.stderr.on('data', (text) => {
-    // At the first sign of work.
-    if (stderr === '') child.kill('SIGINT');
-    stderr += text;
-  });
-  const code = await new Promise((resolve) => child.on('close', resolve));
+  const { code, stdout, stderr } = await interrupted('SIGINT', ...args, '--json', '--threads', '1');
   expect([code, stdout]).toEqual([2, '']);
   expect(stderr.replace(PROGRESS, '')).toBe('osscar: interrupted; nothing was written\n');
   expect(stderr).not.toContain('pruning:');

@@ -1,10 +1,9 @@
 // Language models, texts and tokenizers that cannot be worked with: one line, exit code 2, nothing left behind.
 
-import { spawn } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { CLI, fixture, listing, PROGRESS, refused, temporaryFolder } from './osscar.ts';
+import { fixture, interrupted, listing, PROGRESS, refused, temporaryFolder } from './osscar.ts';
 
 const MODEL = fixture('opt-kjv');
 const TRAIN = fixture('text/kjv-train.txt');
@@ -180,14 +179,8 @@ describe.concurrent('a model folder', () => {
 test.each(['SIGINT', 'SIGTERM'] as const)('a run ended by %s leaves nothing behind', async (signal) => {
   const [out, scratch] = [newFolder('out'), newFolder('scratch')];
   const args = ['--calibrate', TRAIN, '--keep', '0.5', '-o', join(out, 'small'), '--scratch', scratch];
-  const child = spawn(process.execPath, [CLI, 'prune', MODEL, ...args, '--seqlen', '64', '--threads', '1']);
-  let stderr = '';
-  child.stderr.setEncoding('utf8').on('data', (text) => {
-    // At the first sign of work.
-    if (stderr === '') child.kill(signal);
-    stderr += text;
-  });
-  const code = await new Promise((resolve) => child.on('close', resolve));
+  const run = ['prune', MODEL, ...args, '--seqlen', '64', '--threads', '1'];
+  const { code, stderr } = await interrupted(signal, ...run);
   expect(stderr.replace(PROGRESS, '')).toBe('osscar: interrupted; nothing was written\n');
   expect(code).toBe(2);
   expect([listing(out), listing(scratch)]).toEqual([[], []]);

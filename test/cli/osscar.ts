@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect } from 'vitest';
 
-export const CLI = join(import.meta.dirname, '../../dist/cli.js');
+const CLI = join(import.meta.dirname, '../../dist/cli.js');
 
 export const fixture = (path: string) => join(import.meta.dirname, '../fixtures', path);
 export const MOBILENET = fixture('fashion-mobilenet.onnx');
@@ -43,6 +43,17 @@ export function osscarUnder(nodeFlags: readonly string[], ...args: readonly stri
     child.on('error', reject);
     child.on('close', (code) => resolve({ code, stdout, stderr }));
   });
+}
+
+/** Runs a command that sends itself a signal at the first sign of work, however busy the machine is. */
+export function interrupted(signal: NodeJS.Signals, ...args: readonly string[]): Promise<Run> {
+  const script = `const { write } = process.stderr;
+    process.stderr.write = function (...args) {
+      process.stderr.write = write;
+      process.kill(process.pid, '${signal}');
+      return write.apply(this, args);
+    };`;
+  return osscarUnder(['--import', `data:text/javascript,${encodeURIComponent(script)}`], ...args);
 }
 
 /** The one object on standard output of a command that succeeded. */
