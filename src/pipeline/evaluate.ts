@@ -5,6 +5,7 @@ import { InputError } from '../errors.ts';
 import type { BatchSource } from './batches.ts';
 import { turn } from './turn.ts';
 
+/** How good a model is, and on how much. */
 export interface Metric {
   /**
    * - `accuracy`: fraction of samples whose largest output is at the label's index

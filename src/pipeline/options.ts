@@ -9,11 +9,14 @@ import type { KeepRatios } from './keep.ts';
 import { refits, type Target } from './sequence.ts';
 import type { Candidate } from './target.ts';
 
+/** What a layer is fitted to; see {@link Target}. `auto` tries several. */
 export const TARGETS = ['auto', 'self', 'dense', 'residual'] as const;
+/** One of {@link TARGETS}. */
 export type TargetChoice = (typeof TARGETS)[number];
 
 export const DEFAULT_ACTIVATION_BYTES = 2 ** 30;
 
+/** `done` of `total` steps. */
 export interface Progress {
   /** What is being done, for a person. */
   readonly label: string;
@@ -21,6 +24,7 @@ export interface Progress {
   readonly total: number;
 }
 
+/** What models and language models are pruned with. */
 export interface CommonOptions {
   readonly engine: Engine;
   /** Threads that the layers are solved on. Default: the calling one. */
@@ -47,15 +51,18 @@ export interface CommonOptions {
   readonly activationBytes?: number;
   /** Entries for the written ONNX model's metadata. */
   readonly metadata?: Readonly<Record<string, string>>;
+  /** Called after every step. */
   readonly onProgress?: (progress: Progress) => void;
   readonly signal?: AbortSignal;
 }
 
+/** Of the dense model and of the pruned one. */
 export interface BeforeAfter {
   readonly before: number;
   readonly after: number;
 }
 
+/** Which target was asked for, and which one was used. */
 export interface TargetReport {
   readonly requested: TargetChoice | Target;
   readonly chosen: Target;

@@ -23,11 +23,13 @@ import { checkMemory, pruneSequence, type Target } from './sequence.ts';
 import { splitSamples } from './split.ts';
 import { type Candidate, outputError, outputsOf, searchTarget } from './target.ts';
 
+/** Of `pruneModel`. */
 export interface PruneOptions extends CommonOptions {
   /** Name of the written model's data file, should it need one. */
   readonly externalName?: string;
 }
 
+/** What was pruned, how, and what it cost. */
 export interface PruneReport {
   readonly method: Method;
   readonly keep: number | KeepRatios;
@@ -65,6 +67,7 @@ export interface PruneReport {
   readonly threads: number;
 }
 
+/** The pruned model, and what became of it. */
 export interface PruneResult {
   /** ONNX bytes, and the parts of the external data file where there is one. */
   readonly written: WrittenModel;

@@ -9,6 +9,7 @@ import { loadModel, type OpenedModel, openParsed } from '../open.ts';
 import { turn } from '../turn.ts';
 import { HiddenStates, type Scratch } from './hidden.ts';
 
+/** A language model in parts that run one after the other, one in memory at a time. */
 export interface Chain {
   /** For messages. */
   readonly name: string;
@@ -24,6 +25,7 @@ export interface Chain {
   head(): Promise<Model>;
 }
 
+/** Where the parts run, and where the hidden states between them go. */
 export interface ChainOptions {
   readonly engine: Engine;
   /** Bytes of hidden states kept in memory. */

@@ -8,6 +8,7 @@ import { PACKING_BYTES } from '../sequence.ts';
 import { hiddenBytes } from './hidden.ts';
 import { VERIFIED_WINDOWS } from './prove.ts';
 
+/** As of the run that is planned. */
 export interface PlanOptions {
   readonly keep: number | KeepRatios;
   readonly samples: number;
@@ -28,6 +29,7 @@ export interface Rates {
   readonly kernels: number;
 }
 
+/** What a run will make and take, before it has read a weight. */
 export interface LanguagePlan {
   readonly architecture: string;
   readonly sizes: { readonly before: readonly BlockSizes[]; readonly after: readonly BlockSizes[] };

@@ -42,6 +42,7 @@ export interface LanguageOptions extends CommonOptions {
   readonly onnx?: boolean;
 }
 
+/** What was pruned, how, and what it cost. */
 export interface LanguageReport {
   readonly method: Method;
   readonly keep: number | KeepRatios;
