@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect } from 'vitest';
 
-const CLI = join(import.meta.dirname, '../../dist/cli.js');
+export const CLI = join(import.meta.dirname, '../../dist/cli.js');
 
 export const fixture = (path: string) => join(import.meta.dirname, '../fixtures', path);
 export const MOBILENET = fixture('fashion-mobilenet.onnx');
