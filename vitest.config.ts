@@ -20,8 +20,9 @@ export default defineConfig({
     // test/browser needs Chromium (`npm run test:browser`).
     include: ['test/**/*.test.ts'],
     exclude: ['test/shared/**', 'test/browser/**'],
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    // Against hangs alone: a busy machine changes nothing but the time that it takes.
+    testTimeout: 600_000,
+    hookTimeout: 600_000,
     pool: 'forks',
     // Vitest leaves a core free; of two that is half of the machine.
     maxWorkers: Math.max(2, availableParallelism() - 1),

@@ -10,7 +10,7 @@ const { platform, arch } = process;
 const FOLDER = 'build/runtimes';
 const PAGE = 'docs/runtimes.md';
 const THREADS = [1, 2, 4]; // as in test/runtimes/result.ts
-const TIMEOUT_MS = 600_000;
+const HANG_MS = 3_600_000; // minutes on an idle machine
 
 // The packages that carry the programs themselves: no install script has to run.
 const node = (version, ...flags) => ({
@@ -148,7 +148,7 @@ function run({ package: spec, program, args }) {
   const { stdout } = spawnSync(path, [...args.slice(0, -1), file], {
     stdio: ['ignore', 'pipe', 'inherit'],
     encoding: 'utf8',
-    timeout: TIMEOUT_MS,
+    timeout: HANG_MS,
     maxBuffer: 2 ** 27,
   });
   try {

@@ -1,10 +1,12 @@
-// What README.md and docs/ tell the reader to type: programs are run, command lines are held against the command's help.
+// What README.md, CONTRIBUTING.md and docs/ tell the reader: programs are run, command lines are held against the
+// command's help, files must be there.
 
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import packageJson from '../package.json' with { type: 'json' };
+import { HANG_MS } from './support/hang.ts';
 
 interface Block {
   /** For messages: file and line. */
@@ -15,6 +17,7 @@ interface Block {
 
 const pages = [
   'README.md',
+  'CONTRIBUTING.md',
   ...readdirSync('docs')
     .filter((name) => name.endsWith('.md'))
     .map((name) => `docs/${name}`),
@@ -40,7 +43,7 @@ interface Run {
 }
 
 function node(...args: readonly string[]): Promise<Run> {
-  const child = spawn(process.execPath, args, { timeout: 110_000, killSignal: 'SIGKILL' });
+  const child = spawn(process.execPath, args, { timeout: HANG_MS, killSignal: 'SIGKILL' });
   let [stdout, output] = ['', ''];
   child.stdout.setEncoding('utf8').on('data', (text) => {
     stdout += text;
@@ -78,7 +81,7 @@ const GIVEN: readonly [use: RegExp, definition: string][] = [
     `const text = (await readFile('test/fixtures/text/kjv-train.txt', 'utf8')).slice(0, 20_000);`,
   ],
 ];
-const PRELUDE = `import { readdir, readFile } from 'node:fs/promises'; import { join } from 'node:path';`;
+const PRELUDE = `import { readdir, readFile } from 'node:fs/promises'; import { dirname, join } from 'node:path';`;
 /** A report of what was pruned must say that something was. */
 const EPILOGUE = `if (typeof report !== 'undefined' && !(report.parameters.after < report.parameters.before))
   throw new Error('nothing was pruned');`;
@@ -112,6 +115,20 @@ describe('a program', () => {
   });
 });
 
+/** Without the blocks. */
+const prose = pages.map(({ path, text }) => ({ path, text: text.replace(/^```.*?^```$/gms, '') }));
+
+test.each(prose)('$path names files that are there', ({ path, text }) => {
+  const links = Array.from(text.matchAll(/\]\((?!https?:)([^)#]+)/g), ([, link]) =>
+    join(dirname(path), link),
+  );
+  const quoted = Array.from(
+    text.matchAll(/`((?:assembly|bench|docs|examples|scripts|src|test)\/[\w./-]+)`/g),
+    ([, name]) => name,
+  );
+  for (const name of [...links, ...quoted]) expect(existsSync(name), name).toBe(true);
+});
+
 /** Lines of `sh` blocks, continued ones as one, without comments; and commands within the text. */
 const commandLines = [
   ...blocks
@@ -122,11 +139,8 @@ const commandLines = [
         .split('\n')
         .map((line) => ({ at, line: line.replace(/(^|\s)#.*/, '').trim() })),
     ),
-  ...pages.flatMap(({ path, text }) =>
-    Array.from(text.replace(/^```.*?^```$/gms, '').matchAll(/`((?:osscar|npm) [^`]+)`/g), ([, line]) => ({
-      at: path,
-      line,
-    })),
+  ...prose.flatMap(({ path, text }) =>
+    Array.from(text.matchAll(/`((?:osscar|npm) [^`]+)`/g), ([, line]) => ({ at: path, line })),
   ),
 ];
 
@@ -182,8 +196,10 @@ describe('a command line', () => {
 
   test('flags in the text of README.md are those of a command', () => {
     const known = new Set([...commands.values()].flat().flatMap(({ names }) => names));
-    const text = pages[0].text.replace(/^```.*?^```$/gms, '');
-    const named = Array.from(text.matchAll(/`(--[^`]+)`/g), ([, code]) => code.match(/--[\w-]+/g)!).flat();
+    const named = Array.from(
+      prose[0].text.matchAll(/`(--[^`]+)`/g),
+      ([, code]) => code.match(/--[\w-]+/g)!,
+    ).flat();
     expect(named.length).toBeGreaterThan(10);
     for (const flag of named) expect(known).toContain(flag);
   });

@@ -18,6 +18,7 @@ export interface ReadOptions {
   allowNonFinite?: boolean;
 }
 
+/** A Hugging Face folder whose tensors are read one by one, or rows of one. */
 export interface Checkpoint {
   /** The folder's. */
   readonly name: string;
@@ -33,6 +34,7 @@ export interface Checkpoint {
   read(name: string, options?: ReadOptions): Promise<Float32Array<ArrayBuffer>>;
   /** The elements' bytes as they are, little-endian; rows `rowStart` to `rowEnd`, all by default. */
   readRaw(name: string, rowStart?: number, rowEnd?: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** Closes the folder. */
   close(): Promise<void>;
 }
 

@@ -8,11 +8,13 @@ import { parseJsonObject } from './json.ts';
 export interface Folder {
   /** What messages call it: a path, say. */
   readonly name: string;
+  /** Names of the files. */
   list(): Promise<readonly string[]>;
   /** Bytes. @throws {InputError} if there is no such file */
   size(file: string): Promise<number>;
   /** Exactly these bytes, for the caller to keep. @throws {InputError} if the file has not got them */
   read(file: string, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** Lets go of open files. */
   close(): Promise<void>;
 }
 

@@ -17,6 +17,7 @@ export interface ValueDescription {
   readonly dims: readonly (number | string)[];
 }
 
+/** A loaded model. */
 export interface EngineSession {
   readonly inputs: readonly ValueDescription[];
   readonly outputs: readonly ValueDescription[];
@@ -25,6 +26,7 @@ export interface EngineSession {
     feeds: Readonly<Record<string, FloatTensor>>,
     fetches?: readonly string[],
   ): Promise<Record<string, FloatTensor>>;
+  /** Frees its memory. */
   release(): Promise<void>;
 }
 
@@ -34,6 +36,7 @@ export interface ExternalFile {
   readonly data: Uint8Array;
 }
 
+/** What runs models: onnxruntime, or whatever else loads ONNX. */
 export interface Engine {
   /** For reports, e.g. `onnxruntime-web 1.30.0, 2 threads`. */
   readonly name: string;

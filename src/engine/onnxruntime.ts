@@ -19,6 +19,7 @@ export interface OnnxRuntime {
 /** Where onnxruntime-web finds its files: one folder, or each by its URL. */
 export type WasmPaths = string | { readonly mjs?: string | URL; readonly wasm?: string | URL };
 
+/** Of onnxruntime-web, or another build in its place. */
 export interface EngineOptions {
   /**
    * Threads of onnxruntime-web. Counts only before its first session in a process. Default: one in a browser, where

@@ -29,6 +29,7 @@ interface Index {
   outputs: Set<string>;
 }
 
+/** An ONNX graph to edit in place, its weights beside it. */
 export class Model {
   /** What to call the model in messages, usually its file name. */
   readonly name: string;
@@ -78,15 +79,18 @@ export class Model {
     return Number(set?.version ?? 0n);
   }
 
+  /** An entry of `metadata_props`. */
   metadata(key: string): string | undefined {
     return this.proto.metadataProps.find((entry) => entry.key === key)?.value;
   }
 
+  /** Adds or replaces an entry of `metadata_props`. */
   setMetadata(key: string, value: string): void {
     const others = this.proto.metadataProps.filter((entry) => entry.key !== key);
     this.proto.metadataProps = [...others, create(StringStringEntryProtoSchema, { key, value })];
   }
 
+  /** The first node of that name. */
   node(name: string): NodeProto | undefined {
     return this.#indexed().nodes.get(name);
   }
@@ -111,6 +115,7 @@ export class Model {
     return this.#indexed().uses.get(value) ?? [];
   }
 
+  /** Whether a value is an output of the graph. */
   isOutput(value: string): boolean {
     return this.#indexed().outputs.has(value);
   }

@@ -60,6 +60,7 @@ export interface Structure {
   edits: Edit[];
 }
 
+/** What `openModel` found that can be cut, and what cannot. */
 export interface Analysis {
   /** Every set of tied channels that a layer makes, prunable or not, in topological order of the first consumer. */
   structures: Structure[];

@@ -20,6 +20,7 @@ export interface WriteOptions {
   externalName?: string;
 }
 
+/** The bytes of an ONNX file, and of the data file beside it. */
 export interface WrittenModel {
   model: Uint8Array;
   /** The data file, in parts to be written one after the other; absent if the model needs none. */

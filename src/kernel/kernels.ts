@@ -23,6 +23,7 @@ const ADDRESS_SPACE_BYTES = 65536 * PAGE_BYTES;
 /** A cache line: a packed panel or a row of vectors then never straddles one more than it must. */
 const ALIGNMENT = 64;
 
+/** Which binary, and how much memory it may take. */
 export interface KernelOptions {
   readonly simd?: SimdChoice;
   /** Linear memory never grows beyond this. Default 4 GiB. */
@@ -53,6 +54,7 @@ export async function openKernels(options: KernelOptions = {}): Promise<Kernels>
   return new Kernels(exports as unknown as Abi, simd, Math.min(maximumBytes, ADDRESS_SPACE_BYTES));
 }
 
+/** An instance of the binary: its memory, a stack of matrices, and the kernels that work on them. */
 export class Kernels {
   readonly simd: Simd;
   /** The raw exports, for kernels that have no wrapper here. */
@@ -168,6 +170,7 @@ export class Kernels {
     return data;
   }
 
+  /** m ← 0. */
   zero(m: Matrix): void {
     if (isContiguous(m)) this.view(m).fill(0);
     else for (let i = 0; i < m.rows; i++) this.#row(m, i).fill(0);

@@ -8,6 +8,7 @@ import type { Dataset } from './data/index.ts';
 import { loadModel } from './open.ts';
 import { turn } from './turn.ts';
 
+/** How good a model is, and on how much. */
 export interface Metric {
   /**
    * - `accuracy`: fraction of samples whose largest output is at the label's index

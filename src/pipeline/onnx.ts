@@ -110,6 +110,7 @@ function fileWriter(
         name: 'the written model',
         external: externalReader(model),
         size: opened.size,
+        operators: opened.source.operators,
       });
       return prove({ subject: onnxSubject(again), model, copies: [] });
     },

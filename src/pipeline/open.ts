@@ -21,6 +21,7 @@ import {
 import { type ModelInput, modelInput, takesTokens } from './batches.ts';
 import { supplies } from './decoder.ts';
 
+/** What the file alone does not say. */
 export interface OpenOptions extends ReadOptions {
   readonly engine: Engine;
   /** For dimensions that the model leaves open: height and width, or the tokens of a window. */

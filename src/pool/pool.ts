@@ -16,8 +16,11 @@ import { buffersOf, copyOf, onSharedMemory, type Stage } from './transfer.ts';
 
 /** A job is given up after so many workers were lost over it. */
 const ATTEMPTS = 2;
-/** A script that loads but never answers is taken for refused after this long, in ms. */
-const START_TIMEOUT = 10_000;
+/**
+ * A script that loads but never answers is taken for refused after this long, in ms: far beyond what a worker takes to
+ * start on a busy machine (seconds), which must not cost the session its threads.
+ */
+const START_TIMEOUT = 60_000;
 const ADDRESS_SPACE_PAGES = 65536;
 
 export interface PoolOptions {

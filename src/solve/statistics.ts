@@ -40,7 +40,7 @@ export class StatisticsAccumulator {
   /** Columns of the target: m, or none. */
   readonly #targets: number;
   readonly #H: Matrix<'f64'>;
-  /** [XᵀY, Σx]: targets carry a last column of ones. */
+  /** XᵀY and Σx, for targets carry a last column of ones. */
   readonly #C: Matrix<'f64'>;
   /** [Σy, n]. */
   readonly #sums: Matrix<'f64'>;

@@ -50,6 +50,7 @@ test('the page has 20 lines and is the one of the examples', () => {
 
 test('the page offers the model that Node prunes', async () => {
   const page = await browser.newPage();
+  page.setDefaultTimeout(0);
   const errors: string[] = [];
   page.on('pageerror', (error) => errors.push(String(error)));
   await page.goto(`${server.url}/index.html`);

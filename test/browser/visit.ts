@@ -13,6 +13,7 @@ export interface Visit {
 /** Opens a page in a fresh profile and calls one of its globals. */
 export async function visit(browser: Browser, url: string, entry: string, argument: unknown): Promise<Visit> {
   const context = await browser.newContext();
+  context.setDefaultTimeout(0);
   try {
     const page = await context.newPage();
     const complaints: string[] = [];

@@ -3,8 +3,7 @@
 import { expect, test } from 'vitest';
 import type { Engine } from '../../src/engine/index.ts';
 import { type Operator, readModel, unary, writeModel } from '../../src/graph/index.ts';
-import { openModel } from '../../src/pipeline/open.ts';
-import { pruneModel } from '../../src/pipeline/prune.ts';
+import { openModel, prune } from '../../src/pipeline/index.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { noise, engine as plain, session } from './fixtures.ts';
 
@@ -37,7 +36,7 @@ test('is pruned where the operator is described, and is not where it is not', as
   const opened = await openModel(bytes(), { engine, operators: [wave] });
   expect(opened.macs - unknown.macs).toBe(1000);
   const calibration = await noise(20, [3, 8, 8]);
-  const { written, report } = await pruneModel(opened, { engine, session, calibration, keep: 0.5 });
+  const { written, report } = await prune(opened, { engine, session, calibration, keep: 0.5 });
   expect(report.layers.map(({ groups, kept }) => [groups, kept.length])).toEqual([[6, 3]]);
   const { nodes } = await readModel(written.model);
   expect(nodes.map(({ domain, opType }) => [domain, opType])[1]).toEqual([domain, 'Wave']);

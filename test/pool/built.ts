@@ -9,7 +9,7 @@ export const DIST = new URL('../../dist/', import.meta.url);
 export const built: typeof Layer = await import(new URL('layer.js', DIST).href);
 
 const threads = process.getBuiltinModule('node:worker_threads');
-type Thread = InstanceType<typeof threads.Worker>;
+export type Thread = InstanceType<typeof threads.Worker>;
 
 /** Every worker that is started from now on, in order. */
 export const workers: Thread[] = [];
@@ -27,7 +27,32 @@ threads.Worker = class extends threads.Worker {
   }
 };
 
-export const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+/** For `workerUrl`: workers that can be stopped. */
+export const STOPPING_WORKER = new URL('stopping-worker.mjs', import.meta.url);
+/** What a Cholesky begins with, and what is first shared out of a large one. */
+const KERNELS = ['dpotrf', 'dtrsm'] as const;
+const [STOPPED, WAITING] = [1, 2];
+/** In place of a thread's number; the main thread has it, which is no worker. */
+const EVERY = 0;
+/** By the number of the thread: the kernel to stop at, counted from 1, and what has become of it. */
+const [stops, states] = [0, 1].map(() => new Int32Array(new SharedArrayBuffer(4096)));
+threads.setEnvironmentData('stops', { KERNELS, EVERY, STOPPED, WAITING, stops, states });
+
+/** Lets a worker go on as far as this kernel. */
+export function goOn(worker: Thread | 'every', kernel?: (typeof KERNELS)[number]): void {
+  const at = worker === 'every' ? EVERY : worker.threadId;
+  Atomics.store(stops, at, kernel ? 1 + KERNELS.indexOf(kernel) : 0);
+  Atomics.notify(stops, at);
+}
+
+/** Waits for as long as it takes. */
+export async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 1));
+}
+
+export const stopped = ({ threadId }: Thread) => until(() => Atomics.load(states, threadId) === STOPPED);
+/** Until the worker looks out for what it can help with. */
+export const helping = ({ threadId }: Thread) => until(() => Atomics.load(states, threadId) === WAITING);
 
 /** Of the bits. */
 export function hash(array: Float64Array): string {

@@ -4,10 +4,27 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Session } from '../../src/layer.ts';
-import { built, definite, hash, jobs, layerOf, pause, workers } from './built.ts';
+import {
+  built,
+  definite,
+  goOn,
+  hash,
+  helping,
+  jobs,
+  layerOf,
+  STOPPING_WORKER,
+  stopped,
+  type Thread,
+  until,
+  workers,
+} from './built.ts';
 
-const ORDER = 2000;
+/** Two threads share this out. */
+const ORDER = 1000;
 const LARGE = definite(ORDER, 3);
+/** And this not. */
+const SMALL_ORDER = 200;
+const SMALL = definite(SMALL_ORDER, 3);
 
 async function open(options: Parameters<typeof built.openSession>[0]): Promise<Session> {
   const session = await built.openSession({ simd: 'baseline', ...options });
@@ -15,23 +32,33 @@ async function open(options: Parameters<typeof built.openSession>[0]): Promise<S
   return session;
 }
 
-/** Ends one of the workers started since, once it has been at work for a moment. */
-async function killOne(started: number, index: number) {
-  await pause(60);
-  await workers[started + index].terminate();
+/** Two threads that can be stopped. Where they share a job, the first is given it and the second helps. */
+async function openStopping() {
+  const started = workers.length;
+  const session = await open({ threads: 2, workerUrl: STOPPING_WORKER });
+  return { session, started, pair: workers.slice(started) };
+}
+
+/** Lets a job go on to where each of the two computes a part of it. */
+async function toItsMidst([lead, helper]: readonly Thread[]) {
+  await stopped(lead);
+  await helping(helper);
+  for (const worker of [helper, lead]) goOn(worker, 'dtrsm');
+  await Promise.all([lead, helper].map(stopped));
 }
 
 describe('a worker that dies', () => {
-  // With two threads the first is given the job, the second helps.
   test.each([
     ['with the job', 0],
     ['that helps', 1],
   ])('%s is replaced, and the job is done again', async (_, index) => {
     const expected = hash(await (await open({ threads: 1 })).inverse(LARGE, ORDER));
-    const started = workers.length;
-    const session = await open({ threads: 2 });
+    const { session, started, pair } = await openStopping();
+    goOn(pair[0], 'dpotrf');
     const running = session.inverse(LARGE, ORDER);
-    await killOne(started, index);
+    await toItsMidst(pair);
+    await pair[index].terminate();
+    goOn(pair[1 - index]);
     expect(hash(await running)).toBe(expected);
     // The helper's death takes its lead along: what it was writing may be half done.
     expect(workers.length - started).toBe(index === 0 ? 3 : 4);
@@ -40,19 +67,17 @@ describe('a worker that dies', () => {
 
   test('again and again is reported, and the session goes on', async () => {
     const sent = jobs.length;
-    const session = await open({ threads: 2 });
+    const { session } = await openStopping();
+    goOn('every', 'dpotrf');
+    onTestFinished(() => goOn('every'));
     const running = session.inverse(LARGE, ORDER).catch((error) => error);
-    let settled = false;
-    running.finally(() => {
-      settled = true;
-    });
-    for (let killed = sent; !settled; await pause(10)) {
-      for (; killed < jobs.length; killed++) {
-        await pause(40);
-        await jobs[killed].terminate();
-      }
+    for (const at of [sent, sent + 1]) {
+      await until(() => jobs.length > at);
+      await stopped(jobs[at]);
+      await jobs[at].terminate();
     }
     const error = await running;
+    goOn('every');
     expect(error).toBeInstanceOf(built.WorkerLostError);
     expect(error).toMatchObject({ code: 'ERR_OSSCAR_WORKER_LOST', operation: 'inverse', attempts: 2 });
     expect(jobs.length - sent).toBe(2);
@@ -73,21 +98,35 @@ describe('a worker that dies', () => {
 });
 
 describe('an aborted signal', () => {
-  test.each([1, 2])('stops a factorisation in its midst, %i of 2 threads at work', async (count) => {
-    const started = workers.length;
-    const session = await open({ threads: 2 });
-    const ended = workers.slice(started).map((worker) => new Promise((done) => worker.once('exit', done)));
+  const exits = (pair: readonly Thread[]) =>
+    pair.map((worker) => new Promise((resolve) => worker.once('exit', resolve)));
+  const reason = new Error('enough');
+
+  test('stops a factorisation in the midst of it, whoever helps with it', async () => {
+    const { session, pair } = await openStopping();
     const controller = new AbortController();
-    const running = Array.from({ length: count }, () =>
-      session.inverse(LARGE, ORDER, { signal: controller.signal }).catch((error) => error),
-    );
-    await pause(80);
-    const reason = new Error('enough');
-    const before = performance.now();
+    goOn(pair[0], 'dpotrf');
+    const running = session.inverse(LARGE, ORDER, controller).catch((error) => error);
+    await toItsMidst(pair);
+    const [exit] = exits(pair);
     controller.abort(reason);
-    for (const error of await Promise.all(running)) expect(error).toBe(reason);
-    await (count === 2 ? Promise.all(ended) : ended[0]);
-    expect(performance.now() - before).toBeLessThan(200);
+    expect(await running).toBe(reason);
+    await exit;
+    goOn(pair[1]);
+    expect(await session.inverse(definite(4, 1), 4)).toHaveLength(16);
+    expect(session.threads).toBe(2);
+  });
+
+  test('stops two factorisations in the midst of them', async () => {
+    const { session, pair } = await openStopping();
+    const controller = new AbortController();
+    for (const worker of pair) goOn(worker, 'dpotrf');
+    const running = pair.map(() => session.inverse(SMALL, SMALL_ORDER, controller).catch((error) => error));
+    await Promise.all(pair.map(stopped));
+    const exit = exits(pair);
+    controller.abort(reason);
+    expect(await Promise.all(running)).toEqual([reason, reason]);
+    await Promise.all(exit);
     expect(await session.inverse(definite(4, 1), 4)).toHaveLength(16);
     expect(session.threads).toBe(2);
   });
@@ -137,16 +176,18 @@ describe('an aborted signal', () => {
   });
 
   test('calls off the other layers where one fails', async () => {
-    const session = await open({ threads: 2 });
-    const good = await layerOf(700, 200, 1, 1);
+    const { session, pair } = await openStopping();
+    const good = await layerOf(200, 20, 1, 1);
     const bad = { ...good, H: good.H.map((value) => -value) };
-    const before = performance.now();
-    const layers = [bad, ...Array(40).fill(good)].map((problem) => ({ problem, options: { keep: 300 } }));
+    const layers = [bad, good, good, good].map((problem) => ({ problem, options: { keep: 100 } }));
+    goOn(pair[1], 'dpotrf');
+    const [, exit] = exits(pair);
+    const sent = jobs.length;
     await expect(session.pruneLayers(layers)).rejects.toThrow(built.NotPositiveDefiniteError);
-    const took = performance.now() - before;
-    const single = performance.now();
-    await session.pruneLayer(good, { keep: 300 });
-    expect(took).toBeLessThan(8 * (performance.now() - single) + 500);
+    await exit;
+    // Behind whatever of them were still to come.
+    await session.pruneLayer(good, { keep: 100 });
+    expect(jobs.length - sent).toBe(3);
   });
 });
 
@@ -183,7 +224,8 @@ describe('where workers are refused, one thread does the work and says why', () 
     onTestFinished(() => void vi.useRealTimers());
     const workerUrl = script('silent.mjs', 'setInterval(() => {}, 1000);');
     const opening = built.openSession({ threads: 2, simd: 'baseline', workerUrl });
-    await vi.advanceTimersByTimeAsync(10_000);
+    while (vi.getTimerCount() < 2) await new Promise(setImmediate);
+    await vi.advanceTimersByTimeAsync(60_000);
     expect(await opening).toMatchObject({ threads: 1, reason: expect.stringMatching(/no answer within/) });
   });
 });

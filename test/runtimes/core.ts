@@ -20,8 +20,8 @@ const runner: VitestRunner = {
     sequence: { seed: 0, hooks: 'stack', setupFiles: 'list' },
     chaiConfig: undefined,
     maxConcurrency: 1,
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
+    testTimeout: 600_000, // against hangs
+    hookTimeout: 600_000,
     retry: 0,
     includeTaskLocation: false,
     tags: [],

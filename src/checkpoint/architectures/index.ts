@@ -1,4 +1,4 @@
-// Language models by their config.json. To add an architecture, see docs/architectures.md.
+// Language models by their config.json. To add an architecture, see docs/language-models.md.
 
 import { InputError, UnsupportedModelError } from '../../errors.ts';
 import { text, unsupported } from './config.ts';

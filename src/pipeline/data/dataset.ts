@@ -8,12 +8,14 @@ import { decodeImage } from './image.ts';
 import type { NpyArray } from './npy.ts';
 import { imageShape, type Preprocessing, preprocess } from './preprocessing.ts';
 
+/** A preprocessed input, and the class it belongs to. */
 export interface Sample {
   name: string;
   label?: number;
   input: Float32Array;
 }
 
+/** Consecutive samples. */
 export interface Batch {
   /** count × shape, contiguous; the caller's to keep. */
   inputs: Float32Array;
@@ -23,6 +25,7 @@ export interface Batch {
   names: string[];
 }
 
+/** Model inputs that can be read any number of times, in the same order. */
 export interface Dataset {
   /** For messages: where the samples come from. */
   readonly name?: string;
@@ -39,9 +42,11 @@ export interface Dataset {
 export interface ImageEntry {
   name: string;
   label?: number;
+  /** The bytes of the file. */
   read(): Promise<Uint8Array>;
 }
 
+/** Of an image data set. */
 export interface DatasetOptions {
   /** Where the images come from, for messages. */
   name?: string;

@@ -5,6 +5,7 @@
 
 import { FormatError } from '../../errors.ts';
 
+/** Row-major. */
 export interface NpyArray {
   shape: number[];
   data: Float32Array;

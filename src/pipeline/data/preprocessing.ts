@@ -11,8 +11,11 @@ const RESIZES = ['none', 'fit', 'crop'] as const;
 const LAYOUTS = ['nchw', 'nhwc'] as const;
 const COLORS = ['rgb', 'bgr', 'gray'] as const;
 
+/** How an image gets the size of the model input; {@link Preprocessing} says how each does it. */
 export type Resize = (typeof RESIZES)[number];
+/** Of the model input. */
 export type Layout = (typeof LAYOUTS)[number];
+/** Order of the channels. */
 export type Color = (typeof COLORS)[number];
 
 /** input = (pixel / scale − mean) / std, pixel in 0…255. */
@@ -36,6 +39,7 @@ export interface Preprocessing {
   color?: Color;
 }
 
+/** Pixels in 0…1, as they are. */
 export const DEFAULT_PREPROCESSING: Readonly<Preprocessing> = {
   resize: 'none',
   scale: 255,

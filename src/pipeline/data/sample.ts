@@ -1,5 +1,6 @@
 // Which files to calibrate with: a seeded draw, even over the classes.
 
+/** A file and the index of its class. */
 export interface LabeledFile {
   path: string;
   label?: number;

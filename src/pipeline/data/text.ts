@@ -79,6 +79,7 @@ function checkCoverage({ model, pre_tokenizer }: TokenizerJson): void {
   }
 }
 
+/** How many windows of which length, and where in the text. */
 export interface WindowOptions {
   /** Windows to draw. */
   readonly samples: number;
