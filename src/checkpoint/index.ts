@@ -1,4 +1,4 @@
-export { type Checkpoint, openCheckpoint, type ReadOptions } from './checkpoint.ts';
+export { type Checkpoint, openCheckpoint } from './checkpoint.ts';
 export type { WeightType } from './dtype.ts';
 export { blobFolder, type Folder, type OutputFolder, readJson } from './folder.ts';
 export { type MemoryOutput, memoryOutput } from './memory.ts';
