@@ -22,7 +22,7 @@ export { Model, type Use } from './model.ts';
 export type { NodeProto, ValueInfoProto } from './onnx_pb.ts';
 export { type ReadOptions, readModel } from './read.ts';
 export { shrink } from './shrink.ts';
-export { type ModelOutline, openStored, streamModel } from './stream.ts';
+export { loadStored, type ModelOutline, openStored, streamModel } from './stream.ts';
 export type { Analysis, Edit, LinearRef, Slice, Structure } from './structure.ts';
 export { part, subgraph, type ValueInfo, withAllValues } from './subgraph.ts';
 export { fromFloat32, fromIntegers, type Tensor, toFloat32, toFloat64, toIntegers } from './tensor.ts';

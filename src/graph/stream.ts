@@ -1,8 +1,8 @@
 // Models too large for memory: written weight by weight, and read back as a graph whose weights are fetched when a part
 // of it is to run.
 
-import { fromBinary } from '@bufbuild/protobuf';
-import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { FormatError } from '../errors.ts';
 import { loadExternal, type ReadExternal } from './external.ts';
 import { copyMessage } from './message.ts';
@@ -10,14 +10,15 @@ import { Model } from './model.ts';
 import {
   GraphProtoSchema,
   ModelProtoSchema,
-  type TensorProto,
   TensorProto_DataLocation,
   TensorProtoSchema,
 } from './onnx_pb.ts';
 import type { Tensor } from './tensor.ts';
 import { checkGraph } from './validate.ts';
-import { decodeTensor, describe, encodeTensor } from './wire.ts';
+import { decodeTensor, describe } from './wire.ts';
 import { concat, layOut, pieceBytes, type WriteOptions } from './write.ts';
+
+const { EXTERNAL } = TensorProto_DataLocation;
 
 /** A model whose weights are still to come. */
 export interface ModelOutline {
@@ -66,100 +67,81 @@ export async function* streamModel(
   for (const name of places.keys()) throw fail(`"${name}" never came`);
 }
 
-/** A model whose weights are still in its files. */
-export interface StoredModel {
-  /** Its constants without bytes are those to be read. */
-  readonly model: Model;
-  /** Reads those that a part of the model has; the part is the caller's, and changed. */
-  load(part: Model): Promise<Model>;
-}
-
 /** Field headers are no longer: a tag and a length. */
 const HEADER_BYTES = 20;
-/** Initialisers of fewer bytes are read with the graph. */
+/** Weights of fewer bytes are read with the graph. */
 const MIN_STORED = 4096;
+/** Where an ONNX file has the data of its weights. */
+const RAW_DATA = [
+  ModelProtoSchema.field.graph.number,
+  GraphProtoSchema.field.initializer.number,
+  TensorProtoSchema.field.rawData.number,
+];
 
 /**
- * Reads what `writeModel` or `streamModel` wrote, all but the weights. `read` is given `file` for the ONNX file itself.
+ * Reads what `writeModel` or `streamModel` wrote, without the bytes of the weights: `loadStored` reads those.
  *
+ * @param read  given `file`, reads from the ONNX file itself
  * @param size  of the ONNX file, in bytes
- * @throws {FormatError} if it is not an ONNX model
+ * @throws {FormatError} if it is cut short or its parts contradict each other
  */
-export async function openStored(file: string, size: number, read: ReadExternal): Promise<StoredModel> {
-  const bytes = ({ from, to }: Field) => read(file, from, to - from);
-  const model: Uint8Array[] = [];
-  const graph: Uint8Array[] = [];
-  const protos: TensorProto[] = [];
-  for await (const field of fields(file, 0, size, read)) {
-    if (field.number !== ModelProtoSchema.field.graph.number) {
-      model.push(await bytes(field));
-      continue;
-    }
-    for await (const inner of fields(file, field.start, field.to, read)) {
-      if (inner.number !== GraphProtoSchema.field.initializer.number) graph.push(await bytes(inner));
-      else protos.push(await initializer(file, inner, read));
-    }
+export async function openStored(file: string, size: number, read: ReadExternal): Promise<Model> {
+  const proto = fromBinary(ModelProtoSchema, await skim(file, read, 0, size, RAW_DATA));
+  const tensors = proto.graph!.initializer.map((message): Tensor => {
+    const where = `${file}: tensor "${message.name}"`;
+    if (message.dataLocation !== EXTERNAL) return decodeTensor(message, where);
+    const { type, dims } = describe(message, where);
+    return { name: message.name, type, dims, bytes: new Uint8Array(), source: message };
+  });
+  proto.graph!.initializer = [];
+  const model = new Model(file, proto, new Map(tensors.map((tensor) => [tensor.name, tensor])));
+  checkGraph(model);
+  return model;
+}
+
+/** Reads the weights that a part of such a model has. It is changed and returned. */
+export async function loadStored(part: Model, read: ReadExternal): Promise<Model> {
+  for (const { name, source } of part.tensors.values()) {
+    if (source?.dataLocation !== EXTERNAL) continue;
+    const message = copyMessage(source);
+    await loadExternal([message], part.name, read);
+    part.tensors.set(name, decodeTensor(message, `${part.name}: tensor "${name}"`));
   }
-  const proto = fromBinary(ModelProtoSchema, concat(model));
-  proto.graph = fromBinary(GraphProtoSchema, concat(graph));
-  const where = ({ name }: TensorProto) => `${file}: tensor "${name}"`;
-  const isStored = ({ dataLocation }: TensorProto) => dataLocation === TensorProto_DataLocation.EXTERNAL;
-  const tensors = protos.map((it) => (isStored(it) ? outlineOf(it, where(it)) : decodeTensor(it, where(it))));
-  const outline = new Model(file, proto, new Map(tensors.map((tensor) => [tensor.name, tensor])));
-  checkGraph(outline);
-  const stored = new Map(protos.filter(isStored).map((it) => [it.name, it]));
-  return {
-    model: outline,
-    async load(part) {
-      for (const name of part.tensors.keys()) {
-        const message = stored.get(name);
-        if (!message) continue;
-        const copy = copyMessage(message);
-        await loadExternal([copy], file, read);
-        part.tensors.set(name, decodeTensor(copy, where(copy)));
-      }
-      return part;
-    },
-  };
+  return part;
 }
 
-/** A field of a message in a file: from its header to its end. */
-interface Field {
-  readonly number: number;
-  readonly from: number;
-  /** Where its content begins. */
-  readonly start: number;
-  readonly to: number;
-}
-
-async function* fields(file: string, from: number, to: number, read: ReadExternal): AsyncGenerator<Field> {
-  for (let at = from; at < to; ) {
+/**
+ * A message of a file. Tensors whose data, the last field on the path, is long come as if it were in a file beside the
+ * model, which is the model itself.
+ */
+async function skim(
+  file: string,
+  read: ReadExternal,
+  from: number,
+  to: number,
+  [next, ...path]: readonly number[],
+): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  for (let at = from, end: number; at < to; at = end) {
     const reader = new BinaryReader(await read(file, at, Math.min(HEADER_BYTES, to - at)));
     const [number, type] = reader.tag();
-    let length = 0;
-    if (type === WireType.LengthDelimited) length = reader.uint32();
-    else reader.skip(type);
-    const start = at + reader.pos;
-    if (start + length > to) throw new FormatError(`${file}: no ONNX model: truncated at byte ${at}`);
-    yield { number, from: at, start, to: start + length };
-    at = start + length;
+    if (type !== WireType.LengthDelimited) reader.skip(type);
+    const length = type === WireType.LengthDelimited ? reader.uint32() : 0;
+    const offset = at + reader.pos;
+    end = offset + length;
+    if (end > to) throw new FormatError(`${file}: no ONNX model: truncated at byte ${at}`);
+    if (number !== next || length < MIN_STORED) parts.push(await read(file, at, end - at));
+    else if (path.length === 0) parts.push(reference({ location: file, offset, length }));
+    else {
+      const inner = await skim(file, read, offset, end, path);
+      parts.push(new BinaryWriter().tag(number, type).bytes(inner).finish());
+    }
   }
+  return concat(parts);
 }
 
-/** An initialiser; one with much data as if that were in a file beside the model, which is the model itself. */
-async function initializer(file: string, field: Field, read: ReadExternal): Promise<TensorProto> {
-  const parts: Uint8Array[] = [];
-  let external: { location: string; offset: number; length: number } | undefined;
-  for await (const { number, from, start, to } of fields(file, field.start, field.to, read)) {
-    if (number === TensorProtoSchema.field.rawData.number && to - start >= MIN_STORED) {
-      external = { location: file, offset: start, length: to - start };
-    } else parts.push(await read(file, from, to - from));
-  }
-  const proto = fromBinary(TensorProtoSchema, concat(parts));
-  return external ? encodeTensor(outlineOf(proto, `${file}: tensor "${proto.name}"`), external) : proto;
-}
-
-function outlineOf(source: TensorProto, where: string): Tensor {
-  const { type, dims } = describe(source, where);
-  return { name: source.name, type, dims, bytes: new Uint8Array(), source };
+/** The fields of a tensor that say where its data is. */
+function reference(place: { location: string; offset: number; length: number }): Uint8Array {
+  const externalData = Object.entries(place).map(([key, value]) => ({ key, value: String(value) }));
+  return toBinary(TensorProtoSchema, create(TensorProtoSchema, { dataLocation: EXTERNAL, externalData }));
 }

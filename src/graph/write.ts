@@ -83,7 +83,7 @@ export function layOut(
   try {
     const graph = around(GraphProtoSchema, model.graph, GraphProtoSchema.field.initializer, initializers);
     const pieces = around(ModelProtoSchema, model.proto, ModelProtoSchema.field.graph, [graph]);
-    return { model: joined(pieces), external, externalName };
+    return { model: pieces, external, externalName };
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new FormatError(`${model.name}: cannot be written: ${reason}`, { cause: error });
@@ -135,18 +135,4 @@ function around<D extends DescMessage>(
     ...values.flatMap((value) => [prefix(value), ...value]),
     toBinary(schema, behind),
   ];
-}
-
-/** The same with the bytes between tensors in one piece. */
-function joined(pieces: readonly Piece[]): Piece[] {
-  const result: Piece[] = [];
-  let run: Uint8Array[] = [];
-  for (const piece of pieces) {
-    if (piece instanceof Uint8Array) run.push(piece);
-    else {
-      result.push(concat(run), piece);
-      run = [];
-    }
-  }
-  return [...result, concat(run)];
 }

@@ -3,7 +3,7 @@
 import type { Checkpoint, Folder, OutputFolder } from '../../checkpoint/index.ts';
 import type { Engine, FloatTensor } from '../../engine/index.ts';
 import { OsscarError } from '../../errors.ts';
-import { openStored, part, segments, streamModel } from '../../graph/index.ts';
+import { loadStored, openStored, part, segments, streamModel } from '../../graph/index.ts';
 import type { Dataset } from '../data/index.ts';
 import { firstWindows } from '../data/text.ts';
 import { supplied } from '../decoder.ts';
@@ -97,7 +97,7 @@ export async function writeOnnx(
 /** The ONNX file is read again and run from cut to cut, with the weights between two of them in memory. */
 export async function onnxLogits(folder: Folder, windows: Dataset, engine: Engine): Promise<Float32Array[]> {
   const read = (file: string, offset: number, length: number) => folder.read(file, offset, length);
-  const { model, load } = await openStored(ONNX_FILE, await folder.size(ONNX_FILE), read);
+  const model = await openStored(ONNX_FILE, await folder.size(ONNX_FILE), read);
   const dims = [1, windows.shape[0]];
   const [ids, ...others] = model.inputs.map(({ name }) => name);
   const types = new Map([ids, 'attention_mask'].map((name) => [name, 'int64']));
@@ -110,7 +110,7 @@ export async function onnxLogits(folder: Folder, windows: Dataset, engine: Engin
   let from = ids;
   for (const to of [...cuts.map(({ value }) => value), model.outputs[0].name]) {
     const info = { types, shapes: new Map(shapes).set(from, states[0].dims) };
-    const weights = await load(part(model, [from], [to], info, others));
+    const weights = await loadStored(part(model, [from], [to], info, others), read);
     const session = await loadModel(supplied(engine, ids, windows.shape[0]), weights);
     try {
       for (const [i, state] of states.entries()) {
