@@ -216,11 +216,11 @@ describe('readModel', () => {
       edited((graph) => {
         graph.node[1].input[0] = 'nowhere';
       }),
-      /^m: node "node_relu_3" reads "nowhere", which nothing computes$/,
+      /^m: node "relu_3" reads "nowhere", which nothing computes$/,
     ],
     'nodes out of order': [
       edited((graph) => graph.node.reverse()),
-      /^m: nodes are not sorted: "node_gemm_8" reads "flatten_5" before "node_flatten_5" computes it$/,
+      /^m: nodes are not sorted: "gemm_8" reads "flatten_5" before "flatten_5" computes it$/,
     ],
     'an output that nothing computes': [
       edited((graph) => {
@@ -232,7 +232,7 @@ describe('readModel', () => {
       edited((graph) => {
         graph.node[0].opType = '';
       }),
-      /^m: node "node_conv_2" has no operator$/,
+      /^m: node "conv_2" has no operator$/,
     ],
     'graphs inside graphs without end': [
       toBinary(ModelProtoSchema, nestedModel(120)),
