@@ -47,6 +47,19 @@ export async function openZip(folder: Folder, file: string): Promise<Map<string,
   return entries;
 }
 
+/** What is wrong with what the directory says of an entry. */
+function problemOf({ encrypted, uncompressedSize, compressedSize, compressionMethod }: FileEntry) {
+  if (encrypted) return 'is encrypted';
+  if (!Number.isSafeInteger(uncompressedSize) || !Number.isSafeInteger(compressedSize)) {
+    return 'has an impossible size';
+  }
+  if (compressionMethod === STORED) {
+    return compressedSize === uncompressedSize ? undefined : 'is stored in another size than its own';
+  }
+  if (compressionMethod !== DEFLATED) return `has compression method ${compressionMethod}`;
+  return uncompressedSize > compressedSize * MAX_DEFLATE_RATIO ? 'cannot inflate to its size' : undefined;
+}
+
 class Archive {
   constructor(
     readonly path: string,
@@ -77,23 +90,10 @@ class Archive {
     return new FormatError(`"${this.path}": broken zip archive: ${(cause as Error).message}`, { cause });
   }
 
-  /** Checks what the directory says of an entry. */
   entry(entry: FileEntry): ZipEntry {
-    const { uncompressedSize: size, compressedSize, compressionMethod } = entry;
-    if (entry.encrypted) throw this.fail(entry, 'is encrypted');
-    if (!Number.isSafeInteger(size) || !Number.isSafeInteger(compressedSize)) {
-      throw this.fail(entry, 'has an impossible size');
-    }
-    const isStored = compressionMethod === STORED;
-    if (isStored && compressedSize !== size) {
-      throw this.fail(entry, 'is stored in another size than its own');
-    }
-    if (!isStored && compressionMethod !== DEFLATED) {
-      throw this.fail(entry, `has compression method ${compressionMethod}`);
-    }
-    if (!isStored && size > compressedSize * MAX_DEFLATE_RATIO) {
-      throw this.fail(entry, 'cannot inflate to its size');
-    }
+    const { uncompressedSize: size, compressionMethod } = entry;
+    const problem = problemOf(entry);
+    if (problem) throw this.fail(entry, problem);
     return {
       size,
       read: async (offset, length) => {
@@ -101,7 +101,7 @@ class Archive {
           throw new InputError(`"${this.path}": "${entry.filename}" has ${size} bytes`);
         }
         const start = await this.#dataStart(entry);
-        if (isStored) return this.read(start + offset, length);
+        if (compressionMethod === STORED) return this.read(start + offset, length);
         return this.#inflate(entry, start, offset, length);
       },
     };

@@ -28,15 +28,9 @@ export interface ModelOutline {
   readonly weights: AsyncIterable<Tensor>;
 }
 
-/** Bytes of the ONNX file, or of the data file beside it. */
-export interface StreamedBytes {
-  readonly external: boolean;
-  readonly offset: number;
-  readonly bytes: Uint8Array;
-}
-
 /**
- * What `writeModel` gives, in any order and with one weight in memory at a time.
+ * What `writeModel` gives, in any order and with one weight in memory at a time: bytes of the ONNX file, or of the data
+ * file beside it.
  *
  * @throws {InputError} if `externalName` leaves the folder
  * @throws {FormatError} if the weights are not those of the model
@@ -44,7 +38,7 @@ export interface StreamedBytes {
 export async function* streamModel(
   { model, weights }: ModelOutline,
   options: WriteOptions = {},
-): AsyncGenerator<StreamedBytes> {
+): AsyncGenerator<{ external: boolean; offset: number; bytes: Uint8Array }> {
   const layout = layOut(model, options);
   const places = new Map<string, { external: boolean; offset: number; length: number }>();
   for (const external of [false, true]) {

@@ -36,14 +36,8 @@ export interface ValueInfo {
  * @throws {InputError} if `to` needs an input of the model that is not in `from`, or a value is not known
  * @throws {UnsupportedModelError} if its weights do not fit one file of 2 GiB
  */
-export function subgraph(
-  model: Model,
-  from: readonly string[],
-  to: readonly string[],
-  info: ValueInfo,
-  optional: readonly string[] = [],
-): Uint8Array {
-  return inOneFile(part(model, from, to, info, optional));
+export function subgraph(...args: Parameters<typeof part>): Uint8Array {
+  return inOneFile(part(...args));
 }
 
 /** As `subgraph`, not yet written: its constants need not have their bytes. */
@@ -82,10 +76,10 @@ export function part(
   graph.node = model.nodes.filter((node) => nodes.has(node));
   // A node kept for one of its outputs must not compute another one that is given.
   graph.node = [...shapeNodes, ...graph.node.map((node) => withoutOutputs(node, given))];
-  const declared = new Map(model.inputs.map((input) => [input.name, input]));
-  graph.input = [...given].map((name) =>
-    info.shapes.has(name) ? inputInfo(name, info) : (declared.get(name) ?? inputInfo(name, info)),
-  );
+  graph.input = [...given].map((name) => {
+    const declared = model.inputs.find((input) => input.name === name);
+    return info.shapes.has(name) || !declared ? inputInfo(name, info) : declared;
+  });
   graph.output = to.map((name) => create(ValueInfoProtoSchema, { name })); // onnxruntime infers the types
   graph.valueInfo = [];
   return new Model(model.name, proto, tensors);

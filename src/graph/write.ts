@@ -40,14 +40,6 @@ export interface WrittenModel {
 /** Some bytes of a file: as they are, or those of a tensor. */
 export type Piece = Uint8Array | Tensor;
 
-/** What is in the files of a model, from their first bytes to their last. */
-export interface Layout {
-  readonly model: readonly Piece[];
-  /** Empty if there is no data file. */
-  readonly external: readonly Piece[];
-  readonly externalName: string;
-}
-
 /** @throws {InputError} if `externalName` leaves the folder */
 export function writeModel(model: Model, options: WriteOptions = {}): WrittenModel {
   const { model: pieces, external, externalName } = layOut(model, options);
@@ -58,14 +50,15 @@ export function writeModel(model: Model, options: WriteOptions = {}): WrittenMod
 }
 
 /**
- * Where everything goes, from types and dims alone: tensors need not have their bytes yet.
+ * What is in the file of a model and in its data file (nothing, if it needs none), from the first bytes to the last.
+ * Types and dims say it all: tensors need not have their bytes yet.
  *
  * @throws {InputError} if `externalName` leaves the folder
  */
 export function layOut(
   model: Model,
   { externalName = 'model.onnx.data', externalThreshold = DEFAULT_THRESHOLD }: WriteOptions,
-): Layout {
+) {
   checkLocation(externalName);
   const tensors = [...model.tensors.values()];
   const outside = tensors.reduce((sum, tensor) => sum + pieceBytes(tensor), 0) > externalThreshold;
