@@ -12,9 +12,11 @@ import {
   type ModelProto,
   ModelProtoSchema,
   NodeProtoSchema,
+  StringStringEntryProtoSchema,
   TensorProtoSchema,
   ValueInfoProtoSchema,
 } from '../../src/graph/onnx_pb.ts';
+import { encodeTensor } from '../../src/graph/wire.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { difference, randomValue, run, runModel } from './running.ts';
 
@@ -44,6 +46,26 @@ describe('readModel', () => {
       const once = writeModel(await readModel(bytes)).model;
       expect(same(writeModel(await readModel(once)).model, once)).toBe(true);
     }
+  });
+
+  it('writes fields around the weights as protobuf does: strings, comments, unknown ones', async () => {
+    const unknown = () => [{ no: 1023, wireType: 2, data: Uint8Array.of(2, 7, 9) }];
+    const bytes = edited((graph, model) => {
+      const [first] = graph.initializer;
+      Object.assign(first, { docString: 'behind the data', $unknown: unknown() });
+      graph.initializer.push(
+        create(TensorProtoSchema, { name: 's', dataType: 8, dims: [1n], stringData: [Uint8Array.of(65)] }),
+        create(TensorProtoSchema, { name: 'e', dataType: 1, dims: [0n] }),
+      );
+      Object.assign(graph, { docString: 'of the graph', $unknown: unknown() });
+      Object.assign(model, { docString: 'of the model', $unknown: unknown() });
+      model.metadataProps = [create(StringStringEntryProtoSchema, { key: 'k', value: 'v' })];
+    });
+    const model = await readModel(bytes);
+    const proto = fromBinary(ModelProtoSchema, writeModel(model).model);
+    expect(proto.graph!.initializer.map((tensor) => tensor.docString)).toContain('behind the data');
+    proto.graph!.initializer = Array.from(model.tensors.values(), (tensor) => encodeTensor(tensor));
+    expect(same(writeModel(model).model, toBinary(ModelProtoSchema, proto))).toBe(true);
   });
 
   it('changes nothing that a model computes', async () => {
