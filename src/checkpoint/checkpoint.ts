@@ -9,16 +9,7 @@ import { readSafetensors } from './safetensors.ts';
 import type { StoredTensor, TensorInfo } from './tensor.ts';
 import { readTorch } from './torch.ts';
 
-export interface ReadOptions {
-  /** First row (index of the first dimension); 0 by default. */
-  rowStart?: number;
-  /** One past the last row; all by default. */
-  rowEnd?: number;
-  /** Let NaN and infinities through. */
-  allowNonFinite?: boolean;
-}
-
-/** A Hugging Face folder whose tensors are read one by one, or rows of one. */
+/** A Hugging Face folder whose tensors are read one by one. */
 export interface Checkpoint {
   /** The folder's. */
   readonly name: string;
@@ -26,13 +17,17 @@ export interface Checkpoint {
   readonly config: Readonly<Record<string, unknown>>;
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   /**
-   * A tensor, or some of its rows, as float32, row-major; float64 is rounded.
+   * A tensor as float32, row-major; float64 is rounded.
    *
-   * @throws {InputError} if there is no such tensor or row, or a value is NaN or infinite
+   * @throws {InputError} if there is no such tensor, or a value is NaN or infinite
    * @throws {UnsupportedModelError} if it holds no floating-point numbers of 16 bits or more
    */
-  read(name: string, options?: ReadOptions): Promise<Float32Array<ArrayBuffer>>;
-  /** The elements' bytes as they are, little-endian; rows `rowStart` to `rowEnd`, all by default. */
+  read(name: string): Promise<Float32Array<ArrayBuffer>>;
+  /**
+   * The elements' bytes as they are, little-endian; rows `rowStart` to `rowEnd`, all by default.
+   *
+   * @throws {InputError} if there is no such tensor or row
+   */
   readRaw(name: string, rowStart?: number, rowEnd?: number): Promise<Uint8Array<ArrayBuffer>>;
   /** Closes the folder. */
   close(): Promise<void>;
@@ -123,20 +118,20 @@ export async function openCheckpoint(folder: Folder): Promise<Checkpoint> {
     name: folder.name,
     config,
     tensors,
-    async read(name, { rowStart = 0, rowEnd, allowNonFinite = false } = {}) {
-      const { tensor, at, from, to } = find(name, rowStart, rowEnd);
+    async read(name) {
+      const { tensor, at } = find(name, 0);
       const { dtype, bytes, shape } = tensor;
       if (!isFloat(dtype)) {
         throw new UnsupportedModelError(`${at} has type ${dtype}; expected float32, float16 or bfloat16`);
       }
       const size = bytes / elementCount(shape)! || 1;
-      const out = newFloat32Array((to - from) / size, at);
-      const step = tensor.strided ? to - from : CHUNK_BYTES;
-      for (let start = from; start < to; start += step) {
-        const end = Math.min(start + step, to);
-        const part = out.subarray((start - from) / size, (end - from) / size);
+      const out = newFloat32Array(bytes / size, at);
+      const step = tensor.strided ? bytes : CHUNK_BYTES;
+      for (let start = 0; start < bytes; start += step) {
+        const end = Math.min(start + step, bytes);
+        const part = out.subarray(start / size, end / size);
         decode(await tensor.readBytes(start, end), dtype, part);
-        const bad = allowNonFinite ? -1 : part.findIndex((value) => !Number.isFinite(value));
+        const bad = part.findIndex((value) => !Number.isFinite(value));
         if (bad >= 0) throw new InputError(`${at} has ${part[bad]} at element ${start / size + bad}`);
       }
       return out;

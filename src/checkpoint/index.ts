@@ -1,14 +1,10 @@
-export { type Checkpoint, openCheckpoint, type ReadOptions } from './checkpoint.ts';
+export { type Checkpoint, openCheckpoint } from './checkpoint.ts';
 export type { WeightType } from './dtype.ts';
 export { blobFolder, type Folder, type OutputFolder, readChunks, readJson } from './folder.ts';
 export { type MemoryOutput, memoryOutput } from './memory.ts';
 export {
-  type PlannedFile,
-  type PlannedTensor,
-  type PlanOptions,
   planSafetensors,
   type SafetensorsPlan,
   type TensorSpec,
 } from './plan.ts';
-export type { TensorInfo } from './tensor.ts';
 export { CheckpointWriter } from './write.ts';

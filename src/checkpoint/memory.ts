@@ -23,22 +23,25 @@ function join(parts: ReadonlyMap<number, Blob>, path: string): Blob {
 export function memoryOutput(name = 'model'): MemoryOutput {
   const files = new Map<string, Map<number, Blob>>();
   let state: 'open' | 'committed' | 'aborted' = 'open';
-  const whole = () => new Map(Array.from(files, ([file, parts]) => [file, join(parts, `${name}/${file}`)]));
-  let joined: Folder | undefined;
-  const folder = () => {
-    joined ??= blobFolder(whole(), name);
-    return joined;
+  /** Files that were read, each as a folder; another may have holes still. */
+  const joined = new Map<string, Folder>();
+  const blobOf = (file: string) => join(files.get(file) ?? new Map(), `${name}/${file}`);
+  const whole = () => new Map(Array.from(files.keys(), (file) => [file, blobOf(file)]));
+  const folder = (file: string) => {
+    const known = joined.get(file) ?? blobFolder(files.has(file) ? [[file, blobOf(file)]] : [], name);
+    joined.set(file, known);
+    return known;
   };
   return {
     name,
-    list: () => folder().list(),
-    size: (file) => folder().size(file),
-    read: (file, offset, length) => folder().read(file, offset, length),
+    list: async () => [...files.keys()].sort(),
+    size: (file) => folder(file).size(file),
+    read: (file, offset, length) => folder(file).read(file, offset, length),
     close: async () => {},
     async writeAt(file, offset, bytes) {
       checkFileName(name, file);
       if (state !== 'open') throw new InputError(`"${name}": it is ${state}`);
-      joined = undefined;
+      joined.delete(file);
       if (!files.has(file)) files.set(file, new Map());
       if (bytes.length > 0) files.get(file)!.set(offset, new Blob([bytes as Uint8Array<ArrayBuffer>]));
     },
@@ -49,7 +52,7 @@ export function memoryOutput(name = 'model'): MemoryOutput {
     async abort() {
       if (state === 'committed') return;
       state = 'aborted';
-      joined = undefined;
+      joined.clear();
       files.clear();
     },
     files() {

@@ -43,7 +43,43 @@ const REFUSED: Record<number, string> = {
   150: 'BYTEARRAY8',
 };
 
-const isTuple = (value: unknown): value is readonly unknown[] => Array.isArray(value);
+/** What one opcode does. STOP is not among them: it ends the pickle. */
+const OPCODES: Readonly<Record<number, (m: Machine) => void>> = {
+  128: (m) => m.checkProtocol(), // PROTO
+  149: (m) => m.take(8), // FRAME: a hint for readers of streams
+  40: (m) => m.mark(), // MARK
+  78: (m) => m.push(null), // NONE
+  136: (m) => m.push(true), // NEWTRUE
+  137: (m) => m.push(false), // NEWFALSE
+  74: (m) => m.push(m.view.getInt32(m.take(4), true)), // BININT
+  75: (m) => m.push(m.u8()), // BININT1
+  77: (m) => m.push(m.view.getUint16(m.take(2), true)), // BININT2
+  138: (m) => m.push(m.long()), // LONG1
+  71: (m) => m.push(m.view.getFloat64(m.take(8), false)), // BINFLOAT
+  140: (m) => m.push(m.string(m.u8())), // SHORT_BINUNICODE
+  88: (m) => m.push(m.string(m.u32())), // BINUNICODE
+  141: (m) => m.push(m.string(m.u64())), // BINUNICODE8
+  41: (m) => m.push([]), // EMPTY_TUPLE
+  133: (m) => m.push(m.popMany(1)), // TUPLE1
+  134: (m) => m.push(m.popMany(2)), // TUPLE2
+  135: (m) => m.push(m.popMany(3)), // TUPLE3
+  116: (m) => m.push(m.popMark()), // TUPLE
+  125: (m) => m.push(new Map()), // EMPTY_DICT
+  115: (m) => m.setItems(m.popMany(2)), // SETITEM
+  117: (m) => m.setItems(m.popMark()), // SETITEMS
+  113: (m) => m.memo.set(m.u8(), m.top()), // BINPUT
+  114: (m) => m.memo.set(m.u32(), m.top()), // LONG_BINPUT
+  148: (m) => m.memo.set(m.memo.size, m.top()), // MEMOIZE
+  104: (m) => m.recall(m.u8()), // BINGET
+  106: (m) => m.recall(m.u32()), // LONG_BINGET
+  99: (m) => m.pushGlobal([m.line(), m.line()]), // GLOBAL
+  147: (m) => m.pushGlobal(m.popMany(2)), // STACK_GLOBAL
+  81: (m) => m.push(m.options.persistentLoad(m.pop())), // BINPERSID
+  82: (m) => m.reduce(), // REDUCE
+  98: (m) => m.build(), // BUILD
+};
+const PROTO = 0x80;
+const STOP = 0x2e;
 
 /**
  * The value of a pickle: null, booleans, numbers, strings, tuples as arrays, dicts as `Map`s with keys that are
@@ -51,220 +87,167 @@ const isTuple = (value: unknown): value is readonly unknown[] => Array.isArray(v
  *
  * @throws {FormatError} naming the opcode or global that is not allowed, or where the pickle is broken
  */
-export function unpickle(bytes: Uint8Array, { where, globals, persistentLoad }: UnpickleOptions): unknown {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const text = new TextDecoder('utf-8', { fatal: true });
-  const allowed = new Map(globals.map((it) => [it.name, it]));
-  const markers = new Set<unknown>(globals);
-  const memo = new Map<number, unknown>();
-  const stack: unknown[] = [];
-  const marks: number[] = [];
-  let at = 0;
-
-  const fail = (problem: string) => new FormatError(`"${where}": pickle byte ${at}: ${problem}`);
-
-  function take(length: number): number {
-    if (!(length <= bytes.length - at)) throw fail('truncated');
-    const start = at;
-    at += length;
-    return start;
+export function unpickle(bytes: Uint8Array, options: UnpickleOptions): unknown {
+  const machine = new Machine(bytes, options);
+  if (bytes[0] !== PROTO) throw machine.fail('it does not begin with a protocol');
+  for (;;) {
+    const opcode = machine.u8();
+    if (opcode === STOP) return machine.pop();
+    const operation = OPCODES[opcode];
+    if (!operation) throw machine.refused(opcode);
+    operation(machine);
   }
-  const u8 = () => bytes[take(1)];
-  const u32 = () => view.getUint32(take(4), true);
-  function u64(): number {
-    const value = Number(view.getBigUint64(take(8), true));
-    if (!Number.isSafeInteger(value)) throw fail('a length beyond 2^53');
+}
+
+const UTF8 = new TextDecoder('utf-8', { fatal: true });
+
+class Machine {
+  readonly options: UnpickleOptions;
+  readonly view: DataView;
+  readonly memo = new Map<number, unknown>();
+  readonly #bytes: Uint8Array;
+  readonly #stack: unknown[] = [];
+  readonly #marks: number[] = [];
+  #at = 0;
+
+  constructor(bytes: Uint8Array, options: UnpickleOptions) {
+    this.options = options;
+    this.#bytes = bytes;
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+
+  fail(problem: string, at = this.#at, cause?: unknown): FormatError {
+    return new FormatError(`"${this.options.where}": pickle byte ${at}: ${problem}`, { cause });
+  }
+
+  refused(opcode: number): FormatError {
+    const code = `0x${opcode.toString(16).padStart(2, '0')} (${REFUSED[opcode] ?? 'unknown'})`;
+    return this.fail(`opcode ${code}, which no tensor needs`, this.#at - 1);
+  }
+
+  /** Passes over bytes. @returns where they are */
+  take(length: number): number {
+    if (!(length <= this.#bytes.length - this.#at)) throw this.fail('truncated');
+    this.#at += length;
+    return this.#at - length;
+  }
+
+  u8(): number {
+    return this.#bytes[this.take(1)];
+  }
+
+  u32(): number {
+    return this.view.getUint32(this.take(4), true);
+  }
+
+  u64(): number {
+    const value = Number(this.view.getBigUint64(this.take(8), true));
+    if (!Number.isSafeInteger(value)) throw this.fail('a length beyond 2^53');
     return value;
   }
-  function string(length: number): string {
-    const start = take(length);
-    try {
-      return text.decode(bytes.subarray(start, at));
-    } catch (cause) {
-      throw new FormatError(`"${where}": pickle byte ${start}: a string that is not UTF-8`, { cause });
-    }
-  }
-  function line(): string {
-    const end = bytes.indexOf(0x0a, at);
-    if (end < 0) throw fail('truncated');
-    const value = string(end - at);
-    at++;
-    return value;
-  }
-  /** LONG1: two's complement, as long as it says. */
-  function long(): number {
-    const length = u8();
-    if (length > 8) throw fail('an integer of more than 64 bits');
-    const start = take(length);
+
+  /** Two's complement, as long as it says. */
+  long(): number {
+    const length = this.u8();
+    if (length > 8) throw this.fail('an integer of more than 64 bits');
+    const start = this.take(length);
     let value = 0n;
-    for (let i = length - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[start + i]);
+    for (let i = length - 1; i >= 0; i--) value = (value << 8n) | BigInt(this.#bytes[start + i]);
     const number = Number(BigInt.asIntN(8 * length, value));
-    if (!Number.isSafeInteger(number)) throw fail('an integer beyond 2^53');
+    if (!Number.isSafeInteger(number)) throw this.fail('an integer beyond 2^53');
     return number;
   }
 
-  function pop(): unknown {
-    if (stack.length <= (marks.at(-1) ?? 0)) throw fail('the stack is empty');
-    return stack.pop();
+  string(length: number): string {
+    const start = this.take(length);
+    try {
+      return UTF8.decode(this.#bytes.subarray(start, this.#at));
+    } catch (cause) {
+      throw this.fail('a string that is not UTF-8', start, cause);
+    }
   }
-  function popMany(count: number): unknown[] {
-    const values: unknown[] = [];
-    for (let i = 0; i < count; i++) values.unshift(pop());
-    return values;
-  }
-  function popMark(): unknown[] {
-    const mark = marks.pop();
-    if (mark === undefined) throw fail('there is no mark');
-    return stack.splice(mark);
-  }
-  function top(): unknown {
-    const value = pop();
-    stack.push(value);
+
+  line(): string {
+    const end = this.#bytes.indexOf(0x0a, this.#at);
+    if (end < 0) throw this.fail('truncated');
+    const value = this.string(end - this.#at);
+    this.#at++;
     return value;
   }
-  function recall(index: number): void {
-    if (!memo.has(index)) throw fail(`nothing is memoised as ${index}`);
-    stack.push(memo.get(index));
+
+  checkProtocol(): void {
+    const protocol = this.u8();
+    if (protocol < 2 || protocol > 5) throw this.fail(`protocol ${protocol}, expected 2 to 5`);
   }
-  function setItems(items: readonly unknown[]): void {
-    const dict = top();
-    if (!(dict instanceof Map)) throw fail('items are set of something that is no dict');
-    if (items.length % 2 !== 0) throw fail('a key without a value');
+
+  push(value: unknown): void {
+    this.#stack.push(value);
+  }
+
+  pop(): unknown {
+    if (this.#stack.length <= (this.#marks.at(-1) ?? 0)) throw this.fail('the stack is empty');
+    return this.#stack.pop();
+  }
+
+  top(): unknown {
+    const value = this.pop();
+    this.push(value);
+    return value;
+  }
+
+  popMany(count: number): unknown[] {
+    return Array.from({ length: count }, () => this.pop()).reverse();
+  }
+
+  mark(): void {
+    this.#marks.push(this.#stack.length);
+  }
+
+  popMark(): unknown[] {
+    const mark = this.#marks.pop();
+    if (mark === undefined) throw this.fail('there is no mark');
+    return this.#stack.splice(mark);
+  }
+
+  recall(index: number): void {
+    if (!this.memo.has(index)) throw this.fail(`nothing is memoised as ${index}`);
+    this.push(this.memo.get(index));
+  }
+
+  setItems(items: readonly unknown[]): void {
+    const dict = this.top();
+    if (!(dict instanceof Map)) throw this.fail('items are set of something that is no dict');
+    if (items.length % 2 !== 0) throw this.fail('a key without a value');
     for (let i = 0; i < items.length; i += 2) {
       const key = items[i];
-      if (typeof key !== 'string' && typeof key !== 'number') throw fail('a key that is no string or number');
-      if (dict.has(key)) throw fail(`the key "${key}" comes twice`);
+      if (typeof key !== 'string' && typeof key !== 'number')
+        throw this.fail('a key that is no string or number');
+      if (dict.has(key)) throw this.fail(`the key "${key}" comes twice`);
       dict.set(key, items[i + 1]);
     }
   }
-  function pushGlobal(module: unknown, name: unknown): void {
-    const global = allowed.get(`${module}.${name}`);
+
+  pushGlobal([module, name]: readonly unknown[]): void {
+    const global = this.options.globals.find((it) => it.name === `${module}.${name}`);
     if (typeof module !== 'string' || typeof name !== 'string' || !global) {
-      throw fail(`it refers to "${module}.${name}", and only tensors are read`);
+      throw this.fail(`it refers to "${module}.${name}", and only tensors are read`);
     }
-    stack.push(global);
-  }
-  function reduce(): void {
-    const args = pop();
-    const callee = pop() as PickleGlobal;
-    if (!markers.has(callee) || !callee.call) throw fail('it calls what is no known function');
-    if (!isTuple(args)) throw fail(`${callee.name} is called without a tuple`);
-    stack.push(callee.call(args));
-  }
-  /** The attributes of an OrderedDict (torch's `_metadata`) say nothing about tensors. */
-  function build(): void {
-    const state = pop();
-    if (!(top() instanceof Map && state instanceof Map)) throw fail('it sets the state of what is no dict');
+    this.push(global);
   }
 
-  if (bytes[0] !== 0x80) throw fail('it does not begin with a protocol');
-  for (;;) {
-    const opcode = u8();
-    switch (opcode) {
-      case 0x80: {
-        const protocol = u8();
-        if (protocol < 2 || protocol > 5) throw fail(`protocol ${protocol}, expected 2 to 5`);
-        break;
-      }
-      case 0x95: // FRAME: a hint for readers of streams
-        take(8);
-        break;
-      case 0x2e: // STOP
-        return pop();
-      case 0x28: // MARK
-        marks.push(stack.length);
-        break;
-      case 0x4e: // NONE
-        stack.push(null);
-        break;
-      case 0x88: // NEWTRUE
-        stack.push(true);
-        break;
-      case 0x89: // NEWFALSE
-        stack.push(false);
-        break;
-      case 0x4a: // BININT
-        stack.push(view.getInt32(take(4), true));
-        break;
-      case 0x4b: // BININT1
-        stack.push(u8());
-        break;
-      case 0x4d: // BININT2
-        stack.push(view.getUint16(take(2), true));
-        break;
-      case 0x8a: // LONG1
-        stack.push(long());
-        break;
-      case 0x47: // BINFLOAT
-        stack.push(view.getFloat64(take(8), false));
-        break;
-      case 0x8c: // SHORT_BINUNICODE
-        stack.push(string(u8()));
-        break;
-      case 0x58: // BINUNICODE
-        stack.push(string(u32()));
-        break;
-      case 0x8d: // BINUNICODE8
-        stack.push(string(u64()));
-        break;
-      case 0x29: // EMPTY_TUPLE
-        stack.push([]);
-        break;
-      case 0x85: // TUPLE1
-      case 0x86: // TUPLE2
-      case 0x87: // TUPLE3
-        stack.push(popMany(opcode - 0x84));
-        break;
-      case 0x74: // TUPLE
-        stack.push(popMark());
-        break;
-      case 0x7d: // EMPTY_DICT
-        stack.push(new Map());
-        break;
-      case 0x73: // SETITEM
-        setItems(popMany(2));
-        break;
-      case 0x75: // SETITEMS
-        setItems(popMark());
-        break;
-      case 0x71: // BINPUT
-        memo.set(u8(), top());
-        break;
-      case 0x72: // LONG_BINPUT
-        memo.set(u32(), top());
-        break;
-      case 0x94: // MEMOIZE
-        memo.set(memo.size, top());
-        break;
-      case 0x68: // BINGET
-        recall(u8());
-        break;
-      case 0x6a: // LONG_BINGET
-        recall(u32());
-        break;
-      case 0x63: // GLOBAL
-        pushGlobal(line(), line());
-        break;
-      case 0x93: {
-        // STACK_GLOBAL
-        const [module, name] = popMany(2);
-        pushGlobal(module, name);
-        break;
-      }
-      case 0x51: // BINPERSID
-        stack.push(persistentLoad(pop()));
-        break;
-      case 0x52: // REDUCE
-        reduce();
-        break;
-      case 0x62: // BUILD
-        build();
-        break;
-      default: {
-        const name = REFUSED[opcode] ?? 'unknown';
-        at--;
-        throw fail(`opcode 0x${opcode.toString(16).padStart(2, '0')} (${name}), which no tensor needs`);
-      }
-    }
+  reduce(): void {
+    const args = this.pop();
+    const callee = this.pop();
+    const known = this.options.globals.find((global) => global === callee);
+    if (!known?.call) throw this.fail('it calls what is no known function');
+    if (!Array.isArray(args)) throw this.fail(`${known.name} is called without a tuple`);
+    this.push(known.call(args));
+  }
+
+  /** The attributes of an OrderedDict (torch's `_metadata`) say nothing about tensors. */
+  build(): void {
+    const state = this.pop();
+    if (!(this.top() instanceof Map && state instanceof Map))
+      throw this.fail('it sets the state of what is no dict');
   }
 }

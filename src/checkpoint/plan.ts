@@ -13,8 +13,6 @@ export interface TensorSpec {
 export interface PlanOptions {
   /** A shard gets no more, unless a single tensor is larger; 5 GB by default, as in transformers. */
   maxShardBytes?: number;
-  /** Strings for the header of every file; `{ format: 'pt' }` by default, which transformers asks for. */
-  metadata?: Readonly<Record<string, string>>;
 }
 
 export interface PlannedTensor extends TensorSpec {
@@ -28,8 +26,6 @@ export interface PlannedFile {
   readonly name: string;
   /** Everything before the first tensor. */
   readonly header: Uint8Array;
-  /** Of the whole file. */
-  readonly bytes: number;
 }
 
 export interface SafetensorsPlan {
@@ -37,8 +33,6 @@ export interface SafetensorsPlan {
   readonly tensors: ReadonlyMap<string, PlannedTensor>;
   /** `model.safetensors.index.json`, where there is more than one file. */
   readonly index?: { readonly name: string; readonly bytes: Uint8Array };
-  /** Bytes of all tensors. */
-  readonly bytes: number;
 }
 
 const DEFAULT_SHARD_BYTES = 5e9;
@@ -80,13 +74,13 @@ function toShards(tensors: readonly SizedTensor[], maxShardBytes: number): Sized
 
 const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
 
-function planFile(file: string, tensors: readonly SizedTensor[], metadata: object) {
+function planFile(file: string, tensors: readonly SizedTensor[]) {
   // The reference writer's order: larger elements first, so that all are aligned.
   const sorted = [...tensors].sort(
     (a, b) => safetensorsRank(b.dtype) - safetensorsRank(a.dtype) || compare(a.name, b.name),
   );
   let end = 0;
-  const entries: [string, unknown][] = [['__metadata__', metadata]];
+  const entries: [string, unknown][] = [['__metadata__', { format: 'pt' }]]; // transformers asks for it
   const offsets: number[] = [];
   for (const { name, dtype, shape, bytes } of sorted) {
     offsets.push(end);
@@ -101,13 +95,14 @@ function planFile(file: string, tensors: readonly SizedTensor[], metadata: objec
   new DataView(header.buffer).setBigUint64(0, BigInt(header.length - 8), true);
   header.set(text, 8);
   return {
-    file: { name: file, header, bytes: header.length + end },
+    file: { name: file, header },
     tensors: sorted.map((tensor, i) => ({ ...tensor, file, offset: header.length + offsets[i] })),
   };
 }
 
 /** As transformers writes it: sorted, two spaces. */
-function planIndex(tensors: readonly PlannedTensor[], bytes: number) {
+function planIndex(tensors: readonly PlannedTensor[]) {
+  const bytes = tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
   const sorted = [...tensors].sort((a, b) => compare(a.name, b.name));
   const lines = sorted.map(({ name, file }) => `    ${JSON.stringify(name)}: ${JSON.stringify(file)}`);
   const text = `{
@@ -129,7 +124,7 @@ ${lines.join(',\n')}
  */
 export function planSafetensors(
   tensors: readonly TensorSpec[],
-  { maxShardBytes = DEFAULT_SHARD_BYTES, metadata = { format: 'pt' } }: PlanOptions = {},
+  { maxShardBytes = DEFAULT_SHARD_BYTES }: PlanOptions = {},
 ): SafetensorsPlan {
   if (!(maxShardBytes > 0)) {
     throw new InputError(`planSafetensors: "maxShardBytes" expected more than 0, got ${maxShardBytes}`);
@@ -138,14 +133,12 @@ export function planSafetensors(
   const number = (i: number) => String(i).padStart(5, '0');
   const planned = shards.map((shard, i) => {
     const part = shards.length === 1 ? '' : `-${number(i + 1)}-of-${number(shards.length)}`;
-    return planFile(`model${part}.safetensors`, shard, metadata);
+    return planFile(`model${part}.safetensors`, shard);
   });
   const all = planned.flatMap((it) => it.tensors);
-  const bytes = all.reduce((sum, tensor) => sum + tensor.bytes, 0);
   return {
     files: planned.map(({ file }) => file),
     tensors: new Map(all.map((tensor) => [tensor.name, tensor])),
-    ...(shards.length > 1 && { index: planIndex(all, bytes) }),
-    bytes,
+    ...(shards.length > 1 && { index: planIndex(all) }),
   };
 }

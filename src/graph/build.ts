@@ -4,6 +4,7 @@ import { create } from '@bufbuild/protobuf';
 import { type DataType, typeCode } from './dtype.ts';
 import { Model } from './model.ts';
 import {
+  type AttributeProto,
   AttributeProto_AttributeType,
   AttributeProtoSchema,
   GraphProtoSchema,
@@ -40,8 +41,8 @@ export class GraphBuilder {
     return name;
   }
 
-  /** Makes a value that a node has computed an output, and renames it. */
-  output(value: string, name: string, type: DataType, dims: BuildDims): void {
+  /** Makes a value that a node has computed an output, and renames it. Without dims its shape is left open. */
+  output(value: string, name: string, type: DataType, dims?: BuildDims): void {
     const renamed = (given: string) => (given === value ? name : given);
     for (const node of this.#nodes) {
       node.input = node.input.map(renamed);
@@ -82,12 +83,15 @@ export class GraphBuilder {
     attributes: Readonly<Record<string, BuildAttribute>> = {},
     name = this.#fresh(opType),
   ): string {
-    this.#names.add(name);
     const attribute = Object.entries(attributes).map(([key, value]) => attributeOf(key, value));
-    this.#nodes.push(
-      create(NodeProtoSchema, { name, opType, input: [...inputs], output: [name], attribute }),
-    );
+    this.add(create(NodeProtoSchema, { name, opType, input: [...inputs], output: [name], attribute }));
     return name;
+  }
+
+  /** A node as it is. */
+  add(node: NodeProto): void {
+    for (const value of node.output) this.#names.add(value);
+    this.#nodes.push(node);
   }
 
   /** @throws {FormatError} where the nodes do not make a graph, e.g. one reads a constant that was never given */
@@ -116,7 +120,7 @@ export class GraphBuilder {
   }
 }
 
-function attributeOf(name: string, value: BuildAttribute) {
+export function attributeOf(name: string, value: BuildAttribute): AttributeProto {
   const { INT, INTS, FLOAT } = AttributeProto_AttributeType;
   if (typeof value === 'number') {
     return create(AttributeProtoSchema, { name, i: BigInt(value), type: INT });
@@ -125,13 +129,14 @@ function attributeOf(name: string, value: BuildAttribute) {
   return create(AttributeProtoSchema, { name, ints: value.map(BigInt), type: INTS });
 }
 
-function valueInfo(name: string, type: DataType, dims: BuildDims): ValueInfoProto {
-  const dim = dims.map((size) => ({
+function valueInfo(name: string, type: DataType, dims?: BuildDims): ValueInfoProto {
+  const dim = dims?.map((size) => ({
     value:
       typeof size === 'string'
         ? { case: 'dimParam' as const, value: size }
         : { case: 'dimValue' as const, value: BigInt(size) },
   }));
-  const value = { case: 'tensorType' as const, value: { elemType: typeCode(type), shape: { dim } } };
+  const shape = dim && { dim };
+  const value = { case: 'tensorType' as const, value: { elemType: typeCode(type), shape } };
   return create(ValueInfoProtoSchema, { name, type: create(TypeProtoSchema, { value }) });
 }

@@ -29,20 +29,25 @@ export interface ValueInfo {
 
 /**
  * The part of a model that computes the values `to` from the values `from`. The first axis of the inputs is
- * dynamic, the others are as in `info`. Values in both lists are passed through. The shape of an input that is not
+ * dynamic, the others are as in `info`, or as the model has them. Values in both lists are passed through. The shape of an input that is not
  * in `from` is that of `info` with the batch of a value that is.
  *
  * @param optional  inputs of the model that become inputs of the part where it needs them
  * @throws {InputError} if `to` needs an input of the model that is not in `from`, or a value is not known
  * @throws {UnsupportedModelError} if its weights do not fit one file of 2 GiB
  */
-export function subgraph(
+export function subgraph(...args: Parameters<typeof part>): Uint8Array {
+  return inOneFile(part(...args));
+}
+
+/** As `subgraph`, not yet written: its constants need not have their bytes. */
+export function part(
   model: Model,
   from: readonly string[],
   to: readonly string[],
   info: ValueInfo,
   optional: readonly string[] = [],
-): Uint8Array {
+): Model {
   const given = new Set(from);
   const allowed = new Set(optional);
   const nodes = new Set<NodeProto>();
@@ -71,10 +76,13 @@ export function subgraph(
   graph.node = model.nodes.filter((node) => nodes.has(node));
   // A node kept for one of its outputs must not compute another one that is given.
   graph.node = [...shapeNodes, ...graph.node.map((node) => withoutOutputs(node, given))];
-  graph.input = [...given].map((name) => inputInfo(name, info));
+  graph.input = [...given].map((name) => {
+    const declared = model.inputs.find((input) => input.name === name);
+    return info.shapes.has(name) || !declared ? inputInfo(name, info) : declared;
+  });
   graph.output = to.map((name) => create(ValueInfoProtoSchema, { name })); // onnxruntime infers the types
   graph.valueInfo = [];
-  return inOneFile(new Model(model.name, proto, tensors));
+  return new Model(model.name, proto, tensors);
 }
 
 /** The model with every computed value among its outputs, to learn their shapes in one run. */

@@ -1,11 +1,20 @@
-// A Model to the bytes of an ONNX file and, for large models, of a data file beside it.
+// A Model to the bytes of an ONNX file and, for large models, of a data file beside it. One layout serves models that
+// are in memory (here) and those whose weights come one by one (stream.ts).
 
-import { toBinary } from '@bufbuild/protobuf';
+import {
+  clearField,
+  type DescField,
+  type DescMessage,
+  type MessageShape,
+  toBinary,
+} from '@bufbuild/protobuf';
+import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { FormatError } from '../errors.ts';
 import { checkLocation } from './external.ts';
 import { copyMessage } from './message.ts';
 import type { Model } from './model.ts';
-import { ModelProtoSchema, type TensorProto } from './onnx_pb.ts';
+import { GraphProtoSchema, ModelProtoSchema, TensorProtoSchema } from './onnx_pb.ts';
+import { byteLength, elements, type Tensor } from './tensor.ts';
 import { encodeTensor } from './wire.ts';
 
 // Readers refuse messages of 2 GiB; nodes and names need room too.
@@ -29,42 +38,95 @@ export interface WrittenModel {
   externalName?: string;
 }
 
+/** Some bytes of a file: as they are, or those of a tensor. */
+export type Piece = Uint8Array | Tensor;
+
 /** @throws {InputError} if `externalName` leaves the folder */
 export function writeModel(model: Model, options: WriteOptions = {}): WrittenModel {
-  const location = options.externalName ?? 'model.onnx.data';
-  checkLocation(location);
-  const tensors = [...model.tensors.values()];
-  const total = tensors.reduce((sum, tensor) => sum + tensor.bytes.length, 0);
-  const outside = total > (options.externalThreshold ?? DEFAULT_THRESHOLD);
-
-  const parts: Uint8Array[] = [];
-  let offset = 0;
-  const initializer: TensorProto[] = [];
-  for (const tensor of tensors) {
-    const length = tensor.bytes.length;
-    if (!outside || length < MIN_EXTERNAL) {
-      initializer.push(encodeTensor(tensor));
-      continue;
-    }
-    const padding = (ALIGNMENT - (offset % ALIGNMENT)) % ALIGNMENT;
-    if (padding > 0) parts.push(new Uint8Array(padding));
-    offset += padding;
-    initializer.push(encodeTensor(tensor, { location, offset, length }));
-    parts.push(tensor.bytes);
-    offset += length;
-  }
-  const proto = copyMessage(model.proto);
-  proto.graph = copyMessage(model.graph);
-  proto.graph.initializer = initializer;
-  const bytes = encode(proto, model.name);
-  return parts.length > 0 ? { model: bytes, external: parts, externalName: location } : { model: bytes };
+  const { model: pieces, external, externalName } = layOut(model, options);
+  const bytes = concat(pieces.map(bytesOf));
+  return external.length > 0
+    ? { model: bytes, external: external.map(bytesOf), externalName }
+    : { model: bytes };
 }
 
-function encode(proto: Model['proto'], name: string): Uint8Array {
+/**
+ * What is in the file of a model and in its data file (nothing, if it needs none), from the first bytes to the last.
+ * Types and dims say it all: tensors need not have their bytes yet.
+ *
+ * @throws {InputError} if `externalName` leaves the folder
+ */
+export function layOut(
+  model: Model,
+  { externalName = 'model.onnx.data', externalThreshold = DEFAULT_THRESHOLD }: WriteOptions,
+) {
+  checkLocation(externalName);
+  const tensors = [...model.tensors.values()];
+  const outside = tensors.reduce((sum, tensor) => sum + pieceBytes(tensor), 0) > externalThreshold;
+  const external: Piece[] = [];
+  let end = 0;
+  const initializers = tensors.map((tensor) => {
+    const length = pieceBytes(tensor);
+    if (!outside || length < MIN_EXTERNAL) return insideMessage(tensor);
+    const offset = Math.ceil(end / ALIGNMENT) * ALIGNMENT;
+    if (offset > end) external.push(new Uint8Array(offset - end));
+    external.push(tensor);
+    end = offset + length;
+    return [toBinary(TensorProtoSchema, encodeTensor(tensor, { location: externalName, offset, length }))];
+  });
   try {
-    return toBinary(ModelProtoSchema, proto);
+    const graph = around(GraphProtoSchema, model.graph, GraphProtoSchema.field.initializer, initializers);
+    const pieces = around(ModelProtoSchema, model.proto, ModelProtoSchema.field.graph, [graph]);
+    return { model: pieces, external, externalName };
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw new FormatError(`${name}: cannot be written: ${reason}`, { cause: error });
+    throw new FormatError(`${model.name}: cannot be written: ${reason}`, { cause: error });
   }
+}
+
+export function pieceBytes(piece: Piece): number {
+  return piece instanceof Uint8Array ? piece.length : byteLength(piece.type, elements(piece.dims));
+}
+
+export function concat(parts: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(parts.reduce((total, part) => total + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
+const bytesOf = (piece: Piece) => (piece instanceof Uint8Array ? piece : piece.bytes);
+
+function insideMessage(tensor: Tensor): Piece[] {
+  const data = tensor.type === 'string' ? [] : [[tensor]]; // strings are in the message already
+  return around(TensorProtoSchema, encodeTensor(tensor), TensorProtoSchema.field.rawData, data);
+}
+
+/** A message as `toBinary` writes it, fields in the order of their numbers, with other values of one field. */
+function around<D extends DescMessage>(
+  schema: D,
+  message: MessageShape<D>,
+  field: DescField,
+  values: readonly (readonly Piece[])[],
+): Piece[] {
+  const before = copyMessage(message);
+  const behind = copyMessage(message);
+  for (const other of schema.fields) {
+    if (other.number >= field.number) clearField(before, other);
+    if (other.number <= field.number) clearField(behind, other);
+  }
+  before.$unknown = undefined; // unknown fields come last
+  const prefix = (value: readonly Piece[]) =>
+    new BinaryWriter()
+      .tag(field.number, WireType.LengthDelimited)
+      .uint32(value.reduce((total, piece) => total + pieceBytes(piece), 0))
+      .finish();
+  return [
+    toBinary(schema, before),
+    ...values.flatMap((value) => [prefix(value), ...value]),
+    toBinary(schema, behind),
+  ];
 }

@@ -2,50 +2,52 @@
 
 import type { Folder, OutputFolder } from '../checkpoint/index.ts';
 import type { Engine, FloatTensor } from '../engine/index.ts';
-import { writeModel } from '../graph/index.ts';
+import { loadStored, openStored, part, segments, streamModel } from '../graph/index.ts';
 import type { Dataset } from './data/index.ts';
 import { supplied } from './decoder.ts';
 import type { OpenedLanguageModel } from './folder.ts';
+import { loadModel } from './open.ts';
 
 const ONNX_FILE = 'model.onnx';
 const ONNX_DATA_FILE = 'model.onnx_data';
 
-/** The whole model in one ONNX file, with its weights beside it where they are too large for one. */
+/** The whole model in one ONNX file, with its weights beside it where they are too large for one; weight by weight. */
 export async function writeOnnx(
   { checkpoint, language }: OpenedLanguageModel,
   output: OutputFolder,
   metadata: Readonly<Record<string, string>>,
 ): Promise<void> {
-  const model = await language.whole(checkpoint, { past: true });
-  for (const [key, value] of Object.entries(metadata)) model.setMetadata(key, value);
-  const { model: bytes, external = [] } = writeModel(model, { externalName: ONNX_DATA_FILE });
-  let at = 0;
-  for (const part of external) {
-    await output.writeAt(ONNX_DATA_FILE, at, part);
-    at += part.byteLength;
+  const outline = language.outline(checkpoint, { past: true });
+  for (const [key, value] of Object.entries(metadata)) outline.model.setMetadata(key, value);
+  for await (const { external, offset, bytes } of streamModel(outline, { externalName: ONNX_DATA_FILE })) {
+    await output.writeAt(external ? ONNX_DATA_FILE : ONNX_FILE, offset, bytes);
   }
-  await output.writeAt(ONNX_FILE, 0, bytes);
 }
 
-/** Logits of the ONNX file in a folder, window by window. */
+/** Logits by window: the file is read again and run from cut to cut, with the weights between two of them in memory. */
 export async function onnxOutputs(folder: Folder, windows: Dataset, engine: Engine): Promise<FloatTensor[]> {
-  const bytes = await folder.read(ONNX_FILE, 0, await folder.size(ONNX_FILE));
-  const hasData = (await folder.list()).includes(ONNX_DATA_FILE);
-  const data = hasData ? await folder.read(ONNX_DATA_FILE, 0, await folder.size(ONNX_DATA_FILE)) : undefined;
-  const session = await supplied(engine, 'input_ids', windows.shape[0]).load(
-    bytes,
-    data && [{ path: ONNX_DATA_FILE, data }],
-  );
-  try {
-    const logits: FloatTensor[] = [];
-    for await (const { inputs } of windows.batches(1)) {
-      const { [session.outputs[0].name]: result } = await session.run({
-        input_ids: { dims: [1, inputs.length], data: inputs },
-      });
-      logits.push(result);
+  const read = (file: string, offset: number, length: number) => folder.read(file, offset, length);
+  const model = await openStored(ONNX_FILE, await folder.size(ONNX_FILE), read);
+  const dims = [1, windows.shape[0]];
+  const [ids, ...others] = model.inputs.map(({ name }) => name);
+  const types = new Map([ids, 'attention_mask'].map((name) => [name, 'int64']));
+  const shapes = new Map<string, readonly number[]>(Array.from(types.keys(), (name) => [name, dims]));
+  // Windows go through one at a time: no value has another batch.
+  const batches = model.nodes.flatMap(({ output }) => output.map((name) => [name, [1]] as const));
+  const cuts = segments(model, new Map([...shapes, ...batches]), ids);
+  const states: FloatTensor[] = [];
+  for await (const { inputs } of windows.batches(1)) states.push({ dims, data: inputs });
+  let from = ids;
+  for (const to of [...cuts.map(({ value }) => value), model.outputs[0].name]) {
+    const info = { types, shapes: new Map(shapes).set(from, states[0].dims) };
+    const weights = await loadStored(part(model, [from], [to], info, others), read);
+    const session = await loadModel(supplied(engine, ids, windows.shape[0]), weights);
+    try {
+      for (const [i, state] of states.entries()) states[i] = (await session.run({ [from]: state }, [to]))[to];
+    } finally {
+      await session.release();
     }
-    return logits;
-  } finally {
-    await session.release();
+    from = to;
   }
+  return states;
 }

@@ -5,7 +5,7 @@ import { describe as describeModel, type LanguageModel } from '../../src/checkpo
 import { analyse, type Model, shrink, withAllValues, writeModel } from '../../src/graph/index.ts';
 import { run } from '../graph/running.ts';
 import { referenceLogits } from './reference.ts';
-import { ids, maxDifference, runOnce, sourceOf, type Weights } from './source.ts';
+import { ids, maxDifference, runOnce, sizesOf, sourceOf, type Weights } from './source.ts';
 import { GPT2, LLAMA, NEOX, OPT, tinyWeights, uniformSizes, VARIANTS } from './tiny.ts';
 
 const LENGTH = 6;
@@ -43,7 +43,7 @@ describe.each(Object.entries(VARIANTS))('%s', (_, variant) => {
       expect(data).toEqual(weights.get(name)!.data);
       expect(source.reads.get(name)).toBe(1);
     }
-    expect(model.sizesOf(1, block)).toEqual(sizes[1]);
+    expect(sizesOf(block, model.headDim)).toEqual(sizes[1]);
   });
 });
 
@@ -58,7 +58,7 @@ describe('a block whose MLP the graph analysis prunes', () => {
     const source = sourceOf(weights);
     const model = describeModel(config);
     const small = await pruneMlp(model, await model.block(source, 0, { length: LENGTH }), kept);
-    const sizes = [model.sizesOf(0, small), model.sizes[1]];
+    const sizes = [sizesOf(small, model.headDim), model.sizes[1]];
     expect(sizes[0]).toEqual({ ...model.sizes[0], ffn: kept.length });
 
     const pruned: Weights = new Map(weights);

@@ -3,7 +3,6 @@
 import { describe, expect, test } from 'vitest';
 import { type Config, describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
 import { InputError, UnsupportedModelError } from '../../src/errors.ts';
-import { readModel, streamModel } from '../../src/graph/index.ts';
 import { emptyPast } from './generate.ts';
 import { ids, maxDifference, open, runOnce, sourceOf, type Weights } from './source.ts';
 import { GPT2, LLAMA, NEOX, OPT, tinyWeights } from './tiny.ts';
@@ -213,40 +212,5 @@ describe('whole', () => {
     const whole = await model.whole(sourceOf(tinyWeights(OPT, model.sizes)));
     const large = [...whole.tensors.values()].filter(({ dims }) => String([...dims].sort()) === '32,40');
     expect(large.map(({ name }) => name)).toEqual(['model.decoder.embed_tokens.weight']);
-  });
-
-  test.each<[string, Config]>([
-    ['gpt2', GPT2],
-    ['opt', OPT],
-  ])('%s: streamed to a data file it is the same model', async (_, config) => {
-    const model = describeModel(config);
-    const source = sourceOf(tinyWeights(config, model.sizes));
-    const feeds = { input_ids: ids([[1, 2, 3]]) };
-    const expected = await runOnce(await model.whole(source), feeds);
-
-    source.reads.clear();
-    const streamed = streamModel(model.outline(source), { externalName: 'tiny.data' });
-    expect(source.reads.size).toBe(0); // nothing is read before it is asked for
-    const parts: Uint8Array[] = [];
-    for await (const part of streamed.external) parts.push(part);
-    const data = Uint8Array.from(parts.flatMap((part) => [...part]));
-    expect(data.length).toBe(streamed.externalBytes);
-    expect(new Set(source.reads.values())).toEqual(new Set([1]));
-
-    const external = (_: string, offset: number, length: number) => data.subarray(offset, offset + length);
-    const again = await readModel(streamed.model, { external });
-    const { logits } = await runOnce(again, feeds);
-    expect(maxDifference(logits.data, expected.logits.data)).toBe(0);
-  });
-
-  test('is not streamed where the checkpoint lacks a tensor', async () => {
-    const model = describeModel(OPT);
-    const weights = tinyWeights(OPT, model.sizes);
-    weights.delete('model.decoder.layers.1.fc1.bias');
-    const { external } = streamModel(model.outline(sourceOf(weights)));
-    const drain = async () => {
-      for await (const part of external) expect(part.length).toBeGreaterThan(0);
-    };
-    await expect(drain()).rejects.toThrow('"model.decoder.layers.1.fc1.bias" expected [20], got none');
   });
 });

@@ -5,7 +5,7 @@ import { describe as describeModel } from '../../src/checkpoint/architectures/in
 import { analyse, shrink, withAllValues } from '../../src/graph/index.ts';
 import { run } from '../graph/running.ts';
 import { referenceLogits } from './reference.ts';
-import { ids, maxDifference, runOnce, sourceOf, type Weights } from './source.ts';
+import { ids, maxDifference, runOnce, sizesOf, sourceOf, type Weights } from './source.ts';
 import { tinyWeights, uniformSizes, VARIANTS } from './tiny.ts';
 
 const TOKENS = [3, 14, 15, 9, 26, 5];
@@ -35,7 +35,7 @@ test.each(dense)('%s: heads and neurons of a block are prunable, and nothing els
   // all but the first of each
   const kept = (groups: number) => Array.from({ length: groups - 1 }, (_, i) => i + 1);
   const small = shrink(block, new Map(prunable.map((structure) => [structure, kept(structure.groups)])));
-  const sizes = [model.sizes[0], model.sizesOf(1, small)];
+  const sizes = [model.sizes[0], sizesOf(small, model.headDim)];
   const fewer = kvHeads - 1;
   expect(sizes[1]).toEqual({ heads: (heads / kvHeads) * fewer, kvHeads: fewer, ffn: ffn - 1 });
 

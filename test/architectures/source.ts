@@ -1,7 +1,7 @@
 // Weights in memory, and graphs run in onnxruntime-web.
 
 import * as ort from 'onnxruntime-web';
-import type { TensorSource } from '../../src/checkpoint/architectures/index.ts';
+import type { BlockSizes, TensorSource } from '../../src/checkpoint/architectures/index.ts';
 import { type Model, writeModel } from '../../src/graph/index.ts';
 
 ort.env.wasm.numThreads = 1;
@@ -72,4 +72,14 @@ export function maxDifference(a: ArrayLike<number>, b: ArrayLike<number>): numbe
   let worst = 0;
   for (let i = 0; i < a.length; i++) worst = Math.max(worst, Math.abs(a[i] - b[i])); // NaN wins
   return worst;
+}
+
+/** The sizes that the initialisers of a block's graph show. */
+export function sizesOf(block: Model, headDim: number): BlockSizes {
+  const columns = (name: RegExp) => [...block.tensors.values()].find((it) => name.test(it.name))!.dims[1];
+  return {
+    heads: columns(/(q_proj\.weight|weight#q)$/) / headDim,
+    kvHeads: columns(/(k_proj\.weight|weight#k)$/) / headDim,
+    ffn: columns(/(fc1|up_proj|c_fc|dense_h_to_4h)\.weight$/),
+  };
 }

@@ -44,17 +44,17 @@ describe('analyse', () => {
       b.output(b.gemm(b.flatten(b.conv(x, 4, 3, { stride: 2 }), 16), 5)),
     );
     expect(first).toEqual({
-      name: 'node_conv_2',
-      layer: 'node_conv_6',
+      name: 'conv_2',
+      layer: 'conv_6',
       kind: 'channel',
       groups: 6,
       groupSize: 9,
       prunable: true,
       isResidual: false,
-      producers: [{ node: 'node_conv_2', kind: 'conv', weight: 'w_0', bias: 'w_1', output: 'conv_2' }],
+      producers: [{ node: 'conv_2', kind: 'conv', weight: 'w_0', bias: 'w_1', output: 'conv_2' }],
       consumers: [
         {
-          node: 'node_conv_6',
+          node: 'conv_6',
           kind: 'conv',
           input: 'relu_3',
           output: 'conv_6',
@@ -68,13 +68,13 @@ describe('analyse', () => {
         },
       ],
       slices: [
-        { tensor: 'w_0', axis: 0, offset: 0, block: 1, node: 'node_conv_2', input: 1 },
-        { tensor: 'w_1', axis: 0, offset: 0, block: 1, node: 'node_conv_2', input: 2 },
-        { tensor: 'w_4', axis: 1, offset: 0, block: 1, node: 'node_conv_6', input: 1 },
+        { tensor: 'w_0', axis: 0, offset: 0, block: 1, node: 'conv_2', input: 1 },
+        { tensor: 'w_1', axis: 0, offset: 0, block: 1, node: 'conv_2', input: 2 },
+        { tensor: 'w_4', axis: 1, offset: 0, block: 1, node: 'conv_6', input: 1 },
       ],
       edits: [],
     });
-    expect(second).toMatchObject({ layer: 'node_gemm_10', groups: 4, groupSize: 16, prunable: true });
+    expect(second).toMatchObject({ layer: 'gemm_10', groups: 4, groupSize: 16, prunable: true });
     expect(second.slices.at(-1)).toMatchObject({ axis: 1, block: 16 });
     expect(last).toMatchObject({ layer: '', prunable: false, reason: 'it is the graph output "gemm_10"' });
   });
@@ -94,7 +94,7 @@ describe('analyse', () => {
       [1024, 7, false],
       [2048, 4, false],
     ]);
-    expect(streams[0].reason).toMatch(/^residual stream: tied across 4 producers by Add "node_add_\d+"$/);
+    expect(streams[0].reason).toMatch(/^residual stream: tied across 4 producers by Add "add_\d+"$/);
     // The stem feeds two layers of the first block; it is prunable, and the classifier's output is not.
     expect(structures.length).toBe(32 + 4 + 1 + 1);
     expect(linearMaps(model, await shapesOf(model, input)).length).toBe(54);
@@ -124,7 +124,7 @@ describe('analyse', () => {
       results.push(analyse(model, await shapesOf(model, randomValue([n, 3, 8, 8]))));
     for (const result of results) expect(result).toEqual(results[0]);
     expect(results[0].structures[0].edits).toEqual([
-      { kind: 'constant', node: 'node_reshape_6', input: 1, index: 1, unit: 4 },
+      { kind: 'constant', node: 'reshape_6', input: 1, index: 1, unit: 4 },
     ]);
   });
 
@@ -176,8 +176,8 @@ describe('analyse', () => {
       b.output(b.gemm(b.reshape(half, [-1, 4 + 2 * i], 4 + 2 * i), 3));
     const structures = (await analysed(b, [2, 5, 6])).filter((s) => s.prunable);
     expect(structures.map((s) => [s.name, s.groups])).toEqual([
-      ['node_matmul_1', 4],
-      ['node_matmul_1:2', 6],
+      ['matmul_1', 4],
+      ['matmul_1:2', 6],
     ]);
     expect(structures.map((s) => s.slices[0])).toMatchObject([{ offset: 0 }, { offset: 4 }]);
   });
@@ -292,7 +292,7 @@ describe('analyse', () => {
         },
       ],
       'of an operator that is not known': [
-        /^LRN "node_lrn_4" cannot be seen through$/,
+        /^LRN "lrn_4" cannot be seen through$/,
         (b, x) => head(b, b.node('LRN', [x], { size: 3 })),
       ],
       'that a bias is computed from': [
@@ -350,7 +350,7 @@ describe('analyse', () => {
       const x = b.conv(b.input([3, 8, 8]), 6, 3);
       const model = await readModel(b.output(head(b, b.relu(x))).build());
       const shapes = await shapesOf(model, randomValue([2, 3, 8, 8]));
-      const relu = model.node('node_relu_3')!;
+      const relu = model.node('relu_3')!;
       relu.opType = 'Clip';
       relu.input.push(x);
       expect(analyse(model, shapes).structures[0].reason).toMatch(/Clip .* cannot be seen through/);

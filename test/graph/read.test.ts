@@ -12,10 +12,12 @@ import {
   type ModelProto,
   ModelProtoSchema,
   NodeProtoSchema,
+  StringStringEntryProtoSchema,
   TensorProtoSchema,
   ValueInfoProtoSchema,
 } from '../../src/graph/onnx_pb.ts';
 import { toIntegers } from '../../src/graph/tensor.ts';
+import { encodeTensor } from '../../src/graph/wire.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { difference, randomValue, run, runModel } from './running.ts';
 
@@ -45,6 +47,26 @@ describe('readModel', () => {
       const once = writeModel(await readModel(bytes)).model;
       expect(same(writeModel(await readModel(once)).model, once)).toBe(true);
     }
+  });
+
+  it('writes fields around the weights as protobuf does: strings, comments, unknown ones', async () => {
+    const unknown = () => [{ no: 1023, wireType: 2, data: Uint8Array.of(2, 7, 9) }];
+    const bytes = edited((graph, model) => {
+      const [first] = graph.initializer;
+      Object.assign(first, { docString: 'behind the data', $unknown: unknown() });
+      graph.initializer.push(
+        create(TensorProtoSchema, { name: 's', dataType: 8, dims: [1n], stringData: [Uint8Array.of(65)] }),
+        create(TensorProtoSchema, { name: 'e', dataType: 1, dims: [0n] }),
+      );
+      Object.assign(graph, { docString: 'of the graph', $unknown: unknown() });
+      Object.assign(model, { docString: 'of the model', $unknown: unknown() });
+      model.metadataProps = [create(StringStringEntryProtoSchema, { key: 'k', value: 'v' })];
+    });
+    const model = await readModel(bytes);
+    const proto = fromBinary(ModelProtoSchema, writeModel(model).model);
+    expect(proto.graph!.initializer.map((tensor) => tensor.docString)).toContain('behind the data');
+    proto.graph!.initializer = Array.from(model.tensors.values(), (tensor) => encodeTensor(tensor));
+    expect(same(writeModel(model).model, toBinary(ModelProtoSchema, proto))).toBe(true);
   });
 
   it('changes nothing that a model computes', async () => {
@@ -217,11 +239,11 @@ describe('readModel', () => {
       edited((graph) => {
         graph.node[1].input[0] = 'nowhere';
       }),
-      /^m: node "node_relu_3" reads "nowhere", which nothing computes$/,
+      /^m: node "relu_3" reads "nowhere", which nothing computes$/,
     ],
     'nodes out of order': [
       edited((graph) => graph.node.reverse()),
-      /^m: nodes are not sorted: "node_gemm_8" reads "flatten_5" before "node_flatten_5" computes it$/,
+      /^m: nodes are not sorted: "gemm_8" reads "flatten_5" before "flatten_5" computes it$/,
     ],
     'an output that nothing computes': [
       edited((graph) => {
@@ -233,7 +255,7 @@ describe('readModel', () => {
       edited((graph) => {
         graph.node[0].opType = '';
       }),
-      /^m: node "node_conv_2" has no operator$/,
+      /^m: node "conv_2" has no operator$/,
     ],
     'graphs inside graphs without end': [
       toBinary(ModelProtoSchema, nestedModel(120)),

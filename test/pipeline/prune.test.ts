@@ -225,7 +225,7 @@ describe('what goes wrong', () => {
     const x = b.relu(b.conv(b.relu(b.conv(b.input([3, 8, 8]), 4, 3, { gain: 1e30 })), 4, 3, { gain: 1e30 }));
     const bytes = b.output(b.gemm(b.flatten(b.globalAveragePool(x)), 5)).build();
     await expect(prune(bytes, await noise(12, [3, 8, 8]))).rejects.toThrow(
-      /^model: layer "node_conv_\d+": .*calibration inputs hold NaN or infinite values$/,
+      /^model: layer "conv_\d+": .*calibration inputs hold NaN or infinite values$/,
     );
   });
 
@@ -303,7 +303,7 @@ describe('what goes wrong', () => {
       const { bytes, message } = error as OutOfMemoryError;
       expect(bytes).toBeGreaterThan(2 ** 20);
       expect(message).toMatch(
-        /^structure "node_conv_\d+" needs \d+ bytes .* more than the 1048576 there are; leave it whole/,
+        /^structure "conv_\d+" needs \d+ bytes .* more than the 1048576 there are; leave it whole/,
       );
     });
 

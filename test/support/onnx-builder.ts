@@ -1,27 +1,23 @@
-// Builds valid ONNX files for tests and benches: small fluent calls, seeded random weights.
+// Networks for tests and benches: layers with seeded random weights on the library's own GraphBuilder.
 // Every method takes and gives names of values; the builder remembers how many channels a value has.
 
-import { create, toBinary } from '@bufbuild/protobuf';
-import { type DataType, typeCode } from '../../src/graph/dtype.ts';
+import { create } from '@bufbuild/protobuf';
+import { attributeOf, type BuildAttribute, type BuildDims, GraphBuilder } from '../../src/graph/build.ts';
+import type { DataType } from '../../src/graph/dtype.ts';
 import {
   type AttributeProto,
   AttributeProtoSchema,
-  GraphProtoSchema,
   AttributeProto_AttributeType as Kind,
-  ModelProtoSchema,
-  type NodeProto,
   NodeProtoSchema,
   OperatorSetIdProtoSchema,
-  TypeProtoSchema,
-  type ValueInfoProto,
-  ValueInfoProtoSchema,
 } from '../../src/graph/onnx_pb.ts';
-import { fromFloat32, fromIntegers, type Tensor } from '../../src/graph/tensor.ts';
+import { elements, fromFloat32, fromIntegers } from '../../src/graph/tensor.ts';
 import { encodeTensor } from '../../src/graph/wire.ts';
+import { writeModel } from '../../src/graph/write.ts';
 import { random } from './random.ts';
 
-/** Integers and lists of them, strings, `{ float }`, or `{ tensor }` of one int64. */
-export type Attribute = number | readonly number[] | string | { float: number } | { tensor: number };
+/** Beside what the library itself writes: strings, and `{ tensor }` of one int64. */
+export type Attribute = BuildAttribute | string | { tensor: number };
 
 export interface ConvOptions {
   stride?: number;
@@ -44,55 +40,42 @@ export interface NodeOptions {
 export interface BuilderOptions {
   seed?: number;
   opset?: number;
-  irVersion?: number;
   /** Type of inputs and weights. */
   type?: 'float32' | 'float16' | 'float64';
 }
 
 export class OnnxBuilder {
+  readonly #graph = new GraphBuilder();
   readonly #random: () => number;
   readonly #type: 'float32' | 'float16' | 'float64';
   readonly #opset: number;
-  readonly #irVersion: number;
-  readonly #nodes: NodeProto[] = [];
-  readonly #tensors: Tensor[] = [];
-  readonly #inputs: ValueInfoProto[] = [];
-  readonly #outputs: ValueInfoProto[] = [];
   readonly #channels = new Map<string, number>();
   #count = 0;
 
-  constructor({ seed = 1, opset = 17, irVersion = 8, type = 'float32' }: BuilderOptions = {}) {
+  constructor({ seed = 1, opset = 17, type = 'float32' }: BuilderOptions = {}) {
     this.#random = random(seed);
     this.#type = type;
     this.#opset = opset;
-    this.#irVersion = irVersion;
   }
 
   /** A graph input with a dynamic batch in front: `dims` are the others, channels first. */
   input(dims: readonly number[], name = 'input'): string {
-    this.#inputs.push(valueInfo(name, this.#type, ['n', ...dims]));
-    return this.#set(name, dims[0]);
+    return this.#set(this.feed(name, ['n', ...dims]), dims[0]);
   }
 
   /** Rows of `width` features: n × t × width, batch and length dynamic. */
   sequence(width: number, name = 'input'): string {
-    this.#inputs.push(valueInfo(name, this.#type, ['n', 't', width]));
-    return this.#set(name, width);
+    return this.#set(this.feed(name, ['n', 't', width]), width);
   }
 
   /** A graph input of any type and shape; a dim that is a string is dynamic. */
-  feed(name: string, dims: readonly (number | string)[], type: DataType = this.#type): string {
-    this.#inputs.push(valueInfo(name, type, dims));
-    return name;
+  feed(name: string, dims: BuildDims, type: DataType = this.#type): string {
+    return this.#graph.input(name, type, dims);
   }
 
   /** Declares an output; its shape is left open unless it is given. The value can be given a name of its own. */
-  output(value: string, name = value, dims?: readonly (number | string)[]): this {
-    for (const node of this.#nodes) {
-      node.output = node.output.map((output) => (output === value ? name : output));
-      node.input = node.input.map((input) => (input === value ? name : input));
-    }
-    this.#outputs.push(valueInfo(name, this.#type, dims));
+  output(value: string, name = value, dims?: BuildDims): this {
+    this.#graph.output(value, name, this.#type, dims);
     return this;
   }
 
@@ -102,29 +85,25 @@ export class OnnxBuilder {
 
   /** Random weights, uniform with this standard deviation around `mean`. */
   weight(dims: readonly number[], deviation: number, mean = 0): string {
-    const count = dims.reduce((a, b) => a * b, 1);
-    const values = new Float32Array(count);
     const width = deviation * Math.sqrt(12);
-    for (let i = 0; i < count; i++) values[i] = mean + (this.#random() - 0.5) * width;
-    return this.floats(values, dims);
+    const values = new Float32Array(elements(dims));
+    return this.floats(
+      values.map(() => mean + (this.#random() - 0.5) * width),
+      dims,
+    );
   }
 
   floats(values: Float32Array | readonly number[], dims: readonly number[] = [values.length]): string {
-    const name = this.#name('w');
-    this.#tensors.push(fromFloat32(Float32Array.from(values), dims, { name, type: this.#type }));
-    return name;
+    const like = { name: this.#name('w'), type: this.#type };
+    return this.#graph.tensor(fromFloat32(Float32Array.from(values), dims, like));
   }
 
   integers(values: readonly number[]): string {
-    const name = this.#name('i');
-    this.#tensors.push(fromIntegers(name, values, [values.length]));
-    return name;
+    return this.#graph.tensor(fromIntegers(this.#name('i'), values, [values.length]));
   }
 
   index(value: number): string {
-    const name = this.#name('i');
-    this.#tensors.push(fromIntegers(name, [value], []));
-    return name;
+    return this.#graph.tensor(fromIntegers(this.#name('i'), [value], []));
   }
 
   /** Any node; the value takes the channels of the first computed input unless they are given. */
@@ -145,16 +124,10 @@ export class OnnxBuilder {
     options: NodeOptions = {},
   ): string[] {
     const output = Array.from({ length: options.outputs ?? 1 }, () => this.#name(opType.toLowerCase()));
-    this.#nodes.push(
-      create(NodeProtoSchema, {
-        name: `node_${output[0]}`,
-        opType,
-        input: [...inputs],
-        output,
-        ...(options.domain && { domain: options.domain }),
-        attribute: Object.entries(attributes).map(([name, value]) => attribute(name, value)),
-      }),
-    );
+    const attribute = Object.entries(attributes).map(([name, value]) => attributeFor(name, value));
+    const [name] = output;
+    const { domain } = options;
+    this.#graph.add(create(NodeProtoSchema, { name, opType, input: [...inputs], output, domain, attribute }));
     const known = inputs.map((value) => this.channels(value)).find((channels) => channels !== undefined);
     for (const value of output) this.#set(value, options.channels ?? known!);
     return output;
@@ -254,24 +227,12 @@ export class OnnxBuilder {
   }
 
   build(): Uint8Array {
-    return toBinary(
-      ModelProtoSchema,
-      create(ModelProtoSchema, {
-        irVersion: BigInt(this.#irVersion),
-        producerName: 'onnx-builder',
-        opsetImport: [
-          create(OperatorSetIdProtoSchema, { domain: '', version: BigInt(this.#opset) }),
-          create(OperatorSetIdProtoSchema, { domain: 'com.microsoft', version: 1n }),
-        ],
-        graph: create(GraphProtoSchema, {
-          name: 'test',
-          node: this.#nodes,
-          initializer: this.#tensors.map((tensor) => encodeTensor(tensor)),
-          input: this.#inputs,
-          output: this.#outputs,
-        }),
-      }),
-    );
+    const model = this.#graph.build('test');
+    model.proto.opsetImport = [
+      create(OperatorSetIdProtoSchema, { domain: '', version: BigInt(this.#opset) }),
+      create(OperatorSetIdProtoSchema, { domain: 'com.microsoft', version: 1n }),
+    ];
+    return writeModel(model).model;
   }
 
   #name(stem: string): string {
@@ -309,30 +270,13 @@ export function resnet50(
   return b.output(b.gemm(b.flatten(b.globalAveragePool(x)), 1000)).build();
 }
 
-function attribute(name: string, value: Attribute): AttributeProto {
+function attributeFor(name: string, value: Attribute): AttributeProto {
   if (typeof value === 'string') {
     return create(AttributeProtoSchema, { name, s: new TextEncoder().encode(value), type: Kind.STRING });
   }
-  if (typeof value === 'number')
-    return create(AttributeProtoSchema, { name, i: BigInt(value), type: Kind.INT });
-  if ('tensor' in value) {
-    return create(AttributeProtoSchema, {
-      ...{ name, t: encodeTensor(fromIntegers('', [value.tensor], [1])), type: Kind.TENSOR },
-    });
+  if (typeof value === 'object' && 'tensor' in value) {
+    const t = encodeTensor(fromIntegers('', [value.tensor], [1]));
+    return create(AttributeProtoSchema, { name, t, type: Kind.TENSOR });
   }
-  if ('float' in value) return create(AttributeProtoSchema, { name, f: value.float, type: Kind.FLOAT });
-  return create(AttributeProtoSchema, { name, ints: value.map(BigInt), type: Kind.INTS });
-}
-
-function valueInfo(name: string, type: DataType, dims?: readonly (number | string)[]): ValueInfoProto {
-  const shape = dims && {
-    dim: dims.map((dim) => ({
-      value:
-        typeof dim === 'string'
-          ? { case: 'dimParam' as const, value: dim }
-          : { case: 'dimValue' as const, value: BigInt(dim) },
-    })),
-  };
-  const value = { case: 'tensorType' as const, value: { elemType: typeCode(type), ...(shape && { shape }) } };
-  return create(ValueInfoProtoSchema, { name, type: create(TypeProtoSchema, { value }) });
+  return attributeOf(name, value);
 }

@@ -38,12 +38,6 @@ export function section(config: Config, key: string): Config {
   throw wrong(key, 'an object', value);
 }
 
-/** hidden / heads, for models whose config cannot say otherwise. */
-export function evenHeads(hidden: number, heads: number, keys: string): number {
-  if (hidden % heads === 0) return hidden / heads;
-  throw new InputError(`config.json: ${keys}: ${hidden} features cannot be shared out to ${heads} heads`);
-}
-
 /** Something that config.json asks for and this library does not have. */
 export function unsupported(modelType: string, what: string): UnsupportedModelError {
   return new UnsupportedModelError(`config.json: model_type "${modelType}": ${what}`);

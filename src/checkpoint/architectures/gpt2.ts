@@ -1,19 +1,28 @@
 // GPT-2: learned positions, weights stored in × out (Conv1D), q, k and v in one tensor.
 
-import { activationOf } from './activation.ts';
-import { evenHeads, flag, integer, positive, text, unsupported } from './config.ts';
-import type { Architecture, Config, Linear, Norm, Part } from './types.ts';
+import { common, layerNorm } from './common.ts';
+import { flag, positive, unsupported } from './config.ts';
+import type { Architecture, Linear, Part } from './types.ts';
 
 export const gpt2: Architecture = {
   modelTypes: ['gpt2'],
-  describe(config: Config, modelType: string) {
+  describe(config, modelType) {
     if (flag(config, 'add_cross_attention', false)) throw unsupported(modelType, 'cross attention');
-    const hidden = integer(config, 'n_embd');
-    const heads = integer(config, 'n_head');
-    const headDim = evenHeads(hidden, heads, 'n_embd and n_head');
-    const maxPositions = integer(config, 'n_positions');
+    const { base, activation, tied } = common(config, modelType, {
+      names: {
+        hidden: 'n_embd',
+        heads: 'n_head',
+        blocks: 'n_layer',
+        positions: 'n_positions',
+        ffn: 'n_inner',
+        activation: 'activation_function',
+      },
+      activation: 'gelu_new',
+      tied: true,
+      widening: 4,
+    });
+    const { hidden, headDim } = base;
     const epsilon = positive(config, 'layer_norm_epsilon', 1e-5);
-    const activation = activationOf(text(config, 'activation_function', 'gelu_new'), modelType);
     const scale = flag(config, 'scale_attn_weights', true) ? headDim ** -0.5 : 1;
     const byLayer = flag(config, 'scale_attn_by_inverse_layer_idx', false);
     const conv1d = (name: string, label?: Part['label']): Linear => ({
@@ -22,15 +31,9 @@ export const gpt2: Architecture = {
       stored: 'in-out',
       ...(label && { part: { label, order: 'whole' } }),
     });
-    const norm = (name: string): Norm => ({ kind: 'layer', name, epsilon, affine: true });
+    const norm = (name: string) => layerNorm(name, epsilon);
     return {
-      modelType,
-      hidden,
-      vocabulary: integer(config, 'vocab_size'),
-      maxPositions,
-      headDim,
-      blocks: integer(config, 'n_layer'),
-      sizes: { heads, kvHeads: heads, ffn: integer(config, 'n_inner', 4 * hidden) },
+      ...base,
       prefixes: ['transformer.', ''],
       embedding: { tokens: 'wte', width: hidden, positions: { name: 'wpe', offset: 0 } },
       block: (i) => ({
@@ -46,12 +49,8 @@ export const gpt2: Architecture = {
         mlpNorm: norm(`h.${i}.ln_2`),
         mlp: { up: conv1d(`h.${i}.mlp.c_fc`), down: conv1d(`h.${i}.mlp.c_proj`), activation },
       }),
-      head: {
-        norm: norm('ln_f'),
-        output: flag(config, 'tie_word_embeddings', true) ? undefined : 'lm_head',
-      },
+      head: { norm: norm('ln_f'), output: tied ? undefined : 'lm_head' },
       ignored: /\.attn\.(bias|masked_bias)$/,
-      fields: { ffn: 'n_inner' },
     };
   },
 };

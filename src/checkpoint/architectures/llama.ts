@@ -1,9 +1,9 @@
 // Llama (arXiv 2307.09288) and what shares its form: Mistral, Qwen2, Qwen3; SmolLM and SmolLM2 call themselves llama.
 
-import { activationOf } from './activation.ts';
-import { evenHeads, flag, integer, positive, text, unsupported } from './config.ts';
+import { common, linear } from './common.ts';
+import { flag, integer, positive, unsupported } from './config.ts';
 import { ropeOf } from './rope.ts';
-import type { Architecture, Config, Linear, Norm } from './types.ts';
+import type { Architecture, Config, Norm } from './types.ts';
 
 /** What the relatives do differently. */
 interface Kind {
@@ -45,34 +45,28 @@ const KINDS: Readonly<Record<string, Kind>> = {
 
 export const llama: Architecture = {
   modelTypes: Object.keys(KINDS),
-  describe(config: Config, modelType: string) {
+  describe(config, modelType) {
     const kind = KINDS[modelType];
-    const hidden = integer(config, 'hidden_size');
-    const heads = integer(config, 'num_attention_heads');
-    const kvHeads = integer(config, 'num_key_value_heads', kind.kvHeads ?? heads);
-    const headDim =
-      config.head_dim == null && !kind.headDim
-        ? evenHeads(hidden, heads, 'hidden_size and num_attention_heads')
-        : integer(config, 'head_dim', kind.headDim);
-    const maxPositions = integer(config, 'max_position_embeddings');
+    const hasHeadDim = config.head_dim != null || kind.headDim !== undefined;
+    const { base, activation, tied } = common(config, modelType, {
+      activation: 'silu',
+      tied: false,
+      headDim: hasHeadDim ? integer(config, 'head_dim', kind.headDim) : undefined,
+    });
+    const { hidden, headDim, maxPositions, sizes } = base;
     const rope = ropeOf(config, { modelType, headDim, maxPositions, theta: 'rope_theta' });
     if (rope.dims !== headDim) {
       throw unsupported(modelType, `partial_rotary_factor: ${rope.dims} of ${headDim} features are rotary`);
     }
     const epsilon = positive(config, 'rms_norm_eps', 1e-6);
-    const activation = activationOf(text(config, 'hidden_act', 'silu'), modelType);
-    const tied = flag(config, 'tie_word_embeddings', false);
-    const linear = (name: string, bias: boolean): Linear => ({ name, bias, stored: 'out-in' });
     const norm = (name: string): Norm => ({ kind: 'rms', name, epsilon, affine: true });
     const [qkvBias, outBias, mlpBias] = [kind.qkvBias(config), kind.outBias(config), kind.mlpBias(config)];
     return {
-      modelType,
-      hidden,
-      vocabulary: integer(config, 'vocab_size'),
-      maxPositions,
-      headDim,
-      blocks: integer(config, 'num_hidden_layers'),
-      sizes: { heads, kvHeads, ffn: integer(config, 'intermediate_size') },
+      ...base,
+      sizes: {
+        ...sizes,
+        kvHeads: integer(config, 'num_key_value_heads', kind.kvHeads ?? sizes.heads),
+      },
       prefixes: ['model.', ''],
       embedding: { tokens: 'embed_tokens', width: hidden },
       block: (i) => ({
@@ -100,7 +94,7 @@ export const llama: Architecture = {
       head: { norm: norm('norm'), output: tied ? undefined : 'lm_head' },
       ignored: /rotary_emb\.inv_freq$/,
       fields: {
-        ffn: 'intermediate_size',
+        ...base.fields,
         heads: { heads: 'num_attention_heads', kvHeads: 'num_key_value_heads', headDim: 'head_dim' },
       },
     };

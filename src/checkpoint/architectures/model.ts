@@ -14,7 +14,14 @@ import type {
   TensorNames,
   TensorSource,
 } from './types.ts';
-import { checkInitialiser, checkpointTensors, checkTensor, shapeOf, type WeightGraph } from './weights.ts';
+import {
+  checkInitialiser,
+  checkpointTensors,
+  checkTensor,
+  type Parameter,
+  shapeOf,
+  type WeightGraph,
+} from './weights.ts';
 
 /** @param sizes  of every block */
 export function languageModel(
@@ -22,88 +29,36 @@ export function languageModel(
   description: Description,
   sizes: readonly BlockSizes[],
 ): LanguageModel {
-  const { modelType, headDim } = description;
-  const planFor = (source: TensorNames): Plan => ({
+  const { modelType, hidden, vocabulary, maxPositions, headDim } = description;
+  const planFor = ({ tensors }: TensorNames): Plan => ({
     description,
-    prefix: prefixOf(description, source.tensors),
+    prefix: prefixOf(description, tensors),
   });
-  const checkBlock = (i: number) => {
-    if (Number.isInteger(i) && i >= 0 && i < sizes.length) return;
-    throw new InputError(`${modelType}: block ${i} expected below ${sizes.length}`);
-  };
-  const checkLength = (length: number) => {
-    const limit = description.embedding.positions ? description.maxPositions : 2 ** 24;
-    if (!Number.isInteger(length) || length < 1 || length > limit) {
-      throw new InputError(`${modelType}: windows of 1 to ${limit} tokens expected, got ${length}`);
-    }
-  };
-
-  /** The sizes that a graph of a block shows, and its parameters at those sizes, all of which it has. */
-  const checkedBlock = (i: number, block: Model) => {
-    checkBlock(i);
-    const { attention, mlp } = description.block(i);
-    const prefix = prefixWith(description, (start) => block.tensors.has(weightName(start, mlp.up)));
-    const columns = (map: Linear) => matrixOf(block, weightName(prefix, map)).dims[1];
-    const found = {
-      heads: columns(attention.q) / headDim,
-      kvHeads: columns(attention.k) / headDim,
-      ffn: columns(mlp.up),
-    };
-    checkSizes(found, description, `${block.name}: block ${i}`);
-    const { parameters } = blockGraph({ description, prefix }, i, found, 1);
-    for (const parameter of parameters.values()) checkInitialiser(block, parameter);
-    return { found, parameters };
-  };
-
   return {
     architecture: modelType,
     blocks: sizes.length,
-    hidden: description.hidden,
-    vocabulary: description.vocabulary,
-    maxPositions: description.maxPositions,
+    hidden,
+    vocabulary,
+    maxPositions,
     headDim,
     sizes,
-    check(source) {
-      const { parameters } = wholeGraph(planFor(source), sizes, false);
-      for (const parameter of parameters.values()) checkTensor(source, parameter);
-      checkNothingElse(source, description, new Set([...parameters.values()].map(({ tensor }) => tensor)));
-    },
-    tensors(source) {
-      const plan = planFor(source);
-      const tensors = new Map<string, { shape: readonly number[]; block?: number }>();
-      const add = ({ parameters }: WeightGraph, block?: number) => {
-        for (const parameter of parameters.values()) {
-          tensors.set(parameter.tensor, { shape: shapeOf(parameter), block });
-        }
-      };
-      add(wholeGraph(plan, sizes, false));
-      for (const [i, size] of sizes.entries()) add(blockGraph(plan, i, size, 1), i);
-      return tensors;
-    },
+    check: (source) => checkSource(source, planFor(source), sizes),
+    tensors: (source) => tensorsOf(planFor(source), sizes),
     async embedding(source, { length }) {
-      checkLength(length);
+      checkLength(description, length);
       return embeddingGraph(planFor(source), length).load(source, `${modelType} embedding`);
     },
     async block(source, i, { length }) {
-      checkBlock(i);
-      checkLength(length);
+      checkIndex(description, i);
+      checkLength(description, length);
       return blockGraph(planFor(source), i, sizes[i], length).load(source, `${modelType} block ${i}`);
     },
-    async head(source) {
-      return headGraph(planFor(source)).load(source, `${modelType} head`);
-    },
-    async whole(source, { past = false } = {}) {
-      return wholeGraph(planFor(source), sizes, past).load(source, modelType);
-    },
-    outline(source, { past = false } = {}) {
-      return wholeGraph(planFor(source), sizes, past).outline(source, modelType);
-    },
-    tensorsOf(i, block) {
-      return checkpointTensors(block, checkedBlock(i, block).parameters.values());
-    },
-    sizesOf(i, block) {
-      return checkedBlock(i, block).found;
-    },
+    head: async (source) => headGraph(planFor(source)).load(source, `${modelType} head`),
+    whole: async (source, { past = false } = {}) =>
+      wholeGraph(planFor(source), sizes, past).load(source, modelType),
+    outline: (source, { past = false } = {}) =>
+      wholeGraph(planFor(source), sizes, past).outline(source, modelType),
+    tensorsOf: (i, block) => checkpointTensors(block, parametersOf(description, i, block)),
     configOf(pruned) {
       if (pruned.length !== sizes.length) {
         throw new InputError(`${modelType}: sizes of ${sizes.length} blocks expected, got ${pruned.length}`);
@@ -112,6 +67,47 @@ export function languageModel(
       return prunedConfig(config, description, pruned);
     },
   };
+}
+
+function checkIndex({ modelType, blocks }: Description, i: number): void {
+  if (Number.isInteger(i) && i >= 0 && i < blocks) return;
+  throw new InputError(`${modelType}: block ${i} expected below ${blocks}`);
+}
+
+function checkLength({ modelType, embedding, maxPositions }: Description, length: number): void {
+  const limit = embedding.positions ? maxPositions : 2 ** 24;
+  if (!Number.isInteger(length) || length < 1 || length > limit) {
+    throw new InputError(`${modelType}: windows of 1 to ${limit} tokens expected, got ${length}`);
+  }
+}
+
+function tensorsOf(plan: Plan, sizes: readonly BlockSizes[]): ReturnType<LanguageModel['tensors']> {
+  const tensors = new Map<string, { shape: readonly number[]; block?: number }>();
+  const add = ({ parameters }: WeightGraph, block?: number) => {
+    for (const parameter of parameters.values()) {
+      tensors.set(parameter.tensor, { shape: shapeOf(parameter), block });
+    }
+  };
+  add(wholeGraph(plan, sizes, false));
+  for (const [i, size] of sizes.entries()) add(blockGraph(plan, i, size, 1), i);
+  return tensors;
+}
+
+/** The parameters of a graph of a block at the sizes that it shows, all of which it has. */
+function parametersOf(description: Description, i: number, block: Model): Iterable<Parameter> {
+  checkIndex(description, i);
+  const { attention, mlp } = description.block(i);
+  const prefix = prefixWith(description, (start) => block.tensors.has(weightName(start, mlp.up)));
+  const columns = (map: Linear) => matrixOf(block, weightName(prefix, map)).dims[1];
+  const sizes = {
+    heads: columns(attention.q) / description.headDim,
+    kvHeads: columns(attention.k) / description.headDim,
+    ffn: columns(mlp.up),
+  };
+  checkSizes(sizes, description, `${block.name}: block ${i}`);
+  const { parameters } = blockGraph({ description, prefix }, i, sizes, 1);
+  for (const parameter of parameters.values()) checkInitialiser(block, parameter);
+  return parameters.values();
 }
 
 /** @throws {InputError} unless a block can have these sizes */
@@ -143,9 +139,12 @@ function matrixOf(model: Model, name: string): Tensor {
   throw new InputError(`${model.name}: no block of this model: it lacks the matrix "${name}"`);
 }
 
-// Weights that the description knows nothing of would be dropped without a word.
-function checkNothingElse(source: TensorNames, description: Description, known: ReadonlySet<string>): void {
-  const prefix = prefixOf(description, source.tensors);
+function checkSource(source: TensorNames, plan: Plan, sizes: readonly BlockSizes[]): void {
+  const { description, prefix } = plan;
+  const { parameters } = wholeGraph(plan, sizes, false);
+  for (const parameter of parameters.values()) checkTensor(source, parameter);
+  // Weights that the description knows nothing of would be dropped without a word.
+  const known = new Set(Array.from(parameters.values(), ({ tensor }) => tensor));
   const [stem] = description.block(0).mlp.up.name.split('0'); // "layers." or "h."
   for (const name of source.tensors.keys()) {
     if (!name.startsWith(`${prefix}${stem}`) || known.has(name) || description.ignored.test(name)) continue;

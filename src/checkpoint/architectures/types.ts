@@ -199,9 +199,6 @@ export interface LanguageModel {
    */
   tensorsOf(i: number, block: Model): CheckpointTensor[];
 
-  /** The sizes of a block's graph, pruned or not. @throws {InputError} if they do not go together */
-  sizesOf(i: number, block: Model): BlockSizes;
-
   /** What the config.json (and osscar.json) of a pruned model say. @throws {InputError} on impossible sizes */
   configOf(sizes: readonly BlockSizes[]): PrunedConfig;
 }

@@ -31,8 +31,9 @@ export class WeightGraph extends GraphBuilder {
 
   /** Reads the weights, each tensor once, and builds the model. */
   async load(source: TensorSource, name: string): Promise<Model> {
-    for await (const tensor of this.#read(source)) this.tensor(tensor);
-    return this.build(name);
+    const { model, weights } = this.outline(source, name);
+    for await (const tensor of weights) model.tensors.set(tensor.name, tensor);
+    return model;
   }
 
   /** Builds the model, whose weights are read while one goes through them. */
