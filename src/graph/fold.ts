@@ -4,7 +4,6 @@ import { isFloat } from './dtype.ts';
 import type { Model } from './model.ts';
 import { attributeFloat, attributeInt, isStandard, removeAttribute } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
-import type { Layer } from './operators/operator.ts';
 import { ownTensor } from './own.ts';
 import { elements, fromFloat32, toFloat64 } from './tensor.ts';
 
@@ -20,20 +19,17 @@ export function foldBatchNormalization(model: Model): Model {
   const folded = model.clone();
   const gone = new Set<NodeProto>();
   for (const norm of folded.nodes) {
-    const layer = foldable(folded, norm);
-    if (!layer) continue;
-    fold(folded, layer, norm);
+    const node = foldable(folded, norm);
+    if (!node) continue;
+    fold(folded, node, norm);
     gone.add(norm);
   }
   folded.remove(gone);
   return folded;
 }
 
-/** The layer that can take this node in, and the input of its bias; undefined if there is none. */
-function foldable(
-  model: Model,
-  norm: NodeProto,
-): { node: NodeProto; layer: Layer; bias: number } | undefined {
+/** The layer that can take this node in; undefined if there is none. */
+function foldable(model: Model, norm: NodeProto): NodeProto | undefined {
   if (norm.opType !== 'BatchNormalization' || !isStandard(norm)) return undefined;
   if (attributeInt(norm, 'training_mode', 0) !== 0 || norm.output.filter(Boolean).length !== 1)
     return undefined;
@@ -51,14 +47,13 @@ function foldable(
   };
   if (norm.input.length !== 5 || !norm.input.slice(1).every(perChannel)) return undefined;
   const bias = node.input[layer.bias];
-  return !bias || perChannel(bias) ? { node, layer, bias: layer.bias } : undefined;
+  return !bias || perChannel(bias) ? node : undefined;
 }
 
-function fold(
-  model: Model,
-  { node, layer, bias }: NonNullable<ReturnType<typeof foldable>>,
-  norm: NodeProto,
-) {
+function fold(model: Model, node: NodeProto, norm: NodeProto): void {
+  const layer = model.operator(node)!.layer!;
+  const { outputAxis, factors } = layer;
+  const bias = layer.bias!; // foldable has seen to it
   const [scale, shift, mean, variance] = norm.input
     .slice(1, 5)
     .map((name) => toFloat64(model.tensors.get(name)!));
@@ -66,12 +61,12 @@ function fold(
   const s = scale.map((value, i) => value / Math.sqrt(variance[i] + epsilon));
 
   const weight = ownTensor(model, node, 1);
-  const inner = elements(weight.dims.slice(layer.outputAxis(node) + 1));
+  const inner = elements(weight.dims.slice(outputAxis(node) + 1));
   const W = toFloat64(weight).map((value, i) => value * s[Math.floor(i / inner) % s.length]);
   model.tensors.set(weight.name, fromFloat32(W, weight.dims, weight));
 
-  const beta = layer.factors ? attributeFloat(node, layer.factors.bias, 1) : 1;
-  if (layer.factors) removeAttribute(node, layer.factors.bias);
+  const beta = factors ? attributeFloat(node, factors.bias, 1) : 1;
+  if (factors) removeAttribute(node, factors.bias);
   const old = node.input[bias] ? toFloat64(model.tensors.get(node.input[bias])!) : new Float64Array(s.length);
   const b = s.map((value, i) => value * (beta * old[i] - mean[i]) + shift[i]);
   const name = node.input[bias] ? ownTensor(model, node, bias).name : model.fresh(`${node.name}.bias`);

@@ -63,7 +63,7 @@ export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly numbe
 }
 
 /** @throws {InputError} unless `kept` is ascending, within range and not empty, and the structure can be cut */
-export function checkKept(structure: Structure, kept: readonly number[]): void {
+function checkKept(structure: Structure, kept: readonly number[]): void {
   const { name, groups, prunable, reason } = structure;
   if (!prunable) throw new InputError(`structure "${name}" cannot be cut: ${reason}`);
   const ascending = kept.every(
@@ -77,12 +77,12 @@ export function checkKept(structure: Structure, kept: readonly number[]): void {
 }
 
 /** The positions of an axis that channels own. */
-export function positions(channels: readonly number[], block: number): number[] {
+function positions(channels: readonly number[], block: number): number[] {
   return channels.flatMap((c) => Array.from({ length: block }, (_, i) => c * block + i));
 }
 
 /** The channels that do not stay. */
-export function others(groups: number, kept: readonly number[]): number[] {
+function others(groups: number, kept: readonly number[]): number[] {
   const stays = new Set(kept);
   return Array.from({ length: groups }, (_, c) => c).filter((c) => !stays.has(c));
 }

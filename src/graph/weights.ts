@@ -4,8 +4,6 @@ import { ShapeError, UnsupportedModelError } from '../errors.ts';
 import type { LinearMap } from './linear.ts';
 import type { Model } from './model.ts';
 import { attributeFloat, removeAttribute } from './node.ts';
-import type { NodeProto } from './onnx_pb.ts';
-import type { Layer } from './operators/operator.ts';
 import { ownTensor } from './own.ts';
 import { elements, fromFloat32, toFloat32 } from './tensor.ts';
 
@@ -15,15 +13,14 @@ import { elements, fromFloat32, toFloat32 } from './tensor.ts';
  * @throws {UnsupportedModelError} if the model has no such node
  */
 export function readWeights(model: Model, map: LinearMap): { W: Float32Array; bias?: Float32Array } {
-  const { node, layer, weight, rows, columns, isTransposed } = layerOf(model, map);
+  const { node, factors, weight, place, rows, columns, isTransposed } = layerOf(model, map);
   const W = isTransposed ? transpose(toFloat32(weight), columns, rows) : Float32Array.from(toFloat32(weight));
-  if (layer.factors) scale(W, attributeFloat(node, layer.factors.weight, 1));
-  const place = biasPlace(model, map, node, layer);
+  if (factors) scale(W, attributeFloat(node, factors.weight, 1));
   const found = place && model.tensors.get(place.node.input[place.index]);
   if (!found) return { W };
   const values = toFloat32(found);
   const bias = values.length === 1 ? new Float32Array(columns).fill(values[0]) : Float32Array.from(values);
-  if (layer.factors) scale(bias, attributeFloat(node, layer.factors.bias, 1));
+  if (factors) scale(bias, attributeFloat(node, factors.bias, 1));
   return { W, bias };
 }
 
@@ -40,7 +37,7 @@ export function writeWeights(
   W: Float32Array | Float64Array,
   bias?: Float32Array | Float64Array,
 ): void {
-  const { node, layer, rows, columns, isTransposed } = layerOf(model, map);
+  const { node, factors, place, rows, columns, isTransposed } = layerOf(model, map);
   if (W.length !== rows * columns) {
     throw new ShapeError(
       `writeWeights: "W" of "${map.node}" expected ${rows}x${columns}, got ${W.length} values`,
@@ -52,9 +49,8 @@ export function writeWeights(
   const weight = ownTensor(model, node, 1);
   const values = isTransposed ? transpose(W, rows, columns) : W;
   model.tensors.set(weight.name, fromFloat32(values, weight.dims, weight));
-  if (layer.factors) removeAttribute(node, layer.factors.weight);
+  if (factors) removeAttribute(node, factors.weight);
   if (!bias) return;
-  const place = biasPlace(model, map, node, layer);
   if (place && model.tensors.has(place.node.input[place.index])) {
     const old = ownTensor(model, place.node, place.index);
     const dims = elements(old.dims) === bias.length ? old.dims : [bias.length]; // one value for all: now each its own
@@ -64,22 +60,13 @@ export function writeWeights(
     model.tensors.set(name, fromFloat32(bias, [bias.length], { name, type: weight.type }));
     model.setInput(node, place.index, name);
   }
-  if (layer.factors) removeAttribute(node, layer.factors.bias);
+  if (factors) removeAttribute(node, factors.bias);
 }
 
-/** Where the bias of a layer is read, or could be; undefined for a MatMul that has none. */
-function biasPlace(
-  model: Model,
-  map: LinearMap,
-  node: NodeProto,
-  layer: Layer,
-): { node: NodeProto; index: number } | undefined {
-  if (layer.bias !== undefined) return { node, index: layer.bias };
-  const add = map.biasNode === undefined ? undefined : model.node(map.biasNode);
-  return add && { node: add, index: model.tensors.has(add.input[0]) ? 0 : 1 };
-}
-
-/** W lies there as m × p if it is transposed: Conv, and Gemm with transB. */
+/**
+ * The node with its weights, m × p if they are transposed (Conv, Gemm with transB), and where its bias is read or could
+ * be: nowhere for a MatMul that has none.
+ */
 function layerOf(model: Model, map: LinearMap) {
   const node = model.node(map.node);
   const layer = node && model.operator(node)?.layer;
@@ -92,7 +79,10 @@ function layerOf(model: Model, map: LinearMap) {
   const isTransposed = layer.outputAxis(node) === 0;
   const [first, rest] = [weight.dims[0], elements(weight.dims.slice(1))];
   const [rows, columns] = isTransposed ? [rest, first] : [first, rest];
-  return { node, layer, weight, rows, columns, isTransposed };
+  const add = map.biasNode === undefined ? undefined : model.node(map.biasNode);
+  const behind = add && { node: add, index: model.tensors.has(add.input[0]) ? 0 : 1 };
+  const place = layer.bias === undefined ? behind : { node, index: layer.bias };
+  return { node, factors: layer.factors, weight, place, rows, columns, isTransposed };
 }
 
 function transpose<T extends Float32Array | Float64Array>(A: T, rows: number, columns: number): T {

@@ -9,11 +9,7 @@ import type { Operator } from './operator.ts';
 export const convTranspose: Operator = {
   name: 'ConvTranspose',
   kind: 'source',
-  layer: {
-    axis: 1,
-    outputAxis: () => 1, // W is (c, m / group, kh, kw)
-    bias: 2,
-  },
+  layer: { axis: 1, outputAxis: () => 1, bias: 2 }, // W is (c, m / group, kh, kw)
   // each input goes to the outputs of its group and the kernel
   macs: (node, dims) => elements(dims(node.input[0])) * elements(dims(node.input[1]).slice(1)),
   rule(state, node) {
