@@ -2,6 +2,7 @@
 
 import type { FloatTensor } from '../engine/index.ts';
 import { OutOfMemoryError } from '../errors.ts';
+import { elements } from '../graph/index.ts';
 
 /** A file of float32 values for as long as a run takes. */
 export interface Scratch {
@@ -76,7 +77,7 @@ export class Activations {
   async get(index: number): Promise<Pair> {
     if (this.#kept) return this.#kept[index];
     const { at, dims } = this.#places[index];
-    const size = dims.reduce((product, dim) => product * dim, 1);
+    const size = elements(dims);
     const both = await this.#scratch!.read(at, 2 * size);
     return { dense: { dims, data: both.subarray(0, size) }, pruned: { dims, data: both.subarray(size) } };
   }

@@ -2,6 +2,7 @@
 
 import type { EngineSession, FloatTensor } from '../engine/index.ts';
 import { InputError, UnsupportedModelError } from '../errors.ts';
+import { elements } from '../graph/index.ts';
 import type { Dataset } from './data/index.ts';
 import { accompanies } from './decoder.ts';
 
@@ -78,7 +79,7 @@ export type Select = (index: number) => boolean;
 
 /** The dataset, or the samples that `select` names, in batches for this input. */
 export function batchSource(dataset: Dataset, input: ModelInput, select?: Select): BatchSource {
-  const values = dataset.shape.reduce((product, dim) => product * dim, 1);
+  const values = elements(dataset.shape);
   const size = batchSize(input, values);
   let samples = dataset.size;
   if (select) {

@@ -2,12 +2,12 @@
 // part is in memory at a time.
 
 import type { Engine, EngineSession, FloatTensor } from '../engine/index.ts';
-import type { Model, Structure } from '../graph/index.ts';
+import { elements, type Model, type Structure } from '../graph/index.ts';
 import { type ActivationLimits, Activations, pairBytes } from './activations.ts';
 import { type Batch, type BatchSource, batchSource, type ModelInput, type Select } from './batches.ts';
 import type { Dataset } from './data/index.ts';
-import type { Named } from './keep.ts';
 import { loadModel, type OpenedModel } from './open.ts';
+import type { Named } from './recipe.ts';
 import { turn } from './turn.ts';
 
 export interface Chain {
@@ -224,8 +224,4 @@ function stack(samples: readonly FloatTensor[]): FloatTensor {
     data.set(sample.data, i * size);
   });
   return { dims: [samples.length, ...samples[0].dims], data };
-}
-
-function elements(dims: readonly number[]): number {
-  return dims.reduce((product, dim) => product * dim, 1);
 }

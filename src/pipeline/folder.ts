@@ -18,13 +18,13 @@ import {
 } from '../checkpoint/index.ts';
 import type { Engine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
+import { elements } from '../graph/index.ts';
 import { groupsToKeep, refits } from '../solve/index.ts';
 import type { Chain, Part } from './chain.ts';
 import type { Dataset } from './data/index.ts';
-import { keepRatio, type Named } from './keep.ts';
 import { type OpenedModel, openParsed } from './open.ts';
 import type { Profile } from './plan.ts';
-import type { Recipe } from './recipe.ts';
+import { keepRatio, type Named, type Recipe } from './recipe.ts';
 import { shrunk } from './sequence.ts';
 import type { PlannedStep } from './steps.ts';
 import type { Part as Hashable } from './store/hash.ts';
@@ -295,8 +295,4 @@ async function copyTensor(checkpoint: Checkpoint, writer: CheckpointWriter, name
   for (let row = 0; row < rows; row += step) {
     await writer.writeRaw(name, await checkpoint.readRaw(name, row, Math.min(rows, row + step)), row);
   }
-}
-
-function elements(shape: readonly number[]): number {
-  return shape.reduce((product, dim) => product * dim, 1);
 }

@@ -6,7 +6,7 @@
 // proceeds, the frontier moves from cut to cut.
 
 import type { Engine, EngineSession, FloatTensor } from '../engine/index.ts';
-import { type Cut, type Model, segments, subgraph } from '../graph/index.ts';
+import { type Cut, elements, type Model, segments, subgraph } from '../graph/index.ts';
 import { type ActivationLimits, Activations, activationLimit, type Pair, pairBytes } from './activations.ts';
 import type { Batch, BatchSource } from './batches.ts';
 import type { OpenedModel } from './open.ts';
@@ -186,6 +186,6 @@ export class Frontier {
     if (!dims) return Number.POSITIVE_INFINITY;
     // Shapes are those of one run on the smallest batch, whichever axis the samples are in.
     const probed = info.shapes.get(input.name)?.[0] || 1;
-    return pairBytes((dims.reduce((product, dim) => product * dim, 1) / probed) * this.#source.samples);
+    return pairBytes((elements(dims) / probed) * this.#source.samples);
   }
 }

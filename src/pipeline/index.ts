@@ -7,15 +7,14 @@ export type { StageTime } from './clock.ts';
 export * from './data/index.ts';
 export type { Metric } from './evaluate.ts';
 export { describeFolder, type FolderOptions, type OpenedLanguageModel, openLanguageModel } from './folder.ts';
-export { type KeepRatios, keepRatio } from './keep.ts';
 export type { FileOptions } from './onnx.ts';
 export { type OpenedModel, type OpenOptions, openModel } from './open.ts';
 export { opfsScratch } from './opfs.ts';
+export type { Progress } from './pass.ts';
 export type { Plan, PlanOptions, Rates } from './plan.ts';
 export {
   type EvaluateOptions,
   evaluate,
-  type Progress,
   type PruneOptions,
   type PruneResult,
   plan,
@@ -23,6 +22,8 @@ export {
 } from './prune.ts';
 export { measureRates } from './rates.ts';
 export {
+  type KeepRatios,
+  keepRatio,
   parseRecipe,
   type Recipe,
   type RecipeOptions,

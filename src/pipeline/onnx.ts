@@ -1,14 +1,13 @@
 // An ONNX file for the pipeline: one part, which samples go into and outputs come out of.
 
 import type { Engine } from '../engine/index.ts';
-import { countParameters, type Model, segments, shrink, writeModel } from '../graph/index.ts';
+import { countParameters, elements, type Model, segments, shrink, writeModel } from '../graph/index.ts';
 import { groupsToKeep } from '../solve/index.ts';
 import { batchSize, takesTokens } from './batches.ts';
 import { supplied } from './decoder.ts';
-import { keepRatio } from './keep.ts';
 import { externalReader, type OpenedModel, openModel } from './open.ts';
 import type { Profile } from './plan.ts';
-import type { Recipe } from './recipe.ts';
+import { keepRatio, type Recipe } from './recipe.ts';
 import { shrunk } from './sequence.ts';
 import { plannedStep, stepsOf } from './steps.ts';
 import type { Part as Hashable } from './store/hash.ts';
@@ -69,7 +68,7 @@ function profileOf(opened: OpenedModel, recipe: Recipe): Profile {
     .filter(({ prunable }) => prunable)
     .map((it) => [it, [...Array(groupsToKeep(it.groups, ratio(it))).keys()]] as const);
   const probed = info.shapes.get(input.name)?.[0] || 1;
-  const values = (dims: readonly number[] = []) => dims.reduce((product, dim) => product * dim, 1) / probed;
+  const values = (dims: readonly number[] = []) => elements(dims) / probed;
   const cuts = segments(model, info.shapes, input.name).map(({ value }) => values(info.shapes.get(value)));
   const all = [...info.shapes.values()].reduce((sum, dims) => sum + values(dims), 0);
   return {

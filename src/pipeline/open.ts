@@ -7,6 +7,7 @@ import {
   analyse,
   countMacs,
   countParameters,
+  elements,
   foldBatchNormalization,
   foldConstants,
   type Model,
@@ -112,10 +113,9 @@ export async function openParsed(
 const DISTINCT = [2, 11];
 
 async function probe(session: EngineSession, input: string, dims: readonly number[]) {
-  const values = dims.reduce((product, dim) => product * dim, 1);
   const feeds = {
     ...supplies(session, dims[0], dims[1]),
-    [input]: { dims, data: new Float32Array(values) },
+    [input]: { dims, data: new Float32Array(elements(dims)) },
   };
   const results = await session.run(feeds);
   const shapes = new Map(Object.entries({ ...results, ...feeds }).map(([value, it]) => [value, it.dims]));

@@ -1,5 +1,6 @@
 // A pass over a model: its parts one after the other, each pruned and forgotten before the next is opened.
 
+import type { Engine } from '../engine/index.ts';
 import type { Session } from '../pool/index.ts';
 import type { LayerRecipe } from '../solve/index.ts';
 import type { Select } from './batches.ts';
@@ -9,43 +10,58 @@ import type { Dataset } from './data/index.ts';
 import type { Findings } from './findings.ts';
 import type { Recipe, Target } from './recipe.ts';
 import { type History, type PrunedPart, prunePart } from './sequence.ts';
+import type { Subject } from './subject.ts';
 
-/** What all passes of a run share. */
+/** Where a run is. */
+export interface Progress {
+  /** What is being done, for a person. */
+  readonly label: string;
+  readonly done: number;
+  readonly total: number;
+}
+
+/** What all of a run shares. */
 export interface Run extends RunOptions {
+  readonly subject: Subject;
+  readonly engine: Engine;
+  /** The subject's, for the calibration samples. */
   readonly chain: Chain;
   readonly session: Session;
   readonly recipe: Recipe;
+  /** Images, or windows of token ids. */
   readonly calibration: Dataset;
+  readonly evaluation: Dataset;
   readonly findings: Findings;
   readonly clock: Clock;
+  /** Called after each part, or each step of a model of one part. */
+  readonly onProgress?: (progress: Progress) => void;
 }
 
 export interface Pass extends Required<Pick<LayerRecipe, 'search'>>, Pick<LayerRecipe, 'wholeCurve'> {
+  /** For progress. */
+  readonly label: string;
   readonly target: Target;
   /** Samples that are fitted to, by a name; the others only go along. */
   readonly samples: 'all' | 'fit';
   readonly fit?: Select;
   /** Called with every part that structures were pruned of. */
   onPart?(index: number, pruned: PrunedPart): Promise<void>;
-  /** Called after each part, or each step of a model of one part. */
-  onStep?(done: number, total: number): void;
 }
 
 /** @returns the last part, and the samples of both networks before it */
 export async function passOver(run: Run, pass: Pass): Promise<LastPlace> {
-  const { target, search, samples } = pass;
+  const { target, search, samples, label } = pass;
   const { chain, calibration, findings, recipe } = run;
   const { keep: _, ...others } = recipe;
   const history: History = {
     name: await findings.hash({ ...others, target, search, samples }),
     isDense: true,
   };
-  const prunable = Math.max(1, chain.parts - 2);
   return through(chain, calibration, run, async (place, index) => {
     if (!place.part.opened) return undefined;
     const pruned = await prunePart(place, index, run, pass, history);
     await pass.onPart?.(index, pruned);
-    if (chain.parts > 1) pass.onStep?.(index, prunable);
+    if (chain.parts > 1) run.onProgress?.({ label, done: index, total: chain.parts - 2 });
     return history.isDense ? undefined : pruned.masked;
   });
 }

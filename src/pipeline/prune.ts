@@ -9,45 +9,39 @@ import { version } from '../version.ts';
 import type { RunOptions } from './chain.ts';
 import { Clock } from './clock.ts';
 import type { Dataset } from './data/index.ts';
-import { latencies, type Metric, measure } from './evaluate.ts';
+import { type Metric, measure } from './evaluate.ts';
 import { Findings } from './findings.ts';
 import { type FolderOptions, folderSubject, languageProfile, type OpenedLanguageModel } from './folder.ts';
-import { checkNames } from './keep.ts';
 import { type FileOptions, onnxSubject } from './onnx.ts';
 import type { OpenedModel } from './open.ts';
-import { passOver, type Run } from './pass.ts';
+import { type Pass, passOver, type Run } from './pass.ts';
 import { checkPlan, type Plan, type PlanOptions, planRun } from './plan.ts';
-import { parseRecipe, type RecipeOptions } from './recipe.ts';
-import type { LayerReport, PruneReport } from './report.ts';
-import type { PrunedLayer } from './sequence.ts';
+import { checkNames, parseRecipe, type RecipeOptions, type Target } from './recipe.ts';
+import { metricReport, type PruneReport, reportOf } from './report.ts';
+import type { PrunedLayer, PrunedPart } from './sequence.ts';
 import { contentHash, type Part } from './store/hash.ts';
 import { openRun } from './store/manifest.ts';
 import type { RunStore } from './store/store.ts';
-import type { ModelSize, Subject, Written } from './subject.ts';
-import { chooseTarget, type TargetReport } from './target.ts';
-import { allOutputs, compare, comparedSamples, firstOutputs } from './verify.ts';
-
-export interface Progress {
-  /** What is being done, for a person. */
-  readonly label: string;
-  readonly done: number;
-  readonly total: number;
-}
+import type { Subject } from './subject.ts';
+import { chooseTarget } from './target.ts';
+import { type Proof, prove } from './verify.ts';
 
 export interface EvaluateOptions extends RunOptions {
   readonly engine: Engine;
 }
 
-export interface PruneOptions extends EvaluateOptions, RecipeOptions, FileOptions, FolderOptions {
+export interface PruneOptions
+  extends EvaluateOptions,
+    RecipeOptions,
+    FileOptions,
+    FolderOptions,
+    Pick<Run, 'onProgress' | 'calibration'> {
   /** Threads that the layers are solved on. Default: the calling one. */
   readonly session?: Session;
-  /** Images, or windows of token ids. */
-  readonly calibration: Dataset;
   /** Samples for the accuracy or perplexity before and after. Default: the calibration samples. */
   readonly evaluation?: Dataset;
   /** Keeps what the run finds: it can be continued, and other runs need not find it again. */
   readonly store?: RunStore;
-  readonly onProgress?: (progress: Progress) => void;
 }
 
 export interface PruneResult {
@@ -126,7 +120,7 @@ function subjectOf(
 }
 
 async function pruneWith(session: Session, subject: Subject, options: PruneOptions): Promise<PruneResult> {
-  const { calibration, evaluation = calibration, onProgress } = options;
+  const { calibration, evaluation = calibration } = options;
   const recipe = parseRecipe(options);
   if (subject.structures.length === 0) {
     throw new UnsupportedModelError(
@@ -136,109 +130,43 @@ async function pruneWith(session: Session, subject: Subject, options: PruneOptio
   checkNames(recipe.keep, subject.structures);
   const profile = subject.profile(recipe, calibration.shape);
   const wasmBytes = checkPlan(profile, recipe, session.maximumBytes);
-  const plan = planRun(profile, recipe, { ...options, samples: calibration.size, threads: session.threads });
+  const { bytes } = planRun(profile, recipe, {
+    ...options,
+    samples: calibration.size,
+    threads: session.threads,
+  });
   for (const samples of new Set([calibration, evaluation])) await subject.check(samples);
 
   const clock = new Clock();
   const engine = clock.engine(options.engine);
+  const chain = subject.chain(engine, calibration);
   const findings = await findingsOf(subject, session, options);
-  const run: Run = {
-    ...options,
-    session,
-    recipe,
-    findings,
-    clock,
-    chain: subject.chain(engine, calibration),
-  };
+  const run: Run = { ...options, subject, engine, chain, session, recipe, evaluation, findings, clock };
   // Before the long work, so that labels that do not go with the model are found at once.
-  const before = await clock.stage('measuring', () => denseMetric(subject, engine, evaluation, run));
-  const target = await clock.stage('target', () =>
-    chooseTarget(run, subject.hasShortcuts, ({ kind, blend }, done, total) =>
-      onProgress?.({ label: `target ${kind} ${blend}`, done, total }),
-    ),
-  );
-  const { layers, written } = await pruneTowards(target, subject, engine, evaluation, run, onProgress);
-  return {
-    written: written.model,
-    report: {
-      recipe,
-      target,
-      samples: calibration.size,
-      sample: calibration.shape,
-      ...sizesOf(subject, written),
-      metric: before &&
-        written.metric && {
-          name: before.name,
-          before: before.value,
-          after: written.metric.value,
-          samples: before.samples,
-          data: options.evaluation ? 'evaluation' : 'calibration',
-        },
-      maxDifference: written.maxDifference,
-      latencyMs: written.latencyMs,
-      layers: layers.map(layerReport),
-      notPrunable: subject.notPrunable,
-      sizes: written.sizes,
-      statement: written.statement,
-      memory: { plannedBytes: plan.bytes.total, wasmBytes },
-      seconds: clock.seconds,
-      stages: clock.stages,
-      engine: engine.name,
-      simd: session.simd,
-      threads: session.threads,
-    },
-  };
+  const before = await clock.stage('measuring', () => denseMetric(run));
+  const target = await clock.stage('target', () => chooseTarget(run));
+  const { layers, proof } = await pruneTowards(target.chosen, run);
+  const report = reportOf(run, layers, proof);
+  const metric = metricReport(before, proof.after, options.evaluation ? 'evaluation' : 'calibration');
+  const memory = { plannedBytes: bytes.total, wasmBytes };
+  return { written: proof.model, report: { ...report, target, metric, memory } };
 }
 
 /** The pass that counts, and the proof of what it has written. */
-async function pruneTowards(
-  { chosen: target }: TargetReport,
-  subject: Subject,
-  engine: Engine,
-  evaluation: Dataset,
-  run: Run,
-  onProgress: PruneOptions['onProgress'],
-): Promise<{ layers: PrunedLayer[]; written: Proof }> {
-  const { chain, calibration, recipe, clock } = run;
+async function pruneTowards(target: Target, run: Run): Promise<{ layers: PrunedLayer[]; proof: Proof }> {
+  const { subject, recipe, engine, clock } = run;
+  const { search } = recipe;
   const writer = await subject.writer(recipe, engine);
   const layers: PrunedLayer[] = [];
+  const onPart = async (index: number, pruned: PrunedPart) => {
+    await writer.part(index, pruned);
+    layers.push(...pruned.layers);
+  };
   try {
-    const last = await clock.stage('pruning', () =>
-      passOver(run, {
-        target,
-        search: recipe.search,
-        wholeCurve: true,
-        samples: 'all',
-        onStep: (done, total) => onProgress?.({ label: 'pruning', done, total }),
-        async onPart(index, pruned) {
-          await writer.part(index, pruned);
-          layers.push(...pruned.layers);
-        },
-      }),
-    );
+    const pass: Pass = { label: 'pruning', target, search, wholeCurve: true, samples: 'all', onPart };
+    const last = await clock.stage('pruning', () => passOver(run, pass));
     try {
-      const samples = comparedSamples(chain, calibration);
-      const expected = await firstOutputs(chain, last, 'pruned', samples.size, run);
-      const written = await clock.stage('proving', () =>
-        writer.finish({ target, samples: calibration.size }, async (found) => {
-          const again = found.subject.chain(engine, samples);
-          const outputs = [
-            () => allOutputs(again, samples, run),
-            ...found.copies.map((copy) => () => copy(samples)),
-          ];
-          const differences: number[] = [];
-          for (const output of outputs) {
-            differences.push(compare(subject.name, expected, await output(), found.subject.tolerance));
-          }
-          return {
-            ...found,
-            maxDifference: Math.max(...differences),
-            latencyMs: chain.parts === 1 ? await latencies(chain, again, samples, run) : undefined,
-            metric: await measure(found.subject.chain(engine, evaluation), evaluation, run),
-          };
-        }),
-      );
-      return { layers, written };
+      return { layers, proof: await clock.stage('proving', () => prove(run, last, target, writer)) };
     } finally {
       await last.close();
     }
@@ -248,26 +176,18 @@ async function pruneTowards(
   }
 }
 
-interface Proof extends Written, Pick<PruneReport, 'maxDifference' | 'latencyMs'> {
-  readonly metric: Metric | undefined;
-}
-
 /** The dense network's, which does not depend on how it is pruned. */
-async function denseMetric(
-  subject: Subject,
-  engine: Engine,
-  samples: Dataset,
-  run: Run,
-): Promise<Metric | undefined> {
-  const find = async () => ({ metric: await measure(subject.chain(engine, samples), samples, run) });
-  const about = run.findings.areKept && (await contentHash(contentsOf(samples)));
-  return (await run.findings.once('metric', about, find)).metric;
+async function denseMetric(run: Run): Promise<Metric | undefined> {
+  const { subject, engine, evaluation, findings } = run;
+  const find = async () => ({ metric: await measure(subject.chain(engine, evaluation), evaluation, run) });
+  const about = findings.areKept && (await contentHash(contentsOf(evaluation)));
+  return (await findings.once('metric', about, find)).metric;
 }
 
 /** @throws {InputError} where the store is of another run */
 async function findingsOf(
   subject: Subject,
-  session: Session,
+  { simd }: Session,
   { store, calibration, engine }: PruneOptions,
 ): Promise<Findings> {
   if (!store) return new Findings();
@@ -278,7 +198,7 @@ async function findingsOf(
     version,
   });
   // The engine's version counts, its threads do not.
-  return new Findings(store, [session.simd, engine.name.split(',')[0]]);
+  return new Findings(store, [simd, engine.name.split(',')[0]]);
 }
 
 async function* contentsOf(samples: Dataset): AsyncGenerator<Part> {
@@ -287,19 +207,4 @@ async function* contentsOf(samples: Dataset): AsyncGenerator<Part> {
     yield inputs;
     if (labels) yield labels;
   }
-}
-
-function sizesOf(
-  before: ModelSize,
-  { subject: after }: Written,
-): Pick<PruneReport, 'parameters' | 'bytes' | 'macs'> {
-  return {
-    parameters: { before: before.parameters, after: after.parameters },
-    bytes: { before: before.bytes, after: after.bytes },
-    macs: before.macs === undefined ? undefined : { before: before.macs, after: after.macs! },
-  };
-}
-
-function layerReport({ structure, curve, relativeError = 0, ...layer }: PrunedLayer): LayerReport {
-  return { ...layer, groups: structure.groups, relativeError, curve: curve && [...curve] };
 }

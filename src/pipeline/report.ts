@@ -4,10 +4,11 @@ import type { BlockSizes } from '../checkpoint/architectures/index.ts';
 import type { Structure } from '../graph/index.ts';
 import type { StageTime } from './clock.ts';
 import type { Metric } from './evaluate.ts';
-import type { Named } from './keep.ts';
-import type { Recipe } from './recipe.ts';
+import type { Run } from './pass.ts';
+import type { Named, Recipe } from './recipe.ts';
 import type { PrunedLayer } from './sequence.ts';
 import type { TargetReport } from './target.ts';
+import type { Proof } from './verify.ts';
 
 export interface BeforeAfter {
   readonly before: number;
@@ -62,4 +63,45 @@ export interface PruneReport {
   readonly simd: string;
   /** Of the solver. */
   readonly threads: number;
+}
+
+/** What a run says of its layers, sizes and time. */
+export function reportOf(
+  { recipe, calibration, subject, session, engine, clock }: Run,
+  layers: readonly PrunedLayer[],
+  { subject: small, maxDifference, latencyMs, sizes, statement }: Proof,
+): Omit<PruneReport, 'target' | 'metric' | 'memory'> {
+  return {
+    recipe,
+    samples: calibration.size,
+    sample: calibration.shape,
+    parameters: { before: subject.parameters, after: small.parameters },
+    bytes: { before: subject.bytes, after: small.bytes },
+    macs: subject.macs === undefined ? undefined : { before: subject.macs, after: small.macs! },
+    latencyMs,
+    maxDifference,
+    layers: layers.map(({ structure, curve, relativeError = 0, ...layer }) => ({
+      ...layer,
+      groups: structure.groups,
+      relativeError,
+      curve: curve && [...curve],
+    })),
+    notPrunable: subject.notPrunable,
+    sizes,
+    statement,
+    seconds: clock.seconds,
+    stages: clock.stages,
+    engine: engine.name,
+    simd: session.simd,
+    threads: session.threads,
+  };
+}
+
+export function metricReport(
+  before: Metric | undefined,
+  after: Metric | undefined,
+  data: 'evaluation' | 'calibration',
+): PruneReport['metric'] {
+  if (!before || !after) return undefined;
+  return { name: before.name, samples: before.samples, before: before.value, after: after.value, data };
 }

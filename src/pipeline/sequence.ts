@@ -14,9 +14,9 @@ import {
 import type { Layer, SolvedLayers } from '../solve/index.ts';
 import type { Place } from './chain.ts';
 import { Frontier } from './frontier.ts';
-import { keepRatio, type Named } from './keep.ts';
 import type { OpenedModel } from './open.ts';
 import type { Pass, Run } from './pass.ts';
+import { keepRatio, type Named } from './recipe.ts';
 import { collect, type Sums, valuesFor } from './statistics.ts';
 import { type Step, stepsOf } from './steps.ts';
 
@@ -94,7 +94,7 @@ export async function prunePart(
           damping,
         });
       }
-      if (run.chain.parts === 1) pass.onStep?.(i + 1, steps.length);
+      if (run.chain.parts === 1) run.onProgress?.({ label: pass.label, done: i + 1, total: steps.length });
     }
     return { masked, layers };
   } finally {

@@ -5,9 +5,8 @@ import type { Engine, FloatTensor } from '../engine/index.ts';
 import type { WrittenModel } from '../graph/index.ts';
 import type { Chain } from './chain.ts';
 import type { Dataset } from './data/index.ts';
-import type { Named } from './keep.ts';
 import type { Profile } from './plan.ts';
-import type { Recipe, Target } from './recipe.ts';
+import type { Named, Recipe, Target } from './recipe.ts';
 import type { PrunedPart } from './sequence.ts';
 import type { Part as Hashable } from './store/hash.ts';
 

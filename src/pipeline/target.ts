@@ -26,11 +26,7 @@ export interface TargetReport {
  * The target of a run's recipe; where it leaves that open, the one under which the pruned network errs least on samples
  * that it was not fitted on.
  */
-export async function chooseTarget(
-  run: Run,
-  hasShortcuts: boolean,
-  onStep: (target: Target, ...step: Parameters<NonNullable<Pass['onStep']>>) => void,
-): Promise<TargetReport> {
+export async function chooseTarget(run: Run): Promise<TargetReport> {
   const { method, target } = run.recipe;
   // The baselines that fit nothing have no target to choose.
   if (!refits(method)) return { chosen: { kind: 'self', blend: 0 } };
@@ -38,14 +34,9 @@ export async function chooseTarget(
   const { isFit, isHeldOut } = splitSamples(run.calibration.size);
   const errorOf = await heldOutError(run, isHeldOut);
   const attempt = async (target: Target) => {
+    const label = `target ${target.kind} ${target.blend}`;
     // The local search moves all candidates alike.
-    const pass: Pass = {
-      target,
-      search: 'greedy',
-      samples: 'fit',
-      fit: isFit,
-      onStep: (done, total) => onStep(target, done, total),
-    };
+    const pass: Pass = { label, target, search: 'greedy', samples: 'fit', fit: isFit };
     const last = await passOver(run, pass);
     try {
       return { error: await errorOf(last) };
@@ -53,10 +44,10 @@ export async function chooseTarget(
       await last.close();
     }
   };
-  const { recipe, findings } = run;
+  const { recipe, findings, subject } = run;
   const candidates = await searchTarget(
     async (target) => (await findings.once('target', { recipe, target }, () => attempt(target))).error,
-    hasShortcuts,
+    subject.hasShortcuts,
   );
   const [{ kind, blend }] = candidates;
   return { chosen: { kind, blend }, candidates };

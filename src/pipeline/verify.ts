@@ -2,45 +2,71 @@
 
 import type { FloatTensor } from '../engine/index.ts';
 import { InputError, OsscarError } from '../errors.ts';
+import { elements } from '../graph/index.ts';
 import { batchSize, takesTokens } from './batches.ts';
-import { type Chain, outputsOf, type Place, type RunOptions, through } from './chain.ts';
+import { type Chain, type LastPlace, outputsOf, type Place, type RunOptions, through } from './chain.ts';
 import { type Dataset, firstSamples } from './data/index.ts';
+import { latencies, type Metric, measure } from './evaluate.ts';
+import type { Run } from './pass.ts';
+import type { Target } from './recipe.ts';
+import type { PruneReport } from './report.ts';
+import type { Writer, Written } from './subject.ts';
 
 /** Windows of tokens on which the written model is compared with the masked one; of other samples it is a batch. */
 export const VERIFIED_WINDOWS = 4;
 
 /** A value of the model's outputs, for a batch. */
-export interface Output extends FloatTensor {
+interface Output extends FloatTensor {
   readonly name: string;
 }
 
-/** The samples on which networks are compared. */
-export function comparedSamples({ input }: Chain, samples: Dataset): Dataset {
-  const values = samples.shape.reduce((product, dim) => product * dim, 1);
-  return firstSamples(samples, takesTokens(input) ? VERIFIED_WINDOWS : batchSize(input, values));
+/** What the proof of a written model has shown. */
+export interface Proof extends Written, Pick<PruneReport, 'maxDifference' | 'latencyMs'> {
+  readonly after?: Metric;
 }
 
-/** All outputs of a network for the first `count` samples. */
-export async function firstOutputs(
-  chain: Chain,
+/** Has what was written compared with the pruned network, measured, and named. */
+export async function prove(run: Run, last: LastPlace, target: Target, writer: Writer): Promise<Proof> {
+  const { chain, subject, engine, calibration, evaluation } = run;
+  const text = takesTokens(chain.input);
+  const count = text ? VERIFIED_WINDOWS : batchSize(chain.input, elements(calibration.shape));
+  const samples = firstSamples(calibration, count);
+  const expected = await outputsFor(run, last, 'pruned', samples.size);
+  return writer.finish({ target, samples: calibration.size }, async (written) => {
+    const again = written.subject.chain(engine, samples);
+    let maxDifference = 0;
+    for (const outputs of [() => allOutputs(again, samples, run), ...written.copies]) {
+      const difference = compare(subject.name, expected, await outputs(samples), written.subject.tolerance);
+      maxDifference = Math.max(maxDifference, difference);
+    }
+    return {
+      ...written,
+      maxDifference,
+      latencyMs: chain.parts === 1 ? await latencies(chain, again, samples, run) : undefined,
+      after: await measure(written.subject.chain(engine, evaluation), evaluation, run),
+    };
+  });
+}
+
+/** All outputs of a network for the first samples. */
+async function outputsFor(
+  run: RunOptions & { readonly chain: Chain },
   place: Place,
   network: 'dense' | 'pruned',
   count: number,
-  options: RunOptions,
 ): Promise<Output[]> {
   const found: Output[] = [];
-  const select = (index: number) => index < count;
-  for await (const { values } of outputsOf(chain, place, network, options, select)) {
+  for await (const { values } of outputsOf(run.chain, place, network, run, (index) => index < count)) {
     for (const [name, tensor] of values) found.push({ name, ...tensor });
   }
   return found;
 }
 
-/** All outputs of a model as it stands for all of some samples. */
-export async function allOutputs(chain: Chain, samples: Dataset, options: RunOptions): Promise<Output[]> {
+/** All outputs of a model as it stands. */
+async function allOutputs(chain: Chain, samples: Dataset, options: RunOptions): Promise<Output[]> {
   const last = await through(chain, samples, options);
   try {
-    return await firstOutputs(chain, last, 'dense', samples.size, options);
+    return await outputsFor({ ...options, chain }, last, 'dense', samples.size);
   } finally {
     await last.close();
   }
@@ -50,7 +76,7 @@ export async function allOutputs(chain: Chain, samples: Dataset, options: RunOpt
  * The largest difference of outputs, as a part of their range.
  * @throws {OsscarError} where it is larger than it may be
  */
-export function compare(
+function compare(
   name: string,
   expected: readonly Output[],
   found: readonly FloatTensor[],
