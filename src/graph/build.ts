@@ -129,7 +129,7 @@ export function attributeOf(name: string, value: BuildAttribute): AttributeProto
   return create(AttributeProtoSchema, { name, ints: value.map(BigInt), type: INTS });
 }
 
-function valueInfo(name: string, type: DataType, dims?: BuildDims): ValueInfoProto {
+export function valueInfo(name: string, type: DataType, dims?: BuildDims): ValueInfoProto {
   const dim = dims?.map((size) => ({
     value:
       typeof size === 'string'
