@@ -82,7 +82,7 @@ export async function pruneModel(path: string, flags: PruneFlags): Promise<void>
   const { output: target, calibrate, data, dataLabels: labels, seed } = flags;
   if (calibrate === undefined) throw new InputError('calibration samples are missing: --calibrate');
   if (target === undefined) throw new InputError('where the pruned model goes is missing: --output');
-  const signal = interruptSignal();
+  const signal = interruptSignal(flags);
   await closing(async (opened) => {
     // First of all, so that an output that cannot be is found at once.
     const output = opened(

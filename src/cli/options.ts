@@ -135,14 +135,15 @@ export class InterruptedError extends OsscarError {
   /** The process's, as shells give it. */
   readonly exitCode: number;
 
-  constructor(signal: NodeJS.Signals) {
-    super('ERR_OSSCAR_INTERRUPTED', 'interrupted; nothing was written');
+  constructor(signal: NodeJS.Signals, { work }: Pick<PruneFlags, 'work'>) {
+    const further = work === undefined ? '' : ', and the same command goes on from here';
+    super('ERR_OSSCAR_INTERRUPTED', `interrupted; nothing was written${further}`);
     this.exitCode = 128 + constants.signals[signal];
   }
 }
 
 /** Aborted by Ctrl-C, or where the process is asked to end. The second time it ends at once, whatever it does. */
-export function interruptSignal(): AbortSignal {
+export function interruptSignal(flags: Pick<PruneFlags, 'work'>): AbortSignal {
   const interrupt = new AbortController();
   const signals = ['SIGINT', 'SIGTERM'] as const;
   const ignore = () => signals.forEach((signal) => void process.off(signal, listener));
@@ -157,7 +158,7 @@ export function interruptSignal(): AbortSignal {
     setImmediate(() => {
       // Without a listener the system ends the process, and needs no event loop for it.
       ignore();
-      interrupt.abort(new InterruptedError(signal));
+      interrupt.abort(new InterruptedError(signal, flags));
     });
   }
   for (const signal of signals) process.on(signal, listener);

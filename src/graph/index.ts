@@ -29,6 +29,14 @@ export { shrink } from './shrink.ts';
 export { loadStored, type ModelOutline, openStored, streamModel } from './stream.ts';
 export type { Analysis, Edit, LinearRef, Slice, Structure } from './structure.ts';
 export { part, subgraph, type ValueInfo, withAllValues } from './subgraph.ts';
-export { elements, fromFloat32, fromIntegers, type Tensor, toFloat32, toFloat64, toIntegers } from './tensor.ts';
+export {
+  elements,
+  fromFloat32,
+  fromIntegers,
+  type Tensor,
+  toFloat32,
+  toFloat64,
+  toIntegers,
+} from './tensor.ts';
 export { readWeights, writeWeights } from './weights.ts';
 export { type WriteOptions, type WrittenModel, writeModel } from './write.ts';

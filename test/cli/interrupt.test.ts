@@ -2,9 +2,18 @@
 // a run has said something.
 
 import { type ChildProcess, spawn } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { HANG_MS } from '../support/hang.ts';
 import {
   CLI,
   fixture,
@@ -13,6 +22,7 @@ import {
   osscarJson,
   PREPROCESSING,
   PROGRESS,
+  refused,
   temporaryFolder,
 } from './osscar.ts';
 
@@ -40,7 +50,7 @@ function run(
 ): Promise<Ended> {
   // A run that nothing ends must not outlive its test.
   const child = spawn(process.execPath, ['--liftoff-only', ...nodeFlags, CLI, ...args, '--threads', '1'], {
-    timeout: 55_000,
+    timeout: HANG_MS,
     killSignal: 'SIGKILL',
   });
   let [stdout, stderr] = ['', ''];
@@ -191,4 +201,73 @@ test('a run removes what dead ones have left, and nothing of one that goes on', 
   const { code, stderr } = await goingOn;
   expect(code, stderr).toBe(0);
   expect(listing(out)).toEqual(['a.onnx', 'second', 'small']);
+});
+
+describe.each([
+  [
+    'an ONNX file',
+    (out: string) => [
+      ...['prune', MOBILENET, '--keep', '0.5', ...CALIBRATION, '--samples', '24', '--target', 'self'],
+      ...['-o', join(out, 'small.onnx')],
+    ],
+  ],
+  [
+    'a folder',
+    (out: string) =>
+      language(join(out, 'small'), out, ['--samples', '4', '--seqlen', '32', '--target', 'self']),
+  ],
+])('the work folder of %s', (_, argsFor) => {
+  const hashes = (out: string) =>
+    readdirSync(out, { recursive: true, encoding: 'utf8' })
+      .filter((name) => statSync(join(out, name)).isFile())
+      .map((name) => [name, readFileSync(join(out, name)).toString('base64')]);
+
+  test('continues a run that was killed or interrupted, to the same bytes', async () => {
+    const [whole, out] = [newFolder('whole'), newFolder('out')];
+    const work = join(newFolder('work'), 'kept');
+    await osscarJson(...argsFor(whole));
+    const args = [...argsFor(out), '--work', work];
+    const solved = () => readdirSync(work).filter((name) => name.startsWith('solved~')).length;
+    const killed = await run(args, (child, stderr) => {
+      if (/pruning: \d+/.test(stderr)) child.kill('SIGKILL');
+    });
+    expect(killed.signal).toBe('SIGKILL');
+    const before = solved();
+    expect(before).toBeGreaterThan(0);
+    const interrupted = await run(
+      args,
+      atFirst((child) => child.kill('SIGINT')),
+    );
+    expect(interrupted.code).toBe(130);
+    expect(interrupted.stderr.replace(PROGRESS, '')).toBe(
+      'osscar: interrupted; nothing was written, and the same command goes on from here\n',
+    );
+    await osscarJson(...args);
+    expect(hashes(out)).toEqual(hashes(whole));
+    expect(readdirSync(work).filter((name) => name.startsWith('.'))).toEqual([]);
+    expect(solved()).toBeGreaterThan(before);
+  });
+
+  test('is refused, by name, where it is of another model or of other data', async () => {
+    const out = newFolder('out');
+    const args = [...argsFor(out), '--work', join(out, 'work')];
+    await osscarJson(...args, '--method', 'magnitude');
+    await refused(
+      [...argsFor(newFolder('other')), '--work', join(out, 'work'), '--samples', '5'],
+      /work folder ".*work": holds a run of calibration data ".*" \([0-9a-f]{8}\), not of ".*"/,
+    );
+    const other = [
+      'prune',
+      fixture('fashion-resnet.onnx'),
+      ...CALIBRATION,
+      '--samples',
+      '4',
+      '--keep',
+      '0.5',
+    ];
+    await refused(
+      [...other, '-o', join(out, 'b.onnx'), '--work', join(out, 'work')],
+      /holds a run of model ".*", not of "fashion-resnet\.onnx"/,
+    );
+  });
 });
