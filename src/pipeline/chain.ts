@@ -3,6 +3,7 @@
 
 import type { Engine, EngineSession, FloatTensor } from '../engine/index.ts';
 import { elements, type Model, type Structure } from '../graph/index.ts';
+import type { AbortOptions } from '../pool/index.ts';
 import { type ActivationLimits, Activations, pairBytes } from './activations.ts';
 import { type Batch, type BatchSource, batchSource, type ModelInput, type Select } from './batches.ts';
 import type { Dataset } from './data/index.ts';
@@ -35,9 +36,7 @@ export interface Part {
 }
 
 /** What running a chain takes. */
-export interface RunOptions extends ActivationLimits {
-  readonly signal?: AbortSignal;
-}
+export interface RunOptions extends ActivationLimits, AbortOptions {}
 
 /** A part and the samples before it. */
 export interface Place {

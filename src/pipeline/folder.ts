@@ -15,6 +15,7 @@ import {
   planSafetensors,
   readChunks,
   readJson,
+  type SafetensorsOptions,
 } from '../checkpoint/index.ts';
 import type { Engine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
@@ -22,6 +23,7 @@ import { elements } from '../graph/index.ts';
 import { groupsToKeep, refits } from '../solve/index.ts';
 import type { Chain, Part } from './chain.ts';
 import type { Dataset } from './data/index.ts';
+import type { FileOptions } from './onnx.ts';
 import { type OpenedModel, openParsed } from './open.ts';
 import type { Profile } from './plan.ts';
 import { keepRatio, type Named, type Recipe } from './recipe.ts';
@@ -38,15 +40,13 @@ export interface OpenedLanguageModel {
   readonly language: LanguageModel;
 }
 
-export interface FolderOptions {
+export interface FolderOptions
+  extends Pick<FileOptions, 'metadata'>,
+    Pick<SafetensorsOptions, 'maxShardBytes'> {
   /** Where a language model's pruned folder goes. Committed once it is verified, aborted where anything fails. */
   readonly output?: OutputFolder;
-  /** Bytes of a safetensors file before the next is begun. Default 5 GB. */
-  readonly maxShardBytes?: number;
   /** Whether `model.onnx` is written too: the whole model, with key-value caches as inputs and outputs. */
   readonly onnx?: boolean;
-  /** Entries for the metadata of ONNX files. */
-  readonly metadata?: Readonly<Record<string, string>>;
 }
 
 /** Beside config.json: the sizes of every block, where config.json cannot say them. */

@@ -1,7 +1,15 @@
 // An ONNX file for the pipeline: one part, which samples go into and outputs come out of.
 
 import type { Engine } from '../engine/index.ts';
-import { countParameters, elements, type Model, segments, shrink, writeModel } from '../graph/index.ts';
+import {
+  countParameters,
+  elements,
+  type Model,
+  segments,
+  shrink,
+  type WriteOptions,
+  writeModel,
+} from '../graph/index.ts';
 import { groupsToKeep } from '../solve/index.ts';
 import { batchSize, takesTokens } from './batches.ts';
 import { supplied } from './decoder.ts';
@@ -13,11 +21,9 @@ import { plannedStep, stepsOf } from './steps.ts';
 import type { Part as Hashable } from './store/hash.ts';
 import type { Subject, Writer } from './subject.ts';
 
-export interface FileOptions {
-  /** Entries for the written model's metadata. */
+export interface FileOptions extends Pick<WriteOptions, 'externalName'> {
+  /** Entries for the metadata of written ONNX models. */
   readonly metadata?: Readonly<Record<string, string>>;
-  /** Name of the written model's data file, should it need one. */
-  readonly externalName?: string;
 }
 
 /** How far outputs may be off: rounding of float32 is near 1e-6, of float16 near 1e-3. */

@@ -21,6 +21,7 @@ import {
 } from '../graph/index.ts';
 import { type ModelInput, modelInput, takesTokens } from './batches.ts';
 import { supplies } from './decoder.ts';
+import type { ModelSize } from './subject.ts';
 
 /** What the file alone does not say. */
 export interface OpenOptions extends ReadOptions {
@@ -30,7 +31,7 @@ export interface OpenOptions extends ReadOptions {
 }
 
 /** A model that is ready to be inspected, pruned or evaluated. */
-export interface OpenedModel {
+export interface OpenedModel extends Required<ModelSize> {
   /** For messages: the file's name, or `model`. */
   readonly name: string;
   /** As in the file. */
@@ -41,13 +42,8 @@ export interface OpenedModel {
   /** Shapes and types of every value in a run of one sample (or of the fixed batch). */
   readonly info: ValueInfo;
   readonly analysis: Analysis;
-  /** Of the file, with its external data. */
-  readonly bytes: number;
-  readonly parameters: number;
   /** The size given for open dimensions. */
   readonly size?: readonly number[];
-  /** Multiply-adds for one sample. */
-  readonly macs: number;
 }
 
 /**

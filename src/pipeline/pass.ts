@@ -1,13 +1,11 @@
 // A pass over a model: its parts one after the other, each pruned and forgotten before the next is opened.
 
-import type { Engine } from '../engine/index.ts';
-import type { Session } from '../pool/index.ts';
 import type { LayerRecipe } from '../solve/index.ts';
 import type { Select } from './batches.ts';
 import { type Chain, type LastPlace, type RunOptions, through } from './chain.ts';
 import type { Clock } from './clock.ts';
-import type { Dataset } from './data/index.ts';
 import type { Findings } from './findings.ts';
+import type { PruneOptions } from './prune.ts';
 import type { Recipe, Target } from './recipe.ts';
 import { type History, type PrunedPart, prunePart } from './sequence.ts';
 import type { Subject } from './subject.ts';
@@ -21,20 +19,16 @@ export interface Progress {
 }
 
 /** What all of a run shares. */
-export interface Run extends RunOptions {
+export interface Run
+  extends RunOptions,
+    Required<Pick<PruneOptions, 'engine' | 'session' | 'calibration' | 'evaluation'>>,
+    Pick<PruneOptions, 'onProgress'> {
   readonly subject: Subject;
-  readonly engine: Engine;
   /** The subject's, for the calibration samples. */
   readonly chain: Chain;
-  readonly session: Session;
   readonly recipe: Recipe;
-  /** Images, or windows of token ids. */
-  readonly calibration: Dataset;
-  readonly evaluation: Dataset;
   readonly findings: Findings;
   readonly clock: Clock;
-  /** Called after each part, or each step of a model of one part. */
-  readonly onProgress?: (progress: Progress) => void;
 }
 
 export interface Pass extends Required<Pick<LayerRecipe, 'search'>>, Pick<LayerRecipe, 'wholeCurve'> {

@@ -3,15 +3,14 @@
 import type { BlockSizes } from '../checkpoint/architectures/index.ts';
 import { type ActivationLimits, activationLimit, pairBytes } from './activations.ts';
 import type { Recipe } from './recipe.ts';
-import type { BeforeAfter } from './report.ts';
+import type { PruneReport } from './report.ts';
 import { checkSteps, type PlannedStep, stepBytes, stepStatisticsBytes } from './steps.ts';
 import { VERIFIED_WINDOWS } from './verify.ts';
 
 /** What a plan needs to know of a model. */
-export interface Profile {
+export interface Profile extends Pick<PruneReport, 'parameters'> {
   /** Its name or architecture. */
   readonly model: string;
-  readonly parameters: BeforeAfter;
   readonly steps: readonly PlannedStep[];
   readonly weights: {
     /** Parameters of the largest part that is pruned, and of all that are not. */

@@ -14,7 +14,7 @@ import { Findings } from './findings.ts';
 import { type FolderOptions, folderSubject, languageProfile, type OpenedLanguageModel } from './folder.ts';
 import { type FileOptions, onnxSubject } from './onnx.ts';
 import type { OpenedModel } from './open.ts';
-import { type Pass, passOver, type Run } from './pass.ts';
+import { type Pass, type Progress, passOver, type Run } from './pass.ts';
 import { checkPlan, type Plan, type PlanOptions, planRun } from './plan.ts';
 import { checkNames, parseRecipe, type RecipeOptions, type Target } from './recipe.ts';
 import { metricReport, type PruneReport, reportOf } from './report.ts';
@@ -30,18 +30,17 @@ export interface EvaluateOptions extends RunOptions {
   readonly engine: Engine;
 }
 
-export interface PruneOptions
-  extends EvaluateOptions,
-    RecipeOptions,
-    FileOptions,
-    FolderOptions,
-    Pick<Run, 'onProgress' | 'calibration'> {
+export interface PruneOptions extends EvaluateOptions, RecipeOptions, FileOptions, FolderOptions {
   /** Threads that the layers are solved on. Default: the calling one. */
   readonly session?: Session;
+  /** Images, or windows of token ids. */
+  readonly calibration: Dataset;
   /** Samples for the accuracy or perplexity before and after. Default: the calibration samples. */
   readonly evaluation?: Dataset;
   /** Keeps what the run finds: it can be continued, and other runs need not find it again. */
   readonly store?: RunStore;
+  /** Called after each part, or each step of a model of one part. */
+  readonly onProgress?: (progress: Progress) => void;
 }
 
 export interface PruneResult {

@@ -2,7 +2,7 @@
 
 import { InputError } from '../errors.ts';
 import type { Structure } from '../graph/index.ts';
-import { type LayerRecipe, METHODS, type Method, SEARCHES, type Search } from '../solve/index.ts';
+import { type LayerRecipe, METHODS, SEARCHES } from '../solve/index.ts';
 
 export const TARGETS = ['auto', 'self', 'dense', 'residual'] as const;
 export type TargetChoice = (typeof TARGETS)[number];
@@ -58,15 +58,13 @@ export function checkNames(keep: number | KeepRatios, structures: readonly Named
 }
 
 /** How a model is pruned, with nothing left open. */
-export interface Recipe extends Omit<LayerRecipe, 'blend' | 'wholeCurve'> {
+export interface Recipe
+  extends Required<Pick<LayerRecipe, 'method' | 'search'>>,
+    Pick<LayerRecipe, 'damping' | 'groupsPerStep'> {
   /** Fraction of each structure's groups to keep, in (0, 1]; or one for each kind of them. */
   readonly keep: number | KeepRatios;
-  /** Default `osscar`. */
-  readonly method: Method;
   /** Default `auto`: chosen by the error on held-out calibration samples. Or a blend of one's own. */
   readonly target: TargetChoice | Target;
-  /** Local search after the elimination (`osscar` only). Default `swap`. */
-  readonly search: Search;
   /** Whether layers that keep all their inputs are refitted to what now reaches them. Default true. */
   readonly correct: boolean;
 }

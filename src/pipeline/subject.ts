@@ -31,7 +31,7 @@ export interface Subject extends ModelSize {
 
 export interface ModelSize {
   readonly parameters: number;
-  /** Of the files. */
+  /** Of the files, external data among them. */
   readonly bytes: number;
   /** Multiply-adds for one sample, where they are known. */
   readonly macs?: number;
