@@ -1,5 +1,6 @@
 // A checkpoint with the shapes of OPT-1.3B through `osscar prune`: peak memory against the plan of --dry-run, and time.
 // Two blocks (random weights) are enough: blocks are pruned one at a time. Random weights say nothing about perplexity.
+// With `--format onnx`, which holds one block's weights at a time too.
 //   npm run bench -- scale [blocks] [samples] [seqlen]
 
 import { spawn } from 'node:child_process';
@@ -73,7 +74,18 @@ async function osscar(...args: string[]) {
     process.execPath,
     [
       ...['--experimental-wasm-relaxed-simd', '--import', `data:text/javascript,${report}`],
-      ...['dist/cli.js', 'prune', MODEL, '--keep', '0.5', '--target', 'residual', '--json'],
+      ...[
+        'dist/cli.js',
+        'prune',
+        MODEL,
+        '--keep',
+        '0.5',
+        '--target',
+        'residual',
+        '--format',
+        'onnx',
+        '--json',
+      ],
       ...['--samples', String(samples), '--seqlen', String(seqlen), ...args],
     ],
     { stdio: ['ignore', 'pipe', 'pipe'] },

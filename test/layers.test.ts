@@ -46,6 +46,17 @@ test('imports point downwards only', () => {
   expect(checked).toBeGreaterThan(50);
 });
 
+test('the pipeline has one door', () => {
+  const outside = files.filter((file) => layerOf(file) !== 'pipeline');
+  const doors = outside.flatMap((file) =>
+    importsOf(file)
+      .filter((name) => name.startsWith('.'))
+      .map((name) => relative(SRC, join(SRC, dirname(file), name)))
+      .filter((name) => layerOf(name) === 'pipeline'),
+  );
+  expect(new Set(doors)).toEqual(new Set(['pipeline/index.ts']));
+});
+
 test('only the command line imports from Node, and platform.node.ts asks for what it needs', () => {
   const mentions = files.filter((file) => readFileSync(join(SRC, file), 'utf8').includes("'node:"));
   const elsewhere = mentions.filter((file) => layerOf(file) !== 'cli');

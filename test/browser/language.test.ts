@@ -1,5 +1,5 @@
-// A language model is pruned in a worker of a page, its hidden states in the origin's private file system, with the
-// bits that Node gives.
+// A language model is pruned in a worker of a page, its activations and what is found in the origin's private file system,
+// with the bits that Node gives.
 
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -16,8 +16,10 @@ test('a language model goes through files in Chromium as in Node', async () => {
   const job = { keep: 0.5 };
   const dist = await import('../../dist/index.js' as string);
   const read = (path: string) => readFile(join(FIXTURES, path));
-  const expected = await pruneFixtureLanguage(dist, read, scratchFile, job);
-  expect(expected.kept).toHaveLength(4);
+  const expected = await pruneFixtureLanguage(dist, read, scratchFile, dist.memoryStore(), job);
+  expect(expected.kept).toHaveLength(8);
+  expect(expected.again).toBe(expected.sha256);
+  expect(expected.found.length).toBeGreaterThan(16);
   expect(expected.files).toBeGreaterThan(1);
 
   const folders = {

@@ -1,13 +1,22 @@
+import type { RunStore, Scratch } from '../../../src/index.ts';
+
+export interface LanguageJob {
+  keep: number;
+}
+
 export interface PrunedLanguage {
-  kept: number[][][];
+  kept: number[][];
   sha256: string;
-  /** Scratch files that were opened. */
+  /** The hash of a second run, from the store. */
+  again: string;
   files: number;
+  found: string[];
 }
 
 export function pruneFixtureLanguage(
-  osscar: unknown,
+  osscar: object,
   read: (path: string) => Promise<Uint8Array>,
-  scratch: () => unknown,
-  job: { keep: number },
+  scratch: () => Scratch,
+  store: RunStore,
+  job: LanguageJob,
 ): Promise<PrunedLanguage>;

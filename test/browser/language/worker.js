@@ -4,7 +4,8 @@ import * as osscar from './osscar/index.js';
 globalThis.onmessage = async ({ data }) => {
   try {
     const read = async (path) => new Uint8Array(await (await fetch(`./fixtures/${path}`)).arrayBuffer());
-    postMessage(await pruneFixtureLanguage(osscar, read, osscar.opfsScratch, data));
+    const store = await osscar.opfsStore('run');
+    postMessage(await pruneFixtureLanguage(osscar, read, osscar.opfsScratch, store, data));
   } catch (error) {
     postMessage({ error: String(error?.stack ?? error) });
   }
