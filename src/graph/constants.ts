@@ -1,4 +1,4 @@
-// Weights that a layer reads through an Identity or a Transpose become constants of its own.
+// Weights that a layer reads through an Identity or a Transpose become plain constants.
 
 import { bitsOf } from './dtype.ts';
 import type { Model } from './model.ts';
@@ -7,25 +7,35 @@ import type { NodeProto } from './onnx_pb.ts';
 import { elements, type Tensor } from './tensor.ts';
 
 /**
- * A copy of the model without Identity of constants (exporters share equal weights so) and without Transpose of
- * constants that nothing else reads: a second copy of a tied embedding would only make the file larger.
+ * A copy of the model without Transpose of constants that nothing else reads: a second copy of a tied embedding would
+ * only make the file larger. Nor has it Identity of constants, which exporters share equal weights by.
  */
 export function foldConstants(model: Model): Model {
   const folded = model.clone();
+  replaceConstants(folded, (node, tensor) =>
+    node.opType === 'Identity' ? tensor : transposed(folded, node, tensor),
+  );
+  return folded;
+}
+
+/** Removes nodes of the standard that read a constant and whose output is one too. */
+export function replaceConstants(
+  model: Model,
+  constantOf: (node: NodeProto, tensor: Tensor) => Tensor | undefined,
+): void {
   const gone = new Set<NodeProto>();
-  for (const node of folded.nodes) {
-    const tensor = folded.tensors.get(node.input[0] ?? '');
-    if (!tensor || !isStandard(node) || folded.isOutput(node.output[0])) continue;
-    const uses = folded.uses(node.output[0]);
+  for (const node of model.nodes) {
+    const tensor = model.tensors.get(node.input[0] ?? '');
+    if (!tensor || !isStandard(node) || model.isOutput(node.output[0])) continue;
+    const uses = model.uses(node.output[0]);
     if (uses.some(({ index }) => index < 0)) continue; // a graph inside a node names the value
-    const constant = node.opType === 'Identity' ? tensor : transposed(folded, node, tensor);
+    const constant = constantOf(node, tensor);
     if (!constant) continue;
-    folded.tensors.set(constant.name, constant);
-    for (const { node: reader, index } of uses) folded.setInput(reader, index, constant.name);
+    model.tensors.set(constant.name, constant);
+    for (const { node: reader, index } of uses) model.setInput(reader, index, constant.name);
     gone.add(node);
   }
-  folded.remove(gone);
-  return folded;
+  model.remove(gone);
 }
 
 function transposed(model: Model, node: NodeProto, tensor: Tensor): Tensor | undefined {

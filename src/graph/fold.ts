@@ -4,9 +4,8 @@ import { isFloat } from './dtype.ts';
 import type { Model } from './model.ts';
 import { attributeFloat, attributeInt, isStandard, removeAttribute } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
-import type { Layer } from './operators/operator.ts';
-import { ownTensor } from './own.ts';
 import { elements, fromFloat32, toFloat64 } from './tensor.ts';
+import { ownTensor, setBias } from './weights.ts';
 
 /**
  * A copy of the model in which each BatchNormalization that is the only reader of a Conv, a Gemm or another linear
@@ -29,11 +28,10 @@ export function foldBatchNormalization(model: Model): Model {
   return folded;
 }
 
+type Foldable = NonNullable<ReturnType<typeof foldable>>;
+
 /** The layer that can take this node in, and the input of its bias; undefined if there is none. */
-function foldable(
-  model: Model,
-  norm: NodeProto,
-): { node: NodeProto; layer: Layer; bias: number } | undefined {
+function foldable(model: Model, norm: NodeProto) {
   if (norm.opType !== 'BatchNormalization' || !isStandard(norm)) return undefined;
   if (attributeInt(norm, 'training_mode', 0) !== 0 || norm.output.filter(Boolean).length !== 1)
     return undefined;
@@ -54,14 +52,9 @@ function foldable(
   return !bias || perChannel(bias) ? { node, layer, bias: layer.bias } : undefined;
 }
 
-function fold(
-  model: Model,
-  { node, layer, bias }: NonNullable<ReturnType<typeof foldable>>,
-  norm: NodeProto,
-) {
-  const [scale, shift, mean, variance] = norm.input
-    .slice(1, 5)
-    .map((name) => toFloat64(model.tensors.get(name)!));
+function fold(model: Model, { node, layer, bias }: Foldable, norm: NodeProto): void {
+  const parameters = norm.input.slice(1).map((name) => toFloat64(model.tensors.get(name)!));
+  const [scale, shift, mean, variance] = parameters;
   const epsilon = attributeFloat(norm, 'epsilon', 1e-5);
   const s = scale.map((value, i) => value / Math.sqrt(variance[i] + epsilon));
 
@@ -74,9 +67,7 @@ function fold(
   if (layer.factors) removeAttribute(node, layer.factors.bias);
   const old = node.input[bias] ? toFloat64(model.tensors.get(node.input[bias])!) : new Float64Array(s.length);
   const b = s.map((value, i) => value * (beta * old[i] - mean[i]) + shift[i]);
-  const name = node.input[bias] ? ownTensor(model, node, bias).name : model.fresh(`${node.name}.bias`);
-  model.tensors.set(name, fromFloat32(b, [b.length], { name, type: weight.type }));
-  if (node.input[bias] !== name) model.setInput(node, bias, name);
+  setBias(model, node, bias, b);
 
   // The layer now computes the value that the normalisation did, so its readers need not change.
   model.setOutput(node, 0, norm.output[0]);

@@ -1,7 +1,7 @@
 // ONNX models: read, analyse, shrink, write. Knows nothing of how channels are chosen, runs nothing, touches no file.
 
 export { analyse } from './analyse.ts';
-export { type BuildAttribute, type BuildDims, GraphBuilder } from './build.ts';
+export { GraphBuilder } from './build.ts';
 export { foldConstants } from './constants.ts';
 export { countMacs, countParameters } from './count.ts';
 export { type Cut, segments } from './cuts.ts';

@@ -157,7 +157,9 @@ export function gcd(a: number, b: number): number {
   return b === 0 ? Math.abs(a) : gcd(b, a % b);
 }
 
-const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
+export function sum(values: readonly number[]): number {
+  return values.reduce((a, b) => a + b, 0);
+}
 
 function move<T>(from: T[], into: T[]): void {
   for (const item of from) into.push(item);

@@ -3,9 +3,9 @@
 import { clone } from '@bufbuild/protobuf';
 import { InputError } from '../errors.ts';
 import type { Model } from './model.ts';
-import { attributeInt, attributeInts, setAttributeInt, setAttributeInts } from './node.ts';
+import { attributeInt, attributeInts, setAttribute } from './node.ts';
 import { type NodeProto, type TypeProto_Tensor, ValueInfoProtoSchema } from './onnx_pb.ts';
-import type { Slice, Structure } from './structure.ts';
+import { groupBy, type Slice, type Structure } from './structure.ts';
 import { fromIntegers, gather, type Tensor, toIntegers } from './tensor.ts';
 
 /** What happens to the constant at one input of one node. */
@@ -106,13 +106,7 @@ function newBiases(model: Model, { producers, slices }: Structure): Slice[] {
 
 // Several nodes may read one constant. Those that need the same version of it go on sharing.
 function apply(model: Model, changes: readonly Change[]): void {
-  const byTensor = new Map<string, Change[]>();
-  for (const change of changes) {
-    const name = change.node.input[change.input];
-    const list = byTensor.get(name);
-    if (list) list.push(change);
-    else byTensor.set(name, [change]);
-  }
+  const byTensor = groupBy(changes, ({ node, input }) => node.input[input]);
   for (const [name, list] of byTensor) {
     const tensor = model.tensors.get(name)!;
     const untouched = model.uses(name).length > list.length || model.isOutput(name);
@@ -148,12 +142,11 @@ function changed(tensor: Tensor, { cuts, numbers }: Change): Tensor {
 }
 
 function lowerAttribute(node: NodeProto, name: string, index: number | undefined, loss: number): void {
-  if (index === undefined) setAttributeInt(node, name, attributeInt(node, name, 0) - loss);
-  else {
-    const values = attributeInts(node, name)!;
-    values[index] -= loss;
-    setAttributeInts(node, name, values);
-  }
+  const lowered =
+    index === undefined
+      ? attributeInt(node, name, 0) - loss
+      : attributeInts(node, name)!.map((value, i) => (i === index ? value - loss : value));
+  setAttribute(node, name, lowered);
 }
 
 function infer(model: Model, node: NodeProto, input: number): void {

@@ -5,8 +5,8 @@ import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { FormatError } from '../errors.ts';
 import { loadExternal, type ReadExternal } from './external.ts';
-import { copyMessage } from './message.ts';
-import { Model } from './model.ts';
+import { checkGraph, Model } from './model.ts';
+import { copyMessage } from './node.ts';
 import {
   GraphProtoSchema,
   ModelProtoSchema,
@@ -14,7 +14,6 @@ import {
   TensorProtoSchema,
 } from './onnx_pb.ts';
 import type { Tensor } from './tensor.ts';
-import { checkGraph } from './validate.ts';
 import { decodeTensor, describe } from './wire.ts';
 import { concat, layOut, pieceBytes, type WriteOptions } from './write.ts';
 

@@ -2,21 +2,12 @@
 
 import { create } from '@bufbuild/protobuf';
 import { InputError, UnsupportedModelError } from '../errors.ts';
+import { valueInfo } from './build.ts';
 import { isInputShape } from './cuts.ts';
-import { type DataType, typeCode } from './dtype.ts';
-import { copyMessage } from './message.ts';
+import type { DataType } from './dtype.ts';
 import { Model } from './model.ts';
-import { attribute, attributeInt, reads } from './node.ts';
-import {
-  type AttributeProto,
-  AttributeProto_AttributeType,
-  AttributeProtoSchema,
-  type NodeProto,
-  NodeProtoSchema,
-  TypeProtoSchema,
-  type ValueInfoProto,
-  ValueInfoProtoSchema,
-} from './onnx_pb.ts';
+import { attribute, attributeInt, attributeOf, copyMessage, reads } from './node.ts';
+import { type AttributeProto, type NodeProto, NodeProtoSchema, ValueInfoProtoSchema } from './onnx_pb.ts';
 import { fromIntegers, type Tensor } from './tensor.ts';
 import { writeModel } from './write.ts';
 
@@ -128,11 +119,10 @@ function inputShape(
   const shown = dims.map((_, axis) => axis).slice(attributeInt(shape, 'start', 0), end);
   const others = shown.filter((axis) => axis > 0).map((axis) => dims[axis]);
   const parts = [...(shown.includes(0) ? [batch] : []), integers('others', others)];
-  const along = { name: 'axis', i: 0n, type: AttributeProto_AttributeType.INT };
   return [
     node('Shape', [given], whole),
     node('Gather', [whole, integers('first', [0])], batch),
-    node('Concat', parts, output, [create(AttributeProtoSchema, along)]),
+    node('Concat', parts, output, [attributeOf('axis', 0)]),
   ];
 }
 
@@ -143,18 +133,10 @@ function withoutOutputs(node: NodeProto, given: ReadonlySet<string>): NodeProto 
   return copy;
 }
 
-function inputInfo(name: string, { shapes, types }: ValueInfo): ValueInfoProto {
+function inputInfo(name: string, { shapes, types }: ValueInfo) {
   const dims = shapes.get(name);
   if (!dims) throw new InputError(`subgraph: no shape for the value "${name}"`);
-  const dim = dims.map((size, i) => ({
-    value:
-      i === 0
-        ? { case: 'dimParam' as const, value: `batch of ${name}` } // own name: not all need have the same extent
-        : { case: 'dimValue' as const, value: BigInt(size) },
-  }));
-  const elemType = typeCode((types.get(name) ?? 'float32') as DataType);
-  const type = create(TypeProtoSchema, {
-    value: { case: 'tensorType', value: { elemType, shape: { dim } } },
-  });
-  return create(ValueInfoProtoSchema, { name, type });
+  // a batch of its own name: not all need have the same extent
+  const open = dims.map((size, axis) => (axis === 0 ? `batch of ${name}` : size));
+  return valueInfo(name, (types.get(name) ?? 'float32') as DataType, open);
 }

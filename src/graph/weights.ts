@@ -6,8 +6,7 @@ import type { Model } from './model.ts';
 import { attributeFloat, removeAttribute } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import type { Layer } from './operators/operator.ts';
-import { ownTensor } from './own.ts';
-import { elements, fromFloat32, toFloat32 } from './tensor.ts';
+import { elements, fromFloat32, type Tensor, toFloat32 } from './tensor.ts';
 
 /**
  * W (p × m, row-major, rows in (channel, ky, kx) order) and b of a layer, with Gemm's alpha and beta applied.
@@ -55,25 +54,38 @@ export function writeWeights(
   if (layer.factors) removeAttribute(node, layer.factors.weight);
   if (!bias) return;
   const place = biasPlace(model, map, node, layer);
-  if (place && model.tensors.has(place.node.input[place.index])) {
-    const old = ownTensor(model, place.node, place.index);
-    const dims = elements(old.dims) === bias.length ? old.dims : [bias.length]; // one value for all: now each its own
-    model.tensors.set(old.name, fromFloat32(bias, dims, old));
-  } else if (place) {
-    const name = model.fresh(`${node.name}.bias`);
-    model.tensors.set(name, fromFloat32(bias, [bias.length], { name, type: weight.type }));
-    model.setInput(node, place.index, name);
-  }
+  if (place) setBias(model, place.node, place.index, bias);
   if (layer.factors) removeAttribute(node, layer.factors.bias);
 }
 
-/** Where the bias of a layer is read, or could be; undefined for a MatMul that has none. */
-function biasPlace(
+/** The constant at `node.input[index]` under a name that nothing else reads. Bytes stay shared until replaced. */
+export function ownTensor(model: Model, node: NodeProto, index: number): Tensor {
+  const tensor = model.tensors.get(node.input[index])!;
+  if (model.uses(tensor.name).length === 1 && !model.isOutput(tensor.name)) return tensor;
+  const copy = { ...tensor, name: model.fresh(`${tensor.name}_own`) };
+  model.tensors.set(copy.name, copy);
+  model.setInput(node, index, copy.name);
+  return copy;
+}
+
+/** Puts a bias at `node.input[index]`; other nodes go on reading the one that is there. */
+export function setBias(
   model: Model,
-  map: LinearMap,
   node: NodeProto,
-  layer: Layer,
-): { node: NodeProto; index: number } | undefined {
+  index: number,
+  values: Float32Array | Float64Array,
+): void {
+  const old = model.tensors.has(node.input[index] ?? '') ? ownTensor(model, node, index) : undefined;
+  const name = old?.name ?? model.fresh(`${node.name}.bias`);
+  const isAlike = old && elements(old.dims) === values.length; // not where one value for all becomes one for each
+  const dims = isAlike ? old.dims : [values.length];
+  const like = old ?? { name, type: model.tensors.get(node.input[1])!.type };
+  model.tensors.set(name, fromFloat32(values, dims, like));
+  if (!old) model.setInput(node, index, name);
+}
+
+/** Where the bias of a layer is read, or could be; undefined for a MatMul that has none. */
+function biasPlace(model: Model, map: LinearMap, node: NodeProto, layer: Layer) {
   if (layer.bias !== undefined) return { node, index: layer.bias };
   const add = map.biasNode === undefined ? undefined : model.node(map.biasNode);
   return add && { node: add, index: model.tensors.has(add.input[0]) ? 0 : 1 };

@@ -3,7 +3,7 @@
 import { clearField, create } from '@bufbuild/protobuf';
 import { FormatError } from '../errors.ts';
 import { type DataType, typeCode, typeFromCode } from './dtype.ts';
-import { copyMessage } from './message.ts';
+import { copyMessage } from './node.ts';
 import { type TensorProto, TensorProtoSchema } from './onnx_pb.ts';
 import { byteLength, elements, type Tensor } from './tensor.ts';
 

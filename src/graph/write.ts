@@ -11,8 +11,8 @@ import {
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { FormatError } from '../errors.ts';
 import { checkLocation } from './external.ts';
-import { copyMessage } from './message.ts';
 import type { Model } from './model.ts';
+import { copyMessage } from './node.ts';
 import { GraphProtoSchema, ModelProtoSchema, TensorProtoSchema } from './onnx_pb.ts';
 import { byteLength, elements, type Tensor } from './tensor.ts';
 import { encodeTensor } from './wire.ts';
