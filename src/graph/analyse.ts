@@ -7,7 +7,7 @@
 // label becomes coarser; where a Split takes a fused projection apart it is split too. Patterns play no part, and
 // names only where a cache of keys and values enters and leaves the graph.
 
-import { type Label, type OpenEdit, sum } from './labels.ts';
+import type { Label, OpenEdit } from './labels.ts';
 import type { LinearMap, Shapes } from './linear.ts';
 import type { Model } from './model.ts';
 import { captured, reads } from './node.ts';
@@ -16,6 +16,7 @@ import type { Operator } from './operators/operator.ts';
 import { called, Propagation } from './propagation.ts';
 import { followSizes } from './sizes.ts';
 import { type Analysis, type Edit, groupBy, type Structure } from './structure.ts';
+import { sum } from './tensor.ts';
 
 /** @param shapes  dims of every value in a run on any batch (run `withAllValues` to learn them) */
 export function analyse(model: Model, shapes: Shapes): Analysis {
@@ -78,9 +79,8 @@ function output(state: Propagation, name: string): void {
       state.edit(axis, { kind: 'dim', value: name, index: place }, name);
     } else state.pin(axis, `it is the graph output "${name}"`);
   }
-  for (const { axis } of state.sizes.get(name) ?? []) {
-    if (axis) state.pin(axis, `its number is the graph output "${name}"`);
-  }
+  for (const { axis } of state.sizes.get(name) ?? [])
+    state.pin(axis, `its number is the graph output "${name}"`);
 }
 
 /**

@@ -2,7 +2,7 @@
 // this module has no file system, it only decides what may be asked for.
 
 import { clearField } from '@bufbuild/protobuf';
-import { FormatError, InputError } from '../errors.ts';
+import { FormatError } from '../errors.ts';
 import { type TensorProto, TensorProto_DataLocation, TensorProtoSchema } from './onnx_pb.ts';
 import { describe } from './wire.ts';
 
@@ -39,44 +39,26 @@ export async function loadExternal(
       );
     }
     if (!read) throw new FormatError(`${where}: its data is in the file "${location}", which was not given`);
-    const data = await fetchRange(read, location, offset, length, where);
+    let data: Uint8Array;
+    try {
+      data = await read(location, offset, length);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new FormatError(`${where}: cannot read "${location}": ${reason}`, { cause: error });
+    }
+    if (data.length !== length) {
+      throw new FormatError(
+        `${where}: "${location}" gave ${data.length} bytes at ${offset}, expected ${length}`,
+      );
+    }
     tensor.rawData = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     clearField(tensor, TensorProtoSchema.field.externalData);
     clearField(tensor, TensorProtoSchema.field.dataLocation);
   }
 }
 
-/** @throws {InputError} if a data file could not be read back from this location */
-export function checkLocation(location: string): void {
-  if (!isInside(location)) {
-    throw new InputError(`writeModel: "externalName" expected a file name, got ${JSON.stringify(location)}`);
-  }
-}
-
-async function fetchRange(
-  read: ReadExternal,
-  location: string,
-  offset: number,
-  length: number,
-  where: string,
-) {
-  let data: Uint8Array;
-  try {
-    data = await read(location, offset, length);
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new FormatError(`${where}: cannot read "${location}": ${reason}`, { cause: error });
-  }
-  if (data.length !== length) {
-    throw new FormatError(
-      `${where}: "${location}" gave ${data.length} bytes at ${offset}, expected ${length}`,
-    );
-  }
-  return data;
-}
-
-// Relative, downwards only, and nothing that some system would read as a drive, a scheme or a stream.
-function isInside(location: string): boolean {
+/** Relative, downwards only, and nothing that some system would read as a drive, a scheme or a stream. */
+export function isInside(location: string): boolean {
   if (location === '' || /[\\:\0]/.test(location) || location.startsWith('/')) return false;
   return location.split('/').every((part) => part !== '..' && part !== '');
 }

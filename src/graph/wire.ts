@@ -4,7 +4,7 @@ import { clearField, create } from '@bufbuild/protobuf';
 import { FormatError } from '../errors.ts';
 import { type DataType, typeCode, typeFromCode } from './dtype.ts';
 import { copyMessage } from './node.ts';
-import { type TensorProto, TensorProtoSchema } from './onnx_pb.ts';
+import { type TensorProto, TensorProto_DataLocation, TensorProtoSchema } from './onnx_pb.ts';
 import { byteLength, elements, type Tensor } from './tensor.ts';
 
 const { field } = TensorProtoSchema;
@@ -19,11 +19,14 @@ const DATA_FIELDS = [
   field.dataLocation,
 ];
 
+interface ExternalPlace {
+  location: string;
+  offset: number;
+  length: number;
+}
+
 /** What a TensorProto says it holds, checked. @throws {FormatError} on an unknown type or impossible dims */
-export function describe(
-  proto: TensorProto,
-  where: string,
-): { type: DataType; dims: number[]; bytes: number } {
+export function describe(proto: TensorProto, where: string) {
   const type = typeFromCode(proto.dataType);
   if (!type) throw new FormatError(`${where}: unknown element type ${proto.dataType}`);
   for (const dim of proto.dims) if (dim < 0n) throw new FormatError(`${where}: negative dimension ${dim}`);
@@ -53,7 +56,7 @@ export function decodeTensor(proto: TensorProto, where: string): Tensor {
     }
     return { name: proto.name, type, dims, bytes: new Uint8Array(), source };
   }
-  const bytes = proto.rawData.length > 0 ? proto.rawData : typedData(proto, type);
+  const bytes = proto.rawData.length > 0 ? proto.rawData : new Uint8Array(typedList(proto, type).buffer);
   if (bytes.length !== expected) {
     throw new FormatError(`${where}: expected ${expected} bytes for ${type} [${dims}], got ${bytes.length}`);
   }
@@ -61,30 +64,22 @@ export function decodeTensor(proto: TensorProto, where: string): Tensor {
 }
 
 /** The message of a tensor, with raw data, or without data where `external` says in which file it is. */
-export function encodeTensor(
-  tensor: Tensor,
-  external?: { location: string; offset: number; length: number },
-): TensorProto {
+export function encodeTensor(tensor: Tensor, external?: ExternalPlace): TensorProto {
   const proto = tensor.source ? copyMessage(tensor.source) : create(TensorProtoSchema);
   proto.name = tensor.name;
   proto.dims = tensor.dims.map(BigInt);
   proto.dataType = typeCode(tensor.type);
   if (external) {
-    proto.dataLocation = 1;
-    proto.externalData = Object.entries(external).map(([key, value]) => ({
-      $typeName: 'onnx.StringStringEntryProto',
-      key,
-      value: String(value),
-    }));
-  } else if (tensor.type !== 'string') {
-    proto.rawData = tensor.bytes;
-  }
+    const { dataLocation, externalData } = referenceTo(external);
+    Object.assign(proto, { dataLocation, externalData });
+  } else if (tensor.type !== 'string') proto.rawData = tensor.bytes;
   return proto;
 }
 
-function typedData(proto: TensorProto, type: DataType): Uint8Array {
-  const bits = typedList(proto, type);
-  return new Uint8Array(bits.buffer, bits.byteOffset, bits.byteLength);
+/** A tensor that says nothing but where its data is. */
+export function referenceTo(place: ExternalPlace): TensorProto {
+  const externalData = Object.entries(place).map(([key, value]) => ({ key, value: String(value) }));
+  return create(TensorProtoSchema, { dataLocation: TensorProto_DataLocation.EXTERNAL, externalData });
 }
 
 // Which list holds which type is fixed by the ONNX specification.

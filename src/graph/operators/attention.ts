@@ -2,7 +2,7 @@
 // MultiHeadAttention, and the standard's Attention. Key-value groups and their query heads are tied.
 // RotaryEmbedding, of either, turns queries and keys before.
 
-import type { Axis } from '../labels.ts';
+import { type Axis, splitAxis } from '../labels.ts';
 import { attributeInt } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation } from '../propagation.ts';
@@ -115,8 +115,7 @@ function unpacked({ state, node, at }: Call, axes: readonly Axis[]): Axis[] {
   const [query, key] = at.heads.map((name) => attributeInt(node, name, 1));
   const size = axes[0].extent / (query + 2 * key);
   const shares = [query * size, key * size, key * size];
-  const parts = axes[0].outer === 1 && Number.isInteger(size) ? axes[0].label.split(shares) : undefined;
-  return (parts ?? []).map(({ label, share }) => ({ label, extent: share, outer: 1 }));
+  return (Number.isInteger(size) && splitAxis(axes[0], shares)) || [];
 }
 
 /** Numbers of query heads and of key-value heads; where axes of their own show them, attributes need not. */

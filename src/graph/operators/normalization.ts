@@ -59,9 +59,8 @@ export const skipNormalization: Rule = (state, node) => {
   }
   for (const place of dims.keys()) {
     const axis = tieBroadcast(state, node, [0, 1], place, dims);
-    if (!axis) continue;
     if (place === last) state.pin(axis, `${called(node)} ${OVER}`);
     else state.mark(node.output[0], place, axis);
-    state.mark(node.output[3] ?? '', place, axis);
+    state.mark(node.output[3], place, axis);
   }
 };
