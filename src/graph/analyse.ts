@@ -133,8 +133,7 @@ function structureOf(label: Label, place: (node: string) => number): Structure {
   const byPlace = (a: { node: string }, b: { node: string }) => place(a.node) - place(b.node);
   const producers = label.producers.sort(byPlace);
   const consumers = label.consumers.sort(byPlace).map((map) => ({ ...map, groupSize: map.p / label.groups }));
-  const unit = (extent: number) => extent / label.groups;
-  const slices = label.slices.map(({ extent, ...slice }) => ({ ...slice, block: unit(extent) }));
+  const slices = label.slices.map(({ extent, ...slice }) => ({ ...slice, block: extent / label.groups }));
   const edits = editsOf(label);
   const fits = [...slices.map(({ block }) => block), ...edits.map((edit) => edit.unit)].every(
     Number.isInteger,

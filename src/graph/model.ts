@@ -117,24 +117,17 @@ export class Model {
   fresh(base: string): string {
     const { nodes, producers, uses } = this.#indexed();
     const taken = (name: string) =>
-      nodes.has(name) ||
-      producers.has(name) ||
-      uses.has(name) ||
-      this.tensors.has(name) ||
+      [nodes, producers, uses, this.tensors].some((map) => map.has(name)) ||
       this.inputs.some((input) => input.name === name);
     return untaken(base, taken, this.#suffixes);
   }
 
   /** Makes `node.input[index]` read another value. */
   setInput(node: NodeProto, index: number, value: string): void {
-    const old = this.uses(node.input[index] ?? '');
     const { uses } = this.#indexed();
-    if (old.length > 0) {
-      uses.set(
-        node.input[index],
-        old.filter((use) => use.node !== node || use.index !== index),
-      );
-    }
+    const old = node.input[index] ?? '';
+    const others = this.uses(old).filter((use) => use.node !== node || use.index !== index);
+    uses.set(old, others);
     node.input[index] = value;
     uses.set(value, [...this.uses(value), { node, index }]);
   }
@@ -151,7 +144,12 @@ export class Model {
   remove(nodes: ReadonlySet<NodeProto>): void {
     this.graph.node = this.nodes.filter((node) => !nodes.has(node));
     this.edited();
-    for (const name of [...nodes].flatMap(({ input }) => input)) {
+    this.removeUnused([...nodes].flatMap(({ input }) => input));
+  }
+
+  /** Removes those of some constants that nothing reads. */
+  removeUnused(names: Iterable<string>): void {
+    for (const name of names) {
       if (this.uses(name).length === 0 && !this.isOutput(name)) this.tensors.delete(name);
     }
   }

@@ -8,18 +8,13 @@ import type { NodeProto } from './onnx_pb.ts';
 import type { Size } from './sizes.ts';
 import { sum, type Tensor, toIntegers } from './tensor.ts';
 
-/** Labels that must turn out to be one and the same, or all of them are pinned. */
-export interface Agreement {
-  labels: readonly Label[];
-  reason: string;
-}
-
 /** What rules work on. Axes count from 0; `place` is one of a value's. */
 export class Propagation {
   readonly model: Model;
   readonly shapes: Shapes;
   readonly labels: Label[] = [];
-  readonly agreements: Agreement[] = [];
+  /** Labels that must turn out to be one and the same, or all of them are pinned. */
+  readonly agreements: { labels: readonly Label[]; reason: string }[] = [];
   /** Integer values that a Shape leads to, element by element. */
   readonly sizes = new Map<string, readonly Size[]>();
   readonly #axes = new Map<string, (Axis | undefined)[]>();

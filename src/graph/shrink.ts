@@ -37,12 +37,13 @@ export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly numbe
   for (const [structure, kept] of cuts) {
     checkKept(structure, kept);
     if (kept.length === structure.groups) continue;
-    const removed = others(structure.groups, kept);
+    const stays = new Set(kept);
+    const removed = Array.from({ length: structure.groups }, (_, c) => c).filter((c) => !stays.has(c));
     const slices = [...structure.slices, ...newBiases(small, structure)];
     for (const { node, input, axis, offset, block } of slices) {
       const { cuts } = at(node, input);
       const gone = cuts.get(axis) ?? new Set();
-      for (const position of positions(removed, block)) gone.add(offset + position);
+      for (const c of removed) for (let i = 0; i < block; i++) gone.add(offset + c * block + i);
       cuts.set(axis, gone);
     }
     for (const edit of structure.edits) {
@@ -58,12 +59,12 @@ export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly numbe
   }
   apply(small, [...changes.values()]);
   small.graph.valueInfo = []; // stale shapes; readers infer them anew
-  removeUnused(small);
+  small.removeUnused(small.tensors.keys());
   return small;
 }
 
 /** @throws {InputError} unless `kept` is ascending, within range and not empty, and the structure can be cut */
-export function checkKept(structure: Structure, kept: readonly number[]): void {
+function checkKept(structure: Structure, kept: readonly number[]): void {
   const { name, groups, prunable, reason } = structure;
   if (!prunable) throw new InputError(`structure "${name}" cannot be cut: ${reason}`);
   const ascending = kept.every(
@@ -74,17 +75,6 @@ export function checkKept(structure: Structure, kept: readonly number[]): void {
       `structure "${name}": expected 1 to ${groups} ascending channels below ${groups}, got [${kept}]`,
     );
   }
-}
-
-/** The positions of an axis that channels own. */
-export function positions(channels: readonly number[], block: number): number[] {
-  return channels.flatMap((c) => Array.from({ length: block }, (_, i) => c * block + i));
-}
-
-/** The channels that do not stay. */
-export function others(groups: number, kept: readonly number[]): number[] {
-  const stays = new Set(kept);
-  return Array.from({ length: groups }, (_, c) => c).filter((c) => !stays.has(c));
 }
 
 // writeWeights may have given a layer the bias that it did not have when the model was analysed: it is cut as the
@@ -166,12 +156,6 @@ function lowerDim(model: Model, value: string, index: number, loss: number): voi
     list[at] = clone(ValueInfoProtoSchema, list[at]);
     const copy = list[at].type!.value.value as TypeProto_Tensor;
     copy.shape!.dim[index].value = { case: 'dimValue', value: dim.value - BigInt(loss) };
-  }
-}
-
-function removeUnused(model: Model): void {
-  for (const name of [...model.tensors.keys()]) {
-    if (model.uses(name).length === 0 && !model.isOutput(name)) model.tensors.delete(name);
   }
 }
 

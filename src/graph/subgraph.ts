@@ -79,11 +79,9 @@ export function part(
 /** The model with every computed value among its outputs, to learn their shapes in one run. */
 export function withAllValues(model: Model): Uint8Array {
   const copy = model.clone();
-  const present = new Set(copy.outputs.map((output) => output.name));
-  for (const node of copy.nodes) {
-    for (const name of node.output) {
-      if (name !== '' && !present.has(name)) copy.outputs.push(create(ValueInfoProtoSchema, { name }));
-    }
+  const values = copy.nodes.flatMap(({ output }) => output);
+  for (const name of values) {
+    if (name !== '' && !copy.isOutput(name)) copy.outputs.push(create(ValueInfoProtoSchema, { name }));
   }
   return inOneFile(copy);
 }

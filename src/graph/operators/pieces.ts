@@ -1,7 +1,7 @@
 // Operators that take an axis apart or put it together: Split, Slice, Concat.
 
 import { type Axis, type EditPlace, splitAxis } from '../labels.ts';
-import { attributeInt, attributeInts } from '../node.ts';
+import { attribute, attributeInt } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation, wrapAxis } from '../propagation.ts';
 import type { Rule } from './operator.ts';
@@ -20,29 +20,20 @@ export const split: Rule = (state, node) => {
 function splitAlong(state: Propagation, node: NodeProto, place: number, axis: Axis): void {
   const shares = node.output.map((value) => state.dims(value)?.[place] ?? 0);
   const parts = splitAxis(axis, shares);
-  const sizes = splitSizes(state, node);
-  if (!parts || !sizes) {
+  const isAttribute = attribute(node, 'split') !== undefined;
+  const isEven = !isAttribute && !node.input[1];
+  if (!parts || (!isAttribute && !isEven && !state.integers(node, 1))) {
     state.pin(axis, `${called(node)} splits it`);
     return;
   }
-  for (const [i, part] of parts.entries()) {
-    if (sizes !== 'equal') state.edit(part, sizes(i), node.name);
-    state.mark(node.output[i], place, part);
+  for (const [index, part] of parts.entries()) {
+    const at = node.name;
+    if (isAttribute) state.edit(part, { kind: 'attribute', node: at, name: 'split', index }, at);
+    else if (!isEven) state.edit(part, { kind: 'constant', node: at, input: 1, index }, at);
+    state.mark(node.output[index], place, part);
   }
-  if (sizes === 'equal') {
-    const labels = parts.map(({ label }) => label);
-    state.agreements.push({ labels, reason: `${called(node)} splits it evenly` });
-  }
-}
-
-/** Where the sizes stand; "equal" where they follow from the extent; undefined where they are computed. */
-function splitSizes(state: Propagation, node: NodeProto): ((i: number) => EditPlace) | 'equal' | undefined {
-  if (attributeInts(node, 'split')) {
-    return (index) => ({ kind: 'attribute', node: node.name, name: 'split', index });
-  }
-  if (!node.input[1]) return 'equal';
-  if (!state.integers(node, 1)) return undefined;
-  return (index) => ({ kind: 'constant', node: node.name, input: 1, index });
+  const labels = parts.map(({ label }) => label);
+  if (isEven) state.agreements.push({ labels, reason: `${called(node)} splits it evenly` });
 }
 
 /** Slice: other axes, or all of the labelled one, or pieces of it that lie side by side. */

@@ -11,12 +11,7 @@ export type Operand = readonly [input: number, place: number];
  * Ties what operands have on axes that become one axis of the output, of this extent; constants are cut along.
  * Operands of extent 1 are repeated along it.
  */
-export function tie(
-  state: Propagation,
-  node: NodeProto,
-  operands: readonly Operand[],
-  extent: number,
-): Axis | undefined {
+export function tie(state: Propagation, node: NodeProto, operands: readonly Operand[], extent: number) {
   let joined: Axis | undefined;
   let fixed: string | undefined;
   const constants: Operand[] = [];
