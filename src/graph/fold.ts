@@ -1,10 +1,11 @@
-// BatchNormalization in inference form is a scale and a shift per channel, which the layer before it can take in.
+// Nodes that the weights of a layer can take in: BatchNormalization in inference form, which is a scale and a shift per
+// channel, and a Transpose or an Identity that the weights are read through.
 
-import { isFloat } from './dtype.ts';
+import { bitsOf, isFloat } from './dtype.ts';
 import type { Model } from './model.ts';
-import { attributeFloat, attributeInt, isStandard, removeAttribute } from './node.ts';
+import { attributeFloat, attributeInt, attributeInts, isStandard, removeAttribute } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
-import { elements, fromFloat32, toFloat64 } from './tensor.ts';
+import { elements, fromFloat32, type Tensor, toFloat64 } from './tensor.ts';
 import { ownTensor, setBias } from './weights.ts';
 
 /**
@@ -71,4 +72,60 @@ function fold(model: Model, { node, layer, bias }: Foldable, norm: NodeProto): v
 
   // The layer now computes the value that the normalisation did, so its readers need not change.
   model.setOutput(node, 0, norm.output[0]);
+}
+
+/**
+ * A copy of the model without Transpose of constants that nothing else reads: a second copy of a tied embedding would
+ * only make the file larger. Nor has it Identity of constants, which exporters share equal weights by.
+ */
+export function foldConstants(model: Model): Model {
+  const folded = model.clone();
+  replaceConstants(folded, transposed);
+  return folded;
+}
+
+/** Removes Identity of constants, and other nodes of constants that `also` gives a constant for. */
+export function replaceConstants(model: Model, also?: typeof transposed): void {
+  const gone = new Set<NodeProto>();
+  for (const node of model.nodes) {
+    const tensor = model.tensors.get(node.input[0] ?? '');
+    if (!tensor || !isStandard(node) || model.isOutput(node.output[0])) continue;
+    const uses = model.uses(node.output[0]);
+    if (uses.some(({ index }) => index < 0)) continue; // a graph inside a node names the value
+    const constant = node.opType === 'Identity' ? tensor : also?.(model, node, tensor);
+    if (!constant) continue;
+    model.tensors.set(constant.name, constant);
+    for (const { node: reader, index } of uses) model.setInput(reader, index, constant.name);
+    gone.add(node);
+  }
+  model.remove(gone);
+}
+
+function transposed(model: Model, node: NodeProto, tensor: Tensor): Tensor | undefined {
+  const isShared = model.uses(tensor.name).length > 1 || model.isOutput(tensor.name);
+  if (node.opType !== 'Transpose' || isShared || bitsOf(tensor.type) < 8) return undefined;
+  const { dims } = tensor;
+  const order = attributeInts(node, 'perm') ?? dims.map((_, i) => dims.length - 1 - i);
+  const isOrder = order.length === dims.length && dims.every((_, i) => order.includes(i));
+  return isOrder ? { ...permute(tensor, order), name: node.output[0] } : undefined;
+}
+
+function permute(tensor: Tensor, order: readonly number[]): Tensor {
+  const size = bitsOf(tensor.type) / 8;
+  const dims = order.map((axis) => tensor.dims[axis]);
+  const strides = order.map((axis) => elements(tensor.dims.slice(axis + 1)) * size);
+  const bytes = new Uint8Array(tensor.bytes.length);
+  const place = dims.map(() => 0);
+  let from = 0;
+  for (let to = 0; to < bytes.length; to += size) {
+    for (let i = 0; i < size; i++) bytes[to + i] = tensor.bytes[from + i];
+    // count up, the last axis fastest
+    for (let axis = dims.length - 1; axis >= 0; axis--) {
+      from += strides[axis];
+      if (++place[axis] < dims[axis]) break;
+      from -= strides[axis] * dims[axis];
+      place[axis] = 0;
+    }
+  }
+  return { ...tensor, dims, bytes };
 }

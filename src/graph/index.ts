@@ -2,12 +2,9 @@
 
 export { analyse } from './analyse.ts';
 export { GraphBuilder } from './build.ts';
-export { foldConstants } from './constants.ts';
 export { countMacs, countParameters } from './count.ts';
-export { type Cut, segments } from './cuts.ts';
 export type { DataType, FloatType } from './dtype.ts';
-export type { ReadExternal } from './external.ts';
-export { foldBatchNormalization } from './fold.ts';
+export { foldBatchNormalization, foldConstants } from './fold.ts';
 export { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from './half.ts';
 export type { Axis } from './labels.ts';
 export { type ConvGeometry, type LinearMap, linearMaps, type Shapes } from './linear.ts';
@@ -22,7 +19,8 @@ export { type ReadOptions, readModel } from './read.ts';
 export { shrink } from './shrink.ts';
 export { loadStored, type ModelOutline, openStored, streamModel } from './stream.ts';
 export type { Analysis, Edit, LinearRef, Slice, Structure } from './structure.ts';
-export { part, subgraph, type ValueInfo, withAllValues } from './subgraph.ts';
+export { type Cut, part, segments, subgraph, type ValueInfo, withAllValues } from './subgraph.ts';
 export { fromFloat32, fromIntegers, type Tensor, toFloat32, toFloat64, toIntegers } from './tensor.ts';
 export { readWeights, writeWeights } from './weights.ts';
+export type { ReadExternal } from './wire.ts';
 export { type WriteOptions, type WrittenModel, writeModel } from './write.ts';

@@ -201,11 +201,7 @@ function index(list: readonly NodeProto[], outputs: readonly ValueInfoProto[]) {
 }
 
 /** `base`, or the first of `base_1`, `base_2`, … that is not taken. `suffixes` remembers how far it came. */
-export function untaken(
-  base: string,
-  taken: (name: string) => boolean,
-  suffixes: Map<string, number>,
-): string {
+export function untaken(base: string, taken: (name: string) => boolean, suffixes: Map<string, number>) {
   let suffix = suffixes.get(base) ?? 0;
   const name = () => (suffix === 0 ? base : `${base}_${suffix}`);
   while (taken(name())) suffix++;

@@ -3,14 +3,13 @@
 
 import { fromBinary } from '@bufbuild/protobuf';
 import { FormatError, OsscarError } from '../errors.ts';
-import { replaceConstants } from './constants.ts';
-import { loadExternal, type ReadExternal } from './external.ts';
+import { replaceConstants } from './fold.ts';
 import { checkGraph, Model, untaken } from './model.ts';
 import { attribute, isStandard, subgraphs } from './node.ts';
 import { type GraphProto, ModelProtoSchema, type NodeProto, type TensorProto } from './onnx_pb.ts';
 import type { Operator } from './operators/operator.ts';
 import { fromFloat32, fromIntegers, type Tensor, toSafe } from './tensor.ts';
-import { decodeTensor } from './wire.ts';
+import { decodeTensor, loadExternal, type ReadExternal } from './wire.ts';
 
 export interface ReadOptions {
   /** What to call the model in messages; default "model". */
@@ -80,7 +79,7 @@ async function read(bytes: Uint8Array, name: string, { external, operators }: Re
   const model = new Model(name, proto, tensors, operators);
   checkGraph(model);
   // torch writes Identity(weight) where modules share a parameter; without the node it is a plain shared constant.
-  replaceConstants(model, (node, tensor) => (node.opType === 'Identity' ? tensor : undefined));
+  replaceConstants(model);
   return model;
 }
 

@@ -4,7 +4,6 @@
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
 import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { FormatError } from '../errors.ts';
-import { loadExternal, type ReadExternal } from './external.ts';
 import { checkGraph, Model } from './model.ts';
 import { copyMessage } from './node.ts';
 import {
@@ -14,7 +13,7 @@ import {
   TensorProtoSchema,
 } from './onnx_pb.ts';
 import type { Tensor } from './tensor.ts';
-import { decodeTensor, describe, referenceTo } from './wire.ts';
+import { decodeTensor, describe, loadExternal, type ReadExternal, referenceTo } from './wire.ts';
 import { concat, layOut, pieceBytes, type WriteOptions } from './write.ts';
 
 const { EXTERNAL } = TensorProto_DataLocation;

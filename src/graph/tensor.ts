@@ -16,6 +16,8 @@ export interface Tensor {
   readonly source?: TensorProto;
 }
 
+export type Floats = Float32Array | Float64Array;
+
 /** Number of elements. */
 export function elements(dims: readonly number[]): number {
   return dims.reduce((product, dim) => product * dim, 1);
@@ -62,7 +64,7 @@ export function toFloat64(tensor: Tensor): Float64Array {
  * @throws {UnsupportedModelError} if `like` holds no floating-point numbers
  */
 export function fromFloat32(
-  values: Float32Array | Float64Array,
+  values: Floats,
   dims: readonly number[],
   like: Pick<Tensor, 'name' | 'type' | 'source'>,
 ): Tensor {

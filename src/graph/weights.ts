@@ -6,7 +6,7 @@ import type { Model } from './model.ts';
 import { attributeFloat, removeAttribute } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import type { Layer } from './operators/operator.ts';
-import { elements, fromFloat32, type Tensor, toFloat32 } from './tensor.ts';
+import { elements, type Floats, fromFloat32, type Tensor, toFloat32 } from './tensor.ts';
 
 /**
  * W (p × m, row-major, rows in (channel, ky, kx) order) and b of a layer, with Gemm's alpha and beta applied.
@@ -33,12 +33,7 @@ export function readWeights(model: Model, map: LinearMap): { W: Float32Array; bi
  * @param W  p × m, as `readWeights` gives it
  * @throws {ShapeError} if sizes do not match the node
  */
-export function writeWeights(
-  model: Model,
-  map: LinearMap,
-  W: Float32Array | Float64Array,
-  bias?: Float32Array | Float64Array,
-): void {
+export function writeWeights(model: Model, map: LinearMap, W: Floats, bias?: Floats): void {
   const { node, layer, rows, columns, isTransposed } = layerOf(model, map);
   if (W.length !== rows * columns) {
     throw new ShapeError(
@@ -69,12 +64,7 @@ export function ownTensor(model: Model, node: NodeProto, index: number): Tensor 
 }
 
 /** Puts a bias at `node.input[index]`; other nodes go on reading the one that is there. */
-export function setBias(
-  model: Model,
-  node: NodeProto,
-  index: number,
-  values: Float32Array | Float64Array,
-): void {
+export function setBias(model: Model, node: NodeProto, index: number, values: Floats): void {
   const old = model.tensors.has(node.input[index] ?? '') ? ownTensor(model, node, index) : undefined;
   const name = old?.name ?? model.fresh(`${node.name}.bias`);
   const isAlike = old && elements(old.dims) === values.length; // not where one value for all becomes one for each
@@ -107,7 +97,7 @@ function layerOf(model: Model, map: LinearMap) {
   return { node, layer, weight, rows, columns, isTransposed };
 }
 
-function transpose<T extends Float32Array | Float64Array>(A: T, rows: number, columns: number): T {
+function transpose<T extends Floats>(A: T, rows: number, columns: number): T {
   const out = (A instanceof Float64Array ? new Float64Array(A.length) : new Float32Array(A.length)) as T;
   for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) out[j * rows + i] = A[i * columns + j];
   return out;

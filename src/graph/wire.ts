@@ -1,4 +1,5 @@
-// TensorProto to Tensor and back: raw data and the typed lists become one form, little-endian bytes.
+// TensorProto to Tensor and back: raw data, the typed lists and data in a file beside the model become one form,
+// little-endian bytes. Where that file is, is the caller's business: this module only decides what may be asked for.
 
 import { clearField, create } from '@bufbuild/protobuf';
 import { FormatError } from '../errors.ts';
@@ -7,6 +8,7 @@ import { copyMessage } from './node.ts';
 import { type TensorProto, TensorProto_DataLocation, TensorProtoSchema } from './onnx_pb.ts';
 import { byteLength, elements, type Tensor } from './tensor.ts';
 
+const { EXTERNAL } = TensorProto_DataLocation;
 const { field } = TensorProtoSchema;
 const DATA_FIELDS = [
   field.rawData,
@@ -79,7 +81,7 @@ export function encodeTensor(tensor: Tensor, external?: ExternalPlace): TensorPr
 /** A tensor that says nothing but where its data is. */
 export function referenceTo(place: ExternalPlace): TensorProto {
   const externalData = Object.entries(place).map(([key, value]) => ({ key, value: String(value) }));
-  return create(TensorProtoSchema, { dataLocation: TensorProto_DataLocation.EXTERNAL, externalData });
+  return create(TensorProtoSchema, { dataLocation: EXTERNAL, externalData });
 }
 
 // Which list holds which type is fixed by the ONNX specification.
@@ -107,4 +109,57 @@ function typedList(proto: TensorProto, type: DataType) {
     default:
       return Uint8Array.from(proto.int32Data);
   }
+}
+
+/** Gives `length` bytes from `offset` of the file at `location`, relative to the folder of the model. */
+export type ReadExternal = (
+  location: string,
+  offset: number,
+  length: number,
+) => Promise<Uint8Array> | Uint8Array;
+
+/** Puts external data into the messages. @throws {FormatError} on a bad location, range or short data */
+export async function loadExternal(tensors: Iterable<TensorProto>, file: string, read?: ReadExternal) {
+  for (const tensor of tensors) {
+    if (tensor.dataLocation !== EXTERNAL) continue;
+    const where = `${file}: tensor "${tensor.name}"`;
+    const entry = (key: string) => tensor.externalData.find((e) => e.key === key)?.value;
+    const location = entry('location') ?? '';
+    if (!isInside(location)) {
+      throw new FormatError(
+        `${where}: external location ${JSON.stringify(location)} is not inside the model's folder`,
+      );
+    }
+    const { type, bytes: expected } = describe(tensor, where);
+    if (type === 'string') throw new FormatError(`${where}: strings cannot be external`);
+    const offset = Number(entry('offset') ?? 0);
+    const length = Number(entry('length') ?? expected);
+    if (!Number.isSafeInteger(offset) || offset < 0 || length !== expected) {
+      throw new FormatError(
+        `${where}: external range ${entry('offset')}+${entry('length')}, expected ${expected} bytes`,
+      );
+    }
+    if (!read) throw new FormatError(`${where}: its data is in the file "${location}", which was not given`);
+    let data: Uint8Array;
+    try {
+      data = await read(location, offset, length);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new FormatError(`${where}: cannot read "${location}": ${reason}`, { cause: error });
+    }
+    if (data.length !== length) {
+      throw new FormatError(
+        `${where}: "${location}" gave ${data.length} bytes at ${offset}, expected ${length}`,
+      );
+    }
+    tensor.rawData = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    clearField(tensor, field.externalData);
+    clearField(tensor, field.dataLocation);
+  }
+}
+
+/** Relative, downwards only, and nothing that some system would read as a drive, a scheme or a stream. */
+export function isInside(location: string): boolean {
+  if (location === '' || /[\\:\0]/.test(location) || location.startsWith('/')) return false;
+  return location.split('/').every((part) => part !== '..' && part !== '');
 }

@@ -4,12 +4,11 @@
 import { clearField, type DescMessage, type MessageShape, toBinary } from '@bufbuild/protobuf';
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { FormatError, InputError } from '../errors.ts';
-import { isInside } from './external.ts';
 import type { Model } from './model.ts';
 import { copyMessage } from './node.ts';
 import { GraphProtoSchema, ModelProtoSchema, TensorProtoSchema } from './onnx_pb.ts';
 import { byteLength, elements, sum, type Tensor } from './tensor.ts';
-import { encodeTensor } from './wire.ts';
+import { encodeTensor, isInside } from './wire.ts';
 
 // Readers refuse messages of 2 GiB; nodes and names need room too.
 const DEFAULT_THRESHOLD = 2 ** 31 - 2 ** 26;

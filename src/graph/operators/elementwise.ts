@@ -22,6 +22,6 @@ export const broadcast: Rule = (state, node) => {
   const output = state.dims(node.output[0])!;
   const inputs = [...node.input.keys()].filter((input) => node.input[input] !== '');
   for (const place of output.keys()) {
-    state.mark(node.output[0], place, tieBroadcast(state, node, inputs, place, output));
+    state.mark(node.output[0], place, tieBroadcast(state, node, inputs, place));
   }
 };

@@ -25,7 +25,7 @@ export const product: Rule = (state, node) => {
   passes(left, m, ka, rank - 2);
   passes(right, n, kb, rank - 1);
   for (let place = 0; place < rank - 2; place++) {
-    const axis = tieBroadcast(state, node, [0, 1], place, output);
+    const axis = tieBroadcast(state, node, [0, 1], place);
     axis?.label.markHeads();
     state.mark(node.output[0], place, axis);
   }

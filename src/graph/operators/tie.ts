@@ -35,14 +35,9 @@ export function tie(state: Propagation, node: NodeProto, operands: readonly Oper
   return joined;
 }
 
-/** As `tie`, for an axis of operands that broadcast: `place` counts in the output, whose dims these are. */
-export function tieBroadcast(
-  state: Propagation,
-  node: NodeProto,
-  inputs: readonly number[],
-  place: number,
-  output: readonly number[],
-): Axis | undefined {
+/** As `tie`, for an axis of operands that broadcast: `place` counts in the output. */
+export function tieBroadcast(state: Propagation, node: NodeProto, inputs: readonly number[], place: number) {
+  const output = state.dims(node.output[0])!;
   const operands = inputs.map((input): Operand => {
     const { length } = state.dims(node.input[input])!;
     return [input, place - (output.length - length)];
