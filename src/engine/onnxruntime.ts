@@ -50,39 +50,32 @@ export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
   if (options.wasmPaths !== undefined) wasm.wasmPaths = options.wasmPaths;
   // A worker that cannot start would leave onnxruntime waiting for ever.
   if (isolatedPage && threads !== 1) wasm.initTimeout ||= START_TIMEOUT_MS;
-  const version = runtime.env.versions.web ?? runtime.env.versions.node ?? runtime.env.versions.common ?? '';
-  const build = runtime.env.versions.web
-    ? 'onnxruntime-web'
-    : runtime.env.versions.node
-      ? 'onnxruntime-node'
-      : 'onnxruntime';
+  const { versions } = runtime.env;
+  const build = ['web', 'node'].find((name) => versions[name]);
+  const name = build ? `onnxruntime-${build}` : 'onnxruntime';
   return {
-    name: `${build} ${version}`.trim(),
-    load: (model, external) => load(runtime, options.session ?? {}, model, external ?? []),
+    name: `${name} ${versions[build ?? 'common'] ?? ''}`.trim(),
+    load: (model, external = []) => load(runtime, options.session, model, external),
   };
 }
 
 async function load(
   runtime: OnnxRuntime,
-  sessionOptions: InferenceSession.SessionOptions,
+  sessionOptions: InferenceSession.SessionOptions | undefined,
   model: Uint8Array,
   external: readonly ExternalFile[],
 ): Promise<EngineSession> {
-  let session: InferenceSession;
-  try {
-    session = await runtime.InferenceSession.create(model, {
-      logSeverityLevel: 3, // errors only: warnings about unused initialisers are not the user's concern
-      // One level below the default, at the same speed: the default fuses Conv + Add + Relu even where the
-      // convolution's own output is asked for (1.30), and then has no tensor to return.
-      graphOptimizationLevel: 'extended',
-      ...sessionOptions,
-      ...(external.length > 0 && { externalData: external.map(({ path, data }) => ({ path, data })) }),
-    });
-  } catch (error) {
-    throw new UnsupportedModelError(`engine: onnxruntime cannot load the model: ${firstLine(error)}`, {
-      cause: error,
-    });
-  }
+  const options: InferenceSession.SessionOptions = {
+    logSeverityLevel: 3, // errors only: warnings about unused initialisers are not the user's concern
+    // One level below the default, at the same speed: the default fuses Conv + Add + Relu even where the
+    // convolution's own output is asked for (1.30), and then has no tensor to return.
+    graphOptimizationLevel: 'extended',
+    ...sessionOptions,
+    ...(external.length > 0 && { externalData: external }),
+  };
+  const session = await runtime.InferenceSession.create(model, options).catch(
+    failed(UnsupportedModelError, 'load'),
+  );
   const inputs = session.inputMetadata.map(describe);
   const outputs = session.outputMetadata.map(describe);
   const types = new Map(inputs.map(({ name, type }) => [name, type]));
@@ -94,14 +87,8 @@ async function load(
       for (const [name, tensor] of Object.entries(feeds)) {
         tensors[name] = toRuntime(runtime, name, types.get(name), tensor);
       }
-      let results: InferenceSession.ReturnType;
-      try {
-        results = await session.run(tensors, fetches ? [...fetches] : session.outputNames, RUN_OPTIONS);
-      } catch (error) {
-        throw new InputError(`engine: onnxruntime cannot run the model: ${firstLine(error)}`, {
-          cause: error,
-        });
-      }
+      const names = fetches ?? session.outputNames;
+      const results = await session.run(tensors, names, RUN_OPTIONS).catch(failed(InputError, 'run'));
       return Object.fromEntries(
         Object.entries(results).map(([name, tensor]) => [name, fromRuntime(name, tensor)]),
       );
@@ -116,32 +103,27 @@ function describe(value: InferenceSession.ValueMetadata): ValueDescription {
     : { name: value.name, type: 'non-tensor', dims: [] };
 }
 
+const FROM_FLOATS = new Map<string, (data: Float32Array) => Tensor.DataType>([
+  ['float32', (data) => data],
+  ['float16', (data) => Uint16Array.from(data, float32ToFloat16)],
+  ['uint8', (data) => Uint8Array.from(data)],
+  ['int32', (data) => Int32Array.from(data)],
+  ['int64', (data) => BigInt64Array.from(data, BigInt)],
+  ['bool', (data) => Uint8Array.from(data)],
+]);
+
 function toRuntime(
   runtime: OnnxRuntime,
   name: string,
   type: string | undefined,
-  { dims, data }: FloatTensor,
+  tensor: FloatTensor,
 ): Tensor {
-  switch (type) {
-    case 'float32':
-      return new runtime.Tensor('float32', data, dims);
-    case 'float16':
-      return new runtime.Tensor('float16', Uint16Array.from(data, float32ToFloat16), dims);
-    case 'uint8':
-      return new runtime.Tensor('uint8', Uint8Array.from(data), dims);
-    case 'int32':
-      return new runtime.Tensor('int32', Int32Array.from(data), dims);
-    case 'int64':
-      return new runtime.Tensor('int64', BigInt64Array.from(data, BigInt), dims);
-    case 'bool':
-      return new runtime.Tensor('bool', Uint8Array.from(data), dims);
-    case undefined:
-      throw new InputError(`engine: the model has no input "${name}"`);
-    default:
-      throw new UnsupportedModelError(
-        `engine: input "${name}" has type ${type}; float32, float16, uint8, int32, int64 and bool are supported`,
-      );
-  }
+  if (type === undefined) throw new InputError(`engine: the model has no input "${name}"`);
+  const convert = FROM_FLOATS.get(type);
+  if (convert) return new runtime.Tensor(type as Tensor.Type, convert(tensor.data), tensor.dims);
+  throw new UnsupportedModelError(
+    `engine: input "${name}" has type ${type}; float32, float16, uint8, int32, int64 and bool are supported`,
+  );
 }
 
 function fromRuntime(name: string, tensor: Tensor): FloatTensor {
@@ -151,13 +133,8 @@ function fromRuntime(name: string, tensor: Tensor): FloatTensor {
       return { dims, data: data as Float32Array };
     case 'float16':
       // Engines with Float16Array hand that out, others the bits in a Uint16Array.
-      return {
-        dims,
-        data:
-          data instanceof Uint16Array
-            ? Float32Array.from(data, float16ToFloat32)
-            : Float32Array.from(data as never),
-      };
+      if (data instanceof Uint16Array) return { dims, data: Float32Array.from(data, float16ToFloat32) };
+      return { dims, data: Float32Array.from(data as never) };
     case 'string':
       throw new UnsupportedModelError(`engine: output "${name}" holds strings`);
     default:
@@ -166,6 +143,9 @@ function fromRuntime(name: string, tensor: Tensor): FloatTensor {
 }
 
 /** onnxruntime's messages run over several lines; the first says what is wrong. */
-function firstLine(error: unknown): string {
-  return String(error instanceof Error ? error.message : error).split('\n', 1)[0];
+function failed(Problem: typeof InputError | typeof UnsupportedModelError, action: string) {
+  return (error: unknown): never => {
+    const [line] = String(error instanceof Error ? error.message : error).split('\n', 1);
+    throw new Problem(`engine: onnxruntime cannot ${action} the model: ${line}`, { cause: error });
+  };
 }

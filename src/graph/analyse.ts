@@ -7,16 +7,16 @@
 // label becomes coarser; where a Split takes a fused projection apart it is split too. Patterns play no part, and
 // names only where a cache of keys and values enters and leaves the graph.
 
-import type { Label } from './labels.ts';
+import type { Label, OpenEdit } from './labels.ts';
 import type { LinearMap, Shapes } from './linear.ts';
 import type { Model } from './model.ts';
 import { captured, reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import type { Operator } from './operators/operator.ts';
 import { called, Propagation } from './propagation.ts';
-import { settle } from './settle.ts';
 import { followSizes } from './sizes.ts';
-import type { Analysis, Edit, Structure } from './structure.ts';
+import { type Analysis, type Edit, groupBy, type Structure } from './structure.ts';
+import { sum } from './tensor.ts';
 
 /** @param shapes  dims of every value in a run on any batch (run `withAllValues` to learn them) */
 export function analyse(model: Model, shapes: Shapes): Analysis {
@@ -28,8 +28,7 @@ export function analyse(model: Model, shapes: Shapes): Analysis {
   }
   for (const { name } of model.outputs) output(state, name);
   settle(state);
-  const leaves = state.labels.flatMap((label) => label.leaves());
-  const roots = [...new Set(leaves)].filter((label) => label.producers.length > 0);
+  const roots = rootsOf(state).filter((label) => label.producers.length > 0);
   const place = (name: string) => model.position(model.node(name)!);
   const structures = roots.map((label) => structureOf(label, place));
   const order = ({ consumers, producers }: Structure) => place(consumers[0]?.node ?? producers[0].node);
@@ -80,17 +79,61 @@ function output(state: Propagation, name: string): void {
       state.edit(axis, { kind: 'dim', value: name, index: place }, name);
     } else state.pin(axis, `it is the graph output "${name}"`);
   }
-  for (const { axis } of state.sizes.get(name) ?? []) {
-    if (axis) state.pin(axis, `its number is the graph output "${name}"`);
+  for (const { axis } of state.sizes.get(name) ?? [])
+    state.pin(axis, `its number is the graph output "${name}"`);
+}
+
+/**
+ * What can only be judged once every label is known: pins the labels of agreements that did not come about, and of
+ * edits that another node would suffer from.
+ */
+function settle(state: Propagation): void {
+  for (const { labels, reason } of state.agreements) {
+    const leaves = labels.map((label) => label.leaves());
+    const agree = leaves.every(
+      (own) => own.length === leaves[0].length && own.every((l, i) => l === leaves[0][i]),
+    );
+    if (!agree) for (const label of labels) label.pin(reason);
+  }
+  const edits = rootsOf(state).flatMap((label) => label.edits.map((edit) => ({ ...edit, label })));
+  for (const list of atPlaces(edits).values()) {
+    const reason = disagreement(state, list);
+    if (reason) for (const label of new Set(list.map((edit) => edit.label))) label.pin(reason);
   }
 }
+
+/** Why an edit of a constant in a shape that several nodes read cannot be made: all of them must want it. */
+function disagreement({ model }: Propagation, edits: readonly (OpenEdit & { label: Label })[]) {
+  const { place } = edits[0];
+  const concat = 'node' in place ? model.node(place.node) : undefined;
+  if (concat?.opType !== 'Concat') return undefined;
+  const labels = [...new Set(edits.map(({ label }) => label))];
+  const byReader = groupBy(edits, ({ reader }) => reader);
+  const wanted = (reader: string) =>
+    String(
+      byReader
+        .get(reader)
+        ?.map(({ label, extent }) => `${labels.indexOf(label)}: ${extent}`)
+        .sort(),
+    );
+  const [output] = concat.output;
+  const agree = model.uses(output).every(
+    // a Shape of it only counts its elements
+    ({ node, index }) =>
+      node.opType === 'Shape' || (index === 1 && wanted(node.name) === wanted(edits[0].reader)),
+  );
+  return agree && !model.isOutput(output)
+    ? undefined
+    : `${called(concat)} gives a shape that other nodes read too`;
+}
+
+const rootsOf = ({ labels }: Propagation) => [...new Set(labels.flatMap((label) => label.leaves()))];
 
 function structureOf(label: Label, place: (node: string) => number): Structure {
   const byPlace = (a: { node: string }, b: { node: string }) => place(a.node) - place(b.node);
   const producers = label.producers.sort(byPlace);
   const consumers = label.consumers.sort(byPlace).map((map) => ({ ...map, groupSize: map.p / label.groups }));
-  const unit = (extent: number) => extent / label.groups;
-  const slices = label.slices.map(({ extent, ...slice }) => ({ ...slice, block: unit(extent) }));
+  const slices = label.slices.map(({ extent, ...slice }) => ({ ...slice, block: extent / label.groups }));
   const edits = editsOf(label);
   const fits = [...slices.map(({ block }) => block), ...edits.map((edit) => edit.unit)].every(
     Number.isInteger,
@@ -115,16 +158,16 @@ function structureOf(label: Label, place: (node: string) => number): Structure {
 
 /** One edit for each place: what its first reader needs is what all of them do. */
 function editsOf({ edits, groups }: Label): Edit[] {
-  const byPlace = new Map<string, { edit: Edit; reader: string }>();
-  for (const { place, extent, reader } of edits) {
-    const key = JSON.stringify(place);
-    const old = byPlace.get(key);
-    if (place.kind === 'infer') byPlace.set(key, { edit: { ...place, unit: 0 }, reader });
-    else if (!old) byPlace.set(key, { edit: { ...place, unit: extent / groups }, reader });
-    else if (old.reader === reader) old.edit.unit += extent / groups; // it counts several parts of the label
-  }
-  return [...byPlace.values()].map(({ edit }) => edit);
+  return [...atPlaces(edits).values()].map((list) => {
+    const [{ place, reader }] = list;
+    if (place.kind === 'infer') return { ...place, unit: 0 };
+    const parts = list.filter((edit) => edit.reader === reader); // it may count several parts of the label
+    return { ...place, unit: sum(parts.map(({ extent }) => extent / groups)) };
+  });
 }
+
+const atPlaces = <T extends OpenEdit>(edits: readonly T[]) =>
+  groupBy(edits, ({ place }) => JSON.stringify(place));
 
 function reasonOf(label: Label, producers: number, consumers: readonly LinearMap[]): string | undefined {
   const reasons = new Set(label.pins);

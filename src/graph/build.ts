@@ -2,28 +2,19 @@
 
 import { create } from '@bufbuild/protobuf';
 import { type DataType, typeCode } from './dtype.ts';
-import { Model } from './model.ts';
+import { checkGraph, Model } from './model.ts';
+import { attributeOf, type BuildAttribute } from './node.ts';
 import {
-  type AttributeProto,
-  AttributeProto_AttributeType,
-  AttributeProtoSchema,
-  GraphProtoSchema,
   ModelProtoSchema,
   type NodeProto,
   NodeProtoSchema,
-  OperatorSetIdProtoSchema,
-  TypeProtoSchema,
   type ValueInfoProto,
   ValueInfoProtoSchema,
 } from './onnx_pb.ts';
 import { fromFloat32, fromIntegers, type Tensor } from './tensor.ts';
-import { checkGraph } from './validate.ts';
 
 const OPSET = 17; // the first with LayerNormalization
 const IR_VERSION = 8n; // the one that came with it
-
-/** An integer, integers, or `{ float }`: the kinds of attribute that the operators here take. */
-export type BuildAttribute = number | readonly number[] | { float: number };
 
 /** Extents; a name where it is open. */
 export type BuildDims = readonly (number | string)[];
@@ -99,13 +90,8 @@ export class GraphBuilder {
     const proto = create(ModelProtoSchema, {
       irVersion: IR_VERSION,
       producerName: 'osscar-wasm',
-      opsetImport: [create(OperatorSetIdProtoSchema, { domain: '', version: BigInt(OPSET) })],
-      graph: create(GraphProtoSchema, {
-        name,
-        node: this.#nodes,
-        input: this.#inputs,
-        output: this.#outputs,
-      }),
+      opsetImport: [{ domain: '', version: BigInt(OPSET) }],
+      graph: { name, node: this.#nodes, input: this.#inputs, output: this.#outputs },
     });
     const model = new Model(name, proto, new Map(this.#tensors));
     checkGraph(model);
@@ -120,15 +106,7 @@ export class GraphBuilder {
   }
 }
 
-export function attributeOf(name: string, value: BuildAttribute): AttributeProto {
-  const { INT, INTS, FLOAT } = AttributeProto_AttributeType;
-  if (typeof value === 'number') {
-    return create(AttributeProtoSchema, { name, i: BigInt(value), type: INT });
-  }
-  if ('float' in value) return create(AttributeProtoSchema, { name, f: value.float, type: FLOAT });
-  return create(AttributeProtoSchema, { name, ints: value.map(BigInt), type: INTS });
-}
-
+/** The description of a graph input or output. Without dims its shape is left open. */
 export function valueInfo(name: string, type: DataType, dims?: BuildDims): ValueInfoProto {
   const dim = dims?.map((size) => ({
     value:
@@ -136,7 +114,6 @@ export function valueInfo(name: string, type: DataType, dims?: BuildDims): Value
         ? { case: 'dimParam' as const, value: size }
         : { case: 'dimValue' as const, value: BigInt(size) },
   }));
-  const shape = dim && { dim };
-  const value = { case: 'tensorType' as const, value: { elemType: typeCode(type), shape } };
-  return create(ValueInfoProtoSchema, { name, type: create(TypeProtoSchema, { value }) });
+  const value = { case: 'tensorType' as const, value: { elemType: typeCode(type), shape: dim && { dim } } };
+  return create(ValueInfoProtoSchema, { name, type: { value } });
 }

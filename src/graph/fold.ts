@@ -1,11 +1,12 @@
-// BatchNormalization in inference form is a scale and a shift per channel, which the layer before it can take in.
+// Nodes that the weights of a layer can take in: BatchNormalization in inference form, which is a scale and a shift per
+// channel, and a Transpose or an Identity that the weights are read through.
 
-import { isFloat } from './dtype.ts';
+import { bitsOf, isFloat } from './dtype.ts';
 import type { Model } from './model.ts';
-import { attributeFloat, attributeInt, isStandard, removeAttribute } from './node.ts';
+import { attributeFloat, attributeInt, attributeInts, isStandard, removeAttribute } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
-import { ownTensor } from './own.ts';
-import { elements, fromFloat32, toFloat64 } from './tensor.ts';
+import { elements, fromFloat32, type Tensor, toFloat64 } from './tensor.ts';
+import { ownTensor, setBias } from './weights.ts';
 
 /**
  * A copy of the model in which each BatchNormalization that is the only reader of a Conv, a Gemm or another linear
@@ -19,17 +20,19 @@ export function foldBatchNormalization(model: Model): Model {
   const folded = model.clone();
   const gone = new Set<NodeProto>();
   for (const norm of folded.nodes) {
-    const node = foldable(folded, norm);
-    if (!node) continue;
-    fold(folded, node, norm);
+    const layer = foldable(folded, norm);
+    if (!layer) continue;
+    fold(folded, layer, norm);
     gone.add(norm);
   }
   folded.remove(gone);
   return folded;
 }
 
-/** The layer that can take this node in; undefined if there is none. */
-function foldable(model: Model, norm: NodeProto): NodeProto | undefined {
+type Foldable = NonNullable<ReturnType<typeof foldable>>;
+
+/** The layer that can take this node in, and the input of its bias; undefined if there is none. */
+function foldable(model: Model, norm: NodeProto) {
   if (norm.opType !== 'BatchNormalization' || !isStandard(norm)) return undefined;
   if (attributeInt(norm, 'training_mode', 0) !== 0 || norm.output.filter(Boolean).length !== 1)
     return undefined;
@@ -47,32 +50,82 @@ function foldable(model: Model, norm: NodeProto): NodeProto | undefined {
   };
   if (norm.input.length !== 5 || !norm.input.slice(1).every(perChannel)) return undefined;
   const bias = node.input[layer.bias];
-  return !bias || perChannel(bias) ? node : undefined;
+  return !bias || perChannel(bias) ? { node, layer, bias: layer.bias } : undefined;
 }
 
-function fold(model: Model, node: NodeProto, norm: NodeProto): void {
-  const layer = model.operator(node)!.layer!;
-  const { outputAxis, factors } = layer;
-  const bias = layer.bias!; // foldable has seen to it
-  const [scale, shift, mean, variance] = norm.input
-    .slice(1, 5)
-    .map((name) => toFloat64(model.tensors.get(name)!));
+function fold(model: Model, { node, layer, bias }: Foldable, norm: NodeProto): void {
+  const parameters = norm.input.slice(1).map((name) => toFloat64(model.tensors.get(name)!));
+  const [scale, shift, mean, variance] = parameters;
   const epsilon = attributeFloat(norm, 'epsilon', 1e-5);
   const s = scale.map((value, i) => value / Math.sqrt(variance[i] + epsilon));
 
   const weight = ownTensor(model, node, 1);
-  const inner = elements(weight.dims.slice(outputAxis(node) + 1));
+  const inner = elements(weight.dims.slice(layer.outputAxis(node) + 1));
   const W = toFloat64(weight).map((value, i) => value * s[Math.floor(i / inner) % s.length]);
   model.tensors.set(weight.name, fromFloat32(W, weight.dims, weight));
 
-  const beta = factors ? attributeFloat(node, factors.bias, 1) : 1;
-  if (factors) removeAttribute(node, factors.bias);
+  const beta = layer.factors ? attributeFloat(node, layer.factors.bias, 1) : 1;
+  if (layer.factors) removeAttribute(node, layer.factors.bias);
   const old = node.input[bias] ? toFloat64(model.tensors.get(node.input[bias])!) : new Float64Array(s.length);
   const b = s.map((value, i) => value * (beta * old[i] - mean[i]) + shift[i]);
-  const name = node.input[bias] ? ownTensor(model, node, bias).name : model.fresh(`${node.name}.bias`);
-  model.tensors.set(name, fromFloat32(b, [b.length], { name, type: weight.type }));
-  if (node.input[bias] !== name) model.setInput(node, bias, name);
+  setBias(model, node, bias, b);
 
   // The layer now computes the value that the normalisation did, so its readers need not change.
   model.setOutput(node, 0, norm.output[0]);
+}
+
+/**
+ * A copy of the model without Transpose of constants that nothing else reads: a second copy of a tied embedding would
+ * only make the file larger. Nor has it Identity of constants, which exporters share equal weights by.
+ */
+export function foldConstants(model: Model): Model {
+  const folded = model.clone();
+  replaceConstants(folded, transposed);
+  return folded;
+}
+
+/** Removes Identity of constants, and other nodes of constants that `also` gives a constant for. */
+export function replaceConstants(model: Model, also?: typeof transposed): void {
+  const gone = new Set<NodeProto>();
+  for (const node of model.nodes) {
+    const tensor = model.tensors.get(node.input[0] ?? '');
+    if (!tensor || !isStandard(node) || model.isOutput(node.output[0])) continue;
+    const uses = model.uses(node.output[0]);
+    if (uses.some(({ index }) => index < 0)) continue; // a graph inside a node names the value
+    const constant = node.opType === 'Identity' ? tensor : also?.(model, node, tensor);
+    if (!constant) continue;
+    model.tensors.set(constant.name, constant);
+    for (const { node: reader, index } of uses) model.setInput(reader, index, constant.name);
+    gone.add(node);
+  }
+  model.remove(gone);
+}
+
+function transposed(model: Model, node: NodeProto, tensor: Tensor): Tensor | undefined {
+  const isShared = model.uses(tensor.name).length > 1 || model.isOutput(tensor.name);
+  if (node.opType !== 'Transpose' || isShared || bitsOf(tensor.type) < 8) return undefined;
+  const { dims } = tensor;
+  const order = attributeInts(node, 'perm') ?? dims.map((_, i) => dims.length - 1 - i);
+  const isOrder = order.length === dims.length && dims.every((_, i) => order.includes(i));
+  return isOrder ? { ...permute(tensor, order), name: node.output[0] } : undefined;
+}
+
+function permute(tensor: Tensor, order: readonly number[]): Tensor {
+  const size = bitsOf(tensor.type) / 8;
+  const dims = order.map((axis) => tensor.dims[axis]);
+  const strides = order.map((axis) => elements(tensor.dims.slice(axis + 1)) * size);
+  const bytes = new Uint8Array(tensor.bytes.length);
+  const place = dims.map(() => 0);
+  let from = 0;
+  for (let to = 0; to < bytes.length; to += size) {
+    for (let i = 0; i < size; i++) bytes[to + i] = tensor.bytes[from + i];
+    // count up, the last axis fastest
+    for (let axis = dims.length - 1; axis >= 0; axis--) {
+      from += strides[axis];
+      if (++place[axis] < dims[axis]) break;
+      from -= strides[axis] * dims[axis];
+      place[axis] = 0;
+    }
+  }
+  return { ...tensor, dims, bytes };
 }

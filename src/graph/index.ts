@@ -1,22 +1,13 @@
 // ONNX models: read, analyse, shrink, write. Knows nothing of how channels are chosen, runs nothing, touches no file.
 
 export { analyse } from './analyse.ts';
-export { type BuildAttribute, type BuildDims, GraphBuilder } from './build.ts';
-export { foldConstants } from './constants.ts';
+export { GraphBuilder } from './build.ts';
 export { countMacs, countParameters } from './count.ts';
-export { type Cut, segments } from './cuts.ts';
 export type { DataType, FloatType } from './dtype.ts';
-export type { ReadExternal } from './external.ts';
-export { foldBatchNormalization } from './fold.ts';
+export { foldBatchNormalization, foldConstants } from './fold.ts';
 export { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from './half.ts';
 export type { Axis } from './labels.ts';
-export {
-  type ConvGeometry,
-  type LinearKind,
-  type LinearMap,
-  linearMaps,
-  type Shapes,
-} from './linear.ts';
+export { type ConvGeometry, type LinearMap, linearMaps, type Shapes } from './linear.ts';
 export { Model } from './model.ts';
 export { attributeFloat, attributeInt, attributeInts, attributeString } from './node.ts';
 export type { NodeProto } from './onnx_pb.ts';
@@ -28,15 +19,8 @@ export { type ReadOptions, readModel } from './read.ts';
 export { shrink } from './shrink.ts';
 export { loadStored, type ModelOutline, openStored, streamModel } from './stream.ts';
 export type { Analysis, Edit, LinearRef, Slice, Structure } from './structure.ts';
-export { part, subgraph, type ValueInfo, withAllValues } from './subgraph.ts';
-export {
-  elements,
-  fromFloat32,
-  fromIntegers,
-  type Tensor,
-  toFloat32,
-  toFloat64,
-  toIntegers,
-} from './tensor.ts';
+export { type Cut, part, segments, subgraph, type ValueInfo, withAllValues } from './subgraph.ts';
+export { elements, type Tensor, toFloat32 } from './tensor.ts';
 export { readWeights, writeWeights } from './weights.ts';
+export type { ReadExternal } from './wire.ts';
 export { type WriteOptions, type WrittenModel, writeModel } from './write.ts';

@@ -6,6 +6,7 @@
 
 import type { LinearMap } from './linear.ts';
 import type { Edit, LinearRef, Slice } from './structure.ts';
+import { sum } from './tensor.ts';
 
 /**
  * A label on one axis of a value. The axis is `outer` runs of extent / outer positions; in each, group c owns
@@ -18,7 +19,7 @@ export interface Axis {
 }
 
 /** A slice whose block follows from the extent that the label has on the axis. */
-export type OpenSlice = Omit<Slice, 'block'> & { extent: number };
+type OpenSlice = Omit<Slice, 'block'> & { extent: number };
 
 type WithoutUnit<T> = T extends unknown ? Omit<T, 'unit'> : never;
 export type EditPlace = WithoutUnit<Edit>;
@@ -105,12 +106,9 @@ export class Label {
     from.#parent = into;
     into.groups = gcd(into.groups, from.groups);
     into.isHead ||= from.isHead;
-    move(from.producers, into.producers);
-    move(from.consumers, into.consumers);
-    move(from.slices, into.slices);
-    move(from.edits, into.edits);
-    move(from.pins, into.pins);
-    move(from.shortcuts, into.shortcuts);
+    for (const list of ['producers', 'consumers', 'slices', 'edits', 'pins', 'shortcuts'] as const) {
+      for (const item of from[list].splice(0)) (into[list] as unknown[]).push(item);
+    }
     return true;
   }
 
@@ -151,15 +149,14 @@ export class Label {
   }
 }
 
+/** Splits an axis into axes side by side; undefined where it has several runs or its label cannot be split so. */
+export function splitAxis({ label, outer }: Axis, shares: readonly number[]): Axis[] | undefined {
+  const parts = outer === 1 ? label.split(shares) : undefined;
+  return parts?.map((part, i) => ({ label: part.label, extent: shares[i], outer: 1 }));
+}
+
 /** Greatest common divisor of integers; 1 where one is none. */
 export function gcd(a: number, b: number): number {
   if (!Number.isInteger(a) || !Number.isInteger(b)) return 1;
   return b === 0 ? Math.abs(a) : gcd(b, a % b);
-}
-
-const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
-
-function move<T>(from: T[], into: T[]): void {
-  for (const item of from) into.push(item);
-  from.length = 0;
 }

@@ -1,16 +1,14 @@
 // The layers whose weights can be re-solved: linear maps with constant weights.
 
 import { isFloat } from './dtype.ts';
-import type { Model } from './model.ts';
+import type { Model, Use } from './model.ts';
 import { isStandard } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
+import type { LinearRef } from './structure.ts';
 import { elements } from './tensor.ts';
 
 /** Concrete dims of every value in a run on some batch. */
 export type Shapes = ReadonlyMap<string, readonly number[]>;
-
-/** Of patches, of rows with a bias of its own, of rows without. */
-export type LinearKind = 'conv' | 'gemm' | 'matmul';
 
 /** A 2-D convolution's sampling of its input; 1-D is a height of 1. `auto_pad` is resolved. */
 export interface ConvGeometry {
@@ -21,17 +19,15 @@ export interface ConvGeometry {
   dilations: [number, number];
 }
 
-/** Y = X·W + b. Rows of X are samples (and positions); W is p × m, its rows in (channel, ky, kx) order. */
-export interface LinearMap {
-  /** Name of the node. */
-  node: string;
-  kind: LinearKind;
+/**
+ * Y = X·W + b. Rows of X are samples (and positions); W is p × m, its rows in (channel, ky, kx) order. `output` is the
+ * value that holds Y, behind the Add where a MatMul has its bias there.
+ */
+export interface LinearMap extends LinearRef {
+  /** Of patches, of rows with a bias of its own, of rows without. */
+  kind: 'conv' | 'gemm' | 'matmul';
   /** Value that the rows of X are taken from. */
   input: string;
-  /** Value that holds Y, behind the Add where a MatMul has its bias there. */
-  output: string;
-  weight: string;
-  bias?: string;
   /** Node that adds the bias of a MatMul. */
   biasNode?: string;
   /** Consecutive rows of W per channel: kernel size, times the features per channel where a flatten made them. */
@@ -78,8 +74,8 @@ export function linearMap(model: Model, node: NodeProto, shapes: Shapes): Linear
   if (conv) map.conv = conv;
   if (bias) map.bias = bias;
   if (layer.bias === undefined) addBias(model, map);
-  const residual = shortcut(model, map, shapes);
-  return residual ? { ...map, residual } : map;
+  addShortcut(model, map, shapes);
+  return map;
 }
 
 // Exporters may merge the batch with positions: (b, t, p) to (b·t, p).
@@ -90,10 +86,9 @@ function rowsOf(model: Model, shapes: Shapes, input: readonly number[]): number 
 
 // A MatMul has no bias of its own; what adds one is the only reader of its output.
 function addBias(model: Model, map: LinearMap): void {
-  const uses = model.uses(map.output);
-  if (uses.length !== 1 || model.isOutput(map.output)) return;
-  const { node, index } = uses[0];
-  if (node.opType !== 'Add' || !isStandard(node) || index < 0) return;
+  const use = onlyUse(model, map.output);
+  if (use?.node.opType !== 'Add' || !isStandard(use.node)) return;
+  const { node, index } = use;
   const bias = model.tensors.get(node.input[1 - index]);
   if (!bias || !isFloat(bias.type) || elements(bias.dims) !== map.m || bias.dims.at(-1) !== map.m) return;
   map.bias = bias.name;
@@ -101,27 +96,29 @@ function addBias(model: Model, map: LinearMap): void {
   map.output = node.output[0];
 }
 
-function shortcut(model: Model, map: LinearMap, shapes: Shapes): LinearMap['residual'] {
+function addShortcut(model: Model, map: LinearMap, shapes: Shapes): void {
   let value = map.output;
-  for (;;) {
-    const uses = model.uses(value);
-    if (uses.length !== 1 || model.isOutput(value)) return undefined;
-    const { node, index } = uses[0];
-    if (index < 0) return undefined;
-    if (isStandard(node) && handsOn(node, index, map, shapes)) {
-      value = node.output[0];
-      continue;
-    }
-    const sum = index < 2 ? model.operator(node)?.sum?.(node) : undefined;
-    const other = node.input[1 - index];
-    if (!sum || model.tensors.has(other)) return undefined;
-    const same = String(shapes.get(other)) === String(shapes.get(value)) && shapes.has(value);
-    return same ? { sum, shortcut: other, node: node.name } : undefined;
+  let use = onlyUse(model, value);
+  while (use && isStandard(use.node) && handsOn(use, map, shapes)) {
+    value = use.node.output[0];
+    use = onlyUse(model, value);
   }
+  if (!use || use.index > 1) return;
+  const sum = model.operator(use.node)?.sum?.(use.node);
+  const other = use.node.input[1 - use.index];
+  const isAlike = shapes.has(value) && String(shapes.get(other)) === String(shapes.get(value));
+  if (sum && isAlike && !model.tensors.has(other))
+    map.residual = { sum, shortcut: other, node: use.node.name };
+}
+
+/** Where a value is read, if that is the only place. */
+function onlyUse(model: Model, value: string): Use | undefined {
+  const uses = model.uses(value);
+  return uses.length === 1 && uses[0].index >= 0 && !model.isOutput(value) ? uses[0] : undefined;
 }
 
 /** Gives what it reads, in the same order and row by row. */
-function handsOn(node: NodeProto, index: number, { kind, m }: LinearMap, shapes: Shapes): boolean {
+function handsOn({ node, index }: Use, { kind, m }: LinearMap, shapes: Shapes): boolean {
   if (node.opType === 'Reshape')
     return index === 0 && kind !== 'conv' && shapes.get(node.output[0])?.at(-1) === m;
   return node.opType === 'Identity' || (node.opType === 'Dropout' && index === 0);

@@ -2,8 +2,8 @@
 // Tensors in a map. What its nodes mean is told in operators/.
 
 import { create } from '@bufbuild/protobuf';
-import { copyMessage } from './message.ts';
-import { captured } from './node.ts';
+import { FormatError } from '../errors.ts';
+import { captured, copyMessage, reads } from './node.ts';
 import {
   type GraphProto,
   type ModelProto,
@@ -13,20 +13,13 @@ import {
 } from './onnx_pb.ts';
 import { operatorOf } from './operators/index.ts';
 import type { Operator } from './operators/operator.ts';
+import { groupBy } from './structure.ts';
 import type { Tensor } from './tensor.ts';
 
 /** A place where a value is read: `node.input[index]`, or −1 where a graph inside the node captures it. */
 export interface Use {
   node: NodeProto;
   index: number;
-}
-
-interface Index {
-  nodes: Map<string, NodeProto>;
-  position: Map<NodeProto, number>;
-  producers: Map<string, NodeProto>;
-  uses: Map<string, Use[]>;
-  outputs: Set<string>;
 }
 
 /** An ONNX graph to edit in place, its weights beside it. */
@@ -39,7 +32,7 @@ export class Model {
   readonly tensors: Map<string, Tensor>;
   /** Operators that `readModel` was told of. */
   readonly operators: readonly Operator[];
-  #index?: Index;
+  #index?: ReturnType<typeof index>;
   readonly #suffixes = new Map<string, number>();
 
   /** Takes what `readModel` has checked; use that instead. */
@@ -124,28 +117,17 @@ export class Model {
   fresh(base: string): string {
     const { nodes, producers, uses } = this.#indexed();
     const taken = (name: string) =>
-      nodes.has(name) ||
-      producers.has(name) ||
-      uses.has(name) ||
-      this.tensors.has(name) ||
+      [nodes, producers, uses, this.tensors].some((map) => map.has(name)) ||
       this.inputs.some((input) => input.name === name);
-    if (!taken(base)) return base;
-    let suffix = this.#suffixes.get(base) ?? 1;
-    while (taken(`${base}_${suffix}`)) suffix++;
-    this.#suffixes.set(base, suffix + 1);
-    return `${base}_${suffix}`;
+    return untaken(base, taken, this.#suffixes);
   }
 
   /** Makes `node.input[index]` read another value. */
   setInput(node: NodeProto, index: number, value: string): void {
-    const old = this.uses(node.input[index] ?? '');
     const { uses } = this.#indexed();
-    if (old.length > 0) {
-      uses.set(
-        node.input[index],
-        old.filter((use) => use.node !== node || use.index !== index),
-      );
-    }
+    const old = node.input[index] ?? '';
+    const others = this.uses(old).filter((use) => use.node !== node || use.index !== index);
+    uses.set(old, others);
     node.input[index] = value;
     uses.set(value, [...this.uses(value), { node, index }]);
   }
@@ -162,7 +144,12 @@ export class Model {
   remove(nodes: ReadonlySet<NodeProto>): void {
     this.graph.node = this.nodes.filter((node) => !nodes.has(node));
     this.edited();
-    for (const name of [...nodes].flatMap(({ input }) => input)) {
+    this.removeUnused([...nodes].flatMap(({ input }) => input));
+  }
+
+  /** Removes those of some constants that nothing reads. */
+  removeUnused(names: Iterable<string>): void {
+    for (const name of names) {
       if (this.uses(name).length === 0 && !this.isOutput(name)) this.tensors.delete(name);
     }
   }
@@ -191,28 +178,71 @@ export class Model {
     return new Model(this.name, proto, new Map(this.tensors), this.operators);
   }
 
-  #indexed(): Index {
+  #indexed() {
     this.#index ??= index(this.nodes, this.outputs);
     return this.#index;
   }
 }
 
-function index(list: readonly NodeProto[], outputs: readonly ValueInfoProto[]): Index {
+function index(list: readonly NodeProto[], outputs: readonly ValueInfoProto[]) {
   const nodes = new Map<string, NodeProto>();
   const position = new Map<NodeProto, number>();
   const producers = new Map<string, NodeProto>();
-  const uses = new Map<string, Use[]>();
+  const all: (Use & { value: string })[] = [];
   for (const [place, node] of list.entries()) {
     nodes.set(node.name, node);
     position.set(node, place);
     for (const output of node.output) if (output) producers.set(output, node);
-    const add = (value: string, at: number) => {
-      const list = uses.get(value);
-      if (list) list.push({ node, index: at });
-      else uses.set(value, [{ node, index: at }]);
-    };
-    for (const [at, value] of node.input.entries()) if (value) add(value, at);
-    for (const value of captured(node)) add(value, -1);
+    for (const [index, value] of node.input.entries()) if (value) all.push({ node, index, value });
+    for (const value of captured(node)) all.push({ node, index: -1, value });
   }
+  const uses: Map<string, Use[]> = groupBy(all, ({ value }) => value);
   return { nodes, position, producers, uses, outputs: new Set(outputs.map((output) => output.name)) };
+}
+
+/** `base`, or the first of `base_1`, `base_2`, … that is not taken. `suffixes` remembers how far it came. */
+export function untaken(base: string, taken: (name: string) => boolean, suffixes: Map<string, number>) {
+  let suffix = suffixes.get(base) ?? 0;
+  const name = () => (suffix === 0 ? base : `${base}_${suffix}`);
+  while (taken(name())) suffix++;
+  suffixes.set(base, suffix);
+  return name();
+}
+
+/**
+ * The rules of a graph that everything else relies on: each value is made once, before it is read.
+ *
+ * @throws {FormatError} naming the node or value that breaks them
+ */
+export function checkGraph(model: Model): void {
+  const fail = (problem: string) => new FormatError(`${model.name}: ${problem}`);
+  const known = new Set(model.tensors.keys());
+  const define = (value: string, by: string) => {
+    if (known.has(value)) throw fail(`${by} defines "${value}", which exists already`);
+    known.add(value);
+  };
+  for (const sparse of model.graph.sparseInitializer) {
+    if (sparse.values?.name) define(sparse.values.name, 'a sparse initialiser');
+  }
+  for (const input of model.inputs) {
+    if (input.name === '') throw fail(`a graph input has no name`);
+    define(input.name, 'a graph input');
+  }
+  for (const node of model.nodes) {
+    if (node.opType === '') throw fail(`node "${node.name}" has no operator`);
+    for (const value of reads(node)) {
+      if (known.has(value)) continue;
+      const later = model.producer(value)?.name;
+      throw later === undefined
+        ? fail(`node "${node.name}" reads "${value}", which nothing computes`)
+        : fail(`nodes are not sorted: "${node.name}" reads "${value}" before "${later}" computes it`);
+    }
+    for (const value of node.output) if (value !== '') define(value, `node "${node.name}"`);
+  }
+  const outputs = new Set<string>();
+  for (const { name } of model.outputs) {
+    if (!known.has(name)) throw fail(`no node computes the output "${name}"`);
+    if (outputs.has(name)) throw fail(`two outputs are called "${name}"`);
+    outputs.add(name);
+  }
 }

@@ -1,6 +1,6 @@
-// Reading and changing the attributes of a node. Attribute messages are replaced, never changed in place.
+// Tools for messages, mostly for nodes and their attributes, which are replaced, never changed in place.
 
-import { create } from '@bufbuild/protobuf';
+import { create, type Message } from '@bufbuild/protobuf';
 import {
   type AttributeProto,
   AttributeProto_AttributeType,
@@ -9,6 +9,15 @@ import {
   type NodeProto,
 } from './onnx_pb.ts';
 import { toSafe } from './tensor.ts';
+
+/** An integer, integers, or `{ float }`: the kinds of attribute that the operators here take. */
+export type BuildAttribute = number | readonly number[] | { float: number };
+
+/** A shallow copy that keeps unset fields unset: lists and inner messages are shared with the original. */
+export function copyMessage<T extends Message>(message: T): T {
+  // Defaults of proto2 fields live on the prototype, what was set is own.
+  return Object.assign(Object.create(Object.getPrototypeOf(message)), message);
+}
 
 /** Attributes that are references to a function's parameters carry no value and count as absent. */
 export function attribute(node: NodeProto, name: string): AttributeProto | undefined {
@@ -33,17 +42,16 @@ export function attributeString(node: NodeProto, name: string, otherwise: string
   return found ? new TextDecoder().decode(found.s) : otherwise;
 }
 
-export function setAttributeInt(node: NodeProto, name: string, value: number): void {
-  removeAttribute(node, name);
-  node.attribute.push(
-    create(AttributeProtoSchema, { name, i: BigInt(value), type: AttributeProto_AttributeType.INT }),
-  );
+export function attributeOf(name: string, value: BuildAttribute): AttributeProto {
+  const { INT, INTS, FLOAT } = AttributeProto_AttributeType;
+  if (typeof value === 'number') return create(AttributeProtoSchema, { name, i: BigInt(value), type: INT });
+  if ('float' in value) return create(AttributeProtoSchema, { name, f: value.float, type: FLOAT });
+  return create(AttributeProtoSchema, { name, ints: value.map(BigInt), type: INTS });
 }
 
-export function setAttributeInts(node: NodeProto, name: string, values: readonly number[]): void {
+export function setAttribute(node: NodeProto, name: string, value: BuildAttribute): void {
   removeAttribute(node, name);
-  const ints = values.map(BigInt);
-  node.attribute.push(create(AttributeProtoSchema, { name, ints, type: AttributeProto_AttributeType.INTS }));
+  node.attribute.push(attributeOf(name, value));
 }
 
 export function removeAttribute(node: NodeProto, name: string): void {
@@ -64,9 +72,7 @@ export function subgraphs(node: NodeProto): GraphProto[] {
 export function captured(node: NodeProto): string[] {
   const names = new Set<string>();
   for (const graph of subgraphs(node)) {
-    const inner = new Set<string>();
-    for (const input of graph.input) inner.add(input.name);
-    for (const tensor of graph.initializer) inner.add(tensor.name);
+    const inner = new Set([...graph.input, ...graph.initializer].map(({ name }) => name));
     for (const tensor of graph.sparseInitializer) inner.add(tensor.values?.name ?? '');
     for (const child of graph.node) {
       for (const name of reads(child)) if (!inner.has(name)) names.add(name);
@@ -79,6 +85,5 @@ export function captured(node: NodeProto): string[] {
 
 /** Every value that a node needs: its inputs that are present, and what its inner graphs capture. */
 export function reads(node: NodeProto): string[] {
-  const inputs = node.input.filter((name) => name !== '');
-  return node.attribute.some((a) => a.g || a.graphs.length > 0) ? [...inputs, ...captured(node)] : inputs;
+  return [...node.input.filter((name) => name !== ''), ...captured(node)];
 }

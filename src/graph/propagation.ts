@@ -6,20 +6,15 @@ import type { Model } from './model.ts';
 import { reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import type { Size } from './sizes.ts';
-import { type Tensor, toIntegers } from './tensor.ts';
-
-/** Labels that must turn out to be one and the same, or all of them are pinned. */
-export interface Agreement {
-  labels: readonly Label[];
-  reason: string;
-}
+import { sum, type Tensor, toIntegers } from './tensor.ts';
 
 /** What rules work on. Axes count from 0; `place` is one of a value's. */
 export class Propagation {
   readonly model: Model;
   readonly shapes: Shapes;
   readonly labels: Label[] = [];
-  readonly agreements: Agreement[] = [];
+  /** Labels that must turn out to be one and the same, or all of them are pinned. */
+  readonly agreements: { labels: readonly Label[]; reason: string }[] = [];
   /** Integer values that a Shape leads to, element by element. */
   readonly sizes = new Map<string, readonly Size[]>();
   readonly #axes = new Map<string, (Axis | undefined)[]>();
@@ -60,9 +55,9 @@ export class Propagation {
     for (const [place, axis] of this.axes(value).entries()) if (axis) yield [place, axis];
   }
 
-  /** Puts a label on an axis of a value; of an omitted output, does nothing. */
-  mark(value: string, place: number, axis: Axis): void {
-    if (!value) return;
+  /** Puts a label on an axis of a value; of an omitted output, and without a label, does nothing. */
+  mark(value: string | undefined, place: number, axis: Axis | undefined): void {
+    if (!value || !axis) return;
     const axes = this.#axes.get(value) ?? [];
     axes[place] = axis;
     this.#axes.set(value, axes);
@@ -108,15 +103,14 @@ export class Propagation {
     this.#eachPart(axis, 0, (label, _, extent) => label.edits.push({ place, extent, reader }));
   }
 
-  /** The channels must all stay. */
-  pin(axis: Axis, reason: string): void {
-    axis.label.pin(reason);
+  /** The channels must all stay; where there are none, does nothing. */
+  pin(axis: Axis | undefined, reason: string): void {
+    axis?.label.pin(reason);
   }
 
   /** Pins every label that a node can see. */
   pinAll(node: NodeProto, reason: string): void {
-    for (const value of new Set(reads(node)))
-      for (const [, axis] of this.labelled(value)) this.pin(axis, reason);
+    for (const value of new Set(reads(node))) this.pinOthers(value, -1, reason);
   }
 
   /** Pins every label but the one on axis `except` of a value. */
@@ -127,7 +121,7 @@ export class Propagation {
   #eachPart(axis: Axis, from: number, visit: (label: Label, from: number, extent: number) => void): void {
     const parts = axis.label.parts ?? [];
     if (parts.length === 0) visit(axis.label.root(), from, axis.extent);
-    const whole = parts.reduce((total, { share }) => total + share, 0);
+    const whole = sum(parts.map(({ share }) => share));
     let at = from;
     for (const { label, share } of parts) {
       const extent = (axis.extent * share) / whole;

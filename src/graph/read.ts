@@ -3,14 +3,13 @@
 
 import { fromBinary } from '@bufbuild/protobuf';
 import { FormatError, OsscarError } from '../errors.ts';
-import { loadExternal, type ReadExternal } from './external.ts';
-import { Model } from './model.ts';
+import { replaceConstants } from './fold.ts';
+import { checkGraph, Model, untaken } from './model.ts';
 import { attribute, isStandard, subgraphs } from './node.ts';
 import { type GraphProto, ModelProtoSchema, type NodeProto, type TensorProto } from './onnx_pb.ts';
 import type { Operator } from './operators/operator.ts';
 import { fromFloat32, fromIntegers, type Tensor, toSafe } from './tensor.ts';
-import { checkGraph } from './validate.ts';
-import { decodeTensor } from './wire.ts';
+import { decodeTensor, loadExternal, type ReadExternal } from './wire.ts';
 
 export interface ReadOptions {
   /** What to call the model in messages; default "model". */
@@ -79,7 +78,8 @@ async function read(bytes: Uint8Array, name: string, { external, operators }: Re
   nameNodes(graph.node);
   const model = new Model(name, proto, tensors, operators);
   checkGraph(model);
-  forwardConstants(model);
+  // torch writes Identity(weight) where modules share a parameter; without the node it is a plain shared constant.
+  replaceConstants(model);
   return model;
 }
 
@@ -108,30 +108,10 @@ function nameNodes(nodes: readonly NodeProto[]): void {
   for (const [i, node] of nodes.entries()) {
     if (node.name === '' || used.has(node.name)) {
       const base = node.name || `${node.opType}_${i}`;
-      let suffix = suffixes.get(base) ?? 0;
-      const name = () => (suffix === 0 ? base : `${base}_${suffix}`);
-      while (given.has(name()) || used.has(name())) suffix++;
-      node.name = name();
-      suffixes.set(base, suffix);
+      node.name = untaken(base, (name) => given.has(name) || used.has(name), suffixes);
     }
     used.add(node.name);
   }
-}
-
-// torch writes Identity(weight) where modules share a parameter; without the node it is a plain shared constant.
-function forwardConstants(model: Model): void {
-  const names = new Map<string, string>(); // output of such an Identity to the constant
-  const constant = (value: string) => (model.tensors.has(value) ? value : names.get(value));
-  model.graph.node = model.nodes.filter((node) => {
-    const source = node.opType === 'Identity' && isStandard(node) ? constant(node.input[0] ?? '') : undefined;
-    const [value] = node.output;
-    if (source === undefined || model.isOutput(value) || model.uses(value).some((use) => use.index < 0))
-      return true;
-    names.set(value, source);
-    return false;
-  });
-  for (const node of model.nodes) node.input = node.input.map((value) => names.get(value) ?? value);
-  model.edited();
 }
 
 function* allTensors(graph: GraphProto): Generator<TensorProto> {

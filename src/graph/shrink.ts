@@ -3,9 +3,9 @@
 import { clone } from '@bufbuild/protobuf';
 import { InputError } from '../errors.ts';
 import type { Model } from './model.ts';
-import { attributeInt, attributeInts, setAttributeInt, setAttributeInts } from './node.ts';
+import { attributeInt, attributeInts, setAttribute } from './node.ts';
 import { type NodeProto, type TypeProto_Tensor, ValueInfoProtoSchema } from './onnx_pb.ts';
-import type { Slice, Structure } from './structure.ts';
+import { groupBy, type Slice, type Structure } from './structure.ts';
 import { fromIntegers, gather, type Tensor, toIntegers } from './tensor.ts';
 
 /** What happens to the constant at one input of one node. */
@@ -37,12 +37,13 @@ export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly numbe
   for (const [structure, kept] of cuts) {
     checkKept(structure, kept);
     if (kept.length === structure.groups) continue;
-    const removed = others(structure.groups, kept);
+    const stays = new Set(kept);
+    const removed = Array.from({ length: structure.groups }, (_, c) => c).filter((c) => !stays.has(c));
     const slices = [...structure.slices, ...newBiases(small, structure)];
     for (const { node, input, axis, offset, block } of slices) {
       const { cuts } = at(node, input);
       const gone = cuts.get(axis) ?? new Set();
-      for (const position of positions(removed, block)) gone.add(offset + position);
+      for (const c of removed) for (let i = 0; i < block; i++) gone.add(offset + c * block + i);
       cuts.set(axis, gone);
     }
     for (const edit of structure.edits) {
@@ -58,7 +59,7 @@ export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly numbe
   }
   apply(small, [...changes.values()]);
   small.graph.valueInfo = []; // stale shapes; readers infer them anew
-  removeUnused(small);
+  small.removeUnused(small.tensors.keys());
   return small;
 }
 
@@ -74,17 +75,6 @@ function checkKept(structure: Structure, kept: readonly number[]): void {
       `structure "${name}": expected 1 to ${groups} ascending channels below ${groups}, got [${kept}]`,
     );
   }
-}
-
-/** The positions of an axis that channels own. */
-function positions(channels: readonly number[], block: number): number[] {
-  return channels.flatMap((c) => Array.from({ length: block }, (_, i) => c * block + i));
-}
-
-/** The channels that do not stay. */
-function others(groups: number, kept: readonly number[]): number[] {
-  const stays = new Set(kept);
-  return Array.from({ length: groups }, (_, c) => c).filter((c) => !stays.has(c));
 }
 
 // writeWeights may have given a layer the bias that it did not have when the model was analysed: it is cut as the
@@ -106,13 +96,7 @@ function newBiases(model: Model, { producers, slices }: Structure): Slice[] {
 
 // Several nodes may read one constant. Those that need the same version of it go on sharing.
 function apply(model: Model, changes: readonly Change[]): void {
-  const byTensor = new Map<string, Change[]>();
-  for (const change of changes) {
-    const name = change.node.input[change.input];
-    const list = byTensor.get(name);
-    if (list) list.push(change);
-    else byTensor.set(name, [change]);
-  }
+  const byTensor = groupBy(changes, ({ node, input }) => node.input[input]);
   for (const [name, list] of byTensor) {
     const tensor = model.tensors.get(name)!;
     const untouched = model.uses(name).length > list.length || model.isOutput(name);
@@ -148,12 +132,11 @@ function changed(tensor: Tensor, { cuts, numbers }: Change): Tensor {
 }
 
 function lowerAttribute(node: NodeProto, name: string, index: number | undefined, loss: number): void {
-  if (index === undefined) setAttributeInt(node, name, attributeInt(node, name, 0) - loss);
-  else {
-    const values = attributeInts(node, name)!;
-    values[index] -= loss;
-    setAttributeInts(node, name, values);
-  }
+  const lowered =
+    index === undefined
+      ? attributeInt(node, name, 0) - loss
+      : attributeInts(node, name)!.map((value, i) => (i === index ? value - loss : value));
+  setAttribute(node, name, lowered);
 }
 
 function infer(model: Model, node: NodeProto, input: number): void {
@@ -173,12 +156,6 @@ function lowerDim(model: Model, value: string, index: number, loss: number): voi
     list[at] = clone(ValueInfoProtoSchema, list[at]);
     const copy = list[at].type!.value.value as TypeProto_Tensor;
     copy.shape!.dim[index].value = { case: 'dimValue', value: dim.value - BigInt(loss) };
-  }
-}
-
-function removeUnused(model: Model): void {
-  for (const name of [...model.tensors.keys()]) {
-    if (model.uses(name).length === 0 && !model.isOutput(name)) model.tensors.delete(name);
   }
 }
 

@@ -20,52 +20,41 @@ export interface Size {
   place?: EditPlace;
 }
 
-type SizeRule = (
-  state: Propagation,
-  node: NodeProto,
-  inputs: (readonly Size[] | undefined)[],
-) => Size[] | undefined;
+type Sizes = readonly Size[] | undefined;
+type SizeRule = (state: Propagation, node: NodeProto, inputs: readonly Sizes[]) => Sizes;
 
 /** Computes the sizes that a node gives, and pins channels whose number it uses in a way not known here. */
 export function followSizes(state: Propagation, node: NodeProto): void {
-  if (node.opType === 'Shape' && isStandard(node)) {
-    const sizes = shapeSizes(state, node);
-    if (sizes) state.sizes.set(node.output[0], sizes);
-    return;
-  }
   const known = reads(node).filter((value) => state.sizes.has(value));
-  if (known.length === 0) return;
-  const rule = isStandard(node) ? RULES.get(node.opType) : undefined;
-  const result = rule?.(
-    state,
-    node,
-    node.input.map((_, input) => sizesOf(state, node, input)),
-  );
+  if (known.length === 0 && node.opType !== 'Shape') return;
+  const inputs = node.input.map((_, input) => sizesOf(state, node, input));
+  const result = isStandard(node) ? RULES.get(node.opType)?.(state, node, inputs) : undefined;
   if (result) {
     state.sizes.set(node.output[0], result);
     return;
   }
+  // the rules of these two look at the shapes that they are given
+  const isShaped = isStandard(node) && (node.opType === 'Reshape' || node.opType === 'Expand');
   for (const value of known) {
-    // the rules of these two look at the shapes that they are given
-    const isShape = isStandard(node) && (node.opType === 'Reshape' || node.opType === 'Expand');
-    if (isShape && value === node.input[1] && value !== node.input[0]) continue;
-    for (const { axis } of state.sizes.get(value)!) {
-      if (axis) state.pin(axis, `${called(node)} reads the number of channels`);
-    }
+    if (isShaped && value === node.input[1] && value !== node.input[0]) continue;
+    pinCounted(state, node, state.sizes.get(value));
   }
 }
 
+/** Pins the channels that sizes count. */
+export function pinCounted(state: Propagation, node: NodeProto, sizes: Sizes): void {
+  for (const { axis } of sizes ?? []) state.pin(axis, `${called(node)} reads the number of channels`);
+}
+
 /** The elements of an input that is a shape or part of one; undefined where nothing is known of it. */
-export function sizesOf(state: Propagation, node: NodeProto, input: number): readonly Size[] | undefined {
+export function sizesOf(state: Propagation, node: NodeProto, input: number): Sizes {
   const value = node.input[input] ?? '';
   const known = state.sizes.get(value);
   if (known) return known;
   const constant = state.integers(node, input);
   if (constant) {
-    return constant.map((value, index) => ({
-      value,
-      place: { kind: 'constant', node: node.name, input, index },
-    }));
+    const place = { kind: 'constant', node: node.name, input } as const;
+    return constant.map((value, index) => ({ value, place: { ...place, index } }));
   }
   const producer = state.model.producer(value);
   return producer?.opType === 'Concat' ? concatenated(state, producer) : undefined;
@@ -84,14 +73,14 @@ export function follows(state: Propagation, node: NodeProto, size: Size | undefi
   return true;
 }
 
-function shapeSizes(state: Propagation, node: NodeProto): Size[] | undefined {
+const extents: SizeRule = (state, node) => {
   const dims = state.dims(node.input[0]);
   if (!dims) return undefined;
   const axes = state.axes(node.input[0]);
   const start = wrapAxis(attributeInt(node, 'start', 0), dims.length);
   const end = attribute(node, 'end') ? wrapAxis(attributeInt(node, 'end', 0), dims.length) : dims.length;
   return dims.map((value, i) => ({ value, axis: axes[i] })).slice(Math.max(0, start), Math.max(0, end));
-}
+};
 
 const isVector = (state: Propagation, value: string) => state.dims(value)?.length === 1;
 const unplaced = ({ value, axis }: Size): Size => ({ value, axis });
@@ -113,7 +102,7 @@ const range: SizeRule = (state, node, [data]) => {
   return steps?.[0] === 1 ? data.slice(starts[0], ends[0]).map(unplaced) : undefined;
 };
 
-const concatenated = (state: Propagation, node: NodeProto): Size[] | undefined => {
+function concatenated(state: Propagation, node: NodeProto): Sizes {
   const parts = node.input.map((value, input) => {
     if (state.constant(node, input)) return sizesOf(state, node, input);
     const [length] = state.dims(value) ?? [];
@@ -124,8 +113,8 @@ const concatenated = (state: Propagation, node: NodeProto): Size[] | undefined =
     return sizes.map(({ value, axis }) => (axis || length > 1 ? { value, axis } : { value, place }));
   });
   if (!node.input.every((value) => isVector(state, value))) return undefined;
-  return parts.every((part) => part !== undefined) ? (parts.flat() as Size[]) : undefined;
-};
+  return parts.every((part) => part !== undefined) ? parts.flat() : undefined;
+}
 
 /** Applies `f` to the elements at each place; a single element goes with all. */
 const elementwise =
@@ -157,10 +146,8 @@ const divided = elementwise((state, node, a, b) => {
   return { value: Math.trunc(a.value / b.value) };
 });
 
-const added = elementwise((_, __, a, b) => (a.axis || b.axis ? undefined : { value: a.value + b.value }));
-const subtracted = elementwise((_, __, a, b) =>
-  a.axis || b.axis ? undefined : { value: a.value - b.value },
-);
+const uncounted = (f: (a: number, b: number) => number) =>
+  elementwise((_, __, a, b) => (a.axis || b.axis ? undefined : { value: f(a.value, b.value) }));
 
 const equal = elementwise((_, __, a, b) => {
   // no number of channels is ever 0 or −1, the marks in shapes
@@ -176,29 +163,28 @@ const where = elementwise((_, __, condition, a, b) => {
 
 /** A vector of one number, as long as another shape is. */
 const filled: SizeRule = (_, node, [shape]) => {
-  const [length, ...more] = shape ?? [];
+  const [length] = shape ?? [];
   const tensor = attribute(node, 'value')?.t;
-  if (!length || more.length > 0 || length.axis || !(length.value >= 0 && length.value < 64))
-    return undefined;
+  if (shape?.length !== 1 || length.axis || !(length.value >= 0 && length.value < 64)) return undefined;
   if (tensor?.dataType !== typeCode('int64')) return undefined;
   const [value] = toIntegers(decodeTensor(tensor, node.name));
   return new Array(length.value).fill({ value });
 };
 
-const RULES: ReadonlyMap<string, SizeRule> = new Map([
+/** Of a shape, not by one. */
+const reshaped: SizeRule = (state, node) => state.sizes.get(node.input[0])?.map(unplaced);
+
+const RULES = new Map<string, SizeRule>([
   ...['Identity', 'Cast', 'Squeeze', 'Unsqueeze'].map((name) => [name, same] as const),
-  // of a shape, not by one
-  [
-    'Reshape',
-    (state, node, inputs) => (state.sizes.has(node.input[0]) ? same(state, node, inputs) : undefined),
-  ],
+  ['Shape', extents],
+  ['Reshape', reshaped],
   ['Gather', pick],
   ['Slice', range],
-  ['Concat', (state, node) => concatenated(state, node)],
+  ['Concat', concatenated],
   ['Mul', times],
   ['Div', divided],
-  ['Add', added],
-  ['Sub', subtracted],
+  ['Add', uncounted((a, b) => a + b)],
+  ['Sub', uncounted((a, b) => a - b)],
   ['Equal', equal],
   ['Where', where],
   ['ConstantOfShape', filled],

@@ -1,12 +1,11 @@
 // Models too large for memory: written weight by weight, and read back as a graph whose weights are fetched when a part
 // of it is to run.
 
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { fromBinary, toBinary } from '@bufbuild/protobuf';
 import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { FormatError } from '../errors.ts';
-import { loadExternal, type ReadExternal } from './external.ts';
-import { copyMessage } from './message.ts';
-import { Model } from './model.ts';
+import { checkGraph, Model } from './model.ts';
+import { copyMessage } from './node.ts';
 import {
   GraphProtoSchema,
   ModelProtoSchema,
@@ -14,8 +13,7 @@ import {
   TensorProtoSchema,
 } from './onnx_pb.ts';
 import type { Tensor } from './tensor.ts';
-import { checkGraph } from './validate.ts';
-import { decodeTensor, describe } from './wire.ts';
+import { decodeTensor, describe, loadExternal, type ReadExternal, referenceTo } from './wire.ts';
 import { concat, layOut, pieceBytes, type WriteOptions } from './write.ts';
 
 const { EXTERNAL } = TensorProto_DataLocation;
@@ -125,17 +123,12 @@ async function skim(
     end = offset + length;
     if (end > to) throw new FormatError(`${file}: no ONNX model: truncated at byte ${at}`);
     if (number !== next || length < MIN_STORED) parts.push(await read(file, at, end - at));
-    else if (path.length === 0) parts.push(reference({ location: file, offset, length }));
+    else if (path.length === 0)
+      parts.push(toBinary(TensorProtoSchema, referenceTo({ location: file, offset, length })));
     else {
       const inner = await skim(file, read, offset, end, path);
       parts.push(new BinaryWriter().tag(number, type).bytes(inner).finish());
     }
   }
   return concat(parts);
-}
-
-/** The fields of a tensor that say where its data is. */
-function reference(place: { location: string; offset: number; length: number }): Uint8Array {
-  const externalData = Object.entries(place).map(([key, value]) => ({ key, value: String(value) }));
-  return toBinary(TensorProtoSchema, create(TensorProtoSchema, { dataLocation: EXTERNAL, externalData }));
 }

@@ -65,3 +65,15 @@ export interface Analysis {
   /** Every set of tied channels that a layer makes, prunable or not, in topological order of the first consumer. */
   structures: Structure[];
 }
+
+/** Items by key, both in their order: `Map.groupBy`, which not every engine has. */
+export function groupBy<T>(items: Iterable<T>, keyOf: (item: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const item of items) {
+    const key = keyOf(item);
+    const group = groups.get(key);
+    if (group) group.push(item);
+    else groups.set(key, [item]);
+  }
+  return groups;
+}

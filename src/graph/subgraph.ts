@@ -1,20 +1,13 @@
-// Parts of a model as models of their own, to run them.
+// Parts of a model as models of their own, to run them, and where it can be cut with a single activation to hand over.
 
 import { create } from '@bufbuild/protobuf';
 import { InputError, UnsupportedModelError } from '../errors.ts';
-import { attributeOf, valueInfo } from './build.ts';
-import { isInputShape } from './cuts.ts';
+import { valueInfo } from './build.ts';
 import type { DataType } from './dtype.ts';
-import { copyMessage } from './message.ts';
+import type { Shapes } from './linear.ts';
 import { Model } from './model.ts';
-import { attribute, attributeInt, reads } from './node.ts';
-import {
-  type AttributeProto,
-  type NodeProto,
-  NodeProtoSchema,
-  type ValueInfoProto,
-  ValueInfoProtoSchema,
-} from './onnx_pb.ts';
+import { attribute, attributeInt, attributeOf, copyMessage, isStandard, reads } from './node.ts';
+import { type AttributeProto, type NodeProto, NodeProtoSchema, ValueInfoProtoSchema } from './onnx_pb.ts';
 import { fromIntegers, type Tensor } from './tensor.ts';
 import { writeModel } from './write.ts';
 
@@ -47,7 +40,6 @@ export function part(
   optional: readonly string[] = [],
 ): Model {
   const given = new Set(from);
-  const allowed = new Set(optional);
   const nodes = new Set<NodeProto>();
   const tensors = new Map<string, Tensor>();
   const seen = new Set<string>();
@@ -59,7 +51,7 @@ export function part(
     const tensor = model.tensors.get(value);
     const node = model.producer(value);
     if (tensor) tensors.set(value, tensor);
-    else if (allowed.has(value)) given.add(value);
+    else if (optional.includes(value)) given.add(value);
     else if (!node) throw new InputError(`subgraph: nothing in "from" leads to "${value}"`);
     else if (!given.has(node.input[0] ?? '') && isInputShape(model, node)) {
       shapeNodes.push(...inputShape(node, from, info, tensors));
@@ -86,11 +78,9 @@ export function part(
 /** The model with every computed value among its outputs, to learn their shapes in one run. */
 export function withAllValues(model: Model): Uint8Array {
   const copy = model.clone();
-  const present = new Set(copy.outputs.map((output) => output.name));
-  for (const node of copy.nodes) {
-    for (const name of node.output) {
-      if (name !== '' && !present.has(name)) copy.outputs.push(create(ValueInfoProtoSchema, { name }));
-    }
+  const values = copy.nodes.flatMap(({ output }) => output);
+  for (const name of values) {
+    if (name !== '' && !copy.isOutput(name)) copy.outputs.push(create(ValueInfoProtoSchema, { name }));
   }
   return inOneFile(copy);
 }
@@ -140,11 +130,60 @@ function withoutOutputs(node: NodeProto, given: ReadonlySet<string>): NodeProto 
   return copy;
 }
 
-function inputInfo(name: string, { shapes, types }: ValueInfo): ValueInfoProto {
+function inputInfo(name: string, { shapes, types }: ValueInfo) {
   const dims = shapes.get(name);
   if (!dims) throw new InputError(`subgraph: no shape for the value "${name}"`);
-  const type = (types.get(name) ?? 'float32') as DataType;
-  // A name of its own: not all need have the same extent.
-  const open = dims.map((size, i) => (i === 0 ? `batch of ${name}` : size));
-  return valueInfo(name, type, open);
+  // a batch of its own name: not all need have the same extent
+  const open = dims.map((size, axis) => (axis === 0 ? `batch of ${name}` : size));
+  return valueInfo(name, (types.get(name) ?? 'float32') as DataType, open);
+}
+
+export interface Cut {
+  /** Position of the last node before the cut. */
+  after: number;
+  /** The only computed value that nodes behind the cut read. */
+  value: string;
+}
+
+/**
+ * All cuts in topological order. Values that depend on constants, or on other inputs than `input`, alone cross for
+ * free: they can be computed again.
+ *
+ * @param shapes  dims of every value in a run; with them, what depends on constants and the shapes of the graph's
+ *   inputs alone (positions, causal masks) crosses for free too, where the value that crosses has the same batch:
+ *   `subgraph` takes it from there
+ */
+export function segments(model: Model, shapes?: Shapes, input = model.inputs[0]?.name): Cut[] {
+  const inputs = new Set(model.inputs.map(({ name }) => name));
+  const batches = new Set<number | undefined>();
+  const computed = new Set([input]);
+  const lastUse = new Map<string, number>();
+  for (const [place, node] of model.nodes.entries()) {
+    if (shapes && isInputShape(model, node)) {
+      batches.add(shapes.get(node.input[0])?.[0]);
+      continue;
+    }
+    const values = reads(node);
+    if (values.some((value) => computed.has(value))) {
+      for (const output of node.output) if (output !== '') computed.add(output);
+    }
+    for (const value of values) if (computed.has(value)) lastUse.set(value, place);
+  }
+  const live = new Set([...inputs].filter((name) => lastUse.has(name)));
+  const cuts: Cut[] = [];
+  for (const [place, node] of model.nodes.entries()) {
+    for (const output of node.output) if (lastUse.has(output)) live.add(output);
+    for (const value of reads(node)) if (lastUse.get(value) === place) live.delete(value);
+    const [value] = live;
+    const hasBatch = [...batches].every((batch) => batch === shapes?.get(value)?.[0]);
+    if (live.size === 1 && !inputs.has(value) && hasBatch) cuts.push({ after: place, value });
+  }
+  return cuts;
+}
+
+/** True for a Shape of a graph input. */
+function isInputShape(model: Model, node: NodeProto): boolean {
+  return (
+    node.opType === 'Shape' && isStandard(node) && model.inputs.some(({ name }) => name === node.input[0])
+  );
 }

@@ -16,9 +16,15 @@ export interface Tensor {
   readonly source?: TensorProto;
 }
 
+export type Floats = Float32Array | Float64Array;
+
 /** Number of elements. */
 export function elements(dims: readonly number[]): number {
   return dims.reduce((product, dim) => product * dim, 1);
+}
+
+export function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
 }
 
 /** Bytes of the data of a tensor of this type and size; sub-byte types fill whole bytes. */
@@ -32,26 +38,20 @@ export function byteLength(type: DataType, count: number): number {
  * @throws {UnsupportedModelError} if the tensor holds no floating-point numbers
  */
 export function toFloat32(tensor: Tensor): Float32Array {
-  if (tensor.type === 'float32') {
-    const { buffer, byteOffset, byteLength } = aligned(tensor.bytes, 4);
-    return new Float32Array(buffer, byteOffset, byteLength / 4);
-  }
-  return Float32Array.from(toFloat64(tensor));
+  return tensor.type === 'float32' ? view(Float32Array, tensor) : Float32Array.from(toFloat64(tensor));
 }
 
 /** As `toFloat32`, without rounding float64. */
 export function toFloat64(tensor: Tensor): Float64Array {
   switch (tensor.type) {
     case 'float32':
-      return Float64Array.from(toFloat32(tensor));
-    case 'float64': {
-      const { buffer, byteOffset, byteLength } = aligned(tensor.bytes, 8);
-      return new Float64Array(buffer, byteOffset, byteLength / 8);
-    }
+      return Float64Array.from(view(Float32Array, tensor));
+    case 'float64':
+      return view(Float64Array, tensor);
     case 'float16':
-      return Float64Array.from(words(tensor.bytes), float16ToFloat32);
+      return Float64Array.from(view(Uint16Array, tensor), float16ToFloat32);
     case 'bfloat16':
-      return Float64Array.from(words(tensor.bytes), bfloat16ToFloat32);
+      return Float64Array.from(view(Uint16Array, tensor), bfloat16ToFloat32);
     default:
       throw new UnsupportedModelError(`tensor "${tensor.name}": expected floating point, got ${tensor.type}`);
   }
@@ -64,7 +64,7 @@ export function toFloat64(tensor: Tensor): Float64Array {
  * @throws {UnsupportedModelError} if `like` holds no floating-point numbers
  */
 export function fromFloat32(
-  values: Float32Array | Float64Array,
+  values: Floats,
   dims: readonly number[],
   like: Pick<Tensor, 'name' | 'type' | 'source'>,
 ): Tensor {
@@ -80,13 +80,8 @@ export function fromFloat32(
       : like.type === 'float64'
         ? Float64Array.from(values)
         : Uint16Array.from(values, like.type === 'float16' ? float32ToFloat16 : float32ToBfloat16);
-  return {
-    name: like.name,
-    type: like.type,
-    dims: [...dims],
-    bytes: new Uint8Array(data.buffer),
-    source: like.source,
-  };
+  const { name, type, source } = like;
+  return { name, type, dims: [...dims], bytes: new Uint8Array(data.buffer), source };
 }
 
 /** The elements of an int64 or int32 tensor as numbers; larger int64 values saturate at the safe integers. */
@@ -135,12 +130,14 @@ export function toSafe(value: bigint): number {
   return Number(value);
 }
 
-function words(bytes: Uint8Array): Uint16Array {
-  const { buffer, byteOffset, byteLength } = aligned(bytes, 2);
-  return new Uint16Array(buffer, byteOffset, byteLength / 2);
+interface List<T> {
+  new (buffer: ArrayBufferLike, byteOffset: number, length: number): T;
+  readonly BYTES_PER_ELEMENT: number;
 }
 
-// Protobuf puts tensors at any offset, typed arrays want multiples of their size.
-function aligned(bytes: Uint8Array, size: number): Uint8Array {
-  return bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes);
+function view<T>(Numbers: List<T>, { bytes }: Tensor): T {
+  const size = Numbers.BYTES_PER_ELEMENT;
+  // Protobuf puts tensors at any offset, typed arrays want multiples of their size.
+  const { buffer, byteOffset, byteLength } = bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes);
+  return new Numbers(buffer, byteOffset, byteLength / size);
 }

@@ -4,8 +4,9 @@ import { ShapeError, UnsupportedModelError } from '../errors.ts';
 import type { LinearMap } from './linear.ts';
 import type { Model } from './model.ts';
 import { attributeFloat, removeAttribute } from './node.ts';
-import { ownTensor } from './own.ts';
-import { elements, fromFloat32, toFloat32 } from './tensor.ts';
+import type { NodeProto } from './onnx_pb.ts';
+import type { Layer } from './operators/operator.ts';
+import { elements, type Floats, fromFloat32, type Tensor, toFloat32 } from './tensor.ts';
 
 /**
  * W (p × m, row-major, rows in (channel, ky, kx) order) and b of a layer, with Gemm's alpha and beta applied.
@@ -13,14 +14,15 @@ import { elements, fromFloat32, toFloat32 } from './tensor.ts';
  * @throws {UnsupportedModelError} if the model has no such node
  */
 export function readWeights(model: Model, map: LinearMap): { W: Float32Array; bias?: Float32Array } {
-  const { node, factors, weight, place, rows, columns, isTransposed } = layerOf(model, map);
+  const { node, layer, weight, rows, columns, isTransposed } = layerOf(model, map);
   const W = isTransposed ? transpose(toFloat32(weight), columns, rows) : Float32Array.from(toFloat32(weight));
-  if (factors) scale(W, attributeFloat(node, factors.weight, 1));
+  if (layer.factors) scale(W, attributeFloat(node, layer.factors.weight, 1));
+  const place = biasPlace(model, map, node, layer);
   const found = place && model.tensors.get(place.node.input[place.index]);
   if (!found) return { W };
   const values = toFloat32(found);
   const bias = values.length === 1 ? new Float32Array(columns).fill(values[0]) : Float32Array.from(values);
-  if (factors) scale(bias, attributeFloat(node, factors.bias, 1));
+  if (layer.factors) scale(bias, attributeFloat(node, layer.factors.bias, 1));
   return { W, bias };
 }
 
@@ -31,13 +33,8 @@ export function readWeights(model: Model, map: LinearMap): { W: Float32Array; bi
  * @param W  p × m, as `readWeights` gives it
  * @throws {ShapeError} if sizes do not match the node
  */
-export function writeWeights(
-  model: Model,
-  map: LinearMap,
-  W: Float32Array | Float64Array,
-  bias?: Float32Array | Float64Array,
-): void {
-  const { node, factors, place, rows, columns, isTransposed } = layerOf(model, map);
+export function writeWeights(model: Model, map: LinearMap, W: Floats, bias?: Floats): void {
+  const { node, layer, rows, columns, isTransposed } = layerOf(model, map);
   if (W.length !== rows * columns) {
     throw new ShapeError(
       `writeWeights: "W" of "${map.node}" expected ${rows}x${columns}, got ${W.length} values`,
@@ -49,24 +46,42 @@ export function writeWeights(
   const weight = ownTensor(model, node, 1);
   const values = isTransposed ? transpose(W, rows, columns) : W;
   model.tensors.set(weight.name, fromFloat32(values, weight.dims, weight));
-  if (factors) removeAttribute(node, factors.weight);
+  if (layer.factors) removeAttribute(node, layer.factors.weight);
   if (!bias) return;
-  if (place && model.tensors.has(place.node.input[place.index])) {
-    const old = ownTensor(model, place.node, place.index);
-    const dims = elements(old.dims) === bias.length ? old.dims : [bias.length]; // one value for all: now each its own
-    model.tensors.set(old.name, fromFloat32(bias, dims, old));
-  } else if (place) {
-    const name = model.fresh(`${node.name}.bias`);
-    model.tensors.set(name, fromFloat32(bias, [bias.length], { name, type: weight.type }));
-    model.setInput(node, place.index, name);
-  }
-  if (factors) removeAttribute(node, factors.bias);
+  const place = biasPlace(model, map, node, layer);
+  if (place) setBias(model, place.node, place.index, bias);
+  if (layer.factors) removeAttribute(node, layer.factors.bias);
 }
 
-/**
- * The node with its weights, m × p if they are transposed (Conv, Gemm with transB), and where its bias is read or could
- * be: nowhere for a MatMul that has none.
- */
+/** The constant at `node.input[index]` under a name that nothing else reads. Bytes stay shared until replaced. */
+export function ownTensor(model: Model, node: NodeProto, index: number): Tensor {
+  const tensor = model.tensors.get(node.input[index])!;
+  if (model.uses(tensor.name).length === 1 && !model.isOutput(tensor.name)) return tensor;
+  const copy = { ...tensor, name: model.fresh(`${tensor.name}_own`) };
+  model.tensors.set(copy.name, copy);
+  model.setInput(node, index, copy.name);
+  return copy;
+}
+
+/** Puts a bias at `node.input[index]`; other nodes go on reading the one that is there. */
+export function setBias(model: Model, node: NodeProto, index: number, values: Floats): void {
+  const old = model.tensors.has(node.input[index] ?? '') ? ownTensor(model, node, index) : undefined;
+  const name = old?.name ?? model.fresh(`${node.name}.bias`);
+  const isAlike = old && elements(old.dims) === values.length; // not where one value for all becomes one for each
+  const dims = isAlike ? old.dims : [values.length];
+  const like = old ?? { name, type: model.tensors.get(node.input[1])!.type };
+  model.tensors.set(name, fromFloat32(values, dims, like));
+  if (!old) model.setInput(node, index, name);
+}
+
+/** Where the bias of a layer is read, or could be; undefined for a MatMul that has none. */
+function biasPlace(model: Model, map: LinearMap, node: NodeProto, layer: Layer) {
+  if (layer.bias !== undefined) return { node, index: layer.bias };
+  const add = map.biasNode === undefined ? undefined : model.node(map.biasNode);
+  return add && { node: add, index: model.tensors.has(add.input[0]) ? 0 : 1 };
+}
+
+/** W lies there as m × p if it is transposed: Conv, and Gemm with transB. */
 function layerOf(model: Model, map: LinearMap) {
   const node = model.node(map.node);
   const layer = node && model.operator(node)?.layer;
@@ -79,13 +94,10 @@ function layerOf(model: Model, map: LinearMap) {
   const isTransposed = layer.outputAxis(node) === 0;
   const [first, rest] = [weight.dims[0], elements(weight.dims.slice(1))];
   const [rows, columns] = isTransposed ? [rest, first] : [first, rest];
-  const add = map.biasNode === undefined ? undefined : model.node(map.biasNode);
-  const behind = add && { node: add, index: model.tensors.has(add.input[0]) ? 0 : 1 };
-  const place = layer.bias === undefined ? behind : { node, index: layer.bias };
-  return { node, factors: layer.factors, weight, place, rows, columns, isTransposed };
+  return { node, layer, weight, rows, columns, isTransposed };
 }
 
-function transpose<T extends Float32Array | Float64Array>(A: T, rows: number, columns: number): T {
+function transpose<T extends Floats>(A: T, rows: number, columns: number): T {
   const out = (A instanceof Float64Array ? new Float64Array(A.length) : new Float32Array(A.length)) as T;
   for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) out[j * rows + i] = A[i * columns + j];
   return out;

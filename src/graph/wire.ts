@@ -1,12 +1,14 @@
-// TensorProto to Tensor and back: raw data and the typed lists become one form, little-endian bytes.
+// TensorProto to Tensor and back: raw data, the typed lists and data in a file beside the model become one form,
+// little-endian bytes. Where that file is, is the caller's business: this module only decides what may be asked for.
 
 import { clearField, create } from '@bufbuild/protobuf';
 import { FormatError } from '../errors.ts';
 import { type DataType, typeCode, typeFromCode } from './dtype.ts';
-import { copyMessage } from './message.ts';
-import { type TensorProto, TensorProtoSchema } from './onnx_pb.ts';
+import { copyMessage } from './node.ts';
+import { type TensorProto, TensorProto_DataLocation, TensorProtoSchema } from './onnx_pb.ts';
 import { byteLength, elements, type Tensor } from './tensor.ts';
 
+const { EXTERNAL } = TensorProto_DataLocation;
 const { field } = TensorProtoSchema;
 const DATA_FIELDS = [
   field.rawData,
@@ -19,11 +21,14 @@ const DATA_FIELDS = [
   field.dataLocation,
 ];
 
+interface ExternalPlace {
+  location: string;
+  offset: number;
+  length: number;
+}
+
 /** What a TensorProto says it holds, checked. @throws {FormatError} on an unknown type or impossible dims */
-export function describe(
-  proto: TensorProto,
-  where: string,
-): { type: DataType; dims: number[]; bytes: number } {
+export function describe(proto: TensorProto, where: string) {
   const type = typeFromCode(proto.dataType);
   if (!type) throw new FormatError(`${where}: unknown element type ${proto.dataType}`);
   for (const dim of proto.dims) if (dim < 0n) throw new FormatError(`${where}: negative dimension ${dim}`);
@@ -53,7 +58,7 @@ export function decodeTensor(proto: TensorProto, where: string): Tensor {
     }
     return { name: proto.name, type, dims, bytes: new Uint8Array(), source };
   }
-  const bytes = proto.rawData.length > 0 ? proto.rawData : typedData(proto, type);
+  const bytes = proto.rawData.length > 0 ? proto.rawData : new Uint8Array(typedList(proto, type).buffer);
   if (bytes.length !== expected) {
     throw new FormatError(`${where}: expected ${expected} bytes for ${type} [${dims}], got ${bytes.length}`);
   }
@@ -61,30 +66,22 @@ export function decodeTensor(proto: TensorProto, where: string): Tensor {
 }
 
 /** The message of a tensor, with raw data, or without data where `external` says in which file it is. */
-export function encodeTensor(
-  tensor: Tensor,
-  external?: { location: string; offset: number; length: number },
-): TensorProto {
+export function encodeTensor(tensor: Tensor, external?: ExternalPlace): TensorProto {
   const proto = tensor.source ? copyMessage(tensor.source) : create(TensorProtoSchema);
   proto.name = tensor.name;
   proto.dims = tensor.dims.map(BigInt);
   proto.dataType = typeCode(tensor.type);
   if (external) {
-    proto.dataLocation = 1;
-    proto.externalData = Object.entries(external).map(([key, value]) => ({
-      $typeName: 'onnx.StringStringEntryProto',
-      key,
-      value: String(value),
-    }));
-  } else if (tensor.type !== 'string') {
-    proto.rawData = tensor.bytes;
-  }
+    const { dataLocation, externalData } = referenceTo(external);
+    Object.assign(proto, { dataLocation, externalData });
+  } else if (tensor.type !== 'string') proto.rawData = tensor.bytes;
   return proto;
 }
 
-function typedData(proto: TensorProto, type: DataType): Uint8Array {
-  const bits = typedList(proto, type);
-  return new Uint8Array(bits.buffer, bits.byteOffset, bits.byteLength);
+/** A tensor that says nothing but where its data is. */
+export function referenceTo(place: ExternalPlace): TensorProto {
+  const externalData = Object.entries(place).map(([key, value]) => ({ key, value: String(value) }));
+  return create(TensorProtoSchema, { dataLocation: EXTERNAL, externalData });
 }
 
 // Which list holds which type is fixed by the ONNX specification.
@@ -112,4 +109,57 @@ function typedList(proto: TensorProto, type: DataType) {
     default:
       return Uint8Array.from(proto.int32Data);
   }
+}
+
+/** Gives `length` bytes from `offset` of the file at `location`, relative to the folder of the model. */
+export type ReadExternal = (
+  location: string,
+  offset: number,
+  length: number,
+) => Promise<Uint8Array> | Uint8Array;
+
+/** Puts external data into the messages. @throws {FormatError} on a bad location, range or short data */
+export async function loadExternal(tensors: Iterable<TensorProto>, file: string, read?: ReadExternal) {
+  for (const tensor of tensors) {
+    if (tensor.dataLocation !== EXTERNAL) continue;
+    const where = `${file}: tensor "${tensor.name}"`;
+    const entry = (key: string) => tensor.externalData.find((e) => e.key === key)?.value;
+    const location = entry('location') ?? '';
+    if (!isInside(location)) {
+      throw new FormatError(
+        `${where}: external location ${JSON.stringify(location)} is not inside the model's folder`,
+      );
+    }
+    const { type, bytes: expected } = describe(tensor, where);
+    if (type === 'string') throw new FormatError(`${where}: strings cannot be external`);
+    const offset = Number(entry('offset') ?? 0);
+    const length = Number(entry('length') ?? expected);
+    if (!Number.isSafeInteger(offset) || offset < 0 || length !== expected) {
+      throw new FormatError(
+        `${where}: external range ${entry('offset')}+${entry('length')}, expected ${expected} bytes`,
+      );
+    }
+    if (!read) throw new FormatError(`${where}: its data is in the file "${location}", which was not given`);
+    let data: Uint8Array;
+    try {
+      data = await read(location, offset, length);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new FormatError(`${where}: cannot read "${location}": ${reason}`, { cause: error });
+    }
+    if (data.length !== length) {
+      throw new FormatError(
+        `${where}: "${location}" gave ${data.length} bytes at ${offset}, expected ${length}`,
+      );
+    }
+    tensor.rawData = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    clearField(tensor, field.externalData);
+    clearField(tensor, field.dataLocation);
+  }
+}
+
+/** Relative, downwards only, and nothing that some system would read as a drive, a scheme or a stream. */
+export function isInside(location: string): boolean {
+  if (location === '' || /[\\:\0]/.test(location) || location.startsWith('/')) return false;
+  return location.split('/').every((part) => part !== '..' && part !== '');
 }

@@ -1,21 +1,14 @@
 // A Model to the bytes of an ONNX file and, for large models, of a data file beside it. One layout serves models that
 // are in memory (here) and those whose weights come one by one (stream.ts).
 
-import {
-  clearField,
-  type DescField,
-  type DescMessage,
-  type MessageShape,
-  toBinary,
-} from '@bufbuild/protobuf';
+import { clearField, type DescMessage, type MessageShape, toBinary } from '@bufbuild/protobuf';
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
-import { FormatError } from '../errors.ts';
-import { checkLocation } from './external.ts';
-import { copyMessage } from './message.ts';
+import { FormatError, InputError } from '../errors.ts';
 import type { Model } from './model.ts';
+import { copyMessage } from './node.ts';
 import { GraphProtoSchema, ModelProtoSchema, TensorProtoSchema } from './onnx_pb.ts';
-import { byteLength, elements, type Tensor } from './tensor.ts';
-import { encodeTensor } from './wire.ts';
+import { byteLength, elements, sum, type Tensor } from './tensor.ts';
+import { encodeTensor, isInside } from './wire.ts';
 
 // Readers refuse messages of 2 GiB; nodes and names need room too.
 const DEFAULT_THRESHOLD = 2 ** 31 - 2 ** 26;
@@ -60,14 +53,20 @@ export function layOut(
   model: Model,
   { externalName = 'model.onnx.data', externalThreshold = DEFAULT_THRESHOLD }: WriteOptions,
 ) {
-  checkLocation(externalName);
+  if (!isInside(externalName)) {
+    const given = JSON.stringify(externalName);
+    throw new InputError(`writeModel: "externalName" expected a file name, got ${given}`);
+  }
   const tensors = [...model.tensors.values()];
-  const outside = tensors.reduce((sum, tensor) => sum + pieceBytes(tensor), 0) > externalThreshold;
+  const outside = bytesIn(tensors) > externalThreshold;
   const external: Piece[] = [];
   let end = 0;
   const initializers = tensors.map((tensor) => {
     const length = pieceBytes(tensor);
-    if (!outside || length < MIN_EXTERNAL) return insideMessage(tensor);
+    if (!outside || length < MIN_EXTERNAL) {
+      const data = tensor.type === 'string' ? [] : [[tensor]]; // strings are in the message already
+      return around(TensorProtoSchema, encodeTensor(tensor), 'rawData', data);
+    }
     const offset = Math.ceil(end / ALIGNMENT) * ALIGNMENT;
     if (offset > end) external.push(new Uint8Array(offset - end));
     external.push(tensor);
@@ -75,8 +74,8 @@ export function layOut(
     return [toBinary(TensorProtoSchema, encodeTensor(tensor, { location: externalName, offset, length }))];
   });
   try {
-    const graph = around(GraphProtoSchema, model.graph, GraphProtoSchema.field.initializer, initializers);
-    const pieces = around(ModelProtoSchema, model.proto, ModelProtoSchema.field.graph, [graph]);
+    const graph = around(GraphProtoSchema, model.graph, 'initializer', initializers);
+    const pieces = around(ModelProtoSchema, model.proto, 'graph', [graph]);
     return { model: pieces, external, externalName };
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
@@ -88,8 +87,10 @@ export function pieceBytes(piece: Piece): number {
   return piece instanceof Uint8Array ? piece.length : byteLength(piece.type, elements(piece.dims));
 }
 
+const bytesIn = (pieces: readonly Piece[]) => sum(pieces.map(pieceBytes));
+
 export function concat(parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((total, part) => total + part.length, 0));
+  const whole = new Uint8Array(bytesIn(parts));
   let at = 0;
   for (const part of parts) {
     whole.set(part, at);
@@ -100,18 +101,14 @@ export function concat(parts: readonly Uint8Array[]): Uint8Array {
 
 const bytesOf = (piece: Piece) => (piece instanceof Uint8Array ? piece : piece.bytes);
 
-function insideMessage(tensor: Tensor): Piece[] {
-  const data = tensor.type === 'string' ? [] : [[tensor]]; // strings are in the message already
-  return around(TensorProtoSchema, encodeTensor(tensor), TensorProtoSchema.field.rawData, data);
-}
-
 /** A message as `toBinary` writes it, fields in the order of their numbers, with other values of one field. */
 function around<D extends DescMessage>(
   schema: D,
   message: MessageShape<D>,
-  field: DescField,
+  name: keyof D['field'],
   values: readonly (readonly Piece[])[],
 ): Piece[] {
+  const field = schema.field[name as string];
   const before = copyMessage(message);
   const behind = copyMessage(message);
   for (const other of schema.fields) {
@@ -120,10 +117,7 @@ function around<D extends DescMessage>(
   }
   before.$unknown = undefined; // unknown fields come last
   const prefix = (value: readonly Piece[]) =>
-    new BinaryWriter()
-      .tag(field.number, WireType.LengthDelimited)
-      .uint32(value.reduce((total, piece) => total + pieceBytes(piece), 0))
-      .finish();
+    new BinaryWriter().tag(field.number, WireType.LengthDelimited).uint32(bytesIn(value)).finish();
   return [
     toBinary(schema, before),
     ...values.flatMap((value) => [prefix(value), ...value]),

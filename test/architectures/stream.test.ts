@@ -10,7 +10,7 @@ import {
 import { type Checkpoint, type MemoryOutput, memoryOutput } from '../../src/checkpoint/index.ts';
 import { type Engine, openEngine } from '../../src/engine/index.ts';
 import { loadStored, type Model, openStored, streamModel, writeModel } from '../../src/graph/index.ts';
-import { copyMessage } from '../../src/graph/message.ts';
+import { copyMessage } from '../../src/graph/node.ts';
 import { ModelProtoSchema } from '../../src/graph/onnx_pb.ts';
 import { encodeTensor } from '../../src/graph/wire.ts';
 import { type Dataset, tokenWindows } from '../../src/pipeline/data/index.ts';

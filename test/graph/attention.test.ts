@@ -13,7 +13,7 @@ import {
   shrink,
   writeModel,
 } from '../../src/graph/index.ts';
-import { setAttributeInt, setAttributeInts } from '../../src/graph/node.ts';
+import { setAttribute } from '../../src/graph/node.ts';
 import { AttributeProto_AttributeType } from '../../src/graph/onnx_pb.ts';
 import { fromIntegers, toIntegers } from '../../src/graph/tensor.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
@@ -94,8 +94,8 @@ function changeInteger(model: Model, which: number, value: number): void {
   const edits: (() => void)[] = [];
   for (const node of model.nodes) {
     for (const { name, type, ints } of node.attribute) {
-      if (type === AttributeProto_AttributeType.INT) edits.push(() => setAttributeInt(node, name, value));
-      if (ints.length > 0) edits.push(() => setAttributeInts(node, name, change(ints.map(Number))));
+      if (type === AttributeProto_AttributeType.INT) edits.push(() => setAttribute(node, name, value));
+      if (ints.length > 0) edits.push(() => setAttribute(node, name, change(ints.map(Number))));
     }
   }
   for (const tensor of model.tensors.values()) {

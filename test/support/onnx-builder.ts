@@ -2,8 +2,9 @@
 // Every method takes and gives names of values; the builder remembers how many channels a value has.
 
 import { create } from '@bufbuild/protobuf';
-import { attributeOf, type BuildAttribute, type BuildDims, GraphBuilder } from '../../src/graph/build.ts';
+import { type BuildDims, GraphBuilder } from '../../src/graph/build.ts';
 import type { DataType } from '../../src/graph/dtype.ts';
+import { attributeOf, type BuildAttribute } from '../../src/graph/node.ts';
 import {
   type AttributeProto,
   AttributeProtoSchema,

@@ -2,7 +2,7 @@
 // MultiHeadAttention, and the standard's Attention. Key-value groups and their query heads are tied.
 // RotaryEmbedding, of either, turns queries and keys before.
 
-import type { Axis } from '../labels.ts';
+import { type Axis, splitAxis } from '../labels.ts';
 import { attributeInt } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation } from '../propagation.ts';
@@ -91,7 +91,7 @@ function problem(call: Call): string | undefined {
   if (isShared)
     for (const axis of axes.slice(1)) state.pin(axis, `${called(node)} shares it among all heads`);
   query.label.markHeads();
-  const group = (extent: number): Axis => ({ label: query.label, extent, outer: 1 });
+  const group = (extent: number): Axis => ({ ...query, extent });
   const names = new Map([
     [at.heads[0], heads],
     [at.heads[1], isShared ? 0 : keyHeads],
@@ -100,7 +100,7 @@ function problem(call: Call): string | undefined {
     if (count === 0 || attributeInt(node, name, 0) === 0) continue;
     state.edit(group(count), { kind: 'attribute', node: node.name, name }, node.name);
   }
-  const unknown = perHeadInputs(call, axes, group, heads);
+  const unknown = perHeadInputs(call, axes, heads);
   const [output, ...presents] = node.output;
   const dims = state.dims(output)!;
   state.mark(output, headPlace(dims.length), group(dims[headPlace(dims.length)]));
@@ -115,8 +115,7 @@ function unpacked({ state, node, at }: Call, axes: readonly Axis[]): Axis[] {
   const [query, key] = at.heads.map((name) => attributeInt(node, name, 1));
   const size = axes[0].extent / (query + 2 * key);
   const shares = [query * size, key * size, key * size];
-  const parts = axes[0].outer === 1 && Number.isInteger(size) ? axes[0].label.split(shares) : undefined;
-  return (parts ?? []).map(({ label, share }) => ({ label, extent: share, outer: 1 }));
+  return (Number.isInteger(size) && splitAxis(axes[0], shares)) || [];
 }
 
 /** Numbers of query heads and of key-value heads; where axes of their own show them, attributes need not. */
@@ -128,12 +127,8 @@ function headCounts({ state, node, at }: Call, axes: readonly Axis[]): number[] 
 }
 
 /** Biases, masks and numbers per head are cut along. */
-function perHeadInputs(
-  { state, node, at }: Call,
-  axes: readonly Axis[],
-  group: (extent: number) => Axis,
-  heads: number,
-): string | undefined {
+function perHeadInputs({ state, node, at }: Call, axes: readonly Axis[], heads: number): string | undefined {
+  const group = (extent: number): Axis => ({ ...axes[0], extent });
   if (at.bias !== undefined && node.input[at.bias]) {
     if (!state.constant(node, at.bias) || axes.length < 3) return 'has a computed bias';
     let offset = 0;

@@ -58,24 +58,17 @@ function geometry(node: NodeProto, dims: LayerDims): ConvGeometry {
   const dilations = attributeInts(node, 'dilations') ?? kernel.map(() => 1);
   const explicit = attributeInts(node, 'pads') ?? new Array(2 * axes).fill(0);
   const auto = attributeString(node, 'auto_pad', 'NOTSET');
-  const begin: number[] = [];
-  const end: number[] = [];
-  for (let i = 0; i < axes; i++) {
-    if (!auto.startsWith('SAME')) {
-      begin.push(auto === 'VALID' ? 0 : explicit[i]);
-      end.push(auto === 'VALID' ? 0 : explicit[i + axes]);
-      continue;
-    }
-    const reach = (output[i] - 1) * strides[i] + (kernel[i] - 1) * dilations[i] + 1;
+  const pads = kernel.map((size, i) => {
+    if (auto === 'VALID') return [0, 0];
+    if (!auto.startsWith('SAME')) return [explicit[i], explicit[i + axes]];
+    const reach = (output[i] - 1) * strides[i] + (size - 1) * dilations[i] + 1;
     const total = Math.max(0, reach - input[i]);
     const small = Math.floor(total / 2);
-    begin.push(auto === 'SAME_LOWER' ? total - small : small);
-    end.push(auto === 'SAME_LOWER' ? small : total - small);
-  }
+    return auto === 'SAME_LOWER' ? [total - small, small] : [small, total - small];
+  });
   const pair = (list: readonly number[], missing: number): [number, number] =>
     axes === 1 ? [missing, list[0]] : [list[0], list[1]];
-  const [top, left] = pair(begin, 0);
-  const [bottom, right] = pair(end, 0);
+  const [[top, bottom], [left, right]] = axes === 1 ? [[0, 0], ...pads] : pads;
   return {
     kernel: pair(kernel, 1),
     strides: pair(strides, 1),

@@ -22,7 +22,6 @@ export const broadcast: Rule = (state, node) => {
   const output = state.dims(node.output[0])!;
   const inputs = [...node.input.keys()].filter((input) => node.input[input] !== '');
   for (const place of output.keys()) {
-    const axis = tieBroadcast(state, node, inputs, place, output);
-    if (axis) state.mark(node.output[0], place, axis);
+    state.mark(node.output[0], place, tieBroadcast(state, node, inputs, place));
   }
 };

@@ -35,10 +35,7 @@ export const fusedAttention: Operator = {
       if (sizes) state.edit({ ...axis, extent }, place, node.name);
       offset += extent;
     }
-    state.edit(
-      { ...axis, extent: heads },
-      { kind: 'attribute', node: node.name, name: 'num_heads' },
-      node.name,
-    );
+    const count = { kind: 'attribute', node: node.name, name: 'num_heads' } as const;
+    state.edit({ ...axis, extent: heads }, count, node.name);
   },
 };

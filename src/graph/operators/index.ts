@@ -89,9 +89,7 @@ const OPERATORS: readonly Operator[] = [
   ...all('pass', transpose, 'Transpose'),
 ];
 
-const KNOWN: ReadonlyMap<string, Operator> = new Map(
-  OPERATORS.map((operator) => [keyOf(operator.name, operator.domain), operator]),
-);
+const KNOWN = new Map(OPERATORS.map((operator) => [keyOf(operator.name, operator.domain), operator]));
 
 /** What is known of a node's operator, from `own` before the above. */
 export function operatorOf(node: NodeProto, own: readonly Operator[]): Operator | undefined {

@@ -59,7 +59,7 @@ export function cutBias(state: Propagation, node: NodeProto, axis: Axis): void {
   const tensor = biasOf(state, node);
   if (!tensor) {
     const reason = `${called(node)} has a computed bias`;
-    for (const pinned of [axis, ...state.axes(node.input[input])]) if (pinned) state.pin(pinned, reason);
+    for (const pinned of [axis, ...state.axes(node.input[input])]) state.pin(pinned, reason);
   } else if (tensor.dims.length > 1 && tensor.dims[0] > 1)
     state.pin(axis, `${called(node)} has a bias per row`);
   else if (tensor.dims.at(-1) === axis.extent) state.slice(axis, node, input, tensor.dims.length - 1);

@@ -1,11 +1,11 @@
 // Operators that only rename positions: where does the labelled axis go?
 
-import { type Axis, gcd } from '../labels.ts';
+import { type Axis, gcd, splitAxis } from '../labels.ts';
 import type { Use } from '../model.ts';
 import { attributeInt, attributeInts } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, Propagation, wrapAxis } from '../propagation.ts';
-import { follows, type Size, sizesOf } from '../sizes.ts';
+import { follows, pinCounted, type Size, sizesOf } from '../sizes.ts';
 import { elements } from '../tensor.ts';
 import { carry } from './elementwise.ts';
 import type { Rule } from './operator.ts';
@@ -35,7 +35,7 @@ export const unsqueeze: Rule = (state, node) => {
   carry(state, node, (place) => places[place] ?? 'contradicts the shapes');
 };
 
-const RENAMES: ReadonlySet<Rule | undefined> = new Set([transpose, squeeze, unsqueeze]);
+const RENAMES: ReadonlySet<Rule> = new Set([transpose, squeeze, unsqueeze]);
 
 /** Flatten: (a, b, c, d) to (a…, …d). Nothing in the graph names the extents. */
 export const flatten: Rule = (state, node) => {
@@ -70,17 +70,11 @@ export const reshape: Rule = (state, node) => {
     moved.axis.label.coarsen(moved.count);
     state.mark(node.output[0], moved.place, moved.axis);
   }
-  for (const [place, { axis }] of named.entries()) {
-    if (axis && !followed.has(place)) state.pin(axis, `${called(node)} reads the number of channels`);
-  }
+  const left = named.filter((_, place) => !followed.has(place));
+  pinCounted(state, node, left);
 };
 
-interface Moved {
-  place: number;
-  axis: Axis;
-  /** Groups that fit the axis. */
-  count: number;
-}
+type Moved = NonNullable<ReturnType<typeof move>>;
 
 /**
  * Where a labelled axis goes when dims change and positions keep their order. Before it lie `runs` positions of
@@ -88,12 +82,7 @@ interface Moved {
  * that axis is shorter (a projection of width d that becomes h heads), groups become coarser: as many as divide
  * it, each as wide.
  */
-function move(
-  state: Propagation,
-  node: NodeProto,
-  from: number,
-  { label, extent, outer }: Axis,
-): Moved | undefined {
+function move(state: Propagation, node: NodeProto, from: number, { label, extent, outer }: Axis) {
   const input = state.dims(node.input[0])!;
   const output = state.dims(node.output[0])!;
   const runs = elements(input.slice(0, from)) * outer;
@@ -103,7 +92,7 @@ function move(
   for (const [place, dim] of output.entries()) {
     if (runs < before * dim) {
       const outer = runs / before;
-      const count = gcd(label.root().groups, dim / outer);
+      const count = gcd(label.root().groups, dim / outer); // groups that fit the axis
       if (!Number.isInteger(outer) || !Number.isInteger(dim / outer) || count === 1) return undefined;
       // the outer of two axes that are merged keeps the place
       if (state.axes(node.output[0])[place]) return undefined;
@@ -124,9 +113,10 @@ function isTakenApart(state: Propagation, value: string, place: number): boolean
     return node.opType === 'Gather' && state.integers(node, 1)?.length === 1;
   };
   if (uses.length > 0 && uses.every(isPick)) return true;
-  const [{ node, index } = { node: undefined, index: -1 }] = uses;
-  const rule = node && state.model.operator(node)?.rule;
-  if (uses.length !== 1 || !rule || !RENAMES.has(rule) || index !== 0) return false;
+  if (uses.length !== 1 || uses[0].index !== 0) return false;
+  const [{ node }] = uses;
+  const rule = state.model.operator(node)?.rule;
+  if (!rule || !RENAMES.has(rule)) return false;
   // follow a label of its own through the node
   const scratch = new Propagation(state.model, state.shapes);
   scratch.mark(value, place, scratch.free(1));
@@ -137,19 +127,14 @@ function isTakenApart(state: Propagation, value: string, place: number): boolean
 
 /** Splits a label into equal parts and ties them: what the axis then holds are so many runs of one label. */
 function interleaved(axis: Axis, runs: number): Axis {
-  const parts = axis.outer === 1 ? axis.label.split(new Array(runs).fill(1)) : undefined;
+  const parts = splitAxis(axis, new Array(runs).fill(1));
   if (!parts) return axis;
   for (const { label } of parts) label.union(parts[0].label);
   return { label: parts[0].label, extent: axis.extent, outer: runs };
 }
 
-function mayResize(
-  state: Propagation,
-  node: NodeProto,
-  named: Size[],
-  from: number,
-  { place, axis }: Moved,
-): boolean {
+function mayResize(state: Propagation, node: NodeProto, named: Size[], from: number, moved: Moved): boolean {
+  const { place, axis } = moved;
   const size = named[place];
   if (size?.value === -1) return true;
   if (size?.value === 0 && attributeInt(node, 'allowzero', 0) === 0) return from === place;
@@ -180,6 +165,6 @@ export const expand: Rule = (state, node) => {
       const copies = state.free(extent);
       state.edit(copies, size.place, node.name);
       state.mark(node.output[0], place, copies);
-    } else if (size?.axis) state.pin(size.axis, `${called(node)} reads the number of channels`);
+    } else if (size) pinCounted(state, node, [size]);
   }
 };

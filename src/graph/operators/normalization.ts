@@ -12,9 +12,7 @@ export const batchNormalization: Rule = (state, node) => {
   const axis = state.axes(node.input[0])[1];
   const training = attributeInt(node, 'training_mode', 0) !== 0 || node.output.filter(Boolean).length > 1;
   const constant = [1, 2, 3, 4].every((input) => state.constant(node, input));
-  if (!axis || training || !constant) {
-    return state.pinAll(node, `${called(node)} is not in inference form`);
-  }
+  if (!axis || training || !constant) return state.pinAll(node, `${called(node)} is not in inference form`);
   state.pinOthers(node.input[0], 1, `${called(node)} normalises the axis`);
   for (const input of [1, 2, 3, 4]) state.slice(axis, node, input, 0);
   state.mark(node.output[0], 1, axis);
@@ -58,10 +56,9 @@ export const skipNormalization: Rule = (state, node) => {
     return state.pinAll(node, `${called(node)} has computed scales`);
   }
   for (const place of dims.keys()) {
-    const axis = tieBroadcast(state, node, [0, 1], place, dims);
-    if (!axis) continue;
+    const axis = tieBroadcast(state, node, [0, 1], place);
     if (place === last) state.pin(axis, `${called(node)} ${OVER}`);
     else state.mark(node.output[0], place, axis);
-    state.mark(node.output[3] ?? '', place, axis);
+    state.mark(node.output[3], place, axis);
   }
 };

@@ -1,7 +1,7 @@
 // Operators that take an axis apart or put it together: Split, Slice, Concat.
 
-import type { Axis, EditPlace } from '../labels.ts';
-import { attributeInt, attributeInts } from '../node.ts';
+import { type Axis, type EditPlace, splitAxis } from '../labels.ts';
+import { attribute, attributeInt } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation, wrapAxis } from '../propagation.ts';
 import type { Rule } from './operator.ts';
@@ -13,37 +13,27 @@ export const split: Rule = (state, node) => {
   const over = wrapAxis(attributeInt(node, 'axis', 0), state.dims(node.input[0])!.length);
   for (const [place, axis] of state.labelled(node.input[0])) {
     if (place !== over) for (const output of node.output) state.mark(output, place, axis);
-    else splitAxis(state, node, place, axis);
+    else splitAlong(state, node, place, axis);
   }
 };
 
-function splitAxis(state: Propagation, node: NodeProto, place: number, axis: Axis): void {
+function splitAlong(state: Propagation, node: NodeProto, place: number, axis: Axis): void {
   const shares = node.output.map((value) => state.dims(value)?.[place] ?? 0);
-  const parts = axis.outer === 1 ? axis.label.split(shares) : undefined;
-  const sizes = splitSizes(state, node);
-  if (!parts || !sizes) {
+  const parts = splitAxis(axis, shares);
+  const isAttribute = attribute(node, 'split') !== undefined;
+  const isEven = !isAttribute && !node.input[1];
+  if (!parts || (!isAttribute && !isEven && !state.integers(node, 1))) {
     state.pin(axis, `${called(node)} splits it`);
     return;
   }
-  for (const [i, { label }] of parts.entries()) {
-    const part = { label, extent: shares[i], outer: 1 };
-    if (sizes !== 'equal') state.edit(part, sizes(i), node.name);
-    state.mark(node.output[i], place, part);
+  for (const [index, part] of parts.entries()) {
+    const at = node.name;
+    if (isAttribute) state.edit(part, { kind: 'attribute', node: at, name: 'split', index }, at);
+    else if (!isEven) state.edit(part, { kind: 'constant', node: at, input: 1, index }, at);
+    state.mark(node.output[index], place, part);
   }
-  if (sizes === 'equal') {
-    const labels = parts.map(({ label }) => label);
-    state.agreements.push({ labels, reason: `${called(node)} splits it evenly` });
-  }
-}
-
-/** Where the sizes stand; "equal" where they follow from the extent; undefined where they are computed. */
-function splitSizes(state: Propagation, node: NodeProto): ((i: number) => EditPlace) | 'equal' | undefined {
-  if (attributeInts(node, 'split')) {
-    return (index) => ({ kind: 'attribute', node: node.name, name: 'split', index });
-  }
-  if (!node.input[1]) return 'equal';
-  if (!state.integers(node, 1)) return undefined;
-  return (index) => ({ kind: 'constant', node: node.name, input: 1, index });
+  const labels = parts.map(({ label }) => label);
+  if (isEven) state.agreements.push({ labels, reason: `${called(node)} splits it evenly` });
 }
 
 /** Slice: other axes, or all of the labelled one, or pieces of it that lie side by side. */
@@ -61,36 +51,27 @@ export const slice: Rule = (state, node) => {
   }
   const bounds = cuts(state, input, piece.place, axis.extent);
   const shares = bounds.slice(1).map((bound, i) => bound - bounds[i]);
-  const parts = axis.outer === 1 ? axis.label.split(shares) : undefined;
+  const parts = splitAxis(axis, shares);
   const index = bounds.indexOf(piece.from);
   if (!parts || bounds[index + 1] !== piece.to) {
     return state.pin(axis, `${called(node)} changes the number of channels`);
   }
   // both bounds move with all that is cut before them
-  for (const [i, { label }] of parts.slice(0, index + 1).entries()) {
-    const part = { label, extent: shares[i], outer: 1 };
+  for (const [i, part] of parts.slice(0, index + 1).entries()) {
     const place = (input: number): EditPlace => ({ kind: 'constant', node: node.name, input, index: 0 });
     if (i < index) state.edit(part, place(1), node.name);
     if (!piece.isOpen) state.edit(part, place(2), node.name);
   }
-  state.mark(node.output[0], piece.place, { label: parts[index].label, extent: shares[index], outer: 1 });
+  state.mark(node.output[0], piece.place, parts[index]);
 };
 
-interface Piece {
-  place: number;
-  from: number;
-  to: number;
-  /** The end is "as far as it goes" and not a number of channels. */
-  isOpen: boolean;
-}
-
 /** What a Slice of a single axis takes; undefined where that is computed, stepped or counted from the end. */
-function pieceOf(state: Propagation, node: NodeProto): Piece | undefined {
+function pieceOf(state: Propagation, node: NodeProto) {
   const dims = state.dims(node.input[0])!;
   const [starts, ends, axes, steps] = [1, 2, 3, 4].map((input) => state.integers(node, input));
   if (starts?.length !== 1 || ends?.length !== 1 || (node.input[3] && axes?.length !== 1)) return undefined;
   const place = wrapAxis(axes?.[0] ?? 0, dims.length);
-  const isOpen = ends[0] > dims[place];
+  const isOpen = ends[0] > dims[place]; // "as far as it goes" and not a number of channels
   if (starts[0] < 0 || ends[0] < 0 || (steps?.[0] ?? 1) !== 1) return undefined;
   return { place, from: starts[0], to: Math.min(ends[0], dims[place]), isOpen };
 }
@@ -111,14 +92,8 @@ export const concat: Rule = (state, node) => {
   const over = wrapAxis(attributeInt(node, 'axis', 1), output.length);
   for (const [place, extent] of output.entries()) {
     const operands = node.input.map((_, input): Operand => [input, place]);
-    if (place !== over) {
-      const axis = tie(state, node, operands, extent);
-      if (axis) state.mark(node.output[0], place, axis);
-      continue;
-    }
-    for (const value of node.input) {
-      const axis = state.axes(value)[place];
-      if (axis) state.pin(axis, `${called(node)} concatenates it`);
-    }
+    if (place !== over) state.mark(node.output[0], place, tie(state, node, operands, extent));
+    else
+      for (const value of node.input) state.pin(state.axes(value)[place], `${called(node)} concatenates it`);
   }
 };

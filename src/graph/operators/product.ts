@@ -17,18 +17,16 @@ export const product: Rule = (state, node) => {
   // FusedMatMul transposes the last two axes of an operand
   const [transA, transB] = [attributeInt(node, 'transA', 0) !== 0, attributeInt(node, 'transB', 0) !== 0];
   const passes = (value: string, place: number, summed: number, to: number) => {
-    const [through, sum] = [state.axes(value)[place], state.axes(value)[summed]];
-    if (through) state.mark(node.output[0], to, through);
-    if (sum) state.pin(sum, `${called(node)} sums over it`);
+    state.mark(node.output[0], to, state.axes(value)[place]);
+    state.pin(state.axes(value)[summed], `${called(node)} sums over it`);
   };
   const [m, ka] = transA ? [a.length - 1, a.length - 2] : [a.length - 2, a.length - 1];
   const [kb, n] = transB ? [b.length - 1, b.length - 2] : [b.length - 2, b.length - 1];
   passes(left, m, ka, rank - 2);
   passes(right, n, kb, rank - 1);
   for (let place = 0; place < rank - 2; place++) {
-    const axis = tieBroadcast(state, node, [0, 1], place, output);
-    if (!axis) continue;
-    axis.label.markHeads();
+    const axis = tieBroadcast(state, node, [0, 1], place);
+    axis?.label.markHeads();
     state.mark(node.output[0], place, axis);
   }
 };
@@ -58,15 +56,12 @@ export const einsum: Rule = (state, node) => {
     });
     const place = result.indexOf(letter);
     if (place < 0) {
-      for (const [input, own] of operands) {
-        const axis = state.axes(node.input[input])[own];
-        if (axis) state.pin(axis, `${called(node)} sums over it`);
-      }
+      const axes = operands.map(([input, own]) => state.axes(node.input[input])[own]);
+      for (const axis of axes) state.pin(axis, `${called(node)} sums over it`);
       continue;
     }
     const axis = tie(state, node, operands, output[place]);
-    if (!axis) continue;
-    if (operands.length > 1) axis.label.markHeads();
+    if (operands.length > 1) axis?.label.markHeads();
     state.mark(node.output[0], place, axis);
   }
 };

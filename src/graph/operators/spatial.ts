@@ -44,11 +44,9 @@ export const resize: Rule = (state, node) => {
   for (const [place, axis] of state.labelled(node.input[0])) {
     // the sizes name the number of channels too
     const index = axes ? axes.findIndex((a) => wrapAxis(a, rank) === place) : place;
-    if (sizes && index >= 0) {
-      state.edit(axis, { kind: 'constant', node: node.name, input: 3, index }, node.name);
-    } else if (node.input[3] && !sizes && index >= 0) {
-      state.pin(axis, `${called(node)} has computed sizes`);
-    }
+    if (!node.input[3] || index < 0) continue;
+    if (sizes) state.edit(axis, { kind: 'constant', node: node.name, input: 3, index }, node.name);
+    else state.pin(axis, `${called(node)} has computed sizes`);
   }
   sameExtent(state, node);
 };

@@ -11,12 +11,7 @@ export type Operand = readonly [input: number, place: number];
  * Ties what operands have on axes that become one axis of the output, of this extent; constants are cut along.
  * Operands of extent 1 are repeated along it.
  */
-export function tie(
-  state: Propagation,
-  node: NodeProto,
-  operands: readonly Operand[],
-  extent: number,
-): Axis | undefined {
+export function tie(state: Propagation, node: NodeProto, operands: readonly Operand[], extent: number) {
   let joined: Axis | undefined;
   let fixed: string | undefined;
   const constants: Operand[] = [];
@@ -40,14 +35,9 @@ export function tie(
   return joined;
 }
 
-/** As `tie`, for an axis of operands that broadcast: `place` counts in the output, whose dims these are. */
-export function tieBroadcast(
-  state: Propagation,
-  node: NodeProto,
-  inputs: readonly number[],
-  place: number,
-  output: readonly number[],
-): Axis | undefined {
+/** As `tie`, for an axis of operands that broadcast: `place` counts in the output. */
+export function tieBroadcast(state: Propagation, node: NodeProto, inputs: readonly number[], place: number) {
+  const output = state.dims(node.output[0])!;
   const operands = inputs.map((input): Operand => {
     const { length } = state.dims(node.input[input])!;
     return [input, place - (output.length - length)];
