@@ -3,7 +3,7 @@
 
 import { linear, norm } from './layers.ts';
 import type { Rope } from './rope.ts';
-import type { Block, BlockSizes } from './types.ts';
+import type { Block, BlockSizes, Label, Norm } from './types.ts';
 import type { WeightGraph } from './weights.ts';
 
 /** What attention must know about where the tokens are. */
@@ -20,17 +20,16 @@ export interface Context {
 
 export function attention(
   g: WeightGraph,
-  prefix: string,
-  { q, k, v, out, qNorm, kNorm, rope, scale, window }: Block['attention'],
+  { qkv, out, qNorm, kNorm, rope, scale, window }: Block['attention'],
   x: string,
-  options: { hidden: number; headDim: number; sizes: BlockSizes; context: Context },
+  { hidden, headDim }: { hidden: number; headDim: number },
+  { heads, kvHeads }: BlockSizes,
+  context: Context,
 ): string {
-  const { hidden, headDim, context } = options;
-  const { heads, kvHeads } = options.sizes;
-  const split = (map: typeof q, count: number, headNorm?: typeof qNorm) => {
-    const flat = linear(g, prefix, map, x, { rows: hidden, columns: count * headDim, headDim });
+  const split = (label: Label, count: number, headNorm?: Norm) => {
+    const flat = linear(g, qkv(label), x, hidden, count * headDim);
     const value = g.node('Reshape', [flat, g.integers([0, 0, -1, headDim])]);
-    const normed = headNorm ? norm(g, prefix, headNorm, value, headDim) : value;
+    const normed = headNorm ? norm(g, headNorm, value, headDim) : value;
     return g.node('Transpose', [normed], { perm: [0, 2, 1, 3] }); // [batch, heads, tokens, headDim]
   };
   const turned = (value: string) => (rope ? turn(g, value, rope, headDim, context) : value);
@@ -38,14 +37,14 @@ export function attention(
   const repeated = (value: string) =>
     heads === kvHeads ? value : repeat(g, value, heads / kvHeads, context.merged(headDim));
 
-  const queries = g.node('Mul', [turned(split(q, heads, qNorm)), g.scalar(scale)]);
-  const keys = repeated(kept('key', turned(split(k, kvHeads, kNorm))));
-  const values = repeated(kept('value', split(v, kvHeads)));
+  const queries = g.node('Mul', [turned(split('q', heads, qNorm)), g.scalar(scale)]);
+  const keys = repeated(kept('key', turned(split('k', kvHeads, kNorm))));
+  const values = repeated(kept('value', split('v', kvHeads)));
   const products = g.node('MatMul', [queries, g.node('Transpose', [keys], { perm: [0, 1, 3, 2] })]);
   const weights = g.node('Softmax', [g.node('Add', [products, context.mask(window)])], { axis: -1 });
   const mixed = g.node('Transpose', [g.node('MatMul', [weights, values])], { perm: [0, 2, 1, 3] });
   const flat = g.node('Reshape', [mixed, g.integers([0, 0, -1])]);
-  return linear(g, prefix, out, flat, { rows: heads * headDim, columns: hidden });
+  return linear(g, out, flat, heads * headDim, hidden);
 }
 
 // Features i and i + dims/2 are a pair: (x, y) → (x·cos − y·sin, y·cos + x·sin).
@@ -55,13 +54,8 @@ function turn(g: WeightGraph, value: string, rope: Rope, headDim: number, contex
   const features = (x: string, from: number, to: number) =>
     g.node('Slice', [x, g.integers([from]), g.integers([to]), g.integers([-1])]);
   const part = dims < headDim ? features(value, 0, dims) : value;
-  const swapped = g.node(
-    'Concat',
-    [g.node('Neg', [features(part, dims / 2, dims)]), features(part, 0, dims / 2)],
-    {
-      axis: -1,
-    },
-  );
+  const negated = g.node('Neg', [features(part, dims / 2, dims)]);
+  const swapped = g.node('Concat', [negated, features(part, 0, dims / 2)], { axis: -1 });
   const result = g.node('Add', [g.node('Mul', [part, cos]), g.node('Mul', [swapped, sin])]);
   return dims < headDim ? g.node('Concat', [result, features(value, dims, headDim)], { axis: -1 }) : result;
 }

@@ -1,7 +1,9 @@
-// Fields of a config.json, checked. Null counts as absent, as in Python.
+// What a config.json says: fields, checked (null counts as absent, as in Python), and what all models have, under
+// whatever name. Also the forms of weights that most models share.
 
 import { InputError, UnsupportedModelError } from '../../errors.ts';
-import type { Config } from './types.ts';
+import { activationOf } from './activation.ts';
+import type { Config, Description, Linear, Norm } from './types.ts';
 
 const LARGEST = 2 ** 31 - 1;
 
@@ -45,4 +47,57 @@ export function unsupported(modelType: string, what: string): UnsupportedModelEr
 
 function wrong(key: string, expected: string, got: unknown): InputError {
   return new InputError(`config.json: "${key}" expected ${expected}, got ${JSON.stringify(got)}`);
+}
+
+/** The usual names. */
+const NAMES = {
+  hidden: 'hidden_size',
+  heads: 'num_attention_heads',
+  blocks: 'num_hidden_layers',
+  positions: 'max_position_embeddings',
+  ffn: 'intermediate_size',
+  activation: 'hidden_act',
+};
+
+/** What is particular to an architecture; defaults are those of transformers. */
+export interface Conventions {
+  readonly names?: Partial<typeof NAMES>;
+  readonly activation: string;
+  readonly tied: boolean;
+  /** Neurons per feature, where config.json may leave their number out. */
+  readonly widening?: number;
+  /** Where it is not hidden / heads. */
+  readonly headDim?: number;
+}
+
+/** The part of a description that says sizes; `tied`: the output weights are the token embeddings. */
+export function common(config: Config, modelType: string, conventions: Conventions) {
+  const { headDim, widening } = conventions;
+  const names = { ...NAMES, ...conventions.names };
+  const hidden = integer(config, names.hidden);
+  const heads = integer(config, names.heads);
+  if (headDim === undefined && hidden % heads !== 0) {
+    const keys = `${names.hidden} and ${names.heads}`;
+    throw new InputError(`config.json: ${keys}: ${hidden} features cannot be shared out to ${heads} heads`);
+  }
+  const base = {
+    modelType,
+    hidden,
+    vocabulary: integer(config, 'vocab_size'),
+    maxPositions: integer(config, names.positions),
+    headDim: headDim ?? hidden / heads,
+    blocks: integer(config, names.blocks),
+    sizes: { heads, kvHeads: heads, ffn: integer(config, names.ffn, widening && widening * hidden) },
+    fields: { ffn: names.ffn },
+  } satisfies Partial<Description>;
+  const activation = activationOf(text(config, names.activation, conventions.activation), modelType);
+  return { base, activation, tied: flag(config, 'tie_word_embeddings', conventions.tied) };
+}
+
+export function linear(name: string, bias: boolean): Linear {
+  return { name, bias, transposed: true };
+}
+
+export function layerNorm(name: string, epsilon: number, affine = true): Norm {
+  return { kind: 'layer', name, epsilon, affine };
 }

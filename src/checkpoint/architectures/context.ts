@@ -21,21 +21,23 @@ export function fixedContext(g: WeightGraph, length: number): Context {
       return g.floats('mask', values, [1, 1, length, length]);
     },
     turns: (rope) => {
+      const { dims, factor } = rope;
       const frequencies = frequenciesAt(rope, length);
+      // Rounded to float32, as torch does.
+      const angles = Float32Array.from(
+        { length: length * dims },
+        (_, at) => Math.floor(at / dims) * frequencies[at % (dims / 2)],
+      );
       const table = (name: string, f: (angle: number) => number) =>
-        g.floats(name, tableOf(rope, frequencies, length, f), [length, rope.dims]);
+        g.floats(
+          name,
+          angles.map((angle) => f(angle) * factor),
+          [length, dims],
+        );
       return { cos: table('cos', Math.cos), sin: table('sin', Math.sin) };
     },
     merged: (headDim) => g.integers([0, -1, length, headDim]),
   };
-}
-
-function tableOf(rope: Rope, frequencies: Float32Array, length: number, f: (angle: number) => number) {
-  const { dims, factor } = rope;
-  return Float32Array.from({ length: length * dims }, (_, at) => {
-    const angle = Math.fround(Math.floor(at / dims) * frequencies[at % (dims / 2)]); // rounded as torch does
-    return f(angle) * factor;
-  });
 }
 
 /** Values that an open context is made of, all int64. */

@@ -1,7 +1,6 @@
 // Llama (arXiv 2307.09288) and what shares its form: Mistral, Qwen2, Qwen3; SmolLM and SmolLM2 call themselves llama.
 
-import { common, linear } from './common.ts';
-import { flag, integer, positive, unsupported } from './config.ts';
+import { common, flag, integer, linear, positive, unsupported } from './config.ts';
 import { ropeOf } from './rope.ts';
 import type { Architecture, Config, Norm } from './types.ts';
 
@@ -63,19 +62,14 @@ export const llama: Architecture = {
     const [qkvBias, outBias, mlpBias] = [kind.qkvBias(config), kind.outBias(config), kind.mlpBias(config)];
     return {
       ...base,
-      sizes: {
-        ...sizes,
-        kvHeads: integer(config, 'num_key_value_heads', kind.kvHeads ?? sizes.heads),
-      },
+      sizes: { ...sizes, kvHeads: integer(config, 'num_key_value_heads', kind.kvHeads ?? sizes.heads) },
       prefixes: ['model.', ''],
       embedding: { tokens: 'embed_tokens', width: hidden },
       block: (i) => ({
         order: 'pre',
         attentionNorm: norm(`layers.${i}.input_layernorm`),
         attention: {
-          q: linear(`layers.${i}.self_attn.q_proj`, qkvBias),
-          k: linear(`layers.${i}.self_attn.k_proj`, qkvBias),
-          v: linear(`layers.${i}.self_attn.v_proj`, qkvBias),
+          qkv: (label) => linear(`layers.${i}.self_attn.${label}_proj`, qkvBias),
           out: linear(`layers.${i}.self_attn.o_proj`, outBias),
           qNorm: kind.headNorm ? norm(`layers.${i}.self_attn.q_norm`) : undefined,
           kNorm: kind.headNorm ? norm(`layers.${i}.self_attn.k_norm`) : undefined,

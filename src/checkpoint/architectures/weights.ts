@@ -3,30 +3,45 @@
 
 import { InputError } from '../../errors.ts';
 import { GraphBuilder, type Model, type ModelOutline, type Tensor, toFloat32 } from '../../graph/index.ts';
-import type { CheckpointTensor, TensorNames, TensorSource } from './types.ts';
+import { elements } from '../../graph/tensor.ts';
+import type { CheckpointTensor, Label, Linear, TensorNames, TensorSource } from './types.ts';
 
-const PARTS = 3; // q, k and v
+const LABELS: readonly Label[] = ['q', 'k', 'v'];
+
+/** How a tensor has the columns of a map. */
+type Stored = Pick<Linear, 'transposed' | 'part'>;
 
 /** An initialiser and the tensor that it comes from. */
-export interface Parameter {
+export interface Parameter extends Stored {
   /** Of the initialiser: the tensor's name, with `#q`, `#k` or `#v` where it is a part of it. */
   readonly name: string;
   readonly tensor: string;
   /** Of the initialiser: [columns] or [rows, columns]. */
   readonly dims: readonly number[];
-  /** The checkpoint has the columns first. */
-  readonly transposed: boolean;
-  /** The tensor holds `run` columns of q, then of k, then of v, and so on; this is part number `index`. */
-  readonly part?: { readonly index: number; readonly run: number | 'all' };
+}
+
+/** What a name of the checkpoint is in a graph. */
+export function partName(name: string, { part }: Pick<Linear, 'part'>): string {
+  return part ? `${name}#${part.label}` : name;
 }
 
 /** A graph under construction whose weights are known by name and shape and read afterwards. */
 export class WeightGraph extends GraphBuilder {
   readonly parameters = new Map<string, Parameter>();
 
-  weight(parameter: Parameter): string {
-    this.parameters.set(parameter.name, parameter);
-    return parameter.name;
+  /** @param prefix  before the names of tensors, as the checkpoint has it */
+  constructor(readonly prefix: string) {
+    super();
+  }
+
+  weight(
+    tensor: string,
+    dims: readonly number[],
+    { transposed, part }: Stored = { transposed: false },
+  ): string {
+    const name = partName(tensor, { part });
+    this.parameters.set(name, { name, tensor, dims, transposed, part });
+    return name;
   }
 
   /** Reads the weights, each tensor once, and builds the model. */
@@ -79,7 +94,7 @@ export function checkInitialiser(model: Model, { name, dims }: Parameter): void 
 export function checkpointTensors(model: Model, parameters: Iterable<Parameter>): CheckpointTensor[] {
   return Array.from(byTensor(parameters), ([name, group]) => {
     const shape = shapeOf(group[0]);
-    const data = new Float32Array(shape.reduce((a, b) => a * b, 1));
+    const data = new Float32Array(elements(shape));
     for (const parameter of group) {
       scatter(toFloat32(model.tensors.get(parameter.name)!), places(parameter), data);
     }
@@ -99,7 +114,7 @@ function byTensor(parameters: Iterable<Parameter>): Map<string, Parameter[]> {
 
 /** The shape in the checkpoint. */
 export function shapeOf({ dims, transposed, part }: Parameter): number[] {
-  const total = dims.at(-1)! * (part ? PARTS : 1);
+  const total = dims.at(-1)! * (part ? LABELS.length : 1);
   if (dims.length === 1) return [total];
   return transposed ? [total, dims[0]] : [dims[0], total];
 }
@@ -122,11 +137,15 @@ interface Places {
 function places({ dims, transposed, part }: Parameter): Places {
   const rows = dims.length === 1 ? 1 : dims[0];
   const count = dims.at(-1)!;
-  const run = !part || part.run === 'all' ? count : part.run;
-  const position = (c: number) => (part ? (Math.floor(c / run) * PARTS + part.index) * run + (c % run) : c);
+  const parts = part ? LABELS.length : 1;
+  const run = part?.run ?? count;
+  const first = part ? LABELS.indexOf(part.label) : 0;
   const step = transposed ? rows : 1;
-  const columns = Array.from({ length: count }, (_, c) => position(c) * step);
-  return { rows, stride: transposed ? 1 : count * (part ? PARTS : 1), columns };
+  const columns = Array.from(
+    { length: count },
+    (_, c) => step * ((Math.floor(c / run) * parts + first) * run + (c % run)),
+  );
+  return { rows, stride: transposed ? 1 : count * parts, columns };
 }
 
 function gather(data: Float32Array, { rows, stride, columns }: Places): Float32Array {
