@@ -2,51 +2,53 @@
 // whatever name. Also the forms of weights that most models share.
 
 import { InputError, UnsupportedModelError } from '../../errors.ts';
-import { activationOf } from './activation.ts';
+import { isObject } from '../json.ts';
+import { ACTIVATIONS } from './activation.ts';
 import type { Config, Description, Linear, Norm } from './types.ts';
 
 const LARGEST = 2 ** 31 - 1;
 
+function field<T>(
+  config: Config,
+  key: string,
+  otherwise: T | undefined,
+  expected: string,
+  isExpected: (value: unknown) => boolean,
+): T {
+  const value = config[key] ?? otherwise;
+  if (isExpected(value)) return value as T;
+  const got = JSON.stringify(config[key]);
+  throw new InputError(`config.json: "${key}" expected ${expected}, got ${got}`);
+}
+
 /** @param least  smallest that makes sense */
 export function integer(config: Config, key: string, otherwise?: number, least = 1): number {
-  const value = config[key] ?? otherwise;
-  if (typeof value === 'number' && Number.isInteger(value) && value >= least && value <= LARGEST)
-    return value;
-  throw wrong(key, `an integer of at least ${least}`, config[key]);
+  const fits = (value: unknown) =>
+    Number.isInteger(value) && Number(value) >= least && Number(value) <= LARGEST;
+  return field(config, key, otherwise, `an integer of at least ${least}`, fits);
 }
 
 export function positive(config: Config, key: string, otherwise?: number): number {
-  const value = config[key] ?? otherwise;
-  if (typeof value === 'number' && value > 0 && Number.isFinite(value)) return value;
-  throw wrong(key, 'a positive number', config[key]);
+  const fits = (value: unknown) => Number.isFinite(value) && Number(value) > 0;
+  return field(config, key, otherwise, 'a positive number', fits);
 }
 
 export function flag(config: Config, key: string, otherwise: boolean): boolean {
-  const value = config[key] ?? otherwise;
-  if (typeof value === 'boolean') return value;
-  throw wrong(key, 'true or false', value);
+  return field(config, key, otherwise, 'true or false', (value) => typeof value === 'boolean');
 }
 
 export function text(config: Config, key: string, otherwise?: string): string {
-  const value = config[key] ?? otherwise;
-  if (typeof value === 'string') return value;
-  throw wrong(key, 'a string', config[key]);
+  return field(config, key, otherwise, 'a string', (value) => typeof value === 'string');
 }
 
 /** An object in a config; empty where there is none. */
 export function section(config: Config, key: string): Config {
-  const value = config[key] ?? {};
-  if (typeof value === 'object' && !Array.isArray(value)) return value as Config;
-  throw wrong(key, 'an object', value);
+  return field(config, key, {}, 'an object', isObject);
 }
 
 /** Something that config.json asks for and this library does not have. */
 export function unsupported(modelType: string, what: string): UnsupportedModelError {
   return new UnsupportedModelError(`config.json: model_type "${modelType}": ${what}`);
-}
-
-function wrong(key: string, expected: string, got: unknown): InputError {
-  return new InputError(`config.json: "${key}" expected ${expected}, got ${JSON.stringify(got)}`);
 }
 
 /** The usual names. */
@@ -90,7 +92,12 @@ export function common(config: Config, modelType: string, conventions: Conventio
     sizes: { heads, kvHeads: heads, ffn: integer(config, names.ffn, widening && widening * hidden) },
     fields: { ffn: names.ffn },
   } satisfies Partial<Description>;
-  const activation = activationOf(text(config, names.activation, conventions.activation), modelType);
+  const name = text(config, names.activation, conventions.activation);
+  const activation = ACTIVATIONS.get(name);
+  if (!activation) {
+    const known = [...ACTIVATIONS.keys()].join(', ');
+    throw unsupported(modelType, `the activation ${JSON.stringify(name)} is not supported (${known} are)`);
+  }
   return { base, activation, tied: flag(config, 'tie_word_embeddings', conventions.tied) };
 }
 

@@ -28,12 +28,10 @@ export function fixedContext(g: WeightGraph, length: number): Context {
         { length: length * dims },
         (_, at) => Math.floor(at / dims) * frequencies[at % (dims / 2)],
       );
-      const table = (name: string, f: (angle: number) => number) =>
-        g.floats(
-          name,
-          angles.map((angle) => f(angle) * factor),
-          [length, dims],
-        );
+      const table = (name: string, f: (angle: number) => number) => {
+        const values = angles.map((angle) => f(angle) * factor);
+        return g.floats(name, values, [length, dims]);
+      };
       return { cos: table('cos', Math.cos), sin: table('sin', Math.sin) };
     },
     merged: (headDim) => g.integers([0, -1, length, headDim]),
@@ -41,7 +39,7 @@ export function fixedContext(g: WeightGraph, length: number): Context {
 }
 
 /** Values that an open context is made of, all int64. */
-export interface OpenInputs {
+interface OpenInputs {
   /** [batch, tokens] or [1, tokens] */
   readonly positions: string;
   /** Number of tokens given and of all they may see, each of one element. */
@@ -67,21 +65,16 @@ function openMask(g: WeightGraph, { tokens, total, attentionMask }: OpenInputs, 
   const scalar = (value: string) => g.node('Squeeze', [value]);
   const range = (from: string, to: string) => g.node('Range', [from, to, g.integers(1)]);
   const columns = range(g.integers(0), scalar(total));
-  const rows = g.node('Unsqueeze', [
-    range(scalar(g.node('Sub', [total, tokens])), scalar(total)),
-    g.integers([1]),
-  ]);
+  const start = scalar(g.node('Sub', [total, tokens]));
+  const rows = g.node('Unsqueeze', [range(start, scalar(total)), g.integers([1])]);
   let seen = g.node('LessOrEqual', [columns, rows]); // [tokens, total]
   if (window !== undefined) {
     const first = g.node('Sub', [rows, g.integers(window)]);
     seen = g.node('And', [seen, g.node('Greater', [columns, first])]);
   }
   if (attentionMask !== undefined) {
-    const present = g.node('Greater', [
-      g.node('Unsqueeze', [attentionMask, g.integers([1, 2])]),
-      g.integers(0),
-    ]);
-    seen = g.node('And', [seen, present]);
+    const given = g.node('Unsqueeze', [attentionMask, g.integers([1, 2])]);
+    seen = g.node('And', [seen, g.node('Greater', [given, g.integers(0)])]);
   }
   return g.node('Where', [seen, g.scalar(0), g.scalar(HIDDEN)]);
 }

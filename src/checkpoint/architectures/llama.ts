@@ -11,12 +11,12 @@ interface Kind {
   readonly outBias: (config: Config) => boolean;
   readonly mlpBias: (config: Config) => boolean;
   /** Normalises queries and keys over each head's features. */
-  readonly headNorm: boolean;
+  readonly headNorm?: true;
   /** Where config.json leaves them out. */
   readonly kvHeads?: number;
   readonly headDim?: number;
   /** The window of block i, where it slides. */
-  readonly window: (config: Config, i: number) => number | undefined;
+  readonly window?: (config: Config, i: number) => number | undefined;
 }
 
 const no = () => false;
@@ -27,11 +27,9 @@ const KINDS: Readonly<Record<string, Kind>> = {
     qkvBias: attentionBias,
     outBias: attentionBias,
     mlpBias: (config) => flag(config, 'mlp_bias', false),
-    headNorm: false,
-    window: () => undefined,
   },
-  mistral: { qkvBias: no, outBias: no, mlpBias: no, headNorm: false, kvHeads: 8, window: mistralWindow },
-  qwen2: { qkvBias: () => true, outBias: no, mlpBias: no, headNorm: false, window: qwenWindow },
+  mistral: { qkvBias: no, outBias: no, mlpBias: no, kvHeads: 8, window: mistralWindow },
+  qwen2: { qkvBias: () => true, outBias: no, mlpBias: no, window: qwenWindow },
   qwen3: {
     qkvBias: attentionBias,
     outBias: attentionBias,
@@ -75,7 +73,7 @@ export const llama: Architecture = {
           kNorm: kind.headNorm ? norm(`layers.${i}.self_attn.k_norm`) : undefined,
           rope,
           scale: headDim ** -0.5,
-          window: kind.window(config, i),
+          window: kind.window?.(config, i),
         },
         mlpNorm: norm(`layers.${i}.post_attention_layernorm`),
         mlp: {

@@ -14,14 +14,7 @@ import type {
   TensorNames,
   TensorSource,
 } from './types.ts';
-import {
-  checkInitialiser,
-  checkpointTensors,
-  checkTensor,
-  partName,
-  shapeOf,
-  WeightGraph,
-} from './weights.ts';
+import { checkpointTensors, checkShape, checkTensor, partName, shapeOf, WeightGraph } from './weights.ts';
 
 /** A language model as graphs: the embedding, one graph per block, the head, or all in one. */
 export class LanguageModel {
@@ -66,7 +59,7 @@ export class LanguageModel {
     const known = new Set(Array.from(parameters.values(), ({ tensor }) => tensor));
     const [stem] = block(0).mlp.up.name.split('0'); // "layers." or "h."
     for (const name of source.tensors.keys()) {
-      if (!name.startsWith(`${prefix}${stem}`) || known.has(name) || ignored.test(name)) continue;
+      if (!name.startsWith(`${prefix}${stem}`) || known.has(name) || ignored?.test(name)) continue;
       throw new InputError(
         `checkpoint: tensor "${name}" has no place in the model that config.json describes ` +
           `(${this.architecture}, ${this.blocks} blocks)`,
@@ -145,7 +138,9 @@ export class LanguageModel {
     };
     checkSizes(sizes, this.#description, `${block.name}: block ${i}`);
     const { parameters } = blockGraph(g, this.#description, i, sizes, 1);
-    for (const parameter of parameters.values()) checkInitialiser(block, parameter);
+    for (const { name, dims } of parameters.values()) {
+      checkShape(`${block.name}: initialiser "${name}"`, dims, block.tensors.get(name)?.dims);
+    }
     return checkpointTensors(block, parameters.values());
   }
 

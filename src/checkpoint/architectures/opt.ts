@@ -47,7 +47,6 @@ export const opt: Architecture = {
         project: projection('project_out'),
         output: tied ? undefined : 'lm_head',
       },
-      ignored: /^$/,
     };
   },
 };

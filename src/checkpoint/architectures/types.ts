@@ -121,7 +121,7 @@ export interface Description {
     readonly output?: string;
   };
   /** Tensors inside a block that hold no weights: old masks and frequencies. */
-  readonly ignored: RegExp;
+  readonly ignored?: RegExp;
   /** Fields of config.json that say a block's sizes. Without `heads` it cannot say fewer heads of the same size. */
   readonly fields: {
     readonly ffn: string;

@@ -9,7 +9,7 @@ import type { CheckpointTensor, Label, Linear, TensorNames, TensorSource } from 
 const LABELS: readonly Label[] = ['q', 'k', 'v'];
 
 /** How a tensor has the columns of a map. */
-type Stored = Pick<Linear, 'transposed' | 'part'>;
+type Stored = Partial<Pick<Linear, 'transposed' | 'part'>>;
 
 /** An initialiser and the tensor that it comes from. */
 export interface Parameter extends Stored {
@@ -34,11 +34,7 @@ export class WeightGraph extends GraphBuilder {
     super();
   }
 
-  weight(
-    tensor: string,
-    dims: readonly number[],
-    { transposed, part }: Stored = { transposed: false },
-  ): string {
+  weight(tensor: string, dims: readonly number[], { transposed, part }: Stored = {}): string {
     const name = partName(tensor, { part });
     this.parameters.set(name, { name, tensor, dims, transposed, part });
     return name;
@@ -53,41 +49,32 @@ export class WeightGraph extends GraphBuilder {
 
   /** Builds the model, whose weights are read while one goes through them. */
   outline(source: TensorSource, name: string): ModelOutline {
-    for (const [, parameters] of byTensor(this.parameters.values())) {
-      for (const { name, dims } of parameters) {
-        this.tensor({ name, type: 'float32', dims, bytes: new Uint8Array() });
-      }
+    const groups = byTensor(this.parameters.values());
+    for (const { name, dims } of [...groups.values()].flat()) {
+      this.tensor({ name, type: 'float32', dims, bytes: new Uint8Array() });
     }
-    return { model: this.build(name), weights: this.#read(source) };
+    return { model: this.build(name), weights: readAll(source, groups) };
   }
+}
 
-  async *#read(source: TensorSource): AsyncGenerator<Tensor> {
-    for (const [tensor, parameters] of byTensor(this.parameters.values())) {
-      checkTensor(source, parameters[0]);
-      const data = await source.read(tensor);
-      for (const parameter of parameters) yield initialiser(parameter, data);
-    }
+async function* readAll(source: TensorSource, groups: Map<string, Parameter[]>): AsyncGenerator<Tensor> {
+  for (const [tensor, parameters] of groups) {
+    checkTensor(source, parameters[0]);
+    const data = await source.read(tensor);
+    for (const parameter of parameters) yield initialiser(parameter, data);
   }
 }
 
 /** @throws {InputError} if the source lacks the tensor or has it in another shape */
 export function checkTensor(source: TensorNames, parameter: Parameter): void {
   const { tensor } = parameter;
-  const expected = shapeOf(parameter);
-  const found = source.tensors.get(tensor)?.shape;
-  if (!found) throw new InputError(`checkpoint: tensor "${tensor}" expected [${expected}], got none`);
-  if (String(found) !== String(expected)) {
-    throw new InputError(`checkpoint: tensor "${tensor}" expected [${expected}], got [${found}]`);
-  }
+  checkShape(`checkpoint: tensor "${tensor}"`, shapeOf(parameter), source.tensors.get(tensor)?.shape);
 }
 
-/** @throws {InputError} if the model lacks the initialiser or has it in another shape */
-export function checkInitialiser(model: Model, { name, dims }: Parameter): void {
-  const found = model.tensors.get(name)?.dims;
-  if (String(found) === String(dims)) return;
-  throw new InputError(
-    `${model.name}: initialiser "${name}" expected [${dims}], got ${found ? `[${found}]` : 'none'}`,
-  );
+/** @throws {InputError} naming what has another shape than expected, or none */
+export function checkShape(what: string, expected: readonly number[], found?: readonly number[]): void {
+  if (String(found) === String(expected)) return;
+  throw new InputError(`${what} expected [${expected}], got ${found ? `[${found}]` : 'none'}`);
 }
 
 /** The tensors that a graph's initialisers make up, in the layout of the checkpoint. */
@@ -105,9 +92,7 @@ export function checkpointTensors(model: Model, parameters: Iterable<Parameter>)
 function byTensor(parameters: Iterable<Parameter>): Map<string, Parameter[]> {
   const groups = new Map<string, Parameter[]>();
   for (const parameter of parameters) {
-    const group = groups.get(parameter.tensor);
-    if (group) group.push(parameter);
-    else groups.set(parameter.tensor, [parameter]);
+    groups.set(parameter.tensor, [...(groups.get(parameter.tensor) ?? []), parameter]);
   }
   return groups;
 }
