@@ -2,11 +2,10 @@
 
 import { FormatError, InputError, OutOfMemoryError, UnsupportedModelError } from '../errors.ts';
 import { isFloat } from '../graph/dtype.ts';
-import { decode, elementCount } from './dtype.ts';
 import { CHUNK_BYTES, type Folder, pathIn, readJson } from './folder.ts';
 import { isObject } from './json.ts';
 import { readSafetensors } from './safetensors.ts';
-import type { StoredTensor, TensorInfo } from './tensor.ts';
+import { decode, elementCount, type StoredTensor, type TensorInfo } from './tensor.ts';
 import { readTorch } from './torch.ts';
 
 /** A Hugging Face folder whose tensors are read one by one. */

@@ -2,31 +2,26 @@
 
 import { FormatError } from '../errors.ts';
 import { bitsOf, type DataType } from '../graph/dtype.ts';
-import { elementCount } from './dtype.ts';
 import { type Folder, pathIn } from './folder.ts';
 import { type PickleGlobal, unpickle } from './pickle.ts';
-import type { StoredTensor } from './tensor.ts';
+import { elementCount, type StoredTensor } from './tensor.ts';
 import { openZip, type ZipEntry } from './zip.ts';
 
 /** That of OPT-175B would be well below 1 MB. */
 const MAX_PICKLE_BYTES = 64 * 2 ** 20;
 
-const STORAGES: Record<string, DataType> = {
-  FloatStorage: 'float32',
-  HalfStorage: 'float16',
-  BFloat16Storage: 'bfloat16',
-  DoubleStorage: 'float64',
-  LongStorage: 'int64',
-  IntStorage: 'int32',
-  ShortStorage: 'int16',
-  CharStorage: 'int8',
-  ByteStorage: 'uint8',
-  BoolStorage: 'bool',
-};
-
-const storageTypes = new Map<unknown, DataType>(
-  Object.entries(STORAGES).map(([name, dtype]) => [{ name: `torch.${name}` }, dtype]),
-);
+const STORAGES: readonly { name: string; dtype: DataType }[] = [
+  { name: 'torch.FloatStorage', dtype: 'float32' },
+  { name: 'torch.HalfStorage', dtype: 'float16' },
+  { name: 'torch.BFloat16Storage', dtype: 'bfloat16' },
+  { name: 'torch.DoubleStorage', dtype: 'float64' },
+  { name: 'torch.LongStorage', dtype: 'int64' },
+  { name: 'torch.IntStorage', dtype: 'int32' },
+  { name: 'torch.ShortStorage', dtype: 'int16' },
+  { name: 'torch.CharStorage', dtype: 'int8' },
+  { name: 'torch.ByteStorage', dtype: 'uint8' },
+  { name: 'torch.BoolStorage', dtype: 'bool' },
+];
 
 class Storage {
   constructor(
@@ -129,14 +124,8 @@ function toTensor(name: string, view: View, folder: Folder, file: string): Store
     file,
     readBytes: (from, to) =>
       strided ? gather(view, from / size, to / size, size) : entry.read(offset * size + from, to - from),
-    ...(strided && { strided }),
+    strided,
   };
-}
-
-async function checkByteOrder(entry: ZipEntry | undefined, path: string): Promise<void> {
-  if (!entry) return; // files of before torch 2.1
-  const order = new TextDecoder().decode(await entry.read(0, Math.min(entry.size, 16)));
-  if (order !== 'little') throw new FormatError(`"${path}": expected byte order "little", got "${order}"`);
 }
 
 /** The first bytes tell PyTorch's own two formats before 1.6 (a pickle, a tar archive) from a zip archive. */
@@ -164,7 +153,11 @@ export async function readTorch(folder: Folder, file: string): Promise<StoredTen
   const pickles = [...entries.keys()].filter((name) => /^[^/]+\/data\.pkl$/.test(name));
   if (pickles.length !== 1) throw new FormatError(`"${path}": expected one data.pkl, got ${pickles.length}`);
   const root = pickles[0].slice(0, -'data.pkl'.length);
-  await checkByteOrder(entries.get(`${root}byteorder`), path);
+  const byteOrder = entries.get(`${root}byteorder`); // since torch 2.1
+  const order = byteOrder && new TextDecoder().decode(await byteOrder.read(0, Math.min(byteOrder.size, 16)));
+  if (byteOrder && order !== 'little') {
+    throw new FormatError(`"${path}": expected byte order "little", got "${order}"`);
+  }
   const pickle = entries.get(pickles[0])!;
   if (pickle.size > MAX_PICKLE_BYTES) throw new FormatError(`"${path}": its pickle has ${pickle.size} bytes`);
 
@@ -172,7 +165,7 @@ export async function readTorch(folder: Folder, file: string): Promise<StoredTen
   /** `('storage', type, key, device, length)` */
   function loadStorage(id: unknown): Storage {
     const [tag, type, key, , length] = Array.isArray(id) ? id : [];
-    const dtype = storageTypes.get(type);
+    const dtype = STORAGES.find((it) => it === type)?.dtype;
     if (tag !== 'storage' || !dtype || typeof key !== 'string' || !isCount(length)) {
       throw new FormatError(`"${path}": a persistent id that is no storage`);
     }
@@ -187,7 +180,7 @@ export async function readTorch(folder: Folder, file: string): Promise<StoredTen
   }
 
   const globals: PickleGlobal[] = [
-    ...(storageTypes.keys() as Iterable<PickleGlobal>),
+    ...STORAGES,
     { name: 'collections.OrderedDict', call: () => new Map() },
     { name: 'torch._utils._rebuild_tensor_v2', call: (args) => rebuildTensor(args, path) },
     { name: 'torch._utils._rebuild_parameter', call: ([tensor]) => tensor },

@@ -3,9 +3,9 @@
 import { FormatError, InputError } from '../errors.ts';
 import { isFloat } from '../graph/dtype.ts';
 import { openCheckpoint } from './checkpoint.ts';
-import { encode, hasNonFinite } from './dtype.ts';
 import { type Folder, type OutputFolder, readChunks } from './folder.ts';
 import type { PlannedTensor, SafetensorsPlan } from './plan.ts';
+import { encode, hasNonFinite } from './tensor.ts';
 
 /** Files beside the weights that belong to the same model whatever its widths are. */
 const SIDE_FILES = new Set([
@@ -30,7 +30,6 @@ const SIDE_FILES = new Set([
  * calls `abort`, and nothing remains. A failing `finish` has aborted already.
  */
 export class CheckpointWriter {
-  readonly plan: SafetensorsPlan;
   readonly #output: OutputFolder;
   /** Bytes written of each tensor. */
   readonly #done = new Map<string, number>();
@@ -38,9 +37,11 @@ export class CheckpointWriter {
   /** All writes so far: one that fails, or is still under way, must not be overlooked by `finish`. */
   #writes: Promise<unknown> = Promise.resolve();
 
-  constructor(output: OutputFolder, plan: SafetensorsPlan) {
+  constructor(
+    output: OutputFolder,
+    readonly plan: SafetensorsPlan,
+  ) {
     this.#output = output;
-    this.plan = plan;
     for (const { name } of plan.files) this.#files.add(name);
     if (plan.index) this.#files.add(plan.index.name);
   }
@@ -73,15 +74,16 @@ export class CheckpointWriter {
 
   /** Any other file, config.json first of all. */
   async writeFile(file: string, bytes: Uint8Array): Promise<void> {
-    this.#claim(file);
+    if (this.#files.has(file))
+      throw new InputError(`writing file "${file}": it is written or planned already`);
+    this.#files.add(file);
     await this.#put(file, 0, bytes);
   }
 
   /** A file of another folder, byte for byte. */
   async copyFile(from: Folder, file: string): Promise<void> {
-    this.#claim(file);
+    await this.writeFile(file, new Uint8Array(0)); // an empty file is a file
     let at = 0;
-    await this.#put(file, 0, new Uint8Array(0)); // an empty file is a file
     for await (const chunk of readChunks(from, file)) {
       await this.#put(file, at, chunk);
       at += chunk.length;
@@ -146,12 +148,6 @@ export class CheckpointWriter {
     const tensor = this.plan.tensors.get(name);
     if (!tensor) throw new InputError(`writing tensor "${name}": it is not in the plan`);
     return tensor;
-  }
-
-  #claim(file: string): void {
-    if (this.#files.has(file))
-      throw new InputError(`writing file "${file}": it is written or planned already`);
-    this.#files.add(file);
   }
 
   async #append(tensor: PlannedTensor, bytes: Uint8Array, rowStart?: number): Promise<void> {

@@ -5,7 +5,7 @@
 // beginning by the platform's DecompressionStream. No workers, no evaluated code.
 
 import { type FileEntry, type Reader, ZipReader } from '@zip.js/zip.js/lib/zip-core-reader.js';
-import { FormatError, InputError, OsscarError } from '../errors.ts';
+import { FormatError, OsscarError } from '../errors.ts';
 import { type Folder, pathIn } from './folder.ts';
 
 export interface ZipEntry {
@@ -97,9 +97,6 @@ class Archive {
     return {
       size,
       read: async (offset, length) => {
-        if (!(offset >= 0 && length >= 0 && offset + length <= size)) {
-          throw new InputError(`"${this.path}": "${entry.filename}" has ${size} bytes`);
-        }
         const start = await this.#dataStart(entry);
         if (compressionMethod === STORED) return this.read(start + offset, length);
         return this.#inflate(entry, start, offset, length);
