@@ -65,19 +65,15 @@ export async function* readChunks(folder: Folder, file: string): AsyncGenerator<
 }
 
 /** A folder of Blobs by name. */
-function folderOf(
-  name: string,
-  names: () => Iterable<string>,
-  blobOf: (file: string) => Blob | undefined,
-): Folder {
+function folderOf(name: string, blobs: Pick<ReadonlyMap<string, Blob>, 'keys' | 'get'>): Folder {
   const find = (file: string): Blob => {
-    const blob = blobOf(file);
+    const blob = blobs.get(file);
     if (!blob) throw new InputError(`"${name}/${file}": no such file`);
     return blob;
   };
   return {
     name,
-    list: async () => [...names()].sort(),
+    list: async () => [...blobs.keys()].sort(),
     size: async (file) => find(file).size,
     read: async (file, offset, length) => {
       const blob = find(file);
@@ -104,11 +100,7 @@ export function blobFolder(
     if (blobs.has(file)) throw new InputError(`"${name}": two files are called "${file}"`);
     blobs.set(file, content instanceof Blob ? content : new Blob([content as Uint8Array<ArrayBuffer>]));
   }
-  return folderOf(
-    name,
-    () => blobs.keys(),
-    (file) => blobs.get(file),
-  );
+  return folderOf(name, blobs);
 }
 
 /** An output folder without a file system. */
@@ -141,7 +133,7 @@ export function memoryOutput(name = 'model'): MemoryOutput {
   };
   const whole = () => new Map(Array.from(files.keys(), (file) => [file, blobOf(file)!]));
   return {
-    ...folderOf(name, () => files.keys(), blobOf),
+    ...folderOf(name, { keys: () => files.keys(), get: blobOf }),
     async writeAt(file, offset, bytes) {
       checkFileName(name, file);
       if (state !== 'open') throw new InputError(`"${name}": it is ${state}`);

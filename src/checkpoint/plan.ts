@@ -87,15 +87,8 @@ function planIndex(tensors: readonly PlannedTensor[]) {
   const bytes = tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
   const sorted = [...tensors].sort((a, b) => compare(a.name, b.name));
   const lines = sorted.map(({ name, file }) => `    ${JSON.stringify(name)}: ${JSON.stringify(file)}`);
-  const text = `{
-  "metadata": {
-    "total_size": ${bytes}
-  },
-  "weight_map": {
-${lines.join(',\n')}
-  }
-}
-`;
+  const map = `  "weight_map": {\n${lines.join(',\n')}\n  }`;
+  const text = `{\n  "metadata": {\n    "total_size": ${bytes}\n  },\n${map}\n}\n`;
   return { name: 'model.safetensors.index.json', bytes: new TextEncoder().encode(text) };
 }
 

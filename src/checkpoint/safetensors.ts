@@ -9,12 +9,10 @@ import { byteCount, SAFETENSORS_TYPES, type StoredTensor } from './tensor.ts';
 /** The reference implementation's limit. */
 const MAX_HEADER_BYTES = 100_000_000;
 
+type Entry = StoredTensor & { readonly begin: number };
+
 /** The bytes must be used once, from the first to the last. */
-function checkLayout(
-  entries: readonly { name: string; begin: number; bytes: number }[],
-  dataBytes: number,
-  path: string,
-): void {
+function checkLayout(entries: readonly Entry[], dataBytes: number, path: string): void {
   const sorted = [...entries].sort((a, b) => a.begin - b.begin || a.bytes - b.bytes);
   let end = 0;
   for (const [i, { name, begin, bytes }] of sorted.entries()) {
@@ -72,15 +70,8 @@ export async function readSafetensors(folder: Folder, file: string): Promise<Sto
     if (end - begin !== bytes) {
       throw fail(`has ${end - begin} bytes; its type ${typeName} and shape [${shape}] need ${bytes}`);
     }
-    return {
-      name,
-      dtype,
-      shape: shape as number[],
-      bytes,
-      file,
-      begin,
-      readBytes: (from: number, to: number) => folder.read(file, dataStart + begin + from, to - from),
-    };
+    const readBytes = (from: number, to: number) => folder.read(file, dataStart + begin + from, to - from);
+    return { name, dtype, shape: shape as number[], bytes, file, begin, readBytes };
   });
   checkLayout(entries, size - dataStart, path);
   return entries;

@@ -2,6 +2,7 @@
 
 import { FormatError } from '../errors.ts';
 import { bitsOf, type DataType } from '../graph/dtype.ts';
+import { elements } from '../graph/tensor.ts';
 import { type Folder, pathIn } from './folder.ts';
 import { type PickleGlobal, unpickle } from './pickle.ts';
 import { elementCount, type StoredTensor } from './tensor.ts';
@@ -51,12 +52,8 @@ class View {
   }
 
   get isContiguous(): boolean {
-    let expected = 1;
-    for (let i = this.shape.length - 1; i >= 0; i--) {
-      if (this.shape[i] !== 1 && this.strides[i] !== expected) return this.length === 0;
-      expected *= this.shape[i];
-    }
-    return true;
+    const { length, shape, strides } = this;
+    return length === 0 || shape.every((d, i) => d === 1 || strides[i] === elements(shape.slice(i + 1)));
   }
 }
 
@@ -83,12 +80,7 @@ async function gather(view: View, from: number, to: number, size: number): Promi
   const { storage, offset, shape, strides } = view;
   const source = await storage.entry.read(offset * size, (view.end - offset) * size);
   const out = new Uint8Array((to - from) * size);
-  const index = shape.map(() => 0);
-  let rest = from;
-  for (let d = shape.length - 1; d >= 0; d--) {
-    index[d] = rest % shape[d];
-    rest = Math.floor(rest / shape[d]);
-  }
+  const index = shape.map((d, i) => Math.floor(from / elements(shape.slice(i + 1))) % d);
   let position = index.reduce((sum, i, d) => sum + i * strides[d], 0);
   for (let i = 0; i < to - from; i++) {
     for (let b = 0; b < size; b++) out[i * size + b] = source[position * size + b];
@@ -116,16 +108,9 @@ function toTensor(name: string, view: View, folder: Folder, file: string): Store
   // Or a few bytes could claim to be terabytes.
   if (length > storage.length) throw fail(`is an expanded view; save a contiguous copy of it`);
   const strided = !view.isContiguous;
-  return {
-    name,
-    dtype,
-    shape,
-    bytes: length * size,
-    file,
-    readBytes: (from, to) =>
-      strided ? gather(view, from / size, to / size, size) : entry.read(offset * size + from, to - from),
-    strided,
-  };
+  const readBytes = (from: number, to: number) =>
+    strided ? gather(view, from / size, to / size, size) : entry.read(offset * size + from, to - from);
+  return { name, dtype, shape, bytes: length * size, file, readBytes, strided };
 }
 
 /** The first bytes tell PyTorch's own two formats before 1.6 (a pickle, a tar archive) from a zip archive. */
@@ -163,7 +148,7 @@ export async function readTorch(folder: Folder, file: string): Promise<StoredTen
 
   const storages = new Map<string, Storage>();
   /** `('storage', type, key, device, length)` */
-  function loadStorage(id: unknown): Storage {
+  function persistentLoad(id: unknown): Storage {
     const [tag, type, key, , length] = Array.isArray(id) ? id : [];
     const dtype = STORAGES.find((it) => it === type)?.dtype;
     if (tag !== 'storage' || !dtype || typeof key !== 'string' || !isCount(length)) {
@@ -185,11 +170,7 @@ export async function readTorch(folder: Folder, file: string): Promise<StoredTen
     { name: 'torch._utils._rebuild_tensor_v2', call: (args) => rebuildTensor(args, path) },
     { name: 'torch._utils._rebuild_parameter', call: ([tensor]) => tensor },
   ];
-  const state = unpickle(await pickle.read(0, pickle.size), {
-    where: path,
-    globals,
-    persistentLoad: loadStorage,
-  });
+  const state = unpickle(await pickle.read(0, pickle.size), { where: path, globals, persistentLoad });
   if (!(state instanceof Map)) throw new FormatError(`"${path}": expected a dict of tensors`);
   return [...state].map(([name, view]) => {
     if (typeof name !== 'string' || !(view instanceof View)) {

@@ -111,7 +111,13 @@ export class CheckpointWriter {
       const { files, index } = this.plan;
       for (const { name, header } of files) await this.#output.writeAt(name, 0, header);
       if (index) await this.#output.writeAt(index.name, 0, index.bytes);
-      await this.#check();
+      const { tensors } = await openCheckpoint(this.#output);
+      for (const { name, dtype, shape } of this.plan.tensors.values()) {
+        const found = tensors.get(name);
+        if (found?.dtype === dtype && found.shape.join() === shape.join()) continue;
+        const folder = this.#output.name;
+        throw new FormatError(`"${folder}": tensor "${name}" does not read back as it was written`);
+      }
       await verify?.(this.#output);
       await this.#output.commit();
     } catch (cause) {
@@ -123,18 +129,6 @@ export class CheckpointWriter {
   /** Removes everything that was written. */
   async abort(): Promise<void> {
     await this.#output.abort();
-  }
-
-  async #check(): Promise<void> {
-    const { tensors } = await openCheckpoint(this.#output);
-    for (const { name, dtype, shape } of this.plan.tensors.values()) {
-      const found = tensors.get(name);
-      if (found?.dtype !== dtype || found.shape.join() !== shape.join()) {
-        throw new FormatError(
-          `"${this.#output.name}": tensor "${name}" does not read back as it was written`,
-        );
-      }
-    }
   }
 
   async #put(file: string, offset: number, bytes: Uint8Array): Promise<void> {

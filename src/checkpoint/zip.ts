@@ -130,9 +130,8 @@ class Archive {
       while (position < offset + length) {
         const { done, value } = await reader.read();
         if (done) throw this.fail(entry, `inflates to ${position} bytes only`);
-        const from = Math.max(0, offset - position);
-        const part = value.subarray(from, Math.max(from, offset + length - position));
-        if (part.length > 0) out.set(part, position + from - offset);
+        const part = value.subarray(Math.max(0, offset - position), offset + length - position);
+        out.set(part, Math.max(0, position - offset));
         position += value.length;
       }
     } catch (cause) {

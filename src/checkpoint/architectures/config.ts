@@ -4,7 +4,7 @@
 import { InputError, UnsupportedModelError } from '../../errors.ts';
 import { isObject } from '../json.ts';
 import { ACTIVATIONS } from './activation.ts';
-import type { Config, Description, Linear, Norm } from './types.ts';
+import type { Config, Description, Linear, Norm, Part } from './types.ts';
 
 const LARGEST = 2 ** 31 - 1;
 
@@ -101,8 +101,8 @@ export function common(config: Config, modelType: string, conventions: Conventio
   return { base, activation, tied: flag(config, 'tie_word_embeddings', conventions.tied) };
 }
 
-export function linear(name: string, bias: boolean): Linear {
-  return { name, bias, transposed: true };
+export function linear(name: string, bias: boolean, part?: Part): Linear {
+  return { name, bias, transposed: true, part };
 }
 
 export function layerNorm(name: string, epsilon: number, affine = true): Norm {

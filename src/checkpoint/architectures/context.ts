@@ -1,7 +1,7 @@
 // Where tokens are: fixed windows that start at position 0, with everything constant, or texts of any length whose
 // masks and rotations the graph computes.
 
-import type { Context } from './attention.ts';
+import type { Context } from './layers.ts';
 import { dynamicExponent, frequenciesAt, type Rope } from './rope.ts';
 import type { WeightGraph } from './weights.ts';
 

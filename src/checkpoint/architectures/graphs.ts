@@ -1,8 +1,7 @@
 // A description as graphs. Building needs no weights: they are declared, and read when the graph is loaded.
 
-import { attention, type Context } from './attention.ts';
 import { fixedContext, openContext } from './context.ts';
-import { linear, mlp, norm } from './layers.ts';
+import { attention, type Context, linear, mlp, norm } from './layers.ts';
 import type { BlockSizes, Description } from './types.ts';
 import type { WeightGraph } from './weights.ts';
 

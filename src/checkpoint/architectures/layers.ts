@@ -1,6 +1,9 @@
-// The pieces of a block as nodes: linear maps, norms, the MLP.
+// The pieces of a block as nodes: linear maps, norms, the MLP, self-attention. q, k and v are maps of their own even
+// where the checkpoint has them fused, and no shape names the number of heads, so that heads can be cut out of the
+// graph without touching it otherwise.
 
-import type { Block, Linear, Norm } from './types.ts';
+import type { Rope } from './rope.ts';
+import type { Block, BlockSizes, Label, Linear, Norm } from './types.ts';
 import { partName, type WeightGraph } from './weights.ts';
 
 /** x·W + b; the nodes are called as the module. */
@@ -39,4 +42,62 @@ export function mlp(g: WeightGraph, parts: Block['mlp'], x: string, hidden: numb
   const wide = (map: Linear) => linear(g, map, x, hidden, ffn);
   const inner = gate ? g.node('Mul', [activation(g, wide(gate)), wide(up)]) : activation(g, wide(up));
   return linear(g, down, inner, ffn, hidden);
+}
+
+/** What attention must know about where the tokens are. */
+export interface Context {
+  /** Value to add to the scores: 0 where a token (second-last axis) sees another (last axis). */
+  mask(window?: number): string;
+  /** Cosine and sine that broadcast to [batch, heads, tokens, rope.dims]. */
+  turns(rope: Rope): { cos: string; sin: string };
+  /** A shape that makes [batch, kvHeads, repeats, tokens, headDim] into [batch, heads, tokens, headDim]. */
+  merged(headDim: number): string;
+  /** Puts what is kept of earlier tokens before keys or values [batch, kvHeads, tokens, headDim]. */
+  extend?(kind: 'key' | 'value', value: string): string;
+}
+
+export function attention(
+  g: WeightGraph,
+  { qkv, out, qNorm, kNorm, rope, scale, window }: Block['attention'],
+  x: string,
+  { hidden, headDim }: { hidden: number; headDim: number },
+  { heads, kvHeads }: BlockSizes,
+  context: Context,
+): string {
+  const split = (label: Label, count: number, headNorm?: Norm) => {
+    const flat = linear(g, qkv(label), x, hidden, count * headDim);
+    const value = g.node('Reshape', [flat, g.integers([0, 0, -1, headDim])]);
+    const normed = headNorm ? norm(g, headNorm, value, headDim) : value;
+    return g.node('Transpose', [normed], { perm: [0, 2, 1, 3] }); // [batch, heads, tokens, headDim]
+  };
+  const turned = (value: string) => (rope ? turn(g, value, rope, headDim, context) : value);
+  const kept = (kind: 'key' | 'value', value: string) => context.extend?.(kind, value) ?? value;
+  const repeated = (value: string) => {
+    if (heads === kvHeads) return value;
+    const merged = context.merged(headDim); // each key-value head serves several query heads
+    const apart = g.node('Unsqueeze', [value, g.integers([2])]);
+    return g.node('Reshape', [g.node('Expand', [apart, g.integers([1, 1, heads / kvHeads, 1, 1])]), merged]);
+  };
+
+  const queries = g.node('Mul', [turned(split('q', heads, qNorm)), g.scalar(scale)]);
+  const keys = repeated(kept('key', turned(split('k', kvHeads, kNorm))));
+  const values = repeated(kept('value', split('v', kvHeads)));
+  const products = g.node('MatMul', [queries, g.node('Transpose', [keys], { perm: [0, 1, 3, 2] })]);
+  const weights = g.node('Softmax', [g.node('Add', [products, context.mask(window)])], { axis: -1 });
+  const mixed = g.node('Transpose', [g.node('MatMul', [weights, values])], { perm: [0, 2, 1, 3] });
+  const flat = g.node('Reshape', [mixed, g.integers([0, 0, -1])]);
+  return linear(g, out, flat, heads * headDim, hidden);
+}
+
+// Features i and i + dims/2 are a pair: (x, y) → (x·cos − y·sin, y·cos + x·sin).
+function turn(g: WeightGraph, value: string, rope: Rope, headDim: number, context: Context): string {
+  const { dims } = rope;
+  const { cos, sin } = context.turns(rope);
+  const features = (x: string, from: number, to: number) =>
+    g.node('Slice', [x, g.integers([from]), g.integers([to]), g.integers([-1])]);
+  const part = dims < headDim ? features(value, 0, dims) : value;
+  const negated = g.node('Neg', [features(part, dims / 2, dims)]);
+  const swapped = g.node('Concat', [negated, features(part, 0, dims / 2)], { axis: -1 });
+  const result = g.node('Add', [g.node('Mul', [part, cos]), g.node('Mul', [swapped, sin])]);
+  return dims < headDim ? g.node('Concat', [result, features(value, dims, headDim)], { axis: -1 }) : result;
 }

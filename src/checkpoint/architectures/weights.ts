@@ -4,6 +4,7 @@
 import { InputError } from '../../errors.ts';
 import { GraphBuilder, type Model, type ModelOutline, type Tensor, toFloat32 } from '../../graph/index.ts';
 import { elements } from '../../graph/tensor.ts';
+import { encode } from '../tensor.ts';
 import type { CheckpointTensor, Label, Linear, TensorNames, TensorSource } from './types.ts';
 
 const LABELS: readonly Label[] = ['q', 'k', 'v'];
@@ -82,9 +83,7 @@ export function checkpointTensors(model: Model, parameters: Iterable<Parameter>)
   return Array.from(byTensor(parameters), ([name, group]) => {
     const shape = shapeOf(group[0]);
     const data = new Float32Array(elements(shape));
-    for (const parameter of group) {
-      scatter(toFloat32(model.tensors.get(parameter.name)!), places(parameter), data);
-    }
+    for (const parameter of group) scatter(toFloat32(model.tensors.get(parameter.name)!), parameter, data);
     return { name, shape, data };
   });
 }
@@ -107,19 +106,12 @@ export function shapeOf({ dims, transposed, part }: Parameter): number[] {
 function initialiser(parameter: Parameter, data: Float32Array): Tensor {
   const { name, dims, transposed, part } = parameter;
   const same = !part && (!transposed || dims.length === 1);
-  const values = same ? data : gather(data, places(parameter));
-  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-  return { name, type: 'float32', dims, bytes };
+  const values = same ? data : gather(data, parameter);
+  return { name, type: 'float32', dims, bytes: encode(values, 'float32') };
 }
 
 /** Where the checkpoint has element (r, c) of an initialiser: columns[c] + r·stride. */
-interface Places {
-  readonly rows: number;
-  readonly stride: number;
-  readonly columns: readonly number[];
-}
-
-function places({ dims, transposed, part }: Parameter): Places {
+function places({ dims, transposed, part }: Parameter) {
   const rows = dims.length === 1 ? 1 : dims[0];
   const count = dims.at(-1)!;
   const parts = part ? LABELS.length : 1;
@@ -133,18 +125,18 @@ function places({ dims, transposed, part }: Parameter): Places {
   return { rows, stride: transposed ? 1 : count * parts, columns };
 }
 
-function gather(data: Float32Array, { rows, stride, columns }: Places): Float32Array {
-  const count = columns.length;
-  const values = new Float32Array(rows * count);
-  for (let r = 0; r < rows; r++) {
-    for (let c = 0; c < count; c++) values[r * count + c] = data[columns[c] + r * stride];
+function gather(data: Float32Array, parameter: Parameter): Float32Array {
+  const { rows, stride, columns } = places(parameter);
+  const values = new Float32Array(rows * columns.length);
+  for (let r = 0, at = 0; r < rows; r++) {
+    for (const column of columns) values[at++] = data[column + r * stride];
   }
   return values;
 }
 
-function scatter(values: Float32Array, { rows, stride, columns }: Places, data: Float32Array): void {
-  const count = columns.length;
-  for (let r = 0; r < rows; r++) {
-    for (let c = 0; c < count; c++) data[columns[c] + r * stride] = values[r * count + c];
+function scatter(values: Float32Array, parameter: Parameter, data: Float32Array): void {
+  const { rows, stride, columns } = places(parameter);
+  for (let r = 0, at = 0; r < rows; r++) {
+    for (const column of columns) data[column + r * stride] = values[at++];
   }
 }
