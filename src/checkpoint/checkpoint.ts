@@ -105,8 +105,7 @@ export async function openCheckpoint(folder: Folder): Promise<Checkpoint> {
     const at = `"${pathIn(folder, tensor.file)}": tensor "${name}"`;
     const rows = tensor.shape[0] ?? 1; // a scalar is one row
     const end = rowEnd ?? rows;
-    const ok =
-      Number.isInteger(rowStart) && Number.isInteger(end) && 0 <= rowStart && rowStart <= end && end <= rows;
+    const ok = [rowStart, end].every(Number.isInteger) && 0 <= rowStart && rowStart <= end && end <= rows;
     if (!ok) throw new InputError(`${at} has ${rows} rows, got ${rowStart} to ${end}`);
     const rowBytes = rows === 0 ? 0 : tensor.bytes / rows;
     if (!Number.isInteger(rowBytes)) throw new InputError(`${at} has rows that are no whole bytes`);

@@ -9,5 +9,4 @@ export {
   readJson,
 } from './folder.ts';
 export { planSafetensors, type SafetensorsPlan, type TensorSpec } from './plan.ts';
-export type { WeightType } from './tensor.ts';
 export { CheckpointWriter } from './write.ts';

@@ -92,7 +92,9 @@ export function decode(bytes: Uint8Array, dtype: FloatType, out: Float32Array): 
 export function encode(values: Float32Array, dtype: WeightType): Uint8Array {
   if (dtype === 'float32') return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   const round = dtype === 'float16' ? float32ToFloat16 : float32ToBfloat16;
-  return new Uint8Array(new Uint16Array(values.map(round)).buffer); // float32 holds all numbers of 16 bits
+  const bits = new Uint16Array(values.length);
+  for (let i = 0; i < bits.length; i++) bits[i] = round(values[i]);
+  return new Uint8Array(bits.buffer);
 }
 
 /** Whether an encoded float16 or bfloat16 or float32 has an infinity or NaN: all exponent bits set. */

@@ -120,10 +120,8 @@ class Archive {
   }
 
   async #inflate(entry: FileEntry, start: number, offset: number, length: number) {
-    const inflated = this.#chunks(start, entry.compressedSize).pipeThrough(
-      new DecompressionStream('deflate-raw'),
-    );
-    const reader = inflated.getReader();
+    const deflated = this.#chunks(start, entry.compressedSize);
+    const reader = deflated.pipeThrough(new DecompressionStream('deflate-raw')).getReader();
     const out = new Uint8Array(length);
     let position = 0;
     try {

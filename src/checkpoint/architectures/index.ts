@@ -5,12 +5,12 @@ import { text, unsupported } from './config.ts';
 import { gptNeox } from './gpt-neox.ts';
 import { gpt2 } from './gpt2.ts';
 import { llama } from './llama.ts';
-import { checkSizes, LanguageModel } from './model.ts';
+import { checkSizes, LanguageModel, type SizesRecord } from './model.ts';
 import { opt } from './opt.ts';
-import type { Architecture, Config, SizesRecord } from './types.ts';
+import type { Architecture, Config } from './types.ts';
 
-export type { LanguageModel } from './model.ts';
-export type { BlockSizes, Config, PrunedConfig, SizesRecord, TensorSource } from './types.ts';
+export type { LanguageModel, PrunedConfig, SizesRecord } from './model.ts';
+export type { BlockSizes, Config, TensorSource } from './types.ts';
 
 const ARCHITECTURES: readonly Architecture[] = [opt, llama, gpt2, gptNeox];
 const MOST_BLOCKS = 10_000; // the deepest models have about a hundred

@@ -16,12 +16,8 @@ export function linear(g: WeightGraph, map: Linear, x: string, rows: number, col
 }
 
 /** Over the last axis, which has `width` features. */
-export function norm(
-  g: WeightGraph,
-  { kind, name, epsilon, affine }: Norm,
-  x: string,
-  width: number,
-): string {
+export function norm(g: WeightGraph, parts: Norm, x: string, width: number): string {
+  const { kind, name, epsilon, affine } = parts;
   const module = g.prefix + name;
   const vector = (field: string) => g.weight(`${module}.${field}`, [width]);
   if (kind === 'rms') {

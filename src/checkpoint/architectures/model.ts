@@ -8,12 +8,24 @@ import type {
   CheckpointTensor,
   Config,
   Description,
-  Linear,
-  PrunedConfig,
   TensorNames,
   TensorSource,
 } from './types.ts';
-import { checkpointTensors, checkShape, checkTensor, partName, shapeOf, WeightGraph } from './weights.ts';
+import { checkpointTensors, checkTensor, partName, shapeOf, WeightGraph } from './weights.ts';
+
+/** The content of an osscar.json: the sizes of every block, where config.json cannot say them. */
+export interface SizesRecord {
+  readonly blocks: readonly BlockSizes[];
+}
+
+/** What a pruned folder's config.json and osscar.json must say. */
+export interface PrunedConfig {
+  readonly config: Config;
+  /** Absent where config.json says it all. */
+  readonly record?: SizesRecord;
+  /** Who can read the result, for the user. */
+  readonly statement: string;
+}
 
 /** A language model as graphs: the embedding, one graph per block, the head, or all in one. */
 export class LanguageModel {
@@ -124,7 +136,7 @@ export class LanguageModel {
     this.#checkIndex(i);
     const { attention, mlp } = this.#description.block(i);
     const g = this.#graph(block, mlp.up.name);
-    const columns = (map: Linear) => {
+    const columns = (map: typeof mlp.up) => {
       const name = partName(`${g.prefix}${map.name}.weight`, map);
       const dims = block.tensors.get(name)?.dims;
       if (dims?.length === 2) return dims[1];
@@ -137,24 +149,52 @@ export class LanguageModel {
     };
     checkSizes(sizes, this.#description, `${block.name}: block ${i}`);
     const { parameters } = blockGraph(g, this.#description, i, sizes, 1);
-    for (const { name, dims } of parameters.values()) {
-      checkShape(`${block.name}: initialiser "${name}"`, dims, block.tensors.get(name)?.dims);
-    }
-    return checkpointTensors(block, parameters.values());
+    return checkpointTensors(block, parameters);
   }
 
   /** What the config.json (and osscar.json) of a pruned model say. @throws {InputError} on impossible sizes */
   configOf(sizes: readonly BlockSizes[]): PrunedConfig {
-    if (sizes.length !== this.blocks) {
-      throw new InputError(
-        `${this.architecture}: sizes of ${this.blocks} blocks expected, got ${sizes.length}`,
-      );
+    const { fields, hidden, headDim, modelType, blocks, sizes: dense } = this.#description;
+    if (sizes.length !== blocks) {
+      throw new InputError(`${modelType}: sizes of ${blocks} blocks expected, got ${sizes.length}`);
     }
     for (const [i, size] of sizes.entries()) checkSizes(size, this.#description, `block ${i}`);
-    return prunedConfig(this.#config, this.#description, sizes);
+    const [first] = sizes;
+    const same = (key: keyof BlockSizes) => sizes.every((size) => size[key] === first[key]);
+    const sameHeads = same('heads') && same('kvHeads');
+    const fewerHeads = first.heads !== dense.heads || first.kvHeads !== dense.kvHeads;
+    const reasons: string[] = [];
+    if (!same('ffn')) reasons.push(`blocks differ in ${fields.ffn}`);
+    if (!sameHeads) reasons.push('blocks differ in their heads');
+    else if (fewerHeads && !fields.heads)
+      reasons.push(`it has no field for heads of ${headDim} features each`);
+    if (reasons.length > 0) {
+      return {
+        config: this.#config,
+        record: { blocks: sizes.map(({ heads, kvHeads, ffn }) => ({ heads, kvHeads, ffn })) },
+        statement:
+          `The config.json of ${modelType} cannot express these sizes (${reasons.join('; ')}): they are in ` +
+          'osscar.json, and only osscar and the ONNX file can use them, not stock transformers.',
+      };
+    }
+    const heads = fewerHeads &&
+      fields.heads && {
+        [fields.heads.heads]: first.heads,
+        [fields.heads.kvHeads]: first.kvHeads,
+        [fields.heads.headDim]: headDim,
+      };
+    // checked by transformers 5 for this model type, though nothing depends on it
+    const refused = modelType === 'llama' && hidden % first.heads !== 0;
+    return {
+      config: { ...this.#config, [fields.ffn]: first.ffn, ...heads },
+      statement: refused
+        ? `config.json says the sizes; transformers 4.48 and later 4.x read them, while 5 refuses a llama whose ` +
+          `hidden_size (${hidden}) is not a multiple of num_attention_heads (${first.heads}).`
+        : 'config.json says the sizes; stock transformers (4.48 or later) reads the folder.',
+    };
   }
 
-  /** To be built, with the prefix that the module has; the first where it is absent, so that messages name the usual. */
+  /** An empty graph with the module's prefix; where it is absent the first, so that messages name the usual. */
   #graph({ tensors }: { tensors: ReadonlyMap<string, unknown> }, module?: string): WeightGraph {
     const { prefixes, embedding } = this.#description;
     const prefix = prefixes.find((it) => tensors.has(`${it}${module ?? embedding.tokens}.weight`));
@@ -194,41 +234,4 @@ export function checkSizes(sizes: BlockSizes, { block }: Description, where: str
   if (heads % kvHeads !== 0 || (fused && heads !== kvHeads)) {
     throw new InputError(`${where}: ${heads} heads cannot share ${kvHeads} key-value heads`);
   }
-}
-
-/** What the files of a pruned folder say: config.json where it can, osscar.json where it cannot. */
-function prunedConfig(config: Config, description: Description, sizes: readonly BlockSizes[]): PrunedConfig {
-  const { fields, hidden, headDim, modelType } = description;
-  const [first] = sizes;
-  const same = (key: keyof BlockSizes) => sizes.every((size) => size[key] === first[key]);
-  const sameHeads = same('heads') && same('kvHeads');
-  const fewerHeads = first.heads !== description.sizes.heads || first.kvHeads !== description.sizes.kvHeads;
-  const reasons: string[] = [];
-  if (!same('ffn')) reasons.push(`blocks differ in ${fields.ffn}`);
-  if (!sameHeads) reasons.push('blocks differ in their heads');
-  else if (fewerHeads && !fields.heads) reasons.push(`it has no field for heads of ${headDim} features each`);
-  if (reasons.length > 0) {
-    return {
-      config,
-      record: { blocks: sizes.map(({ heads, kvHeads, ffn }) => ({ heads, kvHeads, ffn })) },
-      statement:
-        `The config.json of ${modelType} cannot express these sizes (${reasons.join('; ')}): they are in ` +
-        'osscar.json, and only osscar and the ONNX file can use them, not stock transformers.',
-    };
-  }
-  const heads = fewerHeads &&
-    fields.heads && {
-      [fields.heads.heads]: first.heads,
-      [fields.heads.kvHeads]: first.kvHeads,
-      [fields.heads.headDim]: headDim,
-    };
-  // checked by transformers 5 for this model type, though nothing depends on it
-  const refused = modelType === 'llama' && hidden % first.heads !== 0;
-  return {
-    config: { ...config, [fields.ffn]: first.ffn, ...heads },
-    statement: refused
-      ? `config.json says the sizes; transformers 4.48 and later 4.x read them, while 5 refuses a llama whose ` +
-        `hidden_size (${hidden}) is not a multiple of num_attention_heads (${first.heads}).`
-      : 'config.json says the sizes; stock transformers (4.48 or later) reads the folder.',
-  };
 }

@@ -32,11 +32,6 @@ export interface BlockSizes {
   readonly ffn: number;
 }
 
-/** The content of an osscar.json: the sizes of every block, where config.json cannot say them. */
-export interface SizesRecord {
-  readonly blocks: readonly BlockSizes[];
-}
-
 /** x·W + b. The tensors are `name.weight` and `name.bias`. */
 export interface Linear {
   readonly name: string;
@@ -133,13 +128,4 @@ export interface Description {
 export interface Architecture {
   readonly modelTypes: readonly string[];
   describe(config: Config, modelType: string): Description;
-}
-
-/** What a pruned folder's config.json and osscar.json must say. */
-export interface PrunedConfig {
-  readonly config: Config;
-  /** Absent where config.json says it all. */
-  readonly record?: SizesRecord;
-  /** Who can read the result, for the user. */
-  readonly statement: string;
 }

@@ -50,7 +50,7 @@ export class WeightGraph extends GraphBuilder {
 
   /** Builds the model, whose weights are read while one goes through them. */
   outline(source: TensorSource, name: string): ModelOutline {
-    const groups = byTensor(this.parameters.values());
+    const groups = byTensor(this.parameters);
     for (const { name, dims } of [...groups.values()].flat()) {
       this.tensor({ name, type: 'float32', dims, bytes: new Uint8Array() });
     }
@@ -72,14 +72,23 @@ export function checkTensor(source: TensorNames, parameter: Parameter): void {
   checkShape(`checkpoint: tensor "${tensor}"`, shapeOf(parameter), source.tensors.get(tensor)?.shape);
 }
 
-/** @throws {InputError} naming what has another shape than expected, or none */
-export function checkShape(what: string, expected: readonly number[], found?: readonly number[]): void {
+function checkShape(what: string, expected: readonly number[], found?: readonly number[]): void {
   if (String(found) === String(expected)) return;
   throw new InputError(`${what} expected [${expected}], got ${found ? `[${found}]` : 'none'}`);
 }
 
-/** The tensors that a graph's initialisers make up, in the layout of the checkpoint. */
-export function checkpointTensors(model: Model, parameters: Iterable<Parameter>): CheckpointTensor[] {
+/**
+ * The tensors that a graph's initialisers make up, in the layout of the checkpoint.
+ *
+ * @throws {InputError} if the model lacks an initialiser or has it in another shape
+ */
+export function checkpointTensors(
+  model: Model,
+  parameters: ReadonlyMap<string, Parameter>,
+): CheckpointTensor[] {
+  for (const { name, dims } of parameters.values()) {
+    checkShape(`${model.name}: initialiser "${name}"`, dims, model.tensors.get(name)?.dims);
+  }
   return Array.from(byTensor(parameters), ([name, group]) => {
     const shape = shapeOf(group[0]);
     const data = new Float32Array(elements(shape));
@@ -88,9 +97,9 @@ export function checkpointTensors(model: Model, parameters: Iterable<Parameter>)
   });
 }
 
-function byTensor(parameters: Iterable<Parameter>): Map<string, Parameter[]> {
+function byTensor(parameters: ReadonlyMap<string, Parameter>): Map<string, Parameter[]> {
   const groups = new Map<string, Parameter[]>();
-  for (const parameter of parameters) {
+  for (const parameter of parameters.values()) {
     groups.set(parameter.tensor, [...(groups.get(parameter.tensor) ?? []), parameter]);
   }
   return groups;
@@ -118,10 +127,8 @@ function places({ dims, transposed, part }: Parameter) {
   const run = part?.run ?? count;
   const first = part ? LABELS.indexOf(part.label) : 0;
   const step = transposed ? rows : 1;
-  const columns = Array.from(
-    { length: count },
-    (_, c) => step * ((Math.floor(c / run) * parts + first) * run + (c % run)),
-  );
+  const place = (c: number) => step * ((Math.floor(c / run) * parts + first) * run + (c % run));
+  const columns = Array.from({ length: count }, (_, c) => place(c));
   return { rows, stride: transposed ? 1 : count * parts, columns };
 }
 
