@@ -27,15 +27,12 @@ function checkSpecs(tensors: readonly TensorSpec[]): SizedTensor[] {
   const names = new Set<string>();
   return tensors.map((tensor) => {
     const { name, dtype, shape } = tensor;
-    if (names.has(name)) throw new InputError(`planSafetensors: tensor "${name}" comes twice`);
+    const fail = (problem: string) => new InputError(`planSafetensors: tensor "${name}" ${problem}`);
+    if (names.has(name)) throw fail('comes twice');
     if (name === '__metadata__') throw new InputError(`planSafetensors: a tensor cannot be called "${name}"`);
-    if (!NAMES.has(dtype)) {
-      throw new InputError(`planSafetensors: tensor "${name}" has type ${dtype}, which the format has not`);
-    }
+    if (!NAMES.has(dtype)) throw fail(`has type ${dtype}, which the format has not`);
     const bytes = byteCount(shape, dtype);
-    if (bytes === undefined) {
-      throw new InputError(`planSafetensors: tensor "${name}" has the impossible shape [${shape}]`);
-    }
+    if (bytes === undefined) throw fail(`has the impossible shape [${shape}]`);
     names.add(name);
     return { ...tensor, bytes };
   });

@@ -133,18 +133,17 @@ async function checkZip(folder: Folder, file: string): Promise<void> {
  */
 export async function readTorch(folder: Folder, file: string): Promise<StoredTensor[]> {
   const path = pathIn(folder, file);
+  const fail = (problem: string) => new FormatError(`"${path}": ${problem}`);
   await checkZip(folder, file);
   const entries = await openZip(folder, file);
   const pickles = [...entries.keys()].filter((name) => /^[^/]+\/data\.pkl$/.test(name));
-  if (pickles.length !== 1) throw new FormatError(`"${path}": expected one data.pkl, got ${pickles.length}`);
+  if (pickles.length !== 1) throw fail(`expected one data.pkl, got ${pickles.length}`);
   const root = pickles[0].slice(0, -'data.pkl'.length);
   const byteOrder = entries.get(`${root}byteorder`); // since torch 2.1
   const order = byteOrder && new TextDecoder().decode(await byteOrder.read(0, Math.min(byteOrder.size, 16)));
-  if (byteOrder && order !== 'little') {
-    throw new FormatError(`"${path}": expected byte order "little", got "${order}"`);
-  }
+  if (byteOrder && order !== 'little') throw fail(`expected byte order "little", got "${order}"`);
   const pickle = entries.get(pickles[0])!;
-  if (pickle.size > MAX_PICKLE_BYTES) throw new FormatError(`"${path}": its pickle has ${pickle.size} bytes`);
+  if (pickle.size > MAX_PICKLE_BYTES) throw fail(`its pickle has ${pickle.size} bytes`);
 
   const storages = new Map<string, Storage>();
   /** `('storage', type, key, device, length)` */
@@ -152,14 +151,13 @@ export async function readTorch(folder: Folder, file: string): Promise<StoredTen
     const [tag, type, key, , length] = Array.isArray(id) ? id : [];
     const dtype = STORAGES.find((it) => it === type)?.dtype;
     if (tag !== 'storage' || !dtype || typeof key !== 'string' || !isCount(length)) {
-      throw new FormatError(`"${path}": a persistent id that is no storage`);
+      throw fail('a persistent id that is no storage');
     }
     const entry = entries.get(`${root}data/${key}`);
-    if (!entry) throw new FormatError(`"${path}": storage "${key}" is missing`);
+    if (!entry) throw fail(`storage "${key}" is missing`);
     const storage = storages.get(key) ?? new Storage(dtype, length, entry);
-    if (storage.dtype !== dtype || storage.length !== length) {
-      throw new FormatError(`"${path}": storage "${key}" is described in two ways`);
-    }
+    const agrees = storage.dtype === dtype && storage.length === length;
+    if (!agrees) throw fail(`storage "${key}" is described in two ways`);
     storages.set(key, storage);
     return storage;
   }
@@ -171,10 +169,10 @@ export async function readTorch(folder: Folder, file: string): Promise<StoredTen
     { name: 'torch._utils._rebuild_parameter', call: ([tensor]) => tensor },
   ];
   const state = unpickle(await pickle.read(0, pickle.size), { where: path, globals, persistentLoad });
-  if (!(state instanceof Map)) throw new FormatError(`"${path}": expected a dict of tensors`);
+  if (!(state instanceof Map)) throw fail('expected a dict of tensors');
   return [...state].map(([name, view]) => {
     if (typeof name !== 'string' || !(view instanceof View)) {
-      throw new FormatError(`"${path}": expected a dict of tensors, but "${name}" is none`);
+      throw fail(`expected a dict of tensors, but "${name}" is none`);
     }
     return toTensor(name, view, folder, file);
   });
