@@ -2,11 +2,10 @@
 
 import { FormatError, InputError, OutOfMemoryError, UnsupportedModelError } from '../errors.ts';
 import { isFloat } from '../graph/dtype.ts';
-import { decode, elementCount } from './dtype.ts';
 import { CHUNK_BYTES, type Folder, pathIn, readJson } from './folder.ts';
 import { isObject } from './json.ts';
 import { readSafetensors } from './safetensors.ts';
-import type { StoredTensor, TensorInfo } from './tensor.ts';
+import { decode, elementCount, type StoredTensor, type TensorInfo } from './tensor.ts';
 import { readTorch } from './torch.ts';
 
 /** A Hugging Face folder whose tensors are read one by one. */
@@ -49,9 +48,10 @@ const SOURCES: readonly { file: string; read: ReadFile }[] = [
 /** The tensors of all shards. Every one that the index names must be where it says, and in no other shard. */
 async function readShards(folder: Folder, indexFile: string, read: ReadFile): Promise<StoredTensor[]> {
   const path = pathIn(folder, indexFile);
+  const fail = (problem: string) => new FormatError(`"${path}": ${problem}`);
   const { weight_map: map } = await readJson(folder, indexFile, MAX_INDEX_BYTES);
   if (!isObject(map) || !Object.values(map).every((file) => typeof file === 'string')) {
-    throw new FormatError(`"${path}": expected "weight_map" to give each tensor's file`);
+    throw fail(`expected "weight_map" to give each tensor's file`);
   }
   const present = new Set(await folder.list());
   const tensors = new Map<string, StoredTensor>();
@@ -59,16 +59,12 @@ async function readShards(folder: Folder, indexFile: string, read: ReadFile): Pr
     if (!present.has(shard)) throw new InputError(`"${path}": shard "${shard}" is missing from the folder`);
     for (const tensor of await read(folder, shard)) {
       const other = tensors.get(tensor.name);
-      if (other) {
-        throw new FormatError(`"${path}": tensor "${tensor.name}" is in both "${other.file}" and "${shard}"`);
-      }
+      if (other) throw fail(`tensor "${tensor.name}" is in both "${other.file}" and "${shard}"`);
       tensors.set(tensor.name, tensor);
     }
   }
   for (const [name, file] of Object.entries(map)) {
-    if (tensors.get(name)?.file !== file) {
-      throw new FormatError(`"${path}": tensor "${name}" is not in "${file}"`);
-    }
+    if (tensors.get(name)?.file !== file) throw fail(`tensor "${name}" is not in "${file}"`);
   }
   return [...tensors.values()];
 }
@@ -106,8 +102,7 @@ export async function openCheckpoint(folder: Folder): Promise<Checkpoint> {
     const at = `"${pathIn(folder, tensor.file)}": tensor "${name}"`;
     const rows = tensor.shape[0] ?? 1; // a scalar is one row
     const end = rowEnd ?? rows;
-    const ok =
-      Number.isInteger(rowStart) && Number.isInteger(end) && 0 <= rowStart && rowStart <= end && end <= rows;
+    const ok = [rowStart, end].every(Number.isInteger) && 0 <= rowStart && rowStart <= end && end <= rows;
     if (!ok) throw new InputError(`${at} has ${rows} rows, got ${rowStart} to ${end}`);
     const rowBytes = rows === 0 ? 0 : tensor.bytes / rows;
     if (!Number.isInteger(rowBytes)) throw new InputError(`${at} has rows that are no whole bytes`);

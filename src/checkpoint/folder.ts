@@ -1,8 +1,8 @@
 // The ports to a model's folder: flat, its files read and written by byte range. Files of a folder on disk are the
-// command line's business; here is the one that a browser has, made of Blobs.
+// command line's business; here are those that a browser has, made of Blobs, which it may keep on disk.
 
 import { FormatError, InputError } from '../errors.ts';
-import { parseJsonObject } from './json.ts';
+import { type JsonObject, parseJsonObject } from './json.ts';
 
 /** A folder of files that can be read in parts. Its files have plain names: no separators, no `..`. */
 export interface Folder {
@@ -49,11 +49,7 @@ export function checkRange(path: string, size: number, offset: number, length: n
 }
 
 /** @throws {FormatError} naming the file if it is not a JSON object, or larger than `maxBytes` */
-export async function readJson(
-  folder: Folder,
-  file: string,
-  maxBytes: number,
-): Promise<Record<string, unknown>> {
+export async function readJson(folder: Folder, file: string, maxBytes: number): Promise<JsonObject> {
   const path = pathIn(folder, file);
   const size = await folder.size(file);
   if (size > maxBytes) throw new FormatError(`"${path}": expected at most ${maxBytes} bytes, got ${size}`);
@@ -66,6 +62,26 @@ export async function* readChunks(folder: Folder, file: string): AsyncGenerator<
   for (let at = 0; at < size; at += CHUNK_BYTES) {
     yield await folder.read(file, at, Math.min(CHUNK_BYTES, size - at));
   }
+}
+
+/** A folder of Blobs by name. */
+function folderOf(name: string, blobs: Pick<ReadonlyMap<string, Blob>, 'keys' | 'get'>): Folder {
+  const find = (file: string): Blob => {
+    const blob = blobs.get(file);
+    if (!blob) throw new InputError(`"${name}/${file}": no such file`);
+    return blob;
+  };
+  return {
+    name,
+    list: async () => [...blobs.keys()].sort(),
+    size: async (file) => find(file).size,
+    read: async (file, offset, length) => {
+      const blob = find(file);
+      checkRange(`${name}/${file}`, blob.size, offset, length);
+      return new Uint8Array(await blob.slice(offset, offset + length).arrayBuffer());
+    },
+    close: async () => {},
+  };
 }
 
 /**
@@ -84,20 +100,60 @@ export function blobFolder(
     if (blobs.has(file)) throw new InputError(`"${name}": two files are called "${file}"`);
     blobs.set(file, content instanceof Blob ? content : new Blob([content as Uint8Array<ArrayBuffer>]));
   }
-  const find = (file: string): Blob => {
-    const blob = blobs.get(file);
-    if (!blob) throw new InputError(`"${name}/${file}": no such file`);
-    return blob;
+  return folderOf(name, blobs);
+}
+
+/** An output folder without a file system. */
+export interface MemoryOutput extends OutputFolder {
+  /** The files by name. @throws {InputError} unless they are committed */
+  files(): Map<string, Blob>;
+}
+
+/** The parts, which must lie back to back, as one Blob. */
+function join(parts: ReadonlyMap<number, Blob>, path: string): Blob {
+  const sorted = [...parts].sort(([a], [b]) => a - b);
+  let end = 0;
+  for (const [offset, part] of sorted) {
+    if (offset !== end) throw new InputError(`"${path}": bytes ${end} to ${offset} are missing or overlap`);
+    end += part.size;
+  }
+  return new Blob(sorted.map(([, part]) => part));
+}
+
+/** An output folder in memory. Parts of a file may come in any order, and must neither overlap nor leave holes. */
+export function memoryOutput(name = 'model'): MemoryOutput {
+  const files = new Map<string, Map<number, Blob>>();
+  /** Files that were read; others may have holes still. */
+  const joined = new Map<string, Blob>();
+  let state: 'open' | 'committed' | 'aborted' = 'open';
+  const blobOf = (file: string) => {
+    const parts = files.get(file);
+    if (parts && !joined.has(file)) joined.set(file, join(parts, `${name}/${file}`));
+    return joined.get(file);
   };
+  const whole = () => new Map(Array.from(files.keys(), (file) => [file, blobOf(file)!]));
   return {
-    name,
-    list: async () => [...blobs.keys()].sort(),
-    size: async (file) => find(file).size,
-    read: async (file, offset, length) => {
-      const blob = find(file);
-      checkRange(`${name}/${file}`, blob.size, offset, length);
-      return new Uint8Array(await blob.slice(offset, offset + length).arrayBuffer());
+    ...folderOf(name, { keys: () => files.keys(), get: blobOf }),
+    async writeAt(file, offset, bytes) {
+      checkFileName(name, file);
+      if (state !== 'open') throw new InputError(`"${name}": it is ${state}`);
+      joined.delete(file);
+      if (!files.has(file)) files.set(file, new Map());
+      if (bytes.length > 0) files.get(file)!.set(offset, new Blob([bytes as Uint8Array<ArrayBuffer>]));
     },
-    close: async () => {},
+    async commit() {
+      whole();
+      state = 'committed';
+    },
+    async abort() {
+      if (state === 'committed') return;
+      state = 'aborted';
+      joined.clear();
+      files.clear();
+    },
+    files() {
+      if (state !== 'committed') throw new InputError(`"${name}": it is not committed`);
+      return whole();
+    },
   };
 }

@@ -1,7 +1,13 @@
 export { type Checkpoint, openCheckpoint } from './checkpoint.ts';
-export type { WeightType } from './dtype.ts';
-export { blobFolder, type Folder, type OutputFolder, readChunks, readJson } from './folder.ts';
-export { type MemoryOutput, memoryOutput } from './memory.ts';
+export {
+  blobFolder,
+  type Folder,
+  type MemoryOutput,
+  memoryOutput,
+  type OutputFolder,
+  readChunks,
+  readJson,
+} from './folder.ts';
 export {
   type PlanOptions as SafetensorsOptions,
   planSafetensors,

@@ -2,11 +2,7 @@
 
 import { FormatError } from '../errors.ts';
 
-const QUOTE = 0x22;
-const COLON = 0x3a;
-const BACKSLASH = 0x5c;
-const OPEN = 0x7b;
-const CLOSE = 0x7d;
+export type JsonObject = Record<string, unknown>;
 
 /**
  * The first key that an object of a valid JSON text has twice. `JSON.parse` keeps the last silently, and a header
@@ -16,14 +12,14 @@ function findDuplicateKey(text: string): string | undefined {
   const objects: Set<string>[] = [];
   let last = '';
   for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    if (code === QUOTE) {
+    const char = text[i];
+    if (char === '"') {
       const start = i++;
-      while (text.charCodeAt(i) !== QUOTE) i += text.charCodeAt(i) === BACKSLASH ? 2 : 1;
+      while (text[i] !== '"') i += text[i] === '\\' ? 2 : 1;
       last = text.slice(start, i + 1);
-    } else if (code === OPEN) objects.push(new Set());
-    else if (code === CLOSE) objects.pop();
-    else if (code === COLON) {
+    } else if (char === '{') objects.push(new Set());
+    else if (char === '}') objects.pop();
+    else if (char === ':') {
       const key: string = JSON.parse(last);
       const keys = objects[objects.length - 1];
       if (keys.has(key)) return key;
@@ -33,12 +29,12 @@ function findDuplicateKey(text: string): string | undefined {
   return undefined;
 }
 
-export function isObject(value: unknown): value is Record<string, unknown> {
+export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** @throws {FormatError} if the bytes are not UTF-8, not JSON, not an object, or have a key twice */
-export function parseJsonObject(bytes: Uint8Array, where: string): Record<string, unknown> {
+export function parseJsonObject(bytes: Uint8Array, where: string): JsonObject {
   let text: string;
   let value: unknown;
   try {

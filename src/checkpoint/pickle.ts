@@ -94,7 +94,10 @@ export function unpickle(bytes: Uint8Array, options: UnpickleOptions): unknown {
     const opcode = machine.u8();
     if (opcode === STOP) return machine.pop();
     const operation = OPCODES[opcode];
-    if (!operation) throw machine.refused(opcode);
+    if (!operation) {
+      const code = `0x${opcode.toString(16).padStart(2, '0')} (${REFUSED[opcode] ?? 'unknown'})`;
+      throw machine.fail(`opcode ${code}, which no tensor needs`, machine.at - 1);
+    }
     operation(machine);
   }
 }
@@ -102,38 +105,32 @@ export function unpickle(bytes: Uint8Array, options: UnpickleOptions): unknown {
 const UTF8 = new TextDecoder('utf-8', { fatal: true });
 
 class Machine {
-  readonly options: UnpickleOptions;
   readonly view: DataView;
   readonly memo = new Map<number, unknown>();
-  readonly #bytes: Uint8Array;
+  at = 0;
   readonly #stack: unknown[] = [];
   readonly #marks: number[] = [];
-  #at = 0;
 
-  constructor(bytes: Uint8Array, options: UnpickleOptions) {
-    this.options = options;
-    this.#bytes = bytes;
+  constructor(
+    readonly bytes: Uint8Array,
+    readonly options: UnpickleOptions,
+  ) {
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
-  fail(problem: string, at = this.#at, cause?: unknown): FormatError {
+  fail(problem: string, at = this.at, cause?: unknown): FormatError {
     return new FormatError(`"${this.options.where}": pickle byte ${at}: ${problem}`, { cause });
-  }
-
-  refused(opcode: number): FormatError {
-    const code = `0x${opcode.toString(16).padStart(2, '0')} (${REFUSED[opcode] ?? 'unknown'})`;
-    return this.fail(`opcode ${code}, which no tensor needs`, this.#at - 1);
   }
 
   /** Passes over bytes. @returns where they are */
   take(length: number): number {
-    if (!(length <= this.#bytes.length - this.#at)) throw this.fail('truncated');
-    this.#at += length;
-    return this.#at - length;
+    if (!(length <= this.bytes.length - this.at)) throw this.fail('truncated');
+    this.at += length;
+    return this.at - length;
   }
 
   u8(): number {
-    return this.#bytes[this.take(1)];
+    return this.bytes[this.take(1)];
   }
 
   u32(): number {
@@ -152,7 +149,7 @@ class Machine {
     if (length > 8) throw this.fail('an integer of more than 64 bits');
     const start = this.take(length);
     let value = 0n;
-    for (let i = length - 1; i >= 0; i--) value = (value << 8n) | BigInt(this.#bytes[start + i]);
+    for (let i = length - 1; i >= 0; i--) value = (value << 8n) | BigInt(this.bytes[start + i]);
     const number = Number(BigInt.asIntN(8 * length, value));
     if (!Number.isSafeInteger(number)) throw this.fail('an integer beyond 2^53');
     return number;
@@ -161,17 +158,17 @@ class Machine {
   string(length: number): string {
     const start = this.take(length);
     try {
-      return UTF8.decode(this.#bytes.subarray(start, this.#at));
+      return UTF8.decode(this.bytes.subarray(start, this.at));
     } catch (cause) {
       throw this.fail('a string that is not UTF-8', start, cause);
     }
   }
 
   line(): string {
-    const end = this.#bytes.indexOf(0x0a, this.#at);
+    const end = this.bytes.indexOf(0x0a, this.at);
     if (end < 0) throw this.fail('truncated');
-    const value = this.string(end - this.#at);
-    this.#at++;
+    const value = this.string(end - this.at);
+    this.at++;
     return value;
   }
 

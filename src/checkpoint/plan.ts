@@ -1,57 +1,38 @@
 // Which tensor goes where in safetensors files, decided before a byte is written.
 
 import { InputError } from '../errors.ts';
-import type { DataType } from '../graph/dtype.ts';
-import { byteCount, safetensorsName, safetensorsRank } from './dtype.ts';
+import { byteCount, SAFETENSORS_TYPES, type TensorInfo } from './tensor.ts';
 
-export interface TensorSpec {
-  readonly name: string;
-  readonly dtype: DataType;
-  readonly shape: readonly number[];
-}
+export type TensorSpec = Pick<TensorInfo, 'name' | 'dtype' | 'shape'>;
 
-export interface PlanOptions {
-  /** A shard gets no more, unless a single tensor is larger; 5 GB by default, as in transformers. */
-  maxShardBytes?: number;
-}
-
-export interface PlannedTensor extends TensorSpec {
-  readonly file: string;
+export interface PlannedTensor extends TensorInfo {
   /** In the file. */
   readonly offset: number;
-  readonly bytes: number;
-}
-
-export interface PlannedFile {
-  readonly name: string;
-  /** Everything before the first tensor. */
-  readonly header: Uint8Array;
 }
 
 export interface SafetensorsPlan {
-  readonly files: readonly PlannedFile[];
+  /** `header`: everything before the first tensor. */
+  readonly files: readonly { readonly name: string; readonly header: Uint8Array }[];
   readonly tensors: ReadonlyMap<string, PlannedTensor>;
   /** `model.safetensors.index.json`, where there is more than one file. */
   readonly index?: { readonly name: string; readonly bytes: Uint8Array };
 }
 
-const DEFAULT_SHARD_BYTES = 5e9;
+type SizedTensor = Omit<TensorInfo, 'file'>;
 
-type SizedTensor = TensorSpec & { bytes: number };
+const NAMES = new Map(Array.from(SAFETENSORS_TYPES, ([name, dtype]) => [dtype, name]));
+const ORDER = [...NAMES.keys()];
 
 function checkSpecs(tensors: readonly TensorSpec[]): SizedTensor[] {
   const names = new Set<string>();
   return tensors.map((tensor) => {
     const { name, dtype, shape } = tensor;
-    if (names.has(name)) throw new InputError(`planSafetensors: tensor "${name}" comes twice`);
+    const fail = (problem: string) => new InputError(`planSafetensors: tensor "${name}" ${problem}`);
+    if (names.has(name)) throw fail('comes twice');
     if (name === '__metadata__') throw new InputError(`planSafetensors: a tensor cannot be called "${name}"`);
-    if (safetensorsName(dtype) === undefined) {
-      throw new InputError(`planSafetensors: tensor "${name}" has type ${dtype}, which the format has not`);
-    }
+    if (!NAMES.has(dtype)) throw fail(`has type ${dtype}, which the format has not`);
     const bytes = byteCount(shape, dtype);
-    if (bytes === undefined) {
-      throw new InputError(`planSafetensors: tensor "${name}" has the impossible shape [${shape}]`);
-    }
+    if (bytes === undefined) throw fail(`has the impossible shape [${shape}]`);
     names.add(name);
     return { ...tensor, bytes };
   });
@@ -76,21 +57,19 @@ const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
 
 function planFile(file: string, tensors: readonly SizedTensor[]) {
   // The reference writer's order: larger elements first, so that all are aligned.
-  const sorted = [...tensors].sort(
-    (a, b) => safetensorsRank(b.dtype) - safetensorsRank(a.dtype) || compare(a.name, b.name),
-  );
+  const rank = ({ dtype }: SizedTensor) => ORDER.indexOf(dtype);
+  const sorted = [...tensors].sort((a, b) => rank(b) - rank(a) || compare(a.name, b.name));
   let end = 0;
-  const entries: [string, unknown][] = [['__metadata__', { format: 'pt' }]]; // transformers asks for it
+  // Joined by hand: an object would put names that look like integers first, and lose "__proto__".
+  const entries = ['"__metadata__":{"format":"pt"}']; // transformers asks for it
   const offsets: number[] = [];
   for (const { name, dtype, shape, bytes } of sorted) {
+    const entry = { dtype: NAMES.get(dtype), shape, data_offsets: [end, end + bytes] };
+    entries.push(`${JSON.stringify(name)}:${JSON.stringify(entry)}`);
     offsets.push(end);
-    const data_offsets = [end, end + bytes];
-    entries.push([name, { dtype: safetensorsName(dtype), shape, data_offsets }]);
     end += bytes;
   }
-  // Joined by hand: an object would put names that look like integers first, and lose "__proto__".
-  const json = entries.map(([name, entry]) => `${JSON.stringify(name)}:${JSON.stringify(entry)}`).join(',');
-  const text = new TextEncoder().encode(`{${json}}`);
+  const text = new TextEncoder().encode(`{${entries.join(',')}}`);
   const header = new Uint8Array(8 + Math.ceil(text.length / 8) * 8).fill(0x20);
   new DataView(header.buffer).setBigUint64(0, BigInt(header.length - 8), true);
   header.set(text, 8);
@@ -105,26 +84,20 @@ function planIndex(tensors: readonly PlannedTensor[]) {
   const bytes = tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
   const sorted = [...tensors].sort((a, b) => compare(a.name, b.name));
   const lines = sorted.map(({ name, file }) => `    ${JSON.stringify(name)}: ${JSON.stringify(file)}`);
-  const text = `{
-  "metadata": {
-    "total_size": ${bytes}
-  },
-  "weight_map": {
-${lines.join(',\n')}
-  }
-}
-`;
+  const map = `  "weight_map": {\n${lines.join(',\n')}\n  }`;
+  const text = `{\n  "metadata": {\n    "total_size": ${bytes}\n  },\n${map}\n}\n`;
   return { name: 'model.safetensors.index.json', bytes: new TextEncoder().encode(text) };
 }
 
 /**
  * Lays tensors out as `model.safetensors`, or as shards `model-00001-of-00003.safetensors` with an index.
  *
+ * @param maxShardBytes  no shard gets more, unless a single tensor is larger; 5 GB as in transformers
  * @throws {InputError} naming the tensor whose name, type or shape the format cannot hold
  */
 export function planSafetensors(
   tensors: readonly TensorSpec[],
-  { maxShardBytes = DEFAULT_SHARD_BYTES }: PlanOptions = {},
+  { maxShardBytes = 5e9 }: { maxShardBytes?: number } = {},
 ): SafetensorsPlan {
   if (!(maxShardBytes > 0)) {
     throw new InputError(`planSafetensors: "maxShardBytes" expected more than 0, got ${maxShardBytes}`);

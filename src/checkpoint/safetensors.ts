@@ -2,41 +2,26 @@
 // https://github.com/huggingface/safetensors#format; as strict as the reference implementation.
 
 import { FormatError } from '../errors.ts';
-import { byteCount, fromSafetensorsName } from './dtype.ts';
 import { type Folder, pathIn } from './folder.ts';
 import { isObject, parseJsonObject } from './json.ts';
-import type { StoredTensor } from './tensor.ts';
+import { byteCount, SAFETENSORS_TYPES, type StoredTensor } from './tensor.ts';
 
 /** The reference implementation's limit. */
 const MAX_HEADER_BYTES = 100_000_000;
 
-interface Entry {
-  name: string;
-  begin: number;
-  end: number;
-}
-
-function checkMetadata(metadata: unknown, path: string): void {
-  if (metadata === undefined) return;
-  if (!isObject(metadata) || !Object.values(metadata).every((value) => typeof value === 'string')) {
-    throw new FormatError(`"${path}": expected "__metadata__" to be an object of strings`);
-  }
-}
+type Entry = StoredTensor & { readonly begin: number };
 
 /** The bytes must be used once, from the first to the last. */
 function checkLayout(entries: readonly Entry[], dataBytes: number, path: string): void {
-  const sorted = [...entries].sort((a, b) => a.begin - b.begin || a.end - b.end);
+  const sorted = [...entries].sort((a, b) => a.begin - b.begin || a.bytes - b.bytes);
   let end = 0;
-  for (const [i, entry] of sorted.entries()) {
-    if (entry.begin < end) {
-      throw new FormatError(`"${path}": tensors "${sorted[i - 1].name}" and "${entry.name}" overlap`);
+  for (const [i, { name, begin, bytes }] of sorted.entries()) {
+    if (begin < end)
+      throw new FormatError(`"${path}": tensors "${sorted[i - 1].name}" and "${name}" overlap`);
+    if (begin > end) {
+      throw new FormatError(`"${path}": tensor "${name}" begins at ${begin}, after a hole from ${end}`);
     }
-    if (entry.begin > end) {
-      throw new FormatError(
-        `"${path}": tensor "${entry.name}" begins at ${entry.begin}, after a hole from ${end}`,
-      );
-    }
-    end = entry.end;
+    end = begin + bytes;
   }
   if (end !== dataBytes) {
     throw new FormatError(`"${path}": its tensors end at byte ${end} of the data, which has ${dataBytes}`);
@@ -62,14 +47,16 @@ export async function readSafetensors(folder: Folder, file: string): Promise<Sto
   const dataStart = 8 + Number(headerBytes);
   const header = await folder.read(file, 8, dataStart - 8);
   if (header[0] !== 0x7b) throw new FormatError(`"${path}": its header does not begin with {`);
-  const { __metadata__: metadata, ...tensors } = parseJsonObject(header, path);
-  checkMetadata(metadata, path);
+  const { __metadata__: metadata = {}, ...tensors } = parseJsonObject(header, path);
+  if (!isObject(metadata) || !Object.values(metadata).every((value) => typeof value === 'string')) {
+    throw new FormatError(`"${path}": expected "__metadata__" to be an object of strings`);
+  }
 
   const entries = Object.entries(tensors).map(([name, entry]) => {
     const fail = (problem: string) => new FormatError(`"${path}": tensor "${name}" ${problem}`);
     if (!isObject(entry)) throw fail('is not described by an object');
     const { dtype: typeName, shape, data_offsets: offsets } = entry;
-    const dtype = typeof typeName === 'string' ? fromSafetensorsName(typeName) : undefined;
+    const dtype = SAFETENSORS_TYPES.get(typeName);
     if (!dtype) throw fail(`has the unknown type ${JSON.stringify(typeName)}`);
     const bytes = Array.isArray(shape) ? byteCount(shape, dtype) : undefined;
     if (bytes === undefined) throw fail(`has the impossible shape ${JSON.stringify(shape)}`);
@@ -83,16 +70,8 @@ export async function readSafetensors(folder: Folder, file: string): Promise<Sto
     if (end - begin !== bytes) {
       throw fail(`has ${end - begin} bytes; its type ${typeName} and shape [${shape}] need ${bytes}`);
     }
-    return {
-      name,
-      dtype,
-      shape: shape as number[],
-      bytes,
-      file,
-      begin,
-      end,
-      readBytes: (from: number, to: number) => folder.read(file, dataStart + begin + from, to - from),
-    };
+    const readBytes = (from: number, to: number) => folder.read(file, dataStart + begin + from, to - from);
+    return { name, dtype, shape: shape as number[], bytes, file, begin, readBytes };
   });
   checkLayout(entries, size - dataStart, path);
   return entries;

@@ -1,6 +1,11 @@
-// What every file format gives: named tensors whose bytes can be read in parts.
+// What every file format gives: named tensors whose bytes can be read in parts. And the elements of those: names of
+// their types in safetensors, sizes, conversion from and to float32.
+//
+// Typed arrays are little-endian wherever WebAssembly runs in practice, and so are both formats.
 
-import type { DataType } from '../graph/dtype.ts';
+import { bitsOf, type DataType, type FloatType } from '../graph/dtype.ts';
+import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from '../graph/half.ts';
+import { elements } from '../graph/tensor.ts';
 
 /** A tensor of a checkpoint, not yet read. */
 export interface TensorInfo {
@@ -20,5 +25,83 @@ export interface StoredTensor extends TensorInfo {
    */
   readBytes(from: number, to: number): Promise<Uint8Array<ArrayBuffer>>;
   /** It lies in its file in another order: every part read costs as much as the whole. */
-  readonly strided?: true;
+  readonly strided?: boolean;
+}
+
+/** By their names in safetensors, in the order of its enumeration: its writer sorts tensors by it, the last first. */
+export const SAFETENSORS_TYPES: ReadonlyMap<unknown, DataType> = new Map<unknown, DataType>([
+  ['BOOL', 'bool'],
+  ['F4', 'float4e2m1'],
+  ['U8', 'uint8'],
+  ['I8', 'int8'],
+  ['F8_E5M2', 'float8e5m2'],
+  ['F8_E4M3', 'float8e4m3fn'],
+  ['F8_E8M0', 'float8e8m0'],
+  ['I16', 'int16'],
+  ['U16', 'uint16'],
+  ['F16', 'float16'],
+  ['BF16', 'bfloat16'],
+  ['I32', 'int32'],
+  ['U32', 'uint32'],
+  ['F32', 'float32'],
+  ['C64', 'complex64'],
+  ['F64', 'float64'],
+  ['I64', 'int64'],
+  ['U64', 'uint64'],
+]);
+
+/** The types that float32 values can be written in. */
+export type WeightType = Exclude<FloatType, 'float64'>;
+
+/** Product of the dimensions; `undefined` if one is no whole number ≥ 0 or the product passes 2⁵³. */
+export function elementCount(shape: readonly unknown[]): number | undefined {
+  if (!shape.every((d): d is number => Number.isSafeInteger(d) && (d as number) >= 0)) return undefined;
+  if (shape.includes(0)) return 0;
+  const count = elements(shape);
+  return Number.isSafeInteger(count) ? count : undefined;
+}
+
+/** Bytes of a tensor; `undefined` if they are not a whole, safe number. */
+export function byteCount(shape: readonly unknown[], dtype: DataType): number | undefined {
+  const bytes = ((elementCount(shape) ?? Number.NaN) * bitsOf(dtype)) / 8;
+  return Number.isSafeInteger(bytes) ? bytes : undefined;
+}
+
+// 65,536 values are quicker to look up than to compute, and the arithmetic stays in one place.
+const tables: { float16?: Float32Array; bfloat16?: Float32Array } = {};
+
+function table(dtype: 'float16' | 'bfloat16'): Float32Array {
+  const decode = dtype === 'float16' ? float16ToFloat32 : bfloat16ToFloat32;
+  tables[dtype] ??= Float32Array.from({ length: 65536 }, (_, bits) => decode(bits));
+  return tables[dtype];
+}
+
+/** Converts stored elements into `out`, which is as long; float64 is rounded. `bytes` must be aligned. */
+export function decode(bytes: Uint8Array, dtype: FloatType, out: Float32Array): void {
+  const { buffer, byteOffset } = bytes;
+  if (dtype === 'float32') out.set(new Float32Array(buffer, byteOffset, out.length));
+  else if (dtype === 'float64') out.set(new Float64Array(buffer, byteOffset, out.length));
+  else {
+    const values = table(dtype);
+    const bits = new Uint16Array(buffer, byteOffset, out.length);
+    for (let i = 0; i < out.length; i++) out[i] = values[bits[i]];
+  }
+}
+
+/** Rounds to nearest, ties to even. */
+export function encode(values: Float32Array, dtype: WeightType): Uint8Array {
+  if (dtype === 'float32') return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  const round = dtype === 'float16' ? float32ToFloat16 : float32ToBfloat16;
+  const bits = new Uint16Array(values.length);
+  for (let i = 0; i < bits.length; i++) bits[i] = round(values[i]);
+  return new Uint8Array(bits.buffer);
+}
+
+/** Whether an encoded float16 or bfloat16 or float32 has an infinity or NaN: all exponent bits set. */
+export function hasNonFinite(bytes: Uint8Array, dtype: WeightType): boolean {
+  const { buffer, byteOffset, byteLength } = bytes;
+  if (dtype === 'float32')
+    return !new Float32Array(buffer, byteOffset, byteLength / 4).every(Number.isFinite);
+  const mask = dtype === 'float16' ? 0x7c00 : 0x7f80;
+  return new Uint16Array(buffer, byteOffset, byteLength / 2).some((bits) => (bits & mask) === mask);
 }

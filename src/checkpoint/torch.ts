@@ -2,31 +2,27 @@
 
 import { FormatError } from '../errors.ts';
 import { bitsOf, type DataType } from '../graph/dtype.ts';
-import { elementCount } from './dtype.ts';
+import { elements } from '../graph/tensor.ts';
 import { type Folder, pathIn } from './folder.ts';
 import { type PickleGlobal, unpickle } from './pickle.ts';
-import type { StoredTensor } from './tensor.ts';
+import { elementCount, type StoredTensor } from './tensor.ts';
 import { openZip, type ZipEntry } from './zip.ts';
 
 /** That of OPT-175B would be well below 1 MB. */
 const MAX_PICKLE_BYTES = 64 * 2 ** 20;
 
-const STORAGES: Record<string, DataType> = {
-  FloatStorage: 'float32',
-  HalfStorage: 'float16',
-  BFloat16Storage: 'bfloat16',
-  DoubleStorage: 'float64',
-  LongStorage: 'int64',
-  IntStorage: 'int32',
-  ShortStorage: 'int16',
-  CharStorage: 'int8',
-  ByteStorage: 'uint8',
-  BoolStorage: 'bool',
-};
-
-const storageTypes = new Map<unknown, DataType>(
-  Object.entries(STORAGES).map(([name, dtype]) => [{ name: `torch.${name}` }, dtype]),
-);
+const STORAGES: readonly { name: string; dtype: DataType }[] = [
+  { name: 'torch.FloatStorage', dtype: 'float32' },
+  { name: 'torch.HalfStorage', dtype: 'float16' },
+  { name: 'torch.BFloat16Storage', dtype: 'bfloat16' },
+  { name: 'torch.DoubleStorage', dtype: 'float64' },
+  { name: 'torch.LongStorage', dtype: 'int64' },
+  { name: 'torch.IntStorage', dtype: 'int32' },
+  { name: 'torch.ShortStorage', dtype: 'int16' },
+  { name: 'torch.CharStorage', dtype: 'int8' },
+  { name: 'torch.ByteStorage', dtype: 'uint8' },
+  { name: 'torch.BoolStorage', dtype: 'bool' },
+];
 
 class Storage {
   constructor(
@@ -56,12 +52,8 @@ class View {
   }
 
   get isContiguous(): boolean {
-    let expected = 1;
-    for (let i = this.shape.length - 1; i >= 0; i--) {
-      if (this.shape[i] !== 1 && this.strides[i] !== expected) return this.length === 0;
-      expected *= this.shape[i];
-    }
-    return true;
+    const { length, shape, strides } = this;
+    return length === 0 || shape.every((d, i) => d === 1 || strides[i] === elements(shape.slice(i + 1)));
   }
 }
 
@@ -88,12 +80,7 @@ async function gather(view: View, from: number, to: number, size: number): Promi
   const { storage, offset, shape, strides } = view;
   const source = await storage.entry.read(offset * size, (view.end - offset) * size);
   const out = new Uint8Array((to - from) * size);
-  const index = shape.map(() => 0);
-  let rest = from;
-  for (let d = shape.length - 1; d >= 0; d--) {
-    index[d] = rest % shape[d];
-    rest = Math.floor(rest / shape[d]);
-  }
+  const index = shape.map((d, i) => Math.floor(from / elements(shape.slice(i + 1))) % d);
   let position = index.reduce((sum, i, d) => sum + i * strides[d], 0);
   for (let i = 0; i < to - from; i++) {
     for (let b = 0; b < size; b++) out[i * size + b] = source[position * size + b];
@@ -121,22 +108,9 @@ function toTensor(name: string, view: View, folder: Folder, file: string): Store
   // Or a few bytes could claim to be terabytes.
   if (length > storage.length) throw fail(`is an expanded view; save a contiguous copy of it`);
   const strided = !view.isContiguous;
-  return {
-    name,
-    dtype,
-    shape,
-    bytes: length * size,
-    file,
-    readBytes: (from, to) =>
-      strided ? gather(view, from / size, to / size, size) : entry.read(offset * size + from, to - from),
-    ...(strided && { strided }),
-  };
-}
-
-async function checkByteOrder(entry: ZipEntry | undefined, path: string): Promise<void> {
-  if (!entry) return; // files of before torch 2.1
-  const order = new TextDecoder().decode(await entry.read(0, Math.min(entry.size, 16)));
-  if (order !== 'little') throw new FormatError(`"${path}": expected byte order "little", got "${order}"`);
+  const readBytes = (from: number, to: number) =>
+    strided ? gather(view, from / size, to / size, size) : entry.read(offset * size + from, to - from);
+  return { name, dtype, shape, bytes: length * size, file, readBytes, strided };
 }
 
 /** The first bytes tell PyTorch's own two formats before 1.6 (a pickle, a tar archive) from a zip archive. */
@@ -159,48 +133,46 @@ async function checkZip(folder: Folder, file: string): Promise<void> {
  */
 export async function readTorch(folder: Folder, file: string): Promise<StoredTensor[]> {
   const path = pathIn(folder, file);
+  const fail = (problem: string) => new FormatError(`"${path}": ${problem}`);
   await checkZip(folder, file);
   const entries = await openZip(folder, file);
   const pickles = [...entries.keys()].filter((name) => /^[^/]+\/data\.pkl$/.test(name));
-  if (pickles.length !== 1) throw new FormatError(`"${path}": expected one data.pkl, got ${pickles.length}`);
+  if (pickles.length !== 1) throw fail(`expected one data.pkl, got ${pickles.length}`);
   const root = pickles[0].slice(0, -'data.pkl'.length);
-  await checkByteOrder(entries.get(`${root}byteorder`), path);
+  const byteOrder = entries.get(`${root}byteorder`); // since torch 2.1
+  const order = byteOrder && new TextDecoder().decode(await byteOrder.read(0, Math.min(byteOrder.size, 16)));
+  if (byteOrder && order !== 'little') throw fail(`expected byte order "little", got "${order}"`);
   const pickle = entries.get(pickles[0])!;
-  if (pickle.size > MAX_PICKLE_BYTES) throw new FormatError(`"${path}": its pickle has ${pickle.size} bytes`);
+  if (pickle.size > MAX_PICKLE_BYTES) throw fail(`its pickle has ${pickle.size} bytes`);
 
   const storages = new Map<string, Storage>();
   /** `('storage', type, key, device, length)` */
-  function loadStorage(id: unknown): Storage {
+  function persistentLoad(id: unknown): Storage {
     const [tag, type, key, , length] = Array.isArray(id) ? id : [];
-    const dtype = storageTypes.get(type);
+    const dtype = STORAGES.find((it) => it === type)?.dtype;
     if (tag !== 'storage' || !dtype || typeof key !== 'string' || !isCount(length)) {
-      throw new FormatError(`"${path}": a persistent id that is no storage`);
+      throw fail('a persistent id that is no storage');
     }
     const entry = entries.get(`${root}data/${key}`);
-    if (!entry) throw new FormatError(`"${path}": storage "${key}" is missing`);
+    if (!entry) throw fail(`storage "${key}" is missing`);
     const storage = storages.get(key) ?? new Storage(dtype, length, entry);
-    if (storage.dtype !== dtype || storage.length !== length) {
-      throw new FormatError(`"${path}": storage "${key}" is described in two ways`);
-    }
+    const agrees = storage.dtype === dtype && storage.length === length;
+    if (!agrees) throw fail(`storage "${key}" is described in two ways`);
     storages.set(key, storage);
     return storage;
   }
 
   const globals: PickleGlobal[] = [
-    ...(storageTypes.keys() as Iterable<PickleGlobal>),
+    ...STORAGES,
     { name: 'collections.OrderedDict', call: () => new Map() },
     { name: 'torch._utils._rebuild_tensor_v2', call: (args) => rebuildTensor(args, path) },
     { name: 'torch._utils._rebuild_parameter', call: ([tensor]) => tensor },
   ];
-  const state = unpickle(await pickle.read(0, pickle.size), {
-    where: path,
-    globals,
-    persistentLoad: loadStorage,
-  });
-  if (!(state instanceof Map)) throw new FormatError(`"${path}": expected a dict of tensors`);
+  const state = unpickle(await pickle.read(0, pickle.size), { where: path, globals, persistentLoad });
+  if (!(state instanceof Map)) throw fail('expected a dict of tensors');
   return [...state].map(([name, view]) => {
     if (typeof name !== 'string' || !(view instanceof View)) {
-      throw new FormatError(`"${path}": expected a dict of tensors, but "${name}" is none`);
+      throw fail(`expected a dict of tensors, but "${name}" is none`);
     }
     return toTensor(name, view, folder, file);
   });

@@ -3,9 +3,9 @@
 import { FormatError, InputError } from '../errors.ts';
 import { isFloat } from '../graph/dtype.ts';
 import { openCheckpoint } from './checkpoint.ts';
-import { encode, hasNonFinite } from './dtype.ts';
 import { type Folder, type OutputFolder, readChunks } from './folder.ts';
 import type { PlannedTensor, SafetensorsPlan } from './plan.ts';
+import { encode, hasNonFinite } from './tensor.ts';
 
 /** Files beside the weights that belong to the same model whatever its widths are. */
 const SIDE_FILES = new Set([
@@ -30,7 +30,6 @@ const SIDE_FILES = new Set([
  * calls `abort`, and nothing remains. A failing `finish` has aborted already.
  */
 export class CheckpointWriter {
-  readonly plan: SafetensorsPlan;
   readonly #output: OutputFolder;
   /** Bytes written of each tensor. */
   readonly #done = new Map<string, number>();
@@ -38,9 +37,11 @@ export class CheckpointWriter {
   /** All writes so far: one that fails, or is still under way, must not be overlooked by `finish`. */
   #writes: Promise<unknown> = Promise.resolve();
 
-  constructor(output: OutputFolder, plan: SafetensorsPlan) {
+  constructor(
+    output: OutputFolder,
+    readonly plan: SafetensorsPlan,
+  ) {
     this.#output = output;
-    this.plan = plan;
     for (const { name } of plan.files) this.#files.add(name);
     if (plan.index) this.#files.add(plan.index.name);
   }
@@ -73,15 +74,16 @@ export class CheckpointWriter {
 
   /** Any other file, config.json first of all. */
   async writeFile(file: string, bytes: Uint8Array): Promise<void> {
-    this.#claim(file);
+    if (this.#files.has(file))
+      throw new InputError(`writing file "${file}": it is written or planned already`);
+    this.#files.add(file);
     await this.#put(file, 0, bytes);
   }
 
   /** A file of another folder, byte for byte. */
   async copyFile(from: Folder, file: string): Promise<void> {
-    this.#claim(file);
+    await this.writeFile(file, new Uint8Array(0)); // an empty file is a file
     let at = 0;
-    await this.#put(file, 0, new Uint8Array(0)); // an empty file is a file
     for await (const chunk of readChunks(from, file)) {
       await this.#put(file, at, chunk);
       at += chunk.length;
@@ -109,7 +111,13 @@ export class CheckpointWriter {
       const { files, index } = this.plan;
       for (const { name, header } of files) await this.#output.writeAt(name, 0, header);
       if (index) await this.#output.writeAt(index.name, 0, index.bytes);
-      await this.#check();
+      const { tensors } = await openCheckpoint(this.#output);
+      for (const { name, dtype, shape } of this.plan.tensors.values()) {
+        const found = tensors.get(name);
+        if (found?.dtype === dtype && found.shape.join() === shape.join()) continue;
+        const folder = this.#output.name;
+        throw new FormatError(`"${folder}": tensor "${name}" does not read back as it was written`);
+      }
       await verify?.(this.#output);
       await this.#output.commit();
     } catch (cause) {
@@ -123,18 +131,6 @@ export class CheckpointWriter {
     await this.#output.abort();
   }
 
-  async #check(): Promise<void> {
-    const { tensors } = await openCheckpoint(this.#output);
-    for (const { name, dtype, shape } of this.plan.tensors.values()) {
-      const found = tensors.get(name);
-      if (found?.dtype !== dtype || found.shape.join() !== shape.join()) {
-        throw new FormatError(
-          `"${this.#output.name}": tensor "${name}" does not read back as it was written`,
-        );
-      }
-    }
-  }
-
   async #put(file: string, offset: number, bytes: Uint8Array): Promise<void> {
     const write = this.#output.writeAt(file, offset, bytes);
     this.#writes = Promise.all([this.#writes, write]);
@@ -146,12 +142,6 @@ export class CheckpointWriter {
     const tensor = this.plan.tensors.get(name);
     if (!tensor) throw new InputError(`writing tensor "${name}": it is not in the plan`);
     return tensor;
-  }
-
-  #claim(file: string): void {
-    if (this.#files.has(file))
-      throw new InputError(`writing file "${file}": it is written or planned already`);
-    this.#files.add(file);
   }
 
   async #append(tensor: PlannedTensor, bytes: Uint8Array, rowStart?: number): Promise<void> {

@@ -5,7 +5,7 @@
 // beginning by the platform's DecompressionStream. No workers, no evaluated code.
 
 import { type FileEntry, type Reader, ZipReader } from '@zip.js/zip.js/lib/zip-core-reader.js';
-import { FormatError, InputError, OsscarError } from '../errors.ts';
+import { FormatError, OsscarError } from '../errors.ts';
 import { type Folder, pathIn } from './folder.ts';
 
 export interface ZipEntry {
@@ -97,9 +97,6 @@ class Archive {
     return {
       size,
       read: async (offset, length) => {
-        if (!(offset >= 0 && length >= 0 && offset + length <= size)) {
-          throw new InputError(`"${this.path}": "${entry.filename}" has ${size} bytes`);
-        }
         const start = await this.#dataStart(entry);
         if (compressionMethod === STORED) return this.read(start + offset, length);
         return this.#inflate(entry, start, offset, length);
@@ -123,19 +120,16 @@ class Archive {
   }
 
   async #inflate(entry: FileEntry, start: number, offset: number, length: number) {
-    const inflated = this.#chunks(start, entry.compressedSize).pipeThrough(
-      new DecompressionStream('deflate-raw'),
-    );
-    const reader = inflated.getReader();
+    const deflated = this.#chunks(start, entry.compressedSize);
+    const reader = deflated.pipeThrough(new DecompressionStream('deflate-raw')).getReader();
     const out = new Uint8Array(length);
     let position = 0;
     try {
       while (position < offset + length) {
         const { done, value } = await reader.read();
         if (done) throw this.fail(entry, `inflates to ${position} bytes only`);
-        const from = Math.max(0, offset - position);
-        const part = value.subarray(from, Math.max(from, offset + length - position));
-        if (part.length > 0) out.set(part, position + from - offset);
+        const part = value.subarray(Math.max(0, offset - position), offset + length - position);
+        out.set(part, Math.max(0, position - offset));
         position += value.length;
       }
     } catch (cause) {

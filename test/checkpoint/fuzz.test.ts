@@ -8,8 +8,8 @@ import {
   memoryOutput,
   openCheckpoint,
   planSafetensors,
-  type WeightType,
 } from '../../src/checkpoint/index.ts';
+import type { WeightType } from '../../src/checkpoint/tensor.ts';
 import { FormatError, InputError, OsscarError } from '../../src/errors.ts';
 import { pickleTensors, rowMajor, torchFile } from '../support/torch.ts';
 import { bytesOf, json, open, safetensors } from './support.ts';

@@ -1,7 +1,6 @@
 // Activation functions by the names that config.json uses.
 
 import type { GraphBuilder } from '../../graph/index.ts';
-import { unsupported } from './config.ts';
 
 /** Adds the nodes of a function of one value. */
 export type Activation = (g: GraphBuilder, x: string) => string;
@@ -29,7 +28,7 @@ function half(g: GraphBuilder, x: string, y: string): string {
   return g.node('Mul', [g.node('Mul', [x, g.scalar(0.5)]), g.node('Add', [y, g.scalar(1)])]);
 }
 
-const ACTIVATIONS: ReadonlyMap<string, Activation> = new Map([
+export const ACTIVATIONS: ReadonlyMap<string, Activation> = new Map([
   ['relu', relu],
   ['silu', silu],
   ['swish', silu],
@@ -38,10 +37,3 @@ const ACTIVATIONS: ReadonlyMap<string, Activation> = new Map([
   ['gelu_fast', geluTanh],
   ['gelu_pytorch_tanh', geluTanh],
 ]);
-
-export function activationOf(name: string, modelType: string): Activation {
-  const activation = ACTIVATIONS.get(name);
-  if (activation) return activation;
-  const known = [...ACTIVATIONS.keys()].join(', ');
-  throw unsupported(modelType, `the activation ${JSON.stringify(name)} is not supported (${known} are)`);
-}

@@ -1,41 +1,49 @@
-// Fields of a config.json, checked. Null counts as absent, as in Python.
+// What a config.json says: fields, checked (null counts as absent, as in Python), and what all models have, under
+// whatever name. Also the forms of weights that most models share.
 
 import { InputError, UnsupportedModelError } from '../../errors.ts';
-import type { Config } from './types.ts';
+import { isObject } from '../json.ts';
+import { ACTIVATIONS } from './activation.ts';
+import type { Config, Description, Linear, Norm, Part } from './types.ts';
 
 const LARGEST = 2 ** 31 - 1;
 
+function field<T>(
+  config: Config,
+  key: string,
+  otherwise: T | undefined,
+  expected: string,
+  isExpected: (value: unknown) => boolean,
+): T {
+  const value = config[key] ?? otherwise;
+  if (isExpected(value)) return value as T;
+  const got = JSON.stringify(config[key]);
+  throw new InputError(`config.json: "${key}" expected ${expected}, got ${got}`);
+}
+
 /** @param least  smallest that makes sense */
 export function integer(config: Config, key: string, otherwise?: number, least = 1): number {
-  const value = config[key] ?? otherwise;
-  if (typeof value === 'number' && Number.isInteger(value) && value >= least && value <= LARGEST)
-    return value;
-  throw wrong(key, `an integer of at least ${least}`, config[key]);
+  const fits = (value: unknown) =>
+    Number.isInteger(value) && Number(value) >= least && Number(value) <= LARGEST;
+  return field(config, key, otherwise, `an integer of at least ${least}`, fits);
 }
 
 export function positive(config: Config, key: string, otherwise?: number): number {
-  const value = config[key] ?? otherwise;
-  if (typeof value === 'number' && value > 0 && Number.isFinite(value)) return value;
-  throw wrong(key, 'a positive number', config[key]);
+  const fits = (value: unknown) => Number.isFinite(value) && Number(value) > 0;
+  return field(config, key, otherwise, 'a positive number', fits);
 }
 
 export function flag(config: Config, key: string, otherwise: boolean): boolean {
-  const value = config[key] ?? otherwise;
-  if (typeof value === 'boolean') return value;
-  throw wrong(key, 'true or false', value);
+  return field(config, key, otherwise, 'true or false', (value) => typeof value === 'boolean');
 }
 
 export function text(config: Config, key: string, otherwise?: string): string {
-  const value = config[key] ?? otherwise;
-  if (typeof value === 'string') return value;
-  throw wrong(key, 'a string', config[key]);
+  return field(config, key, otherwise, 'a string', (value) => typeof value === 'string');
 }
 
 /** An object in a config; empty where there is none. */
 export function section(config: Config, key: string): Config {
-  const value = config[key] ?? {};
-  if (typeof value === 'object' && !Array.isArray(value)) return value as Config;
-  throw wrong(key, 'an object', value);
+  return field(config, key, {}, 'an object', isObject);
 }
 
 /** Something that config.json asks for and this library does not have. */
@@ -43,6 +51,60 @@ export function unsupported(modelType: string, what: string): UnsupportedModelEr
   return new UnsupportedModelError(`config.json: model_type "${modelType}": ${what}`);
 }
 
-function wrong(key: string, expected: string, got: unknown): InputError {
-  return new InputError(`config.json: "${key}" expected ${expected}, got ${JSON.stringify(got)}`);
+/** The usual names. */
+const NAMES = {
+  hidden: 'hidden_size',
+  heads: 'num_attention_heads',
+  blocks: 'num_hidden_layers',
+  positions: 'max_position_embeddings',
+  ffn: 'intermediate_size',
+  activation: 'hidden_act',
+};
+
+/** What is particular to an architecture; defaults are those of transformers. */
+export interface Conventions {
+  readonly names?: Partial<typeof NAMES>;
+  readonly activation: string;
+  readonly tied: boolean;
+  /** Neurons per feature, where config.json may leave their number out. */
+  readonly widening?: number;
+  /** Where it is not hidden / heads. */
+  readonly headDim?: number;
+}
+
+/** The part of a description that says sizes; `tied`: the output weights are the token embeddings. */
+export function common(config: Config, modelType: string, conventions: Conventions) {
+  const { headDim, widening } = conventions;
+  const names = { ...NAMES, ...conventions.names };
+  const hidden = integer(config, names.hidden);
+  const heads = integer(config, names.heads);
+  if (headDim === undefined && hidden % heads !== 0) {
+    const keys = `${names.hidden} and ${names.heads}`;
+    throw new InputError(`config.json: ${keys}: ${hidden} features cannot be shared out to ${heads} heads`);
+  }
+  const base = {
+    modelType,
+    hidden,
+    vocabulary: integer(config, 'vocab_size'),
+    maxPositions: integer(config, names.positions),
+    headDim: headDim ?? hidden / heads,
+    blocks: integer(config, names.blocks),
+    sizes: { heads, kvHeads: heads, ffn: integer(config, names.ffn, widening && widening * hidden) },
+    fields: { ffn: names.ffn },
+  } satisfies Partial<Description>;
+  const name = text(config, names.activation, conventions.activation);
+  const activation = ACTIVATIONS.get(name);
+  if (!activation) {
+    const known = [...ACTIVATIONS.keys()].join(', ');
+    throw unsupported(modelType, `the activation ${JSON.stringify(name)} is not supported (${known} are)`);
+  }
+  return { base, activation, tied: flag(config, 'tie_word_embeddings', conventions.tied) };
+}
+
+export function linear(name: string, bias: boolean, part?: Part): Linear {
+  return { name, bias, transposed: true, part };
+}
+
+export function layerNorm(name: string, epsilon: number, affine = true): Norm {
+  return { kind: 'layer', name, epsilon, affine };
 }

@@ -1,7 +1,7 @@
 // Where tokens are: fixed windows that start at position 0, with everything constant, or texts of any length whose
 // masks and rotations the graph computes.
 
-import type { Context } from './attention.ts';
+import type { Context } from './layers.ts';
 import { dynamicExponent, frequenciesAt, type Rope } from './rope.ts';
 import type { WeightGraph } from './weights.ts';
 
@@ -21,25 +21,25 @@ export function fixedContext(g: WeightGraph, length: number): Context {
       return g.floats('mask', values, [1, 1, length, length]);
     },
     turns: (rope) => {
+      const { dims, factor } = rope;
       const frequencies = frequenciesAt(rope, length);
-      const table = (name: string, f: (angle: number) => number) =>
-        g.floats(name, tableOf(rope, frequencies, length, f), [length, rope.dims]);
+      // Rounded to float32, as torch does.
+      const angles = Float32Array.from(
+        { length: length * dims },
+        (_, at) => Math.floor(at / dims) * frequencies[at % (dims / 2)],
+      );
+      const table = (name: string, f: (angle: number) => number) => {
+        const values = angles.map((angle) => f(angle) * factor);
+        return g.floats(name, values, [length, dims]);
+      };
       return { cos: table('cos', Math.cos), sin: table('sin', Math.sin) };
     },
     merged: (headDim) => g.integers([0, -1, length, headDim]),
   };
 }
 
-function tableOf(rope: Rope, frequencies: Float32Array, length: number, f: (angle: number) => number) {
-  const { dims, factor } = rope;
-  return Float32Array.from({ length: length * dims }, (_, at) => {
-    const angle = Math.fround(Math.floor(at / dims) * frequencies[at % (dims / 2)]); // rounded as torch does
-    return f(angle) * factor;
-  });
-}
-
 /** Values that an open context is made of, all int64. */
-export interface OpenInputs {
+interface OpenInputs {
   /** [batch, tokens] or [1, tokens] */
   readonly positions: string;
   /** Number of tokens given and of all they may see, each of one element. */
@@ -65,21 +65,16 @@ function openMask(g: WeightGraph, { tokens, total, attentionMask }: OpenInputs, 
   const scalar = (value: string) => g.node('Squeeze', [value]);
   const range = (from: string, to: string) => g.node('Range', [from, to, g.integers(1)]);
   const columns = range(g.integers(0), scalar(total));
-  const rows = g.node('Unsqueeze', [
-    range(scalar(g.node('Sub', [total, tokens])), scalar(total)),
-    g.integers([1]),
-  ]);
+  const start = scalar(g.node('Sub', [total, tokens]));
+  const rows = g.node('Unsqueeze', [range(start, scalar(total)), g.integers([1])]);
   let seen = g.node('LessOrEqual', [columns, rows]); // [tokens, total]
   if (window !== undefined) {
     const first = g.node('Sub', [rows, g.integers(window)]);
     seen = g.node('And', [seen, g.node('Greater', [columns, first])]);
   }
   if (attentionMask !== undefined) {
-    const present = g.node('Greater', [
-      g.node('Unsqueeze', [attentionMask, g.integers([1, 2])]),
-      g.integers(0),
-    ]);
-    seen = g.node('And', [seen, present]);
+    const given = g.node('Unsqueeze', [attentionMask, g.integers([1, 2])]);
+    seen = g.node('And', [seen, g.node('Greater', [given, g.integers(0)])]);
   }
   return g.node('Where', [seen, g.scalar(0), g.scalar(HIDDEN)]);
 }

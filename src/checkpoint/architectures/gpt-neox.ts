@@ -1,10 +1,9 @@
 // GPT-NeoX (arXiv 2204.06745) and Pythia: both halves of a block side by side, q, k and v interleaved by heads
 // in one tensor, rotary positions on the first part of each head.
 
-import { common, layerNorm, linear } from './common.ts';
-import { flag, positive } from './config.ts';
+import { common, flag, layerNorm, linear, positive } from './config.ts';
 import { ropeOf } from './rope.ts';
-import type { Architecture, Linear, Part } from './types.ts';
+import type { Architecture } from './types.ts';
 
 export const gptNeox: Architecture = {
   modelTypes: ['gpt_neox'],
@@ -16,10 +15,6 @@ export const gptNeox: Architecture = {
     const epsilon = positive(config, 'layer_norm_eps', 1e-5);
     const bias = flag(config, 'attention_bias', true);
     const parallel = flag(config, 'use_parallel_residual', true);
-    const fused = (i: number, label: Part['label']): Linear => ({
-      ...linear(`layers.${i}.attention.query_key_value`, bias),
-      part: { label, order: 'heads' },
-    });
     const norm = (name: string) => layerNorm(name, epsilon);
     return {
       ...base,
@@ -29,9 +24,7 @@ export const gptNeox: Architecture = {
         order: parallel ? 'parallel' : 'pre',
         attentionNorm: norm(`layers.${i}.input_layernorm`),
         attention: {
-          q: fused(i, 'q'),
-          k: fused(i, 'k'),
-          v: fused(i, 'v'),
+          qkv: (label) => linear(`layers.${i}.attention.query_key_value`, bias, { label, run: headDim }),
           out: linear(`layers.${i}.attention.dense`, bias),
           rope,
           scale: headDim ** -0.5,

@@ -1,8 +1,7 @@
 // GPT-2: learned positions, weights stored in × out (Conv1D), q, k and v in one tensor.
 
-import { common, layerNorm } from './common.ts';
-import { flag, positive, unsupported } from './config.ts';
-import type { Architecture, Linear, Part } from './types.ts';
+import { common, flag, layerNorm, positive, unsupported } from './config.ts';
+import type { Architecture, Linear } from './types.ts';
 
 export const gpt2: Architecture = {
   modelTypes: ['gpt2'],
@@ -25,12 +24,7 @@ export const gpt2: Architecture = {
     const epsilon = positive(config, 'layer_norm_epsilon', 1e-5);
     const scale = flag(config, 'scale_attn_weights', true) ? headDim ** -0.5 : 1;
     const byLayer = flag(config, 'scale_attn_by_inverse_layer_idx', false);
-    const conv1d = (name: string, label?: Part['label']): Linear => ({
-      name,
-      bias: true,
-      stored: 'in-out',
-      ...(label && { part: { label, order: 'whole' } }),
-    });
+    const conv1d = (name: string): Linear => ({ name, bias: true, transposed: false });
     const norm = (name: string) => layerNorm(name, epsilon);
     return {
       ...base,
@@ -40,9 +34,7 @@ export const gpt2: Architecture = {
         order: 'pre',
         attentionNorm: norm(`h.${i}.ln_1`),
         attention: {
-          q: conv1d(`h.${i}.attn.c_attn`, 'q'),
-          k: conv1d(`h.${i}.attn.c_attn`, 'k'),
-          v: conv1d(`h.${i}.attn.c_attn`, 'v'),
+          qkv: (label) => ({ ...conv1d(`h.${i}.attn.c_attn`), part: { label } }),
           out: conv1d(`h.${i}.attn.c_proj`),
           scale: byLayer ? scale / (i + 1) : scale,
         },

@@ -5,20 +5,12 @@ import { text, unsupported } from './config.ts';
 import { gptNeox } from './gpt-neox.ts';
 import { gpt2 } from './gpt2.ts';
 import { llama } from './llama.ts';
-import { checkSizes, languageModel } from './model.ts';
+import { checkSizes, LanguageModel, type SizesRecord } from './model.ts';
 import { opt } from './opt.ts';
-import type { Architecture, Config, LanguageModel, SizesRecord } from './types.ts';
+import type { Architecture, Config } from './types.ts';
 
-export type {
-  BlockSizes,
-  CheckpointTensor,
-  Config,
-  LanguageModel,
-  PrunedConfig,
-  SizesRecord,
-  TensorNames,
-  TensorSource,
-} from './types.ts';
+export type { LanguageModel, PrunedConfig, SizesRecord } from './model.ts';
+export type { BlockSizes, Config, TensorSource } from './types.ts';
 
 const ARCHITECTURES: readonly Architecture[] = [opt, llama, gpt2, gptNeox];
 const MOST_BLOCKS = 10_000; // the deepest models have about a hundred
@@ -51,5 +43,5 @@ export function describe(config: Config, record?: SizesRecord): LanguageModel {
     throw new InputError(`osscar.json: "blocks" expected the sizes of ${blocks} blocks`);
   }
   for (const [i, size] of sizes.entries()) checkSizes(size ?? {}, description, `osscar.json: block ${i}`);
-  return languageModel(config, description, sizes);
+  return new LanguageModel(config, description, sizes);
 }

@@ -1,82 +1,99 @@
-// The pieces of a block as nodes: linear maps, norms, the MLP.
+// The pieces of a block as nodes: linear maps, norms, the MLP, self-attention. q, k and v are maps of their own even
+// where the checkpoint has them fused, and no shape names the number of heads, so that heads can be cut out of the
+// graph without touching it otherwise.
 
-import type { Block, Linear, Norm, Part } from './types.ts';
-import type { WeightGraph } from './weights.ts';
+import type { Rope } from './rope.ts';
+import type { Block, BlockSizes, Label, Linear, Norm } from './types.ts';
+import { partName, type WeightGraph } from './weights.ts';
 
-const LABELS: readonly Part['label'][] = ['q', 'k', 'v'];
-
-/** The initialiser of a map's weights. */
-export function weightName(prefix: string, { name, part }: Linear): string {
-  return `${prefix}${name}.weight${part ? `#${part.label}` : ''}`;
-}
-
-/** x·W + b; the nodes are called as the module. `prefix` goes before the names. */
-export function linear(
-  g: WeightGraph,
-  prefix: string,
-  { name, bias, stored, part }: Linear,
-  x: string,
-  sizes: { rows: number; columns: number; headDim?: number },
-): string {
-  const { rows, columns, headDim } = sizes;
-  const module = prefix + name;
-  const suffix = part ? `#${part.label}` : '';
-  const weight = (field: string, dims: readonly number[]) =>
-    g.weight({
-      name: `${module}.${field}${suffix}`,
-      tensor: `${module}.${field}`,
-      dims,
-      transposed: stored === 'out-in',
-      ...(part && {
-        part: { index: LABELS.indexOf(part.label), run: part.order === 'heads' ? headDim! : 'all' },
-      }),
-    });
-  const node = module + suffix;
-  const product = g.node('MatMul', [x, weight('weight', [rows, columns])], {}, node);
-  return bias ? g.node('Add', [product, weight('bias', [columns])], {}, `${node}/bias`) : product;
+/** x·W + b; the nodes are called as the module. */
+export function linear(g: WeightGraph, map: Linear, x: string, rows: number, columns: number): string {
+  const module = g.prefix + map.name;
+  const node = partName(module, map);
+  const product = g.node('MatMul', [x, g.weight(`${module}.weight`, [rows, columns], map)], {}, node);
+  if (!map.bias) return product;
+  return g.node('Add', [product, g.weight(`${module}.bias`, [columns], map)], {}, `${node}/bias`);
 }
 
 /** Over the last axis, which has `width` features. */
-export function norm(
-  g: WeightGraph,
-  prefix: string,
-  { kind, name, epsilon, affine }: Norm,
-  x: string,
-  width: number,
-): string {
-  const module = prefix + name;
-  const vector = (field: string) => {
-    const tensor = `${module}.${field}`;
-    return g.weight({ name: tensor, tensor, dims: [width], transposed: false });
-  };
-  if (kind === 'layer') {
-    const parameters = affine
-      ? [vector('weight'), vector('bias')]
-      : [g.floats(`${module}/ones`, new Float32Array(width).fill(1), [width])];
-    return g.node(
-      'LayerNormalization',
-      [x, ...parameters],
-      { axis: -1, epsilon: { float: epsilon } },
-      module,
-    );
+export function norm(g: WeightGraph, parts: Norm, x: string, width: number): string {
+  const { kind, name, epsilon, affine } = parts;
+  const module = g.prefix + name;
+  const vector = (field: string) => g.weight(`${module}.${field}`, [width]);
+  if (kind === 'rms') {
+    const mean = g.node('ReduceMean', [g.node('Mul', [x, x])], { axes: [-1], keepdims: 1 });
+    const root = g.node('Sqrt', [g.node('Add', [mean, g.scalar(epsilon)])]);
+    return g.node('Mul', [g.node('Div', [x, root]), vector('weight')], {}, module);
   }
-  const square = g.node('Mul', [x, x]);
-  const mean = g.node('ReduceMean', [square], { axes: [-1], keepdims: 1 });
-  const root = g.node('Sqrt', [g.node('Add', [mean, g.scalar(epsilon)])]);
-  return g.node('Mul', [g.node('Div', [x, root]), vector('weight')], {}, module);
+  const parameters = affine
+    ? [vector('weight'), vector('bias')]
+    : [g.floats(`${module}/ones`, new Float32Array(width).fill(1), [width])];
+  const attributes = { axis: -1, epsilon: { float: epsilon } };
+  return g.node('LayerNormalization', [x, ...parameters], attributes, module);
 }
 
 /** down(activation(up(x))), or with a gate down(activation(gate(x)) · up(x)). */
-export function mlp(
+export function mlp(g: WeightGraph, parts: Block['mlp'], x: string, hidden: number, ffn: number): string {
+  const { up, gate, down, activation } = parts;
+  const wide = (map: Linear) => linear(g, map, x, hidden, ffn);
+  const inner = gate ? g.node('Mul', [activation(g, wide(gate)), wide(up)]) : activation(g, wide(up));
+  return linear(g, down, inner, ffn, hidden);
+}
+
+/** What attention must know about where the tokens are. */
+export interface Context {
+  /** Value to add to the scores: 0 where a token (second-last axis) sees another (last axis). */
+  mask(window?: number): string;
+  /** Cosine and sine that broadcast to [batch, heads, tokens, rope.dims]. */
+  turns(rope: Rope): { cos: string; sin: string };
+  /** A shape that makes [batch, kvHeads, repeats, tokens, headDim] into [batch, heads, tokens, headDim]. */
+  merged(headDim: number): string;
+  /** Puts what is kept of earlier tokens before keys or values [batch, kvHeads, tokens, headDim]. */
+  extend?(kind: 'key' | 'value', value: string): string;
+}
+
+export function attention(
   g: WeightGraph,
-  prefix: string,
-  { up, gate, down, activation }: Block['mlp'],
+  { qkv, out, qNorm, kNorm, rope, scale, window }: Block['attention'],
   x: string,
-  sizes: { hidden: number; ffn: number },
+  { hidden, headDim }: { hidden: number; headDim: number },
+  { heads, kvHeads }: BlockSizes,
+  context: Context,
 ): string {
-  const wide = { rows: sizes.hidden, columns: sizes.ffn };
-  const inner = gate
-    ? g.node('Mul', [activation(g, linear(g, prefix, gate, x, wide)), linear(g, prefix, up, x, wide)])
-    : activation(g, linear(g, prefix, up, x, wide));
-  return linear(g, prefix, down, inner, { rows: sizes.ffn, columns: sizes.hidden });
+  const split = (label: Label, count: number, headNorm?: Norm) => {
+    const flat = linear(g, qkv(label), x, hidden, count * headDim);
+    const value = g.node('Reshape', [flat, g.integers([0, 0, -1, headDim])]);
+    const normed = headNorm ? norm(g, headNorm, value, headDim) : value;
+    return g.node('Transpose', [normed], { perm: [0, 2, 1, 3] }); // [batch, heads, tokens, headDim]
+  };
+  const turned = (value: string) => (rope ? turn(g, value, rope, headDim, context) : value);
+  const kept = (kind: 'key' | 'value', value: string) => context.extend?.(kind, value) ?? value;
+  const repeated = (value: string) => {
+    if (heads === kvHeads) return value;
+    const merged = context.merged(headDim); // each key-value head serves several query heads
+    const apart = g.node('Unsqueeze', [value, g.integers([2])]);
+    return g.node('Reshape', [g.node('Expand', [apart, g.integers([1, 1, heads / kvHeads, 1, 1])]), merged]);
+  };
+
+  const queries = g.node('Mul', [turned(split('q', heads, qNorm)), g.scalar(scale)]);
+  const keys = repeated(kept('key', turned(split('k', kvHeads, kNorm))));
+  const values = repeated(kept('value', split('v', kvHeads)));
+  const products = g.node('MatMul', [queries, g.node('Transpose', [keys], { perm: [0, 1, 3, 2] })]);
+  const weights = g.node('Softmax', [g.node('Add', [products, context.mask(window)])], { axis: -1 });
+  const mixed = g.node('Transpose', [g.node('MatMul', [weights, values])], { perm: [0, 2, 1, 3] });
+  const flat = g.node('Reshape', [mixed, g.integers([0, 0, -1])]);
+  return linear(g, out, flat, heads * headDim, hidden);
+}
+
+// Features i and i + dims/2 are a pair: (x, y) → (x·cos − y·sin, y·cos + x·sin).
+function turn(g: WeightGraph, value: string, rope: Rope, headDim: number, context: Context): string {
+  const { dims } = rope;
+  const { cos, sin } = context.turns(rope);
+  const features = (x: string, from: number, to: number) =>
+    g.node('Slice', [x, g.integers([from]), g.integers([to]), g.integers([-1])]);
+  const part = dims < headDim ? features(value, 0, dims) : value;
+  const negated = g.node('Neg', [features(part, dims / 2, dims)]);
+  const swapped = g.node('Concat', [negated, features(part, 0, dims / 2)], { axis: -1 });
+  const result = g.node('Add', [g.node('Mul', [part, cos]), g.node('Mul', [swapped, sin])]);
+  return dims < headDim ? g.node('Concat', [result, features(value, dims, headDim)], { axis: -1 }) : result;
 }

@@ -1,7 +1,6 @@
 // Llama (arXiv 2307.09288) and what shares its form: Mistral, Qwen2, Qwen3; SmolLM and SmolLM2 call themselves llama.
 
-import { common, linear } from './common.ts';
-import { flag, integer, positive, unsupported } from './config.ts';
+import { common, flag, integer, linear, positive, unsupported } from './config.ts';
 import { ropeOf } from './rope.ts';
 import type { Architecture, Config, Norm } from './types.ts';
 
@@ -12,12 +11,12 @@ interface Kind {
   readonly outBias: (config: Config) => boolean;
   readonly mlpBias: (config: Config) => boolean;
   /** Normalises queries and keys over each head's features. */
-  readonly headNorm: boolean;
+  readonly headNorm?: true;
   /** Where config.json leaves them out. */
   readonly kvHeads?: number;
   readonly headDim?: number;
   /** The window of block i, where it slides. */
-  readonly window: (config: Config, i: number) => number | undefined;
+  readonly window?: (config: Config, i: number) => number | undefined;
 }
 
 const no = () => false;
@@ -28,11 +27,9 @@ const KINDS: Readonly<Record<string, Kind>> = {
     qkvBias: attentionBias,
     outBias: attentionBias,
     mlpBias: (config) => flag(config, 'mlp_bias', false),
-    headNorm: false,
-    window: () => undefined,
   },
-  mistral: { qkvBias: no, outBias: no, mlpBias: no, headNorm: false, kvHeads: 8, window: mistralWindow },
-  qwen2: { qkvBias: () => true, outBias: no, mlpBias: no, headNorm: false, window: qwenWindow },
+  mistral: { qkvBias: no, outBias: no, mlpBias: no, kvHeads: 8, window: mistralWindow },
+  qwen2: { qkvBias: () => true, outBias: no, mlpBias: no, window: qwenWindow },
   qwen3: {
     qkvBias: attentionBias,
     outBias: attentionBias,
@@ -63,25 +60,20 @@ export const llama: Architecture = {
     const [qkvBias, outBias, mlpBias] = [kind.qkvBias(config), kind.outBias(config), kind.mlpBias(config)];
     return {
       ...base,
-      sizes: {
-        ...sizes,
-        kvHeads: integer(config, 'num_key_value_heads', kind.kvHeads ?? sizes.heads),
-      },
+      sizes: { ...sizes, kvHeads: integer(config, 'num_key_value_heads', kind.kvHeads ?? sizes.heads) },
       prefixes: ['model.', ''],
       embedding: { tokens: 'embed_tokens', width: hidden },
       block: (i) => ({
         order: 'pre',
         attentionNorm: norm(`layers.${i}.input_layernorm`),
         attention: {
-          q: linear(`layers.${i}.self_attn.q_proj`, qkvBias),
-          k: linear(`layers.${i}.self_attn.k_proj`, qkvBias),
-          v: linear(`layers.${i}.self_attn.v_proj`, qkvBias),
+          qkv: (label) => linear(`layers.${i}.self_attn.${label}_proj`, qkvBias),
           out: linear(`layers.${i}.self_attn.o_proj`, outBias),
           qNorm: kind.headNorm ? norm(`layers.${i}.self_attn.q_norm`) : undefined,
           kNorm: kind.headNorm ? norm(`layers.${i}.self_attn.k_norm`) : undefined,
           rope,
           scale: headDim ** -0.5,
-          window: kind.window(config, i),
+          window: kind.window?.(config, i),
         },
         mlpNorm: norm(`layers.${i}.post_attention_layernorm`),
         mlp: {

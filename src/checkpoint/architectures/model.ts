@@ -1,113 +1,225 @@
-// A described model: graphs for its parts, and the way back to a checkpoint.
+// A described model: graphs for its parts, and the way back to a checkpoint and its config.
 
 import { InputError } from '../../errors.ts';
-import type { Model, Tensor } from '../../graph/index.ts';
-import { blockGraph, embeddingGraph, headGraph, type Plan, wholeGraph } from './graphs.ts';
-import { weightName } from './layers.ts';
-import { prunedConfig } from './pruned.ts';
+import type { Model, ModelOutline } from '../../graph/index.ts';
+import { blockGraph, embeddingGraph, headGraph, wholeGraph } from './graphs.ts';
 import type {
   BlockSizes,
+  CheckpointTensor,
   Config,
   Description,
-  LanguageModel,
-  Linear,
   TensorNames,
   TensorSource,
 } from './types.ts';
-import {
-  checkInitialiser,
-  checkpointTensors,
-  checkTensor,
-  type Parameter,
-  shapeOf,
-  type WeightGraph,
-} from './weights.ts';
+import { checkpointTensors, checkTensor, partName, shapeOf, WeightGraph } from './weights.ts';
 
-/** @param sizes  of every block */
-export function languageModel(
-  config: Config,
-  description: Description,
-  sizes: readonly BlockSizes[],
-): LanguageModel {
-  const { modelType, hidden, vocabulary, maxPositions, headDim } = description;
-  const planFor = ({ tensors }: TensorNames): Plan => ({
-    description,
-    prefix: prefixOf(description, tensors),
-  });
-  return {
-    architecture: modelType,
-    blocks: sizes.length,
-    hidden,
-    vocabulary,
-    maxPositions,
-    headDim,
-    sizes,
-    check: (source) => checkSource(source, planFor(source), sizes),
-    tensors: (source) => tensorsOf(planFor(source), sizes),
-    async embedding(source, { length }) {
-      checkLength(description, length);
-      return embeddingGraph(planFor(source), length).load(source, `${modelType} embedding`);
-    },
-    async block(source, i, { length }) {
-      checkIndex(description, i);
-      checkLength(description, length);
-      return blockGraph(planFor(source), i, sizes[i], length).load(source, `${modelType} block ${i}`);
-    },
-    head: async (source) => headGraph(planFor(source)).load(source, `${modelType} head`),
-    whole: async (source, { past = false } = {}) =>
-      wholeGraph(planFor(source), sizes, past).load(source, modelType),
-    outline: (source, { past = false } = {}) =>
-      wholeGraph(planFor(source), sizes, past).outline(source, modelType),
-    tensorsOf: (i, block) => checkpointTensors(block, parametersOf(description, i, block)),
-    configOf(pruned) {
-      if (pruned.length !== sizes.length) {
-        throw new InputError(`${modelType}: sizes of ${sizes.length} blocks expected, got ${pruned.length}`);
-      }
-      for (const [i, size] of pruned.entries()) checkSizes(size, description, `block ${i}`);
-      return prunedConfig(config, description, pruned);
-    },
-  };
+/** The content of an osscar.json: the sizes of every block, where config.json cannot say them. */
+export interface SizesRecord {
+  readonly blocks: readonly BlockSizes[];
 }
 
-function checkIndex({ modelType, blocks }: Description, i: number): void {
-  if (Number.isInteger(i) && i >= 0 && i < blocks) return;
-  throw new InputError(`${modelType}: block ${i} expected below ${blocks}`);
+/** What a pruned folder's config.json and osscar.json must say. */
+export interface PrunedConfig {
+  readonly config: Config;
+  /** Absent where config.json says it all. */
+  readonly record?: SizesRecord;
+  /** Who can read the result, for the user. */
+  readonly statement: string;
 }
 
-function checkLength({ modelType, embedding, maxPositions }: Description, length: number): void {
-  const limit = embedding.positions ? maxPositions : 2 ** 24;
-  if (!Number.isInteger(length) || length < 1 || length > limit) {
-    throw new InputError(`${modelType}: windows of 1 to ${limit} tokens expected, got ${length}`);
+/** A language model as graphs: the embedding, one graph per block, the head, or all in one. */
+export class LanguageModel {
+  /** `model_type` of config.json. */
+  readonly architecture: string;
+  /** Number of blocks. */
+  readonly blocks: number;
+  /** Features of the residual stream. */
+  readonly hidden: number;
+  readonly vocabulary: number;
+  readonly maxPositions: number;
+  readonly headDim: number;
+  readonly #config: Config;
+  readonly #description: Description;
+
+  /** @param sizes  of every block */
+  constructor(
+    config: Config,
+    description: Description,
+    readonly sizes: readonly BlockSizes[],
+  ) {
+    this.architecture = description.modelType;
+    this.blocks = description.blocks;
+    this.hidden = description.hidden;
+    this.vocabulary = description.vocabulary;
+    this.maxPositions = description.maxPositions;
+    this.headDim = description.headDim;
+    this.#config = config;
+    this.#description = description;
   }
-}
 
-function tensorsOf(plan: Plan, sizes: readonly BlockSizes[]): ReturnType<LanguageModel['tensors']> {
-  const tensors = new Map<string, { shape: readonly number[]; block?: number }>();
-  const add = ({ parameters }: WeightGraph, block?: number) => {
-    for (const parameter of parameters.values()) {
-      tensors.set(parameter.tensor, { shape: shapeOf(parameter), block });
+  /**
+   * Compares config.json with the tensors.
+   *
+   * @throws {InputError} naming the tensor, the shape expected and the one found
+   */
+  check(source: TensorNames): void {
+    const { block, ignored } = this.#description;
+    const { prefix, parameters } = this.#whole(source);
+    for (const parameter of parameters.values()) checkTensor(source, parameter);
+    // Weights that the description knows nothing of would be dropped without a word.
+    const known = new Set(Array.from(parameters.values(), ({ tensor }) => tensor));
+    const [stem] = block(0).mlp.up.name.split('0'); // "layers." or "h."
+    for (const name of source.tensors.keys()) {
+      if (!name.startsWith(`${prefix}${stem}`) || known.has(name) || ignored?.test(name)) continue;
+      throw new InputError(
+        `checkpoint: tensor "${name}" has no place in the model that config.json describes ` +
+          `(${this.architecture}, ${this.blocks} blocks)`,
+      );
     }
-  };
-  add(wholeGraph(plan, sizes, false));
-  for (const [i, size] of sizes.entries()) add(blockGraph(plan, i, size, 1), i);
-  return tensors;
-}
+  }
 
-/** The parameters of a graph of a block at the sizes that it shows, all of which it has. */
-function parametersOf(description: Description, i: number, block: Model): Iterable<Parameter> {
-  checkIndex(description, i);
-  const { attention, mlp } = description.block(i);
-  const prefix = prefixWith(description, (start) => block.tensors.has(weightName(start, mlp.up)));
-  const columns = (map: Linear) => matrixOf(block, weightName(prefix, map)).dims[1];
-  const sizes = {
-    heads: columns(attention.q) / description.headDim,
-    kvHeads: columns(attention.k) / description.headDim,
-    ffn: columns(mlp.up),
-  };
-  checkSizes(sizes, description, `${block.name}: block ${i}`);
-  const { parameters } = blockGraph({ description, prefix }, i, sizes, 1);
-  for (const parameter of parameters.values()) checkInitialiser(block, parameter);
-  return parameters.values();
+  /** Every tensor that the model uses, in the checkpoint's layout, and the block that it belongs to. */
+  tensors(
+    source: TensorNames,
+  ): ReadonlyMap<string, { readonly shape: readonly number[]; readonly block?: number }> {
+    const tensors = new Map<string, { shape: readonly number[]; block?: number }>();
+    const add = ({ parameters }: WeightGraph, block?: number) => {
+      for (const parameter of parameters.values()) {
+        tensors.set(parameter.tensor, { shape: shapeOf(parameter), block });
+      }
+    };
+    add(this.#whole(source));
+    for (const i of this.sizes.keys()) add(this.#block(source, i, 1), i);
+    return tensors;
+  }
+
+  /** `input_ids` [batch, length] (int64) → `hidden` [batch, length, hidden]. */
+  async embedding(source: TensorSource, { length }: { length: number }): Promise<Model> {
+    this.#checkLength(length);
+    const graph = embeddingGraph(this.#graph(source), this.#description, length);
+    return graph.load(source, `${this.architecture} embedding`);
+  }
+
+  /** `hidden` → `hidden_out`, both [batch, length, hidden], for windows that start at position 0. */
+  async block(source: TensorSource, i: number, { length }: { length: number }): Promise<Model> {
+    this.#checkIndex(i);
+    this.#checkLength(length);
+    return this.#block(source, i, length).load(source, `${this.architecture} block ${i}`);
+  }
+
+  /** `hidden` [batch, sequence, hidden] → `logits` [batch, sequence, vocabulary]. */
+  async head(source: TensorSource): Promise<Model> {
+    return headGraph(this.#graph(source), this.#description).load(source, `${this.architecture} head`);
+  }
+
+  /**
+   * The whole model: `input_ids` [batch_size, sequence_length] → `logits`. With `past` also `attention_mask`
+   * [batch_size, total_sequence_length], `position_ids` [batch_size, sequence_length] and, per block i,
+   * `past_key_values.i.key` and `.value` [batch_size, kvHeads, past_sequence_length, headDim] (0 tokens are none)
+   * → `present.i.key`, `.value`, as optimum exports decoders. All weights are in memory.
+   */
+  async whole(source: TensorSource, { past = false } = {}): Promise<Model> {
+    return this.#whole(source, past).load(source, this.architecture);
+  }
+
+  /** As `whole`, with the weights read one tensor at a time, for `streamModel` to write. */
+  outline(source: TensorSource, { past = false } = {}): ModelOutline {
+    return this.#whole(source, past).outline(source, this.architecture);
+  }
+
+  /**
+   * The weights of a block's graph, pruned or not, as the checkpoint stores them.
+   *
+   * @throws {InputError} if a weight is missing or the sizes do not go together
+   */
+  tensorsOf(i: number, block: Model): CheckpointTensor[] {
+    this.#checkIndex(i);
+    const { attention, mlp } = this.#description.block(i);
+    const g = this.#graph(block, mlp.up.name);
+    const columns = (map: typeof mlp.up) => {
+      const name = partName(`${g.prefix}${map.name}.weight`, map);
+      const dims = block.tensors.get(name)?.dims;
+      if (dims?.length === 2) return dims[1];
+      throw new InputError(`${block.name}: no block of this model: it lacks the matrix "${name}"`);
+    };
+    const sizes = {
+      heads: columns(attention.qkv('q')) / this.headDim,
+      kvHeads: columns(attention.qkv('k')) / this.headDim,
+      ffn: columns(mlp.up),
+    };
+    checkSizes(sizes, this.#description, `${block.name}: block ${i}`);
+    const { parameters } = blockGraph(g, this.#description, i, sizes, 1);
+    return checkpointTensors(block, parameters);
+  }
+
+  /** What the config.json (and osscar.json) of a pruned model say. @throws {InputError} on impossible sizes */
+  configOf(sizes: readonly BlockSizes[]): PrunedConfig {
+    const { fields, hidden, headDim, modelType, blocks, sizes: dense } = this.#description;
+    if (sizes.length !== blocks) {
+      throw new InputError(`${modelType}: sizes of ${blocks} blocks expected, got ${sizes.length}`);
+    }
+    for (const [i, size] of sizes.entries()) checkSizes(size, this.#description, `block ${i}`);
+    const [first] = sizes;
+    const same = (key: keyof BlockSizes) => sizes.every((size) => size[key] === first[key]);
+    const sameHeads = same('heads') && same('kvHeads');
+    const fewerHeads = first.heads !== dense.heads || first.kvHeads !== dense.kvHeads;
+    const reasons: string[] = [];
+    if (!same('ffn')) reasons.push(`blocks differ in ${fields.ffn}`);
+    if (!sameHeads) reasons.push('blocks differ in their heads');
+    else if (fewerHeads && !fields.heads)
+      reasons.push(`it has no field for heads of ${headDim} features each`);
+    if (reasons.length > 0) {
+      return {
+        config: this.#config,
+        record: { blocks: sizes.map(({ heads, kvHeads, ffn }) => ({ heads, kvHeads, ffn })) },
+        statement:
+          `The config.json of ${modelType} cannot express these sizes (${reasons.join('; ')}): they are in ` +
+          'osscar.json, and only osscar and the ONNX file can use them, not stock transformers.',
+      };
+    }
+    const heads = fewerHeads &&
+      fields.heads && {
+        [fields.heads.heads]: first.heads,
+        [fields.heads.kvHeads]: first.kvHeads,
+        [fields.heads.headDim]: headDim,
+      };
+    // checked by transformers 5 for this model type, though nothing depends on it
+    const refused = modelType === 'llama' && hidden % first.heads !== 0;
+    return {
+      config: { ...this.#config, [fields.ffn]: first.ffn, ...heads },
+      statement: refused
+        ? `config.json says the sizes; transformers 4.48 and later 4.x read them, while 5 refuses a llama whose ` +
+          `hidden_size (${hidden}) is not a multiple of num_attention_heads (${first.heads}).`
+        : 'config.json says the sizes; stock transformers (4.48 or later) reads the folder.',
+    };
+  }
+
+  /** An empty graph with the module's prefix; where it is absent the first, so that messages name the usual. */
+  #graph({ tensors }: { tensors: ReadonlyMap<string, unknown> }, module?: string): WeightGraph {
+    const { prefixes, embedding } = this.#description;
+    const prefix = prefixes.find((it) => tensors.has(`${it}${module ?? embedding.tokens}.weight`));
+    return new WeightGraph(prefix ?? prefixes[0]);
+  }
+
+  #block(source: TensorNames, i: number, length: number): WeightGraph {
+    return blockGraph(this.#graph(source), this.#description, i, this.sizes[i], length);
+  }
+
+  #whole(source: TensorNames, past = false): WeightGraph {
+    return wholeGraph(this.#graph(source), this.#description, this.sizes, past);
+  }
+
+  #checkIndex(i: number): void {
+    if (Number.isInteger(i) && i >= 0 && i < this.blocks) return;
+    throw new InputError(`${this.architecture}: block ${i} expected below ${this.blocks}`);
+  }
+
+  #checkLength(length: number): void {
+    const limit = this.#description.embedding.positions ? this.maxPositions : 2 ** 24;
+    if (!Number.isInteger(length) || length < 1 || length > limit) {
+      throw new InputError(`${this.architecture}: windows of 1 to ${limit} tokens expected, got ${length}`);
+    }
+  }
 }
 
 /** @throws {InputError} unless a block can have these sizes */
@@ -118,39 +230,8 @@ export function checkSizes(sizes: BlockSizes, { block }: Description, where: str
     }
   }
   const { heads, kvHeads } = sizes;
-  const fused = block(0).attention.q.part !== undefined;
+  const fused = block(0).attention.qkv('q').part !== undefined;
   if (heads % kvHeads !== 0 || (fused && heads !== kvHeads)) {
     throw new InputError(`${where}: ${heads} heads cannot share ${kvHeads} key-value heads`);
-  }
-}
-
-function prefixOf(description: Description, tensors: TensorSource['tensors']): string {
-  return prefixWith(description, (prefix) => tensors.has(`${prefix}${description.embedding.tokens}.weight`));
-}
-
-/** The first prefix that fits; the first of all, where none does, so that messages name the usual tensors. */
-function prefixWith({ prefixes }: Description, fits: (prefix: string) => boolean): string {
-  return prefixes.find(fits) ?? prefixes[0];
-}
-
-function matrixOf(model: Model, name: string): Tensor {
-  const tensor = model.tensors.get(name);
-  if (tensor?.dims.length === 2) return tensor;
-  throw new InputError(`${model.name}: no block of this model: it lacks the matrix "${name}"`);
-}
-
-function checkSource(source: TensorNames, plan: Plan, sizes: readonly BlockSizes[]): void {
-  const { description, prefix } = plan;
-  const { parameters } = wholeGraph(plan, sizes, false);
-  for (const parameter of parameters.values()) checkTensor(source, parameter);
-  // Weights that the description knows nothing of would be dropped without a word.
-  const known = new Set(Array.from(parameters.values(), ({ tensor }) => tensor));
-  const [stem] = description.block(0).mlp.up.name.split('0'); // "layers." or "h."
-  for (const name of source.tensors.keys()) {
-    if (!name.startsWith(`${prefix}${stem}`) || known.has(name) || description.ignored.test(name)) continue;
-    throw new InputError(
-      `checkpoint: tensor "${name}" has no place in the model that config.json describes ` +
-        `(${description.modelType}, ${description.blocks} blocks)`,
-    );
   }
 }

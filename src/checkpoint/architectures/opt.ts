@@ -1,7 +1,6 @@
 // OPT (arXiv 2205.01068): learned positions, biases, layer norms before or (350m) after each half of a block.
 
-import { common, layerNorm, linear } from './common.ts';
-import { flag, integer } from './config.ts';
+import { common, flag, integer, layerNorm, linear } from './config.ts';
 import type { Architecture } from './types.ts';
 
 const POSITION_OFFSET = 2; // rows 0 and 1 are left over from padding
@@ -36,9 +35,7 @@ export const opt: Architecture = {
         order: before ? 'pre' : 'post',
         attentionNorm: norm(`layers.${i}.self_attn_layer_norm`),
         attention: {
-          q: linear(`layers.${i}.self_attn.q_proj`, bias),
-          k: linear(`layers.${i}.self_attn.k_proj`, bias),
-          v: linear(`layers.${i}.self_attn.v_proj`, bias),
+          qkv: (label) => linear(`layers.${i}.self_attn.${label}_proj`, bias),
           out: linear(`layers.${i}.self_attn.out_proj`, bias),
           scale: headDim ** -0.5,
         },
@@ -50,7 +47,6 @@ export const opt: Architecture = {
         project: projection('project_out'),
         output: tied ? undefined : 'lm_head',
       },
-      ignored: /^$/,
     };
   },
 };

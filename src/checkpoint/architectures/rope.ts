@@ -22,10 +22,11 @@ interface Given {
   readonly maxPositions: number;
 }
 
-type Scaling = (given: Given) => Omit<Rope, 'dims'>;
+/** What differs from the unscaled. */
+type Scaling = (given: Given, unscaled: Float32Array) => Partial<Rope>;
 
-const SCALINGS: ReadonlyMap<string, Scaling> = new Map([
-  ['default', plain],
+const SCALINGS: ReadonlyMap<string, Scaling> = new Map<string, Scaling>([
+  ['default', () => ({})],
   ['linear', linear],
   ['dynamic', dynamic],
   ['llama3', llama3],
@@ -51,7 +52,9 @@ export function ropeOf(
   if (dims % 2 !== 0 || dims === 0 || dims > headDim) {
     throw unsupported(modelType, `rotary positions over ${dims} of ${headDim} features of a head`);
   }
-  return { dims, ...scaling({ parameters, theta, dims, maxPositions }) };
+  const frequencies = Float32Array.from({ length: dims / 2 }, (_, i) => theta ** ((-2 * i) / dims));
+  const scaled = scaling({ parameters, theta, dims, maxPositions }, frequencies);
+  return { dims, frequencies, factor: 1, ...scaled };
 }
 
 /** The frequencies for a text of `length` tokens. */
@@ -66,41 +69,33 @@ export function dynamicExponent(dims: number, i: number): number {
   return i === 0 ? 0 : (-2 * i) / (dims - 2);
 }
 
-function plain({ theta, dims }: Given) {
-  const frequencies = Float32Array.from({ length: dims / 2 }, (_, i) => theta ** ((-2 * i) / dims));
-  return { frequencies, factor: 1 };
+function linear({ parameters }: Given, unscaled: Float32Array) {
+  const factor = positive(parameters, 'factor');
+  return { frequencies: unscaled.map((frequency) => frequency / factor) };
 }
 
-function linear(given: Given) {
-  const factor = positive(given.parameters, 'factor');
-  return { frequencies: plain(given).frequencies.map((frequency) => frequency / factor), factor: 1 };
-}
-
-function dynamic(given: Given) {
-  const factor = positive(given.parameters, 'factor');
-  return { ...plain(given), dynamic: { factor, positions: given.maxPositions } };
+function dynamic({ parameters, maxPositions }: Given) {
+  return { dynamic: { factor: positive(parameters, 'factor'), positions: maxPositions } };
 }
 
 // Long waves are slowed down, short ones left alone, those between interpolated.
-function llama3(given: Given) {
-  const { parameters } = given;
+function llama3({ parameters }: Given, unscaled: Float32Array) {
   const factor = positive(parameters, 'factor');
   const low = positive(parameters, 'low_freq_factor');
   const high = positive(parameters, 'high_freq_factor');
   const original = positive(parameters, 'original_max_position_embeddings');
-  const frequencies = plain(given).frequencies.map((frequency) => {
+  const frequencies = unscaled.map((frequency) => {
     const turns = (original * frequency) / (2 * Math.PI);
     if (turns > high) return frequency;
     if (turns < low) return frequency / factor;
     const smooth = (turns - low) / (high - low);
     return ((1 - smooth) * frequency) / factor + smooth * frequency;
   });
-  return { frequencies, factor: 1 };
+  return { frequencies };
 }
 
 // arXiv 2309.00071
-function yarn(given: Given) {
-  const { parameters, theta, dims, maxPositions } = given;
+function yarn({ parameters, theta, dims, maxPositions }: Given, unscaled: Float32Array) {
   const original = positive(parameters, 'original_max_position_embeddings', maxPositions);
   const factor = positive(parameters, 'factor', maxPositions / original);
   const fast = positive(parameters, 'beta_fast', 32);
@@ -111,7 +106,7 @@ function yarn(given: Given) {
   const low = Math.max(truncate ? Math.floor(pair(fast)) : pair(fast), 0);
   let high = Math.min(truncate ? Math.ceil(pair(slow)) : pair(slow), dims - 1);
   if (low === high) high += 0.001; // as transformers does
-  const frequencies = plain(given).frequencies.map((frequency, i) => {
+  const frequencies = unscaled.map((frequency, i) => {
     const interpolated = Math.min(Math.max((i - low) / (high - low), 0), 1);
     return (interpolated * frequency) / factor + (1 - interpolated) * frequency;
   });

@@ -1,6 +1,5 @@
-// The words in which architectures are described, and what a described model can do.
+// The words in which architectures are described.
 
-import type { Model, ModelOutline } from '../../graph/index.ts';
 import type { Activation } from './activation.ts';
 import type { Rope } from './rope.ts';
 
@@ -33,26 +32,22 @@ export interface BlockSizes {
   readonly ffn: number;
 }
 
-/** The content of an osscar.json: the sizes of every block, where config.json cannot say them. */
-export interface SizesRecord {
-  readonly blocks: readonly BlockSizes[];
-}
-
 /** x·W + b. The tensors are `name.weight` and `name.bias`. */
 export interface Linear {
   readonly name: string;
   readonly bias: boolean;
-  /** How the checkpoint stores W: nn.Linear has out × in, GPT-2's Conv1D in × out. */
-  readonly stored: 'out-in' | 'in-out';
-  /** Where the tensor holds several maps side by side along its out axis. */
+  /** The checkpoint has W as out × in: nn.Linear does, GPT-2's Conv1D does not. */
+  readonly transposed: boolean;
+  /** Where the tensor holds q, k and v side by side along its out axis. */
   readonly part?: Part;
 }
 
-/** One map of a fused q, k, v tensor. */
+export type Label = 'q' | 'k' | 'v';
+
+/** One map of a fused tensor: `run` columns of q, then of k, then of v, and so on; all of each without `run`. */
 export interface Part {
-  readonly label: 'q' | 'k' | 'v';
-  /** "whole": all of q, all of k, all of v. "heads": q, k and v of the first head, then of the next. */
-  readonly order: 'whole' | 'heads';
+  readonly label: Label;
+  readonly run?: number;
 }
 
 export interface Norm {
@@ -71,9 +66,7 @@ export interface Block {
   readonly order: 'pre' | 'post' | 'parallel';
   readonly attentionNorm: Norm;
   readonly attention: {
-    readonly q: Linear;
-    readonly k: Linear;
-    readonly v: Linear;
+    readonly qkv: (label: Label) => Linear;
     readonly out: Linear;
     /** Over the features of each head, before the rotation. */
     readonly qNorm?: Norm;
@@ -123,7 +116,7 @@ export interface Description {
     readonly output?: string;
   };
   /** Tensors inside a block that hold no weights: old masks and frequencies. */
-  readonly ignored: RegExp;
+  readonly ignored?: RegExp;
   /** Fields of config.json that say a block's sizes. Without `heads` it cannot say fewer heads of the same size. */
   readonly fields: {
     readonly ffn: string;
@@ -135,70 +128,4 @@ export interface Description {
 export interface Architecture {
   readonly modelTypes: readonly string[];
   describe(config: Config, modelType: string): Description;
-}
-
-/** What a pruned folder's config.json and osscar.json must say. */
-export interface PrunedConfig {
-  readonly config: Config;
-  /** Absent where config.json says it all. */
-  readonly record?: SizesRecord;
-  /** Who can read the result, for the user. */
-  readonly statement: string;
-}
-
-/** A language model as graphs: the embedding, one graph per block, the head, or all in one. */
-export interface LanguageModel {
-  /** `model_type` of config.json. */
-  readonly architecture: string;
-  /** Number of blocks. */
-  readonly blocks: number;
-  /** Features of the residual stream. */
-  readonly hidden: number;
-  readonly vocabulary: number;
-  readonly maxPositions: number;
-  readonly headDim: number;
-  /** Per block. */
-  readonly sizes: readonly BlockSizes[];
-
-  /**
-   * Compares config.json with the tensors.
-   *
-   * @throws {InputError} naming the tensor, the shape expected and the one found
-   */
-  check(source: TensorNames): void;
-
-  /** Every tensor that the model uses, in the checkpoint's layout, and the block that it belongs to. */
-  tensors(
-    source: TensorNames,
-  ): ReadonlyMap<string, { readonly shape: readonly number[]; readonly block?: number }>;
-
-  /** `input_ids` [batch, length] (int64) → `hidden` [batch, length, hidden]. */
-  embedding(source: TensorSource, options: { length: number }): Promise<Model>;
-
-  /** `hidden` → `hidden_out`, both [batch, length, hidden], for windows that start at position 0. */
-  block(source: TensorSource, i: number, options: { length: number }): Promise<Model>;
-
-  /** `hidden` [batch, sequence, hidden] → `logits` [batch, sequence, vocabulary]. */
-  head(source: TensorSource): Promise<Model>;
-
-  /**
-   * The whole model: `input_ids` [batch_size, sequence_length] → `logits`. With `past` also `attention_mask`
-   * [batch_size, total_sequence_length], `position_ids` [batch_size, sequence_length] and, per block i,
-   * `past_key_values.i.key` and `.value` [batch_size, kvHeads, past_sequence_length, headDim] (0 tokens are none)
-   * → `present.i.key`, `.value`, as optimum exports decoders. All weights are in memory.
-   */
-  whole(source: TensorSource, options?: { past?: boolean }): Promise<Model>;
-
-  /** As `whole`, with the weights read one tensor at a time, for `streamModel` to write. */
-  outline(source: TensorSource, options?: { past?: boolean }): ModelOutline;
-
-  /**
-   * The weights of a block's graph, pruned or not, as the checkpoint stores them.
-   *
-   * @throws {InputError} if a weight is missing or the sizes do not go together
-   */
-  tensorsOf(i: number, block: Model): CheckpointTensor[];
-
-  /** What the config.json (and osscar.json) of a pruned model say. @throws {InputError} on impossible sizes */
-  configOf(sizes: readonly BlockSizes[]): PrunedConfig;
 }

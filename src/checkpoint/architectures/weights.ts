@@ -3,30 +3,42 @@
 
 import { InputError } from '../../errors.ts';
 import { GraphBuilder, type Model, type ModelOutline, type Tensor, toFloat32 } from '../../graph/index.ts';
-import type { CheckpointTensor, TensorNames, TensorSource } from './types.ts';
+import { elements } from '../../graph/tensor.ts';
+import { encode } from '../tensor.ts';
+import type { CheckpointTensor, Label, Linear, TensorNames, TensorSource } from './types.ts';
 
-const PARTS = 3; // q, k and v
+const LABELS: readonly Label[] = ['q', 'k', 'v'];
+
+/** How a tensor has the columns of a map. */
+type Stored = Partial<Pick<Linear, 'transposed' | 'part'>>;
 
 /** An initialiser and the tensor that it comes from. */
-export interface Parameter {
+export interface Parameter extends Stored {
   /** Of the initialiser: the tensor's name, with `#q`, `#k` or `#v` where it is a part of it. */
   readonly name: string;
   readonly tensor: string;
   /** Of the initialiser: [columns] or [rows, columns]. */
   readonly dims: readonly number[];
-  /** The checkpoint has the columns first. */
-  readonly transposed: boolean;
-  /** The tensor holds `run` columns of q, then of k, then of v, and so on; this is part number `index`. */
-  readonly part?: { readonly index: number; readonly run: number | 'all' };
+}
+
+/** What a name of the checkpoint is in a graph. */
+export function partName(name: string, { part }: Pick<Linear, 'part'>): string {
+  return part ? `${name}#${part.label}` : name;
 }
 
 /** A graph under construction whose weights are known by name and shape and read afterwards. */
 export class WeightGraph extends GraphBuilder {
   readonly parameters = new Map<string, Parameter>();
 
-  weight(parameter: Parameter): string {
-    this.parameters.set(parameter.name, parameter);
-    return parameter.name;
+  /** @param prefix  before the names of tensors, as the checkpoint has it */
+  constructor(readonly prefix: string) {
+    super();
+  }
+
+  weight(tensor: string, dims: readonly number[], { transposed, part }: Stored = {}): string {
+    const name = partName(tensor, { part });
+    this.parameters.set(name, { name, tensor, dims, transposed, part });
+    return name;
   }
 
   /** Reads the weights, each tensor once, and builds the model. */
@@ -38,68 +50,64 @@ export class WeightGraph extends GraphBuilder {
 
   /** Builds the model, whose weights are read while one goes through them. */
   outline(source: TensorSource, name: string): ModelOutline {
-    for (const [, parameters] of byTensor(this.parameters.values())) {
-      for (const { name, dims } of parameters) {
-        this.tensor({ name, type: 'float32', dims, bytes: new Uint8Array() });
-      }
+    const groups = byTensor(this.parameters);
+    for (const { name, dims } of [...groups.values()].flat()) {
+      this.tensor({ name, type: 'float32', dims, bytes: new Uint8Array() });
     }
-    return { model: this.build(name), weights: this.#read(source) };
+    return { model: this.build(name), weights: readAll(source, groups) };
   }
+}
 
-  async *#read(source: TensorSource): AsyncGenerator<Tensor> {
-    for (const [tensor, parameters] of byTensor(this.parameters.values())) {
-      checkTensor(source, parameters[0]);
-      const data = await source.read(tensor);
-      for (const parameter of parameters) yield initialiser(parameter, data);
-    }
+async function* readAll(source: TensorSource, groups: Map<string, Parameter[]>): AsyncGenerator<Tensor> {
+  for (const [tensor, parameters] of groups) {
+    checkTensor(source, parameters[0]);
+    const data = await source.read(tensor);
+    for (const parameter of parameters) yield initialiser(parameter, data);
   }
 }
 
 /** @throws {InputError} if the source lacks the tensor or has it in another shape */
 export function checkTensor(source: TensorNames, parameter: Parameter): void {
   const { tensor } = parameter;
-  const expected = shapeOf(parameter);
-  const found = source.tensors.get(tensor)?.shape;
-  if (!found) throw new InputError(`checkpoint: tensor "${tensor}" expected [${expected}], got none`);
-  if (String(found) !== String(expected)) {
-    throw new InputError(`checkpoint: tensor "${tensor}" expected [${expected}], got [${found}]`);
+  checkShape(`checkpoint: tensor "${tensor}"`, shapeOf(parameter), source.tensors.get(tensor)?.shape);
+}
+
+function checkShape(what: string, expected: readonly number[], found?: readonly number[]): void {
+  if (String(found) === String(expected)) return;
+  throw new InputError(`${what} expected [${expected}], got ${found ? `[${found}]` : 'none'}`);
+}
+
+/**
+ * The tensors that a graph's initialisers make up, in the layout of the checkpoint.
+ *
+ * @throws {InputError} if the model lacks an initialiser or has it in another shape
+ */
+export function checkpointTensors(
+  model: Model,
+  parameters: ReadonlyMap<string, Parameter>,
+): CheckpointTensor[] {
+  for (const { name, dims } of parameters.values()) {
+    checkShape(`${model.name}: initialiser "${name}"`, dims, model.tensors.get(name)?.dims);
   }
-}
-
-/** @throws {InputError} if the model lacks the initialiser or has it in another shape */
-export function checkInitialiser(model: Model, { name, dims }: Parameter): void {
-  const found = model.tensors.get(name)?.dims;
-  if (String(found) === String(dims)) return;
-  throw new InputError(
-    `${model.name}: initialiser "${name}" expected [${dims}], got ${found ? `[${found}]` : 'none'}`,
-  );
-}
-
-/** The tensors that a graph's initialisers make up, in the layout of the checkpoint. */
-export function checkpointTensors(model: Model, parameters: Iterable<Parameter>): CheckpointTensor[] {
   return Array.from(byTensor(parameters), ([name, group]) => {
     const shape = shapeOf(group[0]);
-    const data = new Float32Array(shape.reduce((a, b) => a * b, 1));
-    for (const parameter of group) {
-      scatter(toFloat32(model.tensors.get(parameter.name)!), places(parameter), data);
-    }
+    const data = new Float32Array(elements(shape));
+    for (const parameter of group) scatter(toFloat32(model.tensors.get(parameter.name)!), parameter, data);
     return { name, shape, data };
   });
 }
 
-function byTensor(parameters: Iterable<Parameter>): Map<string, Parameter[]> {
+function byTensor(parameters: ReadonlyMap<string, Parameter>): Map<string, Parameter[]> {
   const groups = new Map<string, Parameter[]>();
-  for (const parameter of parameters) {
-    const group = groups.get(parameter.tensor);
-    if (group) group.push(parameter);
-    else groups.set(parameter.tensor, [parameter]);
+  for (const parameter of parameters.values()) {
+    groups.set(parameter.tensor, [...(groups.get(parameter.tensor) ?? []), parameter]);
   }
   return groups;
 }
 
 /** The shape in the checkpoint. */
 export function shapeOf({ dims, transposed, part }: Parameter): number[] {
-  const total = dims.at(-1)! * (part ? PARTS : 1);
+  const total = dims.at(-1)! * (part ? LABELS.length : 1);
   if (dims.length === 1) return [total];
   return transposed ? [total, dims[0]] : [dims[0], total];
 }
@@ -107,40 +115,35 @@ export function shapeOf({ dims, transposed, part }: Parameter): number[] {
 function initialiser(parameter: Parameter, data: Float32Array): Tensor {
   const { name, dims, transposed, part } = parameter;
   const same = !part && (!transposed || dims.length === 1);
-  const values = same ? data : gather(data, places(parameter));
-  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-  return { name, type: 'float32', dims, bytes };
+  const values = same ? data : gather(data, parameter);
+  return { name, type: 'float32', dims, bytes: encode(values, 'float32') };
 }
 
 /** Where the checkpoint has element (r, c) of an initialiser: columns[c] + r·stride. */
-interface Places {
-  readonly rows: number;
-  readonly stride: number;
-  readonly columns: readonly number[];
-}
-
-function places({ dims, transposed, part }: Parameter): Places {
+function places({ dims, transposed, part }: Parameter) {
   const rows = dims.length === 1 ? 1 : dims[0];
   const count = dims.at(-1)!;
-  const run = !part || part.run === 'all' ? count : part.run;
-  const position = (c: number) => (part ? (Math.floor(c / run) * PARTS + part.index) * run + (c % run) : c);
+  const parts = part ? LABELS.length : 1;
+  const run = part?.run ?? count;
+  const first = part ? LABELS.indexOf(part.label) : 0;
   const step = transposed ? rows : 1;
-  const columns = Array.from({ length: count }, (_, c) => position(c) * step);
-  return { rows, stride: transposed ? 1 : count * (part ? PARTS : 1), columns };
+  const place = (c: number) => step * ((Math.floor(c / run) * parts + first) * run + (c % run));
+  const columns = Array.from({ length: count }, (_, c) => place(c));
+  return { rows, stride: transposed ? 1 : count * parts, columns };
 }
 
-function gather(data: Float32Array, { rows, stride, columns }: Places): Float32Array {
-  const count = columns.length;
-  const values = new Float32Array(rows * count);
-  for (let r = 0; r < rows; r++) {
-    for (let c = 0; c < count; c++) values[r * count + c] = data[columns[c] + r * stride];
+function gather(data: Float32Array, parameter: Parameter): Float32Array {
+  const { rows, stride, columns } = places(parameter);
+  const values = new Float32Array(rows * columns.length);
+  for (let r = 0, at = 0; r < rows; r++) {
+    for (const column of columns) values[at++] = data[column + r * stride];
   }
   return values;
 }
 
-function scatter(values: Float32Array, { rows, stride, columns }: Places, data: Float32Array): void {
-  const count = columns.length;
-  for (let r = 0; r < rows; r++) {
-    for (let c = 0; c < count; c++) data[columns[c] + r * stride] = values[r * count + c];
+function scatter(values: Float32Array, parameter: Parameter, data: Float32Array): void {
+  const { rows, stride, columns } = places(parameter);
+  for (let r = 0, at = 0; r < rows; r++) {
+    for (const column of columns) data[column + r * stride] = values[at++];
   }
 }
