@@ -28,6 +28,9 @@ type Trsm = (
   ]
 ) => void;
 
+/** The kernels whose last argument is scratch memory, of as many bytes as `…WorkBytes` says. */
+export type ScratchKernel = `${Prefix}${'gemm' | 'syrk' | 'trsm' | 'potrf' | 'potri'}` | 'gram' | 'cross';
+
 export interface Abi
   extends Work<'gemm', [m: number, n: number, k: number]>,
     Work<'syrk', [n: number, k: number]>,
@@ -39,7 +42,11 @@ export interface Abi
     Record<`${Prefix}trsm`, Trsm>,
     Record<`${Prefix}potrf`, (n: number, A: number, lda: number, work: number) => number>,
     Record<`${Prefix}potri`, (n: number, A: number, lda: number, work: number) => void>,
-    Record<`${Prefix}symmetrize`, (n: number, A: number, lda: number) => void> {
+    Record<`${Prefix}symmetrize`, (n: number, A: number, lda: number) => void>,
+    // As in assembly/eliminate.ts, on the address of its state.
+    Record<`${Prefix}eliminate${'Start' | 'NextPanel'}`, (state: number) => void>,
+    Record<`${Prefix}eliminateStage`, (state: number, position: number, count: number) => void>,
+    Record<`${Prefix}eliminateStep`, (state: number, position: number) => number> {
   readonly memory: WebAssembly.Memory;
   heapBase(): number;
   /** Rows of the first half of a triangle, as potrf, trtri and lauum split it. */
@@ -65,16 +72,6 @@ export interface Abi
       ...[first: number, count: number, image: number, out: number, ldo: number],
     ]
   ): void;
-
-  /** As in assembly/eliminate.ts, on the address of its state. */
-  seliminateStart(state: number): void;
-  deliminateStart(state: number): void;
-  seliminateStage(state: number, position: number, count: number): void;
-  deliminateStage(state: number, position: number, count: number): void;
-  seliminateStep(state: number, position: number): number;
-  deliminateStep(state: number, position: number): number;
-  seliminateNextPanel(state: number): void;
-  deliminateNextPanel(state: number): void;
 
   tableauWorkBytes(p: number, w: number): number;
   dtableauPivot(

@@ -4,7 +4,7 @@
 
 import { instantiate } from '@assemblyscript/loader';
 import { InputError, NotPositiveDefiniteError, OutOfMemoryError, ShapeError } from '../errors.ts';
-import type { Abi } from './abi.ts';
+import type { Abi, ScratchKernel } from './abi.ts';
 import { chooseSimd, compile, type Simd, type SimdChoice } from './binary.ts';
 import {
   type ElementType,
@@ -14,12 +14,13 @@ import {
   expectType,
   isContiguous,
   type Matrix,
+  prefixOf,
   type View,
 } from './matrix.ts';
 
 const PAGE_BYTES = 65536;
 /** All that 32-bit addresses reach: 4 GiB. */
-const ADDRESS_SPACE_BYTES = 65536 * PAGE_BYTES;
+export const ADDRESS_SPACE_BYTES = 65536 * PAGE_BYTES;
 /** A cache line: a packed panel or a row of vectors then never straddles one more than it must. */
 const ALIGNMENT = 64;
 
@@ -105,19 +106,35 @@ export class Kernels {
       try {
         memory.grow(missing);
       } catch (cause) {
-        throw outOfMemory(needed, memory.buffer.byteLength, cause);
+        throw outOfMemory(needed, memory.buffer.byteLength, { cause });
       }
     }
     this.#top = needed;
     return ptr;
   }
 
-  /** A contiguous matrix on the stack, not zeroed. @throws {OutOfMemoryError} */
-  matrix<T extends ElementType>(rows: number, cols: number, type: T): Matrix<T> {
+  /** Runs, and gives back everything that was allocated meanwhile. */
+  scoped<R>(run: () => R): R {
+    const mark = this.mark();
+    try {
+      return run();
+    } finally {
+      this.release(mark);
+    }
+  }
+
+  /**
+   * A contiguous matrix on the stack.
+   * @param data  what to `write` to it; without, it is not zeroed
+   * @throws {OutOfMemoryError}
+   */
+  matrix<T extends ElementType>(rows: number, cols: number, type: T, data?: ArrayLike<number>): Matrix<T> {
     if (!isSize(rows) || !isSize(cols)) {
       throw new ShapeError(`matrix: expected whole numbers of rows and columns, got ${rows}×${cols}`);
     }
-    return { type, ptr: this.allocate(rows * cols * elementBytes(type)), rows, cols, ld: cols };
+    const m = { type, ptr: this.allocate(rows * cols * elementBytes(type)), rows, cols, ld: cols };
+    if (data) this.write(m, data);
+    return m;
   }
 
   /** The rows × cols elements of m from (row, col) on, in place. */
@@ -163,9 +180,7 @@ export class Kernels {
   read<T extends ElementType>(m: Matrix<T>): View<T> {
     if (isContiguous(m)) return this.view(m).slice() as View<T>;
     const { rows, cols } = m;
-    const data = (
-      m.type === 'f32' ? new Float32Array(rows * cols) : new Float64Array(rows * cols)
-    ) as View<T>;
+    const data = new (arrayOf(m))(rows * cols) as View<T>;
     for (let i = 0; i < rows; i++) data.set(this.#row(m, i), i * cols);
     return data;
   }
@@ -178,18 +193,13 @@ export class Kernels {
 
   /** C ← β·C + α·op(A)·op(B). β = 0 overwrites C, even NaN. 2·m·n·k flops. */
   gemm(transA: boolean, transB: boolean, alpha: number, A: Matrix, B: Matrix, beta: number, C: Matrix): void {
-    const { abi } = this;
     const [m, k] = transA ? [A.cols, A.rows] : [A.rows, A.cols];
     const n = transB ? B.rows : B.cols;
     expectType('gemm', 'B', B, A.type);
     expectType('gemm', 'C', C, A.type);
     expectShape('gemm', 'B', B, transB ? n : k, transB ? k : n);
     expectShape('gemm', 'C', C, m, n);
-    const [workBytes, gemm] =
-      A.type === 'f32' ? [abi.sgemmWorkBytes, abi.sgemm] : [abi.dgemmWorkBytes, abi.dgemm];
-    this.#withWork(workBytes(m, n, k), (work) => {
-      gemm(transA, transB, m, n, k, alpha, A.ptr, A.ld, B.ptr, B.ld, beta, C.ptr, C.ld, work);
-    });
+    this.#run(`${prefixOf(A)}gemm`, [m, n, k], transA, transB, m, n, k, alpha, A, B, beta, C);
   }
 
   /**
@@ -197,15 +207,10 @@ export class Kernels {
    * written. β = 0 overwrites C, even NaN. k·n² flops.
    */
   syrk(trans: boolean, alpha: number, A: Matrix, beta: number, C: Matrix): void {
-    const { abi } = this;
     const [n, k] = trans ? [A.cols, A.rows] : [A.rows, A.cols];
     expectType('syrk', 'C', C, A.type);
     expectShape('syrk', 'C', C, n, n);
-    const [workBytes, syrk] =
-      A.type === 'f32' ? [abi.ssyrkWorkBytes, abi.ssyrk] : [abi.dsyrkWorkBytes, abi.dsyrk];
-    this.#withWork(workBytes(n, k), (work) => {
-      syrk(trans, n, k, alpha, A.ptr, A.ld, beta, C.ptr, C.ld, work);
-    });
+    this.#run(`${prefixOf(A)}syrk`, [n, k], trans, n, k, alpha, A, beta, C);
   }
 
   /**
@@ -214,21 +219,13 @@ export class Kernels {
    * @throws {NotPositiveDefiniteError} and leaves A half factored
    */
   potrf(A: Matrix): void {
-    const { abi } = this;
     const n = A.rows;
     expectShape('potrf', 'A', A, n, n);
-    const [workBytes, potrf] =
-      A.type === 'f32' ? [abi.spotrfWorkBytes, abi.spotrf] : [abi.dpotrfWorkBytes, abi.dpotrf];
-    const pivot = this.#withWork(workBytes(n), (work) => potrf(n, A.ptr, A.ld, work));
+    const pivot = this.#run(`${prefixOf(A)}potrf`, [n], n, A);
     if (pivot !== 0) {
       const value = this.#row(A, pivot - 1)[pivot - 1];
-      throw new NotPositiveDefiniteError(
-        `potrf: "A" expected a positive pivot ${pivot} of ${n}, got ${value}`,
-        pivot,
-        {
-          value,
-        },
-      );
+      const message = `potrf: "A" expected a positive pivot ${pivot} of ${n}, got ${value}`;
+      throw new NotPositiveDefiniteError(message, pivot, { value });
     }
   }
 
@@ -237,20 +234,16 @@ export class Kernels {
    * is neither read nor written. 2n³/3 flops.
    */
   potri(A: Matrix): void {
-    const { abi } = this;
     const n = A.rows;
     expectShape('potri', 'A', A, n, n);
-    const [workBytes, potri] =
-      A.type === 'f32' ? [abi.spotriWorkBytes, abi.spotri] : [abi.dpotriWorkBytes, abi.dpotri];
-    this.#withWork(workBytes(n), (work) => potri(n, A.ptr, A.ld, work));
+    this.#run(`${prefixOf(A)}potri`, [n], n, A);
   }
 
   /** Mirrors the lower triangle into the upper one. */
   symmetrize(A: Matrix): void {
     const n = A.rows;
     expectShape('symmetrize', 'A', A, n, n);
-    if (A.type === 'f32') this.abi.ssymmetrize(n, A.ptr, A.ld);
-    else this.abi.dsymmetrize(n, A.ptr, A.ld);
+    this.abi[`${prefixOf(A)}symmetrize` as const](n, A.ptr, A.ld);
   }
 
   /**
@@ -258,16 +251,11 @@ export class Kernels {
    * upper triangle is not read. n² flops per column (left) or row (right) of B.
    */
   trsm(side: 'left' | 'right', trans: boolean, alpha: number, L: Matrix, B: Matrix): void {
-    const { abi } = this;
     const right = side === 'right';
     const n = right ? B.cols : B.rows;
     expectType('trsm', 'B', B, L.type);
     expectShape('trsm', 'L', L, n, n);
-    const [workBytes, trsm] =
-      L.type === 'f32' ? [abi.strsmWorkBytes, abi.strsm] : [abi.dtrsmWorkBytes, abi.dtrsm];
-    this.#withWork(workBytes(B.rows, B.cols), (work) => {
-      trsm(right, trans, B.rows, B.cols, alpha, L.ptr, L.ld, B.ptr, B.ld, work);
-    });
+    this.#run(`${prefixOf(L)}trsm`, [B.rows, B.cols], right, trans, B.rows, B.cols, alpha, L, B);
   }
 
   /**
@@ -279,9 +267,7 @@ export class Kernels {
     expectType('gram', 'X', X, 'f32');
     expectType('gram', 'H', H, 'f64');
     expectShape('gram', 'H', H, p, p);
-    this.#withWork(this.abi.gramWorkBytes(p, rows), (work) => {
-      this.abi.gram(rows, p, X.ptr, X.ld, H.ptr, H.ld, work);
-    });
+    this.#run('gram', [p, rows], rows, p, X, H);
   }
 
   /** C ← C + XᵀY; X n × p and Y n × m in f32, C p × m in f64. Sums as in `gram`. 2·n·p·m flops. */
@@ -293,9 +279,7 @@ export class Kernels {
     expectType('cross', 'C', C, 'f64');
     expectShape('cross', 'Y', Y, rows, m);
     expectShape('cross', 'C', C, p, m);
-    this.#withWork(this.abi.crossWorkBytes(p, m, rows), (work) => {
-      this.abi.cross(rows, p, m, X.ptr, X.ld, Y.ptr, Y.ld, C.ptr, C.ld, work);
-    });
+    this.#run('cross', [p, m, rows], rows, p, m, X, Y, C);
   }
 
   /**
@@ -348,35 +332,36 @@ export class Kernels {
   }
 
   #elements<T extends ElementType>(m: Matrix<T>, ptr: number, length: number): View<T> {
-    const { buffer } = this.abi.memory;
-    return (
-      m.type === 'f32' ? new Float32Array(buffer, ptr, length) : new Float64Array(buffer, ptr, length)
-    ) as View<T>;
+    return new (arrayOf(m))(this.abi.memory.buffer, ptr, length) as View<T>;
   }
 
   #row<T extends ElementType>(m: Matrix<T>, i: number): View<T> {
     return this.#elements(m, m.ptr + i * m.ld * elementBytes(m.type), m.cols);
   }
 
-  /** Runs with scratch memory that is given back afterwards. */
-  #withWork<R>(bytes: number, run: (work: number) => R): R {
-    const mark = this.mark();
-    try {
-      return run(this.allocate(bytes >>> 0));
-    } finally {
-      this.release(mark);
-    }
+  /**
+   * Calls a kernel with scratch memory that is given back afterwards.
+   * @param sizes  what the scratch memory depends on
+   * @param args  as in abi.ts, a matrix for its address and ld
+   * @returns what the kernel returns, if anything
+   */
+  #run(kernel: ScratchKernel, sizes: readonly number[], ...args: readonly (number | boolean | Matrix)[]) {
+    const workBytes = this.abi[`${kernel}WorkBytes`] as (...sizes: readonly number[]) => number;
+    const call = this.abi[kernel] as (...args: readonly (number | boolean)[]) => number;
+    const flat = args.flatMap((arg) => (typeof arg === 'object' ? [arg.ptr, arg.ld] : arg));
+    return this.scoped(() => call(...flat, this.allocate(workBytes(...sizes) >>> 0)));
   }
+}
+
+function arrayOf({ type }: Matrix): Float32ArrayConstructor | Float64ArrayConstructor {
+  return type === 'f32' ? Float32Array : Float64Array;
 }
 
 function isSize(n: number): boolean {
   return Number.isSafeInteger(n) && n >= 0;
 }
 
-function outOfMemory(bytes: number, limit: number, cause?: unknown): OutOfMemoryError {
-  return new OutOfMemoryError(
-    `allocate: "memory" expected at most ${limit} bytes, got ${bytes}`,
-    bytes,
-    cause === undefined ? undefined : { cause },
-  );
+function outOfMemory(bytes: number, limit: number, options?: ErrorOptions): OutOfMemoryError {
+  const message = `allocate: "memory" expected at most ${limit} bytes, got ${bytes}`;
+  return new OutOfMemoryError(message, bytes, options);
 }

@@ -22,6 +22,11 @@ export function elementBytes(type: ElementType): number {
   return type === 'f32' ? 4 : 8;
 }
 
+/** Of the kernels for its type: BLAS's s and d. */
+export function prefixOf({ type }: Matrix): 's' | 'd' {
+  return type === 'f32' ? 's' : 'd';
+}
+
 export function isContiguous(m: Matrix): boolean {
   return m.ld === m.cols || m.rows <= 1;
 }
