@@ -2,7 +2,7 @@
 
 import { InputError, NotPositiveDefiniteError } from '../errors.ts';
 import type { Kernels } from './kernels.ts';
-import { expectContiguous, expectShape, expectType, type Matrix, prefixOf } from './matrix.ts';
+import { type Matrix, prefixOf } from './matrix.ts';
 
 /** In the order of `Path` in assembly/eliminate.ts. */
 const PATHS = ['rows', 'columns', 'gram'] as const;
@@ -55,18 +55,6 @@ function multipleOf(b: number, rows: number): number {
   return b * Math.max(1, Math.round(rows / b));
 }
 
-function checkOperands(T: Matrix, W: Matrix, b: number): void {
-  const p = T.rows;
-  expectType('eliminate', 'W', W, T.type);
-  expectContiguous('eliminate', 'T', T);
-  expectContiguous('eliminate', 'W', W);
-  expectShape('eliminate', 'T', T, p, p);
-  expectShape('eliminate', 'W', W, p, W.cols);
-  if (!(Number.isInteger(b) && b >= 1 && p % b === 0)) {
-    throw new InputError(`eliminate: "b" expected a divisor of ${p}, got ${b}`);
-  }
-}
-
 /**
  * An `Elimination` of assembly/eliminate.ts: a double, then 32-bit fields, here in the order that they have there.
  * @returns its address
@@ -105,14 +93,16 @@ export class EliminationState {
   #staged = 0;
 
   /**
-   * @param T  p × p, lower triangle of H⁻¹; overwritten. f32 or f64: costs, always in f64, are as good as its type
-   * @param W  p × m, of T's type: the solution on the full support; overwritten. For `rows`, the rows of live groups are
+   * @param T  p × p, contiguous, lower triangle of H⁻¹; overwritten. f32 or f64: costs, always in f64, are as good as its type
+   * @param W  p × m, contiguous, of T's type: the solution on the full support; overwritten. For `rows`, the rows of live groups are
    *           on return the weights that updates alone give
    * @param b  rows per group; p = groups·b
    */
   constructor(kernels: Kernels, T: Matrix, W: Matrix, b: number, options: EliminationStateOptions = {}) {
-    checkOperands(T, W, b);
     const { rows: p, cols: m } = W;
+    if (!(Number.isInteger(b) && b >= 1 && p % b === 0)) {
+      throw new InputError(`eliminate: "b" expected a divisor of ${p}, got ${b}`);
+    }
     const { path = eliminationPath(p, m, b), dearest = false } = options;
     const groups = p / b;
     const panel = multipleOf(b, PANEL_ROWS);

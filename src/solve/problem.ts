@@ -221,19 +221,14 @@ export function multiply(
   p: number,
   m: number,
 ): Float64Array {
-  const mark = kernels.mark();
-  try {
-    const a = kernels.matrix(p, p, 'f64');
-    const b = kernels.matrix(p, m, 'f64');
+  return kernels.scoped(() => {
+    const a = kernels.matrix(p, p, 'f64', A);
+    const b = kernels.matrix(p, m, 'f64', B);
     const c = kernels.matrix(p, m, 'f64');
-    kernels.write(a, A);
     kernels.symmetrize(a);
-    kernels.write(b, B);
     kernels.gemm(false, false, 1, a, b, 0, c);
     return kernels.read(c);
-  } finally {
-    kernels.release(mark);
-  }
+  });
 }
 
 function requireLength(name: string, array: { readonly length: number }, expected: number): void {

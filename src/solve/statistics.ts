@@ -8,6 +8,16 @@ import type { LayerStatistics } from './problem.ts';
 /** Rows per chunk: the depth that the f32 kernels sum before they add to f64 (KC of the GEMM). */
 const CHUNK_ROWS = 512;
 
+/** Of what transposes a target's image, but for the width. */
+const POINTWISE = {
+  height: 1,
+  outHeight: 1,
+  kernel: [1, 1],
+  strides: [1, 1],
+  pads: [0, 0],
+  dilations: [1, 1],
+} as const;
+
 /** Bytes of wasm memory of one accumulator for p inputs and m outputs, without the GEMM's packing buffers. */
 export function statisticsWasmBytes(p: number, m: number): number {
   return 8 * (p + 1) * (p + m + 1) + 4 * CHUNK_ROWS * (p + m + 2);
@@ -118,37 +128,24 @@ export class StatisticsAccumulator {
   addImage(geometry: ConvGeometry, x: Image, y?: Image): void {
     const kernels = this.#kernels;
     const positions = geometry.outHeight * geometry.outWidth;
-    const mark = kernels.mark();
-    try {
-      const source = kernels.matrix(x.channels, x.data.length / x.channels, 'f32');
-      kernels.write(source, x.data);
-      let target: Matrix<'f32'> | undefined;
-      if (this.#targets > 0) {
-        if (y?.data.length !== this.#m * positions) {
-          throw new ShapeError(
-            `statistics: "y" expected ${this.#m}×${positions}, got ${y?.data.length ?? 0} values`,
-          );
-        }
-        target = kernels.matrix(this.#m, positions, 'f32');
-        kernels.write(target, y.data);
-      }
-      const pointwise = pointwiseGeometry(geometry.outHeight, geometry.outWidth);
+    const values = y?.data.length ?? 0;
+    if (this.#targets > 0 && values !== this.#m * positions) {
+      throw new ShapeError(`statistics: "y" expected ${this.#m}×${positions}, got ${values} values`);
+    }
+    kernels.scoped(() => {
+      const source = kernels.matrix(x.channels, x.data.length / x.channels, 'f32', x.data);
+      const target = this.#targets > 0 && kernels.matrix(this.#m, positions, 'f32', y?.data);
+      const row = { ...POINTWISE, width: positions, outWidth: positions };
       for (let first = 0; first < positions; ) {
         const take = Math.min(positions - first, CHUNK_ROWS - this.#filled);
         kernels.im2col(source, geometry, first, kernels.submatrix(this.#X, this.#filled, 0, take, this.#p));
-        if (target)
-          kernels.im2col(
-            target,
-            pointwise,
-            first,
-            kernels.submatrix(this.#Y, this.#filled, 0, take, this.#m),
-          );
+        if (target) {
+          kernels.im2col(target, row, first, kernels.submatrix(this.#Y, this.#filled, 0, take, this.#m));
+        }
         first += take;
         this.#advance(take);
       }
-    } finally {
-      kernels.release(mark);
-    }
+    });
   }
 
   /** Copies the sums out and frees the memory. */
@@ -205,17 +202,4 @@ export class StatisticsAccumulator {
     kernels.cross(kernels.submatrix(this.#ones, 0, 0, n, 1), Y, this.#sums);
     this.#filled = 0;
   }
-}
-
-function pointwiseGeometry(height: number, width: number): ConvGeometry {
-  return {
-    height,
-    width,
-    outHeight: height,
-    outWidth: width,
-    kernel: [1, 1],
-    strides: [1, 1],
-    pads: [0, 0],
-    dilations: [1, 1],
-  };
 }
