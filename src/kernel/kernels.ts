@@ -26,6 +26,7 @@ const ALIGNMENT = 64;
 
 /** Which binary, and how much memory it may take. */
 export interface KernelOptions {
+  /** Default `auto`, the fastest that the engine accepts. */
   readonly simd?: SimdChoice;
   /** Linear memory never grows beyond this. Default 4 GiB. */
   readonly maximumBytes?: number;
@@ -52,7 +53,7 @@ export async function openKernels(options: KernelOptions = {}): Promise<Kernels>
   }
   const simd = chooseSimd(choice);
   const { exports } = await instantiate(await compile(simd));
-  return new Kernels(exports as unknown as Abi, simd, Math.min(maximumBytes, ADDRESS_SPACE_BYTES));
+  return new Kernels(exports as unknown as Abi, simd, maximumBytes);
 }
 
 /** An instance of the binary: its memory, a stack of matrices, and the kernels that work on them. */
@@ -69,7 +70,7 @@ export class Kernels {
   constructor(abi: Abi, simd: Simd, maximumBytes: number) {
     this.abi = abi;
     this.simd = simd;
-    this.maximumBytes = maximumBytes;
+    this.maximumBytes = Math.min(maximumBytes, ADDRESS_SPACE_BYTES);
     this.#base = abi.heapBase() >>> 0;
     this.#top = this.#base;
   }

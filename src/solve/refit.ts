@@ -7,7 +7,7 @@ import type { LayerProblem } from './problem.ts';
 export interface Refit {
   /** p × m; rows of removed groups are zero. */
   readonly W: Float64Array;
-  /** f(S, W) = −½ tr(W_SᵀG_S): at most 0, lower is better. */
+  /** f(S, W), lower is better; of the best weights −½ tr(W_SᵀG_S), at most 0. */
   readonly objective: number;
 }
 

@@ -53,7 +53,8 @@ export class Tableau {
   /** Groups by position: kept ones first. */
   readonly #order: Int32Array;
   readonly #position: Int32Array;
-  readonly #protected: Uint8Array;
+  /** By group, 1 where no swap may take it out. */
+  readonly isProtected: Uint8Array;
   #kept = 0;
   #objective = 0;
   #pivots = 0;
@@ -72,20 +73,15 @@ export class Tableau {
     this.#mark = kernels.mark();
     this.#order = new Int32Array(groups);
     this.#position = new Int32Array(groups);
-    this.#protected = flags(groups, protect);
-    try {
-      this.#T = kernels.matrix(p, p, 'f64');
-      this.#K = kernels.matrix(p, p, 'f64');
-      this.#D = kernels.matrix(groups, b * b, 'f64');
-      this.#E = kernels.matrix(groups, b * b, 'f64');
-      this.#rows = kernels.matrix(3, groups, 'f64');
-      this.#small = kernels.matrix(8, b * b, 'f64');
-      this.factorise(kept);
-      this.#drift = 0;
-    } catch (error) {
-      kernels.release(this.#mark);
-      throw error;
-    }
+    this.isProtected = flags(groups, protect);
+    this.#T = kernels.matrix(p, p, 'f64');
+    this.#K = kernels.matrix(p, p, 'f64');
+    this.#D = kernels.matrix(groups, b * b, 'f64');
+    this.#E = kernels.matrix(groups, b * b, 'f64');
+    this.#rows = kernels.matrix(3, groups, 'f64');
+    this.#small = kernels.matrix(8, b * b, 'f64');
+    this.factorise(kept);
+    this.#drift = 0;
   }
 
   dispose(): void {
@@ -233,7 +229,7 @@ export class Tableau {
     } else abi.dtableauPrepare(kept, b, ...matrices, D.ptr, E.ptr, this.#small.ptr);
     const e = this.#kernels.view(E);
     for (let i = 0; i < kept; i++) {
-      if (this.#protected[this.#order[i]]) e[i * b * b] = Number.POSITIVE_INFINITY;
+      if (this.isProtected[this.#order[i]]) e[i * b * b] = Number.POSITIVE_INFINITY;
     }
     const row = this.#row(1, kept);
     const minima = this.#row(2, groups - kept);
