@@ -2,10 +2,6 @@
 
 type Prefix = 's' | 'd';
 
-type Work<Name extends string, Sizes extends number[]> = {
-  readonly [P in Prefix as `${P}${Name}WorkBytes`]: (...sizes: Sizes) => number;
-};
-
 type Gemm = (
   ...args: [
     ...[transA: boolean, transB: boolean, m: number, n: number, k: number],
@@ -32,11 +28,7 @@ type Trsm = (
 export type ScratchKernel = `${Prefix}${'gemm' | 'syrk' | 'trsm' | 'potrf' | 'potri'}` | 'gram' | 'cross';
 
 export interface Abi
-  extends Work<'gemm', [m: number, n: number, k: number]>,
-    Work<'syrk', [n: number, k: number]>,
-    Work<'trsm', [m: number, n: number]>,
-    Work<'potrf', [n: number]>,
-    Work<'potri', [n: number]>,
+  extends Record<`${ScratchKernel}WorkBytes`, (...sizes: readonly number[]) => number>,
     Record<`${Prefix}gemm`, Gemm>,
     Record<`${Prefix}syrk`, Syrk>,
     Record<`${Prefix}trsm`, Trsm>,
@@ -54,11 +46,9 @@ export interface Abi
   dtrtri(n: number, L: number, ldl: number, work: number): void;
   dlauum(n: number, W: number, ldw: number, work: number): void;
   dtrmm(n: number, w: number, L: number, ldl: number, B: number, ldb: number, work: number): void;
-  gramWorkBytes(p: number, rows: number): number;
   gram(
     ...args: [...[rows: number, p: number, X: number, ldx: number], ...[H: number, ldh: number, work: number]]
   ): void;
-  crossWorkBytes(p: number, m: number, rows: number): number;
   cross(
     ...args: [
       ...[rows: number, p: number, m: number, X: number, ldx: number, Y: number, ldy: number],

@@ -81,13 +81,7 @@ function importingMemory(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer
     }
     if (id !== MEMORY_SECTION) parts.push(bytes.subarray(start, end));
   }
-  const result = new Uint8Array(parts.reduce((total, part) => total + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    result.set(part, at);
-    at += part.length;
-  }
-  return result;
+  return Uint8Array.from(parts.flatMap((part) => Array.from(part)));
 }
 
 function sectionsOf(bytes: Uint8Array) {

@@ -11,7 +11,6 @@ import {
   elementBytes,
   expectContiguous,
   expectShape,
-  expectType,
   isContiguous,
   type Matrix,
   prefixOf,
@@ -52,8 +51,13 @@ export async function openKernels(options: KernelOptions = {}): Promise<Kernels>
     throw new InputError(`openKernels: "maximumBytes" expected a positive number, got ${maximumBytes}`);
   }
   const simd = chooseSimd(choice);
-  const { exports } = await instantiate(await compile(simd));
-  return new Kernels(exports as unknown as Abi, simd, maximumBytes);
+  return new Kernels(await instance(await compile(simd)), simd, maximumBytes);
+}
+
+/** @param memory  for a module that imports it */
+export async function instance(module: WebAssembly.Module, memory?: WebAssembly.Memory): Promise<Abi> {
+  const { exports } = await instantiate(module, memory && { env: { memory } });
+  return exports as unknown as Abi;
 }
 
 /** An instance of the binary: its memory, a stack of matrices, and the kernels that work on them. */
@@ -196,10 +200,8 @@ export class Kernels {
   gemm(transA: boolean, transB: boolean, alpha: number, A: Matrix, B: Matrix, beta: number, C: Matrix): void {
     const [m, k] = transA ? [A.cols, A.rows] : [A.rows, A.cols];
     const n = transB ? B.rows : B.cols;
-    expectType('gemm', 'B', B, A.type);
-    expectType('gemm', 'C', C, A.type);
-    expectShape('gemm', 'B', B, transB ? n : k, transB ? k : n);
-    expectShape('gemm', 'C', C, m, n);
+    expectShape('gemm', 'B', B, transB ? n : k, transB ? k : n, A.type);
+    expectShape('gemm', 'C', C, m, n, A.type);
     this.#run(`${prefixOf(A)}gemm`, [m, n, k], transA, transB, m, n, k, alpha, A, B, beta, C);
   }
 
@@ -209,8 +211,7 @@ export class Kernels {
    */
   syrk(trans: boolean, alpha: number, A: Matrix, beta: number, C: Matrix): void {
     const [n, k] = trans ? [A.cols, A.rows] : [A.rows, A.cols];
-    expectType('syrk', 'C', C, A.type);
-    expectShape('syrk', 'C', C, n, n);
+    expectShape('syrk', 'C', C, n, n, A.type);
     this.#run(`${prefixOf(A)}syrk`, [n, k], trans, n, k, alpha, A, beta, C);
   }
 
@@ -254,7 +255,7 @@ export class Kernels {
   trsm(side: 'left' | 'right', trans: boolean, alpha: number, L: Matrix, B: Matrix): void {
     const right = side === 'right';
     const n = right ? B.cols : B.rows;
-    expectType('trsm', 'B', B, L.type);
+    expectShape('trsm', 'B', B, B.rows, B.cols, L.type);
     expectShape('trsm', 'L', L, n, n);
     this.#run(`${prefixOf(L)}trsm`, [B.rows, B.cols], right, trans, B.rows, B.cols, alpha, L, B);
   }
@@ -265,9 +266,8 @@ export class Kernels {
    */
   gram(X: Matrix<'f32'>, H: Matrix<'f64'>): void {
     const { rows, cols: p } = X;
-    expectType('gram', 'X', X, 'f32');
-    expectType('gram', 'H', H, 'f64');
-    expectShape('gram', 'H', H, p, p);
+    expectShape('gram', 'X', X, rows, p, 'f32');
+    expectShape('gram', 'H', H, p, p, 'f64');
     this.#run('gram', [p, rows], rows, p, X, H);
   }
 
@@ -275,11 +275,9 @@ export class Kernels {
   cross(X: Matrix<'f32'>, Y: Matrix<'f32'>, C: Matrix<'f64'>): void {
     const { rows, cols: p } = X;
     const m = Y.cols;
-    expectType('cross', 'X', X, 'f32');
-    expectType('cross', 'Y', Y, 'f32');
-    expectType('cross', 'C', C, 'f64');
-    expectShape('cross', 'Y', Y, rows, m);
-    expectShape('cross', 'C', C, p, m);
+    expectShape('cross', 'X', X, rows, p, 'f32');
+    expectShape('cross', 'Y', Y, rows, m, 'f32');
+    expectShape('cross', 'C', C, p, m, 'f64');
     this.#run('cross', [p, m, rows], rows, p, m, X, Y, C);
   }
 
@@ -294,11 +292,9 @@ export class Kernels {
     const { height, width, kernel, strides, dilations, pads, outHeight, outWidth } = geometry;
     const channels = image.rows;
     const positions = outHeight * outWidth;
-    expectType('im2col', 'image', image, 'f32');
-    expectType('im2col', 'out', out, 'f32');
-    expectShape('im2col', 'image', image, channels, height * width);
+    expectShape('im2col', 'image', image, channels, height * width, 'f32');
     expectContiguous('im2col', 'image', image);
-    expectShape('im2col', 'out', out, out.rows, channels * kernel[0] * kernel[1]);
+    expectShape('im2col', 'out', out, out.rows, channels * kernel[0] * kernel[1], 'f32');
     if (![...kernel, ...strides, ...dilations].every((n) => isSize(n) && n > 0) || !pads.every(isSize)) {
       throw new ShapeError(
         `im2col: expected positive kernel, strides and dilations and no negative pads, got ${kernel}, ${strides}, ${dilations}, ${pads}`,
@@ -314,22 +310,9 @@ export class Kernels {
         `im2col: "out" expected positions within ${outHeight}×${outWidth}, got ${first} to ${first + out.rows}`,
       );
     }
-    this.abi.im2col(
-      channels,
-      height,
-      width,
-      ...kernel,
-      ...strides,
-      pads[0],
-      pads[1],
-      ...dilations,
-      outWidth,
-      first,
-      out.rows,
-      image.ptr,
-      out.ptr,
-      out.ld,
-    );
+    const [top, left] = pads;
+    const taps = [...kernel, ...strides, top, left, ...dilations] as const;
+    this.abi.im2col(channels, height, width, ...taps, outWidth, first, out.rows, image.ptr, out.ptr, out.ld);
   }
 
   #elements<T extends ElementType>(m: Matrix<T>, ptr: number, length: number): View<T> {
@@ -347,10 +330,9 @@ export class Kernels {
    * @returns what the kernel returns, if anything
    */
   #run(kernel: ScratchKernel, sizes: readonly number[], ...args: readonly (number | boolean | Matrix)[]) {
-    const workBytes = this.abi[`${kernel}WorkBytes`] as (...sizes: readonly number[]) => number;
     const call = this.abi[kernel] as (...args: readonly (number | boolean)[]) => number;
     const flat = args.flatMap((arg) => (typeof arg === 'object' ? [arg.ptr, arg.ld] : arg));
-    return this.scoped(() => call(...flat, this.allocate(workBytes(...sizes) >>> 0)));
+    return this.scoped(() => call(...flat, this.allocate(this.abi[`${kernel}WorkBytes`](...sizes) >>> 0)));
   }
 }
 

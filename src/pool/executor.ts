@@ -2,7 +2,7 @@
 
 import { InputError } from '../errors.ts';
 import type { Kernels } from '../kernel/index.ts';
-import { type Arguments, answer, type Request, type Result, Thread } from './thread.ts';
+import { type Arguments, answer, Calculator, type Request, type Result } from './calculator.ts';
 import type { Stage } from './transfer.ts';
 
 export interface RunOptions {
@@ -26,11 +26,11 @@ export interface Executor {
 }
 
 export function localExecutor(kernels: Kernels): Executor {
-  const thread = new Thread(kernels);
+  const calculator = new Calculator(kernels);
   let isClosed = false;
   const ask: Member = async (name, ...args) => {
     if (isClosed) throw closed();
-    return answer(thread, name, args);
+    return answer(calculator, name, args);
   };
   return {
     threads: 1,

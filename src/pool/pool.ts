@@ -2,15 +2,15 @@
 // can be shared. A worker that is lost takes down what it was doing, is replaced by a new one, and its job is tried
 // once more.
 
-import { type Remote, transfer, wrap } from 'comlink';
+import { type Remote, wrap } from 'comlink';
 import { WorkerLostError } from '../errors.ts';
 import { compile, type Simd } from '../kernel/index.ts';
+import type { Arguments, Request, Result } from './calculator.ts';
 import { installErrorTransfer } from './errors.ts';
 import { closed, type Executor, type Member, type RunOptions } from './executor.ts';
 import { canShareMemory, platform, type WorkerHandle } from './platform.ts';
 import { Team } from './team.ts';
-import type { Arguments, Request, Result } from './thread.ts';
-import { buffersOf, copyOf, onSharedMemory, type Stage } from './transfer.ts';
+import { copyOf, handedOver, onSharedMemory, type Stage } from './transfer.ts';
 import type { Service, SharedState } from './worker.ts';
 
 /** A job is given up after so many workers were lost over it. */
@@ -272,10 +272,6 @@ export class Pool implements Executor {
     slot.pending.clear();
     return slot.handle.terminate();
   }
-}
-
-function handedOver<T extends object>(args: T): T {
-  return transfer(args, buffersOf(args));
 }
 
 function lost(operation: string, why: string): WorkerLostError {

@@ -16,11 +16,11 @@ import type {
   LayerResult,
   SolvedLayers,
 } from '../solve/index.ts';
+import type { Arguments, Request, Result } from './calculator.ts';
 import { type Executor, localExecutor } from './executor.ts';
 import { platform } from './platform.ts';
 import { Pool } from './pool.ts';
 import { SessionStatistics } from './statistics.ts';
-import type { Arguments, Request, Result } from './thread.ts';
 
 /** Threads by default at most: beyond, copying and memory grow and nothing here was measured. */
 const DEFAULT_THREADS = 8;

@@ -1,17 +1,16 @@
 // The script that runs in a worker, built into dist/worker.js with all that it needs: what it answers to a pool.
 
-import { instantiate } from '@assemblyscript/loader';
-import { expose, transfer } from 'comlink';
-import { type Abi, Kernels } from '../kernel/index.ts';
+import { expose } from 'comlink';
+import { type Abi, instance, Kernels } from '../kernel/index.ts';
+import { type Arguments, answer, Calculator, type Request } from './calculator.ts';
 import { installErrorTransfer } from './errors.ts';
 import { parallelAbi, scratchBytes } from './parallel.ts';
 import { platform } from './platform.ts';
 import type { PoolOptions } from './pool.ts';
-import { type Task, Team } from './team.ts';
-import { type Arguments, answer, type Request, Thread } from './thread.ts';
-import { buffersOf } from './transfer.ts';
+import { Team } from './team.ts';
+import { handedOver } from './transfer.ts';
 
-export interface ServiceOptions extends Omit<PoolOptions, 'workerUrl'> {
+interface ServiceOptions extends Omit<PoolOptions, 'workerUrl'> {
   readonly module: WebAssembly.Module;
   /** Where memory is shared: what others need to help this worker. */
   readonly shared?: SharedState;
@@ -24,18 +23,24 @@ export interface SharedState {
 
 export class Service {
   #module!: WebAssembly.Module;
-  #thread!: Thread;
+  #calculator!: Calculator;
 
   async start(options: ServiceOptions): Promise<void> {
-    const { module, simd, maximumBytes, shared } = options;
-    const abi = await instance(module, shared?.memory);
+    const { module, simd, maximumBytes, shared, threads } = options;
+    let abi = await instance(module, shared?.memory);
+    let reserved = 0;
+    if (shared) {
+      // Large operations are shared out, on memory that begins with the scratch of all who may help.
+      const base = scratchOf(abi, threads);
+      abi = parallelAbi({ ...abi, heapBase: () => base }, new Team(shared.team));
+      reserved = base;
+    }
     this.#module = module;
-    this.#thread = new Thread(shared ? leading(abi, options, shared) : new Kernels(abi, simd, maximumBytes));
+    this.#calculator = new Calculator(new Kernels(abi, simd, maximumBytes + reserved));
   }
 
   run<N extends Request>(name: N, args: Arguments<N>): unknown {
-    const result = answer(this.#thread, name, args);
-    return typeof result === 'object' ? transfer(result, buffersOf(result)) : result;
+    return handedOver(answer(this.#calculator, name, args));
   }
 
   /** Helps another worker on its memory, until it is called back. Blocks this thread. */
@@ -43,24 +48,6 @@ export class Service {
     const abi = await instance(this.#module, memory);
     new Team(team).assist(abi, member, scratchOf(abi, member));
   }
-}
-
-async function instance(module: WebAssembly.Module, memory?: WebAssembly.Memory): Promise<Abi> {
-  const { exports } = await instantiate(module, memory && { env: { memory } });
-  return exports as unknown as Abi;
-}
-
-/** Kernels that share their large operations out, on memory that begins with the scratch of all who may help. */
-function leading(abi: Abi, { simd, maximumBytes, threads }: ServiceOptions, shared: SharedState): Kernels {
-  const team = new Team(shared.team);
-  const base = scratchOf(abi, threads);
-  const crew = {
-    get helpers() {
-      return team.helpers;
-    },
-    run: (tasks: readonly Task[], work: number) => team.run(abi, tasks, work),
-  };
-  return new Kernels(parallelAbi({ ...abi, heapBase: () => base }, crew), simd, maximumBytes + base);
 }
 
 /** Where a member's scratch lies in the memory of whom it helps. */

@@ -10,7 +10,7 @@ import {
   type Kernels,
   type Matrix,
 } from '../kernel/index.ts';
-import type { LayerProblem } from './problem.ts';
+import { innerProduct, type LayerProblem } from './problem.ts';
 import { type Refit, refit } from './refit.ts';
 
 /**
@@ -123,18 +123,8 @@ function varianceInflation(kernels: Kernels, { p, H }: LayerProblem, T: Matrix):
   return largest;
 }
 
-/** H⁻¹, the solution and the objective on all groups. On the kernels' stack. */
-interface FullSupport {
-  readonly T: Matrix;
-  readonly W: Matrix;
-  readonly objective: number;
-}
-
-function fullSupport(
-  kernels: Kernels,
-  { p, m, H, G, solution }: LayerProblem,
-  type: ElementType,
-): FullSupport {
+/** H⁻¹ = T, the solution W and the objective on all groups. On the kernels' stack. */
+function fullSupport(kernels: Kernels, { p, m, H, G, solution }: LayerProblem, type: ElementType) {
   const T = kernels.matrix(p, p, type, H);
   const W = kernels.matrix(p, m, type, solution ?? G);
   kernels.potrf(T);
@@ -151,7 +141,7 @@ function removeGroups(
   kernels: Kernels,
   { p, m, groupSize, groups }: LayerProblem,
   { keep, groupsPerStep = 1, protect = [], path, weights = false, wholeCurve = false }: EliminationOptions,
-  { T, W, objective: denseObjective }: FullSupport,
+  { T, W, objective: denseObjective }: ReturnType<typeof fullSupport>,
 ): Elimination {
   const state = new EliminationState(kernels, T, W, groupSize, { path: weights ? 'rows' : path });
   const isProtected = flags(groups, protect);
@@ -234,11 +224,7 @@ export function select(
   });
 }
 
-function checkSchedule(
-  operation: string,
-  { groups }: LayerProblem,
-  options: Pick<EliminationOptions, 'keep' | 'groupsPerStep' | 'protect' | 'precision'>,
-): void {
+function checkSchedule(operation: string, { groups }: LayerProblem, options: EliminationOptions): void {
   const { keep, groupsPerStep = 1, protect = [], precision = 'f64' } = options;
   if (!(Number.isInteger(keep) && keep >= 0 && keep <= groups)) {
     throw new InputError(`${operation}: keep must be a whole number from 0 to ${groups}, got ${keep}`);
@@ -303,10 +289,4 @@ export function first(
     if (lead < 0 || (lead === 0 && order[i] < order[best])) best = i;
   }
   return [order[best]];
-}
-
-export function innerProduct(A: ArrayLike<number>, B: ArrayLike<number>): number {
-  let sum = 0;
-  for (let i = 0; i < A.length; i++) sum += A[i] * B[i];
-  return sum;
 }

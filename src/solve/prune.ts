@@ -2,9 +2,9 @@
 
 import { InputError } from '../errors.ts';
 import { eliminationBytes, type Kernels } from '../kernel/index.ts';
-import { type Elimination, type EliminationOptions, eliminate, innerProduct, select } from './eliminate.ts';
+import { type Elimination, type EliminationOptions, eliminate, select } from './eliminate.ts';
 import { denseOn, magnitudeSupport } from './magnitude.ts';
-import { type LayerProblem, multiply } from './problem.ts';
+import { innerProduct, type LayerProblem, multiply } from './problem.ts';
 import { objectiveOf, type Refit, refit } from './refit.ts';
 import { halvingSearch, type LocalSearch, publishedSearch, swapSearch } from './search.ts';
 import { Tableau, tableauWasmBytes } from './tableau.ts';
@@ -109,14 +109,12 @@ export function pruneLayer(kernels: Kernels, problem: LayerProblem, options: Lay
   if (method === 'ziplm') return ziplm(kernels, problem, options, dense);
   const kept = magnitudeSupport(problem, keep);
   if (method === 'magnitude') return asTheyAre(problem, kept, denseOn(problem, kept), dense);
-  const refitted = refit(kernels, problem, kept);
-  return { kept, ...refitted, relativeError: relative(refitted.objective, dense) };
+  return resultOf(kept, refit(kernels, problem, kept), dense);
 }
 
 /** A result of weights that are no refit. */
 function asTheyAre(problem: LayerProblem, kept: number[], W: Float64Array, dense: number): LayerResult {
-  const objective = objectiveOf(problem, W, kept);
-  return { kept, W, objective, relativeError: relative(objective, dense) };
+  return resultOf(kept, { W, objective: objectiveOf(problem, W, kept) }, dense);
 }
 
 /**
@@ -135,8 +133,7 @@ function osscar(kernels: Kernels, problem: LayerProblem, options: LayerOptions, 
   const greedy = eliminate(kernels, problem, options);
   const { curve, denseObjective, kept } = greedy;
   if (search === 'greedy' || kept.length === 0 || kept.length === problem.groups) {
-    const refitted = greedy.refit ?? refit(kernels, problem, kept);
-    return { kept, ...refitted, relativeError: relative(refitted.objective, denseObjective), curve };
+    return { ...resultOf(kept, greedy.refit ?? refit(kernels, problem, kept), denseObjective), curve };
   }
   const starts = startsOf(kernels, problem, greedy, options.protect, search);
   let best: Candidate | undefined;
@@ -144,10 +141,10 @@ function osscar(kernels: Kernels, problem: LayerProblem, options: LayerOptions, 
     const candidate = searchFrom(kernels, problem, start, options, search);
     if (!best || candidate.objective < best.objective) best = candidate;
   }
-  const { start, done, ...found } = best!;
+  const { start, done } = best!;
   const objectives = Object.fromEntries(starts.map(({ name, objective }) => [name, objective]));
-  const relativeError = relative(found.objective, denseObjective);
-  return { ...found, relativeError, curve, search: { ...done, start, starts: objectives } };
+  const result = resultOf(best!.kept, best!, denseObjective);
+  return { ...result, curve, search: { ...done, start, starts: objectives } };
 }
 
 /** A support to start from, with its objective in f64. */
@@ -221,8 +218,8 @@ function searchFrom(
   return { kept, ...(known ?? refit(kernels, problem, kept)), start: start.name, done };
 }
 
-function relative(objective: number, dense: number): number {
-  return dense < 0 ? (objective - dense) / -dense : 0;
+function resultOf(kept: number[], { W, objective }: Refit, dense: number): LayerResult {
+  return { kept, W, objective, relativeError: dense < 0 ? (objective - dense) / -dense : 0 };
 }
 
 /** Groups to keep for a ratio: to the nearest whole number, at least one. */

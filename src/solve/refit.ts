@@ -88,8 +88,5 @@ export function refitBias(problem: LayerProblem, W: Float64Array): Float64Array 
 /** Row numbers of the given groups. */
 export function groupRows(groups: readonly number[] | Int32Array, groupSize: number): Int32Array {
   const rows = new Int32Array(groups.length * groupSize);
-  groups.forEach((group, at) => {
-    for (let r = 0; r < groupSize; r++) rows[at * groupSize + r] = group * groupSize + r;
-  });
-  return rows;
+  return rows.map((_, i) => groups[Math.floor(i / groupSize)] * groupSize + (i % groupSize));
 }

@@ -58,7 +58,6 @@ export class Tableau {
   #kept = 0;
   #objective = 0;
   #pivots = 0;
-  #drift = 0;
 
   /** @param protect  groups that no swap may take out */
   constructor(
@@ -81,7 +80,6 @@ export class Tableau {
     this.#rows = kernels.matrix(3, groups, 'f64');
     this.#small = kernels.matrix(8, b * b, 'f64');
     this.factorise(kept);
-    this.#drift = 0;
   }
 
   dispose(): void {
@@ -91,11 +89,6 @@ export class Tableau {
   /** f on the support, tracked over moves. */
   get objective(): number {
     return this.#objective;
-  }
-
-  /** The largest difference between the tracked objective and a fresh one that a factorisation has found. */
-  get drift(): number {
-    return this.#drift;
   }
 
   /** Ascending. */
@@ -116,7 +109,6 @@ export class Tableau {
     const { p, m, groupSize: b, groups } = this.#problem;
     const isKept = flags(groups, kept);
     const all = Array.from({ length: groups }, (_, group) => group);
-    const sameSupport = kept.length === this.#kept && kept.every((group) => this.has(group));
     this.#order.set([...all.filter((g) => isKept[g]), ...all.filter((g) => !isKept[g])]);
     this.#order.forEach((group, at) => {
       this.#position[group] = at;
@@ -150,7 +142,6 @@ export class Tableau {
         kernels.potri(SS);
       }
       kernels.syrk(false, 1, R, 0, K);
-      if (sameSupport) this.#drift = Math.max(this.#drift, Math.abs(objective - this.#objective));
       this.#objective = objective;
       this.#pivots = 0;
     });

@@ -5,24 +5,21 @@ import { InputError, ShapeError } from '../errors.ts';
 import type { ConvGeometry, Kernels, Matrix } from '../kernel/index.ts';
 import {
   type Image,
-  type Layer,
-  type LayerOptions,
-  type LayerProblem,
-  type LayerRecipe,
-  type LayerResult,
   type LayerStatistics,
   type Panel,
   pruneLayer,
-  type SolvedLayers,
   StatisticsAccumulator,
   solveLayers,
 } from '../solve/index.ts';
 
-export type Request = keyof Thread;
-export type Arguments<N extends Request> = Parameters<Thread[N]>;
-export type Result<N extends Request> = ReturnType<Thread[N]>;
+/** The arguments of a function after the kernels. */
+type OnKernels<F> = F extends (kernels: Kernels, ...args: infer A) => unknown ? A : never;
 
-export class Thread {
+export type Request = keyof Calculator;
+export type Arguments<N extends Request> = Parameters<Calculator[N]>;
+export type Result<N extends Request> = ReturnType<Calculator[N]>;
+
+export class Calculator {
   readonly #kernels: Kernels;
   /**
    * Statistics lie on the kernels' stack, but may be closed in any order: what was closed early is freed when everything
@@ -54,12 +51,12 @@ export class Thread {
     });
   }
 
-  pruneLayer(problem: LayerProblem, options: LayerOptions): LayerResult {
-    return pruneLayer(this.#kernels, problem, options);
+  pruneLayer(...args: OnKernels<typeof pruneLayer>) {
+    return pruneLayer(this.#kernels, ...args);
   }
 
-  solveLayers(layers: readonly Layer[], recipe: LayerRecipe, keep?: number): SolvedLayers {
-    return solveLayers(this.#kernels, layers, recipe, keep);
+  solveLayers(...args: OnKernels<typeof solveLayers>) {
+    return solveLayers(this.#kernels, ...args);
   }
 
   open(id: number, p: number, m: number, hasTarget: boolean, panel: Panel): void {
@@ -100,6 +97,6 @@ export class Thread {
   }
 }
 
-export function answer<N extends Request>(thread: Thread, name: N, args: Arguments<N>): Result<N> {
-  return (thread[name] as unknown as (...args: Arguments<N>) => Result<N>).apply(thread, args);
+export function answer<N extends Request>(calculator: Calculator, name: N, args: Arguments<N>): Result<N> {
+  return (calculator[name] as unknown as (...args: Arguments<N>) => Result<N>).apply(calculator, args);
 }
