@@ -2,10 +2,6 @@
 
 type Prefix = 's' | 'd';
 
-type Work<Name extends string, Sizes extends number[]> = {
-  readonly [P in Prefix as `${P}${Name}WorkBytes`]: (...sizes: Sizes) => number;
-};
-
 type Gemm = (
   ...args: [
     ...[transA: boolean, transB: boolean, m: number, n: number, k: number],
@@ -28,18 +24,21 @@ type Trsm = (
   ]
 ) => void;
 
+/** The kernels whose last argument is scratch memory, of as many bytes as `…WorkBytes` says. */
+export type ScratchKernel = `${Prefix}${'gemm' | 'syrk' | 'trsm' | 'potrf' | 'potri'}` | 'gram' | 'cross';
+
 export interface Abi
-  extends Work<'gemm', [m: number, n: number, k: number]>,
-    Work<'syrk', [n: number, k: number]>,
-    Work<'trsm', [m: number, n: number]>,
-    Work<'potrf', [n: number]>,
-    Work<'potri', [n: number]>,
+  extends Record<`${ScratchKernel}WorkBytes`, (...sizes: readonly number[]) => number>,
     Record<`${Prefix}gemm`, Gemm>,
     Record<`${Prefix}syrk`, Syrk>,
     Record<`${Prefix}trsm`, Trsm>,
     Record<`${Prefix}potrf`, (n: number, A: number, lda: number, work: number) => number>,
     Record<`${Prefix}potri`, (n: number, A: number, lda: number, work: number) => void>,
-    Record<`${Prefix}symmetrize`, (n: number, A: number, lda: number) => void> {
+    Record<`${Prefix}symmetrize`, (n: number, A: number, lda: number) => void>,
+    // As in assembly/eliminate.ts, on the address of its state.
+    Record<`${Prefix}eliminate${'Start' | 'NextPanel'}`, (state: number) => void>,
+    Record<`${Prefix}eliminateStage`, (state: number, position: number, count: number) => void>,
+    Record<`${Prefix}eliminateStep`, (state: number, position: number) => number> {
   readonly memory: WebAssembly.Memory;
   heapBase(): number;
   /** Rows of the first half of a triangle, as potrf, trtri and lauum split it. */
@@ -47,11 +46,9 @@ export interface Abi
   dtrtri(n: number, L: number, ldl: number, work: number): void;
   dlauum(n: number, W: number, ldw: number, work: number): void;
   dtrmm(n: number, w: number, L: number, ldl: number, B: number, ldb: number, work: number): void;
-  gramWorkBytes(p: number, rows: number): number;
   gram(
     ...args: [...[rows: number, p: number, X: number, ldx: number], ...[H: number, ldh: number, work: number]]
   ): void;
-  crossWorkBytes(p: number, m: number, rows: number): number;
   cross(
     ...args: [
       ...[rows: number, p: number, m: number, X: number, ldx: number, Y: number, ldy: number],
@@ -65,16 +62,6 @@ export interface Abi
       ...[first: number, count: number, image: number, out: number, ldo: number],
     ]
   ): void;
-
-  /** As in assembly/eliminate.ts, on the address of its state. */
-  seliminateStart(state: number): void;
-  deliminateStart(state: number): void;
-  seliminateStage(state: number, position: number, count: number): void;
-  deliminateStage(state: number, position: number, count: number): void;
-  seliminateStep(state: number, position: number): number;
-  deliminateStep(state: number, position: number): number;
-  seliminateNextPanel(state: number): void;
-  deliminateNextPanel(state: number): void;
 
   tableauWorkBytes(p: number, w: number): number;
   dtableauPivot(

@@ -55,8 +55,8 @@ const HEADER_BYTES = 8;
 const IMPORT_SECTION = 2;
 const FUNCTION_SECTION = 3;
 const MEMORY_SECTION = 5;
-/** Imported item "memory" of "env", a memory. */
-const ENV_MEMORY = Uint8Array.of(3, ...ascii('env'), 6, ...ascii('memory'), 2);
+/** Imported item "memory" of "env", a memory: names after their lengths, then the kind. */
+const ENV_MEMORY = new TextEncoder().encode('\x03env\x06memory\x02');
 const HAS_MAXIMUM = 1;
 const SHARED = 2;
 
@@ -81,17 +81,7 @@ function importingMemory(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer
     }
     if (id !== MEMORY_SECTION) parts.push(bytes.subarray(start, end));
   }
-  const result = new Uint8Array(parts.reduce((total, part) => total + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    result.set(part, at);
-    at += part.length;
-  }
-  return result;
-}
-
-function ascii(text: string): number[] {
-  return Array.from(text, (c) => c.charCodeAt(0));
+  return Uint8Array.from(parts.flatMap((part) => Array.from(part)));
 }
 
 function sectionsOf(bytes: Uint8Array) {

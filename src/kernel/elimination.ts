@@ -1,9 +1,8 @@
 // The state of a greedy elimination in wasm memory; the mathematics is in assembly/eliminate.ts.
 
 import { InputError, NotPositiveDefiniteError } from '../errors.ts';
-import type { Abi } from './abi.ts';
 import type { Kernels } from './kernels.ts';
-import { type ElementType, expectContiguous, expectShape, expectType, type Matrix } from './matrix.ts';
+import { type Matrix, prefixOf } from './matrix.ts';
 
 /** In the order of `Path` in assembly/eliminate.ts. */
 const PATHS = ['rows', 'columns', 'gram'] as const;
@@ -56,30 +55,6 @@ function multipleOf(b: number, rows: number): number {
   return b * Math.max(1, Math.round(rows / b));
 }
 
-type EliminationKernels = ReturnType<typeof eliminationKernels>;
-
-function eliminationKernels(abi: Abi, type: ElementType) {
-  const prefix = type === 'f32' ? 's' : 'd';
-  return {
-    start: abi[`${prefix}eliminateStart` as const],
-    stage: abi[`${prefix}eliminateStage` as const],
-    step: abi[`${prefix}eliminateStep` as const],
-    nextPanel: abi[`${prefix}eliminateNextPanel` as const],
-  };
-}
-
-function checkOperands(T: Matrix, W: Matrix, b: number): void {
-  const p = T.rows;
-  expectType('eliminate', 'W', W, T.type);
-  expectContiguous('eliminate', 'T', T);
-  expectContiguous('eliminate', 'W', W);
-  expectShape('eliminate', 'T', T, p, p);
-  expectShape('eliminate', 'W', W, p, W.cols);
-  if (!(Number.isInteger(b) && b >= 1 && p % b === 0)) {
-    throw new InputError(`eliminate: "b" expected a divisor of ${p}, got ${b}`);
-  }
-}
-
 /**
  * An `Elimination` of assembly/eliminate.ts: a double, then 32-bit fields, here in the order that they have there.
  * @returns its address
@@ -105,7 +80,7 @@ export class EliminationState {
   readonly #C: Matrix;
   readonly #K: Matrix;
   readonly #R: Matrix;
-  readonly #run: EliminationKernels;
+  readonly #prefix: 's' | 'd';
   readonly #cost: Matrix<'f64'>;
   readonly #order: number;
   /** Address of the state that the kernels share. */
@@ -118,14 +93,16 @@ export class EliminationState {
   #staged = 0;
 
   /**
-   * @param T  p × p, lower triangle of H⁻¹; overwritten. f32 or f64: costs, always in f64, are as good as its type
-   * @param W  p × m, of T's type: the solution on the full support; overwritten. For `rows`, the rows of live groups are
+   * @param T  p × p, contiguous, lower triangle of H⁻¹; overwritten. f32 or f64: costs, always in f64, are as good as its type
+   * @param W  p × m, contiguous, of T's type: the solution on the full support; overwritten. For `rows`, the rows of live groups are
    *           on return the weights that updates alone give
    * @param b  rows per group; p = groups·b
    */
   constructor(kernels: Kernels, T: Matrix, W: Matrix, b: number, options: EliminationStateOptions = {}) {
-    checkOperands(T, W, b);
     const { rows: p, cols: m } = W;
+    if (!(Number.isInteger(b) && b >= 1 && p % b === 0)) {
+      throw new InputError(`eliminate: "b" expected a divisor of ${p}, got ${b}`);
+    }
     const { path = eliminationPath(p, m, b), dearest = false } = options;
     const groups = p / b;
     const panel = multipleOf(b, PANEL_ROWS);
@@ -164,8 +141,8 @@ export class EliminationState {
       order: this.#order,
       work: kernels.matrix(5, b * b, 'f64').ptr,
     });
-    this.#run = eliminationKernels(kernels.abi, T.type);
-    this.#run.start(this.#state);
+    this.#prefix = prefixOf(T);
+    kernels.abi[`${this.#prefix}eliminateStart` as const](this.#state);
   }
 
   /** Live groups by position. A view: it changes with every removal. */
@@ -189,7 +166,7 @@ export class EliminationState {
     if (this.#used() >= this.#panel) this.#nextPanel();
     if (at < this.#live - this.#staged) at = this.#stage(at);
     const cost = this.costs()[at];
-    const info = this.#run.step(this.#state, at);
+    const info = this.#kernels.abi[`${this.#prefix}eliminateStep` as const](this.#state, at);
     if (info !== 0) {
       throw new NotPositiveDefiniteError(
         `eliminate: expected a positive definite block for group ${group}, pivot ${info} is not; raise the damping`,
@@ -208,7 +185,7 @@ export class EliminationState {
     if (this.#room() === 0 || this.#used() + STAGED_ROWS / 2 > this.#panel) this.#nextPanel();
     const end = this.#live - this.#staged;
     const count = Math.min(multipleOf(b, STAGED_ROWS) / b, this.#room(), end);
-    this.#run.stage(this.#state, at, count);
+    kernels.abi[`${this.#prefix}eliminateStage` as const](this.#state, at, count);
     this.#staged += count;
 
     const [first, rows, live] = [(end - count) * b, count * b, this.#live * b];
@@ -243,15 +220,15 @@ export class EliminationState {
   }
 
   #nextPanel(): void {
+    const kernels = this.#kernels;
     if (this.path === 'columns') {
-      const kernels = this.#kernels;
       const { cols: m } = this.#W;
       const live = this.#live * this.#b;
       const V = kernels.submatrix(this.#T, live, 0, this.#used(), live);
       const U = kernels.submatrix(this.#W, live, 0, this.#used(), m);
       kernels.gemm(true, false, -1, V, U, 1, kernels.submatrix(this.#W, 0, 0, live, m));
     }
-    this.#run.nextPanel(this.#state);
+    kernels.abi[`${this.#prefix}eliminateNextPanel` as const](this.#state);
     this.#begin = this.#live;
     this.#staged = 0;
   }

@@ -1,5 +1,5 @@
 export type { Abi } from './abi.ts';
 export { chooseSimd, compile, type Simd, type SimdChoice } from './binary.ts';
-export { type EliminationPath, EliminationState, eliminationBytes, eliminationPath } from './elimination.ts';
-export { type ConvGeometry, type KernelOptions, Kernels, openKernels } from './kernels.ts';
-export type { ElementType, Matrix, View } from './matrix.ts';
+export { type EliminationPath, EliminationState, eliminationBytes } from './elimination.ts';
+export * from './kernels.ts';
+export type { ElementType, Matrix } from './matrix.ts';

@@ -4,27 +4,28 @@
 
 import { instantiate } from '@assemblyscript/loader';
 import { InputError, NotPositiveDefiniteError, OutOfMemoryError, ShapeError } from '../errors.ts';
-import type { Abi } from './abi.ts';
+import type { Abi, ScratchKernel } from './abi.ts';
 import { chooseSimd, compile, type Simd, type SimdChoice } from './binary.ts';
 import {
   type ElementType,
   elementBytes,
   expectContiguous,
   expectShape,
-  expectType,
   isContiguous,
   type Matrix,
+  prefixOf,
   type View,
 } from './matrix.ts';
 
 const PAGE_BYTES = 65536;
 /** All that 32-bit addresses reach: 4 GiB. */
-const ADDRESS_SPACE_BYTES = 65536 * PAGE_BYTES;
+export const ADDRESS_SPACE_BYTES = 65536 * PAGE_BYTES;
 /** A cache line: a packed panel or a row of vectors then never straddles one more than it must. */
 const ALIGNMENT = 64;
 
 /** Which binary, and how much memory it may take. */
 export interface KernelOptions {
+  /** Default `auto`, the fastest that the engine accepts. */
   readonly simd?: SimdChoice;
   /** Linear memory never grows beyond this. Default 4 GiB. */
   readonly maximumBytes?: number;
@@ -50,8 +51,13 @@ export async function openKernels(options: KernelOptions = {}): Promise<Kernels>
     throw new InputError(`openKernels: "maximumBytes" expected a positive number, got ${maximumBytes}`);
   }
   const simd = chooseSimd(choice);
-  const { exports } = await instantiate(await compile(simd));
-  return new Kernels(exports as unknown as Abi, simd, Math.min(maximumBytes, ADDRESS_SPACE_BYTES));
+  return new Kernels(await instance(await compile(simd)), simd, maximumBytes);
+}
+
+/** @param memory  for a module that imports it */
+export async function instance(module: WebAssembly.Module, memory?: WebAssembly.Memory): Promise<Abi> {
+  const { exports } = await instantiate(module, memory && { env: { memory } });
+  return exports as unknown as Abi;
 }
 
 /** An instance of the binary: its memory, a stack of matrices, and the kernels that work on them. */
@@ -68,7 +74,7 @@ export class Kernels {
   constructor(abi: Abi, simd: Simd, maximumBytes: number) {
     this.abi = abi;
     this.simd = simd;
-    this.maximumBytes = maximumBytes;
+    this.maximumBytes = Math.min(maximumBytes, ADDRESS_SPACE_BYTES);
     this.#base = abi.heapBase() >>> 0;
     this.#top = this.#base;
   }
@@ -105,19 +111,35 @@ export class Kernels {
       try {
         memory.grow(missing);
       } catch (cause) {
-        throw outOfMemory(needed, memory.buffer.byteLength, cause);
+        throw outOfMemory(needed, memory.buffer.byteLength, { cause });
       }
     }
     this.#top = needed;
     return ptr;
   }
 
-  /** A contiguous matrix on the stack, not zeroed. @throws {OutOfMemoryError} */
-  matrix<T extends ElementType>(rows: number, cols: number, type: T): Matrix<T> {
+  /** Runs, and gives back everything that was allocated meanwhile. */
+  scoped<R>(run: () => R): R {
+    const mark = this.mark();
+    try {
+      return run();
+    } finally {
+      this.release(mark);
+    }
+  }
+
+  /**
+   * A contiguous matrix on the stack.
+   * @param data  what to `write` to it; without, it is not zeroed
+   * @throws {OutOfMemoryError}
+   */
+  matrix<T extends ElementType>(rows: number, cols: number, type: T, data?: ArrayLike<number>): Matrix<T> {
     if (!isSize(rows) || !isSize(cols)) {
       throw new ShapeError(`matrix: expected whole numbers of rows and columns, got ${rows}×${cols}`);
     }
-    return { type, ptr: this.allocate(rows * cols * elementBytes(type)), rows, cols, ld: cols };
+    const m = { type, ptr: this.allocate(rows * cols * elementBytes(type)), rows, cols, ld: cols };
+    if (data) this.write(m, data);
+    return m;
   }
 
   /** The rows × cols elements of m from (row, col) on, in place. */
@@ -163,9 +185,7 @@ export class Kernels {
   read<T extends ElementType>(m: Matrix<T>): View<T> {
     if (isContiguous(m)) return this.view(m).slice() as View<T>;
     const { rows, cols } = m;
-    const data = (
-      m.type === 'f32' ? new Float32Array(rows * cols) : new Float64Array(rows * cols)
-    ) as View<T>;
+    const data = new (arrayOf(m))(rows * cols) as View<T>;
     for (let i = 0; i < rows; i++) data.set(this.#row(m, i), i * cols);
     return data;
   }
@@ -178,18 +198,11 @@ export class Kernels {
 
   /** C ← β·C + α·op(A)·op(B). β = 0 overwrites C, even NaN. 2·m·n·k flops. */
   gemm(transA: boolean, transB: boolean, alpha: number, A: Matrix, B: Matrix, beta: number, C: Matrix): void {
-    const { abi } = this;
     const [m, k] = transA ? [A.cols, A.rows] : [A.rows, A.cols];
     const n = transB ? B.rows : B.cols;
-    expectType('gemm', 'B', B, A.type);
-    expectType('gemm', 'C', C, A.type);
-    expectShape('gemm', 'B', B, transB ? n : k, transB ? k : n);
-    expectShape('gemm', 'C', C, m, n);
-    const [workBytes, gemm] =
-      A.type === 'f32' ? [abi.sgemmWorkBytes, abi.sgemm] : [abi.dgemmWorkBytes, abi.dgemm];
-    this.#withWork(workBytes(m, n, k), (work) => {
-      gemm(transA, transB, m, n, k, alpha, A.ptr, A.ld, B.ptr, B.ld, beta, C.ptr, C.ld, work);
-    });
+    expectShape('gemm', 'B', B, transB ? n : k, transB ? k : n, A.type);
+    expectShape('gemm', 'C', C, m, n, A.type);
+    this.#run(`${prefixOf(A)}gemm`, [m, n, k], transA, transB, m, n, k, alpha, A, B, beta, C);
   }
 
   /**
@@ -197,15 +210,9 @@ export class Kernels {
    * written. β = 0 overwrites C, even NaN. k·n² flops.
    */
   syrk(trans: boolean, alpha: number, A: Matrix, beta: number, C: Matrix): void {
-    const { abi } = this;
     const [n, k] = trans ? [A.cols, A.rows] : [A.rows, A.cols];
-    expectType('syrk', 'C', C, A.type);
-    expectShape('syrk', 'C', C, n, n);
-    const [workBytes, syrk] =
-      A.type === 'f32' ? [abi.ssyrkWorkBytes, abi.ssyrk] : [abi.dsyrkWorkBytes, abi.dsyrk];
-    this.#withWork(workBytes(n, k), (work) => {
-      syrk(trans, n, k, alpha, A.ptr, A.ld, beta, C.ptr, C.ld, work);
-    });
+    expectShape('syrk', 'C', C, n, n, A.type);
+    this.#run(`${prefixOf(A)}syrk`, [n, k], trans, n, k, alpha, A, beta, C);
   }
 
   /**
@@ -214,21 +221,13 @@ export class Kernels {
    * @throws {NotPositiveDefiniteError} and leaves A half factored
    */
   potrf(A: Matrix): void {
-    const { abi } = this;
     const n = A.rows;
     expectShape('potrf', 'A', A, n, n);
-    const [workBytes, potrf] =
-      A.type === 'f32' ? [abi.spotrfWorkBytes, abi.spotrf] : [abi.dpotrfWorkBytes, abi.dpotrf];
-    const pivot = this.#withWork(workBytes(n), (work) => potrf(n, A.ptr, A.ld, work));
+    const pivot = this.#run(`${prefixOf(A)}potrf`, [n], n, A);
     if (pivot !== 0) {
       const value = this.#row(A, pivot - 1)[pivot - 1];
-      throw new NotPositiveDefiniteError(
-        `potrf: "A" expected a positive pivot ${pivot} of ${n}, got ${value}`,
-        pivot,
-        {
-          value,
-        },
-      );
+      const message = `potrf: "A" expected a positive pivot ${pivot} of ${n}, got ${value}`;
+      throw new NotPositiveDefiniteError(message, pivot, { value });
     }
   }
 
@@ -237,20 +236,16 @@ export class Kernels {
    * is neither read nor written. 2n³/3 flops.
    */
   potri(A: Matrix): void {
-    const { abi } = this;
     const n = A.rows;
     expectShape('potri', 'A', A, n, n);
-    const [workBytes, potri] =
-      A.type === 'f32' ? [abi.spotriWorkBytes, abi.spotri] : [abi.dpotriWorkBytes, abi.dpotri];
-    this.#withWork(workBytes(n), (work) => potri(n, A.ptr, A.ld, work));
+    this.#run(`${prefixOf(A)}potri`, [n], n, A);
   }
 
   /** Mirrors the lower triangle into the upper one. */
   symmetrize(A: Matrix): void {
     const n = A.rows;
     expectShape('symmetrize', 'A', A, n, n);
-    if (A.type === 'f32') this.abi.ssymmetrize(n, A.ptr, A.ld);
-    else this.abi.dsymmetrize(n, A.ptr, A.ld);
+    this.abi[`${prefixOf(A)}symmetrize` as const](n, A.ptr, A.ld);
   }
 
   /**
@@ -258,16 +253,11 @@ export class Kernels {
    * upper triangle is not read. n² flops per column (left) or row (right) of B.
    */
   trsm(side: 'left' | 'right', trans: boolean, alpha: number, L: Matrix, B: Matrix): void {
-    const { abi } = this;
     const right = side === 'right';
     const n = right ? B.cols : B.rows;
-    expectType('trsm', 'B', B, L.type);
+    expectShape('trsm', 'B', B, B.rows, B.cols, L.type);
     expectShape('trsm', 'L', L, n, n);
-    const [workBytes, trsm] =
-      L.type === 'f32' ? [abi.strsmWorkBytes, abi.strsm] : [abi.dtrsmWorkBytes, abi.dtrsm];
-    this.#withWork(workBytes(B.rows, B.cols), (work) => {
-      trsm(right, trans, B.rows, B.cols, alpha, L.ptr, L.ld, B.ptr, B.ld, work);
-    });
+    this.#run(`${prefixOf(L)}trsm`, [B.rows, B.cols], right, trans, B.rows, B.cols, alpha, L, B);
   }
 
   /**
@@ -276,26 +266,19 @@ export class Kernels {
    */
   gram(X: Matrix<'f32'>, H: Matrix<'f64'>): void {
     const { rows, cols: p } = X;
-    expectType('gram', 'X', X, 'f32');
-    expectType('gram', 'H', H, 'f64');
-    expectShape('gram', 'H', H, p, p);
-    this.#withWork(this.abi.gramWorkBytes(p, rows), (work) => {
-      this.abi.gram(rows, p, X.ptr, X.ld, H.ptr, H.ld, work);
-    });
+    expectShape('gram', 'X', X, rows, p, 'f32');
+    expectShape('gram', 'H', H, p, p, 'f64');
+    this.#run('gram', [p, rows], rows, p, X, H);
   }
 
   /** C ← C + XᵀY; X n × p and Y n × m in f32, C p × m in f64. Sums as in `gram`. 2·n·p·m flops. */
   cross(X: Matrix<'f32'>, Y: Matrix<'f32'>, C: Matrix<'f64'>): void {
     const { rows, cols: p } = X;
     const m = Y.cols;
-    expectType('cross', 'X', X, 'f32');
-    expectType('cross', 'Y', Y, 'f32');
-    expectType('cross', 'C', C, 'f64');
-    expectShape('cross', 'Y', Y, rows, m);
-    expectShape('cross', 'C', C, p, m);
-    this.#withWork(this.abi.crossWorkBytes(p, m, rows), (work) => {
-      this.abi.cross(rows, p, m, X.ptr, X.ld, Y.ptr, Y.ld, C.ptr, C.ld, work);
-    });
+    expectShape('cross', 'X', X, rows, p, 'f32');
+    expectShape('cross', 'Y', Y, rows, m, 'f32');
+    expectShape('cross', 'C', C, p, m, 'f64');
+    this.#run('cross', [p, m, rows], rows, p, m, X, Y, C);
   }
 
   /**
@@ -309,11 +292,9 @@ export class Kernels {
     const { height, width, kernel, strides, dilations, pads, outHeight, outWidth } = geometry;
     const channels = image.rows;
     const positions = outHeight * outWidth;
-    expectType('im2col', 'image', image, 'f32');
-    expectType('im2col', 'out', out, 'f32');
-    expectShape('im2col', 'image', image, channels, height * width);
+    expectShape('im2col', 'image', image, channels, height * width, 'f32');
     expectContiguous('im2col', 'image', image);
-    expectShape('im2col', 'out', out, out.rows, channels * kernel[0] * kernel[1]);
+    expectShape('im2col', 'out', out, out.rows, channels * kernel[0] * kernel[1], 'f32');
     if (![...kernel, ...strides, ...dilations].every((n) => isSize(n) && n > 0) || !pads.every(isSize)) {
       throw new ShapeError(
         `im2col: expected positive kernel, strides and dilations and no negative pads, got ${kernel}, ${strides}, ${dilations}, ${pads}`,
@@ -329,54 +310,41 @@ export class Kernels {
         `im2col: "out" expected positions within ${outHeight}×${outWidth}, got ${first} to ${first + out.rows}`,
       );
     }
-    this.abi.im2col(
-      channels,
-      height,
-      width,
-      ...kernel,
-      ...strides,
-      pads[0],
-      pads[1],
-      ...dilations,
-      outWidth,
-      first,
-      out.rows,
-      image.ptr,
-      out.ptr,
-      out.ld,
-    );
+    const [top, left] = pads;
+    const taps = [...kernel, ...strides, top, left, ...dilations] as const;
+    this.abi.im2col(channels, height, width, ...taps, outWidth, first, out.rows, image.ptr, out.ptr, out.ld);
   }
 
   #elements<T extends ElementType>(m: Matrix<T>, ptr: number, length: number): View<T> {
-    const { buffer } = this.abi.memory;
-    return (
-      m.type === 'f32' ? new Float32Array(buffer, ptr, length) : new Float64Array(buffer, ptr, length)
-    ) as View<T>;
+    return new (arrayOf(m))(this.abi.memory.buffer, ptr, length) as View<T>;
   }
 
   #row<T extends ElementType>(m: Matrix<T>, i: number): View<T> {
     return this.#elements(m, m.ptr + i * m.ld * elementBytes(m.type), m.cols);
   }
 
-  /** Runs with scratch memory that is given back afterwards. */
-  #withWork<R>(bytes: number, run: (work: number) => R): R {
-    const mark = this.mark();
-    try {
-      return run(this.allocate(bytes >>> 0));
-    } finally {
-      this.release(mark);
-    }
+  /**
+   * Calls a kernel with scratch memory that is given back afterwards.
+   * @param sizes  what the scratch memory depends on
+   * @param args  as in abi.ts, a matrix for its address and ld
+   * @returns what the kernel returns, if anything
+   */
+  #run(kernel: ScratchKernel, sizes: readonly number[], ...args: readonly (number | boolean | Matrix)[]) {
+    const call = this.abi[kernel] as (...args: readonly (number | boolean)[]) => number;
+    const flat = args.flatMap((arg) => (typeof arg === 'object' ? [arg.ptr, arg.ld] : arg));
+    return this.scoped(() => call(...flat, this.allocate(this.abi[`${kernel}WorkBytes`](...sizes) >>> 0)));
   }
+}
+
+function arrayOf({ type }: Matrix): Float32ArrayConstructor | Float64ArrayConstructor {
+  return type === 'f32' ? Float32Array : Float64Array;
 }
 
 function isSize(n: number): boolean {
   return Number.isSafeInteger(n) && n >= 0;
 }
 
-function outOfMemory(bytes: number, limit: number, cause?: unknown): OutOfMemoryError {
-  return new OutOfMemoryError(
-    `allocate: "memory" expected at most ${limit} bytes, got ${bytes}`,
-    bytes,
-    cause === undefined ? undefined : { cause },
-  );
+function outOfMemory(bytes: number, limit: number, options?: ErrorOptions): OutOfMemoryError {
+  const message = `allocate: "memory" expected at most ${limit} bytes, got ${bytes}`;
+  return new OutOfMemoryError(message, bytes, options);
 }

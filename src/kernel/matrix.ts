@@ -22,20 +22,28 @@ export function elementBytes(type: ElementType): number {
   return type === 'f32' ? 4 : 8;
 }
 
+/** Of the kernels for its type: BLAS's s and d. */
+export function prefixOf({ type }: Matrix): 's' | 'd' {
+  return type === 'f32' ? 's' : 'd';
+}
+
 export function isContiguous(m: Matrix): boolean {
   return m.ld === m.cols || m.rows <= 1;
 }
 
-/** @throws {ShapeError} `operation: "name" expected 3×3, got 3×4` */
-export function expectShape(operation: string, name: string, m: Matrix, rows: number, cols: number): void {
+/** @throws {ShapeError} `operation: "name" expected 3×3, got 3×4`, or `expected f64, got f32` */
+export function expectShape(
+  operation: string,
+  name: string,
+  m: Matrix,
+  rows: number,
+  cols: number,
+  type: ElementType = m.type,
+): void {
+  if (m.type !== type) throw new ShapeError(`${operation}: "${name}" expected ${type}, got ${m.type}`);
   if (m.rows !== rows || m.cols !== cols) {
     throw new ShapeError(`${operation}: "${name}" expected ${rows}×${cols}, got ${m.rows}×${m.cols}`);
   }
-}
-
-/** @throws {ShapeError} `operation: "name" expected f64, got f32` */
-export function expectType(operation: string, name: string, m: Matrix, type: ElementType): void {
-  if (m.type !== type) throw new ShapeError(`${operation}: "${name}" expected ${type}, got ${m.type}`);
 }
 
 /** @throws {ShapeError} where rows do not follow one another without a gap */

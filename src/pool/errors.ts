@@ -2,26 +2,17 @@
 // the code and the fields come through as well.
 
 import { transferHandlers } from 'comlink';
-import {
-  FormatError,
-  InputError,
-  NotPositiveDefiniteError,
-  OsscarError,
-  OutOfMemoryError,
-  ShapeError,
-  UnsupportedModelError,
-  WorkerLostError,
-} from '../errors.ts';
+import * as errors from '../errors.ts';
 
 /** By code, which survives a minifier where class names do not. */
-const CLASSES: Record<string, { readonly prototype: OsscarError }> = {
-  ERR_OSSCAR_FORMAT: FormatError,
-  ERR_OSSCAR_INPUT: InputError,
-  ERR_OSSCAR_NOT_POSITIVE_DEFINITE: NotPositiveDefiniteError,
-  ERR_OSSCAR_OUT_OF_MEMORY: OutOfMemoryError,
-  ERR_OSSCAR_SHAPE: ShapeError,
-  ERR_OSSCAR_UNSUPPORTED_MODEL: UnsupportedModelError,
-  ERR_OSSCAR_WORKER_LOST: WorkerLostError,
+const CLASSES: Record<string, { readonly prototype: errors.OsscarError }> = {
+  ERR_OSSCAR_FORMAT: errors.FormatError,
+  ERR_OSSCAR_INPUT: errors.InputError,
+  ERR_OSSCAR_NOT_POSITIVE_DEFINITE: errors.NotPositiveDefiniteError,
+  ERR_OSSCAR_OUT_OF_MEMORY: errors.OutOfMemoryError,
+  ERR_OSSCAR_SHAPE: errors.ShapeError,
+  ERR_OSSCAR_UNSUPPORTED_MODEL: errors.UnsupportedModelError,
+  ERR_OSSCAR_WORKER_LOST: errors.WorkerLostError,
 };
 
 interface PackedError {
@@ -33,14 +24,14 @@ interface PackedError {
   readonly fields: Record<string, unknown>;
 }
 
-export function packError(error: OsscarError): PackedError {
+export function packError(error: errors.OsscarError): PackedError {
   const { message, stack } = error;
   return { osscar: true, message, stack, fields: { ...error } };
 }
 
 export function unpackError({ message, stack, fields }: PackedError): Error {
   const error = new Error(message);
-  Object.setPrototypeOf(error, (CLASSES[String(fields.code)] ?? OsscarError).prototype);
+  Object.setPrototypeOf(error, (CLASSES[String(fields.code)] ?? errors.OsscarError).prototype);
   Object.defineProperty(error, 'stack', { value: stack, configurable: true, writable: true });
   return Object.assign(error, fields);
 }
@@ -52,7 +43,7 @@ export function installErrorTransfer(): void {
     canHandle: plain.canHandle,
     serialize(thrown) {
       const { value } = thrown as { value: unknown };
-      return value instanceof OsscarError ? [packError(value), []] : plain.serialize(thrown);
+      return value instanceof errors.OsscarError ? [packError(value), []] : plain.serialize(thrown);
     },
     deserialize(packed) {
       if ((packed as Partial<PackedError>).osscar) throw unpackError(packed as PackedError);

@@ -1,7 +1,8 @@
-// Where a session's work is done: on workers (pool.ts), or on the calling thread (local.ts).
+// Where a session's work is done: on workers (pool.ts), or on the calling thread.
 
-import type { Accumulators } from './accumulators.ts';
-import type { Arguments, Operation, Result } from './operations.ts';
+import { InputError } from '../errors.ts';
+import type { Kernels } from '../kernel/index.ts';
+import { type Arguments, answer, Calculator, type Request, type Result } from './calculator.ts';
 import type { Stage } from './transfer.ts';
 
 export interface RunOptions {
@@ -10,13 +11,8 @@ export interface RunOptions {
   readonly large?: boolean;
 }
 
-/** A thread that accumulates statistics. */
-export interface Member {
-  accumulate<M extends keyof Accumulators>(
-    method: M,
-    args: Parameters<Accumulators[M]>,
-  ): Promise<ReturnType<Accumulators[M]>>;
-}
+/** Asks one and the same thread, whatever it is doing: for statistics. */
+export type Member = <N extends Request>(name: N, ...args: Arguments<N>) => Promise<Result<N>>;
 
 export interface Executor {
   readonly threads: number;
@@ -25,6 +21,38 @@ export interface Executor {
   members(count: number): Member[];
   /** An array for each of its readers, one call each: handed over, shared by way of the stage, or the array itself. */
   lend(array: Float32Array, readers: number, stage: Stage): () => Float32Array;
-  run<N extends Operation>(name: N, args: Arguments<N>, options: RunOptions): Promise<Result<N>>;
+  run<N extends Request>(name: N, args: Arguments<N>, options: RunOptions): Promise<Result<N>>;
   close(): Promise<void>;
+}
+
+export function localExecutor(kernels: Kernels): Executor {
+  const calculator = new Calculator(kernels);
+  let isClosed = false;
+  const ask: Member = async (name, ...args) => {
+    if (isClosed) throw closed();
+    return answer(calculator, name, args);
+  };
+  return {
+    threads: 1,
+    shared: false,
+    members() {
+      if (isClosed) throw closed();
+      return [ask];
+    },
+    lend: (array) => () => array,
+    async run(name, args, { signal }) {
+      signal?.throwIfAborted();
+      // Lets everything else have its turn first: a signal, a timer, the page.
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      signal?.throwIfAborted();
+      return ask(name, ...args);
+    },
+    async close() {
+      isClosed = true;
+    },
+  };
+}
+
+export function closed(): InputError {
+  return new InputError('session: closed');
 }

@@ -60,7 +60,7 @@ function dgemm(shared: Shared, ...args: Parameters<Abi['dgemm']>) {
       return ['dgemm', transA, transB, rows, cols, k, alpha, Ai, lda, Bj, ldb, beta, at(C, ldc, i, j), ldc];
     });
   });
-  shared.crew.run(tasks, work);
+  shared.crew.run(shared.abi, tasks, work);
 }
 
 function dsyrk(shared: Shared, ...args: Parameters<Abi['dsyrk']>) {
@@ -77,7 +77,7 @@ function dsyrk(shared: Shared, ...args: Parameters<Abi['dsyrk']>) {
   const diagonal = rows.map(
     ([i, order]): Task => ['dsyrk', trans, order, k, alpha, part(i), lda, beta, at(C, ldc, i, i), ldc],
   );
-  shared.crew.run([...below, ...diagonal], work); // the smaller ones last
+  shared.crew.run(shared.abi, [...below, ...diagonal], work); // the smaller ones last
 }
 
 function dtrsm(shared: Shared, ...args: Parameters<Abi['dtrsm']>) {
@@ -87,7 +87,7 @@ function dtrsm(shared: Shared, ...args: Parameters<Abi['dtrsm']>) {
     if (right) return ['dtrsm', right, trans, width, n, alpha, L, ldl, at(B, ldb, first, 0), ldb];
     return ['dtrsm', right, trans, m, width, alpha, L, ldl, at(B, ldb, 0, first), ldb];
   });
-  shared.crew.run(tasks, work);
+  shared.crew.run(shared.abi, tasks, work);
 }
 
 function dtrmm(shared: Shared, ...args: Parameters<Abi['dtrmm']>) {
@@ -96,7 +96,7 @@ function dtrmm(shared: Shared, ...args: Parameters<Abi['dtrmm']>) {
   const tasks = strips(shared, w).map(
     ([first, width]): Task => ['dtrmm', n, width, L, ldl, at(B, ldb, 0, first), ldb],
   );
-  shared.crew.run(tasks, work);
+  shared.crew.run(shared.abi, tasks, work);
 }
 
 // Factorisations: the halving of assembly/, down to triangles for one thread.

@@ -2,17 +2,16 @@
 // can be shared. A worker that is lost takes down what it was doing, is replaced by a new one, and its job is tried
 // once more.
 
-import { type Remote, transfer, wrap } from 'comlink';
-import { InputError, WorkerLostError } from '../errors.ts';
+import { type Remote, wrap } from 'comlink';
+import { WorkerLostError } from '../errors.ts';
 import { compile, type Simd } from '../kernel/index.ts';
-import type { Accumulators } from './accumulators.ts';
+import type { Arguments, Request, Result } from './calculator.ts';
 import { installErrorTransfer } from './errors.ts';
-import type { Executor, Member, RunOptions } from './executor.ts';
-import type { Arguments, Operation, Result } from './operations.ts';
+import { closed, type Executor, type Member, type RunOptions } from './executor.ts';
 import { canShareMemory, platform, type WorkerHandle } from './platform.ts';
-import type { Service, SharedState } from './service.ts';
 import { Team } from './team.ts';
-import { buffersOf, copyOf, onSharedMemory, type Stage } from './transfer.ts';
+import { copyOf, handedOver, onSharedMemory, type Stage } from './transfer.ts';
+import type { Service, SharedState } from './worker.ts';
 
 /** A job is given up after so many workers were lost over it. */
 const ATTEMPTS = 2;
@@ -48,9 +47,9 @@ interface Slot {
 
 interface Job {
   large: boolean;
-  readonly name: Operation;
-  readonly args: Arguments<Operation>;
-  readonly resolve: (result: Result<Operation>) => void;
+  readonly name: Request;
+  readonly args: Arguments<Request>;
+  readonly resolve: (result: unknown) => void;
   readonly reject: (error: unknown) => void;
   attempts: number;
 }
@@ -92,11 +91,11 @@ export class Pool implements Executor {
   members(count: number): Member[] {
     if (this.#closed) throw closed();
     const byLoad = [...this.#slots].sort((a, b) => a.pending.size - b.pending.size || a.index - b.index);
-    return byLoad.slice(0, count).map(
-      (slot): Member => ({
-        accumulate: (method, args) => this.#accumulate(slot, method, args),
-      }),
-    );
+    return byLoad.slice(0, count).map((slot) => <N extends Request>(name: N, ...args: Arguments<N>) => {
+      this.#callBack(slot);
+      const answer = this.#call(slot, 'statistics', (remote) => remote.run(name, handedOver(args)));
+      return answer as Promise<Result<N>>;
+    });
   }
 
   lend(array: Float32Array, readers: number, stage: Stage): () => Float32Array {
@@ -105,40 +104,31 @@ export class Pool implements Executor {
     return () => copy;
   }
 
-  run<N extends Operation>(name: N, args: Arguments<N>, options: RunOptions): Promise<Result<N>> {
-    return new Promise((resolve, reject) => {
-      const { signal } = options;
-      if (signal?.aborted || this.#closed) {
-        reject(signal?.aborted ? signal.reason : closed());
-        return;
-      }
-      const settled = () => signal?.removeEventListener('abort', abort);
-      const job: Job = {
-        large: options.large ?? false,
-        name,
-        args,
-        attempts: 0,
-        resolve: (result) => {
-          settled();
-          resolve(result as Result<N>);
-        },
-        reject: (error) => {
-          settled();
-          reject(error);
-        },
-      };
-      const abort = () => {
-        job.attempts = ATTEMPTS;
-        job.reject(signal?.reason);
-        const queued = this.#queue.indexOf(job);
-        if (queued >= 0) this.#queue.splice(queued, 1);
-        const slot = this.#slots.find((slot) => slot.job === job);
-        if (slot) this.#lose(slot, 'it was stopped');
-      };
-      signal?.addEventListener('abort', abort);
-      this.#queue.push(job);
-      this.#distribute();
-    });
+  async run<N extends Request>(name: N, args: Arguments<N>, options: RunOptions): Promise<Result<N>> {
+    const { signal, large = false } = options;
+    signal?.throwIfAborted();
+    if (this.#closed) throw closed();
+    const settled = new AbortController();
+    try {
+      const result = await new Promise((resolve, reject) => {
+        const job: Job = { large, name, args, attempts: 0, resolve, reject };
+        signal?.addEventListener('abort', () => this.#stop(job, signal.reason), { signal: settled.signal });
+        this.#queue.push(job);
+        this.#distribute();
+      });
+      return result as Result<N>;
+    } finally {
+      settled.abort();
+    }
+  }
+
+  #stop(job: Job, reason: unknown): void {
+    job.attempts = ATTEMPTS;
+    job.reject(reason);
+    const queued = this.#queue.indexOf(job);
+    if (queued >= 0) this.#queue.splice(queued, 1);
+    const slot = this.#slots.find((slot) => slot.job === job);
+    if (slot) this.#lose(slot, 'it was stopped');
   }
 
   async close(): Promise<void> {
@@ -149,9 +139,11 @@ export class Pool implements Executor {
 
   /** Starts a worker and waits for its answer. */
   async #start(index: number): Promise<void> {
-    const { simd, maximumBytes, threads: members, workerUrl } = this.#options;
+    const { workerUrl, ...options } = this.#options;
     const handle = platform().spawn(workerUrl);
-    const shared = this.shared ? { memory: sharedMemory(), team: Team.create(members).buffer } : undefined;
+    const shared = this.shared
+      ? { memory: sharedMemory(), team: Team.create(options.threads).buffer }
+      : undefined;
     const remote = wrap<Service>(handle.endpoint);
     const slot: Slot = { index, handle, remote, shared, stage: shared && {}, pending: new Map() };
     let onLost = (why: string): void => {
@@ -160,8 +152,8 @@ export class Pool implements Executor {
     handle.onLost((why) => onLost(why));
     const timer = setTimeout(() => onLost(`no answer within ${START_TIMEOUT} ms`), START_TIMEOUT);
     try {
-      const options = { module: this.#module, simd, maximumBytes, shared, members };
-      await this.#call(slot, 'start', (remote) => remote.start(options));
+      const started = { ...options, module: this.#module, shared };
+      await this.#call(slot, 'start', (remote) => remote.start(started));
       if (this.#closed) throw closed();
     } catch (error) {
       await handle.terminate();
@@ -225,8 +217,7 @@ export class Pool implements Executor {
         slot.job = undefined;
         this.#callBackHelpersOf(slot);
       };
-      const run = (remote: Remote<Service>): Promise<unknown> => remote.run(job.name, args);
-      job.resolve((await this.#call(slot, job.name, run, ended)) as Result<Operation>);
+      job.resolve(await this.#call(slot, job.name, (remote) => remote.run(job.name, args), ended));
     } catch (error) {
       if (!(error instanceof WorkerLostError)) job.reject(error);
       else if (this.#closed) job.reject(closed());
@@ -248,13 +239,6 @@ export class Pool implements Executor {
     this.#call(slot, 'assist', (remote) => remote.assist(shared, slot.index), ended).catch((error) => {
       if (!(error instanceof WorkerLostError)) job.large = false; // no help is to be had: goes on alone
     });
-  }
-
-  #accumulate<M extends keyof Accumulators>(slot: Slot, method: M, args: Parameters<Accumulators[M]>) {
-    this.#callBack(slot);
-    const send = (remote: Remote<Service>): Promise<unknown> =>
-      remote.accumulate(method, handedOver(args) as never);
-    return this.#call(slot, 'statistics', send) as Promise<ReturnType<Accumulators[M]>>;
   }
 
   #callBackHelpersOf(lead: Slot): void {
@@ -288,14 +272,6 @@ export class Pool implements Executor {
     slot.pending.clear();
     return slot.handle.terminate();
   }
-}
-
-function handedOver<T extends object>(args: T): T {
-  return transfer(args, buffersOf(args));
-}
-
-function closed(): InputError {
-  return new InputError('session: closed');
 }
 
 function lost(operation: string, why: string): WorkerLostError {

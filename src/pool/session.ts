@@ -1,7 +1,13 @@
 // The public face of the pool: the same names and results with workers and without, in Node and in browsers.
 
 import { InputError } from '../errors.ts';
-import { chooseSimd, openKernels, type Simd, type SimdChoice } from '../kernel/index.ts';
+import {
+  ADDRESS_SPACE_BYTES,
+  chooseSimd,
+  type KernelOptions,
+  openKernels,
+  type Simd,
+} from '../kernel/index.ts';
 import type {
   Layer,
   LayerOptions,
@@ -10,27 +16,21 @@ import type {
   LayerResult,
   SolvedLayers,
 } from '../solve/index.ts';
-import type { Executor } from './executor.ts';
-import { localExecutor } from './local.ts';
-import type { Arguments, Operation, Result } from './operations.ts';
+import type { Arguments, Request, Result } from './calculator.ts';
+import { type Executor, localExecutor } from './executor.ts';
 import { platform } from './platform.ts';
 import { Pool } from './pool.ts';
 import { SessionStatistics } from './statistics.ts';
 
 /** Threads by default at most: beyond, copying and memory grow and nothing here was measured. */
 const DEFAULT_THREADS = 8;
-const ADDRESS_SPACE_BYTES = 2 ** 32;
 /** Inputs of a layer from which idle workers help with its factorisations. */
 const LARGE = 512;
 
-/** What `openSession` can be told; all of it can be left out. */
-export interface SessionOptions {
+/** What `openSession` can be told; all of it can be left out. Memory is bounded for each thread. */
+export interface SessionOptions extends KernelOptions {
   /** Workers; 1 computes on the calling thread and starts none. Default: as many as the machine has cores, up to 8. */
   readonly threads?: number;
-  /** Default `auto`, the fastest that the engine accepts. */
-  readonly simd?: SimdChoice;
-  /** Linear memory of each thread never grows beyond this. Default 4 GiB. */
-  readonly maximumBytes?: number;
   /**
    * Where dist/worker.js is, for hosts that do not keep it beside the module that starts it. It must be of the same
    * version.
@@ -137,9 +137,8 @@ export class Session {
       const { XtX } = await statistics.finish();
       mirror(XtX, p);
       return XtX;
-    } catch (error) {
+    } finally {
       await statistics.dispose();
-      throw error;
     }
   }
 
@@ -209,7 +208,7 @@ export class Session {
     return this.close();
   }
 
-  #run<N extends Operation>(
+  #run<N extends Request>(
     name: N,
     args: Arguments<N>,
     order: number,

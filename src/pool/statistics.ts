@@ -39,9 +39,7 @@ export class SessionStatistics {
       throw new WorkerLostError('statistics: no worker is left', 'statistics');
     }
     this.#panels = panelsOf(p, hasTarget ? m : 0, this.#members.length);
-    this.#last = this.#each((member, i) =>
-      member.accumulate('open', [this.#id, p, m, hasTarget, this.#panels[i]]),
-    );
+    this.#last = this.#each((ask, i) => ask('open', this.#id, p, m, hasTarget, this.#panels[i]));
     this.#last.catch(() => {}); // reported by the calls that follow
   }
 
@@ -67,7 +65,7 @@ export class SessionStatistics {
         const y = Y?.subarray(row * this.#m, end * this.#m);
         if (sent.length >= IN_FLIGHT) await sent[sent.length - IN_FLIGHT];
         const [lendX, lendY] = this.#lend(x, y, sent.length);
-        sent.push(this.#each((member) => member.accumulate('addRows', [this.#id, lendX(), lendY?.()])));
+        sent.push(this.#each((ask) => ask('addRows', this.#id, lendX(), lendY?.())));
         sent[sent.length - 1].catch(() => {}); // awaited below or before the next but one
       }
       await Promise.all(sent);
@@ -82,9 +80,9 @@ export class SessionStatistics {
   addImage(geometry: ConvGeometry, x: Image, y?: Image): Promise<void> {
     return this.#next(async () => {
       const [lendX, lendY] = this.#lend(x.data, y?.data);
-      await this.#each((member) => {
+      await this.#each((ask) => {
         const target = y && lendY && { ...y, data: lendY() };
-        return member.accumulate('addImage', [this.#id, geometry, { ...x, data: lendX() }, target]);
+        return ask('addImage', this.#id, geometry, { ...x, data: lendX() }, target);
       });
     });
   }
@@ -95,23 +93,26 @@ export class SessionStatistics {
    */
   finish({ shared = false } = {}): Promise<LayerStatistics> {
     return this.#next(async () => {
-      if (this.#members.length === 1) return this.#members[0].accumulate('finish', [this.#id]);
-      // Threads whose memory is shared need not copy their sums out.
-      const inPlace = this.#executor.shared;
-      const parts = await this.#each((member) => member.accumulate(inPlace ? 'sums' : 'finish', [this.#id]));
-      const result = assemble(this.#p, this.#panels, parts, shared && this.#executor.shared);
-      if (inPlace) await this.#each((member) => member.accumulate('dispose', [this.#id]));
-      return result;
+      const several = this.#members.length > 1;
+      try {
+        // Threads whose memory is shared need not copy their sums out for others to put them together.
+        const inPlace = several && this.#executor.shared;
+        const parts = await this.#each((ask) => ask('sums', this.#id, inPlace));
+        return several ? assemble(this.#p, this.#panels, parts, shared && inPlace) : parts[0];
+      } finally {
+        await this.#disposeAll();
+      }
     });
   }
 
   /** Gives up without a result. */
   dispose(): Promise<void> {
-    return this.#last
-      .catch(() => {})
-      .then(async () => {
-        await this.#each((member) => member.accumulate('dispose', [this.#id])).catch(() => {});
-      });
+    const dispose = () => this.#disposeAll().catch(() => {});
+    return this.#last.then(dispose, dispose);
+  }
+
+  async #disposeAll(): Promise<void> {
+    await this.#each((ask) => ask('dispose', this.#id));
   }
 
   #next<T>(run: () => Promise<T>): Promise<T> {
@@ -121,7 +122,7 @@ export class SessionStatistics {
     return result;
   }
 
-  #each<T>(send: (member: Member, index: number) => Promise<T>): Promise<T[]> {
+  #each<T>(send: (ask: Member, index: number) => Promise<T>): Promise<T[]> {
     return Promise.all(this.#members.map(send));
   }
 

@@ -8,14 +8,6 @@ import type { Abi } from '../kernel/index.ts';
 const KERNELS = ['dgemm', 'dsyrk', 'dtrsm', 'dtrmm'] as const;
 export type Task = readonly [kernel: (typeof KERNELS)[number], ...args: (number | boolean)[]];
 
-/** What a parallel operation needs of a team. */
-export interface Crew {
-  /** Members beside the lead that are there now. */
-  readonly helpers: number;
-  /** Runs independent tasks, in any order and at the same time; returns when all are done. */
-  run(tasks: readonly Task[], work: number): void;
-}
-
 /** Counts up whenever there is something to look at: tasks, or a request to leave. */
 const EPOCH = 0;
 /** Tasks that nobody has taken yet; taken by counting down. Below 0 where many looked and found nothing. */
@@ -29,6 +21,9 @@ const LEAVE = 16;
 const CAPACITY = 1024;
 /** Doubles of a task: kernel, number of arguments, arguments. gemm has the most, 13. */
 const STRIDE = 16;
+
+/** What a parallel operation needs of a team. */
+export type Crew = Pick<Team, 'helpers' | 'run'>;
 
 /** Shared by the lead, its helpers and the thread that sends and calls back the helpers. */
 export class Team {
@@ -47,11 +42,12 @@ export class Team {
     return new Team(new SharedArrayBuffer(8 * CAPACITY * STRIDE + 4 * (LEAVE + members)));
   }
 
+  /** Members beside the lead that are there now. */
   get helpers(): number {
     return Atomics.load(this.#state, HELPERS);
   }
 
-  /** The lead's side. */
+  /** The lead's side: runs independent tasks, in any order and at the same time; returns when all are done. */
   run(abi: Abi, tasks: readonly Task[], work: number): void {
     const state = this.#state;
     for (let first = 0; first < tasks.length; first += CAPACITY) {

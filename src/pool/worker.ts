@@ -1,9 +1,59 @@
-// The script that runs in a worker, built into dist/worker.js with all that it needs.
+// The script that runs in a worker, built into dist/worker.js with all that it needs: what it answers to a pool.
 
 import { expose } from 'comlink';
+import { type Abi, instance, Kernels } from '../kernel/index.ts';
+import { type Arguments, answer, Calculator, type Request } from './calculator.ts';
 import { installErrorTransfer } from './errors.ts';
+import { parallelAbi, scratchBytes } from './parallel.ts';
 import { platform } from './platform.ts';
-import { Service } from './service.ts';
+import type { PoolOptions } from './pool.ts';
+import { Team } from './team.ts';
+import { handedOver } from './transfer.ts';
+
+interface ServiceOptions extends Omit<PoolOptions, 'workerUrl'> {
+  readonly module: WebAssembly.Module;
+  /** Where memory is shared: what others need to help this worker. */
+  readonly shared?: SharedState;
+}
+
+export interface SharedState {
+  readonly memory: WebAssembly.Memory;
+  readonly team: SharedArrayBuffer;
+}
+
+export class Service {
+  #module!: WebAssembly.Module;
+  #calculator!: Calculator;
+
+  async start(options: ServiceOptions): Promise<void> {
+    const { module, simd, maximumBytes, shared, threads } = options;
+    let abi = await instance(module, shared?.memory);
+    let reserved = 0;
+    if (shared) {
+      // Large operations are shared out, on memory that begins with the scratch of all who may help.
+      const base = scratchOf(abi, threads);
+      abi = parallelAbi({ ...abi, heapBase: () => base }, new Team(shared.team));
+      reserved = base;
+    }
+    this.#module = module;
+    this.#calculator = new Calculator(new Kernels(abi, simd, maximumBytes + reserved));
+  }
+
+  run<N extends Request>(name: N, args: Arguments<N>): unknown {
+    return handedOver(answer(this.#calculator, name, args));
+  }
+
+  /** Helps another worker on its memory, until it is called back. Blocks this thread. */
+  async assist({ memory, team }: SharedState, member: number): Promise<void> {
+    const abi = await instance(this.#module, memory);
+    new Team(team).assist(abi, member, scratchOf(abi, member));
+  }
+}
+
+/** Where a member's scratch lies in the memory of whom it helps. */
+function scratchOf(abi: Abi, member: number): number {
+  return (abi.heapBase() >>> 0) + member * Math.ceil(scratchBytes(abi) / 64) * 64;
+}
 
 installErrorTransfer();
 expose(new Service(), platform().parent());

@@ -10,7 +10,7 @@ import {
   type Kernels,
   type Matrix,
 } from '../kernel/index.ts';
-import type { LayerProblem } from './problem.ts';
+import { innerProduct, type LayerProblem } from './problem.ts';
 import { type Refit, refit } from './refit.ts';
 
 /**
@@ -85,12 +85,7 @@ export function eliminate(kernels: Kernels, problem: LayerProblem, options: Elim
     const found = eliminateInSingle(kernels, problem, options);
     if (found) return found;
   }
-  const mark = kernels.mark();
-  try {
-    return removeGroups(kernels, problem, options, fullSupport(kernels, problem, 'f64'));
-  } finally {
-    kernels.release(mark);
-  }
+  return kernels.scoped(() => removeGroups(kernels, problem, options, fullSupport(kernels, problem, 'f64')));
 }
 
 /** The elimination in f32, if that is good enough and f64 confirms it. */
@@ -99,23 +94,19 @@ function eliminateInSingle(
   problem: LayerProblem,
   options: EliminationOptions,
 ): Elimination | undefined {
-  const mark = kernels.mark();
-  let found: Elimination;
-  try {
-    const full = fullSupport(kernels, problem, 'f32');
-    if (!(varianceInflation(kernels, problem, full.T) <= WELL_CONDITIONED)) return;
-    found = removeGroups(kernels, problem, options, full);
-  } catch (error) {
-    if (error instanceof NotPositiveDefiniteError) return;
-    throw error;
-  } finally {
-    kernels.release(mark);
-  }
+  const found = unlessIndefinite(() =>
+    kernels.scoped(() => {
+      const full = fullSupport(kernels, problem, 'f32');
+      if (!(varianceInflation(kernels, problem, full.T) <= WELL_CONDITIONED)) return undefined;
+      return removeGroups(kernels, problem, options, full);
+    }),
+  );
+  if (!found) return undefined;
   const refitted = refit(kernels, problem, found.kept);
   const { objective } = refitted;
   const lost = found.objective - found.denseObjective;
   const allowed = CONFIRMED * lost - NEGLIGIBLE * objective;
-  if (!(Math.abs(found.objective - objective) <= allowed)) return;
+  if (!(Math.abs(found.objective - objective) <= allowed)) return undefined;
   // What was lost is known better than f on all groups, unless the solution there was given.
   const denseObjective = problem.solution ? found.denseObjective : objective - lost;
   return { ...found, objective, denseObjective, refit: refitted };
@@ -132,22 +123,10 @@ function varianceInflation(kernels: Kernels, { p, H }: LayerProblem, T: Matrix):
   return largest;
 }
 
-/** H⁻¹, the solution and the objective on all groups. On the kernels' stack. */
-interface FullSupport {
-  readonly T: Matrix;
-  readonly W: Matrix;
-  readonly objective: number;
-}
-
-function fullSupport(
-  kernels: Kernels,
-  { p, m, H, G, solution }: LayerProblem,
-  type: ElementType,
-): FullSupport {
-  const T = kernels.matrix(p, p, type);
-  const W = kernels.matrix(p, m, type);
-  kernels.write(T, H);
-  kernels.write(W, solution ?? G);
+/** H⁻¹ = T, the solution W and the objective on all groups. On the kernels' stack. */
+function fullSupport(kernels: Kernels, { p, m, H, G, solution }: LayerProblem, type: ElementType) {
+  const T = kernels.matrix(p, p, type, H);
+  const W = kernels.matrix(p, m, type, solution ?? G);
   kernels.potrf(T);
   if (!solution) {
     kernels.trsm('left', false, 1, T, W);
@@ -162,7 +141,7 @@ function removeGroups(
   kernels: Kernels,
   { p, m, groupSize, groups }: LayerProblem,
   { keep, groupsPerStep = 1, protect = [], path, weights = false, wholeCurve = false }: EliminationOptions,
-  { T, W, objective: denseObjective }: FullSupport,
+  { T, W, objective: denseObjective }: ReturnType<typeof fullSupport>,
 ): Elimination {
   const state = new EliminationState(kernels, T, W, groupSize, { path: weights ? 'rows' : path });
   const isProtected = flags(groups, protect);
@@ -185,12 +164,12 @@ function removeGroups(
   const objective = denseObjective + lost;
   const result = { kept, removed, curve, objective, denseObjective, precision: T.type };
   if (!weights) {
-    if (wholeCurve)
-      whileDefinite(() => {
-        for (let left = keep - new Set(protect).size; left > 0; left--) {
-          remove(first(state.costs(), state.order(), 1, isProtected, 1)[0]);
-        }
-      });
+    // What only describes ends where rounding takes it no further.
+    unlessIndefinite(() => {
+      for (let left = wholeCurve ? keep - new Set(protect).size : 0; left > 0; left--) {
+        remove(first(state.costs(), state.order(), 1, isProtected, 1)[0]);
+      }
+    });
     return result;
   }
   const rows = new Float64Array(p * m);
@@ -202,12 +181,12 @@ function removeGroups(
   return { ...result, W: rows };
 }
 
-/** Runs what only describes: where rounding takes it no further, it ends there. */
-function whileDefinite(run: () => void): void {
+function unlessIndefinite<R>(run: () => R): R | undefined {
   try {
-    run();
+    return run();
   } catch (error) {
-    if (!(error instanceof NotPositiveDefiniteError)) throw error;
+    if (error instanceof NotPositiveDefiniteError) return undefined;
+    throw error;
   }
 }
 
@@ -228,12 +207,9 @@ export function select(
   const { p, m, groupSize, groups, H, G } = problem;
   const { keep, protect = [], precision = 'f64' } = options;
   checkSchedule('select', problem, options);
-  const mark = kernels.mark();
-  try {
-    const T = kernels.matrix(p, p, precision);
-    const W = kernels.matrix(p, m, precision);
-    kernels.write(T, H);
-    kernels.write(W, G);
+  return kernels.scoped(() => {
+    const T = kernels.matrix(p, p, precision, H);
+    const W = kernels.matrix(p, m, precision, G);
     const state = new EliminationState(kernels, T, W, groupSize, { dearest: true });
     const none = new Uint8Array(groups);
     const must = [...new Set(protect)];
@@ -245,16 +221,10 @@ export function select(
       kept.push(group);
     }
     return { kept: kept.sort((a, c) => a - c), objective };
-  } finally {
-    kernels.release(mark);
-  }
+  });
 }
 
-function checkSchedule(
-  operation: string,
-  { groups }: LayerProblem,
-  options: Pick<EliminationOptions, 'keep' | 'groupsPerStep' | 'protect' | 'precision'>,
-): void {
+function checkSchedule(operation: string, { groups }: LayerProblem, options: EliminationOptions): void {
   const { keep, groupsPerStep = 1, protect = [], precision = 'f64' } = options;
   if (!(Number.isInteger(keep) && keep >= 0 && keep <= groups)) {
     throw new InputError(`${operation}: keep must be a whole number from 0 to ${groups}, got ${keep}`);
@@ -319,10 +289,4 @@ export function first(
     if (lead < 0 || (lead === 0 && order[i] < order[best])) best = i;
   }
   return [order[best]];
-}
-
-export function innerProduct(A: ArrayLike<number>, B: ArrayLike<number>): number {
-  let sum = 0;
-  for (let i = 0; i < A.length; i++) sum += A[i] * B[i];
-  return sum;
 }

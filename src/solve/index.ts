@@ -4,14 +4,12 @@ export { type Layer, type LayerRecipe, refits, type SolvedLayers, solveLayers } 
 export { magnitudeSupport } from './magnitude.ts';
 export {
   combineProblems,
-  DEFAULT_DAMPING,
   type LayerProblem,
   type LayerStatistics,
   layerProblem,
   type ProblemOptions,
 } from './problem.ts';
 export {
-  defaultSwaps,
   groupsToKeep,
   type LayerOptions,
   type LayerResult,
@@ -23,6 +21,6 @@ export {
   type Search,
 } from './prune.ts';
 export { type Refit, refit, refitBias } from './refit.ts';
-export { halvingSearch, type LocalSearch, publishedSearch, swapSearch } from './search.ts';
+export { swapSearch } from './search.ts';
 export { type Image, type Panel, StatisticsAccumulator, statisticsWasmBytes } from './statistics.ts';
-export { type Swap, Tableau, tableauWasmBytes } from './tableau.ts';
+export { Tableau } from './tableau.ts';

@@ -18,9 +18,7 @@ export function magnitudeSupport(
     for (let i = g * groupSize * m; i < (g + 1) * groupSize * m; i++) norms[g] += Math.abs(W0[i]);
   }
   for (const group of protect) norms[group] = Number.POSITIVE_INFINITY;
-  const order = Array.from(norms.keys()).sort((a, b) =>
-    norms[a] === norms[b] ? a - b : norms[b] - norms[a],
-  );
+  const order = Array.from(norms.keys()).sort((a, b) => norms[b] - norms[a] || a - b); // also where both are infinite
   return order.slice(0, keep).sort((a, b) => a - b);
 }
 

@@ -196,8 +196,7 @@ export function combineProblems(problems: readonly LayerProblem[]): LayerProblem
   for (const part of problems) {
     const { groupSize: b } = part;
     const row = (i: number) => Math.floor(i / b) * groupSize + firstRow + (i % b);
-    let signal = 0;
-    for (let i = 0; i < part.G.length; i++) signal += part.G[i] * part.W0[i];
+    const signal = innerProduct(part.G, part.W0);
     const scale = signal > 0 ? 1 / signal : 1;
     for (let i = 0; i < part.p; i++) {
       for (let j = 0; j < part.p; j++) H[row(i) * p + row(j)] = scale * part.H[i * part.p + j];
@@ -221,19 +220,20 @@ export function multiply(
   p: number,
   m: number,
 ): Float64Array {
-  const mark = kernels.mark();
-  try {
-    const a = kernels.matrix(p, p, 'f64');
-    const b = kernels.matrix(p, m, 'f64');
+  return kernels.scoped(() => {
+    const a = kernels.matrix(p, p, 'f64', A);
+    const b = kernels.matrix(p, m, 'f64', B);
     const c = kernels.matrix(p, m, 'f64');
-    kernels.write(a, A);
     kernels.symmetrize(a);
-    kernels.write(b, B);
     kernels.gemm(false, false, 1, a, b, 0, c);
     return kernels.read(c);
-  } finally {
-    kernels.release(mark);
-  }
+  });
+}
+
+export function innerProduct(A: ArrayLike<number>, B: ArrayLike<number>): number {
+  let sum = 0;
+  for (let i = 0; i < A.length; i++) sum += A[i] * B[i];
+  return sum;
 }
 
 function requireLength(name: string, array: { readonly length: number }, expected: number): void {

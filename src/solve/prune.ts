@@ -1,10 +1,10 @@
 // One layer: choose a support by one of the methods and give the weights that go with it.
 
 import { InputError } from '../errors.ts';
-import { type ElementType, eliminationBytes, type Kernels } from '../kernel/index.ts';
-import { type Elimination, eliminate, innerProduct, select } from './eliminate.ts';
+import { eliminationBytes, type Kernels } from '../kernel/index.ts';
+import { type Elimination, type EliminationOptions, eliminate, select } from './eliminate.ts';
 import { denseOn, magnitudeSupport } from './magnitude.ts';
-import { type LayerProblem, multiply } from './problem.ts';
+import { innerProduct, type LayerProblem, multiply } from './problem.ts';
 import { objectiveOf, type Refit, refit } from './refit.ts';
 import { halvingSearch, type LocalSearch, publishedSearch, swapSearch } from './search.ts';
 import { Tableau, tableauWasmBytes } from './tableau.ts';
@@ -33,20 +33,14 @@ export const SEARCHES = ['greedy', 'swap', 'thorough', 'halving', 'published'] a
 /** One of SEARCHES. */
 export type Search = (typeof SEARCHES)[number];
 
-/** What to prune of a layer, and how. */
-export interface LayerOptions {
-  /** Groups to keep, 0 … groups. */
-  readonly keep: number;
+/**
+ * What to prune of a layer, and how. Of the elimination's options `ziplm` has only `keep` and `protect`, the magnitude
+ * only `keep`.
+ */
+export interface LayerOptions
+  extends Pick<EliminationOptions, 'keep' | 'groupsPerStep' | 'protect' | 'precision' | 'wholeCurve'> {
   /** Default `osscar`. */
   readonly method?: Method;
-  /** Groups removed between two rankings of the elimination (`osscar` only). Default 1. */
-  readonly groupsPerStep?: number;
-  /** Groups that must stay (`osscar` and `ziplm`). */
-  readonly protect?: readonly number[];
-  /** Of the elimination (`osscar` only), as `EliminationOptions.precision`. Default `f32`, confirmed in f64. */
-  readonly precision?: ElementType;
-  /** Of the elimination (`osscar` only). Default: the curve ends at `keep`. */
-  readonly wholeCurve?: boolean;
   /** `osscar` only. Default `swap`. */
   readonly search?: Search;
   /** t of `halving` and `published`: groups exchanged at once. Default a tenth of the kept ones. */
@@ -56,13 +50,7 @@ export interface LayerOptions {
 }
 
 /** A pruned layer. */
-export interface LayerResult {
-  /** Group numbers that stay, ascending. */
-  readonly kept: number[];
-  /** p × m; rows of removed groups are zero. */
-  readonly W: Float64Array;
-  /** f(S, W), at most 0 after a refit. */
-  readonly objective: number;
+export interface LayerResult extends Pick<Elimination, 'kept'>, Refit {
   /** (f(S, W) − f(all)) / −f(all), with f(all) the objective of the best weights on all groups. */
   readonly relativeError: number;
   /**
@@ -120,13 +108,13 @@ export function pruneLayer(kernels: Kernels, problem: LayerProblem, options: Lay
     : refit(kernels, problem, all).objective;
   if (method === 'ziplm') return ziplm(kernels, problem, options, dense);
   const kept = magnitudeSupport(problem, keep);
-  if (method === 'magnitude-refit') {
-    const { W, objective } = refit(kernels, problem, kept);
-    return { kept, W, objective, relativeError: relative(objective, dense) };
-  }
-  const W = denseOn(problem, kept);
-  const objective = objectiveOf(problem, W, kept);
-  return { kept, W, objective, relativeError: relative(objective, dense) };
+  if (method === 'magnitude') return asTheyAre(problem, kept, denseOn(problem, kept), dense);
+  return resultOf(kept, refit(kernels, problem, kept), dense);
+}
+
+/** A result of weights that are no refit. */
+function asTheyAre(problem: LayerProblem, kept: number[], W: Float64Array, dense: number): LayerResult {
+  return resultOf(kept, { W, objective: objectiveOf(problem, W, kept) }, dense);
 }
 
 /**
@@ -138,91 +126,47 @@ function ziplm(kernels: Kernels, problem: LayerProblem, options: LayerOptions, d
   const { W0, solution, H, p, m } = problem;
   const own = solution === W0 ? problem : { ...problem, G: multiply(kernels, H, W0, p, m), solution: W0 };
   const { kept, curve, W } = eliminate(kernels, own, { keep, protect, weights: true });
-  const objective = objectiveOf(problem, W!, kept);
-  return { kept, W: W!, objective, relativeError: relative(objective, dense), curve };
-}
-
-interface Candidate extends Refit {
-  readonly kept: readonly number[];
-  readonly start: string;
-  readonly search: LocalSearch;
+  return { ...asTheyAre(problem, kept, W!, dense), curve };
 }
 
 function osscar(kernels: Kernels, problem: LayerProblem, options: LayerOptions, search: Search): LayerResult {
-  const {
-    keep,
-    groupsPerStep,
-    protect = [],
-    precision,
-    wholeCurve,
-    maxSwaps = defaultSwaps(problem),
-  } = options;
-  const greedy = eliminate(kernels, problem, { keep, groupsPerStep, protect, precision, wholeCurve });
-  const dense = greedy.denseObjective;
-  const exchanged = keep > 0 && keep < problem.groups;
-  if (search === 'greedy' || !exchanged) {
-    const { W, objective } = greedy.refit ?? refit(kernels, problem, greedy.kept);
-    const result = { kept: greedy.kept, W, objective, relativeError: relative(objective, dense) };
-    return { ...result, curve: greedy.curve };
+  const greedy = eliminate(kernels, problem, options);
+  const { curve, denseObjective, kept } = greedy;
+  if (search === 'greedy' || kept.length === 0 || kept.length === problem.groups) {
+    return { ...resultOf(kept, greedy.refit ?? refit(kernels, problem, kept), denseObjective), curve };
   }
-
-  const several = search === 'swap' || search === 'thorough';
-  const forward = search === 'thorough' || (search === 'swap' && 2 * keep <= problem.groups);
-  const starts = startsOf(kernels, problem, greedy, protect, several, forward);
-  const searchable = search === 'thorough' || problem.p <= SEARCHABLE_ROWS;
-  const tried = search === 'thorough' ? starts.filter(isNew) : [lowest(starts)];
-  const t = Math.round(options.swapGroups ?? Math.max(1, keep / 10));
+  const starts = startsOf(kernels, problem, greedy, options.protect, search);
   let best: Candidate | undefined;
-  for (const start of tried) {
-    const found = searchable
-      ? searchFrom(kernels, problem, start.kept, protect, (tableau) => {
-          if (search === 'published') return publishedSearch(tableau, t, protect);
-          if (search === 'halving') return halvingSearch(tableau, t, protect);
-          return swapSearch(tableau, search === 'swap' ? maxSwaps : options.maxSwaps);
-        })
-      : { kept: start.kept, search: { steps: 0, swapOptimal: false } };
-    const known = sameGroups(found.kept, start.kept) ? start.refit : undefined;
-    const candidate = { ...found, ...(known ?? refit(kernels, problem, found.kept)), start: start.name };
+  for (const start of search === 'thorough' ? starts.filter(isNew) : [lowest(starts)]) {
+    const candidate = searchFrom(kernels, problem, start, options, search);
     if (!best || candidate.objective < best.objective) best = candidate;
   }
-  const { kept, W, objective, start, search: done } = best!;
-  return {
-    ...{ kept: [...kept], W, objective, relativeError: relative(objective, dense), curve: greedy.curve },
-    search: {
-      ...done,
-      start,
-      starts: Object.fromEntries(starts.map(({ name, objective }) => [name, objective])),
-    },
-  };
+  const { start, done } = best!;
+  const objectives = Object.fromEntries(starts.map(({ name, objective }) => [name, objective]));
+  const result = resultOf(best!.kept, best!, denseObjective);
+  return { ...result, curve, search: { ...done, start, starts: objectives } };
 }
 
-interface Start {
+/** A support to start from, with its objective in f64. */
+interface Start extends Pick<Elimination, 'kept' | 'objective' | 'refit'> {
   readonly name: string;
-  /** Ascending. */
-  readonly kept: readonly number[];
-  readonly objective: number;
-  readonly refit?: Refit;
 }
 
-/** Supports to start from, with their objectives in f64. */
 function startsOf(
   kernels: Kernels,
   problem: LayerProblem,
   greedy: Elimination,
-  protect: readonly number[],
-  magnitude: boolean,
-  forward: boolean,
+  protect: readonly number[] | undefined,
+  search: Search,
 ): Start[] {
   const keep = greedy.kept.length;
-  const starts: Start[] = [
-    { name: 'greedy', kept: greedy.kept, objective: greedy.objective, refit: greedy.refit },
-  ];
+  const starts: Start[] = [{ ...greedy, name: 'greedy' }];
   const add = (name: string, kept: number[]) => {
     const refitted = refit(kernels, problem, kept);
     starts.push({ name, kept, objective: refitted.objective, refit: refitted });
   };
-  if (magnitude) add('magnitude', magnitudeSupport(problem, keep, protect));
-  if (forward) {
+  if (search === 'swap' || search === 'thorough') add('magnitude', magnitudeSupport(problem, keep, protect));
+  if (search === 'thorough' || (search === 'swap' && 2 * keep <= problem.groups)) {
     const { kept } = select(kernels, problem, { keep, protect, precision: greedy.precision });
     const best = lowest(starts);
     if (sameGroups(kept, best.kept)) starts.push({ ...best, name: 'forward' });
@@ -244,24 +188,38 @@ function sameGroups(a: readonly number[], b: readonly number[]): boolean {
   return a.length === b.length && a.every((group, at) => group === b[at]);
 }
 
+/** What a search makes of a start. */
+interface Candidate extends Pick<LayerResult, 'kept' | 'W' | 'objective'> {
+  readonly start: string;
+  readonly done: LocalSearch;
+}
+
 function searchFrom(
   kernels: Kernels,
   problem: LayerProblem,
-  kept: readonly number[],
-  protect: readonly number[],
-  run: (tableau: Tableau) => LocalSearch,
-): { kept: number[]; search: LocalSearch } {
-  const tableau = new Tableau(kernels, problem, kept, protect);
-  try {
-    const search = run(tableau);
-    return { kept: tableau.kept(), search };
-  } finally {
-    tableau.dispose();
+  start: Start,
+  options: LayerOptions,
+  search: Search,
+): Candidate {
+  const { maxSwaps = search === 'swap' ? defaultSwaps(problem) : undefined, protect } = options;
+  const t = Math.round(options.swapGroups ?? Math.max(1, options.keep / 10));
+  let { kept } = start;
+  let done: LocalSearch = { steps: 0, swapOptimal: false };
+  if (search === 'thorough' || problem.p <= SEARCHABLE_ROWS) {
+    kernels.scoped(() => {
+      const tableau = new Tableau(kernels, problem, kept, protect);
+      if (search === 'published') done = publishedSearch(tableau, t);
+      else if (search === 'halving') done = halvingSearch(tableau, t);
+      else done = swapSearch(tableau, maxSwaps);
+      kept = tableau.kept();
+    });
   }
+  const known = sameGroups(kept, start.kept) ? start.refit : undefined;
+  return { kept, ...(known ?? refit(kernels, problem, kept)), start: start.name, done };
 }
 
-function relative(objective: number, dense: number): number {
-  return dense < 0 ? (objective - dense) / -dense : 0;
+function resultOf(kept: number[], { W, objective }: Refit, dense: number): LayerResult {
+  return { kept, W, objective, relativeError: dense < 0 ? (objective - dense) / -dense : 0 };
 }
 
 /** Groups to keep for a ratio: to the nearest whole number, at least one. */

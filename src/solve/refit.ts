@@ -7,7 +7,7 @@ import type { LayerProblem } from './problem.ts';
 export interface Refit {
   /** p × m; rows of removed groups are zero. */
   readonly W: Float64Array;
-  /** f(S, W) = −½ tr(W_SᵀG_S): at most 0, lower is better. */
+  /** f(S, W), lower is better; of the best weights −½ tr(W_SᵀG_S), at most 0. */
   readonly objective: number;
 }
 
@@ -18,23 +18,16 @@ export interface Refit {
  * k³/3 + 2k²m flops and 8(k² + km) bytes of wasm memory for k kept rows.
  */
 export function refit(kernels: Kernels, problem: LayerProblem, kept: readonly number[]): Refit {
-  const { p, m, H, G } = problem;
+  const { p, m, G } = problem;
   const rows = groupRows(kept, problem.groupSize);
   const k = rows.length;
   const W = new Float64Array(p * m);
   if (k === 0) return { W, objective: 0 };
 
-  const mark = kernels.mark();
-  try {
+  return kernels.scoped(() => {
     const L = kernels.matrix(k, k, 'f64');
     const B = kernels.matrix(k, m, 'f64');
-    const factor = kernels.view(L);
-    const right = kernels.view(B);
-    for (let i = 0; i < k; i++) {
-      const source = rows[i] * p;
-      for (let j = 0; j <= i; j++) factor[i * k + j] = H[source + rows[j]];
-      right.set(G.subarray(rows[i] * m, rows[i] * m + m), i * m);
-    }
+    copyRows(problem, rows, kernels.view(L), kernels.view(B));
     kernels.potrf(L);
     kernels.trsm('left', false, 1, L, B);
     kernels.trsm('left', true, 1, L, B);
@@ -47,8 +40,20 @@ export function refit(kernels: Kernels, problem: LayerProblem, kept: readonly nu
       for (let j = 0; j < m; j++) objective -= 0.5 * W[row + j] * G[row + j];
     }
     return { W, objective };
-  } finally {
-    kernels.release(mark);
+  });
+}
+
+/** The given rows and columns of H (its lower triangle, in their order) and rows of G. */
+export function copyRows(
+  { p, m, H, G }: LayerProblem,
+  rows: Int32Array,
+  toH: Float64Array,
+  toG: Float64Array,
+): void {
+  for (let i = 0; i < rows.length; i++) {
+    const source = rows[i] * p;
+    for (let j = 0; j <= i; j++) toH[i * rows.length + j] = H[source + rows[j]];
+    toG.set(G.subarray(rows[i] * m, rows[i] * m + m), i * m);
   }
 }
 
@@ -81,10 +86,7 @@ export function refitBias(problem: LayerProblem, W: Float64Array): Float64Array 
 }
 
 /** Row numbers of the given groups. */
-export function groupRows(groups: readonly number[], groupSize: number): Int32Array {
+export function groupRows(groups: readonly number[] | Int32Array, groupSize: number): Int32Array {
   const rows = new Int32Array(groups.length * groupSize);
-  groups.forEach((group, at) => {
-    for (let r = 0; r < groupSize; r++) rows[at * groupSize + r] = group * groupSize + r;
-  });
-  return rows;
+  return rows.map((_, i) => groups[Math.floor(i / groupSize)] * groupSize + (i % groupSize));
 }

@@ -1,7 +1,7 @@
 // Local search on the tableau: exchanges of kept for removed groups that lower the objective. Every search ends
 // no higher than it starts: a step that does not improve is taken back.
 
-import { first, flags } from './eliminate.ts';
+import { first } from './eliminate.ts';
 import type { Tableau } from './tableau.ts';
 
 /** What counts as an improvement, relative to the objective: above rounding, far below anything of use. */
@@ -46,35 +46,39 @@ export function swapSearch(tableau: Tableau, maxSteps = Number.POSITIVE_INFINITY
  * The published local search: drops the t cheapest groups, adds the t best of all that are then out, and stops at
  * the first step that does not improve, or after 30.
  */
-export function publishedSearch(tableau: Tableau, t: number, protect: readonly number[] = []): LocalSearch {
+export function publishedSearch(tableau: Tableau, t: number): LocalSearch {
   let steps = 0;
-  while (steps < PUBLISHED_STEPS && exchange(tableau, t, protect)) steps++;
+  while (steps < PUBLISHED_STEPS && exchange(tableau, t)) steps++;
   return { steps, swapOptimal: false };
 }
 
 /** As the published search, but a step that does not improve halves t; ends at t = 0 (OSSCAR, arXiv 2403.12983). */
-export function halvingSearch(tableau: Tableau, t: number, protect: readonly number[] = []): LocalSearch {
+export function halvingSearch(tableau: Tableau, t: number): LocalSearch {
   let steps = 0;
   for (let size = t; size >= 1; ) {
-    if (exchange(tableau, size, protect)) steps++;
+    if (exchange(tableau, size)) steps++;
     else size = Math.floor(size / 2);
   }
   return { steps, swapOptimal: false };
 }
 
 /** Drops the t cheapest, adds the t best. @returns whether that improved; if not, it is taken back */
-function exchange(tableau: Tableau, t: number, protect: readonly number[]): boolean {
+function exchange(tableau: Tableau, t: number): boolean {
   const before = tableau.kept();
-  const groups = tableau.costs().length;
-  const isProtected = flags(groups, protect);
-  const mayLeave = Int32Array.from(before.filter((group) => !isProtected[group]));
-  const count = Math.min(t, mayLeave.length, groups - before.length);
+  const groups = Int32Array.from(tableau.isProtected.keys());
+  const mayLeave = groups.filter((group) => tableau.has(group) && !tableau.isProtected[group]);
+  const count = Math.min(t, mayLeave.length, groups.length - before.length);
   if (count === 0) return false;
   const start = tableau.objective;
   const allowed = threshold(tableau);
   tableau.move(...cheapest(tableau, mayLeave, count));
-  const out = Int32Array.from({ length: groups }, (_, group) => group).filter((group) => !tableau.has(group));
-  tableau.move(...cheapest(tableau, out, count));
+  tableau.move(
+    ...cheapest(
+      tableau,
+      groups.filter((group) => !tableau.has(group)),
+      count,
+    ),
+  );
   if (tableau.objective < start - allowed) return true;
   const was = new Set(before);
   tableau.move(...tableau.kept().filter((group) => !was.has(group)));

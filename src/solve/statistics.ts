@@ -8,6 +8,10 @@ import type { LayerStatistics } from './problem.ts';
 /** Rows per chunk: the depth that the f32 kernels sum before they add to f64 (KC of the GEMM). */
 const CHUNK_ROWS = 512;
 
+const ONE = [1, 1] as const;
+/** Of what transposes a target's image. */
+const POINTWISE = { kernel: ONE, strides: ONE, dilations: ONE, pads: [0, 0] } as const;
+
 /** Bytes of wasm memory of one accumulator for p inputs and m outputs, without the GEMM's packing buffers. */
 export function statisticsWasmBytes(p: number, m: number): number {
   return 8 * (p + 1) * (p + m + 1) + 4 * CHUNK_ROWS * (p + m + 2);
@@ -93,21 +97,12 @@ export class StatisticsAccumulator {
     if (this.#targets > 0 && Y?.length !== n * this.#m) {
       throw new ShapeError(`statistics: "Y" expected ${n}×${this.#m}, got ${Y?.length ?? 0} values`);
     }
-    for (let row = 0; row < n; ) {
-      const take = Math.min(n - row, CHUNK_ROWS - this.#filled);
-      this.#kernels
-        .view(this.#X)
-        .set(X.subarray(row * this.#p, (row + take) * this.#p), this.#filled * this.#p);
-      if (Y && this.#targets > 0) {
-        const target = this.#kernels.view(this.#Y);
-        for (let i = 0; i < take; i++) {
-          const from = (row + i) * this.#m;
-          target.set(Y.subarray(from, from + this.#m), (this.#filled + i) * (this.#m + 1));
-        }
-      }
-      row += take;
-      this.#advance(take);
-    }
+    const [kernels, p, m] = [this.#kernels, this.#p, this.#m];
+    this.#fill(n, (first, toX, toY) => {
+      const end = first + toX.rows;
+      kernels.write(toX, X.subarray(first * p, end * p));
+      if (Y && this.#targets > 0) kernels.write(toY, Y.subarray(first * m, end * m));
+    });
   }
 
   /**
@@ -118,37 +113,19 @@ export class StatisticsAccumulator {
   addImage(geometry: ConvGeometry, x: Image, y?: Image): void {
     const kernels = this.#kernels;
     const positions = geometry.outHeight * geometry.outWidth;
-    const mark = kernels.mark();
-    try {
-      const source = kernels.matrix(x.channels, x.data.length / x.channels, 'f32');
-      kernels.write(source, x.data);
-      let target: Matrix<'f32'> | undefined;
-      if (this.#targets > 0) {
-        if (y?.data.length !== this.#m * positions) {
-          throw new ShapeError(
-            `statistics: "y" expected ${this.#m}×${positions}, got ${y?.data.length ?? 0} values`,
-          );
-        }
-        target = kernels.matrix(this.#m, positions, 'f32');
-        kernels.write(target, y.data);
-      }
-      const pointwise = pointwiseGeometry(geometry.outHeight, geometry.outWidth);
-      for (let first = 0; first < positions; ) {
-        const take = Math.min(positions - first, CHUNK_ROWS - this.#filled);
-        kernels.im2col(source, geometry, first, kernels.submatrix(this.#X, this.#filled, 0, take, this.#p));
-        if (target)
-          kernels.im2col(
-            target,
-            pointwise,
-            first,
-            kernels.submatrix(this.#Y, this.#filled, 0, take, this.#m),
-          );
-        first += take;
-        this.#advance(take);
-      }
-    } finally {
-      kernels.release(mark);
+    const values = y?.data.length ?? 0;
+    if (this.#targets > 0 && values !== this.#m * positions) {
+      throw new ShapeError(`statistics: "y" expected ${this.#m}×${positions}, got ${values} values`);
     }
+    kernels.scoped(() => {
+      const source = kernels.matrix(x.channels, x.data.length / x.channels, 'f32', x.data);
+      const target = this.#targets > 0 && kernels.matrix(this.#m, positions, 'f32', y?.data);
+      const row = { ...POINTWISE, height: 1, width: positions, outHeight: 1, outWidth: positions };
+      this.#fill(positions, (first, toX, toY) => {
+        kernels.im2col(source, geometry, first, toX);
+        if (target) kernels.im2col(target, row, first, toY);
+      });
+    });
   }
 
   /** Copies the sums out and frees the memory. */
@@ -167,14 +144,11 @@ export class StatisticsAccumulator {
     const kernels = this.#kernels;
     const [p, m, n] = [this.#p, this.#m, this.#rows];
     const XtX = inPlace ? kernels.view(this.#H) : kernels.read(this.#H);
-    const C = kernels.read(this.#C);
-    const columns = this.#targets + 1;
-    const rows = this.#C.rows;
-    const sumX = Float64Array.from({ length: rows }, (_, i) => C[i * columns + columns - 1]);
-    if (this.#targets === 0) return { p, m, n, XtX, sumX };
-    const XtY = new Float64Array(rows * m);
-    for (let i = 0; i < rows; i++) XtY.set(C.subarray(i * columns, i * columns + m), i * m);
-    return { p, m, n, XtX, sumX, target: { XtY, sumY: kernels.read(this.#sums).slice(0, m) } };
+    const columns = (of: Matrix<'f64'>, first: number, count: number) =>
+      kernels.read(kernels.submatrix(of, 0, first, of.rows, count));
+    const sums = { p, m, n, XtX, sumX: columns(this.#C, this.#targets, 1) };
+    if (this.#targets === 0) return sums;
+    return { ...sums, target: { XtY: columns(this.#C, 0, m), sumY: columns(this.#sums, 0, m) } };
   }
 
   /** Frees the memory without a result. */
@@ -182,10 +156,18 @@ export class StatisticsAccumulator {
     this.#kernels.release(this.#mark);
   }
 
-  #advance(rows: number): void {
-    this.#filled += rows;
-    this.#rows += rows;
-    if (this.#filled === CHUNK_ROWS) this.#flush();
+  /** Has n rows filled in, as many at a time as there is room for. @param fill  given the number of the first */
+  #fill(n: number, fill: (first: number, toX: Matrix<'f32'>, toY: Matrix<'f32'>) => void): void {
+    for (let first = 0; first < n; ) {
+      const take = Math.min(n - first, CHUNK_ROWS - this.#filled);
+      const room = (of: Matrix<'f32'>, columns: number) =>
+        this.#kernels.submatrix(of, this.#filled, 0, take, columns);
+      fill(first, room(this.#X, this.#p), room(this.#Y, this.#targets));
+      first += take;
+      this.#filled += take;
+      this.#rows += take;
+      if (this.#filled === CHUNK_ROWS) this.#flush();
+    }
   }
 
   #flush(): void {
@@ -205,17 +187,4 @@ export class StatisticsAccumulator {
     kernels.cross(kernels.submatrix(this.#ones, 0, 0, n, 1), Y, this.#sums);
     this.#filled = 0;
   }
-}
-
-function pointwiseGeometry(height: number, width: number): ConvGeometry {
-  return {
-    height,
-    width,
-    outHeight: height,
-    outWidth: width,
-    kernel: [1, 1],
-    strides: [1, 1],
-    pads: [0, 0],
-    dilations: [1, 1],
-  };
 }

@@ -5,6 +5,7 @@ import { InputError, NotPositiveDefiniteError } from '../errors.ts';
 import type { Kernels, Matrix } from '../kernel/index.ts';
 import { flags } from './eliminate.ts';
 import type { LayerProblem } from './problem.ts';
+import { copyRows, groupRows } from './refit.ts';
 
 export interface Swap {
   readonly out: number;
@@ -52,11 +53,11 @@ export class Tableau {
   /** Groups by position: kept ones first. */
   readonly #order: Int32Array;
   readonly #position: Int32Array;
-  readonly #protected: Uint8Array;
+  /** By group, 1 where no swap may take it out. */
+  readonly isProtected: Uint8Array;
   #kept = 0;
   #objective = 0;
   #pivots = 0;
-  #drift = 0;
 
   /** @param protect  groups that no swap may take out */
   constructor(
@@ -71,20 +72,14 @@ export class Tableau {
     this.#mark = kernels.mark();
     this.#order = new Int32Array(groups);
     this.#position = new Int32Array(groups);
-    this.#protected = flags(groups, protect);
-    try {
-      this.#T = kernels.matrix(p, p, 'f64');
-      this.#K = kernels.matrix(p, p, 'f64');
-      this.#D = kernels.matrix(groups, b * b, 'f64');
-      this.#E = kernels.matrix(groups, b * b, 'f64');
-      this.#rows = kernels.matrix(3, groups, 'f64');
-      this.#small = kernels.matrix(8, b * b, 'f64');
-      this.factorise(kept);
-      this.#drift = 0;
-    } catch (error) {
-      kernels.release(this.#mark);
-      throw error;
-    }
+    this.isProtected = flags(groups, protect);
+    this.#T = kernels.matrix(p, p, 'f64');
+    this.#K = kernels.matrix(p, p, 'f64');
+    this.#D = kernels.matrix(groups, b * b, 'f64');
+    this.#E = kernels.matrix(groups, b * b, 'f64');
+    this.#rows = kernels.matrix(3, groups, 'f64');
+    this.#small = kernels.matrix(8, b * b, 'f64');
+    this.factorise(kept);
   }
 
   dispose(): void {
@@ -94,11 +89,6 @@ export class Tableau {
   /** f on the support, tracked over moves. */
   get objective(): number {
     return this.#objective;
-  }
-
-  /** The largest difference between the tracked objective and a fresh one that a factorisation has found. */
-  get drift(): number {
-    return this.#drift;
   }
 
   /** Ascending. */
@@ -116,29 +106,20 @@ export class Tableau {
    */
   factorise(kept: readonly number[] = this.kept()): void {
     const kernels = this.#kernels;
-    const { p, m, groupSize: b, groups, H, G } = this.#problem;
+    const { p, m, groupSize: b, groups } = this.#problem;
     const isKept = flags(groups, kept);
     const all = Array.from({ length: groups }, (_, group) => group);
-    const sameSupport = kept.length === this.#kept && kept.every((group) => this.has(group));
     this.#order.set([...all.filter((g) => isKept[g]), ...all.filter((g) => !isKept[g])]);
     this.#order.forEach((group, at) => {
       this.#position[group] = at;
     });
     this.#kept = isKept.reduce((sum, flag) => sum + flag, 0);
-    const rows = Int32Array.from({ length: p }, (_, i) => this.#order[Math.floor(i / b)] * b + (i % b));
     const k = this.#kept * b;
     const [T, K] = [this.#T, this.#K];
 
-    const mark = kernels.mark();
-    try {
+    kernels.scoped(() => {
       const R = kernels.matrix(p, m, 'f64');
-      const t = kernels.view(T);
-      const r = kernels.view(R);
-      for (let i = 0; i < p; i++) {
-        const source = rows[i] * p;
-        for (let j = 0; j <= i; j++) t[i * p + j] = H[source + rows[j]];
-        r.set(G.subarray(rows[i] * m, rows[i] * m + m), i * m);
-      }
+      copyRows(this.#problem, groupRows(this.#order, b), kernels.view(T), kernels.view(R));
       const SS = kernels.submatrix(T, 0, 0, k, k);
       const PS = kernels.submatrix(T, k, 0, p - k, k);
       const PP = kernels.submatrix(T, k, k, p - k, p - k);
@@ -161,25 +142,18 @@ export class Tableau {
         kernels.potri(SS);
       }
       kernels.syrk(false, 1, R, 0, K);
-      if (sameSupport) this.#drift = Math.max(this.#drift, Math.abs(objective - this.#objective));
       this.#objective = objective;
       this.#pivots = 0;
-    } finally {
-      kernels.release(mark);
-    }
+    });
   }
 
   /** By group: the cost of removing a kept one, minus the gain of adding a removed one. */
   costs(): Float64Array {
     const { groups, groupSize: b } = this.#problem;
+    const { abi } = this.#kernels;
     const [T, K] = [this.#T, this.#K];
     const out = this.#row(0, groups);
-    this.#kernels.abi.dtableauCosts(
-      groups,
-      this.#kept,
-      b,
-      ...[T.ptr, T.ld, K.ptr, K.ld, out.ptr, this.#small.ptr],
-    );
+    abi.dtableauCosts(groups, this.#kept, b, T.ptr, T.ld, K.ptr, K.ld, out.ptr, this.#small.ptr);
     const byPosition = this.#kernels.view(out);
     return Float64Array.from({ length: groups }, (_, group) => byPosition[this.#position[group]]);
   }
@@ -246,7 +220,7 @@ export class Tableau {
     } else abi.dtableauPrepare(kept, b, ...matrices, D.ptr, E.ptr, this.#small.ptr);
     const e = this.#kernels.view(E);
     for (let i = 0; i < kept; i++) {
-      if (this.#protected[this.#order[i]]) e[i * b * b] = Number.POSITIVE_INFINITY;
+      if (this.isProtected[this.#order[i]]) e[i * b * b] = Number.POSITIVE_INFINITY;
     }
     const row = this.#row(1, kept);
     const minima = this.#row(2, groups - kept);
@@ -283,15 +257,11 @@ export class Tableau {
     const kernels = this.#kernels;
     const { p, groupSize: b } = this.#problem;
     const [T, K] = [this.#T, this.#K];
-    const mark = kernels.mark();
-    try {
-      const work = kernels.allocate(kernels.abi.tableauWorkBytes(p, count * b) >>> 0);
-      return kernels.abi.dtableauPivot(
-        ...([p, at * b, count * b, leaving * b, T.ptr, T.ld, K.ptr, K.ld, work] as const),
-      );
-    } finally {
-      kernels.release(mark);
-    }
+    const [first, rows, leavingRows] = [at * b, count * b, leaving * b];
+    return kernels.scoped(() => {
+      const work = kernels.allocate(kernels.abi.tableauWorkBytes(p, rows) >>> 0);
+      return kernels.abi.dtableauPivot(p, first, rows, leavingRows, T.ptr, T.ld, K.ptr, K.ld, work);
+    });
   }
 
   #exchange(a: number, z: number): void {

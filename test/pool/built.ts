@@ -11,6 +11,7 @@ export const built: typeof Layer = await import(new URL('layer.js', DIST).href);
 const threads = process.getBuiltinModule('node:worker_threads');
 export type Thread = InstanceType<typeof threads.Worker>;
 
+const JOBS = ['factorise', 'inverse', 'pruneLayer', 'solveLayers'];
 /** Every worker that is started from now on, in order. */
 export const workers: Thread[] = [];
 /** The worker of every job that is sent from now on, in order. */
@@ -22,7 +23,8 @@ threads.Worker = class extends threads.Worker {
   }
 
   override postMessage(...args: Parameters<Thread['postMessage']>) {
-    if (args[0].path?.[0] === 'run') jobs.push(this);
+    const { path, argumentList } = args[0];
+    if (path?.[0] === 'run' && JOBS.includes(argumentList[0].value)) jobs.push(this);
     super.postMessage(...args);
   }
 };

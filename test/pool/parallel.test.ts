@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { build } from 'esbuild';
 import { describe, expect, test } from 'vitest';
-import { Kernels, type Matrix, openKernels, type Simd } from '../../src/kernel/index.ts';
+import { type Abi, Kernels, type Matrix, openKernels, type Simd } from '../../src/kernel/index.ts';
 import { parallelAbi, scratchBytes } from '../../src/pool/parallel.ts';
 import { type Task, Team } from '../../src/pool/team.ts';
 import { random, randomArray } from '../support/random.ts';
@@ -14,7 +14,7 @@ async function pair(simd: Simd) {
   const next = random(5);
   const crew = {
     helpers: 3,
-    run(list: readonly Task[], work: number) {
+    run(_abi: Abi, list: readonly Task[], work: number) {
       tasks += list.length;
       const shuffled = list.map((task) => ({ task, at: next() })).sort((a, b) => a.at - b.at);
       for (const { task } of shuffled) {

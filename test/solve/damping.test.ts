@@ -1,12 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { openKernels } from '../../src/kernel/index.ts';
-import {
-  chooseDamping,
-  DEFAULT_DAMPING,
-  layerProblem,
-  pruneLayer,
-  refitBias,
-} from '../../src/solve/index.ts';
+import { chooseDamping, layerProblem, pruneLayer, refitBias } from '../../src/solve/index.ts';
+import { DEFAULT_DAMPING } from '../../src/solve/problem.ts';
 import { activations, addStatistics, naiveStatistics, normals } from '../support/problems.ts';
 
 const kernels = await openKernels();

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { EliminationState, eliminationPath, openKernels } from '../../src/kernel/index.ts';
+import { eliminationPath } from '../../src/kernel/elimination.ts';
+import { EliminationState, openKernels } from '../../src/kernel/index.ts';
 import { schedule } from '../../src/solve/eliminate.ts';
 import {
   eliminate,

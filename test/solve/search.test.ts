@@ -2,17 +2,15 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { openKernels } from '../../src/kernel/index.ts';
 import {
-  halvingSearch,
   type LayerProblem,
   layerProblem,
   METHODS,
   pruneLayer,
-  publishedSearch,
   refit,
   SEARCHES,
-  swapSearch,
   Tableau,
 } from '../../src/solve/index.ts';
+import { halvingSearch, publishedSearch, swapSearch } from '../../src/solve/search.ts';
 import { activations, naiveObjective, naiveStatistics, normals, subsets } from '../support/problems.ts';
 
 const binaries = [await openKernels({ simd: 'baseline' }), await openKernels({ simd: 'relaxed' })];

@@ -190,12 +190,16 @@ describe.each(binaries)('Tableau, $simd', (kernels) => {
   test('drifts by no more than rounding over many moves', () => {
     const layer = problem(40, 1, 8, 11);
     using(layer, [...Array(20).keys()], (tableau) => {
-      for (let i = 0; i < 300; i++) tableau.swap(tableau.kept()[i % 20], pick());
+      for (let round = 0; round < 3; round++) {
+        // As many as there are between two factorisations.
+        for (let i = 0; i < 128; i++) tableau.swap(tableau.kept()[i % 20], pick());
+        const tracked = tableau.objective;
+        tableau.factorise();
+        expect(Math.abs(tableau.objective - tracked)).toBeLessThan(1e-10 * Math.abs(tracked));
+      }
       function pick(): number {
         return [...Array(40).keys()].find((g) => !tableau.has(g))!;
       }
-      tableau.factorise();
-      expect(tableau.drift).toBeLessThan(1e-10 * Math.abs(tableau.objective));
     });
   });
 

@@ -1,0 +1,102 @@
+// What one thread can be asked for: computations of the kernels on plain data, and the statistics that it is
+// accumulating. A worker answers by name, a session of one thread calls.
+
+import { InputError, ShapeError } from '../errors.ts';
+import type { ConvGeometry, Kernels, Matrix } from '../kernel/index.ts';
+import {
+  type Image,
+  type LayerStatistics,
+  type Panel,
+  pruneLayer,
+  StatisticsAccumulator,
+  solveLayers,
+} from '../solve/index.ts';
+
+/** The arguments of a function after the kernels. */
+type OnKernels<F> = F extends (kernels: Kernels, ...args: infer A) => unknown ? A : never;
+
+export type Request = keyof Calculator;
+export type Arguments<N extends Request> = Parameters<Calculator[N]>;
+export type Result<N extends Request> = ReturnType<Calculator[N]>;
+
+export class Calculator {
+  readonly #kernels: Kernels;
+  /**
+   * Statistics lie on the kernels' stack, but may be closed in any order: what was closed early is freed when everything
+   * above it is.
+   */
+  readonly #stack: { readonly id: number; readonly accumulator: StatisticsAccumulator; open: boolean }[] = [];
+
+  constructor(kernels: Kernels) {
+    this.#kernels = kernels;
+  }
+
+  /** L with A = L·Lᵀ, zeros above the diagonal; of A (n × n) the lower triangle is read. n³/3 flops. */
+  factorise(A: Float64Array, n: number): Float64Array {
+    return this.#onMatrix('factorise', A, n, (T) => {
+      this.#kernels.potrf(T);
+      const L = this.#kernels.read(T);
+      for (let i = 0; i < n; i++) L.fill(0, i * n + i + 1, (i + 1) * n);
+      return L;
+    });
+  }
+
+  /** A⁻¹, both triangles; of A (n × n, symmetric positive definite) the lower triangle is read. n³ flops. */
+  inverse(A: Float64Array, n: number): Float64Array {
+    return this.#onMatrix('inverse', A, n, (T) => {
+      this.#kernels.potrf(T);
+      this.#kernels.potri(T);
+      this.#kernels.symmetrize(T);
+      return this.#kernels.read(T);
+    });
+  }
+
+  pruneLayer(...args: OnKernels<typeof pruneLayer>) {
+    return pruneLayer(this.#kernels, ...args);
+  }
+
+  solveLayers(...args: OnKernels<typeof solveLayers>) {
+    return solveLayers(this.#kernels, ...args);
+  }
+
+  open(id: number, p: number, m: number, hasTarget: boolean, panel: Panel): void {
+    const accumulator = new StatisticsAccumulator(this.#kernels, p, m, hasTarget, panel);
+    this.#stack.push({ id, accumulator, open: true });
+  }
+
+  addRows(id: number, X: Float32Array, Y?: Float32Array): void {
+    this.#find(id).addRows(X, Y);
+  }
+
+  addImage(id: number, geometry: ConvGeometry, x: Image, y?: Image): void {
+    this.#find(id).addImage(geometry, x, y);
+  }
+
+  /** @param inPlace  XᵀX stays where it is: to be disposed of when it was read */
+  sums(id: number, inPlace: boolean): LayerStatistics {
+    return this.#find(id).read({ inPlace });
+  }
+
+  dispose(id: number): void {
+    const stack = this.#stack;
+    for (const entry of stack) if (entry.id === id) entry.open = false;
+    while (stack.length > 0 && !stack[stack.length - 1].open) stack.pop()!.accumulator.dispose();
+  }
+
+  #find(id: number): StatisticsAccumulator {
+    const entry = this.#stack.find((entry) => entry.id === id && entry.open);
+    if (!entry) throw new InputError('statistics: already finished or disposed');
+    return entry.accumulator;
+  }
+
+  #onMatrix<R>(operation: string, A: Float64Array, n: number, run: (T: Matrix<'f64'>) => R): R {
+    if (A.length !== n * n) {
+      throw new ShapeError(`${operation}: "A" expected ${n}×${n} = ${n * n} values, got ${A.length}`);
+    }
+    return this.#kernels.scoped(() => run(this.#kernels.matrix(n, n, 'f64', A)));
+  }
+}
+
+export function answer<N extends Request>(calculator: Calculator, name: N, args: Arguments<N>): Result<N> {
+  return (calculator[name] as unknown as (...args: Arguments<N>) => Result<N>).apply(calculator, args);
+}
