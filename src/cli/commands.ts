@@ -14,17 +14,16 @@ import {
   prune,
 } from '../pipeline/index.ts';
 import { openSession } from '../pool/index.ts';
+import { isFolder } from './files.ts';
 import { openFolder } from './folder.ts';
-import { DEFAULT_IMAGES, isFolder, lengthFor, openModelFile, openOnDisk } from './model.ts';
+import { DEFAULT_IMAGES, lengthFor, openModelFile, openOnDisk } from './model.ts';
 import {
-  type CommonFlags,
-  type DataFlags,
   type EvalFlags,
   interruptSignal,
   keepOf,
+  type ModelFlags,
   type PruneFlags,
   print,
-  type TextFlags,
 } from './options.ts';
 import { openFileOutput, openFolderOutput } from './output.ts';
 import { folderText, inspectText, planText, pruneText } from './print.ts';
@@ -50,24 +49,18 @@ async function closing<R>(run: (opened: <T extends Closable>(it: T) => T) => Pro
   }
 }
 
-export async function inspectModel(path: string, flags: CommonFlags & DataFlags & TextFlags): Promise<void> {
+export async function inspectModel(path: string, flags: ModelFlags): Promise<void> {
   if (await isFolder(path)) return inspectFolder(path, flags);
   const { model } = await openModelFile(path, flags);
   const { parameters, macs, analysis } = model;
-  const structures = analysis.structures.map(
-    ({ name, layer, groups, groupSize, prunable, reason = null }) => ({
-      name,
-      layer,
-      groups,
-      groupSize,
-      prunable,
-      reason,
-    }),
-  );
+  const structures = analysis.structures.map((structure) => {
+    const { name, layer, groups, groupSize, prunable, reason = null } = structure;
+    return { name, layer, groups, groupSize, prunable, reason };
+  });
   print(flags, () => inspectText(model), { structures, parameters, macs });
 }
 
-function inspectFolder(path: string, flags: CommonFlags): Promise<void> {
+function inspectFolder(path: string, flags: ModelFlags): Promise<void> {
   return closing(async (opened) => {
     const language = await describeFolder(opened(await openFolder(path)));
     const { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes } = language;

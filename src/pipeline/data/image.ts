@@ -30,10 +30,10 @@ const startsWith = (bytes: Uint8Array, signature: readonly number[]) =>
   signature.every((byte, i) => bytes[i] === byte);
 
 /** Keeps the first `keep` of every `channels` values; 16-bit values lose their low byte. */
-function dropAlpha(png: DecodedPng, keep: 1 | 3): Uint8Array {
-  const { data, channels } = png;
-  const pixels = png.width * png.height;
-  const shift = png.depth === 16 ? 8 : 0;
+function keepChannels(image: Omit<DecodedPng, 'text'>, keep: 1 | 3): Uint8Array {
+  const { data, channels } = image;
+  const pixels = image.width * image.height;
+  const shift = image.depth === 16 ? 8 : 0;
   const out = new Uint8Array(pixels * keep);
   for (let i = 0; i < pixels; i++) {
     for (let c = 0; c < keep; c++) out[i * keep + c] = data[i * channels + c] >> shift;
@@ -70,13 +70,13 @@ function readPng(bytes: Uint8Array, name: string): DecodedImage {
   if (color === PNG_COLOR.palette) {
     // With transparency the palette has four entries per colour.
     const channels = png.palette?.[0]?.length ?? 3;
-    const data = dropAlpha({ ...png, depth: 8, channels, data: convertIndexedToRgb(png) }, 3);
+    const data = keepChannels({ ...png, depth: 8, channels, data: convertIndexedToRgb(png) }, 3);
     return { name, width, height, channels: 3, data };
   }
   if (color === PNG_COLOR.gray && depth < 8)
     return { name, width, height, channels: 1, data: unpackGray(png) };
   const channels = color === PNG_COLOR.gray || color === PNG_COLOR.grayAlpha ? 1 : 3;
-  return { name, width, height, channels, data: dropAlpha(png, channels) };
+  return { name, width, height, channels, data: keepChannels(png, channels) };
 }
 
 /** What the markers in front of the first scan say. */
@@ -173,8 +173,7 @@ function readJpeg(bytes: Uint8Array, name: string): DecodedImage {
   checkSize(width, height);
   if (colors === 3 && !isRgb) toRgb(data, width, height, sampling);
   if (colors !== 1) return { name, width, height, channels: 3, data };
-  const gray = new Uint8Array(width * height);
-  for (let i = 0; i < gray.length; i++) gray[i] = data[3 * i];
+  const gray = keepChannels({ width, height, depth: 8, channels: 3, data }, 1);
   return { name, width, height, channels: 1, data: gray };
 }
 

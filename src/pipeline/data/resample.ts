@@ -1,5 +1,7 @@
 // Bilinear resampling of 8-bit samples along one axis, as PIL does it; for images and for JPEG chroma.
 
+import type { DecodedImage } from './image.ts';
+
 /** For one output position: the first input position and the weights, which sum to 1. */
 interface Taps {
   first: number;
@@ -46,4 +48,12 @@ export function resampleAxis(
     }
   }
   return out;
+}
+
+/** Bilinear, antialiased when shrinking; the same as PIL's `resize(…, BILINEAR)` up to one grey level. */
+export function resizeImage(image: DecodedImage, height: number, width: number): DecodedImage {
+  const { channels } = image;
+  const rows = resampleAxis(image.data, image.height, image.width, width, channels);
+  const data = resampleAxis(rows, 1, image.height, height, width * channels);
+  return { ...image, width, height, data };
 }
