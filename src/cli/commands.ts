@@ -152,11 +152,7 @@ export async function evaluateModel(path: string, flags: EvalFlags): Promise<voi
       throw new InputError(`"${flags.data}": no labels; use sub-folders per class or --labels file.csv`);
     const { name, value, samples: count } = metric;
     const what = seqlen === undefined ? 'samples' : `windows of ${seqlen} tokens`;
-    print(flags, () => `${name} ${value.toFixed(4)} on ${count} ${what}`, {
-      metric: name,
-      value,
-      samples: count,
-      seqlen,
-    });
+    const text = `${name} ${value.toFixed(4)} on ${count} ${what}`;
+    print(flags, () => text, { metric: name, value, samples: count, seqlen });
   });
 }

@@ -2,6 +2,7 @@
 // from its beginning, so each has one value that goes with it, and the rest of the pipeline need not know of them.
 
 import type { Engine, EngineSession, FloatTensor, ValueDescription } from '../engine/index.ts';
+import { elements } from '../graph/tensor.ts';
 
 /** Names as Hugging Face's exporters give them. */
 const FILLS: readonly [
@@ -75,6 +76,5 @@ function wrap(session: EngineSession, input: string, length: number): EngineSess
 }
 
 function filled(dims: number[], value: (i: number) => number): FloatTensor {
-  const size = dims.reduce((product, dim) => product * dim, 1);
-  return { dims, data: Float32Array.from({ length: size }, (_, i) => value(i)) };
+  return { dims, data: Float32Array.from({ length: elements(dims) }, (_, i) => value(i)) };
 }

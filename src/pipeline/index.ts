@@ -10,7 +10,6 @@ export { describeFolder, type FolderOptions, type OpenedLanguageModel, openLangu
 export { type KeepRatios, keepRatio } from './keep.ts';
 export type { FileOptions } from './onnx.ts';
 export { type OpenedModel, type OpenOptions, openModel } from './open.ts';
-export { opfsScratch } from './opfs.ts';
 export type { Plan, PlanOptions, Rates } from './plan.ts';
 export {
   type EvaluateOptions,
@@ -31,7 +30,6 @@ export {
   type TargetChoice,
 } from './recipe.ts';
 export type { BeforeAfter, LayerReport, PruneReport } from './report.ts';
-export { memoryStore } from './store/memory.ts';
-export { opfsStore } from './store/opfs.ts';
-export { fileOf, keysOf, type RunStore } from './store/store.ts';
+export { opfsScratch, opfsStore } from './store/opfs.ts';
+export { fileOf, keysOf, memoryStore, type RunStore } from './store/store.ts';
 export type { Candidate, TargetReport } from './target.ts';

@@ -39,6 +39,7 @@ export function fakeDirectory(way: 'stream' | 'access' | 'none'): Directory & { 
         ...(way === 'access' && {
           createSyncAccessHandle: async () => ({
             truncate: (size: number) => void files.set(name, find(name).slice(0, size)),
+            read: () => 0,
             write: append,
             flush() {},
             close() {},
