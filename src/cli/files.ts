@@ -310,11 +310,6 @@ async function openArray(
  */
 export async function openDataset(path: string, options: DataOptions): Promise<Dataset> {
   const { preprocessing, inputShape, labels, labelOffset = 0, samples, seed = 0 } = options;
-  if (samples !== undefined && !(Number.isInteger(samples) && samples > 0)) {
-    throw new InputError(`--samples: expected a whole number above 0, got ${samples}`);
-  }
-  if (!Number.isInteger(labelOffset))
-    throw new InputError(`--label-offset: expected a whole number, got ${labelOffset}`);
   const info = await named(path, stat(path));
   if (info.isFile() && /\.npy$/i.test(path)) return openArray(path, options);
   if (!info.isDirectory()) throw new InputError(`"${path}": expected a folder of images or a .npy file`);

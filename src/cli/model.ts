@@ -32,8 +32,10 @@ export interface ModelOnDisk<M = OpenedModel | OpenedLanguageModel> {
   calibration(path: string, flags: PruneFlags): Promise<Dataset>;
   /** Samples to measure on. */
   evaluation(path: string, flags: EvaluationFlags): Promise<Dataset>;
-  close(): Promise<void>;
 }
+
+/** Takes what is to be closed in the end. */
+export type Opened = <T extends { close(): unknown }>(it: T) => T;
 
 type EvaluationFlags = Pick<ModelFlags, 'labels' | 'samples' | 'seed'>;
 
@@ -44,25 +46,16 @@ export const DEFAULT_IMAGES = 512;
 /** Tokens per window, unless the model has fewer positions. */
 const DEFAULT_LENGTH = 512;
 
-export async function openOnDisk(path: string, flags: ModelFlags): Promise<ModelOnDisk> {
-  return (await isFolder(path)) ? openModelFolder(path, flags) : openModelFile(path, flags);
+export async function openOnDisk(path: string, flags: ModelFlags, opened: Opened): Promise<ModelOnDisk> {
+  if (!(await isFolder(path))) return openModelFile(path, flags);
+  const model = await openLanguageModel(opened(await openFolder(path)));
+  const samples = textSamples(flags.tokenizer ?? path, lengthFor(model.language.maxPositions, flags));
+  return { model, engine: await openEngine(flags), ...samples };
 }
 
 /** Tokens per window, where nothing else is said. */
 export function lengthFor(positions: number, { seqlen }: ModelFlags): number {
   return seqlen ?? Math.min(DEFAULT_LENGTH, positions);
-}
-
-async function openModelFolder(path: string, flags: ModelFlags): Promise<ModelOnDisk<OpenedLanguageModel>> {
-  const folder = await openFolder(path);
-  try {
-    const model = await openLanguageModel(folder);
-    const samples = textSamples(flags.tokenizer ?? path, lengthFor(model.language.maxPositions, flags));
-    return { model, engine: await openEngine(flags), ...samples, close: () => folder.close() };
-  } catch (error) {
-    await folder.close();
-    throw error;
-  }
 }
 
 /** What the file says of its own preprocessing counts where no flag says otherwise. */
@@ -78,9 +71,8 @@ export async function openModelFile(path: string, flags: ModelFlags): Promise<Mo
     flags.seqlen === undefined ? (typeof image === 'number' ? [image, image] : image) : [flags.seqlen];
   const engine = await openEngine(flags);
   const model = await openModel(bytes, { name, external, engine, size });
-  const close = async () => {};
   const { shape } = model.input;
-  if (takesTokens(model.input)) return { model, engine, ...textSamples(flags.tokenizer, shape[0]), close };
+  if (takesTokens(model.input)) return { model, engine, ...textSamples(flags.tokenizer, shape[0]) };
   const labelOffset = flags.labelOffset ?? storedOffset(model.source, name);
   const dataset = (data: string, drawn: EvaluationFlags) =>
     openDataset(data, { ...drawn, preprocessing, labelOffset, inputShape: shape });
@@ -94,7 +86,6 @@ export async function openModelFile(path: string, flags: ModelFlags): Promise<Mo
     inputs: { preprocessing, labelOffset },
     calibration: (data, drawn) => dataset(data, { ...drawn, samples: drawn.samples ?? DEFAULT_IMAGES }),
     evaluation: dataset,
-    close,
   };
 }
 

@@ -42,10 +42,6 @@ export interface PruneFlags extends ModelFlags, Omit<RecipeOptions, 'keep'> {
   readonly dryRun?: boolean;
 }
 
-export interface EvalFlags extends ModelFlags {
-  readonly data: string;
-}
-
 export function addModelFlags(command: Command): Command {
   return command
     .argument('<model>', 'ONNX file, or folder of a Hugging Face language model')
@@ -150,21 +146,16 @@ export function print({ json }: { readonly json?: boolean }, text: () => string,
   process.stdout.write(`${json ? JSON.stringify(object) : text()}\n`);
 }
 
-export function integer(text: string): number {
+const parser = (fits: (value: number) => boolean, expected: string) => (text: string) => {
   const value = Number(text);
-  if (text.trim() === '' || !Number.isInteger(value))
-    throw new InvalidArgumentError('expected a whole number.');
-  return value;
-}
+  if (text.trim() !== '' && fits(value)) return value;
+  throw new InvalidArgumentError(`expected ${expected}.`);
+};
+export const number = parser(Number.isFinite, 'a number');
+const integer = parser(Number.isInteger, 'a whole number');
 
 export function positiveInteger(text: string): number {
   const value = integer(text);
   if (value < 1) throw new InvalidArgumentError('expected a whole number above 0.');
-  return value;
-}
-
-export function number(text: string): number {
-  const value = Number(text);
-  if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('expected a number.');
   return value;
 }

@@ -6,14 +6,9 @@ import type { BeforeAfter, KeepRatios, OpenedModel, Plan, PruneReport } from '..
 /** A plain table: some columns to the left, the others to the right. */
 function table(rows: readonly (readonly string[])[], left: readonly number[] = [0]): string {
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-  return rows
-    .map((row) =>
-      row
-        .map((cell, i) => (left.includes(i) ? cell.padEnd(widths[i]) : cell.padStart(widths[i])))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+  const align = (cell: string, i: number) =>
+    left.includes(i) ? cell.padEnd(widths[i]) : cell.padStart(widths[i]);
+  return rows.map((row) => row.map(align).join('  ').trimEnd()).join('\n');
 }
 
 export function inspectText({ name, parameters, macs, bytes, analysis, input }: OpenedModel): string {

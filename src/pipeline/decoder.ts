@@ -4,11 +4,10 @@
 import type { Engine, EngineSession, FloatTensor, ValueDescription } from '../engine/index.ts';
 import { elements } from '../graph/tensor.ts';
 
+type Fill = (n: number, t: number, dims: ValueDescription['dims']) => FloatTensor;
+
 /** Names as Hugging Face's exporters give them. */
-const FILLS: readonly [
-  name: RegExp,
-  fill: (n: number, t: number, dims: ValueDescription['dims']) => FloatTensor,
-][] = [
+const FILLS: readonly [name: RegExp, fill: Fill][] = [
   [/^attention_mask$/, (n, t) => filled([n, t], () => 1)],
   [/^position_ids$/, (n, t) => filled([n, t], (i) => i % t)],
   [/^token_type_ids$/, (n, t) => filled([n, t], () => 0)],

@@ -126,15 +126,13 @@ describe('openDataset, folders', () => {
     await expect(openDataset(root, options)).rejects.toThrow(`"${root}": ${message}`);
   });
 
-  test('refuses a missing path, another kind of file and wrong numbers', async () => {
+  test('refuses a missing path and another kind of file', async () => {
     const missing = join(root, 'missing');
     await expect(openDataset(missing, options)).rejects.toThrow(
       new InputError(`"${missing}": no such file or folder`),
     );
     const text = await put('a.txt', 'x');
     await expect(openDataset(text, options)).rejects.toThrow('expected a folder of images or a .npy file');
-    await expect(openDataset(root, { ...options, samples: 0 })).rejects.toThrow('--samples');
-    await expect(openDataset(root, { ...options, labelOffset: 0.5 })).rejects.toThrow('--label-offset');
   });
 });
 

@@ -25,7 +25,7 @@ export function fakeDirectory(way: 'stream' | 'access' | 'none'): Directory & { 
           async createWritable() {
             const parts: Uint8Array[] = [];
             return {
-              async write(bytes: Uint8Array) {
+              async write(bytes: Uint8Array<ArrayBuffer>) {
                 if (it.failing) throw new DOMException('no space', 'QuotaExceededError');
                 parts.push(bytes.slice());
               },

@@ -138,14 +138,11 @@ export function parsePreprocessingJson(json: string): Preprocessing {
   return { ...(size !== undefined && { size }), resize, scale, mean, std, layout, ...(color && { color }) };
 }
 
-/** What one input of the model has to be, as numbers. */
-interface Target {
-  channels: 1 | 3;
-  height: number;
-  width: number;
-}
-
-function target(p: Preprocessing, inputShape: readonly number[]): Target {
+/** What one input of the model has to be. */
+function target(
+  p: Preprocessing,
+  inputShape: readonly number[],
+): Pick<DecodedImage, 'channels' | 'height' | 'width'> {
   if (inputShape.length !== 3) {
     throw new InputError(
       `images expected a model input of 3 dimensions and the batch, got ${formatShape(inputShape)}`,

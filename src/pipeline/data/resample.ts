@@ -2,14 +2,11 @@
 
 import type { DecodedImage } from './image.ts';
 
-/** For one output position: the first input position and the weights, which sum to 1. */
-interface Taps {
-  first: number;
-  weights: Float64Array;
-}
-
-/** Bilinear taps, widened to a triangle of ± the ratio when shrinking, as PIL's `precompute_coeffs`. */
-function triangleTaps(from: number, to: number): Taps[] {
+/**
+ * Bilinear taps, widened to a triangle of ± the ratio when shrinking, as PIL's `precompute_coeffs`: for each output
+ * position the first input position and the weights, which sum to 1.
+ */
+function triangleTaps(from: number, to: number) {
   const ratio = from / to;
   const support = Math.max(ratio, 1);
   return Array.from({ length: to }, (_, i) => {

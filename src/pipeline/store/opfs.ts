@@ -18,10 +18,7 @@ interface AccessHandle {
 /** The part of FileSystemFileHandle that is used. Not every browser has both ways to write, nor everywhere. */
 export interface WritableFile {
   getFile(): Promise<Blob>;
-  createWritable?(): Promise<{
-    write(bytes: Uint8Array<ArrayBuffer>): Promise<void>;
-    close(): Promise<void>;
-  }>;
+  createWritable?(): Promise<Pick<FileSystemWritableFileStream, 'write' | 'close'>>;
   /** In workers. */
   createSyncAccessHandle?(): Promise<AccessHandle>;
 }
