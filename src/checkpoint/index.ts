@@ -8,10 +8,5 @@ export {
   readChunks,
   readJson,
 } from './folder.ts';
-export {
-  type PlanOptions as SafetensorsOptions,
-  planSafetensors,
-  type SafetensorsPlan,
-  type TensorSpec,
-} from './plan.ts';
+export { planSafetensors, type SafetensorsPlan, type TensorSpec } from './plan.ts';
 export { CheckpointWriter } from './write.ts';

@@ -14,34 +14,22 @@ import {
   prune,
 } from '../pipeline/index.ts';
 import { openSession } from '../pool/index.ts';
+import { isFolder } from './files.ts';
 import { openFolder } from './folder.ts';
-import { DEFAULT_IMAGES, isFolder, lengthFor, openModelFile, openOnDisk } from './model.ts';
-import {
-  type CommonFlags,
-  type DataFlags,
-  type EvalFlags,
-  interruptSignal,
-  keepOf,
-  type PruneFlags,
-  print,
-  type TextFlags,
-} from './options.ts';
+import { DEFAULT_IMAGES, lengthFor, type Opened, openModelFile, openOnDisk } from './model.ts';
+import { interruptSignal, keepOf, type ModelFlags, type PruneFlags, print } from './options.ts';
 import { openFileOutput, openFolderOutput } from './output.ts';
 import { folderText, inspectText, planText, pruneText } from './print.ts';
 import { progressReporter } from './progress.ts';
-import { scratchFiles } from './scratch.ts';
+import { openScratch } from './scratch.ts';
 import { folderStore } from './store.ts';
 import { DEFAULT_WINDOWS } from './text.ts';
 
-interface Closable {
-  close(): unknown;
-}
-
 /** Closes what `run` has opened, the last first. */
-async function closing<R>(run: (opened: <T extends Closable>(it: T) => T) => Promise<R>): Promise<R> {
-  const open: Closable[] = [];
+async function closing(run: (opened: Opened) => Promise<void>): Promise<void> {
+  const open: { close(): unknown }[] = [];
   try {
-    return await run((it) => {
+    await run((it) => {
       open.push(it);
       return it;
     });
@@ -50,24 +38,18 @@ async function closing<R>(run: (opened: <T extends Closable>(it: T) => T) => Pro
   }
 }
 
-export async function inspectModel(path: string, flags: CommonFlags & DataFlags & TextFlags): Promise<void> {
+export async function inspectModel(path: string, flags: ModelFlags): Promise<void> {
   if (await isFolder(path)) return inspectFolder(path, flags);
   const { model } = await openModelFile(path, flags);
   const { parameters, macs, analysis } = model;
-  const structures = analysis.structures.map(
-    ({ name, layer, groups, groupSize, prunable, reason = null }) => ({
-      name,
-      layer,
-      groups,
-      groupSize,
-      prunable,
-      reason,
-    }),
-  );
+  const structures = analysis.structures.map((structure) => {
+    const { name, layer, groups, groupSize, prunable, reason = null } = structure;
+    return { name, layer, groups, groupSize, prunable, reason };
+  });
   print(flags, () => inspectText(model), { structures, parameters, macs });
 }
 
-function inspectFolder(path: string, flags: CommonFlags): Promise<void> {
+function inspectFolder(path: string, flags: ModelFlags): Promise<void> {
   return closing(async (opened) => {
     const language = await describeFolder(opened(await openFolder(path)));
     const { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes } = language;
@@ -89,11 +71,11 @@ export async function pruneModel(path: string, flags: PruneFlags): Promise<void>
       (await isFolder(path)) ? await openFolderOutput(target, flags) : await openFileOutput(target),
     );
     const store = flags.work === undefined ? undefined : opened(await folderStore(flags.work));
-    const onDisk = opened(await openOnDisk(path, flags));
+    const onDisk = await openOnDisk(path, flags, opened);
     const calibration = await onDisk.calibration(calibrate, flags);
     const evaluation = data === undefined ? undefined : await onDisk.evaluation(data, { labels, seed });
     const session = opened(await openSession(flags));
-    const files = opened(scratchFiles(flags.scratch));
+    const scratch = await openScratch(opened, flags.scratch);
     const progress = opened(progressReporter(process.stderr));
     signal.throwIfAborted();
     const result = await prune(onDisk.model as OpenedModel, {
@@ -102,8 +84,8 @@ export async function pruneModel(path: string, flags: PruneFlags): Promise<void>
       engine: onDisk.engine,
       metadata: onDisk.metadata,
       onnx: flags.format === 'onnx',
-      scratch: files.open,
       onProgress: (step) => progress.report(step),
+      scratch,
       session,
       store,
       calibration,
@@ -149,21 +131,17 @@ async function describedOnDisk(folder: Folder, flags: PruneFlags) {
   return { model, seqlen: lengthFor(model.maxPositions, flags), engine: await openEngine(flags) };
 }
 
-export async function evaluateModel(path: string, flags: EvalFlags): Promise<void> {
+export async function evaluateModel(path: string, flags: ModelFlags & { data: string }): Promise<void> {
   await closing(async (opened) => {
-    const onDisk = opened(await openOnDisk(path, flags));
+    const onDisk = await openOnDisk(path, flags, opened);
     const samples = await onDisk.evaluation(flags.data, flags);
     const { engine, model, seqlen } = onDisk;
-    const metric = await evaluate(model, samples, { engine, scratch: opened(scratchFiles()).open });
+    const metric = await evaluate(model, samples, { engine, scratch: await openScratch(opened) });
     if (!metric)
       throw new InputError(`"${flags.data}": no labels; use sub-folders per class or --labels file.csv`);
     const { name, value, samples: count } = metric;
     const what = seqlen === undefined ? 'samples' : `windows of ${seqlen} tokens`;
-    print(flags, () => `${name} ${value.toFixed(4)} on ${count} ${what}`, {
-      metric: name,
-      value,
-      samples: count,
-      seqlen,
-    });
+    const text = `${name} ${value.toFixed(4)} on ${count} ${what}`;
+    print(flags, () => text, { metric: name, value, samples: count, seqlen });
   });
 }

@@ -15,6 +15,7 @@ import {
 } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { InputError } from '../errors.ts';
+import type { ReadExternal } from '../graph/index.ts';
 import {
   byPath,
   type Dataset,
@@ -22,11 +23,11 @@ import {
   drawEvenly,
   imageDataset,
   type LabeledFile,
-  type NpyArray,
   npyDataset,
   type Preprocessing,
   sampleEvenly,
 } from '../pipeline/index.ts';
+import type { ModelFlags } from './options.ts';
 import { removeLeftovers, temporaryName } from './temporary.ts';
 
 const REASONS: Record<string, string> = {
@@ -48,15 +49,33 @@ export function inputError(path: string, cause: unknown): InputError {
   return new InputError(`"${path}": ${REASONS[code ?? ''] ?? message}`, { cause });
 }
 
+/** The same, where failures of the system become InputErrors that name the path. */
+export const named = <T>(path: string, action: Promise<T>): Promise<T> =>
+  action.catch((cause) => {
+    throw inputError(path, cause);
+  });
+
+/** The same, where undefined stands for what is missing. */
+export const unlessMissing = <T>(action: Promise<T>): Promise<T | undefined> =>
+  action.catch((cause) => {
+    if (cause.code === 'ENOENT') return undefined;
+    throw cause;
+  });
+
+export async function isFolder(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined))?.isDirectory() ?? false;
+}
+
+/** @throws {InputError} naming the path if there is none, or if it is no folder */
+export async function checkFolder(path: string): Promise<void> {
+  if (!(await named(path, stat(path))).isDirectory()) throw new InputError(`"${path}": not a folder`);
+}
+
 /** @throws {InputError} naming the path */
 export async function readFileBytes(path: string): Promise<Uint8Array> {
-  try {
-    const { buffer, byteOffset, byteLength } = await readFile(path);
-    // Not a Buffer, whose slice() is a view.
-    return new Uint8Array(buffer, byteOffset, byteLength);
-  } catch (cause) {
-    throw inputError(path, cause);
-  }
+  const { buffer, byteOffset, byteLength } = await named(path, readFile(path));
+  // Not a Buffer, whose slice() is a view.
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
 /** Bytes that the file has, however many. @throws {InputError} if it ends before */
@@ -83,16 +102,13 @@ export async function writeRange(file: FileHandle, offset: number, bytes: Uint8A
   }
 }
 
-/** Reads `length` bytes at `offset` of an external data file; to its end if `length` is absent. */
-export type ExternalReader = (location: string, offset?: number, length?: number) => Promise<Uint8Array>;
-
 /**
  * For the tensors that an ONNX model keeps in files beside it. Locations are relative to the model's folder and
  * must stay inside it: a model is untrusted and may not name other files.
  */
-export function externalReader(modelPath: string): ExternalReader {
+export function externalReader(modelPath: string): ReadExternal {
   const folder = dirname(resolve(modelPath));
-  return async (location, offset = 0, length) => {
+  return async (location, offset, length) => {
     const path = resolve(folder, location);
     const inside = relative(folder, path);
     if (
@@ -104,21 +120,18 @@ export function externalReader(modelPath: string): ExternalReader {
     ) {
       throw new InputError(`"${modelPath}": external data "${location}" is outside the model's folder`);
     }
-    let file: FileHandle | undefined;
+    const file = await named(path, open(path));
     try {
-      file = await open(path);
       const { size } = await file.stat();
-      const end = length === undefined ? size : offset + length;
+      const end = offset + length;
       if (!(offset >= 0 && offset <= end && end <= size)) {
         throw new InputError(
           `"${path}": expected external data at bytes ${offset} to ${end}, the file has ${size}`,
         );
       }
-      return await readRange(file, path, offset, end - offset);
-    } catch (cause) {
-      throw inputError(path, cause);
+      return await named(path, readRange(file, path, offset, length));
     } finally {
-      await file?.close();
+      await file.close();
     }
   };
 }
@@ -130,17 +143,8 @@ export function externalReader(modelPath: string): ExternalReader {
  */
 export async function checkWritable(path: string): Promise<void> {
   const folder = dirname(resolve(path));
-  const info = await stat(folder).catch((cause) => {
-    throw inputError(folder, cause);
-  });
-  if (!info.isDirectory()) throw new InputError(`"${folder}": not a folder`);
-  if (
-    await stat(path).then(
-      (it) => it.isDirectory(),
-      () => false,
-    )
-  )
-    throw new InputError(`"${path}": is a folder`);
+  await checkFolder(folder);
+  if (await isFolder(path)) throw new InputError(`"${path}": is a folder`);
   await removeLeftovers(folder);
   // access() alone says yes to root, whatever the permissions and mounts.
   const probe = temporaryName(folder);
@@ -187,52 +191,44 @@ export async function writeAtomically(
   }
 }
 
-export interface DataOptions {
+/** The flags say which samples are drawn, and what their labels are. */
+export interface DataOptions
+  extends Partial<Pick<ModelFlags, 'labels' | 'labelOffset' | 'samples' | 'seed'>> {
   preprocessing: Preprocessing;
   /** The model's, without the batch; dimensions that it leaves open are ≤ 0. */
   inputShape: readonly number[];
-  /** Path of a CSV file of lines `file,label`. */
-  labels?: string;
-  /** Added to every label, as 1 for models whose class 0 is the background. */
-  labelOffset?: number;
-  /** How many samples to draw; absent: all. */
-  samples?: number;
-  seed?: number;
 }
 
 const IMAGE = /\.(png|jpe?g)$/i;
+const isVisible = (name: string) => !name.startsWith('.');
+const isImage = (name: string) => isVisible(name) && IMAGE.test(name);
 
-/** Files and folders of a folder, without hidden ones, sorted. Links count as what they point to. */
-async function list(folder: string): Promise<{ files: string[]; folders: string[] }> {
+/** Files and folders of a folder, sorted. Links count as what they point to: downloads are links into a cache. */
+export async function list(folder: string): Promise<{ files: string[]; folders: string[] }> {
   const files: string[] = [];
   const folders: string[] = [];
-  try {
-    for (const entry of await readdir(folder, { withFileTypes: true })) {
-      if (entry.name.startsWith('.')) continue;
-      // A dangling link is nothing to read.
-      const it = entry.isSymbolicLink() ? await stat(join(folder, entry.name)).catch(() => undefined) : entry;
-      if (it?.isDirectory()) folders.push(entry.name);
-      else if (it?.isFile()) files.push(entry.name);
-    }
-  } catch (cause) {
-    throw inputError(folder, cause);
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    // A dangling link is nothing to read.
+    const it = entry.isSymbolicLink() ? await stat(join(folder, entry.name)).catch(() => undefined) : entry;
+    if (it?.isDirectory()) folders.push(entry.name);
+    else if (it?.isFile()) files.push(entry.name);
   }
   return { files: files.sort(), folders: folders.sort() };
 }
 
 /** Paths relative to the folder, with `/`. Sub-folders that hold images make all sub-folders classes. */
-async function listImages(
-  folder: string,
-): Promise<{ files: LabeledFile[]; direct: number; classes?: string[] }> {
-  const top = await list(folder);
-  const direct: LabeledFile[] = top.files.filter((name) => IMAGE.test(name)).map((path) => ({ path }));
+async function listImages(folder: string) {
+  const top = await named(folder, list(folder));
+  const classes = top.folders.filter(isVisible);
+  const direct: LabeledFile[] = top.files.filter(isImage).map((path) => ({ path }));
   const nested: LabeledFile[] = [];
-  for (const [label, name] of top.folders.entries()) {
-    const { files } = await list(join(folder, name));
-    for (const file of files) if (IMAGE.test(file)) nested.push({ path: `${name}/${file}`, label });
+  for (const [label, name] of classes.entries()) {
+    const inner = join(folder, name);
+    const { files } = await named(inner, list(inner));
+    for (const file of files.filter(isImage)) nested.push({ path: `${name}/${file}`, label });
   }
   const files = [...direct, ...nested].sort(byPath);
-  return { files, direct: direct.length, ...(nested.length > 0 && { classes: top.folders }) };
+  return { files, direct: direct.length, classes: nested.length > 0 ? classes : undefined };
 }
 
 const unquote = (text: string) => /^"(.*)"$/.exec(text)?.[1].replaceAll('""', '"') ?? text;
@@ -262,10 +258,11 @@ async function labelFiles(
   files: readonly LabeledFile[],
   csv: string,
 ): Promise<LabeledFile[]> {
+  const labeled: LabeledFile[] = files.map(({ path }) => ({ path }));
   const byName = new Map<string, LabeledFile[]>();
-  for (const { path } of files) {
-    const file: LabeledFile = { path };
-    for (const name of new Set([path, basename(path)])) byName.set(name, [...(byName.get(name) ?? []), file]);
+  for (const file of labeled) {
+    const names = new Set([file.path, basename(file.path)]);
+    for (const name of names) byName.set(name, [...(byName.get(name) ?? []), file]);
   }
   for (const { file: name, label, at } of await readLabels(csv)) {
     const found = byName.get(name) ?? [];
@@ -281,21 +278,9 @@ async function labelFiles(
     }
     file.label = label;
   }
-  return files.map(({ path }) => {
-    const file = byName.get(path)!.find((it) => it.path === path)!;
-    if (file.label === undefined) throw new InputError(`"${csv}": no label for "${path}"`);
-    return file;
-  });
-}
-
-/** The drawn rows of an array, in order. */
-function takeRows({ shape, data }: NpyArray, rows: readonly number[]): NpyArray {
-  const length = data.length / shape[0];
-  const out = new Float32Array(rows.length * length);
-  rows.forEach((row, i) => {
-    out.set(data.subarray(row * length, (row + 1) * length), i * length);
-  });
-  return { shape: [rows.length, ...shape.slice(1)], data: out };
+  const missing = labeled.find(({ label }) => label === undefined);
+  if (missing) throw new InputError(`"${csv}": no label for "${missing.path}"`);
+  return labeled;
 }
 
 async function openArray(
@@ -305,10 +290,14 @@ async function openArray(
   if (labels !== undefined)
     throw new InputError(`"${path}": labels go with a folder of images, not with a .npy file`);
   const array = decodeNpy(await readFileBytes(path), path);
-  const n = array.shape[0] ?? 0;
-  const rows =
-    samples !== undefined && samples < n ? drawEvenly(new Array(n).fill(0), samples, seed) : undefined;
-  return npyDataset(rows ? takeRows(array, rows) : array, inputShape, path);
+  const [n = 0, ...dims] = array.shape;
+  if (samples === undefined || samples >= n) return npyDataset(array, inputShape, path);
+  const length = array.data.length / n;
+  const data = new Float32Array(samples * length);
+  drawEvenly(new Array(n).fill(0), samples, seed).forEach((row, i) => {
+    data.set(array.data.subarray(row * length, (row + 1) * length), i * length);
+  });
+  return npyDataset({ shape: [samples, ...dims], data }, inputShape, path);
 }
 
 /**
@@ -321,14 +310,7 @@ async function openArray(
  */
 export async function openDataset(path: string, options: DataOptions): Promise<Dataset> {
   const { preprocessing, inputShape, labels, labelOffset = 0, samples, seed = 0 } = options;
-  if (samples !== undefined && !(Number.isInteger(samples) && samples > 0)) {
-    throw new InputError(`--samples: expected a whole number above 0, got ${samples}`);
-  }
-  if (!Number.isInteger(labelOffset))
-    throw new InputError(`--label-offset: expected a whole number, got ${labelOffset}`);
-  const info = await stat(path).catch((cause) => {
-    throw inputError(path, cause);
-  });
+  const info = await named(path, stat(path));
   if (info.isFile() && /\.npy$/i.test(path)) return openArray(path, options);
   if (!info.isDirectory()) throw new InputError(`"${path}": expected a folder of images or a .npy file`);
 

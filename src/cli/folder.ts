@@ -4,20 +4,8 @@ import { type FileHandle, lstat, mkdir, open, readdir, rename, rm, stat } from '
 import { dirname, join, resolve } from 'node:path';
 import { checkFileName, checkRange, type Folder, type OutputFolder } from '../checkpoint/folder.ts';
 import { InputError } from '../errors.ts';
-import { inputError, readRange, writeRange } from './files.ts';
+import { checkFolder, list, named, readRange, unlessMissing, writeRange } from './files.ts';
 import { keptName, removeLeftovers, temporaryName } from './temporary.ts';
-
-/** The files among a folder's entries. Links count as what they point to: downloads are links into a cache. */
-async function listFiles(folder: string): Promise<string[]> {
-  const files: string[] = [];
-  for (const entry of await readdir(folder, { withFileTypes: true })) {
-    const it = entry.isSymbolicLink()
-      ? await stat(join(folder, entry.name)).catch(() => undefined) // dangling
-      : entry;
-    if (it?.isFile()) files.push(entry.name);
-  }
-  return files.sort();
-}
 
 /** Files opened when first asked for, by name. */
 class Handles {
@@ -30,12 +18,8 @@ class Handles {
     if (known) return known;
     const handle = opener();
     this.#open.set(file, handle);
-    try {
-      return await handle;
-    } catch (cause) {
-      this.#open.delete(file);
-      throw cause;
-    }
+    handle.catch(() => this.#open.delete(file));
+    return handle;
   }
 
   /** Closes all, after `before`; the first failure is thrown when all are closed. */
@@ -58,55 +42,58 @@ class Handles {
 }
 
 /**
+ * What can be read of a folder called `name`, which is at `path`.
+ *
+ * @param attempt  runs what is done with a file, or with the folder itself, and says what went wrong
+ */
+function readable(
+  name: string,
+  path: string,
+  attempt: <T>(at: string, action: () => Promise<T>) => Promise<T>,
+  get: (file: string) => Promise<FileHandle>,
+): Pick<Folder, 'name' | 'list' | 'size' | 'read'> {
+  return {
+    name,
+    list: () => attempt(name, async () => (await list(path)).files),
+    size: (file) => attempt(join(name, file), async () => (await (await get(file)).stat()).size),
+    read: (file, offset, length) =>
+      attempt(join(name, file), async () => {
+        const handle = await get(file);
+        checkRange(join(name, file), (await handle.stat()).size, offset, length);
+        return readRange(handle, join(name, file), offset, length);
+      }),
+  };
+}
+
+/**
  * A folder for reading. Files stay open until `close`.
  *
  * @throws {InputError} naming the path if it is no folder, and later if a file cannot be read
  */
 export async function openFolder(path: string): Promise<Folder> {
-  const info = await stat(path).catch((cause) => {
-    throw inputError(path, cause);
-  });
-  if (!info.isDirectory()) throw new InputError(`"${path}": not a folder`);
+  await checkFolder(path);
   const handles = new Handles();
-
   async function openFile(file: string): Promise<FileHandle> {
     checkFileName(path, file);
     const full = join(path, file);
-    try {
-      // Opening a pipe would wait for a writer.
-      if (!(await stat(full)).isFile()) throw new InputError(`"${full}": not a file`);
-      return await open(full);
-    } catch (cause) {
-      throw inputError(full, cause);
-    }
+    // Opening a pipe would wait for a writer.
+    if (!(await stat(full)).isFile()) throw new InputError(`"${full}": not a file`);
+    return open(full);
   }
-  const get = (file: string) => handles.get(file, () => openFile(file));
-
   return {
-    name: path,
-    list: () =>
-      listFiles(path).catch((cause) => {
-        throw inputError(path, cause);
-      }),
-    size: async (file) => (await (await get(file)).stat()).size,
-    async read(file, offset, length) {
-      const handle = await get(file);
-      const full = join(path, file);
-      checkRange(full, (await handle.stat()).size, offset, length);
-      return readRange(handle, full, offset, length).catch((cause) => {
-        throw inputError(full, cause);
-      });
-    },
+    ...readable(
+      path,
+      path,
+      (at, action) => named(at, action()),
+      (file) => handles.get(file, () => openFile(file)),
+    ),
     close: () => handles.close(),
   };
 }
 
 /** What stands in the way of a new folder at this path, if anything. */
 async function checkTarget(path: string, overwrite: boolean): Promise<void> {
-  const info = await lstat(path).catch((cause) => {
-    if (cause.code === 'ENOENT') return undefined;
-    throw inputError(path, cause);
-  });
+  const info = await named(path, unlessMissing(lstat(path)));
   if (!info) return;
   if (!overwrite)
     throw new InputError(`"${path}": exists already; choose another name or overwrite it (--overwrite)`);
@@ -128,13 +115,7 @@ async function syncFolder(path: string): Promise<void> {
 /** Puts `from` in the place of `to`, which is kept until that is done and removed only then. */
 async function replaceFolder(from: string, to: string): Promise<void> {
   const old = keptName(to);
-  const replaced = await rename(to, old).then(
-    () => true,
-    (cause) => {
-      if (cause.code === 'ENOENT') return false;
-      throw cause;
-    },
-  );
+  const replaced = await unlessMissing(rename(to, old).then(() => true));
   try {
     await rename(from, to);
   } catch (cause) {
@@ -149,11 +130,9 @@ function hiddenFolder(name: string, temporary: string, place: () => Promise<void
   const handles = new Handles();
   let state: 'open' | 'committed' | 'aborted' = 'open';
 
-  async function attempt<T>(file: string, action: () => Promise<T>): Promise<T> {
+  async function attempt<T>(at: string, action: () => Promise<T>): Promise<T> {
     if (state !== 'open') throw new InputError(`"${name}": it is ${state}`);
-    return action().catch((cause) => {
-      throw inputError(join(name, file), cause);
-    });
+    return named(at, action());
   }
   async function get(file: string, flags: 'wx+' | 'r+'): Promise<FileHandle> {
     checkFileName(name, file);
@@ -161,20 +140,12 @@ function hiddenFolder(name: string, temporary: string, place: () => Promise<void
   }
 
   return {
-    name,
-    list: () => attempt('', () => listFiles(temporary)),
-    size: (file) => attempt(file, async () => (await (await get(file, 'r+')).stat()).size),
-    read: (file, offset, length) =>
-      attempt(file, async () => {
-        const handle = await get(file, 'r+');
-        checkRange(join(name, file), (await handle.stat()).size, offset, length);
-        return readRange(handle, join(name, file), offset, length);
-      }),
+    ...readable(name, temporary, attempt, (file) => get(file, 'r+')),
     close: async () => {},
     writeAt: (file, offset, bytes) =>
-      attempt(file, async () => writeRange(await get(file, 'wx+'), offset, bytes)),
+      attempt(join(name, file), async () => writeRange(await get(file, 'wx+'), offset, bytes)),
     async commit() {
-      await attempt('', async () => {
+      await attempt(name, async () => {
         await handles.close((handle) => handle.sync());
         await syncFolder(temporary);
         await place();
@@ -206,9 +177,7 @@ export async function createFolder(
   await removeLeftovers(parent);
   await checkTarget(target, overwrite);
   const temporary = temporaryName(parent);
-  await mkdir(temporary).catch((cause) => {
-    throw inputError(parent, cause);
-  });
+  await named(parent, mkdir(temporary));
   return hiddenFolder(path, temporary, async () => {
     await checkTarget(target, overwrite);
     await (overwrite ? replaceFolder(temporary, target) : rename(temporary, target));

@@ -8,16 +8,7 @@ import { TARGETS } from '../pipeline/index.ts';
 import { METHODS, SEARCHES } from '../solve/index.ts';
 import { version } from '../version.ts';
 import { evaluateModel, inspectModel, pruneModel } from './commands.ts';
-import {
-  addCommonFlags,
-  addDataFlags,
-  addTextFlags,
-  InterruptedError,
-  namedRatio,
-  number,
-  positiveInteger,
-  targetOf,
-} from './options.ts';
+import { addModelFlags, InterruptedError, namedRatio, number, positiveInteger, targetOf } from './options.ts';
 
 const program = new Command('osscar')
   .description('One-shot structured pruning of trained neural networks, without retraining')
@@ -26,33 +17,20 @@ const program = new Command('osscar')
   // Commander puts its suggestions on a second line.
   .configureOutput({ outputError: (text, write) => write(`${oneLine(text.replace(/^error/, 'osscar'))}\n`) });
 
-addTextFlags(addDataFlags(addCommonFlags(program.command('inspect'))))
+addModelFlags(program.command('inspect'))
   .description('list what can be pruned, and why the rest cannot')
-  .argument('<model>', 'ONNX file, or folder of a Hugging Face language model')
   .action(inspectModel);
 
-addTextFlags(addDataFlags(addCommonFlags(program.command('prune'))))
+addModelFlags(program.command('prune'))
   .description('write a physically smaller model')
-  .argument('<model>', 'ONNX file, or folder of a Hugging Face language model')
   .option(
     '--calibrate <path>',
     'folder of PNG or JPEG images, .npy file of model inputs, or for a language model .txt, .jsonl ("text") or .npy of token ids',
   )
-  .addOption(
-    new Option('--keep <ratio>', 'fraction of the channels of every structure to keep, in (0, 1]').argParser(
-      number,
-    ),
-  )
-  .addOption(
-    new Option('--keep-heads <ratio>', 'the same for attention heads or key-value groups').argParser(number),
-  )
-  .addOption(new Option('--keep-mlp <ratio>', 'the same for all but heads').argParser(number))
-  .addOption(
-    new Option(
-      '--keep-layer <name=ratio>',
-      'the same for one structure; can be given several times',
-    ).argParser(namedRatio),
-  )
+  .option('--keep <ratio>', 'fraction of the channels of every structure to keep, in (0, 1]', number)
+  .option('--keep-heads <ratio>', 'the same for attention heads or key-value groups', number)
+  .option('--keep-mlp <ratio>', 'the same for all but heads', number)
+  .option('--keep-layer <name=ratio>', 'the same for one structure; can be given several times', namedRatio)
   .option('-o, --output <path>', 'where the pruned model goes')
   .addOption(new Option('--method <name>', 'how channels are chosen').choices(METHODS).default('osscar'))
   .addOption(
@@ -60,25 +38,18 @@ addTextFlags(addDataFlags(addCommonFlags(program.command('prune'))))
       SEARCHES,
     ),
   )
-  .addOption(
-    new Option(
-      '--target <name>',
-      `what layers are fitted to: ${TARGETS.join(', ')}, or a blend such as residual:0.5`,
-    )
-      .argParser(targetOf)
-      .default('auto'),
+  .option(
+    '--target <name>',
+    `what layers are fitted to: ${TARGETS.join(', ')}, or a blend such as residual:0.5`,
+    targetOf,
+    'auto',
   )
-  .addOption(
-    new Option(
-      '--damping <x>',
-      'regularisation relative to the mean of the diagonal (default: chosen for each layer)',
-    ).argParser(number),
+  .option(
+    '--damping <x>',
+    'regularisation relative to the mean of the diagonal (default: chosen for each layer)',
+    number,
   )
-  .addOption(
-    new Option('--samples <n>', 'calibration samples to draw (default: 512 images, 128 windows)').argParser(
-      positiveInteger,
-    ),
-  )
+  .option('--samples <n>', 'calibration samples to draw (default: 512 images, 128 windows)', positiveInteger)
   .addOption(
     new Option('--sampling <how>', 'windows spread evenly over the text, or drawn at random')
       .choices(['even', 'random'])
@@ -104,13 +75,12 @@ addTextFlags(addDataFlags(addCommonFlags(program.command('prune'))))
   .option('--dry-run', "say what it takes; of a language model's folder, reads config.json alone")
   .action(pruneModel);
 
-addTextFlags(addDataFlags(addCommonFlags(program.command('eval'))))
+addModelFlags(program.command('eval'))
   .description(
     'top-1 accuracy on labelled samples (a pruned model remembers its preprocessing), or perplexity on text',
   )
-  .argument('<model>', 'ONNX file, or folder of a Hugging Face language model')
   .requiredOption('--data <path>', 'folder of PNG or JPEG images, or .txt, .jsonl or .npy of token ids')
-  .addOption(new Option('--samples <n>', 'samples to draw (default: all)').argParser(positiveInteger))
+  .option('--samples <n>', 'samples to draw (default: all)', positiveInteger)
   .action(evaluateModel);
 
 /** Node 20 keeps relaxed SIMD behind a flag; it holds for modules compiled after this. */

@@ -1,27 +1,23 @@
 // A model on disk, whichever kind it is, and the samples that go with it.
 
-import { stat } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { type Engine, openEngine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { type Model, readModel } from '../graph/index.ts';
 import {
   type Dataset,
-  DEFAULT_PREPROCESSING,
   type OpenedLanguageModel,
   type OpenedModel,
   openLanguageModel,
   openModel,
-  type Preprocessing,
   parsePreprocessing,
   parsePreprocessingJson,
-  stringifyPreprocessing,
   takesTokens,
 } from '../pipeline/index.ts';
-import { externalReader, openDataset, readFileBytes } from './files.ts';
+import { externalReader, isFolder, openDataset, readFileBytes } from './files.ts';
 import { openFolder } from './folder.ts';
-import type { CommonFlags, DataFlags, PruneFlags, TextFlags } from './options.ts';
-import { calibrationWindows, evaluationWindows } from './text.ts';
+import type { ModelFlags, PruneFlags } from './options.ts';
+import { textSamples } from './text.ts';
 
 export interface ModelOnDisk<M = OpenedModel | OpenedLanguageModel> {
   readonly model: M;
@@ -36,51 +32,30 @@ export interface ModelOnDisk<M = OpenedModel | OpenedLanguageModel> {
   calibration(path: string, flags: PruneFlags): Promise<Dataset>;
   /** Samples to measure on. */
   evaluation(path: string, flags: EvaluationFlags): Promise<Dataset>;
-  close(): Promise<void>;
 }
 
-type ModelFlags = CommonFlags & DataFlags & TextFlags;
-type EvaluationFlags = Pick<DataFlags, 'labels' | 'samples' | 'seed'>;
+/** Takes what is to be closed in the end. */
+export type Opened = <T extends { close(): unknown }>(it: T) => T;
+
+type EvaluationFlags = Pick<ModelFlags, 'labels' | 'samples' | 'seed'>;
 
 /** Keys of the written model's metadata, by which `eval` needs no flags again. */
 const METADATA = { preprocessing: 'osscar.preprocessing', labelOffset: 'osscar.label-offset' };
-const PREPROCESSING_FLAGS = ['size', 'resize', 'scale', 'mean', 'std', 'layout', 'color'] as const;
 /** Calibration images unless --samples says otherwise. */
 export const DEFAULT_IMAGES = 512;
 /** Tokens per window, unless the model has fewer positions. */
 const DEFAULT_LENGTH = 512;
 
-export async function isFolder(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => undefined))?.isDirectory() ?? false;
-}
-
-export async function openOnDisk(path: string, flags: ModelFlags): Promise<ModelOnDisk> {
-  return (await isFolder(path)) ? openModelFolder(path, flags) : openModelFile(path, flags);
+export async function openOnDisk(path: string, flags: ModelFlags, opened: Opened): Promise<ModelOnDisk> {
+  if (!(await isFolder(path))) return openModelFile(path, flags);
+  const model = await openLanguageModel(opened(await openFolder(path)));
+  const samples = textSamples(flags.tokenizer ?? path, lengthFor(model.language.maxPositions, flags));
+  return { model, engine: await openEngine(flags), ...samples };
 }
 
 /** Tokens per window, where nothing else is said. */
-export function lengthFor(positions: number, { seqlen }: TextFlags): number {
+export function lengthFor(positions: number, { seqlen }: ModelFlags): number {
   return seqlen ?? Math.min(DEFAULT_LENGTH, positions);
-}
-
-async function openModelFolder(path: string, flags: ModelFlags): Promise<ModelOnDisk<OpenedLanguageModel>> {
-  const folder = await openFolder(path);
-  try {
-    const model = await openLanguageModel(folder);
-    const seqlen = lengthFor(model.language.maxPositions, flags);
-    const tokenizer = flags.tokenizer ?? path;
-    return {
-      model,
-      engine: await openEngine(flags),
-      seqlen,
-      calibration: (data, drawn) => calibrationWindows(data, tokenizer, { ...drawn, seqlen }),
-      evaluation: (data) => evaluationWindows(data, tokenizer, seqlen),
-      close: () => folder.close(),
-    };
-  } catch (error) {
-    await folder.close();
-    throw error;
-  }
 }
 
 /** What the file says of its own preprocessing counts where no flag says otherwise. */
@@ -89,25 +64,15 @@ export async function openModelFile(path: string, flags: ModelFlags): Promise<Mo
   const name = basename(path);
   const external = externalReader(path);
   // The metadata may hold the image size that the graph leaves open, so it is read first.
-  const preprocessing = preprocessingOf(flags, await readModel(bytes, { name, external }));
+  const stored = (await readModel(bytes, { name, external })).metadata(METADATA.preprocessing);
+  const preprocessing = parsePreprocessing(flags, stored ? parsePreprocessingJson(stored) : {});
   const { size: image } = preprocessing;
   const size =
     flags.seqlen === undefined ? (typeof image === 'number' ? [image, image] : image) : [flags.seqlen];
   const engine = await openEngine(flags);
   const model = await openModel(bytes, { name, external, engine, size });
-  const close = async () => {};
   const { shape } = model.input;
-  if (takesTokens(model.input)) {
-    const [seqlen] = shape;
-    return {
-      model,
-      engine,
-      seqlen,
-      calibration: (data, drawn) => calibrationWindows(data, drawn.tokenizer, { ...drawn, seqlen }),
-      evaluation: (data) => evaluationWindows(data, flags.tokenizer, seqlen),
-      close,
-    };
-  }
+  if (takesTokens(model.input)) return { model, engine, ...textSamples(flags.tokenizer, shape[0]) };
   const labelOffset = flags.labelOffset ?? storedOffset(model.source, name);
   const dataset = (data: string, drawn: EvaluationFlags) =>
     openDataset(data, { ...drawn, preprocessing, labelOffset, inputShape: shape });
@@ -115,13 +80,12 @@ export async function openModelFile(path: string, flags: ModelFlags): Promise<Mo
     model,
     engine,
     metadata: {
-      [METADATA.preprocessing]: stringifyPreprocessing(preprocessing),
+      [METADATA.preprocessing]: JSON.stringify(preprocessing),
       [METADATA.labelOffset]: String(labelOffset),
     },
     inputs: { preprocessing, labelOffset },
     calibration: (data, drawn) => dataset(data, { ...drawn, samples: drawn.samples ?? DEFAULT_IMAGES }),
     evaluation: dataset,
-    close,
   };
 }
 
@@ -129,17 +93,4 @@ function storedOffset(model: Model, name: string): number {
   const stored = Number(model.metadata(METADATA.labelOffset) ?? 0);
   if (Number.isInteger(stored)) return stored;
   throw new InputError(`${name}: metadata "${METADATA.labelOffset}" is not a whole number`);
-}
-
-/** The flags that were given, over what the model's metadata says, over the defaults. */
-function preprocessingOf(flags: DataFlags, model: Model): Preprocessing {
-  const parsed = parsePreprocessing(flags);
-  const stored = model.metadata(METADATA.preprocessing);
-  if (!stored) return parsed;
-  const given = PREPROCESSING_FLAGS.filter((flag) => flags[flag] !== undefined);
-  return {
-    ...DEFAULT_PREPROCESSING,
-    ...parsePreprocessingJson(stored),
-    ...Object.fromEntries(given.map((flag) => [flag, parsed[flag]])),
-  };
 }

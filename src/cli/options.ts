@@ -12,25 +12,20 @@ import {
   type TargetChoice,
 } from '../pipeline/index.ts';
 
-export interface CommonFlags {
+/** Of every command. */
+export interface ModelFlags extends PreprocessingFlags {
   readonly threads: number;
   readonly json?: boolean;
-}
-
-export interface DataFlags extends PreprocessingFlags {
   readonly labels?: string;
   readonly labelOffset?: number;
   readonly samples?: number;
   readonly seed: number;
-}
-
-/** Of language models. */
-export interface TextFlags {
+  /** Of language models. */
   readonly tokenizer?: string;
   readonly seqlen?: number;
 }
 
-export interface PruneFlags extends CommonFlags, DataFlags, TextFlags, Omit<RecipeOptions, 'keep'> {
+export interface PruneFlags extends ModelFlags, Omit<RecipeOptions, 'keep'> {
   readonly calibrate?: string;
   readonly output?: string;
   readonly keep?: number;
@@ -47,32 +42,20 @@ export interface PruneFlags extends CommonFlags, DataFlags, TextFlags, Omit<Reci
   readonly dryRun?: boolean;
 }
 
-export interface EvalFlags extends CommonFlags, DataFlags, TextFlags {
-  readonly data: string;
-}
-
-export function addCommonFlags(command: Command): Command {
+export function addModelFlags(command: Command): Command {
   return command
+    .argument('<model>', 'ONNX file, or folder of a Hugging Face language model')
     .addOption(
       new Option('--threads <n>', 'threads of onnxruntime and of the solver')
         .argParser(positiveInteger)
         .default(availableParallelism(), 'all cores'),
     )
-    .option('--json', 'print one JSON object on standard output, nothing else');
-}
-
-export function addDataFlags(command: Command): Command {
-  return command
+    .option('--json', 'print one JSON object on standard output, nothing else')
     .option(
       '--labels <file.csv>',
       'lines "file,label" (default: sub-folders, in sorted order, are the classes)',
     )
-    .addOption(
-      new Option(
-        '--label-offset <n>',
-        'added to every label, 1 for models with a background class',
-      ).argParser(integer),
-    )
+    .option('--label-offset <n>', 'added to every label, 1 for models with a background class', integer)
     .option('--size <n>', "height and width, as 224 or 192x256 (default: the model's)")
     .option(
       '--resize <how>',
@@ -86,17 +69,12 @@ export function addDataFlags(command: Command): Command {
       '--color <mode>',
       "rgb, bgr or gray; converts images (default: the model's channels, no conversion)",
     )
-    .addOption(new Option('--seed <n>', 'for drawing samples').argParser(integer).default(0));
-}
-
-export function addTextFlags(command: Command): Command {
-  return command
+    .option('--seed <n>', 'for drawing samples', integer, 0)
     .option('--tokenizer <path>', "folder with tokenizer.json, or the file (default: the model's folder)")
-    .addOption(
-      new Option(
-        '--seqlen <n>',
-        'tokens per window of a language model (default: 512, or its positions)',
-      ).argParser(positiveInteger),
+    .option(
+      '--seqlen <n>',
+      'tokens per window of a language model (default: 512, or its positions)',
+      positiveInteger,
     );
 }
 
@@ -169,21 +147,16 @@ export function print({ json }: { readonly json?: boolean }, text: () => string,
   process.stdout.write(`${json ? JSON.stringify(object) : text()}\n`);
 }
 
-export function integer(text: string): number {
+const parser = (fits: (value: number) => boolean, expected: string) => (text: string) => {
   const value = Number(text);
-  if (text.trim() === '' || !Number.isInteger(value))
-    throw new InvalidArgumentError('expected a whole number.');
-  return value;
-}
+  if (text.trim() !== '' && fits(value)) return value;
+  throw new InvalidArgumentError(`expected ${expected}.`);
+};
+export const number = parser(Number.isFinite, 'a number');
+const integer = parser(Number.isInteger, 'a whole number');
 
 export function positiveInteger(text: string): number {
   const value = integer(text);
   if (value < 1) throw new InvalidArgumentError('expected a whole number above 0.');
-  return value;
-}
-
-export function number(text: string): number {
-  const value = Number(text);
-  if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('expected a number.');
   return value;
 }

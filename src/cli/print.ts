@@ -3,17 +3,12 @@
 import type { BlockSizes, LanguageModel } from '../checkpoint/architectures/index.ts';
 import type { BeforeAfter, KeepRatios, OpenedModel, Plan, PruneReport } from '../pipeline/index.ts';
 
-/** A plain table: first column to the left, the others to the right. */
-export function table(rows: readonly (readonly string[])[]): string {
+/** A plain table: some columns to the left, the others to the right. */
+function table(rows: readonly (readonly string[])[], left: readonly number[] = [0]): string {
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-  return rows
-    .map((row) =>
-      row
-        .map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i])))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+  const align = (cell: string, i: number) =>
+    left.includes(i) ? cell.padEnd(widths[i]) : cell.padStart(widths[i]);
+  return rows.map((row) => row.map(align).join('  ').trimEnd()).join('\n');
 }
 
 export function inspectText({ name, parameters, macs, bytes, analysis, input }: OpenedModel): string {
@@ -26,25 +21,13 @@ export function inspectText({ name, parameters, macs, bytes, analysis, input }: 
     String(s.groupSize),
     s.prunable ? 'yes' : `no: ${s.reason}`,
   ]);
-  const width = (column: number) => Math.max(...[HEADER, ...rows].map((row) => row[column].length));
-  const lines = [HEADER, ...rows].map((row) =>
-    [
-      row[0].padEnd(width(0)),
-      row[1].padEnd(width(1)),
-      row[2].padStart(width(2)),
-      row[3].padStart(width(3)),
-      row[4],
-    ].join('  '),
-  );
   return [
     `${name}: input ${input.name} [n, ${input.shape.join(', ')}], ${count(parameters)} parameters, ${count(macs)} multiply-adds, ${count(bytes)} bytes`,
     `${prunable.length} of ${structures.length} structures prunable`,
     '',
-    ...lines,
+    table([['structure', 'layer', 'groups', 'rows', 'prunable'], ...rows], [0, 1, 4]),
   ].join('\n');
 }
-
-const HEADER = ['structure', 'layer', 'groups', 'rows', 'prunable'];
 
 export function folderText(path: string, language: LanguageModel): string {
   const { architecture, blocks, hidden, vocabulary, headDim, sizes } = language;
@@ -150,6 +133,6 @@ function keepText(keep: number | KeepRatios): string {
 }
 
 /** 1234567 as 1,234,567, the same in every locale. */
-export function count(value: number): string {
+function count(value: number): string {
   return String(Math.round(value)).replace(/\B(?=(\d{3})+$)/g, ',');
 }

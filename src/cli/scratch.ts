@@ -4,6 +4,7 @@ import { type FileHandle, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import type { Scratch } from '../pipeline/index.ts';
 import { readRange, writeRange } from './files.ts';
+import type { Opened } from './model.ts';
 import { removeLeftovers, temporaryName } from './temporary.ts';
 
 /** The file appears when it is first written to, and goes with `close`. */
@@ -32,19 +33,8 @@ export function scratchFile(folder = tmpdir()): Scratch {
   };
 }
 
-/** Makes scratch files and closes them all, whoever has not. Those of dead processes are removed. */
-export function scratchFiles(folder = tmpdir()): { open(): Scratch; close(): Promise<void> } {
-  const files: Scratch[] = [];
-  const removed = removeLeftovers(folder);
-  return {
-    open() {
-      const file = scratchFile(folder);
-      files.push(file);
-      return file;
-    },
-    async close() {
-      await removed;
-      for (const file of files) await file.close();
-    },
-  };
+/** Makes scratch files in a folder. Those of dead processes are removed from it. */
+export async function openScratch(opened: Opened, folder = tmpdir()): Promise<() => Scratch> {
+  await removeLeftovers(folder);
+  return () => opened(scratchFile(folder));
 }

@@ -12,43 +12,33 @@ import {
   openTokenizer,
   tokenWindows,
 } from '../pipeline/index.ts';
-import { readFileBytes } from './files.ts';
-
-export interface WindowFlags {
-  readonly samples?: number;
-  readonly seqlen: number;
-  readonly sampling?: 'even' | 'random';
-  readonly seed: number;
-}
+import { isFolder, readFileBytes } from './files.ts';
+import type { PruneFlags } from './options.ts';
 
 /** Calibration windows for a language model unless --samples says otherwise: as in the paper. */
 export const DEFAULT_WINDOWS = 128;
 
 /**
- * Windows to calibrate with, out of a text (.txt), documents (.jsonl with a field "text") or token ids (.npy).
+ * A language model's samples, out of texts (.txt), documents (.jsonl with a field "text") or token ids (.npy).
  *
  * @param tokenizer  a folder with tokenizer.json, or such a file
+ * @param seqlen  tokens per window
  */
-export async function calibrationWindows(
-  path: string,
-  tokenizer: string | undefined,
-  flags: WindowFlags,
-): Promise<Dataset> {
-  const tokens = await readTokens(path, tokenizer);
-  if (!(tokens instanceof Int32Array)) return checkLength(tokens, path, flags.seqlen);
-  const { samples = DEFAULT_WINDOWS, seqlen, sampling, seed } = flags;
-  return tokenWindows(tokens, { samples, seqlen, sampling, seed, name: path });
-}
-
-/** All windows of a text, one behind the other. */
-export async function evaluationWindows(
-  path: string,
-  tokenizer: string | undefined,
-  seqlen: number,
-): Promise<Dataset> {
-  const tokens = await readTokens(path, tokenizer);
-  if (!(tokens instanceof Int32Array)) return checkLength(tokens, path, seqlen);
-  return consecutiveWindows(tokens, seqlen, path);
+export function textSamples(tokenizer: string | undefined, seqlen: number) {
+  async function windows(path: string, cut: (tokens: Int32Array) => Dataset): Promise<Dataset> {
+    const tokens = await readTokens(path, tokenizer);
+    if (tokens instanceof Int32Array) return cut(tokens);
+    const [length] = tokens.shape;
+    if (length === seqlen) return tokens;
+    throw new InputError(`"${path}": windows of ${length} tokens, expected ${seqlen}; see --seqlen`);
+  }
+  return {
+    seqlen,
+    calibration: (path: string, { samples = DEFAULT_WINDOWS, sampling, seed }: PruneFlags) =>
+      windows(path, (tokens) => tokenWindows(tokens, { samples, seqlen, sampling, seed, name: path })),
+    /** All windows of a text, one behind the other. */
+    evaluation: (path: string) => windows(path, (tokens) => consecutiveWindows(tokens, seqlen, path)),
+  };
 }
 
 async function readTokens(path: string, tokenizer: string | undefined): Promise<Int32Array | Dataset> {
@@ -57,17 +47,12 @@ async function readTokens(path: string, tokenizer: string | undefined): Promise<
   const encode = await readTokenizer(path, tokenizer);
   const text = decodeText(bytes, path);
   if (!/\.jsonl$/i.test(path)) return encode(text);
-  const documents: Int32Array[] = [];
+  const tokens: number[] = [];
   for (const [i, line] of text.split('\n').entries()) {
-    if (line.trim() !== '') documents.push(encode(documentOf(line, `"${path}" line ${i + 1}`)));
+    if (line.trim() === '') continue;
+    for (const token of encode(documentOf(line, `"${path}" line ${i + 1}`))) tokens.push(token);
   }
-  const all = new Int32Array(documents.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const document of documents) {
-    all.set(document, at);
-    at += document.length;
-  }
-  return all;
+  return new Int32Array(tokens);
 }
 
 function documentOf(line: string, at: string): string {
@@ -95,26 +80,21 @@ async function readTokenizer(text: string, path: string | undefined): Promise<En
       `"${text}": text needs a tokenizer; give a folder with tokenizer.json (--tokenizer)`,
     );
   }
-  const isFolder = (await stat(path).catch(() => undefined))?.isDirectory() ?? false;
-  const file = isFolder ? join(path, 'tokenizer.json') : path;
-  const config = isFolder ? join(path, 'tokenizer_config.json') : undefined;
-  const hasConfig = config !== undefined && (await stat(config).catch(() => undefined))?.isFile();
-  return openTokenizer(await readJsonFile(file), hasConfig ? await readJsonFile(config) : {});
+  if (!(await isFolder(path))) return openTokenizer(await readJsonFile(path));
+  const tokenizer = await readJsonFile(join(path, 'tokenizer.json'));
+  const config = join(path, 'tokenizer_config.json');
+  const hasConfig = (await stat(config).catch(() => undefined))?.isFile();
+  return openTokenizer(tokenizer, hasConfig ? await readJsonFile(config) : {});
 }
 
 async function readJsonFile(path: string): Promise<object> {
-  const bytes = await readFileBytes(path);
+  const text = decodeText(await readFileBytes(path), path);
+  let value: unknown;
   try {
-    const value: unknown = JSON.parse(decodeText(bytes, path));
-    if (typeof value === 'object' && value !== null) return value;
+    value = JSON.parse(text);
   } catch (cause) {
-    if (cause instanceof FormatError) throw cause;
     throw new FormatError(`"${path}": not JSON (${(cause as Error).message})`, { cause });
   }
+  if (typeof value === 'object' && value !== null) return value;
   throw new FormatError(`"${path}": expected a JSON object`);
-}
-
-function checkLength(windows: Dataset, path: string, seqlen: number): Dataset {
-  if (windows.shape[0] === seqlen) return windows;
-  throw new InputError(`"${path}": windows of ${windows.shape[0]} tokens, expected ${seqlen}; see --seqlen`);
 }

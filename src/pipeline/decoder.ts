@@ -2,12 +2,12 @@
 // from its beginning, so each has one value that goes with it, and the rest of the pipeline need not know of them.
 
 import type { Engine, EngineSession, FloatTensor, ValueDescription } from '../engine/index.ts';
+import { elements } from '../graph/tensor.ts';
+
+type Fill = (n: number, t: number, dims: ValueDescription['dims']) => FloatTensor;
 
 /** Names as Hugging Face's exporters give them. */
-const FILLS: readonly [
-  name: RegExp,
-  fill: (n: number, t: number, dims: ValueDescription['dims']) => FloatTensor,
-][] = [
+const FILLS: readonly [name: RegExp, fill: Fill][] = [
   [/^attention_mask$/, (n, t) => filled([n, t], () => 1)],
   [/^position_ids$/, (n, t) => filled([n, t], (i) => i % t)],
   [/^token_type_ids$/, (n, t) => filled([n, t], () => 0)],
@@ -75,6 +75,5 @@ function wrap(session: EngineSession, input: string, length: number): EngineSess
 }
 
 function filled(dims: number[], value: (i: number) => number): FloatTensor {
-  const size = dims.reduce((product, dim) => product * dim, 1);
-  return { dims, data: Float32Array.from({ length: size }, (_, i) => value(i)) };
+  return { dims, data: Float32Array.from({ length: elements(dims) }, (_, i) => value(i)) };
 }

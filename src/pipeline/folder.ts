@@ -15,7 +15,6 @@ import {
   planSafetensors,
   readChunks,
   readJson,
-  type SafetensorsOptions,
 } from '../checkpoint/index.ts';
 import type { Engine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
@@ -40,9 +39,9 @@ export interface OpenedLanguageModel {
   readonly language: LanguageModel;
 }
 
-export interface FolderOptions
-  extends Pick<FileOptions, 'metadata'>,
-    Pick<SafetensorsOptions, 'maxShardBytes'> {
+export interface FolderOptions extends Pick<FileOptions, 'metadata'> {
+  /** Bytes of a safetensors file before the next is begun. Default 5 GB. */
+  readonly maxShardBytes?: number;
   /** Where a language model's pruned folder goes. Committed once it is verified, aborted where anything fails. */
   readonly output?: OutputFolder;
   /** Whether `model.onnx` is written too: the whole model, with key-value caches as inputs and outputs. */

@@ -9,7 +9,6 @@ export type { Metric } from './evaluate.ts';
 export { describeFolder, type FolderOptions, type OpenedLanguageModel, openLanguageModel } from './folder.ts';
 export type { FileOptions } from './onnx.ts';
 export { type OpenedModel, type OpenOptions, openModel } from './open.ts';
-export { opfsScratch } from './opfs.ts';
 export type { Progress } from './pass.ts';
 export type { Plan, PlanOptions, Rates } from './plan.ts';
 export {
@@ -32,7 +31,6 @@ export {
   type TargetChoice,
 } from './recipe.ts';
 export type { BeforeAfter, LayerReport, PruneReport } from './report.ts';
-export { memoryStore } from './store/memory.ts';
-export { opfsStore } from './store/opfs.ts';
-export { fileOf, keysOf, type RunStore } from './store/store.ts';
+export { opfsScratch, opfsStore } from './store/opfs.ts';
+export { fileOf, keysOf, memoryStore, type RunStore } from './store/store.ts';
 export type { Candidate, TargetReport } from './target.ts';

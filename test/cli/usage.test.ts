@@ -46,6 +46,7 @@ describe.concurrent('osscar', () => {
     [['inspect', MOBILENET, '--size', '0'], '--size: expected pixels'],
     [['eval', 'a.onnx'], "required option '--data <path>' not specified"],
     [['eval', 'a.onnx', '--data', 'd', '--samples', '0'], "'--samples <n>' argument '0'"],
+    [['eval', 'a.onnx', '--data', 'd', '--label-offset', '0.5'], 'expected a whole number.'],
     [['prune', 'a.onnx', '--keep', '0.5', '-o', 'b.onnx'], 'calibration samples are missing: --calibrate'],
     [
       ['prune', 'a.onnx', '--calibrate', 'd', '--keep', '0.5'],

@@ -126,15 +126,13 @@ describe('openDataset, folders', () => {
     await expect(openDataset(root, options)).rejects.toThrow(`"${root}": ${message}`);
   });
 
-  test('refuses a missing path, another kind of file and wrong numbers', async () => {
+  test('refuses a missing path and another kind of file', async () => {
     const missing = join(root, 'missing');
     await expect(openDataset(missing, options)).rejects.toThrow(
       new InputError(`"${missing}": no such file or folder`),
     );
     const text = await put('a.txt', 'x');
     await expect(openDataset(text, options)).rejects.toThrow('expected a folder of images or a .npy file');
-    await expect(openDataset(root, { ...options, samples: 0 })).rejects.toThrow('--samples');
-    await expect(openDataset(root, { ...options, labelOffset: 0.5 })).rejects.toThrow('--label-offset');
   });
 });
 
@@ -289,8 +287,8 @@ describe('reading files', () => {
     await put('m/weights/a.bin', Uint8Array.of(0, 1, 2, 3, 4, 5));
     const external = externalReader(join(root, 'm', 'model.onnx'));
     expect([...(await external('weights/a.bin', 2, 3))]).toEqual([2, 3, 4]);
-    expect([...(await external('./weights/a.bin', 4))]).toEqual([4, 5]);
-    expect([...(await external('weights/a.bin'))]).toEqual([0, 1, 2, 3, 4, 5]);
+    expect([...(await external('./weights/a.bin', 4, 2))]).toEqual([4, 5]);
+    expect([...(await external('weights/a.bin', 0, 6))]).toEqual([0, 1, 2, 3, 4, 5]);
     expect(await external('weights/a.bin', 6, 0)).toHaveLength(0);
   });
 
@@ -302,9 +300,9 @@ describe('reading files', () => {
       'expected external data at bytes 1 to 3, the file has 2',
     );
     await expect(external('a.bin', -1, 1)).rejects.toThrow(InputError);
-    await expect(external('no.bin')).rejects.toThrow('no.bin": no such file or folder');
+    await expect(external('no.bin', 0, 1)).rejects.toThrow('no.bin": no such file or folder');
     for (const location of ['../secret', 'x/../../secret', join(root, 'secret'), '', '.']) {
-      await expect(external(location)).rejects.toThrow("is outside the model's folder");
+      await expect(external(location, 0, 1)).rejects.toThrow("is outside the model's folder");
     }
   });
 });

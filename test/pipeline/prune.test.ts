@@ -9,7 +9,6 @@ import {
   openModel,
   type PruneOptions,
   prune as pruneModel,
-  type Sample,
   TARGETS,
 } from '../../src/pipeline/index.ts';
 import { splitSamples } from '../../src/pipeline/split.ts';
@@ -29,13 +28,18 @@ import {
   session,
 } from './fixtures.ts';
 
-async function samplesOf(data: Dataset): Promise<Pick<Sample, 'input' | 'label'>[]> {
-  const samples: Pick<Sample, 'input' | 'label'>[] = [];
+interface Sample {
+  input: Float32Array;
+  label?: number;
+}
+
+async function samplesOf(data: Dataset): Promise<Sample[]> {
+  const samples: Sample[] = [];
   for await (const { inputs, labels } of data.batches(1)) samples.push({ input: inputs, label: labels?.[0] });
   return samples;
 }
 
-const datasetOf = (samples: readonly Pick<Sample, 'input' | 'label'>[], shape: readonly number[]) =>
+const datasetOf = (samples: readonly Sample[], shape: readonly number[]) =>
   iterableDataset(
     samples.map(({ input, label }) => ({ data: input, label })),
     shape,

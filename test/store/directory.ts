@@ -25,7 +25,7 @@ export function fakeDirectory(way: 'stream' | 'access' | 'none'): Directory & { 
           async createWritable() {
             const parts: Uint8Array[] = [];
             return {
-              async write(bytes: Uint8Array) {
+              async write(bytes: Uint8Array<ArrayBuffer>) {
                 if (it.failing) throw new DOMException('no space', 'QuotaExceededError');
                 parts.push(bytes.slice());
               },
@@ -39,6 +39,7 @@ export function fakeDirectory(way: 'stream' | 'access' | 'none'): Directory & { 
         ...(way === 'access' && {
           createSyncAccessHandle: async () => ({
             truncate: (size: number) => void files.set(name, find(name).slice(0, size)),
+            read: () => 0,
             write: append,
             flush() {},
             close() {},

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { InputError } from '../../src/errors.ts';
 import { type Manifest, openRun } from '../../src/pipeline/store/manifest.ts';
-import { memoryStore } from '../../src/pipeline/store/memory.ts';
+import { memoryStore } from '../../src/pipeline/store/store.ts';
 
 const manifest: Manifest = {
   model: { name: 'a.onnx', hash: 'a1a1a1a1a1' },

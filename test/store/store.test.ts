@@ -8,9 +8,9 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { folderStore } from '../../src/cli/store.ts';
 import { keptName, removeLeftovers, temporaryName } from '../../src/cli/temporary.ts';
 import { InputError } from '../../src/errors.ts';
-import { memoryStore } from '../../src/pipeline/store/memory.ts';
 import { directoryStore } from '../../src/pipeline/store/opfs.ts';
 import type { RunStore } from '../../src/pipeline/store/store.ts';
+import { memoryStore } from '../../src/pipeline/store/store.ts';
 import { fakeDirectory } from './directory.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'osscar-store-'));

@@ -4,16 +4,10 @@
 // No shuffling: the passes of one run must see the samples in one order.
 
 import { InputError } from '../../errors.ts';
+import { elements } from '../../graph/tensor.ts';
 import { decodeImage } from './image.ts';
-import type { NpyArray } from './npy.ts';
+import { formatShape, type NpyArray } from './npy.ts';
 import { imageShape, type Preprocessing, preprocess } from './preprocessing.ts';
-
-/** A preprocessed input, and the class it belongs to. */
-export interface Sample {
-  name: string;
-  label?: number;
-  input: Float32Array;
-}
 
 /** Consecutive samples. */
 export interface Batch {
@@ -46,20 +40,17 @@ export interface ImageEntry {
   read(): Promise<Uint8Array>;
 }
 
+/** What is known of a data set beside its samples. */
+type Described = Pick<Dataset, 'name' | 'classes'>;
+
 /** Of an image data set. */
-export interface DatasetOptions {
-  /** Where the images come from, for messages. */
-  name?: string;
-  classes?: string[];
+export interface DatasetOptions extends Described {
   /** Decoded images are kept if all of them take at most this many bytes. */
   keepBytes?: number;
 }
 
 // 1,700 ImageNet inputs or all of CIFAR-10; a browser tab and a small server can spare it.
 const KEEP_BYTES = 2 ** 30;
-
-const elements = (shape: readonly number[]) => shape.reduce((product, dim) => product * dim, 1);
-const formatShape = (shape: readonly number[]) => `[${shape.join(', ')}]`;
 
 function checkFinite(name: string, input: Float32Array): void {
   for (let i = 0; i < input.length; i++) {
@@ -72,17 +63,16 @@ function datasetOf(
   samples: readonly { name: string; label?: number }[],
   shape: number[],
   load: (i: number) => Float32Array | Promise<Float32Array>,
-  { name, classes }: Pick<DatasetOptions, 'name' | 'classes'> = {},
+  described: Described,
 ): Dataset {
   const size = samples.length;
   if (size === 0) throw new InputError('the data set is empty');
   const length = elements(shape);
   const labeled = samples.every(({ label }) => label !== undefined);
   return {
-    ...(name !== undefined && { name }),
+    ...described,
     size,
     shape,
-    ...(classes && { classes }),
     async *batches(batchSize) {
       if (!(Number.isInteger(batchSize) && batchSize > 0)) {
         throw new InputError(`batch size: expected a whole number above 0, got ${batchSize}`);
@@ -156,9 +146,7 @@ export function npyDataset(
   const length = elements(sampleShape);
   const row = (i: number) => data.subarray(i * length, (i + 1) * length);
   const samples = Array.from({ length: shape[0] }, (_, i) => ({ name: `${name}[${i}]`, label: labels?.[i] }));
-  samples.forEach((sample, i) => {
-    checkFinite(sample.name, row(i));
-  });
+  for (let i = 0; i < samples.length; i++) checkFinite(samples[i].name, row(i));
   return datasetOf(samples, sampleShape, row, { name });
 }
 
@@ -175,9 +163,9 @@ export type SampleSource = Float32Array | { data: Float32Array; label?: number }
 export async function iterableDataset(
   source: AsyncIterable<SampleSource> | Iterable<SampleSource>,
   shape: readonly number[],
-  described: Pick<DatasetOptions, 'name' | 'classes'> = {},
+  described: Described = {},
 ): Promise<Dataset> {
-  const samples: Sample[] = [];
+  const samples: { name: string; label?: number; input: Float32Array }[] = [];
   const length = elements(shape);
   for await (const item of source) {
     const { data, label } = item instanceof Float32Array ? { data: item, label: undefined } : item;
@@ -205,7 +193,7 @@ export function firstSamples(samples: Dataset, count: number): Dataset {
       for await (const batch of samples.batches(Math.min(batchSize, size))) {
         if (left <= 0) return;
         const count = Math.min(left, batch.count);
-        const inputs = batch.inputs.subarray(0, (batch.inputs.length / batch.count) * count);
+        const inputs = batch.inputs.subarray(0, elements(samples.shape) * count);
         const labels = batch.labels?.subarray(0, count);
         yield { inputs, count, names: batch.names.slice(0, count), ...(labels && { labels }) };
         left -= count;

@@ -4,6 +4,8 @@
 // https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 
 import { FormatError } from '../../errors.ts';
+import { float16ToFloat32 } from '../../graph/half.ts';
+import { elements } from '../../graph/tensor.ts';
 
 /** Row-major. */
 export interface NpyArray {
@@ -14,7 +16,7 @@ export interface NpyArray {
 const MAGIC = '\x93NUMPY';
 
 const READERS: Record<string, { bytes: number; read: (view: DataView, at: number) => number }> = {
-  '<f2': { bytes: 2, read: (view, at) => fromHalf(view.getUint16(at, true)) },
+  '<f2': { bytes: 2, read: (view, at) => float16ToFloat32(view.getUint16(at, true)) },
   '<f4': { bytes: 4, read: (view, at) => view.getFloat32(at, true) },
   '<f8': { bytes: 8, read: (view, at) => view.getFloat64(at, true) },
   '|u1': { bytes: 1, read: (view, at) => view.getUint8(at) },
@@ -23,15 +25,7 @@ const READERS: Record<string, { bytes: number; read: (view: DataView, at: number
   '<i8': { bytes: 8, read: (view, at) => Number(view.getBigInt64(at, true)) },
 };
 
-/** IEEE binary16: 1 sign, 5 exponent, 10 fraction bits. */
-function fromHalf(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 31;
-  const fraction = bits & 1023;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-}
+export const formatShape = (shape: readonly number[]) => `[${shape.join(', ')}]`;
 
 /**
  * `<f2`, `<f4`, `<f8`, `|u1`, `<u2`, `<i4` or `<i8`, C order; values beyond float32 become ±Infinity, integers beyond
@@ -67,7 +61,7 @@ export function decodeNpy(bytes: Uint8Array, name: string): NpyArray {
   if (fortran === 'True' && shape.length > 1)
     throw fail('expected C order, got Fortran order (numpy.ascontiguousarray)');
 
-  const count = shape.reduce((product, dim) => product * dim, 1);
+  const count = elements(shape);
   const expected = count * reader.bytes;
   const found = bytes.length - start;
   if (found !== expected) {
@@ -77,5 +71,3 @@ export function decodeNpy(bytes: Uint8Array, name: string): NpyArray {
   for (let i = 0; i < count; i++) data[i] = reader.read(view, start + i * reader.bytes);
   return { shape, data };
 }
-
-const formatShape = (shape: readonly number[]) => `[${shape.join(', ')}]`;

@@ -5,7 +5,8 @@
 
 import { FormatError, InputError } from '../../errors.ts';
 import type { DecodedImage } from './image.ts';
-import { resampleAxis } from './resample.ts';
+import { formatShape } from './npy.ts';
+import { resizeImage } from './resample.ts';
 
 const RESIZES = ['none', 'fit', 'crop'] as const;
 const LAYOUTS = ['nchw', 'nhwc'] as const;
@@ -49,22 +50,10 @@ export const DEFAULT_PREPROCESSING: Readonly<Preprocessing> = {
 };
 
 /** The preprocessing options of the command line, as written there. */
-export interface PreprocessingFlags {
-  size?: string;
-  resize?: string;
-  scale?: string;
-  mean?: string;
-  std?: string;
-  layout?: string;
-  color?: string;
-}
+export type PreprocessingFlags = Partial<Record<keyof Preprocessing, string>>;
 
 const plural = (channels: number) => (channels === 1 ? '1 channel' : `${channels} channels`);
-const formatShape = (shape: readonly number[]) => `[${shape.join(', ')}]`;
-
-function parseNumber(text: string): number {
-  return text.trim() === '' ? Number.NaN : Number(text);
-}
+const parseNumber = (text: string) => (text.trim() === '' ? Number.NaN : Number(text));
 
 function parseSize(text: string): [number, number] {
   const parts = text.split(/[x,]/);
@@ -97,10 +86,14 @@ function parseChoice<T extends string>(flag: string, choices: readonly T[], text
 /**
  * From `--size --resize --scale --mean --std --layout --color`; what is absent gets its default.
  *
+ * @param defaults  over those of `DEFAULT_PREPROCESSING`
  * @throws {InputError} naming the flag
  */
-export function parsePreprocessing(flags: PreprocessingFlags): Preprocessing {
-  const p: Preprocessing = { ...DEFAULT_PREPROCESSING };
+export function parsePreprocessing(
+  flags: PreprocessingFlags,
+  defaults: Partial<Preprocessing> = {},
+): Preprocessing {
+  const p: Preprocessing = { ...DEFAULT_PREPROCESSING, ...defaults };
   if (flags.size !== undefined) p.size = parseSize(flags.size);
   if (flags.resize !== undefined) p.resize = parseChoice('resize', RESIZES, flags.resize);
   if (flags.layout !== undefined) p.layout = parseChoice('layout', LAYOUTS, flags.layout);
@@ -116,10 +109,7 @@ export function parsePreprocessing(flags: PreprocessingFlags): Preprocessing {
   return p;
 }
 
-/** One line of JSON, for the metadata of a model. */
-export const stringifyPreprocessing = (p: Preprocessing): string => JSON.stringify(p);
-
-/** @throws {FormatError} if it is not what `stringifyPreprocessing` writes */
+/** @throws {FormatError} if it is not the JSON of a `Preprocessing` */
 export function parsePreprocessingJson(json: string): Preprocessing {
   const fail = (reason: string) => new FormatError(`preprocessing: ${reason}`);
   let raw: unknown;
@@ -132,13 +122,9 @@ export function parsePreprocessingJson(json: string): Preprocessing {
   const p = { ...DEFAULT_PREPROCESSING, ...raw } as Record<string, unknown>;
   const isChannels = (v: unknown) =>
     Array.isArray(v) && (v.length === 1 || v.length === 3) && v.every(Number.isFinite);
+  const sides = typeof p.size === 'number' ? [p.size, p.size] : p.size;
   const checks: [string, boolean][] = [
-    [
-      'size',
-      p.size === undefined ||
-        isSide(p.size) ||
-        (Array.isArray(p.size) && p.size.length === 2 && p.size.every(isSide)),
-    ],
+    ['size', sides === undefined || (Array.isArray(sides) && sides.length === 2 && sides.every(isSide))],
     ['resize', RESIZES.includes(p.resize as Resize)],
     ['scale', Number.isFinite(p.scale) && (p.scale as number) > 0],
     ['mean', isChannels(p.mean)],
@@ -152,14 +138,11 @@ export function parsePreprocessingJson(json: string): Preprocessing {
   return { ...(size !== undefined && { size }), resize, scale, mean, std, layout, ...(color && { color }) };
 }
 
-/** What one input of the model has to be, as numbers. */
-interface Target {
-  channels: 1 | 3;
-  height: number;
-  width: number;
-}
-
-function target(p: Preprocessing, inputShape: readonly number[]): Target {
+/** What one input of the model has to be. */
+function target(
+  p: Preprocessing,
+  inputShape: readonly number[],
+): Pick<DecodedImage, 'channels' | 'height' | 'width'> {
   if (inputShape.length !== 3) {
     throw new InputError(
       `images expected a model input of 3 dimensions and the batch, got ${formatShape(inputShape)}`,
@@ -177,13 +160,11 @@ function target(p: Preprocessing, inputShape: readonly number[]): Target {
   if (p.color !== undefined && (p.color === 'gray') !== (c === 1)) {
     throw new InputError(`--color ${p.color}: the model expected ${plural(c)}`);
   }
-  for (const [what, values] of [
-    ['mean', p.mean],
-    ['std', p.std],
-  ] as const) {
-    if (values.length !== 1 && values.length !== c) {
+  for (const what of ['mean', 'std'] as const) {
+    const { length } = p[what];
+    if (length !== 1 && length !== c) {
       throw new InputError(
-        `--${what}: expected one value${c === 3 ? ' or 3' : ''} for the model's ${plural(c)}, got ${values.length}`,
+        `--${what}: expected one value${c === 3 ? ' or 3' : ''} for the model's ${plural(c)}, got ${length}`,
       );
     }
   }
@@ -227,14 +208,6 @@ function toChannels(image: DecodedImage, want: 1 | 3, color: Color | undefined):
     else out[i] = (data[3 * i] * 19595 + data[3 * i + 1] * 38470 + data[3 * i + 2] * 7471 + 0x8000) >> 16;
   }
   return { ...image, channels: want, data: out };
-}
-
-/** Bilinear, antialiased when shrinking; the same as PIL's `resize(…, BILINEAR)` up to one grey level. */
-export function resizeImage(image: DecodedImage, height: number, width: number): DecodedImage {
-  const { channels } = image;
-  const rows = resampleAxis(image.data, image.height, image.width, width, channels);
-  const data = resampleAxis(rows, 1, image.height, height, width * channels);
-  return { ...image, width, height, data };
 }
 
 /** Python's `round`, which torchvision places the crop with. */

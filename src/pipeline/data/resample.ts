@@ -1,13 +1,12 @@
 // Bilinear resampling of 8-bit samples along one axis, as PIL does it; for images and for JPEG chroma.
 
-/** For one output position: the first input position and the weights, which sum to 1. */
-interface Taps {
-  first: number;
-  weights: Float64Array;
-}
+import type { DecodedImage } from './image.ts';
 
-/** Bilinear taps, widened to a triangle of ± the ratio when shrinking, as PIL's `precompute_coeffs`. */
-function triangleTaps(from: number, to: number): Taps[] {
+/**
+ * Bilinear taps, widened to a triangle of ± the ratio when shrinking, as PIL's `precompute_coeffs`: for each output
+ * position the first input position and the weights, which sum to 1.
+ */
+function triangleTaps(from: number, to: number) {
   const ratio = from / to;
   const support = Math.max(ratio, 1);
   return Array.from({ length: to }, (_, i) => {
@@ -46,4 +45,12 @@ export function resampleAxis(
     }
   }
   return out;
+}
+
+/** Bilinear, antialiased when shrinking; the same as PIL's `resize(…, BILINEAR)` up to one grey level. */
+export function resizeImage(image: DecodedImage, height: number, width: number): DecodedImage {
+  const { channels } = image;
+  const rows = resampleAxis(image.data, image.height, image.width, width, channels);
+  const data = resampleAxis(rows, 1, image.height, height, width * channels);
+  return { ...image, width, height, data };
 }

@@ -108,12 +108,7 @@ export function tokenWindows(tokens: Int32Array, options: WindowOptions): Datase
     if (sampling === 'random') return Math.floor(random() * (room + 1));
     return samples > 1 ? Math.floor((i * room) / (samples - 1)) : 0;
   };
-  return windowsFrom(
-    tokens,
-    Array.from({ length: samples }, (_, i) => start(i)),
-    seqlen,
-    name,
-  );
+  return windowsFrom(tokens, samples, seqlen, start, name);
 }
 
 /**
@@ -124,12 +119,7 @@ export function tokenWindows(tokens: Int32Array, options: WindowOptions): Datase
 export function consecutiveWindows(tokens: Int32Array, seqlen: number, name = 'text'): Dataset {
   const count = Math.floor(tokens.length / seqlen);
   if (count === 0) throw tooShort(name, tokens.length, seqlen);
-  return windowsFrom(
-    tokens,
-    Array.from({ length: count }, (_, i) => i * seqlen),
-    seqlen,
-    name,
-  );
+  return windowsFrom(tokens, count, seqlen, (i) => i * seqlen, name);
 }
 
 /** Token ids from a `.npy` file: n × t windows as they are, or one row of tokens for the functions above. */
@@ -140,12 +130,19 @@ export function npyTokens({ shape, data }: NpyArray, name: string): Int32Array |
   return npyDataset({ shape, data }, [0], name);
 }
 
-function windowsFrom(tokens: Int32Array, starts: readonly number[], seqlen: number, name: string): Dataset {
-  const data = new Float32Array(starts.length * seqlen);
-  starts.forEach((start, i) => {
+function windowsFrom(
+  tokens: Int32Array,
+  count: number,
+  seqlen: number,
+  startOf: (window: number) => number,
+  name: string,
+): Dataset {
+  const data = new Float32Array(count * seqlen);
+  for (let i = 0; i < count; i++) {
+    const start = startOf(i);
     data.set(tokens.subarray(start, start + seqlen), i * seqlen);
-  });
-  return npyDataset({ shape: [starts.length, seqlen], data }, [seqlen], name);
+  }
+  return npyDataset({ shape: [count, seqlen], data }, [seqlen], name);
 }
 
 function tooShort(name: string, tokens: number, needed: number): InputError {

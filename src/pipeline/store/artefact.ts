@@ -1,7 +1,7 @@
 // Plain data with typed arrays as one buffer: a checksum, a JSON header, the arrays' own bytes. What is damaged does
 // not decode, and is computed again.
 
-import { contentHash } from './hash.ts';
+import { bytesOf, contentHash } from './hash.ts';
 
 /** Of arrays, which are views of the whole. */
 const ALIGNMENT = 8;
@@ -53,9 +53,7 @@ export async function encode(record: object): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = new Uint8Array(data + (last ? last.at + last.view.byteLength : 0));
   new DataView(bytes.buffer).setFloat64(CHECKED, header.length);
   bytes.set(header, HEADER);
-  for (const { at, view } of views) {
-    bytes.set(new Uint8Array(view.buffer, view.byteOffset, view.byteLength), data + at);
-  }
+  for (const { at, view } of views) bytes.set(bytesOf(view), data + at);
   bytes.set(new TextEncoder().encode(MAGIC + (await contentHash([bytes.subarray(CHECKED)]))));
   return bytes;
 }

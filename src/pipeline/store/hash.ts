@@ -30,7 +30,8 @@ export async function contentHash(parts: readonly Part[] | AsyncIterable<Part>):
   return Array.from(new Uint8Array(hash), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-function bytesOf(part: Part): Uint8Array<ArrayBuffer> {
+/** The bytes of a part; a view of them where it has some. */
+export function bytesOf(part: Part): Uint8Array<ArrayBuffer> {
   if (typeof part === 'string') return new TextEncoder().encode(part);
   const { buffer, byteOffset, byteLength } = typeof part === 'number' ? Float64Array.of(part) : part;
   return new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength);

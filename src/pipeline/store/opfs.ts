@@ -1,22 +1,26 @@
-// A run store in a folder of a browser: of the origin's private file system, or one that the user has picked.
+// Files of a browser: a run store in a folder of the origin's private file system or in one that the user has picked,
+// and scratch files for activations that do not fit the memory.
 
 import { InputError } from '../../errors.ts';
+import type { Scratch } from '../activations.ts';
+import { bytesOf } from './hash.ts';
 import { fileOf, keysOf, type RunStore } from './store.ts';
+
+/** The part of FileSystemSyncAccessHandle that is used: TypeScript's types for pages leave it to workers. */
+interface AccessHandle {
+  truncate(size: number): void;
+  read(into: Uint8Array, options: { at: number }): number;
+  write(bytes: Uint8Array, options?: { at: number }): number;
+  flush(): void;
+  close(): void;
+}
 
 /** The part of FileSystemFileHandle that is used. Not every browser has both ways to write, nor everywhere. */
 export interface WritableFile {
   getFile(): Promise<Blob>;
-  createWritable?(): Promise<{
-    write(bytes: Uint8Array<ArrayBuffer>): Promise<void>;
-    close(): Promise<void>;
-  }>;
+  createWritable?(): Promise<Pick<FileSystemWritableFileStream, 'write' | 'close'>>;
   /** In workers. */
-  createSyncAccessHandle?(): Promise<{
-    truncate(size: number): void;
-    write(bytes: Uint8Array): number;
-    flush(): void;
-    close(): void;
-  }>;
+  createSyncAccessHandle?(): Promise<AccessHandle>;
 }
 
 /** The part of FileSystemDirectoryHandle that is used. */
@@ -55,6 +59,9 @@ const unlessMissing = <T>(action: Promise<T>) =>
     return undefined;
   });
 
+/** The origin's private file system, where there is one. */
+const originFolder = () => globalThis.navigator?.storage?.getDirectory?.();
+
 export function directoryStore(name: string, directory: Directory): RunStore {
   return {
     name,
@@ -87,7 +94,47 @@ export function directoryStore(name: string, directory: Directory): RunStore {
  * @throws {InputError} where there is no such file system
  */
 export async function opfsStore(name: string): Promise<RunStore> {
-  const root = await globalThis.navigator?.storage?.getDirectory?.();
+  const root = await originFolder();
   if (!root) throw new InputError('opfsStore: expected a browser with OPFS, on a secure page');
   return directoryStore(name, await root.getDirectoryHandle(name, { create: true }));
+}
+
+/**
+ * A scratch file for `prune` in a web worker, the only place where browsers let files be written in parts.
+ * It goes with `close`.
+ *
+ * @throws {InputError} at the first access, where there is no such file system
+ */
+export function opfsScratch(): Scratch {
+  const name = `osscar-${crypto.randomUUID()}`;
+  let opened: Promise<AccessHandle> | undefined;
+  async function open(): Promise<AccessHandle> {
+    const file: WritableFile | undefined = await (await originFolder())?.getFileHandle(name, {
+      create: true,
+    });
+    if (file?.createSyncAccessHandle) return file.createSyncAccessHandle();
+    throw new InputError('opfsScratch: expected a web worker of a browser with OPFS');
+  }
+  async function pass(way: 'read' | 'write', at: number, values: Float32Array): Promise<void> {
+    opened ??= open();
+    const access = await opened;
+    const done = access[way](bytesOf(values), { at: 4 * at });
+    if (done !== values.byteLength)
+      throw new InputError(`opfsScratch: ${done} of ${values.byteLength} bytes went through`);
+  }
+  return {
+    write: (at, values) => pass('write', at, values),
+    async read(at, length) {
+      const values = new Float32Array(length);
+      await pass('read', at, values);
+      return values;
+    },
+    async close() {
+      const access = await opened;
+      if (!access) return;
+      opened = undefined;
+      access.close();
+      await (await navigator.storage.getDirectory()).removeEntry(name);
+    },
+  };
 }
