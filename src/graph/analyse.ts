@@ -33,11 +33,8 @@ export function analyse(model: Model, shapes: Shapes): Analysis {
   const structures = roots.map((label) => structureOf(label, place));
   const order = ({ consumers, producers }: Structure) => place(consumers[0]?.node ?? producers[0].node);
   structures.sort((a, b) => order(a) - order(b));
-  const seen = new Map<string, number>();
-  for (const structure of structures) {
-    const count = (seen.get(structure.name) ?? 0) + 1;
-    seen.set(structure.name, count);
-    if (count > 1) structure.name += `:${count}`;
+  for (const [, ...more] of groupBy(structures, ({ name }) => name).values()) {
+    for (const [i, structure] of more.entries()) structure.name += `:${i + 2}`;
   }
   return { structures };
 }
@@ -109,13 +106,10 @@ function disagreement({ model }: Propagation, edits: readonly (OpenEdit & { labe
   if (concat?.opType !== 'Concat') return undefined;
   const labels = [...new Set(edits.map(({ label }) => label))];
   const byReader = groupBy(edits, ({ reader }) => reader);
-  const wanted = (reader: string) =>
-    String(
-      byReader
-        .get(reader)
-        ?.map(({ label, extent }) => `${labels.indexOf(label)}: ${extent}`)
-        .sort(),
-    );
+  const wanted = (reader: string) => {
+    const own = byReader.get(reader) ?? [];
+    return String(own.map(({ label, extent }) => `${labels.indexOf(label)}: ${extent}`).sort());
+  };
   const [output] = concat.output;
   const agree = model.uses(output).every(
     // a Shape of it only counts its elements
@@ -135,10 +129,8 @@ function structureOf(label: Label, place: (node: string) => number): Structure {
   const consumers = label.consumers.sort(byPlace).map((map) => ({ ...map, groupSize: map.p / label.groups }));
   const slices = label.slices.map(({ extent, ...slice }) => ({ ...slice, block: extent / label.groups }));
   const edits = editsOf(label);
-  const fits = [...slices.map(({ block }) => block), ...edits.map((edit) => edit.unit)].every(
-    Number.isInteger,
-  );
-  if (!fits) label.pin('numbers in the graph contradict each other'); // of a malformed file
+  const units = [...slices.map(({ block }) => block), ...edits.map(({ unit }) => unit)];
+  if (!units.every(Number.isInteger)) label.pin('numbers in the graph contradict each other'); // of a malformed file
   const reason = reasonOf(label, producers.length, consumers);
   return {
     name: producers[0].node,

@@ -54,8 +54,8 @@ function foldable(model: Model, norm: NodeProto) {
 }
 
 function fold(model: Model, { node, layer, bias }: Foldable, norm: NodeProto): void {
-  const parameters = norm.input.slice(1).map((name) => toFloat64(model.tensors.get(name)!));
-  const [scale, shift, mean, variance] = parameters;
+  const valuesOf = (name: string) => toFloat64(model.tensors.get(name)!);
+  const [scale, shift, mean, variance] = norm.input.slice(1).map(valuesOf);
   const epsilon = attributeFloat(norm, 'epsilon', 1e-5);
   const s = scale.map((value, i) => value / Math.sqrt(variance[i] + epsilon));
 
@@ -66,7 +66,7 @@ function fold(model: Model, { node, layer, bias }: Foldable, norm: NodeProto): v
 
   const beta = layer.factors ? attributeFloat(node, layer.factors.bias, 1) : 1;
   if (layer.factors) removeAttribute(node, layer.factors.bias);
-  const old = node.input[bias] ? toFloat64(model.tensors.get(node.input[bias])!) : new Float64Array(s.length);
+  const old = node.input[bias] ? valuesOf(node.input[bias]) : new Float64Array(s.length);
   const b = s.map((value, i) => value * (beta * old[i] - mean[i]) + shift[i]);
   setBias(model, node, bias, b);
 

@@ -183,7 +183,6 @@ export function segments(model: Model, shapes?: Shapes, input = model.inputs[0]?
 
 /** True for a Shape of a graph input. */
 function isInputShape(model: Model, node: NodeProto): boolean {
-  return (
-    node.opType === 'Shape' && isStandard(node) && model.inputs.some(({ name }) => name === node.input[0])
-  );
+  const isShape = node.opType === 'Shape' && isStandard(node);
+  return isShape && model.inputs.some(({ name }) => name === node.input[0]);
 }

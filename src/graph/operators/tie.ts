@@ -38,10 +38,8 @@ export function tie(state: Propagation, node: NodeProto, operands: readonly Oper
 /** As `tie`, for an axis of operands that broadcast: `place` counts in the output. */
 export function tieBroadcast(state: Propagation, node: NodeProto, inputs: readonly number[], place: number) {
   const output = state.dims(node.output[0])!;
-  const operands = inputs.map((input): Operand => {
-    const { length } = state.dims(node.input[input])!;
-    return [input, place - (output.length - length)];
-  });
+  const own = (input: number) => place - output.length + state.dims(node.input[input])!.length;
+  const operands = inputs.map((input): Operand => [input, own(input)]);
   const present = operands.filter(([, place]) => place >= 0);
   return tie(state, node, present, output[place]);
 }
