@@ -27,16 +27,12 @@ export class Service {
 
   async start(options: ServiceOptions): Promise<void> {
     const { module, simd, maximumBytes, shared, threads } = options;
-    let abi = await instance(module, shared?.memory);
-    let reserved = 0;
-    if (shared) {
-      // Large operations are shared out, on memory that begins with the scratch of all who may help.
-      const base = scratchOf(abi, threads);
-      abi = parallelAbi({ ...abi, heapBase: () => base }, new Team(shared.team));
-      reserved = base;
-    }
+    const own = await instance(module, shared?.memory);
+    // Large operations are shared out on shared memory, which begins with the scratch of all who may help.
+    const base = shared ? scratchOf(own, threads) : 0;
+    const abi = shared ? parallelAbi({ ...own, heapBase: () => base }, new Team(shared.team)) : own;
     this.#module = module;
-    this.#calculator = new Calculator(new Kernels(abi, simd, maximumBytes + reserved));
+    this.#calculator = new Calculator(new Kernels(abi, simd, maximumBytes + base));
   }
 
   run<N extends Request>(name: N, args: Arguments<N>): unknown {

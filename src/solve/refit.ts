@@ -24,23 +24,22 @@ export function refit(kernels: Kernels, problem: LayerProblem, kept: readonly nu
   const W = new Float64Array(p * m);
   if (k === 0) return { W, objective: 0 };
 
-  return kernels.scoped(() => {
+  const solution = kernels.scoped(() => {
     const L = kernels.matrix(k, k, 'f64');
     const B = kernels.matrix(k, m, 'f64');
     copyRows(problem, rows, kernels.view(L), kernels.view(B));
     kernels.potrf(L);
     kernels.trsm('left', false, 1, L, B);
     kernels.trsm('left', true, 1, L, B);
-
-    const solution = kernels.view(B);
-    let objective = 0;
-    for (let i = 0; i < k; i++) {
-      const row = rows[i] * m;
-      W.set(solution.subarray(i * m, i * m + m), row);
-      for (let j = 0; j < m; j++) objective -= 0.5 * W[row + j] * G[row + j];
-    }
-    return { W, objective };
+    return kernels.read(B);
   });
+  let objective = 0;
+  for (let i = 0; i < k; i++) {
+    const row = rows[i] * m;
+    W.set(solution.subarray(i * m, i * m + m), row);
+    for (let j = 0; j < m; j++) objective -= 0.5 * W[row + j] * G[row + j];
+  }
+  return { W, objective };
 }
 
 /** The given rows and columns of H (its lower triangle, in their order) and rows of G. */
@@ -50,9 +49,10 @@ export function copyRows(
   toH: Float64Array,
   toG: Float64Array,
 ): void {
-  for (let i = 0; i < rows.length; i++) {
+  const k = rows.length;
+  for (let i = 0; i < k; i++) {
     const source = rows[i] * p;
-    for (let j = 0; j <= i; j++) toH[i * rows.length + j] = H[source + rows[j]];
+    for (let j = 0; j <= i; j++) toH[i * k + j] = H[source + rows[j]];
     toG.set(G.subarray(rows[i] * m, rows[i] * m + m), i * m);
   }
 }

@@ -117,7 +117,8 @@ export class Tableau {
     const k = this.#kept * b;
     const [T, K] = [this.#T, this.#K];
 
-    kernels.scoped(() => {
+    const mark = kernels.mark();
+    try {
       const R = kernels.matrix(p, m, 'f64');
       copyRows(this.#problem, groupRows(this.#order, b), kernels.view(T), kernels.view(R));
       const SS = kernels.submatrix(T, 0, 0, k, k);
@@ -144,7 +145,9 @@ export class Tableau {
       kernels.syrk(false, 1, R, 0, K);
       this.#objective = objective;
       this.#pivots = 0;
-    });
+    } finally {
+      kernels.release(mark);
+    }
   }
 
   /** By group: the cost of removing a kept one, minus the gain of adding a removed one. */
