@@ -5,7 +5,7 @@ import { type Abi, Kernels, type Matrix, openKernels, type Simd } from '../../sr
 import { parallelAbi, scratchBytes } from '../../src/pool/parallel.ts';
 import { type Task, Team } from '../../src/pool/team.ts';
 import { random, randomArray } from '../support/random.ts';
-import { definite } from './built.ts';
+import { definite, until } from './built.ts';
 
 /** Plain kernels, and ones whose tasks a crew of four would run, here one after the other in random order. */
 async function pair(simd: Simd) {
@@ -148,11 +148,10 @@ test('no kernel of a task needs more scratch than a member has', async () => {
 
 test('a team runs every task once, helpers take part, and leave when asked', async () => {
   const source = `
-    import { parentPort, workerData } from 'node:worker_threads';
+    import { workerData } from 'node:worker_threads';
     import { Team } from './src/pool/team.ts';
     const log = new Int32Array(workerData.log);
     const dtrmm = (task, spin) => { Atomics.add(log, task, 1); Atomics.add(log, 1000, 1); };
-    parentPort.postMessage('here');
     new Team(workerData.team).assist({ dtrmm }, 2, 0);
   `;
   const { outputFiles } = await build({
@@ -169,10 +168,11 @@ test('a team runs every task once, helpers take part, and leave when asked', asy
     workerData: { team: team.buffer, log: log.buffer },
   });
   const ended = new Promise((resolve) => helper.once('exit', resolve));
-  await new Promise((resolve) => helper.once('message', resolve));
+  await until(() => team.helpers === 1);
   const abi = { dtrmm: (task: number) => Atomics.add(log, task, 1) } as unknown as Parameters<Team['run']>[0];
-  const rounds = 3000;
-  for (let round = 0; round < rounds; round++) {
+  // On a busy machine it may take long until the helper has its turn.
+  for (let round = 0; round < 3000 || log[1000] === 0; round++) {
+    if (round >= 3000) await new Promise(setImmediate);
     const count = 1 + (round % 40);
     const tasks = Array.from({ length: count }, (_, i): Task => ['dtrmm', round % 3 === 0 ? i : 999 - i, 0]);
     const before = log.slice();
@@ -180,7 +180,6 @@ test('a team runs every task once, helpers take part, and leave when asked', asy
     for (const [, task] of tasks) expect(log[task as number]).toBe(before[task as number] + 1);
   }
   expect(team.helpers).toBe(1);
-  expect(log[1000]).toBeGreaterThan(0);
   team.dismiss(2);
   expect(await ended).toBe(0);
   expect(team.helpers).toBe(0);
