@@ -7,7 +7,7 @@ const LIMIT = 60_000;
 
 const core = await size({
   stdin: {
-    contents: "export * from './src/layer.ts'; export * from './src/pool/service.ts';",
+    contents: "export * from './src/layer.ts'; import './src/pool/worker.ts';",
     resolveDir: '.',
   },
 });

@@ -54,7 +54,8 @@ export function pruneText(report: PruneReport, output: string): string {
   if (metric) {
     const [what, digits] = isText(report) ? ['windows', 3] : ['samples', 4];
     const name = `${metric.name} (${metric.samples} ${metric.data} ${what})`;
-    rows.push(row(name, metric, (value) => value.toFixed(digits)));
+    const cells = row(name, metric, (value) => value.toFixed(digits));
+    rows.push(isText(report) ? cells : [...cells.slice(0, 3), '']); // a part of an accuracy says nothing
   }
   const blocks = sizes.map(({ heads, ffn }, i) => [`block ${i}`, `${heads} heads`, `${ffn} neurons`]);
   return [

@@ -60,5 +60,5 @@ export interface Written {
   readonly statement?: string;
   readonly sizes?: readonly BlockSizes[];
   /** Outputs of what was written beside it, for some samples. */
-  readonly copies: readonly ((samples: Dataset) => Promise<readonly FloatTensor[]>)[];
+  readonly copies: readonly ((samples: Dataset) => AsyncIterable<FloatTensor>)[];
 }

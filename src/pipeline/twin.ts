@@ -25,7 +25,11 @@ export async function writeOnnx(
 }
 
 /** Logits by window: the file is read again and run from cut to cut, with the weights between two of them in memory. */
-export async function onnxOutputs(folder: Folder, windows: Dataset, engine: Engine): Promise<FloatTensor[]> {
+export async function* onnxOutputs(
+  folder: Folder,
+  windows: Dataset,
+  engine: Engine,
+): AsyncGenerator<FloatTensor> {
   const read = (file: string, offset: number, length: number) => folder.read(file, offset, length);
   const model = await openStored(ONNX_FILE, await folder.size(ONNX_FILE), read);
   const dims = [1, windows.shape[0]];
@@ -38,16 +42,20 @@ export async function onnxOutputs(folder: Folder, windows: Dataset, engine: Engi
   const states: FloatTensor[] = [];
   for await (const { inputs } of windows.batches(1)) states.push({ dims, data: inputs });
   let from = ids;
-  for (const to of [...cuts.map(({ value }) => value), model.outputs[0].name]) {
+  const logits = model.outputs[0].name;
+  for (const to of [...cuts.map(({ value }) => value), logits]) {
     const info = { types, shapes: new Map(shapes).set(from, states[0].dims) };
     const weights = await loadStored(part(model, [from], [to], info, others), read);
     const session = await loadModel(supplied(engine, ids, windows.shape[0]), weights);
     try {
-      for (const [i, state] of states.entries()) states[i] = (await session.run({ [from]: state }, [to]))[to];
+      for (const [i, state] of states.entries()) {
+        const { [to]: result } = await session.run({ [from]: state }, [to]);
+        if (to === logits) yield result;
+        else states[i] = result;
+      }
     } finally {
       await session.release();
     }
     from = to;
   }
-  return states;
 }

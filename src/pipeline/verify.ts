@@ -31,12 +31,13 @@ export async function prove(run: Run, last: LastPlace, target: Target, writer: W
   const text = takesTokens(chain.input);
   const count = text ? VERIFIED_WINDOWS : batchSize(chain.input, elements(calibration.shape));
   const samples = firstSamples(calibration, count);
-  const expected = await outputsFor(run, last, 'pruned', samples.size);
+  const expected: Output[] = [];
+  for await (const output of outputsFor(run, last, 'pruned', samples.size)) expected.push(output);
   return writer.finish({ target, samples: calibration.size }, async (written) => {
     const again = written.subject.chain(engine, samples);
     let maxDifference = 0;
     for (const outputs of [() => allOutputs(again, samples, run), ...written.copies]) {
-      const difference = compare(subject.name, expected, await outputs(samples), written.subject.tolerance);
+      const difference = await compare(subject.name, expected, outputs(samples), written.subject.tolerance);
       maxDifference = Math.max(maxDifference, difference);
     }
     return {
@@ -48,25 +49,23 @@ export async function prove(run: Run, last: LastPlace, target: Target, writer: W
   });
 }
 
-/** All outputs of a network for the first samples. */
-async function outputsFor(
+/** All outputs of a network for the first samples, batch by batch: scores over a vocabulary are large. */
+async function* outputsFor(
   run: RunOptions & { readonly chain: Chain },
   place: Place,
   network: 'dense' | 'pruned',
   count: number,
-): Promise<Output[]> {
-  const found: Output[] = [];
+): AsyncGenerator<Output> {
   for await (const { values } of outputsOf(run.chain, place, network, run, (index) => index < count)) {
-    for (const [name, tensor] of values) found.push({ name, ...tensor });
+    for (const [name, tensor] of values) yield { name, ...tensor };
   }
-  return found;
 }
 
 /** All outputs of a model as it stands. */
-async function allOutputs(chain: Chain, samples: Dataset, options: RunOptions): Promise<Output[]> {
+async function* allOutputs(chain: Chain, samples: Dataset, options: RunOptions): AsyncGenerator<Output> {
   const last = await through(chain, samples, options);
   try {
-    return await outputsFor({ ...options, chain }, last, 'dense', samples.size);
+    yield* outputsFor({ ...options, chain }, last, 'dense', samples.size);
   } finally {
     await last.close();
   }
@@ -76,14 +75,17 @@ async function allOutputs(chain: Chain, samples: Dataset, options: RunOptions): 
  * The largest difference of outputs, as a part of their range.
  * @throws {OsscarError} where it is larger than it may be
  */
-function compare(
+async function compare(
   name: string,
   expected: readonly Output[],
-  found: readonly FloatTensor[],
+  found: AsyncIterable<FloatTensor>,
   tolerance: number,
-): number {
-  const differences = expected.map((output, i) => largestDifference(name, output, found[i].data));
-  const maximum = Math.max(...differences);
+): Promise<number> {
+  const differences: number[] = [];
+  for await (const { data } of found) {
+    differences.push(largestDifference(name, expected[differences.length], data));
+  }
+  const maximum = differences.length === expected.length ? Math.max(...differences) : Number.NaN;
   if (!(maximum <= tolerance)) {
     throw new OsscarError(
       'ERR_OSSCAR_VERIFY',

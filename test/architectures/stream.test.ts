@@ -8,7 +8,7 @@ import {
   type TensorSource,
 } from '../../src/checkpoint/architectures/index.ts';
 import { type Checkpoint, type MemoryOutput, memoryOutput } from '../../src/checkpoint/index.ts';
-import { type Engine, openEngine } from '../../src/engine/index.ts';
+import { type Engine, type FloatTensor, openEngine } from '../../src/engine/index.ts';
 import { loadStored, type Model, openStored, streamModel, writeModel } from '../../src/graph/index.ts';
 import { copyMessage } from '../../src/graph/node.ts';
 import { ModelProtoSchema } from '../../src/graph/onnx_pb.ts';
@@ -136,7 +136,8 @@ describe.each(Object.entries(VARIANTS))('%s, read again', (_, variant) => {
         return engine.load(model, external);
       },
     };
-    const logits = await onnxOutputs(output, windows, watched);
+    const logits: FloatTensor[] = [];
+    for await (const it of onnxOutputs(output, windows, watched)) logits.push(it);
     for await (const { inputs } of windows.batches(1)) {
       const expected = referenceLogits(config, sizes, weights, [...inputs]).flat();
       expect(maxDifference(logits.shift()!.data, expected)).toBeLessThan(1e-4);

@@ -151,7 +151,7 @@ describe('an operator of the user', () => {
     const mean = (x: string, axis: number) => b.node('Mean', [x], { axis }, { domain });
     const x = mean(mean(b.conv(image(b), 6, 3), 2), 1);
     const { structures } = await opened(b.output(b.gemm(flat(b, x), 5)), [OWN.Mean]);
-    expect(structures[0].reason).toBe('Mean "node_mean_4" averages over it');
+    expect(structures[0].reason).toBe('Mean "mean_4" averages over it');
   });
 
   it('goes before one of the same name that is known', async () => {
