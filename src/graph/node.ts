@@ -24,19 +24,23 @@ export function attribute(node: NodeProto, name: string): AttributeProto | undef
   return node.attribute.find((a) => a.name === name);
 }
 
+/** An integer, or `otherwise` where there is none. */
 export function attributeInt(node: NodeProto, name: string, otherwise: number): number {
   const found = attribute(node, name);
   return found ? toSafe(found.i) : otherwise;
 }
 
+/** A list of integers. */
 export function attributeInts(node: NodeProto, name: string): number[] | undefined {
   return attribute(node, name)?.ints.map(toSafe);
 }
 
+/** A number, or `otherwise` where there is none. */
 export function attributeFloat(node: NodeProto, name: string, otherwise: number): number {
   return attribute(node, name)?.f ?? otherwise;
 }
 
+/** A text, or `otherwise` where there is none. */
 export function attributeString(node: NodeProto, name: string, otherwise: string): string {
   const found = attribute(node, name);
   return found ? new TextDecoder().decode(found.s) : otherwise;

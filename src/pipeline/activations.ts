@@ -6,8 +6,9 @@ import { elements } from '../graph/index.ts';
 
 /** A file of float32 values for as long as a run takes. */
 export interface Scratch {
-  /** @param at  index of the first value */
+  /** Keeps values. @param at  index of the first one */
   write(at: number, values: Float32Array): Promise<void>;
+  /** Values that were written before. @param at  index of the first one */
   read(at: number, length: number): Promise<Float32Array>;
   /** Harmless if called twice. */
   close(): Promise<void>;

@@ -39,6 +39,7 @@ export interface OpenedLanguageModel {
   readonly language: LanguageModel;
 }
 
+/** Of language models' folders. */
 export interface FolderOptions extends Pick<FileOptions, 'metadata'> {
   /** Bytes of a safetensors file before the next is begun. Default 5 GB. */
   readonly maxShardBytes?: number;

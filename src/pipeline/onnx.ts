@@ -21,6 +21,7 @@ import { plannedStep, stepsOf } from './steps.ts';
 import type { Part as Hashable } from './store/hash.ts';
 import type { Subject, Writer } from './subject.ts';
 
+/** Of ONNX files. */
 export interface FileOptions extends Pick<WriteOptions, 'externalName'> {
   /** Entries for the metadata of written ONNX models. */
   readonly metadata?: Readonly<Record<string, string>>;

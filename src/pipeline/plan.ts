@@ -33,6 +33,7 @@ export interface Profile extends Pick<PruneReport, 'parameters'> {
   readonly statement?: string;
 }
 
+/** As of the run that is planned. */
 export interface PlanOptions extends Pick<ActivationLimits, 'activationBytes'> {
   /** Calibration samples. */
   readonly samples: number;
@@ -48,6 +49,7 @@ export interface Rates {
   readonly kernels: number;
 }
 
+/** What a run will make and take, before it has read a weight. */
 export interface Plan extends Pick<Profile, 'model' | 'parameters' | 'sizes' | 'statement'> {
   /** Peak, by what holds it. */
   readonly bytes: {
@@ -77,7 +79,7 @@ const PART_COPIES = 3;
 const ENGINE_COPIES = 2;
 /** Copies of the embedding or head on the way to the engine. */
 const OUTSIDE_COPIES = 2;
-/** A batch's scores: the engine's, ours, and those before them. */
+/** A batch's scores: the engine's, ours, and those before them, beside those that are kept for the proof. */
 const SCORE_COPIES = 3;
 /** Passes of the search for a target, each on three quarters of the samples, beside the pass that counts. */
 const SEARCHES = 5;
@@ -115,7 +117,7 @@ function bytesOf(profile: Profile, { search }: Recipe, options: PlanOptions): Pl
   const largest = (of: (step: PlannedStep) => number) => Math.max(0, ...steps.map(of));
   const engine = 4 * ENGINE_COPIES * Math.max(sizes.outside, sizes.largest);
   const weights = engine + 4 * PART_COPIES * sizes.largest + sizes.files + 2 * 4 * batch;
-  const last = engine + 4 * (OUTSIDE_COPIES * sizes.outside + SCORE_COPIES * scores);
+  const last = engine + 4 * (OUTSIDE_COPIES * sizes.outside + (SCORE_COPIES + VERIFIED_WINDOWS) * scores);
   const activations = 2 * Math.min(activationLimit(options), pairBytes(samples * held));
   const wasm = largest((step) => stepBytes(step, search));
   const helpers = Math.round(largest(stepStatisticsBytes) * (1 - 1 / threads));
@@ -127,7 +129,8 @@ function bytesOf(profile: Profile, { search }: Recipe, options: PlanOptions): Pl
     helpers,
     heap,
     base: BASE_BYTES,
-    total: BASE_BYTES + activations + Math.max(last, weights + wasm + helpers + heap),
+    // The kernels' memories do not shrink either.
+    total: BASE_BYTES + activations + wasm + helpers + Math.max(last, weights + heap),
   };
 }
 

@@ -26,6 +26,7 @@ import type { Subject } from './subject.ts';
 import { chooseTarget } from './target.ts';
 import { type Proof, prove } from './verify.ts';
 
+/** What running a model takes. */
 export interface EvaluateOptions extends RunOptions {
   readonly engine: Engine;
 }
@@ -43,6 +44,7 @@ export interface PruneOptions extends EvaluateOptions, RecipeOptions, FileOption
   readonly onProgress?: (progress: Progress) => void;
 }
 
+/** The pruned model, and what became of it. */
 export interface PruneResult {
   readonly report: PruneReport;
   /** ONNX bytes, and the parts of the external data file where there is one. A folder goes to `output`. */

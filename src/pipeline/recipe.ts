@@ -4,7 +4,9 @@ import { InputError } from '../errors.ts';
 import type { Structure } from '../graph/index.ts';
 import { type LayerRecipe, METHODS, SEARCHES } from '../solve/index.ts';
 
+/** What layers can be fitted to; see {@link Target}. `auto` tries several. */
 export const TARGETS = ['auto', 'self', 'dense', 'residual'] as const;
+/** One of {@link TARGETS}. */
 export type TargetChoice = (typeof TARGETS)[number];
 
 /** What a layer is fitted to. */

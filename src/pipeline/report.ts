@@ -10,11 +10,13 @@ import type { PrunedLayer } from './sequence.ts';
 import type { TargetReport } from './target.ts';
 import type { Proof } from './verify.ts';
 
+/** Of the dense model and of the pruned one. */
 export interface BeforeAfter {
   readonly before: number;
   readonly after: number;
 }
 
+/** A structure and what is left of it. */
 export interface LayerReport
   extends Named,
     Pick<PrunedLayer, 'kept' | 'damping'>,
@@ -27,6 +29,7 @@ export interface LayerReport
   readonly curve?: readonly number[];
 }
 
+/** What was pruned, how, and what it cost. */
 export interface PruneReport {
   readonly recipe: Recipe;
   readonly target: TargetReport;

@@ -16,6 +16,7 @@ export interface Candidate extends Target {
   readonly error: number;
 }
 
+/** What layers were fitted to. */
 export interface TargetReport {
   readonly chosen: Target;
   /** What `auto` measured, the best first. */

@@ -70,33 +70,32 @@ export function solveLayers(
 ): SolvedLayers {
   if (layers.length === 0) throw new ShapeError('solveLayers: "layers" expected at least one');
   const { method = 'osscar' } = recipe;
-  const dampings = layers.map((layer) => dampingOf(kernels, layer, recipe, keep));
-  const problems = layers.map(({ W, fit, heldOut, ...options }, i) =>
-    layerProblem(kernels, heldOut ? [fit, heldOut] : fit, W, {
-      ...options,
-      blend: recipe.blend,
-      damping: dampings[i],
-    }),
-  );
+  const damped = layers.map((layer) => dampedProblem(kernels, layer, recipe, keep));
+  const problems = damped.map(({ problem }) => problem);
   const chosen =
     keep === undefined ? undefined : pruneLayer(kernels, combineProblems(problems), { ...recipe, keep });
   const kept = chosen?.kept ?? [...Array(problems[0].groups).keys()];
   const weightsOf = (problem: LayerProblem) =>
     method === 'magnitude' ? denseOn(problem, kept) : refit(kernels, problem, kept).W;
-  const solved = problems.map((problem, i) => {
+  const solved = damped.map(({ problem, damping }) => {
     const W = chosen && problems.length === 1 ? chosen.W : weightsOf(problem);
-    return { W, bias: refits(method) ? refitBias(problem, W) : undefined, damping: dampings[i] };
+    return { W, bias: refits(method) ? refitBias(problem, W) : undefined, damping };
   });
   return { kept, layers: solved, relativeError: chosen?.relativeError, curve: chosen?.curve };
 }
 
-function dampingOf(
+/** A layer's problem on all samples, damped as holds best on the held-out ones. */
+function dampedProblem(
   kernels: Kernels,
-  { W, fit, heldOut, ...options }: Layer,
-  { method = 'osscar', damping, blend }: LayerRecipe,
-  keep = fit.p / options.groupSize,
-): number {
-  if (damping !== undefined) return damping;
-  if (!heldOut || !refits(method)) return DEFAULT_DAMPING;
-  return chooseDamping(kernels, fit, heldOut, W, { ...options, blend }, keep);
+  { W, fit, heldOut, ...own }: Layer,
+  { method = 'osscar', damping: given, blend }: LayerRecipe,
+  keep = fit.p / own.groupSize,
+): { problem: LayerProblem; damping: number } {
+  const options = { ...own, blend, H: new Float64Array(fit.p ** 2) };
+  const isChosen = given === undefined && heldOut && refits(method);
+  const damping = isChosen
+    ? chooseDamping(kernels, fit, heldOut, W, options, keep)
+    : (given ?? DEFAULT_DAMPING);
+  const all = heldOut ? [fit, heldOut] : fit;
+  return { problem: layerProblem(kernels, all, W, { ...options, damping }), damping };
 }

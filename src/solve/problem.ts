@@ -40,6 +40,8 @@ export interface ProblemOptions {
   readonly blend?: number;
   /** The dense bias, m. With one, X and Y are centred and the bias is refitted. */
   readonly bias?: Float32Array | Float64Array;
+  /** Memory for H, p × p, overwritten; for one problem after the other, as it can be the largest array there is. */
+  readonly H?: Float64Array;
 }
 
 /** A layer's quadratic problem. All matrices row-major. */
@@ -84,7 +86,7 @@ export function layerProblem(
   checkProblem(parts, W0, { ...options, blend });
   const sums = vectorSums(parts);
   const shifts = sums.X.map((sum) => (bias ? sum / sums.n : 0));
-  const { H, rho } = dampedGram(parts, sums.X, shifts, options.damping);
+  const { H, rho } = dampedGram(parts, sums.X, shifts, options);
   const dense = Float64Array.from(W0);
   const G = blend < 1 ? multiply(kernels, H, dense, p, m) : new Float64Array(p * m);
   if (blend > 0) {
@@ -147,11 +149,11 @@ function dampedGram(
   parts: readonly LayerStatistics[],
   sumX: Float64Array,
   shifts: Float64Array,
-  damping = DEFAULT_DAMPING,
+  { damping = DEFAULT_DAMPING, H = new Float64Array(parts[0].p ** 2) }: ProblemOptions,
 ): { H: Float64Array; rho: number } {
   const [{ p }] = parts;
+  requireLength('H', H, p * p);
   const grams = parts.map(({ XtX }) => XtX);
-  const H = new Float64Array(p * p);
   let trace = 0;
   for (let i = 0; i < p; i++) {
     for (let j = 0; j <= i; j++) {

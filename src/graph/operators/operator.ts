@@ -11,6 +11,7 @@ import type { Propagation } from '../propagation.ts';
  */
 export type Rule = (state: Propagation, node: NodeProto) => void;
 
+/** An operator of ONNX or of the user's own. */
 export interface Operator {
   /** The `op_type` of its nodes. */
   readonly name: string;
