@@ -25,8 +25,8 @@ export interface Chain {
 }
 
 export interface Part {
-  /** As it is written: what counts where outputs are looked at. */
-  readonly source: Model;
+  /** The part as it is written, which counts where outputs are looked at; not to be held on to where it is large. */
+  read(): Promise<Model>;
   /** With its shapes; absent where nothing can be pruned. */
   readonly opened?: OpenedModel;
   /** Samples that go through it at a time, of the parts behind the first. */
@@ -90,8 +90,7 @@ async function advance(
   states: States,
   { signal }: RunOptions,
 ): Promise<void> {
-  const dense = part.opened?.model ?? part.source;
-  const sessions = [await loadModel(engine, dense)];
+  const sessions = [await loadModel(engine, part.opened?.model ?? (await part.read()))];
   try {
     if (pruned) sessions.push(await loadModel(engine, pruned));
     for await (const batch of source().batches()) {
@@ -127,7 +126,8 @@ export async function* outputsOf(
   { signal }: RunOptions,
   select?: Select,
 ): AsyncGenerator<Outputs> {
-  const session = await loadModel(engine, (network === 'pruned' && pruned) || part.source);
+  const changed = network === 'pruned' ? pruned : undefined;
+  const session = await loadModel(engine, changed ?? (await part.read()));
   try {
     for await (const batch of source(select).batches()) {
       await turn(signal);

@@ -126,7 +126,7 @@ export async function latencies(
   const sessions: EngineSession[] = [];
   try {
     for (const { engine, open } of [before, after])
-      sessions.push(await loadModel(engine, (await open(0)).source));
+      sessions.push(await loadModel(engine, await (await open(0)).read()));
     const [first, second] = await alternately(sessions, await firstSample(samples, before.input), signal);
     return { before: first, after: second };
   } finally {

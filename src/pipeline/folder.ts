@@ -126,13 +126,13 @@ function chainOf(
     parts: blocks + 2,
     between: [length, hidden],
     async open(part): Promise<Part> {
-      if (part === 0) return { ...outside, source: await language.embedding(checkpoint, { length }) };
+      if (part === 0) return { ...outside, read: () => language.embedding(checkpoint, { length }) };
       // One window at a time: scores over the vocabulary outnumber everything else.
-      if (part === blocks + 1) return { ...outside, source: await language.head(checkpoint) };
+      if (part === blocks + 1) return { ...outside, read: () => language.head(checkpoint) };
       const source = await language.block(checkpoint, part - 1, { length });
       const opened = await openParsed(source, { engine, name: `${folder.name}: block ${part - 1}` });
       return {
-        source,
+        read: async () => source,
         opened,
         batch: blockBatch(opened),
         named: ({ kind, layer }) => named(part - 1, kind, layer),

@@ -53,7 +53,7 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
       parts: 1,
       between: [],
       open: async () => ({
-        source,
+        read: async () => source,
         opened,
         batch: 0,
         named: ({ name, layer, kind }) => ({ name, layer, kind }),

@@ -146,15 +146,22 @@ async function pruneWith(session: Session, subject: Subject, options: PruneOptio
   // Before the long work, so that labels that do not go with the model are found at once.
   const before = await clock.stage('measuring', () => denseMetric(run));
   const target = await clock.stage('target', () => chooseTarget(run));
-  const { layers, proof } = await pruneTowards(target.chosen, run);
+  const { layers, proof } = await pruneTowards(target.chosen, run, wasmBytes);
   const report = reportOf(run, layers, proof);
   const metric = metricReport(before, proof.after, options.evaluation ? 'evaluation' : 'calibration');
   const memory = { plannedBytes: bytes.total, wasmBytes };
   return { written: proof.model, report: { ...report, target, metric, memory } };
 }
 
+/** Workers that may have more memory than this are renewed when they are done. */
+const RENEWED_BYTES = 2 ** 28;
+
 /** The pass that counts, and the proof of what it has written. */
-async function pruneTowards(target: Target, run: Run): Promise<{ layers: PrunedLayer[]; proof: Proof }> {
+async function pruneTowards(
+  target: Target,
+  run: Run,
+  wasmBytes: number,
+): Promise<{ layers: PrunedLayer[]; proof: Proof }> {
   const { subject, recipe, engine, clock } = run;
   const { search } = recipe;
   const writer = await subject.writer(recipe, engine);
@@ -166,6 +173,8 @@ async function pruneTowards(target: Target, run: Run): Promise<{ layers: PrunedL
   try {
     const pass: Pass = { label: 'pruning', target, search, wholeCurve: true, samples: 'all', onPart };
     const last = await clock.stage('pruning', () => passOver(run, pass));
+    // The proof needs memory, and the solver none any more.
+    if (wasmBytes > RENEWED_BYTES) await run.session.renew();
     try {
       return { layers, proof: await clock.stage('proving', () => prove(run, last, target, writer)) };
     } finally {

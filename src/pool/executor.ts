@@ -22,6 +22,7 @@ export interface Executor {
   /** An array for each of its readers, one call each: handed over, shared by way of the stage, or the array itself. */
   lend(array: Float32Array, readers: number, stage: Stage): () => Float32Array;
   run<N extends Request>(name: N, args: Arguments<N>, options: RunOptions): Promise<Result<N>>;
+  renew(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -47,6 +48,7 @@ export function localExecutor(kernels: Kernels): Executor {
       signal?.throwIfAborted();
       return ask(name, ...args);
     },
+    async renew() {},
     async close() {
       isClosed = true;
     },

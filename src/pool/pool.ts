@@ -128,7 +128,12 @@ export class Pool implements Executor {
     const queued = this.#queue.indexOf(job);
     if (queued >= 0) this.#queue.splice(queued, 1);
     const slot = this.#slots.find((slot) => slot.job === job);
-    if (slot) this.#lose(slot, 'it was stopped');
+    if (slot) void this.#lose(slot, 'it was stopped');
+  }
+
+  async renew(): Promise<void> {
+    const idle = this.#slots.filter(({ pending }) => pending.size === 0);
+    await Promise.all(idle.map((slot) => this.#lose(slot, 'it was renewed')));
   }
 
   async close(): Promise<void> {
@@ -161,7 +166,7 @@ export class Pool implements Executor {
     } finally {
       clearTimeout(timer);
     }
-    onLost = (why) => this.#lose(slot, why);
+    onLost = (why) => void this.#lose(slot, why);
     this.#slots.push(slot);
     this.#slots.sort((a, b) => a.index - b.index);
   }
@@ -250,20 +255,17 @@ export class Pool implements Executor {
   }
 
   /** After a worker's death. One that helped may have left a task half done, so its lead goes too. */
-  #lose(slot: Slot, why: string): void {
+  async #lose(slot: Slot, why: string): Promise<void> {
     const at = this.#slots.indexOf(slot);
     if (at < 0) return;
     this.#slots.splice(at, 1);
     void this.#end(slot, why);
     this.#callBackHelpersOf(slot);
-    if (slot.assisting) this.#lose(slot.assisting, 'a worker that helped it was lost');
+    if (slot.assisting) void this.#lose(slot.assisting, 'a worker that helped it was lost');
     this.#starting++;
-    this.#start(slot.index)
-      .catch(() => {})
-      .finally(() => {
-        this.#starting--;
-        this.#distribute();
-      });
+    await this.#start(slot.index).catch(() => {});
+    this.#starting--;
+    this.#distribute();
   }
 
   #end(slot: Slot, why: string): Promise<void> {

@@ -198,6 +198,14 @@ export class Session {
     return results;
   }
 
+  /**
+   * Gives memory back, where workers have it: theirs never shrinks, so that new ones take the place of those that are idle.
+   * Statistics must be finished.
+   */
+  renew(): Promise<void> {
+    return this.#executor.renew();
+  }
+
   /** Ends the workers. What is still running is rejected; nothing keeps the process alive afterwards. */
   close(): Promise<void> {
     return this.#executor.close();

@@ -111,6 +111,19 @@ describe.each(['baseline', 'relaxed'] as const)('%s', (simd) => {
   });
 });
 
+test('renewed workers take the place of those that have memory', async () => {
+  const session = await open({ threads: 2 });
+  const before = workers.slice(-2);
+  const A = definite(300, 3);
+  const inverse = await session.inverse(A, 300);
+  await session.renew();
+  const now = workers.slice(-2);
+  expect(now).not.toContain(before[0]);
+  expect(now).not.toContain(before[1]);
+  expect(session.threads).toBe(2);
+  expect(await session.inverse(A, 300)).toEqual(inverse);
+});
+
 test('results are right, and what was given stays as it was', async () => {
   const session = await open({ threads: 2 });
   const n = 700;
