@@ -89,7 +89,8 @@ async function bundle() {
   mkdirSync(FOLDER, { recursive: true });
   const tests = ['kernel', 'solve', 'graph'].flatMap((folder) =>
     readdirSync(`test/${folder}`)
-      .filter((file) => file.endsWith('.test.ts'))
+      // work.test.ts counts what V8 runs.
+      .filter((file) => file.endsWith('.test.ts') && file !== 'work.test.ts')
       .map((file) => `../${folder}/${file}`),
   );
   const testFiles = {

@@ -38,19 +38,18 @@ const ROWS = 900;
 export async function pruneLayersBySession(osscar, { threads, simd }) {
   const session = await osscar.openSession({ threads, simd });
   const W0 = integers(INPUTS * OUTPUTS, 1);
-  const jobs = [];
-  for (const seed of [2, 3]) {
+  const solve = async (seed) => {
     const statistics = session.statistics(INPUTS, OUTPUTS, false);
     await statistics.addRows(integers(ROWS * INPUTS, seed));
-    const problem = await session.layerProblem(await statistics.finish(), W0, { groupSize: 4 });
-    jobs.push({ problem, options: { keep: 60 } });
-  }
-  const layers = await session.pruneLayers(jobs);
+    const layer = { fit: await statistics.finish(), W: W0, groupSize: 4 };
+    return session.solveLayers([layer], { method: 'osscar' }, 60);
+  };
+  const layers = await Promise.all([2, 3].map(solve));
   const { threads: running, shared, reason } = session;
   await session.close();
   return {
     kept: layers.map(({ kept }) => kept),
-    sha256: await Promise.all(layers.map(({ W }) => sha256(W))),
+    sha256: await Promise.all(layers.map(({ layers: [{ W }] }) => sha256(W))),
     threads: running,
     shared,
     reason,
