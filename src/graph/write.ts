@@ -89,7 +89,9 @@ export function pieceBytes(piece: Piece): number {
 
 const bytesIn = (pieces: readonly Piece[]) => sum(pieces.map(pieceBytes));
 
+/** @returns the part itself, no copy, where there is one only: a vocabulary's matrix need not be there twice */
 export function concat(parts: readonly Uint8Array[]): Uint8Array {
+  if (parts.length === 1) return parts[0];
   const whole = new Uint8Array(bytesIn(parts));
   let at = 0;
   for (const part of parts) {

@@ -14,10 +14,6 @@ export class Findings {
     this.#origin = origin.join('\n');
   }
 
-  get areKept(): boolean {
-    return this.#store !== undefined;
-  }
-
   /**
    * What was found before, or is found now.
    *

@@ -5,6 +5,7 @@ import { InputError, UnsupportedModelError } from '../errors.ts';
 import {
   type Analysis,
   analyse,
+  concat,
   countMacs,
   countParameters,
   elements,
@@ -155,17 +156,6 @@ export function loadModel(engine: Engine, model: Model): Promise<EngineSession> 
 export function externalReader({ external = [] }: WrittenModel): ReadExternal {
   const data = concat(external);
   return (_, offset, length) => data.subarray(offset, offset + length);
-}
-
-function concat(parts: readonly Uint8Array[]): Uint8Array {
-  if (parts.length === 1) return parts[0]; // a vocabulary's matrix need not be there twice
-  const whole = new Uint8Array(parts.reduce((total, part) => total + part.byteLength, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.byteLength;
-  }
-  return whole;
 }
 
 /** Beyond, weights go to the engine beside the graph: onnxruntime keeps three copies of those within (measured). */

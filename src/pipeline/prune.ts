@@ -141,10 +141,11 @@ async function pruneWith(session: Session, subject: Subject, options: PruneOptio
   const clock = new Clock();
   const engine = clock.engine(options.engine);
   const chain = subject.chain(engine, calibration);
-  const findings = await findingsOf(subject, session, options);
+  const hashes = await hashesOf(options.store ? [calibration, evaluation] : []);
+  const findings = await findingsOf(subject, session, options, hashes.get(calibration));
   const run: Run = { ...options, subject, engine, chain, session, recipe, evaluation, findings, clock };
   // Before the long work, so that labels that do not go with the model are found at once.
-  const before = await clock.stage('measuring', () => denseMetric(run));
+  const before = await clock.stage('measuring', () => denseMetric(run, hashes.get(evaluation)));
   const target = await clock.stage('target', () => chooseTarget(run));
   const { layers, proof } = await pruneTowards(target.chosen, run, wasmBytes);
   const report = reportOf(run, layers, proof);
@@ -173,9 +174,9 @@ async function pruneTowards(
   try {
     const pass: Pass = { label: 'pruning', target, search, wholeCurve: true, samples: 'all', onPart };
     const last = await clock.stage('pruning', () => passOver(run, pass));
-    // The proof needs memory, and the solver none any more.
-    if (wasmBytes > RENEWED_BYTES) await run.session.renew();
     try {
+      // The proof needs memory, and the solver none any more.
+      if (wasmBytes > RENEWED_BYTES) await run.session.renew();
       return { layers, proof: await clock.stage('proving', () => prove(run, last, target, writer)) };
     } finally {
       await last.close();
@@ -187,11 +188,10 @@ async function pruneTowards(
 }
 
 /** The dense network's, which does not depend on how it is pruned. */
-async function denseMetric(run: Run): Promise<Metric | undefined> {
+async function denseMetric(run: Run, hash: string | undefined): Promise<Metric | undefined> {
   const { subject, engine, evaluation, findings } = run;
   const find = async () => ({ metric: await measure(subject.chain(engine, evaluation), evaluation, run) });
-  const about = findings.areKept && (await contentHash(contentsOf(evaluation)));
-  return (await findings.once('metric', about, find)).metric;
+  return (await findings.once('metric', hash, find)).metric;
 }
 
 /** @throws {InputError} where the store is of another run */
@@ -199,16 +199,24 @@ async function findingsOf(
   subject: Subject,
   { simd }: Session,
   { store, calibration, engine }: PruneOptions,
+  hash: string | undefined,
 ): Promise<Findings> {
-  if (!store) return new Findings();
+  if (!store || !hash) return new Findings();
   const { name = `${calibration.size} samples of [${calibration.shape}]` } = calibration;
   await openRun(store, {
     model: { name: subject.name, hash: await contentHash(subject.contents()) },
-    data: { name, hash: await contentHash(contentsOf(calibration)) },
+    data: { name, hash },
     version,
   });
   // The engine's version counts, its threads do not.
   return new Findings(store, [simd, engine.name.split(',')[0]]);
+}
+
+/** Each dataset is read once, also where calibration and evaluation are the same. */
+async function hashesOf(datasets: readonly Dataset[]): Promise<ReadonlyMap<Dataset, string>> {
+  const hashes = new Map<Dataset, string>();
+  for (const samples of new Set(datasets)) hashes.set(samples, await contentHash(contentsOf(samples)));
+  return hashes;
 }
 
 async function* contentsOf(samples: Dataset): AsyncGenerator<Part> {

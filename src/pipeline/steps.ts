@@ -1,7 +1,7 @@
 // What is solved in a graph, in which order, and the WebAssembly memory that it takes.
 
 import { OutOfMemoryError } from '../errors.ts';
-import { type LinearMap, linearMaps, type Structure } from '../graph/index.ts';
+import { type LinearMap, linearMaps, type Structure, sum } from '../graph/index.ts';
 import { groupsToKeep, layerWasmBytes, refits, type Search, statisticsWasmBytes } from '../solve/index.ts';
 import type { OpenedModel } from './open.ts';
 import type { Recipe, Target } from './recipe.ts';
@@ -108,8 +108,4 @@ export function checkSteps(steps: readonly PlannedStep[], search: Search, maximu
     `structure "${step.name}" needs ${bytes} bytes of WebAssembly memory (p = ${p}, m = ${m}), more than the ${maximumBytes} there are; leave it whole (keep 1) and the other layers as they are (--no-correct)`,
     bytes,
   );
-}
-
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
 }
