@@ -7,6 +7,7 @@ import type { AbortOptions } from '../pool/index.ts';
 import { type ActivationLimits, Activations, pairBytes } from './activations.ts';
 import { type Batch, type BatchSource, batchSource, type ModelInput, type Select } from './batches.ts';
 import type { Dataset } from './data/index.ts';
+import { type DenseBatches, Findings } from './findings.ts';
 import { loadModel, type OpenedModel } from './open.ts';
 import type { Named } from './recipe.ts';
 import { turn } from './turn.ts';
@@ -55,12 +56,17 @@ export interface LastPlace extends Place {
 /** Gives the pruned network's part, where that is not the dense network's. */
 export type Visit = (place: Place, index: number) => Promise<Model | undefined>;
 
-/** Takes samples to the last part. `visit` sees every part before its samples move on. */
+/**
+ * Takes samples to the last part. `visit` sees every part before its samples move on.
+ *
+ * @param findings  of these samples, where other passes over them follow or went before
+ */
 export async function through(
   chain: Chain,
   samples: Dataset,
   options: RunOptions,
   visit: Visit = async () => undefined,
+  findings = new Findings(),
 ): Promise<LastPlace> {
   let states: States | undefined;
   let diverged = false;
@@ -74,7 +80,9 @@ export async function through(
       diverged ||= pruned !== undefined;
       if (index === chain.parts - 1) return { part, pruned, source, close: async () => states?.close() };
       states ??= new States(samples.size, chain.between, options);
-      await advance(chain, { part, pruned, source }, diverged, states, options);
+      const bytes = pairBytes(samples.size * elements(chain.between)) / 2;
+      const dense = await findings.dense<FloatTensor>({ part: index, output: true }, bytes);
+      await advance(chain, { part, pruned, source }, diverged, states, dense, options);
     }
   } catch (error) {
     await states?.close();
@@ -88,19 +96,26 @@ async function advance(
   { part, pruned, source }: Place,
   diverged: boolean,
   states: States,
+  dense: DenseBatches<FloatTensor>,
   { signal }: RunOptions,
 ): Promise<void> {
-  const sessions = [await loadModel(engine, part.opened?.model ?? (await part.read()))];
+  const sessions: EngineSession[] = [];
+  const load = async (model: Model) => {
+    sessions.push(await loadModel(engine, model));
+    return sessions[sessions.length - 1];
+  };
   try {
-    if (pruned) sessions.push(await loadModel(engine, pruned));
+    const isUsed = !dense.isKnown || (diverged && !pruned);
+    const own = isUsed ? await load(part.opened?.model ?? (await part.read())) : undefined;
+    const other = pruned ? await load(pruned) : own;
+    let index = 0;
     for await (const batch of source().batches()) {
       await turn(signal);
-      const before = await onlyOutput(sessions[0], batch.input);
-      const after = diverged
-        ? await onlyOutput(sessions[1] ?? sessions[0], batch.pruned ?? batch.input)
-        : before;
+      const before = await dense.at(index++, () => onlyOutput(own!, batch.input));
+      const after = diverged ? await onlyOutput(other!, batch.pruned ?? batch.input) : before;
       await states.add(before, after, batch);
     }
+    await dense.keep();
     states.rewind();
   } finally {
     for (const session of sessions) await session.release();

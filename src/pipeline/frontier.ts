@@ -9,13 +9,16 @@ import type { Engine, EngineSession, FloatTensor } from '../engine/index.ts';
 import { type Cut, elements, type Model, segments, subgraph } from '../graph/index.ts';
 import { type ActivationLimits, Activations, activationLimit, type Pair, pairBytes } from './activations.ts';
 import type { Batch, BatchSource } from './batches.ts';
+import { DenseBatches, type Findings } from './findings.ts';
 import type { OpenedModel } from './open.ts';
 import { turn } from './turn.ts';
 
+type Tensors = Readonly<Record<string, FloatTensor>>;
+
 /** Values of both networks for one batch, by name. */
 export interface Values extends Pick<Batch, 'count'> {
-  readonly dense: Readonly<Record<string, FloatTensor>>;
-  readonly pruned: Readonly<Record<string, FloatTensor>>;
+  readonly dense: Tensors;
+  readonly pruned: Tensors;
   /** Samples in the tensors, of which `count` are no padding. */
   readonly batch: number;
 }
@@ -35,6 +38,9 @@ export class Frontier {
   readonly #pruned: Model;
   readonly #source: BatchSource;
   readonly #limits: ActivationLimits;
+  readonly #findings: Findings;
+  /** What the dense network's values depend on, up to the frontier: which values a session gives can change their bits. */
+  readonly #path: unknown[];
   readonly #cuts: readonly Cut[];
   readonly #inputs: readonly string[];
   /** Moves that nobody has needed yet. */
@@ -47,13 +53,18 @@ export class Frontier {
     | { readonly pairs: Activations; readonly sizes: readonly Pick<Values, 'batch' | 'count'>[] }
     | undefined;
 
-  /** @param pruned  a model with the nodes of the dense one, whose weights change while the frontier moves */
+  /**
+   * @param pruned  a model with the nodes of the dense one, whose weights change while the frontier moves
+   * @param about  what the source's dense values depend on, for `findings`
+   */
   constructor(
     engine: Engine,
     opened: OpenedModel,
     pruned: Model,
     source: BatchSource,
     limits: ActivationLimits,
+    findings: Findings,
+    about: unknown,
   ) {
     const { model, info, input } = opened;
     this.#engine = engine;
@@ -61,6 +72,8 @@ export class Frontier {
     this.#pruned = pruned;
     this.#source = source;
     this.#limits = limits;
+    this.#findings = findings;
+    this.#path = [about];
     this.#cuts = segments(model, info.shapes, input.name);
     this.#inputs = model.inputs.map(({ name }) => name);
     this.#value = input.name;
@@ -114,6 +127,7 @@ export class Frontier {
     await this.close();
     this.#value = value;
     this.#after = after;
+    this.#path.push(watched);
     this.#held = { pairs, sizes };
   }
 
@@ -128,39 +142,53 @@ export class Frontier {
     pruned: readonly string[],
     signal?: AbortSignal,
   ): AsyncGenerator<Values> {
+    const known = await this.#known(dense);
     const sessions: (EngineSession | undefined)[] = [];
+    let index = 0;
     try {
-      sessions.push(await this.#load(this.#opened.model, dense));
+      sessions.push(known.isKnown ? undefined : await this.#load(this.#opened.model, dense));
       sessions.push(await this.#load(this.#pruned, pruned));
       const [denseSession, prunedSession] = sessions;
       for await (const at of this.#current()) {
         await turn(signal);
+        const values = await known.at(index++, () => this.#run(denseSession, at.dense));
         yield {
-          dense: await this.#values(denseSession, dense, at.dense),
-          pruned: await this.#values(prunedSession, pruned, at.pruned),
+          dense: this.#withHeld(values, dense, at.dense),
+          pruned: this.#withHeld(await this.#run(prunedSession, at.pruned), pruned, at.pruned),
           batch: at.batch,
           count: at.count,
         };
       }
+      await known.keep();
     } finally {
       for (const session of sessions) await session?.release();
     }
   }
 
+  #known(dense: readonly string[]): Promise<DenseBatches<Tensors>> {
+    const computed = this.#computed(dense);
+    if (computed.length === 0) return Promise.resolve(new DenseBatches());
+    const bytes = computed.reduce((sum, value) => sum + this.#bytes(value) / 2, 0);
+    return this.#findings.dense([...this.#path, computed], bytes);
+  }
+
+  #computed(values: readonly string[]): string[] {
+    return values.filter((value) => value !== this.#value);
+  }
+
   async #load(model: Model, values: readonly string[]): Promise<EngineSession | undefined> {
-    const computed = values.filter((value) => value !== this.#value);
+    const computed = this.#computed(values);
     if (computed.length === 0) return undefined;
     return this.#engine.load(subgraph(model, [this.#value], computed, this.#opened.info, this.#inputs));
   }
 
-  async #values(
-    session: EngineSession | undefined,
-    names: readonly string[],
-    at: FloatTensor,
-  ): Promise<Record<string, FloatTensor>> {
-    const results = session ? await session.run({ [this.#value]: at }) : {};
-    if (names.includes(this.#value)) results[this.#value] = at;
-    return results;
+  async #run(session: EngineSession | undefined, at: FloatTensor): Promise<Tensors> {
+    return session ? session.run({ [this.#value]: at }) : {};
+  }
+
+  /** The values, and those at the frontier, which no session gives. */
+  #withHeld(values: Tensors, names: readonly string[], at: FloatTensor): Tensors {
+    return names.includes(this.#value) ? { ...values, [this.#value]: at } : values;
   }
 
   async *#current(): AsyncGenerator<Pair & Pick<Values, 'batch' | 'count'>> {

@@ -2,7 +2,7 @@
 
 import type { LayerRecipe } from '../solve/index.ts';
 import type { Select } from './batches.ts';
-import { type Chain, type LastPlace, type RunOptions, through } from './chain.ts';
+import { type Chain, type LastPlace, type RunOptions, through, type Visit } from './chain.ts';
 import type { Clock } from './clock.ts';
 import type { Findings } from './findings.ts';
 import type { PruneOptions } from './prune.ts';
@@ -51,11 +51,12 @@ export async function passOver(run: Run, pass: Pass): Promise<LastPlace> {
     name: await findings.hash({ ...others, target, search, samples }),
     isDense: true,
   };
-  return through(chain, calibration, run, async (place, index) => {
+  const visit: Visit = async (place, index) => {
     if (!place.part.opened) return undefined;
     const pruned = await prunePart(place, index, run, pass, history);
     await pass.onPart?.(index, pruned);
     if (chain.parts > 1) run.onProgress?.({ label, done: index, total: chain.parts - 2 });
     return history.isDense ? undefined : pruned.masked;
-  });
+  };
+  return through(chain, calibration, run, visit, findings);
 }

@@ -71,7 +71,8 @@ export async function prunePart(
   const source = sourceOf(pass.fit);
   const steps = stepsOf(opened, (it) => ratio(part.named(it)), run.recipe, pass.target, source.diverged);
   const masked = opened.model.clone();
-  const frontier = new Frontier(run.chain.engine, opened, masked, source, run);
+  const about = { part: index, samples: pass.samples };
+  const frontier = new Frontier(run.chain.engine, opened, masked, source, run, run.findings, about);
   const walk: Walk = { run, pass, part: index, opened, frontier, samples: source.samples, history };
   const layers: PrunedLayer[] = [];
   try {
