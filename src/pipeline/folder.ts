@@ -19,13 +19,13 @@ import {
 import type { Engine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { elements } from '../graph/index.ts';
-import { groupsToKeep, refits } from '../solve/index.ts';
+import { refits } from '../solve/index.ts';
 import type { Chain, Part } from './chain.ts';
 import type { Dataset } from './data/index.ts';
 import type { FileOptions } from './onnx.ts';
 import { type OpenedModel, openParsed } from './open.ts';
 import type { Profile } from './plan.ts';
-import { keepRatio, type Named, type Recipe } from './recipe.ts';
+import type { Named, Prunable, Recipe, Sizes } from './recipe.ts';
 import { shrunk } from './sequence.ts';
 import type { PlannedStep } from './steps.ts';
 import type { Part as Hashable } from './store/hash.ts';
@@ -86,23 +86,29 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
     name: folder.name,
     parameters: tensors.reduce((sum, { shape }) => sum + elements(shape), 0),
     bytes: tensors.reduce((sum, { bytes }) => sum + bytes, 0),
-    structures: language.sizes.flatMap((_, i) =>
-      (['head', 'channel'] as const).map((kind) => named(i, kind)),
-    ),
+    structures: structuresOf(language),
     notPrunable: [],
     hasShortcuts: true,
     tolerance: Math.max(...tensors.map(({ dtype }) => TOLERANCE[dtype] ?? 0)),
     chain: (engine, samples) => chainOf(opened, engine, samples.shape[0]),
     check: (samples) => checkWindows(samples, language),
-    profile: (recipe, [length]) => languageProfile(language, recipe, length),
+    profile: (recipe, sizes, [length]) => languageProfile(language, recipe, sizes, length),
     contents: () => contentsOf(folder),
-    writer: (recipe, engine) => folderWriter(opened, recipe, engine, options),
+    writer: (_, sizes, engine) => folderWriter(opened, sizes, engine, options),
   };
 }
 
 /** What ratios and reports call the structures of a block. */
 function named(block: number, kind: Named['kind'], layer = ''): Named {
   return { name: `${block}.${kind === 'head' ? 'heads' : 'mlp'}`, layer, kind };
+}
+
+/** Groups of heads and neurons of every block. */
+export function structuresOf({ sizes }: LanguageModel): Prunable[] {
+  return sizes.flatMap(({ kvHeads, ffn }, i) => [
+    { ...named(i, 'head'), groups: kvHeads },
+    { ...named(i, 'channel'), groups: ffn },
+  ]);
 }
 
 function chainOf(
@@ -174,23 +180,23 @@ async function* contentsOf(folder: Folder): AsyncGenerator<Hashable> {
   }
 }
 
-/** Groups and neurons that stay in each block. @throws {InputError} for impossible ratios */
-function sizesAfter({ sizes }: LanguageModel, { keep }: Recipe): BlockSizes[] {
-  const ratio = keepRatio(keep);
-  return sizes.map(({ heads, kvHeads, ffn }, i) => {
-    const groups = groupsToKeep(kvHeads, ratio(named(i, 'head')));
-    return {
-      heads: groups * (heads / kvHeads),
-      kvHeads: groups,
-      ffn: groupsToKeep(ffn, ratio(named(i, 'channel'))),
-    };
+/** Groups and neurons that stay in each block. */
+function sizesAfter({ sizes }: LanguageModel, kept: Sizes): BlockSizes[] {
+  return sizes.map(({ heads, kvHeads }, i) => {
+    const groups = kept.get(named(i, 'head').name)!;
+    return { heads: groups * (heads / kvHeads), kvHeads: groups, ffn: kept.get(named(i, 'channel').name)! };
   });
 }
 
 /** What a plan needs to know, from config.json alone. */
-export function languageProfile(language: LanguageModel, recipe: Recipe, length: number): Profile {
+export function languageProfile(
+  language: LanguageModel,
+  recipe: Recipe,
+  kept: Sizes,
+  length: number,
+): Profile {
   const { architecture, hidden, vocabulary, sizes } = language;
-  const after = sizesAfter(language, recipe);
+  const after = sizesAfter(language, kept);
   const { config, record, statement } = language.configOf(after);
   const nothing = { tensors: new Map() };
   const tensors = [...language.tensors(nothing).values()];
@@ -244,12 +250,12 @@ function blockSteps(
 
 async function folderWriter(
   { folder, checkpoint, language }: OpenedLanguageModel,
-  recipe: Recipe,
+  kept: Sizes,
   engine: Engine,
   { output, maxShardBytes, onnx = false, metadata = {} }: FolderOptions,
 ): Promise<Writer> {
   if (!output) throw new InputError(`${folder.name}: expected an "output" folder for the pruned model`);
-  const sizes = sizesAfter(language, recipe);
+  const sizes = sizesAfter(language, kept);
   const { config, record, statement } = language.configOf(sizes);
   const shapes = describe(config, record).tensors(checkpoint);
   const specs = Array.from(checkpoint.tensors.values(), ({ name, dtype, shape }) => ({

@@ -10,12 +10,11 @@ import {
   type WriteOptions,
   writeModel,
 } from '../graph/index.ts';
-import { groupsToKeep } from '../solve/index.ts';
 import { batchSize, takesTokens } from './batches.ts';
 import { supplied } from './decoder.ts';
 import { externalReader, type OpenedModel, openModel } from './open.ts';
 import type { Profile } from './plan.ts';
-import { keepRatio, type Recipe } from './recipe.ts';
+import type { Recipe, Sizes } from './recipe.ts';
 import { shrunk } from './sequence.ts';
 import { plannedStep, stepsOf } from './steps.ts';
 import type { Part as Hashable } from './store/hash.ts';
@@ -60,20 +59,19 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
       }),
     }),
     check: async () => {},
-    profile: (recipe) => profileOf(opened, recipe),
+    profile: (recipe, sizes) => profileOf(opened, recipe, sizes),
     contents: () => contentsOf(opened),
-    writer: async (recipe, engine) => fileWriter(opened, recipe, engine, options),
+    writer: async (recipe, _, engine) => fileWriter(opened, recipe, engine, options),
   };
 }
 
-function profileOf(opened: OpenedModel, recipe: Recipe): Profile {
+function profileOf(opened: OpenedModel, recipe: Recipe, sizes: Sizes): Profile {
   const { name, input, model, info, analysis, parameters, bytes, macs } = opened;
-  const ratio = keepRatio(recipe.keep);
   // With all the corrections that there may be: the target is not chosen yet.
-  const steps = stepsOf(opened, ratio, recipe, { kind: 'dense', blend: 1 });
+  const steps = stepsOf(opened, ({ name }) => sizes.get(name)!, recipe, { kind: 'dense', blend: 1 });
   const kept = analysis.structures
     .filter(({ prunable }) => prunable)
-    .map((it) => [it, [...Array(groupsToKeep(it.groups, ratio(it))).keys()]] as const);
+    .map((it) => [it, [...Array(sizes.get(it.name)!).keys()]] as const);
   const probed = info.shapes.get(input.name)?.[0] || 1;
   const values = (dims: readonly number[] = []) => elements(dims) / probed;
   const cuts = segments(model, info.shapes, input.name).map(({ value }) => values(info.shapes.get(value)));

@@ -6,7 +6,7 @@ import { type Chain, type LastPlace, type RunOptions, through, type Visit } from
 import type { Clock } from './clock.ts';
 import type { Findings } from './findings.ts';
 import type { PruneOptions } from './prune.ts';
-import type { Recipe, Target } from './recipe.ts';
+import type { Recipe, Sizes, Target } from './recipe.ts';
 import { type History, type PrunedPart, prunePart } from './sequence.ts';
 import type { Subject } from './subject.ts';
 
@@ -34,6 +34,7 @@ export interface Run
 export interface Pass extends Required<Pick<LayerRecipe, 'search'>>, Pick<LayerRecipe, 'wholeCurve'> {
   /** For progress. */
   readonly label: string;
+  readonly sizes: Sizes;
   readonly target: Target;
   /** Samples that are fitted to, by a name; the others only go along. */
   readonly samples: 'all' | 'fit';

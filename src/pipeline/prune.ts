@@ -11,12 +11,18 @@ import { Clock } from './clock.ts';
 import type { Dataset } from './data/index.ts';
 import { type Metric, measure } from './evaluate.ts';
 import { Findings } from './findings.ts';
-import { type FolderOptions, folderSubject, languageProfile, type OpenedLanguageModel } from './folder.ts';
+import {
+  type FolderOptions,
+  folderSubject,
+  languageProfile,
+  type OpenedLanguageModel,
+  structuresOf,
+} from './folder.ts';
 import { type FileOptions, onnxSubject } from './onnx.ts';
 import type { OpenedModel } from './open.ts';
 import { type Pass, type Progress, passOver, type Run } from './pass.ts';
 import { checkPlan, type Plan, type PlanOptions, planRun } from './plan.ts';
-import { checkNames, parseRecipe, type RecipeOptions, type Target } from './recipe.ts';
+import { parseRecipe, type RecipeOptions, type Sizes, sizesOf, type Target } from './recipe.ts';
 import { metricReport, type PruneReport, reportOf } from './report.ts';
 import type { PrunedLayer, PrunedPart } from './sequence.ts';
 import { contentHash, type Part } from './store/hash.ts';
@@ -106,11 +112,13 @@ export function plan(
 ): Plan {
   const recipe = parseRecipe(options);
   const { sample = [] } = options;
-  const profile =
-    'architecture' in model
-      ? languageProfile(model, recipe, sample[0])
-      : subjectOf(model).profile(recipe, sample);
-  return planRun(profile, recipe, options);
+  if ('architecture' in model) {
+    const sizes = sizesOf(recipe.keep, structuresOf(model));
+    return planRun(languageProfile(model, recipe, sizes, sample[0]), recipe, options);
+  }
+  const subject = subjectOf(model);
+  const sizes = sizesOf(recipe.keep, subject.structures);
+  return planRun(subject.profile(recipe, sizes, sample), recipe, options);
 }
 
 function subjectOf(
@@ -128,8 +136,8 @@ async function pruneWith(session: Session, subject: Subject, options: PruneOptio
       `${subject.name}: no prunable structure; \`osscar inspect\` lists the reasons`,
     );
   }
-  checkNames(recipe.keep, subject.structures);
-  const profile = subject.profile(recipe, calibration.shape);
+  const sizes = sizesOf(recipe.keep, subject.structures);
+  const profile = subject.profile(recipe, sizes, calibration.shape);
   const wasmBytes = checkPlan(profile, recipe, session.maximumBytes);
   const { bytes } = planRun(profile, recipe, {
     ...options,
@@ -146,8 +154,8 @@ async function pruneWith(session: Session, subject: Subject, options: PruneOptio
   const run: Run = { ...options, subject, engine, chain, session, recipe, evaluation, findings, clock };
   // Before the long work, so that labels that do not go with the model are found at once.
   const before = await clock.stage('measuring', () => denseMetric(run, hashes.get(evaluation)));
-  const target = await clock.stage('target', () => chooseTarget(run));
-  const { layers, proof } = await pruneTowards(target.chosen, run, wasmBytes);
+  const target = await clock.stage('target', () => chooseTarget(run, sizes));
+  const { layers, proof } = await pruneTowards(target.chosen, sizes, run, wasmBytes);
   const report = reportOf(run, layers, proof);
   const metric = metricReport(before, proof.after, options.evaluation ? 'evaluation' : 'calibration');
   const memory = { plannedBytes: bytes.total, wasmBytes };
@@ -160,19 +168,20 @@ const RENEWED_BYTES = 2 ** 28;
 /** The pass that counts, and the proof of what it has written. */
 async function pruneTowards(
   target: Target,
+  sizes: Sizes,
   run: Run,
   wasmBytes: number,
 ): Promise<{ layers: PrunedLayer[]; proof: Proof }> {
   const { subject, recipe, engine, clock } = run;
   const { search } = recipe;
-  const writer = await subject.writer(recipe, engine);
+  const writer = await subject.writer(recipe, sizes, engine);
   const layers: PrunedLayer[] = [];
   const onPart = async (index: number, pruned: PrunedPart) => {
     await writer.part(index, pruned);
     layers.push(...pruned.layers);
   };
   try {
-    const pass: Pass = { label: 'pruning', target, search, wholeCurve: true, samples: 'all', onPart };
+    const pass: Pass = { label: 'pruning', sizes, target, search, wholeCurve: true, samples: 'all', onPart };
     const last = await clock.stage('pruning', () => passOver(run, pass));
     try {
       // The proof needs memory, and the solver none any more.

@@ -2,7 +2,7 @@
 
 import { InputError } from '../errors.ts';
 import type { Structure } from '../graph/index.ts';
-import { type LayerRecipe, METHODS, SEARCHES } from '../solve/index.ts';
+import { groupsToKeep, type LayerRecipe, METHODS, SEARCHES } from '../solve/index.ts';
 
 /** What layers can be fitted to; see {@link Target}. `auto` tries several. */
 export const TARGETS = ['auto', 'self', 'dense', 'residual'] as const;
@@ -36,6 +36,12 @@ export interface KeepRatios {
 
 export type Named = Pick<Structure, 'name' | 'layer' | 'kind'>;
 
+/** A structure that can be pruned. */
+export interface Prunable extends Named, Pick<Structure, 'groups'> {}
+
+/** Groups that stay of every prunable structure, by its name. */
+export type Sizes = ReadonlyMap<string, number>;
+
 /**
  * The ratio of a structure.
  * @throws {InputError} for a ratio outside (0, 1], or none at all
@@ -51,12 +57,14 @@ export function keepRatio(keep: number | KeepRatios): (structure: Named) => numb
   return ({ name, layer, kind }) => layers[name] ?? layers[layer] ?? (kind === 'head' ? heads : channels);
 }
 
-/** @throws {InputError} where a ratio is given for a structure that is not there */
-export function checkNames(keep: number | KeepRatios, structures: readonly Named[]): void {
+/** @throws {InputError} where a ratio is outside (0, 1], or is given for a structure that is not there */
+export function sizesOf(keep: number | KeepRatios, structures: readonly Prunable[]): Sizes {
   const names = new Set(structures.flatMap(({ name, layer }) => [name, layer]));
   for (const name of Object.keys(typeof keep === 'number' ? {} : (keep.layers ?? {}))) {
     if (!names.has(name)) throw new InputError(`keep: there is no prunable structure "${name}"`);
   }
+  const ratio = keepRatio(keep);
+  return new Map(structures.map((it) => [it.name, groupsToKeep(it.groups, ratio(it))]));
 }
 
 /** How a model is pruned, with nothing left open. */

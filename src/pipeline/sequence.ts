@@ -16,7 +16,7 @@ import type { Place } from './chain.ts';
 import { Frontier } from './frontier.ts';
 import type { OpenedModel } from './open.ts';
 import type { Pass, Run } from './pass.ts';
-import { keepRatio, type Named } from './recipe.ts';
+import type { Named } from './recipe.ts';
 import { collect, type Sums, valuesFor } from './statistics.ts';
 import { type Step, stepsOf } from './steps.ts';
 
@@ -67,9 +67,14 @@ export async function prunePart(
   history: History,
 ): Promise<PrunedPart> {
   const opened = part.opened!;
-  const ratio = keepRatio(run.recipe.keep);
   const source = sourceOf(pass.fit);
-  const steps = stepsOf(opened, (it) => ratio(part.named(it)), run.recipe, pass.target, source.diverged);
+  const steps = stepsOf(
+    opened,
+    (it) => pass.sizes.get(part.named(it).name)!,
+    run.recipe,
+    pass.target,
+    source.diverged,
+  );
   const masked = opened.model.clone();
   const about = { part: index, samples: pass.samples };
   const frontier = new Frontier(run.chain.engine, opened, masked, source, run, run.findings, about);

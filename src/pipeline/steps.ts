@@ -2,7 +2,7 @@
 
 import { OutOfMemoryError } from '../errors.ts';
 import { type LinearMap, linearMaps, type Structure, sum } from '../graph/index.ts';
-import { groupsToKeep, layerWasmBytes, refits, type Search, statisticsWasmBytes } from '../solve/index.ts';
+import { layerWasmBytes, refits, type Search, statisticsWasmBytes } from '../solve/index.ts';
 import type { OpenedModel } from './open.ts';
 import type { Recipe, Target } from './recipe.ts';
 
@@ -17,12 +17,12 @@ export interface Step {
 }
 
 /**
- * @param ratio  fraction of a structure's groups to keep
+ * @param kept  groups of a structure that stay
  * @param diverged  whether what reaches the first layer has changed already
  */
 export function stepsOf(
   { model, info, analysis }: OpenedModel,
-  ratio: (structure: Structure) => number,
+  kept: (structure: Structure) => number,
   { correct, method }: Recipe,
   target: Target,
   diverged = false,
@@ -31,12 +31,12 @@ export function stepsOf(
   const first = (maps: readonly LinearMap[]) =>
     Math.min(...maps.map(({ node }) => position.get(node) as number));
   const steps: Step[] = analysis.structures
-    .filter((structure) => structure.prunable && ratio(structure) < 1)
+    .filter((structure) => structure.prunable && kept(structure) < structure.groups)
     .map((structure) => ({
       structure,
       maps: structure.consumers,
       position: first(structure.consumers),
-      keep: groupsToKeep(structure.groups, ratio(structure)),
+      keep: kept(structure),
     }));
   // Fitted to themselves, layers that keep all their inputs have nothing to correct.
   if (correct && refits(method) && target.kind !== 'self') {

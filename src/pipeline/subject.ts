@@ -6,14 +6,14 @@ import type { WrittenModel } from '../graph/index.ts';
 import type { Chain } from './chain.ts';
 import type { Dataset } from './data/index.ts';
 import type { Profile } from './plan.ts';
-import type { Named, Recipe, Target } from './recipe.ts';
+import type { Prunable, Recipe, Sizes, Target } from './recipe.ts';
 import type { PrunedPart } from './sequence.ts';
 import type { Part as Hashable } from './store/hash.ts';
 
 export interface Subject extends ModelSize {
   readonly name: string;
   /** All that can be pruned. */
-  readonly structures: readonly Named[];
+  readonly structures: readonly Prunable[];
   readonly notPrunable: readonly { readonly name: string; readonly reason: string }[];
   /** Whether a layer that is pruned feeds a shortcut. */
   readonly hasShortcuts: boolean;
@@ -23,10 +23,10 @@ export interface Subject extends ModelSize {
   chain(engine: Engine, samples: Dataset): Chain;
   /** @throws {InputError} where samples do not go with the model */
   check(samples: Dataset): Promise<void>;
-  profile(recipe: Recipe, sample: readonly number[]): Profile;
+  profile(recipe: Recipe, sizes: Sizes, sample: readonly number[]): Profile;
   /** Everything that tells it from other models. */
   contents(): AsyncIterable<Hashable>;
-  writer(recipe: Recipe, engine: Engine): Promise<Writer>;
+  writer(recipe: Recipe, sizes: Sizes, engine: Engine): Promise<Writer>;
 }
 
 export interface ModelSize {

@@ -7,7 +7,7 @@ import { type Select, takesTokens } from './batches.ts';
 import { type LastPlace, outputsOf, through } from './chain.ts';
 import { loss } from './evaluate.ts';
 import { type Pass, passOver, type Run } from './pass.ts';
-import { type Target, targetOf } from './recipe.ts';
+import { type Sizes, type Target, targetOf } from './recipe.ts';
 import { splitSamples } from './split.ts';
 
 /** A target that was tried. */
@@ -27,7 +27,7 @@ export interface TargetReport {
  * The target of a run's recipe; where it leaves that open, the one under which the pruned network errs least on samples
  * that it was not fitted on.
  */
-export async function chooseTarget(run: Run): Promise<TargetReport> {
+export async function chooseTarget(run: Run, sizes: Sizes): Promise<TargetReport> {
   const { method, target } = run.recipe;
   // The baselines that fit nothing have no target to choose.
   if (!refits(method)) return { chosen: { kind: 'self', blend: 0 } };
@@ -37,7 +37,7 @@ export async function chooseTarget(run: Run): Promise<TargetReport> {
   const attempt = async (target: Target) => {
     const label = `target ${target.kind} ${target.blend}`;
     // The local search moves all candidates alike.
-    const pass: Pass = { label, target, search: 'greedy', samples: 'fit', fit: isFit };
+    const pass: Pass = { label, sizes, target, search: 'greedy', samples: 'fit', fit: isFit };
     const last = await passOver(run, pass);
     try {
       return { error: await errorOf(last) };
@@ -47,7 +47,8 @@ export async function chooseTarget(run: Run): Promise<TargetReport> {
   };
   const { recipe, findings, subject } = run;
   const candidates = await searchTarget(
-    async (target) => (await findings.once('target', { recipe, target }, () => attempt(target))).error,
+    async (target) =>
+      (await findings.once('target', { recipe, sizes: [...sizes], target }, () => attempt(target))).error,
     subject.hasShortcuts,
   );
   const [{ kind, blend }] = candidates;
