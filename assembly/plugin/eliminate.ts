@@ -66,7 +66,7 @@ export function eliminateInDouble(
   return info;
 }
 
-/** H⁻¹, the solution and the objective on all groups. @returns 0, or the pivot that is not positive */
+/** H⁻¹, the solution, the objective on all groups and its damping. @returns 0, or the pivot that is not positive */
 function fullSupport<T>(layer: Problem, host: Eliminator, report: Report): i32 {
   const p = layer.p;
   const m = layer.m;
@@ -82,6 +82,7 @@ function fullSupport<T>(layer: Problem, host: Eliminator, report: Report): i32 {
   }
   potri<T>(p, s.T, p, work);
   report.dense = -0.5 * (layer.own ? innerProduct<f64>(layer, layer.W0) : innerProduct<T>(layer, s.W));
+  report.denseDamping = layer.own ? dampingOf<f64>(layer, layer.W0) : dampingOf<T>(layer, s.W);
   return 0;
 }
 
@@ -97,6 +98,19 @@ function innerProduct<T>(layer: Problem, W: usize): f64 {
     sum += <f64>load<T>(W + <usize>i * sizeof<T>()) * value(layer.G, i);
   }
   return sum;
+}
+
+/** ½Σρᵢ(|Wᵢ − W0ᵢ|² − |W0ᵢ|²). */
+function dampingOf<T>(layer: Problem, W: usize): f64 {
+  const m = layer.m;
+  let sum: f64 = 0;
+  for (let i = 0; i < layer.p; i++) {
+    for (let at = i * m, end = at + m; at < end; at++) {
+      const w = <f64>load<T>(W + <usize>at * sizeof<T>());
+      sum += value(layer.rho, i) * w * (w - 2 * value(layer.W0, at));
+    }
+  }
+  return 0.5 * sum;
 }
 
 /** max H_jj·T_jj; NaN where one is. */

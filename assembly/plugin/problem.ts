@@ -23,13 +23,15 @@ export class Problem {
   W0: usize;
   x: usize;
   y: usize;
+  /** The damping on the diagonal of H, p. */
+  rho: usize;
 }
 
 const HEAD: usize = 64;
 
 /** Bytes of the block that holds a problem. */
 export function problemBytes(p: i32, m: i32): f64 {
-  return HEAD + 8 * (<f64>p * p + 2 * <f64>p * m + p + m);
+  return HEAD + 8 * (<f64>p * p + 2 * <f64>p * m + 2 * <f64>p + m);
 }
 
 /** Scratch of every product, solve and factorisation, in either type, of matrices with up to p rows and p or m columns. */
@@ -51,6 +53,7 @@ export function layOut(problem: Problem, p: i32, m: i32, b: i32): void {
   problem.W0 = problem.G + <usize>p * <usize>m * 8;
   problem.x = problem.W0 + <usize>p * <usize>m * 8;
   problem.y = problem.x + <usize>p * 8;
+  problem.rho = problem.y + <usize>m * 8;
 }
 
 /**
@@ -65,6 +68,7 @@ export function fill(
   const m = problem.m;
   const H = problem.H;
   const n = sums.n;
+  const rho = problem.rho;
   problem.own = blend == 0;
   problem.centred = bias != 0;
   let trace: f64 = 0;
@@ -78,8 +82,11 @@ export function fill(
     trace += value(H, i * p + i);
   }
   // Inputs that are all zero leave nothing to reconstruct: damping alone then keeps the largest weights.
-  const rho = trace > 0 ? (damping * trace) / p : 1;
-  for (let i = 0; i < p; i++) put(H, i * p + i, value(H, i * p + i) + rho);
+  const whole = trace > 0 ? (damping * trace) / p : 1;
+  for (let i = 0; i < p; i++) {
+    put(rho, i, whole);
+    put(H, i * p + i, value(H, i * p + i) + value(rho, i));
+  }
 
   const G = problem.G;
   const dense = problem.W0;
@@ -91,8 +98,8 @@ export function fill(
       const shift = bias ? value(sums.sumX, i) / n : 0;
       for (let j = 0; j < m; j++) {
         const at = i * m + j;
-        const outside = value(sums.XtY, at) - shift * value(sums.sumY, j) + rho * value(dense, at);
-        put(G, at, (1 - blend) * value(G, at) + blend * outside);
+        const product = value(sums.XtY, at) - shift * value(sums.sumY, j);
+        put(G, at, (1 - blend) * value(G, at) + blend * (product + value(rho, i) * value(dense, at)));
       }
     }
   }

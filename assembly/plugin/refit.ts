@@ -44,11 +44,20 @@ export function refit(layer: Problem, flags: usize, k: i32, W: usize, bias: usiz
   trsm<f64>(false, true, k, m, 1, L, k, B, m, work);
 
   let f: f64 = 0;
+  let damping: f64 = 0;
   for (let i = 0; i < k; i++) {
-    const G = layer.G + <usize>entry(rows, i) * line;
-    for (let j = 0; j < m; j++) f -= 0.5 * value(B, i * m + j) * value(G, j);
+    const row = entry(rows, i);
+    const G = layer.G + <usize>row * line;
+    const W0 = layer.W0 + <usize>row * line;
+    const rho = value(layer.rho, row);
+    for (let j = 0; j < m; j++) {
+      const w = value(B, i * m + j);
+      f -= 0.5 * w * value(G, j);
+      damping += rho * w * (w - 2 * value(W0, j));
+    }
   }
   report.objective = f;
+  report.damping = 0.5 * damping;
   if (W) {
     memory.fill(W, 0, <usize>p * line);
     for (let i = 0; i < k; i++) memory.copy(W + <usize>entry(rows, i) * line, B + <usize>i * line, line);

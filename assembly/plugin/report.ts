@@ -15,9 +15,13 @@ export class Report {
   remaining: f64;
   /** 0 greedy elimination, 1 magnitude, 2 forward selection. */
   start: f64;
+  /** What of f on the kept groups is damping. */
+  damping: f64;
+  /** What of f on all groups is damping. */
+  denseDamping: f64;
 }
 
-export const REPORT_BYTES: usize = 48;
+export const REPORT_BYTES: usize = 64;
 
 /** A report at the address that says nothing yet. */
 export function blank(address: usize): Report {

@@ -110,7 +110,7 @@ int main(int argc, char **argv) {
   check();
   CALL("osscar_free", I(statistics));
   CALL("osscar_free", I(W0));
-  uint32_t kept = allocate(4.0 * keep), weights = allocate(8.0 * pm), report = allocate(48);
+  uint32_t kept = allocate(4.0 * keep), weights = allocate(8.0 * pm), report = allocate(64);
   CALL("osscar_prune", I(problem), I(keep), I(kept), I(weights), I(0), I(report));
   check();
 

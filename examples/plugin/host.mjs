@@ -41,7 +41,7 @@ if (header.X) {
 }
 const W0 = put(floats('W'));
 const problem = checked(osscar.osscar_problem(p, m, Number(groupSize), statistics, W0, 0, 1e-2, 0));
-const [kept, W, report] = [alloc(4 * keep), alloc(8 * p * m), alloc(48)];
+const [kept, W, report] = [alloc(4 * keep), alloc(8 * p * m), alloc(64)];
 checked(osscar.osscar_prune(problem, Number(keep), kept, W, 0, report));
 const [objective, dense, swaps] = new Float64Array(memory.buffer, report, 3);
 console.log(

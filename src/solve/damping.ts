@@ -54,13 +54,13 @@ export function chooseDamping(
  * one, which is the last one's: H can be the largest array there is.
  */
 function damper(problem: LayerProblem, from: number): (to: number) => LayerProblem {
-  const { p, H, G, W0 } = problem;
+  const { p, m, H, G, W0, rho } = problem;
   const diagonal = Float64Array.from({ length: p }, (_, i) => H[i * p + i]);
-  const trace = diagonal.reduce((sum, value) => sum + value, 0);
   return (to) => {
-    const delta = ((to - from) * trace) / (p * (1 + from));
-    for (let i = 0; i < p; i++) H[i * p + i] = diagonal[i] + delta;
-    return { ...problem, G: G.map((value, i) => value + delta * W0[i]) };
+    const more = rho!.map((value) => value * (to / from - 1));
+    for (let i = 0; i < p; i++) H[i * p + i] = diagonal[i] + more[i];
+    const pulled = G.map((value, at) => value + more[Math.floor(at / m)] * W0[at]);
+    return { ...problem, G: pulled, rho: rho!.map((value, i) => value + more[i]) };
   };
 }
 

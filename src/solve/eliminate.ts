@@ -10,7 +10,7 @@ import {
   type Kernels,
   type Matrix,
 } from '../kernel/index.ts';
-import { innerProduct, type LayerProblem } from './problem.ts';
+import { dampingOf, innerProduct, type LayerProblem } from './problem.ts';
 import { type Refit, refit } from './refit.ts';
 
 /**
@@ -55,14 +55,16 @@ export interface Elimination {
   /** Removed groups in the order of their removal. */
   readonly removed: number[];
   /**
-   * curve[k] = relative error with k groups kept, for keep ≤ k ≤ groups, or of a whole curve from the protected ones on;
-   * NaN below.
+   * curve[k] = relative error of f, damping and all, with k groups kept, for keep ≤ k ≤ groups, or of a whole curve from
+   * the protected ones on; NaN below.
    */
   readonly curve: Float64Array;
   /** f on the kept groups. */
   readonly objective: number;
   /** f on all groups. */
   readonly denseObjective: number;
+  /** What of that is damping. */
+  readonly denseDamping: number;
   /** Of the search, as it was accepted. */
   readonly precision: ElementType;
   /** The refit in f64 that confirmed a search in f32. */
@@ -123,8 +125,9 @@ function varianceInflation(kernels: Kernels, { p, H }: LayerProblem, T: Matrix):
   return largest;
 }
 
-/** H⁻¹ = T, the solution W and the objective on all groups. On the kernels' stack. */
-function fullSupport(kernels: Kernels, { p, m, H, G, solution }: LayerProblem, type: ElementType) {
+/** H⁻¹ = T, the solution W, the objective on all groups and its damping. On the kernels' stack. */
+function fullSupport(kernels: Kernels, problem: LayerProblem, type: ElementType) {
+  const { p, m, H, G, solution } = problem;
   const T = kernels.matrix(p, p, type, H);
   const W = kernels.matrix(p, m, type, solution ?? G);
   kernels.potrf(T);
@@ -133,7 +136,8 @@ function fullSupport(kernels: Kernels, { p, m, H, G, solution }: LayerProblem, t
     kernels.trsm('left', true, 1, T, W);
   }
   kernels.potri(T);
-  return { T, W, objective: -0.5 * innerProduct(solution ?? kernels.view(W), G) };
+  const all = solution ?? kernels.view(W);
+  return { T, W, objective: -0.5 * innerProduct(all, G), damping: dampingOf(problem, all) };
 }
 
 /** Removes the cheapest again and again. Overwrites T and W, and takes more of the kernels' stack. */
@@ -141,7 +145,7 @@ function removeGroups(
   kernels: Kernels,
   { p, m, groupSize, groups }: LayerProblem,
   { keep, groupsPerStep = 1, protect = [], path, weights = false, wholeCurve = false }: EliminationOptions,
-  { T, W, objective: denseObjective }: ReturnType<typeof fullSupport>,
+  { T, W, objective: denseObjective, damping: denseDamping }: ReturnType<typeof fullSupport>,
 ): Elimination {
   const state = new EliminationState(kernels, T, W, groupSize, { path: weights ? 'rows' : path });
   const isProtected = flags(groups, protect);
@@ -162,7 +166,7 @@ function removeGroups(
   const order = state.order();
   const kept = Array.from(order).sort((a, c) => a - c);
   const objective = denseObjective + lost;
-  const result = { kept, removed, curve, objective, denseObjective, precision: T.type };
+  const result = { kept, removed, curve, objective, denseObjective, denseDamping, precision: T.type };
   if (!weights) {
     // What only describes ends where rounding takes it no further.
     unlessIndefinite(() => {

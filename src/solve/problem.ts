@@ -56,6 +56,8 @@ export interface LayerProblem {
   readonly G: Float64Array;
   /** Dense weights, p × m. */
   readonly W0: Float64Array;
+  /** What H holds of damping on its diagonal, p; absent: nothing, or not to be told from the rest. */
+  readonly rho?: Float64Array;
   /** H⁻¹G where it is known beforehand: the dense weights, of a layer that is its own target. */
   readonly solution?: Float64Array;
   /** For the bias ȳ − Wᵀx̄ of refitted weights W; absent where the layer's bias is not refitted. */
@@ -63,6 +65,9 @@ export interface LayerProblem {
 }
 
 export const DEFAULT_DAMPING = 1e-2; // the published value
+
+/** Relative to f: below it, what is left of f without its damping is rounding. */
+const NOTHING = 1e-12;
 
 /**
  * H = XᵀX + ρI (centred where a bias is refitted) and G = (1 − a)·H·W0 + a·(XᵀY + ρW0).
@@ -94,7 +99,7 @@ export function layerProblem(
     for (let i = 0; i < p; i++) {
       for (let j = 0; j < m; j++) {
         const at = i * m + j;
-        const outside = sumAt(products, at) - shifts[i] * sums.Y[j] + rho * dense[at];
+        const outside = sumAt(products, at) - shifts[i] * sums.Y[j] + rho[i] * dense[at];
         G[at] = (1 - blend) * G[at] + blend * outside;
       }
     }
@@ -103,7 +108,7 @@ export function layerProblem(
     throw new InputError('problem: the calibration targets hold NaN or infinite values');
 
   const solved = blend === 0 && { solution: dense };
-  const problem = { p, m, groupSize, groups: p / groupSize, H, G, W0: dense, ...solved };
+  const problem = { p, m, groupSize, groups: p / groupSize, H, G, W0: dense, rho, ...solved };
   if (!bias) return problem;
   const y = new Float64Array(m);
   for (let j = 0; j < m; j++) {
@@ -144,13 +149,13 @@ function vectorSums(parts: readonly LayerStatistics[]) {
   };
 }
 
-/** H, both triangles, and ρ. The parts are added where they are read: XᵀX can be the largest array there is. */
+/** H, both triangles, and its damping. The parts are added where they are read: XᵀX can be the largest array there is. */
 function dampedGram(
   parts: readonly LayerStatistics[],
   sumX: Float64Array,
   shifts: Float64Array,
   { damping = DEFAULT_DAMPING, H = new Float64Array(parts[0].p ** 2) }: ProblemOptions,
-): { H: Float64Array; rho: number } {
+): { H: Float64Array; rho: Float64Array } {
   const [{ p }] = parts;
   requireLength('H', H, p * p);
   const grams = parts.map(({ XtX }) => XtX);
@@ -166,8 +171,8 @@ function dampedGram(
   if (!Number.isFinite(trace))
     throw new InputError('problem: the calibration inputs hold NaN or infinite values');
   // Inputs that are all zero leave nothing to reconstruct: damping alone then keeps the largest weights.
-  const rho = trace > 0 ? (damping * trace) / p : 1;
-  for (let i = 0; i < p; i++) H[i * p + i] += rho;
+  const rho = new Float64Array(p).fill(trace > 0 ? (damping * trace) / p : 1);
+  for (let i = 0; i < p; i++) H[i * p + i] += rho[i];
   return { H, rho };
 }
 
@@ -193,6 +198,7 @@ export function combineProblems(problems: readonly LayerProblem[]): LayerProblem
   const H = new Float64Array(p * p);
   const G = new Float64Array(p * m);
   const W0 = new Float64Array(p * m);
+  const rho = new Float64Array(p);
   let firstRow = 0;
   let firstColumn = 0;
   for (const part of problems) {
@@ -201,6 +207,7 @@ export function combineProblems(problems: readonly LayerProblem[]): LayerProblem
     const signal = innerProduct(part.G, part.W0);
     const scale = signal > 0 ? 1 / signal : 1;
     for (let i = 0; i < part.p; i++) {
+      rho[row(i)] = scale * (part.rho?.[i] ?? 0);
       for (let j = 0; j < part.p; j++) H[row(i) * p + row(j)] = scale * part.H[i * part.p + j];
       for (let j = 0; j < part.m; j++) {
         G[row(i) * m + firstColumn + j] = scale * part.G[i * part.m + j];
@@ -211,7 +218,21 @@ export function combineProblems(problems: readonly LayerProblem[]): LayerProblem
     firstColumn += part.m;
   }
   const solved = problems.every(({ solution, W0 }) => solution === W0);
-  return { p, m, groupSize, groups, H, G, W0, ...(solved && { solution: W0 }) };
+  return { p, m, groupSize, groups, H, G, W0, rho, ...(solved && { solution: W0 }) };
+}
+
+/** ½Σρᵢ(|Wᵢ − W0ᵢ|² − |W0ᵢ|²): the damping in f(S, W), of W p × m. */
+export function dampingOf({ m, W0, rho }: LayerProblem, W: ArrayLike<number>): number {
+  if (!rho) return 0;
+  let sum = 0;
+  for (let at = 0; at < W.length; at++) sum += rho[Math.floor(at / m)] * W[at] * (W[at] - 2 * W0[at]);
+  return 0.5 * sum;
+}
+
+/** f without its damping: what weights are worth on the data. 0 where only rounding is left. */
+export function dataOf(objective: number, damping: number): number {
+  const data = objective - damping;
+  return Math.abs(data) > NOTHING * Math.abs(objective) ? data : 0;
 }
 
 /** A·B for A p × p, symmetric, of which the lower triangle is read, and B p × m. */

@@ -4,7 +4,7 @@ import { InputError } from '../errors.ts';
 import { eliminationBytes, type Kernels } from '../kernel/index.ts';
 import { type Elimination, type EliminationOptions, eliminate, select } from './eliminate.ts';
 import { denseOn, magnitudeSupport } from './magnitude.ts';
-import { innerProduct, type LayerProblem, multiply } from './problem.ts';
+import { dampingOf, dataOf, innerProduct, type LayerProblem, multiply } from './problem.ts';
 import { objectiveOf, type Refit, refit } from './refit.ts';
 import { halvingSearch, type LocalSearch, publishedSearch, swapSearch } from './search.ts';
 import { Tableau, tableauWasmBytes } from './tableau.ts';
@@ -51,11 +51,15 @@ export interface LayerOptions
 
 /** A pruned layer. */
 export interface LayerResult extends Pick<Elimination, 'kept'>, Refit {
-  /** (f(S, W) − f(all)) / −f(all), with f(all) the objective of the best weights on all groups. */
+  /**
+   * What is lost of the signal: (d(W) − d(all)) / −d(all), with d = f without its damping and d(all) of the best weights
+   * on all groups. As those are best for f, weights that are fitted to another target than the layer's own output may
+   * lie slightly below them in d, and their error below 0.
+   */
   readonly relativeError: number;
   /**
-   * The greedy elimination's relative error for every number of groups down to `keep`, or further (`osscar`; `ziplm`,
-   * there of the self target).
+   * The greedy elimination's relative error of f, damping and all, for every number of groups down to `keep`, or further
+   * (`osscar`; `ziplm`, there of the self target).
    */
   readonly curve?: Float64Array;
   /** What the local search did, from the start that led to the result (`osscar`, unless `greedy`). */
@@ -103,37 +107,44 @@ export function pruneLayer(kernels: Kernels, problem: LayerProblem, options: Lay
   }
   if (method === 'osscar') return osscar(kernels, problem, options, search);
   const all = Array.from({ length: groups }, (_, group) => group);
-  const dense = problem.solution
-    ? -0.5 * innerProduct(problem.solution, problem.G)
-    : refit(kernels, problem, all).objective;
-  if (method === 'ziplm') return ziplm(kernels, problem, options, dense);
+  const dense: Refit = problem.solution
+    ? { W: problem.solution, objective: -0.5 * innerProduct(problem.solution, problem.G) }
+    : refit(kernels, problem, all);
+  const denseData = dataOf(dense.objective, dampingOf(problem, dense.W));
+  if (method === 'ziplm') return ziplm(kernels, problem, options, denseData);
   const kept = magnitudeSupport(problem, keep);
-  if (method === 'magnitude') return asTheyAre(problem, kept, denseOn(problem, kept), dense);
-  return resultOf(kept, refit(kernels, problem, kept), dense);
+  if (method === 'magnitude') return asTheyAre(problem, kept, denseOn(problem, kept), denseData);
+  return resultOf(problem, kept, refit(kernels, problem, kept), denseData);
 }
 
 /** A result of weights that are no refit. */
-function asTheyAre(problem: LayerProblem, kept: number[], W: Float64Array, dense: number): LayerResult {
-  return resultOf(kept, { W, objective: objectiveOf(problem, W, kept) }, dense);
+function asTheyAre(problem: LayerProblem, kept: number[], W: Float64Array, denseData: number): LayerResult {
+  return resultOf(problem, kept, { W, objective: objectiveOf(problem, W, kept) }, denseData);
 }
 
 /**
  * ZipLM knows no target but the dense layer itself: it starts at W0 whatever G is, and its weights are what the
  * updates W ← W − T_:B T_BB⁻¹ W_B leave. On a self target these are, to rounding, the refitted weights.
  */
-function ziplm(kernels: Kernels, problem: LayerProblem, options: LayerOptions, dense: number): LayerResult {
+function ziplm(
+  kernels: Kernels,
+  problem: LayerProblem,
+  options: LayerOptions,
+  denseData: number,
+): LayerResult {
   const { keep, protect } = options;
   const { W0, solution, H, p, m } = problem;
   const own = solution === W0 ? problem : { ...problem, G: multiply(kernels, H, W0, p, m), solution: W0 };
   const { kept, curve, W } = eliminate(kernels, own, { keep, protect, weights: true });
-  return { ...asTheyAre(problem, kept, W!, dense), curve };
+  return { ...asTheyAre(problem, kept, W!, denseData), curve };
 }
 
 function osscar(kernels: Kernels, problem: LayerProblem, options: LayerOptions, search: Search): LayerResult {
   const greedy = eliminate(kernels, problem, options);
-  const { curve, denseObjective, kept } = greedy;
+  const { curve, kept } = greedy;
+  const denseData = dataOf(greedy.denseObjective, greedy.denseDamping);
   if (search === 'greedy' || kept.length === 0 || kept.length === problem.groups) {
-    return { ...resultOf(kept, greedy.refit ?? refit(kernels, problem, kept), denseObjective), curve };
+    return { ...resultOf(problem, kept, greedy.refit ?? refit(kernels, problem, kept), denseData), curve };
   }
   const starts = startsOf(kernels, problem, greedy, options.protect, search);
   let best: Candidate | undefined;
@@ -143,7 +154,7 @@ function osscar(kernels: Kernels, problem: LayerProblem, options: LayerOptions, 
   }
   const { start, done } = best!;
   const objectives = Object.fromEntries(starts.map(({ name, objective }) => [name, objective]));
-  const result = resultOf(best!.kept, best!, denseObjective);
+  const result = resultOf(problem, best!.kept, best!, denseData);
   return { ...result, curve, search: { ...done, start, starts: objectives } };
 }
 
@@ -218,8 +229,14 @@ function searchFrom(
   return { kept, ...(known ?? refit(kernels, problem, kept)), start: start.name, done };
 }
 
-function resultOf(kept: number[], { W, objective }: Refit, dense: number): LayerResult {
-  return { kept, W, objective, relativeError: dense < 0 ? (objective - dense) / -dense : 0 };
+function resultOf(
+  problem: LayerProblem,
+  kept: number[],
+  { W, objective }: Refit,
+  denseData: number,
+): LayerResult {
+  const lost = dataOf(objective, dampingOf(problem, W)) - denseData;
+  return { kept, W, objective, relativeError: denseData < 0 ? lost / -denseData : 0 };
 }
 
 /** Groups to keep for a ratio: to the nearest whole number, at least one. */

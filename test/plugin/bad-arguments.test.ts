@@ -13,6 +13,7 @@ import {
   NOT_FINITE,
   NOT_POSITIVE_DEFINITE,
   OUT_OF_MEMORY,
+  REPORT_BYTES,
 } from './host.ts';
 
 const [p, m, b, n] = [12, 3, 2, 30];
@@ -36,7 +37,7 @@ function goodCalls(host: Host) {
   const kept = host.i32([0, 2, 5]);
   const W = host.alloc(8 * p * m);
   const refitted = host.alloc(8 * m);
-  const report = host.alloc(48);
+  const report = host.alloc(REPORT_BYTES);
   const curve = host.alloc(8 * (groups + 1));
   return {
     osscar_statistics_bytes: { p, m },

@@ -12,6 +12,8 @@ export const NOT_POSITIVE_DEFINITE = 2;
 export const OUT_OF_MEMORY = 3;
 export const NOT_FINITE = 4;
 
+export const REPORT_BYTES = 64;
+
 type Call = (...args: number[]) => number;
 
 export interface Report {
@@ -21,6 +23,8 @@ export interface Report {
   optimal: number;
   remaining: number;
   start: number;
+  damping: number;
+  denseDamping: number;
 }
 
 export interface Layer {
@@ -41,6 +45,12 @@ export function sameBits(a: Float64Array, b: Float64Array): boolean {
   const bytes = ({ buffer, byteOffset, byteLength }: Float64Array) =>
     new Uint8Array(buffer, byteOffset, byteLength);
   return Buffer.compare(bytes(a), bytes(b)) === 0;
+}
+
+/** Relative error of a result, as docs/plugin-abi.md has it. */
+export function relativeError({ objective, dense, damping, denseDamping }: Report): number {
+  const [ours, all] = [objective - damping, dense - denseDamping];
+  return (ours - all) / -all;
 }
 
 export class Host {
@@ -146,8 +156,8 @@ export class Host {
   }
 
   report(at: number): Report {
-    const [objective, dense, swaps, optimal, remaining, start] = this.doubles(at, 6);
-    return { objective, dense, swaps, optimal, remaining, start };
+    const [objective, dense, swaps, optimal, remaining, start, damping, denseDamping] = this.doubles(at, 8);
+    return { objective, dense, swaps, optimal, remaining, start, damping, denseDamping };
   }
 
   private solved(
@@ -159,7 +169,7 @@ export class Host {
     const kept = this.alloc(4 * keep);
     const W = this.alloc(8 * p * m);
     const b = bias ? this.alloc(8 * m) : 0;
-    const report = this.alloc(48);
+    const report = this.alloc(REPORT_BYTES);
     this.succeed(call(kept, W, b, report));
     const result = {
       kept: this.ints(kept, keep),

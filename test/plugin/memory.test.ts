@@ -3,7 +3,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { naiveStatistics, normals } from '../support/problems.ts';
-import { binaryModule, Host, type Layer, OUT_OF_MEMORY } from './host.ts';
+import { binaryModule, Host, type Layer, OUT_OF_MEMORY, REPORT_BYTES } from './host.ts';
 
 const PAGE = 65536;
 const module = binaryModule('baseline');
@@ -88,7 +88,7 @@ describe('osscar_prune_bytes', () => {
     const statistics = host.statistics(layer.statistics);
     const W0 = host.f32(layer.W0);
     const groups = p / b;
-    const [kept, W, report] = [host.alloc(4 * groups), host.alloc(8 * p * m), host.alloc(48)];
+    const [kept, W, report] = [host.alloc(4 * groups), host.alloc(8 * p * m), host.alloc(REPORT_BYTES)];
     const taken = report + 64;
     const stated = host.abi.osscar_prune_bytes(p, m, b);
     host.abi.osscar_memory_limit(taken + stated);

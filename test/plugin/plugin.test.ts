@@ -17,7 +17,15 @@ import {
   Tableau,
 } from '../../src/solve/index.ts';
 import { activations, naiveObjective, naiveStatistics, normals, subsets } from '../support/problems.ts';
-import { type Binary, binaryModule, Host, type Layer, sameBits } from './host.ts';
+import {
+  type Binary,
+  binaryModule,
+  Host,
+  type Layer,
+  REPORT_BYTES,
+  relativeError,
+  sameBits,
+} from './host.ts';
 
 const STARTS = ['greedy', 'magnitude', 'forward'];
 const MANY = 2 ** 31 - 1;
@@ -67,7 +75,7 @@ describe.each<Binary>(['baseline', 'relaxed'])('%s', (simd) => {
         expect(sameBits(ours.W, theirs.W)).toBe(true);
         expect(ours.bias).toEqual(refitBias(expected, theirs.W));
         expect(ours.objective).toBe(theirs.objective);
-        expect((ours.objective - ours.dense) / -ours.dense).toBe(theirs.relativeError);
+        expect(relativeError(ours)).toBe(theirs.relativeError);
         const { search } = theirs;
         expect(ours.swaps).toBe(search?.steps ?? Number.NaN);
         expect(ours.optimal).toBe(search ? Number(search.swapOptimal) : Number.NaN);
@@ -122,7 +130,7 @@ describe.each<Binary>(['baseline', 'relaxed'])('%s', (simd) => {
       const problem = host.problem(layer);
       const keep = Math.ceil(expected.groups / 3);
       const kept = host.alloc(4 * keep);
-      const report = host.alloc(48);
+      const report = host.alloc(REPORT_BYTES);
       host.succeed(host.abi.osscar_select(problem, keep, kept, report));
       const forward = select(kernels, expected, { keep });
       expect(host.ints(kept, keep)).toEqual(forward.kept);
@@ -155,7 +163,7 @@ describe.each<Binary>(['baseline', 'relaxed'])('%s', (simd) => {
         const tableau = new Tableau(kernels, problem, start);
         const expected = swapSearch(tableau, maxSwaps);
         const kept = host.i32(start);
-        const report = host.alloc(48);
+        const report = host.alloc(REPORT_BYTES);
         host.succeed(host.abi.osscar_swap(host.problem(layer), keep, kept, maxSwaps, report));
         const found = host.report(report);
         expect(host.ints(kept, keep)).toEqual(tableau.kept());
@@ -263,12 +271,13 @@ function expectElimination(host: Host, layer: Layer, groupsPerStep: number, expe
   const keep = expected.kept.length;
   const kept = host.alloc(4 * keep);
   const curve = host.alloc(8 * expected.curve.length);
-  const report = host.alloc(48);
+  const report = host.alloc(REPORT_BYTES);
   host.succeed(host.abi.osscar_eliminate(host.problem(layer), keep, groupsPerStep, kept, curve, report));
   expect(host.ints(kept, keep)).toEqual(expected.kept);
   expect(host.doubles(curve, expected.curve.length)).toEqual(expected.curve);
-  const { objective, dense } = host.report(report);
+  const { objective, dense, denseDamping } = host.report(report);
   expect([objective, dense]).toEqual([expected.objective, expected.denseObjective]);
+  expect(denseDamping).toBe(expected.denseDamping);
 }
 
 function randomLayer(p: number, m: number, b: number, target: boolean, withBias: boolean, n = 2 * p): Layer {
