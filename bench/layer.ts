@@ -118,6 +118,7 @@ function golden(kernels: Kernels): Layer[] {
     const problem = layerProblem(kernels, { p, m, n: 1, XtX, sumX: new Float64Array(p) }, W0.data, {
       groupSize: about.group_size,
       damping: about.damping,
+      dampDead: true,
     });
     return { layer, problem, keeps: about.cases.map(({ keep }: { keep: number }) => keep) };
   });

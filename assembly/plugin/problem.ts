@@ -2,7 +2,11 @@
 import { gemm, gemmWorkBytes } from '../gemm';
 import { blockBytes } from '../triangle';
 import { put, value } from './array';
-import { Statistics } from './statistics';
+import { CHUNK_ROWS, Statistics } from './statistics';
+
+// Provenance: src/solve/problem.ts.
+const DEAD_DAMPING: f64 = 9.094947017729282e-13; // 2⁻⁴⁰
+const VARIANCE_ROUNDING: f64 = 1.7881393432617188e-7; // 3 · 2⁻²⁴
 
 // @ts-ignore: decorator
 @unmanaged
@@ -57,7 +61,7 @@ export function layOut(problem: Problem, p: i32, m: i32, b: i32): void {
 }
 
 /**
- * Fills a problem that is laid out.
+ * Fills a problem that is laid out. Dead inputs, zero or with a bias constant, are hardly damped: they go first.
  * @param W0  p × m in f32; @param bias  m in f32, or 0: no centring
  * @returns trace of the centred XᵀX
  */
@@ -69,6 +73,7 @@ export function fill(
   const H = problem.H;
   const n = sums.n;
   const rho = problem.rho;
+  const rounding = VARIANCE_ROUNDING * min(n, <f64>CHUNK_ROWS);
   problem.own = blend == 0;
   problem.centred = bias != 0;
   let trace: f64 = 0;
@@ -79,12 +84,21 @@ export function fill(
       put(H, i * p + j, h);
       put(H, j * p + i, h);
     }
-    trace += value(H, i * p + i);
+    const variance = value(H, i * p + i);
+    const isDead = variance - rounding * value(sums.XtX, i * p + i) <= 0;
+    put(rho, i, isDead ? DEAD_DAMPING : 1); // as a part of the whole, which the trace decides
+    if (!isDead) trace += variance;
   }
   // Inputs that are all zero leave nothing to reconstruct: damping alone then keeps the largest weights.
   const whole = trace > 0 ? (damping * trace) / p : 1;
   for (let i = 0; i < p; i++) {
-    put(rho, i, whole);
+    if (value(rho, i) < 1) {
+      for (let j = 0; j < p; j++) {
+        put(H, i * p + j, 0);
+        put(H, j * p + i, 0);
+      }
+    }
+    put(rho, i, value(rho, i) * whole);
     put(H, i * p + i, value(H, i * p + i) + value(rho, i));
   }
 
@@ -96,10 +110,11 @@ export function fill(
   if (blend > 0) {
     for (let i = 0; i < p; i++) {
       const shift = bias ? value(sums.sumX, i) / n : 0;
+      const share: f64 = value(rho, i) == whole ? 1 : 0; // of a dead input the product is rounding
       for (let j = 0; j < m; j++) {
         const at = i * m + j;
         const product = value(sums.XtY, at) - shift * value(sums.sumY, j);
-        put(G, at, (1 - blend) * value(G, at) + blend * (product + value(rho, i) * value(dense, at)));
+        put(G, at, (1 - blend) * value(G, at) + blend * (share * product + value(rho, i) * value(dense, at)));
       }
     }
   }

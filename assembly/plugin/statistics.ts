@@ -4,7 +4,7 @@
 import { cross, gram } from '../gram';
 
 /** Rows whose products are summed in f32 before they are added up in f64: KC of the f32 GEMM. */
-const CHUNK_ROWS: i32 = 512;
+export const CHUNK_ROWS: i32 = 512;
 
 // @ts-ignore: decorator
 @unmanaged

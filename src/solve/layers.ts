@@ -91,7 +91,8 @@ function dampedProblem(
   { method = 'osscar', damping: given, blend }: LayerRecipe,
   keep = fit.p / own.groupSize,
 ): { problem: LayerProblem; damping: number } {
-  const options = { ...own, blend, H: new Float64Array(fit.p ** 2) };
+  // The methods of others choose as published.
+  const options = { ...own, blend, dampDead: method !== 'osscar', H: new Float64Array(fit.p ** 2) };
   const isChosen = given === undefined && heldOut && refits(method);
   const damping = isChosen
     ? chooseDamping(kernels, fit, heldOut, W, options, keep)

@@ -3,10 +3,12 @@
 //     minimise  f(S, W) = ½ tr(WᵀHW) − tr(WᵀG)   over supports S and weights W supported on S
 //
 // with H = XᵀX + ρI and G = XᵀY + ρW0 (OSSCAR, arXiv 2403.12983, with the dense weights W0 as the point
-// the damping pulls towards). Knows nothing of models: X are n inputs of a linear map, Y what it should give.
+// the damping pulls towards; of dead inputs it hardly does). Knows nothing of models: X are n inputs of a linear map, Y
+// what it should give.
 
 import { InputError, ShapeError } from '../errors.ts';
 import type { Kernels } from '../kernel/index.ts';
+import { CHUNK_ROWS } from './statistics.ts';
 
 /** Sums over the n calibration rows of a layer's inputs X (n × p) and, with a target, of Y (n × m). */
 export interface LayerStatistics {
@@ -40,6 +42,12 @@ export interface ProblemOptions {
   readonly blend?: number;
   /** The dense bias, m. With one, X and Y are centred and the bias is refitted. */
   readonly bias?: Float32Array | Float64Array;
+  /**
+   * Whether dead inputs, those that are zero on all rows (with a bias: constant), are damped like all others, as
+   * published. A dead group then costs ½ρ|w|² to remove, and may stay while live ones go. By default it costs nothing:
+   * dead groups go first, in the order of their weights, and one that stays keeps the dense weights.
+   */
+  readonly dampDead?: boolean;
   /** Memory for H, p × p, overwritten; for one problem after the other, as it can be the largest array there is. */
   readonly H?: Float64Array;
 }
@@ -66,11 +74,25 @@ export interface LayerProblem {
 
 export const DEFAULT_DAMPING = 1e-2; // the published value
 
+/**
+ * Damping of dead inputs, relative to that of others: enough for a definite H and for an order among them, far below
+ * the ½ρ|w|² that any live group costs at least.
+ */
+const DEAD_DAMPING = 2 ** -40;
+
+/**
+ * How much of Σx² a variance of rounding may be, for each row of a chunk: in f32 sums Σx² is off by 2⁻²⁴ a row, (Σx)²/n
+ * by twice that, and chunks are added in f64. With 512 rows that is 9e-5; constant inputs had up to 2.2e-5, live ones of
+ * five networks at least 1.8e-2 (measured).
+ */
+const VARIANCE_ROUNDING = 3 * 2 ** -24;
+
 /** Relative to f: below it, what is left of f without its damping is rounding. */
 const NOTHING = 1e-12;
 
 /**
- * H = XᵀX + ρI (centred where a bias is refitted) and G = (1 − a)·H·W0 + a·(XᵀY + ρW0).
+ * H = XᵀX + ρI (centred where a bias is refitted) and G = (1 − a)·H·W0 + a·(XᵀY + ρW0). Rows of dead inputs hold
+ * 2⁻⁴⁰ρ on the diagonal of H and that times W0 in G, and nothing else.
  *
  * @param statistics  of all samples, or of parts of them that add up to all
  * @param W0  dense weights, p × m
@@ -91,15 +113,16 @@ export function layerProblem(
   checkProblem(parts, W0, { ...options, blend });
   const sums = vectorSums(parts);
   const shifts = sums.X.map((sum) => (bias ? sum / sums.n : 0));
-  const { H, rho } = dampedGram(parts, sums.X, shifts, options);
+  const { H, rho, isDead } = dampedGram(parts, sums, shifts, options);
   const dense = Float64Array.from(W0);
   const G = blend < 1 ? multiply(kernels, H, dense, p, m) : new Float64Array(p * m);
   if (blend > 0) {
     const products = parts.map((part) => part.target!.XtY);
     for (let i = 0; i < p; i++) {
+      const share = isDead[i] ? 0 : 1; // of a dead input the product is rounding
       for (let j = 0; j < m; j++) {
         const at = i * m + j;
-        const outside = sumAt(products, at) - shifts[i] * sums.Y[j] + rho[i] * dense[at];
+        const outside = share * (sumAt(products, at) - shifts[i] * sums.Y[j]) + rho[i] * dense[at];
         G[at] = (1 - blend) * G[at] + blend * outside;
       }
     }
@@ -149,16 +172,21 @@ function vectorSums(parts: readonly LayerStatistics[]) {
   };
 }
 
-/** H, both triangles, and its damping. The parts are added where they are read: XᵀX can be the largest array there is. */
+/**
+ * H, both triangles, its damping, and which inputs are dead. The parts are added where they are read: XᵀX can be the
+ * largest array there is.
+ */
 function dampedGram(
   parts: readonly LayerStatistics[],
-  sumX: Float64Array,
+  { X: sumX, n }: { X: Float64Array; n: number },
   shifts: Float64Array,
-  { damping = DEFAULT_DAMPING, H = new Float64Array(parts[0].p ** 2) }: ProblemOptions,
-): { H: Float64Array; rho: Float64Array } {
+  { damping = DEFAULT_DAMPING, dampDead = false, H = new Float64Array(parts[0].p ** 2) }: ProblemOptions,
+) {
   const [{ p }] = parts;
   requireLength('H', H, p * p);
   const grams = parts.map(({ XtX }) => XtX);
+  const rounding = VARIANCE_ROUNDING * Math.min(n, CHUNK_ROWS);
+  const isDead = new Uint8Array(p);
   let trace = 0;
   for (let i = 0; i < p; i++) {
     for (let j = 0; j <= i; j++) {
@@ -166,14 +194,22 @@ function dampedGram(
       H[i * p + j] = value;
       H[j * p + i] = value;
     }
-    trace += H[i * p + i];
+    const variance = H[i * p + i];
+    if (!dampDead && variance - rounding * sumAt(grams, i * p + i) <= 0) isDead[i] = 1;
+    else trace += variance;
   }
   if (!Number.isFinite(trace))
     throw new InputError('problem: the calibration inputs hold NaN or infinite values');
   // Inputs that are all zero leave nothing to reconstruct: damping alone then keeps the largest weights.
   const rho = new Float64Array(p).fill(trace > 0 ? (damping * trace) / p : 1);
-  for (let i = 0; i < p; i++) H[i * p + i] += rho[i];
-  return { H, rho };
+  for (let i = 0; i < p; i++) {
+    if (isDead[i]) {
+      rho[i] *= DEAD_DAMPING;
+      for (let j = 0; j < p; j++) H[i * p + j] = H[j * p + i] = 0;
+    }
+    H[i * p + i] += rho[i];
+  }
+  return { H, rho, isDead };
 }
 
 function sumAt(arrays: readonly Float64Array[], at: number): number {
@@ -205,7 +241,8 @@ export function combineProblems(problems: readonly LayerProblem[]): LayerProblem
     const { groupSize: b } = part;
     const row = (i: number) => Math.floor(i / b) * groupSize + firstRow + (i % b);
     const signal = innerProduct(part.G, part.W0);
-    const scale = signal > 0 ? 1 / signal : 1;
+    const isSilent = dataOf(-0.5 * signal, dampingOf(part, part.W0)) === 0; // all its inputs are dead
+    const scale = signal > 0 && !isSilent ? 1 / signal : 1;
     for (let i = 0; i < part.p; i++) {
       rho[row(i)] = scale * (part.rho?.[i] ?? 0);
       for (let j = 0; j < part.p; j++) H[row(i) * p + row(j)] = scale * part.H[i * part.p + j];

@@ -54,7 +54,7 @@ export interface LayerResult extends Pick<Elimination, 'kept'>, Refit {
   /**
    * What is lost of the signal: (d(W) − d(all)) / −d(all), with d = f without its damping and d(all) of the best weights
    * on all groups. As those are best for f, weights that are fitted to another target than the layer's own output may
-   * lie slightly below them in d, and their error below 0.
+   * lie slightly below them in d, and their error below 0; so may rounding, as sums are formed in f32.
    */
   readonly relativeError: number;
   /**

@@ -6,7 +6,7 @@ import type { ConvGeometry, Kernels, Matrix } from '../kernel/index.ts';
 import type { LayerStatistics } from './problem.ts';
 
 /** Rows per chunk: the depth that the f32 kernels sum before they add to f64 (KC of the GEMM). */
-const CHUNK_ROWS = 512;
+export const CHUNK_ROWS = 512;
 
 const ONE = [1, 1] as const;
 /** Of what transposes a target's image. */

@@ -53,7 +53,7 @@ function checkReport(report: any, model: string, output: string, keep: number): 
     expect(
       kept.every((c, i) => Number.isInteger(c) && c >= 0 && c < groups && (i === 0 || c > kept[i - 1])),
     ).toBe(true);
-    expect(relativeError).toBeGreaterThanOrEqual(0);
+    expect(relativeError).toBeGreaterThan(-1e-3); // slightly below 0 is possible: LayerResult
     expect(relativeError).toBeLessThan(1);
   }
 }

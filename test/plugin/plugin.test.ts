@@ -222,6 +222,33 @@ describe.each<Binary>(['baseline', 'relaxed'])('%s', (simd) => {
     expect(ours.bias).toEqual(refitBias(expected, theirs.W));
   });
 
+  test.each(SHAPES)(
+    'takes dead inputs first as the TypeScript API: p = %i, m = %i, b = %i (target %s, bias %s)',
+    async (p, m, b, target, withBias) => {
+      const kernels = await openKernels({ simd });
+      const host = new Host(module);
+      const dead = [0, 2, 3];
+      const value = withBias ? 0.7 : 0;
+      const layer = randomLayer(p, m, b, target, withBias, 30, (input, x) =>
+        dead.includes(Math.floor(input / b)) ? value : x,
+      );
+      const expected = problemOf(kernels, layer);
+      const problem = host.problem(layer);
+      const { groups } = expected;
+      for (const keep of [groups >> 1, groups - dead.length, groups - 1]) {
+        const ours = host.prune(problem, layer, keep);
+        const theirs = pruneLayer(kernels, expected, { keep });
+        expect(ours.kept).toEqual(theirs.kept);
+        expect(ours.kept.filter((group) => dead.includes(group))).toHaveLength(
+          Math.max(0, keep - groups + dead.length),
+        );
+        expect(sameBits(ours.W, theirs.W)).toBe(true);
+        expect(ours.bias).toEqual(refitBias(expected, theirs.W));
+        expect(relativeError(ours)).toBe(theirs.relativeError);
+      }
+    },
+  );
+
   test('finds supports whose refit no swap improves, and mostly the best of all', async () => {
     const kernels = await openKernels({ simd });
     const host = new Host(module);
@@ -280,9 +307,17 @@ function expectElimination(host: Host, layer: Layer, groupsPerStep: number, expe
   expect(denseDamping).toBe(expected.denseDamping);
 }
 
-function randomLayer(p: number, m: number, b: number, target: boolean, withBias: boolean, n = 2 * p): Layer {
+function randomLayer(
+  p: number,
+  m: number,
+  b: number,
+  target: boolean,
+  withBias: boolean,
+  n = 2 * p,
+  change = (_input: number, x: number) => x,
+): Layer {
   const seed = p + 7 * m + b;
-  const X = activations(n, p, seed);
+  const X = activations(n, p, seed).map((x, at) => change(at % p, x));
   const W0 = normals(p * m, seed + 10);
   const bias = withBias ? normals(m, seed + 11) : undefined;
   // The dense layer's output and something that no weights explain.

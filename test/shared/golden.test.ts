@@ -32,6 +32,7 @@ describe.each(LAYERS)('%s', (layer) => {
   const problem = layerProblem(kernels, { p, m, n: 1, XtX, sumX: new Float64Array(p) }, W0, {
     groupSize: about.group_size,
     damping: about.damping,
+    dampDead: true,
   });
   const all = refit(
     kernels,
