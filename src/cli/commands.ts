@@ -5,10 +5,12 @@ import { openEngine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { openKernels } from '../kernel/index.ts';
 import {
+  analyze,
   describeFolder,
   evaluate,
   measureRates,
   type OpenedModel,
+  type Progress,
   parseRecipe,
   plan,
   prune,
@@ -17,9 +19,16 @@ import { openSession } from '../pool/index.ts';
 import { isFolder } from './files.ts';
 import { openFolder } from './folder.ts';
 import { DEFAULT_IMAGES, lengthFor, type Opened, openModelFile, openOnDisk } from './model.ts';
-import { interruptSignal, keepOf, type ModelFlags, type PruneFlags, print } from './options.ts';
+import {
+  interruptSignal,
+  keepOf,
+  type ModelFlags,
+  type PruneFlags,
+  print,
+  type RunFlags,
+} from './options.ts';
 import { openFileOutput, openFolderOutput } from './output.ts';
-import { folderText, inspectText, planText, pruneText } from './print.ts';
+import { analyzeText, folderText, inspectText, planText, pruneText } from './print.ts';
 import { progressReporter } from './progress.ts';
 import { openScratch } from './scratch.ts';
 import { folderStore } from './store.ts';
@@ -61,36 +70,20 @@ function inspectFolder(path: string, flags: ModelFlags): Promise<void> {
 export async function pruneModel(path: string, flags: PruneFlags): Promise<void> {
   const recipe = parseRecipe({ ...flags, keep: keepOf(flags) }); // says what is wrong before anything is opened
   if (flags.dryRun) return planModel(path, flags);
-  const { output: target, calibrate, data, dataLabels: labels, seed } = flags;
-  if (calibrate === undefined) throw new InputError('calibration samples are missing: --calibrate');
+  const { output: target, calibrate, seed } = flags;
   if (target === undefined) throw new InputError('where the pruned model goes is missing: --output');
-  const signal = interruptSignal(flags);
   await closing(async (opened) => {
     // First of all, so that an output that cannot be is found at once.
     const output = opened(
       (await isFolder(path)) ? await openFolderOutput(target, flags) : await openFileOutput(target),
     );
-    const store = flags.work === undefined ? undefined : opened(await folderStore(flags.work));
-    const onDisk = await openOnDisk(path, flags, opened);
-    const calibration = await onDisk.calibration(calibrate, flags);
-    const evaluation = data === undefined ? undefined : await onDisk.evaluation(data, { labels, seed });
-    const session = opened(await openSession(flags));
-    const scratch = await openScratch(opened, flags.scratch);
-    const progress = opened(progressReporter(process.stderr));
-    signal.throwIfAborted();
+    const { onDisk, progress, ...run } = await openRun(path, flags, opened);
     const result = await prune(onDisk.model as OpenedModel, {
+      ...run,
       ...recipe,
       ...output,
-      engine: onDisk.engine,
       metadata: onDisk.metadata,
       onnx: flags.format === 'onnx',
-      onProgress: (step) => progress.report(step),
-      scratch,
-      session,
-      store,
-      calibration,
-      evaluation,
-      signal,
     });
     const model = await output.save(result);
     progress.close();
@@ -104,6 +97,39 @@ export async function pruneModel(path: string, flags: PruneFlags): Promise<void>
       model,
     });
   });
+}
+
+export async function analyzeModel(path: string, flags: RunFlags): Promise<void> {
+  const of = flags.of ?? ((await isFolder(path)) ? 'params' : 'macs');
+  const recipe = parseRecipe({ ...flags, of: undefined, [of]: 1 });
+  await closing(async (opened) => {
+    const { onDisk, progress, ...run } = await openRun(path, flags, opened);
+    const report = await analyze(onDisk.model, { ...run, ...recipe });
+    progress.close();
+    print(flags, () => analyzeText(report, path, flags), report);
+  });
+}
+
+/** What a run on a model takes, from the flags. */
+async function openRun(
+  path: string,
+  flags: RunFlags & Pick<PruneFlags, 'data' | 'dataLabels'>,
+  opened: Opened,
+) {
+  const { calibrate, data, dataLabels: labels, seed } = flags;
+  if (calibrate === undefined) throw new InputError('calibration samples are missing: --calibrate');
+  const signal = interruptSignal(flags);
+  const store = flags.work === undefined ? undefined : opened(await folderStore(flags.work));
+  const onDisk = await openOnDisk(path, flags, opened);
+  const calibration = await onDisk.calibration(calibrate, flags);
+  const evaluation = data === undefined ? undefined : await onDisk.evaluation(data, { labels, seed });
+  const session = opened(await openSession(flags));
+  const scratch = await openScratch(opened, flags.scratch);
+  const progress = opened(progressReporter(process.stderr));
+  signal.throwIfAborted();
+  const { engine } = onDisk;
+  const onProgress = (step: Progress) => progress.report(step);
+  return { onDisk, progress, engine, session, calibration, evaluation, store, scratch, signal, onProgress };
 }
 
 /** What a run would take. Of a folder only config.json is read. */

@@ -4,11 +4,19 @@
 import { setFlagsFromString } from 'node:v8';
 import { Command, CommanderError, Option } from 'commander';
 import { OsscarError } from '../errors.ts';
-import { TARGETS } from '../pipeline/index.ts';
+import { BUDGETS, EFFORTS, TARGETS } from '../pipeline/index.ts';
 import { METHODS, SEARCHES } from '../solve/index.ts';
 import { version } from '../version.ts';
-import { evaluateModel, inspectModel, pruneModel } from './commands.ts';
-import { addModelFlags, InterruptedError, namedRatio, number, positiveInteger, targetOf } from './options.ts';
+import { analyzeModel, evaluateModel, inspectModel, pruneModel } from './commands.ts';
+import {
+  addModelFlags,
+  addRunFlags,
+  InterruptedError,
+  namedRatio,
+  number,
+  positiveInteger,
+  targetOf,
+} from './options.ts';
 
 const program = new Command('osscar')
   .description('One-shot structured pruning of trained neural networks, without retraining')
@@ -21,16 +29,30 @@ addModelFlags(program.command('inspect'))
   .description('list what can be pruned, and why the rest cannot')
   .action(inspectModel);
 
-addModelFlags(program.command('prune'))
+addRunFlags(addModelFlags(program.command('prune')))
   .description('write a physically smaller model')
-  .option(
-    '--calibrate <path>',
-    'folder of PNG or JPEG images, .npy file of model inputs, or for a language model .txt, .jsonl ("text") or .npy of token ids',
-  )
   .option('--keep <ratio>', 'fraction of the channels of every structure to keep, in (0, 1]', number)
   .option('--keep-heads <ratio>', 'the same for attention heads or key-value groups', number)
   .option('--keep-mlp <ratio>', 'the same for all but heads', number)
   .option('--keep-layer <name=ratio>', 'the same for one structure; can be given several times', namedRatio)
+  .option('--macs <size>', 'at most so many multiply-adds instead: a fraction of the dense model, or as 20M')
+  .option('--params <size>', 'at most so many parameters')
+  .option(
+    '--max-loss <x>',
+    'the smallest model that loses no more: of the accuracy, the perplexity, or the outputs (1% or 0.01)',
+  )
+  .option('--bytes <size>', 'at most so many bytes of the file, or as 300kB')
+  .addOption(
+    new Option(
+      '--of <size>',
+      'what --max-loss makes small (default: macs of a file, params of a folder)',
+    ).choices(BUDGETS),
+  )
+  .addOption(
+    new Option('--effort <name>', 'search for the best sizes within a budget (default: medium)').choices(
+      EFFORTS,
+    ),
+  )
   .option('-o, --output <path>', 'where the pruned model goes')
   .addOption(new Option('--method <name>', 'how channels are chosen').choices(METHODS).default('osscar'))
   .addOption(
@@ -44,17 +66,6 @@ addModelFlags(program.command('prune'))
     targetOf,
     'auto',
   )
-  .option(
-    '--damping <x>',
-    'regularisation relative to the mean of the diagonal (default: chosen for each layer)',
-    number,
-  )
-  .option('--samples <n>', 'calibration samples to draw (default: 512 images, 128 windows)', positiveInteger)
-  .addOption(
-    new Option('--sampling <how>', 'windows spread evenly over the text, or drawn at random')
-      .choices(['even', 'random'])
-      .default('even'),
-  )
   .option('--no-correct', 'leave layers that keep all their inputs as they are')
   .option(
     '--data <path>',
@@ -67,13 +78,19 @@ addModelFlags(program.command('prune'))
       .default('safetensors'),
   )
   .option('--overwrite', "replace a language model's folder that is there")
-  .option('--scratch <dir>', 'folder for activations that do not fit the memory (default: the temporary one)')
-  .option(
-    '--work <dir>',
-    'folder that keeps what the run finds: a run that was stopped continues there, and one with other sizes begins there',
-  )
   .option('--dry-run', "say what it takes; of a language model's folder, reads config.json alone")
   .action(pruneModel);
+
+addRunFlags(addModelFlags(program.command('analyze')))
+  .description(
+    'say what sizes a model can be cut to, and what loss to expect; with --work, budgets begin with it',
+  )
+  .addOption(
+    new Option('--of <size>', 'what is counted (default: macs of a file, params of a folder)').choices(
+      BUDGETS,
+    ),
+  )
+  .action(analyzeModel);
 
 addModelFlags(program.command('eval'))
   .description(

@@ -16,7 +16,7 @@ import {
 } from '../pipeline/index.ts';
 import { externalReader, isFolder, openDataset, readFileBytes } from './files.ts';
 import { openFolder } from './folder.ts';
-import type { ModelFlags, PruneFlags } from './options.ts';
+import type { ModelFlags, RunFlags } from './options.ts';
 import { textSamples } from './text.ts';
 
 export interface ModelOnDisk<M = OpenedModel | OpenedLanguageModel> {
@@ -29,7 +29,7 @@ export interface ModelOnDisk<M = OpenedModel | OpenedLanguageModel> {
   /** The same for reports. */
   readonly inputs?: object;
   /** Samples to calibrate with. */
-  calibration(path: string, flags: PruneFlags): Promise<Dataset>;
+  calibration(path: string, flags: RunFlags): Promise<Dataset>;
   /** Samples to measure on. */
   evaluation(path: string, flags: EvaluationFlags): Promise<Dataset>;
 }

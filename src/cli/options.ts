@@ -4,6 +4,7 @@ import { availableParallelism, constants } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { InputError, OsscarError } from '../errors.ts';
 import {
+  BUDGETS,
   type KeepRatios,
   type PreprocessingFlags,
   type RecipeOptions,
@@ -25,8 +26,15 @@ export interface ModelFlags extends PreprocessingFlags {
   readonly seqlen?: number;
 }
 
-export interface PruneFlags extends ModelFlags, Omit<RecipeOptions, 'keep'> {
+/** Of the commands that calibrate. */
+export interface RunFlags extends ModelFlags, Omit<RecipeOptions, 'keep'> {
   readonly calibrate?: string;
+  readonly sampling: 'even' | 'random';
+  readonly scratch?: string;
+  readonly work?: string;
+}
+
+export interface PruneFlags extends RunFlags {
   readonly output?: string;
   readonly keep?: number;
   readonly keepHeads?: number;
@@ -34,11 +42,8 @@ export interface PruneFlags extends ModelFlags, Omit<RecipeOptions, 'keep'> {
   readonly keepLayer?: Readonly<Record<string, number>>;
   readonly data?: string;
   readonly dataLabels?: string;
-  readonly sampling: 'even' | 'random';
   readonly format: 'safetensors' | 'onnx';
   readonly overwrite?: boolean;
-  readonly scratch?: string;
-  readonly work?: string;
   readonly dryRun?: boolean;
 }
 
@@ -78,10 +83,49 @@ export function addModelFlags(command: Command): Command {
     );
 }
 
-/** @throws {InputError} where no ratio is given */
-export function keepOf({ keep, keepHeads, keepMlp, keepLayer }: PruneFlags): number | KeepRatios {
+/** Of the commands that calibrate. */
+export function addRunFlags(command: Command): Command {
+  return command
+    .option(
+      '--calibrate <path>',
+      'folder of PNG or JPEG images, .npy file of model inputs, or for a language model .txt, .jsonl ("text") or .npy of token ids',
+    )
+    .option(
+      '--samples <n>',
+      'calibration samples to draw (default: 512 images, 128 windows)',
+      positiveInteger,
+    )
+    .addOption(
+      new Option('--sampling <how>', 'windows spread evenly over the text, or drawn at random')
+        .choices(['even', 'random'])
+        .default('even'),
+    )
+    .option(
+      '--damping <x>',
+      'regularisation relative to the mean of the diagonal (default: chosen for each layer)',
+      number,
+    )
+    .option('--round <n>', 'widths are multiples of it (default: 8 from 64 channels on)', positiveInteger)
+    .option('--min <glob=ratio>', 'what stays at least of structures, within a budget', namedRatio)
+    .option('--max <glob=ratio>', 'what stays at most', namedRatio)
+    .option('--pin <glob=ratio>', 'what stays, whatever the budget', namedRatio)
+    .option('--exclude <glob...>', 'structures that stay whole')
+    .option(
+      '--scratch <dir>',
+      'folder for activations that do not fit the memory (default: the temporary one)',
+    )
+    .option(
+      '--work <dir>',
+      'folder that keeps what the run finds: a run that was stopped continues there, and one with other sizes begins there',
+    );
+}
+
+/** @throws {InputError} where neither a ratio nor a budget is given */
+export function keepOf(flags: PruneFlags): number | KeepRatios | undefined {
+  const { keep, keepHeads, keepMlp, keepLayer } = flags;
   if (keep === undefined && keepHeads === undefined && keepMlp === undefined && keepLayer === undefined) {
-    throw new InputError('how much to keep is missing: --keep');
+    if ([...BUDGETS, 'maxLoss' as const].some((kind) => flags[kind] !== undefined)) return undefined;
+    throw new InputError('how much to keep is missing: --keep, or a budget such as --macs 0.5');
   }
   if (keepHeads === undefined && keepMlp === undefined && keepLayer === undefined) return keep!;
   return { all: keep, heads: keepHeads, channels: keepMlp, layers: keepLayer };
@@ -113,7 +157,7 @@ export class InterruptedError extends OsscarError {
   /** The process's, as shells give it. */
   readonly exitCode: number;
 
-  constructor(signal: NodeJS.Signals, { work }: Pick<PruneFlags, 'work'>) {
+  constructor(signal: NodeJS.Signals, { work }: Pick<RunFlags, 'work'>) {
     const further = work === undefined ? '' : ', and the same command goes on from here';
     super('ERR_OSSCAR_INTERRUPTED', `interrupted; nothing was written${further}`);
     this.exitCode = 128 + constants.signals[signal];
@@ -121,7 +165,7 @@ export class InterruptedError extends OsscarError {
 }
 
 /** Aborted by Ctrl-C, or where the process is asked to end. The second time it ends at once, whatever it does. */
-export function interruptSignal(flags: Pick<PruneFlags, 'work'>): AbortSignal {
+export function interruptSignal(flags: Pick<RunFlags, 'work'>): AbortSignal {
   const interrupt = new AbortController();
   const signals = ['SIGINT', 'SIGTERM'] as const;
   const ignore = () => signals.forEach((signal) => void process.off(signal, listener));

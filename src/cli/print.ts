@@ -1,7 +1,14 @@
 // Everything the commands say to a person.
 
 import type { BlockSizes, LanguageModel } from '../checkpoint/architectures/index.ts';
-import type { BeforeAfter, KeepRatios, OpenedModel, Plan, PruneReport } from '../pipeline/index.ts';
+import type {
+  BeforeAfter,
+  KeepRatios,
+  OpenedModel,
+  Plan,
+  PruneReport,
+  TradeoffReport,
+} from '../pipeline/index.ts';
 
 /** A plain table: some columns to the left, the others to the right. */
 function table(rows: readonly (readonly string[])[], left: readonly number[] = [0]): string {
@@ -79,7 +86,7 @@ function headline(report: PruneReport): string {
   const { kind, blend } = target.chosen;
   const blended = blend > 0 && blend < 1 ? ` ${blend}` : '';
   const fitted = `, fitted to: ${kind}${blended}${recipe.target === 'auto' ? ' (auto)' : ''}`;
-  return `${recipe.method}, keep ${keepText(recipe.keep)}, ${layers.length} structures, ${data}${recipe.method === 'magnitude' ? '' : fitted}`;
+  return `${recipe.method}, ${recipe.spend ? budgetText(report) : `keep ${keepText(recipe.keep!)}`}, ${layers.length} structures, ${data}${recipe.method === 'magnitude' ? '' : fitted}`;
 }
 
 function stagesText({ stages }: PruneReport): string {
@@ -90,6 +97,33 @@ function stagesText({ stages }: PruneReport): string {
         `${stage} ${seconds.toFixed(1)} s (engine ${engine.toFixed(1)}, statistics ${waiting.toFixed(1)}, solving ${solve.toFixed(1)})`,
     );
   return `time: ${texts.join(', ')}`;
+}
+
+/** The curve at every tenth, with the knee, and how to go on from it. */
+export function analyzeText(
+  { of, before, points, knee, seconds }: TradeoffReport,
+  path: string,
+  { work }: { readonly work?: string },
+): string {
+  const shown = points.filter(
+    (point, i) =>
+      point === knee || i === 0 || Math.floor(point.fraction * 10) < Math.floor(points[i - 1].fraction * 10),
+  );
+  const rows = shown.map((point) => [
+    `${of} ${point.fraction.toFixed(3)}`,
+    count(point.size),
+    `expected loss ${point.loss.toPrecision(3)}`,
+    point === knee ? '<- knee' : '',
+  ]);
+  const further = work === undefined ? 'with --work, this analysis is not repeated' : `--work ${work}`;
+  return [
+    `${count(before)} ${of} in ${path}`,
+    '',
+    table(rows),
+    '',
+    `losses are of single structures, added up; a whole network loses more. Next: osscar prune ${path} … --${of} ${knee.fraction.toFixed(2)} (${further})`,
+    `analysed in ${seconds.toFixed(1)} s`,
+  ].join('\n');
 }
 
 export function planText(plan: Plan, seconds: number, wasmLimit: number): string {
@@ -122,6 +156,13 @@ function sizeText(blocks: readonly BlockSizes[]): string {
 function durationText(seconds: number): string {
   if (seconds < 90) return `${Math.ceil(seconds)} s`;
   return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
+}
+
+function budgetText({ allocation }: PruneReport): string {
+  const { of, limit, maxLoss, before, after } = allocation!;
+  const share = (size: number) => `${count(size)} (${(size / before).toFixed(3)})`;
+  if (maxLoss !== undefined) return `at most ${maxLoss} lost, ${of} ${share(after)}`;
+  return `${of} at most ${share(limit)}, chosen ${share(after)}`;
 }
 
 function keepText(keep: number | KeepRatios): string {

@@ -13,7 +13,7 @@ import {
   tokenWindows,
 } from '../pipeline/index.ts';
 import { isFolder, readFileBytes } from './files.ts';
-import type { PruneFlags } from './options.ts';
+import type { RunFlags } from './options.ts';
 
 /** Calibration windows for a language model unless --samples says otherwise: as in the paper. */
 export const DEFAULT_WINDOWS = 128;
@@ -34,7 +34,7 @@ export function textSamples(tokenizer: string | undefined, seqlen: number) {
   }
   return {
     seqlen,
-    calibration: (path: string, { samples = DEFAULT_WINDOWS, sampling, seed }: PruneFlags) =>
+    calibration: (path: string, { samples = DEFAULT_WINDOWS, sampling, seed }: RunFlags) =>
       windows(path, (tokens) => tokenWindows(tokens, { samples, seqlen, sampling, seed, name: path })),
     /** All windows of a text, one behind the other. */
     evaluation: (path: string) => windows(path, (tokens) => consecutiveWindows(tokens, seqlen, path)),

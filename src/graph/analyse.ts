@@ -30,7 +30,8 @@ export function analyse(model: Model, shapes: Shapes): Analysis {
   settle(state);
   const roots = rootsOf(state).filter((label) => label.producers.length > 0);
   const place = (name: string) => model.position(model.node(name)!);
-  const structures = roots.map((label) => structureOf(label, place));
+  const carriers = state.carriers();
+  const structures = roots.map((label) => structureOf(label, carriers.get(label) ?? [], place));
   const order = ({ consumers, producers }: Structure) => place(consumers[0]?.node ?? producers[0].node);
   structures.sort((a, b) => order(a) - order(b));
   for (const [, ...more] of groupBy(structures, ({ name }) => name).values()) {
@@ -123,11 +124,16 @@ function disagreement({ model }: Propagation, edits: readonly (OpenEdit & { labe
 
 const rootsOf = ({ labels }: Propagation) => [...new Set(labels.flatMap((label) => label.leaves()))];
 
-function structureOf(label: Label, place: (node: string) => number): Structure {
+function structureOf(
+  label: Label,
+  carriers: readonly { value: string; axis: number; extent: number }[],
+  place: (node: string) => number,
+): Structure {
   const byPlace = (a: { node: string }, b: { node: string }) => place(a.node) - place(b.node);
   const producers = label.producers.sort(byPlace);
   const consumers = label.consumers.sort(byPlace).map((map) => ({ ...map, groupSize: map.p / label.groups }));
   const slices = label.slices.map(({ extent, ...slice }) => ({ ...slice, block: extent / label.groups }));
+  const values = carriers.map(({ extent, ...value }) => ({ ...value, block: extent / label.groups }));
   const edits = editsOf(label);
   const units = [...slices.map(({ block }) => block), ...edits.map(({ unit }) => unit)];
   if (!units.every(Number.isInteger)) label.pin('numbers in the graph contradict each other'); // of a malformed file
@@ -143,6 +149,7 @@ function structureOf(label: Label, place: (node: string) => number): Structure {
     isResidual: label.shortcuts.length > 0,
     producers,
     consumers,
+    values,
     slices,
     edits,
   };

@@ -1,9 +1,11 @@
-// Sizes: parameters and multiply-adds.
+// Sizes: parameters and multiply-adds, of a model as it is and as functions of how much of its structures stays.
 
 import { InputError } from '../errors.ts';
-import type { Shapes } from './linear.ts';
+import { linearMaps, type Shapes } from './linear.ts';
 import type { Model } from './model.ts';
-import { elements } from './tensor.ts';
+import { reads } from './node.ts';
+import type { Analysis, Structure } from './structure.ts';
+import { elements, sum } from './tensor.ts';
 
 // Constants of these types are shapes, indices and switches, not parameters.
 const NO_PARAMETERS = new Set(['int64', 'int32', 'bool', 'string']);
@@ -22,12 +24,137 @@ export function countParameters(model: Model): number {
  * @throws {InputError} if the shape of a value that counts is missing
  */
 export function countMacs(model: Model, shapes: Shapes): number {
-  const batch = shapes.get(model.inputs[0]?.name)?.[0] ?? 1;
-  const dims = (value: string) => {
-    const found = model.tensors.get(value)?.dims ?? shapes.get(value);
-    if (!found) throw new InputError(`countMacs: no shape for the value "${value}"`);
-    return found;
+  const dims = (value: string) => dimsOf(model, shapes, value);
+  return (
+    sum(model.nodes.map((node) => model.operator(node)?.macs?.(node, dims) ?? 0)) / batchOf(model, shapes)
+  );
+}
+
+function dimsOf(model: Model, shapes: Shapes, value: string): readonly number[] {
+  const found = model.tensors.get(value)?.dims ?? shapes.get(value);
+  if (!found) throw new InputError(`countMacs: no shape for the value "${value}"`);
+  return found;
+}
+
+function batchOf(model: Model, shapes: Shapes): number {
+  return shapes.get(model.inputs[0]?.name)?.[0] || 1;
+}
+
+/** A part of a size: `value` times the fraction of its groups that each structure in `of` keeps. */
+export interface Term {
+  readonly value: number;
+  /** Names of structures. */
+  readonly of: readonly string[];
+}
+
+/**
+ * Sizes of a model, as sums: the multiply-adds of a layer fall with the channels that it reads and with those that it
+ * makes. Parameters and bytes count a bias for every layer that may be given one when it is re-solved.
+ */
+export interface SizeTerms {
+  readonly macs: readonly Term[];
+  readonly parameters: readonly Term[];
+  readonly bytes: readonly Term[];
+}
+
+/** The sizes of what `shrink` makes of a model, as functions of what is kept. @param shapes  as of `countMacs` */
+export function sizeTerms(model: Model, { structures }: Analysis, shapes: Shapes): SizeTerms {
+  const extents = extentsOf(structures.filter(({ prunable }) => prunable));
+  const batch = batchOf(model, shapes);
+  const macs = model.nodes.flatMap((node) => {
+    const count = model.operator(node)?.macs;
+    if (!count) return [];
+    const values = [...reads(node), ...node.output];
+    return expand(namesAt(extents, values), (kept) => {
+      const dims = (value: string) => scaled(extents.get(value), dimsOf(model, shapes, value), kept);
+      return count(node, dims) / batch;
+    });
+  });
+  const tensors = [...model.tensors.values()].flatMap(({ name, type, dims, bytes }) => {
+    const count = (kept: Kept) => elements(scaled(extents.get(name), dims, kept));
+    const size = bytes.byteLength / Math.max(1, elements(dims));
+    return expand(namesAt(extents, [name]), count).map((term) => ({ ...term, type, size }));
+  });
+  const biases = newBiases(model, structures, shapes);
+  const sizes = [...tensors, ...biases];
+  return {
+    macs: merged(macs),
+    parameters: merged(sizes.filter(({ type }) => !NO_PARAMETERS.has(type))),
+    bytes: merged(sizes.map(({ value, size, of }) => ({ value: value * size, of }))),
   };
-  const total = model.nodes.reduce((sum, node) => sum + (model.operator(node)?.macs?.(node, dims) ?? 0), 0);
-  return total / Math.max(1, batch);
+}
+
+/** Fraction of its groups that a structure keeps. */
+type Kept = (structure: string) => number;
+/** Positions of an axis that belong to a structure. */
+type Extent = { readonly axis: number; readonly positions: number; readonly structure: string };
+
+/** By the names of tensors and values. What several nodes read counts once. */
+function extentsOf(structures: readonly Structure[]): Map<string, Extent[]> {
+  const found = new Map<string, Map<string, Extent>>();
+  const add = (at: string, key: string, extent: Extent) => {
+    const own = found.get(at) ?? new Map<string, Extent>();
+    own.set(key, extent);
+    found.set(at, own);
+  };
+  for (const { name: structure, groups, slices, values } of structures) {
+    for (const { tensor, axis, offset, block } of slices)
+      add(tensor, `${axis} ${offset}`, { axis, positions: groups * block, structure });
+    for (const { value, axis, block } of values)
+      add(value, `${axis} ${structure}`, { axis, positions: groups * block, structure });
+  }
+  return new Map(Array.from(found, ([at, own]) => [at, [...own.values()]]));
+}
+
+function namesAt(extents: ReadonlyMap<string, readonly Extent[]>, values: readonly string[]): string[] {
+  return [
+    ...new Set(values.flatMap((value) => (extents.get(value) ?? []).map(({ structure }) => structure))),
+  ];
+}
+
+function scaled(extents: readonly Extent[] = [], dims: readonly number[], kept: Kept): number[] {
+  return dims.map((dim, place) => {
+    const own = extents.filter(({ axis }) => axis === place);
+    return dim - sum(own.map(({ positions, structure }) => positions * (1 - kept(structure))));
+  });
+}
+
+/** A function that is linear in what each structure keeps, as its terms: from its values where each keeps all or nothing. */
+function expand(names: readonly string[], count: (kept: Kept) => number): Term[] {
+  const subsets = Array.from({ length: 2 ** names.length }, (_, set) =>
+    names.filter((_, i) => (set >> i) % 2 === 1),
+  );
+  const values = new Map<string, number>();
+  return subsets.map((of) => {
+    const inner = subsets.filter((it) => it.length < of.length && it.every((name) => of.includes(name)));
+    const known = sum(inner.map((it) => values.get(it.join('\0'))!));
+    const value = count((name) => (of.includes(name) || !names.includes(name) ? 1 : 0)) - known;
+    values.set(of.join('\0'), value);
+    return { value, of };
+  });
+}
+
+/** Of layers that have no bias and may be given one (a bare MatMul has nowhere to put it). */
+function newBiases(model: Model, structures: readonly Structure[], shapes: Shapes) {
+  return linearMaps(model, shapes)
+    .filter(({ bias, kind }) => bias === undefined && kind !== 'matmul')
+    .map(({ node, m, weight }) => {
+      const { type, dims, bytes } = model.tensors.get(weight)!;
+      const maker = structures.find((it) => it.prunable && it.producers.some((own) => own.node === node));
+      return { value: m, of: maker ? [maker.name] : [], type, size: bytes.byteLength / elements(dims) };
+    });
+}
+
+function merged(terms: readonly Term[]): Term[] {
+  const found = new Map<string, Term>();
+  for (const { value, of } of terms) {
+    const key = [...of].sort().join('\0');
+    found.set(key, { value: value + (found.get(key)?.value ?? 0), of });
+  }
+  return [...found.values()].filter(({ value }) => value !== 0);
+}
+
+/** A size where structures keep these fractions of their groups. */
+export function sizeAt(terms: readonly Term[], kept: Kept): number {
+  return sum(terms.map(({ value, of }) => of.reduce((product, name) => product * kept(name), value)));
 }

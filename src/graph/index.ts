@@ -2,7 +2,7 @@
 
 export { analyse } from './analyse.ts';
 export { GraphBuilder } from './build.ts';
-export { countMacs, countParameters } from './count.ts';
+export { countMacs, countParameters, type SizeTerms, sizeAt, sizeTerms, type Term } from './count.ts';
 export type { DataType, FloatType } from './dtype.ts';
 export { foldBatchNormalization, foldConstants } from './fold.ts';
 export { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from './half.ts';
@@ -18,7 +18,7 @@ export { called, type Propagation } from './propagation.ts';
 export { type ReadOptions, readModel } from './read.ts';
 export { shrink } from './shrink.ts';
 export { loadStored, type ModelOutline, openStored, streamModel } from './stream.ts';
-export type { Analysis, Edit, LinearRef, Slice, Structure } from './structure.ts';
+export type { Analysis, Edit, LinearRef, Slice, Structure, ValueAxis } from './structure.ts';
 export { type Cut, part, segments, subgraph, type ValueInfo, withAllValues } from './subgraph.ts';
 export { elements, sum, type Tensor, toFloat32 } from './tensor.ts';
 export { readWeights, writeWeights } from './weights.ts';

@@ -118,6 +118,22 @@ export class Propagation {
     for (const [place, axis] of this.labelled(value)) if (place !== except) this.pin(axis, reason);
   }
 
+  /** Where the labels lie, those of values with several labels on an axis among them. */
+  carriers(): Map<Label, { value: string; axis: number; extent: number }[]> {
+    const found = new Map<Label, { value: string; axis: number; extent: number }[]>();
+    for (const [value, axes] of this.#axes) {
+      for (const [place, axis] of axes.entries()) {
+        if (!axis) continue;
+        this.#eachPart(axis, 0, (label, _, extent) => {
+          const list = found.get(label) ?? [];
+          list.push({ value, axis: place, extent });
+          found.set(label, list);
+        });
+      }
+    }
+    return found;
+  }
+
   #eachPart(axis: Axis, from: number, visit: (label: Label, from: number, extent: number) => void): void {
     const parts = axis.label.parts ?? [];
     if (parts.length === 0) visit(axis.label.root(), from, axis.extent);

@@ -36,6 +36,13 @@ export type Edit =
   /** The declared extent of an axis of a graph input or output. */
   | { kind: 'dim'; value: string; index: number; unit: number };
 
+/** Axes of values on which the channels lie, `block` positions for each. */
+export interface ValueAxis {
+  value: string;
+  axis: number;
+  block: number;
+}
+
 /** Channels that live and die together: layers that make them, layers that read them, all that is tied to them. */
 export interface Structure {
   /** Unique and stable: the first producing node, and where it makes several structures, which of them. */
@@ -56,6 +63,7 @@ export interface Structure {
   /** In topological order, as the consumers. */
   producers: LinearRef[];
   consumers: LinearMap[];
+  values: ValueAxis[];
   slices: Slice[];
   edits: Edit[];
 }

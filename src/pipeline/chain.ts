@@ -122,7 +122,8 @@ async function advance(
   }
 }
 
-async function onlyOutput(session: EngineSession, input: FloatTensor): Promise<FloatTensor> {
+/** The first output of a part. */
+export async function onlyOutput(session: EngineSession, input: FloatTensor): Promise<FloatTensor> {
   return Object.values(await session.run({ [session.inputs[0].name]: input }))[0];
 }
 
@@ -226,12 +227,14 @@ class States {
   }
 }
 
-function sampleOf({ data }: FloatTensor, index: number, dims: readonly number[]): FloatTensor {
+/** A sample of a batch. */
+export function sampleOf({ data }: FloatTensor, index: number, dims: readonly number[]): FloatTensor {
   const size = elements(dims);
   return { dims, data: data.slice(index * size, (index + 1) * size) };
 }
 
-function stack(samples: readonly FloatTensor[]): FloatTensor {
+/** Samples as a batch. */
+export function stack(samples: readonly FloatTensor[]): FloatTensor {
   const size = samples[0].data.length;
   const data = new Float32Array(samples.length * size);
   samples.forEach((sample, i) => {

@@ -44,19 +44,26 @@ async function accuracy(batches: AsyncIterable<Outputs>): Promise<Metric | undef
   for await (const { batch, values } of batches) {
     const { labels, count } = batch;
     if (!labels) return undefined;
-    const { data } = first(values);
-    const classes = data.length / count;
-    for (let i = 0; i < count; i++) {
-      if (labels[i] < 0 || labels[i] >= classes) {
-        throw new InputError(
-          `label ${labels[i]} is outside the model's ${classes} classes; see --label-offset`,
-        );
-      }
-      if (argmax(data.subarray(i * classes, (i + 1) * classes)) === labels[i]) right++;
-    }
+    right += hits(first(values), labels, count).filter(Boolean).length;
     samples += count;
   }
   return { name: 'accuracy', value: right / samples, samples };
+}
+
+/**
+ * Whether the largest of a sample's scores is at its label.
+ * @throws {InputError} where a label is outside the classes
+ */
+export function hits({ data }: FloatTensor, labels: Int32Array, count: number): boolean[] {
+  const classes = data.length / count;
+  return Array.from({ length: count }, (_, i) => {
+    if (labels[i] < 0 || labels[i] >= classes) {
+      throw new InputError(
+        `label ${labels[i]} is outside the model's ${classes} classes; see --label-offset`,
+      );
+    }
+    return argmax(data.subarray(i * classes, (i + 1) * classes)) === labels[i];
+  });
 }
 
 /** Mean negative log likelihood, in nats, of every token but the first of each window, given those before it. */
@@ -67,12 +74,13 @@ export async function loss(
   options: RunOptions,
   select?: Select,
 ): Promise<number> {
-  let [total, tokens] = [0, 0];
+  let [total, windows] = [0, 0];
   for await (const { batch, values } of outputsOf(chain, place, network, options, select)) {
-    total += windowsLoss(first(values), batch.sample, batch.count);
-    tokens += batch.count * (batch.sample.dims[1] - 1);
+    const losses = windowLosses(first(values), batch.sample, batch.count);
+    for (const it of losses) total += it;
+    windows += losses.length;
   }
-  return total / tokens;
+  return total / windows;
 }
 
 function first(values: Outputs['values']): FloatTensor {
@@ -80,15 +88,15 @@ function first(values: Outputs['values']): FloatTensor {
 }
 
 /**
- * Summed negative log likelihood of the tokens behind the first of each window.
+ * Mean negative log likelihood of the tokens behind the first of each window.
  *
  * @param logits  count × t × vocabulary
  * @param ids  n × t; the first `count` windows are looked at
  */
-export function windowsLoss(logits: FloatTensor, ids: FloatTensor, count: number): number {
+export function windowLosses(logits: FloatTensor, ids: FloatTensor, count: number): number[] {
   const [, t] = ids.dims;
   const vocabulary = logits.data.length / (count * t);
-  let total = 0;
+  const losses = new Array<number>(count).fill(0);
   for (let row = 0; row < count * t; row++) {
     if (row % t === t - 1) continue;
     const next = ids.data[row + 1];
@@ -100,9 +108,9 @@ export function windowsLoss(logits: FloatTensor, ids: FloatTensor, count: number
     for (let i = 1; i < vocabulary; i++) if (scores[i] > top) top = scores[i];
     let sum = 0;
     for (let i = 0; i < vocabulary; i++) sum += Math.exp(scores[i] - top);
-    total += top + Math.log(sum) - scores[next];
+    losses[Math.floor(row / t)] += (top + Math.log(sum) - scores[next]) / (t - 1);
   }
-  return total;
+  return losses;
 }
 
 function argmax(values: Float32Array): number {

@@ -5,7 +5,7 @@ import { contentHash } from './store/hash.ts';
 import type { RunStore } from './store/store.ts';
 
 /** What the dense network gives is kept up to so many bytes for a run, and no more of one place of it. */
-const DENSE_BYTES = 2 ** 30;
+export const DENSE_BYTES = 2 ** 30;
 const DENSE_PLACE_BYTES = 2 ** 28;
 
 export class Findings {

@@ -18,8 +18,9 @@ import {
 } from '../checkpoint/index.ts';
 import type { Engine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
-import { elements } from '../graph/index.ts';
+import { elements, sum, type Term } from '../graph/index.ts';
 import { refits } from '../solve/index.ts';
+import type { BudgetKind } from './budget.ts';
 import type { Chain, Part } from './chain.ts';
 import type { Dataset } from './data/index.ts';
 import type { FileOptions } from './onnx.ts';
@@ -84,7 +85,7 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
   const tensors = [...checkpoint.tensors.values()];
   return {
     name: folder.name,
-    parameters: tensors.reduce((sum, { shape }) => sum + elements(shape), 0),
+    parameters: sizeOfAll(checkpoint),
     bytes: tensors.reduce((sum, { bytes }) => sum + bytes, 0),
     structures: structuresOf(language),
     notPrunable: [],
@@ -92,6 +93,7 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
     tolerance: Math.max(...tensors.map(({ dtype }) => TOLERANCE[dtype] ?? 0)),
     chain: (engine, samples) => chainOf(opened, engine, samples.shape[0]),
     check: (samples) => checkWindows(samples, language),
+    terms: (of, [length]) => termsOf(opened, of, length),
     profile: (recipe, sizes, [length]) => languageProfile(language, recipe, sizes, length),
     contents: () => contentsOf(folder),
     writer: (_, sizes, engine) => folderWriter(opened, sizes, engine, options),
@@ -173,6 +175,36 @@ async function checkWindows(
   }
 }
 
+/** Sizes are linear in the groups of every block: what one of them counts is the difference that it makes. */
+function termsOf({ checkpoint, language }: OpenedLanguageModel, of: BudgetKind, length: number): Term[] {
+  const structures = structuresOf(language);
+  const all = new Map(structures.map(({ name, groups }) => [name, groups]));
+  const bytesPer =
+    [...checkpoint.tensors.values()].reduce((sum, { bytes }) => sum + bytes, 0) / sizeOfAll(checkpoint);
+  const size = (kept: Sizes) => {
+    const after = sizesAfter(language, kept);
+    const { config, record } = language.configOf(after);
+    const tensors = [...describe(config, record).tensors(checkpoint).values()];
+    const inside = sum(
+      tensors.filter(({ block }) => block !== undefined).map(({ shape }) => elements(shape)),
+    );
+    if (of !== 'macs')
+      return sum(tensors.map(({ shape }) => elements(shape))) * (of === 'bytes' ? bytesPer : 1);
+    const scores = sum(after.map(({ heads }) => 2 * length * length * heads * language.headDim));
+    return length * (inside + language.vocabulary * language.hidden) + scores;
+  };
+  const before = size(all);
+  const own = structures.map(({ name, groups }) => ({
+    value: (before - size(new Map(all).set(name, groups - 1))) * groups,
+    of: [name],
+  }));
+  return [...own, { value: before - sum(own.map(({ value }) => value)), of: [] }];
+}
+
+function sizeOfAll(checkpoint: Checkpoint): number {
+  return sum(Array.from(checkpoint.tensors.values(), ({ shape }) => elements(shape)));
+}
+
 async function* contentsOf(folder: Folder): AsyncGenerator<Hashable> {
   for (const file of await folder.list()) {
     yield file;
@@ -202,7 +234,7 @@ export function languageProfile(
   const tensors = [...language.tensors(nothing).values()];
   const smaller = [...describe(config, record).tensors(nothing).values()];
   const count = (list: readonly { readonly shape: readonly number[] }[]) =>
-    list.reduce((sum, { shape }) => sum + elements(shape), 0);
+    sum(list.map(({ shape }) => elements(shape)));
   const blocks = sizes.map((_, i) => count(tensors.filter(({ block }) => block === i)));
   const outside = count(tensors.filter(({ block }) => block === undefined));
   return {

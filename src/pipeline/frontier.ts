@@ -95,14 +95,19 @@ export class Frontier {
     this.#moves.push(move);
   }
 
-  /** Computes the named values of either network from the frontier, batch by batch. */
+  /**
+   * Computes the named values of either network from the frontier, batch by batch.
+   *
+   * @param variant  of the pruned network, instead of it
+   */
   async *run(
     dense: readonly string[],
     pruned: readonly string[],
     signal?: AbortSignal,
+    variant?: Model,
   ): AsyncGenerator<Values> {
     for (const move of this.#moves.splice(0)) await this.#advance(move, signal);
-    yield* this.#compute(dense, pruned, signal);
+    yield* this.#compute(dense, pruned, signal, variant);
   }
 
   /** Lets go of the activations. */
@@ -141,13 +146,14 @@ export class Frontier {
     dense: readonly string[],
     pruned: readonly string[],
     signal?: AbortSignal,
+    variant = this.#pruned,
   ): AsyncGenerator<Values> {
     const known = await this.#known(dense);
     const sessions: (EngineSession | undefined)[] = [];
     let index = 0;
     try {
       sessions.push(known.isKnown ? undefined : await this.#load(this.#opened.model, dense));
-      sessions.push(await this.#load(this.#pruned, pruned));
+      sessions.push(await this.#load(variant, pruned));
       const [denseSession, prunedSession] = sessions;
       for await (const at of this.#current()) {
         await turn(signal);

@@ -1,7 +1,17 @@
 // A model, pruned and measured: the only door to this folder.
 
 export type { ActivationLimits, Scratch } from './activations.ts';
+export {
+  type AllocationReport,
+  type Alone,
+  EFFORTS,
+  type Effort,
+  type TradeoffPoint,
+  type TradeoffReport,
+  type Trial,
+} from './allocate/index.ts';
 export { takesTokens } from './batches.ts';
+export { type Amount, BUDGETS, type BudgetKind, type BudgetOptions, type WidthOptions } from './budget.ts';
 export type { RunOptions } from './chain.ts';
 export type { StageTime } from './clock.ts';
 export * from './data/index.ts';
@@ -12,6 +22,7 @@ export { type OpenedModel, type OpenOptions, openModel } from './open.ts';
 export type { Progress } from './pass.ts';
 export type { Plan, PlanOptions, Rates } from './plan.ts';
 export {
+  analyze,
   type EvaluateOptions,
   evaluate,
   type PruneOptions,

@@ -7,10 +7,14 @@ import {
   type Model,
   segments,
   shrink,
+  sizeAt,
+  sizeTerms,
+  type Term,
   type WriteOptions,
   writeModel,
 } from '../graph/index.ts';
 import { batchSize, takesTokens } from './batches.ts';
+import type { BudgetKind } from './budget.ts';
 import { supplied } from './decoder.ts';
 import { externalReader, type OpenedModel, openModel } from './open.ts';
 import type { Profile } from './plan.ts';
@@ -59,10 +63,28 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
       }),
     }),
     check: async () => {},
+    terms: (of) => termsOf(opened, of),
     profile: (recipe, sizes) => profileOf(opened, recipe, sizes),
     contents: () => contentsOf(opened),
     writer: async (recipe, _, engine) => fileWriter(opened, recipe, engine, options),
   };
+}
+
+/** Bytes that metadata may add. */
+const METADATA_BYTES = 2 ** 11;
+
+function termsOf({ model, source, analysis, info, parameters, bytes }: OpenedModel, of: BudgetKind): Term[] {
+  const terms = sizeTerms(model, analysis, info.shapes)[of === 'params' ? 'parameters' : of];
+  if (of === 'macs') return [...terms];
+  // What the terms do not know: constants that were folded away, the graph itself.
+  const known = sizeAt(terms, () => 1);
+  const weights = [...source.tensors.values()].reduce((sum, tensor) => sum + tensor.bytes.byteLength, 0);
+  const folded = [...model.tensors.values()].reduce((sum, tensor) => sum + tensor.bytes.byteLength, 0);
+  if (of === 'params') return [...terms, { value: Math.max(0, parameters - known), of: [] }];
+  return [
+    ...terms,
+    { value: Math.max(0, bytes - weights) + METADATA_BYTES + Math.max(0, folded - known), of: [] },
+  ];
 }
 
 function profileOf(opened: OpenedModel, recipe: Recipe, sizes: Sizes): Profile {

@@ -6,7 +6,7 @@ import { type Chain, type LastPlace, type RunOptions, through, type Visit } from
 import type { Clock } from './clock.ts';
 import type { Findings } from './findings.ts';
 import type { PruneOptions } from './prune.ts';
-import type { Recipe, Sizes, Target } from './recipe.ts';
+import { fittingOf, type Recipe, type Sizes, type Target } from './recipe.ts';
 import { type History, type PrunedPart, prunePart } from './sequence.ts';
 import type { Subject } from './subject.ts';
 
@@ -37,19 +37,20 @@ export interface Pass extends Required<Pick<LayerRecipe, 'search'>>, Pick<LayerR
   readonly sizes: Sizes;
   readonly target: Target;
   /** Samples that are fitted to, by a name; the others only go along. */
-  readonly samples: 'all' | 'fit';
+  readonly samples: 'all' | 'fit of a search' | 'fit';
   readonly fit?: Select;
+  /** Whether statistics may leave out positions of convolutions. */
+  readonly isThin?: boolean;
   /** Called with every part that structures were pruned of. */
   onPart?(index: number, pruned: PrunedPart): Promise<void>;
 }
 
 /** @returns the last part, and the samples of both networks before it */
 export async function passOver(run: Run, pass: Pass): Promise<LastPlace> {
-  const { target, search, samples, label } = pass;
+  const { target, search, samples, label, isThin } = pass;
   const { chain, calibration, findings, recipe } = run;
-  const { keep: _, ...others } = recipe;
   const history: History = {
-    name: await findings.hash({ ...others, target, search, samples }),
+    name: await findings.hash({ ...fittingOf(recipe), target, search, samples, isThin }),
     isDense: true,
   };
   const visit: Visit = async (place, index) => {

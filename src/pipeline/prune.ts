@@ -2,15 +2,16 @@
 
 import type { LanguageModel } from '../checkpoint/architectures/index.ts';
 import type { Engine } from '../engine/index.ts';
-import { UnsupportedModelError } from '../errors.ts';
+import { InputError, UnsupportedModelError } from '../errors.ts';
 import type { WrittenModel } from '../graph/index.ts';
 import { openSession, type Session } from '../pool/index.ts';
 import { version } from '../version.ts';
+import { allocate, analyzeRun, problemOf, type TradeoffReport } from './allocate/index.ts';
 import type { RunOptions } from './chain.ts';
 import { Clock } from './clock.ts';
 import type { Dataset } from './data/index.ts';
 import { type Metric, measure } from './evaluate.ts';
-import { Findings } from './findings.ts';
+import { DENSE_BYTES, Findings } from './findings.ts';
 import {
   type FolderOptions,
   folderSubject,
@@ -27,7 +28,7 @@ import { metricReport, type PruneReport, reportOf } from './report.ts';
 import type { PrunedLayer, PrunedPart } from './sequence.ts';
 import { contentHash, type Part } from './store/hash.ts';
 import { openRun } from './store/manifest.ts';
-import type { RunStore } from './store/store.ts';
+import { memoryStore, type RunStore } from './store/store.ts';
 import type { Subject } from './subject.ts';
 import { chooseTarget } from './target.ts';
 import { type Proof, prove } from './verify.ts';
@@ -86,6 +87,26 @@ export async function prune(
 }
 
 /**
+ * What sizes a model can be cut to, and what that is expected to cost: every structure is pruned alone at some widths, and
+ * their losses are added up for the best sizes at every cost. With a `store`, budgets of `prune` then begin with it.
+ *
+ * @param options  as of `prune`; the budget says which size is counted, and bounds nothing
+ */
+export async function analyze(
+  model: OpenedModel | OpenedLanguageModel,
+  options: PruneOptions,
+): Promise<TradeoffReport> {
+  const session = options.session ?? (await openSession({ threads: 1 }));
+  try {
+    const { run } = await startRun(session, subjectOf(model, options), options);
+    if (!run.recipe.spend) throw new InputError('analyze: expected a budget, which says what is counted');
+    return await analyzeRun(run, run.recipe.spend);
+  } finally {
+    if (!options.session) await session.close();
+  }
+}
+
+/**
  * Top-1 accuracy on labelled samples, or perplexity of a language model.
  *
  * @returns nothing where samples carry no labels
@@ -113,11 +134,11 @@ export function plan(
   const recipe = parseRecipe(options);
   const { sample = [] } = options;
   if ('architecture' in model) {
-    const sizes = sizesOf(recipe.keep, structuresOf(model));
+    const sizes = sizesOf(recipe, structuresOf(model));
     return planRun(languageProfile(model, recipe, sizes, sample[0]), recipe, options);
   }
   const subject = subjectOf(model);
-  const sizes = sizesOf(recipe.keep, subject.structures);
+  const sizes = sizesOf(recipe, subject.structures);
   return planRun(subject.profile(recipe, sizes, sample), recipe, options);
 }
 
@@ -128,7 +149,17 @@ function subjectOf(
   return 'language' in model ? folderSubject(model, options) : onnxSubject(model, options);
 }
 
-async function pruneWith(session: Session, subject: Subject, options: PruneOptions): Promise<PruneResult> {
+/** A run before any work, with what it was said to take. */
+interface Started {
+  readonly run: Run;
+  readonly planned: Sizes;
+  /** Of the evaluation data, where there is a store. */
+  readonly evaluationHash?: string;
+  readonly memory: PruneReport['memory'];
+}
+
+/** Everything that can be refused is refused here. */
+async function startRun(session: Session, subject: Subject, options: PruneOptions): Promise<Started> {
   const { calibration, evaluation = calibration } = options;
   const recipe = parseRecipe(options);
   if (subject.structures.length === 0) {
@@ -136,8 +167,9 @@ async function pruneWith(session: Session, subject: Subject, options: PruneOptio
       `${subject.name}: no prunable structure; \`osscar inspect\` lists the reasons`,
     );
   }
-  const sizes = sizesOf(recipe.keep, subject.structures);
-  const profile = subject.profile(recipe, sizes, calibration.shape);
+  const planned = sizesOf(recipe, subject.structures);
+  if (recipe.spend) problemOf(subject, calibration.shape, recipe.spend);
+  const profile = subject.profile(recipe, planned, calibration.shape);
   const wasmBytes = checkPlan(profile, recipe, session.maximumBytes);
   const { bytes } = planRun(profile, recipe, {
     ...options,
@@ -149,17 +181,37 @@ async function pruneWith(session: Session, subject: Subject, options: PruneOptio
   const clock = new Clock();
   const engine = clock.engine(options.engine);
   const chain = subject.chain(engine, calibration);
-  const hashes = await hashesOf(options.store ? [calibration, evaluation] : []);
-  const findings = await findingsOf(subject, session, options, hashes.get(calibration));
+  // Sizes are found by many passes that have much in common.
+  const store = options.store ?? (recipe.spend && memoryStore());
+  const plannedBytes = bytes.total + (store && !options.store ? DENSE_BYTES : 0);
+  const hashes = await hashesOf(store ? [calibration, evaluation] : []);
+  const findings = await findingsOf(subject, session, { ...options, store }, hashes.get(calibration));
   const run: Run = { ...options, subject, engine, chain, session, recipe, evaluation, findings, clock };
+  return {
+    run,
+    planned,
+    evaluationHash: hashes.get(evaluation),
+    memory: { plannedBytes, wasmBytes },
+  };
+}
+
+async function pruneWith(session: Session, subject: Subject, options: PruneOptions): Promise<PruneResult> {
+  const { run, planned, evaluationHash, memory } = await startRun(session, subject, options);
+  const { clock, recipe } = run;
   // Before the long work, so that labels that do not go with the model are found at once.
-  const before = await clock.stage('measuring', () => denseMetric(run, hashes.get(evaluation)));
-  const target = await clock.stage('target', () => chooseTarget(run, sizes));
-  const { layers, proof } = await pruneTowards(target.chosen, sizes, run, wasmBytes);
+  const before = await clock.stage('measuring', () => denseMetric(run, evaluationHash));
+  const allocation = recipe.spend && (await allocate(run, recipe.spend));
+  const { sizes, target } = allocation ?? {
+    sizes: planned,
+    target: await clock.stage('target', () => chooseTarget(run, planned)),
+  };
+  const { layers, proof } = await pruneTowards(target.chosen, sizes, run, memory.wasmBytes);
   const report = reportOf(run, layers, proof);
   const metric = metricReport(before, proof.after, options.evaluation ? 'evaluation' : 'calibration');
-  const memory = { plannedBytes: bytes.total, wasmBytes };
-  return { written: proof.model, report: { ...report, target, metric, memory } };
+  return {
+    written: proof.model,
+    report: { ...report, target, allocation: allocation?.report, metric, memory },
+  };
 }
 
 /** Workers that may have more memory than this are renewed when they are done. */

@@ -3,6 +3,8 @@
 import { InputError } from '../errors.ts';
 import type { Structure } from '../graph/index.ts';
 import { groupsToKeep, type LayerRecipe, METHODS, SEARCHES } from '../solve/index.ts';
+import { EFFORTS, type Effort } from './allocate/effort.ts';
+import { BUDGETS, type Budget, type BudgetOptions, parseBudget, type WidthOptions } from './budget.ts';
 
 /** What layers can be fitted to; see {@link Target}. `auto` tries several. */
 export const TARGETS = ['auto', 'self', 'dense', 'residual'] as const;
@@ -57,8 +59,14 @@ export function keepRatio(keep: number | KeepRatios): (structure: Named) => numb
   return ({ name, layer, kind }) => layers[name] ?? layers[layer] ?? (kind === 'head' ? heads : channels);
 }
 
-/** @throws {InputError} where a ratio is outside (0, 1], or is given for a structure that is not there */
-export function sizesOf(keep: number | KeepRatios, structures: readonly Prunable[]): Sizes {
+/**
+ * Sizes by the ratios of a recipe; where a budget decides, of a run that prunes as little as it may of everything.
+ *
+ * @throws {InputError} where a ratio is outside (0, 1], or is given for a structure that is not there
+ */
+export function sizesOf({ keep }: Recipe, structures: readonly Prunable[]): Sizes {
+  if (keep === undefined)
+    return new Map(structures.map(({ name, groups }) => [name, Math.max(1, groups - 1)]));
   const names = new Set(structures.flatMap(({ name, layer }) => [name, layer]));
   for (const name of Object.keys(typeof keep === 'number' ? {} : (keep.layers ?? {}))) {
     if (!names.has(name)) throw new InputError(`keep: there is no prunable structure "${name}"`);
@@ -67,36 +75,62 @@ export function sizesOf(keep: number | KeepRatios, structures: readonly Prunable
   return new Map(structures.map((it) => [it.name, groupsToKeep(it.groups, ratio(it))]));
 }
 
-/** How a model is pruned, with nothing left open. */
+/** What is to be kept is for a budget to decide. */
+export interface Spend extends Budget {
+  readonly widths: WidthOptions;
+  /** How long is searched for sizes. */
+  readonly effort: Effort;
+}
+
+/** How a model is pruned, with nothing left open but sizes within a budget. */
 export interface Recipe
   extends Required<Pick<LayerRecipe, 'method' | 'search'>>,
     Pick<LayerRecipe, 'damping' | 'groupsPerStep'> {
-  /** Fraction of each structure's groups to keep, in (0, 1]; or one for each kind of them. */
-  readonly keep: number | KeepRatios;
+  /** Fraction of each structure's groups to keep, in (0, 1]; or one for each kind of them. Absent where a budget decides. */
+  readonly keep?: number | KeepRatios;
+  /** Where no sizes are given. */
+  readonly spend?: Spend;
   /** Default `auto`: chosen by the error on held-out calibration samples. Or a blend of one's own. */
   readonly target: TargetChoice | Target;
   /** Whether layers that keep all their inputs are refitted to what now reaches them. Default true. */
   readonly correct: boolean;
 }
 
-/** A recipe of which only the sizes must be given. */
-export type RecipeOptions = Pick<Recipe, 'keep'> & Partial<Recipe>;
+/** A recipe of which only what is to be kept must be given: `keep`, or one budget. One that was parsed stays as it is. */
+export interface RecipeOptions extends Partial<Recipe>, BudgetOptions, WidthOptions {
+  /** How long is searched for sizes. Default `medium`. */
+  readonly effort?: Effort;
+}
 
-/** @throws {InputError} for a ratio outside (0, 1], or an unknown method, target or search */
+/** @throws {InputError} for a ratio outside (0, 1], no budget or several, or an unknown method, target, search or effort */
 export function parseRecipe(options: RecipeOptions): Recipe {
   const { keep, method = 'osscar', target = 'auto', search = 'swap', correct = true } = options;
-  const { damping, groupsPerStep } = options;
-  keepRatio(keep);
+  const { damping, groupsPerStep, effort = 'medium', round, min, max, pin, exclude } = options;
+  const budget = parseBudget(options);
+  const widths = { round, min, max, pin, exclude };
+  const spend = options.spend ?? (budget && { ...budget, widths, effort });
+  if ((keep === undefined) === (spend === undefined)) {
+    throw new InputError(
+      `expected ${keep === undefined ? '' : 'either '}keep or a budget (${BUDGETS.join(', ')})`,
+    );
+  }
+  if (keep !== undefined) keepRatio(keep);
   const expect = (what: string, known: readonly string[], got: string) => {
     if (!known.includes(got)) throw new InputError(`${what} must be one of ${known.join(', ')}, got ${got}`);
   };
   expect('method', METHODS, method);
   if (typeof target === 'string') expect('target', TARGETS, target);
   expect('search', SEARCHES, search);
-  return { keep, method, target, search, damping, groupsPerStep, correct };
+  expect('effort', EFFORTS, effort);
+  return { keep, spend, method, target, search, damping, groupsPerStep, correct };
 }
 
 /** The target of a choice other than `auto`. */
 export function targetOf(choice: Exclude<Recipe['target'], 'auto'>): Target {
   return typeof choice === 'string' ? { kind: choice, blend: choice === 'self' ? 0 : 1 } : choice;
+}
+
+/** How layers are solved, whatever their sizes. */
+export function fittingOf({ keep: _, spend: __, ...fitting }: Recipe): Omit<Recipe, 'keep' | 'spend'> {
+  return fitting;
 }

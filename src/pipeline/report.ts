@@ -2,6 +2,7 @@
 
 import type { BlockSizes } from '../checkpoint/architectures/index.ts';
 import type { Structure } from '../graph/index.ts';
+import type { AllocationReport } from './allocate/index.ts';
 import type { StageTime } from './clock.ts';
 import type { Metric } from './evaluate.ts';
 import type { Run } from './pass.ts';
@@ -34,6 +35,8 @@ export interface LayerReport
 export interface PruneReport {
   readonly recipe: Recipe;
   readonly target: TargetReport;
+  /** How sizes were found, where a budget was given. */
+  readonly allocation?: AllocationReport;
   /** Calibration samples, and the dims of one: `[tokens]` of a language model. */
   readonly samples: number;
   readonly sample: readonly number[];
@@ -74,7 +77,7 @@ export function reportOf(
   { recipe, calibration, subject, session, engine, clock }: Run,
   layers: readonly PrunedLayer[],
   { subject: small, maxDifference, latencyMs, sizes, statement }: Proof,
-): Omit<PruneReport, 'target' | 'metric' | 'memory'> {
+): Omit<PruneReport, 'target' | 'allocation' | 'metric' | 'memory'> {
   return {
     recipe,
     samples: calibration.size,

@@ -3,14 +3,7 @@
 
 import type { FloatTensor } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
-import {
-  type LinearMap,
-  type Model,
-  readWeights,
-  type Structure,
-  shrink,
-  writeWeights,
-} from '../graph/index.ts';
+import { type Model, readWeights, type Structure, shrink, writeWeights } from '../graph/index.ts';
 import type { Layer, SolvedLayers } from '../solve/index.ts';
 import type { Place } from './chain.ts';
 import { Frontier } from './frontier.ts';
@@ -132,11 +125,17 @@ async function solveStep(walk: Walk, step: Step, following: Step | undefined): P
 async function sumsOf(walk: Walk, step: Step, ahead: string | undefined): ReturnType<typeof collect> {
   const { run, pass, part, opened, frontier, samples, history } = walk;
   const { maps } = step;
-  const find = () => collect(opened, frontier, samples, maps, pass.target, ahead, run);
+  const find = () => collect(opened, frontier, samples, maps, pass.target, ahead, run, pass.isThin);
   const bytes = 2 * maps.reduce((sum, { p, m }) => sum + 8 * p * (p + m), 0);
   if (!history.isDense || bytes > KEPT_BYTES) return find();
   // Before anything is pruned they depend on neither ratio nor blend.
-  const about = { part, layers: namesOf(step), target: pass.target.kind, samples: pass.samples };
+  const about = {
+    part,
+    layers: namesOf(step),
+    target: pass.target.kind,
+    samples: pass.samples,
+    isThin: pass.isThin,
+  };
   let found: Awaited<ReturnType<typeof collect>> | undefined;
   const { sums } = await run.findings.once('statistics', about, async () => {
     found = await find();
@@ -149,32 +148,39 @@ function namesOf({ maps }: Step): string[] {
   return maps.map(({ node }) => node);
 }
 
-async function solve(walk: Walk, { maps, keep }: Step, sums: readonly Sums[]): Promise<SolvedLayers> {
-  const layers = maps.map((map, i) => ({ ...layerOf(walk.opened.model, map), ...sums[i] }));
-  if (keep !== undefined) return solveTogether(walk, maps[0].node, layers, keep);
-  const solved = await Promise.all(layers.map((layer, i) => solveTogether(walk, maps[i].node, [layer])));
+async function solve({ run, pass, opened }: Walk, step: Step, sums: readonly Sums[]): Promise<SolvedLayers> {
+  const layers = layersOf(opened.model, step, sums);
+  if (step.keep !== undefined) return solveTogether(run, pass, opened.name, step, layers, step.keep);
+  const alone = (layer: Layer, i: number) =>
+    solveTogether(run, pass, opened.name, { maps: [step.maps[i]] }, [layer]);
+  const solved = await Promise.all(layers.map(alone));
   return { kept: [], layers: solved.flatMap((it) => it.layers) };
 }
 
-async function solveTogether(
-  { run: { session, recipe, signal }, pass, opened }: Walk,
-  node: string,
+/** Solves layers that read the same channels, in one job. */
+export async function solveTogether(
+  { session, recipe, signal }: Run,
+  { target, search, wholeCurve }: Pick<Pass, 'target' | 'search' | 'wholeCurve'>,
+  model: string,
+  { maps: [{ node }] }: Pick<Step, 'maps'>,
   layers: readonly Layer[],
   keep?: number,
 ): Promise<SolvedLayers> {
-  const { target, search, wholeCurve } = pass;
   const how = { ...recipe, search, wholeCurve, blend: target.blend };
   try {
     return await session.solveLayers(layers, how, keep, { signal });
   } catch (error) {
-    if (error instanceof InputError) error.message = `${opened.name}: layer "${node}": ${error.message}`;
+    if (error instanceof InputError) error.message = `${model}: layer "${node}": ${error.message}`;
     throw error;
   }
 }
 
-function layerOf(model: Model, map: LinearMap): Pick<Layer, 'W' | 'bias' | 'groupSize'> {
-  const { W, bias } = readWeights(model, map);
-  // Only a bare MatMul has nowhere to put a bias.
-  const own = bias ?? (map.kind === 'matmul' ? undefined : new Float64Array(map.m));
-  return { W, bias: own, groupSize: map.groupSize };
+/** The layers of a step, with what was seen of their inputs. */
+export function layersOf(model: Model, { maps }: Step, sums: readonly Sums[]): Layer[] {
+  return maps.map((map, i) => {
+    const { W, bias } = readWeights(model, map);
+    // Only a bare MatMul has nowhere to put a bias.
+    const own = bias ?? (map.kind === 'matmul' ? undefined : new Float64Array(map.m));
+    return { W, bias: own, groupSize: map.groupSize, ...sums[i] };
+  });
 }

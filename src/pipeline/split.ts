@@ -22,3 +22,10 @@ export function splitSamples(samples: number): {
     role[Math.floor((i * samples) / used)] = i % HELD_OUT === HELD_OUT - 1 ? 2 : 1;
   return { isFit: (index) => role[index] === 1, isHeldOut: (index) => role[index] === 2 };
 }
+
+/** Holds out a quarter of all samples. */
+export function quarterHeldOut(samples: number): ReturnType<typeof splitSamples> {
+  if (samples < FEWEST_TO_SPLIT) return { isFit: () => true, isHeldOut: () => true };
+  const isHeldOut = (index: number) => index % HELD_OUT === HELD_OUT - 1;
+  return { isFit: (index) => !isHeldOut(index), isHeldOut };
+}

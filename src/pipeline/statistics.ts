@@ -35,6 +35,7 @@ export function valuesFor(
  *
  * @param samples  how many there are
  * @param ahead  a value of the dense network to collect on the way
+ * @param isThin  whether convolutions are looked at on a grid of positions, where there are many for each input
  */
 export async function collect(
   opened: OpenedModel,
@@ -44,6 +45,7 @@ export async function collect(
   target: Target,
   ahead: string | undefined,
   { session, signal, clock }: Run,
+  isThin = false,
 ): Promise<{ sums: Sums[]; ahead?: FloatTensor[] }> {
   const { dense, pruned } = valuesFor(maps, target);
   const collected: FloatTensor[] = [];
@@ -63,7 +65,8 @@ export async function collect(
       await clock.time('waiting', () => added);
       const first = sample;
       const adding = accumulators.flatMap(({ map, fit, heldOut }) => {
-        const add = sampleParts(opened, map, values, target);
+        const stride = isThin ? thinning(map, samples) : 1;
+        const add = sampleParts(opened, map, values, target, stride);
         const indices = Array.from({ length: values.count }, (_, i) => i);
         return indices.map((i) => add(i, isHeldOut(first + i) ? heldOut : fit));
       });
@@ -84,8 +87,19 @@ export async function collect(
   }
 }
 
+/** Rows for each input of a layer that thin statistics do not go below: with more of them supports hardly change. */
+const THIN_ROWS = 48;
+
+/** The step of the grid. */
+function thinning({ conv, rows, p }: LinearMap, samples: number): number {
+  let stride = 1;
+  while (conv && samples * rows >= THIN_ROWS * p * (2 * stride) ** 2 && rows >= (4 * stride) ** 2)
+    stride *= 2;
+  return stride;
+}
+
 /** For adding sample i of a batch, the layer's rows and their targets, to an accumulator. */
-function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target: Target) {
+function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target: Target, stride: number) {
   const x = values.pruned[map.input];
   const y = target.kind === 'self' ? undefined : wantedOf(map, values, target);
   // Not dims[0], which may hold samples and positions.
@@ -100,9 +114,34 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
   const [height, width] = x.dims.length === 3 ? [1, x.dims[2]] : x.dims.slice(2);
   const output = opened.info.shapes.get(map.output) as readonly number[];
   const [outHeight, outWidth] = output.length === 3 ? [1, output[2]] : output.slice(2);
-  const geometry = { ...map.conv, height, width, outHeight, outWidth };
   const image = (tensor: FloatTensor, i: number) => ({ channels: tensor.dims[1], data: part(tensor, i) });
-  return (i: number, to: SessionStatistics) => to.addImage(geometry, image(x, i), y && image(y, i));
+  const [down, across] = map.conv.strides;
+  const geometry = {
+    ...map.conv,
+    height,
+    width,
+    strides: [down * Math.min(stride, outHeight), across * stride] as [number, number],
+    outHeight: Math.ceil(outHeight / stride),
+    outWidth: Math.ceil(outWidth / stride),
+  };
+  const wanted = (i: number) =>
+    y && { ...image(y, i), data: onGrid(part(y, i), outHeight, outWidth, stride) };
+  return (i: number, to: SessionStatistics) => to.addImage(geometry, image(x, i), wanted(i));
+}
+
+/** Every `stride`-th row and column of the images of all channels. */
+function onGrid(data: Float32Array, height: number, width: number, stride: number): Float32Array {
+  if (stride === 1) return data;
+  const [rows, columns] = [Math.ceil(height / stride), Math.ceil(width / stride)];
+  const channels = data.length / (height * width);
+  const result = new Float32Array(channels * rows * columns);
+  let at = 0;
+  for (let c = 0; c < channels; c++) {
+    for (let y = 0; y < height; y += stride) {
+      for (let x = 0; x < width; x += stride) result[at++] = data[(c * height + y) * width + x];
+    }
+  }
+  return result;
 }
 
 /** What the layer should give. */

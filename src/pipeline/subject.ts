@@ -2,7 +2,8 @@
 
 import type { BlockSizes } from '../checkpoint/architectures/index.ts';
 import type { Engine, FloatTensor } from '../engine/index.ts';
-import type { WrittenModel } from '../graph/index.ts';
+import type { Term, WrittenModel } from '../graph/index.ts';
+import type { BudgetKind } from './budget.ts';
 import type { Chain } from './chain.ts';
 import type { Dataset } from './data/index.ts';
 import type { Profile } from './plan.ts';
@@ -23,6 +24,8 @@ export interface Subject extends ModelSize {
   chain(engine: Engine, samples: Dataset): Chain;
   /** @throws {InputError} where samples do not go with the model */
   check(samples: Dataset): Promise<void>;
+  /** A size as a function of what structures keep; macs of a sample with these dims. @throws {InputError} where it is not known */
+  terms(of: BudgetKind, sample: readonly number[]): readonly Term[];
   profile(recipe: Recipe, sizes: Sizes, sample: readonly number[]): Profile;
   /** Everything that tells it from other models. */
   contents(): AsyncIterable<Hashable>;

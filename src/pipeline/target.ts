@@ -7,7 +7,7 @@ import { type Select, takesTokens } from './batches.ts';
 import { type LastPlace, outputsOf, through } from './chain.ts';
 import { loss } from './evaluate.ts';
 import { type Pass, passOver, type Run } from './pass.ts';
-import { type Sizes, type Target, targetOf } from './recipe.ts';
+import { fittingOf, type Sizes, type Target, targetOf } from './recipe.ts';
 import { splitSamples } from './split.ts';
 
 /** A target that was tried. */
@@ -37,7 +37,7 @@ export async function chooseTarget(run: Run, sizes: Sizes): Promise<TargetReport
   const attempt = async (target: Target) => {
     const label = `target ${target.kind} ${target.blend}`;
     // The local search moves all candidates alike.
-    const pass: Pass = { label, sizes, target, search: 'greedy', samples: 'fit', fit: isFit };
+    const pass: Pass = { label, sizes, target, search: 'greedy', samples: 'fit of a search', fit: isFit };
     const last = await passOver(run, pass);
     try {
       return { error: await errorOf(last) };
@@ -48,7 +48,11 @@ export async function chooseTarget(run: Run, sizes: Sizes): Promise<TargetReport
   const { recipe, findings, subject } = run;
   const candidates = await searchTarget(
     async (target) =>
-      (await findings.once('target', { recipe, sizes: [...sizes], target }, () => attempt(target))).error,
+      (
+        await findings.once('target', { ...fittingOf(recipe), sizes: [...sizes], tried: target }, () =>
+          attempt(target),
+        )
+      ).error,
     subject.hasShortcuts,
   );
   const [{ kind, blend }] = candidates;

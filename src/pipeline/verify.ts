@@ -5,7 +5,7 @@ import { InputError, OsscarError } from '../errors.ts';
 import { elements } from '../graph/index.ts';
 import { batchSize, takesTokens } from './batches.ts';
 import { type Chain, type LastPlace, outputsOf, type Place, type RunOptions, through } from './chain.ts';
-import { type Dataset, firstSamples } from './data/index.ts';
+import { type Dataset, selectSamples } from './data/index.ts';
 import { latencies, type Metric, measure } from './evaluate.ts';
 import type { Run } from './pass.ts';
 import type { Target } from './recipe.ts';
@@ -30,7 +30,7 @@ export async function prove(run: Run, last: LastPlace, target: Target, writer: W
   const { chain, subject, engine, calibration, evaluation } = run;
   const text = takesTokens(chain.input);
   const count = text ? VERIFIED_WINDOWS : batchSize(chain.input, elements(calibration.shape));
-  const samples = firstSamples(calibration, count);
+  const samples = selectSamples(calibration, (index) => index < count);
   const expected: Output[] = [];
   for await (const output of outputsFor(run, last, 'pruned', samples.size)) expected.push(output);
   return writer.finish({ target, samples: calibration.size }, async (written) => {

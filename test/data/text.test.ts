@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { FormatError, InputError } from '../../src/errors.ts';
-import { firstSamples } from '../../src/pipeline/data/dataset.ts';
+import { selectSamples } from '../../src/pipeline/data/dataset.ts';
 import {
   consecutiveWindows,
   type Dataset,
@@ -54,12 +54,12 @@ test('consecutiveWindows takes all whole windows', async () => {
   expect(() => consecutiveWindows(tokens, 1001)).toThrow('fewer than the 1001 of one window');
 });
 
-test('firstSamples stops where it says', async () => {
+test('selectSamples gives the samples at some positions, and stops behind the last', async () => {
   const windows = tokenWindows(tokens, { samples: 10, seqlen: 50 });
-  const first = firstSamples(windows, 3);
+  const first = selectSamples(windows, (index) => index < 3);
   expect(first.size).toBe(3);
   expect(await starts(first)).toEqual((await starts(windows)).slice(0, 3));
-  expect(await starts(firstSamples(windows, 99))).toHaveLength(10);
+  expect(await starts(selectSamples(windows, (index) => index < 99))).toHaveLength(10);
 });
 
 describe('npyTokens', () => {

@@ -66,6 +66,10 @@ describe('analyse', () => {
           conv: { kernel: [3, 3], strides: [2, 2], pads: [1, 1, 1, 1], dilations: [1, 1] },
         },
       ],
+      values: [
+        { value: 'conv_2', axis: 1, block: 1 },
+        { value: 'relu_3', axis: 1, block: 1 },
+      ],
       slices: [
         { tensor: 'w_0', axis: 0, offset: 0, block: 1, node: 'conv_2', input: 1 },
         { tensor: 'w_1', axis: 0, offset: 0, block: 1, node: 'conv_2', input: 2 },

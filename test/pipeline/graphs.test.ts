@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { InputError } from '../../src/errors.ts';
-import { readModel, writeModel } from '../../src/graph/index.ts';
+import { readModel, sizeAt, sizeTerms, writeModel } from '../../src/graph/index.ts';
 import type { Dataset } from '../../src/pipeline/data/index.ts';
 import { openModel } from '../../src/pipeline/open.ts';
 import { tiny } from '../cli/models.ts';
@@ -115,8 +115,18 @@ describe('prune', () => {
 
     test(`keeps half of every structure and loses less than by magnitude: ${name}`, async () => {
       const data = await noise(20, shape);
-      const { written, report } = await prune(bytes, data, { target: 'residual' });
+      const { opened, written, report } = await prune(bytes, data, { target: 'residual' });
       expect(report.maxDifference).toBeLessThan(ROUNDING);
+      const terms = sizeTerms(opened.model, opened.analysis, opened.info.shapes);
+      const left = new Map(report.layers.map(({ name, kept, groups }) => [name, kept.length / groups]));
+      const sizes = (kept: (structure: string) => number) =>
+        (['macs', 'parameters'] as const).map((size) => sizeAt(terms[size], kept));
+      expect(sizes(() => 1)[0]).toBeCloseTo(report.macs!.before, 6);
+      const [macs, parameters] = sizes((structure) => left.get(structure)!);
+      expect(macs).toBeCloseTo(report.macs!.after, 6);
+      // Layers may get a bias, and those that have none before the first structure do not.
+      expect(parameters).toBeGreaterThanOrEqual(report.parameters.after);
+      expect(parameters).toBeLessThanOrEqual(report.parameters.after + 16);
       expect(report.layers.map((layer) => layer.groups).sort()).toEqual([...groups].sort());
       for (const { kept, groups } of report.layers) expect(kept).toHaveLength(Math.round(groups / 2));
       for (const key of ['parameters', 'macs', 'bytes'] as const) {

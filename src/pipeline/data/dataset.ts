@@ -182,21 +182,33 @@ export async function iterableDataset(
   return datasetOf(samples, [...shape], (i) => samples[i].input, described);
 }
 
-/** The first samples of a set. */
-export function firstSamples(samples: Dataset, count: number): Dataset {
-  const size = Math.min(count, samples.size);
+/** The samples of a set at some positions. */
+export function selectSamples(samples: Dataset, select: (index: number) => boolean): Dataset {
+  let size = 0;
+  for (let i = 0; i < samples.size; i++) if (select(i)) size++;
+  const length = elements(samples.shape);
   return {
     ...samples,
     size,
     async *batches(batchSize) {
-      let left = size;
-      for await (const batch of samples.batches(Math.min(batchSize, size))) {
-        if (left <= 0) return;
-        const count = Math.min(left, batch.count);
-        const inputs = batch.inputs.subarray(0, elements(samples.shape) * count);
-        const labels = batch.labels?.subarray(0, count);
-        yield { inputs, count, names: batch.names.slice(0, count), ...(labels && { labels }) };
-        left -= count;
+      let [position, left] = [0, size];
+      for await (const { inputs, count, labels, names } of samples.batches(batchSize)) {
+        const chosen = Array.from({ length: count }, (_, i) => i).filter((i) => select(position + i));
+        position += count;
+        left -= chosen.length;
+        if (chosen.length > 0) {
+          const own = new Float32Array(chosen.length * length);
+          chosen.forEach((i, at) => {
+            own.set(inputs.subarray(i * length, (i + 1) * length), at * length);
+          });
+          yield {
+            inputs: own,
+            count: chosen.length,
+            ...(labels && { labels: Int32Array.from(chosen, (i) => labels[i]) }),
+            names: chosen.map((i) => names[i]),
+          };
+        }
+        if (left === 0) return;
       }
     },
   };

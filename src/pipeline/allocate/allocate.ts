@@ -1,0 +1,330 @@
+// How much of each structure stays within a budget.
+//
+// Losses of single structures, added up, are where it starts. They are far below what the network loses that is pruned
+// throughout, and not in the same proportions: what later layers can correct costs less. So two numbers are searched, a
+// power that losses are raised to and a tilt that makes structures dearer towards the output, by networks that are
+// pruned and compared with the dense one on samples that they were not fitted on. Uniform sizes are always tried.
+
+import { InputError } from '../../errors.ts';
+import { sizeAt, type Term } from '../../graph/index.ts';
+import { takesTokens } from '../batches.ts';
+import { type BudgetKind, widthsOf } from '../budget.ts';
+import { type Pass, passOver, type Run } from '../pass.ts';
+import { fittingOf, type Prunable, type Sizes, type Spend, type Target } from '../recipe.ts';
+import { quarterHeldOut } from '../split.ts';
+import type { Subject } from '../subject.ts';
+import { chooseTarget, type TargetReport } from '../target.ts';
+import { type Alone, aloneLosses, lossAt } from './alone.ts';
+import type { Effort } from './effort.ts';
+import { type Comparison, compare, distanceFor, lossOf, mean } from './score.ts';
+import { type Point, tradeoff } from './tradeoff.ts';
+
+/** Sizes that are tried at most. */
+const TRIALS: Readonly<Record<Effort, number>> = { low: 2, medium: 12, high: 48 };
+
+/** How losses are added up. */
+interface Shape {
+  /** ln of the power. */
+  readonly power: number;
+  /** ln of how much dearer the last structure is than the first. */
+  readonly tilt: number;
+  /** ln of what a structure's losses are multiplied with besides. */
+  readonly weights?: ReadonlyMap<string, number>;
+}
+
+/** A network that was pruned and compared with the dense one. */
+export interface Trial {
+  /** How its sizes came about. */
+  readonly name: string;
+  /** Groups that stay, by structure. */
+  readonly sizes: Readonly<Record<string, number>>;
+  /**
+   * Mean distance of its outputs from the dense network's on held-out samples: of text the divergence in nats, else the
+   * relative squared error.
+   */
+  readonly loss: number;
+  /** On the same samples: accuracy lost, growth of the perplexity, or the relative error of the outputs. */
+  readonly lost: number;
+}
+
+/** What a budget was spent on. */
+export interface AllocationReport {
+  readonly of: BudgetKind;
+  /** With `maxLoss` the smallest one that keeps it. */
+  readonly limit: number;
+  readonly maxLoss?: number;
+  /** Of the dense model and of the chosen sizes, by the model's own count. */
+  readonly before: number;
+  readonly after: number;
+  readonly effort: Effort;
+  /** In the order in which they were pruned. */
+  readonly trials: readonly Trial[];
+  readonly chosen: string;
+}
+
+export interface Allocation {
+  readonly sizes: Sizes;
+  readonly target: TargetReport;
+  readonly report: AllocationReport;
+}
+
+/** The size that a budget bounds, and the sizes of structures that it may be spent on. */
+export interface Problem {
+  readonly of: BudgetKind;
+  readonly terms: readonly Term[];
+  readonly before: number;
+  /** Of the smallest widths. */
+  readonly least: number;
+  readonly limit: number;
+  readonly structures: readonly (Prunable & { readonly widths: readonly number[] })[];
+}
+
+/** @throws {InputError} where the smallest widths do not fit the budget */
+export function problemOf(
+  subject: Subject,
+  sample: readonly number[],
+  { of = subject.macs === undefined ? 'params' : 'macs', limit: given, isFraction, widths: options }: Spend,
+): Problem {
+  const terms = subject.terms(of, sample);
+  const before = sizeAt(terms, () => 1);
+  const limit = isFraction ? given * before : given;
+  const widths = widthsOf(subject.structures, options);
+  const structures = subject.structures.map((it) => ({ ...it, widths: widths.get(it.name)! }));
+  const least = costOf(
+    { terms, structures },
+    new Map(structures.map(({ name, widths }) => [name, widths[0]])),
+  );
+  if (least > limit) {
+    const [asked, reachable] = [limit, least].map(
+      (size) => `${Math.round(size)} (${(size / before).toFixed(3)} of the dense model)`,
+    );
+    throw new InputError(`${of}: at most ${asked} cannot be reached; the smallest widths take ${reachable}`);
+  }
+  return { of, terms, before, least, limit, structures };
+}
+
+export function costOf({ terms, structures }: Pick<Problem, 'terms' | 'structures'>, sizes: Sizes): number {
+  const groups = new Map(structures.map((it) => [it.name, it.groups]));
+  return sizeAt(terms, (name) => sizes.get(name)! / groups.get(name)!);
+}
+
+/** What pruning each structure alone costs; a run store keeps it for other budgets. */
+export async function analyseStructures(run: Run): Promise<Alone[]> {
+  const distance = distanceFor(run);
+  const about = fittingOf(run.recipe);
+  return (await run.findings.once('alone', about, async () => ({ all: await aloneLosses(run, distance) })))
+    .all;
+}
+
+const ADDITIVE: Shape = { power: 0, tilt: 0 };
+
+/** The sizes with the least sum of losses, for every cost. */
+export function curveOf(
+  { terms, structures }: Pick<Problem, 'terms' | 'structures'>,
+  alone: readonly Alone[],
+  { power, tilt, weights }: Shape = ADDITIVE,
+): Point[] {
+  const byName = new Map(alone.map((it) => [it.name, it]));
+  const choices = structures.map(({ name, groups, widths }, at) => ({
+    name,
+    groups,
+    choices: widths.map((kept) => ({
+      kept,
+      loss:
+        Math.exp((tilt * at) / Math.max(1, structures.length - 1) + (weights?.get(name) ?? 0)) *
+        lossAt(byName.get(name)!, kept) ** Math.exp(power),
+    })),
+  }));
+  return tradeoff(choices, terms);
+}
+
+export async function allocate(run: Run, spend: Spend): Promise<Allocation> {
+  const { clock } = run;
+  const problem = problemOf(run.subject, run.calibration.shape, spend);
+  const alone = await clock.stage('analysis', () => analyseStructures(run));
+  const within = (limit: number, shape?: Shape) =>
+    curveOf(problem, alone, shape).findLast(({ cost }) => cost <= limit)!.sizes;
+  const { maxLoss } = spend;
+  // The best target changes little with the sizes.
+  const first = within(maxLoss === undefined ? problem.limit : (problem.least + problem.before) / 2);
+  const target = await clock.stage('target', () => chooseTarget(run, first));
+  const search = new Search(run, target.chosen, TRIALS[spend.effort]);
+  let { limit } = problem;
+  await clock.stage('allocation', async () => {
+    if (maxLoss !== undefined) limit = await smallestLimit(search, problem, within, maxLoss);
+    else {
+      await search.attempt('uniform', uniformSizes(problem));
+      await tryShapes(search, problem, (shape) => within(limit, shape));
+    }
+  });
+  const { sizes, name } = search.best!;
+  const report: AllocationReport = {
+    of: problem.of,
+    limit,
+    maxLoss,
+    before: problem.before,
+    after: costOf(problem, sizes),
+    effort: spend.effort,
+    trials: search.trials,
+    chosen: name,
+  };
+  return { sizes, target, report };
+}
+
+/** Halvings of the interval that the smallest size is in: to a hundredth of the dense model. */
+const HALVINGS = 6;
+
+/**
+ * The smallest limit whose sizes lose no more than they may, on held-out samples; they become the best of the search.
+ * @throws {InputError} where none does
+ */
+async function smallestLimit(
+  search: Search,
+  { of, least, before }: Problem,
+  within: (limit: number) => Sizes,
+  maxLoss: number,
+): Promise<number> {
+  let [low, high] = [least, before];
+  for (let i = 0; i < HALVINGS; i++) {
+    const limit = (low + high) / 2;
+    const name = `${of} ${(limit / before).toFixed(3)}`;
+    const sizes = within(limit);
+    const { lost, distances } = await search.measure(name, sizes);
+    if (lost <= maxLoss) {
+      search.best = { name, sizes, distances };
+      high = limit;
+    } else low = limit;
+  }
+  if (search.best) return high;
+  const { name, lost } = search.trials[search.trials.length - 1];
+  throw new InputError(
+    `max-loss: at most ${maxLoss} cannot be kept: ${name} of the dense model loses ${lost.toPrecision(2)} already on held-out samples`,
+  );
+}
+
+/** Steps of power and tilt, then of the weights of single structures. */
+const STEPS = [1, 0.5];
+
+/** From plain sums on, one step of one number at a time, for as long as that helps and trials are left. */
+async function tryShapes(
+  search: Search,
+  { structures }: Problem,
+  sizesFor: (shape: Shape) => Sizes,
+): Promise<void> {
+  let best = ADDITIVE;
+  await search.attempt('sum of losses', sizesFor(best));
+  const attempt = async (name: string, next: Shape) => {
+    if (!search.isLeft || !(await search.attempt(name, sizesFor(next)))) return false;
+    best = next;
+    return true;
+  };
+  for (const step of STEPS) {
+    for (let improved = true; improved && search.isLeft; ) {
+      improved = false;
+      for (const sign of [1, -1])
+        improved ||= await attempt(`tilt ${best.tilt + sign * step}`, {
+          ...best,
+          tilt: best.tilt + sign * step,
+        });
+      for (const sign of [-1, 1]) {
+        const power = best.power + sign * step * Math.LN2;
+        improved ||= await attempt(`power ${Math.exp(power).toPrecision(2)}`, { ...best, power });
+      }
+    }
+  }
+  for (const step of STEPS) {
+    for (const { name, widths } of structures) {
+      for (const sign of widths.length > 1 ? [1, -1] : []) {
+        const weights = new Map(best.weights).set(name, (best.weights?.get(name) ?? 0) + sign * step);
+        if (await attempt(`${name} ${sign > 0 ? 'more' : 'less'}`, { ...best, weights })) break;
+      }
+    }
+  }
+}
+
+/** The largest sizes within the limit that keep the same fraction of every structure, rounded down to widths. */
+export function uniformSizes(problem: Problem): Sizes {
+  const at = (ratio: number): Sizes =>
+    new Map(
+      problem.structures.map(({ name, groups, widths }) => [
+        name,
+        widths.findLast((width) => width <= ratio * groups) ?? widths[0],
+      ]),
+    );
+  let best = at(0);
+  for (let step = 1; step <= 1000; step++) {
+    const sizes = at(step / 1000);
+    if (costOf(problem, sizes) <= problem.limit) best = sizes;
+  }
+  return best;
+}
+
+/** Prunes networks and keeps the best. */
+class Search {
+  readonly trials: Trial[] = [];
+  best?: { readonly name: string; readonly sizes: Sizes; readonly distances: Float64Array };
+  readonly #run: Run;
+  readonly #target: Target;
+  readonly #most: number;
+  readonly #seen = new Set<string>();
+
+  constructor(run: Run, target: Target, most: number) {
+    this.#run = run;
+    this.#target = target;
+    this.#most = most;
+  }
+
+  get isLeft(): boolean {
+    return this.trials.length < this.#most;
+  }
+
+  /** @returns whether it is the best so far; not tried again where its sizes were tried before */
+  async attempt(name: string, sizes: Sizes): Promise<boolean> {
+    const key = JSON.stringify([...sizes]);
+    if (this.#seen.has(key)) return false;
+    this.#seen.add(key);
+    const { distances } = await this.measure(name, sizes);
+    if (this.best && !isBetter(distances, this.best.distances)) return false;
+    this.best = { name, sizes, distances };
+    return true;
+  }
+
+  /** Prunes to sizes, and compares. */
+  async measure(name: string, sizes: Sizes): Promise<Pick<Trial, 'lost'> & Pick<Comparison, 'distances'>> {
+    const { recipe, findings, chain } = this.#run;
+    const about = { ...fittingOf(recipe), sizes: [...sizes], tried: this.#target };
+    const found = await findings.once('trial', about, () => this.#prune(sizes, name));
+    const { distances } = found;
+    const lost = lossOf(found, takesTokens(chain.input));
+    this.trials.push({ name, sizes: Object.fromEntries(sizes), loss: mean(distances), lost });
+    return { distances, lost };
+  }
+
+  async #prune(sizes: Sizes, name: string): Promise<Comparison> {
+    const run = this.#run;
+    const { isFit, isHeldOut } = quarterHeldOut(run.calibration.size);
+    const pass: Pass = {
+      label: `trying sizes: ${name}`,
+      sizes,
+      target: this.#target,
+      search: 'greedy', // the local search moves all alike
+      samples: 'fit',
+      fit: isFit,
+      isThin: true,
+    };
+    const last = await passOver(run, pass);
+    try {
+      return await compare(run, last, distanceFor(run), isHeldOut);
+    } finally {
+      await last.close();
+    }
+  }
+}
+
+/** Whether the mean of `a` is below that of `b` by more than the standard error of their difference. */
+export function isBetter(a: Float64Array, b: Float64Array): boolean {
+  const n = a.length;
+  const mean = a.reduce((sum, value, i) => sum + value - b[i], 0) / n;
+  const variance = a.reduce((sum, value, i) => sum + (value - b[i] - mean) ** 2, 0) / Math.max(1, n - 1);
+  return mean < -Math.sqrt(variance / n);
+}

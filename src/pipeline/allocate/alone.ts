@@ -1,0 +1,242 @@
+// What pruning each structure alone costs the network's outputs, on samples that it was not fitted on.
+//
+// Some widths of every structure are solved in the dense network, and their effect is carried on to the outputs: in a
+// file the network runs on from the cut before the layer; of a folder each further part is opened once and moves all
+// that was tried before it.
+
+import type { FloatTensor } from '../../engine/index.ts';
+import { elements, type Model, writeWeights } from '../../graph/index.ts';
+import { groupsToKeep } from '../../solve/index.ts';
+import { activationLimit } from '../activations.ts';
+import { onlyOutput, type Place, sampleOf, stack, through } from '../chain.ts';
+import { Frontier } from '../frontier.ts';
+import { loadModel, type OpenedModel } from '../open.ts';
+import type { Run } from '../pass.ts';
+import { layersOf, solveTogether } from '../sequence.ts';
+import { quarterHeldOut } from '../split.ts';
+import { collect } from '../statistics.ts';
+import { type Step, stepsOf } from '../steps.ts';
+import { turn } from '../turn.ts';
+import type { Distance } from './score.ts';
+
+/** A structure at some widths, all others whole. */
+export interface Alone {
+  readonly name: string;
+  readonly groups: number;
+  /** Of the layer, for k = 0 … groups kept: see `LayerReport.curve`. */
+  readonly curve: readonly number[];
+  /** The most kept first. */
+  readonly points: readonly { readonly kept: number; readonly loss: number }[];
+}
+
+/** Fractions of the groups that are tried. Between them the layer's own curve says how the loss goes. */
+const RATIOS = [0.75, 0.5, 0.3, 0.15];
+
+/** Before a layer nothing is pruned, so that the dense weights are the best target. */
+const SELF = { kind: 'self', blend: 0 } as const;
+
+/** A network with one structure pruned. */
+interface Variant {
+  readonly name: string;
+  readonly kept: number;
+  /** What the visited parts have made of the held-out samples, one by one. */
+  states: FloatTensor[];
+  readonly distances: number[];
+}
+
+/** Bytes that are held for `aloneLosses` between two parts. */
+function stateBytes({ chain, subject, calibration }: Run, isHeldOut: (index: number) => boolean): number {
+  const samples = [...Array(calibration.size).keys()].filter(isHeldOut).length;
+  return 4 * samples * elements(chain.between) * subject.structures.length * RATIOS.length;
+}
+
+/**
+ * The losses of all structures. Where what must be held between the parts of a folder exceeds `activationBytes`, they are
+ * the layers' own relative errors.
+ */
+export async function aloneLosses(run: Run, distance: Distance): Promise<Alone[]> {
+  const { chain, calibration } = run;
+  const { isFit, isHeldOut } = quarterHeldOut(calibration.size);
+  const isCarried = chain.parts === 1 || stateBytes(run, isHeldOut) <= activationLimit(run);
+  const found: Omit<Alone, 'points'>[] = [];
+  const variants: Variant[] = [];
+  const last = await through(chain, calibration, run, async (place, index) => {
+    const isLast = index === chain.parts - 1;
+    if (isCarried && variants.length > 0)
+      await moveOn(run, place, variants, isLast ? distance : undefined, isHeldOut);
+    const { opened } = place.part;
+    if (opened) {
+      const walk = {
+        run,
+        place,
+        opened,
+        part: index,
+        isFit,
+        isHeldOut,
+        distance: isLast ? distance : undefined,
+      };
+      for await (const { alone, own } of tryPart(walk, isCarried)) {
+        found.push(alone);
+        variants.push(...own);
+      }
+      const { name } = run.subject;
+      run.onProgress?.({
+        label: `analysing ${name}`,
+        done: Math.min(index, chain.parts - 2) || 1,
+        total: Math.max(1, chain.parts - 2),
+      });
+    }
+    return undefined;
+  });
+  await last.close();
+  return found.map((alone) => ({
+    ...alone,
+    points: variants
+      .filter(({ name }) => name === alone.name)
+      .map(({ kept, distances }) => ({ kept, loss: mean(distances) })),
+  }));
+}
+
+const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
+
+/** What the tries in a part share. */
+interface Walk {
+  readonly run: Run;
+  readonly place: Place;
+  readonly opened: OpenedModel;
+  readonly part: number;
+  isFit(index: number): boolean;
+  isHeldOut(index: number): boolean;
+  /** In the last part. */
+  readonly distance?: Distance;
+}
+
+async function* tryPart(
+  walk: Walk,
+  isCarried: boolean,
+): AsyncGenerator<{ alone: Omit<Alone, 'points'>; own: Variant[] }> {
+  const { run, place, opened, part, isFit, isHeldOut } = walk;
+  const { chain, recipe } = run;
+  const frontierFor = (samples: 'fit' | 'held out') => {
+    const source = place.source(samples === 'fit' ? isFit : isHeldOut);
+    return {
+      source,
+      frontier: new Frontier(chain.engine, opened, opened.model, source, run, run.findings, {
+        part,
+        samples,
+      }),
+    };
+  };
+  const steps = stepsOf(opened, ({ groups }) => groups - 1, { ...recipe, correct: false }, SELF);
+  const [fit, unseen] = [frontierFor('fit'), frontierFor('held out')];
+  try {
+    for (const step of steps) {
+      for (const { frontier } of [fit, unseen]) {
+        const cut = frontier.cutBefore(step.position);
+        if (cut) frontier.moveTo({ cut, watched: [cut.value] });
+      }
+      const { sums } = await collect(
+        opened,
+        fit.frontier,
+        fit.source.samples,
+        step.maps,
+        SELF,
+        undefined,
+        run,
+        true,
+      );
+      const name = place.part.named(step.structure!).name;
+      const { groups } = step.structure!;
+      const own: Variant[] = [];
+      let curve: readonly number[] = [];
+      for (const kept of new Set(RATIOS.map((ratio) => groupsToKeep(groups, ratio)))) {
+        const pass = { target: SELF, search: 'greedy', wholeCurve: own.length === 0 } as const;
+        const layers = layersOf(opened.model, step, sums);
+        const solved = await solveTogether(run, pass, opened.name, step, layers, kept);
+        if (own.length === 0) curve = [...solved.curve!];
+        const variant: Variant = { name, kept, states: [], distances: [] };
+        own.push(variant);
+        if (!isCarried) variant.distances.push(Math.max(0, solved.relativeError!));
+        else await runOn(walk, unseen.frontier, masked(opened.model, step, solved), variant);
+      }
+      yield { alone: { name, groups, curve }, own };
+    }
+  } finally {
+    for (const { frontier } of [fit, unseen]) await frontier.close();
+  }
+}
+
+function masked(model: Model, { maps }: Step, { layers }: Awaited<ReturnType<typeof solveTogether>>): Model {
+  const changed = model.clone();
+  maps.forEach((map, at) => {
+    writeWeights(changed, map, layers[at].W, layers[at].bias);
+  });
+  return changed;
+}
+
+/** From the frontier to the end of the part. */
+async function runOn(
+  { run, opened, distance }: Walk,
+  frontier: Frontier,
+  model: Model,
+  variant: Variant,
+): Promise<void> {
+  const [{ name }] = opened.model.outputs;
+  for await (const { dense, pruned, batch, count } of frontier.run(
+    distance ? [name] : [],
+    [name],
+    run.signal,
+    model,
+  )) {
+    if (distance) variant.distances.push(...distance(dense[name], pruned[name], batch, count));
+    else for (let i = 0; i < count; i++) variant.states.push(sampleOf(pruned[name], i, run.chain.between));
+  }
+}
+
+/** Through a part that is whole; in the last one to the distances of the outputs. */
+async function moveOn(
+  { chain, signal }: Run,
+  { part, source }: Place,
+  variants: readonly Variant[],
+  distance: Distance | undefined,
+  isHeldOut: (index: number) => boolean,
+): Promise<void> {
+  const session = await loadModel(chain.engine, part.opened?.model ?? (await part.read()));
+  try {
+    let at = 0;
+    for await (const { input, count } of source(isHeldOut).batches()) {
+      await turn(signal);
+      const dense = distance && (await onlyOutput(session, input));
+      for (const variant of variants) {
+        const output = await onlyOutput(session, stack(variant.states.slice(at, at + count)));
+        if (distance) variant.distances.push(...distance(dense!, output, count, count));
+        else for (let i = 0; i < count; i++) variant.states[at + i] = sampleOf(output, i, chain.between);
+      }
+      at += count;
+    }
+  } finally {
+    await session.release();
+  }
+  if (distance) for (const variant of variants) variant.states = [];
+}
+
+/** Relative errors below it are rounding. */
+const SMALLEST_ERROR = 1e-7;
+
+/** The loss of a structure at any width: a power of the layer's own error between the widths that were tried. */
+export function lossAt({ groups, curve, points }: Alone, kept: number): number {
+  if (kept >= groups) return 0;
+  const error = (k: number) => Math.log(Math.max(SMALLEST_ERROR, curve[k] || 0));
+  const known = points.map(({ kept, loss }) => ({
+    x: error(kept),
+    loss: Math.log(Math.max(SMALLEST_ERROR, loss)),
+  }));
+  // With fewer groups a network is no better; what says otherwise is noise.
+  for (let i = 1; i < known.length; i++) known[i].loss = Math.max(known[i].loss, known[i - 1].loss);
+  const x = error(kept);
+  const right = known.findIndex((it) => it.x >= x);
+  if (right === 0) return Math.exp(known[0].loss + x - known[0].x);
+  const [a, b] = right < 0 ? known.slice(-2) : [known[right - 1], known[right]];
+  const slope = b.x > a.x ? (b.loss - a.loss) / (b.x - a.x) : 0;
+  return Math.exp(b.loss + slope * (x - b.x));
+}

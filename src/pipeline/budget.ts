@@ -1,0 +1,161 @@
+// What a model may take, and what its structures may be cut down to on the way there.
+
+import { InputError } from '../errors.ts';
+import { groupsToKeep } from '../solve/index.ts';
+import type { Prunable } from './recipe.ts';
+
+/** Sizes that can be bounded. */
+export const BUDGETS = ['macs', 'params', 'bytes'] as const;
+/** One of {@link BUDGETS}. */
+export type BudgetKind = (typeof BUDGETS)[number];
+
+/** A number, or one with a unit: `'50%'`, `'20M'` (of multiply-adds or parameters), `'300kB'`, `'4MiB'`. */
+export type Amount = number | string;
+
+/** At most so much of one size: up to 1 a fraction of the dense model's, above it the size itself. */
+export type SizeOptions = { readonly [kind in BudgetKind]?: Amount };
+
+/** What a model may take, or what it may lose. */
+export interface BudgetOptions extends SizeOptions {
+  /**
+   * The smallest model that loses no more than this on held-out calibration samples: of the accuracy (`0.01` or `'1%'` is
+   * one point), of the perplexity (one percent more), or, without labels and text, the relative error of the outputs.
+   */
+  readonly maxLoss?: Amount;
+  /** What `maxLoss` makes small. Default macs of a file, params of a folder. */
+  readonly of?: BudgetKind;
+}
+
+export interface Budget {
+  readonly of?: BudgetKind;
+  readonly limit: number;
+  /** Whether the limit is a fraction of the dense model's size. */
+  readonly isFraction: boolean;
+  readonly maxLoss?: number;
+}
+
+/** How structures may be cut where a budget decides. Patterns are names of structures or layers with `*` for any part. */
+export interface WidthOptions {
+  /** Widths are multiples of it. Default 8 where a structure has at least 64 channels, else 1. */
+  readonly round?: number;
+  /** Fraction of a structure's groups that stays at least, by pattern. */
+  readonly min?: Readonly<Record<string, number>>;
+  /** Fraction that stays at most. */
+  readonly max?: Readonly<Record<string, number>>;
+  /** Fraction that stays. */
+  readonly pin?: Readonly<Record<string, number>>;
+  /** Structures that stay whole. */
+  readonly exclude?: readonly string[];
+}
+
+const UNITS: Readonly<Record<string, number>> = {
+  '': 1,
+  '%': 0.01,
+  b: 1,
+  k: 1e3,
+  kb: 1e3,
+  m: 1e6,
+  mb: 1e6,
+  g: 1e9,
+  gb: 1e9,
+  t: 1e12,
+  kib: 2 ** 10,
+  mib: 2 ** 20,
+  gib: 2 ** 30,
+};
+
+/** @throws {InputError} where there are several, or one is no amount */
+export function parseBudget(options: BudgetOptions): Budget | undefined {
+  const given = [...BUDGETS, 'maxLoss' as const].filter((kind) => options[kind] !== undefined);
+  if (given.length > 1) throw new InputError(`expected one budget, got ${given.join(' and ')}`);
+  if (given.length === 0) return undefined;
+  const [kind] = given;
+  const { value, isPlain } = amountOf(options[kind]!);
+  if (kind === 'maxLoss') {
+    if (!(value >= 0))
+      throw new InputError(`maxLoss: expected a fraction such as 1%, got "${options[kind]}"`);
+    return { of: options.of, limit: 1, isFraction: true, maxLoss: value };
+  }
+  if (!(value > 0)) {
+    throw new InputError(
+      `${kind}: expected a fraction such as 0.5 or a size such as 20M, got "${options[kind]}"`,
+    );
+  }
+  return { of: kind, limit: value, isFraction: value <= 1 && isPlain };
+}
+
+/** NaN where it is no amount; plain without a unit. */
+function amountOf(amount: Amount): { value: number; isPlain: boolean } {
+  const [, digits = '', unit = ''] = /^\s*([\d.]+(?:e[+-]?\d+)?)\s*([a-z%]*)\s*$/i.exec(String(amount)) ?? [];
+  const factor = UNITS[unit.toLowerCase()] ?? Number.NaN;
+  return {
+    value: digits === '' ? Number.NaN : Number(digits) * factor,
+    isPlain: unit === '' || unit === '%',
+  };
+}
+
+/** Widths below it lose more than they are worth, and no kernel runs them well. */
+const SMALLEST = 1 / 16;
+/** Channels from which widths are multiples of 8: what SIMD and threads of the usual runtimes work in. */
+const ROUNDED_FROM = 64;
+const ROUND = 8;
+/** More widths of one structure are not told apart. */
+const MOST_CHOICES = 48;
+
+/**
+ * The widths that each structure may be given, ascending.
+ * @throws {InputError} where a pattern matches nothing, or a fraction is outside (0, 1]
+ */
+export function widthsOf(structures: readonly Prunable[], options: WidthOptions): Map<string, number[]> {
+  const { round, exclude = [] } = options;
+  if (round !== undefined && !(Number.isInteger(round) && round >= 1)) {
+    throw new InputError(`round must be a whole number of at least 1, got ${round}`);
+  }
+  const [min, max, pin] = (['min', 'max', 'pin'] as const).map((what) =>
+    ratiosOf(what, structures, options[what] ?? {}),
+  );
+  const whole = ratiosOf('exclude', structures, Object.fromEntries(exclude.map((pattern) => [pattern, 1])));
+  return new Map(
+    structures.map(({ name, groups, kind }) => {
+      const fixed = whole.get(name) ?? pin.get(name);
+      if (fixed) return [name, [groupsToKeep(groups, fixed)]];
+      const step = kind === 'head' ? 1 : (round ?? (groups >= ROUNDED_FROM ? ROUND : 1));
+      const least = Math.max(1, Math.ceil(groups * (min.get(name) ?? SMALLEST)));
+      const most = Math.floor(groups * (max.get(name) ?? 1));
+      const widths = Array.from({ length: groups }, (_, i) => i + 1).filter(
+        (kept) => kept >= least && kept <= most && (kept % step === 0 || kept === groups),
+      );
+      if (widths.length === 0) {
+        throw new InputError(`"${name}": no multiple of ${step} from ${least} to ${most} of ${groups}`);
+      }
+      return [name, thinned(widths)];
+    }),
+  );
+}
+
+/** By structure what the last pattern says that matches its name, or where a pattern matches no name, its layer's. */
+function ratiosOf(
+  what: string,
+  structures: readonly Prunable[],
+  byPattern: Readonly<Record<string, number>>,
+): Map<string, number> {
+  const found = new Map<string, number>();
+  for (const [pattern, ratio] of Object.entries(byPattern)) {
+    if (!(ratio > 0 && ratio <= 1)) {
+      throw new InputError(`${what} of "${pattern}" must be in (0, 1], got ${ratio}`);
+    }
+    const parts = pattern.split('*').map((part) => part.replace(/[.+?^${}()|[\]\\/]/g, '\\$&'));
+    const expression = new RegExp(`^${parts.join('.*')}$`);
+    const named = structures.filter(({ name }) => expression.test(name));
+    const matching = named.length > 0 ? named : structures.filter(({ layer }) => expression.test(layer));
+    if (matching.length === 0) throw new InputError(`${what}: no prunable structure matches "${pattern}"`);
+    for (const { name } of matching) found.set(name, ratio);
+  }
+  return found;
+}
+
+function thinned(widths: number[]): number[] {
+  if (widths.length <= MOST_CHOICES) return widths;
+  const last = MOST_CHOICES - 1;
+  return Array.from({ length: MOST_CHOICES }, (_, i) => widths[Math.round((i * (widths.length - 1)) / last)]);
+}

@@ -1,0 +1,75 @@
+import { describe, expect, test } from 'vitest';
+import { parseBudget, widthsOf } from '../../src/pipeline/budget.ts';
+
+describe('parseBudget', () => {
+  test.each([
+    [0.5, 0.5, true],
+    ['50%', 0.5, true],
+    ['0.25', 0.25, true],
+    [1, 1, true],
+    [20e6, 20e6, false],
+    ['20M', 20e6, false],
+    ['1.5g', 1.5e9, false],
+    ['300kB', 300e3, false],
+    ['4MiB', 4 * 2 ** 20, false],
+    ['512 b', 512, false],
+  ])('takes %s', (amount, limit, isFraction) => {
+    expect(parseBudget({ bytes: amount })).toEqual({ of: 'bytes', limit, isFraction });
+  });
+
+  test.each(['', 'half', '-1', '0', '5 apples', '1e', 'NaN', Number.NaN, -0.5, 0])(
+    'refuses "%s"',
+    (amount) => {
+      expect(() => parseBudget({ macs: amount })).toThrow('macs: expected a fraction such as 0.5');
+    },
+  );
+
+  test('is none where none is given', () => {
+    expect(parseBudget({})).toBeUndefined();
+  });
+});
+
+describe('widthsOf', () => {
+  const structure = (name: string, groups: number, kind: 'channel' | 'head' = 'channel') => ({
+    name,
+    layer: `${name}.reader`,
+    kind,
+    groups,
+  });
+  const widths = (groups: number, options = {}, kind: 'channel' | 'head' = 'channel') =>
+    widthsOf([structure('a', groups, kind)], options).get('a')!;
+
+  test('are multiples of 8 from 64 channels on, else all from a sixteenth on', () => {
+    expect(widths(64)).toEqual([8, 16, 24, 32, 40, 48, 56, 64]);
+    expect(widths(20)).toEqual(Array.from({ length: 19 }, (_, i) => i + 2));
+    expect(widths(100).at(-1)).toBe(100);
+    expect(widths(100).at(-2)).toBe(96);
+    expect(widths(64, {}, 'head')).toHaveLength(48);
+    expect(widths(16, { round: 4 })).toEqual([4, 8, 12, 16]);
+  });
+
+  test('of many channels are thinned, the smallest and the largest left', () => {
+    const many = widths(4096);
+    expect(many.length).toBeLessThanOrEqual(48);
+    expect([many[0], many.at(-1)]).toEqual([256, 4096]);
+    for (const width of many) expect(width % 8).toBe(0);
+  });
+
+  test('follow the last pattern that matches a structure or its layer', () => {
+    const structures = [structure('block.0/conv', 16), structure('block.1/conv', 16)];
+    const options = { pin: { 'block.*': 0.5, '*.1/conv.reader': 0.25 } };
+    expect([...widthsOf(structures, options)]).toEqual([
+      ['block.0/conv', [8]],
+      ['block.1/conv', [4]],
+    ]);
+    // A dot is a dot.
+    expect(() => widthsOf(structures, { pin: { 'block:0*': 0.5 } })).toThrow('matches');
+    expect(() => widthsOf(structures, { pin: { 'blockX0*': 0.5 } })).toThrow('matches');
+  });
+
+  test('are none where bounds leave none', () => {
+    expect(() => widths(64, { min: { a: 0.9 }, max: { a: 0.95 } })).toThrow(
+      '"a": no multiple of 8 from 58 to 60 of 64',
+    );
+  });
+});
