@@ -8,27 +8,31 @@ import {
   analyze,
   describeFolder,
   evaluate,
+  type LatencyTable,
+  measureLatency,
   measureRates,
   type OpenedModel,
   type Progress,
+  parseLatencyTable,
   parseRecipe,
   plan,
   prune,
 } from '../pipeline/index.ts';
 import { openSession } from '../pool/index.ts';
-import { isFolder } from './files.ts';
+import { checkWritable, isFolder, readFileBytes, writeAtomically } from './files.ts';
 import { openFolder } from './folder.ts';
 import { DEFAULT_IMAGES, lengthFor, type Opened, openModelFile, openOnDisk } from './model.ts';
 import {
   interruptSignal,
   keepOf,
+  type LatencyFlags,
   type ModelFlags,
   type PruneFlags,
   print,
   type RunFlags,
 } from './options.ts';
 import { openFileOutput, openFolderOutput } from './output.ts';
-import { analyzeText, folderText, inspectText, planText, pruneText } from './print.ts';
+import { analyzeText, folderText, inspectText, latencyText, planText, pruneText } from './print.ts';
 import { progressReporter } from './progress.ts';
 import { openScratch } from './scratch.ts';
 import { folderStore } from './store.ts';
@@ -72,6 +76,7 @@ export async function pruneModel(path: string, flags: PruneFlags): Promise<void>
   if (flags.dryRun) return planModel(path, flags);
   const { output: target, calibrate, seed } = flags;
   if (target === undefined) throw new InputError('where the pruned model goes is missing: --output');
+  const latencyTable = flags.latencyTable === undefined ? undefined : await readTable(flags.latencyTable);
   await closing(async (opened) => {
     // First of all, so that an output that cannot be is found at once.
     const output = opened(
@@ -84,6 +89,7 @@ export async function pruneModel(path: string, flags: PruneFlags): Promise<void>
       ...output,
       metadata: onDisk.metadata,
       onnx: flags.format === 'onnx',
+      latencyTable,
     });
     const model = await output.save(result);
     progress.close();
@@ -170,4 +176,28 @@ export async function evaluateModel(path: string, flags: ModelFlags & { data: st
     const text = `${name} ${value.toFixed(4)} on ${count} ${what}`;
     print(flags, () => text, { metric: name, value, samples: count, seqlen });
   });
+}
+
+export async function measureModel(path: string, flags: LatencyFlags): Promise<void> {
+  if (await isFolder(path)) throw new InputError('latency: only of ONNX files');
+  const { output } = flags;
+  if (output !== undefined) await checkWritable(output);
+  const signal = interruptSignal({});
+  await closing(async (opened) => {
+    const { model, engine } = await openModelFile(path, flags);
+    const progress = opened(progressReporter(process.stderr));
+    const table = await measureLatency(model, {
+      engine,
+      signal,
+      onProgress: (step) => progress.report(step),
+    });
+    progress.close();
+    if (output !== undefined)
+      await writeAtomically(output, [new TextEncoder().encode(`${JSON.stringify(table)}\n`)]);
+    print(flags, () => latencyText(table), table);
+  });
+}
+
+async function readTable(path: string): Promise<LatencyTable> {
+  return parseLatencyTable(new TextDecoder().decode(await readFileBytes(path)));
 }

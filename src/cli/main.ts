@@ -4,10 +4,10 @@
 import { setFlagsFromString } from 'node:v8';
 import { Command, CommanderError, Option } from 'commander';
 import { OsscarError } from '../errors.ts';
-import { BUDGETS, EFFORTS, TARGETS } from '../pipeline/index.ts';
+import { EFFORTS, SIZES, TARGETS } from '../pipeline/index.ts';
 import { METHODS, SEARCHES } from '../solve/index.ts';
 import { version } from '../version.ts';
-import { analyzeModel, evaluateModel, inspectModel, pruneModel } from './commands.ts';
+import { analyzeModel, evaluateModel, inspectModel, measureModel, pruneModel } from './commands.ts';
 import {
   addModelFlags,
   addRunFlags,
@@ -42,11 +42,16 @@ addRunFlags(addModelFlags(program.command('prune')))
     'the smallest model that loses no more: of the accuracy, the perplexity, or the outputs (1% or 0.01)',
   )
   .option('--bytes <size>', 'at most so many bytes of the file, or as 300kB')
+  .option('--latency <time>', 'at most so much time of one sample, of an ONNX file: a fraction, or as 12ms')
+  .option(
+    '--latency-table <file>',
+    'of `osscar latency`, from the machine that counts (default: measured here)',
+  )
   .addOption(
     new Option(
       '--of <size>',
       'what --max-loss makes small (default: macs of a file, params of a folder)',
-    ).choices(BUDGETS),
+    ).choices(SIZES),
   )
   .addOption(
     new Option('--effort <name>', 'search for the best sizes within a budget (default: medium)').choices(
@@ -86,9 +91,7 @@ addRunFlags(addModelFlags(program.command('analyze')))
     'say what sizes a model can be cut to, and what loss to expect; with --work, budgets begin with it',
   )
   .addOption(
-    new Option('--of <size>', 'what is counted (default: macs of a file, params of a folder)').choices(
-      BUDGETS,
-    ),
+    new Option('--of <size>', 'what is counted (default: macs of a file, params of a folder)').choices(SIZES),
   )
   .action(analyzeModel);
 
@@ -99,6 +102,11 @@ addModelFlags(program.command('eval'))
   .requiredOption('--data <path>', 'folder of PNG or JPEG images, or .txt, .jsonl or .npy of token ids')
   .option('--samples <n>', 'samples to draw (default: all)', positiveInteger)
   .action(evaluateModel);
+
+addModelFlags(program.command('latency'))
+  .description('time of an ONNX model on this machine, as a function of what its structures keep')
+  .option('-o, --output <file>', 'the table, for --latency-table')
+  .action(measureModel);
 
 /** Node 20 keeps relaxed SIMD behind a flag; it holds for modules compiled after this. */
 if (Number(process.versions.node.split('.')[0]) < 22) setFlagsFromString('--experimental-wasm-relaxed-simd');

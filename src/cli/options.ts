@@ -44,7 +44,13 @@ export interface PruneFlags extends RunFlags {
   readonly dataLabels?: string;
   readonly format: 'safetensors' | 'onnx';
   readonly overwrite?: boolean;
+  readonly latencyTable?: string;
   readonly dryRun?: boolean;
+}
+
+/** Of `osscar latency`. */
+export interface LatencyFlags extends ModelFlags {
+  readonly output?: string;
 }
 
 export function addModelFlags(command: Command): Command {

@@ -1,13 +1,16 @@
 // Everything the commands say to a person.
 
 import type { BlockSizes, LanguageModel } from '../checkpoint/architectures/index.ts';
-import type {
-  BeforeAfter,
-  KeepRatios,
-  OpenedModel,
-  Plan,
-  PruneReport,
-  TradeoffReport,
+import {
+  amountText,
+  type BeforeAfter,
+  type KeepRatios,
+  type LatencyTable,
+  type OpenedModel,
+  type Plan,
+  type PruneReport,
+  savedByHalf,
+  type TradeoffReport,
 } from '../pipeline/index.ts';
 
 /** A plain table: some columns to the left, the others to the right. */
@@ -44,6 +47,21 @@ export function folderText(path: string, language: LanguageModel): string {
   );
   const title = `${path}: ${architecture}, ${blocks} blocks, ${hidden} features, vocabulary ${vocabulary}`;
   return [title, ...lines].join('\n');
+}
+
+export function latencyText(latency: LatencyTable): string {
+  const { model, engine, denseMs, error, structures } = latency;
+  const rows = Array.from(savedByHalf(latency), ([name, ms]) => [
+    name,
+    String(structures[name]),
+    ms.toPrecision(3),
+    `${((100 * ms) / denseMs).toFixed(1)} %`,
+  ]);
+  return [
+    `${model}: ${amountText('latency', denseMs)} of one sample, ${engine}; median error of the fit ${(100 * error).toFixed(1)} %`,
+    '',
+    table([['structure', 'groups', 'half saves, ms', 'of all'], ...rows]),
+  ].join('\n');
 }
 
 export function pruneText(report: PruneReport, output: string): string {
@@ -160,7 +178,8 @@ function durationText(seconds: number): string {
 
 function budgetText({ allocation }: PruneReport): string {
   const { of, limit, maxLoss, before, after } = allocation!;
-  const share = (size: number) => `${count(size)} (${(size / before).toFixed(3)})`;
+  const share = (size: number) =>
+    `${of === 'latency' ? amountText(of, size) : count(size)} (${(size / before).toFixed(3)})`;
   if (maxLoss !== undefined) return `at most ${maxLoss} lost, ${of} ${share(after)}`;
   return `${of} at most ${share(limit)}, chosen ${share(after)}`;
 }

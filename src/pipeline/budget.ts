@@ -4,15 +4,20 @@ import { InputError } from '../errors.ts';
 import { groupsToKeep } from '../solve/index.ts';
 import type { Prunable } from './recipe.ts';
 
-/** Sizes that can be bounded. */
-export const BUDGETS = ['macs', 'params', 'bytes'] as const;
+/** What a model's shapes say. */
+export const SIZES = ['macs', 'params', 'bytes'] as const;
+/** One of {@link SIZES}. */
+export type SizeKind = (typeof SIZES)[number];
+
+/** What can be bounded. `latency` is of one sample of an ONNX file, in milliseconds. */
+export const BUDGETS = [...SIZES, 'latency'] as const;
 /** One of {@link BUDGETS}. */
 export type BudgetKind = (typeof BUDGETS)[number];
 
-/** A number, or one with a unit: `'50%'`, `'20M'` (of multiply-adds or parameters), `'300kB'`, `'4MiB'`. */
+/** A number, or one with a unit: `'50%'`, `'20M'` (of multiply-adds or parameters), `'300kB'`, `'4MiB'`, `'12ms'`. */
 export type Amount = number | string;
 
-/** At most so much of one size: up to 1 a fraction of the dense model's, above it the size itself. */
+/** At most so much of one of them: up to 1 a fraction of the dense model's, above it an amount of its own. */
 export type SizeOptions = { readonly [kind in BudgetKind]?: Amount };
 
 /** What a model may take, or what it may lose. */
@@ -23,13 +28,13 @@ export interface BudgetOptions extends SizeOptions {
    */
   readonly maxLoss?: Amount;
   /** What `maxLoss` makes small. Default macs of a file, params of a folder. */
-  readonly of?: BudgetKind;
+  readonly of?: SizeKind;
 }
 
 export interface Budget {
   readonly of?: BudgetKind;
   readonly limit: number;
-  /** Whether the limit is a fraction of the dense model's size. */
+  /** Whether the limit is a fraction of the dense model's. */
   readonly isFraction: boolean;
   readonly maxLoss?: number;
 }
@@ -48,9 +53,10 @@ export interface WidthOptions {
   readonly exclude?: readonly string[];
 }
 
-const UNITS: Readonly<Record<string, number>> = {
-  '': 1,
-  '%': 0.01,
+const FRACTIONS = { '': 1, '%': 0.01 };
+const TIME_UNITS: Readonly<Record<string, number>> = { ...FRACTIONS, ms: 1, s: 1e3 };
+const SIZE_UNITS: Readonly<Record<string, number>> = {
+  ...FRACTIONS,
   b: 1,
   k: 1e3,
   kb: 1e3,
@@ -70,28 +76,40 @@ export function parseBudget(options: BudgetOptions): Budget | undefined {
   if (given.length > 1) throw new InputError(`expected one budget, got ${given.join(' and ')}`);
   if (given.length === 0) return undefined;
   const [kind] = given;
-  const { value, isPlain } = amountOf(options[kind]!);
+  const { value, isPlain } = amountOf(options[kind]!, kind === 'latency' ? TIME_UNITS : SIZE_UNITS);
   if (kind === 'maxLoss') {
     if (!(value >= 0))
       throw new InputError(`maxLoss: expected a fraction such as 1%, got "${options[kind]}"`);
     return { of: options.of, limit: 1, isFraction: true, maxLoss: value };
   }
   if (!(value > 0)) {
-    throw new InputError(
-      `${kind}: expected a fraction such as 0.5 or a size such as 20M, got "${options[kind]}"`,
-    );
+    const such = kind === 'latency' ? 'a time such as 12ms' : 'a size such as 20M';
+    throw new InputError(`${kind}: expected a fraction such as 0.5 or ${such}, got "${options[kind]}"`);
   }
   return { of: kind, limit: value, isFraction: value <= 1 && isPlain };
 }
 
 /** NaN where it is no amount; plain without a unit. */
-function amountOf(amount: Amount): { value: number; isPlain: boolean } {
+function amountOf(
+  amount: Amount,
+  units: Readonly<Record<string, number>>,
+): { value: number; isPlain: boolean } {
   const [, digits = '', unit = ''] = /^\s*([\d.]+(?:e[+-]?\d+)?)\s*([a-z%]*)\s*$/i.exec(String(amount)) ?? [];
-  const factor = UNITS[unit.toLowerCase()] ?? Number.NaN;
+  const factor = units[unit.toLowerCase()] ?? Number.NaN;
   return {
     value: digits === '' ? Number.NaN : Number(digits) * factor,
     isPlain: unit === '' || unit === '%',
   };
+}
+
+/** For a person. */
+export function amountText(of: BudgetKind, amount: number): string {
+  return of === 'latency' ? `${amount.toPrecision(3)} ms` : String(Math.round(amount));
+}
+
+/** @throws {InputError} where the budget is of what only files have */
+export function checkBudget(budget: Budget | undefined, isFile: boolean): void {
+  if (budget?.of === 'latency' && !isFile) throw new InputError('latency: only of ONNX files');
 }
 
 /** Widths below it lose more than they are worth, and no kernel runs them well. */

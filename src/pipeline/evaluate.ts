@@ -1,12 +1,10 @@
-// What a model is worth: accuracy on labelled samples, perplexity on text, and the latency of one sample.
+// What a model is worth: accuracy on labelled samples, and perplexity on text.
 
-import type { EngineSession, FloatTensor } from '../engine/index.ts';
+import type { FloatTensor } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
-import { batchSource, type ModelInput, type Select, takesTokens } from './batches.ts';
+import { type Select, takesTokens } from './batches.ts';
 import { type Chain, type Outputs, outputsOf, type Place, type RunOptions, through } from './chain.ts';
 import type { Dataset } from './data/index.ts';
-import { loadModel } from './open.ts';
-import { turn } from './turn.ts';
 
 /** How good a model is, and on how much. */
 export interface Metric {
@@ -117,58 +115,4 @@ function argmax(values: Float32Array): number {
   let best = 0;
   for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;
   return best;
-}
-
-const WARM_UP_RUNS = 5;
-const TIMED_RUNS = 31;
-/** Slow models are timed fewer times, never fewer than five. */
-const TIME_LIMIT_MS = 4000;
-
-/** Median milliseconds of one sample in each of two models of one part. */
-export async function latencies(
-  before: Chain,
-  after: Chain,
-  samples: Dataset,
-  { signal }: RunOptions,
-): Promise<{ before: number; after: number }> {
-  const sessions: EngineSession[] = [];
-  try {
-    for (const { engine, open } of [before, after])
-      sessions.push(await loadModel(engine, await (await open(0)).read()));
-    const [first, second] = await alternately(sessions, await firstSample(samples, before.input), signal);
-    return { before: first, after: second };
-  } finally {
-    for (const session of sessions) await session.release();
-  }
-}
-
-/** In turn, so that a machine whose speed drifts slows all of them alike. */
-async function alternately(
-  sessions: readonly EngineSession[],
-  input: FloatTensor,
-  signal?: AbortSignal,
-): Promise<number[]> {
-  const feeds = sessions.map((session) => ({ [session.inputs[0].name]: input }));
-  const times: number[][] = sessions.map(() => []);
-  const start = performance.now();
-  for (let round = -WARM_UP_RUNS; round < TIMED_RUNS; round++) {
-    if (round >= 5 && performance.now() - start > TIME_LIMIT_MS) break;
-    await turn(signal);
-    for (let i = 0; i < sessions.length; i++) {
-      const before = performance.now();
-      await sessions[i].run(feeds[i]);
-      if (round >= 0) times[i].push(performance.now() - before);
-    }
-  }
-  return times.map(median);
-}
-
-async function firstSample(samples: Dataset, input: ModelInput): Promise<FloatTensor> {
-  for await (const batch of batchSource(samples, { ...input, outputs: 1 }, (index) => index === 0).batches())
-    return batch.input;
-  throw new InputError('no calibration samples');
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1];
 }

@@ -20,7 +20,7 @@ import type { Engine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { elements, sum, type Term } from '../graph/index.ts';
 import { refits } from '../solve/index.ts';
-import type { BudgetKind } from './budget.ts';
+import type { SizeKind } from './budget.ts';
 import type { Chain, Part } from './chain.ts';
 import type { Dataset } from './data/index.ts';
 import type { FileOptions } from './onnx.ts';
@@ -176,7 +176,7 @@ async function checkWindows(
 }
 
 /** Sizes are linear in the groups of every block: what one of them counts is the difference that it makes. */
-function termsOf({ checkpoint, language }: OpenedLanguageModel, of: BudgetKind, length: number): Term[] {
+function termsOf({ checkpoint, language }: OpenedLanguageModel, of: SizeKind, length: number): Term[] {
   const structures = structuresOf(language);
   const all = new Map(structures.map(({ name, groups }) => [name, groups]));
   const bytesPer =

@@ -6,17 +6,34 @@ export {
   type Alone,
   EFFORTS,
   type Effort,
+  type Settled,
   type TradeoffPoint,
   type TradeoffReport,
   type Trial,
 } from './allocate/index.ts';
 export { takesTokens } from './batches.ts';
-export { type Amount, BUDGETS, type BudgetKind, type BudgetOptions, type WidthOptions } from './budget.ts';
+export {
+  type Amount,
+  amountText,
+  BUDGETS,
+  type BudgetKind,
+  type BudgetOptions,
+  SIZES,
+  type SizeKind,
+  type WidthOptions,
+} from './budget.ts';
 export type { RunOptions } from './chain.ts';
 export type { StageTime } from './clock.ts';
 export * from './data/index.ts';
 export type { Metric } from './evaluate.ts';
 export { describeFolder, type FolderOptions, type OpenedLanguageModel, openLanguageModel } from './folder.ts';
+export {
+  type LatencyOptions,
+  type LatencyTable,
+  measureLatency,
+  parseLatencyTable,
+  savedByHalf,
+} from './latency.ts';
 export type { FileOptions } from './onnx.ts';
 export { type OpenedModel, type OpenOptions, openModel } from './open.ts';
 export type { Progress } from './pass.ts';

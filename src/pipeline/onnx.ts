@@ -14,7 +14,7 @@ import {
   writeModel,
 } from '../graph/index.ts';
 import { batchSize, takesTokens } from './batches.ts';
-import type { BudgetKind } from './budget.ts';
+import type { SizeKind } from './budget.ts';
 import { supplied } from './decoder.ts';
 import { externalReader, type OpenedModel, openModel } from './open.ts';
 import type { Profile } from './plan.ts';
@@ -49,6 +49,7 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
       (it) => it.prunable && it.consumers.some(({ residual }) => residual),
     ),
     tolerance: isHalf ? TOLERANCE.float16 : TOLERANCE.float32,
+    file: opened,
     chain: (engine) => ({
       name,
       engine: takesTokens(input) ? supplied(engine, input.name, input.shape[0]) : engine,
@@ -73,7 +74,7 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
 /** Bytes that metadata may add. */
 const METADATA_BYTES = 2 ** 11;
 
-function termsOf({ model, source, analysis, info, parameters, bytes }: OpenedModel, of: BudgetKind): Term[] {
+function termsOf({ model, source, analysis, info, parameters, bytes }: OpenedModel, of: SizeKind): Term[] {
   const terms = sizeTerms(model, analysis, info.shapes)[of === 'params' ? 'parameters' : of];
   if (of === 'macs') return [...terms];
   // What the terms do not know: constants that were folded away, the graph itself.

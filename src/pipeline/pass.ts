@@ -1,10 +1,12 @@
 // A pass over a model: its parts one after the other, each pruned and forgotten before the next is opened.
 
+import type { Model } from '../graph/index.ts';
 import type { LayerRecipe } from '../solve/index.ts';
 import type { Select } from './batches.ts';
 import { type Chain, type LastPlace, type RunOptions, through, type Visit } from './chain.ts';
 import type { Clock } from './clock.ts';
 import type { Findings } from './findings.ts';
+import type { LatencyTable } from './latency.ts';
 import type { PruneOptions } from './prune.ts';
 import { fittingOf, type Recipe, type Sizes, type Target } from './recipe.ts';
 import { type History, type PrunedPart, prunePart } from './sequence.ts';
@@ -29,6 +31,14 @@ export interface Run
   readonly recipe: Recipe;
   readonly findings: Findings;
   readonly clock: Clock;
+  /** Where the budget is of latency. */
+  readonly timing?: LatencyBudget;
+}
+
+export interface LatencyBudget {
+  readonly table: LatencyTable;
+  /** Milliseconds of the pruned model; absent where the table is another machine's. */
+  measure?(small: Model): Promise<number>;
 }
 
 export interface Pass extends Required<Pick<LayerRecipe, 'search'>>, Pick<LayerRecipe, 'wholeCurve'> {

@@ -7,6 +7,7 @@ import type { WrittenModel } from '../graph/index.ts';
 import { openSession, type Session } from '../pool/index.ts';
 import { version } from '../version.ts';
 import { allocate, analyzeRun, problemOf, type TradeoffReport } from './allocate/index.ts';
+import { checkBudget } from './budget.ts';
 import type { RunOptions } from './chain.ts';
 import { Clock } from './clock.ts';
 import type { Dataset } from './data/index.ts';
@@ -19,9 +20,10 @@ import {
   type OpenedLanguageModel,
   structuresOf,
 } from './folder.ts';
+import { checkTable, type LatencyTable, measureLatency, timeOf } from './latency.ts';
 import { type FileOptions, onnxSubject } from './onnx.ts';
 import type { OpenedModel } from './open.ts';
-import { type Pass, type Progress, passOver, type Run } from './pass.ts';
+import { type LatencyBudget, type Pass, type Progress, passOver, type Run } from './pass.ts';
 import { checkPlan, type Plan, type PlanOptions, planRun } from './plan.ts';
 import { parseRecipe, type RecipeOptions, type Sizes, sizesOf, type Target } from './recipe.ts';
 import { metricReport, type PruneReport, reportOf } from './report.ts';
@@ -31,6 +33,7 @@ import { openRun } from './store/manifest.ts';
 import { memoryStore, type RunStore } from './store/store.ts';
 import type { Subject } from './subject.ts';
 import { chooseTarget } from './target.ts';
+import { firstSample } from './timing.ts';
 import { type Proof, prove } from './verify.ts';
 
 /** What running a model takes. */
@@ -45,6 +48,8 @@ export interface PruneOptions extends EvaluateOptions, RecipeOptions, FileOption
   readonly calibration: Dataset;
   /** Samples for the accuracy or perplexity before and after. Default: the calibration samples. */
   readonly evaluation?: Dataset;
+  /** For a budget of latency, as measured wherever the model is to run. Default: measured here, and held to here. */
+  readonly latencyTable?: LatencyTable;
   /** Keeps what the run finds: it can be continued, and other runs need not find it again. */
   readonly store?: RunStore;
   /** Called after each part, or each step of a model of one part. */
@@ -133,6 +138,7 @@ export function plan(
 ): Plan {
   const recipe = parseRecipe(options);
   const { sample = [] } = options;
+  checkBudget(recipe.spend, 'analysis' in model);
   if ('architecture' in model) {
     const sizes = sizesOf(recipe, structuresOf(model));
     return planRun(languageProfile(model, recipe, sizes, sample[0]), recipe, options);
@@ -162,13 +168,20 @@ interface Started {
 async function startRun(session: Session, subject: Subject, options: PruneOptions): Promise<Started> {
   const { calibration, evaluation = calibration } = options;
   const recipe = parseRecipe(options);
+  const { latencyTable } = options;
+  checkBudget(recipe.spend, subject.file !== undefined);
+  if (latencyTable && subject.file) checkTable(latencyTable, subject.file);
   if (subject.structures.length === 0) {
     throw new UnsupportedModelError(
       `${subject.name}: no prunable structure; \`osscar inspect\` lists the reasons`,
     );
   }
   const planned = sizesOf(recipe, subject.structures);
-  if (recipe.spend) problemOf(subject, calibration.shape, recipe.spend);
+  const { spend } = recipe;
+  // Of latency only where the table is known.
+  if (spend && (spend.of !== 'latency' || latencyTable)) {
+    problemOf(subject, calibration.shape, spend, latencyTable);
+  }
   const profile = subject.profile(recipe, planned, calibration.shape);
   const wasmBytes = checkPlan(profile, recipe, session.maximumBytes);
   const { bytes } = planRun(profile, recipe, {
@@ -200,7 +213,11 @@ async function pruneWith(session: Session, subject: Subject, options: PruneOptio
   const { clock, recipe } = run;
   // Before the long work, so that labels that do not go with the model are found at once.
   const before = await clock.stage('measuring', () => denseMetric(run, evaluationHash));
-  const allocation = recipe.spend && (await allocate(run, recipe.spend));
+  const timing =
+    recipe.spend?.of === 'latency'
+      ? await clock.stage('timing', () => timingOf(run, options.latencyTable))
+      : undefined;
+  const allocation = recipe.spend && (await allocate({ ...run, timing }, recipe.spend));
   const { sizes, target } = allocation ?? {
     sizes: planned,
     target: await clock.stage('target', () => chooseTarget(run, planned)),
@@ -212,6 +229,17 @@ async function pruneWith(session: Session, subject: Subject, options: PruneOptio
     written: proof.model,
     report: { ...report, target, allocation: allocation?.report, metric, memory },
   };
+}
+
+/** Measured where no table is given; only then do times of this machine mean something. */
+async function timingOf(run: Run, given?: LatencyTable): Promise<LatencyBudget> {
+  if (given) return { table: given };
+  const { engine, signal, findings, session, onProgress, calibration } = run;
+  const file = run.subject.file!;
+  const input = await firstSample(calibration, file.input);
+  const find = () => measureLatency(file, { engine, input, signal, onProgress });
+  const table = await findings.once('latency', session.threads, find);
+  return { table, measure: (small) => timeOf(small, file, table, { engine, input, signal }) };
 }
 
 /** Workers that may have more memory than this are renewed when they are done. */

@@ -3,9 +3,10 @@
 import type { BlockSizes } from '../checkpoint/architectures/index.ts';
 import type { Engine, FloatTensor } from '../engine/index.ts';
 import type { Term, WrittenModel } from '../graph/index.ts';
-import type { BudgetKind } from './budget.ts';
+import type { SizeKind } from './budget.ts';
 import type { Chain } from './chain.ts';
 import type { Dataset } from './data/index.ts';
+import type { OpenedModel } from './open.ts';
 import type { Profile } from './plan.ts';
 import type { Prunable, Recipe, Sizes, Target } from './recipe.ts';
 import type { PrunedPart } from './sequence.ts';
@@ -20,12 +21,14 @@ export interface Subject extends ModelSize {
   readonly hasShortcuts: boolean;
   /** How far outputs may be off when the model is written and read again, as a part of their range. */
   readonly tolerance: number;
+  /** An ONNX file's. */
+  readonly file?: OpenedModel;
   /** @param samples  whatever goes through it */
   chain(engine: Engine, samples: Dataset): Chain;
   /** @throws {InputError} where samples do not go with the model */
   check(samples: Dataset): Promise<void>;
   /** A size as a function of what structures keep; macs of a sample with these dims. @throws {InputError} where it is not known */
-  terms(of: BudgetKind, sample: readonly number[]): readonly Term[];
+  terms(of: SizeKind, sample: readonly number[]): readonly Term[];
   profile(recipe: Recipe, sizes: Sizes, sample: readonly number[]): Profile;
   /** Everything that tells it from other models. */
   contents(): AsyncIterable<Hashable>;

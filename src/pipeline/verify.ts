@@ -6,11 +6,12 @@ import { elements } from '../graph/index.ts';
 import { batchSize, takesTokens } from './batches.ts';
 import { type Chain, type LastPlace, outputsOf, type Place, type RunOptions, through } from './chain.ts';
 import { type Dataset, selectSamples } from './data/index.ts';
-import { latencies, type Metric, measure } from './evaluate.ts';
+import { type Metric, measure } from './evaluate.ts';
 import type { Run } from './pass.ts';
 import type { Target } from './recipe.ts';
 import type { PruneReport } from './report.ts';
 import type { Writer, Written } from './subject.ts';
+import { latencies } from './timing.ts';
 
 /** Windows of tokens on which the written model is compared with the masked one; of other samples it is a batch. */
 export const VERIFIED_WINDOWS = 4;

@@ -17,6 +17,22 @@ describe('parseBudget', () => {
     expect(parseBudget({ bytes: amount })).toEqual({ of: 'bytes', limit, isFraction });
   });
 
+  test.each([
+    [0.6, 0.6, true],
+    ['60%', 0.6, true],
+    ['12ms', 12, false],
+    ['0.5 ms', 0.5, false],
+    ['1.5s', 1500, false],
+    [12, 12, false],
+  ])('takes %s of latency', (amount, limit, isFraction) => {
+    expect(parseBudget({ latency: amount })).toEqual({ of: 'latency', limit, isFraction });
+  });
+
+  test('refuses units of other budgets', () => {
+    expect(() => parseBudget({ latency: '12M' })).toThrow('or a time such as 12ms, got "12M"');
+    expect(() => parseBudget({ macs: '12ms' })).toThrow('or a size such as 20M, got "12ms"');
+  });
+
   test.each(['', 'half', '-1', '0', '5 apples', '1e', 'NaN', Number.NaN, -0.5, 0])(
     'refuses "%s"',
     (amount) => {

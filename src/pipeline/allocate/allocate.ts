@@ -6,17 +6,20 @@
 // pruned and compared with the dense one on samples that they were not fitted on. Uniform sizes are always tried.
 
 import { InputError } from '../../errors.ts';
-import { sizeAt, type Term } from '../../graph/index.ts';
+import { type Model, sizeAt, type Term } from '../../graph/index.ts';
 import { takesTokens } from '../batches.ts';
-import { type BudgetKind, widthsOf } from '../budget.ts';
+import { amountText, type BudgetKind, widthsOf } from '../budget.ts';
+import type { LatencyTable } from '../latency.ts';
 import { type Pass, passOver, type Run } from '../pass.ts';
 import { fittingOf, type Prunable, type Sizes, type Spend, type Target } from '../recipe.ts';
+import { shrunk } from '../sequence.ts';
 import { quarterHeldOut } from '../split.ts';
 import type { Subject } from '../subject.ts';
 import { chooseTarget, type TargetReport } from '../target.ts';
 import { type Alone, aloneLosses, lossAt } from './alone.ts';
 import type { Effort } from './effort.ts';
 import { type Comparison, compare, distanceFor, lossOf, mean } from './score.ts';
+import { type Settled, settle, type Way } from './settle.ts';
 import { type Point, tradeoff } from './tradeoff.ts';
 
 /** Sizes that are tried at most. */
@@ -60,6 +63,8 @@ export interface AllocationReport {
   /** In the order in which they were pruned. */
   readonly trials: readonly Trial[];
   readonly chosen: string;
+  /** Of latency that is measured: how the chosen trial's way to sizes was held to the limit. `after` is what was measured. */
+  readonly settled?: readonly Settled[];
 }
 
 export interface Allocation {
@@ -84,9 +89,10 @@ export function problemOf(
   subject: Subject,
   sample: readonly number[],
   { of = subject.macs === undefined ? 'params' : 'macs', limit: given, isFraction, widths: options }: Spend,
+  table?: LatencyTable,
 ): Problem {
-  const terms = subject.terms(of, sample);
-  const before = sizeAt(terms, () => 1);
+  const terms = of === 'latency' ? table!.terms : subject.terms(of, sample);
+  const before = of === 'latency' ? table!.denseMs : sizeAt(terms, () => 1);
   const limit = isFraction ? given * before : given;
   const widths = widthsOf(subject.structures, options);
   const structures = subject.structures.map((it) => ({ ...it, widths: widths.get(it.name)! }));
@@ -96,7 +102,7 @@ export function problemOf(
   );
   if (least > limit) {
     const [asked, reachable] = [limit, least].map(
-      (size) => `${Math.round(size)} (${(size / before).toFixed(3)} of the dense model)`,
+      (size) => `${amountText(of, size)} (${(size / before).toFixed(3)} of the dense model)`,
     );
     throw new InputError(`${of}: at most ${asked} cannot be reached; the smallest widths take ${reachable}`);
   }
@@ -140,33 +146,40 @@ export function curveOf(
 
 export async function allocate(run: Run, spend: Spend): Promise<Allocation> {
   const { clock } = run;
-  const problem = problemOf(run.subject, run.calibration.shape, spend);
+  const problem = problemOf(run.subject, run.calibration.shape, spend, run.timing?.table);
   const alone = await clock.stage('analysis', () => analyseStructures(run));
-  const within = (limit: number, shape?: Shape) =>
-    curveOf(problem, alone, shape).findLast(({ cost }) => cost <= limit)!.sizes;
+  const wayFor = (shape?: Shape): Way => {
+    const curve = curveOf(problem, alone, shape);
+    return (limit) => (curve.findLast(({ cost }) => cost <= limit) ?? curve[0]).sizes;
+  };
   const { maxLoss } = spend;
   // The best target changes little with the sizes.
-  const first = within(maxLoss === undefined ? problem.limit : (problem.least + problem.before) / 2);
+  const first = wayFor()(maxLoss === undefined ? problem.limit : (problem.least + problem.before) / 2);
   const target = await clock.stage('target', () => chooseTarget(run, first));
-  const search = new Search(run, target.chosen, TRIALS[spend.effort]);
+  const search = new Search(run, target.chosen, problem.limit, TRIALS[spend.effort]);
   let { limit } = problem;
   await clock.stage('allocation', async () => {
-    if (maxLoss !== undefined) limit = await smallestLimit(search, problem, within, maxLoss);
+    if (maxLoss !== undefined) limit = await smallestLimit(search, problem, wayFor(), maxLoss);
     else {
-      await search.attempt('uniform', uniformSizes(problem));
-      await tryShapes(search, problem, (shape) => within(limit, shape));
+      await search.attempt('uniform', (limit) => uniformSizes({ ...problem, limit }));
+      await tryShapes(search, problem, wayFor);
     }
   });
-  const { sizes, name } = search.best!;
+  const { name, way, sizes: tried } = search.best!;
+  const { measure: time } = run.timing ?? {};
+  const measure = time && (async (sizes: Sizes) => time(await smallAt(run, sizes, target.chosen)));
+  const settled = measure && (await clock.stage('timing', () => settle(problem.limit, way, measure)));
+  const sizes = settled?.sizes ?? tried;
   const report: AllocationReport = {
     of: problem.of,
     limit,
     maxLoss,
     before: problem.before,
-    after: costOf(problem, sizes),
+    after: settled?.size ?? costOf(problem, sizes),
     effort: spend.effort,
     trials: search.trials,
     chosen: name,
+    settled: settled?.tries,
   };
   return { sizes, target, report };
 }
@@ -181,17 +194,17 @@ const HALVINGS = 6;
 async function smallestLimit(
   search: Search,
   { of, least, before }: Problem,
-  within: (limit: number) => Sizes,
+  way: Way,
   maxLoss: number,
 ): Promise<number> {
   let [low, high] = [least, before];
   for (let i = 0; i < HALVINGS; i++) {
     const limit = (low + high) / 2;
     const name = `${of} ${(limit / before).toFixed(3)}`;
-    const sizes = within(limit);
+    const sizes = way(limit);
     const { lost, distances } = await search.measure(name, sizes);
     if (lost <= maxLoss) {
-      search.best = { name, sizes, distances };
+      search.best = { name, way, sizes, distances };
       high = limit;
     } else low = limit;
   }
@@ -202,6 +215,31 @@ async function smallestLimit(
   );
 }
 
+/** The pruned model as in a trial. Its weights count: of dense ones the time differs (measured). */
+async function smallAt(run: Run, sizes: Sizes, target: Target): Promise<Model> {
+  let small: Model;
+  const pass: Pass = {
+    ...trialPass(run, sizes, target),
+    label: 'trying sizes: timing',
+    onPart: async (_, pruned) => {
+      small = shrunk(pruned);
+    },
+  };
+  await (await passOver(run, pass)).close();
+  return small!;
+}
+
+function trialPass({ calibration }: Run, sizes: Sizes, target: Target): Omit<Pass, 'label'> {
+  return {
+    sizes,
+    target,
+    search: 'greedy', // the local search moves all alike
+    samples: 'fit',
+    fit: quarterHeldOut(calibration.size).isFit,
+    isThin: true,
+  };
+}
+
 /** Steps of power and tilt, then of the weights of single structures. */
 const STEPS = [1, 0.5];
 
@@ -209,12 +247,12 @@ const STEPS = [1, 0.5];
 async function tryShapes(
   search: Search,
   { structures }: Problem,
-  sizesFor: (shape: Shape) => Sizes,
+  wayFor: (shape: Shape) => Way,
 ): Promise<void> {
   let best = ADDITIVE;
-  await search.attempt('sum of losses', sizesFor(best));
+  await search.attempt('sum of losses', wayFor(best));
   const attempt = async (name: string, next: Shape) => {
-    if (!search.isLeft || !(await search.attempt(name, sizesFor(next)))) return false;
+    if (!search.isLeft || !(await search.attempt(name, wayFor(next)))) return false;
     best = next;
     return true;
   };
@@ -262,15 +300,22 @@ export function uniformSizes(problem: Problem): Sizes {
 /** Prunes networks and keeps the best. */
 class Search {
   readonly trials: Trial[] = [];
-  best?: { readonly name: string; readonly sizes: Sizes; readonly distances: Float64Array };
+  best?: {
+    readonly name: string;
+    readonly way: Way;
+    readonly sizes: Sizes;
+    readonly distances: Float64Array;
+  };
   readonly #run: Run;
   readonly #target: Target;
+  readonly #limit: number;
   readonly #most: number;
   readonly #seen = new Set<string>();
 
-  constructor(run: Run, target: Target, most: number) {
+  constructor(run: Run, target: Target, limit: number, most: number) {
     this.#run = run;
     this.#target = target;
+    this.#limit = limit;
     this.#most = most;
   }
 
@@ -279,13 +324,14 @@ class Search {
   }
 
   /** @returns whether it is the best so far; not tried again where its sizes were tried before */
-  async attempt(name: string, sizes: Sizes): Promise<boolean> {
+  async attempt(name: string, way: Way): Promise<boolean> {
+    const sizes = way(this.#limit);
     const key = JSON.stringify([...sizes]);
     if (this.#seen.has(key)) return false;
     this.#seen.add(key);
     const { distances } = await this.measure(name, sizes);
     if (this.best && !isBetter(distances, this.best.distances)) return false;
-    this.best = { name, sizes, distances };
+    this.best = { name, way, sizes, distances };
     return true;
   }
 
@@ -302,16 +348,8 @@ class Search {
 
   async #prune(sizes: Sizes, name: string): Promise<Comparison> {
     const run = this.#run;
-    const { isFit, isHeldOut } = quarterHeldOut(run.calibration.size);
-    const pass: Pass = {
-      label: `trying sizes: ${name}`,
-      sizes,
-      target: this.#target,
-      search: 'greedy', // the local search moves all alike
-      samples: 'fit',
-      fit: isFit,
-      isThin: true,
-    };
+    const { isHeldOut } = quarterHeldOut(run.calibration.size);
+    const pass = { ...trialPass(run, sizes, this.#target), label: `trying sizes: ${name}` };
     const last = await passOver(run, pass);
     try {
       return await compare(run, last, distanceFor(run), isHeldOut);

@@ -4,3 +4,4 @@ export { type AllocationReport, allocate, problemOf, type Trial } from './alloca
 export type { Alone } from './alone.ts';
 export { analyzeRun, type TradeoffPoint, type TradeoffReport } from './analyze.ts';
 export { EFFORTS, type Effort } from './effort.ts';
+export type { Settled } from './settle.ts';

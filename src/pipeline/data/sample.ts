@@ -18,7 +18,7 @@ export function mulberry32(seed: number): () => number {
 }
 
 /** Fisher–Yates, in place. */
-function shuffle<T>(items: T[], random: () => number): T[] {
+export function shuffle<T>(items: T[], random: () => number): T[] {
   for (let i = items.length - 1; i > 0; i--) {
     const j = Math.floor(random() * (i + 1));
     [items[i], items[j]] = [items[j], items[i]];

@@ -1,0 +1,93 @@
+// How long models take for one sample, beside each other.
+
+import type { EngineSession, FloatTensor } from '../engine/index.ts';
+import { InputError } from '../errors.ts';
+import { batchSource, type ModelInput } from './batches.ts';
+import type { Chain, RunOptions } from './chain.ts';
+import type { Dataset } from './data/index.ts';
+import { mulberry32, shuffle } from './data/sample.ts';
+import { loadModel } from './open.ts';
+import { turn } from './turn.ts';
+
+/** Milliseconds since some moment. */
+export type Now = () => number;
+
+/** How often models are timed. */
+export interface Rounds {
+  readonly warmUp: number;
+  readonly most: number;
+  /** Slow models are timed fewer times, never fewer than five. */
+  readonly limitMs: number;
+}
+
+/** For a number that is reported, or that a budget is held to. */
+export const CAREFUL: Rounds = { warmUp: 5, most: 31, limitMs: 4000 };
+const LEAST_ROUNDS = 5;
+/** What is timed at once takes so long at least: the clocks of browsers have steps of up to 0.1 ms. */
+const LEAST_MS = 2;
+const MOST_RUNS = 64;
+
+/** Median milliseconds of one sample in each of two models of one part. */
+export async function latencies(
+  before: Chain,
+  after: Chain,
+  samples: Dataset,
+  { signal }: RunOptions,
+): Promise<{ before: number; after: number }> {
+  const sessions: EngineSession[] = [];
+  try {
+    for (const { engine, open } of [before, after])
+      sessions.push(await loadModel(engine, await (await open(0)).read()));
+    const times = await alternately(sessions, await firstSample(samples, before.input), CAREFUL, { signal });
+    const [first, second] = times.map(median);
+    return { before: first, after: second };
+  } finally {
+    for (const session of sessions) await session.release();
+  }
+}
+
+/** Milliseconds of every round, by session. In turn, so that a machine whose speed drifts slows all of them alike. */
+export async function alternately(
+  sessions: readonly EngineSession[],
+  input: FloatTensor,
+  { warmUp, most, limitMs }: Rounds,
+  { signal, now = () => performance.now() }: RunOptions & { readonly now?: Now },
+): Promise<number[][]> {
+  const feeds = sessions.map((session) => ({ [session.inputs[0].name]: input }));
+  const times: number[][] = sessions.map(() => []);
+  const start = now();
+  const next = mulberry32(1);
+  let runs = 1;
+  for (let round = -warmUp; round < most; round++) {
+    if (round >= LEAST_ROUNDS && now() - start > limitMs) break;
+    // Each after a pause, in an order of its own every round, so that no model has the same place in all of them.
+    for (const i of shuffle([...sessions.keys()], next)) {
+      await turn(signal);
+      const before = now();
+      for (let run = 0; run < runs; run++) await sessions[i].run(feeds[i]);
+      const ms = (now() - before) / runs;
+      if (round >= 0) times[i].push(ms);
+      else if (i === 0) runs = Math.max(1, Math.min(MOST_RUNS, Math.ceil(LEAST_MS / (ms || LEAST_MS))));
+    }
+  }
+  return times;
+}
+
+/** How much longer one takes than the other, both timed in the same rounds. What else the machine does only adds to times. */
+export function ratioOf(times: readonly number[], base: readonly number[]): number {
+  return quantile(times, RATIO_QUANTILE) / quantile(base, RATIO_QUANTILE);
+}
+
+const RATIO_QUANTILE = 0.25;
+
+export async function firstSample(samples: Dataset, input: ModelInput): Promise<FloatTensor> {
+  for await (const batch of batchSource(samples, { ...input, outputs: 1 }, (index) => index === 0).batches())
+    return batch.input;
+  throw new InputError('no calibration samples');
+}
+
+export const median = (values: readonly number[]) => quantile(values, 0.5);
+
+function quantile(values: readonly number[], part: number): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length * part)];
+}
