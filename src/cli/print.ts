@@ -90,6 +90,7 @@ export function pruneText(report: PruneReport, output: string): string {
     '',
     ...(blocks.length > 0 ? [table(blocks), ''] : []),
     ...(report.statement ? [report.statement] : []),
+    ...report.warnings.map((text) => `warning: ${text}`),
     `largest difference from the masked network: ${report.maxDifference.toExponential(1)} of its output range`,
     stagesText(report),
     `${output} written in ${report.seconds.toFixed(1)} s`,

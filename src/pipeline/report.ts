@@ -53,6 +53,8 @@ export interface PruneReport {
   /** Largest difference between outputs of the written model and of the masked network, as a part of their range. */
   readonly maxDifference: number;
   readonly layers: readonly LayerReport[];
+  /** What the data are too few for. */
+  readonly warnings: readonly string[];
   readonly notPrunable: readonly { readonly name: string; readonly reason: string }[];
   /** Of a language model's blocks, as written. */
   readonly sizes?: readonly BlockSizes[];
@@ -93,6 +95,7 @@ export function reportOf(
       relativeError,
       curve: curve && [...curve],
     })),
+    warnings: layers.flatMap(({ structure }) => fewRows(structure, calibration.size)),
     notPrunable: subject.notPrunable,
     sizes,
     statement,
@@ -102,6 +105,16 @@ export function reportOf(
     simd: session.simd,
     threads: session.threads,
   };
+}
+
+/** Refits of layers that have fewer rows than inputs hold on the calibration samples and little beyond. */
+function fewRows({ consumers }: Structure, samples: number): string[] {
+  return consumers
+    .filter(({ p, rows }) => rows * samples < p)
+    .map(
+      ({ node, p, rows }) =>
+        `layer "${node}": ${rows * samples} calibration rows for ${p} inputs; ${Math.ceil(p / rows)} samples or more fit better`,
+    );
 }
 
 export function metricReport(

@@ -152,6 +152,17 @@ function squaredDistance(a: Float32Array, b: Float32Array): number {
   return a.reduce((sum, value, i) => sum + (value - b[i]) ** 2, 0);
 }
 
+test('a layer with fewer calibration rows than inputs is warned of, with the samples it takes', async () => {
+  const bytes = GRAPHS['flatten before Gemm'].build(new OnnxBuilder({ seed: 3 })).build();
+  const few = await prune(bytes, await noise(20, [3, 8, 8]), { method: 'magnitude' });
+  const wide = few.opened.analysis.structures.find(({ groupSize }) => groupSize === 16)!;
+  expect(few.report.warnings).toEqual([
+    `layer "${wide.layer}": 20 calibration rows for 96 inputs; 96 samples or more fit better`,
+  ]);
+  const enough = await prune(bytes, await noise(96, [3, 8, 8]), { method: 'magnitude' });
+  expect(enough.report.warnings).toEqual([]);
+});
+
 describe('prune, by the form of the input', () => {
   const SAMPLES = 13;
   /** What the same network gives with an input of n × 1 × 28 × 28. */

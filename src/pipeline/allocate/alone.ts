@@ -78,13 +78,9 @@ export async function aloneLosses(run: Run, distance: Distance): Promise<Alone[]
       for await (const { alone, own } of tryPart(walk, isCarried)) {
         found.push(alone);
         variants.push(...own);
+        const total = run.subject.structures.length;
+        run.onProgress?.({ label: 'structures alone', done: found.length, total });
       }
-      const { name } = run.subject;
-      run.onProgress?.({
-        label: `analysing ${name}`,
-        done: Math.min(index, chain.parts - 2) || 1,
-        total: Math.max(1, chain.parts - 2),
-      });
     }
     return undefined;
   });
