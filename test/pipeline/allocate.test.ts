@@ -164,6 +164,12 @@ describe('prune within a budget', () => {
     for (const { name, kept } of report.layers) expect(kept).toHaveLength(chosen.sizes[name]);
   });
 
+  test('finds sizes for the baselines, too', async () => {
+    const { report } = await run({ macs: 0.5, method: 'magnitude' });
+    expect(report.macs!.after).toBeLessThanOrEqual(0.5 * report.macs!.before);
+    expect(report.allocation!.trials).toHaveLength(2);
+  });
+
   test('gives every thread count the same model', async () => {
     const two = await openSession({ threads: 2, simd: 'baseline' });
     const one = await openSession({ threads: 1, simd: 'baseline' });

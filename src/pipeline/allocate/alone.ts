@@ -113,6 +113,8 @@ async function* tryPart(
 ): AsyncGenerator<{ alone: Omit<Alone, 'points'>; own: Variant[] }> {
   const { run, place, opened, part, isFit, isHeldOut } = walk;
   const { chain, recipe } = run;
+  // Other methods have no curve, and sizes are worth to them about the same.
+  const solver: Run = { ...run, recipe: { ...recipe, method: 'osscar' } };
   const frontierFor = (samples: 'fit' | 'held out') => {
     const source = place.source(samples === 'fit' ? isFit : isHeldOut);
     return {
@@ -148,7 +150,7 @@ async function* tryPart(
       for (const kept of new Set(RATIOS.map((ratio) => groupsToKeep(groups, ratio)))) {
         const pass = { target: SELF, search: 'greedy', wholeCurve: own.length === 0 } as const;
         const layers = layersOf(opened.model, step, sums);
-        const solved = await solveTogether(run, pass, opened.name, step, layers, kept);
+        const solved = await solveTogether(solver, pass, opened.name, step, layers, kept);
         if (own.length === 0) curve = [...solved.curve!];
         const variant: Variant = { name, kept, states: [], distances: [] };
         own.push(variant);
