@@ -146,7 +146,7 @@ export function widthsOf(structures: readonly Prunable[], options: WidthOptions)
       if (widths.length === 0) {
         throw new InputError(`"${name}": no multiple of ${step} from ${least} to ${most} of ${groups}`);
       }
-      return [name, thinned(widths)];
+      return [name, evenly(widths, MOST_CHOICES)];
     }),
   );
 }
@@ -172,8 +172,9 @@ function ratiosOf(
   return found;
 }
 
-function thinned(widths: number[]): number[] {
-  if (widths.length <= MOST_CHOICES) return widths;
-  const last = MOST_CHOICES - 1;
-  return Array.from({ length: MOST_CHOICES }, (_, i) => widths[Math.round((i * (widths.length - 1)) / last)]);
+/** At most so many of the items, at even distances; the first and the last stay. */
+export function evenly<T>(items: T[], most: number): T[] {
+  if (items.length <= most) return items;
+  const last = items.length - 1;
+  return Array.from({ length: most }, (_, i) => items[Math.round((i * last) / (most - 1))]);
 }

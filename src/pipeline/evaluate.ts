@@ -102,13 +102,18 @@ export function windowLosses(logits: FloatTensor, ids: FloatTensor, count: numbe
       throw new InputError(`token ${next} is outside the model's vocabulary of ${vocabulary}`);
     }
     const scores = logits.data.subarray(row * vocabulary, (row + 1) * vocabulary);
-    let top = scores[0];
-    for (let i = 1; i < vocabulary; i++) if (scores[i] > top) top = scores[i];
-    let sum = 0;
-    for (let i = 0; i < vocabulary; i++) sum += Math.exp(scores[i] - top);
-    losses[Math.floor(row / t)] += (top + Math.log(sum) - scores[next]) / (t - 1);
+    losses[Math.floor(row / t)] += (logSum(scores) - scores[next]) / (t - 1);
   }
   return losses;
+}
+
+/** ln Σ e^x. */
+export function logSum(x: Float32Array): number {
+  let top = x[0];
+  for (let i = 1; i < x.length; i++) if (x[i] > top) top = x[i];
+  let sum = 0;
+  for (let i = 0; i < x.length; i++) sum += Math.exp(x[i] - top);
+  return top + Math.log(sum);
 }
 
 function argmax(values: Float32Array): number {

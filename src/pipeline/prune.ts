@@ -83,12 +83,7 @@ export async function prune(
   model: OpenedModel | OpenedLanguageModel,
   options: PruneOptions,
 ): Promise<PruneResult> {
-  const session = options.session ?? (await openSession({ threads: 1 }));
-  try {
-    return await pruneWith(session, subjectOf(model, options), options);
-  } finally {
-    if (!options.session) await session.close();
-  }
+  return inSession(options, (session) => pruneWith(session, subjectOf(model, options), options));
 }
 
 /**
@@ -101,13 +96,23 @@ export async function analyze(
   model: OpenedModel | OpenedLanguageModel,
   options: PruneOptions,
 ): Promise<TradeoffReport> {
-  const session = options.session ?? (await openSession({ threads: 1 }));
-  try {
+  return inSession(options, async (session) => {
     const { run } = await startRun(session, subjectOf(model, options), options);
     if (!run.recipe.spend) throw new InputError('analyze: expected a budget, which says what is counted');
-    return await analyzeRun(run, run.recipe.spend);
+    return analyzeRun(run, run.recipe.spend);
+  });
+}
+
+/** In the session that is given, or one of its own. */
+async function inSession<R>(
+  { session: given }: Pick<PruneOptions, 'session'>,
+  run: (session: Session) => Promise<R>,
+): Promise<R> {
+  const session = given ?? (await openSession({ threads: 1 }));
+  try {
+    return await run(session);
   } finally {
-    if (!options.session) await session.close();
+    if (!given) await session.close();
   }
 }
 

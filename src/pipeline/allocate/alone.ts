@@ -17,7 +17,7 @@ import { quarterHeldOut } from '../split.ts';
 import { collect } from '../statistics.ts';
 import { type Step, stepsOf } from '../steps.ts';
 import { turn } from '../turn.ts';
-import type { Distance } from './score.ts';
+import { type Distance, mean } from './score.ts';
 
 /** A structure at some widths, all others whole. */
 export interface Alone {
@@ -89,11 +89,9 @@ export async function aloneLosses(run: Run, distance: Distance): Promise<Alone[]
     ...alone,
     points: variants
       .filter(({ name }) => name === alone.name)
-      .map(({ kept, distances }) => ({ kept, loss: mean(distances) })),
+      .map(({ kept, distances }) => ({ kept, loss: mean(Float64Array.from(distances)) })),
   }));
 }
-
-const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
 
 /** What the tries in a part share. */
 interface Walk {

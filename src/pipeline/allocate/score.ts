@@ -3,7 +3,7 @@
 import type { FloatTensor } from '../../engine/index.ts';
 import { type Batch, takesTokens } from '../batches.ts';
 import { type LastPlace, outputsOf } from '../chain.ts';
-import { hits, windowLosses } from '../evaluate.ts';
+import { hits, logSum, windowLosses } from '../evaluate.ts';
 import type { Run } from '../pass.ts';
 
 /** Distance of outputs for each of the first `count` of `batch` samples. */
@@ -47,12 +47,16 @@ export async function compare(
     return labels ? hits(output, labels, count).map(Number) : [];
   };
   const before = outputsOf(run.chain, last, 'dense', run, select);
-  for await (const { batch, values } of outputsOf(run.chain, last, 'pruned', run, select)) {
-    const { value } = await before.next();
-    const [dense, pruned] = [value!.values, values].map((it) => [...it.values()][0]);
-    found.distances.push(...distance(dense, pruned, batch.count, batch.count));
-    found.dense.push(...scores(dense, batch));
-    found.pruned.push(...scores(pruned, batch));
+  try {
+    for await (const { batch, values } of outputsOf(run.chain, last, 'pruned', run, select)) {
+      const { value } = await before.next();
+      const [dense, pruned] = [value!.values, values].map((it) => [...it.values()][0]);
+      found.distances.push(...distance(dense, pruned, batch.count, batch.count));
+      found.dense.push(...scores(dense, batch));
+      found.pruned.push(...scores(pruned, batch));
+    }
+  } finally {
+    await before.return(undefined); // its session is released at its end alone
   }
   return {
     distances: Float64Array.from(found.distances),
@@ -81,15 +85,6 @@ function divergence(a: Float32Array, b: Float32Array, classes: number): number {
     for (let i = 0; i < classes; i++) total += Math.exp(p[i] - left) * (p[i] - left - (q[i] - right));
   }
   return (total * classes) / a.length;
-}
-
-/** ln Σ e^x. */
-function logSum(x: Float32Array): number {
-  let top = x[0];
-  for (let i = 1; i < x.length; i++) if (x[i] > top) top = x[i];
-  let sum = 0;
-  for (let i = 0; i < x.length; i++) sum += Math.exp(x[i] - top);
-  return top + Math.log(sum);
 }
 
 function relativeSquare(a: Float32Array, b: Float32Array): number {

@@ -6,6 +6,7 @@
 // network without branches the one before. For each of those states a front is kept, of cost and loss.
 
 import type { Term } from '../../graph/index.ts';
+import { evenly } from '../budget.ts';
 import type { Sizes } from '../recipe.ts';
 
 /** What a structure can be cut down to. */
@@ -55,9 +56,12 @@ export function tradeoff(structures: readonly Choices[], terms: readonly Term[])
       known.some(({ of }) => of.includes(it) && Math.max(...of) > at),
     );
     const next = new Map<string, Node[]>();
+    // Fewer choices where sizes of several structures must be told apart.
+    const most = Math.max(2, Math.floor(STATES ** (1 / (open.length + 1))));
+    const tried = evenly([...choices], most);
     for (const [state, front] of fronts) {
       const kept = state === '' ? [] : state.split(' ').map(Number);
-      for (const choice of thinned(choices, open.length + 1)) {
+      for (const choice of tried) {
         const fraction = (it: number) =>
           it === at ? choice.kept / groups : kept[open.indexOf(it)] / structures[it].groups;
         const more = finished.reduce(
@@ -82,13 +86,6 @@ export function tradeoff(structures: readonly Choices[], terms: readonly Term[])
     open = staying;
   });
   return best([...fronts.values()].flat(), POINTS).map((node) => pointOf(node, structures));
-}
-
-/** Fewer choices where sizes of several structures must be told apart. The largest stays, and the smallest. */
-function thinned(choices: readonly Choice[], together: number): readonly Choice[] {
-  const most = Math.max(2, Math.floor(STATES ** (1 / together)));
-  if (choices.length <= most) return choices;
-  return Array.from({ length: most }, (_, i) => choices[Math.round((i * (choices.length - 1)) / (most - 1))]);
 }
 
 /** Those that no other beats, and of these at most `limit`, at even distances of cost. */
