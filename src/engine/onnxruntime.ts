@@ -70,6 +70,8 @@ async function load(
     // One level below the default, at the same speed: the default fuses Conv + Add + Relu even where the
     // convolution's own output is asked for (1.30), and then has no tensor to return.
     graphOptimizationLevel: 'extended',
+    // Between runs its threads would turn idly where sums are added up meanwhile.
+    extra: { session: { force_spinning_stop: '1' } },
     ...sessionOptions,
     ...(external.length > 0 && { externalData: external }),
   };

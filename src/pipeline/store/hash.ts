@@ -22,12 +22,17 @@ export async function contentHash(parts: readonly Part[] | AsyncIterable<Part>):
     const bytes = bytesOf(part);
     digests.push(Float64Array.of(TAGS[typeof part as keyof typeof TAGS], bytes.length));
     for (let at = 0; at < bytes.length; at += CHUNK_BYTES) {
-      // A copy: the bytes may be shared memory, which is not taken.
-      digests.push(await subtle.digest('SHA-256', bytes.slice(at, at + CHUNK_BYTES)));
+      const chunk = bytes.subarray(at, at + CHUNK_BYTES);
+      // Shared memory is not taken.
+      digests.push(await subtle.digest('SHA-256', isShared(bytes) ? chunk.slice() : chunk));
     }
   }
   const hash = await subtle.digest('SHA-256', await new Blob(digests).arrayBuffer());
   return Array.from(new Uint8Array(hash), (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+function isShared({ buffer }: Uint8Array): boolean {
+  return Object.prototype.toString.call(buffer) === '[object SharedArrayBuffer]';
 }
 
 /** The bytes of a part; a view of them where it has some. */
