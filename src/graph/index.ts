@@ -20,7 +20,7 @@ export { shrink } from './shrink.ts';
 export { loadStored, type ModelOutline, openStored, streamModel } from './stream.ts';
 export type { Analysis, Edit, LinearRef, Slice, Structure, ValueAxis } from './structure.ts';
 export { type Cut, part, segments, subgraph, type ValueInfo, withAllValues } from './subgraph.ts';
-export { elements, sum, type Tensor, toFloat32 } from './tensor.ts';
+export { elements, fromFloat32, sum, type Tensor, toFloat32, toFloat64 } from './tensor.ts';
 export { readWeights, writeWeights } from './weights.ts';
 export type { ReadExternal } from './wire.ts';
 export { concat, type WriteOptions, type WrittenModel, writeModel } from './write.ts';

@@ -8,6 +8,7 @@ import { type ActivationLimits, Activations, pairBytes } from './activations.ts'
 import { type Batch, type BatchSource, batchSource, type ModelInput, type Select } from './batches.ts';
 import type { Dataset } from './data/index.ts';
 import { type DenseBatches, Findings } from './findings.ts';
+import type { Gain } from './gain.ts';
 import { loadModel, type OpenedModel } from './open.ts';
 import type { Named } from './recipe.ts';
 import { turn } from './turn.ts';
@@ -34,6 +35,8 @@ export interface Part {
   readonly batch: number;
   /** What ratios and reports call a structure. */
   named(structure: Structure): Named;
+  /** Of the last part, where no layer of it can be refitted. */
+  readonly gain?: Gain;
 }
 
 /** What running a chain takes. */

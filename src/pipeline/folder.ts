@@ -18,7 +18,7 @@ import {
 } from '../checkpoint/index.ts';
 import type { Engine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
-import { elements, sum, type Term } from '../graph/index.ts';
+import { elements, type Model, sum, type Term, toFloat32 } from '../graph/index.ts';
 import { refits } from '../solve/index.ts';
 import type { SizeKind } from './budget.ts';
 import type { Chain, Part } from './chain.ts';
@@ -136,7 +136,8 @@ function chainOf(
     async open(part): Promise<Part> {
       if (part === 0) return { ...outside, read: () => language.embedding(checkpoint, { length }) };
       // One window at a time: scores over the vocabulary outnumber everything else.
-      if (part === blocks + 1) return { ...outside, read: () => language.head(checkpoint) };
+      if (part === blocks + 1)
+        return { ...outside, read: () => language.head(checkpoint), gain: language.headGain(checkpoint) };
       const source = await language.block(checkpoint, part - 1, { length });
       const opened = await openParsed(source, { engine, name: `${folder.name}: block ${part - 1}` });
       return {
@@ -296,15 +297,22 @@ async function folderWriter(
     shape: shapes.get(name)?.shape ?? shape,
   }));
   const writer = new CheckpointWriter(output, planSafetensors(specs, { maxShardBytes }));
+  const written = new Set<string>();
   const json = (value: unknown) => new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`);
   return {
     async part(index, pruned) {
-      for (const { name, data } of language.tensorsOf(index - 1, shrunk(pruned)))
+      const tensors =
+        index > language.blocks
+          ? gainTensors(language, checkpoint, pruned.masked)
+          : language.tensorsOf(index - 1, shrunk(pruned));
+      for (const { name, data } of tensors) {
+        written.add(name);
         await writer.write(name, data);
+      }
     },
     async finish(_, prove) {
       for (const name of checkpoint.tensors.keys()) {
-        if (shapes.get(name)?.block === undefined) await copyTensor(checkpoint, writer, name);
+        if (!written.has(name)) await copyTensor(checkpoint, writer, name);
       }
       await writer.writeFile('config.json', json(config));
       if (record) await writer.writeFile(SIZES_FILE, json(record));
@@ -320,6 +328,14 @@ async function folderWriter(
     },
     abort: () => writer.abort(),
   };
+}
+
+/** What pruning changes in a head. */
+function gainTensors(language: LanguageModel, checkpoint: Checkpoint, head: Model) {
+  const { weight, bias } = language.headGain(checkpoint)!;
+  return [weight, bias]
+    .filter((name) => name !== undefined)
+    .map((name) => ({ name, data: toFloat32(head.tensors.get(name)!) }));
 }
 
 /** Bytes of a tensor that are held while it is copied. */

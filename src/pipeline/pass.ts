@@ -6,9 +6,10 @@ import type { Select } from './batches.ts';
 import { type Chain, type LastPlace, type RunOptions, through, type Visit } from './chain.ts';
 import type { Clock } from './clock.ts';
 import type { Findings } from './findings.ts';
+import { withGain } from './gain.ts';
 import type { LatencyTable } from './latency.ts';
 import type { PruneOptions } from './prune.ts';
-import { fittingOf, type Recipe, type Sizes, type Target } from './recipe.ts';
+import { corrects, fittingOf, type Recipe, type Sizes, type Target } from './recipe.ts';
 import { type History, type PrunedPart, prunePart } from './sequence.ts';
 import type { Subject } from './subject.ts';
 
@@ -51,7 +52,7 @@ export interface Pass extends Required<Pick<LayerRecipe, 'search'>>, Pick<LayerR
   readonly fit?: Select;
   /** Whether statistics may leave out positions of convolutions. */
   readonly isThin?: boolean;
-  /** Called with every part that structures were pruned of. */
+  /** Called with every part that the pruned network has of its own. */
   onPart?(index: number, pruned: PrunedPart): Promise<void>;
 }
 
@@ -70,5 +71,15 @@ export async function passOver(run: Run, pass: Pass): Promise<LastPlace> {
     if (chain.parts > 1) run.onProgress?.({ label, done: index, total: chain.parts - 2 });
     return history.isDense ? undefined : pruned.masked;
   };
-  return through(chain, calibration, run, visit, findings);
+  const last = await through(chain, calibration, run, visit, findings);
+  const { gain } = last.part;
+  if (!gain || history.isDense || !corrects(recipe, target)) return last;
+  try {
+    const masked = await withGain(run, last, gain, pass);
+    await pass.onPart?.(chain.parts - 1, { masked, layers: [] });
+    return { ...last, pruned: masked };
+  } catch (error) {
+    await last.close();
+    throw error;
+  }
 }

@@ -2,7 +2,7 @@
 
 import { InputError } from '../errors.ts';
 import type { Structure } from '../graph/index.ts';
-import { groupsToKeep, type LayerRecipe, METHODS, SEARCHES } from '../solve/index.ts';
+import { groupsToKeep, type LayerRecipe, METHODS, refits, SEARCHES } from '../solve/index.ts';
 import { EFFORTS, type Effort } from './allocate/effort.ts';
 import { BUDGETS, type Budget, type BudgetOptions, parseBudget, type WidthOptions } from './budget.ts';
 
@@ -128,6 +128,11 @@ export function parseRecipe(options: RecipeOptions): Recipe {
 /** The target of a choice other than `auto`. */
 export function targetOf(choice: Exclude<Recipe['target'], 'auto'>): Target {
   return typeof choice === 'string' ? { kind: choice, blend: choice === 'self' ? 0 : 1 } : choice;
+}
+
+/** Whether what keeps all its inputs is refitted: towards themselves, layers have nothing to correct. */
+export function corrects({ correct, method }: Recipe, { kind }: Target): boolean {
+  return correct && refits(method) && kind !== 'self';
 }
 
 /** How layers are solved, whatever their sizes. */

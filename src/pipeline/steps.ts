@@ -2,9 +2,9 @@
 
 import { OutOfMemoryError } from '../errors.ts';
 import { type LinearMap, linearMaps, type Structure, sum } from '../graph/index.ts';
-import { layerWasmBytes, refits, type Search, statisticsWasmBytes } from '../solve/index.ts';
+import { layerWasmBytes, type Search, statisticsWasmBytes } from '../solve/index.ts';
 import type { OpenedModel } from './open.ts';
-import type { Recipe, Target } from './recipe.ts';
+import { corrects, type Recipe, type Target } from './recipe.ts';
 
 /** A structure to prune, or layers that read one value, keep all of it and are refitted to what reaches them. */
 export interface Step {
@@ -23,7 +23,7 @@ export interface Step {
 export function stepsOf(
   { model, info, analysis }: OpenedModel,
   kept: (structure: Structure) => number,
-  { correct, method }: Recipe,
+  recipe: Recipe,
   target: Target,
   diverged = false,
 ): Step[] {
@@ -38,8 +38,7 @@ export function stepsOf(
       position: first(structure.consumers),
       keep: kept(structure),
     }));
-  // Fitted to themselves, layers that keep all their inputs have nothing to correct.
-  if (correct && refits(method) && target.kind !== 'self') {
+  if (corrects(recipe, target)) {
     const pruned = new Set(steps.flatMap(({ maps }) => maps.map(({ node }) => node)));
     const start = diverged ? -1 : Math.min(...steps.map((step) => step.position));
     for (const map of linearMaps(model, info.shapes)) {

@@ -6,7 +6,7 @@ import { openFolder } from '../../src/cli/folder.ts';
 import { scratchFile } from '../../src/cli/scratch.ts';
 import { type Engine, openEngine } from '../../src/engine/index.ts';
 import { InputError } from '../../src/errors.ts';
-import { writeModel } from '../../src/graph/index.ts';
+import { subgraph, writeModel } from '../../src/graph/index.ts';
 import {
   type Dataset,
   type OpenedLanguageModel,
@@ -114,6 +114,46 @@ describe('a folder', () => {
     await expect(prune({ keep: { all: 1, layers: { '4.mlp': 0.25 } } })).rejects.toThrow(
       'no prunable structure "4.mlp"',
     );
+  });
+
+  test('refits the norm before the scores: what is left to the dense features is at right angles to them', async () => {
+    const norm = 'model.decoder.final_layer_norm';
+    const features = async ({ language, checkpoint }: OpenedLanguageModel) => {
+      const whole = await language.whole(checkpoint);
+      const session = await engine.load(
+        subgraph(whole, ['input_ids'], [norm], { shapes: new Map(), types: new Map() }),
+      );
+      const rows: number[] = [];
+      for await (const { inputs, count } of calibration.batches(8)) {
+        const { [norm]: out } = await session.run({ input_ids: { dims: [count, LENGTH], data: inputs } });
+        rows.push(...out.data);
+      }
+      await session.release();
+      return rows;
+    };
+    const { files } = await prune({ keep: 0.3 });
+    const [y, z] = [await features(opened), await features(await reopen(files))];
+    const left = {
+      sum: new Float64Array(128),
+      product: new Float64Array(128),
+      square: new Float64Array(128),
+    };
+    z.forEach((value, at) => {
+      left.sum[at % 128] += y[at] - value;
+      left.product[at % 128] += (y[at] - value) * value;
+      left.square[at % 128] += value * value;
+    });
+    const rows = z.length / 128;
+    left.square.forEach((square, j) => {
+      expect(Math.abs(left.product[j]) / square).toBeLessThan(5e-3); // weights are float16
+      expect(Math.abs(left.sum[j]) / rows).toBeLessThan(5e-3 * Math.sqrt(square / rows));
+    });
+    // And not where nothing is corrected.
+    const weight = async (options: Partial<PruneOptions>) =>
+      (await reopen((await prune({ keep: 0.3, ...options })).files)).checkpoint.read(`${norm}.weight`);
+    const dense = await opened.checkpoint.read(`${norm}.weight`);
+    for (const options of [{ correct: false }, { target: 'self' }, { method: 'magnitude' }] as const)
+      expect(await weight(options)).toEqual(dense);
   });
 
   test('gives the same model where hidden states go through a file', async () => {

@@ -112,6 +112,14 @@ export class LanguageModel {
     return headGraph(this.#graph(source), this.#description).load(source, `${this.architecture} head`);
   }
 
+  /** The norm in the head, where it scales features: what comes of it, and its tensors, which the head's graph has as the checkpoint. */
+  headGain(source: TensorNames): { value: string; weight: string; bias?: string } | undefined {
+    const { norm } = this.#description.head;
+    if (!norm?.affine) return undefined;
+    const value = this.#graph(source).prefix + norm.name;
+    return { value, weight: `${value}.weight`, bias: norm.kind === 'layer' ? `${value}.bias` : undefined };
+  }
+
   /**
    * The whole model: `input_ids` [batch_size, sequence_length] → `logits`. With `past` also `attention_mask`
    * [batch_size, total_sequence_length], `position_ids` [batch_size, sequence_length] and, per block i,
