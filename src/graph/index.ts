@@ -7,7 +7,14 @@ export type { DataType, FloatType } from './dtype.ts';
 export { foldBatchNormalization, foldConstants } from './fold.ts';
 export { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from './half.ts';
 export type { Axis } from './labels.ts';
-export { type ConvGeometry, type LinearMap, linearMaps, type Shapes } from './linear.ts';
+export {
+  type ConvGeometry,
+  depthwise,
+  type Gain,
+  type LinearMap,
+  linearMaps,
+  type Shapes,
+} from './linear.ts';
 export { Model } from './model.ts';
 export { attributeFloat, attributeInt, attributeInts, attributeString } from './node.ts';
 export type { NodeProto } from './onnx_pb.ts';

@@ -2,7 +2,7 @@
 
 import { isFloat } from './dtype.ts';
 import type { Model, Use } from './model.ts';
-import { isStandard } from './node.ts';
+import { attributeInt, isStandard } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import type { LinearRef } from './structure.ts';
 import { elements } from './tensor.ts';
@@ -39,6 +39,31 @@ export interface LinearMap extends LinearRef {
   conv?: ConvGeometry;
   /** Where Y goes straight into an Add of equal shapes: sum = Y + shortcut. */
   residual?: { sum: string; shortcut: string; node: string };
+}
+
+/** A node that scales the channels of its output one by one: y = γx + β, for whatever it makes of its input. */
+export interface Gain {
+  node: string;
+  /** Value that holds y. */
+  output: string;
+  /** Of `output`: the channels. */
+  axis: number;
+  /** γ, one row for each channel. */
+  weight: string;
+  /** β, by channel. */
+  bias?: string;
+}
+
+/** Every depthwise convolution with constant weights, in topological order: as a linear map it is too poor to be re-solved. */
+export function depthwise(model: Model): Gain[] {
+  return model.nodes.flatMap((node) => {
+    const [, weight, bias] = node.input;
+    const { dims = [], type } = model.tensors.get(weight) ?? {};
+    const channels = node.opType === 'Conv' && isStandard(node) ? attributeInt(node, 'group', 1) : 1;
+    const isDepthwise = channels > 1 && dims[0] === channels && type && isFloat(type);
+    if (!isDepthwise || (bias && !model.tensors.has(bias))) return [];
+    return { node: node.name, output: node.output[0], axis: 1, weight, bias: bias || undefined };
+  });
 }
 
 /** Every linear map with constant weights, in topological order: Conv of one group (1-D, 2-D), Gemm, MatMul, … */

@@ -2,13 +2,12 @@
 // part is in memory at a time.
 
 import type { Engine, EngineSession, FloatTensor } from '../engine/index.ts';
-import { elements, type Model, type Structure } from '../graph/index.ts';
+import { elements, type Gain, type Model, type Structure } from '../graph/index.ts';
 import type { AbortOptions } from '../pool/index.ts';
 import { type ActivationLimits, Activations, pairBytes } from './activations.ts';
 import { type Batch, type BatchSource, batchSource, type ModelInput, type Select } from './batches.ts';
 import type { Dataset } from './data/index.ts';
 import { type DenseBatches, Findings } from './findings.ts';
-import type { Gain } from './gain.ts';
 import { loadModel, type OpenedModel } from './open.ts';
 import type { Named } from './recipe.ts';
 import { turn } from './turn.ts';
@@ -35,7 +34,7 @@ export interface Part {
   readonly batch: number;
   /** What ratios and reports call a structure. */
   named(structure: Structure): Named;
-  /** Of the last part, where no layer of it can be refitted. */
+  /** Of the last part, where that is all of it that can be refitted. */
   readonly gain?: Gain;
 }
 

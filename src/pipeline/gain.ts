@@ -1,94 +1,98 @@
-// The norm before a language model's scores, refitted. What pruning leaves of noise in the last activations the norm
-// scales up with all else, so that scores are too sure of themselves: stories260k at 0.5 of all groups is best read 0.82
-// times as loud (docs/architecture.md has what that is worth).
+// Layers that scale channels one by one, refitted: depthwise convolutions, and the norm before a language model's scores.
+//
+// They read what pruning has left of noise and pass it on at full strength, or scale it up with all else, as a norm does.
+// Of each channel a line is drawn by least squares, through what comes of the pruned network and what the dense network
+// has there. docs/architecture.md has what that is worth.
 
 import type { FloatTensor } from '../engine/index.ts';
-import { fromFloat32, type Model, subgraph, toFloat64 } from '../graph/index.ts';
+import { elements, fromFloat32, type Gain, type Model, subgraph, toFloat64 } from '../graph/index.ts';
 import type { LastPlace } from './chain.ts';
 import type { Pass, Run } from './pass.ts';
 import { turn } from './turn.ts';
 
-/** Where a part scales the features of its input one by one. */
-export interface Gain {
-  /** What comes of it. */
-  readonly value: string;
-  /** The tensor that features are multiplied with. */
-  readonly weight: string;
-  /** The one that is added then. */
-  readonly bias?: string;
+/** y ≈ slope·z + shift, channel by channel. */
+export interface Lines {
+  readonly slope: Float64Array;
+  readonly shift: Float64Array;
 }
 
-/**
- * The last part with the gain γ and the bias β that bring the pruned network's features z closest to the dense network's
- * y: γ' = aγ and β' = a(β − z̄) + ȳ with a = cov(z, y) / var(z), all about 0 instead of the means where there is no bias.
- */
+/** The last part with its gain refitted to the dense network's output of it. */
 export async function withGain(
   { chain, signal }: Run,
   { part, source }: LastPlace,
-  { value, weight, bias }: Gain,
+  gain: Gain,
   { fit }: Pass,
 ): Promise<Model> {
   const model = (await part.read()).clone();
   const [{ name: from }] = model.inputs;
   const anyShape = { shapes: new Map(), types: new Map() };
-  const session = await chain.engine.load(subgraph(model, [from], [value], anyShape));
-  const features = async (input: FloatTensor) => (await session.run({ [from]: input }))[value].data;
-  const sums = new Sums(chain.between[chain.between.length - 1]);
+  const session = await chain.engine.load(subgraph(model, [from], [gain.output], anyShape));
+  const output = async (input: FloatTensor) => (await session.run({ [from]: input }))[gain.output];
+  const sums = new LineSums(gain);
   try {
     for await (const { input, pruned = input } of source(fit).batches()) {
       await turn(signal);
-      sums.add(await features(pruned), await features(input));
+      sums.add(await output(pruned), await output(input));
     }
   } finally {
     await session.release();
   }
-  const { slope, shift } = sums.lines(bias !== undefined);
-  change(model, weight, (gain, j) => slope[j] * gain);
-  if (bias) change(model, bias, (constant, j) => slope[j] * constant + shift[j]);
+  writeGain(model, gain, sums.lines());
   return model;
 }
 
-function change(model: Model, name: string, to: (value: number, index: number) => number): void {
-  const tensor = model.tensors.get(name)!;
-  model.tensors.set(name, fromFloat32(toFloat64(tensor).map(to), tensor.dims, tensor));
+/** γ' = aγ and β' = aβ + c, for lines az + c. */
+export function writeGain(model: Model, { weight, bias }: Gain, { slope, shift }: Lines): void {
+  const change = (name: string, to: (value: number, channel: number) => number) => {
+    const tensor = model.tensors.get(name)!;
+    const row = elements(tensor.dims) / slope.length;
+    const values = toFloat64(tensor).map((value, at) => to(value, Math.floor(at / row)));
+    model.tensors.set(name, fromFloat32(values, tensor.dims, tensor));
+  };
+  change(weight, (value, j) => slope[j] * value);
+  if (bias) change(bias, (value, j) => slope[j] * value + shift[j]);
 }
 
-/** Of features z and y, to draw a line through each. */
-class Sums {
+/** Of Σz², as values are f32. */
+const ROUNDING = 2 ** -24;
+
+/** Sums over outputs z of the pruned and y of the dense network: slope = cov(z, y) / var(z), about 0 without a bias. */
+export class LineSums {
+  readonly #gain: Gain;
   #n = 0;
-  readonly #z: Float64Array;
-  readonly #y: Float64Array;
-  readonly #zz: Float64Array;
-  readonly #zy: Float64Array;
+  #sums: { z: Float64Array; y: Float64Array; zz: Float64Array; zy: Float64Array } | undefined;
 
-  constructor(features: number) {
-    [this.#z, this.#y, this.#zz, this.#zy] = Array.from({ length: 4 }, () => new Float64Array(features));
+  constructor(gain: Gain) {
+    this.#gain = gain;
   }
 
-  add(z: Float32Array, y: Float32Array): void {
-    const features = this.#z.length;
-    for (let at = 0; at < z.length; at++) {
-      const j = at % features;
-      this.#z[j] += z[at];
-      this.#y[j] += y[at];
-      this.#zz[j] += z[at] * z[at];
-      this.#zy[j] += z[at] * y[at];
+  /** @param count  samples of the batch that count; default: all */
+  add({ dims, data: z }: FloatTensor, { data: y }: FloatTensor, count = dims[0]): void {
+    const channels = dims.at(this.#gain.axis)!;
+    const inner = elements(dims.slice(this.#gain.axis).slice(1));
+    const zeros = () => new Float64Array(channels);
+    this.#sums ??= { z: zeros(), y: zeros(), zz: zeros(), zy: zeros() };
+    const size = (z.length / dims[0]) * count;
+    for (let at = 0; at < size; at++) {
+      const j = Math.floor(at / inner) % channels;
+      this.#sums.z[j] += z[at];
+      this.#sums.y[j] += y[at];
+      this.#sums.zz[j] += z[at] * z[at];
+      this.#sums.zy[j] += z[at] * y[at];
     }
-    this.#n += z.length / features;
+    this.#n += size / channels;
   }
 
-  /** y ≈ slope·z + shift; a feature that is constant stays as it is. */
-  lines(hasShift: boolean): { slope: Float64Array; shift: Float64Array } {
-    const mean = (sums: Float64Array) => sums.map((sum) => (hasShift ? sum / this.#n : 0));
-    const [z, y] = [mean(this.#z), mean(this.#y)];
+  /** Channels that are constant stay as they are. */
+  lines(): Lines {
+    const { zz, zy, ...sums } = this.#sums!;
+    const mean = (values: Float64Array) => values.map((sum) => (this.#gain.bias ? sum / this.#n : 0));
+    const [z, y] = [mean(sums.z), mean(sums.y)];
     const slope = z.map((mean, j) => {
-      const variance = this.#zz[j] - this.#n * mean * mean;
-      const covariance = this.#zy[j] - this.#n * mean * y[j];
-      return variance > ROUNDING * this.#zz[j] ? covariance / variance : 1;
+      const variance = zz[j] - this.#n * mean * mean;
+      const covariance = zy[j] - this.#n * mean * y[j];
+      return variance > ROUNDING * zz[j] ? covariance / variance : 1;
     });
     return { slope, shift: slope.map((a, j) => y[j] - a * z[j]) };
   }
 }
-
-/** Of Σz², as f32 values have it. */
-const ROUNDING = 2 ** -24;

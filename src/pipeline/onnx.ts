@@ -101,7 +101,7 @@ function profileOf(opened: OpenedModel, recipe: Recipe, sizes: Sizes): Profile {
   const all = [...info.shapes.values()].reduce((sum, dims) => sum + values(dims), 0);
   return {
     model: name,
-    steps: steps.map(plannedStep),
+    steps: steps.filter(({ maps }) => maps.length > 0).map(plannedStep),
     parameters: { before: parameters, after: countParameters(shrink(model, new Map(kept))) },
     weights: { largest: parameters, outside: 0, files: 2 * bytes },
     held: Math.max(0, ...cuts),

@@ -3,10 +3,11 @@
 
 import type { FloatTensor } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
-import { type Model, readWeights, type Structure, shrink, writeWeights } from '../graph/index.ts';
+import { type Gain, type Model, readWeights, type Structure, shrink, writeWeights } from '../graph/index.ts';
 import type { Layer, SolvedLayers } from '../solve/index.ts';
-import type { Place } from './chain.ts';
+import type { Part, Place } from './chain.ts';
 import { Frontier } from './frontier.ts';
+import { LineSums, type Lines, writeGain } from './gain.ts';
 import type { OpenedModel } from './open.ts';
 import type { Pass, Run } from './pass.ts';
 import type { Named } from './recipe.ts';
@@ -77,21 +78,13 @@ export async function prunePart(
     const start = steps.length > 0 ? frontier.cutBefore(steps[0].position) : undefined;
     if (start) frontier.moveTo({ cut: start, watched: [start.value] });
     for (const [i, step] of steps.entries()) {
-      const solved = await solveStep(walk, step, steps[i + 1]);
-      step.maps.forEach((map, at) => {
-        writeWeights(masked, map, solved.layers[at].W, solved.layers[at].bias);
-      });
-      if (step.structure) {
-        const { kept, relativeError, curve } = solved;
-        const damping = solved.layers.map((layer) => layer.damping);
-        layers.push({
-          ...part.named(step.structure),
-          structure: step.structure,
-          kept,
-          relativeError,
-          curve,
-          damping,
+      if (step.gain) writeGain(masked, step.gain, await refitGain(walk, step.gain, steps[i + 1]));
+      else {
+        const solved = await solveStep(walk, step, steps[i + 1]);
+        step.maps.forEach((map, at) => {
+          writeWeights(masked, map, solved.layers[at].W, solved.layers[at].bias);
         });
+        if (step.structure) layers.push(layerOf(part, step.structure, solved));
       }
       if (run.chain.parts === 1) run.onProgress?.({ label: pass.label, done: i + 1, total: steps.length });
     }
@@ -99,6 +92,32 @@ export async function prunePart(
   } finally {
     await frontier.close();
   }
+}
+
+function layerOf(
+  part: Part,
+  structure: Structure,
+  { kept, relativeError, curve, layers }: SolvedLayers,
+): PrunedLayer {
+  const damping = layers.map((layer) => layer.damping);
+  return { ...part.named(structure), structure, kept, relativeError, curve, damping };
+}
+
+/** Refits a gain, as `solveStep` does a step. */
+async function refitGain(walk: Walk, gain: Gain, following: Step | undefined): Promise<Lines> {
+  const { run, part, frontier, history } = walk;
+  const about = { part, gain: gain.node, before: history.name };
+  const lines = await run.findings.once('solved', about, async () => {
+    const sums = new LineSums(gain);
+    const value = [gain.output];
+    for await (const { dense, pruned, count } of frontier.run(value, value, run.signal))
+      sums.add(pruned[gain.output], dense[gain.output], count);
+    return sums.lines();
+  });
+  history.name = await run.findings.hash(about);
+  const cut = following && frontier.cutBefore(following.position);
+  if (cut) frontier.moveTo({ cut, watched: [cut.value] });
+  return lines;
 }
 
 /** Solves a step, unless an earlier run has, and lets the frontier move on to the following one. */

@@ -1,16 +1,20 @@
 // What is solved in a graph, in which order, and the WebAssembly memory that it takes.
 
 import { OutOfMemoryError } from '../errors.ts';
-import { type LinearMap, linearMaps, type Structure, sum } from '../graph/index.ts';
+import { depthwise, type Gain, type LinearMap, linearMaps, type Structure, sum } from '../graph/index.ts';
 import { layerWasmBytes, type Search, statisticsWasmBytes } from '../solve/index.ts';
 import type { OpenedModel } from './open.ts';
 import { corrects, type Recipe, type Target } from './recipe.ts';
 
-/** A structure to prune, or layers that read one value, keep all of it and are refitted to what reaches them. */
+/**
+ * A structure to prune, or layers that read one value, keep all of it and are refitted to what reaches them, or one that
+ * scales channels.
+ */
 export interface Step {
   /** Of its first layer in the topological order. */
   readonly position: number;
   readonly maps: readonly LinearMap[];
+  readonly gain?: Gain;
   readonly structure?: Structure;
   /** Groups of the structure that stay. */
   readonly keep?: number;
@@ -45,6 +49,10 @@ export function stepsOf(
       const at = position.get(map.node) as number;
       if (at > start && !pruned.has(map.node)) steps.push({ maps: [map], position: at });
     }
+    for (const gain of depthwise(model)) {
+      const at = position.get(gain.node) as number;
+      if (at > start) steps.push({ maps: [], gain, position: at });
+    }
   }
   return together(steps.sort((a, b) => a.position - b.position));
 }
@@ -54,11 +62,15 @@ function together(steps: readonly Step[]): Step[] {
   const joined: Step[] = [];
   for (const step of steps) {
     const last = joined.at(-1);
-    if (last && !last.structure && !step.structure && last.maps[0].input === step.maps[0].input) {
+    if (last && isCorrection(last) && isCorrection(step) && last.maps[0].input === step.maps[0].input) {
       joined[joined.length - 1] = { ...last, maps: [...last.maps, ...step.maps] };
     } else joined.push(step);
   }
   return joined;
+}
+
+function isCorrection({ structure, gain }: Step): boolean {
+  return !structure && !gain;
 }
 
 /** What is known of a step before a model is opened. */

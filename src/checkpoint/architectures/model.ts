@@ -1,7 +1,7 @@
 // A described model: graphs for its parts, and the way back to a checkpoint and its config.
 
 import { InputError } from '../../errors.ts';
-import type { Model, ModelOutline } from '../../graph/index.ts';
+import type { Gain, Model, ModelOutline } from '../../graph/index.ts';
 import { blockGraph, embeddingGraph, headGraph, wholeGraph } from './graphs.ts';
 import type {
   BlockSizes,
@@ -112,12 +112,13 @@ export class LanguageModel {
     return headGraph(this.#graph(source), this.#description).load(source, `${this.architecture} head`);
   }
 
-  /** The norm in the head, where it scales features: what comes of it, and its tensors, which the head's graph has as the checkpoint. */
-  headGain(source: TensorNames): { value: string; weight: string; bias?: string } | undefined {
+  /** The norm in the head, where it scales features; the head's graph has its tensors as the checkpoint. */
+  headGain(source: TensorNames): Gain | undefined {
     const { norm } = this.#description.head;
     if (!norm?.affine) return undefined;
-    const value = this.#graph(source).prefix + norm.name;
-    return { value, weight: `${value}.weight`, bias: norm.kind === 'layer' ? `${value}.bias` : undefined };
+    const node = this.#graph(source).prefix + norm.name;
+    const bias = norm.kind === 'layer' ? `${node}.bias` : undefined;
+    return { node, output: node, axis: -1, weight: `${node}.weight`, bias };
   }
 
   /**
