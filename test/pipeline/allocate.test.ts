@@ -259,6 +259,14 @@ test('more effort tries more sizes, by what was found so far, and never takes wo
   expect(medium.trials.length).toBeGreaterThan(4);
   const loss = ({ trials, chosen }: typeof low) => trials.find(({ name }) => name === chosen)!.loss;
   expect(loss(medium)).toBeLessThanOrEqual(loss(low));
+  expect(low.reference).toBeUndefined();
+  expect(medium.reference!.trials.length).toBeGreaterThan(2);
+  // Another budget begins with what was found at the reference.
+  const found = await store.list('trial/');
+  const other = await prune(bytes, images, { ...options, macs: 0.7, store, effort: 'medium' });
+  const { reference, trials } = other.report.allocation!;
+  expect(reference).toEqual(medium.reference);
+  expect((await store.list('trial/')).length - found.length).toBeLessThanOrEqual(trials.length);
 });
 
 describe('prune to a loss', () => {

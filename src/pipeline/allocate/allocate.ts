@@ -22,8 +22,15 @@ import { type Comparison, compare, distanceFor, lossOf, mean } from './score.ts'
 import { type Settled, settle, type Way } from './settle.ts';
 import { type Point, tradeoff } from './tradeoff.ts';
 
-/** Sizes that are tried at most. */
-const TRIALS: Readonly<Record<Effort, number>> = { low: 2, medium: 12, high: 48 };
+/** Networks that are pruned at most: once for all budgets, and within the one that is asked for. */
+const TRIALS: Readonly<Record<Effort, { readonly before: number; readonly within: number }>> = {
+  low: { before: 0, within: 2 },
+  medium: { before: 8, within: 6 },
+  high: { before: 24, within: 24 },
+};
+
+/** Where on the way from the smallest to the dense model the target and the shape of losses are found for all budgets. */
+const REFERENCE = 0.4;
 
 /** How losses are added up. */
 interface Shape {
@@ -60,6 +67,8 @@ export interface AllocationReport {
   readonly before: number;
   readonly after: number;
   readonly effort: Effort;
+  /** At one size for all budgets, by which `power` and `tilt` were chosen to begin with. */
+  readonly reference?: { readonly limit: number; readonly trials: readonly Trial[]; readonly chosen: string };
   /** In the order in which they were pruned. */
   readonly trials: readonly Trial[];
   readonly chosen: string;
@@ -153,16 +162,19 @@ export async function allocate(run: Run, spend: Spend): Promise<Allocation> {
     return (limit) => (curve.findLast(({ cost }) => cost <= limit) ?? curve[0]).sizes;
   };
   const { maxLoss } = spend;
-  // The best target changes little with the sizes.
-  const first = wayFor()(maxLoss === undefined ? problem.limit : (problem.least + problem.before) / 2);
-  const target = await clock.stage('target', () => chooseTarget(run, first));
-  const search = new Search(run, target.chosen, problem.limit, TRIALS[spend.effort]);
+  const { before, within } = TRIALS[spend.effort];
+  // Both change little with the sizes, and another budget finds them in the store.
+  const reference = problem.least + REFERENCE * (problem.before - problem.least);
+  const target = await clock.stage('target', () => chooseTarget(run, wayFor()(reference)));
+  const first = new Search(run, target.chosen, reference, before);
+  const search = new Search(run, target.chosen, problem.limit, within);
   let { limit } = problem;
   await clock.stage('allocation', async () => {
-    if (maxLoss !== undefined) limit = await smallestLimit(search, problem, wayFor(), maxLoss);
+    const shape = await bestShape(first, problem, wayFor);
+    if (maxLoss !== undefined) limit = await smallestLimit(search, problem, wayFor(shape), maxLoss);
     else {
       await search.attempt('uniform', (limit) => uniformSizes({ ...problem, limit }));
-      await tryShapes(search, problem, wayFor);
+      await bestShape(search, problem, wayFor, shape);
     }
   });
   const { name, way, sizes: tried } = search.best!;
@@ -177,6 +189,7 @@ export async function allocate(run: Run, spend: Spend): Promise<Allocation> {
     before: problem.before,
     after: settled?.size ?? costOf(problem, sizes),
     effort: spend.effort,
+    reference: first.best && { limit: reference, trials: first.trials, chosen: first.best.name },
     trials: search.trials,
     chosen: name,
     settled: settled?.tries,
@@ -243,19 +256,23 @@ function trialPass({ calibration }: Run, sizes: Sizes, target: Target): Omit<Pas
 /** Steps of power and tilt, then of the weights of single structures. */
 const STEPS = [1, 0.5];
 
-/** From plain sums on, one step of one number at a time, for as long as that helps and trials are left. */
-async function tryShapes(
+/**
+ * From plain sums and a first guess on, one step of one number at a time, for as long as that helps and trials are left.
+ */
+async function bestShape(
   search: Search,
   { structures }: Problem,
   wayFor: (shape: Shape) => Way,
-): Promise<void> {
+  guess: Shape = ADDITIVE,
+): Promise<Shape> {
   let best = ADDITIVE;
-  await search.attempt('sum of losses', wayFor(best));
   const attempt = async (name: string, next: Shape) => {
     if (!search.isLeft || !(await search.attempt(name, wayFor(next)))) return false;
     best = next;
     return true;
   };
+  await attempt('sum of losses', ADDITIVE);
+  if (guess !== ADDITIVE) await attempt(`power ${powerText(guess)}, tilt ${guess.tilt}`, guess);
   for (const step of STEPS) {
     for (let improved = true; improved && search.isLeft; ) {
       improved = false;
@@ -266,7 +283,7 @@ async function tryShapes(
         });
       for (const sign of [-1, 1]) {
         const power = best.power + sign * step * Math.LN2;
-        improved ||= await attempt(`power ${Math.exp(power).toPrecision(2)}`, { ...best, power });
+        improved ||= await attempt(`power ${powerText({ power })}`, { ...best, power });
       }
     }
   }
@@ -278,7 +295,10 @@ async function tryShapes(
       }
     }
   }
+  return best;
 }
+
+const powerText = ({ power }: Pick<Shape, 'power'>) => Math.exp(power).toPrecision(2);
 
 /** The largest sizes within the limit that keep the same fraction of every structure, rounded down to widths. */
 export function uniformSizes(problem: Problem): Sizes {
