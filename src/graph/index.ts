@@ -18,7 +18,17 @@ export { called, type Propagation } from './propagation.ts';
 export { type ReadOptions, readModel } from './read.ts';
 export { shrink } from './shrink.ts';
 export { loadStored, type ModelOutline, openStored, streamModel } from './stream.ts';
-export type { Analysis, Edit, LinearRef, Slice, Structure, ValueAxis } from './structure.ts';
+export {
+  type Analysis,
+  type Edit,
+  type LinearRef,
+  type Reader,
+  type RowBlock,
+  rowsOf,
+  type Slice,
+  type Structure,
+  type ValueAxis,
+} from './structure.ts';
 export { type Cut, part, segments, subgraph, type ValueInfo, withAllValues } from './subgraph.ts';
 export { elements, sum, type Tensor, toFloat32 } from './tensor.ts';
 export { readWeights, writeWeights } from './weights.ts';
