@@ -18,8 +18,13 @@ import { followSizes } from './sizes.ts';
 import { type Analysis, type Edit, groupBy, type Reader, type Structure } from './structure.ts';
 import { sum } from './tensor.ts';
 
+export interface AnalysisOptions {
+  /** Whether channels that shortcuts tie may be pruned: all layers of the stream lose the same ones. Default false. */
+  readonly residual?: boolean;
+}
+
 /** @param shapes  dims of every value in a run on any batch (run `withAllValues` to learn them) */
-export function analyse(model: Model, shapes: Shapes): Analysis {
+export function analyse(model: Model, shapes: Shapes, { residual = false }: AnalysisOptions = {}): Analysis {
   const state = new Propagation(model, shapes);
   for (const input of model.inputs) cachedHeads(state, input.name);
   for (const node of model.nodes) {
@@ -31,7 +36,7 @@ export function analyse(model: Model, shapes: Shapes): Analysis {
   const roots = rootsOf(state).filter((label) => label.producers.length > 0);
   const place = (name: string) => model.position(model.node(name)!);
   const carriers = state.carriers();
-  const structures = roots.map((label) => structureOf(label, carriers.get(label) ?? [], place));
+  const structures = roots.map((label) => structureOf(label, carriers.get(label) ?? [], place, residual));
   const order = ({ consumers, producers }: Structure) => place(consumers[0]?.node ?? producers[0].node);
   structures.sort((a, b) => order(a) - order(b));
   for (const [, ...more] of groupBy(structures, ({ name }) => name).values()) {
@@ -126,7 +131,12 @@ function disagreement({ model }: Propagation, edits: readonly (OpenEdit & { labe
 
 const rootsOf = ({ labels }: Propagation) => [...new Set(labels.flatMap((label) => label.leaves()))];
 
-function structureOf(label: Label, carriers: readonly Carrier[], place: (node: string) => number): Structure {
+function structureOf(
+  label: Label,
+  carriers: readonly Carrier[],
+  place: (node: string) => number,
+  residual: boolean,
+): Structure {
   const byPlace = (a: { node: string }, b: { node: string }) => place(a.node) - place(b.node);
   const producers = label.producers.sort(byPlace);
   const consumers = readersOf(label).sort(byPlace);
@@ -136,7 +146,7 @@ function structureOf(label: Label, carriers: readonly Carrier[], place: (node: s
   const blocks = [...slices, ...consumers.flatMap((reader) => reader.blocks)];
   const units = [...blocks.map(({ block }) => block), ...edits.map(({ unit }) => unit)];
   if (!units.every(Number.isInteger)) label.pin('numbers in the graph contradict each other'); // of a malformed file
-  const reason = reasonOf(label, producers.length, consumers);
+  const reason = reasonOf(label, producers.length, consumers, residual);
   return {
     name: producers[0].node,
     layer: consumers[0]?.node ?? '',
@@ -177,9 +187,14 @@ function editsOf({ edits, groups }: Label): Edit[] {
 const atPlaces = <T extends OpenEdit>(edits: readonly T[]) =>
   groupBy(edits, ({ place }) => JSON.stringify(place));
 
-function reasonOf(label: Label, producers: number, consumers: readonly Reader[]): string | undefined {
+function reasonOf(
+  label: Label,
+  producers: number,
+  consumers: readonly Reader[],
+  residual: boolean,
+): string | undefined {
   const reasons = new Set(label.pins);
-  if (label.shortcuts.length > 0) {
+  if (label.shortcuts.length > 0 && !residual) {
     // what users know it by goes first
     const residual = `residual stream: tied across ${producers} producers by ${label.shortcuts[0]}`;
     return [residual, ...reasons].slice(0, 2).join('; ');

@@ -1,6 +1,6 @@
 // ONNX models: read, analyse, shrink, write. Knows nothing of how channels are chosen, runs nothing, touches no file.
 
-export { analyse } from './analyse.ts';
+export { type AnalysisOptions, analyse } from './analyse.ts';
 export { GraphBuilder } from './build.ts';
 export { countMacs, countParameters, type SizeTerms, sizeAt, sizeTerms, type Term } from './count.ts';
 export type { DataType, FloatType } from './dtype.ts';

@@ -127,7 +127,8 @@ async function solveStep(walk: Walk, step: Step, following: Step | undefined): P
   const { run, pass, part, frontier, history } = walk;
   // While the dense network runs for the targets, it goes on to where the next step starts from.
   const cut = following && frontier.cutBefore(following.position);
-  const about = { part, layers: namesOf(step), keep: step.keep, before: history.name };
+  const { structure, keep } = step;
+  const about = { part, layers: namesOf(step), structure: structure?.name, keep, before: history.name };
   let dense: readonly FloatTensor[] | undefined;
   const solved = await run.findings.once('solved', about, async () => {
     const found = await sumsOf(walk, step, cut?.value);

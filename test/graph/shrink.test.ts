@@ -375,10 +375,55 @@ const GRAPHS: Record<string, { prunable: number; dims?: number[]; build: (b: Onn
     },
   };
 
-async function opened(bytes: Uint8Array, dims: readonly number[]) {
+/** Graphs with shortcuts, and how many structures can be pruned with those that they tie. */
+const RESIDUAL: Record<string, { prunable: number; build: (b: OnnxBuilder) => OnnxBuilder }> = {
+  'basic blocks and a projection': {
+    prunable: 5,
+    build: (b) => {
+      let x = b.relu(b.conv(image(b), 8, 3));
+      x = b.relu(b.add(b.conv(b.relu(b.conv(x, 6, 3)), 8, 3), x));
+      x = b.relu(b.add(b.conv(b.relu(b.conv(x, 6, 3, { stride: 2 })), 9, 3), b.conv(x, 9, 1, { stride: 2 })));
+      return head(b, b.relu(b.add(b.conv(b.relu(b.conv(x, 6, 3)), 9, 3), x)));
+    },
+  },
+  'blocks with BatchNormalization before the layers': {
+    prunable: 3,
+    build: (b) => {
+      let x = b.conv(image(b), 8, 3);
+      for (let i = 0; i < 2; i++) {
+        const inner = b.conv(b.relu(b.batchNormalization(x)), 6, 3, { bias: false });
+        x = b.add(b.conv(b.relu(b.batchNormalization(inner)), 8, 3), x);
+      }
+      return head(b, b.relu(b.batchNormalization(x)));
+    },
+  },
+  'an inverted residual and a stream that is concatenated': {
+    prunable: 4,
+    build: (b) => {
+      const x = b.conv(image(b), 6, 3);
+      const y = b.add(b.conv(b.relu(b.depthwise(b.relu(b.conv(x, 12, 1)), 3)), 6, 1), x);
+      const z = b.node('Concat', [b.relu(b.conv(y, 4, 1)), y], { axis: 1 }, { channels: 10 });
+      return head(b, b.relu(b.conv(z, 7, 1)));
+    },
+  },
+  'a concatenation that is added to a layer': {
+    prunable: 2,
+    build: (b) => {
+      const wide = b.node(
+        'Concat',
+        [b.conv(image(b), 4, 3), b.conv('input', 6, 1)],
+        { axis: 1 },
+        { channels: 10 },
+      );
+      return head(b, b.add(b.conv('input', 10, 3), wide));
+    },
+  },
+};
+
+async function opened(bytes: Uint8Array, dims: readonly number[], residual = false) {
   const model = await readModel(bytes);
   const input = randomValue(dims);
-  const { structures } = analyse(model, await shapesOf(model, input));
+  const { structures } = analyse(model, await shapesOf(model, input), { residual });
   return { model, input, prunable: structures.filter((s) => s.prunable), structures };
 }
 
@@ -389,11 +434,26 @@ function maskAll(model: Model, cuts: ReadonlyMap<Structure, readonly number[]>):
 }
 
 describe('shrink', () => {
-  for (const [name, { build, prunable: expected, dims = [2, 3, 8, 8] }] of Object.entries(GRAPHS)) {
-    it(`computes what the masked model computes: ${name}`, async () => {
+  const cases = [
+    ...Object.entries(GRAPHS).map(([name, { dims = [2, 3, 8, 8], ...graph }]) => ({
+      name,
+      dims,
+      residual: false,
+      ...graph,
+    })),
+    ...Object.entries(RESIDUAL).map(([name, graph]) => ({
+      name,
+      dims: [2, 3, 8, 8],
+      residual: true,
+      ...graph,
+    })),
+  ];
+  for (const { name, build, prunable: expected, dims, residual } of cases) {
+    it(`computes what the masked model computes: ${name}${residual ? ', with its shortcuts' : ''}`, async () => {
       const { model, input, prunable, structures } = await opened(
         build(new OnnxBuilder({ seed: 3 })).build(),
         dims,
+        residual,
       );
       expect(prunable.length, JSON.stringify(structures.map((s) => [s.name, s.reason]))).toBe(expected);
       const random = seeded(11);

@@ -106,6 +106,17 @@ const GRAPHS: Record<string, { groups: number[]; shape?: number[]; build: (b: On
         return head(b, b.relu(b.conv(wide, 8, 3)));
       },
     },
+    'transposed convolutions': {
+      groups: [4, 6],
+      build: (b) => {
+        const up = (x: string, m: number) => {
+          const inputs = [x, b.weight([b.channels(x), m, 2, 2], 0.5), b.weight([m], 0.2)];
+          return b.node('ConvTranspose', inputs, { strides: [2, 2] }, { channels: m });
+        };
+        const x = b.relu(b.conv(image(b), 4, 3, { stride: 2 }));
+        return head(b, b.node('LRN', [up(b.relu(up(x, 6)), 3)], { size: 3 }));
+      },
+    },
     'MatMul with channels last': {
       groups: [6, 9, 7],
       build: (b) => {
