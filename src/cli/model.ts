@@ -70,7 +70,8 @@ export async function openModelFile(path: string, flags: ModelFlags): Promise<Mo
   const size =
     flags.seqlen === undefined ? (typeof image === 'number' ? [image, image] : image) : [flags.seqlen];
   const engine = await openEngine(flags);
-  const model = await openModel(bytes, { name, external, engine, size });
+  const { residual } = flags;
+  const model = await openModel(bytes, { name, external, engine, size, residual });
   const { shape } = model.input;
   if (takesTokens(model.input)) return { model, engine, ...textSamples(flags.tokenizer, shape[0]) };
   const labelOffset = flags.labelOffset ?? storedOffset(model.source, name);

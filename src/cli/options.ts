@@ -21,6 +21,7 @@ export interface ModelFlags extends PreprocessingFlags {
   readonly labelOffset?: number;
   readonly samples?: number;
   readonly seed: number;
+  readonly residual?: boolean;
   /** Of language models. */
   readonly tokenizer?: string;
   readonly seqlen?: number;
@@ -67,6 +68,7 @@ export function addModelFlags(command: Command): Command {
       'lines "file,label" (default: sub-folders, in sorted order, are the classes)',
     )
     .option('--label-offset <n>', 'added to every label, 1 for models with a background class', integer)
+    .option('--residual', 'prune the channels that shortcuts tie too (ONNX files)')
     .option('--size <n>', "height and width, as 224 or 192x256 (default: the model's)")
     .option(
       '--resize <how>',

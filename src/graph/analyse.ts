@@ -8,18 +8,23 @@
 // names only where a cache of keys and values enters and leaves the graph.
 
 import type { Label, OpenEdit } from './labels.ts';
-import type { LinearMap, Shapes } from './linear.ts';
+import type { Shapes } from './linear.ts';
 import type { Model } from './model.ts';
 import { captured, reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import type { Operator } from './operators/operator.ts';
-import { called, Propagation } from './propagation.ts';
+import { type Carrier, called, Propagation } from './propagation.ts';
 import { followSizes } from './sizes.ts';
-import { type Analysis, type Edit, groupBy, type Structure } from './structure.ts';
+import { type Analysis, type Edit, groupBy, type Reader, type Structure } from './structure.ts';
 import { sum } from './tensor.ts';
 
+export interface AnalysisOptions {
+  /** Whether channels that shortcuts tie may be pruned: all layers of the stream lose the same ones. Default false. */
+  readonly residual?: boolean;
+}
+
 /** @param shapes  dims of every value in a run on any batch (run `withAllValues` to learn them) */
-export function analyse(model: Model, shapes: Shapes): Analysis {
+export function analyse(model: Model, shapes: Shapes, { residual = false }: AnalysisOptions = {}): Analysis {
   const state = new Propagation(model, shapes);
   for (const input of model.inputs) cachedHeads(state, input.name);
   for (const node of model.nodes) {
@@ -31,7 +36,7 @@ export function analyse(model: Model, shapes: Shapes): Analysis {
   const roots = rootsOf(state).filter((label) => label.producers.length > 0);
   const place = (name: string) => model.position(model.node(name)!);
   const carriers = state.carriers();
-  const structures = roots.map((label) => structureOf(label, carriers.get(label) ?? [], place));
+  const structures = roots.map((label) => structureOf(label, carriers.get(label) ?? [], place, residual));
   const order = ({ consumers, producers }: Structure) => place(consumers[0]?.node ?? producers[0].node);
   structures.sort((a, b) => order(a) - order(b));
   for (const [, ...more] of groupBy(structures, ({ name }) => name).values()) {
@@ -42,7 +47,7 @@ export function analyse(model: Model, shapes: Shapes): Analysis {
 
 function visit(state: Propagation, node: NodeProto): void {
   const operator = state.model.operator(node);
-  const resizes = state.sizes.get(node.input[1] ?? '')?.some(({ axis }) => axis);
+  const resizes = [1, 3].some((input) => state.sizes.get(node.input[input] ?? '')?.some(({ axis }) => axis));
   if (operator?.kind === 'source') operator.rule(state, node);
   else if (resizes || reads(node).some((value) => state.isLabelled(value))) follow(state, node, operator);
 }
@@ -112,12 +117,14 @@ function disagreement({ model }: Propagation, edits: readonly (OpenEdit & { labe
     return String(own.map(({ label, extent }) => `${labels.indexOf(label)}: ${extent}`).sort());
   };
   const [output] = concat.output;
-  const agree = model.uses(output).every(
-    // a Shape of it only counts its elements
-    ({ node, index }) =>
-      node.opType === 'Shape' || (index === 1 && wanted(node.name) === wanted(edits[0].reader)),
-  );
-  return agree && !model.isOutput(output)
+  const agree = (value: string): boolean =>
+    model.uses(value).every(({ node, index }) => {
+      // a Shape of it only counts its elements
+      if (node.opType === 'Shape') return true;
+      if (node.opType === 'Concat') return agree(node.output[0]) && !model.isOutput(node.output[0]);
+      return index > 0 && wanted(node.name) === wanted(edits[0].reader);
+    });
+  return agree(output) && !model.isOutput(output)
     ? undefined
     : `${called(concat)} gives a shape that other nodes read too`;
 }
@@ -126,18 +133,20 @@ const rootsOf = ({ labels }: Propagation) => [...new Set(labels.flatMap((label) 
 
 function structureOf(
   label: Label,
-  carriers: readonly { value: string; axis: number; extent: number }[],
+  carriers: readonly Carrier[],
   place: (node: string) => number,
+  residual: boolean,
 ): Structure {
   const byPlace = (a: { node: string }, b: { node: string }) => place(a.node) - place(b.node);
   const producers = label.producers.sort(byPlace);
-  const consumers = label.consumers.sort(byPlace).map((map) => ({ ...map, groupSize: map.p / label.groups }));
+  const consumers = readersOf(label).sort(byPlace);
   const slices = label.slices.map(({ extent, ...slice }) => ({ ...slice, block: extent / label.groups }));
   const values = carriers.map(({ extent, ...value }) => ({ ...value, block: extent / label.groups }));
   const edits = editsOf(label);
-  const units = [...slices.map(({ block }) => block), ...edits.map(({ unit }) => unit)];
+  const blocks = [...slices, ...consumers.flatMap((reader) => reader.blocks)];
+  const units = [...blocks.map(({ block }) => block), ...edits.map(({ unit }) => unit)];
   if (!units.every(Number.isInteger)) label.pin('numbers in the graph contradict each other'); // of a malformed file
-  const reason = reasonOf(label, producers.length, consumers);
+  const reason = reasonOf(label, producers.length, consumers, residual);
   return {
     name: producers[0].node,
     layer: consumers[0]?.node ?? '',
@@ -155,6 +164,16 @@ function structureOf(
   };
 }
 
+/** Each layer once, however often the channels lie side by side in its input. */
+function readersOf({ consumers, groups }: Label): Reader[] {
+  return [...groupBy(consumers, ({ map }) => map.node).values()].map((list) => {
+    const blocks = list
+      .map(({ offset, extent }) => ({ offset, block: extent / groups }))
+      .sort((a, b) => a.offset - b.offset);
+    return { ...list[0].map, groupSize: sum(blocks.map(({ block }) => block)), blocks };
+  });
+}
+
 /** One edit for each place: what its first reader needs is what all of them do. */
 function editsOf({ edits, groups }: Label): Edit[] {
   return [...atPlaces(edits).values()].map((list) => {
@@ -168,9 +187,14 @@ function editsOf({ edits, groups }: Label): Edit[] {
 const atPlaces = <T extends OpenEdit>(edits: readonly T[]) =>
   groupBy(edits, ({ place }) => JSON.stringify(place));
 
-function reasonOf(label: Label, producers: number, consumers: readonly LinearMap[]): string | undefined {
+function reasonOf(
+  label: Label,
+  producers: number,
+  consumers: readonly Reader[],
+  residual: boolean,
+): string | undefined {
   const reasons = new Set(label.pins);
-  if (label.shortcuts.length > 0) {
+  if (label.shortcuts.length > 0 && !residual) {
     // what users know it by goes first
     const residual = `residual stream: tied across ${producers} producers by ${label.shortcuts[0]}`;
     return [residual, ...reasons].slice(0, 2).join('; ');

@@ -100,8 +100,8 @@ function extentsOf(structures: readonly Structure[]): Map<string, Extent[]> {
   for (const { name: structure, groups, slices, values } of structures) {
     for (const { tensor, axis, offset, block } of slices)
       add(tensor, `${axis} ${offset}`, { axis, positions: groups * block, structure });
-    for (const { value, axis, block } of values)
-      add(value, `${axis} ${structure}`, { axis, positions: groups * block, structure });
+    for (const { value, axis, offset, block } of values)
+      add(value, `${axis} ${offset}`, { axis, positions: groups * block, structure });
   }
   return new Map(Array.from(found, ([at, own]) => [at, [...own.values()]]));
 }
@@ -119,19 +119,32 @@ function scaled(extents: readonly Extent[] = [], dims: readonly number[], kept: 
   });
 }
 
+/** Layers multiply two widths: terms of more structures are not looked for where there are many, as behind a Concat. */
+const [FEW_STRUCTURES, MOST_IN_TERM] = [6, 2];
+
 /** A function that is linear in what each structure keeps, as its terms: from its values where each keeps all or nothing. */
 function expand(names: readonly string[], count: (kept: Kept) => number): Term[] {
-  const subsets = Array.from({ length: 2 ** names.length }, (_, set) =>
-    names.filter((_, i) => (set >> i) % 2 === 1),
-  );
+  const subsets = subsetsOf(names, names.length > FEW_STRUCTURES ? MOST_IN_TERM : names.length);
   const values = new Map<string, number>();
   return subsets.map((of) => {
-    const inner = subsets.filter((it) => it.length < of.length && it.every((name) => of.includes(name)));
+    const inner = subsetsOf(of, of.length - 1);
     const known = sum(inner.map((it) => values.get(it.join('\0'))!));
     const value = count((name) => (of.includes(name) || !names.includes(name) ? 1 : 0)) - known;
     values.set(of.join('\0'), value);
     return { value, of };
   });
+}
+
+/** Of up to so many names, the smaller ones first. */
+function subsetsOf(names: readonly string[], most: number): string[][] {
+  const bySize: { of: string[]; next: number }[][] = most < 0 ? [] : [[{ of: [], next: 0 }]];
+  for (let size = 1; size <= most; size++) {
+    const longer = bySize[size - 1].flatMap(({ of, next }) =>
+      names.slice(next).map((name, i) => ({ of: [...of, name], next: next + i + 1 })),
+    );
+    bySize.push(longer);
+  }
+  return bySize.flat().map(({ of }) => of);
 }
 
 /** Of layers that have no bias and may be given one (a bare MatMul has nowhere to put it). */

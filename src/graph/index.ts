@@ -1,6 +1,6 @@
 // ONNX models: read, analyse, shrink, write. Knows nothing of how channels are chosen, runs nothing, touches no file.
 
-export { analyse } from './analyse.ts';
+export { type AnalysisOptions, analyse } from './analyse.ts';
 export { GraphBuilder } from './build.ts';
 export { countMacs, countParameters, type SizeTerms, sizeAt, sizeTerms, type Term } from './count.ts';
 export type { DataType, FloatType } from './dtype.ts';
@@ -25,7 +25,17 @@ export { called, type Propagation } from './propagation.ts';
 export { type ReadOptions, readModel } from './read.ts';
 export { shrink } from './shrink.ts';
 export { loadStored, type ModelOutline, openStored, streamModel } from './stream.ts';
-export type { Analysis, Edit, LinearRef, Slice, Structure, ValueAxis } from './structure.ts';
+export {
+  type Analysis,
+  type Edit,
+  type LinearRef,
+  type Reader,
+  type RowBlock,
+  rowsOf,
+  type Slice,
+  type Structure,
+  type ValueAxis,
+} from './structure.ts';
 export { type Cut, part, segments, subgraph, type ValueInfo, withAllValues } from './subgraph.ts';
 export { elements, fromFloat32, sum, type Tensor, toFloat32, toFloat64 } from './tensor.ts';
 export { readWeights, writeWeights } from './weights.ts';

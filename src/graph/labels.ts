@@ -18,6 +18,13 @@ export interface Axis {
   outer: number;
 }
 
+/** Rows of a layer's weights that belong to a label. The first is `offset`; `extent` counts rows, not channels. */
+export interface OpenReader {
+  readonly map: LinearMap;
+  readonly offset: number;
+  readonly extent: number;
+}
+
 /** A slice whose block follows from the extent that the label has on the axis. */
 type OpenSlice = Omit<Slice, 'block'> & { extent: number };
 
@@ -40,7 +47,7 @@ export class Label {
   /** Number of groups; only that of the root counts. */
   groups: number;
   readonly producers: LinearRef[] = [];
-  readonly consumers: LinearMap[] = [];
+  readonly consumers: OpenReader[] = [];
   readonly slices: OpenSlice[] = [];
   readonly edits: OpenEdit[] = [];
   /** Reasons why the channels must stay. */
@@ -55,6 +62,14 @@ export class Label {
     this.groups = groups;
   }
 
+  /** Labels side by side, as one. */
+  static of(parts: readonly Part[]): Label {
+    if (parts.length === 1) return parts[0].label;
+    const label = new Label(0);
+    if (parts.length > 1) label.#parts = parts;
+    return label;
+  }
+
   root(): Label {
     let root: Label = this;
     while (root.#parent) root = root.#parent;
@@ -62,7 +77,7 @@ export class Label {
     return root;
   }
 
-  /** Where it was split, its parts in order; undefined where it is whole. */
+  /** What it consists of, in order, where it was split or put together; undefined where it is whole. */
   get parts(): readonly Part[] | undefined {
     return this.root().#parts;
   }
@@ -84,6 +99,10 @@ export class Label {
   /** Makes groups of neighbouring channels, so that their number divides `count`; gives their number. */
   coarsen(count: number): number {
     const root = this.root();
+    if (root.#parts) {
+      const whole = sum(root.#parts.map(({ share }) => share));
+      return sum(root.#parts.map(({ label, share }) => label.coarsen((count * share) / whole)));
+    }
     root.groups = gcd(root.groups, count);
     return root.groups;
   }
@@ -94,6 +113,7 @@ export class Label {
     if (a === b) return true;
     const parts = a.#parts ?? b.#parts;
     if (parts) {
+      if (a.#holds(b) || b.#holds(a)) return false;
       const shares = parts.map(({ share }) => share);
       const [left, right] = [a.split(shares), b.split(shares)];
       if (!left || !right) return false;
@@ -112,44 +132,74 @@ export class Label {
     return true;
   }
 
+  #holds(other: Label): boolean {
+    return this.root() === other || (this.parts?.some(({ label }) => label.#holds(other)) ?? false);
+  }
+
   /**
-   * Splits a label into labels of their own, side by side and in proportion to `shares`.
+   * Splits a label into labels of their own, side by side and in proportion to `shares`, 0 for one without channels. Where
+   * it is split already, parts are split further or put together.
    *
-   * @returns undefined if that would split a group, or if it is split elsewhere already
+   * @returns undefined if that would split a group
    */
   split(shares: readonly number[]): readonly Part[] | undefined {
     const root = this.root();
-    const whole = sum(shares);
-    const old = root.#parts;
-    if (old) {
-      const before = sum(old.map(({ share }) => share));
-      const same =
-        old.length === shares.length && old.every((p, i) => p.share * whole === shares[i] * before);
-      return same ? old : undefined;
-    }
-    const counts = shares.map((share) => (root.groups * share) / whole);
-    if (!counts.every((count) => Number.isInteger(count) && count > 0)) return undefined;
-    let from = 0;
-    root.#parts = shares.map((share, i) => {
-      const label = new Label(counts[i]);
-      label.producers.push(...root.producers);
-      for (const { node } of root.consumers) label.pins.push(`"${node}" reads it before it is split`);
-      label.pins.push(...root.pins);
-      label.shortcuts.push(...root.shortcuts);
-      const scaled = (extent: number) => (extent * share) / whole;
-      for (const slice of root.slices) {
-        const offset = slice.offset + (slice.extent * from) / whole;
-        label.slices.push({ ...slice, offset, extent: scaled(slice.extent) });
+    if (!shares.every((share) => Number.isInteger(share) && share >= 0)) return undefined; // of a malformed file
+    const own = shares.filter((share) => share > 0);
+    if (own.length > 1) root.#parts ??= root.#divided(own);
+    const parts = root.#parts ?? (own.length === 1 ? [{ label: root, share: own[0] }] : undefined);
+    if (!parts) return undefined;
+    // shares of both in one unit, so that integers stay integers
+    const [whole, before] = [sum(shares), sum(parts.map(({ share }) => share))];
+    const left = parts.map(({ label, share }) => ({ label, share: share * whole }));
+    const result: Part[] = [];
+    for (const share of shares) {
+      const own: Part[] = [];
+      for (let missing = share * before; missing > 0; ) {
+        const next = left[0];
+        if (next.share > missing) {
+          const halves = next.label.split([missing, next.share - missing]);
+          if (!halves) return undefined;
+          left.splice(
+            0,
+            1,
+            ...halves.map(({ label }, i) => ({ label, share: [missing, next.share - missing][i] })),
+          );
+        }
+        const [piece] = left.splice(0, 1);
+        missing -= piece.share;
+        own.push(piece);
       }
-      for (const edit of root.edits) label.edits.push({ ...edit, extent: scaled(edit.extent) });
+      result.push({ label: Label.of(own), share });
+    }
+    return result;
+  }
+
+  #divided(shares: readonly number[]): readonly Part[] | undefined {
+    const whole = sum(shares);
+    const counts = shares.map((share) => (this.groups * share) / whole);
+    if (!counts.every(Number.isInteger)) return undefined;
+    let from = 0;
+    return shares.map((share, i) => {
+      const label = new Label(counts[i]);
+      label.producers.push(...this.producers);
+      label.pins.push(...this.pins);
+      label.shortcuts.push(...this.shortcuts);
+      const scaled = (extent: number) => (extent * share) / whole;
+      const shifted = <T extends { offset: number; extent: number }>(item: T): T => {
+        const offset = item.offset + (item.extent * from) / whole;
+        return { ...item, offset, extent: scaled(item.extent) };
+      };
+      label.consumers.push(...this.consumers.map(shifted));
+      label.slices.push(...this.slices.map(shifted));
+      for (const edit of this.edits) label.edits.push({ ...edit, extent: scaled(edit.extent) });
       from += share;
       return { label, share };
     });
-    return root.#parts;
   }
 }
 
-/** Splits an axis into axes side by side; undefined where it has several runs or its label cannot be split so. */
+/** Splits an axis into axes side by side, some of which may be empty; undefined where it has several runs or its label cannot be split so. */
 export function splitAxis({ label, outer }: Axis, shares: readonly number[]): Axis[] | undefined {
   const parts = outer === 1 ? label.split(shares) : undefined;
   return parts?.map((part, i) => ({ label: part.label, extent: shares[i], outer: 1 }));

@@ -17,10 +17,13 @@ export interface ConvGeometry {
   /** top, left, bottom, right */
   pads: [number, number, number, number];
   dilations: [number, number];
+  /** Of a transposed convolution: its strides, by which the input is taken apart with zeros before it is sampled. */
+  inputDilations?: [number, number];
 }
 
 /**
- * Y = X·W + b. Rows of X are samples (and positions); W is p × m, its rows in (channel, ky, kx) order. `output` is the
+ * Y = X·W + b. Rows of X are samples (and positions); W is p × m, its rows in (channel, ky, kx) order, the kernel of a transposed
+ * convolution turned by 180°. `output` is the
  * value that holds Y, behind the Add where a MatMul has its bias there.
  */
 export interface LinearMap extends LinearRef {

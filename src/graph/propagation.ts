@@ -8,6 +8,14 @@ import type { NodeProto } from './onnx_pb.ts';
 import type { Size } from './sizes.ts';
 import { sum, type Tensor, toIntegers } from './tensor.ts';
 
+/** Where a label lies: `extent` positions of an axis of a value, from `offset` on. */
+export interface Carrier {
+  readonly value: string;
+  readonly axis: number;
+  readonly offset: number;
+  readonly extent: number;
+}
+
 /** What rules work on. Axes count from 0; `place` is one of a value's. */
 export class Propagation {
   readonly model: Model;
@@ -83,8 +91,31 @@ export class Propagation {
 
   /** A layer reads the channels. */
   consume(axis: Axis, map: LinearMap): void {
-    if (axis.outer > 1 || axis.label.parts) this.pin(axis, `"${map.node}" reads it together with others`);
-    else axis.label.root().consumers.push(map);
+    if (axis.outer > 1) {
+      this.pin(axis, `"${map.node}" reads it together with others`);
+      return;
+    }
+    const rows = map.p / axis.extent;
+    this.#eachPart(axis, 0, (label, from, extent) => {
+      label.consumers.push({ map, offset: from * rows, extent: extent * rows });
+    });
+  }
+
+  /** Axes side by side; undefined where none of them is labelled. Channels that no layer makes stay. */
+  joined(axes: readonly (Axis | undefined)[], extents: readonly number[], by: NodeProto): Axis | undefined {
+    if (!axes.some(Boolean)) return undefined;
+    if (axes.some((axis) => axis && axis.outer > 1)) {
+      for (const axis of axes)
+        this.pin(axis, `${called(by)} puts it beside others, of which it is not one run`);
+      return undefined;
+    }
+    const whole = axes.map((axis, i) => {
+      const { label } = axis ?? this.free(extents[i]);
+      if (!axis) label.pin(`${called(by)} puts channels beside it that no layer makes`);
+      return { label, share: extents[i] };
+    });
+    const parts = whole.filter(({ share }) => share > 0);
+    return parts.length > 0 ? { label: Label.of(parts), extent: sum(extents), outer: 1 } : undefined;
   }
 
   /** Ties one axis of the constant at `node.input[input]` to a label, from position `offset` on. */
@@ -119,14 +150,14 @@ export class Propagation {
   }
 
   /** Where the labels lie, those of values with several labels on an axis among them. */
-  carriers(): Map<Label, { value: string; axis: number; extent: number }[]> {
-    const found = new Map<Label, { value: string; axis: number; extent: number }[]>();
+  carriers(): Map<Label, Carrier[]> {
+    const found = new Map<Label, Carrier[]>();
     for (const [value, axes] of this.#axes) {
       for (const [place, axis] of axes.entries()) {
         if (!axis) continue;
-        this.#eachPart(axis, 0, (label, _, extent) => {
+        this.#eachPart(axis, 0, (label, offset, extent) => {
           const list = found.get(label) ?? [];
-          list.push({ value, axis: place, extent });
+          list.push({ value, axis: place, offset, extent });
           found.set(label, list);
         });
       }

@@ -3,9 +3,9 @@
 import { clone } from '@bufbuild/protobuf';
 import { InputError } from '../errors.ts';
 import type { Model } from './model.ts';
-import { attributeInt, attributeInts, setAttribute } from './node.ts';
+import { attributeInt, attributeInts, removeAttribute, setAttribute } from './node.ts';
 import { type NodeProto, type TypeProto_Tensor, ValueInfoProtoSchema } from './onnx_pb.ts';
-import { groupBy, type Slice, type Structure } from './structure.ts';
+import { type Edit, groupBy, type Slice, type Structure } from './structure.ts';
 import { fromIntegers, gather, type Tensor, toIntegers } from './tensor.ts';
 
 /** What happens to the constant at one input of one node. */
@@ -54,6 +54,8 @@ export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly numbe
       } else if (edit.kind === 'infer') infer(small, nodeOf(small, edit.node), edit.input);
       else if (edit.kind === 'attribute')
         lowerAttribute(nodeOf(small, edit.node), edit.name, edit.index, loss);
+      else if (edit.kind === 'hold') hold(small, nodeOf(small, edit.node), edit);
+      else if (edit.kind === 'piece') lowerPiece(small, nodeOf(small, edit.node), edit, loss);
       else lowerDim(small, edit.value, edit.index, loss);
     }
   }
@@ -137,6 +139,34 @@ function lowerAttribute(node: NodeProto, name: string, index: number | undefined
       ? attributeInt(node, name, 0) - loss
       : attributeInts(node, name)!.map((value, i) => (i === index ? value - loss : value));
   setAttribute(node, name, lowered);
+}
+
+/** Sizes of pieces are an attribute before opset 13, an input since then. */
+function lowerPiece(
+  model: Model,
+  node: NodeProto,
+  { index, extents }: Extract<Edit, { kind: 'piece' }>,
+  loss: number,
+): void {
+  if (model.opset < 13) {
+    if (!attributeInts(node, 'split')) setAttribute(node, 'split', extents);
+    lowerAttribute(node, 'split', index, loss);
+    return;
+  }
+  removeAttribute(node, 'num_outputs');
+  const given = model.tensors.get(node.input[1] ?? '');
+  const values = given ? toIntegers(given) : [...extents];
+  values[index] -= loss;
+  const name = given?.name ?? model.fresh(`${node.name}.split`);
+  model.tensors.set(name, fromIntegers(name, values, [values.length]));
+  if (!given) model.setInput(node, 1, name);
+}
+
+function hold(model: Model, node: NodeProto, { value, rank }: Extract<Edit, { kind: 'hold' }>): void {
+  const [output] = node.output;
+  const name = model.fresh(`${output}.held`);
+  model.tensors.set(name, fromIntegers(name, [value], new Array(rank).fill(1)));
+  for (const { node: reader, index } of model.uses(output)) model.setInput(reader, index, name);
 }
 
 function infer(model: Model, node: NodeProto, input: number): void {

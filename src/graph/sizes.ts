@@ -16,6 +16,8 @@ export interface Size {
   value: number;
   /** The channels that it counts: `value` is the extent. */
   axis?: Axis;
+  /** Computed from constants alone, and from numbers of channels that are held as they are: the same in every run. */
+  isFixed?: boolean;
   /** The constant that it is, or the input of a Concat, which could be left to be inferred. */
   place?: EditPlace;
 }
@@ -23,20 +25,28 @@ export interface Size {
 type Sizes = readonly Size[] | undefined;
 type SizeRule = (state: Propagation, node: NodeProto, inputs: readonly Sizes[]) => Sizes;
 
+/** Inputs that are shapes. */
+const SHAPED = new Map([
+  ['Reshape', 1],
+  ['Expand', 1],
+  ['Resize', 3],
+]);
+
 /** Computes the sizes that a node gives, and pins channels whose number it uses in a way not known here. */
 export function followSizes(state: Propagation, node: NodeProto): void {
   const known = reads(node).filter((value) => state.sizes.has(value));
-  if (known.length === 0 && node.opType !== 'Shape') return;
+  const isConstant = node.input.length > 0 && node.input.every((_, input) => state.integers(node, input));
+  if (known.length === 0 && node.opType !== 'Shape' && !isConstant) return;
   const inputs = node.input.map((_, input) => sizesOf(state, node, input));
   const result = isStandard(node) ? RULES.get(node.opType)?.(state, node, inputs) : undefined;
   if (result) {
     state.sizes.set(node.output[0], result);
     return;
   }
-  // the rules of these two look at the shapes that they are given
-  const isShaped = isStandard(node) && (node.opType === 'Reshape' || node.opType === 'Expand');
+  // the rules of these look at the shapes that they are given
+  const shape = isStandard(node) ? node.input[SHAPED.get(node.opType) ?? -1] : undefined;
   for (const value of known) {
-    if (isShaped && value === node.input[1] && value !== node.input[0]) continue;
+    if (value === shape && value !== node.input[0]) continue;
     pinCounted(state, node, state.sizes.get(value));
   }
 }
@@ -54,7 +64,7 @@ export function sizesOf(state: Propagation, node: NodeProto, input: number): Siz
   const constant = state.integers(node, input);
   if (constant) {
     const place = { kind: 'constant', node: node.name, input } as const;
-    return constant.map((value, index) => ({ value, place: { ...place, index } }));
+    return constant.map((value, index) => ({ value, isFixed: true, place: { ...place, index } }));
   }
   const producer = state.model.producer(value);
   return producer?.opType === 'Concat' ? concatenated(state, producer) : undefined;
@@ -83,19 +93,25 @@ const extents: SizeRule = (state, node) => {
 };
 
 const isVector = (state: Propagation, value: string) => state.dims(value)?.length === 1;
-const unplaced = ({ value, axis }: Size): Size => ({ value, axis });
+const unplaced = ({ value, axis, isFixed }: Size): Size => ({ value, axis, isFixed });
+
+/** The integers of an input that are the same in every run. */
+export function fixedIntegers(state: Propagation, node: NodeProto, input: number): number[] | undefined {
+  const sizes = sizesOf(state, node, input);
+  return sizes?.every(({ isFixed }) => isFixed) ? sizes.map(({ value }) => value) : undefined;
+}
 
 const same: SizeRule = (_, __, [data]) => data?.map(unplaced);
 
 const pick: SizeRule = (state, node, [data]) => {
-  const indices = state.integers(node, 1);
+  const indices = fixedIntegers(state, node, 1);
   if (!data || !indices || !isVector(state, node.input[0])) return undefined;
   const picked = indices.map((i) => data[wrapAxis(i, data.length)]);
   return picked.every(Boolean) ? picked.map(unplaced) : undefined;
 };
 
 const range: SizeRule = (state, node, [data]) => {
-  const [starts, ends] = [state.integers(node, 1), state.integers(node, 2)];
+  const [starts, ends] = [fixedIntegers(state, node, 1), fixedIntegers(state, node, 2)];
   const steps = node.input[4] ? state.integers(node, 4) : [1];
   if (!data || !isVector(state, node.input[0]) || starts?.length !== 1 || ends?.length !== 1)
     return undefined;
@@ -109,8 +125,10 @@ function concatenated(state: Propagation, node: NodeProto): Sizes {
     const known = state.sizes.get(value);
     if (!known && !(length < 64)) return undefined;
     const sizes = known ?? new Array<Size>(length).fill({ value: Number.NaN });
-    const place: EditPlace = { kind: 'infer', node: node.name, input };
-    return sizes.map(({ value, axis }) => (axis || length > 1 ? { value, axis } : { value, place }));
+    // of a list, those of the Concat that made it can be inferred
+    const isList = length > 1 && state.model.producer(value)?.opType !== 'Concat';
+    const own: EditPlace | undefined = length === 1 ? { kind: 'infer', node: node.name, input } : undefined;
+    return sizes.map((size) => ({ ...unplaced(size), place: own ?? (isList ? undefined : size.place) }));
   });
   if (!node.input.every((value) => isVector(state, value))) return undefined;
   return parts.every((part) => part !== undefined) ? parts.flat() : undefined;
@@ -130,24 +148,43 @@ const elementwise =
     return result.every((size) => size !== undefined) ? result : undefined;
   };
 
-const times = elementwise((_, __, a, b) => {
-  if (a.axis && b.axis) return undefined;
+/** Of two numbers; a number of channels is held as it is, if what it is computed with is fixed. */
+const arithmetic = (f: (a: number, b: number) => number) =>
+  elementwise((state, node, a, b) => {
+    const value = f(a.value, b.value);
+    const isFixed = [a, b].every((size) => size.axis || size.isFixed);
+    if (!a.axis && !b.axis) return { value, isFixed };
+    return isFixed ? held(state, node, value, [a, b]) : undefined;
+  });
+
+/** A number that stays what it is today, whatever is cut of the channels that it is computed from. */
+function held(state: Propagation, node: NodeProto, value: number, from: readonly Size[]): Size | undefined {
+  const dims = state.dims(node.output[0]);
+  if (!dims || dims.some((dim) => dim !== 1)) return undefined;
+  for (const { axis } of from) {
+    if (axis) state.edit(axis, { kind: 'hold', node: node.name, value, rank: dims.length }, node.name);
+  }
+  return { value, isFixed: true };
+}
+
+const times = elementwise((state, node, a, b) => {
   const value = a.value * b.value;
   const axis = a.axis ?? b.axis;
-  return axis ? { value, axis: { ...axis, extent: value } } : { value };
+  if (a.axis && b.axis) return held(state, node, value, [a, b]);
+  return axis ? { value, axis: { ...axis, extent: value } } : { value, isFixed: a.isFixed && b.isFixed };
 });
 
-const divided = elementwise((state, node, a, b) => {
-  if (a.axis && b.axis) {
-    // query heads per key-value head: stays if both change alike
-    const reason = `${called(node)} divides numbers of channels`;
-    state.agreements.push({ labels: [a.axis.label, b.axis.label], reason });
-  } else if (a.axis || b.axis) return undefined;
-  return { value: Math.trunc(a.value / b.value) };
-});
+const quotient = arithmetic((a, b) => Math.trunc(a / b));
 
-const uncounted = (f: (a: number, b: number) => number) =>
-  elementwise((_, __, a, b) => (a.axis || b.axis ? undefined : { value: f(a.value, b.value) }));
+const divided: SizeRule = (state, node, inputs) => {
+  const [[a] = [], [b] = []] = [inputs[0], inputs[1]];
+  const isRatio = inputs.every((list) => list?.length === 1) && a?.axis && b?.axis;
+  if (!isRatio) return quotient(state, node, inputs);
+  // query heads per key-value head: stays if both change alike
+  const reason = `${called(node)} divides numbers of channels`;
+  state.agreements.push({ labels: [a.axis!.label, b.axis!.label], reason });
+  return [{ value: Math.trunc(a.value / b.value) }];
+};
 
 const equal = elementwise((_, __, a, b) => {
   // no number of channels is ever 0 or −1, the marks in shapes
@@ -158,7 +195,8 @@ const equal = elementwise((_, __, a, b) => {
 
 const where = elementwise((_, __, condition, a, b) => {
   if (condition.axis || Number.isNaN(condition.value)) return undefined;
-  return unplaced(condition.value === 0 ? b : a);
+  const chosen = condition.value === 0 ? b : a;
+  return { ...unplaced(chosen), isFixed: chosen.isFixed && condition.isFixed };
 });
 
 /** A vector of one number, as long as another shape is. */
@@ -183,8 +221,9 @@ const RULES = new Map<string, SizeRule>([
   ['Concat', concatenated],
   ['Mul', times],
   ['Div', divided],
-  ['Add', uncounted((a, b) => a + b)],
-  ['Sub', uncounted((a, b) => a - b)],
+  ['Add', arithmetic((a, b) => a + b)],
+  ['Sub', arithmetic((a, b) => a - b)],
+  ['Mod', arithmetic((a, b) => a - b * Math.floor(a / b))],
   ['Equal', equal],
   ['Where', where],
   ['ConstantOfShape', filled],

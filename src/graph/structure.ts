@@ -31,16 +31,42 @@ export interface Slice {
 export type Edit =
   | { kind: 'attribute'; node: string; name: string; index?: number; unit: number }
   | { kind: 'constant'; node: string; input: number; index: number; unit: number }
+  /** A Split into even pieces, of these extents in all, has to say how large they are. */
+  | { kind: 'piece'; node: string; index: number; extents: readonly number[]; unit: number }
   /** The size that this input of a Concat adds to the target of a Reshape is left to be inferred: it becomes −1. */
   | { kind: 'infer'; node: string; input: number; unit: 0 }
+  /** A number that the node computes from that of the channels stays as it is: its output becomes a constant. */
+  | { kind: 'hold'; node: string; value: number; rank: number; unit: number }
   /** The declared extent of an axis of a graph input or output. */
   | { kind: 'dim'; value: string; index: number; unit: number };
 
-/** Axes of values on which the channels lie, `block` positions for each. */
+/** Axes of values on which the channels lie, `block` positions for each from `offset` on. */
 export interface ValueAxis {
   value: string;
   axis: number;
+  offset: number;
   block: number;
+}
+
+/** Rows of a layer's weights: channel c owns `block` of them from offset + c·block on. */
+export interface RowBlock {
+  offset: number;
+  block: number;
+}
+
+/**
+ * A layer that reads the channels, all of its rows or some of them: a concatenation has rows of other structures too, and
+ * of channels that stay. `groupSize` is what a channel has of all blocks.
+ */
+export interface Reader extends LinearMap {
+  blocks: RowBlock[];
+}
+
+/** The rows of W that belong to channels, channel by channel. */
+export function rowsOf({ blocks }: Pick<Reader, 'blocks'>, channels: readonly number[]): number[] {
+  return channels.flatMap((c) =>
+    blocks.flatMap(({ offset, block }) => Array.from({ length: block }, (_, i) => offset + c * block + i)),
+  );
 }
 
 /** Channels that live and die together: layers that make them, layers that read them, all that is tied to them. */
@@ -62,7 +88,7 @@ export interface Structure {
   isResidual: boolean;
   /** In topological order, as the consumers. */
   producers: LinearRef[];
-  consumers: LinearMap[];
+  consumers: Reader[];
   values: ValueAxis[];
   slices: Slice[];
   edits: Edit[];

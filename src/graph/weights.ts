@@ -14,8 +14,9 @@ import { elements, type Floats, fromFloat32, type Tensor, toFloat32 } from './te
  * @throws {UnsupportedModelError} if the model has no such node
  */
 export function readWeights(model: Model, map: LinearMap): { W: Float32Array; bias?: Float32Array } {
-  const { node, layer, weight, rows, columns, isTransposed } = layerOf(model, map);
-  const W = isTransposed ? transpose(toFloat32(weight), columns, rows) : Float32Array.from(toFloat32(weight));
+  const { node, layer, weight, columns, places } = layerOf(model, map);
+  const stored = toFloat32(weight);
+  const W = Float32Array.from(places, (place) => stored[place]);
   if (layer.factors) scale(W, attributeFloat(node, layer.factors.weight, 1));
   const place = biasPlace(model, map, node, layer);
   const found = place && model.tensors.get(place.node.input[place.index]);
@@ -34,7 +35,7 @@ export function readWeights(model: Model, map: LinearMap): { W: Float32Array; bi
  * @throws {ShapeError} if sizes do not match the node
  */
 export function writeWeights(model: Model, map: LinearMap, W: Floats, bias?: Floats): void {
-  const { node, layer, rows, columns, isTransposed } = layerOf(model, map);
+  const { node, layer, rows, columns, places } = layerOf(model, map);
   if (W.length !== rows * columns) {
     throw new ShapeError(
       `writeWeights: "W" of "${map.node}" expected ${rows}x${columns}, got ${W.length} values`,
@@ -44,7 +45,10 @@ export function writeWeights(model: Model, map: LinearMap, W: Floats, bias?: Flo
     throw new ShapeError(`writeWeights: "bias" of "${map.node}" expected ${columns}, got ${bias.length}`);
   }
   const weight = ownTensor(model, node, 1);
-  const values = isTransposed ? transpose(W, rows, columns) : W;
+  const values = new (W instanceof Float64Array ? Float64Array : Float32Array)(W.length);
+  places.forEach((place, at) => {
+    values[place] = W[at];
+  });
   model.tensors.set(weight.name, fromFloat32(values, weight.dims, weight));
   if (layer.factors) removeAttribute(node, layer.factors.weight);
   if (!bias) return;
@@ -81,7 +85,6 @@ function biasPlace(model: Model, map: LinearMap, node: NodeProto, layer: Layer) 
   return add && { node: add, index: model.tensors.has(add.input[0]) ? 0 : 1 };
 }
 
-/** W lies there as m × p if it is transposed: Conv, and Gemm with transB. */
 function layerOf(model: Model, map: LinearMap) {
   const node = model.node(map.node);
   const layer = node && model.operator(node)?.layer;
@@ -91,16 +94,40 @@ function layerOf(model: Model, map: LinearMap) {
       node: map.node,
     });
   }
-  const isTransposed = layer.outputAxis(node) === 0;
-  const [first, rest] = [weight.dims[0], elements(weight.dims.slice(1))];
-  const [rows, columns] = isTransposed ? [rest, first] : [first, rest];
-  return { node, layer, weight, rows, columns, isTransposed };
+  const outputAxis = layer.outputAxis(node);
+  const [columns, inputs] = [weight.dims[outputAxis], weight.dims[1 - outputAxis]];
+  const kernel = elements(weight.dims.slice(2));
+  const places = placesOf({
+    inputs,
+    columns,
+    kernel,
+    outputAxis,
+    isTurned: map.conv?.inputDilations !== undefined,
+  });
+  return { node, layer, weight, rows: inputs * kernel, columns, places };
 }
 
-function transpose<T extends Floats>(A: T, rows: number, columns: number): T {
-  const out = (A instanceof Float64Array ? new Float64Array(A.length) : new Float32Array(A.length)) as T;
-  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) out[j * rows + i] = A[i * columns + j];
-  return out;
+/** Where the p × m values of W lie in a tensor (m, c, kernel), as of Conv, or (c, m, kernel), as of MatMul. */
+function placesOf(shape: {
+  inputs: number;
+  columns: number;
+  kernel: number;
+  outputAxis: 0 | 1;
+  isTurned: boolean;
+}) {
+  const { inputs, columns, kernel, outputAxis, isTurned } = shape;
+  const places = new Uint32Array(inputs * kernel * columns);
+  let at = 0;
+  for (let c = 0; c < inputs; c++) {
+    for (let k = 0; k < kernel; k++) {
+      const tap = isTurned ? kernel - 1 - k : k;
+      for (let j = 0; j < columns; j++) {
+        const channel = outputAxis === 0 ? j * inputs + c : c * columns + j;
+        places[at++] = channel * kernel + tap;
+      }
+    }
+  }
+  return places;
 }
 
 function scale(values: Float32Array, factor: number): void {

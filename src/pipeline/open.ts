@@ -4,6 +4,7 @@ import type { Engine, EngineSession } from '../engine/index.ts';
 import { InputError, UnsupportedModelError } from '../errors.ts';
 import {
   type Analysis,
+  type AnalysisOptions,
   analyse,
   concat,
   countMacs,
@@ -25,7 +26,7 @@ import { supplies } from './decoder.ts';
 import type { ModelSize } from './subject.ts';
 
 /** What the file alone does not say. */
-export interface OpenOptions extends ReadOptions {
+export interface OpenOptions extends ReadOptions, AnalysisOptions {
   readonly engine: Engine;
   /** For dimensions that the model leaves open: height and width, or the tokens of a window. */
   readonly size?: readonly number[];
@@ -91,7 +92,7 @@ export async function openParsed(
         outputs: Math.max(...model.outputs.map(({ name }) => results[name].data.length / batch)),
       },
       info: { shapes, types },
-      analysis: analyse(model, told),
+      analysis: analyse(model, told, options),
       bytes:
         options.bytes?.() ??
         [...source.tensors.values()].reduce((sum, { bytes }) => sum + bytes.byteLength, 0),

@@ -3,7 +3,17 @@
 
 import type { FloatTensor } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
-import { type Gain, type Model, readWeights, type Structure, shrink, writeWeights } from '../graph/index.ts';
+import {
+  type Gain,
+  type LinearMap,
+  type Model,
+  type Reader,
+  readWeights,
+  rowsOf,
+  type Structure,
+  shrink,
+  writeWeights,
+} from '../graph/index.ts';
 import type { Layer, SolvedLayers } from '../solve/index.ts';
 import type { Part, Place } from './chain.ts';
 import { Frontier } from './frontier.ts';
@@ -50,6 +60,8 @@ interface Walk {
   readonly frontier: Frontier;
   readonly samples: number;
   readonly history: History;
+  /** Rows of the layers' weights that went with structures that are solved. */
+  readonly gone: Map<string, number[]>;
 }
 
 /** Prunes the structures of a part one after the other on a copy of it. */
@@ -72,7 +84,8 @@ export async function prunePart(
   const masked = opened.model.clone();
   const about = { part: index, samples: pass.samples };
   const frontier = new Frontier(run.chain.engine, opened, masked, source, run, run.findings, about);
-  const walk: Walk = { run, pass, part: index, opened, frontier, samples: source.samples, history };
+  const gone = new Map<string, number[]>();
+  const walk: Walk = { run, pass, part: index, opened, frontier, samples: source.samples, history, gone };
   const layers: PrunedLayer[] = [];
   try {
     const start = steps.length > 0 ? frontier.cutBefore(steps[0].position) : undefined;
@@ -84,7 +97,10 @@ export async function prunePart(
         step.maps.forEach((map, at) => {
           writeWeights(masked, map, solved.layers[at].W, solved.layers[at].bias);
         });
-        if (step.structure) layers.push(layerOf(part, step.structure, solved));
+        if (step.structure) {
+          removeRows(gone, step.structure, solved.kept);
+          layers.push(layerOf(part, step.structure, solved));
+        }
       }
       if (run.chain.parts === 1) run.onProgress?.({ label: pass.label, done: i + 1, total: steps.length });
     }
@@ -120,12 +136,21 @@ async function refitGain(walk: Walk, gain: Gain, following: Step | undefined): P
   return lines;
 }
 
+function removeRows(gone: Map<string, number[]>, structure: Structure, kept: readonly number[]): void {
+  const stays = new Set(kept);
+  const removed = [...Array(structure.groups).keys()].filter((group) => !stays.has(group));
+  for (const reader of structure.consumers) {
+    gone.set(reader.node, [...(gone.get(reader.node) ?? []), ...rowsOf(reader, removed)]);
+  }
+}
+
 /** Solves a step, unless an earlier run has, and lets the frontier move on to the following one. */
 async function solveStep(walk: Walk, step: Step, following: Step | undefined): Promise<SolvedLayers> {
   const { run, pass, part, frontier, history } = walk;
   // While the dense network runs for the targets, it goes on to where the next step starts from.
   const cut = following && frontier.cutBefore(following.position);
-  const about = { part, layers: namesOf(step), keep: step.keep, before: history.name };
+  const { structure, keep } = step;
+  const about = { part, layers: namesOf(step), structure: structure?.name, keep, before: history.name };
   let dense: readonly FloatTensor[] | undefined;
   const solved = await run.findings.once('solved', about, async () => {
     const found = await sumsOf(walk, step, cut?.value);
@@ -167,8 +192,12 @@ function namesOf({ maps }: Step): string[] {
   return maps.map(({ node }) => node);
 }
 
-async function solve({ run, pass, opened }: Walk, step: Step, sums: readonly Sums[]): Promise<SolvedLayers> {
-  const layers = layersOf(opened.model, step, sums);
+async function solve(
+  { run, pass, opened, gone }: Walk,
+  step: Step,
+  sums: readonly Sums[],
+): Promise<SolvedLayers> {
+  const layers = layersOf(opened.model, step, sums, gone);
   if (step.keep !== undefined) return solveTogether(run, pass, opened.name, step, layers, step.keep);
   const alone = (layer: Layer, i: number) =>
     solveTogether(run, pass, opened.name, { maps: [step.maps[i]] }, [layer]);
@@ -194,12 +223,36 @@ export async function solveTogether(
   }
 }
 
-/** The layers of a step, with what was seen of their inputs. */
-export function layersOf(model: Model, { maps }: Step, sums: readonly Sums[]): Layer[] {
+/**
+ * The layers of a step, with what was seen of their inputs.
+ * @param gone  rows of their weights, by layer, that went before
+ */
+export function layersOf(
+  model: Model,
+  { maps, structure }: Step,
+  sums: readonly Sums[],
+  gone: ReadonlyMap<string, readonly number[]> = new Map(),
+): Layer[] {
   return maps.map((map, i) => {
     const { W, bias } = readWeights(model, map);
     // Only a bare MatMul has nowhere to put a bias.
     const own = bias ?? (map.kind === 'matmul' ? undefined : new Float64Array(map.m));
-    return { W, bias: own, groupSize: map.groupSize, ...sums[i] };
+    const reader = structure?.consumers[i];
+    const free = structure && reader && freeRows(map, structure, reader);
+    const removed = gone.get(map.node);
+    return {
+      W,
+      bias: own,
+      groupSize: map.groupSize,
+      ...sums[i],
+      free,
+      gone: removed && Int32Array.from(removed),
+    };
   });
+}
+
+/** The rows that the structure may remove, group by group; undefined where these are all rows in their order. */
+function freeRows({ p }: LinearMap, { groups }: Structure, reader: Reader): Int32Array | undefined {
+  const isWhole = reader.blocks.length === 1 && groups * reader.groupSize === p;
+  return isWhole ? undefined : Int32Array.from(rowsOf(reader, [...Array(groups).keys()]));
 }

@@ -3,7 +3,7 @@
 import type { FloatTensor } from '../engine/index.ts';
 import type { LinearMap } from '../graph/index.ts';
 import type { SessionStatistics } from '../pool/index.ts';
-import type { Layer } from '../solve/index.ts';
+import type { Image, Layer } from '../solve/index.ts';
 import type { Frontier, Values } from './frontier.ts';
 import type { OpenedModel } from './open.ts';
 import type { Run } from './pass.ts';
@@ -93,6 +93,7 @@ const THIN_ROWS = 48;
 /** The step of the grid. */
 function thinning({ conv, rows, p }: LinearMap, samples: number): number {
   let stride = 1;
+  if (conv?.inputDilations) return 1; // a grid would show some of the kernel's taps alone
   while (conv && samples * rows >= THIN_ROWS * p * (2 * stride) ** 2 && rows >= (4 * stride) ** 2)
     stride *= 2;
   return stride;
@@ -110,14 +111,14 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
   if (!map.conv) {
     return (i: number, to: SessionStatistics) => to.addRows(part(x, i), y && part(y, i));
   }
-  // A 1-D convolution is one over images of height 1.
-  const [height, width] = x.dims.length === 3 ? [1, x.dims[2]] : x.dims.slice(2);
   const output = opened.info.shapes.get(map.output) as readonly number[];
   const [outHeight, outWidth] = output.length === 3 ? [1, output[2]] : output.slice(2);
   const image = (tensor: FloatTensor, i: number) => ({ channels: tensor.dims[1], data: part(tensor, i) });
-  const [down, across] = map.conv.strides;
+  const { inputDilations = [1, 1], ...conv } = map.conv;
+  const { height, width, of } = dilated(x.dims, inputDilations);
+  const [down, across] = conv.strides;
   const geometry = {
-    ...map.conv,
+    ...conv,
     height,
     width,
     strides: [down * Math.min(stride, outHeight), across * stride] as [number, number],
@@ -126,7 +127,25 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
   };
   const wanted = (i: number) =>
     y && { ...image(y, i), data: onGrid(part(y, i), outHeight, outWidth, stride) };
-  return (i: number, to: SessionStatistics) => to.addImage(geometry, image(x, i), wanted(i));
+  return (i: number, to: SessionStatistics) => to.addImage(geometry, of(image(x, i)), wanted(i));
+}
+
+/** The size that images of these dims (n, c, h, w) or (n, c, w) have with zeros between their values, and what makes them so. */
+function dilated(dims: readonly number[], [down, across]: readonly [number, number]) {
+  // A 1-D convolution is one over images of height 1.
+  const [rows, columns] = dims.length === 3 ? [1, dims[2]] : dims.slice(2);
+  const [height, width] = [(rows - 1) * down + 1, (columns - 1) * across + 1];
+  const of = (image: Image): Image => {
+    if (down === 1 && across === 1) return image;
+    const data = new Float32Array(image.channels * height * width);
+    for (let at = 0; at < image.data.length; at++) {
+      const [line, column] = [Math.floor(at / columns), at % columns];
+      data[(Math.floor(line / rows) * height + (line % rows) * down) * width + column * across] =
+        image.data[at];
+    }
+    return { ...image, data };
+  };
+  return { height, width, of };
 }
 
 /** Every `stride`-th row and column of the images of all channels. */

@@ -1,7 +1,15 @@
 // What is solved in a graph, in which order, and the WebAssembly memory that it takes.
 
 import { OutOfMemoryError } from '../errors.ts';
-import { depthwise, type Gain, type LinearMap, linearMaps, type Structure, sum } from '../graph/index.ts';
+import {
+  depthwise,
+  type Gain,
+  type LinearMap,
+  linearMaps,
+  type Model,
+  type Structure,
+  sum,
+} from '../graph/index.ts';
 import { layerWasmBytes, type Search, statisticsWasmBytes } from '../solve/index.ts';
 import type { OpenedModel } from './open.ts';
 import { corrects, type Recipe, type Target } from './recipe.ts';
@@ -43,11 +51,16 @@ export function stepsOf(
       keep: kept(structure),
     }));
   if (corrects(recipe, target)) {
-    const pruned = new Set(steps.flatMap(({ maps }) => maps.map(({ node }) => node)));
+    const solved = new Map(
+      steps.flatMap((step) => step.maps.map(({ node }) => [node, step.position] as const)),
+    );
     const start = diverged ? -1 : Math.min(...steps.map((step) => step.position));
-    for (const map of linearMaps(model, info.shapes)) {
-      const at = position.get(map.node) as number;
-      if (at > start && !pruned.has(map.node)) steps.push({ maps: [map], position: at });
+    const all = linearMaps(model, info.shapes);
+    const layers = all.map(({ node }) => position.get(node) as number);
+    for (const [i, map] of all.entries()) {
+      const [at, last] = [layers[i], solved.get(map.node) ?? -1];
+      if (at <= start || (last >= 0 && !changesBehind(model, map, last, layers))) continue;
+      steps.push({ maps: [map], position: at });
     }
     for (const gain of depthwise(model)) {
       const at = position.get(gain.node) as number;
@@ -55,6 +68,30 @@ export function stepsOf(
     }
   }
   return together(steps.sort((a, b) => a.position - b.position));
+}
+
+/**
+ * Whether one of the layers at these positions, from `last` on, feeds another layer: what reaches it has then changed since
+ * it was solved with others that read the same channels far before it.
+ */
+function changesBehind(
+  model: Model,
+  { node, input }: LinearMap,
+  last: number,
+  layers: readonly number[],
+): boolean {
+  if (model.position(model.node(node)!) === last) return false;
+  const later = new Set(layers.filter((at) => at >= last));
+  const seen = new Set<string>();
+  const pending = [input];
+  for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
+    const producer = seen.has(value) ? undefined : model.producer(value);
+    seen.add(value);
+    if (!producer) continue;
+    if (later.has(model.position(producer))) return true;
+    pending.push(...producer.input);
+  }
+  return false;
 }
 
 /** Joins neighbouring corrections that read the same value: one run of the networks gives the statistics of all. */

@@ -12,13 +12,16 @@ import {
   multiply,
   type ProblemOptions,
 } from './problem.ts';
-import { type Refit, refit, refitBias } from './refit.ts';
+import { type Refit, refitBias, refitRows } from './refit.ts';
+import { freePart, type LayerRows, rowsLeft } from './rows.ts';
 
 /** Tried from the weakest on, until the error on unseen samples rises. */
 const DAMPINGS = [DEFAULT_DAMPING, 3e-2, 1e-1, 3e-1, 1];
 
 /**
  * The damping λ under which the layer, pruned to `keep` groups and refitted on `fit`, errs least on `heldOut`.
+ *
+ * @param rows  which rows the groups are of; where some stay in any case, `options.groupSize` is 1
  *
  * One elimination, then k³/3 + 2k²m flops for each λ that is tried.
  */
@@ -29,18 +32,24 @@ export function chooseDamping(
   W0: Float32Array | Float64Array,
   options: Omit<ProblemOptions, 'damping'>,
   keep: number,
+  rows: LayerRows = options,
 ): number {
   const [weakest, ...stronger] = DAMPINGS;
   const problem = layerProblem(kernels, fit, W0, { ...options, damping: weakest });
-  const { kept, refit: first } = eliminate(kernels, problem, { keep });
+  const part = freePart(kernels, problem, rows);
+  const { kept, refit: first } = eliminate(kernels, part, { keep });
+  const left = rowsLeft(problem.p, rows, kept);
   const unseen = blended(kernels, heldOut, problem.W0, options);
   const damp = damper(problem, weakest);
   const error = (damping: number, known?: Refit) => {
     const damped = damp(damping);
-    const { W } = known ?? refit(kernels, damped, kept);
+    const { W } = known ?? refitRows(kernels, damped, left);
     return squaredError(kernels, unseen, W, refitBias(damped, W));
   };
-  let best = { damping: weakest, error: error(weakest, first) };
+  let best = {
+    damping: weakest,
+    error: error(weakest, part === problem && !rows.gone ? first : undefined),
+  };
   for (const damping of stronger) {
     const attempt = { damping, error: error(damping) };
     if (!(attempt.error < best.error)) break;

@@ -143,7 +143,7 @@ function fullSupport(kernels: Kernels, problem: LayerProblem, type: ElementType)
 /** Removes the cheapest again and again. Overwrites T and W, and takes more of the kernels' stack. */
 function removeGroups(
   kernels: Kernels,
-  { p, m, groupSize, groups }: LayerProblem,
+  { p, m, groupSize, groups, settled = 0 }: LayerProblem,
   { keep, groupsPerStep = 1, protect = [], path, weights = false, wholeCurve = false }: EliminationOptions,
   { T, W, objective: denseObjective, damping: denseDamping }: ReturnType<typeof fullSupport>,
 ): Elimination {
@@ -151,11 +151,12 @@ function removeGroups(
   const isProtected = flags(groups, protect);
   const curve = new Float64Array(groups + 1).fill(Number.NaN);
   curve[groups] = 0;
+  const signal = -denseObjective - settled;
   const removed: number[] = [];
   let lost = 0;
   const remove = (group: number) => {
     lost += state.remove(group);
-    curve[state.order().length] = denseObjective < 0 ? lost / -denseObjective : 0;
+    curve[state.order().length] = signal > 0 ? lost / signal : 0;
   };
   for (const count of schedule(groups - keep, groupsPerStep)) {
     for (const group of first(state.costs(), state.order(), count, isProtected, 1)) {

@@ -13,10 +13,11 @@ import {
   type ProblemOptions,
 } from './problem.ts';
 import { type LayerOptions, type LayerResult, type Method, pruneLayer } from './prune.ts';
-import { refit, refitBias } from './refit.ts';
+import { refitBias, refitRows } from './refit.ts';
+import { freePart, type LayerRows, rowsLeft } from './rows.ts';
 
 /** A layer with what was seen of its inputs. */
-export interface Layer extends Pick<ProblemOptions, 'groupSize' | 'bias'> {
+export interface Layer extends Pick<ProblemOptions, 'bias'>, LayerRows {
   /** Dense weights, p × m. */
   readonly W: Float32Array | Float64Array;
   /** Of the samples that options are chosen on; the layer is solved on the sums of both. */
@@ -71,31 +72,37 @@ export function solveLayers(
   if (layers.length === 0) throw new ShapeError('solveLayers: "layers" expected at least one');
   const { method = 'osscar' } = recipe;
   const damped = layers.map((layer) => dampedProblem(kernels, layer, recipe, keep));
-  const problems = damped.map(({ problem }) => problem);
+  const problems = damped.map(({ problem }, i) => freePart(kernels, problem, layers[i]));
   const chosen =
     keep === undefined ? undefined : pruneLayer(kernels, combineProblems(problems), { ...recipe, keep });
   const kept = chosen?.kept ?? [...Array(problems[0].groups).keys()];
-  const weightsOf = (problem: LayerProblem) =>
-    method === 'magnitude' ? denseOn(problem, kept) : refit(kernels, problem, kept).W;
-  const solved = damped.map(({ problem, damping }) => {
-    const W = chosen && problems.length === 1 ? chosen.W : weightsOf(problem);
+  const solved = damped.map(({ problem, damping }, i) => {
+    const rows = rowsLeft(problem.p, layers[i], kept);
+    const isWhole = chosen && problems.length === 1 && problems[0] === problem;
+    const W = isWhole ? chosen.W : weightsOn(kernels, problem, rows, method);
     return { W, bias: refits(method) ? refitBias(problem, W) : undefined, damping };
   });
   return { kept, layers: solved, relativeError: chosen?.relativeError, curve: chosen?.curve };
 }
 
+function weightsOn(kernels: Kernels, problem: LayerProblem, rows: Int32Array, method: Method): Float64Array {
+  return method === 'magnitude' ? denseOn(problem, rows) : refitRows(kernels, problem, rows).W;
+}
+
 /** A layer's problem on all samples, damped as holds best on the held-out ones. */
 function dampedProblem(
   kernels: Kernels,
-  { W, fit, heldOut, ...own }: Layer,
+  { W, fit, heldOut, bias, ...rows }: Layer,
   { method = 'osscar', damping: given, blend }: LayerRecipe,
-  keep = fit.p / own.groupSize,
+  keep = (rows.free?.length ?? fit.p) / rows.groupSize,
 ): { problem: LayerProblem; damping: number } {
   // The methods of others choose as published.
-  const options = { ...own, blend, dampDead: method !== 'osscar', H: new Float64Array(fit.p ** 2) };
+  const dampDead = method !== 'osscar';
+  const groupSize = rows.free ? 1 : rows.groupSize;
+  const options = { groupSize, bias, blend, dampDead, H: new Float64Array(fit.p ** 2) };
   const isChosen = given === undefined && heldOut && refits(method);
   const damping = isChosen
-    ? chooseDamping(kernels, fit, heldOut, W, options, keep)
+    ? chooseDamping(kernels, fit, heldOut, W, options, keep, rows)
     : (given ?? DEFAULT_DAMPING);
   const all = heldOut ? [fit, heldOut] : fit;
   return { problem: layerProblem(kernels, all, W, { ...options, damping }), damping };

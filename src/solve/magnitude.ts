@@ -1,7 +1,6 @@
 // The magnitude criterion: a group's worth is the size of its weights. Data-free, the baseline of the field.
 
 import type { LayerProblem } from './problem.ts';
-import { groupRows } from './refit.ts';
 
 /**
  * The `keep` groups with the largest Σ|w| over their rows of W0 (the published code's norm), ascending; ties keep
@@ -22,9 +21,9 @@ export function magnitudeSupport(
   return order.slice(0, keep).sort((a, b) => a - b);
 }
 
-/** The dense weights of the kept groups, zeros elsewhere. */
-export function denseOn({ W0, m, groupSize }: LayerProblem, kept: readonly number[]): Float64Array {
+/** The dense weights of these rows, zeros elsewhere. */
+export function denseOn({ W0, m }: LayerProblem, rows: Int32Array): Float64Array {
   const W = new Float64Array(W0.length);
-  for (const row of groupRows(kept, groupSize)) W.set(W0.subarray(row * m, (row + 1) * m), row * m);
+  for (const row of rows) W.set(W0.subarray(row * m, (row + 1) * m), row * m);
   return W;
 }

@@ -68,6 +68,8 @@ export interface LayerProblem {
   readonly rho?: Float64Array;
   /** H⁻¹G where it is known beforehand: the dense weights, of a layer that is its own target. */
   readonly solution?: Float64Array;
+  /** The objective of rows that are not part of the problem, as they stay: at most 0. */
+  readonly settled?: number;
   /** For the bias ȳ − Wᵀx̄ of refitted weights W; absent where the layer's bias is not refitted. */
   readonly means?: { readonly x: Float64Array; readonly y: Float64Array };
 }
@@ -237,10 +239,11 @@ export function combineProblems(problems: readonly LayerProblem[]): LayerProblem
   const rho = new Float64Array(p);
   let firstRow = 0;
   let firstColumn = 0;
+  let settled = 0;
   for (const part of problems) {
     const { groupSize: b } = part;
     const row = (i: number) => Math.floor(i / b) * groupSize + firstRow + (i % b);
-    const signal = innerProduct(part.G, part.W0);
+    const signal = innerProduct(part.G, part.W0) - 2 * (part.settled ?? 0);
     const isSilent = dataOf(-0.5 * signal, dampingOf(part, part.W0)) === 0; // all its inputs are dead
     const scale = signal > 0 && !isSilent ? 1 / signal : 1;
     for (let i = 0; i < part.p; i++) {
@@ -251,11 +254,12 @@ export function combineProblems(problems: readonly LayerProblem[]): LayerProblem
         W0[row(i) * m + firstColumn + j] = part.W0[i * part.m + j];
       }
     }
+    settled += scale * (part.settled ?? 0);
     firstRow += b;
     firstColumn += part.m;
   }
   const solved = problems.every(({ solution, W0 }) => solution === W0);
-  return { p, m, groupSize, groups, H, G, W0, rho, ...(solved && { solution: W0 }) };
+  return { p, m, groupSize, groups, H, G, W0, rho, settled, ...(solved && { solution: W0 }) };
 }
 
 /** ½Σρᵢ(|Wᵢ − W0ᵢ|² − |W0ᵢ|²): the damping in f(S, W), of W p × m. */

@@ -5,7 +5,7 @@ import { eliminationBytes, type Kernels } from '../kernel/index.ts';
 import { type Elimination, type EliminationOptions, eliminate, select } from './eliminate.ts';
 import { denseOn, magnitudeSupport } from './magnitude.ts';
 import { dampingOf, dataOf, innerProduct, type LayerProblem, multiply } from './problem.ts';
-import { objectiveOf, type Refit, refit } from './refit.ts';
+import { groupRows, objectiveOf, type Refit, refit } from './refit.ts';
 import { halvingSearch, type LocalSearch, publishedSearch, swapSearch } from './search.ts';
 import { Tableau, tableauWasmBytes } from './tableau.ts';
 
@@ -113,7 +113,8 @@ export function pruneLayer(kernels: Kernels, problem: LayerProblem, options: Lay
   const denseData = dataOf(dense.objective, dampingOf(problem, dense.W));
   if (method === 'ziplm') return ziplm(kernels, problem, options, denseData);
   const kept = magnitudeSupport(problem, keep);
-  if (method === 'magnitude') return asTheyAre(problem, kept, denseOn(problem, kept), denseData);
+  if (method === 'magnitude')
+    return asTheyAre(problem, kept, denseOn(problem, groupRows(kept, problem.groupSize)), denseData);
   return resultOf(problem, kept, refit(kernels, problem, kept), denseData);
 }
 
@@ -236,7 +237,8 @@ function resultOf(
   denseData: number,
 ): LayerResult {
   const lost = dataOf(objective, dampingOf(problem, W)) - denseData;
-  return { kept, W, objective, relativeError: denseData < 0 ? lost / -denseData : 0 };
+  const signal = -denseData - (problem.settled ?? 0);
+  return { kept, W, objective, relativeError: signal > 0 ? lost / signal : 0 };
 }
 
 /** Groups to keep for a ratio: to the nearest whole number, at least one. */

@@ -18,8 +18,12 @@ export interface Refit {
  * k³/3 + 2k²m flops and 8(k² + km) bytes of wasm memory for k kept rows.
  */
 export function refit(kernels: Kernels, problem: LayerProblem, kept: readonly number[]): Refit {
+  return refitRows(kernels, problem, groupRows(kept, problem.groupSize));
+}
+
+/** As `refit`, of rows instead of groups. */
+export function refitRows(kernels: Kernels, problem: LayerProblem, rows: Int32Array): Refit {
   const { p, m, G } = problem;
-  const rows = groupRows(kept, problem.groupSize);
   const k = rows.length;
   const W = new Float64Array(p * m);
   if (k === 0) return { W, objective: 0 };

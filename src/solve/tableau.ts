@@ -6,6 +6,7 @@ import type { Kernels, Matrix } from '../kernel/index.ts';
 import { flags } from './eliminate.ts';
 import type { LayerProblem } from './problem.ts';
 import { copyRows, groupRows } from './refit.ts';
+import { schurComplement } from './schur.ts';
 
 export interface Swap {
   readonly out: number;
@@ -121,22 +122,10 @@ export class Tableau {
     try {
       const R = kernels.matrix(p, m, 'f64');
       copyRows(this.#problem, groupRows(this.#order, b), kernels.view(T), kernels.view(R));
+      const objective = schurComplement(kernels, T, R, k, -1);
       const SS = kernels.submatrix(T, 0, 0, k, k);
       const PS = kernels.submatrix(T, k, 0, p - k, k);
-      const PP = kernels.submatrix(T, k, k, p - k, p - k);
       const RS = kernels.submatrix(R, 0, 0, k, m);
-      const RP = kernels.submatrix(R, k, 0, p - k, m);
-      let objective = 0;
-      // With H_SS = L·Lᵀ, Y = L⁻¹G_S and Z = H_PS L⁻ᵀ: R_P = ZY − G_P and T_PP = ZZᵀ − H_PP.
-      if (k > 0) {
-        kernels.potrf(SS);
-        kernels.trsm('left', false, 1, SS, RS);
-        const Y = kernels.view(RS);
-        for (let i = 0; i < Y.length; i++) objective -= 0.5 * Y[i] * Y[i];
-        kernels.trsm('right', true, 1, SS, PS);
-      }
-      kernels.syrk(false, 1, PS, -1, PP);
-      kernels.gemm(false, false, 1, PS, RS, -1, RP);
       if (k > 0) {
         kernels.trsm('left', true, 1, SS, RS);
         kernels.trsm('right', false, 1, SS, PS);

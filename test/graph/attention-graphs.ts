@@ -78,6 +78,41 @@ export function repeat(b: OnnxBuilder, x: string, times: number, kvHeads?: numbe
   return b.node('Reshape', [expanded(b.node('Where', [isOpen, ones, shape])), flat]);
 }
 
+/** The width that an input has, divided by six heads. */
+const headSize = (b: OnnxBuilder, x: string) =>
+  b.node('Unsqueeze', [
+    b.node('Cast', [b.node('Div', [b.node('Gather', [b.node('Shape', [x]), b.index(2)]), b.index(6)])], {
+      to: 7,
+    }),
+    b.integers([0]),
+  ]);
+
+/** As torch.onnx exports nn.MultiheadAttention of (n, t, WIDTH). @param width, each  of the input, and of a head */
+function multihead(b: OnnxBuilder, input: string, width: () => string, each: () => string): OnnxBuilder {
+  const x = transpose(b, input, 1, 0, 2); // t, n, d
+  const fused = linear(b, x, 3 * WIDTH, true);
+  // unflatten(-1, (3, d)): the dims before the last one, the new ones, those behind it
+  const last = b.node('Mod', [b.integers([2]), b.integers([3])]);
+  const dims = b.node('Shape', [fused]);
+  const shape = concat(b, [
+    b.node('Slice', [dims, b.integers([0]), last]),
+    concat(b, [b.integers([3]), width()]),
+    b.node('Slice', [dims, b.add(last, b.integers([1])), b.integers([2 ** 40])]),
+  ]);
+  const parts = b.node('Unsqueeze', [b.node('Reshape', [fused, shape]), b.integers([0])]);
+  const turned = b.node('Squeeze', [transpose(b, parts, 3, 1, 2, 0, 4), b.integers([3])]);
+  const [t, n] = [size(b, x, 0), size(b, x, 1)];
+  const rows = b.mul(n, b.integers([6]));
+  const [q, k, v] = [0, 1, 2].map((i) => {
+    const one = b.node('Gather', [turned, b.index(i)], { axis: 0 });
+    return transpose(b, b.node('Reshape', [one, concat(b, [t, rows, each()])]), 1, 0, 2);
+  });
+  const weights = b.node('Softmax', [b.node('MatMul', [q, transpose(b, k, 0, 2, 1)])], { axis: -1 });
+  const y = transpose(b, b.node('MatMul', [weights, v]), 1, 0, 2);
+  const flat = b.node('Reshape', [y, concat(b, [b.mul(t, n), b.integers([WIDTH])])], {}, { channels: WIDTH });
+  return b.output(b.gemm(flat, WIDTH));
+}
+
 export interface Case {
   build: (b: OnnxBuilder) => OnnxBuilder;
   /** [kind, groups, group size] of what can be pruned. */
@@ -252,28 +287,36 @@ export const CASES: Record<string, Case> = {
   },
   'torch.nn.MultiheadAttention': {
     prunable: HEADS,
+    build: (b) =>
+      multihead(
+        b,
+        b.sequence(WIDTH),
+        () => b.integers([WIDTH]),
+        () => b.integers([SIZE]),
+      ),
+  },
+  'torch.nn.MultiheadAttention, with arithmetic on shapes': {
+    prunable: HEADS,
     build: (b) => {
-      const x = transpose(b, b.sequence(WIDTH), 1, 0, 2); // t, n, d
-      const parts = b.node('Unsqueeze', [
-        b.reshape(linear(b, x, 3 * WIDTH, true), [0, 0, 3, WIDTH]),
-        b.integers([0]),
-      ]);
-      const turned = b.node('Squeeze', [transpose(b, parts, 3, 1, 2, 0, 4), b.integers([3])]);
-      const [t, n] = [size(b, x, 0), size(b, x, 1)];
-      const rows = b.mul(n, b.integers([6]));
-      const [q, k, v] = [0, 1, 2].map((i) => {
-        const one = b.node('Gather', [turned, b.index(i)], { axis: 0 });
-        return transpose(b, b.node('Reshape', [one, concat(b, [t, rows, b.integers([SIZE])])]), 1, 0, 2);
-      });
-      const weights = b.node('Softmax', [b.node('MatMul', [q, transpose(b, k, 0, 2, 1)])], { axis: -1 });
-      const y = transpose(b, b.node('MatMul', [weights, v]), 1, 0, 2);
-      const flat = b.node(
-        'Reshape',
-        [y, concat(b, [b.mul(t, n), b.integers([WIDTH])])],
-        {},
-        { channels: WIDTH },
+      const x = b.sequence(WIDTH);
+      return multihead(
+        b,
+        x,
+        () => size(b, x, 2),
+        () => headSize(b, x),
       );
-      return b.output(b.gemm(flat, WIDTH));
+    },
+  },
+  'torch.nn.MultiheadAttention, of channels that a layer makes': {
+    prunable: [['channel', WIDTH, 1], ...HEADS],
+    build: (b) => {
+      const x = b.relu(linear(b, b.sequence(7), WIDTH));
+      return multihead(
+        b,
+        x,
+        () => size(b, x, 2),
+        () => headSize(b, x),
+      );
     },
   },
   'heads merged with the batch': {

@@ -45,9 +45,12 @@ function split(data: Float32Array, p: number): Float32Array[] {
 }
 
 function unfold(map: LinearMap, x: Value, y: Value): number[][] {
-  const { kernel, strides, pads, dilations } = map.conv!;
+  const { kernel, strides, pads, dilations, inputDilations: apart = [1, 1] } = map.conv!;
   const [n, channels] = x.dims;
-  const [h, w] = x.dims.length === 3 ? [1, x.dims[2]] : x.dims.slice(2);
+  const [rows0, columns0] = x.dims.length === 3 ? [1, x.dims[2]] : x.dims.slice(2);
+  const [h, w] = [(rows0 - 1) * apart[0] + 1, (columns0 - 1) * apart[1] + 1];
+  const at = (plane: number, iy: number, ix: number) =>
+    iy % apart[0] || ix % apart[1] ? 0 : x.data[(plane * rows0 + iy / apart[0]) * columns0 + ix / apart[1]];
   const [oh, ow] = y.dims.length === 3 ? [1, y.dims[2]] : y.dims.slice(2);
   const rows: number[][] = [];
   for (let s = 0; s < n; s++) {
@@ -60,7 +63,7 @@ function unfold(map: LinearMap, x: Value, y: Value): number[][] {
               const iy = oy * strides[0] + ky * dilations[0] - pads[0];
               const ix = ox * strides[1] + kx * dilations[1] - pads[1];
               const inside = iy >= 0 && iy < h && ix >= 0 && ix < w;
-              row.push(inside ? x.data[((s * channels + c) * h + iy) * w + ix] : 0);
+              row.push(inside ? at(s * channels + c, iy, ix) : 0);
             }
           }
         }
@@ -98,6 +101,20 @@ describe('linearMaps', () => {
         'Conv',
         [x, b.weight([4, 3, 2, 3], 0.5)],
         { pads: [1, 0, 2, 3], strides: [1, 2] },
+        { channels: 4 },
+      ),
+    'a transposed convolution': (b, x) =>
+      b.node(
+        'ConvTranspose',
+        [x, b.weight([3, 4, 2, 2], 0.5), b.weight([4], 1)],
+        { strides: [2, 2] },
+        { channels: 4 },
+      ),
+    'a transposed convolution that crops, with dilations, extra rows and no bias': (b, x) =>
+      b.node(
+        'ConvTranspose',
+        [x, b.weight([3, 4, 3, 2], 0.5)],
+        { strides: [2, 3], dilations: [2, 1], pads: [1, 0, 2, 1], output_padding: [1, 2] },
         { channels: 4 },
       ),
     Gemm: (b, x) => b.gemm(b.flatten(b.globalAveragePool(x)), 5),
@@ -151,6 +168,15 @@ describe('linearMaps', () => {
     const y = b.conv(b.input([3, 9]), 4, 3, { dimensions: 1, stride: 2, dilation: 2, pad: 1 });
     const { model, values, maps } = await opened(b.output(y), [2, 3, 9]);
     expect(maps[0].conv).toEqual({ kernel: [1, 3], strides: [1, 2], pads: [0, 1, 0, 1], dilations: [1, 2] });
+    expectClose(apply(model, maps[0], values), values.get(y)!);
+  });
+
+  it('treats a one-dimensional transposed convolution as one of height 1', async () => {
+    const b = new OnnxBuilder();
+    const W = b.weight([3, 4, 3], 0.5);
+    const y = b.node('ConvTranspose', [b.input([3, 9]), W], { strides: [2], pads: [1, 0] }, { channels: 4 });
+    const { model, values, maps } = await opened(b.output(y), [2, 3, 9]);
+    expect(maps[0].conv).toMatchObject({ kernel: [1, 3], inputDilations: [1, 2] });
     expectClose(apply(model, maps[0], values), values.get(y)!);
   });
 

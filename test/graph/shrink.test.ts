@@ -186,11 +186,99 @@ const GRAPHS: Record<string, { prunable: number; dims?: number[]; build: (b: Onn
       },
     },
     'several layers that read the same channels': {
-      prunable: 1,
+      prunable: 4,
       build: (b) => {
         const x = b.relu(b.conv(image(b), 8, 3));
         const paths = [b.conv(x, 4, 1), b.conv(x, 4, 3), b.conv(x, 4, 5)];
         return head(b, b.node('Concat', paths, { axis: 1 }, { channels: 12 }));
+      },
+    },
+    'channels beside those of the input': {
+      prunable: 2,
+      build: (b) => {
+        const wide = b.node(
+          'Concat',
+          ['input', b.relu(b.conv(image(b), 5, 3))],
+          { axis: 1 },
+          { channels: 8 },
+        );
+        return head(b, b.conv(wide, 4, 3));
+      },
+    },
+    'dense blocks': {
+      prunable: 4,
+      build: (b) => {
+        let x = b.conv(image(b), 6, 3);
+        for (let i = 0; i < 3; i++) {
+          const grown = b.conv(b.relu(b.batchNormalization(x)), 4, 3);
+          x = b.node('Concat', [x, grown], { axis: 1 }, { channels: b.channels(x) + 4 });
+        }
+        return b.output(b.gemm(b.flatten(b.maxPool(b.relu(b.batchNormalization(x)), 4), 4), 5));
+      },
+    },
+    'the same channels side by side': {
+      prunable: 2,
+      build: (b) => {
+        const x = b.relu(b.conv(image(b), 4, 3));
+        const [y, z] = [b.maxPool(x, 3, 1, 1), b.maxPool(x, 5, 1, 2)];
+        return head(b, b.relu(b.conv(b.node('Concat', [x, y, z], { axis: 1 }, { channels: 12 }), 6, 1)));
+      },
+    },
+    'a fused layer that is split, and put together with what is made of one half': {
+      prunable: 5,
+      build: (b) => {
+        const x = b.relu(b.conv(image(b), 8, 1));
+        const [left, right] = b.nodes('Split', [x], { axis: 1 }, { outputs: 2, channels: 4 });
+        const y = b.relu(b.conv(b.relu(b.conv(right, 5, 3)), 4, 3));
+        const wide = b.node('Concat', [left, right, y], { axis: 1 }, { channels: 12 });
+        return head(b, b.conv(wide, 6, 1));
+      },
+    },
+    'a concatenation that is added to a layer': {
+      prunable: 0,
+      build: (b) => {
+        const [x, y] = [b.conv(image(b), 4, 3), b.conv('input', 6, 1)];
+        const wide = b.node('Concat', [x, y], { axis: 1 }, { channels: 10 });
+        return head(b, b.add(b.conv('input', 10, 3), wide));
+      },
+    },
+    'a concatenation that multiplies a layer': {
+      prunable: 2,
+      build: (b) => {
+        const [x, y] = [b.conv(image(b), 4, 3), b.conv('input', 6, 1)];
+        const wide = b.node('Concat', [x, y], { axis: 1 }, { channels: 10 });
+        return head(b, b.mul(b.conv('input', 10, 3), b.depthwise(wide, 3)));
+      },
+    },
+    'a layer that is multiplied by another and by the input': {
+      prunable: 1,
+      build: (b) => {
+        const wide = b.node('Concat', [b.conv(image(b), 4, 3), 'input'], { axis: 1 }, { channels: 7 });
+        return head(b, b.mul(b.conv('input', 7, 3), wide));
+      },
+    },
+    'an encoder and a decoder with a skip connection': {
+      prunable: 4,
+      build: (b) => {
+        const x = b.relu(b.conv(image(b), 4, 3));
+        const deep = b.relu(b.conv(b.maxPool(x, 2), 6, 3));
+        const up = b.node('Resize', [deep, '', b.floats([1, 1, 2, 2])], { mode: 'nearest' });
+        const wide = b.node('Concat', [up, x], { axis: 1 }, { channels: 10 });
+        return head(b, b.relu(b.conv(b.relu(b.conv(wide, 5, 3)), 4, 1)));
+      },
+    },
+    'slices that overlap': {
+      prunable: 3,
+      build: (b) => {
+        const x = b.relu(b.conv(image(b), 7, 3));
+        const slice = (from: number, to: number) =>
+          b.node(
+            'Slice',
+            [x, b.integers([0, from]), b.integers([8, to]), b.integers([2, 1])],
+            {},
+            { channels: to - from },
+          );
+        return head(b, b.add(b.conv(slice(0, 4), 5, 3), b.conv(slice(2, 7), 5, 1)));
       },
     },
     'a gated product of two layers': {
@@ -241,17 +329,41 @@ const GRAPHS: Record<string, { prunable: number; dims?: number[]; build: (b: Onn
         return b.output(b.gemm(b.flatten(b.node('GlobalAveragePool', [y])), 5));
       },
     },
-    'a transposed convolution as producer': {
-      prunable: 1,
+    'transposed convolutions': {
+      prunable: 3,
       build: (b) => {
-        const W = b.weight([3, 6, 2, 2], 0.5);
-        const x = b.node(
-          'ConvTranspose',
-          [image(b), W, b.weight([6], 0.2)],
-          { strides: [2, 2] },
-          { channels: 6 },
+        const up = (x: string, m: number) => {
+          const inputs = [x, b.weight([b.channels(x), m, 2, 2], 0.5), b.weight([m], 0.2)];
+          return b.relu(b.node('ConvTranspose', inputs, { strides: [2, 2] }, { channels: m }));
+        };
+        return head(b, up(b.batchNormalization(up(b.relu(b.conv(image(b), 4, 3)), 6)), 3));
+      },
+    },
+    'resizing to the size of another value': {
+      prunable: 3,
+      build: (b) => {
+        const x = b.relu(b.conv(image(b), 6, 3));
+        const deep = b.relu(b.conv(b.maxPool(x, 2), 6, 3));
+        const front = b.node('Slice', [
+          b.node('Shape', [deep]),
+          b.integers([0]),
+          b.integers([2]),
+          b.integers([0]),
+        ]);
+        const back = b.node('Slice', [
+          b.node('Shape', [x]),
+          b.integers([2]),
+          b.integers([4]),
+          b.integers([0]),
+        ]);
+        const [known, computed] = [b.integers([8, 8]), back].map((sizes) => {
+          const shape = b.node('Concat', [front, sizes], { axis: 0 });
+          return b.node('Resize', [deep, '', '', shape], { mode: 'nearest' }, { channels: 6 });
+        });
+        return head(
+          b,
+          b.relu(b.conv(b.node('Concat', [known, x, computed], { axis: 1 }, { channels: 18 }), 4, 1)),
         );
-        return head(b, b.relu(x));
       },
     },
     'attention gates read from the channels themselves': {
@@ -263,10 +375,55 @@ const GRAPHS: Record<string, { prunable: number; dims?: number[]; build: (b: Onn
     },
   };
 
-async function opened(bytes: Uint8Array, dims: readonly number[]) {
+/** Graphs with shortcuts, and how many structures can be pruned with those that they tie. */
+const RESIDUAL: Record<string, { prunable: number; build: (b: OnnxBuilder) => OnnxBuilder }> = {
+  'basic blocks and a projection': {
+    prunable: 5,
+    build: (b) => {
+      let x = b.relu(b.conv(image(b), 8, 3));
+      x = b.relu(b.add(b.conv(b.relu(b.conv(x, 6, 3)), 8, 3), x));
+      x = b.relu(b.add(b.conv(b.relu(b.conv(x, 6, 3, { stride: 2 })), 9, 3), b.conv(x, 9, 1, { stride: 2 })));
+      return head(b, b.relu(b.add(b.conv(b.relu(b.conv(x, 6, 3)), 9, 3), x)));
+    },
+  },
+  'blocks with BatchNormalization before the layers': {
+    prunable: 3,
+    build: (b) => {
+      let x = b.conv(image(b), 8, 3);
+      for (let i = 0; i < 2; i++) {
+        const inner = b.conv(b.relu(b.batchNormalization(x)), 6, 3, { bias: false });
+        x = b.add(b.conv(b.relu(b.batchNormalization(inner)), 8, 3), x);
+      }
+      return head(b, b.relu(b.batchNormalization(x)));
+    },
+  },
+  'an inverted residual and a stream that is concatenated': {
+    prunable: 4,
+    build: (b) => {
+      const x = b.conv(image(b), 6, 3);
+      const y = b.add(b.conv(b.relu(b.depthwise(b.relu(b.conv(x, 12, 1)), 3)), 6, 1), x);
+      const z = b.node('Concat', [b.relu(b.conv(y, 4, 1)), y], { axis: 1 }, { channels: 10 });
+      return head(b, b.relu(b.conv(z, 7, 1)));
+    },
+  },
+  'a concatenation that is added to a layer': {
+    prunable: 2,
+    build: (b) => {
+      const wide = b.node(
+        'Concat',
+        [b.conv(image(b), 4, 3), b.conv('input', 6, 1)],
+        { axis: 1 },
+        { channels: 10 },
+      );
+      return head(b, b.add(b.conv('input', 10, 3), wide));
+    },
+  },
+};
+
+async function opened(bytes: Uint8Array, dims: readonly number[], residual = false) {
   const model = await readModel(bytes);
   const input = randomValue(dims);
-  const { structures } = analyse(model, await shapesOf(model, input));
+  const { structures } = analyse(model, await shapesOf(model, input), { residual });
   return { model, input, prunable: structures.filter((s) => s.prunable), structures };
 }
 
@@ -277,11 +434,26 @@ function maskAll(model: Model, cuts: ReadonlyMap<Structure, readonly number[]>):
 }
 
 describe('shrink', () => {
-  for (const [name, { build, prunable: expected, dims = [2, 3, 8, 8] }] of Object.entries(GRAPHS)) {
-    it(`computes what the masked model computes: ${name}`, async () => {
+  const cases = [
+    ...Object.entries(GRAPHS).map(([name, { dims = [2, 3, 8, 8], ...graph }]) => ({
+      name,
+      dims,
+      residual: false,
+      ...graph,
+    })),
+    ...Object.entries(RESIDUAL).map(([name, graph]) => ({
+      name,
+      dims: [2, 3, 8, 8],
+      residual: true,
+      ...graph,
+    })),
+  ];
+  for (const { name, build, prunable: expected, dims, residual } of cases) {
+    it(`computes what the masked model computes: ${name}${residual ? ', with its shortcuts' : ''}`, async () => {
       const { model, input, prunable, structures } = await opened(
         build(new OnnxBuilder({ seed: 3 })).build(),
         dims,
+        residual,
       );
       expect(prunable.length, JSON.stringify(structures.map((s) => [s.name, s.reason]))).toBe(expected);
       const random = seeded(11);
@@ -360,6 +532,23 @@ describe('shrink', () => {
       await runModel(shrink(edited, cuts), input),
     ];
     expect(gemm.m).toBe(20);
+    expect(difference(wanted, got)).toBeLessThan(ROUNDING);
+  });
+
+  it('cuts slices and even splits that are told by attributes', async () => {
+    const b = new OnnxBuilder({ opset: 9 });
+    const x = b.relu(b.conv(image(b), 8, 3));
+    const slice = (from: number, to: number) =>
+      b.node('Slice', [x], { starts: [from], ends: [to], axes: [1] }, { channels: to - from });
+    const [left, right] = b.nodes('Split', [slice(2, 8)], { axis: 1 }, { outputs: 2, channels: 3 });
+    const sum = b.add(b.conv(slice(0, 2), 5, 3), b.add(b.conv(left, 5, 1), b.conv(right, 5, 3)));
+    const { model, input, prunable } = await opened(head(b, sum).build(), [2, 3, 8, 8]);
+    expect(prunable.map(({ groups }) => groups)).toEqual([2, 3, 3]);
+    const cuts = new Map(prunable.map((structure, i) => [structure, [[1], [0, 2], [1]][i]]));
+    const [wanted, got] = [
+      await runModel(maskAll(model, cuts), input),
+      await runModel(shrink(model, cuts), input),
+    ];
     expect(difference(wanted, got)).toBeLessThan(ROUNDING);
   });
 

@@ -1,20 +1,57 @@
 // https://onnx.ai/onnx/operators/onnx__ConvTranspose.html
 
-import { attributeInt } from '../node.ts';
+import type { ConvGeometry } from '../linear.ts';
+import { attribute, attributeInt, attributeInts, attributeString } from '../node.ts';
+import type { NodeProto } from '../onnx_pb.ts';
 import { called } from '../propagation.ts';
 import { elements } from '../tensor.ts';
-import { opaque, produce, weightOf } from './layer.ts';
-import type { Operator } from './operator.ts';
+import { pair } from './conv.ts';
+import { consume, opaque, produce, weightOf } from './layer.ts';
+import type { LayerDims, Operator } from './operator.ts';
 
 export const convTranspose: Operator = {
   name: 'ConvTranspose',
   kind: 'source',
-  layer: { axis: 1, outputAxis: () => 1, bias: 2 }, // W is (c, m / group, kh, kw)
+  layer: {
+    axis: 1,
+    outputAxis: () => 1, // W is (c, m / group, kh, kw)
+    bias: 2,
+    isLinear: (node, dims) => attributeInt(node, 'group', 1) === 1 && geometry(node, dims) !== undefined,
+    patches: (node, dims) => geometry(node, dims)!,
+  },
   // each input goes to the outputs of its group and the kernel
   macs: (node, dims) => elements(dims(node.input[0])) * elements(dims(node.input[1]).slice(1)),
   rule(state, node) {
-    state.pinAll(node, `${called(node)} is not a linear map that can be re-solved`);
-    if (weightOf(state, node) && attributeInt(node, 'group', 1) === 1) produce(state, node);
-    else opaque(state, node);
+    const axis = state.axes(node.input[0])[1];
+    state.pinOthers(node.input[0], 1, `${called(node)} mixes the axis`);
+    if (!weightOf(state, node) || attributeInt(node, 'group', 1) !== 1) return opaque(state, node);
+    if (axis) consume(state, node, axis);
+    produce(state, node);
   },
 };
+
+/**
+ * The convolution that it is of its input with zeros between the values: the kernel turned by 180°. Not where padding is
+ * left to be found or crops more than the kernel reaches.
+ */
+function geometry(node: NodeProto, { weight }: LayerDims): ConvGeometry | undefined {
+  const kernel = weight.slice(2);
+  const axes = kernel.length;
+  const auto = attributeString(node, 'auto_pad', 'NOTSET');
+  if (axes > 2 || auto.startsWith('SAME') || attribute(node, 'output_shape')) return undefined;
+  const strides = attributeInts(node, 'strides') ?? kernel.map(() => 1);
+  const dilations = attributeInts(node, 'dilations') ?? kernel.map(() => 1);
+  const cropped = (auto === 'NOTSET' && attributeInts(node, 'pads')) || new Array(2 * axes).fill(0);
+  const pads = kernel.map((size, i) =>
+    [cropped[i], cropped[i + axes]].map((crop) => dilations[i] * (size - 1) - crop),
+  );
+  if (pads.flat().some((pad) => !(pad >= 0))) return undefined;
+  const [[top, bottom], [left, right]] = axes === 1 ? [[0, 0], ...pads] : pads;
+  return {
+    kernel: pair(kernel, 1),
+    strides: [1, 1],
+    pads: [top, left, bottom, right],
+    dilations: pair(dilations, 1),
+    inputDilations: pair(strides, 1),
+  };
+}

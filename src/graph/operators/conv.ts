@@ -40,7 +40,7 @@ export const conv: Operator = {
 // Each group (a channel, if depthwise) is convolved on its own, so the label goes through, no finer than the
 // groups; weights, bias and `group` go along.
 function grouped(state: Propagation, node: NodeProto, axis: Axis, group: number, m: number): void {
-  if (axis.outer > 1 || axis.label.parts || axis.label.coarsen(group) === 1) {
+  if (axis.outer > 1 || axis.label.coarsen(group) === 1) {
     state.pin(axis, `${called(node)} is a grouped convolution`);
     return;
   }
@@ -66,8 +66,6 @@ function geometry(node: NodeProto, dims: LayerDims): ConvGeometry {
     const small = Math.floor(total / 2);
     return auto === 'SAME_LOWER' ? [total - small, small] : [small, total - small];
   });
-  const pair = (list: readonly number[], missing: number): [number, number] =>
-    axes === 1 ? [missing, list[0]] : [list[0], list[1]];
   const [[top, bottom], [left, right]] = axes === 1 ? [[0, 0], ...pads] : pads;
   return {
     kernel: pair(kernel, 1),
@@ -75,4 +73,9 @@ function geometry(node: NodeProto, dims: LayerDims): ConvGeometry {
     pads: [top, left, bottom, right],
     dilations: pair(dilations, 1),
   };
+}
+
+/** Height and width; of one dimension the height is `missing`. */
+export function pair(list: readonly number[], missing: number): [number, number] {
+  return list.length === 1 ? [missing, list[0]] : [list[0], list[1]];
 }

@@ -45,7 +45,7 @@ export const flatten: Rule = (state, node) => {
     if (!moved || moved.axis.outer > axis.outer)
       state.pin(axis, `${called(node)} interleaves it with other axes`);
     else {
-      moved.axis.label.coarsen(moved.count);
+      if (!moved.axis.label.parts) moved.axis.label.coarsen(moved.count);
       state.mark(node.output[0], moved.place, moved.axis);
     }
   }
@@ -67,7 +67,7 @@ export const reshape: Rule = (state, node) => {
       continue;
     }
     followed.add(moved.place);
-    moved.axis.label.coarsen(moved.count);
+    if (!moved.axis.label.parts) moved.axis.label.coarsen(moved.count);
     state.mark(node.output[0], moved.place, moved.axis);
   }
   const left = named.filter((_, place) => !followed.has(place));
@@ -87,12 +87,14 @@ function move(state: Propagation, node: NodeProto, from: number, { label, extent
   const output = state.dims(node.output[0])!;
   const runs = elements(input.slice(0, from)) * outer;
   // any axis is a multiple of one channel: it cannot be told which
-  if (runs === 0 || label.root().groups === 1 || extent === 0 || label.parts) return undefined;
+  if (runs === 0 || label.root().groups === 1 || extent === 0) return undefined;
   let before = 1;
   for (const [place, dim] of output.entries()) {
     if (runs < before * dim) {
       const outer = runs / before;
-      const count = gcd(label.root().groups, dim / outer); // groups that fit the axis
+      // groups that fit the axis; what is put together cannot become coarser, as its parts differ
+      const isWhole = dim % (extent * outer) === 0;
+      const count = label.parts ? (isWhole ? dim : 1) : gcd(label.root().groups, dim / outer);
       if (!Number.isInteger(outer) || !Number.isInteger(dim / outer) || count === 1) return undefined;
       // the outer of two axes that are merged keeps the place
       if (state.axes(node.output[0])[place]) return undefined;
@@ -138,10 +140,13 @@ function mayResize(state: Propagation, node: NodeProto, named: Size[], from: num
   const size = named[place];
   if (size?.value === -1) return true;
   if (size?.value === 0 && attributeInt(node, 'allowzero', 0) === 0) return from === place;
-  if (follows(state, node, size, axis)) return true;
   // Computed, from the width of another value perhaps: one size of a shape can be left to be inferred.
-  if (size?.place?.kind !== 'infer' || named.some(({ value }) => value === -1)) return false;
-  state.edit(axis, size.place, node.name);
+  const isInferred = named.some(({ value }) => value === -1);
+  const inferred = size?.place?.kind === 'infer' && !isInferred ? size.place : undefined;
+  const isOther = size?.axis !== undefined && size.axis.label.root() !== axis.label.root();
+  if (!(inferred && isOther) && follows(state, node, size, axis)) return true;
+  if (!inferred) return false;
+  for (const counted of [axis, size?.axis]) if (counted) state.edit(counted, inferred, node.name);
   named[place] = { value: -1 };
   return true;
 }

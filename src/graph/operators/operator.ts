@@ -51,6 +51,6 @@ export interface Layer {
   readonly factors?: { readonly weight: string; readonly bias: string };
   /** Whether rows of Y are rows of X times W, so that W can be solved for anew. Left out: never. */
   isLinear?(node: NodeProto, dims: LayerDims): boolean;
-  /** Where rows of X are patches of images (n, c, h, w) or (n, c, w): which. W is then (m, c, kh, kw) or (m, c, kw). */
+  /** Where rows of X are patches of images (n, c, h, w) or (n, c, w): which. W is then (m, c, kh, kw) or (m, c, kw), c before m where `outputAxis` is 1. */
   patches?(node: NodeProto, dims: LayerDims): ConvGeometry;
 }

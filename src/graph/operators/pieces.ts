@@ -1,11 +1,10 @@
 // Operators that take an axis apart or put it together: Split, Slice, Concat.
 
 import { type Axis, type EditPlace, splitAxis } from '../labels.ts';
-import { attribute, attributeInt } from '../node.ts';
+import { attribute, attributeInt, attributeInts } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation, wrapAxis } from '../propagation.ts';
 import type { Rule } from './operator.ts';
-import { sameExtent } from './spatial.ts';
 import { type Operand, tie } from './tie.ts';
 
 /** Split along the labelled axis makes labels of their own, as of a fused query, key and value projection. */
@@ -26,74 +25,80 @@ function splitAlong(state: Propagation, node: NodeProto, place: number, axis: Ax
     state.pin(axis, `${called(node)} splits it`);
     return;
   }
+  const at = node.name;
   for (const [index, part] of parts.entries()) {
-    const at = node.name;
     if (isAttribute) state.edit(part, { kind: 'attribute', node: at, name: 'split', index }, at);
-    else if (!isEven) state.edit(part, { kind: 'constant', node: at, input: 1, index }, at);
+    else if (isEven) state.edit(part, { kind: 'piece', node: at, index, extents: shares }, at);
+    else state.edit(part, { kind: 'constant', node: at, input: 1, index }, at);
     state.mark(node.output[index], place, part);
   }
-  const labels = parts.map(({ label }) => label);
-  if (isEven) state.agreements.push({ labels, reason: `${called(node)} splits it evenly` });
 }
 
-/** Slice: other axes, or all of the labelled one, or pieces of it that lie side by side. */
+/** Slice: other axes, or all of a labelled one, or a piece of it. */
 export const slice: Rule = (state, node) => {
-  const [input] = node.input;
-  const steps = state.integers(node, 4);
-  if (node.input[4] && (!steps || steps.some((step) => step < 0))) {
-    return state.pinAll(node, `${called(node)} may reverse the channels`);
+  const bounds = boundsOf(state, node);
+  if (bounds.isReversed) return state.pinAll(node, `${called(node)} may reverse the channels`);
+  const [input, output] = [state.dims(node.input[0])!, state.dims(node.output[0])!];
+  for (const [place, axis] of state.labelled(node.input[0])) {
+    if (input[place] === output[place]) state.mark(node.output[0], place, axis);
+    else takePiece(state, node, place, axis, bounds);
   }
-  const piece = pieceOf(state, node);
-  const axis = piece && state.axes(input)[piece.place];
-  if (!axis || piece.to - piece.from === axis.extent) return sameExtent(state, node);
-  for (const [place, other] of state.labelled(input)) {
-    if (place !== piece.place) state.mark(node.output[0], place, other);
-  }
-  const bounds = cuts(state, input, piece.place, axis.extent);
-  const shares = bounds.slice(1).map((bound, i) => bound - bounds[i]);
-  const parts = splitAxis(axis, shares);
-  const index = bounds.indexOf(piece.from);
-  if (!parts || bounds[index + 1] !== piece.to) {
-    return state.pin(axis, `${called(node)} changes the number of channels`);
-  }
-  // both bounds move with all that is cut before them
-  for (const [i, part] of parts.slice(0, index + 1).entries()) {
-    const place = (input: number): EditPlace => ({ kind: 'constant', node: node.name, input, index: 0 });
-    if (i < index) state.edit(part, place(1), node.name);
-    if (!piece.isOpen) state.edit(part, place(2), node.name);
-  }
-  state.mark(node.output[0], piece.place, parts[index]);
 };
 
-/** What a Slice of a single axis takes; undefined where that is computed, stepped or counted from the end. */
-function pieceOf(state: Propagation, node: NodeProto) {
-  const dims = state.dims(node.input[0])!;
-  const [starts, ends, axes, steps] = [1, 2, 3, 4].map((input) => state.integers(node, input));
-  if (starts?.length !== 1 || ends?.length !== 1 || (node.input[3] && axes?.length !== 1)) return undefined;
-  const place = wrapAxis(axes?.[0] ?? 0, dims.length);
-  const isOpen = ends[0] > dims[place]; // "as far as it goes" and not a number of channels
-  if (starts[0] < 0 || ends[0] < 0 || (steps?.[0] ?? 1) !== 1) return undefined;
-  return { place, from: starts[0], to: Math.min(ends[0], dims[place]), isOpen };
-}
-
-/** The bounds of all slices that take a value apart along one axis, in order, with 0 and the extent. */
-function cuts(state: Propagation, value: string, place: number, extent: number): number[] {
-  const bounds = new Set([0, extent]);
-  for (const { node, index } of state.model.uses(value)) {
-    const piece = node.opType === 'Slice' && index === 0 ? pieceOf(state, node) : undefined;
-    if (piece?.place === place) for (const bound of [piece.from, piece.to]) bounds.add(bound);
+function takePiece(state: Propagation, node: NodeProto, place: number, axis: Axis, bounds: Bounds): void {
+  const { starts, ends, steps, axes } = bounds;
+  const index = axes.findIndex((own) => wrapAxis(own, state.dims(node.input[0])!.length) === place);
+  const [from, end] = [starts?.[index] ?? -1, ends?.[index] ?? -1];
+  const isOpen = end > axis.extent; // "as far as it goes" and not a number of channels
+  const to = Math.min(end, axis.extent);
+  // not those that are computed, stepped or counted from the end
+  const isPlain = from >= 0 && end >= 0 && from < to && (steps[index] ?? 1) === 1;
+  const parts = isPlain ? splitAxis(axis, [from, to - from, axis.extent - to]) : undefined;
+  if (!parts) {
+    state.pin(axis, `${called(node)} changes the number of channels`);
+    return;
   }
-  return [...bounds].sort((a, b) => a - b);
+  const [before, own] = parts;
+  // both bounds move with all that is cut before them
+  state.edit(before, bounds.place('starts', index), node.name);
+  if (!isOpen) for (const part of [before, own]) state.edit(part, bounds.place('ends', index), node.name);
+  state.mark(node.output[0], place, own);
 }
 
-/** Concat along another axis: what the operands have on the others is tied. */
+type Bounds = ReturnType<typeof boundsOf>;
+
+/** Where a Slice begins and ends: attributes before opset 10, inputs since then. */
+function boundsOf(state: Propagation, node: NodeProto) {
+  const isAttribute = attribute(node, 'starts') !== undefined;
+  const list = (name: string, input: number) =>
+    isAttribute ? attributeInts(node, name) : state.integers(node, input);
+  const [starts, ends, axes, steps] = ['starts', 'ends', 'axes', 'steps'].map((name, i) => list(name, i + 1));
+  const isStepped = !isAttribute && (node.input[4] ?? '') !== '';
+  return {
+    starts,
+    ends,
+    axes: axes ?? [...(starts ?? []).keys()],
+    steps: steps ?? [],
+    isReversed: isStepped && (!steps || steps.some((step) => step < 0)),
+    place(name: 'starts' | 'ends', index: number): EditPlace {
+      if (isAttribute) return { kind: 'attribute', node: node.name, name, index };
+      return { kind: 'constant', node: node.name, input: name === 'starts' ? 1 : 2, index };
+    },
+  };
+}
+
+/** Concat: labels side by side; what the operands have on the other axes is tied. */
 export const concat: Rule = (state, node) => {
   const output = state.dims(node.output[0])!;
   const over = wrapAxis(attributeInt(node, 'axis', 1), output.length);
   for (const [place, extent] of output.entries()) {
-    const operands = node.input.map((_, input): Operand => [input, place]);
-    if (place !== over) state.mark(node.output[0], place, tie(state, node, operands, extent));
-    else
-      for (const value of node.input) state.pin(state.axes(value)[place], `${called(node)} concatenates it`);
+    if (place === over) {
+      const axes = node.input.map((value) => state.axes(value)[place]);
+      const extents = node.input.map((value) => state.dims(value)![place]);
+      state.mark(node.output[0], place, state.joined(axes, extents, node));
+    } else {
+      const operands = node.input.map((_, input): Operand => [input, place]);
+      state.mark(node.output[0], place, tie(state, node, operands, extent));
+    }
   }
 };

@@ -3,6 +3,7 @@
 import { attributeInt, attributeInts, attributeString } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation, wrapAxis } from '../propagation.ts';
+import { follows, pinCounted, sizesOf } from '../sizes.ts';
 import { carry } from './elementwise.ts';
 import type { Rule } from './operator.ts';
 
@@ -38,16 +39,19 @@ export const resize: Rule = (state, node) => {
   if (attributeString(node, 'coordinate_transformation_mode', '') === 'tf_crop_and_resize') {
     return state.pinAll(node, `${called(node)} crops`);
   }
-  const sizes = state.integers(node, 3);
+  const sizes = node.input[3] ? sizesOf(state, node, 3) : [];
   const axes = attributeInts(node, 'axes');
   const rank = state.dims(node.input[0])!.length;
+  const followed = new Set<number>();
   for (const [place, axis] of state.labelled(node.input[0])) {
     // the sizes name the number of channels too
     const index = axes ? axes.findIndex((a) => wrapAxis(a, rank) === place) : place;
     if (!node.input[3] || index < 0) continue;
-    if (sizes) state.edit(axis, { kind: 'constant', node: node.name, input: 3, index }, node.name);
-    else state.pin(axis, `${called(node)} has computed sizes`);
+    followed.add(index);
+    if (!follows(state, node, sizes?.[index], axis)) state.pin(axis, `${called(node)} has computed sizes`);
   }
+  const left = sizes?.filter((_, index) => !followed.has(index));
+  pinCounted(state, node, left);
   sameExtent(state, node);
 };
 

@@ -1,0 +1,69 @@
+// Layers of which only some rows are up for removal: those that read a concatenation have rows of other structures,
+// and of channels that stay.
+
+import type { Kernels } from '../kernel/index.ts';
+import type { LayerProblem } from './problem.ts';
+import { copyRows } from './refit.ts';
+import { schurComplement } from './schur.ts';
+
+/** Which rows of W a choice of groups is about. */
+export interface LayerRows {
+  /** Rows of W per group, b. */
+  readonly groupSize: number;
+  /** Rows that may go, group by group, as many of each. The others stay and are refitted. Left out: all, in order. */
+  readonly free?: Int32Array;
+  /** Rows that have gone already: their weights are zero and stay so. */
+  readonly gone?: Int32Array;
+}
+
+/** Rows that are left where these groups stay, ascending. */
+export function rowsLeft(
+  p: number,
+  { groupSize, free, gone = new Int32Array() }: LayerRows,
+  kept: readonly number[],
+): Int32Array {
+  const isLeft = new Uint8Array(p).fill(free ? 1 : 0);
+  const rows = free ?? Int32Array.from({ length: p }, (_, row) => row);
+  for (const row of rows) isLeft[row] = 0;
+  for (const group of kept) {
+    for (const row of rows.subarray(group * groupSize, (group + 1) * groupSize)) isLeft[row] = 1;
+  }
+  for (const row of gone) isLeft[row] = 0;
+  return Int32Array.from(isLeft.keys()).filter((row) => isLeft[row] === 1);
+}
+
+/**
+ * The problem of the rows that may go, whatever the best weights of those that stay are then: with F the latter,
+ *
+ *     H ← H − H_:F H_FF⁻¹ H_F:      G ← G − H_:F H_FF⁻¹ G_F
+ *
+ * so that its objective and that of the whole problem differ by `settled` on every support.
+ *
+ * @param problem  of all rows, each a group of its own where some of them are free
+ * @throws {NotPositiveDefiniteError} where H_FF is not positive definite
+ */
+export function freePart(kernels: Kernels, problem: LayerProblem, rows: LayerRows): LayerProblem {
+  const { groupSize, free, gone } = rows;
+  if (!free) return problem;
+  const { m } = problem;
+  const stay = rowsLeft(problem.p, rows, []);
+  const [k, p] = [stay.length, free.length];
+  const order = new Int32Array(k + p);
+  order.set(stay);
+  order.set(free, k);
+  return kernels.scoped(() => {
+    const T = kernels.matrix(k + p, k + p, 'f64');
+    const R = kernels.matrix(k + p, m, 'f64');
+    copyRows(problem, order, kernels.view(T), kernels.view(R));
+    const settled = schurComplement(kernels, T, R, k);
+    const complement = kernels.submatrix(T, k, k, p, p);
+    kernels.symmetrize(complement);
+    const W0 = new Float64Array(p * m);
+    free.forEach((row, at) => {
+      W0.set(problem.W0.subarray(row * m, (row + 1) * m), at * m);
+    });
+    const [H, G] = [complement, kernels.submatrix(R, k, 0, p, m)].map((part) => kernels.read(part));
+    const solved = problem.solution && !gone?.length && { solution: W0 };
+    return { p, m, groupSize, groups: p / groupSize, H, G, W0, settled, ...solved };
+  });
+}
