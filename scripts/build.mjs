@@ -47,10 +47,15 @@ await build({
 });
 // One file of its own, so that hosts can put it where they like.
 await build({ ...options, entryPoints: { worker: 'src/pool/worker.ts' } });
+await build({
+  ...options,
+  entryPoints: { guard: 'src/guard/worker.ts' },
+  external: ['node:*', '#onnxruntime', ...packages],
+});
 // For pages without a bundler: every package inside, and onnxruntime's own binary beside it, where it looks for it.
 const { metafile } = await build({
   ...options,
-  entryPoints: { index: 'src/index.ts', layer: 'src/layer.ts' },
+  entryPoints: { index: 'src/index.ts', layer: 'src/layer.ts', guard: 'src/guard/worker.ts' },
   outdir: 'dist/browser',
   splitting: true,
   platform: 'browser',

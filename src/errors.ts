@@ -1,12 +1,15 @@
 // The errors of the public API. Each has a stable `code`, so that callers need no `instanceof` across
-// bundles and workers, and the fields a program would want instead of the message.
+// bundles and workers, and the fields a program would want instead of the message. Messages name what files and
+// nodes are called, and so are made printable here, for all of them.
 
-/** Base of every error that this library throws on purpose. */
+import { printableMessage } from './printable.ts';
+
+/** Base of every error that this library throws on purpose. Its message is one line without control characters. */
 export class OsscarError extends Error {
   readonly code: string;
 
   constructor(code: string, message: string, options?: ErrorOptions) {
-    super(message, options);
+    super(printableMessage(message), options);
     this.code = code;
     this.name = new.target.name;
   }
@@ -83,5 +86,16 @@ export class WorkerLostError extends OsscarError {
     super('ERR_OSSCAR_WORKER_LOST', message, options);
     this.operation = operation;
     this.attempts = options?.attempts ?? 1;
+  }
+}
+
+/** What a file asked to be run took longer than it may. */
+export class TimeLimitError extends OsscarError {
+  /** How long it may. */
+  readonly seconds: number;
+
+  constructor(message: string, seconds: number, options?: ErrorOptions) {
+    super('ERR_OSSCAR_TIME_LIMIT', message, options);
+    this.seconds = seconds;
   }
 }

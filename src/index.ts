@@ -49,5 +49,7 @@ export {
   type WrittenModel,
   writeModel,
 } from './graph/index.ts';
+export { type Guard, type GuardedEncode, type GuardOptions, openGuard } from './guard/index.ts';
 export * from './layer.ts';
+export { type Limits, limits } from './limits.ts';
 export * from './pipeline/index.ts';

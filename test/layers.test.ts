@@ -5,7 +5,7 @@ import packageJson from '../package.json' with { type: 'json' };
 import { version } from '../src/version.ts';
 
 /** Imports point downwards only: a folder may import from those before it. */
-const LAYERS = ['', 'kernel', 'solve', 'pool', 'graph', 'checkpoint', 'engine', 'pipeline', 'cli'];
+const LAYERS = ['', 'kernel', 'solve', 'pool', 'graph', 'checkpoint', 'engine', 'pipeline', 'guard', 'cli'];
 /** Solving knows nothing of models, models nothing of pruning criteria. */
 const FORBIDDEN = [
   ['graph', 'kernel'],

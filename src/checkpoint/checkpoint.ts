@@ -2,8 +2,9 @@
 
 import { FormatError, InputError, OutOfMemoryError, UnsupportedModelError } from '../errors.ts';
 import { isFloat } from '../graph/dtype.ts';
+import { isObject } from '../json.ts';
+import { limits } from '../limits.ts';
 import { CHUNK_BYTES, type Folder, pathIn, readJson } from './folder.ts';
-import { isObject } from './json.ts';
 import { readSafetensors } from './safetensors.ts';
 import { decode, elementCount, type StoredTensor, type TensorInfo } from './tensor.ts';
 import { readTorch } from './torch.ts';
@@ -32,9 +33,6 @@ export interface Checkpoint {
   close(): Promise<void>;
 }
 
-const MAX_CONFIG_BYTES = 16 * 2 ** 20;
-const MAX_INDEX_BYTES = 100 * 2 ** 20;
-
 type ReadFile = (folder: Folder, file: string) => Promise<StoredTensor[]>;
 
 /** What may hold the weights, the first that is there. */
@@ -49,7 +47,7 @@ const SOURCES: readonly { file: string; read: ReadFile }[] = [
 async function readShards(folder: Folder, indexFile: string, read: ReadFile): Promise<StoredTensor[]> {
   const path = pathIn(folder, indexFile);
   const fail = (problem: string) => new FormatError(`"${path}": ${problem}`);
-  const { weight_map: map } = await readJson(folder, indexFile, MAX_INDEX_BYTES);
+  const { weight_map: map } = await readJson(folder, indexFile, limits.indexBytes);
   if (!isObject(map) || !Object.values(map).every((file) => typeof file === 'string')) {
     throw fail(`expected "weight_map" to give each tensor's file`);
   }
@@ -92,7 +90,7 @@ export async function openCheckpoint(folder: Folder): Promise<Checkpoint> {
     const files = SOURCES.map(({ file }) => file).join(', ');
     throw new InputError(`"${folder.name}": no weights in it; expected one of ${files}`);
   }
-  const config = await readJson(folder, 'config.json', MAX_CONFIG_BYTES);
+  const config = await readJson(folder, 'config.json', limits.jsonBytes);
   const tensors = new Map((await source.read(folder, source.file)).map((it) => [it.name, it]));
 
   /** The tensor, the range of its bytes that the rows are, and how messages name it. */

@@ -2,7 +2,7 @@
 // command line's business; here are those that a browser has, made of Blobs, which it may keep on disk.
 
 import { FormatError, InputError } from '../errors.ts';
-import { type JsonObject, parseJsonObject } from './json.ts';
+import { type JsonObject, parseJsonObject } from '../json.ts';
 
 /** A folder of files that can be read in parts. Its files have plain names: no separators, no `..`. */
 export interface Folder {

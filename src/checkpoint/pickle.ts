@@ -4,6 +4,7 @@
 // Opcodes: https://github.com/python/cpython/blob/main/Lib/pickletools.py
 
 import { FormatError } from '../errors.ts';
+import { limits } from '../limits.ts';
 
 /** Something a pickle may refer to by `module.name`. Without `call` it is only a marker. */
 export interface PickleGlobal {
@@ -67,9 +68,9 @@ const OPCODES: Readonly<Record<number, (m: Machine) => void>> = {
   125: (m) => m.push(new Map()), // EMPTY_DICT
   115: (m) => m.setItems(m.popMany(2)), // SETITEM
   117: (m) => m.setItems(m.popMark()), // SETITEMS
-  113: (m) => m.memo.set(m.u8(), m.top()), // BINPUT
-  114: (m) => m.memo.set(m.u32(), m.top()), // LONG_BINPUT
-  148: (m) => m.memo.set(m.memo.size, m.top()), // MEMOIZE
+  113: (m) => m.memoise(m.u8()), // BINPUT
+  114: (m) => m.memoise(m.u32()), // LONG_BINPUT
+  148: (m) => m.memoise(), // MEMOIZE
   104: (m) => m.recall(m.u8()), // BINGET
   106: (m) => m.recall(m.u32()), // LONG_BINGET
   99: (m) => m.pushGlobal([m.line(), m.line()]), // GLOBAL
@@ -83,9 +84,10 @@ const STOP = 0x2e;
 
 /**
  * The value of a pickle: null, booleans, numbers, strings, tuples as arrays, dicts as `Map`s with keys that are
- * strings or numbers, and what `globals` and `persistentLoad` return. Time and memory are linear in its length.
+ * strings or numbers, and what `globals` and `persistentLoad` return. Time and memory are linear in its length, up to
+ * `limits.pickleObjects` values.
  *
- * @throws {FormatError} naming the opcode or global that is not allowed, or where the pickle is broken
+ * @throws {FormatError} naming the opcode or global that is not allowed, or where the pickle is broken or beyond a limit
  */
 export function unpickle(bytes: Uint8Array, options: UnpickleOptions): unknown {
   const machine = new Machine(bytes, options);
@@ -108,6 +110,8 @@ class Machine {
   readonly view: DataView;
   readonly memo = new Map<number, unknown>();
   at = 0;
+  /** Values pushed and remembered so far: a byte of a pickle may make an object of a hundred. */
+  #made = 0;
   readonly #stack: unknown[] = [];
   readonly #marks: number[] = [];
 
@@ -178,7 +182,14 @@ class Machine {
   }
 
   push(value: unknown): void {
+    this.#count();
     this.#stack.push(value);
+  }
+
+  #count(): void {
+    if (++this.#made > limits.pickleObjects) {
+      throw this.fail(`more than ${limits.pickleObjects} objects (limits.pickleObjects)`);
+    }
   }
 
   pop(): unknown {
@@ -188,8 +199,14 @@ class Machine {
 
   top(): unknown {
     const value = this.pop();
-    this.push(value);
+    this.#stack.push(value);
     return value;
+  }
+
+  /** Remembers the value on top, under the next number where none is given. */
+  memoise(index = this.memo.size): void {
+    this.#count();
+    this.memo.set(index, this.top());
   }
 
   popMany(count: number): unknown[] {
@@ -197,6 +214,9 @@ class Machine {
   }
 
   mark(): void {
+    if (this.#marks.length >= limits.pickleDepth) {
+      throw this.fail(`more than ${limits.pickleDepth} marks are open (limits.pickleDepth)`);
+    }
     this.#marks.push(this.#stack.length);
   }
 
@@ -225,10 +245,12 @@ class Machine {
   }
 
   pushGlobal([module, name]: readonly unknown[]): void {
-    const global = this.options.globals.find((it) => it.name === `${module}.${name}`);
-    if (typeof module !== 'string' || typeof name !== 'string' || !global) {
-      throw this.fail(`it refers to "${module}.${name}", and only tensors are read`);
+    // Of anything else the text may be endless: tuples hold tuples, and the same one twice.
+    if (typeof module !== 'string' || typeof name !== 'string') {
+      throw this.fail('it refers to something whose name is no string');
     }
+    const global = this.options.globals.find((it) => it.name === `${module}.${name}`);
+    if (!global) throw this.fail(`it refers to "${module}.${name}", and only tensors are read`);
     this.push(global);
   }
 

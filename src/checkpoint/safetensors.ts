@@ -2,12 +2,10 @@
 // https://github.com/huggingface/safetensors#format; as strict as the reference implementation.
 
 import { FormatError } from '../errors.ts';
+import { isObject, parseJsonObject } from '../json.ts';
+import { limits } from '../limits.ts';
 import { type Folder, pathIn } from './folder.ts';
-import { isObject, parseJsonObject } from './json.ts';
 import { byteCount, SAFETENSORS_TYPES, type StoredTensor } from './tensor.ts';
-
-/** The reference implementation's limit. */
-const MAX_HEADER_BYTES = 100_000_000;
 
 type Entry = StoredTensor & { readonly begin: number };
 
@@ -39,7 +37,7 @@ export async function readSafetensors(folder: Folder, file: string): Promise<Sto
   if (size < 8) throw new FormatError(`"${path}": too short for a safetensors file: ${size} bytes`);
   const prefix = await folder.read(file, 0, 8);
   const headerBytes = new DataView(prefix.buffer).getBigUint64(0, true);
-  if (headerBytes > BigInt(Math.min(size - 8, MAX_HEADER_BYTES))) {
+  if (headerBytes > BigInt(Math.min(size - 8, limits.headerBytes))) {
     throw new FormatError(
       `"${path}": its header claims ${headerBytes} bytes; the file has ${size} (truncated, or not safetensors?)`,
     );

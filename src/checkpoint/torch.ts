@@ -3,13 +3,11 @@
 import { FormatError } from '../errors.ts';
 import { bitsOf, type DataType } from '../graph/dtype.ts';
 import { elements } from '../graph/tensor.ts';
+import { limits } from '../limits.ts';
 import { type Folder, pathIn } from './folder.ts';
 import { type PickleGlobal, unpickle } from './pickle.ts';
 import { elementCount, type StoredTensor } from './tensor.ts';
 import { openZip, type ZipEntry } from './zip.ts';
-
-/** That of OPT-175B would be well below 1 MB. */
-const MAX_PICKLE_BYTES = 64 * 2 ** 20;
 
 const STORAGES: readonly { name: string; dtype: DataType }[] = [
   { name: 'torch.FloatStorage', dtype: 'float32' },
@@ -143,7 +141,9 @@ export async function readTorch(folder: Folder, file: string): Promise<StoredTen
   const order = byteOrder && new TextDecoder().decode(await byteOrder.read(0, Math.min(byteOrder.size, 16)));
   if (byteOrder && order !== 'little') throw fail(`expected byte order "little", got "${order}"`);
   const pickle = entries.get(pickles[0])!;
-  if (pickle.size > MAX_PICKLE_BYTES) throw fail(`its pickle has ${pickle.size} bytes`);
+  if (pickle.size > limits.pickleBytes) {
+    throw fail(`its pickle has ${pickle.size} bytes, at most ${limits.pickleBytes} are read`);
+  }
 
   const storages = new Map<string, Storage>();
   /** `('storage', type, key, device, length)` */

@@ -6,6 +6,8 @@
 
 import { type FileEntry, type Reader, ZipReader } from '@zip.js/zip.js/lib/zip-core-reader.js';
 import { FormatError, OsscarError } from '../errors.ts';
+
+import { limits } from '../limits.ts';
 import { type Folder, pathIn } from './folder.ts';
 
 export interface ZipEntry {
@@ -22,8 +24,6 @@ const DEFLATED = 8;
 const MAX_DEFLATE_RATIO = 1032;
 /** Inflated at once, into a thousand times as much in the worst case: browsers do not stop in the middle. */
 const INFLATE_BYTES = 2 ** 16;
-/** A directory takes some 100 bytes for a tensor; zip.js reads it in one piece. */
-const MAX_READ_BYTES = 2 ** 28;
 
 /**
  * The files in a zip archive, by name.
@@ -34,9 +34,13 @@ export async function openZip(folder: Folder, file: string): Promise<Map<string,
   const read = (offset: number, length: number) => folder.read(file, offset, length);
   const archive = new Archive(pathIn(folder, file), await folder.size(file), read);
   const entries = new Map<string, ZipEntry>();
+  let count = 0;
   try {
     const reader = new ZipReader(archive.source(), { useWebWorkers: false });
     for await (const entry of reader.getEntriesGenerator()) {
+      if (++count > limits.zipEntries) {
+        throw new FormatError(`"${archive.path}": more than ${limits.zipEntries} entries`);
+      }
       if (entry.directory) continue;
       if (entries.has(entry.filename)) throw archive.fail(entry, 'comes twice');
       entries.set(entry.filename, archive.entry(entry));
@@ -73,7 +77,9 @@ class Archive {
       size: this.size,
       init() {},
       readUint8Array: (offset: number, length: number) => {
-        if (length > MAX_READ_BYTES) throw new FormatError(`"${this.path}": its directory is too large`);
+        if (length > limits.directoryBytes) {
+          throw new FormatError(`"${this.path}": its directory has ${length} bytes`);
+        }
         // Like a Blob's slice(), as zip.js expects at the end of a file.
         return this.read(offset, Math.max(0, Math.min(length, this.size - offset)));
       },

@@ -53,13 +53,15 @@ async function closing(run: (opened: Opened) => Promise<void>): Promise<void> {
 
 export async function inspectModel(path: string, flags: ModelFlags): Promise<void> {
   if (await isFolder(path)) return inspectFolder(path, flags);
-  const { model } = await openModelFile(path, flags);
-  const { parameters, macs, analysis } = model;
-  const structures = analysis.structures.map((structure) => {
-    const { name, layer, groups, groupSize, prunable, reason = null } = structure;
-    return { name, layer, groups, groupSize, prunable, reason };
+  await closing(async (opened) => {
+    const { model } = await openModelFile(path, flags, opened);
+    const { parameters, macs, analysis } = model;
+    const structures = analysis.structures.map((structure) => {
+      const { name, layer, groups, groupSize, prunable, reason = null } = structure;
+      return { name, layer, groups, groupSize, prunable, reason };
+    });
+    print(flags, () => inspectText(model), { structures, parameters, macs });
   });
-  print(flags, () => inspectText(model), { structures, parameters, macs });
 }
 
 function inspectFolder(path: string, flags: ModelFlags): Promise<void> {
@@ -77,10 +79,13 @@ export async function pruneModel(path: string, flags: PruneFlags): Promise<void>
   const { output: target, calibrate, seed } = flags;
   if (target === undefined) throw new InputError('where the pruned model goes is missing: --output');
   const latencyTable = flags.latencyTable === undefined ? undefined : await readTable(flags.latencyTable);
+  const replacing = { overwrite: flags.overwrite, inputs: inputsOf(path, flags) };
   await closing(async (opened) => {
     // First of all, so that an output that cannot be is found at once.
     const output = opened(
-      (await isFolder(path)) ? await openFolderOutput(target, flags) : await openFileOutput(target),
+      (await isFolder(path))
+        ? await openFolderOutput(target, replacing)
+        : await openFileOutput(target, replacing),
     );
     const { onDisk, progress, ...run } = await openRun(path, flags, opened);
     const result = await prune(onDisk.model as OpenedModel, {
@@ -91,7 +96,7 @@ export async function pruneModel(path: string, flags: PruneFlags): Promise<void>
       onnx: flags.format === 'onnx',
       latencyTable,
     });
-    const model = await output.save(result);
+    const model = await output.save(result, (file) => onDisk.files?.has(file) ?? false);
     progress.close();
     const { report } = result;
     const { seqlen } = onDisk;
@@ -103,6 +108,13 @@ export async function pruneModel(path: string, flags: PruneFlags): Promise<void>
       model,
     });
   });
+}
+
+/** Files and folders that a command reads. */
+function inputsOf(path: string, flags: Partial<PruneFlags>): string[] {
+  const { calibrate, data, labels, dataLabels, tokenizer, latencyTable, work, scratch } = flags;
+  const given = [path, calibrate, data, labels, dataLabels, tokenizer, latencyTable, work, scratch];
+  return given.filter((it) => it !== undefined);
 }
 
 export async function analyzeModel(path: string, flags: RunFlags): Promise<void> {
@@ -126,7 +138,7 @@ async function openRun(
   if (calibrate === undefined) throw new InputError('calibration samples are missing: --calibrate');
   const signal = interruptSignal(flags);
   const store = flags.work === undefined ? undefined : opened(await folderStore(flags.work));
-  const onDisk = await openOnDisk(path, flags, opened);
+  const onDisk = await openOnDisk(path, flags, opened, signal);
   const calibration = await onDisk.calibration(calibrate, flags);
   const evaluation = data === undefined ? undefined : await onDisk.evaluation(data, { labels, seed });
   const session = opened(await openSession(flags));
@@ -143,11 +155,11 @@ async function planModel(path: string, flags: PruneFlags): Promise<void> {
   await closing(async (opened) => {
     const { model, seqlen, engine } = (await isFolder(path))
       ? await describedOnDisk(opened(await openFolder(path)), flags)
-      : await openModelFile(path, flags);
+      : await openModelFile(path, flags, opened);
     const { samples = seqlen === undefined ? DEFAULT_IMAGES : DEFAULT_WINDOWS } = flags;
     const sample = seqlen === undefined ? [] : [seqlen];
     const planned = plan(model, { ...flags, keep: keepOf(flags), samples, sample });
-    const kernels = await openKernels();
+    const kernels = await openKernels(flags);
     const rates = await measureRates(engine, kernels);
     // The engine was timed on all threads, the kernels on one.
     const { flops, bytes } = planned;
@@ -180,11 +192,11 @@ export async function evaluateModel(path: string, flags: ModelFlags & { data: st
 
 export async function measureModel(path: string, flags: LatencyFlags): Promise<void> {
   if (await isFolder(path)) throw new InputError('latency: only of ONNX files');
-  const { output } = flags;
-  if (output !== undefined) await checkWritable(output);
+  const { output, overwrite } = flags;
+  if (output !== undefined) await checkWritable(output, { overwrite, inputs: inputsOf(path, flags) });
   const signal = interruptSignal({});
   await closing(async (opened) => {
-    const { model, engine } = await openModelFile(path, flags);
+    const { model, engine } = await openModelFile(path, flags, opened, signal);
     const progress = opened(progressReporter(process.stderr));
     const table = await measureLatency(model, {
       engine,

@@ -6,9 +6,11 @@ import {
   access,
   constants,
   type FileHandle,
+  lstat,
   open,
   readdir,
   readFile,
+  realpath,
   rename,
   rm,
   stat,
@@ -27,6 +29,7 @@ import {
   type Preprocessing,
   sampleEvenly,
 } from '../pipeline/index.ts';
+import { parseLabels } from './labels.ts';
 import type { ModelFlags } from './options.ts';
 import { removeLeftovers, temporaryName } from './temporary.ts';
 
@@ -38,6 +41,10 @@ const REASONS: Record<string, string> = {
   EPERM: 'permission denied',
   EROFS: 'read-only file system',
   ENOSPC: 'no space left',
+  EDQUOT: 'no space left (quota)',
+  EIO: 'the disk failed (I/O error)',
+  ELOOP: 'a link that leads to itself',
+  ENAMETOOLONG: 'the name is too long',
   EMFILE: 'too many open files',
   ERR_FS_FILE_TOO_LARGE: 'larger than 2 GiB',
 };
@@ -102,25 +109,55 @@ export async function writeRange(file: FileHandle, offset: number, bytes: Uint8A
   }
 }
 
+/** Whether a path is the folder, or below it. Both absolute. */
+function isWithin(folder: string, path: string): boolean {
+  const way = relative(folder, path);
+  return way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way);
+}
+
+/** Where the files of a folder may really lie: in it, and of the Hugging Face cache among the blobs it links to. */
+async function rootsOf(folder: string): Promise<string[]> {
+  const real = await realpath(folder);
+  for (let at = real; at !== dirname(at); at = dirname(at)) {
+    if (basename(dirname(at)) === 'snapshots') return [real, join(at, '..', '..', 'blobs')];
+  }
+  return [real];
+}
+
+/**
+ * The real path of a file that is read because something in a folder names it. Folders come from strangers: links must
+ * not lead out of them, and opening a pipe would wait for a writer.
+ *
+ * @throws {InputError} naming the path, where it is missing, elsewhere or no file
+ */
+export async function fileWithin(folder: string, path: string, alsoIn?: string): Promise<string> {
+  const real = await named(path, realpath(path));
+  const roots = await named(folder, rootsOf(folder));
+  if (alsoIn !== undefined) roots.push(alsoIn);
+  if (!roots.some((root) => isWithin(root, real))) {
+    throw new InputError(`"${path}": leads out of its folder, to "${real}"; put the file itself there`);
+  }
+  if (!(await named(path, stat(real))).isFile()) throw new InputError(`"${path}": not a file`);
+  return real;
+}
+
 /**
  * For the tensors that an ONNX model keeps in files beside it. Locations are relative to the model's folder and
- * must stay inside it: a model is untrusted and may not name other files.
+ * must stay inside it, or where the model really lies: a model is untrusted and may not name other files.
+ *
+ * @param onRead  is told the real path of every file that is read
  */
-export function externalReader(modelPath: string): ReadExternal {
+export function externalReader(modelPath: string, onRead: (path: string) => void = () => {}): ReadExternal {
   const folder = dirname(resolve(modelPath));
   return async (location, offset, length) => {
     const path = resolve(folder, location);
-    const inside = relative(folder, path);
-    if (
-      isAbsolute(location) ||
-      inside === '' ||
-      inside === '..' ||
-      inside.startsWith(`..${sep}`) ||
-      isAbsolute(inside)
-    ) {
+    if (isAbsolute(location) || path === folder || !isWithin(folder, path)) {
       throw new InputError(`"${modelPath}": external data "${location}" is outside the model's folder`);
     }
-    const file = await named(path, open(path));
+    const own = dirname(await realpath(modelPath).catch(() => path)); // a model that was given as bytes has no file
+    const real = await fileWithin(folder, path, own);
+    onRead(real);
+    const file = await named(path, open(real));
     try {
       const { size } = await file.stat();
       const end = offset + length;
@@ -136,16 +173,53 @@ export function externalReader(modelPath: string): ReadExternal {
   };
 }
 
+/** What may be there already, where something is to be written. */
+export interface Replacing {
+  /** Whether what is there may be replaced. */
+  readonly overwrite?: boolean;
+  /** What the run reads: never replaced. */
+  readonly inputs?: readonly string[];
+}
+
+/**
+ * The one rule for what is there already: it is replaced on request, and never where the run reads from it, by
+ * whatever name.
+ *
+ * @returns what is there
+ * @throws {InputError} naming the path
+ */
+export async function checkReplacing(path: string, { overwrite = false, inputs = [] }: Replacing) {
+  const info = await named(path, unlessMissing(lstat(path)));
+  if (!info) return undefined;
+  const real = await realpath(path).catch(() => resolve(path));
+  const { dev, ino } = await stat(path).catch(() => info);
+  for (const input of inputs) {
+    const other = await stat(input).catch(() => undefined);
+    if (!other) continue;
+    const isSame = ino !== 0 && other.dev === dev && other.ino === ino; // a second name of one file
+    if (isSame || isWithin(real, await realpath(input))) {
+      throw new InputError(`"${path}": is, or holds, the input "${input}"; choose another output`);
+    }
+  }
+  if (!overwrite)
+    throw new InputError(`"${path}": exists already; choose another name or overwrite it (--overwrite)`);
+  return info;
+}
+
 /**
  * To be called before long work whose result goes to `path`. Removes what dead processes have left in its folder.
  *
- * @throws {InputError} if the folder is missing or cannot be written to, or `path` is a folder
+ * @throws {InputError} if the folder is missing or cannot be written to, or `path` is there and may not be replaced
  */
-export async function checkWritable(path: string): Promise<void> {
+export async function checkWritable(path: string, replacing: Replacing = {}): Promise<void> {
   const folder = dirname(resolve(path));
   await checkFolder(folder);
   if (await isFolder(path)) throw new InputError(`"${path}": is a folder`);
   await removeLeftovers(folder);
+  await checkReplacing(path, replacing);
+  // A device would be replaced by a file of its name.
+  const there = await stat(path).catch(() => undefined);
+  if (there && !there.isFile()) throw new InputError(`"${path}": is no file, and is not overwritten`);
   // access() alone says yes to root, whatever the permissions and mounts.
   const probe = temporaryName(folder);
   try {
@@ -162,6 +236,13 @@ export async function checkWritable(path: string): Promise<void> {
   }
 }
 
+/** Makes the rename of entries of a folder last. Windows cannot open folders, nor needs to. */
+export async function syncFolder(path: string): Promise<void> {
+  const handle = await open(path).catch(() => undefined);
+  await handle?.sync().catch(() => {});
+  await handle?.close().catch(() => {});
+}
+
 /**
  * Writes the parts one after the other, so that `path` is the old file or the whole new one at every moment:
  * a temporary file in the same folder, flushed to the disk, renamed. It is removed if anything fails.
@@ -172,7 +253,8 @@ export async function writeAtomically(
   path: string,
   parts: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
 ): Promise<void> {
-  const temporary = temporaryName(dirname(resolve(path)));
+  const folder = dirname(resolve(path));
+  const temporary = temporaryName(folder);
   try {
     const file = await open(temporary, 'wx');
     try {
@@ -189,6 +271,7 @@ export async function writeAtomically(
       ? inputError(path, cause)
       : cause;
   }
+  await syncFolder(folder);
 }
 
 /** The flags say which samples are drawn, and what their labels are. */
@@ -231,27 +314,6 @@ async function listImages(folder: string) {
   return { files, direct: direct.length, classes: nested.length > 0 ? classes : undefined };
 }
 
-const unquote = (text: string) => /^"(.*)"$/.exec(text)?.[1].replaceAll('""', '"') ?? text;
-
-/** Lines `file,label`; a first line whose label is no number and whose file is no image is a header. */
-async function readLabels(path: string): Promise<{ file: string; label: number; at: string }[]> {
-  const text = new TextDecoder().decode(await readFileBytes(path));
-  const rows: { file: string; label: number; at: string }[] = [];
-  text.split(/\r?\n/).forEach((line, i) => {
-    if (line.trim() === '') return;
-    const at = `"${path}" line ${i + 1}`;
-    const comma = line.lastIndexOf(',');
-    const file = unquote(line.slice(0, comma).trim()).replaceAll('\\', '/').replace(/^\.\//, '');
-    const value = unquote(line.slice(comma + 1).trim());
-    if (i === 0 && comma > 0 && !IMAGE.test(file) && !/^[-+\d]/.test(value)) return;
-    if (comma <= 0) throw new InputError(`${at}: expected file,label, got "${line}"`);
-    if (!/^\d{1,9}$/.test(value))
-      throw new InputError(`${at}: expected a class number as label, got "${value}"`);
-    rows.push({ file, label: Number(value), at });
-  });
-  return rows;
-}
-
 /** Gives every file the label of its row; rows name a file by its path in the folder or by its base name. */
 async function labelFiles(
   folder: string,
@@ -264,7 +326,7 @@ async function labelFiles(
     const names = new Set([file.path, basename(file.path)]);
     for (const name of names) byName.set(name, [...(byName.get(name) ?? []), file]);
   }
-  for (const { file: name, label, at } of await readLabels(csv)) {
+  for (const { file: name, label, at } of parseLabels(await readFileBytes(csv), csv)) {
     const found = byName.get(name) ?? [];
     // A file directly in the folder is meant by its name even if a sub-folder has another of that name.
     const file = found.length > 1 ? found.find(({ path }) => path === name) : found[0];

@@ -1,10 +1,21 @@
 // Model folders on disk: read by range, written as a whole or not at all.
 
-import { type FileHandle, lstat, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { checkFileName, checkRange, type Folder, type OutputFolder } from '../checkpoint/folder.ts';
 import { InputError } from '../errors.ts';
-import { checkFolder, list, named, readRange, unlessMissing, writeRange } from './files.ts';
+import {
+  checkFolder,
+  checkReplacing,
+  fileWithin,
+  list,
+  named,
+  type Replacing,
+  readRange,
+  syncFolder,
+  unlessMissing,
+  writeRange,
+} from './files.ts';
 import { keptName, removeLeftovers, temporaryName } from './temporary.ts';
 
 /** Files opened when first asked for, by name. */
@@ -75,10 +86,7 @@ export async function openFolder(path: string): Promise<Folder> {
   const handles = new Handles();
   async function openFile(file: string): Promise<FileHandle> {
     checkFileName(path, file);
-    const full = join(path, file);
-    // Opening a pipe would wait for a writer.
-    if (!(await stat(full)).isFile()) throw new InputError(`"${full}": not a file`);
-    return open(full);
+    return open(await fileWithin(path, join(path, file)));
   }
   return {
     ...readable(
@@ -92,24 +100,15 @@ export async function openFolder(path: string): Promise<Folder> {
 }
 
 /** What stands in the way of a new folder at this path, if anything. */
-async function checkTarget(path: string, overwrite: boolean): Promise<void> {
-  const info = await named(path, unlessMissing(lstat(path)));
+async function checkTarget(path: string, replacing: Replacing): Promise<void> {
+  const info = await checkReplacing(path, replacing);
   if (!info) return;
-  if (!overwrite)
-    throw new InputError(`"${path}": exists already; choose another name or overwrite it (--overwrite)`);
   if (!info.isDirectory()) throw new InputError(`"${path}": is not a folder, and is not overwritten`);
   // A slip of the pen must not cost a home directory.
   const files = await readdir(path);
   if (files.length > 0 && !files.includes('config.json')) {
     throw new InputError(`"${path}": is not a model's folder (no config.json), and is not overwritten`);
   }
-}
-
-/** Makes the rename of entries of a folder last. Windows cannot open folders, nor needs to. */
-async function syncFolder(path: string): Promise<void> {
-  const handle = await open(path).catch(() => undefined);
-  await handle?.sync().catch(() => {});
-  await handle?.close();
 }
 
 /** Puts `from` in the place of `to`, which is kept until that is done and removed only then. */
@@ -122,7 +121,8 @@ async function replaceFolder(from: string, to: string): Promise<void> {
     if (replaced) await rename(old, to);
     throw cause;
   }
-  if (replaced) await rm(old, { recursive: true, force: true });
+  // The new one is there; what cannot be removed now, the next run removes.
+  if (replaced) await rm(old, { recursive: true, force: true }).catch(() => {});
 }
 
 /** An output folder called `name`, under its temporary path until `place` has put it where it belongs. */
@@ -163,24 +163,22 @@ function hiddenFolder(name: string, temporary: string, place: () => Promise<void
 
 /**
  * A folder that appears at `path` when it is committed, and not before: until then it is a hidden one beside it.
- * With `overwrite` it takes the place of a model's folder that is there, which is untouched until then. What dead
- * processes have left beside it is removed.
+ * With `overwrite` it takes the place of a model's folder that is there, which is untouched until then; of a process that
+ * is killed between the two renames, the next one puts the old folder back. What dead processes have left beside it is
+ * removed.
  *
  * @throws {InputError} naming the path if it exists (and may not be overwritten), or nothing can be made there
  */
-export async function createFolder(
-  path: string,
-  { overwrite = false }: { overwrite?: boolean } = {},
-): Promise<OutputFolder> {
+export async function createFolder(path: string, replacing: Replacing = {}): Promise<OutputFolder> {
   const target = resolve(path);
   const parent = dirname(target);
   await removeLeftovers(parent);
-  await checkTarget(target, overwrite);
+  await checkTarget(target, replacing);
   const temporary = temporaryName(parent);
   await named(parent, mkdir(temporary));
   return hiddenFolder(path, temporary, async () => {
-    await checkTarget(target, overwrite);
-    await (overwrite ? replaceFolder(temporary, target) : rename(temporary, target));
+    await checkTarget(target, replacing);
+    await (replacing.overwrite ? replaceFolder(temporary, target) : rename(temporary, target));
     await syncFolder(parent);
   });
 }

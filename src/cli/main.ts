@@ -5,6 +5,7 @@ import { setFlagsFromString } from 'node:v8';
 import { Command, CommanderError, Option } from 'commander';
 import { OsscarError } from '../errors.ts';
 import { EFFORTS, SIZES, TARGETS } from '../pipeline/index.ts';
+import { printable } from '../printable.ts';
 import { METHODS, SEARCHES } from '../solve/index.ts';
 import { version } from '../version.ts';
 import { analyzeModel, evaluateModel, inspectModel, measureModel, pruneModel } from './commands.ts';
@@ -23,7 +24,9 @@ const program = new Command('osscar')
   .version(version)
   .exitOverride()
   // Commander puts its suggestions on a second line.
-  .configureOutput({ outputError: (text, write) => write(`${oneLine(text.replace(/^error/, 'osscar'))}\n`) });
+  .configureOutput({
+    outputError: (text, write) => write(`${printable(oneLine(text.replace(/^error/, 'osscar')))}\n`),
+  });
 
 addModelFlags(program.command('inspect'))
   .description('list what can be pruned, and why the rest cannot')
@@ -82,7 +85,7 @@ addRunFlags(addModelFlags(program.command('prune')))
       .choices(['safetensors', 'onnx'])
       .default('safetensors'),
   )
-  .option('--overwrite', "replace a language model's folder that is there")
+  .option('--overwrite', 'replace a model that is there; never one that the run reads')
   .option('--dry-run', "say what it takes; of a language model's folder, reads config.json alone")
   .action(pruneModel);
 
@@ -106,6 +109,7 @@ addModelFlags(program.command('eval'))
 addModelFlags(program.command('latency'))
   .description('time of an ONNX model on this machine, as a function of what its structures keep')
   .option('-o, --output <file>', 'the table, for --latency-table')
+  .option('--overwrite', 'replace a table that is there')
   .action(measureModel);
 
 /** Node 20 keeps relaxed SIMD behind a flag; it holds for modules compiled after this. */
@@ -121,12 +125,11 @@ function report(error: unknown): number {
   // Commander has printed its message already; asking for help or the version is no error.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   if (error instanceof OsscarError && error.code !== 'ERR_OSSCAR_VERIFY') {
-    process.stderr.write(`osscar: ${oneLine(error.message)}\n`);
+    process.stderr.write(`osscar: ${printable(error.message)}\n`);
     return error instanceof InterruptedError ? error.exitCode : 2;
   }
-  process.stderr.write(
-    `osscar: internal error: ${error instanceof Error ? (error.stack ?? error.message) : error}\n`,
-  );
+  const trace = String(error instanceof Error ? (error.stack ?? error.message) : error);
+  process.stderr.write(`osscar: internal error: ${trace.split('\n').map(printable).join('\n')}\n`);
   return 1;
 }
 

@@ -3,7 +3,8 @@
 import { basename } from 'node:path';
 import { type Engine, openEngine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
-import { type Model, readModel } from '../graph/index.ts';
+import { isStraight, type Model, readModel } from '../graph/index.ts';
+import { type GuardOptions, openGuard } from '../guard/index.ts';
 import {
   type Dataset,
   type OpenedLanguageModel,
@@ -28,6 +29,8 @@ export interface ModelOnDisk<M = OpenedModel | OpenedLanguageModel> {
   readonly metadata?: Readonly<Record<string, string>>;
   /** The same for reports. */
   readonly inputs?: object;
+  /** Real paths of files beside the model that were read for it. */
+  readonly files?: ReadonlySet<string>;
   /** Samples to calibrate with. */
   calibration(path: string, flags: RunFlags): Promise<Dataset>;
   /** Samples to measure on. */
@@ -46,10 +49,17 @@ export const DEFAULT_IMAGES = 512;
 /** Tokens per window, unless the model has fewer positions. */
 const DEFAULT_LENGTH = 512;
 
-export async function openOnDisk(path: string, flags: ModelFlags, opened: Opened): Promise<ModelOnDisk> {
-  if (!(await isFolder(path))) return openModelFile(path, flags);
+/** @param signal  ends what the files ask to be run */
+export async function openOnDisk(
+  path: string,
+  flags: ModelFlags,
+  opened: Opened,
+  signal?: AbortSignal,
+): Promise<ModelOnDisk> {
+  if (!(await isFolder(path))) return openModelFile(path, flags, opened, signal);
   const model = await openLanguageModel(opened(await openFolder(path)));
-  const samples = textSamples(flags.tokenizer ?? path, lengthFor(model.language.maxPositions, flags));
+  const length = lengthFor(model.language.maxPositions, flags);
+  const samples = textSamples(flags.tokenizer ?? path, length, guardOptions(flags, signal));
   return { model, engine: await openEngine(flags), ...samples };
 }
 
@@ -58,28 +68,48 @@ export function lengthFor(positions: number, { seqlen }: ModelFlags): number {
   return seqlen ?? Math.min(DEFAULT_LENGTH, positions);
 }
 
+function guardOptions({ timeout: seconds }: ModelFlags, signal?: AbortSignal): GuardOptions {
+  return { seconds, signal };
+}
+
 /** What the file says of its own preprocessing counts where no flag says otherwise. */
-export async function openModelFile(path: string, flags: ModelFlags): Promise<ModelOnDisk<OpenedModel>> {
+export async function openModelFile(
+  path: string,
+  flags: ModelFlags,
+  opened: Opened,
+  signal?: AbortSignal,
+): Promise<ModelOnDisk<OpenedModel>> {
   const bytes = await readFileBytes(path);
   const name = basename(path);
-  const external = externalReader(path);
+  const files = new Set<string>();
+  const external = externalReader(path, (file) => files.add(file));
   // The metadata may hold the image size that the graph leaves open, so it is read first.
   const stored = (await readModel(bytes, { name, external })).metadata(METADATA.preprocessing);
   const preprocessing = parsePreprocessing(flags, stored ? parsePreprocessingJson(stored) : {});
   const { size: image } = preprocessing;
   const size =
     flags.seqlen === undefined ? (typeof image === 'number' ? [image, image] : image) : [flags.seqlen];
-  const engine = await openEngine(flags);
+  const guarding = guardOptions(flags, signal);
+  const guard = opened(openGuard(guarding));
+  const guarded = await guard.engine(flags);
   const { residual } = flags;
-  const model = await openModel(bytes, { name, external, engine, size, residual });
+  const model = await openModel(bytes, { name, external, engine: guarded, size, residual });
+  let engine = guarded;
+  if (isStraight(model.source)) {
+    // What one sample takes is known, and any other takes the same: here it needs no copies, and can be timed.
+    await guard.close();
+    engine = await openEngine(flags);
+  }
   const { shape } = model.input;
-  if (takesTokens(model.input)) return { model, engine, ...textSamples(flags.tokenizer, shape[0]) };
+  if (takesTokens(model.input))
+    return { model, engine, files, ...textSamples(flags.tokenizer, shape[0], guarding) };
   const labelOffset = flags.labelOffset ?? storedOffset(model.source, name);
   const dataset = (data: string, drawn: EvaluationFlags) =>
     openDataset(data, { ...drawn, preprocessing, labelOffset, inputShape: shape });
   return {
     model,
     engine,
+    files,
     metadata: {
       [METADATA.preprocessing]: JSON.stringify(preprocessing),
       [METADATA.labelOffset]: String(labelOffset),

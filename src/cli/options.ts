@@ -3,6 +3,7 @@
 import { availableParallelism, constants } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { InputError, OsscarError } from '../errors.ts';
+import type { SimdChoice } from '../kernel/index.ts';
 import {
   BUDGETS,
   type KeepRatios,
@@ -12,10 +13,14 @@ import {
   type Target,
   type TargetChoice,
 } from '../pipeline/index.ts';
+import { printable } from '../printable.ts';
 
 /** Of every command. */
 export interface ModelFlags extends PreprocessingFlags {
   readonly threads: number;
+  readonly simd: SimdChoice;
+  /** Seconds for one call of what the files ask to be run. */
+  readonly timeout: number;
   readonly json?: boolean;
   readonly labels?: string;
   readonly labelOffset?: number;
@@ -52,6 +57,7 @@ export interface PruneFlags extends RunFlags {
 /** Of `osscar latency`. */
 export interface LatencyFlags extends ModelFlags {
   readonly output?: string;
+  readonly overwrite?: boolean;
 }
 
 export function addModelFlags(command: Command): Command {
@@ -61,6 +67,19 @@ export function addModelFlags(command: Command): Command {
       new Option('--threads <n>', 'threads of onnxruntime and of the solver')
         .argParser(positiveInteger)
         .default(availableParallelism(), 'all cores'),
+    )
+    .addOption(
+      new Option(
+        '--simd <name>',
+        'baseline gives the same bits on every machine, auto and relaxed are faster',
+      )
+        .choices(['auto', 'baseline', 'relaxed'])
+        .default('auto'),
+    )
+    .addOption(
+      new Option('--timeout <s>', 'what an ONNX file or a tokenizer may take for one sample or text')
+        .argParser(positive)
+        .default(60, '60 seconds'),
     )
     .option('--json', 'print one JSON object on standard output, nothing else')
     .option(
@@ -196,7 +215,8 @@ export function interruptSignal(flags: Pick<RunFlags, 'work'>): AbortSignal {
 }
 
 export function print({ json }: { readonly json?: boolean }, text: () => string, object: unknown): void {
-  process.stdout.write(`${json ? JSON.stringify(object) : text()}\n`);
+  // The escapes are JSON's own.
+  process.stdout.write(`${json ? printable(JSON.stringify(object)) : text()}\n`);
 }
 
 const parser = (fits: (value: number) => boolean, expected: string) => (text: string) => {
@@ -205,6 +225,7 @@ const parser = (fits: (value: number) => boolean, expected: string) => (text: st
   throw new InvalidArgumentError(`expected ${expected}.`);
 };
 export const number = parser(Number.isFinite, 'a number');
+const positive = parser((value) => value > 0 && value < Infinity, 'a number above 0');
 const integer = parser(Number.isInteger, 'a whole number');
 
 export function positiveInteger(text: string): number {

@@ -1,4 +1,5 @@
-// Everything the commands say to a person.
+// Everything the commands say to a person. Names come from files: every line is made printable, so that none of them can
+// forge another or steer the terminal.
 
 import type { BlockSizes, LanguageModel } from '../checkpoint/architectures/index.ts';
 import {
@@ -12,13 +13,18 @@ import {
   savedByHalf,
   type TradeoffReport,
 } from '../pipeline/index.ts';
+import { printable } from '../printable.ts';
 
-/** A plain table: some columns to the left, the others to the right. */
-function table(rows: readonly (readonly string[])[], left: readonly number[] = [0]): string {
+/** Lines, each of them one. */
+const linesOf = (...lines: readonly string[]) => lines.map(printable).join('\n');
+
+/** Lines of a plain table: some columns to the left, the others to the right. */
+function table(cells: readonly (readonly string[])[], left: readonly number[] = [0]): string[] {
+  const rows = cells.map((row) => row.map(printable));
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
   const align = (cell: string, i: number) =>
     left.includes(i) ? cell.padEnd(widths[i]) : cell.padStart(widths[i]);
-  return rows.map((row) => row.map(align).join('  ').trimEnd()).join('\n');
+  return rows.map((row) => row.map(align).join('  ').trimEnd());
 }
 
 export function inspectText({ name, parameters, macs, bytes, analysis, input }: OpenedModel): string {
@@ -31,22 +37,22 @@ export function inspectText({ name, parameters, macs, bytes, analysis, input }: 
     String(s.groupSize),
     s.prunable ? 'yes' : `no: ${s.reason}`,
   ]);
-  return [
+  return linesOf(
     `${name}: input ${input.name} [n, ${input.shape.join(', ')}], ${count(parameters)} parameters, ${count(macs)} multiply-adds, ${count(bytes)} bytes`,
     `${prunable.length} of ${structures.length} structures prunable`,
     '',
-    table([['structure', 'layer', 'groups', 'rows', 'prunable'], ...rows], [0, 1, 4]),
-  ].join('\n');
+    ...table([['structure', 'layer', 'groups', 'rows', 'prunable'], ...rows], [0, 1, 4]),
+  );
 }
 
 export function folderText(path: string, language: LanguageModel): string {
   const { architecture, blocks, hidden, vocabulary, headDim, sizes } = language;
-  const lines = sizes.map(
-    ({ heads, kvHeads, ffn }, i) =>
-      `${i}.heads  ${kvHeads} groups of ${heads / kvHeads} heads of ${headDim}\n${i}.mlp    ${ffn} neurons`,
-  );
+  const lines = sizes.flatMap(({ heads, kvHeads, ffn }, i) => [
+    `${i}.heads  ${kvHeads} groups of ${heads / kvHeads} heads of ${headDim}`,
+    `${i}.mlp    ${ffn} neurons`,
+  ]);
   const title = `${path}: ${architecture}, ${blocks} blocks, ${hidden} features, vocabulary ${vocabulary}`;
-  return [title, ...lines].join('\n');
+  return linesOf(title, ...lines);
 }
 
 export function latencyText(latency: LatencyTable): string {
@@ -57,11 +63,11 @@ export function latencyText(latency: LatencyTable): string {
     ms.toPrecision(3),
     `${((100 * ms) / denseMs).toFixed(1)} %`,
   ]);
-  return [
+  return linesOf(
     `${model}: ${amountText('latency', denseMs)} of one sample, ${engine}; median error of the fit ${(100 * error).toFixed(1)} %`,
     '',
-    table([['structure', 'groups', 'half saves, ms', 'of all'], ...rows]),
-  ].join('\n');
+    ...table([['structure', 'groups', 'half saves, ms', 'of all'], ...rows]),
+  );
 }
 
 export function pruneText(report: PruneReport, output: string): string {
@@ -83,18 +89,18 @@ export function pruneText(report: PruneReport, output: string): string {
     rows.push(isText(report) ? cells : [...cells.slice(0, 3), '']); // a part of an accuracy says nothing
   }
   const blocks = sizes.map(({ heads, ffn }, i) => [`block ${i}`, `${heads} heads`, `${ffn} neurons`]);
-  return [
+  return linesOf(
     headline(report),
     '',
-    table(rows),
+    ...table(rows),
     '',
-    ...(blocks.length > 0 ? [table(blocks), ''] : []),
+    ...(blocks.length > 0 ? [...table(blocks), ''] : []),
     ...(report.statement ? [report.statement] : []),
     ...report.warnings.map((text) => `warning: ${text}`),
     `largest difference from the masked network: ${report.maxDifference.toExponential(1)} of its output range`,
     stagesText(report),
     `${output} written in ${report.seconds.toFixed(1)} s`,
-  ].join('\n');
+  );
 }
 
 const isText = ({ metric }: PruneReport) => metric?.name === 'perplexity';
@@ -135,20 +141,20 @@ export function analyzeText(
     point === knee ? '<- knee' : '',
   ]);
   const further = work === undefined ? 'with --work, this analysis is not repeated' : `--work ${work}`;
-  return [
+  return linesOf(
     `${count(before)} ${of} in ${path}`,
     '',
-    table(rows),
+    ...table(rows),
     '',
     `losses are of single structures, added up; a whole network loses more. Next: osscar prune ${path} … --${of} ${knee.fraction.toFixed(2)} (${further})`,
     `analysed in ${seconds.toFixed(1)} s`,
-  ].join('\n');
+  );
 }
 
 export function planText(plan: Plan, seconds: number, wasmLimit: number): string {
   const { model, bytes, parameters, sizes, statement } = plan;
   const mib = (value: number) => `${count(value / 2 ** 20)} MiB`;
-  return [
+  return linesOf(
     sizes
       ? `${model}, ${sizes.before.length} blocks: ${sizeText(sizes.before)} -> ${sizeText(sizes.after)}`
       : model,
@@ -161,7 +167,7 @@ export function planText(plan: Plan, seconds: number, wasmLimit: number): string
           `It does not fit: the largest layer needs ${bytes.wasm} bytes of WebAssembly memory, which has ${wasmLimit}. Leave its structure whole (--keep-mlp 1 or --keep-heads 1, --no-correct).`,
         ]
       : []),
-  ].join('\n');
+  );
 }
 
 function sizeText(blocks: readonly BlockSizes[]): string {

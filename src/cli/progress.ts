@@ -2,10 +2,12 @@
 
 import { Presets, SingleBar } from 'cli-progress';
 import type { Progress } from '../pipeline/index.ts';
+import { printable } from '../printable.ts';
 
 /** `close` leaves the terminal as it was found. */
 export function progressReporter(stream: NodeJS.WriteStream) {
-  return stream.isTTY ? bar(stream) : lines(stream);
+  const { report, close } = stream.isTTY ? bar(stream) : lines(stream);
+  return { report: (step: Progress) => report({ ...step, label: printable(step.label) }), close };
 }
 
 function bar(stream: NodeJS.WriteStream) {

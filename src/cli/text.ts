@@ -1,18 +1,13 @@
 // Text and token files of the command line.
 
-import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readJson } from '../checkpoint/index.ts';
 import { FormatError, InputError } from '../errors.ts';
-import {
-  consecutiveWindows,
-  type Dataset,
-  decodeNpy,
-  type Encode,
-  npyTokens,
-  openTokenizer,
-  tokenWindows,
-} from '../pipeline/index.ts';
+import { type GuardedEncode, type GuardOptions, openGuard } from '../guard/index.ts';
+import { decodeUtf8, isObject, parseJson } from '../json.ts';
+import { limits } from '../limits.ts';
+import { consecutiveWindows, type Dataset, decodeNpy, npyTokens, tokenWindows } from '../pipeline/index.ts';
 import { isFolder, readFileBytes } from './files.ts';
+import { openFolder } from './folder.ts';
 import type { RunFlags } from './options.ts';
 
 /** Calibration windows for a language model unless --samples says otherwise: as in the paper. */
@@ -23,10 +18,11 @@ export const DEFAULT_WINDOWS = 128;
  *
  * @param tokenizer  a folder with tokenizer.json, or such a file
  * @param seqlen  tokens per window
+ * @param guarding  of the thread that the tokenizer runs on
  */
-export function textSamples(tokenizer: string | undefined, seqlen: number) {
+export function textSamples(tokenizer: string | undefined, seqlen: number, guarding: GuardOptions) {
   async function windows(path: string, cut: (tokens: Int32Array) => Dataset): Promise<Dataset> {
-    const tokens = await readTokens(path, tokenizer);
+    const tokens = await readTokens(path, tokenizer, guarding);
     if (tokens instanceof Int32Array) return cut(tokens);
     const [length] = tokens.shape;
     if (length === seqlen) return tokens;
@@ -41,60 +37,99 @@ export function textSamples(tokenizer: string | undefined, seqlen: number) {
   };
 }
 
-async function readTokens(path: string, tokenizer: string | undefined): Promise<Int32Array | Dataset> {
+async function readTokens(
+  path: string,
+  tokenizer: string | undefined,
+  guarding: GuardOptions,
+): Promise<Int32Array | Dataset> {
   const bytes = await readFileBytes(path);
   if (/\.npy$/i.test(path)) return npyTokens(decodeNpy(bytes, path), path);
-  const encode = await readTokenizer(path, tokenizer);
-  const text = decodeText(bytes, path);
-  if (!/\.jsonl$/i.test(path)) return encode(text);
-  const tokens: number[] = [];
+  const { json, config } = await readTokenizer(path, tokenizer);
+  const text = decodeUtf8(bytes, `"${path}"`);
+  const guard = openGuard(guarding);
+  try {
+    const encode = await guard.tokenizer(json, config);
+    if (!/\.jsonl$/i.test(path)) return (await encode([text]))[0];
+    return await encodeLines(text, path, encode);
+  } finally {
+    await guard.close();
+  }
+}
+
+/** Characters that are sent to the tokenizer at a time. */
+const SENT = 2 ** 20;
+
+/** The documents of a .jsonl, one behind the other. */
+async function encodeLines(text: string, path: string, encode: GuardedEncode): Promise<Int32Array> {
+  const parts: Int32Array[] = [];
+  let documents: string[] = [];
+  let length = 0;
+  const send = async () => {
+    parts.push(...(await encode(documents)));
+    [documents, length] = [[], 0];
+  };
+  for (const document of documentsOf(text, path)) {
+    documents.push(document);
+    length += document.length;
+    if (length > SENT) await send();
+  }
+  await send();
+  const tokens = new Int32Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    tokens.set(part, at);
+    at += part.length;
+  }
+  return tokens;
+}
+
+/**
+ * The texts of a .jsonl.
+ *
+ * @throws {FormatError} naming the line that has none
+ */
+export function* documentsOf(text: string, path: string): Generator<string> {
   for (const [i, line] of text.split('\n').entries()) {
     if (line.trim() === '') continue;
-    for (const token of encode(documentOf(line, `"${path}" line ${i + 1}`))) tokens.push(token);
-  }
-  return new Int32Array(tokens);
-}
-
-function documentOf(line: string, at: string): string {
-  let text: unknown;
-  try {
-    text = JSON.parse(line)?.text;
-  } catch (cause) {
-    throw new FormatError(`${at}: not JSON`, { cause });
-  }
-  if (typeof text !== 'string') throw new FormatError(`${at}: expected an object with a string "text"`);
-  return text;
-}
-
-function decodeText(bytes: Uint8Array, path: string): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch (cause) {
-    throw new FormatError(`"${path}": not UTF-8 text`, { cause });
+    const at = `"${path}" line ${i + 1}`;
+    const value = parseJson(line, at);
+    const document = isObject(value) && value.text;
+    if (typeof document !== 'string') {
+      throw new FormatError(`${at}: expected an object with a string "text"`);
+    }
+    yield document;
   }
 }
 
-async function readTokenizer(text: string, path: string | undefined): Promise<Encode> {
+async function readTokenizer(
+  text: string,
+  path: string | undefined,
+): Promise<{ readonly json: object; readonly config?: object }> {
   if (path === undefined) {
     throw new InputError(
       `"${text}": text needs a tokenizer; give a folder with tokenizer.json (--tokenizer)`,
     );
   }
-  if (!(await isFolder(path))) return openTokenizer(await readJsonFile(path));
-  const tokenizer = await readJsonFile(join(path, 'tokenizer.json'));
-  const config = join(path, 'tokenizer_config.json');
-  const hasConfig = (await stat(config).catch(() => undefined))?.isFile();
-  return openTokenizer(tokenizer, hasConfig ? await readJsonFile(config) : {});
+  if (!(await isFolder(path))) return { json: await readJsonFile(path) };
+  // As a model's folder: it may have come from a stranger, with links and pipes in it.
+  const folder = await openFolder(path);
+  try {
+    const hasConfig = (await folder.list()).includes(CONFIG);
+    return {
+      json: await readJson(folder, 'tokenizer.json', limits.tokenizerBytes),
+      ...(hasConfig && { config: await readJson(folder, CONFIG, limits.jsonBytes) }),
+    };
+  } finally {
+    await folder.close();
+  }
 }
 
+/** Says which special tokens are added. */
+const CONFIG = 'tokenizer_config.json';
+
+/** A tokenizer.json under any name. */
 async function readJsonFile(path: string): Promise<object> {
-  const text = decodeText(await readFileBytes(path), path);
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new FormatError(`"${path}": not JSON (${(cause as Error).message})`, { cause });
-  }
-  if (typeof value === 'object' && value !== null) return value;
+  const value = parseJson(decodeUtf8(await readFileBytes(path), `"${path}"`), `"${path}"`);
+  if (isObject(value)) return value;
   throw new FormatError(`"${path}": expected a JSON object`);
 }

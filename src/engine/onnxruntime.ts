@@ -101,18 +101,36 @@ async function load(
 
 function describe(value: InferenceSession.ValueMetadata): ValueDescription {
   return value.isTensor
-    ? { name: value.name, type: value.type, dims: value.shape }
+    ? { name: value.name, type: value.type, dims: value.shape.map(extent) }
     : { name: value.name, type: 'non-tensor', dims: [] };
 }
 
-const FROM_FLOATS = new Map<string, (data: Float32Array) => Tensor.DataType>([
+/** onnxruntime-web gives what is negative in the file as an unsigned number. */
+function extent(dim: number | string): number | string {
+  return typeof dim === 'string' || (dim >= 0 && dim < 2 ** 31) ? dim : -1;
+}
+
+type FromFloats = (data: Float32Array, name: string) => Tensor.DataType;
+
+const FROM_FLOATS = new Map<string, FromFloats>([
   ['float32', (data) => data],
   ['float16', (data) => Uint16Array.from(data, float32ToFloat16)],
-  ['uint8', (data) => Uint8Array.from(data)],
-  ['int32', (data) => Int32Array.from(data)],
-  ['int64', (data) => BigInt64Array.from(data, BigInt)],
-  ['bool', (data) => Uint8Array.from(data)],
+  ['uint8', integers((data) => Uint8Array.from(data), 0, 255)],
+  ['int32', integers((data) => Int32Array.from(data), -(2 ** 31), 2 ** 31 - 1)],
+  ['int64', integers((data) => BigInt64Array.from(data, BigInt), -(2 ** 63), 2 ** 63 - 1)],
+  ['bool', integers((data) => Uint8Array.from(data), 0, 1)],
 ]);
+
+/** Typed arrays cut off what does not fit, and nobody would know. */
+function integers(convert: (data: Float32Array) => Tensor.DataType, least: number, most: number): FromFloats {
+  return (data, name) => {
+    const bad = data.find((value) => !(Number.isInteger(value) && value >= least && value <= most));
+    if (bad === undefined) return convert(data);
+    throw new InputError(
+      `engine: input "${name}" takes whole numbers of ${least} to ${most}, got ${bad}; images: --scale 1`,
+    );
+  };
+}
 
 function toRuntime(
   runtime: OnnxRuntime,
@@ -122,7 +140,7 @@ function toRuntime(
 ): Tensor {
   if (type === undefined) throw new InputError(`engine: the model has no input "${name}"`);
   const convert = FROM_FLOATS.get(type);
-  if (convert) return new runtime.Tensor(type as Tensor.Type, convert(tensor.data), tensor.dims);
+  if (convert) return new runtime.Tensor(type as Tensor.Type, convert(tensor.data, name), tensor.dims);
   throw new UnsupportedModelError(
     `engine: input "${name}" has type ${type}; float32, float16, uint8, int32, int64 and bool are supported`,
   );

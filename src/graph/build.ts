@@ -23,7 +23,8 @@ export class GraphBuilder {
   readonly #nodes: NodeProto[] = [];
   readonly #inputs: ValueInfoProto[] = [];
   readonly #outputs: ValueInfoProto[] = [];
-  readonly #tensors = new Map<string, Tensor>();
+  /** Those whose values are many are made when the model is. */
+  readonly #tensors = new Map<string, Tensor | (() => Tensor)>();
   readonly #names = new Set<string>();
 
   input(name: string, type: DataType, dims: BuildDims): string {
@@ -49,8 +50,12 @@ export class GraphBuilder {
     return tensor.name;
   }
 
-  floats(name: string, values: Float32Array, dims: readonly number[]): string {
-    return this.tensor(fromFloat32(values, dims, { name, type: 'float32' }));
+  /** A float32 constant. Values that are made by a function are made only where the model is built. */
+  floats(name: string, values: Float32Array | (() => Float32Array), dims: readonly number[]): string {
+    const tensorOf = (data: Float32Array) => fromFloat32(data, dims, { name, type: 'float32' });
+    this.#tensors.set(name, typeof values === 'function' ? () => tensorOf(values()) : tensorOf(values));
+    this.#names.add(name);
+    return name;
   }
 
   /** A float32 constant without axes; asked for twice, it is made once. */
@@ -93,7 +98,11 @@ export class GraphBuilder {
       opsetImport: [{ domain: '', version: BigInt(OPSET) }],
       graph: { name, node: this.#nodes, input: this.#inputs, output: this.#outputs },
     });
-    const model = new Model(name, proto, new Map(this.#tensors));
+    const tensors = Array.from(
+      this.#tensors,
+      ([name, it]) => [name, typeof it === 'function' ? it() : it] as const,
+    );
+    const model = new Model(name, proto, new Map(tensors));
     checkGraph(model);
     return model;
   }

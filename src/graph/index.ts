@@ -15,7 +15,7 @@ export {
   linearMaps,
   type Shapes,
 } from './linear.ts';
-export { Model } from './model.ts';
+export { isStraight, Model } from './model.ts';
 export { attributeFloat, attributeInt, attributeInts, attributeString } from './node.ts';
 export type { NodeProto } from './onnx_pb.ts';
 export { broadcast, carry, unary } from './operators/elementwise.ts';

@@ -3,7 +3,7 @@
 
 import { create } from '@bufbuild/protobuf';
 import { FormatError } from '../errors.ts';
-import { captured, copyMessage, reads } from './node.ts';
+import { captured, copyMessage, reads, subgraphs } from './node.ts';
 import {
   type GraphProto,
   type ModelProto,
@@ -198,6 +198,11 @@ function index(list: readonly NodeProto[], outputs: readonly ValueInfoProto[]) {
   }
   const uses: Map<string, Use[]> = groupBy(all, ({ value }) => value);
   return { nodes, position, producers, uses, outputs: new Set(outputs.map((output) => output.name)) };
+}
+
+/** Whether every node runs once, whatever the values are: there are no loops, branches and functions. */
+export function isStraight({ nodes, proto }: Model): boolean {
+  return proto.functions.length === 0 && nodes.every((node) => subgraphs(node).length === 0);
 }
 
 /** `base`, or the first of `base_1`, `base_2`, … that is not taken. `suffixes` remembers how far it came. */

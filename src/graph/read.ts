@@ -3,6 +3,8 @@
 
 import { fromBinary } from '@bufbuild/protobuf';
 import { FormatError, OsscarError } from '../errors.ts';
+import { limits } from '../limits.ts';
+import { brokenField, otherFormat } from './broken.ts';
 import { replaceConstants } from './fold.ts';
 import { checkGraph, Model, untaken } from './model.ts';
 import { attribute, isStandard, subgraphs } from './node.ts';
@@ -36,7 +38,10 @@ export async function readModel(bytes: Uint8Array, options: ReadOptions = {}): P
   } catch (error) {
     if (error instanceof OsscarError) throw error;
     // what protobuf throws on broken bytes: end of input, wrong wire type, too deep, …
-    const reason = error instanceof Error ? error.message : String(error);
+    const message =
+      error instanceof Error && !(error instanceof RangeError) ? error.message : 'it is damaged';
+    const other = otherFormat(bytes);
+    const reason = other ? `it is ${other}` : (brokenField(bytes) ?? message);
     throw new FormatError(`${name}: no readable ONNX model: ${reason}`, { cause: error });
   }
 }
@@ -47,9 +52,13 @@ async function read(bytes: Uint8Array, name: string, { external, operators }: Re
   const proto = fromBinary(
     ModelProtoSchema,
     new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength),
+    { recursionLimit: limits.onnxDepth },
   );
   const graph = proto.graph;
-  if (!graph) throw new FormatError(`${name}: no ONNX model: it has no graph`);
+  if (!graph) {
+    const other = otherFormat(bytes);
+    throw new FormatError(`${name}: no ONNX model: it ${other ? `is ${other}` : 'has no graph'}`);
+  }
   if (!proto.opsetImport.some((set) => set.domain === '' || set.domain === 'ai.onnx')) {
     throw new FormatError(`${name}: it names no version of the standard operators`);
   }

@@ -58,7 +58,8 @@ export function decodeTensor(proto: TensorProto, where: string): Tensor {
     }
     return { name: proto.name, type, dims, bytes: new Uint8Array(), source };
   }
-  const bytes = proto.rawData.length > 0 ? proto.rawData : new Uint8Array(typedList(proto, type).buffer);
+  const bytes =
+    proto.rawData.length > 0 ? proto.rawData : new Uint8Array(typedList(proto, type, where).buffer);
   if (bytes.length !== expected) {
     throw new FormatError(`${where}: expected ${expected} bytes for ${type} [${dims}], got ${bytes.length}`);
   }
@@ -85,7 +86,7 @@ export function referenceTo(place: ExternalPlace): TensorProto {
 }
 
 // Which list holds which type is fixed by the ONNX specification.
-function typedList(proto: TensorProto, type: DataType) {
+function typedList(proto: TensorProto, type: DataType, where: string) {
   switch (type) {
     case 'float32':
     case 'complex64':
@@ -98,17 +99,24 @@ function typedList(proto: TensorProto, type: DataType) {
     case 'uint64':
       return BigUint64Array.from(proto.uint64Data);
     case 'uint32':
-      return Uint32Array.from(proto.uint64Data, Number);
+      return Uint32Array.from(checked(proto.uint64Data.map(Number), 32, where));
     case 'int32':
       return Int32Array.from(proto.int32Data);
     case 'int16':
     case 'uint16':
     case 'float16':
     case 'bfloat16':
-      return Uint16Array.from(proto.int32Data);
+      return Uint16Array.from(checked(proto.int32Data, 16, where));
     default:
-      return Uint8Array.from(proto.int32Data);
+      return Uint8Array.from(checked(proto.int32Data, 8, where));
   }
+}
+
+/** Values of so many bits, signed or not. */
+function checked(values: readonly number[], bits: number, where: string): readonly number[] {
+  const bad = values.find((value) => value < -(2 ** (bits - 1)) || value >= 2 ** bits);
+  if (bad === undefined) return values;
+  throw new FormatError(`${where}: ${bad} does not fit into an element of ${bits} bits`);
 }
 
 /** Gives `length` bytes from `offset` of the file at `location`, relative to the folder of the model. */

@@ -3,6 +3,7 @@
 
 import type { Engine, EngineSession, FloatTensor, ValueDescription } from '../engine/index.ts';
 import { elements } from '../graph/tensor.ts';
+import { checkValues } from '../limits.ts';
 
 type Fill = (n: number, t: number, dims: ValueDescription['dims']) => FloatTensor;
 
@@ -75,5 +76,6 @@ function wrap(session: EngineSession, input: string, length: number): EngineSess
 }
 
 function filled(dims: number[], value: (i: number) => number): FloatTensor {
+  checkValues(dims, 'an input beside the token ids');
   return { dims, data: Float32Array.from({ length: elements(dims) }, (_, i) => value(i)) };
 }

@@ -19,6 +19,7 @@ import {
 import type { Engine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { elements, type Model, sum, type Term, toFloat32 } from '../graph/index.ts';
+import { limits } from '../limits.ts';
 import { refits } from '../solve/index.ts';
 import type { SizeKind } from './budget.ts';
 import type { Chain, Part } from './chain.ts';
@@ -52,7 +53,6 @@ export interface FolderOptions extends Pick<FileOptions, 'metadata'> {
 
 /** Beside config.json: the sizes of every block, where config.json cannot say them. */
 const SIZES_FILE = 'osscar.json';
-const MAX_JSON_BYTES = 2 ** 24;
 /** How far outputs may be off, by the type that weights are written in. */
 const TOLERANCE: Record<string, number> = { float32: 1e-3, float16: 2e-2, bfloat16: 1e-1 };
 /** Values of a block's largest activation in a batch: scores of all heads are the largest where windows are long. */
@@ -72,12 +72,12 @@ export async function openLanguageModel(folder: Folder): Promise<OpenedLanguageM
 
 /** The model that a folder describes, from its config.json alone; there need be no weights. */
 export async function describeFolder(folder: Folder): Promise<LanguageModel> {
-  return describe(await readJson(folder, 'config.json', MAX_JSON_BYTES), await sizesIn(folder));
+  return describe(await readJson(folder, 'config.json', limits.jsonBytes), await sizesIn(folder));
 }
 
 async function sizesIn(folder: Folder): Promise<SizesRecord | undefined> {
   if (!(await folder.list()).includes(SIZES_FILE)) return undefined;
-  return (await readJson(folder, SIZES_FILE, MAX_JSON_BYTES)) as unknown as SizesRecord; // describe checks it
+  return (await readJson(folder, SIZES_FILE, limits.jsonBytes)) as unknown as SizesRecord; // describe checks it
 }
 
 export function folderSubject(opened: OpenedLanguageModel, options: FolderOptions = {}): Subject {

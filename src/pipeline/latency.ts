@@ -4,6 +4,7 @@
 import type { Engine, EngineSession, FloatTensor } from '../engine/index.ts';
 import { FormatError, InputError } from '../errors.ts';
 import { elements, type Model, shrink, sizeAt, sizeTerms, sum, type Term } from '../graph/index.ts';
+import { isObject, parseJson } from '../json.ts';
 import type { AbortOptions } from '../pool/index.ts';
 import { takesTokens } from './batches.ts';
 import { widthsOf } from './budget.ts';
@@ -107,20 +108,16 @@ export function checkTable(table: LatencyTable, opened: OpenedModel): void {
 
 /** @throws {FormatError} where the text is no table */
 export function parseLatencyTable(text: string): LatencyTable {
-  let table: Partial<LatencyTable> | null;
-  try {
-    table = JSON.parse(text);
-  } catch (cause) {
-    throw new FormatError('latency table: expected JSON', { cause });
-  }
+  const table = parseJson(text, 'latency table') as Partial<LatencyTable> | null;
   const { version, structures, terms, denseMs } = table ?? {};
-  const isTerm = (term: Partial<Term> | null) =>
-    term !== null &&
+  const isTerm = (term: unknown) =>
+    isObject(term) &&
     isPositive(term.value) &&
     Array.isArray(term.of) &&
     term.of.every((name) => Object.hasOwn(structures!, name));
-  if (version !== 1) throw new FormatError(`latency table: expected version 1, got ${version}`);
-  const isWhole = structures instanceof Object && Array.isArray(terms) && terms.every(isTerm);
+  if (version !== 1)
+    throw new FormatError(`latency table: expected version 1, got ${JSON.stringify(version)}`);
+  const isWhole = isObject(structures) && Array.isArray(terms) && terms.every(isTerm);
   if (!(isWhole && isPositive(denseMs)))
     throw new FormatError('latency table: expected structures, terms of them, and times above 0');
   return table as LatencyTable;

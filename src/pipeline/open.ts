@@ -1,7 +1,13 @@
 // Opening a model: read, fold, learn the shapes by one run, analyse.
 
 import type { Engine, EngineSession } from '../engine/index.ts';
-import { InputError, UnsupportedModelError } from '../errors.ts';
+import {
+  InputError,
+  type OsscarError,
+  OutOfMemoryError,
+  TimeLimitError,
+  UnsupportedModelError,
+} from '../errors.ts';
 import {
   type Analysis,
   type AnalysisOptions,
@@ -21,6 +27,7 @@ import {
   withAllValues,
   writeModel,
 } from '../graph/index.ts';
+import { checkValues } from '../limits.ts';
 import { type ModelInput, modelInput, takesTokens } from './batches.ts';
 import { supplies } from './decoder.ts';
 import type { ModelSize } from './subject.ts';
@@ -72,6 +79,7 @@ export async function openParsed(
   options: OpenOptions & { bytes?(): number },
 ): Promise<OpenedModel> {
   const { size, name = source.name } = options;
+  refuseQuantized(source, name);
   const model = foldBatchNormalization(foldConstants(source));
   let session: EngineSession | undefined;
   try {
@@ -107,10 +115,30 @@ export async function openParsed(
   }
 }
 
+/** Operators on weights that are integers. */
+const QUANTIZED =
+  /^(QLinear\w+|ConvInteger|MatMulInteger\w*|QGemm|QAttention|QEmbedLayerNormalization|MatMulNBits|MatMulBnb4|DynamicQuantize(MatMul|LSTM)|DequantizeLinear)$/;
+
+/** @throws {UnsupportedModelError} naming the first node with weights that are integers */
+function refuseQuantized({ nodes, tensors }: Model, name: string): void {
+  const node = nodes.find(
+    ({ opType, input }) =>
+      QUANTIZED.test(opType) &&
+      (opType !== 'DequantizeLinear' || (tensors.get(input[0])?.dims.length ?? 0) > 1),
+  );
+  if (!node) return;
+  const { opType: op } = node;
+  throw new UnsupportedModelError(
+    `${name}: it is quantized (${op}, node "${node.name}"), and weights of integers are not pruned; prune the model of floats that it was made from, and quantize the result`,
+    { node: node.name, op },
+  );
+}
+
 /** Windows and tokens of a run that no other extent of a model is likely to have. */
 const DISTINCT = [2, 11];
 
 async function probe(session: EngineSession, input: string, dims: readonly number[]) {
+  checkValues(dims, `input "${input}"`);
   const feeds = {
     ...supplies(session, dims[0], dims[1]),
     [input]: { dims, data: new Float32Array(elements(dims)) },
@@ -135,11 +163,10 @@ function withSize(input: ModelInput, size: readonly number[] | undefined): Model
 
 /** The same error with the model's name in front, where the message does not have it yet. */
 function named(name: string, error: unknown): unknown {
-  if (
-    (error instanceof InputError || error instanceof UnsupportedModelError) &&
-    !error.message.startsWith(name)
-  ) {
-    error.message = `${name}: ${error.message}`;
+  const aboutModel = [InputError, UnsupportedModelError, TimeLimitError, OutOfMemoryError];
+  if (aboutModel.some((kind) => error instanceof kind)) {
+    const problem = error as OsscarError;
+    if (!problem.message.startsWith(name)) problem.message = `${name}: ${problem.message}`;
   }
   return error;
 }

@@ -2,7 +2,7 @@
 // them, towards a target that the dense network sets.
 
 import type { FloatTensor } from '../engine/index.ts';
-import { InputError } from '../errors.ts';
+import { InputError, NotPositiveDefiniteError } from '../errors.ts';
 import {
   type Gain,
   type LinearMap,
@@ -219,8 +219,26 @@ export async function solveTogether(
     return await session.solveLayers(layers, how, keep, { signal });
   } catch (error) {
     if (error instanceof InputError) error.message = `${model}: layer "${node}": ${error.message}`;
-    throw error;
+    throw error instanceof NotPositiveDefiniteError
+      ? undetermined(`${model}: layer "${node}"`, layers, error)
+      : error;
   }
+}
+
+/** What a failed factorisation is to the user: inputs that never differ, or fewer rows than inputs. */
+function undetermined(
+  where: string,
+  layers: readonly Layer[],
+  cause: NotPositiveDefiniteError,
+): NotPositiveDefiniteError {
+  const [{ fit, heldOut }] = layers;
+  const rows = fit.n + (heldOut?.n ?? 0);
+  const { message, pivot, value } = cause;
+  return new NotPositiveDefiniteError(
+    `${where}: ${rows} calibration rows do not determine its ${fit.p} inputs (${message}); ${fit.p} rows or more of samples that differ do (--samples), or a larger --damping`,
+    pivot,
+    { cause, value },
+  );
 }
 
 /**

@@ -12,6 +12,7 @@ const CLASSES: Record<string, { readonly prototype: errors.OsscarError }> = {
   ERR_OSSCAR_OUT_OF_MEMORY: errors.OutOfMemoryError,
   ERR_OSSCAR_SHAPE: errors.ShapeError,
   ERR_OSSCAR_UNSUPPORTED_MODEL: errors.UnsupportedModelError,
+  ERR_OSSCAR_TIME_LIMIT: errors.TimeLimitError,
   ERR_OSSCAR_WORKER_LOST: errors.WorkerLostError,
 };
 

@@ -28,17 +28,17 @@ const openHandles = () => readdirSync('/dev/fd').length;
 
 describe('a folder on disk', () => {
   test('lists files, also behind links, and reads their parts', async () => {
-    writeFileSync(join(root, 'b'), 'hello');
-    mkdirSync(join(root, 'model', 'sub'), { recursive: true });
-    symlinkSync(join(root, 'b'), join(root, 'model', 'a')); // as in a download cache
-    symlinkSync(join(root, 'gone'), join(root, 'model', 'dangling'));
-    const folder = await openFolder(join(root, 'model'));
+    const model = join(root, 'snapshots', '0123'); // as in a download cache
+    mkdirSync(join(model, 'sub'), { recursive: true });
+    mkdirSync(join(root, 'blobs'));
+    writeFileSync(join(root, 'blobs', 'b'), 'hello');
+    symlinkSync('../../blobs/b', join(model, 'a'));
+    symlinkSync(join(root, 'gone'), join(model, 'dangling'));
+    const folder = await openFolder(model);
     expect(await folder.list()).toEqual(['a']);
     expect(await folder.size('a')).toBe(5);
     expect(await folder.read('a', 1, 3)).toEqual(text('ell'));
-    await expect(folder.read('a', 3, 3)).rejects.toThrow(
-      `"${join(root, 'model', 'a')}": expected bytes 3 to 6`,
-    );
+    await expect(folder.read('a', 3, 3)).rejects.toThrow(`"${join(model, 'a')}": expected bytes 3 to 6`);
     await folder.close();
   });
 

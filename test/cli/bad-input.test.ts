@@ -29,7 +29,8 @@ async function pruneRefused(
   const output = join(out, 'small.onnx');
   writeFileSync(output, 'old');
   const before = listing(join(model, '..'));
-  await refused(['prune', model, '--keep', '0.5', '-o', output, '--calibrate', ...data, ...flags], message);
+  const given = ['--keep', '0.5', '-o', output, '--overwrite', '--calibrate', ...data];
+  await refused(['prune', model, ...given, ...flags], message);
   expect(listing(out)).toEqual(['small.onnx']);
   expect(readFileSync(output, 'utf8')).toBe('old');
   expect(listing(join(model, '..'))).toEqual(before);

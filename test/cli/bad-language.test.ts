@@ -64,7 +64,7 @@ describe.concurrent('a text', () => {
   test('is refused: a line of a .jsonl that is not JSON, or has no text', async () => {
     const line = JSON.stringify({ text: 'And God said' });
     const broken = file('broken.jsonl', `${line}\n\n{"text": "Let there\n${line}\n`);
-    await pruneRefused(/broken\.jsonl" line 3: not JSON$/m, { text: broken });
+    await pruneRefused(/broken\.jsonl" line 3: not valid JSON: .*$/m, { text: broken });
     const other = file('other.jsonl', `${line}\n{"content": "Let there be light"}\n`);
     await pruneRefused(/other\.jsonl" line 2: expected an object with a string "text"$/m, { text: other });
   });
@@ -82,7 +82,7 @@ describe.concurrent('a tokenizer', () => {
     await pruneRefused(/tokenizer\.json": no such file or folder/, { model: none });
     const whole = readFileSync(join(MODEL, 'tokenizer.json'));
     const cut = withFile('tokenizer.json', whole.subarray(0, 1000));
-    await pruneRefused(/tokenizer\.json": not JSON/, { model: cut });
+    await pruneRefused(/tokenizer\.json": not valid JSON/, { model: cut });
     await pruneRefused(/tokenizer\.json": expected a JSON object/, {
       model: withFile('tokenizer.json', '3'),
     });

@@ -127,7 +127,7 @@ describe('measureLatency', async () => {
   });
 
   test.each([
-    ['{', 'expected JSON'],
+    ['{', 'latency table: not valid JSON'],
     ['null', 'expected version 1, got undefined'],
     ['{"version": 2}', 'expected version 1, got 2'],
     ['{"version": 1, "structures": {}, "terms": [], "denseMs": 0}', 'times above 0'],

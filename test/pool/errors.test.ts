@@ -9,6 +9,7 @@ const samples = [
   new errors.InputError('an option'),
   new errors.FormatError('a file'),
   new errors.UnsupportedModelError('a node', { node: 'conv1', op: 'Conv' }),
+  new errors.TimeLimitError('too long', 60),
   new errors.WorkerLostError('gone', 'inverse', { attempts: 2 }),
 ];
 

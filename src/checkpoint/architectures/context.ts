@@ -12,30 +12,38 @@ const HIDDEN = -3.4028234663852886e38;
 export function fixedContext(g: WeightGraph, length: number): Context {
   return {
     mask: (window) => {
-      const values = new Float32Array(length * length);
-      for (let i = 0; i < length; i++) {
-        for (let j = 0; j < length; j++) {
-          if (j > i || (window !== undefined && j <= i - window)) values[i * length + j] = HIDDEN;
-        }
-      }
-      return g.floats('mask', values, [1, 1, length, length]);
+      return g.floats('mask', () => maskOf(length, window), [1, 1, length, length]);
     },
     turns: (rope) => {
       const { dims, factor } = rope;
-      const frequencies = frequenciesAt(rope, length);
-      // Rounded to float32, as torch does.
-      const angles = Float32Array.from(
-        { length: length * dims },
-        (_, at) => Math.floor(at / dims) * frequencies[at % (dims / 2)],
-      );
       const table = (name: string, f: (angle: number) => number) => {
-        const values = angles.map((angle) => f(angle) * factor);
+        const values = () => anglesOf(rope, length).map((angle) => f(angle) * factor);
         return g.floats(name, values, [length, dims]);
       };
       return { cos: table('cos', Math.cos), sin: table('sin', Math.sin) };
     },
     merged: (headDim) => g.integers([0, -1, length, headDim]),
   };
+}
+
+function maskOf(length: number, window?: number): Float32Array {
+  const values = new Float32Array(length * length);
+  for (let i = 0; i < length; i++) {
+    for (let j = 0; j < length; j++) {
+      if (j > i || (window !== undefined && j <= i - window)) values[i * length + j] = HIDDEN;
+    }
+  }
+  return values;
+}
+
+/** length × dims, rounded to float32, as torch does. */
+function anglesOf(rope: Rope, length: number): Float32Array {
+  const { dims } = rope;
+  const frequencies = frequenciesAt(rope, length);
+  return Float32Array.from(
+    { length: length * dims },
+    (_, at) => Math.floor(at / dims) * frequencies[at % (dims / 2)],
+  );
 }
 
 /** Values that an open context is made of, all int64. */
@@ -89,14 +97,15 @@ function openTurns(g: WeightGraph, positions: string, rope: Rope): { cos: string
 }
 
 // As frequenciesAt, where the length is that of the longest text so far.
-function frequencies(g: WeightGraph, places: string, { dims, frequencies, dynamic }: Rope): string {
-  const base = g.floats('frequencies', frequencies, [dims / 2]);
+function frequencies(g: WeightGraph, places: string, rope: Rope): string {
+  const { dims, dynamic } = rope;
+  const base = g.floats('frequencies', () => rope.frequencies, [dims / 2]);
   if (!dynamic) return base;
   const last = g.node('ReduceMax', [places], { keepdims: 0 });
   const length = g.node('Add', [last, g.scalar(1)]);
   const grown = g.node('Mul', [length, g.scalar(dynamic.factor / dynamic.positions)]);
   const stretch = g.node('Max', [g.node('Sub', [grown, g.scalar(dynamic.factor - 1)]), g.scalar(1)]);
-  const exponents = Float32Array.from(frequencies, (_, i) => dynamicExponent(dims, i));
+  const exponents = () => Float32Array.from({ length: dims / 2 }, (_, i) => dynamicExponent(dims, i));
   return g.node('Mul', [base, g.node('Pow', [stretch, g.floats('exponents', exponents, [dims / 2])])]);
 }
 

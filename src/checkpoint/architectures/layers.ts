@@ -27,7 +27,7 @@ export function norm(g: WeightGraph, parts: Norm, x: string, width: number): str
   }
   const parameters = affine
     ? [vector('weight'), vector('bias')]
-    : [g.floats(`${module}/ones`, new Float32Array(width).fill(1), [width])];
+    : [g.floats(`${module}/ones`, () => new Float32Array(width).fill(1), [width])];
   const attributes = { axis: -1, epsilon: { float: epsilon } };
   return g.node('LayerNormalization', [x, ...parameters], attributes, module);
 }

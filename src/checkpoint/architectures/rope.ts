@@ -7,7 +7,7 @@ import type { Config } from './types.ts';
 export interface Rope {
   /** Leading features of each head that are turned, an even number. */
   readonly dims: number;
-  /** One per pair. */
+  /** One per pair; computed when they are asked for. */
   readonly frequencies: Float32Array;
   /** Factor of cosine and sine (YaRN). */
   readonly factor: number;
@@ -22,8 +22,10 @@ interface Given {
   readonly maxPositions: number;
 }
 
-/** What differs from the unscaled. */
-type Scaling = (given: Given, unscaled: Float32Array) => Partial<Rope>;
+/** What differs from the unscaled; `scale` gives the frequency of pair i. */
+type Scaling = (given: Given) => Partial<Pick<Rope, 'factor' | 'dynamic'>> & {
+  readonly scale?: (frequency: number, i: number) => number;
+};
 
 const SCALINGS: ReadonlyMap<string, Scaling> = new Map<string, Scaling>([
   ['default', () => ({})],
@@ -52,9 +54,18 @@ export function ropeOf(
   if (dims % 2 !== 0 || dims === 0 || dims > headDim) {
     throw unsupported(modelType, `rotary positions over ${dims} of ${headDim} features of a head`);
   }
-  const frequencies = Float32Array.from({ length: dims / 2 }, (_, i) => theta ** ((-2 * i) / dims));
-  const scaled = scaling({ parameters, theta, dims, maxPositions }, frequencies);
-  return { dims, frequencies, factor: 1, ...scaled };
+  const { scale, ...scaled } = scaling({ parameters, theta, dims, maxPositions });
+  let frequencies: Float32Array | undefined;
+  return {
+    dims,
+    get frequencies() {
+      const unscaled = () => Float32Array.from({ length: dims / 2 }, (_, i) => theta ** ((-2 * i) / dims));
+      frequencies ??= scale ? unscaled().map(scale) : unscaled();
+      return frequencies;
+    },
+    factor: 1,
+    ...scaled,
+  };
 }
 
 /** The frequencies for a text of `length` tokens. */
@@ -69,9 +80,9 @@ export function dynamicExponent(dims: number, i: number): number {
   return i === 0 ? 0 : (-2 * i) / (dims - 2);
 }
 
-function linear({ parameters }: Given, unscaled: Float32Array) {
+function linear({ parameters }: Given) {
   const factor = positive(parameters, 'factor');
-  return { frequencies: unscaled.map((frequency) => frequency / factor) };
+  return { scale: (frequency: number) => frequency / factor };
 }
 
 function dynamic({ parameters, maxPositions }: Given) {
@@ -79,23 +90,23 @@ function dynamic({ parameters, maxPositions }: Given) {
 }
 
 // Long waves are slowed down, short ones left alone, those between interpolated.
-function llama3({ parameters }: Given, unscaled: Float32Array) {
+function llama3({ parameters }: Given) {
   const factor = positive(parameters, 'factor');
   const low = positive(parameters, 'low_freq_factor');
   const high = positive(parameters, 'high_freq_factor');
   const original = positive(parameters, 'original_max_position_embeddings');
-  const frequencies = unscaled.map((frequency) => {
+  const scale = (frequency: number) => {
     const turns = (original * frequency) / (2 * Math.PI);
     if (turns > high) return frequency;
     if (turns < low) return frequency / factor;
     const smooth = (turns - low) / (high - low);
     return ((1 - smooth) * frequency) / factor + smooth * frequency;
-  });
-  return { frequencies };
+  };
+  return { scale };
 }
 
 // arXiv 2309.00071
-function yarn({ parameters, theta, dims, maxPositions }: Given, unscaled: Float32Array) {
+function yarn({ parameters, theta, dims, maxPositions }: Given) {
   const original = positive(parameters, 'original_max_position_embeddings', maxPositions);
   const factor = positive(parameters, 'factor', maxPositions / original);
   const fast = positive(parameters, 'beta_fast', 32);
@@ -106,11 +117,11 @@ function yarn({ parameters, theta, dims, maxPositions }: Given, unscaled: Float3
   const low = Math.max(truncate ? Math.floor(pair(fast)) : pair(fast), 0);
   let high = Math.min(truncate ? Math.ceil(pair(slow)) : pair(slow), dims - 1);
   if (low === high) high += 0.001; // as transformers does
-  const frequencies = unscaled.map((frequency, i) => {
+  const scale = (frequency: number, i: number) => {
     const interpolated = Math.min(Math.max((i - low) / (high - low), 0), 1);
     return (interpolated * frequency) / factor + (1 - interpolated) * frequency;
-  });
-  return { frequencies, factor: yarnFactor(parameters, factor) };
+  };
+  return { scale, factor: yarnFactor(parameters, factor) };
 }
 
 function yarnFactor(parameters: Config, factor: number): number {

@@ -67,6 +67,10 @@ function datasetOf(
 ): Dataset {
   const size = samples.length;
   if (size === 0) throw new InputError('the data set is empty');
+  for (const { name, label } of samples) {
+    if (label === undefined || (Number.isInteger(label) && Math.abs(label) < 2 ** 31)) continue;
+    throw new InputError(`"${name}": expected a class number as label, got ${label}`);
+  }
   const length = elements(shape);
   const labeled = samples.every(({ label }) => label !== undefined);
   return {

@@ -6,6 +6,8 @@
 import { convertIndexedToRgb, type DecodedPng, decode as decodePng } from 'fast-png';
 import { decode as decodeJpeg } from 'jpeg-js';
 import { FormatError } from '../../errors.ts';
+import { limits } from '../../limits.ts';
+import { essentialPng, PNG_SIGNATURE, pngHeader } from './png.ts';
 import { resampleAxis } from './resample.ts';
 
 /** Pixels row by row, channels interleaved. */
@@ -18,13 +20,7 @@ export interface DecodedImage {
   data: Uint8Array;
 }
 
-// A header of a few damaged bytes must not ask for gigabytes. 40 Mpx is above any phone's photograph.
-const MAX_PIXELS = 40e6;
-// jpeg-js holds 4 bytes per coefficient beside the samples: 40 Mpx at 4:2:0 need about 400 MB.
-const MAX_JPEG_MEGABYTES = 512;
-
 const JPEG_SIGNATURE = [0xff, 0xd8, 0xff];
-const PNG_SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 const PNG_COLOR = { gray: 0, rgb: 2, palette: 3, grayAlpha: 4, rgba: 6 };
 
 /** Keeps the first `keep` of every `channels` values; 16-bit values lose their low byte. */
@@ -55,15 +51,13 @@ function unpackGray({ data, width, height, depth }: DecodedPng): Uint8Array {
 }
 
 function readPng(bytes: Uint8Array, name: string): DecodedImage {
-  if (bytes.length < 33) throw new Error('the header is truncated');
-  const header = new DataView(bytes.buffer, bytes.byteOffset + 16, 13);
-  checkSize(header.getUint32(0), header.getUint32(4));
-  const depth = header.getUint8(8);
-  const color = header.getUint8(9);
+  const header = pngHeader(bytes);
+  const { depth, color } = header;
+  checkSize(header.width, header.height);
   // fast-png reads the seven passes as if every pixel had whole bytes.
-  if (header.getUint8(12) === 1 && depth < 8) throw new Error('interlaced with fewer than 8 bits per pixel');
+  if (header.isInterlaced && depth < 8) throw new Error('interlaced with fewer than 8 bits per pixel');
 
-  const png = decodePng(bytes, { checkCrc: true });
+  const png = decodePng(essentialPng(bytes, header), { checkCrc: true });
   const { width, height } = png;
   if (color === PNG_COLOR.palette) {
     // With transparency the palette has four entries per colour.
@@ -77,31 +71,59 @@ function readPng(bytes: Uint8Array, name: string): DecodedImage {
   return { name, width, height, channels, data: keepChannels(png, channels) };
 }
 
-/** What the markers in front of the first scan say. */
+/** What the markers say, up to the last scan. */
 interface JpegFrame {
+  readonly width: number;
+  readonly height: number;
+  /** Passes over the image. */
+  readonly scans: number;
   /** Horizontal and vertical sampling factors of each component. */
   sampling: [number, number][];
   /** Offset of the transform code in an Adobe marker: 0 RGB or CMYK, 1 YCbCr, 2 YCCK. */
   adobeAt?: number;
 }
 
+/** Passes that a progressive file needs by far: libjpeg's own scripts have 10. */
+const MOST_SCANS = 100;
+
 function readJpegFrame(bytes: Uint8Array): JpegFrame {
-  const frame: JpegFrame = { sampling: [] };
-  for (let at = 2; at + 9 < bytes.length && bytes[at] === 0xff; ) {
-    const marker = bytes[at + 1];
-    if (marker >= 0xc0 && marker <= 0xc2) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const sampling: JpegFrame['sampling'] = [];
+  let [width, height, scans] = [0, 0, 0];
+  let adobeAt: number | undefined;
+  for (let at = 2; at + 9 < bytes.length; ) {
+    const marker = bytes[at] === 0xff ? bytes[at + 1] : 0;
+    if (marker < 0xc0 || marker === 0xff || (marker >= 0xd0 && marker <= 0xd8)) {
+      // Entropy-coded data, which has no markers but restarts, or fill bytes.
+      const next = bytes.indexOf(0xff, at + 1);
+      if (next < 0) break;
+      at = next;
+      continue;
+    }
+    if (marker === 0xd9) break;
+    if (marker >= 0xc0 && marker <= 0xc2 && scans === 0) {
+      if (sampling.length > 0) throw new Error('it has two frames');
+      [height, width] = [view.getUint16(at + 5), view.getUint16(at + 7)];
       for (let i = 0; i < bytes[at + 9]; i++) {
         const factors = bytes[at + 11 + 3 * i];
-        frame.sampling.push([factors >> 4, factors & 15]);
+        sampling.push([factors >> 4, factors & 15]);
       }
     }
-    if (marker === 0xee && String.fromCharCode(...bytes.subarray(at + 4, at + 9)) === 'Adobe')
-      frame.adobeAt = at + 15;
-    if (marker === 0xda) break;
-    // Fill bytes stand alone; every other marker in front of a scan has a length.
-    at += marker === 0xff ? 1 : 2 + ((bytes[at + 2] << 8) | bytes[at + 3]);
+    if (marker === 0xee && String.fromCharCode(...bytes.subarray(at + 4, at + 9)) === 'Adobe' && scans === 0)
+      adobeAt = at + 15;
+    if (marker === 0xda) scans++;
+    at += 2 + view.getUint16(at + 2);
   }
-  return frame;
+  return { width, height, scans, sampling, adobeAt };
+}
+
+/** @throws {Error} where a few bytes would take the decoder minutes */
+function checkWork({ width, height, scans }: JpegFrame, bytes: number): void {
+  checkSize(width, height);
+  if (scans > MOST_SCANS) throw new Error(`it has ${scans} scans, more than ${MOST_SCANS}`);
+  // Every block of 64 pixels takes a bit at least, for its mean.
+  if (8 * bytes < (width * height) / 64)
+    throw new Error(`${bytes} bytes cannot hold ${width}×${height} pixels`);
 }
 
 type Pixels = Pick<DecodedImage, 'data' | 'width' | 'height'>;
@@ -147,7 +169,9 @@ function toRgb(image: Pixels, sampling: JpegFrame['sampling']): void {
 }
 
 function readJpeg(bytes: Uint8Array, name: string): DecodedImage {
-  const { sampling, adobeAt } = readJpegFrame(bytes);
+  const frame = readJpegFrame(bytes);
+  checkWork(frame, bytes.length);
+  const { sampling, adobeAt } = frame;
   const isRgb = adobeAt !== undefined && bytes[adobeAt] === 0;
   const colors = sampling.length;
   let source = bytes;
@@ -161,11 +185,11 @@ function readJpeg(bytes: Uint8Array, name: string): DecodedImage {
     formatAsRGBA: false,
     tolerantDecoding: false,
     ...(colors === 3 && { colorTransform: false }),
-    maxResolutionInMP: MAX_PIXELS / 1e6,
-    maxMemoryUsageInMB: MAX_JPEG_MEGABYTES,
+    maxResolutionInMP: limits.imagePixels / 1e6,
+    maxMemoryUsageInMB: limits.jpegMegabytes,
   });
   const { width, height, data } = image;
-  checkSize(width, height);
+  if (width !== frame.width || height !== frame.height) throw new Error('it has two sizes');
   if (colors === 3 && !isRgb) toRgb(image, sampling);
   if (colors !== 1) return { name, width, height, channels: 3, data };
   const gray = keepChannels({ width, height, depth: 8, channels: 3, data }, 1);
@@ -174,8 +198,8 @@ function readJpeg(bytes: Uint8Array, name: string): DecodedImage {
 
 function checkSize(width: number, height: number): void {
   if (width === 0 || height === 0) throw new Error(`it is ${width}×${height}`);
-  if (width * height > MAX_PIXELS)
-    throw new Error(`${width}×${height} is above the limit of ${MAX_PIXELS / 1e6} Mpx`);
+  if (width * height > limits.imagePixels)
+    throw new Error(`${width}×${height} is above the limit of ${limits.imagePixels / 1e6} Mpx`);
 }
 
 /**
@@ -194,7 +218,8 @@ export function decodeImage(bytes: Uint8Array, name: string): DecodedImage {
     return isPng ? readPng(bytes, name) : readJpeg(bytes, name);
   } catch (cause) {
     // A decoder that trips over missing tables and rows has nothing to say to the user.
-    const reason = cause instanceof Error && !(cause instanceof TypeError) ? cause.message : 'it is damaged';
+    const isSaid = cause instanceof Error && !(cause instanceof TypeError) && !(cause instanceof RangeError);
+    const reason = isSaid ? cause.message : 'it is damaged';
     throw new FormatError(`"${name}": cannot decode the ${isPng ? 'PNG' : 'JPEG'} image: ${reason}`, {
       cause,
     });

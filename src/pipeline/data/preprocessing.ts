@@ -4,6 +4,8 @@
 // here what it saw in training. No augmentation, and no guessing of mean and std.
 
 import { FormatError, InputError } from '../../errors.ts';
+import { isObject, parseJson } from '../../json.ts';
+import { checkValues } from '../../limits.ts';
 import type { DecodedImage } from './image.ts';
 import { formatShape } from './npy.ts';
 import { resizeImage } from './resample.ts';
@@ -112,13 +114,8 @@ export function parsePreprocessing(
 /** @throws {FormatError} if it is not the JSON of a `Preprocessing` */
 export function parsePreprocessingJson(json: string): Preprocessing {
   const fail = (reason: string) => new FormatError(`preprocessing: ${reason}`);
-  let raw: unknown;
-  try {
-    raw = JSON.parse(json);
-  } catch (cause) {
-    throw new FormatError('preprocessing: not JSON', { cause });
-  }
-  if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) throw fail('expected an object');
+  const raw = parseJson(json, 'preprocessing');
+  if (!isObject(raw)) throw fail('expected an object');
   const p = { ...DEFAULT_PREPROCESSING, ...raw } as Record<string, unknown>;
   const isChannels = (v: unknown) =>
     Array.isArray(v) && (v.length === 1 || v.length === 3) && v.every(Number.isFinite);
@@ -177,6 +174,7 @@ function target(
   if ((h > 0 && h !== height) || (w > 0 && w !== width)) {
     throw new InputError(`--size: the model expected ${h}×${w}, got ${height}×${width}`);
   }
+  checkValues([c, height, width], 'an image of');
   return { channels: c, height, width };
 }
 

@@ -1,7 +1,7 @@
 // What a run store is of: a store of something else is refused rather than mixed up.
 
-import { parseJsonObject } from '../../checkpoint/json.ts';
 import { InputError } from '../../errors.ts';
+import { isObject, parseJsonObject } from '../../json.ts';
 import type { RunStore } from './store.ts';
 
 /** Something by its name, for messages, and by its contents. */
@@ -35,12 +35,12 @@ export async function openRun(store: RunStore, manifest: Manifest): Promise<void
     if ((await store.list()).length > 0) refuse('is not empty, and holds no run');
     return store.write(FILE, new TextEncoder().encode(JSON.stringify(manifest, null, 2)));
   }
-  const { model, data, version } = parseJsonObject(bytes, `${store.name}/${FILE}`) as Partial<Manifest>;
-  const named = (name = '?') => ({ name, hash: name });
+  const { model, data, version } = parseJsonObject(bytes, `${store.name}/${FILE}`);
+  const named = (name: unknown) => ({ name, hash: name });
   for (const [what, held, wanted] of [
-    ['model', model, manifest.model],
-    ['calibration data', data, manifest.data],
-    ['osscar', named(version), named(manifest.version)],
+    ['model', namedIn(model), manifest.model],
+    ['calibration data', namedIn(data), manifest.data],
+    ['osscar', namedIn(named(version)), named(manifest.version) as Named],
   ] as const) {
     if (held?.hash === wanted.hash) continue;
     const [before, now] = [held, wanted].map((it) => {
@@ -49,4 +49,10 @@ export async function openRun(store: RunStore, manifest: Manifest): Promise<void
     });
     refuse(`holds a run of ${what} ${before}, not of ${now}`);
   }
+}
+
+/** What a manifest says of something, or nothing where it makes no sense: it is a file that anybody may have edited. */
+function namedIn(value: unknown): Named | undefined {
+  const isText = isObject(value) && [value.name, value.hash].every((it) => typeof it === 'string');
+  return isText ? (value as unknown as Named) : undefined;
 }

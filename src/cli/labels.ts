@@ -1,0 +1,38 @@
+// Labels in a .csv file: lines `file,label`.
+
+import { InputError } from '../errors.ts';
+import { decodeUtf8 } from '../json.ts';
+
+const IMAGE = /\.(png|jpe?g)$/i;
+
+/** A label of a file, and where it stands, for messages. */
+export interface LabelRow {
+  readonly file: string;
+  readonly label: number;
+  readonly at: string;
+}
+
+const unquote = (text: string) => /^"(.*)"$/.exec(text)?.[1].replaceAll('""', '"') ?? text;
+
+/**
+ * Lines `file,label`; a first line whose label is no number and whose file is no image is a header.
+ *
+ * @throws {InputError} naming the line
+ * @throws {FormatError} where the bytes are no text
+ */
+export function parseLabels(bytes: Uint8Array, path: string): LabelRow[] {
+  const rows: LabelRow[] = [];
+  for (const [i, line] of decodeUtf8(bytes, `"${path}"`).split(/\r?\n/).entries()) {
+    if (line.trim() === '') continue;
+    const at = `"${path}" line ${i + 1}`;
+    const comma = line.lastIndexOf(',');
+    const file = unquote(line.slice(0, comma).trim()).replaceAll('\\', '/').replace(/^\.\//, '');
+    const value = unquote(line.slice(comma + 1).trim());
+    if (i === 0 && comma > 0 && !IMAGE.test(file) && !/^[-+\d]/.test(value)) continue;
+    if (comma <= 0) throw new InputError(`${at}: expected file,label, got "${line}"`);
+    if (!/^\d{1,9}$/.test(value))
+      throw new InputError(`${at}: expected a class number as label, got "${value}"`);
+    rows.push({ file, label: Number(value), at });
+  }
+  return rows;
+}

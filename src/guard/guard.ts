@@ -1,0 +1,157 @@
+// What files from strangers ask to be run, on a thread that can be ended in the middle of it: graphs, whose loops need
+// not end, and the regular expressions of tokenizers. Not a sandbox: both run in WebAssembly or in V8's own engine of
+// regular expressions, and can reach nothing; what they can do is take time.
+
+import { type Remote, wrap } from 'comlink';
+import type { Engine, EngineOptions, EngineSession } from '../engine/index.ts';
+import { InputError, TimeLimitError, WorkerLostError } from '../errors.ts';
+import { installErrorTransfer } from '../pool/errors.ts';
+import { platform, type WorkerHandle } from '../pool/platform.ts';
+import type { Foreign, Loaded } from './worker.ts';
+
+/** What `openGuard` can be told; all of it can be left out. */
+export interface GuardOptions {
+  /**
+   * How long one call may take: loading a model, running one sample (a batch has as many times as long), encoding a
+   * million characters. Default 60.
+   */
+  readonly seconds?: number;
+  /** Ends whatever runs, and rejects its promise with the signal's reason. */
+  readonly signal?: AbortSignal;
+  /** Where dist/guard.js is, for hosts that do not keep it beside the module that starts it. */
+  readonly workerUrl?: string | URL;
+}
+
+/** Longer than anything that is meant to end on the machines of today, short enough to be waited for. */
+const SECONDS = 60;
+/** Samples of a calibration batch at most; a batch gets no more time than that. */
+const LARGEST_BATCH = 64;
+/** Characters that a tokenizer takes seconds for, at worst, on slow machines. */
+const CHARACTERS = 2 ** 20; /** What setTimeout can count to, in ms. */
+const LONGEST_TIMER = 2 ** 31 - 1;
+/** Apart from `new URL`, which bundlers would take for an asset. */
+const here = import.meta.url;
+
+/** Texts to token ids. */
+export type GuardedEncode = (texts: readonly string[]) => Promise<Int32Array[]>;
+
+/**
+ * Starts a thread for what files from strangers ask to be run.
+ *
+ * @throws {InputError} for an impossible limit
+ */
+export function openGuard(options: GuardOptions = {}): Guard {
+  const { seconds = SECONDS } = options;
+  if (!(seconds > 0)) throw new InputError(`openGuard: "seconds" expected a number above 0, got ${seconds}`);
+  return new Guard({ ...options, seconds });
+}
+
+/** A thread for what files from strangers ask to be run. It is gone once something took too long on it. */
+export class Guard {
+  readonly #seconds: number;
+  readonly #handle: WorkerHandle;
+  readonly #remote: Remote<Foreign>;
+  /** Why the thread is gone. */
+  #ended?: unknown;
+  readonly #waiting = new Set<(reason: unknown) => void>();
+
+  /** @internal */
+  constructor({ seconds, signal, workerUrl }: GuardOptions & { readonly seconds: number }) {
+    installErrorTransfer();
+    this.#seconds = seconds;
+    this.#handle = platform().spawn(workerUrl ?? new URL('./guard.js', here));
+    this.#handle.onLost((why) =>
+      this.#end(new WorkerLostError(`guard: its thread is lost: ${why}`, 'guard')),
+    );
+    this.#remote = wrap<Foreign>(this.#handle.endpoint);
+    if (signal?.aborted) this.#end(signal.reason);
+    signal?.addEventListener('abort', () => this.#end(signal.reason), { once: true });
+  }
+
+  /** onnxruntime-web on this thread. Loading and running throw a {@link TimeLimitError} where they take too long. */
+  async engine(options: Pick<EngineOptions, 'threads' | 'wasmPaths'> = {}): Promise<Engine> {
+    const { threads, wasmPaths } = options;
+    const name = await this.#call((remote) => remote.openEngine({ threads, wasmPaths }));
+    return {
+      name,
+      load: async (model, external) => {
+        const loaded = await this.#within('loading the model', 1, (remote) => remote.load(model, external));
+        return this.#session(loaded);
+      },
+    };
+  }
+
+  /**
+   * A tokenizer on this thread, as `openTokenizer` opens it.
+   *
+   * @throws {FormatError} where it is malformed or of an unknown kind
+   */
+  async tokenizer(tokenizer: object, config?: object): Promise<GuardedEncode> {
+    await this.#within('tokenizer.json: compiling it', 1, (remote) =>
+      remote.openTokenizer(tokenizer, config),
+    );
+    return (texts) => {
+      const characters = texts.reduce((sum, { length }) => sum + length, 0);
+      const times = Math.max(1, Math.ceil(characters / CHARACTERS));
+      return this.#within('tokenizer.json: splitting the text', times, (remote) => remote.encode(texts));
+    };
+  }
+
+  /** Ends the thread. */
+  async close(): Promise<void> {
+    this.#end(new InputError('guard: it is closed'));
+  }
+
+  #session({ id, inputs, outputs }: Loaded): EngineSession {
+    return {
+      inputs,
+      outputs,
+      run: (feeds, fetches) => {
+        const samples = Math.max(1, ...Object.values(feeds).map(({ dims }) => dims[0] ?? 1));
+        return this.#within('running the model', Math.min(samples, LARGEST_BATCH), (remote) =>
+          remote.run(id, feeds, fetches),
+        );
+      },
+      release: async () => {
+        if (this.#ended === undefined) await this.#call((remote) => remote.release(id));
+      },
+    };
+  }
+
+  #within<T>(what: string, times: number, send: (remote: Remote<Foreign>) => Promise<T>): Promise<T> {
+    const seconds = this.#seconds * times;
+    const timer = setTimeout(
+      () => {
+        this.#end(new TimeLimitError(`${what} took longer than ${seconds} s (--timeout)`, seconds));
+      },
+      Math.min(1000 * seconds, LONGEST_TIMER),
+    );
+    return this.#call(send).finally(() => clearTimeout(timer));
+  }
+
+  /** comlink's promises stay open when a thread ends; these do not. */
+  #call<T>(send: (remote: Remote<Foreign>) => Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      if (this.#ended !== undefined) {
+        reject(this.#ended);
+        return;
+      }
+      this.#waiting.add(reject);
+      this.#handle.hold(true);
+      send(this.#remote)
+        .then(resolve, reject)
+        .finally(() => {
+          this.#waiting.delete(reject);
+          if (this.#waiting.size === 0) this.#handle.hold(false);
+        });
+    });
+  }
+
+  #end(reason: unknown): void {
+    if (this.#ended !== undefined) return;
+    this.#ended = reason;
+    void this.#handle.terminate();
+    for (const reject of this.#waiting) reject(reason);
+    this.#waiting.clear();
+  }
+}

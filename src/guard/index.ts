@@ -1,0 +1,1 @@
+export { type Guard, type GuardedEncode, type GuardOptions, openGuard } from './guard.ts';

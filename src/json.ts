@@ -1,0 +1,86 @@
+// JSON from files that nobody vouches for.
+
+import { FormatError } from './errors.ts';
+import { limits } from './limits.ts';
+
+export type JsonObject = Record<string, unknown>;
+
+/**
+ * The first key that an object of a valid JSON text has twice. `JSON.parse` keeps the last silently, and a header
+ * with two tensors of one name would then mean different things to different readers.
+ */
+function findDuplicateKey(text: string): string | undefined {
+  const objects: Set<string>[] = [];
+  let last = '';
+  for (let i = 0; i < text.length; i++) {
+    const char = text[i];
+    if (char === '"') {
+      const start = i++;
+      while (text[i] !== '"') i += text[i] === '\\' ? 2 : 1;
+      last = text.slice(start, i + 1);
+    } else if (char === '{') objects.push(new Set());
+    else if (char === '}') objects.pop();
+    else if (char === ':') {
+      const key: string = JSON.parse(last);
+      const keys = objects[objects.length - 1];
+      if (keys.has(key)) return key;
+      keys.add(key);
+    }
+  }
+  return undefined;
+}
+
+export function isObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Whoever walks through a value, `JSON.stringify` among them, has no end of stack. */
+function isTooDeep(text: string): boolean {
+  let depth = 0;
+  let inString = false;
+  for (let i = 0; i < text.length; i++) {
+    const char = text.charCodeAt(i);
+    if (inString) {
+      if (char === BACKSLASH) i++;
+      else if (char === QUOTE) inString = false;
+    } else if (char === QUOTE) inString = true;
+    else if (char === BRACKET || char === BRACE) {
+      if (++depth > limits.jsonDepth) return true;
+    } else if (char === BRACKET + 2 || char === BRACE + 2) depth--;
+  }
+  return false;
+}
+/** UTF-16 units; closing ones are two further on. */
+const [QUOTE, BACKSLASH, BRACKET, BRACE] = [0x22, 0x5c, 0x5b, 0x7b];
+
+/**
+ * @param where  what messages begin with, in the form that its kind of file has
+ * @throws {FormatError} if the text is not JSON, or nested too deeply
+ */
+export function parseJson(text: string, where: string): unknown {
+  if (isTooDeep(text)) throw new FormatError(`${where}: nested more than ${limits.jsonDepth} times`);
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new FormatError(`${where}: not valid JSON: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** @throws {FormatError} if the bytes are not UTF-8 */
+export function decodeUtf8(bytes: Uint8Array, where: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new FormatError(`${where}: not UTF-8 text`, { cause });
+  }
+}
+
+/** @throws {FormatError} if the bytes are not UTF-8, not JSON, not an object, or have a key twice */
+export function parseJsonObject(bytes: Uint8Array, where: string): JsonObject {
+  const text = decodeUtf8(bytes, `"${where}"`);
+  const value = parseJson(text, `"${where}"`);
+  if (!isObject(value)) throw new FormatError(`"${where}": expected a JSON object`);
+  const duplicate = findDuplicateKey(text);
+  if (duplicate !== undefined) throw new FormatError(`"${where}": "${duplicate}" comes twice`);
+  return value;
+}

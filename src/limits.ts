@@ -1,0 +1,83 @@
+// What files from strangers may ask for. One object, so that whoever serves many users can narrow it, and whoever knows
+// a file can widen it: `limits.imagePixels = 1e9`. docs/security.md has the table.
+
+import { OutOfMemoryError } from './errors.ts';
+
+/** Bounds of what is read, counted before anything is allocated. Changes count for what is read afterwards. */
+export interface Limits {
+  /** Bytes of config.json and other small JSON files. */
+  jsonBytes: number;
+  /** Arrays and objects within each other in JSON. */
+  jsonDepth: number;
+  /** Bytes of an index of shards. */
+  indexBytes: number;
+  /** Bytes of a tokenizer.json. */
+  tokenizerBytes: number;
+  /** Bytes of a safetensors header. */
+  headerBytes: number;
+  /** Bytes of the pickle in a torch file, inflated. */
+  pickleBytes: number;
+  /** Objects that a pickle may make or remember. */
+  pickleObjects: number;
+  /** Marks of a pickle that are open at once. */
+  pickleDepth: number;
+  /** Bytes and entries of a zip archive's directory. */
+  directoryBytes: number;
+  zipEntries: number;
+  /** Pixels of an image. */
+  imagePixels: number;
+  /** Megabytes that the JPEG decoder may take. */
+  jpegMegabytes: number;
+  /** Bytes of the header of a .npy file. */
+  npyHeaderBytes: number;
+  /** Values of one sample, and of the batch with which a model is probed. */
+  sampleValues: number;
+  /** Bytes of the windows that are drawn from a text. */
+  windowBytes: number;
+  /** Attributes, graphs and messages within each other in an ONNX file. */
+  onnxDepth: number;
+}
+
+/** The limits in force. */
+export const limits: Limits = {
+  jsonBytes: 16 * 2 ** 20,
+  jsonDepth: 64,
+  indexBytes: 100 * 2 ** 20,
+  // That of Gemma 3, with 262,144 tokens, has 33 MB.
+  tokenizerBytes: 256 * 2 ** 20,
+  // The reference implementation's limit.
+  headerBytes: 100_000_000,
+  // That of OPT-175B would be well below 1 MB.
+  pickleBytes: 64 * 2 ** 20,
+  // About 30 for each tensor: 35,000 tensors in one file.
+  pickleObjects: 2 ** 20,
+  pickleDepth: 1000,
+  // About 100 bytes for each tensor; zip.js reads it in one piece.
+  directoryBytes: 2 ** 26,
+  zipEntries: 2 ** 17,
+  // Above any phone's photograph.
+  imagePixels: 40e6,
+  // jpeg-js holds 4 bytes per coefficient beside the samples: 40 Mpx at 4:2:0 need about 400 MB.
+  jpegMegabytes: 512,
+  // NumPy's own (`max_header_size`).
+  npyHeaderBytes: 10_000,
+  // 1 GiB of float32, a quarter of what the engine can address.
+  sampleValues: 2 ** 28,
+  windowBytes: 2 ** 30,
+  // protobuf's own in other languages.
+  onnxDepth: 100,
+};
+
+/**
+ * To be called before values of these dims are made.
+ *
+ * @throws {OutOfMemoryError} where they are more than `limits.sampleValues`
+ */
+export function checkValues(dims: readonly number[], what: string): void {
+  const values = dims.reduce((product, dim) => product * dim, 1);
+  if (values <= limits.sampleValues) return;
+  throw new OutOfMemoryError(
+    `${what} [${dims.join(', ')}] has ${values} values, more than ${limits.sampleValues} (limits.sampleValues)`,
+    4 * values,
+  );
+}

@@ -1,0 +1,20 @@
+// Text from files that nobody vouches for, on its way to a terminal or a log.
+
+/** Characters of a message at most: a name in a file can be as long as the file. */
+const LONGEST = 2000;
+
+/**
+ * One line in which nothing acts: line breaks, escape sequences, marks that reorder text and halves of surrogate pairs
+ * become `\u001b` and the like.
+ */
+export function printable(text: string): string {
+  // By code units, as JSON has it.
+  const escaped = (unit: string) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (char) => char.split('').map(escaped).join(''));
+}
+
+/** The same, and what is too long to be read loses its middle. */
+export function printableMessage(text: string): string {
+  if (text.length <= LONGEST) return printable(text);
+  return printable(`${text.slice(0, LONGEST / 2)} … ${text.slice(-LONGEST / 2)}`);
+}

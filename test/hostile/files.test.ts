@@ -1,0 +1,205 @@
+// Folders as strangers would pack them, and outputs that would cost somebody a file.
+
+import { execFileSync } from 'node:child_process';
+import { cpSync, linkSync, mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { readModel, writeModel } from '../../src/graph/index.ts';
+import { npy } from '../cli/models.ts';
+import { fixture, listing, osscarJson, PREPROCESSING, refused, temporaryFolder } from '../cli/osscar.ts';
+import { small } from './models.ts';
+
+const folder = temporaryFolder();
+const newFolder = (name: string) => mkdtempSync(join(folder, `${name}-`));
+
+/** A folder with a model whose weights are at this location, and the bytes that belong there. */
+async function external(location: string) {
+  const path = newFolder('external');
+  const { model, external = [] } = writeModel(await readModel(small()), {
+    externalThreshold: 0,
+    externalName: location,
+  });
+  writeFileSync(join(path, 'model.onnx'), model);
+  return { path, model: join(path, 'model.onnx'), data: Buffer.concat(external) };
+}
+
+describe.concurrent('external data', () => {
+  test('is not read through a link that leaves the folder', async () => {
+    const elsewhere = newFolder('elsewhere');
+    const { path, model, data } = await external('weights.bin');
+    writeFileSync(join(elsewhere, 'secret'), data);
+    symlinkSync(join(elsewhere, 'secret'), join(path, 'weights.bin'));
+    await refused(['inspect', model], /cannot read "weights\.bin": .*leads out of its folder/);
+    const inside = await external('dir/secret');
+    symlinkSync(elsewhere, join(inside.path, 'dir'));
+    await refused(['inspect', inside.model], /cannot read "dir\/secret": .*leads out of its folder/);
+  });
+
+  test('is read through a link within the folder, and where the model itself is a link, beside the real one', async () => {
+    const { path, model, data } = await external('weights.bin');
+    writeFileSync(join(path, 'real.bin'), data);
+    symlinkSync('real.bin', join(path, 'weights.bin'));
+    expect((await osscarJson('inspect', model)).structures).toHaveLength(3);
+    const linked = newFolder('linked');
+    symlinkSync(model, join(linked, 'model.onnx'));
+    symlinkSync(join(path, 'real.bin'), join(linked, 'weights.bin'));
+    expect((await osscarJson('inspect', join(linked, 'model.onnx'))).structures).toHaveLength(3);
+  });
+
+  test('is no pipe, which would be waited for', async () => {
+    const { path, model } = await external('pipe');
+    execFileSync('mkfifo', [join(path, 'pipe')]);
+    await refused(['inspect', model], /cannot read "pipe": .*pipe": not a file/);
+  });
+});
+
+describe.concurrent('a folder of a language model', () => {
+  /** A copy of the fixture with one file replaced. */
+  function changed(file: string, replace: (path: string) => void): string {
+    const path = newFolder('language');
+    cpSync(fixture('opt-kjv'), path, { recursive: true, filter: (from) => !from.endsWith(`/${file}`) });
+    replace(join(path, file));
+    return path;
+  }
+
+  test('is not read through links that leave it, whatever the file', async () => {
+    for (const file of ['config.json', 'tokenizer.json', 'model.safetensors']) {
+      const path = changed(file, (link) => symlinkSync(fixture(`opt-kjv/${file}`), link));
+      await refused(
+        ['eval', path, '--data', fixture('text/kjv-test.txt')],
+        new RegExp(`${file}": leads out of its folder`),
+      );
+    }
+  });
+
+  test('is read from the Hugging Face cache, whose folders link to its blobs', async () => {
+    const cache = newFolder('cache');
+    const snapshot = join(cache, 'snapshots/0123');
+    mkdirSync(snapshot, { recursive: true });
+    cpSync(fixture('opt-kjv'), join(cache, 'blobs'), { recursive: true });
+    for (const file of listing(fixture('opt-kjv'))) symlinkSync(`../../blobs/${file}`, join(snapshot, file));
+    expect((await osscarJson('inspect', snapshot)).architecture).toBe('opt');
+  });
+
+  test('is not read from a pipe', async () => {
+    const path = changed('tokenizer.json', (pipe) => execFileSync('mkfifo', [pipe]));
+    await refused(['eval', path, '--data', fixture('text/kjv-test.txt')], /tokenizer\.json": not a file/);
+  });
+});
+
+describe.concurrent('an output', () => {
+  const data = Float32Array.from({ length: 4 * 784 }, (_, i) => Math.sin(i * i));
+  /** A folder with a model and its calibration data, and how to prune it. */
+  function prepared() {
+    const path = newFolder('output');
+    const [model, samples] = [join(path, 'model.onnx'), join(path, 'x.npy')];
+    writeFileSync(model, small());
+    writeFileSync(samples, npy([4, 1, 28, 28], data));
+    const prune = (output: string, ...flags: string[]) => [
+      'prune',
+      model,
+      '--calibrate',
+      samples,
+      '--method',
+      'magnitude',
+      '--keep',
+      '0.5',
+      '-o',
+      output,
+      ...flags,
+    ];
+    return { path, model, samples, prune };
+  }
+
+  test('that is there stays, unless --overwrite says otherwise', async () => {
+    const { path, prune } = prepared();
+    const output = join(path, 'small.onnx');
+    writeFileSync(output, 'old');
+    await refused(prune(output), /small\.onnx": exists already; .*\(--overwrite\)/);
+    expect(readFileSync(output, 'utf8')).toBe('old');
+    await osscarJson(...prune(output, '--overwrite'));
+    expect((await osscarJson('inspect', output)).structures[0].groups).toBe(4);
+    await refused(['latency', join(path, 'model.onnx'), '-o', output], /small\.onnx": exists already/);
+  });
+
+  test('is never what the run reads, by whatever name', async () => {
+    const { path, model, samples, prune } = prepared();
+    linkSync(model, join(path, 'hard.onnx'));
+    symlinkSync(model, join(path, 'soft.onnx'));
+    for (const output of [
+      model,
+      join(path, '.', 'model.onnx'),
+      join(path, 'hard.onnx'),
+      join(path, 'soft.onnx'),
+      samples,
+    ]) {
+      await refused(prune(output, '--overwrite'), /is, or holds, the input .*; choose another output/);
+    }
+    expect(readFileSync(model)).toEqual(Buffer.from(small()));
+    const language = join(path, 'language');
+    cpSync(fixture('opt-kjv'), language, { recursive: true });
+    const text = ['--calibrate', fixture('text/kjv-train.txt'), '--keep', '0.5', '--overwrite'];
+    await refused(['prune', language, ...text, '-o', language], /is, or holds, the input/);
+  });
+
+  test('is no device, no link to nowhere replaced unasked, in no missing folder', async () => {
+    const { path, prune } = prepared();
+    symlinkSync(join(path, 'nowhere'), join(path, 'link.onnx'));
+    await refused(prune(join(path, 'link.onnx')), /link\.onnx": exists already/);
+    execFileSync('mkfifo', [join(path, 'pipe.onnx')]);
+    await refused(
+      prune(join(path, 'pipe.onnx'), '--overwrite'),
+      /pipe\.onnx": is no file, and is not overwritten/,
+    );
+    await refused(prune(join(path, 'a/b/small.onnx')), /a\/b": no such file or folder/);
+  });
+});
+
+describe.concurrent('one calibration image', () => {
+  test.each(['osscar', 'ziplm', 'magnitude-refit', 'magnitude'])(
+    'is enough for %s, or the layer is named',
+    async (method) => {
+      const path = newFolder('one');
+      const calibration = join(path, 'images');
+      mkdirSync(calibration);
+      const image = listing(fixture('calib/0-t-shirt'))[0];
+      cpSync(fixture(`calib/0-t-shirt/${image}`), join(calibration, image));
+      const model = join(path, 'model.onnx');
+      writeFileSync(model, small());
+      const args = [
+        'prune',
+        model,
+        '--calibrate',
+        calibration,
+        ...PREPROCESSING,
+        '--method',
+        method,
+        '--keep',
+        '0.5',
+      ];
+      const run = osscarJson(...args, '-o', join(path, 'small.onnx'));
+      const outcome = await run.then(
+        () => undefined,
+        (it) => it,
+      );
+      if (!outcome) return;
+      await refused(
+        [...args, '-o', join(path, 'small.onnx')],
+        /model\.onnx: layer "\w+": 1 calibration rows do not determine its 8 inputs \(potrf.*\); 8 rows or more .*--samples/,
+      );
+    },
+  );
+});
+
+test('a plan of heads of any width is arithmetic alone', async () => {
+  const path = newFolder('wide');
+  const config = {
+    ...{ model_type: 'llama', hidden_size: 64, intermediate_size: 172, num_hidden_layers: 5 },
+    ...{ num_attention_heads: 8, num_key_value_heads: 4, head_dim: 2 ** 31 - 2, vocab_size: 512 },
+    ...{ max_position_embeddings: 512, rms_norm_eps: 1e-5, tie_word_embeddings: true },
+  };
+  writeFileSync(join(path, 'config.json'), JSON.stringify(config));
+  // Tables of the rotations alone would have 2³² values.
+  const plan = await osscarJson('prune', path, '--keep', '0.5', '--dry-run');
+  expect(plan.parameters.after).toBeGreaterThan(1e12);
+});

@@ -1,0 +1,164 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { FormatError } from '../../src/errors.ts';
+import { readModel } from '../../src/graph/index.ts';
+import { limits } from '../../src/limits.ts';
+import { osscar, osscarJson, refused, temporaryFolder } from '../cli/osscar.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { looping, small, withDims, withNames } from './models.ts';
+
+const folder = temporaryFolder();
+function file(name: string, content: Uint8Array | string): string {
+  const path = join(folder, name);
+  writeFileSync(path, content);
+  return path;
+}
+
+describe.concurrent('dimensions of an input', () => {
+  test('that are negative are open', async () => {
+    const batch = file('batch.onnx', await withDims([-1, 1, 28, 28]));
+    expect((await osscarJson('inspect', batch)).structures).toHaveLength(3);
+    const image = file('image.onnx', await withDims([1, 1, -1, -1]));
+    await refused(['inspect', image], /input "\w+" has open dimensions \[1, \?, \?\]; give the image size/);
+    expect((await osscarJson('inspect', image, '--size', '28')).structures).toHaveLength(3);
+  });
+
+  test('that are huge are refused before anything is allocated', async () => {
+    const side = 2 ** 31 - 1;
+    const path = file('huge.onnx', await withDims([1, 1, side, side]));
+    await refused(
+      ['inspect', path],
+      /^osscar: huge\.onnx: input "\w+" \[1, 1, \d+, \d+\] has \d+ values, more than/,
+    );
+    const open = file('open.onnx', await withDims([1, 1, 'h', 'w']));
+    await refused(['inspect', open, '--size', '65535'], /open\.onnx: .*has 4294836225 values, more than/);
+  });
+});
+
+describe.concurrent('a loop without an end', () => {
+  test.each([
+    ['of 2⁶² turns', 2n ** 62n],
+    ['of a condition that stays', undefined],
+  ])('is stopped after the time that it may take: %s', async (name, turns) => {
+    const path = file(`loop ${turns}.onnx`, await looping(turns));
+    await refused(
+      ['inspect', path, '--timeout', '1'],
+      /\.onnx: (loading|running) the model took longer than 1 s \(--timeout\)$/m,
+    );
+    expect(name).toBeTruthy();
+  });
+
+  test('of few turns runs', async () => {
+    const path = file('short.onnx', await looping(3n));
+    expect((await osscarJson('inspect', path)).structures).toEqual([]);
+  });
+});
+
+describe.concurrent('names of nodes that would steer a terminal', () => {
+  const names = (i: number) => `\x1b]0;owned\x07\x1b[2J\nosscar: all fine ${i}\u202e\x9b31m`;
+  const ACTIVE = /(?!\n)[\p{Cc}\u202e]/u;
+
+  test('are escaped on standard output, each on its own line', async () => {
+    const path = file('names.onnx', await withNames(names));
+    const { stdout, stderr, code } = await osscar('inspect', path, '--threads', '1');
+    expect([code, stderr]).toEqual([0, '']);
+    expect(stdout).not.toMatch(ACTIVE);
+    expect(stdout).not.toMatch(/^osscar: all fine/m);
+    expect(stdout).toContain('\\u001b]0;owned\\u0007\\u001b[2J\\u000aosscar: all fine');
+  });
+
+  test('are whole in JSON, and escaped there too', async () => {
+    const path = file('json.onnx', await withNames(names));
+    const { stdout } = await osscar('inspect', path, '--threads', '1', '--json');
+    expect(stdout).not.toMatch(ACTIVE);
+    expect(JSON.parse(stdout).structures.map(({ name }: { name: string }) => name)).toContain(names(0));
+  });
+
+  test('are escaped in errors', async () => {
+    const b = new OnnxBuilder();
+    b.output(b.node('Bogus\x1b[31m\nosscar: all fine', [b.input([1, 28, 28])]));
+    const { stderr, code } = await osscar('inspect', file('error.onnx', b.build()), '--threads', '1');
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/^osscar: error\.onnx: [^\n]*Bogus\\u001b\[31m[^\n]*\n$/);
+    expect(stderr).not.toMatch(ACTIVE);
+  });
+});
+
+describe('a file of another format is called what it is', () => {
+  const at = (position: number, magic: string) =>
+    Buffer.concat([Buffer.alloc(position), Buffer.from(magic, 'latin1')]);
+  test.each([
+    [
+      'PyTorch .pt',
+      'PK\x03\x04rest',
+      /it is a zip archive, as PyTorch writes .pt files; export it with torch\.onnx/,
+    ],
+    ['older .pt', '\x80\x02}q\x00.', /it is a Python pickle, .*torch\.onnx\.export/],
+    ['TensorFlow Lite', at(4, 'TFL3'), /it is a TensorFlow Lite model; convert it/],
+    ['GGUF', 'GGUF\x03\0\0\0', /it is a GGUF file; give the Hugging Face folder/],
+    ['safetensors', at(8, '{"a":{}}'), /it is a safetensors file; give the folder/],
+    ['Keras', '\x89HDF\r\n', /it is an HDF5 file/],
+    ['Git LFS', 'version https://git-lfs.github.com/spec/v1\n', /git lfs pull/],
+    ['a web page', '<!doctype html>', /a web page/],
+  ])('%s', async (_, content, message) => {
+    const bytes = typeof content === 'string' ? Buffer.from(content, 'latin1') : content;
+    const error = await readModel(new Uint8Array(bytes), { name: 'm' }).catch((it) => it);
+    expect(error).toBeInstanceOf(FormatError);
+    expect(error.message).toMatch(message);
+    expect(error.message).not.toMatch(/illegal tag|DataView|premature/);
+  });
+
+  test('a quantized model, with what to do', async () => {
+    const b = new OnnxBuilder();
+    const x = b.input([1, 28, 28]);
+    const weights = b.weight([4, 3], 1);
+    const y = b.node('MatMulNBits', [x, weights], { K: 4, N: 4, bits: 4, block_size: 16 });
+    await refused(
+      ['inspect', file('quantized.onnx', b.output(y).build())],
+      /quantized\.onnx: it is quantized \(MatMulNBits, node "\S+"\), .*; prune the model of floats/,
+    );
+  });
+});
+
+describe('a damaged file', () => {
+  test('says which field is broken, at every length that it is cut to', async () => {
+    const bytes = small();
+    let named = 0;
+    for (let length = 1; length < bytes.length; length += 7) {
+      const error = await readModel(bytes.subarray(0, length), { name: 'm' }).then(
+        () => undefined,
+        (it) => it,
+      );
+      if (!error) continue;
+      expect(error).toBeInstanceOf(FormatError);
+      expect(error.message).not.toMatch(/DataView|premature|Invalid|undefined/);
+      if (/^m: no readable ONNX model: [\w.[\] ]+ is (cut short|damaged) \(byte \d+\)$/.test(error.message))
+        named++;
+    }
+    expect(named).toBeGreaterThan(bytes.length / 14);
+    const cut = await readModel(bytes.subarray(0, -3), { name: 'm' }).catch((it) => it);
+    expect(cut.message).toMatch(/^m: no readable ONNX model: (graph|opset_import)/);
+  });
+
+  test('is refused where messages lie too deep within each other', async () => {
+    let inner = Buffer.alloc(0);
+    for (let i = 0; i < 3 * limits.onnxDepth; i++) {
+      // graph.node.attribute.g: each the only field of the one around it.
+      const field = [0x0a, 0x2a, 0x32][i % 3];
+      const length: number[] = [];
+      for (let n = inner.length; ; n >>= 7) {
+        length.push(n > 127 ? (n & 127) | 128 : n);
+        if (n <= 127) break;
+      }
+      inner = Buffer.concat([Buffer.from([field, ...length]), inner]);
+    }
+    const error = await readModel(new Uint8Array(inner), { name: 'm' }).catch((it) => it);
+    expect(error).toBeInstanceOf(FormatError);
+  });
+
+  test('is read from the fixtures whole', async () => {
+    const path = join(import.meta.dirname, '../fixtures/fashion-mobilenet.onnx');
+    expect((await readModel(new Uint8Array(readFileSync(path)))).nodes.length).toBeGreaterThan(10);
+  });
+});

@@ -1,0 +1,169 @@
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { FormatError, TimeLimitError } from '../../src/errors.ts';
+import { openGuard } from '../../src/guard/index.ts';
+import { openTokenizer } from '../../src/pipeline/index.ts';
+import { fixture, osscar, refused, temporaryFolder } from '../cli/osscar.ts';
+
+const whole = JSON.parse(readFileSync(fixture('opt-kjv/tokenizer.json'), 'utf8'));
+const folder = temporaryFolder();
+
+/** Takes for ever on a row of `a` that ends otherwise. */
+const endless = {
+  ...whole,
+  pre_tokenizer: {
+    type: 'Sequence',
+    pretokenizers: [
+      { type: 'Split', pattern: { Regex: '(a+)+$' }, behavior: 'Isolated', invert: false },
+      whole.pre_tokenizer,
+    ],
+  },
+};
+const TEXT = `${'a'.repeat(64)}!`;
+
+const workerUrl = new URL('../../dist/guard.js', import.meta.url);
+
+describe('a malformed tokenizer is a FormatError that names the field:', () => {
+  const model = { ...whole.model };
+  const template = (single: unknown) => ({ post_processor: { type: 'TemplateProcessing', single } });
+  const split = (pattern: unknown) => ({ pre_tokenizer: { type: 'Split', pattern } });
+  test.each([
+    ['a template that is an object', template({}), 'post_processor.single'],
+    ['a template of numbers', template([3]), 'post_processor.single'],
+    ['no template', template(undefined), 'post_processor.single'],
+    ['ids that are strings', { model: { ...model, vocab: { ...model.vocab, a: '7' } } }, 'model.vocab'],
+    ['ids that are halves', { model: { ...model, vocab: { ...model.vocab, a: 7.5 } } }, 'model.vocab'],
+    ['ids beyond 2²⁴', { model: { ...model, vocab: { ...model.vocab, a: 2 ** 32 } } }, 'model.vocab'],
+    ['a vocabulary that is a list', { model: { ...model, vocab: [1, 2] } }, 'model.vocab'],
+    ['merges that are no pairs', { model: { ...model, merges: [['a', 'b', 'c']] } }, 'model.merges'],
+    ['merges that are missing', { model: { ...model, merges: undefined } }, 'model.merges'],
+    ['added tokens without ids', { added_tokens: [{ content: 'x' }] }, 'added_tokens'],
+    ['added tokens without content', { added_tokens: [{ id: 1, content: '' }] }, 'added_tokens'],
+    ['a pattern that is a string', split('a'), 'pre_tokenizer.pattern'],
+    ['a pattern that is a number', split({ Regex: 5 }), 'pre_tokenizer.pattern'],
+    ['pieces of no length', { pre_tokenizer: { type: 'FixedLength', length: 0 } }, 'pre_tokenizer.length'],
+    [
+      'parts that are no list',
+      { normalizer: { type: 'Sequence', normalizers: {} } },
+      'normalizer.normalizers',
+    ],
+    [
+      'a part without a type',
+      { normalizer: { type: 'Sequence', normalizers: [{}] } },
+      'normalizer.normalizers[0]',
+    ],
+    ['a part that is a string', { normalizer: 'NFC' }, 'normalizer'],
+    [
+      'special tokens that are strings',
+      { post_processor: { type: 'BertProcessing', cls: '<s>', sep: ['</s>', 2] } },
+      'post_processor.cls',
+    ],
+  ])('%s', (_, change, field) => {
+    const error = (() => {
+      try {
+        openTokenizer({ ...whole, ...change });
+      } catch (it) {
+        return it as Error;
+      }
+      throw new Error('it was opened');
+    })();
+    expect(error).toBeInstanceOf(FormatError);
+    expect(error.message).toMatch(/^tokenizer\.json: /);
+    expect(error.message).toContain(`"${field}"`);
+  });
+
+  test('no id for a piece of a text', () => {
+    const encode = openTokenizer({
+      ...whole,
+      ...template([{ SpecialToken: { id: 'nowhere', type_id: 0 } }]),
+      model: { ...model, unk_token: null },
+    });
+    expect(() => encode('In the beginning')).toThrow(FormatError);
+    expect(() => encode('In the beginning')).toThrow(
+      /^tokenizer\.json: it gives the id \w+ to a piece of the text/,
+    );
+  });
+
+  test('a regular expression that is none', () => {
+    expect(() => openTokenizer({ ...whole, ...split({ Regex: '(((' }) })).toThrow(FormatError);
+  });
+});
+
+describe('a guard', () => {
+  test('encodes as a tokenizer without one', async () => {
+    const guard = openGuard({ workerUrl });
+    const encode = await guard.tokenizer(whole);
+    const texts = ['In the beginning', 'God created'];
+    expect(await encode(texts)).toEqual(texts.map(openTokenizer(whole)));
+    await guard.close();
+    await expect(encode(texts)).rejects.toThrow('it is closed');
+  });
+
+  test('ends what takes too long, and all that waits for it', async () => {
+    const guard = openGuard({ workerUrl, seconds: 0.5 });
+    const encode = await guard.tokenizer(endless);
+    const both = await Promise.allSettled([encode([TEXT]), encode(['In the beginning'])]);
+    for (const outcome of both) {
+      expect(outcome.status).toBe('rejected');
+      const { reason } = outcome as PromiseRejectedResult;
+      expect(reason).toBeInstanceOf(TimeLimitError);
+      expect(reason).toMatchObject({ code: 'ERR_OSSCAR_TIME_LIMIT', seconds: 0.5 });
+    }
+  });
+
+  test('ends at a signal, with its reason', async () => {
+    const stop = new AbortController();
+    const guard = openGuard({ workerUrl, signal: stop.signal });
+    const encode = await guard.tokenizer(endless);
+    const waiting = encode([TEXT]);
+    stop.abort(new Error('enough'));
+    await expect(waiting).rejects.toThrow('enough');
+  });
+
+  test('hands errors of the thread on as they are', async () => {
+    const guard = openGuard({ workerUrl });
+    await expect(guard.tokenizer({})).rejects.toBeInstanceOf(FormatError);
+    const engine = await guard.engine({ threads: 1 });
+    await expect(engine.load(new Uint8Array(10))).rejects.toMatchObject({
+      code: 'ERR_OSSCAR_UNSUPPORTED_MODEL',
+    });
+    await guard.close();
+  });
+
+  test('says that its script is missing, instead of waiting', async () => {
+    const guard = openGuard({ workerUrl: new URL('file:///nowhere/guard.js') });
+    await expect(guard.tokenizer(whole)).rejects.toMatchObject({ code: 'ERR_OSSCAR_WORKER_LOST' });
+  });
+});
+
+describe.concurrent('the command', () => {
+  const path = mkdtempSync(join(folder, 'tokenizer-'));
+  writeFileSync(join(path, 'tokenizer.json'), JSON.stringify(endless));
+  writeFileSync(join(path, 'text.txt'), TEXT);
+  const args = ['eval', fixture('opt-kjv'), '--tokenizer', path, '--data', join(path, 'text.txt')];
+
+  test('stops a regular expression that never ends', () =>
+    refused(
+      [...args, '--timeout', '1'],
+      'osscar: tokenizer.json: splitting the text took longer than 1 s (--timeout)',
+    ));
+
+  test('says what is wrong with a template', async () => {
+    const other = mkdtempSync(join(folder, 'template-'));
+    const post = { ...whole, post_processor: { type: 'TemplateProcessing', single: {} } };
+    writeFileSync(join(other, 'tokenizer.json'), JSON.stringify(post));
+    const { code, stderr } = await osscar(
+      'eval',
+      fixture('opt-kjv'),
+      '--tokenizer',
+      other,
+      '--data',
+      join(path, 'text.txt'),
+    );
+    expect([code, stderr]).toEqual([
+      2,
+      'osscar: tokenizer.json: "post_processor.single" expected a list of "SpecialToken" and "Sequence"\n',
+    ]);
+  });
+});
