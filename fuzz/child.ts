@@ -1,0 +1,67 @@
+// Reads inputs of one parser and says of each what came of it, in a process that may be killed. Its parent is run.ts.
+
+import fc from 'fast-check';
+import { OsscarError } from '../src/errors.ts';
+import { TARGETS } from './targets.ts';
+
+/** What came of an input. `raw` is anything thrown that is not ours, or a message that nobody can read. */
+export type Outcome = 'read' | 'refused' | 'raw';
+
+export interface Report {
+  readonly index: number;
+  readonly outcome: Outcome;
+  /** Of the processor. */
+  readonly milliseconds: number;
+  readonly bytes: number;
+  readonly message?: string;
+}
+
+/** Drawn at a time: any input can be drawn again without those of other draws. */
+const DRAWN = 250;
+
+/** What V8 and libraries say to programmers. */
+const UNREADABLE =
+  /Offset is outside|Invalid typed array|Cannot read prop|is not a function|is not iterable|Maximum call stack|undefined \(reading|out of memory|\[object Object\]/;
+
+/** The inputs from some index on, the same for the same seed. */
+export function* inputsOf(parser: string, seed: number, from: number, to: number) {
+  for (let draw = Math.floor(from / DRAWN); draw * DRAWN < to; draw++) {
+    const inputs = fc.sample(TARGETS[parser].inputs, { seed: (seed * 1_000_003 + draw) | 0, numRuns: DRAWN });
+    for (const [i, bytes] of inputs.entries()) {
+      const index = draw * DRAWN + i;
+      if (index >= from && index < to) yield { index, bytes };
+    }
+  }
+}
+
+async function outcomeOf(parser: string, bytes: Uint8Array): Promise<Pick<Report, 'outcome' | 'message'>> {
+  try {
+    await TARGETS[parser].parse(bytes);
+    return { outcome: 'read' };
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    const isOurs = error instanceof OsscarError && !UNREADABLE.test(message) && !/\p{Cc}/u.test(message);
+    if (isOurs) return { outcome: 'refused' };
+    return { outcome: 'raw', message: error instanceof Error ? (error.stack ?? message) : message };
+  }
+}
+
+/** What this process says to its parent. */
+export type Message = Report | { readonly begun: number } | { readonly peak: number };
+
+/** Before the next input is read, which may be the last. */
+const say = (message: Message) => new Promise((resolve) => process.send!(message, resolve));
+
+async function main([parser, seed, from, to]: readonly string[]): Promise<void> {
+  for (const { index, bytes } of inputsOf(parser, Number(seed), Number(from), Number(to))) {
+    await say({ begun: index });
+    const before = process.cpuUsage();
+    const outcome = await outcomeOf(parser, bytes);
+    const { user, system } = process.cpuUsage(before);
+    await say({ index, bytes: bytes.length, milliseconds: (user + system) / 1000, ...outcome });
+  }
+  await say({ peak: 1024 * process.resourceUsage().maxRSS });
+  process.disconnect();
+}
+
+if (process.send) await main(process.argv.slice(2));

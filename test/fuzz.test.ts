@@ -1,0 +1,37 @@
+import { spawn } from 'node:child_process';
+import { expect, test } from 'vitest';
+import { HANG_MS } from './support/hang.ts';
+
+/** Runs the fuzzer as `npm run fuzz` does. */
+function fuzz(...args: readonly string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const child = spawn(process.execPath, ['fuzz/run.mjs', ...args], {
+    timeout: HANG_MS,
+    killSignal: 'SIGKILL',
+  });
+  let [stdout, stderr] = ['', ''];
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    stdout += text;
+  });
+  child.stderr.setEncoding('utf8').on('data', (text) => {
+    stderr += text;
+  });
+  return new Promise((resolve) => child.on('close', (code) => resolve({ code, stdout, stderr })));
+}
+
+test('2,000 damaged inputs of every parser are read or refused, with errors of ours', async () => {
+  const { code, stdout, stderr } = await fuzz('all', '2000', '1');
+  expect([code, stderr]).toEqual([0, '']);
+  const rows = stdout
+    .trim()
+    .split('\n')
+    .slice(2)
+    .map((row) => row.split('|').map((cell) => cell.trim()));
+  expect(rows.length).toBeGreaterThan(10);
+  for (const [, parser, inputs, read, refused, wrong, , peak] of rows) {
+    expect([parser, inputs, wrong]).toEqual([parser, '2000', '0']);
+    expect(Number(read) + Number(refused), parser).toBe(2000);
+    // Or the damage does none, or leaves nothing to read.
+    expect(Math.min(Number(read), Number(refused)), parser).toBeGreaterThan(5);
+    expect(Number(peak), parser).toBeLessThan(600);
+  }
+});

@@ -1,0 +1,198 @@
+// Faults at every operation that writes: afterwards there is the old output or the new one, whole.
+
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { CheckpointWriter, openCheckpoint, planSafetensors } from '../../src/checkpoint/index.ts';
+import { externalReader } from '../../src/cli/files.ts';
+import { createFolder, openFolder } from '../../src/cli/folder.ts';
+import { openFileOutput } from '../../src/cli/output.ts';
+import { folderStore } from '../../src/cli/store.ts';
+import { InputError } from '../../src/errors.ts';
+import { readModel, toFloat32, writeModel } from '../../src/graph/index.ts';
+import type { PruneResult } from '../../src/pipeline/index.ts';
+import { temporaryFolder } from '../cli/osscar.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { Disk, type Fault } from './disk.ts';
+
+const folder = temporaryFolder();
+const FAULTS: readonly Fault[] = ['ENOSPC', 'EIO', 'killed'];
+const temporaries = (path: string) => readdirSync(path).filter((name) => name.startsWith('.osscar-'));
+
+/**
+ * Writes over what `before` has written, once for each operation that can fail, in a folder of its own.
+ *
+ * @returns how many faults there were
+ */
+async function failEverywhere(
+  fault: Fault,
+  before: (path: string) => Promise<unknown>,
+  write: (path: string) => Promise<unknown>,
+  check: (path: string, wasWritten: boolean) => Promise<void>,
+): Promise<number> {
+  for (let at = 0; ; at++) {
+    const path = mkdtempSync(join(folder, 'fault-'));
+    await before(path);
+    const { count, error } = await Disk.run(fault, at, () => write(path));
+    await check(path, error === undefined);
+    if (fault !== 'killed') {
+      // Named as a fault of the disk, and nothing left behind.
+      if (error !== undefined) expect(error).toBeInstanceOf(InputError);
+      if (error !== undefined) expect(temporaries(path)).toEqual([]);
+    }
+    rmSync(path, { recursive: true });
+    if (at >= count) return at;
+  }
+}
+
+describe('two runs on one output', () => {
+  const written = (externalName?: string) =>
+    ({
+      written: { model: new Uint8Array(9), external: [new Uint8Array(5)], externalName },
+    }) as never as PruneResult;
+
+  test('do not mix: the second to end is refused, and the first is whole', async () => {
+    for (const overwrite of [false, true]) {
+      const path = mkdtempSync(join(folder, 'two-'));
+      const [first, second] = [
+        await openFileOutput(join(path, 'm.onnx'), { overwrite }),
+        await openFileOutput(join(path, 'm.onnx'), { overwrite }),
+      ];
+      await first.save(written(first.externalName), () => false);
+      await expect(second.save(written(second.externalName), () => false)).rejects.toThrow(/exists already/);
+      expect(readdirSync(path).sort()).toEqual(['m.onnx', 'm.onnx.data']);
+    }
+  });
+
+  test('one after the other, the data file of the first goes, and what the run reads stays', async () => {
+    const path = mkdtempSync(join(folder, 'next-'));
+    const save = async (isRead: boolean) => {
+      const output = await openFileOutput(join(path, 'm.onnx'), { overwrite: true });
+      await output.save(written(output.externalName), () => isRead);
+      return readdirSync(path).sort();
+    };
+    expect(await save(false)).toEqual(['m.onnx', 'm.onnx.data']);
+    expect(await save(false)).toEqual(['m.onnx', 'm.onnx.1.data']);
+    expect(await save(true)).toEqual(['m.onnx', 'm.onnx.1.data', 'm.onnx.data']);
+  });
+});
+
+describe.each(FAULTS)('%s at every operation', (fault) => {
+  test.each([
+    ['a model with a data file', 0],
+    ['a model in one file', 2 ** 30],
+  ])('leaves the old or the new of %s', async (_, externalThreshold) => {
+    const save = async (path: string, seed: number) => {
+      const output = await openFileOutput(join(path, 'm.onnx'), { overwrite: true });
+      const b = new OnnxBuilder({ seed });
+      const bytes = b.output(b.gemm(b.input([40]), 40)).build();
+      const written = writeModel(await readModel(bytes), {
+        externalThreshold,
+        externalName: output.externalName,
+      });
+      await output.save({ written } as PruneResult, () => false);
+    };
+    const weightsOf = async (path: string) => {
+      const file = join(path, 'm.onnx');
+      const model = await readModel(new Uint8Array(readFileSync(file)), { external: externalReader(file) });
+      const [weight] = model.tensors.values();
+      return toFloat32(weight);
+    };
+    const [old, fresh] = await Promise.all(
+      [1, 2].map(async (seed) => {
+        const path = mkdtempSync(join(folder, 'whole-'));
+        await save(path, seed);
+        return weightsOf(path);
+      }),
+    );
+    expect(old).not.toEqual(fresh);
+    const seen = { old: 0, fresh: 0 };
+    const points = await failEverywhere(
+      fault,
+      (path) => save(path, 1),
+      (path) => save(path, 2),
+      async (path, wasWritten) => {
+        const weights = await weightsOf(path);
+        const isFresh = weights.every((value, i) => value === fresh[i]);
+        if (!isFresh) expect(weights).toEqual(old);
+        if (wasWritten) expect(isFresh).toBe(true);
+        seen[isFresh ? 'fresh' : 'old']++;
+        // The model, its data, and what could not be removed of the other one's.
+        const names = readdirSync(path).filter((name) => !name.startsWith('.osscar-'));
+        expect(names.length).toBeLessThanOrEqual(externalThreshold === 0 ? 3 : 1);
+      },
+    );
+    expect(points).toBeGreaterThan(externalThreshold === 0 ? 8 : 4);
+    expect(seen.old).toBeGreaterThan(2);
+    expect(seen.fresh).toBeGreaterThan(0);
+  });
+
+  test('leaves the old or the new of a folder', async () => {
+    const save = async (path: string, value: number) => {
+      const output = await createFolder(join(path, 'model'), { overwrite: true });
+      const writer = new CheckpointWriter(
+        output,
+        planSafetensors([{ name: 'w', dtype: 'float32', shape: [300] }]),
+      );
+      try {
+        await writer.write('w', new Float32Array(300).fill(value));
+        await writer.writeFile('config.json', new TextEncoder().encode(JSON.stringify({ value })));
+        await writer.finish();
+      } finally {
+        await output.abort().catch(() => {});
+      }
+    };
+    const valueIn = async (path: string) => {
+      const checkpoint = await openCheckpoint(await openFolder(path));
+      const values = new Set(await checkpoint.read('w'));
+      await checkpoint.close();
+      expect([...values]).toEqual([checkpoint.config.value]);
+      return checkpoint.config.value;
+    };
+    const seen = [0, 0, 0];
+    const points = await failEverywhere(
+      fault,
+      (path) => save(path, 1),
+      (path) => save(path, 2),
+      async (path, wasWritten) => {
+        // Killed between the two renames, the old folder waits beside it for the next run, which puts it back.
+        const kept = temporaries(path).find((name) => name.endsWith('.old-model'));
+        const there = existsSync(join(path, 'model')) ? 'model' : kept!;
+        if (there === kept) expect(fault).toBe('killed');
+        const value = Number(await valueIn(join(path, there)));
+        if (wasWritten) expect([basename(there), value]).toEqual(['model', 2]);
+        seen[value]++;
+      },
+    );
+    expect(points).toBeGreaterThan(8);
+    expect(seen[1]).toBeGreaterThan(4);
+    expect(seen[2]).toBeGreaterThan(0);
+  });
+
+  test('leaves the old or the new of what a work folder keeps', async () => {
+    const put = async (path: string, value: number) => {
+      const store = await folderStore(join(path, 'work'));
+      try {
+        await store.write('a', new Uint8Array(1000).fill(value));
+      } finally {
+        await store.close().catch(() => {});
+      }
+    };
+    const points = await failEverywhere(
+      fault,
+      (path) => put(path, 1),
+      (path) => put(path, 2),
+      async (path, wasWritten) => {
+        // A lock of this very process would be one of a living run.
+        for (const name of readdirSync(join(path, 'work')))
+          if (name.endsWith('-lock')) rmSync(join(path, 'work', name));
+        const store = await folderStore(join(path, 'work'));
+        const [value, ...others] = new Set(await store.read('a'));
+        await store.close();
+        expect(others).toEqual([]);
+        expect(wasWritten ? [2] : [1, 2]).toContain(value);
+      },
+    );
+    expect(points).toBeGreaterThan(4);
+  });
+});
