@@ -21,8 +21,9 @@ export interface Limits {
   pickleObjects: number;
   /** Marks of a pickle that are open at once. */
   pickleDepth: number;
-  /** Bytes and entries of a zip archive's directory. */
+  /** Bytes of a zip archive's directory. */
   directoryBytes: number;
+  /** Entries of a zip archive. */
   zipEntries: number;
   /** Pixels of an image. */
   imagePixels: number;

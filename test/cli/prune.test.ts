@@ -2,7 +2,10 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { openEngine } from '../../src/engine/index.ts';
 import { readModel, writeModel } from '../../src/graph/index.ts';
+import { npyDataset, openModel, prune as pruneModel } from '../../src/pipeline/index.ts';
+import { openSession } from '../../src/pool/index.ts';
 import { withInputDims } from '../pipeline/edit.ts';
 import { fashion } from '../pipeline/fixtures.ts';
 import { npy, opaque, tiny } from './models.ts';
@@ -23,6 +26,12 @@ const CALIBRATION = ['--calibrate', fixture('calib'), ...PREPROCESSING];
 const TINY = out('tiny.onnx');
 writeFileSync(TINY, tiny());
 const sha256 = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
+
+const tensorsOf = async (bytes: Uint8Array) =>
+  Array.from((await readModel(bytes)).tensors, ([name, tensor]) => [
+    name,
+    Buffer.from(tensor.bytes).toString('hex'),
+  ]);
 
 interface Layer {
   name: string;
@@ -189,6 +198,26 @@ describe.concurrent('osscar prune', () => {
     expect(report.layers[0].kept).toHaveLength(4);
     expect(report.notPrunable[0].reason).toContain('LRN');
     expect(report.parameters.after).toBeLessThan(report.parameters.before);
+  });
+
+  test('--simd baseline gives the bits that the library gives with it, whatever the machine has', async () => {
+    const values = Float32Array.from({ length: 30 * 784 }, (_, i) => Math.sin(i * i));
+    writeFileSync(out('simd.npy'), npy([30, 1, 28, 28], values));
+    const written = async (simd: string) => {
+      const file = out(`${simd}.onnx`);
+      await osscarJson(
+        ...['prune', TINY, '--calibrate', out('simd.npy'), '--keep', '0.5', '--target', 'self'],
+        ...['-o', file, '--simd', simd],
+      );
+      return tensorsOf(readFileSync(file));
+    };
+    const engine = await openEngine({ threads: 1 });
+    const session = await openSession({ threads: 1, simd: 'baseline' });
+    const model = await openModel(tiny(), { engine });
+    const calibration = npyDataset({ shape: [30, 1, 28, 28], data: values }, model.input.shape, 'simd.npy');
+    const result = await pruneModel(model, { engine, session, calibration, keep: 0.5, target: 'self' });
+    await session.close();
+    expect(await written('baseline')).toEqual(await tensorsOf(result.written!.model));
   });
 
   test('reads weights that lie in a file beside the model', async () => {
