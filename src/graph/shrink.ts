@@ -49,13 +49,12 @@ export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly numbe
     for (const edit of structure.edits) {
       const loss = edit.unit * removed.length;
       if (edit.kind === 'constant') {
+        if (edit.values) spellOut(small, nodeOf(small, edit.node), edit.input, edit.values);
         const { numbers } = at(edit.node, edit.input);
         numbers.set(edit.index, (numbers.get(edit.index) ?? 0) + loss);
       } else if (edit.kind === 'infer') infer(small, nodeOf(small, edit.node), edit.input);
-      else if (edit.kind === 'attribute')
-        lowerAttribute(nodeOf(small, edit.node), edit.name, edit.index, loss);
+      else if (edit.kind === 'attribute') lowerAttribute(nodeOf(small, edit.node), edit, loss);
       else if (edit.kind === 'hold') hold(small, nodeOf(small, edit.node), edit);
-      else if (edit.kind === 'piece') lowerPiece(small, nodeOf(small, edit.node), edit, loss);
       else lowerDim(small, edit.value, edit.index, loss);
     }
   }
@@ -133,33 +132,25 @@ function changed(tensor: Tensor, { cuts, numbers }: Change): Tensor {
   return result;
 }
 
-function lowerAttribute(node: NodeProto, name: string, index: number | undefined, loss: number): void {
+function lowerAttribute(
+  node: NodeProto,
+  { name, index, values = [] }: Extract<Edit, { kind: 'attribute' }>,
+  loss: number,
+): void {
   const lowered =
     index === undefined
       ? attributeInt(node, name, 0) - loss
-      : attributeInts(node, name)!.map((value, i) => (i === index ? value - loss : value));
+      : (attributeInts(node, name) ?? values).map((value, i) => (i === index ? value - loss : value));
   setAttribute(node, name, lowered);
 }
 
-/** Sizes of pieces are an attribute before opset 13, an input since then. */
-function lowerPiece(
-  model: Model,
-  node: NodeProto,
-  { index, extents }: Extract<Edit, { kind: 'piece' }>,
-  loss: number,
-): void {
-  if (model.opset < 13) {
-    if (!attributeInts(node, 'split')) setAttribute(node, 'split', extents);
-    lowerAttribute(node, 'split', index, loss);
-    return;
-  }
-  removeAttribute(node, 'num_outputs');
-  const given = model.tensors.get(node.input[1] ?? '');
-  const values = given ? toIntegers(given) : [...extents];
-  values[index] -= loss;
-  const name = given?.name ?? model.fresh(`${node.name}.split`);
+/** Writes a list of integers down where a node has none or computes it. */
+function spellOut(model: Model, node: NodeProto, input: number, values: readonly number[]): void {
+  if (model.tensors.has(node.input[input] ?? '')) return;
+  removeAttribute(node, 'num_outputs'); // of a Split
+  const name = model.fresh(`${node.name}.values`);
   model.tensors.set(name, fromIntegers(name, values, [values.length]));
-  if (!given) model.setInput(node, 1, name);
+  model.setInput(node, input, name);
 }
 
 function hold(model: Model, node: NodeProto, { value, rank }: Extract<Edit, { kind: 'hold' }>): void {

@@ -5,7 +5,7 @@
 
 import { typeCode } from './dtype.ts';
 import type { Axis, EditPlace } from './labels.ts';
-import { attribute, attributeInt, isStandard, reads } from './node.ts';
+import { attribute, attributeInt, attributeInts, isStandard, reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import { called, type Propagation, wrapAxis } from './propagation.ts';
 import { toIntegers } from './tensor.ts';
@@ -111,7 +111,9 @@ const pick: SizeRule = (state, node, [data]) => {
 };
 
 const range: SizeRule = (state, node, [data]) => {
-  const [starts, ends] = [fixedIntegers(state, node, 1), fixedIntegers(state, node, 2)];
+  const bound = (name: string, input: number) =>
+    attributeInts(node, name) ?? fixedIntegers(state, node, input);
+  const [starts, ends] = [bound('starts', 1), bound('ends', 2)];
   const steps = node.input[4] ? state.integers(node, 4) : [1];
   if (!data || !isVector(state, node.input[0]) || starts?.length !== 1 || ends?.length !== 1)
     return undefined;

@@ -27,12 +27,27 @@ export interface Slice {
   input: number;
 }
 
-/** A number in the graph that falls by `unit` with every channel removed. `index` is for lists. */
+/**
+ * A number in the graph that falls by `unit` with every channel removed. `index` is for lists; `values` is such a list where
+ * it is not written down: the pieces of an even Split, or what a Slice computes from the number of channels.
+ */
 export type Edit =
-  | { kind: 'attribute'; node: string; name: string; index?: number; unit: number }
-  | { kind: 'constant'; node: string; input: number; index: number; unit: number }
-  /** A Split into even pieces, of these extents in all, has to say how large they are. */
-  | { kind: 'piece'; node: string; index: number; extents: readonly number[]; unit: number }
+  | {
+      kind: 'attribute';
+      node: string;
+      name: string;
+      index?: number;
+      values?: readonly number[];
+      unit: number;
+    }
+  | {
+      kind: 'constant';
+      node: string;
+      input: number;
+      index: number;
+      values?: readonly number[];
+      unit: number;
+    }
   /** The size that this input of a Concat adds to the target of a Reshape is left to be inferred: it becomes −1. */
   | { kind: 'infer'; node: string; input: number; unit: 0 }
   /** A number that the node computes from that of the channels stays as it is: its output becomes a constant. */

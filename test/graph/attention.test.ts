@@ -13,9 +13,6 @@ import {
   shrink,
   writeModel,
 } from '../../src/graph/index.ts';
-import { setAttribute } from '../../src/graph/node.ts';
-import { AttributeProto_AttributeType } from '../../src/graph/onnx_pb.ts';
-import { fromIntegers, toIntegers } from '../../src/graph/tensor.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { random as seeded } from '../support/random.ts';
 import {
@@ -35,6 +32,7 @@ import {
 } from './attention-graphs.ts';
 import { FUSED } from './fused-graphs.ts';
 import { mask } from './masking.ts';
+import { changeInteger } from './mutation.ts';
 import {
   difference,
   type Feed,
@@ -86,24 +84,6 @@ function keepHeads({ dims, data }: Feed, kept: readonly number[]): Feed {
   const rows = Array.from({ length: dims[0] }, (_, n) => kept.map((h) => (n * dims[1] + h) * size)).flat();
   const values = rows.flatMap((start) => [...(data as Float32Array).subarray(start, start + size)]);
   return { dims: [dims[0], kept.length, dims[2], dims[3]], data: Float32Array.from(values) };
-}
-
-/** Gives one of the integers in the attributes and constants of a model another value. */
-function changeInteger(model: Model, which: number, value: number): void {
-  const change = (list: readonly number[]) => list.map((old, i) => (i === which % list.length ? value : old));
-  const edits: (() => void)[] = [];
-  for (const node of model.nodes) {
-    for (const { name, type, ints } of node.attribute) {
-      if (type === AttributeProto_AttributeType.INT) edits.push(() => setAttribute(node, name, value));
-      if (ints.length > 0) edits.push(() => setAttribute(node, name, change(ints.map(Number))));
-    }
-  }
-  for (const tensor of model.tensors.values()) {
-    if (tensor.type !== 'int64') continue;
-    const values = () => fromIntegers(tensor.name, change(toIntegers(tensor)), tensor.dims);
-    edits.push(() => model.tensors.set(tensor.name, values()));
-  }
-  edits[which % edits.length]();
 }
 
 /** Largest relative difference between the outputs of a model with channels masked and with them cut out. */

@@ -552,6 +552,34 @@ describe('shrink', () => {
     expect(difference(wanted, got)).toBeLessThan(ROUNDING);
   });
 
+  it('cuts pieces whose bounds are computed from the number of channels, as torch.chunk exports them', async () => {
+    const b = new OnnxBuilder();
+    const x = b.relu(b.conv(image(b), 8, 3));
+    const count = b.node('Gather', [b.node('Shape', [x]), b.integers([1])]);
+    const half = b.node('Div', [b.add(count, b.integers([1])), b.integers([2])]);
+    const [first, second] = [1, 2].map((i) => b.mul(half, b.integers([i])));
+    const slice = (from: string, to: string) =>
+      b.node('Slice', [x, from, to, b.integers([1])], {}, { channels: 4 });
+    const sum = b.add(b.conv(slice(b.integers([0]), first), 5, 3), b.conv(slice(first, second), 5, 1));
+    const { model, input, prunable } = await opened(head(b, sum).build(), [2, 3, 8, 8]);
+    expect(prunable.map(({ groups }) => groups)).toEqual([4, 4]);
+    for (const kept of [
+      [[1], [0, 2, 3]],
+      [[0, 1, 2, 3], [2]],
+      [
+        [1, 3],
+        [0, 1, 2, 3],
+      ],
+    ]) {
+      const cuts = new Map(prunable.map((structure, i) => [structure, kept[i]]));
+      const [wanted, got] = [
+        await runModel(maskAll(model, cuts), input),
+        await runModel(shrink(model, cuts), input),
+      ];
+      expect(difference(wanted, got)).toBeLessThan(ROUNDING);
+    }
+  });
+
   it('gives nodes that share a constant their own version of it', async () => {
     const b = new OnnxBuilder();
     const scale = b.weight([1, 6, 1, 1], 0.3, 1);

@@ -45,9 +45,9 @@ export function noise(samples: number, shape: readonly number[], seed = 3): Prom
 export async function prune(
   bytes: Uint8Array,
   calibration: Dataset,
-  options: Partial<PruneOptions> & { size?: readonly [number, number] } = {},
+  options: Partial<PruneOptions> & { size?: readonly [number, number]; residual?: boolean } = {},
 ) {
-  const opened = await openModel(bytes, { engine, size: options.size });
+  const opened = await openModel(bytes, { engine, size: options.size, residual: options.residual });
   return { opened, ...(await pruneOpened(opened, { engine, session, calibration, keep: 0.5, ...options })) };
 }
 

@@ -4,6 +4,7 @@ import { type Axis, type EditPlace, splitAxis } from '../labels.ts';
 import { attribute, attributeInt, attributeInts } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation, wrapAxis } from '../propagation.ts';
+import { fixedIntegers } from '../sizes.ts';
 import type { Rule } from './operator.ts';
 import { type Operand, tie } from './tie.ts';
 
@@ -25,11 +26,15 @@ function splitAlong(state: Propagation, node: NodeProto, place: number, axis: Ax
     state.pin(axis, `${called(node)} splits it`);
     return;
   }
-  const at = node.name;
+  // sizes are an attribute before opset 13, an input since then; even ones may be neither
+  const isOld = isAttribute || (isEven && state.model.opset < 13);
+  const values = isEven ? shares : undefined;
   for (const [index, part] of parts.entries()) {
-    if (isAttribute) state.edit(part, { kind: 'attribute', node: at, name: 'split', index }, at);
-    else if (isEven) state.edit(part, { kind: 'piece', node: at, index, extents: shares }, at);
-    else state.edit(part, { kind: 'constant', node: at, input: 1, index }, at);
+    const own = { node: node.name, index, values };
+    const edit: EditPlace = isOld
+      ? { kind: 'attribute', name: 'split', ...own }
+      : { kind: 'constant', input: 1, ...own };
+    state.edit(part, edit, node.name);
     state.mark(node.output[index], place, part);
   }
 }
@@ -71,7 +76,7 @@ type Bounds = ReturnType<typeof boundsOf>;
 function boundsOf(state: Propagation, node: NodeProto) {
   const isAttribute = attribute(node, 'starts') !== undefined;
   const list = (name: string, input: number) =>
-    isAttribute ? attributeInts(node, name) : state.integers(node, input);
+    isAttribute ? attributeInts(node, name) : fixedIntegers(state, node, input);
   const [starts, ends, axes, steps] = ['starts', 'ends', 'axes', 'steps'].map((name, i) => list(name, i + 1));
   const isStepped = !isAttribute && (node.input[4] ?? '') !== '';
   return {
@@ -82,7 +87,9 @@ function boundsOf(state: Propagation, node: NodeProto) {
     isReversed: isStepped && (!steps || steps.some((step) => step < 0)),
     place(name: 'starts' | 'ends', index: number): EditPlace {
       if (isAttribute) return { kind: 'attribute', node: node.name, name, index };
-      return { kind: 'constant', node: node.name, input: name === 'starts' ? 1 : 2, index };
+      const input = name === 'starts' ? 1 : 2;
+      const values = state.constant(node, input) ? undefined : name === 'starts' ? starts : ends;
+      return { kind: 'constant', node: node.name, input, index, values };
     },
   };
 }
