@@ -87,6 +87,8 @@ export class Guard {
    * @throws {FormatError} where it is malformed or of an unknown kind
    */
   async tokenizer(tokenizer: object, config?: object): Promise<GuardedEncode> {
+    // The thread's own start is not the file's.
+    await this.#call((remote) => remote.ready());
     await this.#within('tokenizer.json: compiling it', 1, (remote) =>
       remote.openTokenizer(tokenizer, config),
     );

@@ -27,6 +27,9 @@ export class Foreign {
   #next = 0;
   readonly #sessions = new Map<number, EngineSession>();
 
+  /** Answers once the script has loaded. */
+  ready(): void {}
+
   /** @returns the engine's name */
   async openEngine(options: Pick<EngineOptions, 'threads' | 'wasmPaths'>): Promise<string> {
     this.#engine = await openEngine(options);
