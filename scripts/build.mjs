@@ -38,12 +38,30 @@ const options = {
 // What `osscar-wasm/layer` and the worker need is bundled: they run from plain files on any server, and in workers,
 // where no import map resolves a package's name.
 const bundled = ['comlink', '@assemblyscript/loader'];
+// A report carries its script and style, and with uPlot's code its licence.
+const page = async (entry) => {
+  const { outputFiles, metafile } = await build({
+    ...options,
+    entryPoints: [entry],
+    format: 'iife',
+    platform: 'browser',
+    minify: true,
+    sourcemap: false,
+    write: false,
+    metafile: true,
+  });
+  const notice = licenses(Object.keys(metafile.inputs));
+  return `${notice && `/*! ${notice}*/\n`}${outputFiles[0].text}`;
+};
+const REPORT_SCRIPT = JSON.stringify(await page('src/report/page.ts'));
+const REPORT_STYLE = JSON.stringify(await page('src/report/page.css'));
 const packages = Object.keys(packageJson.dependencies).filter((name) => !bundled.includes(name));
 await build({
   ...options,
   entryPoints: { index: 'src/index.ts', layer: 'src/layer.ts', cli: 'src/cli/main.ts' },
   splitting: true,
   external: ['node:*', '#onnxruntime', ...packages],
+  define: { REPORT_SCRIPT, REPORT_STYLE },
 });
 // One file of its own, so that hosts can put it where they like.
 await build({ ...options, entryPoints: { worker: 'src/pool/worker.ts' } });

@@ -118,6 +118,15 @@ describe('a program', () => {
 /** Without the blocks. */
 const prose = pages.map(({ path, text }) => ({ path, text: text.replace(/^```.*?^```$/gms, '') }));
 
+/** Whether the package has it: its pages have to lead somewhere there too. */
+function isPublished(path: string): boolean {
+  return packageJson.files.some((pattern) =>
+    pattern.endsWith('/*.md')
+      ? dirname(path) === dirname(pattern) && path.endsWith('.md')
+      : path === pattern || path.startsWith(`${pattern}/`),
+  );
+}
+
 test.each(prose)('$path names files that are there', ({ path, text }) => {
   const links = Array.from(text.matchAll(/\]\((?!https?:)([^)#]+)/g), ([, link]) =>
     join(dirname(path), link),
@@ -127,6 +136,7 @@ test.each(prose)('$path names files that are there', ({ path, text }) => {
     ([, name]) => name,
   );
   for (const name of [...links, ...quoted]) expect(existsSync(name), name).toBe(true);
+  if (path === 'README.md') for (const link of links) expect(isPublished(link), link).toBe(true);
 });
 
 /** Lines of `sh` blocks, continued ones as one, without comments; and commands within the text. */
@@ -186,10 +196,15 @@ describe('a command line', () => {
     for (const path of words.filter((word) => word.startsWith('test/fixtures'))) {
       expect(existsSync(path), `${at}: ${path}`).toBe(true);
     }
+    // What a reader of the published package is told to use has to be in it.
+    for (const [, path] of words.join(' ').matchAll(/node_modules\/osscar-wasm\/(\S+)/g)) {
+      expect(existsSync(path), `${at}: ${path}`).toBe(true);
+      expect(packageJson.files, `${at}: ${path}`).toContain(path);
+    }
   });
 
   test('of npm has a script that there is', () => {
-    const scripts = commandLines.flatMap(({ line }) => /^npm (?:run )?([\w:]+)/.exec(line)?.[1] ?? []);
+    const scripts = commandLines.flatMap(({ line }) => /^npm (?:run )?(?!i )([\w:]+)/.exec(line)?.[1] ?? []);
     expect(scripts).toContain('start');
     for (const script of scripts) expect(packageJson.scripts).toHaveProperty([script]);
   });

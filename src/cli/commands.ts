@@ -1,12 +1,13 @@
 // What the commands do, for files and folders alike.
 
+import type { Command } from 'commander';
 import type { Folder } from '../checkpoint/index.ts';
-import { openEngine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { openKernels } from '../kernel/index.ts';
 import {
   analyze,
   describeFolder,
+  doubtOf,
   evaluate,
   type LatencyTable,
   measureLatency,
@@ -17,11 +18,22 @@ import {
   parseRecipe,
   plan,
   prune,
+  sharesOf,
 } from '../pipeline/index.ts';
 import { openSession } from '../pool/index.ts';
+import { configOf } from './config.ts';
+import { openCliEngine } from './engine.ts';
 import { checkWritable, isFolder, readFileBytes, writeAtomically } from './files.ts';
 import { openFolder } from './folder.ts';
-import { DEFAULT_IMAGES, lengthFor, type Opened, openModelFile, openOnDisk } from './model.ts';
+import { checkFlags, doubtText, type Kind, warningHandler } from './mistakes.ts';
+import {
+  DEFAULT_IMAGES,
+  lengthFor,
+  type ModelOnDisk,
+  type Opened,
+  openModelFile,
+  openOnDisk,
+} from './model.ts';
 import {
   interruptSignal,
   keepOf,
@@ -34,6 +46,8 @@ import {
 import { openFileOutput, openFolderOutput } from './output.ts';
 import { analyzeText, folderText, inspectText, latencyText, planText, pruneText } from './print.ts';
 import { progressReporter } from './progress.ts';
+import { checkReport, keepReport, readReport } from './report.ts';
+import { say } from './say.ts';
 import { openScratch } from './scratch.ts';
 import { folderStore } from './store.ts';
 import { DEFAULT_WINDOWS } from './text.ts';
@@ -51,35 +65,43 @@ async function closing(run: (opened: Opened) => Promise<void>): Promise<void> {
   }
 }
 
-export async function inspectModel(path: string, flags: ModelFlags): Promise<void> {
-  if (await isFolder(path)) return inspectFolder(path, flags);
+export async function inspectModel(path: string, flags: ModelFlags, command: Command): Promise<void> {
+  if (await isFolder(path)) return inspectFolder(path, flags, command);
   await closing(async (opened) => {
-    const { model } = await openModelFile(path, flags, opened);
+    const onDisk = await openModelFile(path, flags, opened);
+    checkFlags(path, kindOf(onDisk), command);
+    const { model } = onDisk;
     const { parameters, macs, analysis } = model;
+    const shares = sharesOf(model);
     const structures = analysis.structures.map((structure) => {
       const { name, layer, groups, groupSize, prunable, reason = null } = structure;
-      return { name, layer, groups, groupSize, prunable, reason };
+      return { name, layer, groups, groupSize, prunable, reason, ...shares.structures.get(name) };
     });
-    print(flags, () => inspectText(model), { structures, parameters, macs });
+    const kinds = Object.fromEntries(shares.kinds);
+    print(flags, () => inspectText(model, shares), { structures, parameters, macs, kinds });
   });
 }
 
-function inspectFolder(path: string, flags: ModelFlags): Promise<void> {
+function inspectFolder(path: string, flags: ModelFlags, command: Command): Promise<void> {
+  checkFlags(path, 'text', command);
   return closing(async (opened) => {
     const language = await describeFolder(opened(await openFolder(path)));
     const { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes } = language;
     const described = { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes };
-    print(flags, () => folderText(path, language), described);
+    const shares = sharesOf(language, lengthFor(maxPositions, flags));
+    const kinds = Object.fromEntries(shares.kinds);
+    print(flags, () => folderText(path, language, shares), { ...described, ...shares.all, kinds });
   });
 }
 
-export async function pruneModel(path: string, flags: PruneFlags): Promise<void> {
+export async function pruneModel(path: string, flags: PruneFlags, command: Command): Promise<void> {
   const recipe = parseRecipe({ ...flags, keep: keepOf(flags) }); // says what is wrong before anything is opened
   if (flags.dryRun) return planModel(path, flags);
   const { output: target, calibrate, seed } = flags;
   if (target === undefined) throw new InputError('where the pruned model goes is missing: --output');
   const latencyTable = flags.latencyTable === undefined ? undefined : await readTable(flags.latencyTable);
   const replacing = { overwrite: flags.overwrite, inputs: inputsOf(path, flags) };
+  await checkReport(flags.report, replacing);
   await closing(async (opened) => {
     // First of all, so that an output that cannot be is found at once.
     const output = opened(
@@ -87,7 +109,7 @@ export async function pruneModel(path: string, flags: PruneFlags): Promise<void>
         ? await openFolderOutput(target, replacing)
         : await openFileOutput(target, replacing),
     );
-    const { onDisk, progress, ...run } = await openRun(path, flags, opened);
+    const { onDisk, progress, ...run } = await openRun(path, flags, command, opened);
     const result = await prune(onDisk.model as OpenedModel, {
       ...run,
       ...recipe,
@@ -101,12 +123,11 @@ export async function pruneModel(path: string, flags: PruneFlags): Promise<void>
     const { report } = result;
     const { seqlen } = onDisk;
     const drawn = seqlen === undefined ? {} : { seqlen, sampling: flags.sampling };
-    print(flags, () => pruneText(report, target), {
-      ...report,
-      ...onDisk.inputs,
-      calibration: { path: calibrate, samples: report.samples, seed, ...drawn },
-      model,
-    });
+    const calibration = { path: calibrate!, samples: report.samples, seed, ...drawn };
+    const settings = configOf(command, path);
+    const saved = { version: 1, ...report, ...onDisk.inputs, calibration, settings, model } as const;
+    await keepReport(saved, flags);
+    print(flags, () => pruneText(report, target, process.stdout.isTTY), saved);
   });
 }
 
@@ -117,11 +138,21 @@ function inputsOf(path: string, flags: Partial<PruneFlags>): string[] {
   return given.filter((it) => it !== undefined);
 }
 
-export async function analyzeModel(path: string, flags: RunFlags): Promise<void> {
+export async function reportRun(
+  work: string,
+  flags: Pick<PruneFlags, 'report' | 'json' | 'overwrite'>,
+): Promise<void> {
+  await checkReport(flags.report, { overwrite: flags.overwrite, inputs: [work] });
+  const report = await readReport(work);
+  if (flags.report !== undefined) await keepReport(report, { report: flags.report });
+  print(flags, () => pruneText(report, report.model.path, process.stdout.isTTY), report);
+}
+
+export async function analyzeModel(path: string, flags: RunFlags, command: Command): Promise<void> {
   const of = flags.of ?? ((await isFolder(path)) ? 'params' : 'macs');
   const recipe = parseRecipe({ ...flags, of: undefined, [of]: 1 });
   await closing(async (opened) => {
-    const { onDisk, progress, ...run } = await openRun(path, flags, opened);
+    const { onDisk, progress, ...run } = await openRun(path, flags, command, opened);
     const report = await analyze(onDisk.model, { ...run, ...recipe });
     progress.close();
     print(flags, () => analyzeText(report, path, flags), report);
@@ -132,6 +163,7 @@ export async function analyzeModel(path: string, flags: RunFlags): Promise<void>
 async function openRun(
   path: string,
   flags: RunFlags & Pick<PruneFlags, 'data' | 'dataLabels'>,
+  command: Command,
   opened: Opened,
 ) {
   const { calibrate, data, dataLabels: labels, seed } = flags;
@@ -139,6 +171,8 @@ async function openRun(
   const signal = interruptSignal(flags);
   const store = flags.work === undefined ? undefined : opened(await folderStore(flags.work));
   const onDisk = await openOnDisk(path, flags, opened, signal);
+  const kind = kindOf(onDisk);
+  checkFlags(path, kind, command);
   const calibration = await onDisk.calibration(calibrate, flags);
   const evaluation = data === undefined ? undefined : await onDisk.evaluation(data, { labels, seed });
   const session = opened(await openSession(flags));
@@ -147,7 +181,20 @@ async function openRun(
   signal.throwIfAborted();
   const { engine } = onDisk;
   const onProgress = (step: Progress) => progress.report(step);
-  return { onDisk, progress, engine, session, calibration, evaluation, store, scratch, signal, onProgress };
+  const onWarning = warningHandler(kind, onDisk.preprocessing, flags.force);
+  return {
+    onDisk,
+    progress,
+    engine,
+    session,
+    calibration,
+    evaluation,
+    store,
+    scratch,
+    signal,
+    onProgress,
+    onWarning,
+  };
 }
 
 /** What a run would take. Of a folder only config.json is read. */
@@ -172,17 +219,26 @@ async function planModel(path: string, flags: PruneFlags): Promise<void> {
 
 async function describedOnDisk(folder: Folder, flags: PruneFlags) {
   const model = await describeFolder(folder);
-  return { model, seqlen: lengthFor(model.maxPositions, flags), engine: await openEngine(flags) };
+  return { model, seqlen: lengthFor(model.maxPositions, flags), engine: await openCliEngine(flags) };
 }
 
-export async function evaluateModel(path: string, flags: ModelFlags & { data: string }): Promise<void> {
+const kindOf = ({ seqlen }: Pick<ModelOnDisk, 'seqlen'>): Kind => (seqlen === undefined ? 'images' : 'text');
+
+export async function evaluateModel(
+  path: string,
+  flags: ModelFlags & { data: string },
+  command: Command,
+): Promise<void> {
   await closing(async (opened) => {
     const onDisk = await openOnDisk(path, flags, opened);
+    checkFlags(path, kindOf(onDisk), command);
     const samples = await onDisk.evaluation(flags.data, flags);
     const { engine, model, seqlen } = onDisk;
     const metric = await evaluate(model, samples, { engine, scratch: await openScratch(opened) });
     if (!metric)
       throw new InputError(`"${flags.data}": no labels; use sub-folders per class or --labels file.csv`);
+    const doubt = doubtOf(metric);
+    if (doubt !== undefined) say(`warning: ${doubtText(doubt, kindOf(onDisk), onDisk.preprocessing)}`);
     const { name, value, samples: count } = metric;
     const what = seqlen === undefined ? 'samples' : `windows of ${seqlen} tokens`;
     const text = `${name} ${value.toFixed(4)} on ${count} ${what}`;

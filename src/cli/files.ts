@@ -15,7 +15,7 @@ import {
   rm,
   stat,
 } from 'node:fs/promises';
-import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
+import { basename, dirname, extname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { InputError } from '../errors.ts';
 import type { ReadExternal } from '../graph/index.ts';
 import {
@@ -280,6 +280,8 @@ export interface DataOptions
   preprocessing: Preprocessing;
   /** The model's, without the batch; dimensions that it leaves open are ≤ 0. */
   inputShape: readonly number[];
+  /** Told what the user should know and need not mend. */
+  onNote?(text: string): void;
 }
 
 const IMAGE = /\.(png|jpe?g)$/i;
@@ -305,13 +307,41 @@ async function listImages(folder: string) {
   const classes = top.folders.filter(isVisible);
   const direct: LabeledFile[] = top.files.filter(isImage).map((path) => ({ path }));
   const nested: LabeledFile[] = [];
+  const others = top.files.filter((file) => isVisible(file) && !isImage(file));
+  const deeper: string[] = [];
   for (const [label, name] of classes.entries()) {
     const inner = join(folder, name);
-    const { files } = await named(inner, list(inner));
+    const { files, folders } = await named(inner, list(inner));
     for (const file of files.filter(isImage)) nested.push({ path: `${name}/${file}`, label });
+    others.push(...files.filter((file) => isVisible(file) && !isImage(file)));
+    deeper.push(...folders.filter(isVisible).map((below) => `${name}/${below}`));
   }
   const files = [...direct, ...nested].sort(byPath);
-  return { files, direct: direct.length, classes: nested.length > 0 ? classes : undefined };
+  return { files, direct: direct.length, classes: nested.length > 0 ? classes : undefined, others, deeper };
+}
+
+/** How many files of each kind, as `4 .webp, 1 .txt`, the most first. */
+function kindsOf(files: readonly string[]): string {
+  const counts = new Map<string, number>();
+  for (const file of files) {
+    const kind = extname(file).toLowerCase() || file;
+    counts.set(kind, (counts.get(kind) ?? 0) + 1);
+  }
+  const sorted = [...counts].sort(([, a], [, b]) => b - a);
+  const rest = sorted.length > MOST_KINDS ? [`${sorted.length - MOST_KINDS} other kinds`] : [];
+  return [...sorted.slice(0, MOST_KINDS).map(([kind, n]) => `${n} ${kind}`), ...rest].join(', ');
+}
+const MOST_KINDS = 4;
+
+/** What a folder without a single image holds instead. */
+function noImages(folder: string, others: readonly string[], [below]: readonly string[]): InputError {
+  const hint =
+    below !== undefined
+      ? `; its sub-folders hold folders: is "${join(folder, below, '..')}" meant?`
+      : others.length > 0
+        ? `, but ${kindsOf(others)}: convert them`
+        : '';
+  return new InputError(`"${folder}": no PNG or JPEG images in the folder${hint}`);
 }
 
 /** Gives every file the label of its row; rows name a file by its path in the folder or by its base name. */
@@ -376,8 +406,17 @@ export async function openDataset(path: string, options: DataOptions): Promise<D
   if (info.isFile() && /\.npy$/i.test(path)) return openArray(path, options);
   if (!info.isDirectory()) throw new InputError(`"${path}": expected a folder of images or a .npy file`);
 
-  const { files, direct, classes } = await listImages(path);
-  if (files.length === 0) throw new InputError(`"${path}": no PNG or JPEG images in the folder`);
+  const { files, direct, classes, others, deeper } = await listImages(path);
+  if (files.length === 0) throw noImages(path, others, deeper);
+  const ignored = others.filter((file) => labels === undefined || basename(file) !== basename(labels));
+  const skipped = [
+    ...(ignored.length > 0 ? [`${ignored.length} files (${kindsOf(ignored)})`] : []),
+    ...(deeper.length > 0 ? [`${deeper.length} folders within its sub-folders`] : []),
+  ];
+  if (skipped.length > 0)
+    options.onNote?.(
+      `"${path}": ignored ${skipped.join(' and ')}; only PNG and JPEG are read (${files.length} images)`,
+    );
   if (labels === undefined && classes && direct > 0) {
     throw new InputError(
       `"${path}": images both in the folder and in sub-folders; expected one of the two, or labels`,

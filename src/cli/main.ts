@@ -4,118 +4,163 @@
 import { setFlagsFromString } from 'node:v8';
 import { Command, CommanderError, Option } from 'commander';
 import { OsscarError } from '../errors.ts';
-import { EFFORTS, SIZES, TARGETS } from '../pipeline/index.ts';
+import { SIZES } from '../pipeline/index.ts';
 import { printable } from '../printable.ts';
-import { METHODS, SEARCHES } from '../solve/index.ts';
 import { version } from '../version.ts';
-import { analyzeModel, evaluateModel, inspectModel, measureModel, pruneModel } from './commands.ts';
 import {
+  analyzeModel,
+  evaluateModel,
+  inspectModel,
+  measureModel,
+  pruneModel,
+  reportRun,
+} from './commands.ts';
+import { applyConfig } from './config.ts';
+import {
+  addDataFlags,
+  addKeepFlags,
   addModelFlags,
   addRunFlags,
+  addSizeFlags,
+  addStructureFlags,
+  GROUPS,
   InterruptedError,
-  namedRatio,
-  number,
   positiveInteger,
-  targetOf,
 } from './options.ts';
 
 const program = new Command('osscar')
   .description('One-shot structured pruning of trained neural networks, without retraining')
   .version(version)
   .exitOverride()
+  .configureHelp({ groupItems: inGroups })
   // Commander puts its suggestions on a second line.
   .configureOutput({
-    outputError: (text, write) => write(`${printable(oneLine(text.replace(/^error/, 'osscar')))}\n`),
+    outputError: (text, write) =>
+      write(`${printable(oneLine(`${text.replace(/^error/, 'osscar')}${whereToLook(text)}`))}\n`),
   });
 
-addModelFlags(program.command('inspect'))
-  .description('list what can be pruned, and why the rest cannot')
+addStructureFlags(addSizeFlags(addModelFlags(program.command('inspect'))))
+  .description('list what can be pruned and what share of the model it is, and why the rest cannot')
+  .addHelpText(
+    'after',
+    examples(
+      ['osscar inspect model.onnx'],
+      ['osscar inspect opt-125m/', 'a Hugging Face folder, from config.json alone'],
+      [
+        'osscar inspect detector.onnx --size 320x320 --json',
+        'of a model that leaves the size of images open',
+      ],
+    ),
+  )
   .action(inspectModel);
 
-addRunFlags(addModelFlags(program.command('prune')))
+addKeepFlags(addRunFlags(addModelFlags(program.command('prune'))))
   .description('write a physically smaller model')
-  .option('--keep <ratio>', 'fraction of the channels of every structure to keep, in (0, 1]', number)
-  .option('--keep-heads <ratio>', 'the same for attention heads or key-value groups', number)
-  .option('--keep-mlp <ratio>', 'the same for all but heads', number)
-  .option('--keep-layer <name=ratio>', 'the same for one structure; can be given several times', namedRatio)
-  .option('--macs <size>', 'at most so many multiply-adds instead: a fraction of the dense model, or as 20M')
-  .option('--params <size>', 'at most so many parameters')
-  .option(
-    '--max-loss <x>',
-    'the smallest model that loses no more: of the accuracy, the perplexity, or the outputs (1% or 0.01)',
-  )
-  .option('--bytes <size>', 'at most so many bytes of the file, or as 300kB')
-  .option('--latency <time>', 'at most so much time of one sample, of an ONNX file: a fraction, or as 12ms')
-  .option(
-    '--latency-table <file>',
-    'of `osscar latency`, from the machine that counts (default: measured here)',
-  )
-  .addOption(
-    new Option(
-      '--of <size>',
-      'what --max-loss makes small (default: macs of a file, params of a folder)',
-    ).choices(SIZES),
-  )
-  .addOption(
-    new Option('--effort <name>', 'search for the best sizes within a budget (default: medium)').choices(
-      EFFORTS,
-    ),
-  )
-  .option('-o, --output <path>', 'where the pruned model goes')
-  .addOption(new Option('--method <name>', 'how channels are chosen').choices(METHODS).default('osscar'))
-  .addOption(
-    new Option('--search <name>', 'local search of osscar after its elimination (default: swap)').choices(
-      SEARCHES,
-    ),
-  )
-  .option(
-    '--target <name>',
-    `what layers are fitted to: ${TARGETS.join(', ')}, or a blend such as residual:0.5`,
-    targetOf,
-    'auto',
-  )
-  .option('--no-correct', 'leave layers that keep all their inputs as they are')
-  .option(
-    '--data <path>',
-    'labelled samples for the accuracy, text for the perplexity (default: the calibration samples)',
-  )
-  .option('--data-labels <file.csv>', 'labels of --data, as --labels')
+  .optionsGroup(GROUPS.output)
+  .option('-o, --output <path>', 'required: where the pruned model goes')
   .addOption(
     new Option('--format <name>', 'of a language model: safetensors, or onnx for model.onnx beside them')
       .choices(['safetensors', 'onnx'])
       .default('safetensors'),
   )
   .option('--overwrite', 'replace a model that is there; never one that the run reads')
+  .option('--report <file.html>', 'a page of what was done, and beside it the same as .json')
   .option('--dry-run', "say what it takes; of a language model's folder, reads config.json alone")
+  .optionsGroup(GROUPS.data)
+  .option(
+    '--data <path>',
+    'labelled samples for the accuracy, text for the perplexity (default: the calibration samples)',
+  )
+  .optionsGroup(GROUPS.images)
+  .option('--data-labels <file.csv>', 'labels of --data, as --labels')
+  .addHelpText(
+    'after',
+    examples(
+      [
+        'osscar prune model.onnx --calibrate photos/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --keep 0.5 -o small.onnx',
+      ],
+      ['osscar prune opt-125m/ --calibrate text.txt --keep 70% -o small/', 'a language model'],
+      ['osscar prune --config osscar.config.json --macs 0.4', 'options from a file, flags count more'],
+    ),
+  )
   .action(pruneModel);
+
+program
+  .command('report')
+  .description('what the last finished run of a --work folder has done')
+  .argument('<work>', 'folder that was given as --work')
+  .optionsGroup(GROUPS.output)
+  .option('--report <file.html>', 'a page of it, and beside it the same as .json')
+  .option('--overwrite', 'replace a page that is there')
+  .option('--json', 'print one JSON object on standard output, nothing else')
+  .addHelpText(
+    'after',
+    examples(
+      ['osscar report run/'],
+      ['osscar report run/ --report report.html'],
+      ['osscar report run/ --json', 'as prune --json has it'],
+    ),
+  )
+  .action(reportRun);
 
 addRunFlags(addModelFlags(program.command('analyze')))
   .description(
     'say what sizes a model can be cut to, and what loss to expect; with --work, budgets begin with it',
   )
+  .optionsGroup(GROUPS.expert)
   .addOption(
     new Option('--of <size>', 'what is counted (default: macs of a file, params of a folder)').choices(SIZES),
   )
+  .addHelpText(
+    'after',
+    examples(
+      ['osscar analyze model.onnx --calibrate photos/ --work run/'],
+      ['osscar analyze model.onnx --calibrate photos/ --of params --json'],
+      ['osscar analyze opt-125m/ --calibrate text.txt --samples 32 --work run/', 'a language model'],
+    ),
+  )
   .action(analyzeModel);
 
-addModelFlags(program.command('eval'))
+addDataFlags(addModelFlags(program.command('eval')))
   .description(
     'top-1 accuracy on labelled samples (a pruned model remembers its preprocessing), or perplexity on text',
   )
-  .requiredOption('--data <path>', 'folder of PNG or JPEG images, or .txt, .jsonl or .npy of token ids')
+  .optionsGroup(GROUPS.data)
+  .requiredOption(
+    '--data <path>',
+    'required: folder of PNG or JPEG images, or .txt, .jsonl or .npy of token ids',
+  )
   .option('--samples <n>', 'samples to draw (default: all)', positiveInteger)
+  .addHelpText(
+    'after',
+    examples(
+      ['osscar eval small.onnx --data test/'],
+      ['osscar eval model.onnx --data images/ --labels labels.csv --mean 0.286 --std 0.353'],
+      ['osscar eval small/ --data other.txt --samples 64', 'perplexity on 64 windows'],
+    ),
+  )
   .action(evaluateModel);
 
-addModelFlags(program.command('latency'))
+addStructureFlags(addSizeFlags(addModelFlags(program.command('latency'))))
   .description('time of an ONNX model on this machine, as a function of what its structures keep')
+  .optionsGroup(GROUPS.output)
   .option('-o, --output <file>', 'the table, for --latency-table')
   .option('--overwrite', 'replace a table that is there')
+  .addHelpText(
+    'after',
+    examples(
+      ['osscar latency model.onnx -o table.json'],
+      ['osscar latency model.onnx --threads 1 --json', 'on one thread'],
+      ['osscar latency detector.onnx --size 320x320 -o table.json'],
+    ),
+  )
   .action(measureModel);
 
 /** Node 20 keeps relaxed SIMD behind a flag; it holds for modules compiled after this. */
 if (Number(process.versions.node.split('.')[0]) < 22) setFlagsFromString('--experimental-wasm-relaxed-simd');
 
 try {
+  await applyConfig(program, process.argv.slice(2));
   await program.parseAsync();
 } catch (error) {
   process.exitCode = report(error);
@@ -131,6 +176,39 @@ function report(error: unknown): number {
   const trace = String(error instanceof Error ? (error.stack ?? error.message) : error);
   process.stderr.write(`osscar: internal error: ${trace.split('\n').map(printable).join('\n')}\n`);
   return 1;
+}
+
+/** Groups in the order of {@link GROUPS}, within them what is required first; commander has them as they come. */
+function inGroups<T extends Command | Option>(
+  _: T[],
+  items: T[],
+  groupOf: (item: T) => string,
+): Map<string, T[]> {
+  const order: readonly string[] = Object.values(GROUPS);
+  const place = (heading: string) => (order.includes(heading) ? order.indexOf(heading) : order.length);
+  const headings = [...new Set(items.map(groupOf))].sort((a, b) => place(a) - place(b));
+  const isOptional = ({ description }: T) => Number(!String(description).startsWith('required'));
+  const inside = (heading: string) => items.filter((item) => groupOf(item) === heading);
+  return new Map(
+    headings.map((it) => [it, inside(it).sort((a, b) => isOptional(a) - isOptional(b))] as const),
+  );
+}
+
+/** Lines of a help's end: commands, and what they are for. */
+function examples(...lines: readonly (readonly [command: string, what?: string])[]): string {
+  const shown = lines.map(([line, what]) => (what === undefined ? `  ${line}` : `  ${line}   # ${what}`));
+  return ['', 'Examples:', ...shown].join('\n');
+}
+
+/** What commander's messages leave open. */
+function whereToLook(text: string): string {
+  if (text.includes('(Did you mean')) return '';
+  const names = program.commands.map((command) => command.name());
+  if (text.includes('unknown command')) return ` (there are ${names.join(', ')}; see osscar --help)`;
+  const called = names.find((name) => process.argv[2] === name);
+  return /unknown option|missing required|too many/.test(text)
+    ? ` (see osscar ${called ? `${called} ` : ''}--help)`
+    : '';
 }
 
 function oneLine(text: string): string {

@@ -1,7 +1,8 @@
 // A model on disk, whichever kind it is, and the samples that go with it.
 
-import { basename } from 'node:path';
-import { type Engine, openEngine } from '../engine/index.ts';
+import { stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import type { Engine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { isStraight, type Model, readModel } from '../graph/index.ts';
 import { type GuardOptions, openGuard } from '../guard/index.ts';
@@ -11,13 +12,17 @@ import {
   type OpenedModel,
   openLanguageModel,
   openModel,
+  type Preprocessing,
   parsePreprocessing,
   parsePreprocessingJson,
+  parsePreprocessorConfig,
   takesTokens,
 } from '../pipeline/index.ts';
+import { openCliEngine } from './engine.ts';
 import { externalReader, isFolder, openDataset, readFileBytes } from './files.ts';
 import { openFolder } from './folder.ts';
 import type { ModelFlags, RunFlags } from './options.ts';
+import { say } from './say.ts';
 import { textSamples } from './text.ts';
 
 export interface ModelOnDisk<M = OpenedModel | OpenedLanguageModel> {
@@ -25,6 +30,8 @@ export interface ModelOnDisk<M = OpenedModel | OpenedLanguageModel> {
   readonly engine: Engine;
   /** Tokens per window, of a language model. */
   readonly seqlen?: number;
+  /** Of a model of images. */
+  readonly preprocessing?: Preprocessing;
   /** What a smaller model remembers of how its inputs were made. */
   readonly metadata?: Readonly<Record<string, string>>;
   /** The same for reports. */
@@ -60,7 +67,7 @@ export async function openOnDisk(
   const model = await openLanguageModel(opened(await openFolder(path)));
   const length = lengthFor(model.language.maxPositions, flags);
   const samples = textSamples(flags.tokenizer ?? path, length, guardOptions(flags, signal));
-  return { model, engine: await openEngine(flags), ...samples };
+  return { model, engine: await openCliEngine(flags), ...samples };
 }
 
 /** Tokens per window, where nothing else is said. */
@@ -85,7 +92,10 @@ export async function openModelFile(
   const external = externalReader(path, (file) => files.add(file));
   // The metadata may hold the image size that the graph leaves open, so it is read first.
   const stored = (await readModel(bytes, { name, external })).metadata(METADATA.preprocessing);
-  const preprocessing = parsePreprocessing(flags, stored ? parsePreprocessingJson(stored) : {});
+  const preprocessing = parsePreprocessing(
+    flags,
+    stored ? parsePreprocessingJson(stored) : await preprocessingBeside(path),
+  );
   const { size: image } = preprocessing;
   const size =
     flags.seqlen === undefined ? (typeof image === 'number' ? [image, image] : image) : [flags.seqlen];
@@ -98,18 +108,19 @@ export async function openModelFile(
   if (isStraight(model.source)) {
     // What one sample takes is known, and any other takes the same: here it needs no copies, and can be timed.
     await guard.close();
-    engine = await openEngine(flags);
+    engine = await openCliEngine(flags);
   }
   const { shape } = model.input;
   if (takesTokens(model.input))
     return { model, engine, files, ...textSamples(flags.tokenizer, shape[0], guarding) };
   const labelOffset = flags.labelOffset ?? storedOffset(model.source, name);
   const dataset = (data: string, drawn: EvaluationFlags) =>
-    openDataset(data, { ...drawn, preprocessing, labelOffset, inputShape: shape });
+    openDataset(data, { ...drawn, preprocessing, labelOffset, inputShape: shape, onNote: say });
   return {
     model,
     engine,
     files,
+    preprocessing,
     metadata: {
       [METADATA.preprocessing]: JSON.stringify(preprocessing),
       [METADATA.labelOffset]: String(labelOffset),
@@ -118,6 +129,21 @@ export async function openModelFile(
     calibration: (data, drawn) => dataset(data, { ...drawn, samples: drawn.samples ?? DEFAULT_IMAGES }),
     evaluation: dataset,
   };
+}
+
+/** Where Hugging Face models say how their images are prepared: beside the file, or above its folder `onnx`. */
+const PREPROCESSOR = 'preprocessor_config.json';
+
+async function preprocessingBeside(path: string): Promise<Partial<Preprocessing>> {
+  const folder = dirname(resolve(path));
+  const folders = basename(folder) === 'onnx' ? [folder, dirname(folder)] : [folder];
+  for (const file of folders.map((it) => join(it, PREPROCESSOR))) {
+    if (!(await stat(file).catch(() => undefined))?.isFile()) continue;
+    const found = parsePreprocessorConfig(new TextDecoder().decode(await readFileBytes(file)), file);
+    say(`preprocessing from "${file}", where no flag says otherwise`);
+    return found;
+  }
+  return {};
 }
 
 function storedOffset(model: Model, name: string): number {

@@ -6,14 +6,18 @@ import { InputError, OsscarError } from '../errors.ts';
 import type { SimdChoice } from '../kernel/index.ts';
 import {
   BUDGETS,
+  EFFORTS,
   type KeepRatios,
   type PreprocessingFlags,
   type RecipeOptions,
+  SIZES,
   TARGETS,
   type Target,
   type TargetChoice,
 } from '../pipeline/index.ts';
 import { printable } from '../printable.ts';
+import { METHODS, SEARCHES } from '../solve/index.ts';
+import { ENGINES, type EngineName } from './engine.ts';
 
 /** Of every command. */
 export interface ModelFlags extends PreprocessingFlags {
@@ -21,6 +25,7 @@ export interface ModelFlags extends PreprocessingFlags {
   readonly simd: SimdChoice;
   /** Seconds for one call of what the files ask to be run. */
   readonly timeout: number;
+  readonly engine?: EngineName;
   readonly json?: boolean;
   readonly labels?: string;
   readonly labelOffset?: number;
@@ -34,6 +39,7 @@ export interface ModelFlags extends PreprocessingFlags {
 
 /** Of the commands that calibrate. */
 export interface RunFlags extends ModelFlags, Omit<RecipeOptions, 'keep'> {
+  readonly force?: boolean;
   readonly calibrate?: string;
   readonly sampling: 'even' | 'random';
   readonly scratch?: string;
@@ -52,6 +58,7 @@ export interface PruneFlags extends RunFlags {
   readonly overwrite?: boolean;
   readonly latencyTable?: string;
   readonly dryRun?: boolean;
+  readonly report?: string;
 }
 
 /** Of `osscar latency`. */
@@ -60,9 +67,23 @@ export interface LatencyFlags extends ModelFlags {
   readonly overwrite?: boolean;
 }
 
+/** Headings of the help. Those of images and text say too what flags mean nothing to the other kind of model. */
+export const GROUPS = {
+  keep: 'What to keep (one of them is required):',
+  data: 'Data:',
+  images: 'Images:',
+  text: 'Text:',
+  output: 'Output:',
+  expert: 'Expert:',
+} as const;
+
+/** What every command takes. */
 export function addModelFlags(command: Command): Command {
   return command
     .argument('<model>', 'ONNX file, or folder of a Hugging Face language model')
+    .optionsGroup(GROUPS.output)
+    .option('--json', 'print one JSON object on standard output, nothing else')
+    .optionsGroup(GROUPS.expert)
     .addOption(
       new Option('--threads <n>', 'threads of onnxruntime and of the solver')
         .argParser(positiveInteger)
@@ -81,14 +102,44 @@ export function addModelFlags(command: Command): Command {
         .argParser(positive)
         .default(60, '60 seconds'),
     )
-    .option('--json', 'print one JSON object on standard output, nothing else')
+    .addOption(
+      new Option(
+        '--engine <name>',
+        'web, the WebAssembly build of onnxruntime, or node, the native one (default: node where onnxruntime-node is installed)',
+      ).choices(ENGINES),
+    )
+    .option('--config <file>', 'options from a JSON file (default: osscar.config.json, where it is there)');
+}
+
+/** What opening a model takes that leaves sizes of its input open. */
+export function addSizeFlags(command: Command): Command {
+  return command
+    .optionsGroup(GROUPS.images)
+    .option('--size <n>', "height and width, as 224 or 192x256 (default: the model's)")
+    .optionsGroup(GROUPS.text)
+    .option(
+      '--seqlen <n>',
+      'tokens per window of a language model (default: 512, or its positions)',
+      positiveInteger,
+    );
+}
+
+/** Which structures there are. */
+export function addStructureFlags(command: Command): Command {
+  return command
+    .optionsGroup(GROUPS.expert)
+    .option('--residual', 'prune the channels that shortcuts tie too (ONNX files)');
+}
+
+/** How files become a model's inputs. */
+export function addDataFlags(command: Command): Command {
+  addSizeFlags(command)
+    .optionsGroup(GROUPS.images)
     .option(
       '--labels <file.csv>',
       'lines "file,label" (default: sub-folders, in sorted order, are the classes)',
     )
     .option('--label-offset <n>', 'added to every label, 1 for models with a background class', integer)
-    .option('--residual', 'prune the channels that shortcuts tie too (ONNX files)')
-    .option('--size <n>', "height and width, as 224 or 192x256 (default: the model's)")
     .option(
       '--resize <how>',
       'none, fit (to the size, whatever the aspect) or crop (short side to size/0.875, centre crop) (default: none)',
@@ -101,32 +152,34 @@ export function addModelFlags(command: Command): Command {
       '--color <mode>',
       "rgb, bgr or gray; converts images (default: the model's channels, no conversion)",
     )
-    .option('--seed <n>', 'for drawing samples', integer, 0)
-    .option('--tokenizer <path>', "folder with tokenizer.json, or the file (default: the model's folder)")
-    .option(
-      '--seqlen <n>',
-      'tokens per window of a language model (default: 512, or its positions)',
-      positiveInteger,
-    );
+    .optionsGroup(GROUPS.text)
+    .option('--tokenizer <path>', "folder with tokenizer.json, or the file (default: the model's folder)");
+  return command.optionsGroup(GROUPS.data).option('--seed <n>', 'for drawing samples', integer, 0);
 }
 
 /** Of the commands that calibrate. */
 export function addRunFlags(command: Command): Command {
-  return command
+  addStructureFlags(command)
+    .optionsGroup(GROUPS.data)
     .option(
       '--calibrate <path>',
-      'folder of PNG or JPEG images, .npy file of model inputs, or for a language model .txt, .jsonl ("text") or .npy of token ids',
+      'required: folder of PNG or JPEG images, .npy file of model inputs, or for a language model .txt, .jsonl ("text") or .npy of token ids',
     )
     .option(
       '--samples <n>',
       'calibration samples to draw (default: 512 images, 128 windows)',
       positiveInteger,
-    )
+    );
+  addDataFlags(command)
+    .optionsGroup(GROUPS.text)
     .addOption(
       new Option('--sampling <how>', 'windows spread evenly over the text, or drawn at random')
         .choices(['even', 'random'])
         .default('even'),
-    )
+    );
+  return command
+    .optionsGroup(GROUPS.expert)
+    .option('--force', 'go on where the dense model answers by chance on the data')
     .option(
       '--damping <x>',
       'regularisation relative to the mean of the diagonal (default: chosen for each layer)',
@@ -144,6 +197,57 @@ export function addRunFlags(command: Command): Command {
     .option(
       '--work <dir>',
       'folder that keeps what the run finds: a run that was stopped continues there, and one with other sizes begins there',
+    );
+}
+
+/** How much is kept, and how that is chosen. */
+export function addKeepFlags(command: Command): Command {
+  command
+    .optionsGroup(GROUPS.keep)
+    .option('--keep <ratio>', 'fraction of the channels of every structure to keep, as 0.5 or 50%', ratio)
+    .option('--keep-heads <ratio>', 'the same for attention heads or key-value groups', ratio)
+    .option('--keep-mlp <ratio>', 'the same for all but heads', ratio)
+    .option('--keep-layer <name=ratio>', 'the same for one structure; can be given several times', namedRatio)
+    .option(
+      '--macs <size>',
+      'at most so many multiply-adds instead: a fraction of the dense model, or as 20M',
+    )
+    .option('--params <size>', 'at most so many parameters')
+    .option('--bytes <size>', 'at most so many bytes of the file, or as 300kB')
+    .option('--latency <time>', 'at most so much time of one sample, of an ONNX file: a fraction, or as 12ms')
+    .option(
+      '--max-loss <x>',
+      'the smallest model that loses no more: of the accuracy, the perplexity, or the outputs (1% or 0.01)',
+    );
+  return command
+    .optionsGroup(GROUPS.expert)
+    .addOption(new Option('--method <name>', 'how channels are chosen').choices(METHODS).default('osscar'))
+    .addOption(
+      new Option('--search <name>', 'local search of osscar after its elimination (default: swap)').choices(
+        SEARCHES,
+      ),
+    )
+    .option(
+      '--target <name>',
+      `what layers are fitted to: ${TARGETS.join(', ')}, or a blend such as residual:0.5`,
+      targetOf,
+      'auto',
+    )
+    .option('--no-correct', 'leave layers that keep all their inputs as they are')
+    .addOption(
+      new Option(
+        '--of <size>',
+        'what --max-loss makes small (default: macs of a file, params of a folder)',
+      ).choices(SIZES),
+    )
+    .addOption(
+      new Option('--effort <name>', 'search for the best sizes within a budget (default: medium)').choices(
+        EFFORTS,
+      ),
+    )
+    .option(
+      '--latency-table <file>',
+      'of `osscar latency`, from the machine that counts (default: measured here)',
     );
 }
 
@@ -165,7 +269,7 @@ export function namedRatio(
 ): Record<string, number> {
   const at = text.lastIndexOf('=');
   if (at <= 0) throw new InvalidArgumentError('expected NAME=RATIO.');
-  return { ...before, [text.slice(0, at)]: number(text.slice(at + 1)) };
+  return { ...before, [text.slice(0, at)]: ratio(text.slice(at + 1)) };
 }
 
 /** A target by its name, or a blend of it as `residual:0.5`. */
@@ -224,9 +328,16 @@ const parser = (fits: (value: number) => boolean, expected: string) => (text: st
   if (text.trim() !== '' && fits(value)) return value;
   throw new InvalidArgumentError(`expected ${expected}.`);
 };
-export const number = parser(Number.isFinite, 'a number');
+export const number = parser(Number.isFinite, 'a number, as 0.5');
 const positive = parser((value) => value > 0 && value < Infinity, 'a number above 0');
 const integer = parser(Number.isInteger, 'a whole number');
+
+/** A number, or a percentage. */
+export function ratio(text: string): number {
+  const [, percent] = /^\s*([\d.]+)\s*%\s*$/.exec(text) ?? [];
+  const value = Number(percent);
+  return Number.isFinite(value) ? value / 100 : number(text);
+}
 
 export function positiveInteger(text: string): number {
   const value = integer(text);

@@ -1,6 +1,7 @@
 // Everything the commands say to a person. Names come from files: every line is made printable, so that none of them can
 // forge another or steer the terminal.
 
+import colors from 'picocolors';
 import type { BlockSizes, LanguageModel } from '../checkpoint/architectures/index.ts';
 import {
   amountText,
@@ -10,6 +11,7 @@ import {
   type OpenedModel,
   type Plan,
   type PruneReport,
+  type Shares,
   savedByHalf,
   type TradeoffReport,
 } from '../pipeline/index.ts';
@@ -21,13 +23,17 @@ const linesOf = (...lines: readonly string[]) => lines.map(printable).join('\n')
 /** Lines of a plain table: some columns to the left, the others to the right. */
 function table(cells: readonly (readonly string[])[], left: readonly number[] = [0]): string[] {
   const rows = cells.map((row) => row.map(printable));
+  if (rows.length === 0) return [];
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
   const align = (cell: string, i: number) =>
     left.includes(i) ? cell.padEnd(widths[i]) : cell.padStart(widths[i]);
   return rows.map((row) => row.map(align).join('  ').trimEnd());
 }
 
-export function inspectText({ name, parameters, macs, bytes, analysis, input }: OpenedModel): string {
+export function inspectText(
+  { name, parameters, macs, bytes, analysis, input }: OpenedModel,
+  shares: Shares,
+): string {
   const { structures } = analysis;
   const prunable = structures.filter((structure) => structure.prunable);
   const rows = structures.map((s) => [
@@ -35,24 +41,56 @@ export function inspectText({ name, parameters, macs, bytes, analysis, input }: 
     s.layer || '-',
     String(s.groups),
     String(s.groupSize),
+    ...shareCells(shares, s.name),
     s.prunable ? 'yes' : `no: ${s.reason}`,
   ]);
   return linesOf(
     `${name}: input ${input.name} [n, ${input.shape.join(', ')}], ${count(parameters)} parameters, ${count(macs)} multiply-adds, ${count(bytes)} bytes`,
     `${prunable.length} of ${structures.length} structures prunable`,
+    ...kindLines(shares),
     '',
-    ...table([['structure', 'layer', 'groups', 'rows', 'prunable'], ...rows], [0, 1, 4]),
+    ...kindLines(shares),
+    '',
+    ...table([['structure', 'layer', 'groups', 'rows', ...SHARE_TITLES, 'prunable'], ...rows], [0, 1, 6]),
   );
 }
 
-export function folderText(path: string, language: LanguageModel): string {
+export function folderText(path: string, language: LanguageModel, shares: Shares): string {
   const { architecture, blocks, hidden, vocabulary, headDim, sizes } = language;
-  const lines = sizes.flatMap(({ heads, kvHeads, ffn }, i) => [
-    `${i}.heads  ${kvHeads} groups of ${heads / kvHeads} heads of ${headDim}`,
-    `${i}.mlp    ${ffn} neurons`,
+  const rows = sizes.flatMap(({ heads, kvHeads, ffn }, i) => [
+    [
+      `${i}.heads`,
+      `${kvHeads} groups of ${heads / kvHeads} heads of ${headDim}`,
+      ...shareCells(shares, `${i}.heads`),
+    ],
+    [`${i}.mlp`, `${ffn} neurons`, ...shareCells(shares, `${i}.mlp`)],
   ]);
-  const title = `${path}: ${architecture}, ${blocks} blocks, ${hidden} features, vocabulary ${vocabulary}`;
-  return linesOf(title, ...lines);
+  return linesOf(
+    `${path}: ${architecture}, ${blocks} blocks, ${hidden} features, vocabulary ${vocabulary}, ${count(shares.all.parameters)} parameters`,
+    ...kindLines(shares),
+    '',
+    ...table([['structure', 'groups', ...SHARE_TITLES], ...rows], [0, 1]),
+  );
+}
+
+const SHARE_TITLES = ['parameters', 'multiply-adds'];
+const KIND_NAMES: Readonly<Record<string, string>> = {
+  head: 'attention heads',
+  channel: 'channels and neurons',
+};
+
+function shareCells({ structures }: Shares, name: string): string[] {
+  const share = structures.get(name);
+  return share ? [count(share.parameters), count(share.macs)] : ['-', '-'];
+}
+
+/** What pruning all of a kind away would save: an upper end of what it can give. */
+function kindLines({ all, kinds }: Shares): string[] {
+  const part = (value: number, of: number) => `${((100 * value) / (of || 1)).toFixed(1)} %`;
+  return Array.from(kinds, ([kind, { parameters, macs }]) => {
+    const what = `${KIND_NAMES[kind] ?? kind}: ${part(parameters, all.parameters)} of the parameters`;
+    return `${what} and ${part(macs, all.macs)} of the multiply-adds hang on them`;
+  });
 }
 
 export function latencyText(latency: LatencyTable): string {
@@ -70,7 +108,8 @@ export function latencyText(latency: LatencyTable): string {
   );
 }
 
-export function pruneText(report: PruneReport, output: string): string {
+/** @param isTerminal  whether there is room for a picture of the layers, and colour */
+export function pruneText(report: PruneReport, output: string, isTerminal = false): string {
   const { metric, sizes = [], parameters, macs, bytes, latencyMs } = report;
   const row = (name: string, { before, after }: BeforeAfter, format = count) => [
     name,
@@ -89,18 +128,42 @@ export function pruneText(report: PruneReport, output: string): string {
     rows.push(isText(report) ? cells : [...cells.slice(0, 3), '']); // a part of an accuracy says nothing
   }
   const blocks = sizes.map(({ heads, ffn }, i) => [`block ${i}`, `${heads} heads`, `${ffn} neurons`]);
+  const parts = isTerminal ? layerLines(report) : table(blocks);
+  return [
+    linesOf(headline(report), '', ...table(rows), ''),
+    ...(parts.length > 0 ? [...parts, ''] : []),
+    closing(report, output),
+  ].join('\n');
+}
+
+function closing(report: PruneReport, output: string): string {
   return linesOf(
-    headline(report),
-    '',
-    ...table(rows),
-    '',
-    ...(blocks.length > 0 ? [...table(blocks), ''] : []),
     ...(report.statement ? [report.statement] : []),
     ...report.warnings.map((text) => `warning: ${text}`),
     `largest difference from the masked network: ${report.maxDifference.toExponential(1)} of its output range`,
     stagesText(report),
     `${output} written in ${report.seconds.toFixed(1)} s`,
   );
+}
+
+const BAR = 20;
+
+/** What is left of each structure, and what that costs and saves; sums of what is saved alone are more than what is saved. */
+function layerLines({ layers }: PruneReport): string[] {
+  const rows = layers.map(({ name, kept, groups, relativeError, macsSaved }) => [
+    name,
+    `${kept.length}/${groups}`,
+    relativeError.toPrecision(2),
+    `${(100 * macsSaved).toFixed(1)} %`,
+  ]);
+  const [head, ...lines] = table([['structure', 'kept', 'error', 'saves of multiply-adds'], ...rows]);
+  // Colours are ours, and must not be escaped as names are.
+  return [head, ...lines.map((line, i) => `${line}  ${bar(layers[i].kept.length / layers[i].groups)}`)];
+}
+
+function bar(part: number): string {
+  const full = Math.max(1, Math.round(BAR * part));
+  return `${colors.cyan('█'.repeat(full))}${colors.dim('░'.repeat(BAR - full))}`;
 }
 
 const isText = ({ metric }: PruneReport) => metric?.name === 'perplexity';
@@ -178,7 +241,7 @@ function sizeText(blocks: readonly BlockSizes[]): string {
     : 'sizes that differ between blocks';
 }
 
-function durationText(seconds: number): string {
+export function durationText(seconds: number): string {
   if (seconds < 90) return `${Math.ceil(seconds)} s`;
   return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
 }

@@ -5,10 +5,17 @@ import { FormatError, InputError } from '../errors.ts';
 import { type GuardedEncode, type GuardOptions, openGuard } from '../guard/index.ts';
 import { decodeUtf8, isObject, parseJson } from '../json.ts';
 import { limits } from '../limits.ts';
-import { consecutiveWindows, type Dataset, decodeNpy, npyTokens, tokenWindows } from '../pipeline/index.ts';
+import {
+  consecutiveWindows,
+  type Dataset,
+  decodeNpy,
+  npyTokens,
+  selectSamples,
+  tokenWindows,
+} from '../pipeline/index.ts';
 import { isFolder, readFileBytes } from './files.ts';
 import { openFolder } from './folder.ts';
-import type { RunFlags } from './options.ts';
+import type { ModelFlags, RunFlags } from './options.ts';
 
 /** Calibration windows for a language model unless --samples says otherwise: as in the paper. */
 export const DEFAULT_WINDOWS = 128;
@@ -30,11 +37,21 @@ export function textSamples(tokenizer: string | undefined, seqlen: number, guard
   }
   return {
     seqlen,
-    calibration: (path: string, { samples = DEFAULT_WINDOWS, sampling, seed }: RunFlags) =>
-      windows(path, (tokens) => tokenWindows(tokens, { samples, seqlen, sampling, seed, name: path })),
-    /** All windows of a text, one behind the other. */
-    evaluation: (path: string) => windows(path, (tokens) => consecutiveWindows(tokens, seqlen, path)),
+    calibration: async (path: string, { samples, sampling, seed }: RunFlags) => {
+      const drawn = { samples: samples ?? DEFAULT_WINDOWS, seqlen, sampling, seed, name: path };
+      return spread(await windows(path, (tokens) => tokenWindows(tokens, drawn)), samples);
+    },
+    /** Windows of a text, one behind the other: all, or so many. */
+    evaluation: async (path: string, { samples }: Pick<ModelFlags, 'samples'> = {}) =>
+      spread(await windows(path, (tokens) => consecutiveWindows(tokens, seqlen, path)), samples),
   };
+}
+
+/** So many of the windows, from the whole of the text; all where it has no more. */
+function spread(all: Dataset, samples = all.size): Dataset {
+  if (samples >= all.size) return all;
+  const chosen = new Set(Array.from({ length: samples }, (_, i) => Math.floor((i * all.size) / samples)));
+  return selectSamples(all, (index) => chosen.has(index));
 }
 
 async function readTokens(

@@ -19,14 +19,21 @@ export interface StageTime {
 type Kind = Exclude<keyof StageTime, 'stage' | 'seconds'>;
 
 export class Clock {
+  readonly #onStage: (stage: string) => void;
   readonly #start = performance.now();
   readonly #stages: { -readonly [key in keyof StageTime]: StageTime[key] }[] = [];
+
+  /** @param onStage  told of every stage that begins */
+  constructor(onStage: (stage: string) => void = () => {}) {
+    this.#onStage = onStage;
+  }
 
   /** Runs one of the stages of a run, of which there is one at a time. */
   async stage<R>(stage: string, run: () => Promise<R>): Promise<R> {
     const start = performance.now();
     const time = { stage, seconds: 0, engine: 0, statistics: 0, solve: 0, waiting: 0 };
     this.#stages.push(time);
+    this.#onStage(stage);
     try {
       return await run();
     } finally {

@@ -15,6 +15,8 @@ export interface Metric {
   readonly name: 'accuracy' | 'perplexity';
   readonly value: number;
   readonly samples: number;
+  /** What guessing gets: one of the number of classes, or the size of the vocabulary. */
+  readonly chance?: number;
 }
 
 /**
@@ -30,22 +32,24 @@ export async function measure(
   const last = await through(chain, samples, options);
   try {
     if (!takesTokens(chain.input)) return await accuracy(outputsOf(chain, last, 'dense', options));
-    const value = Math.exp(await loss(chain, last, 'dense', options));
-    return { name: 'perplexity', value, samples: samples.size };
+    const { loss, vocabulary } = await textLoss(chain, last, 'dense', options);
+    return { name: 'perplexity', value: Math.exp(loss), samples: samples.size, chance: vocabulary };
   } finally {
     await last.close();
   }
 }
 
 async function accuracy(batches: AsyncIterable<Outputs>): Promise<Metric | undefined> {
-  let [right, samples] = [0, 0];
+  let [right, samples, classes] = [0, 0, 0];
   for await (const { batch, values } of batches) {
     const { labels, count } = batch;
     if (!labels) return undefined;
-    right += hits(first(values), labels, count).filter(Boolean).length;
+    const scores = first(values);
+    right += hits(scores, labels, count).filter(Boolean).length;
     samples += count;
+    classes = scores.data.length / count;
   }
-  return { name: 'accuracy', value: right / samples, samples };
+  return { name: 'accuracy', value: right / samples, samples, chance: 1 / classes };
 }
 
 /**
@@ -65,20 +69,22 @@ export function hits({ data }: FloatTensor, labels: Int32Array, count: number): 
 }
 
 /** Mean negative log likelihood, in nats, of every token but the first of each window, given those before it. */
-export async function loss(
+export async function textLoss(
   chain: Chain,
   place: Place,
   network: 'dense' | 'pruned',
   options: RunOptions,
   select?: Select,
-): Promise<number> {
-  let [total, windows] = [0, 0];
+): Promise<{ loss: number; vocabulary: number }> {
+  let [total, windows, vocabulary] = [0, 0, 0];
   for await (const { batch, values } of outputsOf(chain, place, network, options, select)) {
-    const losses = windowLosses(first(values), batch.sample, batch.count);
+    const logits = first(values);
+    const losses = windowLosses(logits, batch.sample, batch.count);
     for (const it of losses) total += it;
     windows += losses.length;
+    vocabulary = logits.dims[logits.dims.length - 1];
   }
-  return total / windows;
+  return { loss: total / windows, vocabulary };
 }
 
 function first(values: Outputs['values']): FloatTensor {

@@ -176,29 +176,44 @@ async function checkWindows(
   }
 }
 
-/** Sizes are linear in the groups of every block: what one of them counts is the difference that it makes. */
 function termsOf({ checkpoint, language }: OpenedLanguageModel, of: SizeKind, length: number): Term[] {
-  const structures = structuresOf(language);
-  const all = new Map(structures.map(({ name, groups }) => [name, groups]));
+  if (of !== 'bytes') return languageTerms(language, of, length, checkpoint);
   const bytesPer =
     [...checkpoint.tensors.values()].reduce((sum, { bytes }) => sum + bytes, 0) / sizeOfAll(checkpoint);
+  const terms = languageTerms(language, 'params', length, checkpoint);
+  return terms.map(({ value, of }) => ({ value: value * bytesPer, of }));
+}
+
+/**
+ * Sizes are linear in the groups of every block: what one of them counts is the difference that it makes.
+ *
+ * @param length  tokens of a window, whose multiply-adds are counted
+ * @param checkpoint  what is there of the model; without, all that config.json speaks of counts
+ */
+export function languageTerms(
+  language: LanguageModel,
+  of: 'macs' | 'params',
+  length: number,
+  checkpoint: Pick<Checkpoint, 'tensors'> = { tensors: new Map() },
+): Term[] {
+  const structures = structuresOf(language);
+  const all = new Map(structures.map(({ name, groups }) => [name, groups]));
   const size = (kept: Sizes) => {
     const after = sizesAfter(language, kept);
     const { config, record } = language.configOf(after);
     const tensors = [...describe(config, record).tensors(checkpoint).values()];
-    const inside = sum(
-      tensors.filter(({ block }) => block !== undefined).map(({ shape }) => elements(shape)),
-    );
-    if (of !== 'macs')
-      return sum(tensors.map(({ shape }) => elements(shape))) * (of === 'bytes' ? bytesPer : 1);
+    const count = (list: typeof tensors) => sum(list.map(({ shape }) => elements(shape)));
+    if (of === 'params') return count(tensors);
     const scores = sum(after.map(({ heads }) => 2 * length * length * heads * language.headDim));
+    const inside = count(tensors.filter(({ block }) => block !== undefined));
     return length * (inside + language.vocabulary * language.hidden) + scores;
   };
   const before = size(all);
-  const own = structures.map(({ name, groups }) => ({
-    value: (before - size(new Map(all).set(name, groups - 1))) * groups,
-    of: [name],
-  }));
+  // Of a single group: a model without it is not described, and one with two more says the same.
+  const own = structures.map(({ name, groups }) => {
+    const step = groups > 1 ? -1 : 1;
+    return { value: ((size(new Map(all).set(name, groups + step)) - before) / step) * groups, of: [name] };
+  });
   return [...own, { value: before - sum(own.map(({ value }) => value)), of: [] }];
 }
 

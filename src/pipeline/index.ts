@@ -24,6 +24,7 @@ export {
 } from './budget.ts';
 export type { RunOptions } from './chain.ts';
 export type { StageTime } from './clock.ts';
+export type { Progress, ProgressStep } from './course.ts';
 export * from './data/index.ts';
 export type { Metric } from './evaluate.ts';
 export { describeFolder, type FolderOptions, type OpenedLanguageModel, openLanguageModel } from './folder.ts';
@@ -36,8 +37,8 @@ export {
 } from './latency.ts';
 export type { FileOptions } from './onnx.ts';
 export { type OpenedModel, type OpenOptions, openModel } from './open.ts';
-export type { Progress } from './pass.ts';
 export type { Plan, PlanOptions, Rates } from './plan.ts';
+export { doubtOf, type Warning } from './plausible.ts';
 export {
   analyze,
   type EvaluateOptions,
@@ -58,7 +59,8 @@ export {
   type Target,
   type TargetChoice,
 } from './recipe.ts';
-export type { BeforeAfter, LayerReport, PruneReport } from './report.ts';
+export type { BeforeAfter, LayerReport, PruneReport, SavedReport } from './report.ts';
+export { type Share, type Shares, sharesOf } from './shares.ts';
 export { opfsScratch, opfsStore } from './store/opfs.ts';
 export { fileOf, keysOf, memoryStore, type RunStore } from './store/store.ts';
 export type { Candidate, TargetReport } from './target.ts';

@@ -8,11 +8,11 @@ import { isObject, parseJson } from '../json.ts';
 import type { AbortOptions } from '../pool/index.ts';
 import { takesTokens } from './batches.ts';
 import { widthsOf } from './budget.ts';
+import type { ProgressStep } from './course.ts';
 import { mulberry32 } from './data/sample.ts';
 import { supplied } from './decoder.ts';
 import { nonNegative } from './nnls.ts';
 import { loadModel, type OpenedModel } from './open.ts';
-import type { Progress } from './pass.ts';
 import type { Prunable, Sizes } from './recipe.ts';
 import { alternately, CAREFUL, median, type Now, type Rounds, ratioOf } from './timing.ts';
 
@@ -40,7 +40,7 @@ export interface LatencyOptions extends AbortOptions {
   readonly engine: Engine;
   /** What is run, a sample or the batch that the model insists on. Default: noise, or token 0. */
   readonly input?: FloatTensor;
-  readonly onProgress?: (progress: Progress) => void;
+  readonly onProgress?: (progress: ProgressStep) => void;
   /** The clock. Default `performance.now`. */
   readonly now?: Now;
 }

@@ -5,6 +5,7 @@ import type { LayerRecipe } from '../solve/index.ts';
 import type { Select } from './batches.ts';
 import { type Chain, type LastPlace, type RunOptions, through, type Visit } from './chain.ts';
 import type { Clock } from './clock.ts';
+import type { ProgressStep } from './course.ts';
 import type { Findings } from './findings.ts';
 import { withGain } from './gain.ts';
 import type { LatencyTable } from './latency.ts';
@@ -13,19 +14,11 @@ import { corrects, fittingOf, type Recipe, type Sizes, type Target } from './rec
 import { type History, type PrunedPart, prunePart } from './sequence.ts';
 import type { Subject } from './subject.ts';
 
-/** Where a run is. */
-export interface Progress {
-  /** What is being done, for a person. */
-  readonly label: string;
-  readonly done: number;
-  readonly total: number;
-}
-
 /** What all of a run shares. */
 export interface Run
   extends RunOptions,
-    Required<Pick<PruneOptions, 'engine' | 'session' | 'calibration' | 'evaluation'>>,
-    Pick<PruneOptions, 'onProgress'> {
+    Required<Pick<PruneOptions, 'engine' | 'session' | 'calibration' | 'evaluation'>> {
+  readonly onProgress?: (step: ProgressStep) => void;
   readonly subject: Subject;
   /** The subject's, for the calibration samples. */
   readonly chain: Chain;
@@ -68,7 +61,8 @@ export async function passOver(run: Run, pass: Pass): Promise<LastPlace> {
     if (!place.part.opened) return undefined;
     const pruned = await prunePart(place, index, run, pass, history);
     await pass.onPart?.(index, pruned);
-    if (chain.parts > 1) run.onProgress?.({ label, done: index, total: chain.parts - 2 });
+    if (chain.parts > 1)
+      run.onProgress?.({ label, done: index, total: chain.parts - 2, layer: `block ${index - 1}` });
     return history.isDense ? undefined : pruned.masked;
   };
   const last = await through(chain, calibration, run, visit, findings);

@@ -5,11 +5,13 @@ import type { Engine } from '../engine/index.ts';
 import { InputError, UnsupportedModelError } from '../errors.ts';
 import type { WrittenModel } from '../graph/index.ts';
 import { openSession, type Session } from '../pool/index.ts';
+import { refits } from '../solve/index.ts';
 import { version } from '../version.ts';
 import { allocate, analyzeRun, problemOf, type TradeoffReport } from './allocate/index.ts';
 import { checkBudget } from './budget.ts';
 import type { RunOptions } from './chain.ts';
 import { Clock } from './clock.ts';
+import { Course, type Progress, type ProgressStep } from './course.ts';
 import type { Dataset } from './data/index.ts';
 import { type Metric, measure } from './evaluate.ts';
 import { DENSE_BYTES, Findings } from './findings.ts';
@@ -23,8 +25,9 @@ import {
 import { checkTable, type LatencyTable, measureLatency, timeOf } from './latency.ts';
 import { type FileOptions, onnxSubject } from './onnx.ts';
 import type { OpenedModel } from './open.ts';
-import { type LatencyBudget, type Pass, type Progress, passOver, type Run } from './pass.ts';
+import { type LatencyBudget, type Pass, passOver, type Run } from './pass.ts';
 import { checkPlan, type Plan, type PlanOptions, planRun } from './plan.ts';
+import { doubtOf, fewSamples, flatness, type Warning } from './plausible.ts';
 import { parseRecipe, type RecipeOptions, type Sizes, sizesOf, type Target } from './recipe.ts';
 import { metricReport, type PruneReport, reportOf } from './report.ts';
 import type { PrunedLayer, PrunedPart } from './sequence.ts';
@@ -52,8 +55,13 @@ export interface PruneOptions extends EvaluateOptions, RecipeOptions, FileOption
   readonly latencyTable?: LatencyTable;
   /** Keeps what the run finds: it can be continued, and other runs need not find it again. */
   readonly store?: RunStore;
-  /** Called after each part, or each step of a model of one part. */
+  /** Called as every stage begins, and after each part, or each step of a model of one part. */
   readonly onProgress?: (progress: Progress) => void;
+  /**
+   * Called before the long work with what the report's `warnings` will say: a dense model that answers by chance on these
+   * data, too few calibration samples. What it throws ends the run.
+   */
+  readonly onWarning?: (warning: Warning) => void;
 }
 
 /** The pruned model, and what became of it. */
@@ -97,8 +105,10 @@ export async function analyze(
   options: PruneOptions,
 ): Promise<TradeoffReport> {
   return inSession(options, async (session) => {
-    const { run } = await startRun(session, subjectOf(model, options), options);
+    const started = await startRun(session, subjectOf(model, options), options);
+    const { run } = started;
     if (!run.recipe.spend) throw new InputError('analyze: expected a budget, which says what is counted');
+    await run.clock.stage('measuring', () => measureDense(started, options));
     return analyzeRun(run, run.recipe.spend);
   });
 }
@@ -166,6 +176,7 @@ interface Started {
   readonly planned: Sizes;
   /** Of the evaluation data, where there is a store. */
   readonly evaluationHash?: string;
+  readonly few?: Warning;
   readonly memory: PruneReport['memory'];
 }
 
@@ -196,7 +207,9 @@ async function startRun(session: Session, subject: Subject, options: PruneOption
   });
   for (const samples of new Set([calibration, evaluation])) await subject.check(samples);
 
-  const clock = new Clock();
+  const course = new Course(recipe);
+  const onProgress = (step: ProgressStep) => options.onProgress?.(course.step(step));
+  const clock = new Clock((stage) => options.onProgress?.(course.enter(stage)));
   const engine = clock.engine(options.engine);
   const chain = subject.chain(engine, calibration);
   // Sizes are found by many passes that have much in common.
@@ -204,20 +217,33 @@ async function startRun(session: Session, subject: Subject, options: PruneOption
   const plannedBytes = bytes.total + (store && !options.store ? DENSE_BYTES : 0);
   const hashes = await hashesOf(store ? [calibration, evaluation] : []);
   const findings = await findingsOf(subject, session, { ...options, store }, hashes.get(calibration));
-  const run: Run = { ...options, subject, engine, chain, session, recipe, evaluation, findings, clock };
+  const run: Run = {
+    ...options,
+    subject,
+    engine,
+    chain,
+    session,
+    recipe,
+    evaluation,
+    findings,
+    clock,
+    onProgress,
+  };
   return {
     run,
     planned,
     evaluationHash: hashes.get(evaluation),
+    few: refits(recipe.method) ? fewSamples(profile, calibration.size) : undefined,
     memory: { plannedBytes, wasmBytes },
   };
 }
 
 async function pruneWith(session: Session, subject: Subject, options: PruneOptions): Promise<PruneResult> {
-  const { run, planned, evaluationHash, memory } = await startRun(session, subject, options);
+  const started = await startRun(session, subject, options);
+  const { run, planned, memory } = started;
   const { clock, recipe } = run;
   // Before the long work, so that labels that do not go with the model are found at once.
-  const before = await clock.stage('measuring', () => denseMetric(run, evaluationHash));
+  const { metric: before, doubt } = await clock.stage('measuring', () => measureDense(started, options));
   const timing =
     recipe.spend?.of === 'latency'
       ? await clock.stage('timing', () => timingOf(run, options.latencyTable))
@@ -228,7 +254,7 @@ async function pruneWith(session: Session, subject: Subject, options: PruneOptio
     target: await clock.stage('target', () => chooseTarget(run, planned)),
   };
   const { layers, proof } = await pruneTowards(target.chosen, sizes, run, memory.wasmBytes);
-  const report = reportOf(run, layers, proof);
+  const report = reportOf(run, layers, proof, doubt === undefined ? [] : [doubt]);
   const metric = metricReport(before, proof.after, options.evaluation ? 'evaluation' : 'calibration');
   return {
     written: proof.model,
@@ -281,11 +307,22 @@ async function pruneTowards(
   }
 }
 
-/** The dense network's, which does not depend on how it is pruned. */
-async function denseMetric(run: Run, hash: string | undefined): Promise<Metric | undefined> {
+/** The dense network's metric, which does not depend on how it is pruned, and what it says against the data. */
+async function measureDense(
+  { run, few, evaluationHash: hash }: Started,
+  { onWarning }: Pick<PruneOptions, 'onWarning'>,
+): Promise<{ metric?: Metric; doubt?: string }> {
   const { subject, engine, evaluation, findings } = run;
-  const find = async () => ({ metric: await measure(subject.chain(engine, evaluation), evaluation, run) });
-  return (await findings.once('metric', hash, find)).metric;
+  const find = async () => {
+    const chain = subject.chain(engine, evaluation);
+    const metric = await measure(chain, evaluation, run);
+    const doubt = metric ? doubtOf(metric) : await flatness(chain, evaluation, run);
+    return { metric, doubt: doubt && `dense ${doubt}` };
+  };
+  const found = await findings.once('metric', hash, find);
+  if (found.doubt !== undefined) onWarning?.({ kind: 'implausible', text: found.doubt });
+  if (few) onWarning?.(few);
+  return found;
 }
 
 /** @throws {InputError} where the store is of another run */

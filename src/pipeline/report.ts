@@ -1,7 +1,7 @@
 // What a run says when it is done.
 
 import type { BlockSizes } from '../checkpoint/architectures/index.ts';
-import type { Structure } from '../graph/index.ts';
+import { type Structure, sizeAt, type Term } from '../graph/index.ts';
 import type { AllocationReport } from './allocate/index.ts';
 import type { StageTime } from './clock.ts';
 import type { Metric } from './evaluate.ts';
@@ -29,6 +29,8 @@ export interface LayerReport
    * objective with its damping, before any local search: at the kept ones not `relativeError`, which is of the data alone.
    */
   readonly curve?: readonly number[];
+  /** Fraction of the dense model's multiply-adds that this structure saves alone; what several save together is less than the sum. */
+  readonly macsSaved: number;
 }
 
 /** What was pruned, how, and what it cost. */
@@ -53,7 +55,7 @@ export interface PruneReport {
   /** Largest difference between outputs of the written model and of the masked network, as a part of their range. */
   readonly maxDifference: number;
   readonly layers: readonly LayerReport[];
-  /** What the data are too few for. */
+  /** What speaks against the data, and what they are too few for. */
   readonly warnings: readonly string[];
   readonly notPrunable: readonly { readonly name: string; readonly reason: string }[];
   /** Of a language model's blocks, as written. */
@@ -74,12 +76,24 @@ export interface PruneReport {
   readonly threads: number;
 }
 
+/** A report as it is kept: what was run on what, and where it went. Fields may come to it within a version. */
+export interface SavedReport extends PruneReport {
+  /** Of this form: a greater one where a reader of this one would err. */
+  readonly version: 1;
+  readonly calibration: { readonly path: string; readonly samples: number; readonly seed: number };
+  /** What the run was told, as a configuration that tells it the same. */
+  readonly settings: { readonly model: string; readonly [option: string]: unknown };
+  readonly model: { readonly path: string; readonly sha256?: string };
+}
+
 /** What a run says of its layers, sizes and time. */
 export function reportOf(
   { recipe, calibration, subject, session, engine, clock }: Run,
   layers: readonly PrunedLayer[],
   { subject: small, maxDifference, latencyMs, sizes, statement }: Proof,
+  doubts: readonly string[],
 ): Omit<PruneReport, 'target' | 'allocation' | 'metric' | 'memory'> {
+  const saved = savedBy(subject.terms('macs', calibration.shape));
   return {
     recipe,
     samples: calibration.size,
@@ -92,10 +106,11 @@ export function reportOf(
     layers: layers.map(({ structure, curve, relativeError = 0, ...layer }) => ({
       ...layer,
       groups: structure.groups,
+      macsSaved: saved(layer.name, layer.kept.length / structure.groups),
       relativeError,
       curve: curve && [...curve],
     })),
-    warnings: layers.flatMap(({ structure }) => fewRows(structure, calibration.size)),
+    warnings: [...doubts, ...layers.flatMap(({ structure }) => fewRows(structure, calibration.size))],
     notPrunable: subject.notPrunable,
     sizes,
     statement,
@@ -105,6 +120,12 @@ export function reportOf(
     simd: session.simd,
     threads: session.threads,
   };
+}
+
+/** What a structure saves that keeps a fraction of its groups, as a fraction of all. */
+function savedBy(terms: readonly Term[]): (structure: string, kept: number) => number {
+  const all = sizeAt(terms, () => 1);
+  return (structure, kept) => 1 - sizeAt(terms, (name) => (name === structure ? kept : 1)) / (all || 1);
 }
 
 /** Refits of layers that have fewer rows than inputs hold on the calibration samples and little beyond. */

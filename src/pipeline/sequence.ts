@@ -102,7 +102,10 @@ export async function prunePart(
           layers.push(layerOf(part, step.structure, solved));
         }
       }
-      if (run.chain.parts === 1) run.onProgress?.({ label: pass.label, done: i + 1, total: steps.length });
+      if (run.chain.parts === 1) {
+        const layer = step.gain?.node ?? step.maps[0].node;
+        run.onProgress?.({ label: pass.label, done: i + 1, total: steps.length, layer });
+      }
     }
     return { masked, layers };
   } finally {

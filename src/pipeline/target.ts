@@ -5,7 +5,7 @@ import type { FloatTensor } from '../engine/index.ts';
 import { refits } from '../solve/index.ts';
 import { type Select, takesTokens } from './batches.ts';
 import { type LastPlace, outputsOf, through } from './chain.ts';
-import { loss } from './evaluate.ts';
+import { textLoss } from './evaluate.ts';
 import { type Pass, passOver, type Run } from './pass.ts';
 import { fittingOf, type Sizes, type Target, targetOf } from './recipe.ts';
 import { splitSamples } from './split.ts';
@@ -62,7 +62,8 @@ export async function chooseTarget(run: Run, sizes: Sizes): Promise<TargetReport
 /** The error of a pruned network's outputs, or its loss where it is a language model. */
 async function heldOutError(run: Run, isHeldOut: Select): Promise<(last: LastPlace) => Promise<number>> {
   const { chain, calibration } = run;
-  if (takesTokens(chain.input)) return (last) => loss(chain, last, 'pruned', run, isHeldOut);
+  if (takesTokens(chain.input))
+    return async (last) => (await textLoss(chain, last, 'pruned', run, isHeldOut)).loss;
   const outputs = async (last: LastPlace, network: 'dense' | 'pruned') => {
     const found: FloatTensor[] = [];
     for await (const { values } of outputsOf(chain, last, network, run, isHeldOut))

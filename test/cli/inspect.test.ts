@@ -11,11 +11,17 @@ describe.concurrent('osscar inspect --json', () => {
     const { code, stdout, stderr } = await osscar('inspect', MOBILENET, '--json', '--threads', '1');
     expect([code, stderr]).toEqual([0, '']);
     const report = JSON.parse(stdout);
-    expect(Object.keys(report)).toEqual(['structures', 'parameters', 'macs']);
+    expect(Object.keys(report)).toEqual(['structures', 'parameters', 'macs', 'kinds']);
     expect(report).toMatchObject({ parameters: 36_160, macs: 3_290_944 });
     for (const structure of report.structures) {
-      expect(Object.keys(structure)).toEqual(['name', 'layer', 'groups', 'groupSize', 'prunable', 'reason']);
+      const keys = ['name', 'layer', 'groups', 'groupSize', 'prunable', 'reason'];
+      expect(Object.keys(structure)).toEqual(structure.prunable ? [...keys, 'parameters', 'macs'] : keys);
     }
+    // 32 channels of 3 × 3 depthwise and 1 × 1 convolutions: 16 -> 32, its own 3 × 3, 32 -> 64, with biases; but for the
+    // classes' biases and the bounds of 11 ReLU6 all hangs on one or another.
+    expect(report.structures[1].parameters).toBe(32 * (16 + 1) + 32 * (9 + 1) + 32 * 64);
+    expect(report.kinds.channel.parameters).toBe(36_160 - 10 - 2 * 11);
+    expect(report.kinds.channel.macs).toBe(3_290_944);
     // The stem, the pointwise convolutions and the classes.
     expect(report.structures.map((s: { groups: number }) => s.groups)).toEqual([
       16, 32, 64, 64, 128, 128, 10,
@@ -27,6 +33,8 @@ describe.concurrent('osscar inspect --json', () => {
       groupSize: 1,
       prunable: true,
       reason: null,
+      parameters: report.structures[1].parameters,
+      macs: report.structures[1].macs,
     });
     expect(report.structures.at(-1)).toMatchObject({ prunable: false, layer: '' });
     expect(report.structures.at(-1).reason).toContain('graph output "logits"');
@@ -59,9 +67,12 @@ describe.concurrent('osscar inspect', () => {
       'fashion-resnet-bn.onnx: input input [n, 1, 28, 28], 164,730 parameters, 20,184,576 multiply-adds, 675,876 bytes',
     );
     expect(lines[1]).toBe('15 of 19 structures prunable');
-    expect(lines).toHaveLength(4 + 19);
+    expect(lines[2]).toMatch(
+      /^channels and neurons: \d+\.\d % of the parameters and \d+\.\d % of the multiply-adds hang on them$/,
+    );
+    expect(lines).toHaveLength(5 + 19);
     expect(lines).toContainEqual(
-      expect.stringMatching(/^\/2\/c1\/c1\.0\/Conv +\/2\/c2\/c2\.0\/Conv +16 +9 +yes$/),
+      expect.stringMatching(/^\/2\/c1\/c1\.0\/Conv +\/2\/c2\/c2\.0\/Conv +16 +9 +[\d,]+ +[\d,]+ +yes$/),
     );
     expect(lines.filter((line) => /no: residual stream/.test(line))).toHaveLength(3);
   });

@@ -192,11 +192,22 @@ test('osscar inspect lists the structures of every block of a folder', async () 
   const { code, stdout, stderr } = await osscar('inspect', MODEL);
   expect([code, stderr]).toEqual([0, '']);
   const [title, ...lines] = stdout.trimEnd().split('\n');
-  expect(title).toBe(`${MODEL}: opt, 4 blocks, 128 features, vocabulary 1024`);
-  expect(lines.map((line) => line.split(/ +/)[0])).toEqual(
+  expect(title).toMatch(
+    RegExp(`^${MODEL}: opt, 4 blocks, 128 features, vocabulary 1024, [\\d,]+ parameters$`),
+  );
+  // All of a block's matrices hang on heads and neurons, and so do the biases but those of 2 · 128 outputs.
+  const { parameters, kinds } = await osscarJson('inspect', MODEL);
+  expect(kinds.head.parameters).toBe(4 * (4 * 128 * 128 + 3 * 128));
+  expect(kinds.channel.parameters).toBe(4 * (2 * 128 * 512 + 512));
+  expect(lines[0]).toBe(
+    `attention heads: ${((100 * kinds.head.parameters) / parameters).toFixed(1)} % of the parameters and ${/[\d.]+ % of the multiply-adds/.exec(lines[0])?.[0]} hang on them`,
+  );
+  const rows = lines.slice(3);
+  expect(rows[0]).toMatch(/^structure +groups +parameters +multiply-adds$/);
+  expect(rows.slice(1).map((line) => line.split(/ +/)[0])).toEqual(
     [0, 1, 2, 3].flatMap((i) => [`${i}.heads`, `${i}.mlp`]),
   );
-  expect(lines[0]).toBe('0.heads  8 groups of 1 heads of 16');
+  expect(rows[1]).toMatch(/^0\.heads +8 groups of 1 heads of 16 +65,920 +[\d,]+$/);
 });
 
 /** Token ids as numpy saves them. */

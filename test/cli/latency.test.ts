@@ -27,7 +27,7 @@ describe('osscar latency', () => {
     const terms = Object.keys(table.structures).map((name) => ({ value: 1, of: [name] }));
     writeFileSync(path, JSON.stringify({ ...table, denseMs: 2, terms }));
     const { allocation } = await osscarJson(
-      ...['prune', model, '--calibrate', fixture('calib'), ...PREPROCESSING, '--samples', '16'],
+      ...['prune', model, '--calibrate', fixture('calib'), ...PREPROCESSING, '--samples', '16', '--force'],
       ...['--latency', '1ms', '--latency-table', path, '--effort', 'low', '-o', join(folder, 'small.onnx')],
     );
     expect(allocation).toMatchObject({ of: 'latency', limit: 1, before: 2 });

@@ -56,14 +56,17 @@ export async function osscarJson(...args: readonly string[]): Promise<any> {
 }
 
 /** Lines of progress where standard error is no terminal. */
-export const PROGRESS = /^(target \w+ [\d.]+|pruning): \d+\/\d+\n/gm;
+export const PROGRESS = /^(?!osscar:).+, [\d.]+ (s|min|h)(, about [\d.]+ (s|min|h) left)?\n/gm;
+
+/** What is said beside progress. */
+export const WARNINGS = /^osscar: warning: [^\n]+\n/gm;
 
 /** Runs a command that must fail because of what it was given, in one line that says `message`. */
 export async function refused(args: readonly string[], message: string | RegExp): Promise<void> {
   const { code, stdout, stderr } = await osscar(...args, '--json', '--threads', '1');
   expect(code, stderr).toBe(2);
   expect(stdout).toBe('');
-  const errors = stderr.replace(PROGRESS, '');
+  const errors = stderr.replace(PROGRESS, '').replace(WARNINGS, '');
   expect(errors).toMatch(/^osscar: [^\n]+\n$/);
   expect(errors).toMatch(message);
 }

@@ -16,13 +16,17 @@ import {
   osscar,
   osscarJson,
   PREPROCESSING,
+  PROGRESS,
   RESNET,
   temporaryFolder,
+  WARNINGS,
 } from './osscar.ts';
 
 const folder = temporaryFolder();
 const out = (name: string) => join(folder, name);
 const CALIBRATION = ['--calibrate', fixture('calib'), ...PREPROCESSING];
+/** Of models that were trained for nothing. */
+const UNTRAINED = [...CALIBRATION, '--force'];
 const TINY = out('tiny.onnx');
 writeFileSync(TINY, tiny());
 const sha256 = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
@@ -81,8 +85,9 @@ describe.concurrent('osscar prune', () => {
     expect(report.layers.map(({ groups }: Layer) => groups)).toEqual([16, 32, 64, 64, 128, 128]);
     expect(report.recipe.target).toBe('auto');
     // Progress, in plain lines, is on the other stream.
-    expect(stderr.trimEnd().split('\n').at(-1)).toBe('pruning: 10/10');
-    expect(stderr).toMatch(/^(target \w+ [\d.]+: \d\/6\n)+(pruning: \d\/6\n)+$/);
+    expect(stderr).toMatch(/^pruning: 10\/10 /m);
+    expect(stderr.replace(WARNINGS, '').replace(PROGRESS, '')).toBe('');
+    expect(stderr).toMatch(/^target residual 1: 6\/6 /m);
 
     // The weights that are there are those of the kept channels.
     const model = await readModel(readFileSync(output));
@@ -130,7 +135,7 @@ describe.concurrent('osscar prune', () => {
   });
 
   const prune = (name: string, ...flags: string[]) =>
-    osscarJson('prune', TINY, ...CALIBRATION, '--keep', '0.4', '-o', out(name), '--samples', '12', ...flags);
+    osscarJson('prune', TINY, ...UNTRAINED, '--keep', '0.4', '-o', out(name), '--samples', '12', ...flags);
 
   test('takes each method, which choose and fit differently', async () => {
     const [magnitude, refitted, osscar] = [
@@ -183,15 +188,15 @@ describe.concurrent('osscar prune', () => {
       expect(stdout).toMatch(row);
     }
     expect(stdout).toMatch(/accuracy \(12 calibration samples\) +[01]\.\d{4} +[01]\.\d{4}\n/);
-    expect(stderr).toBe(
-      'pruning: 1/6\npruning: 2/6\npruning: 3/6\npruning: 4/6\npruning: 5/6\npruning: 6/6\n',
-    );
+    // What else there is, is there where it takes long.
+    for (let i = 1; i <= 6; i++)
+      expect(stderr).toMatch(RegExp(`^pruning: ${i}/6 \\S+, \\d+ %, \\d+ s(, about \\d+ s left)?$`, 'm'));
   });
 
   test('prunes what it can where an operator hides the rest', async () => {
     writeFileSync(out('opaque.onnx'), opaque());
     const report = await osscarJson(
-      ...['prune', out('opaque.onnx'), ...CALIBRATION, '--keep', '0.5', '-o', out('cleared.onnx')],
+      ...['prune', out('opaque.onnx'), ...UNTRAINED, '--keep', '0.5', '-o', out('cleared.onnx')],
       ...['--samples', '12'],
     );
     expect(report.layers).toHaveLength(1);
@@ -206,7 +211,7 @@ describe.concurrent('osscar prune', () => {
     const written = async (simd: string) => {
       const file = out(`${simd}.onnx`);
       await osscarJson(
-        ...['prune', TINY, '--calibrate', out('simd.npy'), '--keep', '0.5', '--target', 'self'],
+        ...['prune', TINY, '--calibrate', out('simd.npy'), '--force', '--keep', '0.5', '--target', 'self'],
         ...['-o', file, '--simd', simd],
       );
       return tensorsOf(readFileSync(file));
@@ -232,7 +237,7 @@ describe.concurrent('osscar prune', () => {
     writeFileSync(join(here, 'weights.bin'), Buffer.concat(external));
     expect(bytes.length).toBeLessThan(statSync(TINY).size / 4);
 
-    const flags = [...CALIBRATION, '--keep', '0.5', '--samples', '12', '--target', 'self'];
+    const flags = [...UNTRAINED, '--keep', '0.5', '--samples', '12', '--target', 'self'];
     const report = await osscarJson('prune', model, '-o', join(here, 'small.onnx'), ...flags);
     const whole = await osscarJson('prune', TINY, '-o', out('whole.onnx'), ...flags);
     expect(report.layers).toEqual(whole.layers);
@@ -248,7 +253,7 @@ describe.concurrent('osscar prune', () => {
     const model = out('open.onnx');
     writeFileSync(model, await withInputDims(tiny(), ['n', 1, 'height', 'width']));
     const small = out('open-small.onnx');
-    const flags = [...CALIBRATION, '--samples', '12', '--target', 'self'];
+    const flags = [...UNTRAINED, '--samples', '12', '--target', 'self'];
     await osscarJson('prune', model, '--keep', '0.5', '-o', small, ...flags, '--size', '28');
     const { samples } = await osscarJson('eval', small, '--data', fixture('test'), '--samples', '20');
     expect(samples).toBe(20);
@@ -262,12 +267,12 @@ describe.concurrent('osscar prune', () => {
       writeFileSync(out('inputs.npy'), npy([30, 1, 28, 28], inputs));
     }
     const report = await osscarJson(
-      ...['prune', TINY, '--calibrate', out('inputs.npy'), '--keep', '0.5', '-o', out('npy.onnx')],
+      ...['prune', TINY, '--calibrate', out('inputs.npy'), '--force', '--keep', '0.5', '-o', out('npy.onnx')],
     );
     expect(report.samples).toBe(30);
     expect(report.metric).toBeUndefined();
     const images = await osscarJson(
-      ...['prune', TINY, ...CALIBRATION, '--keep', '0.5', '-o', out('images.onnx'), '--samples', '30'],
+      ...['prune', TINY, ...UNTRAINED, '--keep', '0.5', '-o', out('images.onnx'), '--samples', '30'],
     );
     expect(report.layers).toEqual(images.layers);
   });
@@ -290,7 +295,7 @@ test('--dry-run says what a file takes, and writes nothing', async () => {
   const flags = ['--keep', '0.4', '--samples', '12', '-o', output];
   const plan = await osscarJson('prune', TINY, '--dry-run', ...flags);
   expect(existsSync(output)).toBe(false);
-  const { parameters, memory } = await osscarJson('prune', TINY, ...CALIBRATION, ...flags);
+  const { parameters, memory } = await osscarJson('prune', TINY, ...UNTRAINED, ...flags);
   expect(plan.fits).toBe(true);
   expect(plan.parameters).toEqual(parameters);
   expect(plan.bytes.wasm).toBe(memory.wasmBytes);

@@ -73,7 +73,7 @@ const folder: Run = async (store, options) => {
 };
 
 const stopped = new Error('stopped');
-/** Ends a run at the `nth` report of progress under a label. */
+/** Ends a run at the `nth` step under a label; stages that begin are none. */
 function stoppingAt(label: string, nth: number): Options & { keep: number } {
   const abort = new AbortController();
   let seen = 0;
@@ -81,7 +81,7 @@ function stoppingAt(label: string, nth: number): Options & { keep: number } {
     keep: 0.5,
     signal: abort.signal,
     onProgress: (step) => {
-      if (step.label.startsWith(label) && ++seen === nth) abort.abort(stopped);
+      if (step.done > 0 && step.label.startsWith(label) && ++seen === nth) abort.abort(stopped);
     },
   };
 }

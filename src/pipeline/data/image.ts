@@ -1,12 +1,13 @@
 // PNG and JPEG files → 8-bit pixels, gray or RGB, as calibration images need them.
 //
-// No colour management: embedded profiles, gamma and the EXIF orientation are ignored, alpha is dropped and not
-// blended, as `PIL.Image.convert` does.
+// No colour management: embedded profiles and gamma are ignored, alpha is dropped and not blended, as
+// `PIL.Image.convert` does. Photographs are turned as their EXIF orientation says.
 
 import { convertIndexedToRgb, type DecodedPng, decode as decodePng } from 'fast-png';
 import { decode as decodeJpeg } from 'jpeg-js';
 import { FormatError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
+import { exifOrientation, turned } from './orientation.ts';
 import { essentialPng, PNG_SIGNATURE, pngHeader } from './png.ts';
 import { resampleAxis } from './resample.ts';
 
@@ -81,6 +82,8 @@ interface JpegFrame {
   sampling: [number, number][];
   /** Offset of the transform code in an Adobe marker: 0 RGB or CMYK, 1 YCbCr, 2 YCCK. */
   adobeAt?: number;
+  /** EXIF's, 1 to 8. */
+  orientation: number;
 }
 
 /** Passes that a progressive file needs by far: libjpeg's own scripts have 10. */
@@ -91,6 +94,7 @@ function readJpegFrame(bytes: Uint8Array): JpegFrame {
   const sampling: JpegFrame['sampling'] = [];
   let [width, height, scans] = [0, 0, 0];
   let adobeAt: number | undefined;
+  let orientation = 1;
   for (let at = 2; at + 9 < bytes.length; ) {
     const marker = bytes[at] === 0xff ? bytes[at + 1] : 0;
     if (marker < 0xc0 || marker === 0xff || (marker >= 0xd0 && marker <= 0xd8)) {
@@ -111,10 +115,12 @@ function readJpegFrame(bytes: Uint8Array): JpegFrame {
     }
     if (marker === 0xee && String.fromCharCode(...bytes.subarray(at + 4, at + 9)) === 'Adobe' && scans === 0)
       adobeAt = at + 15;
+    if (marker === 0xe1 && orientation === 1 && scans === 0)
+      orientation = exifOrientation(bytes.subarray(at + 4, at + 2 + view.getUint16(at + 2)));
     if (marker === 0xda) scans++;
     at += 2 + view.getUint16(at + 2);
   }
-  return { width, height, scans, sampling, adobeAt };
+  return { width, height, scans, sampling, adobeAt, orientation };
 }
 
 /** @throws {Error} where a few bytes would take the decoder minutes */
@@ -171,7 +177,7 @@ function toRgb(image: Pixels, sampling: JpegFrame['sampling']): void {
 function readJpeg(bytes: Uint8Array, name: string): DecodedImage {
   const frame = readJpegFrame(bytes);
   checkWork(frame, bytes.length);
-  const { sampling, adobeAt } = frame;
+  const { sampling, adobeAt, orientation } = frame;
   const isRgb = adobeAt !== undefined && bytes[adobeAt] === 0;
   const colors = sampling.length;
   let source = bytes;
@@ -191,9 +197,10 @@ function readJpeg(bytes: Uint8Array, name: string): DecodedImage {
   const { width, height, data } = image;
   if (width !== frame.width || height !== frame.height) throw new Error('it has two sizes');
   if (colors === 3 && !isRgb) toRgb(image, sampling);
-  if (colors !== 1) return { name, width, height, channels: 3, data };
+  const size = { name, width, height };
+  if (colors !== 1) return turned({ ...size, channels: 3, data }, orientation);
   const gray = keepChannels({ width, height, depth: 8, channels: 3, data }, 1);
-  return { name, width, height, channels: 1, data: gray };
+  return turned({ ...size, channels: 1, data: gray }, orientation);
 }
 
 function checkSize(width: number, height: number): void {

@@ -215,7 +215,7 @@ function roundHalfEven(x: number): number {
 }
 
 // 224 / 256: how much of the short side the centre crop keeps in the usual ImageNet evaluation.
-const CROP_FRACTION = 0.875;
+export const CROP_FRACTION = 0.875;
 
 function cropImage(image: DecodedImage, height: number, width: number): DecodedImage {
   const coverH = Math.floor(height / CROP_FRACTION);

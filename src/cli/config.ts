@@ -1,0 +1,119 @@
+// osscar.config.json: what would be typed as flags, kept in a file. Values go through the flags' own parsers, so that a
+// file can say nothing that a flag cannot.
+
+import { stat } from 'node:fs/promises';
+import { type Command, InvalidArgumentError, type Option } from 'commander';
+import { FormatError, InputError } from '../errors.ts';
+import type { SavedReport } from '../pipeline/index.ts';
+import { readFileBytes } from './files.ts';
+import { say } from './say.ts';
+
+/** Read where it is in the working folder and no other is named. */
+const CONFIG_FILE = 'osscar.config.json';
+/** What a configuration calls the argument of commands. */
+const MODEL = 'model';
+/** Flags that a file cannot hold. */
+const NEVER = new Set(['config', 'version', 'help']);
+
+/**
+ * Gives the options of the command that is called what a file says of them; flags count more. Options of other commands
+ * are passed over, so that one file serves all. Paths are relative to the working folder, as in flags.
+ *
+ * @throws {InputError} naming file and option
+ */
+export async function applyConfig(program: Command, args: readonly string[]): Promise<void> {
+  const command = program.commands.find((it) => it.name() === args.find((arg) => !arg.startsWith('-')));
+  if (!command) return;
+  const path = await configPath(args);
+  if (path === undefined) return;
+  for (const [key, value] of Object.entries(await readConfig(path))) {
+    if (key === MODEL) setModel(command, path, value);
+    else if (!apply(command, path, key, value)) checkKnown(program, path, key);
+  }
+}
+
+async function configPath(args: readonly string[]): Promise<string | undefined> {
+  const at = args.findIndex((arg) => arg === '--config' || arg.startsWith('--config='));
+  if (at >= 0) return args[at] === '--config' ? args[at + 1] : args[at].slice('--config='.length);
+  const isThere = (await stat(CONFIG_FILE).catch(() => undefined))?.isFile();
+  if (isThere) say(`options from ${CONFIG_FILE}`);
+  return isThere ? CONFIG_FILE : undefined;
+}
+
+async function readConfig(path: string): Promise<object> {
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder().decode(await readFileBytes(path)));
+  } catch (cause) {
+    if (cause instanceof InputError) throw cause;
+    throw new FormatError(`"${path}": not JSON (${(cause as Error).message})`, { cause });
+  }
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value;
+  throw new FormatError(`"${path}": expected an object of options, such as { "keep": 0.5 }`);
+}
+
+function setModel(command: Command, path: string, value: unknown): void {
+  if (typeof value !== 'string') throw new InputError(`"${path}": "${MODEL}": expected a path`);
+  command.registeredArguments[0].argOptional().default(value);
+}
+
+const matches = (key: string) => (option: Option) =>
+  !NEVER.has(option.attributeName()) && (option.attributeName() === key || option.long === `--${key}`);
+
+/** @returns whether the command has such an option */
+function apply(command: Command, path: string, key: string, value: unknown): boolean {
+  const option = command.options.find(matches(key));
+  if (!option) return false;
+  const name = option.attributeName();
+  const set = (to: unknown) => command.setOptionValueWithSource(name, to, 'config');
+  if (option.isBoolean() || option.negate) {
+    if (typeof value !== 'boolean')
+      throw new InputError(`"${path}": "${key}": expected true or false, got ${JSON.stringify(value)}`);
+    set(value);
+    return true;
+  }
+  for (const text of textsOf(option, path, key, value)) {
+    // What is given several times is gathered, from nothing on.
+    const before = command.getOptionValueSource(name) === 'config' ? command.getOptionValue(name) : undefined;
+    try {
+      const parsed = option.parseArg ? option.parseArg<unknown>(text, before) : text;
+      set(option.variadic && !option.parseArg ? [...((before as string[]) ?? []), parsed] : parsed);
+    } catch (cause) {
+      if (!(cause instanceof InvalidArgumentError)) throw cause;
+      throw new InputError(`"${path}": "${key}" cannot be ${JSON.stringify(value)}: ${cause.message}`, {
+        cause,
+      });
+    }
+  }
+  return true;
+}
+
+/** A value as it would be typed, once or several times. */
+function textsOf(option: Option, path: string, key: string, value: unknown): string[] {
+  const isPlain = (it: unknown) => typeof it === 'string' || typeof it === 'number';
+  if (isPlain(value)) return [String(value)];
+  if (Array.isArray(value) && value.every(isPlain))
+    return option.variadic ? value.map(String) : [value.join(',')];
+  if (option.flags.includes('=') && typeof value === 'object' && value !== null)
+    return Object.entries(value).map(([name, ratio]) => `${name}=${ratio}`);
+  throw new InputError(
+    `"${path}": "${key}": expected what ${option.flags} takes, got ${JSON.stringify(value)}`,
+  );
+}
+
+/** @throws {InputError} where no command has such an option */
+function checkKnown(program: Command, path: string, key: string): void {
+  if (program.commands.some(({ options }) => options.some(matches(key)))) return;
+  throw new InputError(`"${path}": unknown option "${key}"; names are those of the flags, such as "keep"`);
+}
+
+/** What a command was told, as a configuration that tells it the same. */
+export function configOf(command: Command, model: string): SavedReport['settings'] {
+  const told = command.options
+    .map((option) => option.attributeName())
+    .filter(
+      (name) => ['cli', 'config'].includes(command.getOptionValueSource(name) ?? '') && !NEVER.has(name),
+    )
+    .map((name) => [name, command.getOptionValue(name)]);
+  return { [MODEL]: model, ...Object.fromEntries(told) };
+}

@@ -1,0 +1,49 @@
+// Where reports go: a page and its JSON where they are asked for, and the JSON into the folder that keeps a run.
+
+import { join } from 'node:path';
+import { FormatError, InputError } from '../errors.ts';
+import type { SavedReport } from '../pipeline/index.ts';
+import { reportHtml } from '../report/html.ts';
+import { checkFolder, checkWritable, type Replacing, readFileBytes, writeAtomically } from './files.ts';
+import type { PruneFlags } from './options.ts';
+
+/** In the folder of --work. */
+const REPORT_FILE = 'report.json';
+
+const encode = (text: string) => [new TextEncoder().encode(text)];
+
+const besides = (page: string) => `${page.replace(/\.html?$/i, '')}.json`;
+
+/** @throws {InputError} where the page or its JSON cannot be written, or may not be replaced */
+export async function checkReport(page: string | undefined, replacing: Replacing): Promise<void> {
+  if (page === undefined) return;
+  for (const path of [page, besides(page)]) await checkWritable(path, replacing);
+}
+
+export async function keepReport(
+  report: SavedReport,
+  { report: page, work }: Pick<PruneFlags, 'report' | 'work'>,
+): Promise<void> {
+  const json = `${JSON.stringify(report)}\n`;
+  if (work !== undefined) await writeAtomically(join(work, REPORT_FILE), encode(json));
+  if (page === undefined) return;
+  await writeAtomically(besides(page), encode(json));
+  await writeAtomically(page, encode(await reportHtml(report)));
+}
+
+/** @throws {InputError} where the folder has none, or one of a later version */
+export async function readReport(work: string): Promise<SavedReport> {
+  await checkFolder(work);
+  const path = join(work, REPORT_FILE);
+  const bytes = await readFileBytes(path).catch((cause) => {
+    throw new InputError(`"${path}": no finished run of osscar prune --work is in this folder`, { cause });
+  });
+  let report: Partial<SavedReport>;
+  try {
+    report = JSON.parse(new TextDecoder().decode(bytes));
+  } catch (cause) {
+    throw new FormatError(`"${path}": not JSON`, { cause });
+  }
+  if (report?.version === 1 && report.layers && report.settings && report.model) return report as SavedReport;
+  throw new FormatError(`"${path}": not a report of version 1, got ${JSON.stringify(report?.version)}`);
+}

@@ -1,0 +1,93 @@
+// How far a run is, as one number. What a stage takes beside the others is known well enough from what it does; how long
+// that is, only the run itself can tell.
+
+import type { Effort } from './allocate/effort.ts';
+import type { Recipe } from './recipe.ts';
+
+/** A step of whatever is being done. */
+export interface ProgressStep {
+  /** What is being done, for a person. */
+  readonly label: string;
+  readonly done: number;
+  readonly total: number;
+  /** What was done last: a structure, layer or block. */
+  readonly layer?: string;
+}
+
+/** Where a run is. */
+export interface Progress extends ProgressStep {
+  /** Of the run, as in its report's `stages`. */
+  readonly stage: string;
+  /** Of the whole run, 0 to 1; never falls. */
+  readonly overall: number;
+}
+
+/** Passes over the model that a stage makes about: forward alone is a third of one. */
+interface Expected {
+  readonly stage: string;
+  readonly passes: number;
+  /** Of one of them, beside a pass over all samples. */
+  readonly weight: number;
+}
+
+/** Passes of the search for a target: two blends, their neighbours, and the dense target. */
+const TARGETS_TRIED = 4;
+/** Passes that allocations come to, by effort. */
+const TRIALS_MADE: Readonly<Record<Effort, number>> = { low: 2, medium: 12, high: 48 };
+/** Searches see 192 samples at most, and three quarters of them are fitted to. */
+const SEARCH_WEIGHT = 0.6;
+
+function expected({ target, spend }: Recipe): Expected[] {
+  return [
+    { stage: 'measuring', passes: 1, weight: 0.3 },
+    ...(spend?.of === 'latency' ? [{ stage: 'timing', passes: 1, weight: 2 }] : []),
+    ...(spend ? [{ stage: 'analysis', passes: 1, weight: 4 }] : []),
+    ...(target === 'auto' ? [{ stage: 'target', passes: TARGETS_TRIED, weight: SEARCH_WEIGHT }] : []),
+    ...(spend ? [{ stage: 'allocation', passes: TRIALS_MADE[spend.effort], weight: SEARCH_WEIGHT }] : []),
+    { stage: 'pruning', passes: 1, weight: 1 },
+    { stage: 'proving', passes: 1, weight: 0.5 },
+  ];
+}
+
+export class Course {
+  readonly #stages: readonly Expected[];
+  #stage = '';
+  #label = '';
+  #passes = 0;
+  #within = 0;
+  #overall = 0;
+
+  constructor(recipe: Recipe) {
+    this.#stages = expected(recipe);
+  }
+
+  /** A stage begins. */
+  enter(stage: string): Progress {
+    this.#stage = stage;
+    this.#label = '';
+    this.#passes = 0;
+    this.#within = 0;
+    return this.#at({ label: stage, done: 0, total: 1 });
+  }
+
+  step(step: ProgressStep): Progress {
+    // Each pass over the model has a label of its own, or begins anew.
+    const within = step.done / Math.max(1, step.total);
+    if (this.#label !== '' && (step.label !== this.#label || within < this.#within)) this.#passes++;
+    this.#label = step.label;
+    this.#within = within;
+    return this.#at(step);
+  }
+
+  #at(step: ProgressStep): Progress {
+    const size = ({ passes, weight }: Expected) => passes * weight;
+    const at = this.#stages.findIndex(({ stage }) => stage === this.#stage);
+    const before = this.#stages.slice(0, Math.max(0, at)).reduce((sum, it) => sum + size(it), 0);
+    const all = this.#stages.reduce((sum, it) => sum + size(it), 0);
+    const current = this.#stages[at];
+    const done = current ? Math.min(current.passes, this.#passes + this.#within) * current.weight : 0;
+    // A stage that comes again, or one not foreseen, moves nothing back.
+    this.#overall = Math.max(this.#overall, (before + done) / all);
+    return { ...step, stage: this.#stage, overall: this.#overall };
+  }
+}

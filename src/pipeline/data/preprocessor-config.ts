@@ -1,0 +1,76 @@
+// preprocessor_config.json, in which Hugging Face models say how their images are prepared (transformers'
+// BaseImageProcessor): pixel · rescale_factor, less image_mean, over image_std; resized or cropped before.
+
+import { FormatError } from '../../errors.ts';
+import { CROP_FRACTION, DEFAULT_PREPROCESSING, type Preprocessing } from './preprocessing.ts';
+
+type Sides = number | { height?: unknown; width?: unknown; shortest_edge?: unknown };
+type Raw = Readonly<Record<string, unknown>>;
+
+/**
+ * What it says, in our terms. Of sizes only what can be done here alike: straight to a size, or a centre crop of the
+ * usual seven eighths; what is left out is for the caller to give.
+ *
+ * @param name  the file's, for messages
+ * @throws {FormatError} naming the field, where it is not valid
+ */
+export function parsePreprocessorConfig(json: string, name: string): Partial<Preprocessing> {
+  let raw: Raw;
+  try {
+    raw = JSON.parse(json);
+  } catch (cause) {
+    throw new FormatError(`"${name}": not JSON`, { cause });
+  }
+  if (typeof raw !== 'object' || raw === null) throw new FormatError(`"${name}": expected an object`);
+  const positive = (field: string, value: unknown) => {
+    if (typeof value === 'number' && value > 0 && Number.isFinite(value)) return value;
+    throw new FormatError(`"${name}": "${field}" expected a number above 0, got ${JSON.stringify(value)}`);
+  };
+  const { do_rescale = true, rescale_factor = 1 / DEFAULT_PREPROCESSING.scale, do_normalize } = raw;
+  return {
+    scale: do_rescale === false ? 1 : round(1 / positive('rescale_factor', rescale_factor)),
+    ...(do_normalize !== false && channelsOf(raw, name, positive)),
+    ...sizeOf(raw),
+    ...(raw.do_convert_rgb === true && { color: 'rgb' as const }),
+  };
+}
+
+/** 1 / 0.00392156862745098 is 255 but for a rounding. */
+const round = (value: number) => Number(value.toPrecision(12));
+
+function channelsOf(raw: Raw, name: string, positive: (field: string, value: unknown) => number) {
+  const { image_mean: mean, image_std: std } = raw;
+  if (mean === undefined || std === undefined) return {};
+  for (const [field, values] of Object.entries({ image_mean: mean, image_std: std })) {
+    const fits = Array.isArray(values) && [1, 3].includes(values.length) && values.every(Number.isFinite);
+    if (!fits) {
+      throw new FormatError(
+        `"${name}": "${field}" expected 1 or 3 numbers, got ${JSON.stringify(values)?.slice(0, 80)}`,
+      );
+    }
+  }
+  for (const value of std as number[]) positive('image_std', value);
+  return { mean: mean as number[], std: std as number[] };
+}
+
+function sizeOf({ do_resize, do_center_crop, size, crop_size }: Raw): Partial<Preprocessing> {
+  const [target, crop] = [sidesOf(size), sidesOf(crop_size)];
+  if (do_center_crop === true && crop && typeof crop !== 'number') {
+    const cut = { size: crop, resize: 'crop' } as const;
+    // Cut out of the image as it is, or of another share of it, is nothing that `crop` does.
+    const isUsual = do_resize !== false && target === Math.floor(Math.min(...crop) / CROP_FRACTION);
+    return isUsual ? cut : {};
+  }
+  if (do_resize === false || target === undefined || typeof target === 'number') return {};
+  return { size: target, resize: 'fit' };
+}
+
+/** Height and width, or the shorter side alone. */
+function sidesOf(sides: unknown): [number, number] | number | undefined {
+  const isSide = (value: unknown): value is number => Number.isInteger(value) && (value as number) > 0;
+  if (isSide(sides)) return [sides, sides];
+  if (typeof sides !== 'object' || sides === null) return undefined;
+  const { height, width, shortest_edge: shortest } = sides as Exclude<Sides, number>;
+  if (isSide(height) && isSide(width)) return [height, width];
+  return isSide(shortest) ? shortest : undefined;
+}

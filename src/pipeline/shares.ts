@@ -1,0 +1,64 @@
+// How much of a model hangs on what can be pruned of it.
+
+import type { LanguageModel } from '../checkpoint/architectures/index.ts';
+import { type SizeTerms, sizeAt, sizeTerms, type Term } from '../graph/index.ts';
+import { languageTerms, structuresOf } from './folder.ts';
+import type { OpenedModel } from './open.ts';
+import type { Named } from './recipe.ts';
+
+/** What goes from a model with channels, heads or neurons: the weights that make them and those that read them. */
+export interface Share {
+  readonly parameters: number;
+  /** Of one sample. */
+  readonly macs: number;
+}
+
+/** What goes with each prunable structure alone, and with all of a kind. Shares overlap: a weight may have two structures. */
+export interface Shares {
+  /** Of the whole model. */
+  readonly all: Share;
+  readonly structures: ReadonlyMap<string, Share>;
+  readonly kinds: ReadonlyMap<Named['kind'], Share>;
+}
+
+/**
+ * Of a file that is open, or of a folder of which config.json was read.
+ * @param length  tokens of a window, of a folder
+ */
+export function sharesOf(model: OpenedModel | LanguageModel, length = 1): Shares {
+  const terms = 'analysis' in model ? fileTerms(model) : folderTerms(model, length);
+  const { structures } = terms;
+  const share = (gone: ReadonlySet<string>): Share => ({
+    parameters: lost(terms.parameters, gone),
+    macs: lost(terms.macs, gone),
+  });
+  const of = (chosen: readonly Named[]) => share(new Set(chosen.map(({ name }) => name)));
+  const kinds = [...new Set(structures.map(({ kind }) => kind))];
+  const whole = (of: readonly Term[]) => Math.round(sizeAt(of, () => 1));
+  return {
+    all: { parameters: whole(terms.parameters), macs: whole(terms.macs) },
+    structures: new Map(structures.map((it) => [it.name, of([it])])),
+    kinds: new Map(kinds.map((kind) => [kind, of(structures.filter((it) => it.kind === kind))])),
+  };
+}
+
+function lost(terms: readonly Term[], gone: ReadonlySet<string>): number {
+  return Math.round(sizeAt(terms, () => 1) - sizeAt(terms, (name) => (gone.has(name) ? 0 : 1)));
+}
+
+interface Terms extends Pick<SizeTerms, 'macs' | 'parameters'> {
+  readonly structures: readonly Named[];
+}
+
+function fileTerms({ model, analysis, info }: OpenedModel): Terms {
+  const { macs, parameters } = sizeTerms(model, analysis, info.shapes);
+  return { macs, parameters, structures: analysis.structures.filter(({ prunable }) => prunable) };
+}
+
+function folderTerms(language: LanguageModel, length: number): Terms {
+  return {
+    macs: languageTerms(language, 'macs', length),
+    parameters: languageTerms(language, 'params', length),
+    structures: structuresOf(language),
+  };
+}

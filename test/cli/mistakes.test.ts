@@ -1,0 +1,358 @@
+// What new users type: every mistake is one line that names the flag or the file and what to do, before any long work, with
+// nothing written.
+
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { encode as encodePng } from 'fast-png';
+import { describe, expect, test } from 'vitest';
+import {
+  fixture,
+  listing,
+  MOBILENET,
+  osscar,
+  osscarJson,
+  PREPROCESSING,
+  PROGRESS,
+  refused,
+  temporaryFolder,
+} from './osscar.ts';
+
+const folder = temporaryFolder();
+const newFolder = (name: string) => mkdtempSync(join(folder, `${name}-`));
+const FAST = ['--samples', '40', '--method', 'magnitude'];
+const TEXT = fixture('text/kjv-train.txt');
+
+/** `osscar prune`, which must be refused and leave nothing. */
+async function pruneRefused(args: readonly string[], message: string | RegExp): Promise<void> {
+  const out = newFolder('out');
+  await refused(['prune', ...args, '-o', join(out, 'small.onnx')], message);
+  expect(listing(out)).toEqual([]);
+}
+
+/** Some of the calibration images in a folder, without labels. */
+function photos(count: number, add: (path: string) => void = () => {}): string {
+  const path = newFolder('photos');
+  const classes = readdirSync(fixture('calib'));
+  for (let i = 0; i < count; i++) {
+    const from = join(fixture('calib'), classes[i % classes.length]);
+    cpSync(join(from, readdirSync(from)[Math.floor(i / classes.length)]), join(path, `${i}.png`));
+  }
+  add(path);
+  return path;
+}
+
+describe.concurrent('preprocessing that the model was not trained with', () => {
+  test.each([
+    [
+      'none',
+      [],
+      /^osscar: dense accuracy is 0\.\d{3} on 40 samples, chance is 0\.100: .*none are given.*--force/,
+    ],
+    [
+      'of another data set',
+      ['--mean', '0.9', '--std', '0.01'],
+      /are --mean\/--std right \(they are 0\.9 and 0\.01\)/,
+    ],
+    [
+      'of pixels in 0…255',
+      ['--mean', '73', '--std', '90'],
+      /chance is 0\.100: --mean 73 is of pixels in 0…255.*--scale 1/,
+    ],
+  ])('is refused: %s', async (_, flags, message) => {
+    await pruneRefused(
+      [MOBILENET, '--calibrate', fixture('calib'), '--keep', '0.5', ...FAST, ...flags],
+      message,
+    );
+  });
+
+  test('is refused where there are no labels to tell, by outputs that hardly vary', async () => {
+    const flags = ['--mean', '73', '--std', '90', '--keep', '0.5', '--method', 'magnitude'];
+    await pruneRefused(
+      [MOBILENET, '--calibrate', photos(20), ...flags],
+      /^osscar: dense outputs hardly vary: from sample to sample by [\d.]+ % of their size: --mean 73/,
+    );
+  });
+
+  test('is refused by analyze, and said by eval, which has nothing to lose', async () => {
+    await refused(
+      ['analyze', MOBILENET, '--calibrate', fixture('calib'), '--samples', '40'],
+      'chance is 0.100',
+    );
+    const { code, stdout, stderr } = await osscar(
+      'eval',
+      MOBILENET,
+      '--data',
+      fixture('test'),
+      '--samples',
+      '40',
+    );
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^accuracy 0\.\d{4} on 40 samples\n$/);
+    expect(stderr).toMatch(
+      /^osscar: warning: accuracy is 0\.\d{3} on 40 samples, chance is 0\.100: .*--mean.*\n$/,
+    );
+  });
+
+  test('goes through with --force, said beforehand and in the report', async () => {
+    const args = ['prune', MOBILENET, '--calibrate', fixture('calib'), '--keep', '0.5', '--force', ...FAST];
+    const { code, stdout, stderr } = await osscar(...args, '-o', join(newFolder('out'), 'a.onnx'), '--json');
+    expect(code, stderr).toBe(0);
+    expect(stderr.replace(PROGRESS, '')).toMatch(
+      /^osscar: warning: dense accuracy is 0\.\d{3} on 40 samples, .*\n/,
+    );
+    expect(JSON.parse(stdout).warnings[0]).toMatch(
+      /^dense accuracy is 0\.\d{3} on 40 samples, chance is 0\.100$/,
+    );
+  });
+
+  test('is none where the flags are right: nothing is said', async () => {
+    const args = [
+      'prune',
+      MOBILENET,
+      '--calibrate',
+      fixture('calib'),
+      ...PREPROCESSING,
+      '--keep',
+      '0.5',
+      ...FAST,
+    ];
+    const { code, stderr } = await osscar(...args, '-o', join(newFolder('out'), 'a.onnx'));
+    expect([code, stderr.replace(PROGRESS, '')]).toEqual([0, '']);
+  });
+});
+
+describe.concurrent('preprocessor_config.json', () => {
+  const CONFIG = {
+    do_rescale: true,
+    rescale_factor: 0.00392156862745098,
+    do_normalize: true,
+    image_mean: [0.286],
+    image_std: [0.353],
+    do_resize: true,
+    size: { height: 28, width: 28 },
+  };
+
+  /** The model and what lies beside it; in a folder `onnx` below, as Hugging Face has it, where asked for. */
+  function beside(config: object | string, below = ''): string {
+    const root = newFolder('model');
+    mkdirSync(join(root, below), { recursive: true });
+    cpSync(MOBILENET, join(root, below, 'model.onnx'));
+    writeFileSync(
+      join(root, 'preprocessor_config.json'),
+      typeof config === 'string' ? config : JSON.stringify(config),
+    );
+    return join(root, below, 'model.onnx');
+  }
+
+  test.each(['', 'onnx'])('is read where it lies beside the model: "%s"', async (below) => {
+    const model = beside(CONFIG, below);
+    const data = ['--data', fixture('test'), '--samples', '40'];
+    const { value } = await osscarJson('eval', model, ...data);
+    expect(value).toBe((await osscarJson('eval', MOBILENET, ...data, ...PREPROCESSING)).value);
+    // A flag counts more.
+    expect((await osscarJson('eval', model, ...data, '--mean', '30')).value).toBeLessThan(value);
+  });
+
+  test('is refused where it is broken', async () => {
+    const data = ['--data', fixture('test')];
+    await refused(['eval', beside('{'), ...data], /preprocessor_config\.json": not JSON$/m);
+    await refused(
+      ['eval', beside({ image_mean: [1, 2], image_std: [1] }), ...data],
+      /"image_mean" expected 1 or 3/,
+    );
+  });
+});
+
+describe.concurrent('a folder of images', () => {
+  const prune = (data: string, ...flags: string[]) =>
+    osscar(
+      ...[
+        'prune',
+        MOBILENET,
+        '--calibrate',
+        data,
+        ...PREPROCESSING,
+        '--keep',
+        '0.5',
+        '--method',
+        'magnitude',
+      ],
+      ...['-o', join(newFolder('out'), 'a.onnx'), '--threads', '1', ...flags],
+    );
+
+  test('is said to hold files that are ignored', async () => {
+    const data = photos(20, (path) => {
+      for (const name of ['a.webp', 'b.webp', 'notes.txt', '.hidden']) writeFileSync(join(path, name), '');
+      mkdirSync(join(path, 'sub', 'deeper'), { recursive: true });
+    });
+    const { code, stderr } = await prune(data);
+    expect(code, stderr).toBe(0);
+    expect(stderr).toContain(
+      `osscar: "${data}": ignored 3 files (2 .webp, 1 .txt) and 1 folders within its sub-folders; only PNG and JPEG are read (20 images)\n`,
+    );
+  });
+
+  test('of few images is warned of, with the number that layers need', async () => {
+    const { code, stdout, stderr } = await prune(photos(3), '--method', 'osscar', '--target', 'self');
+    expect(code, stderr).toBe(0);
+    expect(stderr).toMatch(
+      /^osscar: warning: 3 calibration samples are few: \d+ of \d+ layers have fewer rows than inputs; 128 samples or more fit better \(--samples\)$/m,
+    );
+    expect(stdout).toMatch(/^warning: layer ".*": 3 calibration rows for 128 inputs/m);
+  });
+
+  test('is refused: without images, with what is there, and where they may be', async () => {
+    const empty = newFolder('empty');
+    writeFileSync(join(empty, 'a.webp'), '');
+    await pruneRefused(
+      [MOBILENET, '--calibrate', empty, '--keep', '0.5'],
+      /no PNG or JPEG images in the folder, but 1 \.webp/,
+    );
+    const above = newFolder('above');
+    cpSync(photos(2), join(above, 'train', 'class'), { recursive: true });
+    await pruneRefused(
+      [MOBILENET, '--calibrate', above, '--keep', '0.5'],
+      new RegExp(
+        `no PNG or JPEG images in the folder; its sub-folders hold folders: is "${join(above, 'train')}" meant\\?`,
+      ),
+    );
+  });
+});
+
+describe.concurrent('a flag', () => {
+  const images = [MOBILENET, '--calibrate', fixture('calib'), '--keep', '0.5'];
+  const text = [fixture('opt-kjv'), '--calibrate', TEXT, '--keep', '0.5'];
+  test.each([
+    [
+      'of text for images',
+      [...images, '--sampling', 'random'],
+      /^osscar: --sampling is for text, and ".*" is a model of images/,
+    ],
+    [
+      'of images for text',
+      [...text, '--mean', '0.5'],
+      /^osscar: --mean is for images, and ".*opt-kjv" is a model of text/,
+    ],
+    ['of labels for text', [...text, '--data-labels', 'a.csv'], /^osscar: --data-labels is for images/],
+    ['two means', [...images, '--mean', '0.4,0.5'], '--mean: expected one number or one per channel'],
+    [
+      'three means for gray',
+      [...images, '--mean', '0.4,0.5,0.6'],
+      "--mean: expected one value for the model's 1 channel, got 3",
+    ],
+    [
+      'a size against the model',
+      [...images, '--size', '64', '--resize', 'fit'],
+      '--size: the model expected 28×28, got 64×64',
+    ],
+    [
+      'a structure that is not there',
+      [...images, '--keep-layer', 'foo=0.5'],
+      'there is no prunable structure "foo"',
+    ],
+    [
+      'labels of other files',
+      [...images, '--labels', fixture('README.md')],
+      'README.md" line 1: expected file,label',
+    ],
+    [
+      'text for images',
+      [MOBILENET, '--calibrate', TEXT, '--keep', '0.5'],
+      /expected a folder of images or a \.npy file$/m,
+    ],
+    [
+      'images for text',
+      [fixture('opt-kjv'), '--calibrate', fixture('calib'), '--keep', '0.5'],
+      /calib": is a folder$/m,
+    ],
+    [
+      'a ratio with a comma',
+      [...images, '--keep', '0,5'],
+      "'--keep <ratio>' argument '0,5' is invalid. expected a number, as 0.5",
+    ],
+    ['a percentage above all', [...images, '--keep', '150%'], 'keep must be in (0, 1], got 1.5'],
+  ])('is refused: %s', async (_, args, message) => {
+    await pruneRefused(args, message);
+  });
+
+  test('is refused: colour images for a gray model, as they are', async () => {
+    const data = newFolder('colour');
+    writeFileSync(
+      join(data, 'a.png'),
+      encodePng({ width: 28, height: 28, channels: 3, data: new Uint8Array(3 * 784) }),
+    );
+    await pruneRefused(
+      [MOBILENET, '--calibrate', data, '--keep', '0.5'],
+      /3 channels, the model expected 1 \(--color gray converts\)/,
+    );
+  });
+
+  test('takes a percentage', async () => {
+    const args = [MOBILENET, '--dry-run', '--samples', '12', '--keep'];
+    expect(await osscarJson('prune', ...args, '50%')).toMatchObject({
+      parameters: (await osscarJson('prune', ...args, '0.5')).parameters,
+    });
+  });
+
+  test('of eval draws windows of text', async () => {
+    const args = ['eval', fixture('opt-kjv'), '--data', TEXT, '--seqlen', '16', '--samples'];
+    const [four, sixteen] = [await osscarJson(...args, '4'), await osscarJson(...args, '16')];
+    expect([four.samples, sixteen.samples]).toEqual([4, 16]);
+    expect(four.value).not.toBe(sixteen.value);
+  });
+});
+
+describe.concurrent('a configuration', () => {
+  const write = (content: unknown) => {
+    const path = join(newFolder('config'), 'osscar.config.json');
+    writeFileSync(path, typeof content === 'string' ? content : JSON.stringify(content));
+    return path;
+  };
+  const SETTINGS = {
+    model: MOBILENET,
+    calibrate: fixture('calib'),
+    data: fixture('test'), // of eval
+    keep: 0.5,
+    'keep-layer': { '/2/2.2/2.2.0/Conv': 0.75 },
+    mean: [0.286],
+    std: 0.353,
+    samples: 40,
+    method: 'magnitude',
+    correct: false,
+  };
+
+  test('says what flags would, flags count more, and the report gives it back', async () => {
+    const output = join(newFolder('out'), 'a.onnx');
+    const config = write({ ...SETTINGS, output });
+    const report = await osscarJson('prune', '--config', config, '--keep', '0.25');
+    expect(report.recipe).toMatchObject({
+      method: 'magnitude',
+      correct: false,
+      keep: { all: 0.25, layers: { '/2/2.2/2.2.0/Conv': 0.75 } },
+    });
+    expect(report.samples).toBe(40);
+    const again = await osscarJson('prune', '--config', write(report.settings));
+    expect(again.model.sha256).toBe(report.model.sha256);
+    expect(again.settings).toEqual(report.settings);
+    const { samples } = await osscarJson('eval', '--config', config);
+    expect(samples).toBe(40);
+  });
+
+  test.each([
+    ['{', 'not JSON'],
+    ['[]', 'expected an object of options'],
+    [{ kepe: 1 }, 'unknown option "kepe"'],
+    [{ keep: 'half' }, '"keep" cannot be "half": expected a number'],
+    [{ method: 'random' }, '"method" cannot be "random": Allowed choices are'],
+    [{ force: 1 }, '"force": expected true or false, got 1'],
+    [{ keep: { a: 1 } }, '"keep": expected what --keep <ratio> takes'],
+    [{ model: 3 }, '"model": expected a path'],
+  ])('is refused: %j', async (content, message) => {
+    const path = write(content);
+    await refused(['prune', MOBILENET, '--config', path], `"${path}": ${message}`);
+  });
+
+  test('is refused: a file that is not there', async () => {
+    await refused(['inspect', MOBILENET, '--config', join(folder, 'no.json')], /no\.json": no such file/);
+  });
+});

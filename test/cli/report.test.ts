@@ -1,0 +1,113 @@
+// Reports of runs: a page that lets nothing in or out, the same as JSON, and both again from the folder of a run.
+
+import { createHash } from 'node:crypto';
+import { copyFileSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { fixture, MOBILENET, osscar, osscarJson, PREPROCESSING, refused, temporaryFolder } from './osscar.ts';
+
+const folder = temporaryFolder();
+const path = (name: string) => join(folder, name);
+/** A name that would be markup where it is not escaped. */
+const MODEL = path('<img src=x onerror=alert(1)>&.onnx');
+// biome-ignore lint/suspicious/noExplicitAny: what is in it is the tests' own question
+let report: any;
+let page: string;
+
+beforeAll(async () => {
+  copyFileSync(MOBILENET, MODEL);
+  report = await osscarJson(
+    ...[
+      'prune',
+      MODEL,
+      '--calibrate',
+      fixture('calib'),
+      ...PREPROCESSING,
+      '--samples',
+      '40',
+      '--target',
+      'self',
+    ],
+    ...['--keep', '0.5', '-o', path('small.onnx'), '--work', path('work'), '--report', path('report.html')],
+  );
+  page = readFileSync(path('report.html'), 'utf8');
+});
+
+describe('prune --report', () => {
+  test('writes what --json prints beside the page, with the version of its form', () => {
+    expect(JSON.parse(readFileSync(path('report.json'), 'utf8'))).toEqual(report);
+    expect(report).toMatchObject({ version: 1, settings: { model: MODEL, keep: 0.5, samples: 40 } });
+    for (const { macsSaved, kept, groups } of report.layers) {
+      expect(macsSaved > 0).toBe(kept.length < groups);
+      expect(macsSaved).toBeLessThan(1 - kept.length / groups + 1e-9);
+    }
+  });
+
+  test('writes a page whose policy allows its own script and style and nothing else', () => {
+    const policy = /content="(default-src[^"]+)"/.exec(page)![1];
+    expect(policy).toMatch(/^default-src 'none'; /);
+    for (const [element, directive] of [
+      ['script', 'script-src'],
+      ['style', 'style-src'],
+    ]) {
+      const [, text] = new RegExp(`<${element}>(.*?)</${element}>`, 's').exec(page)!;
+      const hash = createHash('sha256').update(text).digest('base64');
+      expect(policy).toContain(`${directive} 'sha256-${hash}'`);
+    }
+    expect(page).not.toMatch(/(?:src|href)=["']?(?:https?:|\/\/)/);
+    expect(page).not.toMatch(/<[^>]+ style=/);
+    expect(page).toContain('Leon Sorokin'); // uPlot's licence goes with its code
+  });
+
+  test('has every structure, and foreign text as text alone', () => {
+    expect(page).toContain('<h1>&lt;img src=x onerror=alert(1)&gt;&amp;.onnx, pruned</h1>');
+    expect(page).not.toContain('<img');
+    for (const { name, kept, groups } of report.layers) {
+      expect(page).toContain(
+        `<th scope="row">${name}</th><td><meter min="0" max="${groups}" value="${kept.length}">`,
+      );
+    }
+    const drawn = JSON.parse(/<script type="application\/json" id="drawn">(.*?)<\/script>/s.exec(page)![1]);
+    expect(drawn.curves.map(({ name }: { name: string }) => name)).toEqual(
+      report.layers.map(({ name }: { name: string }) => name),
+    );
+    for (const [i, { errors, kept }] of drawn.curves.entries()) {
+      expect(errors).toHaveLength(report.layers[i].groups + 1);
+      expect(kept).toBe(report.layers[i].kept.length);
+    }
+  });
+});
+
+describe('osscar report', () => {
+  test('gives the report of a finished run again', async () => {
+    expect(await osscarJsonOf('report', path('work'))).toEqual(report);
+    const { code, stdout } = await osscar('report', path('work'), '--report', path('again.html'));
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^osscar, keep 0\.5, 6 structures, 40 samples/);
+    expect(readFileSync(path('again.html'), 'utf8')).toBe(page);
+  });
+
+  test('is refused: no folder, none of a run, another version', async () => {
+    const refusedReport = async (work: string, message: RegExp) => {
+      const { code, stdout, stderr } = await osscar('report', work);
+      expect([code, stdout]).toEqual([2, '']);
+      expect(stderr).toMatch(message);
+    };
+    await refusedReport(path('nowhere'), /^osscar: ".*nowhere": no such file or folder\n$/);
+    const empty = mkdtempSync(path('empty-'));
+    await refusedReport(empty, /^osscar: ".*report\.json": no finished run of osscar prune --work .*\n$/);
+    writeFileSync(join(empty, 'report.json'), '{"version": 2}');
+    await refusedReport(empty, /^osscar: ".*report\.json": not a report of version 1, got 2\n$/);
+  });
+
+  test('is refused where the page cannot be written, before the work', async () => {
+    const args = ['prune', MODEL, '--calibrate', fixture('calib'), '--keep', '0.5', '-o', path('b.onnx')];
+    await refused([...args, '--report', join(path('no'), 'r.html')], /no": no such file or folder$/m);
+  });
+});
+
+async function osscarJsonOf(...args: string[]): Promise<unknown> {
+  const { code, stdout, stderr } = await osscar(...args, '--json');
+  expect(code, stderr).toBe(0);
+  return JSON.parse(stdout);
+}

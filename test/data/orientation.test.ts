@@ -1,0 +1,72 @@
+import { encode } from 'jpeg-js';
+import { describe, expect, test } from 'vitest';
+import { decodeImage } from '../../src/pipeline/index.ts';
+
+/** An EXIF segment with the orientation as its last entry, in either byte order. */
+function exif(orientation: number, { little = false, type = 3, tag = 0x0112 } = {}): Uint8Array {
+  const tiff = new DataView(new ArrayBuffer(8 + 2 + 2 * 12));
+  tiff.setUint16(0, little ? 0x4949 : 0x4d4d);
+  tiff.setUint16(2, 42, little);
+  tiff.setUint32(4, 8, little);
+  tiff.setUint16(8, 2, little);
+  tiff.setUint16(10, 0x010f, little); // the maker's name, of no concern
+  tiff.setUint16(22, tag, little);
+  tiff.setUint16(24, type, little);
+  tiff.setUint32(26, 1, little);
+  tiff.setUint16(30, orientation, little);
+  return Buffer.concat([Buffer.from('Exif\0\0'), new Uint8Array(tiff.buffer)]);
+}
+
+/** 16 × 8 pixels of four colours, one to a corner, with a segment behind the start of the image. */
+function photo(segment?: Uint8Array): Uint8Array {
+  const data = new Uint8Array(16 * 8 * 4).fill(255);
+  for (let y = 0; y < 8; y++) {
+    for (let x = 0; x < 16; x++) data.set([x < 8 ? 230 : 20, y < 4 ? 230 : 20, 120], 4 * (16 * y + x));
+  }
+  const bytes = encode({ width: 16, height: 8, data }, 100).data;
+  if (!segment) return bytes;
+  const length = segment.length + 2;
+  const header = Uint8Array.of(0xff, 0xe1, length >> 8, length & 255);
+  return Buffer.concat([bytes.subarray(0, 2), header, segment, bytes.subarray(2)]);
+}
+
+/** Which stored corner is seen at the top left, top right, bottom left and bottom right: A B over C D as they are stored. */
+function corners(bytes: Uint8Array): string {
+  const { width, height, data } = decodeImage(bytes, 'photo.jpg');
+  const name = (x: number, y: number) => {
+    const [red, green] = data.subarray(3 * (y * width + x));
+    return red > 128 ? (green > 128 ? 'A' : 'C') : green > 128 ? 'B' : 'D';
+  };
+  const [right, bottom] = [width - 1, height - 1];
+  return `${name(0, 0)}${name(right, 0)}${name(0, bottom)}${name(right, bottom)} ${width}×${height}`;
+}
+
+describe('the EXIF orientation of a JPEG', () => {
+  // 0th row and 0th column by EXIF's own words: top left, top right, bottom right, bottom left; left top, right top, right
+  // bottom, left bottom.
+  test.each([
+    [1, 'ABCD 16×8'],
+    [2, 'BADC 16×8'],
+    [3, 'DCBA 16×8'],
+    [4, 'CDAB 16×8'],
+    [5, 'ACBD 8×16'],
+    [6, 'CADB 8×16'],
+    [7, 'DBCA 8×16'],
+    [8, 'BDAC 8×16'],
+  ])('%d turns the picture', (orientation, seen) => {
+    expect(corners(photo(exif(orientation)))).toBe(seen);
+    expect(corners(photo(exif(orientation, { little: true })))).toBe(seen);
+  });
+
+  test('is upright where there is none, or it makes no sense', () => {
+    const upright = 'ABCD 16×8';
+    expect(corners(photo())).toBe(upright);
+    for (const orientation of [0, 9, 6000]) expect(corners(photo(exif(orientation)))).toBe(upright);
+    expect(corners(photo(exif(6, { type: 4 })))).toBe(upright);
+    expect(corners(photo(exif(6, { tag: 0x0113 })))).toBe(upright);
+    const whole = exif(6);
+    for (let length = 0; length < whole.length - 2; length++) {
+      expect(corners(photo(whole.subarray(0, length))), `${length} bytes`).toBe(upright);
+    }
+  });
+});

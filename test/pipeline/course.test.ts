@@ -1,0 +1,59 @@
+import { describe, expect, test } from 'vitest';
+import { Course } from '../../src/pipeline/course.ts';
+import { parseRecipe } from '../../src/pipeline/recipe.ts';
+
+/** What a run reports, as it comes: stages, and passes within them. */
+function* run(course: Course, stages: readonly (readonly [stage: string, passes: readonly string[]])[]) {
+  for (const [stage, passes] of stages) {
+    yield course.enter(stage);
+    for (const label of passes)
+      for (const done of [1, 2, 3]) yield course.step({ label, done, total: 3, layer: `layer ${done}` });
+  }
+}
+
+describe('the course of a run', () => {
+  const auto = [
+    ['measuring', []],
+    ['target', ['target residual 1', 'target residual 0.5', 'target residual 0.75', 'target dense 1']],
+    ['pruning', ['pruning']],
+    ['proving', []],
+  ] as const;
+
+  test('goes from nothing on, with every step further than the one before, and not beyond the end', () => {
+    const steps = [...run(new Course(parseRecipe({ keep: 0.5 })), auto)];
+    expect(steps[0]).toEqual({ stage: 'measuring', label: 'measuring', done: 0, total: 1, overall: 0 });
+    for (const [i, { overall, done }] of steps.entries()) {
+      if (i > 0 && done > 0) expect(overall).toBeGreaterThan(steps[i - 1].overall);
+      expect(overall).toBeLessThan(1);
+    }
+    expect(steps.find(({ label }) => label === 'pruning')).toMatchObject({ stage: 'pruning' });
+    expect(steps.at(-1)!.overall).toBeGreaterThan(0.8);
+  });
+
+  test('does not fall where a search takes more passes than were foreseen, or a stage is new to it', () => {
+    const long = Array.from({ length: 9 }, (_, i) => `target residual ${i}`);
+    const stages = [
+      ['measuring', []],
+      ['target', long],
+      ['surprise', ['a']],
+      ['pruning', ['pruning']],
+    ] as const;
+    const overall = [...run(new Course(parseRecipe({ keep: 0.5 })), stages)].map((it) => it.overall);
+    expect(overall).toEqual([...overall].sort((a, b) => a - b));
+    // However long the search, what comes behind it is still to come.
+    expect(overall[overall.length - 5]).toBeLessThan(0.75);
+  });
+
+  test('of a budget has its search in it: the pass that counts is a small part', () => {
+    const budget = new Course(parseRecipe({ macs: 0.5 }));
+    const [, start] = [
+      ...run(budget, [
+        ['measuring', []],
+        ['analysis', ['structures alone']],
+      ]),
+    ];
+    const pruning = budget.enter('pruning');
+    expect(start.overall).toBeLessThan(0.05);
+    expect(pruning.overall).toBeGreaterThan(0.8);
+  });
+});
