@@ -49,8 +49,6 @@ export function inspectText(
     `${prunable.length} of ${structures.length} structures prunable`,
     ...kindLines(shares),
     '',
-    ...kindLines(shares),
-    '',
     ...table([['structure', 'layer', 'groups', 'rows', ...SHARE_TITLES, 'prunable'], ...rows], [0, 1, 6]),
   );
 }

@@ -323,7 +323,7 @@ describe.concurrent('a configuration', () => {
 
   test('says what flags would, flags count more, and the report gives it back', async () => {
     const output = join(newFolder('out'), 'a.onnx');
-    const config = write({ ...SETTINGS, output });
+    const config = write({ ...SETTINGS, output, overwrite: true });
     const report = await osscarJson('prune', '--config', config, '--keep', '0.25');
     expect(report.recipe).toMatchObject({
       method: 'magnitude',
