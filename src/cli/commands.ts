@@ -19,7 +19,7 @@ import {
   prune,
 } from '../pipeline/index.ts';
 import { openSession } from '../pool/index.ts';
-import { checkWritable, isFolder, readFileBytes, writeAtomically } from './files.ts';
+import { checkWritable, readFileBytes, writeAtomically } from './files.ts';
 import { openFolder } from './folder.ts';
 import { DEFAULT_IMAGES, lengthFor, type Opened, openModelFile, openOnDisk } from './model.ts';
 import {
@@ -31,12 +31,13 @@ import {
   print,
   type RunFlags,
 } from './options.ts';
-import { openFileOutput, openFolderOutput } from './output.ts';
+import { type Output, openFileOutput, openFolderOutput } from './output.ts';
 import { analyzeText, folderText, inspectText, latencyText, planText, pruneText } from './print.ts';
 import { progressReporter } from './progress.ts';
 import { openScratch } from './scratch.ts';
 import { folderStore } from './store.ts';
 import { DEFAULT_WINDOWS } from './text.ts';
+import { modelFile, openModelFolderOutput } from './transformers.ts';
 
 /** Closes what `run` has opened, the last first. */
 async function closing(run: (opened: Opened) => Promise<void>): Promise<void> {
@@ -52,8 +53,9 @@ async function closing(run: (opened: Opened) => Promise<void>): Promise<void> {
 }
 
 export async function inspectModel(path: string, flags: ModelFlags): Promise<void> {
-  if (await isFolder(path)) return inspectFolder(path, flags);
-  const { model } = await openModelFile(path, flags);
+  const file = await modelFile(path);
+  if (file === undefined) return inspectFolder(path, flags);
+  const { model } = await openModelFile(file, flags);
   const { parameters, macs, analysis } = model;
   const structures = analysis.structures.map((structure) => {
     const { name, layer, groups, groupSize, prunable, reason = null } = structure;
@@ -79,9 +81,7 @@ export async function pruneModel(path: string, flags: PruneFlags): Promise<void>
   const latencyTable = flags.latencyTable === undefined ? undefined : await readTable(flags.latencyTable);
   await closing(async (opened) => {
     // First of all, so that an output that cannot be is found at once.
-    const output = opened(
-      (await isFolder(path)) ? await openFolderOutput(target, flags) : await openFileOutput(target),
-    );
+    const output = opened(await openOutput(path, target, flags));
     const { onDisk, progress, ...run } = await openRun(path, flags, opened);
     const result = await prune(onDisk.model as OpenedModel, {
       ...run,
@@ -105,8 +105,15 @@ export async function pruneModel(path: string, flags: PruneFlags): Promise<void>
   });
 }
 
+/** Of the kind that the model is: a file, a folder with a model in it, a folder of safetensors. */
+async function openOutput(path: string, target: string, flags: PruneFlags): Promise<Output> {
+  const file = await modelFile(path);
+  if (file === undefined) return openFolderOutput(target, flags);
+  return file === path ? openFileOutput(target) : openModelFolderOutput(target, path, file, flags);
+}
+
 export async function analyzeModel(path: string, flags: RunFlags): Promise<void> {
-  const of = flags.of ?? ((await isFolder(path)) ? 'params' : 'macs');
+  const of = flags.of ?? ((await modelFile(path)) === undefined ? 'params' : 'macs');
   const recipe = parseRecipe({ ...flags, of: undefined, [of]: 1 });
   await closing(async (opened) => {
     const { onDisk, progress, ...run } = await openRun(path, flags, opened);
@@ -141,9 +148,11 @@ async function openRun(
 /** What a run would take. Of a folder only config.json is read. */
 async function planModel(path: string, flags: PruneFlags): Promise<void> {
   await closing(async (opened) => {
-    const { model, seqlen, engine } = (await isFolder(path))
-      ? await describedOnDisk(opened(await openFolder(path)), flags)
-      : await openModelFile(path, flags);
+    const file = await modelFile(path);
+    const { model, seqlen, engine } =
+      file === undefined
+        ? await describedOnDisk(opened(await openFolder(path)), flags)
+        : await openModelFile(file, flags);
     const { samples = seqlen === undefined ? DEFAULT_IMAGES : DEFAULT_WINDOWS } = flags;
     const sample = seqlen === undefined ? [] : [seqlen];
     const planned = plan(model, { ...flags, keep: keepOf(flags), samples, sample });
@@ -179,12 +188,13 @@ export async function evaluateModel(path: string, flags: ModelFlags & { data: st
 }
 
 export async function measureModel(path: string, flags: LatencyFlags): Promise<void> {
-  if (await isFolder(path)) throw new InputError('latency: only of ONNX files');
+  const file = await modelFile(path);
+  if (file === undefined) throw new InputError('latency: only of ONNX files');
   const { output } = flags;
   if (output !== undefined) await checkWritable(output);
   const signal = interruptSignal({});
   await closing(async (opened) => {
-    const { model, engine } = await openModelFile(path, flags);
+    const { model, engine } = await openModelFile(file, flags);
     const progress = opened(progressReporter(process.stderr));
     const table = await measureLatency(model, {
       engine,

@@ -2,6 +2,7 @@
 //
 // The only place that knows a file system. Every failure is an InputError of one line that names the path.
 
+import { createHash } from 'node:crypto';
 import {
   access,
   constants,
@@ -14,7 +15,7 @@ import {
   stat,
 } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
-import { InputError } from '../errors.ts';
+import { FormatError, InputError } from '../errors.ts';
 import type { ReadExternal } from '../graph/index.ts';
 import {
   byPath,
@@ -22,8 +23,10 @@ import {
   decodeNpy,
   drawEvenly,
   imageDataset,
+  imageSize,
   type LabeledFile,
   npyDataset,
+  ownSize,
   type Preprocessing,
   sampleEvenly,
 } from '../pipeline/index.ts';
@@ -66,6 +69,10 @@ export async function isFolder(path: string): Promise<boolean> {
   return (await stat(path).catch(() => undefined))?.isDirectory() ?? false;
 }
 
+export async function isFile(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined))?.isFile() ?? false;
+}
+
 /** @throws {InputError} naming the path if there is none, or if it is no folder */
 export async function checkFolder(path: string): Promise<void> {
   if (!(await named(path, stat(path))).isDirectory()) throw new InputError(`"${path}": not a folder`);
@@ -76,6 +83,23 @@ export async function readFileBytes(path: string): Promise<Uint8Array> {
   const { buffer, byteOffset, byteLength } = await named(path, readFile(path));
   // Not a Buffer, whose slice() is a view.
   return new Uint8Array(buffer, byteOffset, byteLength);
+}
+
+export function hashOf(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+/** A JSON object. @throws {FormatError} naming the path */
+export async function readJsonFile(path: string): Promise<object> {
+  const text = decodeText(await readFileBytes(path), path);
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new FormatError(`"${path}": not JSON (${(cause as Error).message})`, { cause });
+  }
+  if (typeof value === 'object' && value !== null) return value;
+  throw new FormatError(`"${path}": expected a JSON object`);
 }
 
 /** Bytes that the file has, however many. @throws {InputError} if it ends before */
@@ -191,12 +215,23 @@ export async function writeAtomically(
   }
 }
 
+/** UTF-8. @throws {FormatError} naming the path */
+export function decodeText(bytes: Uint8Array, path: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new FormatError(`"${path}": not UTF-8 text`, { cause });
+  }
+}
+
 /** The flags say which samples are drawn, and what their labels are. */
 export interface DataOptions
   extends Partial<Pick<ModelFlags, 'labels' | 'labelOffset' | 'samples' | 'seed'>> {
   preprocessing: Preprocessing;
   /** The model's, without the batch; dimensions that it leaves open are ≤ 0. */
   inputShape: readonly number[];
+  /** Height and width that no image has more of, where each keeps its own. */
+  largest?: [number, number];
 }
 
 const IMAGE = /\.(png|jpe?g)$/i;
@@ -229,6 +264,22 @@ async function listImages(folder: string) {
   }
   const files = [...direct, ...nested].sort(byPath);
   return { files, direct: direct.length, classes: nested.length > 0 ? classes : undefined };
+}
+
+/** Height and width that no image of a folder has more of, each in the multiples that it will have. */
+export async function largestImage(
+  folder: string,
+  preprocessing: Preprocessing,
+): Promise<[number, number] | undefined> {
+  if (!(await isFolder(folder))) return undefined;
+  const { files } = await listImages(folder);
+  let largest: [number, number] | undefined;
+  for (const { path } of files) {
+    const full = join(folder, path);
+    const size = ownSize(imageSize(await readFileBytes(full), full), preprocessing);
+    largest = [Math.max(largest?.[0] ?? 0, size[0]), Math.max(largest?.[1] ?? 0, size[1])];
+  }
+  return largest;
 }
 
 const unquote = (text: string) => /^"(.*)"$/.exec(text)?.[1].replaceAll('""', '"') ?? text;
@@ -312,7 +363,10 @@ export async function openDataset(path: string, options: DataOptions): Promise<D
   const { preprocessing, inputShape, labels, labelOffset = 0, samples, seed = 0 } = options;
   const info = await named(path, stat(path));
   if (info.isFile() && /\.npy$/i.test(path)) return openArray(path, options);
-  if (!info.isDirectory()) throw new InputError(`"${path}": expected a folder of images or a .npy file`);
+  if (!info.isDirectory())
+    throw new InputError(
+      `"${path}": expected a folder of images or a .npy file, or arrays by the names of the inputs (.npz, .jsonl)`,
+    );
 
   const { files, direct, classes } = await listImages(path);
   if (files.length === 0) throw new InputError(`"${path}": no PNG or JPEG images in the folder`);
@@ -330,5 +384,6 @@ export async function openDataset(path: string, options: DataOptions): Promise<D
   }));
   // With an offset or a labels file the labels no longer number the sub-folders.
   const numbered = labels === undefined && labelOffset === 0;
-  return imageDataset(entries, preprocessing, inputShape, { name: path, ...(numbered && { classes }) });
+  const described = { name: path, largest: options.largest, ...(numbered && { classes }) };
+  return imageDataset(entries, preprocessing, inputShape, described);
 }

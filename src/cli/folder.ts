@@ -92,7 +92,7 @@ export async function openFolder(path: string): Promise<Folder> {
 }
 
 /** What stands in the way of a new folder at this path, if anything. */
-async function checkTarget(path: string, overwrite: boolean): Promise<void> {
+export async function checkTarget(path: string, overwrite: boolean): Promise<void> {
   const info = await named(path, unlessMissing(lstat(path)));
   if (!info) return;
   if (!overwrite)
@@ -113,7 +113,7 @@ async function syncFolder(path: string): Promise<void> {
 }
 
 /** Puts `from` in the place of `to`, which is kept until that is done and removed only then. */
-async function replaceFolder(from: string, to: string): Promise<void> {
+export async function placeFolder(from: string, to: string): Promise<void> {
   const old = keptName(to);
   const replaced = await unlessMissing(rename(to, old).then(() => true));
   try {
@@ -180,7 +180,7 @@ export async function createFolder(
   await named(parent, mkdir(temporary));
   return hiddenFolder(path, temporary, async () => {
     await checkTarget(target, overwrite);
-    await (overwrite ? replaceFolder(temporary, target) : rename(temporary, target));
+    await (overwrite ? placeFolder(temporary, target) : rename(temporary, target));
     await syncFolder(parent);
   });
 }

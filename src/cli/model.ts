@@ -6,18 +6,25 @@ import { InputError } from '../errors.ts';
 import { type Model, readModel } from '../graph/index.ts';
 import {
   type Dataset,
+  declaredInput,
+  decodeNpy,
+  feedsDataset,
+  type ModelInput,
   type OpenedLanguageModel,
   type OpenedModel,
   openLanguageModel,
   openModel,
+  type Preprocessing,
   parsePreprocessing,
   parsePreprocessingJson,
   takesTokens,
 } from '../pipeline/index.ts';
-import { externalReader, isFolder, openDataset, readFileBytes } from './files.ts';
+import { drawFeeds, largestDims, readFeeds, refuseLabels } from './feeds.ts';
+import { externalReader, isFile, largestImage, openDataset, readFileBytes } from './files.ts';
 import { openFolder } from './folder.ts';
 import type { ModelFlags, RunFlags } from './options.ts';
-import { textSamples } from './text.ts';
+import { DEFAULT_WINDOWS, sentenceSamples, textSamples } from './text.ts';
+import { modelFile, readSideFiles, type SideFiles } from './transformers.ts';
 
 export interface ModelOnDisk<M = OpenedModel | OpenedLanguageModel> {
   readonly model: M;
@@ -46,8 +53,9 @@ export const DEFAULT_IMAGES = 512;
 /** Tokens per window, unless the model has fewer positions. */
 const DEFAULT_LENGTH = 512;
 
-export async function openOnDisk(path: string, flags: ModelFlags, opened: Opened): Promise<ModelOnDisk> {
-  if (!(await isFolder(path))) return openModelFile(path, flags);
+export async function openOnDisk(path: string, flags: FileFlags, opened: Opened): Promise<ModelOnDisk> {
+  const file = await modelFile(path);
+  if (file !== undefined) return openModelFile(file, flags);
   const model = await openLanguageModel(opened(await openFolder(path)));
   const samples = textSamples(flags.tokenizer ?? path, lengthFor(model.language.maxPositions, flags));
   return { model, engine: await openEngine(flags), ...samples };
@@ -58,25 +66,46 @@ export function lengthFor(positions: number, { seqlen }: ModelFlags): number {
   return seqlen ?? Math.min(DEFAULT_LENGTH, positions);
 }
 
-/** What the file says of its own preprocessing counts where no flag says otherwise. */
-export async function openModelFile(path: string, flags: ModelFlags): Promise<ModelOnDisk<OpenedModel>> {
+/**
+ * What the file says of its own preprocessing counts where no flag says otherwise. What it leaves open is as large as
+ * the samples, unless a flag says a size.
+ */
+export async function openModelFile(path: string, flags: FileFlags): Promise<ModelOnDisk<OpenedModel>> {
   const bytes = await readFileBytes(path);
   const name = basename(path);
   const external = externalReader(path);
   // The metadata may hold the image size that the graph leaves open, so it is read first.
-  const stored = (await readModel(bytes, { name, external })).metadata(METADATA.preprocessing);
-  const preprocessing = parsePreprocessing(flags, stored ? parsePreprocessingJson(stored) : {});
-  const { size: image } = preprocessing;
-  const size =
-    flags.seqlen === undefined ? (typeof image === 'number' ? [image, image] : image) : [flags.seqlen];
+  const source = await readModel(bytes, { name, external });
+  const stored = source.metadata(METADATA.preprocessing);
+  const side = await readSideFiles(path);
+  const defaults = stored ? parsePreprocessingJson(stored) : side.preprocessing;
+  const preprocessing = parsePreprocessing(flags, defaults);
+  const declared = declaredInput(source, flags.input);
+  const data = await dataFor(declared, preprocessing, flags);
   const engine = await openEngine(flags);
-  const { residual } = flags;
-  const model = await openModel(bytes, { name, external, engine, size, residual });
-  const { shape } = model.input;
-  if (takesTokens(model.input)) return { model, engine, ...textSamples(flags.tokenizer, shape[0]) };
+  const length = takesTokens(declared) && declared.open[0] ? lengthOfText(side, flags) : undefined;
+  const size = sizeFor(preprocessing, flags) ?? data.size ?? length;
+  const { residual, input: inputs } = flags;
+  const model = await openModel(bytes, { name, external, engine, size, residual, inputs });
+  const { input } = model;
   const labelOffset = flags.labelOffset ?? storedOffset(model.source, name);
-  const dataset = (data: string, drawn: EvaluationFlags) =>
-    openDataset(data, { ...drawn, preprocessing, labelOffset, inputShape: shape });
+  const files = (samples: number) => fileSamples(model, { ...data, preprocessing, labelOffset, samples });
+  if (takesTokens(input)) {
+    const tokenizer = flags.tokenizer ?? side.tokenizer;
+    const {
+      predictsTokens,
+      input: {
+        shape: [seqlen],
+      },
+    } = model;
+    const text = predictsTokens ? textSamples(tokenizer, seqlen) : sentenceSamples(tokenizer, input);
+    return {
+      model,
+      engine,
+      seqlen: predictsTokens ? seqlen : undefined,
+      ...either(files(DEFAULT_WINDOWS), text, input),
+    };
+  }
   return {
     model,
     engine,
@@ -85,8 +114,84 @@ export async function openModelFile(path: string, flags: ModelFlags): Promise<Mo
       [METADATA.labelOffset]: String(labelOffset),
     },
     inputs: { preprocessing, labelOffset },
-    calibration: (data, drawn) => dataset(data, { ...drawn, samples: drawn.samples ?? DEFAULT_IMAGES }),
+    ...files(DEFAULT_IMAGES),
+  };
+}
+
+/** Flags of a model's file; data that are named say how large open dimensions are. */
+type FileFlags = ModelFlags & Partial<Pick<RunFlags, 'calibrate'>> & { readonly data?: string };
+
+function sizeFor({ size: image }: Preprocessing, { seqlen }: ModelFlags): readonly number[] | undefined {
+  if (seqlen !== undefined) return [seqlen];
+  return typeof image === 'number' ? [image, image] : image;
+}
+
+/** Tokens of a sample, where the files beside the model say how many it has room for. */
+function lengthOfText({ positions }: SideFiles, flags: ModelFlags): number[] | undefined {
+  return positions === undefined ? undefined : [lengthFor(positions, flags)];
+}
+
+/** What the data say of a model's open dimensions. */
+interface DataSize {
+  readonly size?: readonly number[];
+  /** Where images keep their own sizes. */
+  readonly largest?: [number, number];
+}
+
+async function dataFor(input: ModelInput, preprocessing: Preprocessing, flags: FileFlags): Promise<DataSize> {
+  const path = flags.calibrate ?? flags.data;
+  const isSaid = sizeFor(preprocessing, flags) !== undefined;
+  if (path === undefined || isSaid || !input.open.some(Boolean)) return {};
+  const size = await arraySize(path, input);
+  if (size) return { size };
+  const largest = input.shape.length === 3 ? await largestImage(path, preprocessing) : undefined;
+  return { size: largest, largest };
+}
+
+/** The largest extents of samples in files of arrays. */
+async function arraySize(path: string, input: ModelInput): Promise<number[] | undefined> {
+  if (/\.npy$/i.test(path) && (await isFile(path))) {
+    const { shape } = decodeNpy(await readFileBytes(path), path);
+    return shape.length === input.shape.length + 1 ? shape.slice(1) : undefined;
+  }
+  const feeds = await readFeeds(path, input);
+  return feeds && largestDims(feeds, input);
+}
+
+interface FileData extends DataSize {
+  readonly preprocessing: Preprocessing;
+  readonly labelOffset: number;
+  /** Calibration samples, unless a flag says otherwise. */
+  readonly samples: number;
+}
+
+/** Samples in files that need no tokenizer. */
+function fileSamples(
+  { input }: OpenedModel,
+  { preprocessing, labelOffset, largest, samples }: FileData,
+): Pick<ModelOnDisk, 'calibration' | 'evaluation'> {
+  const { shape, open } = input;
+  const inputShape = largest ? shape.map((dim, axis) => (open[axis] && dim !== 3 ? 0 : dim)) : shape;
+  async function dataset(path: string, drawn: EvaluationFlags): Promise<Dataset> {
+    const feeds = await readFeeds(path, input);
+    if (!feeds) return openDataset(path, { ...drawn, preprocessing, labelOffset, inputShape, largest });
+    refuseLabels(path, drawn.labels);
+    return feedsDataset(drawFeeds(feeds, drawn.samples, drawn.seed), input, { name: path });
+  }
+  return {
+    calibration: (path, drawn) => dataset(path, { ...drawn, samples: drawn.samples ?? samples }),
     evaluation: dataset,
+  };
+}
+
+type Samples = Pick<ModelOnDisk, 'calibration' | 'evaluation'>;
+
+/** Text is a tokenizer's business, files of arrays are not. */
+function either(files: Samples, text: Samples, input: ModelInput): Samples {
+  const of = async (path: string) => ((await readFeeds(path, input)) ? files : text);
+  return {
+    calibration: async (path, flags) => (await of(path)).calibration(path, flags),
+    evaluation: async (path, flags) => (await of(path)).evaluation(path, flags),
   };
 }
 

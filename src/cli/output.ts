@@ -1,10 +1,9 @@
 // Where a smaller model goes: a file or a folder, there when it is whole or not at all.
 
-import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
 import { OsscarError } from '../errors.ts';
 import type { FileOptions, FolderOptions, PruneResult } from '../pipeline/index.ts';
-import { checkWritable, readFileBytes, writeAtomically } from './files.ts';
+import { checkWritable, hashOf, readFileBytes, writeAtomically } from './files.ts';
 import { createFolder } from './folder.ts';
 
 export interface Output extends FileOptions, FolderOptions {
@@ -38,8 +37,4 @@ export async function openFileOutput(path: string): Promise<Output> {
 export async function openFolderOutput(path: string, options: { overwrite?: boolean }): Promise<Output> {
   const output = await createFolder(path, options);
   return { output, save: async () => ({ path }), close: () => output.abort() };
-}
-
-function hashOf(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex');
 }

@@ -1,6 +1,7 @@
 // Everything the commands say to a person.
 
 import type { BlockSizes, LanguageModel } from '../checkpoint/architectures/index.ts';
+import { quantizedText } from '../graph/index.ts';
 import {
   amountText,
   type BeforeAfter,
@@ -21,7 +22,9 @@ function table(rows: readonly (readonly string[])[], left: readonly number[] = [
   return rows.map((row) => row.map(align).join('  ').trimEnd()).join('\n');
 }
 
-export function inspectText({ name, parameters, macs, bytes, analysis, input }: OpenedModel): string {
+export function inspectText(model: OpenedModel): string {
+  const { name, parameters, macs, bytes, analysis, input } = model;
+  const quantized = quantizedText(model.quantized);
   const { structures } = analysis;
   const prunable = structures.filter((structure) => structure.prunable);
   const rows = structures.map((s) => [
@@ -34,6 +37,7 @@ export function inspectText({ name, parameters, macs, bytes, analysis, input }: 
   return [
     `${name}: input ${input.name} [n, ${input.shape.join(', ')}], ${count(parameters)} parameters, ${count(macs)} multiply-adds, ${count(bytes)} bytes`,
     `${prunable.length} of ${structures.length} structures prunable`,
+    ...(quantized ? [quantized] : []),
     '',
     table([['structure', 'layer', 'groups', 'rows', 'prunable'], ...rows], [0, 1, 4]),
   ].join('\n');
@@ -65,7 +69,7 @@ export function latencyText(latency: LatencyTable): string {
 }
 
 export function pruneText(report: PruneReport, output: string): string {
-  const { metric, sizes = [], parameters, macs, bytes, latencyMs } = report;
+  const { metric, quality, sizes = [], parameters, macs, bytes, latencyMs } = report;
   const row = (name: string, { before, after }: BeforeAfter, format = count) => [
     name,
     format(before),
@@ -82,6 +86,11 @@ export function pruneText(report: PruneReport, output: string): string {
     const cells = row(name, metric, (value) => value.toFixed(digits));
     rows.push(isText(report) ? cells : [...cells.slice(0, 3), '']); // a part of an accuracy says nothing
   }
+  if (quality) {
+    const of = `${quality.samples} ${quality.data} samples`;
+    rows.push([`output error, ‖y - ŷ‖ / ‖y‖ (${of})`, '', quality.relativeError.toFixed(4), '']);
+    rows.push([`output cosine (${of})`, '', quality.cosine.toFixed(4), '']);
+  }
   const blocks = sizes.map(({ heads, ffn }, i) => [`block ${i}`, `${heads} heads`, `${ffn} neurons`]);
   return [
     headline(report),
@@ -91,7 +100,7 @@ export function pruneText(report: PruneReport, output: string): string {
     ...(blocks.length > 0 ? [table(blocks), ''] : []),
     ...(report.statement ? [report.statement] : []),
     ...report.warnings.map((text) => `warning: ${text}`),
-    `largest difference from the masked network: ${report.maxDifference.toExponential(1)} of its output range`,
+    `file checked: its outputs are those of the network that was solved for, up to ${report.maxDifference.toExponential(1)} of their range`,
     stagesText(report),
     `${output} written in ${report.seconds.toFixed(1)} s`,
   ].join('\n');

@@ -1,18 +1,22 @@
 // Text and token files of the command line.
 
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FormatError, InputError } from '../errors.ts';
 import {
+  arraySamples,
   consecutiveWindows,
   type Dataset,
   decodeNpy,
   type Encode,
+  type FeedSample,
+  feedsDataset,
+  type ModelInput,
   npyTokens,
   openTokenizer,
   tokenWindows,
 } from '../pipeline/index.ts';
-import { isFolder, readFileBytes } from './files.ts';
+import { drawFeeds, jsonLines } from './feeds.ts';
+import { decodeText, isFile, isFolder, readFileBytes, readJsonFile } from './files.ts';
 import type { RunFlags } from './options.ts';
 
 /** Calibration windows for a language model unless --samples says otherwise: as in the paper. */
@@ -41,6 +45,65 @@ export function textSamples(tokenizer: string | undefined, seqlen: number) {
   };
 }
 
+/**
+ * An encoder's samples: every line of a text, or every document, with the special tokens that the tokenizer puts around it.
+ * Each is as long as it is, or padded and masked where the model insists on a length; long ones lose their end.
+ */
+export function sentenceSamples(tokenizer: string | undefined, input: ModelInput) {
+  const [length] = input.shape;
+  async function sentences(
+    path: string,
+    { samples, seed }: Pick<RunFlags, 'samples' | 'seed'>,
+  ): Promise<Dataset> {
+    const feeds = /\.npy$/i.test(path)
+      ? [...arraySamples(new Map([[input.name, decodeNpy(await readFileBytes(path), path)]]), input, path)]
+      : await tokenized(path);
+    return feedsDataset(drawFeeds(feeds, samples, seed), input, { name: path });
+  }
+  async function tokenized(path: string): Promise<FeedSample[]> {
+    const encode = await readTokenizer(path, tokenizer);
+    const text = decodeText(await readFileBytes(path), path);
+    const documents = /\.jsonl$/i.test(path)
+      ? [...jsonLines(text, path)].map(({ value, at }) => ({
+          text: textOf(value, at),
+          label: labelOf(value),
+        }))
+      : text.split('\n').map((line) => ({ text: line, label: undefined }));
+    return documents
+      .filter((it) => it.text.trim() !== '')
+      .map(({ text, label }) => ({ inputs: idsOf(encode(text), input, length), label }));
+  }
+  return {
+    calibration: (path: string, flags: RunFlags) =>
+      sentences(path, { ...flags, samples: flags.samples ?? DEFAULT_SENTENCES }),
+    evaluation: sentences,
+  };
+}
+
+/** Calibration sentences for an encoder unless --samples says otherwise. */
+const DEFAULT_SENTENCES = 512;
+
+function labelOf(value: object): number | undefined {
+  const { label } = value as { readonly label?: unknown };
+  return Number.isInteger(label) ? (label as number) : undefined;
+}
+
+function idsOf(all: Int32Array, { name, open, others }: ModelInput, length: number): FeedSample['inputs'] {
+  // The last one is the special token at the end.
+  const ids = all.length > length ? [...all.slice(0, length - 1), all[all.length - 1]] : [...all];
+  const { length: count } = ids;
+  if (open[0] || count === length) return { [name]: { dims: [count], data: Float32Array.from(ids) } };
+  const padded = (value: (i: number) => number) => ({
+    dims: [length],
+    data: Float32Array.from({ length }, (_, i) => value(i)),
+  });
+  const mask = others.find((other) => /(attention|input)_mask$/.test(other.name));
+  return {
+    [name]: padded((i) => ids[i] ?? 0),
+    ...(mask && { [mask.name]: padded((i) => Number(i < count)) }),
+  };
+}
+
 async function readTokens(path: string, tokenizer: string | undefined): Promise<Int32Array | Dataset> {
   const bytes = await readFileBytes(path);
   if (/\.npy$/i.test(path)) return npyTokens(decodeNpy(bytes, path), path);
@@ -48,30 +111,16 @@ async function readTokens(path: string, tokenizer: string | undefined): Promise<
   const text = decodeText(bytes, path);
   if (!/\.jsonl$/i.test(path)) return encode(text);
   const tokens: number[] = [];
-  for (const [i, line] of text.split('\n').entries()) {
-    if (line.trim() === '') continue;
-    for (const token of encode(documentOf(line, `"${path}" line ${i + 1}`))) tokens.push(token);
+  for (const { value, at } of jsonLines(text, path)) {
+    for (const token of encode(textOf(value, at))) tokens.push(token);
   }
   return new Int32Array(tokens);
 }
 
-function documentOf(line: string, at: string): string {
-  let text: unknown;
-  try {
-    text = JSON.parse(line)?.text;
-  } catch (cause) {
-    throw new FormatError(`${at}: not JSON`, { cause });
-  }
+function textOf(value: object, at: string): string {
+  const { text } = value as { readonly text?: unknown };
   if (typeof text !== 'string') throw new FormatError(`${at}: expected an object with a string "text"`);
   return text;
-}
-
-function decodeText(bytes: Uint8Array, path: string): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch (cause) {
-    throw new FormatError(`"${path}": not UTF-8 text`, { cause });
-  }
 }
 
 async function readTokenizer(text: string, path: string | undefined): Promise<Encode> {
@@ -83,18 +132,6 @@ async function readTokenizer(text: string, path: string | undefined): Promise<En
   if (!(await isFolder(path))) return openTokenizer(await readJsonFile(path));
   const tokenizer = await readJsonFile(join(path, 'tokenizer.json'));
   const config = join(path, 'tokenizer_config.json');
-  const hasConfig = (await stat(config).catch(() => undefined))?.isFile();
+  const hasConfig = await isFile(config);
   return openTokenizer(tokenizer, hasConfig ? await readJsonFile(config) : {});
-}
-
-async function readJsonFile(path: string): Promise<object> {
-  const text = decodeText(await readFileBytes(path), path);
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new FormatError(`"${path}": not JSON (${(cause as Error).message})`, { cause });
-  }
-  if (typeof value === 'object' && value !== null) return value;
-  throw new FormatError(`"${path}": expected a JSON object`);
 }

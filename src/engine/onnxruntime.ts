@@ -99,9 +99,13 @@ async function load(
   };
 }
 
+/** onnxruntime-web gives −1, of a dimension that is open and has no name, as an unsigned number. */
+const MOST_EXTENT = 2 ** 31 - 1;
+
 function describe(value: InferenceSession.ValueMetadata): ValueDescription {
+  const extent = (dim: number | string) => (typeof dim === 'number' && dim > MOST_EXTENT ? -1 : dim);
   return value.isTensor
-    ? { name: value.name, type: value.type, dims: value.shape }
+    ? { name: value.name, type: value.type, dims: value.shape.map(extent) }
     : { name: value.name, type: 'non-tensor', dims: [] };
 }
 

@@ -1,12 +1,13 @@
 // How long models take for one sample, beside each other.
 
-import type { EngineSession, FloatTensor } from '../engine/index.ts';
+import type { EngineSession } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
-import { batchSource, type ModelInput } from './batches.ts';
+import { type Batch, batchSource, feedsOf } from './batches.ts';
 import type { Chain, RunOptions } from './chain.ts';
 import type { Dataset } from './data/index.ts';
 import { mulberry32, shuffle } from './data/sample.ts';
-import { loadModel } from './open.ts';
+import type { ModelInput } from './inputs.ts';
+import { loadModel } from './load.ts';
 import { turn } from './turn.ts';
 
 /** Milliseconds since some moment. */
@@ -49,11 +50,11 @@ export async function latencies(
 /** Milliseconds of every round, by session. In turn, so that a machine whose speed drifts slows all of them alike. */
 export async function alternately(
   sessions: readonly EngineSession[],
-  input: FloatTensor,
+  sample: Pick<Batch, 'input' | 'others'>,
   { warmUp, most, limitMs }: Rounds,
   { signal, now = () => performance.now() }: RunOptions & { readonly now?: Now },
 ): Promise<number[][]> {
-  const feeds = sessions.map((session) => ({ [session.inputs[0].name]: input }));
+  const feeds = sessions.map((session) => feedsOf(session, sample, sample.input));
   const times: number[][] = sessions.map(() => []);
   const start = now();
   const next = mulberry32(1);
@@ -80,9 +81,10 @@ export function ratioOf(times: readonly number[], base: readonly number[]): numb
 
 const RATIO_QUANTILE = 0.25;
 
-export async function firstSample(samples: Dataset, input: ModelInput): Promise<FloatTensor> {
+/** With all that goes along. */
+export async function firstSample(samples: Dataset, input: ModelInput): Promise<Batch> {
   for await (const batch of batchSource(samples, { ...input, outputs: 1 }, (index) => index === 0).batches())
-    return batch.input;
+    return batch;
   throw new InputError('no calibration samples');
 }
 

@@ -79,6 +79,8 @@ function readPng(bytes: Uint8Array, name: string): DecodedImage {
 
 /** What the markers in front of the first scan say. */
 interface JpegFrame {
+  height: number;
+  width: number;
   /** Horizontal and vertical sampling factors of each component. */
   sampling: [number, number][];
   /** Offset of the transform code in an Adobe marker: 0 RGB or CMYK, 1 YCbCr, 2 YCCK. */
@@ -86,10 +88,12 @@ interface JpegFrame {
 }
 
 function readJpegFrame(bytes: Uint8Array): JpegFrame {
-  const frame: JpegFrame = { sampling: [] };
+  const frame: JpegFrame = { height: 0, width: 0, sampling: [] };
   for (let at = 2; at + 9 < bytes.length && bytes[at] === 0xff; ) {
     const marker = bytes[at + 1];
     if (marker >= 0xc0 && marker <= 0xc2) {
+      frame.height = (bytes[at + 5] << 8) | bytes[at + 6];
+      frame.width = (bytes[at + 7] << 8) | bytes[at + 8];
       for (let i = 0; i < bytes[at + 9]; i++) {
         const factors = bytes[at + 11 + 3 * i];
         frame.sampling.push([factors >> 4, factors & 15]);
@@ -179,23 +183,40 @@ function checkSize(width: number, height: number): void {
 }
 
 /**
+ * Height and width, from the header alone.
+ *
+ * @throws {FormatError} naming the file, if it is neither PNG nor JPEG
+ */
+export function imageSize(bytes: Uint8Array, name: string): Pick<DecodedImage, 'height' | 'width'> {
+  if (isPng(bytes) && bytes.length >= 24) {
+    const header = new DataView(bytes.buffer, bytes.byteOffset + 16, 8);
+    return { width: header.getUint32(0), height: header.getUint32(4) };
+  }
+  if (!isJpeg(bytes)) throw new FormatError(`"${name}": expected a PNG or JPEG image`);
+  return readJpegFrame(bytes);
+}
+
+const isPng = (bytes: Uint8Array) => PNG_SIGNATURE.every((byte, i) => bytes[i] === byte);
+const isJpeg = (bytes: Uint8Array) => JPEG_SIGNATURE.every((byte, i) => bytes[i] === byte);
+
+/**
  * PNG or JPEG, told apart by their first bytes. Palettes are expanded, alpha is dropped, 16 bits become 8.
  *
  * @throws {FormatError} naming the file, if it is neither or is damaged
  */
 export function decodeImage(bytes: Uint8Array, name: string): DecodedImage {
-  const isPng = PNG_SIGNATURE.every((byte, i) => bytes[i] === byte);
-  if (!isPng && !JPEG_SIGNATURE.every((byte, i) => bytes[i] === byte)) {
+  const png = isPng(bytes);
+  if (!png && !isJpeg(bytes)) {
     throw new FormatError(
       `"${name}": expected a PNG or JPEG image, got ${bytes.length ? 'something else' : 'an empty file'}`,
     );
   }
   try {
-    return isPng ? readPng(bytes, name) : readJpeg(bytes, name);
+    return png ? readPng(bytes, name) : readJpeg(bytes, name);
   } catch (cause) {
     // A decoder that trips over missing tables and rows has nothing to say to the user.
     const reason = cause instanceof Error && !(cause instanceof TypeError) ? cause.message : 'it is damaged';
-    throw new FormatError(`"${name}": cannot decode the ${isPng ? 'PNG' : 'JPEG'} image: ${reason}`, {
+    throw new FormatError(`"${name}": cannot decode the ${png ? 'PNG' : 'JPEG'} image: ${reason}`, {
       cause,
     });
   }
