@@ -23,7 +23,7 @@ import {
 import { openSession } from '../pool/index.ts';
 import { configOf } from './config.ts';
 import { openCliEngine } from './engine.ts';
-import { checkWritable, isFolder, readFileBytes, writeAtomically } from './files.ts';
+import { checkWritable, type Replacing, readFileBytes, writeAtomically } from './files.ts';
 import { openFolder } from './folder.ts';
 import { checkFlags, doubtText, type Kind, warningHandler } from './mistakes.ts';
 import {
@@ -43,7 +43,7 @@ import {
   print,
   type RunFlags,
 } from './options.ts';
-import { openFileOutput, openFolderOutput } from './output.ts';
+import { type Output, openFileOutput, openFolderOutput } from './output.ts';
 import { analyzeText, folderText, inspectText, latencyText, planText, pruneText } from './print.ts';
 import { progressReporter } from './progress.ts';
 import { checkReport, keepReport, readReport } from './report.ts';
@@ -51,6 +51,7 @@ import { say } from './say.ts';
 import { openScratch } from './scratch.ts';
 import { folderStore } from './store.ts';
 import { DEFAULT_WINDOWS } from './text.ts';
+import { modelFile, openModelFolderOutput } from './transformers.ts';
 
 /** Closes what `run` has opened, the last first. */
 async function closing(run: (opened: Opened) => Promise<void>): Promise<void> {
@@ -66,9 +67,10 @@ async function closing(run: (opened: Opened) => Promise<void>): Promise<void> {
 }
 
 export async function inspectModel(path: string, flags: ModelFlags, command: Command): Promise<void> {
-  if (await isFolder(path)) return inspectFolder(path, flags, command);
+  const file = await modelFile(path);
+  if (file === undefined) return inspectFolder(path, flags, command);
   await closing(async (opened) => {
-    const onDisk = await openModelFile(path, flags, opened);
+    const onDisk = await openModelFile(file, flags, opened);
     checkFlags(path, kindOf(onDisk), command);
     const { model } = onDisk;
     const { parameters, macs, analysis } = model;
@@ -104,11 +106,7 @@ export async function pruneModel(path: string, flags: PruneFlags, command: Comma
   await checkReport(flags.report, replacing);
   await closing(async (opened) => {
     // First of all, so that an output that cannot be is found at once.
-    const output = opened(
-      (await isFolder(path))
-        ? await openFolderOutput(target, replacing)
-        : await openFileOutput(target, replacing),
-    );
+    const output = opened(await openOutput(path, target, replacing));
     const { onDisk, progress, ...run } = await openRun(path, flags, command, opened);
     const result = await prune(onDisk.model as OpenedModel, {
       ...run,
@@ -148,8 +146,17 @@ export async function reportRun(
   print(flags, () => pruneText(report, report.model.path, process.stdout.isTTY), report);
 }
 
+/** Of the kind that the model is: a file, a folder with a model in it, a folder of safetensors. */
+async function openOutput(path: string, target: string, replacing: Replacing): Promise<Output> {
+  const file = await modelFile(path);
+  if (file === undefined) return openFolderOutput(target, replacing);
+  return file === path
+    ? openFileOutput(target, replacing)
+    : openModelFolderOutput(target, path, file, replacing);
+}
+
 export async function analyzeModel(path: string, flags: RunFlags, command: Command): Promise<void> {
-  const of = flags.of ?? ((await isFolder(path)) ? 'params' : 'macs');
+  const of = flags.of ?? ((await modelFile(path)) === undefined ? 'params' : 'macs');
   const recipe = parseRecipe({ ...flags, of: undefined, [of]: 1 });
   await closing(async (opened) => {
     const { onDisk, progress, ...run } = await openRun(path, flags, command, opened);
@@ -200,9 +207,11 @@ async function openRun(
 /** What a run would take. Of a folder only config.json is read. */
 async function planModel(path: string, flags: PruneFlags): Promise<void> {
   await closing(async (opened) => {
-    const { model, seqlen, engine } = (await isFolder(path))
-      ? await describedOnDisk(opened(await openFolder(path)), flags)
-      : await openModelFile(path, flags, opened);
+    const file = await modelFile(path);
+    const { model, seqlen, engine } =
+      file === undefined
+        ? await describedOnDisk(opened(await openFolder(path)), flags)
+        : await openModelFile(file, flags, opened);
     const { samples = seqlen === undefined ? DEFAULT_IMAGES : DEFAULT_WINDOWS } = flags;
     const sample = seqlen === undefined ? [] : [seqlen];
     const planned = plan(model, { ...flags, keep: keepOf(flags), samples, sample });
@@ -247,12 +256,13 @@ export async function evaluateModel(
 }
 
 export async function measureModel(path: string, flags: LatencyFlags): Promise<void> {
-  if (await isFolder(path)) throw new InputError('latency: only of ONNX files');
+  const file = await modelFile(path);
+  if (file === undefined) throw new InputError('latency: only of ONNX files');
   const { output, overwrite } = flags;
   if (output !== undefined) await checkWritable(output, { overwrite, inputs: inputsOf(path, flags) });
   const signal = interruptSignal({});
   await closing(async (opened) => {
-    const { model, engine } = await openModelFile(path, flags, opened, signal);
+    const { model, engine } = await openModelFile(file, flags, opened, signal);
     const progress = opened(progressReporter(process.stderr));
     const table = await measureLatency(model, {
       engine,

@@ -2,6 +2,7 @@
 //
 // The only place that knows a file system. Every failure is an InputError of one line that names the path.
 
+import { createHash } from 'node:crypto';
 import {
   access,
   constants,
@@ -16,16 +17,19 @@ import {
   stat,
 } from 'node:fs/promises';
 import { basename, dirname, extname, isAbsolute, join, relative, resolve, sep } from 'node:path';
-import { InputError } from '../errors.ts';
+import { FormatError, InputError } from '../errors.ts';
 import type { ReadExternal } from '../graph/index.ts';
+import { decodeUtf8, isObject, parseJson } from '../json.ts';
 import {
   byPath,
   type Dataset,
   decodeNpy,
   drawEvenly,
   imageDataset,
+  imageSize,
   type LabeledFile,
   npyDataset,
+  ownSize,
   type Preprocessing,
   sampleEvenly,
 } from '../pipeline/index.ts';
@@ -73,6 +77,10 @@ export async function isFolder(path: string): Promise<boolean> {
   return (await stat(path).catch(() => undefined))?.isDirectory() ?? false;
 }
 
+export async function isFile(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined))?.isFile() ?? false;
+}
+
 /** @throws {InputError} naming the path if there is none, or if it is no folder */
 export async function checkFolder(path: string): Promise<void> {
   if (!(await named(path, stat(path))).isDirectory()) throw new InputError(`"${path}": not a folder`);
@@ -83,6 +91,17 @@ export async function readFileBytes(path: string): Promise<Uint8Array> {
   const { buffer, byteOffset, byteLength } = await named(path, readFile(path));
   // Not a Buffer, whose slice() is a view.
   return new Uint8Array(buffer, byteOffset, byteLength);
+}
+
+export function hashOf(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+/** A JSON object. @throws {FormatError} naming the path */
+export async function readJsonFile(path: string): Promise<object> {
+  const value = parseJson(decodeUtf8(await readFileBytes(path), `"${path}"`), `"${path}"`);
+  if (isObject(value)) return value;
+  throw new FormatError(`"${path}": expected a JSON object`);
 }
 
 /** Bytes that the file has, however many. @throws {InputError} if it ends before */
@@ -282,6 +301,8 @@ export interface DataOptions
   inputShape: readonly number[];
   /** Told what the user should know and need not mend. */
   onNote?(text: string): void;
+  /** Height and width that no image has more of, where each keeps its own. */
+  largest?: [number, number];
 }
 
 const IMAGE = /\.(png|jpe?g)$/i;
@@ -332,6 +353,22 @@ function kindsOf(files: readonly string[]): string {
   return [...sorted.slice(0, MOST_KINDS).map(([kind, n]) => `${n} ${kind}`), ...rest].join(', ');
 }
 const MOST_KINDS = 4;
+
+/** Height and width that no image of a folder has more of, each in the multiples that it will have. */
+export async function largestImage(
+  folder: string,
+  preprocessing: Preprocessing,
+): Promise<[number, number] | undefined> {
+  if (!(await isFolder(folder))) return undefined;
+  const { files } = await listImages(folder);
+  let largest: [number, number] | undefined;
+  for (const { path } of files) {
+    const full = join(folder, path);
+    const size = ownSize(imageSize(await readFileBytes(full), full), preprocessing);
+    largest = [Math.max(largest?.[0] ?? 0, size[0]), Math.max(largest?.[1] ?? 0, size[1])];
+  }
+  return largest;
+}
 
 /** What a folder without a single image holds instead. */
 function noImages(folder: string, others: readonly string[], [below]: readonly string[]): InputError {
@@ -404,7 +441,10 @@ export async function openDataset(path: string, options: DataOptions): Promise<D
   const { preprocessing, inputShape, labels, labelOffset = 0, samples, seed = 0 } = options;
   const info = await named(path, stat(path));
   if (info.isFile() && /\.npy$/i.test(path)) return openArray(path, options);
-  if (!info.isDirectory()) throw new InputError(`"${path}": expected a folder of images or a .npy file`);
+  if (!info.isDirectory())
+    throw new InputError(
+      `"${path}": expected a folder of images or a .npy file, or arrays by the names of the inputs (.npz, .jsonl)`,
+    );
 
   const { files, direct, classes, others, deeper } = await listImages(path);
   if (files.length === 0) throw noImages(path, others, deeper);
@@ -431,5 +471,6 @@ export async function openDataset(path: string, options: DataOptions): Promise<D
   }));
   // With an offset or a labels file the labels no longer number the sub-folders.
   const numbered = labels === undefined && labelOffset === 0;
-  return imageDataset(entries, preprocessing, inputShape, { name: path, ...(numbered && { classes }) });
+  const described = { name: path, largest: options.largest, ...(numbered && { classes }) };
+  return imageDataset(entries, preprocessing, inputShape, described);
 }

@@ -100,7 +100,7 @@ export async function openFolder(path: string): Promise<Folder> {
 }
 
 /** What stands in the way of a new folder at this path, if anything. */
-async function checkTarget(path: string, replacing: Replacing): Promise<void> {
+export async function checkTarget(path: string, replacing: Replacing): Promise<void> {
   const info = await checkReplacing(path, replacing);
   if (!info) return;
   if (!info.isDirectory()) throw new InputError(`"${path}": is not a folder, and is not overwritten`);
@@ -112,7 +112,7 @@ async function checkTarget(path: string, replacing: Replacing): Promise<void> {
 }
 
 /** Puts `from` in the place of `to`, which is kept until that is done and removed only then. */
-async function replaceFolder(from: string, to: string): Promise<void> {
+export async function placeFolder(from: string, to: string): Promise<void> {
   const old = keptName(to);
   const replaced = await unlessMissing(rename(to, old).then(() => true));
   try {
@@ -178,7 +178,7 @@ export async function createFolder(path: string, replacing: Replacing = {}): Pro
   await named(parent, mkdir(temporary));
   return hiddenFolder(path, temporary, async () => {
     await checkTarget(target, replacing);
-    await (replacing.overwrite ? replaceFolder(temporary, target) : rename(temporary, target));
+    await (replacing.overwrite ? placeFolder(temporary, target) : rename(temporary, target));
     await syncFolder(parent);
   });
 }

@@ -1,13 +1,16 @@
 // A model on disk, whichever kind it is, and the samples that go with it.
 
-import { stat } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { basename } from 'node:path';
 import type { Engine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { isStraight, type Model, readModel } from '../graph/index.ts';
 import { type GuardOptions, openGuard } from '../guard/index.ts';
 import {
   type Dataset,
+  declaredInput,
+  decodeNpy,
+  feedsDataset,
+  type ModelInput,
   type OpenedLanguageModel,
   type OpenedModel,
   openLanguageModel,
@@ -15,15 +18,16 @@ import {
   type Preprocessing,
   parsePreprocessing,
   parsePreprocessingJson,
-  parsePreprocessorConfig,
   takesTokens,
 } from '../pipeline/index.ts';
 import { openCliEngine } from './engine.ts';
-import { externalReader, isFolder, openDataset, readFileBytes } from './files.ts';
+import { drawFeeds, largestDims, readFeeds, refuseLabels } from './feeds.ts';
+import { externalReader, isFile, largestImage, openDataset, readFileBytes } from './files.ts';
 import { openFolder } from './folder.ts';
 import type { ModelFlags, RunFlags } from './options.ts';
 import { say } from './say.ts';
-import { textSamples } from './text.ts';
+import { DEFAULT_WINDOWS, sentenceSamples, textSamples } from './text.ts';
+import { modelFile, readSideFiles, type SideFiles } from './transformers.ts';
 
 export interface ModelOnDisk<M = OpenedModel | OpenedLanguageModel> {
   readonly model: M;
@@ -59,11 +63,12 @@ const DEFAULT_LENGTH = 512;
 /** @param signal  ends what the files ask to be run */
 export async function openOnDisk(
   path: string,
-  flags: ModelFlags,
+  flags: FileFlags,
   opened: Opened,
   signal?: AbortSignal,
 ): Promise<ModelOnDisk> {
-  if (!(await isFolder(path))) return openModelFile(path, flags, opened, signal);
+  const file = await modelFile(path);
+  if (file !== undefined) return openModelFile(file, flags, opened, signal);
   const model = await openLanguageModel(opened(await openFolder(path)));
   const length = lengthFor(model.language.maxPositions, flags);
   const samples = textSamples(flags.tokenizer ?? path, length, guardOptions(flags, signal));
@@ -79,10 +84,13 @@ function guardOptions({ timeout: seconds }: ModelFlags, signal?: AbortSignal): G
   return { seconds, signal };
 }
 
-/** What the file says of its own preprocessing counts where no flag says otherwise. */
+/**
+ * What the file says of its own preprocessing counts where no flag says otherwise. What it leaves open is as large as
+ * the samples, unless a flag says a size.
+ */
 export async function openModelFile(
   path: string,
-  flags: ModelFlags,
+  flags: FileFlags,
   opened: Opened,
   signal?: AbortSignal,
 ): Promise<ModelOnDisk<OpenedModel>> {
@@ -91,31 +99,48 @@ export async function openModelFile(
   const files = new Set<string>();
   const external = externalReader(path, (file) => files.add(file));
   // The metadata may hold the image size that the graph leaves open, so it is read first.
-  const stored = (await readModel(bytes, { name, external })).metadata(METADATA.preprocessing);
-  const preprocessing = parsePreprocessing(
-    flags,
-    stored ? parsePreprocessingJson(stored) : await preprocessingBeside(path),
-  );
-  const { size: image } = preprocessing;
-  const size =
-    flags.seqlen === undefined ? (typeof image === 'number' ? [image, image] : image) : [flags.seqlen];
+  const source = await readModel(bytes, { name, external });
+  const stored = source.metadata(METADATA.preprocessing);
+  const side = await readSideFiles(path, stored === undefined);
+  const defaults = stored ? parsePreprocessingJson(stored) : side.preprocessing;
+  const preprocessing = parsePreprocessing(flags, defaults);
+  const declared = declaredInput(source, flags.input);
+  const data = await dataFor(declared, preprocessing, flags);
   const guarding = guardOptions(flags, signal);
   const guard = opened(openGuard(guarding));
   const guarded = await guard.engine(flags);
-  const { residual } = flags;
-  const model = await openModel(bytes, { name, external, engine: guarded, size, residual });
+  const length = takesTokens(declared) && declared.open[0] ? lengthOfText(side, flags) : undefined;
+  const size = sizeFor(preprocessing, flags) ?? data.size ?? length;
+  const { residual, input: inputs } = flags;
+  const model = await openModel(bytes, { name, external, engine: guarded, size, residual, inputs });
   let engine = guarded;
   if (isStraight(model.source)) {
     // What one sample takes is known, and any other takes the same: here it needs no copies, and can be timed.
     await guard.close();
     engine = await openCliEngine(flags);
   }
-  const { shape } = model.input;
-  if (takesTokens(model.input))
-    return { model, engine, files, ...textSamples(flags.tokenizer, shape[0], guarding) };
+  const { input } = model;
   const labelOffset = flags.labelOffset ?? storedOffset(model.source, name);
-  const dataset = (data: string, drawn: EvaluationFlags) =>
-    openDataset(data, { ...drawn, preprocessing, labelOffset, inputShape: shape, onNote: say });
+  const filesOf = (samples: number) => fileSamples(model, { ...data, preprocessing, labelOffset, samples });
+  if (takesTokens(input)) {
+    const tokenizer = flags.tokenizer ?? side.tokenizer;
+    const {
+      predictsTokens,
+      input: {
+        shape: [seqlen],
+      },
+    } = model;
+    const text = predictsTokens
+      ? textSamples(tokenizer, seqlen, guarding)
+      : sentenceSamples(tokenizer, input, guarding);
+    return {
+      model,
+      engine,
+      files,
+      seqlen: predictsTokens ? seqlen : undefined,
+      ...either(filesOf(DEFAULT_WINDOWS), text, input),
+    };
+  }
   return {
     model,
     engine,
@@ -126,24 +151,86 @@ export async function openModelFile(
       [METADATA.labelOffset]: String(labelOffset),
     },
     inputs: { preprocessing, labelOffset },
-    calibration: (data, drawn) => dataset(data, { ...drawn, samples: drawn.samples ?? DEFAULT_IMAGES }),
+    ...filesOf(DEFAULT_IMAGES),
+  };
+}
+
+/** Flags of a model's file; data that are named say how large open dimensions are. */
+type FileFlags = ModelFlags & Partial<Pick<RunFlags, 'calibrate'>> & { readonly data?: string };
+
+function sizeFor({ size: image }: Preprocessing, { seqlen }: ModelFlags): readonly number[] | undefined {
+  if (seqlen !== undefined) return [seqlen];
+  return typeof image === 'number' ? [image, image] : image;
+}
+
+/** Tokens of a sample, where the files beside the model say how many it has room for. */
+function lengthOfText({ positions }: SideFiles, flags: ModelFlags): number[] | undefined {
+  return positions === undefined ? undefined : [lengthFor(positions, flags)];
+}
+
+/** What the data say of a model's open dimensions. */
+interface DataSize {
+  readonly size?: readonly number[];
+  /** Where images keep their own sizes. */
+  readonly largest?: [number, number];
+}
+
+async function dataFor(input: ModelInput, preprocessing: Preprocessing, flags: FileFlags): Promise<DataSize> {
+  const path = flags.calibrate ?? flags.data;
+  const isSaid = sizeFor(preprocessing, flags) !== undefined;
+  if (path === undefined || isSaid || !input.open.some(Boolean)) return {};
+  const size = await arraySize(path, input);
+  if (size) return { size };
+  const largest = input.shape.length === 3 ? await largestImage(path, preprocessing) : undefined;
+  return { size: largest, largest };
+}
+
+/** The largest extents of samples in files of arrays. */
+async function arraySize(path: string, input: ModelInput): Promise<number[] | undefined> {
+  if (/\.npy$/i.test(path) && (await isFile(path))) {
+    const { shape } = decodeNpy(await readFileBytes(path), path);
+    return shape.length === input.shape.length + 1 ? shape.slice(1) : undefined;
+  }
+  const feeds = await readFeeds(path, input);
+  return feeds && largestDims(feeds, input);
+}
+
+interface FileData extends DataSize {
+  readonly preprocessing: Preprocessing;
+  readonly labelOffset: number;
+  /** Calibration samples, unless a flag says otherwise. */
+  readonly samples: number;
+}
+
+/** Samples in files that need no tokenizer. */
+function fileSamples(
+  { input }: OpenedModel,
+  { preprocessing, labelOffset, largest, samples }: FileData,
+): Pick<ModelOnDisk, 'calibration' | 'evaluation'> {
+  const { shape, open } = input;
+  const inputShape = largest ? shape.map((dim, axis) => (open[axis] && dim !== 3 ? 0 : dim)) : shape;
+  async function dataset(path: string, drawn: EvaluationFlags): Promise<Dataset> {
+    const feeds = await readFeeds(path, input);
+    if (!feeds)
+      return openDataset(path, { ...drawn, preprocessing, labelOffset, inputShape, largest, onNote: say });
+    refuseLabels(path, drawn.labels);
+    return feedsDataset(drawFeeds(feeds, drawn.samples, drawn.seed), input, { name: path });
+  }
+  return {
+    calibration: (path, drawn) => dataset(path, { ...drawn, samples: drawn.samples ?? samples }),
     evaluation: dataset,
   };
 }
 
-/** Where Hugging Face models say how their images are prepared: beside the file, or above its folder `onnx`. */
-const PREPROCESSOR = 'preprocessor_config.json';
+type Samples = Pick<ModelOnDisk, 'calibration' | 'evaluation'>;
 
-async function preprocessingBeside(path: string): Promise<Partial<Preprocessing>> {
-  const folder = dirname(resolve(path));
-  const folders = basename(folder) === 'onnx' ? [folder, dirname(folder)] : [folder];
-  for (const file of folders.map((it) => join(it, PREPROCESSOR))) {
-    if (!(await stat(file).catch(() => undefined))?.isFile()) continue;
-    const found = parsePreprocessorConfig(new TextDecoder().decode(await readFileBytes(file)), file);
-    say(`preprocessing from "${file}", where no flag says otherwise`);
-    return found;
-  }
-  return {};
+/** Text is a tokenizer's business, files of arrays are not. */
+function either(files: Samples, text: Samples, input: ModelInput): Samples {
+  const of = async (path: string) => ((await readFeeds(path, input)) ? files : text);
+  return {
+    calibration: async (path, flags) => (await of(path)).calibration(path, flags),
+    evaluation: async (path, flags) => (await of(path)).evaluation(path, flags),
+  };
 }
 
 function storedOffset(model: Model, name: string): number {

@@ -32,6 +32,8 @@ export interface ModelFlags extends PreprocessingFlags {
   readonly samples?: number;
   readonly seed: number;
   readonly residual?: boolean;
+  /** Of inputs that are the same for all samples. */
+  readonly input?: Readonly<Record<string, number>>;
   /** Of language models. */
   readonly tokenizer?: string;
   readonly seqlen?: number;
@@ -115,7 +117,10 @@ export function addModelFlags(command: Command): Command {
 export function addSizeFlags(command: Command): Command {
   return command
     .optionsGroup(GROUPS.images)
-    .option('--size <n>', "height and width, as 224 or 192x256 (default: the model's)")
+    .option(
+      '--size <n>',
+      "height and width, as 224 or 192x256, or what else a model leaves open (default: the model's, or each image's own)",
+    )
     .optionsGroup(GROUPS.text)
     .option(
       '--seqlen <n>',
@@ -128,7 +133,12 @@ export function addSizeFlags(command: Command): Command {
 export function addStructureFlags(command: Command): Command {
   return command
     .optionsGroup(GROUPS.expert)
-    .option('--residual', 'prune the channels that shortcuts tie too (ONNX files)');
+    .option('--residual', 'prune the channels that shortcuts tie too (ONNX files)')
+    .option(
+      '--input <name=value>',
+      'an input that is the same for all samples, as sr=16000; can be given several times',
+      namedRatio,
+    );
 }
 
 /** How files become a model's inputs. */
@@ -140,6 +150,7 @@ export function addDataFlags(command: Command): Command {
       'lines "file,label" (default: sub-folders, in sorted order, are the classes)',
     )
     .option('--label-offset <n>', 'added to every label, 1 for models with a background class', integer)
+    .option('--multiple <n>', 'where images keep their own sizes: what these are multiples of (default: 32)')
     .option(
       '--resize <how>',
       'none, fit (to the size, whatever the aspect) or crop (short side to size/0.875, centre crop) (default: none)',

@@ -1,6 +1,5 @@
 // Where a smaller model goes: a file or a folder, there when it is whole or not at all.
 
-import { createHash } from 'node:crypto';
 import { lstat, rm } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
 import { OsscarError } from '../errors.ts';
@@ -8,6 +7,7 @@ import type { FileOptions, FolderOptions, PruneResult } from '../pipeline/index.
 import {
   checkReplacing,
   checkWritable,
+  hashOf,
   named,
   type Replacing,
   readFileBytes,
@@ -89,8 +89,4 @@ export async function openFileOutput(path: string, replacing: Replacing): Promis
 export async function openFolderOutput(path: string, replacing: Replacing): Promise<Output> {
   const output = await createFolder(path, replacing);
   return { output, save: async () => ({ path }), close: () => output.abort() };
-}
-
-function hashOf(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex');
 }

@@ -3,6 +3,7 @@
 
 import colors from 'picocolors';
 import type { BlockSizes, LanguageModel } from '../checkpoint/architectures/index.ts';
+import { quantizedText } from '../graph/index.ts';
 import {
   amountText,
   type BeforeAfter,
@@ -30,10 +31,9 @@ function table(cells: readonly (readonly string[])[], left: readonly number[] = 
   return rows.map((row) => row.map(align).join('  ').trimEnd());
 }
 
-export function inspectText(
-  { name, parameters, macs, bytes, analysis, input }: OpenedModel,
-  shares: Shares,
-): string {
+export function inspectText(model: OpenedModel, shares: Shares): string {
+  const { name, parameters, macs, bytes, analysis, input } = model;
+  const quantized = quantizedText(model.quantized);
   const { structures } = analysis;
   const prunable = structures.filter((structure) => structure.prunable);
   const rows = structures.map((s) => [
@@ -47,6 +47,7 @@ export function inspectText(
   return linesOf(
     `${name}: input ${input.name} [n, ${input.shape.join(', ')}], ${count(parameters)} parameters, ${count(macs)} multiply-adds, ${count(bytes)} bytes`,
     `${prunable.length} of ${structures.length} structures prunable`,
+    ...(quantized ? [quantized] : []),
     ...kindLines(shares),
     '',
     ...table([['structure', 'layer', 'groups', 'rows', ...SHARE_TITLES, 'prunable'], ...rows], [0, 1, 6]),
@@ -108,7 +109,7 @@ export function latencyText(latency: LatencyTable): string {
 
 /** @param isTerminal  whether there is room for a picture of the layers, and colour */
 export function pruneText(report: PruneReport, output: string, isTerminal = false): string {
-  const { metric, sizes = [], parameters, macs, bytes, latencyMs } = report;
+  const { metric, quality, sizes = [], parameters, macs, bytes, latencyMs } = report;
   const row = (name: string, { before, after }: BeforeAfter, format = count) => [
     name,
     format(before),
@@ -125,6 +126,11 @@ export function pruneText(report: PruneReport, output: string, isTerminal = fals
     const cells = row(name, metric, (value) => value.toFixed(digits));
     rows.push(isText(report) ? cells : [...cells.slice(0, 3), '']); // a part of an accuracy says nothing
   }
+  if (quality) {
+    const of = `${quality.samples} ${quality.data} samples`;
+    rows.push([`output error, ‖y - ŷ‖ / ‖y‖ (${of})`, '', quality.relativeError.toFixed(4), '']);
+    rows.push([`output cosine (${of})`, '', quality.cosine.toFixed(4), '']);
+  }
   const blocks = sizes.map(({ heads, ffn }, i) => [`block ${i}`, `${heads} heads`, `${ffn} neurons`]);
   const parts = isTerminal ? layerLines(report) : table(blocks);
   return [
@@ -138,7 +144,7 @@ function closing(report: PruneReport, output: string): string {
   return linesOf(
     ...(report.statement ? [report.statement] : []),
     ...report.warnings.map((text) => `warning: ${text}`),
-    `largest difference from the masked network: ${report.maxDifference.toExponential(1)} of its output range`,
+    `file checked: its outputs are those of the network that was solved for, up to ${report.maxDifference.toExponential(1)} of their range`,
     stagesText(report),
     `${output} written in ${report.seconds.toFixed(1)} s`,
   );

@@ -3,17 +3,22 @@
 import { readJson } from '../checkpoint/index.ts';
 import { FormatError, InputError } from '../errors.ts';
 import { type GuardedEncode, type GuardOptions, openGuard } from '../guard/index.ts';
-import { decodeUtf8, isObject, parseJson } from '../json.ts';
+import { decodeUtf8 } from '../json.ts';
 import { limits } from '../limits.ts';
 import {
+  arraySamples,
   consecutiveWindows,
   type Dataset,
   decodeNpy,
+  type FeedSample,
+  feedsDataset,
+  type ModelInput,
   npyTokens,
   selectSamples,
   tokenWindows,
 } from '../pipeline/index.ts';
-import { isFolder, readFileBytes } from './files.ts';
+import { drawFeeds, jsonLines } from './feeds.ts';
+import { isFolder, readFileBytes, readJsonFile } from './files.ts';
 import { openFolder } from './folder.ts';
 import type { ModelFlags, RunFlags } from './options.ts';
 
@@ -61,13 +66,24 @@ async function readTokens(
 ): Promise<Int32Array | Dataset> {
   const bytes = await readFileBytes(path);
   if (/\.npy$/i.test(path)) return npyTokens(decodeNpy(bytes, path), path);
-  const { json, config } = await readTokenizer(path, tokenizer);
   const text = decodeUtf8(bytes, `"${path}"`);
+  return encoding(path, tokenizer, guarding, async (encode) => {
+    if (!/\.jsonl$/i.test(path)) return (await encode([text]))[0];
+    return joined(await encodeAll(documentsOf(text, path), encode));
+  });
+}
+
+/** With the tokenizer, on the thread that can be ended. */
+async function encoding<R>(
+  path: string,
+  tokenizer: string | undefined,
+  guarding: GuardOptions,
+  run: (encode: GuardedEncode) => Promise<R>,
+): Promise<R> {
+  const { json, config } = await readTokenizer(path, tokenizer);
   const guard = openGuard(guarding);
   try {
-    const encode = await guard.tokenizer(json, config);
-    if (!/\.jsonl$/i.test(path)) return (await encode([text]))[0];
-    return await encodeLines(text, path, encode);
+    return await run(await guard.tokenizer(json, config));
   } finally {
     await guard.close();
   }
@@ -76,8 +92,7 @@ async function readTokens(
 /** Characters that are sent to the tokenizer at a time. */
 const SENT = 2 ** 20;
 
-/** The documents of a .jsonl, one behind the other. */
-async function encodeLines(text: string, path: string, encode: GuardedEncode): Promise<Int32Array> {
+async function encodeAll(texts: Iterable<string>, encode: GuardedEncode): Promise<Int32Array[]> {
   const parts: Int32Array[] = [];
   let documents: string[] = [];
   let length = 0;
@@ -85,12 +100,17 @@ async function encodeLines(text: string, path: string, encode: GuardedEncode): P
     parts.push(...(await encode(documents)));
     [documents, length] = [[], 0];
   };
-  for (const document of documentsOf(text, path)) {
+  for (const document of texts) {
     documents.push(document);
     length += document.length;
     if (length > SENT) await send();
   }
   await send();
+  return parts;
+}
+
+/** One behind the other. */
+function joined(parts: readonly Int32Array[]): Int32Array {
   const tokens = new Int32Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
   for (const part of parts) {
@@ -106,16 +126,72 @@ async function encodeLines(text: string, path: string, encode: GuardedEncode): P
  * @throws {FormatError} naming the line that has none
  */
 export function* documentsOf(text: string, path: string): Generator<string> {
-  for (const [i, line] of text.split('\n').entries()) {
-    if (line.trim() === '') continue;
-    const at = `"${path}" line ${i + 1}`;
-    const value = parseJson(line, at);
-    const document = isObject(value) && value.text;
-    if (typeof document !== 'string') {
-      throw new FormatError(`${at}: expected an object with a string "text"`);
-    }
-    yield document;
+  for (const { value, at } of jsonLines(text, path)) yield textOf(value, at);
+}
+
+function textOf(value: object, at: string): string {
+  const { text } = value as { readonly text?: unknown };
+  if (typeof text !== 'string') throw new FormatError(`${at}: expected an object with a string "text"`);
+  return text;
+}
+
+/**
+ * An encoder's samples: every line of a text, or every document, with the special tokens that the tokenizer puts around it.
+ * Each is as long as it is, or padded and masked where the model insists on a length; long ones lose their end.
+ */
+export function sentenceSamples(tokenizer: string | undefined, input: ModelInput, guarding: GuardOptions) {
+  const [length] = input.shape;
+  async function sentences(
+    path: string,
+    { samples, seed }: Pick<RunFlags, 'samples' | 'seed'>,
+  ): Promise<Dataset> {
+    const feeds = /\.npy$/i.test(path)
+      ? [...arraySamples(new Map([[input.name, decodeNpy(await readFileBytes(path), path)]]), input, path)]
+      : await tokenized(path);
+    return feedsDataset(drawFeeds(feeds, samples, seed), input, { name: path });
   }
+  async function tokenized(path: string): Promise<FeedSample[]> {
+    const text = decodeUtf8(await readFileBytes(path), `"${path}"`);
+    const documents = /\.jsonl$/i.test(path)
+      ? [...jsonLines(text, path)].map(({ value, at }) => ({
+          text: textOf(value, at),
+          label: labelOf(value),
+        }))
+      : text.split('\n').map((line) => ({ text: line, label: undefined }));
+    const said = documents.filter((it) => it.text.trim() !== '');
+    const texts = said.map((it) => it.text);
+    const ids = await encoding(path, tokenizer, guarding, (encode) => encodeAll(texts, encode));
+    return said.map(({ label }, i) => ({ inputs: idsOf(ids[i], input, length), label }));
+  }
+  return {
+    calibration: (path: string, flags: RunFlags) =>
+      sentences(path, { ...flags, samples: flags.samples ?? DEFAULT_SENTENCES }),
+    evaluation: sentences,
+  };
+}
+
+/** Calibration sentences for an encoder unless --samples says otherwise. */
+const DEFAULT_SENTENCES = 512;
+
+function labelOf(value: object): number | undefined {
+  const { label } = value as { readonly label?: unknown };
+  return Number.isInteger(label) ? (label as number) : undefined;
+}
+
+function idsOf(all: Int32Array, { name, open, others }: ModelInput, length: number): FeedSample['inputs'] {
+  // The last one is the special token at the end.
+  const ids = all.length > length ? [...all.slice(0, length - 1), all[all.length - 1]] : [...all];
+  const { length: count } = ids;
+  if (open[0] || count === length) return { [name]: { dims: [count], data: Float32Array.from(ids) } };
+  const padded = (value: (i: number) => number) => ({
+    dims: [length],
+    data: Float32Array.from({ length }, (_, i) => value(i)),
+  });
+  const mask = others.find((other) => /(attention|input)_mask$/.test(other.name));
+  return {
+    [name]: padded((i) => ids[i] ?? 0),
+    ...(mask && { [mask.name]: padded((i) => Number(i < count)) }),
+  };
 }
 
 async function readTokenizer(
@@ -143,10 +219,3 @@ async function readTokenizer(
 
 /** Says which special tokens are added. */
 const CONFIG = 'tokenizer_config.json';
-
-/** A tokenizer.json under any name. */
-async function readJsonFile(path: string): Promise<object> {
-  const value = parseJson(decodeUtf8(await readFileBytes(path), `"${path}"`), `"${path}"`);
-  if (isObject(value)) return value;
-  throw new FormatError(`"${path}": expected a JSON object`);
-}

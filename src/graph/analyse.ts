@@ -23,7 +23,7 @@ export interface AnalysisOptions {
   readonly residual?: boolean;
 }
 
-/** @param shapes  dims of every value in a run on any batch (run `withAllValues` to learn them) */
+/** @param shapes  dims of every value in a run on any batch */
 export function analyse(model: Model, shapes: Shapes, { residual = false }: AnalysisOptions = {}): Analysis {
   const state = new Propagation(model, shapes);
   for (const input of model.inputs) cachedHeads(state, input.name);

@@ -18,7 +18,8 @@ export function countParameters(model: Model): number {
 }
 
 /**
- * Multiply-adds for one sample, of the operators whose descriptions say how many: Conv, ConvTranspose, Gemm, MatMul.
+ * Multiply-adds for one sample, of the operators whose descriptions say how many: convolutions, products of matrices,
+ * attention, recurrent layers.
  *
  * @param shapes  dims of every value in a run; the batch is divided out
  * @throws {InputError} if the shape of a value that counts is missing

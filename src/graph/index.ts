@@ -22,7 +22,9 @@ export { broadcast, carry, unary } from './operators/elementwise.ts';
 export { linear } from './operators/layer.ts';
 export type { Layer, LayerDims, Operator, Rule } from './operators/operator.ts';
 export { called, type Propagation } from './propagation.ts';
+export { quantizedLayers, quantizedText } from './quantized.ts';
 export { type ReadOptions, readModel } from './read.ts';
+export { type DescribedValue, describeValue, shapeOutline, shapeReader } from './shapes.ts';
 export { shrink } from './shrink.ts';
 export { loadStored, type ModelOutline, openStored, streamModel } from './stream.ts';
 export {
@@ -36,7 +38,7 @@ export {
   type Structure,
   type ValueAxis,
 } from './structure.ts';
-export { type Cut, part, segments, subgraph, type ValueInfo, withAllValues } from './subgraph.ts';
+export { type Cut, part, segments, subgraph, type ValueInfo } from './subgraph.ts';
 export { elements, fromFloat32, sum, type Tensor, toFloat32, toFloat64 } from './tensor.ts';
 export { readWeights, writeWeights } from './weights.ts';
 export type { ReadExternal } from './wire.ts';

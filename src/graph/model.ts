@@ -240,7 +240,7 @@ export function checkGraph(model: Model): void {
       const later = model.producer(value)?.name;
       throw later === undefined
         ? fail(`node "${node.name}" reads "${value}", which nothing computes`)
-        : fail(`nodes are not sorted: "${node.name}" reads "${value}" before "${later}" computes it`);
+        : fail(`"${node.name}" reads "${value}" before "${later}" computes it`);
     }
     for (const value of node.output) if (value !== '') define(value, `node "${node.name}"`);
   }
@@ -250,4 +250,39 @@ export function checkGraph(model: Model): void {
     if (outputs.has(name)) throw fail(`two outputs are called "${name}"`);
     outputs.add(name);
   }
+}
+
+/**
+ * The nodes in an order in which each value is made before it is read; those that are in such an order stay as they are.
+ *
+ * @throws {FormatError} naming two nodes of a cycle
+ */
+export function sortNodes(nodes: readonly NodeProto[], file: string): NodeProto[] {
+  const producers = new Map<string, NodeProto>();
+  for (const node of nodes)
+    for (const value of node.output) if (!producers.has(value)) producers.set(value, node);
+  const sorted = new Set<NodeProto>();
+  const open = new Map<NodeProto, Iterator<string>>(); // in the order of descent
+  const enter = (node: NodeProto) => open.set(node, reads(node).values());
+  for (const start of nodes) {
+    if (!sorted.has(start)) enter(start);
+    for (const path = [...open.keys()]; path.length > 0; ) {
+      const node = path[path.length - 1];
+      const { value, done } = open.get(node)!.next();
+      const before = done ? undefined : producers.get(value);
+      if (done) {
+        sorted.add(node);
+        open.delete(node);
+        path.pop();
+      } else if (before && open.has(before)) {
+        throw new FormatError(
+          `${file}: the graph has a cycle: "${node.name}" reads "${value}" of "${before.name}", which depends on it`,
+        );
+      } else if (before && !sorted.has(before)) {
+        enter(before);
+        path.push(before);
+      }
+    }
+  }
+  return [...sorted];
 }

@@ -78,11 +78,10 @@ export function captured(node: NodeProto): string[] {
   for (const graph of subgraphs(node)) {
     const inner = new Set([...graph.input, ...graph.initializer].map(({ name }) => name));
     for (const tensor of graph.sparseInitializer) inner.add(tensor.values?.name ?? '');
-    for (const child of graph.node) {
-      for (const name of reads(child)) if (!inner.has(name)) names.add(name);
-      for (const name of child.output) inner.add(name);
-    }
-    for (const output of graph.output) if (!inner.has(output.name)) names.add(output.name);
+    // in any order: engines sort these too
+    for (const child of graph.node) for (const name of child.output) inner.add(name);
+    const read = [...graph.node.flatMap(reads), ...graph.output.map(({ name }) => name)];
+    for (const name of read) if (!inner.has(name)) names.add(name);
   }
   return [...names];
 }

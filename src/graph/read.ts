@@ -6,9 +6,15 @@ import { FormatError, OsscarError } from '../errors.ts';
 import { limits } from '../limits.ts';
 import { brokenField, otherFormat } from './broken.ts';
 import { replaceConstants } from './fold.ts';
-import { checkGraph, Model, untaken } from './model.ts';
+import { checkGraph, Model, sortNodes, untaken } from './model.ts';
 import { attribute, isStandard, subgraphs } from './node.ts';
-import { type GraphProto, ModelProtoSchema, type NodeProto, type TensorProto } from './onnx_pb.ts';
+import {
+  type GraphProto,
+  ModelProtoSchema,
+  type NodeProto,
+  type TensorProto,
+  type ValueInfoProto,
+} from './onnx_pb.ts';
 import type { Operator } from './operators/operator.ts';
 import { fromFloat32, fromIntegers, type Tensor, toSafe } from './tensor.ts';
 import { decodeTensor, loadExternal, type ReadExternal } from './wire.ts';
@@ -27,7 +33,8 @@ export interface ReadOptions {
  *
  * Some forms of the same thing are made one: Constant nodes, and Identity nodes of constants, become
  * initialisers; initialisers are no graph inputs (as in IR version 4), so they can no longer be overridden;
- * typed data becomes raw data; nodes get unique names. Everything else is kept as it is, known or not.
+ * typed data becomes raw data; nodes are sorted and get unique names; extents of inputs and outputs that are declared
+ * as 0 or less are left open. Everything else is kept as it is, known or not.
  *
  * @throws {FormatError} if the bytes are no ONNX model or a malformed one
  */
@@ -85,11 +92,21 @@ async function read(bytes: Uint8Array, name: string, { external, operators }: Re
     return !constant;
   });
   nameNodes(graph.node);
+  graph.node = sortNodes(graph.node, name);
+  for (const value of [...graph.input, ...graph.output]) openExtents(value);
   const model = new Model(name, proto, tensors, operators);
   checkGraph(model);
   // torch writes Identity(weight) where modules share a parameter; without the node it is a plain shared constant.
   replaceConstants(model);
   return model;
+}
+
+/** Exporters write −1 or 0 where an extent is open; the engine would hold inputs to it. */
+function openExtents({ type }: ValueInfoProto): void {
+  if (type?.value.case !== 'tensorType') return;
+  for (const dim of type.value.value.shape?.dim ?? []) {
+    if (dim.value.case === 'dimValue' && dim.value.value <= 0n) dim.value = { case: undefined };
+  }
 }
 
 /** The tensor that a Constant node holds; undefined for other nodes, strings and sparse tensors. */

@@ -16,6 +16,10 @@ export interface ValueInfo {
   shapes: ReadonlyMap<string, readonly number[]>;
   /** Element types as onnxruntime names them; float32 where one is missing. */
   types: ReadonlyMap<string, string>;
+  /** Whether other extents than the batch differ between samples. */
+  varies?: boolean;
+  /** Inputs whose first axis is not the batch: parts have them as the model does. */
+  fixed?: ReadonlySet<string>;
 }
 
 /**
@@ -53,7 +57,7 @@ export function part(
     if (tensor) tensors.set(value, tensor);
     else if (optional.includes(value)) given.add(value);
     else if (!node) throw new InputError(`subgraph: nothing in "from" leads to "${value}"`);
-    else if (!given.has(node.input[0] ?? '') && isInputShape(model, node)) {
+    else if (!given.has(node.input[0] ?? '') && isInputShape(model, node) && !info.varies) {
       shapeNodes.push(...inputShape(node, from, info, tensors));
     } else if (!nodes.has(node)) {
       nodes.add(node);
@@ -68,21 +72,12 @@ export function part(
   graph.node = [...shapeNodes, ...graph.node.map((node) => withoutOutputs(node, given))];
   graph.input = [...given].map((name) => {
     const declared = model.inputs.find((input) => input.name === name);
-    return info.shapes.has(name) || !declared ? inputInfo(name, info) : declared;
+    const isOwn = declared && (info.fixed?.has(name) || info.varies || !info.shapes.has(name));
+    return isOwn ? declared : inputInfo(name, info);
   });
   graph.output = to.map((name) => create(ValueInfoProtoSchema, { name })); // onnxruntime infers the types
   graph.valueInfo = [];
   return new Model(model.name, proto, tensors);
-}
-
-/** The model with every computed value among its outputs, to learn their shapes in one run. */
-export function withAllValues(model: Model): Uint8Array {
-  const copy = model.clone();
-  const values = copy.nodes.flatMap(({ output }) => output);
-  for (const name of values) {
-    if (name !== '' && !copy.isOutput(name)) copy.outputs.push(create(ValueInfoProtoSchema, { name }));
-  }
-  return inOneFile(copy);
 }
 
 function inOneFile(model: Model): Uint8Array {
@@ -130,11 +125,14 @@ function withoutOutputs(node: NodeProto, given: ReadonlySet<string>): NodeProto 
   return copy;
 }
 
-function inputInfo(name: string, { shapes, types }: ValueInfo) {
+function inputInfo(name: string, { shapes, types, varies }: ValueInfo) {
   const dims = shapes.get(name);
   if (!dims) throw new InputError(`subgraph: no shape for the value "${name}"`);
   // a batch of its own name: not all need have the same extent
-  const open = dims.map((size, axis) => (axis === 0 ? `batch of ${name}` : size));
+  const open = dims.map((size, axis) => {
+    if (axis === 0) return `batch of ${name}`;
+    return varies ? `axis ${axis} of ${name}` : size;
+  });
   return valueInfo(name, (types.get(name) ?? 'float32') as DataType, open);
 }
 

@@ -5,20 +5,24 @@ import type { Engine, EngineSession, FloatTensor } from '../engine/index.ts';
 import { elements, type Gain, type Model, type Structure } from '../graph/index.ts';
 import type { AbortOptions } from '../pool/index.ts';
 import { type ActivationLimits, Activations, pairBytes } from './activations.ts';
-import { type Batch, type BatchSource, batchSource, type ModelInput, type Select } from './batches.ts';
+import { type Batch, type BatchSource, batchSource, feedsOf, type Select } from './batches.ts';
 import type { Dataset } from './data/index.ts';
 import { type DenseBatches, Findings } from './findings.ts';
-import { loadModel, type OpenedModel } from './open.ts';
+import { isCache, type ModelInput } from './inputs.ts';
+import { loadModel } from './load.ts';
+import type { OpenedModel } from './open.ts';
 import type { Named } from './recipe.ts';
 import { turn } from './turn.ts';
 
 export interface Chain {
   /** For messages. */
   readonly name: string;
-  /** Runs the parts: the user's engine, and what a decoder takes beside the token ids supplied. */
+  /** Runs the parts. */
   readonly engine: Engine;
   /** What samples are to the first part. */
   readonly input: ModelInput;
+  /** Whether the first output has a score of every token of the vocabulary for every position. */
+  readonly predictsTokens: boolean;
   readonly parts: number;
   /** Dims of what one part hands on to the next, for one sample. */
   readonly between: readonly number[];
@@ -113,8 +117,8 @@ async function advance(
     let index = 0;
     for await (const batch of source().batches()) {
       await turn(signal);
-      const before = await dense.at(index++, () => onlyOutput(own!, batch.input));
-      const after = diverged ? await onlyOutput(other!, batch.pruned ?? batch.input) : before;
+      const before = await dense.at(index++, () => onlyOutput(own!, batch.input, batch));
+      const after = diverged ? await onlyOutput(other!, batch.pruned ?? batch.input, batch) : before;
       await states.add(before, after, batch);
     }
     await dense.keep();
@@ -125,8 +129,12 @@ async function advance(
 }
 
 /** The first output of a part. */
-export async function onlyOutput(session: EngineSession, input: FloatTensor): Promise<FloatTensor> {
-  return Object.values(await session.run({ [session.inputs[0].name]: input }))[0];
+export async function onlyOutput(
+  session: EngineSession,
+  input: FloatTensor,
+  batch: Pick<Batch, 'others'> = {},
+): Promise<FloatTensor> {
+  return Object.values(await session.run(feedsOf(session, batch, input)))[0];
 }
 
 /** Outputs of a part for some samples, in one of the networks. */
@@ -150,9 +158,12 @@ export async function* outputsOf(
     for await (const batch of source(select).batches()) {
       await turn(signal);
       const { input, pruned = input, count } = batch;
-      const names = session.outputs.map(({ name }) => name);
+      const outputs = session.outputs.filter(
+        ({ name, type }) => !isCache(name) && /^(u?int|float|bool)/.test(type),
+      );
+      const names = outputs.map(({ name }) => name);
       const fed = network === 'dense' ? input : pruned;
-      const results = await session.run({ [session.inputs[0].name]: fed }, names);
+      const results = await session.run(feedsOf(session, batch, fed), names);
       const part = count / input.dims[0];
       const values = names.map((name) => [name, firstPart(results[name], part)] as const);
       yield { batch, values: new Map(values) };

@@ -2,7 +2,7 @@
 
 import type { FloatTensor } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
-import { type Select, takesTokens } from './batches.ts';
+import type { Select } from './batches.ts';
 import { type Chain, type Outputs, outputsOf, type Place, type RunOptions, through } from './chain.ts';
 import type { Dataset } from './data/index.ts';
 
@@ -31,7 +31,7 @@ export async function measure(
 ): Promise<Metric | undefined> {
   const last = await through(chain, samples, options);
   try {
-    if (!takesTokens(chain.input)) return await accuracy(outputsOf(chain, last, 'dense', options));
+    if (!chain.predictsTokens) return await accuracy(outputsOf(chain, last, 'dense', options));
     const { loss, vocabulary } = await textLoss(chain, last, 'dense', options);
     return { name: 'perplexity', value: Math.exp(loss), samples: samples.size, chance: vocabulary };
   } finally {

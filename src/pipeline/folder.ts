@@ -125,12 +125,15 @@ function chainOf(
     shape: [length],
     fixedBatch: 0,
     outputs: length * hidden,
+    open: [true],
+    others: [],
   };
   const outside = { batch: 1, named: (structure: Named) => structure };
   return {
     name: folder.name,
     engine,
     input,
+    predictsTokens: true,
     parts: blocks + 2,
     between: [length, hidden],
     async open(part): Promise<Part> {

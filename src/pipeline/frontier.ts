@@ -8,7 +8,7 @@
 import type { Engine, EngineSession, FloatTensor } from '../engine/index.ts';
 import { type Cut, elements, type Model, segments, subgraph } from '../graph/index.ts';
 import { type ActivationLimits, Activations, activationLimit, type Pair, pairBytes } from './activations.ts';
-import type { Batch, BatchSource } from './batches.ts';
+import { type Batch, type BatchSource, feedsOf } from './batches.ts';
 import { DenseBatches, type Findings } from './findings.ts';
 import type { OpenedModel } from './open.ts';
 import { turn } from './turn.ts';
@@ -16,7 +16,7 @@ import { turn } from './turn.ts';
 type Tensors = Readonly<Record<string, FloatTensor>>;
 
 /** Values of both networks for one batch, by name. */
-export interface Values extends Pick<Batch, 'count'> {
+export interface Values extends Pick<Batch, 'count' | 'others'> {
   readonly dense: Tensors;
   readonly pruned: Tensors;
   /** Samples in the tensors, of which `count` are no padding. */
@@ -50,7 +50,7 @@ export class Frontier {
   #after = -1;
   /** The activations at the frontier; at the model's input they come from the source instead. */
   #held:
-    | { readonly pairs: Activations; readonly sizes: readonly Pick<Values, 'batch' | 'count'>[] }
+    | { readonly pairs: Activations; readonly sizes: readonly Pick<Values, 'batch' | 'count' | 'others'>[] }
     | undefined;
 
   /**
@@ -119,11 +119,11 @@ export class Frontier {
   async #advance({ cut: { value, after }, watched, dense }: Move, signal?: AbortSignal): Promise<void> {
     const before = dense ?? (await this.#dense(value, watched, signal));
     const pairs = new Activations(this.#bytes(value), this.#limits);
-    const sizes: Pick<Values, 'batch' | 'count'>[] = [];
+    const sizes: Pick<Values, 'batch' | 'count' | 'others'>[] = [];
     try {
-      for await (const { pruned, batch, count } of this.#compute([], [value], signal)) {
+      for await (const { pruned, batch, count, others } of this.#compute([], [value], signal)) {
         await pairs.set(sizes.length, { dense: before[sizes.length], pruned: pruned[value] });
-        sizes.push({ batch, count });
+        sizes.push({ batch, count, others });
       }
     } catch (error) {
       await pairs.close();
@@ -157,12 +157,13 @@ export class Frontier {
       const [denseSession, prunedSession] = sessions;
       for await (const at of this.#current()) {
         await turn(signal);
-        const values = await known.at(index++, () => this.#run(denseSession, at.dense));
+        const values = await known.at(index++, () => this.#run(denseSession, at.dense, at));
         yield {
           dense: this.#withHeld(values, dense, at.dense),
-          pruned: this.#withHeld(await this.#run(prunedSession, at.pruned), pruned, at.pruned),
+          pruned: this.#withHeld(await this.#run(prunedSession, at.pruned, at), pruned, at.pruned),
           batch: at.batch,
           count: at.count,
+          others: at.others,
         };
       }
       await known.keep();
@@ -188,8 +189,12 @@ export class Frontier {
     return this.#engine.load(subgraph(model, [this.#value], computed, this.#opened.info, this.#inputs));
   }
 
-  async #run(session: EngineSession | undefined, at: FloatTensor): Promise<Tensors> {
-    return session ? session.run({ [this.#value]: at }) : {};
+  async #run(
+    session: EngineSession | undefined,
+    at: FloatTensor,
+    batch: Pick<Batch, 'others'>,
+  ): Promise<Tensors> {
+    return session ? session.run(feedsOf(session, batch, at, this.#value)) : {};
   }
 
   /** The values, and those at the frontier, which no session gives. */
@@ -197,13 +202,17 @@ export class Frontier {
     return names.includes(this.#value) ? { ...values, [this.#value]: at } : values;
   }
 
-  async *#current(): AsyncGenerator<Pair & Pick<Values, 'batch' | 'count'>> {
+  async *#current(): AsyncGenerator<Pair & Pick<Values, 'batch' | 'count' | 'others'>> {
     if (this.#held) {
       const { pairs, sizes } = this.#held;
-      for (const [i, { batch, count }] of sizes.entries()) yield { ...(await pairs.get(i)), batch, count };
+      for (const [i, size] of sizes.entries()) yield { ...(await pairs.get(i)), ...size };
     } else {
-      for await (const { input, pruned = input, count } of this.#source.batches())
-        yield { dense: input, pruned, batch: input.dims[0], count };
+      const { info, input: model } = this.#opened;
+      for await (const { input, pruned = input, sample, count, others } of this.#source.batches()) {
+        // Where sizes differ, what is computed from them needs the samples themselves.
+        const along = info.varies ? { ...others, [model.name]: sample } : others;
+        yield { dense: input, pruned, batch: input.dims[0], count, others: along };
+      }
     }
   }
 

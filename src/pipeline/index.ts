@@ -11,7 +11,6 @@ export {
   type TradeoffReport,
   type Trial,
 } from './allocate/index.ts';
-export { takesTokens } from './batches.ts';
 export {
   type Amount,
   amountText,
@@ -27,7 +26,9 @@ export type { StageTime } from './clock.ts';
 export type { Progress, ProgressStep } from './course.ts';
 export * from './data/index.ts';
 export type { Metric } from './evaluate.ts';
+export type { Fidelity } from './fidelity.ts';
 export { describeFolder, type FolderOptions, type OpenedLanguageModel, openLanguageModel } from './folder.ts';
+export { type InputValues, type ModelInput, takesTokens } from './inputs.ts';
 export {
   type LatencyOptions,
   type LatencyTable,
@@ -36,7 +37,7 @@ export {
   savedByHalf,
 } from './latency.ts';
 export type { FileOptions } from './onnx.ts';
-export { type OpenedModel, type OpenOptions, openModel } from './open.ts';
+export { declaredInput, type OpenedModel, type OpenOptions, openModel } from './open.ts';
 export type { Plan, PlanOptions, Rates } from './plan.ts';
 export { doubtOf, type Warning } from './plausible.ts';
 export {

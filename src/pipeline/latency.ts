@@ -1,18 +1,19 @@
 // How long a model takes as a function of what its structures keep: shrunk models are timed beside the dense one, and a sum
 // is fitted that knows which widths multiply. What comes of it is plain data, for other machines too.
 
-import type { Engine, EngineSession, FloatTensor } from '../engine/index.ts';
+import type { Engine, EngineSession } from '../engine/index.ts';
 import { FormatError, InputError } from '../errors.ts';
 import { elements, type Model, shrink, sizeAt, sizeTerms, sum, type Term } from '../graph/index.ts';
 import { isObject, parseJson } from '../json.ts';
 import type { AbortOptions } from '../pool/index.ts';
-import { takesTokens } from './batches.ts';
+import type { Batch } from './batches.ts';
 import { widthsOf } from './budget.ts';
 import type { ProgressStep } from './course.ts';
 import { mulberry32 } from './data/sample.ts';
-import { supplied } from './decoder.ts';
+import { otherFeeds, takesTokens } from './inputs.ts';
+import { loadModel } from './load.ts';
 import { nonNegative } from './nnls.ts';
-import { loadModel, type OpenedModel } from './open.ts';
+import type { OpenedModel } from './open.ts';
 import type { Prunable, Sizes } from './recipe.ts';
 import { alternately, CAREFUL, median, type Now, type Rounds, ratioOf } from './timing.ts';
 
@@ -39,7 +40,7 @@ export interface LatencyTable {
 export interface LatencyOptions extends AbortOptions {
   readonly engine: Engine;
   /** What is run, a sample or the batch that the model insists on. Default: noise, or token 0. */
-  readonly input?: FloatTensor;
+  readonly input?: Pick<Batch, 'input' | 'others'>;
   readonly onProgress?: (progress: ProgressStep) => void;
   /** The clock. Default `performance.now`. */
   readonly now?: Now;
@@ -164,10 +165,9 @@ async function timesBeside(
   opened: OpenedModel,
   models: readonly (() => Model)[],
   rounds: Rounds,
-  { engine: given, input: sample = sampleOf(opened), signal, now, onProgress }: LatencyOptions,
+  { engine, input: sample = sampleOf(opened), signal, now, onProgress }: LatencyOptions,
 ): Promise<{ denseMs: number; ratios: number[] }> {
-  const { input, name, source, bytes } = opened;
-  const engine = takesTokens(input) ? supplied(given, input.name, input.shape[0]) : given;
+  const { name, source, bytes } = opened;
   const together = Math.max(1, Math.min(MOST_TOGETHER, Math.floor(LOADED_BYTES / bytes)));
   const total = models.length;
   const ratios: number[] = [];
@@ -200,11 +200,12 @@ function shrunkTo(opened: OpenedModel, sizes: Sizes): Model {
 }
 
 /** Values in [0, 1), which have no subnormal numbers that some machines are slow at. */
-function sampleOf({ input }: OpenedModel): FloatTensor {
+function sampleOf({ input }: OpenedModel): Pick<Batch, 'input' | 'others'> {
   const dims = [input.fixedBatch || 1, ...input.shape];
   const next = mulberry32(SEED);
   const value = takesTokens(input) ? () => 0 : next;
-  return { dims, data: Float32Array.from({ length: elements(dims) }, value) };
+  const data = Float32Array.from({ length: elements(dims) }, value);
+  return { input: { dims, data }, others: otherFeeds(input, dims) };
 }
 
 /** A term whose time is to be found, and the part of the dense model's that it is thought to take beforehand. */

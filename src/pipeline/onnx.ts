@@ -13,9 +13,8 @@ import {
   type WriteOptions,
   writeModel,
 } from '../graph/index.ts';
-import { batchSize, takesTokens } from './batches.ts';
+import { batchSize } from './batches.ts';
 import type { SizeKind } from './budget.ts';
-import { supplied } from './decoder.ts';
 import { externalReader, type OpenedModel, openModel } from './open.ts';
 import type { Profile } from './plan.ts';
 import type { Recipe, Sizes } from './recipe.ts';
@@ -50,15 +49,16 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
     ),
     tolerance: isHalf ? TOLERANCE.float16 : TOLERANCE.float32,
     file: opened,
-    chain: (engine) => ({
+    chain: (engine, { varies }) => ({
       name,
-      engine: takesTokens(input) ? supplied(engine, input.name, input.shape[0]) : engine,
+      engine,
       input,
+      predictsTokens: opened.predictsTokens,
       parts: 1,
       between: [],
       open: async () => ({
         read: async () => source,
-        opened,
+        opened: varies ? { ...opened, info: { ...opened.info, varies } } : opened,
         batch: 0,
         named: ({ name, layer, kind }) => ({ name, layer, kind }),
       }),
@@ -137,6 +137,7 @@ function fileWriter(
         name: 'the written model',
         external: externalReader(model),
         size: opened.size,
+        inputs: opened.inputs,
         operators: opened.source.operators,
       });
       return prove({ subject: onnxSubject(again), model, copies: [] });

@@ -1,6 +1,6 @@
-// Opening a model: read, fold, learn the shapes by one run, analyse.
+// Opening a model: read, fold, learn the shapes, analyse.
 
-import type { Engine, EngineSession } from '../engine/index.ts';
+import type { Engine } from '../engine/index.ts';
 import {
   InputError,
   type OsscarError,
@@ -15,28 +15,34 @@ import {
   concat,
   countMacs,
   countParameters,
+  describeValue,
   elements,
   foldBatchNormalization,
   foldConstants,
   type Model,
+  quantizedLayers,
+  quantizedText,
   type ReadExternal,
   type ReadOptions,
   readModel,
+  sum,
   type ValueInfo,
   type WrittenModel,
-  withAllValues,
-  writeModel,
 } from '../graph/index.ts';
 import { checkValues } from '../limits.ts';
-import { type ModelInput, modelInput, takesTokens } from './batches.ts';
-import { supplies } from './decoder.ts';
+import { extentsOf, type InputValues, type ModelInput, modelInput, takesTokens } from './inputs.ts';
+import { hasVocabulary } from './output.ts';
+import { inferShapes } from './shapes.ts';
+import { sizedInput } from './size.ts';
 import type { ModelSize } from './subject.ts';
 
 /** What the file alone does not say. */
 export interface OpenOptions extends ReadOptions, AnalysisOptions {
   readonly engine: Engine;
-  /** For dimensions that the model leaves open: height and width, or the tokens of a window. */
+  /** For dimensions that the model leaves open: height and width, the tokens of a window, or extents in their order. */
   readonly size?: readonly number[];
+  /** What inputs are for all samples, as a sample rate; by name. */
+  readonly inputs?: InputValues;
 }
 
 /** A model that is ready to be inspected, pruned or evaluated. */
@@ -51,14 +57,20 @@ export interface OpenedModel extends Required<ModelSize> {
   /** Shapes and types of every value in a run of one sample (or of the fixed batch). */
   readonly info: ValueInfo;
   readonly analysis: Analysis;
+  /** Layers whose weights are quantised: prune the float model, and quantise what comes of it. */
+  readonly quantized: readonly string[];
+  /** Whether the first output has a score of every token of the vocabulary for every position. */
+  readonly predictsTokens: boolean;
   /** The size given for open dimensions. */
   readonly size?: readonly number[];
+  /** What was said of inputs. */
+  readonly inputs?: InputValues;
 }
 
 /**
  * @throws {FormatError} where the bytes are not a valid ONNX model
- * @throws {UnsupportedModelError} where the engine refuses the model or it has more than one input
- * @throws {InputError} where input dimensions are open and no size is given
+ * @throws {UnsupportedModelError} where the engine refuses the model
+ * @throws {InputError} where input dimensions are open and no size is given, or one is given that the model does not take
  */
 export async function openModel(bytes: Uint8Array, options: OpenOptions): Promise<OpenedModel> {
   const { name = 'model' } = options;
@@ -78,87 +90,81 @@ export async function openParsed(
   source: Model,
   options: OpenOptions & { bytes?(): number },
 ): Promise<OpenedModel> {
-  const { size, name = source.name } = options;
-  refuseQuantized(source, name);
+  const { engine, size, inputs, name = source.name } = options;
   const model = foldBatchNormalization(foldConstants(source));
-  let session: EngineSession | undefined;
   try {
-    session = await options.engine.load(withAllValues(model));
-    const input = withSize(modelInput(session), size);
+    const input = sizedInput(declaredInput(model, inputs), model, size);
     const batch = input.fixedBatch || 1;
-    const { shapes, results } = await probe(session, input.name, [batch, ...input.shape]);
-    const types = new Map([...session.inputs, ...session.outputs].map((value) => [value.name, value.type]));
+    const info = {
+      ...(await probe(engine, model, input, [batch, ...input.shape])),
+      fixed: heldInputs(input),
+    };
     // Extents that mean different things should differ: a batch of one hides what mixes it with other axes.
-    const isFree = takesTokens(input) && !input.fixedBatch && modelInput(session).shape[0] === 0;
-    const told = isFree ? (await probe(session, input.name, DISTINCT)).shapes : shapes;
+    const isFree = takesTokens(input) && !input.fixedBatch && input.open[0];
+    const told = isFree ? await probe(engine, model, input, DISTINCT) : info;
+    const outputs = model.outputs.map((output) => elements(info.shapes.get(output.name) ?? []) / batch);
     return {
       name,
       source,
       model,
-      input: {
-        ...input,
-        outputs: Math.max(...model.outputs.map(({ name }) => results[name].data.length / batch)),
-      },
-      info: { shapes, types },
-      analysis: analyse(model, told, options),
-      bytes:
-        options.bytes?.() ??
-        [...source.tensors.values()].reduce((sum, { bytes }) => sum + bytes.byteLength, 0),
+      input: { ...input, outputs: Math.max(...outputs) },
+      info,
+      analysis: analyse(model, told.shapes, options),
+      predictsTokens: takesTokens(input) && hasVocabulary(model, input.name, info.shapes),
+      bytes: options.bytes?.() ?? sum(Array.from(source.tensors.values(), ({ bytes }) => bytes.byteLength)),
       size,
+      inputs,
       parameters: countParameters(source),
-      macs: countMacs(model, shapes),
+      macs: countMacs(model, info.shapes),
+      quantized: quantizedLayers(source),
     };
   } catch (error) {
+    const quantized = quantizedText(quantizedLayers(source));
+    // Most likely what the engine stumbled over.
+    if (quantized && error instanceof UnsupportedModelError) error.message += `; it has ${quantized}`;
     throw named(name, error);
-  } finally {
-    await session?.release();
   }
 }
 
-/** Operators on weights that are integers. */
-const QUANTIZED =
-  /^(QLinear\w+|ConvInteger|MatMulInteger\w*|QGemm|QAttention|QEmbedLayerNormalization|MatMulNBits|MatMulBnb4|DynamicQuantize(MatMul|LSTM)|DequantizeLinear)$/;
-
-/** @throws {UnsupportedModelError} naming the first node with weights that are integers */
-function refuseQuantized({ nodes, tensors }: Model, name: string): void {
-  const node = nodes.find(
-    ({ opType, input }) =>
-      QUANTIZED.test(opType) &&
-      (opType !== 'DequantizeLinear' || (tensors.get(input[0])?.dims.length ?? 0) > 1),
-  );
-  if (!node) return;
-  const { opType: op } = node;
-  throw new UnsupportedModelError(
-    `${name}: it is quantized (${op}, node "${node.name}"), and weights of integers are not pruned; prune the model of floats that it was made from, and quantize the result`,
-    { node: node.name, op },
-  );
+/**
+ * The input that samples go to, as the model declares it, and those that go along.
+ *
+ * @throws {InputError} where a value is of an input that there is not
+ * @throws {UnsupportedModelError} where no input has a leading batch dimension
+ */
+export function declaredInput({ inputs, outputs }: Model, values?: InputValues): ModelInput {
+  return modelInput(inputs.map(describeValue), outputs.map(describeValue), values);
 }
 
 /** Windows and tokens of a run that no other extent of a model is likely to have. */
 const DISTINCT = [2, 11];
 
-async function probe(session: EngineSession, input: string, dims: readonly number[]) {
-  checkValues(dims, `input "${input}"`);
-  const feeds = {
-    ...supplies(session, dims[0], dims[1]),
-    [input]: { dims, data: new Float32Array(elements(dims)) },
+/**
+ * Shapes for samples of zeros.
+ * @throws {InputError} where these alone are too large
+ */
+async function probe(
+  engine: Engine,
+  model: Model,
+  input: ModelInput,
+  dims: readonly number[],
+): Promise<ValueInfo> {
+  checkValues(dims, `input "${input.name}"`);
+  const zeros = (extents: readonly number[]) => {
+    checkValues(extents, 'an input that goes along');
+    return { dims: extents, data: new Float32Array(elements(extents)) };
   };
-  const results = await session.run(feeds);
-  const shapes = new Map(Object.entries({ ...results, ...feeds }).map(([value, it]) => [value, it.dims]));
-  return { shapes, results };
+  const main = model.inputs.map(describeValue).find(({ name }) => name === input.name)!;
+  const given = input.others.map((other) => [
+    other.name,
+    other.fill?.(dims) ?? zeros(extentsOf(other, main, dims)),
+  ]);
+  return inferShapes(engine, model, { ...Object.fromEntries(given), [input.name]: zeros(dims) });
 }
 
-function withSize(input: ModelInput, size: readonly number[] | undefined): ModelInput {
-  const open = input.shape.filter((dim) => dim === 0).length;
-  if (open === 0) return input;
-  if (!size || open > size.length) {
-    const what = takesTokens(input) ? 'the tokens of a window (--seqlen)' : 'the image size (--size)';
-    throw new InputError(
-      `input "${input.name}" has open dimensions [${input.shape.map((dim) => dim || '?').join(', ')}]; give ${what}`,
-    );
-  }
-  const fill = [...size].slice(0, open);
-  return { ...input, shape: input.shape.map((dim) => dim || (fill.shift() as number)) };
+/** Inputs whose first axis does not count samples. */
+function heldInputs({ others }: ModelInput): Set<string> {
+  return new Set(others.filter(({ batchAxis }) => batchAxis !== 0).map(({ name }) => name));
 }
 
 /** The same error with the model's name in front, where the message does not have it yet. */
@@ -171,23 +177,8 @@ function named(name: string, error: unknown): unknown {
   return error;
 }
 
-/** Loads a model as it stands into the engine. */
-export function loadModel(engine: Engine, model: Model): Promise<EngineSession> {
-  const { model: bytes, external } = writeModel(model, {
-    externalName: DATA_FILE,
-    externalThreshold: INLINE_BYTES,
-  });
-  return engine.load(bytes, external && [{ path: DATA_FILE, data: concat(external) }]);
-}
-
 /** Reads from the external data of a model that is still in memory. */
 export function externalReader({ external = [] }: WrittenModel): ReadExternal {
   const data = concat(external);
   return (_, offset, length) => data.subarray(offset, offset + length);
 }
-
-/** Beyond, weights go to the engine beside the graph: onnxruntime keeps three copies of those within (measured). */
-const INLINE_BYTES = 2 ** 26;
-
-/** Name by which the engine gets external data; no file has it. */
-const DATA_FILE = 'weights.data';

@@ -3,7 +3,7 @@
 import type { LanguageModel } from '../checkpoint/architectures/index.ts';
 import type { Engine } from '../engine/index.ts';
 import { InputError, UnsupportedModelError } from '../errors.ts';
-import type { WrittenModel } from '../graph/index.ts';
+import { quantizedText, type WrittenModel } from '../graph/index.ts';
 import { openSession, type Session } from '../pool/index.ts';
 import { refits } from '../solve/index.ts';
 import { version } from '../version.ts';
@@ -29,7 +29,7 @@ import { type LatencyBudget, type Pass, passOver, type Run } from './pass.ts';
 import { checkPlan, type Plan, type PlanOptions, planRun } from './plan.ts';
 import { doubtOf, fewSamples, flatness, type Warning } from './plausible.ts';
 import { parseRecipe, type RecipeOptions, type Sizes, sizesOf, type Target } from './recipe.ts';
-import { metricReport, type PruneReport, reportOf } from './report.ts';
+import { metricReport, type PruneReport, qualityReport, reportOf, warningsOf } from './report.ts';
 import type { PrunedLayer, PrunedPart } from './sequence.ts';
 import { contentHash, type Part } from './store/hash.ts';
 import { openRun } from './store/manifest.ts';
@@ -188,8 +188,11 @@ async function startRun(session: Session, subject: Subject, options: PruneOption
   checkBudget(recipe.spend, subject.file !== undefined);
   if (latencyTable && subject.file) checkTable(latencyTable, subject.file);
   if (subject.structures.length === 0) {
+    const quantized = quantizedText(subject.file?.quantized ?? []);
     throw new UnsupportedModelError(
-      `${subject.name}: no prunable structure; \`osscar inspect\` lists the reasons`,
+      quantized
+        ? `${subject.name}: ${quantized}`
+        : `${subject.name}: no prunable structure; \`osscar inspect\` lists the reasons`,
     );
   }
   const planned = sizesOf(recipe, subject.structures);
@@ -253,12 +256,28 @@ async function pruneWith(session: Session, subject: Subject, options: PruneOptio
     sizes: planned,
     target: await clock.stage('target', () => chooseTarget(run, planned)),
   };
-  const { layers, proof } = await pruneTowards(target.chosen, sizes, run, memory.wasmBytes);
+  // Of a budget the targets were tried at other sizes.
+  const judged = allocation || options.evaluation ? undefined : target.candidates?.[0].fidelity;
+  const { layers, proof } = await pruneTowards(
+    target.chosen,
+    sizes,
+    run,
+    memory.wasmBytes,
+    judged !== undefined,
+  );
   const report = reportOf(run, layers, proof, doubt === undefined ? [] : [doubt]);
-  const metric = metricReport(before, proof.after, options.evaluation ? 'evaluation' : 'calibration');
+  const data = options.evaluation ? 'evaluation' : 'calibration';
+  const metric = metricReport(before, proof.after, data);
+  const quality = metric ? undefined : qualityReport(judged, proof.fidelity, data);
+  const quantized = quantizedText(subject.file?.quantized ?? []);
+  const warnings = [
+    ...report.warnings,
+    ...(quantized ? [`some layers stay as they are: ${quantized}`] : []),
+    ...warningsOf(quality),
+  ];
   return {
     written: proof.model,
-    report: { ...report, target, allocation: allocation?.report, metric, memory },
+    report: { ...report, target, allocation: allocation?.report, metric, quality, warnings, memory },
   };
 }
 
@@ -282,6 +301,7 @@ async function pruneTowards(
   sizes: Sizes,
   run: Run,
   wasmBytes: number,
+  isJudged: boolean,
 ): Promise<{ layers: PrunedLayer[]; proof: Proof }> {
   const { subject, recipe, engine, clock } = run;
   const { search } = recipe;
@@ -297,7 +317,8 @@ async function pruneTowards(
     try {
       // The proof needs memory, and the solver none any more.
       if (wasmBytes > RENEWED_BYTES) await run.session.renew();
-      return { layers, proof: await clock.stage('proving', () => prove(run, last, target, writer)) };
+      const proof = await clock.stage('proving', () => prove(run, last, target, writer, isJudged));
+      return { layers, proof };
     } finally {
       await last.close();
     }
@@ -352,8 +373,10 @@ async function hashesOf(datasets: readonly Dataset[]): Promise<ReadonlyMap<Datas
 
 async function* contentsOf(samples: Dataset): AsyncGenerator<Part> {
   yield samples.shape.join();
-  for await (const { inputs, labels } of samples.batches(64)) {
+  for (const [name, { data }] of Object.entries(samples.constants ?? {})) yield* [name, data];
+  for await (const { inputs, labels, others = {} } of samples.batches(64)) {
     yield inputs;
+    for (const [name, { data }] of Object.entries(others)) yield* [name, data];
     if (labels) yield labels;
   }
 }

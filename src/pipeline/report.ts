@@ -5,6 +5,7 @@ import { type Structure, sizeAt, type Term } from '../graph/index.ts';
 import type { AllocationReport } from './allocate/index.ts';
 import type { StageTime } from './clock.ts';
 import type { Metric } from './evaluate.ts';
+import type { Fidelity } from './fidelity.ts';
 import type { Run } from './pass.ts';
 import type { Named, Recipe } from './recipe.ts';
 import type { PrunedLayer } from './sequence.ts';
@@ -52,7 +53,12 @@ export interface PruneReport {
   /** Absent where samples carry no labels. */
   readonly metric?: BeforeAfter &
     Pick<Metric, 'name' | 'samples'> & { readonly data: 'evaluation' | 'calibration' };
-  /** Largest difference between outputs of the written model and of the masked network, as a part of their range. */
+  /** How near the pruned network's outputs are to the dense one's, where there is no metric. */
+  readonly quality?: Fidelity & { readonly data: 'evaluation' | 'held-out' | 'calibration' };
+  /**
+   * Largest difference between outputs of the written model and of the masked network, as a part of their range: whether
+   * the file is what was solved for, which says nothing of how good that is.
+   */
   readonly maxDifference: number;
   readonly layers: readonly LayerReport[];
   /** What speaks against the data, and what they are too few for. */
@@ -92,7 +98,7 @@ export function reportOf(
   layers: readonly PrunedLayer[],
   { subject: small, maxDifference, latencyMs, sizes, statement }: Proof,
   doubts: readonly string[],
-): Omit<PruneReport, 'target' | 'allocation' | 'metric' | 'memory'> {
+): Omit<PruneReport, 'target' | 'allocation' | 'metric' | 'quality' | 'memory'> {
   const saved = savedBy(subject.terms('macs', calibration.shape));
   return {
     recipe,
@@ -136,6 +142,27 @@ function fewRows({ consumers }: Structure, samples: number): string[] {
       ({ node, p, rows }) =>
         `layer "${node}": ${rows * samples} calibration rows for ${p} inputs; ${Math.ceil(p / rows)} samples or more fit better`,
     );
+}
+
+/** @param heldOut  as the search for the target measured it, on samples that it did not fit to */
+export function qualityReport(
+  heldOut: Fidelity | undefined,
+  measured: Fidelity | undefined,
+  data: 'evaluation' | 'calibration',
+): PruneReport['quality'] {
+  if (heldOut) return { ...heldOut, data: 'held-out' };
+  return measured && { ...measured, data };
+}
+
+/** Outputs that are further off are another network's. */
+const LARGE_ERROR = 0.5;
+
+export function warningsOf(quality: PruneReport['quality']): string[] {
+  if (!quality || !(quality.relativeError > LARGE_ERROR)) return [];
+  const { relativeError, samples, data } = quality;
+  return [
+    `the outputs are ${(100 * relativeError).toFixed(0)} % off those of the dense network (${samples} ${data} samples); keep more, or calibrate with more samples`,
+  ];
 }
 
 export function metricReport(

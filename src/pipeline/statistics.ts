@@ -111,11 +111,10 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
   if (!map.conv) {
     return (i: number, to: SessionStatistics) => to.addRows(part(x, i), y && part(y, i));
   }
-  const output = opened.info.shapes.get(map.output) as readonly number[];
-  const [outHeight, outWidth] = output.length === 3 ? [1, output[2]] : output.slice(2);
   const image = (tensor: FloatTensor, i: number) => ({ channels: tensor.dims[1], data: part(tensor, i) });
   const { inputDilations = [1, 1], ...conv } = map.conv;
   const { height, width, of } = dilated(x.dims, inputDilations);
+  const [outHeight, outWidth] = extentsOf(y ? y.dims.slice(2) : outputOf(opened, map, [height, width]));
   const [down, across] = conv.strides;
   const geometry = {
     ...conv,
@@ -133,7 +132,7 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
 /** The size that images of these dims (n, c, h, w) or (n, c, w) have with zeros between their values, and what makes them so. */
 function dilated(dims: readonly number[], [down, across]: readonly [number, number]) {
   // A 1-D convolution is one over images of height 1.
-  const [rows, columns] = dims.length === 3 ? [1, dims[2]] : dims.slice(2);
+  const [rows, columns] = extentsOf(dims.slice(2));
   const [height, width] = [(rows - 1) * down + 1, (columns - 1) * across + 1];
   const of = (image: Image): Image => {
     if (down === 1 && across === 1) return image;
@@ -146,6 +145,23 @@ function dilated(dims: readonly number[], [down, across]: readonly [number, numb
     return { ...image, data };
   };
   return { height, width, of };
+}
+
+/** Height and width; a 1-D convolution has a height of 1. */
+const extentsOf = (extents: readonly number[]) => (extents.length === 1 ? [1, extents[0]] : extents);
+
+/** The extents that a convolution gives for images of this height and width. */
+function outputOf(
+  { info }: OpenedModel,
+  { output, conv }: LinearMap,
+  image: readonly number[],
+): readonly number[] {
+  if (!info.varies) return info.shapes.get(output)!.slice(2);
+  const { kernel, strides, pads, dilations } = conv!;
+  return image.map((side, axis) => {
+    const reach = side + pads[axis] + pads[axis + 2] - dilations[axis] * (kernel[axis] - 1) - 1;
+    return Math.floor(reach / strides[axis]) + 1;
+  });
 }
 
 /** Every `stride`-th row and column of the images of all channels. */

@@ -2,19 +2,26 @@
 // from the fit. No labels are needed.
 
 import type { FloatTensor } from '../engine/index.ts';
+import { sum } from '../graph/index.ts';
 import { refits } from '../solve/index.ts';
-import { type Select, takesTokens } from './batches.ts';
-import { type LastPlace, outputsOf, through } from './chain.ts';
+import type { Select } from './batches.ts';
+import { type LastPlace, type Outputs, outputsOf, through } from './chain.ts';
 import { textLoss } from './evaluate.ts';
+import { type Fidelity, fidelityOf } from './fidelity.ts';
 import { type Pass, passOver, type Run } from './pass.ts';
 import { fittingOf, type Sizes, type Target, targetOf } from './recipe.ts';
 import { splitSamples } from './split.ts';
 
-/** A target that was tried. */
-export interface Candidate extends Target {
-  /** On held-out samples: Σ‖y − ŷ‖² / Σ‖y − ȳ‖² of the network's outputs, or a language model's loss. */
+/** What a pruned network's outputs are worth, on held-out samples. */
+interface Judged {
+  /** Σ‖y − ŷ‖² / Σ‖y − ȳ‖² of the network's outputs, or a language model's loss. */
   readonly error: number;
+  /** Of other networks than language models. */
+  readonly fidelity?: Fidelity;
 }
+
+/** A target that was tried. */
+export interface Candidate extends Target, Judged {}
 
 /** What layers were fitted to. */
 export interface TargetReport {
@@ -33,47 +40,61 @@ export async function chooseTarget(run: Run, sizes: Sizes): Promise<TargetReport
   if (!refits(method)) return { chosen: { kind: 'self', blend: 0 } };
   if (target !== 'auto') return { chosen: targetOf(target) };
   const { isFit, isHeldOut } = splitSamples(run.calibration.size);
-  const errorOf = await heldOutError(run, isHeldOut);
+  const judge = await heldOutJudge(run, isHeldOut);
   const attempt = async (target: Target) => {
     const label = `target ${target.kind} ${target.blend}`;
     // The local search moves all candidates alike.
     const pass: Pass = { label, sizes, target, search: 'greedy', samples: 'fit of a search', fit: isFit };
     const last = await passOver(run, pass);
     try {
-      return { error: await errorOf(last) };
+      return await judge(last);
     } finally {
       await last.close();
     }
   };
   const { recipe, findings, subject } = run;
   const candidates = await searchTarget(
-    async (target) =>
-      (
-        await findings.once('target', { ...fittingOf(recipe), sizes: [...sizes], tried: target }, () =>
-          attempt(target),
-        )
-      ).error,
+    (target) =>
+      findings.once('target', { ...fittingOf(recipe), sizes: [...sizes], tried: target }, () =>
+        attempt(target),
+      ),
     subject.hasShortcuts,
   );
   const [{ kind, blend }] = candidates;
   return { chosen: { kind, blend }, candidates };
 }
 
-/** The error of a pruned network's outputs, or its loss where it is a language model. */
-async function heldOutError(run: Run, isHeldOut: Select): Promise<(last: LastPlace) => Promise<number>> {
+/** Compares a pruned network's outputs with the dense one's, or gives its loss where it is a language model. */
+async function heldOutJudge(run: Run, isHeldOut: Select): Promise<(last: LastPlace) => Promise<Judged>> {
   const { chain, calibration } = run;
-  if (takesTokens(chain.input))
-    return async (last) => (await textLoss(chain, last, 'pruned', run, isHeldOut)).loss;
+  if (chain.predictsTokens)
+    return async (last) => ({ error: (await textLoss(chain, last, 'pruned', run, isHeldOut)).loss });
   const outputs = async (last: LastPlace, network: 'dense' | 'pruned') => {
-    const found: FloatTensor[] = [];
-    for await (const { values } of outputsOf(chain, last, network, run, isHeldOut))
-      found.push(...values.values());
+    const found: Outputs[] = [];
+    for await (const output of outputsOf(chain, last, network, run, isHeldOut)) found.push(output);
     return found;
   };
   const before = await through(chain, calibration, run);
   const dense = await outputs(before, 'dense');
   await before.close();
-  return async (last) => outputError(dense, await outputs(last, 'pruned'));
+  return async (last) => {
+    const pruned = await outputs(last, 'pruned');
+    return {
+      error: outputsError(dense, pruned),
+      fidelity: await fidelityOf(chain, each(dense), each(pruned)),
+    };
+  };
+}
+
+async function* each<T>(items: readonly T[]): AsyncGenerator<T> {
+  yield* items;
+}
+
+/** The mean of `outputError` over the outputs. */
+function outputsError(dense: readonly Outputs[], pruned: readonly Outputs[]): number {
+  const names = [...dense[0].values.keys()];
+  const batches = (all: readonly Outputs[], name: string) => all.map(({ values }) => values.get(name)!);
+  return sum(names.map((name) => outputError(batches(dense, name), batches(pruned, name)))) / names.length;
 }
 
 const BLEND_STEP = 0.25;
@@ -82,18 +103,18 @@ const BLEND_STEP = 0.25;
  * The best blend towards the residual target, by steps of a quarter: the error is a smooth bowl over the
  * blend, so the two halves are tried first and then the neighbours of the better one, until none is better.
  *
- * @param measure  error of the network pruned towards a target, on samples that the fit did not see
+ * @param measure  judges the network pruned towards a target, on samples that the fit did not see
  * @param hasResidual  whether any layer feeds a shortcut; without, `dense` and `residual` are one
  * @returns everything tried, the best first
  */
 export async function searchTarget(
-  measure: (target: Target) => Promise<number>,
+  measure: (target: Target) => Promise<Judged>,
   hasResidual: boolean,
 ): Promise<Candidate[]> {
   const tried: Candidate[] = [];
   const attempt = async (target: Target) => {
     if (tried.some(({ kind, blend }) => kind === target.kind && blend === target.blend)) return;
-    tried.push({ ...target, error: await measure(target) });
+    tried.push({ ...target, ...(await measure(target)) });
     tried.sort((a, b) => a.error - b.error);
   };
   const blended = (blend: number): Target =>
@@ -111,15 +132,16 @@ export async function searchTarget(
 }
 
 /**
- * Σ‖y − ŷ‖² / Σ‖y − ȳ‖² over all outputs, ȳ the mean of each output over the samples: 0 is a perfect
- * copy of the dense network, 1 no better than its mean answer.
+ * Σ‖y − ŷ‖² / Σ‖y − ȳ‖² of an output, ȳ the mean of each of its values over the samples (of all of them, where samples
+ * have different sizes): 0 is a perfect copy of the dense network, 1 no better than its mean answer.
  */
 export function outputError(dense: readonly FloatTensor[], pruned: readonly FloatTensor[]): number {
-  const width = dense[0].data.length / dense[0].dims[0];
+  const widths = new Set(dense.map(({ dims, data }) => data.length / dims[0]));
+  const width = widths.size === 1 ? [...widths][0] : 1;
   const mean = new Float64Array(width);
   let rows = 0;
   for (const { dims, data } of dense) {
-    rows += dims[0];
+    rows += widths.size === 1 ? dims[0] : data.length;
     for (let i = 0; i < data.length; i++) mean[i % width] += data[i];
   }
   for (let j = 0; j < width; j++) mean[j] /= rows;

@@ -1,12 +1,14 @@
 // How long models take for one sample, beside each other.
 
-import type { EngineSession, FloatTensor } from '../engine/index.ts';
+import type { EngineSession } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
-import { batchSource, type ModelInput } from './batches.ts';
+import { elements } from '../graph/index.ts';
+import { type Batch, batchSource, type Feeds, feedsOf } from './batches.ts';
 import type { Chain, RunOptions } from './chain.ts';
 import type { Dataset } from './data/index.ts';
 import { mulberry32, shuffle } from './data/sample.ts';
-import { loadModel } from './open.ts';
+import type { ModelInput } from './inputs.ts';
+import { loadModel } from './load.ts';
 import { turn } from './turn.ts';
 
 /** Milliseconds since some moment. */
@@ -49,11 +51,13 @@ export async function latencies(
 /** Milliseconds of every round, by session. In turn, so that a machine whose speed drifts slows all of them alike. */
 export async function alternately(
   sessions: readonly EngineSession[],
-  input: FloatTensor,
+  sample: Pick<Batch, 'input' | 'others'>,
   { warmUp, most, limitMs }: Rounds,
   { signal, now = () => performance.now() }: RunOptions & { readonly now?: Now },
 ): Promise<number[][]> {
-  const feeds = sessions.map((session) => ({ [session.inputs[0].name]: input }));
+  const feeds = sessions.map((session) =>
+    feedsOf(session, { others: fitted(session, sample.others) }, sample.input),
+  );
   const times: number[][] = sessions.map(() => []);
   const start = now();
   const next = mulberry32(1);
@@ -73,6 +77,22 @@ export async function alternately(
   return times;
 }
 
+/** Caches and states of a smaller model have fewer heads or units: they are the same number throughout. */
+function fitted({ inputs }: EngineSession, others: Feeds = {}): Feeds {
+  const declared = new Map(inputs.map(({ name, dims }) => [name, dims]));
+  const entries = Object.entries(others).map(([name, tensor]) => {
+    const own = declared.get(name) ?? [];
+    const dims = tensor.dims.map((extent, axis) => {
+      const dim = own[axis];
+      return typeof dim === 'number' && dim > 0 ? dim : extent;
+    });
+    const length = elements(dims);
+    if (length === tensor.data.length) return [name, { ...tensor, dims }];
+    return [name, { dims, data: new Float32Array(length).fill(tensor.data[0] ?? 0) }];
+  });
+  return Object.fromEntries(entries);
+}
+
 /** How much longer one takes than the other, both timed in the same rounds. What else the machine does only adds to times. */
 export function ratioOf(times: readonly number[], base: readonly number[]): number {
   return quantile(times, RATIO_QUANTILE) / quantile(base, RATIO_QUANTILE);
@@ -80,9 +100,10 @@ export function ratioOf(times: readonly number[], base: readonly number[]): numb
 
 const RATIO_QUANTILE = 0.25;
 
-export async function firstSample(samples: Dataset, input: ModelInput): Promise<FloatTensor> {
+/** With all that goes along. */
+export async function firstSample(samples: Dataset, input: ModelInput): Promise<Batch> {
   for await (const batch of batchSource(samples, { ...input, outputs: 1 }, (index) => index === 0).batches())
-    return batch.input;
+    return batch;
   throw new InputError('no calibration samples');
 }
 

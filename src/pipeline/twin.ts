@@ -2,11 +2,12 @@
 
 import type { Folder, OutputFolder } from '../checkpoint/index.ts';
 import type { Engine, FloatTensor } from '../engine/index.ts';
-import { loadStored, openStored, part, segments, streamModel } from '../graph/index.ts';
+import { describeValue, loadStored, openStored, part, segments, streamModel } from '../graph/index.ts';
+import { feedsOf } from './batches.ts';
 import type { Dataset } from './data/index.ts';
-import { supplied } from './decoder.ts';
 import type { OpenedLanguageModel } from './folder.ts';
-import { loadModel } from './open.ts';
+import { modelInput, otherFeeds } from './inputs.ts';
+import { loadModel } from './load.ts';
 
 const ONNX_FILE = 'model.onnx';
 const ONNX_DATA_FILE = 'model.onnx_data';
@@ -33,7 +34,10 @@ export async function* onnxOutputs(
   const read = (file: string, offset: number, length: number) => folder.read(file, offset, length);
   const model = await openStored(ONNX_FILE, await folder.size(ONNX_FILE), read);
   const dims = [1, windows.shape[0]];
-  const [ids, ...others] = model.inputs.map(({ name }) => name);
+  const input = modelInput(model.inputs.map(describeValue), []);
+  const { name: ids } = input;
+  const others = input.others.map(({ name }) => name);
+  const feeds = otherFeeds(input, dims);
   const types = new Map([ids, 'attention_mask'].map((name) => [name, 'int64']));
   const shapes = new Map<string, readonly number[]>(Array.from(types.keys(), (name) => [name, dims]));
   // Windows go through one at a time: no value has another batch.
@@ -46,10 +50,10 @@ export async function* onnxOutputs(
   for (const to of [...cuts.map(({ value }) => value), logits]) {
     const info = { types, shapes: new Map(shapes).set(from, states[0].dims) };
     const weights = await loadStored(part(model, [from], [to], info, others), read);
-    const session = await loadModel(supplied(engine, ids, windows.shape[0]), weights);
+    const session = await loadModel(engine, weights);
     try {
       for (const [i, state] of states.entries()) {
-        const { [to]: result } = await session.run({ [from]: state }, [to]);
+        const { [to]: result } = await session.run(feedsOf(session, { others: feeds }, state), [to]);
         if (to === logits) yield result;
         else states[i] = result;
       }

@@ -3,10 +3,12 @@
 import type { FloatTensor } from '../engine/index.ts';
 import { InputError, OsscarError } from '../errors.ts';
 import { elements } from '../graph/index.ts';
-import { batchSize, takesTokens } from './batches.ts';
-import { type Chain, type LastPlace, outputsOf, type Place, type RunOptions, through } from './chain.ts';
+import { batchSize } from './batches.ts';
+import { type Chain, type LastPlace, type Outputs, outputsOf, type RunOptions, through } from './chain.ts';
 import { type Dataset, selectSamples } from './data/index.ts';
 import { type Metric, measure } from './evaluate.ts';
+import { type Fidelity, fidelityOf } from './fidelity.ts';
+import { takesTokens } from './inputs.ts';
 import type { Run } from './pass.ts';
 import type { Target } from './recipe.ts';
 import type { PruneReport } from './report.ts';
@@ -24,16 +26,30 @@ interface Output extends FloatTensor {
 /** What the proof of a written model has shown. */
 export interface Proof extends Written, Pick<PruneReport, 'maxDifference' | 'latencyMs'> {
   readonly after?: Metric;
+  /** Of the samples for evaluation, where nothing else measures the model. */
+  readonly fidelity?: Fidelity;
 }
 
-/** Has what was written compared with the pruned network, measured, and named. */
-export async function prove(run: Run, last: LastPlace, target: Target, writer: Writer): Promise<Proof> {
+/**
+ * Has what was written compared with the pruned network, measured, and named.
+ *
+ * @param isJudged  whether held-out samples have said already how near the outputs are
+ */
+export async function prove(
+  run: Run,
+  last: LastPlace,
+  target: Target,
+  writer: Writer,
+  isJudged: boolean,
+): Promise<Proof> {
   const { chain, subject, engine, calibration, evaluation } = run;
   const text = takesTokens(chain.input);
   const count = text ? VERIFIED_WINDOWS : batchSize(chain.input, elements(calibration.shape));
   const samples = selectSamples(calibration, (index) => index < count);
   const expected: Output[] = [];
-  for await (const output of outputsFor(run, last, 'pruned', samples.size)) expected.push(output);
+  for await (const { values } of outputsOf(chain, last, 'pruned', run, (index) => index < samples.size)) {
+    for (const [name, tensor] of values) expected.push({ name, ...tensor });
+  }
   return writer.finish({ target, samples: calibration.size }, async (written) => {
     const again = written.subject.chain(engine, samples);
     let maxDifference = 0;
@@ -41,32 +57,33 @@ export async function prove(run: Run, last: LastPlace, target: Target, writer: W
       const difference = await compare(subject.name, expected, outputs(samples), written.subject.tolerance);
       maxDifference = Math.max(maxDifference, difference);
     }
+    const [before, small] = [subject, written.subject].map((it) => it.chain(engine, evaluation));
+    const after = await measure(small, evaluation, run);
     return {
       ...written,
       maxDifference,
       latencyMs: chain.parts === 1 ? await latencies(chain, again, samples, run) : undefined,
-      after: await measure(written.subject.chain(engine, evaluation), evaluation, run),
+      after,
+      fidelity:
+        after || isJudged
+          ? undefined
+          : await fidelityOf(chain, allOf(before, evaluation, run), allOf(small, evaluation, run)),
     };
   });
 }
 
-/** All outputs of a network for the first samples, batch by batch: scores over a vocabulary are large. */
-async function* outputsFor(
-  run: RunOptions & { readonly chain: Chain },
-  place: Place,
-  network: 'dense' | 'pruned',
-  count: number,
-): AsyncGenerator<Output> {
-  for await (const { values } of outputsOf(run.chain, place, network, run, (index) => index < count)) {
+/** All outputs of a model as it stands. */
+async function* allOutputs(chain: Chain, samples: Dataset, options: RunOptions): AsyncGenerator<Output> {
+  for await (const { values } of allOf(chain, samples, options)) {
     for (const [name, tensor] of values) yield { name, ...tensor };
   }
 }
 
-/** All outputs of a model as it stands. */
-async function* allOutputs(chain: Chain, samples: Dataset, options: RunOptions): AsyncGenerator<Output> {
+/** The same by batch. */
+async function* allOf(chain: Chain, samples: Dataset, options: RunOptions): AsyncGenerator<Outputs> {
   const last = await through(chain, samples, options);
   try {
-    yield* outputsFor({ ...options, chain }, last, 'dense', samples.size);
+    yield* outputsOf(chain, last, 'dense', options);
   } finally {
     await last.close();
   }

@@ -2,8 +2,8 @@
 
 import { describe, expect, test } from 'vitest';
 import { describe as describeModel, type LanguageModel } from '../../src/checkpoint/architectures/index.ts';
-import { analyse, type Model, shrink, withAllValues, writeModel } from '../../src/graph/index.ts';
-import { run } from '../graph/running.ts';
+import { analyse, type Model, shrink, writeModel } from '../../src/graph/index.ts';
+import { run, withAllValues } from '../graph/running.ts';
 import { referenceLogits } from './reference.ts';
 import { ids, maxDifference, runOnce, sizesOf, sourceOf, type Weights } from './source.ts';
 import { GPT2, LLAMA, NEOX, OPT, tinyWeights, uniformSizes, VARIANTS } from './tiny.ts';

@@ -2,8 +2,8 @@
 
 import { expect, test } from 'vitest';
 import { describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
-import { analyse, shrink, withAllValues } from '../../src/graph/index.ts';
-import { run } from '../graph/running.ts';
+import { analyse, shrink } from '../../src/graph/index.ts';
+import { run, withAllValues } from '../graph/running.ts';
 import { referenceLogits } from './reference.ts';
 import { ids, maxDifference, runOnce, sizesOf, sourceOf, type Weights } from './source.ts';
 import { tinyWeights, uniformSizes, VARIANTS } from './tiny.ts';

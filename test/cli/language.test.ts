@@ -133,8 +133,8 @@ describe.concurrent('osscar prune of an ONNX file that takes tokens', () => {
     const output = join(newFolder('onnx'), 'smaller.onnx');
     const small = join(SMALL, 'model.onnx');
     const args = ['prune', small, '--calibrate', TRAIN, ...FAST, '--keep', '0.5', '-o', output];
-    await refused(args, /kjv-train\.txt": text needs a tokenizer; .*--tokenizer/);
-    const pruned = await osscarJson(...args, '--tokenizer', MODEL, '--data', TEST);
+    // The tokenizer is the one beside it.
+    const pruned = await osscarJson(...args, '--data', TEST);
     expect(listing(join(output, '..'))).toEqual(['smaller.onnx']);
     expect(pruned.layers).toHaveLength(8);
     expect(pruned.metric).toMatchObject({ name: 'perplexity', data: 'evaluation' });
@@ -145,8 +145,10 @@ describe.concurrent('osscar prune of an ONNX file that takes tokens', () => {
   });
 
   test('asks for the length of windows, and refuses ids outside the vocabulary', async () => {
-    const small = join(SMALL, 'model.onnx');
-    await refused(['eval', small, '--data', TEST, '--tokenizer', MODEL], /model\.onnx: .*--seqlen/);
+    // Alone: beside it config.json would say how many positions there are.
+    const small = file('alone.onnx', readFileSync(join(SMALL, 'model.onnx')));
+    await refused(['eval', small, '--data', TEST, '--seqlen', '32'], /text needs a tokenizer; .*--tokenizer/);
+    await refused(['eval', small, '--data', TEST, '--tokenizer', MODEL], /alone\.onnx: .*--seqlen/);
     const ids = file('ids.npy', int64Npy(Int32Array.from({ length: 64 }, (_, i) => 990 + i)));
     await refused(
       ['eval', small, '--data', ids, '--seqlen', '32'],

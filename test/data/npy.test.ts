@@ -78,9 +78,9 @@ describe('decodeNpy', () => {
     [
       'big-endian values',
       npy('>f4', '4,', ones),
-      'expected dtype <f2, <f4, <f8, |u1, <u2, <i4, <i8, got >f4',
+      'expected dtype <f2, <f4, <f8, |b1, |i1, |u1, <i2, <u2, <i4, <i8, got >f4',
     ],
-    ['integers of two bytes', npy('<i2', '4,', ones), 'got <i2'],
+    ['integers of three bytes', npy('<i3', '4,', ones), 'got <i3'],
     ['a dtype with a name of Object', npy('constructor', '4,', ones), 'got constructor'],
     ['a later version', npy('<f4', '4,', ones, { version: 4 }), '.npy version 4 is not supported'],
     ['a header without a shape', npy('<f4', 'x', ones), 'the .npy header is malformed'],

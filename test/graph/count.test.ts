@@ -18,6 +18,30 @@ describe('countParameters and countMacs', () => {
     expect(() => countMacs(model, new Map())).toThrow(/no shape for the value "conv_2"/);
   });
 
+  it('count recurrent layers, attention and Einsum', async () => {
+    const [t, n, d, h] = [5, 2, 6, 4];
+    const recurrent = async (operator: string, gates: number, directions: number) => {
+      const b = new OnnxBuilder();
+      const weights = [d, h].map((width) => b.weight([directions, gates * h, width], 1));
+      const direction = directions === 2 ? 'bidirectional' : 'forward';
+      const x = b.node(operator, [b.feed('input', [t, 'n', d]), ...weights], { hidden_size: h, direction });
+      const model = await readModel(b.output(x).build());
+      // the batch is not the first axis: what is counted is a run of both samples
+      return countMacs(model, await shapesOf(model, randomValue([t, n, d]))) * t;
+    };
+    expect(await recurrent('LSTM', 4, 1)).toBe(t * n * 4 * h * (d + h));
+    expect(await recurrent('GRU', 3, 2)).toBe(2 * t * n * 3 * h * (d + h));
+    expect(await recurrent('RNN', 1, 1)).toBe(t * n * h * (d + h));
+
+    const b = new OnnxBuilder();
+    const x = b.sequence(8);
+    const attended = b.node('MultiHeadAttention', [x, x, x], { num_heads: 2 }, { domain: 'com.microsoft' });
+    const product = b.node('Einsum', [attended, b.weight([8, 3], 1)], { equation: '...d,de->...e' });
+    const model = await readModel(b.output(product).build());
+    const shapes = await shapesOf(model, randomValue([2, t, 8]));
+    expect(countMacs(model, shapes)).toBe(2 * t * t * 8 + t * 8 * 3);
+  });
+
   it('agree with the published size of ResNet50', async () => {
     const model = await readModel(resnet50());
     expect(countParameters(model) / 1e6).toBeCloseTo(25.53, 1);

@@ -3,7 +3,7 @@ import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FormatError, OsscarError } from '../../src/errors.ts';
-import { Model, readModel, toFloat32, writeModel } from '../../src/graph/index.ts';
+import { describeValue, Model, readModel, toFloat32, writeModel } from '../../src/graph/index.ts';
 import {
   AttributeProtoSchema,
   type GraphProto,
@@ -75,6 +75,42 @@ describe('readModel', () => {
       const model = await readModel(fixture(name));
       expect(difference((await run(fixture(name), { input })).logits, await runModel(model, input))).toBe(0);
     }
+  });
+
+  it('takes nodes in any order and leaves a sorted list as it is', async () => {
+    const names = async (change: (graph: GraphProto) => void) =>
+      (await readModel(edited(change))).nodes.map(({ output }) => output[0]);
+    const sorted = await names(() => {});
+    expect(await names((graph) => graph.node.reverse())).toEqual(sorted);
+    expect(await names((graph) => graph.node.push(...graph.node.splice(1, 2)))).toEqual(sorted);
+  });
+
+  it('sorts a long chain that comes the wrong way round', async () => {
+    const model = await readModel(
+      edited((graph) => {
+        const end = graph.output[0].name;
+        const chain = Array.from({ length: 20_000 }, (_, i) =>
+          node('Relu', [i === 0 ? end : `r${i - 1}`], [`r${i}`]),
+        );
+        graph.node.unshift(...chain.reverse());
+        graph.output[0].name = 'r19999';
+      }),
+    );
+    expect(model.nodes.at(-1)!.output).toEqual(['r19999']);
+  });
+
+  it('leaves extents open that are declared as 0 or −1', async () => {
+    const model = await readModel(
+      edited((graph) => {
+        const { value } = graph.input[0].type!;
+        if (value.case !== 'tensorType') throw new Error('no tensor');
+        value.value.shape!.dim[0].value = { case: 'dimValue', value: -1n };
+        value.value.shape!.dim[2].value = { case: 'dimValue', value: 0n };
+      }),
+    );
+    expect(describeValue(model.inputs[0])).toEqual({ name: 'input', type: 'float32', dims: [-1, 2, -1, 4] });
+    const [output] = Object.values(await run(writeModel(model).model, { input: randomValue([3, 2, 5, 4]) }));
+    expect(output.dims[0]).toBe(3);
   });
 
   it('keeps fields that it does not know', async () => {
@@ -241,9 +277,11 @@ describe('readModel', () => {
       }),
       /^m: node "relu_3" reads "nowhere", which nothing computes$/,
     ],
-    'nodes out of order': [
-      edited((graph) => graph.node.reverse()),
-      /^m: nodes are not sorted: "gemm_8" reads "flatten_5" before "flatten_5" computes it$/,
+    'a cycle': [
+      edited((graph) => {
+        graph.node[0].input[0] = 'relu_3';
+      }),
+      /^m: the graph has a cycle: "relu_3" reads "conv_2" of "conv_2", which depends on it$/,
     ],
     'an output that nothing computes': [
       edited((graph) => {

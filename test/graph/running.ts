@@ -1,7 +1,9 @@
 // Runs models in onnxruntime-web: the oracle of the graph tests.
 
+import { create } from '@bufbuild/protobuf';
 import * as ort from 'onnxruntime-web';
-import { type Model, type Structure, withAllValues, writeModel } from '../../src/graph/index.ts';
+import { type Model, type Structure, writeModel } from '../../src/graph/index.ts';
+import { ValueInfoProtoSchema } from '../../src/graph/onnx_pb.ts';
 import { random } from '../support/random.ts';
 
 ort.env.wasm.numThreads = 1;
@@ -59,6 +61,15 @@ export async function run(bytes: Uint8Array, feeds: Record<string, Feed>): Promi
 export async function runModel(model: Model, input: Feed): Promise<Value> {
   const results = await run(writeModel(model).model, { [model.inputs[0].name]: input });
   return results[model.outputs[0].name];
+}
+
+/** The model with every computed value among its outputs. */
+export function withAllValues(model: Model): Uint8Array {
+  const copy = model.clone();
+  for (const name of copy.nodes.flatMap(({ output }) => output)) {
+    if (name !== '' && !copy.isOutput(name)) copy.outputs.push(create(ValueInfoProtoSchema, { name }));
+  }
+  return writeModel(copy).model;
 }
 
 /** Dims of every computed value of a model, and of what it was given. */

@@ -116,7 +116,7 @@ describe('a file of another format is called what it is', () => {
     const y = b.node('MatMulNBits', [x, weights], { K: 4, N: 4, bits: 4, block_size: 16 });
     await refused(
       ['inspect', file('quantized.onnx', b.output(y).build())],
-      /quantized\.onnx: it is quantized \(MatMulNBits, node "\S+"\), .*; prune the model of floats/,
+      /quantized\.onnx: .*quantized weights \("\S+"\): prune the float model, then quantise the result/,
     );
   });
 });

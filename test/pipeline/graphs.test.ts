@@ -216,11 +216,13 @@ test('a layer with fewer calibration rows than inputs is warned of, with the sam
   const bytes = GRAPHS['flatten before Gemm'].build(new OnnxBuilder({ seed: 3 })).build();
   const few = await prune(bytes, await noise(20, [3, 8, 8]), { method: 'magnitude' });
   const wide = few.opened.analysis.structures.find(({ groupSize }) => groupSize === 16)!;
-  expect(few.report.warnings).toEqual([
+  const ofRows = (warnings: readonly string[]) =>
+    warnings.filter((text) => text.includes('calibration rows'));
+  expect(ofRows(few.report.warnings)).toEqual([
     `layer "${wide.layer}": 20 calibration rows for 96 inputs; 96 samples or more fit better`,
   ]);
   const enough = await prune(bytes, await noise(96, [3, 8, 8]), { method: 'magnitude' });
-  expect(enough.report.warnings).toEqual([]);
+  expect(ofRows(enough.report.warnings)).toEqual([]);
 });
 
 describe('prune, by the form of the input', () => {

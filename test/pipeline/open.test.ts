@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { type Engine, openEngine } from '../../src/engine/index.ts';
 import { GraphBuilder } from '../../src/graph/index.ts';
-import { loadModel } from '../../src/pipeline/open.ts';
+import { loadModel } from '../../src/pipeline/load.ts';
 
 const engine = await openEngine({ threads: 1 });
 

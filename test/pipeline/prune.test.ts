@@ -143,8 +143,13 @@ function watched(port: Engine): { port: Engine; inputs: Set<string> } {
       name: port.name,
       load: async (model, external) => {
         const session = await port.load(model, external);
-        for (const { name } of session.inputs) inputs.add(name);
-        return session;
+        return {
+          ...session,
+          run: (feeds, fetches) => {
+            for (const name of Object.keys(feeds)) inputs.add(name);
+            return session.run(feeds, fetches);
+          },
+        };
       },
     },
   };

@@ -37,7 +37,7 @@ describe('searchTarget', () => {
     const asked: string[] = [];
     const tried = await searchTarget(async ({ kind, blend }) => {
       asked.push(`${kind} ${blend}`);
-      return kind === 'dense' ? dense : 1 + (blend - best) ** 2;
+      return { error: kind === 'dense' ? dense : 1 + (blend - best) ** 2 };
     }, hasResidual);
     expect(new Set(asked).size).toBe(asked.length);
     expect(tried.map(({ kind, blend }) => `${kind} ${blend}`).sort()).toEqual([...asked].sort());

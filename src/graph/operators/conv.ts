@@ -5,8 +5,8 @@ import type { ConvGeometry } from '../linear.ts';
 import { attributeInt, attributeInts, attributeString } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation } from '../propagation.ts';
-import { elements } from '../tensor.ts';
 import { consume, cutBias, opaque, produce, weightOf } from './layer.ts';
+import { convolution } from './macs.ts';
 import type { LayerDims, Operator } from './operator.ts';
 
 export const conv: Operator = {
@@ -19,8 +19,7 @@ export const conv: Operator = {
     isLinear: (node, { input }) => attributeInt(node, 'group', 1) === 1 && input.length <= 4,
     patches: geometry,
   },
-  // each output sums over the channels of its group and the kernel
-  macs: (node, dims) => elements(dims(node.output[0])) * elements(dims(node.input[1]).slice(1)),
+  macs: convolution(1),
   rule(state, node) {
     const [input] = node.input;
     const axis = state.axes(input)[1];

@@ -3,6 +3,7 @@
 import { isFloat } from '../dtype.ts';
 import { attributeInt, attributeInts } from '../node.ts';
 import { called } from '../propagation.ts';
+import { projectedAttention } from './macs.ts';
 import type { Operator } from './operator.ts';
 
 /** Makes queries, keys and values itself, of one matrix (d, 3·h·dh). */
@@ -11,6 +12,7 @@ export const fusedAttention: Operator = {
   domain: 'com.microsoft',
   kind: 'source',
   layer: { axis: 2, outputAxis: () => 1, bias: 2 },
+  macs: projectedAttention,
   rule(state, node) {
     state.pinAll(node, `${called(node)} is not a linear map that can be re-solved`);
     const weight = state.constant(node, 1);

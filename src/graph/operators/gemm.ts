@@ -1,8 +1,8 @@
 // https://onnx.ai/onnx/operators/onnx__Gemm.html
 
 import { attributeInt } from '../node.ts';
-import { elements } from '../tensor.ts';
 import { linear } from './layer.ts';
+import { matrixProduct } from './macs.ts';
 import type { Operator } from './operator.ts';
 
 export const gemm: Operator = {
@@ -16,8 +16,5 @@ export const gemm: Operator = {
     factors: { weight: 'alpha', bias: 'beta' },
     isLinear: (node) => attributeInt(node, 'transA', 0) === 0,
   },
-  macs(node, dims) {
-    const inner = dims(node.input[0])[attributeInt(node, 'transA', 0) ? 0 : 1];
-    return elements(dims(node.output[0])) * inner;
-  },
+  macs: matrixProduct,
 };

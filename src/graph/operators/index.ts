@@ -2,6 +2,7 @@
 // https://onnx.ai/onnx/operators/ and https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md.
 
 import type { NodeProto } from '../onnx_pb.ts';
+import { called, type Propagation } from '../propagation.ts';
 import { groupQueryAttention, multiHeadAttention, rotaryEmbedding, standardAttention } from './attention.ts';
 import { conv } from './conv.ts';
 import { convTranspose } from './conv-transpose.ts';
@@ -9,6 +10,7 @@ import { broadcast, unary } from './elementwise.ts';
 import { fusedAttention } from './fused-attention.ts';
 import { gemm } from './gemm.ts';
 import { expand, flatten, reshape, squeeze, transpose, unsqueeze } from './layout.ts';
+import * as macs from './macs.ts';
 import { matmul } from './matmul.ts';
 import {
   batchNormalization,
@@ -47,11 +49,21 @@ const OPERATORS: readonly Operator[] = [
   ),
   ...all('join', broadcast, 'BiasGelu FastGelu', MICROSOFT),
   ...all('join', concat, 'Concat'),
-  ...all('join', einsum, 'Einsum'),
-  ...all('join', fusedMatMul, 'FusedMatMul', MICROSOFT),
-  ...all('join', standardAttention, 'Attention'),
-  ...all('join', groupQueryAttention, 'GroupQueryAttention', MICROSOFT),
-  ...all('join', multiHeadAttention, 'MultiHeadAttention', MICROSOFT),
+  ...counted(macs.einsum, all('join', einsum, 'Einsum')),
+  ...counted(macs.matrixProduct, all('join', fusedMatMul, 'FusedMatMul', MICROSOFT)),
+  ...counted(macs.attention, all('join', standardAttention, 'Attention')),
+  ...counted(macs.attention, all('join', groupQueryAttention, 'GroupQueryAttention', MICROSOFT)),
+  ...counted(macs.attention, all('join', multiHeadAttention, 'MultiHeadAttention', MICROSOFT)),
+
+  // Not seen through, but their work counts.
+  ...counted(macs.recurrence, all('join', blind, 'LSTM GRU RNN')),
+  ...counted(macs.convolution(1), all('join', blind, 'ConvInteger DeformConv')),
+  ...counted(macs.convolution(3), all('join', blind, 'QLinearConv')),
+  ...counted(macs.matrixProduct, all('join', blind, 'MatMulInteger QLinearMatMul')),
+  ...counted(macs.convolution(1), all('join', blind, 'FusedConv', MICROSOFT)),
+  ...counted(macs.matrixProduct, all('join', blind, 'FusedGemm QGemm', MICROSOFT)),
+  ...counted(macs.matrixProduct, all('join', blind, 'DynamicQuantizeMatMul MatMulIntegerToFloat', MICROSOFT)),
+  ...counted(macs.blockedProduct, all('join', blind, 'MatMulNBits MatMulBnb4', MICROSOFT)),
 
   ...all(
     'pass',
@@ -103,6 +115,15 @@ function keyOf(name: string, domain = ''): string {
 
 function all(kind: Operator['kind'], rule: Rule, names: string, domain?: string): Operator[] {
   return names.split(' ').map((name) => ({ name, domain, kind, rule }));
+}
+
+function counted(count: macs.Macs, operators: readonly Operator[]): Operator[] {
+  return operators.map((operator) => ({ ...operator, macs: count }));
+}
+
+/** Without its operator being seen through, a node pins all that it reads. */
+function blind(state: Propagation, node: NodeProto): void {
+  state.pinAll(node, `${called(node)} cannot be seen through`);
 }
 
 function sums(sum: Operator['sum'], rule: Rule, names: string, domain?: string): Operator[] {

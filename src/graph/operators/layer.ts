@@ -5,6 +5,7 @@ import type { Axis } from '../labels.ts';
 import { linearMap } from '../linear.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation, wrapAxis } from '../propagation.ts';
+import { isQuantized, quantizedText } from '../quantized.ts';
 import type { Tensor } from '../tensor.ts';
 import type { Layer, Rule } from './operator.ts';
 
@@ -66,13 +67,15 @@ export function cutBias(state: Propagation, node: NodeProto, axis: Axis): void {
 }
 
 /** Why nothing is done to a layer whose weights are computed, quantised or otherwise not ours to change. */
-export function unsolvable(node: NodeProto): string {
+export function unsolvable({ model }: Propagation, node: NodeProto): string {
+  const quantized = isQuantized(model, node) ? quantizedText([node.name]) : undefined;
+  if (quantized) return `${node.opType} has ${quantized}`;
   return `${called(node)} has weights that are not constant floating-point numbers, or an unsupported form`;
 }
 
 /** Pins what such a layer reads and what it makes. */
 export function opaque(state: Propagation, node: NodeProto): void {
-  const reason = unsolvable(node);
+  const reason = unsolvable(state, node);
   state.pinAll(node, reason);
   const output = state.dims(node.output[0]);
   if (!output) return;

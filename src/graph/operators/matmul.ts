@@ -2,8 +2,9 @@
 
 import { isFloat } from '../dtype.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import { elements } from '../tensor.ts';
-import { linear, unsolvable } from './layer.ts';
+import { isQuantized } from '../quantized.ts';
+import { linear, opaque } from './layer.ts';
+import { matrixProduct } from './macs.ts';
 import type { LayerDims, Operator } from './operator.ts';
 import { product } from './product.ts';
 
@@ -11,10 +12,10 @@ export const matmul: Operator = {
   name: 'MatMul',
   kind: 'source',
   layer: { axis: -1, outputAxis: () => 1, isLinear },
-  macs: (node, dims) => elements(dims(node.output[0])) * (dims(node.input[0]).at(-1) ?? 1),
+  macs: matrixProduct,
   rule(state, node) {
     const weight = state.constant(node, 1);
-    if (weight && !isFloat(weight.type)) return state.pinAll(node, unsolvable(node));
+    if (weight ? !isFloat(weight.type) : isQuantized(state.model, node)) return opaque(state, node);
     const [input, output] = [state.dims(node.input[0]), state.dims(node.output[0])];
     const isLayer = weight && input && output && isLinear(node, { input, output, weight: weight.dims });
     (isLayer ? linear : product)(state, node);

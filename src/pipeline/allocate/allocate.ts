@@ -7,7 +7,6 @@
 
 import { InputError } from '../../errors.ts';
 import { type Model, sizeAt, type Term } from '../../graph/index.ts';
-import { takesTokens } from '../batches.ts';
 import { amountText, type BudgetKind, widthsOf } from '../budget.ts';
 import type { LatencyTable } from '../latency.ts';
 import { type Pass, passOver, type Run } from '../pass.ts';
@@ -361,7 +360,7 @@ class Search {
     const about = { ...fittingOf(recipe), sizes: [...sizes], tried: this.#target };
     const found = await findings.once('trial', about, () => this.#prune(sizes, name));
     const { distances } = found;
-    const lost = lossOf(found, takesTokens(chain.input));
+    const lost = lossOf(found, chain.predictsTokens);
     this.trials.push({ name, sizes: Object.fromEntries(sizes), loss: mean(distances), lost });
     return { distances, lost };
   }

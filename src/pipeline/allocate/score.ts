@@ -1,7 +1,7 @@
 // How far a pruned network's outputs are from the dense network's, on samples that it was not fitted on.
 
 import type { FloatTensor } from '../../engine/index.ts';
-import { type Batch, takesTokens } from '../batches.ts';
+import type { Batch } from '../batches.ts';
 import { type LastPlace, outputsOf } from '../chain.ts';
 import { hits, logSum, windowLosses } from '../evaluate.ts';
 import type { Run } from '../pass.ts';
@@ -15,7 +15,7 @@ export type Distance = (dense: FloatTensor, pruned: FloatTensor, batch: number, 
  * change sides, and from 125 of them differs by a factor of four for the same sizes (measured).
  */
 export function distanceFor({ chain }: Run): Distance {
-  const isText = takesTokens(chain.input);
+  const isText = chain.predictsTokens;
   return (dense, pruned, batch, count) => {
     const size = dense.data.length / batch;
     const part = ({ data }: FloatTensor, i: number) => data.subarray(i * size, (i + 1) * size);
@@ -41,7 +41,7 @@ export async function compare(
   select: (index: number) => boolean,
 ): Promise<Comparison> {
   const found = { distances: [] as number[], dense: [] as number[], pruned: [] as number[] };
-  const isText = takesTokens(run.chain.input);
+  const isText = run.chain.predictsTokens;
   const scores = (output: FloatTensor, { sample, labels, count }: Batch) => {
     if (isText) return windowLosses(output, sample, count);
     return labels ? hits(output, labels, count).map(Number) : [];

@@ -3,17 +3,22 @@
 // Every source is read once and kept where that fits KEEP_BYTES; images beyond it are decoded anew on every pass.
 // No shuffling: the passes of one run must see the samples in one order.
 
+import type { FloatTensor } from '../../engine/index.ts';
 import { InputError } from '../../errors.ts';
 import { elements } from '../../graph/tensor.ts';
 import { decodeImage } from './image.ts';
 import { formatShape, type NpyArray } from './npy.ts';
-import { imageShape, type Preprocessing, preprocess } from './preprocessing.ts';
+import { imageShape, ownSize, type Preprocessing, preprocess } from './preprocessing.ts';
 
-/** Consecutive samples. */
+/** Consecutive samples of one size. */
 export interface Batch {
-  /** count × shape, contiguous; the caller's to keep. */
+  /** count × dims of a sample, contiguous; the caller's to keep. */
   inputs: Float32Array;
   count: number;
+  /** Of one sample, where not all have the shape of the dataset. */
+  dims?: readonly number[];
+  /** What other inputs of the model are for these samples, one behind the other on their first axis. */
+  others?: Readonly<Record<string, FloatTensor>>;
   /** Present where every sample of the dataset has a label. */
   labels?: Int32Array;
   names: string[];
@@ -24,8 +29,12 @@ export interface Dataset {
   /** For messages: where the samples come from. */
   readonly name?: string;
   readonly size: number;
-  /** Of one sample, without the batch. */
+  /** Of one sample, without the batch; where sizes differ, the largest extent of each axis. */
   readonly shape: number[];
+  /** Whether sizes differ. */
+  readonly varies?: boolean;
+  /** What other inputs of the model are for all samples. */
+  readonly constants?: Readonly<Record<string, FloatTensor>>;
   /** Names of the labels 0, 1, 2…, where known. */
   readonly classes?: string[];
   /** The samples in order; the last batch may be smaller. Any number of passes. */
@@ -41,28 +50,38 @@ export interface ImageEntry {
 }
 
 /** What is known of a data set beside its samples. */
-type Described = Pick<Dataset, 'name' | 'classes'>;
+export type Described = Pick<Dataset, 'name' | 'classes' | 'constants' | 'varies'>;
+
+/** A sample as it is loaded: of the dataset's shape, unless it says its own. */
+export interface Loaded {
+  readonly data: Float32Array;
+  readonly dims?: readonly number[];
+  readonly others?: Readonly<Record<string, FloatTensor>>;
+}
 
 /** Of an image data set. */
 export interface DatasetOptions extends Described {
   /** Decoded images are kept if all of them take at most this many bytes. */
   keepBytes?: number;
+  /** Height and width that no image has more of: each then keeps its own size, in multiples of `Preprocessing.multiple`. */
+  largest?: [number, number];
 }
 
 // 1,700 ImageNet inputs or all of CIFAR-10; a browser tab and a small server can spare it.
 const KEEP_BYTES = 2 ** 30;
 
-function checkFinite(name: string, input: Float32Array): void {
+/** @throws {InputError} naming the value that is NaN or infinite */
+export function checkFinite(name: string, input: Float32Array): void {
   for (let i = 0; i < input.length; i++) {
     if (!Number.isFinite(input[i])) throw new InputError(`"${name}": value ${i} of the input is ${input[i]}`);
   }
 }
 
 /** A dataset of samples that `load` gives by index. */
-function datasetOf(
+export function datasetOf(
   samples: readonly { name: string; label?: number }[],
   shape: number[],
-  load: (i: number) => Float32Array | Promise<Float32Array>,
+  load: (i: number) => Loaded | Promise<Loaded>,
   described: Described,
 ): Dataset {
   const size = samples.length;
@@ -71,7 +90,6 @@ function datasetOf(
     if (label === undefined || (Number.isInteger(label) && Math.abs(label) < 2 ** 31)) continue;
     throw new InputError(`"${name}": expected a class number as label, got ${label}`);
   }
-  const length = elements(shape);
   const labeled = samples.every(({ label }) => label !== undefined);
   return {
     ...described,
@@ -81,25 +99,83 @@ function datasetOf(
       if (!(Number.isInteger(batchSize) && batchSize > 0)) {
         throw new InputError(`batch size: expected a whole number above 0, got ${batchSize}`);
       }
-      for (let start = 0; start < size; start += batchSize) {
-        const part = samples.slice(start, start + batchSize);
-        const inputs = new Float32Array(part.length * length);
-        for (let i = 0; i < part.length; i++) inputs.set(await load(start + i), i * length);
+      for (let start = 0; start < size; ) {
+        const part = [await load(start)];
+        while (part.length < batchSize && start + part.length < size) {
+          const next = await load(start + part.length);
+          if (formOf(next) !== formOf(part[0])) break;
+          part.push(next);
+        }
+        const own = samples.slice(start, start + part.length);
+        start += part.length;
         yield {
-          inputs,
-          count: part.length,
-          ...(labeled && { labels: Int32Array.from(part, ({ label }) => label!) }),
-          names: part.map(({ name }) => name),
+          ...joined(part),
+          ...(labeled && { labels: Int32Array.from(own, ({ label }) => label!) }),
+          names: own.map(({ name }) => name),
         };
       }
     },
   };
 }
 
+/** Samples of one form go through a model together. */
+function formOf({ dims, others = {} }: Loaded): string {
+  return JSON.stringify([dims, Object.entries(others).map(([name, tensor]) => [name, tensor.dims])]);
+}
+
+function joined(part: readonly Loaded[]): Pick<Batch, 'inputs' | 'count' | 'dims' | 'others'> {
+  const [{ dims, others }] = part;
+  const names = others && Object.keys(others);
+  const join = (name: string): FloatTensor => ({
+    dims: [part.length, ...others![name].dims],
+    data: concatenated(part.map((it) => it.others![name].data)),
+  });
+  return {
+    inputs: concatenated(part.map(({ data }) => data)),
+    count: part.length,
+    ...(dims && { dims }),
+    ...(names && { others: Object.fromEntries(names.map((name) => [name, join(name)])) }),
+  };
+}
+
+function concatenated(parts: readonly Float32Array[]): Float32Array {
+  const whole = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
+/** Some samples of a batch, by their places in it. */
+export function pickRows(batch: Batch, rows: readonly number[]): Batch {
+  const pick = (data: Float32Array) => {
+    const size = data.length / batch.count;
+    return concatenated(rows.map((row) => data.subarray(row * size, (row + 1) * size)));
+  };
+  const { labels, others } = batch;
+  const picked = ({ dims, data }: FloatTensor) => ({
+    dims: [rows.length, ...dims.slice(1)],
+    data: pick(data),
+  });
+  return {
+    ...batch,
+    inputs: pick(batch.inputs),
+    count: rows.length,
+    ...(labels && { labels: Int32Array.from(rows, (row) => labels[row]) }),
+    ...(others && {
+      others: Object.fromEntries(Object.entries(others).map(([name, tensor]) => [name, picked(tensor)])),
+    }),
+    names: rows.map((row) => batch.names[row]),
+  };
+}
+
 /**
  * Images, decoded and preprocessed when they are first needed.
  *
- * @param inputShape  the model's, without the batch, as [1, 28, 28]; dimensions that it leaves open are ≤ 0
+ * @param inputShape  the model's, without the batch, as [1, 28, 28]; dimensions that it leaves open are ≤ 0. Where it
+ *   leaves the size open and `preprocessing` gives none, every image has its own
  * @throws {InputError} if there are none, or if shape and preprocessing do not go together; while iterating,
  *   {InputError} and {FormatError} that name the image
  */
@@ -107,20 +183,27 @@ export function imageDataset(
   entries: readonly ImageEntry[],
   preprocessing: Preprocessing,
   inputShape: readonly number[],
-  { keepBytes = KEEP_BYTES, ...described }: DatasetOptions = {},
+  { keepBytes = KEEP_BYTES, largest, ...described }: DatasetOptions = {},
 ): Dataset {
-  const shape = imageShape(preprocessing, inputShape);
+  const size = largest ? { ...preprocessing, size: largest } : preprocessing;
+  const shape = imageShape(size, inputShape);
   const keep = 4 * elements(shape) * entries.length <= keepBytes;
-  const kept: Float32Array[] = [];
+  const kept: Loaded[] = [];
   const load = async (i: number) => {
     if (kept[i]) return kept[i];
     const { name, read } = entries[i];
-    const input = preprocess(decodeImage(await read(), name), preprocessing, inputShape);
-    checkFinite(name, input);
-    if (keep) kept[i] = input;
-    return input;
+    const image = decodeImage(await read(), name);
+    // To the nearest multiples, whatever `resize` says of a common size.
+    const own = largest
+      ? { ...preprocessing, size: ownSize(image, preprocessing), resize: 'fit' as const }
+      : preprocessing;
+    const data = preprocess(image, own, inputShape);
+    checkFinite(name, data);
+    const loaded = largest ? { data, dims: imageShape(own, inputShape) } : { data };
+    if (keep) kept[i] = loaded;
+    return loaded;
   };
-  return datasetOf(entries, shape, load, described);
+  return datasetOf(entries, shape, load, { ...described, varies: largest !== undefined });
 }
 
 /**
@@ -148,9 +231,9 @@ export function npyDataset(
     throw new InputError(`"${name}": expected ${shape[0]} labels, got ${labels.length}`);
   }
   const length = elements(sampleShape);
-  const row = (i: number) => data.subarray(i * length, (i + 1) * length);
+  const row = (i: number) => ({ data: data.subarray(i * length, (i + 1) * length) });
   const samples = Array.from({ length: shape[0] }, (_, i) => ({ name: `${name}[${i}]`, label: labels?.[i] }));
-  for (let i = 0; i < samples.length; i++) checkFinite(samples[i].name, row(i));
+  for (let i = 0; i < samples.length; i++) checkFinite(samples[i].name, row(i).data);
   return datasetOf(samples, sampleShape, row, { name });
 }
 
@@ -183,35 +266,23 @@ export async function iterableDataset(
     checkFinite(name, data);
     samples.push({ name, label, input: data.slice() });
   }
-  return datasetOf(samples, [...shape], (i) => samples[i].input, described);
+  return datasetOf(samples, [...shape], (i) => ({ data: samples[i].input }), described);
 }
 
 /** The samples of a set at some positions. */
 export function selectSamples(samples: Dataset, select: (index: number) => boolean): Dataset {
   let size = 0;
   for (let i = 0; i < samples.size; i++) if (select(i)) size++;
-  const length = elements(samples.shape);
   return {
     ...samples,
     size,
     async *batches(batchSize) {
       let [position, left] = [0, size];
-      for await (const { inputs, count, labels, names } of samples.batches(batchSize)) {
-        const chosen = Array.from({ length: count }, (_, i) => i).filter((i) => select(position + i));
-        position += count;
+      for await (const batch of samples.batches(batchSize)) {
+        const chosen = Array.from({ length: batch.count }, (_, i) => i).filter((i) => select(position + i));
+        position += batch.count;
         left -= chosen.length;
-        if (chosen.length > 0) {
-          const own = new Float32Array(chosen.length * length);
-          chosen.forEach((i, at) => {
-            own.set(inputs.subarray(i * length, (i + 1) * length), at * length);
-          });
-          yield {
-            inputs: own,
-            count: chosen.length,
-            ...(labels && { labels: Int32Array.from(chosen, (i) => labels[i]) }),
-            names: chosen.map((i) => names[i]),
-          };
-        }
+        if (chosen.length > 0) yield pickRows(batch, chosen);
         if (left === 0) return;
       }
     },

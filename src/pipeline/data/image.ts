@@ -210,24 +210,41 @@ function checkSize(width: number, height: number): void {
 }
 
 /**
+ * Height and width, from the header alone.
+ *
+ * @throws {FormatError} naming the file, if it is neither PNG nor JPEG
+ */
+export function imageSize(bytes: Uint8Array, name: string): Pick<DecodedImage, 'height' | 'width'> {
+  if (isPng(bytes) && bytes.length >= 24) {
+    const header = new DataView(bytes.buffer, bytes.byteOffset + 16, 8);
+    return { width: header.getUint32(0), height: header.getUint32(4) };
+  }
+  if (!isJpeg(bytes)) throw new FormatError(`"${name}": expected a PNG or JPEG image`);
+  return readJpegFrame(bytes);
+}
+
+const isPng = (bytes: Uint8Array) => PNG_SIGNATURE.every((byte, i) => bytes[i] === byte);
+const isJpeg = (bytes: Uint8Array) => JPEG_SIGNATURE.every((byte, i) => bytes[i] === byte);
+
+/**
  * PNG or JPEG, told apart by their first bytes. Palettes are expanded, alpha is dropped, 16 bits become 8.
  *
  * @throws {FormatError} naming the file, if it is neither or is damaged
  */
 export function decodeImage(bytes: Uint8Array, name: string): DecodedImage {
-  const isPng = PNG_SIGNATURE.every((byte, i) => bytes[i] === byte);
-  if (!isPng && !JPEG_SIGNATURE.every((byte, i) => bytes[i] === byte)) {
+  const png = isPng(bytes);
+  if (!png && !isJpeg(bytes)) {
     throw new FormatError(
       `"${name}": expected a PNG or JPEG image, got ${bytes.length ? 'something else' : 'an empty file'}`,
     );
   }
   try {
-    return isPng ? readPng(bytes, name) : readJpeg(bytes, name);
+    return png ? readPng(bytes, name) : readJpeg(bytes, name);
   } catch (cause) {
     // A decoder that trips over missing tables and rows has nothing to say to the user.
     const isSaid = cause instanceof Error && !(cause instanceof TypeError) && !(cause instanceof RangeError);
     const reason = isSaid ? cause.message : 'it is damaged';
-    throw new FormatError(`"${name}": cannot decode the ${isPng ? 'PNG' : 'JPEG'} image: ${reason}`, {
+    throw new FormatError(`"${name}": cannot decode the ${png ? 'PNG' : 'JPEG'} image: ${reason}`, {
       cause,
     });
   }

@@ -1,18 +1,9 @@
 export * from './dataset.ts';
+export { arraySamples, type FeedSample, feedsDataset, jsonSample } from './feeds.ts';
 export * from './image.ts';
 export { decodeNpy, type NpyArray } from './npy.ts';
-export {
-  type Color,
-  DEFAULT_PREPROCESSING,
-  imageShape,
-  type Layout,
-  type Preprocessing,
-  type PreprocessingFlags,
-  parsePreprocessing,
-  parsePreprocessingJson,
-  preprocess,
-  type Resize,
-} from './preprocessing.ts';
+export { decodeNpz } from './npz.ts';
+export * from './preprocessing.ts';
 export { parsePreprocessorConfig } from './preprocessor-config.ts';
 export { byPath, drawEvenly, type LabeledFile, sampleEvenly } from './sample.ts';
 export * from './text.ts';

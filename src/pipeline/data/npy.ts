@@ -19,16 +19,19 @@ const READERS: Record<string, { bytes: number; read: (view: DataView, at: number
   '<f2': { bytes: 2, read: (view, at) => float16ToFloat32(view.getUint16(at, true)) },
   '<f4': { bytes: 4, read: (view, at) => view.getFloat32(at, true) },
   '<f8': { bytes: 8, read: (view, at) => view.getFloat64(at, true) },
+  '|b1': { bytes: 1, read: (view, at) => view.getUint8(at) },
+  '|i1': { bytes: 1, read: (view, at) => view.getInt8(at) },
   '|u1': { bytes: 1, read: (view, at) => view.getUint8(at) },
+  '<i2': { bytes: 2, read: (view, at) => view.getInt16(at, true) },
   '<u2': { bytes: 2, read: (view, at) => view.getUint16(at, true) },
   '<i4': { bytes: 4, read: (view, at) => view.getInt32(at, true) },
   '<i8': { bytes: 8, read: (view, at) => Number(view.getBigInt64(at, true)) },
 };
 
-export const formatShape = (shape: readonly number[]) => `[${shape.join(', ')}]`;
+export const formatShape = (shape: readonly (number | string)[]) => `[${shape.join(', ')}]`;
 
 /**
- * `<f2`, `<f4`, `<f8`, `|u1`, `<u2`, `<i4` or `<i8`, C order; values beyond float32 become ±Infinity, integers beyond
+ * `<f2`, `<f4`, `<f8`, `|b1`, `|i1`, `|u1`, `<i2`, `<u2`, `<i4` or `<i8`, C order; values beyond float32 become ±Infinity, integers beyond
  * 2²⁴ are rounded.
  *
  * @throws {FormatError} naming the file, if it is anything else, truncated or too long

@@ -30,6 +30,8 @@ export interface Preprocessing {
    * crop: until it covers size / 0.875, then the centre, as torchvision's `Resize(256)`, `CenterCrop(224)`.
    */
   resize: Resize;
+  /** Where images keep their own sizes: what height and width are multiples of, the nearest. Default 32. */
+  multiple?: number;
   scale: number;
   /** One value for all channels or one per channel, in the order that the model sees them. */
   mean: number[];
@@ -86,7 +88,7 @@ function parseChoice<T extends string>(flag: string, choices: readonly T[], text
 }
 
 /**
- * From `--size --resize --scale --mean --std --layout --color`; what is absent gets its default.
+ * From `--size --multiple --resize --scale --mean --std --layout --color`; what is absent gets its default.
  *
  * @param defaults  over those of `DEFAULT_PREPROCESSING`
  * @throws {InputError} naming the flag
@@ -103,6 +105,10 @@ export function parsePreprocessing(
   if (flags.mean !== undefined) p.mean = parseChannels('mean', flags.mean);
   if (flags.std !== undefined) p.std = parseChannels('std', flags.std);
   if (flags.scale !== undefined) p.scale = parseNumber(flags.scale);
+  if (flags.multiple !== undefined) p.multiple = parseNumber(flags.multiple);
+  if (p.multiple !== undefined && !isSide(p.multiple)) {
+    throw new InputError(`--multiple: expected a whole number above 0, got "${flags.multiple}"`);
+  }
   if (!(Number.isFinite(p.scale) && p.scale > 0)) {
     throw new InputError(`--scale: expected a number above 0, got "${flags.scale}"`);
   }
@@ -122,6 +128,7 @@ export function parsePreprocessingJson(json: string): Preprocessing {
   const sides = typeof p.size === 'number' ? [p.size, p.size] : p.size;
   const checks: [string, boolean][] = [
     ['size', sides === undefined || (Array.isArray(sides) && sides.length === 2 && sides.every(isSide))],
+    ['multiple', p.multiple === undefined || isSide(p.multiple)],
     ['resize', RESIZES.includes(p.resize as Resize)],
     ['scale', Number.isFinite(p.scale) && (p.scale as number) > 0],
     ['mean', isChannels(p.mean)],
@@ -131,8 +138,29 @@ export function parsePreprocessingJson(json: string): Preprocessing {
   ];
   const bad = checks.find(([, ok]) => !ok);
   if (bad) throw fail(`"${bad[0]}" is not valid: ${JSON.stringify(p[bad[0]])}`);
-  const { size, resize, scale, mean, std, layout, color } = p as unknown as Preprocessing;
-  return { ...(size !== undefined && { size }), resize, scale, mean, std, layout, ...(color && { color }) };
+  const { size, multiple, resize, scale, mean, std, layout, color } = p as unknown as Preprocessing;
+  return {
+    ...(size !== undefined && { size }),
+    ...(multiple !== undefined && { multiple }),
+    resize,
+    scale,
+    mean,
+    std,
+    layout,
+    ...(color && { color }),
+  };
+}
+
+/** The stride of most networks for images. */
+const DEFAULT_MULTIPLE = 32;
+
+/** The height and width of an image, to the nearest multiples. */
+export function ownSize(
+  { height, width }: Pick<DecodedImage, 'height' | 'width'>,
+  { multiple = DEFAULT_MULTIPLE }: Pick<Preprocessing, 'multiple'>,
+): [number, number] {
+  const nearest = (side: number) => Math.max(1, Math.round(side / multiple)) * multiple;
+  return [nearest(height), nearest(width)];
 }
 
 /** What one input of the model has to be. */

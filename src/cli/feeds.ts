@@ -1,0 +1,97 @@
+// Samples of several inputs on disk: .npz, JSON lines, folders of either.
+
+import { join } from 'node:path';
+import { FormatError, InputError } from '../errors.ts';
+import { decodeUtf8, isObject, parseJson } from '../json.ts';
+import {
+  arraySamples,
+  decodeNpy,
+  decodeNpz,
+  drawEvenly,
+  type FeedSample,
+  jsonSample,
+  type ModelInput,
+  type NpyArray,
+} from '../pipeline/index.ts';
+import { isFolder, list, named, readFileBytes } from './files.ts';
+
+/**
+ * The samples of a path, where it holds arrays by the names of a model's inputs: an .npz file; a folder of them; a folder
+ * with a .npy file for each input; lines of JSON objects.
+ *
+ * @returns nothing where it holds something else
+ * @throws {InputError} of one line that names the file
+ */
+export async function readFeeds(path: string, input: ModelInput): Promise<FeedSample[] | undefined> {
+  if (await isFolder(path)) return folderFeeds(path, input);
+  if (/\.npz$/i.test(path)) return npzFeeds(path, input);
+  if (/\.jsonl$/i.test(path)) return lineFeeds(path, input);
+  return undefined;
+}
+
+async function npzFeeds(path: string, input: ModelInput): Promise<FeedSample[]> {
+  return [...arraySamples(await decodeNpz(await readFileBytes(path), path), input, path)];
+}
+
+async function folderFeeds(path: string, input: ModelInput): Promise<FeedSample[] | undefined> {
+  const { files } = await named(path, list(path));
+  const packed = files.filter((file) => /\.npz$/i.test(file));
+  const samples: FeedSample[] = [];
+  for (const file of packed) samples.push(...(await npzFeeds(join(path, file), input)));
+  if (samples.length > 0) return samples;
+  const arrays = new Map<string, NpyArray>();
+  for (const file of files.filter((it) => /\.npy$/i.test(it))) {
+    const full = join(path, file);
+    arrays.set(file.slice(0, -'.npy'.length), decodeNpy(await readFileBytes(full), full));
+  }
+  return arrays.size > 0 ? [...arraySamples(arrays, input, path)] : undefined;
+}
+
+/** @returns nothing where the first line is a text */
+async function lineFeeds(path: string, input: ModelInput): Promise<FeedSample[] | undefined> {
+  const samples: FeedSample[] = [];
+  for (const { value, at } of jsonLines(decodeUtf8(await readFileBytes(path), `"${path}"`), path)) {
+    if (samples.length === 0 && !(input.name in value) && 'text' in value) return undefined;
+    samples.push(jsonSample(value, input, at));
+  }
+  return samples;
+}
+
+/** The objects of a file of JSON lines. @throws {FormatError} naming the line that is none */
+export function* jsonLines(text: string, path: string): Generator<{ value: object; at: string }> {
+  for (const [i, line] of text.split('\n').entries()) {
+    if (line.trim() === '') continue;
+    const at = `"${path}" line ${i + 1}`;
+    const value = parseJson(line, at);
+    if (!isObject(value)) throw new FormatError(`${at}: expected an object`);
+    yield { value, at };
+  }
+}
+
+/** The largest extents of the samples' main input. */
+export function largestDims(
+  samples: readonly FeedSample[],
+  { name, shape }: ModelInput,
+): number[] | undefined {
+  const all = samples.map(({ inputs }) => inputs[name]?.dims ?? []);
+  if (all.some(({ length }) => length !== shape.length)) return undefined; // which the dataset will say
+  return shape.map((_, axis) => Math.max(...all.map((dims) => dims[axis])));
+}
+
+/** Some of the samples, even over their labels. */
+export function drawFeeds(all: readonly FeedSample[], count: number | undefined, seed: number): FeedSample[] {
+  if (count === undefined) return [...all];
+  return drawEvenly(
+    all.map(({ label }) => label),
+    count,
+    seed,
+  ).map((i) => all[i]);
+}
+
+/** @throws {InputError} where labels of a file are asked for, which such data carry themselves */
+export function refuseLabels(path: string, labels: string | undefined): void {
+  if (labels !== undefined)
+    throw new InputError(
+      `"${path}": labels go with a folder of images; put them beside the inputs as "labels"`,
+    );
+}

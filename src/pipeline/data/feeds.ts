@@ -1,0 +1,199 @@
+// Samples of several inputs: ids with their masks, images with points, states. What goes along is as long as the sample.
+
+import type { FloatTensor } from '../../engine/index.ts';
+import { InputError } from '../../errors.ts';
+import type { ModelInput, OtherInput } from '../inputs.ts';
+import { takesTokens } from '../inputs.ts';
+import { checkFinite, type Dataset, type Described, datasetOf, type Loaded } from './dataset.ts';
+import { formatShape, type NpyArray } from './npy.ts';
+
+/** What some inputs of a model are for one sample, without the batch; by their names. */
+export interface FeedSample {
+  readonly inputs: Readonly<Record<string, FloatTensor>>;
+  readonly label?: number;
+  /** For messages. */
+  readonly name?: string;
+}
+
+/**
+ * Samples of several inputs from the caller's own loader, read to its end at once. Inputs that are left out are made
+ * where a convention says how: masks, positions, first states. Padding that a mask tells is cut off where the model
+ * leaves the length open.
+ *
+ * @param input  of the opened model
+ * @throws {InputError} naming sample and input, where the model does not take it
+ */
+export async function feedsDataset(
+  source: AsyncIterable<FeedSample> | Iterable<FeedSample>,
+  input: ModelInput,
+  described: Described = {},
+): Promise<Dataset> {
+  const samples: (Loaded & { name: string; label?: number; dims: readonly number[] })[] = [];
+  let constants: Record<string, FloatTensor> = {};
+  for await (const { inputs, label, name = `sample ${samples.length}` } of source) {
+    checkSample(inputs, input, name);
+    const { [input.name]: main, ...others } = withoutPadding(inputs, input);
+    const isShared = (other: string) => input.others.find((it) => it.name === other)!.batchAxis !== 0;
+    const entries = Object.entries(others);
+    constants = { ...Object.fromEntries(entries.filter(([other]) => isShared(other))), ...constants };
+    const own = Object.fromEntries(entries.filter(([other]) => !isShared(other)));
+    samples.push({ name, label, data: main.data, dims: main.dims, others: own });
+  }
+  if (samples.length === 0) throw new InputError('the data set is empty');
+  const [{ dims }] = samples;
+  const shape = dims.map((_, axis) => Math.max(...samples.map((sample) => sample.dims[axis])));
+  const varies = samples.some((sample) => String(sample.dims) !== String(dims));
+  const loaded = samples.map(({ data, dims, others }) => ({ data, others, ...(varies && { dims }) }));
+  return datasetOf(samples, shape, (i) => loaded[i], { ...described, constants, varies });
+}
+
+/** @throws {InputError} */
+function checkSample(
+  inputs: FeedSample['inputs'],
+  { name: main, shape, open, fixedBatch, others }: ModelInput,
+  name: string,
+): void {
+  const known = [main, ...others.map((other) => other.name)];
+  for (const given of Object.keys(inputs)) {
+    if (!known.includes(given)) {
+      const list = known.map((it) => `"${it}"`).join(', ');
+      throw new InputError(`"${name}": the model has no input "${given}"; its inputs are ${list}`);
+    }
+  }
+  if (!inputs[main]) throw new InputError(`"${name}": no values for the input "${main}"`);
+  const closed = shape.map((dim, axis) => (open[axis] ? -1 : dim));
+  checkTensor(inputs[main], closed, main, name);
+  for (const other of others) {
+    const tensor = inputs[other.name];
+    if (!tensor && !other.fill) {
+      throw new InputError(
+        `"${name}": no values for the input "${other.name}", and no convention says what it is`,
+      );
+    }
+    if (tensor) checkTensor(tensor, dimsOf(other, fixedBatch), other.name, name);
+  }
+}
+
+/** Of a sample, or of all of them. */
+function dimsOf({ dims, batchAxis }: OtherInput, fixedBatch: number): number[] {
+  const all = dims.map((dim, axis) => {
+    if (axis === batchAxis) return fixedBatch || -1;
+    return typeof dim === 'number' && dim > 0 ? dim : -1;
+  });
+  return batchAxis === 0 ? all.slice(1) : all;
+}
+
+function checkTensor(
+  { dims, data }: FloatTensor,
+  expected: readonly number[],
+  input: string,
+  name: string,
+): void {
+  const fits = dims.length === expected.length && expected.every((dim, i) => dim < 0 || dim === dims[i]);
+  const count = dims.reduce((product, dim) => product * dim, 1);
+  if (!fits) {
+    const shape = formatShape(expected.map((dim) => (dim < 0 ? '?' : dim)));
+    throw new InputError(`"${name}": input "${input}" expected shape ${shape}, got ${formatShape(dims)}`);
+  }
+  if (count !== data.length || count === 0) {
+    throw new InputError(
+      `"${name}": input "${input}" expected ${count || 'some'} values, got ${data.length}`,
+    );
+  }
+  checkFinite(`${name}: ${input}`, data);
+}
+
+/** The sample without the tokens at its end that its mask leaves out. */
+function withoutPadding(inputs: FeedSample['inputs'], input: ModelInput): FeedSample['inputs'] {
+  const mask = Object.entries(inputs).find(([name]) => /(^|_)(attention|input)_mask$/.test(name))?.[1];
+  const [length] = inputs[input.name].dims;
+  if (!takesTokens(input) || !input.open[0] || mask?.dims.length !== 1 || mask.dims[0] !== length)
+    return inputs;
+  const end = mask.data.lastIndexOf(1) + 1;
+  if (end === 0 || mask.data.subarray(0, end).some((value) => value !== 1)) return inputs;
+  const cut = ([name, { dims, data }]: [string, FloatTensor]) => {
+    const tensor =
+      dims.length === 1 && dims[0] === length ? { dims: [end], data: data.subarray(0, end) } : { dims, data };
+    return [name, tensor] as const;
+  };
+  return Object.fromEntries(Object.entries(inputs).map(cut));
+}
+
+/** Class numbers of samples that a file holds beside their inputs. */
+const LABELS = /^(labels?|targets?|y)$/;
+
+/**
+ * The samples of arrays by input name, as in an .npz file: rows of n samples, or one sample without a batch.
+ *
+ * @param name  the file's, for messages
+ * @throws {InputError} where the arrays do not go together
+ */
+export function* arraySamples(
+  arrays: ReadonlyMap<string, NpyArray>,
+  input: ModelInput,
+  name: string,
+): Generator<FeedSample> {
+  const known = [input.name, ...input.others.map((other) => other.name)];
+  const labels = [...arrays].find(([key]) => LABELS.test(key) && !known.includes(key));
+  const given = [...arrays].filter(([key]) => key !== labels?.[0]);
+  // What numpy.savez calls an array without a name is the samples.
+  const named =
+    given.length === 1 && !known.includes(given[0][0]) ? [[input.name, given[0][1]] as const] : given;
+  const main = named.find(([key]) => key === input.name)?.[1];
+  if (!main) throw new InputError(`"${name}": no array for the input "${input.name}"`);
+  const single = main.shape.length === input.shape.length;
+  const count = single ? 1 : main.shape[0];
+  const isShared = (key: string) => input.others.some((other) => other.name === key && other.batchAxis !== 0);
+  for (const [key, { shape }] of [...named, ...(labels ? [labels] : [])]) {
+    if (!single && !isShared(key) && shape[0] !== count) {
+      throw new InputError(`"${name}": expected ${count} rows in "${key}", got shape ${formatShape(shape)}`);
+    }
+  }
+  for (let i = 0; i < count; i++) {
+    const row = ([key, array]: readonly [string, NpyArray]) =>
+      [key, single || isShared(key) ? whole(array) : rowOf(array, i)] as const;
+    yield {
+      inputs: Object.fromEntries(named.map(row)),
+      name: single ? name : `${name}[${i}]`,
+      ...(labels && { label: labels[1].data[i] }),
+    };
+  }
+}
+
+const whole = ({ shape, data }: NpyArray): FloatTensor => ({ dims: shape, data });
+
+function rowOf({ shape: [count, ...dims], data }: NpyArray, i: number): FloatTensor {
+  const size = data.length / count;
+  return { dims, data: data.subarray(i * size, (i + 1) * size) };
+}
+
+/**
+ * A sample from a line of JSON: an object of numbers and nested lists of them, by input name, and perhaps a `label`.
+ *
+ * @throws {InputError} naming the line
+ */
+export function jsonSample(value: object, input: ModelInput, at: string): FeedSample {
+  const inputs: Record<string, FloatTensor> = {};
+  let label: number | undefined;
+  for (const [key, content] of Object.entries(value)) {
+    const isInput = key === input.name || input.others.some((other) => other.name === key);
+    if (isInput) inputs[key] = tensorOf(content, `${at}: "${key}"`);
+    else if (LABELS.test(key) && Number.isInteger(content)) label = content as number;
+    else throw new InputError(`${at}: "${key}" is neither an input of the model nor a label`);
+  }
+  return { inputs, name: at, ...(label !== undefined && { label }) };
+}
+
+function tensorOf(value: unknown, at: string): FloatTensor {
+  const dims: number[] = [];
+  for (let inner = value; Array.isArray(inner); [inner] = inner) dims.push(inner.length);
+  const data: number[] = [];
+  const collect = (content: unknown, depth: number): void => {
+    if (depth === dims.length && typeof content === 'number') data.push(content);
+    else if (Array.isArray(content) && content.length === dims[depth])
+      for (const item of content) collect(item, depth + 1);
+    else throw new InputError(`${at}: expected numbers in lists of equal length`);
+  };
+  collect(value, 0);
+  return { dims, data: Float32Array.from(data) };
+}

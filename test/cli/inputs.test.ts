@@ -1,0 +1,103 @@
+// What a user has beside images: texts for an encoder's folder, arrays by input name, sizes that differ.
+
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { encode as encodePng } from 'fast-png';
+import { describe, expect, test } from 'vitest';
+import { encoder } from '../support/encoder.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { random } from '../support/random.ts';
+import { writeZip } from '../support/zip.ts';
+import { npy } from './models.ts';
+import { fixture, listing, osscarJson, refused, temporaryFolder } from './osscar.ts';
+
+const folder = temporaryFolder();
+const QUICK = ['--keep', '0.5', '--target', 'dense', '--search', 'greedy'];
+
+/** A folder in the layout of transformers.js. */
+function transformersFolder(): string {
+  const path = join(folder, 'encoder');
+  mkdirSync(join(path, 'onnx'), { recursive: true });
+  writeFileSync(join(path, 'config.json'), JSON.stringify({ max_position_embeddings: 24 }));
+  copyFileSync(fixture('opt-kjv/tokenizer.json'), join(path, 'tokenizer.json'));
+  writeFileSync(join(path, 'onnx', 'model.onnx'), encoder({ vocabulary: 1024 }));
+  writeFileSync(join(path, 'onnx', 'model_quantized.onnx'), 'another one');
+  return path;
+}
+
+test('an encoder in a folder of transformers.js goes to another such folder, by lines of text', async () => {
+  const out = join(folder, 'smaller');
+  const lines = readFileSync(fixture('text/kjv-train.txt'), 'utf8').split('\n').slice(0, 20);
+  const text = join(folder, 'lines.jsonl');
+  writeFileSync(text, lines.map((line) => JSON.stringify({ text: line })).join('\n'));
+  const report = await osscarJson('prune', transformersFolder(), '--calibrate', text, '-o', out, ...QUICK);
+  expect(report).toMatchObject({ samples: 20, sample: [24], quality: { data: 'calibration', samples: 20 } });
+  expect(report.metric).toBeUndefined();
+  expect(report.maxDifference).toBeLessThan(1e-5);
+  expect(listing(out)).toEqual(['config.json', 'onnx', 'tokenizer.json']);
+  expect(listing(join(out, 'onnx'))).toEqual(['model.onnx']);
+  const { parameters } = await osscarJson('inspect', out);
+  expect(parameters).toBe(report.parameters.after);
+});
+
+test('arrays by input name come from an .npz, and what is the same for all from a flag', async () => {
+  const b = new OnnxBuilder();
+  const [x, y] = ['left', 'right'].map((name) => b.feed(name, ['n', 6]));
+  const scale = b.feed('scale', [1]);
+  const sum = b.mul(
+    b.node('Gemm', [x, b.weight([6, 12], 1)], {}, { channels: 12 }),
+    b.mul(b.node('Gemm', [y, b.weight([6, 12], 1)], {}, { channels: 12 }), scale),
+  );
+  const model = join(folder, 'two.onnx');
+  writeFileSync(model, b.output(b.gemm(b.relu(sum), 3)).build());
+  const next = random(4);
+  const array = () => npy([16, 6], Float32Array.from({ length: 96 }, next));
+  const data = join(folder, 'two.npz');
+  writeFileSync(
+    data,
+    writeZip([
+      { name: 'left.npy', bytes: array(), deflate: true },
+      { name: 'right.npy', bytes: array() },
+    ]),
+  );
+  const small = join(folder, 'two-small.onnx');
+  const flags = ['--calibrate', data, '-o', small, ...QUICK];
+  await refused(['prune', model, ...flags], /no values for the input "scale", and no convention/);
+  const report = await osscarJson('prune', model, ...flags, '--input', 'scale=0.5');
+  expect(report.samples).toBe(16);
+  expect(report.maxDifference).toBeLessThan(1e-5);
+});
+
+describe('images of different sizes', () => {
+  const b = new OnnxBuilder();
+  const x = b.node(
+    'Conv',
+    [b.feed('image', ['n', 1, 'h', 'w']), b.weight([8, 1, 3, 3], 1)],
+    { pads: [1, 1, 1, 1] },
+    { channels: 8 },
+  );
+  const bytes = b.output(b.conv(b.relu(x), 2, 3)).build();
+
+  test('keep them, in multiples', async () => {
+    const [model, images] = [join(folder, 'open.onnx'), join(folder, 'images')];
+    writeFileSync(model, bytes);
+    mkdirSync(images);
+    const next = random(6);
+    for (let i = 0; i < 12; i++) {
+      const [width, height] = i % 2 === 0 ? [17, 9] : [8, 15];
+      const data = Uint8Array.from({ length: width * height }, () => 255 * next());
+      writeFileSync(join(images, `${i}.png`), encodePng({ width, height, data, channels: 1 }));
+    }
+    const out = join(folder, 'open-small.onnx');
+    const flags = ['--calibrate', images, '--multiple', '8', '-o', out, ...QUICK];
+    const report = await osscarJson('prune', model, ...flags);
+    expect(report.sample).toEqual([1, 16, 16]);
+    expect(report.maxDifference).toBeLessThan(1e-5);
+    expect(report.quality.relativeError).toBeLessThan(1);
+  });
+
+  test('a size that the model does not have is refused', async () => {
+    const refusal = /open dimensions|of a fixed size, \[1, 28, 28\]/;
+    await refused(['inspect', fixture('fashion-mobilenet.onnx'), '--size', '32'], refusal);
+  });
+});

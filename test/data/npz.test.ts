@@ -1,0 +1,33 @@
+import { expect, test } from 'vitest';
+import { FormatError } from '../../src/errors.ts';
+import { decodeNpz } from '../../src/pipeline/index.ts';
+import { npy } from '../cli/models.ts';
+import { writeZip } from '../support/zip.ts';
+
+const ids = npy([2, 3], Float32Array.of(1, 2, 3, 4, 5, 6));
+const mask = npy([2], Float32Array.of(1, 0));
+
+test.each([false, true])('arrays come by their names, deflated: %s', async (deflate) => {
+  const bytes = writeZip([
+    { name: 'input_ids.npy', bytes: ids, deflate },
+    { name: 'a/b.npy', bytes: mask, deflate },
+  ]);
+  const arrays = await decodeNpz(bytes, 'folder/data.npz');
+  expect([...arrays.keys()]).toEqual(['input_ids', 'a/b']);
+  expect(arrays.get('input_ids')).toEqual({ shape: [2, 3], data: Float32Array.of(1, 2, 3, 4, 5, 6) });
+  expect(arrays.get('a/b')!.shape).toEqual([2]);
+});
+
+test('what is no archive, or holds something else, is refused by name', async () => {
+  const other = writeZip([{ name: 'readme.txt', bytes: mask }]);
+  const broken = writeZip([{ name: 'x.npy', bytes: Uint8Array.of(1, 2, 3) }]);
+  for (const [bytes, message] of [
+    [ids, /data\.npz/],
+    [other, '"data.npz": "readme.txt" is no .npy file'],
+    [broken, 'data.npz: x.npy'],
+  ] as const) {
+    const refused = decodeNpz(bytes, 'data.npz');
+    await expect(refused).rejects.toBeInstanceOf(FormatError);
+    await expect(refused).rejects.toThrow(message);
+  }
+});

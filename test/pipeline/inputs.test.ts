@@ -1,0 +1,356 @@
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { describe, expect, test } from 'vitest';
+import { InputError } from '../../src/errors.ts';
+import { valueInfo } from '../../src/graph/build.ts';
+import {
+  AttributeProtoSchema,
+  GraphProtoSchema,
+  AttributeProto_AttributeType as Kind,
+  ModelProtoSchema,
+  NodeProtoSchema,
+} from '../../src/graph/onnx_pb.ts';
+import {
+  arraySamples,
+  type FeedSample,
+  feedsDataset,
+  jsonSample,
+  openModel,
+  prune as pruneOpened,
+} from '../../src/pipeline/index.ts';
+import { modelInput, otherFeeds } from '../../src/pipeline/inputs.ts';
+import { encoder } from '../support/encoder.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { random } from '../support/random.ts';
+import { engine, noise, session } from './fixtures.ts';
+
+const value = (name: string, type: string, dims: (number | string)[]) => ({ name, type, dims });
+
+describe('modelInput', () => {
+  test('knows masks, positions, token types and empty caches by their names', () => {
+    const input = modelInput(
+      [
+        value('attention_mask', 'int64', ['n', 'total']),
+        value('input_ids', 'int64', ['n', 't']),
+        value('token_type_ids', 'int64', ['n', 't']),
+        value('position_ids', 'int64', ['n', 't']),
+        value('past_key_values.0.key', 'float32', ['n', 2, 'past', 4]),
+        value('use_cache_branch', 'bool', [1]),
+      ],
+      [],
+    );
+    expect(input).toMatchObject({ name: 'input_ids', shape: [0], open: [true], fixedBatch: 0 });
+    const feeds = otherFeeds(input, [2, 3]);
+    expect(feeds.attention_mask).toEqual({ dims: [2, 3], data: Float32Array.of(1, 1, 1, 1, 1, 1) });
+    expect(feeds.token_type_ids.data).toEqual(new Float32Array(6));
+    expect(feeds.position_ids.data).toEqual(Float32Array.of(0, 1, 2, 0, 1, 2));
+    expect(feeds['past_key_values.0.key'].dims).toEqual([2, 2, 0, 4]);
+    expect(feeds.use_cache_branch).toEqual({ dims: [1], data: Float32Array.of(0) });
+  });
+
+  test('starts the states of a recurrent model at zero, told by the outputs that they come back as', () => {
+    const input = modelInput(
+      [
+        value('input', 'float32', ['n', 512]),
+        value('state', 'float32', [2, 'n', 128]),
+        value('sr', 'int64', []),
+      ],
+      [value('output', 'float32', ['n', 1]), value('stateN', 'float32', [2, 'n', 128])],
+    );
+    expect(input.name).toBe('input');
+    expect(otherFeeds(input, [3, 512])).toEqual({
+      state: { dims: [2, 3, 128], data: new Float32Array(768) },
+      sr: { dims: [], data: Float32Array.of(16000) },
+    });
+    const held = modelInput(
+      [value('x', 'float32', ['n', 8]), value('h0', 'float32', [1, 1, 4])],
+      [value('y', 'float32', ['n', 8]), value('hn', 'float32', [1, 1, 4])],
+    );
+    expect(held.fixedBatch).toBe(1);
+  });
+
+  test('takes an image that comes out as another one for data, not for a state', () => {
+    const image = ['n', 3, 8, 8];
+    const input = modelInput([value('input', 'float32', image)], [value('output', 'float32', image)]);
+    expect(input).toMatchObject({ name: 'input', shape: [3, 8, 8], others: [] });
+  });
+
+  test('takes hidden states that come in and go out for data, beside a mask', () => {
+    const hidden = ['n', 't', 16];
+    const input = modelInput(
+      [value('attention_mask', 'int64', ['n', 't']), value('hidden_in', 'float32', hidden)],
+      [value('hidden_out', 'float32', hidden)],
+    );
+    expect(input.name).toBe('hidden_in');
+    expect(otherFeeds(input, [2, 3, 16]).attention_mask.dims).toEqual([2, 3]);
+  });
+
+  test('takes what the user says of an input, and refuses what is of none', () => {
+    const inputs = [value('x', 'float32', ['n', 2]), value('threshold', 'float32', [1])];
+    const input = modelInput(inputs, [], { threshold: 0.5 });
+    expect(otherFeeds(input, [4, 2]).threshold).toEqual({ dims: [1], data: Float32Array.of(0.5) });
+    expect(() => otherFeeds(modelInput(inputs, []), [4, 2])).toThrow(
+      /nothing of input "threshold".*--input threshold=VALUE/,
+    );
+    expect(() => modelInput(inputs, [], { treshold: 1 })).toThrow('no input "treshold"; the inputs are "x"');
+  });
+});
+
+function sentences(count: number, lengths: readonly number[]): FeedSample[] {
+  const next = random(5);
+  return Array.from({ length: count }, (_, i) => {
+    const length = lengths[i % lengths.length];
+    const data = Float32Array.from({ length }, () => Math.floor(40 * next()));
+    return { inputs: { input_ids: { dims: [length], data } } };
+  });
+}
+
+describe('prune, of models with several inputs', () => {
+  test('an encoder is no language model, whatever its ids: its outputs are compared', async () => {
+    const opened = await openModel(encoder(), { engine, size: [9] });
+    expect(opened.predictsTokens).toBe(false);
+    const calibration = await feedsDataset(sentences(24, [9, 4, 7]), opened.input);
+    expect(calibration).toMatchObject({ size: 24, shape: [9], varies: true });
+    const { report } = await pruneOpened(opened, { engine, session, calibration, keep: 0.5 });
+    expect(report.metric).toBeUndefined();
+    expect(report.maxDifference).toBeLessThan(1e-5);
+    const { quality } = report;
+    expect(quality).toMatchObject({ samples: 6, data: 'held-out' });
+    expect(quality!.relativeError).toBeGreaterThan(0);
+    expect(quality!.relativeError).toBeLessThan(1);
+    expect(quality!.cosine).toBeGreaterThan(0.5);
+  });
+
+  test('says how far off the outputs are on the samples for evaluation, and warns where that is much', async () => {
+    const opened = await openModel(encoder(), { engine, size: [6] });
+    const [calibration, evaluation] = [16, 8].map((count) => sentences(count, [6]));
+    const { report } = await pruneOpened(opened, {
+      engine,
+      session,
+      calibration: await feedsDataset(calibration, opened.input),
+      evaluation: await feedsDataset(evaluation, opened.input),
+      keep: 0.05,
+      method: 'magnitude',
+    });
+    expect(report.quality).toMatchObject({ samples: 8, data: 'evaluation' });
+    expect(report.quality!.relativeError).toBeGreaterThan(0.5);
+    expect(report.warnings.at(-1)).toMatch(/outputs are \d+ % off .* \(8 evaluation samples\)/);
+  });
+
+  test('scores of the vocabulary that ids are of make a language model', async () => {
+    const b = new OnnxBuilder();
+    const ids = b.feed('input_ids', ['n', 't'], 'int64');
+    const x = b.node(
+      'Gather',
+      [b.weight([40, 16], 1), b.node('Cast', [ids], { to: 6 })],
+      {},
+      { channels: 16 },
+    );
+    const opened = await openModel(b.output(b.matmul(b.relu(b.matmul(x, 24)), 40)).build(), {
+      engine,
+      size: [6],
+    });
+    expect(opened.predictsTokens).toBe(true);
+  });
+
+  test('a padded sample gives the statistics of the sample without its padding', async () => {
+    const { input } = await openModel(encoder(), { engine, size: [6] });
+    const data = Float32Array.of(5, 6, 7, 0, 0, 0);
+    const attention_mask = { dims: [6], data: Float32Array.of(1, 1, 1, 0, 0, 0) };
+    const padded = await feedsDataset(
+      [{ inputs: { input_ids: { dims: [6], data }, attention_mask } }],
+      input,
+    );
+    for await (const batch of padded.batches(4)) {
+      expect(batch.inputs).toEqual(Float32Array.of(5, 6, 7));
+      expect(batch.others!.attention_mask).toEqual({ dims: [1, 3], data: Float32Array.of(1, 1, 1) });
+    }
+    const fixed = (await openModel(encoder({ dims: ['n', 6] }), { engine })).input;
+    const kept = await feedsDataset([{ inputs: { input_ids: { dims: [6], data }, attention_mask } }], fixed);
+    for await (const batch of kept.batches(4)) expect(batch.inputs).toEqual(data);
+  });
+
+  test('a voice detector: a state, a sample rate and the input itself captured by the branches of an If', async () => {
+    const opened = await openModel(voiceDetector(), { engine });
+    expect(opened.input.name).toBe('input');
+    expect(opened.analysis.structures.some(({ prunable }) => prunable)).toBe(true);
+    const calibration = await noise(16, [32]);
+    const { report, written } = await pruneOpened(opened, { engine, session, calibration, keep: 0.5 });
+    expect(report.maxDifference).toBeLessThan(1e-4);
+    const small = await engine.load(written.model);
+    const dims = [5, 32];
+    const feeds = { ...otherFeeds(opened.input, dims), input: { dims, data: new Float32Array(160) } };
+    expect((await small.run(feeds)).output.dims).toEqual([5, 2]);
+    await small.release();
+  });
+
+  test('an image and a row of numbers, both of the data', async () => {
+    const b = new OnnxBuilder();
+    const image = b.globalAveragePool(b.relu(b.conv(b.input([2, 6, 6]), 16, 3)));
+    const numbers = b.feed('numbers', ['n', 4]);
+    const flat = b.flatten(image);
+    const both = b.add(b.gemm(flat, 8), b.node('Gemm', [numbers, b.weight([4, 8], 1)], {}, { channels: 8 }));
+    const opened = await openModel(b.output(b.gemm(b.relu(both), 3)).build(), { engine });
+    const next = random(2);
+    const tensor = (...dims: number[]) => ({
+      dims,
+      data: Float32Array.from({ length: dims.reduce((a, c) => a * c, 1) }, next),
+    });
+    const samples = Array.from({ length: 16 }, () => ({
+      inputs: { input: tensor(2, 6, 6), numbers: tensor(4) },
+    }));
+    const calibration = await feedsDataset(samples, opened.input);
+    const { report } = await pruneOpened(opened, { engine, session, calibration, keep: 0.5 });
+    expect(report.maxDifference).toBeLessThan(1e-5);
+    await expect(
+      pruneOpened(opened, { engine, session, calibration: await noise(16, [2, 6, 6]), keep: 0.5 }),
+    ).rejects.toThrow(/the data says nothing of input "numbers"/);
+  });
+});
+
+/** A layer, an If whose branches read the input and a value of the graph, and an LSTM with a state that comes and goes. */
+function voiceDetector(): Uint8Array {
+  const b = new OnnxBuilder();
+  const input = b.feed('input', ['n', 32]);
+  const state = b.feed('state', [1, 'n', 8]);
+  const rate = b.feed('sr', [], 'int64');
+  const features = b.gemm(b.relu(b.node('Gemm', [input, b.weight([32, 24], 0.2)], {}, { channels: 24 })), 32);
+  const is16k = b.node('Equal', [rate, b.index(16000)]);
+  const chosen = b.node('If', [is16k], {}, { channels: 32 });
+  const x = b.node('Unsqueeze', [chosen, b.integers([0])], {}, { channels: 32 });
+  const weights = [b.weight([1, 32, 32], 0.2), b.weight([1, 32, 8], 0.2)];
+  const [, hidden] = b.nodes('LSTM', [x, ...weights, '', '', state], { hidden_size: 8 }, { outputs: 2 });
+  const y = b.gemm(b.node('Squeeze', [hidden, b.integers([0])], {}, { channels: 8 }), 2);
+  const proto = fromBinary(ModelProtoSchema, b.output(hidden, 'stateN').output(y, 'output').build());
+  const branch = (operator: string) => {
+    const g = create(GraphProtoSchema, {
+      name: operator,
+      node: [
+        create(NodeProtoSchema, { opType: operator, input: [features, input], output: [`${operator} out`] }),
+      ],
+      output: [valueInfo(`${operator} out`, 'float32')],
+    });
+    const name = operator === 'Add' ? 'then_branch' : 'else_branch';
+    return create(AttributeProtoSchema, { name, g, type: Kind.GRAPH });
+  };
+  proto.graph!.node.find(({ opType }) => opType === 'If')!.attribute = [branch('Add'), branch('Sub')];
+  return toBinary(ModelProtoSchema, proto);
+}
+
+describe('samples by input name', () => {
+  const array = (...shape: number[]) => ({
+    shape,
+    data: Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => i),
+  });
+
+  test('come from arrays of n rows, or of a single sample', async () => {
+    const { input } = await openModel(encoder(), { engine, size: [3] });
+    const arrays = new Map([
+      ['input_ids', array(2, 3)],
+      ['attention_mask', array(2, 3)],
+      ['labels', array(2)],
+    ]);
+    const [first, second] = arraySamples(arrays, input, 'a.npz');
+    expect(first).toMatchObject({ name: 'a.npz[0]', label: 0 });
+    expect(second.inputs.input_ids).toEqual({ dims: [3], data: Float32Array.of(3, 4, 5) });
+    const single = [...arraySamples(new Map([['arr_0', array(3)]]), input, 'b.npz')];
+    expect(single.map(({ inputs }) => inputs.input_ids.dims)).toEqual([[3]]);
+    const uneven = new Map([
+      ['input_ids', array(2, 3)],
+      ['attention_mask', array(1, 3)],
+    ]);
+    expect(() => [...arraySamples(uneven, input, 'c.npz')]).toThrow(
+      '"c.npz": expected 2 rows in "attention_mask", got shape [1, 3]',
+    );
+  });
+
+  test('come from lines of JSON', async () => {
+    const { input } = await openModel(encoder(), { engine, size: [3] });
+    expect(jsonSample({ input_ids: [1, 2, 3], label: 1 }, input, 'line 1')).toEqual({
+      inputs: { input_ids: { dims: [3], data: Float32Array.of(1, 2, 3) } },
+      name: 'line 1',
+      label: 1,
+    });
+    expect(() => jsonSample({ input_ids: [[1, 2], [3]] }, input, 'line 2')).toThrow(
+      'line 2: "input_ids": expected numbers in lists of equal length',
+    );
+    expect(() => jsonSample({ ids: [1] }, input, 'line 3')).toThrow('line 3: "ids" is neither an input');
+  });
+
+  test.each([
+    [
+      { input_ids: array(3), mask: array(3) },
+      'the model has no input "mask"; its inputs are "input_ids", "attention_mask"',
+    ],
+    [{ attention_mask: array(3) }, 'no values for the input "input_ids"'],
+    [{ input_ids: array(2, 3) }, 'input "input_ids" expected shape [?], got [2, 3]'],
+    [{ input_ids: { shape: [2], data: Float32Array.of(1, Number.NaN) } }, 'value 1 of the input is NaN'],
+  ])('are refused where the model does not take them: %#', async (arrays, message) => {
+    const { input } = await openModel(encoder(), { engine, size: [3] });
+    const inputs = Object.fromEntries(
+      Object.entries(arrays).map(([name, { shape, data }]) => [name, { dims: shape, data }]),
+    );
+    const refused = feedsDataset([{ inputs, name: 's' }], input);
+    await expect(refused).rejects.toBeInstanceOf(InputError);
+    await expect(refused).rejects.toThrow(message);
+  });
+});
+
+describe('sizes that a model leaves open', () => {
+  const network = (dims: (number | string)[]) => {
+    const b = new OnnxBuilder();
+    const input = b.feed('input', dims);
+    const x = b.node('Conv', [input, b.weight([8, 1, 3, 3], 1)], { pads: [1, 1, 1, 1] }, { channels: 8 });
+    return b.output(b.conv(b.relu(x), 2, 3)).build();
+  };
+  const shapeOf = async (dims: (number | string)[], size?: number[]) =>
+    (await openModel(network(dims), { engine, size })).input.shape;
+
+  test('are filled as height and width, whichever of them is open, and channels as the weights have them', async () => {
+    expect(await shapeOf(['n', 1, 48, 'w'], [48, 320])).toEqual([1, 48, 320]);
+    expect(await shapeOf(['n', 1, 'h', 32], [16, 32])).toEqual([1, 16, 32]);
+    expect(await shapeOf(['n', -1, -1, -1], [16, 24])).toEqual([1, 16, 24]);
+  });
+
+  test('are refused where the model has others', async () => {
+    await expect(shapeOf(['n', 1, 48, 'w'], [32, 320])).rejects.toThrow(
+      'size 32x320: input "input" is of [1, 48, ?]',
+    );
+    await expect(shapeOf(['n', 1, 8, 8], [16, 16])).rejects.toThrow(
+      'size 16x16: input "input" is of a fixed size, [1, 8, 8]',
+    );
+    expect(await shapeOf(['n', 1, 8, 8], [8, 8])).toEqual([1, 8, 8]);
+    await expect(shapeOf(['n', 1, 'h', 'w'])).rejects.toThrow('give the image size (--size)');
+  });
+
+  test('samples of different sizes run at their own', async () => {
+    const opened = await openModel(network(['n', 1, 'h', 'w']), { engine, size: [12, 16] });
+    const next = random(9);
+    const sizes = [
+      [12, 16],
+      [8, 16],
+      [8, 16],
+      [12, 8],
+    ];
+    const samples = Array.from({ length: 16 }, (_, i) => {
+      const dims = [1, ...sizes[i % 4]];
+      return { inputs: { input: { dims, data: Float32Array.from({ length: dims[1] * dims[2] }, next) } } };
+    });
+    const calibration = await feedsDataset(samples, opened.input);
+    for (const target of ['auto', 'self'] as const) {
+      const { report } = await pruneOpened(opened, { engine, session, calibration, keep: 0.5, target });
+      expect(report.maxDifference).toBeLessThan(1e-5);
+      expect(report.quality!.relativeError).toBeLessThan(1);
+    }
+  });
+
+  test('the same samples give the same layers, whether all have one size or are said to differ', async () => {
+    const opened = await openModel(network(['n', 1, 'h', 'w']), { engine, size: [8, 8] });
+    const calibration = await noise(16, [1, 8, 8]);
+    const keep = { engine, session, keep: 0.5, target: 'dense' as const };
+    const [one, other] = [
+      await pruneOpened(opened, { ...keep, calibration }),
+      await pruneOpened(opened, { ...keep, calibration: { ...calibration, varies: true } }),
+    ];
+    expect(other.report.layers.map(({ kept }) => kept)).toEqual(one.report.layers.map(({ kept }) => kept));
+  });
+});

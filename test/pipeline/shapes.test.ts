@@ -1,0 +1,92 @@
+import { describe, expect, test } from 'vitest';
+import type { Engine } from '../../src/engine/index.ts';
+import { readModel } from '../../src/graph/index.ts';
+import { openModel } from '../../src/pipeline/open.ts';
+import { inferShapes } from '../../src/pipeline/shapes.ts';
+import { allValues, randomValue } from '../graph/running.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { engine, fixtureBytes } from './fixtures.ts';
+
+const zeros = (dims: number[]) => ({ dims, data: new Float32Array(dims.reduce((a, b) => a * b, 1)) });
+
+/** Loads, and counts what is run. */
+function watched() {
+  const seen = { runs: 0, outputs: [] as string[], largest: 0 };
+  const own: Engine = {
+    name: 'watched',
+    async load(model, external) {
+      seen.largest = Math.max(seen.largest, model.length);
+      const session = await engine.load(model, external);
+      return {
+        ...session,
+        inputs: session.inputs,
+        outputs: session.outputs,
+        run: (feeds, fetches) => {
+          seen.runs++;
+          seen.outputs.push(...session.outputs.map(({ name }) => name));
+          return session.run(feeds, fetches);
+        },
+      };
+    },
+  };
+  return { own, seen };
+}
+
+describe('inferShapes', () => {
+  test('gives the shapes of a run without one, and without the weights', async () => {
+    const bytes = fixtureBytes('fashion-resnet-bn');
+    const model = await readModel(bytes);
+    const { own, seen } = watched();
+    const { shapes } = await inferShapes(own, model, { input: zeros([3, 1, 28, 28]) });
+    const ran = await allValues(model, randomValue([3, 1, 28, 28]));
+    for (const [name, { dims }] of ran) expect(shapes.get(name), name).toEqual([...dims]);
+    expect(seen.runs).toBe(0);
+    expect(seen.largest).toBeLessThan(bytes.length / 4);
+  });
+
+  test('tells numbers from values that it knows nothing of', async () => {
+    const b = new OnnxBuilder();
+    const x = b.input([4, 6]);
+    const count = b.node('Size', [x]);
+    const found = b.node('NonZero', [b.node('Cast', [count], { to: 1 })]);
+    const model = await readModel(b.output(b.node('Cast', [found], { to: 1 })).build());
+    const { own, seen } = watched();
+    const { shapes } = await inferShapes(own, model, { input: zeros([2, 4, 6]) });
+    expect(shapes.get(count)).toEqual([]);
+    // of a number it has a row and a column
+    expect(shapes.get(found)).toEqual([1, 1]);
+    expect(seen.runs).toBe(1);
+    expect(seen.outputs).not.toContain(count);
+  });
+
+  test('goes around sequences, which have no shape', async () => {
+    const b = new OnnxBuilder();
+    const x = b.conv(b.input([2, 6, 6]), 4, 3);
+    const sequence = b.node('SequenceConstruct', [x, b.relu(x)]);
+    const joined = b.node('ConcatFromSequence', [sequence], { axis: 1 }, { channels: 8 });
+    const bytes = b.output(b.conv(joined, 3, 3)).build();
+    const opened = await openModel(bytes, { engine });
+    expect(opened.info.shapes.has(sequence)).toBe(false);
+    expect(opened.info.types.get(sequence)).toBe('non-tensor');
+    expect(opened.info.shapes.get(joined)).toEqual([1, 8, 6, 6]);
+    expect(opened.macs).toBe(36 * (4 * 2 * 9 + 3 * 8 * 9));
+  });
+
+  test('does not ask the optimiser for what it folds away', async () => {
+    // Positions of a Range and a decomposed LayerNormalization, as exporters write a BERT's embedding.
+    const b = new OnnxBuilder();
+    const ids = b.feed('ids', ['n', 't'], 'int64');
+    const length = b.node('Gather', [b.node('Shape', [ids]), b.index(1)], { axis: 0 });
+    const positions = b.node('Range', [b.index(0), length, b.index(1)]);
+    const rows = b.node('Gather', [b.weight([16, 8], 1), positions], {}, { channels: 8 });
+    const x = b.add(b.node('Gather', [b.weight([9, 8], 1), ids], {}, { channels: 8 }), rows);
+    const centred = b.node('Sub', [x, b.node('ReduceMean', [x], { axes: [-1] })]);
+    const variance = b.node('ReduceMean', [b.node('Pow', [centred, b.floats([2], [])])], { axes: [-1] });
+    const norm = b.node('Div', [centred, b.node('Sqrt', [b.node('Add', [variance, b.floats([1e-5], [])])])]);
+    const y = b.matmul(b.relu(b.matmul(b.add(b.mul(norm, b.weight([8], 1)), b.weight([8], 1)), 16)), 3);
+    const opened = await openModel(b.output(y).build(), { engine, size: [5] });
+    expect(opened.info.shapes.get(positions)).toEqual([5]);
+    expect(opened.info.shapes.get(norm)).toEqual([1, 5, 8]);
+    expect(opened.analysis.structures.filter(({ prunable }) => prunable)).toHaveLength(1);
+  });
+});
