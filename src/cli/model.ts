@@ -120,8 +120,6 @@ export async function openModelFile(
     engine = await openCliEngine(flags);
   }
   const { input } = model;
-  const labelOffset = flags.labelOffset ?? storedOffset(model.source, name);
-  const filesOf = (samples: number) => fileSamples(model, { ...data, preprocessing, labelOffset, samples });
   if (takesTokens(input)) {
     const tokenizer = flags.tokenizer ?? side.tokenizer;
     const {
@@ -138,9 +136,11 @@ export async function openModelFile(
       engine,
       files,
       seqlen: predictsTokens ? seqlen : undefined,
-      ...either(filesOf(DEFAULT_WINDOWS), text, input),
+      ...orFeeds(input, DEFAULT_WINDOWS, text),
     };
   }
+  const labelOffset = flags.labelOffset ?? storedOffset(model.source, name);
+  const images = imageSamples(input, { ...data, preprocessing, labelOffset });
   return {
     model,
     engine,
@@ -151,7 +151,7 @@ export async function openModelFile(
       [METADATA.labelOffset]: String(labelOffset),
     },
     inputs: { preprocessing, labelOffset },
-    ...filesOf(DEFAULT_IMAGES),
+    ...orFeeds(input, DEFAULT_IMAGES, images),
   };
 }
 
@@ -195,41 +195,41 @@ async function arraySize(path: string, input: ModelInput): Promise<number[] | un
   return feeds && largestDims(feeds, input);
 }
 
-interface FileData extends DataSize {
+type Samples = Pick<ModelOnDisk, 'calibration' | 'evaluation'>;
+
+interface ImageData extends Pick<DataSize, 'largest'> {
   readonly preprocessing: Preprocessing;
   readonly labelOffset: number;
-  /** Calibration samples, unless a flag says otherwise. */
-  readonly samples: number;
 }
 
-/** Samples in files that need no tokenizer. */
-function fileSamples(
-  { input }: OpenedModel,
-  { preprocessing, labelOffset, largest, samples }: FileData,
-): Pick<ModelOnDisk, 'calibration' | 'evaluation'> {
-  const { shape, open } = input;
+function imageSamples(
+  { shape, open }: ModelInput,
+  { preprocessing, labelOffset, largest }: ImageData,
+): Samples {
   const inputShape = largest ? shape.map((dim, axis) => (open[axis] && dim !== 3 ? 0 : dim)) : shape;
-  async function dataset(path: string, drawn: EvaluationFlags): Promise<Dataset> {
-    const feeds = await readFeeds(path, input);
-    if (!feeds)
-      return openDataset(path, { ...drawn, preprocessing, labelOffset, inputShape, largest, onNote: say });
-    refuseLabels(path, drawn.labels);
-    return feedsDataset(drawFeeds(feeds, drawn.samples, drawn.seed), input, { name: path });
-  }
+  const dataset = (path: string, drawn: EvaluationFlags) =>
+    openDataset(path, { ...drawn, preprocessing, labelOffset, inputShape, largest, onNote: say });
   return {
-    calibration: (path, drawn) => dataset(path, { ...drawn, samples: drawn.samples ?? samples }),
+    calibration: (path, drawn) => dataset(path, { ...drawn, samples: drawn.samples ?? DEFAULT_IMAGES }),
     evaluation: dataset,
   };
 }
 
-type Samples = Pick<ModelOnDisk, 'calibration' | 'evaluation'>;
-
-/** Text is a tokenizer's business, files of arrays are not. */
-function either(files: Samples, text: Samples, input: ModelInput): Samples {
-  const of = async (path: string) => ((await readFeeds(path, input)) ? files : text);
+/**
+ * Samples by the names of inputs where a path holds such, else what `others` make of it.
+ * @param count  calibration samples of the former, unless a flag says otherwise
+ */
+function orFeeds(input: ModelInput, count: number, others: Samples): Samples {
+  async function dataset(path: string, drawn: EvaluationFlags): Promise<Dataset | undefined> {
+    const feeds = await readFeeds(path, input);
+    if (!feeds) return undefined;
+    refuseLabels(path, drawn.labels);
+    return feedsDataset(drawFeeds(feeds, drawn.samples, drawn.seed), input, { name: path });
+  }
   return {
-    calibration: async (path, flags) => (await of(path)).calibration(path, flags),
-    evaluation: async (path, flags) => (await of(path)).evaluation(path, flags),
+    calibration: async (path, flags) =>
+      (await dataset(path, { ...flags, samples: flags.samples ?? count })) ?? others.calibration(path, flags),
+    evaluation: async (path, flags) => (await dataset(path, flags)) ?? others.evaluation(path, flags),
   };
 }
 
