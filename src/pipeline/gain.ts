@@ -73,12 +73,13 @@ export class LineSums {
     const zeros = () => new Float64Array(channels);
     this.#sums ??= { z: zeros(), y: zeros(), zz: zeros(), zy: zeros() };
     const size = (z.length / dims[0]) * count;
-    for (let at = 0; at < size; at++) {
-      const j = Math.floor(at / inner) % channels;
-      this.#sums.z[j] += z[at];
-      this.#sums.y[j] += y[at];
-      this.#sums.zz[j] += z[at] * z[at];
-      this.#sums.zy[j] += z[at] * y[at];
+    for (let at = 0, j = 0; at < size; j = (j + 1) % channels) {
+      for (const end = at + inner; at < end; at++) {
+        this.#sums.z[j] += z[at];
+        this.#sums.y[j] += y[at];
+        this.#sums.zz[j] += z[at] * z[at];
+        this.#sums.zy[j] += z[at] * y[at];
+      }
     }
     this.#n += size / channels;
   }
