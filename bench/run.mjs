@@ -2,7 +2,7 @@
 
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
-import { build } from 'esbuild';
+import { bundle } from '../scripts/bundle.mjs';
 
 const benches = readdirSync('bench').flatMap((file) => /^(\w+)\.ts$/.exec(file)?.[1] ?? []);
 const [name, ...args] = process.argv.slice(2);
@@ -11,19 +11,10 @@ if (!benches.includes(name)) {
   process.exit(2);
 }
 const outdir = 'build/bench';
-await build({
-  entryPoints: benches.map((bench) => `bench/${bench}.ts`),
+await bundle(
+  benches.map((bench) => `bench/${bench}.ts`),
   outdir,
-  outExtension: { '.js': '.mjs' },
-  bundle: true,
-  splitting: true,
-  format: 'esm',
-  platform: 'node',
-  target: 'es2022',
-  packages: 'external',
-  loader: { '.wasm': 'binary' },
-  logLevel: 'warning',
-});
+);
 const command = ['--experimental-wasm-relaxed-simd', `${outdir}/${name}.mjs`, ...args];
 const { status } = spawnSync(process.execPath, command, { stdio: 'inherit' });
 process.exit(status ?? 1);

@@ -1,21 +1,9 @@
 // Bundles fuzz/*.ts and starts the fuzzer: `npm run fuzz -- onnx 100000 1`.
 
 import { spawnSync } from 'node:child_process';
-import { build } from 'esbuild';
+import { bundle } from '../scripts/bundle.mjs';
 
-await build({
-  entryPoints: ['fuzz/run.ts', 'fuzz/child.ts'],
-  outdir: 'build/fuzz',
-  outExtension: { '.js': '.mjs' },
-  bundle: true,
-  splitting: true,
-  format: 'esm',
-  platform: 'node',
-  target: 'es2022',
-  packages: 'external',
-  loader: { '.wasm': 'binary' },
-  logLevel: 'warning',
-});
+await bundle(['fuzz/run.ts', 'fuzz/child.ts'], 'build/fuzz');
 const { status } = spawnSync(process.execPath, ['build/fuzz/run.mjs', ...process.argv.slice(2)], {
   stdio: 'inherit',
 });

@@ -1,0 +1,20 @@
+// Bundles programs for Node that are no part of the package: benches, the fuzzer.
+
+import { build } from 'esbuild';
+
+/** @param entryPoints  files of TypeScript, each of which becomes an .mjs in `outdir` */
+export function bundle(entryPoints, outdir) {
+  return build({
+    entryPoints,
+    outdir,
+    outExtension: { '.js': '.mjs' },
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'es2022',
+    packages: 'external',
+    loader: { '.wasm': 'binary' },
+    logLevel: 'warning',
+  });
+}
