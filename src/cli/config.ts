@@ -1,11 +1,11 @@
 // osscar.config.json: what would be typed as flags, kept in a file. Values go through the flags' own parsers, so that a
 // file can say nothing that a flag cannot.
 
-import { stat } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, type Option } from 'commander';
 import { FormatError, InputError } from '../errors.ts';
+import { isObject } from '../json.ts';
 import type { SavedReport } from '../pipeline/index.ts';
-import { readFileBytes } from './files.ts';
+import { isFile, readFileBytes } from './files.ts';
 import { say } from './say.ts';
 
 /** Read where it is in the working folder and no other is named. */
@@ -35,7 +35,7 @@ export async function applyConfig(program: Command, args: readonly string[]): Pr
 async function configPath(args: readonly string[]): Promise<string | undefined> {
   const at = args.findIndex((arg) => arg === '--config' || arg.startsWith('--config='));
   if (at >= 0) return args[at] === '--config' ? args[at + 1] : args[at].slice('--config='.length);
-  const isThere = (await stat(CONFIG_FILE).catch(() => undefined))?.isFile();
+  const isThere = await isFile(CONFIG_FILE);
   if (isThere) say(`options from ${CONFIG_FILE}`);
   return isThere ? CONFIG_FILE : undefined;
 }
@@ -48,7 +48,7 @@ async function readConfig(path: string): Promise<object> {
     if (cause instanceof InputError) throw cause;
     throw new FormatError(`"${path}": not JSON (${(cause as Error).message})`, { cause });
   }
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value;
+  if (isObject(value)) return value;
   throw new FormatError(`"${path}": expected an object of options, such as { "keep": 0.5 }`);
 }
 

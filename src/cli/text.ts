@@ -12,6 +12,7 @@ import {
   decodeNpy,
   type FeedSample,
   feedsDataset,
+  isTokenMask,
   type ModelInput,
   npyTokens,
   selectSamples,
@@ -187,7 +188,7 @@ function idsOf(all: Int32Array, { name, open, others }: ModelInput, length: numb
     dims: [length],
     data: Float32Array.from({ length }, (_, i) => value(i)),
   });
-  const mask = others.find((other) => /(attention|input)_mask$/.test(other.name));
+  const mask = others.find((other) => isTokenMask(other.name));
   return {
     [name]: padded((i) => ids[i] ?? 0),
     ...(mask && { [mask.name]: padded((i) => Number(i < count)) }),

@@ -56,7 +56,8 @@ interface Sums {
   cosine: number;
 }
 
-function add(sums: Sums, y: ArrayLike<number>, z: ArrayLike<number>): void {
+/** Of an output y and one beside it, z: ‖y − z‖², ‖y‖², ‖z‖² and yᵀz. */
+export function squares(y: ArrayLike<number>, z: ArrayLike<number>) {
   let [error, square, other, product] = [0, 0, 0, 0];
   for (let i = 0; i < y.length; i++) {
     error += (y[i] - z[i]) ** 2;
@@ -64,6 +65,11 @@ function add(sums: Sums, y: ArrayLike<number>, z: ArrayLike<number>): void {
     other += z[i] ** 2;
     product += y[i] * z[i];
   }
+  return { error, square, other, product };
+}
+
+function add(sums: Sums, y: ArrayLike<number>, z: ArrayLike<number>): void {
+  const { error, square, other, product } = squares(y, z);
   sums.error += error;
   sums.square += square;
   const length = Math.sqrt(square * other);

@@ -28,7 +28,7 @@ export * from './data/index.ts';
 export type { Metric } from './evaluate.ts';
 export type { Fidelity } from './fidelity.ts';
 export { describeFolder, type FolderOptions, type OpenedLanguageModel, openLanguageModel } from './folder.ts';
-export { type InputValues, type ModelInput, takesTokens } from './inputs.ts';
+export { type InputValues, isTokenMask, type ModelInput, takesTokens } from './inputs.ts';
 export {
   type LatencyOptions,
   type LatencyTable,

@@ -42,6 +42,11 @@ export function takesTokens({ type, shape }: Pick<ModelInput, 'type' | 'shape'>)
   return (type === 'int64' || type === 'int32') && shape.length === 1;
 }
 
+/** Whether an input says which tokens count. */
+export function isTokenMask(name: string): boolean {
+  return /(^|_)(attention|input)_mask$/.test(name);
+}
+
 /** What some inputs are for all samples: a number fills the input. */
 export type InputValues = Readonly<Record<string, number | readonly number[]>>;
 

@@ -1,6 +1,7 @@
 // Whether a model does on the data what it was trained for, asked before the long work. Wrong preprocessing raises no
 // error by itself: the model runs, its answers are those of a coin, and pruning it keeps them.
 
+import type { LinearMap } from '../graph/index.ts';
 import { type Chain, outputsOf, type RunOptions, through } from './chain.ts';
 import { type Dataset, selectSamples } from './data/index.ts';
 import type { Metric } from './evaluate.ts';
@@ -42,12 +43,24 @@ export function doubtOf({ name, value, samples, chance }: Metric): string | unde
   return `accuracy is ${value.toFixed(3)} on ${samples} samples, chance is ${chance.toFixed(3)}`;
 }
 
+type Rows = Pick<LinearMap, 'p' | 'rows'>;
+
+/** Refits of layers that have fewer rows than inputs hold on the calibration samples and little beyond. */
+export function hasFewRows({ p, rows }: Rows, samples: number): boolean {
+  return rows * samples < p;
+}
+
+/** Samples that give a layer as many rows as inputs. */
+export function samplesFor({ p, rows }: Rows): number {
+  return Math.ceil(p / rows);
+}
+
 /** What the layers that are solved ask of the number of calibration samples, where it is too small for some. */
 export function fewSamples({ steps }: Pick<Profile, 'steps'>, samples: number): Warning | undefined {
   const layers = steps.flatMap(({ maps }) => maps);
-  const short = layers.filter(({ p, rows }) => rows * samples < p);
+  const short = layers.filter((layer) => hasFewRows(layer, samples));
   if (short.length === 0) return undefined;
-  const needed = Math.max(...short.map(({ p, rows }) => Math.ceil(p / rows)));
+  const needed = Math.max(...short.map(samplesFor));
   const text = `${samples} calibration samples are few: ${short.length} of ${layers.length} layers have fewer rows than inputs; ${needed} samples or more fit better`;
   return { kind: 'few-samples', text };
 }

@@ -7,6 +7,7 @@ import type { StageTime } from './clock.ts';
 import type { Metric } from './evaluate.ts';
 import type { Fidelity } from './fidelity.ts';
 import type { Run } from './pass.ts';
+import { hasFewRows, samplesFor } from './plausible.ts';
 import type { Named, Recipe } from './recipe.ts';
 import type { PrunedLayer } from './sequence.ts';
 import type { TargetReport } from './target.ts';
@@ -134,13 +135,12 @@ function savedBy(terms: readonly Term[]): (structure: string, kept: number) => n
   return (structure, kept) => 1 - sizeAt(terms, (name) => (name === structure ? kept : 1)) / (all || 1);
 }
 
-/** Refits of layers that have fewer rows than inputs hold on the calibration samples and little beyond. */
 function fewRows({ consumers }: Structure, samples: number): string[] {
   return consumers
-    .filter(({ p, rows }) => rows * samples < p)
+    .filter((layer) => hasFewRows(layer, samples))
     .map(
-      ({ node, p, rows }) =>
-        `layer "${node}": ${rows * samples} calibration rows for ${p} inputs; ${Math.ceil(p / rows)} samples or more fit better`,
+      (layer) =>
+        `layer "${layer.node}": ${layer.rows * samples} calibration rows for ${layer.p} inputs; ${samplesFor(layer)} samples or more fit better`,
     );
 }
 

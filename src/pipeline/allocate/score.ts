@@ -4,6 +4,7 @@ import type { FloatTensor } from '../../engine/index.ts';
 import type { Batch } from '../batches.ts';
 import { type LastPlace, outputsOf } from '../chain.ts';
 import { hits, logSum, windowLosses } from '../evaluate.ts';
+import { squares } from '../fidelity.ts';
 import type { Run } from '../pass.ts';
 
 /** Distance of outputs for each of the first `count` of `batch` samples. */
@@ -88,10 +89,6 @@ function divergence(a: Float32Array, b: Float32Array, classes: number): number {
 }
 
 function relativeSquare(a: Float32Array, b: Float32Array): number {
-  let [difference, square] = [0, 0];
-  for (let i = 0; i < a.length; i++) {
-    difference += (a[i] - b[i]) ** 2;
-    square += a[i] ** 2;
-  }
-  return square > 0 ? difference / square : difference;
+  const { error, square } = squares(a, b);
+  return square > 0 ? error / square : error;
 }

@@ -3,7 +3,7 @@
 import type { FloatTensor } from '../../engine/index.ts';
 import { InputError } from '../../errors.ts';
 import type { ModelInput, OtherInput } from '../inputs.ts';
-import { takesTokens } from '../inputs.ts';
+import { isTokenMask, takesTokens } from '../inputs.ts';
 import { checkFinite, type Dataset, type Described, datasetOf, type Loaded } from './dataset.ts';
 import { formatShape, type NpyArray } from './npy.ts';
 
@@ -105,7 +105,7 @@ function checkTensor(
 
 /** The sample without the tokens at its end that its mask leaves out. */
 function withoutPadding(inputs: FeedSample['inputs'], input: ModelInput): FeedSample['inputs'] {
-  const mask = Object.entries(inputs).find(([name]) => /(^|_)(attention|input)_mask$/.test(name))?.[1];
+  const mask = Object.entries(inputs).find(([name]) => isTokenMask(name))?.[1];
   const [length] = inputs[input.name].dims;
   if (!takesTokens(input) || !input.open[0] || mask?.dims.length !== 1 || mask.dims[0] !== length)
     return inputs;
