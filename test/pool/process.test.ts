@@ -104,7 +104,9 @@ test('layer.js is made of kernels, solver and pool', async () => {
     'node_modules/comlink/dist/esm/node-adapter.mjs',
   ]);
   const folders = inputs.filter((input) => input.startsWith('src/')).map((input) => input.split('/')[1]);
-  expect(new Set(folders)).toEqual(new Set(['errors.ts', 'kernel', 'pool', 'printable.ts', 'solve', 'version.ts']));
+  expect(new Set(folders)).toEqual(
+    new Set(['errors.ts', 'kernel', 'pool', 'printable.ts', 'solve', 'version.ts']),
+  );
 });
 
 test('the worker brings no binary of its own: the compiled module is posted to it', async () => {
