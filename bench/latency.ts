@@ -42,7 +42,7 @@ function fixtureImages(): Dataset {
   const entries = files
     .filter((_, i) => i % every === 0)
     .map((name) => ({ name, read: async () => readFileSync(join(folder, name)) }));
-  return imageDataset(entries, parsePreprocessing({ mean: '0.2860', std: '0.3530' }), shape);
+  return imageDataset(entries, parsePreprocessing({ mean: [0.286], std: [0.353] }), shape);
 }
 
 function noise(): Promise<Dataset> {

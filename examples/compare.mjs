@@ -20,7 +20,7 @@ import {
 } from 'osscar-wasm';
 
 const FIXTURES = new URL('../test/fixtures/', import.meta.url);
-const preprocessing = parsePreprocessing({ mean: '0.2860', std: '0.3530' });
+const preprocessing = parsePreprocessing({ mean: [0.286], std: [0.353] });
 
 const engine = await openEngine();
 const session = await openSession();

@@ -58,7 +58,12 @@ const REPORT_STYLE = JSON.stringify(await page('src/report/page.css'));
 const packages = Object.keys(packageJson.dependencies).filter((name) => !bundled.includes(name));
 await build({
   ...options,
-  entryPoints: { index: 'src/index.ts', layer: 'src/layer.ts', cli: 'src/cli/main.ts' },
+  entryPoints: {
+    index: 'src/index.ts',
+    model: 'src/model.ts',
+    layer: 'src/layer.ts',
+    cli: 'src/cli/main.ts',
+  },
   splitting: true,
   external: ['node:*', '#onnxruntime', ...packages],
   define: { REPORT_SCRIPT, REPORT_STYLE },
@@ -73,7 +78,12 @@ await build({
 // For pages without a bundler: every package inside, and onnxruntime's own binary beside it, where it looks for it.
 const { metafile } = await build({
   ...options,
-  entryPoints: { index: 'src/index.ts', layer: 'src/layer.ts', guard: 'src/guard/worker.ts' },
+  entryPoints: {
+    index: 'src/index.ts',
+    model: 'src/model.ts',
+    layer: 'src/layer.ts',
+    guard: 'src/guard/worker.ts',
+  },
   outdir: 'dist/browser',
   splitting: true,
   platform: 'browser',

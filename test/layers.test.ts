@@ -37,7 +37,7 @@ test('imports point downwards only', () => {
   for (const file of files) {
     const from = layerOf(file);
     expect(LAYERS).toContain(from);
-    if (file === 'index.ts' || file === 'layer.ts') continue; // the public faces, above them all
+    if (['index.ts', 'model.ts', 'layer.ts'].includes(file)) continue; // the public faces, above them all
     for (const specifier of importsOf(file).filter((name) => name.startsWith('.'))) {
       const to = layerOf(relative(SRC, join(SRC, dirname(file), specifier)));
       checked++;

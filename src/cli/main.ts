@@ -16,6 +16,7 @@ import {
   reportRun,
 } from './commands.ts';
 import { applyConfig } from './config.ts';
+import { flagged } from './flags.ts';
 import {
   addDataFlags,
   addKeepFlags,
@@ -170,7 +171,7 @@ function report(error: unknown): number {
   // Commander has printed its message already; asking for help or the version is no error.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   if (error instanceof OsscarError && error.code !== 'ERR_OSSCAR_VERIFY') {
-    process.stderr.write(`osscar: ${printable(error.message)}\n`);
+    process.stderr.write(`osscar: ${printable(flagged(error.message))}\n`);
     return error instanceof InterruptedError ? error.exitCode : 2;
   }
   const trace = String(error instanceof Error ? (error.stack ?? error.message) : error);

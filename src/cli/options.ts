@@ -8,7 +8,7 @@ import {
   BUDGETS,
   EFFORTS,
   type KeepRatios,
-  type PreprocessingFlags,
+  type PreprocessingOptions,
   type RecipeOptions,
   SIZES,
   TARGETS,
@@ -20,7 +20,7 @@ import { METHODS, SEARCHES } from '../solve/index.ts';
 import { ENGINES, type EngineName } from './engine.ts';
 
 /** Of every command. */
-export interface ModelFlags extends PreprocessingFlags {
+export interface ModelFlags extends PreprocessingOptions {
   readonly threads: number;
   readonly simd: SimdChoice;
   /** Seconds for one call of what the files ask to be run. */
@@ -120,6 +120,7 @@ export function addSizeFlags(command: Command): Command {
     .option(
       '--size <n>',
       "height and width, as 224 or 192x256, or what else a model leaves open (default: the model's, or each image's own)",
+      sides,
     )
     .optionsGroup(GROUPS.text)
     .option(
@@ -150,14 +151,18 @@ export function addDataFlags(command: Command): Command {
       'lines "file,label" (default: sub-folders, in sorted order, are the classes)',
     )
     .option('--label-offset <n>', 'added to every label, 1 for models with a background class', integer)
-    .option('--multiple <n>', 'where images keep their own sizes: what these are multiples of (default: 32)')
+    .option(
+      '--multiple <n>',
+      'where images keep their own sizes: what these are multiples of (default: 32)',
+      positiveInteger,
+    )
     .option(
       '--resize <how>',
       'none, fit (to the size, whatever the aspect) or crop (short side to size/0.875, centre crop) (default: none)',
     )
-    .option('--scale <x>', 'input = (pixel / scale - mean) / std (default: 255)')
-    .option('--mean <list>', 'one number or one per channel (default: 0)')
-    .option('--std <list>', 'one number or one per channel (default: 1)')
+    .option('--scale <x>', 'input = (pixel / scale - mean) / std (default: 255)', number)
+    .option('--mean <list>', 'one number or one per channel (default: 0)', numbers)
+    .option('--std <list>', 'one number or one per channel (default: 1)', numbers)
     .option('--layout <order>', 'nchw or nhwc (default: nchw)')
     .option(
       '--color <mode>',
@@ -342,6 +347,15 @@ const parser = (fits: (value: number) => boolean, expected: string) => (text: st
 export const number = parser(Number.isFinite, 'a number, as 0.5');
 const positive = parser((value) => value > 0 && value < Infinity, 'a number above 0');
 const integer = parser(Number.isInteger, 'a whole number');
+
+/** Height and width. */
+function sides(text: string): [number, number] {
+  const [height, width = height, ...rest] = text.split(/[x,]/).map(Number);
+  if (height > 0 && width > 0 && rest.length === 0) return [height, width];
+  throw new InvalidArgumentError('expected pixels, as 224 or 192x256 (height × width).');
+}
+
+const numbers = (text: string): number[] => text.split(',').map(number);
 
 /** A number, or a percentage. */
 export function ratio(text: string): number {

@@ -127,7 +127,7 @@ function integers(convert: (data: Float32Array) => Tensor.DataType, least: numbe
     const bad = data.find((value) => !(Number.isInteger(value) && value >= least && value <= most));
     if (bad === undefined) return convert(data);
     throw new InputError(
-      `engine: input "${name}" takes whole numbers of ${least} to ${most}, got ${bad}; images: --scale 1`,
+      `engine: input "${name}" takes whole numbers of ${least} to ${most}, got ${bad}; images: \`scale: 1\``,
     );
   };
 }

@@ -124,7 +124,7 @@ export class Guard {
     const seconds = this.#seconds * times;
     const timer = setTimeout(
       () => {
-        this.#end(new TimeLimitError(`${what} took longer than ${seconds} s (--timeout)`, seconds));
+        this.#end(new TimeLimitError(`${what} took longer than ${seconds} s (\`timeout\`)`, seconds));
       },
       Math.min(1000 * seconds, LONGEST_TIMER),
     );

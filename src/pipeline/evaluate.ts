@@ -61,7 +61,7 @@ export function hits({ data }: FloatTensor, labels: Int32Array, count: number): 
   return Array.from({ length: count }, (_, i) => {
     if (labels[i] < 0 || labels[i] >= classes) {
       throw new InputError(
-        `label ${labels[i]} is outside the model's ${classes} classes; see --label-offset`,
+        `label ${labels[i]} is outside the model's ${classes} classes; see \`labelOffset\``,
       );
     }
     return argmax(data.subarray(i * classes, (i + 1) * classes)) === labels[i];

@@ -167,7 +167,7 @@ async function checkWindows(
   const [length] = windows.shape;
   if (windows.shape.length !== 1 || length < 2 || length > maxPositions) {
     throw new InputError(
-      `windows of 2 to ${maxPositions} tokens expected for this ${architecture}, got [${windows.shape}]; see --seqlen`,
+      `windows of 2 to ${maxPositions} tokens expected for this ${architecture}, got [${windows.shape}]; see \`seqlen\``,
     );
   }
   for await (const { inputs } of windows.batches(64)) {

@@ -225,7 +225,7 @@ export function otherFeeds(
       const tensor = given[name] ?? fill?.(dims);
       if (tensor) return [name, tensor];
       throw new InputError(
-        `the data says nothing of input "${name}"; give it in an .npz file, or one value for all samples (--input ${name}=VALUE)`,
+        `the data says nothing of input "${name}"; give it in an .npz file, or one value for all samples (\`inputs.${name}\`)`,
       );
     }),
   );

@@ -192,7 +192,7 @@ async function startRun(session: Session, subject: Subject, options: PruneOption
     throw new UnsupportedModelError(
       quantized
         ? `${subject.name}: ${quantized}`
-        : `${subject.name}: no prunable structure; \`osscar inspect\` lists the reasons`,
+        : `${subject.name}: no prunable structure; inspect lists the reasons`,
     );
   }
   const planned = sizesOf(recipe, subject.structures);

@@ -238,7 +238,7 @@ function undetermined(
   const rows = fit.n + (heldOut?.n ?? 0);
   const { message, pivot, value } = cause;
   return new NotPositiveDefiniteError(
-    `${where}: ${rows} calibration rows do not determine its ${fit.p} inputs (${message}); ${fit.p} rows or more of samples that differ do (--samples), or a larger --damping`,
+    `${where}: ${rows} calibration rows do not determine its ${fit.p} inputs (${message}); ${fit.p} rows or more of samples that differ do (\`samples\`), or a larger \`damping\``,
     pivot,
     { cause, value },
   );

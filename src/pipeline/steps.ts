@@ -153,7 +153,7 @@ export function checkSteps(steps: readonly PlannedStep[], search: Search, maximu
   if (bytes <= maximumBytes) return bytes;
   const [p, m] = (['p', 'm'] as const).map((key) => sum(step.maps.map((map) => map[key])));
   throw new OutOfMemoryError(
-    `structure "${step.name}" needs ${bytes} bytes of WebAssembly memory (p = ${p}, m = ${m}), more than the ${maximumBytes} there are; leave it whole (keep 1) and the other layers as they are (--no-correct)`,
+    `structure "${step.name}" needs ${bytes} bytes of WebAssembly memory (p = ${p}, m = ${m}), more than the ${maximumBytes} there are; leave it whole (keep 1) and the other layers as they are (\`correct: false\`)`,
     bytes,
   );
 }

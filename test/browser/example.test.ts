@@ -73,7 +73,7 @@ test('the page offers the model that Node prunes', async () => {
   const engine = await openEngine({ threads: 1 });
   const model = await openModel(await readFile(MODEL), { engine });
   const entries = images.map((path) => ({ name: path, read: () => readFile(path) }));
-  const preprocessing = parsePreprocessing({ mean: '0.2860', std: '0.3530' });
+  const preprocessing = parsePreprocessing({ mean: [0.286], std: [0.353] });
   const calibration = imageDataset(entries, preprocessing, model.input.shape);
   const { written } = await prune(model, { engine, calibration, keep: 0.5 });
 

@@ -43,7 +43,7 @@ describe.concurrent('osscar', () => {
     [['inspect', 'a.onnx', '--bogus'], "unknown option '--bogus'"],
     [['inspect', 'a.onnx', '--thread', '1'], "unknown option '--thread' (Did you mean --threads?)"],
     [['inspect', 'a.onnx', '--threads', '0'], "'--threads <n>' argument '0'"],
-    [['inspect', MOBILENET, '--size', '0'], '--size: expected pixels'],
+    [['inspect', MOBILENET, '--size', '0'], "'--size <n>' argument '0' is invalid. expected pixels, as 224"],
     [['eval', 'a.onnx'], "required option '--data <path>' not specified"],
     [['eval', 'a.onnx', '--data', 'd', '--samples', '0'], "'--samples <n>' argument '0'"],
     [['eval', 'a.onnx', '--data', 'd', '--label-offset', '0.5'], 'expected a whole number.'],

@@ -95,7 +95,7 @@ describe('openDataset, folders', () => {
 
   test('reads the Fashion-MNIST fixtures', async () => {
     const dataset = await openDataset(join(import.meta.dirname, '../fixtures/test'), {
-      preprocessing: parsePreprocessing({ mean: '0.2860', std: '0.3530' }),
+      preprocessing: parsePreprocessing({ mean: [0.286], std: [0.353] }),
       inputShape: [1, 28, 28],
       samples: 100,
     });

@@ -5,7 +5,7 @@ import {
   DEFAULT_PREPROCESSING,
   imageShape,
   type Preprocessing,
-  type PreprocessingFlags,
+  type PreprocessingOptions,
   parsePreprocessing,
   parsePreprocessingJson,
   preprocess,
@@ -74,30 +74,30 @@ describe('preprocess', () => {
       rgb(1, 1, [1, 2, 3]),
       {},
       [1, 1, 1],
-      '"a.png": the image has 3 channels, the model expected 1 (--color gray converts)',
+      '"a.png": the image has 3 channels, the model expected 1 (`color: \'gray\'` converts)',
     ],
     [
       'a gray image for an RGB model',
       gray(1, 1, [1]),
       {},
       [3, 1, 1],
-      '"a.png": the image has 1 channel, the model expected 3 (--color rgb converts)',
+      '"a.png": the image has 1 channel, the model expected 3 (`color: \'rgb\'` converts)',
     ],
     [
       'another size',
       gray(1, 2, [1, 2]),
       {},
       [1, 28, 28],
-      '"a.png": the image is 1×2, the model expected 28×28 (--resize fit or --resize crop resizes)',
+      "\"a.png\": the image is 1×2, the model expected 28×28 (`resize: 'fit'` or `resize: 'crop'` resizes)",
     ],
     [
       'a size that is not the model’s',
       gray(1, 1, [1]),
       { size: 32 },
       [1, 28, 28],
-      '--size: the model expected 28×28, got 32×32',
+      '`size`: the model expected 28×28, got 32×32',
     ],
-    ['no size at all', gray(1, 1, [1]), {}, [1, 0, 0], 'leaves the image size open; give it with --size'],
+    ['no size at all', gray(1, 1, [1]), {}, [1, 0, 0], 'leaves the image size open; give it with `size`'],
     [
       'a model that takes no images',
       gray(1, 1, [1]),
@@ -110,21 +110,21 @@ describe('preprocess', () => {
       rgb(1, 1, [1, 2, 3]),
       {},
       [8, 8, 3],
-      "the model's input [8, 8, 3] has 8 (--layout nhwc?)",
+      "the model's input [8, 8, 3] has 8 (`layout: 'nhwc'`?)",
     ],
     [
       'a colour that the model cannot take',
       rgb(1, 1, [1, 2, 3]),
       { color: 'gray' },
       [3, 1, 1],
-      '--color gray: the model expected 3 channels',
+      "`color: 'gray'`: the model expected 3 channels",
     ],
     [
       'three means for one channel',
       gray(1, 1, [1]),
       { mean: [1, 2, 3] },
       [1, 1, 1],
-      "--mean: expected one value for the model's 1 channel, got 3",
+      "`mean`: expected one value for the model's 1 channel, got 3",
     ],
   ])('refuses %s in one line', (_, image, part, shape, message) => {
     expect(() => preprocess(image, p(part), shape)).toThrow(InputError);
@@ -232,7 +232,7 @@ describe('resize', () => {
 });
 
 describe('parsePreprocessing', () => {
-  test('gives the defaults for no flags', () => {
+  test('gives the defaults for no options', () => {
     expect(parsePreprocessing({})).toEqual({
       resize: 'none',
       scale: 255,
@@ -242,48 +242,47 @@ describe('parsePreprocessing', () => {
     });
   });
 
-  test('reads every flag', () => {
-    const flags = {
-      size: '224',
-      resize: 'crop',
-      scale: '1',
-      mean: '1, 2,3',
-      std: '4',
-      layout: 'nhwc',
-      color: 'bgr',
-    };
-    expect(parsePreprocessing(flags)).toEqual({
-      size: [224, 224],
+  test('takes every option, one number for all channels too', () => {
+    const options: PreprocessingOptions = {
+      size: [192, 256],
+      multiple: 16,
       resize: 'crop',
       scale: 1,
       mean: [1, 2, 3],
-      std: [4],
       layout: 'nhwc',
       color: 'bgr',
-    });
-    expect(parsePreprocessing({ size: '192x256' }).size).toEqual([192, 256]);
-    expect(parsePreprocessing({ size: '192,256' }).size).toEqual([192, 256]);
+    };
+    expect(parsePreprocessing({ ...options, std: 4 })).toEqual({ ...options, std: [4] });
   });
 
-  test.each<[PreprocessingFlags, string]>([
-    [{ size: '0' }, '--size: expected pixels, as 224 or 192x256 (height × width), got "0"'],
-    [{ size: '1x2x3' }, '--size:'],
-    [{ size: '2.5' }, '--size:'],
-    [{ size: '' }, '--size:'],
-    [{ resize: 'stretch' }, '--resize: expected none, fit, crop, got "stretch"'],
-    [{ layout: 'NCHW' }, '--layout: expected nchw, nhwc, got "NCHW"'],
-    [{ color: 'grey' }, '--color: expected rgb, bgr, gray, got "grey"'],
-    [{ mean: '0.4,x' }, '--mean: expected one number or one per channel, as 0.485,0.456,0.406, got "0.4,x"'],
-    [{ mean: '1,2' }, '--mean:'],
-    [{ mean: '1,,2' }, '--mean:'],
-    [{ mean: 'Infinity' }, '--mean:'],
-    [{ std: '0' }, '--std: expected numbers above 0, got "0"'],
-    [{ std: '1,1,-1' }, '--std:'],
-    [{ scale: '0' }, '--scale: expected a number above 0, got "0"'],
-    [{ scale: 'x' }, '--scale:'],
-  ])('refuses %o', (flags, message) => {
-    expect(() => parsePreprocessing(flags)).toThrow(InputError);
-    expect(() => parsePreprocessing(flags)).toThrow(message);
+  test('lets options count more than defaults', () => {
+    const defaults = { mean: [0.5], std: [0.25] };
+    expect(parsePreprocessing({ mean: [0.1], std: undefined }, defaults)).toMatchObject({
+      mean: [0.1],
+      std: [0.25],
+    });
+  });
+
+  // biome-ignore lint/suspicious/noExplicitAny: what callers without types may give
+  test.each<[any, string]>([
+    [{ size: 0 }, '`size`: expected pixels, as 224 or 192x256 (height × width), got 0'],
+    [{ size: [1, 2, 3] }, '`size`:'],
+    [{ size: 2.5 }, '`size`:'],
+    [{ size: '224' }, '`size`:'],
+    [{ multiple: 0 }, '`multiple`: expected a whole number above 0, got 0'],
+    [{ resize: 'stretch' }, '`resize`: expected none, fit, crop, got "stretch"'],
+    [{ layout: 'NCHW' }, '`layout`: expected nchw, nhwc, got "NCHW"'],
+    [{ color: 'grey' }, '`color`: expected rgb, bgr, gray, got "grey"'],
+    [{ mean: '0.4' }, '`mean`: expected one number or one per channel, as 0.485, 0.456, 0.406, got "0.4"'],
+    [{ mean: [1, 2] }, '`mean`:'],
+    [{ mean: Infinity }, '`mean`:'],
+    [{ std: 0 }, '`std`: expected one number or one per channel, as 0.485, 0.456, 0.406, above 0, got 0'],
+    [{ std: [1, 1, -1] }, '`std`:'],
+    [{ scale: 0 }, '`scale`: expected a number above 0, got 0'],
+    [{ scale: null }, '`scale`: expected a number above 0, got null'],
+  ])('refuses %o', (options, message) => {
+    expect(() => parsePreprocessing(options)).toThrow(InputError);
+    expect(() => parsePreprocessing(options)).toThrow(message);
   });
 });
 
@@ -311,7 +310,7 @@ describe('preprocessing as JSON', () => {
     '{"size":[1]}',
     '{"resize":"x"}',
     '{"scale":"255"}',
-    '{"mean":0}',
+    '{"mean":"0"}',
     '{"std":[0]}',
     '{"layout":1}',
     '{"color":null}',

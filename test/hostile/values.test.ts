@@ -93,7 +93,7 @@ describe('integers', () => {
     const error = await errorOf(() => tokenWindows(tokens, { samples: 1e9, seqlen: 100, name: 'a.txt' }));
     expect(error).toBeInstanceOf(OutOfMemoryError);
     expect(error.message).toMatch(
-      /"a\.txt": 1000000000 windows of 100 tokens take 400000000000 bytes.*--samples/,
+      /"a\.txt": 1000000000 windows of 100 tokens take 400000000000 bytes.*`samples`/,
     );
     await limited('windowBytes', 399, () => {
       expect(() => tokenWindows(tokens, { samples: 1, seqlen: 100 })).toThrow(OutOfMemoryError);

@@ -26,7 +26,7 @@ export const openFixture = (name: string) => openModel(fixtureBytes(name), { eng
 /** Fashion-MNIST images as the fixtures' models want them. */
 export const fashion = (folder: 'calib' | 'test', samples: number, layout: 'nchw' | 'nhwc' = 'nchw') =>
   openDataset(join(import.meta.dirname, '../fixtures', folder), {
-    preprocessing: parsePreprocessing({ mean: '0.2860', std: '0.3530', layout }),
+    preprocessing: parsePreprocessing({ mean: [0.286], std: [0.353], layout }),
     inputShape: layout === 'nchw' ? [1, 28, 28] : [28, 28, 1],
     samples,
   });

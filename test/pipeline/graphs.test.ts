@@ -258,7 +258,7 @@ describe('prune, by the form of the input', () => {
     await expectSame(bytes, data, [28, 28]);
     const open = openModel(bytes, { engine, name: 'open.onnx' });
     await expect(open).rejects.toThrow(
-      new InputError('open.onnx: input "input" has open dimensions [1, ?, ?]; give the image size (--size)'),
+      new InputError('open.onnx: input "input" has open dimensions [1, ?, ?]; give the image size (`size`)'),
     );
   });
 

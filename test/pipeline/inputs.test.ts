@@ -89,7 +89,7 @@ describe('modelInput', () => {
     const input = modelInput(inputs, [], { threshold: 0.5 });
     expect(otherFeeds(input, [4, 2]).threshold).toEqual({ dims: [1], data: Float32Array.of(0.5) });
     expect(() => otherFeeds(modelInput(inputs, []), [4, 2])).toThrow(
-      /nothing of input "threshold".*--input threshold=VALUE/,
+      /nothing of input "threshold".*`inputs.threshold`/,
     );
     expect(() => modelInput(inputs, [], { treshold: 1 })).toThrow('no input "treshold"; the inputs are "x"');
   });
@@ -319,7 +319,7 @@ describe('sizes that a model leaves open', () => {
       'size 16x16: input "input" is of a fixed size, [1, 8, 8]',
     );
     expect(await shapeOf(['n', 1, 8, 8], [8, 8])).toEqual([1, 8, 8]);
-    await expect(shapeOf(['n', 1, 'h', 'w'])).rejects.toThrow('give the image size (--size)');
+    await expect(shapeOf(['n', 1, 'h', 'w'])).rejects.toThrow('give the image size (`size`)');
   });
 
   test('samples of different sizes run at their own', async () => {

@@ -33,7 +33,7 @@ test('an ONNX model', async () => {
       .slice(0, 2)
       .map((name) => ({ name, read: async () => readFileSync(join(folder, label, name)) })),
   );
-  const preprocessing = library.parsePreprocessing({ mean: '0.2860', std: '0.3530' });
+  const preprocessing = library.parsePreprocessing({ mean: [0.286], std: [0.353] });
   const calibration = library.imageDataset(images, preprocessing, model.input.shape);
   const prune = (session: Library.Session) =>
     library.prune(model, { engine, session, calibration, keep: 0.5, target: 'residual' });

@@ -34,7 +34,7 @@ test.each<[Partial<Manifest>, string]>([
 ])('a run of something else is refused: %o', async (other, message) => {
   const error = await openRun(await held(), { ...manifest, ...other }).catch((it) => it);
   expect(error).toBeInstanceOf(InputError);
-  expect(error.message).toBe(`work folder "memory": ${message}; give another --work folder`);
+  expect(error.message).toBe(`work folder "memory": ${message}; give another \`work\` folder`);
 });
 
 test('a store that is no run’s is refused, and one whose manifest is damaged', async () => {

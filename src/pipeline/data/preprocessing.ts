@@ -53,102 +53,76 @@ export const DEFAULT_PREPROCESSING: Readonly<Preprocessing> = {
   layout: 'nchw',
 };
 
-/** The preprocessing options of the command line, as written there. */
-export type PreprocessingFlags = Partial<Record<keyof Preprocessing, string>>;
+/** The same to be given: what is absent gets its default, one number stands for all channels. */
+export interface PreprocessingOptions extends Partial<Omit<Preprocessing, 'mean' | 'std'>> {
+  mean?: number | number[];
+  std?: number | number[];
+}
 
 const plural = (channels: number) => (channels === 1 ? '1 channel' : `${channels} channels`);
-const parseNumber = (text: string) => (text.trim() === '' ? Number.NaN : Number(text));
-
-function parseSize(text: string): [number, number] {
-  const parts = text.split(/[x,]/);
-  const [height, width = height] = parts.map(parseNumber);
-  if (parts.length > 2 || !isSide(height) || !isSide(width)) {
-    throw new InputError(`--size: expected pixels, as 224 or 192x256 (height × width), got "${text}"`);
-  }
-  return [height, width];
-}
 
 const isSide = (n: unknown): n is number =>
   Number.isInteger(n) && (n as number) > 0 && (n as number) <= 65535;
+const isSize = (size: unknown) => Array.isArray(size) && size.length === 2 && size.every(isSide);
+const isAbove0 = (n: unknown) => Number.isFinite(n) && (n as number) > 0;
+const isChannels = (values: unknown) =>
+  Array.isArray(values) && (values.length === 1 || values.length === 3) && values.every(Number.isFinite);
+const oneOf = (choices: readonly string[]) =>
+  [(value: unknown) => choices.includes(value as string), choices.join(', ')] as const;
 
-function parseChannels(flag: string, text: string): number[] {
-  const values = text.split(',').map(parseNumber);
-  if (!values.every(Number.isFinite) || (values.length !== 1 && values.length !== 3)) {
-    throw new InputError(
-      `--${flag}: expected one number or one per channel, as 0.485,0.456,0.406, got "${text}"`,
-    );
-  }
-  return values;
-}
-
-function parseChoice<T extends string>(flag: string, choices: readonly T[], text: string): T {
-  const found = choices.find((choice) => choice === text);
-  if (found === undefined) throw new InputError(`--${flag}: expected ${choices.join(', ')}, got "${text}"`);
-  return found;
-}
+const CHANNELS = 'one number or one per channel, as 0.485, 0.456, 0.406';
+/** What each field may be, where it is there. */
+const FIELDS: Readonly<
+  Record<keyof Preprocessing, readonly [fits: (value: unknown) => boolean, expected: string]>
+> = {
+  size: [(size) => isSide(size) || isSize(size), 'pixels, as 224 or 192x256 (height × width)'],
+  multiple: [isSide, 'a whole number above 0'],
+  resize: oneOf(RESIZES),
+  scale: [isAbove0, 'a number above 0'],
+  mean: [isChannels, CHANNELS],
+  std: [(values) => isChannels(values) && (values as number[]).every(isAbove0), `${CHANNELS}, above 0`],
+  layout: oneOf(LAYOUTS),
+  color: oneOf(COLORS),
+};
 
 /**
- * From `--size --multiple --resize --scale --mean --std --layout --color`; what is absent gets its default.
+ * What is given, checked, over the defaults.
  *
  * @param defaults  over those of `DEFAULT_PREPROCESSING`
- * @throws {InputError} naming the flag
+ * @throws {InputError} naming the option
+ *
+ * @example
+ * parsePreprocessing({ mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], resize: 'crop' });
  */
 export function parsePreprocessing(
-  flags: PreprocessingFlags,
+  options: PreprocessingOptions,
   defaults: Partial<Preprocessing> = {},
 ): Preprocessing {
-  const p: Preprocessing = { ...DEFAULT_PREPROCESSING, ...defaults };
-  if (flags.size !== undefined) p.size = parseSize(flags.size);
-  if (flags.resize !== undefined) p.resize = parseChoice('resize', RESIZES, flags.resize);
-  if (flags.layout !== undefined) p.layout = parseChoice('layout', LAYOUTS, flags.layout);
-  if (flags.color !== undefined) p.color = parseChoice('color', COLORS, flags.color);
-  if (flags.mean !== undefined) p.mean = parseChannels('mean', flags.mean);
-  if (flags.std !== undefined) p.std = parseChannels('std', flags.std);
-  if (flags.scale !== undefined) p.scale = parseNumber(flags.scale);
-  if (flags.multiple !== undefined) p.multiple = parseNumber(flags.multiple);
-  if (p.multiple !== undefined && !isSide(p.multiple)) {
-    throw new InputError(`--multiple: expected a whole number above 0, got "${flags.multiple}"`);
+  const all: Record<string, unknown> = { ...DEFAULT_PREPROCESSING, ...defaults };
+  const parsed: Record<string, unknown> = {};
+  for (const [field, [fits, expected]] of Object.entries(FIELDS)) {
+    const said = options[field as keyof Preprocessing];
+    const given = said === undefined ? all[field] : said;
+    if (given === undefined) continue;
+    const value = (field === 'mean' || field === 'std') && typeof given === 'number' ? [given] : given;
+    if (!fits(value))
+      throw new InputError(
+        `\`${field}\`: expected ${expected}, got ${JSON.stringify(given) ?? String(given)}`,
+      );
+    parsed[field] = value;
   }
-  if (!(Number.isFinite(p.scale) && p.scale > 0)) {
-    throw new InputError(`--scale: expected a number above 0, got "${flags.scale}"`);
-  }
-  if (!p.std.every((value) => value > 0))
-    throw new InputError(`--std: expected numbers above 0, got "${flags.std}"`);
-  return p;
+  return parsed as unknown as Preprocessing;
 }
 
 /** @throws {FormatError} if it is not the JSON of a `Preprocessing` */
 export function parsePreprocessingJson(json: string): Preprocessing {
-  const fail = (reason: string) => new FormatError(`preprocessing: ${reason}`);
   const raw = parseJson(json, 'preprocessing');
-  if (!isObject(raw)) throw fail('expected an object');
-  const p = { ...DEFAULT_PREPROCESSING, ...raw } as Record<string, unknown>;
-  const isChannels = (v: unknown) =>
-    Array.isArray(v) && (v.length === 1 || v.length === 3) && v.every(Number.isFinite);
-  const sides = typeof p.size === 'number' ? [p.size, p.size] : p.size;
-  const checks: [string, boolean][] = [
-    ['size', sides === undefined || (Array.isArray(sides) && sides.length === 2 && sides.every(isSide))],
-    ['multiple', p.multiple === undefined || isSide(p.multiple)],
-    ['resize', RESIZES.includes(p.resize as Resize)],
-    ['scale', Number.isFinite(p.scale) && (p.scale as number) > 0],
-    ['mean', isChannels(p.mean)],
-    ['std', isChannels(p.std) && (p.std as number[]).every((value) => value > 0)],
-    ['layout', LAYOUTS.includes(p.layout as Layout)],
-    ['color', p.color === undefined || COLORS.includes(p.color as Color)],
-  ];
-  const bad = checks.find(([, ok]) => !ok);
-  if (bad) throw fail(`"${bad[0]}" is not valid: ${JSON.stringify(p[bad[0]])}`);
-  const { size, multiple, resize, scale, mean, std, layout, color } = p as unknown as Preprocessing;
-  return {
-    ...(size !== undefined && { size }),
-    ...(multiple !== undefined && { multiple }),
-    resize,
-    scale,
-    mean,
-    std,
-    layout,
-    ...(color && { color }),
-  };
+  if (!isObject(raw)) throw new FormatError('preprocessing: expected an object');
+  try {
+    return parsePreprocessing(raw as PreprocessingOptions);
+  } catch (cause) {
+    throw new FormatError(`preprocessing: ${(cause as Error).message.replaceAll('`', '"')}`, { cause });
+  }
 }
 
 /** The stride of most networks for images. */
@@ -177,30 +151,30 @@ function target(
   const c = open > 0 ? open : p.color === 'gray' ? 1 : 3;
   if (c !== 1 && c !== 3) {
     const hint =
-      p.layout === 'nchw' && (inputShape[2] === 1 || inputShape[2] === 3) ? ' (--layout nhwc?)' : '';
+      p.layout === 'nchw' && (inputShape[2] === 1 || inputShape[2] === 3) ? " (`layout: 'nhwc'`?)" : '';
     throw new InputError(
       `images have 1 or 3 channels, the model's input ${formatShape(inputShape)} has ${c}${hint}`,
     );
   }
   if (p.color !== undefined && (p.color === 'gray') !== (c === 1)) {
-    throw new InputError(`--color ${p.color}: the model expected ${plural(c)}`);
+    throw new InputError(`\`color: '${p.color}'\`: the model expected ${plural(c)}`);
   }
   for (const what of ['mean', 'std'] as const) {
     const { length } = p[what];
     if (length !== 1 && length !== c) {
       throw new InputError(
-        `--${what}: expected one value${c === 3 ? ' or 3' : ''} for the model's ${plural(c)}, got ${length}`,
+        `\`${what}\`: expected one value${c === 3 ? ' or 3' : ''} for the model's ${plural(c)}, got ${length}`,
       );
     }
   }
   const [height, width] = typeof p.size === 'number' ? [p.size, p.size] : (p.size ?? [h, w]);
   if (!(height > 0 && width > 0)) {
     throw new InputError(
-      `the model's input ${formatShape(inputShape)} leaves the image size open; give it with --size`,
+      `the model's input ${formatShape(inputShape)} leaves the image size open; give it with \`size\``,
     );
   }
   if ((h > 0 && h !== height) || (w > 0 && w !== width)) {
-    throw new InputError(`--size: the model expected ${h}×${w}, got ${height}×${width}`);
+    throw new InputError(`\`size\`: the model expected ${h}×${w}, got ${height}×${width}`);
   }
   checkValues([c, height, width], 'an image of');
   return { channels: c, height, width };
@@ -223,7 +197,7 @@ function toChannels(image: DecodedImage, want: 1 | 3, color: Color | undefined):
   if (color === undefined) {
     const convert = want === 1 ? 'gray' : 'rgb';
     throw new InputError(
-      `"${image.name}": the image has ${plural(image.channels)}, the model expected ${want} (--color ${convert} converts)`,
+      `"${image.name}": the image has ${plural(image.channels)}, the model expected ${want} (\`color: '${convert}'\` converts)`,
     );
   }
   const pixels = width * height;
@@ -268,7 +242,7 @@ function toSize(image: DecodedImage, height: number, width: number, resize: Resi
   if (resize === 'crop') return cropImage(image, height, width);
   if (image.height !== height || image.width !== width) {
     throw new InputError(
-      `"${image.name}": the image is ${image.height}×${image.width}, the model expected ${height}×${width} (--resize fit or --resize crop resizes)`,
+      `"${image.name}": the image is ${image.height}×${image.width}, the model expected ${height}×${width} (\`resize: 'fit'\` or \`resize: 'crop'\` resizes)`,
     );
   }
   return image;

@@ -72,7 +72,7 @@ function windowsFrom(
   const bytes = 4 * count * seqlen;
   if (bytes > limits.windowBytes) {
     throw new OutOfMemoryError(
-      `"${name}": ${count} windows of ${seqlen} tokens take ${bytes} bytes, more than ${limits.windowBytes} (limits.windowBytes); fewer do (--samples)`,
+      `"${name}": ${count} windows of ${seqlen} tokens take ${bytes} bytes, more than ${limits.windowBytes} (limits.windowBytes); fewer do (\`samples\`)`,
       bytes,
     );
   }
@@ -86,6 +86,6 @@ function windowsFrom(
 
 function tooShort(name: string, tokens: number, needed: number): InputError {
   return new InputError(
-    `"${name}": ${tokens} tokens, fewer than the ${needed} of one window; give more text or a smaller window (--seqlen)`,
+    `"${name}": ${tokens} tokens, fewer than the ${needed} of one window; give more text or a smaller window (\`seqlen\`)`,
   );
 }

@@ -28,7 +28,7 @@ const FILE = 'manifest.json';
  */
 export async function openRun(store: RunStore, manifest: Manifest): Promise<void> {
   const refuse = (why: string) => {
-    throw new InputError(`work folder "${store.name}": ${why}; give another --work folder`);
+    throw new InputError(`work folder "${store.name}": ${why}; give another \`work\` folder`);
   };
   const bytes = await store.read(FILE);
   if (!bytes) {

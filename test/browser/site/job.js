@@ -11,7 +11,7 @@ export async function pruneFixture(osscar, read, { images, simd, engine: engineO
   const engine = await osscar.openEngine(engineOptions);
   const session = await osscar.openSession({ simd, threads: 1 });
   const model = await osscar.openModel(await read('fashion-mobilenet.onnx'), { engine });
-  const preprocessing = osscar.parsePreprocessing({ mean: '0.2860', std: '0.3530' });
+  const preprocessing = osscar.parsePreprocessing({ mean: [0.286], std: [0.353] });
   const entries = images.map(({ name, label }) => ({ name, label, read: () => read(name) }));
   const calibration = osscar.imageDataset(entries, preprocessing, model.input.shape);
   const target = { kind: 'dense', blend: 0.5 };

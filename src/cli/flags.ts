@@ -1,0 +1,20 @@
+// What the library calls options, the command line calls flags.
+
+/** Options whose flags have other names. */
+const FLAGS: Readonly<Record<string, string>> = { calibration: 'calibrate', evaluation: 'data' };
+
+const kebab = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+
+/**
+ * Messages name options in backticks, as `` `labelOffset` `` or `` `resize: 'fit'` ``; here they become `--label-offset` and
+ * `--resize fit`.
+ */
+export function flagged(text: string): string {
+  return text
+    .replace(/`inputs\.([^`]+)`/g, '--input $1=VALUE')
+    .replace(/`([a-z]\w*)(?:: '?([^`']*)'?)?`/gi, (_, name: string, value?: string) => {
+      const flag = kebab(FLAGS[name] ?? name);
+      if (value === 'false') return `--no-${flag}`;
+      return value === undefined || value === 'true' ? `--${flag}` : `--${flag} ${value}`;
+    });
+}
