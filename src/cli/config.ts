@@ -2,16 +2,17 @@
 // file can say nothing that a flag cannot.
 
 import { type Command, InvalidArgumentError, type Option } from 'commander';
-import { FormatError, InputError } from '../errors.ts';
-import { isObject } from '../json.ts';
+import { InputError } from '../errors.ts';
+import { isObject, type JsonObject } from '../json.ts';
 import type { SavedReport } from '../pipeline/index.ts';
-import { isFile, readFileBytes } from './files.ts';
+import { isFile, readJsonFile } from './files.ts';
 import { say } from './say.ts';
 
 /** Read where it is in the working folder and no other is named. */
 const CONFIG_FILE = 'osscar.config.json';
 /** What a configuration calls the argument of commands. */
 const MODEL = 'model';
+const OVERWRITE = 'overwrite';
 /** Flags that a file cannot hold. */
 const NEVER = new Set(['config', 'version', 'help']);
 
@@ -24,32 +25,37 @@ const NEVER = new Set(['config', 'version', 'help']);
 export async function applyConfig(program: Command, args: readonly string[]): Promise<void> {
   const command = program.commands.find((it) => it.name() === args.find((arg) => !arg.startsWith('-')));
   if (!command) return;
-  const path = await configPath(args);
-  if (path === undefined) return;
-  for (const [key, value] of Object.entries(await readConfig(path))) {
+  const config = await findConfig(args);
+  if (config) setOptions(program, command, config);
+}
+
+interface Config {
+  readonly path: string;
+  readonly options: JsonObject;
+}
+
+/** @throws {InputError} naming file and option */
+export function setOptions(program: Command, command: Command, { path, options }: Config): void {
+  for (const [key, value] of Object.entries(options)) {
     if (key === MODEL) setModel(command, path, value);
     else if (!apply(command, path, key, value)) checkKnown(program, path, key);
   }
 }
 
-async function configPath(args: readonly string[]): Promise<string | undefined> {
+/** @returns nothing where no file is named, and the working folder has none */
+async function findConfig(args: readonly string[]): Promise<Config | undefined> {
   const at = args.findIndex((arg) => arg === '--config' || arg.startsWith('--config='));
-  if (at >= 0) return args[at] === '--config' ? args[at + 1] : args[at].slice('--config='.length);
-  const isThere = await isFile(CONFIG_FILE);
-  if (isThere) say(`options from ${CONFIG_FILE}`);
-  return isThere ? CONFIG_FILE : undefined;
-}
-
-async function readConfig(path: string): Promise<object> {
-  let value: unknown;
-  try {
-    value = JSON.parse(new TextDecoder().decode(await readFileBytes(path)));
-  } catch (cause) {
-    if (cause instanceof InputError) throw cause;
-    throw new FormatError(`"${path}": not JSON (${(cause as Error).message})`, { cause });
-  }
-  if (isObject(value)) return value;
-  throw new FormatError(`"${path}": expected an object of options, such as { "keep": 0.5 }`);
+  const named = args[at] === '--config' ? args[at + 1] : args[at]?.slice('--config='.length);
+  if (named !== undefined) return { path: named, options: await readJsonFile(named) };
+  if (!(await isFile(CONFIG_FILE))) return undefined;
+  say(`options from ${CONFIG_FILE}`);
+  const options = await readJsonFile(CONFIG_FILE);
+  // The folder may be a stranger's, who must not choose what is replaced.
+  if (options[OVERWRITE] === true)
+    throw new InputError(
+      `"${CONFIG_FILE}": "${OVERWRITE}" counts only where it is typed, or where the file is named (--config)`,
+    );
+  return { path: CONFIG_FILE, options };
 }
 
 function setModel(command: Command, path: string, value: unknown): void {
@@ -94,7 +100,7 @@ function textsOf(option: Option, path: string, key: string, value: unknown): str
   if (isPlain(value)) return [String(value)];
   if (Array.isArray(value) && value.every(isPlain))
     return option.variadic ? value.map(String) : [value.join(',')];
-  if (option.flags.includes('=') && typeof value === 'object' && value !== null)
+  if (option.flags.includes('=') && isObject(value))
     return Object.entries(value).map(([name, ratio]) => `${name}=${ratio}`);
   throw new InputError(
     `"${path}": "${key}": expected what ${option.flags} takes, got ${JSON.stringify(value)}`,

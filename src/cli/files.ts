@@ -17,9 +17,9 @@ import {
   stat,
 } from 'node:fs/promises';
 import { basename, dirname, extname, isAbsolute, join, relative, resolve, sep } from 'node:path';
-import { FormatError, InputError } from '../errors.ts';
+import { InputError } from '../errors.ts';
 import type { ReadExternal } from '../graph/index.ts';
-import { decodeUtf8, isObject, parseJson } from '../json.ts';
+import { type JsonObject, parseJsonObject } from '../json.ts';
 import {
   byPath,
   type Dataset,
@@ -97,11 +97,9 @@ export function hashOf(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
 }
 
-/** A JSON object. @throws {FormatError} naming the path */
-export async function readJsonFile(path: string): Promise<object> {
-  const value = parseJson(decodeUtf8(await readFileBytes(path), `"${path}"`), `"${path}"`);
-  if (isObject(value)) return value;
-  throw new FormatError(`"${path}": expected a JSON object`);
+/** @throws {FormatError} naming the path, if it is not a JSON object */
+export async function readJsonFile(path: string): Promise<JsonObject> {
+  return parseJsonObject(await readFileBytes(path), path);
 }
 
 /** Bytes that the file has, however many. @throws {InputError} if it ends before */

@@ -1,9 +1,11 @@
 // Where reports go: a page and its JSON where they are asked for, and the JSON into the folder that keeps a run.
 
 import { join } from 'node:path';
-import { FormatError, InputError } from '../errors.ts';
+import { InputError } from '../errors.ts';
+import { parseJsonObject } from '../json.ts';
 import type { SavedReport } from '../pipeline/index.ts';
 import { reportHtml } from '../report/html.ts';
+import { parseReport } from '../report/saved.ts';
 import { checkFolder, checkWritable, type Replacing, readFileBytes, writeAtomically } from './files.ts';
 import type { PruneFlags } from './options.ts';
 
@@ -38,12 +40,5 @@ export async function readReport(work: string): Promise<SavedReport> {
   const bytes = await readFileBytes(path).catch((cause) => {
     throw new InputError(`"${path}": no finished run of osscar prune --work is in this folder`, { cause });
   });
-  let report: Partial<SavedReport>;
-  try {
-    report = JSON.parse(new TextDecoder().decode(bytes));
-  } catch (cause) {
-    throw new FormatError(`"${path}": not JSON`, { cause });
-  }
-  if (report?.version === 1 && report.layers && report.settings && report.model) return report as SavedReport;
-  throw new FormatError(`"${path}": not a report of version 1, got ${JSON.stringify(report?.version)}`);
+  return parseReport(parseJsonObject(bytes, path), path);
 }

@@ -3,6 +3,7 @@
 import { cp, mkdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { InputError, OsscarError } from '../errors.ts';
+import { decodeUtf8 } from '../json.ts';
 import { type Preprocessing, parsePreprocessorConfig } from '../pipeline/index.ts';
 import {
   hashOf,
@@ -70,9 +71,9 @@ export interface SideFiles {
 /** @param wantsPreprocessing  whether the model does not say it itself */
 export async function readSideFiles(file: string, wantsPreprocessing: boolean): Promise<SideFiles> {
   const folder = folderOf(file);
-  const json = async (name: string): Promise<Record<string, unknown> | undefined> => {
+  const json = async (name: string) => {
     const path = join(folder, name);
-    return (await isFile(path)) ? ((await readJsonFile(path)) as Record<string, unknown>) : undefined;
+    return (await isFile(path)) ? readJsonFile(path) : undefined;
   };
   const positions = (await json('config.json'))?.max_position_embeddings;
   return {
@@ -89,7 +90,7 @@ async function preprocessingBeside(file: string): Promise<Partial<Preprocessing>
   const folders = new Set([dirname(resolve(file)), folderOf(file)]);
   for (const path of [...folders].map((it) => join(it, PREPROCESSOR))) {
     if (!(await isFile(path))) continue;
-    const found = parsePreprocessorConfig(new TextDecoder().decode(await readFileBytes(path)), path);
+    const found = parsePreprocessorConfig(decodeUtf8(await readFileBytes(path), `"${path}"`), path);
     say(`preprocessing from "${path}", where no flag says otherwise`);
     return found;
   }

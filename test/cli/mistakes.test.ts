@@ -1,7 +1,7 @@
 // What new users type: every mistake is one line that names the flag or the file and what to do, before any long work, with
 // nothing written.
 
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { encode as encodePng } from 'fast-png';
 import { describe, expect, test } from 'vitest';
@@ -10,6 +10,7 @@ import {
   listing,
   MOBILENET,
   osscar,
+  osscarIn,
   osscarJson,
   PREPROCESSING,
   PROGRESS,
@@ -155,7 +156,7 @@ describe.concurrent('preprocessor_config.json', () => {
 
   test('is refused where it is broken', async () => {
     const data = ['--data', fixture('test')];
-    await refused(['eval', beside('{'), ...data], /preprocessor_config\.json": not JSON$/m);
+    await refused(['eval', beside('{'), ...data], /preprocessor_config\.json": not valid JSON/m);
     await refused(
       ['eval', beside({ image_mean: [1, 2], image_std: [1] }), ...data],
       /"image_mean" expected 1 or 3/,
@@ -339,8 +340,9 @@ describe.concurrent('a configuration', () => {
   });
 
   test.each([
-    ['{', 'not JSON'],
-    ['[]', 'expected an object of options'],
+    ['{', 'not valid JSON: '],
+    ['[]', 'expected a JSON object'],
+    ['{"keep": 0.5, "keep": 0.1}', '"keep" comes twice'],
     [{ kepe: 1 }, 'unknown option "kepe"'],
     [{ keep: 'half' }, '"keep" cannot be "half": expected a number'],
     [{ method: 'random' }, '"method" cannot be "random": Allowed choices are'],
@@ -350,6 +352,28 @@ describe.concurrent('a configuration', () => {
   ])('is refused: %j', async (content, message) => {
     const path = write(content);
     await refused(['prune', MOBILENET, '--config', path], `"${path}": ${message}`);
+  });
+
+  test('that is found in the working folder replaces nothing', async () => {
+    const cwd = newFolder('stranger');
+    const page = join(cwd, 'page.html');
+    writeFileSync(page, 'old');
+    const settings = {
+      model: MOBILENET,
+      calibrate: fixture('calib'),
+      keep: 0.5,
+      output: join(cwd, 'a.onnx'),
+    };
+    writeFileSync(join(cwd, 'osscar.config.json'), JSON.stringify({ ...settings, report: page }));
+    const without = await osscarIn(cwd, 'prune');
+    expect([without.code, without.stderr]).toEqual([2, expect.stringMatching(/page\.html": exists already/)]);
+    writeFileSync(
+      join(cwd, 'osscar.config.json'),
+      JSON.stringify({ ...settings, report: page, overwrite: true }),
+    );
+    const { code, stderr } = await osscarIn(cwd, 'prune');
+    expect([code, readFileSync(page, 'utf8')]).toEqual([2, 'old']);
+    expect(stderr).toMatch(/"osscar\.config\.json": "overwrite" counts only where it is typed/);
   });
 
   test('is refused: a file that is not there', async () => {

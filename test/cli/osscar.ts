@@ -25,11 +25,22 @@ export interface Run {
 const NODE_FLAGS = ['--liftoff-only'];
 
 /** Runs `osscar` to its end. Commands that open a model want `--threads 1`. */
-export const osscar = (...args: readonly string[]) => osscarUnder([], ...args);
+export const osscar = (...args: readonly string[]) => run(args);
 
-export function osscarUnder(nodeFlags: readonly string[], ...args: readonly string[]): Promise<Run> {
+export const osscarUnder = (nodeFlags: readonly string[], ...args: readonly string[]) =>
+  run(args, { nodeFlags });
+/** In this working folder. */
+export const osscarIn = (cwd: string, ...args: readonly string[]) => run(args, { cwd });
+
+interface How {
+  readonly nodeFlags?: readonly string[];
+  readonly cwd?: string;
+}
+
+function run(args: readonly string[], { nodeFlags = [], cwd }: How = {}): Promise<Run> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [...NODE_FLAGS, ...nodeFlags, CLI, ...args], {
+      cwd,
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     let stdout = '';

@@ -1,7 +1,7 @@
 // Reports of runs: a page that lets nothing in or out, the same as JSON, and both again from the folder of a run.
 
 import { createHash } from 'node:crypto';
-import { copyFileSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { fixture, MOBILENET, osscar, osscarJson, PREPROCESSING, refused, temporaryFolder } from './osscar.ts';
@@ -98,6 +98,39 @@ describe('osscar report', () => {
     await refusedReport(empty, /^osscar: ".*report\.json": no finished run of osscar prune --work .*\n$/);
     writeFileSync(join(empty, 'report.json'), '{"version": 2}');
     await refusedReport(empty, /^osscar: ".*report\.json": not a report of version 1, got 2\n$/);
+  });
+
+  test('is refused where the file says what no report says, and so puts nothing into a page', async () => {
+    const changed = (name: string, change: object) => {
+      const work = mkdtempSync(path(`${name}-`));
+      writeFileSync(join(work, 'report.json'), JSON.stringify({ ...report, ...change }));
+      return work;
+    };
+    const [layer, ...layers] = report.layers;
+    const markup = '"><img src=x onerror=alert(1)>';
+    for (const [change, field] of [
+      [{ layers: [{ ...layer, groups: markup }, ...layers] }, 'layers.0.groups'],
+      [{ seconds: markup }, 'seconds'],
+      [{ stages: [{ ...report.stages[0], seconds: markup }] }, 'stages.0.seconds'],
+      [{ layers: [{ ...layer, kept: new Array(layer.groups + 1).fill(0) }] }, 'layers.0'],
+      [{ settings: {} }, 'settings.model'],
+      [{ recipe: { method: 'osscar' } }, 'it'],
+    ] as const) {
+      const page = path('hostile.html');
+      const { code, stderr } = await osscar('report', changed('changed', change), '--report', page);
+      expect([code, existsSync(page)], stderr).toEqual([2, false]);
+      expect(stderr).toMatch(/^osscar: ".*report\.json": no report of osscar prune: [^\n]+\n$/);
+      expect(stderr).toContain(`"${field}": `);
+    }
+    // Texts may say anything, and numbers be missing where JSON has none.
+    const named = changed('named', {
+      engine: markup,
+      layers: [{ ...layer, name: markup, relativeError: null }],
+    });
+    const { code } = await osscar('report', named, '--report', path('named.html'));
+    const written = readFileSync(path('named.html'), 'utf8');
+    expect([code, written.includes('<img')]).toEqual([0, false]);
+    expect(written).toContain('&quot;&gt;&lt;img src=x onerror=alert(1)&gt;');
   });
 
   test('is refused where the page cannot be written, before the work', async () => {

@@ -2,10 +2,8 @@
 // BaseImageProcessor): pixel · rescale_factor, less image_mean, over image_std; resized or cropped before.
 
 import { FormatError } from '../../errors.ts';
+import { isObject, type JsonObject, parseJson } from '../../json.ts';
 import { CROP_FRACTION, DEFAULT_PREPROCESSING, type Preprocessing } from './preprocessing.ts';
-
-type Sides = number | { height?: unknown; width?: unknown; shortest_edge?: unknown };
-type Raw = Readonly<Record<string, unknown>>;
 
 /**
  * What it says, in our terms. Of sizes only what can be done here alike: straight to a size, or a centre crop of the
@@ -15,13 +13,8 @@ type Raw = Readonly<Record<string, unknown>>;
  * @throws {FormatError} naming the field, where it is not valid
  */
 export function parsePreprocessorConfig(json: string, name: string): Partial<Preprocessing> {
-  let raw: Raw;
-  try {
-    raw = JSON.parse(json);
-  } catch (cause) {
-    throw new FormatError(`"${name}": not JSON`, { cause });
-  }
-  if (typeof raw !== 'object' || raw === null) throw new FormatError(`"${name}": expected an object`);
+  const raw = parseJson(json, `"${name}"`);
+  if (!isObject(raw)) throw new FormatError(`"${name}": expected a JSON object`);
   const positive = (field: string, value: unknown) => {
     if (typeof value === 'number' && value > 0 && Number.isFinite(value)) return value;
     throw new FormatError(`"${name}": "${field}" expected a number above 0, got ${JSON.stringify(value)}`);
@@ -38,7 +31,7 @@ export function parsePreprocessorConfig(json: string, name: string): Partial<Pre
 /** 1 / 0.00392156862745098 is 255 but for a rounding. */
 const round = (value: number) => Number(value.toPrecision(12));
 
-function channelsOf(raw: Raw, name: string, positive: (field: string, value: unknown) => number) {
+function channelsOf(raw: JsonObject, name: string, positive: (field: string, value: unknown) => number) {
   const { image_mean: mean, image_std: std } = raw;
   if (mean === undefined || std === undefined) return {};
   for (const [field, values] of Object.entries({ image_mean: mean, image_std: std })) {
@@ -53,7 +46,7 @@ function channelsOf(raw: Raw, name: string, positive: (field: string, value: unk
   return { mean: mean as number[], std: std as number[] };
 }
 
-function sizeOf({ do_resize, do_center_crop, size, crop_size }: Raw): Partial<Preprocessing> {
+function sizeOf({ do_resize, do_center_crop, size, crop_size }: JsonObject): Partial<Preprocessing> {
   const [target, crop] = [sidesOf(size), sidesOf(crop_size)];
   if (do_center_crop === true && crop && typeof crop !== 'number') {
     const cut = { size: crop, resize: 'crop' } as const;
@@ -69,8 +62,8 @@ function sizeOf({ do_resize, do_center_crop, size, crop_size }: Raw): Partial<Pr
 function sidesOf(sides: unknown): [number, number] | number | undefined {
   const isSide = (value: unknown): value is number => Number.isInteger(value) && (value as number) > 0;
   if (isSide(sides)) return [sides, sides];
-  if (typeof sides !== 'object' || sides === null) return undefined;
-  const { height, width, shortest_edge: shortest } = sides as Exclude<Sides, number>;
+  if (!isObject(sides)) return undefined;
+  const { height, width, shortest_edge: shortest } = sides;
   if (isSide(height) && isSide(width)) return [height, width];
   return isSide(shortest) ? shortest : undefined;
 }
