@@ -1,8 +1,10 @@
 // Reads inputs of one parser and says of each what came of it, in a process that may be killed. Its parent is run.ts.
 
+import { Worker } from 'node:worker_threads';
 import fc from 'fast-check';
 import { OsscarError } from '../src/errors.ts';
 import { TARGETS } from './targets.ts';
+import { processorTime, type Watched } from './watchdog.ts';
 
 /** What came of an input. `raw` is anything thrown that is not ours, or a message that nobody can read. */
 export type Outcome = 'read' | 'refused' | 'raw';
@@ -46,21 +48,38 @@ async function outcomeOf(parser: string, bytes: Uint8Array): Promise<Pick<Report
   }
 }
 
-/** What this process says to its parent. */
-export type Message = Report | { readonly begun: number } | { readonly peak: number };
+/** What this process says to its parent; memory in bytes, once an input is read and at the end. */
+export type Message = Report | { readonly begun: number } | { readonly start: number; readonly peak: number };
 
 /** Before the next input is read, which may be the last. */
 const say = (message: Message) => new Promise((resolve) => process.send!(message, resolve));
 
+/** Of the processor, for one input, in ms. */
+const LIMIT = 2_000;
+
+/** Starts a thread that ends this process where an input takes longer. */
+function watch(): Watched {
+  const begun = new Float64Array(new SharedArrayBuffer(Float64Array.BYTES_PER_ELEMENT)).fill(Infinity);
+  const watched: Watched = { begun, limit: LIMIT };
+  new Worker(new URL('./watchdog.mjs', import.meta.url), { workerData: watched }).unref();
+  return watched;
+}
+
+const peakMemory = () => 1024 * process.resourceUsage().maxRSS;
+
 async function main([parser, seed, from, to]: readonly string[]): Promise<void> {
+  const { begun } = watch();
+  let start = 0;
   for (const { index, bytes } of inputsOf(parser, Number(seed), Number(from), Number(to))) {
     await say({ begun: index });
-    const before = process.cpuUsage();
+    begun[0] = processorTime();
     const outcome = await outcomeOf(parser, bytes);
-    const { user, system } = process.cpuUsage(before);
-    await say({ index, bytes: bytes.length, milliseconds: (user + system) / 1000, ...outcome });
+    const milliseconds = processorTime() - begun[0];
+    begun[0] = Infinity;
+    start ||= peakMemory();
+    await say({ index, bytes: bytes.length, milliseconds, ...outcome });
   }
-  await say({ peak: 1024 * process.resourceUsage().maxRSS });
+  await say({ start, peak: peakMemory() });
   process.disconnect();
 }
 

@@ -3,7 +3,9 @@
 import { spawnSync } from 'node:child_process';
 import { bundle } from '../scripts/bundle.mjs';
 
-await bundle(['fuzz/run.ts', 'fuzz/child.ts'], 'build/fuzz');
+// Of a report's page, what is not made of the report.
+const define = { REPORT_SCRIPT: '""', REPORT_STYLE: '""' };
+await bundle(['fuzz/run.ts', 'fuzz/child.ts', 'fuzz/watchdog.ts'], 'build/fuzz', define);
 const { status } = spawnSync(process.execPath, ['build/fuzz/run.mjs', ...process.argv.slice(2)], {
   stdio: 'inherit',
 });

@@ -3,12 +3,18 @@
 import { readFileSync } from 'node:fs';
 import { crc32, deflateSync } from 'node:zlib';
 import { create, toBinary } from '@bufbuild/protobuf';
+import { Command } from 'commander';
 import fc from 'fast-check';
 import { encode as encodePng } from 'fast-png';
 import { encode as encodeJpeg } from 'jpeg-js';
 import { blobFolder, openCheckpoint } from '../src/checkpoint/index.ts';
+import { setOptions } from '../src/cli/config.ts';
+import { jsonLines } from '../src/cli/feeds.ts';
 import { parseLabels } from '../src/cli/labels.ts';
+import { addDataFlags, addKeepFlags, addModelFlags, addRunFlags } from '../src/cli/options.ts';
+import { pruneText } from '../src/cli/print.ts';
 import { documentsOf } from '../src/cli/text.ts';
+import { FormatError } from '../src/errors.ts';
 import {
   analyse,
   countParameters,
@@ -25,18 +31,30 @@ import {
 } from '../src/graph/onnx_pb.ts';
 import { decodeUtf8, parseJsonObject } from '../src/json.ts';
 import {
+  arraySamples,
   decodeImage,
   decodeNpy,
+  decodeNpz,
   describeFolder,
+  type FeedSample,
+  feedsDataset,
+  jsonSample,
+  type ModelInput,
   npyDataset,
   npyTokens,
   openTokenizer,
   parseLatencyTable,
   parsePreprocessingJson,
+  parsePreprocessorConfig,
 } from '../src/pipeline/index.ts';
+import { decode, encode } from '../src/pipeline/store/artefact.ts';
+import { contentHash } from '../src/pipeline/store/hash.ts';
 import { openRun } from '../src/pipeline/store/manifest.ts';
+import { reportHtml } from '../src/report/html.ts';
+import { parseReport } from '../src/report/saved.ts';
 import { OnnxBuilder } from '../test/support/onnx-builder.ts';
 import { Pickle, pickleTensors, rowMajor, torchFile } from '../test/support/torch.ts';
+import { writeZip } from '../test/support/zip.ts';
 import { damaged, jsonBytes, oddJson, oddValue } from './mutate.ts';
 
 /** A parser and its inputs. */
@@ -284,6 +302,31 @@ function readArray(bytes: Uint8Array): void {
   npyTokens(array, 'a.npy');
 }
 
+// Samples of several inputs
+
+const INPUT: ModelInput = {
+  name: 'x',
+  type: 'float32',
+  shape: [3],
+  open: [true],
+  fixedBatch: 0,
+  others: [{ name: 'attention_mask', type: 'int64', dims: ['n', 'length'], batchAxis: 0 }],
+};
+const npzOf = (x: Uint8Array, mask: Uint8Array, deflate: boolean) =>
+  writeZip([
+    { name: 'x.npy', bytes: x, deflate },
+    { name: 'attention_mask.npy', bytes: mask, deflate },
+  ]);
+const NPZ = [false, true].map((deflate) => npzOf(NPY[0], NPY[3], deflate));
+const FEED = { x: [1, 2, 3], attention_mask: [1, 1, 0], label: 4 };
+
+async function readSamples(samples: Iterable<FeedSample>): Promise<void> {
+  const dataset = await feedsDataset(samples, INPUT);
+  for await (const _ of dataset.batches(1));
+}
+
+// Images
+
 const PNGS = [1, 2, 3, 4].flatMap((channels) =>
   ([8, 16] as const).map((depth) => {
     const length = 5 * 3 * channels;
@@ -423,6 +466,79 @@ const PREPROCESSING = {
   color: 'rgb',
 };
 
+const PREPROCESSOR = {
+  ...{
+    do_resize: true,
+    size: { height: 8, width: 8 },
+    do_center_crop: true,
+    crop_size: { height: 7, width: 7 },
+  },
+  ...{ do_rescale: true, rescale_factor: 1 / 255, do_normalize: true, do_convert_rgb: true },
+  ...{ image_mean: [0.5, 0.5, 0.5], image_std: [0.5, 0.5, 0.5] },
+};
+const OPTIONS = {
+  ...{ model: 'm.onnx', calibrate: 'photos', keep: 0.5, 'keep-layer': { a: 0.5 }, mean: [0.5], std: 0.3 },
+  ...{
+    samples: 40,
+    method: 'magnitude',
+    correct: false,
+    seed: 1,
+    input: { b: 2 },
+    threads: 1,
+    size: '28x28',
+  },
+};
+
+/** What is typed, or read from a file in its place. */
+function commands(): [Command, Command] {
+  const program = new Command();
+  const prune = addKeepFlags(addRunFlags(addModelFlags(program.command('prune'))));
+  addDataFlags(addModelFlags(program.command('eval')));
+  return [program, prune];
+}
+
+const SIZES = { before: 10, after: 5 };
+const REPORT = {
+  version: 1,
+  recipe: { method: 'osscar', keep: { all: 0.5, layers: { a: 0.25 } } },
+  target: { chosen: { kind: 'residual', blend: 0.5 } },
+  allocation: {
+    ...{ of: 'macs', limit: 5, before: 10, after: 5, chosen: 'even' },
+    trials: [{ name: 'even', lost: 0.1 }],
+  },
+  samples: 4,
+  sample: [1, 8, 8],
+  ...{ parameters: SIZES, bytes: SIZES, macs: SIZES, latencyMs: SIZES },
+  metric: { name: 'top-1', samples: 4, data: 'calibration', ...SIZES },
+  quality: { relativeError: 0.1, cosine: 0.9, samples: 4, data: 'held-out' },
+  maxDifference: 1e-6,
+  layers: [
+    { name: 'a', kept: [0, 2], groups: 4, relativeError: 0.1, macsSaved: 0.3, curve: [1, null, 0.5, 0.1, 0] },
+  ],
+  ...{ warnings: ['few'], notPrunable: [{ name: 'b', reason: 'last' }] },
+  sizes: [{ heads: 4, kvHeads: 2, ffn: 8 }],
+  ...{ statement: 'it can be read', seconds: 2, engine: 'e', simd: 'baseline', threads: 1 },
+  stages: [{ stage: 'pruning', seconds: 1, engine: 0.5, statistics: 0.2, solve: 0.3, waiting: 0 }],
+  calibration: { path: 'photos', samples: 4, seed: 1 },
+  settings: { model: 'm.onnx' },
+  model: { path: 'small.onnx', sha256: '0a' },
+};
+
+const ARTEFACT = await encode({
+  curve: [1, Number.NaN],
+  kept: Int32Array.of(0, 2),
+  weights: new Float32Array(9),
+});
+/** The checksum stands behind 8 bytes of magic, and is of all that comes behind it. */
+const CHECKSUM = 8;
+
+/** A stranger's artefact has the checksum that it should have. */
+async function withChecksum(bytes: Uint8Array): Promise<Uint8Array> {
+  const body = bytes.slice(CHECKSUM + 64);
+  const sum = encoder.encode(await contentHash([body]));
+  return Uint8Array.from([...bytes.subarray(0, CHECKSUM), ...sum, ...body]);
+}
+
 /** By name. */
 export const TARGETS: Readonly<Record<string, Target>> = {
   onnx: { inputs: half(damaged([network()]), graph), parse: readNetwork },
@@ -464,6 +580,26 @@ export const TARGETS: Readonly<Record<string, Target>> = {
     inputs: half(damaged([JSONL]), jsonl),
     parse: (bytes) => [...documentsOf(decodeUtf8(bytes, '"a.jsonl"'), 'a.jsonl')],
   },
+  npz: {
+    inputs: half(
+      damaged(NPZ),
+      fc.tuple(damaged(NPY), damaged(NPY), fc.boolean()).map(([x, mask, deflate]) => npzOf(x, mask, deflate)),
+      fc.tuple(npyHeader, npyHeader, fc.boolean()).map(([x, mask, deflate]) => npzOf(x, mask, deflate)),
+    ),
+    parse: async (bytes) => readSamples(arraySamples(await decodeNpz(bytes, 'a.npz'), INPUT, 'a.npz')),
+  },
+  feeds: {
+    inputs: half(
+      damaged([jsonBytes(FEED)]),
+      fc
+        .array(oddJson([FEED]), { minLength: 1, maxLength: 3 })
+        .map((rows) => encoder.encode(rows.map((it) => JSON.stringify(it)).join('\n'))),
+    ),
+    parse: (bytes) => {
+      const lines = jsonLines(decodeUtf8(bytes, '"a.jsonl"'), 'a.jsonl');
+      return readSamples(Array.from(lines, ({ value, at }) => jsonSample(value, INPUT, at)));
+    },
+  },
   tokenizer: {
     inputs: half(damaged(TOKENIZERS.map(jsonBytes)), oddJson(TOKENIZERS).map(jsonBytes)),
     parse: (bytes) => openTokenizer(parseJsonObject(bytes, 'tokenizer.json'))('the abacus\n😀'),
@@ -483,6 +619,30 @@ export const TARGETS: Readonly<Record<string, Target>> = {
         remove: async () => {},
       };
       return openRun(store as never, MANIFEST);
+    },
+  },
+  artefact: {
+    inputs: damaged([ARTEFACT]),
+    parse: async (bytes) => {
+      if ((await decode(await withChecksum(bytes))) === undefined)
+        throw new FormatError('it does not decode');
+    },
+  },
+  preprocessor: {
+    inputs: half(damaged([jsonBytes(PREPROCESSOR)]), oddJson([PREPROCESSOR]).map(jsonBytes)),
+    parse: (bytes) => parsePreprocessorConfig(decodeUtf8(bytes, '"p.json"'), 'p.json'),
+  },
+  options: {
+    inputs: half(damaged([jsonBytes(OPTIONS)]), oddJson([OPTIONS]).map(jsonBytes)),
+    parse: (bytes) =>
+      setOptions(...commands(), { path: 'c.json', options: parseJsonObject(bytes, 'c.json') }),
+  },
+  report: {
+    inputs: half(damaged([jsonBytes(REPORT)]), oddJson([REPORT]).map(jsonBytes)),
+    parse: async (bytes) => {
+      const report = parseReport(parseJsonObject(bytes, 'report.json'), 'report.json');
+      pruneText(report, 'small.onnx', true);
+      await reportHtml(report);
     },
   },
   metadata: {

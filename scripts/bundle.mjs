@@ -2,8 +2,11 @@
 
 import { build } from 'esbuild';
 
-/** @param entryPoints  files of TypeScript, each of which becomes an .mjs in `outdir` */
-export function bundle(entryPoints, outdir) {
+/**
+ * @param entryPoints  files of TypeScript, each of which becomes an .mjs in `outdir`
+ * @param define  what the build puts in the place of names
+ */
+export function bundle(entryPoints, outdir, define = {}) {
   return build({
     entryPoints,
     outdir,
@@ -15,6 +18,7 @@ export function bundle(entryPoints, outdir) {
     target: 'es2022',
     packages: 'external',
     loader: { '.wasm': 'binary' },
+    define,
     logLevel: 'warning',
   });
 }
