@@ -1,8 +1,9 @@
 // Reads inputs of one parser and says of each what came of it, in a process that may be killed. Its parent is run.ts.
 
+import { writeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
-import fc from 'fast-check';
 import { OsscarError } from '../src/errors.ts';
+import { inputsOf } from './inputs.ts';
 import { TARGETS } from './targets.ts';
 import { processorTime, type Watched } from './watchdog.ts';
 
@@ -18,23 +19,9 @@ export interface Report {
   readonly message?: string;
 }
 
-/** Drawn at a time: any input can be drawn again without those of other draws. */
-const DRAWN = 250;
-
 /** What V8 and libraries say to programmers. */
 const UNREADABLE =
   /Offset is outside|Invalid typed array|Cannot read prop|is not a function|is not iterable|Maximum call stack|undefined \(reading|out of memory|\[object Object\]/;
-
-/** The inputs from some index on, the same for the same seed. */
-export function* inputsOf(parser: string, seed: number, from: number, to: number) {
-  for (let draw = Math.floor(from / DRAWN); draw * DRAWN < to; draw++) {
-    const inputs = fc.sample(TARGETS[parser].inputs, { seed: (seed * 1_000_003 + draw) | 0, numRuns: DRAWN });
-    for (const [i, bytes] of inputs.entries()) {
-      const index = draw * DRAWN + i;
-      if (index >= from && index < to) yield { index, bytes };
-    }
-  }
-}
 
 async function outcomeOf(parser: string, bytes: Uint8Array): Promise<Pick<Report, 'outcome' | 'message'>> {
   try {
@@ -51,8 +38,10 @@ async function outcomeOf(parser: string, bytes: Uint8Array): Promise<Pick<Report
 /** What this process says to its parent; memory in bytes, once an input is read and at the end. */
 export type Message = Report | { readonly begun: number } | { readonly start: number; readonly peak: number };
 
-/** Before the next input is read, which may be the last. */
-const say = (message: Message) => new Promise((resolve) => process.send!(message, resolve));
+/** Not `process.stdout`, whose pipe would not block. */
+const STDOUT = 1;
+/** A line that is out before the next input is read, which may be the last. */
+const say = (message: Message) => writeSync(STDOUT, `${JSON.stringify(message)}\n`);
 
 /** Of the processor, for one input, in ms. */
 const LIMIT = 2_000;
@@ -71,16 +60,15 @@ async function main([parser, seed, from, to]: readonly string[]): Promise<void> 
   const { begun } = watch();
   let start = 0;
   for (const { index, bytes } of inputsOf(parser, Number(seed), Number(from), Number(to))) {
-    await say({ begun: index });
+    say({ begun: index });
     begun[0] = processorTime();
     const outcome = await outcomeOf(parser, bytes);
     const milliseconds = processorTime() - begun[0];
     begun[0] = Infinity;
     start ||= peakMemory();
-    await say({ index, bytes: bytes.length, milliseconds, ...outcome });
+    say({ index, bytes: bytes.length, milliseconds, ...outcome });
   }
-  await say({ start, peak: peakMemory() });
-  process.disconnect();
+  say({ start, peak: peakMemory() });
 }
 
-if (process.send) await main(process.argv.slice(2));
+await main(process.argv.slice(2));

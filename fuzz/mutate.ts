@@ -36,25 +36,31 @@ const NUMBERS = [
 
 function applied(bytes: Uint8Array, { at, value, kind }: Edit): Uint8Array {
   const i = Math.floor(at * bytes.length);
-  const around = (length: number, ...middle: number[]) =>
-    Uint8Array.from([...bytes.subarray(0, i), ...middle, ...bytes.subarray(i + length)]);
+  const around = (length: number, middle: ArrayLike<number> = []) => {
+    const rest = bytes.subarray(i + length);
+    const out = new Uint8Array(i + middle.length + rest.length);
+    out.set(bytes.subarray(0, i));
+    out.set(middle, i);
+    out.set(rest, i + middle.length);
+    return out;
+  };
   switch (kind) {
     case 'set':
-      return around(1, value);
+      return around(1, [value]);
     case 'insert':
-      return around(0, value);
+      return around(0, [value]);
     case 'delete':
       return around(1 + (value % 16));
     case 'cut':
       return bytes.slice(0, i);
     case 'ones':
-      return around(8, ...new Array(8).fill(255));
+      return around(8, new Array(8).fill(255));
     case 'zeros':
-      return around(4, 0, 0, 0, 0);
+      return around(4, [0, 0, 0, 0]);
     case 'repeat':
-      return around(0, ...bytes.subarray(i, i + value));
+      return around(0, bytes.subarray(i, i + value));
     case 'number':
-      return around(8, ...numberBytes(NUMBERS[value % NUMBERS.length], value % 2 === 0));
+      return around(8, numberBytes(NUMBERS[value % NUMBERS.length], value % 2 === 0));
   }
 }
 

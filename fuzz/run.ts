@@ -1,10 +1,11 @@
 // `npm run fuzz -- PARSER N SEED`: N damaged inputs of a parser (or of all), in processes with limits on memory and time.
 // Whatever is not read or refused with an error of ours is kept in build/fuzz, and the exit code is 1.
 
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
+import { spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { inputsOf, type Message, type Report } from './child.ts';
+import { createInterface } from 'node:readline';
+import type { Message, Report } from './child.ts';
+import { inputsOf } from './inputs.ts';
 import { TARGETS } from './targets.ts';
 
 const FOUND = 'build/fuzz/found';
@@ -31,12 +32,14 @@ interface Total {
 /** Reads inputs until one of them kills the process. @returns the index from which to go on */
 function readFrom(parser: string, seed: number, from: number, to: number, total: Total): Promise<number> {
   return new Promise((resolve) => {
-    const child = fork('build/fuzz/child.mjs', [parser, seed, from, to].map(String), {
-      execArgv: [`--max-old-space-size=${MEMORY_MB}`],
-      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
-    });
+    const child = spawn(
+      process.execPath,
+      [`--max-old-space-size=${MEMORY_MB}`, 'build/fuzz/child.mjs', ...[parser, seed, from, to].map(String)],
+      { stdio: ['ignore', 'pipe', 'ignore'] },
+    );
     let at = from;
-    child.on('message', (message: Message) => {
+    createInterface(child.stdout).on('line', (line) => {
+      const message: Message = JSON.parse(line);
       if ('peak' in message) remember(message, total);
       else if ('begun' in message) at = message.begun;
       else {
@@ -44,15 +47,10 @@ function readFrom(parser: string, seed: number, from: number, to: number, total:
         at = message.index + 1;
       }
     });
-    // What it has said last may come after it has ended.
-    const said = once(child, 'disconnect');
-    child.on('exit', async (code, signal) => {
-      await said;
+    child.on('close', (code, signal) => {
       if (code === 0) return resolve(to);
-      total.wrong.set(
-        at,
-        signal === 'SIGXCPU' ? 'it takes too long' : `it ends the process (${signal ?? code})`,
-      );
+      const isSlow = signal === 'SIGXCPU';
+      total.wrong.set(at, isSlow ? 'it takes too long' : `it ends the process (${signal ?? code})`);
       resolve(at + 1);
     });
   });
