@@ -38,7 +38,7 @@ async function outcomeOf(parser: string, bytes: Uint8Array): Promise<Pick<Report
 /** What this process says to its parent; memory in bytes, once an input is read and at the end. */
 export type Message = Report | { readonly begun: number } | { readonly start: number; readonly peak: number };
 
-/** Not `process.stdout`, whose pipe would not block. */
+/** Written to at once: a parent that is slow to read is waited for. */
 const STDOUT = 1;
 /** A line that is out before the next input is read, which may be the last. */
 const say = (message: Message) => writeSync(STDOUT, `${JSON.stringify(message)}\n`);
@@ -50,7 +50,9 @@ const LIMIT = 2_000;
 function watch(): Watched {
   const begun = new Float64Array(new SharedArrayBuffer(Float64Array.BYTES_PER_ELEMENT)).fill(Infinity);
   const watched: Watched = { begun, limit: LIMIT };
-  new Worker(new URL('./watchdog.mjs', import.meta.url), { workerData: watched }).unref();
+  // What a thread prints would go through this process's own stream, which makes the pipe one that does not block.
+  const options = { workerData: watched, stdout: true, stderr: true };
+  new Worker(new URL('./watchdog.mjs', import.meta.url), options).unref();
   return watched;
 }
 
