@@ -148,7 +148,7 @@ export function dswapSymmetric(n: i32, b: i32, a: i32, z: i32, A: usize, lda: i3
   swapSymmetricGroups<f64>(n, b, a, z, A, lda);
 }
 
-export { gramWorkBytes, gram, crossWorkBytes, cross } from './gram';
+export { gramWorkBytes, gram, crossWorkBytes, cross, isFlat, widen } from './gram';
 export { im2col } from './im2col';
 export {
   tableauWorkBytes, dtableauPivot, dtableauCosts, dtableauPrepare, dtableauChanges, dtableauScan,

@@ -5,7 +5,6 @@
  * Every export forgets the last error, checks all it is given, takes the scratch it states, and only then computes.
  * Groups and reports are written at the very end, where all has gone well.
  */
-import { gemmWorkBytes } from '../gemm';
 import * as check from './check';
 import { eliminate, select } from './eliminate';
 import { eliminationBytes } from './elimination';
@@ -14,7 +13,7 @@ import { Problem, fill, layOut, problemBytes, workBytes } from './problem';
 import { prune, pruneBytes, search } from './prune';
 import { magnitude, magnitudeBytes, refit, refitBytes } from './refit';
 import { REPORT_BYTES, Report, blank } from './report';
-import { Statistics, accumulate, onesBytes, open, statisticsBytes } from './statistics';
+import { Statistics, accumulate, accumulateBytes, open, statisticsBytes } from './statistics';
 import {
   INVALID_ARGUMENT, NOT_FINITE, OK, begin, detail, length, notPositiveDefinite, outOfMemory, refuse, sayNumber, status,
   text,
@@ -82,12 +81,10 @@ export function osscar_accumulate(statistics: usize, p: i32, m: i32, n: i32, X: 
     && check.buffer('X', X, 4 * <f64>n * p) && check.buffer('Y', Y, 4 * <f64>n * targets)
     && check.finite<f32>('X', X, <usize>n * <usize>p) && check.finite<f32>('Y', Y, <usize>n * <usize>targets)
   )) return status;
-  const widest = max(p, targets);
-  const work = gemmWorkBytes<f32>(widest, widest, n);
-  if (!check.scratch(pushBytes(work) + pushBytes(onesBytes()) + pushBytes(offsetof<Statistics>()))) return status;
+  const scratch = accumulateBytes(p, targets, n);
+  if (!check.scratch(pushBytes(scratch) + pushBytes(offsetof<Statistics>()))) return status;
   const sums = changetype<Statistics>(push(offsetof<Statistics>()));
-  const ones = push(<usize>onesBytes());
-  accumulate(statistics, p, m, n, X, Y, ones, push(work), sums);
+  accumulate(statistics, p, m, n, X, Y, push(<usize>scratch), sums);
   return OK;
 }
 

@@ -55,6 +55,8 @@ export interface Abi
       ...[C: number, ldc: number, work: number],
     ]
   ): void;
+  isFlat(rows: number, p: number, X: number, ldx: number): number;
+  widen(rows: number, columns: number, A: number, lda: number, B: number, ldb: number): void;
   im2col(
     ...args: [
       ...[channels: number, height: number, width: number, kh: number, kw: number, sh: number, sw: number],

@@ -261,24 +261,37 @@ export class Kernels {
   }
 
   /**
-   * H ← H + XᵀX, lower triangle only; X n × p in f32, H p × p in f64. Sums over 512 rows are formed in f32,
+   * H ← H + XᵀX, lower triangle only; X n × p, H p × p in f64. Where X is in f32, sums over 512 rows are formed in f32,
    * the rest in f64. n·p² flops.
    */
-  gram(X: Matrix<'f32'>, H: Matrix<'f64'>): void {
+  gram(X: Matrix, H: Matrix<'f64'>): void {
     const { rows, cols: p } = X;
-    expectShape('gram', 'X', X, rows, p, 'f32');
     expectShape('gram', 'H', H, p, p, 'f64');
-    this.#run('gram', [p, rows], rows, p, X, H);
+    if (X.type === 'f64') this.syrk(true, 1, X, 1, H);
+    else this.#run('gram', [p, rows], rows, p, X, H);
   }
 
-  /** C ← C + XᵀY; X n × p and Y n × m in f32, C p × m in f64. Sums as in `gram`. 2·n·p·m flops. */
-  cross(X: Matrix<'f32'>, Y: Matrix<'f32'>, C: Matrix<'f64'>): void {
+  /** C ← C + XᵀY; X n × p and Y n × m of one type, C p × m in f64. Sums as in `gram`. 2·n·p·m flops. */
+  cross(X: Matrix, Y: Matrix, C: Matrix<'f64'>): void {
     const { rows, cols: p } = X;
     const m = Y.cols;
-    expectShape('cross', 'X', X, rows, p, 'f32');
-    expectShape('cross', 'Y', Y, rows, m, 'f32');
+    expectShape('cross', 'Y', Y, rows, m, X.type);
     expectShape('cross', 'C', C, p, m, 'f64');
-    this.#run('cross', [p, m, rows], rows, p, m, X, Y, C);
+    if (X.type === 'f64') this.gemm(true, false, 1, X, Y, 1, C);
+    else this.#run('cross', [p, m, rows], rows, p, m, X, Y, C);
+  }
+
+  /** Whether the columns of X hardly vary beside their size, so that its sums are to be formed in f64. */
+  isFlat(X: Matrix<'f32'>): boolean {
+    return this.abi.isFlat(X.rows, X.cols, X.ptr, X.ld) !== 0;
+  }
+
+  /** A in f64, on the stack. */
+  widened(A: Matrix<'f32'>): Matrix<'f64'> {
+    const { rows, cols } = A;
+    const B = this.matrix(rows, cols, 'f64');
+    this.abi.widen(rows, cols, A.ptr, A.ld, B.ptr, B.ld);
+    return B;
   }
 
   /**

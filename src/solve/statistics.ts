@@ -8,13 +8,16 @@ import type { LayerStatistics } from './problem.ts';
 /** Rows per chunk: the depth that the f32 kernels sum before they add to f64 (KC of the GEMM). */
 export const CHUNK_ROWS = 512;
 
+/** Rows of those that are summed in f64, at a time. */
+const WIDE_ROWS = 64;
+
 const ONE = [1, 1] as const;
 /** Of what transposes a target's image. */
 const POINTWISE = { kernel: ONE, strides: ONE, dilations: ONE, pads: [0, 0] } as const;
 
 /** Bytes of wasm memory of one accumulator for p inputs and m outputs, without the GEMM's packing buffers. */
 export function statisticsWasmBytes(p: number, m: number): number {
-  return 8 * (p + 1) * (p + m + 1) + 4 * CHUNK_ROWS * (p + m + 2);
+  return 8 * (p + 1) * (p + m + 1) + (4 * CHUNK_ROWS + 8 * WIDE_ROWS) * (p + m + 2);
 }
 
 /** One image of a batch, channel-major: data is channels × (height·width). */
@@ -174,17 +177,36 @@ export class StatisticsAccumulator {
     const kernels = this.#kernels;
     const n = this.#filled;
     if (n === 0) return;
-    const X = kernels.submatrix(this.#X, 0, 0, n, this.#p);
-    const Y = kernels.submatrix(this.#Y, 0, 0, n, this.#Y.cols);
+    const part = (of: Matrix<'f32'>, first: number, rows: number) =>
+      kernels.submatrix(of, first, 0, rows, of.cols);
+    if (!kernels.isFlat(part(this.#X, 0, n))) {
+      const [X, Y, ones] = [this.#X, this.#Y, this.#ones].map((of) => part(of, 0, n));
+      this.#add(X, Y, ones);
+    } else {
+      for (let first = 0; first < n; first += WIDE_ROWS) {
+        const rows = Math.min(WIDE_ROWS, n - first);
+        kernels.scoped(() => {
+          const [X, Y, ones] = [this.#X, this.#Y, this.#ones].map((of) =>
+            kernels.widened(part(of, first, rows)),
+          );
+          this.#add(X, Y, ones);
+        });
+      }
+    }
+    this.#filled = 0;
+  }
+
+  /** Adds the sums over some rows. */
+  #add(X: Matrix, Y: Matrix, ones: Matrix): void {
+    const kernels = this.#kernels;
     const { first, end } = this.#panel;
     const rows = end - first;
-    const panel = kernels.submatrix(X, 0, first, n, rows);
+    const panel = kernels.submatrix(X, 0, first, X.rows, rows);
     // Only the lower triangle is wanted: before the diagonal block a rectangle, then the block itself.
     const before = kernels.submatrix(this.#H, 0, 0, rows, first);
-    if (first > 0) kernels.cross(panel, kernels.submatrix(X, 0, 0, n, first), before);
+    if (first > 0) kernels.cross(panel, kernels.submatrix(X, 0, 0, X.rows, first), before);
     kernels.gram(panel, kernels.submatrix(this.#H, 0, first, rows, rows));
     kernels.cross(panel, Y, this.#C);
-    kernels.cross(kernels.submatrix(this.#ones, 0, 0, n, 1), Y, this.#sums);
-    this.#filled = 0;
+    kernels.cross(ones, Y, this.#sums);
   }
 }

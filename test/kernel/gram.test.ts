@@ -68,13 +68,25 @@ onEveryBinary('gram', (kernels) => {
     expect(kernels.read(H)[0]).toBe(2 ** 30 + rows);
   });
 
+  test('of f64 is that of f64, on top of what is there', () => {
+    const [rows, p] = [70, 9];
+    const x = randomArray(rows * p, 1);
+    const h = randomArray(p * p, 2);
+    const H = guardedLower(kernels, p, 'f64', h);
+    kernels.gram(matrixOf(kernels, rows, p, 'f64', x), H.matrix);
+    const { value, magnitude } = product(true, false, [p, p, rows], x, x);
+    H.expectWithin(
+      value.map((sum, i) => sum + h[i]),
+      magnitude.map((sum) => 1.01 * rows * unitRoundoff('f64') * sum + 1e-15),
+    );
+  });
+
   test('names the operand that does not fit', () => {
     const X = kernels.matrix(5, 3, 'f32');
     const H = kernels.matrix(3, 4, 'f64');
     expect(() => kernels.gram(X, H)).toThrow(new ShapeError('gram: "H" expected 3×3, got 3×4'));
-    expect(() => kernels.gram(X, X as unknown as Matrix<'f64'>)).toThrow(
-      new ShapeError('gram: "H" expected f64, got f32'),
-    );
+    const square = kernels.matrix(3, 3, 'f32') as unknown as Matrix<'f64'>;
+    expect(() => kernels.gram(X, square)).toThrow(new ShapeError('gram: "H" expected f64, got f32'));
   });
 });
 
@@ -104,5 +116,47 @@ onEveryBinary('cross', (kernels) => {
     const Y = kernels.matrix(4, 2, 'f32');
     const C = kernels.matrix(3, 2, 'f64');
     expect(() => kernels.cross(X, Y, C)).toThrow(new ShapeError('cross: "Y" expected 5×2, got 4×2'));
+  });
+});
+
+onEveryBinary('isFlat', (kernels) => {
+  /** Columns of mean 1 and alternating ± d: d² / (1 + d²) of their squares varies. */
+  const alternating = (rows: number, columns: readonly number[]) => {
+    const X = guarded(
+      kernels,
+      rows,
+      columns.length,
+      'f32',
+      Array.from({ length: rows * columns.length }, (_, at) => {
+        const [i, j] = [Math.floor(at / columns.length), at % columns.length];
+        return 1 + (i % 2 ? columns[j] : -columns[j]);
+      }),
+    );
+    return kernels.isFlat(X.matrix);
+  };
+  const [above, below] = [0.19, 0.17]; // 0.18² is a 32nd of what is not varying, nearly
+
+  test.each([1, 3, 4, 5, 8, 11])('looks at all of %i columns', (p) => {
+    expect(alternating(200, Array(p).fill(below))).toBe(true);
+    expect(alternating(200, Array(p).fill(above))).toBe(false);
+    for (let j = 0; j < p; j++) {
+      const columns = Array(p).fill(below);
+      columns[j] = 0.19 * Math.sqrt(p);
+      expect(alternating(200, columns)).toBe(false);
+    }
+  });
+
+  test('is not said of nothing', () => {
+    const X = kernels.matrix(4, 5, 'f32');
+    kernels.zero(X);
+    expect(kernels.isFlat(X)).toBe(false);
+  });
+});
+
+onEveryBinary('widened', (kernels) => {
+  test('is the same matrix in f64', () => {
+    const x = Float32Array.from(randomArray(7 * 5, 1));
+    const { matrix } = guarded(kernels, 7, 5, 'f32', x);
+    expect(Array.from(kernels.read(kernels.widened(matrix)))).toEqual(Array.from(x));
   });
 });

@@ -180,11 +180,14 @@ describe.each<Binary>(['baseline', 'relaxed'])('%s', (simd) => {
     },
   );
 
-  test('accumulates what the TypeScript API accumulates, in any number of calls', async () => {
+  test.each([
+    ['inputs', 0],
+    ['inputs that hardly vary', 100],
+  ])('accumulates what the TypeScript API accumulates, of %s, in any number of calls', async (_, offset) => {
     const kernels = await openKernels({ simd });
     const host = new Host(module);
     const [n, p, m] = [1300, 37, 11];
-    const X = activations(n, p, 5);
+    const X = activations(n, p, 5).map((x) => x + offset);
     const Y = normals(n * m, 6);
     const accumulator = new StatisticsAccumulator(kernels, p, m, true);
     accumulator.addRows(X, Y);

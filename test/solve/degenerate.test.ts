@@ -3,7 +3,14 @@
 import { describe, expect, test } from 'vitest';
 import { NotPositiveDefiniteError } from '../../src/errors.ts';
 import { openKernels } from '../../src/kernel/index.ts';
-import { type LayerProblem, layerProblem, METHODS, pruneLayer, SEARCHES } from '../../src/solve/index.ts';
+import {
+  type LayerProblem,
+  layerProblem,
+  METHODS,
+  pruneLayer,
+  SEARCHES,
+  StatisticsAccumulator,
+} from '../../src/solve/index.ts';
 import { activations, naiveObjective, naiveStatistics, normals } from '../support/problems.ts';
 
 const kernels = await openKernels();
@@ -33,6 +40,31 @@ function expectDefined(layer: LayerProblem, keep: number): void {
 }
 
 describe('degenerate inputs', () => {
+  test('that vary by a thousandth of their size', () => {
+    // Of a rank far below their number, so that only damping keeps H definite.
+    const [n, p, rank] = [1300, 96, 12];
+    const mix = normals(rank * p, 4);
+    const hidden = normals(n * rank, 5);
+    const X = Float32Array.from({ length: n * p }, (_, at) => {
+      const [r, j] = [Math.floor(at / p), at % p];
+      let sum = 0;
+      for (let k = 0; k < rank; k++) sum += hidden[r * rank + k] * mix[k * p + j];
+      return 20 + 0.01 * sum;
+    });
+    const accumulator = new StatisticsAccumulator(kernels, p, m, false);
+    accumulator.addRows(X);
+    const sums = accumulator.finish();
+    const options = { groupSize: 1, bias: new Float32Array(m) };
+    const found = layerProblem(kernels, sums, normals(p * m, 3), options);
+    const exact = layerProblem(kernels, naiveStatistics(X, undefined, p, m), normals(p * m, 3), options);
+    const scale = Math.max(...exact.H.map(Math.abs));
+    for (const [i, value] of found.H.entries())
+      expect(Math.abs(value - exact.H[i])).toBeLessThan(1e-6 * scale);
+    expect(pruneLayer(kernels, found, { keep: 40 }).kept).toEqual(
+      pruneLayer(kernels, exact, { keep: 40 }).kept,
+    );
+  });
+
   test('fewer samples than inputs', () => {
     expectDefined(problem(activations(9, 24, 1), 24), 10);
     expectDefined(problem(activations(9, 24, 1), 24, { groupSize: 3 }), 4);
