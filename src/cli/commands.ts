@@ -103,11 +103,12 @@ export async function pruneModel(path: string, flags: PruneFlags, command: Comma
   if (target === undefined) throw new InputError('where the pruned model goes is missing: --output');
   const latencyTable = flags.latencyTable === undefined ? undefined : await readTable(flags.latencyTable);
   const replacing = { overwrite: flags.overwrite, inputs: inputsOf(path, flags) };
+  const signal = interruptSignal(flags); // before there is anything to tidy up
   await checkReport(flags.report, replacing);
   await closing(async (opened) => {
     // First of all, so that an output that cannot be is found at once.
     const output = opened(await openOutput(path, target, replacing));
-    const { onDisk, progress, ...run } = await openRun(path, flags, command, opened);
+    const { onDisk, progress, ...run } = await openRun(path, flags, command, opened, signal);
     const result = await prune(onDisk.model as OpenedModel, {
       ...run,
       ...recipe,
@@ -158,8 +159,9 @@ async function openOutput(path: string, target: string, replacing: Replacing): P
 export async function analyzeModel(path: string, flags: RunFlags, command: Command): Promise<void> {
   const of = flags.of ?? ((await modelFile(path)) === undefined ? 'params' : 'macs');
   const recipe = parseRecipe({ ...flags, of: undefined, [of]: 1 });
+  const signal = interruptSignal(flags);
   await closing(async (opened) => {
-    const { onDisk, progress, ...run } = await openRun(path, flags, command, opened);
+    const { onDisk, progress, ...run } = await openRun(path, flags, command, opened, signal);
     const report = await analyze(onDisk.model, { ...run, ...recipe });
     progress.close();
     print(flags, () => analyzeText(report, path, flags), report);
@@ -172,10 +174,10 @@ async function openRun(
   flags: RunFlags & Pick<PruneFlags, 'data' | 'dataLabels'>,
   command: Command,
   opened: Opened,
+  signal: AbortSignal,
 ) {
   const { calibrate, data, dataLabels: labels, seed } = flags;
   if (calibrate === undefined) throw new InputError('calibration samples are missing: --calibrate');
-  const signal = interruptSignal(flags);
   const store = flags.work === undefined ? undefined : opened(await folderStore(flags.work));
   const onDisk = await openOnDisk(path, flags, opened, signal);
   const kind = kindOf(onDisk);

@@ -110,6 +110,27 @@ describe.each([
 /** For `run`: a module that is loaded before the command. */
 const preloaded = (code: string) => ['--import', `data:text/javascript,${encodeURIComponent(code)}`];
 
+/** The run interrupts itself as soon as it has made a folder for its output. */
+const EARLY = preloaded(`
+  import fs from 'node:fs/promises';
+  import { syncBuiltinESMExports } from 'node:module';
+  const { mkdir } = fs;
+  fs.mkdir = async (...args) => {
+    const made = await mkdir(...args);
+    fs.mkdir = mkdir;
+    syncBuiltinESMExports();
+    process.kill(process.pid, 'SIGINT');
+    return made;
+  };
+  syncBuiltinESMExports();`);
+
+test('a run that is ended before it has read anything leaves nothing behind either', async () => {
+  const [out, scratch] = [newFolder('out'), newFolder('scratch')];
+  const { code, stderr } = await run(language(join(out, 'small'), scratch), () => {}, EARLY);
+  expect([code, stderr]).toEqual([130, 'osscar: interrupted; nothing was written\n']);
+  expect([listing(out), listing(scratch)]).toEqual([[], []]);
+});
+
 /** After its first words the run waits, and not for its event loop, until it is sent a byte. */
 const WAITING = preloaded(`
   import { readSync } from 'node:fs';

@@ -10,8 +10,8 @@ const LAYER = JSON.stringify(new URL('layer.js', DIST).href);
 const PRELUDE = `import { openSession } from ${LAYER};
   const A = new Float64Array(1500 * 1500); for (let i = 0; i < 1500; i++) A[i * 1501] = 2;`;
 
-function run(source: string): Promise<{ code: number | null; output: string }> {
-  const child = spawn(process.execPath, ['--input-type=module', '-e', PRELUDE + source], {
+function run(source: string, ...flags: string[]): Promise<{ code: number | null; output: string }> {
+  const child = spawn(process.execPath, [...flags, '--input-type=module', '-e', PRELUDE + source], {
     timeout: HANG_MS,
   });
   let output = '';
@@ -55,6 +55,23 @@ test('the process ends by itself where the worker script was refused', async () 
     const session = await openSession({ threads: 2, workerUrl: 'file:///nowhere/worker.js' });
     console.log(session.threads);`);
   expect(output).toBe('1\n');
+  expect(code).toBe(0);
+});
+
+test('a worker that is out of memory is named, and the session goes on', async () => {
+  const workerUrl = new URL('exhausting-worker.mjs', import.meta.url).href;
+  const { code, output } = await run(
+    `
+    const session = await openSession({ threads: 2, workerUrl: ${JSON.stringify(workerUrl)} });
+    const { code, message } = await session.inverse(Float64Array.of(4), 1).catch((error) => error);
+    console.log(code, message);
+    console.log(session.threads, await session.gram(Float32Array.of(1, 2), 2));`,
+    '--max-old-space-size=64',
+  );
+  expect(output).toMatch(
+    /^ERR_OSSCAR_WORKER_LOST inverse: given up after 2 attempts: .*: Worker terminated due to reaching memory limit/m,
+  );
+  expect(output).toContain('2 Float64Array(4) [ 1, 2, 2, 4 ]');
   expect(code).toBe(0);
 });
 
