@@ -7,7 +7,7 @@ const inlineWasm = {
   name: 'inline-wasm',
   enforce: 'pre' as const,
   load(id: string) {
-    if (!id.endsWith('.wasm')) return undefined;
+    if (!id.endsWith('.deflate')) return undefined;
     const base64 = readFileSync(id).toString('base64');
     return `export default Uint8Array.from(atob('${base64}'), (c) => c.charCodeAt(0));`;
   },

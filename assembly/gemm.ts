@@ -2,6 +2,7 @@
 // the caches, and the microkernel walks over tiles of C.
 import { packColumns, packRows } from './pack';
 import { scale } from './scale';
+import { OPERATION_BYTES, membersFor, shareGemm } from './share';
 import { LANES, at } from './simd';
 import { MR, NR, ukr } from './ukr';
 
@@ -43,7 +44,7 @@ function packedBytes<T>(k: i32, w: i32, W: i32): usize {
 }
 
 export function gemmWorkBytes<T>(m: i32, n: i32, k: i32): usize {
-  return TILE_BYTES + packedBytes<T>(k, min(n, NC), NR<T>()) + packedBytes<T>(k, min(m, MC), MR);
+  return OPERATION_BYTES + TILE_BYTES + packedBytes<T>(k, min(n, NC), NR<T>()) + packedBytes<T>(k, min(m, MC), MR);
 }
 
 /**
@@ -51,13 +52,16 @@ export function gemmWorkBytes<T>(m: i32, n: i32, k: i32): usize {
  *
  * @param A  m × k, or k × m if transA
  * @param B  k × n, or n × k if transB
- * @param C  m × n, must not overlap A or B, except: with β = 0 it may be A where k ≤ KC, or B where also
- *           m ≤ MC, since all that a tile is made of is then packed before it is written
+ * @param C  m × n, must not overlap A or B
  */
 export function gemm<T>(
   transA: bool, transB: bool, m: i32, n: i32, k: i32,
   alpha: T, A: usize, lda: i32, B: usize, ldb: i32, beta: T, C: usize, ldc: i32, work: usize,
 ): void {
+  const members = membersFor<T>(2 * <f64>m * n * k);
+  if (members > 1) {
+    return shareGemm<T>(members, transA, transB, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc, work);
+  }
   const add = beta != <T>0 || alpha == <T>0 || k == 0;
   if (add) scale<T>(false, m, n, beta, C, ldc);
   product<T, T>(Triangle.None, false, add, transA, transB, m, n, k, alpha, A, lda, B, ldb, C, ldc, work);
@@ -65,7 +69,8 @@ export function gemm<T>(
 
 /**
  * C ← α·op(A)·op(B), or C + α·op(A)·op(B) if add; with `lower` only where column ≤ row.
- * What may overlap is as in `gemm`.
+ * C must not overlap A or B, except: where nothing is added it may be A where k ≤ KC, or B where also m ≤ MC, since all
+ * that a tile is made of is then packed before it is written.
  *
  * U is the type of C. Where it is wider than T, products over KC terms are summed in T and added up in U.
  */

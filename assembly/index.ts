@@ -1,6 +1,8 @@
 /**
- * The ABI: no imports, raw pointers, usable from any wasm host.
+ * The ABI: raw pointers, usable from any wasm host.
  *
+ * - Imports `env.helpers` and `env.share` say who helps with large operations (share.ts); a host of one thread answers 0,
+ *   and is never asked for the other.
  * - Matrices are row-major; leading dimensions count elements. The prefix is s for f32 and d for f64.
  * - The host owns the memory from heapBase() on. `work` is scratch of at least the bytes that the function's
  *   `WorkBytes` twin returns. Matrices and work are best aligned to 16 bytes.
@@ -9,7 +11,7 @@
 import { Elimination, eliminateNextPanel, eliminateStage, eliminateStart, eliminateStep } from './eliminate';
 import { gemm, gemmWorkBytes } from './gemm';
 import { potrf, potrfWorkBytes } from './potrf';
-import { lauum, potri, potriWorkBytes, trmm, trtri } from './potri';
+import { potri, potriWorkBytes } from './potri';
 import { swapSymmetricGroups } from './rows';
 import { symmetrize } from './transpose';
 import { syrk, syrkWorkBytes } from './syrk';
@@ -99,18 +101,6 @@ export function dpotri(n: i32, A: usize, lda: i32, work: usize): void {
   potri<f64>(n, A, lda, work);
 }
 
-// The parts of potri and where the recursions halve, for hosts that share them out over threads. Work as for potri.
-export function dtrtri(n: i32, L: usize, ldl: i32, work: usize): void {
-  trtri<f64>(n, L, ldl, work);
-}
-export function dlauum(n: i32, W: usize, ldw: i32, work: usize): void {
-  lauum<f64>(n, W, ldw, work);
-}
-export function dtrmm(n: i32, w: i32, L: usize, ldl: i32, B: usize, ldb: i32, work: usize): void {
-  trmm<f64>(n, w, L, ldl, B, ldb, work);
-}
-export { half } from './triangle';
-
 export function ssymmetrize(n: i32, A: usize, lda: i32): void {
   symmetrize<f32>(n, A, lda);
 }
@@ -150,6 +140,7 @@ export function dswapSymmetric(n: i32, b: i32, a: i32, z: i32, A: usize, lda: i3
 
 export { gramWorkBytes, gram, crossWorkBytes, cross, isFlat, widen } from './gram';
 export { im2col } from './im2col';
+export { part } from './share';
 export {
   tableauWorkBytes, dtableauPivot, dtableauCosts, dtableauPrepare, dtableauChanges, dtableauScan,
 } from './tableau';

@@ -2,6 +2,7 @@
 import { Triangle, product, gemmWorkBytes } from './gemm';
 import { subtractRows } from './rows';
 import { scale } from './scale';
+import { membersFor, shareSyrk } from './share';
 import { at } from './simd';
 
 /**
@@ -23,6 +24,8 @@ export function syrk<T>(
   trans: bool, n: i32, k: i32, alpha: T, A: usize, lda: i32, beta: T, C: usize, ldc: i32, work: usize,
 ): void {
   if (k <= STREAMED) return stream<T>(trans, n, k, alpha, A, lda, beta, C, ldc, work);
+  const members = membersFor<T>(<f64>k * n * n);
+  if (members > 1) return shareSyrk<T>(members, trans, n, k, alpha, A, lda, beta, C, ldc, work);
   const add = beta != <T>0 || alpha == <T>0;
   if (add) scale<T>(true, n, n, beta, C, ldc);
   product<T, T>(Triangle.None, true, add, trans, !trans, n, n, k, alpha, A, lda, A, lda, C, ldc, work);

@@ -1,6 +1,7 @@
 // Triangular solve with many right-hand sides (BLAS `trsm`, lower, non-unit), by halving the triangle.
 import { Triangle, gemm, gemmWorkBytes, product } from './gemm';
 import { scale } from './scale';
+import { membersFor, shareTrsm } from './share';
 import { at } from './simd';
 import { NB, TB, blockBytes, blockLd, half, invertBlock } from './triangle';
 
@@ -18,8 +19,10 @@ export function trsmWorkBytes<T>(m: i32, n: i32): usize {
 export function trsm<T>(
   right: bool, trans: bool, m: i32, n: i32, alpha: T, L: usize, ldl: i32, B: usize, ldb: i32, work: usize,
 ): void {
-  scale<T>(false, m, n, alpha, B, ldb);
   const order = right ? n : m;
+  const members = membersFor<T>(<f64>order * m * n);
+  if (members > 1) return shareTrsm<T>(members, right, trans, m, n, alpha, L, ldl, B, ldb, work);
+  scale<T>(false, m, n, alpha, B, ldb);
   // Below, the larger inverses cost what they save. Decided by L alone: threads that share out B then do the same
   // arithmetic as one.
   const whole = order < 8 * TB ? NB : TB;

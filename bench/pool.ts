@@ -45,7 +45,7 @@ async function inChromium(threads: number, sizes: Sizes): Promise<ThreadsRow[]> 
     bundle: true,
     format: 'esm',
     target: 'es2022',
-    loader: { '.wasm': 'binary' },
+    loader: { '.deflate': 'binary' },
     logLevel: 'warning',
   });
   await writeFile(`${site}/index.html`, '<!doctype html><script type="module" src="page.js"></script>');

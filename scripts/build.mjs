@@ -2,8 +2,9 @@
 // esbuild, the types by tsc.
 // `node scripts/build.mjs wasm` stops after the binaries, which is all that the tests of src/ need.
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { deflateRawSync } from 'node:zlib';
 import asc from 'assemblyscript/asc';
 import { build } from 'esbuild';
 import packageJson from '../package.json' with { type: 'json' };
@@ -20,6 +21,10 @@ for (const target of ['baseline', 'relaxed', 'plugin', 'plugin-relaxed']) {
     process.exit(1);
   }
 }
+// What src/kernel/binary.ts inlines.
+for (const binary of ['build/osscar.wasm', 'build/osscar.relaxed.wasm']) {
+  writeFileSync(`${binary}.deflate`, deflateRawSync(readFileSync(binary), { level: 9 }));
+}
 if (only === 'wasm') process.exit(0);
 
 rmSync('dist', { recursive: true, force: true });
@@ -30,7 +35,7 @@ const options = {
   platform: 'neutral',
   mainFields: ['module', 'main'],
   target: 'es2022',
-  loader: { '.wasm': 'binary' },
+  loader: { '.deflate': 'binary' },
   sourcemap: true,
   legalComments: 'eof',
   logLevel: 'warning',

@@ -17,7 +17,7 @@ export function bundle(entryPoints, outdir, define = {}) {
     platform: 'node',
     target: 'es2022',
     packages: 'external',
-    loader: { '.wasm': 'binary' },
+    loader: { '.deflate': 'binary' },
     define,
     logLevel: 'warning',
   });

@@ -108,7 +108,7 @@ async function bundle() {
     bundle: true,
     format: 'esm',
     target: 'es2022',
-    loader: { '.wasm': 'binary' },
+    loader: { '.deflate': 'binary' },
     alias: { vitest: './test/runtimes/vitest.ts' },
     plugins: [testFiles],
     logLevel: 'warning',

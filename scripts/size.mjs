@@ -24,7 +24,7 @@ async function size(input) {
     platform: 'neutral',
     mainFields: ['module', 'main'],
     target: 'es2022',
-    loader: { '.wasm': 'binary' },
+    loader: { '.deflate': 'binary' },
     write: false,
   });
   return gzipSync(outputFiles[0].contents, { level: 9 }).byteLength;

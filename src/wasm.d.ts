@@ -1,5 +1,5 @@
 /** The build inlines each binary: no fetch, no path, no bundler plug-in on the user's side. */
-declare module '*.wasm' {
+declare module '*.deflate' {
   const bytes: Uint8Array<ArrayBuffer>;
   export default bytes;
 }

@@ -41,11 +41,8 @@ export interface Abi
     Record<`${Prefix}eliminateStep`, (state: number, position: number) => number> {
   readonly memory: WebAssembly.Memory;
   heapBase(): number;
-  /** Rows of the first half of a triangle, as potrf, trtri and lauum split it. */
-  half(n: number): number;
-  dtrtri(n: number, L: number, ldl: number, work: number): void;
-  dlauum(n: number, W: number, ldw: number, work: number): void;
-  dtrmm(n: number, w: number, L: number, ldl: number, B: number, ldb: number, work: number): void;
+  /** Makes one part of an operation that is shared out, as in assembly/share.ts. */
+  part(operation: number, index: number, work: number): void;
   gram(
     ...args: [...[rows: number, p: number, X: number, ldx: number], ...[H: number, ldh: number, work: number]]
   ): void;

@@ -50,14 +50,34 @@ export async function openKernels(options: KernelOptions = {}): Promise<Kernels>
   if (!(maximumBytes > 0)) {
     throw new InputError(`openKernels: "maximumBytes" expected a positive number, got ${maximumBytes}`);
   }
-  const simd = chooseSimd(choice);
+  const simd = await chooseSimd(choice);
   return new Kernels(await instance(await compile(simd)), simd, maximumBytes);
 }
 
+/** Threads that make parts of large operations on the memory of the one that asks (assembly/share.ts). */
+export interface Crew {
+  /** Who is there beside the one that asks. */
+  readonly helpers: number;
+  /** Has `abi.part` called once for each part of an operation, in any order; returns when all are made. */
+  run(abi: Pick<Abi, 'part'>, operation: number, parts: number, work: number): void;
+}
+
+const NOBODY: Crew = { helpers: 0, run() {} };
+
 /** @param memory  for a module that imports it */
-export async function instance(module: WebAssembly.Module, memory?: WebAssembly.Memory): Promise<Abi> {
-  const { exports } = await instantiate(module, memory && { env: { memory } });
-  return exports as unknown as Abi;
+export async function instance(
+  module: WebAssembly.Module,
+  memory?: WebAssembly.Memory,
+  crew = NOBODY,
+): Promise<Abi> {
+  const env: Record<string, unknown> = {
+    helpers: () => crew.helpers,
+    share: (operation: number, parts: number, work: number) => crew.run(abi, operation, parts, work),
+  };
+  if (memory) env.memory = memory;
+  const { exports } = await instantiate(module, { env });
+  const abi = exports as unknown as Abi;
+  return abi;
 }
 
 /** An instance of the binary: its memory, a stack of matrices, and the kernels that work on them. */

@@ -68,7 +68,7 @@ export async function openSession(options: SessionOptions = {}): Promise<Session
   if (!(maximumBytes > 0)) {
     throw new InputError(`openSession: "maximumBytes" expected a positive number, got ${maximumBytes}`);
   }
-  const simd = chooseSimd(choice);
+  const simd = await chooseSimd(choice);
   let reason: string | undefined;
   if (threads > 1) {
     try {

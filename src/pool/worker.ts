@@ -4,10 +4,9 @@ import { expose } from 'comlink';
 import { type Abi, instance, Kernels } from '../kernel/index.ts';
 import { type Arguments, answer, Calculator, type Request } from './calculator.ts';
 import { installErrorTransfer } from './errors.ts';
-import { parallelAbi, scratchBytes } from './parallel.ts';
 import { platform } from './platform.ts';
 import type { PoolOptions } from './pool.ts';
-import { Team } from './team.ts';
+import { scratchBytes, Team } from './team.ts';
 import { handedOver } from './transfer.ts';
 
 interface ServiceOptions extends Omit<PoolOptions, 'workerUrl'> {
@@ -27,10 +26,10 @@ export class Service {
 
   async start(options: ServiceOptions): Promise<void> {
     const { module, simd, maximumBytes, shared, threads } = options;
-    const own = await instance(module, shared?.memory);
-    // Large operations are shared out on shared memory, which begins with the scratch of all who may help.
+    const own = await instance(module, shared?.memory, shared && new Team(shared.team));
+    // Shared memory begins with the scratch of all who may help.
     const base = shared ? scratchOf(own, threads) : 0;
-    const abi = shared ? parallelAbi({ ...own, heapBase: () => base }, new Team(shared.team)) : own;
+    const abi = shared ? { ...own, heapBase: () => base } : own;
     this.#module = module;
     this.#calculator = new Calculator(new Kernels(abi, simd, maximumBytes + base));
   }

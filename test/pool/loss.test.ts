@@ -43,7 +43,7 @@ async function openStopping() {
 async function toItsMidst([lead, helper]: readonly Thread[]) {
   await stopped(lead);
   await helping(helper);
-  for (const worker of [helper, lead]) goOn(worker, 'dtrsm');
+  for (const worker of [helper, lead]) goOn(worker, 'part');
   await Promise.all([lead, helper].map(stopped));
 }
 

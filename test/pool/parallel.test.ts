@@ -1,45 +1,56 @@
 import { Worker } from 'node:worker_threads';
 import { build } from 'esbuild';
 import { describe, expect, test } from 'vitest';
-import { type Abi, Kernels, type Matrix, openKernels, type Simd } from '../../src/kernel/index.ts';
-import { parallelAbi, scratchBytes } from '../../src/pool/parallel.ts';
-import { type Task, Team } from '../../src/pool/team.ts';
+import {
+  compile,
+  type ElementType,
+  instance,
+  Kernels,
+  type Matrix,
+  openKernels,
+  type Simd,
+} from '../../src/kernel/index.ts';
+import { scratchBytes, Team } from '../../src/pool/team.ts';
 import { random, randomArray } from '../support/random.ts';
 import { definite, until } from './built.ts';
 
-/** Plain kernels, and ones whose tasks a crew of four would run, here one after the other in random order. */
+/** Plain kernels, and ones whose parts a crew of four would make, here one after the other in random order. */
 async function pair(simd: Simd) {
   const plain = await openKernels({ simd });
-  let tasks = 0;
+  let made = 0;
+  let isBusy = false;
   const next = random(5);
   const crew = {
-    helpers: 3,
-    run(_abi: Abi, list: readonly Task[], work: number) {
-      tasks += list.length;
-      const shuffled = list.map((task) => ({ task, at: next() })).sort((a, b) => a.at - b.at);
-      for (const { task } of shuffled) {
-        const [kernel, ...args] = task;
-        (plain.abi[kernel] as (...args: unknown[]) => void)(...args, work);
-      }
+    get helpers() {
+      return isBusy ? 0 : 3;
+    },
+    run: (...[abi, operation, parts, work]: Parameters<Team['run']>) => {
+      isBusy = true;
+      made += parts;
+      const shuffled = Array.from({ length: parts }, (_, part) => ({ part, at: next() }));
+      for (const { part } of shuffled.sort((a, b) => a.at - b.at)) abi.part(operation, part, work);
+      isBusy = false;
     },
   };
-  const shared = new Kernels(parallelAbi(plain.abi, crew), simd, plain.maximumBytes);
-  return { plain, shared, tasks: () => tasks };
+  const abi = await instance(await compile(simd), undefined, crew);
+  const shared = new Kernels(abi, simd, plain.maximumBytes);
+  return { plain, shared, made: () => made };
 }
 
-/** Runs both on the same operands, one after the other on the same memory; NaN around whatever is written. */
-async function expectSameBits(
+/** Runs both on the same operands, NaN around whatever is written. */
+async function expectSameBits<T extends ElementType>(
   simd: Simd,
+  type: T,
   shapes: readonly (readonly [rows: number, cols: number])[],
-  run: (kernels: Kernels, operands: Matrix<'f64'>[]) => void,
+  run: (kernels: Kernels, operands: Matrix<T>[]) => void,
   fill: (rows: number, cols: number, seed: number) => Float64Array = (rows, cols, seed) =>
     randomArray(rows * cols, seed),
 ) {
-  const { plain, shared, tasks } = await pair(simd);
+  const { plain, shared, made } = await pair(simd);
   const results = [plain, shared].map((kernels) => {
     const mark = kernels.mark();
     const operands = shapes.map(([rows, cols], i) => {
-      const whole = kernels.matrix(rows + 1, cols + 3, 'f64');
+      const whole = kernels.matrix(rows + 1, cols + 3, type);
       kernels.view(whole).fill(Number.NaN);
       const part = kernels.submatrix(whole, 0, 0, rows, cols);
       kernels.write(part, fill(rows, cols, i + 1));
@@ -49,17 +60,24 @@ async function expectSameBits(
       kernels,
       operands.map(({ part }) => part),
     );
-    const bits = operands.map(({ whole }) => kernels.read(whole));
+    const bits = operands.map(({ whole }) => Buffer.from(kernels.read(whole).buffer));
     kernels.release(mark);
     return bits;
   });
-  expect(tasks()).toBeGreaterThan(3);
+  expect(made()).toBeGreaterThan(3);
   for (const [i, expected] of results[0].entries()) {
-    expect(Buffer.compare(Buffer.from(results[1][i].buffer), Buffer.from(expected.buffer))).toBe(0);
+    expect(Buffer.compare(results[1][i], expected)).toBe(0);
   }
 }
 
-describe.each(['baseline', 'relaxed'] satisfies Simd[])('%s: shared out, the bits stay those of', (simd) => {
+const BINARIES: readonly (readonly [Simd, ElementType])[] = [
+  ['baseline', 'f64'],
+  ['baseline', 'f32'],
+  ['relaxed', 'f64'],
+  ['relaxed', 'f32'],
+];
+
+describe.each(BINARIES)('%s, %s: shared out, the bits stay those of', (simd, type) => {
   test.each([
     [false, false],
     [true, false],
@@ -69,13 +87,14 @@ describe.each(['baseline', 'relaxed'] satisfies Simd[])('%s: shared out, the bit
     const [m, n, k] = [301, 259, 277];
     await expectSameBits(
       simd,
+      type,
       [transA ? [k, m] : [m, k], transB ? [n, k] : [k, n], [m, n]],
       (kernels, [A, B, C]) => kernels.gemm(transA, transB, -1.5, A, B, 0.5, C),
     );
   });
 
   test.each([true, false])('syrk, transposed %s', async (trans) => {
-    await expectSameBits(simd, [trans ? [130, 403] : [403, 130], [403, 403]], (kernels, [A, C]) =>
+    await expectSameBits(simd, type, [trans ? [130, 403] : [403, 130], [403, 403]], (kernels, [A, C]) =>
       kernels.syrk(trans, -1, A, 1, C),
     );
   });
@@ -95,6 +114,7 @@ describe.each(['baseline', 'relaxed'] satisfies Simd[])('%s: shared out, the bit
     ]) {
       await expectSameBits(
         simd,
+        type,
         [[n, n], side === 'left' ? [n, w] : [w, n]],
         (kernels, [L, B]) => kernels.trsm(side, trans, 2, L, B),
         fill,
@@ -105,6 +125,7 @@ describe.each(['baseline', 'relaxed'] satisfies Simd[])('%s: shared out, the bit
   test.each([513, 700, 1023])('Cholesky and inverse of order %i', async (n) => {
     await expectSameBits(
       simd,
+      type,
       [[n, n]],
       (kernels, [A]) => {
         kernels.potrf(A);
@@ -119,7 +140,7 @@ describe.each(['baseline', 'relaxed'] satisfies Simd[])('%s: shared out, the bit
     const A = definite(600, 1);
     A[500 * 601] = -1;
     const pivots = [plain, shared].map((kernels) => {
-      const T = kernels.matrix(600, 600, 'f64');
+      const T = kernels.matrix(600, 600, type);
       kernels.write(T, A);
       try {
         kernels.potrf(T);
@@ -133,7 +154,7 @@ describe.each(['baseline', 'relaxed'] satisfies Simd[])('%s: shared out, the bit
   });
 });
 
-test('no kernel of a task needs more scratch than a member has', async () => {
+test('no kernel of a part needs more scratch than a member has', async () => {
   const { abi } = await openKernels({ simd: 'baseline' });
   const scratch = scratchBytes(abi);
   for (const m of [1, 31, 256, 2048, 16384]) {
@@ -146,13 +167,13 @@ test('no kernel of a task needs more scratch than a member has', async () => {
   }
 });
 
-test('a team runs every task once, helpers take part, and leave when asked', async () => {
+test('a team makes every part once, helpers take part, and leave when asked', async () => {
   const source = `
     import { workerData } from 'node:worker_threads';
     import { Team } from './src/pool/team.ts';
     const log = new Int32Array(workerData.log);
-    const dtrmm = (task, spin) => { Atomics.add(log, task, 1); Atomics.add(log, 1000, 1); };
-    new Team(workerData.team).assist({ dtrmm }, 2, 0);
+    const part = (operation, index) => { Atomics.add(log, operation + index, 1); Atomics.add(log, 1000, 1); };
+    new Team(workerData.team).assist({ part }, 2, 0);
   `;
   const { outputFiles } = await build({
     stdin: { contents: source, resolveDir: process.cwd() },
@@ -169,15 +190,20 @@ test('a team runs every task once, helpers take part, and leave when asked', asy
   });
   const ended = new Promise((resolve) => helper.once('exit', resolve));
   await until(() => team.helpers === 1);
-  const abi = { dtrmm: (task: number) => Atomics.add(log, task, 1) } as unknown as Parameters<Team['run']>[0];
+  const abi = {
+    part(operation: number, index: number) {
+      expect(team.helpers).toBe(0); // what a part is made of is not shared out again
+      Atomics.add(log, operation + index, 1);
+    },
+  };
   // On a busy machine it may take long until the helper has its turn.
   for (let round = 0; round < 3000 || log[1000] === 0; round++) {
     if (round >= 3000) await new Promise(setImmediate);
     const count = 1 + (round % 40);
-    const tasks = Array.from({ length: count }, (_, i): Task => ['dtrmm', round % 3 === 0 ? i : 999 - i, 0]);
+    const operation = round % 3 === 0 ? 0 : 999 - count;
     const before = log.slice();
-    team.run(abi, tasks, 0);
-    for (const [, task] of tasks) expect(log[task as number]).toBe(before[task as number] + 1);
+    team.run(abi, operation, count, 0);
+    for (let at = operation; at < operation + count; at++) expect(log[at]).toBe(before[at] + 1);
   }
   expect(team.helpers).toBe(1);
   team.dismiss(2);

@@ -105,7 +105,7 @@ async function inputsOf(entry: string): Promise<string[]> {
     format: 'esm',
     platform: 'neutral',
     mainFields: ['module', 'main'],
-    loader: { '.wasm': 'binary' },
+    loader: { '.deflate': 'binary' },
     write: false,
     metafile: true,
   });
@@ -127,7 +127,7 @@ test('layer.js is made of kernels, solver and pool', async () => {
 });
 
 test('the worker brings no binary of its own: the compiled module is posted to it', async () => {
-  const binaries = (inputs: string[]) => inputs.filter((input) => input.endsWith('.wasm'));
+  const binaries = (inputs: string[]) => inputs.filter((input) => input.endsWith('.deflate'));
   expect(binaries(await inputsOf('src/layer.ts'))).toHaveLength(2);
   expect(binaries(await inputsOf('src/pool/worker.ts'))).toEqual([]);
 });

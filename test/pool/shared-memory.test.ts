@@ -3,9 +3,17 @@ import { compile, type Simd } from '../../src/kernel/index.ts';
 
 const simds: Simd[] = ['baseline', 'relaxed'];
 
-test.each(simds)('%s: the shared form imports its memory, the plain one imports nothing', async (simd) => {
-  expect(WebAssembly.Module.imports(await compile(simd))).toEqual([]);
+/** Who helps with large operations. */
+const CREW = [
+  { module: 'env', name: 'helpers', kind: 'function' },
+  { module: 'env', name: 'share', kind: 'function' },
+];
+const crew = { helpers: () => 0, share() {} };
+
+test.each(simds)('%s: the shared form imports its memory beside what the plain one does', async (simd) => {
+  expect(WebAssembly.Module.imports(await compile(simd))).toEqual(CREW);
   expect(WebAssembly.Module.imports(await compile(simd, 'shared'))).toEqual([
+    ...CREW,
     { module: 'env', name: 'memory', kind: 'memory' },
   ]);
   const names = async (kind: 'own' | 'shared') => WebAssembly.Module.exports(await compile(simd, kind));
@@ -15,11 +23,11 @@ test.each(simds)('%s: the shared form imports its memory, the plain one imports 
 test.each(simds)('%s: a second instance on the same memory changes nothing there', async (simd) => {
   const memory = new WebAssembly.Memory({ initial: 2, maximum: 65536, shared: true });
   const module = await compile(simd, 'shared');
-  new WebAssembly.Instance(module, { env: { memory } });
+  new WebAssembly.Instance(module, { env: { memory, ...crew } });
   const bytes = new Uint8Array(memory.buffer);
   for (let i = 0; i < bytes.length; i++) bytes[i] = (i * 37) % 251;
   const before = bytes.slice();
-  new WebAssembly.Instance(module, { env: { memory } });
+  new WebAssembly.Instance(module, { env: { memory, ...crew } });
   expect(Buffer.compare(Buffer.from(bytes), Buffer.from(before))).toBe(0);
 });
 

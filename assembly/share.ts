@@ -1,0 +1,196 @@
+// Large operations, made by several threads at once: outputs are cut into parts, sums never are, so every element is made
+// of the same operations in the same order, whoever makes it. Who is there knows the host. It is handed an operation and
+// has each part made once, by any member on the same memory, with scratch of the member's own.
+// Modules that import nothing (the plug-in's) are built without the feature `threads` and do everything alone.
+import { gemm } from './gemm';
+import { trmm } from './potri';
+import { at } from './simd';
+import { syrk } from './syrk';
+import { trsm } from './trsm';
+
+/** Threads beside this one that would make parts; 0 while parts are made. */
+// @ts-ignore: decorator
+@external('env', 'helpers')
+declare function helpers(): i32;
+
+/** Returns when `part` has run for 0 … parts − 1, the last ones first. @param work  for the parts of this thread */
+// @ts-ignore: decorator
+@external('env', 'share')
+declare function share(operation: Operation, parts: i32, work: usize): void;
+
+/** Flops in f64, or twice as many in f32, below which waking others takes as long as the work: about 0.2 ms. */
+const SMALL: f64 = 4e6;
+/** Parts for each member: enough to even out, few enough to pack operands seldom. */
+const PARTS: i32 = 4;
+/** Both edges of a block: a multiple of every microkernel's tile, large enough to be worth packing. */
+const EDGE: i32 = 120;
+
+const enum Kernel {
+  Gemm,
+  Syrk,
+  Trsm,
+  Trmm,
+}
+
+/** An operation that is shared out: the arguments of its kernel, and how its output is cut. */
+// @ts-ignore: decorator
+@unmanaged
+class Operation {
+  kernel: Kernel;
+  isSingle: bool;
+  /** transA, or `right`. */
+  first: bool;
+  /** transB, or `trans`. */
+  second: bool;
+  m: i32;
+  n: i32;
+  k: i32;
+  lda: i32;
+  ldb: i32;
+  ldc: i32;
+  /** Rows and columns of a block, or the width of a strip. */
+  edge: i32;
+  alpha: f64;
+  beta: f64;
+  A: usize;
+  B: usize;
+  C: usize;
+}
+
+/** Bytes at the beginning of `work` that a shared operation takes itself. */
+export const OPERATION_BYTES: usize = ASC_FEATURE_THREADS ? 128 : 0;
+
+/** How many threads an operation of so many flops is for. */
+export function membersFor<T>(flops: f64): i32 {
+  if (ASC_FEATURE_THREADS) {
+    if (flops * sizeof<T>() >= 8 * SMALL) return 1 + helpers();
+  }
+  return 1;
+}
+
+/** `gemm`, by blocks of C. */
+export function shareGemm<T>(
+  members: i32, transA: bool, transB: bool, m: i32, n: i32, k: i32,
+  alpha: T, A: usize, lda: i32, B: usize, ldb: i32, beta: T, C: usize, ldc: i32, work: usize,
+): void {
+  const op = operation<T>(Kernel.Gemm, transA, transB, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc, work);
+  op.edge = blockEdge(members, <f64>m * n);
+  publish(op, blocks(m, op.edge) * blocks(n, op.edge));
+}
+
+/** `syrk`, by blocks of C: those on the diagonal, which take half as long, are made last. */
+export function shareSyrk<T>(
+  members: i32, trans: bool, n: i32, k: i32, alpha: T, A: usize, lda: i32, beta: T, C: usize, ldc: i32, work: usize,
+): void {
+  const op = operation<T>(Kernel.Syrk, trans, !trans, n, n, k, alpha, A, lda, A, lda, beta, C, ldc, work);
+  op.edge = blockEdge(members, 0.5 * <f64>n * n);
+  const rows = blocks(n, op.edge);
+  publish(op, rows * (rows + 1) / 2);
+}
+
+/** `trsm`, by strips of B that each take all of the triangle. */
+export function shareTrsm<T>(
+  members: i32, right: bool, trans: bool, m: i32, n: i32, alpha: T, L: usize, ldl: i32, B: usize, ldb: i32, work: usize,
+): void {
+  const op = operation<T>(Kernel.Trsm, right, trans, m, n, 0, alpha, L, ldl, B, ldb, <T>0, 0, 0, work);
+  publishStrips(op, members, right ? m : n);
+}
+
+/** `trmm`, by strips of B. */
+export function shareTrmm<T>(
+  members: i32, n: i32, w: i32, L: usize, ldl: i32, B: usize, ldb: i32, work: usize,
+): void {
+  const op = operation<T>(Kernel.Trmm, false, false, n, w, 0, <T>1, L, ldl, B, ldb, <T>0, 0, 0, work);
+  publishStrips(op, members, w);
+}
+
+/** Makes one part of an operation. */
+export function part(op: Operation, index: i32, work: usize): void {
+  if (op.isSingle) partOf<f32>(op, index, work);
+  else partOf<f64>(op, index, work);
+}
+
+function partOf<T>(op: Operation, index: i32, work: usize): void {
+  if (op.kernel == Kernel.Gemm) {
+    const columns = blocks(op.n, op.edge);
+    return block<T>(op, index / columns, index % columns, work);
+  }
+  if (op.kernel == Kernel.Syrk) {
+    let below = index - blocks(op.n, op.edge);
+    if (below < 0) return diagonalBlock<T>(op, index, work);
+    let row = 1;
+    while (below >= row) below -= row++;
+    return block<T>(op, row, below, work);
+  }
+  const right = op.kernel == Kernel.Trsm && op.first;
+  const first = index * op.edge;
+  const width = min(op.edge, (right ? op.m : op.n) - first);
+  const B = right ? at<T>(op.B, op.ldb, first, 0) : at<T>(op.B, op.ldb, 0, first);
+  if (op.kernel == Kernel.Trmm) return trmm<T>(op.m, width, op.A, op.lda, B, op.ldb, work);
+  const m = right ? width : op.m;
+  const n = right ? op.n : width;
+  trsm<T>(right, op.second, m, n, <T>op.alpha, op.A, op.lda, B, op.ldb, work);
+}
+
+/** One block of a product. */
+function block<T>(op: Operation, row: i32, column: i32, work: usize): void {
+  const i = row * op.edge;
+  const j = column * op.edge;
+  const A = op.first ? at<T>(op.A, op.lda, 0, i) : at<T>(op.A, op.lda, i, 0);
+  const B = op.second ? at<T>(op.B, op.ldb, j, 0) : at<T>(op.B, op.ldb, 0, j);
+  gemm<T>(
+    op.first, op.second, min(op.edge, op.m - i), min(op.edge, op.n - j), op.k,
+    <T>op.alpha, A, op.lda, B, op.ldb, <T>op.beta, at<T>(op.C, op.ldc, i, j), op.ldc, work,
+  );
+}
+
+function diagonalBlock<T>(op: Operation, row: i32, work: usize): void {
+  const i = row * op.edge;
+  const A = op.first ? at<T>(op.A, op.lda, 0, i) : at<T>(op.A, op.lda, i, 0);
+  const C = at<T>(op.C, op.ldc, i, i);
+  syrk<T>(op.first, min(op.edge, op.n - i), op.k, <T>op.alpha, A, op.lda, <T>op.beta, C, op.ldc, work);
+}
+
+function operation<T>(
+  kernel: Kernel, first: bool, second: bool, m: i32, n: i32, k: i32,
+  alpha: T, A: usize, lda: i32, B: usize, ldb: i32, beta: T, C: usize, ldc: i32, work: usize,
+): Operation {
+  const op = changetype<Operation>(work);
+  op.kernel = kernel;
+  op.isSingle = sizeof<T>() == 4;
+  op.first = first;
+  op.second = second;
+  op.m = m;
+  op.n = n;
+  op.k = k;
+  op.lda = lda;
+  op.ldb = ldb;
+  op.ldc = ldc;
+  op.alpha = alpha;
+  op.beta = beta;
+  op.A = A;
+  op.B = B;
+  op.C = C;
+  return op;
+}
+
+function publishStrips(op: Operation, members: i32, n: i32): void {
+  op.edge = max(EDGE / 5, 4 * blocks(n, 8 * members));
+  publish(op, blocks(n, op.edge));
+}
+
+function publish(op: Operation, parts: i32): void {
+  if (ASC_FEATURE_THREADS) share(op, parts, changetype<usize>(op) + OPERATION_BYTES);
+}
+
+/** Blocks of so many rows in n, the last one perhaps smaller. */
+// @ts-ignore: decorator
+@inline
+function blocks(n: i32, edge: i32): i32 {
+  return (n + edge - 1) / edge;
+}
+
+/** Of square blocks that cover an area. */
+function blockEdge(members: i32, area: f64): i32 {
+  return EDGE * max(1, <i32>(sqrt(area / (PARTS * members)) / EDGE + 0.5));
+}
