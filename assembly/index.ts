@@ -8,11 +8,12 @@
  *   `WorkBytes` twin returns. Matrices and work are best aligned to 16 bytes.
  * - Nothing is checked and nothing throws. Outputs must not overlap inputs or work.
  */
-import { Elimination, eliminateNextPanel, eliminateStage, eliminateStart, eliminateStep } from './eliminate';
 import { gemm, gemmWorkBytes } from './gemm';
 import { potrf, potrfWorkBytes } from './potrf';
 import { potri, potriWorkBytes } from './potri';
 import { swapSymmetricGroups } from './rows';
+import { createElimination, eliminate, eliminateGroup } from './solve/eliminate';
+import { Elimination, eliminateStart } from './solve/elimination';
 import { symmetrize } from './transpose';
 import { syrk, syrkWorkBytes } from './syrk';
 import { trsm, trsmWorkBytes } from './trsm';
@@ -108,31 +109,56 @@ export function dsymmetrize(n: i32, A: usize, lda: i32): void {
   symmetrize<f64>(n, A, lda);
 }
 
-// On a state that the host lays out; positions and counts are in groups.
+// Positions and counts are in groups.
+export function screateElimination(
+  workspace: usize, products: usize, p: i32, m: i32, b: i32, path: i32, dearest: bool,
+): void {
+  createElimination<f32>(workspace, products, p, m, b, path, dearest);
+}
+export function dcreateElimination(
+  workspace: usize, products: usize, p: i32, m: i32, b: i32, path: i32, dearest: bool,
+): void {
+  createElimination<f64>(workspace, products, p, m, b, path, dearest);
+}
 export function seliminateStart(s: Elimination): void {
   eliminateStart<f32>(s);
 }
 export function deliminateStart(s: Elimination): void {
   eliminateStart<f64>(s);
 }
-export function seliminateStage(s: Elimination, position: i32, count: i32): void {
-  eliminateStage<f32>(s, position, count);
+export function seliminate(s: Elimination, n: i32, groupsPerStep: i32): i32 {
+  return eliminate<f32>(s, n, groupsPerStep);
 }
-export function deliminateStage(s: Elimination, position: i32, count: i32): void {
-  eliminateStage<f64>(s, position, count);
+export function deliminate(s: Elimination, n: i32, groupsPerStep: i32): i32 {
+  return eliminate<f64>(s, n, groupsPerStep);
 }
-export function seliminateStep(s: Elimination, position: i32): i32 {
-  return eliminateStep<f32>(s, position);
+export function seliminateGroup(s: Elimination, group: i32): i32 {
+  return eliminateGroup<f32>(s, group);
 }
-export function deliminateStep(s: Elimination, position: i32): i32 {
-  return eliminateStep<f64>(s, position);
+export function deliminateGroup(s: Elimination, group: i32): i32 {
+  return eliminateGroup<f64>(s, group);
 }
-export function seliminateNextPanel(s: Elimination): void {
-  eliminateNextPanel<f32>(s);
+
+// What a host reads of an elimination, and writes: T and W before the start, and which groups must stay.
+export function eliminationT(s: Elimination): usize {
+  return s.T;
 }
-export function deliminateNextPanel(s: Elimination): void {
-  eliminateNextPanel<f64>(s);
+export function eliminationW(s: Elimination): usize {
+  return s.W;
 }
+export function eliminationProtected(s: Elimination): usize {
+  return s.isProtected;
+}
+export function eliminationCosts(s: Elimination): usize {
+  return s.cost;
+}
+export function eliminationOrder(s: Elimination): usize {
+  return s.order;
+}
+export function eliminationLive(s: Elimination): i32 {
+  return s.live;
+}
+export { workBytes } from './solve/work';
 
 export function dswapSymmetric(n: i32, b: i32, a: i32, z: i32, A: usize, lda: i32): void {
   swapSymmetricGroups<f64>(n, b, a, z, A, lda);

@@ -4,6 +4,10 @@ declare module '*.deflate' {
   export default bytes;
 }
 
+/** Types of AssemblyScript, for what both compilers read (src/solve/constants.ts). */
+type f64 = number;
+type i32 = number;
+
 /** package.json maps it to the build of onnxruntime-web that has the plain CPU binary, in Node and elsewhere. */
 declare module '#onnxruntime' {
   export * from 'onnxruntime-web/wasm';

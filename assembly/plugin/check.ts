@@ -1,5 +1,5 @@
 // Arguments from outside are data: each check says what was expected, and false.
-import { entry } from './array';
+import { entry } from '../solve/array';
 import { BUFFER, PROBLEM, blockWith, memoryFor, reserve } from './memory';
 import { Problem } from './problem';
 import { INVALID_ARGUMENT, NOT_FINITE, outOfMemory, refuse, say, sayNumber } from './status';

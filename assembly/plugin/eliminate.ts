@@ -1,20 +1,32 @@
-// Greedy backward elimination and forward selection, as src/solve/eliminate.ts.
-import { eliminateStart } from '../eliminate';
+// Greedy backward elimination and forward selection of a problem, as src/solve/eliminate.ts.
+import { CONFIRMED, NEGLIGIBLE, WELL_CONDITIONED, eliminationPath } from '../../src/solve/constants';
+import { eliminationBytes, lines } from '../../src/solve/memory';
 import { potrf } from '../potrf';
 import { potri } from '../potri';
-import { trsm } from '../trsm';
 import { at } from '../simd';
-import { entry, put, value } from './array';
-import { Eliminator, choose, create, remove } from './elimination';
+import { entry, put, value } from '../solve/array';
+import { createElimination, eliminate as removeCheapest } from '../solve/eliminate';
+import { Elimination, eliminateStart } from '../solve/elimination';
+import { workBytes } from '../solve/work';
+import { trsm } from '../trsm';
 import { mark, push, release } from './memory';
 import { Problem } from './problem';
 import { refit } from './refit';
 import { REPORT_BYTES, Report, blank } from './report';
 
-// Provenance: src/solve/eliminate.ts.
-const WELL_CONDITIONED: f64 = 500;
-const CONFIRMED: f64 = 1e-4;
-const NEGLIGIBLE: f64 = 1e-7;
+/** Scratch of `eliminate` and of `select`, in f64; in f32 they, and a refit, take less. */
+export function eliminateBytes(p: i32, m: i32, b: i32): f64 {
+  return eliminationBytes(p, m, b, eliminationPath(p, m, b), 8) + lines(workBytes(p, m));
+}
+
+function create<T>(layer: Problem, dearest: bool): Elimination {
+  const p = layer.p;
+  const m = layer.m;
+  const b = layer.b;
+  const path = eliminationPath(p, m, b);
+  const products = push(<usize>workBytes(p, m));
+  return createElimination<T>(push(<usize>eliminationBytes(p, m, b, path, sizeof<T>())), products, p, m, b, path, dearest);
+}
 
 /**
  * From all groups, removes the cheapest `groupsPerStep` at a time until `keep` are left; the schedule of n removals is
@@ -37,11 +49,10 @@ export function eliminateInSingle(
 ): bool {
   if (keep == layer.groups) return false;
   const from = mark();
-  const host = create<f32>(layer, false);
-  const s = host.state;
-  let done = fullSupport<f32>(layer, host, report) == 0
+  const s = create<f32>(layer, false);
+  let done = fullSupport<f32>(layer, s, report) == 0
     && varianceInflation<f32>(layer, s.T) <= WELL_CONDITIONED
-    && removeGroups<f32>(layer, host, keep, groupsPerStep, flags, curve, report) == 0;
+    && removeGroups<f32>(layer, s, keep, groupsPerStep, flags, curve, report) == 0;
   release(from);
   if (!done) return false;
   const refitted = blank(push(REPORT_BYTES));
@@ -59,19 +70,18 @@ export function eliminateInDouble(
   layer: Problem, keep: i32, groupsPerStep: i32, flags: usize, curve: usize, report: Report,
 ): i32 {
   const from = mark();
-  const host = create<f64>(layer, false);
-  let info = fullSupport<f64>(layer, host, report);
-  if (info == 0) info = removeGroups<f64>(layer, host, keep, groupsPerStep, flags, curve, report);
+  const s = create<f64>(layer, false);
+  let info = fullSupport<f64>(layer, s, report);
+  if (info == 0) info = removeGroups<f64>(layer, s, keep, groupsPerStep, flags, curve, report);
   release(from);
   return info;
 }
 
 /** H⁻¹, the solution, the objective on all groups and its damping. @returns 0, or the pivot that is not positive */
-function fullSupport<T>(layer: Problem, host: Eliminator, report: Report): i32 {
+function fullSupport<T>(layer: Problem, s: Elimination, report: Report): i32 {
   const p = layer.p;
   const m = layer.m;
-  const s = host.state;
-  const work = host.work;
+  const work = s.products;
   convert<T>(p * p, layer.H, s.T);
   convert<T>(p * m, layer.own ? layer.W0 : layer.G, s.W);
   const info = potrf<T>(p, s.T, p, work);
@@ -126,49 +136,40 @@ function varianceInflation<T>(layer: Problem, inverse: usize): f64 {
 
 /** From `report.dense` on. @returns 0, or the pivot that is not positive */
 function removeGroups<T>(
-  layer: Problem, host: Eliminator, keep: i32, groupsPerStep: i32, flags: usize, curve: usize, report: Report,
+  layer: Problem, s: Elimination, keep: i32, groupsPerStep: i32, flags: usize, curve: usize, report: Report,
 ): i32 {
   const groups = layer.groups;
   const dense = report.dense;
-  const s = host.state;
   eliminateStart<T>(s);
+  const info = removeCheapest<T>(s, groups - keep, groupsPerStep);
+  if (info) return info;
   if (curve) for (let k = 0; k <= groups; k++) put(curve, k, k == groups ? 0 : NaN);
-  const n = groups - keep;
-  const steps = max(1, n / groupsPerStep);
   let lost: f64 = 0;
-  for (let step = 0; step < steps && n > 0; step++) {
-    const count = n / steps + i32(step < n % steps);
-    choose(host, count, 1);
-    for (let i = 0; i < count; i++) {
-      const info = remove<T>(host, entry(host.chosen, i));
-      if (info) return info;
-      lost += host.paid;
-      if (curve) put(curve, s.live, dense < 0 ? lost / -dense : 0);
-    }
+  for (let k = groups - 1; k >= keep; k--) {
+    lost += value(s.cost, k);
+    if (curve) put(curve, k, dense < 0 ? lost / -dense : 0);
   }
   memory.fill(flags, 0, groups);
-  for (let i = 0; i < s.live; i++) store<u8>(flags + entry(s.order, i), 1);
+  for (let i = 0; i < keep; i++) store<u8>(flags + entry(s.order, i), 1);
   report.objective = dense + lost;
   return 0;
 }
 
 /** From nothing, adds the group with the largest gain until `keep` are in. As `eliminate`. */
 export function select<T>(layer: Problem, keep: i32, flags: usize, report: Report): i32 {
+  const groups = layer.groups;
   const from = mark();
-  const host = create<T>(layer, true);
-  const s = host.state;
+  const s = create<T>(layer, true);
   convert<T>(layer.p * layer.p, layer.H, s.T);
   convert<T>(layer.p * layer.m, layer.G, s.W);
   eliminateStart<T>(s);
-  memory.fill(flags, 0, layer.groups);
+  const info = removeCheapest<T>(s, keep, 1);
+  if (info) return info;
+  memory.fill(flags, 0, groups);
   let objective: f64 = 0;
-  for (let kept = 0; kept < keep; kept++) {
-    choose(host, 1, -1);
-    const group = entry(host.chosen, 0);
-    const info = remove<T>(host, group);
-    if (info) return info;
-    objective -= host.paid;
-    store<u8>(flags + group, 1);
+  for (let at = groups - 1; at >= groups - keep; at--) {
+    objective -= value(s.cost, at);
+    store<u8>(flags + entry(s.order, at), 1);
   }
   report.objective = objective;
   release(from);

@@ -5,11 +5,11 @@
  * Every export forgets the last error, checks all it is given, takes the scratch it states, and only then computes.
  * Groups and reports are written at the very end, where all has gone well.
  */
+import { workBytes } from '../solve/work';
 import * as check from './check';
-import { eliminate, select } from './eliminate';
-import { eliminationBytes } from './elimination';
+import { eliminate, eliminateBytes, select } from './eliminate';
 import { BUFFER, PROBLEM, allocate, free, memoryFor, push, pushBytes, setLimit } from './memory';
-import { Problem, fill, layOut, problemBytes, workBytes } from './problem';
+import { Problem, fill, layOut, problemBytes } from './problem';
 import { prune, pruneBytes, search } from './prune';
 import { magnitude, magnitudeBytes, refit, refitBytes } from './refit';
 import { REPORT_BYTES, Report, blank } from './report';
@@ -143,7 +143,7 @@ export function osscar_eliminate(
   if (!(chooses(problem, keep, kept, report) && check.range('groups_per_step', groupsPerStep, 1, MANY))) return status;
   const layer = changetype<Problem>(problem);
   if (!check.optional('curve', curve, 8 + 8 * <f64>layer.groups)) return status;
-  if (!room(layer, eliminationBytes(layer.p, layer.m, layer.b))) return status;
+  if (!room(layer, eliminateBytes(layer.p, layer.m, layer.b))) return status;
   const flags = push(layer.groups);
   const found = blank(push(REPORT_BYTES));
   const pivot = eliminate(layer, keep, groupsPerStep, flags, curve, found);
@@ -154,7 +154,7 @@ export function osscar_select(problem: usize, keep: i32, kept: usize, report: us
   begin('osscar_select');
   if (!chooses(problem, keep, kept, report)) return status;
   const layer = changetype<Problem>(problem);
-  if (!room(layer, eliminationBytes(layer.p, layer.m, layer.b))) return status;
+  if (!room(layer, eliminateBytes(layer.p, layer.m, layer.b))) return status;
   const flags = push(layer.groups);
   const found = blank(push(REPORT_BYTES));
   return finish(select<f64>(layer, keep, flags, found), layer, flags, kept, found, report);

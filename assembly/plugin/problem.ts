@@ -1,12 +1,8 @@
 // The layer problem, as src/solve/problem.ts: H = XᵀX + ρI and G = XᵀY + ρW0 from the statistics of calibration data.
-import { gemm, gemmWorkBytes } from '../gemm';
-import { blockBytes } from '../triangle';
-import { put, value } from './array';
-import { CHUNK_ROWS, Statistics } from './statistics';
-
-// Provenance: src/solve/problem.ts.
-const DEAD_DAMPING: f64 = 9.094947017729282e-13; // 2⁻⁴⁰
-const VARIANCE_ROUNDING: f64 = 1.7881393432617188e-7; // 3 · 2⁻²⁴
+import { CHUNK_ROWS, DEAD_DAMPING, VARIANCE_ROUNDING } from '../../src/solve/constants';
+import { gemm } from '../gemm';
+import { put, value } from '../solve/array';
+import { Statistics } from './statistics';
 
 // @ts-ignore: decorator
 @unmanaged
@@ -36,14 +32,6 @@ const HEAD: usize = 64;
 /** Bytes of the block that holds a problem. */
 export function problemBytes(p: i32, m: i32): f64 {
   return HEAD + 8 * (<f64>p * p + 2 * <f64>p * m + 2 * <f64>p + m);
-}
-
-/** Scratch of every product, solve and factorisation, in either type, of matrices with up to p rows and p or m columns. */
-export function workBytes(p: i32, m: i32): f64 {
-  const n = max(p, m);
-  const double = blockBytes<f64>(n) + gemmWorkBytes<f64>(n, n, n);
-  const single = blockBytes<f32>(n) + gemmWorkBytes<f32>(n, n, n);
-  return <f64>max(double, single) + 64;
 }
 
 /** Lays a problem out over its block. */

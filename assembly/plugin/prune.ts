@@ -1,25 +1,16 @@
 // A layer by the default method, as src/solve/prune.ts and search.ts: the best of three starts, single swaps, refit.
-import { eliminateInDouble, eliminateInSingle, select } from './eliminate';
-import { eliminationBytes } from './elimination';
+import { IMPROVEMENT, SEARCHABLE_ROWS, swapsAtMost } from '../../src/solve/constants';
+import { eliminateBytes, eliminateInDouble, eliminateInSingle, select } from './eliminate';
 import { mark, push, pushBytes, release } from './memory';
 import { Problem } from './problem';
 import { magnitude, magnitudeBytes, refit, refitBytes } from './refit';
 import { REPORT_BYTES, Report, blank } from './report';
 import { bestSwap, createTableau, keptOf, swap, tableauBytes } from './tableau';
 
-/** What counts as an improvement, relative to the objective. */
-const IMPROVEMENT: f64 = 1e-10;
-/** Above it the search stays with its starts: a tableau would take more than 1 GiB. */
-const SEARCHABLE_ROWS: i32 = 8192;
-
-function defaultSwaps(groups: i32, b: i32): i32 {
-  return b == 1 ? 32 : max(4, min(32, groups / 16));
-}
-
 /** Scratch of `prune`. */
 export function pruneBytes(p: i32, m: i32, b: i32): f64 {
   const search = p <= SEARCHABLE_ROWS ? tableauBytes(p, m, b) : 0;
-  const largest = max(max(eliminationBytes(p, m, b), search), max(refitBytes(p, m), magnitudeBytes(p / b)));
+  const largest = max(max(eliminateBytes(p, m, b), search), max(refitBytes(p, m), magnitudeBytes(p / b)));
   return largest + pushBytes(p / b) + pushBytes(REPORT_BYTES);
 }
 
@@ -95,7 +86,7 @@ export function prune(layer: Problem, keep: i32, flags: usize, W: usize, bias: u
     report.swaps = 0;
     report.optimal = 0;
     if (layer.p <= SEARCHABLE_ROWS) {
-      info = search(layer, flags, defaultSwaps(groups, layer.b), report);
+      info = search(layer, flags, <i32>swapsAtMost(groups, layer.b), report);
       if (info) return info;
     }
   }

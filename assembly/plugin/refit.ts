@@ -1,11 +1,13 @@
 // The best weights on a support, W_S = H_SS⁻¹ G_S, and the choice by magnitude: src/solve/refit.ts and magnitude.ts.
 import { potrf } from '../potrf';
 import { trsm } from '../trsm';
-import { enter, entry, put, value } from './array';
+import { enter, entry, put, value } from '../solve/array';
+import { rank } from '../solve/rank';
+import { workBytes } from '../solve/work';
 import { mark, push, pushBytes, release } from './memory';
-import { Problem, workBytes } from './problem';
+import { Problem } from './problem';
 import { Report } from './report';
-import { rank, rowsOf } from './support';
+import { rowsOf } from './support';
 
 /** Scratch of `refit` for k kept rows. */
 export function refitBytes(k: i32, m: i32): f64 {
@@ -88,6 +90,7 @@ export function magnitude(layer: Problem, keep: i32, flags: usize): void {
     put(norms, g, norm);
     enter(order, g, g);
   }
+  memory.fill(taken, 0, groups);
   rank(groups, norms, order, keep, -1, taken, ranked);
   memory.fill(flags, 0, groups);
   for (let i = 0; i < keep; i++) store<u8>(flags + entry(ranked, i), 1);

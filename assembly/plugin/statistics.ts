@@ -1,15 +1,10 @@
 // Sums over calibration rows: one array of doubles in the host's hands,
 //   n, rows with a target, Σx (p), XᵀX (p × p, lower triangle), Σy (m), XᵀY (p × m),
 // the last two only where m > 0. Arrays of separate runs add up element by element.
+import { CHUNK_ROWS, WIDE_ROWS } from '../../src/solve/constants';
 import { gemm, gemmWorkBytes } from '../gemm';
 import { cross, gram, isFlat, widen } from '../gram';
 import { syrk, syrkWorkBytes } from '../syrk';
-
-/** Rows whose products are summed in f32 before they are added up in f64: KC of the f32 GEMM. */
-export const CHUNK_ROWS: i32 = 512;
-
-/** Rows of those that are summed in f64, at a time: src/solve/statistics.ts. */
-const WIDE_ROWS: i32 = 64;
 
 // @ts-ignore: decorator
 @unmanaged

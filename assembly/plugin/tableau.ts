@@ -6,12 +6,11 @@ import { swapSymmetricGroups } from '../rows';
 import { syrk } from '../syrk';
 import { dtableauChanges, dtableauPivot, dtableauPrepare, dtableauScan } from '../tableau';
 import { trsm } from '../trsm';
-import { enter, entry, put, value } from './array';
+import { PIVOTS } from '../../src/solve/constants';
+import { enter, entry, put, value } from '../solve/array';
+import { workBytes } from '../solve/work';
 import { push, pushBytes, pushMatrix } from './memory';
-import { Problem, workBytes } from './problem';
-
-/** Pivots between two factorisations from H: rounding grows by about one unit a pivot. */
-const PIVOTS: i32 = 128;
+import { Problem } from './problem';
 
 // @ts-ignore: decorator
 @unmanaged

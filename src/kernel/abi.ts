@@ -24,6 +24,13 @@ type Trsm = (
   ]
 ) => void;
 
+type CreateElimination = (
+  ...args: [
+    ...[workspace: number, products: number, p: number, m: number, b: number],
+    ...[path: number, dearest: boolean],
+  ]
+) => void;
+
 /** The kernels whose last argument is scratch memory, of as many bytes as `…WorkBytes` says. */
 export type ScratchKernel = `${Prefix}${'gemm' | 'syrk' | 'trsm' | 'potrf' | 'potri'}` | 'gram' | 'cross';
 
@@ -35,12 +42,16 @@ export interface Abi
     Record<`${Prefix}potrf`, (n: number, A: number, lda: number, work: number) => number>,
     Record<`${Prefix}potri`, (n: number, A: number, lda: number, work: number) => void>,
     Record<`${Prefix}symmetrize`, (n: number, A: number, lda: number) => void>,
-    // As in assembly/eliminate.ts, on the address of its state.
-    Record<`${Prefix}eliminate${'Start' | 'NextPanel'}`, (state: number) => void>,
-    Record<`${Prefix}eliminateStage`, (state: number, position: number, count: number) => void>,
-    Record<`${Prefix}eliminateStep`, (state: number, position: number) => number> {
+    // As in assembly/solve/eliminate.ts, on the address of its workspace.
+    Record<`${Prefix}createElimination`, CreateElimination>,
+    Record<`${Prefix}eliminateStart`, (state: number) => void>,
+    Record<`${Prefix}eliminate`, (state: number, n: number, groupsPerStep: number) => number>,
+    Record<`${Prefix}eliminateGroup`, (state: number, group: number) => number>,
+    Record<`elimination${'T' | 'W' | 'Protected' | 'Costs' | 'Order' | 'Live'}`, (state: number) => number> {
   readonly memory: WebAssembly.Memory;
   heapBase(): number;
+  /** Scratch of all products, solves and factorisations of matrices with up to p rows and p or m columns. */
+  workBytes(p: number, m: number): number;
   /** Makes one part of an operation that is shared out, as in assembly/share.ts. */
   part(operation: number, index: number, work: number): void;
   gram(

@@ -222,7 +222,7 @@ export class Kernels {
     const n = transB ? B.rows : B.cols;
     expectShape('gemm', 'B', B, transB ? n : k, transB ? k : n, A.type);
     expectShape('gemm', 'C', C, m, n, A.type);
-    this.#run(`${prefixOf(A)}gemm`, [m, n, k], transA, transB, m, n, k, alpha, A, B, beta, C);
+    this.#run(`${prefixOf(A.type)}gemm`, [m, n, k], transA, transB, m, n, k, alpha, A, B, beta, C);
   }
 
   /**
@@ -232,7 +232,7 @@ export class Kernels {
   syrk(trans: boolean, alpha: number, A: Matrix, beta: number, C: Matrix): void {
     const [n, k] = trans ? [A.cols, A.rows] : [A.rows, A.cols];
     expectShape('syrk', 'C', C, n, n, A.type);
-    this.#run(`${prefixOf(A)}syrk`, [n, k], trans, n, k, alpha, A, beta, C);
+    this.#run(`${prefixOf(A.type)}syrk`, [n, k], trans, n, k, alpha, A, beta, C);
   }
 
   /**
@@ -243,7 +243,7 @@ export class Kernels {
   potrf(A: Matrix): void {
     const n = A.rows;
     expectShape('potrf', 'A', A, n, n);
-    const pivot = this.#run(`${prefixOf(A)}potrf`, [n], n, A);
+    const pivot = this.#run(`${prefixOf(A.type)}potrf`, [n], n, A);
     if (pivot !== 0) {
       const value = this.#row(A, pivot - 1)[pivot - 1];
       const message = `potrf: "A" expected a positive pivot ${pivot} of ${n}, got ${value}`;
@@ -258,14 +258,14 @@ export class Kernels {
   potri(A: Matrix): void {
     const n = A.rows;
     expectShape('potri', 'A', A, n, n);
-    this.#run(`${prefixOf(A)}potri`, [n], n, A);
+    this.#run(`${prefixOf(A.type)}potri`, [n], n, A);
   }
 
   /** Mirrors the lower triangle into the upper one. */
   symmetrize(A: Matrix): void {
     const n = A.rows;
     expectShape('symmetrize', 'A', A, n, n);
-    this.abi[`${prefixOf(A)}symmetrize` as const](n, A.ptr, A.ld);
+    this.abi[`${prefixOf(A.type)}symmetrize` as const](n, A.ptr, A.ld);
   }
 
   /**
@@ -277,7 +277,7 @@ export class Kernels {
     const n = right ? B.cols : B.rows;
     expectShape('trsm', 'B', B, B.rows, B.cols, L.type);
     expectShape('trsm', 'L', L, n, n);
-    this.#run(`${prefixOf(L)}trsm`, [B.rows, B.cols], right, trans, B.rows, B.cols, alpha, L, B);
+    this.#run(`${prefixOf(L.type)}trsm`, [B.rows, B.cols], right, trans, B.rows, B.cols, alpha, L, B);
   }
 
   /**

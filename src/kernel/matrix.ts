@@ -23,7 +23,7 @@ export function elementBytes(type: ElementType): number {
 }
 
 /** Of the kernels for its type: BLAS's s and d. */
-export function prefixOf({ type }: Matrix): 's' | 'd' {
+export function prefixOf(type: ElementType): 's' | 'd' {
   return type === 'f32' ? 's' : 'd';
 }
 

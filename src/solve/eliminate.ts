@@ -1,31 +1,12 @@
-// Greedy backward elimination: from all groups, remove the cheapest again and again.
-// The kernel keeps every cost exact after each removal (assembly/eliminate.ts); this file decides the
-// schedule, applies full panels and records the error curve.
+// Greedy backward elimination: from all groups, remove the cheapest again and again (elimination.ts). This file decides
+// in which precision, makes H⁻¹ and the solution, and records the error curve.
 
 import { InputError, NotPositiveDefiniteError } from '../errors.ts';
-import {
-  type ElementType,
-  type EliminationPath,
-  EliminationState,
-  type Kernels,
-  type Matrix,
-} from '../kernel/index.ts';
+import type { ElementType, Kernels, Matrix, View } from '../kernel/index.ts';
+import { CONFIRMED, NEGLIGIBLE, WELL_CONDITIONED } from './constants';
+import { type EliminationPath, EliminationState } from './elimination.ts';
 import { dampingOf, innerProduct, type LayerProblem } from './problem.ts';
 import { type Refit, refit } from './refit.ts';
-
-/**
- * How ill-conditioned H may be for a search in f32: the largest variance inflation factor H_jj·(H⁻¹)_jj, which no scaling
- * of the inputs changes. Costs of removals are then good to 1e-4: off by 0.15·2⁻²⁴ times the factor (median), at
- * most 20 times as much (measured). Of real layers it is at most some 300 at the default damping.
- */
-const WELL_CONDITIONED = 500;
-
-/**
- * How far an f32 search may be off in what its removals cost in all: relative to that, and to f, of which f32 knows the
- * eighth digit at best. Rounding that misleads a choice shows here: what is taken by mistake costs more than was thought.
- */
-const CONFIRMED = 1e-4;
-const NEGLIGIBLE = 1e-7;
 
 /** How `eliminate` goes about it. */
 export interface EliminationOptions {
@@ -78,7 +59,7 @@ export interface Elimination {
  *
  * p³ flops for H⁻¹, 2p²m for the weights (none where the solution is known), up to p³/6 for the columns of H⁻¹ that
  * are needed and about twice as much for those of the costs; in f32, k³/3 + 2k²m in f64 for the refit.
- * 8(p² + pm) bytes of wasm memory and `eliminationBytes`; in f32 half as much.
+ * `eliminationBytes` of wasm memory, in f32 half as much.
  */
 export function eliminate(kernels: Kernels, problem: LayerProblem, options: EliminationOptions): Elimination {
   checkSchedule('eliminate', problem, options);
@@ -87,7 +68,9 @@ export function eliminate(kernels: Kernels, problem: LayerProblem, options: Elim
     const found = eliminateInSingle(kernels, problem, options);
     if (found) return found;
   }
-  return kernels.scoped(() => removeGroups(kernels, problem, options, fullSupport(kernels, problem, 'f64')));
+  return kernels.scoped(() => {
+    return removeGroups(kernels, problem, options, fullSupport(kernels, problem, options, 'f64'));
+  });
 }
 
 /** The elimination in f32, if that is good enough and f64 confirms it. */
@@ -98,8 +81,8 @@ function eliminateInSingle(
 ): Elimination | undefined {
   const found = unlessIndefinite(() =>
     kernels.scoped(() => {
-      const full = fullSupport(kernels, problem, 'f32');
-      if (!(varianceInflation(kernels, problem, full.T) <= WELL_CONDITIONED)) return undefined;
+      const full = fullSupport(kernels, problem, options, 'f32');
+      if (!(varianceInflation(kernels, problem, full.state.T) <= WELL_CONDITIONED)) return undefined;
       return removeGroups(kernels, problem, options, full);
     }),
   );
@@ -125,11 +108,18 @@ function varianceInflation(kernels: Kernels, { p, H }: LayerProblem, T: Matrix):
   return largest;
 }
 
-/** H⁻¹ = T, the solution W, the objective on all groups and its damping. On the kernels' stack. */
-function fullSupport(kernels: Kernels, problem: LayerProblem, type: ElementType) {
-  const { p, m, H, G, solution } = problem;
-  const T = kernels.matrix(p, p, type, H);
-  const W = kernels.matrix(p, m, type, solution ?? G);
+/** An elimination of H⁻¹ = T and the solution W, the objective on all groups and its damping. On the kernels' stack. */
+function fullSupport(
+  kernels: Kernels,
+  problem: LayerProblem,
+  { path, weights, protect }: EliminationOptions,
+  type: ElementType,
+) {
+  const { H, G, solution } = problem;
+  const state = new EliminationState(kernels, problem, type, { path: weights ? 'rows' : path, protect });
+  const { T, W } = state;
+  kernels.write(T, H);
+  kernels.write(W, solution ?? G);
   kernels.potrf(T);
   if (!solution) {
     kernels.trsm('left', false, 1, T, W);
@@ -137,53 +127,55 @@ function fullSupport(kernels: Kernels, problem: LayerProblem, type: ElementType)
   }
   kernels.potri(T);
   const all = solution ?? kernels.view(W);
-  return { T, W, objective: -0.5 * innerProduct(all, G), damping: dampingOf(problem, all) };
+  return { state, objective: -0.5 * innerProduct(all, G), damping: dampingOf(problem, all) };
 }
 
-/** Removes the cheapest again and again. Overwrites T and W, and takes more of the kernels' stack. */
+/** Removes the cheapest again and again. */
 function removeGroups(
   kernels: Kernels,
-  { p, m, groupSize, groups, settled = 0 }: LayerProblem,
-  { keep, groupsPerStep = 1, protect = [], path, weights = false, wholeCurve = false }: EliminationOptions,
-  { T, W, objective: denseObjective, damping: denseDamping }: ReturnType<typeof fullSupport>,
+  { groups, settled = 0, ...problem }: LayerProblem,
+  { keep, groupsPerStep, protect, weights = false, wholeCurve = false }: EliminationOptions,
+  { state, objective: denseObjective, damping: denseDamping }: ReturnType<typeof fullSupport>,
 ): Elimination {
-  const state = new EliminationState(kernels, T, W, groupSize, { path: weights ? 'rows' : path });
-  const isProtected = flags(groups, protect);
+  state.start();
+  state.removeNext(groups - keep, groupsPerStep);
+  const order = state.order().slice();
+  const kept = Array.from(order.subarray(0, keep)).sort((a, c) => a - c);
+  const removed = Array.from(order.subarray(keep)).reverse();
+  const W = weights ? byGroup(kernels.view(state.W), order.subarray(0, keep), problem) : undefined;
+  if (wholeCurve && !weights) {
+    // What only describes ends where rounding takes it no further.
+    unlessIndefinite(() => state.removeNext(keep - new Set(protect).size));
+  }
   const curve = new Float64Array(groups + 1).fill(Number.NaN);
   curve[groups] = 0;
   const signal = -denseObjective - settled;
-  const removed: number[] = [];
-  let lost = 0;
-  const remove = (group: number) => {
-    lost += state.remove(group);
-    curve[state.order().length] = signal > 0 ? lost / signal : 0;
-  };
-  for (const count of schedule(groups - keep, groupsPerStep)) {
-    for (const group of first(state.costs(), state.order(), count, isProtected, 1)) {
-      remove(group);
-      removed.push(group);
-    }
-  }
-  const order = state.order();
-  const kept = Array.from(order).sort((a, c) => a - c);
-  const objective = denseObjective + lost;
-  const result = { kept, removed, curve, objective, denseObjective, denseDamping, precision: T.type };
-  if (!weights) {
-    // What only describes ends where rounding takes it no further.
-    unlessIndefinite(() => {
-      for (let left = wholeCurve ? keep - new Set(protect).size : 0; left > 0; left--) {
-        remove(first(state.costs(), state.order(), 1, isProtected, 1)[0]);
-      }
-    });
-    return result;
-  }
-  const rows = new Float64Array(p * m);
+  const lost = losses(state);
+  for (let k = state.live; k < groups; k++) curve[k] = signal > 0 ? lost[k] / signal : 0;
+  const objective = denseObjective + lost[keep];
+  return { kept, removed, curve, objective, denseObjective, denseDamping, precision: state.T.type, W };
+}
+
+/** By number of groups that were left, what the removals had cost in all. */
+function losses(state: EliminationState): Float64Array {
+  const costs = state.costs();
+  const lost = new Float64Array(costs.length + 1);
+  for (let k = costs.length - 1; k >= state.live; k--) lost[k] = lost[k + 1] + costs[k];
+  return lost;
+}
+
+/** Rows of the first groups by position as rows by group, zeros elsewhere. */
+function byGroup(
+  rows: View<ElementType>,
+  order: Int32Array,
+  { p, m, groupSize }: Pick<LayerProblem, 'p' | 'm' | 'groupSize'>,
+): Float64Array {
+  const W = new Float64Array(p * m);
   const size = groupSize * m;
-  const view = kernels.view(W);
   order.forEach((group, at) => {
-    rows.set(view.subarray(at * size, (at + 1) * size), group * size);
+    W.set(rows.subarray(at * size, (at + 1) * size), group * size);
   });
-  return { ...result, W: rows };
+  return W;
 }
 
 function unlessIndefinite<R>(run: () => R): R | undefined {
@@ -209,23 +201,19 @@ export function select(
   problem: LayerProblem,
   options: SelectionOptions,
 ): { readonly kept: number[]; readonly objective: number } {
-  const { p, m, groupSize, groups, H, G } = problem;
+  const { groups, H, G } = problem;
   const { keep, protect = [], precision = 'f64' } = options;
   checkSchedule('select', problem, options);
   return kernels.scoped(() => {
-    const T = kernels.matrix(p, p, precision, H);
-    const W = kernels.matrix(p, m, precision, G);
-    const state = new EliminationState(kernels, T, W, groupSize, { dearest: true });
-    const none = new Uint8Array(groups);
-    const must = [...new Set(protect)];
-    const kept: number[] = [];
-    let objective = 0;
-    while (kept.length < keep) {
-      const group = must[kept.length] ?? first(state.costs(), state.order(), 1, none, -1)[0];
-      objective -= state.remove(group);
-      kept.push(group);
-    }
-    return { kept: kept.sort((a, c) => a - c), objective };
+    const state = new EliminationState(kernels, problem, precision, { dearest: true });
+    kernels.write(state.T, H);
+    kernels.write(state.W, G);
+    state.start();
+    const must = new Set(protect);
+    for (const group of must) state.remove(group);
+    state.removeNext(keep - must.size);
+    const kept = Array.from(state.order().subarray(groups - keep)).sort((a, b) => a - b);
+    return { kept, objective: -losses(state)[groups - keep] };
   });
 }
 
@@ -251,47 +239,4 @@ function checkSchedule(operation: string, { groups }: LayerProblem, options: Eli
       `${operation}: ${protect.length} protected groups do not fit into ${keep} kept ones`,
     );
   }
-}
-
-export function flags(groups: number, set: readonly number[]): Uint8Array {
-  const result = new Uint8Array(groups);
-  for (const group of set) result[group] = 1;
-  return result;
-}
-
-/**
- * Groups per step of the published schedule: n removals over s = max(1, ⌊n / t⌋) steps of ⌊n / s⌋
- * groups, the first n mod s of them one larger.
- */
-export function* schedule(n: number, t: number): Generator<number> {
-  if (n === 0) return;
-  const steps = Math.max(1, Math.floor(n / t));
-  for (let step = 0; step < steps; step++) yield Math.floor(n / steps) + (step < n % steps ? 1 : 0);
-}
-
-/**
- * The `count` groups that go first: the cheapest (sign 1) or the dearest (−1). Equal costs go by group number,
- * so runs agree everywhere.
- */
-export function first(
-  costs: ArrayLike<number>,
-  order: Int32Array,
-  count: number,
-  excluded: Uint8Array,
-  sign: 1 | -1,
-): number[] {
-  if (count > 1) {
-    return Array.from(order.keys())
-      .filter((i) => !excluded[order[i]])
-      .sort((i, j) => sign * (costs[i] - costs[j]) || order[i] - order[j])
-      .slice(0, count)
-      .map((i) => order[i]);
-  }
-  let best = -1;
-  for (let i = 0; i < order.length; i++) {
-    if (excluded[order[i]]) continue;
-    const lead = best < 0 ? -1 : sign * (costs[i] - costs[best]);
-    if (lead < 0 || (lead === 0 && order[i] < order[best])) best = i;
-  }
-  return [order[best]];
 }

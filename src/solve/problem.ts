@@ -8,7 +8,7 @@
 
 import { InputError, ShapeError } from '../errors.ts';
 import type { Kernels } from '../kernel/index.ts';
-import { CHUNK_ROWS } from './statistics.ts';
+import { CHUNK_ROWS, DEAD_DAMPING, VARIANCE_ROUNDING } from './constants';
 
 /** Sums over the n calibration rows of a layer's inputs X (n × p) and, with a target, of Y (n × m). */
 export interface LayerStatistics {
@@ -75,19 +75,6 @@ export interface LayerProblem {
 }
 
 export const DEFAULT_DAMPING = 1e-2; // the published value
-
-/**
- * Damping of dead inputs, relative to that of others: enough for a definite H and for an order among them, far below
- * the ½ρ|w|² that any live group costs at least.
- */
-const DEAD_DAMPING = 2 ** -40;
-
-/**
- * How much of Σx² a variance of rounding may be, for each row of a chunk: in f32 sums Σx² is off by 2⁻²⁴ a row, (Σx)²/n
- * by twice that, and chunks are added in f64. With 512 rows that is 9e-5; constant inputs had up to 2.2e-5, live ones of
- * five networks at least 1.8e-2 (measured).
- */
-const VARIANCE_ROUNDING = 3 * 2 ** -24;
 
 /** Relative to f: below it, what is left of f without its damping is rounding. */
 const NOTHING = 1e-12;

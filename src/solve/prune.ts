@@ -1,9 +1,11 @@
 // One layer: choose a support by one of the methods and give the weights that go with it.
 
 import { InputError } from '../errors.ts';
-import { eliminationBytes, type Kernels } from '../kernel/index.ts';
+import type { Kernels } from '../kernel/index.ts';
+import { eliminationPath, SEARCHABLE_ROWS, swapsAtMost } from './constants';
 import { type Elimination, type EliminationOptions, eliminate, select } from './eliminate.ts';
 import { denseOn, magnitudeSupport } from './magnitude.ts';
+import { eliminationBytes } from './memory';
 import { dampingOf, dataOf, innerProduct, type LayerProblem, multiply } from './problem.ts';
 import { groupRows, objectiveOf, type Refit, refit } from './refit.ts';
 import { halvingSearch, type LocalSearch, publishedSearch, swapSearch } from './search.ts';
@@ -45,7 +47,7 @@ export interface LayerOptions
   readonly search?: Search;
   /** t of `halving` and `published`: groups exchanged at once. Default a tenth of the kept ones. */
   readonly swapGroups?: number;
-  /** Swaps of `swap` at most. Default `defaultSwaps`. */
+  /** Swaps of `swap` at most. Default 32, and J/16 within 4 … 32 for groups of several rows. */
   readonly maxSwaps?: number;
 }
 
@@ -69,17 +71,6 @@ export interface LayerResult extends Pick<Elimination, 'kept'>, Refit {
     /** Where the result comes from. */
     readonly start: string;
   };
-}
-
-/** Above it the default search stays with its starts: a tableau would take more than 1 GiB. */
-const SEARCHABLE_ROWS = 8192;
-
-/**
- * Swaps of the default search at most. A swap costs 1–2 % of the elimination for groups of one row (measured);
- * of larger groups the scan of all pairs is what costs, about 8/J of it.
- */
-export function defaultSwaps({ groups, groupSize }: Pick<LayerProblem, 'groups' | 'groupSize'>): number {
-  return groupSize === 1 ? 32 : Math.max(4, Math.min(32, Math.floor(groups / 16)));
 }
 
 /**
@@ -213,7 +204,10 @@ function searchFrom(
   options: LayerOptions,
   search: Search,
 ): Candidate {
-  const { maxSwaps = search === 'swap' ? defaultSwaps(problem) : undefined, protect } = options;
+  const {
+    maxSwaps = search === 'swap' ? swapsAtMost(problem.groups, problem.groupSize) : undefined,
+    protect,
+  } = options;
   const t = Math.round(options.swapGroups ?? Math.max(1, options.keep / 10));
   let { kept } = start;
   let done: LocalSearch = { steps: 0, swapOptimal: false };
@@ -249,7 +243,7 @@ export function groupsToKeep(groups: number, ratio: number): number {
 /** Peak bytes of WebAssembly memory that a layer takes, over problem, elimination, search and refit. */
 export function layerWasmBytes(p: number, m: number, groupSize: number, search: Search = 'swap'): number {
   const packing = 6 * 2 ** 20; // the GEMM's packing buffers in f64, at most 4.4 MiB, and what the module itself holds
-  const elimination = 8 * (p * p + p * m) + eliminationBytes(p, m, groupSize);
+  const elimination = eliminationBytes(p, m, groupSize, eliminationPath(p, m, groupSize), 8);
   const searched = search !== 'greedy' && (search !== 'swap' || p <= SEARCHABLE_ROWS);
   const moves = search === 'halving' || search === 'published' ? p : 1;
   const problem = 8 * (p * p + 2 * p * m);

@@ -1,11 +1,8 @@
 // Local search on the tableau: exchanges of kept for removed groups that lower the objective. Every search ends
 // no higher than it starts: a step that does not improve is taken back.
 
-import { first } from './eliminate.ts';
+import { IMPROVEMENT } from './constants';
 import type { Tableau } from './tableau.ts';
-
-/** What counts as an improvement, relative to the objective: above rounding, far below anything of use. */
-const IMPROVEMENT = 1e-10;
 
 /** The published search gives up after so many steps. */
 const PUBLISHED_STEPS = 30;
@@ -86,11 +83,12 @@ function exchange(tableau: Tableau, t: number): boolean {
   return false;
 }
 
-/** Cheapest to remove, or best to add, whose "cost" is minus the gain. */
+/** Cheapest to remove, or best to add, whose "cost" is minus the gain. Equal ones go by group number. */
 function cheapest(tableau: Tableau, candidates: Int32Array, count: number): number[] {
   const costs = tableau.costs();
-  const values = Float64Array.from(candidates, (group) => costs[group]);
-  return first(values, candidates, count, new Uint8Array(costs.length), 1);
+  return Array.from(candidates)
+    .sort((i, j) => costs[i] - costs[j] || i - j)
+    .slice(0, count);
 }
 
 function threshold(tableau: Tableau): number {

@@ -3,13 +3,8 @@
 
 import { ShapeError } from '../errors.ts';
 import type { ConvGeometry, Kernels, Matrix } from '../kernel/index.ts';
+import { CHUNK_ROWS, WIDE_ROWS } from './constants';
 import type { LayerStatistics } from './problem.ts';
-
-/** Rows per chunk: the depth that the f32 kernels sum before they add to f64 (KC of the GEMM). */
-export const CHUNK_ROWS = 512;
-
-/** Rows of those that are summed in f64, at a time. */
-const WIDE_ROWS = 64;
 
 const ONE = [1, 1] as const;
 /** Of what transposes a target's image. */

@@ -3,7 +3,7 @@
 
 import { InputError, NotPositiveDefiniteError } from '../errors.ts';
 import type { Kernels, Matrix } from '../kernel/index.ts';
-import { flags } from './eliminate.ts';
+import { PIVOTS } from './constants';
 import type { LayerProblem } from './problem.ts';
 import { copyRows, groupRows } from './refit.ts';
 import { schurComplement } from './schur.ts';
@@ -14,9 +14,6 @@ export interface Swap {
   /** Of the objective; negative is better. */
   readonly change: number;
 }
-
-/** Pivots between two factorisations from H: rounding grows by about one unit a pivot. */
-const PIVOTS = 128;
 
 /** Rows of one pivot where many groups move: enough for its products to run near GEMM speed; more gain nothing (measured). */
 const PIVOT_ROWS = 32;
@@ -287,4 +284,10 @@ function least(values: Float64Array, order: Int32Array): number {
     if (values[i] < values[best] || (values[i] === values[best] && order[i] < order[best])) best = i;
   }
   return best;
+}
+
+function flags(groups: number, set: readonly number[]): Uint8Array {
+  const result = new Uint8Array(groups);
+  for (const group of set) result[group] = 1;
+  return result;
 }

@@ -1,8 +1,7 @@
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { eliminationPath } from '../../src/kernel/elimination.ts';
-import { EliminationState, openKernels } from '../../src/kernel/index.ts';
-import { schedule } from '../../src/solve/eliminate.ts';
+import { openKernels } from '../../src/kernel/index.ts';
+import { COLUMNS, eliminationPath, GRAM, ROWS } from '../../src/solve/constants';
+import { EliminationState } from '../../src/solve/elimination.ts';
 import {
   eliminate,
   type LayerProblem,
@@ -119,22 +118,23 @@ describe.each(binaries)('eliminate, $simd', (kernels) => {
         [44, 5, 3],
       ]) {
         const layer = problem(groups, groupSize, m, 8);
-        const { p, H, G } = layer;
+        const { H, G } = layer;
         const mark = kernels.mark();
-        const [T, W] = [kernels.matrix(p, p, precision), kernels.matrix(p, m, precision)];
+        const state = new EliminationState(kernels, layer, precision, { path });
+        const { T, W } = state;
         kernels.write(T, H);
         kernels.write(W, G);
         kernels.potrf(T);
         kernels.trsm('left', false, 1, T, W);
         kernels.trsm('left', true, 1, T, W);
         kernels.potri(T);
-        const state = new EliminationState(kernels, T, W, groupSize, { path });
+        state.start();
         // The dearest first: never one that was staged as likely to go.
-        while (state.order().length > groups / 8) {
-          const costs = Array.from(state.costs());
+        while (state.live > groups / 8) {
+          const costs = Array.from(state.costs().subarray(0, state.live));
           state.remove(state.order()[costs.indexOf(Math.max(...costs))]);
         }
-        const kept = Array.from(state.order());
+        const kept = Array.from(state.order().subarray(0, state.live));
         const objective = naiveObjective(layer, kept);
         for (const at of [0, 1, kept.length - 1]) {
           const without = naiveObjective(
@@ -157,9 +157,9 @@ describe.each(binaries)('eliminate, $simd', (kernels) => {
   });
 
   test('keeps the Gram matrix for many outputs; for few, columns of it or, in larger groups, the rows', () => {
-    expect(eliminationPath(768, 3072, 1)).toBe('gram');
-    expect(eliminationPath(3072, 768, 1)).toBe('columns');
-    expect(eliminationPath(1152, 128, 9)).toBe('rows');
+    expect(eliminationPath(768, 3072, 1)).toBe(GRAM);
+    expect(eliminationPath(3072, 768, 1)).toBe(COLUMNS);
+    expect(eliminationPath(1152, 128, 9)).toBe(ROWS);
   });
 
   test.each([
@@ -302,17 +302,34 @@ test('baseline SIMD gives the same bits every time', () => {
   expect(a.curve).toEqual(b.curve);
 });
 
-test('the published schedule spreads removals evenly, the first steps one larger', () => {
-  expect([...schedule(23, 10)]).toEqual([12, 11]);
-  expect([...schedule(7, 10)]).toEqual([7]);
-  expect([...schedule(3, 1)]).toEqual([1, 1, 1]);
-  expect([...schedule(0, 1)]).toEqual([]);
-  fc.assert(
-    fc.property(fc.nat(500), fc.integer({ min: 1, max: 50 }), (n, t) => {
-      expect([...schedule(n, t)].reduce((a, b) => a + b, 0)).toBe(n);
-    }),
-  );
-});
+test.each([
+  [10, 23, [12, 11]],
+  [10, 7, [7]],
+  [2, 5, [3, 2]],
+  [2 ** 40, 6, [6]],
+])(
+  '%d groups per step spread evenly over %i removals: %j, the first steps one larger',
+  (groupsPerStep, n, steps) => {
+    const keep = 4;
+    const layer = problem(n + keep, 1, 3, n);
+    let kept = allGroups(layer);
+    const expected: number[] = [];
+    for (const count of steps) {
+      const without = new Map(
+        kept.map((group) => [
+          group,
+          naiveObjective(
+            layer,
+            kept.filter((g) => g !== group),
+          ),
+        ]),
+      );
+      expected.push(...[...kept].sort((a, b) => without.get(a)! - without.get(b)!).slice(0, count));
+      kept = kept.filter((group) => !expected.includes(group));
+    }
+    expect(eliminate(binaries[0], layer, { keep, groupsPerStep }).removed).toEqual(expected);
+  },
+);
 
 test.each([-1, 8, 2.5, Number.NaN])('refuses to keep %d of 7 groups', (keep) => {
   expect(() => eliminate(binaries[0], problem(7, 1, 2, 1), { keep })).toThrow(

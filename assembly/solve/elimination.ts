@@ -7,39 +7,31 @@
 // and everything that the removals before this panel owe them is subtracted by one product; what those within the
 // panel owe is subtracted when a group goes. Diagonal blocks, which the costs need, are kept current all the time.
 //
-// The costs need W only through K = W·Wᵀ, kept in one of three ways (`Path`). By columns, with
+// The costs need W only through K = W·Wᵀ, kept in one of three ways (`path`). By columns, with
 // R = L⁻¹K_B: − ½(L⁻¹K_BB L⁻ᵀ)V it is K ← K − VᵀR − RᵀV, and a removal costs the same however many columns W has.
 //
 // With H and G in the place of T and W the same recursion is forward selection: the "cost" is then the gain
 // ½ tr(G_jᵀ H_jj⁻¹ G_j) of adding the group, and the caller takes the largest.
 //
 // A removed group is first swapped behind the live ones, the staged ones being the last of these, so that all parts are
-// contiguous; its rows of V then take the place of its own in T, which nobody needs any more. Choosing the group and
-// the products are the host's business (src/kernel/elimination.ts, assembly/plugin/elimination.ts).
+// contiguous; its rows of V then take the place of its own in T, which nobody needs any more. Which group goes, and
+// the products, are the business of eliminate.ts.
 //
 // The matrices are f32 or f64, by the functions' type parameter; diagonal blocks and costs, which are differences of
 // nearly equal numbers, are always f64.
-import { diagonalBlock, mirror, quadraticCost, smallPotrf, smallTrsm, whiten } from './block';
-import { S, dot, scaleRow, subtractRows, swapColumnGroups, swapRowGroups, swapRows, swapSymmetricGroups } from './rows';
-import { at } from './simd';
+import { COLUMNS, GRAM, ROWS } from '../../src/solve/constants';
+import { diagonalBlock, mirror, quadraticCost, smallPotrf, smallTrsm, whiten } from '../block';
+import { S, dot, scaleRow, subtractRows, swapColumnGroups, swapRowGroups, swapRows, swapSymmetricGroups } from '../rows';
+import { at } from '../simd';
 
-/** How the costs are kept exact. */
-export const enum Path {
-  /** W is updated at every removal. */
-  Rows,
-  /** W is updated once a panel; staged columns of K are products of its rows. */
-  Columns,
-  /** W is left alone; staged columns of K are those of its product, less what all removals owe, for which R is kept. */
-  Gram,
-}
-
-/** The state of an elimination, laid out by its host. Positions and counts are in groups, `capacity` and `panel` in rows. */
+/** The state of an elimination, at the beginning of its workspace. Positions and counts are in groups, `capacity` and `panel` in rows. */
 // @ts-ignore: decorator
 @unmanaged
 export class Elimination {
-  /** The cost of a group whose block has lost its definiteness: the worst for the host. */
+  /** The cost of a group whose block has lost its definiteness: the worst there is. */
   otherwise: f64;
-  path: Path;
+  /** ROWS, COLUMNS or GRAM. */
+  path: i32;
   p: i32;
   m: i32;
   /** Rows per group; p = groups·b. */
@@ -55,22 +47,29 @@ export class Elimination {
   panel: i32;
   /** p × p: the lower triangle of H⁻¹ where both groups live, V in the rows of removed groups. */
   T: usize;
-  /** p × m: H⁻¹G on the full support, then as the path has it. In rows removed by `Columns`, U. */
+  /** p × m: H⁻¹G on the full support, then as the path has it. In rows removed by COLUMNS, U. */
   W: usize;
-  /** capacity × p: columns of T, and of K (not `Rows`), as rows, as of the panel's beginning; the last ones first. */
+  /** capacity × p: columns of T, and of K (not ROWS), as rows, as of the panel's beginning; the last ones first. */
   C: usize;
   K: usize;
-  /** R, of the panel (`Columns`, panel × p) or of all removals (`Gram`, p × p, by position). */
+  /** R, of the panel (COLUMNS, panel × p) or of all removals (GRAM, p × p, by position). */
   R: usize;
-  /** groups × b × b: the diagonal blocks of T, and of K (not `Rows`), by position. */
+  /** groups × b × b: the diagonal blocks of T, and of K (not ROWS), by position. */
   D: usize;
   E: usize;
-  /** By position, ½ tr(K_jj T_jj⁻¹): what removing the group costs. */
+  /** By position, ½ tr(K_jj T_jj⁻¹): what removing the group costs, or did. */
   cost: usize;
-  /** Group by position (i32). */
+  /** Group by position (i32): behind the live ones those that are removed, the first of them last. */
   order: usize;
   /** 5·b·b doubles. */
   work: usize;
+  /** By group, 1 where it must stay (bytes). */
+  isProtected: usize;
+  /** For rankings, by position: bytes, and positions (i32). */
+  taken: usize;
+  chosen: usize;
+  /** Scratch of the products. */
+  products: usize;
 }
 
 /** The row of C and K that belongs to the group at a position. */
@@ -83,7 +82,7 @@ function stagedRow(s: Elimination, position: i32): i32 {
 // @ts-ignore: decorator
 @inline
 function rowOfR<T>(s: Elimination, position: i32): usize {
-  const row = s.path == Path.Gram ? position * s.b : s.panel - (s.begin - position) * s.b;
+  const row = s.path == GRAM ? position * s.b : s.panel - (s.begin - position) * s.b;
   return at<T>(s.R, s.p, row, 0);
 }
 
@@ -92,7 +91,7 @@ export function eliminateStart<T>(s: Elimination): void {
   const b = s.b;
   s.live = s.begin = s.p / b;
   s.staged = 0;
-  if (s.path != Path.Rows) gramBlocks<T>(s);
+  if (s.path != ROWS) gramBlocks<T>(s);
   for (let g = 0; g < s.live; g++) {
     store<i32>(s.order + (<usize>g << 2), g);
     diagonalBlock<T>(b, g, s.T, <usize>s.p * sizeof<T>(), s.D + <usize>(g * b * b) * S);
@@ -123,7 +122,7 @@ function updateCost<T>(s: Elimination, g: i32): void {
   const block = <usize>(g * b * b) * S;
   let e = s.E + block;
   let work = s.work;
-  if (s.path == Path.Rows) {
+  if (s.path == ROWS) {
     // tr(WᵀT⁻¹W) = tr(T⁻¹ WWᵀ): b·b dots instead of a solve with m columns.
     e = work;
     work += <usize>(b * b) * S;
@@ -154,7 +153,7 @@ export function eliminateStage<T>(s: Elimination, position: i32, count: i32): vo
   }
 }
 
-/** The first of positions 0 … n − 1 whose cost is the best for the host. */
+/** The first of positions 0 … n − 1 whose cost is the best. */
 function nextToGo(s: Elimination, n: i32): i32 {
   const dearest = s.otherwise < 0;
   let best = 0;
@@ -184,8 +183,8 @@ function swap<T>(s: Elimination, a: i32, z: i32): void {
   swapRows<f64>(b * b, s.D + <usize>a * bb, s.D + <usize>z * bb);
   swapColumnGroups<T>(staged, b, a, z, at<T>(s.C, p, row, 0), p);
   if (a >= first) swapRowGroups<T>(live * b, b, stagedRow(s, a) / b, stagedRow(s, z) / b, s.C, p);
-  if (s.path != Path.Rows) {
-    const removed = (s.path == Path.Gram ? p / b : s.begin) - live;
+  if (s.path != ROWS) {
+    const removed = (s.path == GRAM ? p / b : s.begin) - live;
     swapColumnGroups<T>(removed * b, b, a, z, rowOfR<T>(s, live), p);
     swapColumnGroups<T>(staged, b, a, z, at<T>(s.K, p, row, 0), p);
     if (a >= first) swapRowGroups<T>(live * b, b, stagedRow(s, a) / b, stagedRow(s, z) / b, s.K, p);
@@ -227,7 +226,7 @@ export function eliminateStep<T>(s: Elimination, position: i32): i32 {
   const narrow = narrowed<T>(b * b, L, s.work + 4 * bb);
   smallTrsm<T>(b, base, narrow, V, lt);
 
-  if (s.path == Path.Rows) stepOnRows<T>(s, last, V, narrow);
+  if (s.path == ROWS) stepOnRows<T>(s, last, V, narrow);
   else stepOnColumns<T>(s, last, V, owed, L, narrow);
   s.live--;
   s.staged--;
@@ -294,7 +293,7 @@ function stepOnColumns<T>(s: Elimination, last: i32, V: usize, owed: i32, L: usi
     subtractRows<T>(owed, base, at<T>(beforeR, p, 0, base + r), lt, before, lt, row);
   }
   smallTrsm<T>(b, base, narrow, R, lt);
-  if (s.path == Path.Columns) {
+  if (s.path == COLUMNS) {
     const lw = <usize>s.m * sizeof<T>();
     const U = at<T>(s.W, s.m, base, 0);
     for (let r = 0; r < b; r++) {
@@ -345,10 +344,10 @@ function updateScalars<T>(n: i32, v: usize, r: usize, D: usize, E: usize, cost: 
   }
 }
 
-/** Begins a panel, after the host has brought W up to date (`Columns`): nothing is staged any more. */
+/** Begins a panel, after W was brought up to date (COLUMNS): nothing is staged any more. */
 export function eliminateNextPanel<T>(s: Elimination): void {
   s.begin = s.live;
   s.staged = 0;
   // Afresh where W is at hand, so that rounding does not add up.
-  if (s.path == Path.Columns) gramBlocks<T>(s);
+  if (s.path == COLUMNS) gramBlocks<T>(s);
 }

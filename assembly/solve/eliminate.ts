@@ -1,0 +1,151 @@
+// Greedy elimination: of all groups, removes the cheapest again and again. Costs are exact after each removal
+// (elimination.ts); here they are ranked, what goes next is staged, and full panels are applied.
+import { CAPACITY, COLUMNS, GRAM, ROWS, STAGED_ROWS, multipleOf, panelRows } from '../../src/solve/constants';
+import { HEAD_BYTES, eliminationBytes, lines, rowsOfR } from '../../src/solve/memory';
+import { gemm } from '../gemm';
+import { at } from '../simd';
+import { enter, entry } from './array';
+import {
+  Elimination, eliminateNextPanel, eliminateStage, eliminateStep,
+} from './elimination';
+import { rank } from './rank';
+
+/**
+ * Lays an elimination out over a workspace of `eliminationBytes`. T (p × p, lower triangle) and W (p × m) are the caller's
+ * to fill: with H⁻¹ and H⁻¹G, or for forward selection with H and G. They are overwritten; `eliminateStart` does the rest.
+ *
+ * @param dearest  the dearest groups go first, as in forward selection, instead of the cheapest
+ * @param products  scratch of `workBytes`
+ */
+export function createElimination<T>(
+  workspace: usize, products: usize, p: i32, m: i32, b: i32, path: i32, dearest: bool,
+): Elimination {
+  const s = changetype<Elimination>(workspace);
+  const groups = p / b;
+  const bb = b * b;
+  s.otherwise = dearest ? -Infinity : Infinity;
+  s.path = path;
+  s.p = p;
+  s.m = m;
+  s.b = b;
+  s.panel = <i32>panelRows(b);
+  s.capacity = <i32>CAPACITY * s.panel;
+  s.products = products;
+  let next = workspace + <usize>HEAD_BYTES;
+  s.T = next;
+  s.W = next = after<T>(next, p, p);
+  s.C = next = after<T>(next, p, m);
+  s.R = next = after<T>(next, s.capacity, p);
+  next = after<T>(next, <i32>rowsOfR(path, p, b), p);
+  if (path != ROWS) {
+    s.K = next;
+    s.E = next = after<T>(next, s.capacity, p);
+    next = after<f64>(next, groups, bb);
+  }
+  s.D = next;
+  s.cost = next = after<f64>(next, groups, bb);
+  s.work = next = after<f64>(next, groups, 1);
+  s.order = next = after<f64>(next, 5, bb);
+  s.chosen = next = after<i32>(next, groups, 1);
+  s.taken = next = after<i32>(next, groups, 1);
+  s.isProtected = next = after<u8>(next, groups, 1);
+  next = after<u8>(next, groups, 1);
+  if (<f64>(next - workspace) > eliminationBytes(p, m, b, path, sizeof<T>())) unreachable();
+  memory.fill(s.isProtected, 0, groups);
+  return s;
+}
+
+/** The first line behind rows × cols elements. */
+function after<T>(array: usize, rows: i32, cols: i32): usize {
+  return array + <usize>lines(<f64>rows * cols * sizeof<T>());
+}
+
+/**
+ * Removes n groups, `groupsPerStep` between two rankings as in the published schedule: s = max(1, ⌊n / groupsPerStep⌋)
+ * steps of ⌊n / s⌋ groups, the first n mod s of them one larger.
+ * @returns 0, or the 1-based pivot at which the block of a group, now the last live one, was not positive definite
+ */
+export function eliminate<T>(s: Elimination, n: i32, groupsPerStep: i32): i32 {
+  if (n == 0) return 0;
+  const steps = max(1, n / groupsPerStep);
+  for (let step = 0; step < steps; step++) {
+    const count = n / steps + i32(step < n % steps);
+    choose(s, count);
+    for (let i = 0; i < count; i++) {
+      const info = eliminateGroup<T>(s, entry(s.chosen, i));
+      if (info) return info;
+    }
+  }
+  return 0;
+}
+
+/** The `count` live groups that go first. */
+function choose(s: Elimination, count: i32): void {
+  for (let i = 0; i < s.live; i++) store<u8>(s.taken + i, load<u8>(s.isProtected + entry(s.order, i)));
+  rank(s.live, s.cost, s.order, count, s.otherwise < 0 ? -1 : 1, s.taken, s.chosen);
+  for (let i = 0; i < count; i++) enter(s.chosen, i, entry(s.order, entry(s.chosen, i)));
+}
+
+/** Removes a live group, protected or not. @returns as `eliminate` */
+export function eliminateGroup<T>(s: Elimination, group: i32): i32 {
+  let at = 0;
+  while (entry(s.order, at) != group) at++;
+  if (used(s) >= s.panel) nextPanel<T>(s);
+  if (at < s.live - s.staged) at = stage<T>(s, at);
+  return eliminateStep<T>(s, at);
+}
+
+/** Stages the group and those likely to go next. @returns where the group is then */
+function stage<T>(s: Elimination, position: i32): i32 {
+  const b = s.b;
+  if (room(s) == 0 || used(s) + STAGED_ROWS / 2 > s.panel) nextPanel<T>(s);
+  const end = s.live - s.staged;
+  const count = min(min(<i32>multipleOf(b, STAGED_ROWS) / b, room(s)), end);
+  eliminateStage<T>(s, position, count);
+
+  const first = (end - count) * b;
+  const row = s.capacity - s.begin * b + first;
+  const C = at<T>(s.C, s.p, row, 0);
+  subtract<T>(s, s.T, s.T, C, first, count * b);
+  if (s.path != ROWS) {
+    const m = s.m;
+    const part = at<T>(s.W, m, first, 0);
+    const K = at<T>(s.K, s.p, row, 0);
+    gemm<T>(false, true, count * b, s.live * b, m, <T>1, part, m, s.W, m, <T>0, K, s.p, s.products);
+    if (s.path == GRAM) {
+      subtract<T>(s, s.T, s.R, K, first, count * b);
+      subtract<T>(s, s.R, s.T, K, first, count * b);
+    }
+  }
+  return end - 1;
+}
+
+/** C ← C − AᵀB over the rows of V that this panel found, for columns first … first + rows − 1 of A. */
+function subtract<T>(s: Elimination, A: usize, B: usize, C: usize, first: i32, rows: i32): void {
+  const p = s.p;
+  const before = s.begin * s.b;
+  const part = at<T>(A, p, before, first);
+  gemm<T>(
+    true, false, rows, s.live * s.b, p - before, <T>-1, part, p, at<T>(B, p, before, 0), p, <T>1, C, p, s.products,
+  );
+}
+
+/** Rows removed in this panel. */
+function used(s: Elimination): i32 {
+  return (s.begin - s.live) * s.b;
+}
+
+/** Groups that can still be staged in it. */
+function room(s: Elimination): i32 {
+  return s.capacity / s.b - (s.begin - s.live) - s.staged;
+}
+
+function nextPanel<T>(s: Elimination): void {
+  if (s.path == COLUMNS) {
+    const m = s.m;
+    const live = s.live * s.b;
+    const V = at<T>(s.T, s.p, live, 0);
+    gemm<T>(true, false, live, m, used(s), <T>-1, V, s.p, at<T>(s.W, m, live, 0), m, <T>1, s.W, m, s.products);
+  }
+  eliminateNextPanel<T>(s);
+}

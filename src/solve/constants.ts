@@ -1,0 +1,84 @@
+// Numbers of the solver that both TypeScript and AssemblyScript read: asc compiles this file too, so it imports nothing.
+
+/**
+ * How ill-conditioned H may be for a search in f32: the largest variance inflation factor H_jj·(H⁻¹)_jj, which no scaling
+ * of the inputs changes. Costs of removals are then good to 1e-4: off by 0.15·2⁻²⁴ times the factor (median), at
+ * most 20 times as much (measured). Of real layers it is at most some 300 at the default damping.
+ */
+export const WELL_CONDITIONED: f64 = 500;
+
+/**
+ * How far an f32 search may be off in what its removals cost in all: relative to that, and to f, of which f32 knows the
+ * eighth digit at best. Rounding that misleads a choice shows here: what is taken by mistake costs more than was thought.
+ */
+export const CONFIRMED: f64 = 1e-4;
+export const NEGLIGIBLE: f64 = 1e-7;
+
+/** What counts as an improvement by an exchange, relative to the objective: above rounding, far below anything of use. */
+export const IMPROVEMENT: f64 = 1e-10;
+
+/** Pivots between two factorisations of a tableau from H: rounding grows by about one unit a pivot. */
+export const PIVOTS: i32 = 128;
+
+/** Above it the default search stays with its starts: a tableau would take more than 1 GiB. */
+export const SEARCHABLE_ROWS: i32 = 8192;
+
+/** Rows per chunk of statistics: the depth that the f32 kernels sum before they add to f64 (KC of the GEMM). */
+export const CHUNK_ROWS: i32 = 512;
+/** Rows of those that are summed in f64, at a time. */
+export const WIDE_ROWS: i32 = 64;
+
+/**
+ * Damping of dead inputs, relative to that of others, 2⁻⁴⁰: enough for a definite H and for an order among them, far
+ * below the ½ρ|w|² that any live group costs at least.
+ */
+export const DEAD_DAMPING: f64 = 9.094947017729282e-13;
+
+/**
+ * How much of Σx² a variance of rounding may be, 3·2⁻²⁴ for each row of a chunk: in f32 sums Σx² is off by 2⁻²⁴ a row,
+ * (Σx)²/n by twice that, and chunks are added in f64. With 512 rows that is 9e-5; constant inputs had up to 2.2e-5, live
+ * ones of five networks at least 1.8e-2 (measured).
+ */
+export const VARIANCE_ROUNDING: f64 = 1.7881393432617188e-7;
+
+/**
+ * Swaps of the default search at most. A swap costs 1–2 % of the elimination for groups of one row (measured);
+ * of larger groups the scan of all pairs is what costs, about 8/J of it.
+ */
+export function swapsAtMost(groups: f64, b: f64): f64 {
+  return b === 1 ? 32 : Math.max(4, Math.min(32, Math.floor(groups / 16)));
+}
+
+// How an elimination keeps its costs, which need K = WWᵀ, exact (assembly/solve/elimination.ts).
+/** W is updated at every removal. */
+export const ROWS: i32 = 0;
+/** W is updated once a panel; staged columns of K are products of its rows. */
+export const COLUMNS: i32 = 1;
+/** W is left alone; staged columns of K are those of its product, less what all removals owe, for which R is kept. */
+export const GRAM: i32 = 2;
+
+/**
+ * The fastest path to half the groups (measured): keeping K pays above half as many outputs as inputs; below, streaming
+ * W takes as long as products for groups of several rows, and twice as long for single rows.
+ */
+export function eliminationPath(p: f64, m: f64, b: f64): i32 {
+  if (2 * m > p) return GRAM;
+  return b === 1 ? COLUMNS : ROWS;
+}
+
+/** Removals that are deferred: enough for products at GEMM speed, few enough for their rows to stay in L2 (measured). */
+const PANEL_ROWS: f64 = 80;
+/** Rows staged at a time: more are better products, fewer are better foresight (measured). */
+export const STAGED_ROWS: f64 = 36;
+/** Rows staged in a panel at most, per row of the panel. */
+export const CAPACITY: f64 = 2;
+
+/** Rows of a panel. */
+export function panelRows(b: f64): f64 {
+  return multipleOf(b, PANEL_ROWS);
+}
+
+/** About so many rows, in whole groups. */
+export function multipleOf(b: f64, rows: f64): f64 {
+  return b * Math.max(1, Math.floor(rows / b + 0.5));
+}

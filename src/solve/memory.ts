@@ -1,0 +1,33 @@
+// What the solver's parts take of linear memory, stated before they start. Compiled by asc too, as constants.ts is.
+
+import { CAPACITY, GRAM, panelRows, ROWS } from './constants';
+
+/** A cache line, to which all parts are aligned. */
+const LINE: f64 = 64;
+
+/** For the description of a workspace, at its beginning. */
+export const HEAD_BYTES: f64 = 192;
+
+/** Bytes in whole lines. */
+export function lines(bytes: f64): f64 {
+  return Math.ceil(bytes / LINE) * LINE;
+}
+
+/** Rows of R that an elimination keeps. */
+export function rowsOfR(path: i32, p: f64, b: f64): f64 {
+  if (path === ROWS) return 0;
+  return path === GRAM ? p : panelRows(b);
+}
+
+/**
+ * The workspace of an elimination, T and W and all, in elements of `size` bytes, without the scratch of the products.
+ * What lies in it is laid out by `createElimination` (assembly/solve/eliminate.ts).
+ */
+export function eliminationBytes(p: f64, m: f64, b: f64, path: i32, size: f64): f64 {
+  const groups = p / b;
+  const staged = lines(size * CAPACITY * panelRows(b) * p);
+  const blocks = lines(8 * p * b);
+  let bytes = HEAD_BYTES + lines(size * p * p) + lines(size * p * m) + lines(size * rowsOfR(path, p, b) * p);
+  bytes += path === ROWS ? staged + blocks : 2 * (staged + blocks);
+  return bytes + lines(8 * groups) + lines(40 * b * b) + 2 * lines(4 * groups) + 2 * lines(groups);
+}
