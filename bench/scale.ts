@@ -10,7 +10,7 @@ import { cpus } from 'node:os';
 import { text } from 'node:stream/consumers';
 import { describe } from '../src/checkpoint/architectures/index.ts';
 import { CheckpointWriter, planSafetensors } from '../src/checkpoint/index.ts';
-import { createFolder } from '../src/cli/folder.ts';
+import { createFolder } from '../src/disk/folder.ts';
 import type { Plan, PruneReport } from '../src/pipeline/index.ts';
 import { random } from '../test/support/random.ts';
 

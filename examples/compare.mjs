@@ -17,7 +17,7 @@ import {
   parsePreprocessing,
   prune,
   tokenWindows,
-} from 'osscar-wasm';
+} from 'osscar-wasm/model';
 
 const FIXTURES = new URL('../test/fixtures/', import.meta.url);
 const preprocessing = parsePreprocessing({ mean: [0.286], std: [0.353] });

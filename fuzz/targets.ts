@@ -9,11 +9,8 @@ import { encode as encodePng } from 'fast-png';
 import { encode as encodeJpeg } from 'jpeg-js';
 import { blobFolder, openCheckpoint } from '../src/checkpoint/index.ts';
 import { setOptions } from '../src/cli/config.ts';
-import { jsonLines } from '../src/cli/feeds.ts';
-import { parseLabels } from '../src/cli/labels.ts';
 import { addDataFlags, addKeepFlags, addModelFlags, addRunFlags } from '../src/cli/options.ts';
 import { pruneText } from '../src/cli/print.ts';
-import { documentsOf } from '../src/cli/text.ts';
 import { FormatError } from '../src/errors.ts';
 import {
   analyse,
@@ -52,6 +49,9 @@ import { contentHash } from '../src/pipeline/store/hash.ts';
 import { openRun } from '../src/pipeline/store/manifest.ts';
 import { reportHtml } from '../src/report/html.ts';
 import { parseReport } from '../src/report/saved.ts';
+import { jsonLines } from '../src/run/arrays.ts';
+import { parseLabels } from '../src/run/labels.ts';
+import { documentsOf } from '../src/run/text.ts';
 import { OnnxBuilder } from '../test/support/onnx-builder.ts';
 import { Pickle, pickleTensors, rowMajor, torchFile } from '../test/support/torch.ts';
 import { writeZip } from '../test/support/zip.ts';

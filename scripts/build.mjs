@@ -65,6 +65,7 @@ await build({
   ...options,
   entryPoints: {
     index: 'src/index.ts',
+    node: 'src/node.ts',
     model: 'src/model.ts',
     layer: 'src/layer.ts',
     cli: 'src/cli/main.ts',

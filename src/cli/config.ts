@@ -2,10 +2,10 @@
 // file can say nothing that a flag cannot.
 
 import { type Command, InvalidArgumentError, type Option } from 'commander';
+import { isFile, readJsonFile } from '../disk/files.ts';
 import { InputError } from '../errors.ts';
 import { isObject, type JsonObject } from '../json.ts';
 import type { SavedReport } from '../pipeline/index.ts';
-import { isFile, readJsonFile } from './files.ts';
 import { say } from './say.ts';
 
 /** Read where it is in the working folder and no other is named. */

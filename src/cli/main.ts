@@ -3,9 +3,11 @@
 
 import { setFlagsFromString } from 'node:v8';
 import { Command, CommanderError, Option } from 'commander';
+import { disk } from '../disk/host.ts';
 import { OsscarError } from '../errors.ts';
 import { SIZES } from '../pipeline/index.ts';
 import { printable } from '../printable.ts';
+import { FORMATS, setHost } from '../run/index.ts';
 import { version } from '../version.ts';
 import {
   analyzeModel,
@@ -61,7 +63,7 @@ addKeepFlags(addRunFlags(addModelFlags(program.command('prune'))))
   .option('-o, --output <path>', 'required: where the pruned model goes')
   .addOption(
     new Option('--format <name>', 'of a language model: safetensors, or onnx for model.onnx beside them')
-      .choices(['safetensors', 'onnx'])
+      .choices(FORMATS)
       .default('safetensors'),
   )
   .option('--overwrite', 'replace a model that is there; never one that the run reads')
@@ -156,6 +158,8 @@ addStructureFlags(addSizeFlags(addModelFlags(program.command('latency'))))
     ),
   )
   .action(measureModel);
+
+setHost(disk);
 
 /** Node 20 keeps relaxed SIMD behind a flag; it holds for modules compiled after this. */
 if (Number(process.versions.node.split('.')[0]) < 22) setFlagsFromString('--experimental-wasm-relaxed-simd');

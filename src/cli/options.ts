@@ -16,8 +16,8 @@ import {
   type TargetChoice,
 } from '../pipeline/index.ts';
 import { printable } from '../printable.ts';
+import { ENGINES, type EngineName, type Format, type RunSettings } from '../run/index.ts';
 import { METHODS, SEARCHES } from '../solve/index.ts';
-import { ENGINES, type EngineName } from './engine.ts';
 
 /** Of every command. */
 export interface ModelFlags extends PreprocessingOptions {
@@ -56,7 +56,7 @@ export interface PruneFlags extends RunFlags {
   readonly keepLayer?: Readonly<Record<string, number>>;
   readonly data?: string;
   readonly dataLabels?: string;
-  readonly format: 'safetensors' | 'onnx';
+  readonly format: Format;
   readonly overwrite?: boolean;
   readonly latencyTable?: string;
   readonly dryRun?: boolean;
@@ -67,6 +67,15 @@ export interface PruneFlags extends RunFlags {
 export interface LatencyFlags extends ModelFlags {
   readonly output?: string;
   readonly overwrite?: boolean;
+}
+
+/** The options that the library's calls take by other names. */
+export function settingsOf(flags: Partial<PruneFlags>) {
+  const { calibrate, data: evaluation, dataLabels: evaluationLabels, input: inputs, ...same } = flags;
+  const { keep: _, latencyTable: __, ...rest } = same;
+  // What is missing is for the library to say.
+  const calibration = calibrate as RunSettings['calibration'];
+  return { ...rest, calibration, evaluation, evaluationLabels, inputs };
 }
 
 /** Headings of the help. Those of images and text say too what flags mean nothing to the other kind of model. */

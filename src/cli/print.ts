@@ -2,21 +2,20 @@
 // forge another or steer the terminal.
 
 import colors from 'picocolors';
-import type { BlockSizes, LanguageModel } from '../checkpoint/architectures/index.ts';
+import type { BlockSizes } from '../checkpoint/architectures/index.ts';
 import { quantizedText } from '../graph/index.ts';
 import {
   amountText,
   type BeforeAfter,
   type KeepRatios,
   type LatencyTable,
-  type OpenedModel,
-  type Plan,
   type PruneReport,
-  type Shares,
+  type Share,
   savedByHalf,
   type TradeoffReport,
 } from '../pipeline/index.ts';
 import { printable } from '../printable.ts';
+import type { Inspected, Planned } from '../run/index.ts';
 
 /** Lines, each of them one. */
 const linesOf = (...lines: readonly string[]) => lines.map(printable).join('\n');
@@ -31,42 +30,42 @@ function table(cells: readonly (readonly string[])[], left: readonly number[] = 
   return rows.map((row) => row.map(align).join('  ').trimEnd());
 }
 
-export function inspectText(model: OpenedModel, shares: Shares): string {
-  const { name, parameters, macs, bytes, analysis, input } = model;
-  const quantized = quantizedText(model.quantized);
-  const { structures } = analysis;
+export function inspectText(found: Inspected, file: NonNullable<Inspected['file']>): string {
+  const { name, parameters, macs } = found;
+  const { bytes, input, structures } = file;
+  const quantized = quantizedText(file.quantized);
   const prunable = structures.filter((structure) => structure.prunable);
   const rows = structures.map((s) => [
     s.name,
     s.layer || '-',
     String(s.groups),
     String(s.groupSize),
-    ...shareCells(shares, s.name),
+    ...shareCells(s),
     s.prunable ? 'yes' : `no: ${s.reason}`,
   ]);
   return linesOf(
     `${name}: input ${input.name} [n, ${input.shape.join(', ')}], ${count(parameters)} parameters, ${count(macs)} multiply-adds, ${count(bytes)} bytes`,
     `${prunable.length} of ${structures.length} structures prunable`,
     ...(quantized ? [quantized] : []),
-    ...kindLines(shares),
+    ...kindLines(found),
     '',
     ...table([['structure', 'layer', 'groups', 'rows', ...SHARE_TITLES, 'prunable'], ...rows], [0, 1, 6]),
   );
 }
 
-export function folderText(path: string, language: LanguageModel, shares: Shares): string {
-  const { architecture, blocks, hidden, vocabulary, headDim, sizes } = language;
+export function folderText(found: Inspected, folder: NonNullable<Inspected['folder']>): string {
+  const { architecture, blocks, hidden, vocabulary, headDim, sizes, structures } = folder;
   const rows = sizes.flatMap(({ heads, kvHeads, ffn }, i) => [
     [
       `${i}.heads`,
       `${kvHeads} groups of ${heads / kvHeads} heads of ${headDim}`,
-      ...shareCells(shares, `${i}.heads`),
+      ...shareCells(structures.get(`${i}.heads`)),
     ],
-    [`${i}.mlp`, `${ffn} neurons`, ...shareCells(shares, `${i}.mlp`)],
+    [`${i}.mlp`, `${ffn} neurons`, ...shareCells(structures.get(`${i}.mlp`))],
   ]);
   return linesOf(
-    `${path}: ${architecture}, ${blocks} blocks, ${hidden} features, vocabulary ${vocabulary}, ${count(shares.all.parameters)} parameters`,
-    ...kindLines(shares),
+    `${found.name}: ${architecture}, ${blocks} blocks, ${hidden} features, vocabulary ${vocabulary}, ${count(found.parameters)} parameters`,
+    ...kindLines(found),
     '',
     ...table([['structure', 'groups', ...SHARE_TITLES], ...rows], [0, 1]),
   );
@@ -78,17 +77,16 @@ const KIND_NAMES: Readonly<Record<string, string>> = {
   channel: 'channels and neurons',
 };
 
-function shareCells({ structures }: Shares, name: string): string[] {
-  const share = structures.get(name);
-  return share ? [count(share.parameters), count(share.macs)] : ['-', '-'];
+function shareCells(share: Partial<Share> = {}): string[] {
+  return [share.parameters, share.macs].map((value) => (value === undefined ? '-' : count(value)));
 }
 
 /** What pruning all of a kind away would save: an upper end of what it can give. */
-function kindLines({ all, kinds }: Shares): string[] {
+function kindLines({ parameters: all, macs: allMacs, kinds }: Inspected): string[] {
   const part = (value: number, of: number) => `${((100 * value) / (of || 1)).toFixed(1)} %`;
-  return Array.from(kinds, ([kind, { parameters, macs }]) => {
-    const what = `${KIND_NAMES[kind] ?? kind}: ${part(parameters, all.parameters)} of the parameters`;
-    return `${what} and ${part(macs, all.macs)} of the multiply-adds hang on them`;
+  return Object.entries(kinds).map(([kind, { parameters, macs }]) => {
+    const what = `${KIND_NAMES[kind] ?? kind}: ${part(parameters, all)} of the parameters`;
+    return `${what} and ${part(macs, allMacs)} of the multiply-adds hang on them`;
   });
 }
 
@@ -218,7 +216,8 @@ export function analyzeText(
   );
 }
 
-export function planText(plan: Plan, seconds: number, wasmLimit: number): string {
+export function planText(plan: Planned): string {
+  const { seconds, wasmLimit } = plan;
   const { model, bytes, parameters, sizes, statement } = plan;
   const mib = (value: number) => `${count(value / 2 ** 20)} MiB`;
   return linesOf(

@@ -1,12 +1,13 @@
 // Where reports go: a page and its JSON where they are asked for, and the JSON into the folder that keeps a run.
 
 import { join } from 'node:path';
+import { checkFolder, checkWritable, readFileBytes, writeAtomically } from '../disk/files.ts';
 import { InputError } from '../errors.ts';
 import { parseJsonObject } from '../json.ts';
 import type { SavedReport } from '../pipeline/index.ts';
 import { reportHtml } from '../report/html.ts';
 import { parseReport } from '../report/saved.ts';
-import { checkFolder, checkWritable, type Replacing, readFileBytes, writeAtomically } from './files.ts';
+import type { Replacing } from '../run/index.ts';
 import type { PruneFlags } from './options.ts';
 
 /** In the folder of --work. */

@@ -4,7 +4,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { scratchFile } from '../../src/cli/scratch.ts';
+import { scratchFile } from '../../src/disk/scratch.ts';
 import { openChromium } from './chromium.ts';
 import { pruneFixtureLanguage } from './language/job.js';
 import { serve } from './server.ts';
@@ -14,7 +14,7 @@ const FIXTURES = join(import.meta.dirname, '../fixtures');
 
 test('a language model goes through files in Chromium as in Node', async () => {
   const job = { keep: 0.5 };
-  const dist = await import('../../dist/index.js' as string);
+  const dist = await import('../../dist/model.js' as string);
   const read = (path: string) => readFile(join(FIXTURES, path));
   const expected = await pruneFixtureLanguage(dist, read, scratchFile, dist.memoryStore(), job);
   expect(expected.kept).toHaveLength(8);

@@ -23,7 +23,7 @@ let expectedLayers: PrunedLayers;
 
 beforeAll(async () => {
   browser = await openChromium();
-  const dist = await import('../../dist/index.js' as string);
+  const dist = await import('../../dist/model.js' as string);
   expectedModel = await pruneFixture(dist, (name: string) => readFile(join(FIXTURES, name)), modelJob);
   expectedLayers = await pruneLayersBySession(dist, { threads: 1, simd: 'baseline' });
 });

@@ -28,7 +28,7 @@ function plainSite(folder: string): void {
   cpSync(SOURCES, folder, { recursive: true });
   cpSync(join(ROOT, 'dist/browser'), join(folder, 'osscar'), { recursive: true });
   const run = join(folder, 'run.js');
-  writeFileSync(run, readFileSync(run, 'utf8').replace("'osscar-wasm'", "'./osscar/index.js'"));
+  writeFileSync(run, readFileSync(run, 'utf8').replace("'osscar-wasm/model'", "'./osscar/model.js'"));
 }
 
 async function esbuildSite(folder: string): Promise<void> {

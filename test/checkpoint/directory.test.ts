@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { CheckpointWriter, openCheckpoint, planSafetensors } from '../../src/checkpoint/index.ts';
-import { createFolder, openFolder } from '../../src/cli/folder.ts';
+import { createFolder, openFolder } from '../../src/disk/folder.ts';
 import { InputError } from '../../src/errors.ts';
 import { bytesOf, json, safetensors, text } from './support.ts';
 

@@ -3,16 +3,18 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { encode as encodePng } from 'fast-png';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import {
-  checkWritable,
-  externalReader,
-  openDataset,
-  readFileBytes,
-  writeAtomically,
-} from '../../src/cli/files.ts';
+import { checkWritable, externalReader, readFileBytes, writeAtomically } from '../../src/disk/files.ts';
+import { onDisk } from '../../src/disk/place.ts';
 import { InputError } from '../../src/errors.ts';
 import type { Dataset } from '../../src/pipeline/data/dataset.ts';
 import { DEFAULT_PREPROCESSING, parsePreprocessing } from '../../src/pipeline/data/preprocessing.ts';
+import { type ImageOptions, openDataset as openAt } from '../../src/run/images.ts';
+
+/** Of paths. */
+const openDataset = (
+  path: string,
+  { labels, ...options }: Omit<ImageOptions, 'labels'> & { labels?: string },
+) => openAt(onDisk(path), { ...options, labels: labels === undefined ? undefined : onDisk(labels) });
 
 let root = '';
 beforeEach(async () => {

@@ -4,10 +4,10 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { basename, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { CheckpointWriter, openCheckpoint, planSafetensors } from '../../src/checkpoint/index.ts';
-import { externalReader } from '../../src/cli/files.ts';
-import { createFolder, openFolder } from '../../src/cli/folder.ts';
-import { openFileOutput } from '../../src/cli/output.ts';
-import { folderStore } from '../../src/cli/store.ts';
+import { externalReader } from '../../src/disk/files.ts';
+import { createFolder, openFolder } from '../../src/disk/folder.ts';
+import { openFileOutput } from '../../src/disk/output.ts';
+import { folderStore } from '../../src/disk/store.ts';
 import { InputError } from '../../src/errors.ts';
 import { readModel, toFloat32, writeModel } from '../../src/graph/index.ts';
 import type { PruneResult } from '../../src/pipeline/index.ts';

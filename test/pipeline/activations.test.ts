@@ -2,7 +2,7 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { scratchFile } from '../../src/cli/scratch.ts';
+import { scratchFile } from '../../src/disk/scratch.ts';
 import { OutOfMemoryError } from '../../src/errors.ts';
 import { Activations, pairBytes } from '../../src/pipeline/activations.ts';
 import { openModel, prune, type Scratch } from '../../src/pipeline/index.ts';

@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { openDataset } from '../../src/cli/files.ts';
+import { onDisk } from '../../src/disk/place.ts';
 import { openEngine } from '../../src/engine/index.ts';
 import {
   type Dataset,
@@ -13,6 +13,7 @@ import {
   prune as pruneOpened,
 } from '../../src/pipeline/index.ts';
 import { openSession } from '../../src/pool/index.ts';
+import { openDataset } from '../../src/run/images.ts';
 import { random } from '../support/random.ts';
 
 export const engine = await openEngine({ threads: 1 });
@@ -25,7 +26,7 @@ export const openFixture = (name: string) => openModel(fixtureBytes(name), { eng
 
 /** Fashion-MNIST images as the fixtures' models want them. */
 export const fashion = (folder: 'calib' | 'test', samples: number, layout: 'nchw' | 'nhwc' = 'nchw') =>
-  openDataset(join(import.meta.dirname, '../fixtures', folder), {
+  openDataset(onDisk(join(import.meta.dirname, '../fixtures', folder)), {
     preprocessing: parsePreprocessing({ mean: [0.286], std: [0.353], layout }),
     inputShape: layout === 'nchw' ? [1, 28, 28] : [28, 28, 1],
     samples,

@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { expect, test } from 'vitest';
 
-const DIST = pathToFileURL(join(import.meta.dirname, '../../dist/index.js')).href;
+const dist = (entry: string) => pathToFileURL(join(import.meta.dirname, `../../dist/${entry}.js`)).href;
 
 /** Notes what code other than Node's own loader calls, then imports the library, then opens an engine. */
-const PROBE = `
+const probe = (entry: string) => `
   import childProcess from 'node:child_process';
   import fs from 'node:fs';
   import http from 'node:http';
@@ -44,18 +44,24 @@ const PROBE = `
   const state = () => JSON.stringify([Reflect.ownKeys(globalThis).map(String), listeners(), process.env, process.cwd()]);
 
   const before = state();
-  const library = await import(${JSON.stringify(DIST)});
+  const library = await import(${JSON.stringify(dist(entry))});
   const imported = { exports: Object.keys(library), calls, unchanged: state() === before };
   calls = [];
-  const engine = await library.openEngine({ threads: 1 });
+  const { openEngine } = await import(${JSON.stringify(dist('model'))});
+  const engine = await openEngine({ threads: 1 });
   await engine.load(new Uint8Array()).catch(() => {});
   console.log(JSON.stringify({ ...imported, later: calls }));
 `;
 
-test('importing the library touches no file, network, process, timer or global', () => {
-  const output = execFileSync(process.execPath, ['--input-type=module', '-e', PROBE], { encoding: 'utf8' });
+test.each([
+  ['node', ['prune', 'evaluate', 'version']],
+  ['model', ['openModel', 'openKernels', 'prune', 'version']],
+])('importing dist/%s.js touches no file, network, process, timer or global', (entry, names) => {
+  const output = execFileSync(process.execPath, ['--input-type=module', '-e', probe(entry)], {
+    encoding: 'utf8',
+  });
   const { exports, calls, unchanged, later } = JSON.parse(output);
-  expect(exports).toEqual(expect.arrayContaining(['openModel', 'openKernels', 'prune', 'version']));
+  expect(exports).toEqual(expect.arrayContaining(names));
   expect(calls).toEqual([]);
   expect(unchanged).toBe(true);
   // The probe sees what the runtime does when it is opened at last: it reads its own wasm.

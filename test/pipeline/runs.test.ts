@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { memoryOutput } from '../../src/checkpoint/index.ts';
-import { openFolder } from '../../src/cli/folder.ts';
+import { openFolder } from '../../src/disk/folder.ts';
 import type { Engine } from '../../src/engine/index.ts';
 import {
   type Dataset,

@@ -4,10 +4,10 @@ import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import type * as Library from '../../src/index.ts';
+import type * as Library from '../../src/model.ts';
 import { DIST, workers } from './built.ts';
 
-const library: typeof Library = await import(new URL('index.js', DIST).href);
+const library: typeof Library = await import(new URL('model.js', DIST).href);
 const FIXTURES = join(import.meta.dirname, '../fixtures');
 
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');

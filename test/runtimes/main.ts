@@ -9,7 +9,7 @@ import { type RuntimeResult, THREADS } from './result.ts';
 const FIXTURES = 'test/fixtures';
 
 const core = await runCore();
-const osscar = await import(new URL('../../dist/index.js', import.meta.url).href);
+const osscar = await import(new URL('../../dist/model.js', import.meta.url).href);
 const images = calibrationImages(FIXTURES);
 const read = async (name: string) => new Uint8Array(await readFile(`${FIXTURES}/${name}`));
 const model = await pruneFixture(osscar, read, { images, simd: 'baseline', engine: { threads: 1 } });

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 const ROOT = join(import.meta.dirname, '../..');
 
 test('a session has its threads after onnxruntime has made a Worker of its own global', async () => {
-  const { openEngine, openSession } = await import(join(ROOT, 'dist/index.js'));
+  const { openEngine, openSession } = await import(join(ROOT, 'dist/model.js'));
   const engine = await openEngine({ threads: 1 });
   const loaded = await engine.load(await readFile(join(ROOT, 'test/fixtures/fashion-mobilenet.onnx')));
   await loaded.release();

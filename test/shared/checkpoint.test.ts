@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { CheckpointWriter, openCheckpoint, planSafetensors } from '../../src/checkpoint/index.ts';
-import { createFolder, openFolder } from '../../src/cli/folder.ts';
+import { createFolder, openFolder } from '../../src/disk/folder.ts';
 import { shared } from './shared.ts';
 
 test.each([

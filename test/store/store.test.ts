@@ -5,8 +5,8 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { folderStore } from '../../src/cli/store.ts';
-import { keptName, removeLeftovers, temporaryName } from '../../src/cli/temporary.ts';
+import { folderStore } from '../../src/disk/store.ts';
+import { keptName, removeLeftovers, temporaryName } from '../../src/disk/temporary.ts';
 import { InputError } from '../../src/errors.ts';
 import { directoryStore } from '../../src/pipeline/store/opfs.ts';
 import type { RunStore } from '../../src/pipeline/store/store.ts';

@@ -1,4 +1,4 @@
-import type { RunStore, Scratch } from '../../../src/index.ts';
+import type { RunStore, Scratch } from '../../../src/model.ts';
 
 export interface LanguageJob {
   keep: number;

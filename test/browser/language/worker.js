@@ -1,5 +1,5 @@
 import { pruneFixtureLanguage } from './job.js';
-import * as osscar from './osscar/index.js';
+import * as osscar from './osscar/model.js';
 
 globalThis.onmessage = async ({ data }) => {
   try {

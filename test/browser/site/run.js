@@ -1,6 +1,6 @@
 // The jobs as a page or a worker runs them, and where that was.
 
-import * as osscar from 'osscar-wasm';
+import * as osscar from 'osscar-wasm/model';
 import { pruneFixture, pruneLayersBySession } from './job.js';
 import { wasmPaths } from './paths.js';
 

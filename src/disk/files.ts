@@ -1,6 +1,5 @@
-// The command line's files: data sets from folders, the model and its external data, output that is whole or absent.
-//
-// The only place that knows a file system. Every failure is an InputError of one line that names the path.
+// Files of a disk: a model's external data, output that is whole or absent. Every failure is an InputError of one line that
+// names the path.
 
 import { createHash } from 'node:crypto';
 import {
@@ -16,25 +15,11 @@ import {
   rm,
   stat,
 } from 'node:fs/promises';
-import { basename, dirname, extname, isAbsolute, join, relative, resolve, sep } from 'node:path';
+import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { InputError } from '../errors.ts';
 import type { ReadExternal } from '../graph/index.ts';
 import { type JsonObject, parseJsonObject } from '../json.ts';
-import {
-  byPath,
-  type Dataset,
-  decodeNpy,
-  drawEvenly,
-  imageDataset,
-  imageSize,
-  type LabeledFile,
-  npyDataset,
-  ownSize,
-  type Preprocessing,
-  sampleEvenly,
-} from '../pipeline/index.ts';
-import { parseLabels } from './labels.ts';
-import type { ModelFlags } from './options.ts';
+import type { Replacing } from '../run/index.ts';
 import { removeLeftovers, temporaryName } from './temporary.ts';
 
 const REASONS: Record<string, string> = {
@@ -190,14 +175,6 @@ export function externalReader(modelPath: string, onRead: (path: string) => void
   };
 }
 
-/** What may be there already, where something is to be written. */
-export interface Replacing {
-  /** Whether what is there may be replaced. */
-  readonly overwrite?: boolean;
-  /** What the run reads: never replaced. */
-  readonly inputs?: readonly string[];
-}
-
 /**
  * The one rule for what is there already: it is replaced on request, and never where the run reads from it, by
  * whatever name.
@@ -219,7 +196,9 @@ export async function checkReplacing(path: string, { overwrite = false, inputs =
     }
   }
   if (!overwrite)
-    throw new InputError(`"${path}": exists already; choose another name or overwrite it (--overwrite)`);
+    throw new InputError(
+      `"${path}": exists already; choose another name or overwrite it (\`overwrite: true\`)`,
+    );
   return info;
 }
 
@@ -291,22 +270,6 @@ export async function writeAtomically(
   await syncFolder(folder);
 }
 
-/** The flags say which samples are drawn, and what their labels are. */
-export interface DataOptions
-  extends Partial<Pick<ModelFlags, 'labels' | 'labelOffset' | 'samples' | 'seed'>> {
-  preprocessing: Preprocessing;
-  /** The model's, without the batch; dimensions that it leaves open are ≤ 0. */
-  inputShape: readonly number[];
-  /** Told what the user should know and need not mend. */
-  onNote?(text: string): void;
-  /** Height and width that no image has more of, where each keeps its own. */
-  largest?: [number, number];
-}
-
-const IMAGE = /\.(png|jpe?g)$/i;
-const isVisible = (name: string) => !name.startsWith('.');
-const isImage = (name: string) => isVisible(name) && IMAGE.test(name);
-
 /** Files and folders of a folder, sorted. Links count as what they point to: downloads are links into a cache. */
 export async function list(folder: string): Promise<{ files: string[]; folders: string[] }> {
   const files: string[] = [];
@@ -318,157 +281,4 @@ export async function list(folder: string): Promise<{ files: string[]; folders: 
     else if (it?.isFile()) files.push(entry.name);
   }
   return { files: files.sort(), folders: folders.sort() };
-}
-
-/** Paths relative to the folder, with `/`. Sub-folders that hold images make all sub-folders classes. */
-async function listImages(folder: string) {
-  const top = await named(folder, list(folder));
-  const classes = top.folders.filter(isVisible);
-  const direct: LabeledFile[] = top.files.filter(isImage).map((path) => ({ path }));
-  const nested: LabeledFile[] = [];
-  const others = top.files.filter((file) => isVisible(file) && !isImage(file));
-  const deeper: string[] = [];
-  for (const [label, name] of classes.entries()) {
-    const inner = join(folder, name);
-    const { files, folders } = await named(inner, list(inner));
-    for (const file of files.filter(isImage)) nested.push({ path: `${name}/${file}`, label });
-    others.push(...files.filter((file) => isVisible(file) && !isImage(file)));
-    deeper.push(...folders.filter(isVisible).map((below) => `${name}/${below}`));
-  }
-  const files = [...direct, ...nested].sort(byPath);
-  return { files, direct: direct.length, classes: nested.length > 0 ? classes : undefined, others, deeper };
-}
-
-/** How many files of each kind, as `4 .webp, 1 .txt`, the most first. */
-function kindsOf(files: readonly string[]): string {
-  const counts = new Map<string, number>();
-  for (const file of files) {
-    const kind = extname(file).toLowerCase() || file;
-    counts.set(kind, (counts.get(kind) ?? 0) + 1);
-  }
-  const sorted = [...counts].sort(([, a], [, b]) => b - a);
-  const rest = sorted.length > MOST_KINDS ? [`${sorted.length - MOST_KINDS} other kinds`] : [];
-  return [...sorted.slice(0, MOST_KINDS).map(([kind, n]) => `${n} ${kind}`), ...rest].join(', ');
-}
-const MOST_KINDS = 4;
-
-/** Height and width that no image of a folder has more of, each in the multiples that it will have. */
-export async function largestImage(
-  folder: string,
-  preprocessing: Preprocessing,
-): Promise<[number, number] | undefined> {
-  if (!(await isFolder(folder))) return undefined;
-  const { files } = await listImages(folder);
-  let largest: [number, number] | undefined;
-  for (const { path } of files) {
-    const full = join(folder, path);
-    const size = ownSize(imageSize(await readFileBytes(full), full), preprocessing);
-    largest = [Math.max(largest?.[0] ?? 0, size[0]), Math.max(largest?.[1] ?? 0, size[1])];
-  }
-  return largest;
-}
-
-/** What a folder without a single image holds instead. */
-function noImages(folder: string, others: readonly string[], [below]: readonly string[]): InputError {
-  const hint =
-    below !== undefined
-      ? `; its sub-folders hold folders: is "${join(folder, below, '..')}" meant?`
-      : others.length > 0
-        ? `, but ${kindsOf(others)}: convert them`
-        : '';
-  return new InputError(`"${folder}": no PNG or JPEG images in the folder${hint}`);
-}
-
-/** Gives every file the label of its row; rows name a file by its path in the folder or by its base name. */
-async function labelFiles(
-  folder: string,
-  files: readonly LabeledFile[],
-  csv: string,
-): Promise<LabeledFile[]> {
-  const labeled: LabeledFile[] = files.map(({ path }) => ({ path }));
-  const byName = new Map<string, LabeledFile[]>();
-  for (const file of labeled) {
-    const names = new Set([file.path, basename(file.path)]);
-    for (const name of names) byName.set(name, [...(byName.get(name) ?? []), file]);
-  }
-  for (const { file: name, label, at } of parseLabels(await readFileBytes(csv), csv)) {
-    const found = byName.get(name) ?? [];
-    // A file directly in the folder is meant by its name even if a sub-folder has another of that name.
-    const file = found.length > 1 ? found.find(({ path }) => path === name) : found[0];
-    if (!file) {
-      const reason =
-        found.length > 1 ? `"${name}" is in several folders` : `there is no image "${name}" in "${folder}"`;
-      throw new InputError(`${at}: ${reason}`);
-    }
-    if (file.label !== undefined && file.label !== label) {
-      throw new InputError(`${at}: "${name}" has label ${file.label} already, got ${label}`);
-    }
-    file.label = label;
-  }
-  const missing = labeled.find(({ label }) => label === undefined);
-  if (missing) throw new InputError(`"${csv}": no label for "${missing.path}"`);
-  return labeled;
-}
-
-async function openArray(
-  path: string,
-  { inputShape, labels, samples, seed = 0 }: DataOptions,
-): Promise<Dataset> {
-  if (labels !== undefined)
-    throw new InputError(`"${path}": labels go with a folder of images, not with a .npy file`);
-  const array = decodeNpy(await readFileBytes(path), path);
-  const [n = 0, ...dims] = array.shape;
-  if (samples === undefined || samples >= n) return npyDataset(array, inputShape, path);
-  const length = array.data.length / n;
-  const data = new Float32Array(samples * length);
-  drawEvenly(new Array(n).fill(0), samples, seed).forEach((row, i) => {
-    data.set(array.data.subarray(row * length, (row + 1) * length), i * length);
-  });
-  return npyDataset({ shape: [samples, ...dims], data }, inputShape, path);
-}
-
-/**
- * A folder of PNG and JPEG images, or a .npy file of model inputs.
- *
- * Sub-folders, in sorted order, are the classes 0, 1, 2…, as torchvision's `ImageFolder`; files directly in the
- * folder have no labels. A `labels` file overrides both. Drawn samples are even over the labels.
- *
- * @throws {InputError} of one line that names the file
- */
-export async function openDataset(path: string, options: DataOptions): Promise<Dataset> {
-  const { preprocessing, inputShape, labels, labelOffset = 0, samples, seed = 0 } = options;
-  const info = await named(path, stat(path));
-  if (info.isFile() && /\.npy$/i.test(path)) return openArray(path, options);
-  if (!info.isDirectory())
-    throw new InputError(
-      `"${path}": expected a folder of images or a .npy file, or arrays by the names of the inputs (.npz, .jsonl)`,
-    );
-
-  const { files, direct, classes, others, deeper } = await listImages(path);
-  if (files.length === 0) throw noImages(path, others, deeper);
-  const ignored = others.filter((file) => labels === undefined || basename(file) !== basename(labels));
-  const skipped = [
-    ...(ignored.length > 0 ? [`${ignored.length} files (${kindsOf(ignored)})`] : []),
-    ...(deeper.length > 0 ? [`${deeper.length} folders within its sub-folders`] : []),
-  ];
-  if (skipped.length > 0)
-    options.onNote?.(
-      `"${path}": ignored ${skipped.join(' and ')}; only PNG and JPEG are read (${files.length} images)`,
-    );
-  if (labels === undefined && classes && direct > 0) {
-    throw new InputError(
-      `"${path}": images both in the folder and in sub-folders; expected one of the two, or labels`,
-    );
-  }
-  const labeled = labels === undefined ? files : await labelFiles(path, files, labels);
-  const drawn = samples === undefined ? labeled : sampleEvenly(labeled, samples, seed);
-  const entries = drawn.map(({ path: file, label }) => ({
-    name: join(path, file),
-    ...(label !== undefined && { label: label + labelOffset }),
-    read: () => readFileBytes(join(path, file)),
-  }));
-  // With an offset or a labels file the labels no longer number the sub-folders.
-  const numbered = labels === undefined && labelOffset === 0;
-  const described = { name: path, largest: options.largest, ...(numbered && { classes }) };
-  return imageDataset(entries, preprocessing, inputShape, described);
 }

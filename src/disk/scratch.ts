@@ -3,8 +3,8 @@
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import type { Scratch } from '../pipeline/index.ts';
+import type { Opened } from '../run/index.ts';
 import { readRange, writeRange } from './files.ts';
-import type { Opened } from './model.ts';
 import { removeLeftovers, temporaryName } from './temporary.ts';
 
 /** The file appears when it is first written to, and goes with `close`. */

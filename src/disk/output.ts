@@ -1,33 +1,20 @@
 // Where a smaller model goes: a file or a folder, there when it is whole or not at all.
 
-import { lstat, rm } from 'node:fs/promises';
-import { basename, resolve } from 'node:path';
+import { cp, lstat, mkdir, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import { OsscarError } from '../errors.ts';
-import type { FileOptions, FolderOptions, PruneResult } from '../pipeline/index.ts';
+import { ONNX, ONNX_DATA, type Output, type Replacing } from '../run/index.ts';
 import {
   checkReplacing,
   checkWritable,
   hashOf,
   named,
-  type Replacing,
   readFileBytes,
   unlessMissing,
   writeAtomically,
 } from './files.ts';
-import { createFolder } from './folder.ts';
-
-export interface Output extends FileOptions, FolderOptions {
-  /**
-   * @param isRead  whether the run has read a file, which then stays
-   * @returns what reports say of it
-   */
-  save(
-    result: PruneResult,
-    isRead: (path: string) => boolean,
-  ): Promise<{ readonly path: string; readonly sha256?: string }>;
-  /** Harmless after `save`. */
-  close(): Promise<void>;
-}
+import { checkTarget, createFolder, placeFolder } from './folder.ts';
+import { removeLeftovers, temporaryName } from './temporary.ts';
 
 /** Of a data file beside the model: the first that is free, so that the model that is there keeps its own. */
 function* dataNames(path: string): Generator<string> {
@@ -89,4 +76,45 @@ export async function openFileOutput(path: string, replacing: Replacing): Promis
 export async function openFolderOutput(path: string, replacing: Replacing): Promise<Output> {
   const output = await createFolder(path, replacing);
   return { output, save: async () => ({ path }), close: () => output.abort() };
+}
+
+/**
+ * A folder like `source`, with another model in it: there when it is whole or not at all. Variants of the model that was
+ * there are left out.
+ *
+ * @param file  the model in `source`
+ * @throws {InputError} where nothing can be written there
+ */
+export async function openModelFolderOutput(
+  target: string,
+  source: string,
+  file: string,
+  replacing: Replacing,
+): Promise<Output> {
+  const parent = dirname(resolve(target));
+  await removeLeftovers(parent);
+  await checkTarget(target, replacing);
+  const temporary = temporaryName(parent);
+  await named(parent, mkdir(temporary));
+  const place = join(temporary, relative(resolve(source), resolve(file)));
+  return {
+    externalName: `${basename(file)}_data`,
+    async save({ written }) {
+      const { model, external } = written!;
+      const filter = (path: string) => !ONNX.test(path) && !ONNX_DATA.test(path);
+      await named(target, cp(source, temporary, { recursive: true, filter }));
+      await named(target, mkdir(dirname(place), { recursive: true }));
+      if (external) await writeAtomically(`${place}_data`, external);
+      await writeAtomically(place, [model]);
+      const sha256 = hashOf(await readFileBytes(place));
+      if (sha256 !== hashOf(model))
+        throw new OsscarError('ERR_OSSCAR_VERIFY', `${target} does not hold what was written to it`);
+      await checkTarget(target, replacing);
+      await (replacing.overwrite
+        ? placeFolder(temporary, resolve(target))
+        : named(target, rename(temporary, resolve(target))));
+      return { path: join(target, relative(resolve(source), resolve(file))), sha256 };
+    },
+    close: () => rm(temporary, { recursive: true, force: true }),
+  };
 }

@@ -4,13 +4,13 @@ import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promi
 import { dirname, join, resolve } from 'node:path';
 import { checkFileName, checkRange, type Folder, type OutputFolder } from '../checkpoint/folder.ts';
 import { InputError } from '../errors.ts';
+import type { Replacing } from '../run/index.ts';
 import {
   checkFolder,
   checkReplacing,
   fileWithin,
   list,
   named,
-  type Replacing,
   readRange,
   syncFolder,
   unlessMissing,

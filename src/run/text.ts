@@ -1,9 +1,9 @@
-// Text and token files of the command line.
+// Text and token files as samples.
 
 import { readJson } from '../checkpoint/index.ts';
 import { FormatError, InputError } from '../errors.ts';
 import { type GuardedEncode, type GuardOptions, openGuard } from '../guard/index.ts';
-import { decodeUtf8 } from '../json.ts';
+import { decodeUtf8, parseJsonObject } from '../json.ts';
 import { limits } from '../limits.ts';
 import {
   arraySamples,
@@ -18,12 +18,11 @@ import {
   selectSamples,
   tokenWindows,
 } from '../pipeline/index.ts';
-import { drawFeeds, jsonLines } from './feeds.ts';
-import { isFolder, readFileBytes, readJsonFile } from './files.ts';
-import { openFolder } from './folder.ts';
-import type { ModelFlags, RunFlags } from './options.ts';
+import { drawFeeds, jsonLines } from './arrays.ts';
+import type { Drawn } from './options.ts';
+import { isFolder, type Place } from './place.ts';
 
-/** Calibration windows for a language model unless --samples says otherwise: as in the paper. */
+/** Calibration windows for a language model unless `samples` says otherwise: as in the paper. */
 export const DEFAULT_WINDOWS = 128;
 
 /**
@@ -33,23 +32,24 @@ export const DEFAULT_WINDOWS = 128;
  * @param seqlen  tokens per window
  * @param guarding  of the thread that the tokenizer runs on
  */
-export function textSamples(tokenizer: string | undefined, seqlen: number, guarding: GuardOptions) {
-  async function windows(path: string, cut: (tokens: Int32Array) => Dataset): Promise<Dataset> {
-    const tokens = await readTokens(path, tokenizer, guarding);
+export function textSamples(tokenizer: Place | undefined, seqlen: number, guarding: GuardOptions) {
+  async function windows(place: Place, cut: (tokens: Int32Array) => Dataset): Promise<Dataset> {
+    const { path } = place;
+    const tokens = await readTokens(place, tokenizer, guarding);
     if (tokens instanceof Int32Array) return cut(tokens);
     const [length] = tokens.shape;
     if (length === seqlen) return tokens;
-    throw new InputError(`"${path}": windows of ${length} tokens, expected ${seqlen}; see --seqlen`);
+    throw new InputError(`"${path}": windows of ${length} tokens, expected ${seqlen}; see \`seqlen\``);
   }
   return {
     seqlen,
-    calibration: async (path: string, { samples, sampling, seed }: RunFlags) => {
-      const drawn = { samples: samples ?? DEFAULT_WINDOWS, seqlen, sampling, seed, name: path };
-      return spread(await windows(path, (tokens) => tokenWindows(tokens, drawn)), samples);
+    calibration: async (place: Place, { samples, sampling, seed }: Drawn) => {
+      const drawn = { samples: samples ?? DEFAULT_WINDOWS, seqlen, sampling, seed, name: place.path };
+      return spread(await windows(place, (tokens) => tokenWindows(tokens, drawn)), samples);
     },
     /** Windows of a text, one behind the other: all, or so many. */
-    evaluation: async (path: string, { samples }: Pick<ModelFlags, 'samples'> = {}) =>
-      spread(await windows(path, (tokens) => consecutiveWindows(tokens, seqlen, path)), samples),
+    evaluation: async (place: Place, { samples }: Drawn = {}) =>
+      spread(await windows(place, (tokens) => consecutiveWindows(tokens, seqlen, place.path)), samples),
   };
 }
 
@@ -61,11 +61,12 @@ function spread(all: Dataset, samples = all.size): Dataset {
 }
 
 async function readTokens(
-  path: string,
-  tokenizer: string | undefined,
+  place: Place,
+  tokenizer: Place | undefined,
   guarding: GuardOptions,
 ): Promise<Int32Array | Dataset> {
-  const bytes = await readFileBytes(path);
+  const { path } = place;
+  const bytes = await place.read();
   if (/\.npy$/i.test(path)) return npyTokens(decodeNpy(bytes, path), path);
   const text = decodeUtf8(bytes, `"${path}"`);
   return encoding(path, tokenizer, guarding, async (encode) => {
@@ -77,7 +78,7 @@ async function readTokens(
 /** With the tokenizer, on the thread that can be ended. */
 async function encoding<R>(
   path: string,
-  tokenizer: string | undefined,
+  tokenizer: Place | undefined,
   guarding: GuardOptions,
   run: (encode: GuardedEncode) => Promise<R>,
 ): Promise<R> {
@@ -140,19 +141,18 @@ function textOf(value: object, at: string): string {
  * An encoder's samples: every line of a text, or every document, with the special tokens that the tokenizer puts around it.
  * Each is as long as it is, or padded and masked where the model insists on a length; long ones lose their end.
  */
-export function sentenceSamples(tokenizer: string | undefined, input: ModelInput, guarding: GuardOptions) {
+export function sentenceSamples(tokenizer: Place | undefined, input: ModelInput, guarding: GuardOptions) {
   const [length] = input.shape;
-  async function sentences(
-    path: string,
-    { samples, seed }: Pick<RunFlags, 'samples' | 'seed'>,
-  ): Promise<Dataset> {
+  async function sentences(place: Place, { samples, seed = 0 }: Drawn = {}): Promise<Dataset> {
+    const { path } = place;
     const feeds = /\.npy$/i.test(path)
-      ? [...arraySamples(new Map([[input.name, decodeNpy(await readFileBytes(path), path)]]), input, path)]
-      : await tokenized(path);
+      ? [...arraySamples(new Map([[input.name, decodeNpy(await place.read(), path)]]), input, path)]
+      : await tokenized(place);
     return feedsDataset(drawFeeds(feeds, samples, seed), input, { name: path });
   }
-  async function tokenized(path: string): Promise<FeedSample[]> {
-    const text = decodeUtf8(await readFileBytes(path), `"${path}"`);
+  async function tokenized(place: Place): Promise<FeedSample[]> {
+    const { path } = place;
+    const text = decodeUtf8(await place.read(), `"${path}"`);
     const documents = /\.jsonl$/i.test(path)
       ? [...jsonLines(text, path)].map(({ value, at }) => ({
           text: textOf(value, at),
@@ -165,13 +165,13 @@ export function sentenceSamples(tokenizer: string | undefined, input: ModelInput
     return said.map(({ label }, i) => ({ inputs: idsOf(ids[i], input, length), label }));
   }
   return {
-    calibration: (path: string, flags: RunFlags) =>
-      sentences(path, { ...flags, samples: flags.samples ?? DEFAULT_SENTENCES }),
+    calibration: (place: Place, drawn: Drawn) =>
+      sentences(place, { ...drawn, samples: drawn.samples ?? DEFAULT_SENTENCES }),
     evaluation: sentences,
   };
 }
 
-/** Calibration sentences for an encoder unless --samples says otherwise. */
+/** Calibration sentences for an encoder unless `samples` says otherwise. */
 const DEFAULT_SENTENCES = 512;
 
 function labelOf(value: object): number | undefined {
@@ -197,16 +197,16 @@ function idsOf(all: Int32Array, { name, open, others }: ModelInput, length: numb
 
 async function readTokenizer(
   text: string,
-  path: string | undefined,
+  place: Place | undefined,
 ): Promise<{ readonly json: object; readonly config?: object }> {
-  if (path === undefined) {
+  if (place === undefined) {
     throw new InputError(
-      `"${text}": text needs a tokenizer; give a folder with tokenizer.json (--tokenizer)`,
+      `"${text}": text needs a tokenizer; give a folder with tokenizer.json (\`tokenizer\`)`,
     );
   }
-  if (!(await isFolder(path))) return { json: await readJsonFile(path) };
+  if (!(await isFolder(place))) return { json: parseJsonObject(await place.read(), place.path) };
   // As a model's folder: it may have come from a stranger, with links and pipes in it.
-  const folder = await openFolder(path);
+  const folder = await place.openFolder();
   try {
     const hasConfig = (await folder.list()).includes(CONFIG);
     return {

@@ -1,6 +1,5 @@
-// Samples of several inputs on disk: .npz, JSON lines, folders of either.
+// Samples of several inputs: .npz, JSON lines, folders of either.
 
-import { join } from 'node:path';
 import { FormatError, InputError } from '../errors.ts';
 import { decodeUtf8, isObject, parseJson } from '../json.ts';
 import {
@@ -13,7 +12,7 @@ import {
   type ModelInput,
   type NpyArray,
 } from '../pipeline/index.ts';
-import { isFolder, list, named, readFileBytes } from './files.ts';
+import { isFolder, type Place } from './place.ts';
 
 /**
  * The samples of a path, where it holds arrays by the names of a model's inputs: an .npz file; a folder of them; a folder
@@ -22,35 +21,37 @@ import { isFolder, list, named, readFileBytes } from './files.ts';
  * @returns nothing where it holds something else
  * @throws {InputError} of one line that names the file
  */
-export async function readFeeds(path: string, input: ModelInput): Promise<FeedSample[] | undefined> {
-  if (await isFolder(path)) return folderFeeds(path, input);
-  if (/\.npz$/i.test(path)) return npzFeeds(path, input);
-  if (/\.jsonl$/i.test(path)) return lineFeeds(path, input);
+export async function readFeeds(place: Place, input: ModelInput): Promise<FeedSample[] | undefined> {
+  if (await isFolder(place)) return folderFeeds(place, input);
+  if (/\.npz$/i.test(place.path)) return npzFeeds(place, input);
+  if (/\.jsonl$/i.test(place.path)) return lineFeeds(place, input);
   return undefined;
 }
 
-async function npzFeeds(path: string, input: ModelInput): Promise<FeedSample[]> {
-  return [...arraySamples(await decodeNpz(await readFileBytes(path), path), input, path)];
+async function npzFeeds(place: Place, input: ModelInput): Promise<FeedSample[]> {
+  const { path } = place;
+  return [...arraySamples(await decodeNpz(await place.read(), path), input, path)];
 }
 
-async function folderFeeds(path: string, input: ModelInput): Promise<FeedSample[] | undefined> {
-  const { files } = await named(path, list(path));
+async function folderFeeds(folder: Place, input: ModelInput): Promise<FeedSample[] | undefined> {
+  const { files } = await folder.list();
   const packed = files.filter((file) => /\.npz$/i.test(file));
   const samples: FeedSample[] = [];
-  for (const file of packed) samples.push(...(await npzFeeds(join(path, file), input)));
+  for (const file of packed) samples.push(...(await npzFeeds(folder.at(file), input)));
   if (samples.length > 0) return samples;
   const arrays = new Map<string, NpyArray>();
   for (const file of files.filter((it) => /\.npy$/i.test(it))) {
-    const full = join(path, file);
-    arrays.set(file.slice(0, -'.npy'.length), decodeNpy(await readFileBytes(full), full));
+    const array = folder.at(file);
+    arrays.set(file.slice(0, -'.npy'.length), decodeNpy(await array.read(), array.path));
   }
-  return arrays.size > 0 ? [...arraySamples(arrays, input, path)] : undefined;
+  return arrays.size > 0 ? [...arraySamples(arrays, input, folder.path)] : undefined;
 }
 
 /** @returns nothing where the first line is a text */
-async function lineFeeds(path: string, input: ModelInput): Promise<FeedSample[] | undefined> {
+async function lineFeeds(place: Place, input: ModelInput): Promise<FeedSample[] | undefined> {
+  const { path } = place;
   const samples: FeedSample[] = [];
-  for (const { value, at } of jsonLines(decodeUtf8(await readFileBytes(path), `"${path}"`), path)) {
+  for (const { value, at } of jsonLines(decodeUtf8(await place.read(), `"${path}"`), path)) {
     if (samples.length === 0 && !(input.name in value) && 'text' in value) return undefined;
     samples.push(jsonSample(value, input, at));
   }
@@ -89,7 +90,7 @@ export function drawFeeds(all: readonly FeedSample[], count: number | undefined,
 }
 
 /** @throws {InputError} where labels of a file are asked for, which such data carry themselves */
-export function refuseLabels(path: string, labels: string | undefined): void {
+export function refuseLabels({ path }: Place, labels: Place | undefined): void {
   if (labels !== undefined)
     throw new InputError(
       `"${path}": labels go with a folder of images; put them beside the inputs as "labels"`,

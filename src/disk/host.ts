@@ -1,0 +1,20 @@
+// The disk of Node, Deno and Bun.
+
+import type { Host } from '../run/index.ts';
+import { loadNative } from './engine.ts';
+import { openFileOutput, openFolderOutput, openModelFolderOutput } from './output.ts';
+import { onDisk } from './place.ts';
+import { openScratch } from './scratch.ts';
+import { folderStore } from './store.ts';
+
+export const disk: Host = {
+  place: onDisk,
+  store: folderStore,
+  scratch: openScratch,
+  native: loadNative,
+  output(path, kind, replacing) {
+    if (kind === 'file') return openFileOutput(path, replacing);
+    if (kind === 'folder') return openFolderOutput(path, replacing);
+    return openModelFolderOutput(path, kind.source.path, kind.file.path, replacing);
+  },
+};

@@ -1,0 +1,89 @@
+// What lies beside a model and belongs to it. Folders may have the layout of transformers.js: an ONNX file in `onnx/`, and
+// above it what says how its inputs are made.
+
+import { InputError } from '../errors.ts';
+import { decodeUtf8, parseJsonObject } from '../json.ts';
+import { type Preprocessing, parsePreprocessorConfig } from '../pipeline/index.ts';
+import { baseName, isFile, isFolder, type Place } from './place.ts';
+
+/** Weights that make a folder one of PyTorch or safetensors. */
+const CHECKPOINT = /\.safetensors$|\.safetensors\.index\.json$|^pytorch_model.*\.bin(\.index\.json)?$/;
+export const ONNX = /\.onnx$/i;
+export const ONNX_DATA = /\.onnx[._]data/i;
+/** Variants of a model in other types, made from it. */
+const VARIANT = /_(fp16|q4|q4f16|q8|int8|uint8|bnb4|quantized)\.onnx$/i;
+
+/**
+ * The ONNX file that a path is, or that a folder without other weights holds.
+ *
+ * @returns nothing for a folder with weights of PyTorch or safetensors, or with no ONNX file
+ * @throws {InputError} where a folder holds several models
+ */
+export async function modelFile(place: Place): Promise<Place | undefined> {
+  if (!(await isFolder(place))) return place;
+  const { files } = await place.list();
+  if (files.some((file) => CHECKPOINT.test(file))) return undefined;
+  for (const folder of [place.at('onnx'), place]) {
+    if (!(await isFolder(folder))) continue;
+    const found = (await folder.list()).files.filter((file) => ONNX.test(file) && !VARIANT.test(file));
+    const chosen = found.length === 1 ? found[0] : found.find((file) => file === 'model.onnx');
+    if (chosen) return folder.at(chosen);
+    if (found.length > 1)
+      throw new InputError(
+        `"${place.path}": several models (${found.join(', ')}); give the file, as ${folder.at(found[0]).path}`,
+      );
+  }
+  return undefined;
+}
+
+/** The folder that says how a model's inputs are made: that of the file, or the one above `onnx/`. */
+export function folderOf(file: Place): Place {
+  const folder = file.parent();
+  return baseName(folder) === 'onnx' ? folder.parent() : folder;
+}
+
+/** What is known of a model's inputs from the files beside it. */
+export interface SideFiles {
+  /** A folder with tokenizer.json. */
+  readonly tokenizer?: Place;
+  /** Positions of a text model. */
+  readonly positions?: number;
+  readonly preprocessing?: Partial<Preprocessing>;
+}
+
+/**
+ * @param wantsPreprocessing  whether the model does not say it itself
+ * @param onNote  told where preprocessing comes from
+ */
+export async function readSideFiles(
+  file: Place,
+  wantsPreprocessing: boolean,
+  onNote?: (text: string) => void,
+): Promise<SideFiles> {
+  const folder = folderOf(file);
+  const config = folder.at('config.json');
+  const { max_position_embeddings: positions } = (await isFile(config))
+    ? parseJsonObject(await config.read(), config.path)
+    : {};
+  return {
+    tokenizer: (await isFile(folder.at('tokenizer.json'))) ? folder : undefined,
+    positions: Number.isInteger(positions) ? (positions as number) : undefined,
+    preprocessing: wantsPreprocessing ? await preprocessingBeside(file, onNote) : undefined,
+  };
+}
+
+/** Where Hugging Face models say how their images are prepared: beside the file, or above its folder `onnx`. */
+const PREPROCESSOR = 'preprocessor_config.json';
+
+async function preprocessingBeside(
+  file: Place,
+  onNote?: (text: string) => void,
+): Promise<Partial<Preprocessing> | undefined> {
+  for (const place of [file.parent(), folderOf(file)].map((folder) => folder.at(PREPROCESSOR))) {
+    if (!(await isFile(place))) continue;
+    const found = parsePreprocessorConfig(decodeUtf8(await place.read(), `"${place.path}"`), place.path);
+    onNote?.(`preprocessing from "${place.path}", where nothing else is said`);
+    return found;
+  }
+  return undefined;
+}

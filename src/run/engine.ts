@@ -1,0 +1,20 @@
+// Which build of onnxruntime runs the models: the native one where it is installed, which is faster, else the WebAssembly
+// build that the package brings.
+
+import { type Engine, openEngine } from '../engine/index.ts';
+import { InputError } from '../errors.ts';
+import { host } from './host.ts';
+import type { ModelOptions } from './options.ts';
+
+/** @throws {InputError} where the native build is asked for and cannot be loaded */
+export async function engineFor({
+  engine,
+  threads,
+}: Pick<ModelOptions, 'threads' | 'engine'>): Promise<Engine> {
+  if (typeof engine === 'object') return engine;
+  const isAsked = engine === 'node';
+  if (isAsked && !host.native) throw new InputError("`engine: 'node'`: this environment has no native build");
+  const runtime = engine === 'web' ? undefined : await host.native?.(isAsked);
+  if (!runtime) return openEngine({ threads });
+  return openEngine({ runtime, session: threads === undefined ? {} : { intraOpNumThreads: threads } });
+}

@@ -1,0 +1,190 @@
+// Images for a model, out of folders of them, and the labels that their folders or a .csv file give them.
+
+import { InputError } from '../errors.ts';
+import {
+  byPath,
+  type Dataset,
+  decodeNpy,
+  drawEvenly,
+  imageDataset,
+  imageSize,
+  type LabeledFile,
+  npyDataset,
+  ownSize,
+  type Preprocessing,
+  sampleEvenly,
+} from '../pipeline/index.ts';
+import { parseLabels } from './labels.ts';
+import type { Drawn } from './options.ts';
+import { baseName, isFolder, type Place } from './place.ts';
+
+/** Which samples are drawn, and what their labels are. */
+export interface ImageOptions extends Pick<Drawn, 'labels' | 'samples' | 'seed'> {
+  labelOffset?: number;
+  preprocessing: Preprocessing;
+  /** The model's, without the batch; dimensions that it leaves open are ≤ 0. */
+  inputShape: readonly number[];
+  /** Told what the user should know and need not mend. */
+  onNote?(text: string): void;
+  /** Height and width that no image has more of, where each keeps its own. */
+  largest?: [number, number];
+}
+
+const IMAGE = /\.(png|jpe?g)$/i;
+const isVisible = (name: string) => !name.startsWith('.');
+const isImage = (name: string) => isVisible(name) && IMAGE.test(name);
+
+/** Paths relative to the folder, with `/`. Sub-folders that hold images make all sub-folders classes. */
+async function listImages(folder: Place) {
+  const top = await folder.list();
+  const classes = top.folders.filter(isVisible);
+  const direct: LabeledFile[] = top.files.filter(isImage).map((path) => ({ path }));
+  const nested: LabeledFile[] = [];
+  const others = top.files.filter((file) => isVisible(file) && !isImage(file));
+  const deeper: string[] = [];
+  for (const [label, name] of classes.entries()) {
+    const { files, folders } = await folder.at(name).list();
+    for (const file of files.filter(isImage)) nested.push({ path: `${name}/${file}`, label });
+    others.push(...files.filter((file) => isVisible(file) && !isImage(file)));
+    deeper.push(...folders.filter(isVisible).map((below) => `${name}/${below}`));
+  }
+  const files = [...direct, ...nested].sort(byPath);
+  return { files, direct: direct.length, classes: nested.length > 0 ? classes : undefined, others, deeper };
+}
+
+/** How many files of each kind, as `4 .webp, 1 .txt`, the most first. */
+function kindsOf(files: readonly string[]): string {
+  const counts = new Map<string, number>();
+  for (const file of files) {
+    const kind = /[^/]\.[^./]+$/.test(file) ? file.slice(file.lastIndexOf('.')).toLowerCase() : file;
+    counts.set(kind, (counts.get(kind) ?? 0) + 1);
+  }
+  const sorted = [...counts].sort(([, a], [, b]) => b - a);
+  const rest = sorted.length > MOST_KINDS ? [`${sorted.length - MOST_KINDS} other kinds`] : [];
+  return [...sorted.slice(0, MOST_KINDS).map(([kind, n]) => `${n} ${kind}`), ...rest].join(', ');
+}
+const MOST_KINDS = 4;
+
+/** Height and width that no image of a folder has more of, each in the multiples that it will have. */
+export async function largestImage(
+  folder: Place,
+  preprocessing: Preprocessing,
+): Promise<[number, number] | undefined> {
+  if (!(await isFolder(folder))) return undefined;
+  const { files } = await listImages(folder);
+  let largest: [number, number] | undefined;
+  for (const { path } of files) {
+    const image = folder.at(path);
+    const size = ownSize(imageSize(await image.read(), image.path), preprocessing);
+    largest = [Math.max(largest?.[0] ?? 0, size[0]), Math.max(largest?.[1] ?? 0, size[1])];
+  }
+  return largest;
+}
+
+/** What a folder without a single image holds instead. */
+function noImages(folder: Place, others: readonly string[], [below]: readonly string[]): InputError {
+  const hint =
+    below !== undefined
+      ? `; its sub-folders hold folders: is "${folder.at(below.split('/')[0]).path}" meant?`
+      : others.length > 0
+        ? `, but ${kindsOf(others)}: convert them`
+        : '';
+  return new InputError(`"${folder.path}": no PNG or JPEG images in the folder${hint}`);
+}
+
+/** Gives every file the label of its row; rows name a file by its path in the folder or by its base name. */
+async function labelFiles(folder: Place, files: readonly LabeledFile[], csv: Place): Promise<LabeledFile[]> {
+  const labeled: LabeledFile[] = files.map(({ path }) => ({ path }));
+  const byName = new Map<string, LabeledFile[]>();
+  for (const file of labeled) {
+    const names = new Set([file.path, baseName(file)]);
+    for (const name of names) byName.set(name, [...(byName.get(name) ?? []), file]);
+  }
+  for (const { file: name, label, at } of parseLabels(await csv.read(), csv.path)) {
+    const found = byName.get(name) ?? [];
+    // A file directly in the folder is meant by its name even if a sub-folder has another of that name.
+    const file = found.length > 1 ? found.find(({ path }) => path === name) : found[0];
+    if (!file) {
+      const reason =
+        found.length > 1
+          ? `"${name}" is in several folders`
+          : `there is no image "${name}" in "${folder.path}"`;
+      throw new InputError(`${at}: ${reason}`);
+    }
+    if (file.label !== undefined && file.label !== label) {
+      throw new InputError(`${at}: "${name}" has label ${file.label} already, got ${label}`);
+    }
+    file.label = label;
+  }
+  const missing = labeled.find(({ label }) => label === undefined);
+  if (missing) throw new InputError(`"${csv.path}": no label for "${missing.path}"`);
+  return labeled;
+}
+
+async function openArray(
+  place: Place,
+  { inputShape, labels, samples, seed = 0 }: ImageOptions,
+): Promise<Dataset> {
+  const { path } = place;
+  if (labels !== undefined)
+    throw new InputError(`"${path}": labels go with a folder of images, not with a .npy file`);
+  const array = decodeNpy(await place.read(), path);
+  const [n = 0, ...dims] = array.shape;
+  if (samples === undefined || samples >= n) return npyDataset(array, inputShape, path);
+  const length = array.data.length / n;
+  const data = new Float32Array(samples * length);
+  drawEvenly(new Array(n).fill(0), samples, seed).forEach((row, i) => {
+    data.set(array.data.subarray(row * length, (row + 1) * length), i * length);
+  });
+  return npyDataset({ shape: [samples, ...dims], data }, inputShape, path);
+}
+
+/**
+ * A folder of PNG and JPEG images, or a .npy file of model inputs.
+ *
+ * Sub-folders, in sorted order, are the classes 0, 1, 2…, as torchvision's `ImageFolder`; files directly in the
+ * folder have no labels. A `labels` file overrides both. Drawn samples are even over the labels.
+ *
+ * @throws {InputError} of one line that names the file
+ */
+export async function openDataset(place: Place, options: ImageOptions): Promise<Dataset> {
+  const { preprocessing, inputShape, labels, labelOffset = 0, samples, seed = 0 } = options;
+  const { path } = place;
+  const kind = await place.kind();
+  if (kind === 'file' && /\.npy$/i.test(path)) return openArray(place, options);
+  if (kind === undefined) throw new InputError(`"${path}": no such file or folder`);
+  if (kind === 'file')
+    throw new InputError(
+      `"${path}": expected a folder of images or a .npy file, or arrays by the names of the inputs (.npz, .jsonl)`,
+    );
+
+  const { files, direct, classes, others, deeper } = await listImages(place);
+  if (files.length === 0) throw noImages(place, others, deeper);
+  const ignored = others.filter(
+    (file) => labels === undefined || baseName({ path: file }) !== baseName(labels),
+  );
+  const skipped = [
+    ...(ignored.length > 0 ? [`${ignored.length} files (${kindsOf(ignored)})`] : []),
+    ...(deeper.length > 0 ? [`${deeper.length} folders within its sub-folders`] : []),
+  ];
+  if (skipped.length > 0)
+    options.onNote?.(
+      `"${path}": ignored ${skipped.join(' and ')}; only PNG and JPEG are read (${files.length} images)`,
+    );
+  if (labels === undefined && classes && direct > 0) {
+    throw new InputError(
+      `"${path}": images both in the folder and in sub-folders; expected one of the two, or labels`,
+    );
+  }
+  const labeled = labels === undefined ? files : await labelFiles(place, files, labels);
+  const drawn = samples === undefined ? labeled : sampleEvenly(labeled, samples, seed);
+  const entries = drawn.map(({ path: file, label }) => ({
+    name: place.at(file).path,
+    ...(label !== undefined && { label: label + labelOffset }),
+    read: () => place.at(file).read(),
+  }));
+  // With an offset or a labels file the labels no longer number the sub-folders.
+  const numbered = labels === undefined && labelOffset === 0;
+  const described = { name: path, largest: options.largest, ...(numbered && { classes }) };
+  return imageDataset(entries, preprocessing, inputShape, described);
+}

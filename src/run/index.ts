@@ -1,0 +1,19 @@
+// A model and its data wherever they lie, and one call for each thing to be done with them: the only door to this folder.
+
+export { ONNX, ONNX_DATA } from './beside.ts';
+export { closing, type Opened } from './closing.ts';
+export { type Host, setHost } from './host.ts';
+export { type ImageOptions, largestImage, openDataset } from './images.ts';
+export { parseLabels } from './labels.ts';
+export * from './options.ts';
+export type { Output, OutputKind, Replacing } from './output.ts';
+export {
+  type Content,
+  type DirectoryHandle,
+  type Listing,
+  type Place,
+  placeOf,
+  type Source,
+} from './place.ts';
+export * from './run.ts';
+export { documentsOf } from './text.ts';

@@ -1,0 +1,253 @@
+// A model wherever it lies, whichever kind it is, and the samples that go with it.
+
+import type { Engine } from '../engine/index.ts';
+import { InputError } from '../errors.ts';
+import { isStraight, type Model, readModel } from '../graph/index.ts';
+import { type GuardOptions, openGuard } from '../guard/index.ts';
+import {
+  type Dataset,
+  declaredInput,
+  decodeNpy,
+  feedsDataset,
+  type ModelInput,
+  type OpenedLanguageModel,
+  type OpenedModel,
+  openLanguageModel,
+  openModel,
+  type Preprocessing,
+  parsePreprocessing,
+  parsePreprocessingJson,
+  takesTokens,
+} from '../pipeline/index.ts';
+import { drawFeeds, largestDims, readFeeds, refuseLabels } from './arrays.ts';
+import { modelFile, readSideFiles, type SideFiles } from './beside.ts';
+import type { Opened } from './closing.ts';
+import { engineFor } from './engine.ts';
+import { largestImage, openDataset } from './images.ts';
+import type { Drawn, ModelOptions, SampleOptions } from './options.ts';
+import { baseName, isFile, type Place, placeOf } from './place.ts';
+import { DEFAULT_WINDOWS, sentenceSamples, textSamples } from './text.ts';
+
+/** A model, and how places become its samples. */
+export interface ModelInPlace<M = OpenedModel | OpenedLanguageModel> {
+  readonly model: M;
+  readonly engine: Engine;
+  /** Tokens per window, of a language model. */
+  readonly seqlen?: number;
+  /** Of a model of images. */
+  readonly preprocessing?: Preprocessing;
+  /** What a smaller model remembers of how its inputs were made. */
+  readonly metadata?: Readonly<Record<string, string>>;
+  /** The same for reports. */
+  readonly inputs?: object;
+  /** Real paths of files beside the model that were read for it. */
+  readonly files?: ReadonlySet<string>;
+  /** Samples to calibrate with. */
+  calibration(place: Place, drawn: Drawn): Promise<Dataset>;
+  /** Samples to measure on. */
+  evaluation(place: Place, drawn: Drawn): Promise<Dataset>;
+}
+
+/** How a model is opened; data that are named say how large open dimensions are. */
+export interface OpenSettings extends ModelOptions, Pick<SampleOptions, 'labelOffset'> {
+  readonly data?: Place;
+}
+
+/** Keys of the written model's metadata, by which it needs to be told nothing again. */
+const METADATA = { preprocessing: 'osscar.preprocessing', labelOffset: 'osscar.label-offset' };
+/** Calibration images unless `samples` says otherwise. */
+export const DEFAULT_IMAGES = 512;
+/** Tokens per window, unless the model has fewer positions. */
+const DEFAULT_LENGTH = 512;
+
+export async function openInPlace(
+  place: Place,
+  options: OpenSettings,
+  opened: Opened,
+): Promise<ModelInPlace> {
+  const file = await modelFile(place);
+  if (file !== undefined) return openModelFile(file, options, opened);
+  const model = await openLanguageModel(opened(await place.openFolder()));
+  const length = lengthFor(model.language.maxPositions, options);
+  const tokenizer = options.tokenizer === undefined ? place : await placeOf(options.tokenizer, 'tokenizer');
+  const samples = textSamples(tokenizer, length, guardOptions(options));
+  return { model, engine: await engineFor(options), ...samples };
+}
+
+/** Tokens per window, where nothing else is said. */
+export function lengthFor(positions: number, { seqlen }: ModelOptions): number {
+  return seqlen ?? Math.min(DEFAULT_LENGTH, positions);
+}
+
+function guardOptions({ timeout: seconds, signal }: ModelOptions): GuardOptions {
+  return { seconds, signal };
+}
+
+/**
+ * What the file says of its own preprocessing counts where nothing else is said. What it leaves open is as large as
+ * the samples, unless a size is given.
+ */
+export async function openModelFile(
+  place: Place,
+  options: OpenSettings,
+  opened: Opened,
+): Promise<ModelInPlace<OpenedModel>> {
+  const bytes = await place.read();
+  const name = baseName(place);
+  const files = new Set<string>();
+  const external = place.externalReader((file) => files.add(file));
+  // The metadata may hold the image size that the graph leaves open, so it is read first.
+  const source = await readModel(bytes, { name, external });
+  const stored = source.metadata(METADATA.preprocessing);
+  const side = await readSideFiles(place, stored === undefined, options.onNote);
+  const defaults = stored ? parsePreprocessingJson(stored) : side.preprocessing;
+  const preprocessing = parsePreprocessing(options, defaults);
+  const { residual, inputs } = options;
+  const declared = declaredInput(source, inputs);
+  const data = await dataFor(declared, preprocessing, options);
+  const length = takesTokens(declared) && declared.open[0] ? lengthOfText(side, options) : undefined;
+  const size = sizeFor(preprocessing, options) ?? data.size ?? length;
+  const { model, engine } = await openGuarded(options, opened, (guarded) =>
+    openModel(bytes, { name, external, engine: guarded, size, residual, inputs }),
+  );
+  const samples = takesTokens(model.input)
+    ? await tokensFor(model, side, options)
+    : imagesFor(model, preprocessing, data, options);
+  return { model, engine, files, ...samples };
+}
+
+/** Opens a model on a thread that can be ended, and stays there where its graph has loops. */
+async function openGuarded(
+  options: OpenSettings,
+  opened: Opened,
+  open: (engine: Engine) => Promise<OpenedModel>,
+): Promise<{ model: OpenedModel; engine: Engine }> {
+  if (typeof options.engine === 'object')
+    return { model: await open(options.engine), engine: options.engine };
+  const guard = opened(openGuard(guardOptions(options)));
+  const guarded = await guard.engine(options);
+  const model = await open(guarded);
+  if (!isStraight(model.source)) return { model, engine: guarded };
+  // What one sample takes is known, and any other takes the same: here it needs no copies, and can be timed.
+  await guard.close();
+  return { model, engine: await engineFor(options) };
+}
+
+async function tokensFor(model: OpenedModel, side: SideFiles, options: OpenSettings) {
+  const { input, predictsTokens } = model;
+  const { tokenizer: given } = options;
+  const tokenizer = given === undefined ? side.tokenizer : await placeOf(given, 'tokenizer');
+  const [seqlen] = input.shape;
+  const guarding = guardOptions(options);
+  const text = predictsTokens
+    ? textSamples(tokenizer, seqlen, guarding)
+    : sentenceSamples(tokenizer, input, guarding);
+  return { seqlen: predictsTokens ? seqlen : undefined, ...orFeeds(input, DEFAULT_WINDOWS, text) };
+}
+
+function imagesFor(
+  { input, source, name }: OpenedModel,
+  preprocessing: Preprocessing,
+  data: DataSize,
+  options: OpenSettings,
+) {
+  const { labelOffset = storedOffset(source, name), onNote } = options;
+  const images = imageSamples(input, { ...data, preprocessing, labelOffset, onNote });
+  return {
+    preprocessing,
+    metadata: {
+      [METADATA.preprocessing]: JSON.stringify(preprocessing),
+      [METADATA.labelOffset]: String(labelOffset),
+    },
+    inputs: { preprocessing, labelOffset },
+    ...orFeeds(input, DEFAULT_IMAGES, images),
+  };
+}
+
+function sizeFor({ size: image }: Preprocessing, { seqlen }: ModelOptions): readonly number[] | undefined {
+  if (seqlen !== undefined) return [seqlen];
+  return typeof image === 'number' ? [image, image] : image;
+}
+
+/** Tokens of a sample, where the files beside the model say how many it has room for. */
+function lengthOfText({ positions }: SideFiles, options: ModelOptions): number[] | undefined {
+  return positions === undefined ? undefined : [lengthFor(positions, options)];
+}
+
+/** What the data say of a model's open dimensions. */
+interface DataSize {
+  readonly size?: readonly number[];
+  /** Where images keep their own sizes. */
+  readonly largest?: [number, number];
+}
+
+async function dataFor(
+  input: ModelInput,
+  preprocessing: Preprocessing,
+  options: OpenSettings,
+): Promise<DataSize> {
+  const { data } = options;
+  const isSaid = sizeFor(preprocessing, options) !== undefined;
+  if (data === undefined || isSaid || !input.open.some(Boolean)) return {};
+  const size = await arraySize(data, input);
+  if (size) return { size };
+  const largest = input.shape.length === 3 ? await largestImage(data, preprocessing) : undefined;
+  return { size: largest, largest };
+}
+
+/** The largest extents of samples in files of arrays. */
+async function arraySize(place: Place, input: ModelInput): Promise<number[] | undefined> {
+  const { path } = place;
+  if (/\.npy$/i.test(path) && (await isFile(place))) {
+    const { shape } = decodeNpy(await place.read(), path);
+    return shape.length === input.shape.length + 1 ? shape.slice(1) : undefined;
+  }
+  const feeds = await readFeeds(place, input);
+  return feeds && largestDims(feeds, input);
+}
+
+type Samples = Pick<ModelInPlace, 'calibration' | 'evaluation'>;
+
+interface ImageData extends Pick<DataSize, 'largest'> {
+  readonly preprocessing: Preprocessing;
+  readonly labelOffset: number;
+  readonly onNote?: (text: string) => void;
+}
+
+function imageSamples(
+  { shape, open }: ModelInput,
+  { preprocessing, labelOffset, largest, onNote }: ImageData,
+): Samples {
+  const inputShape = largest ? shape.map((dim, axis) => (open[axis] && dim !== 3 ? 0 : dim)) : shape;
+  const dataset = (place: Place, drawn: Drawn) =>
+    openDataset(place, { ...drawn, preprocessing, labelOffset, inputShape, largest, onNote });
+  return {
+    calibration: (place, drawn) => dataset(place, { ...drawn, samples: drawn.samples ?? DEFAULT_IMAGES }),
+    evaluation: dataset,
+  };
+}
+
+/**
+ * Samples by the names of inputs where a path holds such, else what `others` make of it.
+ * @param count  calibration samples of the former, unless it is said otherwise
+ */
+function orFeeds(input: ModelInput, count: number, others: Samples): Samples {
+  async function dataset(place: Place, drawn: Drawn): Promise<Dataset | undefined> {
+    const feeds = await readFeeds(place, input);
+    if (!feeds) return undefined;
+    refuseLabels(place, drawn.labels);
+    return feedsDataset(drawFeeds(feeds, drawn.samples, drawn.seed ?? 0), input, { name: place.path });
+  }
+  return {
+    calibration: async (place, drawn) =>
+      (await dataset(place, { ...drawn, samples: drawn.samples ?? count })) ??
+      others.calibration(place, drawn),
+    evaluation: async (place, drawn) => (await dataset(place, drawn)) ?? others.evaluation(place, drawn),
+  };
+}
+
+function storedOffset(model: Model, name: string): number {
+  const stored = Number(model.metadata(METADATA.labelOffset) ?? 0);
+  if (Number.isInteger(stored)) return stored;
+  throw new InputError(`${name}: metadata "${METADATA.labelOffset}" is not a whole number`);
+}

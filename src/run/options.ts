@@ -1,0 +1,106 @@
+// What one call can be told. Everything but the model, and for most calls the data, has a default.
+
+import type { OutputFolder } from '../checkpoint/index.ts';
+import type { Engine } from '../engine/index.ts';
+import type { SimdChoice } from '../kernel/index.ts';
+import type {
+  Dataset,
+  InputValues,
+  LatencyTable,
+  PreprocessingOptions,
+  Progress,
+  RecipeOptions,
+  RunStore,
+  Scratch,
+} from '../pipeline/index.ts';
+import type { Place, Source } from './place.ts';
+
+/** What samples are to a model. */
+export type Kind = 'images' | 'text';
+
+/** Builds of onnxruntime: `web` comes with the package, `node` is faster and taken where it is installed. */
+export const ENGINES = ['web', 'node'] as const;
+/** One of {@link ENGINES}. */
+export type EngineName = (typeof ENGINES)[number];
+
+/** How a model is opened. Preprocessing that is not said comes from the model, or from the files beside it. */
+export interface ModelOptions extends PreprocessingOptions {
+  /** Of onnxruntime and of the solver. Default: all cores. */
+  readonly threads?: number;
+  /** `baseline` gives the same bits on every machine; `auto`, the default, is faster. */
+  readonly simd?: SimdChoice;
+  /** Seconds that what the files ask to be run may take for one sample or text. Default 60. */
+  readonly timeout?: number;
+  readonly engine?: EngineName | Engine;
+  /** Whether the channels that shortcuts tie are structures too. */
+  readonly residual?: boolean;
+  /** Inputs that are the same for all samples, by name. */
+  readonly inputs?: InputValues;
+  /** A folder with tokenizer.json, or that file. Default: the model's folder. */
+  readonly tokenizer?: Source;
+  /** Tokens of a window. Default 512, or the model's positions. */
+  readonly seqlen?: number;
+  readonly signal?: AbortSignal;
+  /** Told, a line at a time, what a person should know and need not mend. */
+  readonly onNote?: (text: string) => void;
+  /** Told what the model is of, before data are read. */
+  readonly onKind?: (kind: Kind) => void;
+}
+
+/** Which samples of the data are taken, and what their labels are. */
+export interface SampleOptions {
+  /** A .csv of lines `file,label`. Default: sub-folders, in sorted order, are the classes. */
+  readonly labels?: Source;
+  /** Added to every label: 1 for models with a background class. */
+  readonly labelOffset?: number;
+  /** How many. Default: 512 images or sentences and 128 windows to calibrate with, all to measure on. */
+  readonly samples?: number;
+  /** For drawing. Default 0. */
+  readonly seed?: number;
+}
+
+/** A run over calibration data. */
+export interface RunSettings extends ModelOptions, SampleOptions, RecipeOptions {
+  /**
+   * What the model is meant for: images in a folder, arrays (.npy, .npz), text (.txt, .jsonl), or a data set that was made
+   * with `osscar-wasm/model`.
+   */
+  readonly calibration: Source | Dataset;
+  /** Windows spread evenly over the text, or drawn. Default `even`. */
+  readonly sampling?: 'even' | 'random';
+  /** Go on where the dense model answers by chance on the data. */
+  readonly force?: boolean;
+  /** A folder, or another run store, that keeps what the run finds: one that was stopped continues there. */
+  readonly work?: string | RunStore;
+  /** A folder for activations that do not fit the memory. Default: the temporary one. In pages, `opfsScratch`. */
+  readonly scratch?: string | (() => Scratch);
+  readonly onProgress?: (progress: Progress) => void;
+}
+
+/** What is kept of a model, and where it goes: `keep`, or a budget such as `macs`, must be given. */
+export interface PruneSettings extends RunSettings {
+  /** Where the smaller model goes. Default: nowhere, and the result has its `files`. */
+  readonly output?: string | OutputFolder;
+  /** Replace what is there; never what the run reads. */
+  readonly overwrite?: boolean;
+  /** Of a language model's folder: safetensors, or `model.onnx` beside them. */
+  readonly format?: Format;
+  /** Samples to measure on. Default: those of the calibration. */
+  readonly evaluation?: Source | Dataset;
+  readonly evaluationLabels?: Source;
+  /** Of `latency`, from the machine that counts. Default: measured here. */
+  readonly latencyTable?: LatencyTable;
+}
+
+/** How language models are written. */
+export const FORMATS = ['safetensors', 'onnx'] as const;
+/** One of {@link FORMATS}. */
+export type Format = (typeof FORMATS)[number];
+
+/** The same where all that lies somewhere is found. */
+export interface Drawn {
+  readonly labels?: Place;
+  readonly samples?: number;
+  readonly seed?: number;
+  readonly sampling?: 'even' | 'random';
+}

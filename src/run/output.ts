@@ -1,0 +1,60 @@
+// Where a smaller model goes: there when it is whole, or not at all.
+
+import { memoryOutput } from '../checkpoint/index.ts';
+import type { FileOptions, FolderOptions, PruneResult } from '../pipeline/index.ts';
+import type { Place } from './place.ts';
+
+/** What may be there already, where something is to be written. */
+export interface Replacing {
+  /** Whether what is there may be replaced. */
+  readonly overwrite?: boolean;
+  /** Paths of what the run reads: never replaced. */
+  readonly inputs?: readonly string[];
+}
+
+/** A file, a folder of safetensors, or a folder like another one but for the model in it. */
+export type OutputKind =
+  | 'file'
+  | 'folder'
+  | {
+      readonly source: Place;
+      /** The model in it. */
+      readonly file: Place;
+    };
+
+export interface Output extends FileOptions, FolderOptions {
+  /**
+   * @param isRead  whether the run has read a file, which then stays
+   * @returns what reports say of it
+   */
+  save(
+    result: PruneResult,
+    isRead: (path: string) => boolean,
+  ): Promise<{ readonly path: string; readonly sha256?: string }>;
+  /** What was saved, where it has gone nowhere else. */
+  files?(): ReadonlyMap<string, Blob>;
+  /** Harmless after `save`. */
+  close(): Promise<void>;
+}
+
+/** @param name  of the model, or of its folder */
+export function keptOutput(name: string, isFile: boolean): Output {
+  if (!isFile) {
+    const output = memoryOutput(name);
+    const { files } = output;
+    return { output, files, save: async () => ({ path: name }), close: () => output.abort() };
+  }
+  const externalName = `${name}_data`;
+  const files = new Map<string, Blob>();
+  return {
+    externalName,
+    files: () => files,
+    async save({ written }) {
+      const { model, external } = written!;
+      files.set(name, new Blob([model as Uint8Array<ArrayBuffer>]));
+      if (external) files.set(externalName, new Blob(external as Uint8Array<ArrayBuffer>[]));
+      return { path: name };
+    },
+    close: async () => {},
+  };
+}

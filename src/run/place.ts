@@ -1,0 +1,181 @@
+// Where a model and its data lie: on a disk, in files picked in a page, behind an address, in memory. What reads them
+// knows nothing else of it. The disk's places are those of disk/place.ts.
+
+import { blobFolder, type Folder } from '../checkpoint/index.ts';
+import { InputError } from '../errors.ts';
+import type { ReadExternal } from '../graph/index.ts';
+import { host } from './host.ts';
+
+/** Names in a folder, sorted. */
+export interface Listing {
+  readonly files: readonly string[];
+  readonly folders: readonly string[];
+}
+
+/** A file or a folder, or nothing yet. */
+export interface Place {
+  /** What messages call it. */
+  readonly path: string;
+  kind(): Promise<'file' | 'folder' | undefined>;
+  /** @throws {InputError} naming the path, if it is no folder */
+  list(): Promise<Listing>;
+  /** @throws {InputError} naming the path, if it is no file */
+  read(): Promise<Uint8Array>;
+  /** Within the folder. */
+  at(name: string): Place;
+  /** The folder that it is in. */
+  parent(): Place;
+  /** The folder, with its files read by range. */
+  openFolder(): Promise<Folder>;
+  /**
+   * For the tensors that this ONNX file keeps beside it.
+   * @param onRead  is told the real path of every file that is read
+   */
+  externalReader(onRead?: (path: string) => void): ReadExternal;
+}
+
+/** What a file holds. */
+export type Content = Blob | Uint8Array;
+
+/** A folder as browsers hand it out: `showDirectoryPicker()`, or the private file system. */
+export interface DirectoryHandle {
+  readonly kind: 'directory';
+  readonly name: string;
+  entries(): AsyncIterable<readonly [string, { readonly kind: string }]>;
+}
+
+/**
+ * Where a model or data are: a path (in Node), an address, a file or its bytes, several of them (a `FileList`, or names
+ * with `/` in them and what they hold), or a folder that was picked in a page.
+ */
+export type Source =
+  | string
+  | URL
+  | Content
+  | Iterable<File | URL | readonly [name: string, content: Content]>
+  | DirectoryHandle;
+
+/**
+ * @param name  for what has none of its own
+ * @throws {InputError} where there is nothing at an address, or it is none of these
+ */
+export async function placeOf(source: Source, name: string): Promise<Place> {
+  if (typeof source === 'string') {
+    return /^https?:\/\//.test(source) ? fetched(new URL(source)) : host.place(source);
+  }
+  if (source instanceof URL) return source.protocol === 'file:' ? host.place(source) : fetched(source);
+  if (source instanceof Uint8Array || source instanceof Blob) {
+    const file = 'name' in source ? String(source.name) : name;
+    return within(new Map([[file, blobOf(source)]]), file);
+  }
+  if ('entries' in source && source.kind === 'directory') {
+    const blobs = new Map<string, Blob>();
+    await gather(source, `${source.name}/`, blobs);
+    return within(blobs, source.name);
+  }
+  if (Symbol.iterator in Object(source)) {
+    const blobs = new Map<string, Blob>();
+    for (const it of source as Iterable<File | URL | readonly [string, Content]>) {
+      const [path, blob] = await entryOf(it);
+      if (blobs.has(path)) throw new InputError(`"${path}": two files are called that`);
+      blobs.set(path, blob);
+    }
+    return within(new Map(Array.from(blobs, ([path, blob]) => [`${name}/${path}`, blob])), name);
+  }
+  throw new InputError(`expected a path, an address, a file or files as the ${name}, got ${typeof source}`);
+}
+
+const blobOf = (content: Content) =>
+  content instanceof Uint8Array ? new Blob([content as Uint8Array<ArrayBuffer>]) : content;
+
+async function entryOf(it: File | URL | readonly [string, Content]): Promise<[string, Blob]> {
+  if (it instanceof URL) return [fileName(it), await download(it)];
+  if (it instanceof Blob) {
+    // Of a folder that was picked, without the folder itself.
+    const [, ...inside] = it.webkitRelativePath?.split('/') ?? [];
+    return [inside.length > 0 ? inside.join('/') : it.name, it];
+  }
+  return [it[0], blobOf(it[1])];
+}
+
+async function gather(folder: DirectoryHandle, path: string, blobs: Map<string, Blob>): Promise<void> {
+  for await (const [name, handle] of folder.entries()) {
+    if (handle.kind === 'directory') await gather(handle as DirectoryHandle, `${path}${name}/`, blobs);
+    else blobs.set(path + name, await (handle as unknown as { getFile(): Promise<File> }).getFile());
+  }
+}
+
+const fileName = (url: URL) => decodeURIComponent(url.pathname.split('/').pop()!) || url.host;
+
+async function download(url: URL): Promise<Blob> {
+  const response = await fetch(url).catch((cause) => {
+    throw new InputError(`"${url}": cannot be fetched (${(cause as Error).message})`, { cause });
+  });
+  if (response.ok) return response.blob();
+  throw new InputError(`"${url}": cannot be fetched (${response.status} ${response.statusText})`);
+}
+
+/** A file behind an address; what it keeps beside it is fetched when it is asked for. */
+async function fetched(url: URL): Promise<Place> {
+  const name = fileName(url);
+  const beside = new Map<string, Promise<Blob>>();
+  return {
+    ...within(new Map([[name, await download(url)]]), name),
+    externalReader: () => async (location, offset, length) => {
+      if (!beside.has(location)) beside.set(location, download(new URL(location, url)));
+      return slice(await beside.get(location)!, location, offset, length);
+    },
+  };
+}
+
+async function slice(blob: Blob, name: string, offset: number, length: number) {
+  if (!(offset >= 0 && offset + length <= blob.size))
+    throw new InputError(`"${name}": expected bytes ${offset} to ${offset + length}, it has ${blob.size}`);
+  return new Uint8Array(await blob.slice(offset, offset + length).arrayBuffer());
+}
+
+/** Files in memory, or of a page, by their paths. */
+function within(blobs: ReadonlyMap<string, Blob>, path: string): Place {
+  const inside = path === '' ? '' : `${path}/`;
+  const below = () =>
+    [...blobs.keys()].filter((it) => it.startsWith(inside)).map((it) => it.slice(inside.length));
+  const kind = () => (blobs.has(path) ? 'file' : below().length > 0 ? 'folder' : undefined);
+  const list = (): Listing => {
+    if (kind() !== 'folder') throw new InputError(`"${path}": not a folder`);
+    const names = below().sort();
+    return {
+      files: names.filter((name) => !name.includes('/')),
+      folders: [...new Set(names.filter((name) => name.includes('/')).map((name) => name.split('/')[0]))],
+    };
+  };
+  const find = () => {
+    const blob = blobs.get(path);
+    if (!blob) throw new InputError(`"${path}": no such file`);
+    return blob;
+  };
+  const parent = path.slice(0, Math.max(0, path.lastIndexOf('/')));
+  return {
+    path,
+    kind: async () => kind(),
+    list: async () => list(),
+    read: async () => new Uint8Array(await find().arrayBuffer()),
+    at: (name) => within(blobs, inside + name),
+    parent: () => within(blobs, parent),
+    openFolder: async () =>
+      blobFolder(
+        list().files.map((name) => [name, blobs.get(inside + name)!] as const),
+        path || 'model',
+      ),
+    externalReader: () => async (location, offset, length) => {
+      const file = parent === '' ? location : `${parent}/${location}`;
+      const blob = blobs.get(file);
+      if (!blob) throw new InputError(`"${path}": its external data "${location}" is not among the files`);
+      return slice(blob, location, offset, length);
+    },
+  };
+}
+
+export const isFile = async (place: Place) => (await place.kind()) === 'file';
+export const isFolder = async (place: Place) => (await place.kind()) === 'folder';
+/** The last part of a path. */
+export const baseName = ({ path }: Pick<Place, 'path'>) => path.split(/[/\\]/).pop()!;

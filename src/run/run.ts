@@ -1,0 +1,366 @@
+// One call for each thing to be done with a model: it finds the model and its data, opens what runs and solves them, and
+// closes all of it again. The `osscar` command is these functions and what a terminal shows of them.
+
+import type { LanguageModel } from '../checkpoint/architectures/index.ts';
+import type { Folder } from '../checkpoint/index.ts';
+import { InputError } from '../errors.ts';
+import type { Structure } from '../graph/index.ts';
+import { openKernels } from '../kernel/index.ts';
+import {
+  analyze as analyzeModel,
+  type Dataset,
+  describeFolder,
+  doubtOf,
+  evaluate as evaluateModel,
+  type LatencyTable,
+  type Metric,
+  measureLatency,
+  measureRates,
+  type OpenedModel,
+  type Plan,
+  type ProgressStep,
+  parseRecipe,
+  plan as planModel,
+  prune as pruneModel,
+  type SavedReport,
+  type Share,
+  type Shares,
+  type SizeKind,
+  sharesOf,
+  type TradeoffReport,
+} from '../pipeline/index.ts';
+import { openSession } from '../pool/index.ts';
+import { platform } from '../pool/platform.ts';
+import { modelFile } from './beside.ts';
+import { closing, type Opened } from './closing.ts';
+import { doubtText, warningHandler } from './doubt.ts';
+import { engineFor } from './engine.ts';
+import { host } from './host.ts';
+import { DEFAULT_IMAGES, lengthFor, type ModelInPlace, openInPlace, openModelFile } from './open.ts';
+import type { Kind, ModelOptions, PruneSettings, RunSettings, SampleOptions } from './options.ts';
+import { keptOutput, type Output } from './output.ts';
+import { baseName, type Place, placeOf, type Source } from './place.ts';
+import { DEFAULT_WINDOWS } from './text.ts';
+
+/** A smaller model, and what became of it. */
+export interface Pruned {
+  readonly report: SavedReport;
+  /** The model by file names, where no `output` was named: an ONNX file, or a whole folder. */
+  readonly files: ReadonlyMap<string, Blob>;
+}
+
+/**
+ * Writes a physically smaller model: finds the data, chooses what stays of every structure, refits the rest, writes,
+ * and proves what was written by running it (OSSCAR, arXiv 2403.12983).
+ *
+ * @param model  an ONNX file, or the folder of a Hugging Face language model
+ * @throws {InputError} for options, files or data that cannot work, or where the dense model answers by chance
+ * @throws {UnsupportedModelError} where nothing is prunable
+ *
+ * @example
+ * await prune('model.onnx', { calibration: 'photos/', macs: 0.5, output: 'smaller.onnx' });
+ *
+ * @example
+ * // In a page, with files that were picked there
+ * const { files, report } = await prune(modelInput.files[0], {
+ *   calibration: imagesInput.files, keep: 0.5, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225],
+ * });
+ */
+export async function prune(model: Source, settings: PruneSettings): Promise<Pruned> {
+  const recipe = parseRecipe(settings); // says what is wrong before anything is opened
+  const place = await placeOf(model, 'model.onnx');
+  return closing(async (opened) => {
+    // First of all, so that an output that cannot be is found at once.
+    const output = opened(await outputFor(place, settings));
+    const { found, drawn, ...run } = await openRun(place, settings, opened);
+    const result = await pruneModel(found.model as OpenedModel, {
+      ...run,
+      ...recipe,
+      ...output,
+      metadata: found.metadata,
+      onnx: settings.format === 'onnx',
+      latencyTable: settings.latencyTable,
+    });
+    const written = await output.save(result, (file) => found.files?.has(file) ?? false);
+    const report: SavedReport = {
+      version: 1,
+      ...result.report,
+      ...found.inputs,
+      calibration: { ...drawn, samples: result.report.samples },
+      settings: { model: place.path, ...plainOf(settings) },
+      model: written,
+    };
+    return { report, files: output.files?.() ?? new Map() };
+  });
+}
+
+/**
+ * What sizes a model can be cut to, and what that is expected to cost. With `work`, budgets of `prune` begin with it.
+ *
+ * @param settings  `of` says which size is counted: by default macs of a file, params of a folder
+ *
+ * @example
+ * const { points } = await analyze('model.onnx', { calibration: 'photos/', work: 'run/' });
+ */
+export async function analyze(model: Source, settings: RunSettings): Promise<TradeoffReport> {
+  const place = await placeOf(model, 'model.onnx');
+  const of: SizeKind = settings.of ?? ((await modelFile(place)) === undefined ? 'params' : 'macs');
+  const recipe = parseRecipe({ ...settings, keep: undefined, of: undefined, [of]: 1 });
+  return closing(async (opened) => {
+    const { found, drawn: _, ...run } = await openRun(place, settings, opened);
+    return analyzeModel(found.model, { ...run, ...recipe });
+  });
+}
+
+/** How good a model is, and what speaks against the data. */
+export interface Evaluated extends Metric {
+  /** Tokens of a window, of a language model. */
+  readonly seqlen?: number;
+}
+
+/**
+ * Top-1 accuracy on labelled samples, or perplexity on text.
+ *
+ * @throws {InputError} where samples carry no labels
+ *
+ * @example
+ * const { name, value } = await evaluate('smaller.onnx', 'test/');
+ */
+export async function evaluate(
+  model: Source,
+  data: Source | Dataset,
+  settings: ModelOptions & SampleOptions & Pick<RunSettings, 'scratch'> = {},
+): Promise<Evaluated> {
+  const place = await placeOf(model, 'model.onnx');
+  const dataPlace = isDataset(data) ? undefined : await placeOf(data, 'data');
+  return closing(async (opened) => {
+    const found = await openInPlace(place, { ...settings, data: dataPlace }, opened);
+    const kind = kindOf(found);
+    settings.onKind?.(kind);
+    const samples = isDataset(data)
+      ? data
+      : await found.evaluation(dataPlace!, { ...settings, labels: await labelsOf(settings.labels) });
+    const { engine } = found;
+    const metric = await evaluateModel(found.model, samples, {
+      engine,
+      scratch: await scratchFor(opened, settings.scratch),
+      signal: settings.signal,
+    });
+    if (!metric)
+      throw new InputError(`"${samples.name}": no labels; use sub-folders per class or a .csv (\`labels\`)`);
+    const doubt = doubtOf(metric);
+    if (doubt !== undefined) settings.onNote?.(`warning: ${doubtText(doubt, kind, found.preprocessing)}`);
+    return { ...metric, seqlen: found.seqlen };
+  });
+}
+
+/** A structure, and what of the model hangs on it. */
+export interface InspectedStructure
+  extends Pick<Structure, 'name' | 'layer' | 'groups' | 'groupSize' | 'prunable' | 'reason'>,
+    Partial<Share> {}
+
+/** What can be pruned of a model, and what share of it each kind of structure is. */
+export interface Inspected extends Share {
+  readonly name: string;
+  readonly kinds: Readonly<Record<string, Share>>;
+  /** Of an ONNX file. */
+  readonly file?: Pick<OpenedModel, 'bytes' | 'input' | 'quantized'> & {
+    readonly structures: readonly InspectedStructure[];
+  };
+  /** Of a language model's folder. */
+  readonly folder?: Pick<
+    LanguageModel,
+    'architecture' | 'blocks' | 'hidden' | 'vocabulary' | 'maxPositions' | 'headDim' | 'sizes'
+  > & { readonly structures: Shares['structures'] };
+}
+
+/**
+ * What can be pruned, what share of the model that is, and why the rest cannot. Of a folder only config.json is read.
+ *
+ * @example
+ * const { file, kinds } = await inspect('model.onnx');
+ * for (const { name, prunable, reason } of file.structures) console.log(name, prunable ? 'yes' : reason);
+ */
+export async function inspect(model: Source, options: ModelOptions = {}): Promise<Inspected> {
+  const place = await placeOf(model, 'model.onnx');
+  const file = await modelFile(place);
+  return closing((opened) =>
+    file === undefined ? inspectFolder(place, options, opened) : inspectFile(file, options, opened),
+  );
+}
+
+async function inspectFile(file: Place, options: ModelOptions, opened: Opened): Promise<Inspected> {
+  const found = await openModelFile(file, options, opened);
+  options.onKind?.(kindOf(found));
+  const { name, parameters, macs, bytes, input, quantized, analysis } = found.model;
+  const shares = sharesOf(found.model);
+  const structures = analysis.structures.map(({ name, layer, groups, groupSize, prunable, reason }) => {
+    return { name, layer, groups, groupSize, prunable, reason, ...shares.structures.get(name) };
+  });
+  const kinds = Object.fromEntries(shares.kinds);
+  return { name, parameters, macs, kinds, file: { bytes, input, quantized, structures } };
+}
+
+async function inspectFolder(place: Place, options: ModelOptions, opened: Opened): Promise<Inspected> {
+  options.onKind?.('text');
+  const language = await describeFolder(opened(await place.openFolder()));
+  const { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes } = language;
+  const { all, kinds, structures } = sharesOf(language, lengthFor(maxPositions, options));
+  return {
+    name: place.path,
+    ...all,
+    kinds: Object.fromEntries(kinds),
+    folder: { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes, structures },
+  };
+}
+
+/** What pruning will take. */
+export interface Planned extends Plan {
+  readonly seconds: number;
+  /** Bytes of WebAssembly memory that a thread can have. */
+  readonly wasmLimit: number;
+  /** Whether the largest step fits into that. */
+  readonly fits: boolean;
+}
+
+/**
+ * What pruning will take, as `prune` would be called. Of a folder only config.json is read.
+ *
+ * @example
+ * const { bytes, seconds } = await plan('opt-125m/', { keep: 0.7 });
+ */
+export async function plan(model: Source, settings: Omit<RunSettings, 'calibration'>): Promise<Planned> {
+  const place = await placeOf(model, 'model.onnx');
+  const file = await modelFile(place);
+  return closing(async (opened) => {
+    const found = file === undefined ? await describeInPlace(place, settings, opened) : undefined;
+    const { model, seqlen, engine } = found ?? (await openModelFile(file!, settings, opened));
+    const { samples = seqlen === undefined ? DEFAULT_IMAGES : DEFAULT_WINDOWS } = settings;
+    const { threads = platform().concurrency } = settings;
+    const sample = seqlen === undefined ? [] : [seqlen];
+    const planned = planModel(model, { ...settings, threads, samples, sample });
+    const kernels = await openKernels(settings);
+    const rates = await measureRates(engine, kernels);
+    // The engine was timed on all threads, the kernels on one.
+    const { flops, bytes } = planned;
+    const seconds = flops.engine / rates.engine + flops.kernels / (rates.kernels * threads);
+    const wasmLimit = kernels.maximumBytes;
+    return { ...planned, seconds, wasmLimit, fits: bytes.wasm <= wasmLimit };
+  });
+}
+
+async function describeInPlace(place: Place, options: ModelOptions, opened: Opened) {
+  const model = await describeFolder(opened(await place.openFolder()));
+  return { model, seqlen: lengthFor(model.maxPositions, options), engine: await engineFor(options) };
+}
+
+/**
+ * The time that an ONNX model takes on this machine, as a function of what its structures keep.
+ *
+ * @throws {InputError} for a folder
+ *
+ * @example
+ * const latencyTable = await latency('model.onnx', { threads: 1 });
+ * await prune('model.onnx', { calibration: 'photos/', latency: 0.6, latencyTable, output: 'faster.onnx' });
+ */
+export async function latency(
+  model: Source,
+  options: ModelOptions & { readonly onProgress?: (step: ProgressStep) => void } = {},
+): Promise<LatencyTable> {
+  const file = await modelFile(await placeOf(model, 'model.onnx'));
+  if (file === undefined) throw new InputError('latency: only of ONNX files');
+  return closing(async (opened) => {
+    const { model, engine } = await openModelFile(file, options, opened);
+    return measureLatency(model, { engine, signal: options.signal, onProgress: options.onProgress });
+  });
+}
+
+/**
+ * A folder for the pieces of `osscar-wasm/model`: a path, a folder or files that were picked in a page, or names and what
+ * they hold. Files stay open until it is closed.
+ *
+ * @throws {InputError} where it is no folder
+ *
+ * @example
+ * const model = await openLanguageModel(await openFolder('opt-125m/'));
+ */
+export async function openFolder(source: Source): Promise<Folder> {
+  return (await placeOf(source, 'model')).openFolder();
+}
+
+const isDataset = (data: Source | Dataset): data is Dataset => typeof data === 'object' && 'batches' in data;
+
+export const kindOf = ({ seqlen }: Pick<ModelInPlace, 'seqlen'>): Kind =>
+  seqlen === undefined ? 'images' : 'text';
+
+const labelsOf = async (labels: Source | undefined) =>
+  labels === undefined ? undefined : placeOf(labels, 'labels.csv');
+
+async function scratchFor(opened: Opened, scratch: RunSettings['scratch']) {
+  return typeof scratch === 'function' ? scratch : host.scratch?.(opened, scratch);
+}
+
+/** What a run on a model takes. */
+async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
+  const { calibration, evaluation, evaluationLabels, seed = 0, sampling = 'even', work, signal } = settings;
+  if (calibration === undefined) throw new InputError('calibration samples are missing: `calibration`');
+  const store = typeof work === 'string' ? opened(await host.store(work)) : work;
+  const data = isDataset(calibration) ? undefined : await placeOf(calibration, 'calibration');
+  const found = await openInPlace(place, { ...settings, data }, opened);
+  const kind = kindOf(found);
+  settings.onKind?.(kind);
+  const labels = await labelsOf(settings.labels);
+  const samples = data
+    ? await found.calibration(data, { samples: settings.samples, labels, seed, sampling })
+    : (calibration as Dataset);
+  const measured =
+    evaluation === undefined || isDataset(evaluation)
+      ? evaluation
+      : await found.evaluation(await placeOf(evaluation, 'evaluation'), {
+          labels: await labelsOf(evaluationLabels),
+          seed,
+        });
+  const session = opened(await openSession(settings));
+  signal?.throwIfAborted();
+  const windows = found.seqlen === undefined ? {} : { seqlen: found.seqlen, sampling };
+  return {
+    found,
+    drawn: { path: data?.path ?? samples.name ?? 'calibration', seed, ...windows },
+    engine: found.engine,
+    session,
+    calibration: samples,
+    evaluation: measured,
+    store,
+    scratch: await scratchFor(opened, settings.scratch),
+    signal,
+    onProgress: settings.onProgress,
+    onWarning: warningHandler(kind, found.preprocessing, settings.force, settings.onNote),
+  };
+}
+
+/** Of the kind that the model is: a file, a folder with a model in it, a folder of safetensors. */
+async function outputFor(place: Place, settings: PruneSettings): Promise<Output> {
+  const { output, overwrite } = settings;
+  const file = await modelFile(place);
+  if (output === undefined) return keptOutput(baseName(file ?? place), file !== undefined);
+  if (typeof output === 'object')
+    return { output, save: async () => ({ path: output.name }), close: () => output.abort() };
+  const kind = file === undefined ? 'folder' : file.path === place.path ? 'file' : { source: place, file };
+  return host.output(output, kind, { overwrite, inputs: inputsOf(place, settings) });
+}
+
+/** Files and folders that a run reads. */
+function inputsOf(place: Place, settings: PruneSettings): string[] {
+  const { calibration, evaluation, labels, evaluationLabels, tokenizer, work, scratch } = settings;
+  const given = [calibration, evaluation, labels, evaluationLabels, tokenizer, work, scratch];
+  return [place.path, ...given.filter((it) => typeof it === 'string')];
+}
+
+/** What of the settings can be written down. */
+function plainOf(settings: object): Record<string, unknown> {
+  const isPlain = (value: unknown): boolean =>
+    ['string', 'number', 'boolean'].includes(typeof value) ||
+    (Array.isArray(value) && value.every(isPlain)) ||
+    (Object.getPrototypeOf(value ?? 0) === Object.prototype && Object.values(value as object).every(isPlain));
+  return Object.fromEntries(Object.entries(settings).filter(([, value]) => isPlain(value)));
+}
