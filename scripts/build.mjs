@@ -9,6 +9,7 @@ import asc from 'assemblyscript/asc';
 import { build } from 'esbuild';
 import packageJson from '../package.json' with { type: 'json' };
 import { licenses } from './licenses.mjs';
+import { portableTypes } from './types.mjs';
 
 const only = process.argv[2];
 
@@ -108,3 +109,4 @@ const tsc = createRequire(import.meta.url)
   .resolve('typescript/package.json')
   .replace(/package\.json$/, 'bin/tsc');
 execFileSync(process.execPath, [tsc, '-p', 'tsconfig.types.json'], { stdio: 'inherit' });
+portableTypes();

@@ -6,15 +6,23 @@ import { InputError, UnsupportedModelError } from '../errors.ts';
 import { float16ToFloat32, float32ToFloat16 } from '../graph/index.ts';
 import type { Engine, EngineSession, ExternalFile, FloatTensor, ValueDescription } from './engine.ts';
 
-/** The part of onnxruntime's API that is used; every build of onnxruntime for JavaScript has it. */
+/**
+ * The part of onnxruntime's API that is used; every build of onnxruntime for JavaScript has it. Its own declarations need
+ * those of the DOM.
+ */
 export interface OnnxRuntime {
-  readonly InferenceSession: typeof InferenceSession;
-  readonly Tensor: typeof Tensor;
+  readonly InferenceSession: {
+    create(model: Uint8Array, options?: Readonly<Record<string, unknown>>): Promise<object>;
+  };
+  readonly Tensor: abstract new (...args: never) => object;
   readonly env: {
     readonly wasm: { numThreads?: number; wasmPaths?: WasmPaths; initTimeout?: number };
     readonly versions: Readonly<Record<string, string | undefined>>;
   };
 }
+
+/** The same, as onnxruntime declares it. */
+type Runtime = Pick<typeof import('onnxruntime-web'), 'InferenceSession' | 'Tensor' | 'env'>;
 
 /** Where onnxruntime-web finds its files: one folder, or each by its URL. */
 export type WasmPaths = string | { readonly mjs?: string | URL; readonly wasm?: string | URL };
@@ -31,7 +39,7 @@ export interface EngineOptions {
   /** The runtime to use instead of onnxruntime-web. */
   readonly runtime?: OnnxRuntime;
   /** onnxruntime session options, e.g. `{ executionProviders: ['webgpu'] }`. */
-  readonly session?: InferenceSession.SessionOptions;
+  readonly session?: Readonly<Record<string, unknown>>;
 }
 
 /** Nothing on the console: what goes wrong is thrown. */
@@ -42,8 +50,8 @@ const START_TIMEOUT_MS = 60_000;
 
 /** Opens the engine; onnxruntime-web is imported here, not when the library is. */
 export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
-  const runtime = options.runtime ?? ((await import('#onnxruntime')) as OnnxRuntime);
-  const { wasm } = runtime.env;
+  const runtime = (options.runtime ?? (await import('#onnxruntime'))) as OnnxRuntime & Runtime;
+  const { wasm }: OnnxRuntime['env'] = runtime.env;
   const isolatedPage = globalThis.crossOriginIsolated === true;
   const threads = options.threads ?? (isolatedPage && !options.runtime ? 1 : undefined);
   if (threads !== undefined) wasm.numThreads = threads;
@@ -60,7 +68,7 @@ export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
 }
 
 async function load(
-  runtime: OnnxRuntime,
+  runtime: Runtime,
   sessionOptions: InferenceSession.SessionOptions | undefined,
   model: Uint8Array,
   external: readonly ExternalFile[],
@@ -132,12 +140,7 @@ function integers(convert: (data: Float32Array) => Tensor.DataType, least: numbe
   };
 }
 
-function toRuntime(
-  runtime: OnnxRuntime,
-  name: string,
-  type: string | undefined,
-  tensor: FloatTensor,
-): Tensor {
+function toRuntime(runtime: Runtime, name: string, type: string | undefined, tensor: FloatTensor): Tensor {
   if (type === undefined) throw new InputError(`engine: the model has no input "${name}"`);
   const convert = FROM_FLOATS.get(type);
   if (convert) return new runtime.Tensor(type as Tensor.Type, convert(tensor.data, name), tensor.dims);

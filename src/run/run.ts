@@ -147,7 +147,7 @@ export async function evaluate(
       signal: settings.signal,
     });
     if (!metric)
-      throw new InputError(`"${samples.name}": no labels; use sub-folders per class or a .csv (\`labels\`)`);
+      throw new InputError(`"${samples.name}": no labels; use sub-folders per class or \`labels\`, a .csv`);
     const doubt = doubtOf(metric);
     if (doubt !== undefined) settings.onNote?.(`warning: ${doubtText(doubt, kind, found.preprocessing)}`);
     return { ...metric, seqlen: found.seqlen };
@@ -305,6 +305,7 @@ async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
   const { calibration, evaluation, evaluationLabels, seed = 0, sampling = 'even', work, signal } = settings;
   if (calibration === undefined) throw new InputError('calibration samples are missing: `calibration`');
   const store = typeof work === 'string' ? opened(await host.store(work)) : work;
+  const scratch = await scratchFor(opened, settings.scratch);
   const data = isDataset(calibration) ? undefined : await placeOf(calibration, 'calibration');
   const found = await openInPlace(place, { ...settings, data }, opened);
   const kind = kindOf(found);
@@ -331,7 +332,7 @@ async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
     calibration: samples,
     evaluation: measured,
     store,
-    scratch: await scratchFor(opened, settings.scratch),
+    scratch,
     signal,
     onProgress: settings.onProgress,
     onWarning: warningHandler(kind, found.preprocessing, settings.force, settings.onNote),

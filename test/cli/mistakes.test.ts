@@ -52,7 +52,7 @@ describe.concurrent('preprocessing that the model was not trained with', () => {
     [
       'of another data set',
       ['--mean', '0.9', '--std', '0.01'],
-      /are --mean\/--std right \(they are 0\.9 and 0\.01\)/,
+      /are --mean and --std right \(they are 0\.9 and 0\.01\)/,
     ],
     [
       'of pixels in 0…255',

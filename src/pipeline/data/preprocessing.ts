@@ -55,8 +55,8 @@ export const DEFAULT_PREPROCESSING: Readonly<Preprocessing> = {
 
 /** The same to be given: what is absent gets its default, one number stands for all channels. */
 export interface PreprocessingOptions extends Partial<Omit<Preprocessing, 'mean' | 'std'>> {
-  mean?: number | number[];
-  std?: number | number[];
+  mean?: number | readonly number[];
+  std?: number | readonly number[];
 }
 
 const plural = (channels: number) => (channels === 1 ? '1 channel' : `${channels} channels`);

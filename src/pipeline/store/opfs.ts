@@ -18,7 +18,10 @@ interface AccessHandle {
 /** The part of FileSystemFileHandle that is used. Not every browser has both ways to write, nor everywhere. */
 export interface WritableFile {
   getFile(): Promise<Blob>;
-  createWritable?(): Promise<Pick<FileSystemWritableFileStream, 'write' | 'close'>>;
+  createWritable?(): Promise<{
+    write(bytes: Uint8Array<ArrayBuffer>): Promise<void>;
+    close(): Promise<void>;
+  }>;
   /** In workers. */
   createSyncAccessHandle?(): Promise<AccessHandle>;
 }

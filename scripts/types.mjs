@@ -1,0 +1,46 @@
+// Makes the declarations that tsc has written fit for every reader: of TypeScript 5.4, without the DOM's declarations, with
+// skipLibCheck off. What they import from packages that ask for more is declared in them.
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+const FOLDER = 'dist/types';
+const ENTRIES = ['index.d.ts', 'model.d.ts', 'layer.d.ts'];
+
+/**
+ * What the declarations say of names that environments declare: nothing, so that they add to what is declared there (by
+ * lib.dom, @types/node) and are enough where nothing is.
+ */
+const GLOBALS = `interface AbortSignal {}
+interface Blob {}
+interface File extends Blob {}
+interface URL {}
+interface SymbolConstructor { readonly asyncDispose: unique symbol }
+declare namespace WebAssembly {
+  interface Module {}
+  interface Memory {}
+  interface Instance {}
+}
+`;
+
+/** protobuf's own declarations are of TypeScript 5.7. */
+const MESSAGE = `interface Message<Name extends string = string> { readonly $typeName: Name; $unknown?: readonly unknown[] }
+interface GenMessage<Shape> { readonly message?: Shape }
+interface GenEnum<Values> { readonly values?: Values }
+type GenFile = object;
+`;
+
+export function portableTypes() {
+  writeFileSync(join(FOLDER, 'globals.d.ts'), GLOBALS);
+  for (const file of readdirSync(FOLDER, { recursive: true, encoding: 'utf8' })) {
+    if (!file.endsWith('.d.ts')) continue;
+    const path = join(FOLDER, file);
+    const text = readFileSync(path, 'utf8');
+    const generic = /\b((?:Uint8|Float32|Float64|Int32)Array)<ArrayBuffer(?:Like)?>/g;
+    const messages =
+      /import (?:type )?\{ (?:type )?(?:Gen\w+|Message)\b[^}]*\} from ['"]@bufbuild\/protobuf[^'"]*['"];\n/g;
+    const isMessages = messages.test(text);
+    const portable = text.replace(generic, '$1').replace(messages, '');
+    const first = ENTRIES.includes(file) ? '/// <reference path="./globals.d.ts" />\n' : '';
+    writeFileSync(path, first + (isMessages ? MESSAGE : '') + portable);
+  }
+}

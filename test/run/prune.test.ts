@@ -1,0 +1,160 @@
+// The built library, called as its readers do: with paths, and with all else that can stand for a model and its data.
+
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type * as Library from '../../src/index.ts';
+import { fixture, MOBILENET } from '../cli/osscar.ts';
+import { calibrationImages } from '../runtimes/images.ts';
+
+const { evaluate, inspect, latency, openFolder, plan, prune }: typeof Library = await import(
+  new URL('../../dist/node.js', import.meta.url).href
+);
+
+const folder = mkdtempSync(join(tmpdir(), 'osscar-run-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const images = calibrationImages(fixture('')).map(({ name }) => fixture(name));
+const settings = {
+  ...({ mean: [0.286], std: [0.353], keep: 0.5, target: 'self', correct: false } as const),
+  ...({ threads: 1, simd: 'baseline' } as const),
+};
+const bytesOf = async (files: ReadonlyMap<string, Blob>, name: string) =>
+  Buffer.from(await files.get(name)!.arrayBuffer());
+
+describe('prune', () => {
+  let expected: Buffer;
+  beforeAll(async () => {
+    const picked = images.map((path) => [basename(path), readFileSync(path)] as const);
+    const { files } = await prune(MOBILENET, { ...settings, calibration: picked });
+    expected = await bytesOf(files, basename(MOBILENET));
+  });
+
+  test('writes what it is told to, which remembers its preprocessing', async () => {
+    const output = join(folder, 'small.onnx');
+    const calibration = fixture('calib');
+    const { report, files } = await prune(MOBILENET, { ...settings, calibration, samples: 40, output });
+    expect(files.size).toBe(0);
+    expect(report.model.path).toBe(output);
+    expect(report.settings).toMatchObject({ model: MOBILENET, calibration, samples: 40, mean: [0.286] });
+    expect(report.parameters.after).toBeLessThan(0.4 * report.parameters.before);
+    const { name, value, samples } = await evaluate(output, fixture('test'), { threads: 1, samples: 50 });
+    expect([name, samples]).toEqual(['accuracy', 50]);
+    expect(value).toBeGreaterThan(0.5);
+    await expect(prune(MOBILENET, { ...settings, calibration, output })).rejects.toThrow(
+      'overwrite it (`overwrite: true`)',
+    );
+  });
+
+  const model = readFileSync(MOBILENET);
+  const named = images.map((path) => [basename(path), readFileSync(path)] as const);
+  test.each<[string, Library.Source, Library.Source, string]>([
+    ['bytes', model, named, 'model.onnx'],
+    [
+      'files',
+      new File([model], 'a.onnx'),
+      named.map(([name, content]) => new File([content], name)),
+      'a.onnx',
+    ],
+    ['several files, one of them the model', [['a.onnx', model]], named, 'a.onnx'],
+    ['a folder that was picked', directory('net', [['a.onnx', model]]), directory('img', named), 'a.onnx'],
+  ])('finds the same in %s', async (_, source, calibration, name) => {
+    const { files } = await prune(source, { ...settings, calibration });
+    expect([...files.keys()]).toEqual([name]);
+    expect((await bytesOf(files, name)).equals(expected)).toBe(true);
+  });
+
+  test('finds the same behind addresses', async () => {
+    const served = new Map(named.map(([name, content]) => [`/${name}`, content]));
+    served.set('/net/a.onnx', model);
+    const server = createServer(({ url }, response) => {
+      const content = served.get(url!);
+      response.writeHead(content ? 200 : 404).end(content);
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as { port: number };
+    const at = (path: string) => `http://127.0.0.1:${port}${path}`;
+    try {
+      const calibration = named.map(([name]) => new URL(at(`/${name}`)));
+      const { files } = await prune(at('/net/a.onnx'), { ...settings, calibration });
+      expect((await bytesOf(files, 'a.onnx')).equals(expected)).toBe(true);
+      await expect(inspect(at('/b.onnx'))).rejects.toThrow('/b.onnx": cannot be fetched (404');
+    } finally {
+      await new Promise((resolve) => server.close(resolve));
+    }
+  });
+
+  test('takes labels from the folders of files that were picked together', async () => {
+    const picked = images.slice(0, 20).map((path, i) => {
+      const file = new File([readFileSync(path)], `${i}.png`);
+      return Object.assign(file, { webkitRelativePath: `images/${path.split('/').at(-2)}/${i}.png` });
+    });
+    const { name, samples } = await evaluate(MOBILENET, picked, { ...settings });
+    expect([name, samples]).toEqual(['accuracy', 20]);
+  });
+
+  test('gives a folder back as its files', async () => {
+    const { files, report } = await prune(fixture('opt-kjv'), {
+      ...({ threads: 1, keep: 0.5, target: 'self', correct: false } as const),
+      ...{ calibration: fixture('text/kjv-train.txt'), samples: 4, seqlen: 32 },
+    });
+    expect([...files.keys()]).toEqual(expect.arrayContaining(['config.json', 'model.safetensors']));
+    expect(report.calibration).toMatchObject({ samples: 4, seqlen: 32, sampling: 'even' });
+  });
+
+  test.each<[string, Record<string, unknown>, string]>([
+    ['no data', { calibration: undefined }, 'calibration samples are missing: `calibration`'],
+    ['a dense model that guesses', { mean: 0, std: 1 }, 'are `mean` and `std` right (none are given)'],
+    ['means that are texts', { mean: '0.5' }, '`mean`: expected one number'],
+    ['two budgets', { keep: undefined, macs: 0.5, params: 0.5 }, 'expected one budget'],
+  ])('says of options what is wrong: %s', async (_, wrong, message) => {
+    const options = { ...settings, calibration: fixture('calib'), samples: 40, ...wrong };
+    await expect(prune(MOBILENET, options as Library.PruneSettings)).rejects.toThrow(message);
+  });
+});
+
+test('inspect, plan and latency say what the commands say', async () => {
+  const { file, kinds, parameters } = await inspect(MOBILENET, { threads: 1 });
+  expect(file!.structures.filter(({ prunable }) => prunable)).toHaveLength(6);
+  expect(kinds.channel.parameters).toBeLessThan(parameters);
+  expect((await inspect(fixture('opt-kjv'))).folder).toMatchObject({ architecture: 'opt', blocks: 4 });
+  expect(await plan(fixture('opt-kjv'), { keep: 0.5, threads: 1 })).toMatchObject({ fits: true });
+  await expect(latency(fixture('opt-kjv'))).rejects.toThrow('only of ONNX files');
+});
+
+test('a folder is opened by what it is', async () => {
+  const opened = await openFolder(fixture('opt-kjv'));
+  expect(await opened.list()).toContain('config.json');
+  await opened.close();
+  const picked = await openFolder(directory('net', [['config.json', new Uint8Array(2)]]));
+  expect(await picked.size('config.json')).toBe(2);
+});
+
+test('paths are for where there is a disk', async () => {
+  const page = `
+    const { prune } = await import(${JSON.stringify(new URL('../../dist/index.js', import.meta.url).href)});
+    await prune('model.onnx', { calibration: 'photos/', keep: 0.5 }).catch(({ message }) => console.log(message));`;
+  const { execFileSync } = await import('node:child_process');
+  const said = execFileSync(process.execPath, ['--input-type=module', '-e', page], { encoding: 'utf8' });
+  expect(said).toContain('"model.onnx": models and data cannot be a path here; give a File, an address');
+});
+
+/** As browsers hand folders out. */
+function directory(name: string, files: Iterable<readonly [string, Uint8Array]>): Library.DirectoryHandle {
+  const entries = Array.from(files, ([file, content]) => {
+    const handle = {
+      kind: 'file',
+      getFile: async () => new File([content as Uint8Array<ArrayBuffer>], file),
+    };
+    return [file, handle] as const;
+  });
+  return {
+    kind: 'directory',
+    name,
+    async *entries() {
+      yield* entries;
+    },
+  };
+}
