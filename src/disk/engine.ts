@@ -16,7 +16,9 @@ export async function loadNative(isAsked: boolean): Promise<OnnxRuntime | undefi
     return found.InferenceSession ? found : found.default;
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
-    const isMissing = code === 'ERR_MODULE_NOT_FOUND' && message.includes(`'${NATIVE}'`);
+    // Vite's servers put a stub in the place of an optional peer that is not there.
+    const isStub = message.startsWith(`Could not resolve "${NATIVE}"`);
+    const isMissing = isStub || (code === 'ERR_MODULE_NOT_FOUND' && message.includes(`'${NATIVE}'`));
     if (isMissing && !isAsked) return undefined;
     const reason = isMissing ? `is not installed (npm i ${NATIVE})` : `cannot be loaded: ${message}`;
     throw new InputError(`\`engine: 'node'\`: ${NATIVE} ${reason}; \`engine: 'web'\` needs nothing`, {

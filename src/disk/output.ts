@@ -3,7 +3,7 @@
 import { cp, lstat, mkdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { OsscarError } from '../errors.ts';
-import { ONNX, ONNX_DATA, type Output, type Replacing } from '../run/index.ts';
+import { CARD_FILE, heldFolder, ONNX, ONNX_DATA, type Output, type Replacing } from '../run/index.ts';
 import {
   checkReplacing,
   checkWritable,
@@ -73,10 +73,8 @@ export async function openFileOutput(path: string, replacing: Replacing): Promis
 }
 
 /** @throws {InputError} where nothing can be written there */
-export async function openFolderOutput(path: string, replacing: Replacing): Promise<Output> {
-  const output = await createFolder(path, replacing);
-  return { output, save: async () => ({ path }), close: () => output.abort() };
-}
+export const openFolderOutput = async (path: string, replacing: Replacing): Promise<Output> =>
+  heldFolder(await createFolder(path, replacing));
 
 /**
  * A folder like `source`, with another model in it: there when it is whole or not at all. Variants of the model that was
@@ -99,13 +97,14 @@ export async function openModelFolderOutput(
   const place = join(temporary, relative(resolve(source), resolve(file)));
   return {
     externalName: `${basename(file)}_data`,
-    async save({ written }) {
+    async save({ written }, _, card) {
       const { model, external } = written!;
       const filter = (path: string) => !ONNX.test(path) && !ONNX_DATA.test(path);
       await named(target, cp(source, temporary, { recursive: true, filter }));
       await named(target, mkdir(dirname(place), { recursive: true }));
       if (external) await writeAtomically(`${place}_data`, external);
       await writeAtomically(place, [model]);
+      await writeAtomically(join(temporary, CARD_FILE), [new TextEncoder().encode(card)]);
       const sha256 = hashOf(await readFileBytes(place));
       if (sha256 !== hashOf(model))
         throw new OsscarError('ERR_OSSCAR_VERIFY', `${target} does not hold what was written to it`);

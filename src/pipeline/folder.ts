@@ -31,7 +31,7 @@ import type { Named, Prunable, Recipe, Sizes } from './recipe.ts';
 import { shrunk } from './sequence.ts';
 import type { PlannedStep } from './steps.ts';
 import type { Part as Hashable } from './store/hash.ts';
-import type { Subject, Writer } from './subject.ts';
+import { PRUNING, provenanceText, type Subject, type Writer } from './subject.ts';
 import { onnxOutputs, writeOnnx } from './twin.ts';
 
 /** A folder in Hugging Face's layout that is ready to be pruned or evaluated. */
@@ -96,7 +96,7 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
     terms: (of, [length]) => termsOf(opened, of, length),
     profile: (recipe, sizes, [length]) => languageProfile(language, recipe, sizes, length),
     contents: () => contentsOf(folder),
-    writer: (_, sizes, engine) => folderWriter(opened, sizes, engine, options),
+    writer: (recipe, sizes, engine) => folderWriter(opened, recipe, sizes, engine, options),
   };
 }
 
@@ -301,6 +301,7 @@ function blockSteps(
 
 async function folderWriter(
   { folder, checkpoint, language }: OpenedLanguageModel,
+  recipe: Recipe,
   kept: Sizes,
   engine: Engine,
   { output, maxShardBytes, onnx = false, metadata = {} }: FolderOptions,
@@ -328,7 +329,7 @@ async function folderWriter(
         await writer.write(name, data);
       }
     },
-    async finish(_, prove) {
+    async finish(how, prove) {
       for (const name of checkpoint.tensors.keys()) {
         if (!written.has(name)) await copyTensor(checkpoint, writer, name);
       }
@@ -338,9 +339,14 @@ async function folderWriter(
       let proof: Awaited<ReturnType<typeof prove>>;
       await writer.finish(async () => {
         const written = await openLanguageModel(output);
-        if (onnx) await writeOnnx(written, output, metadata);
+        const size = { before: sizeOfAll(checkpoint), after: sizeOfAll(written.checkpoint) };
+        const entries = { ...metadata, [PRUNING]: provenanceText(recipe, size, how) };
+        if (onnx) await writeOnnx(written, output, entries);
         const copies = onnx ? [(windows: Dataset) => onnxOutputs(output, windows, engine)] : [];
-        proof = await prove({ subject: folderSubject(written), statement, sizes, copies });
+        proof = await prove({
+          ...{ subject: folderSubject(written), statement, sizes, copies },
+          isLoadable: record === undefined,
+        });
       });
       return proof!;
     },

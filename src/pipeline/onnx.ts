@@ -21,7 +21,7 @@ import type { Recipe, Sizes } from './recipe.ts';
 import { shrunk } from './sequence.ts';
 import { plannedStep, stepsOf } from './steps.ts';
 import type { Part as Hashable } from './store/hash.ts';
-import type { Subject, Writer } from './subject.ts';
+import { PRUNING, provenanceText, type Subject, type Writer } from './subject.ts';
 
 /** Of ONNX files. */
 export interface FileOptions extends Pick<WriteOptions, 'externalName'> {
@@ -119,7 +119,7 @@ async function* contentsOf({ source }: OpenedModel): AsyncGenerator<Hashable> {
 
 function fileWriter(
   opened: OpenedModel,
-  { method, keep }: Recipe,
+  recipe: Recipe,
   engine: Engine,
   { metadata = {}, externalName }: FileOptions,
 ): Writer {
@@ -128,9 +128,10 @@ function fileWriter(
     async part(_, pruned) {
       small = shrunk(pruned);
     },
-    async finish({ target, samples }, prove) {
+    async finish(how, prove) {
       for (const [key, value] of Object.entries(metadata)) small.setMetadata(key, value);
-      small.setMetadata('osscar.pruning', JSON.stringify({ method, keep, target, samples }));
+      const size = { before: opened.parameters, after: countParameters(small) };
+      small.setMetadata(PRUNING, provenanceText(recipe, size, how));
       const model = writeModel(small, { externalName });
       const again = await openModel(model.model, {
         engine,

@@ -27,6 +27,8 @@ export interface Run
   readonly clock: Clock;
   /** Where the budget is of latency. */
   readonly timing?: LatencyBudget;
+  /** Of the calibration samples, where it can be had. */
+  readonly calibrationHash?: string;
 }
 
 export interface LatencyBudget {

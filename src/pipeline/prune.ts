@@ -31,7 +31,7 @@ import { doubtOf, fewSamples, flatness, type Warning } from './plausible.ts';
 import { parseRecipe, type RecipeOptions, type Sizes, sizesOf, type Target } from './recipe.ts';
 import { metricReport, type PruneReport, qualityReport, reportOf, warningsOf } from './report.ts';
 import type { PrunedLayer, PrunedPart } from './sequence.ts';
-import { contentHash, type Part } from './store/hash.ts';
+import { canHash, contentHash, type Part } from './store/hash.ts';
 import { openRun } from './store/manifest.ts';
 import { memoryStore, type RunStore } from './store/store.ts';
 import type { Subject } from './subject.ts';
@@ -218,7 +218,7 @@ async function startRun(session: Session, subject: Subject, options: PruneOption
   // Sizes are found by many passes that have much in common.
   const store = options.store ?? (recipe.spend && memoryStore());
   const plannedBytes = bytes.total + (store && !options.store ? DENSE_BYTES : 0);
-  const hashes = await hashesOf(store ? [calibration, evaluation] : []);
+  const hashes = await hashesOf(store ? [calibration, evaluation] : canHash() ? [calibration] : []);
   const findings = await findingsOf(subject, session, { ...options, store }, hashes.get(calibration));
   const run: Run = {
     ...options,
@@ -231,11 +231,12 @@ async function startRun(session: Session, subject: Subject, options: PruneOption
     findings,
     clock,
     onProgress,
+    calibrationHash: hashes.get(calibration),
   };
   return {
     run,
     planned,
-    evaluationHash: hashes.get(evaluation),
+    evaluationHash: store && hashes.get(evaluation),
     few: refits(recipe.method) ? fewSamples(profile, calibration.size) : undefined,
     memory: { plannedBytes, wasmBytes },
   };

@@ -69,6 +69,10 @@ export interface PruneReport {
   readonly sizes?: readonly BlockSizes[];
   /** Who can read the written folder. */
   readonly statement?: string;
+  /** Whether its config.json says the sizes, so that stock loaders can. */
+  readonly isLoadable?: boolean;
+  /** SHA-256 of the calibration samples: data, shapes and labels. Absent where browsers have none (a page that is not secure). */
+  readonly calibrationHash?: string;
   readonly memory: {
     /** Peak of the whole process that was planned for. */
     readonly plannedBytes: number;
@@ -95,9 +99,9 @@ export interface SavedReport extends PruneReport {
 
 /** What a run says of its layers, sizes and time. */
 export function reportOf(
-  { recipe, calibration, subject, session, engine, clock }: Run,
+  { recipe, calibration, calibrationHash, subject, session, engine, clock }: Run,
   layers: readonly PrunedLayer[],
-  { subject: small, maxDifference, latencyMs, sizes, statement }: Proof,
+  { subject: small, maxDifference, latencyMs, sizes, statement, isLoadable }: Proof,
   doubts: readonly string[],
 ): Omit<PruneReport, 'target' | 'allocation' | 'metric' | 'quality' | 'memory'> {
   const saved = savedBy(subject.terms('macs', calibration.shape));
@@ -121,6 +125,8 @@ export function reportOf(
     notPrunable: subject.notPrunable,
     sizes,
     statement,
+    isLoadable,
+    calibrationHash,
     seconds: clock.seconds,
     stages: clock.stages,
     engine: engine.name,

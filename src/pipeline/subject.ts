@@ -3,6 +3,7 @@
 import type { BlockSizes } from '../checkpoint/architectures/index.ts';
 import type { Engine, FloatTensor } from '../engine/index.ts';
 import type { Term, WrittenModel } from '../graph/index.ts';
+import { version } from '../version.ts';
 import type { SizeKind } from './budget.ts';
 import type { Chain } from './chain.ts';
 import type { Dataset } from './data/index.ts';
@@ -52,10 +53,26 @@ export interface Writer {
   abort(): Promise<void>;
 }
 
+/** In the metadata of ONNX files. */
+export const PRUNING = 'osscar.pruning';
+
 /** How a model was pruned, for its metadata. */
 export interface Provenance {
   readonly target: Target;
   readonly samples: number;
+  /** SHA-256 of the calibration samples, where it can be had. */
+  readonly calibration?: string;
+}
+
+/** The same for the metadata of an ONNX file, where whoever has nothing but the file finds it. */
+export function provenanceText(
+  { method, keep, spend }: Recipe,
+  { before, after }: { readonly before: number; readonly after: number },
+  how: Provenance,
+): string {
+  const parameters = Number((after / before).toPrecision(6));
+  const budget = spend && { of: spend.of, limit: spend.limit, maxLoss: spend.maxLoss };
+  return JSON.stringify({ version, method, keep, budget, parameters, ...how });
 }
 
 export interface Written {
@@ -65,6 +82,8 @@ export interface Written {
   /** Who can read it, and the sizes of its blocks, of a folder. */
   readonly statement?: string;
   readonly sizes?: readonly BlockSizes[];
+  /** Whether config.json says them. */
+  readonly isLoadable?: boolean;
   /** Outputs of what was written beside it, for some samples. */
   readonly copies: readonly ((samples: Dataset) => AsyncIterable<FloatTensor>)[];
 }

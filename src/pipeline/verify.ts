@@ -50,26 +50,29 @@ export async function prove(
   for await (const { values } of outputsOf(chain, last, 'pruned', run, (index) => index < samples.size)) {
     for (const [name, tensor] of values) expected.push({ name, ...tensor });
   }
-  return writer.finish({ target, samples: calibration.size }, async (written) => {
-    const again = written.subject.chain(engine, samples);
-    let maxDifference = 0;
-    for (const outputs of [() => allOutputs(again, samples, run), ...written.copies]) {
-      const difference = await compare(subject.name, expected, outputs(samples), written.subject.tolerance);
-      maxDifference = Math.max(maxDifference, difference);
-    }
-    const [before, small] = [subject, written.subject].map((it) => it.chain(engine, evaluation));
-    const after = await measure(small, evaluation, run);
-    return {
-      ...written,
-      maxDifference,
-      latencyMs: chain.parts === 1 ? await latencies(chain, again, samples, run) : undefined,
-      after,
-      fidelity:
-        after || isJudged
-          ? undefined
-          : await fidelityOf(chain, allOf(before, evaluation, run), allOf(small, evaluation, run)),
-    };
-  });
+  return writer.finish(
+    { target, samples: calibration.size, calibration: run.calibrationHash },
+    async (written) => {
+      const again = written.subject.chain(engine, samples);
+      let maxDifference = 0;
+      for (const outputs of [() => allOutputs(again, samples, run), ...written.copies]) {
+        const difference = await compare(subject.name, expected, outputs(samples), written.subject.tolerance);
+        maxDifference = Math.max(maxDifference, difference);
+      }
+      const [before, small] = [subject, written.subject].map((it) => it.chain(engine, evaluation));
+      const after = await measure(small, evaluation, run);
+      return {
+        ...written,
+        maxDifference,
+        latencyMs: chain.parts === 1 ? await latencies(chain, again, samples, run) : undefined,
+        after,
+        fidelity:
+          after || isJudged
+            ? undefined
+            : await fidelityOf(chain, allOf(before, evaluation, run), allOf(small, evaluation, run)),
+      };
+    },
+  );
 }
 
 /** All outputs of a model as it stands. */

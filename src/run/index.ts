@@ -1,12 +1,13 @@
 // A model and its data wherever they lie, and one call for each thing to be done with them: the only door to this folder.
 
 export { ONNX, ONNX_DATA } from './beside.ts';
+export { CARD_FILE } from './card.ts';
 export { closing, type Opened } from './closing.ts';
 export { type Host, setHost } from './host.ts';
 export { type ImageOptions, largestImage, openDataset } from './images.ts';
 export { parseLabels } from './labels.ts';
 export * from './options.ts';
-export type { Output, OutputKind, Replacing } from './output.ts';
+export { heldFolder, type Output, type OutputKind, type Replacing } from './output.ts';
 export {
   type Content,
   type DirectoryHandle,

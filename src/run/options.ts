@@ -93,7 +93,7 @@ export interface PruneSettings extends RunSettings {
 }
 
 /** How language models are written. */
-export const FORMATS = ['safetensors', 'onnx'] as const;
+export const FORMATS = ['safetensors', 'onnx', 'transformers.js'] as const;
 /** One of {@link FORMATS}. */
 export type Format = (typeof FORMATS)[number];
 

@@ -1,7 +1,8 @@
 // Where a smaller model goes: there when it is whole, or not at all.
 
-import { memoryOutput } from '../checkpoint/index.ts';
+import { memoryOutput, type OutputFolder } from '../checkpoint/index.ts';
 import type { FileOptions, FolderOptions, PruneResult } from '../pipeline/index.ts';
+import { CARD_FILE } from './card.ts';
 import type { Place } from './place.ts';
 
 /** What may be there already, where something is to be written. */
@@ -25,11 +26,13 @@ export type OutputKind =
 export interface Output extends FileOptions, FolderOptions {
   /**
    * @param isRead  whether the run has read a file, which then stays
+   * @param card  README.md of a folder
    * @returns what reports say of it
    */
   save(
     result: PruneResult,
     isRead: (path: string) => boolean,
+    card: string,
   ): Promise<{ readonly path: string; readonly sha256?: string }>;
   /** What was saved, where it has gone nowhere else. */
   files?(): ReadonlyMap<string, Blob>;
@@ -41,8 +44,7 @@ export interface Output extends FileOptions, FolderOptions {
 export function keptOutput(name: string, isFile: boolean): Output {
   if (!isFile) {
     const output = memoryOutput(name);
-    const { files } = output;
-    return { output, files, save: async () => ({ path: name }), close: () => output.abort() };
+    return { ...heldFolder(output), files: output.files };
   }
   const externalName = `${name}_data`;
   const files = new Map<string, Blob>();
@@ -56,5 +58,28 @@ export function keptOutput(name: string, isFile: boolean): Output {
       return { path: name };
     },
     close: async () => {},
+  };
+}
+
+/** A folder that appears when it is saved, once its card is in it. */
+export function heldFolder(folder: OutputFolder): Output {
+  const { name } = folder;
+  return {
+    output: {
+      name,
+      list: () => folder.list(),
+      size: (file) => folder.size(file),
+      read: (file, offset, length) => folder.read(file, offset, length),
+      close: () => folder.close(),
+      writeAt: (file, offset, bytes) => folder.writeAt(file, offset, bytes),
+      commit: async () => {},
+      abort: () => folder.abort(),
+    },
+    async save(_, __, card) {
+      await folder.writeAt(CARD_FILE, 0, new TextEncoder().encode(card));
+      await folder.commit();
+      return { path: name };
+    },
+    close: () => folder.abort(),
   };
 }

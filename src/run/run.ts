@@ -19,6 +19,7 @@ import {
   type OpenedModel,
   type Plan,
   type ProgressStep,
+  type PruneReport,
   parseRecipe,
   plan as planModel,
   prune as pruneModel,
@@ -32,13 +33,14 @@ import {
 import { openSession } from '../pool/index.ts';
 import { platform } from '../pool/platform.ts';
 import { modelFile } from './beside.ts';
+import { modelCard } from './card.ts';
 import { closing, type Opened } from './closing.ts';
 import { doubtText, warningHandler } from './doubt.ts';
 import { engineFor } from './engine.ts';
 import { host } from './host.ts';
 import { DEFAULT_IMAGES, lengthFor, type ModelInPlace, openInPlace, openModelFile } from './open.ts';
 import type { Kind, ModelOptions, PruneSettings, RunSettings, SampleOptions } from './options.ts';
-import { keptOutput, type Output } from './output.ts';
+import { heldFolder, keptOutput, type Output } from './output.ts';
 import { baseName, type Place, placeOf, type Source } from './place.ts';
 import { DEFAULT_WINDOWS } from './text.ts';
 
@@ -81,16 +83,16 @@ export async function prune(model: Source, settings: PruneSettings): Promise<Pru
       onnx: settings.format === 'onnx',
       latencyTable: settings.latencyTable,
     });
-    const written = await output.save(result, (file) => found.files?.has(file) ?? false);
-    const report: SavedReport = {
-      version: 1,
+    const report = {
+      version: 1 as const,
       ...result.report,
       ...found.inputs,
       calibration: { ...drawn, samples: result.report.samples },
       settings: { model: place.path, ...plainOf(settings) },
-      model: written,
     };
-    return { report, files: output.files?.() ?? new Map() };
+    const card = await modelCard(place, report, loaderOf(report, settings));
+    const written = await output.save(result, (file) => found.files?.has(file) ?? false, card);
+    return { report: { ...report, model: written }, files: output.files?.() ?? new Map() };
   });
 }
 
@@ -344,10 +346,15 @@ async function outputFor(place: Place, settings: PruneSettings): Promise<Output>
   const { output, overwrite } = settings;
   const file = await modelFile(place);
   if (output === undefined) return keptOutput(baseName(file ?? place), file !== undefined);
-  if (typeof output === 'object')
-    return { output, save: async () => ({ path: output.name }), close: () => output.abort() };
+  if (typeof output === 'object') return heldFolder(output);
   const kind = file === undefined ? 'folder' : file.path === place.path ? 'file' : { source: place, file };
   return host.output(output, kind, { overwrite, inputs: inputsOf(place, settings) });
+}
+
+/** The library that a written folder is for. */
+function loaderOf({ sizes, isLoadable }: PruneReport, { format }: PruneSettings): string {
+  if (sizes === undefined || format === 'transformers.js') return 'transformers.js';
+  return isLoadable ? 'transformers' : 'osscar-wasm';
 }
 
 /** Files and folders that a run reads. */

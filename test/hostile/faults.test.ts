@@ -58,8 +58,10 @@ describe('two runs on one output', () => {
         await openFileOutput(join(path, 'm.onnx'), { overwrite }),
         await openFileOutput(join(path, 'm.onnx'), { overwrite }),
       ];
-      await first.save(written(first.externalName), () => false);
-      await expect(second.save(written(second.externalName), () => false)).rejects.toThrow(/exists already/);
+      await first.save(written(first.externalName), () => false, '');
+      await expect(second.save(written(second.externalName), () => false, '')).rejects.toThrow(
+        /exists already/,
+      );
       expect(readdirSync(path).sort()).toEqual(['m.onnx', 'm.onnx.data']);
     }
   });
@@ -68,7 +70,7 @@ describe('two runs on one output', () => {
     const path = mkdtempSync(join(folder, 'next-'));
     const save = async (isRead: boolean) => {
       const output = await openFileOutput(join(path, 'm.onnx'), { overwrite: true });
-      await output.save(written(output.externalName), () => isRead);
+      await output.save(written(output.externalName), () => isRead, '');
       return readdirSync(path).sort();
     };
     expect(await save(false)).toEqual(['m.onnx', 'm.onnx.data']);
@@ -90,7 +92,7 @@ describe.each(FAULTS)('%s at every operation', (fault) => {
         externalThreshold,
         externalName: output.externalName,
       });
-      await output.save({ written } as PruneResult, () => false);
+      await output.save({ written } as PruneResult, () => false, '');
     };
     const weightsOf = async (path: string) => {
       const file = join(path, 'm.onnx');

@@ -14,6 +14,7 @@ import {
 import { splitSamples } from '../../src/pipeline/split.ts';
 import { openSession } from '../../src/pool/index.ts';
 import { METHODS } from '../../src/solve/index.ts';
+import { version } from '../../src/version.ts';
 import { tiny } from '../cli/models.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import {
@@ -335,7 +336,7 @@ describe('what goes wrong', () => {
 });
 
 test('metadata goes into the written model, with how it was pruned', async () => {
-  const { written } = await prune(tiny(), await noise(12, [1, 28, 28]), {
+  const { written, report } = await prune(tiny(), await noise(12, [1, 28, 28]), {
     keep: 0.25,
     target: 'dense',
     metadata: { 'my.key': 'ü' },
@@ -343,7 +344,9 @@ test('metadata goes into the written model, with how it was pruned', async () =>
   const model = await readModel(written.model);
   expect(model.metadata('my.key')).toBe('ü');
   expect(JSON.parse(model.metadata('osscar.pruning')!)).toEqual({
-    ...{ method: 'osscar', keep: 0.25, samples: 12 },
+    ...{ method: 'osscar', keep: 0.25, samples: 12, version },
     target: { kind: 'dense', blend: 1 },
+    parameters: expect.closeTo(report.parameters.after / report.parameters.before, 5),
+    calibration: report.calibrationHash,
   });
 });

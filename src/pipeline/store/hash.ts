@@ -9,6 +9,9 @@ export type Part = string | number | ArrayBufferView;
 const CHUNK_BYTES = 2 ** 24;
 const TAGS = { string: 1, number: 2, object: 3 };
 
+/** Browsers have no SHA-256 on pages that are not secure. */
+export const canHash = (): boolean => globalThis.crypto?.subtle !== undefined;
+
 /**
  * SHA-256 of the parts' digests, in hexadecimal. Parts may come as they are read, as from `readChunks`.
  *

@@ -1,0 +1,106 @@
+// README.md of a pruned model's folder: the front matter that Hugging Face reads, and what a person should know.
+
+import { parse, stringify } from 'yaml';
+import type { SavedReport } from '../pipeline/index.ts';
+import { version } from '../version.ts';
+import { baseName, isFile, type Place } from './place.ts';
+
+export const CARD_FILE = 'README.md';
+
+/** What is said of the dense model, in its own card. */
+type Front = Readonly<Record<string, unknown>>;
+
+/** Fields that hold for the smaller model as well. */
+const COPIED = ['license', 'license_name', 'license_link', 'language', 'datasets', 'pipeline_tag'];
+const TAGS = ['pruned', 'osscar'];
+
+/**
+ * The card of what was made of the model in a folder.
+ *
+ * @param loader  the library that the folder is for
+ */
+export async function modelCard(
+  source: Place,
+  report: Omit<SavedReport, 'model'>,
+  loader: string,
+): Promise<string> {
+  const front = frontMatter(source.at(CARD_FILE));
+  const base = await baseModel(source);
+  const of = await front;
+  const { metric } = report;
+  const isText = report.sizes !== undefined || metric?.name === 'perplexity';
+  const task = isText ? 'text-generation' : metric?.name === 'accuracy' ? 'image-classification' : undefined;
+  const type = typeof of.pipeline_tag === 'string' ? of.pipeline_tag : task;
+  const copied = COPIED.filter((field) => of[field] !== undefined).map((field) => [field, of[field]]);
+  const tags = [...(Array.isArray(of.tags) ? of.tags : []), ...TAGS];
+  const name = `${base.split('/').pop()}-pruned`;
+  const fields = {
+    ...Object.fromEntries(copied),
+    base_model: base,
+    library_name: loader,
+    ...(type && { pipeline_tag: type }),
+    tags: [...new Set(tags)],
+    ...(metric && type && { 'model-index': [{ name, results: [resultOf(report, type)] }] }),
+  };
+  return `---\n${stringify(fields)}---\n\n${text(name, base, report)}`;
+}
+
+/** Between the first lines of dashes; nothing where there is none that can be read. */
+async function frontMatter(card: Place): Promise<Front> {
+  if (!(await isFile(card))) return {};
+  const [, yaml] = /^---\r?\n(.*?)\r?\n---/s.exec(new TextDecoder().decode(await card.read())) ?? [];
+  try {
+    const front: unknown = yaml === undefined ? undefined : parse(yaml);
+    return typeof front === 'object' && front !== null ? (front as Front) : {};
+  } catch {
+    return {}; // a stranger's card that nobody needs
+  }
+}
+
+/** As Hugging Face calls it: what config.json says, or the folder of its cache; else the folder's own name. */
+async function baseModel(source: Place): Promise<string> {
+  const cached = /models--([^/\\]+)--([^/\\]+)/.exec(source.path);
+  if (cached) return `${cached[1]}/${cached[2]}`;
+  const config = source.at('config.json');
+  const { _name_or_path: said }: { _name_or_path?: unknown } = (await isFile(config))
+    ? JSON.parse(new TextDecoder().decode(await config.read()))
+    : {};
+  if (typeof said === 'string' && /^[\w.-]+\/[\w.-]+$/.test(said)) return said;
+  return baseName({ path: source.path.replace(/[/\\]+$/, '') }) || 'model';
+}
+
+function resultOf({ metric, calibration, settings }: Omit<SavedReport, 'model'>, type: string) {
+  const { evaluation } = settings;
+  const path = typeof evaluation === 'string' ? evaluation : calibration.path;
+  const dataset = baseName({ path: path.replace(/[/\\]+$/, '') });
+  return {
+    task: { type },
+    dataset: { name: dataset, type: dataset },
+    metrics: [
+      { type: metric!.name, value: metric!.after, name: `${metric!.name} (dense ${metric!.before})` },
+    ],
+  };
+}
+
+function text(name: string, base: string, report: Omit<SavedReport, 'model'>): string {
+  const { parameters, bytes, metric, macs, calibration, calibrationHash, target, statement } = report;
+  const row = (what: string, { before, after }: { before: number; after: number }) =>
+    `| ${what} | ${Number(before.toPrecision(6))} | ${Number(after.toPrecision(6))} |`;
+  return [
+    `# ${name}`,
+    '',
+    `${base}, made smaller by [osscar-wasm](https://www.npmjs.com/package/osscar-wasm) ${version} without retraining`,
+    '(one-shot structured pruning, [OSSCAR](https://arxiv.org/abs/2403.12983)).',
+    '',
+    '| | dense | pruned |',
+    '|---|---|---|',
+    row('parameters', parameters),
+    ...(macs ? [row('multiply-adds', macs)] : []),
+    row('bytes of the weights', bytes),
+    ...(metric ? [row(`${metric.name}, ${metric.samples} ${metric.data} samples`, metric)] : []),
+    '',
+    ...(statement ? [statement, ''] : []),
+    `Calibrated with ${calibration.samples} samples of ${baseName(calibration)}${calibrationHash ? ` (SHA-256 \`${calibrationHash}\`)` : ''}, layers fitted to: ${target.chosen.kind}.`,
+    '',
+  ].join('\n');
+}

@@ -1,0 +1,74 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { parse } from 'yaml';
+import { onDisk } from '../../src/disk/place.ts';
+import { modelCard } from '../../src/run/card.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'osscar-card-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const report = {
+  parameters: { before: 200, after: 100 },
+  bytes: { before: 800, after: 400 },
+  metric: { name: 'perplexity', samples: 8, data: 'evaluation', before: 5, after: 6.5 },
+  sizes: [],
+  calibration: { path: '/data/train.txt', samples: 16, seed: 0 },
+  calibrationHash: 'ab12',
+  settings: { model: folder, evaluation: '/data/test.txt' },
+  target: { chosen: { kind: 'residual', blend: 1 } },
+} as never;
+
+function frontOf(card: string): Record<string, unknown> {
+  const [, yaml] = /^---\n(.*?)\n---\n/s.exec(card)!;
+  return parse(yaml);
+}
+
+test('says what Hugging Face asks for, after the card of the dense model', async () => {
+  const front = {
+    license: 'mit',
+    language: ['en'],
+    pipeline_tag: 'text2text-generation',
+    tags: ['opt', 'pruned'],
+  };
+  writeFileSync(join(folder, 'README.md'), `---\n${JSON.stringify(front)}\n---\n# Dense`);
+  writeFileSync(join(folder, 'config.json'), JSON.stringify({ _name_or_path: 'facebook/opt-125m' }));
+  const card = await modelCard(onDisk(folder), report, 'transformers');
+  expect(frontOf(card)).toEqual({
+    ...{ license: 'mit', language: ['en'], pipeline_tag: 'text2text-generation' },
+    ...{ base_model: 'facebook/opt-125m', library_name: 'transformers', tags: ['opt', 'pruned', 'osscar'] },
+    'model-index': [
+      {
+        name: 'opt-125m-pruned',
+        results: [
+          {
+            task: { type: 'text2text-generation' },
+            dataset: { name: 'test.txt', type: 'test.txt' },
+            metrics: [{ type: 'perplexity', value: 6.5, name: 'perplexity (dense 5)' }],
+          },
+        ],
+      },
+    ],
+  });
+  expect(card).toContain('| perplexity, 8 evaluation samples | 5 | 6.5 |');
+  expect(card).toContain('16 samples of train.txt (SHA-256 `ab12`)');
+});
+
+test.each([
+  ['no card', undefined],
+  ['a card that cannot be read', '---\n{\n---\n'],
+  ['a card without front matter', '# Dense'],
+])('does without: %s', async (_, dense) => {
+  rmSync(join(folder, 'README.md'), { force: true });
+  rmSync(join(folder, 'config.json'), { force: true });
+  if (dense !== undefined) writeFileSync(join(folder, 'README.md'), dense);
+  const front = frontOf(await modelCard(onDisk(`${folder}/`), report, 'osscar-wasm'));
+  expect(front).toMatchObject({ pipeline_tag: 'text-generation', tags: ['pruned', 'osscar'] });
+  expect(folder.endsWith(front.base_model as string)).toBe(true);
+});
+
+test('finds the name of a folder in the Hugging Face cache', async () => {
+  const cached = { ...onDisk(folder), path: '/hub/models--org--net/snapshots/abc' };
+  expect(frontOf(await modelCard(cached, report, 'transformers')).base_model).toBe('org/net');
+});
