@@ -40,7 +40,7 @@ describe.concurrent('osscar prune of a folder', () => {
   test('writes a folder that eval scores as the report says', async () => {
     expect(listing(join(SMALL, '..'))).toEqual(['small']);
     expect(listing(SMALL)).toEqual(
-      ['model.onnx', 'osscar.json', ...listing(MODEL)].sort((a, b) => (a < b ? -1 : 1)),
+      ['README.md', 'model.onnx', 'osscar.json', ...listing(MODEL)].sort((a, b) => (a < b ? -1 : 1)),
     );
     expect(report).toMatchObject({ samples: 8, sample: [32], recipe: { keep: 0.5 } });
     expect(report.metric).toMatchObject({ data: 'evaluation' });
