@@ -38,10 +38,10 @@ async function outcomeOf(parser: string, bytes: Uint8Array): Promise<Pick<Report
 /** What this process says to its parent; memory in bytes, once an input is read and at the end. */
 export type Message = Report | { readonly begun: number } | { readonly start: number; readonly peak: number };
 
-/** Written to at once: a parent that is slow to read is waited for. */
-const STDOUT = 1;
+/** A pipe to the parent. Whoever asks for `process.stdout` makes that one fail instead of wait where it is full. */
+const PIPE = 3;
 /** A line that is out before the next input is read, which may be the last. */
-const say = (message: Message) => writeSync(STDOUT, `${JSON.stringify(message)}\n`);
+const say = (message: Message) => writeSync(PIPE, `${JSON.stringify(message)}\n`);
 
 /** Of the processor, for one input, in ms. */
 const LIMIT = 2_000;
@@ -50,9 +50,7 @@ const LIMIT = 2_000;
 function watch(): Watched {
   const begun = new Float64Array(new SharedArrayBuffer(Float64Array.BYTES_PER_ELEMENT)).fill(Infinity);
   const watched: Watched = { begun, limit: LIMIT };
-  // What a thread prints would go through this process's own stream, which makes the pipe one that does not block.
-  const options = { workerData: watched, stdout: true, stderr: true };
-  new Worker(new URL('./watchdog.mjs', import.meta.url), options).unref();
+  new Worker(new URL('./watchdog.mjs', import.meta.url), { workerData: watched }).unref();
   return watched;
 }
 

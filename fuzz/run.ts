@@ -4,6 +4,7 @@
 import { spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import type { Message, Report } from './child.ts';
 import { inputsOf } from './inputs.ts';
 import { TARGETS } from './targets.ts';
@@ -35,10 +36,10 @@ function readFrom(parser: string, seed: number, from: number, to: number, total:
     const child = spawn(
       process.execPath,
       [`--max-old-space-size=${MEMORY_MB}`, 'build/fuzz/child.mjs', ...[parser, seed, from, to].map(String)],
-      { stdio: ['ignore', 'pipe', 'ignore'] },
+      { stdio: ['ignore', 'ignore', 'ignore', 'pipe'] }, // fd 3, as child.ts has it
     );
     let at = from;
-    createInterface(child.stdout).on('line', (line) => {
+    createInterface(child.stdio[3] as Readable).on('line', (line) => {
       const message: Message = JSON.parse(line);
       if ('peak' in message) remember(message, total);
       else if ('begun' in message) at = message.begun;
