@@ -2,6 +2,7 @@
 
 import type { DescField, DescMessage } from '@bufbuild/protobuf';
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
+import { limits } from '../limits.ts';
 import { ModelProtoSchema } from './onnx_pb.ts';
 
 /** Formats that are taken for ONNX, by their first bytes, and what to do. */
@@ -35,12 +36,9 @@ export function otherFormat(bytes: Uint8Array): string | undefined {
   return FORMATS.find(({ at = 0, magic }) => text(at, magic.length) === magic)?.what;
 }
 
-/** Deeper, the name of a place says nothing any more. */
-const DEEPEST = 100;
-
 /** Names the first field whose bytes do not make sense, as `graph.node[3].attribute[0]`. */
 export function brokenField(bytes: Uint8Array): string | undefined {
-  return brokenIn(ModelProtoSchema, bytes, 0, '', DEEPEST);
+  return brokenIn(ModelProtoSchema, bytes, 0, '', limits.onnxDepth);
 }
 
 function brokenIn(
@@ -71,7 +69,9 @@ function brokenIn(
       if (from + length > reader.len) return `${place} is cut short (byte ${at})`;
       reader.pos = from + length;
       const part = bytes.subarray(from, from + length);
-      const broken = depth > 0 ? brokenIn(inner, part, start + from, place, depth - 1) : undefined;
+      if (depth === 0)
+        return `messages lie more than ${limits.onnxDepth} deep within each other (limits.onnxDepth)`;
+      const broken = brokenIn(inner, part, start + from, place, depth - 1);
       if (broken) return broken;
     } catch (cause) {
       return `${place} ${cause instanceof RangeError ? 'is cut short' : 'is damaged'} (byte ${at})`;

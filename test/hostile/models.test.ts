@@ -142,10 +142,10 @@ describe('a damaged file', () => {
   });
 
   test('is refused where messages lie too deep within each other', async () => {
+    // Each the only field of the one around it.
+    const [G, ATTRIBUTE, NODE, GRAPH] = [0x32, 0x2a, 0x0a, 0x3a];
     let inner = Buffer.alloc(0);
-    for (let i = 0; i < 3 * limits.onnxDepth; i++) {
-      // graph.node.attribute.g: each the only field of the one around it.
-      const field = [0x0a, 0x2a, 0x32][i % 3];
+    for (const field of [...new Array(limits.onnxDepth).fill([G, ATTRIBUTE, NODE]).flat(), GRAPH]) {
       const length: number[] = [];
       for (let n = inner.length; ; n >>= 7) {
         length.push(n > 127 ? (n & 127) | 128 : n);
@@ -155,6 +155,9 @@ describe('a damaged file', () => {
     }
     const error = await readModel(new Uint8Array(inner), { name: 'm' }).catch((it) => it);
     expect(error).toBeInstanceOf(FormatError);
+    expect(error.message).toBe(
+      `m: no readable ONNX model: messages lie more than ${limits.onnxDepth} deep within each other (limits.onnxDepth)`,
+    );
   });
 
   test('is read from the fixtures whole', async () => {
