@@ -1,12 +1,27 @@
 // Writes zip archives as torch's writer (miniz) does: content aligned to 64 bytes by an extra field "FB" of the local
 // header, sizes in a data descriptor behind the content, and zip64 records at the end, needed or not.
 
-import { crc32, deflateRawSync } from 'node:zlib';
+import { constants, crc32, deflateRawSync } from 'node:zlib';
 
 export interface ZipFile {
   name: string;
   bytes: Uint8Array;
   deflate?: boolean;
+}
+
+/** A zlib stream that inflates to so many MiB of zeros; 1 kB for each. Its checksum is none. */
+export function deflatedZeros(mebibytes: number): Buffer {
+  const block = deflateRawSync(Buffer.alloc(2 ** 20), { finishFlush: constants.Z_FULL_FLUSH });
+  const [header, last] = [
+    [0x78, 0x9c],
+    [0x03, 0x00],
+  ];
+  return Buffer.concat([
+    Buffer.from(header),
+    ...new Array<Buffer>(mebibytes).fill(block),
+    Buffer.from(last),
+    Buffer.alloc(4),
+  ]);
 }
 
 const ALIGNMENT = 64;
