@@ -1,6 +1,6 @@
 // Reads inputs of one parser and says of each what came of it, in a process that may be killed. Its parent is run.ts.
 
-import { writeSync } from 'node:fs';
+import { readFileSync, writeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { OsscarError } from '../src/errors.ts';
 import { inputsOf } from './inputs.ts';
@@ -56,7 +56,17 @@ function watch(): Watched {
 
 const peakMemory = () => 1024 * process.resourceUsage().maxRSS;
 
+/** How much a file takes, once the parser has read others: `PARSER worst FILE`. */
+async function weigh(parser: string, file: string): Promise<void> {
+  for (const { bytes } of inputsOf(parser, 1, 0, 100)) await outcomeOf(parser, bytes);
+  const start = peakMemory();
+  const bytes = new Uint8Array(readFileSync(file));
+  say({ index: 0, bytes: bytes.length, milliseconds: 0, ...(await outcomeOf(parser, bytes)) });
+  say({ start, peak: peakMemory() });
+}
+
 async function main([parser, seed, from, to]: readonly string[]): Promise<void> {
+  if (seed === 'worst') return weigh(parser, from);
   const { begun } = watch();
   let start = 0;
   for (const { index, bytes } of inputsOf(parser, Number(seed), Number(from), Number(to))) {

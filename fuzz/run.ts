@@ -1,5 +1,6 @@
 // `npm run fuzz -- PARSER N SEED`: N damaged inputs of a parser (or of all), in processes with limits on memory and time.
-// Whatever is not read or refused with an error of ours is kept in build/fuzz, and the exit code is 1.
+// Whatever is not read or refused with an error of ours is kept in build/fuzz, and the exit code is 1. `npm run fuzz -- memory`
+// says what the worst known file of each parser takes.
 
 import { spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -8,8 +9,10 @@ import type { Readable } from 'node:stream';
 import type { Message, Report } from './child.ts';
 import { inputsOf } from './inputs.ts';
 import { TARGETS } from './targets.ts';
+import { WORST } from './worst.ts';
 
 const FOUND = 'build/fuzz/found';
+const WORST_FILES = 'build/fuzz/worst';
 const MEMORY_MB = 512;
 
 interface Memory {
@@ -30,31 +33,39 @@ interface Total {
   memory: Memory;
 }
 
-/** Reads inputs until one of them kills the process. @returns the index from which to go on */
-function readFrom(parser: string, seed: number, from: number, to: number, total: Total): Promise<number> {
+/** Starts a process for a parser. @returns its code or signal once it has ended */
+function start(args: readonly unknown[], onMessage: (message: Message) => void): Promise<number | string> {
   return new Promise((resolve) => {
     const child = spawn(
       process.execPath,
-      [`--max-old-space-size=${MEMORY_MB}`, 'build/fuzz/child.mjs', ...[parser, seed, from, to].map(String)],
+      [`--max-old-space-size=${MEMORY_MB}`, 'build/fuzz/child.mjs', ...args.map(String)],
       { stdio: ['ignore', 'ignore', 'ignore', 'pipe'] }, // fd 3, as child.ts has it
     );
-    let at = from;
-    createInterface(child.stdio[3] as Readable).on('line', (line) => {
-      const message: Message = JSON.parse(line);
-      if ('peak' in message) remember(message, total);
-      else if ('begun' in message) at = message.begun;
-      else {
-        count(message, total);
-        at = message.index + 1;
-      }
-    });
-    child.on('close', (code, signal) => {
-      if (code === 0) return resolve(to);
-      const isSlow = signal === 'SIGXCPU';
-      total.wrong.set(at, isSlow ? 'it takes too long' : `it ends the process (${signal ?? code})`);
-      resolve(at + 1);
-    });
+    createInterface(child.stdio[3] as Readable).on('line', (line) => onMessage(JSON.parse(line)));
+    child.on('close', (code, signal) => resolve(signal ?? code ?? 1));
   });
+}
+
+/** Reads inputs until one of them kills the process. @returns the index from which to go on */
+async function readFrom(
+  parser: string,
+  seed: number,
+  from: number,
+  to: number,
+  total: Total,
+): Promise<number> {
+  let at = from;
+  const ended = await start([parser, seed, from, to], (message) => {
+    if ('peak' in message) remember(message, total);
+    else if ('begun' in message) at = message.begun;
+    else {
+      count(message, total);
+      at = message.index + 1;
+    }
+  });
+  if (ended === 0) return to;
+  total.wrong.set(at, ended === 'SIGXCPU' ? 'it takes too long' : `it ends the process (${ended})`);
+  return at + 1;
 }
 
 function remember({ start, peak }: Memory, total: Total): void {
@@ -87,30 +98,51 @@ async function fuzz(parser: string, n: number, seed: number): Promise<Total> {
   return total;
 }
 
+const table = (head: readonly string[]) => {
+  console.log(`| ${head.join(' | ')} |`);
+  console.log(`|${'---|'.repeat(head.length)}`);
+  return (cells: readonly unknown[]) => console.log(`| ${cells.join(' | ')} |`);
+};
+
+async function fuzzAll(parsers: readonly string[], n: number, seed: number): Promise<void> {
+  const row = table([
+    ...['parser', 'inputs', 'read', 'refused', 'wrong', 'slowest, ms of CPU', 'largest, kB'],
+    ...['memory at the start, MB', 'at its peak'],
+  ]);
+  for (const parser of parsers) {
+    const { read, refused, wrong, slowest, largest, memory } = await fuzz(parser, n, seed);
+    const measured = [slowest, largest / 1e3, memory.start / 1e6, memory.peak / 1e6];
+    row([parser, n, read, refused, wrong.size, ...measured.map((it) => it.toFixed(0))]);
+    for (const [index, message] of wrong) console.error(`${parser} ${index}: ${message}`);
+    if (wrong.size > 0) process.exitCode = 1;
+  }
+}
+
+/** What the worst known files take. */
+async function weighAll(): Promise<void> {
+  mkdirSync(WORST_FILES, { recursive: true });
+  const row = table(['parser', 'full of', 'bytes', 'outcome', 'takes, MB', 'for each, bytes', 'at most']);
+  for (const { parser, of, make, count, most } of WORST) {
+    const [file, bytes] = [`${WORST_FILES}/${parser}.bin`, make()];
+    writeFileSync(file, bytes);
+    let [outcome, taken] = ['', 0];
+    const ended = await start([parser, 'worst', file], (message) => {
+      if ('peak' in message) taken = message.peak - message.start;
+      else if ('outcome' in message) outcome = message.message ?? message.outcome;
+    });
+    if (ended !== 0) outcome = `it ends the process (${ended})`;
+    const each = taken / (count ?? bytes.length);
+    row([parser, of, bytes.length, outcome, (taken / 1e6).toFixed(0), each.toFixed(0), most]);
+    if (!['read', 'refused'].includes(outcome) || each > most) process.exitCode = 1;
+  }
+}
+
 const [name, n = '2000', seed = '1'] = process.argv.slice(2);
 const parsers = name === 'all' ? Object.keys(TARGETS) : [name];
-if (!parsers.every((it) => it in TARGETS) || !(Number(n) > 0) || !Number.isInteger(Number(seed))) {
-  console.error(`usage: npm run fuzz -- ${Object.keys(TARGETS).join(' | ')} | all [N] [SEED]`);
-  process.exit(2);
-}
-const HEAD = [
-  'parser',
-  'inputs',
-  'read',
-  'refused',
-  'wrong',
-  'slowest, ms of CPU',
-  'largest, kB',
-  'memory at the start, MB',
-  'at its peak',
-];
-const row = (cells: readonly unknown[]) => console.log(`| ${cells.join(' | ')} |`);
-row(HEAD);
-console.log(`|${'---|'.repeat(HEAD.length)}`);
-for (const parser of parsers) {
-  const { read, refused, wrong, slowest, largest, memory } = await fuzz(parser, Number(n), Number(seed));
-  const measured = [slowest, largest / 1e3, memory.start / 1e6, memory.peak / 1e6].map((it) => it.toFixed(0));
-  row([parser, n, read, refused, wrong.size, ...measured]);
-  for (const [index, message] of wrong) console.error(`${parser} ${index}: ${message}`);
-  if (wrong.size > 0) process.exitCode = 1;
+if (name === 'memory') await weighAll();
+else if (parsers.every((it) => it in TARGETS) && Number(n) > 0 && Number.isInteger(Number(seed)))
+  await fuzzAll(parsers, Number(n), Number(seed));
+else {
+  console.error(`usage: npm run fuzz -- ${Object.keys(TARGETS).join(' | ')} | all [N] [SEED], or memory`);
+  process.exitCode = 2;
 }

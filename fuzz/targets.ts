@@ -191,7 +191,7 @@ async function readNetwork(bytes: Uint8Array): Promise<void> {
 
 // Checkpoints
 
-const safetensorsOf = (header: Uint8Array, data: number) => {
+export const safetensorsOf = (header: Uint8Array, data: number) => {
   const out = new Uint8Array(8 + header.length + data);
   new DataView(out.buffer).setBigUint64(0, BigInt(header.length), true);
   out.set(header, 8);
@@ -266,7 +266,7 @@ async function readConfig(bytes: Uint8Array): Promise<void> {
 
 // Samples
 
-const npyOf = (header: string, data: Uint8Array) => {
+export const npyOf = (header: string, data: Uint8Array) => {
   const text = `${header.padEnd(54)}\n`;
   return Uint8Array.from([
     0x93,

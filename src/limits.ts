@@ -31,6 +31,8 @@ export interface Limits {
   jpegMegabytes: number;
   /** Bytes of the header of a .npy file. */
   npyHeaderBytes: number;
+  /** Bytes of the arrays in a .npz file, inflated. */
+  npzBytes: number;
   /** Values of one sample, and of the batch with which a model is probed. */
   sampleValues: number;
   /** Bytes of the windows that are drawn from a text. */
@@ -62,6 +64,8 @@ export const limits: Limits = {
   jpegMegabytes: 512,
   // NumPy's own (`max_header_size`).
   npyHeaderBytes: 10_000,
+  // Calibration data, not a disk. Values of one byte become four.
+  npzBytes: 2 ** 30,
   // 1 GiB of float32, a quarter of what the engine can address.
   sampleValues: 2 ** 28,
   windowBytes: 2 ** 30,

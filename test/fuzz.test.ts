@@ -35,3 +35,9 @@ test('2,000 damaged inputs of every parser are read or refused, with errors of o
     expect(Number(peak), parser).toBeLessThan(600);
   }
 });
+
+test('the worst known files take no more memory than docs/security.md says', async () => {
+  const { code, stdout, stderr } = await fuzz('memory');
+  expect([code, stderr], stdout).toEqual([0, '']);
+  expect(stdout.trim().split('\n').length).toBeGreaterThan(15);
+});

@@ -1,5 +1,6 @@
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { FormatError } from '../../src/errors.ts';
+import { limits } from '../../src/limits.ts';
 import { decodeNpz } from '../../src/pipeline/index.ts';
 import { npy } from '../cli/models.ts';
 import { writeZip } from '../support/zip.ts';
@@ -30,4 +31,18 @@ test('what is no archive, or holds something else, is refused by name', async ()
     await expect(refused).rejects.toBeInstanceOf(FormatError);
     await expect(refused).rejects.toThrow(message);
   }
+});
+
+test('what inflates beyond the limit is refused before it does, and what is stored takes what it has', async () => {
+  const { npzBytes } = limits;
+  onTestFinished(() => {
+    limits.npzBytes = npzBytes;
+  });
+  limits.npzBytes = 400;
+  const packed = (deflate: boolean) =>
+    decodeNpz(writeZip([{ name: 'x.npy', bytes: npy([100], new Float32Array(100)), deflate }]), 'data.npz');
+  await expect(packed(true)).rejects.toThrow(
+    /"data\.npz": inflates to more than 400 bytes \(limits\.npzBytes\)$/,
+  );
+  expect((await packed(false)).size).toBe(1);
 });

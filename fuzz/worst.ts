@@ -1,0 +1,121 @@
+// For each parser a file that takes as much memory for each of its bytes as is known, or as much as limits let it. What is
+// read is held to the multiples of docs/security.md.
+
+import { create, toBinary } from '@bufbuild/protobuf';
+import { encode as encodePng } from 'fast-png';
+import { encode as encodeJpeg } from 'jpeg-js';
+import { ModelProtoSchema, NodeProtoSchema } from '../src/graph/onnx_pb.ts';
+import { Pickle, torchFile } from '../test/support/torch.ts';
+import { writeZip } from '../test/support/zip.ts';
+import { npyOf, safetensorsOf } from './targets.ts';
+
+const MIB = 2 ** 20;
+const encoder = new TextEncoder();
+
+/** `part` again and again, up to a MiB, between two ends. */
+const repeated = (part: string, start = '', end = '') =>
+  encoder.encode(start + part.repeat(Math.floor(MIB / part.length)) + end);
+/** Other keys each time. */
+const entries = (part: (i: number) => string) => {
+  const count = Math.floor(MIB / part(1e5).length);
+  return Array.from({ length: count }, (_, i) => part(i)).join(',');
+};
+const object = (part: (i: number) => string, start = '', end = '') =>
+  encoder.encode(`${start}{${entries(part)}}${end}`);
+/** Empty lists: the most values for each byte of JSON. */
+const lists = (key: string) => repeated('[],', `{"${key}":[`, '[]]}');
+
+/** As many nodes as a MiB holds, each behind the one before. */
+function chain(): Uint8Array {
+  const node = Array.from({ length: MIB / 30 }, (_, i) =>
+    create(NodeProtoSchema, { opType: 'Relu', input: [`${i}`], output: [`${i + 1}`] }),
+  );
+  const graph = { node, input: [{ name: '0' }], output: [{ name: `${node.length}` }] };
+  const opsetImport = [{ version: 17n }];
+  return toBinary(ModelProtoSchema, create(ModelProtoSchema, { irVersion: 8n, opsetImport, graph }));
+}
+
+/** A ModelProto whose only field is a graph with a MiB of empty nodes. */
+function emptyNodes(): Uint8Array {
+  const length = MIB & ~1;
+  const varint = [(length & 127) | 128, ((length >> 7) & 127) | 128, length >> 14];
+  const nodes = Uint8Array.from({ length }, (_, i) => (i % 2 === 0 ? 0x0a : 0));
+  return Uint8Array.from([0x3a, ...varint, ...nodes]);
+}
+
+const side = 2500;
+const pixels = side * side;
+const blank = (channels: 1 | 4, depth: 8 | 16) => {
+  const length = pixels * channels;
+  return depth === 8 ? new Uint8Array(length) : new Uint16Array(length);
+};
+
+const array = (length: number) =>
+  npyOf(`{'descr': '|u1', 'fortran_order': False, 'shape': (1, ${length}), }`, new Uint8Array(length));
+const npz = (length: number, deflate: boolean) =>
+  writeZip(['x.npy', 'attention_mask.npy'].map((name) => ({ name, bytes: array(length), deflate })));
+
+const scalars = () =>
+  safetensorsOf(
+    object((i) => `"${i.toString(36)}":{"dtype":"I8","shape":[],"data_offsets":[${i},${i + 1}]}`),
+    17_500,
+  );
+const dictionaries = (count: number) =>
+  torchFile(new Pickle().raw(new Uint8Array(count).fill(0x7d)).end(), {}, { deflate: true });
+const png = () => encodePng({ width: side, height: side, channels: 4, depth: 16, data: blank(4, 16) });
+const jpeg = () =>
+  new Uint8Array(encodeJpeg({ width: side, height: side, data: blank(4, 8) as Uint8Array }, 1).data);
+
+interface Worst {
+  /** Of targets.ts. */
+  readonly parser: string;
+  /** What the file is full of. */
+  readonly of: string;
+  readonly make: () => Uint8Array;
+  /** How many of these there are, where memory does not go by the bytes of the file; `limits` bounds them. */
+  readonly count?: number;
+  /** Bytes of memory for each, at most. */
+  readonly most: number;
+}
+
+/** Bytes of memory for each byte of a file, whatever is in it. */
+const PLAIN = 150;
+
+export const WORST: readonly Worst[] = [
+  { parser: 'onnx', of: 'empty nodes', make: emptyNodes, most: PLAIN },
+  { parser: 'onnx', of: 'a chain of nodes', make: chain, most: PLAIN },
+  { parser: 'safetensors', of: 'empty tensors', make: scalars, most: PLAIN },
+  {
+    parser: 'index',
+    of: 'names of tensors',
+    make: () => object((i) => `"${i.toString(36)}":"a.safetensors"`, '{"weight_map":', '}'),
+    most: PLAIN,
+  },
+  {
+    parser: 'torch',
+    of: 'empty dictionaries, deflated',
+    make: () => dictionaries(MIB - 100),
+    count: MIB,
+    most: 400,
+  },
+  { parser: 'npy', of: 'bytes', make: () => array(MIB), most: PLAIN },
+  { parser: 'npz', of: 'bytes', make: () => npz(MIB, false), most: PLAIN },
+  { parser: 'npz', of: 'bytes, deflated', make: () => npz(16 * MIB, true), count: 32 * MIB, most: 15 },
+  { parser: 'png', of: 'pixels of 4 × 16 bits', make: png, count: pixels, most: 30 },
+  { parser: 'jpeg', of: 'pixels', make: jpeg, count: pixels, most: 60 },
+  { parser: 'csv', of: 'labels', make: () => repeated('a,1\n'), most: PLAIN },
+  { parser: 'jsonl', of: 'empty texts', make: () => repeated('{"text":""}\n'), most: PLAIN },
+  {
+    parser: 'feeds',
+    of: 'samples of one value',
+    make: () => repeated('{"x":[1],"attention_mask":[1]}\n'),
+    most: PLAIN,
+  },
+  { parser: 'tokenizer', of: 'empty lists', make: () => lists('model'), most: PLAIN },
+  { parser: 'config', of: 'empty lists', make: () => lists('model_type'), most: PLAIN },
+  { parser: 'manifest', of: 'empty lists', make: () => lists('model'), most: PLAIN },
+  { parser: 'preprocessor', of: 'empty lists', make: () => lists('size'), most: PLAIN },
+  { parser: 'options', of: 'empty lists', make: () => lists('keep'), most: PLAIN },
+  { parser: 'report', of: 'empty lists', make: () => lists('layers'), most: PLAIN },
+  { parser: 'metadata', of: 'empty lists', make: () => lists('structures'), most: PLAIN },
+];
