@@ -1,0 +1,69 @@
+// What users are given: the files of the tarball, and what comes with it. Runs on the built dist/.
+
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import packageJson from '../package.json' with { type: 'json' };
+
+const ROOT = join(import.meta.dirname, '..');
+
+interface Packed {
+  readonly files: readonly { readonly path: string; readonly mode: number }[];
+}
+
+function packed(): Packed {
+  const args = ['pack', '--dry-run', '--json', '--ignore-scripts'];
+  const json = execFileSync('npm', args, {
+    cwd: ROOT,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  const [tarball] = Object.values<Packed>(JSON.parse(json)); // an array, or by name since npm 12
+  return tarball;
+}
+
+/** All that a tarball may hold. */
+const EXPECTED = [
+  /^(package\.json|LICENSE|(README|CHANGELOG|CONTRIBUTING|SECURITY)\.md)$/,
+  /^dist\/[\w.-]+\.(js|js\.map|wasm)$/,
+  /^dist\/browser\/([\w.-]+\.(js|mjs|wasm)|LICENSES\.txt)$/,
+  /^dist\/types\/[\w./-]+\.d\.ts$/,
+  /^(docs|bench|test\/fixtures)\/[\w-]+\.md$/,
+  /^examples\/[\w./-]+\.(js|mjs|html|css|c|py|md|svg|json)$/,
+  /^test\/fixtures\/(fashion-mobilenet\.onnx|calib\/[\w-]+\/\d+\.png)$/,
+];
+
+test('the tarball holds what is built and written for users, and nothing else', () => {
+  const { files } = packed();
+  const paths = files.map(({ path }) => path);
+  expect(paths.filter((path) => !EXPECTED.some((pattern) => pattern.test(path)))).toEqual([]);
+  expect(paths).toEqual(
+    expect.arrayContaining(['LICENSE', 'SECURITY.md', 'docs/security.md', 'dist/index.js']),
+  );
+  // Maps say where code came from, and not on whose machine.
+  for (const path of paths.filter((it) => it.endsWith('.map'))) {
+    const { sources } = JSON.parse(readFileSync(join(ROOT, path), 'utf8'));
+    expect(sources.filter((source: string) => !/^\.\.\/(src|build|node_modules)\//.test(source))).toEqual([]);
+  }
+});
+
+test('installing it runs nothing of ours, and of one other package a comparison of versions', () => {
+  // https://docs.npmjs.com/cli/using-npm/scripts#life-cycle-operation-order
+  const lifecycle = /^(pre|post)?(install|prepare|uninstall|publish|pack)$|^prepublishOnly$|^dependencies$/;
+  expect(Object.keys(packageJson.scripts).filter((name) => lifecycle.test(name))).toEqual([]);
+  const lock = JSON.parse(readFileSync(join(ROOT, 'package-lock.json'), 'utf8'));
+  const installed = Object.entries<{ dev?: boolean; devOptional?: boolean; hasInstallScript?: boolean }>(
+    lock.packages,
+  ).filter(([path, { dev, devOptional }]) => path !== '' && !dev && !devOptional);
+  expect(installed.length).toBeGreaterThan(20);
+  expect(installed.filter(([, it]) => it.hasInstallScript).map(([path]) => path)).toEqual([
+    'node_modules/protobufjs',
+  ]);
+  expect(installed.filter(([, it]) => !('integrity' in it))).toEqual([]);
+});
+
+test('its own dependencies are of one version each', () => {
+  const versions = Object.values(packageJson.dependencies);
+  expect(versions.filter((version) => !/^\d+\.\d+\.\d+$/.test(version))).toEqual([]);
+});
