@@ -1,26 +1,13 @@
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { FormatError, TimeLimitError } from '../../src/errors.ts';
 import { openGuard } from '../../src/guard/index.ts';
 import { openTokenizer } from '../../src/pipeline/index.ts';
 import { fixture, osscar, refused, temporaryFolder } from '../cli/osscar.ts';
+import { endless, TEXT, whole } from './tokenizer.ts';
 
-const whole = JSON.parse(readFileSync(fixture('opt-kjv/tokenizer.json'), 'utf8'));
 const folder = temporaryFolder();
-
-/** Takes for ever on a row of `a` that ends otherwise. */
-const endless = {
-  ...whole,
-  pre_tokenizer: {
-    type: 'Sequence',
-    pretokenizers: [
-      { type: 'Split', pattern: { Regex: '(a+)+$' }, behavior: 'Isolated', invert: false },
-      whole.pre_tokenizer,
-    ],
-  },
-};
-const TEXT = `${'a'.repeat(64)}!`;
 
 const workerUrl = new URL('../../dist/guard.js', import.meta.url);
 

@@ -31,3 +31,16 @@ export interface PrunedLayers {
 }
 
 export function pruneLayersBySession(osscar: object, job: SessionJob): Promise<PrunedLayers>;
+
+export interface GuardJob {
+  seconds: number;
+  tokenizer?: object;
+  text?: string;
+  model?: number[];
+}
+
+export function runGuarded(
+  osscar: object,
+  read: (name: string) => Promise<Uint8Array>,
+  job: GuardJob,
+): Promise<object>;

@@ -69,3 +69,25 @@ async function sha256(bytes) {
   const digest = await crypto.subtle.digest('SHA-256', bytes);
   return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
+
+/**
+ * What a stranger's files ask to be run, beside this thread.
+ *
+ * @param job  `seconds` of the guard; a `tokenizer` and a `text`, or the bytes of a `model`
+ * @returns what came of it, or the error
+ */
+export async function runGuarded(osscar, read, { seconds, tokenizer, text, model }) {
+  const guard = osscar.openGuard({ seconds });
+  const open = async (bytes) => osscar.openModel(bytes, { engine: await guard.engine({ threads: 1 }) });
+  try {
+    if (model) await open(Uint8Array.from(model));
+    const encode = await guard.tokenizer(tokenizer);
+    const [tokens] = await encode([text]);
+    const { analysis } = await open(await read('fashion-mobilenet.onnx'));
+    return { tokens: [...tokens], structures: analysis.structures.length };
+  } catch ({ code, message, seconds }) {
+    return { error: { code, message, seconds } };
+  } finally {
+    await guard.close();
+  }
+}

@@ -1,11 +1,17 @@
 // The jobs as a page or a worker runs them, and where that was.
 
 import * as osscar from 'osscar-wasm/model';
-import { pruneFixture, pruneLayersBySession } from './job.js';
+import { pruneFixture, pruneLayersBySession, runGuarded } from './job.js';
 import { wasmPaths } from './paths.js';
 
+const KINDS = {
+  model: pruneModel,
+  layers: (job) => pruneLayersBySession(osscar, job),
+  guard: (job) => runGuarded(osscar, read, job),
+};
+
 export async function run({ kind, job }) {
-  const result = kind === 'model' ? await pruneModel(job) : await pruneLayersBySession(osscar, job);
+  const result = await KINDS[kind](job);
   const inWorker = typeof document === 'undefined';
   return { ...result, inWorker, isolated: globalThis.crossOriginIsolated };
 }
