@@ -14,6 +14,7 @@ import { potri, potriWorkBytes } from './potri';
 import { swapSymmetricGroups } from './rows';
 import { createElimination, eliminate, eliminateGroup } from './solve/eliminate';
 import { Elimination, eliminateStart } from './solve/elimination';
+import { Tableau, costs } from './solve/tableau';
 import { symmetrize } from './transpose';
 import { syrk, syrkWorkBytes } from './syrk';
 import { trsm, trsmWorkBytes } from './trsm';
@@ -158,6 +159,59 @@ export function eliminationOrder(s: Elimination): usize {
 export function eliminationLive(s: Elimination): i32 {
   return s.live;
 }
+
+export { createTableau, arrange as tableauArrange, factorise as tableauFactorise } from './solve/tableau';
+export {
+  bestSwap as tableauBestSwap, swap as tableauSwap, move as tableauMove, search as tableauSearch,
+} from './solve/tableau';
+
+// What a host reads of a tableau, and writes: H into T and G into R before it is factorised, kept groups before they are
+// arranged, protected ones, and those that are to move.
+export function tableauT(s: Tableau): usize {
+  return s.T;
+}
+export function tableauK(s: Tableau): usize {
+  return s.K;
+}
+export function tableauR(s: Tableau): usize {
+  return s.R;
+}
+export function tableauOrder(s: Tableau): usize {
+  return s.order;
+}
+export function tableauKept(s: Tableau): usize {
+  return s.isKept;
+}
+export function tableauProtected(s: Tableau): usize {
+  return s.isProtected;
+}
+export function tableauList(s: Tableau): usize {
+  return s.list;
+}
+export function tableauObjective(s: Tableau): f64 {
+  return s.objective;
+}
+export function tableauChange(s: Tableau): f64 {
+  return s.change;
+}
+export function tableauOut(s: Tableau): i32 {
+  return s.out;
+}
+export function tableauInto(s: Tableau): i32 {
+  return s.into;
+}
+export function tableauIsOptimal(s: Tableau): bool {
+  return s.isOptimal;
+}
+export function tableauFailures(s: Tableau): i32 {
+  return s.failures;
+}
+/** Computes them first. */
+export function tableauCosts(s: Tableau): usize {
+  costs(s);
+  return s.row;
+}
+export { schurComplement } from './solve/schur';
 export { workBytes } from './solve/work';
 
 export function dswapSymmetric(n: i32, b: i32, a: i32, z: i32, A: usize, lda: i32): void {
@@ -167,6 +221,3 @@ export function dswapSymmetric(n: i32, b: i32, a: i32, z: i32, A: usize, lda: i3
 export { gramWorkBytes, gram, crossWorkBytes, cross, isFlat, widen } from './gram';
 export { im2col } from './im2col';
 export { part } from './share';
-export {
-  tableauWorkBytes, dtableauPivot, dtableauCosts, dtableauPrepare, dtableauChanges, dtableauScan,
-} from './tableau';

@@ -10,7 +10,7 @@ import * as check from './check';
 import { eliminate, eliminateBytes, select } from './eliminate';
 import { BUFFER, PROBLEM, allocate, free, memoryFor, push, pushBytes, setLimit } from './memory';
 import { Problem, fill, layOut, problemBytes } from './problem';
-import { prune, pruneBytes, search } from './prune';
+import { prune, pruneBytes, search, searchBytes } from './prune';
 import { magnitude, magnitudeBytes, refit, refitBytes } from './refit';
 import { REPORT_BYTES, Report, blank } from './report';
 import { Statistics, accumulate, accumulateBytes, open, statisticsBytes } from './statistics';
@@ -19,7 +19,6 @@ import {
   text,
 } from './status';
 import { list } from './support';
-import { tableauBytes } from './tableau';
 
 /** Rises with every change that a host has to know of. */
 const ABI_VERSION: i32 = 1;
@@ -84,7 +83,7 @@ export function osscar_accumulate(statistics: usize, p: i32, m: i32, n: i32, X: 
   const scratch = accumulateBytes(p, targets, n);
   if (!check.scratch(pushBytes(scratch) + pushBytes(offsetof<Statistics>()))) return status;
   const sums = changetype<Statistics>(push(offsetof<Statistics>()));
-  accumulate(statistics, p, m, n, X, Y, push(<usize>scratch), sums);
+  accumulate(statistics, p, targets, n, X, Y, push(<usize>scratch), sums);
   return OK;
 }
 
@@ -164,7 +163,7 @@ export function osscar_swap(problem: usize, keep: i32, kept: usize, maxSwaps: i3
   begin('osscar_swap');
   if (!(chooses(problem, keep, kept, report) && check.range('max_swaps', maxSwaps, 0, MANY))) return status;
   const layer = changetype<Problem>(problem);
-  if (!room(layer, tableauBytes(layer.p, layer.m, layer.b))) return status;
+  if (!room(layer, searchBytes(layer.p, layer.m, layer.b))) return status;
   const flags = push(layer.groups);
   if (!check.support(layer, keep, kept, flags)) return status;
   const found = blank(push(REPORT_BYTES));

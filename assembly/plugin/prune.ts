@@ -1,15 +1,23 @@
 // A layer by the default method, as src/solve/prune.ts and search.ts: the best of three starts, single swaps, refit.
-import { IMPROVEMENT, SEARCHABLE_ROWS, swapsAtMost } from '../../src/solve/constants';
+import { SEARCHABLE_ROWS, swapsAtMost } from '../../src/solve/constants';
+import { lines, tableauBytes } from '../../src/solve/memory';
+import { entry, put, value } from '../solve/array';
+import { Tableau, arrange, createTableau, factorise, search as swapWhileBetter } from '../solve/tableau';
+import { workBytes } from '../solve/work';
 import { eliminateBytes, eliminateInDouble, eliminateInSingle, select } from './eliminate';
 import { mark, push, pushBytes, release } from './memory';
 import { Problem } from './problem';
 import { magnitude, magnitudeBytes, refit, refitBytes } from './refit';
 import { REPORT_BYTES, Report, blank } from './report';
-import { bestSwap, createTableau, keptOf, swap, tableauBytes } from './tableau';
+
+/** Scratch of `search`. */
+export function searchBytes(p: i32, m: i32, b: i32): f64 {
+  return lines(tableauBytes(p, m, b)) + lines(workBytes(p, m));
+}
 
 /** Scratch of `prune`. */
 export function pruneBytes(p: i32, m: i32, b: i32): f64 {
-  const search = p <= SEARCHABLE_ROWS ? tableauBytes(p, m, b) : 0;
+  const search = p <= SEARCHABLE_ROWS ? searchBytes(p, m, b) : 0;
   const largest = max(max(eliminateBytes(p, m, b), search), max(refitBytes(p, m), magnitudeBytes(p / b)));
   return largest + pushBytes(p / b) + pushBytes(REPORT_BYTES);
 }
@@ -20,34 +28,40 @@ export function pruneBytes(p: i32, m: i32, b: i32): f64 {
  */
 export function search(layer: Problem, flags: usize, maxSwaps: i32, report: Report): i32 {
   const from = mark();
-  const s = createTableau(layer, flags);
-  if (s.info) return s.info;
-  let swaps = 0;
-  let optimal = true;
-  while (bestSwap(s)) {
-    report.remaining = s.change;
-    if (!(s.change < -IMPROVEMENT * abs(s.objective))) break;
-    if (swaps >= maxSwaps) {
-      optimal = false;
-      break;
-    }
-    // Only what the pivot itself confirms is kept: rounding may have promised more.
-    const out = s.out;
-    const into = s.into;
-    if (!(swap(s, out, into) < 0)) {
-      if (s.info == 0) swap(s, into, out);
-      if (s.info) return s.info;
-      break;
-    }
-    report.remaining = NaN;
-    swaps++;
+  const p = layer.p;
+  const m = layer.m;
+  const products = push(<usize>workBytes(p, m));
+  const s = createTableau(push(<usize>tableauBytes(p, m, layer.b)), products, p, m, layer.b);
+  memory.copy(s.isKept, flags, layer.groups);
+  let steps: f64 = NaN;
+  while (steps != steps) {
+    if (s.failures > 1) return 1;
+    const info = build(layer, s);
+    if (info) return info;
+    steps = swapWhileBetter(s, maxSwaps);
   }
-  keptOf(s, flags);
+  memory.copy(flags, s.isKept, layer.groups);
   report.objective = s.objective;
-  report.swaps = swaps;
-  report.optimal = optimal ? 1 : 0;
+  report.swaps = steps;
+  report.optimal = s.isOptimal ? 1 : 0;
+  report.remaining = s.change;
   release(from);
   return 0;
+}
+
+/** The tableau of the kept groups, from H and G. @returns 0, or the pivot that is not positive */
+function build(layer: Problem, s: Tableau): i32 {
+  const p = layer.p;
+  const b = layer.b;
+  const line = <usize>layer.m * 8;
+  arrange(s);
+  for (let i = 0; i < p; i++) {
+    const source = entry(s.order, i / b) * b + i % b;
+    const h = layer.H + <usize>source * <usize>p * 8;
+    for (let j = 0; j <= i; j++) put(s.T, i * p + j, value(h, entry(s.order, j / b) * b + j % b));
+    memory.copy(s.R + <usize>i * line, layer.G + <usize>source * line, line);
+  }
+  return factorise(s);
 }
 
 /**

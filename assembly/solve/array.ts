@@ -1,4 +1,5 @@
 // Elements of arrays in linear memory: doubles by `value` and `put`, i32 by `entry` and `enter`.
+import { lines } from '../../src/solve/memory';
 
 // @ts-ignore: decorator
 @inline
@@ -22,4 +23,9 @@ export function entry(array: usize, i: i32): i32 {
 @inline
 export function enter(array: usize, i: i32, x: i32): void {
   store<i32>(array + (<usize>i << 2), x);
+}
+
+/** The first line behind rows × cols elements. */
+export function after<T>(array: usize, rows: i32, cols: i32): usize {
+  return array + <usize>lines(<f64>rows * cols * sizeof<T>());
 }

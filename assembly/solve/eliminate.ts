@@ -1,10 +1,10 @@
 // Greedy elimination: of all groups, removes the cheapest again and again. Costs are exact after each removal
 // (elimination.ts); here they are ranked, what goes next is staged, and full panels are applied.
 import { CAPACITY, COLUMNS, GRAM, ROWS, STAGED_ROWS, multipleOf, panelRows } from '../../src/solve/constants';
-import { HEAD_BYTES, eliminationBytes, lines, rowsOfR } from '../../src/solve/memory';
+import { HEAD_BYTES, eliminationBytes, rowsOfR } from '../../src/solve/memory';
 import { gemm } from '../gemm';
 import { at } from '../simd';
-import { enter, entry } from './array';
+import { after, enter, entry } from './array';
 import {
   Elimination, eliminateNextPanel, eliminateStage, eliminateStep,
 } from './elimination';
@@ -53,11 +53,6 @@ export function createElimination<T>(
   if (<f64>(next - workspace) > eliminationBytes(p, m, b, path, sizeof<T>())) unreachable();
   memory.fill(s.isProtected, 0, groups);
   return s;
-}
-
-/** The first line behind rows × cols elements. */
-function after<T>(array: usize, rows: i32, cols: i32): usize {
-  return array + <usize>lines(<f64>rows * cols * sizeof<T>());
 }
 
 /**

@@ -31,6 +31,10 @@ type CreateElimination = (
   ]
 ) => void;
 
+type TableauPart =
+  | ('T' | 'K' | 'R' | 'Order' | 'Kept' | 'Protected' | 'List')
+  | ('Objective' | 'Change' | 'Out' | 'Into' | 'IsOptimal' | 'Failures');
+
 /** The kernels whose last argument is scratch memory, of as many bytes as `…WorkBytes` says. */
 export type ScratchKernel = `${Prefix}${'gemm' | 'syrk' | 'trsm' | 'potrf' | 'potri'}` | 'gram' | 'cross';
 
@@ -47,7 +51,12 @@ export interface Abi
     Record<`${Prefix}eliminateStart`, (state: number) => void>,
     Record<`${Prefix}eliminate`, (state: number, n: number, groupsPerStep: number) => number>,
     Record<`${Prefix}eliminateGroup`, (state: number, group: number) => number>,
-    Record<`elimination${'T' | 'W' | 'Protected' | 'Costs' | 'Order' | 'Live'}`, (state: number) => number> {
+    Record<`elimination${'T' | 'W' | 'Protected' | 'Costs' | 'Order' | 'Live'}`, (state: number) => number>,
+    // As in assembly/solve/tableau.ts.
+    Record<
+      `tableau${TableauPart | 'Arrange' | 'Factorise' | 'BestSwap' | 'Costs'}`,
+      (state: number) => number
+    > {
   readonly memory: WebAssembly.Memory;
   heapBase(): number;
   /** Scratch of all products, solves and factorisations of matrices with up to p rows and p or m columns. */
@@ -73,37 +82,16 @@ export interface Abi
     ]
   ): void;
 
-  tableauWorkBytes(p: number, w: number): number;
-  dtableauPivot(
+  schurComplement(
     ...args: [
-      ...[p: number, at: number, w: number, leaving: number],
-      ...[T: number, ldt: number, K: number, ldk: number, work: number],
+      ...[p: number, m: number, k: number, sign: number, T: number, R: number],
+      ...[objective: number, work: number],
     ]
   ): number;
-  dtableauCosts(
-    ...args: [
-      ...[groups: number, kept: number, b: number, T: number, ldt: number, K: number, ldk: number],
-      ...[out: number, work: number],
-    ]
-  ): void;
-  dtableauPrepare(
-    ...args: [
-      ...[kept: number, b: number, T: number, ldt: number, K: number, ldk: number],
-      ...[D: number, E: number, work: number],
-    ]
-  ): void;
-  dtableauChanges(
-    ...args: [
-      ...[j: number, kept: number, b: number, T: number, ldt: number, K: number, ldk: number],
-      ...[D: number, E: number, out: number, work: number],
-    ]
-  ): void;
-  dtableauScan(
-    ...args: [
-      ...[groups: number, kept: number, b: number, T: number, ldt: number, K: number, ldk: number],
-      ...[D: number, E: number, row: number, minima: number, work: number],
-    ]
-  ): void;
+  createTableau(workspace: number, products: number, p: number, m: number, b: number): void;
+  tableauSwap(state: number, out: number, into: number): number;
+  tableauMove(state: number, count: number, isLeaving: boolean): number;
+  tableauSearch(state: number, maxSwaps: number): number;
 
   dswapSymmetric(n: number, b: number, a: number, z: number, A: number, lda: number): void;
 }

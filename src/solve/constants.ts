@@ -20,6 +20,14 @@ export const IMPROVEMENT: f64 = 1e-10;
 /** Pivots between two factorisations of a tableau from H: rounding grows by about one unit a pivot. */
 export const PIVOTS: i32 = 128;
 
+/** Rows of one pivot where many groups move: enough for its products to run near GEMM speed; more gain nothing (measured). */
+const PIVOT_ROWS: f64 = 32;
+
+/** Groups that move in one pivot at most. */
+export function groupsPerPivot(b: f64): f64 {
+  return Math.max(1, Math.floor(PIVOT_ROWS / b));
+}
+
 /** Above it the default search stays with its starts: a tableau would take more than 1 GiB. */
 export const SEARCHABLE_ROWS: i32 = 8192;
 

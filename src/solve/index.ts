@@ -22,6 +22,5 @@ export {
 } from './prune.ts';
 export { type Refit, refit, refitBias } from './refit.ts';
 export type { LayerRows } from './rows.ts';
-export { swapSearch } from './search.ts';
 export { type Image, type Panel, StatisticsAccumulator, statisticsWasmBytes } from './statistics.ts';
 export { Tableau } from './tableau.ts';

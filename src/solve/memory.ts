@@ -1,6 +1,6 @@
 // What the solver's parts take of linear memory, stated before they start. Compiled by asc too, as constants.ts is.
 
-import { CAPACITY, GRAM, panelRows, ROWS } from './constants';
+import { CAPACITY, GRAM, groupsPerPivot, panelRows, ROWS } from './constants';
 
 /** A cache line, to which all parts are aligned. */
 const LINE: f64 = 64;
@@ -30,4 +30,18 @@ export function eliminationBytes(p: f64, m: f64, b: f64, path: i32, size: f64): 
   let bytes = HEAD_BYTES + lines(size * p * p) + lines(size * p * m) + lines(size * rowsOfR(path, p, b) * p);
   bytes += path === ROWS ? staged + blocks : 2 * (staged + blocks);
   return bytes + lines(8 * groups) + lines(40 * b * b) + 2 * lines(4 * groups) + 2 * lines(groups);
+}
+
+/** What a pivot takes, with as many rows as there are in one at most: a swap has those of two groups. */
+export function pivotBytes(p: f64, b: f64): f64 {
+  const rows = b * Math.max(2, Math.min(p / b, groupsPerPivot(b)));
+  return 8 * rows * (4 * p + 3 * rows);
+}
+
+/** The workspace of a tableau, laid out by `createTableau` (assembly/solve/tableau.ts), without the scratch of the products. */
+export function tableauBytes(p: f64, m: f64, b: f64): f64 {
+  const groups = p / b;
+  const bytes = HEAD_BYTES + 2 * lines(8 * p * p) + lines(Math.max(8 * p * m, pivotBytes(p, b)));
+  const blocks = 2 * lines(8 * p * b) + lines(64 * b * b);
+  return bytes + blocks + 2 * lines(8 * groups) + 3 * lines(4 * groups) + 2 * lines(groups);
 }

@@ -5,11 +5,11 @@ import type { Kernels } from '../kernel/index.ts';
 import { eliminationPath, SEARCHABLE_ROWS, swapsAtMost } from './constants';
 import { type Elimination, type EliminationOptions, eliminate, select } from './eliminate.ts';
 import { denseOn, magnitudeSupport } from './magnitude.ts';
-import { eliminationBytes } from './memory';
+import { eliminationBytes, tableauBytes } from './memory';
 import { dampingOf, dataOf, innerProduct, type LayerProblem, multiply } from './problem.ts';
 import { groupRows, objectiveOf, type Refit, refit } from './refit.ts';
-import { halvingSearch, type LocalSearch, publishedSearch, swapSearch } from './search.ts';
-import { Tableau, tableauWasmBytes } from './tableau.ts';
+import { halvingSearch, publishedSearch } from './search.ts';
+import { type LocalSearch, Tableau } from './tableau.ts';
 
 /**
  * - `osscar`: greedy elimination of the cheapest group and local search, remaining weights re-solved
@@ -216,7 +216,7 @@ function searchFrom(
       const tableau = new Tableau(kernels, problem, kept, protect);
       if (search === 'published') done = publishedSearch(tableau, t);
       else if (search === 'halving') done = halvingSearch(tableau, t);
-      else done = swapSearch(tableau, maxSwaps);
+      else done = tableau.swapWhileBetter(maxSwaps);
       kept = tableau.kept();
     });
   }
@@ -245,7 +245,6 @@ export function layerWasmBytes(p: number, m: number, groupSize: number, search: 
   const packing = 6 * 2 ** 20; // the GEMM's packing buffers in f64, at most 4.4 MiB, and what the module itself holds
   const elimination = eliminationBytes(p, m, groupSize, eliminationPath(p, m, groupSize), 8);
   const searched = search !== 'greedy' && (search !== 'swap' || p <= SEARCHABLE_ROWS);
-  const moves = search === 'halving' || search === 'published' ? p : 1;
   const problem = 8 * (p * p + 2 * p * m);
-  return Math.max(problem, elimination, searched ? tableauWasmBytes(p, m, groupSize, moves) : 0) + packing;
+  return Math.max(problem, elimination, searched ? tableauBytes(p, m, groupSize) : 0) + packing;
 }

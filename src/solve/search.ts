@@ -2,42 +2,10 @@
 // no higher than it starts: a step that does not improve is taken back.
 
 import { IMPROVEMENT } from './constants';
-import type { Tableau } from './tableau.ts';
+import type { LocalSearch, Tableau } from './tableau.ts';
 
 /** The published search gives up after so many steps. */
 const PUBLISHED_STEPS = 30;
-
-export interface LocalSearch {
-  /** Steps that improved: single swaps, or exchanges of t groups. */
-  readonly steps: number;
-  /** Whether it is certain that no exchange of one kept for one removed group improves. */
-  readonly swapOptimal: boolean;
-  /** Change of the objective by the best single swap that remains; undefined where none was looked for. */
-  readonly bestRemaining?: number;
-}
-
-/**
- * The best single swap, again and again, until no swap improves: then the support is 1-swap optimal, and that is
- * certified. Stops early after `maxSteps` swaps.
- *
- * One scan of all pairs and one pivot on 2b rows a step: 5·k(J − k) flops and 6p² for b = 1,
- * 9b³·k(J − k) and 12bp² beyond.
- */
-export function swapSearch(tableau: Tableau, maxSteps = Number.POSITIVE_INFINITY): LocalSearch {
-  for (let steps = 0; ; steps++) {
-    const swap = tableau.bestSwap();
-    if (!swap) return { steps, swapOptimal: true };
-    if (!(swap.change < -threshold(tableau))) {
-      return { steps, swapOptimal: true, bestRemaining: swap.change };
-    }
-    if (steps >= maxSteps) return { steps, swapOptimal: false, bestRemaining: swap.change };
-    // Only what the pivot itself confirms is kept: rounding may have promised more.
-    if (!(tableau.swap(swap.out, swap.in) < 0)) {
-      tableau.swap(swap.in, swap.out);
-      return { steps, swapOptimal: true, bestRemaining: swap.change };
-    }
-  }
-}
 
 /**
  * The published local search: drops the t cheapest groups, adds the t best of all that are then out, and stops at

@@ -13,7 +13,6 @@ import {
   refitBias,
   StatisticsAccumulator,
   select,
-  swapSearch,
   Tableau,
 } from '../../src/solve/index.ts';
 import { activations, naiveObjective, naiveStatistics, normals, subsets } from '../support/problems.ts';
@@ -161,7 +160,7 @@ describe.each<Binary>(['baseline', 'relaxed'])('%s', (simd) => {
         const keep = problem.groups >> 1;
         const start = Array.from({ length: keep }, (_, i) => problem.groups - 1 - i);
         const tableau = new Tableau(kernels, problem, start);
-        const expected = swapSearch(tableau, maxSwaps);
+        const expected = tableau.swapWhileBetter(maxSwaps);
         const kept = host.i32(start);
         const report = host.alloc(REPORT_BYTES);
         host.succeed(host.abi.osscar_swap(host.problem(layer), keep, kept, maxSwaps, report));

@@ -10,7 +10,7 @@ import {
   SEARCHES,
   Tableau,
 } from '../../src/solve/index.ts';
-import { halvingSearch, publishedSearch, swapSearch } from '../../src/solve/search.ts';
+import { halvingSearch, publishedSearch } from '../../src/solve/search.ts';
 import { activations, naiveObjective, naiveStatistics, normals, subsets } from '../support/problems.ts';
 
 const binaries = [await openKernels({ simd: 'baseline' }), await openKernels({ simd: 'relaxed' })];
@@ -46,8 +46,8 @@ describe.each(binaries)('local search, $simd', (kernels) => {
         const start = [...Array(keep).keys()];
         const before = naiveObjective(layer, start);
         for (const search of [
-          (tableau: Tableau) => swapSearch(tableau),
-          (tableau: Tableau) => swapSearch(tableau, 1),
+          (tableau: Tableau) => tableau.swapWhileBetter(),
+          (tableau: Tableau) => tableau.swapWhileBetter(1),
           (tableau: Tableau) => halvingSearch(tableau, 4),
           (tableau: Tableau) => publishedSearch(tableau, 2),
         ]) {
@@ -89,7 +89,7 @@ describe.each(binaries)('local search, $simd', (kernels) => {
   test('stops at its bound and says so', () => {
     const layer = problem(30, 1, 4, 8);
     const tableau = new Tableau(kernels, layer, [...Array(15).keys()]);
-    const { steps, swapOptimal, bestRemaining } = swapSearch(tableau, 1);
+    const { steps, swapOptimal, bestRemaining } = tableau.swapWhileBetter(1);
     expect([steps, swapOptimal]).toEqual([1, false]);
     expect(bestRemaining).toBeLessThan(0);
     tableau.dispose();

@@ -1,4 +1,4 @@
-// The tableau of the local search: H swept on a support. Groups of b rows are moved in and out by pivots.
+// The mathematics of the tableau: H swept on a support. Groups of b rows are moved in and out by pivots.
 //
 // Support first, removed groups behind, lower triangles stored. With S the support and P the rest
 //   T_SS = H_SS⁻¹   T_SP = H_SS⁻¹H_SP   T_PP = −(H_PP − H_PS H_SS⁻¹ H_SP)
@@ -8,26 +8,23 @@
 //   T ← T − T_B:ᵀ t     K ← K − tᵀq − qᵀt                                  (all other rows and columns)
 //   T_B: ← σt           K_B: ← σΠ(K_B: − K_BB t)     T_BB ← −σΠσ     K_BB ← σΠK_BBΠσ
 // σ = −1 for rows that leave, +1 for rows that enter. B may hold both: one pass then does a swap.
-import { diagonalBlock, mirror, quadraticCost, smallPotrf, smallTrsm, whiten } from './block';
-import { Triangle, product, gemmWorkBytes } from './gemm';
-import { S, dot, scaleRow, subtractRows } from './rows';
+import { diagonalBlock, mirror, quadraticCost, smallPotrf, smallTrsm, whiten } from '../block';
+import { Triangle, product } from '../gemm';
+import { S, dot, scaleRow, subtractRows } from '../rows';
 
 /** Rows from which a pivot's update goes through the packed product instead of being streamed (measured). */
 const STREAMED: i32 = 8;
-
-export function tableauWorkBytes(p: i32, w: i32): usize {
-  return <usize>w * <usize>(4 * p + 3 * w) * S + gemmWorkBytes<f64>(p, p, w);
-}
 
 /**
  * Pivots on rows at … at + w − 1.
  *
  * @param T, K  p × p, lower triangles
+ * @param work  `pivotBytes`; @param products  scratch of the products
  * @param leaving  how many of the rows, the first ones, leave the support; the others enter it
  * @returns the change of the objective, ½ tr(ΠK_BB); NaN if a pivot has the wrong sign (then nothing is done)
  */
-export function dtableauPivot(
-  p: i32, at: i32, w: i32, leaving: i32, T: usize, ldt: i32, K: usize, ldk: i32, work: usize,
+export function tableauPivot(
+  p: i32, at: i32, w: i32, leaving: i32, T: usize, ldt: i32, K: usize, ldk: i32, work: usize, products: usize,
 ): f64 {
   const lt = <usize>ldt * S;
   const lk = <usize>ldk * S;
@@ -76,10 +73,9 @@ export function dtableauPivot(
   }
 
   if (w >= STREAMED) {
-    const rest = small + ww;
-    product<f64, f64>(Triangle.None, true, true, true, false, p, p, w, -1, X, p, t, p, T, ldt, rest);
-    product<f64, f64>(Triangle.None, true, true, true, false, p, p, w, -1, t, p, Q, p, K, ldk, rest);
-    product<f64, f64>(Triangle.None, true, true, true, false, p, p, w, -1, Q, p, t, p, K, ldk, rest);
+    product<f64, f64>(Triangle.None, true, true, true, false, p, p, w, -1, X, p, t, p, T, ldt, products);
+    product<f64, f64>(Triangle.None, true, true, true, false, p, p, w, -1, t, p, Q, p, K, ldk, products);
+    product<f64, f64>(Triangle.None, true, true, true, false, p, p, w, -1, Q, p, t, p, K, ldk, products);
   } else {
     for (let i = 0; i < p; i++) {
       const column = <usize>i * S;
@@ -175,7 +171,7 @@ function invertSigned(w: i32, positive: i32, A: usize): bool {
  * out_j = the cost of removing group j (j < kept), or minus the gain of adding it.
  * @param work  4·b·b doubles
  */
-export function dtableauCosts(
+export function tableauCosts(
   groups: i32, kept: i32, b: i32, T: usize, ldt: i32, K: usize, ldk: i32, out: usize, work: usize,
 ): void {
   const bb = <usize>(b * b) * S;
@@ -194,10 +190,10 @@ export function dtableauCosts(
  * out_i = the change of the objective by swapping kept group i for the removed group j, for all i < kept.
  * Exact: the quadratic form on the joint 2b × 2b pivot.
  *
- * @param D, E  kept × b × b; for b = 1 the diagonals of T and K, else what `dtableauPrepare` left there
+ * @param D, E  kept × b × b; for b = 1 the diagonals of T and K, else what `tableauPrepare` left there
  * @param work  8·b·b doubles
  */
-export function dtableauChanges(
+export function tableauChanges(
   j: i32, kept: i32, b: i32, T: usize, ldt: i32, K: usize, ldk: i32, D: usize, E: usize, out: usize, work: usize,
 ): void {
   const trow = T + <usize>(j * b) * <usize>ldt * S;
@@ -239,7 +235,7 @@ function scalarChanges(n: i32, tj: f64, kj: f64, t: usize, k: usize, D: usize, E
  * What the swaps of a kept group have in common, for b > 1, with T_ii = L·Lᵀ: D_i ← L⁻¹ (lower),
  * E_i ← ½L⁻¹K_ii L⁻ᵀ. @param D, E  kept × b × b
  */
-export function dtableauPrepare(
+export function tableauPrepare(
   kept: i32, b: i32, T: usize, ldt: i32, K: usize, ldk: i32, D: usize, E: usize, work: usize,
 ): void {
   const bb = <usize>(b * b) * S;
@@ -320,13 +316,13 @@ function blockChanges(
   }
 }
 
-/** minima_j = min_i of `dtableauChanges` for the removed groups kept + j. @param row  kept doubles */
-export function dtableauScan(
+/** minima_j = min_i of `tableauChanges` for the removed groups kept + j. @param row  kept doubles */
+export function tableauScan(
   groups: i32, kept: i32, b: i32, T: usize, ldt: i32, K: usize, ldk: i32,
   D: usize, E: usize, row: usize, minima: usize, work: usize,
 ): void {
   for (let j = kept; j < groups; j++) {
-    dtableauChanges(j, kept, b, T, ldt, K, ldk, D, E, row, work);
+    tableauChanges(j, kept, b, T, ldt, K, ldk, D, E, row, work);
     store<f64>(minima, minimum(kept, row));
     minima += S;
   }

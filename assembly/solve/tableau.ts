@@ -1,0 +1,261 @@
+// The tableau of the local search: which groups are kept, T and K = RRᵀ in their order, the objective and the drift. The
+// mathematics of a pivot is in pivot.ts.
+//
+// H and G are the host's. It copies them in, in the order of the groups, before each `factorise`. What changes the support
+// returns NaN where that is due: after many pivots, or after one that failed; then it is to be called again.
+import { IMPROVEMENT, PIVOTS, groupsPerPivot } from '../../src/solve/constants';
+import { HEAD_BYTES, lines, pivotBytes, tableauBytes } from '../../src/solve/memory';
+import { potri } from '../potri';
+import { swapSymmetricGroups } from '../rows';
+import { at } from '../simd';
+import { syrk } from '../syrk';
+import { trsm } from '../trsm';
+import { after, enter, entry, put, value } from './array';
+import { tableauChanges, tableauCosts, tableauPivot, tableauPrepare, tableauScan } from './pivot';
+import { schurComplement } from './schur';
+
+/** How far a search has come. */
+const enum Phase {
+  Idle,
+  /** Looks for the best swap. */
+  Look,
+  /** Makes the swap that was found. */
+  Swap,
+  /** Takes it back. */
+  Back,
+}
+
+// @ts-ignore: decorator
+@unmanaged
+export class Tableau {
+  objective: f64;
+  /** Of the objective, by the swap that `bestSwap` has found; NaN where there was none to try. */
+  change: f64;
+  /** Swaps that a search has made. */
+  steps: f64;
+  out: i32;
+  into: i32;
+  p: i32;
+  m: i32;
+  b: i32;
+  groups: i32;
+  kept: i32;
+  /** Since the last factorisation. */
+  pivots: i32;
+  /** Pivots that failed one after the other: where two have, H is not positive definite. */
+  failures: i32;
+  phase: Phase;
+  /** Whether it is certain that no swap improves. */
+  isOptimal: bool;
+  T: usize;
+  K: usize;
+  /** p × m while the tableau is factorised; afterwards the memory of pivots. */
+  R: usize;
+  D: usize;
+  E: usize;
+  row: usize;
+  minima: usize;
+  small: usize;
+  /** Groups by position, kept ones first, and back. */
+  order: usize;
+  position: usize;
+  /** Groups that the host names. */
+  list: usize;
+  /** By group (bytes): whether it is kept, and whether no swap may take it out. */
+  isKept: usize;
+  isProtected: usize;
+  /** Scratch of the products. */
+  products: usize;
+}
+
+/** Lays a tableau out over a workspace of `tableauBytes`. @param products  scratch of `workBytes` */
+export function createTableau(workspace: usize, products: usize, p: i32, m: i32, b: i32): Tableau {
+  const s = changetype<Tableau>(workspace);
+  const groups = p / b;
+  const bb = b * b;
+  s.p = p;
+  s.m = m;
+  s.b = b;
+  s.groups = groups;
+  s.failures = 0;
+  s.phase = Phase.Idle;
+  s.products = products;
+  let next = workspace + <usize>HEAD_BYTES;
+  s.T = next;
+  s.K = next = after<f64>(next, p, p);
+  s.R = next = after<f64>(next, p, p);
+  s.D = next += <usize>lines(max(8 * <f64>p * m, pivotBytes(p, b)));
+  s.E = next = after<f64>(next, groups, bb);
+  s.row = next = after<f64>(next, groups, bb);
+  s.minima = next = after<f64>(next, groups, 1);
+  s.small = next = after<f64>(next, groups, 1);
+  s.order = next = after<f64>(next, 8, bb);
+  s.position = next = after<i32>(next, groups, 1);
+  s.list = next = after<i32>(next, groups, 1);
+  s.isKept = next = after<i32>(next, groups, 1);
+  s.isProtected = next = after<u8>(next, groups, 1);
+  next = after<u8>(next, groups, 1);
+  if (<f64>(next - workspace) > tableauBytes(p, m, b)) unreachable();
+  memory.fill(s.isProtected, 0, groups);
+  return s;
+}
+
+/** Puts the groups that `isKept` names first, both kinds ascending: the order in which H and G are to be copied in. */
+export function arrange(s: Tableau): void {
+  let at = 0;
+  for (let g = 0; g < s.groups; g++) if (load<u8>(s.isKept + g)) setPosition(s, at++, g);
+  s.kept = at;
+  for (let g = 0; g < s.groups; g++) if (!load<u8>(s.isKept + g)) setPosition(s, at++, g);
+}
+
+function setPosition(s: Tableau, at: i32, group: i32): void {
+  enter(s.order, at, group);
+  enter(s.position, group, at);
+}
+
+/** From H in T (lower triangle) and G in R. @returns 0, or the pivot at which H is not positive definite on the support */
+export function factorise(s: Tableau): i32 {
+  const p = s.p;
+  const m = s.m;
+  const k = s.kept * s.b;
+  const work = s.products;
+  const info = schurComplement(p, m, k, -1, s.T, s.R, changetype<usize>(s) + offsetof<Tableau>('objective'), work);
+  if (info) return info;
+  if (k > 0) {
+    trsm<f64>(false, true, k, m, 1, s.T, p, s.R, m, work);
+    trsm<f64>(true, false, p - k, k, 1, s.T, p, at<f64>(s.T, p, k, 0), p, work);
+    potri<f64>(k, s.T, p, work);
+  }
+  syrk<f64>(false, p, m, 1, s.R, m, 0, s.K, p, work);
+  s.pivots = 0;
+  return 0;
+}
+
+/** By position in `row`: the cost of removing a kept group, minus the gain of adding a removed one. */
+export function costs(s: Tableau): void {
+  tableauCosts(s.groups, s.kept, s.b, s.T, s.p, s.K, s.p, s.row, s.small);
+}
+
+/** Finds the best of all swaps of one kept group for one removed. @returns false where there is none to try */
+export function bestSwap(s: Tableau): bool {
+  const p = s.p;
+  const b = s.b;
+  const kept = s.kept;
+  s.change = NaN;
+  if (kept == 0 || kept == s.groups) return false;
+  if (b == 1) {
+    for (let i = 0; i < kept; i++) {
+      put(s.D, i, value(s.T, i * (p + 1)));
+      put(s.E, i, value(s.K, i * (p + 1)));
+    }
+  } else tableauPrepare(kept, b, s.T, p, s.K, p, s.D, s.E, s.small);
+  for (let i = 0; i < kept; i++) if (load<u8>(s.isProtected + entry(s.order, i))) put(s.E, i * b * b, Infinity);
+  tableauScan(s.groups, kept, b, s.T, p, s.K, p, s.D, s.E, s.row, s.minima, s.small);
+  const j = least(s.groups - kept, s.minima, s.order + (<usize>kept << 2));
+  tableauChanges(kept + j, kept, b, s.T, p, s.K, p, s.D, s.E, s.row, s.small);
+  const i = least(kept, s.row, s.order);
+  const change = value(s.row, i);
+  if (change - change != 0) return false;
+  s.out = entry(s.order, i);
+  s.into = entry(s.order, kept + j);
+  s.change = change;
+  return true;
+}
+
+/** Index of the least value; equal ones go by group number. */
+function least(n: i32, values: usize, order: usize): i32 {
+  let best = 0;
+  for (let i = 1; i < n; i++) {
+    const x = value(values, i);
+    const y = value(values, best);
+    if (x < y || (x == y && entry(order, i) < entry(order, best))) best = i;
+  }
+  return best;
+}
+
+/**
+ * Takes `out` from the support and `into` into it, in one pass.
+ * @returns the change of the objective; NaN where the tableau is to be factorised before
+ */
+export function swap(s: Tableau, out: i32, into: i32): f64 {
+  if (s.pivots >= PIVOTS) return NaN;
+  const at = s.kept - 1;
+  exchange(s, entry(s.position, out), at);
+  exchange(s, entry(s.position, into), at + 1);
+  const change = pivot(s, at, 2, 1);
+  if (change == change) {
+    exchange(s, at, at + 1);
+    store<u8>(s.isKept + out, 0);
+    store<u8>(s.isKept + into, 1);
+  }
+  return change;
+}
+
+/** Removes the first `count` groups of `list`, at most `groupsPerPivot`, all of them kept, or adds them. @returns as `swap` */
+export function move(s: Tableau, count: i32, isLeaving: bool): f64 {
+  if (s.pivots >= PIVOTS) return NaN;
+  const at = isLeaving ? s.kept - count : s.kept;
+  for (let i = 0; i < count; i++) exchange(s, entry(s.position, entry(s.list, i)), at + i);
+  const change = pivot(s, at, count, isLeaving ? count : 0);
+  if (change == change) {
+    s.kept += isLeaving ? -count : count;
+    for (let i = 0; i < count; i++) store<u8>(s.isKept + entry(s.list, i), isLeaving ? 0 : 1);
+  }
+  return change;
+}
+
+/** @param count  groups from position `at` on, the first `leaving` of them kept ones, the others removed */
+function pivot(s: Tableau, at: i32, count: i32, leaving: i32): f64 {
+  const b = s.b;
+  const change = tableauPivot(s.p, at * b, count * b, leaving * b, s.T, s.p, s.K, s.p, s.R, s.products);
+  if (change == change) {
+    s.objective += change;
+    s.pivots++;
+    s.failures = 0;
+  } else {
+    s.pivots = PIVOTS;
+    s.failures++;
+  }
+  return change;
+}
+
+function exchange(s: Tableau, a: i32, z: i32): void {
+  if (a == z) return;
+  swapSymmetricGroups<f64>(s.p, s.b, min(a, z), max(a, z), s.T, s.p);
+  swapSymmetricGroups<f64>(s.p, s.b, min(a, z), max(a, z), s.K, s.p);
+  const first = entry(s.order, a);
+  setPosition(s, a, entry(s.order, z));
+  setPosition(s, z, first);
+}
+
+/**
+ * The best single swap, again and again, until no swap improves: then the support is 1-swap optimal. Ends before that after
+ * `maxSwaps` swaps.
+ * @returns how many swaps improved; NaN where the tableau is to be factorised before it goes on
+ */
+export function search(s: Tableau, maxSwaps: f64): f64 {
+  if (s.phase == Phase.Idle) {
+    s.steps = 0;
+    s.phase = Phase.Look;
+  }
+  while (s.phase != Phase.Idle) {
+    if (s.phase == Phase.Look) {
+      const isBetter = bestSwap(s) && s.change < -IMPROVEMENT * abs(s.objective);
+      s.isOptimal = !isBetter;
+      s.phase = isBetter && s.steps < maxSwaps ? Phase.Swap : Phase.Idle;
+      continue;
+    }
+    const made = s.phase == Phase.Swap ? swap(s, s.out, s.into) : swap(s, s.into, s.out);
+    if (made != made) return NaN;
+    if (s.phase == Phase.Back) {
+      s.isOptimal = true;
+      s.phase = Phase.Idle;
+    } else if (made < 0) {
+      s.steps++;
+      s.phase = Phase.Look;
+    } else {
+      s.phase = Phase.Back; // only what the pivot itself confirms is kept: rounding may have promised more
+    }
+  }
+  return s.steps;
+}
