@@ -7,7 +7,7 @@ import { ropeReference, turnReference } from './rope-reference.ts';
 import type { Weights } from './source.ts';
 
 /** Rows are tokens. */
-type Rows = number[][];
+export type Rows = number[][];
 
 /** Logits of one text, tokens × vocabulary. */
 export function referenceLogits(
@@ -175,14 +175,23 @@ interface Heads {
   dh: number;
   scale: number;
   window?: number;
+  /** Whether tokens see those behind them. */
+  seesAll?: boolean;
 }
 
-function attention(q: Rows, k: Rows, v: Rows, { heads, kvHeads, dh, scale, window }: Heads): Rows {
+export function attention(
+  q: Rows,
+  k: Rows,
+  v: Rows,
+  { heads, kvHeads, dh, scale, window, seesAll = false }: Heads,
+): Rows {
   return q.map((query, i) => {
     const out = new Array<number>(heads * dh).fill(0);
     for (let h = 0; h < heads; h++) {
       const kv = Math.floor(h / (heads / kvHeads)) * dh;
-      const seen = k.map((_, j) => j).filter((j) => j <= i && (window === undefined || j > i - window));
+      const seen = k
+        .map((_, j) => j)
+        .filter((j) => seesAll || (j <= i && (window === undefined || j > i - window)));
       const scores = seen.map((j) => {
         let score = 0;
         for (let c = 0; c < dh; c++) score += query[h * dh + c] * k[j][kv + c];
@@ -200,7 +209,7 @@ function attention(q: Rows, k: Rows, v: Rows, { heads, kvHeads, dh, scale, windo
 }
 
 /** nn.Linear: weight out × in. */
-function linear(x: Rows, weights: Weights, name: string): Rows {
+export function linear(x: Rows, weights: Weights, name: string): Rows {
   const { shape, data } = weights.get(`${name}.weight`)!;
   const bias = weights.get(`${name}.bias`)?.data;
   const [m, p] = shape;
@@ -227,7 +236,7 @@ function conv1d(x: Rows, weights: Weights, name: string): Rows {
   );
 }
 
-function layerNorm(x: Rows, weights: Weights | undefined, name: string, eps: number): Rows {
+export function layerNorm(x: Rows, weights: Weights | undefined, name: string, eps: number): Rows {
   const weight = weights?.get(`${name}.weight`)?.data;
   const bias = weights?.get(`${name}.bias`)?.data;
   return x.map((features) => {
@@ -247,7 +256,7 @@ function rmsNorm(x: Rows, weights: Weights, name: string, eps: number): Rows {
   });
 }
 
-function activate(x: Rows, name: string): Rows {
+export function activate(x: Rows, name: string): Rows {
   const f = ACTIVATIONS[name];
   return x.map((features) => features.map(f));
 }
@@ -256,6 +265,7 @@ const tanhGelu = (x: number) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) 
 
 const ACTIVATIONS: Record<string, (x: number) => number> = {
   relu: (x) => Math.max(x, 0),
+  tanh: Math.tanh,
   silu: (x) => x / (1 + Math.exp(-x)),
   gelu: (x) => 0.5 * x * (1 + erf(x / Math.SQRT2)),
   gelu_new: tanhGelu,
@@ -280,10 +290,10 @@ function perHead(x: Rows, dh: number, f: (head: number[], position: number) => n
   );
 }
 
-function row(weights: Weights, name: string, index: number): number[] {
+export function row(weights: Weights, name: string, index: number): number[] {
   const { shape, data } = weights.get(name)!;
   return Array.from(data.subarray(index * shape[1], (index + 1) * shape[1]));
 }
 
-const sum = (a: readonly number[], b: readonly number[]) => a.map((value, c) => value + b[c]);
-const add = (a: Rows, b: Rows) => a.map((features, p) => sum(features, b[p]));
+export const sum = (a: readonly number[], b: readonly number[]) => a.map((value, c) => value + b[c]);
+export const add = (a: Rows, b: Rows) => a.map((features, p) => sum(features, b[p]));

@@ -78,8 +78,8 @@ export function maxDifference(a: ArrayLike<number>, b: ArrayLike<number>): numbe
 export function sizesOf(block: Model, headDim: number): BlockSizes {
   const columns = (name: RegExp) => [...block.tensors.values()].find((it) => name.test(it.name))!.dims[1];
   return {
-    heads: columns(/(q_proj\.weight|weight#q)$/) / headDim,
-    kvHeads: columns(/(k_proj\.weight|weight#k)$/) / headDim,
-    ffn: columns(/(fc1|up_proj|c_fc|dense_h_to_4h)\.weight$/),
+    heads: columns(/((q_proj|query|q_lin)\.weight|weight#q)$/) / headDim,
+    kvHeads: columns(/((k_proj|key|k_lin)\.weight|weight#k)$/) / headDim,
+    ffn: columns(/(fc1|up_proj|c_fc|dense_h_to_4h|intermediate\.dense|lin1)\.weight$/),
   };
 }

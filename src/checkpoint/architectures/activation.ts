@@ -5,7 +5,9 @@ import type { GraphBuilder } from '../../graph/index.ts';
 /** Adds the nodes of a function of one value. */
 export type Activation = (g: GraphBuilder, x: string) => string;
 
-const relu: Activation = (g, x) => g.node('Relu', [x]);
+export const relu: Activation = (g, x) => g.node('Relu', [x]);
+
+export const tanh: Activation = (g, x) => g.node('Tanh', [x]);
 
 const silu: Activation = (g, x) => g.node('Mul', [x, g.node('Sigmoid', [x])]);
 

@@ -4,7 +4,7 @@
 import { InputError, UnsupportedModelError } from '../../errors.ts';
 import { isObject } from '../../json.ts';
 import { ACTIVATIONS } from './activation.ts';
-import type { Config, Description, Linear, Norm, Part } from './types.ts';
+import type { Config, Description, EncoderHead, Linear, Norm, Part } from './types.ts';
 
 const LARGEST = 2 ** 31 - 1;
 
@@ -65,15 +65,36 @@ const NAMES = {
 export interface Conventions {
   readonly names?: Partial<typeof NAMES>;
   readonly activation: string;
-  readonly tied: boolean;
   /** Neurons per feature, where config.json may leave their number out. */
   readonly widening?: number;
   /** Where it is not hidden / heads. */
   readonly headDim?: number;
 }
 
-/** The part of a description that says sizes; `tied`: the output weights are the token embeddings. */
-export function common(config: Config, modelType: string, conventions: Conventions) {
+/** The part of a description of language models that says sizes; `tied`: the output weights are the token embeddings. */
+export function common(
+  config: Config,
+  modelType: string,
+  conventions: Conventions & { readonly tied: boolean },
+) {
+  return {
+    ...commonOfText(config, modelType, conventions),
+    tied: flag(config, 'tie_word_embeddings', conventions.tied),
+  };
+}
+
+/** Of models of token ids. */
+export function commonOfText(config: Config, modelType: string, conventions: Conventions) {
+  const { base, activation } = commonOfBlocks(config, modelType, conventions);
+  const positions = conventions.names?.positions ?? NAMES.positions;
+  return {
+    base: { ...base, vocabulary: integer(config, 'vocab_size'), maxPositions: integer(config, positions) },
+    activation,
+  };
+}
+
+/** Of all models. */
+export function commonOfBlocks(config: Config, modelType: string, conventions: Conventions) {
   const { headDim, widening } = conventions;
   const names = { ...NAMES, ...conventions.names };
   const hidden = integer(config, names.hidden);
@@ -85,8 +106,6 @@ export function common(config: Config, modelType: string, conventions: Conventio
   const base = {
     modelType,
     hidden,
-    vocabulary: integer(config, 'vocab_size'),
-    maxPositions: integer(config, names.positions),
     headDim: headDim ?? hidden / heads,
     blocks: integer(config, names.blocks),
     sizes: { heads, kvHeads: heads, ffn: integer(config, names.ffn, widening && widening * hidden) },
@@ -98,7 +117,22 @@ export function common(config: Config, modelType: string, conventions: Conventio
     const known = [...ACTIVATIONS.keys()].join(', ');
     throw unsupported(modelType, `the activation ${JSON.stringify(name)} is not supported (${known} are)`);
   }
-  return { base, activation, tied: flag(config, 'tie_word_embeddings', conventions.tied) };
+  return { base, activation };
+}
+
+/** Whether `architectures` names a model that classifies whole texts or images. Other heads stay as they are. */
+export function classifies(config: Config): boolean {
+  const [name] = Array.isArray(config.architectures) ? config.architectures : [];
+  return typeof name === 'string' && /For(Sequence|Image)Classification$/.test(name);
+}
+
+/** The last map of a classifier: to as many scores as there are labels. */
+export function scores(config: Config, name: string): EncoderHead['maps'][number] {
+  const labels = Object.keys(section(config, 'id2label')).length;
+  return {
+    map: { ...linear(name, true), isFullName: true },
+    columns: labels || integer(config, 'num_labels', 2),
+  };
 }
 
 export function linear(name: string, bias: boolean, part?: Part): Linear {

@@ -8,6 +8,19 @@ import type { WeightGraph } from './weights.ts';
 // As torch masks; minus infinity would make rows of padding NaN.
 const HIDDEN = -3.4028234663852886e38;
 
+/** Every token sees every other. @param attentionMask  [batch, tokens], 0 where a token is padding */
+export function encoderContext(g: WeightGraph, attentionMask?: string): Context {
+  if (attentionMask === undefined) return {};
+  const seen = seenTokens(g, attentionMask);
+  const mask = g.node('Where', [seen, g.scalar(0), g.scalar(HIDDEN)]);
+  return { mask: () => mask };
+}
+
+/** [batch, 1, 1, tokens] */
+function seenTokens(g: WeightGraph, attentionMask: string): string {
+  return g.node('Greater', [g.node('Unsqueeze', [attentionMask, g.integers([1, 2])]), g.integers(0)]);
+}
+
 /** Windows of `length` tokens from position 0 on. */
 export function fixedContext(g: WeightGraph, length: number): Context {
   return {
@@ -80,10 +93,7 @@ function openMask(g: WeightGraph, { tokens, total, attentionMask }: OpenInputs, 
     const first = g.node('Sub', [rows, g.integers(window)]);
     seen = g.node('And', [seen, g.node('Greater', [columns, first])]);
   }
-  if (attentionMask !== undefined) {
-    const given = g.node('Unsqueeze', [attentionMask, g.integers([1, 2])]);
-    seen = g.node('And', [seen, g.node('Greater', [given, g.integers(0)])]);
-  }
+  if (attentionMask !== undefined) seen = g.node('And', [seen, seenTokens(g, attentionMask)]);
   return g.node('Where', [seen, g.scalar(0), g.scalar(HIDDEN)]);
 }
 

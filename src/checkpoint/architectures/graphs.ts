@@ -1,16 +1,29 @@
 // A description as graphs. Building needs no weights: they are declared, and read when the graph is loaded.
 
-import { fixedContext, openContext } from './context.ts';
+import { encoderContext, fixedContext, openContext } from './context.ts';
 import { attention, type Context, linear, mlp, norm } from './layers.ts';
-import type { BlockSizes, Description } from './types.ts';
+import type {
+  BlockSizes,
+  Description,
+  EncoderHead,
+  PatchEmbedding,
+  TokenEmbedding,
+  VocabularyHead,
+} from './types.ts';
 import type { WeightGraph } from './weights.ts';
 
 export function embeddingGraph(g: WeightGraph, description: Description, length: number): WeightGraph {
+  const { embedding, head, hidden } = description;
+  if (isEncoder(head)) {
+    g.output(encoderEmbedding(g, description), 'hidden', 'float32', ['batch', 'sequence', hidden]);
+    return g;
+  }
   const ids = g.input('input_ids', 'int64', ['batch', length]);
-  const offset = description.embedding.positions?.offset ?? 0;
+  const tokens = embedding as TokenEmbedding;
+  const offset = tokens.positions?.offset ?? 0;
   const positions = g.integers(Array.from({ length }, (_, i) => i + offset));
-  const x = embed(g, description, ids, positions);
-  g.output(x, 'hidden', 'float32', ['batch', length, description.hidden]);
+  const x = embed(g, description, tokens, ids, positions);
+  g.output(x, 'hidden', 'float32', ['batch', length, hidden]);
   return g;
 }
 
@@ -21,18 +34,99 @@ export function blockGraph(
   sizes: BlockSizes,
   length: number,
 ): WeightGraph {
-  const dims = ['batch', length, description.hidden];
+  const encodes = isEncoder(description.head);
+  // What encoders get is of any length: nothing in a block depends on it.
+  const dims = ['batch', encodes ? 'sequence' : length, description.hidden];
   const x = g.input('hidden', 'float32', dims);
-  const y = block(g, description, i, sizes, x, fixedContext(g, length));
+  const y = block(g, description, i, sizes, x, encodes ? encoderContext(g) : fixedContext(g, length));
   g.output(y, 'hidden_out', 'float32', dims);
   return g;
 }
 
 export function headGraph(g: WeightGraph, description: Description): WeightGraph {
-  const { hidden, vocabulary } = description;
+  const { hidden, vocabulary, head } = description;
   const x = g.input('hidden', 'float32', ['batch', 'sequence', hidden]);
-  g.output(head(g, description, x), 'logits', 'float32', ['batch', 'sequence', vocabulary]);
+  if (isEncoder(head)) encoderOutput(g, description, head, x);
+  else g.output(scoresOf(g, description, head, x), 'logits', 'float32', ['batch', 'sequence', vocabulary]);
   return g;
+}
+
+/** Whether every token sees every other. */
+export function isEncoder(head: Description['head']): head is EncoderHead {
+  return 'maps' in head;
+}
+
+/**
+ * The whole encoder, with the inputs that exported ones have: `pixel_values`, or `input_ids`, `attention_mask` and
+ * `token_type_ids` → `logits` [batch, classes] or `last_hidden_state`.
+ */
+export function encoderGraph(
+  g: WeightGraph,
+  description: Description,
+  head: EncoderHead,
+  sizes: readonly BlockSizes[],
+): WeightGraph {
+  const hasMask = 'tokens' in description.embedding;
+  const mask = hasMask ? g.input('attention_mask', 'int64', TOKENS) : undefined;
+  let x = encoderEmbedding(g, description);
+  const context = encoderContext(g, mask);
+  for (const [i, size] of sizes.entries()) x = block(g, description, i, size, x, context);
+  encoderOutput(g, description, head, x);
+  return g;
+}
+
+const TOKENS = ['batch', 'sequence'];
+
+function encoderEmbedding(g: WeightGraph, description: Description): string {
+  const { embedding } = description;
+  if ('patches' in embedding) return embedPatches(g, description, embedding);
+  const ids = g.input('input_ids', 'int64', TOKENS);
+  const length = g.node('Squeeze', [g.node('Shape', [ids], { start: 1, end: 2 })]);
+  const offset = embedding.positions?.offset ?? 0;
+  const end = offset === 0 ? length : g.node('Add', [length, g.integers(offset)]);
+  const positions = g.node('Range', [g.integers(offset), end, g.integers(1)]);
+  // A single type needs no telling.
+  const types =
+    (embedding.types?.count ?? 0) > 1 ? g.input('token_type_ids', 'int64', TOKENS) : g.integers([0]);
+  return embed(g, description, embedding, ids, positions, types);
+}
+
+/** [batch, 1 + squares, hidden] */
+function embedPatches(g: WeightGraph, { hidden, maxPositions }: Description, parts: PatchEmbedding): string {
+  const { patches, channels, size, image, classToken, positions } = parts;
+  const pixels = g.input('pixel_values', 'float32', ['batch', channels, image, image]);
+  const name = g.prefix + patches;
+  const kernel = g.weight(`${name}.weight`, [hidden, channels, size, size]);
+  const bias = g.weight(`${name}.bias`, [hidden]);
+  const square = { kernel_shape: [size, size], strides: [size, size] };
+  const squares = g.node('Conv', [pixels, kernel, bias], square, name);
+  const flat = g.node('Reshape', [squares, g.integers([0, 0, -1])]);
+  const rows = g.node('Transpose', [flat], { perm: [0, 2, 1] });
+  const batch = g.node('Shape', [pixels], { start: 0, end: 1 });
+  const dims = g.node('Concat', [batch, g.integers([1]), g.integers([1])], { axis: 0 });
+  const first = g.node('Expand', [g.weight(g.prefix + classToken, [1, 1, hidden]), dims]);
+  const all = g.node('Concat', [first, rows], { axis: 1 });
+  return g.node('Add', [all, g.weight(g.prefix + positions, [1, maxPositions, hidden])]);
+}
+
+function encoderOutput(
+  g: WeightGraph,
+  description: Description,
+  { norm: last, maps }: EncoderHead,
+  x: string,
+): void {
+  const { hidden } = description;
+  const isPooled = maps.length > 0;
+  let y = isPooled ? g.node('Gather', [x, g.integers(0)], { axis: 1 }) : g.node('Identity', [x]);
+  if (last) y = norm(g, last, y, hidden);
+  let width = hidden;
+  for (const { map, columns, activation } of maps) {
+    const mapped = linear(g, map, y, width, columns);
+    y = activation ? activation(g, mapped) : mapped;
+    width = columns;
+  }
+  if (isPooled) g.output(y, 'logits', 'float32', ['batch', width]);
+  else g.output(y, 'last_hidden_state', 'float32', [...TOKENS, width]);
 }
 
 export function wholeGraph(
@@ -41,7 +135,9 @@ export function wholeGraph(
   sizes: readonly BlockSizes[],
   past: boolean,
 ): WeightGraph {
-  const { vocabulary, headDim } = description;
+  const { vocabulary, headDim, head } = description;
+  if (isEncoder(head)) return encoderGraph(g, description, head, sizes);
+  const embedding = description.embedding as TokenEmbedding;
   const width = (value: string) => g.node('Shape', [value], { start: 1, end: 2 }); // of its axis 1, as a list
   const ids = g.input('input_ids', 'int64', ['batch_size', 'sequence_length']);
   const tokens = width(ids);
@@ -61,10 +157,10 @@ export function wholeGraph(
     positions = g.node('Unsqueeze', [range, g.integers([0])]);
   }
   const context = openContext(g, { positions, tokens, total, attentionMask });
-  const offset = description.embedding.positions?.offset ?? 0;
+  const offset = embedding.positions?.offset ?? 0;
   const rows = offset === 0 ? positions : g.node('Add', [positions, g.integers(offset)]);
   const kept: { value: string; name: string; dims: (string | number)[] }[] = [];
-  let x = embed(g, description, ids, rows);
+  let x = embed(g, description, embedding, ids, rows);
   for (const [i, size] of sizes.entries()) {
     const dims = ['batch_size', size.kvHeads, 'total_sequence_length', headDim];
     const extend = (kind: 'key' | 'value', recent: string) => {
@@ -74,21 +170,35 @@ export function wholeGraph(
     };
     x = block(g, description, i, size, x, past ? { ...context, extend } : context);
   }
-  g.output(head(g, description, x), 'logits', 'float32', ['batch_size', 'sequence_length', vocabulary]);
+  const logits = scoresOf(g, description, head, x);
+  g.output(logits, 'logits', 'float32', ['batch_size', 'sequence_length', vocabulary]);
   for (const { value, name, dims } of kept) g.output(value, name, 'float32', dims);
   return g;
 }
 
-/** @param positions  rows of the table of positions, where there is one */
-function embed(g: WeightGraph, description: Description, ids: string, positions: string): string {
-  const { hidden, vocabulary, maxPositions, embedding } = description;
-  const { width, positions: learned, project } = embedding;
+/**
+ * @param positions  rows of the table of positions, where there is one
+ * @param types  and of that of types
+ */
+function embed(
+  g: WeightGraph,
+  { hidden, vocabulary, maxPositions }: Description,
+  embedding: TokenEmbedding,
+  ids: string,
+  positions: string,
+  types?: string,
+): string {
+  const { width, positions: learned, types: kinds, norm: last, project } = embedding;
   const tokens = g.weight(`${g.prefix}${embedding.tokens}.weight`, [vocabulary, width]);
   let x = g.node('Gather', [tokens, ids]);
   if (project) x = linear(g, project, x, width, hidden);
-  if (!learned) return x;
-  const table = g.weight(`${g.prefix}${learned.name}.weight`, [maxPositions + learned.offset, hidden]);
-  return g.node('Add', [x, g.node('Gather', [table, positions])]);
+  const add = (name: string, count: number, rows: string) => {
+    const table = g.weight(`${g.prefix}${name}.weight`, [count, hidden]);
+    x = g.node('Add', [x, g.node('Gather', [table, rows])]);
+  };
+  if (learned) add(learned.name, maxPositions + learned.offset, positions);
+  if (kinds && types !== undefined) add(kinds.name, kinds.count, types);
+  return last ? norm(g, last, x, hidden) : x;
 }
 
 function block(
@@ -120,9 +230,13 @@ function block(
   }
 }
 
-function head(g: WeightGraph, description: Description, x: string): string {
-  const { hidden, vocabulary, embedding } = description;
-  const { norm: last, project, output } = description.head;
+function scoresOf(
+  g: WeightGraph,
+  { hidden, vocabulary, ...description }: Description,
+  { norm: last, project, output }: VocabularyHead,
+  x: string,
+): string {
+  const embedding = description.embedding as TokenEmbedding;
   let y = last ? norm(g, last, x, hidden) : x;
   if (project) y = linear(g, project, y, hidden, embedding.width);
   const name = output ?? g.prefix + embedding.tokens;

@@ -1,18 +1,21 @@
-// Language models by their config.json. To add an architecture, see docs/language-models.md.
+// Language models and encoders by their config.json. To add an architecture, see docs/language-models.md.
 
 import { InputError, UnsupportedModelError } from '../../errors.ts';
+import { bert } from './bert.ts';
 import { text, unsupported } from './config.ts';
+import { distilbert } from './distilbert.ts';
 import { gptNeox } from './gpt-neox.ts';
 import { gpt2 } from './gpt2.ts';
 import { llama } from './llama.ts';
 import { checkSizes, LanguageModel, type SizesRecord } from './model.ts';
 import { opt } from './opt.ts';
 import type { Architecture, Config } from './types.ts';
+import { vit } from './vit.ts';
 
 export type { LanguageModel, PrunedConfig, SizesRecord } from './model.ts';
 export type { BlockSizes, Config, TensorSource } from './types.ts';
 
-const ARCHITECTURES: readonly Architecture[] = [opt, llama, gpt2, gptNeox];
+const ARCHITECTURES: readonly Architecture[] = [opt, llama, gpt2, gptNeox, bert, distilbert, vit];
 const MOST_BLOCKS = 10_000; // the deepest models have about a hundred
 
 /**

@@ -8,7 +8,7 @@ import { partName, type WeightGraph } from './weights.ts';
 
 /** x·W + b; the nodes are called as the module. */
 export function linear(g: WeightGraph, map: Linear, x: string, rows: number, columns: number): string {
-  const module = g.prefix + map.name;
+  const module = map.isFullName ? map.name : g.prefix + map.name;
   const node = partName(module, map);
   const product = g.node('MatMul', [x, g.weight(`${module}.weight`, [rows, columns], map)], {}, node);
   if (!map.bias) return product;
@@ -42,12 +42,12 @@ export function mlp(g: WeightGraph, parts: Block['mlp'], x: string, hidden: numb
 
 /** What attention must know about where the tokens are. */
 export interface Context {
-  /** Value to add to the scores: 0 where a token (second-last axis) sees another (last axis). */
-  mask(window?: number): string;
+  /** Value to add to the scores: 0 where a token (second-last axis) sees another (last axis). Absent: all see all. */
+  mask?(window?: number): string;
   /** Cosine and sine that broadcast to [batch, heads, tokens, rope.dims]. */
-  turns(rope: Rope): { cos: string; sin: string };
+  turns?(rope: Rope): { cos: string; sin: string };
   /** A shape that makes [batch, kvHeads, repeats, tokens, headDim] into [batch, heads, tokens, headDim]. */
-  merged(headDim: number): string;
+  merged?(headDim: number): string;
   /** Puts what is kept of earlier tokens before keys or values [batch, kvHeads, tokens, headDim]. */
   extend?(kind: 'key' | 'value', value: string): string;
 }
@@ -70,7 +70,7 @@ export function attention(
   const kept = (kind: 'key' | 'value', value: string) => context.extend?.(kind, value) ?? value;
   const repeated = (value: string) => {
     if (heads === kvHeads) return value;
-    const merged = context.merged(headDim); // each key-value head serves several query heads
+    const merged = context.merged!(headDim); // each key-value head serves several query heads
     const apart = g.node('Unsqueeze', [value, g.integers([2])]);
     return g.node('Reshape', [g.node('Expand', [apart, g.integers([1, 1, heads / kvHeads, 1, 1])]), merged]);
   };
@@ -79,7 +79,9 @@ export function attention(
   const keys = repeated(kept('key', turned(split('k', kvHeads, kNorm))));
   const values = repeated(kept('value', split('v', kvHeads)));
   const products = g.node('MatMul', [queries, g.node('Transpose', [keys], { perm: [0, 1, 3, 2] })]);
-  const weights = g.node('Softmax', [g.node('Add', [products, context.mask(window)])], { axis: -1 });
+  const mask = context.mask?.(window);
+  const scores = mask === undefined ? products : g.node('Add', [products, mask]);
+  const weights = g.node('Softmax', [scores], { axis: -1 });
   const mixed = g.node('Transpose', [g.node('MatMul', [weights, values])], { perm: [0, 2, 1, 3] });
   const flat = g.node('Reshape', [mixed, g.integers([0, 0, -1])]);
   return linear(g, out, flat, heads * headDim, hidden);
@@ -88,7 +90,7 @@ export function attention(
 // Features i and i + dims/2 are a pair: (x, y) → (x·cos − y·sin, y·cos + x·sin).
 function turn(g: WeightGraph, value: string, rope: Rope, headDim: number, context: Context): string {
   const { dims } = rope;
-  const { cos, sin } = context.turns(rope);
+  const { cos, sin } = context.turns!(rope);
   const features = (x: string, from: number, to: number) =>
     g.node('Slice', [x, g.integers([from]), g.integers([to]), g.integers([-1])]);
   const part = dims < headDim ? features(value, 0, dims) : value;

@@ -2,7 +2,7 @@
 
 import { InputError } from '../../errors.ts';
 import type { Gain, Model, ModelOutline } from '../../graph/index.ts';
-import { blockGraph, embeddingGraph, headGraph, wholeGraph } from './graphs.ts';
+import { blockGraph, embeddingGraph, headGraph, isEncoder, wholeGraph } from './graphs.ts';
 import type {
   BlockSizes,
   CheckpointTensor,
@@ -27,7 +27,7 @@ export interface PrunedConfig {
   readonly statement: string;
 }
 
-/** A language model as graphs: the embedding, one graph per block, the head, or all in one. */
+/** A language model or an encoder as graphs: the embedding, one graph per block, the head, or all in one. */
 export class LanguageModel {
   /** `model_type` of config.json. */
   readonly architecture: string;
@@ -35,9 +35,13 @@ export class LanguageModel {
   readonly blocks: number;
   /** Features of the residual stream. */
   readonly hidden: number;
+  /** 0 where it takes images. */
   readonly vocabulary: number;
+  /** Of images: tokens of each. */
   readonly maxPositions: number;
   readonly headDim: number;
+  /** Whether every token sees every other; the output is class scores or features then, not scores of the vocabulary. */
+  readonly isEncoder: boolean;
   readonly #config: Config;
   readonly #description: Description;
 
@@ -53,6 +57,7 @@ export class LanguageModel {
     this.vocabulary = description.vocabulary;
     this.maxPositions = description.maxPositions;
     this.headDim = description.headDim;
+    this.isEncoder = isEncoder(description.head);
     this.#config = config;
     this.#description = description;
   }
@@ -93,7 +98,36 @@ export class LanguageModel {
     return tensors;
   }
 
-  /** `input_ids` [batch, length] (int64) → `hidden` [batch, length, hidden]. */
+  /** Tokens that a sample of these dims has. */
+  tokensOf([length]: readonly number[]): number {
+    return this.vocabulary === 0 ? this.maxPositions : length;
+  }
+
+  /** Values of the output for a sample of so many tokens. */
+  outputsOf(tokens: number): number {
+    const { head, hidden, vocabulary } = this.#description;
+    if (!isEncoder(head)) return tokens * vocabulary;
+    return head.maps.at(-1)?.columns ?? tokens * hidden;
+  }
+
+  /** Multiply-adds before and behind the blocks, for a sample of so many tokens. */
+  macsAround(tokens: number): number {
+    const { head, embedding, hidden, vocabulary } = this.#description;
+    if (!isEncoder(head)) return tokens * vocabulary * hidden;
+    const patches =
+      'patches' in embedding ? (tokens - 1) * hidden * embedding.channels * embedding.size ** 2 : 0;
+    let [macs, width] = [patches, hidden];
+    for (const { columns } of head.maps) {
+      macs += width * columns;
+      width = columns;
+    }
+    return macs;
+  }
+
+  /**
+   * `input_ids` [batch, length] (int64), or an encoder's inputs but for the mask → `hidden` [batch, tokens, hidden]. An
+   * encoder's parts are for any length.
+   */
   async embedding(source: TensorSource, { length }: { length: number }): Promise<Model> {
     this.#checkLength(length);
     const graph = embeddingGraph(this.#graph(source), this.#description, length);
@@ -107,7 +141,7 @@ export class LanguageModel {
     return this.#block(source, i, length).load(source, `${this.architecture} block ${i}`);
   }
 
-  /** `hidden` [batch, sequence, hidden] → `logits` [batch, sequence, vocabulary]. */
+  /** `hidden` [batch, sequence, hidden] → `logits` [batch, sequence, vocabulary], or an encoder's output. */
   async head(source: TensorSource): Promise<Model> {
     return headGraph(this.#graph(source), this.#description).load(source, `${this.architecture} head`);
   }
@@ -125,7 +159,9 @@ export class LanguageModel {
    * The whole model: `input_ids` [batch_size, sequence_length] → `logits`. With `past` also `attention_mask`
    * [batch_size, total_sequence_length], `position_ids` [batch_size, sequence_length] and, per block i,
    * `past_key_values.i.key` and `.value` [batch_size, kvHeads, past_sequence_length, headDim] (0 tokens are none)
-   * → `present.i.key`, `.value`, as optimum exports decoders. All weights are in memory.
+   * → `present.i.key`, `.value`, as optimum exports decoders. All weights are in memory. Encoders have the inputs
+   * `pixel_values`, or `input_ids`, `attention_mask` and where there are several types `token_type_ids` (all
+   * [batch, sequence]), and the output `logits` [batch, classes] or `last_hidden_state`.
    */
   async whole(source: TensorSource, { past = false } = {}): Promise<Model> {
     return this.#whole(source, past).load(source, this.architecture);
@@ -206,7 +242,8 @@ export class LanguageModel {
   /** An empty graph with the module's prefix; where it is absent the first, so that messages name the usual. */
   #graph({ tensors }: { tensors: ReadonlyMap<string, unknown> }, module?: string): WeightGraph {
     const { prefixes, embedding } = this.#description;
-    const prefix = prefixes.find((it) => tensors.has(`${it}${module ?? embedding.tokens}.weight`));
+    const known = module ?? ('tokens' in embedding ? embedding.tokens : embedding.patches);
+    const prefix = prefixes.find((it) => tensors.has(`${it}${known}.weight`));
     return new WeightGraph(prefix ?? prefixes[0]);
   }
 
@@ -224,7 +261,8 @@ export class LanguageModel {
   }
 
   #checkLength(length: number): void {
-    const limit = this.#description.embedding.positions ? this.maxPositions : 2 ** 24;
+    const { embedding } = this.#description;
+    const limit = 'patches' in embedding || embedding.positions ? this.maxPositions : 2 ** 24;
     if (!Number.isInteger(length) || length < 1 || length > limit) {
       throw new InputError(`${this.architecture}: windows of 1 to ${limit} tokens expected, got ${length}`);
     }

@@ -38,6 +38,8 @@ export interface Linear {
   readonly bias: boolean;
   /** The checkpoint has W as out × in: nn.Linear does, GPT-2's Conv1D does not. */
   readonly transposed: boolean;
+  /** The name is that of the checkpoint: the prefix of the others is not before it. */
+  readonly isFullName?: boolean;
   /** Where the tensor holds q, k and v side by side along its out axis. */
   readonly part?: Part;
 }
@@ -88,10 +90,56 @@ export interface Block {
   };
 }
 
+/** What a token begins as: the sum of rows of tables. */
+export interface TokenEmbedding {
+  readonly tokens: string;
+  /** Features of a token before `project`. */
+  readonly width: number;
+  /** Learned positions; position p is row p + offset. */
+  readonly positions?: { readonly name: string; readonly offset: number };
+  /** Learned types of tokens: which of two texts, mostly. */
+  readonly types?: { readonly name: string; readonly count: number };
+  readonly norm?: Norm;
+  readonly project?: Linear;
+}
+
+/** Squares of an image as tokens, and one of no square before them. */
+export interface PatchEmbedding {
+  /** A convolution whose kernel and stride are a square. */
+  readonly patches: string;
+  readonly channels: number;
+  /** Side of a square. */
+  readonly size: number;
+  /** Side of the image. */
+  readonly image: number;
+  /** Tensors: 1 × 1 × hidden, and 1 × tokens × hidden. */
+  readonly classToken: string;
+  readonly positions: string;
+}
+
+/** Features to scores of the vocabulary. */
+export interface VocabularyHead {
+  readonly norm?: Norm;
+  readonly project?: Linear;
+  /** Full name of the output weights; absent where they are the token embeddings. */
+  readonly output?: string;
+}
+
+/** Of an encoder, in which every token sees every other: the features of all tokens, or what maps make of the first one's. */
+export interface EncoderHead {
+  readonly norm?: Norm;
+  readonly maps: readonly {
+    readonly map: Linear;
+    readonly columns: number;
+    readonly activation?: Activation;
+  }[];
+}
+
 /** A model as its config.json describes it; names of tensors come without the prefix. */
 export interface Description {
   readonly modelType: string;
   readonly hidden: number;
+  /** 0: it takes images. */
   readonly vocabulary: number;
   readonly maxPositions: number;
   readonly headDim: number;
@@ -100,21 +148,9 @@ export interface Description {
   readonly sizes: BlockSizes;
   /** What the names of all tensors but the output's start with; the first that fits the checkpoint counts. */
   readonly prefixes: readonly string[];
-  readonly embedding: {
-    readonly tokens: string;
-    /** Features of a token before `project`. */
-    readonly width: number;
-    /** Learned positions; position p is row p + offset. */
-    readonly positions?: { readonly name: string; readonly offset: number };
-    readonly project?: Linear;
-  };
+  readonly embedding: TokenEmbedding | PatchEmbedding;
   block(i: number): Block;
-  readonly head: {
-    readonly norm?: Norm;
-    readonly project?: Linear;
-    /** Full name of the output weights; absent where they are the token embeddings. */
-    readonly output?: string;
-  };
+  readonly head: VocabularyHead | EncoderHead;
   /** Tensors inside a block that hold no weights: old masks and frequencies. */
   readonly ignored?: RegExp;
   /** Fields of config.json that say a block's sizes. Without `heads` it cannot say fewer heads of the same size. */

@@ -17,7 +17,7 @@ export interface Parameter extends Stored {
   /** Of the initialiser: the tensor's name, with `#q`, `#k` or `#v` where it is a part of it. */
   readonly name: string;
   readonly tensor: string;
-  /** Of the initialiser: [columns] or [rows, columns]. */
+  /** Of the initialiser: [columns] or [rows, columns]; with more axes it is as in the checkpoint. */
   readonly dims: readonly number[];
 }
 
@@ -107,6 +107,7 @@ function byTensor(parameters: ReadonlyMap<string, Parameter>): Map<string, Param
 
 /** The shape in the checkpoint. */
 export function shapeOf({ dims, transposed, part }: Parameter): number[] {
+  if (dims.length > 2) return [...dims];
   const total = dims.at(-1)! * (part ? LABELS.length : 1);
   if (dims.length === 1) return [total];
   return transposed ? [total, dims[0]] : [dims[0], total];

@@ -1,0 +1,80 @@
+// BERT (arXiv 1810.04805) and RoBERTa (1907.11692), and what has their form under other names: MiniLM, sentence-transformers.
+
+import { tanh } from './activation.ts';
+import {
+  classifies,
+  commonOfText,
+  flag,
+  integer,
+  layerNorm,
+  linear,
+  positive,
+  scores,
+  text,
+  unsupported,
+} from './config.ts';
+import type { Architecture, EncoderHead } from './types.ts';
+
+const ROBERTA = ['roberta', 'camembert', 'xlm-roberta'];
+
+export const bert: Architecture = {
+  modelTypes: ['bert', ...ROBERTA],
+  describe(config, modelType) {
+    const { base, activation } = commonOfText(config, modelType, { activation: 'gelu' });
+    const { hidden, headDim, maxPositions } = base;
+    const positions = text(config, 'position_embedding_type', 'absolute');
+    if (positions !== 'absolute')
+      throw unsupported(modelType, `position_embedding_type "${positions}" is not supported`);
+    for (const key of ['is_decoder', 'add_cross_attention'])
+      if (flag(config, key, false)) throw unsupported(modelType, `${key} is not supported`);
+    const epsilon = positive(config, 'layer_norm_eps', 1e-12);
+    const isRoberta = ROBERTA.includes(modelType);
+    // Positions of RoBERTa begin behind the row of padding.
+    const offset = isRoberta ? integer(config, 'pad_token_id', 1, 0) + 1 : 0;
+    const classifier: EncoderHead['maps'] = isRoberta
+      ? [
+          {
+            map: { ...linear('classifier.dense', true), isFullName: true },
+            columns: hidden,
+            activation: tanh,
+          },
+          scores(config, 'classifier.out_proj'),
+        ]
+      : [
+          { map: linear('pooler.dense', true), columns: hidden, activation: tanh },
+          scores(config, 'classifier'),
+        ];
+    return {
+      ...base,
+      maxPositions: maxPositions - offset,
+      prefixes: [isRoberta ? 'roberta.' : 'bert.', ''],
+      embedding: {
+        tokens: 'embeddings.word_embeddings',
+        width: hidden,
+        positions: { name: 'embeddings.position_embeddings', offset },
+        types: { name: 'embeddings.token_type_embeddings', count: integer(config, 'type_vocab_size', 2) },
+        norm: layerNorm('embeddings.LayerNorm', epsilon),
+      },
+      block: (i) => {
+        const layer = `encoder.layer.${i}`;
+        const names = { q: 'query', k: 'key', v: 'value' };
+        return {
+          order: 'post',
+          attentionNorm: layerNorm(`${layer}.attention.output.LayerNorm`, epsilon),
+          attention: {
+            qkv: (label) => linear(`${layer}.attention.self.${names[label]}`, true),
+            out: linear(`${layer}.attention.output.dense`, true),
+            scale: headDim ** -0.5,
+          },
+          mlpNorm: layerNorm(`${layer}.output.LayerNorm`, epsilon),
+          mlp: {
+            up: linear(`${layer}.intermediate.dense`, true),
+            down: linear(`${layer}.output.dense`, true),
+            activation,
+          },
+        };
+      },
+      head: { maps: classifies(config) ? classifier : [] },
+    };
+  },
+};

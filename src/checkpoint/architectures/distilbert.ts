@@ -1,0 +1,53 @@
+// DistilBERT (arXiv 1910.01108): BERT without types of tokens, under names of its own.
+
+import { relu } from './activation.ts';
+import { classifies, commonOfText, layerNorm, linear, scores } from './config.ts';
+import type { Architecture, EncoderHead } from './types.ts';
+
+const EPSILON = 1e-12; // the config has no field
+
+export const distilbert: Architecture = {
+  modelTypes: ['distilbert'],
+  describe(config, modelType) {
+    const { base, activation } = commonOfText(config, modelType, {
+      names: {
+        hidden: 'dim',
+        heads: 'n_heads',
+        blocks: 'n_layers',
+        ffn: 'hidden_dim',
+        activation: 'activation',
+      },
+      activation: 'gelu',
+    });
+    const { hidden, headDim } = base;
+    const classifier: EncoderHead['maps'] = [
+      { map: { ...linear('pre_classifier', true), isFullName: true }, columns: hidden, activation: relu },
+      scores(config, 'classifier'),
+    ];
+    return {
+      ...base,
+      prefixes: ['distilbert.', ''],
+      embedding: {
+        tokens: 'embeddings.word_embeddings',
+        width: hidden,
+        positions: { name: 'embeddings.position_embeddings', offset: 0 },
+        norm: layerNorm('embeddings.LayerNorm', EPSILON),
+      },
+      block: (i) => {
+        const layer = `transformer.layer.${i}`;
+        return {
+          order: 'post',
+          attentionNorm: layerNorm(`${layer}.sa_layer_norm`, EPSILON),
+          attention: {
+            qkv: (label) => linear(`${layer}.attention.${label}_lin`, true),
+            out: linear(`${layer}.attention.out_lin`, true),
+            scale: headDim ** -0.5,
+          },
+          mlpNorm: layerNorm(`${layer}.output_layer_norm`, EPSILON),
+          mlp: { up: linear(`${layer}.ffn.lin1`, true), down: linear(`${layer}.ffn.lin2`, true), activation },
+        };
+      },
+      head: { maps: classifies(config) ? classifier : [] },
+    };
+  },
+};

@@ -1,0 +1,57 @@
+// ViT (arXiv 2010.11929): squares of an image, a class token before them, norms before each half of a block.
+
+import { InputError } from '../../errors.ts';
+import { classifies, commonOfBlocks, flag, integer, layerNorm, linear, positive, scores } from './config.ts';
+import type { Architecture } from './types.ts';
+
+export const vit: Architecture = {
+  modelTypes: ['vit'],
+  describe(config, modelType) {
+    const { base, activation } = commonOfBlocks(config, modelType, { activation: 'gelu' });
+    const { headDim } = base;
+    const epsilon = positive(config, 'layer_norm_eps', 1e-12);
+    const bias = flag(config, 'qkv_bias', true);
+    const [image, size] = [integer(config, 'image_size', 224), integer(config, 'patch_size', 16)];
+    if (size > image)
+      throw new InputError(
+        `config.json: "patch_size" expected at most the image_size of ${image}, got ${size}`,
+      );
+    return {
+      ...base,
+      vocabulary: 0,
+      maxPositions: Math.floor(image / size) ** 2 + 1,
+      prefixes: ['vit.', ''],
+      embedding: {
+        patches: 'embeddings.patch_embeddings.projection',
+        channels: integer(config, 'num_channels', 3),
+        size,
+        image,
+        classToken: 'embeddings.cls_token',
+        positions: 'embeddings.position_embeddings',
+      },
+      block: (i) => {
+        const layer = `encoder.layer.${i}`;
+        const names = { q: 'query', k: 'key', v: 'value' };
+        return {
+          order: 'pre',
+          attentionNorm: layerNorm(`${layer}.layernorm_before`, epsilon),
+          attention: {
+            qkv: (label) => linear(`${layer}.attention.attention.${names[label]}`, bias),
+            out: linear(`${layer}.attention.output.dense`, true),
+            scale: headDim ** -0.5,
+          },
+          mlpNorm: layerNorm(`${layer}.layernorm_after`, epsilon),
+          mlp: {
+            up: linear(`${layer}.intermediate.dense`, true),
+            down: linear(`${layer}.output.dense`, true),
+            activation,
+          },
+        };
+      },
+      head: {
+        norm: layerNorm('layernorm', epsilon),
+        maps: classifies(config) ? [scores(config, 'classifier')] : [],
+      },
+    };
+  },
+};

@@ -1,0 +1,147 @@
+// Encoders against the plain loops of encoders.ts, in parts and whole, and the way back.
+
+import { describe, expect, test } from 'vitest';
+import {
+  describe as describeModel,
+  type LanguageModel,
+  type TensorSource,
+} from '../../src/checkpoint/architectures/index.ts';
+import { analyse, shrink } from '../../src/graph/index.ts';
+import { run, withAllValues } from '../graph/running.ts';
+import { random } from '../support/random.ts';
+import {
+  BERT,
+  DISTILBERT,
+  denseSizes,
+  ENCODERS,
+  encoderReference,
+  encoderWeights,
+  ROBERTA,
+  type Sample,
+  VIT,
+  VOCABULARY,
+} from './encoders.ts';
+import { ids, maxDifference, open, runOnce, sizesOf, sourceOf, type Value, type Weights } from './source.ts';
+
+const TOLERANCE = 1e-4; // of values around 1
+
+const next = random(5);
+const tokens = Array.from({ length: 9 }, () => Math.floor(next() * VOCABULARY));
+const types = tokens.map((_, i) => Number(i > 4));
+const image = Float32Array.from({ length: 2 * 15 * 15 }, () => next() - 0.5);
+
+/** What a model takes of the samples here. */
+function sampleFor(model: LanguageModel): { sample: Sample; feeds: Record<string, Value> } {
+  if (model.vocabulary === 0)
+    return { sample: { image }, feeds: { pixel_values: { dims: [1, 2, 15, 15], data: image } } };
+  const hasTypes = model.architecture === 'bert';
+  return {
+    sample: { tokens, types: hasTypes ? types : undefined },
+    feeds: { input_ids: ids([tokens]), ...(hasTypes && { token_type_ids: ids([types]) }) },
+  };
+}
+
+describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
+  const weights = encoderWeights(config);
+  const source = sourceOf(weights);
+  const model = describeModel(config);
+  const { sample, feeds } = sampleFor(model);
+  const expected = encoderReference(config, denseSizes(), weights, sample);
+
+  test('has the tensors and sizes that its config describes', () => {
+    model.check(source);
+    expect(model.isEncoder).toBe(true);
+    expect(model.sizes).toEqual(denseSizes());
+    const used = [...model.tensors(source)].map(([name, { shape }]) => [name, shape]);
+    expect(used.sort()).toEqual([...weights].map(([name, { shape }]) => [name, shape]).sort());
+  });
+
+  test('embedding, blocks and head give what the loops give', async () => {
+    expect(maxDifference(await inParts(model, source, feeds), expected)).toBeLessThan(TOLERANCE);
+    expect(model.outputsOf(model.tokensOf([tokens.length]))).toBe(expected.length);
+  });
+
+  test('the whole model gives it', async () => {
+    const mask = model.vocabulary > 0 && { attention_mask: ids([tokens.map(() => 1)]) };
+    const outputs = await runOnce(await model.whole(source), { ...feeds, ...mask });
+    expect(maxDifference(Object.values(outputs)[0].data, expected)).toBeLessThan(TOLERANCE);
+  });
+
+  test('heads and neurons of a block are prunable, and nothing else, and go back into a checkpoint', async () => {
+    const length = 6;
+    const data = Float32Array.from({ length: length * model.hidden }, (_, i) => Math.sin(i));
+    const hidden = { dims: [1, length, model.hidden], data };
+    const block = await model.block(source, 1, { length });
+    const values = await run(withAllValues(block), { hidden });
+    const shapes = new Map(Object.entries({ ...values, hidden }).map(([name, { dims }]) => [name, dims]));
+    const prunable = analyse(block, shapes).structures.filter((structure) => structure.prunable);
+    expect(prunable.map(({ kind, groups }) => [kind, groups])).toEqual([
+      ['head', 4],
+      ['channel', 20],
+    ]);
+
+    const [kept, neurons] = [
+      [0, 2],
+      [1, 2, 3, 5, 8, 13],
+    ];
+    const small = shrink(block, new Map(prunable.map((it, i) => [it, [kept, neurons][i]])));
+    const sizes = [model.sizes[0], sizesOf(small, model.headDim)];
+    expect(sizes[1]).toEqual({ heads: 2, kvHeads: 2, ffn: 6 });
+    const pruned: Weights = new Map(weights);
+    for (const { name, shape, data } of model.tensorsOf(1, small)) pruned.set(name, { shape, data });
+    const { config: written, record } = model.configOf(sizes);
+    const reopened = describeModel(written, record);
+    reopened.check(sourceOf(pruned));
+    const wanted = encoderReference(config, sizes, pruned, sample);
+    expect(maxDifference(await inParts(reopened, sourceOf(pruned), feeds), wanted)).toBeLessThan(TOLERANCE);
+  });
+});
+
+test('a mask hides padding, in each text of a batch', async () => {
+  const weights = encoderWeights(BERT);
+  const session = await open(await describeModel(BERT).whole(sourceOf(weights)));
+  const short = tokens.slice(0, 5);
+  const { last_hidden_state: found } = await session.run({
+    input_ids: ids([tokens, [...short, 7, 7, 7, 7]]),
+    attention_mask: ids([tokens.map(() => 1), tokens.map((_, i) => Number(i < 5))]),
+    token_type_ids: ids([tokens.map(() => 0), tokens.map(() => 0)]),
+  });
+  await session.release();
+  const [first, second] = [tokens, short].map((text) =>
+    encoderReference(BERT, denseSizes(), weights, { tokens: text }),
+  );
+  expect(maxDifference(found.data.subarray(0, first.length), first)).toBeLessThan(TOLERANCE);
+  const own = found.data.subarray(first.length, first.length + second.length);
+  expect(maxDifference(own, second)).toBeLessThan(TOLERANCE);
+});
+
+describe('what encoders cannot be is refused:', () => {
+  test.each([
+    [{ ...BERT, position_embedding_type: 'relative_key' }, 'position_embedding_type "relative_key"'],
+    [{ ...BERT, is_decoder: true }, 'is_decoder is not supported'],
+    [{ ...ROBERTA, hidden_act: 'mish' }, 'the activation "mish"'],
+    [{ ...VIT, patch_size: 16 }, '"patch_size" expected at most the image_size of 15'],
+    [{ ...DISTILBERT, dim: 30 }, '30 features cannot be shared out to 4 heads'],
+  ])('%#: %s', (config, message) => {
+    expect(() => describeModel(config)).toThrow(message);
+  });
+
+  test('texts longer than their positions', async () => {
+    const model = describeModel(ROBERTA);
+    await expect(model.embedding(sourceOf(encoderWeights(ROBERTA)), { length: 25 })).rejects.toThrow(
+      'roberta: windows of 1 to 24 tokens expected, got 25',
+    );
+  });
+});
+
+async function inParts(
+  model: LanguageModel,
+  source: TensorSource,
+  feeds: Record<string, Value>,
+): Promise<Float32Array> {
+  const length = 9;
+  let { hidden } = await runOnce(await model.embedding(source, { length }), feeds);
+  for (let i = 0; i < model.blocks; i++)
+    hidden = (await runOnce(await model.block(source, i, { length }), { hidden })).hidden_out;
+  return Object.values(await runOnce(await model.head(source), { hidden }))[0].data;
+}

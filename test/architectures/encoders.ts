@@ -1,0 +1,276 @@
+// Tiny random encoders, with the names and shapes that Hugging Face gives their tensors, and what they compute in plain
+// loops, after modeling_bert, modeling_roberta, modeling_distilbert and modeling_vit in transformers.
+
+import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
+import { random } from '../support/random.ts';
+import { activate, add, attention, layerNorm, linear, type Rows, row, sum } from './reference.ts';
+import type { Weights } from './source.ts';
+
+const HIDDEN = 32;
+const HEADS = 4;
+const DH = HIDDEN / HEADS;
+const FFN = 20;
+const BLOCKS = 2;
+export const VOCABULARY = 40;
+const POSITIONS = 24;
+
+export const BERT: Config = {
+  model_type: 'bert',
+  architectures: ['BertModel'],
+  hidden_size: HIDDEN,
+  intermediate_size: FFN,
+  num_hidden_layers: BLOCKS,
+  num_attention_heads: HEADS,
+  hidden_act: 'gelu',
+  max_position_embeddings: POSITIONS,
+  type_vocab_size: 2,
+  layer_norm_eps: 1e-12,
+  vocab_size: VOCABULARY,
+};
+
+export const ROBERTA: Config = {
+  ...BERT,
+  model_type: 'roberta',
+  architectures: ['RobertaModel'],
+  type_vocab_size: 1,
+  pad_token_id: 1,
+  max_position_embeddings: POSITIONS + 2,
+};
+
+export const DISTILBERT: Config = {
+  model_type: 'distilbert',
+  architectures: ['DistilBertModel'],
+  dim: HIDDEN,
+  hidden_dim: FFN,
+  n_layers: BLOCKS,
+  n_heads: HEADS,
+  activation: 'gelu',
+  max_position_embeddings: POSITIONS,
+  vocab_size: VOCABULARY,
+};
+
+export const VIT: Config = {
+  model_type: 'vit',
+  architectures: ['ViTModel'],
+  hidden_size: HIDDEN,
+  intermediate_size: FFN,
+  num_hidden_layers: BLOCKS,
+  num_attention_heads: HEADS,
+  hidden_act: 'gelu',
+  layer_norm_eps: 1e-12,
+  image_size: 15,
+  patch_size: 4,
+  num_channels: 2,
+  qkv_bias: true,
+};
+
+const labels = { id2label: { 0: 'a', 1: 'b', 2: 'c' } };
+const classifier = (config: Config, name: string): Config => ({
+  ...config,
+  ...labels,
+  architectures: [name],
+});
+
+export const ENCODERS: Readonly<Record<string, Config>> = {
+  bert: BERT,
+  'bert, classifier': classifier(BERT, 'BertForSequenceClassification'),
+  'bert, masked language model: its features': { ...BERT, architectures: ['BertForMaskedLM'] },
+  roberta: ROBERTA,
+  'roberta, classifier': classifier(ROBERTA, 'RobertaForSequenceClassification'),
+  distilbert: DISTILBERT,
+  'distilbert, classifier': classifier(DISTILBERT, 'DistilBertForSequenceClassification'),
+  vit: VIT,
+  'vit, classifier, without biases of queries, keys and values': classifier(
+    { ...VIT, qkv_bias: false },
+    'ViTForImageClassification',
+  ),
+};
+
+const isText = ({ model_type: type }: Config) => type !== 'vit';
+/** Models with a head have their module's name before all other tensors. */
+function prefixOf({ model_type: type, architectures }: Config): string {
+  const isBare = (architectures as string[])[0].endsWith('Model');
+  return isBare ? '' : `${type}.`;
+}
+
+/** Where the parts of a block are. */
+function namesOf({ model_type: type }: Config) {
+  if (type === 'distilbert')
+    return {
+      layer: (i: number) => `transformer.layer.${i}`,
+      qkv: ['attention.q_lin', 'attention.k_lin', 'attention.v_lin'],
+      out: 'attention.out_lin',
+      norms: ['sa_layer_norm', 'output_layer_norm'],
+      mlp: ['ffn.lin1', 'ffn.lin2'],
+    };
+  const at = type === 'vit' ? 'attention.attention' : 'attention.self';
+  return {
+    layer: (i: number) => `encoder.layer.${i}`,
+    qkv: [`${at}.query`, `${at}.key`, `${at}.value`],
+    out: 'attention.output.dense',
+    norms:
+      type === 'vit'
+        ? ['layernorm_before', 'layernorm_after']
+        : ['attention.output.LayerNorm', 'output.LayerNorm'],
+    mlp: ['intermediate.dense', 'output.dense'],
+  };
+}
+
+/** Maps of the first token, with what comes behind them. */
+function headOf(config: Config): [name: string, activation?: string][] {
+  if (!(config.architectures as string[])[0].includes('Classification')) return [];
+  switch (config.model_type) {
+    case 'bert':
+      return [['bert.pooler.dense', 'tanh'], ['classifier']];
+    case 'roberta':
+      return [['classifier.dense', 'tanh'], ['classifier.out_proj']];
+    case 'distilbert':
+      return [['pre_classifier', 'relu'], ['classifier']];
+    default:
+      return [['classifier']];
+  }
+}
+
+export function encoderWeights(
+  config: Config,
+  sizes: readonly BlockSizes[] = denseSizes(),
+  seed = 1,
+): Weights {
+  const next = random(seed);
+  const weights: Weights = new Map();
+  const tensor = (name: string, shape: number[], deviation: number, mean = 0) => {
+    const length = shape.reduce((a, b) => a * b, 1);
+    const width = deviation * Math.sqrt(12);
+    weights.set(name, { shape, data: Float32Array.from({ length }, () => mean + (next() - 0.5) * width) });
+  };
+  const map = (name: string, m: number, p: number, bias = true) => {
+    tensor(`${name}.weight`, [m, p], p ** -0.5);
+    if (bias) tensor(`${name}.bias`, [m], 0.3);
+  };
+  const norm = (name: string) => {
+    tensor(`${name}.weight`, [HIDDEN], 0.3, 1);
+    tensor(`${name}.bias`, [HIDDEN], 0.3);
+  };
+  const at = prefixOf(config);
+  if (isText(config)) {
+    const offset = config.model_type === 'roberta' ? 2 : 0;
+    tensor(`${at}embeddings.word_embeddings.weight`, [VOCABULARY, HIDDEN], 1);
+    tensor(`${at}embeddings.position_embeddings.weight`, [POSITIONS + offset, HIDDEN], 0.5);
+    const types = config.type_vocab_size as number | undefined;
+    if (types) tensor(`${at}embeddings.token_type_embeddings.weight`, [types, HIDDEN], 0.5);
+    norm(`${at}embeddings.LayerNorm`);
+  } else {
+    const [channels, size] = [config.num_channels as number, config.patch_size as number];
+    tensor(`${at}embeddings.cls_token`, [1, 1, HIDDEN], 1);
+    tensor(`${at}embeddings.position_embeddings`, [1, 10, HIDDEN], 0.5);
+    const name = `${at}embeddings.patch_embeddings.projection`;
+    tensor(`${name}.weight`, [HIDDEN, channels, size, size], (channels * size * size) ** -0.5);
+    tensor(`${name}.bias`, [HIDDEN], 0.3);
+    norm(`${at}layernorm`);
+  }
+  const { layer, qkv, out, norms, mlp } = namesOf(config);
+  for (const [i, { heads, ffn }] of sizes.entries()) {
+    const block = `${at}${layer(i)}`;
+    for (const name of qkv) map(`${block}.${name}`, heads * DH, HIDDEN, config.qkv_bias !== false);
+    map(`${block}.${out}`, HIDDEN, heads * DH);
+    for (const name of norms) norm(`${block}.${name}`);
+    map(`${block}.${mlp[0]}`, ffn, HIDDEN);
+    map(`${block}.${mlp[1]}`, HIDDEN, ffn);
+  }
+  const maps = headOf(config);
+  for (const [i, [name]] of maps.entries()) map(name, i === maps.length - 1 ? 3 : HIDDEN, HIDDEN);
+  return weights;
+}
+
+export function denseSizes(): BlockSizes[] {
+  return Array.from({ length: BLOCKS }, () => ({ heads: HEADS, kvHeads: HEADS, ffn: FFN }));
+}
+
+/** A sample: token ids with their types, or an image, channels × height × width. */
+export interface Sample {
+  readonly tokens?: readonly number[];
+  readonly types?: readonly number[];
+  readonly image?: Float32Array;
+}
+
+/** Class scores, or the features of all tokens. */
+export function encoderReference(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  sample: Sample,
+): number[] {
+  const at = prefixOf(config);
+  const eps = (config.layer_norm_eps ?? 1e-12) as number;
+  const ln = (x: Rows, name: string) => layerNorm(x, weights, at + name, eps);
+  let x = sample.image ? patches(config, weights, sample.image) : embedded(config, weights, sample);
+  const { layer, qkv, out, norms, mlp } = namesOf(config);
+  const isVit = config.model_type === 'vit';
+  for (const [i, { heads }] of sizes.entries()) {
+    const block = layer(i);
+    const map = (y: Rows, name: string) => linear(y, weights, `${at}${block}.${name}`);
+    const attend = (y: Rows) => {
+      const [q, k, v] = qkv.map((name) => map(y, name));
+      const how = { heads, kvHeads: heads, dh: DH, scale: DH ** -0.5, seesAll: true };
+      return map(attention(q, k, v, how), out);
+    };
+    const think = (y: Rows) =>
+      map(activate(map(y, mlp[0]), (config.hidden_act ?? config.activation) as string), mlp[1]);
+    const [first, second] = norms.map((name) => (y: Rows) => ln(y, `${block}.${name}`));
+    if (isVit) {
+      x = add(x, attend(first(x)));
+      x = add(x, think(second(x)));
+    } else {
+      x = first(add(x, attend(x)));
+      x = second(add(x, think(x)));
+    }
+  }
+  if (isVit) x = ln(x, 'layernorm');
+  const maps = headOf(config);
+  if (maps.length === 0) return x.flat();
+  let scores = x.slice(0, 1);
+  for (const [name, activation] of maps) {
+    scores = linear(scores, weights, name);
+    if (activation) scores = activate(scores, activation);
+  }
+  return scores[0];
+}
+
+function embedded(config: Config, weights: Weights, { tokens = [], types }: Sample): Rows {
+  const at = `${prefixOf(config)}embeddings`;
+  const offset = config.model_type === 'roberta' ? 2 : 0;
+  const x = tokens.map((token, p) => {
+    const word = row(weights, `${at}.word_embeddings.weight`, token);
+    const place = sum(word, row(weights, `${at}.position_embeddings.weight`, p + offset));
+    if (!weights.has(`${at}.token_type_embeddings.weight`)) return place;
+    return sum(place, row(weights, `${at}.token_type_embeddings.weight`, types?.[p] ?? 0));
+  });
+  return layerNorm(x, weights, `${at}.LayerNorm`, 1e-12);
+}
+
+function patches(config: Config, weights: Weights, image: Float32Array): Rows {
+  const at = `${prefixOf(config)}embeddings`;
+  const [side, size, channels] = [config.image_size, config.patch_size, config.num_channels] as number[];
+  const kernel = weights.get(`${at}.patch_embeddings.projection.weight`)!.data;
+  const bias = weights.get(`${at}.patch_embeddings.projection.bias`)!.data;
+  const across = Math.floor(side / size);
+  const rows: Rows = [Array.from(weights.get(`${at}.cls_token`)!.data)];
+  for (let top = 0; top < across; top++) {
+    for (let left = 0; left < across; left++) {
+      rows.push(
+        Array.from({ length: HIDDEN }, (_, o) => {
+          let value = bias[o];
+          for (let c = 0; c < channels; c++)
+            for (let y = 0; y < size; y++)
+              for (let z = 0; z < size; z++)
+                value +=
+                  kernel[((o * channels + c) * size + y) * size + z] *
+                  image[(c * side + top * size + y) * side + left * size + z];
+          return value;
+        }),
+      );
+    }
+  }
+  const places = weights.get(`${at}.position_embeddings`)!.data;
+  return rows.map((features, p) => features.map((value, c) => value + places[p * HIDDEN + c]));
+}
