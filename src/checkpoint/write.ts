@@ -20,6 +20,7 @@ const SIDE_FILES = new Set([
   'chat_template.jinja',
   'chat_template.json',
   'generation_config.json',
+  'preprocessor_config.json',
   'LICENSE',
   'LICENSE.md',
   'LICENSE.txt',

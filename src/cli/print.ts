@@ -54,7 +54,8 @@ export function inspectText(found: Inspected, file: NonNullable<Inspected['file'
 }
 
 export function folderText(found: Inspected, folder: NonNullable<Inspected['folder']>): string {
-  const { architecture, blocks, hidden, vocabulary, headDim, sizes, structures } = folder;
+  const { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes, structures } = folder;
+  const takes = vocabulary > 0 ? `vocabulary ${vocabulary}` : `images of ${maxPositions} tokens`;
   const rows = sizes.flatMap(({ heads, kvHeads, ffn }, i) => [
     [
       `${i}.heads`,
@@ -64,7 +65,7 @@ export function folderText(found: Inspected, folder: NonNullable<Inspected['fold
     [`${i}.mlp`, `${ffn} neurons`, ...shareCells(structures.get(`${i}.mlp`))],
   ]);
   return linesOf(
-    `${found.name}: ${architecture}, ${blocks} blocks, ${hidden} features, vocabulary ${vocabulary}, ${count(found.parameters)} parameters`,
+    `${found.name}: ${architecture}, ${blocks} blocks, ${hidden} features, ${takes}, ${count(found.parameters)} parameters`,
     ...kindLines(found),
     '',
     ...table([['structure', 'groups', ...SHARE_TITLES], ...rows], [0, 1]),

@@ -24,7 +24,7 @@ export interface Chain {
   /** Whether the first output has a score of every token of the vocabulary for every position. */
   readonly predictsTokens: boolean;
   readonly parts: number;
-  /** Dims of what one part hands on to the next, for one sample. */
+  /** Dims of what one part hands on to the next, for one sample; where they vary, the largest. */
   readonly between: readonly number[];
   open(part: number): Promise<Part>;
 }
@@ -182,23 +182,27 @@ function firstPart({ dims: [rows, ...dims], data }: FloatTensor, part: number): 
 class States {
   readonly #activations: Activations;
   readonly #size: number;
-  readonly #dims: readonly number[];
-  readonly #samples: { readonly sample: FloatTensor; readonly label?: number }[] = [];
+  readonly #samples: {
+    readonly sample: FloatTensor;
+    readonly label?: number;
+    readonly dims: readonly number[];
+  }[] = [];
   #next = 0;
 
   constructor(size: number, dims: readonly number[], options: RunOptions) {
     this.#size = size;
-    this.#dims = dims;
     this.#activations = new Activations(pairBytes(size * elements(dims)), options);
   }
 
   /** The next samples in order: what they have become, and in `batch` what they were. */
   async add(dense: FloatTensor, pruned: FloatTensor, { count, sample, labels }: Batch): Promise<void> {
+    const dims = dense.dims.slice(1);
     for (let i = 0; i < count; i++) {
-      const own = sampleOf(dense, i, this.#dims);
-      const other = dense === pruned ? own : sampleOf(pruned, i, this.#dims);
+      const own = sampleOf(dense, i, dims);
+      const other = dense === pruned ? own : sampleOf(pruned, i, dims);
       await this.#activations.set(this.#next, { dense: own, pruned: other });
-      this.#samples[this.#next] = { sample: sampleOf(sample, i, sample.dims.slice(1)), label: labels?.[i] };
+      const source = sampleOf(sample, i, sample.dims.slice(1));
+      this.#samples[this.#next] = { sample: source, label: labels?.[i], dims };
       this.#next++;
     }
   }
@@ -219,8 +223,12 @@ class States {
       samples: indices.length,
       diverged,
       async *batches() {
-        for (let first = 0; first < indices.length; first += batchSize) {
-          yield await states.#batch(indices.slice(first, first + batchSize), diverged);
+        const formOf = (place: number) => String(states.#samples[indices[place]].dims);
+        for (let first = 0; first < indices.length; ) {
+          let end = first + 1; // consecutive samples of one size
+          while (end < Math.min(indices.length, first + batchSize) && formOf(end) === formOf(first)) end++;
+          yield await states.#batch(indices.slice(first, end), diverged);
+          first = end;
         }
       },
     };

@@ -1,4 +1,4 @@
-// A language model's folder in Hugging Face's layout for the pipeline: embedding, blocks and head.
+// The folder of a language model or an encoder in Hugging Face's layout for the pipeline: embedding, blocks and head.
 
 import {
   type BlockSizes,
@@ -24,15 +24,16 @@ import { refits } from '../solve/index.ts';
 import type { SizeKind } from './budget.ts';
 import type { Chain, Part } from './chain.ts';
 import type { Dataset } from './data/index.ts';
+import { isTokenMask, type ModelInput } from './inputs.ts';
 import type { FileOptions } from './onnx.ts';
-import { type OpenedModel, openParsed } from './open.ts';
+import { declaredInput, type OpenedModel, openParsed } from './open.ts';
 import type { Profile } from './plan.ts';
 import type { Named, Prunable, Recipe, Sizes } from './recipe.ts';
 import { shrunk } from './sequence.ts';
 import type { PlannedStep } from './steps.ts';
 import type { Part as Hashable } from './store/hash.ts';
 import { PRUNING, provenanceText, type Subject, type Writer } from './subject.ts';
-import { onnxOutputs, writeOnnx } from './twin.ts';
+import { encoderOutputs, onnxOutputs, writeOnnx } from './twin.ts';
 
 /** A folder in Hugging Face's layout that is ready to be pruned or evaluated. */
 export interface OpenedLanguageModel {
@@ -47,7 +48,7 @@ export interface FolderOptions extends Pick<FileOptions, 'metadata'> {
   readonly maxShardBytes?: number;
   /** Where a language model's pruned folder goes. Committed once it is verified, aborted where anything fails. */
   readonly output?: OutputFolder;
-  /** Whether `model.onnx` is written too: the whole model, with key-value caches as inputs and outputs. */
+  /** Whether `model.onnx` is written too: the whole model, of language models with key-value caches as inputs and outputs. */
   readonly onnx?: boolean;
 }
 
@@ -57,6 +58,7 @@ const SIZES_FILE = 'osscar.json';
 const TOLERANCE: Record<string, number> = { float32: 1e-3, float16: 2e-2, bfloat16: 1e-1 };
 /** Values of a block's largest activation in a batch: scores of all heads are the largest where windows are long. */
 const VALUES_PER_BATCH = 2 ** 22;
+const LARGEST_BATCH = 64;
 
 /**
  * @throws {InputError} if a file is missing, or config.json contradicts the tensors
@@ -91,10 +93,10 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
     notPrunable: [],
     hasShortcuts: true,
     tolerance: Math.max(...tensors.map(({ dtype }) => TOLERANCE[dtype] ?? 0)),
-    chain: (engine, samples) => chainOf(opened, engine, samples.shape[0]),
+    chain: (engine, samples) => chainOf(opened, engine, samples),
     check: (samples) => checkWindows(samples, language),
-    terms: (of, [length]) => termsOf(opened, of, length),
-    profile: (recipe, sizes, [length]) => languageProfile(language, recipe, sizes, length),
+    terms: (of, sample) => termsOf(opened, of, language.tokensOf(sample)),
+    profile: (recipe, sizes, sample) => languageProfile(language, recipe, sizes, language.tokensOf(sample)),
     contents: () => contentsOf(folder),
     writer: (recipe, sizes, engine) => folderWriter(opened, recipe, sizes, engine, options),
   };
@@ -113,27 +115,22 @@ export function structuresOf({ sizes }: LanguageModel): Prunable[] {
   ]);
 }
 
-function chainOf(
-  { folder, checkpoint, language }: OpenedLanguageModel,
-  engine: Engine,
-  length: number,
-): Chain {
-  const { blocks, hidden } = language;
-  const input = {
-    name: 'input_ids',
-    type: 'int64',
-    shape: [length],
-    fixedBatch: 0,
-    outputs: length * hidden,
-    open: [true],
-    others: [],
-  };
+/** What samples are to the model. */
+export function inputOf({ checkpoint, language }: OpenedLanguageModel): ModelInput {
+  if (language.isEncoder) return declaredInput(language.outline(checkpoint).model);
+  return { name: 'input_ids', type: 'int64', shape: [0], open: [true], fixedBatch: 0, others: [] };
+}
+
+function chainOf(opened: OpenedLanguageModel, engine: Engine, { shape, varies }: Dataset): Chain {
+  const { folder, checkpoint, language } = opened;
+  const { blocks, hidden, isEncoder } = language;
+  const length = language.tokensOf(shape);
   const outside = { batch: 1, named: (structure: Named) => structure };
   return {
     name: folder.name,
     engine,
-    input,
-    predictsTokens: true,
+    input: { ...inputOf(opened), shape, outputs: length * hidden },
+    predictsTokens: !isEncoder,
     parts: blocks + 2,
     between: [length, hidden],
     async open(part): Promise<Part> {
@@ -142,11 +139,12 @@ function chainOf(
       if (part === blocks + 1)
         return { ...outside, read: () => language.head(checkpoint), gain: language.headGain(checkpoint) };
       const source = await language.block(checkpoint, part - 1, { length });
-      const opened = await openParsed(source, { engine, name: `${folder.name}: block ${part - 1}` });
+      const name = `${folder.name}: block ${part - 1}`;
+      const block = await openParsed(source, { engine, name, size: isEncoder ? [length] : undefined });
       return {
         read: async () => source,
-        opened,
-        batch: blockBatch(opened),
+        opened: varies ? { ...block, info: { ...block.info, varies } } : block,
+        batch: blockBatch(block),
         named: ({ kind, layer }) => named(part - 1, kind, layer),
       };
     },
@@ -156,21 +154,28 @@ function chainOf(
 /** Windows that go through a block at a time. */
 function blockBatch({ info }: OpenedModel): number {
   const largest = Math.max(1, ...Array.from(info.shapes.values(), elements));
-  return Math.max(1, Math.min(64, Math.round(VALUES_PER_BATCH / largest)));
+  return Math.max(1, Math.min(LARGEST_BATCH, Math.round(VALUES_PER_BATCH / largest)));
 }
 
 /** @throws {InputError} where windows are longer than the model's positions or hold ids outside its vocabulary */
 async function checkWindows(
   windows: Dataset,
-  { maxPositions, vocabulary, architecture }: LanguageModel,
+  { maxPositions, vocabulary, architecture, isEncoder }: LanguageModel,
 ): Promise<void> {
+  if (vocabulary === 0) return; // images, made for the shape that it has
   const [length] = windows.shape;
-  if (windows.shape.length !== 1 || length < 2 || length > maxPositions) {
+  const least = isEncoder ? 1 : 2;
+  if (windows.shape.length !== 1 || length < least || length > maxPositions) {
     throw new InputError(
-      `windows of 2 to ${maxPositions} tokens expected for this ${architecture}, got [${windows.shape}]; see \`seqlen\``,
+      `windows of ${least} to ${maxPositions} tokens expected for this ${architecture}, got [${windows.shape}]; see \`seqlen\``,
     );
   }
-  for await (const { inputs } of windows.batches(64)) {
+  for await (const { inputs, others = {} } of windows.batches(LARGEST_BATCH)) {
+    const mask = Object.keys(others).find(isTokenMask);
+    if (mask !== undefined && others[mask].data.includes(0))
+      throw new InputError(
+        `"${mask}" hides tokens before the last one; of a folder, padding is at the end only`,
+      );
     const id = inputs.find((value) => !(value >= 0 && value < vocabulary));
     if (id !== undefined)
       throw new InputError(
@@ -190,7 +195,7 @@ function termsOf({ checkpoint, language }: OpenedLanguageModel, of: SizeKind, le
 /**
  * Sizes are linear in the groups of every block: what one of them counts is the difference that it makes.
  *
- * @param length  tokens of a window, whose multiply-adds are counted
+ * @param length  tokens of a window or an image, whose multiply-adds are counted
  * @param checkpoint  what is there of the model; without, all that config.json speaks of counts
  */
 export function languageTerms(
@@ -209,7 +214,7 @@ export function languageTerms(
     if (of === 'params') return count(tensors);
     const scores = sum(after.map(({ heads }) => 2 * length * length * heads * language.headDim));
     const inside = count(tensors.filter(({ block }) => block !== undefined));
-    return length * (inside + language.vocabulary * language.hidden) + scores;
+    return length * inside + language.macsAround(length) + scores;
   };
   const before = size(all);
   // Of a single group: a model without it is not described, and one with two more says the same.
@@ -246,7 +251,7 @@ export function languageProfile(
   kept: Sizes,
   length: number,
 ): Profile {
-  const { architecture, hidden, vocabulary, sizes } = language;
+  const { architecture, hidden, sizes } = language;
   const after = sizesAfter(language, kept);
   const { config, record, statement } = language.configOf(after);
   const nothing = { tensors: new Map() };
@@ -265,8 +270,8 @@ export function languageProfile(
     weights: { largest: Math.max(...blocks), outside, files: 0 },
     held: length * hidden,
     batch: 0,
-    scores: length * vocabulary,
-    macs: { parts: length * blocks.reduce((a, b) => a + b, 0), last: length * vocabulary * hidden },
+    scores: language.outputsOf(length),
+    macs: { parts: length * blocks.reduce((a, b) => a + b, 0), last: language.macsAround(length) },
   };
 }
 
@@ -342,7 +347,8 @@ async function folderWriter(
         const size = { before: sizeOfAll(checkpoint), after: sizeOfAll(written.checkpoint) };
         const entries = { ...metadata, [PRUNING]: provenanceText(recipe, size, how) };
         if (onnx) await writeOnnx(written, output, entries);
-        const copies = onnx ? [(windows: Dataset) => onnxOutputs(output, windows, engine)] : [];
+        const outputs = language.isEncoder ? encoderOutputs : onnxOutputs;
+        const copies = onnx ? [(samples: Dataset) => outputs(output, samples, engine)] : [];
         proof = await prove({
           ...{ subject: folderSubject(written), statement, sizes, copies },
           isLoadable: record === undefined,

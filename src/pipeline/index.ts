@@ -27,7 +27,13 @@ export type { Progress, ProgressStep } from './course.ts';
 export * from './data/index.ts';
 export type { Metric } from './evaluate.ts';
 export type { Fidelity } from './fidelity.ts';
-export { describeFolder, type FolderOptions, type OpenedLanguageModel, openLanguageModel } from './folder.ts';
+export {
+  describeFolder,
+  type FolderOptions,
+  inputOf,
+  type OpenedLanguageModel,
+  openLanguageModel,
+} from './folder.ts';
 export { type InputValues, isTokenMask, type ModelInput, takesTokens } from './inputs.ts';
 export {
   type LatencyOptions,

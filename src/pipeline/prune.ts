@@ -156,7 +156,7 @@ export function plan(
   checkBudget(recipe.spend, 'analysis' in model);
   if ('architecture' in model) {
     const sizes = sizesOf(recipe, structuresOf(model));
-    return planRun(languageProfile(model, recipe, sizes, sample[0]), recipe, options);
+    return planRun(languageProfile(model, recipe, sizes, model.tokensOf(sample)), recipe, options);
   }
   const subject = subjectOf(model);
   const sizes = sizesOf(recipe, subject.structures);

@@ -1,4 +1,4 @@
-// The ONNX file beside a language model's folder.
+// The ONNX file in the folder of a language model or an encoder.
 
 import type { Folder, OutputFolder } from '../checkpoint/index.ts';
 import type { Engine, FloatTensor } from '../engine/index.ts';
@@ -61,5 +61,27 @@ export async function* onnxOutputs(
       await session.release();
     }
     from = to;
+  }
+}
+
+/** Outputs by sample of an encoder's file, which is read again and run whole: its samples may be of any length. */
+export async function* encoderOutputs(
+  folder: Folder,
+  samples: Dataset,
+  engine: Engine,
+): AsyncGenerator<FloatTensor> {
+  const read = (file: string, offset: number, length: number) => folder.read(file, offset, length);
+  const model = await openStored(ONNX_FILE, await folder.size(ONNX_FILE), read);
+  const input = modelInput(model.inputs.map(describeValue), []);
+  const output = model.outputs[0].name;
+  const session = await loadModel(engine, await loadStored(model, read));
+  try {
+    for await (const { inputs, dims = samples.shape, others } of samples.batches(1)) {
+      const sample = { dims: [1, ...dims], data: inputs };
+      const feeds = otherFeeds(input, sample.dims, others);
+      yield (await session.run(feedsOf(session, { others: feeds }, sample), [output]))[output];
+    }
+  } finally {
+    await session.release();
   }
 }

@@ -9,6 +9,7 @@ import {
   declaredInput,
   decodeNpy,
   feedsDataset,
+  inputOf,
   type ModelInput,
   type OpenedLanguageModel,
   type OpenedModel,
@@ -68,10 +69,25 @@ export async function openInPlace(
   const file = await modelFile(place);
   if (file !== undefined) return openModelFile(file, options, opened);
   const model = await openLanguageModel(opened(await place.openFolder()));
-  const length = lengthFor(model.language.maxPositions, options);
+  const { isEncoder, vocabulary, maxPositions } = model.language;
+  const engine = await engineFor(options);
+  if (vocabulary === 0) return { model, engine, ...(await imagesOfFolder(place, inputOf(model), options)) };
+  const length = lengthFor(maxPositions, options);
   const tokenizer = options.tokenizer === undefined ? place : await placeOf(options.tokenizer, 'tokenizer');
-  const samples = textSamples(tokenizer, length, guardOptions(options));
-  return { model, engine: await engineFor(options), ...samples };
+  const guarding = guardOptions(options);
+  if (!isEncoder) return { model, engine, ...textSamples(tokenizer, length, guarding) };
+  const input = { ...inputOf(model), shape: [length] };
+  const sentences = sentenceSamples(tokenizer, input, guarding);
+  return { model, engine, ...orFeeds(input, DEFAULT_WINDOWS, sentences) };
+}
+
+/** Images for a folder of safetensors, which says itself how they are prepared. */
+async function imagesOfFolder(place: Place, input: ModelInput, options: OpenSettings) {
+  const { labelOffset = 0, onNote } = options;
+  const side = await readSideFiles(place.at('config.json'), true, onNote);
+  const preprocessing = parsePreprocessing(options, side.preprocessing);
+  const images = imageSamples(input, { preprocessing, labelOffset, onNote });
+  return { preprocessing, inputs: { preprocessing, labelOffset }, ...orFeeds(input, DEFAULT_IMAGES, images) };
 }
 
 /** Tokens per window, where nothing else is said. */

@@ -204,10 +204,13 @@ async function inspectFile(file: Place, options: ModelOptions, opened: Opened): 
 }
 
 async function inspectFolder(place: Place, options: ModelOptions, opened: Opened): Promise<Inspected> {
-  options.onKind?.('text');
   const language = await describeFolder(opened(await place.openFolder()));
+  options.onKind?.(language.vocabulary > 0 ? 'text' : 'images');
   const { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes } = language;
-  const { all, kinds, structures } = sharesOf(language, lengthFor(maxPositions, options));
+  const { all, kinds, structures } = sharesOf(
+    language,
+    language.tokensOf([lengthFor(maxPositions, options)]),
+  );
   return {
     name: place.path,
     ...all,
@@ -292,8 +295,8 @@ export async function openFolder(source: Source): Promise<Folder> {
 
 const isDataset = (data: Source | Dataset): data is Dataset => typeof data === 'object' && 'batches' in data;
 
-export const kindOf = ({ seqlen }: Pick<ModelInPlace, 'seqlen'>): Kind =>
-  seqlen === undefined ? 'images' : 'text';
+export const kindOf = ({ preprocessing }: Pick<ModelInPlace, 'preprocessing'>): Kind =>
+  preprocessing ? 'images' : 'text';
 
 const labelsOf = async (labels: Source | undefined) =>
   labels === undefined ? undefined : placeOf(labels, 'labels.csv');

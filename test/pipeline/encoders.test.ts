@@ -1,0 +1,203 @@
+// Folders of encoders, pruned part by part and written again.
+
+import { expect, test } from 'vitest';
+import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
+import { blobFolder, CheckpointWriter, memoryOutput, planSafetensors } from '../../src/checkpoint/index.ts';
+import {
+  type Dataset,
+  type FeedSample,
+  feedsDataset,
+  inputOf,
+  type OpenedLanguageModel,
+  openLanguageModel,
+  type PruneOptions,
+  prune,
+  sharesOf,
+} from '../../src/pipeline/index.ts';
+import {
+  BERT,
+  DISTILBERT,
+  ENCODERS,
+  encoderReference,
+  encoderWeights,
+  VOCABULARY,
+} from '../architectures/encoders.ts';
+import type { Weights } from '../architectures/source.ts';
+import { random } from '../support/random.ts';
+import { engine, session } from './fixtures.ts';
+
+const VIT = ENCODERS['vit, classifier, without biases of queries, keys and values'];
+
+/** A random encoder's folder, with a tensor that is in no description, as heads of other tasks are. */
+async function openTiny(config: Config): Promise<OpenedLanguageModel> {
+  const weights: Weights = new Map(encoderWeights(config)).set('cls.other.weight', {
+    shape: [3],
+    data: Float32Array.of(1, 2, 3),
+  });
+  const output = memoryOutput('encoder');
+  const specs = Array.from(weights, ([name, { shape }]) => ({ name, shape, dtype: 'float32' as const }));
+  const writer = new CheckpointWriter(output, planSafetensors(specs));
+  for (const [name, { data }] of weights) await writer.write(name, data);
+  await writer.writeFile('config.json', new TextEncoder().encode(JSON.stringify(config)));
+  await writer.finish();
+  return openLanguageModel(blobFolder(output.files()));
+}
+
+/** Sentences of these lengths in turn. */
+function sentences(count: number, lengths: readonly number[]): FeedSample[] {
+  const next = random(3);
+  const ids = (length: number) => Float32Array.from({ length }, () => Math.floor(next() ** 2 * VOCABULARY)); // some more often than others
+  return Array.from({ length: count }, (_, i) => {
+    const length = lengths[i % lengths.length];
+    return { inputs: { input_ids: { dims: [length], data: ids(length) } } };
+  });
+}
+
+function images(count: number): FeedSample[] {
+  const next = random(4);
+  return Array.from({ length: count }, (_, i) => ({
+    inputs: {
+      pixel_values: { dims: [2, 15, 15], data: Float32Array.from({ length: 450 }, () => next() - 0.5) },
+    },
+    label: i % 3,
+  }));
+}
+
+async function pruned(
+  opened: OpenedLanguageModel,
+  calibration: Dataset,
+  options: Partial<PruneOptions> = {},
+) {
+  const output = memoryOutput('pruned');
+  const target = { kind: 'residual', blend: 1 } as const;
+  const how = { engine, session, calibration, keep: 0.5, target, search: 'greedy', onnx: true } as const;
+  const { report } = await prune(opened, { ...how, ...options, output });
+  return { report, files: output.files(), again: await openLanguageModel(blobFolder(output.files())) };
+}
+
+/** What the loops give of a folder. */
+async function loops(
+  { checkpoint, language }: OpenedLanguageModel,
+  inputs: FeedSample['inputs'],
+  sizes: readonly BlockSizes[] = language.sizes,
+): Promise<number[]> {
+  const weights: Weights = new Map();
+  for (const [name, { shape }] of checkpoint.tensors)
+    weights.set(name, { shape, data: await checkpoint.read(name) });
+  const { input_ids: ids, token_type_ids: types, pixel_values: pixels } = inputs;
+  const numbers = (tensor?: { data: Float32Array }) => tensor && Array.from(tensor.data);
+  const sample = { tokens: numbers(ids), types: numbers(types), image: pixels?.data };
+  return encoderReference(checkpoint.config, sizes, weights, sample);
+}
+
+const norm = (values: readonly number[]) => Math.hypot(...values);
+/** ‖y − ŷ‖ / ‖y‖ of features, averaged over the tokens of each sample. */
+async function pooledError(a: OpenedLanguageModel, b: OpenedLanguageModel, samples: readonly FeedSample[]) {
+  const pool = (features: readonly number[]) =>
+    Array.from({ length: 32 }, (_, c) => {
+      const own = features.filter((_, at) => at % 32 === c);
+      return own.reduce((x, y) => x + y) / own.length;
+    });
+  const [error, size]: [number[], number[]] = [[], []];
+  for (const { inputs } of samples) {
+    const [y, z] = [pool(await loops(a, inputs)), pool(await loops(b, inputs))];
+    error.push(...y.map((value, i) => value - z[i]));
+    size.push(...y);
+  }
+  return norm(error) / norm(size);
+}
+
+test.each([
+  ['bert', BERT],
+  ['distilbert', DISTILBERT],
+])('%s: a smaller folder and its ONNX file, of texts of different lengths', async (_, config) => {
+  const opened = await openTiny(config);
+  const input = inputOf(opened);
+  const calibration = await feedsDataset(sentences(40, [9, 9, 4, 7]), input);
+  const held = sentences(12, [6, 9, 3]);
+  const evaluation = await feedsDataset(held, input);
+  const { report, again, files } = await pruned(opened, calibration, { evaluation });
+  expect(again.language.sizes).toEqual(Array(2).fill({ heads: 2, kvHeads: 2, ffn: 10 }));
+  expect([...again.checkpoint.tensors.keys()]).toEqual([...opened.checkpoint.tensors.keys()]);
+  expect(files.has('model.onnx')).toBe(true);
+  expect(report.metric).toBeUndefined();
+  expect(report.maxDifference).toBeLessThan(1e-4);
+  const { relativeError } = report.quality!;
+  expect(relativeError).toBeCloseTo(await pooledError(opened, again, held), 4);
+  // The weights that stay make up for those that go.
+  const magnitude = await pruned(opened, calibration, { evaluation, method: 'magnitude', onnx: false });
+  expect(relativeError).toBeLessThan(0.7 * magnitude.report.quality!.relativeError);
+});
+
+test('token types come with the data, and padding at the end is left out', async () => {
+  const opened = await openTiny(BERT);
+  const input = inputOf(opened);
+  const plain = sentences(24, [8, 5]).map(({ inputs: { input_ids: ids } }) => ({
+    inputs: { input_ids: ids, token_type_ids: { ...ids, data: ids.data.map((_, i) => Number(i > 2)) } },
+  }));
+  const padded = plain.map(({ inputs }) => {
+    const fill = (data: Float32Array, value: number) =>
+      Float32Array.from({ length: 8 }, (_, i) => data[i] ?? value);
+    const entries = Object.entries(inputs).map(
+      ([name, { data }]) => [name, { dims: [8], data: fill(data, 7) }] as const,
+    );
+    const mask = {
+      dims: [8],
+      data: fill(
+        inputs.input_ids.data.map(() => 1),
+        0,
+      ),
+    };
+    return { inputs: { ...Object.fromEntries(entries), attention_mask: mask } };
+  });
+  const [one, two] = await Promise.all(
+    [plain, padded].map(async (samples) => pruned(opened, await feedsDataset(samples, input))),
+  );
+  const name = 'encoder.layer.1.output.dense.weight';
+  expect(await two.again.checkpoint.read(name)).toEqual(await one.again.checkpoint.read(name));
+  const untyped = await feedsDataset(
+    plain.map(({ inputs: { input_ids } }) => ({ inputs: { input_ids } })),
+    input,
+  );
+  const other = await pruned(opened, untyped);
+  expect(await other.again.checkpoint.read(name)).not.toEqual(await one.again.checkpoint.read(name));
+});
+
+test('a mask that hides tokens inside a text is refused', async () => {
+  const opened = await openTiny(BERT);
+  const masked = sentences(4, [5]).map(({ inputs }) => ({
+    inputs: { ...inputs, attention_mask: { dims: [5], data: Float32Array.of(1, 0, 1, 1, 1) } },
+  }));
+  const calibration = await feedsDataset(masked, inputOf(opened));
+  await expect(pruned(opened, calibration)).rejects.toThrow(
+    '"attention_mask" hides tokens before the last one',
+  );
+});
+
+test('a classifier of images is measured by its labels, and its class token is what is corrected', async () => {
+  const opened = await openTiny(VIT);
+  const input = inputOf(opened);
+  const calibration = await feedsDataset(images(40), input);
+  const { report, again } = await pruned(opened, calibration);
+  expect(again.language.sizes).toEqual(Array(2).fill({ heads: 2, kvHeads: 2, ffn: 10 }));
+  expect(report.metric).toMatchObject({ name: 'accuracy', samples: 40 });
+  expect(report.maxDifference).toBeLessThan(1e-4);
+  let right = 0;
+  for (const { inputs, label } of images(40)) {
+    const scores = await loops(again, inputs);
+    right += Number(scores.indexOf(Math.max(...scores)) === label);
+  }
+  expect(report.metric!.after).toBe(right / 40);
+  const gain = 'vit.layernorm.weight';
+  expect(await again.checkpoint.read(gain)).not.toEqual(await opened.checkpoint.read(gain));
+});
+
+test('what an image takes is counted: its patches, its tokens in the blocks, one of them in the classifier', async () => {
+  const { language } = await openTiny(VIT);
+  const [patches, classifier] = [9 * 32 * (2 * 4 * 4), 32 * 3];
+  // maps with their biases and norms, as of language models; queries, keys and values have no bias
+  const block = 4 * 32 * 32 + 32 + 2 * 32 * 20 + 20 + 32 + 4 * 32;
+  const scores = 2 * 10 * 10 * 32;
+  const tokens = language.tokensOf([2, 15, 15]);
+  expect(sharesOf(language, tokens).all.macs).toBe(patches + 2 * (10 * block + scores) + classifier);
+});
