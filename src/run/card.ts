@@ -5,6 +5,9 @@ import type { SavedReport } from '../pipeline/index.ts';
 import { version } from '../version.ts';
 import { baseName, isFile, type Place } from './place.ts';
 
+/** A report but for where the model went. */
+type Report = Omit<SavedReport, 'model'> & { readonly preprocessing?: object };
+
 export const CARD_FILE = 'README.md';
 
 /** What is said of the dense model, in its own card. */
@@ -19,18 +22,12 @@ const TAGS = ['pruned', 'osscar'];
  *
  * @param loader  the library that the folder is for
  */
-export async function modelCard(
-  source: Place,
-  report: Omit<SavedReport, 'model'>,
-  loader: string,
-): Promise<string> {
+export async function modelCard(source: Place, report: Report, loader: string): Promise<string> {
   const front = frontMatter(source.at(CARD_FILE));
   const base = await baseModel(source);
   const of = await front;
   const { metric } = report;
-  const isText = report.sizes !== undefined || metric?.name === 'perplexity';
-  const task = isText ? 'text-generation' : metric?.name === 'accuracy' ? 'image-classification' : undefined;
-  const type = typeof of.pipeline_tag === 'string' ? of.pipeline_tag : task;
+  const type = typeof of.pipeline_tag === 'string' ? of.pipeline_tag : taskOf(report);
   const copied = COPIED.filter((field) => of[field] !== undefined).map((field) => [field, of[field]]);
   const tags = [...(Array.isArray(of.tags) ? of.tags : []), ...TAGS];
   const name = `${base.split('/').pop()}-pruned`;
@@ -43,6 +40,14 @@ export async function modelCard(
     ...(metric && type && { 'model-index': [{ name, results: [resultOf(report, type)] }] }),
   };
   return `---\n${stringify(fields)}---\n\n${text(name, base, report)}`;
+}
+
+/** What Hugging Face calls that which is measured; of ONNX files without a metric nobody can know. */
+function taskOf({ metric, sizes, preprocessing }: Report): string | undefined {
+  if (metric?.name === 'perplexity') return 'text-generation';
+  if (metric) return preprocessing ? 'image-classification' : 'text-classification';
+  if (sizes === undefined) return undefined;
+  return preprocessing ? 'image-feature-extraction' : 'feature-extraction';
 }
 
 /** Between the first lines of dashes; nothing where there is none that can be read. */
@@ -69,7 +74,7 @@ async function baseModel(source: Place): Promise<string> {
   return baseName({ path: source.path.replace(/[/\\]+$/, '') }) || 'model';
 }
 
-function resultOf({ metric, calibration, settings }: Omit<SavedReport, 'model'>, type: string) {
+function resultOf({ metric, calibration, settings }: Report, type: string) {
   const { evaluation } = settings;
   const path = typeof evaluation === 'string' ? evaluation : calibration.path;
   const dataset = baseName({ path: path.replace(/[/\\]+$/, '') });
@@ -82,7 +87,7 @@ function resultOf({ metric, calibration, settings }: Omit<SavedReport, 'model'>,
   };
 }
 
-function text(name: string, base: string, report: Omit<SavedReport, 'model'>): string {
+function text(name: string, base: string, report: Report): string {
   const { parameters, bytes, metric, macs, calibration, calibrationHash, target, statement } = report;
   const row = (what: string, { before, after }: { before: number; after: number }) =>
     `| ${what} | ${Number(before.toPrecision(6))} | ${Number(after.toPrecision(6))} |`;

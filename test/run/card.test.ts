@@ -56,6 +56,17 @@ test('says what Hugging Face asks for, after the card of the dense model', async
 });
 
 test.each([
+  ['text-classification', { metric: { name: 'accuracy', before: 1, after: 1 } }],
+  ['image-classification', { metric: { name: 'accuracy', before: 1, after: 1 }, preprocessing: {} }],
+  ['feature-extraction', { metric: undefined }],
+  ['image-feature-extraction', { metric: undefined, preprocessing: {} }],
+])('calls what encoders do %s', async (task, change) => {
+  rmSync(join(folder, 'README.md'), { force: true });
+  const changed = { ...(report as object), ...change } as never;
+  expect(frontOf(await modelCard(onDisk(folder), changed, 'transformers.js')).pipeline_tag).toBe(task);
+});
+
+test.each([
   ['no card', undefined],
   ['a card that cannot be read', '---\n{\n---\n'],
   ['a card without front matter', '# Dense'],
