@@ -37,6 +37,8 @@ export interface Limits {
   sampleValues: number;
   /** Bytes of the windows that are drawn from a text. */
   windowBytes: number;
+  /** Pieces of channels that an analysis goes through, of axes that are put together and taken apart. */
+  channelPieces: number;
   /** Attributes, graphs and messages within each other in an ONNX file. */
   onnxDepth: number;
 }
@@ -69,6 +71,8 @@ export const limits: Limits = {
   // 1 GiB of float32, a quarter of what the engine can address.
   sampleValues: 2 ** 28,
   windowBytes: 2 ** 30,
+  // Two seconds; DenseNet-264 goes through 200,000.
+  channelPieces: 2 ** 21,
   // protobuf's own in other languages.
   onnxDepth: 100,
 };

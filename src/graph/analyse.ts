@@ -9,7 +9,7 @@
 
 import type { Label, OpenEdit } from './labels.ts';
 import type { Shapes } from './linear.ts';
-import type { Model } from './model.ts';
+import type { Model, Use } from './model.ts';
 import { captured, reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import type { Operator } from './operators/operator.ts';
@@ -116,17 +116,18 @@ function disagreement({ model }: Propagation, edits: readonly (OpenEdit & { labe
     const own = byReader.get(reader) ?? [];
     return String(own.map(({ label, extent }) => `${labels.indexOf(label)}: ${extent}`).sort());
   };
-  const [output] = concat.output;
-  const agree = (value: string): boolean =>
-    model.uses(value).every(({ node, index }) => {
-      // a Shape of it only counts its elements
-      if (node.opType === 'Shape') return true;
-      if (node.opType === 'Concat') return agree(node.output[0]) && !model.isOutput(node.output[0]);
-      return index > 0 && wanted(node.name) === wanted(edits[0].reader);
-    });
-  return agree(output) && !model.isOutput(output)
-    ? undefined
-    : `${called(concat)} gives a shape that other nodes read too`;
+  const own = wanted(edits[0].reader);
+  // a Shape of it only counts its elements
+  const agrees = ({ node, index }: Use) =>
+    ['Shape', 'Concat'].includes(node.opType) || (index > 0 && wanted(node.name) === own);
+  const values = new Set(concat.output.slice(0, 1)); // grows with what Concats make of them
+  for (const value of values) {
+    const uses = model.uses(value);
+    if (model.isOutput(value) || !uses.every(agrees))
+      return `${called(concat)} gives a shape that other nodes read too`;
+    for (const { node } of uses) if (node.opType === 'Concat') values.add(node.output[0]);
+  }
+  return undefined;
 }
 
 const rootsOf = ({ labels }: Propagation) => [...new Set(labels.flatMap((label) => label.leaves()))];

@@ -95,7 +95,7 @@ export function replaceConstants(model: Model, also?: typeof transposed): void {
     const constant = node.opType === 'Identity' ? tensor : also?.(model, node, tensor);
     if (!constant) continue;
     model.tensors.set(constant.name, constant);
-    for (const { node: reader, index } of uses) model.setInput(reader, index, constant.name);
+    model.redirect(node.output[0], constant.name);
     gone.add(node);
   }
   model.remove(gone);

@@ -4,6 +4,8 @@
 // into h heads, its groups are heads from then on. What hangs on a label therefore knows the extent of the axis
 // it cuts, and not how many positions a channel owns.
 
+import { UnsupportedModelError } from '../errors.ts';
+import { limits } from '../limits.ts';
 import type { LinearMap } from './linear.ts';
 import type { Edit, LinearRef, Slice } from './structure.ts';
 import { sum } from './tensor.ts';
@@ -43,6 +45,26 @@ export interface Part {
   share: number;
 }
 
+/** A label within another one, and where: `extent` positions of an axis, from `offset` on. */
+export interface Piece {
+  readonly label: Label;
+  readonly offset: number;
+  readonly extent: number;
+}
+
+/** Counts the labels that an analysis goes through: twenty that are each the one before beside itself make a million. */
+export class Patience {
+  #left = limits.channelPieces;
+
+  /** @throws {UnsupportedModelError} once there were more than `limits.channelPieces` */
+  spend(): void {
+    if (--this.#left >= 0) return;
+    throw new UnsupportedModelError(
+      `channels are put together and taken apart more than ${limits.channelPieces} times (limits.channelPieces)`,
+    );
+  }
+}
+
 export class Label {
   /** Number of groups; only that of the root counts. */
   groups: number;
@@ -58,15 +80,19 @@ export class Label {
   #parent?: Label;
   #parts?: readonly Part[];
 
-  constructor(groups: number) {
+  readonly #patience: Patience;
+
+  constructor(groups: number, patience: Patience) {
     this.groups = groups;
+    this.#patience = patience;
   }
 
   /** Labels side by side, as one. */
   static of(parts: readonly Part[]): Label {
-    if (parts.length === 1) return parts[0].label;
-    const label = new Label(0);
-    if (parts.length > 1) label.#parts = parts;
+    const [{ label: first }] = parts;
+    if (parts.length === 1) return first;
+    const label = new Label(0, first.#patience);
+    label.#parts = parts;
     return label;
   }
 
@@ -82,9 +108,36 @@ export class Label {
     return this.root().#parts;
   }
 
+  /** It and all that it consists of, in order, on an axis of this extent. Files nest them deeper than a stack goes. */
+  *#within(extent: number): Generator<Piece & { isWhole: boolean }> {
+    const open: Piece[] = [{ label: this, offset: 0, extent }];
+    for (let piece = open.pop(); piece; piece = open.pop()) {
+      this.#patience.spend();
+      const label = piece.label.root();
+      const parts = label.#parts;
+      yield { ...piece, label, isWhole: parts === undefined };
+      if (!parts) continue;
+      const whole = sum(parts.map(({ share }) => share));
+      const inner: Piece[] = [];
+      let { offset } = piece;
+      for (const part of parts) {
+        const own = (piece.extent * part.share) / whole;
+        inner.push({ label: part.label, offset, extent: own });
+        offset += own;
+      }
+      for (const it of inner.reverse()) open.push(it);
+    }
+  }
+
+  /** The roots of all that it consists of, and where they lie on an axis of this extent. */
+  *pieces(extent: number): Generator<Piece> {
+    if (!this.parts) yield { label: this.root(), offset: 0, extent };
+    else for (const piece of this.#within(extent)) if (piece.isWhole) yield piece;
+  }
+
   /** The roots of all that it consists of. */
   leaves(): Label[] {
-    return this.parts?.flatMap(({ label }) => label.leaves()) ?? [this.root()];
+    return this.parts ? Array.from(this.pieces(1), ({ label }) => label) : [this.root()];
   }
 
   pin(reason: string): void {
@@ -127,13 +180,14 @@ export class Label {
     into.groups = gcd(into.groups, from.groups);
     into.isHead ||= from.isHead;
     for (const list of ['producers', 'consumers', 'slices', 'edits', 'pins', 'shortcuts'] as const) {
-      for (const item of from[list].splice(0)) (into[list] as unknown[]).push(item);
+      append(into[list] as unknown[], from[list].splice(0));
     }
     return true;
   }
 
   #holds(other: Label): boolean {
-    return this.root() === other || (this.parts?.some(({ label }) => label.#holds(other)) ?? false);
+    for (const { label } of this.#within(1)) if (label === other) return true;
+    return false;
   }
 
   /**
@@ -181,22 +235,27 @@ export class Label {
     if (!counts.every(Number.isInteger)) return undefined;
     let from = 0;
     return shares.map((share, i) => {
-      const label = new Label(counts[i]);
-      label.producers.push(...this.producers);
-      label.pins.push(...this.pins);
-      label.shortcuts.push(...this.shortcuts);
+      const label = new Label(counts[i], this.#patience);
+      append(label.producers, this.producers);
+      append(label.pins, this.pins);
+      append(label.shortcuts, this.shortcuts);
       const scaled = (extent: number) => (extent * share) / whole;
       const shifted = <T extends { offset: number; extent: number }>(item: T): T => {
         const offset = item.offset + (item.extent * from) / whole;
         return { ...item, offset, extent: scaled(item.extent) };
       };
-      label.consumers.push(...this.consumers.map(shifted));
-      label.slices.push(...this.slices.map(shifted));
+      append(label.consumers, this.consumers.map(shifted));
+      append(label.slices, this.slices.map(shifted));
       for (const edit of this.edits) label.edits.push({ ...edit, extent: scaled(edit.extent) });
       from += share;
       return { label, share };
     });
   }
+}
+
+/** As arguments of `push`, some hundred thousand are too many. */
+function append<T>(list: T[], more: readonly T[]): void {
+  for (const item of more) list.push(item);
 }
 
 /** Splits an axis into axes side by side, some of which may be empty; undefined where it has several runs or its label cannot be split so. */

@@ -132,6 +132,17 @@ export class Model {
     uses.set(value, [...this.uses(value), { node, index }]);
   }
 
+  /** Makes all inputs that read a value read another one. Not for values that graphs inside nodes name. */
+  redirect(from: string, to: string): void {
+    const { uses } = this.#indexed();
+    const moved = uses.get(from) ?? [];
+    for (const { node, index } of moved) node.input[index] = to;
+    uses.delete(from);
+    const list = uses.get(to) ?? [];
+    for (const use of moved) list.push(use);
+    uses.set(to, list);
+  }
+
   /** Makes `node.output[index]` another value, of which no other node is the producer any more. */
   setOutput(node: NodeProto, index: number, value: string): void {
     const { producers } = this.#indexed();

@@ -1,6 +1,6 @@
 // The state that the rules of the operators work on: which axes of which values carry which labels.
 
-import { type Axis, type EditPlace, Label } from './labels.ts';
+import { type Axis, type EditPlace, Label, Patience } from './labels.ts';
 import type { LinearMap, Shapes } from './linear.ts';
 import type { Model } from './model.ts';
 import { reads } from './node.ts';
@@ -26,6 +26,9 @@ export class Propagation {
   /** Integer values that a Shape leads to, element by element. */
   readonly sizes = new Map<string, readonly Size[]>();
   readonly #axes = new Map<string, (Axis | undefined)[]>();
+  readonly #patience = new Patience();
+  /** Read once, however many nodes read them. */
+  readonly #integers = new Map<Tensor, readonly number[]>();
 
   constructor(model: Model, shapes: Shapes) {
     this.model = model;
@@ -43,9 +46,12 @@ export class Propagation {
   }
 
   /** The integers of a constant input; undefined if it is computed, absent or of another type. */
-  integers(node: NodeProto, input: number): number[] | undefined {
+  integers(node: NodeProto, input: number): readonly number[] | undefined {
     const tensor = this.constant(node, input);
-    return tensor && (tensor.type === 'int64' || tensor.type === 'int32') ? toIntegers(tensor) : undefined;
+    if (tensor?.type !== 'int64' && tensor?.type !== 'int32') return undefined;
+    const integers = this.#integers.get(tensor) ?? toIntegers(tensor);
+    this.#integers.set(tensor, integers);
+    return integers;
   }
 
   /** Labels of a value by axis, mostly holes. */
@@ -73,7 +79,7 @@ export class Propagation {
 
   /** A new label for an axis that no layer makes but that can be cut with one that it is tied to. */
   free(extent: number): Axis {
-    const label = new Label(extent);
+    const label = new Label(extent, this.#patience);
     this.labels.push(label);
     return { label, extent, outer: 1 };
   }
@@ -96,9 +102,9 @@ export class Propagation {
       return;
     }
     const rows = map.p / axis.extent;
-    this.#eachPart(axis, 0, (label, from, extent) => {
-      label.consumers.push({ map, offset: from * rows, extent: extent * rows });
-    });
+    for (const { label, offset, extent } of piecesOf(axis)) {
+      label.consumers.push({ map, offset: offset * rows, extent: extent * rows });
+    }
   }
 
   /** Axes side by side; undefined where none of them is labelled. Channels that no layer makes stay. */
@@ -123,15 +129,15 @@ export class Propagation {
     if (axis.outer > 1) this.pin(axis, `${called(node)} has constants for axes that were merged`);
     const dim = this.dims(node.input[input])?.[place] ?? 0;
     if (offset + axis.extent > dim) this.pin(axis, `${called(node)} has a constant that is too small`);
-    this.#eachPart(axis, 0, (label, from, extent) => {
+    for (const piece of piecesOf(axis)) {
       const at = { tensor: node.input[input], axis: place, node: node.name, input };
-      label.slices.push({ ...at, offset: offset + from, extent });
-    });
+      piece.label.slices.push({ ...at, offset: offset + piece.offset, extent: piece.extent });
+    }
   }
 
   /** A number that is `axis.extent` today and changes with it, as the node `reader` needs it. */
   edit(axis: Axis, place: EditPlace, reader: string): void {
-    this.#eachPart(axis, 0, (label, _, extent) => label.edits.push({ place, extent, reader }));
+    for (const { label, extent } of piecesOf(axis)) label.edits.push({ place, extent, reader });
   }
 
   /** The channels must all stay; where there are none, does nothing. */
@@ -155,28 +161,18 @@ export class Propagation {
     for (const [value, axes] of this.#axes) {
       for (const [place, axis] of axes.entries()) {
         if (!axis) continue;
-        this.#eachPart(axis, 0, (label, offset, extent) => {
+        for (const { label, offset, extent } of piecesOf(axis)) {
           const list = found.get(label) ?? [];
           list.push({ value, axis: place, offset, extent });
           found.set(label, list);
-        });
+        }
       }
     }
     return found;
   }
-
-  #eachPart(axis: Axis, from: number, visit: (label: Label, from: number, extent: number) => void): void {
-    const parts = axis.label.parts ?? [];
-    if (parts.length === 0) visit(axis.label.root(), from, axis.extent);
-    const whole = sum(parts.map(({ share }) => share));
-    let at = from;
-    for (const { label, share } of parts) {
-      const extent = (axis.extent * share) / whole;
-      this.#eachPart({ ...axis, label, extent }, at, visit);
-      at += extent;
-    }
-  }
 }
+
+const piecesOf = ({ label, extent }: Axis) => label.pieces(extent);
 
 /** How messages call a node: `Conv "name"`. */
 export function called(node: NodeProto): string {

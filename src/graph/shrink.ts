@@ -157,7 +157,7 @@ function hold(model: Model, node: NodeProto, { value, rank }: Extract<Edit, { ki
   const [output] = node.output;
   const name = model.fresh(`${output}.held`);
   model.tensors.set(name, fromIntegers(name, [value], new Array(rank).fill(1)));
-  for (const { node: reader, index } of model.uses(output)) model.setInput(reader, index, name);
+  model.redirect(output, name);
 }
 
 function infer(model: Model, node: NodeProto, input: number): void {

@@ -25,6 +25,9 @@ export interface Size {
 type Sizes = readonly Size[] | undefined;
 type SizeRule = (state: Propagation, node: NodeProto, inputs: readonly Sizes[]) => Sizes;
 
+/** No tensor has more axes; longer lists, which files can double at every node, are no shapes. */
+const LONGEST = 64;
+
 /** Inputs that are shapes. */
 const SHAPED = new Map([
   ['Reshape', 1],
@@ -39,7 +42,7 @@ export function followSizes(state: Propagation, node: NodeProto): void {
   if (known.length === 0 && node.opType !== 'Shape' && !isConstant) return;
   const inputs = node.input.map((_, input) => sizesOf(state, node, input));
   const result = isStandard(node) ? RULES.get(node.opType)?.(state, node, inputs) : undefined;
-  if (result) {
+  if (result && result.length <= LONGEST) {
     state.sizes.set(node.output[0], result);
     return;
   }
@@ -63,6 +66,7 @@ export function sizesOf(state: Propagation, node: NodeProto, input: number): Siz
   if (known) return known;
   const constant = state.integers(node, input);
   if (constant) {
+    if (constant.length > LONGEST) return undefined;
     const place = { kind: 'constant', node: node.name, input } as const;
     return constant.map((value, index) => ({ value, isFixed: true, place: { ...place, index } }));
   }
@@ -121,11 +125,12 @@ const range: SizeRule = (state, node, [data]) => {
 };
 
 function concatenated(state: Propagation, node: NodeProto): Sizes {
+  if (state.dims(node.output[0])?.some((dim) => dim > LONGEST)) return undefined;
   const parts = node.input.map((value, input) => {
     if (state.constant(node, input)) return sizesOf(state, node, input);
     const [length] = state.dims(value) ?? [];
     const known = state.sizes.get(value);
-    if (!known && !(length < 64)) return undefined;
+    if (!known && !(length < LONGEST)) return undefined;
     const sizes = known ?? new Array<Size>(length).fill({ value: Number.NaN });
     // of a list, those of the Concat that made it can be inferred
     const isList = length > 1 && state.model.producer(value)?.opType !== 'Concat';
@@ -205,7 +210,7 @@ const where = elementwise((_, __, condition, a, b) => {
 const filled: SizeRule = (_, node, [shape]) => {
   const [length] = shape ?? [];
   const tensor = attribute(node, 'value')?.t;
-  if (shape?.length !== 1 || length.axis || !(length.value >= 0 && length.value < 64)) return undefined;
+  if (shape?.length !== 1 || length.axis || !(length.value >= 0 && length.value < LONGEST)) return undefined;
   if (tensor?.dataType !== typeCode('int64')) return undefined;
   const [value] = toIntegers(decodeTensor(tensor, node.name));
   return new Array(length.value).fill({ value });
