@@ -87,7 +87,7 @@ export class Label {
     this.#patience = patience;
   }
 
-  /** Labels side by side, as one. */
+  /** Labels side by side, at least one of them, as one. */
   static of(parts: readonly Part[]): Label {
     const [{ label: first }] = parts;
     if (parts.length === 1) return first;
@@ -224,7 +224,8 @@ export class Label {
         missing -= piece.share;
         own.push(piece);
       }
-      result.push({ label: Label.of(own), share });
+      const label = own.length > 0 ? Label.of(own) : new Label(0, this.#patience);
+      result.push({ label, share });
     }
     return result;
   }

@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { FormatError } from '../../src/errors.ts';
 import { readModel } from '../../src/graph/index.ts';
-import { limits } from '../../src/limits.ts';
 import { osscar, osscarJson, refused, temporaryFolder } from '../cli/osscar.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { looping, small, withDims, withNames } from './models.ts';
@@ -139,25 +138,6 @@ describe('a damaged file', () => {
     expect(named).toBeGreaterThan(bytes.length / 14);
     const cut = await readModel(bytes.subarray(0, -3), { name: 'm' }).catch((it) => it);
     expect(cut.message).toMatch(/^m: no readable ONNX model: (graph|opset_import)/);
-  });
-
-  test('is refused where messages lie too deep within each other', async () => {
-    // Each the only field of the one around it.
-    const [G, ATTRIBUTE, NODE, GRAPH] = [0x32, 0x2a, 0x0a, 0x3a];
-    let inner = Buffer.alloc(0);
-    for (const field of [...new Array(limits.onnxDepth).fill([G, ATTRIBUTE, NODE]).flat(), GRAPH]) {
-      const length: number[] = [];
-      for (let n = inner.length; ; n >>= 7) {
-        length.push(n > 127 ? (n & 127) | 128 : n);
-        if (n <= 127) break;
-      }
-      inner = Buffer.concat([Buffer.from([field, ...length]), inner]);
-    }
-    const error = await readModel(new Uint8Array(inner), { name: 'm' }).catch((it) => it);
-    expect(error).toBeInstanceOf(FormatError);
-    expect(error.message).toBe(
-      `m: no readable ONNX model: messages lie more than ${limits.onnxDepth} deep within each other (limits.onnxDepth)`,
-    );
   });
 
   test('is read from the fixtures whole', async () => {
