@@ -41,6 +41,11 @@ export function checkFileName(folder: string, file: string): void {
   }
 }
 
+/** The same for a file that is written, which may lie in a folder of the folder. @throws {InputError} */
+export function checkOutputName(folder: string, file: string): void {
+  for (const part of file.split('/')) checkFileName(folder, part);
+}
+
 /** @throws {InputError} if the file does not have these bytes */
 export function checkRange(path: string, size: number, offset: number, length: number): void {
   if (!(offset >= 0 && length >= 0 && offset + length <= size)) {
@@ -73,7 +78,7 @@ function folderOf(name: string, blobs: Pick<ReadonlyMap<string, Blob>, 'keys' | 
   };
   return {
     name,
-    list: async () => [...blobs.keys()].sort(),
+    list: async () => [...blobs.keys()].filter((file) => !file.includes('/')).sort(),
     size: async (file) => find(file).size,
     read: async (file, offset, length) => {
       const blob = find(file);
@@ -135,7 +140,7 @@ export function memoryOutput(name = 'model'): MemoryOutput {
   return {
     ...folderOf(name, { keys: () => files.keys(), get: blobOf }),
     async writeAt(file, offset, bytes) {
-      checkFileName(name, file);
+      checkOutputName(name, file);
       if (state !== 'open') throw new InputError(`"${name}": it is ${state}`);
       joined.delete(file);
       if (!files.has(file)) files.set(file, new Map());

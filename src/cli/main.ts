@@ -62,10 +62,14 @@ addKeepFlags(addRunFlags(addModelFlags(program.command('prune'))))
   .optionsGroup(GROUPS.output)
   .option('-o, --output <path>', 'required: where the pruned model goes')
   .addOption(
-    new Option('--format <name>', 'of a language model: safetensors, or onnx for model.onnx beside them')
+    new Option(
+      '--format <name>',
+      'of a language model: safetensors, onnx for model.onnx beside them, transformers.js for what that loads',
+    )
       .choices(FORMATS)
       .default('safetensors'),
   )
+  .option('--loadable', 'of a language model: only sizes that its config.json can say, for stock loaders')
   .option('--overwrite', 'replace a model that is there; never one that the run reads')
   .option('--report <file.html>', 'a page of what was done, and beside it the same as .json')
   .option('--dry-run', "say what it takes; of a language model's folder, reads config.json alone")

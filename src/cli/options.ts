@@ -57,6 +57,7 @@ export interface PruneFlags extends RunFlags {
   readonly data?: string;
   readonly dataLabels?: string;
   readonly format: Format;
+  readonly loadable?: boolean;
   readonly overwrite?: boolean;
   readonly latencyTable?: string;
   readonly dryRun?: boolean;

@@ -2,7 +2,13 @@
 
 import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { checkFileName, checkRange, type Folder, type OutputFolder } from '../checkpoint/folder.ts';
+import {
+  checkFileName,
+  checkOutputName,
+  checkRange,
+  type Folder,
+  type OutputFolder,
+} from '../checkpoint/folder.ts';
 import { InputError } from '../errors.ts';
 import type { Replacing } from '../run/index.ts';
 import {
@@ -135,8 +141,12 @@ function hiddenFolder(name: string, temporary: string, place: () => Promise<void
     return named(at, action());
   }
   async function get(file: string, flags: 'wx+' | 'r+'): Promise<FileHandle> {
-    checkFileName(name, file);
-    return handles.get(file, () => open(join(temporary, file), flags));
+    checkOutputName(name, file);
+    const path = join(temporary, file);
+    return handles.get(file, async () => {
+      if (file.includes('/')) await mkdir(dirname(path), { recursive: true });
+      return open(path, flags);
+    });
   }
 
   return {

@@ -6,6 +6,7 @@ export { countMacs, countParameters, type SizeTerms, sizeAt, sizeTerms, type Ter
 export type { DataType, FloatType } from './dtype.ts';
 export { foldBatchNormalization, foldConstants } from './fold.ts';
 export { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from './half.ts';
+export { halfWeights } from './half-weights.ts';
 export type { Axis } from './labels.ts';
 export {
   type ConvGeometry,
@@ -42,4 +43,4 @@ export { type Cut, part, segments, subgraph, type ValueInfo } from './subgraph.t
 export { elements, fromFloat32, sum, type Tensor, toFloat32, toFloat64 } from './tensor.ts';
 export { readWeights, writeWeights } from './weights.ts';
 export type { ReadExternal } from './wire.ts';
-export { concat, type WriteOptions, type WrittenModel, writeModel } from './write.ts';
+export { concat, LARGEST_FILE, type WriteOptions, type WrittenModel, writeModel } from './write.ts';

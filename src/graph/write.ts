@@ -11,7 +11,7 @@ import { byteLength, elements, sum, type Tensor } from './tensor.ts';
 import { encodeTensor, isInside } from './wire.ts';
 
 // Readers refuse messages of 2 GiB; nodes and names need room too.
-const DEFAULT_THRESHOLD = 2 ** 31 - 2 ** 26;
+export const LARGEST_FILE = 2 ** 31 - 2 ** 26;
 const ALIGNMENT = 4096; // what the specification recommends, so that files can be memory mapped
 const MIN_EXTERNAL = 1024; // smaller tensors stay in the model, where shape inference can see them
 
@@ -51,7 +51,7 @@ export function writeModel(model: Model, options: WriteOptions = {}): WrittenMod
  */
 export function layOut(
   model: Model,
-  { externalName = 'model.onnx.data', externalThreshold = DEFAULT_THRESHOLD }: WriteOptions,
+  { externalName = 'model.onnx.data', externalThreshold = LARGEST_FILE }: WriteOptions,
 ) {
   if (!isInside(externalName)) {
     const given = JSON.stringify(externalName);

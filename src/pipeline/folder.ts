@@ -25,6 +25,7 @@ import type { SizeKind } from './budget.ts';
 import type { Chain, Part } from './chain.ts';
 import type { Dataset } from './data/index.ts';
 import { isTokenMask, type ModelInput } from './inputs.ts';
+import { loadableRecipe } from './loadable.ts';
 import type { FileOptions } from './onnx.ts';
 import { declaredInput, type OpenedModel, openParsed } from './open.ts';
 import type { Profile } from './plan.ts';
@@ -33,7 +34,14 @@ import { shrunk } from './sequence.ts';
 import type { PlannedStep } from './steps.ts';
 import type { Part as Hashable } from './store/hash.ts';
 import { PRUNING, provenanceText, type Subject, type Writer } from './subject.ts';
-import { encoderOutputs, onnxOutputs, writeOnnx } from './twin.ts';
+import {
+  encoderOutputs,
+  type OnnxLayout,
+  onnxOutputs,
+  TWINS,
+  transformersJsConfig,
+  writeOnnx,
+} from './twin.ts';
 
 /** A folder in Hugging Face's layout that is ready to be pruned or evaluated. */
 export interface OpenedLanguageModel {
@@ -48,12 +56,19 @@ export interface FolderOptions extends Pick<FileOptions, 'metadata'> {
   readonly maxShardBytes?: number;
   /** Where a language model's pruned folder goes. Committed once it is verified, aborted where anything fails. */
   readonly output?: OutputFolder;
-  /** Whether `model.onnx` is written too: the whole model, of language models with key-value caches as inputs and outputs. */
-  readonly onnx?: boolean;
+  /**
+   * Whether the whole model is written as ONNX too, of language models with key-value caches as inputs and outputs: `beside` as `model.onnx`,
+   * or as transformers.js reads it: `onnx/model.onnx` and `onnx/model_fp16.onnx`.
+   */
+  readonly onnx?: OnnxLayout;
+  /** Whether sizes are such that config.json can say them: stock loaders then read the folder. */
+  readonly loadable?: boolean;
 }
 
 /** Beside config.json: the sizes of every block, where config.json cannot say them. */
 const SIZES_FILE = 'osscar.json';
+/** transformers.js does not do without; others take the tokenizer for such a one. */
+const TOKENIZER_CONFIG = 'tokenizer_config.json';
 /** How far outputs may be off, by the type that weights are written in. */
 const TOLERANCE: Record<string, number> = { float32: 1e-3, float16: 2e-2, bfloat16: 1e-1 };
 /** Values of a block's largest activation in a batch: scores of all heads are the largest where windows are long. */
@@ -93,6 +108,10 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
     notPrunable: [],
     hasShortcuts: true,
     tolerance: Math.max(...tensors.map(({ dtype }) => TOLERANCE[dtype] ?? 0)),
+    loadable: options.loadable
+      ? (recipe, sample) =>
+          loadableRecipe(language, recipe, (of) => termsOf(opened, of, language.tokensOf(sample)))
+      : undefined,
     chain: (engine, samples) => chainOf(opened, engine, samples),
     check: (samples) => checkWindows(samples, language),
     terms: (of, sample) => termsOf(opened, of, language.tokensOf(sample)),
@@ -309,7 +328,7 @@ async function folderWriter(
   recipe: Recipe,
   kept: Sizes,
   engine: Engine,
-  { output, maxShardBytes, onnx = false, metadata = {} }: FolderOptions,
+  { output, maxShardBytes, onnx, metadata = {} }: FolderOptions,
 ): Promise<Writer> {
   if (!output) throw new InputError(`${folder.name}: expected an "output" folder for the pruned model`);
   const sizes = sizesAfter(language, kept);
@@ -338,17 +357,27 @@ async function folderWriter(
       for (const name of checkpoint.tensors.keys()) {
         if (!written.has(name)) await copyTensor(checkpoint, writer, name);
       }
-      await writer.writeFile('config.json', json(config));
+      const parameters = sum(specs.map(({ shape }) => elements(shape)));
+      const forJs = onnx === 'transformers.js' && {
+        'transformers.js_config': transformersJsConfig(parameters),
+      };
+      await writer.writeFile('config.json', json({ ...config, ...forJs }));
       if (record) await writer.writeFile(SIZES_FILE, json(record));
       await writer.copySideFiles(folder);
+      if (forJs && !(await folder.list()).includes(TOKENIZER_CONFIG))
+        await writer.writeFile(TOKENIZER_CONFIG, json({ tokenizer_class: 'PreTrainedTokenizerFast' }));
       let proof: Awaited<ReturnType<typeof prove>>;
       await writer.finish(async () => {
         const written = await openLanguageModel(output);
         const size = { before: sizeOfAll(checkpoint), after: sizeOfAll(written.checkpoint) };
         const entries = { ...metadata, [PRUNING]: provenanceText(recipe, size, how) };
-        if (onnx) await writeOnnx(written, output, entries);
+        const twins = onnx ? TWINS[onnx] : [];
+        for (const twin of twins) await writeOnnx(written, output, twin, entries);
         const outputs = language.isEncoder ? encoderOutputs : onnxOutputs;
-        const copies = onnx ? [(samples: Dataset) => outputs(output, samples, engine)] : [];
+        const copies = twins.map(({ file, tolerance }) => ({
+          outputs: (samples: Dataset) => outputs(output, file, samples, engine),
+          tolerance,
+        }));
         proof = await prove({
           ...{ subject: folderSubject(written), statement, sizes, copies },
           isLoadable: record === undefined,

@@ -23,6 +23,7 @@ import {
   structuresOf,
 } from './folder.ts';
 import { checkTable, type LatencyTable, measureLatency, timeOf } from './latency.ts';
+import { loadableRecipe } from './loadable.ts';
 import { type FileOptions, onnxSubject } from './onnx.ts';
 import type { OpenedModel } from './open.ts';
 import { type LatencyBudget, type Pass, passOver, type Run } from './pass.ts';
@@ -149,9 +150,12 @@ export async function evaluate(
  */
 export function plan(
   model: OpenedModel | OpenedLanguageModel | LanguageModel,
-  options: RecipeOptions & PlanOptions,
+  options: RecipeOptions & PlanOptions & Pick<FolderOptions, 'loadable'>,
 ): Plan {
-  const recipe = parseRecipe(options);
+  const asked = parseRecipe(options);
+  // Within a budget sizes are not known yet.
+  const isUniform = options.loadable && 'architecture' in model && asked.keep !== undefined;
+  const recipe = isUniform ? loadableRecipe(model, asked, () => []) : asked;
   const { sample = [] } = options;
   checkBudget(recipe.spend, 'analysis' in model);
   if ('architecture' in model) {
@@ -183,7 +187,8 @@ interface Started {
 /** Everything that can be refused is refused here. */
 async function startRun(session: Session, subject: Subject, options: PruneOptions): Promise<Started> {
   const { calibration, evaluation = calibration } = options;
-  const recipe = parseRecipe(options);
+  const asked = parseRecipe(options);
+  const recipe = subject.loadable?.(asked, calibration.shape) ?? asked;
   const { latencyTable } = options;
   checkBudget(recipe.spend, subject.file !== undefined);
   if (latencyTable && subject.file) checkTable(latencyTable, subject.file);

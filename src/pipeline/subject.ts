@@ -26,6 +26,8 @@ export interface Subject extends ModelSize {
   readonly file?: OpenedModel;
   /** @param samples  whatever goes through it */
   chain(engine: Engine, samples: Dataset): Chain;
+  /** Where it was asked for: the recipe with sizes that stock loaders can read, for samples with these dims. */
+  readonly loadable?: (recipe: Recipe, sample: readonly number[]) => Recipe;
   /** @throws {InputError} where samples do not go with the model */
   check(samples: Dataset): Promise<void>;
   /** A size as a function of what structures keep; macs of a sample with these dims. @throws {InputError} where it is not known */
@@ -84,6 +86,14 @@ export interface Written {
   readonly sizes?: readonly BlockSizes[];
   /** Whether config.json says them. */
   readonly isLoadable?: boolean;
-  /** Outputs of what was written beside it, for some samples. */
-  readonly copies: readonly ((samples: Dataset) => AsyncIterable<FloatTensor>)[];
+  /** What was written beside it. */
+  readonly copies: readonly Copy[];
+}
+
+/** The same model in another form. */
+export interface Copy {
+  /** For some samples. */
+  outputs(samples: Dataset): AsyncIterable<FloatTensor>;
+  /** How far they may be off, where that is more than for the model itself. */
+  readonly tolerance?: number;
 }

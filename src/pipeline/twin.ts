@@ -1,38 +1,101 @@
-// The ONNX file in the folder of a language model or an encoder.
+// The ONNX files in the folder of a language model or an encoder.
 
 import type { Folder, OutputFolder } from '../checkpoint/index.ts';
 import type { Engine, FloatTensor } from '../engine/index.ts';
-import { describeValue, loadStored, openStored, part, segments, streamModel } from '../graph/index.ts';
+import {
+  describeValue,
+  elements,
+  halfWeights,
+  LARGEST_FILE,
+  loadStored,
+  openStored,
+  part,
+  type ReadExternal,
+  segments,
+  streamModel,
+  sum,
+} from '../graph/index.ts';
 import { feedsOf } from './batches.ts';
 import type { Dataset } from './data/index.ts';
 import type { OpenedLanguageModel } from './folder.ts';
 import { modelInput, otherFeeds } from './inputs.ts';
 import { loadModel } from './load.ts';
 
-const ONNX_FILE = 'model.onnx';
-const ONNX_DATA_FILE = 'model.onnx_data';
+/** An ONNX file of a folder's model. */
+export interface Twin {
+  readonly file: string;
+  /** Whether weights are stored as float16. */
+  readonly isHalf?: boolean;
+  /** How far outputs may be off, where that is more than for the folder. */
+  readonly tolerance?: number;
+}
+
+/** Beside the safetensors; or where transformers.js looks for them, once for each of its types that is written. */
+export const TWINS: Readonly<Record<OnnxLayout, readonly Twin[]>> = {
+  beside: [{ file: 'model.onnx' }],
+  'transformers.js': [
+    { file: 'onnx/model.onnx' },
+    { file: 'onnx/model_fp16.onnx', isHalf: true, tolerance: 2e-2 },
+  ],
+};
+/** Where ONNX files lie in a folder. */
+export type OnnxLayout = 'beside' | 'transformers.js';
+
+/** Beside the ONNX file, where its weights do not fit into one. */
+const dataFile = (file: string) => `${file}_data`;
+/** Without the folder that it is in. */
+const nameOf = (file: string) => file.slice(file.lastIndexOf('/') + 1);
 
 /** The whole model in one ONNX file, with its weights beside it where they are too large for one; weight by weight. */
 export async function writeOnnx(
   { checkpoint, language }: OpenedLanguageModel,
   output: OutputFolder,
+  twin: Twin,
   metadata: Readonly<Record<string, string>>,
 ): Promise<void> {
-  const outline = language.outline(checkpoint, { past: true });
-  for (const [key, value] of Object.entries(metadata)) outline.model.setMetadata(key, value);
-  for await (const { external, offset, bytes } of streamModel(outline, { externalName: ONNX_DATA_FILE })) {
-    await output.writeAt(external ? ONNX_DATA_FILE : ONNX_FILE, offset, bytes);
+  const { file, isHalf } = twin;
+  const whole = language.outline(checkpoint, { past: true });
+  for (const [key, value] of Object.entries(metadata)) whole.model.setMetadata(key, value);
+  const outline = isHalf ? halfWeights(whole) : whole;
+  const parameters = sum(Array.from(outline.model.tensors.values(), ({ dims }) => elements(dims)));
+  const options = {
+    externalName: dataFile(nameOf(file)),
+    externalThreshold: isLarge(twin, parameters) ? 0 : Number.POSITIVE_INFINITY,
+  };
+  for await (const { external, offset, bytes } of streamModel(outline, options)) {
+    await output.writeAt(external ? dataFile(file) : file, offset, bytes);
   }
 }
 
-/** Logits by window: the file is read again and run from cut to cut, with the weights between two of them in memory. */
+/** Whether weights lie beside the ONNX file: readers refuse more than 2 GiB in one. */
+const isLarge = ({ isHalf }: Twin, parameters: number) => (isHalf ? 2 : 4) * parameters > LARGEST_FILE;
+
+/** What transformers.js asks config.json for. */
+export function transformersJsConfig(parameters: number): object {
+  const large = TWINS['transformers.js'].filter((twin) => isLarge(twin, parameters));
+  return {
+    dtype: 'fp32', // in pages it would look for a quantised one
+    ...(large.length > 0 && {
+      use_external_data_format: Object.fromEntries(large.map(({ file }) => [nameOf(file), 1])),
+    }),
+  };
+}
+
+/** Reads an ONNX file, and what it names beside itself. */
+function readerOf(folder: Folder, file: string): ReadExternal {
+  const inside = file.slice(0, -nameOf(file).length);
+  return (name, offset, length) => folder.read(name === file ? file : inside + name, offset, length);
+}
+
+/** Logits by window: a file is read again and run from cut to cut, with the weights between two of them in memory. */
 export async function* onnxOutputs(
   folder: Folder,
+  file: string,
   windows: Dataset,
   engine: Engine,
 ): AsyncGenerator<FloatTensor> {
-  const read = (file: string, offset: number, length: number) => folder.read(file, offset, length);
-  const model = await openStored(ONNX_FILE, await folder.size(ONNX_FILE), read);
+  const read = readerOf(folder, file);
+  const model = await openStored(file, await folder.size(file), read);
   const dims = [1, windows.shape[0]];
   const input = modelInput(model.inputs.map(describeValue), []);
   const { name: ids } = input;
@@ -67,11 +130,12 @@ export async function* onnxOutputs(
 /** Outputs by sample of an encoder's file, which is read again and run whole: its samples may be of any length. */
 export async function* encoderOutputs(
   folder: Folder,
+  file: string,
   samples: Dataset,
   engine: Engine,
 ): AsyncGenerator<FloatTensor> {
-  const read = (file: string, offset: number, length: number) => folder.read(file, offset, length);
-  const model = await openStored(ONNX_FILE, await folder.size(ONNX_FILE), read);
+  const read = readerOf(folder, file);
+  const model = await openStored(file, await folder.size(file), read);
   const input = modelInput(model.inputs.map(describeValue), []);
   const output = model.outputs[0].name;
   const session = await loadModel(engine, await loadStored(model, read));

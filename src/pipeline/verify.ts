@@ -12,7 +12,7 @@ import { takesTokens } from './inputs.ts';
 import type { Run } from './pass.ts';
 import type { Target } from './recipe.ts';
 import type { PruneReport } from './report.ts';
-import type { Writer, Written } from './subject.ts';
+import type { Copy, Writer, Written } from './subject.ts';
 import { latencies } from './timing.ts';
 
 /** Windows of tokens on which the written model is compared with the masked one; of other samples it is a batch. */
@@ -55,8 +55,10 @@ export async function prove(
     async (written) => {
       const again = written.subject.chain(engine, samples);
       let maxDifference = 0;
-      for (const outputs of [() => allOutputs(again, samples, run), ...written.copies]) {
-        const difference = await compare(subject.name, expected, outputs(samples), written.subject.tolerance);
+      const itself: Copy = { outputs: () => allOutputs(again, samples, run) };
+      for (const { outputs, tolerance = 0 } of [itself, ...written.copies]) {
+        const allowed = Math.max(tolerance, written.subject.tolerance);
+        const difference = await compare(subject.name, expected, outputs(samples), allowed);
         maxDifference = Math.max(maxDifference, difference);
       }
       const [before, small] = [subject, written.subject].map((it) => it.chain(engine, evaluation));

@@ -83,8 +83,16 @@ export interface PruneSettings extends RunSettings {
   readonly output?: string | OutputFolder;
   /** Replace what is there; never what the run reads. */
   readonly overwrite?: boolean;
-  /** Of a language model's folder: safetensors, or `model.onnx` beside them. */
+  /**
+   * Of a language model's folder: safetensors; `onnx` for `model.onnx` beside them; `transformers.js` for `onnx/model.onnx`
+   * and `onnx/model_fp16.onnx`, which it loads with no further option.
+   */
   readonly format?: Format;
+  /**
+   * Of a language model's folder: the same sizes in every block, and only those that config.json can say, so that stock
+   * loaders read it. `transformers.js` as the format implies it.
+   */
+  readonly loadable?: boolean;
   /** Samples to measure on. Default: those of the calibration. */
   readonly evaluation?: Source | Dataset;
   readonly evaluationLabels?: Source;

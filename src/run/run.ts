@@ -12,6 +12,7 @@ import {
   describeFolder,
   doubtOf,
   evaluate as evaluateModel,
+  type FolderOptions,
   type LatencyTable,
   type Metric,
   measureLatency,
@@ -80,7 +81,8 @@ export async function prune(model: Source, settings: PruneSettings): Promise<Pru
       ...recipe,
       ...output,
       metadata: found.metadata,
-      onnx: settings.format === 'onnx',
+      onnx: onnxOf(settings.format),
+      loadable: isLoadable(settings),
       latencyTable: settings.latencyTable,
     });
     const report = {
@@ -234,7 +236,10 @@ export interface Planned extends Plan {
  * @example
  * const { bytes, seconds } = await plan('opt-125m/', { keep: 0.7 });
  */
-export async function plan(model: Source, settings: Omit<RunSettings, 'calibration'>): Promise<Planned> {
+export async function plan(
+  model: Source,
+  settings: Omit<RunSettings, 'calibration'> & Pick<PruneSettings, 'format' | 'loadable'>,
+): Promise<Planned> {
   const place = await placeOf(model, 'model.onnx');
   const file = await modelFile(place);
   return closing(async (opened) => {
@@ -243,7 +248,13 @@ export async function plan(model: Source, settings: Omit<RunSettings, 'calibrati
     const { samples = seqlen === undefined ? DEFAULT_IMAGES : DEFAULT_WINDOWS } = settings;
     const { threads = platform().concurrency } = settings;
     const sample = seqlen === undefined ? [] : [seqlen];
-    const planned = planModel(model, { ...settings, threads, samples, sample });
+    const planned = planModel(model, {
+      ...settings,
+      loadable: isLoadable(settings),
+      threads,
+      samples,
+      sample,
+    });
     const kernels = await openKernels(settings);
     const rates = await measureRates(engine, kernels);
     // The engine was timed on all threads, the kernels on one.
@@ -353,6 +364,13 @@ async function outputFor(place: Place, settings: PruneSettings): Promise<Output>
   const kind = file === undefined ? 'folder' : file.path === place.path ? 'file' : { source: place, file };
   return host.output(output, kind, { overwrite, inputs: inputsOf(place, settings) });
 }
+
+const onnxOf = (format: PruneSettings['format']): FolderOptions['onnx'] =>
+  format === 'onnx' ? 'beside' : format === 'transformers.js' ? format : undefined;
+
+/** transformers.js sizes the caches of all blocks by config.json. */
+const isLoadable = ({ loadable, format }: Pick<PruneSettings, 'format' | 'loadable'>) =>
+  loadable || format === 'transformers.js';
 
 /** The library that a written folder is for. */
 function loaderOf({ sizes, isLoadable }: PruneReport, { format }: PruneSettings): string {

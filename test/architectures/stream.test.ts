@@ -97,7 +97,12 @@ test('weights are read once, and each is written before the next is read', async
     unwritten = Math.max(0, unwritten - bytes.byteLength);
     await output.writeAt(file, offset, bytes);
   };
-  await writeOnnx(opened(language, watched), { ...output, writeAt }, { key: 'value' });
+  await writeOnnx(
+    opened(language, watched),
+    { ...output, writeAt },
+    { file: 'model.onnx' },
+    { key: 'value' },
+  );
   expect(source.reads.size).toBeGreaterThan(20);
   expect(new Set(source.reads.values())).toEqual(new Set([1]));
   expect(unwritten).toBe(0);
@@ -125,27 +130,37 @@ describe.each(Object.entries(VARIANTS))('%s, read again', (_, variant) => {
   const weights = tinyWeights(config, sizes);
   const language = describeModel(config, variant.sizes && { blocks: variant.sizes });
 
-  test('gives the reference’s logits, and no part has more weights than the largest of the model', async () => {
-    const output = memoryOutput();
-    await writeOnnx(opened(language, sourceOf(weights)), output, {});
-    const loaded: number[] = [];
-    const watched: Engine = {
-      name: engine.name,
-      load: (model, external) => {
-        loaded.push(model.length);
-        return engine.load(model, external);
-      },
-    };
-    const logits: FloatTensor[] = [];
-    for await (const it of onnxOutputs(output, windows, watched)) logits.push(it);
-    for await (const { inputs } of windows.batches(1)) {
-      const expected = referenceLogits(config, sizes, weights, [...inputs]).flat();
-      expect(maxDifference(logits.shift()!.data, expected)).toBeLessThan(1e-4);
-    }
-    expect(logits).toEqual([]);
-    expect(loaded.length).toBeGreaterThan(sizes.length);
-    expect(Math.max(...loaded)).toBeLessThan(largestPart(language) + GRAPH_BYTES);
-  });
+  test.each([
+    { file: 'model.onnx', tolerance: 1e-4 },
+    { file: 'onnx/model_fp16.onnx', isHalf: true, tolerance: 3e-2 },
+  ])(
+    'gives the reference’s logits, and no part has more weights than the largest of the model: $file',
+    async (twin) => {
+      const { file, tolerance } = twin;
+      const output = memoryOutput();
+      await writeOnnx(opened(language, sourceOf(weights)), output, twin, {});
+      const stored = await openStored(file, await output.size(file), output.read);
+      const halved = [...stored.tensors.values()].filter(({ type }) => type === 'float16').length;
+      expect(halved > 4 * language.blocks).toBe(twin.isHalf === true);
+      const loaded: number[] = [];
+      const watched: Engine = {
+        name: engine.name,
+        load: (model, external) => {
+          loaded.push(model.length);
+          return engine.load(model, external);
+        },
+      };
+      const logits: FloatTensor[] = [];
+      for await (const it of onnxOutputs(output, file, windows, watched)) logits.push(it);
+      for await (const { inputs } of windows.batches(1)) {
+        const expected = referenceLogits(config, sizes, weights, [...inputs]).flat();
+        expect(maxDifference(logits.shift()!.data, expected)).toBeLessThan(tolerance);
+      }
+      expect(logits).toEqual([]);
+      expect(loaded.length).toBeGreaterThan(sizes.length);
+      expect(Math.max(...loaded)).toBeLessThan(largestPart(language) + GRAPH_BYTES);
+    },
+  );
 });
 
 /** Nodes and names of a part. */

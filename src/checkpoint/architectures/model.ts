@@ -239,6 +239,14 @@ export class LanguageModel {
     };
   }
 
+  /** Whether config.json can say so many heads of the same size, and transformers reads it. */
+  saysHeads(heads: number): boolean {
+    const { fields, sizes, modelType, hidden } = this.#description;
+    if (heads === sizes.heads) return true;
+    // Checked by transformers 5 for this model type, as `configOf` says.
+    return fields.heads !== undefined && (modelType !== 'llama' || hidden % heads === 0);
+  }
+
   /** An empty graph with the module's prefix; where it is absent the first, so that messages name the usual. */
   #graph({ tensors }: { tensors: ReadonlyMap<string, unknown> }, module?: string): WeightGraph {
     const { prefixes, embedding } = this.#description;

@@ -1,0 +1,68 @@
+// Sizes that a model's own config.json can say: the same in every block. What was asked for becomes one ratio of neurons
+// and one of heads, and a budget the largest that fits.
+
+import type { LanguageModel } from '../checkpoint/architectures/index.ts';
+import { InputError } from '../errors.ts';
+import { sizeAt, type Term } from '../graph/index.ts';
+import { groupsToKeep } from '../solve/index.ts';
+import { structuresOf } from './folder.ts';
+import { keepRatio, type Recipe } from './recipe.ts';
+
+/** Neurons in multiples of it where there are many, as kernels like them. */
+const MULTIPLE = 8;
+const MANY = 64;
+/** Ratios that are tried within a budget. */
+const STEPS = 200;
+
+/** What every block keeps. */
+interface Uniform {
+  readonly heads: number;
+  readonly channels: number;
+}
+
+/**
+ * The recipe with sizes that stock loaders can read.
+ *
+ * @param terms  of the size that a budget counts
+ * @throws {InputError} where blocks differ already, or it is asked for what cannot be the same everywhere
+ */
+export function loadableRecipe(
+  language: LanguageModel,
+  recipe: Recipe,
+  terms: (of: 'params' | 'macs' | 'bytes') => readonly Term[],
+): Recipe {
+  const { keep, spend } = recipe;
+  if (typeof keep === 'object' && Object.keys(keep.layers ?? {}).length > 0)
+    throw new InputError('`loadable: true`: expected the same ratio for every block');
+  if (!spend) {
+    const ratio = keepRatio(keep!);
+    const of = (kind: 'head' | 'channel') => ratio({ name: '', layer: '', kind });
+    return { ...recipe, keep: roundedTo(language, of('head'), of('channel')) };
+  }
+  const { of, limit, isFraction, maxLoss } = spend;
+  if (maxLoss !== undefined || of === undefined || of === 'latency')
+    throw new InputError('`loadable: true`: expected `keep`, or a budget of `params`, `macs` or `bytes`');
+  const counted = terms(of);
+  const allowed = isFraction ? limit * sizeAt(counted, () => 1) : limit;
+  const kinds = new Map(structuresOf(language).map(({ name, kind }) => [name, kind]));
+  for (let step = STEPS - 1; step > 0; step--) {
+    const kept = roundedTo(language, step / STEPS, step / STEPS);
+    const size = sizeAt(counted, (name) => (kinds.get(name) === 'head' ? kept.heads : kept.channels));
+    if (size <= allowed) return { ...recipe, spend: undefined, keep: kept };
+  }
+  throw new InputError(`${of}: even the smallest model of uniform blocks is larger than the budget`);
+}
+
+/** The nearest ratios that config.json can say. */
+function roundedTo(language: LanguageModel, heads: number, channels: number): Uniform {
+  const [{ heads: queries, kvHeads, ffn }] = language.sizes;
+  if (language.sizes.some((size) => size.kvHeads !== kvHeads || size.ffn !== ffn))
+    throw new InputError(`${language.architecture}: its blocks differ in size already`);
+  const wanted = groupsToKeep(kvHeads, heads);
+  const candidates = Array.from({ length: kvHeads }, (_, i) => i + 1)
+    .filter((groups) => language.saysHeads((groups * queries) / kvHeads))
+    .sort((a, b) => Math.abs(a - wanted) - Math.abs(b - wanted) || a - b);
+  const multiple = ffn >= MANY ? MULTIPLE : 1;
+  const neurons = Math.max(multiple, Math.round((ffn * channels) / multiple) * multiple);
+  return { heads: candidates[0] / kvHeads, channels: Math.min(1, neurons / ffn) };
+}

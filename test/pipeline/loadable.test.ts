@@ -1,0 +1,65 @@
+import { expect, test } from 'vitest';
+import { describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
+import { sizeAt } from '../../src/graph/index.ts';
+import { languageTerms, structuresOf } from '../../src/pipeline/folder.ts';
+import { loadableRecipe } from '../../src/pipeline/loadable.ts';
+import { parseRecipe, type RecipeOptions, sizesOf } from '../../src/pipeline/recipe.ts';
+
+const common = { num_hidden_layers: 2, num_attention_heads: 8, vocab_size: 32, hidden_size: 64 };
+const llama = { ...common, model_type: 'llama', num_key_value_heads: 4, head_dim: 8, intermediate_size: 172 };
+const LLAMA = describeModel({
+  ...llama,
+  hidden_act: 'silu',
+  max_position_embeddings: 64,
+  rms_norm_eps: 1e-5,
+});
+const opt = { ...common, model_type: 'opt', ffn_dim: 256, word_embed_proj_dim: 64 };
+const OPT = describeModel({ ...opt, max_position_embeddings: 64, activation_function: 'relu' });
+
+const termsOf = (model: typeof OPT) => languageTerms(model, 'params', 16);
+function sizes(model: typeof OPT, options: RecipeOptions) {
+  const recipe = loadableRecipe(model, parseRecipe(options), () => termsOf(model));
+  return { recipe, kept: [...sizesOf(recipe, structuresOf(model)).values()] };
+}
+
+test('keeps heads that config.json has no field for, and neurons in multiples of eight', () => {
+  expect(sizes(OPT, { keep: 0.52 }).kept).toEqual([8, 136, 8, 136]);
+});
+
+test('keeps heads whose number divides the features, as transformers 5 has it of a llama', () => {
+  // 3 of 4 groups are 6 heads, which do not divide 64.
+  expect(sizes(LLAMA, { keep: 0.75 }).kept).toEqual([2, 128, 2, 128]);
+  expect(sizes(LLAMA, { keep: { heads: 1, channels: 0.5 } }).kept).toEqual([4, 88, 4, 88]);
+});
+
+test('spends a budget on the largest sizes that fit', () => {
+  const terms = termsOf(LLAMA);
+  const size = (heads: number, neurons: number) =>
+    sizeAt(terms, (name) => (name.endsWith('heads') ? heads / 4 : neurons / 172)) / sizeAt(terms, () => 1);
+  const { recipe, kept } = sizes(LLAMA, { params: 0.7 });
+  expect(recipe.spend).toBeUndefined();
+  const [heads, neurons] = kept;
+  expect(kept).toEqual([heads, neurons, heads, neurons]);
+  expect(size(heads, neurons)).toBeLessThanOrEqual(0.7);
+  expect(Math.min(size(4, neurons), size(heads, neurons + 8))).toBeGreaterThan(0.7);
+});
+
+test.each<[string, RecipeOptions, string]>([
+  ['ratios of layers', { keep: { all: 0.5, layers: { '0.mlp': 0.3 } } }, 'the same ratio for every block'],
+  ['a bound on the loss', { maxLoss: 0.1 }, 'expected `keep`, or a budget'],
+  ['a budget below everything', { params: 0.01 }, 'even the smallest model'],
+])('refuses %s', (_, options, message) => {
+  expect(() => sizes(LLAMA, options)).toThrow(message);
+});
+
+test('refuses blocks that differ already', () => {
+  const blocks = [
+    { heads: 8, kvHeads: 8, ffn: 256 },
+    { heads: 8, kvHeads: 8, ffn: 128 },
+  ];
+  const uneven = describeModel(
+    { ...opt, max_position_embeddings: 64, activation_function: 'relu' },
+    { blocks },
+  );
+  expect(() => sizes(uneven, { keep: 0.5 })).toThrow('its blocks differ in size already');
+});
