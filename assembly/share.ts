@@ -5,6 +5,8 @@
 import { gemm } from './gemm';
 import { trmm } from './potri';
 import { at } from './simd';
+import { updateRows } from './solve/pivot';
+import { Tableau, scan } from './solve/tableau';
 import { syrk } from './syrk';
 import { trsm } from './trsm';
 
@@ -30,9 +32,11 @@ const enum Kernel {
   Syrk,
   Trsm,
   Trmm,
+  Scan,
+  Pivot,
 }
 
-/** An operation that is shared out: the arguments of its kernel, and how its output is cut. */
+/** An operation that is shared out: the arguments of its kernel, or what they are derived from, and how its output is cut. */
 // @ts-ignore: decorator
 @unmanaged
 class Operation {
@@ -104,6 +108,23 @@ export function shareTrmm<T>(
   publishStrips(op, members, w);
 }
 
+/** The scan of all swaps, by removed groups. */
+export function shareScan(members: i32, s: Tableau): void {
+  const removed = s.groups - s.kept;
+  const op = operation<f64>(
+    Kernel.Scan, false, false, 0, removed, 0, 0, changetype<usize>(s), 0, 0, 0, 0, 0, 0, s.products,
+  );
+  publishStrips(op, members, removed);
+}
+
+/** What a streamed pivot on w rows changes of T and K, by rows: X, Q and t as in pivot.ts, one behind the other. */
+export function sharePivot(
+  members: i32, p: i32, w: i32, X: usize, T: usize, ldt: i32, K: usize, ldk: i32, work: usize,
+): void {
+  const op = operation<f64>(Kernel.Pivot, false, false, w, p, 0, 0, X, 0, T, ldt, 0, K, ldk, work);
+  publishStrips(op, members, p);
+}
+
 /** Makes one part of an operation. */
 export function part(op: Operation, index: i32, work: usize): void {
   if (op.isSingle) partOf<f32>(op, index, work);
@@ -124,6 +145,12 @@ function partOf<T>(op: Operation, index: i32, work: usize): void {
   }
   const right = op.kernel == Kernel.Trsm && op.first;
   const first = index * op.edge;
+  const end = min(first + op.edge, op.n);
+  if (op.kernel == Kernel.Scan) {
+    const s = changetype<Tableau>(op.A);
+    return scan(s, first, end, work, work + 8 * <usize>s.kept);
+  }
+  if (op.kernel == Kernel.Pivot) return updateRows(first, end, op.n, op.m, op.A, op.B, op.ldb, op.C, op.ldc);
   const width = min(op.edge, (right ? op.m : op.n) - first);
   const B = right ? at<T>(op.B, op.ldb, first, 0) : at<T>(op.B, op.ldb, 0, first);
   if (op.kernel == Kernel.Trmm) return trmm<T>(op.m, width, op.A, op.lda, B, op.ldb, work);

@@ -11,6 +11,7 @@
 import { diagonalBlock, mirror, quadraticCost, smallPotrf, smallTrsm, whiten } from '../block';
 import { Triangle, product } from '../gemm';
 import { S, dot, scaleRow, subtractRows } from '../rows';
+import { membersFor, sharePivot } from '../share';
 
 /** Rows from which a pivot's update goes through the packed product instead of being streamed (measured). */
 const STREAMED: i32 = 8;
@@ -77,12 +78,9 @@ export function tableauPivot(
     product<f64, f64>(Triangle.None, true, true, true, false, p, p, w, -1, t, p, Q, p, K, ldk, products);
     product<f64, f64>(Triangle.None, true, true, true, false, p, p, w, -1, Q, p, t, p, K, ldk, products);
   } else {
-    for (let i = 0; i < p; i++) {
-      const column = <usize>i * S;
-      subtractRows<f64>(w, i + 1, t + column, row, X, row, T + <usize>i * lt);
-      subtractRows<f64>(w, i + 1, t + column, row, Q, row, K + <usize>i * lk);
-      subtractRows<f64>(w, i + 1, Q + column, row, t, row, K + <usize>i * lk);
-    }
+    const members = membersFor<f64>(3 * <f64>w * p * p);
+    if (members > 1) sharePivot(members, p, w, X, T, ldt, K, ldk, products);
+    else updateRows(0, p, p, w, X, T, ldt, K, ldk);
   }
 
   // The pivot's own rows: σt, and σΠN by way of the block that X no longer needs.
@@ -112,6 +110,22 @@ export function tableauPivot(
     }
   }
   return change;
+}
+
+/** T ← T − tᵀX and K ← K − tᵀQ − Qᵀt for rows first … end − 1; X, Q and t, w × p each, lie one behind the other. */
+export function updateRows(
+  first: i32, end: i32, p: i32, w: i32, X: usize, T: usize, ldt: i32, K: usize, ldk: i32,
+): void {
+  const row = <usize>p * S;
+  const Q = X + <usize>w * row;
+  const t = Q + <usize>w * row;
+  for (let i = first; i < end; i++) {
+    const column = <usize>i * S;
+    const Ki = K + <usize>i * <usize>ldk * S;
+    subtractRows<f64>(w, i + 1, t + column, row, X, row, T + <usize>i * <usize>ldt * S);
+    subtractRows<f64>(w, i + 1, t + column, row, Q, row, Ki);
+    subtractRows<f64>(w, i + 1, Q + column, row, t, row, Ki);
+  }
 }
 
 /** out ← rows at … at + w − 1 of a symmetric matrix, whole: w × p. */
@@ -316,20 +330,8 @@ function blockChanges(
   }
 }
 
-/** minima_j = min_i of `tableauChanges` for the removed groups kept + j. @param row  kept doubles */
-export function tableauScan(
-  groups: i32, kept: i32, b: i32, T: usize, ldt: i32, K: usize, ldk: i32,
-  D: usize, E: usize, row: usize, minima: usize, work: usize,
-): void {
-  for (let j = kept; j < groups; j++) {
-    tableauChanges(j, kept, b, T, ldt, K, ldk, D, E, row, work);
-    store<f64>(minima, minimum(kept, row));
-    minima += S;
-  }
-}
-
 /** NaN is never the least. */
-function minimum(n: i32, x: usize): f64 {
+export function minimum(n: i32, x: usize): f64 {
   let m = f64x2.splat(Infinity);
   let i = 0;
   for (; i + 2 <= n; i += 2) {

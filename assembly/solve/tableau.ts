@@ -7,12 +7,14 @@ import { IMPROVEMENT, PIVOTS, groupsPerPivot } from '../../src/solve/constants';
 import { HEAD_BYTES, lines, pivotBytes, tableauBytes } from '../../src/solve/memory';
 import { potri } from '../potri';
 import { swapSymmetricGroups } from '../rows';
+import { OPERATION_BYTES, membersFor, shareScan } from '../share';
 import { at } from '../simd';
 import { syrk } from '../syrk';
 import { trsm } from '../trsm';
 import { after, enter, entry, put, value } from './array';
-import { tableauChanges, tableauCosts, tableauPivot, tableauPrepare, tableauScan } from './pivot';
+import { minimum, tableauChanges, tableauCosts, tableauPivot, tableauPrepare } from './pivot';
 import { schurComplement } from './schur';
+import { workBytes } from './work';
 
 /** How far a search has come. */
 const enum Phase {
@@ -150,8 +152,12 @@ export function bestSwap(s: Tableau): bool {
     }
   } else tableauPrepare(kept, b, s.T, p, s.K, p, s.D, s.E, s.small);
   for (let i = 0; i < kept; i++) if (load<u8>(s.isProtected + entry(s.order, i))) put(s.E, i * b * b, Infinity);
-  tableauScan(s.groups, kept, b, s.T, p, s.K, p, s.D, s.E, s.row, s.minima, s.small);
-  const j = least(s.groups - kept, s.minima, s.order + (<usize>kept << 2));
+  const removed = s.groups - kept;
+  const members = membersFor<f64>(<f64>kept * removed * (b == 1 ? 10 : 9 * <f64>b * b * b));
+  const bytes = 8 * <f64>kept + 64 * <f64>b * b; // of each member's scratch
+  if (members > 1 && bytes + OPERATION_BYTES <= workBytes(p, s.m)) shareScan(members, s);
+  else scan(s, 0, removed, s.row, s.small);
+  const j = least(removed, s.minima, s.order + (<usize>kept << 2));
   tableauChanges(kept + j, kept, b, s.T, p, s.K, p, s.D, s.E, s.row, s.small);
   const i = least(kept, s.row, s.order);
   const change = value(s.row, i);
@@ -160,6 +166,17 @@ export function bestSwap(s: Tableau): bool {
   s.into = entry(s.order, kept + j);
   s.change = change;
   return true;
+}
+
+/**
+ * minima_j ← the least change by a swap for the removed group at position kept + j, for j from first to end − 1.
+ * @param row  kept doubles; @param work  8·b·b
+ */
+export function scan(s: Tableau, first: i32, end: i32, row: usize, work: usize): void {
+  for (let j = first; j < end; j++) {
+    tableauChanges(s.kept + j, s.kept, s.b, s.T, s.p, s.K, s.p, s.D, s.E, row, work);
+    put(s.minima, j, minimum(s.kept, row));
+  }
 }
 
 /** Index of the least value; equal ones go by group number. */

@@ -11,6 +11,7 @@ import {
   type Simd,
 } from '../../src/kernel/index.ts';
 import { scratchBytes, Team } from '../../src/pool/team.ts';
+import { Tableau } from '../../src/solve/index.ts';
 import { random, randomArray } from '../support/random.ts';
 import { definite, until } from './built.ts';
 
@@ -153,6 +154,30 @@ describe.each(BINARIES)('%s, %s: shared out, the bits stay those of', (simd, typ
     expect(pivots[1]).toMatchObject({ ...(pivots[0] as object) });
   });
 });
+
+test.each([
+  ['baseline', 1300, 1],
+  ['relaxed', 1300, 1],
+  ['baseline', 64, 9],
+  ['relaxed', 64, 9],
+] as const)(
+  '%s: shared out, a search by swaps among %i groups of %i makes the same ones',
+  async (simd, groups, groupSize) => {
+    const { plain, shared, made } = await pair(simd);
+    const [p, m] = [groups * groupSize, 2];
+    const [H, G, W0] = [definite(p, 1), randomArray(p * m, 2), randomArray(p * m, 3)];
+    const kept = Array.from({ length: groups >> 1 }, (_, group) => 2 * group);
+    const [expected, found] = [plain, shared].map((kernels) => {
+      const tableau = new Tableau(kernels, { p, m, groupSize, groups, H, G, W0 }, kept);
+      const before = made();
+      const search = tableau.swapWhileBetter(3);
+      if (kernels === shared) expect(made()).toBeGreaterThan(before);
+      return { ...search, kept: tableau.kept(), costs: tableau.costs(), objective: tableau.objective };
+    });
+    expect(expected.steps).toBe(3);
+    expect(found).toEqual(expected);
+  },
+);
 
 test('no kernel of a part needs more scratch than a member has', async () => {
   const { abi } = await openKernels({ simd: 'baseline' });
