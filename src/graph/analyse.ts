@@ -12,6 +12,7 @@ import type { Shapes } from './linear.ts';
 import type { Model, Use } from './model.ts';
 import { captured, reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
+import { broadcast, unary } from './operators/elementwise.ts';
 import type { Operator } from './operators/operator.ts';
 import { type Carrier, called, Propagation } from './propagation.ts';
 import { followSizes } from './sizes.ts';
@@ -98,11 +99,29 @@ function settle(state: Propagation): void {
     );
     if (!agree) for (const label of labels) label.pin(reason);
   }
+  for (const { value, fromEnd, axis, reason } of state.reductions)
+    if (!comesBack(state, value, fromEnd, axis.label)) state.pin(axis, reason);
   const edits = rootsOf(state).flatMap((label) => label.edits.map((edit) => ({ ...edit, label })));
   for (const list of atPlaces(edits).values()) {
     const reason = disagreement(state, list);
     if (reason) for (const label of new Set(list.map((edit) => edit.label))) label.pin(reason);
   }
+}
+
+/** Whether all that is made of a number for all channels becomes part of each of these channels. */
+function comesBack(state: Propagation, value: string, fromEnd: number, label: Label): boolean {
+  const uses = state.model.uses(value);
+  const goesOn = ({ node }: Use): boolean => {
+    const rule = state.model.operator(node)?.rule;
+    const [output] = node.output;
+    const place = (state.dims(output)?.length ?? 0) - fromEnd;
+    const axis = state.axes(output)[place];
+    if ((rule !== unary && rule !== broadcast) || place < 0) return false;
+    if (!axis) return state.dims(output)![place] === 1 && comesBack(state, output, fromEnd, label);
+    const [own, wanted] = [axis.label.leaves(), label.leaves()];
+    return own.length === wanted.length && own.every((leaf, i) => leaf === wanted[i]);
+  };
+  return uses.length > 0 && !state.model.isOutput(value) && uses.every(goesOn);
 }
 
 /** Why an edit of a constant in a shape that several nodes read cannot be made: all of them must want it. */
@@ -119,7 +138,8 @@ function disagreement({ model }: Propagation, edits: readonly (OpenEdit & { labe
   const own = wanted(edits[0].reader);
   // a Shape of it only counts its elements
   const agrees = ({ node, index }: Use) =>
-    ['Shape', 'Concat'].includes(node.opType) || (index > 0 && wanted(node.name) === own);
+    ['Shape', 'Concat'].includes(node.opType) ||
+    ((index > 0 || node.opType === 'ConstantOfShape') && wanted(node.name) === own);
   const values = new Set(concat.output.slice(0, 1)); // grows with what Concats make of them
   for (const value of values) {
     const uses = model.uses(value);
@@ -143,8 +163,9 @@ function structureOf(
   const consumers = readersOf(label).sort(byPlace);
   const slices = label.slices.map(({ extent, ...slice }) => ({ ...slice, block: extent / label.groups }));
   const values = carriers.map(({ extent, ...value }) => ({ ...value, block: extent / label.groups }));
+  const norms = label.norms.map(({ extent, ...norm }) => ({ ...norm, block: extent / label.groups }));
   const edits = editsOf(label);
-  const blocks = [...slices, ...consumers.flatMap((reader) => reader.blocks)];
+  const blocks = [...slices, ...norms, ...consumers.flatMap((reader) => reader.blocks)];
   const units = [...blocks.map(({ block }) => block), ...edits.map(({ unit }) => unit)];
   if (!units.every(Number.isInteger)) label.pin('numbers in the graph contradict each other'); // of a malformed file
   const reason = reasonOf(label, producers.length, consumers, residual);
@@ -162,6 +183,7 @@ function structureOf(
     values,
     slices,
     edits,
+    norms,
   };
 }
 

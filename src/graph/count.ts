@@ -4,7 +4,7 @@ import { InputError } from '../errors.ts';
 import { linearMaps, type Shapes } from './linear.ts';
 import type { Model } from './model.ts';
 import { reads } from './node.ts';
-import type { Analysis, Structure } from './structure.ts';
+import type { Analysis, Slice, Structure } from './structure.ts';
 import { elements, sum } from './tensor.ts';
 
 // Constants of these types are shapes, indices and switches, not parameters.
@@ -44,7 +44,7 @@ function batchOf(model: Model, shapes: Shapes): number {
 /** A part of a size: `value` times the fraction of its groups that each structure in `of` keeps. */
 export interface Term {
   readonly value: number;
-  /** Names of structures. */
+  /** Names of structures; twice, where it falls with the square. */
   readonly of: readonly string[];
 }
 
@@ -85,38 +85,45 @@ export function sizeTerms(model: Model, { structures }: Analysis, shapes: Shapes
   };
 }
 
-/** Fraction of its groups that a structure keeps. */
-type Kept = (structure: string) => number;
+/** Fraction of its groups that a structure keeps; of a structure that lies on several axes, one for each. */
+type Kept = (variable: string) => number;
 /** Positions of an axis that belong to a structure. */
-type Extent = { readonly axis: number; readonly positions: number; readonly structure: string };
+type Extent = { readonly axis: number; readonly positions: number; readonly variable: string };
+
+/** Recurrent weights have the units twice: what they count is the product of both. */
+const variableOf = (structure: string, before: number) => `${structure}${'\0'.repeat(before)}`;
+const structureOf = (variable: string) => variable.replaceAll('\0', '');
+
+type Place = Pick<Slice, 'axis' | 'offset'>;
 
 /** By the names of tensors and values. What several nodes read counts once. */
 function extentsOf(structures: readonly Structure[]): Map<string, Extent[]> {
   const found = new Map<string, Map<string, Extent>>();
-  const add = (at: string, key: string, extent: Extent) => {
+  const add = (at: string, structure: string, { axis, offset }: Place, positions: number) => {
     const own = found.get(at) ?? new Map<string, Extent>();
-    own.set(key, extent);
+    const axes = new Set(
+      [...own.values()].flatMap((it) => (structureOf(it.variable) === structure ? it.axis : [])),
+    );
+    const before = [...axes].filter((it) => it < axis).length;
+    own.set(`${axis} ${offset}`, { axis, positions, variable: variableOf(structure, before) });
     found.set(at, own);
   };
-  for (const { name: structure, groups, slices, values } of structures) {
-    for (const { tensor, axis, offset, block } of slices)
-      add(tensor, `${axis} ${offset}`, { axis, positions: groups * block, structure });
-    for (const { value, axis, offset, block } of values)
-      add(value, `${axis} ${offset}`, { axis, positions: groups * block, structure });
+  const byAxis = (a: Place, b: Place) => a.axis - b.axis;
+  for (const { name, groups, slices, values } of structures) {
+    for (const at of [...slices].sort(byAxis)) add(at.tensor, name, at, groups * at.block);
+    for (const at of [...values].sort(byAxis)) add(at.value, name, at, groups * at.block);
   }
   return new Map(Array.from(found, ([at, own]) => [at, [...own.values()]]));
 }
 
 function namesAt(extents: ReadonlyMap<string, readonly Extent[]>, values: readonly string[]): string[] {
-  return [
-    ...new Set(values.flatMap((value) => (extents.get(value) ?? []).map(({ structure }) => structure))),
-  ];
+  return [...new Set(values.flatMap((value) => (extents.get(value) ?? []).map(({ variable }) => variable)))];
 }
 
 function scaled(extents: readonly Extent[] = [], dims: readonly number[], kept: Kept): number[] {
   return dims.map((dim, place) => {
     const own = extents.filter(({ axis }) => axis === place);
-    return dim - sum(own.map(({ positions, structure }) => positions * (1 - kept(structure))));
+    return dim - sum(own.map(({ positions, variable }) => positions * (1 - kept(variable))));
   });
 }
 
@@ -132,7 +139,7 @@ function expand(names: readonly string[], count: (kept: Kept) => number): Term[]
     const known = sum(inner.map((it) => values.get(it.join('\0'))!));
     const value = count((name) => (of.includes(name) || !names.includes(name) ? 1 : 0)) - known;
     values.set(of.join('\0'), value);
-    return { value, of };
+    return { value, of: of.map(structureOf) };
   });
 }
 

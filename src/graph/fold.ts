@@ -3,10 +3,19 @@
 
 import { bitsOf, isFloat } from './dtype.ts';
 import type { Model } from './model.ts';
-import { attributeFloat, attributeInt, attributeInts, isStandard, removeAttribute } from './node.ts';
+import {
+  attribute,
+  attributeFloat,
+  attributeInt,
+  attributeInts,
+  isStandard,
+  reads,
+  removeAttribute,
+} from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import { elements, fromFloat32, type Tensor, toFloat64 } from './tensor.ts';
 import { ownTensor, setBias } from './weights.ts';
+import { decodeTensor } from './wire.ts';
 
 /**
  * A copy of the model in which each BatchNormalization that is the only reader of a Conv, a Gemm or another linear
@@ -76,12 +85,68 @@ function fold(model: Model, { node, layer, bias }: Foldable, norm: NodeProto): v
 
 /**
  * A copy of the model without Transpose of constants that nothing else reads: a second copy of a tied embedding would
- * only make the file larger. Nor has it Identity of constants, which exporters share equal weights by.
+ * only make the file larger. Nor has it Identity of constants, which exporters share equal weights by, and first states of zeros:
+ * made from one shape for all layers, they would tie the units of these.
  */
 export function foldConstants(model: Model): Model {
   const folded = model.clone();
   replaceConstants(folded, transposed);
+  dropZeroStates(folded);
   return folded;
+}
+
+/** Inputs of recurrent layers that are zero where they are left out: the first states. */
+const STATES: ReadonlyMap<string, readonly number[]> = new Map([
+  ['LSTM', [5, 6]],
+  ['GRU', [5]],
+  ['RNN', [5]],
+]);
+
+function dropZeroStates(model: Model): void {
+  for (const node of model.nodes) {
+    const states = (isStandard(node) && STATES.get(node.opType)) || [];
+    for (const index of states) {
+      const value = node.input[index];
+      if (!value || !isZero(model, value)) continue;
+      model.setInput(node, index, '');
+      removeUnread(model, value);
+    }
+  }
+}
+
+/** Operators that only move or repeat elements. */
+const MOVES = new Set([
+  'Expand',
+  'Slice',
+  'Gather',
+  'Squeeze',
+  'Unsqueeze',
+  'Reshape',
+  'Transpose',
+  'Identity',
+  'Tile',
+]);
+
+/** Whether all elements of a value are zero, as far as constants tell. */
+function isZero(model: Model, value: string): boolean {
+  const isNothing = (bytes: Uint8Array) => bytes.every((byte) => byte === 0);
+  const constant = model.tensors.get(value);
+  if (constant) return isFloat(constant.type) && isNothing(constant.bytes);
+  const node = model.producer(value);
+  if (!node || !isStandard(node)) return false;
+  if (node.opType !== 'ConstantOfShape') return MOVES.has(node.opType) && isZero(model, node.input[0]);
+  const filling = attribute(node, 'value')?.t;
+  return !filling || isNothing(decodeTensor(filling, node.name).bytes);
+}
+
+/** Removes the nodes that only led to a value which nothing reads any more. */
+function removeUnread(model: Model, value: string): void {
+  const node = model.producer(value);
+  const isRead = (output: string) => model.isOutput(output) || model.uses(output).length > 0;
+  if (!node || node.output.some(isRead)) return;
+  const inputs = reads(node);
+  model.remove(new Set([node]));
+  for (const input of inputs) removeUnread(model, input);
 }
 
 /** Removes Identity of constants, and other nodes of constants that `also` gives a constant for. */

@@ -16,6 +16,7 @@ export {
   linearMaps,
   type Shapes,
 } from './linear.ts';
+export { maskInner } from './mask.ts';
 export { isStraight, Model } from './model.ts';
 export { attributeFloat, attributeInt, attributeInts, attributeString } from './node.ts';
 export type { NodeProto } from './onnx_pb.ts';
@@ -30,8 +31,10 @@ export { shrink } from './shrink.ts';
 export { loadStored, type ModelOutline, openStored, streamModel } from './stream.ts';
 export {
   type Analysis,
+  dependsOnKept,
   type Edit,
   type LinearRef,
+  type Norm,
   type Reader,
   type RowBlock,
   rowsOf,

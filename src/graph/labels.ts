@@ -7,7 +7,7 @@
 import { UnsupportedModelError } from '../errors.ts';
 import { limits } from '../limits.ts';
 import type { LinearMap } from './linear.ts';
-import type { Edit, LinearRef, Slice } from './structure.ts';
+import type { Edit, LinearRef, Norm, Slice } from './structure.ts';
 import { sum } from './tensor.ts';
 
 /**
@@ -29,6 +29,9 @@ export interface OpenReader {
 
 /** A slice whose block follows from the extent that the label has on the axis. */
 type OpenSlice = Omit<Slice, 'block'> & { extent: number };
+
+/** A norm whose block follows from the extent. */
+type OpenNorm = Omit<Norm, 'block'> & { extent: number };
 
 type WithoutUnit<T> = T extends unknown ? Omit<T, 'unit'> : never;
 export type EditPlace = WithoutUnit<Edit>;
@@ -65,6 +68,9 @@ export class Patience {
   }
 }
 
+/** What moves to the other label when two become one. */
+const LISTS = ['producers', 'consumers', 'slices', 'edits', 'norms', 'pins', 'shortcuts'] as const;
+
 export class Label {
   /** Number of groups; only that of the root counts. */
   groups: number;
@@ -72,6 +78,7 @@ export class Label {
   readonly consumers: OpenReader[] = [];
   readonly slices: OpenSlice[] = [];
   readonly edits: OpenEdit[] = [];
+  readonly norms: OpenNorm[] = [];
   /** Reasons why the channels must stay. */
   readonly pins: string[] = [];
   /** Additions that tied different producers, as `Add "name"`. */
@@ -179,7 +186,7 @@ export class Label {
     from.#parent = into;
     into.groups = gcd(into.groups, from.groups);
     into.isHead ||= from.isHead;
-    for (const list of ['producers', 'consumers', 'slices', 'edits', 'pins', 'shortcuts'] as const) {
+    for (const list of LISTS) {
       append(into[list] as unknown[], from[list].splice(0));
     }
     return true;
@@ -247,6 +254,7 @@ export class Label {
       };
       append(label.consumers, this.consumers.map(shifted));
       append(label.slices, this.slices.map(shifted));
+      append(label.norms, this.norms.map(shifted));
       for (const edit of this.edits) label.edits.push({ ...edit, extent: scaled(edit.extent) });
       from += share;
       return { label, share };

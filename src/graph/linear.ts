@@ -4,8 +4,9 @@ import { isFloat } from './dtype.ts';
 import type { Model, Use } from './model.ts';
 import { attributeInt, isStandard } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
+import type { Layer } from './operators/operator.ts';
 import type { LinearRef } from './structure.ts';
-import { elements } from './tensor.ts';
+import { elements, type Tensor } from './tensor.ts';
 
 /** Concrete dims of every value in a run on some batch. */
 export type Shapes = ReadonlyMap<string, readonly number[]>;
@@ -40,6 +41,8 @@ export interface LinearMap extends LinearRef {
   /** Rows of X per sample, so that a sample costs rows·p·m multiply-adds. */
   rows: number;
   conv?: ConvGeometry;
+  /** Y is no value of the graph: `output` is what the node makes of it, and the layer can be fitted to itself only. */
+  isInner?: boolean;
   /** Where Y goes straight into an Add of equal shapes: sum = Y + shortcut. */
   residual?: { sum: string; shortcut: string; node: string };
 }
@@ -82,12 +85,12 @@ export function linearMap(model: Model, node: NodeProto, shapes: Shapes): Linear
   const output = shapes.get(node.output[0]);
   if (!layer || !weight || !isFloat(weight.type) || !input || !output || elements(weight.dims) === 0)
     return undefined;
-  const dims = { input, output, weight: weight.dims };
+  const dims = { input, output, weight: weightDims(layer, weight) };
   const bias = node.input[layer.bias ?? -1];
   if (!layer.isLinear?.(node, dims) || (bias && !model.tensors.has(bias))) return undefined;
   const conv = layer.patches?.(node, dims);
   const outputAxis = layer.outputAxis(node);
-  const groupSize = elements(weight.dims.slice(2));
+  const groupSize = elements(dims.weight.slice(2));
   const map: LinearMap = {
     node: node.name,
     kind: conv ? 'conv' : layer.bias === undefined ? 'matmul' : 'gemm',
@@ -95,15 +98,21 @@ export function linearMap(model: Model, node: NodeProto, shapes: Shapes): Linear
     output: node.output[0],
     weight: weight.name,
     groupSize,
-    p: weight.dims[1 - outputAxis] * groupSize,
-    m: weight.dims[outputAxis],
+    p: dims.weight[1 - outputAxis] * groupSize,
+    m: dims.weight[outputAxis],
     rows: conv ? elements(output.slice(2)) : rowsOf(model, shapes, input),
   };
   if (conv) map.conv = conv;
   if (bias) map.bias = bias;
+  if (layer.isInner) return { ...map, isInner: true };
   if (layer.bias === undefined) addBias(model, map);
   addShortcut(model, map, shapes);
   return map;
+}
+
+/** Dims of the weights: (m, p, …) or (p, m, …). */
+export function weightDims({ isStacked }: Layer, { dims }: Tensor): readonly number[] {
+  return isStacked ? [dims[0] * dims[1], ...dims.slice(2)] : dims;
 }
 
 // Exporters may merge the batch with positions: (b, t, p) to (b·t, p).

@@ -1,11 +1,12 @@
 // The state that the rules of the operators work on: which axes of which values carry which labels.
 
-import { type Axis, type EditPlace, Label, Patience } from './labels.ts';
+import { type Axis, type EditPlace, Label, Patience , type Piece } from './labels.ts';
 import type { LinearMap, Shapes } from './linear.ts';
 import type { Model } from './model.ts';
 import { reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import type { Size } from './sizes.ts';
+import type { Port } from './structure.ts';
 import { sum, type Tensor, toIntegers } from './tensor.ts';
 
 /** Where a label lies: `extent` positions of an axis of a value, from `offset` on. */
@@ -23,6 +24,8 @@ export class Propagation {
   readonly labels: Label[] = [];
   /** Labels that must turn out to be one and the same, or all of them are pinned. */
   readonly agreements: { labels: readonly Label[]; reason: string }[] = [];
+  /** What was reduced over channels; it must come back to them, at axis −`fromEnd`, and go nowhere else. */
+  readonly reductions: { value: string; fromEnd: number; axis: Axis; reason: string }[] = [];
   /** Integer values that a Shape leads to, element by element. */
   readonly sizes = new Map<string, readonly Size[]>();
   readonly #axes = new Map<string, (Axis | undefined)[]>();
@@ -84,25 +87,24 @@ export class Propagation {
     return { label, extent, outer: 1 };
   }
 
-  /** A new label for the channels that a layer puts on one axis of its output. */
-  produce(node: NodeProto, place: number, extent: number): Axis {
+  /**
+   * A new label for the channels that a layer puts on one axis of an output.
+   * @param from  the input that its weights are, and the output
+   */
+  produce(node: NodeProto, place: number, extent: number, { weight = 1, output = 0 } = {}): Axis {
     const axis = this.free(extent);
     const kind = node.opType.toLowerCase();
-    const ref = { node: node.name, kind, weight: node.input[1], output: node.output[0] };
+    const ref = { node: node.name, kind, weight: node.input[weight], output: node.output[output] };
     const bias = node.input[this.model.operator(node)?.layer?.bias ?? -1];
     axis.label.producers.push(bias ? { ...ref, bias } : ref);
-    this.mark(node.output[0], place, axis);
+    this.mark(node.output[output], place, axis);
     return axis;
   }
 
   /** A layer reads the channels. */
   consume(axis: Axis, map: LinearMap): void {
-    if (axis.outer > 1) {
-      this.pin(axis, `"${map.node}" reads it together with others`);
-      return;
-    }
     const rows = map.p / axis.extent;
-    for (const { label, offset, extent } of piecesOf(axis)) {
+    for (const { label, offset, extent } of runsOf(axis)) {
       label.consumers.push({ map, offset: offset * rows, extent: extent * rows });
     }
   }
@@ -124,14 +126,23 @@ export class Propagation {
     return parts.length > 0 ? { label: Label.of(parts), extent: sum(extents), outer: 1 } : undefined;
   }
 
-  /** Ties one axis of the constant at `node.input[input]` to a label, from position `offset` on. */
-  slice(axis: Axis, node: NodeProto, input: number, place: number, offset = 0): void {
-    if (axis.outer > 1) this.pin(axis, `${called(node)} has constants for axes that were merged`);
+  /**
+   * Ties one axis of the constant at `node.input[input]` to a label, from position `offset` on.
+   * @param isRead  the node reads the channels by it, and makes them
+   */
+  slice(axis: Axis, node: NodeProto, input: number, place: number, offset = 0, isRead = false): void {
     const dim = this.dims(node.input[input])?.[place] ?? 0;
     if (offset + axis.extent > dim) this.pin(axis, `${called(node)} has a constant that is too small`);
-    for (const piece of piecesOf(axis)) {
-      const at = { tensor: node.input[input], axis: place, node: node.name, input };
+    for (const piece of runsOf(axis)) {
+      const at = { tensor: node.input[input], axis: place, node: node.name, input, ...(isRead && { isRead }) };
       piece.label.slices.push({ ...at, offset: offset + piece.offset, extent: piece.extent });
+    }
+  }
+
+  /** The node computes over the channels that lie on these axes of what it reads and gives. */
+  normalise(axis: Axis, node: NodeProto, inputs: readonly Port[], outputs: readonly Port[]): void {
+    for (const { label, offset, extent } of runsOf(axis)) {
+      label.norms.push({ node: node.name, inputs, outputs, whole: axis.extent, offset, extent });
     }
   }
 
@@ -173,6 +184,13 @@ export class Propagation {
 }
 
 const piecesOf = ({ label, extent }: Axis) => label.pieces(extent);
+
+/** The pieces of every run, in which a label's groups lie one behind the other. */
+function* runsOf({ label, extent, outer }: Axis): Generator<Piece> {
+  const run = extent / outer;
+  for (let at = 0; at < extent; at += run)
+    for (const piece of label.pieces(run)) yield { ...piece, offset: at + piece.offset };
+}
 
 /** How messages call a node: `Conv "name"`. */
 export function called(node: NodeProto): string {

@@ -33,6 +33,7 @@ const SHAPED = new Map([
   ['Reshape', 1],
   ['Expand', 1],
   ['Resize', 3],
+  ['ConstantOfShape', 0],
 ]);
 
 /** Computes the sizes that a node gives, and pins channels whose number it uses in a way not known here. */
@@ -49,7 +50,7 @@ export function followSizes(state: Propagation, node: NodeProto): void {
   // the rules of these look at the shapes that they are given
   const shape = isStandard(node) ? node.input[SHAPED.get(node.opType) ?? -1] : undefined;
   for (const value of known) {
-    if (value === shape && value !== node.input[0]) continue;
+    if (value === shape && node.input.filter((own) => own === value).length === 1) continue;
     pinCounted(state, node, state.sizes.get(value));
   }
 }

@@ -25,6 +25,8 @@ export interface Slice {
   node: string;
   /** `tensor` is this input of the node. */
   input: number;
+  /** By these weights the node that makes the channels reads them, as a recurrent layer does. */
+  isRead?: boolean;
 }
 
 /**
@@ -54,6 +56,26 @@ export type Edit =
   | { kind: 'hold'; node: string; value: number; rank: number; unit: number }
   /** The declared extent of an axis of a graph input or output. */
   | { kind: 'dim'; value: string; index: number; unit: number };
+
+/** An axis of an input or output of a node. */
+export interface Port {
+  readonly index: number;
+  readonly axis: number;
+}
+
+/**
+ * A node that computes over the channels: a normalisation, or a reduction that is part of one. What it makes of those that
+ * stay depends on which go.
+ */
+export interface Norm {
+  node: string;
+  /** Where the channels are; an axis has `whole` positions, of which channel c owns `block` from offset + c·block on. */
+  inputs: readonly Port[];
+  outputs: readonly Port[];
+  whole: number;
+  offset: number;
+  block: number;
+}
 
 /** Axes of values on which the channels lie, `block` positions for each from `offset` on. */
 export interface ValueAxis {
@@ -107,6 +129,12 @@ export interface Structure {
   values: ValueAxis[];
   slices: Slice[];
   edits: Edit[];
+  norms: Norm[];
+}
+
+/** Whether what comes of the channels that stay depends, before any layer reads it, on which go. */
+export function dependsOnKept({ norms, slices }: Structure): boolean {
+  return norms.length > 0 || slices.some(({ isRead }) => isRead);
 }
 
 /** What `openModel` found that can be cut, and what cannot. */

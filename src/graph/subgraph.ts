@@ -18,6 +18,8 @@ export interface ValueInfo {
   types: ReadonlyMap<string, string>;
   /** Whether other extents than the batch differ between samples. */
   varies?: boolean;
+  /** The axis that counts samples, of values where that is not the first: no cut lies there. */
+  batchAxes?: ReadonlyMap<string, number>;
   /** Inputs whose first axis is not the batch: parts have them as the model does. */
   fixed?: ReadonlySet<string>;
 }
@@ -150,8 +152,14 @@ export interface Cut {
  * @param shapes  dims of every value in a run; with them, what depends on constants and the shapes of the graph's
  *   inputs alone (positions, causal masks) crosses for free too, where the value that crosses has the same batch:
  *   `subgraph` takes it from there
+ * @param batchAxes  those of `ValueInfo`
  */
-export function segments(model: Model, shapes?: Shapes, input = model.inputs[0]?.name): Cut[] {
+export function segments(
+  model: Model,
+  shapes?: Shapes,
+  input = model.inputs[0]?.name,
+  batchAxes: ReadonlyMap<string, number> = new Map(),
+): Cut[] {
   const inputs = new Set(model.inputs.map(({ name }) => name));
   const batches = new Set<number | undefined>();
   const computed = new Set([input]);
@@ -173,7 +181,8 @@ export function segments(model: Model, shapes?: Shapes, input = model.inputs[0]?
     for (const output of node.output) if (lastUse.has(output)) live.add(output);
     for (const value of reads(node)) if (lastUse.get(value) === place) live.delete(value);
     const [value] = live;
-    const hasBatch = [...batches].every((batch) => batch === shapes?.get(value)?.[0]);
+    const isOfBatch = [...batches].every((batch) => batch === shapes?.get(value)?.[0]);
+    const hasBatch = isOfBatch && !batchAxes.has(value);
     if (live.size === 1 && !inputs.has(value) && hasBatch) cuts.push({ after: place, value });
   }
   return cuts;

@@ -1,7 +1,7 @@
 // Weights of a linear map as the p × m matrix that the solver works on, and back.
 
 import { ShapeError, UnsupportedModelError } from '../errors.ts';
-import type { LinearMap } from './linear.ts';
+import { type LinearMap, weightDims } from './linear.ts';
 import type { Model } from './model.ts';
 import { attributeFloat, removeAttribute } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
@@ -95,8 +95,9 @@ function layerOf(model: Model, map: LinearMap) {
     });
   }
   const outputAxis = layer.outputAxis(node);
-  const [columns, inputs] = [weight.dims[outputAxis], weight.dims[1 - outputAxis]];
-  const kernel = elements(weight.dims.slice(2));
+  const dims = weightDims(layer, weight);
+  const [columns, inputs] = [dims[outputAxis], dims[1 - outputAxis]];
+  const kernel = elements(dims.slice(2));
   const places = placesOf({
     inputs,
     columns,

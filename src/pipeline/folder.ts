@@ -346,7 +346,7 @@ async function folderWriter(
     async part(index, pruned) {
       const tensors =
         index > language.blocks
-          ? gainTensors(language, checkpoint, pruned.masked)
+          ? gainTensors(language, checkpoint, pruned.weighted)
           : language.tensorsOf(index - 1, shrunk(pruned));
       for (const { name, data } of tensors) {
         written.add(name);

@@ -35,7 +35,7 @@ export interface Move {
 export class Frontier {
   readonly #engine: Engine;
   readonly #opened: OpenedModel;
-  readonly #pruned: Model;
+  readonly #pruned: () => Model;
   readonly #source: BatchSource;
   readonly #limits: ActivationLimits;
   readonly #findings: Findings;
@@ -54,13 +54,13 @@ export class Frontier {
     | undefined;
 
   /**
-   * @param pruned  a model with the nodes of the dense one, whose weights change while the frontier moves
+   * @param pruned  a model with the values of the dense one, whose weights change while the frontier moves
    * @param about  what the source's dense values depend on, for `findings`
    */
   constructor(
     engine: Engine,
     opened: OpenedModel,
-    pruned: Model,
+    pruned: () => Model,
     source: BatchSource,
     limits: ActivationLimits,
     findings: Findings,
@@ -74,7 +74,7 @@ export class Frontier {
     this.#limits = limits;
     this.#findings = findings;
     this.#path = [about];
-    this.#cuts = segments(model, info.shapes, input.name);
+    this.#cuts = segments(model, info.shapes, input.name, info.batchAxes);
     this.#inputs = model.inputs.map(({ name }) => name);
     this.#value = input.name;
   }
@@ -146,7 +146,7 @@ export class Frontier {
     dense: readonly string[],
     pruned: readonly string[],
     signal?: AbortSignal,
-    variant = this.#pruned,
+    variant = this.#pruned(),
   ): AsyncGenerator<Values> {
     const known = await this.#known(dense);
     const sessions: (EngineSession | undefined)[] = [];

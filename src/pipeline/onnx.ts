@@ -97,7 +97,9 @@ function profileOf(opened: OpenedModel, recipe: Recipe, sizes: Sizes): Profile {
     .map((it) => [it, [...Array(sizes.get(it.name)!).keys()]] as const);
   const probed = info.shapes.get(input.name)?.[0] || 1;
   const values = (dims: readonly number[] = []) => elements(dims) / probed;
-  const cuts = segments(model, info.shapes, input.name).map(({ value }) => values(info.shapes.get(value)));
+  const cuts = segments(model, info.shapes, input.name, info.batchAxes).map(({ value }) =>
+    values(info.shapes.get(value)),
+  );
   const all = [...info.shapes.values()].reduce((sum, dims) => sum + values(dims), 0);
   return {
     model: name,

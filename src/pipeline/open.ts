@@ -32,7 +32,7 @@ import {
 import { checkValues } from '../limits.ts';
 import { extentsOf, type InputValues, type ModelInput, modelInput, takesTokens } from './inputs.ts';
 import { hasVocabulary } from './output.ts';
-import { inferShapes } from './shapes.ts';
+import { batchAxesOf, inferShapes, movesBatch } from './shapes.ts';
 import { sizedInput } from './size.ts';
 import type { ModelSize } from './subject.ts';
 
@@ -95,13 +95,17 @@ export async function openParsed(
   try {
     const input = sizedInput(declaredInput(model, inputs), model, size);
     const batch = input.fixedBatch || 1;
-    const info = {
-      ...(await probe(engine, model, input, [batch, ...input.shape])),
-      fixed: heldInputs(input),
-    };
+    const shown = await probe(engine, model, input, [batch, ...input.shape]);
     // Extents that mean different things should differ: a batch of one hides what mixes it with other axes.
     const isFree = takesTokens(input) && !input.fixedBatch && input.open[0];
-    const told = isFree ? await probe(engine, model, input, DISTINCT) : info;
+    const told = isFree ? await probe(engine, model, input, DISTINCT) : shown;
+    const isMoved = movesBatch(model) && !input.fixedBatch;
+    const several = isMoved && !isFree ? await probe(engine, model, input, [SEVERAL, ...input.shape]) : told;
+    const info: ValueInfo = {
+      ...shown,
+      fixed: heldInputs(input),
+      ...(isMoved && { batchAxes: batchAxesOf(shown.shapes, several.shapes, [batch, SEVERAL]) }),
+    };
     const outputs = model.outputs.map((output) => elements(info.shapes.get(output.name) ?? []) / batch);
     return {
       name,
@@ -136,8 +140,10 @@ export function declaredInput({ inputs, outputs }: Model, values?: InputValues):
   return modelInput(inputs.map(describeValue), outputs.map(describeValue), values);
 }
 
+/** Samples of a run that shows where they are counted. */
+const SEVERAL = 2;
 /** Windows and tokens of a run that no other extent of a model is likely to have. */
-const DISTINCT = [2, 11];
+const DISTINCT = [SEVERAL, 11];
 
 /**
  * Shapes for samples of zeros.

@@ -11,7 +11,7 @@ import { withGain } from './gain.ts';
 import type { LatencyTable } from './latency.ts';
 import type { PruneOptions } from './prune.ts';
 import { corrects, fittingOf, type Recipe, type Sizes, type Target } from './recipe.ts';
-import { type History, type PrunedPart, prunePart } from './sequence.ts';
+import { type History, masked, type PrunedPart, prunePart } from './sequence.ts';
 import type { Subject } from './subject.ts';
 
 /** What all of a run shares. */
@@ -65,15 +65,15 @@ export async function passOver(run: Run, pass: Pass): Promise<LastPlace> {
     await pass.onPart?.(index, pruned);
     if (chain.parts > 1)
       run.onProgress?.({ label, done: index, total: chain.parts - 2, layer: `block ${index - 1}` });
-    return history.isDense ? undefined : pruned.masked;
+    return history.isDense ? undefined : masked(pruned);
   };
   const last = await through(chain, calibration, run, visit, findings);
   const { gain } = last.part;
   if (!gain || history.isDense || !corrects(recipe, target)) return last;
   try {
-    const masked = await withGain(run, last, gain, pass);
-    await pass.onPart?.(chain.parts - 1, { masked, layers: [] });
-    return { ...last, pruned: masked };
+    const weighted = await withGain(run, last, gain, pass);
+    await pass.onPart?.(chain.parts - 1, { weighted, layers: [] });
+    return { ...last, pruned: weighted };
   } catch (error) {
     await last.close();
     throw error;

@@ -7,6 +7,7 @@ import {
   type Gain,
   type LinearMap,
   type Model,
+  maskInner,
   type Reader,
   readWeights,
   rowsOf,
@@ -31,14 +32,23 @@ export interface PrunedLayer extends Named, Pick<SolvedLayers, 'kept' | 'relativ
 }
 
 export interface PrunedPart {
-  /** The part's graph with the removed channels' weights zero: the smaller network's function at the dense one's shapes. */
-  readonly masked: Model;
+  /** The part's graph with its new weights, those of removed channels zero. */
+  readonly weighted: Model;
   readonly layers: readonly PrunedLayer[];
 }
 
 /** The part without its removed channels. */
-export function shrunk({ masked, layers }: PrunedPart): Model {
-  return shrink(masked, new Map(layers.map(({ structure, kept }) => [structure, kept])));
+export function shrunk({ weighted, layers }: PrunedPart): Model {
+  return shrink(weighted, cutsOf(layers));
+}
+
+/** The smaller network's function at the dense one's shapes. */
+export function masked({ weighted, layers }: PrunedPart): Model {
+  return maskInner(weighted, cutsOf(layers));
+}
+
+function cutsOf(layers: readonly PrunedLayer[]) {
+  return new Map(layers.map(({ structure, kept }) => [structure, kept]));
 }
 
 /** Statistics that are kept for other runs take no more bytes than this. */
@@ -81,21 +91,29 @@ export async function prunePart(
     pass.target,
     source.diverged,
   );
-  const masked = opened.model.clone();
+  const pruned = { weighted: opened.model.clone(), layers: [] as PrunedLayer[] };
+  const { weighted, layers } = pruned;
   const about = { part: index, samples: pass.samples };
-  const frontier = new Frontier(run.chain.engine, opened, masked, source, run, run.findings, about);
+  const frontier = new Frontier(
+    run.chain.engine,
+    opened,
+    () => masked(pruned),
+    source,
+    run,
+    run.findings,
+    about,
+  );
   const gone = new Map<string, number[]>();
   const walk: Walk = { run, pass, part: index, opened, frontier, samples: source.samples, history, gone };
-  const layers: PrunedLayer[] = [];
   try {
     const start = steps.length > 0 ? frontier.cutBefore(steps[0].position) : undefined;
     if (start) frontier.moveTo({ cut: start, watched: [start.value] });
     for (const [i, step] of steps.entries()) {
-      if (step.gain) writeGain(masked, step.gain, await refitGain(walk, step.gain, steps[i + 1]));
+      if (step.gain) writeGain(weighted, step.gain, await refitGain(walk, step.gain, steps[i + 1]));
       else {
         const solved = await solveStep(walk, step, steps[i + 1]);
         step.maps.forEach((map, at) => {
-          writeWeights(masked, map, solved.layers[at].W, solved.layers[at].bias);
+          writeWeights(weighted, map, solved.layers[at].W, solved.layers[at].bias);
         });
         if (step.structure) {
           removeRows(gone, step.structure, solved.kept);
@@ -107,7 +125,7 @@ export async function prunePart(
         run.onProgress?.({ label: pass.label, done: i + 1, total: steps.length, layer });
       }
     }
-    return { masked, layers };
+    return pruned;
   } finally {
     await frontier.close();
   }

@@ -2,7 +2,15 @@
 // graph; what it leaves open (the results of loops and of data) is read off a run.
 
 import type { Engine, FloatTensor, ValueDescription } from '../engine/index.ts';
-import { describeValue, type Model, shapeOutline, shapeReader, type ValueInfo } from '../graph/index.ts';
+import {
+  attributeInts,
+  describeValue,
+  type Model,
+  type Shapes,
+  shapeOutline,
+  shapeReader,
+  type ValueInfo,
+} from '../graph/index.ts';
 import { loadModel } from './load.ts';
 
 /**
@@ -34,6 +42,26 @@ export async function inferShapes(
     for (const [i, name] of open.entries()) shapes.set(name, found[i]);
   }
   return { shapes, types };
+}
+
+/** Whether a Transpose moves the first axis, so that samples may be counted by another one. */
+export function movesBatch({ nodes }: Model): boolean {
+  return nodes.some((node) => node.opType === 'Transpose' && attributeInts(node, 'perm')?.[0] !== 0);
+}
+
+/** The axis that counts samples, of values where it is not the first. @param shapes, others  for `n` and `m` samples */
+export function batchAxesOf(
+  shapes: Shapes,
+  others: Shapes,
+  [n, m]: readonly [number, number],
+): Map<string, number> {
+  const found = new Map<string, number>();
+  for (const [name, dims] of shapes) {
+    const other = others.get(name) ?? dims;
+    const axis = dims.findIndex((dim, i) => other[i] !== dim && other[i] * n === dim * m);
+    if (axis > 0) found.set(name, axis);
+  }
+  return found;
 }
 
 const isKnown = (dims: ValueDescription['dims']): dims is readonly number[] =>

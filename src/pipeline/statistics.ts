@@ -1,7 +1,7 @@
 // Statistics of layers over one pass of both networks.
 
 import type { FloatTensor } from '../engine/index.ts';
-import type { LinearMap } from '../graph/index.ts';
+import { elements, type LinearMap } from '../graph/index.ts';
 import type { SessionStatistics } from '../pool/index.ts';
 import type { Image, Layer } from '../solve/index.ts';
 import type { Frontier, Values } from './frontier.ts';
@@ -12,6 +12,8 @@ import { FEWEST_TO_SPLIT, HELD_OUT } from './split.ts';
 
 export type Sums = Pick<Layer, 'fit' | 'heldOut'>;
 
+const hasTarget = ({ isInner }: LinearMap, { kind }: Target) => kind !== 'self' && !isInner;
+
 /** The values that layers are fitted by, of either network. */
 export function valuesFor(
   maps: readonly LinearMap[],
@@ -21,7 +23,7 @@ export function valuesFor(
   const pruned = new Set<string>();
   for (const map of maps) {
     pruned.add(map.input);
-    if (kind === 'self') continue;
+    if (kind === 'self' || map.isInner) continue;
     if (kind === 'residual' && map.residual) {
       dense.add(map.residual.sum);
       pruned.add(map.residual.shortcut);
@@ -52,7 +54,7 @@ export async function collect(
   const isHeldOut = (index: number) => samples >= FEWEST_TO_SPLIT && index % HELD_OUT === HELD_OUT - 1;
   const all: SessionStatistics[] = [];
   const open = (map: LinearMap) => {
-    all.push(session.statistics(map.p, map.m, target.kind !== 'self'));
+    all.push(session.statistics(map.p, map.m, hasTarget(map, target)));
     return all[all.length - 1];
   };
   let sample = 0;
@@ -102,14 +104,16 @@ function thinning({ conv, rows, p }: LinearMap, samples: number): number {
 /** For adding sample i of a batch, the layer's rows and their targets, to an accumulator. */
 function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target: Target, stride: number) {
   const x = values.pruned[map.input];
-  const y = target.kind === 'self' ? undefined : wantedOf(map, values, target);
+  const y = hasTarget(map, target) ? wantedOf(map, values, target) : undefined;
   // Not dims[0], which may hold samples and positions.
   const part = (tensor: FloatTensor, index: number) => {
     const size = tensor.data.length / values.batch;
     return tensor.data.subarray(index * size, (index + 1) * size);
   };
   if (!map.conv) {
-    return (i: number, to: SessionStatistics) => to.addRows(part(x, i), y && part(y, i));
+    const axis = opened.info.batchAxes?.get(map.input);
+    const rows = (tensor: FloatTensor, i: number) => (axis ? picked(tensor, axis, i) : part(tensor, i));
+    return (i: number, to: SessionStatistics) => to.addRows(rows(x, i), y && rows(y, i));
   }
   const image = (tensor: FloatTensor, i: number) => ({ channels: tensor.dims[1], data: part(tensor, i) });
   const { inputDilations = [1, 1], ...conv } = map.conv;
@@ -127,6 +131,15 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
   const wanted = (i: number) =>
     y && { ...image(y, i), data: onGrid(part(y, i), outHeight, outWidth, stride) };
   return (i: number, to: SessionStatistics) => to.addImage(geometry, of(image(x, i)), wanted(i));
+}
+
+/** What a tensor has at one place of an axis. */
+function picked({ dims, data }: FloatTensor, axis: number, place: number): Float32Array {
+  const inner = elements(dims.slice(axis + 1));
+  const result = new Float32Array(data.length / dims[axis]);
+  for (let at = 0, from = place * inner; at < result.length; at += inner, from += dims[axis] * inner)
+    result.set(data.subarray(from, from + inner), at);
+  return result;
 }
 
 /** The size that images of these dims (n, c, h, w) or (n, c, w) have with zeros between their values, and what makes them so. */

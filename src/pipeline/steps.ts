@@ -2,6 +2,7 @@
 
 import { OutOfMemoryError } from '../errors.ts';
 import {
+  dependsOnKept,
   depthwise,
   type Gain,
   type LinearMap,
@@ -10,7 +11,7 @@ import {
   type Structure,
   sum,
 } from '../graph/index.ts';
-import { layerWasmBytes, type Search, statisticsWasmBytes } from '../solve/index.ts';
+import { layerWasmBytes, refits, type Search, statisticsWasmBytes } from '../solve/index.ts';
 import type { OpenedModel } from './open.ts';
 import { corrects, type Recipe, type Target } from './recipe.ts';
 
@@ -50,23 +51,28 @@ export function stepsOf(
       position: first(structure.consumers),
       keep: kept(structure),
     }));
+  // Norms and recurrent layers give something else when channels go: readers are refitted to that.
+  const changed = steps.filter(({ structure }) => structure && dependsOnKept(structure));
+  const refitted = refits(recipe.method) ? changed : [];
+  const again = new Map(refitted.flatMap(({ maps }) => maps.map((map) => [map.node, map] as const)));
   if (corrects(recipe, target)) {
     const solved = new Map(
       steps.flatMap((step) => step.maps.map(({ node }) => [node, step.position] as const)),
     );
     const start = diverged ? -1 : Math.min(...steps.map((step) => step.position));
-    const all = linearMaps(model, info.shapes);
+    const all = linearMaps(model, info.shapes).filter(({ isInner }) => !isInner);
     const layers = all.map(({ node }) => position.get(node) as number);
     for (const [i, map] of all.entries()) {
       const [at, last] = [layers[i], solved.get(map.node) ?? -1];
-      if (at <= start || (last >= 0 && !changesBehind(model, map, last, layers))) continue;
-      steps.push({ maps: [map], position: at });
+      const isCurrent = at <= start || (last >= 0 && !changesBehind(model, map, last, layers));
+      if (!isCurrent) again.set(map.node, map);
     }
     for (const gain of depthwise(model)) {
       const at = position.get(gain.node) as number;
       if (at > start) steps.push({ maps: [], gain, position: at });
     }
   }
+  for (const map of again.values()) steps.push({ maps: [map], position: position.get(map.node) as number });
   return together(steps.sort((a, b) => a.position - b.position));
 }
 

@@ -99,7 +99,13 @@ function dampedProblem(
   // The methods of others choose as published.
   const dampDead = method !== 'osscar';
   const groupSize = rows.free ? 1 : rows.groupSize;
-  const options = { groupSize, bias, blend, dampDead, H: new Float64Array(fit.p ** 2) };
+  const options = {
+    groupSize,
+    bias,
+    blend: fit.target ? blend : 0,
+    dampDead,
+    H: new Float64Array(fit.p ** 2),
+  };
   const isChosen = given === undefined && heldOut && refits(method);
   const damping = isChosen
     ? chooseDamping(kernels, fit, heldOut, W, options, keep, rows)

@@ -78,6 +78,7 @@ describe('analyse', () => {
         { tensor: 'w_4', axis: 1, offset: 0, block: 1, node: 'conv_6', input: 1 },
       ],
       edits: [],
+      norms: [],
     });
     expect(second).toMatchObject({ layer: 'gemm_10', groups: 4, groupSize: 16, prunable: true });
     expect(second.slices.at(-1)).toMatchObject({ axis: 1, block: 16 });
@@ -260,9 +261,20 @@ describe('analyse', () => {
         /ReduceMean "[^"]+" reduces over it/,
         (b, x) => head(b, b.node('ReduceMean', [x], { axes: [1] }, { channels: 1 })),
       ],
-      'that LayerNormalization runs over': [
-        /LayerNormalization "[^"]+" normalises over it/,
-        (b, x) => head(b, b.node('LayerNormalization', [x, b.weight([6, 8, 8], 1)], { axis: 1 })),
+      'that LayerNormalization gives the statistics of': [
+        /LayerNormalization "[^"]+" normalises over it, with statistics as outputs/,
+        (b, x) => {
+          const inputs = [x, b.weight([6, 8, 8], 1), b.weight([6, 8, 8], 1)];
+          const [y, mean] = b.nodes('LayerNormalization', inputs, { axis: 1 }, { outputs: 2 });
+          return head(b, b.add(y, mean));
+        },
+      ],
+      'that LayerNormalization scales by computed numbers': [
+        /LayerNormalization "[^"]+" normalises over it, with computed scales/,
+        (b, x) => {
+          const scale = b.node('Abs', [b.weight([6, 8, 8], 1)]);
+          return head(b, b.node('LayerNormalization', [x, scale], { axis: 1 }));
+        },
       ],
       'of convolutions whose groups do not fit': [
         /Conv "[^"]+" is a grouped convolution/,
@@ -282,13 +294,6 @@ describe('analyse', () => {
       'whose new shape is computed in ways not known': [
         /Reshape "[^"]+" takes it apart/,
         (b, x) => head(b, b.node('Reshape', [x, b.node('Abs', [b.integers([-2, 6, 4, 16])])])),
-      ],
-      'that are shuffled': [
-        /reads it together with others/,
-        (b, x) => {
-          const split = b.node('Transpose', [b.reshape(x, [0, 2, 3, 8, 8])], { perm: [0, 2, 1, 3, 4] });
-          return head(b, b.reshape(split, [0, 6, 8, 8]));
-        },
       ],
       'whose number is computed with': [
         /Div "[^"]+" reads the number of channels/,

@@ -374,6 +374,14 @@ export const CASES: Record<string, Case> = {
       return project(b, b.reshape(y, [0, 0, WIDTH], WIDTH));
     },
   },
+  'heads that come back in another order': {
+    prunable: HEADS,
+    build: (b) => {
+      const x = b.sequence(WIDTH);
+      const [q, k, v] = [0, 1, 2].map(() => split(b, linear(b, x, WIDTH), 6));
+      return project(b, b.reshape(transpose(b, attend(b, q, k, v), 0, 2, 3, 1), [0, 0, WIDTH], WIDTH));
+    },
+  },
   'keys and values repeated as a whole': {
     prunable: [['head', 2, 3 * SIZE]], // a repetition with its queries: key head h has the queries h and h + 3
     build: (b) => {

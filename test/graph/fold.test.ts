@@ -95,6 +95,35 @@ describe('foldConstants', () => {
     expect(await runModel(folded, input)).toEqual(await runModel(model, input));
   });
 
+  it('leaves out first states of zeros, and what made them', async () => {
+    const b = new OnnxBuilder();
+    const x = b.feed('input', [5, 'n', 6]);
+    const [W, R] = [6, 4].map((width) => b.weight([1, 16, width], 0.5));
+    const count = b.node('Slice', [b.node('Shape', [x]), b.integers([1]), b.integers([2])]);
+    const shape = b.node('Concat', [b.integers([2]), count, b.integers([4])], { axis: 0 });
+    const piece = (of: string) => b.node('Slice', [of, b.integers([0]), b.integers([1])]);
+    const zeros = piece(b.node('ConstantOfShape', [shape]));
+    const ones = piece(b.node('Expand', [b.floats([1]), shape]));
+    const y = b.node('LSTM', [x, W, R, '', '', ones, zeros], { hidden_size: 4 });
+    const model = await readModel(b.output(y).build());
+    const folded = foldConstants(model);
+    expect(folded.nodes.at(-1)!.input).toEqual([x, W, R, '', '', ones, '']);
+    const kinds = (of: typeof model) => of.nodes.map(({ opType }) => opType);
+    expect(kinds(model)).toEqual([
+      'Shape',
+      'Slice',
+      'Concat',
+      'ConstantOfShape',
+      'Slice',
+      'Expand',
+      'Slice',
+      'LSTM',
+    ]);
+    expect(kinds(folded)).toEqual(['Shape', 'Slice', 'Concat', 'Expand', 'Slice', 'LSTM']);
+    const steps = randomValue([5, 3, 6]);
+    expect(await runModel(folded, steps)).toEqual(await runModel(model, steps));
+  });
+
   it('turns the axes of a constant of any rank', async () => {
     const b = new OnnxBuilder();
     const turned = b.node('Transpose', [b.weight([6, 1, 3, 6], 1)], { perm: [1, 2, 3, 0] });

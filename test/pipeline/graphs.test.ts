@@ -126,6 +126,34 @@ const GRAPHS: Record<string, { groups: number[]; shape?: number[]; build: (b: On
         return b.output(b.gemm(mean, 5));
       },
     },
+    'LayerNormalization between layers': {
+      groups: [8, 10],
+      build: (b) => {
+        const normal = (x: string) => {
+          const scales = [b.weight([b.channels(x)], 0.4, 1), b.weight([b.channels(x)], 0.3)];
+          return b.node('LayerNormalization', [x, ...scales]);
+        };
+        const x = b.node('Transpose', [b.relu(b.conv(image(b), 8, 3))], { perm: [0, 2, 3, 1] });
+        const y = b.matmul(normal(b.relu(b.matmul(normal(x), 10))), 6);
+        return head(b, b.node('LRN', [b.node('Transpose', [y], { perm: [0, 3, 1, 2] })], { size: 3 }));
+      },
+    },
+    'recurrent layers': {
+      groups: [9, 8, 8],
+      shape: [5, 6],
+      build: (b) => {
+        const layer = (x: string) => {
+          const weights = [[32, b.channels(x)], [32, 8], [64]].map((dims) => b.weight([1, ...dims], 0.5));
+          const [y] = b.nodes('LSTM', [x, ...weights], { hidden_size: 8 }, { outputs: 3, channels: 8 });
+          return b.node('Squeeze', [y, b.integers([1])]);
+        };
+        const wide = b.node('MatMul', [b.input([5, 6]), b.weight([6, 9], 0.5)], {}, { channels: 9 });
+        const y = b.node('Transpose', [layer(layer(b.node('Transpose', [wide], { perm: [1, 0, 2] })))], {
+          perm: [1, 0, 2],
+        });
+        return b.output(b.add(b.matmul(y, 5), b.weight([5], 0.3)));
+      },
+    },
     'one-dimensional, strided and padded convolutions': {
       groups: [6, 8],
       shape: [3, 16],
@@ -145,10 +173,9 @@ describe('prune', () => {
       const data = await noise(20, shape);
       const { opened, written, report } = await prune(bytes, data, { method: 'magnitude' });
       // By magnitude the weights stay as they are, so that the masked network can be made here, too.
-      let masked = opened.model;
-      for (const { name, kept } of report.layers) {
-        masked = mask(masked, opened.analysis.structures.find((structure) => structure.name === name)!, kept);
-      }
+      const structureOf = (name: string) => opened.analysis.structures.find((it) => it.name === name)!;
+      const cuts = new Map(report.layers.map(({ name, kept }) => [structureOf(name), kept]));
+      const masked = mask(opened.model, cuts);
       const unseen = await noise(5, shape, 8);
       const expected = await outputs(writeModel(masked).model, unseen);
       expect(difference(expected, await outputs(written.model, unseen))).toBeLessThan(ROUNDING);
@@ -188,6 +215,30 @@ describe('prune', () => {
     expect(report.parameters.after).toBe(report.parameters.before);
     expect(difference(await outputs(bytes, data), await outputs(written.model, data))).toBeLessThan(1e-4);
   });
+});
+
+test('what reads a normalisation is refitted to what that gives without the channels that go', async () => {
+  const bytes = GRAPHS['LayerNormalization between layers'].build(new OnnxBuilder({ seed: 3 })).build();
+  const { analysis, ...opened } = await openModel(bytes, { engine });
+  const wholeNorms = analysis.structures.map((structure) => ({ ...structure, norms: [] }));
+  const stepsWith = (structures: readonly Structure[], method?: 'magnitude') => {
+    const recipe = parseRecipe({ keep: 0.5, method, correct: false });
+    const model = { ...opened, analysis: { structures: [...structures] } };
+    const steps = stepsOf(model, ({ groups }) => groups / 2, recipe, { kind: 'self', blend: 0 });
+    return steps.map(({ structure, maps }) => [structure?.groups, maps[0].m]);
+  };
+  const chosen = [
+    [8, 10],
+    [10, 6],
+  ];
+  expect(stepsWith(wholeNorms)).toEqual(chosen);
+  expect(stepsWith(analysis.structures, 'magnitude')).toEqual(chosen);
+  expect(stepsWith(analysis.structures)).toEqual([
+    [8, 10],
+    [undefined, 10],
+    [10, 6],
+    [undefined, 6],
+  ]);
 });
 
 test('a layer whose input changes after it was solved with others is solved again in its turn', async () => {

@@ -5,7 +5,6 @@ import { describe, expect, test } from 'vitest';
 import {
   analyse,
   linearMaps,
-  type Model,
   readModel,
   readWeights,
   type Structure,
@@ -100,8 +99,7 @@ describe.each(MODELS)('$file', ({ file, layers, vocabulary, width, heads, neuron
     const selections = [choose(some('head')), choose(some('channel')), choose(prunable)];
     selections.push(new Map(prunable.map((structure) => [structure, [structure.groups - 1]])));
     for (const cuts of selections) {
-      let masked: Model = model;
-      for (const [structure, kept] of cuts) masked = mask(masked, structure, kept);
+      const masked = mask(model, cuts);
       const small = shrink(model, cuts);
       for (const dims of [
         [1, 32],

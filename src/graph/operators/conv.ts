@@ -39,7 +39,7 @@ export const conv: Operator = {
 // Each group (a channel, if depthwise) is convolved on its own, so the label goes through, no finer than the
 // groups; weights, bias and `group` go along.
 function grouped(state: Propagation, node: NodeProto, axis: Axis, group: number, m: number): void {
-  if (axis.outer > 1 || axis.label.coarsen(group) === 1) {
+  if (group % axis.outer > 0 || axis.label.coarsen(group / axis.outer) === 1) {
     state.pin(axis, `${called(node)} is a grouped convolution`);
     return;
   }

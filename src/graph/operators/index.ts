@@ -9,19 +9,22 @@ import { convTranspose } from './conv-transpose.ts';
 import { broadcast, unary } from './elementwise.ts';
 import { fusedAttention } from './fused-attention.ts';
 import { gemm } from './gemm.ts';
-import { expand, flatten, reshape, squeeze, transpose, unsqueeze } from './layout.ts';
+import { constantOfShape, expand, flatten, reshape, squeeze, transpose, unsqueeze } from './layout.ts';
 import * as macs from './macs.ts';
 import { matmul } from './matmul.ts';
 import {
   batchNormalization,
+  groupNormalization,
   instanceNormalization,
   layerNormalization,
+  lpNormalization,
   skipNormalization,
   softmax,
 } from './normalization.ts';
 import type { Operator, Rule } from './operator.ts';
 import { concat, slice, split } from './pieces.ts';
 import { einsum, fusedMatMul } from './product.ts';
+import { gru, lstm, rnn } from './recurrent.ts';
 import { argReduce, gatherRule, pad, pool, reduce, resize, tile, trilu } from './spatial.ts';
 
 const MICROSOFT = 'com.microsoft'; // what exporters and optimisers make of the standard's
@@ -32,7 +35,12 @@ const OPERATORS: readonly Operator[] = [
   gemm,
   matmul,
   fusedAttention,
+  lstm,
+  gru,
+  rnn,
+  ...all('source', gatherRule, 'Gather'),
   ...all('source', expand, 'Expand'),
+  ...all('source', constantOfShape, 'ConstantOfShape'),
 
   ...sums(({ input, output }) => (input.length === 2 ? output[0] : undefined), broadcast, 'Add Sum'),
   ...sums(() => undefined, broadcast, 'Sub'),
@@ -56,7 +64,6 @@ const OPERATORS: readonly Operator[] = [
   ...counted(macs.attention, all('join', multiHeadAttention, 'MultiHeadAttention', MICROSOFT)),
 
   // Not seen through, but their work counts.
-  ...counted(macs.recurrence, all('join', blind, 'LSTM GRU RNN')),
   ...counted(macs.convolution(1), all('join', blind, 'ConvInteger DeformConv')),
   ...counted(macs.convolution(3), all('join', blind, 'QLinearConv')),
   ...counted(macs.matrixProduct, all('join', blind, 'MatMulInteger QLinearMatMul')),
@@ -85,12 +92,13 @@ const OPERATORS: readonly Operator[] = [
   ...all('pass', batchNormalization, 'BatchNormalization'),
   ...all('pass', instanceNormalization, 'InstanceNormalization'),
   ...all('pass', layerNormalization, 'LayerNormalization RMSNormalization SimplifiedLayerNormalization'),
+  ...all('pass', groupNormalization, 'GroupNormalization'),
+  ...all('pass', lpNormalization, 'LpNormalization'),
   ...all('pass', rotaryEmbedding, 'RotaryEmbedding'),
   ...all('pass', rotaryEmbedding, 'RotaryEmbedding', MICROSOFT),
   ...all('pass', pad, 'Pad'),
   ...all('pass', slice, 'Slice'),
   ...all('pass', split, 'Split'),
-  ...all('pass', gatherRule, 'Gather'),
   ...all('pass', () => {}, 'Shape'), // see sizes.ts
   ...all('pass', flatten, 'Flatten'),
   ...all('pass', reshape, 'Reshape'),

@@ -40,7 +40,8 @@ export function consume(state: Propagation, node: NodeProto, axis: Axis): void {
     return;
   }
   state.consume(axis, map);
-  state.slice(axis, node, 1, 1 - layerOf(state, node).outputAxis(node));
+  const { outputAxis, isStacked } = layerOf(state, node);
+  state.slice(axis, node, 1, isStacked ? 2 : 1 - outputAxis(node));
 }
 
 /** The layer makes channels; its weights and its bias are cut along. */

@@ -151,7 +151,10 @@ function mayResize(state: Propagation, node: NodeProto, named: Size[], from: num
   return true;
 }
 
-/** Expand: an axis of extent 1 is repeated, and its copies can be cut with what they are tied to. */
+/**
+ * Expand: an axis of extent 1 is repeated, and its copies can be cut with what they are tied to. So can what a constant has on
+ * an axis, as a class token that goes before the others.
+ */
 export const expand: Rule = (state, node) => {
   const input = state.dims(node.input[0]);
   const output = state.dims(node.output[0]);
@@ -160,16 +163,42 @@ export const expand: Rule = (state, node) => {
   for (const [place, extent] of output.entries()) {
     const own = place - (output.length - input.length);
     const size = named[place - (output.length - named.length)];
-    const axis = state.axes(node.input[0])[own];
     const isCopied = extent > 1 && (input[own] ?? 1) === 1;
-    if (axis && (isCopied || (size?.value !== 1 && !follows(state, node, size, axis)))) {
+    const axis = state.axes(node.input[0])[own] ?? constantAxis(state, node, own);
+    if (axis && (isCopied || (size && size.value !== 1 && !follows(state, node, size, axis)))) {
       state.pin(axis, `${called(node)} names its size`);
     } else if (axis) state.mark(node.output[0], place, axis);
-    else if (isCopied && size?.axis) state.mark(node.output[0], place, { ...size.axis, outer: 1 });
-    else if (isCopied && size?.place?.kind === 'constant' && size.value === extent) {
-      const copies = state.free(extent);
-      state.edit(copies, size.place, node.name);
-      state.mark(node.output[0], place, copies);
-    } else if (size) pinCounted(state, node, [size]);
+    else if (isCopied) fill(state, node, place, size);
+    else if (size) pinCounted(state, node, [size]);
   }
 };
+
+/** ConstantOfShape: what it fills can be cut with what it is tied to. */
+export const constantOfShape: Rule = (state, node) => {
+  const output = state.dims(node.output[0]);
+  const named = sizesOf(state, node, 0) ?? [];
+  for (const [place, size] of named.entries()) {
+    if (output && output[place] > 1) fill(state, node, place, size);
+    else pinCounted(state, node, [size]);
+  }
+};
+
+/** A new label for what a constant of numbers has on an axis. */
+function constantAxis(state: Propagation, node: NodeProto, place: number): Axis | undefined {
+  const constant = state.constant(node, 0);
+  if (!constant || !(constant.dims[place] > 1)) return undefined;
+  const axis = state.free(constant.dims[place]);
+  state.slice(axis, node, 0, place);
+  return axis;
+}
+
+/** An axis of the output that is as long as the shape says, all of it alike. */
+function fill(state: Propagation, node: NodeProto, place: number, size: Size | undefined): void {
+  const [output] = node.output;
+  if (size?.axis) state.mark(output, place, { ...size.axis, outer: 1 });
+  else if (size?.place?.kind === 'constant' && size.value === state.dims(output)![place]) {
+    const copies = state.free(size.value);
+    state.edit(copies, size.place, node.name);
+    state.mark(output, place, copies);
+  } else if (size) pinCounted(state, node, [size]);
+}

@@ -25,7 +25,7 @@ export const blockedProduct: Macs = (node, dims) =>
 /** Every step multiplies with the weights of all gates: W of the input and R of the hidden state, of each direction. */
 export const recurrence: Macs = (node, dims) => {
   const [X, W, R] = node.input.slice(0, 3).map(dims);
-  return (elements(X) / X[2]) * (elements(W) + elements(R));
+  return X[0] * X[1] * (elements(W) + elements(R));
 };
 
 /** Every pair of a query and a key: scores over the features of the query, sums over those of the value. */

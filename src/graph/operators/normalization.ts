@@ -1,7 +1,10 @@
 // Operators that normalise: over some axes, or with constants per channel.
 
+import type { Axis } from '../labels.ts';
 import { attributeInt } from '../node.ts';
-import { called, wrapAxis } from '../propagation.ts';
+import type { NodeProto } from '../onnx_pb.ts';
+import { called, type Propagation, wrapAxis } from '../propagation.ts';
+import type { Port } from '../structure.ts';
 import { carry } from './elementwise.ts';
 import type { Rule } from './operator.ts';
 import { tieBroadcast } from './tie.ts';
@@ -29,6 +32,24 @@ export const instanceNormalization: Rule = (state, node) => {
   state.mark(node.output[0], 1, axis);
 };
 
+/** GroupNormalization: groups go whole. The scale and the shift are by channel, before opset 21 by group. */
+export const groupNormalization: Rule = (state, node) => {
+  const axis = state.axes(node.input[0])[1];
+  state.pinOthers(node.input[0], 1, `${called(node)} normalises the axis`);
+  if (!axis) return;
+  const count = attributeInt(node, 'num_groups', 1);
+  const parameters = [1, 2].map((input) => state.constant(node, input)?.dims[0] ?? 0);
+  if (axis.outer > 1 || parameters.includes(0) || axis.label.coarsen(count) < 2)
+    return state.pin(axis, `${called(node)} ${OVER}`);
+  for (const [i, extent] of parameters.entries()) state.slice({ ...axis, extent }, node, i + 1, 0);
+  state.edit(
+    { ...axis, extent: count },
+    { kind: 'attribute', node: node.name, name: 'num_groups' },
+    node.name,
+  );
+  state.mark(node.output[0], 1, axis);
+};
+
 /** Softmax and its kin normalise over an axis; before opset 13 over everything from it on. */
 export const softmax: Rule = (state, node) => {
   const rank = state.dims(node.input[0])!.length;
@@ -45,8 +66,58 @@ export const layerNormalization: Rule = (state, node) => {
   if (parameters.some((value) => (state.dims(value)?.length ?? rank) > rank - from)) {
     return state.pinAll(node, `${called(node)} scales more axes than it normalises`);
   }
-  carry(state, node, (place) => (place >= from ? OVER : place));
+  for (const [place, axis] of state.labelled(node.input[0])) {
+    if (place >= from)
+      normaliseOver(state, node, axis, { data: [0], outputs: [0], parameters: [1, 2] }, place);
+    else state.mark(node.output[0], place, axis);
+  }
 };
+
+/** LpNormalization: over one axis, without parameters. */
+export const lpNormalization: Rule = (state, node) => {
+  const over = wrapAxis(attributeInt(node, 'axis', -1), state.dims(node.input[0])!.length);
+  for (const [place, axis] of state.labelled(node.input[0])) {
+    if (place === over) normaliseOver(state, node, axis, { data: [0], outputs: [0], parameters: [] }, place);
+    else state.mark(node.output[0], place, axis);
+  }
+};
+
+/** Inputs and outputs of a normalisation that have the channels. */
+interface Shares {
+  data: readonly number[];
+  outputs: readonly number[];
+  /** Their axes are the last ones of the data. */
+  parameters: readonly number[];
+}
+
+/** The channels go through, and the parameters are cut along; what other outputs say of all channels must be of no use. */
+function normaliseOver(state: Propagation, node: NodeProto, axis: Axis, of: Shares, place: number): void {
+  const used = (value: string) => state.model.isOutput(value) || state.model.uses(value).length > 0;
+  const others = node.output.filter((value, index) => value !== '' && !of.outputs.includes(index));
+  const parameters = of.parameters.filter((input) => node.input[input]);
+  const isTold = others.some(used);
+  if (isTold || parameters.some((input) => !state.constant(node, input))) {
+    state.pin(axis, `${called(node)} ${OVER}, with ${isTold ? 'statistics as outputs' : 'computed scales'}`);
+    return;
+  }
+  const rank = state.dims(node.input[of.data[0]])!.length;
+  const ports: Port[] = of.data.map((index) => ({ index, axis: place }));
+  for (const index of parameters) {
+    const { dims } = state.constant(node, index)!;
+    const own = place - rank + dims.length;
+    if (own < 0 || dims[own] === 1) continue; // one for all channels
+    state.slice(axis, node, index, own);
+    ports.push({ index, axis: own });
+  }
+  const outputs = of.outputs.filter((index) => node.output[index]);
+  state.normalise(
+    axis,
+    node,
+    ports,
+    outputs.map((index) => ({ index, axis: place })),
+  );
+  for (const index of outputs) state.mark(node.output[index], place, axis);
+}
 
 /** com.microsoft: the sum of two operands, normalised over the last axis; the sum is an output too. */
 export const skipNormalization: Rule = (state, node) => {
@@ -55,10 +126,13 @@ export const skipNormalization: Rule = (state, node) => {
   if (node.input.slice(2).some((value) => state.isLabelled(value))) {
     return state.pinAll(node, `${called(node)} has computed scales`);
   }
+  // the skip may be one for all of the batch
+  const data = [0, 1].filter((input) => state.dims(node.input[input])?.length === dims.length);
   for (const place of dims.keys()) {
     const axis = tieBroadcast(state, node, [0, 1], place);
-    if (place === last) state.pin(axis, `${called(node)} ${OVER}`);
-    else state.mark(node.output[0], place, axis);
-    state.mark(node.output[3], place, axis);
+    if (place === last && axis) {
+      if (data.length < 2) state.pin(axis, `${called(node)} ${OVER}`);
+      else normaliseOver(state, node, axis, { data, outputs: [0, 3], parameters: [2, 3, 4] }, place);
+    } else for (const index of [0, 3]) state.mark(node.output[index], place, axis);
   }
 };

@@ -45,6 +45,10 @@ export interface Layer {
   readonly axis: number;
   /** The axis of W that counts the channels of Y; the other of the first two counts those of X. */
   outputAxis(node: NodeProto): 0 | 1;
+  /** Whether W is (k, m / k, p), of k layers side by side: Y has the channels of one behind those of the other. */
+  readonly isStacked?: boolean;
+  /** Whether Y is inside the node and no value of the graph. */
+  readonly isInner?: boolean;
   /** The input that b is; without one, a constant that an Add behind the node adds is taken for b. */
   readonly bias?: number;
   /** Float attributes that W and b are multiplied with. */

@@ -1,5 +1,7 @@
 // Operators that change the extent of some axes and leave the others as they are.
 
+import { isFloat } from '../dtype.ts';
+import type { Axis } from '../labels.ts';
 import { attributeInt, attributeInts, attributeString } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation, wrapAxis } from '../propagation.ts';
@@ -55,28 +57,46 @@ export const resize: Rule = (state, node) => {
   sameExtent(state, node);
 };
 
-/** Reductions over other axes than the labelled one. */
+/** Reductions over other axes than the labelled one, or over that one where they are part of a normalisation. */
 export const reduce: Rule = (state, node) => {
   const rank = state.dims(node.input[0])!.length;
   const given = node.input[1] ? state.integers(node, 1) : (attributeInts(node, 'axes') ?? []);
   if (!given) return state.pinAll(node, `${called(node)} has computed axes`);
   const isAll = given.length === 0 && attributeInt(node, 'noop_with_empty_axes', 0) === 0;
-  dropAxes(state, node, isAll ? undefined : given.map((a) => wrapAxis(a, rank)));
+  const gone = isAll ? undefined : given.map((a) => wrapAxis(a, rank));
+  dropAxes(state, node, gone, (place, axis, reason) => {
+    const [value] = node.output;
+    if (!gone || attributeInt(node, 'keepdims', 1) === 0) return state.pin(axis, reason);
+    state.normalise(axis, node, [{ index: 0, axis: place }], []);
+    state.reductions.push({ value, fromEnd: rank - place, axis, reason });
+  });
 };
 
 /** ArgMax and ArgMin: one axis. */
 export const argReduce: Rule = (state, node) => {
   const rank = state.dims(node.input[0])!.length;
-  dropAxes(state, node, [wrapAxis(attributeInt(node, 'axis', 0), rank)]);
+  const gone = [wrapAxis(attributeInt(node, 'axis', 0), rank)];
+  dropAxes(state, node, gone, (_, axis, reason) => state.pin(axis, reason));
 };
 
-/** @param gone  axes that are reduced; all, if left out */
-function dropAxes(state: Propagation, node: NodeProto, gone?: readonly number[]): void {
+/**
+ * @param gone  axes that are reduced; all, if left out
+ * @param over  what to do where these are labelled
+ */
+function dropAxes(
+  state: Propagation,
+  node: NodeProto,
+  gone: readonly number[] | undefined,
+  over: (place: number, axis: Axis, reason: string) => void,
+): void {
   const keep = attributeInt(node, 'keepdims', 1) !== 0;
-  carry(state, node, (place) => {
-    if (!gone || gone.includes(place)) return 'reduces over it';
-    return keep ? place : place - gone.filter((a) => a < place).length;
-  });
+  for (const [place, axis] of state.labelled(node.input[0])) {
+    if (!gone || gone.includes(place)) over(place, axis, `${called(node)} reduces over it`);
+    else {
+      const to = keep ? place : place - gone.filter((a) => a < place).length;
+      state.mark(node.output[0], to, axis);
+    }
+  }
 }
 
 /** Trilu: the last two axes are those of the triangle. */
@@ -85,9 +105,19 @@ export const trilu: Rule = (state, node) => {
   carry(state, node, (place) => (place < rank - 2 ? place : 'cuts a triangle out of it'));
 };
 
-/** Gather along another axis: the axes of the indices take the place of that one. */
+/** Gather along another axis: the axes of the indices take the place of that one. A table of embeddings makes channels. */
 export const gatherRule: Rule = (state, node) => {
-  const added = state.dims(node.input[1])!.length - 1;
-  const over = wrapAxis(attributeInt(node, 'axis', 0), state.dims(node.input[0])!.length);
-  carry(state, node, (place) => (place === over ? 'picks from it' : place < over ? place : place + added));
+  const [data, indices] = [state.dims(node.input[0]), state.dims(node.input[1])];
+  const over = wrapAxis(attributeInt(node, 'axis', 0), data?.length ?? 0);
+  const to = (place: number) => (place < over ? place : place + indices!.length - 1);
+  if (!data || !indices || !state.dims(node.output[0]) || state.isLabelled(node.input[1]))
+    return state.pinAll(node, `${called(node)} cannot be seen through`);
+  const table = state.constant(node, 0);
+  if (table && isFloat(table.type)) {
+    for (const [place, extent] of data.entries()) {
+      if (place === over || extent < 2) continue;
+      const made = state.produce(node, to(place), extent, { weight: 0 });
+      state.slice(made, node, 0, place);
+    }
+  } else carry(state, node, (place) => (place === over ? 'picks from it' : to(place)));
 };

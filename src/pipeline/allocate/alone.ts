@@ -5,8 +5,8 @@
 // that was tried before it.
 
 import type { FloatTensor } from '../../engine/index.ts';
-import { elements, type Model, writeWeights } from '../../graph/index.ts';
-import { groupsToKeep } from '../../solve/index.ts';
+import { elements, type Model, maskInner, writeWeights } from '../../graph/index.ts';
+import { groupsToKeep, type SolvedLayers } from '../../solve/index.ts';
 import { activationLimit } from '../activations.ts';
 import { onlyOutput, type Place, sampleOf, stack, through } from '../chain.ts';
 import { Frontier } from '../frontier.ts';
@@ -118,7 +118,7 @@ async function* tryPart(
     const source = place.source(samples === 'fit' ? isFit : isHeldOut);
     return {
       source,
-      frontier: new Frontier(chain.engine, opened, opened.model, source, run, run.findings, {
+      frontier: new Frontier(chain.engine, opened, () => opened.model, source, run, run.findings, {
         part,
         samples,
       }),
@@ -128,6 +128,7 @@ async function* tryPart(
   const [fit, unseen] = [frontierFor('fit'), frontierFor('held out')];
   try {
     for (const step of steps) {
+      if (!step.structure) continue; // refits behind a norm
       for (const { frontier } of [fit, unseen]) {
         const cut = frontier.cutBefore(step.position);
         if (cut) frontier.moveTo({ cut, watched: [cut.value] });
@@ -142,8 +143,8 @@ async function* tryPart(
         run,
         true,
       );
-      const name = place.part.named(step.structure!).name;
-      const { groups } = step.structure!;
+      const name = place.part.named(step.structure).name;
+      const { groups } = step.structure;
       const own: Variant[] = [];
       let curve: readonly number[] = [];
       for (const kept of new Set(RATIOS.map((ratio) => groupsToKeep(groups, ratio)))) {
@@ -163,12 +164,12 @@ async function* tryPart(
   }
 }
 
-function masked(model: Model, { maps }: Step, { layers }: Awaited<ReturnType<typeof solveTogether>>): Model {
+function masked(model: Model, { maps, structure }: Step, { layers, kept }: SolvedLayers): Model {
   const changed = model.clone();
   maps.forEach((map, at) => {
     writeWeights(changed, map, layers[at].W, layers[at].bias);
   });
-  return changed;
+  return maskInner(changed, new Map([[structure!, kept]]));
 }
 
 /** From the frontier to the end of the part. */

@@ -1,0 +1,98 @@
+// The masked network, beside the weights of its readers: what happens to channels before a layer reads them.
+
+import { create } from '@bufbuild/protobuf';
+import type { Model } from './model.ts';
+import { attributeOf, copyMessage } from './node.ts';
+import { type NodeProto, NodeProtoSchema } from './onnx_pb.ts';
+import { dependsOnKept, groupBy, type Norm, type RowBlock, type Slice, type Structure } from './structure.ts';
+import { elements, fromFloat32, fromIntegers, toFloat64 } from './tensor.ts';
+import { ownTensor } from './weights.ts';
+
+/**
+ * A model in which normalisations are of the channels that stay, as they will be when the others are cut, and recurrent layers do not
+ * read those that go. What comes of these is as before or no matter, so that every value keeps its shape and dense weights
+ * can be tried on it. The model itself where nothing of the kind is in the structures.
+ *
+ * @param cuts  for each structure the channels that stay
+ */
+export function maskInner(model: Model, cuts: ReadonlyMap<Structure, readonly number[]>): Model {
+  const all = [...cuts].filter(([{ groups }, kept]) => kept.length < groups);
+  if (!all.some(([structure]) => dependsOnKept(structure))) return model;
+  const masked = model.clone();
+  const norms: { norm: Norm; gone: number[] }[] = [];
+  for (const [structure, kept] of all) {
+    const stays = new Set(kept);
+    const gone = Array.from({ length: structure.groups }, (_, c) => c).filter((c) => !stays.has(c));
+    for (const slice of structure.slices) if (slice.isRead) clear(masked, slice, positionsOf(slice, gone));
+    for (const norm of structure.norms) norms.push({ norm, gone: positionsOf(norm, gone) });
+  }
+  const byNode = groupBy(norms, ({ norm }) => norm.node);
+  masked.graph.node = masked.nodes.flatMap((node) => {
+    const list = byNode.get(node.name);
+    return list ? narrowed(masked, node, list[0].norm, new Set(list.flatMap(({ gone }) => gone))) : [node];
+  });
+  masked.edited();
+  return masked;
+}
+
+function positionsOf({ offset, block }: RowBlock, channels: readonly number[]): number[] {
+  return channels.flatMap((c) => Array.from({ length: block }, (_, i) => offset + c * block + i));
+}
+
+/** Makes weights zero by which channels are read. */
+function clear(model: Model, { node, input, axis }: Slice, positions: readonly number[]): void {
+  const tensor = ownTensor(model, model.node(node)!, input);
+  const inner = elements(tensor.dims.slice(axis + 1));
+  const values = toFloat64(tensor);
+  const gone = new Set(positions);
+  for (let at = 0; at < values.length; at++)
+    if (gone.has(Math.floor(at / inner) % tensor.dims[axis])) values[at] = 0;
+  model.tensors.set(tensor.name, fromFloat32(values, tensor.dims, tensor));
+}
+
+/** The node on what stays; where it gives channels back, those that go are as the node gave them before. */
+function narrowed(model: Model, node: NodeProto, norm: Norm, gone: ReadonlySet<number>): NodeProto[] {
+  const positions = Array.from({ length: norm.whole }, (_, position) => position);
+  const stays = positions.filter((position) => !gone.has(position));
+  const fresh = (what: string) => model.fresh(`${node.name}.${what}`);
+  const constant = (what: string, values: readonly number[]) => {
+    const tensor = fromIntegers(fresh(what), values, [values.length]);
+    model.tensors.set(tensor.name, tensor);
+    return tensor.name;
+  };
+  const along = (opType: string, input: string[], output: string, axis: number) => {
+    const name = fresh(`${opType}${output}`);
+    return create(NodeProtoSchema, {
+      name,
+      opType,
+      input,
+      output: [output],
+      attribute: [attributeOf('axis', axis)],
+    });
+  };
+  const few = copyMessage(node);
+  [few.input, few.output] = [[...node.input], [...node.output]];
+  const indices = constant('stays', stays);
+  const before = norm.inputs.map(({ index, axis }) => {
+    few.input[index] = fresh(`input${index}`);
+    return along('Gather', [node.input[index], indices], few.input[index], axis);
+  });
+  if (norm.outputs.length === 0) return [...before, few];
+  const all = copyMessage(node);
+  [all.name, all.output] = [fresh('all'), node.output.map(() => '')];
+  const place = new Map(stays.map((position, at) => [position, at]));
+  const order = constant(
+    'order',
+    positions.map((position) => place.get(position) ?? stays.length + position),
+  );
+  const behind = norm.outputs.flatMap(({ index, axis }) => {
+    few.output[index] = fresh(`few${index}`);
+    all.output[index] = fresh(`all${index}`);
+    const both = fresh(`both${index}`);
+    return [
+      along('Concat', [few.output[index], all.output[index]], both, axis),
+      along('Gather', [both, order], node.output[index], axis),
+    ];
+  });
+  return [...before, few, all, ...behind];
+}
