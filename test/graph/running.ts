@@ -38,7 +38,7 @@ const typeOf = (data: Feed['data']) =>
 /** All outputs of a model. */
 export async function run(bytes: Uint8Array, feeds: Record<string, Feed>): Promise<Record<string, Value>> {
   const session = await ort.InferenceSession.create(bytes, {
-    logSeverityLevel: 3,
+    logSeverityLevel: 4, // graphs that do not run are told by what they throw
     graphOptimizationLevel: 'basic',
   });
   try {
