@@ -9,6 +9,7 @@ import {
   type BeforeAfter,
   type KeepRatios,
   type LatencyTable,
+  type Pinned,
   type PruneReport,
   type Share,
   savedByHalf,
@@ -48,6 +49,7 @@ export function inspectText(found: Inspected, file: NonNullable<Inspected['file'
     `${prunable.length} of ${structures.length} structures prunable`,
     ...(quantized ? [quantized] : []),
     ...kindLines(found),
+    ...pinnedLines(found, file.pinned),
     '',
     ...table([['structure', 'layer', 'groups', 'rows', ...SHARE_TITLES, 'prunable'], ...rows], [0, 1, 6]),
   );
@@ -82,13 +84,30 @@ function shareCells(share: Partial<Share> = {}): string[] {
   return [share.parameters, share.macs].map((value) => (value === undefined ? '-' : count(value)));
 }
 
+const part = (value: number, of: number) => `${((100 * value) / (of || 1)).toFixed(1)} %`;
+
 /** What pruning all of a kind away would save: an upper end of what it can give. */
 function kindLines({ parameters: all, macs: allMacs, kinds }: Inspected): string[] {
-  const part = (value: number, of: number) => `${((100 * value) / (of || 1)).toFixed(1)} %`;
   return Object.entries(kinds).map(([kind, { parameters, macs }]) => {
     const what = `${KIND_NAMES[kind] ?? kind}: ${part(parameters, all)} of the parameters`;
     return `${what} and ${part(macs, allMacs)} of the multiply-adds hang on them`;
   });
+}
+
+/** What stays, by kind, and what hangs on that alone. */
+function pinnedLines(all: Share, pinned: readonly Pinned[]): string[] {
+  if (pinned.length === 0) return [];
+  const rows = pinned.map(({ reason, structures, share, help }) => [
+    reason,
+    String(structures),
+    part(share.parameters, all.parameters),
+    part(share.macs, all.macs),
+    help,
+  ]);
+  return [
+    '',
+    ...table([['stays because', 'structures', ...SHARE_TITLES, 'what would help'], ...rows], [0, 4]),
+  ];
 }
 
 export function latencyText(latency: LatencyTable): string {

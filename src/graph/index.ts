@@ -33,6 +33,7 @@ export {
   type Analysis,
   dependsOnKept,
   type Edit,
+  groupBy,
   type LinearRef,
   type Norm,
   type Reader,

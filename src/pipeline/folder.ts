@@ -105,6 +105,7 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
     parameters: sizeOfAll(checkpoint),
     bytes: tensors.reduce((sum, { bytes }) => sum + bytes, 0),
     structures: structuresOf(language),
+    pinned: [],
     notPrunable: [],
     hasShortcuts: true,
     tolerance: Math.max(...tensors.map(({ dtype }) => TOLERANCE[dtype] ?? 0)),

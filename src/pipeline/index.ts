@@ -44,6 +44,7 @@ export {
 } from './latency.ts';
 export type { FileOptions } from './onnx.ts';
 export { declaredInput, type OpenedModel, type OpenOptions, openModel } from './open.ts';
+export { type Pinned, pinnedOf } from './pinned.ts';
 export type { Plan, PlanOptions, Rates } from './plan.ts';
 export { doubtOf, type Warning } from './plausible.ts';
 export {

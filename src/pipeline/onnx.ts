@@ -16,6 +16,7 @@ import {
 import { batchSize } from './batches.ts';
 import type { SizeKind } from './budget.ts';
 import { externalReader, type OpenedModel, openModel } from './open.ts';
+import { pinnedOf } from './pinned.ts';
 import type { Profile } from './plan.ts';
 import type { Recipe, Sizes } from './recipe.ts';
 import { shrunk } from './sequence.ts';
@@ -41,6 +42,7 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
     bytes,
     macs,
     structures: analysis.structures.filter(({ prunable }) => prunable),
+    pinned: pinnedOf(opened),
     notPrunable: analysis.structures
       .filter(({ prunable }) => !prunable)
       .map(({ name, reason = '' }) => ({ name, reason })),

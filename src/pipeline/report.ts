@@ -7,6 +7,7 @@ import type { StageTime } from './clock.ts';
 import type { Metric } from './evaluate.ts';
 import type { Fidelity } from './fidelity.ts';
 import type { Run } from './pass.ts';
+import type { Pinned } from './pinned.ts';
 import { hasFewRows, samplesFor } from './plausible.ts';
 import type { Named, Recipe } from './recipe.ts';
 import type { PrunedLayer } from './sequence.ts';
@@ -64,6 +65,8 @@ export interface PruneReport {
   readonly layers: readonly LayerReport[];
   /** What speaks against the data, and what they are too few for. */
   readonly warnings: readonly string[];
+  /** Why channels of a file stay, by kind. */
+  readonly pinned: readonly Pinned[];
   readonly notPrunable: readonly { readonly name: string; readonly reason: string }[];
   /** Of a language model's blocks, as written. */
   readonly sizes?: readonly BlockSizes[];
@@ -122,6 +125,7 @@ export function reportOf(
       curve: curve && [...curve],
     })),
     warnings: [...doubts, ...layers.flatMap(({ structure }) => fewRows(structure, calibration.size))],
+    pinned: subject.pinned,
     notPrunable: subject.notPrunable,
     sizes,
     statement,

@@ -42,7 +42,8 @@ export function sharesOf(model: OpenedModel | LanguageModel, length = 1): Shares
   };
 }
 
-function lost(terms: readonly Term[], gone: ReadonlySet<string>): number {
+/** What goes of a size with structures. @param gone  their names */
+export function lost(terms: readonly Term[], gone: ReadonlySet<string>): number {
   return Math.round(sizeAt(terms, () => 1) - sizeAt(terms, (name) => (gone.has(name) ? 0 : 1)));
 }
 

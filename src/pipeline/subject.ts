@@ -8,6 +8,7 @@ import type { SizeKind } from './budget.ts';
 import type { Chain } from './chain.ts';
 import type { Dataset } from './data/index.ts';
 import type { OpenedModel } from './open.ts';
+import type { Pinned } from './pinned.ts';
 import type { Profile } from './plan.ts';
 import type { Prunable, Recipe, Sizes, Target } from './recipe.ts';
 import type { PrunedPart } from './sequence.ts';
@@ -17,6 +18,8 @@ export interface Subject extends ModelSize {
   readonly name: string;
   /** All that can be pruned. */
   readonly structures: readonly Prunable[];
+  /** What of it stays, by kind. */
+  readonly pinned: readonly Pinned[];
   readonly notPrunable: readonly { readonly name: string; readonly reason: string }[];
   /** Whether a layer that is pruned feeds a shortcut. */
   readonly hasShortcuts: boolean;

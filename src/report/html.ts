@@ -1,7 +1,7 @@
 // A report as one HTML file: opens from disk under a policy that lets nothing in or out, reads without a script, and draws
 // its curves with one.
 
-import type { AllocationReport, BeforeAfter, LayerReport, SavedReport } from '../pipeline/index.ts';
+import type { AllocationReport, BeforeAfter, LayerReport, Pinned, SavedReport } from '../pipeline/index.ts';
 
 /** Made by the build out of page.ts, page.css and uPlot. */
 declare const REPORT_SCRIPT: string;
@@ -50,7 +50,7 @@ ${sections(report).join('\n')}
 }
 
 function sections(report: SavedReport): string[] {
-  const { warnings, notPrunable, settings, allocation } = report;
+  const { warnings, pinned = [], notPrunable, settings, allocation } = report;
   return [
     `<p>${escaped(summary(report))}</p>`,
     ...warnings.map((text) => `<p class="warning"><strong>Warning:</strong> ${escaped(text)}</p>`),
@@ -66,15 +66,32 @@ function sections(report: SavedReport): string[] {
       ? [
           section(
             'Not pruned',
-            table(
-              ['structure', 'why'],
-              notPrunable.map(({ name, reason }) => [name, reason]),
-            ),
+            (pinned.length > 0 ? pinnedTable(report, pinned) : '') +
+              table(
+                ['structure', 'why'],
+                notPrunable.map(({ name, reason }) => [name, reason]),
+              ),
           ),
         ]
       : []),
     section('Settings', `<pre>${escaped(JSON.stringify(settings, null, 2))}</pre>${provenance(report)}`),
   ];
+}
+
+/** By kind. */
+function pinnedTable({ parameters, macs }: SavedReport, pinned: readonly Pinned[]): string {
+  const part = (value: number, of = 0) => `${((100 * value) / (of || 1)).toFixed(1)} %`;
+  const rows = pinned.map(({ reason, structures, share, help }) => [
+    reason,
+    String(structures),
+    part(share.parameters, parameters.before),
+    part(share.macs, macs?.before),
+    help,
+  ]);
+  return table(
+    ['it stays because', 'structures', 'of the parameters', 'of the multiply-adds', 'what would help'],
+    rows,
+  );
 }
 
 const section = (heading: string, content: string) =>

@@ -41,6 +41,13 @@ const ALLOCATION = object({
   trials: v.array(object({ name: text, lost: number })),
   chosen: text,
 });
+const PINNED = object({
+  reason: text,
+  structures: number,
+  share: object({ parameters: number, macs: number }),
+  help: text,
+});
+
 const STAGE = object({
   stage: text,
   ...{ seconds: number, engine: number, statistics: number, solve: number, waiting: number },
@@ -64,6 +71,7 @@ const REPORT = v.pipe(
     maxDifference: number,
     layers: v.array(LAYER),
     warnings: v.array(text),
+    pinned: v.optional(v.array(PINNED)),
     notPrunable: v.array(object({ name: text, reason: text })),
     sizes: v.optional(v.array(object({ heads: number, kvHeads: number, ffn: number }))),
     statement: v.optional(text),

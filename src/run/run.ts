@@ -18,10 +18,12 @@ import {
   measureLatency,
   measureRates,
   type OpenedModel,
+  type Pinned,
   type Plan,
   type ProgressStep,
   type PruneReport,
   parseRecipe,
+  pinnedOf,
   plan as planModel,
   prune as pruneModel,
   type SavedReport,
@@ -170,6 +172,8 @@ export interface Inspected extends Share {
   /** Of an ONNX file. */
   readonly file?: Pick<OpenedModel, 'bytes' | 'input' | 'quantized'> & {
     readonly structures: readonly InspectedStructure[];
+    /** What stays, by kind. */
+    readonly pinned: readonly Pinned[];
   };
   /** Of a language model's folder. */
   readonly folder?: Pick<
@@ -202,7 +206,8 @@ async function inspectFile(file: Place, options: ModelOptions, opened: Opened): 
     return { name, layer, groups, groupSize, prunable, reason, ...shares.structures.get(name) };
   });
   const kinds = Object.fromEntries(shares.kinds);
-  return { name, parameters, macs, kinds, file: { bytes, input, quantized, structures } };
+  const pinned = pinnedOf(found.model);
+  return { name, parameters, macs, kinds, file: { bytes, input, quantized, structures, pinned } };
 }
 
 async function inspectFolder(place: Place, options: ModelOptions, opened: Opened): Promise<Inspected> {

@@ -1,0 +1,69 @@
+// Why channels stay, by kind: how much of the model that is, and what would help.
+
+import { groupBy, type Structure, sizeTerms } from '../graph/index.ts';
+import type { OpenedModel } from './open.ts';
+import { lost, type Share } from './shares.ts';
+
+/** Structures that stay for the same reason. */
+export interface Pinned {
+  /** With the operator, without the names of nodes. */
+  readonly reason: string;
+  readonly structures: number;
+  /** What hangs on them and on nothing that can be pruned. */
+  readonly share: Share;
+  readonly help: string;
+}
+
+/** The first that fits counts. */
+const HELP: readonly (readonly [RegExp, string])[] = [
+  [/^residual stream$/, 'residual streams are left whole by default: --residual'],
+  [/graph output/, 'nothing: what the model gives keeps its size'],
+  [/quantized weights|not constant floating-point/, 'float weights: prune that model, then quantise it'],
+  [
+    /cannot be seen through/,
+    'an export without the operator, or a description of it (operators of openModel)',
+  ],
+  [/normalises over it|reduces over it|sums over it/, 'nothing: all channels meet there'],
+  [/size|number|shape|takes it apart/, 'an export whose shapes have -1 or come of Shape there'],
+  [/no layer makes/, 'a constant or a layer in place of that value'],
+  [/no layer reads it/, 'a layer with constant weights behind it'],
+  [/grouped convolution/, 'numbers of groups that divide each other'],
+  [/single/, 'nothing: one is the least'],
+];
+
+/** In the order of what hangs on them. */
+export function pinnedOf({
+  model,
+  analysis,
+  info,
+}: Pick<OpenedModel, 'model' | 'analysis' | 'info'>): Pinned[] {
+  const { structures } = analysis;
+  const all = { structures: structures.map((structure) => ({ ...structure, prunable: true })) };
+  const terms = sizeTerms(model, all, info.shapes);
+  const prunable = structures.filter((structure) => structure.prunable).map(({ name }) => name);
+  const share = (names: readonly string[]): Share => {
+    const [without, together] = [new Set(prunable), new Set([...prunable, ...names])];
+    const more = (of: 'parameters' | 'macs') => lost(terms[of], together) - lost(terms[of], without);
+    return { parameters: more('parameters'), macs: more('macs') };
+  };
+  const kinds = groupBy(
+    structures.filter((structure) => !structure.prunable),
+    reasonOf,
+  );
+  return Array.from(kinds, ([reason, list]) => ({
+    reason,
+    structures: list.length,
+    share: share(list.map(({ name }) => name)),
+    help: HELP.find(([kind]) => kind.test(reason))?.[1] ?? 'an export with other operators there',
+  })).sort((a, b) => b.share.macs - a.share.macs || b.share.parameters - a.share.parameters);
+}
+
+/** What keeps a stream even with all streams pruned is its reason. */
+function reasonOf({ reason = '' }: Structure): string {
+  const [first, other] = reason.split('; ');
+  if (first.startsWith('residual stream') && !other) return 'residual stream';
+  return (other ?? first)
+    .replace(/ \(and \d+ more\)$/, '')
+    .replace(/^(\w+) "[^"]*"/, '$1')
+    .replace(/"[^"]*"/g, '…');
+}
