@@ -1,6 +1,6 @@
 // The state that the rules of the operators work on: which axes of which values carry which labels.
 
-import { type Axis, type EditPlace, Label, Patience , type Piece } from './labels.ts';
+import { type Axis, type EditPlace, Label, Patience, type Piece } from './labels.ts';
 import type { LinearMap, Shapes } from './linear.ts';
 import type { Model } from './model.ts';
 import { reads } from './node.ts';
@@ -134,7 +134,13 @@ export class Propagation {
     const dim = this.dims(node.input[input])?.[place] ?? 0;
     if (offset + axis.extent > dim) this.pin(axis, `${called(node)} has a constant that is too small`);
     for (const piece of runsOf(axis)) {
-      const at = { tensor: node.input[input], axis: place, node: node.name, input, ...(isRead && { isRead }) };
+      const at = {
+        tensor: node.input[input],
+        axis: place,
+        node: node.name,
+        input,
+        ...(isRead && { isRead }),
+      };
       piece.label.slices.push({ ...at, offset: offset + piece.offset, extent: piece.extent });
     }
   }
