@@ -1,8 +1,10 @@
 // Folders of encoders, pruned part by part and written again.
 
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import { blobFolder, CheckpointWriter, memoryOutput, planSafetensors } from '../../src/checkpoint/index.ts';
+import { openFolder } from '../../src/disk/folder.ts';
 import {
   type Dataset,
   type FeedSample,
@@ -24,7 +26,7 @@ import {
 } from '../architectures/encoders.ts';
 import type { Weights } from '../architectures/source.ts';
 import { random } from '../support/random.ts';
-import { engine, session } from './fixtures.ts';
+import { engine, fashion, session } from './fixtures.ts';
 
 const VIT = ENCODERS['vit, classifier, without biases of queries, keys and values'];
 
@@ -200,4 +202,18 @@ test('what an image takes is counted: its patches, its tokens in the blocks, one
   const scores = 2 * 10 * 10 * 32;
   const tokens = language.tokensOf([2, 15, 15]);
   expect(sharesOf(language, tokens).all.macs).toBe(patches + 2 * (10 * block + scores) + classifier);
+});
+
+test('a trained ViT keeps most of its accuracy at half its heads and neurons, and without a refit does not', async () => {
+  const folder = await openFolder(join(import.meta.dirname, '../fixtures/fashion-vit'));
+  const opened = await openLanguageModel(folder);
+  const [calibration, evaluation] = [await fashion('calib', 256), await fashion('test', 250)];
+  const how = { evaluation, onnx: undefined };
+  const { report, again } = await pruned(opened, calibration, how);
+  const magnitude = await pruned(opened, calibration, { ...how, method: 'magnitude' });
+  await folder.close();
+  expect(again.language.sizes).toEqual(Array(4).fill({ heads: 2, kvHeads: 2, ffn: 96 }));
+  expect(report.metric!.before).toBeGreaterThan(0.65);
+  expect(report.metric!.after).toBeGreaterThan(0.85 * report.metric!.before);
+  expect(magnitude.report.metric!.after).toBeLessThan(0.6 * report.metric!.before);
 });
