@@ -75,6 +75,17 @@ await build({
   external: ['node:*', '#onnxruntime', ...packages],
   define: { REPORT_SCRIPT, REPORT_STYLE },
 });
+// For hosts that show reports in pages of their own: uPlot is inside, as it is in a report's page.
+const report = await build({
+  ...options,
+  entryPoints: { report: 'src/report/index.ts' },
+  minify: true,
+  sourcemap: false,
+  metafile: true,
+  define: { REPORT_SCRIPT, REPORT_STYLE },
+});
+writeFileSync('dist/report.LICENSES.txt', licenses(Object.keys(report.metafile.inputs)));
+await build({ ...options, entryPoints: { report: 'src/report/report.css' }, minify: true, sourcemap: false });
 // One file of its own, so that hosts can put it where they like.
 await build({ ...options, entryPoints: { worker: 'src/pool/worker.ts' } });
 await build({

@@ -14,6 +14,7 @@ const STEPS = [
   check('node scripts/ready.mjs'), // installs and builds
   check('biome check'),
   check('tsc -p tsconfig.json'),
+  check('tsc -p examples/web/tsconfig.json'),
   suite('vitest run'),
   check('node scripts/spills.mjs'),
   check('node scripts/size.mjs'),

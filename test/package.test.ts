@@ -26,11 +26,11 @@ function packed(): Packed {
 /** All that a tarball may hold. */
 const EXPECTED = [
   /^(package\.json|LICENSE|(README|CHANGELOG|CONTRIBUTING|SECURITY)\.md)$/,
-  /^dist\/[\w.-]+\.(js|js\.map|wasm)$/,
+  /^dist\/([\w.-]+\.(js|js\.map|css|wasm)|report\.LICENSES\.txt)$/,
   /^dist\/browser\/([\w.-]+\.(js|mjs|wasm)|LICENSES\.txt)$/,
   /^dist\/types\/[\w./-]+\.d\.ts$/,
   /^(docs|bench|test\/fixtures)\/[\w-]+\.md$/,
-  /^examples\/[\w./-]+\.(js|mjs|html|css|c|py|md|svg|json)$/,
+  /^examples\/[\w./-]+\.(js|mjs|ts|html|css|c|py|md|svg|json|webmanifest)$/,
   /^test\/fixtures\/(fashion-mobilenet\.onnx|calib\/[\w-]+\/\d+\.png)$/,
 ];
 

@@ -19,7 +19,7 @@ import {
 } from './options.ts';
 import { analyzeText, folderText, inspectText, latencyText, planText, pruneText } from './print.ts';
 import { progressReporter } from './progress.ts';
-import { checkReport, keepReport, readReport } from './report.ts';
+import { checkReport, keepReport, keepTradeoff, readReport, readTradeoff } from './report.ts';
 import { say } from './say.ts';
 
 /** What every call is told by a command line. */
@@ -66,10 +66,12 @@ export async function pruneModel(path: string, flags: PruneFlags, command: Comma
   const latencyTable = flags.latencyTable === undefined ? undefined : await readTable(flags.latencyTable);
   const signal = interruptSignal(flags); // before there is anything to tidy up
   await checkReport(flags.report, { overwrite: flags.overwrite, inputs: inputsOf(path, flags) });
+  const analysed = await readTradeoff(flags.work);
   const { report } = await progressing((told) => prune(path, { ...settings, ...told, signal, latencyTable }));
-  const saved = { ...report, settings: configOf(command, path) };
+  const tradeoff = report.tradeoff ?? analysed;
+  const saved = { ...report, tradeoff, settings: configOf(command, path) };
   await keepReport(saved, flags);
-  print(flags, () => pruneText(report, output, process.stdout.isTTY), saved);
+  print(flags, () => pruneText(saved, output, process.stdout.isTTY), saved);
 }
 
 /** Files and folders that a command reads. */
@@ -93,6 +95,7 @@ export async function analyzeModel(path: string, flags: RunFlags, command: Comma
   const settings = { ...settingsOf(flags), ...telling(path, command) };
   const signal = interruptSignal(flags);
   const report = await progressing((told) => analyze(path, { ...settings, ...told, signal }));
+  await keepTradeoff(report, flags.work);
   print(flags, () => analyzeText(report, path, flags), report);
 }
 

@@ -8,6 +8,7 @@ import { OsscarError } from '../errors.ts';
 import { SIZES } from '../pipeline/index.ts';
 import { printable } from '../printable.ts';
 import { FORMATS, setHost } from '../run/index.ts';
+import { METHODS } from '../solve/index.ts';
 import { version } from '../version.ts';
 import {
   analyzeModel,
@@ -72,6 +73,12 @@ addKeepFlags(addRunFlags(addModelFlags(program.command('prune'))))
   .option('--loadable', 'of a language model: only sizes that its config.json can say, for stock loaders')
   .option('--overwrite', 'replace a model that is there; never one that the run reads')
   .option('--report <file.html>', 'a page of what was done, and beside it the same as .json')
+  .addOption(
+    new Option(
+      '--compare <method...>',
+      'prune by other methods too, to the same sizes, for the report',
+    ).choices(METHODS),
+  )
   .option('--dry-run', "say what it takes; of a language model's folder, reads config.json alone")
   .optionsGroup(GROUPS.data)
   .option(
@@ -87,6 +94,10 @@ addKeepFlags(addRunFlags(addModelFlags(program.command('prune'))))
         'osscar prune model.onnx --calibrate photos/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --keep 0.5 -o small.onnx',
       ],
       ['osscar prune opt-125m/ --calibrate text.txt --keep 70% -o small/', 'a language model'],
+      [
+        'osscar prune model.onnx --calibrate photos/ --macs 0.5 -o small.onnx --report r.html --compare magnitude',
+        'a page of it, beside another method',
+      ],
       ['osscar prune --config osscar.config.json --macs 0.4', 'options from a file, flags count more'],
     ),
   )

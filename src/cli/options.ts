@@ -17,7 +17,7 @@ import {
 } from '../pipeline/index.ts';
 import { printable } from '../printable.ts';
 import { ENGINES, type EngineName, type Format, type RunSettings } from '../run/index.ts';
-import { METHODS, SEARCHES } from '../solve/index.ts';
+import { METHODS, type Method, SEARCHES } from '../solve/index.ts';
 
 /** Of every command. */
 export interface ModelFlags extends PreprocessingOptions {
@@ -62,6 +62,7 @@ export interface PruneFlags extends RunFlags {
   readonly latencyTable?: string;
   readonly dryRun?: boolean;
   readonly report?: string;
+  readonly compare?: readonly Method[];
 }
 
 /** Of `osscar latency`. */

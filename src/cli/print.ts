@@ -11,6 +11,7 @@ import {
   type LatencyTable,
   type Pinned,
   type PruneReport,
+  type SavedReport,
   type Share,
   savedByHalf,
   type TradeoffReport,
@@ -126,8 +127,12 @@ export function latencyText(latency: LatencyTable): string {
 }
 
 /** @param isTerminal  whether there is room for a picture of the layers, and colour */
-export function pruneText(report: PruneReport, output: string, isTerminal = false): string {
-  const { metric, quality, sizes = [], parameters, macs, bytes, latencyMs } = report;
+export function pruneText(
+  report: PruneReport & Pick<SavedReport, 'comparison'>,
+  output: string,
+  isTerminal = false,
+): string {
+  const { metric, quality, comparison = [], sizes = [], parameters, macs, bytes, latencyMs } = report;
   const row = (name: string, { before, after }: BeforeAfter, format = count) => [
     name,
     format(before),
@@ -148,6 +153,10 @@ export function pruneText(report: PruneReport, output: string, isTerminal = fals
     const of = `${quality.samples} ${quality.data} samples`;
     rows.push([`output error, ‖y - ŷ‖ / ‖y‖ (${of})`, '', quality.relativeError.toFixed(4), '']);
     rows.push([`output cosine (${of})`, '', quality.cosine.toFixed(4), '']);
+  }
+  for (const { method, ...other } of comparison) {
+    const value = other.metric?.after ?? other.quality?.relativeError;
+    rows.push([`the same by ${method}`, '', value?.toFixed(4) ?? '', '']);
   }
   const blocks = sizes.map(({ heads, ffn }, i) => [`block ${i}`, `${heads} heads`, `${ffn} neurons`]);
   const parts = isTerminal ? layerLines(report) : table(blocks);

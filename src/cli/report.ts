@@ -1,17 +1,18 @@
 // Where reports go: a page and its JSON where they are asked for, and the JSON into the folder that keeps a run.
 
 import { join } from 'node:path';
-import { checkFolder, checkWritable, readFileBytes, writeAtomically } from '../disk/files.ts';
+import { checkFolder, checkWritable, isFile, readFileBytes, writeAtomically } from '../disk/files.ts';
 import { InputError } from '../errors.ts';
 import { parseJsonObject } from '../json.ts';
-import type { SavedReport } from '../pipeline/index.ts';
+import type { SavedReport, Tradeoff, TradeoffReport } from '../pipeline/index.ts';
 import { reportHtml } from '../report/html.ts';
-import { parseReport } from '../report/saved.ts';
+import { parseReport, parseTradeoff } from '../report/saved.ts';
 import type { Replacing } from '../run/index.ts';
 import type { PruneFlags } from './options.ts';
 
 /** In the folder of --work. */
 const REPORT_FILE = 'report.json';
+const TRADEOFF_FILE = 'tradeoff.json';
 
 const encode = (text: string) => [new TextEncoder().encode(text)];
 
@@ -42,4 +43,21 @@ export async function readReport(work: string): Promise<SavedReport> {
     throw new InputError(`"${path}": no finished run of osscar prune --work is in this folder`, { cause });
   });
   return parseReport(parseJsonObject(bytes, path), path);
+}
+
+/** For the reports of runs that begin with the analysis. */
+export async function keepTradeoff(
+  { of, before, points, knee }: TradeoffReport,
+  work: string | undefined,
+): Promise<void> {
+  if (work === undefined) return;
+  const json = JSON.stringify({ of, before, points, knee });
+  await writeAtomically(join(work, TRADEOFF_FILE), encode(`${json}\n`));
+}
+
+/** Nothing where no analysis was kept. */
+export async function readTradeoff(work: string | undefined): Promise<Tradeoff | undefined> {
+  const path = join(work ?? '', TRADEOFF_FILE);
+  if (work === undefined || !(await isFile(path))) return undefined;
+  return parseTradeoff(parseJsonObject(await readFileBytes(path), path), path);
 }

@@ -7,6 +7,8 @@ export {
   EFFORTS,
   type Effort,
   type Settled,
+  type SizeAndLoss,
+  type Tradeoff,
   type TradeoffPoint,
   type TradeoffReport,
   type Trial,
@@ -23,6 +25,7 @@ export {
 } from './budget.ts';
 export type { RunOptions } from './chain.ts';
 export type { StageTime } from './clock.ts';
+export { compareMethods } from './compare.ts';
 export type { Progress, ProgressStep } from './course.ts';
 export * from './data/index.ts';
 export type { Metric } from './evaluate.ts';
@@ -67,7 +70,7 @@ export {
   type Target,
   type TargetChoice,
 } from './recipe.ts';
-export type { BeforeAfter, LayerReport, PruneReport, SavedReport } from './report.ts';
+export type { BeforeAfter, LayerReport, MethodReport, PruneReport, SavedReport } from './report.ts';
 export { type Share, type Shares, sharesOf } from './shares.ts';
 export { opfsScratch, opfsStore } from './store/opfs.ts';
 export { fileOf, keysOf, memoryStore, type RunStore } from './store/store.ts';

@@ -7,7 +7,7 @@ import { quantizedText, type WrittenModel } from '../graph/index.ts';
 import { openSession, type Session } from '../pool/index.ts';
 import { refits } from '../solve/index.ts';
 import { version } from '../version.ts';
-import { allocate, analyzeRun, problemOf, type TradeoffReport } from './allocate/index.ts';
+import { allocate, analyzeRun, problemOf, type TradeoffReport, tradeoffFound } from './allocate/index.ts';
 import { checkBudget } from './budget.ts';
 import type { RunOptions } from './chain.ts';
 import { Clock } from './clock.ts';
@@ -283,7 +283,18 @@ async function pruneWith(session: Session, subject: Subject, options: PruneOptio
   ];
   return {
     written: proof.model,
-    report: { ...report, target, allocation: allocation?.report, metric, quality, warnings, memory },
+    report: {
+      ...report,
+      target,
+      allocation: allocation?.report,
+      // Of latency it is no sum over what one structure keeps.
+      tradeoff:
+        recipe.spend && recipe.spend.of !== 'latency' ? await tradeoffFound(run, recipe.spend) : undefined,
+      metric,
+      quality,
+      warnings,
+      memory,
+    },
   };
 }
 

@@ -2,7 +2,8 @@
 
 import type { BlockSizes } from '../checkpoint/architectures/index.ts';
 import { type Structure, sizeAt, type Term } from '../graph/index.ts';
-import type { AllocationReport } from './allocate/index.ts';
+import type { Method } from '../solve/index.ts';
+import type { AllocationReport, Tradeoff } from './allocate/index.ts';
 import type { StageTime } from './clock.ts';
 import type { Metric } from './evaluate.ts';
 import type { Fidelity } from './fidelity.ts';
@@ -42,6 +43,8 @@ export interface PruneReport {
   readonly target: TargetReport;
   /** How sizes were found, where a budget was given. */
   readonly allocation?: AllocationReport;
+  /** Of a budget that is counted: what other sizes are expected to lose. */
+  readonly tradeoff?: Tradeoff;
   /** Calibration samples, and the dims of one: `[tokens]` of a language model. */
   readonly samples: number;
   readonly sample: readonly number[];
@@ -90,6 +93,11 @@ export interface PruneReport {
   readonly threads: number;
 }
 
+/** What a method leaves of the model at the same sizes. */
+export interface MethodReport extends Pick<PruneReport, 'metric' | 'quality' | 'seconds'> {
+  readonly method: Method;
+}
+
 /** A report as it is kept: what was run on what, and where it went. Fields may come to it within a version. */
 export interface SavedReport extends PruneReport {
   /** Of this form: a greater one where a reader of this one would err. */
@@ -98,6 +106,8 @@ export interface SavedReport extends PruneReport {
   /** What the run was told, as a configuration that tells it the same. */
   readonly settings: { readonly model: string; readonly [option: string]: unknown };
   readonly model: { readonly path: string; readonly sha256?: string };
+  /** Other methods, where they were asked for. */
+  readonly comparison?: readonly MethodReport[];
 }
 
 /** What a run says of its layers, sizes and time. */
@@ -106,7 +116,7 @@ export function reportOf(
   layers: readonly PrunedLayer[],
   { subject: small, maxDifference, latencyMs, sizes, statement, isLoadable }: Proof,
   doubts: readonly string[],
-): Omit<PruneReport, 'target' | 'allocation' | 'metric' | 'quality' | 'memory'> {
+): Omit<PruneReport, 'target' | 'allocation' | 'tradeoff' | 'metric' | 'quality' | 'memory'> {
   const saved = savedBy(subject.terms('macs', calibration.shape));
   return {
     recipe,

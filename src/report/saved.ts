@@ -4,7 +4,7 @@
 import * as v from 'valibot';
 import { FormatError } from '../errors.ts';
 import type { JsonObject } from '../json.ts';
-import type { SavedReport } from '../pipeline/index.ts';
+import { BUDGETS, type SavedReport, type SizeAndLoss, type Tradeoff } from '../pipeline/index.ts';
 
 /** JSON has neither NaN nor infinities, and writes null. */
 const number = v.union([
@@ -47,7 +47,18 @@ const PINNED = object({
   share: object({ parameters: number, macs: number }),
   help: text,
 });
-
+const SIZE = object({ fraction: number, size: number, loss: number });
+const TRADEOFF = object({
+  ...{ of: v.picklist(BUDGETS), before: number },
+  points: v.pipe(v.array(SIZE), v.minLength(1)),
+  knee: SIZE,
+});
+const METRIC = object({ name: text, samples: number, data: text, before: number, after: number });
+const QUALITY = object({ relativeError: number, cosine: number, samples: number, data: text });
+const METHOD = object({
+  ...{ method: text, seconds: number },
+  ...{ metric: v.optional(METRIC), quality: v.optional(QUALITY) },
+});
 const STAGE = object({
   stage: text,
   ...{ seconds: number, engine: number, statistics: number, solve: number, waiting: number },
@@ -66,8 +77,10 @@ const REPORT = v.pipe(
     bytes: BEFORE_AFTER,
     macs: v.optional(BEFORE_AFTER),
     latencyMs: v.optional(BEFORE_AFTER),
-    metric: v.optional(object({ name: text, samples: number, data: text, before: number, after: number })),
-    quality: v.optional(object({ relativeError: number, cosine: number, samples: number, data: text })),
+    tradeoff: v.optional(TRADEOFF),
+    comparison: v.optional(v.array(METHOD)),
+    metric: v.optional(METRIC),
+    quality: v.optional(QUALITY),
     maxDifference: number,
     layers: v.array(LAYER),
     warnings: v.array(text),
@@ -93,12 +106,27 @@ const REPORT = v.pipe(
 
 /** @throws {FormatError} naming the file and the field that is not as reports have it */
 export function parseReport(value: JsonObject, path: string): SavedReport {
-  // Else a file of a megabyte has issues for gigabytes.
-  const { success, issues, output } = v.safeParse(REPORT, value, { abortEarly: true });
-  if (success) return output as unknown as SavedReport;
-  const [issue] = issues;
-  const field = v.getDotPath(issue) ?? 'it';
-  if (field === 'version')
+  if (value.version !== 1)
     throw new FormatError(`"${path}": not a report of version 1, got ${JSON.stringify(value.version)}`);
-  throw new FormatError(`"${path}": no report of osscar prune: "${field}": ${issue.message}`);
+  return parse(REPORT, value, `"${path}": no report of osscar prune`) as SavedReport;
+}
+
+/** @throws {FormatError} naming the file and the field that is not as analyses have it */
+export function parseTradeoff(value: JsonObject, path: string): Tradeoff {
+  const { of, before, points, knee } = parse(
+    TRADEOFF,
+    value,
+    `"${path}": nothing of osscar analyze`,
+  ) as Tradeoff;
+  return { of, before, points: points.map(sizeAndLoss), knee: sizeAndLoss(knee) };
+}
+
+const sizeAndLoss = ({ fraction, size, loss }: SizeAndLoss): SizeAndLoss => ({ fraction, size, loss });
+
+function parse(schema: v.GenericSchema, value: JsonObject, what: string): unknown {
+  // Else a file of a megabyte has issues for gigabytes.
+  const { success, issues, output } = v.safeParse(schema, value, { abortEarly: true });
+  if (success) return output;
+  const [issue] = issues;
+  throw new FormatError(`${what}: "${v.getDotPath(issue) ?? 'it'}": ${issue.message}`);
 }

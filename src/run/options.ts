@@ -13,6 +13,7 @@ import type {
   RunStore,
   Scratch,
 } from '../pipeline/index.ts';
+import type { Method } from '../solve/index.ts';
 import type { Place, Source } from './place.ts';
 
 /** What samples are to a model. */
@@ -98,6 +99,8 @@ export interface PruneSettings extends RunSettings {
   readonly evaluationLabels?: Source;
   /** Of `latency`, from the machine that counts. Default: measured here. */
   readonly latencyTable?: LatencyTable;
+  /** Methods that the model is pruned by too, to the same sizes, for the report's `comparison`. */
+  readonly compare?: readonly Method[];
 }
 
 /** How language models are written. */

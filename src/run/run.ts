@@ -8,6 +8,7 @@ import type { Structure } from '../graph/index.ts';
 import { openKernels } from '../kernel/index.ts';
 import {
   analyze as analyzeModel,
+  compareMethods,
   type Dataset,
   describeFolder,
   doubtOf,
@@ -78,14 +79,14 @@ export async function prune(model: Source, settings: PruneSettings): Promise<Pru
     // First of all, so that an output that cannot be is found at once.
     const output = opened(await outputFor(place, settings));
     const { found, drawn, ...run } = await openRun(place, settings, opened);
+    const { latencyTable, compare } = settings;
+    const options = { ...run, ...recipe, latencyTable };
     const result = await pruneModel(found.model as OpenedModel, {
-      ...run,
-      ...recipe,
+      ...options,
       ...output,
       metadata: found.metadata,
       onnx: onnxOf(settings.format),
       loadable: isLoadable(settings),
-      latencyTable: settings.latencyTable,
     });
     const report = {
       version: 1 as const,
@@ -96,7 +97,8 @@ export async function prune(model: Source, settings: PruneSettings): Promise<Pru
     };
     const card = await modelCard(place, report, loaderOf(report, settings));
     const written = await output.save(result, (file) => found.files?.has(file) ?? false, card);
-    return { report: { ...report, model: written }, files: output.files?.() ?? new Map() };
+    const comparison = compare && (await compareMethods(found.model, report, compare, options));
+    return { report: { ...report, model: written, comparison }, files: output.files?.() ?? new Map() };
   });
 }
 

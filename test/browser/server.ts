@@ -10,7 +10,10 @@ const TYPES: Record<string, string> = {
   '.js': 'text/javascript; charset=utf-8',
   '.mjs': 'text/javascript; charset=utf-8',
   '.wasm': 'application/wasm',
+  '.css': 'text/css; charset=utf-8',
   '.png': 'image/png',
+  '.svg': 'image/svg+xml',
+  '.webmanifest': 'application/manifest+json',
   '.onnx': 'application/octet-stream',
 };
 
@@ -21,6 +24,8 @@ export interface ServerOptions {
   folders: Record<string, string>;
   /** More sources for scripts, e.g. the hash of an inline script. */
   scripts?: string[];
+  /** More directives of the policy, or others in their place. */
+  policy?: Record<string, string>;
   /** Where workers may come from. Default: the server itself. */
   workers?: string;
 }
@@ -35,16 +40,20 @@ export async function serve({
   folders,
   scripts = [],
   workers = "'self'",
+  policy: directives,
 }: ServerOptions): Promise<StaticServer> {
-  const policy = [
-    "default-src 'none'",
-    `script-src ${["'self'", "'wasm-unsafe-eval'", ...scripts].join(' ')}`,
-    `worker-src ${workers}`,
-    "connect-src 'self'",
-    'img-src data:',
-  ].join('; ');
+  const policy = {
+    'default-src': "'none'",
+    'script-src': ["'self'", "'wasm-unsafe-eval'", ...scripts].join(' '),
+    'worker-src': workers,
+    'connect-src': "'self'",
+    'img-src': 'data:',
+    ...directives,
+  };
   const headers = {
-    'content-security-policy': policy,
+    'content-security-policy': Object.entries(policy)
+      .map((directive) => directive.join(' '))
+      .join('; '),
     ...(isolated && {
       'cross-origin-opener-policy': 'same-origin',
       'cross-origin-embedder-policy': 'require-corp',

@@ -28,7 +28,8 @@ beforeAll(async () => {
       '--target',
       'self',
     ],
-    ...['--keep', '0.5', '-o', path('small.onnx'), '--work', path('work'), '--report', path('report.html')],
+    ...['--macs', '0.5', '--effort', 'low', '--compare', 'magnitude'],
+    ...['-o', path('small.onnx'), '--work', path('work'), '--report', path('report.html')],
   );
   page = readFileSync(path('report.html'), 'utf8');
 });
@@ -36,7 +37,10 @@ beforeAll(async () => {
 describe('prune --report', () => {
   test('writes what --json prints beside the page, with the version of its form', () => {
     expect(JSON.parse(readFileSync(path('report.json'), 'utf8'))).toEqual(report);
-    expect(report).toMatchObject({ version: 1, settings: { model: MODEL, keep: 0.5, samples: 40 } });
+    expect(report).toMatchObject({
+      version: 1,
+      settings: { model: MODEL, macs: '0.5', samples: 40, compare: ['magnitude'] },
+    });
     for (const { macsSaved, kept, groups } of report.layers) {
       expect(macsSaved > 0).toBe(kept.length < groups);
       expect(macsSaved).toBeLessThan(1 - kept.length / groups + 1e-9);
@@ -64,7 +68,7 @@ describe('prune --report', () => {
     expect(page).not.toContain('<img');
     for (const { name, kept, groups } of report.layers) {
       expect(page).toContain(
-        `<th scope="row">${name}</th><td><meter min="0" max="${groups}" value="${kept.length}">`,
+        `<th scope="row">${name}</th><td><meter aria-hidden="true" min="0" max="${groups}" value="${kept.length}">`,
       );
     }
     const drawn = JSON.parse(/<script type="application\/json" id="drawn">(.*?)<\/script>/s.exec(page)![1]);
@@ -78,12 +82,56 @@ describe('prune --report', () => {
   });
 });
 
+describe('beside what was pruned, a report has', () => {
+  test('other methods at the same sizes, which do worse', () => {
+    const [magnitude] = report.comparison;
+    expect(report.comparison).toHaveLength(1);
+    expect(magnitude).toMatchObject({ method: 'magnitude', metric: { before: report.metric.before } });
+    expect(magnitude.metric.after).toBeLessThan(report.metric.after);
+    expect(page).toContain(`<tr><th scope="row">magnitude</th><td>${magnitude.metric.after.toFixed(4)}</td>`);
+  });
+
+  test('the curve of sizes against expected loss, with the size that was chosen', () => {
+    const { points, knee, before } = report.tradeoff;
+    expect(before).toBe(report.macs.before);
+    expect(points).toContainEqual(knee);
+    for (let i = 1; i < points.length; i++) {
+      expect(points[i].fraction).toBeLessThan(points[i - 1].fraction);
+      expect(points[i].loss).toBeGreaterThanOrEqual(points[i - 1].loss);
+    }
+    const { tradeoff } = JSON.parse(/id="drawn">(.*?)<\/script>/s.exec(page)![1]);
+    expect(tradeoff).toEqual({ ...report.tradeoff, chosen: report.macs.after / report.macs.before });
+    expect(page).toContain('<figure data-chart="tradeoff">');
+  });
+
+  test('the same curve where sizes are given, after an analysis', async () => {
+    const args = [MODEL, '--calibrate', fixture('calib'), ...PREPROCESSING, '--samples', '20', '--json'];
+    const analysis = (await osscarJsonOf(
+      'analyze',
+      ...args,
+      '--work',
+      path('analysed'),
+    )) as typeof report.tradeoff;
+    const given = ['--keep', '0.5', '--target', 'self', '-o', path('given.onnx'), '--work', path('analysed')];
+    const { tradeoff } = (await osscarJsonOf('prune', ...args, ...given)) as typeof report;
+    expect(tradeoff.points.map(({ size }: { size: number }) => size)).toEqual(
+      analysis.points.map(({ size }: { size: number }) => size),
+    );
+    writeFileSync(path('analysed/tradeoff.json'), '{"of":"macs","before":1,"points":[],"knee":{}}');
+    await refused(
+      ['prune', ...args, ...given, '--overwrite'],
+      /tradeoff\.json": nothing of osscar analyze: "points"/,
+    );
+  });
+});
+
 describe('osscar report', () => {
   test('gives the report of a finished run again', async () => {
     expect(await osscarJsonOf('report', path('work'))).toEqual(report);
     const { code, stdout } = await osscar('report', path('work'), '--report', path('again.html'));
     expect(code).toBe(0);
-    expect(stdout).toMatch(/^osscar, keep 0\.5, 6 structures, 40 samples/);
+    expect(stdout).toMatch(/^osscar, macs at most .*, 6 structures, 40 samples/);
+    expect(stdout).toMatch(/^the same by magnitude +0\.\d{4}$/m);
     expect(readFileSync(path('again.html'), 'utf8')).toBe(page);
   });
 

@@ -8,25 +8,33 @@ import { analyseStructures, curveOf, problemOf } from './allocate.ts';
 import type { Alone } from './alone.ts';
 
 /** A size, and the loss that is expected of it. */
-export interface TradeoffPoint {
+export interface SizeAndLoss {
   /** Of the dense model. */
   readonly fraction: number;
   readonly size: number;
   /** Sum of what the structures lose alone (`Trial.loss`); a network that is pruned throughout loses more. */
   readonly loss: number;
+}
+
+/** What structures are cut to for it, too. */
+export interface TradeoffPoint extends SizeAndLoss {
   /** Groups that stay, by structure. */
   readonly sizes: Readonly<Record<string, number>>;
 }
 
-/** What `analyze` found. */
-export interface TradeoffReport {
+/** Sizes against expected loss. */
+export interface Tradeoff<P extends SizeAndLoss = SizeAndLoss> {
   readonly of: BudgetKind;
   /** Of the dense model. */
   readonly before: number;
   /** From the largest on. */
-  readonly points: readonly TradeoffPoint[];
+  readonly points: readonly P[];
   /** Of `points`: below it the loss grows faster than the model shrinks. */
-  readonly knee: TradeoffPoint;
+  readonly knee: P;
+}
+
+/** What `analyze` found. */
+export interface TradeoffReport extends Tradeoff<TradeoffPoint> {
   readonly structures: readonly Alone[];
   readonly seconds: number;
   readonly stages: readonly StageTime[];
@@ -36,11 +44,27 @@ export interface TradeoffReport {
 const STEPS = 100;
 
 export async function analyzeRun(run: Run, spend: Spend): Promise<TradeoffReport> {
-  const { clock, subject, calibration } = run;
+  const { clock } = run;
+  const structures = await clock.stage('analysis', () => analyseStructures(run));
+  const { seconds, stages } = clock;
+  return { ...tradeoffOf(run, spend, structures), structures, seconds, stages };
+}
+
+/** The curve of a budget that was spent, whose analysis the run has. */
+export async function tradeoffFound(run: Run, spend: Spend): Promise<Tradeoff> {
+  const { points, knee, ...of } = tradeoffOf(run, spend, await analyseStructures(run));
+  const short = ({ fraction, size, loss }: TradeoffPoint) => ({ fraction, size, loss });
+  return { ...of, points: points.map(short), knee: short(knee) };
+}
+
+function tradeoffOf(
+  { subject, calibration }: Run,
+  spend: Spend,
+  structures: readonly Alone[],
+): Tradeoff<TradeoffPoint> {
   const whole = { ...spend, limit: 1, isFraction: true };
   const problem = problemOf(subject, calibration.shape, whole);
-  const structures = await clock.stage('analysis', () => analyseStructures(run));
-  const { before } = problem;
+  const { of, before } = problem;
   const points = new Map<number, TradeoffPoint>();
   for (const { cost, loss, sizes } of curveOf(problem, structures)) {
     const fraction = cost / before;
@@ -48,15 +72,7 @@ export async function analyzeRun(run: Run, spend: Spend): Promise<TradeoffReport
     points.set(Math.ceil(fraction * STEPS), { fraction, size: cost, loss, sizes: Object.fromEntries(sizes) });
   }
   const all = [...points.values()].reverse();
-  return {
-    of: problem.of,
-    before,
-    points: all,
-    knee: kneeOf(all),
-    structures,
-    seconds: clock.seconds,
-    stages: clock.stages,
-  };
+  return { of, before, points: all, knee: kneeOf(all) };
 }
 
 /**

@@ -2,6 +2,13 @@
 
 export { type AllocationReport, allocate, problemOf, type Trial } from './allocate.ts';
 export type { Alone } from './alone.ts';
-export { analyzeRun, type TradeoffPoint, type TradeoffReport } from './analyze.ts';
+export {
+  analyzeRun,
+  type SizeAndLoss,
+  type Tradeoff,
+  type TradeoffPoint,
+  type TradeoffReport,
+  tradeoffFound,
+} from './analyze.ts';
 export { EFFORTS, type Effort } from './effort.ts';
 export type { Settled } from './settle.ts';

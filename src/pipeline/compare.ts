@@ -1,0 +1,36 @@
+// The same model at the same sizes by other methods.
+
+import { memoryOutput } from '../checkpoint/index.ts';
+import type { Method } from '../solve/index.ts';
+import type { OpenedLanguageModel } from './folder.ts';
+import type { OpenedModel } from './open.ts';
+import { type PruneOptions, prune } from './prune.ts';
+import type { MethodReport, PruneReport } from './report.ts';
+
+/**
+ * Prunes again by other methods, to the sizes and towards the targets of a report: what differs is which groups go and what
+ * becomes of the weights. Of a folder, each result is held in memory until it is measured.
+ *
+ * @param options  those that the report came of
+ *
+ * @example
+ * const { report } = await prune(model, options);
+ * const comparison = await compareMethods(model, report, ['magnitude', 'ziplm'], options);
+ */
+export async function compareMethods(
+  model: OpenedModel | OpenedLanguageModel,
+  { layers, target }: Pick<PruneReport, 'layers' | 'target'>,
+  methods: readonly Method[],
+  options: PruneOptions,
+): Promise<MethodReport[]> {
+  const { macs, params, bytes, latency, maxLoss, of, spend, latencyTable, ...others } = options;
+  const keep = { layers: Object.fromEntries(layers.map((it) => [it.name, it.kept.length / it.groups])) };
+  const reports: MethodReport[] = [];
+  for (const method of methods) {
+    const again = { ...others, keep, method, target: target.chosen, output: memoryOutput() };
+    const { report } = await prune(model as OpenedLanguageModel, again);
+    const { metric, quality, seconds } = report;
+    reports.push({ method, metric, quality, seconds });
+  }
+  return reports;
+}

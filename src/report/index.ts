@@ -1,0 +1,26 @@
+// Reports for people: a page of their own, or a part of the host's page. `osscar-wasm/report`; its style sheet is
+// `osscar-wasm/report.css`.
+
+import type { SavedReport } from '../pipeline/index.ts';
+import { drawReport } from './draw.ts';
+import { drawnOf, reportMarkup } from './markup.ts';
+
+export { type Chart, type ChartOptions, type DrawnChart, drawChart } from './chart.ts';
+export { tradeoffChart } from './draw.ts';
+export { reportHtml } from './html.ts';
+
+/**
+ * Shows a report within the host's page, in the place of what the element held. What a model or a path says is text in
+ * it, and never markup.
+ *
+ * @param level  of its headings
+ *
+ * @example
+ * ```js
+ * showReport(document.querySelector('#report'), report);
+ * ```
+ */
+export function showReport(element: HTMLElement, report: SavedReport, level = 2): void {
+  element.innerHTML = reportMarkup(report, level);
+  drawReport(element, drawnOf(report));
+}

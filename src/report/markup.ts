@@ -1,0 +1,229 @@
+// What a report says, as HTML without a page around it.
+
+import type {
+  AllocationReport,
+  BeforeAfter,
+  LayerReport,
+  MethodReport,
+  Pinned,
+  SavedReport,
+  Tradeoff,
+} from '../pipeline/index.ts';
+
+/** What the page's script draws. */
+export interface Drawn {
+  /** Relative error by groups kept, and how many were. */
+  readonly curves: readonly {
+    readonly name: string;
+    readonly errors: readonly (number | null)[];
+    readonly kept: number;
+  }[];
+  /** With what is left of the dense size in the model that was written. */
+  readonly tradeoff?: Tradeoff & { readonly chosen: number };
+}
+
+/** @param level  of its headings */
+export function reportMarkup(report: SavedReport, level = 2): string {
+  const { warnings, pinned = [], notPrunable, settings, allocation } = report;
+  const section = (heading: string, content: string) =>
+    `<section><h${level}>${escaped(heading)}</h${level}>\n${content}\n</section>`;
+  const kinds = pinned.length > 0 ? pinnedTable(report, pinned) : '';
+  const reasons = notPrunable.map(({ name, reason }) => [name, reason]);
+  return [
+    `<p>${escaped(summary(report))}</p>`,
+    ...warnings.map((text) => `<p class="warning"><strong>Warning:</strong> ${escaped(text)}</p>`),
+    section('Before and after', beforeAndAfter(report)),
+    ...(report.comparison ? [section('Other methods', comparisonTable(report, report.comparison))] : []),
+    section('Structures', layersTable(report.layers)),
+    section(
+      'Error curves',
+      chartArea('curves', 'Relative error of a layer by how much of its input is kept'),
+    ),
+    ...(report.tradeoff ? [section('Sizes and what they cost', tradeoffArea(report, report.tradeoff))] : []),
+    ...(allocation ? [section('Sizes that were tried', trialsTable(allocation))] : []),
+    section('Time', timeTable(report)),
+    ...(reasons.length > 0 ? [section('Not pruned', `${kinds}${table(['structure', 'why'], reasons)}`)] : []),
+    section('Settings', `<pre tabindex="0">${escaped(JSON.stringify(settings, null, 2))}</pre>`),
+    section('Where it comes from', provenance(report)),
+  ].join('\n');
+}
+
+/** By kind. */
+function pinnedTable({ parameters, macs }: SavedReport, pinned: readonly Pinned[]): string {
+  const part = (value: number, of = 0) => `${((100 * value) / (of || 1)).toFixed(1)} %`;
+  const rows = pinned.map(({ reason, structures, share, help }) => [
+    reason,
+    String(structures),
+    part(share.parameters, parameters.before),
+    part(share.macs, macs?.before),
+    help,
+  ]);
+  return table(
+    ['it stays because', 'structures', 'of the parameters', 'of the multiply-adds', 'what would help'],
+    rows,
+  );
+}
+
+function summary({ recipe, samples, target, layers, seconds }: SavedReport): string {
+  const { kind, blend } = target.chosen;
+  return `${recipe.method}, ${layers.length} structures, ${samples} calibration samples, fitted to ${kind} ${blend}, in ${seconds.toFixed(1)} s.`;
+}
+
+const whole = (value: number) => Math.round(value).toLocaleString('en');
+
+function beforeAndAfter({ parameters, macs, bytes, latencyMs, metric }: SavedReport): string {
+  const row = (name: string, { before, after }: BeforeAfter, text = whole) => [
+    name,
+    text(before),
+    text(after),
+    before > 0 ? `${((100 * after) / before).toFixed(1)} %` : '',
+  ];
+  const rows = [row('parameters', parameters)];
+  if (macs) rows.push(row('multiply-adds', macs));
+  rows.push(row('bytes of the files', bytes));
+  if (latencyMs) rows.push(row('latency, ms', latencyMs, (ms) => ms.toFixed(2)));
+  // A part of an accuracy says nothing.
+  if (metric)
+    rows.push([
+      ...row(`${metric.name}, ${metric.samples} ${metric.data} samples`, metric, (it) => it.toFixed(4)).slice(
+        0,
+        3,
+      ),
+      '',
+    ]);
+  return table(['what', 'before', 'after', 'left'], rows);
+}
+
+function layersTable(layers: readonly LayerReport[]): string {
+  const rows = layers.map(({ name, kept, groups, relativeError, macsSaved }) => [
+    escaped(name),
+    meter(kept.length, groups, `${kept.length} of ${groups}`),
+    relativeError.toPrecision(3),
+    `${(100 * macsSaved).toFixed(1)} %`,
+  ]);
+  return markupTable(['structure', 'kept', 'relative error', 'multiply-adds saved alone'], rows);
+}
+
+/** What sizes are counted in. */
+export const UNITS: Readonly<Record<Tradeoff['of'], string>> = {
+  macs: 'multiply-adds',
+  params: 'parameters',
+  bytes: 'bytes',
+  latency: 'milliseconds',
+};
+
+function tradeoffArea({ allocation }: SavedReport, { of, before }: Tradeoff): string {
+  const chosen = allocation?.trials.find(({ name }) => name === allocation.chosen);
+  const measured = chosen
+    ? ` The network that was chosen loses ${chosen.loss.toPrecision(2)}, on samples that it was not fitted to.`
+    : '';
+  const caption = `Expected loss by ${UNITS[of]}, of ${whole(before)} in the dense model: what structures lose alone, added up.`;
+  return chartArea('tradeoff', `${caption}${measured}`);
+}
+
+/** The same sizes by other methods, the run's own first. */
+function comparisonTable(report: SavedReport, comparison: readonly MethodReport[]): string {
+  const own: MethodReport = { ...report, method: report.recipe.method };
+  const { metric } = own;
+  const rows = [own, ...comparison].map(({ method, metric, quality, seconds }) => [
+    method,
+    metric ? metric.after.toFixed(4) : (quality?.relativeError.toFixed(4) ?? ''),
+    seconds.toFixed(1),
+  ]);
+  const what = metric ? `${metric.name} (dense ${metric.before.toFixed(4)})` : 'error of the outputs';
+  return table(['method', what, 'seconds'], rows);
+}
+
+function trialsTable({ trials, chosen }: AllocationReport): string {
+  const rows = trials.map(({ name, lost }) => [
+    name === chosen ? `${name} (chosen)` : name,
+    lost.toPrecision(3),
+  ]);
+  return table(['sizes', 'lost on held-out samples'], rows);
+}
+
+function timeTable({ stages, seconds }: SavedReport): string {
+  const rows = stages.map(({ stage, seconds: own, engine, statistics, solve }) => [
+    escaped(stage),
+    meter(own, seconds, `${own.toFixed(1)} s`),
+    engine.toFixed(1),
+    statistics.toFixed(1),
+    solve.toFixed(1),
+  ]);
+  return markupTable(['stage', 'time', 'in the engine', 'statistics', 'solving'], rows);
+}
+
+function provenance({ engine, simd, threads, model, calibration, version }: SavedReport): string {
+  return table(
+    ['what', 'value'],
+    [
+      ['engine', engine],
+      ['kernels', `${simd}, ${threads} threads`],
+      ['calibration', JSON.stringify(calibration)],
+      ['written', model.path],
+      ...(model.sha256 ? [['SHA-256', model.sha256]] : []),
+      ['schema of this report', String(version)],
+    ],
+  );
+}
+
+/** A chart of the page's script, and the place where it lists its numbers for who cannot see it. */
+const chartArea = (chart: string, label: string) =>
+  `<figure data-chart="${chart}"><figcaption>${escaped(label)}</figcaption></figure>`;
+
+/** A table that scrolls by itself where it is wider than the page. */
+export const table = (head: readonly string[], rows: readonly (readonly string[])[]) =>
+  markupTable(
+    head,
+    rows.map((row) => row.map(escaped)),
+  );
+
+/** @param rows  markup */
+function markupTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const heads = head.map((text) => `<th scope="col">${escaped(text)}</th>`).join('');
+  const lines = rows.map(
+    ([first, ...cells]) =>
+      `<tr><th scope="row">${first}</th>${cells.map((cell) => `<td>${cell}</td>`).join('')}</tr>`,
+  );
+  return `<div class="wide" role="group" aria-label="${escaped(head.join(', '))}" tabindex="0"><table><thead><tr>${heads}</tr></thead><tbody>\n${lines.join('\n')}\n</tbody></table></div>`;
+}
+
+/** A bar beside its number. */
+const meter = (value: number, max: number, text: string) =>
+  `<meter aria-hidden="true" min="0" max="${max}" value="${value}"></meter> ${text}`;
+
+export function drawnOf(report: SavedReport): Drawn {
+  const { layers, tradeoff } = report;
+  const curves = layers.flatMap(({ name, curve, kept }) => {
+    if (!curve) return [];
+    const errors = curve.map((value) => (Number.isFinite(value) ? value : null));
+    return [{ name, errors, kept: kept.length }];
+  });
+  return { curves, tradeoff: tradeoff && { ...tradeoff, chosen: fractionOf(report, tradeoff) } };
+}
+
+/** What is left of what the curve counts. */
+function fractionOf(
+  { parameters, macs = parameters, bytes, latencyMs = macs }: SavedReport,
+  { of }: Tradeoff,
+): number {
+  const { before, after } = { params: parameters, macs, bytes, latency: latencyMs }[of];
+  return after / before;
+}
+
+const ENTITIES: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&#39;',
+};
+
+export function escaped(text: string): string {
+  return text.replace(/[&<>"']/g, (it) => ENTITIES[it]);
+}
+
+/** Of the page. */
+export const titleOf = ({ settings }: SavedReport) => `${baseName(settings.model)}, pruned`;
+
+const baseName = (path: string) => path.replace(/[\\/]+$/, '').replace(/^.*[\\/]/, '');
