@@ -14,11 +14,13 @@ export interface Chart {
   readonly marks: Readonly<Record<string, number>>;
 }
 
+/** A chart on a page. */
 export interface DrawnChart {
   /** Another chart of the same kind in its place. */
   update(chart: Chart): void;
 }
 
+/** What a chart does when it is used. */
 export interface ChartOptions {
   /** Called with the place in x that the reader points at and clicks. */
   readonly onPick?: (index: number) => void;
