@@ -261,6 +261,7 @@ export function addKeepFlags(command: Command): Command {
       'auto',
     )
     .option('--no-correct', 'leave layers that keep all their inputs as they are')
+    .option('--no-producers', 'leave layers that make the kept channels as they are')
     .addOption(
       new Option(
         '--of <size>',

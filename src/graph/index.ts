@@ -5,6 +5,7 @@ export { GraphBuilder } from './build.ts';
 export { countMacs, countParameters, type SizeTerms, sizeAt, sizeTerms, type Term } from './count.ts';
 export type { DataType, FloatType } from './dtype.ts';
 export { foldBatchNormalization, foldConstants } from './fold.ts';
+export { type GradientModel, gradientModel, kernelGradient } from './gradient.ts';
 export { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from './half.ts';
 export { halfWeights } from './half-weights.ts';
 export type { Axis } from './labels.ts';
@@ -22,7 +23,7 @@ export { attributeFloat, attributeInt, attributeInts, attributeString } from './
 export type { NodeProto } from './onnx_pb.ts';
 export { broadcast, carry, unary } from './operators/elementwise.ts';
 export { linear } from './operators/layer.ts';
-export type { Layer, LayerDims, Operator, Rule } from './operators/operator.ts';
+export type { Backward, GradientRule, Layer, LayerDims, Operator, Rule } from './operators/operator.ts';
 export { called, type Propagation } from './propagation.ts';
 export { quantizedLayers, quantizedText } from './quantized.ts';
 export { type ReadOptions, readModel } from './read.ts';
@@ -45,6 +46,6 @@ export {
 } from './structure.ts';
 export { type Cut, part, segments, subgraph, type ValueInfo } from './subgraph.ts';
 export { elements, fromFloat32, sum, type Tensor, toFloat32, toFloat64 } from './tensor.ts';
-export { readWeights, writeWeights } from './weights.ts';
+export { readWeights, weightTensors, writeWeights } from './weights.ts';
 export type { ReadExternal } from './wire.ts';
 export { concat, LARGEST_FILE, type WriteOptions, type WrittenModel, writeModel } from './write.ts';

@@ -57,6 +57,14 @@ export function writeWeights(model: Model, map: LinearMap, W: Floats, bias?: Flo
   if (layer.factors) removeAttribute(node, layer.factors.bias);
 }
 
+/** The constants that hold a layer's weights. */
+export function weightTensors(model: Model, map: LinearMap): { weight: Tensor; bias?: Tensor } {
+  const { node, layer, weight } = layerOf(model, map);
+  const place = biasPlace(model, map, node, layer);
+  const bias = place && model.tensors.get(place.node.input[place.index] ?? '');
+  return bias ? { weight, bias } : { weight };
+}
+
 /** The constant at `node.input[index]` under a name that nothing else reads. Bytes stay shared until replaced. */
 export function ownTensor(model: Model, node: NodeProto, index: number): Tensor {
   const tensor = model.tensors.get(node.input[index])!;

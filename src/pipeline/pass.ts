@@ -47,16 +47,18 @@ export interface Pass extends Required<Pick<LayerRecipe, 'search'>>, Pick<LayerR
   readonly fit?: Select;
   /** Whether statistics may leave out positions of convolutions. */
   readonly isThin?: boolean;
+  /** Whether the layers that make channels are refitted too. */
+  readonly refitsProducers?: boolean;
   /** Called with every part that the pruned network has of its own. */
   onPart?(index: number, pruned: PrunedPart): Promise<void>;
 }
 
 /** @returns the last part, and the samples of both networks before it */
 export async function passOver(run: Run, pass: Pass): Promise<LastPlace> {
-  const { target, search, samples, label, isThin } = pass;
+  const { target, search, samples, label, isThin, refitsProducers } = pass;
   const { chain, calibration, findings, recipe } = run;
   const history: History = {
-    name: await findings.hash({ ...fittingOf(recipe), target, search, samples, isThin }),
+    name: await findings.hash({ ...fittingOf(recipe), target, search, samples, isThin, refitsProducers }),
     isDense: true,
   };
   const visit: Visit = async (place, index) => {

@@ -1,7 +1,9 @@
 // What pruning a model will take, before any of its weights are read.
 
 import type { BlockSizes } from '../checkpoint/architectures/index.ts';
+import { sum } from '../graph/index.ts';
 import { type ActivationLimits, activationLimit, pairBytes } from './activations.ts';
+import { refitBytes } from './producers.ts';
 import type { Recipe } from './recipe.ts';
 import type { PruneReport } from './report.ts';
 import { checkSteps, type PlannedStep, stepBytes, stepStatisticsBytes } from './steps.ts';
@@ -111,7 +113,11 @@ export function checkPlan({ steps }: Profile, { search }: Recipe, maximumBytes: 
   return steps.length > 0 ? checkSteps(steps, search, maximumBytes) : 0;
 }
 
-function bytesOf(profile: Profile, { search }: Recipe, options: PlanOptions): Plan['bytes'] {
+function bytesOf(
+  profile: Profile,
+  { search, producers, method }: Recipe,
+  options: PlanOptions,
+): Plan['bytes'] {
   const { steps, weights: sizes, held, batch, scores } = profile;
   const { samples, threads = 1 } = options;
   const largest = (of: (step: PlannedStep) => number) => Math.max(0, ...steps.map(of));
@@ -121,7 +127,8 @@ function bytesOf(profile: Profile, { search }: Recipe, options: PlanOptions): Pl
   const activations = 2 * Math.min(activationLimit(options), pairBytes(samples * held));
   const wasm = largest((step) => stepBytes(step, search));
   const helpers = Math.round(largest(stepStatisticsBytes) * (1 - 1 / threads));
-  const heap = largest(heapBytes);
+  const refits = producers && method === 'osscar';
+  const heap = largest((step) => heapBytes(step) + (refits ? refitBytesOf(step) : 0));
   return {
     weights,
     activations,
@@ -137,6 +144,11 @@ function bytesOf(profile: Profile, { search }: Recipe, options: PlanOptions): Pl
 /** Lower triangles of fit and held-out samples, H, and of W: both cross products, dense weights, G and attempts. */
 function heapBytes({ maps }: PlannedStep): number {
   return maps.reduce((sum, { p, m }) => sum + 8 * (2.6 * p * p + 8 * p * m), 0);
+}
+
+/** Of the layers before a structure, whose weights are about as many as those behind it. */
+function refitBytesOf({ maps, keep }: PlannedStep): number {
+  return keep === undefined ? 0 : refitBytes(sum(maps.map(({ groupSize, m }) => keep * groupSize * m)));
 }
 
 function flopsOf(

@@ -329,7 +329,10 @@ async function pruneTowards(
     layers.push(...pruned.layers);
   };
   try {
-    const pass: Pass = { label: 'pruning', sizes, target, search, wholeCurve: true, samples: 'all', onPart };
+    const pass: Pass = {
+      ...{ label: 'pruning', sizes, target, search, wholeCurve: true, samples: 'all', onPart },
+      refitsProducers: recipe.producers && recipe.method === 'osscar',
+    };
     const last = await clock.stage('pruning', () => passOver(run, pass));
     try {
       // The proof needs memory, and the solver none any more.

@@ -94,6 +94,8 @@ export interface Recipe
   readonly target: TargetChoice | Target;
   /** Whether layers that keep all their inputs are refitted to what now reaches them. Default true. */
   readonly correct: boolean;
+  /** Whether the layers that make the channels that stay are refitted with those that read them (`osscar`). Default true. */
+  readonly producers: boolean;
 }
 
 /** A recipe of which only what is to be kept must be given: `keep`, or one budget. One that was parsed stays as it is. */
@@ -105,6 +107,7 @@ export interface RecipeOptions extends Partial<Recipe>, BudgetOptions, WidthOpti
 /** @throws {InputError} for a ratio outside (0, 1], no budget or several, or an unknown method, target, search or effort */
 export function parseRecipe(options: RecipeOptions): Recipe {
   const { keep, method = 'osscar', target = 'auto', search = 'swap', correct = true } = options;
+  const { producers = true } = options;
   const { damping, groupsPerStep, effort = 'medium', round, min, max, pin, exclude } = options;
   const budget = parseBudget(options);
   const widths = { round, min, max, pin, exclude };
@@ -122,7 +125,7 @@ export function parseRecipe(options: RecipeOptions): Recipe {
   if (typeof target === 'string') expect('target', TARGETS, target);
   expect('search', SEARCHES, search);
   expect('effort', EFFORTS, effort);
-  return { keep, spend, method, target, search, damping, groupsPerStep, correct };
+  return { keep, spend, method, target, search, damping, groupsPerStep, correct, producers };
 }
 
 /** The target of a choice other than `auto`. */

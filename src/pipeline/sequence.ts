@@ -21,6 +21,7 @@ import { Frontier } from './frontier.ts';
 import { LineSums, type Lines, writeGain } from './gain.ts';
 import type { OpenedModel } from './open.ts';
 import type { Pass, Run } from './pass.ts';
+import { producersOf, type Refitted, refitProducers } from './producers.ts';
 import type { Named } from './recipe.ts';
 import { collect, type Sums, valuesFor } from './statistics.ts';
 import { type Step, stepsOf } from './steps.ts';
@@ -67,6 +68,7 @@ interface Walk {
   readonly pass: Pass;
   readonly part: number;
   readonly opened: OpenedModel;
+  readonly weighted: Model;
   readonly frontier: Frontier;
   readonly samples: number;
   readonly history: History;
@@ -84,12 +86,10 @@ export async function prunePart(
 ): Promise<PrunedPart> {
   const opened = part.opened!;
   const source = sourceOf(pass.fit);
-  const steps = stepsOf(
+  const steps = withProducers(
     opened,
-    (it) => pass.sizes.get(part.named(it).name)!,
-    run.recipe,
-    pass.target,
-    source.diverged,
+    stepsOf(opened, (it) => pass.sizes.get(part.named(it).name)!, run.recipe, pass.target, source.diverged),
+    pass,
   );
   const pruned = { weighted: opened.model.clone(), layers: [] as PrunedLayer[] };
   const { weighted, layers } = pruned;
@@ -104,17 +104,25 @@ export async function prunePart(
     about,
   );
   const gone = new Map<string, number[]>();
-  const walk: Walk = { run, pass, part: index, opened, frontier, samples: source.samples, history, gone };
+  const walk: Walk = {
+    run,
+    pass,
+    part: index,
+    opened,
+    weighted,
+    frontier,
+    samples: source.samples,
+    history,
+    gone,
+  };
   try {
-    const start = steps.length > 0 ? frontier.cutBefore(steps[0].position) : undefined;
+    const start = steps.length > 0 ? frontier.cutBefore(steps[0].from) : undefined;
     if (start) frontier.moveTo({ cut: start, watched: [start.value] });
     for (const [i, step] of steps.entries()) {
       if (step.gain) writeGain(weighted, step.gain, await refitGain(walk, step.gain, steps[i + 1]));
       else {
         const solved = await solveStep(walk, step, steps[i + 1]);
-        step.maps.forEach((map, at) => {
-          writeWeights(weighted, map, solved.layers[at].W, solved.layers[at].bias);
-        });
+        writeSolved(weighted, step, solved);
         if (step.structure) {
           removeRows(gone, step.structure, solved.kept);
           layers.push(layerOf(part, step.structure, solved));
@@ -141,7 +149,7 @@ function layerOf(
 }
 
 /** Refits a gain, as `solveStep` does a step. */
-async function refitGain(walk: Walk, gain: Gain, following: Step | undefined): Promise<Lines> {
+async function refitGain(walk: Walk, gain: Gain, following: PlacedStep | undefined): Promise<Lines> {
   const { run, part, frontier, history } = walk;
   const about = { part, gain: gain.node, before: history.name };
   const lines = await run.findings.once('solved', about, async () => {
@@ -152,7 +160,7 @@ async function refitGain(walk: Walk, gain: Gain, following: Step | undefined): P
     return sums.lines();
   });
   history.name = await run.findings.hash(about);
-  const cut = following && frontier.cutBefore(following.position);
+  const cut = following && frontier.cutBefore(following.from);
   if (cut) frontier.moveTo({ cut, watched: [cut.value] });
   return lines;
 }
@@ -165,18 +173,73 @@ function removeRows(gone: Map<string, number[]>, structure: Structure, kept: rea
   }
 }
 
+/** A step, and from where on the network has to be at hand for it and those behind it. */
+interface PlacedStep extends Step {
+  readonly from: number;
+}
+
+function withProducers(opened: OpenedModel, steps: readonly Step[], { refitsProducers }: Pass): PlacedStep[] {
+  const { model } = opened;
+  let from = Number.POSITIVE_INFINITY;
+  const placed = steps.toReversed().map((step): PlacedStep => {
+    const producers = (refitsProducers && step.structure && producersOf(opened, step.structure)) || [];
+    const places = producers.map(({ node }) => model.position(model.node(node)!));
+    from = Math.min(from, step.position, ...places);
+    return { ...step, producers, from };
+  });
+  return placed.reverse();
+}
+
+/** A step's layers solved, and those before it that were refitted with them. */
+interface SolvedStep extends SolvedLayers {
+  readonly producers?: readonly Refitted[];
+}
+
+function writeSolved(weighted: Model, { maps, producers }: Step, solved: SolvedStep): void {
+  for (const [at, map] of maps.entries())
+    writeWeights(weighted, map, solved.layers[at].W, solved.layers[at].bias);
+  for (const { node, W, bias } of solved.producers ?? [])
+    writeWeights(weighted, producers!.find((map) => map.node === node)!, W, bias);
+}
+
+/** Refits what makes the channels that stay, and then what reads them once more. */
+async function refitBoth(walk: Walk, step: Step, solved: SolvedLayers): Promise<SolvedStep> {
+  const { run, pass, opened, weighted, frontier, samples, gone } = walk;
+  const { structure, producers = [] } = step;
+  if (!structure || producers.length === 0) return solved;
+  const site = { run, opened, weighted, frontier, samples, target: pass.target, structure, producers, gone };
+  const refitted = await refitProducers(site, solved);
+  if (!refitted) return solved;
+  const both = { ...solved, producers: refitted };
+  writeSolved(weighted, step, both);
+  if (pass.target.blend === 0) return both;
+  const again = await collect(opened, frontier, samples, step.maps, pass.target, undefined, run, true);
+  const removed = new Map(gone);
+  removeRows(removed, structure, solved.kept);
+  const layers = layersOf(weighted, { maps: step.maps }, again.sums, removed);
+  const found = await Promise.all(
+    layers.map((layer, i) => solveTogether(run, pass, opened.name, { maps: [step.maps[i]] }, [layer])),
+  );
+  return { ...both, layers: found.flatMap((it) => it.layers) };
+}
+
 /** Solves a step, unless an earlier run has, and lets the frontier move on to the following one. */
-async function solveStep(walk: Walk, step: Step, following: Step | undefined): Promise<SolvedLayers> {
+async function solveStep(
+  walk: Walk,
+  step: PlacedStep,
+  following: PlacedStep | undefined,
+): Promise<SolvedStep> {
   const { run, pass, part, frontier, history } = walk;
   // While the dense network runs for the targets, it goes on to where the next step starts from.
-  const cut = following && frontier.cutBefore(following.position);
+  const cut = following && frontier.cutBefore(following.from);
   const { structure, keep } = step;
   const about = { part, layers: namesOf(step), structure: structure?.name, keep, before: history.name };
   let dense: readonly FloatTensor[] | undefined;
   const solved = await run.findings.once('solved', about, async () => {
     const found = await sumsOf(walk, step, cut?.value);
     dense = found.ahead;
-    return run.clock.time('solve', () => solve(walk, step, found.sums));
+    const solved = await run.clock.time('solve', () => solve(walk, step, found.sums));
+    return refitBoth(walk, step, solved);
   });
   history.name = await run.findings.hash(about);
   history.isDense = false;
@@ -268,7 +331,7 @@ function undetermined(
  */
 export function layersOf(
   model: Model,
-  { maps, structure }: Step,
+  { maps, structure }: Pick<Step, 'maps' | 'structure'>,
   sums: readonly Sums[],
   gone: ReadonlyMap<string, readonly number[]> = new Map(),
 ): Layer[] {

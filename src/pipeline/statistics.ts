@@ -1,14 +1,15 @@
 // Statistics of layers over one pass of both networks.
 
 import type { FloatTensor } from '../engine/index.ts';
-import { elements, type LinearMap } from '../graph/index.ts';
+import { elements, type LinearMap, sum } from '../graph/index.ts';
 import type { SessionStatistics } from '../pool/index.ts';
-import type { Image, Layer } from '../solve/index.ts';
+import type { Image, Layer, LayerStatistics } from '../solve/index.ts';
 import type { Frontier, Values } from './frontier.ts';
 import type { OpenedModel } from './open.ts';
 import type { Run } from './pass.ts';
 import type { Target } from './recipe.ts';
 import { FEWEST_TO_SPLIT, HELD_OUT } from './split.ts';
+import { turn } from './turn.ts';
 
 export type Sums = Pick<Layer, 'fit' | 'heldOut'>;
 
@@ -85,6 +86,29 @@ export async function collect(
     return { sums: await Promise.all(sums), ahead: ahead ? collected : undefined };
   } catch (error) {
     await Promise.all(all.map((it) => it.dispose()));
+    throw error;
+  }
+}
+
+/** Σx and XᵀX of a layer's inputs, on a grid of positions, where there are many for each input. */
+export async function inputSums(
+  opened: OpenedModel,
+  map: LinearMap,
+  batches: readonly { readonly feeds: Readonly<Record<string, FloatTensor>>; readonly samples: number }[],
+  { session, signal }: Run,
+): Promise<LayerStatistics> {
+  const statistics = session.statistics(map.p, map.m, false);
+  const stride = thinning(map, sum(batches.map(({ samples }) => samples)));
+  try {
+    for (const { feeds, samples } of batches) {
+      await turn(signal);
+      const values: Values = { dense: {}, pruned: feeds, batch: samples, count: samples };
+      const add = sampleParts(opened, map, values, { kind: 'self', blend: 0 }, stride);
+      await Promise.all(Array.from({ length: samples }, (_, i) => add(i, statistics)));
+    }
+    return await statistics.finish();
+  } catch (error) {
+    await statistics.dispose();
     throw error;
   }
 }
@@ -193,7 +217,7 @@ function onGrid(data: Float32Array, height: number, width: number, stride: numbe
 }
 
 /** What the layer should give. */
-function wantedOf(map: LinearMap, { dense, pruned }: Values, target: Target): FloatTensor {
+export function wantedOf(map: LinearMap, { dense, pruned }: Values, target: Target): FloatTensor {
   if (target.kind === 'dense' || !map.residual) return dense[map.output];
   const sum = dense[map.residual.sum];
   const shortcut = pruned[map.residual.shortcut];

@@ -27,6 +27,8 @@ export interface Step {
   readonly structure?: Structure;
   /** Groups of the structure that stay. */
   readonly keep?: number;
+  /** What makes the structure's channels, where that is refitted too. */
+  readonly producers?: readonly LinearMap[];
 }
 
 /**

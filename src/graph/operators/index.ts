@@ -9,6 +9,7 @@ import { convTranspose } from './conv-transpose.ts';
 import { broadcast, unary } from './elementwise.ts';
 import { fusedAttention } from './fused-attention.ts';
 import { gemm } from './gemm.ts';
+import * as gradients from './gradients.ts';
 import { constantOfShape, expand, flatten, reshape, squeeze, transpose, unsqueeze } from './layout.ts';
 import * as macs from './macs.ts';
 import { matmul } from './matmul.ts';
@@ -21,7 +22,7 @@ import {
   skipNormalization,
   softmax,
 } from './normalization.ts';
-import type { Operator, Rule } from './operator.ts';
+import type { GradientRule, Operator, Rule } from './operator.ts';
 import { concat, slice, split } from './pieces.ts';
 import { einsum, fusedMatMul } from './product.ts';
 import { gru, lstm, rnn } from './recurrent.ts';
@@ -109,7 +110,24 @@ const OPERATORS: readonly Operator[] = [
   ...all('pass', transpose, 'Transpose'),
 ];
 
-const KNOWN = new Map(OPERATORS.map((operator) => [keyOf(operator.name, operator.domain), operator]));
+/** Derivatives of operators of the standard. */
+const GRADIENTS: Readonly<Record<string, GradientRule>> = {
+  ...{ Conv: gradients.convolution, Gemm: gradients.general, MatMul: gradients.matrix },
+  ...{ Add: gradients.summed, Sum: gradients.summed, Mul: gradients.multiplied, Div: gradients.divided },
+  ...{ Relu: gradients.cut, Clip: gradients.cut, Sigmoid: gradients.sigmoid, Tanh: gradients.tanh },
+  ...{ Erf: gradients.erf, Gelu: gradients.gelu, Pow: gradients.raised },
+  ...{ BatchNormalization: gradients.normalized, GlobalAveragePool: gradients.averaged },
+  ...{ Identity: gradients.reshaped, Dropout: gradients.reshaped, Reshape: gradients.reshaped },
+  ...{ Flatten: gradients.reshaped, Squeeze: gradients.reshaped, Unsqueeze: gradients.reshaped },
+  Transpose: gradients.turned,
+};
+
+const KNOWN = new Map(
+  OPERATORS.map((operator) => {
+    const gradient = operator.domain === undefined ? GRADIENTS[operator.name] : undefined;
+    return [keyOf(operator.name, operator.domain), gradient ? { ...operator, gradient } : operator];
+  }),
+);
 
 /** What is known of a node's operator, from `own` before the above. */
 export function operatorOf(node: NodeProto, own: readonly Operator[]): Operator | undefined {

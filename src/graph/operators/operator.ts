@@ -2,14 +2,41 @@
 // multiply-adds, and what may be cut all follow from it.
 
 import type { ConvGeometry } from '../linear.ts';
+import type { BuildAttribute } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import type { Propagation } from '../propagation.ts';
+import type { Tensor } from '../tensor.ts';
 
 /**
  * Passes labels from the inputs of a node to its outputs, or pins them. A label that it does neither with is cut as if
  * the node did not care.
  */
 export type Rule = (state: Propagation, node: NodeProto) => void;
+
+/** The graph that derivatives are written in. */
+export interface Backward {
+  /** Adds a node and gives its value. */
+  node(
+    opType: string,
+    inputs: readonly string[],
+    attributes?: Readonly<Record<string, BuildAttribute>>,
+  ): string;
+  /** A float32 constant without axes. */
+  scalar(value: number): string;
+  floats(values: Float32Array, dims: readonly number[]): string;
+  /** Weights of the graph, those that gradients are asked for among them. */
+  constant(value: string): Tensor | undefined;
+  /** Extents in the sample run, of the uncut model. */
+  dims(value: string): readonly number[] | undefined;
+}
+
+/** From the gradient by a node's first output to that by one of its inputs; undefined where it is not known. */
+export type GradientRule = (
+  graph: Backward,
+  node: NodeProto,
+  input: number,
+  gradient: string,
+) => string | undefined;
 
 /** An operator of ONNX or of the user's own. */
 export interface Operator {
@@ -28,6 +55,8 @@ export interface Operator {
   sum?(node: NodeProto): string | undefined;
   /** Of an operator with weights. */
   readonly layer?: Layer;
+  /** Its derivative. Left out: what leads through it is not refitted. */
+  readonly gradient?: GradientRule;
   /** Multiply-adds of a node in a run whose values have these dims. Left out: none that count. */
   macs?(node: NodeProto, dims: (value: string) => readonly number[]): number;
 }

@@ -1,0 +1,256 @@
+// A part of a model that gives, beside what its layers compute, the gradients of a loss by weights before them: nodes of ONNX,
+// so that whatever runs models runs this too.
+
+import { create } from '@bufbuild/protobuf';
+import { InputError } from '../errors.ts';
+import { type BuildDims, valueInfo } from './build.ts';
+import type { DataType } from './dtype.ts';
+import type { LinearMap, Shapes } from './linear.ts';
+import type { Model } from './model.ts';
+import { attributeOf, type BuildAttribute, reads } from './node.ts';
+import { NodeProtoSchema, ValueInfoProtoSchema } from './onnx_pb.ts';
+import type { Backward } from './operators/operator.ts';
+import { part, type ValueInfo } from './subgraph.ts';
+import { fromFloat32, fromIntegers, type Tensor } from './tensor.ts';
+import { weightTensors } from './weights.ts';
+import { writeModel } from './write.ts';
+
+/** The names of what a layer has in a gradient model. */
+export interface GradientValues {
+  /** Input: what the layer should give; output: what it gives less that. */
+  readonly target: string;
+  readonly residual: string;
+}
+
+/** The gradients of E = ½Σ‖y − t‖² by the weights of a layer, all of them outputs. */
+export interface WeightGradients {
+  /** As many rows as W has, or more of each kernel axis: see `kernelGradient`. */
+  readonly weight: string;
+  /** Absent where the layer has no bias. */
+  readonly bias?: string;
+  /** Of each output of the layer, the squares of the gradients by it, summed. */
+  readonly power: string;
+}
+
+/** A model to be run with weights as inputs, under the names that they have as constants. */
+export interface GradientModel {
+  readonly bytes: Uint8Array;
+  readonly layers: readonly GradientValues[];
+  readonly gradients: readonly WeightGradients[];
+}
+
+/**
+ * @param by  layers whose weights are inputs, as are the values that they read
+ * @param to  layers behind them, whose outputs have targets
+ * @returns undefined where a derivative on the way is not known, one of `by` reads what another has made, or `to` needs more
+ *   than what `by` read
+ */
+export function gradientModel(
+  model: Model,
+  by: readonly LinearMap[],
+  to: readonly LinearMap[],
+  info: ValueInfo,
+): GradientModel | undefined {
+  // Opset 11 is the first that compares floats; extents are written into the graph.
+  if (model.opset < 11 || info.varies) return undefined;
+  const weights = by.flatMap((map) => Object.values(weightTensors(model, map)));
+  const shapes = new Map([...info.shapes, ...weights.map(({ name, dims }) => [name, dims] as const)]);
+  const from = [...new Set([...by.map(({ input }) => input), ...weights.map(({ name }) => name)])];
+  const outputs = to.map(({ output }) => output);
+  const forward = partOf(model, from, outputs, { ...info, shapes });
+  if (!forward) return undefined;
+  const graph = new BackwardGraph(
+    forward,
+    new Map(weights.map((tensor) => [tensor.name, tensor])),
+    info.shapes,
+  );
+  const layers = outputs.map((output) => graph.residualOf(output));
+  const sources = by.map(({ output }) => output);
+  const found = graph.backwards(
+    new Map(outputs.map((output, i) => [output, layers[i].residual])),
+    new Set(sources),
+  );
+  if (!found) return undefined;
+  const gradients = by.map((map) =>
+    graph.weightGradients(map, weightTensors(model, map), found.get(map.output)!),
+  );
+  return { bytes: graph.written(), layers, gradients };
+}
+
+/** Undefined where the outputs need more than what is given. */
+function partOf(...args: Parameters<typeof part>): Model | undefined {
+  try {
+    return part(...args);
+  } catch (error) {
+    if (error instanceof InputError) return undefined;
+    throw error;
+  }
+}
+
+/** W's gradient, p × m, from what the model gives: a convolution's may have positions behind the kernel. */
+export function kernelGradient(
+  { conv, p, groupSize }: Pick<LinearMap, 'conv' | 'p' | 'groupSize'>,
+  { dims, data }: { readonly dims: readonly number[]; readonly data: Float32Array },
+): Float32Array {
+  if (!conv) return data;
+  const columns = dims[1];
+  const [height, width] = conv.kernel;
+  const [high, wide] = dims.length === 3 ? [1, dims[2]] : [dims[2], dims[3]];
+  const result = new Float32Array(p * columns);
+  for (let row = 0; row < p; row++) {
+    const tap = row % groupSize;
+    const [channel, y, x] = [(row - tap) / groupSize, Math.floor(tap / width) % height, tap % width];
+    for (let j = 0; j < columns; j++)
+      result[row * columns + j] = data[((channel * columns + j) * high + y) * wide + x];
+  }
+  return result;
+}
+
+class BackwardGraph implements Backward {
+  readonly #model: Model;
+  readonly #weights: ReadonlyMap<string, Tensor>;
+  readonly #shapes: Shapes;
+  readonly #added: string[] = [];
+
+  /** @param model  gets the nodes that are added */
+  constructor(model: Model, weights: ReadonlyMap<string, Tensor>, shapes: Shapes) {
+    this.#model = model;
+    this.#weights = weights;
+    this.#shapes = shapes;
+    model.graph.output = [];
+  }
+
+  node(
+    opType: string,
+    input: readonly string[],
+    attributes: Readonly<Record<string, BuildAttribute>> = {},
+  ): string {
+    const name = this.#fresh(opType);
+    const attribute = Object.entries(attributes).map(([key, value]) => attributeOf(key, value));
+    const node = create(NodeProtoSchema, { name, opType, input: [...input], output: [name], attribute });
+    this.#model.nodes.push(node);
+    return name;
+  }
+
+  scalar(value: number): string {
+    return this.floats(Float32Array.of(value), []);
+  }
+
+  floats(values: Float32Array, dims: readonly number[]): string {
+    const name = this.#fresh('constant');
+    this.#model.tensors.set(name, fromFloat32(values, dims, { name, type: 'float32' }));
+    return name;
+  }
+
+  constant(value: string): Tensor | undefined {
+    return this.#weights.get(value) ?? this.#model.tensors.get(value);
+  }
+
+  dims(value: string): readonly number[] | undefined {
+    return this.#shapes.get(value);
+  }
+
+  residualOf(output: string): GradientValues {
+    const target = this.#fresh('target');
+    const dims: BuildDims | undefined = this.#shapes
+      .get(output)
+      ?.map((_, axis) => `axis ${axis} of ${target}`);
+    this.#model.graph.input.push(valueInfo(target, 'float32' as DataType, dims));
+    return { target, residual: this.#output(this.node('Sub', [output, target])) };
+  }
+
+  /** The gradients by `sources`, from those by what is computed of them. */
+  backwards(
+    given: ReadonlyMap<string, string>,
+    sources: ReadonlySet<string>,
+  ): ReadonlyMap<string, string> | undefined {
+    const forward = this.#model.nodes.slice(0, this.#model.nodes.length - given.size);
+    const depends = new Set(sources);
+    for (const node of forward) {
+      if (!reads(node).some((value) => depends.has(value))) continue;
+      if (node.output.some((value) => sources.has(value))) return undefined;
+      for (const value of node.output) depends.add(value);
+    }
+    const gradients = new Map(given);
+    for (const node of forward.reverse()) {
+      const [output] = node.output;
+      const gradient = gradients.get(output);
+      if (gradient === undefined || sources.has(output) || !depends.has(output)) continue;
+      for (const [index, value] of node.input.entries()) {
+        if (!depends.has(value)) continue;
+        const rule = this.#model.operator(node)?.gradient;
+        const own = rule?.(this, node, index, gradient);
+        if (own === undefined) return undefined;
+        const other = gradients.get(value);
+        gradients.set(value, other === undefined ? own : this.node('Add', [other, own]));
+      }
+    }
+    return [...sources].every((value) => gradients.has(value)) ? gradients : undefined;
+  }
+
+  weightGradients(
+    { input, conv, m }: LinearMap,
+    { bias }: { readonly bias?: Tensor },
+    gradient: string,
+  ): WeightGradients {
+    const power = this.node('Mul', [gradient, gradient]);
+    if (conv) {
+      const swapped = (value: string) => {
+        const rank = this.dims(input)!.length;
+        return this.node('Transpose', [value], { perm: [1, 0, 2, 3].slice(0, rank) });
+      };
+      const axes = this.dims(input)!.length - 2;
+      const inner = (pair: readonly number[]) => pair.slice(2 - axes);
+      const [top, left, bottom, right] = conv.pads;
+      // Each gradient is a kernel that goes over the images of a channel, and the kernel's taps are where it stops.
+      const weight = this.node('Conv', [swapped(input), swapped(gradient)], {
+        ...{ strides: inner(conv.dilations), dilations: inner(conv.strides) },
+        pads: [...inner([top, left]), ...inner([bottom, right])],
+      });
+      const sums = (value: string) => this.#sum(value, [0, ...inner([2, 3]).map((_, i) => 2 + i)]);
+      return {
+        weight: this.#output(weight),
+        bias: bias && this.#output(sums(gradient)),
+        power: this.#output(sums(power)),
+      };
+    }
+    const rows = (value: string, columns: number) =>
+      this.node('Reshape', [value, this.#integers([-1, columns])]);
+    const deltas = rows(gradient, m);
+    const turned = this.node('Transpose', [rows(input, this.dims(input)!.at(-1)!)], { perm: [1, 0] });
+    return {
+      weight: this.#output(this.node('MatMul', [turned, deltas])),
+      bias: bias && this.#output(this.#sum(deltas, [0])),
+      power: this.#output(this.#sum(rows(power, m), [0])),
+    };
+  }
+
+  written(): Uint8Array {
+    this.#model.edited();
+    return writeModel(this.#model).model;
+  }
+
+  #sum(value: string, axes: readonly number[]): string {
+    const isOlder = this.#model.opset < 13;
+    return isOlder
+      ? this.node('ReduceSum', [value], { axes, keepdims: 0 })
+      : this.node('ReduceSum', [value, this.#integers(axes)], { keepdims: 0 });
+  }
+
+  #integers(values: readonly number[]): string {
+    const name = this.#fresh('integers');
+    this.#model.tensors.set(name, fromIntegers(name, values, [values.length]));
+    return name;
+  }
+
+  #output(value: string): string {
+    this.#model.graph.output.push(create(ValueInfoProtoSchema, { name: value })); // onnxruntime infers the type
+    return value;
+  }
+
+  #fresh(base: string): string {
+    const name = `${base} ${this.#added.length} of the gradient`;
+    this.#added.push(name);
+    return name;
+  }
+}

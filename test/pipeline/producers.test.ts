@@ -1,0 +1,98 @@
+import { describe, expect, test } from 'vitest';
+import { linearMaps, type Model, readModel, readWeights } from '../../src/graph/index.ts';
+import { minimize } from '../../src/pipeline/lbfgs.ts';
+import { producersOf } from '../../src/pipeline/producers.ts';
+import { outputError } from '../../src/pipeline/target.ts';
+import { fashion, fixtureBytes, openFixture, outputs, prune } from './fixtures.ts';
+
+describe('minimize', () => {
+  /** A valley: f = Σ cᵢ(xᵢ − 1)² / 2, with a bend. */
+  const curvature = [1, 10, 100, 1000];
+  const evaluate = async (x: Float64Array) => {
+    const off = x.map((value) => value - 1);
+    const value = off.reduce((total, d, i) => total + curvature[i] * (d ** 2 / 2 + d ** 4 / 4), 0);
+    return { value, gradient: off.map((d, i) => curvature[i] * (d + d ** 3)) };
+  };
+
+  async function path(iterations: number, precondition: (g: Float64Array) => Float64Array, enough = 0) {
+    const values: number[] = [];
+    await minimize(evaluate, new Float64Array(4), {
+      ...{ iterations, precondition, firstStep: 0.5 },
+      accept: async (point) => values.push((await evaluate(point)).value) !== enough,
+    });
+    return values;
+  }
+
+  test('goes down at every step, and to the bottom', async () => {
+    const values = await path(60, (g) => g.map((value) => value / 1000));
+    expect(values).toEqual(values.toSorted((a, b) => b - a));
+    expect(values.at(-1)).toBeLessThan(1e-10);
+  });
+
+  test('is faster where curvatures are known', async () => {
+    const known = await path(6, (g) => g.map((value, i) => value / curvature[i]));
+    const unknown = await path(6, (g) => g.map((value) => value / 1000));
+    expect(known.at(-1)).toBeLessThan(1e-3 * unknown.at(-1)!);
+  });
+
+  test('ends where it is told to', async () => {
+    expect(await path(60, (g) => g.map((value) => value / 1000), 3)).toHaveLength(3);
+  });
+});
+
+/** W of a layer, by name. */
+async function weightsOf(
+  model: Model | Uint8Array,
+  dense: Awaited<ReturnType<typeof openFixture>>,
+  layer: string,
+) {
+  const map = linearMaps(dense.model, dense.info.shapes).find(({ node }) => node === layer)!;
+  return readWeights(model instanceof Uint8Array ? await readModel(model) : model, map).W;
+}
+
+describe('layers that make channels', () => {
+  test('are found where all that they make is those', async () => {
+    const opened = await openFixture('fashion-resnet');
+    const { structures } = opened.analysis;
+    const found = structures.filter((it) => it.prunable).map((it) => producersOf(opened, it));
+    expect(found.length).toBeGreaterThan(5);
+    for (const maps of found) expect(maps).toHaveLength(1);
+    const streams = structures.filter(({ isResidual }) => isResidual);
+    expect(streams.map((it) => producersOf(opened, it))).toEqual(streams.map(() => []));
+  });
+
+  test('are refitted to bring the outputs on unseen samples nearer to the dense network’s', async () => {
+    const [bytes, calibration] = [fixtureBytes('fashion-resnet'), await fashion('calib', 96)];
+    const unseen = await fashion('test', 200);
+    const tensor = (data: Float32Array) => [{ dims: [unseen.size, data.length / unseen.size], data }];
+    const dense = tensor(await outputs(bytes, unseen));
+    const errors: number[] = [];
+    for (const producers of [true, false]) {
+      const options = { keep: 0.3, target: 'residual', search: 'greedy', producers } as const;
+      const { written, report } = await prune(bytes, calibration, options);
+      expect(report.maxDifference).toBeLessThan(1e-3);
+      errors.push(outputError(dense, tensor(await outputs(written.model, unseen))));
+    }
+    expect(errors[0]).toBeLessThan(0.95 * errors[1]);
+  });
+
+  test('keep their weights where the method, the recipe or too few samples say so', async () => {
+    const opened = await openFixture('fashion-resnet');
+    const bytes = fixtureBytes('fashion-resnet');
+    const structure = opened.analysis.structures.find((it) => it.prunable)!;
+    const [{ node }] = producersOf(opened, structure);
+    const dense = await weightsOf(opened.model, opened, node);
+    const kept = async (samples: number, options: Parameters<typeof prune>[2]) => {
+      const { written } = await prune(bytes, await fashion('calib', samples), {
+        ...{ keep: 0.5, target: 'dense', search: 'greedy', correct: false },
+        ...options,
+      });
+      const own = new Set(dense);
+      return (await weightsOf(written.model, opened, node)).every((value) => own.has(value));
+    };
+    expect(await kept(48, {})).toBe(false);
+    expect(await kept(48, { producers: false })).toBe(true);
+    expect(await kept(48, { method: 'magnitude-refit' })).toBe(true);
+    expect(await kept(8, {})).toBe(true);
+  });
+});
