@@ -201,7 +201,9 @@ describe('a command line', () => {
   });
 
   test('of npm has a script that there is', () => {
-    const scripts = commandLines.flatMap(({ line }) => /^npm (?:run )?(?!i |audit\b)([\w:]+)/.exec(line)?.[1] ?? []);
+    const scripts = commandLines.flatMap(
+      ({ line }) => /^npm (?:run )?(?!i |audit\b)([\w:]+)/.exec(line)?.[1] ?? [],
+    );
     expect(scripts).toContain('start');
     for (const script of scripts) expect(packageJson.scripts).toHaveProperty([script]);
   });
