@@ -32,6 +32,7 @@ const blocks = pages.flatMap(({ path, text }) =>
 /** In the repository, where `osscar-wasm` is the package itself. */
 const FOLDER = 'build/docs';
 beforeAll(() => {
+  rmSync(FOLDER, { recursive: true, force: true }); // of a run that was stopped
   mkdirSync(FOLDER, { recursive: true });
 });
 afterAll(() => rmSync(FOLDER, { recursive: true, force: true }));

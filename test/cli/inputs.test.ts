@@ -34,7 +34,7 @@ test('an encoder in a folder of transformers.js goes to another such folder, by 
   expect(report).toMatchObject({ samples: 20, sample: [24], quality: { data: 'calibration', samples: 20 } });
   expect(report.metric).toBeUndefined();
   expect(report.maxDifference).toBeLessThan(1e-5);
-  expect(listing(out)).toEqual(['config.json', 'onnx', 'tokenizer.json']);
+  expect(listing(out)).toEqual(['README.md', 'config.json', 'onnx', 'tokenizer.json']);
   expect(listing(join(out, 'onnx'))).toEqual(['model.onnx']);
   const { parameters } = await osscarJson('inspect', out);
   expect(parameters).toBe(report.parameters.after);
