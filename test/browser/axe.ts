@@ -22,7 +22,8 @@ export async function expectAccessible(page: Page, what: string): Promise<void> 
 export async function expectFits(page: Page, what: string): Promise<void> {
   const size = page.viewportSize()!;
   await page.setViewportSize({ width: 360, height: 740 });
-  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-  expect(overflow, `${what}: px beyond 360`).toBeLessThanOrEqual(0);
+  // Charts are drawn anew when the page has its new width.
+  const overflow = () => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  await expect.poll(overflow, { message: `${what}: px beyond 360`, timeout: 10_000 }).toBeLessThanOrEqual(0);
   await page.setViewportSize(size);
 }
