@@ -14,6 +14,7 @@ export {
   depthwise,
   type Gain,
   type LinearMap,
+  linearMap,
   linearMaps,
   type Shapes,
 } from './linear.ts';
@@ -39,6 +40,7 @@ export {
   type Norm,
   type Reader,
   type RowBlock,
+  removedOf,
   rowsOf,
   type Slice,
   type Structure,

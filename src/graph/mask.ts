@@ -4,7 +4,15 @@ import { create } from '@bufbuild/protobuf';
 import type { Model } from './model.ts';
 import { attributeOf, copyMessage } from './node.ts';
 import { type NodeProto, NodeProtoSchema } from './onnx_pb.ts';
-import { dependsOnKept, groupBy, type Norm, type RowBlock, type Slice, type Structure } from './structure.ts';
+import {
+  dependsOnKept,
+  groupBy,
+  type Norm,
+  removedOf,
+  rowsOf,
+  type Slice,
+  type Structure,
+} from './structure.ts';
 import { elements, fromFloat32, fromIntegers, toFloat64 } from './tensor.ts';
 import { ownTensor } from './weights.ts';
 
@@ -21,10 +29,10 @@ export function maskInner(model: Model, cuts: ReadonlyMap<Structure, readonly nu
   const masked = model.clone();
   const norms: { norm: Norm; gone: number[] }[] = [];
   for (const [structure, kept] of all) {
-    const stays = new Set(kept);
-    const gone = Array.from({ length: structure.groups }, (_, c) => c).filter((c) => !stays.has(c));
-    for (const slice of structure.slices) if (slice.isRead) clear(masked, slice, positionsOf(slice, gone));
-    for (const norm of structure.norms) norms.push({ norm, gone: positionsOf(norm, gone) });
+    const removed = removedOf(structure, kept);
+    for (const slice of structure.slices)
+      if (slice.isRead) clear(masked, slice, rowsOf({ blocks: [slice] }, removed));
+    for (const norm of structure.norms) norms.push({ norm, gone: rowsOf({ blocks: [norm] }, removed) });
   }
   const byNode = groupBy(norms, ({ norm }) => norm.node);
   masked.graph.node = masked.nodes.flatMap((node) => {
@@ -33,10 +41,6 @@ export function maskInner(model: Model, cuts: ReadonlyMap<Structure, readonly nu
   });
   masked.edited();
   return masked;
-}
-
-function positionsOf({ offset, block }: RowBlock, channels: readonly number[]): number[] {
-  return channels.flatMap((c) => Array.from({ length: block }, (_, i) => offset + c * block + i));
 }
 
 /** Makes weights zero by which channels are read. */

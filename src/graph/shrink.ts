@@ -5,7 +5,7 @@ import { InputError } from '../errors.ts';
 import type { Model } from './model.ts';
 import { attributeInt, attributeInts, removeAttribute, setAttribute } from './node.ts';
 import { type NodeProto, type TypeProto_Tensor, ValueInfoProtoSchema } from './onnx_pb.ts';
-import { type Edit, groupBy, type Slice, type Structure } from './structure.ts';
+import { type Edit, groupBy, removedOf, rowsOf, type Slice, type Structure } from './structure.ts';
 import { fromIntegers, gather, type Tensor, toIntegers } from './tensor.ts';
 
 /** What happens to the constant at one input of one node. */
@@ -37,14 +37,13 @@ export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly numbe
   for (const [structure, kept] of cuts) {
     checkKept(structure, kept);
     if (kept.length === structure.groups) continue;
-    const stays = new Set(kept);
-    const removed = Array.from({ length: structure.groups }, (_, c) => c).filter((c) => !stays.has(c));
+    const removed = removedOf(structure, kept);
     const slices = [...structure.slices, ...newBiases(small, structure)];
-    for (const { node, input, axis, offset, block } of slices) {
-      const { cuts } = at(node, input);
-      const gone = cuts.get(axis) ?? new Set();
-      for (const c of removed) for (let i = 0; i < block; i++) gone.add(offset + c * block + i);
-      cuts.set(axis, gone);
+    for (const slice of slices) {
+      const { cuts } = at(slice.node, slice.input);
+      const gone = cuts.get(slice.axis) ?? new Set();
+      for (const position of rowsOf({ blocks: [slice] }, removed)) gone.add(position);
+      cuts.set(slice.axis, gone);
     }
     for (const edit of structure.edits) {
       const loss = edit.unit * removed.length;

@@ -99,11 +99,20 @@ export interface Reader extends LinearMap {
   blocks: RowBlock[];
 }
 
-/** The rows of W that belong to channels, channel by channel. */
-export function rowsOf({ blocks }: Pick<Reader, 'blocks'>, channels: readonly number[]): number[] {
+/** The rows of W, or positions of another axis, that belong to channels, channel by channel. */
+export function rowsOf(
+  { blocks }: { readonly blocks: readonly RowBlock[] },
+  channels: readonly number[],
+): number[] {
   return channels.flatMap((c) =>
     blocks.flatMap(({ offset, block }) => Array.from({ length: block }, (_, i) => offset + c * block + i)),
   );
+}
+
+/** The channels that do not stay, ascending. */
+export function removedOf({ groups }: Pick<Structure, 'groups'>, kept: readonly number[]): number[] {
+  const stays = new Set(kept);
+  return Array.from({ length: groups }, (_, c) => c).filter((c) => !stays.has(c));
 }
 
 /** Channels that live and die together: layers that make them, layers that read them, all that is tied to them. */

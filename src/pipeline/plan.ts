@@ -4,7 +4,7 @@ import type { BlockSizes } from '../checkpoint/architectures/index.ts';
 import { sum } from '../graph/index.ts';
 import { type ActivationLimits, activationLimit, pairBytes } from './activations.ts';
 import { refitBytes } from './producers.ts';
-import type { Recipe } from './recipe.ts';
+import { type Recipe, refitsProducers } from './recipe.ts';
 import type { PruneReport } from './report.ts';
 import { checkSteps, type PlannedStep, stepBytes, stepStatisticsBytes } from './steps.ts';
 import { VERIFIED_WINDOWS } from './verify.ts';
@@ -113,11 +113,7 @@ export function checkPlan({ steps }: Profile, { search }: Recipe, maximumBytes: 
   return steps.length > 0 ? checkSteps(steps, search, maximumBytes) : 0;
 }
 
-function bytesOf(
-  profile: Profile,
-  { search, producers, method }: Recipe,
-  options: PlanOptions,
-): Plan['bytes'] {
+function bytesOf(profile: Profile, recipe: Recipe, options: PlanOptions): Plan['bytes'] {
   const { steps, weights: sizes, held, batch, scores } = profile;
   const { samples, threads = 1 } = options;
   const largest = (of: (step: PlannedStep) => number) => Math.max(0, ...steps.map(of));
@@ -125,10 +121,9 @@ function bytesOf(
   const weights = engine + 4 * PART_COPIES * sizes.largest + sizes.files + 2 * 4 * batch;
   const last = engine + 4 * (OUTSIDE_COPIES * sizes.outside + (SCORE_COPIES + VERIFIED_WINDOWS) * scores);
   const activations = 2 * Math.min(activationLimit(options), pairBytes(samples * held));
-  const wasm = largest((step) => stepBytes(step, search));
+  const wasm = largest((step) => stepBytes(step, recipe.search));
   const helpers = Math.round(largest(stepStatisticsBytes) * (1 - 1 / threads));
-  const refits = producers && method === 'osscar';
-  const heap = largest((step) => heapBytes(step) + (refits ? refitBytesOf(step) : 0));
+  const heap = largest((step) => heapBytes(step) + (refitsProducers(recipe) ? refitBytesOf(step) : 0));
   return {
     weights,
     activations,

@@ -8,9 +8,10 @@ import {
   gradientModel,
   kernelGradient,
   type LinearMap,
-  linearMaps,
+  linearMap,
   type Model,
   readWeights,
+  rowsOf,
   type Structure,
   shrink,
   sum,
@@ -57,11 +58,10 @@ export function producersOf({ model, info }: OpenedModel, structure: Structure):
   if (kind !== 'channel' || isResidual || producers.length === 0) return [];
   // Examples are taken apart along the first axis; recurrent layers have no derivative here.
   if (info.batchAxes?.size || consumers.some(({ isInner }) => isInner)) return [];
-  const maps = linearMaps(model, info.shapes);
   const place = (node: string) => model.position(model.node(node)!);
   const first = Math.min(...consumers.map(({ node }) => place(node)));
   const found = producers.flatMap(({ node }) => {
-    const map = maps.find((map) => map.node === node);
+    const map = linearMap(model, model.node(node)!, info.shapes);
     if (!map || map.conv?.inputDilations || place(node) >= first) return [];
     const own = structure.slices.filter((slice) => slice.node === node && slice.input === 1);
     const isAll = own.length === 1 && own[0].offset === 0 && own[0].block * structure.groups === map.m;
@@ -102,7 +102,9 @@ export interface Site {
  */
 export async function refitProducers(site: Site, solved: SolvedLayers): Promise<Refitted[] | undefined> {
   const { opened, weighted, structure, producers, samples, run } = site;
-  if (samples < FEWEST_TO_SPLIT) return undefined;
+  const maps = producers.map((map) => ({ ...map, m: (map.m / structure.groups) * solved.kept.length }));
+  const weights = sum(maps.map(({ p, m }) => p * m));
+  if (samples < FEWEST_TO_SPLIT || weights > MOST_WEIGHTS) return undefined;
   const whole = weighted.clone();
   for (const [i, map] of structure.consumers.entries())
     writeWeights(whole, map, solved.layers[i].W, solved.layers[i].bias);
@@ -111,8 +113,6 @@ export async function refitProducers(site: Site, solved: SolvedLayers): Promise<
     writeWeights(whole, map, W, bias); // factors go into the weights
   }
   const small = shrink(whole, new Map([[structure, solved.kept]]));
-  const maps = producers.map((map) => ({ ...map, m: (map.m / structure.groups) * solved.kept.length }));
-  if (sum(maps.map(({ p, m }) => p * m)) > MOST_WEIGHTS) return undefined;
   const gradient = gradientModel(small, maps, structure.consumers, opened.info);
   if (!gradient) return undefined;
   const examples = await examplesOf(site, gradient);
@@ -137,7 +137,7 @@ function spread(
 ): Refitted {
   const dense = readWeights(whole, map);
   const block = map.m / groups;
-  const columns = kept.flatMap((group) => Array.from({ length: block }, (_, i) => group * block + i));
+  const columns = rowsOf({ blocks: [{ offset: 0, block }] }, kept);
   const W = Float64Array.from(dense.W);
   for (let row = 0; row < map.p; row++) {
     columns.forEach((column, j) => {
@@ -159,16 +159,16 @@ interface Metric {
 }
 
 async function metricsOf(
-  { opened, producers, run, gone }: Site,
+  { opened, weighted, producers, run, gone }: Site,
   examples: readonly Example[],
 ): Promise<Metric[]> {
   return Promise.all(
     producers.map(async (map) => {
-      const { p, bias, node } = map;
+      const { p, node } = map;
       const { XtX, sumX, n } = await inputSums(opened, map, examples, run);
-      const hasBias = bias !== undefined || opened.model.node(node)!.opType === 'Conv';
+      const { bias } = weightTensors(weighted, map); // correction may have given it one
       const rows = new Set(gone.get(node));
-      const mean = sumX.map((total, row) => (hasBias && !rows.has(row) ? total / n : 0));
+      const mean = sumX.map((total, row) => (bias && !rows.has(row) ? total / n : 0));
       if (p > MOST_INVERTED) return { mean, gone: rows };
       const covariance = new Float64Array(p * p);
       let trace = 0;
@@ -334,12 +334,7 @@ class Descent {
         addTo(powers[i], results[power].data);
       });
     });
-    const residuals = sum(
-      this.#gradient.layers.map(({ target }) =>
-        sum(this.#examples.fit.map(({ feeds }) => feeds[target].data.length)),
-      ),
-    );
-    this.#power ??= powers.map((squares) => importance(squares, value / residuals));
+    this.#power ??= powers.map((squares) => importance(squares, value / this.#residuals()));
     const gradient = this.#joined((map, i) => {
       const { W, bias } = totals[i];
       const { mean, gone } = this.#metrics[i];
@@ -348,6 +343,14 @@ class Descent {
       return { W, centre: bias };
     });
     return { value: value / 2, gradient };
+  }
+
+  /** How many values the squares are summed of. */
+  #residuals(): number {
+    const { layers } = this.#gradient;
+    return sum(
+      this.#examples.fit.map(({ feeds }) => sum(layers.map(({ target }) => feeds[target].data.length))),
+    );
   }
 
   #heldOut(): Promise<number> {

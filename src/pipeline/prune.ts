@@ -29,7 +29,14 @@ import type { OpenedModel } from './open.ts';
 import { type LatencyBudget, type Pass, passOver, type Run } from './pass.ts';
 import { checkPlan, type Plan, type PlanOptions, planRun } from './plan.ts';
 import { doubtOf, fewSamples, flatness, type Warning } from './plausible.ts';
-import { parseRecipe, type RecipeOptions, type Sizes, sizesOf, type Target } from './recipe.ts';
+import {
+  parseRecipe,
+  type RecipeOptions,
+  refitsProducers,
+  type Sizes,
+  sizesOf,
+  type Target,
+} from './recipe.ts';
 import { metricReport, type PruneReport, qualityReport, reportOf, warningsOf } from './report.ts';
 import type { PrunedLayer, PrunedPart } from './sequence.ts';
 import { canHash, contentHash, type Part } from './store/hash.ts';
@@ -331,7 +338,7 @@ async function pruneTowards(
   try {
     const pass: Pass = {
       ...{ label: 'pruning', sizes, target, search, wholeCurve: true, samples: 'all', onPart },
-      refitsProducers: recipe.producers && recipe.method === 'osscar',
+      refitsProducers: refitsProducers(recipe),
     };
     const last = await clock.stage('pruning', () => passOver(run, pass));
     try {

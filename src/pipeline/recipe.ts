@@ -138,6 +138,11 @@ export function corrects({ correct, method }: Recipe, { kind }: Target): boolean
   return correct && refits(method) && kind !== 'self';
 }
 
+/** Whether what makes channels is refitted, in the pass that counts. */
+export function refitsProducers({ producers, method }: Recipe): boolean {
+  return producers && method === 'osscar';
+}
+
 /** How layers are solved, whatever their sizes. */
 export function fittingOf({ keep: _, spend: __, ...fitting }: Recipe): Omit<Recipe, 'keep' | 'spend'> {
   return fitting;

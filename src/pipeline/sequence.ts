@@ -10,6 +10,7 @@ import {
   maskInner,
   type Reader,
   readWeights,
+  removedOf,
   rowsOf,
   type Structure,
   shrink,
@@ -166,8 +167,7 @@ async function refitGain(walk: Walk, gain: Gain, following: PlacedStep | undefin
 }
 
 function removeRows(gone: Map<string, number[]>, structure: Structure, kept: readonly number[]): void {
-  const stays = new Set(kept);
-  const removed = [...Array(structure.groups).keys()].filter((group) => !stays.has(group));
+  const removed = removedOf(structure, kept);
   for (const reader of structure.consumers) {
     gone.set(reader.node, [...(gone.get(reader.node) ?? []), ...rowsOf(reader, removed)]);
   }

@@ -1,6 +1,7 @@
 // README.md of a pruned model's folder: the front matter that Hugging Face reads, and what a person should know.
 
 import { parse, stringify } from 'yaml';
+import { parseJsonObject } from '../json.ts';
 import type { SavedReport } from '../pipeline/index.ts';
 import { version } from '../version.ts';
 import { baseName, isFile, type Place } from './place.ts';
@@ -68,7 +69,7 @@ async function baseModel(source: Place): Promise<string> {
   if (cached) return `${cached[1]}/${cached[2]}`;
   const config = source.at('config.json');
   const { _name_or_path: said }: { _name_or_path?: unknown } = (await isFile(config))
-    ? JSON.parse(new TextDecoder().decode(await config.read()))
+    ? parseJsonObject(await config.read(), config.path)
     : {};
   if (typeof said === 'string' && /^[\w.-]+\/[\w.-]+$/.test(said)) return said;
   return baseName({ path: source.path.replace(/[/\\]+$/, '') }) || 'model';

@@ -143,8 +143,7 @@ export async function evaluate(
   const dataPlace = isDataset(data) ? undefined : await placeOf(data, 'data');
   return closing(async (opened) => {
     const found = await openInPlace(place, { ...settings, data: dataPlace }, opened);
-    const kind = kindOf(found);
-    settings.onKind?.(kind);
+    settings.onKind?.(kindOf(found));
     const samples = isDataset(data)
       ? data
       : await found.evaluation(dataPlace!, { ...settings, labels: await labelsOf(settings.labels) });
@@ -157,7 +156,7 @@ export async function evaluate(
     if (!metric)
       throw new InputError(`"${samples.name}": no labels; use sub-folders per class or \`labels\`, a .csv`);
     const doubt = doubtOf(metric);
-    if (doubt !== undefined) settings.onNote?.(`warning: ${doubtText(doubt, kind, found.preprocessing)}`);
+    if (doubt !== undefined) settings.onNote?.(`warning: ${doubtText(doubt, found.preprocessing)}`);
     return { ...metric, seqlen: found.seqlen };
   });
 }
@@ -331,8 +330,7 @@ async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
   const scratch = await scratchFor(opened, settings.scratch);
   const data = isDataset(calibration) ? undefined : await placeOf(calibration, 'calibration');
   const found = await openInPlace(place, { ...settings, data }, opened);
-  const kind = kindOf(found);
-  settings.onKind?.(kind);
+  settings.onKind?.(kindOf(found));
   const labels = await labelsOf(settings.labels);
   const samples = data
     ? await found.calibration(data, { samples: settings.samples, labels, seed, sampling })
@@ -358,7 +356,7 @@ async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
     scratch,
     signal,
     onProgress: settings.onProgress,
-    onWarning: warningHandler(kind, found.preprocessing, settings.force, settings.onNote),
+    onWarning: warningHandler(found.preprocessing, settings.force, settings.onNote),
   };
 }
 

@@ -2,9 +2,8 @@
 // loops, after modeling_bert, modeling_roberta, modeling_distilbert and modeling_vit in transformers.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
-import { random } from '../support/random.ts';
 import { activate, add, attention, layerNorm, linear, type Rows, row, sum } from './reference.ts';
-import type { Weights } from './source.ts';
+import { type Weights, weightMaker } from './source.ts';
 
 const HIDDEN = 32;
 const HEADS = 4;
@@ -136,17 +135,7 @@ export function encoderWeights(
   sizes: readonly BlockSizes[] = denseSizes(),
   seed = 1,
 ): Weights {
-  const next = random(seed);
-  const weights: Weights = new Map();
-  const tensor = (name: string, shape: number[], deviation: number, mean = 0) => {
-    const length = shape.reduce((a, b) => a * b, 1);
-    const width = deviation * Math.sqrt(12);
-    weights.set(name, { shape, data: Float32Array.from({ length }, () => mean + (next() - 0.5) * width) });
-  };
-  const map = (name: string, m: number, p: number, bias = true) => {
-    tensor(`${name}.weight`, [m, p], p ** -0.5);
-    if (bias) tensor(`${name}.bias`, [m], 0.3);
-  };
+  const { weights, tensor, linear: map } = weightMaker(seed);
   const norm = (name: string) => {
     tensor(`${name}.weight`, [HIDDEN], 0.3, 1);
     tensor(`${name}.bias`, [HIDDEN], 0.3);

@@ -3,11 +3,28 @@
 import * as ort from 'onnxruntime-web';
 import type { BlockSizes, TensorSource } from '../../src/checkpoint/architectures/index.ts';
 import { type Model, writeModel } from '../../src/graph/index.ts';
+import { random } from '../support/random.ts';
 
 ort.env.wasm.numThreads = 1;
 
 /** By name, in the layout of a Hugging Face checkpoint. */
 export type Weights = Map<string, { shape: readonly number[]; data: Float32Array }>;
+
+/** Makes seeded weights, uniform with the given standard deviation around a mean. */
+export function weightMaker(seed: number) {
+  const next = random(seed);
+  const weights: Weights = new Map();
+  const tensor = (name: string, shape: number[], deviation: number, mean = 0) => {
+    const length = shape.reduce((a, b) => a * b, 1);
+    const width = deviation * Math.sqrt(12);
+    weights.set(name, { shape, data: Float32Array.from({ length }, () => mean + (next() - 0.5) * width) });
+  };
+  const linear = (name: string, m: number, p: number, bias = true) => {
+    tensor(`${name}.weight`, [m, p], p ** -0.5);
+    if (bias) tensor(`${name}.bias`, [m], 0.3);
+  };
+  return { weights, tensor, linear };
+}
 
 /** Counts the reads of each tensor in `reads`. */
 export function sourceOf(weights: Weights): TensorSource & { reads: Map<string, number> } {

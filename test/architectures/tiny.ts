@@ -1,8 +1,7 @@
 // Tiny random checkpoints of every variant, with the names and shapes that Hugging Face gives their tensors.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
-import { random } from '../support/random.ts';
-import type { Weights } from './source.ts';
+import { type Weights, weightMaker } from './source.ts';
 
 const HIDDEN = 32;
 const HEADS = 4;
@@ -180,17 +179,7 @@ export function uniformSizes(config: Config): BlockSizes[] {
 }
 
 export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed = 1): Weights {
-  const next = random(seed);
-  const weights: Weights = new Map();
-  const tensor = (name: string, shape: number[], deviation: number, mean = 0) => {
-    const length = shape.reduce((a, b) => a * b, 1);
-    const width = deviation * Math.sqrt(12);
-    weights.set(name, { shape, data: Float32Array.from({ length }, () => mean + (next() - 0.5) * width) });
-  };
-  const linear = (name: string, m: number, p: number, bias: boolean) => {
-    tensor(`${name}.weight`, [m, p], p ** -0.5);
-    if (bias) tensor(`${name}.bias`, [m], 0.3);
-  };
+  const { weights, tensor, linear } = weightMaker(seed);
   const conv1d = (name: string, p: number, m: number) => {
     tensor(`${name}.weight`, [p, m], p ** -0.5);
     tensor(`${name}.bias`, [m], 0.3);
