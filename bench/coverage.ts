@@ -1,24 +1,41 @@
 // What share of the models in a folder can be pruned, and whether they are when they are cut to half: for each ONNX file the
-// parameters and multiply-adds that hang on something prunable, and what `keep` 0.5 leaves of them, by default and with streams.
+// parameters and multiply-adds that hang on something prunable, what `keep` 0.5 leaves of them, how far the written model is
+// off the masked one, and how far apart onnxruntime-web and -node (where it is installed) run it at another batch and, where
+// extents are open, at twice the size. By default and with streams.
 // Calibrated on NAME.npy beside NAME.onnx, else on noise, which says nothing of quality.
 //   npm run bench -- coverage FOLDER [open extents, as 48x192]
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { openEngine } from '../src/engine/index.ts';
+import { loadNative } from '../src/disk/engine.ts';
+import { type Engine, openEngine } from '../src/engine/index.ts';
 import { elements, sum } from '../src/graph/index.ts';
 import { decodeNpy, iterableDataset, npyDataset } from '../src/pipeline/data/index.ts';
-import { type OpenedModel, openModel, pinnedOf, prune } from '../src/pipeline/index.ts';
+import {
+  type ModelInput,
+  type OpenedModel,
+  openModel,
+  pinnedOf,
+  prune,
+  takesTokens,
+} from '../src/pipeline/index.ts';
+import { otherFeeds } from '../src/pipeline/inputs.ts';
 import { openSession } from '../src/pool/index.ts';
 import { random } from '../test/support/random.ts';
 
 const SAMPLES = 8;
+const OTHER_BATCH = 3;
+/** Ids of noise lie below the size of any vocabulary. */
+const FEW_TOKENS = 16;
+
 const [folder, extents = '64x64'] = process.argv.slice(2);
 if (!folder) {
   console.error('usage: npm run bench -- coverage FOLDER [48x192]');
   process.exit(2);
 }
 const engine = await openEngine();
+const native = await loadNative(false);
+const engines = [engine, ...(native ? [await openEngine({ runtime: native })] : [])];
 const session = await openSession();
 const files = readdirSync(folder);
 
@@ -32,35 +49,66 @@ function prunable(model: OpenedModel): string {
   return parts(1 - stays('parameters') / model.parameters, 1 - stays('macs') / model.macs);
 }
 
-function calibrationFor(name: string, { input }: OpenedModel) {
-  const array = `${name}.npy`;
-  if (files.includes(array))
-    return npyDataset(decodeNpy(readFileSync(join(folder, array)), array), input.shape, array);
-  const next = random(1);
-  const noise = () => Float32Array.from({ length: elements(input.shape) }, () => 2 * next() - 1);
-  return iterableDataset(Array.from({ length: SAMPLES }, noise), input.shape);
+function noise(input: ModelInput, length: number, next: () => number): Float32Array {
+  const draw = takesTokens(input) ? () => Math.floor(FEW_TOKENS * next()) : () => 2 * next() - 1;
+  return Float32Array.from({ length }, draw);
 }
+
+/** The largest difference of the outputs that two engines give, as a part of their range. */
+async function apart({ input }: OpenedModel, written: Uint8Array, [one, other]: readonly Engine[]) {
+  const larger = input.shape.map((dim, axis) => (input.open[axis] ? 2 * dim : dim));
+  const dims = [input.fixedBatch || OTHER_BATCH, ...larger];
+  const data = noise(input, elements(dims), random(2));
+  const feeds = { ...otherFeeds(input, dims), [input.name]: { dims, data } };
+  const outputs = async (engine: Engine) => {
+    const session = await engine.load(written);
+    const results = Object.values(await session.run(feeds));
+    await session.release();
+    return results.flatMap(({ data }) => [...data]);
+  };
+  const own = await outputs(one);
+  if (!other) return `runs at ${dims.join('×')}`;
+  const there = await outputs(other);
+  const range = Math.max(...minMax(own)) - Math.min(...minMax(own));
+  const difference = own.reduce((most, value, i) => Math.max(most, Math.abs(value - there[i])), 0);
+  return `${(difference / range).toExponential(0)} at ${dims.join('×')}`;
+}
+
+const minMax = (values: readonly number[]) =>
+  values.reduce(
+    ([low, high], value) => [Math.min(low, value), Math.max(high, value)],
+    [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY],
+  );
 
 async function columns(name: string, residual: boolean): Promise<string[]> {
   const bytes = readFileSync(join(folder, `${name}.onnx`));
+  const array = `${name}.npy`;
+  const npy = files.includes(array) ? decodeNpy(readFileSync(join(folder, array)), array) : undefined;
   const open = (size?: readonly number[]) => openModel(bytes, { engine, name, size, residual });
-  const model = await open().catch(() => open(extents.split('x').map(Number)));
-  const calibration = await calibrationFor(name, model);
-  const { report } = await prune(model, { engine, session, calibration, keep: 0.5, target: 'self' });
+  const model = await open().catch(() => open(npy?.shape.slice(2) ?? extents.split('x').map(Number)));
+  const { input } = model;
+  const next = random(1);
+  const drawn = Array.from({ length: SAMPLES }, () => noise(input, elements(input.shape), next));
+  const calibration = await (npy ? npyDataset(npy, input.shape, array) : iterableDataset(drawn, input.shape));
+  const { report, written } = await prune(model, { engine, session, calibration, keep: 0.5, target: 'self' });
   const left = ({ before, after }: { before: number; after: number }) => after / before;
   return [
     prunable(model),
     parts(left(report.parameters), left(report.macs!)),
     report.maxDifference.toExponential(0),
+    await apart(model, written.model, engines),
   ];
 }
 
-console.log('| model | prunable | left at 0.5 | off | with streams | left at 0.5 | off |');
-console.log('|---|---|---|---|---|---|---|');
+const head = ['prunable', 'left at 0.5', 'off', native ? 'runtimes apart' : 'elsewhere'];
+console.log(`| model | ${[...head, 'with streams', ...head.slice(1)].join(' | ')} |`);
+console.log(`|---|${'---|'.repeat(2 * head.length)}`);
 for (const name of files.flatMap((file) => /^(.+)\.onnx$/.exec(file)?.[1] ?? [])) {
-  const cells = [false, true].map((residual) =>
-    columns(name, residual).catch((error: Error) => [error.message.slice(0, 80), '', '']),
-  );
-  console.log(`| ${[name, ...(await Promise.all(cells)).flat()].join(' | ')} |`);
+  const cells: string[] = [];
+  for (const residual of [false, true]) {
+    const found = await columns(name, residual).catch(({ message }: Error) => [message, '', '', '']);
+    cells.push(...found);
+  }
+  console.log(`| ${[name, ...cells].join(' | ')} |`);
 }
 await session.close();

@@ -110,7 +110,8 @@ function extentsOf(structures: readonly Structure[]): Map<string, Extent[]> {
   };
   const byAxis = (a: Place, b: Place) => a.axis - b.axis;
   for (const { name, groups, slices, values } of structures) {
-    for (const at of [...slices].sort(byAxis)) add(at.tensor, name, at, groups * at.block);
+    const constants = slices.filter(({ whole }) => whole === undefined);
+    for (const at of constants.sort(byAxis)) add(at.tensor, name, at, groups * at.block);
     for (const at of [...values].sort(byAxis)) add(at.value, name, at, groups * at.block);
   }
   return new Map(Array.from(found, ([at, own]) => [at, [...own.values()]]));

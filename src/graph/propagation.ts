@@ -6,7 +6,7 @@ import type { Model } from './model.ts';
 import { reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import type { Size } from './sizes.ts';
-import type { Port } from './structure.ts';
+import type { Port, Slice } from './structure.ts';
 import { sum, type Tensor, toIntegers } from './tensor.ts';
 
 /** Where a label lies: `extent` positions of an axis of a value, from `offset` on. */
@@ -128,9 +128,16 @@ export class Propagation {
 
   /**
    * Ties one axis of the constant at `node.input[input]` to a label, from position `offset` on.
-   * @param isRead  the node reads the channels by it, and makes them
+   * @param kind  the node reads the channels by it, and makes them; or it is no constant, but a value without labels on the axis
    */
-  slice(axis: Axis, node: NodeProto, input: number, place: number, offset = 0, isRead = false): void {
+  slice(
+    axis: Axis,
+    node: NodeProto,
+    input: number,
+    place: number,
+    offset = 0,
+    kind: Pick<Slice, 'isRead' | 'whole'> = {},
+  ): void {
     const dim = this.dims(node.input[input])?.[place] ?? 0;
     if (offset + axis.extent > dim) this.pin(axis, `${called(node)} has a constant that is too small`);
     for (const piece of runsOf(axis)) {
@@ -139,7 +146,7 @@ export class Propagation {
         axis: place,
         node: node.name,
         input,
-        ...(isRead && { isRead }),
+        ...kind,
       };
       piece.label.slices.push({ ...at, offset: offset + piece.offset, extent: piece.extent });
     }

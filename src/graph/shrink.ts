@@ -1,18 +1,19 @@
 // The physically smaller model: every constant that carries removed channels is cut.
 
-import { clone } from '@bufbuild/protobuf';
+import { clone, create } from '@bufbuild/protobuf';
 import { InputError } from '../errors.ts';
 import type { Model } from './model.ts';
-import { attributeInt, attributeInts, removeAttribute, setAttribute } from './node.ts';
-import { type NodeProto, type TypeProto_Tensor, ValueInfoProtoSchema } from './onnx_pb.ts';
+import { attributeInt, attributeInts, attributeOf, removeAttribute, setAttribute } from './node.ts';
+import { type NodeProto, NodeProtoSchema, type TypeProto_Tensor, ValueInfoProtoSchema } from './onnx_pb.ts';
 import { type Edit, groupBy, removedOf, rowsOf, type Slice, type Structure } from './structure.ts';
 import { fromIntegers, gather, type Tensor, toIntegers } from './tensor.ts';
 
-/** What happens to the constant at one input of one node. */
+/** What happens to the constant, or to the value that is gathered from, at one input of one node. */
 interface Change {
   node: NodeProto;
   input: number;
   cuts: Map<number, Set<number>>; // axis to positions removed
+  whole: number | undefined; // positions of the axis, of a value
   numbers: Map<number, number>; // index to what it loses
 }
 
@@ -26,11 +27,11 @@ interface Change {
 export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly number[]>): Model {
   const small = model.clone();
   const changes = new Map<string, Change>();
-  const at = (node: string, input: number): Change => {
+  const at = (node: string, input: number, whole?: number): Change => {
     const key = `${node}\0${input}`;
     const old = changes.get(key);
     if (old) return old;
-    const change = { node: nodeOf(small, node), input, cuts: new Map(), numbers: new Map() };
+    const change = { node: nodeOf(small, node), input, cuts: new Map(), whole, numbers: new Map() };
     changes.set(key, change);
     return change;
   };
@@ -40,7 +41,7 @@ export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly numbe
     const removed = removedOf(structure, kept);
     const slices = [...structure.slices, ...newBiases(small, structure)];
     for (const slice of slices) {
-      const { cuts } = at(slice.node, slice.input);
+      const { cuts } = at(slice.node, slice.input, slice.whole);
       const gone = cuts.get(slice.axis) ?? new Set();
       for (const position of rowsOf({ blocks: [slice] }, removed)) gone.add(position);
       cuts.set(slice.axis, gone);
@@ -98,8 +99,8 @@ function newBiases(model: Model, { producers, slices }: Structure): Slice[] {
 function apply(model: Model, changes: readonly Change[]): void {
   const byTensor = groupBy(changes, ({ node, input }) => node.input[input]);
   for (const [name, list] of byTensor) {
-    const tensor = model.tensors.get(name)!;
-    const untouched = model.uses(name).length > list.length || model.isOutput(name);
+    const tensor = model.tensors.get(name);
+    const untouched = !tensor || model.uses(name).length > list.length || model.isOutput(name);
     const versions = new Map<string, string>();
     for (const change of list) {
       const cuts = [...change.cuts].map(([axis, gone]) => [axis, ...[...gone].sort((a, b) => a - b)]);
@@ -108,7 +109,8 @@ function apply(model: Model, changes: readonly Change[]): void {
       if (version === undefined) {
         version = versions.size === 0 && !untouched ? name : model.fresh(`${name}_cut`);
         versions.set(key, version);
-        model.tensors.set(version, { ...changed(tensor, change), name: version });
+        if (tensor) model.tensors.set(version, { ...changed(tensor, change), name: version });
+        else addGather(model, name, change, version);
       }
       if (version !== name) model.setInput(change.node, change.input, version);
     }
@@ -125,10 +127,29 @@ function changed(tensor: Tensor, { cuts, numbers }: Change): Tensor {
   }
   let result = tensor;
   for (const [axis, gone] of cuts) {
-    const left = Array.from({ length: tensor.dims[axis] }, (_, place) => place).filter((p) => !gone.has(p));
-    result = gather(result, axis, left);
+    result = gather(result, axis, placesLeft(tensor.dims[axis], gone));
   }
   return result;
+}
+
+/** Adds the node that takes from a value what stays of one axis. */
+function addGather(model: Model, value: string, { cuts, whole }: Change, output: string): void {
+  const [[axis, gone]] = cuts;
+  const left = placesLeft(whole!, gone);
+  const indices = fromIntegers(model.fresh(`${output}.places`), left, [left.length]);
+  model.tensors.set(indices.name, indices);
+  const input = [value, indices.name];
+  const attribute = [attributeOf('axis', axis)];
+  const name = model.fresh(`${output}.Gather`);
+  const node = create(NodeProtoSchema, { name, opType: 'Gather', input, output: [output], attribute });
+  const producer = model.producer(value);
+  model.graph.node.splice(producer ? model.position(producer) + 1 : 0, 0, node);
+  model.edited();
+}
+
+/** Positions of an axis that are not gone. */
+function placesLeft(extent: number, gone: ReadonlySet<number>): number[] {
+  return Array.from({ length: extent }, (_, place) => place).filter((place) => !gone.has(place));
 }
 
 function lowerAttribute(

@@ -27,6 +27,8 @@ export interface Slice {
   input: number;
   /** By these weights the node that makes the channels reads them, as a recurrent layer does. */
   isRead?: boolean;
+  /** Positions of the axis, where it is no constant: channels that stay are gathered from a value that has them all. */
+  whole?: number;
 }
 
 /**

@@ -132,6 +132,24 @@ const GRAPHS: Record<
       return b.output(b.add(b.matmul(both(z), 5), b.weight([5], 0.3)));
     },
   },
+  'a recurrent layer that starts from what the graph computes, as another does': {
+    prunable: 3,
+    dims: [5, 2, 6],
+    build: (b) => {
+      const x = steps(b, 6);
+      const mean = b.node('ReduceMean', ['input'], { axes: [0], keepdims: 1 });
+      const [hidden, cell] = [1, 2].map((step) => {
+        const units = Array.from({ length: 8 }, (_, unit) => (step * unit) % 6);
+        return b.node('Gather', [mean, b.integers(units)], { axis: 2 });
+      });
+      const [y] = recurrent(b, [x, hidden, cell], ['LSTM', 4, 1], 8);
+      const [z] = recurrent(b, [x, hidden], ['GRU', 3, 1], 8);
+      const each = [y, z].map((it) =>
+        b.matmul(b.node('Squeeze', [it, b.integers([1])], {}, { channels: 8 }), 5),
+      );
+      return b.output(b.add(each[0], each[1])).output(hidden, 'first');
+    },
+  },
   'a class token, and embeddings that only layers read': {
     prunable: 2,
     build: (b) => {

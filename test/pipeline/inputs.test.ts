@@ -207,6 +207,39 @@ describe('prune, of models with several inputs', () => {
   });
 });
 
+test('first states of recurrent layers that come from outside keep their size', async () => {
+  const b = new OnnxBuilder();
+  const x = b.feed('input', ['n', 12, 6]);
+  const states = ['h', 'c'].map((name) => b.feed(name, ['n', 1, 8]));
+  const [hidden, cell] = states.map((it) => b.node('Transpose', [it], { perm: [1, 0, 2] }));
+  const steps = b.node('Transpose', [x], { perm: [1, 0, 2] }, { channels: 6 });
+  const weights = [[32, 6], [32, 8], [64]].map((dims) => b.weight([1, ...dims], 0.4));
+  const attributes = { hidden_size: 8 };
+  const [, last] = b.nodes('LSTM', [steps, ...weights, '', hidden, cell], attributes, { outputs: 2 });
+  const y = b.gemm(b.node('Squeeze', [last, b.integers([0])], {}, { channels: 8 }), 4);
+  const opened = await openModel(b.output(y).build(), { engine });
+  expect(opened.input.name).toBe('input');
+  const next = random(5);
+  const value = (...dims: number[]) => ({
+    dims,
+    data: Float32Array.from({ length: dims.reduce((a, b) => a * b) }, () => 2 * next() - 1),
+  });
+  const samples = Array.from({ length: 24 }, (_, i) => ({
+    name: `sample ${i}`,
+    inputs: { input: value(12, 6), h: value(1, 8), c: value(1, 8) },
+  }));
+  const calibration = await feedsDataset(samples, opened.input);
+  const { report, written } = await pruneOpened(opened, { engine, session, calibration, keep: 0.5 });
+  expect(report.maxDifference).toBeLessThan(1e-5);
+  expect(report.layers.map(({ kept }) => kept.length)).toEqual([4]);
+  const small = await engine.load(written.model);
+  expect(small.inputs.map(({ dims }) => dims.slice(1))).toEqual([
+    [12, 6],
+    [1, 8],
+    [1, 8],
+  ]);
+});
+
 /** A layer, an If whose branches read the input and a value of the graph, and an LSTM with a state that comes and goes. */
 function voiceDetector(): Uint8Array {
   const b = new OnnxBuilder();

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from 'vitest';
-import type { Engine } from '../../src/engine/index.ts';
+import type { Engine, EngineSession } from '../../src/engine/index.ts';
 import { InputError, OutOfMemoryError } from '../../src/errors.ts';
 import { readModel } from '../../src/graph/index.ts';
 import {
@@ -161,36 +161,67 @@ function watched(port: Engine): { port: Engine; inputs: Set<string> } {
 }
 
 describe('the proof of the written model', () => {
-  /** An engine that adds something to the outputs of written models only. */
-  const tampering = (offset: number): Engine => ({
-    name: engine.name,
-    load: async (model, external) => {
-      const session = await engine.load(model, external);
-      if (!Buffer.from(model).includes('osscar.pruning')) return session;
-      return {
-        ...session,
-        run: async (feeds, fetches) => {
-          const results = await session.run(feeds, fetches);
-          for (const { data } of Object.values(results)) data[data.length - 1] += offset;
-          return results;
-        },
-      };
-    },
-  });
+  type FloatTensors = Awaited<ReturnType<EngineSession['run']>>;
+  type Change = (data: Float32Array, isWritten: boolean) => Float32Array;
 
-  test.each([1, Number.NaN])('refuses a model whose outputs differ by %d', async (offset) => {
+  /** Prunes with an engine that changes what the model gives at its output. */
+  const proven = async (change: Change) => {
     const opened = await openModel(tiny(), { engine });
-    const options = {
-      session,
-      calibration: await noise(12, [1, 28, 28]),
-      keep: 0.5,
-      target: 'self',
-    } as const;
-    await expect(pruneModel(opened, { ...options, engine: tampering(offset) })).rejects.toMatchObject({
+    const [{ name }] = opened.model.outputs;
+    const changed = (results: FloatTensors, isWritten: boolean) => {
+      const { [name]: own, ...others } = results;
+      return own ? { ...others, [name]: { ...own, data: change(own.data, isWritten) } } : results;
+    };
+    const port: Engine = {
+      name: engine.name,
+      load: async (model, external) => {
+        const session = await engine.load(model, external);
+        const isWritten = Buffer.from(model).includes('osscar.pruning');
+        return {
+          ...session,
+          run: async (feeds, fetches) => changed(await session.run(feeds, fetches), isWritten),
+        };
+      },
+    };
+    const calibration = await noise(12, [1, 28, 28]);
+    return pruneModel(opened, { engine: port, session, calibration, keep: 0.5, target: 'self' });
+  };
+  const offBy =
+    (offset: number, place = -1): Change =>
+    (data, isWritten) =>
+      isWritten ? data.map((value, i) => (i === data.length + place ? value + offset : value)) : data;
+
+  test.each([
+    [1, -1],
+    [Number.NaN, -1],
+    [Number.NaN, -2], // what follows is right again
+  ])('refuses a model whose outputs differ by %d', async (offset, place) => {
+    await expect(proven(offBy(offset, place))).rejects.toMatchObject({
       code: 'ERR_OSSCAR_VERIFY',
       message: expect.stringContaining('the pruned model differs from the masked one by'),
     });
-    await expect(pruneModel(opened, { ...options, engine: tampering(0) })).resolves.toBeDefined();
+    await expect(proven(offBy(0))).resolves.toBeDefined();
+  });
+
+  test('takes outputs that hardly vary by the precision of float32', async () => {
+    // What a sigmoid far below 0 gives: the last bit of 1 − x, or nothing.
+    const lastBits = (data: Float32Array) => data.map((value) => (value > 0 ? 2 ** -24 : 0));
+    const by = (offset: number) => proven((data, isWritten) => offBy(offset)(lastBits(data), isWritten));
+    const { report } = await by(2 ** -23);
+    expect(report.maxDifference).toBeGreaterThan(0);
+    await expect(by(1e-4)).rejects.toMatchObject({ code: 'ERR_OSSCAR_VERIFY' });
+  });
+
+  test('refuses outputs with more values than there were', async () => {
+    const longer: Change = (data, isWritten) => (isWritten ? Float32Array.of(...data, 0) : data);
+    await expect(proven(longer)).rejects.toMatchObject({ code: 'ERR_OSSCAR_VERIFY' });
+  });
+
+  test('is none where outputs are empty', async () => {
+    await expect(proven(() => new Float32Array())).rejects.toMatchObject({
+      code: 'ERR_OSSCAR_VERIFY',
+      message: expect.stringContaining('outputs have no numbers to compare'),
+    });
   });
 });
 

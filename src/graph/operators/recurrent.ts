@@ -49,7 +49,7 @@ function makeUnits(state: Propagation, node: NodeProto, gates: number): void {
     for (let i = 0; i < count; i++) state.slice(units, node, input, place, i * hidden);
   };
   for (const input of [W, R]) blocks(input, 1, gates);
-  state.slice(units, node, R, 2, 0, true);
+  state.slice(units, node, R, 2, 0, { isRead: true });
   if (node.input[B]) blocks(B, 1, 2 * gates);
   if (node.input[PEEPHOLES]) {
     if (state.constant(node, PEEPHOLES)) blocks(PEEPHOLES, 1, 3);
@@ -60,13 +60,14 @@ function makeUnits(state: Propagation, node: NodeProto, gates: number): void {
   state.edit(units, size, node.name);
 }
 
-/** The first states have the units too. */
+/** The first states have the units too. Where they come from outside or are computed, callers go on giving all of them. */
 function startFrom(state: Propagation, node: NodeProto, input: number, units: Axis): void {
   const value = node.input[input];
   if (!value) return;
   state.pinOthers(value, 2, `${called(node)} starts from it`);
   const own = state.axes(value)[2];
   if (state.constant(node, input)) state.slice(units, node, input, 2);
-  else if (!own || own.outer > 1 || !units.label.union(own.label))
-    state.pin(units, `${called(node)} starts from "${value}", whose units no layer makes`);
+  else if (!own) state.slice(units, node, input, 2, 0, { whole: units.extent });
+  else if (own.outer > 1 || !units.label.union(own.label))
+    state.pin(units, `${called(node)} starts from "${value}", whose units are others`);
 }
