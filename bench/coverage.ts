@@ -9,9 +9,10 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadNative } from '../src/disk/engine.ts';
 import { type Engine, openEngine } from '../src/engine/index.ts';
-import { elements, sum } from '../src/graph/index.ts';
+import { elements, readModel, sum } from '../src/graph/index.ts';
 import { decodeNpy, iterableDataset, npyDataset } from '../src/pipeline/data/index.ts';
 import {
+  declaredInput,
   type ModelInput,
   type OpenedModel,
   openModel,
@@ -84,8 +85,10 @@ async function columns(name: string, residual: boolean): Promise<string[]> {
   const bytes = readFileSync(join(folder, `${name}.onnx`));
   const array = `${name}.npy`;
   const npy = files.includes(array) ? decodeNpy(readFileSync(join(folder, array)), array) : undefined;
-  const open = (size?: readonly number[]) => openModel(bytes, { engine, name, size, residual });
-  const model = await open().catch(() => open(npy?.shape.slice(2) ?? extents.split('x').map(Number)));
+  const declared = declaredInput(await readModel(bytes)).shape;
+  const filled = declared.slice(1).map((dim, i) => dim || Number(extents.split('x')[i]));
+  const size = declared.every(Boolean) ? undefined : (npy?.shape.slice(2) ?? filled);
+  const model = await openModel(bytes, { engine, name, size, residual });
   const { input } = model;
   const next = random(1);
   const drawn = Array.from({ length: SAMPLES }, () => noise(input, elements(input.shape), next));

@@ -162,7 +162,11 @@ function newBiases(model: Model, structures: readonly Structure[], shapes: Shape
     .filter(({ bias, kind }) => bias === undefined && kind !== 'matmul')
     .map(({ node, m, weight }) => {
       const { type, dims, bytes } = model.tensors.get(weight)!;
-      const maker = structures.find((it) => it.prunable && it.producers.some((own) => own.node === node));
+      // Also where channels only pass, group by group.
+      const cuts = ({ producers, consumers, slices }: Structure) =>
+        producers.some((own) => own.node === node) ||
+        (slices.some((own) => own.node === node) && !consumers.some((own) => own.node === node));
+      const maker = structures.find((it) => it.prunable && cuts(it));
       return { value: m, of: maker ? [maker.name] : [], type, size: bytes.byteLength / elements(dims) };
     });
 }

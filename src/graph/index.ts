@@ -14,6 +14,7 @@ export {
   depthwise,
   type Gain,
   type LinearMap,
+  layerKey,
   linearMap,
   linearMaps,
   type Shapes,

@@ -28,6 +28,8 @@ export interface ConvGeometry {
  * value that holds Y, behind the Add where a MatMul has its bias there.
  */
 export interface LinearMap extends LinearRef {
+  /** Of layers side by side in one node, as the groups of a convolution: which of them, with its part of the channels. */
+  part?: { readonly index: number; readonly count: number };
   /** Of patches, of rows with a bias of its own, of rows without. */
   kind: 'conv' | 'gemm' | 'matmul';
   /** Value that the rows of X are taken from. */
@@ -60,6 +62,11 @@ export interface Gain {
   bias?: string;
 }
 
+/** One for each layer, where nodes are several. */
+export function layerKey({ node, part }: Pick<LinearMap, 'node' | 'part'>): string {
+  return part ? `${node} ${part.index}` : node;
+}
+
 /** Every depthwise convolution with constant weights, in topological order: as a linear map it is too poor to be re-solved. */
 export function depthwise(model: Model): Gain[] {
   return model.nodes.flatMap((node) => {
@@ -72,13 +79,32 @@ export function depthwise(model: Model): Gain[] {
   });
 }
 
-/** Every linear map with constant weights, in topological order: Conv of one group (1-D, 2-D), Gemm, MatMul, … */
+/**
+ * Every linear map with constant weights, in topological order: Conv (1-D, 2-D), Gemm, MatMul, … Of a convolution in groups each
+ * group, if it has several channels.
+ */
 export function linearMaps(model: Model, shapes: Shapes): LinearMap[] {
-  return model.nodes.flatMap((node) => linearMap(model, node, shapes) ?? []);
+  return model.nodes.flatMap((node) => {
+    const count = model.operator(node)?.layer?.parts?.(node) ?? 1;
+    if (count === 1) return linearMap(model, node, shapes) ?? [];
+    const whole = mapOf(model, node, shapes);
+    if (!whole || whole.p === whole.groupSize || whole.m % count > 0) return [];
+    return Array.from({ length: count }, (_, index) => ({
+      ...whole,
+      m: whole.m / count,
+      part: { index, count },
+    }));
+  });
 }
 
-/** The linear map that a node is; undefined if it is none, or none that can be re-solved. */
+/** The linear map that a node is; undefined if it is none, several, or none that can be re-solved. */
 export function linearMap(model: Model, node: NodeProto, shapes: Shapes): LinearMap | undefined {
+  const count = model.operator(node)?.layer?.parts?.(node) ?? 1;
+  return count === 1 ? mapOf(model, node, shapes) : undefined;
+}
+
+/** With the rows of one part and the columns of all. */
+function mapOf(model: Model, node: NodeProto, shapes: Shapes): LinearMap | undefined {
   const layer = model.operator(node)?.layer;
   const weight = model.tensors.get(node.input[1]);
   const input = shapes.get(node.input[0]);

@@ -80,8 +80,8 @@ function checkKept(structure: Structure, kept: readonly number[]): void {
 
 // writeWeights may have given a layer the bias that it did not have when the model was analysed: it is cut as the
 // weights are that make the channels.
-function newBiases(model: Model, { producers, slices }: Structure): Slice[] {
-  return producers.flatMap(({ node: name }) => {
+function newBiases(model: Model, { slices }: Structure): Slice[] {
+  return [...new Set(slices.map((slice) => slice.node))].flatMap((name) => {
     const node = nodeOf(model, name);
     const layer = model.operator(node)?.layer;
     const bias = layer?.bias ?? -1;

@@ -6,7 +6,7 @@ import type { Model } from './model.ts';
 import { attributeFloat, removeAttribute } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import type { Layer } from './operators/operator.ts';
-import { elements, type Floats, fromFloat32, type Tensor, toFloat32 } from './tensor.ts';
+import { elements, type Floats, fromFloat32, type Tensor, toFloat32, toFloat64 } from './tensor.ts';
 
 /**
  * W (p × m, row-major, rows in (channel, ky, kx) order) and b of a layer, with Gemm's alpha and beta applied.
@@ -22,7 +22,8 @@ export function readWeights(model: Model, map: LinearMap): { W: Float32Array; bi
   const found = place && model.tensors.get(place.node.input[place.index]);
   if (!found) return { W };
   const values = toFloat32(found);
-  const bias = values.length === 1 ? new Float32Array(columns).fill(values[0]) : Float32Array.from(values);
+  const own = values.subarray(firstColumn(map), firstColumn(map) + columns);
+  const bias = values.length === 1 ? new Float32Array(columns).fill(values[0]) : Float32Array.from(own);
   if (layer.factors) scale(bias, attributeFloat(node, layer.factors.bias, 1));
   return { W, bias };
 }
@@ -45,7 +46,9 @@ export function writeWeights(model: Model, map: LinearMap, W: Floats, bias?: Flo
     throw new ShapeError(`writeWeights: "bias" of "${map.node}" expected ${columns}, got ${bias.length}`);
   }
   const weight = ownTensor(model, node, 1);
-  const values = new (W instanceof Float64Array ? Float64Array : Float32Array)(W.length);
+  // Of other parts of the node they stay.
+  const empty = W instanceof Float64Array ? new Float64Array(W.length) : new Float32Array(W.length);
+  const values = map.part ? toFloat64(weight) : empty;
   places.forEach((place, at) => {
     values[place] = W[at];
   });
@@ -53,9 +56,26 @@ export function writeWeights(model: Model, map: LinearMap, W: Floats, bias?: Flo
   if (layer.factors) removeAttribute(node, layer.factors.weight);
   if (!bias) return;
   const place = biasPlace(model, map, node, layer);
-  if (place) setBias(model, place.node, place.index, bias);
+  if (place) setBias(model, place.node, place.index, beside(model, map, place, bias));
   if (layer.factors) removeAttribute(node, layer.factors.bias);
 }
+
+/** A bias among those of the node's other parts, 0 where they have none yet. */
+function beside(
+  model: Model,
+  map: LinearMap,
+  place: { node: NodeProto; index: number },
+  own: Floats,
+): Floats {
+  if (!map.part) return own;
+  const old = model.tensors.get(place.node.input[place.index] ?? '');
+  const all = old ? toFloat64(old) : new Float64Array(own.length * map.part.count);
+  all.set(own, firstColumn(map));
+  return all;
+}
+
+/** Where the channels that a layer makes begin, among those of the node. */
+const firstColumn = ({ m, part }: LinearMap) => (part?.index ?? 0) * m;
 
 /** The constants that hold a layer's weights. */
 export function weightTensors(model: Model, map: LinearMap): { weight: Tensor; bias?: Tensor } {
@@ -104,13 +124,14 @@ function layerOf(model: Model, map: LinearMap) {
   }
   const outputAxis = layer.outputAxis(node);
   const dims = weightDims(layer, weight);
-  const [columns, inputs] = [dims[outputAxis], dims[1 - outputAxis]];
+  const [columns, inputs] = [dims[outputAxis] / (map.part?.count ?? 1), dims[1 - outputAxis]];
   const kernel = elements(dims.slice(2));
   const places = placesOf({
     inputs,
     columns,
     kernel,
     outputAxis,
+    first: firstColumn(map) * inputs * kernel, // parts lie along the outputs, which are the first axis
     isTurned: map.conv?.inputDilations !== undefined,
   });
   return { node, layer, weight, rows: inputs * kernel, columns, places };
@@ -122,9 +143,10 @@ function placesOf(shape: {
   columns: number;
   kernel: number;
   outputAxis: 0 | 1;
+  first: number;
   isTurned: boolean;
 }) {
-  const { inputs, columns, kernel, outputAxis, isTurned } = shape;
+  const { inputs, columns, kernel, outputAxis, first, isTurned } = shape;
   const places = new Uint32Array(inputs * kernel * columns);
   let at = 0;
   for (let c = 0; c < inputs; c++) {
@@ -132,7 +154,7 @@ function placesOf(shape: {
       const tap = isTurned ? kernel - 1 - k : k;
       for (let j = 0; j < columns; j++) {
         const channel = outputAxis === 0 ? j * inputs + c : c * columns + j;
-        places[at++] = channel * kernel + tap;
+        places[at++] = first + channel * kernel + tap;
       }
     }
   }

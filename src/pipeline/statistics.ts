@@ -139,7 +139,8 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
     const rows = (tensor: FloatTensor, i: number) => (axis ? picked(tensor, axis, i) : part(tensor, i));
     return (i: number, to: SessionStatistics) => to.addRows(rows(x, i), y && rows(y, i));
   }
-  const image = (tensor: FloatTensor, i: number) => ({ channels: tensor.dims[1], data: part(tensor, i) });
+  const image = (tensor: FloatTensor, i: number) =>
+    partOf({ channels: tensor.dims[1], data: part(tensor, i) }, map);
   const { inputDilations = [1, 1], ...conv } = map.conv;
   const { height, width, of } = dilated(x.dims, inputDilations);
   const [outHeight, outWidth] = extentsOf(y ? y.dims.slice(2) : outputOf(opened, map, [height, width]));
@@ -153,8 +154,15 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
     outWidth: Math.ceil(outWidth / stride),
   };
   const wanted = (i: number) =>
-    y && { ...image(y, i), data: onGrid(part(y, i), outHeight, outWidth, stride) };
+    y && { ...image(y, i), data: onGrid(image(y, i).data, outHeight, outWidth, stride) };
   return (i: number, to: SessionStatistics) => to.addImage(geometry, of(image(x, i)), wanted(i));
+}
+
+/** The channels of a layer that is one of several side by side. */
+function partOf(image: Image, { part }: LinearMap): Image {
+  if (!part) return image;
+  const [channels, size] = [image.channels / part.count, image.data.length / part.count];
+  return { channels, data: image.data.subarray(part.index * size, (part.index + 1) * size) };
 }
 
 /** What a tensor has at one place of an axis. */

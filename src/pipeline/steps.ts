@@ -6,6 +6,7 @@ import {
   depthwise,
   type Gain,
   type LinearMap,
+  layerKey,
   linearMaps,
   type Model,
   type Structure,
@@ -56,18 +57,18 @@ export function stepsOf(
   // Norms and recurrent layers give something else when channels go: readers are refitted to that.
   const changed = steps.filter(({ structure }) => structure && dependsOnKept(structure));
   const refitted = refits(recipe.method) ? changed : [];
-  const again = new Map(refitted.flatMap(({ maps }) => maps.map((map) => [map.node, map] as const)));
+  const again = new Map(refitted.flatMap(({ maps }) => maps.map((map) => [layerKey(map), map] as const)));
   if (corrects(recipe, target)) {
     const solved = new Map(
-      steps.flatMap((step) => step.maps.map(({ node }) => [node, step.position] as const)),
+      steps.flatMap((step) => step.maps.map((map) => [layerKey(map), step.position] as const)),
     );
     const start = diverged ? -1 : Math.min(...steps.map((step) => step.position));
     const all = linearMaps(model, info.shapes).filter(({ isInner }) => !isInner);
     const layers = all.map(({ node }) => position.get(node) as number);
     for (const [i, map] of all.entries()) {
-      const [at, last] = [layers[i], solved.get(map.node) ?? -1];
+      const [at, last] = [layers[i], solved.get(layerKey(map)) ?? -1];
       const isCurrent = at <= start || (last >= 0 && !changesBehind(model, map, last, layers));
-      if (!isCurrent) again.set(map.node, map);
+      if (!isCurrent) again.set(layerKey(map), map);
     }
     for (const gain of depthwise(model)) {
       const at = position.get(gain.node) as number;

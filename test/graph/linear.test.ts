@@ -40,6 +40,16 @@ function apply(model: Model, map: LinearMap, values: Map<string, Value>): Float6
   return out;
 }
 
+/** The channels of images that are a part's. */
+function channelsOf({ dims: [n, channels, ...sides], data }: Value, { part }: LinearMap): Value {
+  const { index, count } = part!;
+  const size = data.length / n / count;
+  const own = Array.from({ length: n }, (_, i) => [
+    ...data.subarray((i * count + index) * size).slice(0, size),
+  ]);
+  return { dims: [n, channels / count, ...sides], data: Float32Array.from(own.flat()) };
+}
+
 function split(data: Float32Array, p: number): Float32Array[] {
   return Array.from({ length: data.length / p }, (_, i) => data.subarray(i * p, (i + 1) * p));
 }
@@ -180,7 +190,37 @@ describe('linearMaps', () => {
     expectClose(apply(model, maps[0], values), values.get(y)!);
   });
 
-  it('leaves out grouped convolutions and products of activations', async () => {
+  it('takes each group of a convolution for a layer of its own', async () => {
+    const { b, x } = withInput();
+    const W = b.weight([4, 3, 3, 2], 0.5);
+    const six = b.node('Concat', [x, b.relu(x)], { axis: 1 }, { channels: 6 });
+    const attributes = { group: 2, strides: [2, 1] };
+    for (const bias of [[], [b.weight([4], 1)]]) {
+      const y = b.node('Conv', [six, W, ...bias], attributes, { channels: 4 });
+      b.output(y);
+    }
+    const { model, input, values, maps } = await opened(b, image);
+    expect(maps.map(({ p, m, part }) => [p, m, part])).toEqual(
+      [0, 1, 0, 1].map((index) => [18, 2, { index, count: 2 }]),
+    );
+    const expectParts = (of: Model, found: Map<string, Value>) => {
+      for (const map of maps) {
+        const own = new Map([map.input, map.output].map((name) => [name, channelsOf(found.get(name)!, map)]));
+        expectClose(apply(of, map, own), own.get(map.output)!);
+      }
+    };
+    expectParts(model, values);
+    const copy = model.clone();
+    for (const [i, map] of maps.entries()) {
+      const W = Float64Array.from({ length: map.p * map.m }, (_, at) => Math.sin(at + i));
+      const bias = Float64Array.from({ length: map.m }, (_, at) => at + i);
+      writeWeights(copy, map, W, bias);
+      expect(readWeights(copy, map)).toEqual({ W: Float32Array.from(W), bias: Float32Array.from(bias) });
+    }
+    expectParts(copy, await allValues(copy, input));
+  });
+
+  it('leaves out depthwise convolutions and products of activations', async () => {
     const { b, x } = withInput();
     const y = b.depthwise(x, 3);
     const { maps } = await opened(

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { readModel, toFloat32 } from '../../src/graph/index.ts';
 import { outputError } from '../../src/pipeline/target.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { fashion, fixtureBytes, outputs, prune } from './fixtures.ts';
 
 const bytes = fixtureBytes('fashion-resnet');
@@ -38,6 +39,23 @@ describe('correction of layers that keep all their inputs', () => {
     expect(await changed(bytes, (await run({ method: 'magnitude' })).written.model, classifier)).toBe(false);
     expect(await changed(bytes, (await run({ target: 'self' })).written.model, classifier)).toBe(false);
   });
+});
+
+test('each group of a convolution is refitted to what reaches it', async () => {
+  const b = new OnnxBuilder({ seed: 2 });
+  const x = b.relu(b.conv(b.relu(b.conv(b.input([1, 28, 28]), 12, 3, { stride: 2 })), 8, 3, { stride: 2 }));
+  const y = b.conv(x, 10, 3, { group: 2, bias: false });
+  const model = b.output(b.flatten(b.globalAveragePool(b.relu(y)))).build(); // whose groups stay
+  const dense = await outputs(model, unseen);
+  const tensor = (data: Float32Array) => [{ dims: [unseen.size, 10], data }];
+  const errorOf = async (correct: boolean) => {
+    const options = { keep: 0.3, target: 'dense', producers: false, correct } as const;
+    const { written, report } = await prune(model, calibration, options);
+    expect(report.maxDifference).toBeLessThan(1e-4);
+    expect(await changed(model, written.model, y)).toBe(correct);
+    return outputError(tensor(dense), tensor(await outputs(written.model, unseen)));
+  };
+  expect(await errorOf(true)).toBeLessThan(0.9 * (await errorOf(false)));
 });
 
 describe('channels of residual streams', () => {

@@ -16,7 +16,8 @@ export const conv: Operator = {
     axis: 1,
     outputAxis: () => 0, // W is (m, c / group, kh, kw)
     bias: 2,
-    isLinear: (node, { input }) => attributeInt(node, 'group', 1) === 1 && input.length <= 4,
+    parts: (node) => attributeInt(node, 'group', 1),
+    isLinear: (_, { input }) => input.length <= 4,
     patches: geometry,
   },
   macs: convolution(1),

@@ -76,6 +76,8 @@ export interface Layer {
   outputAxis(node: NodeProto): 0 | 1;
   /** Whether W is (k, m / k, p), of k layers side by side: Y has the channels of one behind those of the other. */
   readonly isStacked?: boolean;
+  /** How many layers side by side a node is, each with rows of X and columns of Y of its own. Left out: one. */
+  parts?(node: NodeProto): number;
   /** Whether Y is inside the node and no value of the graph. */
   readonly isInner?: boolean;
   /** The input that b is; without one, a constant that an Add behind the node adds is taken for b. */
