@@ -1,7 +1,8 @@
 // Makes a fresh clone ready: installs the dependencies and builds dist/, each only where it is missing or stale.
 // Runs before `npm start` and `npm test`, so that they work with nothing done before. Uses Node alone.
 
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 
 const INSTALLED = 'node_modules/.package-lock.json';
@@ -15,8 +16,8 @@ const SOURCES = [
   'tsconfig.types.json',
 ];
 
-if (newest(['package-lock.json']) > newest([INSTALLED])) run('npm', ['ci']);
-if (newest(SOURCES) > newest([BUILT])) run(process.execPath, ['scripts/build.mjs']);
+if (newest(['package-lock.json']) > newest([INSTALLED])) await run('npm', ['ci']);
+if (newest(SOURCES) > newest([BUILT])) await run(process.execPath, ['scripts/build.mjs']);
 
 /** Latest modification time under the paths; 0 where there is nothing. */
 function newest(paths) {
@@ -29,15 +30,16 @@ function newest(paths) {
   );
 }
 
-function run(command, args) {
+/** With a point every second, so that it is seen to work. */
+async function run(command, args) {
   const started = Date.now();
+  const name = [command.replace(process.execPath, 'node'), ...args].join(' ');
+  process.stderr.write(`${name} `);
+  const timer = setInterval(() => process.stderr.write('.'), 1000);
   // Standard output stays free for what comes after.
-  const { status } = spawnSync(command, args, {
-    stdio: ['ignore', 2, 2],
-    shell: process.platform === 'win32',
-  });
+  const child = spawn(command, args, { stdio: ['ignore', 2, 2], shell: process.platform === 'win32' });
+  const [status] = await once(child, 'close');
+  clearInterval(timer);
   if (status !== 0) process.exit(status ?? 1);
-  process.stderr.write(
-    `${[command.replace(process.execPath, 'node'), ...args].join(' ')}: ${((Date.now() - started) / 1000).toFixed(1)} s\n`,
-  );
+  process.stderr.write(`\n${name}: ${((Date.now() - started) / 1000).toFixed(1)} s\n`);
 }

@@ -75,3 +75,4 @@ export { type Share, type Shares, sharesOf } from './shares.ts';
 export { opfsScratch, opfsStore } from './store/opfs.ts';
 export { fileOf, keysOf, memoryStore, type RunStore } from './store/store.ts';
 export type { Candidate, TargetReport } from './target.ts';
+export { latencies, type TimingOptions } from './timing.ts';

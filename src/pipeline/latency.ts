@@ -1,11 +1,10 @@
 // How long a model takes as a function of what its structures keep: shrunk models are timed beside the dense one, and a sum
 // is fitted that knows which widths multiply. What comes of it is plain data, for other machines too.
 
-import type { Engine, EngineSession } from '../engine/index.ts';
+import type { EngineSession } from '../engine/index.ts';
 import { FormatError, InputError } from '../errors.ts';
 import { elements, type Model, shrink, sizeAt, sizeTerms, sum, type Term } from '../graph/index.ts';
 import { isObject, parseJson } from '../json.ts';
-import type { AbortOptions } from '../pool/index.ts';
 import type { Batch } from './batches.ts';
 import { widthsOf } from './budget.ts';
 import type { ProgressStep } from './course.ts';
@@ -15,7 +14,7 @@ import { loadModel } from './load.ts';
 import { nonNegative } from './nnls.ts';
 import type { OpenedModel } from './open.ts';
 import type { Prunable, Sizes } from './recipe.ts';
-import { alternately, CAREFUL, median, type Now, type Rounds, ratioOf } from './timing.ts';
+import { alternately, CAREFUL, median, type Rounds, ratioOf, type TimingOptions } from './timing.ts';
 
 /** Milliseconds of one sample (of the batch, where the model insists on one), at any widths. */
 export interface LatencyTable {
@@ -37,13 +36,10 @@ export interface LatencyTable {
   readonly error: number;
 }
 
-export interface LatencyOptions extends AbortOptions {
-  readonly engine: Engine;
+export interface LatencyOptions extends TimingOptions {
   /** What is run, a sample or the batch that the model insists on. Default: noise, or token 0. */
   readonly input?: Pick<Batch, 'input' | 'others'>;
   readonly onProgress?: (progress: ProgressStep) => void;
-  /** The clock. Default `performance.now`. */
-  readonly now?: Now;
 }
 
 /** Fractions at which each structure is measured alone, and all together. */

@@ -1,18 +1,27 @@
 // How long models take for one sample, beside each other.
 
-import type { EngineSession } from '../engine/index.ts';
+import type { Engine, EngineSession } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { elements } from '../graph/index.ts';
+import type { AbortOptions } from '../pool/index.ts';
 import { type Batch, batchSource, type Feeds, feedsOf } from './batches.ts';
-import type { Chain, RunOptions } from './chain.ts';
+import type { RunOptions } from './chain.ts';
 import type { Dataset } from './data/index.ts';
 import { mulberry32, shuffle } from './data/sample.ts';
 import type { ModelInput } from './inputs.ts';
 import { loadModel } from './load.ts';
+import type { OpenedModel } from './open.ts';
 import { turn } from './turn.ts';
 
 /** Milliseconds since some moment. */
 export type Now = () => number;
+
+/** What timing models takes. */
+export interface TimingOptions extends AbortOptions {
+  readonly engine: Engine;
+  /** The clock. Default `performance.now`. */
+  readonly now?: Now;
+}
 
 /** How often models are timed. */
 export interface Rounds {
@@ -29,20 +38,25 @@ const LEAST_ROUNDS = 5;
 const LEAST_MS = 2;
 const MOST_RUNS = 64;
 
-/** Median milliseconds of one sample in each of two models of one part. */
+/**
+ * Median milliseconds of one sample in each of several ONNX models, which are run in turn: equal ones show equal times.
+ *
+ * @param samples  the first one is run, through models that all take it
+ *
+ * @example
+ * const [dense, small] = await latencies([model, smaller], samples, { engine });
+ * console.log(`${(dense / small).toFixed(2)} times as fast`);
+ */
 export async function latencies(
-  before: Chain,
-  after: Chain,
+  models: readonly OpenedModel[],
   samples: Dataset,
-  { signal }: RunOptions,
-): Promise<{ before: number; after: number }> {
+  { engine, signal, now }: TimingOptions,
+): Promise<number[]> {
   const sessions: EngineSession[] = [];
   try {
-    for (const { engine, open } of [before, after])
-      sessions.push(await loadModel(engine, await (await open(0)).read()));
-    const times = await alternately(sessions, await firstSample(samples, before.input), CAREFUL, { signal });
-    const [first, second] = times.map(median);
-    return { before: first, after: second };
+    for (const { source } of models) sessions.push(await loadModel(engine, source));
+    const sample = await firstSample(samples, models[0].input);
+    return (await alternately(sessions, sample, CAREFUL, { signal, now })).map(median);
   } finally {
     for (const session of sessions) await session.release();
   }

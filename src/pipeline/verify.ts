@@ -12,7 +12,7 @@ import { takesTokens } from './inputs.ts';
 import type { Run } from './pass.ts';
 import type { Target } from './recipe.ts';
 import type { PruneReport } from './report.ts';
-import type { Copy, Writer, Written } from './subject.ts';
+import type { Copy, Subject, Writer, Written } from './subject.ts';
 import { latencies } from './timing.ts';
 
 /** Windows of tokens on which the written model is compared with the masked one; of other samples it is a batch. */
@@ -66,7 +66,7 @@ export async function prove(
       return {
         ...written,
         maxDifference,
-        latencyMs: chain.parts === 1 ? await latencies(chain, again, samples, run) : undefined,
+        latencyMs: await timed(subject, written.subject, samples, run),
         after,
         fidelity:
           after || isJudged
@@ -75,6 +75,18 @@ export async function prove(
       };
     },
   );
+}
+
+/** Milliseconds of a sample in both, where they are files. */
+async function timed(
+  { file: dense }: Subject,
+  { file: small }: Subject,
+  samples: Dataset,
+  run: Run,
+): Promise<PruneReport['latencyMs']> {
+  if (!dense || !small) return undefined;
+  const [before, after] = await latencies([dense, small], samples, run);
+  return { before, after };
 }
 
 /** All outputs of a model as it stands. */

@@ -8,6 +8,7 @@ import { plan } from '../../src/pipeline/index.ts';
 import { checkTable, measureLatency, parseLatencyTable } from '../../src/pipeline/latency.ts';
 import { nonNegative } from '../../src/pipeline/nnls.ts';
 import { openModel } from '../../src/pipeline/open.ts';
+import { latencies } from '../../src/pipeline/timing.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { random } from '../support/random.ts';
 import { engine, fixtureBytes, noise, openFixture, prune } from './fixtures.ts';
@@ -75,6 +76,17 @@ function clockwork({ drift = 0, interrupted = -1 } = {}) {
   return { engine: timed, now: () => ms };
 }
 const costOf = (a: number, b: number, c: number) => 3 + 0.05 * a + 0.02 * a * b + 0.03 * b + 0.005 * b * c;
+
+test('latencies: equal models show equal times, also on a machine that gets slower', async () => {
+  const opened = await openModel(chain(), { engine, name: 'chain' });
+  const samples = await noise(1, opened.input.shape);
+  const steady = costOf(16, 24, 20);
+  expect(await latencies([opened, opened], samples, clockwork())).toEqual([steady, steady].map(near));
+  const [first, second] = await latencies([opened, opened], samples, clockwork({ drift: 1e-3 }));
+  expect(first).toBeGreaterThan(1.02 * steady);
+  expect(Math.abs(first / second - 1)).toBeLessThan(0.01);
+});
+const near = (value: number) => expect.closeTo(value, 9);
 
 describe('measureLatency', async () => {
   const opened = await openModel(chain(), { engine, name: 'chain' });
