@@ -17,7 +17,8 @@ import {
   openModel,
   type Preprocessing,
   parsePreprocessing,
-  parsePreprocessingJson,
+  preprocessingMetadata,
+  storedPreprocessing,
   takesTokens,
 } from '../pipeline/index.ts';
 import { drawFeeds, largestDims, readFeeds, refuseLabels } from './arrays.ts';
@@ -54,8 +55,8 @@ export interface OpenSettings extends ModelOptions, Pick<SampleOptions, 'labelOf
   readonly data?: Place;
 }
 
-/** Keys of the written model's metadata, by which it needs to be told nothing again. */
-const METADATA = { preprocessing: 'osscar.preprocessing', labelOffset: 'osscar.label-offset' };
+/** Key of the written model's metadata, by which it needs to be told nothing again. */
+const LABEL_OFFSET = 'osscar.label-offset';
 /** Calibration images unless `samples` says otherwise. */
 export const DEFAULT_IMAGES = 512;
 /** Tokens per window, unless the model has fewer positions. */
@@ -114,10 +115,9 @@ export async function openModelFile(
   const external = place.externalReader((file) => files.add(file));
   // The metadata may hold the image size that the graph leaves open, so it is read first.
   const source = await readModel(bytes, { name, external });
-  const stored = source.metadata(METADATA.preprocessing);
+  const stored = storedPreprocessing(source);
   const side = await readSideFiles(place, stored === undefined, options.onNote);
-  const defaults = stored ? parsePreprocessingJson(stored) : side.preprocessing;
-  const preprocessing = parsePreprocessing(options, defaults);
+  const preprocessing = parsePreprocessing(options, stored ?? side.preprocessing);
   const { residual, inputs } = options;
   const declared = declaredInput(source, inputs);
   const data = await dataFor(declared, preprocessing, options);
@@ -171,10 +171,7 @@ function imagesFor(
   const images = imageSamples(input, { ...data, preprocessing, labelOffset, onNote });
   return {
     preprocessing,
-    metadata: {
-      [METADATA.preprocessing]: JSON.stringify(preprocessing),
-      [METADATA.labelOffset]: String(labelOffset),
-    },
+    metadata: { ...preprocessingMetadata(preprocessing), [LABEL_OFFSET]: String(labelOffset) },
     inputs: { preprocessing, labelOffset },
     ...orFeeds(input, DEFAULT_IMAGES, images),
   };
@@ -263,7 +260,7 @@ function orFeeds(input: ModelInput, count: number, others: Samples): Samples {
 }
 
 function storedOffset(model: Model, name: string): number {
-  const stored = Number(model.metadata(METADATA.labelOffset) ?? 0);
+  const stored = Number(model.metadata(LABEL_OFFSET) ?? 0);
   if (Number.isInteger(stored)) return stored;
-  throw new InputError(`${name}: metadata "${METADATA.labelOffset}" is not a whole number`);
+  throw new InputError(`${name}: metadata "${LABEL_OFFSET}" is not a whole number`);
 }

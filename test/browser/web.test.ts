@@ -6,7 +6,15 @@ import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { build } from 'vite';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { openEngine, openModel } from '../../src/model.ts';
+import {
+  openEngine,
+  openModel,
+  parsePreprocessing,
+  preprocessingMetadata,
+  readModel,
+  storedPreprocessing,
+  writeModel,
+} from '../../src/model.ts';
 import { expectAccessible, expectFits } from './axe.ts';
 import { openChromium } from './chromium.ts';
 import { type StaticServer, serve } from './server.ts';
@@ -117,6 +125,7 @@ describe.each([
         const { name, bytes } = await download(page, '#download');
         expect(name).toBe('fashion-mobilenet-smaller.onnx');
         const model = await openModel(bytes, { engine: await openEngine({ threads: 1 }) });
+        expect(storedPreprocessing(model.source)).toMatchObject({ mean: [0.286], std: [0.353] });
         const [, part] = /^([\d.]+) % of the multiply-adds/.exec(chosen)!;
         expect((100 * model.macs) / 3_290_944).toBeLessThanOrEqual(Number(part) + 0.05);
         expect(await page.textContent('#summary')).toContain(`${bytes.length.toLocaleString('en')} bytes`);
@@ -151,6 +160,27 @@ test('a model and a folder of one’s own, compared on other images', async () =
     await page.waitForFunction(() => document.querySelectorAll('#comparison img').length === 1);
     expect(await page.textContent('#comparison li')).toMatch(/^dense: 1-trouser, [\d.]+ %pruned: 1-trouser/);
     expect({ complaints, strangers }).toEqual({ complaints: [], strangers: [] });
+  });
+});
+
+test('how inputs are made is read from the model, or from the file beside it', async () => {
+  await visiting(async ({ page, complaints }) => {
+    const folder = join(ROOT, 'build/browser');
+    const [config, named] = [join(folder, 'preprocessor_config.json'), join(folder, 'named.onnx')];
+    writeFileSync(config, JSON.stringify({ image_mean: [0.25], image_std: [0.75], rescale_factor: 0.5 }));
+    const values = () =>
+      Promise.all(['mean', 'std', 'scale'].map((name) => page.inputValue(`[name=${name}]`)));
+    await page.setInputFiles('#model', [config, MODEL]);
+    await opened(page, '#images-step');
+    expect(await values()).toEqual(['0.25', '0.75', '2']);
+    const source = await readModel(readFileSync(MODEL));
+    const said = parsePreprocessing({ mean: 0.5, std: 0.125, scale: 1 });
+    for (const [key, value] of Object.entries(preprocessingMetadata(said))) source.setMetadata(key, value);
+    writeFileSync(named, writeModel(source).model);
+    await page.setInputFiles('#model', [config, named]);
+    await opened(page, '#images-step');
+    expect(await values()).toEqual(['0.5', '0.125', '1']);
+    expect(complaints).toEqual([]);
   });
 });
 

@@ -74,13 +74,22 @@ function preprocessing(): PreprocessingOptions {
   ) as PreprocessingOptions;
 }
 
-function openModel(): Promise<void> {
-  const options = preprocessing();
+/** The fields say what is known of a model; the others stay as they are. */
+function fillPreprocessing(said: PreprocessingOptions): void {
+  for (const [name, value] of Object.entries(said)) {
+    const field = form.elements.namedItem(name) as HTMLInputElement | HTMLSelectElement | null;
+    if (field) field.value = Array.isArray(value) ? value.join(name === 'size' ? 'x' : ',') : String(value);
+  }
+}
+
+/** @param config  a preprocessor_config.json that was chosen with a model */
+function openModel({ isNew = false, config }: { isNew?: boolean; config?: ChosenFile } = {}): Promise<void> {
   return busy('Opening the model…', async () => {
     closeFrom('images-step', 'size-step', 'result-step');
     const { name, file } = model!;
     facts = undefined;
-    facts = await workbench.open(name, file, options);
+    if (isNew) fillPreprocessing(await workbench.preprocessingOf(name, file, config));
+    facts = await workbench.open(name, file, preprocessing());
     const { parameters, macs, bytes, input, structures, notPrunable, threads, engine } = facts;
     byId('facts').textContent =
       `${name}: input ${input.join(' × ')}, ${count(parameters)} parameters, ${count(macs)} multiply-adds, ` +
@@ -163,10 +172,12 @@ async function useSample(): Promise<void> {
 
 byId('sample').addEventListener('click', useSample);
 byId('model').addEventListener('change', ({ target }) => {
-  const [file] = (target as HTMLInputElement).files ?? [];
-  if (!file) return;
-  model = { name: file.name, file };
-  void openModel();
+  const files = chosenFiles(target as HTMLInputElement);
+  const config = files.find(({ path }) => path.endsWith('.json'));
+  const chosen = files.find((it) => it !== config) ?? config;
+  if (!chosen) return;
+  model = { name: chosen.path, file: chosen.file };
+  void openModel({ isNew: true, config });
 });
 // Whoever corrects how inputs are made has the model read again, with another size perhaps.
 form.addEventListener('change', () => model && void openModel());

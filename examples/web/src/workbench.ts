@@ -16,11 +16,15 @@ import {
   type PreprocessingOptions,
   type Progress,
   parsePreprocessing,
+  parsePreprocessorConfig,
+  preprocessingMetadata,
   prune,
+  readModel,
   type SavedReport,
   type Session,
   type SizeKind,
   sharesOf,
+  storedPreprocessing,
   type TradeoffReport,
 } from 'osscar-wasm/model';
 import { compareModels, type Pair } from './answers.ts';
@@ -105,6 +109,14 @@ export class Workbench {
   #pruned?: Uint8Array;
   #stop = new AbortController();
 
+  /** How a model's inputs are made, where it says so itself, or a preprocessor_config.json that came with it. */
+  async preprocessingOf(name: string, file: Blob, config?: ChosenFile): Promise<PreprocessingOptions> {
+    const source = await readModel(new Uint8Array(await file.arrayBuffer()), { name });
+    const stored = storedPreprocessing(source);
+    if (stored) return stored;
+    return config ? parsePreprocessorConfig(await config.file.text(), config.path) : {};
+  }
+
   async open(name: string, file: Blob, options: PreprocessingOptions): Promise<Facts> {
     const { engine, session } = await this.#openTools();
     const preprocessing = parsePreprocessing(options);
@@ -149,6 +161,7 @@ export class Workbench {
       ...this.#running(onProgress),
       [of]: fraction,
       effort,
+      metadata: preprocessingMetadata(preprocessing),
     });
     this.#pruned = written.model;
     const { size: samples } = options.calibration;
