@@ -110,18 +110,23 @@ function settle(state: Propagation): void {
 
 /** Whether all that is made of a number for all channels becomes part of each of these channels. */
 function comesBack(state: Propagation, value: string, fromEnd: number, label: Label): boolean {
-  const uses = state.model.uses(value);
-  const goesOn = ({ node }: Use): boolean => {
-    const rule = state.model.operator(node)?.rule;
-    const [output] = node.output;
-    const place = (state.dims(output)?.length ?? 0) - fromEnd;
-    const axis = state.axes(output)[place];
-    if ((rule !== unary && rule !== broadcast) || place < 0) return false;
-    if (!axis) return state.dims(output)![place] === 1 && comesBack(state, output, fromEnd, label);
-    const [own, wanted] = [axis.label.leaves(), label.leaves()];
-    return own.length === wanted.length && own.every((leaf, i) => leaf === wanted[i]);
-  };
-  return uses.length > 0 && !state.model.isOutput(value) && uses.every(goesOn);
+  const wanted = label.leaves();
+  const made = new Set([value]); // grows
+  for (const value of made) {
+    const uses = state.model.uses(value);
+    if (uses.length === 0 || state.model.isOutput(value)) return false;
+    for (const { node } of uses) {
+      state.patience.spend();
+      const rule = state.model.operator(node)?.rule;
+      const [output] = node.output;
+      const place = (state.dims(output)?.length ?? 0) - fromEnd;
+      if ((rule !== unary && rule !== broadcast) || place < 0) return false;
+      const own = state.axes(output)[place]?.label.leaves();
+      if (!own && state.dims(output)![place] === 1) made.add(output);
+      else if (own?.length !== wanted.length || own.some((leaf, i) => leaf !== wanted[i])) return false;
+    }
+  }
+  return true;
 }
 
 /** Why an edit of a constant in a shape that several nodes read cannot be made: all of them must want it. */

@@ -103,15 +103,20 @@ const STATES: ReadonlyMap<string, readonly number[]> = new Map([
 ]);
 
 function dropZeroStates(model: Model): void {
+  const dropped = new Map<string, boolean>();
   for (const node of model.nodes) {
     const states = (isStandard(node) && STATES.get(node.opType)) || [];
     for (const index of states) {
       const value = node.input[index];
-      if (!value || !isZero(model, value)) continue;
-      model.setInput(node, index, '');
-      removeUnread(model, value);
+      if (!value) continue;
+      if (!dropped.has(value)) dropped.set(value, isZero(model, value));
+      if (dropped.get(value)) model.setInput(node, index, '');
     }
   }
+  removeUnread(
+    model,
+    [...dropped].flatMap(([value, isZero]) => (isZero ? value : [])),
+  );
 }
 
 /** Operators that only move or repeat elements. */
@@ -130,23 +135,32 @@ const MOVES = new Set([
 /** Whether all elements of a value are zero, as far as constants tell. */
 function isZero(model: Model, value: string): boolean {
   const isNothing = (bytes: Uint8Array) => bytes.every((byte) => byte === 0);
-  const constant = model.tensors.get(value);
+  let source = value;
+  let node = model.producer(source);
+  while (node && isStandard(node) && MOVES.has(node.opType)) {
+    source = node.input[0];
+    node = model.producer(source);
+  }
+  const constant = model.tensors.get(source);
   if (constant) return isFloat(constant.type) && isNothing(constant.bytes);
-  const node = model.producer(value);
-  if (!node || !isStandard(node)) return false;
-  if (node.opType !== 'ConstantOfShape') return MOVES.has(node.opType) && isZero(model, node.input[0]);
+  if (!node || !isStandard(node) || node.opType !== 'ConstantOfShape') return false;
   const filling = attribute(node, 'value')?.t;
   return !filling || isNothing(decodeTensor(filling, node.name).bytes);
 }
 
-/** Removes the nodes that only led to a value which nothing reads any more. */
-function removeUnread(model: Model, value: string): void {
-  const node = model.producer(value);
-  const isRead = (output: string) => model.isOutput(output) || model.uses(output).length > 0;
-  if (!node || node.output.some(isRead)) return;
-  const inputs = reads(node);
-  model.remove(new Set([node]));
-  for (const input of inputs) removeUnread(model, input);
+/** Removes the nodes that only led to values which nothing reads any more. */
+function removeUnread(model: Model, values: readonly string[]): void {
+  const gone = new Set<NodeProto>();
+  const isRead = (output: string) =>
+    model.isOutput(output) || model.uses(output).some(({ node }) => !gone.has(node));
+  const pending = [...values];
+  for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
+    const node = model.producer(value);
+    if (!node || gone.has(node) || node.output.some(isRead)) continue;
+    gone.add(node);
+    for (const input of reads(node)) pending.push(input);
+  }
+  model.remove(gone);
 }
 
 /** Removes Identity of constants, and other nodes of constants that `also` gives a constant for. */

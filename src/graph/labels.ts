@@ -44,8 +44,8 @@ export interface OpenEdit {
 }
 
 export interface Part {
-  label: Label;
-  share: number;
+  readonly label: Label;
+  readonly share: number;
 }
 
 /** A label within another one, and where: `extent` positions of an axis, from `offset` on. */
@@ -158,18 +158,25 @@ export class Label {
 
   /** Makes groups of neighbouring channels, so that their number divides `count`; gives their number. */
   coarsen(count: number): number {
-    const root = this.root();
-    if (root.#parts) {
-      const whole = sum(root.#parts.map(({ share }) => share));
-      return sum(root.#parts.map(({ label, share }) => label.coarsen((count * share) / whole)));
+    let groups = 0;
+    for (const { label, extent } of this.pieces(count)) {
+      label.groups = gcd(label.groups, extent);
+      groups += label.groups;
     }
-    root.groups = gcd(root.groups, count);
-    return root.groups;
+    return groups;
   }
 
   /** Ties two labels, group by group in order; false if their parts are not the same. */
   union(other: Label): boolean {
-    const [a, b] = [this.root(), other.root()];
+    const pairs: [Label, Label][] = [[this, other]];
+    let isTied = true; // all that can be, whatever fails
+    for (let pair = pairs.pop(); pair; pair = pairs.pop()) isTied = Label.#tie(...pair, pairs) && isTied;
+    return isTied;
+  }
+
+  /** @param pairs  takes the parts, where there are any, that are to be tied then */
+  static #tie(one: Label, other: Label, pairs: [Label, Label][]): boolean {
+    const [a, b] = [one.root(), other.root()];
     if (a === b) return true;
     const parts = a.#parts ?? b.#parts;
     if (parts) {
@@ -177,9 +184,9 @@ export class Label {
       const shares = parts.map(({ share }) => share);
       const [left, right] = [a.split(shares), b.split(shares)];
       if (!left || !right) return false;
-      const tied = left.map(({ label }, i) => label.union(right[i].label)); // all of them, whatever fails
       b.#parent = a;
-      return tied.every(Boolean);
+      for (let i = left.length - 1; i >= 0; i--) pairs.push([left[i].label, right[i].label]);
+      return true;
     }
     // The shorter lists move, so that a long residual stream is not copied at every block.
     const [into, from] = a.slices.length < b.slices.length ? [b, a] : [a, b];
@@ -210,31 +217,22 @@ export class Label {
     if (own.length > 1) root.#parts ??= root.#divided(own);
     const parts = root.#parts ?? (own.length === 1 ? [{ label: root, share: own[0] }] : undefined);
     if (!parts) return undefined;
-    // shares of both in one unit, so that integers stay integers
-    const [whole, before] = [sum(shares), sum(parts.map(({ share }) => share))];
-    const left = parts.map(({ label, share }) => ({ label, share: share * whole }));
+    const row = new Row(parts, sum(shares));
     const result: Part[] = [];
     for (const share of shares) {
-      const own: Part[] = [];
-      for (let missing = share * before; missing > 0; ) {
-        const next = left[0];
-        if (next.share > missing) {
-          const halves = next.label.split([missing, next.share - missing]);
-          if (!halves) return undefined;
-          left.splice(
-            0,
-            1,
-            ...halves.map(({ label }, i) => ({ label, share: [missing, next.share - missing][i] })),
-          );
-        }
-        const [piece] = left.splice(0, 1);
-        missing -= piece.share;
-        own.push(piece);
-      }
-      const label = own.length > 0 ? Label.of(own) : new Label(0, this.#patience);
-      result.push({ label, share });
+      const own = row.take(share);
+      if (!own) return undefined;
+      result.push({ label: own.length > 0 ? Label.of(own) : new Label(0, this.#patience), share });
     }
     return result;
+  }
+
+  /** Its parts, in two where it is whole so far; undefined if that would split a group. */
+  halves(left: number, right: number): readonly Part[] | undefined {
+    const root = this.root();
+    this.#patience.spend();
+    root.#parts ??= root.#divided([left, right]);
+    return root.#parts;
   }
 
   #divided(shares: readonly number[]): readonly Part[] | undefined {
@@ -261,6 +259,52 @@ export class Label {
     });
   }
 }
+
+/** Labels side by side, taken from the left. Shares are integers of one unit, which becomes finer where need be. */
+class Row {
+  /** The first is the last. */
+  #left: Part[];
+  /** Of what `take` is asked for. */
+  #unit: number;
+
+  /** @param whole  of what will be taken */
+  constructor(parts: readonly Part[], whole: number) {
+    const before = sum(parts.map(({ share }) => share));
+    const common = gcd(whole, before);
+    this.#left = scaled(parts, whole / common).reverse();
+    this.#unit = before / common;
+  }
+
+  /** @returns undefined if that would split a group */
+  take(share: number): Part[] | undefined {
+    let own: Part[] = [];
+    for (let missing = share * this.#unit; missing > 0; ) {
+      const next = this.#left.pop();
+      if (!next || !Number.isSafeInteger(missing)) return undefined; // of a malformed file
+      if (next.share <= missing) {
+        missing -= next.share;
+        own.push(next);
+        continue;
+      }
+      const inner = next.label.halves(missing, next.share - missing);
+      if (!inner) return undefined;
+      // Files nest them deeper than a stack goes: they are taken in its place.
+      const whole = sum(inner.map(({ share }) => share));
+      const finer = whole / gcd(whole, next.share);
+      if (finer > 1) {
+        own = scaled(own, finer);
+        this.#left = scaled(this.#left, finer);
+        this.#unit *= finer;
+        missing *= finer;
+      }
+      for (const part of scaled(inner, (next.share * finer) / whole).reverse()) this.#left.push(part);
+    }
+    return own;
+  }
+}
+
+const scaled = (parts: readonly Part[], by: number): Part[] =>
+  parts.map(({ label, share }) => ({ label, share: share * by }));
 
 /** As arguments of `push`, some hundred thousand are too many. */
 function append<T>(list: T[], more: readonly T[]): void {

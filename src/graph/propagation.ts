@@ -22,6 +22,8 @@ export class Propagation {
   readonly model: Model;
   readonly shapes: Shapes;
   readonly labels: Label[] = [];
+  /** Spent by whatever goes through more places than there are nodes. */
+  readonly patience = new Patience();
   /** Labels that must turn out to be one and the same, or all of them are pinned. */
   readonly agreements: { labels: readonly Label[]; reason: string }[] = [];
   /** What was reduced over channels; it must come back to them, at axis −`fromEnd`, and go nowhere else. */
@@ -29,7 +31,6 @@ export class Propagation {
   /** Integer values that a Shape leads to, element by element. */
   readonly sizes = new Map<string, readonly Size[]>();
   readonly #axes = new Map<string, (Axis | undefined)[]>();
-  readonly #patience = new Patience();
   /** Read once, however many nodes read them. */
   readonly #integers = new Map<Tensor, readonly number[]>();
 
@@ -82,7 +83,7 @@ export class Propagation {
 
   /** A new label for an axis that no layer makes but that can be cut with one that it is tied to. */
   free(extent: number): Axis {
-    const label = new Label(extent, this.#patience);
+    const label = new Label(extent, this.patience);
     this.labels.push(label);
     return { label, extent, outer: 1 };
   }

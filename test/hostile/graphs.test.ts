@@ -3,10 +3,13 @@
 
 import { expect, test } from 'vitest';
 import { UnsupportedModelError } from '../../src/errors.ts';
-import { analyse, readModel } from '../../src/graph/index.ts';
+import { analyse, foldConstants, readModel } from '../../src/graph/index.ts';
+import { Label, Patience } from '../../src/graph/labels.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 
 const IMAGE = [1, 4, 2, 2];
+/** More calls than a stack holds. */
+const DEEP = 15_000;
 
 /** A builder, and the shapes of what it makes. */
 function drawn() {
@@ -71,4 +74,76 @@ test('channels with more reasons to stay than a call has arguments are split', a
   for (let i = 0; i < 150_000; i++) b.node('Unknown', [channels]);
   for (const half of b.nodes('Split', [channels], { axis: 1 }, { outputs: 2 })) shaped(half, [1, 2, 2, 2]);
   expect(await graph.structures()).toHaveLength(2);
+});
+
+/** Labels of four channels, each put beside all before it. */
+function nested(count: number) {
+  const patience = new Patience();
+  const leaves = Array.from({ length: count }, () => new Label(4, patience));
+  const whole = leaves.reduce((before, label, i) =>
+    Label.of([
+      { label: before, share: 4 * i },
+      { label, share: 4 },
+    ]),
+  );
+  return { leaves, whole };
+}
+
+test('channels that are put together deeper than a stack goes are taken apart', () => {
+  const { leaves, whole } = nested(DEEP);
+  const parts = whole.split([2, 4 * DEEP - 6, 4]);
+  expect(parts?.map(({ label }) => label.leaves().length)).toEqual([1, DEEP - 1, 1]);
+  expect(leaves[0].leaves().map(({ groups }) => groups)).toEqual([2, 2]);
+  expect(parts?.[2].label).toBe(leaves.at(-1));
+});
+
+test('heads of channels that are put together deeper than a stack goes', () => {
+  const { leaves, whole } = nested(DEEP);
+  expect(whole.coarsen(2 * DEEP)).toBe(2 * DEEP);
+  expect(new Set(leaves.map(({ groups }) => groups))).toEqual(new Set([2]));
+});
+
+/** Means of the channels, gone through by nodes, and taken from the channels again. */
+function reduced(inputs: (last: string) => readonly string[], opType: string, count: number) {
+  const graph = drawn();
+  const { b, shaped, channels } = graph;
+  const mean = [1, 1, 2, 2];
+  let last = shaped(b.node('ReduceMean', [channels], { axes: [1] }), mean);
+  for (let i = 0; i < count; i++) last = shaped(b.node(opType, inputs(last)), mean);
+  shaped(b.node('Sub', [channels, last]), IMAGE);
+  return graph.structures();
+}
+
+test('what is made of a mean is followed further than a stack goes', async () => {
+  expect(await reduced((last) => [last], 'Relu', DEEP)).toHaveLength(1);
+});
+
+test('what is made of a mean is followed once, however many ways lead there', async () => {
+  expect(await reduced((last) => [last, last], 'Add', 60)).toHaveLength(1);
+});
+
+test('an axis is followed through more nodes than a stack holds', async () => {
+  const graph = drawn();
+  const { b, shaped, channels } = graph;
+  const [wide, long] = [
+    [1, 2, 2, 4],
+    [1, 2, 4, 2],
+  ];
+  let last = shaped(b.node('Reshape', [channels, b.integers(wide)]), wide);
+  for (let i = 0; i < DEEP; i++) {
+    last = shaped(b.node('Transpose', [last], { perm: [0, 1, 3, 2] }), i % 2 === 0 ? long : wide);
+  }
+  expect(await graph.structures()).toHaveLength(1);
+});
+
+test('states of zeros are found behind more nodes than a stack holds', async () => {
+  const b = new OnnxBuilder();
+  let state = b.node('ConstantOfShape', [b.integers([2, 1, 4])]);
+  for (let i = 0; i < DEEP; i++) state = b.node('Identity', [state]);
+  const weights = [b.weight([2, 16, 4], 1), b.weight([2, 16, 4], 1)];
+  const x = b.sequence(4);
+  const y = b.node('LSTM', [x, ...weights, '', '', state], { hidden_size: 4, direction: 'bidirectional' });
+  const folded = foldConstants(await readModel(b.output(y).build()));
+  expect(folded.nodes.map(({ opType }) => opType)).toEqual(['LSTM']);
+  expect(folded.nodes[0].input[5]).toBe('');
 });

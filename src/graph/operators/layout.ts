@@ -107,24 +107,39 @@ function move(state: Propagation, node: NodeProto, from: number, { label, extent
 
 /** True if nothing reads an axis but nodes that pick one position of it. */
 function isTakenApart(state: Propagation, value: string, place: number): boolean {
-  const uses = state.model.uses(value);
-  const isPick = ({ node, index }: Use) => {
-    const rank = state.dims(value)!.length;
-    if (wrapAxis(attributeInt(node, 'axis', 0), rank) !== place || index !== 0) return false;
-    if (node.opType === 'Split') return node.output.length === state.dims(value)![place];
-    return node.opType === 'Gather' && state.integers(node, 1)?.length === 1;
-  };
-  if (uses.length > 0 && uses.every(isPick)) return true;
-  if (uses.length !== 1 || uses[0].index !== 0) return false;
-  const [{ node }] = uses;
-  const rule = state.model.operator(node)?.rule;
-  if (!rule || !RENAMES.has(rule)) return false;
+  for (let at: At | undefined = { value, place }; at; at = renamed(state, at)) {
+    const uses = state.model.uses(at.value);
+    if (uses.length > 0 && uses.every((use) => isPick(state, at!, use))) return true;
+  }
+  return false;
+}
+
+/** An axis of a value. */
+interface At {
+  readonly value: string;
+  readonly place: number;
+}
+
+function isPick(state: Propagation, { value, place }: At, { node, index }: Use): boolean {
+  const dims = state.dims(value)!;
+  if (wrapAxis(attributeInt(node, 'axis', 0), dims.length) !== place || index !== 0) return false;
+  if (node.opType === 'Split') return node.output.length === dims[place];
+  return node.opType === 'Gather' && state.integers(node, 1)?.length === 1;
+}
+
+/** Where an axis goes if the one node that reads it only renames positions. */
+function renamed(state: Propagation, { value, place }: At): At | undefined {
+  const [use, ...others] = state.model.uses(value);
+  if (use?.index !== 0 || others.length > 0) return undefined;
+  const rule = state.model.operator(use.node)?.rule;
+  if (!rule || !RENAMES.has(rule)) return undefined;
   // follow a label of its own through the node
   const scratch = new Propagation(state.model, state.shapes);
   scratch.mark(value, place, scratch.free(1));
-  rule(scratch, node);
-  const [next] = scratch.labelled(node.output[0]);
-  return next !== undefined && isTakenApart(state, node.output[0], next[0]);
+  rule(scratch, use.node);
+  const [output] = use.node.output;
+  const [next] = scratch.labelled(output);
+  return next && { value: output, place: next[0] };
 }
 
 /** Splits a label into equal parts and ties them: what the axis then holds are so many runs of one label. */
