@@ -4,7 +4,7 @@ import { readFileSync, writeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { OsscarError } from '../src/errors.ts';
 import { inputsOf } from './inputs.ts';
-import { TARGETS } from './targets.ts';
+import { TARGETS } from './targets/index.ts';
 import { processorTime, type Watched } from './watchdog.ts';
 
 /** What came of an input. `raw` is anything thrown that is not ours, or a message that nobody can read. */

@@ -1,7 +1,7 @@
 // The inputs of a parser, one after the other.
 
 import fc from 'fast-check';
-import { TARGETS } from './targets.ts';
+import { TARGETS } from './targets/index.ts';
 
 /** Drawn at a time: any input can be drawn again without those of other draws. */
 const DRAWN = 250;

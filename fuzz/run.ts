@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import type { Message, Report } from './child.ts';
 import { inputsOf } from './inputs.ts';
-import { TARGETS } from './targets.ts';
+import { TARGETS } from './targets/index.ts';
 import { WORST } from './worst.ts';
 
 const FOUND = 'build/fuzz/found';

@@ -5,9 +5,11 @@ import { create, toBinary } from '@bufbuild/protobuf';
 import { encode as encodePng } from 'fast-png';
 import { encode as encodeJpeg } from 'jpeg-js';
 import { ModelProtoSchema, NodeProtoSchema } from '../src/graph/onnx_pb.ts';
+import { limits } from '../src/limits.ts';
 import { Pickle, torchFile } from '../test/support/torch.ts';
 import { writeZip } from '../test/support/zip.ts';
-import { npyOf, safetensorsOf } from './targets.ts';
+import { safetensorsOf } from './targets/checkpoint.ts';
+import { npyOf } from './targets/samples.ts';
 
 const MIB = 2 ** 20;
 const encoder = new TextEncoder();
@@ -66,8 +68,14 @@ const png = () => encodePng({ width: side, height: side, channels: 4, depth: 16,
 const jpeg = () =>
   new Uint8Array(encodeJpeg({ width: side, height: side, data: blank(4, 8) as Uint8Array }, 1).data);
 
+/** YAML in which each byte is an error, as much as is looked at. */
+function braces(): Uint8Array {
+  const [start, end] = ['---\n', '\n---'];
+  return encoder.encode(start + '}'.repeat(limits.cardBytes - start.length - end.length) + end);
+}
+
 interface Worst {
-  /** Of targets.ts. */
+  /** Of targets/. */
   readonly parser: string;
   /** What the file is full of. */
   readonly of: string;
@@ -111,6 +119,7 @@ export const WORST: readonly Worst[] = [
     make: () => repeated('{"x":[1],"attention_mask":[1]}\n'),
     most: PLAIN,
   },
+  { parser: 'card', of: 'closing braces', make: braces, most: 2000 },
   { parser: 'tokenizer', of: 'empty lists', make: () => lists('model'), most: PLAIN },
   { parser: 'config', of: 'empty lists', make: () => lists('model_type'), most: PLAIN },
   { parser: 'manifest', of: 'empty lists', make: () => lists('model'), most: PLAIN },

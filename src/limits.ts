@@ -7,6 +7,8 @@ import { OutOfMemoryError } from './errors.ts';
 export interface Limits {
   /** Bytes of config.json and other small JSON files. */
   jsonBytes: number;
+  /** Bytes of a model card that are looked at. */
+  cardBytes: number;
   /** Arrays and objects within each other in JSON. */
   jsonDepth: number;
   /** Bytes of an index of shards. */
@@ -46,6 +48,8 @@ export interface Limits {
 /** The limits in force. */
 export const limits: Limits = {
   jsonBytes: 16 * 2 ** 20,
+  // The parser of YAML takes a thousand times as much.
+  cardBytes: 2 ** 17,
   jsonDepth: 64,
   indexBytes: 100 * 2 ** 20,
   // That of Gemma 3, with 262,144 tokens, has 33 MB.

@@ -1,18 +1,17 @@
 // README.md of a pruned model's folder: the front matter that Hugging Face reads, and what a person should know.
 
 import { parse, stringify } from 'yaml';
-import { parseJsonObject } from '../json.ts';
+import type { Folder } from '../checkpoint/index.ts';
+import { isObject, type JsonObject, parseJsonObject } from '../json.ts';
+import { limits } from '../limits.ts';
 import type { SavedReport } from '../pipeline/index.ts';
 import { version } from '../version.ts';
-import { baseName, isFile, type Place } from './place.ts';
+import { baseName, type Place } from './place.ts';
 
 /** A report but for where the model went. */
 type Report = Omit<SavedReport, 'model'> & { readonly preprocessing?: object };
 
 export const CARD_FILE = 'README.md';
-
-/** What is said of the dense model, in its own card. */
-type Front = Readonly<Record<string, unknown>>;
 
 /** Fields that hold for the smaller model as well. */
 const COPIED = ['license', 'license_name', 'license_link', 'language', 'datasets', 'pipeline_tag'];
@@ -24,16 +23,16 @@ const TAGS = ['pruned', 'osscar'];
  * @param loader  the library that the folder is for
  */
 export async function modelCard(source: Place, report: Report, loader: string): Promise<string> {
-  const front = frontMatter(source.at(CARD_FILE));
-  const base = await baseModel(source);
-  const of = await front;
+  const { card, config } = await filesOf(source);
+  const of = card === undefined ? {} : frontMatter(card);
+  const base = baseModel(source, config);
   const { metric } = report;
-  const type = typeof of.pipeline_tag === 'string' ? of.pipeline_tag : taskOf(report);
-  const copied = COPIED.filter((field) => of[field] !== undefined).map((field) => [field, of[field]]);
-  const tags = [...(Array.isArray(of.tags) ? of.tags : []), ...TAGS];
+  const type = isText(of.pipeline_tag) ? of.pipeline_tag : taskOf(report);
+  const copied = COPIED.filter((field) => isText(of[field]) || isTexts(of[field]));
+  const tags = [...(isTexts(of.tags) ? of.tags : []), ...TAGS];
   const name = `${base.split('/').pop()}-pruned`;
   const fields = {
-    ...Object.fromEntries(copied),
+    ...Object.fromEntries(copied.map((field) => [field, of[field]])),
     base_model: base,
     library_name: loader,
     ...(type && { pipeline_tag: type }),
@@ -51,28 +50,59 @@ function taskOf({ metric, sizes, preprocessing }: Report): string | undefined {
   return preprocessing ? 'image-feature-extraction' : 'feature-extraction';
 }
 
-/** Between the first lines of dashes; nothing where there is none that can be read. */
-async function frontMatter(card: Place): Promise<Front> {
-  if (!(await isFile(card))) return {};
-  const [, yaml] = /^---\r?\n(.*?)\r?\n---/s.exec(new TextDecoder().decode(await card.read())) ?? [];
+const isText = (it: unknown): it is string => typeof it === 'string';
+const isTexts = (it: unknown): it is string[] => Array.isArray(it) && it.every(isText);
+
+/** What a stranger says of the dense model. A finished run is not lost to what nobody needs: what cannot be read is not there. */
+async function filesOf(source: Place): Promise<{ card?: Uint8Array; config?: Uint8Array }> {
+  if ((await source.kind()) !== 'folder') return {};
+  const folder = await source.openFolder();
   try {
-    const front: unknown = yaml === undefined ? undefined : parse(yaml);
-    return typeof front === 'object' && front !== null ? (front as Front) : {};
-  } catch {
-    return {}; // a stranger's card that nobody needs
+    const card = await startOf(folder, CARD_FILE, limits.cardBytes);
+    const config = await startOf(folder, 'config.json', limits.jsonBytes);
+    return { card, config };
+  } finally {
+    await folder.close();
   }
 }
 
-/** As Hugging Face calls it: what config.json says, or the folder of its cache; else the folder's own name. */
-async function baseModel(source: Place): Promise<string> {
+async function startOf(folder: Folder, file: string, most: number): Promise<Uint8Array | undefined> {
+  try {
+    return await folder.read(file, 0, Math.min(most, await folder.size(file)));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Warnings would be printed; pretty errors and the search for equal keys take the square of what a stranger wrote. */
+const YAML = { logLevel: 'error', prettyErrors: false, uniqueKeys: false } as const;
+
+/** Between the first lines of dashes. */
+function frontMatter(card: Uint8Array): JsonObject {
+  const [, yaml] = /^---\r?\n(.*?)\r?\n---/s.exec(new TextDecoder().decode(card)) ?? [];
+  try {
+    const front: unknown = yaml === undefined ? undefined : parse(yaml, YAML);
+    return isObject(front) ? front : {};
+  } catch {
+    return {};
+  }
+}
+
+/** As Hugging Face calls it: the folder of its cache, or what config.json says; else the folder's own name. */
+function baseModel(source: Place, config?: Uint8Array): string {
   const cached = /models--([^/\\]+)--([^/\\]+)/.exec(source.path);
   if (cached) return `${cached[1]}/${cached[2]}`;
-  const config = source.at('config.json');
-  const { _name_or_path: said }: { _name_or_path?: unknown } = (await isFile(config))
-    ? parseJsonObject(await config.read(), config.path)
-    : {};
-  if (typeof said === 'string' && /^[\w.-]+\/[\w.-]+$/.test(said)) return said;
+  const said = config && nameIn(config);
+  if (isText(said) && /^[\w.-]+\/[\w.-]+$/.test(said)) return said;
   return baseName({ path: source.path.replace(/[/\\]+$/, '') }) || 'model';
+}
+
+function nameIn(config: Uint8Array): unknown {
+  try {
+    return parseJsonObject(config, 'config.json')._name_or_path;
+  } catch {
+    return undefined;
+  }
 }
 
 function resultOf({ metric, calibration, settings }: Report, type: string) {

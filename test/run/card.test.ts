@@ -1,9 +1,10 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, expect, test } from 'vitest';
+import { afterAll, expect, test, vi } from 'vitest';
 import { parse } from 'yaml';
 import { onDisk } from '../../src/disk/place.ts';
+import { limits } from '../../src/limits.ts';
 import { modelCard } from '../../src/run/card.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'osscar-card-'));
@@ -76,6 +77,51 @@ test.each([
   if (dense !== undefined) writeFileSync(join(folder, 'README.md'), dense);
   const front = frontOf(await modelCard(onDisk(`${folder}/`), report, 'osscar-wasm'));
   expect(front).toMatchObject({ pipeline_tag: 'text-generation', tags: ['pruned', 'osscar'] });
+  expect(folder.endsWith(front.base_model as string)).toBe(true);
+});
+
+test('takes nothing but texts from the card of a stranger, and prints no warnings of it', async () => {
+  const warnings = vi.spyOn(process, 'emitWarning');
+  const front = [
+    'license: !unknown mit',
+    'license_name: {a: 1}',
+    'language: [en, [de]]',
+    'datasets: 2001',
+    'tags: [opt, 1]',
+    'pipeline_tag: [a]',
+  ];
+  writeFileSync(join(folder, 'README.md'), `---\n${front.join('\n')}\n---\n`);
+  expect(frontOf(await modelCard(onDisk(folder), report, 'transformers'))).toEqual({
+    license: 'mit',
+    base_model: expect.any(String),
+    library_name: 'transformers',
+    pipeline_tag: 'text-generation',
+    tags: ['pruned', 'osscar'],
+    'model-index': expect.any(Array),
+  });
+  expect(warnings).not.toHaveBeenCalled();
+});
+
+test('reads no more of a card than limits.cardBytes', async () => {
+  const long = `---\nlicense: mit\nx: ${'x'.repeat(limits.cardBytes)}\n---\n`;
+  writeFileSync(join(folder, 'README.md'), long);
+  expect(frontOf(await modelCard(onDisk(folder), report, 'transformers')).license).toBeUndefined();
+});
+
+test('follows no link out of the folder', async () => {
+  rmSync(join(folder, 'README.md'), { force: true });
+  const elsewhere = mkdtempSync(join(tmpdir(), 'osscar-card-'));
+  writeFileSync(join(elsewhere, 'secret'), '---\nlicense: secret\n---\n');
+  symlinkSync(join(elsewhere, 'secret'), join(folder, 'README.md'));
+  const card = await modelCard(onDisk(folder), report, 'transformers');
+  rmSync(elsewhere, { recursive: true });
+  expect(card).not.toContain('secret');
+});
+
+test('a config.json that cannot be read costs no finished run', async () => {
+  writeFileSync(join(folder, 'config.json'), '{');
+  const front = frontOf(await modelCard(onDisk(folder), report, 'transformers'));
+  rmSync(join(folder, 'config.json'));
   expect(folder.endsWith(front.base_model as string)).toBe(true);
 });
 
