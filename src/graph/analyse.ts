@@ -8,7 +8,7 @@
 // names only where a cache of keys and values enters and leaves the graph.
 
 import type { Label, OpenEdit } from './labels.ts';
-import type { Shapes } from './linear.ts';
+import { layerKey, type Shapes } from './linear.ts';
 import type { Model, Use } from './model.ts';
 import { captured, reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
@@ -176,7 +176,7 @@ function structureOf(
   const reason = reasonOf(label, producers.length, consumers, residual);
   return {
     name: producers[0].node,
-    layer: consumers[0]?.node ?? '',
+    layer: (consumers.find(({ isRecurrent }) => !isRecurrent) ?? consumers[0])?.node ?? '',
     kind: label.isHead ? 'head' : 'channel',
     groups: label.groups,
     groupSize: consumers[0]?.groupSize ?? 1,
@@ -194,7 +194,7 @@ function structureOf(
 
 /** Each layer once, however often the channels lie side by side in its input. */
 function readersOf({ consumers, groups }: Label): Reader[] {
-  return [...groupBy(consumers, ({ map }) => map.node).values()].map((list) => {
+  return [...groupBy(consumers, ({ map }) => layerKey(map)).values()].map((list) => {
     const blocks = list
       .map(({ offset, extent }) => ({ offset, block: extent / groups }))
       .sort((a, b) => a.offset - b.offset);
@@ -229,7 +229,7 @@ function reasonOf(
   }
   const [first, ...more] = reasons;
   if (first !== undefined) return more.length > 0 ? `${first} (and ${more.length} more)` : first;
-  if (consumers.length === 0) return 'no layer reads it';
+  if (consumers.every(({ isRecurrent }) => isRecurrent)) return 'no layer reads it';
   if (label.groups < 2) return 'it has a single channel';
   return undefined;
 }

@@ -86,12 +86,14 @@ function fold(model: Model, { node, layer, bias }: Foldable, norm: NodeProto): v
 /**
  * A copy of the model without Transpose of constants that nothing else reads: a second copy of a tied embedding would
  * only make the file larger. Nor has it Identity of constants, which exporters share equal weights by, and first states of zeros:
- * made from one shape for all layers, they would tie the units of these.
+ * made from one shape for all layers, they would tie the units of these. Recurrent layers of which only the last step is read give
+ * all of them, which are what they read of themselves.
  */
 export function foldConstants(model: Model): Model {
   const folded = model.clone();
   replaceConstants(folded, transposed);
   dropZeroStates(folded);
+  nameSteps(folded);
   return folded;
 }
 
@@ -117,6 +119,13 @@ function dropZeroStates(model: Model): void {
     model,
     [...dropped].flatMap(([value, isZero]) => (isZero ? value : [])),
   );
+}
+
+function nameSteps(model: Model): void {
+  for (const node of model.nodes) {
+    const isRecurrent = isStandard(node) && STATES.has(node.opType);
+    if (isRecurrent && !node.output[0]) model.setOutput(node, 0, model.fresh(`${node.name}.steps`));
+  }
 }
 
 /** Operators that only move or repeat elements. */

@@ -45,6 +45,8 @@ export interface LinearMap extends LinearRef {
   conv?: ConvGeometry;
   /** Y is no value of the graph: `output` is what the node makes of it, and the layer can be fitted to itself only. */
   isInner?: boolean;
+  /** Of the weights by which a recurrent node reads what it gave a step before, input 2; `input` is all that it gives. */
+  isRecurrent?: boolean;
   /** Where Y goes straight into an Add of equal shapes: sum = Y + shortcut. */
   residual?: { sum: string; shortcut: string; node: string };
 }

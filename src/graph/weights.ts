@@ -22,7 +22,7 @@ export function readWeights(model: Model, map: LinearMap): { W: Float32Array; bi
   const found = place && model.tensors.get(place.node.input[place.index]);
   if (!found) return { W };
   const values = toFloat32(found);
-  const own = values.subarray(firstColumn(map), firstColumn(map) + columns);
+  const own = values.subarray(place.from, place.from + columns);
   const bias = values.length === 1 ? new Float32Array(columns).fill(values[0]) : Float32Array.from(own);
   if (layer.factors) scale(bias, attributeFloat(node, layer.factors.bias, 1));
   return { W, bias };
@@ -45,7 +45,7 @@ export function writeWeights(model: Model, map: LinearMap, W: Floats, bias?: Flo
   if (bias && bias.length !== columns) {
     throw new ShapeError(`writeWeights: "bias" of "${map.node}" expected ${columns}, got ${bias.length}`);
   }
-  const weight = ownTensor(model, node, 1);
+  const weight = ownTensor(model, node, weightInput(map));
   // Of other parts of the node they stay.
   const empty = W instanceof Float64Array ? new Float64Array(W.length) : new Float32Array(W.length);
   const values = map.part ? toFloat64(weight) : empty;
@@ -61,18 +61,15 @@ export function writeWeights(model: Model, map: LinearMap, W: Floats, bias?: Flo
 }
 
 /** A bias among those of the node's other parts, 0 where they have none yet. */
-function beside(
-  model: Model,
-  map: LinearMap,
-  place: { node: NodeProto; index: number },
-  own: Floats,
-): Floats {
-  if (!map.part) return own;
-  const old = model.tensors.get(place.node.input[place.index] ?? '');
-  const all = old ? toFloat64(old) : new Float64Array(own.length * map.part.count);
-  all.set(own, firstColumn(map));
+function beside(model: Model, { part }: LinearMap, { node, index, from }: BiasPlace, own: Floats): Floats {
+  if (!part) return own;
+  const old = model.tensors.get(node.input[index] ?? '');
+  const all = old ? toFloat64(old) : new Float64Array(own.length * part.count);
+  all.set(own, from);
   return all;
 }
+
+const weightInput = ({ isRecurrent }: LinearMap) => (isRecurrent ? 2 : 1);
 
 /** Where the channels that a layer makes begin, among those of the node. */
 const firstColumn = ({ m, part }: LinearMap) => (part?.index ?? 0) * m;
@@ -106,17 +103,27 @@ export function setBias(model: Model, node: NodeProto, index: number, values: Fl
   if (!old) model.setInput(node, index, name);
 }
 
-/** Where the bias of a layer is read, or could be; undefined for a MatMul that has none. */
-function biasPlace(model: Model, map: LinearMap, node: NodeProto, layer: Layer) {
-  if (layer.bias !== undefined) return { node, index: layer.bias };
+interface BiasPlace {
+  readonly node: NodeProto;
+  readonly index: number;
+  /** Where the layer's own begins. */
+  readonly from: number;
+}
+
+/** Where the bias of a layer is read, or could be; undefined where it has none and could not have one. */
+function biasPlace(model: Model, map: LinearMap, node: NodeProto, layer: Layer): BiasPlace | undefined {
+  const from = firstColumn(map);
+  // Of each direction the biases of W and those of R.
+  if (map.isRecurrent) return map.bias ? { node, index: 3, from: 2 * from + map.m } : undefined;
+  if (layer.bias !== undefined) return { node, index: layer.bias, from };
   const add = map.biasNode === undefined ? undefined : model.node(map.biasNode);
-  return add && { node: add, index: model.tensors.has(add.input[0]) ? 0 : 1 };
+  return add && { node: add, index: model.tensors.has(add.input[0]) ? 0 : 1, from };
 }
 
 function layerOf(model: Model, map: LinearMap) {
   const node = model.node(map.node);
   const layer = node && model.operator(node)?.layer;
-  const weight = node && model.tensors.get(node.input[1]);
+  const weight = node && model.tensors.get(node.input[weightInput(map)]);
   if (!layer || !weight) {
     throw new UnsupportedModelError(`${model.name}: no layer "${map.node}" with constant weights`, {
       node: map.node,

@@ -6,6 +6,7 @@ import { InputError, NotPositiveDefiniteError } from '../errors.ts';
 import {
   type Gain,
   type LinearMap,
+  layerKey,
   type Model,
   maskInner,
   type Reader,
@@ -169,7 +170,8 @@ async function refitGain(walk: Walk, gain: Gain, following: PlacedStep | undefin
 function removeRows(gone: Map<string, number[]>, structure: Structure, kept: readonly number[]): void {
   const removed = removedOf(structure, kept);
   for (const reader of structure.consumers) {
-    gone.set(reader.node, [...(gone.get(reader.node) ?? []), ...rowsOf(reader, removed)]);
+    const key = layerKey(reader);
+    gone.set(key, [...(gone.get(key) ?? []), ...rowsOf(reader, removed)]);
   }
 }
 
@@ -273,7 +275,7 @@ async function sumsOf(walk: Walk, step: Step, ahead: string | undefined): Return
 }
 
 function namesOf({ maps }: Step): string[] {
-  return maps.map(({ node }) => node);
+  return maps.map(layerKey);
 }
 
 async function solve(
@@ -341,7 +343,7 @@ export function layersOf(
     const own = bias ?? (map.kind === 'matmul' ? undefined : new Float64Array(map.m));
     const reader = structure?.consumers[i];
     const free = structure && reader && freeRows(map, structure, reader);
-    const removed = gone.get(map.node);
+    const removed = gone.get(layerKey(map));
     return {
       W,
       bias: own,

@@ -135,8 +135,7 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
     return tensor.data.subarray(index * size, (index + 1) * size);
   };
   if (!map.conv) {
-    const axis = opened.info.batchAxes?.get(map.input);
-    const rows = (tensor: FloatTensor, i: number) => (axis ? picked(tensor, axis, i) : part(tensor, i));
+    const rows = rowsBy(map, opened.info.batchAxes?.get(map.input), part);
     return (i: number, to: SessionStatistics) => to.addRows(rows(x, i), y && rows(y, i));
   }
   const image = (tensor: FloatTensor, i: number) =>
@@ -158,6 +157,19 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
   return (i: number, to: SessionStatistics) => to.addImage(geometry, of(image(x, i)), wanted(i));
 }
 
+type RowsOf = (tensor: FloatTensor, sample: number) => Float32Array;
+
+/** Rows of a sample, wherever samples are counted. */
+function rowsBy({ isRecurrent, part }: LinearMap, batchAxis: number | undefined, inOrder: RowsOf): RowsOf {
+  if (!isRecurrent)
+    return (tensor, i) => (batchAxis ? picked(tensor, batchAxis, i).data : inOrder(tensor, i));
+  // (t, n, h) of (t, directions, n, h)
+  return (tensor, i) => {
+    const own = picked(tensor, 1, part!.index);
+    return batchAxis ? picked(own, batchAxis - 1, i).data : inOrder(own, i);
+  };
+}
+
 /** The channels of a layer that is one of several side by side. */
 function partOf(image: Image, { part }: LinearMap): Image {
   if (!part) return image;
@@ -166,12 +178,12 @@ function partOf(image: Image, { part }: LinearMap): Image {
 }
 
 /** What a tensor has at one place of an axis. */
-function picked({ dims, data }: FloatTensor, axis: number, place: number): Float32Array {
+function picked({ dims, data }: FloatTensor, axis: number, place: number): FloatTensor {
   const inner = elements(dims.slice(axis + 1));
   const result = new Float32Array(data.length / dims[axis]);
   for (let at = 0, from = place * inner; at < result.length; at += inner, from += dims[axis] * inner)
     result.set(data.subarray(from, from + inner), at);
-  return result;
+  return { dims: dims.toSpliced(axis, 1), data: result };
 }
 
 /** The size that images of these dims (n, c, h, w) or (n, c, w) have with zeros between their values, and what makes them so. */

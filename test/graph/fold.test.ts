@@ -95,6 +95,21 @@ describe('foldConstants', () => {
     expect(await runModel(folded, input)).toEqual(await runModel(model, input));
   });
 
+  it('has recurrent layers give every step', async () => {
+    const b = new OnnxBuilder();
+    const x = b.feed('input', [5, 'n', 6]);
+    const weights = [6, 4].map((width) => b.weight([1, 12, width], 0.5));
+    const [, last] = b.nodes('GRU', [x, ...weights], { hidden_size: 4 }, { outputs: 2 });
+    const model = await readModel(b.output(last).build());
+    const [node] = model.nodes;
+    node.output[0] = '';
+    model.edited();
+    const folded = foldConstants(model);
+    expect(folded.nodes[0].output).toEqual([expect.stringMatching(/./), last]);
+    const steps = randomValue([5, 3, 6]);
+    expect(await runModel(folded, steps)).toEqual(await runModel(model, steps));
+  });
+
   it('leaves out first states of zeros, and what made them', async () => {
     const b = new OnnxBuilder();
     const x = b.feed('input', [5, 'n', 6]);

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import {
+  analyse,
   type LinearMap,
   linearMaps,
   type Model,
@@ -228,6 +229,43 @@ describe('linearMaps', () => {
       image,
     );
     expect(maps).toEqual([]);
+  });
+
+  it('takes what recurrent layers read of themselves for a layer of each direction', async () => {
+    const b = new OnnxBuilder();
+    const weights = [[6], [4], []].map((dims, i) => b.weight([2, i < 2 ? 16 : 32, ...dims], 0.5));
+    const attributes = { hidden_size: 4, direction: 'bidirectional' };
+    const [y] = b.nodes('LSTM', [b.feed('input', [3, 'n', 6]), ...weights], attributes, {
+      outputs: 2,
+      channels: 8,
+    });
+    const flat = b.reshape(b.node('Transpose', [y], { perm: [0, 2, 1, 3] }), [0, 0, 8], 8);
+    const { model, shapes } = await opened(b.output(b.matmul(flat, 5)), [3, 2, 6]);
+    const [{ consumers }] = analyse(model, shapes).structures;
+    const recurrent = consumers.filter((map) => map.isRecurrent);
+    expect(recurrent.map(({ p, m, part }) => [p, m, part?.index])).toEqual([
+      [4, 16, 0],
+      [4, 16, 1],
+    ]);
+    const [R, B] = [weights[1], weights[2]].map((name) => toFloat64(model.tensors.get(name)!));
+    const copy = model.clone();
+    for (const map of recurrent) {
+      const { W, bias } = readWeights(model, map);
+      const first = 16 * map.part!.index;
+      for (const [at, value] of W.entries())
+        expect(value).toBe(R[(first + (at % 16)) * 4 + Math.floor(at / 16)]);
+      expect([...bias!]).toEqual([...B.subarray(2 * first + 16, 2 * first + 32)]);
+      writeWeights(
+        copy,
+        map,
+        W.map((value) => 2 * value),
+        bias!.map((value) => 3 * value),
+      );
+    }
+    expect([...toFloat64(copy.tensors.get(weights[1])!)]).toEqual([...R].map((value) => 2 * value));
+    const written = toFloat64(copy.tensors.get(weights[2])!);
+    for (const [at, value] of B.entries())
+      expect(written[at]).toBeCloseTo(at % 32 < 16 ? value : 3 * value, 6);
   });
 
   it('finds the shortcut that a layer is added to', async () => {

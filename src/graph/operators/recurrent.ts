@@ -4,6 +4,7 @@
 // directions of a layer have as many units, so unit c of one goes with unit c of the other.
 
 import type { Axis } from '../labels.ts';
+import type { LinearMap } from '../linear.ts';
 import { attributeInt } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation } from '../propagation.ts';
@@ -56,8 +57,36 @@ function makeUnits(state: Propagation, node: NodeProto, gates: number): void {
     else state.pin(units, `${called(node)} has computed peepholes`);
   }
   for (const input of STATES) startFrom(state, node, input, units);
+  for (const map of recurrentMaps(state, node)) state.consume(units, map);
   const size = { kind: 'attribute', node: node.name, name: 'hidden_size' } as const;
   state.edit(units, size, node.name);
+}
+
+/**
+ * What each direction makes of its units a step later. Not of a GRU that resets them before it reads them, and not where steps are
+ * no value of the graph (`foldConstants` sees to it that they are).
+ */
+function recurrentMaps({ model, shapes }: Propagation, node: NodeProto): LinearMap[] {
+  const [output] = node.output;
+  const steps = shapes.get(output)?.[0];
+  const resetsFirst = node.opType === 'GRU' && attributeInt(node, 'linear_before_reset', 0) === 0;
+  if (!steps || resetsFirst) return [];
+  const [count, m, p] = model.tensors.get(node.input[R])!.dims;
+  return Array.from({ length: count }, (_, index) => ({
+    node: node.name,
+    kind: 'matmul',
+    input: output,
+    output,
+    weight: node.input[R],
+    ...(node.input[B] && { bias: node.input[B] }),
+    part: { index, count },
+    groupSize: 1,
+    p,
+    m,
+    rows: steps,
+    isInner: true,
+    isRecurrent: true,
+  }));
 }
 
 /** The first states have the units too. Where they come from outside or are computed, callers go on giving all of them. */

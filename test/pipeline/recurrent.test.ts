@@ -1,0 +1,44 @@
+import { expect, test } from 'vitest';
+import { fromFloat32, readModel, toFloat32, writeModel } from '../../src/graph/index.ts';
+import { gather } from '../../src/graph/tensor.ts';
+import { outputError } from '../../src/pipeline/target.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { noise, outputs, prune } from './fixtures.ts';
+
+const UNITS = 16;
+
+/** Both directions of a layer that remembers, of which the last state of each is read. */
+function network(): Uint8Array {
+  const b = new OnnxBuilder({ seed: 4 });
+  const x = b.node('Transpose', [b.input([12, 6])], { perm: [1, 0, 2] }, { channels: 6 });
+  const weights = [[6], [UNITS], []].map((dims, i) => b.weight([2, (i < 2 ? 4 : 8) * UNITS, ...dims], 0.5));
+  const attributes = { hidden_size: UNITS, direction: 'bidirectional' };
+  const [, last] = b.nodes('LSTM', [x, ...weights], attributes, { outputs: 2, channels: UNITS });
+  const both = b.node('Transpose', [last], { perm: [1, 0, 2] }, { channels: UNITS });
+  return b.output(b.gemm(b.reshape(both, [0, 2 * UNITS], 2 * UNITS), 4)).build();
+}
+
+test('recurrent weights of the units that stay make up for those that go', async () => {
+  const [calibration, unseen] = [await noise(96, [12, 6]), await noise(64, [12, 6], 9)];
+  const bytes = network();
+  const { written, report } = await prune(bytes, calibration, { target: 'dense' });
+  expect(report.maxDifference).toBeLessThan(1e-5);
+  const [{ kept }] = report.layers;
+  expect(kept.length).toBe(UNITS / 2);
+
+  const [dense, refitted] = [await readModel(bytes), await readModel(written.model)];
+  const [from, to] = [dense, refitted].map((model) => model.nodes.find(({ opType }) => opType === 'LSTM')!);
+  const rows = [0, 1, 2, 3].flatMap((gate) => kept.map((unit) => gate * UNITS + unit));
+  const R = gather(gather(dense.tensors.get(from.input[2])!, 1, rows), 2, kept);
+  const B = gather(dense.tensors.get(from.input[3])!, 1, [...rows, ...rows.map((row) => 4 * UNITS + row)]);
+  const asBefore = refitted.clone();
+  for (const [i, tensor] of [R, B].entries()) {
+    const name = to.input[2 + i];
+    asBefore.tensors.set(name, fromFloat32(toFloat32(tensor), tensor.dims, refitted.tensors.get(name)!));
+  }
+  const wanted = await outputs(bytes, unseen);
+  const tensor = (data: Float32Array) => [{ dims: [unseen.size, 4], data }];
+  const errorOf = async (model: Uint8Array) =>
+    outputError(tensor(wanted), tensor(await outputs(model, unseen)));
+  expect(await errorOf(written.model)).toBeLessThan(0.8 * (await errorOf(writeModel(asBefore).model)));
+});
