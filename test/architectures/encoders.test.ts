@@ -29,9 +29,12 @@ const next = random(5);
 const tokens = Array.from({ length: 9 }, () => Math.floor(next() * VOCABULARY));
 const types = tokens.map((_, i) => Number(i > 4));
 const image = Float32Array.from({ length: 2 * 15 * 15 }, () => next() - 0.5);
+const sound = Float32Array.from({ length: 5 * 18 }, () => 2 * next() - 1);
 
 /** What a model takes of the samples here. */
 function sampleFor(model: LanguageModel): { sample: Sample; feeds: Record<string, Value> } {
+  if (model.architecture === 'whisper')
+    return { sample: { image: sound }, feeds: { input_features: { dims: [1, 5, 18], data: sound } } };
   if (model.vocabulary === 0)
     return { sample: { image }, feeds: { pixel_values: { dims: [1, 2, 15, 15], data: image } } };
   const hasTypes = model.architecture === 'bert';

@@ -63,6 +63,18 @@ export const VIT: Config = {
   qkv_bias: true,
 };
 
+export const WHISPER: Config = {
+  model_type: 'whisper',
+  architectures: ['WhisperForConditionalGeneration'],
+  d_model: HIDDEN,
+  encoder_ffn_dim: FFN,
+  encoder_layers: BLOCKS,
+  encoder_attention_heads: HEADS,
+  activation_function: 'gelu',
+  num_mel_bins: 5,
+  max_source_positions: 9,
+};
+
 const labels = { id2label: { 0: 'a', 1: 'b', 2: 'c' } };
 const classifier = (config: Config, name: string): Config => ({
   ...config,
@@ -83,12 +95,15 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
     { ...VIT, qkv_bias: false },
     'ViTForImageClassification',
   ),
+  whisper: WHISPER,
+  'whisper, without a head': { ...WHISPER, architectures: ['WhisperModel'], activation_function: 'relu' },
 };
 
-const isText = ({ model_type: type }: Config) => type !== 'vit';
+const isText = ({ model_type: type }: Config) => type !== 'vit' && type !== 'whisper';
 /** Models with a head have their module's name before all other tensors. */
 function prefixOf({ model_type: type, architectures }: Config): string {
   const isBare = (architectures as string[])[0].endsWith('Model');
+  if (type === 'whisper') return isBare ? 'encoder.' : 'model.encoder.';
   return isBare ? '' : `${type}.`;
 }
 
@@ -101,6 +116,14 @@ function namesOf({ model_type: type }: Config) {
       out: 'attention.out_lin',
       norms: ['sa_layer_norm', 'output_layer_norm'],
       mlp: ['ffn.lin1', 'ffn.lin2'],
+    };
+  if (type === 'whisper')
+    return {
+      layer: (i: number) => `layers.${i}`,
+      qkv: ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'],
+      out: 'self_attn.out_proj',
+      norms: ['self_attn_layer_norm', 'final_layer_norm'],
+      mlp: ['fc1', 'fc2'],
     };
   const at = type === 'vit' ? 'attention.attention' : 'attention.self';
   return {
@@ -148,6 +171,14 @@ export function encoderWeights(
     const types = config.type_vocab_size as number | undefined;
     if (types) tensor(`${at}embeddings.token_type_embeddings.weight`, [types, HIDDEN], 0.5);
     norm(`${at}embeddings.LayerNorm`);
+  } else if (config.model_type === 'whisper') {
+    const widths = [config.num_mel_bins as number, HIDDEN];
+    for (const [i, width] of widths.entries()) {
+      tensor(`${at}conv${i + 1}.weight`, [HIDDEN, width, 3], (3 * width) ** -0.5);
+      tensor(`${at}conv${i + 1}.bias`, [HIDDEN], 0.3);
+    }
+    tensor(`${at}embed_positions.weight`, [config.max_source_positions as number, HIDDEN], 0.5);
+    norm(`${at}layer_norm`);
   } else {
     const [channels, size] = [config.num_channels as number, config.patch_size as number];
     tensor(`${at}embeddings.cls_token`, [1, 1, HIDDEN], 1);
@@ -160,7 +191,8 @@ export function encoderWeights(
   const { layer, qkv, out, norms, mlp } = namesOf(config);
   for (const [i, { heads, ffn }] of sizes.entries()) {
     const block = `${at}${layer(i)}`;
-    for (const name of qkv) map(`${block}.${name}`, heads * DH, HIDDEN, config.qkv_bias !== false);
+    const hasBias = (name: string) => config.qkv_bias !== false && !name.endsWith('.k_proj');
+    for (const name of qkv) map(`${block}.${name}`, heads * DH, HIDDEN, hasBias(name));
     map(`${block}.${out}`, HIDDEN, heads * DH);
     for (const name of norms) norm(`${block}.${name}`);
     map(`${block}.${mlp[0]}`, ffn, HIDDEN);
@@ -175,7 +207,7 @@ export function denseSizes(): BlockSizes[] {
   return Array.from({ length: BLOCKS }, () => ({ heads: HEADS, kvHeads: HEADS, ffn: FFN }));
 }
 
-/** A sample: token ids with their types, or an image, channels × height × width. */
+/** A sample: token ids with their types, or an image, channels × height × width, or a spectrogram, channels × frames. */
 export interface Sample {
   readonly tokens?: readonly number[];
   readonly types?: readonly number[];
@@ -190,11 +222,13 @@ export function encoderReference(
   sample: Sample,
 ): number[] {
   const at = prefixOf(config);
-  const eps = (config.layer_norm_eps ?? 1e-12) as number;
+  const isWhisper = config.model_type === 'whisper';
+  const eps = (config.layer_norm_eps ?? (isWhisper ? 1e-5 : 1e-12)) as number;
   const ln = (x: Rows, name: string) => layerNorm(x, weights, at + name, eps);
-  let x = sample.image ? patches(config, weights, sample.image) : embedded(config, weights, sample);
+  const begin = isWhisper ? spectra : patches;
+  let x = sample.image ? begin(config, weights, sample.image) : embedded(config, weights, sample);
   const { layer, qkv, out, norms, mlp } = namesOf(config);
-  const isVit = config.model_type === 'vit';
+  const isBefore = !isText(config);
   for (const [i, { heads }] of sizes.entries()) {
     const block = layer(i);
     const map = (y: Rows, name: string) => linear(y, weights, `${at}${block}.${name}`);
@@ -203,10 +237,10 @@ export function encoderReference(
       const how = { heads, kvHeads: heads, dh: DH, scale: DH ** -0.5, seesAll: true };
       return map(attention(q, k, v, how), out);
     };
-    const think = (y: Rows) =>
-      map(activate(map(y, mlp[0]), (config.hidden_act ?? config.activation) as string), mlp[1]);
+    const name = config.hidden_act ?? config.activation ?? config.activation_function;
+    const think = (y: Rows) => map(activate(map(y, mlp[0]), name as string), mlp[1]);
     const [first, second] = norms.map((name) => (y: Rows) => ln(y, `${block}.${name}`));
-    if (isVit) {
+    if (isBefore) {
       x = add(x, attend(first(x)));
       x = add(x, think(second(x)));
     } else {
@@ -214,7 +248,7 @@ export function encoderReference(
       x = second(add(x, think(x)));
     }
   }
-  if (isVit) x = ln(x, 'layernorm');
+  if (isBefore) x = ln(x, isWhisper ? 'layer_norm' : 'layernorm');
   const maps = headOf(config);
   if (maps.length === 0) return x.flat();
   let scores = x.slice(0, 1);
@@ -235,6 +269,32 @@ function embedded(config: Config, weights: Weights, { tokens = [], types }: Samp
     return sum(place, row(weights, `${at}.token_type_embeddings.weight`, types?.[p] ?? 0));
   });
   return layerNorm(x, weights, `${at}.LayerNorm`, 1e-12);
+}
+
+/** Frames by channel as rows of features, half as many. */
+function spectra(config: Config, weights: Weights, sound: Float32Array): Rows {
+  const at = prefixOf(config);
+  const frames = 2 * (config.max_source_positions as number);
+  let x: Rows = Array.from({ length: frames }, (_, t) =>
+    Array.from({ length: config.num_mel_bins as number }, (_, c) => sound[c * frames + t]),
+  );
+  for (const [i, stride] of [1, 2].entries()) {
+    const kernel = weights.get(`${at}conv${i + 1}.weight`)!.data;
+    const bias = weights.get(`${at}conv${i + 1}.bias`)!.data;
+    const [before, width] = [x, x[0].length];
+    const value = (t: number, o: number) => {
+      let total = bias[o];
+      for (let k = 0; k < 3; k++)
+        for (let c = 0; c < width; c++)
+          total += kernel[(o * width + c) * 3 + k] * (before[t * stride + k - 1]?.[c] ?? 0);
+      return total;
+    };
+    const rows = Array.from({ length: before.length / stride }, (_, t) =>
+      Array.from({ length: HIDDEN }, (_, o) => value(t, o)),
+    );
+    x = activate(rows, 'gelu');
+  }
+  return x.map((features, t) => sum(features, row(weights, `${at}embed_positions.weight`, t)));
 }
 
 function patches(config: Config, weights: Weights, image: Float32Array): Rows {

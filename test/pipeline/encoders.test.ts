@@ -23,6 +23,7 @@ import {
   encoderReference,
   encoderWeights,
   VOCABULARY,
+  WHISPER,
 } from '../architectures/encoders.ts';
 import type { Weights } from '../architectures/source.ts';
 import { random } from '../support/random.ts';
@@ -86,9 +87,13 @@ async function loops(
   const weights: Weights = new Map();
   for (const [name, { shape }] of checkpoint.tensors)
     weights.set(name, { shape, data: await checkpoint.read(name) });
-  const { input_ids: ids, token_type_ids: types, pixel_values: pixels } = inputs;
+  const { input_ids: ids, token_type_ids: types, pixel_values, input_features } = inputs;
   const numbers = (tensor?: { data: Float32Array }) => tensor && Array.from(tensor.data);
-  const sample = { tokens: numbers(ids), types: numbers(types), image: pixels?.data };
+  const sample = {
+    tokens: numbers(ids),
+    types: numbers(types),
+    image: (pixel_values ?? input_features)?.data,
+  };
   return encoderReference(checkpoint.config, sizes, weights, sample);
 }
 
@@ -192,6 +197,32 @@ test('a classifier of images is measured by its labels, and its class token is w
   expect(report.metric!.after).toBe(right / 40);
   const gain = 'vit.layernorm.weight';
   expect(await again.checkpoint.read(gain)).not.toEqual(await opened.checkpoint.read(gain));
+});
+
+test('the encoder of a speech model is pruned, and its decoder stays', async () => {
+  const opened = await openTiny(WHISPER);
+  const input = inputOf(opened);
+  expect(input).toMatchObject({ name: 'input_features', shape: [5, 18] });
+  const next = random(8);
+  const sounds = Array.from({ length: 40 }, () => ({
+    inputs: {
+      input_features: { dims: [5, 18], data: Float32Array.from({ length: 90 }, () => 2 * next() - 1) },
+    },
+  }));
+  const { report, again, files } = await pruned(opened, await feedsDataset(sounds, input));
+  expect(again.language.sizes).toEqual(Array(2).fill({ heads: 2, kvHeads: 2, ffn: 10 }));
+  expect(report.maxDifference).toBeLessThan(1e-4);
+  expect([...again.checkpoint.tensors.keys()]).toEqual([...opened.checkpoint.tensors.keys()]);
+  const { inputs } = sounds[0];
+  const session = await engine.load(new Uint8Array(await files.get('model.onnx')!.arrayBuffer()));
+  const { last_hidden_state: features } = await session.run({
+    input_features: { ...inputs.input_features, dims: [1, 5, 18] },
+  });
+  await session.release();
+  const wanted = await loops(again, inputs);
+  expect(Math.max(...wanted.map((value, i) => Math.abs(value - features.data[i])))).toBeLessThan(1e-4);
+  // two convolutions over 18 and 9 frames
+  expect(opened.language.macsAround(9)).toBe(32 * 3 * (18 * 5 + 9 * 32));
 });
 
 test('what an image takes is counted: its patches, its tokens in the blocks, one of them in the classifier', async () => {

@@ -1,11 +1,13 @@
 // A description as graphs. Building needs no weights: they are declared, and read when the graph is loaded.
 
+import { ACTIVATIONS } from './activation.ts';
 import { encoderContext, fixedContext, openContext } from './context.ts';
 import { attention, type Context, linear, mlp, norm } from './layers.ts';
 import type {
   BlockSizes,
   Description,
   EncoderHead,
+  FrameEmbedding,
   PatchEmbedding,
   TokenEmbedding,
   VocabularyHead,
@@ -57,7 +59,7 @@ export function isEncoder(head: Description['head']): head is EncoderHead {
 }
 
 /**
- * The whole encoder, with the inputs that exported ones have: `pixel_values`, or `input_ids`, `attention_mask` and
+ * The whole encoder, with the inputs that exported ones have: `pixel_values`, `input_features`, or `input_ids`, `attention_mask` and
  * `token_type_ids` → `logits` [batch, classes] or `last_hidden_state`.
  */
 export function encoderGraph(
@@ -76,10 +78,13 @@ export function encoderGraph(
 }
 
 const TOKENS = ['batch', 'sequence'];
+/** What an encoder without scores gives. */
+export const FEATURES = 'last_hidden_state';
 
 function encoderEmbedding(g: WeightGraph, description: Description): string {
   const { embedding } = description;
   if ('patches' in embedding) return embedPatches(g, description, embedding);
+  if ('frames' in embedding) return embedFrames(g, description, embedding);
   const ids = g.input('input_ids', 'int64', TOKENS);
   const length = g.node('Squeeze', [g.node('Shape', [ids], { start: 1, end: 2 })]);
   const offset = embedding.positions?.offset ?? 0;
@@ -109,6 +114,30 @@ function embedPatches(g: WeightGraph, { hidden, maxPositions }: Description, par
   return g.node('Add', [all, g.weight(g.prefix + positions, [1, maxPositions, hidden])]);
 }
 
+/** [batch, half of the frames, hidden] */
+function embedFrames(g: WeightGraph, { hidden, maxPositions }: Description, parts: FrameEmbedding): string {
+  const { frames, channels, positions } = parts;
+  const gelu = ACTIVATIONS.get('gelu')!;
+  let x = g.input('input_features', 'float32', ['batch', channels, 2 * maxPositions]);
+  for (const [i, module] of frames.entries()) {
+    const name = g.prefix + module;
+    const kernel = g.weight(`${name}.weight`, [hidden, i === 0 ? channels : hidden, FRAME_KERNEL]);
+    const attributes = { kernel_shape: [FRAME_KERNEL], pads: [1, 1], strides: [i + 1] };
+    x = gelu(g, g.node('Conv', [x, kernel, g.weight(`${name}.bias`, [hidden])], attributes, name));
+  }
+  const rows = g.node('Transpose', [x], { perm: [0, 2, 1] });
+  return g.node('Add', [rows, g.weight(g.prefix + positions, [maxPositions, hidden])]);
+}
+
+const FRAME_KERNEL = 3;
+
+/** Multiply-adds before the blocks, for so many tokens. */
+export function embeddingMacs({ embedding, hidden }: Description, tokens: number): number {
+  if ('patches' in embedding) return (tokens - 1) * hidden * embedding.channels * embedding.size ** 2;
+  if ('frames' in embedding) return tokens * hidden * FRAME_KERNEL * (2 * embedding.channels + hidden);
+  return 0;
+}
+
 function encoderOutput(
   g: WeightGraph,
   description: Description,
@@ -126,7 +155,7 @@ function encoderOutput(
     width = columns;
   }
   if (isPooled) g.output(y, 'logits', 'float32', ['batch', width]);
-  else g.output(y, 'last_hidden_state', 'float32', [...TOKENS, width]);
+  else g.output(y, FEATURES, 'float32', [...TOKENS, width]);
 }
 
 export function wholeGraph(

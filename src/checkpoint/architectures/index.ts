@@ -11,11 +11,12 @@ import { checkSizes, LanguageModel, type SizesRecord } from './model.ts';
 import { opt } from './opt.ts';
 import type { Architecture, Config } from './types.ts';
 import { vit } from './vit.ts';
+import { whisper } from './whisper.ts';
 
 export type { LanguageModel, PrunedConfig, SizesRecord } from './model.ts';
 export type { BlockSizes, Config, TensorSource } from './types.ts';
 
-const ARCHITECTURES: readonly Architecture[] = [opt, llama, gpt2, gptNeox, bert, distilbert, vit];
+const ARCHITECTURES: readonly Architecture[] = [opt, llama, gpt2, gptNeox, bert, distilbert, vit, whisper];
 const MOST_BLOCKS = 10_000; // the deepest models have about a hundred
 
 /**

@@ -2,7 +2,15 @@
 
 import { InputError } from '../../errors.ts';
 import type { Gain, Model, ModelOutline } from '../../graph/index.ts';
-import { blockGraph, embeddingGraph, headGraph, isEncoder, wholeGraph } from './graphs.ts';
+import {
+  blockGraph,
+  embeddingGraph,
+  embeddingMacs,
+  FEATURES,
+  headGraph,
+  isEncoder,
+  wholeGraph,
+} from './graphs.ts';
 import type {
   BlockSizes,
   CheckpointTensor,
@@ -35,9 +43,9 @@ export class LanguageModel {
   readonly blocks: number;
   /** Features of the residual stream. */
   readonly hidden: number;
-  /** 0 where it takes images. */
+  /** 0 where it takes images or spectrograms. */
   readonly vocabulary: number;
-  /** Of images: tokens of each. */
+  /** Of images and spectrograms: tokens of each. */
   readonly maxPositions: number;
   readonly headDim: number;
   /** Whether every token sees every other; the output is class scores or features then, not scores of the vocabulary. */
@@ -112,11 +120,9 @@ export class LanguageModel {
 
   /** Multiply-adds before and behind the blocks, for a sample of so many tokens. */
   macsAround(tokens: number): number {
-    const { head, embedding, hidden, vocabulary } = this.#description;
+    const { head, hidden, vocabulary } = this.#description;
     if (!isEncoder(head)) return tokens * vocabulary * hidden;
-    const patches =
-      'patches' in embedding ? (tokens - 1) * hidden * embedding.channels * embedding.size ** 2 : 0;
-    let [macs, width] = [patches, hidden];
+    let [macs, width] = [embeddingMacs(this.#description, tokens), hidden];
     for (const { columns } of head.maps) {
       macs += width * columns;
       width = columns;
@@ -148,11 +154,13 @@ export class LanguageModel {
 
   /** The norm in the head, where it scales features; the head's graph has its tensors as the checkpoint. */
   headGain(source: TensorNames): Gain | undefined {
-    const { norm } = this.#description.head;
+    const { head } = this.#description;
+    const { norm } = head;
     if (!norm?.affine) return undefined;
     const node = this.#graph(source).prefix + norm.name;
     const bias = norm.kind === 'layer' ? `${node}.bias` : undefined;
-    return { node, output: node, axis: -1, weight: `${node}.weight`, bias };
+    const isLast = isEncoder(head) && head.maps.length === 0;
+    return { node, output: isLast ? FEATURES : node, axis: -1, weight: `${node}.weight`, bias };
   }
 
   /**
@@ -160,7 +168,7 @@ export class LanguageModel {
    * [batch_size, total_sequence_length], `position_ids` [batch_size, sequence_length] and, per block i,
    * `past_key_values.i.key` and `.value` [batch_size, kvHeads, past_sequence_length, headDim] (0 tokens are none)
    * → `present.i.key`, `.value`, as optimum exports decoders. All weights are in memory. Encoders have the inputs
-   * `pixel_values`, or `input_ids`, `attention_mask` and where there are several types `token_type_ids` (all
+   * `pixel_values`, `input_features`, or `input_ids`, `attention_mask` and where there are several types `token_type_ids` (all
    * [batch, sequence]), and the output `logits` [batch, classes] or `last_hidden_state`.
    */
   async whole(source: TensorSource, { past = false } = {}): Promise<Model> {
@@ -250,7 +258,7 @@ export class LanguageModel {
   /** An empty graph with the module's prefix; where it is absent the first, so that messages name the usual. */
   #graph({ tensors }: { tensors: ReadonlyMap<string, unknown> }, module?: string): WeightGraph {
     const { prefixes, embedding } = this.#description;
-    const known = module ?? ('tokens' in embedding ? embedding.tokens : embedding.patches);
+    const known = module ?? firstModule(embedding);
     const prefix = prefixes.find((it) => tensors.has(`${it}${known}.weight`));
     return new WeightGraph(prefix ?? prefixes[0]);
   }
@@ -270,11 +278,16 @@ export class LanguageModel {
 
   #checkLength(length: number): void {
     const { embedding } = this.#description;
-    const limit = 'patches' in embedding || embedding.positions ? this.maxPositions : 2 ** 24;
+    const limit = embedding.positions ? this.maxPositions : 2 ** 24;
     if (!Number.isInteger(length) || length < 1 || length > limit) {
       throw new InputError(`${this.architecture}: windows of 1 to ${limit} tokens expected, got ${length}`);
     }
   }
+}
+
+function firstModule(embedding: Description['embedding']): string {
+  if ('tokens' in embedding) return embedding.tokens;
+  return 'patches' in embedding ? embedding.patches : embedding.frames[0];
 }
 
 /** @throws {InputError} unless a block can have these sizes */

@@ -117,6 +117,15 @@ export interface PatchEmbedding {
   readonly positions: string;
 }
 
+/** Spectra as tokens, half as many. */
+export interface FrameEmbedding {
+  /** Two convolutions of width 3 over time, the second one of stride 2, each with a gelu behind it. */
+  readonly frames: readonly [string, string];
+  readonly channels: number;
+  /** Tensor: tokens × hidden. */
+  readonly positions: string;
+}
+
 /** Features to scores of the vocabulary. */
 export interface VocabularyHead {
   readonly norm?: Norm;
@@ -139,7 +148,7 @@ export interface EncoderHead {
 export interface Description {
   readonly modelType: string;
   readonly hidden: number;
-  /** 0: it takes images. */
+  /** 0: it takes images, or spectrograms. */
   readonly vocabulary: number;
   readonly maxPositions: number;
   readonly headDim: number;
@@ -148,7 +157,7 @@ export interface Description {
   readonly sizes: BlockSizes;
   /** What the names of all tensors but the output's start with; the first that fits the checkpoint counts. */
   readonly prefixes: readonly string[];
-  readonly embedding: TokenEmbedding | PatchEmbedding;
+  readonly embedding: TokenEmbedding | PatchEmbedding | FrameEmbedding;
   block(i: number): Block;
   readonly head: VocabularyHead | EncoderHead;
   /** Tensors inside a block that hold no weights: old masks and frequencies. */
