@@ -22,14 +22,29 @@ for (const target of ['baseline', 'relaxed', 'plugin', 'plugin-relaxed']) {
     process.exit(1);
   }
 }
-// What src/kernel/binary.ts inlines.
-for (const binary of ['build/osscar.wasm', 'build/osscar.relaxed.wasm']) {
-  writeFileSync(`${binary}.deflate`, deflateRawSync(readFileSync(binary), { level: 9 }));
+// What src/kernel/binary.ts and src/pipeline/data/jpeg.ts inline.
+for (const [name, binary] of [
+  ['osscar.wasm', 'build/osscar.wasm'],
+  ['osscar.relaxed.wasm', 'build/osscar.relaxed.wasm'],
+  ['mozjpeg_dec.wasm', 'node_modules/@jsquash/jpeg/codec/dec/mozjpeg_dec.wasm'],
+]) {
+  writeFileSync(`build/${name}.deflate`, deflateRawSync(readFileSync(binary), { level: 9 }));
 }
 if (only === 'wasm') process.exit(0);
 
+/** The glue of compiled decoders looks for a binary beside itself; ours is inlined, and bundlers must not look for it. */
+const inlined = {
+  name: 'inlined',
+  setup({ onLoad }) {
+    onLoad({ filter: /@jsquash.*_dec\.js$/ }, ({ path }) => ({
+      contents: readFileSync(path, 'utf8').replace(/new URL\("\w+\.wasm",import\.meta\.url\)\.href/, '""'),
+    }));
+  },
+};
+
 rmSync('dist', { recursive: true, force: true });
 const options = {
+  plugins: [inlined],
   outdir: 'dist',
   bundle: true,
   format: 'esm',
@@ -62,8 +77,9 @@ const page = async (entry) => {
 const REPORT_SCRIPT = JSON.stringify(await page('src/report/page.ts'));
 const REPORT_STYLE = JSON.stringify(await page('src/report/page.css'));
 const packages = Object.keys(packageJson.dependencies).filter((name) => !bundled.includes(name));
-await build({
+const library = await build({
   ...options,
+  metafile: true,
   entryPoints: {
     index: 'src/index.ts',
     node: 'src/node.ts',
@@ -75,6 +91,7 @@ await build({
   external: ['node:*', '#onnxruntime', ...packages],
   define: { REPORT_SCRIPT, REPORT_STYLE },
 });
+writeFileSync('dist/LICENSES.txt', licenses(Object.keys(library.metafile.inputs)));
 // For hosts that show reports in pages of their own: uPlot is inside, as it is in a report's page.
 const report = await build({
   ...options,

@@ -1,6 +1,6 @@
 // The licence texts of the packages whose code a bundle contains, as their licences ask.
 
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 
 /** @param inputs  the paths of the bundled files, as esbuild's metafile has them */
 export function licenses(inputs) {
@@ -14,7 +14,11 @@ export function licenses(inputs) {
 
 function notice(folder) {
   const { name, version, license } = JSON.parse(readFileSync(`${folder}/package.json`, 'utf8'));
-  const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry));
-  const text = file ? readFileSync(`${folder}/${file}`, 'utf8') : `Licence: ${license}\n`;
-  return `== ${name} ${version}\n\n${text}`;
+  // What was compiled into a package has its own beside its code.
+  const folders = [folder, `${folder}/codec`].filter(existsSync);
+  const texts = folders.flatMap((it) => {
+    const file = readdirSync(it).find((entry) => /^licen[cs]e/i.test(entry));
+    return file ? [readFileSync(`${it}/${file}`, 'utf8')] : [];
+  });
+  return `== ${name} ${version}\n\n${texts.join('\n') || `Licence: ${license}\n`}`;
 }

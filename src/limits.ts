@@ -29,8 +29,6 @@ export interface Limits {
   zipEntries: number;
   /** Pixels of an image. */
   imagePixels: number;
-  /** Megabytes that the JPEG decoder may take. */
-  jpegMegabytes: number;
   /** Bytes of the header of a .npy file. */
   npyHeaderBytes: number;
   /** Bytes of the arrays in a .npz file, inflated. */
@@ -66,8 +64,6 @@ export const limits: Limits = {
   zipEntries: 2 ** 17,
   // Above any phone's photograph.
   imagePixels: 40e6,
-  // jpeg-js holds 4 bytes per coefficient beside the samples: 40 Mpx at 4:2:0 need about 400 MB.
-  jpegMegabytes: 512,
   // NumPy's own (`max_header_size`).
   npyHeaderBytes: 10_000,
   // Calibration data, not a disk. Values of one byte become four.

@@ -4,6 +4,22 @@ declare module '*.deflate' {
   export default bytes;
 }
 
+/** Glue of Emscripten, whose own types are global. */
+declare module '@jsquash/jpeg/codec/dec/mozjpeg_dec.js' {
+  export default function factory(options: {
+    noInitialRun: boolean;
+    printErr(text: string): void;
+    locateFile(path: string): string;
+    instantiateWasm(imports: WebAssembly.Imports, done: (instance: WebAssembly.Instance) => void): object;
+  }): Promise<{
+    HEAPU8: Uint8Array;
+    decode(
+      bytes: Uint8Array,
+      preserveOrientation: boolean,
+    ): { width: number; height: number; data: Uint8ClampedArray } | null;
+  }>;
+}
+
 /** Types of AssemblyScript, for what both compilers read (src/solve/constants.ts). */
 type f64 = number;
 type i32 = number;

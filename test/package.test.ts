@@ -26,7 +26,7 @@ function packed(): Packed {
 /** All that a tarball may hold. */
 const EXPECTED = [
   /^(package\.json|LICENSE|(README|CHANGELOG|CONTRIBUTING|SECURITY)\.md)$/,
-  /^dist\/([\w.-]+\.(js|js\.map|css|wasm)|report\.LICENSES\.txt)$/,
+  /^dist\/([\w.-]+\.(js|js\.map|css|wasm)|(report\.)?LICENSES\.txt)$/,
   /^dist\/browser\/([\w.-]+\.(js|mjs|wasm)|LICENSES\.txt)$/,
   /^dist\/types\/[\w./-]+\.d\.ts$/,
   /^(docs|bench|test\/fixtures)\/[\w-]+\.md$/,

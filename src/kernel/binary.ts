@@ -4,6 +4,7 @@
 import relaxed from '../../build/osscar.relaxed.wasm.deflate';
 import baseline from '../../build/osscar.wasm.deflate';
 import { InputError } from '../errors.ts';
+import { inflate } from '../inflate.ts';
 
 /** One of the two binaries: without and with fused multiply-add (relaxed SIMD). */
 export type Simd = 'baseline' | 'relaxed';
@@ -61,11 +62,6 @@ function binary(simd: Simd): Promise<Uint8Array<ArrayBuffer>> {
     inflated.set(simd, bytes);
   }
   return bytes;
-}
-
-async function inflate(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate-raw'));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
 const HEADER_BYTES = 8;

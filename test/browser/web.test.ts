@@ -3,6 +3,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { encode } from 'jpeg-js';
 import type { Browser, Page } from 'playwright-core';
 import { build } from 'vite';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -147,6 +148,7 @@ test('a model and a folder of one’s own, compared on other images', async () =
     await page.click('summary');
     await page.fill('[name=mean]', '0.2860');
     await page.fill('[name=std]', '0.3530');
+    await page.selectOption('[name=color]', 'gray');
     await page.setInputFiles('#model', MODEL);
     await opened(page, '#images-step');
     await page.setInputFiles('#folder', join(FIXTURES, 'calib'));
@@ -156,8 +158,11 @@ test('a model and a folder of one’s own, compared on other images', async () =
     await page.click('#prune');
     await opened(page, '#result-step');
     const image = join(FIXTURES, 'test/1-trouser/0002.png');
-    await page.setInputFiles('#others', [image]);
-    await page.waitForFunction(() => document.querySelectorAll('#comparison img').length === 1);
+    const photo = join(ROOT, 'build/browser/photo.jpg');
+    const data = new Uint8Array(28 * 28 * 4).fill(128);
+    writeFileSync(photo, encode({ width: 28, height: 28, data }).data);
+    await page.setInputFiles('#others', [image, photo]);
+    await page.waitForFunction(() => document.querySelectorAll('#comparison img').length === 2);
     expect(await page.textContent('#comparison li')).toMatch(/^dense: 1-trouser, [\d.]+ %pruned: 1-trouser/);
     expect({ complaints, strangers }).toEqual({ complaints: [], strangers: [] });
   });

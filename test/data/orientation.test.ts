@@ -31,8 +31,8 @@ function photo(segment?: Uint8Array): Uint8Array {
 }
 
 /** Which stored corner is seen at the top left, top right, bottom left and bottom right: A B over C D as they are stored. */
-function corners(bytes: Uint8Array): string {
-  const { width, height, data } = decodeImage(bytes, 'photo.jpg');
+async function corners(bytes: Uint8Array): Promise<string> {
+  const { width, height, data } = await decodeImage(bytes, 'photo.jpg');
   const name = (x: number, y: number) => {
     const [red, green] = data.subarray(3 * (y * width + x));
     return red > 128 ? (green > 128 ? 'A' : 'C') : green > 128 ? 'B' : 'D';
@@ -53,20 +53,20 @@ describe('the EXIF orientation of a JPEG', () => {
     [6, 'CADB 8×16'],
     [7, 'DBCA 8×16'],
     [8, 'BDAC 8×16'],
-  ])('%d turns the picture', (orientation, seen) => {
-    expect(corners(photo(exif(orientation)))).toBe(seen);
-    expect(corners(photo(exif(orientation, { little: true })))).toBe(seen);
+  ])('%d turns the picture', async (orientation, seen) => {
+    expect(await corners(photo(exif(orientation)))).toBe(seen);
+    expect(await corners(photo(exif(orientation, { little: true })))).toBe(seen);
   });
 
-  test('is upright where there is none, or it makes no sense', () => {
+  test('is upright where there is none, or it makes no sense', async () => {
     const upright = 'ABCD 16×8';
-    expect(corners(photo())).toBe(upright);
-    for (const orientation of [0, 9, 6000]) expect(corners(photo(exif(orientation)))).toBe(upright);
-    expect(corners(photo(exif(6, { type: 4 })))).toBe(upright);
-    expect(corners(photo(exif(6, { tag: 0x0113 })))).toBe(upright);
+    expect(await corners(photo())).toBe(upright);
+    for (const orientation of [0, 9, 6000]) expect(await corners(photo(exif(orientation)))).toBe(upright);
+    expect(await corners(photo(exif(6, { type: 4 })))).toBe(upright);
+    expect(await corners(photo(exif(6, { tag: 0x0113 })))).toBe(upright);
     const whole = exif(6);
     for (let length = 0; length < whole.length - 2; length++) {
-      expect(corners(photo(whole.subarray(0, length))), `${length} bytes`).toBe(upright);
+      expect(await corners(photo(whole.subarray(0, length))), `${length} bytes`).toBe(upright);
     }
   });
 });

@@ -192,7 +192,7 @@ export function imageDataset(
   const load = async (i: number) => {
     if (kept[i]) return kept[i];
     const { name, read } = entries[i];
-    const image = decodeImage(await read(), name);
+    const image = await decodeImage(await read(), name);
     // To the nearest multiples, whatever `resize` says of a common size.
     const own = largest
       ? { ...preprocessing, size: ownSize(image, preprocessing), resize: 'fit' as const }
