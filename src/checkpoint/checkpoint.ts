@@ -81,6 +81,10 @@ function newFloat32Array(length: number, at: string): Float32Array<ArrayBuffer> 
  *
  * @throws {InputError} if a file is missing
  * @throws {FormatError} naming the file, and the tensor where there is one, if anything contradicts itself
+ *
+ * @example
+ * const checkpoint = await openCheckpoint(folder);
+ * console.log([...checkpoint.tensors.keys()]);
  */
 export async function openCheckpoint(folder: Folder): Promise<Checkpoint> {
   const present = new Set(await folder.list());

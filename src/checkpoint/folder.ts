@@ -93,6 +93,9 @@ function folderOf(name: string, blobs: Pick<ReadonlyMap<string, Blob>, 'keys' | 
  * A folder of files in memory or picked in a browser: a `FileList`, or a `Map` from names to bytes.
  *
  * @throws {InputError} if a name is no plain file name or comes twice
+ *
+ * @example
+ * const model = await openLanguageModel(blobFolder(input.files!)); // of <input type="file" webkitdirectory>
  */
 export function blobFolder(
   files: Iterable<File | readonly [string, Blob | Uint8Array]>,
@@ -125,7 +128,14 @@ function join(parts: ReadonlyMap<number, Blob>, path: string): Blob {
   return new Blob(sorted.map(([, part]) => part));
 }
 
-/** An output folder in memory. Parts of a file may come in any order, and must neither overlap nor leave holes. */
+/**
+ * An output folder in memory. Parts of a file may come in any order, and must neither overlap nor leave holes.
+ *
+ * @example
+ * const output = memoryOutput();
+ * await prune(language, { engine, calibration, keep: 0.7, output });
+ * const weights = output.files().get('model.safetensors');
+ */
 export function memoryOutput(name = 'model'): MemoryOutput {
   const files = new Map<string, Map<number, Blob>>();
   /** Files that were read; others may have holes still. */

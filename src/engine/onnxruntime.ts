@@ -48,7 +48,13 @@ const RUN_OPTIONS: InferenceSession.RunOptions = { logSeverityLevel: 4 };
 // Its binary has 14 MB, which a slow line loads meanwhile.
 const START_TIMEOUT_MS = 60_000;
 
-/** Opens the engine; onnxruntime-web is imported here, not when the library is. */
+/**
+ * Opens the engine; onnxruntime-web is imported here, not when the library is.
+ *
+ * @example
+ * const engine = await openEngine({ threads: 2 });
+ * const model = await openModel(bytes, { engine });
+ */
 export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
   const runtime = (options.runtime ?? (await import('#onnxruntime'))) as OnnxRuntime & Runtime;
   const { wasm }: OnnxRuntime['env'] = runtime.env;

@@ -24,23 +24,43 @@ export function attribute(node: NodeProto, name: string): AttributeProto | undef
   return node.attribute.find((a) => a.name === name);
 }
 
-/** An integer, or `otherwise` where there is none. */
+/**
+ * An integer, or `otherwise` where there is none.
+ *
+ * @example
+ * const axis = attributeInt(node, 'axis', -1);
+ */
 export function attributeInt(node: NodeProto, name: string, otherwise: number): number {
   const found = attribute(node, name);
   return found ? toSafe(found.i) : otherwise;
 }
 
-/** A list of integers. */
+/**
+ * A list of integers.
+ *
+ * @example
+ * const strides = attributeInts(node, 'strides') ?? [1, 1];
+ */
 export function attributeInts(node: NodeProto, name: string): number[] | undefined {
   return attribute(node, name)?.ints.map(toSafe);
 }
 
-/** A number, or `otherwise` where there is none. */
+/**
+ * A number, or `otherwise` where there is none.
+ *
+ * @example
+ * const alpha = attributeFloat(node, 'alpha', 0.01);
+ */
 export function attributeFloat(node: NodeProto, name: string, otherwise: number): number {
   return attribute(node, name)?.f ?? otherwise;
 }
 
-/** A text, or `otherwise` where there is none. */
+/**
+ * A text, or `otherwise` where there is none.
+ *
+ * @example
+ * const mode = attributeString(node, 'mode', 'nearest');
+ */
 export function attributeString(node: NodeProto, name: string, otherwise: string): string {
   const found = attribute(node, name);
   return found ? new TextDecoder().decode(found.s) : otherwise;

@@ -206,7 +206,12 @@ function* runsOf({ label, extent, outer }: Axis): Generator<Piece> {
     for (const piece of label.pieces(run)) yield { ...piece, offset: at + piece.offset };
 }
 
-/** How messages call a node: `Conv "name"`. */
+/**
+ * How messages call a node: `Conv "name"`.
+ *
+ * @example
+ * throw new UnsupportedModelError(`${called(node)}: has no weights`);
+ */
 export function called(node: NodeProto): string {
   return `${node.opType} "${node.name}"`;
 }

@@ -37,6 +37,10 @@ export interface ReadOptions {
  * as 0 or less are left open. Everything else is kept as it is, known or not.
  *
  * @throws {FormatError} if the bytes are no ONNX model or a malformed one
+ *
+ * @example
+ * const model = await readModel(await readFile('model.onnx'));
+ * console.log(model.opset, model.nodes.length);
  */
 export async function readModel(bytes: Uint8Array, options: ReadOptions = {}): Promise<Model> {
   const name = options.name ?? 'model';

@@ -23,6 +23,11 @@ interface Change {
  *
  * @param cuts  for each structure of an analysis of this model the channels that stay, ascending, at least one
  * @throws {InputError} if a structure cannot be cut or the channels are not as above
+ *
+ * @example
+ * const structure = opened.analysis.structures.find(({ prunable }) => prunable)!;
+ * const smaller = shrink(opened.model, new Map([[structure, [0, 1, 2, 3]]]));
+ * await writeFile('smaller.onnx', writeModel(smaller).model);
  */
 export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly number[]>): Model {
   const small = model.clone();

@@ -34,7 +34,12 @@ export interface WrittenModel {
 /** Some bytes of a file: as they are, or those of a tensor. */
 export type Piece = Uint8Array | Tensor;
 
-/** @throws {InputError} if `externalName` leaves the folder */
+/**
+ * @throws {InputError} if `externalName` leaves the folder
+ *
+ * @example
+ * const { model: written, external } = writeModel(source, { externalName: 'model.onnx.data' });
+ */
 export function writeModel(model: Model, options: WriteOptions = {}): WrittenModel {
   const { model: pieces, external, externalName } = layOut(model, options);
   const bytes = concat(pieces.map(bytesOf));

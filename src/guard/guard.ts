@@ -39,6 +39,11 @@ export type GuardedEncode = (texts: readonly string[]) => Promise<Int32Array[]>;
  * Starts a thread for what files from strangers ask to be run.
  *
  * @throws {InputError} for an impossible limit
+ *
+ * @example
+ * const guard = openGuard({ seconds: 60 });
+ * const model = await openModel(bytes, { engine: await guard.engine() });
+ * await guard.close();
  */
 export function openGuard(options: GuardOptions = {}): Guard {
   const { seconds = SECONDS } = options;

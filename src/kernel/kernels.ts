@@ -44,7 +44,12 @@ export interface ConvGeometry {
   readonly outWidth: number;
 }
 
-/** @throws {InputError} if this engine cannot run the chosen binary */
+/**
+ * @throws {InputError} if this engine cannot run the chosen binary
+ *
+ * @example
+ * const kernels = await openKernels({ simd: 'baseline' }); // the same bits on every machine
+ */
 export async function openKernels(options: KernelOptions = {}): Promise<Kernels> {
   const { simd: choice = 'auto', maximumBytes = ADDRESS_SPACE_BYTES } = options;
   if (!(maximumBytes > 0)) {

@@ -102,7 +102,12 @@ function amountOf(
   };
 }
 
-/** For a person. */
+/**
+ * For a person.
+ *
+ * @example
+ * console.log(`${before} -> ${amountText('latency', 0.42)}`);
+ */
 export function amountText(of: BudgetKind, amount: number): string {
   return of === 'latency' ? `${amount.toPrecision(3)} ms` : String(Math.round(amount));
 }

@@ -79,6 +79,10 @@ const LARGEST_BATCH = 64;
  * @throws {InputError} if a file is missing, or config.json contradicts the tensors
  * @throws {FormatError} naming the malformed file
  * @throws {UnsupportedModelError} naming the model type, or the part of it that is not supported
+ *
+ * @example
+ * const language = await openLanguageModel(folder);
+ * await prune(language, { engine, calibration, keep: 0.7, output: memoryOutput() });
  */
 export async function openLanguageModel(folder: Folder): Promise<OpenedLanguageModel> {
   const checkpoint = await openCheckpoint(folder);
@@ -87,7 +91,12 @@ export async function openLanguageModel(folder: Folder): Promise<OpenedLanguageM
   return { folder, checkpoint, language };
 }
 
-/** The model that a folder describes, from its config.json alone; there need be no weights. */
+/**
+ * The model that a folder describes, from its config.json alone; there need be no weights.
+ *
+ * @example
+ * const { architecture, blocks } = await describeFolder(folder);
+ */
 export async function describeFolder(folder: Folder): Promise<LanguageModel> {
   return describe(await readJson(folder, 'config.json', limits.jsonBytes), await sizesIn(folder));
 }
@@ -135,7 +144,12 @@ export function structuresOf({ sizes }: LanguageModel): Prunable[] {
   ]);
 }
 
-/** What samples are to the model. */
+/**
+ * What samples are to the model.
+ *
+ * @example
+ * const { shape } = inputOf(language); // of images; token ids are a window
+ */
 export function inputOf({ checkpoint, language }: OpenedLanguageModel): ModelInput {
   if (language.isEncoder) return declaredInput(language.outline(checkpoint).model);
   return { name: 'input_ids', type: 'int64', shape: [0], open: [true], fixedBatch: 0, others: [] };

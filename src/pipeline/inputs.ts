@@ -37,12 +37,22 @@ export interface ModelInput {
   readonly others: readonly OtherInput[];
 }
 
-/** Whether samples are windows of token ids. */
+/**
+ * Whether samples are windows of token ids.
+ *
+ * @example
+ * const what = takesTokens(model.input) ? 'text' : 'arrays';
+ */
 export function takesTokens({ type, shape }: Pick<ModelInput, 'type' | 'shape'>): boolean {
   return (type === 'int64' || type === 'int32') && shape.length === 1;
 }
 
-/** Whether an input says which tokens count. */
+/**
+ * Whether an input says which tokens count.
+ *
+ * @example
+ * const masks = model.input.others.filter(({ name }) => isTokenMask(name));
+ */
 export function isTokenMask(name: string): boolean {
   return /(^|_)(attention|input)_mask$/.test(name);
 }

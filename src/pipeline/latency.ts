@@ -58,6 +58,10 @@ const LOADED_BYTES = 2 ** 28;
  * Times shrunk models (with weights as they are, which matter by a few percent) and fits ms = Σ term(widths), all terms ≥ 0. Takes seconds to minutes.
  *
  * @throws {InputError} where nothing is prunable
+ *
+ * @example
+ * const latencyTable = await measureLatency(model, { engine });
+ * await prune(model, { engine, calibration, latency: 0.5, latencyTable });
  */
 export async function measureLatency(opened: OpenedModel, options: LatencyOptions): Promise<LatencyTable> {
   const structures = prunableOf(opened);
@@ -103,7 +107,13 @@ export function checkTable(table: LatencyTable, opened: OpenedModel): void {
     throw new InputError(`latency table: expected one of "${opened.name}", got one of "${table.model}"`);
 }
 
-/** @throws {FormatError} where the text is no table */
+/**
+ * @throws {FormatError} where the text is no table
+ *
+ * @example
+ * const latencyTable = parseLatencyTable(await readFile('phone.json', 'utf8'));
+ * await prune(model, { engine, calibration, latency: 0.5, latencyTable });
+ */
 export function parseLatencyTable(text: string): LatencyTable {
   const table = parseJson(text, 'latency table') as Partial<LatencyTable> | null;
   const { version, structures, terms, denseMs } = table ?? {};
@@ -255,7 +265,12 @@ function fitTerms(
   return basis.map(({ of }, i) => ({ value: found[i], of })).filter(({ value }) => value > 0);
 }
 
-/** What half of each structure saves alone, in milliseconds. */
+/**
+ * What half of each structure saves alone, in milliseconds.
+ *
+ * @example
+ * for (const [structure, ms] of savedByHalf(latencyTable)) console.log(structure, ms.toFixed(3));
+ */
 export function savedByHalf({ terms, structures }: LatencyTable): Map<string, number> {
   const dense = sizeAt(terms, () => 1);
   const half = (name: string) => sizeAt(terms, (it) => (it === name ? 0.5 : 1));

@@ -71,6 +71,10 @@ export interface OpenedModel extends Required<ModelSize> {
  * @throws {FormatError} where the bytes are not a valid ONNX model
  * @throws {UnsupportedModelError} where the engine refuses the model
  * @throws {InputError} where input dimensions are open and no size is given, or one is given that the model does not take
+ *
+ * @example
+ * const model = await openModel(await readFile('model.onnx'), { engine, size: [224, 224] });
+ * console.log(model.parameters, model.analysis.structures.length);
  */
 export async function openModel(bytes: Uint8Array, options: OpenOptions): Promise<OpenedModel> {
   const { name = 'model' } = options;
@@ -135,6 +139,9 @@ export async function openParsed(
  *
  * @throws {InputError} where a value is of an input that there is not
  * @throws {UnsupportedModelError} where no input has a leading batch dimension
+ *
+ * @example
+ * const { name, shape } = declaredInput(await readModel(bytes)); // before anything is run
  */
 export function declaredInput({ inputs, outputs }: Model, values?: InputValues): ModelInput {
   return modelInput(inputs.map(describeValue), outputs.map(describeValue), values);

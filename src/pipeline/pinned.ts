@@ -31,7 +31,12 @@ const HELP: readonly (readonly [RegExp, string])[] = [
   [/single/, 'nothing: one is the least'],
 ];
 
-/** In the order of what hangs on them. */
+/**
+ * In the order of what hangs on them.
+ *
+ * @example
+ * for (const { reason, help } of pinnedOf(model)) console.log(`${reason}: ${help}`);
+ */
 export function pinnedOf({
   model,
   analysis,

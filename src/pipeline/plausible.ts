@@ -32,7 +32,14 @@ const FLAT_SCORES = 0.03;
 /** Of outputs that are no scores, such as maps, much is often the same for all samples. */
 const FLAT_MAPS = 0.003;
 
-/** Why a metric says that model and data do not go together, if it does. */
+/**
+ * Why a metric says that model and data do not go together, if it does.
+ *
+ * @example
+ * const metric = await evaluate(model, samples, { engine });
+ * const doubt = metric && doubtOf(metric);
+ * if (doubt) console.warn(`${doubt}: are mean and std right?`);
+ */
 export function doubtOf({ name, value, samples, chance }: Metric): string | undefined {
   if (chance === undefined) return undefined;
   if (name === 'perplexity') {

@@ -86,6 +86,10 @@ export interface PruneResult {
  * @throws {InputError} for options or data that cannot work, or a store of another run
  * @throws {UnsupportedModelError} where nothing is prunable
  * @throws {OutOfMemoryError} before any work, where a layer or the activations cannot fit
+ *
+ * @example
+ * const { written, report } = await prune(model, { engine, session, calibration, keep: 0.5 });
+ * console.log(report.metric, written.model.length);
  */
 export function prune(
   model: OpenedModel,
@@ -107,6 +111,10 @@ export async function prune(
  * their losses are added up for the best sizes at every cost. With a `store`, budgets of `prune` then begin with it.
  *
  * @param options  as of `prune`; the budget says which size is counted, and bounds nothing
+ *
+ * @example
+ * const { points, knee } = await analyze(model, { engine, session, calibration, store, macs: 1 });
+ * await prune(model, { engine, session, calibration, store, macs: knee.fraction });
  */
 export async function analyze(
   model: OpenedModel | OpenedLanguageModel,
@@ -139,6 +147,10 @@ async function inSession<R>(
  *
  * @returns nothing where samples carry no labels
  * @throws {InputError} where a label or token is outside the model's classes
+ *
+ * @example
+ * const metric = await evaluate(model, samples, { engine });
+ * if (metric) console.log(metric.name, metric.value);
  */
 export async function evaluate(
   model: OpenedModel | OpenedLanguageModel,
@@ -154,6 +166,10 @@ export async function evaluate(
  * What pruning will take. Of a folder, its config.json is enough (`describeFolder`).
  *
  * @throws {InputError} for impossible ratios
+ *
+ * @example
+ * const { bytes, parameters } = plan(await describeFolder(folder), { keep: 0.7, samples: 128, sample: [512] });
+ * console.log(parameters.after, bytes.total);
  */
 export function plan(
   model: OpenedModel | OpenedLanguageModel | LanguageModel,

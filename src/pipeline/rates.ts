@@ -9,7 +9,14 @@ import type { Rates } from './plan.ts';
 const SIZE = 512;
 const SECONDS = 0.3;
 
-/** Times products of matrices for about half a second. */
+/**
+ * Times products of matrices for about half a second.
+ *
+ * @example
+ * const rates = await measureRates(engine, await openKernels());
+ * const { flops } = plan(model, { keep: 0.5, samples: 512 });
+ * const seconds = flops.engine / rates.engine + flops.kernels / rates.kernels;
+ */
 export async function measureRates(engine: Engine, kernels: Kernels): Promise<Rates> {
   const graph = new GraphBuilder();
   const x = graph.input('x', 'float32', [SIZE, SIZE]);

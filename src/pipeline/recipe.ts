@@ -47,6 +47,10 @@ export type Sizes = ReadonlyMap<string, number>;
 /**
  * The ratio of a structure.
  * @throws {InputError} for a ratio outside (0, 1], or none at all
+ *
+ * @example
+ * const ratio = keepRatio({ all: 0.5, heads: 1 });
+ * const kept = model.analysis.structures.map((structure) => ratio(structure));
  */
 export function keepRatio(keep: number | KeepRatios): (structure: Named) => number {
   const ratios: KeepRatios = typeof keep === 'number' ? { all: keep } : keep;
@@ -104,7 +108,12 @@ export interface RecipeOptions extends Partial<Recipe>, BudgetOptions, WidthOpti
   readonly effort?: Effort;
 }
 
-/** @throws {InputError} for a ratio outside (0, 1], no budget or several, or an unknown method, target, search or effort */
+/**
+ * @throws {InputError} for a ratio outside (0, 1], no budget or several, or an unknown method, target, search or effort
+ *
+ * @example
+ * const { method, target } = parseRecipe({ keep: 0.5 }); // with all defaults
+ */
 export function parseRecipe(options: RecipeOptions): Recipe {
   const { keep, method = 'osscar', target = 'auto', search = 'swap', correct = true } = options;
   const { producers = true } = options;

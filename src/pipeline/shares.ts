@@ -24,6 +24,10 @@ export interface Shares {
 /**
  * Of a file that is open, or of a folder of which config.json was read.
  * @param length  tokens of a window, of a folder
+ *
+ * @example
+ * const { all, kinds } = sharesOf(model);
+ * const part = (kinds.get('head')?.macs ?? 0) / all.macs;
  */
 export function sharesOf(model: OpenedModel | LanguageModel, length = 1): Shares {
   const terms = 'analysis' in model ? fileTerms(model) : folderTerms(model, length);

@@ -58,6 +58,11 @@ export interface LayerJob {
  * without workers) the session works on the calling thread: `threads` is then 1 and `reason` says why.
  *
  * @throws {InputError} for impossible options, or an engine that cannot run the chosen binary
+ *
+ * @example
+ * const session = await openSession({ threads: 4 });
+ * const { kept, layers } = await session.solveLayers([layer], { method: 'osscar' }, 128);
+ * await session.close();
  */
 export async function openSession(options: SessionOptions = {}): Promise<Session> {
   const { simd: choice = 'auto', maximumBytes = ADDRESS_SPACE_BYTES, workerUrl } = options;

@@ -37,7 +37,12 @@ const DARK = '(prefers-color-scheme: dark)';
 const colour = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const digits = (value: number | null) => (value === null ? '' : String(Number(value.toPrecision(4))));
 
-/** Draws into the figure, and again whenever its width or the theme changes. */
+/**
+ * Draws into the figure, and again whenever its width or the theme changes.
+ *
+ * @example
+ * drawChart(figure, { names: ['groups kept', 'error'], x: [1, 2, 4], y: [0.9, 0.4, 0], marks: { chosen: 1 } });
+ */
 export function drawChart(figure: HTMLElement, first: Chart, options: ChartOptions = {}): DrawnChart {
   let chart = first;
   let plot: uPlot | undefined;

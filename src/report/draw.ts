@@ -14,6 +14,9 @@ export function drawReport(root: ParentNode, { curves, tradeoff }: Drawn): void 
 /**
  * The chart of a trade-off, from the smallest model on.
  * @param chosen  of the dense size
+ *
+ * @example
+ * drawChart(figure, tradeoffChart(tradeoff, 0.5));
  */
 export function tradeoffChart({ of, points, knee }: Tradeoff, chosen: number): Chart {
   const all = points.toReversed();

@@ -12,9 +12,7 @@ declare const REPORT_STYLE: string;
  * A whole page. Everything that a model or a path could say is text in it, and never markup.
  *
  * @example
- * ```js
  * await writeFile('report.html', await reportHtml(JSON.parse(await readFile('report.json', 'utf8'))));
- * ```
  */
 export async function reportHtml(report: SavedReport): Promise<string> {
   const title = escaped(titleOf(report));

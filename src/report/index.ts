@@ -16,9 +16,7 @@ export { reportHtml } from './html.ts';
  * @param level  of its headings
  *
  * @example
- * ```js
- * showReport(document.querySelector('#report'), report);
- * ```
+ * showReport(document.querySelector<HTMLElement>('#report')!, report);
  */
 export function showReport(element: HTMLElement, report: SavedReport, level = 2): void {
   element.innerHTML = reportMarkup(report, level);

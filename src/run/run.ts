@@ -188,7 +188,7 @@ export interface Inspected extends Share {
  *
  * @example
  * const { file, kinds } = await inspect('model.onnx');
- * for (const { name, prunable, reason } of file.structures) console.log(name, prunable ? 'yes' : reason);
+ * for (const { name, prunable, reason } of file!.structures) console.log(name, prunable ? 'yes' : reason);
  */
 export async function inspect(model: Source, options: ModelOptions = {}): Promise<Inspected> {
   const place = await placeOf(model, 'model.onnx');
@@ -304,6 +304,8 @@ export async function latency(
  * @throws {InputError} where it is no folder
  *
  * @example
+ * import { openLanguageModel } from 'osscar-wasm/model';
+ *
  * const model = await openLanguageModel(await openFolder('opt-125m/'));
  */
 export async function openFolder(source: Source): Promise<Folder> {

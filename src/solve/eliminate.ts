@@ -60,6 +60,9 @@ export interface Elimination {
  * p³ flops for H⁻¹, 2p²m for the weights (none where the solution is known), up to p³/6 for the columns of H⁻¹ that
  * are needed and about twice as much for those of the costs; in f32, k³/3 + 2k²m in f64 for the refit.
  * `eliminationBytes` of wasm memory, in f32 half as much.
+ *
+ * @example
+ * const { kept, curve } = eliminate(kernels, problem, { keep: 128, wholeCurve: true });
  */
 export function eliminate(kernels: Kernels, problem: LayerProblem, options: EliminationOptions): Elimination {
   checkSchedule('eliminate', problem, options);

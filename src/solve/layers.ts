@@ -62,6 +62,10 @@ export function refits(method: Method): boolean {
  * @throws {InputError} for impossible options, or statistics with NaN or infinite values
  *
  * `layerWasmBytes` of wasm memory; about 8(p² + 4pm) bytes outside of it.
+ *
+ * @example
+ * const { kept, layers } = solveLayers(kernels, [layer], { method: 'osscar' }, 128);
+ * const [{ W, bias, damping }] = layers;
  */
 export function solveLayers(
   kernels: Kernels,

@@ -89,6 +89,10 @@ const NOTHING = 1e-12;
  * @throws {InputError} where the statistics hold NaN or infinite values
  *
  * Costs 2p²m flops for the product H·W0 (none at a = 1) and 16p² + 24pm bytes beside its arguments.
+ *
+ * @example
+ * const problem = layerProblem(kernels, statistics, W0, { groupSize: 9, damping: 0.01 });
+ * const { kept, W } = pruneLayer(kernels, problem, { keep: 32 });
  */
 export function layerProblem(
   kernels: Kernels,
@@ -210,6 +214,10 @@ function sumAt(arrays: readonly Float64Array[], at: number): number {
 /**
  * One problem for a support that several layers share: minimises the sum of their objectives, each
  * relative to its own signal. Group j holds the rows of group j of every layer.
+ *
+ * @example
+ * const { kept } = pruneLayer(kernels, combineProblems([problem, another]), { keep: 128 });
+ * const { W } = refit(kernels, another, kept);
  */
 export function combineProblems(problems: readonly LayerProblem[]): LayerProblem {
   if (problems.length === 1) return problems[0];

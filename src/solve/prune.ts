@@ -78,6 +78,9 @@ export interface LayerResult extends Pick<Elimination, 'kept'>, Refit {
  *
  * @throws {InputError} for an impossible `keep` or an unknown method
  * @throws {NotPositiveDefiniteError} where H is not positive definite
+ *
+ * @example
+ * const { kept, W, relativeError } = pruneLayer(kernels, problem, { keep: 128 });
  */
 export function pruneLayer(kernels: Kernels, problem: LayerProblem, options: LayerOptions): LayerResult {
   const { groups } = problem;
@@ -235,12 +238,22 @@ function resultOf(
   return { kept, W, objective, relativeError: signal > 0 ? lost / signal : 0 };
 }
 
-/** Groups to keep for a ratio: to the nearest whole number, at least one. */
+/**
+ * Groups to keep for a ratio: to the nearest whole number, at least one.
+ *
+ * @example
+ * groupsToKeep(96, 0.3); // 29
+ */
 export function groupsToKeep(groups: number, ratio: number): number {
   return Math.max(1, Math.round(groups * ratio));
 }
 
-/** Peak bytes of WebAssembly memory that a layer takes, over problem, elimination, search and refit. */
+/**
+ * Peak bytes of WebAssembly memory that a layer takes, over problem, elimination, search and refit.
+ *
+ * @example
+ * const fits = layerWasmBytes(3072, 768, 1) < session.maximumBytes;
+ */
 export function layerWasmBytes(p: number, m: number, groupSize: number, search: Search = 'swap'): number {
   const packing = 6 * 2 ** 20; // the GEMM's packing buffers in f64, at most 4.4 MiB, and what the module itself holds
   const elimination = eliminationBytes(p, m, groupSize, eliminationPath(p, m, groupSize), 8);

@@ -16,6 +16,9 @@ export interface Refit {
  * @throws {NotPositiveDefiniteError} where H is not positive definite on the support
  *
  * k³/3 + 2k²m flops and 8(k² + km) bytes of wasm memory for k kept rows.
+ *
+ * @example
+ * const { W } = refit(kernels, problem, [0, 2, 5]); // rows of the other groups are zero
  */
 export function refit(kernels: Kernels, problem: LayerProblem, kept: readonly number[]): Refit {
   return refitRows(kernels, problem, groupRows(kept, problem.groupSize));
@@ -78,7 +81,13 @@ export function objectiveOf(problem: LayerProblem, W: Float64Array, kept: readon
   return objective;
 }
 
-/** The bias ȳ − Wᵀx̄ that goes with weights W, or nothing where the problem does not refit it. */
+/**
+ * The bias ȳ − Wᵀx̄ that goes with weights W, or nothing where the problem does not refit it.
+ *
+ * @example
+ * const { W } = refit(kernels, problem, kept);
+ * const bias = refitBias(problem, W);
+ */
 export function refitBias(problem: LayerProblem, W: Float64Array): Float64Array | undefined {
   const { p, m, means } = problem;
   if (!means) return undefined;

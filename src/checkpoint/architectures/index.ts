@@ -25,6 +25,9 @@ const MOST_BLOCKS = 10_000; // the deepest models have about a hundred
  * @param record  the osscar.json beside it, where blocks differ in size
  * @throws {InputError} if a field is missing, of the wrong kind or contradicts another
  * @throws {UnsupportedModelError} naming the model type or the part of it that is not supported
+ *
+ * @example
+ * const { architecture, blocks, hidden } = describe(JSON.parse(await readFile('opt-125m/config.json', 'utf8')));
  */
 export function describe(config: Config, record?: SizesRecord): LanguageModel {
   const modelType = text(config, 'model_type');

@@ -5,7 +5,12 @@ import { called, type Propagation } from '../propagation.ts';
 import type { Rule } from './operator.ts';
 import { tieBroadcast } from './tie.ts';
 
-/** Hands each label of the first input on to the axis of the output that `to` gives, or pins it for the reason that it gives. */
+/**
+ * Hands each label of the first input on to the axis of the output that `to` gives, or pins it for the reason that it gives.
+ *
+ * @example
+ * const flip: Rule = (state, node) => carry(state, node, (axis) => (axis === 1 ? 'is turned round' : axis));
+ */
 export function carry(state: Propagation, node: NodeProto, to: (place: number) => number | string): void {
   for (const [place, axis] of state.labelled(node.input[0])) {
     const found = to(place);
@@ -14,10 +19,22 @@ export function carry(state: Propagation, node: NodeProto, to: (place: number) =
   }
 }
 
-/** One labelled operand; parameters beside it are scalars. */
+/**
+ * One labelled operand; parameters beside it are scalars.
+ *
+ * @example
+ * const wave = { domain: 'my.domain', name: 'Wave', kind: 'pass', rule: unary } as const;
+ * const model = await openModel(bytes, { engine, operators: [wave] });
+ */
 export const unary: Rule = (state, node) => carry(state, node, (place) => place);
 
-/** Broadcasting operators of any number of operands, and PRelu, whose slope broadcasts in the same way. */
+/**
+ * Broadcasting operators of any number of operands, and PRelu, whose slope broadcasts in the same way.
+ *
+ * @example
+ * const blend = { domain: 'my.domain', name: 'Blend', kind: 'pass', rule: broadcast } as const;
+ * const model = await openModel(bytes, { engine, operators: [blend] });
+ */
 export const broadcast: Rule = (state, node) => {
   const output = state.dims(node.output[0])!;
   const inputs = [...node.input.keys()].filter((input) => node.input[input] !== '');

@@ -9,7 +9,12 @@ import { isQuantized, quantizedText } from '../quantized.ts';
 import type { Tensor } from '../tensor.ts';
 import type { Layer, Rule } from './operator.ts';
 
-/** Y = X·W + b row by row: labels on other axes of X go through. */
+/**
+ * Y = X·W + b row by row: labels on other axes of X go through.
+ *
+ * @example
+ * const rule: Rule = (state, node) => linear(state, node); // of a layer of one's own
+ */
 export const linear: Rule = (state, node) => {
   const layer = layerOf(state, node);
   const weight = weightOf(state, node);

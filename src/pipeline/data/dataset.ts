@@ -70,14 +70,25 @@ export interface DatasetOptions extends Described {
 // 1,700 ImageNet inputs or all of CIFAR-10; a browser tab and a small server can spare it.
 const KEEP_BYTES = 2 ** 30;
 
-/** @throws {InputError} naming the value that is NaN or infinite */
+/**
+ * @throws {InputError} naming the value that is NaN or infinite
+ *
+ * @example
+ * checkFinite('sample 3', values);
+ */
 export function checkFinite(name: string, input: Float32Array): void {
   for (let i = 0; i < input.length; i++) {
     if (!Number.isFinite(input[i])) throw new InputError(`"${name}": value ${i} of the input is ${input[i]}`);
   }
 }
 
-/** A dataset of samples that `load` gives by index. */
+/**
+ * A dataset of samples that `load` gives by index.
+ *
+ * @example
+ * const zeros = () => ({ data: new Float32Array(784) });
+ * const samples = datasetOf([{ name: 'a', label: 0 }], [1, 28, 28], zeros, { name: 'zeros' });
+ */
 export function datasetOf(
   samples: readonly { name: string; label?: number }[],
   shape: number[],
@@ -148,7 +159,12 @@ function concatenated(parts: readonly Float32Array[]): Float32Array {
   return whole;
 }
 
-/** Some samples of a batch, by their places in it. */
+/**
+ * Some samples of a batch, by their places in it.
+ *
+ * @example
+ * const first = pickRows(batch, [0, 1]);
+ */
 export function pickRows(batch: Batch, rows: readonly number[]): Batch {
   const pick = (data: Float32Array) => {
     const size = data.length / batch.count;
@@ -178,6 +194,13 @@ export function pickRows(batch: Batch, rows: readonly number[]): Batch {
  *   leaves the size open and `preprocessing` gives none, every image has its own
  * @throws {InputError} if there are none, or if shape and preprocessing do not go together; while iterating,
  *   {InputError} and {FormatError} that name the image
+ *
+ * @example
+ * const entries = files.map((file) => ({
+ *   name: file.name,
+ *   read: async () => new Uint8Array(await file.arrayBuffer()),
+ * }));
+ * const samples = imageDataset(entries, parsePreprocessing({ mean: 0.5, std: 0.5 }), model.input.shape);
  */
 export function imageDataset(
   entries: readonly ImageEntry[],
@@ -211,6 +234,9 @@ export function imageDataset(
  *
  * @param name  the file's, for messages
  * @throws {InputError} if the shape does not fit the model or a value is NaN or infinite
+ *
+ * @example
+ * const samples = npyDataset(decodeNpy(bytes, 'inputs.npy'), model.input.shape, 'inputs.npy');
  */
 export function npyDataset(
   { shape, data }: NpyArray,
@@ -246,6 +272,9 @@ export type SampleSource = Float32Array | { data: Float32Array; label?: number }
  *
  * @param shape  of one sample, without the batch
  * @throws {InputError} if it is empty, or a sample has another length or a NaN or infinite value
+ *
+ * @example
+ * const samples = await iterableDataset([{ data: new Float32Array(784), label: 3 }], [1, 28, 28]);
  */
 export async function iterableDataset(
   source: AsyncIterable<SampleSource> | Iterable<SampleSource>,
@@ -269,7 +298,12 @@ export async function iterableDataset(
   return datasetOf(samples, [...shape], (i) => ({ data: samples[i].input }), described);
 }
 
-/** The samples of a set at some positions. */
+/**
+ * The samples of a set at some positions.
+ *
+ * @example
+ * const every4th = selectSamples(samples, (index) => index % 4 === 0);
+ */
 export function selectSamples(samples: Dataset, select: (index: number) => boolean): Dataset {
   let size = 0;
   for (let i = 0; i < samples.size; i++) if (select(i)) size++;

@@ -22,6 +22,10 @@ export interface FeedSample {
  *
  * @param input  of the opened model
  * @throws {InputError} naming sample and input, where the model does not take it
+ *
+ * @example
+ * const audio = { data: new Float32Array(16000), dims: [16000] };
+ * const samples = await feedsDataset([{ inputs: { audio }, label: 3 }], model.input);
  */
 export async function feedsDataset(
   source: AsyncIterable<FeedSample> | Iterable<FeedSample>,
@@ -127,6 +131,10 @@ const LABELS = /^(labels?|targets?|y)$/;
  *
  * @param name  the file's, for messages
  * @throws {InputError} where the arrays do not go together
+ *
+ * @example
+ * const arrays = await decodeNpz(bytes, 'speech.npz');
+ * const samples = await feedsDataset(arraySamples(arrays, model.input, 'speech.npz'), model.input);
  */
 export function* arraySamples(
   arrays: ReadonlyMap<string, NpyArray>,
@@ -171,6 +179,10 @@ function rowOf({ shape: [count, ...dims], data }: NpyArray, i: number): FloatTen
  * A sample from a line of JSON: an object of numbers and nested lists of them, by input name, and perhaps a `label`.
  *
  * @throws {InputError} naming the line
+ *
+ * @example
+ * const sample = jsonSample({ input_ids: [101, 2023, 102], label: 1 }, model.input, 'line 1');
+ * const samples = await feedsDataset([sample], model.input);
  */
 export function jsonSample(value: object, input: ModelInput, at: string): FeedSample {
   const inputs: Record<string, FloatTensor> = {};

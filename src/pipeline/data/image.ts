@@ -150,6 +150,9 @@ function checkSize(width: number, height: number): void {
  * Height and width, from the header alone.
  *
  * @throws {FormatError} naming the file, if it is neither PNG nor JPEG
+ *
+ * @example
+ * const { width, height } = imageSize(bytes, 'photo.jpg');
  */
 export function imageSize(bytes: Uint8Array, name: string): Pick<DecodedImage, 'height' | 'width'> {
   if (isPng(bytes) && bytes.length >= 24) {
@@ -167,6 +170,9 @@ const isJpeg = (bytes: Uint8Array) => JPEG_SIGNATURE.every((byte, i) => bytes[i]
  * PNG or JPEG, told apart by their first bytes. Palettes are expanded, alpha is dropped, 16 bits become 8.
  *
  * @throws {FormatError} naming the file, if it is neither or is damaged
+ *
+ * @example
+ * const { width, height, channels, data } = await decodeImage(bytes, 'photo.jpg');
  */
 export async function decodeImage(bytes: Uint8Array, name: string): Promise<DecodedImage> {
   const png = isPng(bytes);

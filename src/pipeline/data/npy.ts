@@ -35,6 +35,9 @@ export const formatShape = (shape: readonly (number | string)[]) => `[${shape.jo
  * 2²⁴ are rounded.
  *
  * @throws {FormatError} naming the file, if it is anything else, truncated or too long
+ *
+ * @example
+ * const { shape, data } = decodeNpy(await readFile('inputs.npy'), 'inputs.npy');
  */
 export function decodeNpy(bytes: Uint8Array, name: string): NpyArray {
   const fail = (reason: string) => new FormatError(`"${name}": ${reason}`);

@@ -10,6 +10,9 @@ import { decodeNpy, type NpyArray } from './npy.ts';
  * The arrays by their names.
  *
  * @throws {FormatError} naming the file, if it is no zip archive of .npy files, or inflates beyond `limits.npzBytes`
+ *
+ * @example
+ * const { shape } = (await decodeNpz(bytes, 'inputs.npz')).get('input_ids')!;
  */
 export async function decodeNpz(bytes: Uint8Array, name: string): Promise<Map<string, NpyArray>> {
   const file = name.replace(/^.*[\\/]/, '');

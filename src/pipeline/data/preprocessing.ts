@@ -114,7 +114,12 @@ export function parsePreprocessing(
   return parsed as unknown as Preprocessing;
 }
 
-/** @throws {FormatError} if it is not the JSON of a `Preprocessing` */
+/**
+ * @throws {FormatError} if it is not the JSON of a `Preprocessing`
+ *
+ * @example
+ * const preprocessing = parsePreprocessingJson('{ "mean": [0.286], "std": [0.353] }');
+ */
 export function parsePreprocessingJson(json: string): Preprocessing {
   const raw = parseJson(json, 'preprocessing');
   if (!isObject(raw)) throw new FormatError('preprocessing: expected an object');
@@ -128,7 +133,12 @@ export function parsePreprocessingJson(json: string): Preprocessing {
 /** The stride of most networks for images. */
 const DEFAULT_MULTIPLE = 32;
 
-/** The height and width of an image, to the nearest multiples. */
+/**
+ * The height and width of an image, to the nearest multiples.
+ *
+ * @example
+ * const [height, width] = ownSize({ height: 470, width: 640 }, { multiple: 32 }); // [480, 640]
+ */
 export function ownSize(
   { height, width }: Pick<DecodedImage, 'height' | 'width'>,
   { multiple = DEFAULT_MULTIPLE }: Pick<Preprocessing, 'multiple'>,
@@ -185,6 +195,9 @@ function target(
  *
  * @param inputShape  the model's, without the batch; dimensions that it leaves open are ≤ 0
  * @throws {InputError} if they do not go together
+ *
+ * @example
+ * const [channels, height, width] = imageShape(parsePreprocessing({ size: 224, resize: 'crop' }), [3, 0, 0]);
  */
 export function imageShape(p: Preprocessing, inputShape: readonly number[]): number[] {
   const { channels, height, width } = target(p, inputShape);
@@ -254,6 +267,10 @@ function toSize(image: DecodedImage, height: number, width: number, resize: Resi
  * @param inputShape  the model's, without the batch; dimensions that it leaves open are ≤ 0
  * @returns values in the layout, of shape `imageShape(p, inputShape)`
  * @throws {InputError} naming the image, if it has another size or channel count and `p` does not convert
+ *
+ * @example
+ * const image = await decodeImage(bytes, 'photo.jpg');
+ * const data = preprocess(image, parsePreprocessing({ resize: 'fit' }), model.input.shape);
  */
 export function preprocess(
   image: DecodedImage,

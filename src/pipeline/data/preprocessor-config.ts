@@ -11,6 +11,10 @@ import { CROP_FRACTION, DEFAULT_PREPROCESSING, type Preprocessing } from './prep
  *
  * @param name  the file's, for messages
  * @throws {FormatError} naming the field, where it is not valid
+ *
+ * @example
+ * const name = 'preprocessor_config.json';
+ * const preprocessing = parsePreprocessing({}, parsePreprocessorConfig(await readFile(name, 'utf8'), name));
  */
 export function parsePreprocessorConfig(json: string, name: string): Partial<Preprocessing> {
   const raw = parseJson(json, `"${name}"`);

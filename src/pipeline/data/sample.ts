@@ -31,6 +31,9 @@ export function shuffle<T>(items: T[], random: () => number): T[] {
  * drawn, classes in random order, until n are together: counts differ by at most one, save where a class runs out.
  *
  * Items without a label are one class of their own.
+ *
+ * @example
+ * const chosen = drawEvenly([0, 0, 0, 1], 2, 42); // one of each label
  */
 export function drawEvenly(labels: readonly (number | undefined)[], n: number, seed: number): number[] {
   if (n >= labels.length) return labels.map((_, i) => i);
@@ -51,11 +54,21 @@ export function drawEvenly(labels: readonly (number | undefined)[], n: number, s
   return drawn.sort((a, b) => a - b);
 }
 
-/** By UTF-16 code units, as JavaScript's and Python's plain sort: the same on every machine. */
+/**
+ * By UTF-16 code units, as JavaScript's and Python's plain sort: the same on every machine.
+ *
+ * @example
+ * const sorted = [{ path: 'b.png' }, { path: 'a.png' }].sort(byPath);
+ */
 export const byPath = (a: { path: string }, b: { path: string }) =>
   a.path < b.path ? -1 : a.path > b.path ? 1 : 0;
 
-/** n of the files, even over the labels, in path order, whatever the order they come in; all if n ≥ their number. */
+/**
+ * n of the files, even over the labels, in path order, whatever the order they come in; all if n ≥ their number.
+ *
+ * @example
+ * const files = sampleEvenly([{ path: 'a.png', label: 0 }, { path: 'b.png', label: 1 }], 512, 0);
+ */
 export function sampleEvenly<T extends LabeledFile>(files: readonly T[], n: number, seed: number): T[] {
   const sorted = [...files].sort(byPath);
   const labels = sorted.map((file) => file.label);

@@ -26,6 +26,9 @@ export interface WindowOptions {
  * as its last prediction.
  *
  * @throws {InputError} where the text is shorter than one window
+ *
+ * @example
+ * const calibration = tokenWindows(encode(text), { samples: 128, seqlen: 512 });
  */
 export function tokenWindows(tokens: Int32Array, options: WindowOptions): Dataset {
   const { samples, seqlen, sampling = 'even', seed = 0, name = 'text' } = options;
@@ -43,6 +46,9 @@ export function tokenWindows(tokens: Int32Array, options: WindowOptions): Datase
  * All whole windows of a text, one behind the other, for evaluation.
  *
  * @throws {InputError} where the text is shorter than one window
+ *
+ * @example
+ * const evaluation = consecutiveWindows(encode(text), 512);
  */
 export function consecutiveWindows(tokens: Int32Array, seqlen: number, name = 'text'): Dataset {
   const count = Math.floor(tokens.length / seqlen);
@@ -50,7 +56,13 @@ export function consecutiveWindows(tokens: Int32Array, seqlen: number, name = 't
   return windowsFrom(tokens, count, seqlen, (i) => i * seqlen, name);
 }
 
-/** Token ids from a `.npy` file: n × t windows as they are, or one row of tokens for the functions above. */
+/**
+ * Token ids from a `.npy` file: n × t windows as they are, or one row of tokens for the functions above.
+ *
+ * @example
+ * const tokens = npyTokens(decodeNpy(bytes, 'ids.npy'), 'ids.npy');
+ * const calibration = tokens instanceof Int32Array ? tokenWindows(tokens, { samples: 128, seqlen: 512 }) : tokens;
+ */
 export function npyTokens({ shape, data }: NpyArray, name: string): Int32Array | Dataset {
   const bad = data.findIndex((id) => !isTokenId(id));
   if (bad >= 0) {

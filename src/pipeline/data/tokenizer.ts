@@ -25,6 +25,10 @@ const MODELS = ['BPE', 'WordPiece', 'Unigram', 'WordLevel'];
  * @param config  of `tokenizer_config.json`, parsed
  * @throws {FormatError} where the tokenizer is malformed or of an unknown kind; later, where it gives no id for a piece
  *   of a text
+ *
+ * @example
+ * const encode = openTokenizer(JSON.parse(await readFile('opt-125m/tokenizer.json', 'utf8')));
+ * const tokens = encode('In the beginning');
  */
 export function openTokenizer(tokenizer: object, config: object = {}): Encode {
   const json = tokenizer as JsonObject;

@@ -95,6 +95,10 @@ export function directoryStore(name: string, directory: Directory): RunStore {
  * A folder of the origin's private file system, made if need be. Two tabs must not use one at once.
  *
  * @throws {InputError} where there is no such file system
+ *
+ * @example
+ * const store = await opfsStore('my-run'); // a page that is closed goes on there
+ * await prune(model, { engine, calibration, keep: 0.5, store });
  */
 export async function opfsStore(name: string): Promise<RunStore> {
   const root = await originFolder();
@@ -107,6 +111,9 @@ export async function opfsStore(name: string): Promise<RunStore> {
  * It goes with `close`.
  *
  * @throws {InputError} at the first access, where there is no such file system
+ *
+ * @example
+ * await prune(model, { engine, calibration, keep: 0.5, scratch: opfsScratch });
  */
 export function opfsScratch(): Scratch {
   const name = `osscar-${crypto.randomUUID()}`;

@@ -22,21 +22,39 @@ export interface RunStore {
 // File systems may take `A` for `a`, and drop a dot at the end; hidden names are left to locks and temporary files.
 const KEY = /^(?=.{1,200}$)[a-z0-9_-]+(\.+[a-z0-9_-]+)*(\/[a-z0-9_-]+(\.+[a-z0-9_-]+)*)*$/;
 
-/** The name of a key's file in a flat folder. @throws {InputError} if the key is none */
+/**
+ * The name of a key's file in a flat folder.
+ *
+ * @throws {InputError} if the key is none
+ *
+ * @example
+ * await writeFile(join('work', fileOf(key)), bytes);
+ */
 export function fileOf(key: string): string {
   if (!KEY.test(key))
     throw new InputError(`run store: expected a key such as "layers/0.heads", got "${key}"`);
   return key.replaceAll('/', '~');
 }
 
-/** The keys of such files, other files left out. */
+/**
+ * The keys of such files, other files left out.
+ *
+ * @example
+ * const keys = keysOf(await readdir('work'), 'step/');
+ */
 export function keysOf(files: Iterable<string>, prefix: string): string[] {
   return Array.from(files, (file) => file.replaceAll('~', '/'))
     .filter((key) => KEY.test(key) && key.startsWith(prefix))
     .sort();
 }
 
-/** A run store for as long as the process lives. */
+/**
+ * A run store for as long as the process lives.
+ *
+ * @example
+ * const store = memoryStore(); // the second run begins with what the first has found
+ * for (const keep of [0.7, 0.5]) await prune(model, { engine, calibration, keep, store });
+ */
 export function memoryStore(): RunStore {
   const files = new Map<string, Uint8Array<ArrayBuffer>>();
   return {
