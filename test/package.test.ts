@@ -30,6 +30,7 @@ const EXPECTED = [
   /^dist\/browser\/([\w.-]+\.(js|mjs|wasm)|LICENSES\.txt)$/,
   /^dist\/types\/[\w./-]+\.d\.ts$/,
   /^(docs|bench|test\/fixtures)\/[\w-]+\.md$/,
+  /^docs\/pictures\/\w+\.png$/,
   /^examples\/[\w./-]+\.(js|mjs|ts|html|css|c|py|md|svg|json|webmanifest)$/,
   /^test\/fixtures\/(fashion-mobilenet\.onnx|calib\/[\w-]+\/\d+\.png)$/,
 ];
