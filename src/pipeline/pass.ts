@@ -10,7 +10,7 @@ import type { Findings } from './findings.ts';
 import { withGain } from './gain.ts';
 import type { LatencyTable } from './latency.ts';
 import type { PruneOptions } from './prune.ts';
-import { corrects, fittingOf, type Recipe, type Sizes, type Target } from './recipe.ts';
+import { corrects, fittingOf, type Recipe, type Sizes, type Supports, type Target } from './recipe.ts';
 import { type History, masked, type PrunedPart, prunePart } from './sequence.ts';
 import type { Subject } from './subject.ts';
 
@@ -42,6 +42,8 @@ export interface Pass extends Required<Pick<LayerRecipe, 'search'>>, Pick<LayerR
   readonly label: string;
   readonly sizes: Sizes;
   readonly target: Target;
+  /** Groups that stay, of structures where that was decided before. */
+  readonly supports?: Supports;
   /** Samples that are fitted to, by a name; the others only go along. */
   readonly samples: 'all' | 'fit of a search' | 'fit';
   readonly fit?: Select;

@@ -289,7 +289,7 @@ async function pruneWith(session: Session, subject: Subject, options: PruneOptio
   const judged = allocation || options.evaluation ? undefined : target.candidates?.[0].fidelity;
   const { layers, proof } = await pruneTowards(
     target.chosen,
-    sizes,
+    { sizes, supports: allocation?.supports },
     run,
     memory.wasmBytes,
     judged !== undefined,
@@ -338,7 +338,7 @@ const RENEWED_BYTES = 2 ** 28;
 /** The pass that counts, and the proof of what it has written. */
 async function pruneTowards(
   target: Target,
-  sizes: Sizes,
+  { sizes, supports }: Pick<Pass, 'sizes' | 'supports'>,
   run: Run,
   wasmBytes: number,
   isJudged: boolean,
@@ -353,7 +353,7 @@ async function pruneTowards(
   };
   try {
     const pass: Pass = {
-      ...{ label: 'pruning', sizes, target, search, wholeCurve: true, samples: 'all', onPart },
+      ...{ label: 'pruning', sizes, supports, target, search, wholeCurve: true, samples: 'all', onPart },
       refitsProducers: refitsProducers(recipe),
     };
     const last = await clock.stage('pruning', () => passOver(run, pass));

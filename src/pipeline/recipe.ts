@@ -44,6 +44,9 @@ export interface Prunable extends Named, Pick<Structure, 'groups'> {}
 /** Groups that stay of every prunable structure, by its name. */
 export type Sizes = ReadonlyMap<string, number>;
 
+/** Which groups stay, ascending, by a structure's name. */
+export type Supports = ReadonlyMap<string, readonly number[]>;
+
 /**
  * The ratio of a structure.
  * @throws {InputError} for a ratio outside (0, 1], or none at all

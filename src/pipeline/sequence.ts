@@ -17,7 +17,7 @@ import {
   shrink,
   writeWeights,
 } from '../graph/index.ts';
-import type { Layer, SolvedLayers } from '../solve/index.ts';
+import type { Layer, LayerRecipe, SolvedLayers } from '../solve/index.ts';
 import type { Part, Place } from './chain.ts';
 import { Frontier } from './frontier.ts';
 import { LineSums, type Lines, writeGain } from './gain.ts';
@@ -68,6 +68,7 @@ export interface History {
 interface Walk {
   readonly run: Run;
   readonly pass: Pass;
+  readonly place: Place;
   readonly part: number;
   readonly opened: OpenedModel;
   readonly weighted: Model;
@@ -80,12 +81,13 @@ interface Walk {
 
 /** Prunes the structures of a part one after the other on a copy of it. */
 export async function prunePart(
-  { part, source: sourceOf }: Place,
+  place: Place,
   index: number,
   run: Run,
   pass: Pass,
   history: History,
 ): Promise<PrunedPart> {
+  const { part, source: sourceOf } = place;
   const opened = part.opened!;
   const source = sourceOf(pass.fit);
   const steps = withProducers(
@@ -109,6 +111,7 @@ export async function prunePart(
   const walk: Walk = {
     run,
     pass,
+    place,
     part: index,
     opened,
     weighted,
@@ -235,7 +238,15 @@ async function solveStep(
   // While the dense network runs for the targets, it goes on to where the next step starts from.
   const cut = following && frontier.cutBefore(following.from);
   const { structure, keep } = step;
-  const about = { part, layers: namesOf(step), structure: structure?.name, keep, before: history.name };
+  const support = supportOf(walk, step);
+  const about = {
+    part,
+    layers: namesOf(step),
+    structure: structure?.name,
+    keep,
+    support,
+    before: history.name,
+  };
   let dense: readonly FloatTensor[] | undefined;
   const solved = await run.findings.once('solved', about, async () => {
     const found = await sumsOf(walk, step, cut?.value);
@@ -278,13 +289,18 @@ function namesOf({ maps }: Step): string[] {
   return maps.map(layerKey);
 }
 
-async function solve(
-  { run, pass, opened, gone }: Walk,
-  step: Step,
-  sums: readonly Sums[],
-): Promise<SolvedLayers> {
+/** The groups that stay, where the pass knows. */
+function supportOf({ pass, place }: Walk, { structure }: Step): readonly number[] | undefined {
+  return structure && pass.supports?.get(place.part.named(structure).name);
+}
+
+async function solve(walk: Walk, step: Step, sums: readonly Sums[]): Promise<SolvedLayers> {
+  const { run, pass, opened, gone } = walk;
   const layers = layersOf(opened.model, step, sums, gone);
-  if (step.keep !== undefined) return solveTogether(run, pass, opened.name, step, layers, step.keep);
+  if (step.keep !== undefined) {
+    const how = { ...pass, support: supportOf(walk, step) };
+    return solveTogether(run, how, opened.name, step, layers, step.keep);
+  }
   const alone = (layer: Layer, i: number) =>
     solveTogether(run, pass, opened.name, { maps: [step.maps[i]] }, [layer]);
   const solved = await Promise.all(layers.map(alone));
@@ -294,13 +310,18 @@ async function solve(
 /** Solves layers that read the same channels, in one job. */
 export async function solveTogether(
   { session, recipe, signal }: Run,
-  { target, search, wholeCurve }: Pick<Pass, 'target' | 'search' | 'wholeCurve'>,
+  {
+    target,
+    search,
+    wholeCurve,
+    support,
+  }: Pick<Pass, 'target' | 'search' | 'wholeCurve'> & Pick<LayerRecipe, 'support'>,
   model: string,
   { maps: [{ node }] }: Pick<Step, 'maps'>,
   layers: readonly Layer[],
   keep?: number,
 ): Promise<SolvedLayers> {
-  const how = { ...recipe, search, wholeCurve, blend: target.blend };
+  const how = { ...recipe, search, wholeCurve, support, blend: target.blend };
   try {
     return await session.solveLayers(layers, how, keep, { signal });
   } catch (error) {

@@ -28,7 +28,7 @@ export interface Layer extends Pick<ProblemOptions, 'bias'>, LayerRows {
 
 /** How layers are solved, whichever they are. */
 export interface LayerRecipe
-  extends Pick<LayerOptions, 'method' | 'search' | 'groupsPerStep' | 'wholeCurve'>,
+  extends Pick<LayerOptions, 'method' | 'search' | 'groupsPerStep' | 'wholeCurve' | 'support'>,
     Pick<ProblemOptions, 'blend'> {
   /** λ; left out, each layer's is chosen by its held-out samples. */
   readonly damping?: number;

@@ -45,6 +45,8 @@ export interface LayerOptions
   readonly method?: Method;
   /** `osscar` only. Default `swap`. */
   readonly search?: Search;
+  /** Groups that stay, ascending, where that is decided already: `keep` of them, and no search (`osscar` only). */
+  readonly support?: readonly number[];
   /** t of `halving` and `published`: groups exchanged at once. Default a tenth of the kept ones. */
   readonly swapGroups?: number;
   /** Swaps of `swap` at most. Default 32, and J/16 within 4 … 32 for groups of several rows. */
@@ -99,6 +101,7 @@ export function pruneLayer(kernels: Kernels, problem: LayerProblem, options: Lay
       throw new InputError(`prune: ${name} must be at least 0, got ${options[name]}`);
     }
   }
+  if (options.support) checkSupport(options.support, keep, groups);
   if (method === 'osscar') return osscar(kernels, problem, options, search);
   const all = Array.from({ length: groups }, (_, group) => group);
   const dense: Refit = problem.solution
@@ -110,6 +113,17 @@ export function pruneLayer(kernels: Kernels, problem: LayerProblem, options: Lay
   if (method === 'magnitude')
     return asTheyAre(problem, kept, denseOn(problem, groupRows(kept, problem.groupSize)), denseData);
   return resultOf(problem, kept, refit(kernels, problem, kept), denseData);
+}
+
+/** @throws {InputError} where it is not `keep` of the groups, in their order */
+function checkSupport(support: readonly number[], keep: number, groups: number): void {
+  const isGroup = (group: number, at: number) =>
+    Number.isInteger(group) && group < groups && group > (at === 0 ? -1 : support[at - 1]);
+  if (support.length !== keep || !support.every(isGroup)) {
+    throw new InputError(
+      `prune: support must be ${keep} of the groups 0 to ${groups - 1}, ascending, got ${support}`,
+    );
+  }
 }
 
 /** A result of weights that are no refit. */
@@ -138,6 +152,9 @@ function osscar(kernels: Kernels, problem: LayerProblem, options: LayerOptions, 
   const greedy = eliminate(kernels, problem, options);
   const { curve, kept } = greedy;
   const denseData = dataOf(greedy.denseObjective, greedy.denseDamping);
+  const { support } = options;
+  if (support)
+    return { ...resultOf(problem, [...support], refit(kernels, problem, support), denseData), curve };
   if (search === 'greedy' || kept.length === 0 || kept.length === problem.groups) {
     return { ...resultOf(problem, kept, greedy.refit ?? refit(kernels, problem, kept), denseData), curve };
   }

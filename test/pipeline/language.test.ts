@@ -9,6 +9,7 @@ import { InputError } from '../../src/errors.ts';
 import { subgraph, writeModel } from '../../src/graph/index.ts';
 import {
   type Dataset,
+  memoryStore,
   type OpenedLanguageModel,
   openLanguageModel,
   openModel,
@@ -19,6 +20,7 @@ import {
   prune as pruneOpened,
   tokenWindows,
 } from '../../src/pipeline/index.ts';
+import { decode, encode } from '../../src/pipeline/store/artefact.ts';
 import { openSession, type Session } from '../../src/pool/index.ts';
 
 const FIXTURES = join(import.meta.dirname, '../fixtures');
@@ -98,6 +100,25 @@ describe('a folder', () => {
     const graph = await openModel(whole, { engine, size: [LENGTH] });
     const result = await pruneOpened(graph, { engine, session, calibration, search: 'greedy', ...options });
     expect(result.report.layers.map(({ kept }) => kept)).toEqual(report.layers.map(({ kept }) => kept));
+  });
+
+  test('within a budget keeps the heads that were kept when its sizes were measured', async () => {
+    const store = memoryStore();
+    const options = { keep: undefined, params: 0.7, effort: 'low', store } as const;
+    const heads = ({ report }: { report: PruneReport }) =>
+      new Map(report.layers.filter(({ kind }) => kind === 'head').map(({ name, kept }) => [name, kept]));
+    const first = heads(await prune(options));
+    expect(first.size).toBeGreaterThan(0);
+    // A run that finds other heads in the store than it would choose takes those.
+    const others = new Map([...first].map(([name, kept]) => [name, kept.map((_, i) => i)]));
+    expect(others).not.toEqual(first);
+    for (const name of await store.list('trial/')) {
+      const trial = (await decode<{ supports: [string, number[]][] }>((await store.read(name))!))!;
+      const same = ([name, kept]: [string, number[]]) => kept.length === others.get(name)?.length;
+      const supports = trial.supports.map((it) => (same(it) ? [it[0], others.get(it[0])] : it));
+      await store.write(name, await encode({ ...trial, supports }));
+    }
+    expect(heads(await prune(options))).toEqual(others);
   });
 
   test('writes sizes that stock loaders read where config.json can say them', async () => {

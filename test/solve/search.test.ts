@@ -106,6 +106,40 @@ describe.each(binaries)('local search, $simd', (kernels) => {
   });
 });
 
+describe('a support that is given', () => {
+  const [kernels] = binaries;
+  const layer = problem(12, 2, 4, 8);
+  const support = [0, 3, 4, 11];
+
+  test('is what stays, refitted, whatever the search, beside the elimination’s own curve', () => {
+    const searched = pruneLayer(kernels, layer, { keep: 4, wholeCurve: true });
+    expect(searched.kept).not.toEqual(support);
+    for (const search of SEARCHES) {
+      const { kept, W, objective, curve } = pruneLayer(kernels, layer, {
+        keep: 4,
+        support,
+        search,
+        wholeCurve: true,
+      });
+      expect(kept).toEqual(support);
+      expect(W).toEqual(refit(kernels, layer, support).W);
+      expect(objective).toBeGreaterThan(searched.objective);
+      expect(curve).toEqual(searched.curve);
+    }
+  });
+
+  test.each([
+    ['of another size', [0, 3, 4]],
+    ['out of order', [3, 0, 4, 11]],
+    ['with a group twice', [0, 3, 3, 11]],
+    ['with a group that is not there', [0, 3, 4, 12]],
+  ])('is refused %s', (_, support) => {
+    expect(() => pruneLayer(kernels, layer, { keep: 4, support })).toThrow(
+      'support must be 4 of the groups 0 to 11, ascending',
+    );
+  });
+});
+
 test('comes to the best of all supports of small problems, or close', () => {
   const gaps: number[] = [];
   let worstGreedy = 0;

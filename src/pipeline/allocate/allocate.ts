@@ -10,7 +10,7 @@ import { type Model, sizeAt, type Term } from '../../graph/index.ts';
 import { amountText, type BudgetKind, widthsOf } from '../budget.ts';
 import type { LatencyTable } from '../latency.ts';
 import { type Pass, passOver, type Run } from '../pass.ts';
-import { fittingOf, type Prunable, type Sizes, type Spend, type Target } from '../recipe.ts';
+import { fittingOf, type Prunable, type Sizes, type Spend, type Supports, type Target } from '../recipe.ts';
 import { shrunk } from '../sequence.ts';
 import { quarterHeldOut } from '../split.ts';
 import type { Subject } from '../subject.ts';
@@ -77,6 +77,8 @@ export interface AllocationReport {
 
 export interface Allocation {
   readonly sizes: Sizes;
+  /** Heads as in the network of these sizes that was measured. */
+  readonly supports: Supports;
   readonly target: TargetReport;
   readonly report: AllocationReport;
 }
@@ -176,7 +178,7 @@ export async function allocate(run: Run, spend: Spend): Promise<Allocation> {
       await bestShape(search, problem, wayFor, shape);
     }
   });
-  const { name, way, sizes: tried } = search.best!;
+  const { name, way, sizes: tried, supports } = search.best!;
   const { measure: time } = run.timing ?? {};
   const measure = time && (async (sizes: Sizes) => time(await smallAt(run, sizes, target.chosen)));
   const settled = measure && (await clock.stage('timing', () => settle(problem.limit, way, measure)));
@@ -193,7 +195,12 @@ export async function allocate(run: Run, spend: Spend): Promise<Allocation> {
     chosen: name,
     settled: settled?.tries,
   };
-  return { sizes, target, report };
+  return { sizes, supports: supportsFor(sizes, supports), target, report };
+}
+
+/** Of those structures whose size it is. */
+function supportsFor(sizes: Sizes, supports: Supports): Supports {
+  return new Map([...supports].filter(([name, kept]) => kept.length === sizes.get(name)));
 }
 
 /** Halvings of the interval that the smallest size is in: to a hundredth of the dense model. */
@@ -214,9 +221,9 @@ async function smallestLimit(
     const limit = (low + high) / 2;
     const name = `${of} ${(limit / before).toFixed(3)}`;
     const sizes = way(limit);
-    const { lost, distances } = await search.measure(name, sizes);
+    const { lost, ...measured } = await search.measure(name, sizes);
     if (lost <= maxLoss) {
-      search.best = { name, way, sizes, distances };
+      search.best = { name, way, sizes, ...measured };
       high = limit;
     } else low = limit;
   }
@@ -316,6 +323,16 @@ export function uniformSizes(problem: Problem): Sizes {
   return best;
 }
 
+/** A network that was pruned, compared with the dense one, as a run store keeps it. */
+interface Pruned extends Comparison {
+  readonly supports: readonly (readonly [string, readonly number[]])[];
+}
+
+/** What of it a search goes by. */
+interface Measured extends Pick<Trial, 'lost'>, Pick<Comparison, 'distances'> {
+  readonly supports: Supports;
+}
+
 /** Prunes networks and keeps the best. */
 class Search {
   readonly trials: Trial[] = [];
@@ -324,6 +341,7 @@ class Search {
     readonly way: Way;
     readonly sizes: Sizes;
     readonly distances: Float64Array;
+    readonly supports: Supports;
   };
   readonly #run: Run;
   readonly #target: Target;
@@ -348,30 +366,39 @@ class Search {
     const key = JSON.stringify([...sizes]);
     if (this.#seen.has(key)) return false;
     this.#seen.add(key);
-    const { distances } = await this.measure(name, sizes);
+    const { distances, supports } = await this.measure(name, sizes);
     if (this.best && !isBetter(distances, this.best.distances)) return false;
-    this.best = { name, way, sizes, distances };
+    this.best = { name, way, sizes, distances, supports };
     return true;
   }
 
   /** Prunes to sizes, and compares. */
-  async measure(name: string, sizes: Sizes): Promise<Pick<Trial, 'lost'> & Pick<Comparison, 'distances'>> {
+  async measure(name: string, sizes: Sizes): Promise<Measured> {
     const { recipe, findings, chain } = this.#run;
     const about = { ...fittingOf(recipe), sizes: [...sizes], tried: this.#target };
     const found = await findings.once('trial', about, () => this.#prune(sizes, name));
     const { distances } = found;
+    const supports = new Map(found.supports);
     const lost = lossOf(found, chain.predictsTokens);
     this.trials.push({ name, sizes: Object.fromEntries(sizes), loss: mean(distances), lost });
-    return { distances, lost };
+    return { distances, supports, lost };
   }
 
-  async #prune(sizes: Sizes, name: string): Promise<Comparison> {
+  async #prune(sizes: Sizes, name: string): Promise<Pruned> {
     const run = this.#run;
     const { isHeldOut } = quarterHeldOut(run.calibration.size);
-    const pass = { ...trialPass(run, sizes, this.#target), label: `trying sizes: ${name}` };
+    const supports: [string, readonly number[]][] = [];
+    const pass: Pass = {
+      ...trialPass(run, sizes, this.#target),
+      label: `trying sizes: ${name}`,
+      onPart: async (_, { layers }) => {
+        // Of few groups each decides much, while the layers that read them hardly tell two apart.
+        for (const { name, kind, kept } of layers) if (kind === 'head') supports.push([name, kept]);
+      },
+    };
     const last = await passOver(run, pass);
     try {
-      return await compare(run, last, distanceFor(run), isHeldOut);
+      return { ...(await compare(run, last, distanceFor(run), isHeldOut)), supports };
     } finally {
       await last.close();
     }
