@@ -68,10 +68,11 @@ const GRAPHS: Record<string, { dims?: number[]; build: (b: OnnxBuilder) => OnnxB
   'recurrent layers behind each other': {
     dims: [5, 2, 6],
     build: (b) => {
-      const layer = (kind: string, gates: number, x: string) => {
+      const layer = (kind: string, gates: number, x: string, ...states: string[]) => {
         const dims = [[gates * 4, b.channels(x)], [gates * 4, 4], [gates * 8]];
-        const inputs = [x, ...dims.map((own) => b.weight([2, ...own], 0.5))];
-        const attributes = { hidden_size: 4, direction: 'bidirectional' };
+        const inputs = [x, ...dims.map((own) => b.weight([2, ...own], 0.5)), '', ...states];
+        const resets = kind === 'GRU' && { linear_before_reset: 1 };
+        const attributes = { hidden_size: 4, direction: 'bidirectional', ...resets };
         const [y] = b.nodes(kind, inputs, attributes, { outputs: 2, channels: 8 });
         return b.reshape(b.node('Transpose', [y], { perm: [0, 2, 1, 3] }), [0, 0, 8], 8);
       };
@@ -81,7 +82,12 @@ const GRAPHS: Record<string, { dims?: number[]; build: (b: OnnxBuilder) => OnnxB
         {},
         { channels: 7 },
       );
-      return b.output(b.add(b.matmul(layer('GRU', 3, layer('LSTM', 4, x)), 5), b.weight([5], 0.3)));
+      const mean = b.node('ReduceMean', ['input'], { axes: [0], keepdims: 1 });
+      const units = [0, 2].map((first) => [0, 1, 2, 3].map((unit) => first + unit));
+      const states = units.map((own) => b.node('Gather', [mean, b.integers(own)], { axis: 2 }));
+      const start = b.node('Concat', states, { axis: 0 });
+      const y = layer('GRU', 3, layer('LSTM', 4, x, start, start));
+      return b.output(b.add(b.matmul(y, 5), b.weight([5], 0.3)));
     },
   },
   'tokens: a class token, a piece of them, heads that are shuffled': {
