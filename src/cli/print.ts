@@ -58,7 +58,7 @@ export function inspectText(found: Inspected, file: NonNullable<Inspected['file'
 
 export function folderText(found: Inspected, folder: NonNullable<Inspected['folder']>): string {
   const { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes, structures } = folder;
-  const takes = vocabulary > 0 ? `vocabulary ${vocabulary}` : `images of ${maxPositions} tokens`;
+  const takes = vocabulary > 0 ? `vocabulary ${vocabulary}` : `samples of ${maxPositions} tokens`;
   const rows = sizes.flatMap(({ heads, kvHeads, ffn }, i) => [
     [
       `${i}.heads`,
