@@ -3,6 +3,7 @@
 import { cp, lstat, mkdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { OsscarError } from '../errors.ts';
+import { locationOf } from '../graph/index.ts';
 import { CARD_FILE, heldFolder, ONNX, ONNX_DATA, type Output, type Replacing } from '../run/index.ts';
 import {
   checkReplacing,
@@ -18,8 +19,9 @@ import { removeLeftovers, temporaryName } from './temporary.ts';
 
 /** Of a data file beside the model: the first that is free, so that the model that is there keeps its own. */
 function* dataNames(path: string): Generator<string> {
-  yield `${path}.data`;
-  for (let i = 1; ; i++) yield `${path}.${i}.data`;
+  const stem = join(dirname(path), locationOf(basename(path)));
+  yield `${stem}.data`;
+  for (let i = 1; ; i++) yield `${stem}.${i}.data`;
 }
 
 /** The name for a new data file, and those before it, which are taken. */

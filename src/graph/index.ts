@@ -50,5 +50,5 @@ export {
 export { type Cut, part, segments, subgraph, type ValueInfo } from './subgraph.ts';
 export { elements, fromFloat32, sum, type Tensor, toFloat32, toFloat64 } from './tensor.ts';
 export { readWeights, weightTensors, writeWeights } from './weights.ts';
-export type { ReadExternal } from './wire.ts';
+export { locationOf, type ReadExternal } from './wire.ts';
 export { concat, LARGEST_FILE, type WriteOptions, type WrittenModel, writeModel } from './write.ts';

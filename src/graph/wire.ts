@@ -166,6 +166,11 @@ export async function loadExternal(tensors: Iterable<TensorProto>, file: string,
   }
 }
 
+/** The file's name without what no location may have, for data beside it. */
+export function locationOf(file: string): string {
+  return file.replace(/[\\:\0]/g, '_');
+}
+
 /** Relative, downwards only, and nothing that some system would read as a drive, a scheme or a stream. */
 export function isInside(location: string): boolean {
   if (location === '' || /[\\:\0]/.test(location) || location.startsWith('/')) return false;

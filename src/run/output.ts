@@ -1,6 +1,7 @@
 // Where a smaller model goes: there when it is whole, or not at all.
 
 import { memoryOutput, type OutputFolder } from '../checkpoint/index.ts';
+import { locationOf } from '../graph/index.ts';
 import type { FileOptions, FolderOptions, PruneResult } from '../pipeline/index.ts';
 import { CARD_FILE } from './card.ts';
 import type { Place } from './place.ts';
@@ -46,7 +47,7 @@ export function keptOutput(name: string, isFile: boolean): Output {
     const output = memoryOutput(name);
     return { ...heldFolder(output), files: output.files };
   }
-  const externalName = `${name}_data`;
+  const externalName = `${locationOf(name)}_data`;
   const files = new Map<string, Blob>();
   return {
     externalName,

@@ -66,6 +66,16 @@ describe('two runs on one output', () => {
     }
   });
 
+  test('in a file whose name no data file may have, there are no weights lost', async () => {
+    const path = mkdtempSync(join(folder, 'name-'));
+    const { externalName, save } = await openFileOutput(join(path, 'm:0.5.onnx'), {});
+    const b = new OnnxBuilder();
+    const model = await readModel(b.output(b.gemm(b.input([64]), 64)).build());
+    expect(writeModel(model, { externalName, externalThreshold: 0 }).external).toBeDefined();
+    await save(written(externalName), () => false, '');
+    expect(readdirSync(path).sort()).toEqual(['m:0.5.onnx', 'm_0.5.onnx.data']);
+  });
+
   test('one after the other, the data file of the first goes, and what the run reads stays', async () => {
     const path = mkdtempSync(join(folder, 'next-'));
     const save = async (isRead: boolean) => {
