@@ -88,7 +88,11 @@ function newFloat32Array(length: number, at: string): Float32Array<ArrayBuffer> 
  */
 export async function openCheckpoint(folder: Folder): Promise<Checkpoint> {
   const present = new Set(await folder.list());
-  if (!present.has('config.json')) throw new InputError(`"${folder.name}": there is no config.json in it`);
+  if (!present.has('config.json')) {
+    throw new InputError(
+      `"${folder.name}": there is no config.json in it; expected an ONNX file, or the folder of a Hugging Face model`,
+    );
+  }
   const source = SOURCES.find(({ file }) => present.has(file));
   if (!source) {
     const files = SOURCES.map(({ file }) => file).join(', ');

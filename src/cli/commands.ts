@@ -124,5 +124,6 @@ export async function measureModel(path: string, flags: LatencyFlags): Promise<v
 }
 
 async function readTable(path: string): Promise<LatencyTable> {
-  return parseLatencyTable(new TextDecoder().decode(await readFileBytes(path)));
+  const text = new TextDecoder().decode(await readFileBytes(path));
+  return parseLatencyTable(text, `"${path}": latency table`);
 }

@@ -3,6 +3,7 @@
 
 import { setFlagsFromString } from 'node:v8';
 import { Command, CommanderError, Option } from 'commander';
+import { inputError } from '../disk/files.ts';
 import { disk } from '../disk/host.ts';
 import { OsscarError } from '../errors.ts';
 import { SIZES } from '../pipeline/index.ts';
@@ -178,6 +179,13 @@ setHost(disk);
 
 /** Node 20 keeps relaxed SIMD behind a flag; it holds for modules compiled after this. */
 if (Number(process.versions.node.split('.')[0]) < 22) setFlagsFromString('--experimental-wasm-relaxed-simd');
+
+// Who reads what is printed may be gone (`osscar inspect model.onnx | head`), which ends no run.
+process.stderr.on('error', () => {});
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') return;
+  process.exitCode = report(inputError('standard output', error));
+});
 
 try {
   await applyConfig(program, process.argv.slice(2));

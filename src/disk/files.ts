@@ -25,6 +25,7 @@ import { removeLeftovers, temporaryName } from './temporary.ts';
 const REASONS: Record<string, string> = {
   ENOENT: 'no such file or folder',
   ENOTDIR: 'not a folder',
+  EEXIST: 'not a folder', // of what is made if need be
   EISDIR: 'is a folder',
   EACCES: 'permission denied',
   EPERM: 'permission denied',

@@ -78,11 +78,14 @@ export function parseBudget(options: BudgetOptions): Budget | undefined {
   const [kind] = given;
   const { value, isPlain } = amountOf(options[kind]!, kind === 'latency' ? TIME_UNITS : SIZE_UNITS);
   if (kind === 'maxLoss') {
-    if (!(value >= 0))
-      throw new InputError(`maxLoss: expected a fraction such as 1%, got "${options[kind]}"`);
+    const isPercentage = String(options[kind]).includes('%');
+    if (!(value >= 0 && (value <= 1 || isPercentage)))
+      throw new InputError(`maxLoss: expected a fraction such as 1% or 0.01, got "${options[kind]}"`);
     return { of: options.of, limit: 1, isFraction: true, maxLoss: value };
   }
-  if (!(value > 0)) {
+  // Who says 50 means 50%; no model has so little of anything but milliseconds.
+  const isMeant = kind === 'latency' || !isPlain || value <= 1 || value > 100;
+  if (!(value > 0 && isMeant)) {
     const such = kind === 'latency' ? 'a time such as 12ms' : 'a size such as 20M';
     throw new InputError(`${kind}: expected a fraction such as 0.5 or ${such}, got "${options[kind]}"`);
   }

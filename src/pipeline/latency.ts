@@ -108,25 +108,25 @@ export function checkTable(table: LatencyTable, opened: OpenedModel): void {
 }
 
 /**
+ * @param where  what messages begin with
  * @throws {FormatError} where the text is no table
  *
  * @example
  * const latencyTable = parseLatencyTable(await readFile('phone.json', 'utf8'));
  * await prune(model, { engine, calibration, latency: 0.5, latencyTable });
  */
-export function parseLatencyTable(text: string): LatencyTable {
-  const table = parseJson(text, 'latency table') as Partial<LatencyTable> | null;
+export function parseLatencyTable(text: string, where = 'latency table'): LatencyTable {
+  const table = parseJson(text, where) as Partial<LatencyTable> | null;
   const { version, structures, terms, denseMs } = table ?? {};
   const isTerm = (term: unknown) =>
     isObject(term) &&
     isPositive(term.value) &&
     Array.isArray(term.of) &&
     term.of.every((name) => Object.hasOwn(structures!, name));
-  if (version !== 1)
-    throw new FormatError(`latency table: expected version 1, got ${JSON.stringify(version)}`);
+  if (version !== 1) throw new FormatError(`${where}: expected version 1, got ${JSON.stringify(version)}`);
   const isWhole = isObject(structures) && Array.isArray(terms) && terms.every(isTerm);
   if (!(isWhole && isPositive(denseMs)))
-    throw new FormatError('latency table: expected structures, terms of them, and times above 0');
+    throw new FormatError(`${where}: expected structures, terms of them, and times above 0`);
   return table as LatencyTable;
 }
 

@@ -78,8 +78,25 @@ export function sizesOf({ keep }: Recipe, structures: readonly Prunable[]): Size
   for (const name of Object.keys(typeof keep === 'number' ? {} : (keep.layers ?? {}))) {
     if (!names.has(name)) throw new InputError(`keep: there is no prunable structure "${name}"`);
   }
+  for (const [kind, own] of KINDS) {
+    if (isFor(kind, keep) && !structures.some((it) => it.kind === own))
+      throw new InputError(`keep: there are no ${kind} that can be pruned`);
+  }
   const ratio = keepRatio(keep);
   return new Map(structures.map((it) => [it.name, groupsToKeep(it.groups, ratio(it))]));
+}
+
+/** Ratios by kind, and what the kind is called in a structure. */
+const KINDS = [
+  ['heads', 'head'],
+  ['channels', 'channel'],
+] as const;
+
+/** Whether a ratio is for one kind and for nothing else. */
+function isFor(kind: keyof KeepRatios, keep: number | KeepRatios): boolean {
+  if (typeof keep === 'number' || keep[kind] === undefined) return false;
+  const { layers = {}, ...others } = { ...keep, [kind]: undefined };
+  return [...Object.values(layers), ...Object.values(others)].every((ratio) => ratio === undefined);
 }
 
 /** What is to be kept is for a budget to decide. */

@@ -32,7 +32,8 @@ export function sizedInput(input: ModelInput, model: Model, size: readonly numbe
 function refused({ name, shape, open }: ModelInput, size: readonly number[]): InputError {
   const dims = shape.map((dim) => dim || '?').join(', ');
   const fixed = open.some(Boolean) ? 'of' : 'of a fixed size,';
-  return new InputError(`size ${size.join('x')}: input "${name}" is ${fixed} [${dims}]`);
+  const given = size.length === 1 ? '`seqlen`' : '`size`';
+  return new InputError(`${given} ${size.join('x')}: input "${name}" is ${fixed} [${dims}]`);
 }
 
 /** The axes of a sample that a size is of; none, where it cannot be told. */

@@ -134,7 +134,9 @@ describe('opening a folder', () => {
 
   test('without config.json is an error', async () => {
     const folder = blobFolder([['model.safetensors', tensorsFile({ a: 1 })]], 'm');
-    await expect(openCheckpoint(folder)).rejects.toThrow('"m": there is no config.json in it');
+    await expect(openCheckpoint(folder)).rejects.toThrow(
+      '"m": there is no config.json in it; expected an ONNX file, or the folder of a Hugging Face model',
+    );
   });
 
   test('reads headers only, and of a tensor its own bytes only', async () => {

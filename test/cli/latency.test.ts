@@ -62,7 +62,7 @@ describe('osscar latency', () => {
         '-o',
         join(folder, 'no.onnx'),
       ],
-      'latency table: expected version 1',
+      `"${path}": latency table: expected version 1`,
     );
     await refused(
       [

@@ -244,7 +244,12 @@ describe.concurrent('a flag', () => {
     [
       'a size against the model',
       [...images, '--size', '64', '--resize', 'fit'],
-      'size 64x64: input "input" is of a fixed size, [1, 28, 28]',
+      '--size 64x64: input "input" is of a fixed size, [1, 28, 28]',
+    ],
+    [
+      'a file for a work folder',
+      [...images, '--work', MOBILENET],
+      /fashion-mobilenet\.onnx": not a folder$/m,
     ],
     [
       'a structure that is not there',

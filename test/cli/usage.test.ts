@@ -1,7 +1,9 @@
+import { spawn } from 'node:child_process';
+import { existsSync, openSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import packageJson from '../../package.json' with { type: 'json' };
 import { METHODS } from '../../src/solve/index.ts';
-import { MOBILENET, osscar, osscarUnder } from './osscar.ts';
+import { CLI, MOBILENET, osscar, osscarUnder } from './osscar.ts';
 
 describe.concurrent('osscar', () => {
   test('prints its version', async () => {
@@ -76,5 +78,27 @@ describe.concurrent('osscar', () => {
     const run = await osscarUnder(['--import', broken], 'inspect', MOBILENET, '--json', '--threads', '1');
     expect([run.code, run.stdout]).toEqual([1, '']);
     expect(run.stderr).toMatch(/^osscar: internal error: TypeError: broken\n {4}at /);
+  });
+});
+
+/** `osscar --help` with something else for standard output. @returns its code and what it said on standard error */
+function helpInto(stdout: 'pipe' | number, begun: (help: ReturnType<typeof spawn>) => void = () => {}) {
+  const help = spawn(process.execPath, [CLI, '--help'], { stdio: ['ignore', stdout, 'pipe'] });
+  let stderr = '';
+  help.stderr!.on('data', (text) => {
+    stderr += text;
+  });
+  begun(help);
+  return new Promise((resolve) => help.on('close', (code) => resolve({ code, stderr })));
+}
+
+test('a reader that has gone is no error', async () => {
+  expect(await helpInto('pipe', ({ stdout }) => stdout!.destroy())).toEqual({ code: 0, stderr: '' });
+});
+
+test.runIf(existsSync('/dev/full'))('what cannot be printed is one line', async () => {
+  expect(await helpInto(openSync('/dev/full', 'w'))).toEqual({
+    code: 2,
+    stderr: 'osscar: "standard output": no space left\n',
   });
 });

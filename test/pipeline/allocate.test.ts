@@ -230,6 +230,11 @@ describe('prune within a budget', () => {
       { macs: 0.001 },
       /macs: at most \d+ \(0\.001 .*smallest widths take \d+ \(0\.\d+/,
     ],
+    [
+      'what keeps everything',
+      { bytes: '100GB' },
+      /bytes: at most 100000000000 keeps all of the dense model, which has \d+$/,
+    ],
     ['two budgets', { macs: 0.5, params: 0.5 }, 'one budget, got macs and params'],
     ['a budget beside sizes', { keep: 0.5, macs: 0.5 }, 'either keep or a budget'],
     ['neither', {}, 'keep or a budget'],

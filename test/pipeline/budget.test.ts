@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { parseBudget, widthsOf } from '../../src/pipeline/budget.ts';
+import { parseRecipe, sizesOf } from '../../src/pipeline/recipe.ts';
 
 describe('parseBudget', () => {
   test.each([
@@ -33,12 +34,19 @@ describe('parseBudget', () => {
     expect(() => parseBudget({ macs: '12ms' })).toThrow('or a size such as 20M, got "12ms"');
   });
 
-  test.each(['', 'half', '-1', '0', '5 apples', '1e', 'NaN', Number.NaN, -0.5, 0])(
+  test.each(['', 'half', '-1', '0', '5 apples', '1e', 'NaN', Number.NaN, -0.5, 0, 50, '100', '150%'])(
     'refuses "%s"',
     (amount) => {
       expect(() => parseBudget({ macs: amount })).toThrow('macs: expected a fraction such as 0.5');
     },
   );
+
+  test('takes a loss above all of it as a percentage alone', () => {
+    expect(parseBudget({ maxLoss: '150%' })).toMatchObject({ maxLoss: 1.5 });
+    expect(() => parseBudget({ maxLoss: 50 })).toThrow(
+      'maxLoss: expected a fraction such as 1% or 0.01, got "50"',
+    );
+  });
 
   test('is none where none is given', () => {
     expect(parseBudget({})).toBeUndefined();
@@ -87,5 +95,18 @@ describe('widthsOf', () => {
     expect(() => widths(64, { min: { a: 0.9 }, max: { a: 0.95 } })).toThrow(
       '"a": no multiple of 8 from 58 to 60 of 64',
     );
+  });
+});
+
+describe('sizesOf', () => {
+  const channels = [{ name: 'a', layer: 'b', kind: 'channel', groups: 8 }] as const;
+  const sizes = (keep: object) => sizesOf(parseRecipe({ keep }), channels).get('a');
+
+  test('refuses a ratio of heads alone where there are none', () => {
+    expect(() => sizes({ heads: 0.5 })).toThrow('keep: there are no heads that can be pruned');
+    expect(() => sizes({ heads: 0.5, layers: {} })).toThrow('no heads');
+    expect(sizes({ heads: 0.5, layers: { a: 0.25 } })).toBe(2);
+    expect(sizes({ heads: 0.5, channels: 0.75 })).toBe(6);
+    expect(sizes({ heads: 0.5, all: 0.5 })).toBe(4);
   });
 });

@@ -346,11 +346,12 @@ describe('sizes that a model leaves open', () => {
 
   test('are refused where the model has others', async () => {
     await expect(shapeOf(['n', 1, 48, 'w'], [32, 320])).rejects.toThrow(
-      'size 32x320: input "input" is of [1, 48, ?]',
+      '`size` 32x320: input "input" is of [1, 48, ?]',
     );
     await expect(shapeOf(['n', 1, 8, 8], [16, 16])).rejects.toThrow(
-      'size 16x16: input "input" is of a fixed size, [1, 8, 8]',
+      '`size` 16x16: input "input" is of a fixed size, [1, 8, 8]',
     );
+    await expect(shapeOf(['n', 1, 8, 8], [16])).rejects.toThrow('`seqlen` 16: input "input" is of a fixed');
     expect(await shapeOf(['n', 1, 8, 8], [8, 8])).toEqual([1, 8, 8]);
     await expect(shapeOf(['n', 1, 'h', 'w'])).rejects.toThrow('give the image size (`size`)');
   });

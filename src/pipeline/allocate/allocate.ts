@@ -94,7 +94,7 @@ export interface Problem {
   readonly structures: readonly (Prunable & { readonly widths: readonly number[] })[];
 }
 
-/** @throws {InputError} where the smallest widths do not fit the budget */
+/** @throws {InputError} where the smallest widths do not fit the budget, or the dense model does */
 export function problemOf(
   subject: Subject,
   sample: readonly number[],
@@ -104,6 +104,10 @@ export function problemOf(
   const terms = of === 'latency' ? table!.terms : subject.terms(of, sample);
   const before = of === 'latency' ? table!.denseMs : sizeAt(terms, () => 1);
   const limit = isFraction ? given * before : given;
+  if (limit > before) {
+    const [asked, own] = [limit, before].map((size) => amountText(of, size));
+    throw new InputError(`${of}: at most ${asked} keeps all of the dense model, which has ${own}`);
+  }
   const widths = widthsOf(subject.structures, options);
   const structures = subject.structures.map((it) => ({ ...it, widths: widths.get(it.name)! }));
   const least = costOf(
