@@ -135,8 +135,14 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
     return tensor.data.subarray(index * size, (index + 1) * size);
   };
   if (!map.conv) {
-    const rows = rowsBy(map, opened.info.batchAxes?.get(map.input), part);
-    return (i: number, to: SessionStatistics) => to.addRows(rows(x, i), y && rows(y, i));
+    const batchAxis = opened.info.batchAxes?.get(map.input);
+    const rows = (tensor: FloatTensor, axis: number | undefined, i: number) =>
+      axis ? picked(tensor, axis, i).data : part(tensor, i);
+    // (t, n, h) of (t, directions, n, h)
+    const [own, axis] = map.isRecurrent
+      ? [picked(x, 1, map.part!.index), batchAxis && batchAxis - 1]
+      : [x, batchAxis];
+    return (i: number, to: SessionStatistics) => to.addRows(rows(own, axis, i), y && rows(y, batchAxis, i));
   }
   const image = (tensor: FloatTensor, i: number) =>
     partOf({ channels: tensor.dims[1], data: part(tensor, i) }, map);
@@ -155,19 +161,6 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
   const wanted = (i: number) =>
     y && { ...image(y, i), data: onGrid(image(y, i).data, outHeight, outWidth, stride) };
   return (i: number, to: SessionStatistics) => to.addImage(geometry, of(image(x, i)), wanted(i));
-}
-
-type RowsOf = (tensor: FloatTensor, sample: number) => Float32Array;
-
-/** Rows of a sample, wherever samples are counted. */
-function rowsBy({ isRecurrent, part }: LinearMap, batchAxis: number | undefined, inOrder: RowsOf): RowsOf {
-  if (!isRecurrent)
-    return (tensor, i) => (batchAxis ? picked(tensor, batchAxis, i).data : inOrder(tensor, i));
-  // (t, n, h) of (t, directions, n, h)
-  return (tensor, i) => {
-    const own = picked(tensor, 1, part!.index);
-    return batchAxis ? picked(own, batchAxis - 1, i).data : inOrder(own, i);
-  };
 }
 
 /** The channels of a layer that is one of several side by side. */
