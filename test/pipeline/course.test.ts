@@ -52,8 +52,10 @@ describe('the course of a run', () => {
         ['analysis', ['structures alone']],
       ]),
     ];
+    const allocation = budget.enter('allocation');
     const pruning = budget.enter('pruning');
     expect(start.overall).toBeLessThan(0.05);
+    expect(pruning.overall - allocation.overall).toBeGreaterThan(0.4);
     expect(pruning.overall).toBeGreaterThan(0.8);
   });
 });
