@@ -148,7 +148,9 @@ const bytes = fixtureBytes('fashion-resnet');
 
 describe('prune within a budget', () => {
   const options = { target: 'residual', search: 'greedy', effort: 'low' } as const;
-  const run = (more: Partial<PruneOptions>) => prune(bytes, images, { keep: undefined, ...options, ...more });
+  const store = memoryStore(); // of the analysis, which all budgets have in common
+  const run = (more: Partial<PruneOptions>) =>
+    prune(bytes, images, { keep: undefined, ...options, store, ...more });
 
   test.each(['macs', 'params', 'bytes'] as const)('stays below it, and close to it: %s', async (kind) => {
     const { report } = await run({ [kind]: 0.6 });
@@ -174,7 +176,9 @@ describe('prune within a budget', () => {
     const two = await openSession({ threads: 2, simd: 'baseline' });
     const one = await openSession({ threads: 1, simd: 'baseline' });
     try {
-      const models = await Promise.all([one, two].map((it) => run({ macs: 0.5, session: it })));
+      const models = await Promise.all(
+        [one, two].map((it) => run({ macs: 0.5, session: it, store: undefined })),
+      );
       expect(models[0].report.allocation).toEqual(models[1].report.allocation);
       expect(models[0].written.model).toEqual(models[1].written.model);
     } finally {
@@ -196,7 +200,7 @@ describe('prune within a budget', () => {
     };
     const second = await run({ macs: 0.5, store, session: watched });
     expect(await store.list('alone/')).toEqual(found);
-    const fresh = await run({ macs: 0.5 });
+    const fresh = await run({ macs: 0.5, store: undefined });
     expect(second.written.model).toEqual(fresh.written.model);
     expect(second.written.model).not.toEqual(first.written.model);
     // Two trials, the final pass, and no more.
