@@ -26,7 +26,7 @@ const SRC = join(import.meta.dirname, '../src');
 const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
 
 function importsOf(file: string): string[] {
-  const source = readFileSync(join(SRC, file), 'utf8');
+  const source = readFileSync(join(SRC, file), 'utf8').replace(/\/\*\*.*?\*\//gs, ''); // of examples
   return Array.from(source.matchAll(/(?:from|import)\s*\(?\s*'([^'\s]+)'/g), ([, specifier]) => specifier);
 }
 

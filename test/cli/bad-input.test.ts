@@ -56,7 +56,7 @@ describe.concurrent('a file that is no model', () => {
     await refused(['inspect', join(folder, 'no.onnx')], /no\.onnx": no such file or folder$/m);
     await refused(
       ['eval', folder, '--data', fixture('test')],
-      /osscar-cli-\w+": there is no config\.json in it$/m,
+      /osscar-cli-\w+": there is no config\.json in it; expected an ONNX file, or the folder of a Hugging Face model$/m,
     );
   });
 });

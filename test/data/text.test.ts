@@ -93,6 +93,14 @@ describe('openTokenizer', () => {
   test('refuses a malformed tokenizer', () => {
     expect(() => openTokenizer({ model: { type: 'Nonsense' } })).toThrow(FormatError);
     expect(() => openTokenizer({})).toThrow(FormatError);
+    const vocab = [
+      ['<unk>', 0],
+      ['a', -1],
+    ];
+    for (const type of ['Unigram', undefined])
+      expect(() => openTokenizer({ model: { type, vocab, unk_id: {} } })).toThrow(
+        '"model.unk_id" expected the position of a token',
+      );
   });
 
   test('refuses a vocabulary that does not cover all text, which the tokenizer would drop without a word', () => {

@@ -122,7 +122,7 @@ test('layer.js is made of kernels, solver and pool', async () => {
   ]);
   const folders = inputs.filter((input) => input.startsWith('src/')).map((input) => input.split('/')[1]);
   expect(new Set(folders)).toEqual(
-    new Set(['errors.ts', 'kernel', 'pool', 'printable.ts', 'solve', 'version.ts']),
+    new Set(['errors.ts', 'inflate.ts', 'kernel', 'pool', 'printable.ts', 'solve', 'version.ts']),
   );
 });
 

@@ -88,7 +88,8 @@ function checkModel(model: unknown): void {
   const isVocabulary =
     type === 'Unigram' || Array.isArray(vocab) ? isListOf(isPairWith(Number.isFinite)) : () => ids;
   check(isVocabulary(vocab), 'model.vocab', `tokens with ids, whole numbers below ${TOKEN_IDS}`);
-  if (type === 'Unigram') {
+  // Without a type the library takes one by the form of its vocabulary.
+  if (type === 'Unigram' || (isAbsent(type) && Array.isArray(vocab))) {
     const { unk_id: unknown } = model;
     const isIn = isTokenId(unknown) && unknown < (vocab as unknown[]).length;
     check(isIn, 'model.unk_id', 'the position of a token');
