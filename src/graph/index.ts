@@ -37,6 +37,7 @@ export {
   dependsOnKept,
   type Edit,
   groupBy,
+  insideOf,
   type LinearRef,
   type Norm,
   type Reader,
@@ -47,7 +48,7 @@ export {
   type Structure,
   type ValueAxis,
 } from './structure.ts';
-export { type Cut, part, segments, subgraph, type ValueInfo } from './subgraph.ts';
+export { type Cut, type Live, liveValues, part, segments, subgraph, type ValueInfo } from './subgraph.ts';
 export { elements, fromFloat32, sum, type Tensor, toFloat32, toFloat64 } from './tensor.ts';
 export { readWeights, weightTensors, writeWeights } from './weights.ts';
 export { locationOf, type ReadExternal } from './wire.ts';

@@ -143,9 +143,13 @@ export interface Structure {
   norms: Norm[];
 }
 
-/** Whether what comes of the channels that stay depends, before any layer reads it, on which go. */
-export function dependsOnKept({ norms, slices }: Structure): boolean {
-  return norms.length > 0 || slices.some(({ isRead }) => isRead);
+/** What comes of the channels that stay depends at these places, before any layer reads it, on which go. */
+export function insideOf({ norms, slices }: Structure): readonly { readonly node: string }[] {
+  return [...norms, ...slices.filter(({ isRead }) => isRead)];
+}
+
+export function dependsOnKept(structure: Structure): boolean {
+  return insideOf(structure).length > 0;
 }
 
 /** What `openModel` found that can be cut, and what cannot. */

@@ -138,28 +138,41 @@ function inputInfo(name: string, { shapes, types, varies }: ValueInfo) {
   return valueInfo(name, (types.get(name) ?? 'float32') as DataType, open);
 }
 
-export interface Cut {
-  /** Position of the last node before the cut. */
-  after: number;
+/** A place between two nodes. */
+export interface Live {
+  /** Position of the last node before it. */
+  readonly after: number;
+  /** The values that nodes behind it read, not all of them inputs of the model. */
+  readonly values: readonly string[];
+}
+
+export interface Cut extends Pick<Live, 'after'> {
   /** The only computed value that nodes behind the cut read. */
-  value: string;
+  readonly value: string;
+}
+
+/** The places where a single value is live: see `liveValues`. */
+export function segments(...args: Parameters<typeof liveValues>): Cut[] {
+  return liveValues(...args).flatMap(({ after, values }) =>
+    values.length === 1 ? [{ after, value: values[0] }] : [],
+  );
 }
 
 /**
- * All cuts in topological order. Values that depend on constants, or on other inputs than `input`, alone cross for
- * free: they can be computed again.
+ * All places in topological order behind which everything can be computed from the values that are live there. Values that
+ * depend on constants, or on other inputs than `input`, alone cross for free: they can be computed again.
  *
  * @param shapes  dims of every value in a run; with them, what depends on constants and the shapes of the graph's
- *   inputs alone (positions, causal masks) crosses for free too, where the value that crosses has the same batch:
+ *   inputs alone (positions, causal masks) crosses for free too, where a value that crosses has the same batch:
  *   `subgraph` takes it from there
  * @param batchAxes  those of `ValueInfo`
  */
-export function segments(
+export function liveValues(
   model: Model,
   shapes?: Shapes,
   input = model.inputs[0]?.name,
   batchAxes: ReadonlyMap<string, number> = new Map(),
-): Cut[] {
+): Live[] {
   const inputs = new Set(model.inputs.map(({ name }) => name));
   const batches = new Set<number | undefined>();
   const computed = new Set([input]);
@@ -176,16 +189,16 @@ export function segments(
     for (const value of values) if (computed.has(value)) lastUse.set(value, place);
   }
   const live = new Set([...inputs].filter((name) => lastUse.has(name)));
-  const cuts: Cut[] = [];
-  for (const [place, node] of model.nodes.entries()) {
+  const places: Live[] = [];
+  for (const [after, node] of model.nodes.entries()) {
     for (const output of node.output) if (lastUse.has(output)) live.add(output);
-    for (const value of reads(node)) if (lastUse.get(value) === place) live.delete(value);
-    const [value] = live;
-    const isOfBatch = [...batches].every((batch) => batch === shapes?.get(value)?.[0]);
-    const hasBatch = isOfBatch && !batchAxes.has(value);
-    if (live.size === 1 && !inputs.has(value) && hasBatch) cuts.push({ after: place, value });
+    for (const value of reads(node)) if (lastUse.get(value) === after) live.delete(value);
+    const values = [...live];
+    const isOfBatch = [...batches].every((batch) => values.some((it) => shapes?.get(it)?.[0] === batch));
+    const isComputed = values.some((value) => !inputs.has(value));
+    if (isComputed && isOfBatch && !values.some((it) => batchAxes.has(it))) places.push({ after, values });
   }
-  return cuts;
+  return places;
 }
 
 /** True for a Shape of a graph input. */

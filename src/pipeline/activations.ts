@@ -1,8 +1,8 @@
-// Activations of both networks at one place of a model: in memory up to a limit, beyond it in a file.
+// Activations at one place of a model: in memory up to a limit, beyond it in a file.
 
 import type { FloatTensor } from '../engine/index.ts';
 import { OutOfMemoryError } from '../errors.ts';
-import { elements } from '../graph/index.ts';
+import { elements, sum } from '../graph/index.ts';
 
 /** A file of float32 values for as long as a run takes. */
 export interface Scratch {
@@ -24,12 +24,6 @@ export interface ActivationLimits {
 
 const DEFAULT_ACTIVATION_BYTES = 2 ** 30;
 
-/** The same values in the dense and in the pruned network; one tensor where they do not differ. */
-export interface Pair {
-  readonly dense: FloatTensor;
-  readonly pruned: FloatTensor;
-}
-
 export function activationLimit({ activationBytes = DEFAULT_ACTIVATION_BYTES }: ActivationLimits): number {
   return activationBytes;
 }
@@ -39,15 +33,15 @@ export function pairBytes(values: number): number {
   return 2 * Float32Array.BYTES_PER_ELEMENT * values;
 }
 
-/** Pairs by number, of one size but for shorter ones at the end. What is set is given away. */
+/** Tensors by number, as many of each and of one size, but for smaller ones at the end. What is set is given away. */
 export class Activations {
-  readonly #kept: Pair[] | undefined;
+  readonly #kept: (readonly FloatTensor[])[] | undefined;
   readonly #scratch: Scratch | undefined;
-  readonly #places: { readonly at: number; readonly dims: readonly number[] }[] = [];
+  readonly #places: { readonly at: number; readonly dims: readonly (readonly number[])[] }[] = [];
   #end = 0;
 
   /**
-   * @param bytes  of all pairs
+   * @param bytes  of all tensors
    * @throws {OutOfMemoryError} where they do not fit and there is no file for them
    */
   constructor(bytes: number, limits: ActivationLimits) {
@@ -62,25 +56,30 @@ export class Activations {
     }
   }
 
-  async set(index: number, pair: Pair): Promise<void> {
+  async set(index: number, tensors: readonly FloatTensor[]): Promise<void> {
     if (this.#kept) {
-      this.#kept[index] = pair;
+      this.#kept[index] = tensors;
       return;
     }
-    const { dims, data } = pair.dense;
-    this.#places[index] ??= { at: this.#end, dims };
-    const { at } = this.#places[index];
-    this.#end = Math.max(this.#end, at + 2 * data.length);
-    await this.#scratch!.write(at, data);
-    await this.#scratch!.write(at + data.length, pair.pruned.data);
+    this.#places[index] ??= { at: this.#end, dims: tensors.map(({ dims }) => dims) };
+    let { at } = this.#places[index];
+    for (const { data } of tensors) {
+      await this.#scratch!.write(at, data);
+      at += data.length;
+    }
+    this.#end = Math.max(this.#end, at);
   }
 
-  async get(index: number): Promise<Pair> {
+  async get(index: number): Promise<readonly FloatTensor[]> {
     if (this.#kept) return this.#kept[index];
     const { at, dims } = this.#places[index];
-    const size = elements(dims);
-    const both = await this.#scratch!.read(at, 2 * size);
-    return { dense: { dims, data: both.subarray(0, size) }, pruned: { dims, data: both.subarray(size) } };
+    const all = await this.#scratch!.read(at, sum(dims.map(elements)));
+    let end = 0;
+    return dims.map((dims) => {
+      const start = end;
+      end += elements(dims);
+      return { dims, data: all.subarray(start, end) };
+    });
   }
 
   /** To be called when they are not needed any more. */

@@ -59,8 +59,15 @@ export interface LastPlace extends Place {
   close(): Promise<void>;
 }
 
+/** A part of the pruned network. */
+export interface Visited {
+  readonly model: Model;
+  /** What it gives for every batch, where that is known already. */
+  readonly outputs?: Activations;
+}
+
 /** Gives the pruned network's part, where that is not the dense network's. */
-export type Visit = (place: Place, index: number) => Promise<Model | undefined>;
+export type Visit = (place: Place, index: number) => Promise<Visited | undefined>;
 
 /**
  * Takes samples to the last part. `visit` sees every part before its samples move on.
@@ -82,13 +89,18 @@ export async function through(
       const [before, apart] = [states, diverged];
       const source = (select?: Select) =>
         before?.source(part.batch, apart, select) ?? batchSource(samples, chain.input, select);
-      const pruned = await visit({ part, source }, index);
-      diverged ||= pruned !== undefined;
-      if (index === chain.parts - 1) return { part, pruned, source, close: async () => states?.close() };
-      states ??= new States(samples.size, chain.between, options);
-      const bytes = pairBytes(samples.size * elements(chain.between)) / 2;
-      const dense = await findings.dense<FloatTensor>({ part: index, output: true }, bytes);
-      await advance(chain, { part, pruned, source }, diverged, states, dense, options);
+      const visited = await visit({ part, source }, index);
+      diverged ||= visited !== undefined;
+      if (index === chain.parts - 1)
+        return { part, pruned: visited?.model, source, close: async () => states?.close() };
+      try {
+        states ??= new States(samples.size, chain.between, options);
+        const bytes = pairBytes(samples.size * elements(chain.between)) / 2;
+        const dense = await findings.dense<FloatTensor>({ part: index, output: true }, bytes);
+        await advance(chain, { part, source }, visited, diverged, states, dense, options);
+      } finally {
+        await visited?.outputs?.close();
+      }
     }
   } catch (error) {
     await states?.close();
@@ -99,7 +111,8 @@ export async function through(
 /** Moves all samples behind a part. */
 async function advance(
   { engine }: Chain,
-  { part, pruned, source }: Place,
+  { part, source }: Place,
+  { model: pruned, outputs }: Partial<Visited> = {},
   diverged: boolean,
   states: States,
   dense: DenseBatches<FloatTensor>,
@@ -113,13 +126,15 @@ async function advance(
   try {
     const isUsed = !dense.isKnown || (diverged && !pruned);
     const own = isUsed ? await load(part.opened?.model ?? (await part.read())) : undefined;
-    const other = pruned ? await load(pruned) : own;
+    const other = pruned && !outputs ? await load(pruned) : own;
     let index = 0;
     for await (const batch of source().batches()) {
       await turn(signal);
-      const before = await dense.at(index++, () => onlyOutput(own!, batch.input, batch));
-      const after = diverged ? await onlyOutput(other!, batch.pruned ?? batch.input, batch) : before;
+      const before = await dense.at(index, () => onlyOutput(own!, batch.input, batch));
+      const run = () => onlyOutput(other!, batch.pruned ?? batch.input, batch);
+      const after = diverged ? ((await outputs?.get(index))?.[0] ?? (await run())) : before;
       await states.add(before, after, batch);
+      index++;
     }
     await dense.keep();
     states.rewind();
@@ -200,7 +215,7 @@ class States {
     for (let i = 0; i < count; i++) {
       const own = sampleOf(dense, i, dims);
       const other = dense === pruned ? own : sampleOf(pruned, i, dims);
-      await this.#activations.set(this.#next, { dense: own, pruned: other });
+      await this.#activations.set(this.#next, [own, other]);
       const source = sampleOf(sample, i, sample.dims.slice(1));
       this.#samples[this.#next] = { sample: source, label: labels?.[i], dims };
       this.#next++;
@@ -237,10 +252,10 @@ class States {
   async #batch(indices: readonly number[], diverged: boolean): Promise<Batch> {
     const pairs = await Promise.all(indices.map((index) => this.#activations.get(index)));
     const samples = indices.map((index) => this.#samples[index]);
-    const input = stack(pairs.map(({ dense }) => dense));
+    const input = stack(pairs.map(([dense]) => dense));
     return {
       input,
-      pruned: diverged ? stack(pairs.map(({ pruned }) => pruned)) : input,
+      pruned: diverged ? stack(pairs.map(([, pruned]) => pruned)) : input,
       sample: stack(samples.map(({ sample }) => sample)),
       count: indices.length,
       labels: samples[0].label === undefined ? undefined : Int32Array.from(samples, ({ label }) => label!),

@@ -285,7 +285,7 @@ export function languageProfile(
   kept: Sizes,
   length: number,
 ): Profile {
-  const { architecture, hidden, sizes } = language;
+  const { architecture, hidden, headDim, sizes } = language;
   const after = sizesAfter(language, kept);
   const { config, record, statement } = language.configOf(after);
   const nothing = { tensors: new Map() };
@@ -302,7 +302,8 @@ export function languageProfile(
     sizes: { before: sizes, after },
     statement,
     weights: { largest: Math.max(...blocks), outside, files: 0 },
-    held: length * hidden,
+    // What comes of a block; in the pruned network what its widest layer reads, too.
+    held: length * (2 * hidden + Math.max(...sizes.map(({ heads, ffn }) => Math.max(heads * headDim, ffn)))),
     batch: 0,
     scores: language.outputsOf(length),
     macs: { parts: length * blocks.reduce((a, b) => a + b, 0), last: language.macsAround(length) },

@@ -1,14 +1,15 @@
 // The dense and the pruned network side by side, within one graph.
 //
 // Layers are pruned in sequence from input to output, and each needs activations of both networks. To
-// run neither from its input again and again, the activations of both are kept at a cut: a place where a
-// single value is live, so that everything behind it can be computed from it alone. As pruning
-// proceeds, the frontier moves from cut to cut.
+// run neither from its input again and again, activations are kept from which everything behind them can be
+// computed: of the dense network at a cut, where a single value is live, for these are kept for other runs
+// too; of the pruned one right before the layer, however many values are live there, so that no layer runs twice.
+// As pruning proceeds, the frontier moves on.
 
 import type { Engine, EngineSession, FloatTensor } from '../engine/index.ts';
-import { type Cut, elements, type Model, segments, subgraph } from '../graph/index.ts';
-import { type ActivationLimits, Activations, activationLimit, type Pair, pairBytes } from './activations.ts';
-import { type Batch, type BatchSource, feedsOf } from './batches.ts';
+import { elements, type Live, liveValues, type Model, subgraph, sum } from '../graph/index.ts';
+import { type ActivationLimits, Activations, activationLimit, pairBytes } from './activations.ts';
+import type { Batch, BatchSource } from './batches.ts';
 import { DenseBatches, type Findings } from './findings.ts';
 import type { OpenedModel } from './open.ts';
 import { turn } from './turn.ts';
@@ -23,13 +24,21 @@ export interface Values extends Pick<Batch, 'count' | 'others'> {
   readonly batch: number;
 }
 
-/** Where to compute from next. */
-export interface Move {
-  readonly cut: Cut;
-  /** Values of the dense network that are computed on the way there, those at the cut among them. */
+type Network = 'dense' | 'pruned';
+type Along = Omit<Values, Network>;
+
+/** Where to compute values of a network from next. */
+interface Move {
+  readonly to: Live;
+  /** Values that are computed on the way there, those that are live there among them. */
   readonly watched: readonly string[];
-  /** The dense network's activations at the cut, where a run has computed them already. */
-  readonly dense?: readonly FloatTensor[];
+}
+
+/** What is at hand of a network. */
+interface Held {
+  readonly at: Live;
+  /** Batch by batch; at the model's input they come from the source instead. */
+  readonly tensors?: Activations;
 }
 
 export class Frontier {
@@ -41,17 +50,16 @@ export class Frontier {
   readonly #findings: Findings;
   /** What the dense network's values depend on, up to the frontier: which values a session gives can change their bits. */
   readonly #path: unknown[];
-  readonly #cuts: readonly Cut[];
+  /** Where activations may be held. */
+  readonly #places: readonly Live[];
   readonly #inputs: readonly string[];
   /** Moves that nobody has needed yet. */
-  #moves: Move[] = [];
-  #value: string;
-  /** Position in the topological order behind which the frontier lies; −1 is the model's input. */
-  #after = -1;
-  /** The activations at the frontier; at the model's input they come from the source instead. */
-  #held:
-    | { readonly pairs: Activations; readonly sizes: readonly Pick<Values, 'batch' | 'count' | 'others'>[] }
-    | undefined;
+  readonly #moves: Record<Network, Move[]> = { dense: [], pruned: [] };
+  readonly #held: Record<Network, Held>;
+  /** Of the dense network, behind its frontier. */
+  #ahead: Held | undefined;
+  /** What goes along with every batch. */
+  #along: readonly Along[] = [];
 
   /**
    * @param pruned  a model with the values of the dense one, whose weights change while the frontier moves
@@ -74,72 +82,118 @@ export class Frontier {
     this.#limits = limits;
     this.#findings = findings;
     this.#path = [about];
-    this.#cuts = segments(model, info.shapes, input.name, info.batchAxes);
+    this.#places = liveValues(model, info.shapes, input.name, info.batchAxes).filter((place) =>
+      this.#mayHold(place),
+    );
     this.#inputs = model.inputs.map(({ name }) => name);
-    this.#value = input.name;
+    const start: Held = { at: { after: -1, values: [input.name] } };
+    this.#held = { dense: start, pruned: start };
   }
 
-  /** The last cut before the node at position `before` whose activations may be held, if the next moves do not pass it. */
-  cutBefore(before: number): Cut | undefined {
-    const behind = this.#moves.at(-1)?.cut.after ?? this.#after;
-    return this.#cuts.findLast(
-      ({ after, value }) => after > behind && after < before && this.#mayHold(this.#bytes(value)),
-    );
+  /** The last cut before the node at position `before` whose activations may be held, if the dense network is not there yet. */
+  cutBefore(before: number): Live | undefined {
+    return this.#next('dense', (place) => place.after < before && place.values.length === 1);
   }
 
   /**
-   * Moves to a cut, when next something is computed: what lies before it must be final in the pruned network. The same
-   * values are computed in the same way however late that is, so the bits are the same.
+   * Moves to a cut in the dense network, when next something is computed. The same values are computed in the same way
+   * however late that is, so the bits are the same.
+   *
+   * @param watched  values of the run that goes ahead to that cut, where there was one
    */
-  moveTo(move: Move): void {
-    this.#moves.push(move);
+  moveDense(to: Live, watched: readonly string[] = []): void {
+    this.#moves.dense.push({ to, watched: [...new Set([...watched, ...to.values])] });
+  }
+
+  /**
+   * Moves in the pruned network to the node at position `before`, as `moveDense`: what lies before it must be final.
+   *
+   * @param watched  values that a run is for that takes the frontier along
+   */
+  movePruned(before: number, watched: readonly string[] = []): void {
+    const to = this.#next('pruned', ({ after }) => after < before);
+    if (to) this.#moves.pruned.push({ to, watched: [...new Set([...watched, ...to.values])] });
   }
 
   /**
    * Computes the named values of either network from the frontier, batch by batch.
    *
+   * @param ahead  a cut that the dense network runs on to, to be moved to next
    * @param variant  of the pruned network, instead of it
    */
   async *run(
     dense: readonly string[],
     pruned: readonly string[],
     signal?: AbortSignal,
-    variant?: Model,
+    { ahead, variant }: { readonly ahead?: Live; readonly variant?: Model } = {},
   ): AsyncGenerator<Values> {
-    for (const move of this.#moves.splice(0)) await this.#advance(move, signal);
-    yield* this.#compute(dense, pruned, signal, variant);
+    const isDenseAsked = dense.length > 0 || ahead;
+    for (const move of isDenseAsked ? this.#moves.dense.splice(0) : [])
+      await this.#advance('dense', move, signal);
+    const moves = this.#moves.pruned.splice(0);
+    const last = moves.at(-1);
+    const isAlong = last && !variant && pruned.every((value) => last.watched.includes(value));
+    for (const move of isAlong ? moves.slice(0, -1) : moves) await this.#advance('pruned', move, signal);
+    const both = [...new Set([...dense, ...(ahead?.values ?? [])])];
+    const values = this.#compute(both, isAlong ? last.watched : pruned, signal, variant);
+    const moving = isAlong ? this.#moving('pruned', last.to, values) : values;
+    yield* ahead ? this.#moving('ahead', ahead, moving) : moving;
+  }
+
+  /** What comes of the pruned network, which must be final; to be closed by who gets it. */
+  async toEnd(signal?: AbortSignal): Promise<Activations> {
+    const { nodes, outputs } = this.#opened.model;
+    const to = { after: nodes.length, values: [outputs[0].name] };
+    this.#moves.pruned.push({ to, watched: to.values });
+    for await (const _ of this.run([], [], signal));
+    const { tensors } = this.#held.pruned;
+    this.#held.pruned = { at: to };
+    return tensors!;
   }
 
   /** Lets go of the activations. */
   async close(): Promise<void> {
-    await this.#held?.pairs.close();
-    this.#held = undefined;
+    for (const held of [this.#held.dense, this.#held.pruned, this.#ahead]) await held?.tensors?.close();
   }
 
-  async #advance({ cut: { value, after }, watched, dense }: Move, signal?: AbortSignal): Promise<void> {
-    const before = dense ?? (await this.#dense(value, watched, signal));
-    const pairs = new Activations(this.#bytes(value), this.#limits);
-    const sizes: Pick<Values, 'batch' | 'count' | 'others'>[] = [];
-    try {
-      for await (const { pruned, batch, count, others } of this.#compute([], [value], signal)) {
-        await pairs.set(sizes.length, { dense: before[sizes.length], pruned: pruned[value] });
-        sizes.push({ batch, count, others });
-      }
-    } catch (error) {
-      await pairs.close();
-      throw error;
+  #next(network: Network, isWanted: (place: Live) => boolean): Live | undefined {
+    const behind = (this.#moves[network].at(-1)?.to ?? this.#held[network].at).after;
+    return this.#places.findLast((place) => place.after > behind && isWanted(place));
+  }
+
+  async #advance(network: Network, { to, watched }: Move, signal?: AbortSignal): Promise<void> {
+    if (network === 'dense' && this.#ahead?.at.after === to.after) {
+      await this.#held.dense.tensors?.close();
+      this.#held.dense = this.#ahead;
+      this.#ahead = undefined;
+    } else {
+      const values =
+        network === 'dense' ? this.#compute(watched, [], signal) : this.#compute([], watched, signal);
+      for await (const _ of this.#moving(network, to, values));
     }
-    await this.close();
-    this.#value = value;
-    this.#after = after;
-    this.#path.push(watched);
-    this.#held = { pairs, sizes };
+    if (network === 'dense') this.#path.push(watched);
   }
 
-  async #dense(value: string, watched: readonly string[], signal?: AbortSignal): Promise<FloatTensor[]> {
-    const tensors: FloatTensor[] = [];
-    for await (const { dense } of this.#compute(watched, [], signal)) tensors.push(dense[value]);
-    return tensors;
+  /** Values on their way; with the last of them a frontier, or what is ahead of it, is where they have led. */
+  async *#moving(which: Network | 'ahead', at: Live, values: AsyncIterable<Values>): AsyncGenerator<Values> {
+    const tensors = new Activations(this.#bytes(at.values), this.#limits);
+    let [index, isThere] = [0, false];
+    try {
+      for await (const batch of values) {
+        const own = batch[which === 'pruned' ? 'pruned' : 'dense'];
+        await tensors.set(
+          index++,
+          at.values.map((name) => own[name]),
+        );
+        yield batch;
+      }
+      isThere = true;
+    } finally {
+      const before = which === 'ahead' ? this.#ahead : this.#held[which];
+      await (isThere ? before?.tensors : tensors)?.close();
+    }
+    if (which === 'ahead') this.#ahead = { at, tensors };
+    else this.#held[which] = { at, tensors };
   }
 
   async *#compute(
@@ -152,18 +206,17 @@ export class Frontier {
     const sessions: (EngineSession | undefined)[] = [];
     let index = 0;
     try {
-      sessions.push(known.isKnown ? undefined : await this.#load(this.#opened.model, dense));
-      sessions.push(await this.#load(variant, pruned));
+      sessions.push(known.isKnown ? undefined : await this.#load('dense', this.#opened.model, dense));
+      sessions.push(await this.#load('pruned', variant, pruned));
       const [denseSession, prunedSession] = sessions;
-      for await (const at of this.#current()) {
+      const asked = { dense: dense.length > 0, pruned: pruned.length > 0 };
+      for await (const { dense: before, pruned: other, ...along } of this.#current(asked)) {
         await turn(signal);
-        const values = await known.at(index++, () => this.#run(denseSession, at.dense, at));
+        const values = await known.at(index++, () => runFrom(denseSession, before, along));
         yield {
-          dense: this.#withHeld(values, dense, at.dense),
-          pruned: this.#withHeld(await this.#run(prunedSession, at.pruned, at), pruned, at.pruned),
-          batch: at.batch,
-          count: at.count,
-          others: at.others,
+          dense: withHeld(values, dense, before),
+          pruned: withHeld(await runFrom(prunedSession, other, along), pruned, other),
+          ...along,
         };
       }
       await known.keep();
@@ -173,62 +226,90 @@ export class Frontier {
   }
 
   #known(dense: readonly string[]): Promise<DenseBatches<Tensors>> {
-    const computed = this.#computed(dense);
+    const computed = this.#computed('dense', dense);
     if (computed.length === 0) return Promise.resolve(new DenseBatches());
-    const bytes = computed.reduce((sum, value) => sum + this.#bytes(value) / 2, 0);
-    return this.#findings.dense([...this.#path, computed], bytes);
+    return this.#findings.dense([...this.#path, computed], this.#bytes(computed) / 2);
   }
 
-  #computed(values: readonly string[]): string[] {
-    return values.filter((value) => value !== this.#value);
+  #computed(network: Network, values: readonly string[]): string[] {
+    return values.filter((value) => !this.#held[network].at.values.includes(value));
   }
 
-  async #load(model: Model, values: readonly string[]): Promise<EngineSession | undefined> {
-    const computed = this.#computed(values);
+  async #load(network: Network, model: Model, values: readonly string[]): Promise<EngineSession | undefined> {
+    const computed = this.#computed(network, values);
     if (computed.length === 0) return undefined;
-    return this.#engine.load(subgraph(model, [this.#value], computed, this.#opened.info, this.#inputs));
+    const { info } = this.#opened;
+    return this.#engine.load(subgraph(model, this.#held[network].at.values, computed, info, this.#inputs));
   }
 
-  async #run(
-    session: EngineSession | undefined,
-    at: FloatTensor,
-    batch: Pick<Batch, 'others'>,
-  ): Promise<Tensors> {
-    return session ? session.run(feedsOf(session, batch, at, this.#value)) : {};
-  }
-
-  /** The values, and those at the frontier, which no session gives. */
-  #withHeld(values: Tensors, names: readonly string[], at: FloatTensor): Tensors {
-    return names.includes(this.#value) ? { ...values, [this.#value]: at } : values;
-  }
-
-  async *#current(): AsyncGenerator<Pair & Pick<Values, 'batch' | 'count' | 'others'>> {
-    if (this.#held) {
-      const { pairs, sizes } = this.#held;
-      for (const [i, size] of sizes.entries()) yield { ...(await pairs.get(i)), ...size };
-    } else {
-      const { info, input: model } = this.#opened;
-      for await (const { input, pruned = input, sample, count, others } of this.#source.batches()) {
-        // Where sizes differ, what is computed from them needs the samples themselves.
-        const along = info.varies ? { ...others, [model.name]: sample } : others;
-        yield { dense: input, pruned, batch: input.dims[0], count, others: along };
-      }
+  async *#current(asked: Record<Network, boolean>): AsyncGenerator<Record<Network, Tensors> & Along> {
+    const { info, input: model } = this.#opened;
+    const at = async (network: Network, index: number, input?: FloatTensor): Promise<Tensors> => {
+      if (!asked[network]) return {};
+      const { at, tensors } = this.#held[network];
+      const values = tensors ? await tensors.get(index) : [input!];
+      return Object.fromEntries(at.values.map((name, i) => [name, values[i]]));
+    };
+    const both = async (index: number, input?: FloatTensor, pruned?: FloatTensor) => ({
+      dense: await at('dense', index, input),
+      pruned: await at('pruned', index, pruned),
+    });
+    const isHeld = (['dense', 'pruned'] as const).every((it) => !asked[it] || this.#held[it].tensors);
+    if (isHeld && this.#along.length > 0) {
+      for (const [i, along] of this.#along.entries()) yield { ...(await both(i)), ...along };
+      return;
     }
+    const all: Along[] = [];
+    for await (const { input, pruned = input, sample, count, others } of this.#source.batches()) {
+      // Where sizes differ, what is computed from them needs the samples themselves.
+      const more = info.varies ? { ...others, [model.name]: sample } : others;
+      const along = { batch: input.dims[0], count, others: more };
+      const index = all.push(along) - 1;
+      yield { ...(await both(index, input, pruned)), ...along };
+    }
+    this.#along = all;
   }
 
-  #mayHold(bytes: number): boolean {
+  /** Each network may hold half of what may be held. */
+  #mayHold({ values }: Live): boolean {
+    const { types } = this.#opened.info;
+    if (!values.every((value) => HELD_TYPES.has(types.get(value) ?? 'float32'))) return false;
+    const bytes = this.#bytes(values);
     return (
       bytes <= activationLimit(this.#limits) || (this.#limits.scratch !== undefined && Number.isFinite(bytes))
     );
   }
 
-  /** Bytes of a value's activations over all samples, for both networks. */
-  #bytes(value: string): number {
+  /** Bytes of the values' activations over all samples, for both networks. */
+  #bytes(values: readonly string[]): number {
     const { info, input } = this.#opened;
-    const dims = info.shapes.get(value);
-    if (!dims) return Number.POSITIVE_INFINITY;
     // Shapes are those of one run on the smallest batch, whichever axis the samples are in.
     const probed = info.shapes.get(input.name)?.[0] || 1;
-    return pairBytes((elements(dims) / probed) * this.#source.samples);
+    const sizes = values.map((value) => {
+      const dims = info.shapes.get(value);
+      return dims ? elements(dims) / probed : Number.POSITIVE_INFINITY;
+    });
+    return pairBytes(sum(sizes) * this.#source.samples);
   }
+}
+
+/** Those that the engine's numbers hold exactly. */
+const HELD_TYPES = new Set(['float32', 'float16', 'bool']);
+
+async function runFrom(
+  session: EngineSession | undefined,
+  at: Tensors,
+  { others = {} }: Along,
+): Promise<Tensors> {
+  if (!session) return {};
+  const all = { ...others, ...at };
+  return session.run(Object.fromEntries(session.inputs.map(({ name }) => [name, all[name]])));
+}
+
+/** The values, and those at the frontier, which no session gives. */
+function withHeld(values: Tensors, names: readonly string[], at: Tensors): Tensors {
+  return {
+    ...values,
+    ...Object.fromEntries(names.filter((name) => name in at).map((name) => [name, at[name]])),
+  };
 }

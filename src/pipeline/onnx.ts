@@ -4,11 +4,12 @@ import type { Engine } from '../engine/index.ts';
 import {
   countParameters,
   elements,
+  liveValues,
   type Model,
-  segments,
   shrink,
   sizeAt,
   sizeTerms,
+  sum,
   type Term,
   type WriteOptions,
   writeModel,
@@ -99,16 +100,17 @@ function profileOf(opened: OpenedModel, recipe: Recipe, sizes: Sizes): Profile {
     .map((it) => [it, [...Array(sizes.get(it.name)!).keys()]] as const);
   const probed = info.shapes.get(input.name)?.[0] || 1;
   const values = (dims: readonly number[] = []) => elements(dims) / probed;
-  const cuts = segments(model, info.shapes, input.name, info.batchAxes).map(({ value }) =>
-    values(info.shapes.get(value)),
+  const places = liveValues(model, info.shapes, input.name, info.batchAxes).map(({ values: live }) =>
+    live.map((value) => values(info.shapes.get(value))),
   );
+  const cuts = places.filter(({ length }) => length === 1).flat();
   const all = [...info.shapes.values()].reduce((sum, dims) => sum + values(dims), 0);
   return {
     model: name,
     steps: steps.filter(({ maps }) => maps.length > 0).map(plannedStep),
     parameters: { before: parameters, after: countParameters(shrink(model, new Map(kept))) },
     weights: { largest: parameters, outside: 0, files: 2 * bytes },
-    held: Math.max(0, ...cuts),
+    held: Math.max(0, ...cuts) + Math.max(0, ...places.map(sum)),
     batch: all * batchSize(input, values(info.shapes.get(input.name))),
     scores: 0,
     macs: { parts: macs, last: 0 },

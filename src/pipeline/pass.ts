@@ -66,10 +66,15 @@ export async function passOver(run: Run, pass: Pass): Promise<LastPlace> {
   const visit: Visit = async (place, index) => {
     if (!place.part.opened) return undefined;
     const pruned = await prunePart(place, index, run, pass, history);
-    await pass.onPart?.(index, pruned);
+    try {
+      await pass.onPart?.(index, pruned);
+    } catch (error) {
+      await pruned.outputs?.close();
+      throw error;
+    }
     if (chain.parts > 1)
       run.onProgress?.({ label, done: index, total: chain.parts - 2, layer: `block ${index - 1}` });
-    return history.isDense ? undefined : masked(pruned);
+    return history.isDense ? undefined : { model: masked(pruned), outputs: pruned.outputs };
   };
   const last = await through(chain, calibration, run, visit, findings);
   const { gain } = last.part;

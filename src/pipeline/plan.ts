@@ -21,7 +21,7 @@ export interface Profile extends Pick<PruneReport, 'parameters'> {
     /** Bytes of whole files in memory. */
     readonly files: number;
   };
-  /** Values of a sample that are held for the next layer or part, at most. */
+  /** Values of a sample, of both networks, that are held for the next layer or part, at most. */
   readonly held: number;
   /** Values of a batch in the engine, where the constants below do not cover them. */
   readonly batch: number;
@@ -91,7 +91,7 @@ const COMPARED = 2 * VERIFIED_WINDOWS;
 /** Strengths of damping that are tried for a layer; at most 5. */
 const TRIES = 4;
 /** How often a part is run in a pass, in whole forward passes of one network: with and without correction. */
-const FORWARDS = { corrected: 4.5, plain: 3.5 };
+const FORWARDS = { corrected: 3.6, plain: 3 };
 
 export function planRun(profile: Profile, recipe: Recipe, options: PlanOptions): Plan {
   const { model, parameters, sizes, statement, steps } = profile;
@@ -120,7 +120,7 @@ function bytesOf(profile: Profile, recipe: Recipe, options: PlanOptions): Plan['
   const engine = 4 * ENGINE_COPIES * Math.max(sizes.outside, sizes.largest);
   const weights = engine + 4 * PART_COPIES * sizes.largest + sizes.files + 2 * 4 * batch;
   const last = engine + 4 * (OUTSIDE_COPIES * sizes.outside + (SCORE_COPIES + VERIFIED_WINDOWS) * scores);
-  const activations = 2 * Math.min(activationLimit(options), pairBytes(samples * held));
+  const activations = 2 * Math.min(activationLimit(options), pairBytes(samples * held) / 2);
   const wasm = largest((step) => stepBytes(step, recipe.search));
   const helpers = Math.round(largest(stepStatisticsBytes) * (1 - 1 / threads));
   const heap = largest((step) => heapBytes(step) + (refitsProducers(recipe) ? refitBytesOf(step) : 0));

@@ -1,11 +1,10 @@
 // One part of a model from input to output: each structure's layers are fitted on what the network pruned so far gives
 // them, towards a target that the dense network sets.
 
-import type { FloatTensor } from '../engine/index.ts';
 import { InputError, NotPositiveDefiniteError } from '../errors.ts';
 import {
-  type Gain,
   type LinearMap,
+  type Live,
   layerKey,
   type Model,
   maskInner,
@@ -18,6 +17,7 @@ import {
   writeWeights,
 } from '../graph/index.ts';
 import type { Layer, LayerRecipe, SolvedLayers } from '../solve/index.ts';
+import type { Activations } from './activations.ts';
 import type { Part, Place } from './chain.ts';
 import { Frontier } from './frontier.ts';
 import { LineSums, type Lines, writeGain } from './gain.ts';
@@ -26,7 +26,7 @@ import type { Pass, Run } from './pass.ts';
 import { producersOf, type Refitted, refitProducers } from './producers.ts';
 import type { Named } from './recipe.ts';
 import { collect, type Sums, valuesFor } from './statistics.ts';
-import { type Step, stepsOf } from './steps.ts';
+import { type PlacedStep, placed, type Step, stepsOf } from './steps.ts';
 
 export interface PrunedLayer extends Named, Pick<SolvedLayers, 'kept' | 'relativeError' | 'curve'> {
   readonly structure: Structure;
@@ -38,6 +38,8 @@ export interface PrunedPart {
   /** The part's graph with its new weights, those of removed channels zero. */
   readonly weighted: Model;
   readonly layers: readonly PrunedLayer[];
+  /** What it gives for all samples, where there is a part behind it. To be closed. */
+  readonly outputs?: Activations;
 }
 
 /** The part without its removed channels. */
@@ -90,11 +92,9 @@ export async function prunePart(
   const { part, source: sourceOf } = place;
   const opened = part.opened!;
   const source = sourceOf(pass.fit);
-  const steps = withProducers(
-    opened,
-    stepsOf(opened, (it) => pass.sizes.get(part.named(it).name)!, run.recipe, pass.target, source.diverged),
-    pass,
-  );
+  const kept = (it: Structure) => pass.sizes.get(part.named(it).name)!;
+  const plain = stepsOf(opened, kept, run.recipe, pass.target, source.diverged);
+  const steps = placed(opened.model, pass.refitsProducers ? withProducers(opened, plain) : plain);
   const pruned = { weighted: opened.model.clone(), layers: [] as PrunedLayer[] };
   const { weighted, layers } = pruned;
   const about = { part: index, samples: pass.samples };
@@ -122,9 +122,10 @@ export async function prunePart(
   };
   try {
     const start = steps.length > 0 ? frontier.cutBefore(steps[0].from) : undefined;
-    if (start) frontier.moveTo({ cut: start, watched: [start.value] });
+    if (start) frontier.moveDense(start);
     for (const [i, step] of steps.entries()) {
-      if (step.gain) writeGain(weighted, step.gain, await refitGain(walk, step.gain, steps[i + 1]));
+      const { gain } = step;
+      if (gain) writeGain(weighted, gain, await refitGain(walk, { ...step, gain }, steps[i + 1]));
       else {
         const solved = await solveStep(walk, step, steps[i + 1]);
         writeSolved(weighted, step, solved);
@@ -134,11 +135,12 @@ export async function prunePart(
         }
       }
       if (run.chain.parts === 1) {
-        const layer = step.gain?.node ?? step.maps[0].node;
+        const layer = gain?.node ?? step.maps[0].node;
         run.onProgress?.({ label: pass.label, done: i + 1, total: steps.length, layer });
       }
     }
-    return pruned;
+    const isHandedOn = index < run.chain.parts - 1 && !pass.fit && !history.isDense;
+    return isHandedOn ? { ...pruned, outputs: await frontier.toEnd(run.signal) } : pruned;
   } finally {
     await frontier.close();
   }
@@ -154,19 +156,24 @@ function layerOf(
 }
 
 /** Refits a gain, as `solveStep` does a step. */
-async function refitGain(walk: Walk, gain: Gain, following: PlacedStep | undefined): Promise<Lines> {
+async function refitGain(
+  walk: Walk,
+  { from, gain }: PlacedStep & Required<Pick<Step, 'gain'>>,
+  following: PlacedStep | undefined,
+): Promise<Lines> {
   const { run, part, frontier, history } = walk;
   const about = { part, gain: gain.node, before: history.name };
+  const value = [gain.output];
+  frontier.movePruned(from, value);
   const lines = await run.findings.once('solved', about, async () => {
     const sums = new LineSums(gain);
-    const value = [gain.output];
     for await (const { dense, pruned, count } of frontier.run(value, value, run.signal))
       sums.add(pruned[gain.output], dense[gain.output], count);
     return sums.lines();
   });
   history.name = await run.findings.hash(about);
   const cut = following && frontier.cutBefore(following.from);
-  if (cut) frontier.moveTo({ cut, watched: [cut.value] });
+  if (cut) frontier.moveDense(cut);
   return lines;
 }
 
@@ -178,21 +185,11 @@ function removeRows(gone: Map<string, number[]>, structure: Structure, kept: rea
   }
 }
 
-/** A step, and from where on the network has to be at hand for it and those behind it. */
-interface PlacedStep extends Step {
-  readonly from: number;
-}
-
-function withProducers(opened: OpenedModel, steps: readonly Step[], { refitsProducers }: Pass): PlacedStep[] {
-  const { model } = opened;
-  let from = Number.POSITIVE_INFINITY;
-  const placed = steps.toReversed().map((step): PlacedStep => {
-    const producers = (refitsProducers && step.structure && producersOf(opened, step.structure)) || [];
-    const places = producers.map(({ node }) => model.position(model.node(node)!));
-    from = Math.min(from, step.position, ...places);
-    return { ...step, producers, from };
-  });
-  return placed.reverse();
+function withProducers(opened: OpenedModel, steps: readonly Step[]): Step[] {
+  return steps.map((step) => ({
+    ...step,
+    producers: step.structure ? producersOf(opened, step.structure) : [],
+  }));
 }
 
 /** A step's layers solved, and those before it that were refitted with them. */
@@ -221,7 +218,7 @@ async function refitBoth(walk: Walk, step: Step, solved: SolvedLayers): Promise<
   const again = await collect(opened, frontier, samples, step.maps, pass.target, undefined, run, true);
   const removed = new Map(gone);
   removeRows(removed, structure, solved.kept);
-  const layers = layersOf(weighted, { maps: step.maps }, again.sums, removed);
+  const layers = layersOf(weighted, { maps: step.maps }, again, removed);
   const found = await Promise.all(
     layers.map((layer, i) => solveTogether(run, pass, opened.name, { maps: [step.maps[i]] }, [layer])),
   );
@@ -235,6 +232,8 @@ async function solveStep(
   following: PlacedStep | undefined,
 ): Promise<SolvedStep> {
   const { run, pass, part, frontier, history } = walk;
+  const values = valuesFor(step.maps, pass.target);
+  frontier.movePruned(step.from, values.pruned);
   // While the dense network runs for the targets, it goes on to where the next step starts from.
   const cut = following && frontier.cutBefore(following.from);
   const { structure, keep } = step;
@@ -247,23 +246,17 @@ async function solveStep(
     support,
     before: history.name,
   };
-  let dense: readonly FloatTensor[] | undefined;
   const solved = await run.findings.once('solved', about, async () => {
-    const found = await sumsOf(walk, step, cut?.value);
-    dense = found.ahead;
-    const solved = await run.clock.time('solve', () => solve(walk, step, found.sums));
-    return refitBoth(walk, step, solved);
+    const sums = await sumsOf(walk, step, values.dense.length > 0 ? cut : undefined);
+    return refitBoth(walk, step, await run.clock.time('solve', () => solve(walk, step, sums)));
   });
   history.name = await run.findings.hash(about);
   history.isDense = false;
-  if (cut) {
-    const watched = [...new Set([...valuesFor(step.maps, pass.target).dense, cut.value])];
-    frontier.moveTo({ cut, watched, dense });
-  }
+  if (cut) frontier.moveDense(cut, values.dense);
   return solved;
 }
 
-async function sumsOf(walk: Walk, step: Step, ahead: string | undefined): ReturnType<typeof collect> {
+async function sumsOf(walk: Walk, step: Step, ahead: Live | undefined): Promise<readonly Sums[]> {
   const { run, pass, part, opened, frontier, samples, history } = walk;
   const { maps } = step;
   const find = () => collect(opened, frontier, samples, maps, pass.target, ahead, run, pass.isThin);
@@ -277,12 +270,8 @@ async function sumsOf(walk: Walk, step: Step, ahead: string | undefined): Return
     samples: pass.samples,
     isThin: pass.isThin,
   };
-  let found: Awaited<ReturnType<typeof collect>> | undefined;
-  const { sums } = await run.findings.once('statistics', about, async () => {
-    found = await find();
-    return { sums: found.sums };
-  });
-  return { sums, ahead: found?.ahead };
+  const { sums } = await run.findings.once('statistics', about, async () => ({ sums: await find() }));
+  return sums;
 }
 
 function namesOf({ maps }: Step): string[] {

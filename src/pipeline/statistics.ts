@@ -1,7 +1,7 @@
 // Statistics of layers over one pass of both networks.
 
 import type { FloatTensor } from '../engine/index.ts';
-import { elements, type LinearMap, sum } from '../graph/index.ts';
+import { elements, type LinearMap, type Live, sum } from '../graph/index.ts';
 import type { SessionStatistics } from '../pool/index.ts';
 import type { Image, Layer, LayerStatistics } from '../solve/index.ts';
 import type { Frontier, Values } from './frontier.ts';
@@ -37,7 +37,7 @@ export function valuesFor(
  * Sums of each layer over the samples behind the frontier, every fourth of them apart.
  *
  * @param samples  how many there are
- * @param ahead  a value of the dense network to collect on the way
+ * @param ahead  a cut that the dense network runs on to on the way
  * @param isThin  whether convolutions are looked at on a grid of positions, where there are many for each input
  */
 export async function collect(
@@ -46,12 +46,11 @@ export async function collect(
   samples: number,
   maps: readonly LinearMap[],
   target: Target,
-  ahead: string | undefined,
+  ahead: Live | undefined,
   { session, signal, clock }: Run,
   isThin = false,
-): Promise<{ sums: Sums[]; ahead?: FloatTensor[] }> {
+): Promise<Sums[]> {
   const { dense, pruned } = valuesFor(maps, target);
-  const collected: FloatTensor[] = [];
   const isHeldOut = (index: number) => samples >= FEWEST_TO_SPLIT && index % HELD_OUT === HELD_OUT - 1;
   const all: SessionStatistics[] = [];
   const open = (map: LinearMap) => {
@@ -62,8 +61,7 @@ export async function collect(
   let added: Promise<unknown> = Promise.resolve();
   try {
     const accumulators = maps.map((map) => ({ map, fit: open(map), heldOut: open(map) }));
-    const watched = ahead ? [...new Set([...dense, ahead])] : dense;
-    for await (const values of frontier.run(watched, pruned, signal)) {
+    for await (const values of frontier.run(dense, pruned, signal, { ahead })) {
       // The networks have run on the next batch while this was being added.
       await clock.time('waiting', () => added);
       const first = sample;
@@ -76,14 +74,13 @@ export async function collect(
       added = clock.time('statistics', () => Promise.all(adding));
       added.catch(() => {}); // awaited above or below
       sample += values.count;
-      if (ahead) collected.push(values.dense[ahead]);
     }
     await clock.time('waiting', () => added);
     const sums = accumulators.map(async ({ fit, heldOut }): Promise<Sums> => {
       const unseen = await heldOut.finish({ shared: true });
       return { fit: await fit.finish({ shared: true }), heldOut: unseen.n > 0 ? unseen : undefined };
     });
-    return { sums: await Promise.all(sums), ahead: ahead ? collected : undefined };
+    return await Promise.all(sums);
   } catch (error) {
     await Promise.all(all.map((it) => it.dispose()));
     throw error;

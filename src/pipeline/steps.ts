@@ -5,6 +5,7 @@ import {
   dependsOnKept,
   depthwise,
   type Gain,
+  insideOf,
   type LinearMap,
   layerKey,
   linearMaps,
@@ -101,6 +102,22 @@ function changesBehind(
     pending.push(...producer.input);
   }
   return false;
+}
+
+/** A step, and the first node that it or a later one changes: what lies before that is final. */
+export interface PlacedStep extends Step {
+  readonly from: number;
+}
+
+export function placed(model: Model, steps: readonly Step[]): PlacedStep[] {
+  let from = Number.POSITIVE_INFINITY;
+  const backwards = steps.toReversed().map((step): PlacedStep => {
+    const { position, structure, producers = [] } = step;
+    const changed = [...producers, ...(structure ? insideOf(structure) : [])];
+    from = Math.min(from, position, ...changed.map(({ node }) => model.position(model.node(node)!)));
+    return { ...step, from };
+  });
+  return backwards.reverse();
 }
 
 /** Joins neighbouring corrections that read the same value: one run of the networks gives the statistics of all. */

@@ -1,10 +1,17 @@
 import { describe, expect, test } from 'vitest';
 import { InputError } from '../../src/errors.ts';
-import { readModel, type Structure, sizeAt, sizeTerms, writeModel } from '../../src/graph/index.ts';
+import {
+  linearMap,
+  readModel,
+  type Structure,
+  sizeAt,
+  sizeTerms,
+  writeModel,
+} from '../../src/graph/index.ts';
 import type { Dataset } from '../../src/pipeline/data/index.ts';
 import { openModel } from '../../src/pipeline/open.ts';
 import { parseRecipe } from '../../src/pipeline/recipe.ts';
-import { stepsOf } from '../../src/pipeline/steps.ts';
+import { placed, stepsOf } from '../../src/pipeline/steps.ts';
 import { tiny } from '../cli/models.ts';
 import { mask } from '../graph/masking.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
@@ -239,6 +246,22 @@ test('what reads a normalisation is refitted to what that gives without the chan
     [10, 6],
     [undefined, 6],
   ]);
+});
+
+test('what lies before a step is final: the normalisation of its channels does not', async () => {
+  const bytes = GRAPHS['LayerNormalization between layers'].build(new OnnxBuilder({ seed: 3 })).build();
+  const opened = await openModel(bytes, { engine });
+  const { model } = opened;
+  const recipe = parseRecipe({ keep: 0.5, correct: false });
+  const steps = stepsOf(opened, ({ groups }) => groups / 2, recipe, { kind: 'self', blend: 0 });
+  const norms = [...model.nodes.entries()].filter(([, { opType }]) => opType === 'LayerNormalization');
+  const [[first], [second]] = norms;
+  const readers = steps.map(({ position }) => position);
+  expect(placed(model, steps).map(({ from }) => from)).toEqual([first, readers[1], second, readers[3]]);
+  const producers = steps[0].structure!.producers.map(
+    ({ node }) => linearMap(model, model.node(node)!, opened.info.shapes)!,
+  );
+  expect(placed(model, [{ ...steps[0], producers }])[0].from).toBeLessThan(first);
 });
 
 test('a layer whose input changes after it was solved with others is solved again in its turn', async () => {

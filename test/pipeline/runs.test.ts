@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { memoryOutput } from '../../src/checkpoint/index.ts';
 import { openFolder } from '../../src/disk/folder.ts';
 import type { Engine } from '../../src/engine/index.ts';
+import { readModel } from '../../src/graph/index.ts';
 import {
   type Dataset,
   memoryStore,
@@ -178,6 +179,44 @@ async function* take(batches: ReturnType<Dataset['batches']>, count: number) {
     left -= own;
   }
 }
+
+/** The engine, and how often each layer has been run over all data. */
+function countingLayers() {
+  const runs = new Map<string, number>();
+  const counting: Engine = {
+    name: engine.name,
+    load: async (bytes, external) => {
+      const session = await engine.load(bytes, external);
+      const { nodes } = await readModel(bytes);
+      const layers = nodes.filter(({ opType }) => /Conv|MatMul|Gemm/.test(opType));
+      let isFirst = true;
+      const run: typeof session.run = (...args) => {
+        if (isFirst) for (const { name } of layers) runs.set(name, (runs.get(name) ?? 0) + 1);
+        isFirst = false;
+        return session.run(...args);
+      };
+      return { ...session, run };
+    },
+  };
+  return { engine: counting, runs };
+}
+
+test('where the dense network is known, no layer of a block is run twice', async () => {
+  const store = memoryStore();
+  const { engine, runs } = countingLayers();
+  const run = (keep: number, onProgress?: PruneOptions['onProgress']) => {
+    const options = { engine, store, keep, target: 'residual', producers: false, onProgress } as const;
+    return prune(language, { ...options, calibration: windows, output: memoryOutput() });
+  };
+  await run(0.5);
+  runs.clear();
+  let inPass: readonly number[] = [];
+  await run(0.75, ({ stage }) => {
+    if (stage === 'pruning') inPass = [...runs.values()];
+  });
+  // Linear layers are named by their block, products of attention are not.
+  expect(new Set(inPass)).toEqual(new Set([1, language.language.blocks]));
+});
 
 test('only what a change of one structure changes is solved again', async () => {
   const store = memoryStore();

@@ -15,8 +15,8 @@ import type { OpenedModel } from '../open.ts';
 import type { Run } from '../pass.ts';
 import { layersOf, solveTogether } from '../sequence.ts';
 import { quarterHeldOut } from '../split.ts';
-import { collect } from '../statistics.ts';
-import { type Step, stepsOf } from '../steps.ts';
+import { collect, valuesFor } from '../statistics.ts';
+import { placed, type Step, stepsOf } from '../steps.ts';
 import { turn } from '../turn.ts';
 import { type Distance, mean } from './score.ts';
 
@@ -110,7 +110,7 @@ async function* tryPart(
   walk: Walk,
   isCarried: boolean,
 ): AsyncGenerator<{ alone: Omit<Alone, 'points'>; own: Variant[] }> {
-  const { run, place, opened, part, isFit, isHeldOut } = walk;
+  const { run, place, opened, part, isFit, isHeldOut, distance } = walk;
   const { chain, recipe } = run;
   // Other methods have no curve, and sizes are worth to them about the same.
   const solver: Run = { ...run, recipe: { ...recipe, method: 'osscar' } };
@@ -124,16 +124,21 @@ async function* tryPart(
       }),
     };
   };
-  const steps = stepsOf(opened, ({ groups }) => groups - 1, { ...recipe, correct: false }, SELF);
+  const recipeOfSteps = { ...recipe, correct: false };
+  const steps = placed(
+    opened.model,
+    stepsOf(opened, ({ groups }) => groups - 1, recipeOfSteps, SELF),
+  );
   const [fit, unseen] = [frontierFor('fit'), frontierFor('held out')];
   try {
     for (const step of steps) {
       if (!step.structure) continue; // refits behind a norm
       for (const { frontier } of [fit, unseen]) {
-        const cut = frontier.cutBefore(step.position);
-        if (cut) frontier.moveTo({ cut, watched: [cut.value] });
+        const cut = distance && frontier.cutBefore(step.position);
+        if (cut) frontier.moveDense(cut);
+        frontier.movePruned(step.from, valuesFor(step.maps, SELF).pruned);
       }
-      const { sums } = await collect(
+      const sums = await collect(
         opened,
         fit.frontier,
         fit.source.samples,
@@ -184,7 +189,7 @@ async function runOn(
     distance ? [name] : [],
     [name],
     run.signal,
-    model,
+    { variant: model },
   )) {
     if (distance) variant.distances.push(...distance(dense[name], pruned[name], batch, count));
     else for (let i = 0; i < count; i++) variant.states.push(sampleOf(pruned[name], i, run.chain.between));
