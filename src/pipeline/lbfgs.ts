@@ -9,7 +9,7 @@ export interface Evaluated {
 export interface MinimizeOptions {
   readonly iterations: number;
   /** An estimate of the inverse of the Hessian times a vector. */
-  precondition(gradient: Float64Array): Float64Array;
+  precondition(gradient: Float64Array): Promise<Float64Array>;
   /** How much of the preconditioned gradient is tried first. */
   readonly firstStep: number;
   /** Called with each point that is better than the last; ends the search where it gives false. */
@@ -31,7 +31,7 @@ export async function minimize(
   let point = start;
   let at = await evaluate(point);
   for (let i = 0; i < iterations; i++) {
-    const direction = descent(at.gradient, pairs, precondition, firstStep);
+    const direction = await descent(at.gradient, pairs, precondition, firstStep);
     const slope = dot(at.gradient, direction);
     if (!(slope < 0)) return;
     const found = await lineSearch(evaluate, point, at.value, direction, slope);
@@ -64,12 +64,12 @@ async function lineSearch(
 }
 
 /** The two-loop recursion. */
-function descent(
+async function descent(
   gradient: Float64Array,
   pairs: readonly { s: Float64Array; y: Float64Array; ys: number }[],
   precondition: MinimizeOptions['precondition'],
   firstStep: number,
-): Float64Array {
+): Promise<Float64Array> {
   const q = gradient.map((g) => -g);
   const weights: number[] = [];
   for (const { s, y, ys } of pairs.toReversed()) {
@@ -77,9 +77,9 @@ function descent(
     weights.unshift(weight);
     addTo(q, y, -weight);
   }
-  const result = precondition(q);
+  const result = await precondition(q);
   const last = pairs.at(-1);
-  const scale = last ? last.ys / dot(last.y, precondition(last.y)) : firstStep;
+  const scale = last ? last.ys / dot(last.y, await precondition(last.y)) : firstStep;
   for (let i = 0; i < result.length; i++) result[i] *= scale;
   for (const [at, { s, y, ys }] of pairs.entries()) addTo(result, s, weights[at] - dot(y, result) / ys);
   return result;

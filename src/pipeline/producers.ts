@@ -119,7 +119,7 @@ export async function refitProducers(site: Site, solved: SolvedLayers): Promise<
   const metrics = await metricsOf(site, examples.fit);
   const session = await run.chain.engine.load(gradient.bytes);
   try {
-    const descent = new Descent(small, maps, gradient, session, examples, metrics, run.signal);
+    const descent = new Descent(small, maps, gradient, session, examples, metrics, run);
     if (!(await descent.run())) return undefined;
     return producers.map((map, i) => spread(whole, map, readWeights(small, maps[i]), structure, solved.kept));
   } finally {
@@ -258,7 +258,7 @@ class Descent {
   readonly #session: EngineSession;
   readonly #examples: Examples;
   readonly #metrics: readonly Metric[];
-  readonly #signal?: AbortSignal;
+  readonly #run: Pick<Run, 'session' | 'signal'>;
   /** Curvature by each output of each layer. */
   #power?: Float64Array[];
 
@@ -269,7 +269,7 @@ class Descent {
     session: EngineSession,
     examples: Examples,
     metrics: readonly Metric[],
-    signal?: AbortSignal,
+    run: Pick<Run, 'session' | 'signal'>,
   ) {
     this.#model = model;
     this.#maps = maps;
@@ -277,7 +277,7 @@ class Descent {
     this.#session = session;
     this.#examples = examples;
     this.#metrics = metrics;
-    this.#signal = signal;
+    this.#run = run;
   }
 
   /** Leaves the best weights in the model; false where these are those of before. */
@@ -371,7 +371,7 @@ class Descent {
     const residuals = this.#gradient.layers.map(({ residual }) => residual);
     let total = 0;
     for (const { feeds } of examples) {
-      await turn(this.#signal);
+      await turn(this.#run.signal);
       const results = await this.#session.run({ ...feeds, ...weights }, [...residuals, ...names]);
       for (const name of residuals) for (const r of results[name].data) total += r * r;
       add(results);
@@ -380,12 +380,17 @@ class Descent {
   }
 
   /** By the inverse covariance of each layer's inputs, and the importance of its outputs. */
-  #precondition(gradient: Float64Array): Float64Array {
+  async #precondition(gradient: Float64Array): Promise<Float64Array> {
     const parts = this.#parts(gradient);
-    return this.#joined((map, i) => {
+    const weights = parts.map(({ W }, i) => {
       const { inverse } = this.#metrics[i];
+      const { session, signal } = this.#run;
+      return inverse ? session.multiply(inverse, W, this.#maps[i].p, { signal }) : W.slice();
+    });
+    const scaled = await Promise.all(weights);
+    return this.#joined((map, i) => {
       const power = this.#power![i];
-      const W = inverse ? product(inverse, parts[i].W, map) : parts[i].W.slice();
+      const W = scaled[i];
       forEach(map, (_, j, at) => (W[at] /= power[j]));
       return { W, centre: parts[i].centre.map((value, j) => value / power[j]) };
     });
@@ -426,18 +431,6 @@ function importance(squares: Float64Array, residual: number): Float64Array {
 
 function forEach({ p, m }: LinearMap, visit: (row: number, column: number, at: number) => void): void {
   for (let row = 0; row < p; row++) for (let j = 0; j < m; j++) visit(row, j, row * m + j);
-}
-
-/** A·B of a symmetric A, p × p, and B, p × m. */
-function product(A: Float64Array, B: Float64Array, { p, m }: LinearMap): Float64Array {
-  const result = new Float64Array(p * m);
-  for (let row = 0; row < p; row++) {
-    for (let k = 0; k < p; k++) {
-      const factor = A[row * p + k];
-      for (let j = 0; j < m; j++) result[row * m + j] += factor * B[k * m + j];
-    }
-  }
-  return result;
 }
 
 function addTo(a: Float64Array, b: Float32Array): void {

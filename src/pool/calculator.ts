@@ -6,6 +6,7 @@ import type { ConvGeometry, Kernels, Matrix } from '../kernel/index.ts';
 import {
   type Image,
   type LayerStatistics,
+  multiply,
   type Panel,
   pruneLayer,
   StatisticsAccumulator,
@@ -51,6 +52,15 @@ export class Calculator {
     });
   }
 
+  /** A·B for B n × m; of A (n × n, symmetric) the lower triangle is read. 2n²m flops. */
+  multiply(A: Float64Array, B: Float64Array, n: number): Float64Array {
+    expectSquare('multiply', A, n);
+    if (B.length % n !== 0) {
+      throw new ShapeError(`multiply: "B" expected ${n} rows, got ${B.length} values`);
+    }
+    return multiply(this.#kernels, A, B, n, B.length / n);
+  }
+
   pruneLayer(...args: OnKernels<typeof pruneLayer>) {
     return pruneLayer(this.#kernels, ...args);
   }
@@ -90,10 +100,14 @@ export class Calculator {
   }
 
   #onMatrix<R>(operation: string, A: Float64Array, n: number, run: (T: Matrix<'f64'>) => R): R {
-    if (A.length !== n * n) {
-      throw new ShapeError(`${operation}: "A" expected ${n}×${n} = ${n * n} values, got ${A.length}`);
-    }
+    expectSquare(operation, A, n);
     return this.#kernels.scoped(() => run(this.#kernels.matrix(n, n, 'f64', A)));
+  }
+}
+
+function expectSquare(operation: string, A: Float64Array, n: number): void {
+  if (A.length !== n * n) {
+    throw new ShapeError(`${operation}: "A" expected ${n}×${n} = ${n * n} values, got ${A.length}`);
   }
 }
 

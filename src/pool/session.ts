@@ -155,6 +155,11 @@ export class Session {
     return this.#run('inverse', [A, n], n, options);
   }
 
+  /** A·B for a symmetric A (n × n, row-major; its lower triangle is read) and B (n × m). 2n²m flops. */
+  multiply(A: Float64Array, B: Float64Array, n: number, options: AbortOptions = {}): Promise<Float64Array> {
+    return this.#run('multiply', [A, B, n], n, options);
+  }
+
   /**
    * L with A = L·Lᵀ, zeros above the diagonal, for A as in `inverse`. n³/3 flops.
    * @throws {NotPositiveDefiniteError}

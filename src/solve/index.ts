@@ -7,6 +7,7 @@ export {
   type LayerProblem,
   type LayerStatistics,
   layerProblem,
+  multiply,
   type ProblemOptions,
 } from './problem.ts';
 export {

@@ -17,7 +17,7 @@ describe('minimize', () => {
   async function path(iterations: number, precondition: (g: Float64Array) => Float64Array, enough = 0) {
     const values: number[] = [];
     await minimize(evaluate, new Float64Array(4), {
-      ...{ iterations, precondition, firstStep: 0.5 },
+      ...{ iterations, precondition: async (g: Float64Array) => precondition(g), firstStep: 0.5 },
       accept: async (point) => values.push((await evaluate(point)).value) !== enough,
     });
     return values;

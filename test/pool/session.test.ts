@@ -36,6 +36,7 @@ test('results lie on memory of their own, whatever comes after them', async () =
     await session.pruneLayer(await layerOf(30, 5, 1, 7), { keep: 9 }),
     await session.inverse(definite(50, 1), 50),
     await session.factorise(definite(50, 2), 50),
+    await session.multiply(definite(50, 3), randomArray(50 * 4, 4), 50),
   ];
   const arrays = results.flatMap(arraysOf);
   expect(arrays.length).toBeGreaterThan(10);
@@ -88,6 +89,7 @@ async function everything(session: Session) {
       await session.gram(X, p),
       await session.inverse(H, 1000),
       await session.factorise(H, 1000),
+      await session.multiply(H, randomArray(40_000, 6), 1000),
     ].map(hash),
   };
 }
@@ -131,7 +133,11 @@ test('results are right, and what was given stays as it was', async () => {
   const before = A.slice();
   const inverse = await session.inverse(A, n);
   const L = await session.factorise(A, n);
+  const B = randomArray(n * 3, 10);
+  const columns = B.slice();
+  const AB = await session.multiply(A, B, n);
   expect(A).toEqual(before);
+  expect(B).toEqual(columns);
   let residual = 0;
   let difference = 0;
   for (let i = 0; i < n; i += 7) {
@@ -142,6 +148,11 @@ test('results are right, and what was given stays as it was', async () => {
       let square = 0;
       for (let k = 0; k < n; k++) square += L[i * n + k] * L[j * n + k];
       difference = Math.max(difference, Math.abs(square - A[i * n + j]));
+    }
+    for (let j = 0; j < 3; j++) {
+      let product = 0;
+      for (let k = 0; k < n; k++) product += A[i * n + k] * B[k * 3 + j];
+      difference = Math.max(difference, Math.abs(product - AB[i * 3 + j]));
     }
   }
   expect(residual).toBeLessThan(n * 2 ** -50);
@@ -179,6 +190,12 @@ describe.each([1, 2])('%i threads: errors keep their class, code and fields', (t
     await expect(session.pruneLayer(problem, { keep: 5 })).rejects.toThrow(built.InputError);
     await expect(session.inverse(new Float64Array(8), 3)).rejects.toThrow(
       new built.ShapeError('inverse: "A" expected 3×3 = 9 values, got 8'),
+    );
+    await expect(session.multiply(new Float64Array(8), new Float64Array(6), 3)).rejects.toThrow(
+      new built.ShapeError('multiply: "A" expected 3×3 = 9 values, got 8'),
+    );
+    await expect(session.multiply(new Float64Array(9), new Float64Array(7), 3)).rejects.toThrow(
+      new built.ShapeError('multiply: "B" expected 3 rows, got 7 values'),
     );
     await expect(session.gram(new Float32Array(10), 4)).rejects.toThrow(built.ShapeError);
     const statistics = session.statistics(4, 2, true);
