@@ -69,7 +69,7 @@ describe('mobilenet-v1-imagenet', () => {
   test.each([
     { keep: 0.85, atLeast: 0.6, target: 'residual:0.25' }, // what auto chooses
     { keep: 0.75, atLeast: 0.43, target: 'auto' },
-  ])('keeps an accuracy of $atLeast at $keep, with fewer weights and operations', ({ keep, atLeast, target }) => {
+  ])('keeps $atLeast at $keep, with fewer weights and operations', ({ keep, atLeast, target }) => {
     const file = join(out, `mobilenet-${keep}.onnx`);
     const report = osscar(
       'prune',
