@@ -79,19 +79,14 @@ export function batchSource(dataset: Dataset, input: ModelInput, select?: Select
   };
 }
 
-/**
- * What a session of a part takes: a batch's tensor, and what goes along.
- *
- * @param value  the input that the tensor is. Default: the one that does not go along
- */
+/** What a session of a part takes: a batch's tensor, as the input that does not go along, and what does. */
 export function feedsOf(
   session: EngineSession,
   { others = {} }: Pick<Batch, 'others'>,
   tensor: FloatTensor,
-  value?: string,
 ): Feeds {
   const inputs = session.inputs.map((input) => input.name);
   const own = inputs.filter((input) => Object.hasOwn(others, input)).map((input) => [input, others[input]]);
-  const main = value ?? (inputs.find((input) => !Object.hasOwn(others, input)) as string);
+  const main = inputs.find((input) => !Object.hasOwn(others, input)) as string;
   return { ...Object.fromEntries(own), [main]: tensor };
 }

@@ -16,7 +16,7 @@ import {
   shrink,
   writeWeights,
 } from '../graph/index.ts';
-import type { Layer, LayerRecipe, SolvedLayers } from '../solve/index.ts';
+import type { Layer, SolvedLayers } from '../solve/index.ts';
 import type { Activations } from './activations.ts';
 import type { Part, Place } from './chain.ts';
 import { Frontier } from './frontier.ts';
@@ -70,7 +70,6 @@ export interface History {
 interface Walk {
   readonly run: Run;
   readonly pass: Pass;
-  readonly place: Place;
   readonly part: number;
   readonly opened: OpenedModel;
   readonly weighted: Model;
@@ -83,17 +82,20 @@ interface Walk {
 
 /** Prunes the structures of a part one after the other on a copy of it. */
 export async function prunePart(
-  place: Place,
+  { part, source: sourceOf }: Place,
   index: number,
   run: Run,
   pass: Pass,
   history: History,
 ): Promise<PrunedPart> {
-  const { part, source: sourceOf } = place;
   const opened = part.opened!;
   const source = sourceOf(pass.fit);
   const kept = (it: Structure) => pass.sizes.get(part.named(it).name)!;
-  const plain = stepsOf(opened, kept, run.recipe, pass.target, source.diverged);
+  const support = (it: Structure) => pass.supports?.get(part.named(it).name);
+  const plain = stepsOf(opened, kept, run.recipe, pass.target, source.diverged).map((step) => ({
+    ...step,
+    support: step.structure && support(step.structure),
+  }));
   const steps = placed(opened.model, pass.refitsProducers ? withProducers(opened, plain) : plain);
   const pruned = { weighted: opened.model.clone(), layers: [] as PrunedLayer[] };
   const { weighted, layers } = pruned;
@@ -111,7 +113,6 @@ export async function prunePart(
   const walk: Walk = {
     run,
     pass,
-    place,
     part: index,
     opened,
     weighted,
@@ -236,8 +237,7 @@ async function solveStep(
   frontier.movePruned(step.from, values.pruned);
   // While the dense network runs for the targets, it goes on to where the next step starts from.
   const cut = following && frontier.cutBefore(following.from);
-  const { structure, keep } = step;
-  const support = supportOf(walk, step);
+  const { structure, keep, support } = step;
   const about = {
     part,
     layers: namesOf(step),
@@ -278,18 +278,13 @@ function namesOf({ maps }: Step): string[] {
   return maps.map(layerKey);
 }
 
-/** The groups that stay, where the pass knows. */
-function supportOf({ pass, place }: Walk, { structure }: Step): readonly number[] | undefined {
-  return structure && pass.supports?.get(place.part.named(structure).name);
-}
-
-async function solve(walk: Walk, step: Step, sums: readonly Sums[]): Promise<SolvedLayers> {
-  const { run, pass, opened, gone } = walk;
+async function solve(
+  { run, pass, opened, gone }: Walk,
+  step: Step,
+  sums: readonly Sums[],
+): Promise<SolvedLayers> {
   const layers = layersOf(opened.model, step, sums, gone);
-  if (step.keep !== undefined) {
-    const how = { ...pass, support: supportOf(walk, step) };
-    return solveTogether(run, how, opened.name, step, layers, step.keep);
-  }
+  if (step.keep !== undefined) return solveTogether(run, pass, opened.name, step, layers, step.keep);
   const alone = (layer: Layer, i: number) =>
     solveTogether(run, pass, opened.name, { maps: [step.maps[i]] }, [layer]);
   const solved = await Promise.all(layers.map(alone));
@@ -299,14 +294,9 @@ async function solve(walk: Walk, step: Step, sums: readonly Sums[]): Promise<Sol
 /** Solves layers that read the same channels, in one job. */
 export async function solveTogether(
   { session, recipe, signal }: Run,
-  {
-    target,
-    search,
-    wholeCurve,
-    support,
-  }: Pick<Pass, 'target' | 'search' | 'wholeCurve'> & Pick<LayerRecipe, 'support'>,
+  { target, search, wholeCurve }: Pick<Pass, 'target' | 'search' | 'wholeCurve'>,
   model: string,
-  { maps: [{ node }] }: Pick<Step, 'maps'>,
+  { maps: [{ node }], support }: Pick<Step, 'maps' | 'support'>,
   layers: readonly Layer[],
   keep?: number,
 ): Promise<SolvedLayers> {

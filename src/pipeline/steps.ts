@@ -29,6 +29,8 @@ export interface Step {
   readonly structure?: Structure;
   /** Groups of the structure that stay. */
   readonly keep?: number;
+  /** Which, where that was decided before. */
+  readonly support?: readonly number[];
   /** What makes the structure's channels, where that is refitted too. */
   readonly producers?: readonly LinearMap[];
 }
