@@ -1,6 +1,6 @@
 // Everything that a change has to pass: `npm run check`. With `--all`, as .ci/run has it, the suites that take a browser,
 // other runtimes and the shared models too. Goes through to the end and closes with the line "N passed, N failed", in
-// which each test counts, and each step that is no suite.
+// which each test counts, and each step that is no suite; before it stand those that failed.
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -37,10 +37,14 @@ const reports = mkdtempSync(join(tmpdir(), 'osscar-check-'));
 const total = { passed: 0, failed: 0 };
 const broken = [];
 for (const step of process.argv.includes('--all') ? [...STEPS, ...MORE] : STEPS) {
-  const { passed, failed } = step.hasTests ? testsOf(step.command) : outcome(run(step.command) === 0);
+  const {
+    passed,
+    failed,
+    which = [],
+  } = step.hasTests ? testsOf(step.command) : outcome(run(step.command) === 0);
   total.passed += passed;
   total.failed += failed;
-  if (failed > 0) broken.push(step.command);
+  if (failed > 0) broken.push(step.command, ...which);
 }
 rmSync(reports, { recursive: true });
 for (const command of broken) console.log(`failed: ${command}`);
@@ -53,9 +57,15 @@ function testsOf(command) {
   rmSync(file, { force: true });
   const status = run(`${command} --reporter=default --reporter=json --outputFile.json=${file}`);
   if (!existsSync(file)) return outcome(false);
-  const { numPassedTests: passed, numFailedTests: failed } = JSON.parse(readFileSync(file, 'utf8'));
+  const { numPassedTests: passed, numFailedTests, testResults } = JSON.parse(readFileSync(file, 'utf8'));
+  const which = testResults.flatMap(({ name, message, assertionResults }) => [
+    ...(message ? [`  ${name}: ${message}`] : []), // a file that does not load
+    ...assertionResults
+      .filter(({ status }) => status === 'failed')
+      .map(({ fullName, failureMessages }) => `  ${name}: ${fullName}: ${failureMessages[0]}`),
+  ]);
   // An error outside a test fails the run without failing a test.
-  return { passed, failed: failed || Number(status !== 0) };
+  return { passed, failed: numFailedTests || Number(status !== 0), which };
 }
 
 function outcome(ok) {
