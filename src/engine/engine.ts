@@ -36,6 +36,14 @@ export interface ExternalFile {
   readonly data: Uint8Array;
 }
 
+export interface LoadOptions {
+  /**
+   * As whoever uses the model will load it, for timing: with all that the engine does by default to make it fast. No value
+   * that the model itself reads is asked for then.
+   */
+  readonly asUsed?: boolean;
+}
+
 /** What runs models: onnxruntime, or whatever else loads ONNX. */
 export interface Engine {
   /** For reports, e.g. `onnxruntime-web 1.30.0, 2 threads`. */
@@ -45,5 +53,5 @@ export interface Engine {
    * @param external  the external data files the model refers to
    * @throws {UnsupportedModelError} where the engine refuses the model
    */
-  load(model: Uint8Array, external?: readonly ExternalFile[]): Promise<EngineSession>;
+  load(model: Uint8Array, external?: readonly ExternalFile[], options?: LoadOptions): Promise<EngineSession>;
 }

@@ -4,7 +4,14 @@
 import type { InferenceSession, Tensor } from 'onnxruntime-web';
 import { InputError, UnsupportedModelError } from '../errors.ts';
 import { float16ToFloat32, float32ToFloat16 } from '../graph/index.ts';
-import type { Engine, EngineSession, ExternalFile, FloatTensor, ValueDescription } from './engine.ts';
+import type {
+  Engine,
+  EngineSession,
+  ExternalFile,
+  FloatTensor,
+  LoadOptions,
+  ValueDescription,
+} from './engine.ts';
 
 /**
  * The part of onnxruntime's API that is used; every build of onnxruntime for JavaScript has it. Its own declarations need
@@ -69,7 +76,7 @@ export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
   const name = build ? `onnxruntime-${build}` : 'onnxruntime';
   return {
     name: `${name} ${versions[build ?? 'common'] ?? ''}`.trim(),
-    load: (model, external = []) => load(runtime, options.session, model, external),
+    load: (model, external = [], how = {}) => load(runtime, options.session, model, external, how),
   };
 }
 
@@ -78,12 +85,13 @@ async function load(
   sessionOptions: InferenceSession.SessionOptions | undefined,
   model: Uint8Array,
   external: readonly ExternalFile[],
+  { asUsed = false }: LoadOptions,
 ): Promise<EngineSession> {
   const options: InferenceSession.SessionOptions = {
     logSeverityLevel: 3, // errors only: warnings about unused initialisers are not the user's concern
-    // One level below the default, at the same speed: the default fuses Conv + Add + Relu even where the
-    // convolution's own output is asked for (1.30), and then has no tensor to return.
-    graphOptimizationLevel: 'extended',
+    // One level below the default, which fuses Conv + Add + Relu even where the convolution's own output is asked for
+    // (1.30), and then has no tensor to return. Small residual networks take a fifth longer for it (measured).
+    ...(!asUsed && { graphOptimizationLevel: 'extended' }),
     // Between runs its threads would turn idly where sums are added up meanwhile.
     extra: { session: { force_spinning_stop: '1' } },
     ...sessionOptions,

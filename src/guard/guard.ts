@@ -79,8 +79,8 @@ export class Guard {
     const name = await this.#call((remote) => remote.openEngine({ threads, wasmPaths }));
     return {
       name,
-      load: async (model, external) => {
-        const loaded = await this.#within('loading the model', 1, (remote) => remote.load(model, external));
+      load: async (...args) => {
+        const loaded = await this.#within('loading the model', 1, (remote) => remote.load(...args));
         return this.#session(loaded);
       },
     };

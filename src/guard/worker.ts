@@ -6,7 +6,6 @@ import {
   type Engine,
   type EngineOptions,
   type EngineSession,
-  type ExternalFile,
   type FloatTensor,
   openEngine,
 } from '../engine/index.ts';
@@ -41,8 +40,8 @@ export class Foreign {
     return this.#engine.name;
   }
 
-  async load(model: Uint8Array, external?: readonly ExternalFile[]): Promise<Loaded> {
-    const session = await this.#engine!.load(model, external);
+  async load(...args: Parameters<Engine['load']>): Promise<Loaded> {
+    const session = await this.#engine!.load(...args);
     const id = this.#next++;
     this.#sessions.set(id, session);
     return { id, inputs: session.inputs, outputs: session.outputs };

@@ -61,7 +61,7 @@ export class Clock {
     });
     return {
       name: engine.name,
-      load: async (model, external) => timed(await this.time('engine', () => engine.load(model, external))),
+      load: async (...args) => timed(await this.time('engine', () => engine.load(...args))),
     };
   }
 

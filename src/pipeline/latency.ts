@@ -178,12 +178,13 @@ async function timesBeside(
   const total = models.length;
   const ratios: number[] = [];
   const denseTimes: number[] = [];
-  const dense = await loadModel(engine, source);
+  const dense = await loadModel(engine, source, { asUsed: true });
   try {
     for (let at = 0; at < total; at += together) {
       const sessions: EngineSession[] = [];
       try {
-        for (const model of models.slice(at, at + together)) sessions.push(await loadModel(engine, model()));
+        for (const model of models.slice(at, at + together))
+          sessions.push(await loadModel(engine, model(), { asUsed: true }));
         const options = { signal, now };
         const [own, ...others] = await alternately([dense, ...sessions], sample, rounds, options);
         denseTimes.push(...own);

@@ -1,6 +1,6 @@
 // A model from memory into the engine.
 
-import type { Engine, EngineSession } from '../engine/index.ts';
+import type { Engine, EngineSession, LoadOptions } from '../engine/index.ts';
 import { concat, type Model, writeModel } from '../graph/index.ts';
 
 /** Beyond, weights go to the engine beside the graph: onnxruntime keeps three copies of those within (measured). */
@@ -9,11 +9,17 @@ const INLINE_BYTES = 2 ** 26;
 /** Name by which the engine gets external data; no file has it. */
 const DATA_FILE = 'weights.data';
 
-/** Loads a model as it stands into the engine. */
-export function loadModel(engine: Engine, model: Model): Promise<EngineSession> {
+/** Loads a model as it stands into the engine; for timing `asUsed`, unless it reads an output of its own. */
+export function loadModel(
+  engine: Engine,
+  model: Model,
+  { asUsed = false }: LoadOptions = {},
+): Promise<EngineSession> {
   const { model: bytes, external } = writeModel(model, {
     externalName: DATA_FILE,
     externalThreshold: INLINE_BYTES,
   });
-  return engine.load(bytes, external && [{ path: DATA_FILE, data: concat(external) }]);
+  const data = external && [{ path: DATA_FILE, data: concat(external) }];
+  const isLast = model.outputs.every(({ name }) => model.uses(name).length === 0);
+  return engine.load(bytes, data, { asUsed: asUsed && isLast });
 }

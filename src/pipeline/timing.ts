@@ -54,7 +54,7 @@ export async function latencies(
 ): Promise<number[]> {
   const sessions: EngineSession[] = [];
   try {
-    for (const { source } of models) sessions.push(await loadModel(engine, source));
+    for (const { source } of models) sessions.push(await loadModel(engine, source, { asUsed: true }));
     const sample = await firstSample(samples, models[0].input);
     return (await alternately(sessions, sample, CAREFUL, { signal, now })).map(median);
   } finally {
