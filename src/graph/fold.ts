@@ -7,13 +7,13 @@ import {
   attribute,
   attributeFloat,
   attributeInt,
-  attributeInts,
   isStandard,
   reads,
   removeAttribute,
+  transposeOrder,
 } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
-import { elements, fromFloat32, type Tensor, toFloat64 } from './tensor.ts';
+import { elements, fromFloat32, isOrder, permute, type Tensor, toFloat64 } from './tensor.ts';
 import { ownTensor, setBias } from './weights.ts';
 import { decodeTensor } from './wire.ts';
 
@@ -192,28 +192,6 @@ export function replaceConstants(model: Model, also?: typeof transposed): void {
 function transposed(model: Model, node: NodeProto, tensor: Tensor): Tensor | undefined {
   const isShared = model.uses(tensor.name).length > 1 || model.isOutput(tensor.name);
   if (node.opType !== 'Transpose' || isShared || bitsOf(tensor.type) < 8) return undefined;
-  const { dims } = tensor;
-  const order = attributeInts(node, 'perm') ?? dims.map((_, i) => dims.length - 1 - i);
-  const isOrder = order.length === dims.length && dims.every((_, i) => order.includes(i));
-  return isOrder ? { ...permute(tensor, order), name: node.output[0] } : undefined;
-}
-
-function permute(tensor: Tensor, order: readonly number[]): Tensor {
-  const size = bitsOf(tensor.type) / 8;
-  const dims = order.map((axis) => tensor.dims[axis]);
-  const strides = order.map((axis) => elements(tensor.dims.slice(axis + 1)) * size);
-  const bytes = new Uint8Array(tensor.bytes.length);
-  const place = dims.map(() => 0);
-  let from = 0;
-  for (let to = 0; to < bytes.length; to += size) {
-    for (let i = 0; i < size; i++) bytes[to + i] = tensor.bytes[from + i];
-    // count up, the last axis fastest
-    for (let axis = dims.length - 1; axis >= 0; axis--) {
-      from += strides[axis];
-      if (++place[axis] < dims[axis]) break;
-      from -= strides[axis] * dims[axis];
-      place[axis] = 0;
-    }
-  }
-  return { ...tensor, dims, bytes };
+  const order = transposeOrder(node, tensor.dims.length);
+  return isOrder(order, tensor.dims.length) ? { ...permute(tensor, order), name: node.output[0] } : undefined;
 }

@@ -45,6 +45,11 @@ export function attributeInts(node: NodeProto, name: string): number[] | undefin
   return attribute(node, name)?.ints.map(toSafe);
 }
 
+/** The axes of its input that a Transpose gives, in their order; by default the other way round. */
+export function transposeOrder(node: NodeProto, rank: number): number[] {
+  return attributeInts(node, 'perm') ?? [...Array(rank).keys()].reverse();
+}
+
 /**
  * A number, or `otherwise` where there is none.
  *

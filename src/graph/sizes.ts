@@ -5,10 +5,10 @@
 
 import { typeCode } from './dtype.ts';
 import type { Axis, EditPlace } from './labels.ts';
-import { attribute, attributeInt, attributeInts, isStandard, reads } from './node.ts';
+import { attribute, attributeInt, attributeInts, isStandard, reads, transposeOrder } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import { called, type Propagation, wrapAxis } from './propagation.ts';
-import { toIntegers } from './tensor.ts';
+import { elements, fromIntegers, gather, isOrder, permute, type Tensor, toIntegers } from './tensor.ts';
 import { decodeTensor } from './wire.ts';
 
 export interface Size {
@@ -115,15 +115,35 @@ const pick: SizeRule = (state, node, [data]) => {
   return picked.every(Boolean) ? picked.map(unplaced) : undefined;
 };
 
+/** Of a list, or of rows of a matrix, as exporters turn paddings round. */
 const range: SizeRule = (state, node, [data]) => {
   const bound = (name: string, input: number) =>
     attributeInts(node, name) ?? fixedIntegers(state, node, input);
   const [starts, ends] = [bound('starts', 1), bound('ends', 2)];
-  const steps = node.input[4] ? state.integers(node, 4) : [1];
-  if (!data || !isVector(state, node.input[0]) || starts?.length !== 1 || ends?.length !== 1)
-    return undefined;
-  return steps?.[0] === 1 ? data.slice(starts[0], ends[0]).map(unplaced) : undefined;
+  const [step] = node.input[4] ? (state.integers(node, 4) ?? []) : [1];
+  const dims = state.dims(node.input[0]);
+  const [axis = 0] = bound('axes', 3) ?? [];
+  if (!data || !dims?.length || wrapAxis(axis, dims.length) !== 0) return undefined;
+  if (starts?.length !== 1 || ends?.length !== 1) return undefined;
+  const rows = [...Array(dims[0]).keys()];
+  const isReversal = step === -1 && starts[0] === -1 && ends[0] < -dims[0];
+  if (step !== 1 && !isReversal) return undefined;
+  return moved(data, dims, (places) =>
+    gather(places, 0, isReversal ? rows.reverse() : rows.slice(starts[0], ends[0])),
+  );
 };
+
+const turned: SizeRule = (state, node, [data]) => {
+  const dims = state.dims(node.input[0]) ?? [];
+  const order = transposeOrder(node, dims.length);
+  return data && isOrder(order, dims.length) ? moved(data, dims, (it) => permute(it, order)) : undefined;
+};
+
+/** Sizes as elements of a tensor are moved. */
+function moved(data: readonly Size[], dims: readonly number[], move: (places: Tensor) => Tensor): Sizes {
+  if (elements(dims) !== data.length) return undefined;
+  return toIntegers(move(fromIntegers('', [...data.keys()], dims))).map((place) => unplaced(data[place]));
+}
 
 function concatenated(state: Propagation, node: NodeProto): Sizes {
   if (state.dims(node.output[0])?.some((dim) => dim > LONGEST)) return undefined;
@@ -214,7 +234,7 @@ const filled: SizeRule = (_, node, [shape]) => {
   if (shape?.length !== 1 || length.axis || !(length.value >= 0 && length.value < LONGEST)) return undefined;
   if (tensor?.dataType !== typeCode('int64')) return undefined;
   const [value] = toIntegers(decodeTensor(tensor, node.name));
-  return new Array(length.value).fill({ value });
+  return new Array(length.value).fill({ value, isFixed: length.isFixed });
 };
 
 /** Of a shape, not by one. */
@@ -226,6 +246,7 @@ const RULES = new Map<string, SizeRule>([
   ['Reshape', reshaped],
   ['Gather', pick],
   ['Slice', range],
+  ['Transpose', turned],
   ['Concat', concatenated],
   ['Mul', times],
   ['Div', divided],

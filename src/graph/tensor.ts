@@ -124,6 +124,32 @@ export function gather(tensor: Tensor, axis: number, positions: readonly number[
   return { ...tensor, dims, bytes: to };
 }
 
+/** Whether each axis is named once. */
+export function isOrder(order: readonly number[], rank: number): boolean {
+  return order.length === rank && [...Array(rank).keys()].every((axis) => order.includes(axis));
+}
+
+/** Puts the axes into another order: axis i of what comes out is `order[i]` of what goes in. Types of 8 bits or more. */
+export function permute(tensor: Tensor, order: readonly number[]): Tensor {
+  const size = bitsOf(tensor.type) / 8;
+  const dims = order.map((axis) => tensor.dims[axis]);
+  const strides = order.map((axis) => elements(tensor.dims.slice(axis + 1)) * size);
+  const bytes = new Uint8Array(tensor.bytes.length);
+  const place = dims.map(() => 0);
+  let from = 0;
+  for (let to = 0; to < bytes.length; to += size) {
+    for (let i = 0; i < size; i++) bytes[to + i] = tensor.bytes[from + i];
+    // count up, the last axis fastest
+    for (let axis = dims.length - 1; axis >= 0; axis--) {
+      from += strides[axis];
+      if (++place[axis] < dims[axis]) break;
+      from -= strides[axis] * dims[axis];
+      place[axis] = 0;
+    }
+  }
+  return { ...tensor, dims, bytes };
+}
+
 export function toSafe(value: bigint): number {
   if (value > Number.MAX_SAFE_INTEGER) return Number.MAX_SAFE_INTEGER;
   if (value < Number.MIN_SAFE_INTEGER) return Number.MIN_SAFE_INTEGER;

@@ -245,9 +245,12 @@ describe('analyse', () => {
             b.node('Slice', [x, b.integers([-1]), b.integers([-99]), b.integers([1]), b.integers([-1])]),
           ),
       ],
-      'that are padded': [
+      'that are mirrored': [
         /Pad "[^"]+" changes the number/,
-        (b, x) => head(b, b.node('Pad', [x, b.integers([0, 1, 0, 0, 0, 1, 0, 0])], {}, { channels: 8 })),
+        (b, x) => {
+          const pads = b.integers([0, 1, 0, 0, 0, 1, 0, 0]);
+          return head(b, b.node('Pad', [x, pads], { mode: 'reflect' }, { channels: 8 }));
+        },
       ],
       'that are picked from': [
         /Gather "[^"]+" picks from it/,

@@ -20,7 +20,9 @@ const GRAPHS: Record<string, { dims?: number[]; build: (b: OnnxBuilder) => OnnxB
       const x = b.relu(b.conv(b.input([3, 8, 8]), 6, 3));
       const wide = concat(b, x, b.conv(x, 6, 3), b.maxPool(x, 3, 1, 1), 'input');
       const y = b.add(b.conv(b.relu(b.conv(wide, 6, 1)), 6, 3), x);
-      return b.output(b.gemm(b.flatten(b.maxPool(concat(b, y, b.depthwise(y, 3)), 4), 4), 5));
+      const padded = b.node('Pad', [y, b.integers([0, 1, 0, 0, 0, 2, 0, 0])], {}, { channels: 9 });
+      const z = b.add(b.conv(y, 9, 3), padded);
+      return b.output(b.gemm(b.flatten(b.maxPool(concat(b, z, b.depthwise(y, 3)), 4), 4), 5));
     },
   },
   'pieces of a layer, with computed bounds': {

@@ -443,6 +443,37 @@ const GRAPHS: Record<
       return b.output(b.gemm(b.flatten(b.node('ReduceMax', [x], { axes: [2, 3] })), 5));
     },
   },
+  'channels that are padded, by named axes': {
+    prunable: 2,
+    opset: 18,
+    build: (b) => {
+      const pads = [b.integers([0, 2, 1, 3]), '', b.integers([-1, 1])];
+      return head(
+        b,
+        b.conv(b.node('Pad', [b.relu(b.conv(image(b), 6, 3)), ...pads], {}, { channels: 11 }), 5, 3),
+      );
+    },
+  },
+  'channels that are padded, by an attribute': {
+    prunable: 2,
+    opset: 9,
+    build: (b) => {
+      const pads = [0, 1, 0, 0, 0, 2, 0, 0];
+      return head(b, b.conv(b.node('Pad', [b.conv(image(b), 6, 3)], { pads }, { channels: 9 }), 5, 3));
+    },
+  },
+  'channels that are padded, by numbers from the last axis on that are turned round': {
+    prunable: 2,
+    build: (b) => {
+      const rest = b.node('ConstantOfShape', [b.integers([2])], { value: { tensor: 0 } });
+      const all = b.node('Concat', [b.integers([0, 0, 1, 0, 2, 3]), rest], { axis: 0 });
+      const bounds = [-1, Number.MIN_SAFE_INTEGER, 0, -1].map((value) => b.integers([value]));
+      const rows = b.node('Slice', [b.node('Reshape', [all, b.integers([-1, 2])]), ...bounds]);
+      const pads = b.node('Reshape', [b.node('Transpose', [rows], { perm: [1, 0] }), b.integers([-1])]);
+      const inputs = [b.relu(b.conv(image(b), 6, 3)), b.node('Cast', [pads], { to: 7 })];
+      return head(b, b.conv(b.node('Pad', inputs, {}, { channels: 11 }), 5, 3));
+    },
+  },
   'squeezed and unsqueezed axes': {
     prunable: 1,
     build: (b) => {
@@ -546,6 +577,18 @@ const RESIDUAL: Record<string, { prunable: number; build: (b: OnnxBuilder) => On
       const y = b.add(b.conv(b.relu(b.depthwise(b.relu(b.conv(x, 12, 1)), 3)), 6, 1), x);
       const z = b.node('Concat', [b.relu(b.conv(y, 4, 1)), y], { axis: 1 }, { channels: 10 });
       return head(b, b.relu(b.conv(z, 7, 1)));
+    },
+  },
+  'shortcuts that pad channels': {
+    prunable: 6,
+    build: (b) => {
+      const wider = (x: string, ...pads: number[]) => {
+        const channels = b.channels(x) + pads[1] + pads[5];
+        const short = b.node('Pad', [x, b.integers(pads), b.floats([0.5], [])], {}, { channels });
+        return b.relu(b.add(b.conv(b.relu(b.conv(x, 7, 3)), channels, 3), short));
+      };
+      const x = wider(b.relu(b.conv(image(b), 4, 3)), 0, 2, 0, 0, 0, 3, 0, 0);
+      return head(b, wider(x, 0, 0, 0, 0, 0, 3, 0, 0));
     },
   },
   'a concatenation that is added to a layer': {

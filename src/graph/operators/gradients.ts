@@ -1,6 +1,6 @@
 // The derivatives of operators: from the gradient by an output, that by an input. Nodes that all opsets have alike.
 
-import { attributeFloat, attributeInt, attributeInts, attributeString } from '../node.ts';
+import { attributeFloat, attributeInt, attributeInts, attributeString, transposeOrder } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { toFloat64 } from '../tensor.ts';
 import type { Backward, GradientRule } from './operator.ts';
@@ -118,8 +118,8 @@ export const averaged: GradientRule = (graph, { input: [x] }, _, gradient) => {
 
 export const turned: GradientRule = (graph, node, _, gradient) => {
   const rank = graph.dims(node.input[0])?.length;
-  const perm = attributeInts(node, 'perm') ?? (rank ? [...Array(rank).keys()].reverse() : undefined);
-  if (!perm) return undefined;
+  if (!rank) return undefined;
+  const perm = transposeOrder(node, rank);
   const back = perm.map((__, axis) => perm.indexOf(axis));
   return graph.node('Transpose', [gradient], { perm: back });
 };

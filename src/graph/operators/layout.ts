@@ -2,7 +2,7 @@
 
 import { type Axis, gcd, splitAxis } from '../labels.ts';
 import type { Use } from '../model.ts';
-import { attributeInt, attributeInts } from '../node.ts';
+import { attributeInt, attributeInts, transposeOrder } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, Propagation, wrapAxis } from '../propagation.ts';
 import { follows, pinCounted, type Size, sizesOf } from '../sizes.ts';
@@ -12,7 +12,7 @@ import type { Rule } from './operator.ts';
 
 export const transpose: Rule = (state, node) => {
   const rank = state.dims(node.input[0])!.length;
-  const order = attributeInts(node, 'perm') ?? Array.from({ length: rank }, (_, i) => rank - 1 - i);
+  const order = transposeOrder(node, rank);
   carry(state, node, (place) => order.indexOf(place));
 };
 

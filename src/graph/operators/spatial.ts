@@ -1,11 +1,12 @@
 // Operators that change the extent of some axes and leave the others as they are.
 
 import { isFloat } from '../dtype.ts';
-import type { Axis } from '../labels.ts';
+import type { Axis, EditPlace } from '../labels.ts';
 import { attributeInt, attributeInts, attributeString } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation, wrapAxis } from '../propagation.ts';
-import { follows, pinCounted, sizesOf } from '../sizes.ts';
+import { fixedIntegers, follows, pinCounted, sizesOf } from '../sizes.ts';
+import { sum } from '../tensor.ts';
 import { carry } from './elementwise.ts';
 import type { Rule } from './operator.ts';
 
@@ -26,16 +27,47 @@ const keepsExtent =
     carry(state, node, (place) => (input[place] === output[place] ? place : otherwise));
   };
 
-/** Pad, and Slice with positive steps, which can only take all of an axis. */
-export const sameExtent = keepsExtent('changes the number of channels');
 export const tile = keepsExtent('repeats it');
+const sameExtent = keepsExtent('changes the number of channels');
 
 export const pad: Rule = (state, node) => {
-  const pads = state.integers(node, 1) ?? attributeInts(node, 'pads');
+  const pads = fixedIntegers(state, node, 1) ?? attributeInts(node, 'pads');
   // Pads that crop one side and extend the other keep the extent but move the channels.
   if (pads?.some((p) => p < 0)) return state.pinAll(node, `${called(node)} crops`);
-  sameExtent(state, node);
+  const output = state.dims(node.output[0])!;
+  for (const [place, axis] of state.labelled(node.input[0])) {
+    const widened = axis.extent === output[place] ? axis : padded(state, node, place, axis, pads);
+    if (widened) state.mark(node.output[0], place, widened);
+    else state.pin(axis, `${called(node)} changes the number of channels`);
+  }
 };
+
+/** Constants before and behind channels are channels too, which no layer makes: they go with those that they are tied to. */
+function padded(
+  state: Propagation,
+  node: NodeProto,
+  place: number,
+  axis: Axis,
+  pads: readonly number[] | undefined,
+): Axis | undefined {
+  const rank = state.dims(node.input[0])!.length;
+  const axes = node.input[3] ? state.integers(node, 3) : [...Array(rank).keys()];
+  const index = axes?.findIndex((own) => wrapAxis(own, rank) === place) ?? -1;
+  if (!pads || !axes || index < 0 || attributeString(node, 'mode', 'constant') !== 'constant')
+    return undefined;
+  const [before, behind] = [index, index + axes.length].map((at) => {
+    const own = state.free(pads[at]);
+    const edit: EditPlace = node.input[1]
+      ? { kind: 'constant', node: node.name, input: 1, index: at, values: pads }
+      : { kind: 'attribute', node: node.name, name: 'pads', index: at };
+    state.edit(own, edit, node.name);
+    return own;
+  });
+  const parts = [before, axis, behind];
+  const extents = parts.map(({ extent }) => extent);
+  const isWhole = sum(extents) === state.dims(node.output[0])![place]; // it is not in a malformed file
+  return isWhole ? state.joined(parts, extents, node) : undefined;
+}
 
 export const resize: Rule = (state, node) => {
   if (attributeString(node, 'coordinate_transformation_mode', '') === 'tf_crop_and_resize') {
