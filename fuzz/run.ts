@@ -123,7 +123,7 @@ async function weighAll(): Promise<void> {
   mkdirSync(WORST_FILES, { recursive: true });
   const row = table(['parser', 'full of', 'bytes', 'outcome', 'takes, MB', 'for each, bytes', 'at most']);
   for (const { parser, of, make, count, most } of WORST) {
-    const [file, bytes] = [`${WORST_FILES}/${parser}.bin`, make()];
+    const [file, bytes] = [`${WORST_FILES}/${parser}.bin`, await make()];
     writeFileSync(file, bytes);
     let [outcome, taken] = ['', 0];
     const ended = await start([parser, 'worst', file], (message) => {

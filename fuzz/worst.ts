@@ -6,6 +6,7 @@ import { encode as encodePng } from 'fast-png';
 import { encode as encodeJpeg } from 'jpeg-js';
 import { ModelProtoSchema, NodeProtoSchema } from '../src/graph/onnx_pb.ts';
 import { limits } from '../src/limits.ts';
+import { encodeAvif, encodeWebp } from '../test/support/encoders.ts';
 import { Pickle, torchFile } from '../test/support/torch.ts';
 import { writeZip } from '../test/support/zip.ts';
 import { safetensorsOf } from './targets/checkpoint.ts';
@@ -65,8 +66,10 @@ const scalars = () =>
 const dictionaries = (count: number) =>
   torchFile(new Pickle().raw(new Uint8Array(count).fill(0x7d)).end(), {}, { deflate: true });
 const png = () => encodePng({ width: side, height: side, channels: 4, depth: 16, data: blank(4, 16) });
-const jpeg = () =>
-  new Uint8Array(encodeJpeg({ width: side, height: side, data: blank(4, 8) as Uint8Array }, 1).data);
+const rgba = () => ({ width: side, height: side, data: blank(4, 8) as Uint8Array });
+const tenBits = () =>
+  encodeAvif({ ...rgba(), data: new Uint8Array(2 * 4 * pixels) }, { bitDepth: 10, subsample: 3, speed: 10 });
+const jpeg = () => new Uint8Array(encodeJpeg(rgba(), 1).data);
 
 /** YAML in which each byte is an error, as much as is looked at. */
 function braces(): Uint8Array {
@@ -79,7 +82,7 @@ interface Worst {
   readonly parser: string;
   /** What the file is full of. */
   readonly of: string;
-  readonly make: () => Uint8Array;
+  readonly make: () => Uint8Array | Promise<Uint8Array>;
   /** How many of these there are, where memory does not go by the bytes of the file; `limits` bounds them. */
   readonly count?: number;
   /** Bytes of memory for each, at most. */
@@ -111,6 +114,20 @@ export const WORST: readonly Worst[] = [
   { parser: 'npz', of: 'bytes, deflated', make: () => npz(16 * MIB, true), count: 32 * MIB, most: 15 },
   { parser: 'png', of: 'pixels of 4 × 16 bits', make: png, count: pixels, most: 30 },
   { parser: 'jpeg', of: 'pixels', make: jpeg, count: pixels, most: 30 },
+  {
+    parser: 'webp',
+    of: 'pixels',
+    make: () => encodeWebp(rgba(), { lossless: 1, method: 0 }),
+    count: pixels,
+    most: 30,
+  },
+  {
+    parser: 'avif',
+    of: 'pixels of 4 × 10 bits',
+    make: tenBits,
+    count: pixels,
+    most: 70,
+  },
   { parser: 'csv', of: 'labels', make: () => repeated('a,1\n'), most: PLAIN },
   { parser: 'jsonl', of: 'empty texts', make: () => repeated('{"text":""}\n'), most: PLAIN },
   {

@@ -22,11 +22,13 @@ for (const target of ['baseline', 'relaxed', 'plugin', 'plugin-relaxed']) {
     process.exit(1);
   }
 }
-// What src/kernel/binary.ts and src/pipeline/data/jpeg.ts inline.
+// What src/kernel/binary.ts and src/pipeline/data/codecs inline.
 for (const [name, binary] of [
   ['osscar.wasm', 'build/osscar.wasm'],
   ['osscar.relaxed.wasm', 'build/osscar.relaxed.wasm'],
   ['mozjpeg_dec.wasm', 'node_modules/@jsquash/jpeg/codec/dec/mozjpeg_dec.wasm'],
+  ['webp_dec.wasm', 'node_modules/@jsquash/webp/codec/dec/webp_dec.wasm'],
+  ['avif_dec.wasm', 'node_modules/@jsquash/avif/codec/dec/avif_dec.wasm'],
 ]) {
   writeFileSync(`build/${name}.deflate`, deflateRawSync(readFileSync(binary), { level: 9 }));
 }

@@ -5,19 +5,37 @@ declare module '*.deflate' {
 }
 
 /** Glue of Emscripten, whose own types are global. */
+interface GlueOptions {
+  noInitialRun: boolean;
+  printErr(text: string): void;
+  locateFile(path: string): string;
+  instantiateWasm(imports: WebAssembly.Imports, done: (instance: WebAssembly.Instance) => void): object;
+}
+interface CompiledDecoder {
+  HEAPU8: Uint8Array;
+}
+interface CompiledPixels {
+  width: number;
+  height: number;
+  data: Uint8ClampedArray;
+}
 declare module '@jsquash/jpeg/codec/dec/mozjpeg_dec.js' {
-  export default function factory(options: {
-    noInitialRun: boolean;
-    printErr(text: string): void;
-    locateFile(path: string): string;
-    instantiateWasm(imports: WebAssembly.Imports, done: (instance: WebAssembly.Instance) => void): object;
-  }): Promise<{
-    HEAPU8: Uint8Array;
-    decode(
-      bytes: Uint8Array,
-      preserveOrientation: boolean,
-    ): { width: number; height: number; data: Uint8ClampedArray } | null;
-  }>;
+  interface Jpeg extends CompiledDecoder {
+    decode(bytes: Uint8Array, preserveOrientation: boolean): CompiledPixels | null;
+  }
+  export default function factory(options: GlueOptions): Promise<Jpeg>;
+}
+declare module '@jsquash/webp/codec/dec/webp_dec.js' {
+  interface WebP extends CompiledDecoder {
+    decode(bytes: Uint8Array): CompiledPixels | null;
+  }
+  export default function factory(options: GlueOptions): Promise<WebP>;
+}
+declare module '@jsquash/avif/codec/dec/avif_dec.js' {
+  interface Avif extends CompiledDecoder {
+    decode(bytes: Uint8Array, bitDepth: number): CompiledPixels | null;
+  }
+  export default function factory(options: GlueOptions): Promise<Avif>;
 }
 
 /** Types of AssemblyScript, for what both compilers read (src/solve/constants.ts). */

@@ -74,8 +74,10 @@ test('only the platforms start workers', () => {
   expect(starting.sort()).toEqual(['pool/platform.browser.ts', 'pool/platform.node.ts']);
 });
 
-/** What they import is built in: uPlot, and the decoder of JPEG. */
-const BUNDLED = ['report/chart.ts', join('pipeline', 'data', 'jpeg.ts')];
+/** What they import is built in: uPlot, and the decoders of images. */
+const BUNDLED = files.filter(
+  (file) => file === 'report/chart.ts' || file.startsWith('pipeline/data/codecs/'),
+);
 
 test('every package that is imported is a dependency', () => {
   const nameOf = (path: string) =>

@@ -47,8 +47,18 @@ const JPEGS = [30, 90].map((quality) => {
   const data = Uint8Array.from({ length: 16 * 16 * 4 }, (_, i) => (i * 37) & 255);
   return new Uint8Array(encodeJpeg({ width: 16, height: 16, data }, quality).data);
 });
+/** 16 × 8 pixels in four rectangles, lossless and lossy, by the encoders of the same packages. */
+const WEBPS = [
+  'UklGRjoAAABXRUJQVlA4TC0AAAAvD8ABAB8gECBE6PDfoU4gkASxP9REgzf/YQ8mgDDbaJKTnOT9jiGi/1H6N/gA',
+  'UklGRlAAAABXRUJQVlA4IEQAAADwAgCdASoQAAgAAgA0JagCdGuA/gFx/3YB+gAL4wzv9gD++yytVF95Zo+gT9Dgm+F4r6nP/mcqj///hdJfX//c3CQAAA==',
+].map((text) => new Uint8Array(Buffer.from(text, 'base64')));
+const AVIFS = [
+  'AAAAIGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZk1BMUEAAADybWV0YQAAAAAAAAAoaGRscgAAAAAAAAAAcGljdAAAAAAAAAAAAAAAAGxpYmF2aWYAAAAADnBpdG0AAAAAAAEAAAAeaWxvYwAAAABEAAABAAEAAAABAAABGgAAACoAAAAoaWluZgAAAAAAAQAAABppbmZlAgAAAAABAABhdjAxQ29sb3IAAAAAamlwcnAAAABLaXBjbwAAABRpc3BlAAAAAAAAABAAAAAIAAAAEHBpeGkAAAAAAwgICAAAAAxhdjFDgSAAAAAAABNjb2xybmNseAACAAIAAIAAAAAXaXBtYQAAAAAAAAABAAEEAQKDBAAAADJtZGF0EgAKCDgMv7CBAQBIMhwQAADe0t+MpCNPp3jsoCClUlg0xP+ZwHEGD3BY',
+].map((text) => new Uint8Array(Buffer.from(text, 'base64')));
 
 export const images: Targets = {
   png: { inputs: fc.oneof(damaged(PNGS), chunks), parse: (bytes) => decodeImage(bytes, 'a.png') },
   jpeg: { inputs: damaged(JPEGS), parse: (bytes) => decodeImage(bytes, 'a.jpg') },
+  webp: { inputs: damaged(WEBPS), parse: (bytes) => decodeImage(bytes, 'a.webp') },
+  avif: { inputs: damaged(AVIFS), parse: (bytes) => decodeImage(bytes, 'a.avif') },
 };

@@ -147,7 +147,7 @@ addDataFlags(addModelFlags(program.command('eval')))
   .optionsGroup(GROUPS.data)
   .requiredOption(
     '--data <path>',
-    'required: folder of PNG or JPEG images, or .txt, .jsonl or .npy of token ids',
+    'required: folder of PNG, JPEG, WebP or AVIF images, or .txt, .jsonl or .npy of token ids',
   )
   .option('--samples <n>', 'samples to draw (default: all)', positiveInteger)
   .addHelpText(

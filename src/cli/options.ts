@@ -190,7 +190,7 @@ export function addRunFlags(command: Command): Command {
     .optionsGroup(GROUPS.data)
     .option(
       '--calibrate <path>',
-      'required: folder of PNG or JPEG images, .npy file of model inputs, or for a language model .txt, .jsonl ("text") or .npy of token ids',
+      'required: folder of PNG, JPEG, WebP or AVIF images, .npy file of model inputs, or for a language model .txt, .jsonl ("text") or .npy of token ids',
     )
     .option(
       '--samples <n>',

@@ -6,6 +6,7 @@ import {
   type Dataset,
   decodeNpy,
   drawEvenly,
+  IMAGE_FORMATS,
   imageDataset,
   imageSize,
   type LabeledFile,
@@ -30,7 +31,7 @@ export interface ImageOptions extends Pick<Drawn, 'labels' | 'samples' | 'seed'>
   largest?: [number, number];
 }
 
-const IMAGE = /\.(png|jpe?g)$/i;
+const IMAGE = /\.(png|jpe?g|webp|avif)$/i;
 const isVisible = (name: string) => !name.startsWith('.');
 const isImage = (name: string) => isVisible(name) && IMAGE.test(name);
 
@@ -89,7 +90,7 @@ function noImages(folder: Place, others: readonly string[], [below]: readonly st
       : others.length > 0
         ? `, but ${kindsOf(others)}: convert them`
         : '';
-  return new InputError(`"${folder.path}": no PNG or JPEG images in the folder${hint}`);
+  return new InputError(`"${folder.path}": no ${IMAGE_FORMATS} images in the folder${hint}`);
 }
 
 /** Gives every file the label of its row; rows name a file by its path in the folder or by its base name. */
@@ -140,7 +141,7 @@ async function openArray(
 }
 
 /**
- * A folder of PNG and JPEG images, or a .npy file of model inputs.
+ * A folder of images, or a .npy file of model inputs.
  *
  * Sub-folders, in sorted order, are the classes 0, 1, 2…, as torchvision's `ImageFolder`; files directly in the
  * folder have no labels. A `labels` file overrides both. Drawn samples are even over the labels.
@@ -169,7 +170,7 @@ export async function openDataset(place: Place, options: ImageOptions): Promise<
   ];
   if (skipped.length > 0)
     options.onNote?.(
-      `"${path}": ignored ${skipped.join(' and ')}; only PNG and JPEG are read (${files.length} images)`,
+      `"${path}": ignored ${skipped.join(' and ')}; only ${IMAGE_FORMATS} is read (${files.length} images)`,
     );
   if (labels === undefined && classes && direct > 0) {
     throw new InputError(

@@ -145,7 +145,11 @@ describe.concurrent('data that does not fit the model', () => {
     ['images of another channel count', () => images(image(3)), /last\.png": .*3 channels/],
     ['images of another size', () => images(image(1, 30)), /last\.png": .*30/],
     ['a damaged image', () => images(image(1).subarray(0, 60)), /last\.png": /],
-    ['an empty folder', () => mkdtempSync(join(folder, 'empty-')), /empty-\w+": no PNG or JPEG images/],
+    [
+      'an empty folder',
+      () => mkdtempSync(join(folder, 'empty-')),
+      /empty-\w+": no PNG, JPEG, WebP or AVIF images/,
+    ],
     ['a missing folder', () => join(folder, 'nowhere'), /nowhere": no such file or folder/],
     [
       'a file that is no .npy file',

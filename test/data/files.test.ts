@@ -115,8 +115,12 @@ describe('openDataset, folders', () => {
   });
 
   test.each<[string, Record<string, string | Uint8Array>, string]>([
-    ['an empty folder', {}, 'no PNG or JPEG images in the folder'],
-    ['a folder without images', { 'a.txt': 'x', 'sub/b.txt': 'x' }, 'no PNG or JPEG images in the folder'],
+    ['an empty folder', {}, 'no PNG, JPEG, WebP or AVIF images in the folder'],
+    [
+      'a folder without images',
+      { 'a.txt': 'x', 'sub/b.txt': 'x' },
+      'no PNG, JPEG, WebP or AVIF images in the folder',
+    ],
     [
       'images on both levels',
       { '1.png': pixel(1), 'a/2.png': pixel(2) },

@@ -3,7 +3,8 @@ import { encode as encodePng, type ImageData } from 'fast-png';
 import { encode as encodeJpeg } from 'jpeg-js';
 import { describe, expect, test } from 'vitest';
 import { FormatError, OsscarError } from '../../src/errors.ts';
-import { decodeImage } from '../../src/pipeline/data/image.ts';
+import { decodeImage, imageSize } from '../../src/pipeline/data/image.ts';
+import { encodeAvif, encodeWebp, extendedWebp } from '../support/encoders.ts';
 import { random as seeded } from '../support/random.ts';
 
 const random = seeded(1);
@@ -231,13 +232,131 @@ describe('decodeImage, JPEG', () => {
   });
 });
 
+/** A ramp in red and green. */
+function ramp(width: number, height: number) {
+  const data = new Uint8Array(4 * width * height).fill(255);
+  for (let y = 0; y < height; y++)
+    for (let x = 0; x < width; x++) data.set([8 * x, 8 * y, 90], 4 * (y * width + x));
+  return { width, height, data };
+}
+const withoutAlpha = (data: Uint8Array) => data.filter((_, i) => i % 4 !== 3);
+const farthest = (a: Uint8Array, b: Uint8Array) => Math.max(...a.map((value, i) => Math.abs(value - b[i])));
+
+describe('decodeImage, WebP', () => {
+  test('gives a lossless image back, and drops its alpha', async () => {
+    const image = ramp(17, 9);
+    image.data.forEach((_, i) => {
+      if (i % 4 === 3) image.data[i] = 255 - i / 8;
+    });
+    const bytes = await encodeWebp(image, { lossless: 1, exact: 1 });
+    const data = withoutAlpha(image.data);
+    expect(await decodeImage(bytes, 'a')).toEqual({ name: 'a', width: 17, height: 9, channels: 3, data });
+    expect(imageSize(bytes, 'a')).toEqual({ width: 17, height: 9 });
+  });
+
+  test('is close to a lossy image', async () => {
+    const image = ramp(17, 9);
+    const bytes = await encodeWebp(image, { quality: 95 });
+    const decoded = await decodeImage(bytes, 'a');
+    expect(imageSize(bytes, 'a')).toEqual({ width: 17, height: 9 });
+    expect(farthest(decoded.data, withoutAlpha(image.data))).toBeLessThan(30); // chroma is halved
+  });
+
+  test('reads one pixel', async () => {
+    const bytes = await encodeWebp(
+      { width: 1, height: 1, data: Uint8Array.of(7, 8, 9, 255) },
+      { lossless: 1 },
+    );
+    expect((await decodeImage(bytes, 'a')).data).toEqual(Uint8Array.of(7, 8, 9));
+  });
+
+  test('refuses animations, and a canvas of another size', async () => {
+    const plain = await encodeWebp(ramp(4, 4), { lossless: 1 });
+    const animated = extendedWebp(plain, { flags: 2, canvas: [4, 4] });
+    await expect(decodeImage(animated, 'a')).rejects.toThrow(
+      'WebP image: it is an animation; take its frames apart',
+    );
+    await expect(decodeImage(extendedWebp(plain, { flags: 0, canvas: [4, 5] }), 'a')).rejects.toThrow(
+      FormatError,
+    );
+  });
+
+  test('refuses a header of more pixels than allowed before anything is decoded', async () => {
+    const plain = await encodeWebp(ramp(4, 4), { lossless: 1 });
+    const large = extendedWebp(plain, { flags: 0, canvas: [16384, 16384] });
+    const message = '"a": cannot decode the WebP image: 16384×16384 is above the limit of 40 Mpx';
+    await expect(decodeImage(large, 'a')).rejects.toThrow(message);
+    expect(() => imageSize(large, 'a')).toThrow(message);
+  });
+});
+
+describe('decodeImage, AVIF', () => {
+  test('is close to the encoded image', async () => {
+    const image = ramp(17, 9);
+    const bytes = await encodeAvif(image, { quality: 95, subsample: 3 });
+    const decoded = await decodeImage(bytes, 'a');
+    expect(decoded).toMatchObject({ name: 'a', width: 17, height: 9, channels: 3 });
+    expect(imageSize(bytes, 'a')).toEqual({ width: 17, height: 9 });
+    expect(farthest(decoded.data, withoutAlpha(image.data))).toBeLessThan(10);
+  });
+
+  test('reduces more bits to 8', async () => {
+    const data = Uint16Array.from({ length: 4 * 16 }, (_, i) => (i % 4 === 3 ? 1023 : 4 * (100 + i)));
+    const image = { width: 4, height: 4, data: new Uint8Array(data.buffer) };
+    const decoded = await decodeImage(
+      await encodeAvif(image, { bitDepth: 10, quality: 95, subsample: 3 }),
+      'a',
+    );
+    expect(
+      farthest(decoded.data, withoutAlpha(new Uint8Array(data.map((value) => value >> 2)))),
+    ).toBeLessThan(10);
+  });
+
+  test('refuses a bitstream of more pixels than its header promises, by its memory', async () => {
+    const bytes = Buffer.from(await encodeAvif(ramp(4096, 2048), { speed: 10, quality: 10 }));
+    const sizes = bytes.indexOf('ispe') + 8;
+    [8, 8].forEach((side, i) => {
+      bytes.writeUInt32BE(side, sizes + 4 * i);
+    });
+    const { message } = await decodeImage(bytes, 'a').catch((error) => error);
+    expect(message).toMatch(/its pixels take more memory than those that its header promises$/);
+  });
+
+  test('refuses more frames than an image has, each of which would take its time', async () => {
+    const bytes = await encodeAvif(ramp(8, 8));
+    expect((await decodeImage(repeatFrame(bytes, 7), 'a')).width).toBe(8);
+    await expect(decodeImage(repeatFrame(bytes, 8), 'a')).rejects.toThrow(
+      'it has 9 frames or tiles, more than 8',
+    );
+  });
+
+  test('refuses sequences', async () => {
+    const bytes = Buffer.from(await encodeAvif(ramp(8, 8)));
+    bytes.write('avis', 8);
+    await expect(decodeImage(bytes, 'a')).rejects.toThrow(
+      'AVIF image: it is a sequence of images; take them apart',
+    );
+  });
+});
+
+/** The last data unit of an AVIF file, its frame, that many times more. */
+function repeatFrame(avif: Uint8Array, times: number): Uint8Array {
+  const data = Buffer.from(avif).indexOf('mdat') + 4;
+  let at = data + 2; // past a delimiter without content
+  while (((avif[at] >> 3) & 15) !== 6) at += 2 + avif[at + 1];
+  const bytes = Buffer.concat([avif, ...new Array(times).fill(avif.subarray(at))]);
+  bytes.writeUInt32BE(bytes.length - data, bytes.indexOf('iloc') + 22);
+  bytes.writeUInt32BE(bytes.length - data + 8, data - 8);
+  return bytes;
+}
+
 describe('decodeImage', () => {
   test.each([
     ['an empty file', new Uint8Array(0)],
     ['something else', new TextEncoder().encode('GIF89a')],
   ])('refuses %s', async (what, bytes) => {
     await expect(decodeImage(bytes, 'x')).rejects.toThrow(
-      new FormatError(`"x": expected a PNG or JPEG image, got ${what}`),
+      new FormatError(`"x": expected a PNG, JPEG, WebP or AVIF image, got ${what}`),
     );
   });
 
@@ -254,6 +373,9 @@ describe('decodeImage', () => {
       jpeg(17, 9, (x, y) => [x * 9, y * 9, x ^ y], 80),
       grayJpeg,
       halfChroma,
+      await encodeWebp(ramp(17, 9), { lossless: 1 }),
+      await encodeWebp(ramp(17, 9)),
+      await encodeAvif(ramp(17, 9)),
     ];
     const edit = fc.record({ at: fc.nat(2000), value: fc.nat(255) });
     const cases = fc.record({

@@ -1,86 +1,64 @@
-// JPEG files by the code of libjpeg-turbo, as @jsquash/jpeg has it compiled: the pixels that PIL and torchvision see. Of 250
-// ImageNet files all are equal to those of `djpeg`. Loaded when the first JPEG file is met.
+// The header of a JPEG file.
+//
+// https://www.w3.org/Graphics/JPEG/itu-t81.pdf, annex B
 
-import factory from '@jsquash/jpeg/codec/dec/mozjpeg_dec.js';
-import deflated from '../../../build/mozjpeg_dec.wasm.deflate';
-import { inflate } from '../../inflate.ts';
+import { checkSize, type Frame, viewOf } from './frame.ts';
+import { exifOrientation } from './orientation.ts';
 
-/** RGBA, also of gray files. */
-export interface Rgba {
-  readonly width: number;
-  readonly height: number;
-  readonly data: Uint8ClampedArray;
+const SIGNATURE = [0xff, 0xd8, 0xff];
+/** Passes that a progressive file needs by far: libjpeg's own scripts have 10. */
+const MOST_SCANS = 100;
+
+export const isJpeg = (bytes: Uint8Array) => SIGNATURE.every((byte, i) => bytes[i] === byte);
+
+/** What the markers say, up to the last scan. */
+interface JpegFrame extends Omit<Frame, 'channels'> {
+  /** Passes over the image. */
+  readonly scans: number;
+  /** 1 of gray, 3 of colours, 4 of inks. */
+  readonly components: number;
 }
 
-interface Decoder {
-  decode(bytes: Uint8Array): Rgba | null;
-  /** What it has complained of since it was cleared. */
-  readonly complaints: string[];
-  /** Bytes of its memory, which never shrinks. */
-  memory(): number;
-}
-
-/** A decoder with more memory is not kept for the next image. */
-const KEPT_BYTES = 2 ** 27;
-/** Complaints that change no pixels: padding between the segments. */
-const HARMLESS = /extraneous bytes? before marker/;
-
-let compiled: Promise<WebAssembly.Module> | undefined;
-let opened: Promise<Decoder> | undefined;
-
-/** @throws {Error} saying what is wrong with the file */
-export async function decodeJpeg(bytes: Uint8Array): Promise<Rgba> {
-  opened ??= openDecoder();
-  const { complaints, decode, memory } = await opened;
-  complaints.length = 0;
-  let image: Rgba | null = null;
-  try {
-    image = decode(bytes);
-  } catch {
-    opened = undefined; // it was left in the middle of its work
+function readFrame(bytes: Uint8Array): JpegFrame {
+  const view = viewOf(bytes);
+  let [width, height, components, scans] = [0, 0, 0, 0];
+  let orientation = 1;
+  for (let at = 2; at + 9 < bytes.length; ) {
+    const marker = bytes[at] === 0xff ? bytes[at + 1] : 0;
+    if (marker < 0xc0 || marker === 0xff || (marker >= 0xd0 && marker <= 0xd8)) {
+      // Entropy-coded data, which has no markers but restarts, or fill bytes.
+      const next = bytes.indexOf(0xff, at + 1);
+      if (next < 0) break;
+      at = next;
+      continue;
+    }
+    if (marker === 0xd9) break;
+    if (isFrame(marker) && scans === 0) {
+      if (components > 0) throw new Error('it has two frames');
+      [height, width, components] = [view.getUint16(at + 5), view.getUint16(at + 7), bytes[at + 9]];
+    }
+    if (marker === 0xe1 && orientation === 1 && scans === 0)
+      orientation = exifOrientation(bytes.subarray(at + 4, at + 2 + view.getUint16(at + 2)));
+    if (marker === 0xda) scans++;
+    at += 2 + view.getUint16(at + 2);
   }
-  if (memory() > KEPT_BYTES) opened = undefined;
-  const damage = complaints.find((text) => !HARMLESS.test(text));
-  if (!image || damage !== undefined) throw new Error(damage ?? 'it is damaged');
-  return image;
+  return { width, height, scans, components, orientation };
 }
 
-async function openDecoder(): Promise<Decoder> {
-  compiled ??= inflate(deflated).then((bytes) => WebAssembly.compile(bytes));
-  const module = await compiled;
-  const complaints: string[] = [];
-  const decoder = await withImageData(() =>
-    factory({
-      noInitialRun: true,
-      printErr: (text: string) => complaints.push(text),
-      locateFile: (path: string) => path,
-      instantiateWasm(imports, done) {
-        void WebAssembly.instantiate(module, imports).then((instance) => done(instance));
-        return {};
-      },
-    }),
-  );
-  return {
-    complaints,
-    decode: (bytes) => withImageData(() => decoder.decode(bytes, false)),
-    memory: () => decoder.HEAPU8.length,
-  };
-}
+/** Of any coding; the three others of these markers are of tables. */
+const isFrame = (marker: number) =>
+  marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc;
 
-/** Browsers have the class that results are given as; elsewhere it is there while the decoder looks for it. */
-function withImageData<T>(use: () => T): T {
-  const scope = globalThis as { ImageData?: unknown };
-  if (scope.ImageData !== undefined) return use();
-  scope.ImageData = class {
-    constructor(
-      readonly data: Uint8ClampedArray,
-      readonly width: number,
-      readonly height: number,
-    ) {}
-  };
-  try {
-    return use();
-  } finally {
-    delete scope.ImageData;
-  }
+/** @throws {Error} where it is of inks, or a few bytes would take the decoder minutes */
+export function jpegFrame(bytes: Uint8Array): Frame {
+  const { components, scans, ...frame } = readFrame(bytes);
+  const { width, height } = frame;
+  checkSize(frame);
+  if (scans > MOST_SCANS) throw new Error(`it has ${scans} scans, more than ${MOST_SCANS}`);
+  // Every block of 64 pixels takes a bit at least, for its mean.
+  if (8 * bytes.length < (width * height) / 64)
+    throw new Error(`${bytes.length} bytes cannot hold ${width}×${height} pixels`);
+  if (components !== 1 && components !== 3)
+    throw new Error(`it has ${components} components, as of CMYK; convert it to RGB`);
+  return { ...frame, channels: components };
 }

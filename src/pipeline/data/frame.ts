@@ -1,0 +1,25 @@
+// What the header of an image says before anything of it is decoded.
+
+import { limits } from '../../limits.ts';
+
+export interface Frame {
+  readonly width: number;
+  readonly height: number;
+  /** 1 where only one is stored, as of gray JPEG files. */
+  readonly channels: 1 | 3;
+  /** As EXIF counts: 1 is upright, from 5 on height and width change places. */
+  readonly orientation: number;
+}
+
+export const viewOf = ({ buffer, byteOffset, length }: Uint8Array) =>
+  new DataView(buffer, byteOffset, length);
+
+/** The four letters that many containers begin their parts with. */
+export const nameAt = (bytes: Uint8Array, at: number) => String.fromCharCode(...bytes.subarray(at, at + 4));
+
+/** @throws {Error} where there are no pixels, or too many */
+export function checkSize({ width, height }: Pick<Frame, 'width' | 'height'>): void {
+  if (width === 0 || height === 0) throw new Error(`it is ${width}×${height}`);
+  if (width * height > limits.imagePixels)
+    throw new Error(`${width}×${height} is above the limit of ${limits.imagePixels / 1e6} Mpx`);
+}
