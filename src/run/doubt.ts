@@ -1,7 +1,8 @@
 // What a person may have meant otherwise: preprocessing or a tokenizer that the model was not trained with.
 
 import { InputError } from '../errors.ts';
-import type { Preprocessing, Warning } from '../pipeline/index.ts';
+import { doubtOf, type Preprocessing, type Warning } from '../pipeline/index.ts';
+import { type Better, betterText } from './usual.ts';
 
 /** Means of pixels are below 1 where pixels are divided by 255. */
 const LARGEST_MEAN = 2;
@@ -21,9 +22,15 @@ function hintFor(preprocessing: Preprocessing | undefined): string {
  * What a doubt about model and data is to a person, in one line.
  *
  * @param preprocessing  of images; a model of text has none
+ * @param better  what of the usual does better on some of the images
  */
-export const doubtText = (doubt: string, preprocessing: Preprocessing | undefined): string =>
-  `${doubt}: ${hintFor(preprocessing)}`;
+export const doubtText = (doubt: string, preprocessing?: Preprocessing, better?: Better): string =>
+  `${doubt}: ${better ? betterText(better) : hintFor(preprocessing)}`;
+
+/** Of a model that answers better than by chance, and would better still: else its doubt says so. */
+export function betterNote(better: Better | undefined): string | undefined {
+  return better && doubtOf(better.given) === undefined ? `warning: ${betterText(better)}` : undefined;
+}
 
 /**
  * Says what a run warns of before its long work, and ends it where model and data do not go together.
@@ -34,10 +41,11 @@ export function warningHandler(
   preprocessing: Preprocessing | undefined,
   force = false,
   onNote: (text: string) => void = () => {},
+  better?: Better,
 ) {
   return ({ kind, text }: Warning): void => {
     const isDoubt = kind === 'implausible';
-    const line = isDoubt ? doubtText(text, preprocessing) : `${text} (\`samples\`)`;
+    const line = isDoubt ? doubtText(text, preprocessing, better) : `${text} (\`samples\`)`;
     if (isDoubt && !force) throw new InputError(`${line} (\`force: true\` goes on)`);
     onNote(`warning: ${line}`);
   };

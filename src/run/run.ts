@@ -39,14 +39,15 @@ import { platform } from '../pool/platform.ts';
 import { modelFile } from './beside.ts';
 import { modelCard } from './card.ts';
 import { closing, type Opened } from './closing.ts';
-import { doubtText, warningHandler } from './doubt.ts';
+import { betterNote, doubtText, warningHandler } from './doubt.ts';
 import { engineFor } from './engine.ts';
 import { host } from './host.ts';
 import { DEFAULT_IMAGES, lengthFor, type ModelInPlace, openInPlace, openModelFile } from './open.ts';
 import type { Kind, ModelOptions, PruneSettings, RunSettings, SampleOptions } from './options.ts';
 import { heldFolder, keptOutput, type Output } from './output.ts';
-import { baseName, type Place, placeOf, type Source } from './place.ts';
+import { baseName, isFolder, type Place, placeOf, type Source } from './place.ts';
 import { DEFAULT_WINDOWS } from './text.ts';
+import { type Better, betterPreprocessing } from './usual.ts';
 
 /** A smaller model, and what became of it. */
 export interface Pruned {
@@ -155,8 +156,9 @@ export async function evaluate(
     });
     if (!metric)
       throw new InputError(`"${samples.name}": no labels; use sub-folders per class or \`labels\`, a .csv`);
+    const better = await lookAtUnits(found, dataPlace, samples, settings);
     const doubt = doubtOf(metric);
-    if (doubt !== undefined) settings.onNote?.(`warning: ${doubtText(doubt, found.preprocessing)}`);
+    if (doubt !== undefined) settings.onNote?.(`warning: ${doubtText(doubt, found.preprocessing, better)}`);
     return { ...metric, seqlen: found.seqlen };
   });
 }
@@ -344,6 +346,7 @@ async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
           labels: await labelsOf(evaluationLabels),
           seed,
         });
+  const better = settings.force ? undefined : await lookAtUnits(found, data, samples, settings);
   const session = opened(await openSession(settings));
   signal?.throwIfAborted();
   const windows = found.seqlen === undefined ? {} : { seqlen: found.seqlen, sampling };
@@ -358,8 +361,23 @@ async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
     scratch,
     signal,
     onProgress: settings.onProgress,
-    onWarning: warningHandler(found.preprocessing, settings.force, settings.onNote),
+    onWarning: warningHandler(found.preprocessing, settings.force, settings.onNote, better),
   };
+}
+
+/** Whether folders of images would be answered better in other units, which is said at once. */
+async function lookAtUnits(
+  found: ModelInPlace,
+  data: Place | undefined,
+  samples: Dataset,
+  { signal, onNote }: Pick<RunSettings, 'signal' | 'onNote'>,
+): Promise<Better | undefined> {
+  // Arrays are inputs as they are.
+  if (!data || !(await isFolder(data))) return undefined;
+  const better = await betterPreprocessing(found, samples, signal);
+  const note = betterNote(better);
+  if (note !== undefined) onNote?.(note);
+  return better;
 }
 
 /** Of the kind that the model is: a file, a folder with a model in it, a folder of safetensors. */

@@ -44,25 +44,46 @@ function photos(count: number, add: (path: string) => void = () => {}): string {
 
 describe.concurrent('preprocessing that the model was not trained with', () => {
   test.each([
-    [
-      'none',
-      [],
-      /^osscar: dense accuracy is 0\.\d{3} on 40 samples, chance is 0\.100: .*none are given.*--force/,
-    ],
-    [
-      'of another data set',
-      ['--mean', '0.9', '--std', '0.01'],
-      /are --mean and --std right \(they are 0\.9 and 0\.01\)/,
-    ],
-    [
-      'of pixels in 0…255',
-      ['--mean', '73', '--std', '90'],
-      /chance is 0\.100: --mean 73 is of pixels in 0…255.*--scale 1/,
-    ],
-  ])('is refused: %s', async (_, flags, message) => {
+    ['none', []],
+    ['of another data set', ['--mean', '0.9', '--std', '0.01']],
+    ['of pixels in 0…255', ['--mean', '73', '--std', '90']],
+  ])('is refused, with the usual that does better: %s', async (_, flags) => {
     await pruneRefused(
       [MOBILENET, '--calibrate', fixture('calib'), '--keep', '0.5', ...FAST, ...flags],
-      message,
+      /^osscar: dense accuracy is 0\.\d{3} on 40 samples, chance is 0\.100: on 40 of the images accuracy is 0\.\d{3}, with --mean 0\.286 --std 0\.353 0\.9\d{2} \(--force goes on\)\n$/,
+    );
+  });
+
+  test('that does better than by chance goes on, and is told of what does better still', async () => {
+    const flags = ['--mean', '0.5', '--std', '0.5', '--keep', '0.5', ...FAST];
+    const out = join(newFolder('out'), 'a.onnx');
+    const { code, stderr } = await osscar(
+      'prune',
+      MOBILENET,
+      '--calibrate',
+      fixture('calib'),
+      ...flags,
+      '-o',
+      out,
+    );
+    expect(code, stderr).toBe(0);
+    expect(stderr).toMatch(
+      /^osscar: warning: on 40 of the images accuracy is 0\.\d{3}, with --mean 0\.286 --std 0\.353 0\.9\d{2}$/m,
+    );
+  });
+
+  test.each([
+    [[], 'none are given'],
+    [['--mean', '0.286', '--std', '0.353'], 'they are 0.286 and 0.353'],
+  ])('or labels are refused where nothing usual does better', async (flags, given) => {
+    const rows = readdirSync(fixture('calib')).flatMap((name, label) =>
+      readdirSync(join(fixture('calib'), name)).map((file) => `${name}/${file},${(label + 5) % 10}\n`),
+    );
+    const labels = join(newFolder('labels'), 'labels.csv');
+    writeFileSync(labels, `file,label\n${rows.join('')}`);
+    await pruneRefused(
+      [MOBILENET, '--calibrate', fixture('calib'), '--labels', labels, '--keep', '0.5', ...FAST, ...flags],
+      `chance is 0.100: are --mean and --std right (${given}), and the classes in the model's order (--labels, --label-offset)? (--force goes on)`,
     );
   });
 
@@ -183,13 +204,13 @@ describe.concurrent('a folder of images', () => {
 
   test('is said to hold files that are ignored', async () => {
     const data = photos(20, (path) => {
-      for (const name of ['a.webp', 'b.webp', 'notes.txt', '.hidden']) writeFileSync(join(path, name), '');
+      for (const name of ['a.gif', 'b.gif', 'notes.txt', '.hidden']) writeFileSync(join(path, name), '');
       mkdirSync(join(path, 'sub', 'deeper'), { recursive: true });
     });
     const { code, stderr } = await prune(data);
     expect(code, stderr).toBe(0);
     expect(stderr).toContain(
-      `osscar: "${data}": ignored 3 files (2 .webp, 1 .txt) and 1 folders within its sub-folders; only PNG and JPEG are read (20 images)\n`,
+      `osscar: "${data}": ignored 3 files (2 .gif, 1 .txt) and 1 folders within its sub-folders; only PNG, JPEG, WebP or AVIF is read (20 images)\n`,
     );
   });
 
@@ -204,17 +225,17 @@ describe.concurrent('a folder of images', () => {
 
   test('is refused: without images, with what is there, and where they may be', async () => {
     const empty = newFolder('empty');
-    writeFileSync(join(empty, 'a.webp'), '');
+    writeFileSync(join(empty, 'a.heic'), '');
     await pruneRefused(
       [MOBILENET, '--calibrate', empty, '--keep', '0.5'],
-      /no PNG or JPEG images in the folder, but 1 \.webp/,
+      /no PNG, JPEG, WebP or AVIF images in the folder, but 1 \.heic/,
     );
     const above = newFolder('above');
     cpSync(photos(2), join(above, 'train', 'class'), { recursive: true });
     await pruneRefused(
       [MOBILENET, '--calibrate', above, '--keep', '0.5'],
       new RegExp(
-        `no PNG or JPEG images in the folder; its sub-folders hold folders: is "${join(above, 'train')}" meant\\?`,
+        `no PNG, JPEG, WebP or AVIF images in the folder; its sub-folders hold folders: is "${join(above, 'train')}" meant\\?`,
       ),
     );
   });

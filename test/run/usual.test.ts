@@ -1,0 +1,101 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { encode as encodePng } from 'fast-png';
+import { describe, expect, test } from 'vitest';
+import { openEngine } from '../../src/engine/onnxruntime.ts';
+import { type Dataset, imageDataset, openModel, parsePreprocessing } from '../../src/pipeline/index.ts';
+import { betterPreprocessing } from '../../src/run/usual.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { random as seeded } from '../support/random.ts';
+
+const FIXTURES = new URL('../fixtures/', import.meta.url).pathname;
+const engine = await openEngine();
+
+/** Some of the calibration images, and the model that was trained on them with mean 0.286 and std 0.353. */
+async function fashion({ isLabeled = true } = {}) {
+  const model = await openModel(readFileSync(join(FIXTURES, 'fashion-mobilenet.onnx')), { engine });
+  const entries = readdirSync(join(FIXTURES, 'calib')).flatMap((name, label) =>
+    readdirSync(join(FIXTURES, 'calib', name))
+      .slice(0, 4)
+      .map((file) => {
+        const read = async () => readFileSync(join(FIXTURES, 'calib', name, file));
+        return { name: file, ...(isLabeled && { label }), read };
+      }),
+  );
+  return (options: object) => {
+    const preprocessing = parsePreprocessing(options);
+    const samples = imageDataset(entries, preprocessing, model.input.shape);
+    return { found: { model, engine, preprocessing } as never, samples };
+  };
+}
+
+/** Class c of images in which channel c is the brightest, told from the means of the channels. */
+async function colours(layout: 'nchw' | 'nhwc') {
+  const builder = new OnnxBuilder();
+  const pixels = builder.input(layout === 'nchw' ? [3, 4, 5] : [4, 5, 3]);
+  const axes = layout === 'nchw' ? [2, 3] : [1, 2];
+  const model = await openModel(
+    builder.output(builder.node('ReduceMean', [pixels], { axes, keepdims: 0 })).build(),
+    {
+      engine,
+    },
+  );
+  const random = seeded(5);
+  const entries = Array.from({ length: 30 }, (_, i) => {
+    const data = Uint8Array.from(
+      { length: 4 * 5 * 3 },
+      (_, j) => 60 * random() + (j % 3 === i % 3 ? 120 : 0),
+    );
+    const bytes = encodePng({ width: 5, height: 4, channels: 3, data });
+    return { name: `${i}.png`, label: i % 3, read: async () => bytes };
+  });
+  return (options: object) => {
+    const preprocessing = parsePreprocessing({ layout, ...options });
+    const samples = imageDataset(entries, preprocessing, model.input.shape);
+    return { found: { model, engine, preprocessing } as never, samples };
+  };
+}
+
+describe('preprocessing that does better', () => {
+  test('is found among the usual ones, with both accuracies', async () => {
+    const { found, samples } = (await fashion())({ mean: [0.6], std: [0.353] });
+    const better = await betterPreprocessing(found, samples);
+    expect(better?.flags).toBe('`mean: 0.286` `std: 0.353`');
+    expect(better?.given).toMatchObject({ samples: 40 });
+    expect(better?.given.value).toBeLessThan(0.4);
+    expect(better?.accuracy).toBeGreaterThan(0.9);
+  });
+
+  test('names the scale where that is another', async () => {
+    const { found, samples } = (await fashion())({ scale: 1, mean: [73], std: [9] });
+    expect((await betterPreprocessing(found, samples))?.flags).toBe(
+      '`scale: 255` `mean: 0.286` `std: 0.353`',
+    );
+  });
+
+  test.each(['nchw', 'nhwc'] as const)('is the other order of channels, %s', async (layout) => {
+    const given = (await colours(layout))({ color: 'bgr', mean: [0.4, 0.5, 0.6] });
+    const better = await betterPreprocessing(given.found, given.samples);
+    expect(better?.flags).toBe('`mean: 0.4,0.5,0.6` `std: 1` `color: rgb`');
+    expect([better?.given.value, better?.accuracy]).toEqual([1 / 3, 1]);
+    const right = (await colours(layout))({});
+    expect(await betterPreprocessing(right.found, right.samples)).toBeUndefined();
+  });
+
+  test('is none where the given does well, nothing tells, or inputs are no pixels', async () => {
+    const right = (await fashion())({ mean: [0.286], std: [0.353] });
+    expect(await betterPreprocessing(right.found, right.samples)).toBeUndefined();
+    const unlabeled = (await fashion({ isLabeled: false }))({});
+    expect(await betterPreprocessing(unlabeled.found, unlabeled.samples)).toBeUndefined();
+    const wrong = (await fashion())({});
+    const arrays: Dataset = {
+      ...wrong.samples,
+      async *batches(size) {
+        for await (const batch of wrong.samples.batches(size))
+          yield { ...batch, inputs: batch.inputs.map((value) => value + 0.001) };
+      },
+    };
+    expect(await betterPreprocessing(wrong.found, wrong.samples)).toBeDefined();
+    expect(await betterPreprocessing(wrong.found, arrays)).toBeUndefined();
+  });
+});
