@@ -3,7 +3,7 @@
 import type { EngineSession, FloatTensor } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { elements } from '../graph/index.ts';
-import { type Dataset, pickRows } from './data/index.ts';
+import { type Dataset, pickRows } from './data/dataset.ts';
 import { type ModelInput, otherFeeds } from './inputs.ts';
 
 /** Values of a model's inputs, by name. */

@@ -70,12 +70,7 @@ export interface DatasetOptions extends Described {
 // 1,700 ImageNet inputs or all of CIFAR-10; a browser tab and a small server can spare it.
 const KEEP_BYTES = 2 ** 30;
 
-/**
- * @throws {InputError} naming the value that is NaN or infinite
- *
- * @example
- * checkFinite('sample 3', values);
- */
+/** @throws {InputError} naming the value that is NaN or infinite */
 export function checkFinite(name: string, input: Float32Array): void {
   for (let i = 0; i < input.length; i++) {
     if (!Number.isFinite(input[i])) throw new InputError(`"${name}": value ${i} of the input is ${input[i]}`);
@@ -159,12 +154,7 @@ function concatenated(parts: readonly Float32Array[]): Float32Array {
   return whole;
 }
 
-/**
- * Some samples of a batch, by their places in it.
- *
- * @example
- * const first = pickRows(batch, [0, 1]);
- */
+/** Some samples of a batch, by their places in it. */
 export function pickRows(batch: Batch, rows: readonly number[]): Batch {
   const pick = (data: Float32Array) => {
     const size = data.length / batch.count;

@@ -1,4 +1,17 @@
-export * from './dataset.ts';
+export {
+  type Batch,
+  type Dataset,
+  type DatasetOptions,
+  type Described,
+  datasetOf,
+  type ImageEntry,
+  imageDataset,
+  iterableDataset,
+  type Loaded,
+  npyDataset,
+  type SampleSource,
+  selectSamples,
+} from './dataset.ts';
 export { arraySamples, type FeedSample, feedsDataset, jsonSample } from './feeds.ts';
 export * from './image.ts';
 export { decodeNpy, type NpyArray } from './npy.ts';

@@ -54,12 +54,7 @@ export function drawEvenly(labels: readonly (number | undefined)[], n: number, s
   return drawn.sort((a, b) => a - b);
 }
 
-/**
- * By UTF-16 code units, as JavaScript's and Python's plain sort: the same on every machine.
- *
- * @example
- * const sorted = [{ path: 'b.png' }, { path: 'a.png' }].sort(byPath);
- */
+/** By UTF-16 code units, as JavaScript's and Python's plain sort: the same on every machine. */
 export const byPath = (a: { path: string }, b: { path: string }) =>
   a.path < b.path ? -1 : a.path > b.path ? 1 : 0;
 

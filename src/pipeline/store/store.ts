@@ -26,9 +26,6 @@ const KEY = /^(?=.{1,200}$)[a-z0-9_-]+(\.+[a-z0-9_-]+)*(\/[a-z0-9_-]+(\.+[a-z0-9
  * The name of a key's file in a flat folder.
  *
  * @throws {InputError} if the key is none
- *
- * @example
- * await writeFile(join('work', fileOf(key)), bytes);
  */
 export function fileOf(key: string): string {
   if (!KEY.test(key))
@@ -36,12 +33,7 @@ export function fileOf(key: string): string {
   return key.replaceAll('/', '~');
 }
 
-/**
- * The keys of such files, other files left out.
- *
- * @example
- * const keys = keysOf(await readdir('work'), 'step/');
- */
+/** The keys of such files, other files left out. */
 export function keysOf(files: Iterable<string>, prefix: string): string[] {
   return Array.from(files, (file) => file.replaceAll('~', '/'))
     .filter((key) => KEY.test(key) && key.startsWith(prefix))
