@@ -155,10 +155,18 @@ export function inputOf({ checkpoint, language }: OpenedLanguageModel): ModelInp
   return { name: 'input_ids', type: 'int64', shape: [0], open: [true], fixedBatch: 0, others: [] };
 }
 
-function chainOf(opened: OpenedLanguageModel, engine: Engine, { shape, varies }: Dataset): Chain {
+/**
+ * Samples for each input of a layer, where the last block of a classifier is fitted by the tokens alone that its scores are made of:
+ * one of each sample. Where they are fewer, by all tokens.
+ */
+const SAMPLES_FOR_INPUT = 2;
+
+function chainOf(opened: OpenedLanguageModel, engine: Engine, { shape, varies, size }: Dataset): Chain {
   const { folder, checkpoint, language } = opened;
   const { blocks, hidden, isEncoder } = language;
   const length = language.tokensOf(shape);
+  const { heads, ffn } = language.sizes[blocks - 1];
+  const widest = Math.max(heads * language.headDim, ffn);
   const outside = { batch: 1, named: (structure: Named) => structure };
   return {
     name: folder.name,
@@ -172,7 +180,8 @@ function chainOf(opened: OpenedLanguageModel, engine: Engine, { shape, varies }:
       // One window at a time: scores over the vocabulary outnumber everything else.
       if (part === blocks + 1)
         return { ...outside, read: () => language.head(checkpoint), gain: language.headGain(checkpoint) };
-      const source = await language.block(checkpoint, part - 1, { length });
+      const isFirst = part === blocks && language.readsFirst && size >= SAMPLES_FOR_INPUT * widest;
+      const source = await language.block(checkpoint, part - 1, { length, isFirst });
       const name = `${folder.name}: block ${part - 1}`;
       const block = await openParsed(source, { engine, name, size: isEncoder ? [length] : undefined });
       return {

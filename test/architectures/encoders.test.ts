@@ -70,6 +70,19 @@ describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
     expect(maxDifference(Object.values(outputs)[0].data, expected)).toBeLessThan(TOLERANCE);
   });
 
+  test('a block can give its first token alone', async () => {
+    const data = Float32Array.from({ length: 6 * model.hidden }, (_, i) => Math.sin(i));
+    const hidden = { dims: [1, 6, model.hidden], data };
+    const [all, first] = await Promise.all(
+      [false, true].map(async (isFirst) =>
+        runOnce(await model.block(source, 1, { length: 6, isFirst }), { hidden }),
+      ),
+    );
+    expect(first.hidden_out.dims).toEqual([1, 1, model.hidden]);
+    const wanted = all.hidden_out.data.slice(0, model.hidden);
+    expect(maxDifference(first.hidden_out.data, [...wanted])).toBeLessThan(1e-5);
+  });
+
   test('heads and neurons of a block are prunable, and nothing else, and go back into a checkpoint', async () => {
     const length = 6;
     const data = Float32Array.from({ length: length * model.hidden }, (_, i) => Math.sin(i));

@@ -5,6 +5,7 @@ import { expect, test } from 'vitest';
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import { blobFolder, CheckpointWriter, memoryOutput, planSafetensors } from '../../src/checkpoint/index.ts';
 import { openFolder } from '../../src/disk/folder.ts';
+import { folderSubject } from '../../src/pipeline/folder.ts';
 import {
   type Dataset,
   type FeedSample,
@@ -233,6 +234,25 @@ test('what an image takes is counted: its patches, its tokens in the blocks, one
   const scores = 2 * 10 * 10 * 32;
   const tokens = language.tokensOf([2, 15, 15]);
   expect(sharesOf(language, tokens).all.macs).toBe(patches + 2 * (10 * block + scores) + classifier);
+});
+
+test('the last block of a classifier is fitted by the tokens that scores are made of, where samples suffice', async () => {
+  const opened = await openTiny(VIT);
+  const tokensGiven = async (model: OpenedLanguageModel, block: number, samples: number) => {
+    const data = await feedsDataset(images(samples), inputOf(opened));
+    const { opened: part } = await folderSubject(model)
+      .chain(engine, data)
+      .open(1 + block);
+    return part!.info.shapes.get('hidden_out')![1];
+  };
+  // 32 inputs of the widest layer
+  expect(await tokensGiven(opened, 1, 64)).toBe(1);
+  expect(await tokensGiven(opened, 1, 63)).toBe(10);
+  expect(await tokensGiven(opened, 0, 64)).toBe(10);
+  expect(await tokensGiven(await openTiny({ ...VIT, architectures: ['ViTModel'] }), 1, 64)).toBe(10);
+  const { report, again } = await pruned(opened, await feedsDataset(images(64), inputOf(opened)));
+  expect(again.language.sizes).toEqual(Array(2).fill({ heads: 2, kvHeads: 2, ffn: 10 }));
+  expect(report.maxDifference).toBeLessThan(1e-4);
 });
 
 test('a trained ViT keeps most of its accuracy at half its heads and neurons, and without a refit does not', async () => {

@@ -29,20 +29,34 @@ export function embeddingGraph(g: WeightGraph, description: Description, length:
   return g;
 }
 
+/** @param isFirst  whether only the first token of what it gives is computed */
 export function blockGraph(
   g: WeightGraph,
   description: Description,
   i: number,
   sizes: BlockSizes,
   length: number,
+  isFirst = false,
 ): WeightGraph {
-  const encodes = isEncoder(description.head);
+  const { hidden, head } = description;
+  const encodes = isEncoder(head);
   // What encoders get is of any length: nothing in a block depends on it.
-  const dims = ['batch', encodes ? 'sequence' : length, description.hidden];
-  const x = g.input('hidden', 'float32', dims);
-  const y = block(g, description, i, sizes, x, encodes ? encoderContext(g) : fixedContext(g, length));
-  g.output(y, 'hidden_out', 'float32', dims);
+  const tokens = encodes ? 'sequence' : length;
+  const x = g.input('hidden', 'float32', ['batch', tokens, hidden]);
+  const context = encodes ? encoderContext(g) : fixedContext(g, length);
+  const asking = isFirst ? (value: string) => firstToken(g, value) : undefined;
+  const y = block(g, description, i, sizes, x, { ...context, asking });
+  g.output(y, 'hidden_out', 'float32', ['batch', isFirst ? 1 : tokens, hidden]);
   return g;
+}
+
+function firstToken(g: WeightGraph, x: string): string {
+  return g.node('Slice', [x, ...[0, 1, 1].map((number) => g.integers([number]))]);
+}
+
+/** Whether scores are made of the first token alone. */
+export function readsFirst(head: Description['head']): boolean {
+  return isEncoder(head) && head.maps.length > 0;
 }
 
 export function headGraph(g: WeightGraph, description: Description): WeightGraph {
@@ -145,7 +159,7 @@ function encoderOutput(
   x: string,
 ): void {
   const { hidden } = description;
-  const isPooled = maps.length > 0;
+  const isPooled = readsFirst({ norm: last, maps });
   let y = isPooled ? g.node('Gather', [x, g.integers(0)], { axis: 1 }) : g.node('Identity', [x]);
   if (last) y = norm(g, last, y, hidden);
   let width = hidden;
@@ -245,17 +259,18 @@ function block(
   const before = (y: string) => norm(g, attentionNorm, y, hidden);
   const between = (y: string) => norm(g, mlpNorm, y, hidden);
   const add = (a: string, b: string) => g.node('Add', [a, b]);
+  const asking = context.asking?.(x) ?? x;
   switch (order) {
     case 'pre': {
-      const y = add(x, attend(before(x)));
+      const y = add(asking, attend(before(x)));
       return add(y, think(between(y)));
     }
     case 'post': {
-      const y = before(add(x, attend(x)));
+      const y = before(add(asking, attend(x)));
       return between(add(y, think(y)));
     }
     case 'parallel':
-      return add(add(x, attend(before(x))), think(between(x)));
+      return add(add(asking, attend(before(x))), think(between(asking)));
   }
 }
 

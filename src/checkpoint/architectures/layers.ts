@@ -48,6 +48,8 @@ export interface Context {
   turns?(rope: Rope): { cos: string; sin: string };
   /** A shape that makes [batch, kvHeads, repeats, tokens, headDim] into [batch, heads, tokens, headDim]. */
   merged?(headDim: number): string;
+  /** The tokens that ask, where these are not all. */
+  asking?(x: string): string;
   /** Puts what is kept of earlier tokens before keys or values [batch, kvHeads, tokens, headDim]. */
   extend?(kind: 'key' | 'value', value: string): string;
 }
@@ -61,7 +63,8 @@ export function attention(
   context: Context,
 ): string {
   const split = (label: Label, count: number, headNorm?: Norm) => {
-    const flat = linear(g, qkv(label), x, hidden, count * headDim);
+    const tokens = label === 'q' ? (context.asking?.(x) ?? x) : x;
+    const flat = linear(g, qkv(label), tokens, hidden, count * headDim);
     const value = g.node('Reshape', [flat, g.integers([0, 0, -1, headDim])]);
     const normed = headNorm ? norm(g, headNorm, value, headDim) : value;
     return g.node('Transpose', [normed], { perm: [0, 2, 1, 3] }); // [batch, heads, tokens, headDim]

@@ -9,6 +9,7 @@ import {
   FEATURES,
   headGraph,
   isEncoder,
+  readsFirst,
   wholeGraph,
 } from './graphs.ts';
 import type {
@@ -50,6 +51,8 @@ export class LanguageModel {
   readonly headDim: number;
   /** Whether every token sees every other; the output is class scores or features then, not scores of the vocabulary. */
   readonly isEncoder: boolean;
+  /** Whether it is an encoder whose scores are made of the first token alone. */
+  readonly readsFirst: boolean;
   readonly #config: Config;
   readonly #description: Description;
 
@@ -66,6 +69,7 @@ export class LanguageModel {
     this.maxPositions = description.maxPositions;
     this.headDim = description.headDim;
     this.isEncoder = isEncoder(description.head);
+    this.readsFirst = readsFirst(description.head);
     this.#config = config;
     this.#description = description;
   }
@@ -140,11 +144,19 @@ export class LanguageModel {
     return graph.load(source, `${this.architecture} embedding`);
   }
 
-  /** `hidden` → `hidden_out`, both [batch, length, hidden], for windows that start at position 0. */
-  async block(source: TensorSource, i: number, { length }: { length: number }): Promise<Model> {
+  /**
+   * `hidden` → `hidden_out`, both [batch, length, hidden], for windows that start at position 0.
+   *
+   * @param isFirst  whether `hidden_out` has the first token alone
+   */
+  async block(
+    source: TensorSource,
+    i: number,
+    { length, isFirst }: { length: number; isFirst?: boolean },
+  ): Promise<Model> {
     this.#checkIndex(i);
     this.#checkLength(length);
-    return this.#block(source, i, length).load(source, `${this.architecture} block ${i}`);
+    return this.#block(source, i, length, isFirst).load(source, `${this.architecture} block ${i}`);
   }
 
   /** `hidden` [batch, sequence, hidden] → `logits` [batch, sequence, vocabulary], or an encoder's output. */
@@ -263,8 +275,8 @@ export class LanguageModel {
     return new WeightGraph(prefix ?? prefixes[0]);
   }
 
-  #block(source: TensorNames, i: number, length: number): WeightGraph {
-    return blockGraph(this.#graph(source), this.#description, i, this.sizes[i], length);
+  #block(source: TensorNames, i: number, length: number, isFirst?: boolean): WeightGraph {
+    return blockGraph(this.#graph(source), this.#description, i, this.sizes[i], length, isFirst);
   }
 
   #whole(source: TensorNames, past = false): WeightGraph {
