@@ -39,7 +39,7 @@ export interface KeepRatios {
 export type Named = Pick<Structure, 'name' | 'layer' | 'kind'>;
 
 /** A structure that can be pruned. */
-export interface Prunable extends Named, Pick<Structure, 'groups'> {}
+export interface Prunable extends Named, Pick<Structure, 'groups'>, Partial<Pick<Structure, 'isResidual'>> {}
 
 /** Groups that stay of every prunable structure, by its name. */
 export type Sizes = ReadonlyMap<string, number>;

@@ -6,6 +6,7 @@ import { kneeOf } from '../../src/pipeline/allocate/analyze.ts';
 import { type Choices, type Point, tradeoff } from '../../src/pipeline/allocate/tradeoff.ts';
 import { analyze, memoryStore, type PruneOptions } from '../../src/pipeline/index.ts';
 import { openSession } from '../../src/pool/index.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { random } from '../support/random.ts';
 import { engine, fashion, fixtureBytes, noise, openFixture, prune } from './fixtures.ts';
 
@@ -276,6 +277,26 @@ test('more effort tries more sizes, by what was found so far, and never takes wo
   const { reference, trials } = other.report.allocation!;
   expect(reference).toEqual(medium.reference);
   expect((await store.list('trial/')).length - found.length).toBeLessThanOrEqual(trials.length);
+});
+
+test('streams that could go are tried whole, too, but not where they have to go', async () => {
+  const b = new OnnxBuilder({ seed: 2 });
+  let x = b.relu(b.conv(b.input([3, 8, 8]), 8, 3));
+  for (let i = 0; i < 2; i++) x = b.add(b.conv(b.relu(b.conv(x, 12, 3)), 8, 3), x);
+  const streams = b.output(b.gemm(b.flatten(b.globalAveragePool(x)), 5)).build();
+  const data = await noise(24, [3, 8, 8]);
+  const options = { target: 'residual', effort: 'low', residual: true, keep: undefined, macs: 0.25 } as const;
+  const { report, opened } = await prune(streams, data, options);
+  const { trials, chosen } = report.allocation!;
+  const names = ['sum of losses, streams whole', 'uniform', 'sum of losses'];
+  expect(trials.map(({ name }) => name)).toEqual(names);
+  expect(names).toContain(chosen);
+  const [stream] = opened.analysis.structures.filter((it) => it.prunable && it.isResidual);
+  expect(trials[0].sizes[stream.name]).toBe(stream.groups);
+  expect(trials[1].sizes[stream.name]).toBeLessThan(stream.groups);
+  expect(report.allocation!.after).toBeLessThanOrEqual(report.allocation!.limit);
+  const pinned = await prune(streams, data, { ...options, pin: { [stream.name]: 0.5 } });
+  for (const { sizes } of pinned.report.allocation!.trials) expect(sizes[stream.name]).toBe(4);
 });
 
 describe('prune to a loss', () => {

@@ -137,6 +137,11 @@ export async function analyseStructures(run: Run): Promise<Alone[]> {
 }
 
 const ADDITIVE: Shape = { power: 0, tilt: 0 };
+const SUM = 'sum of losses';
+const SUM_WHOLE = `${SUM}, streams whole`;
+
+/** By how losses are added up; plainly, where that is not said. */
+type Ways = (shape?: Shape) => Way;
 
 /** The sizes with the least sum of losses, for every cost. */
 export function curveOf(
@@ -162,10 +167,13 @@ export async function allocate(run: Run, spend: Spend): Promise<Allocation> {
   const { clock } = run;
   const problem = problemOf(run.subject, run.calibration.shape, spend, run.timing?.table);
   const alone = await clock.stage('analysis', () => analyseStructures(run));
-  const wayFor = (shape?: Shape): Way => {
-    const curve = curveOf(problem, alone, shape);
-    return (limit) => (curve.findLast(({ cost }) => cost <= limit) ?? curve[0]).sizes;
-  };
+  const waysOf =
+    (own: Problem): Ways =>
+    (shape) => {
+      const curve = curveOf(own, alone, shape);
+      return (limit) => (curve.findLast(({ cost }) => cost <= limit) ?? curve[0]).sizes;
+    };
+  const wayFor = waysOf(problem);
   const { maxLoss } = spend;
   const { before, within } = TRIALS[spend.effort];
   // Both change little with the sizes, and another budget finds them in the store.
@@ -178,8 +186,13 @@ export async function allocate(run: Run, spend: Spend): Promise<Allocation> {
     const shape = await bestShape(first, problem, wayFor);
     if (maxLoss !== undefined) limit = await smallestLimit(search, problem, wayFor(shape), maxLoss);
     else {
+      const whole = streamsWhole(problem);
+      // What comes first stays unless another is better for certain.
+      if (whole) await search.attempt(SUM_WHOLE, waysOf(whole)());
       await search.attempt('uniform', (limit) => uniformSizes({ ...problem, limit }));
-      await bestShape(search, problem, wayFor, shape);
+      if (whole) await search.attempt(SUM, wayFor());
+      const own = whole && search.best?.name === SUM_WHOLE ? whole : problem;
+      await bestShape(search, own, waysOf(own), shape);
     }
   });
   const { name, way, sizes: tried, supports } = search.best!;
@@ -200,6 +213,17 @@ export async function allocate(run: Run, spend: Spend): Promise<Allocation> {
     settled: settled?.tries,
   };
   return { sizes, supports: supportsFor(sizes, supports), target, report };
+}
+
+/** Where streams can go and need not: the problem without them, for what each loses alone says little of all that read it. */
+function streamsWhole(problem: Problem): Problem | undefined {
+  const isFree = ({ isResidual, groups, widths }: Problem['structures'][number]) =>
+    isResidual && widths.length > 1 && widths.includes(groups);
+  if (!problem.structures.some(isFree)) return undefined;
+  const structures = problem.structures.map((it) => (isFree(it) ? { ...it, widths: [it.groups] } : it));
+  const smallest = new Map(structures.map(({ name, widths }) => [name, widths[0]]));
+  const least = costOf({ ...problem, structures }, smallest);
+  return least > problem.limit ? undefined : { ...problem, structures, least };
 }
 
 /** Of those structures whose size it is. */
@@ -272,7 +296,7 @@ const STEPS = [1, 0.5];
 async function bestShape(
   search: Search,
   { structures }: Problem,
-  wayFor: (shape: Shape) => Way,
+  wayFor: Ways,
   guess: Shape = ADDITIVE,
 ): Promise<Shape> {
   let best = ADDITIVE;
@@ -281,7 +305,7 @@ async function bestShape(
     best = next;
     return true;
   };
-  await attempt('sum of losses', ADDITIVE);
+  await attempt(SUM, ADDITIVE);
   if (guess !== ADDITIVE) await attempt(`power ${powerText(guess)}, tilt ${guess.tilt}`, guess);
   for (const step of STEPS) {
     for (let improved = true; improved && search.isLeft; ) {
