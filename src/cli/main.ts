@@ -238,7 +238,9 @@ function whereToLook(text: string): string {
   const names = program.commands.map((command) => command.name());
   if (text.includes('unknown command')) return ` (there are ${names.join(', ')}; see osscar --help)`;
   const called = names.find((name) => process.argv[2] === name);
-  return /unknown option|missing required|too many/.test(text)
+  if (text.includes('too many arguments'))
+    return ` (data go behind a flag, several values with commas, as --mean 0.485,0.456,0.406; see osscar ${called} --help)`;
+  return /unknown option|missing required/.test(text)
     ? ` (see osscar ${called ? `${called} ` : ''}--help)`
     : '';
 }

@@ -46,8 +46,18 @@ class Pace {
     const elapsed = (performance.now() - this.#start) / 1000;
     const { overall } = this;
     const left = overall >= LEAST_SHARE && overall < 1 ? (elapsed * (1 - overall)) / overall : undefined;
-    return `${durationText(elapsed)}${left === undefined ? '' : `, about ${durationText(left)} left`}`;
+    return `${elapsedText(elapsed)}${left === undefined ? '' : `, about ${durationText(left)} left`}`;
   }
+}
+
+/** To the second, however long it takes: a bar is drawn where something in it is new. */
+function elapsedText(seconds: number): string {
+  if (seconds < 90) return durationText(seconds);
+  const [whole, minutes] = [Math.floor(seconds), Math.floor(seconds / 60)];
+  const two = (value: number) => String(value % 60).padStart(2, '0');
+  return minutes < 90
+    ? `${minutes}:${two(whole)} min`
+    : `${Math.floor(minutes / 60)}:${two(minutes)}:${two(whole)} h`;
 }
 
 const FRAME = 250;

@@ -16,11 +16,13 @@ const TRADEOFF_FILE = 'tradeoff.json';
 
 const encode = (text: string) => [new TextEncoder().encode(text)];
 
-const besides = (page: string) => `${page.replace(/\.html?$/i, '')}.json`;
+const PAGE = /\.html?$/i;
+const besides = (page: string) => `${page.replace(PAGE, '')}.json`;
 
 /** @throws {InputError} where the page or its JSON cannot be written, or may not be replaced */
 export async function checkReport(page: string | undefined, replacing: Replacing): Promise<void> {
   if (page === undefined) return;
+  if (!PAGE.test(page)) throw new InputError(`\`report\`: expected the name of an .html file, got "${page}"`);
   for (const path of [page, besides(page)]) await checkWritable(path, replacing);
 }
 

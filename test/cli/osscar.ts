@@ -67,7 +67,7 @@ export async function osscarJson(...args: readonly string[]): Promise<any> {
 }
 
 /** Lines of progress where standard error is no terminal. */
-export const PROGRESS = /^(?!osscar:).+, [\d.]+ (s|min|h)(, about [\d.]+ (s|min|h) left)?\n/gm;
+export const PROGRESS = /^(?!osscar:).+, [\d.:]+ (s|min|h)(, about [\d.]+ (s|min|h) left)?\n/gm;
 
 /** What is said beside progress. */
 export const WARNINGS = /^osscar: warning: [^\n]+\n/gm;

@@ -42,6 +42,11 @@ describe.concurrent('osscar', () => {
     [['bogus'], "unknown command 'bogus'"],
     [['inspect'], "missing required argument 'model'"],
     [['inspect', 'a.onnx', 'b.onnx'], 'too many arguments'],
+    [
+      [...prune, '--mean', '0.4', '0.5', '--keep', '0.5'],
+      'several values with commas, as --mean 0.485,0.456,0.406',
+    ],
+    [[...prune.slice(0, 2), 'images', '--keep', '0.5'], 'data go behind a flag'],
     [['inspect', 'a.onnx', '--bogus'], "unknown option '--bogus'"],
     [['inspect', 'a.onnx', '--thread', '1'], "unknown option '--thread' (Did you mean --threads?)"],
     [['inspect', 'a.onnx', '--threads', '0'], "'--threads <n>' argument '0'"],

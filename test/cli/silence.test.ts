@@ -1,0 +1,38 @@
+// Progress is not silent for more than two seconds, however long a step takes and whatever it is written to. The clock is the
+// test's own.
+
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { progressReporter } from '../../src/cli/progress.ts';
+
+beforeEach(() => {
+  vi.useFakeTimers();
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+test.each([
+  ['on a terminal', true],
+  ['in a pipe', false],
+])('a step of 95 minutes is not silent for more than 2 s %s', (_, isTTY) => {
+  const written: { at: number; text: string }[] = [];
+  const write = (text: string) => written.push({ at: performance.now(), text });
+  const progress = progressReporter({ isTTY, columns: 100, write } as never);
+  const start = performance.now();
+  progress.report({
+    label: 'pruning',
+    done: 1,
+    total: 4,
+    layer: 'conv1',
+    stage: 'pruning',
+    overall: 0.5,
+  } as never);
+  vi.advanceTimersByTime(95 * 60 * 1000);
+  progress.close();
+  const times = [start, ...written.map(({ at }) => at), performance.now()];
+  expect(Math.max(...times.slice(1).map((at, i) => at - times[i]))).toBeLessThanOrEqual(2000);
+  const texts = written.map(({ text }) => text).join('');
+  expect(texts).toMatch(/pruning.*conv1.* 8\d s, about 8\d s left/);
+  expect(texts).toMatch(/1:3\d min, about 2 min left/);
+  expect(texts).toMatch(/1:30:0\d h, about 1\.5 h left/);
+});
