@@ -8,7 +8,7 @@ import type { DataType } from './dtype.ts';
 import type { LinearMap, Shapes } from './linear.ts';
 import type { Model } from './model.ts';
 import { attributeOf, type BuildAttribute, reads } from './node.ts';
-import { NodeProtoSchema, ValueInfoProtoSchema } from './onnx_pb.ts';
+import { type NodeProto, NodeProtoSchema, ValueInfoProtoSchema } from './onnx_pb.ts';
 import type { Backward } from './operators/operator.ts';
 import { part, type ValueInfo } from './subgraph.ts';
 import { fromFloat32, fromIntegers, type Tensor } from './tensor.ts';
@@ -17,9 +17,9 @@ import { writeModel } from './write.ts';
 
 /** The names of what a layer has in a gradient model. */
 export interface GradientValues {
-  /** Input: what the layer should give; output: what it gives less that. */
+  /** Input: what the layer should give; output: ‖y − t‖², of each sample. */
   readonly target: string;
-  readonly residual: string;
+  readonly squares: string;
 }
 
 /** The gradients of E = ½Σ‖y − t‖² by the weights of a layer, all of them outputs. */
@@ -35,6 +35,8 @@ export interface WeightGradients {
 /** A model to be run with weights as inputs, under the names that they have as constants. */
 export interface GradientModel {
   readonly bytes: Uint8Array;
+  /** The same without gradients: onnxruntime runs all of a model, whatever is asked for. */
+  readonly forward: Uint8Array;
   readonly layers: readonly GradientValues[];
   readonly gradients: readonly WeightGradients[];
 }
@@ -65,6 +67,7 @@ export function gradientModel(
     info.shapes,
   );
   const layers = outputs.map((output) => graph.residualOf(output));
+  const written = graph.written();
   const sources = by.map(({ output }) => output);
   const found = graph.backwards(
     new Map(outputs.map((output, i) => [output, layers[i].residual])),
@@ -74,7 +77,7 @@ export function gradientModel(
   const gradients = by.map((map) =>
     graph.weightGradients(map, weightTensors(model, map), found.get(map.output)!),
   );
-  return { bytes: graph.written(), layers, gradients };
+  return { bytes: graph.written(), forward: written, layers, gradients };
 }
 
 /** Undefined where the outputs need more than what is given. */
@@ -110,6 +113,7 @@ class BackwardGraph implements Backward {
   readonly #model: Model;
   readonly #weights: ReadonlyMap<string, Tensor>;
   readonly #shapes: Shapes;
+  readonly #forward: readonly NodeProto[];
   readonly #added: string[] = [];
 
   /** @param model  gets the nodes that are added */
@@ -117,6 +121,7 @@ class BackwardGraph implements Backward {
     this.#model = model;
     this.#weights = weights;
     this.#shapes = shapes;
+    this.#forward = [...model.nodes];
     model.graph.output = [];
   }
 
@@ -150,13 +155,16 @@ class BackwardGraph implements Backward {
     return this.#shapes.get(value);
   }
 
-  residualOf(output: string): GradientValues {
+  residualOf(output: string): GradientValues & { readonly residual: string } {
     const target = this.#fresh('target');
     const dims: BuildDims | undefined = this.#shapes
       .get(output)
       ?.map((_, axis) => `axis ${axis} of ${target}`);
     this.#model.graph.input.push(valueInfo(target, 'float32' as DataType, dims));
-    return { target, residual: this.#output(this.node('Sub', [output, target])) };
+    const residual = this.node('Sub', [output, target]);
+    const axes = dims?.map((_, axis) => axis).slice(1) ?? [];
+    const squares = this.#output(this.#sum(this.node('Mul', [residual, residual]), axes));
+    return { target, residual, squares };
   }
 
   /** The gradients by `sources`, from those by what is computed of them. */
@@ -164,15 +172,14 @@ class BackwardGraph implements Backward {
     given: ReadonlyMap<string, string>,
     sources: ReadonlySet<string>,
   ): ReadonlyMap<string, string> | undefined {
-    const forward = this.#model.nodes.slice(0, this.#model.nodes.length - given.size);
     const depends = new Set(sources);
-    for (const node of forward) {
+    for (const node of this.#forward) {
       if (!reads(node).some((value) => depends.has(value))) continue;
       if (node.output.some((value) => sources.has(value))) return undefined;
       for (const value of node.output) depends.add(value);
     }
     const gradients = new Map(given);
-    for (const node of forward.reverse()) {
+    for (const node of this.#forward.toReversed()) {
       const [output] = node.output;
       const gradient = gradients.get(output);
       if (gradient === undefined || sources.has(output) || !depends.has(output)) continue;

@@ -117,13 +117,15 @@ export async function refitProducers(site: Site, solved: SolvedLayers): Promise<
   if (!gradient) return undefined;
   const examples = await examplesOf(site, gradient);
   const metrics = await metricsOf(site, examples.fit);
-  const session = await run.chain.engine.load(gradient.bytes);
+  const sessions: EngineSession[] = [];
   try {
-    const descent = new Descent(small, maps, gradient, session, examples, metrics, run);
+    for (const bytes of [gradient.bytes, gradient.forward]) sessions.push(await run.chain.engine.load(bytes));
+    const [backward, forward] = sessions;
+    const descent = new Descent(small, maps, gradient, { backward, forward }, examples, metrics, run);
     if (!(await descent.run())) return undefined;
     return producers.map((map, i) => spread(whole, map, readWeights(small, maps[i]), structure, solved.kept));
   } finally {
-    await session.release();
+    for (const session of sessions) await session.release();
   }
 }
 
@@ -250,12 +252,18 @@ function picked(tensors: Feeds, batch: number, indices: readonly number[]): Feed
   return Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name, of(tensor)]));
 }
 
+/** Of the gradient's model, and of it without gradients. */
+interface Sessions {
+  readonly backward: EngineSession;
+  readonly forward: EngineSession;
+}
+
 /** Goes downhill in the weights of layers, all of them one vector: W, p × m, and what the layer gives of its mean input. */
 class Descent {
   readonly #model: Model;
   readonly #maps: readonly LinearMap[];
   readonly #gradient: GradientModel;
-  readonly #session: EngineSession;
+  readonly #sessions: Sessions;
   readonly #examples: Examples;
   readonly #metrics: readonly Metric[];
   readonly #run: Pick<Run, 'session' | 'signal'>;
@@ -266,7 +274,7 @@ class Descent {
     model: Model,
     maps: readonly LinearMap[],
     gradient: GradientModel,
-    session: EngineSession,
+    sessions: Sessions,
     examples: Examples,
     metrics: readonly Metric[],
     run: Pick<Run, 'session' | 'signal'>,
@@ -274,7 +282,7 @@ class Descent {
     this.#model = model;
     this.#maps = maps;
     this.#gradient = gradient;
-    this.#session = session;
+    this.#sessions = sessions;
     this.#examples = examples;
     this.#metrics = metrics;
     this.#run = run;
@@ -368,12 +376,13 @@ class Descent {
       for (const tensor of Object.values(weightTensors(this.#model, map)))
         weights[tensor.name] = { dims: tensor.dims, data: toFloat32(tensor) };
     }
-    const residuals = this.#gradient.layers.map(({ residual }) => residual);
+    const layers = this.#gradient.layers.map(({ squares }) => squares);
+    const session = this.#sessions[names.length > 0 ? 'backward' : 'forward'];
     let total = 0;
     for (const { feeds } of examples) {
       await turn(this.#run.signal);
-      const results = await this.#session.run({ ...feeds, ...weights }, [...residuals, ...names]);
-      for (const name of residuals) for (const r of results[name].data) total += r * r;
+      const results = await session.run({ ...feeds, ...weights }, [...layers, ...names]);
+      for (const name of layers) total += sum([...results[name].data]);
       add(results);
     }
     return total;

@@ -12,7 +12,7 @@ import {
   writeWeights,
 } from '../../src/graph/index.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
-import { allValues, randomValue, run, type Value } from './running.ts';
+import { allValues, randomValue, run } from './running.ts';
 
 const IMAGE = [2, 3, 9, 8];
 const ROWS = [2, 5, 6];
@@ -94,7 +94,6 @@ async function opened(build: (b: OnnxBuilder) => string, dims: readonly number[]
   };
 }
 
-const squares = ({ data }: Value) => data.reduce((total, value) => total + value * value, 0);
 const dot = (a: ArrayLike<number>, b: ArrayLike<number>) =>
   Array.from(a).reduce((total, value, i) => total + value * b[i], 0);
 
@@ -105,13 +104,15 @@ async function gradientsOf(name: string) {
   const [by, to] = [maps.slice(0, producers), maps.slice(-1)];
   const gradient = gradientModel(model, by, to, info)!;
   const target = randomValue(info.shapes.get(to[0].output)!, 11);
-  const results = async (of: Model) => {
+  const results = async (of: Model, bytes = gradient.bytes) => {
     const weights = by.flatMap((map) => Object.values(weightTensors(of, map)));
     const feeds = Object.fromEntries(weights.map((it) => [it.name, { dims: it.dims, data: toFloat32(it) }]));
     const [{ target: wanted }] = gradient.layers;
-    return run(gradient.bytes, { ...feeds, [by[0].input]: input, [wanted]: target });
+    return run(bytes, { ...feeds, [by[0].input]: input, [wanted]: target });
   };
-  const loss = async (of: Model) => squares((await results(of))[gradient.layers[0].residual]) / 2;
+  const [{ squares }] = gradient.layers;
+  const loss = async (of: Model) =>
+    (await results(of, gradient.forward))[squares].data.reduce((a, b) => a + b) / 2;
   return { model, by, gradient, found: await results(model), loss };
 }
 
