@@ -42,6 +42,12 @@ const ITERATIONS = 8;
 const FIRST_STEP = 0.5;
 /** Of inputs and targets, in memory; of more samples some are left out. */
 const EXAMPLE_BYTES = 2 ** 27;
+/**
+ * Samples and rows for each input of a layer, of which no more are needed: at 400 rows and 125 of 500 samples ResNet20 keeps
+ * 0.859 and 0.766 at keep 0.5 and 0.3, at all 0.855 and 0.766 (measured).
+ */
+const ENOUGH_SAMPLES = 125;
+const ENOUGH_ROWS = 400;
 /** Weights that stay of one structure's producers, up to which they are refitted: a descent remembers 20 times as many. */
 const MOST_WEIGHTS = 2 ** 21;
 const REMEMBERED = 20;
@@ -216,7 +222,7 @@ async function examplesOf(site: Site, { layers }: GradientModel): Promise<Exampl
     const whole: Feeds = Object.fromEntries(inputs.map((name) => [name, values.pruned[name]]));
     for (const [i, map] of readers.entries()) whole[layers[i].target] = blended(map, values, target);
     const bytes = sum(Object.values(whole).map(({ data }) => data.byteLength)) / values.batch;
-    const step = Math.ceil((bytes * samples) / EXAMPLE_BYTES);
+    const step = Math.max(Math.ceil((bytes * samples) / EXAMPLE_BYTES), thinning(producers, samples));
     const used = Array.from({ length: values.count }, (_, i) => i).filter((i) => (first + i) % step === 0);
     const isHeldOut = (i: number) => ((first + i) / step) % HELD_OUT === HELD_OUT - 1;
     for (const [list, indices] of [
@@ -229,6 +235,12 @@ async function examplesOf(site: Site, { layers }: GradientModel): Promise<Exampl
     first += values.count;
   }
   return examples;
+}
+
+/** How many samples there are for one that is enough. */
+function thinning(producers: readonly LinearMap[], samples: number): number {
+  const rows = producers.map(({ rows, p }) => (samples * rows) / (ENOUGH_ROWS * p));
+  return Math.max(1, Math.floor(Math.min(samples / ENOUGH_SAMPLES, ...rows)));
 }
 
 /** What a reader should give: its dense weights' output on what reaches it, and from there towards the target. */
