@@ -265,8 +265,8 @@ test('more effort tries more sizes, by what was found so far, and never takes wo
     await prune(bytes, images, { ...options, store, effort: 'medium' }),
   ].map(({ report }) => report.allocation!);
   expect(low.trials.map(({ name }) => name)).toEqual(['uniform', 'sum of losses']);
-  expect(medium.trials.slice(0, 2)).toEqual(low.trials);
-  expect(medium.trials.length).toBeGreaterThan(4);
+  expect(medium.trials[0]).toEqual(low.trials[0]);
+  expect(medium.trials.length).toBeGreaterThan(2);
   const loss = ({ trials, chosen }: typeof low) => trials.find(({ name }) => name === chosen)!.loss;
   expect(loss(medium)).toBeLessThanOrEqual(loss(low));
   expect(low.reference).toBeUndefined();

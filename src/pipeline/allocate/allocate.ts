@@ -24,7 +24,7 @@ import { type Point, tradeoff } from './tradeoff.ts';
 /** Networks that are pruned at most: once for all budgets, and within the one that is asked for. */
 const TRIALS: Readonly<Record<Effort, { readonly before: number; readonly within: number }>> = {
   low: { before: 0, within: 2 },
-  medium: { before: 8, within: 6 },
+  medium: { before: 16, within: 4 },
   high: { before: 24, within: 24 },
 };
 
@@ -290,23 +290,20 @@ function trialPass({ calibration }: Run, sizes: Sizes, target: Target): Omit<Pas
 /** Steps of power and tilt, then of the weights of single structures. */
 const STEPS = [1, 0.5];
 
-/**
- * From plain sums and a first guess on, one step of one number at a time, for as long as that helps and trials are left.
- */
+/** From a first guess on, one step of one number at a time, for as long as that helps and trials are left. */
 async function bestShape(
   search: Search,
   { structures }: Problem,
   wayFor: Ways,
   guess: Shape = ADDITIVE,
 ): Promise<Shape> {
-  let best = ADDITIVE;
+  let best = guess;
   const attempt = async (name: string, next: Shape) => {
     if (!search.isLeft || !(await search.attempt(name, wayFor(next)))) return false;
     best = next;
     return true;
   };
-  await attempt(SUM, ADDITIVE);
-  if (guess !== ADDITIVE) await attempt(`power ${powerText(guess)}, tilt ${guess.tilt}`, guess);
+  await attempt(guess === ADDITIVE ? SUM : `power ${powerText(guess)}, tilt ${guess.tilt}`, guess);
   for (const step of STEPS) {
     for (let improved = true; improved && search.isLeft; ) {
       improved = false;
