@@ -222,7 +222,7 @@ async function examplesOf(site: Site, { layers }: GradientModel): Promise<Exampl
     const whole: Feeds = Object.fromEntries(inputs.map((name) => [name, values.pruned[name]]));
     for (const [i, map] of readers.entries()) whole[layers[i].target] = blended(map, values, target);
     const bytes = sum(Object.values(whole).map(({ data }) => data.byteLength)) / values.batch;
-    const step = Math.max(Math.ceil((bytes * samples) / EXAMPLE_BYTES), thinning(producers, samples));
+    const step = Math.max(Math.ceil((bytes * samples) / EXAMPLE_BYTES), sampleStep(producers, samples));
     const used = Array.from({ length: values.count }, (_, i) => i).filter((i) => (first + i) % step === 0);
     const isHeldOut = (i: number) => ((first + i) / step) % HELD_OUT === HELD_OUT - 1;
     for (const [list, indices] of [
@@ -237,8 +237,8 @@ async function examplesOf(site: Site, { layers }: GradientModel): Promise<Exampl
   return examples;
 }
 
-/** How many samples there are for one that is enough. */
-function thinning(producers: readonly LinearMap[], samples: number): number {
+/** Of how many samples one is enough. */
+export function sampleStep(producers: readonly Pick<LinearMap, 'rows' | 'p'>[], samples: number): number {
   const rows = producers.map(({ rows, p }) => (samples * rows) / (ENOUGH_ROWS * p));
   return Math.max(1, Math.floor(Math.min(samples / ENOUGH_SAMPLES, ...rows)));
 }

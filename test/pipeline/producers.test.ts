@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { linearMaps, type Model, readModel, readWeights } from '../../src/graph/index.ts';
 import { minimize } from '../../src/pipeline/lbfgs.ts';
-import { producersOf } from '../../src/pipeline/producers.ts';
+import { producersOf, sampleStep } from '../../src/pipeline/producers.ts';
 import { outputError } from '../../src/pipeline/target.ts';
 import { fashion, fixtureBytes, openFixture, outputs, prune } from './fixtures.ts';
 
@@ -59,6 +59,15 @@ describe('layers that make channels', () => {
     for (const maps of found) expect(maps).toHaveLength(1);
     const streams = structures.filter(({ isResidual }) => isResidual);
     expect(streams.map((it) => producersOf(opened, it))).toEqual(streams.map(() => []));
+  });
+
+  test('are refitted on no more samples than 125, and rows than 400 for each input', () => {
+    const layer = (rows: number, p: number) => ({ rows, p });
+    expect(sampleStep([layer(1024, 144)], 500)).toBe(4);
+    expect(sampleStep([layer(256, 144)], 500)).toBe(2);
+    expect(sampleStep([layer(256, 144), layer(64, 576)], 500)).toBe(1);
+    expect(sampleStep([layer(1024, 27)], 200)).toBe(1);
+    expect(sampleStep([layer(1, 512)], 10_000)).toBe(1);
   });
 
   test('are refitted to bring the outputs on unseen samples nearer to the dense network’s', async () => {
