@@ -20,5 +20,7 @@ function notice(folder) {
     const file = readdirSync(it).find((entry) => /^licen[cs]e/i.test(entry));
     return file ? [readFileSync(`${it}/${file}`, 'utf8')] : [];
   });
+  const missing = `scripts/licenses/${name.replace('/', '+')}.txt`;
+  if (existsSync(missing)) texts.push(readFileSync(missing, 'utf8')); // of what the package leaves out
   return `== ${name} ${version}\n\n${texts.join('\n') || `Licence: ${license}\n`}`;
 }

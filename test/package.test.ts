@@ -49,6 +49,12 @@ test('the tarball holds what is built and written for users, and nothing else', 
   }
 });
 
+test.each(['dist', 'dist/browser'])('the licences of decoders compiled into %s are beside them', (folder) => {
+  const text = readFileSync(join(ROOT, folder, 'LICENSES.txt'), 'utf8');
+  for (const holder of ['Independent JPEG Group', 'Google Inc', 'Joe Drago', 'Alliance for Open Media'])
+    expect(text).toContain(holder);
+});
+
 test('installing it runs nothing of ours, and of one other package a comparison of versions', () => {
   // https://docs.npmjs.com/cli/using-npm/scripts#life-cycle-operation-order
   const lifecycle = /^(pre|post)?(install|prepare|uninstall|publish|pack)$|^prepublishOnly$|^dependencies$/;
