@@ -37,11 +37,7 @@ const reports = mkdtempSync(join(tmpdir(), 'osscar-check-'));
 const total = { passed: 0, failed: 0 };
 const broken = [];
 for (const step of process.argv.includes('--all') ? [...STEPS, ...MORE] : STEPS) {
-  const {
-    passed,
-    failed,
-    which = [],
-  } = step.hasTests ? testsOf(step.command) : outcome(run(step.command) === 0);
+  const { passed, failed, which } = step.hasTests ? testsOf(step.command) : outcome(run(step.command) === 0);
   total.passed += passed;
   total.failed += failed;
   if (failed > 0) broken.push(step.command, ...which);
@@ -69,7 +65,7 @@ function testsOf(command) {
 }
 
 function outcome(ok) {
-  return { passed: Number(ok), failed: Number(!ok) };
+  return { passed: Number(ok), failed: Number(!ok), which: [] };
 }
 
 /** With the programs of the project's packages, as in a script of npm. */

@@ -20,6 +20,6 @@ export function loadModel(
     externalThreshold: INLINE_BYTES,
   });
   const data = external && [{ path: DATA_FILE, data: concat(external) }];
-  const isLast = model.outputs.every(({ name }) => model.uses(name).length === 0);
-  return engine.load(bytes, data, { asUsed: asUsed && isLast });
+  const readsOwn = asUsed && model.outputs.some(({ name }) => model.uses(name).length > 0);
+  return engine.load(bytes, data, { asUsed: asUsed && !readsOwn });
 }

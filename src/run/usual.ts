@@ -1,7 +1,14 @@
 // Preprocessing that a model may have been trained with, where that which was given does less well on a few labelled images. It is
 // told, never taken: what is best on a few may be luck, and whoever has trained the model knows.
 
-import { type Dataset, evaluate, type Metric, type Preprocessing, selectSamples } from '../pipeline/index.ts';
+import {
+  type Dataset,
+  evaluate,
+  type Metric,
+  ofChannel,
+  type Preprocessing,
+  selectSamples,
+} from '../pipeline/index.ts';
 import type { ModelInPlace } from './open.ts';
 
 type Units = Pick<Preprocessing, 'scale' | 'mean' | 'std'>;
@@ -97,10 +104,9 @@ function pixelsOf(samples: Dataset, dims: readonly number[] | undefined, p: Prep
   const channels = channelsOf(samples, p);
   const values = (dims ?? samples.shape).reduce((product, dim) => product * dim, 1);
   const stride = p.layout === 'nchw' ? values / channels : 1;
-  const pixel = (x: number, c: number) => p.scale * (at(p.std, c) * x + at(p.mean, c));
+  const pixel = (x: number, c: number) => p.scale * (ofChannel(p.std, c) * x + ofChannel(p.mean, c));
   return { channels, stride, channelOf: (i: number) => Math.floor(i / stride) % channels, pixel };
 }
-const at = (values: readonly number[], c: number) => values[values.length === 1 ? 0 : c];
 
 /** Rounding of float32, of means in 0…255. */
 const ROUNDING = 0.01;
@@ -129,7 +135,7 @@ function madeAnew(samples: Dataset, from: Preprocessing, to: Preprocessing): Dat
           const c = channelOf(i);
           const source = isReversed ? channels - 1 - c : c;
           const value = pixel(batch.inputs[i + (source - c) * stride], source);
-          return (value / to.scale - at(to.mean, c)) / at(to.std, c);
+          return (value / to.scale - ofChannel(to.mean, c)) / ofChannel(to.std, c);
         });
         yield { ...batch, inputs };
       }

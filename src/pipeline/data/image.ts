@@ -55,7 +55,7 @@ function unpackGray({ data, width, height, depth }: DecodedPng): Uint8Array {
   return out;
 }
 
-function readPng(bytes: Uint8Array, name: string): DecodedImage {
+function readPng(bytes: Uint8Array, name: string, { channels }: Frame): DecodedImage {
   const header = pngHeader(bytes);
   const { depth, color } = header;
   // fast-png reads the seven passes as if every pixel had whole bytes.
@@ -65,13 +65,12 @@ function readPng(bytes: Uint8Array, name: string): DecodedImage {
   const { width, height } = png;
   if (color === PNG_COLOR.palette) {
     // With transparency the palette has four entries per colour.
-    const channels = png.palette?.[0]?.length ?? 3;
-    const data = keepChannels({ ...png, depth: 8, channels, data: convertIndexedToRgb(png) }, 3);
-    return { name, width, height, channels: 3, data };
+    const entries = png.palette?.[0]?.length ?? 3;
+    const colours = convertIndexedToRgb(png);
+    const data = keepChannels({ width, height, depth: 8, channels: entries, data: colours }, channels);
+    return { name, width, height, channels, data };
   }
-  if (color === PNG_COLOR.gray && depth < 8)
-    return { name, width, height, channels: 1, data: unpackGray(png) };
-  const channels = color === PNG_COLOR.gray || color === PNG_COLOR.grayAlpha ? 1 : 3;
+  if (color === PNG_COLOR.gray && depth < 8) return { name, width, height, channels, data: unpackGray(png) };
   return { name, width, height, channels, data: keepChannels(png, channels) };
 }
 

@@ -2,14 +2,14 @@
 //
 // https://www.w3.org/Graphics/JPEG/itu-t81.pdf, annex B
 
-import { checkSize, type Frame, viewOf } from './frame.ts';
+import { beginsWith, checkSize, type Frame, viewOf } from './frame.ts';
 import { exifOrientation } from './orientation.ts';
 
 const SIGNATURE = [0xff, 0xd8, 0xff];
 /** Passes that a progressive file needs by far: libjpeg's own scripts have 10. */
 const MOST_SCANS = 100;
 
-export const isJpeg = (bytes: Uint8Array) => SIGNATURE.every((byte, i) => bytes[i] === byte);
+export const isJpeg = (bytes: Uint8Array) => beginsWith(bytes, SIGNATURE);
 
 /** What the markers say, up to the last scan. */
 interface JpegFrame extends Omit<Frame, 'channels'> {

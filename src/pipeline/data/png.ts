@@ -4,6 +4,7 @@
 // https://www.w3.org/TR/png-3/
 
 import { Unzlib } from 'fflate';
+import { beginsWith } from './frame.ts';
 
 /** The fields of IHDR. */
 export interface PngHeader {
@@ -40,7 +41,7 @@ const PASSES = [
   [0, 1, 1, 2],
 ];
 
-export const isPng = (bytes: Uint8Array) => PNG_SIGNATURE.every((byte, i) => bytes[i] === byte);
+export const isPng = (bytes: Uint8Array) => beginsWith(bytes, PNG_SIGNATURE);
 
 function* chunksOf(bytes: Uint8Array): Generator<Chunk> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

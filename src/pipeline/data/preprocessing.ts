@@ -261,6 +261,10 @@ function toSize(image: DecodedImage, height: number, width: number, resize: Resi
   return image;
 }
 
+/** One number is of all channels. */
+export const ofChannel = (values: readonly number[], c: number): number =>
+  values[values.length === 1 ? 0 : c];
+
 /**
  * (pixel / scale − mean) / std per channel, after colour and size.
  *
@@ -282,8 +286,7 @@ export function preprocess(
   const pixels = height * width;
   const out = new Float32Array(pixels * channels);
   for (let c = 0; c < channels; c++) {
-    const mean = p.mean[p.mean.length === 1 ? 0 : c];
-    const std = p.std[p.std.length === 1 ? 0 : c];
+    const [mean, std] = [p.mean, p.std].map((values) => ofChannel(values, c));
     const values = Float32Array.from({ length: 256 }, (_, pixel) => (pixel / p.scale - mean) / std);
     const source = p.color === 'bgr' ? 2 - c : c;
     const [offset, stride] = p.layout === 'nchw' ? [c * pixels, 1] : [c, channels];
