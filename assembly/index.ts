@@ -12,8 +12,8 @@ import { gemm, gemmWorkBytes } from './gemm';
 import { potrf, potrfWorkBytes } from './potrf';
 import { potri, potriWorkBytes } from './potri';
 import { swapSymmetricGroups } from './rows';
-import { createElimination, eliminate, eliminateGroup } from './solve/eliminate';
-import { Elimination, eliminateStart } from './solve/elimination';
+import { select } from './solve/greedy';
+import { Problem } from './solve/problem';
 import { Tableau, costs } from './solve/tableau';
 import { symmetrize } from './transpose';
 import { syrk, syrkWorkBytes } from './syrk';
@@ -110,80 +110,75 @@ export function dsymmetrize(n: i32, A: usize, lda: i32): void {
   symmetrize<f64>(n, A, lda);
 }
 
-// Positions and counts are in groups.
-export function screateElimination(
-  workspace: usize, products: usize, p: i32, m: i32, b: i32, path: i32, dearest: bool,
-): void {
-  createElimination<f32>(workspace, products, p, m, b, path, dearest);
+export { createProblem, formProblem, gather, unpack, workIn } from './solve/problem';
+export { refit, refitted, keepLargest } from './solve/refit';
+export { eliminateInSingle, eliminateInDouble, eliminated } from './solve/greedy';
+export function sselect(s: Problem, keep: i32): i32 {
+  return select<f32>(s, keep);
 }
-export function dcreateElimination(
-  workspace: usize, products: usize, p: i32, m: i32, b: i32, path: i32, dearest: bool,
-): void {
-  createElimination<f64>(workspace, products, p, m, b, path, dearest);
-}
-export function seliminateStart(s: Elimination): void {
-  eliminateStart<f32>(s);
-}
-export function deliminateStart(s: Elimination): void {
-  eliminateStart<f64>(s);
-}
-export function seliminate(s: Elimination, n: i32, groupsPerStep: i32): i32 {
-  return eliminate<f32>(s, n, groupsPerStep);
-}
-export function deliminate(s: Elimination, n: i32, groupsPerStep: i32): i32 {
-  return eliminate<f64>(s, n, groupsPerStep);
-}
-export function seliminateGroup(s: Elimination, group: i32): i32 {
-  return eliminateGroup<f32>(s, group);
-}
-export function deliminateGroup(s: Elimination, group: i32): i32 {
-  return eliminateGroup<f64>(s, group);
+export function dselect(s: Problem, keep: i32): i32 {
+  return select<f64>(s, keep);
 }
 
-// What a host reads of an elimination, and writes: T and W before the start, and which groups must stay.
-export function eliminationT(s: Elimination): usize {
-  return s.T;
+// What a host writes of a problem, and reads.
+export function problemH(s: Problem): usize {
+  return s.H;
 }
-export function eliminationW(s: Elimination): usize {
-  return s.W;
+export function problemG(s: Problem): usize {
+  return s.G;
 }
-export function eliminationProtected(s: Elimination): usize {
+export function problemW0(s: Problem): usize {
+  return s.W0;
+}
+export function problemRho(s: Problem): usize {
+  return s.rho;
+}
+export function problemX(s: Problem): usize {
+  return s.x;
+}
+export function problemY(s: Problem): usize {
+  return s.y;
+}
+export function problemRows(s: Problem): usize {
+  return s.rows;
+}
+export function problemProtected(s: Problem): usize {
   return s.isProtected;
 }
-export function eliminationCosts(s: Elimination): usize {
-  return s.cost;
+export function problemKept(s: Problem): usize {
+  return s.kept;
 }
-export function eliminationOrder(s: Elimination): usize {
+export function problemOrder(s: Problem): usize {
   return s.order;
 }
-export function eliminationLive(s: Elimination): i32 {
-  return s.live;
+export function problemCurve(s: Problem): usize {
+  return s.curve;
+}
+export function problemReport(s: Problem): usize {
+  return changetype<usize>(s.report);
+}
+/** Where a call lays out what it takes. */
+export function problemWorkspace(s: Problem): usize {
+  return s.workspace;
 }
 
-export { createTableau, arrange as tableauArrange, factorise as tableauFactorise } from './solve/tableau';
 export {
-  bestSwap as tableauBestSwap, swap as tableauSwap, move as tableauMove, search as tableauSearch,
+  createTableau, build as tableauBuild, bestSwap as tableauBestSwap, swap as tableauSwap, move as tableauMove,
+  search as tableauSearch,
 } from './solve/tableau';
 
-// What a host reads of a tableau, and writes: H into T and G into R before it is factorised, kept groups before they are
-// arranged, protected ones, and those that are to move.
+// What a host reads of a tableau, and writes: kept groups before it is built, and those that are to move.
 export function tableauT(s: Tableau): usize {
   return s.T;
 }
 export function tableauK(s: Tableau): usize {
   return s.K;
 }
-export function tableauR(s: Tableau): usize {
-  return s.R;
-}
 export function tableauOrder(s: Tableau): usize {
   return s.order;
 }
 export function tableauKept(s: Tableau): usize {
   return s.isKept;
-}
-export function tableauProtected(s: Tableau): usize {
-  return s.isProtected;
 }
 export function tableauList(s: Tableau): usize {
   return s.list;
@@ -202,9 +197,6 @@ export function tableauInto(s: Tableau): i32 {
 }
 export function tableauIsOptimal(s: Tableau): bool {
   return s.isOptimal;
-}
-export function tableauFailures(s: Tableau): i32 {
-  return s.failures;
 }
 /** Computes them first. */
 export function tableauCosts(s: Tableau): usize {

@@ -1,7 +1,7 @@
 // Arguments from outside are data: each check says what was expected, and false.
 import { entry } from '../solve/array';
+import { Problem } from '../solve/problem';
 import { BUFFER, PROBLEM, blockWith, memoryFor, reserve } from './memory';
-import { Problem } from './problem';
 import { INVALID_ARGUMENT, NOT_FINITE, outOfMemory, refuse, say, sayNumber } from './status';
 
 /** A whole number from low to high. */
@@ -70,18 +70,18 @@ export function problem(address: usize): bool {
   return false;
 }
 
-/** The group numbers to keep: as many as `keep`, each once. @param flags  out, one byte a group */
-export function support(layer: Problem, keep: i32, kept: usize, flags: usize): bool {
-  memory.fill(flags, 0, layer.groups);
+/** The group numbers to keep: as many as `keep`, each once. The problem's from now on. */
+export function support(layer: Problem, keep: i32, kept: usize): bool {
+  memory.fill(layer.kept, 0, layer.groups);
   for (let i = 0; i < keep; i++) {
     const group = entry(kept, i);
     if (!range('kept', group, 0, layer.groups - 1)) return false;
-    if (load<u8>(flags + group)) {
+    if (load<u8>(layer.kept + group)) {
       refuse(INVALID_ARGUMENT, group, 'kept', 'each group once, got twice ');
       sayNumber(group);
       return false;
     }
-    store<u8>(flags + group, 1);
+    store<u8>(layer.kept + group, 1);
   }
   return true;
 }

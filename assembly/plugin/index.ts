@@ -5,20 +5,21 @@
  * Every export forgets the last error, checks all it is given, takes the scratch it states, and only then computes.
  * Groups and reports are written at the very end, where all has gone well.
  */
-import { workBytes } from '../solve/work';
+import { problemBytes } from '../../src/solve/memory';
+import { widen } from '../gram';
+import { enter, entry, put, value } from '../solve/array';
+import { select } from '../solve/greedy';
+import { Problem, createProblem, formProblem, workIn } from '../solve/problem';
+import { keepLargest, refitKept, refitted } from '../solve/refit';
+import { REPORT_BYTES, blank } from '../solve/report';
+import { Statistics, accumulate, accumulateBytes, statisticsBytes } from '../solve/statistics';
 import * as check from './check';
-import { eliminate, eliminateBytes, select } from './eliminate';
 import { BUFFER, PROBLEM, allocate, free, memoryFor, push, pushBytes, setLimit } from './memory';
-import { Problem, fill, layOut, problemBytes } from './problem';
-import { prune, pruneBytes, search, searchBytes } from './prune';
-import { magnitude, magnitudeBytes, refit, refitBytes } from './refit';
-import { REPORT_BYTES, Report, blank } from './report';
-import { Statistics, accumulate, accumulateBytes, open, statisticsBytes } from './statistics';
+import { eliminate, eliminateBytes, formingBytes, prune, pruneBytes, search, searchBytes, solveBytes } from './prune';
 import {
   INVALID_ARGUMENT, NOT_FINITE, OK, begin, detail, length, notPositiveDefinite, outOfMemory, refuse, sayNumber, status,
   text,
 } from './status';
-import { list } from './support';
 
 /** Rises with every change that a host has to know of. */
 const ABI_VERSION: i32 = 1;
@@ -103,23 +104,26 @@ export function osscar_problem(
     && check.finite<f64>('statistics', statistics, <usize>bytes / 8)
     && check.finite<f32>('W0', W0, <usize>p * <usize>m) && check.finite<f32>('bias', bias, bias ? <usize>m : 0)
   )) return 0;
-  const scratch = pushBytes(workBytes(p, m)) + pushBytes(offsetof<Statistics>());
-  // Room for both first: a block is not taken where the work then has none.
-  if (!check.scratch(blockBytes(p, m) + scratch)) return 0;
-  const layer = changetype<Problem>(allocate(<u32>problemBytes(p, m), PROBLEM));
-  if (!check.scratch(scratch)) return 0;
-  const sums = changetype<Statistics>(push(offsetof<Statistics>()));
-  open(statistics, p, m, sums);
-  layOut(layer, p, m, b);
-  if (sums.n < 1) {
-    refuse(INVALID_ARGUMENT, sums.n, 'statistics', 'at least one calibration row');
-  } else if (blend > 0 && sums.targets != sums.n) {
-    refuse(INVALID_ARGUMENT, sums.targets, 'statistics', 'a target with every row where blend is above 0');
-  } else {
-    const trace = fill(layer, sums, W0, bias, damping, blend, push(<usize>workBytes(p, m)));
-    if (trace - trace != 0) refuse(NOT_FINITE, 0, 'statistics', 'a finite sum of squares');
-    else if (check.finite<f64>('G', layer.G, <usize>p * <usize>m)) return changetype<usize>(layer);
+  const n = value(statistics, 0);
+  const targets = value(statistics, 1);
+  if (n < 1) {
+    refuse(INVALID_ARGUMENT, n, 'statistics', 'at least one calibration row');
+    return 0;
   }
+  if (blend > 0 && targets != n) {
+    refuse(INVALID_ARGUMENT, targets, 'statistics', 'a target with every row where blend is above 0');
+    return 0;
+  }
+  const scratch = formingBytes(p, m);
+  // Room for both first: a block is not taken where the work then has none.
+  if (!check.scratch(blockBytes(p, m, b) + scratch)) return 0;
+  const layer = createProblem(allocate(<u32>problemBytes(p, m, b), PROBLEM), p, m, b, false, 0);
+  if (!room(layer, scratch)) return 0;
+  widen(p, m, W0, m, layer.W0, m);
+  if (bias) widen(1, m, bias, m, layer.y, m);
+  const trace = formProblem(layer, statistics, bias != 0, damping, blend, false);
+  if (trace - trace != 0) refuse(NOT_FINITE, 0, 'statistics', 'a finite sum of squares');
+  else if (check.finite<f64>('G', layer.G, <usize>p * <usize>m)) return changetype<usize>(layer);
   free(changetype<usize>(layer));
   return 0;
 }
@@ -128,11 +132,8 @@ export function osscar_magnitude(problem: usize, keep: i32, kept: usize): i32 {
   begin('osscar_magnitude');
   if (!chooses(problem, keep, kept, 0)) return status;
   const layer = changetype<Problem>(problem);
-  if (!room(layer, magnitudeBytes(layer.groups))) return status;
-  const flags = push(layer.groups);
-  magnitude(layer, keep, flags);
-  list(layer.groups, flags, kept);
-  return OK;
+  keepLargest(layer, keep);
+  return finish(0, layer, kept, 0);
 }
 
 export function osscar_eliminate(
@@ -141,12 +142,12 @@ export function osscar_eliminate(
   begin('osscar_eliminate');
   if (!(chooses(problem, keep, kept, report) && check.range('groups_per_step', groupsPerStep, 1, MANY))) return status;
   const layer = changetype<Problem>(problem);
-  if (!check.optional('curve', curve, 8 + 8 * <f64>layer.groups)) return status;
+  const points = layer.groups + 1;
+  if (!check.optional('curve', curve, 8 * <f64>points)) return status;
   if (!room(layer, eliminateBytes(layer.p, layer.m, layer.b))) return status;
-  const flags = push(layer.groups);
-  const found = blank(push(REPORT_BYTES));
-  const pivot = eliminate(layer, keep, groupsPerStep, flags, curve, found);
-  return finish(pivot, layer, flags, kept, found, report);
+  const pivot = eliminate(layer, keep, groupsPerStep);
+  if (curve && pivot == 0) memory.copy(curve, layer.curve, <usize>points * 8);
+  return finish(pivot, layer, kept, report);
 }
 
 export function osscar_select(problem: usize, keep: i32, kept: usize, report: usize): i32 {
@@ -154,9 +155,7 @@ export function osscar_select(problem: usize, keep: i32, kept: usize, report: us
   if (!chooses(problem, keep, kept, report)) return status;
   const layer = changetype<Problem>(problem);
   if (!room(layer, eliminateBytes(layer.p, layer.m, layer.b))) return status;
-  const flags = push(layer.groups);
-  const found = blank(push(REPORT_BYTES));
-  return finish(select<f64>(layer, keep, flags, found), layer, flags, kept, found, report);
+  return finish(select<f64>(layer, keep), layer, kept, report);
 }
 
 export function osscar_swap(problem: usize, keep: i32, kept: usize, maxSwaps: i32, report: usize): i32 {
@@ -164,21 +163,19 @@ export function osscar_swap(problem: usize, keep: i32, kept: usize, maxSwaps: i3
   if (!(chooses(problem, keep, kept, report) && check.range('max_swaps', maxSwaps, 0, MANY))) return status;
   const layer = changetype<Problem>(problem);
   if (!room(layer, searchBytes(layer.p, layer.m, layer.b))) return status;
-  const flags = push(layer.groups);
-  if (!check.support(layer, keep, kept, flags)) return status;
-  const found = blank(push(REPORT_BYTES));
-  return finish(search(layer, flags, maxSwaps, found), layer, flags, kept, found, report);
+  if (!check.support(layer, keep, kept)) return status;
+  return finish(search(layer, maxSwaps), layer, kept, report);
 }
 
 export function osscar_refit(problem: usize, keep: i32, kept: usize, W: usize, bias: usize, report: usize): i32 {
   begin('osscar_refit');
   if (!(chooses(problem, keep, kept, report) && solves(problem, W, bias))) return status;
   const layer = changetype<Problem>(problem);
-  if (!room(layer, refitBytes(keep * layer.b, layer.m))) return status;
-  const flags = push(layer.groups);
-  if (!check.support(layer, keep, kept, flags)) return status;
-  const found = blank(push(REPORT_BYTES));
-  return finish(refit(layer, flags, keep * layer.b, W, bias, found), layer, flags, kept, found, report);
+  if (!room(layer, solveBytes(layer.p, layer.m, keep * layer.b))) return status;
+  if (!check.support(layer, keep, kept)) return status;
+  const pivot = refitKept(layer);
+  if (pivot == 0) spread(layer, keep * layer.b, W, bias);
+  return finish(pivot, layer, kept, report);
 }
 
 export function osscar_prune(problem: usize, keep: i32, kept: usize, W: usize, bias: usize, report: usize): i32 {
@@ -186,29 +183,28 @@ export function osscar_prune(problem: usize, keep: i32, kept: usize, W: usize, b
   if (!(chooses(problem, keep, kept, report) && solves(problem, W, bias))) return status;
   const layer = changetype<Problem>(problem);
   if (!room(layer, pruneBytes(layer.p, layer.m, layer.b))) return status;
-  const flags = push(layer.groups);
-  const found = blank(push(REPORT_BYTES));
-  return finish(prune(layer, keep, flags, W, bias, found), layer, flags, kept, found, report);
+  const pivot = prune(layer, keep);
+  if (pivot == 0) spread(layer, keep * layer.b, W, bias);
+  return finish(pivot, layer, kept, report);
 }
 
 /** The block of a problem and all that the largest call on it takes. */
 export function osscar_prune_bytes(p: i32, m: i32, b: i32): f64 {
   begin('osscar_prune_bytes');
-  return check.shape(p, m, b) ? blockBytes(p, m) + roomBytes(p / b, pruneBytes(p, m, b)) : -1;
+  return check.shape(p, m, b) ? blockBytes(p, m, b) + pruneBytes(p, m, b) : -1;
 }
 
 /** A problem's block with its header. */
-function blockBytes(p: i32, m: i32): f64 {
-  return 64 + pushBytes(problemBytes(p, m));
+function blockBytes(p: i32, m: i32, b: i32): f64 {
+  return 64 + pushBytes(problemBytes(p, m, b));
 }
 
-/** Scratch of a call that takes `bytes`, and with them a set of groups and a report. */
-function roomBytes(groups: i32, bytes: f64): f64 {
-  return bytes + pushBytes(groups) + pushBytes(REPORT_BYTES);
-}
-
+/** Scratch of a call, all of which the problem works in; nothing is reported yet. */
 function room(layer: Problem, bytes: f64): bool {
-  return check.scratch(roomBytes(layer.groups, bytes));
+  if (!check.scratch(bytes)) return false;
+  workIn(layer, push(<usize>bytes));
+  blank(changetype<usize>(layer.report));
+  return true;
 }
 
 /** What every choice of groups is given. */
@@ -228,9 +224,25 @@ function solves(problem: usize, W: usize, bias: usize): bool {
 }
 
 /** Hands over the groups and the report, or the pivot that has failed. */
-function finish(pivot: i32, layer: Problem, flags: usize, kept: usize, found: Report, report: usize): i32 {
+function finish(pivot: i32, layer: Problem, kept: usize, report: usize): i32 {
   if (pivot) return notPositiveDefinite(pivot);
-  list(layer.groups, flags, kept);
-  if (report) memory.copy(report, changetype<usize>(found), REPORT_BYTES);
+  for (let g = 0, at = 0; g < layer.groups; g++) if (load<u8>(layer.kept + g)) enter(kept, at++, g);
+  if (report) memory.copy(report, changetype<usize>(layer.report), REPORT_BYTES);
   return OK;
+}
+
+/** Hands over the weights of a refit of k rows, zeros elsewhere, and the bias ȳ − Wᵀx̄ that goes with them. */
+function spread(layer: Problem, k: i32, W: usize, bias: usize): void {
+  const m = layer.m;
+  const line = <usize>m * 8;
+  const weights = refitted(layer, k);
+  if (W) memory.fill(W, 0, <usize>layer.p * line);
+  if (bias) memory.copy(bias, layer.y, line);
+  for (let i = 0; i < k; i++) {
+    const row = entry(layer.rows, i);
+    const w = weights + <usize>i * line;
+    if (W) memory.copy(W + <usize>row * line, w, line);
+    if (!bias) continue;
+    for (let j = 0; j < m; j++) put(bias, j, value(bias, j) - value(w, j) * value(layer.x, row));
+  }
 }

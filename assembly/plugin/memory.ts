@@ -140,16 +140,3 @@ export function push(bytes: usize): usize {
   if (<u64>scratch > scratchEnd) unreachable();
   return address;
 }
-
-/** rows × cols elements of scratch. */
-export function pushMatrix<T>(rows: i32, cols: i32): usize {
-  return push(<usize>rows * <usize>cols * sizeof<T>());
-}
-
-export function mark(): usize {
-  return scratch;
-}
-
-export function release(to: usize): void {
-  scratch = to;
-}

@@ -1,108 +1,96 @@
-// A layer by the default method, as src/solve/prune.ts and search.ts: the best of three starts, single swaps, refit.
-import { SEARCHABLE_ROWS, swapsAtMost } from '../../src/solve/constants';
-import { lines, tableauBytes } from '../../src/solve/memory';
-import { entry, put, value } from '../solve/array';
-import { Tableau, arrange, createTableau, factorise, search as swapWhileBetter } from '../solve/tableau';
+// A layer by the default method, as src/solve/prune.ts: the best of three starts, single swaps, refit.
+import { SEARCHABLE_ROWS, eliminationPath, swapsAtMost } from '../../src/solve/constants';
+import { eliminationBytes, formBytes, lines, refitBytes, tableauBytes } from '../../src/solve/memory';
+import { eliminateInDouble, eliminateInSingle, select } from '../solve/greedy';
+import { Problem } from '../solve/problem';
+import { keepLargest, refitKept } from '../solve/refit';
+import { build, createTableau, search as swapWhileBetter } from '../solve/tableau';
 import { workBytes } from '../solve/work';
-import { eliminateBytes, eliminateInDouble, eliminateInSingle, select } from './eliminate';
-import { mark, push, pushBytes, release } from './memory';
-import { Problem } from './problem';
-import { magnitude, magnitudeBytes, refit, refitBytes } from './refit';
-import { REPORT_BYTES, Report, blank } from './report';
 
-/** Scratch of `search`. */
+// Scratch of the calls, with that of the products.
+
+export function formingBytes(p: i32, m: i32): f64 {
+  return lines(workBytes(p, m)) + formBytes(p);
+}
+
+/** Of an elimination and of a selection in f64; in f32 they, and a refit, take less. */
+export function eliminateBytes(p: i32, m: i32, b: i32): f64 {
+  return lines(workBytes(p, m)) + eliminationBytes(p, m, b, eliminationPath(p, m, b), 8);
+}
+
 export function searchBytes(p: i32, m: i32, b: i32): f64 {
-  return lines(tableauBytes(p, m, b)) + lines(workBytes(p, m));
+  return lines(workBytes(p, m)) + tableauBytes(p, m, b);
 }
 
-/** Scratch of `prune`. */
+export function solveBytes(p: i32, m: i32, k: i32): f64 {
+  return lines(workBytes(p, m)) + refitBytes(k, m);
+}
+
+/** Of `prune`. */
 export function pruneBytes(p: i32, m: i32, b: i32): f64 {
-  const search = p <= SEARCHABLE_ROWS ? searchBytes(p, m, b) : 0;
-  const largest = max(max(eliminateBytes(p, m, b), search), max(refitBytes(p, m), magnitudeBytes(p / b)));
-  return largest + pushBytes(p / b) + pushBytes(REPORT_BYTES);
+  const largest = max(eliminateBytes(p, m, b), solveBytes(p, m, p));
+  return lines(p / b) + (p <= SEARCHABLE_ROWS ? max(largest, searchBytes(p, m, b)) : largest);
 }
 
-/**
- * The best single swap again and again, at most `maxSwaps` times.
- * @param flags  the kept groups, in and out; @returns 0, or the pivot at which H is not positive definite
- */
-export function search(layer: Problem, flags: usize, maxSwaps: i32, report: Report): i32 {
-  const from = mark();
-  const p = layer.p;
-  const m = layer.m;
-  const products = push(<usize>workBytes(p, m));
-  const s = createTableau(push(<usize>tableauBytes(p, m, layer.b)), products, p, m, layer.b);
-  memory.copy(s.isKept, flags, layer.groups);
-  let steps: f64 = NaN;
-  while (steps != steps) {
-    if (s.failures > 1) return 1;
-    const info = build(layer, s);
-    if (info) return info;
-    steps = swapWhileBetter(s, maxSwaps);
-  }
-  memory.copy(flags, s.isKept, layer.groups);
-  report.objective = s.objective;
-  report.swaps = steps;
-  report.optimal = s.isOptimal ? 1 : 0;
-  report.remaining = s.change;
-  release(from);
+/** @returns 0, or the pivot at which H is not positive definite */
+export function eliminate(s: Problem, keep: i32, groupsPerStep: i32): i32 {
+  const path = eliminationPath(s.p, s.m, s.b);
+  if (eliminateInSingle(s, keep, groupsPerStep, path, false)) return 0;
+  return eliminateInDouble(s, keep, groupsPerStep, path, false);
+}
+
+/** The best single swap of kept groups again and again, at most `maxSwaps` times. @returns as `eliminate` */
+export function search(s: Problem, maxSwaps: i32): i32 {
+  const t = createTableau(s.workspace, s.products, s);
+  memory.copy(t.isKept, s.kept, s.groups);
+  const info = build(t);
+  if (info) return info;
+  const steps = swapWhileBetter(t, maxSwaps);
+  if (steps != steps) return 1;
+  memory.copy(s.kept, t.isKept, s.groups);
+  s.report.objective = t.objective;
+  s.report.swaps = steps;
+  s.report.optimal = t.isOptimal ? 1 : 0;
+  s.report.remaining = t.change;
   return 0;
 }
 
-/** The tableau of the kept groups, from H and G. @returns 0, or the pivot that is not positive */
-function build(layer: Problem, s: Tableau): i32 {
-  const p = layer.p;
-  const b = layer.b;
-  const line = <usize>layer.m * 8;
-  arrange(s);
-  for (let i = 0; i < p; i++) {
-    const source = entry(s.order, i / b) * b + i % b;
-    const h = layer.H + <usize>source * <usize>p * 8;
-    for (let j = 0; j <= i; j++) put(s.T, i * p + j, value(h, entry(s.order, j / b) * b + j % b));
-    memory.copy(s.R + <usize>i * line, layer.G + <usize>source * line, line);
-  }
-  return factorise(s);
-}
-
-/**
- * @param flags  out, the kept groups; @param W, bias  out, or 0
- * @returns 0, or the pivot at which H is not positive definite
- */
-export function prune(layer: Problem, keep: i32, flags: usize, W: usize, bias: usize, report: Report): i32 {
-  const groups = layer.groups;
-  const k = keep * layer.b;
-  const single = eliminateInSingle(layer, keep, 1, flags, 0, report);
-  let info = single ? 0 : eliminateInDouble(layer, keep, 1, flags, 0, report);
+/** The weights are in the workspace then, as `refitKept` leaves them. @returns as `eliminate` */
+export function prune(s: Problem, keep: i32): i32 {
+  const groups = s.groups;
+  const best = s.workspace; // behind it everything else
+  s.workspace += <usize>lines(groups);
+  const report = s.report;
+  const path = eliminationPath(s.p, s.m, s.b);
+  const single = eliminateInSingle(s, keep, 1, path, false);
+  let info = single ? 0 : eliminateInDouble(s, keep, 1, path, false);
   if (info) return info;
-  report.start = 0;
+  const dense = report.dense;
+  const denseDamping = report.denseDamping;
+  let start = 0;
   if (keep > 0 && keep < groups) {
-    const other = push(groups);
-    const tried = blank(push(REPORT_BYTES));
-    let best = report.objective;
-    magnitude(layer, keep, other);
-    info = refit(layer, other, k, 0, 0, tried);
-    if (info) return info;
-    if (tried.objective < best) {
-      best = tried.objective;
-      report.start = 1;
-      memory.copy(flags, other, groups);
-    }
-    if (2 * keep <= groups) {
-      info = single ? select<f32>(layer, keep, other, tried) : select<f64>(layer, keep, other, tried);
+    memory.copy(best, s.kept, groups);
+    let least = report.objective;
+    for (let other = 1; other <= (2 * keep <= groups ? 2 : 1); other++) {
+      if (other == 1) keepLargest(s, keep);
+      else info = single ? select<f32>(s, keep) : select<f64>(s, keep);
+      if (info == 0) info = refitKept(s);
       if (info) return info;
-      info = refit(layer, other, k, 0, 0, tried);
-      if (info) return info;
-      if (tried.objective < best) {
-        report.start = 2;
-        memory.copy(flags, other, groups);
-      }
+      if (!(report.objective < least)) continue;
+      least = report.objective;
+      start = other;
+      memory.copy(best, s.kept, groups);
     }
+    memory.copy(s.kept, best, groups);
     report.swaps = 0;
     report.optimal = 0;
-    if (layer.p <= SEARCHABLE_ROWS) {
-      info = search(layer, flags, <i32>swapsAtMost(groups, layer.b), report);
+    if (s.p <= SEARCHABLE_ROWS) {
+      info = search(s, <i32>swapsAtMost(groups, s.b));
       if (info) return info;
     }
   }
-  return refit(layer, flags, k, W, bias, report);
+  report.dense = dense;
+  report.denseDamping = denseDamping;
+  report.start = start;
+  return refitKept(s);
 }

@@ -1,8 +1,5 @@
 // The tableau of the local search: which groups are kept, T and K = RRᵀ in their order, the objective and the drift. The
-// mathematics of a pivot is in pivot.ts.
-//
-// H and G are the host's. It copies them in, in the order of the groups, before each `factorise`. What changes the support
-// returns NaN where that is due: after many pivots, or after one that failed; then it is to be called again.
+// mathematics of a pivot is in pivot.ts. After many pivots, or one that failed, it is made anew from H and G.
 import { IMPROVEMENT, PIVOTS, groupsPerPivot } from '../../src/solve/constants';
 import { HEAD_BYTES, lines, pivotBytes, tableauBytes } from '../../src/solve/memory';
 import { potri } from '../potri';
@@ -12,20 +9,10 @@ import { at } from '../simd';
 import { syrk } from '../syrk';
 import { trsm } from '../trsm';
 import { after, enter, entry, put, value } from './array';
+import { Problem, gather } from './problem';
 import { minimum, tableauChanges, tableauCosts, tableauPivot, tableauPrepare } from './pivot';
 import { schurComplement } from './schur';
 import { workBytes } from './work';
-
-/** How far a search has come. */
-const enum Phase {
-  Idle,
-  /** Looks for the best swap. */
-  Look,
-  /** Makes the swap that was found. */
-  Swap,
-  /** Takes it back. */
-  Back,
-}
 
 // @ts-ignore: decorator
 @unmanaged
@@ -33,8 +20,6 @@ export class Tableau {
   objective: f64;
   /** Of the objective, by the swap that `bestSwap` has found; NaN where there was none to try. */
   change: f64;
-  /** Swaps that a search has made. */
-  steps: f64;
   out: i32;
   into: i32;
   p: i32;
@@ -46,7 +31,7 @@ export class Tableau {
   pivots: i32;
   /** Pivots that failed one after the other: where two have, H is not positive definite. */
   failures: i32;
-  phase: Phase;
+  problem: Problem;
   /** Whether it is certain that no swap improves. */
   isOptimal: bool;
   T: usize;
@@ -70,17 +55,23 @@ export class Tableau {
   products: usize;
 }
 
-/** Lays a tableau out over a workspace of `tableauBytes`. @param products  scratch of `workBytes` */
-export function createTableau(workspace: usize, products: usize, p: i32, m: i32, b: i32): Tableau {
+/**
+ * Lays a tableau out over a workspace of `tableauBytes`, to be built. The problem's protected groups are its own.
+ * @param products  scratch of `workBytes`
+ */
+export function createTableau(workspace: usize, products: usize, problem: Problem): Tableau {
   const s = changetype<Tableau>(workspace);
-  const groups = p / b;
+  const p = problem.p;
+  const m = problem.m;
+  const b = problem.b;
+  const groups = problem.groups;
   const bb = b * b;
   s.p = p;
   s.m = m;
   s.b = b;
   s.groups = groups;
   s.failures = 0;
-  s.phase = Phase.Idle;
+  s.problem = problem;
   s.products = products;
   let next = workspace + <usize>HEAD_BYTES;
   s.T = next;
@@ -98,12 +89,22 @@ export function createTableau(workspace: usize, products: usize, p: i32, m: i32,
   s.isProtected = next = after<u8>(next, groups, 1);
   next = after<u8>(next, groups, 1);
   if (<f64>(next - workspace) > tableauBytes(p, m, b)) unreachable();
-  memory.fill(s.isProtected, 0, groups);
+  memory.copy(s.isProtected, problem.isProtected, groups);
   return s;
 }
 
-/** Puts the groups that `isKept` names first, both kinds ascending: the order in which H and G are to be copied in. */
-export function arrange(s: Tableau): void {
+/** Makes the tableau of the groups that `isKept` names. @returns 0, or the pivot at which H is not positive definite on them */
+export function build(s: Tableau): i32 {
+  const b = s.b;
+  arrange(s);
+  const rows = s.K; // which is made last
+  for (let i = 0; i < s.p; i++) enter(rows, i, entry(s.order, i / b) * b + i % b);
+  gather(s.problem, rows, s.p, s.T, s.p, s.R);
+  return factorise(s);
+}
+
+/** Puts the groups that `isKept` names first, both kinds ascending. */
+function arrange(s: Tableau): void {
   let at = 0;
   for (let g = 0; g < s.groups; g++) if (load<u8>(s.isKept + g)) setPosition(s, at++, g);
   s.kept = at;
@@ -115,8 +116,8 @@ function setPosition(s: Tableau, at: i32, group: i32): void {
   enter(s.position, group, at);
 }
 
-/** From H in T (lower triangle) and G in R. @returns 0, or the pivot at which H is not positive definite on the support */
-export function factorise(s: Tableau): i32 {
+/** From H in T (lower triangle) and G in R. @returns as `build` */
+function factorise(s: Tableau): i32 {
   const p = s.p;
   const m = s.m;
   const k = s.kept * s.b;
@@ -190,35 +191,40 @@ function least(n: i32, values: usize, order: usize): i32 {
   return best;
 }
 
-/**
- * Takes `out` from the support and `into` into it, in one pass.
- * @returns the change of the objective; NaN where the tableau is to be factorised before
- */
+/** Takes `out` from the support and `into` into it, in one pass. @returns the change of the objective; NaN where H is not positive definite */
 export function swap(s: Tableau, out: i32, into: i32): f64 {
-  if (s.pivots >= PIVOTS) return NaN;
-  const at = s.kept - 1;
-  exchange(s, entry(s.position, out), at);
-  exchange(s, entry(s.position, into), at + 1);
-  const change = pivot(s, at, 2, 1);
-  if (change == change) {
+  while (isReady(s)) {
+    const at = s.kept - 1;
+    exchange(s, entry(s.position, out), at);
+    exchange(s, entry(s.position, into), at + 1);
+    const change = pivot(s, at, 2, 1);
+    if (change != change) continue;
     exchange(s, at, at + 1);
     store<u8>(s.isKept + out, 0);
     store<u8>(s.isKept + into, 1);
+    return change;
   }
-  return change;
+  return NaN;
 }
 
 /** Removes the first `count` groups of `list`, at most `groupsPerPivot`, all of them kept, or adds them. @returns as `swap` */
 export function move(s: Tableau, count: i32, isLeaving: bool): f64 {
-  if (s.pivots >= PIVOTS) return NaN;
-  const at = isLeaving ? s.kept - count : s.kept;
-  for (let i = 0; i < count; i++) exchange(s, entry(s.position, entry(s.list, i)), at + i);
-  const change = pivot(s, at, count, isLeaving ? count : 0);
-  if (change == change) {
+  while (isReady(s)) {
+    const at = isLeaving ? s.kept - count : s.kept;
+    for (let i = 0; i < count; i++) exchange(s, entry(s.position, entry(s.list, i)), at + i);
+    const change = pivot(s, at, count, isLeaving ? count : 0);
+    if (change != change) continue;
     s.kept += isLeaving ? -count : count;
     for (let i = 0; i < count; i++) store<u8>(s.isKept + entry(s.list, i), isLeaving ? 0 : 1);
+    return change;
   }
-  return change;
+  return NaN;
+}
+
+/** Builds the tableau anew where that is due. @returns whether it can take a pivot: false where H is not positive definite */
+function isReady(s: Tableau): bool {
+  if (s.pivots < PIVOTS) return true;
+  return s.failures <= 1 && build(s) == 0;
 }
 
 /** @param count  groups from position `at` on, the first `leaving` of them kept ones, the others removed */
@@ -248,31 +254,18 @@ function exchange(s: Tableau, a: i32, z: i32): void {
 /**
  * The best single swap, again and again, until no swap improves: then the support is 1-swap optimal. Ends before that after
  * `maxSwaps` swaps.
- * @returns how many swaps improved; NaN where the tableau is to be factorised before it goes on
+ * @returns how many swaps improved; NaN where H is not positive definite
  */
 export function search(s: Tableau, maxSwaps: f64): f64 {
-  if (s.phase == Phase.Idle) {
-    s.steps = 0;
-    s.phase = Phase.Look;
-  }
-  while (s.phase != Phase.Idle) {
-    if (s.phase == Phase.Look) {
-      const isBetter = bestSwap(s) && s.change < -IMPROVEMENT * abs(s.objective);
-      s.isOptimal = !isBetter;
-      s.phase = isBetter && s.steps < maxSwaps ? Phase.Swap : Phase.Idle;
-      continue;
-    }
-    const made = s.phase == Phase.Swap ? swap(s, s.out, s.into) : swap(s, s.into, s.out);
+  for (let steps: f64 = 0; ; steps++) {
+    s.isOptimal = !bestSwap(s) || !(s.change < -IMPROVEMENT * abs(s.objective));
+    if (s.isOptimal || steps >= maxSwaps) return steps;
+    const made = swap(s, s.out, s.into);
+    if (made < 0) continue;
     if (made != made) return NaN;
-    if (s.phase == Phase.Back) {
-      s.isOptimal = true;
-      s.phase = Phase.Idle;
-    } else if (made < 0) {
-      s.steps++;
-      s.phase = Phase.Look;
-    } else {
-      s.phase = Phase.Back; // only what the pivot itself confirms is kept: rounding may have promised more
-    }
+    // Only what the pivot itself confirms is kept: rounding may have promised more.
+    const back = swap(s, s.into, s.out);
+    s.isOptimal = true;
+    return back == back ? steps : NaN;
   }
-  return s.steps;
 }

@@ -24,16 +24,24 @@ type Trsm = (
   ]
 ) => void;
 
-type CreateElimination = (
-  ...args: [
-    ...[workspace: number, products: number, p: number, m: number, b: number],
-    ...[path: number, dearest: boolean],
-  ]
-) => void;
+type Eliminate = (
+  ...args: [problem: number, keep: number, groupsPerStep: number, path: number, wholeCurve: boolean]
+) => number;
 
+type ProblemPart =
+  | ('H' | 'G' | 'W0' | 'Rho' | 'X' | 'Y' | 'Rows' | 'Protected')
+  | ('Kept' | 'Order' | 'Curve' | 'Report' | 'Workspace');
 type TableauPart =
-  | ('T' | 'K' | 'R' | 'Order' | 'Kept' | 'Protected' | 'List')
-  | ('Objective' | 'Change' | 'Out' | 'Into' | 'IsOptimal' | 'Failures');
+  | 'T'
+  | 'K'
+  | 'Order'
+  | 'Kept'
+  | 'List'
+  | 'Objective'
+  | 'Change'
+  | 'Out'
+  | 'Into'
+  | 'IsOptimal';
 
 /** The kernels whose last argument is scratch memory, of as many bytes as `…WorkBytes` says. */
 export type ScratchKernel = `${Prefix}${'gemm' | 'syrk' | 'trsm' | 'potrf' | 'potri'}` | 'gram' | 'cross';
@@ -46,17 +54,11 @@ export interface Abi
     Record<`${Prefix}potrf`, (n: number, A: number, lda: number, work: number) => number>,
     Record<`${Prefix}potri`, (n: number, A: number, lda: number, work: number) => void>,
     Record<`${Prefix}symmetrize`, (n: number, A: number, lda: number) => void>,
-    // As in assembly/solve/eliminate.ts, on the address of its workspace.
-    Record<`${Prefix}createElimination`, CreateElimination>,
-    Record<`${Prefix}eliminateStart`, (state: number) => void>,
-    Record<`${Prefix}eliminate`, (state: number, n: number, groupsPerStep: number) => number>,
-    Record<`${Prefix}eliminateGroup`, (state: number, group: number) => number>,
-    Record<`elimination${'T' | 'W' | 'Protected' | 'Costs' | 'Order' | 'Live'}`, (state: number) => number>,
-    // As in assembly/solve/tableau.ts.
-    Record<
-      `tableau${TableauPart | 'Arrange' | 'Factorise' | 'BestSwap' | 'Costs'}`,
-      (state: number) => number
-    > {
+    // As in assembly/solve/, on the addresses of a problem and a tableau.
+    Record<`problem${ProblemPart}` | 'eliminated', (problem: number) => number>,
+    Record<`${Prefix}select`, (problem: number, keep: number) => number>,
+    Record<`eliminateIn${'Single' | 'Double'}`, Eliminate>,
+    Record<`tableau${TableauPart | 'Build' | 'BestSwap' | 'Costs'}`, (tableau: number) => number> {
   readonly memory: WebAssembly.Memory;
   heapBase(): number;
   /** Scratch of all products, solves and factorisations of matrices with up to p rows and p or m columns. */
@@ -88,10 +90,25 @@ export interface Abi
       ...[objective: number, work: number],
     ]
   ): number;
-  createTableau(workspace: number, products: number, p: number, m: number, b: number): void;
-  tableauSwap(state: number, out: number, into: number): number;
-  tableauMove(state: number, count: number, isLeaving: boolean): number;
-  tableauSearch(state: number, maxSwaps: number): number;
+  createProblem(
+    ...args: [...[address: number, p: number, m: number, b: number], ...[own: boolean, settled: number]]
+  ): void;
+  workIn(problem: number, scratch: number): void;
+  formProblem(
+    ...args: [
+      ...[problem: number, statistics: number, centred: boolean],
+      ...[damping: number, blend: number, dampDead: boolean],
+    ]
+  ): number;
+  gather(problem: number, rows: number, k: number, H: number, ld: number, G: number): void;
+  unpack(problem: number, first: number, count: number, to: number): void;
+  keepLargest(problem: number, keep: number): void;
+  refit(problem: number, k: number): number;
+  refitted(problem: number, k: number): number;
+  createTableau(workspace: number, products: number, problem: number): void;
+  tableauSwap(tableau: number, out: number, into: number): number;
+  tableauMove(tableau: number, count: number, isLeaving: boolean): number;
+  tableauSearch(tableau: number, maxSwaps: number): number;
 
   dswapSymmetric(n: number, b: number, a: number, z: number, A: number, lda: number): void;
 }

@@ -3,7 +3,8 @@
 // convolutional network a layer of 1024 inputs may see one row per image.
 
 import type { Kernels } from '../kernel/index.ts';
-import { eliminate } from './eliminate.ts';
+import { eliminateIn } from './eliminate.ts';
+import { triangle } from './memory';
 import {
   DEFAULT_DAMPING,
   type LayerProblem,
@@ -12,8 +13,9 @@ import {
   multiply,
   type ProblemOptions,
 } from './problem.ts';
-import { type Refit, refitBias, refitRows } from './refit.ts';
+import { type Refit, refitBias } from './refit.ts';
 import { freePart, type LayerRows, rowsLeft } from './rows.ts';
+import { Workspace } from './workspace.ts';
 
 /** Tried from the weakest on, until the error on unseen samples rises. */
 const DAMPINGS = [DEFAULT_DAMPING, 3e-2, 1e-1, 3e-1, 1];
@@ -41,40 +43,37 @@ export function chooseDamping(
   const [weakest, ...stronger] = DAMPINGS;
   const problem = layerProblem(kernels, fit, W0, { ...options, damping: weakest });
   const part = freePart(kernels, problem, rows);
-  const { kept, refit: first } = eliminate(kernels, part, { keep });
-  const left = rowsLeft(problem.p, rows, kept);
-  const unseen = blended(kernels, heldOut, problem.W0, options);
-  const damp = damper(problem, weakest);
-  const error = (damping: number, known?: Refit) => {
-    const damped = damp(damping);
-    const { W } = known ?? refitRows(kernels, damped, left);
-    return squaredError(kernels, unseen, W, refitBias(damped, W));
-  };
-  let best = {
-    damping: weakest,
-    error: error(weakest, part === problem && !rows.gone ? first : undefined),
-  };
-  for (const damping of stronger) {
-    const attempt = { damping, error: error(damping) };
-    if (!(attempt.error < best.error)) break;
-    best = attempt;
-  }
-  return best.damping;
+  return kernels.scoped(() => {
+    const { kept, refit } = kernels.scoped(() => eliminateIn(Workspace.of(kernels, part), part, { keep }));
+    const left = rowsLeft(problem.p, rows, kept);
+    const unseen = blended(kernels, heldOut, problem.W0, options);
+    const space = Workspace.of(kernels, problem);
+    const error = (damping: number, known?: Refit) => {
+      damp(space, problem, damping / weakest - 1);
+      const { W } = known ?? space.refit(left);
+      return squaredError(kernels, unseen, W, refitBias(problem, W));
+    };
+    let best = {
+      damping: weakest,
+      error: error(weakest, part === problem && !rows.gone ? refit : undefined),
+    };
+    for (const damping of stronger) {
+      const attempt = { damping, error: error(damping) };
+      if (!(attempt.error < best.error)) break;
+      best = attempt;
+    }
+    return best.damping;
+  });
 }
 
-/**
- * Gives the same problem under another λ: ρ enters H on the diagonal and G through ρW0. All share one H, the given
- * one, which is the last one's: H can be the largest array there is.
- */
-function damper(problem: LayerProblem, from: number): (to: number) => LayerProblem {
-  const { p, m, H, G, W0, rho } = problem;
-  const diagonal = Float64Array.from({ length: p }, (_, i) => H[i * p + i]);
-  return (to) => {
-    const more = rho!.map((value) => value * (to / from - 1));
-    for (let i = 0; i < p; i++) H[i * p + i] = diagonal[i] + more[i];
-    const pulled = G.map((value, at) => value + more[Math.floor(at / m)] * W0[at]);
-    return { ...problem, G: pulled, rho: rho!.map((value, i) => value + more[i]) };
-  };
+/** Adds so many times the damping that there is: ρ enters H on the diagonal and G through ρW0. */
+function damp({ H, G }: Workspace, problem: LayerProblem, times: number): void {
+  const { p, m, W0, rho } = problem;
+  for (let i = 0; i < p; i++) {
+    const more = times * rho![i];
+    H[triangle(i) + i] = problem.H[i * p + i] + more;
+    for (let at = i * m; at < (i + 1) * m; at++) G[at] = problem.G[at] + more * W0[at];
+  }
 }
 
 /** XᵀX (its lower triangle), and XᵀY and Σy of the blended target y = (1 − a)(W0ᵀx + b0) + a·t. */

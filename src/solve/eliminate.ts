@@ -1,12 +1,22 @@
-// Greedy backward elimination: from all groups, remove the cheapest again and again (elimination.ts). This file decides
-// in which precision, makes H⁻¹ and the solution, and records the error curve.
+// Greedy backward elimination: from all groups, remove the cheapest again and again; and forward selection, from none. The
+// mathematics and the order of work are in assembly/solve/; this file says what is to be done, and what came of it.
 
-import { InputError, NotPositiveDefiniteError } from '../errors.ts';
-import type { ElementType, Kernels, Matrix, View } from '../kernel/index.ts';
-import { CONFIRMED, NEGLIGIBLE, WELL_CONDITIONED } from './constants';
-import { type EliminationPath, EliminationState } from './elimination.ts';
-import { dampingOf, innerProduct, type LayerProblem } from './problem.ts';
-import { type Refit, refit } from './refit.ts';
+import { InputError } from '../errors.ts';
+import { type ElementType, elementBytes, type Kernels, prefixOf } from '../kernel/index.ts';
+import { COLUMNS, eliminationPath, GRAM, ROWS } from './constants';
+import { eliminationBytes, refitBytes } from './memory';
+import type { LayerProblem } from './problem.ts';
+import type { Refit } from './refit.ts';
+import { expectDefinite, Workspace } from './workspace.ts';
+
+const PATHS = { rows: ROWS, columns: COLUMNS, gram: GRAM };
+/**
+ * How the costs, which need K = WWᵀ, are kept exact:
+ * - `rows`: W itself is updated at every removal; m values per live row and step
+ * - `columns`: columns of K are formed from W for the groups likely to go next; W is updated once a panel
+ * - `gram`: the same from the W of the full support, less what all removals since owe; W is not updated
+ */
+type EliminationPath = keyof typeof PATHS;
 
 /** How `eliminate` goes about it. */
 export interface EliminationOptions {
@@ -65,159 +75,101 @@ export interface Elimination {
  * const { kept, curve } = eliminate(kernels, problem, { keep: 128, wholeCurve: true });
  */
 export function eliminate(kernels: Kernels, problem: LayerProblem, options: EliminationOptions): Elimination {
+  return kernels.scoped(() => eliminateIn(Workspace.of(kernels, problem), problem, options));
+}
+
+/** As `eliminate`, of a problem that is in wasm memory. */
+export function eliminateIn(
+  space: Workspace,
+  problem: LayerProblem,
+  options: EliminationOptions,
+): Elimination {
   checkSchedule('eliminate', problem, options);
-  const { keep, precision = 'f32', weights = false } = options;
-  if (precision === 'f32' && !weights && keep < problem.groups) {
-    const found = eliminateInSingle(kernels, problem, options);
-    if (found) return found;
+  const { p, m, groupSize, groups } = problem;
+  const { keep, groupsPerStep = 1, protect, path, precision = 'f32' } = options;
+  const { weights = false, wholeCurve = false } = options;
+  const { abi } = space.kernels;
+  const way = weights ? ROWS : path ? PATHS[path] : eliminationPath(p, m, groupSize);
+  const bytes = (size: number) => eliminationBytes(p, m, groupSize, way, size);
+  const step = Math.min(groupsPerStep, groups);
+  const plan = [space.state, keep, step, way, wholeCurve && !weights] as const;
+  const found = (type: ElementType): Elimination => {
+    const { objective, dense: denseObjective, denseDamping } = space.report;
+    const removed = Array.from(space.order.subarray(keep)).reverse();
+    const curve = space.curve.slice();
+    return { kept: space.kept, removed, curve, objective, denseObjective, denseDamping, precision: type };
+  };
+  space.protect(protect);
+  if (precision === 'f32' && !weights) {
+    const k = keep * groupSize;
+    const single = space.working(Math.max(bytes(4), refitBytes(k, m)), () =>
+      abi.eliminateInSingle(...plan) ? { ...found('f32'), refit: space.refitted(k) } : undefined,
+    );
+    if (single) return single;
   }
-  return kernels.scoped(() => {
-    return removeGroups(kernels, problem, options, fullSupport(kernels, problem, options, 'f64'));
+  return space.working(bytes(8), () => {
+    expectDefinite('eliminate', abi.eliminateInDouble(...plan));
+    return { ...found('f64'), W: weights ? byGroup(space, problem, keep) : undefined };
   });
 }
 
-/** The elimination in f32, if that is good enough and f64 confirms it. */
-function eliminateInSingle(
-  kernels: Kernels,
-  problem: LayerProblem,
-  options: EliminationOptions,
-): Elimination | undefined {
-  const found = unlessIndefinite(() =>
-    kernels.scoped(() => {
-      const full = fullSupport(kernels, problem, options, 'f32');
-      if (!(varianceInflation(kernels, problem, full.state.T) <= WELL_CONDITIONED)) return undefined;
-      return removeGroups(kernels, problem, options, full);
-    }),
-  );
-  if (!found) return undefined;
-  const refitted = refit(kernels, problem, found.kept);
-  const { objective } = refitted;
-  const lost = found.objective - found.denseObjective;
-  const allowed = CONFIRMED * lost - NEGLIGIBLE * objective;
-  if (!(Math.abs(found.objective - objective) <= allowed)) return undefined;
-  // What was lost is known better than f on all groups, unless the solution there was given.
-  const denseObjective = problem.solution ? found.denseObjective : objective - lost;
-  return { ...found, objective, denseObjective, refit: refitted };
-}
-
-/** max H_jj·T_jj. */
-function varianceInflation(kernels: Kernels, { p, H }: LayerProblem, T: Matrix): number {
-  const inverse = kernels.view(T);
-  let largest = 0;
-  for (let at = 0; at < p * p; at += p + 1) {
-    const factor = H[at] * inverse[at];
-    if (!(factor <= largest)) largest = factor; // NaN too
-  }
-  return largest;
-}
-
-/** An elimination of H⁻¹ = T and the solution W, the objective on all groups and its damping. On the kernels' stack. */
-function fullSupport(
-  kernels: Kernels,
-  problem: LayerProblem,
-  { path, weights, protect }: EliminationOptions,
-  type: ElementType,
-) {
-  const { H, G, solution } = problem;
-  const state = new EliminationState(kernels, problem, type, { path: weights ? 'rows' : path, protect });
-  const { T, W } = state;
-  kernels.write(T, H);
-  kernels.write(W, solution ?? G);
-  kernels.potrf(T);
-  if (!solution) {
-    kernels.trsm('left', false, 1, T, W);
-    kernels.trsm('left', true, 1, T, W);
-  }
-  kernels.potri(T);
-  const all = solution ?? kernels.view(W);
-  return { state, objective: -0.5 * innerProduct(all, G), damping: dampingOf(problem, all) };
-}
-
-/** Removes the cheapest again and again. */
-function removeGroups(
-  kernels: Kernels,
-  { groups, settled = 0, ...problem }: LayerProblem,
-  { keep, groupsPerStep, protect, weights = false, wholeCurve = false }: EliminationOptions,
-  { state, objective: denseObjective, damping: denseDamping }: ReturnType<typeof fullSupport>,
-): Elimination {
-  state.start();
-  state.removeNext(groups - keep, groupsPerStep);
-  const order = state.order().slice();
-  const kept = Array.from(order.subarray(0, keep)).sort((a, c) => a - c);
-  const removed = Array.from(order.subarray(keep)).reverse();
-  const W = weights ? byGroup(kernels.view(state.W), order.subarray(0, keep), problem) : undefined;
-  if (wholeCurve && !weights) {
-    // What only describes ends where rounding takes it no further.
-    unlessIndefinite(() => state.removeNext(keep - new Set(protect).size));
-  }
-  const curve = new Float64Array(groups + 1).fill(Number.NaN);
-  curve[groups] = 0;
-  const signal = -denseObjective - settled;
-  const lost = losses(state);
-  for (let k = state.live; k < groups; k++) curve[k] = signal > 0 ? lost[k] / signal : 0;
-  const objective = denseObjective + lost[keep];
-  return { kept, removed, curve, objective, denseObjective, denseDamping, precision: state.T.type, W };
-}
-
-/** By number of groups that were left, what the removals had cost in all. */
-function losses(state: EliminationState): Float64Array {
-  const costs = state.costs();
-  const lost = new Float64Array(costs.length + 1);
-  for (let k = costs.length - 1; k >= state.live; k--) lost[k] = lost[k + 1] + costs[k];
-  return lost;
-}
-
-/** Rows of the first groups by position as rows by group, zeros elsewhere. */
-function byGroup(
-  rows: View<ElementType>,
-  order: Int32Array,
-  { p, m, groupSize }: Pick<LayerProblem, 'p' | 'm' | 'groupSize'>,
-): Float64Array {
+/** The weights that updates have led to, p × m, of removed groups zero. */
+function byGroup(space: Workspace, { p, m, groupSize }: LayerProblem, keep: number): Float64Array {
   const W = new Float64Array(p * m);
   const size = groupSize * m;
-  order.forEach((group, at) => {
+  const rows = space.matrix(space.kernels.abi.eliminated(space.state), keep, size);
+  space.order.subarray(0, keep).forEach((group, at) => {
     W.set(rows.subarray(at * size, (at + 1) * size), group * size);
   });
   return W;
 }
 
-function unlessIndefinite<R>(run: () => R): R | undefined {
-  try {
-    return run();
-  } catch (error) {
-    if (error instanceof NotPositiveDefiniteError) return undefined;
-    throw error;
-  }
-}
-
 /** As of `EliminationOptions`, but f64 by default: a selection in f32 is not confirmed here. */
 type SelectionOptions = Pick<EliminationOptions, 'keep' | 'protect' | 'precision'>;
+
+/** The kept groups, ascending, and f of their refit. */
+type Selection = Pick<Elimination, 'kept' | 'objective'>;
 
 /**
  * Forward selection: from nothing, adds the group with the largest gain again and again. The elimination's
  * recursion with H and G in the place of H⁻¹ and H⁻¹G, so it needs no inverse.
- *
- * @returns the kept groups, ascending, and f of their refit
  */
-export function select(
+export function select(kernels: Kernels, problem: LayerProblem, options: SelectionOptions): Selection {
+  return kernels.scoped(() => selectIn(Workspace.of(kernels, problem), problem, options));
+}
+
+/** As `select`, of a problem that is in wasm memory. */
+export function selectIn(space: Workspace, problem: LayerProblem, options: SelectionOptions): Selection {
+  checkSchedule('select', problem, options);
+  const { p, m, groupSize } = problem;
+  const { keep, protect, precision = 'f64' } = options;
+  const prefix = prefixOf(precision);
+  const way = eliminationPath(p, m, groupSize);
+  space.protect(protect);
+  return space.working(eliminationBytes(p, m, groupSize, way, elementBytes(precision)), () => {
+    expectDefinite('select', space.kernels.abi[`${prefix}select`](space.state, keep));
+    return { kept: space.kept, objective: space.report.objective };
+  });
+}
+
+/**
+ * The `keep` groups with the largest Σ|w| over their rows of W0 (the published code's norm), ascending; ties keep
+ * the lower number. Protected groups come first. Data-free, the baseline of the field.
+ */
+export function magnitudeSupport(
   kernels: Kernels,
   problem: LayerProblem,
-  options: SelectionOptions,
-): { readonly kept: number[]; readonly objective: number } {
-  const { groups, H, G } = problem;
-  const { keep, protect = [], precision = 'f64' } = options;
-  checkSchedule('select', problem, options);
-  return kernels.scoped(() => {
-    const state = new EliminationState(kernels, problem, precision, { dearest: true });
-    kernels.write(state.T, H);
-    kernels.write(state.W, G);
-    state.start();
-    const must = new Set(protect);
-    for (const group of must) state.remove(group);
-    state.removeNext(keep - must.size);
-    const kept = Array.from(state.order().subarray(groups - keep)).sort((a, b) => a - b);
-    return { kept, objective: -losses(state)[groups - keep] };
-  });
+  keep: number,
+  protect: readonly number[] = [],
+): number[] {
+  return kernels.scoped(() => magnitudeIn(Workspace.of(kernels, problem), keep, protect));
+}
+
+/** As `magnitudeSupport`, of a problem that is in wasm memory. */
+export function magnitudeIn(space: Workspace, keep: number, protect?: readonly number[]): number[] {
+  space.protect(protect);
+  space.kernels.abi.keepLargest(space.state, keep);
+  return space.kept;
 }
 
 function checkSchedule(operation: string, { groups }: LayerProblem, options: EliminationOptions): void {

@@ -1,7 +1,12 @@
 export { chooseDamping } from './damping.ts';
-export { type Elimination, type EliminationOptions, eliminate, select } from './eliminate.ts';
+export {
+  type Elimination,
+  type EliminationOptions,
+  eliminate,
+  magnitudeSupport,
+  select,
+} from './eliminate.ts';
 export { type Layer, type LayerRecipe, refits, type SolvedLayers, solveLayers } from './layers.ts';
-export { magnitudeSupport } from './magnitude.ts';
 export {
   combineProblems,
   type LayerProblem,

@@ -3,7 +3,6 @@
 import { ShapeError } from '../errors.ts';
 import type { Kernels } from '../kernel/index.ts';
 import { chooseDamping } from './damping.ts';
-import { denseOn } from './magnitude.ts';
 import {
   combineProblems,
   DEFAULT_DAMPING,
@@ -13,7 +12,7 @@ import {
   type ProblemOptions,
 } from './problem.ts';
 import { type LayerOptions, type LayerResult, type Method, pruneLayer } from './prune.ts';
-import { refitBias, refitRows } from './refit.ts';
+import { denseOn, refitBias, refitRows } from './refit.ts';
 import { freePart, type LayerRows, rowsLeft } from './rows.ts';
 
 /** A layer with what was seen of its inputs. */

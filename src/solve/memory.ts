@@ -3,7 +3,7 @@
 import { CAPACITY, GRAM, groupsPerPivot, panelRows, ROWS } from './constants';
 
 /** A cache line, to which all parts are aligned. */
-const LINE: f64 = 64;
+export const LINE: f64 = 64;
 
 /** For the description of a workspace, at its beginning. */
 export const HEAD_BYTES: f64 = 192;
@@ -11,6 +11,32 @@ export const HEAD_BYTES: f64 = 192;
 /** Bytes in whole lines. */
 export function lines(bytes: f64): f64 {
   return Math.ceil(bytes / LINE) * LINE;
+}
+
+/** Elements of a lower triangle. */
+export function triangle(n: f64): f64 {
+  return (n * (n + 1)) / 2;
+}
+
+/** Rows of H that are made whole at a time, for a product with it. */
+export const UNPACKED_ROWS: f64 = 256;
+
+/** A problem, laid out by `createProblem` (assembly/solve/problem.ts). */
+export function problemBytes(p: f64, m: f64, b: f64): f64 {
+  const groups = p / b;
+  const matrices = lines(8 * triangle(p)) + 2 * lines(8 * p * m);
+  const vectors = 2 * lines(8 * p) + lines(8 * m) + lines(8 * (groups + 1)) + LINE;
+  return HEAD_BYTES + matrices + vectors + lines(4 * groups) + lines(4 * p) + 2 * lines(groups);
+}
+
+/** The workspace of `formProblem`. */
+export function formBytes(p: f64): f64 {
+  return LINE + lines(8 * p * Math.min(p, UNPACKED_ROWS));
+}
+
+/** The workspace of a refit of k rows: the factor of H and the weights. */
+export function refitBytes(k: f64, m: f64): f64 {
+  return lines(8 * k * k) + lines(8 * k * m);
 }
 
 /** Rows of R that an elimination keeps. */

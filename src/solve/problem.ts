@@ -7,8 +7,9 @@
 // what it should give.
 
 import { InputError, ShapeError } from '../errors.ts';
-import type { Kernels } from '../kernel/index.ts';
-import { CHUNK_ROWS, DEAD_DAMPING, VARIANCE_ROUNDING } from './constants';
+import type { Kernels, Matrix } from '../kernel/index.ts';
+import { formBytes, triangle } from './memory';
+import { Workspace } from './workspace.ts';
 
 /** Sums over the n calibration rows of a layer's inputs X (n × p) and, with a target, of Y (n × m). */
 export interface LayerStatistics {
@@ -88,7 +89,7 @@ const NOTHING = 1e-12;
  * @throws {ShapeError} where sizes contradict each other
  * @throws {InputError} where the statistics hold NaN or infinite values
  *
- * Costs 2p²m flops for the product H·W0 (none at a = 1) and 16p² + 24pm bytes beside its arguments.
+ * Costs 2p²m flops for the product H·W0 (none at a = 1); of wasm memory `problemBytes` and 8(p² + pm).
  *
  * @example
  * const problem = layerProblem(kernels, statistics, W0, { groupSize: 9, damping: 0.01 });
@@ -102,45 +103,72 @@ export function layerProblem(
 ): LayerProblem {
   const parts: readonly LayerStatistics[] = [statistics].flat();
   const [{ p, m, target }] = parts;
-  const { groupSize, bias, blend = target ? 1 : 0 } = options;
-  checkProblem(parts, W0, { ...options, blend });
-  const sums = vectorSums(parts);
-  const shifts = sums.X.map((sum) => (bias ? sum / sums.n : 0));
-  const { H, rho, isDead } = dampedGram(parts, sums, shifts, options);
-  const dense = Float64Array.from(W0);
-  const G = blend < 1 ? multiply(kernels, H, dense, p, m) : new Float64Array(p * m);
-  if (blend > 0) {
-    const products = parts.map((part) => part.target!.XtY);
-    for (let i = 0; i < p; i++) {
-      const share = isDead[i] ? 0 : 1; // of a dead input the product is rounding
-      for (let j = 0; j < m; j++) {
-        const at = i * m + j;
-        const outside = share * (sumAt(products, at) - shifts[i] * sums.Y[j]) + rho[i] * dense[at];
-        G[at] = (1 - blend) * G[at] + blend * outside;
-      }
-    }
-  }
-  if (!G.every(Number.isFinite))
-    throw new InputError('problem: the calibration targets hold NaN or infinite values');
+  const { groupSize, bias, blend = target ? 1 : 0, damping = DEFAULT_DAMPING, dampDead = false } = options;
+  const { H = new Float64Array(p * p) } = options;
+  checkProblem(parts, W0, { ...options, H, damping, blend });
+  const dense = new Float64Array(W0);
+  return kernels.scoped(() => {
+    const space = new Workspace(kernels, { p, m, groupSize });
+    space.W0.set(dense);
+    if (bias) space.means.y.set(bias);
+    const { sums, XtX } = placeSums(kernels, parts, blend > 0);
+    space.working(formBytes(p), () => {
+      const centred = bias !== undefined;
+      const trace = kernels.abi.formProblem(space.state, sums.ptr, centred, damping, blend, dampDead);
+      if (!Number.isFinite(trace))
+        throw new InputError('problem: the calibration inputs hold NaN or infinite values');
+    });
+    const [G, rho] = [space.G.slice(), space.rho.slice()];
+    if (!G.every(Number.isFinite))
+      throw new InputError('problem: the calibration targets hold NaN or infinite values');
+    const [rows, whole] = [space.H, kernels.view(XtX)];
+    for (let i = 0; i < p; i++) whole.set(rows.subarray(triangle(i), triangle(i + 1)), i * p);
+    kernels.symmetrize(XtX);
+    H.set(kernels.view(XtX));
+    const means = bias && { x: space.means.x.slice(), y: space.means.y.slice() };
+    const groups = p / groupSize;
+    const solved = blend === 0 && { solution: dense };
+    return { p, m, groupSize, groups, H, G, W0: dense, rho, ...solved, ...(means && { means }) };
+  });
+}
 
-  const solved = blend === 0 && { solution: dense };
-  const problem = { p, m, groupSize, groups: p / groupSize, H, G, W0: dense, rho, ...solved };
-  if (!bias) return problem;
-  const y = new Float64Array(m);
-  for (let j = 0; j < m; j++) {
-    let own = bias[j];
-    for (let i = 0; i < p; i++) own += dense[i * m + j] * shifts[i];
-    y[j] = blend > 0 ? (1 - blend) * own + (blend * sums.Y[j]) / sums.n : own;
+/** The sums over all parts as assembly/solve/statistics.ts has them, on the kernels' stack. */
+function placeSums(kernels: Kernels, parts: readonly LayerStatistics[], withTarget: boolean) {
+  const [{ p, m }] = parts;
+  const n = sum(parts.map((part) => part.n));
+  const sums = kernels.matrix(1, 2 + p + p * p + (withTarget ? m + p * m : 0), 'f64');
+  const view = kernels.view(sums);
+  view.set([n, n]);
+  let at = 2;
+  const place = ([first, ...others]: Float64Array[]) => {
+    const to = view.subarray(at, at + first.length);
+    to.set(first);
+    for (const other of others) for (let i = 0; i < to.length; i++) to[i] += other[i];
+    at += to.length;
+  };
+  place(parts.map(({ sumX }) => sumX));
+  const XtX: Matrix<'f64'> = { ...sums, ptr: sums.ptr + 8 * at, rows: p, cols: p, ld: p };
+  place(parts.map((part) => part.XtX));
+  if (withTarget) {
+    place(parts.map(({ target }) => target!.sumY));
+    place(parts.map(({ target }) => target!.XtY));
   }
-  return { ...problem, means: { x: shifts, y } };
+  return { sums, XtX };
 }
 
 function checkProblem(
   parts: readonly LayerStatistics[],
   W0: Float32Array | Float64Array,
-  { groupSize, damping = DEFAULT_DAMPING, blend = 0, bias }: ProblemOptions,
+  {
+    groupSize,
+    damping,
+    blend,
+    bias,
+    H,
+  }: ProblemOptions & Required<Pick<ProblemOptions, 'H' | 'damping' | 'blend'>>,
 ): void {
   const [{ p, m }] = parts;
+  requireLength('H', H, p * p);
   for (const { XtX, target } of parts) {
     requireLength('XtX', XtX, p * p);
     if (blend > 0 && !target) throw new InputError('problem: a blend above 0 needs target statistics');
@@ -153,62 +181,6 @@ function checkProblem(
   if (!(damping >= 0)) throw new InputError(`problem: damping must be at least 0, got ${damping}`);
   if (!(blend >= 0 && blend <= 1)) throw new InputError(`problem: blend must be in [0, 1], got ${blend}`);
   if (!parts.some(({ n }) => n >= 1)) throw new InputError('problem: no calibration rows');
-}
-
-/** Σx, Σy and n over all parts. */
-function vectorSums(parts: readonly LayerStatistics[]) {
-  const add = (vectors: readonly Float64Array[]) => vectors[0]?.map((_, at) => sumAt(vectors, at));
-  return {
-    n: sum(parts.map(({ n }) => n)),
-    X: add(parts.map(({ sumX }) => sumX)),
-    Y: add(parts.flatMap(({ target }) => target?.sumY ?? [])),
-  };
-}
-
-/**
- * H, both triangles, its damping, and which inputs are dead. The parts are added where they are read: XᵀX can be the
- * largest array there is.
- */
-function dampedGram(
-  parts: readonly LayerStatistics[],
-  { X: sumX, n }: { X: Float64Array; n: number },
-  shifts: Float64Array,
-  { damping = DEFAULT_DAMPING, dampDead = false, H = new Float64Array(parts[0].p ** 2) }: ProblemOptions,
-) {
-  const [{ p }] = parts;
-  requireLength('H', H, p * p);
-  const grams = parts.map(({ XtX }) => XtX);
-  const rounding = VARIANCE_ROUNDING * Math.min(n, CHUNK_ROWS);
-  const isDead = new Uint8Array(p);
-  let trace = 0;
-  for (let i = 0; i < p; i++) {
-    for (let j = 0; j <= i; j++) {
-      const value = sumAt(grams, i * p + j) - shifts[i] * sumX[j];
-      H[i * p + j] = value;
-      H[j * p + i] = value;
-    }
-    const variance = H[i * p + i];
-    if (!dampDead && variance - rounding * sumAt(grams, i * p + i) <= 0) isDead[i] = 1;
-    else trace += variance;
-  }
-  if (!Number.isFinite(trace))
-    throw new InputError('problem: the calibration inputs hold NaN or infinite values');
-  // Inputs that are all zero leave nothing to reconstruct: damping alone then keeps the largest weights.
-  const rho = new Float64Array(p).fill(trace > 0 ? (damping * trace) / p : 1);
-  for (let i = 0; i < p; i++) {
-    if (isDead[i]) {
-      rho[i] *= DEAD_DAMPING;
-      for (let j = 0; j < p; j++) H[i * p + j] = H[j * p + i] = 0;
-    }
-    H[i * p + i] += rho[i];
-  }
-  return { H, rho, isDead };
-}
-
-function sumAt(arrays: readonly Float64Array[], at: number): number {
-  let sum = arrays[0][at];
-  for (let i = 1; i < arrays.length; i++) sum += arrays[i][at];
-  return sum;
 }
 
 /**

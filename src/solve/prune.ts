@@ -3,13 +3,21 @@
 import { InputError } from '../errors.ts';
 import type { Kernels } from '../kernel/index.ts';
 import { eliminationPath, SEARCHABLE_ROWS, swapsAtMost } from './constants';
-import { type Elimination, type EliminationOptions, eliminate, select } from './eliminate.ts';
-import { denseOn, magnitudeSupport } from './magnitude.ts';
-import { eliminationBytes, tableauBytes } from './memory';
+import {
+  type Elimination,
+  type EliminationOptions,
+  eliminate,
+  eliminateIn,
+  magnitudeIn,
+  magnitudeSupport,
+  selectIn,
+} from './eliminate.ts';
+import { eliminationBytes, formBytes, problemBytes, tableauBytes } from './memory';
 import { dampingOf, dataOf, innerProduct, type LayerProblem, multiply } from './problem.ts';
-import { groupRows, objectiveOf, type Refit, refit } from './refit.ts';
+import { denseOn, groupRows, objectiveOf, type Refit, refit } from './refit.ts';
 import { halvingSearch, publishedSearch } from './search.ts';
 import { type LocalSearch, Tableau } from './tableau.ts';
+import { Workspace } from './workspace.ts';
 
 /**
  * - `osscar`: greedy elimination of the cheapest group and local search, remaining weights re-solved
@@ -54,7 +62,7 @@ export interface LayerOptions
 }
 
 /** A pruned layer. */
-export interface LayerResult extends Pick<Elimination, 'kept'>, Refit {
+export interface LayerResult extends Pick<Elimination, 'kept'>, Omit<Refit, 'damping'> {
   /**
    * What is lost of the signal: (d(W) − d(all)) / −d(all), with d = f without its damping and d(all) of the best weights
    * on all groups. As those are best for f, weights that are fitted to another target than the layer's own output may
@@ -102,17 +110,46 @@ export function pruneLayer(kernels: Kernels, problem: LayerProblem, options: Lay
     }
   }
   if (options.support) checkSupport(options.support, keep, groups);
-  if (method === 'osscar') return osscar(kernels, problem, options, search);
-  const all = Array.from({ length: groups }, (_, group) => group);
-  const dense: Refit = problem.solution
-    ? { W: problem.solution, objective: -0.5 * innerProduct(problem.solution, problem.G) }
-    : refit(kernels, problem, all);
-  const denseData = dataOf(dense.objective, dampingOf(problem, dense.W));
-  if (method === 'ziplm') return ziplm(kernels, problem, options, denseData);
-  const kept = magnitudeSupport(problem, keep);
-  if (method === 'magnitude')
-    return asTheyAre(problem, kept, denseOn(problem, groupRows(kept, problem.groupSize)), denseData);
-  return resultOf(problem, kept, refit(kernels, problem, kept), denseData);
+  if (method !== 'osscar') return byOthers(kernels, problem, options, method);
+  return kernels.scoped(() => {
+    return osscar({ ...problem, space: Workspace.of(kernels, problem) }, options, search);
+  });
+}
+
+function byOthers(
+  kernels: Kernels,
+  problem: LayerProblem,
+  { keep, protect }: LayerOptions,
+  method: Exclude<Method, 'osscar'>,
+): LayerResult {
+  const { p, m, groups, groupSize, solution, H, G, W0 } = problem;
+  const dense: Refit = solution
+    ? { W: solution, objective: -0.5 * innerProduct(solution, G), damping: dampingOf(problem, solution) }
+    : refit(kernels, problem, [...Array(groups).keys()]);
+  const result = (kept: number[], W: Float64Array, objective = objectiveOf(problem, W, kept)) => {
+    const weights = { W, objective, damping: dampingOf(problem, W) };
+    return resultOf(problem, kept, weights, dataOf(dense.objective, dense.damping));
+  };
+  if (method === 'ziplm') {
+    // ZipLM knows no target but the dense layer itself: it starts at W0 whatever G is, and its weights are what the
+    // updates W ← W − T_:B T_BB⁻¹ W_B leave. On a self target these are, to rounding, the refitted weights.
+    const own = solution ? problem : { ...problem, G: multiply(kernels, H, W0, p, m), solution: W0 };
+    const { kept, curve, W } = eliminate(kernels, own, { keep, protect, weights: true });
+    return { ...result(kept, W!), curve };
+  }
+  const kept = magnitudeSupport(kernels, problem, keep);
+  if (method === 'magnitude') return result(kept, denseOn(problem, groupRows(kept, groupSize)));
+  const { W, objective } = refit(kernels, problem, kept);
+  return result(kept, W, objective);
+}
+
+/** A problem, in wasm memory too. */
+interface PlacedProblem extends LayerProblem {
+  readonly space: Workspace;
+}
+
+function refitOf({ space, groupSize }: PlacedProblem, kept: readonly number[]): Refit {
+  return space.refit(groupRows(kept, groupSize));
 }
 
 /** @throws {InputError} where it is not `keep` of the groups, in their order */
@@ -126,47 +163,24 @@ function checkSupport(support: readonly number[], keep: number, groups: number):
   }
 }
 
-/** A result of weights that are no refit. */
-function asTheyAre(problem: LayerProblem, kept: number[], W: Float64Array, denseData: number): LayerResult {
-  return resultOf(problem, kept, { W, objective: objectiveOf(problem, W, kept) }, denseData);
-}
-
-/**
- * ZipLM knows no target but the dense layer itself: it starts at W0 whatever G is, and its weights are what the
- * updates W ← W − T_:B T_BB⁻¹ W_B leave. On a self target these are, to rounding, the refitted weights.
- */
-function ziplm(
-  kernels: Kernels,
-  problem: LayerProblem,
-  options: LayerOptions,
-  denseData: number,
-): LayerResult {
-  const { keep, protect } = options;
-  const { W0, solution, H, p, m } = problem;
-  const own = solution === W0 ? problem : { ...problem, G: multiply(kernels, H, W0, p, m), solution: W0 };
-  const { kept, curve, W } = eliminate(kernels, own, { keep, protect, weights: true });
-  return { ...asTheyAre(problem, kept, W!, denseData), curve };
-}
-
-function osscar(kernels: Kernels, problem: LayerProblem, options: LayerOptions, search: Search): LayerResult {
-  const greedy = eliminate(kernels, problem, options);
+function osscar(layer: PlacedProblem, options: LayerOptions, search: Search): LayerResult {
+  const greedy = eliminateIn(layer.space, layer, options);
   const { curve, kept } = greedy;
   const denseData = dataOf(greedy.denseObjective, greedy.denseDamping);
   const { support } = options;
-  if (support)
-    return { ...resultOf(problem, [...support], refit(kernels, problem, support), denseData), curve };
-  if (search === 'greedy' || kept.length === 0 || kept.length === problem.groups) {
-    return { ...resultOf(problem, kept, greedy.refit ?? refit(kernels, problem, kept), denseData), curve };
+  if (support) return { ...resultOf(layer, [...support], refitOf(layer, support), denseData), curve };
+  if (search === 'greedy' || kept.length === 0 || kept.length === layer.groups) {
+    return { ...resultOf(layer, kept, greedy.refit ?? refitOf(layer, kept), denseData), curve };
   }
-  const starts = startsOf(kernels, problem, greedy, options.protect, search);
+  const starts = startsOf(layer, greedy, options.protect, search);
   let best: Candidate | undefined;
   for (const start of search === 'thorough' ? starts.filter(isNew) : [lowest(starts)]) {
-    const candidate = searchFrom(kernels, problem, start, options, search);
+    const candidate = searchFrom(layer, start, options, search);
     if (!best || candidate.objective < best.objective) best = candidate;
   }
   const { start, done } = best!;
   const objectives = Object.fromEntries(starts.map(({ name, objective }) => [name, objective]));
-  const result = resultOf(problem, best!.kept, best!, denseData);
+  const result = resultOf(layer, best!.kept, best!, denseData);
   return { ...result, curve, search: { ...done, start, starts: objectives } };
 }
 
@@ -176,8 +190,7 @@ interface Start extends Pick<Elimination, 'kept' | 'objective' | 'refit'> {
 }
 
 function startsOf(
-  kernels: Kernels,
-  problem: LayerProblem,
+  layer: PlacedProblem,
   greedy: Elimination,
   protect: readonly number[] | undefined,
   search: Search,
@@ -185,12 +198,12 @@ function startsOf(
   const keep = greedy.kept.length;
   const starts: Start[] = [{ ...greedy, name: 'greedy' }];
   const add = (name: string, kept: number[]) => {
-    const refitted = refit(kernels, problem, kept);
+    const refitted = refitOf(layer, kept);
     starts.push({ name, kept, objective: refitted.objective, refit: refitted });
   };
-  if (search === 'swap' || search === 'thorough') add('magnitude', magnitudeSupport(problem, keep, protect));
-  if (search === 'thorough' || (search === 'swap' && 2 * keep <= problem.groups)) {
-    const { kept } = select(kernels, problem, { keep, protect, precision: greedy.precision });
+  if (search === 'swap' || search === 'thorough') add('magnitude', magnitudeIn(layer.space, keep, protect));
+  if (search === 'thorough' || (search === 'swap' && 2 * keep <= layer.groups)) {
+    const { kept } = selectIn(layer.space, layer, { keep, protect, precision: greedy.precision });
     const best = lowest(starts);
     if (sameGroups(kept, best.kept)) starts.push({ ...best, name: 'forward' });
     else add('forward', kept);
@@ -212,28 +225,20 @@ function sameGroups(a: readonly number[], b: readonly number[]): boolean {
 }
 
 /** What a search makes of a start. */
-interface Candidate extends Pick<LayerResult, 'kept' | 'W' | 'objective'> {
+interface Candidate extends Refit, Pick<LayerResult, 'kept'> {
   readonly start: string;
   readonly done: LocalSearch;
 }
 
-function searchFrom(
-  kernels: Kernels,
-  problem: LayerProblem,
-  start: Start,
-  options: LayerOptions,
-  search: Search,
-): Candidate {
-  const {
-    maxSwaps = search === 'swap' ? swapsAtMost(problem.groups, problem.groupSize) : undefined,
-    protect,
-  } = options;
+function searchFrom(layer: PlacedProblem, start: Start, options: LayerOptions, search: Search): Candidate {
+  const { maxSwaps = search === 'swap' ? swapsAtMost(layer.groups, layer.groupSize) : undefined, protect } =
+    options;
   const t = Math.round(options.swapGroups ?? Math.max(1, options.keep / 10));
   let { kept } = start;
   let done: LocalSearch = { steps: 0, swapOptimal: false };
-  if (search === 'thorough' || problem.p <= SEARCHABLE_ROWS) {
-    kernels.scoped(() => {
-      const tableau = new Tableau(kernels, problem, kept, protect);
+  if (search === 'thorough' || layer.p <= SEARCHABLE_ROWS) {
+    layer.space.kernels.scoped(() => {
+      const tableau = new Tableau(layer.space.kernels, layer, kept, protect, layer.space);
       if (search === 'published') done = publishedSearch(tableau, t);
       else if (search === 'halving') done = halvingSearch(tableau, t);
       else done = tableau.swapWhileBetter(maxSwaps);
@@ -241,16 +246,16 @@ function searchFrom(
     });
   }
   const known = sameGroups(kept, start.kept) ? start.refit : undefined;
-  return { kept, ...(known ?? refit(kernels, problem, kept)), start: start.name, done };
+  return { kept, ...(known ?? refitOf(layer, kept)), start: start.name, done };
 }
 
 function resultOf(
   problem: LayerProblem,
   kept: number[],
-  { W, objective }: Refit,
+  { W, objective, damping }: Refit,
   denseData: number,
 ): LayerResult {
-  const lost = dataOf(objective, dampingOf(problem, W)) - denseData;
+  const lost = dataOf(objective, damping) - denseData;
   const signal = -denseData - (problem.settled ?? 0);
   return { kept, W, objective, relativeError: signal > 0 ? lost / signal : 0 };
 }
@@ -275,6 +280,7 @@ export function layerWasmBytes(p: number, m: number, groupSize: number, search: 
   const packing = 6 * 2 ** 20; // the GEMM's packing buffers in f64, at most 4.4 MiB, and what the module itself holds
   const elimination = eliminationBytes(p, m, groupSize, eliminationPath(p, m, groupSize), 8);
   const searched = search !== 'greedy' && (search !== 'swap' || p <= SEARCHABLE_ROWS);
-  const problem = 8 * (p * p + 2 * p * m);
-  return Math.max(problem, elimination, searched ? tableauBytes(p, m, groupSize) : 0) + packing;
+  const matrices = 8 * (p * p + Math.max(2 * p * m, p * m + formBytes(p) / 8)); // of statistics and products with them
+  const calls = Math.max(matrices, elimination, searched ? tableauBytes(p, m, groupSize) : 0);
+  return problemBytes(p, m, groupSize) + calls + packing;
 }

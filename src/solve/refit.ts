@@ -2,6 +2,7 @@
 
 import type { Kernels } from '../kernel/index.ts';
 import type { LayerProblem } from './problem.ts';
+import { Workspace } from './workspace.ts';
 
 /** The best weights on a support, and their objective. */
 export interface Refit {
@@ -9,13 +10,15 @@ export interface Refit {
   readonly W: Float64Array;
   /** f(S, W), lower is better; of the best weights −½ tr(W_SᵀG_S), at most 0. */
   readonly objective: number;
+  /** What of that is damping. */
+  readonly damping: number;
 }
 
 /**
  * @param kept  group numbers, ascending
  * @throws {NotPositiveDefiniteError} where H is not positive definite on the support
  *
- * k³/3 + 2k²m flops and 8(k² + km) bytes of wasm memory for k kept rows.
+ * k³/3 + 2k²m flops for k kept rows; of wasm memory `problemBytes` and 8(k² + km).
  *
  * @example
  * const { W } = refit(kernels, problem, [0, 2, 5]); // rows of the other groups are zero
@@ -26,42 +29,7 @@ export function refit(kernels: Kernels, problem: LayerProblem, kept: readonly nu
 
 /** As `refit`, of rows instead of groups. */
 export function refitRows(kernels: Kernels, problem: LayerProblem, rows: Int32Array): Refit {
-  const { p, m, G } = problem;
-  const k = rows.length;
-  const W = new Float64Array(p * m);
-  if (k === 0) return { W, objective: 0 };
-
-  const solution = kernels.scoped(() => {
-    const L = kernels.matrix(k, k, 'f64');
-    const B = kernels.matrix(k, m, 'f64');
-    copyRows(problem, rows, kernels.view(L), kernels.view(B));
-    kernels.potrf(L);
-    kernels.trsm('left', false, 1, L, B);
-    kernels.trsm('left', true, 1, L, B);
-    return kernels.read(B);
-  });
-  let objective = 0;
-  for (let i = 0; i < k; i++) {
-    const row = rows[i] * m;
-    W.set(solution.subarray(i * m, i * m + m), row);
-    for (let j = 0; j < m; j++) objective -= 0.5 * W[row + j] * G[row + j];
-  }
-  return { W, objective };
-}
-
-/** The given rows and columns of H (its lower triangle, in their order) and rows of G. */
-export function copyRows(
-  { p, m, H, G }: LayerProblem,
-  rows: Int32Array,
-  toH: Float64Array,
-  toG: Float64Array,
-): void {
-  const k = rows.length;
-  for (let i = 0; i < k; i++) {
-    const source = rows[i] * p;
-    for (let j = 0; j <= i; j++) toH[i * k + j] = H[source + rows[j]];
-    toG.set(G.subarray(rows[i] * m, rows[i] * m + m), i * m);
-  }
+  return kernels.scoped(() => Workspace.of(kernels, problem).refit(rows));
 }
 
 /** f(S, W) of any weights W (p × m) that vanish outside the kept groups. */
@@ -99,7 +67,14 @@ export function refitBias(problem: LayerProblem, W: Float64Array): Float64Array 
 }
 
 /** Row numbers of the given groups. */
-export function groupRows(groups: readonly number[] | Int32Array, groupSize: number): Int32Array {
+export function groupRows(groups: readonly number[], groupSize: number): Int32Array {
   const rows = new Int32Array(groups.length * groupSize);
   return rows.map((_, i) => groups[Math.floor(i / groupSize)] * groupSize + (i % groupSize));
+}
+
+/** The dense weights of these rows, zeros elsewhere. */
+export function denseOn({ W0, m }: LayerProblem, rows: Int32Array): Float64Array {
+  const W = new Float64Array(W0.length);
+  for (const row of rows) W.set(W0.subarray(row * m, (row + 1) * m), row * m);
+  return W;
 }

@@ -3,8 +3,7 @@
 
 import type { Kernels } from '../kernel/index.ts';
 import type { LayerProblem } from './problem.ts';
-import { copyRows } from './refit.ts';
-import { schurComplement } from './schur.ts';
+import { expectDefinite, Workspace } from './workspace.ts';
 
 /** Which rows of W a choice of groups is about. */
 export interface LayerRows {
@@ -46,23 +45,27 @@ export function freePart(kernels: Kernels, problem: LayerProblem, rows: LayerRow
   const { groupSize, free, gone } = rows;
   if (!free) return problem;
   const { m } = problem;
+  const { abi } = kernels;
   const stay = rowsLeft(problem.p, rows, []);
   const [k, p] = [stay.length, free.length];
-  const order = new Int32Array(k + p);
-  order.set(stay);
-  order.set(free, k);
   return kernels.scoped(() => {
+    const { state } = Workspace.of(kernels, problem);
     const T = kernels.matrix(k + p, k + p, 'f64');
     const R = kernels.matrix(k + p, m, 'f64');
-    copyRows(problem, order, kernels.view(T), kernels.view(R));
-    const settled = schurComplement(kernels, T, R, k);
+    const objective = kernels.matrix(1, 1, 'f64');
+    const order = kernels.allocate(4 * (k + p));
+    const work = kernels.allocate(abi.workBytes(k + p, m));
+    new Int32Array(abi.memory.buffer, order, k + p).set([...stay, ...free]);
+    abi.gather(state, order, k + p, T.ptr, T.ld, R.ptr);
+    expectDefinite('problem', abi.schurComplement(k + p, m, k, 1, T.ptr, R.ptr, objective.ptr, work));
     const complement = kernels.submatrix(T, k, k, p, p);
     kernels.symmetrize(complement);
+    const [H, G] = [complement, kernels.submatrix(R, k, 0, p, m)].map((part) => kernels.read(part));
     const W0 = new Float64Array(p * m);
     free.forEach((row, at) => {
       W0.set(problem.W0.subarray(row * m, (row + 1) * m), at * m);
     });
-    const [H, G] = [complement, kernels.submatrix(R, k, 0, p, m)].map((part) => kernels.read(part));
+    const [settled] = kernels.view(objective);
     const solved = problem.solution && !gone?.length && { solution: W0 };
     return { p, m, groupSize, groups: p / groupSize, H, G, W0, settled, ...solved };
   });

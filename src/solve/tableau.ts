@@ -1,13 +1,12 @@
 // The tableau of the local search in wasm memory: every removal, addition and swap can be read off, and any move is one
-// pivot. The mathematics and the search by swaps are in assembly/solve/; this file checks, and copies H and G in where the
-// tableau is to be factorised.
+// pivot. The mathematics and the search by swaps are in assembly/solve/; this file checks.
 
-import { InputError, NotPositiveDefiniteError } from '../errors.ts';
+import { InputError } from '../errors.ts';
 import type { Kernels, Matrix } from '../kernel/index.ts';
 import { groupsPerPivot } from './constants';
 import { tableauBytes } from './memory';
 import type { LayerProblem } from './problem.ts';
-import { copyRows, groupRows } from './refit.ts';
+import { expectDefinite, Workspace } from './workspace.ts';
 
 export interface Swap {
   readonly out: number;
@@ -40,26 +39,31 @@ export class Tableau {
   readonly #mark: number;
   readonly #state: number;
 
-  /** @param protect  groups that no swap may take out */
+  /**
+   * @param protect  groups that no swap may take out
+   * @param space  the problem in wasm memory, if it is there
+   */
   constructor(
     kernels: Kernels,
     problem: LayerProblem,
     kept: readonly number[],
     protect: readonly number[] = [],
+    space?: Workspace,
   ) {
     const { p, m, groups, groupSize } = problem;
     const { abi } = kernels;
     this.#kernels = kernels;
     this.#problem = problem;
     this.#mark = kernels.mark();
+    const source = space ?? Workspace.of(kernels, problem);
+    source.protect(protect);
     const state = kernels.allocate(tableauBytes(p, m, groupSize));
-    abi.createTableau(state, kernels.allocate(abi.workBytes(p, m)), p, m, groupSize);
+    abi.createTableau(state, kernels.allocate(abi.workBytes(p, m)), source.state);
     this.#state = state;
     this.T = { type: 'f64', ptr: abi.tableauT(state) >>> 0, rows: p, cols: p, ld: p };
     this.K = { ...this.T, ptr: abi.tableauK(state) >>> 0 };
     this.isProtected = new Uint8Array(groups);
     for (const group of protect) this.isProtected[group] = 1;
-    this.#flags(abi.tableauProtected(state)).set(this.isProtected);
     this.factorise(kept);
   }
 
@@ -87,19 +91,10 @@ export class Tableau {
    * @throws {NotPositiveDefiniteError} where H is not positive definite on the support
    */
   factorise(kept: readonly number[] = this.kept()): void {
-    const { p, m, groupSize } = this.#problem;
     const { abi } = this.#kernels;
     const isKept = this.#flags(abi.tableauKept(this.#state)).fill(0);
     for (const group of kept) isKept[group] = 1;
-    abi.tableauArrange(this.#state);
-    const R = { ...this.T, ptr: abi.tableauR(this.#state) >>> 0, cols: m, ld: m };
-    const [toH, toG] = [this.T, R].map((of) => this.#kernels.view(of));
-    copyRows(this.#problem, groupRows(this.#order(), groupSize), toH, toG);
-    const pivot = abi.tableauFactorise(this.#state);
-    if (pivot === 0) return;
-    const value = this.#kernels.view(this.T)[(pivot - 1) * (p + 1)];
-    const message = `tableau: expected a positive pivot ${pivot} of H on the support, got ${value}`;
-    throw new NotPositiveDefiniteError(message, pivot, { value });
+    expectDefinite('tableau', abi.tableauBuild(this.#state));
   }
 
   /** By group: the cost of removing a kept one, minus the gain of adding a removed one. */
@@ -130,7 +125,7 @@ export class Tableau {
     for (let i = 0; i < groups.length; i += most) {
       const some = groups.slice(i, i + most);
       new Int32Array(abi.memory.buffer, abi.tableauList(this.#state) >>> 0, some.length).set(some);
-      change += this.#moving(() => abi.tableauMove(this.#state, some.length, isLeaving));
+      change += expectChange(abi.tableauMove(this.#state, some.length, isLeaving));
     }
     return change;
   }
@@ -141,7 +136,7 @@ export class Tableau {
     if (!this.has(out) || this.has(into)) {
       throw new InputError(`swap: expected a kept and a removed group, got ${out} and ${into}`);
     }
-    return this.#moving(() => this.#kernels.abi.tableauSwap(this.#state, out, into));
+    return expectChange(this.#kernels.abi.tableauSwap(this.#state, out, into));
   }
 
   /** The best of all swaps of one kept group for one removed; undefined where there is none to try. */
@@ -161,22 +156,10 @@ export class Tableau {
    */
   swapWhileBetter(maxSteps = Number.POSITIVE_INFINITY): LocalSearch {
     const { abi } = this.#kernels;
-    const steps = this.#moving(() => abi.tableauSearch(this.#state, maxSteps));
+    const steps = expectChange(abi.tableauSearch(this.#state, maxSteps));
     const swapOptimal = abi.tableauIsOptimal(this.#state) === 1;
     const change = abi.tableauChange(this.#state);
     return Number.isNaN(change) ? { steps, swapOptimal } : { steps, swapOptimal, bestRemaining: change };
-  }
-
-  /** Factorises anew where that is due: many pivots have gone before, or one has failed. */
-  #moving(move: () => number): number {
-    for (;;) {
-      const change = move();
-      if (!Number.isNaN(change)) return change;
-      if (this.#kernels.abi.tableauFailures(this.#state) > 1) {
-        throw new NotPositiveDefiniteError('tableau: expected a definite block, got one that is not', 1);
-      }
-      this.factorise();
-    }
   }
 
   /** Groups by position. A view. */
@@ -196,4 +179,10 @@ export class Tableau {
       throw new InputError(`${operation}: expected a group from 0 to ${groups - 1}, got ${group}`);
     }
   }
+}
+
+/** What a pivot gives, which is NaN where H is not positive definite. */
+function expectChange(change: number): number {
+  if (Number.isNaN(change)) expectDefinite('tableau', 1);
+  return change;
 }

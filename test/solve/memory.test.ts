@@ -43,9 +43,9 @@ test.each([
   expect(kernels.bytes).toBeLessThanOrEqual(layerWasmBytes(p, m, groupSize));
 });
 
-test('states little more than two matrices of order p for a large layer', () => {
+test('states little more than two matrices and a triangle of order p for a large layer', () => {
   const [p, m] = [3072, 768]; // OPT-125m fc2
   for (const search of SEARCHES) {
-    expect(layerWasmBytes(p, m, 1, search)).toBeLessThan(2.2 * 8 * p * p + 4 * 8 * p * m);
+    expect(layerWasmBytes(p, m, 1, search)).toBeLessThan(2.6 * 8 * p * p + 4 * 8 * p * m);
   }
 });

@@ -1,0 +1,160 @@
+// Supports by greedy elimination, from all groups, and by forward selection, from none: which precision is good enough, what
+// is needed beforehand, and the error on the way.
+import { CONFIRMED, NEGLIGIBLE, WELL_CONDITIONED, eliminationPath } from '../../src/solve/constants';
+import { potrf } from '../potrf';
+import { potri } from '../potri';
+import { at } from '../simd';
+import { trsm } from '../trsm';
+import { entry, put, value } from './array';
+import { createElimination, eliminate, eliminateGroup } from './eliminate';
+import { Elimination, eliminateStart } from './elimination';
+import { Problem, dampingOf, diagonalOfH, rowOfH } from './problem';
+import { refitKept } from './refit';
+import { blank } from './report';
+
+/**
+ * From all groups, removes the cheapest `groupsPerStep` at a time until `keep` are left, as `eliminateInDouble`, in f32.
+ * @returns whether H is well enough conditioned for that, and the refit, which is then in the workspace, confirms what the
+ *   removals cost; else there is nothing to be found
+ */
+export function eliminateInSingle(s: Problem, keep: i32, groupsPerStep: i32, path: i32, wholeCurve: bool): bool {
+  if (keep == s.groups) return false;
+  const e = create<f32>(s, path, false);
+  if (fullSupport<f32>(s, e) != 0 || !(varianceInflation<f32>(s, e.T) <= WELL_CONDITIONED)) return false;
+  if (removeGroups<f32>(s, e, keep, groupsPerStep, wholeCurve) != 0) return false;
+  const report = s.report;
+  const found = report.objective;
+  const lost = found - report.dense;
+  if (refitKept(s) != 0) return false;
+  if (!(abs(found - report.objective) <= CONFIRMED * lost - NEGLIGIBLE * report.objective)) return false;
+  // What was lost is known better than f on all groups, unless the solution there was given.
+  if (!s.own) report.dense = report.objective - lost;
+  return true;
+}
+
+/**
+ * The schedule of n removals is the published one: s = max(1, ⌊n / groupsPerStep⌋) steps of ⌊n / s⌋ groups, the first n mod s
+ * of them one larger. Protected groups stay.
+ * @param wholeCurve  goes on below `keep`, one group at a time, for the rest of the curve
+ * @returns 0, or the pivot at which H is not positive definite
+ *
+ * `eliminationBytes` of workspace. p³ flops for H⁻¹, 2p²m for the solution (none where it is known), up to p³/6 for columns
+ * of H⁻¹ and about twice as much for those of the costs.
+ */
+export function eliminateInDouble(s: Problem, keep: i32, groupsPerStep: i32, path: i32, wholeCurve: bool): i32 {
+  const e = create<f64>(s, path, false);
+  const info = fullSupport<f64>(s, e);
+  return info ? info : removeGroups<f64>(s, e, keep, groupsPerStep, wholeCurve);
+}
+
+/** The weights that the updates of `eliminateInDouble` led to on the path ROWS, p × m, those of kept groups first as in `order`. */
+export function eliminated(s: Problem): usize {
+  return changetype<Elimination>(s.workspace).W;
+}
+
+function create<T>(s: Problem, path: i32, dearest: bool): Elimination {
+  blank(changetype<usize>(s.report));
+  const e = createElimination<T>(s.workspace, s.products, s.p, s.m, s.b, path, dearest);
+  memory.copy(e.isProtected, s.isProtected, s.groups);
+  return e;
+}
+
+/** H⁻¹, the solution, the objective on all groups and its damping. @returns 0, or the pivot that is not positive */
+function fullSupport<T>(s: Problem, e: Elimination): i32 {
+  const p = s.p;
+  const m = s.m;
+  loadH<T>(s, e.T);
+  convert<T>(p * m, s.own ? s.W0 : s.G, e.W);
+  const info = potrf<T>(p, e.T, p, s.products);
+  if (info) return info;
+  if (!s.own) {
+    trsm<T>(false, false, p, m, <T>1, e.T, p, e.W, m, s.products);
+    trsm<T>(false, true, p, m, <T>1, e.T, p, e.W, m, s.products);
+  }
+  potri<T>(p, e.T, p, s.products);
+  s.report.dense = -0.5 * (s.own ? innerProduct<f64>(s, s.W0) : innerProduct<T>(s, e.W));
+  s.report.denseDamping = s.own ? dampingOf<f64>(s, 0, p, s.W0) : dampingOf<T>(s, 0, p, e.W);
+  return 0;
+}
+
+function loadH<T>(s: Problem, T: usize): void {
+  for (let i = 0; i < s.p; i++) convert<T>(i + 1, rowOfH(s, i), at<T>(T, s.p, i, 0));
+}
+
+/** Doubles as values of type T. */
+function convert<T>(n: i32, from: usize, to: usize): void {
+  for (let i = 0; i < n; i++) store<T>(to + <usize>i * sizeof<T>(), <T>value(from, i));
+}
+
+/** tr(WᵀG). */
+function innerProduct<T>(s: Problem, W: usize): f64 {
+  let sum: f64 = 0;
+  for (let i = 0, e = s.p * s.m; i < e; i++) sum += <f64>load<T>(W + <usize>i * sizeof<T>()) * value(s.G, i);
+  return sum;
+}
+
+/** max H_jj·T_jj; NaN where one is. */
+function varianceInflation<T>(s: Problem, inverse: usize): f64 {
+  let largest: f64 = 0;
+  for (let i = 0; i < s.p; i++) {
+    const factor = diagonalOfH(s, i) * <f64>load<T>(at<T>(inverse, s.p, i, i));
+    if (!(factor <= largest)) largest = factor;
+  }
+  return largest;
+}
+
+/** From `report.dense` on. @returns 0, or the pivot that is not positive */
+function removeGroups<T>(s: Problem, e: Elimination, keep: i32, groupsPerStep: i32, wholeCurve: bool): i32 {
+  const groups = s.groups;
+  const dense = s.report.dense;
+  eliminateStart<T>(e);
+  const info = eliminate<T>(e, groups - keep, groupsPerStep);
+  if (info) return info;
+  memory.copy(s.order, e.order, <usize>groups * 4);
+  keepOnly(s, e.order, keep);
+  if (wholeCurve) {
+    let mustStay = 0;
+    for (let g = 0; g < groups; g++) mustStay += load<u8>(s.isProtected + g);
+    eliminate<T>(e, keep - mustStay, 1); // what only describes ends where rounding takes it no further
+  }
+  for (let k = 0; k <= groups; k++) put(s.curve, k, k == groups ? 0 : NaN);
+  const signal = -dense - s.settled;
+  let lost: f64 = 0;
+  for (let k = groups - 1; k >= e.live; k--) {
+    lost += value(e.cost, k);
+    put(s.curve, k, signal > 0 ? lost / signal : 0);
+    if (k == keep) s.report.objective = dense + lost;
+  }
+  if (keep == groups) s.report.objective = dense;
+  return 0;
+}
+
+function keepOnly(s: Problem, groups: usize, count: i32): void {
+  memory.fill(s.kept, 0, s.groups);
+  for (let i = 0; i < count; i++) store<u8>(s.kept + entry(groups, i), 1);
+}
+
+/**
+ * From nothing, adds the group with the largest gain until `keep` are in, the protected ones before all others. The
+ * elimination's recursion with H and G in the place of H⁻¹ and H⁻¹G: no inverse is needed.
+ * @returns 0, or the pivot at which H is not positive definite
+ */
+export function select<T>(s: Problem, keep: i32): i32 {
+  const groups = s.groups;
+  const e = create<T>(s, eliminationPath(s.p, s.m, s.b), true);
+  loadH<T>(s, e.T);
+  convert<T>(s.p * s.m, s.G, e.W);
+  eliminateStart<T>(e);
+  for (let g = 0; g < groups; g++) {
+    if (!load<u8>(s.isProtected + g)) continue;
+    const info = eliminateGroup<T>(e, g);
+    if (info) return info;
+  }
+  const info = eliminate<T>(e, e.live + keep - groups, 1);
+  if (info) return info;
+  let objective: f64 = 0;
+  for (let at = groups - 1; at >= groups - keep; at--) objective -= value(e.cost, at);
+  s.report.objective = objective;
+  keepOnly(s, e.order + (<usize>(groups - keep) << 2), keep);
+  return 0;
+}

@@ -1,0 +1,221 @@
+// The layer problem: minimise ½ tr(WᵀHW) − tr(WᵀG), with H = XᵀX + ρI and G = XᵀY + ρW0 from the statistics of calibration
+// data. Here it lies with what searches are told and what they find, and with the room that they work in.
+import { CHUNK_ROWS, DEAD_DAMPING, VARIANCE_ROUNDING } from '../../src/solve/constants';
+import { HEAD_BYTES, LINE, UNPACKED_ROWS, lines, problemBytes, triangle } from '../../src/solve/memory';
+import { gemm } from '../gemm';
+import { after, entry, put, value } from './array';
+import { REPORT_BYTES, Report, blank } from './report';
+import { Statistics, open } from './statistics';
+import { workBytes } from './work';
+
+// @ts-ignore: decorator
+@unmanaged
+export class Problem {
+  /** The objective of rows that are not part of the problem, as they stay: at most 0. */
+  settled: f64;
+  p: i32;
+  m: i32;
+  /** Rows per group. */
+  b: i32;
+  groups: i32;
+  /** Whether the layer is its own target: then H⁻¹G is W0. */
+  own: bool;
+  /** Whether the bias is refitted, from the means x (p) and y (m). */
+  centred: bool;
+  /** The lower triangle, row behind row: `rowOfH`. */
+  H: usize;
+  /** p × m, as W0. */
+  G: usize;
+  W0: usize;
+  x: usize;
+  y: usize;
+  /** The damping on the diagonal of H, p. */
+  rho: usize;
+  report: Report;
+  /** By group (bytes): those that are kept, and those that must be. */
+  kept: usize;
+  isProtected: usize;
+  /** Groups (i32) as an elimination left them: kept ones, then removed ones, the first of them last. */
+  order: usize;
+  /** groups + 1 relative errors, by groups kept. */
+  curve: usize;
+  /** Numbers of rows (i32): those that a refit is of. */
+  rows: usize;
+  /** Scratch of the products, and where eliminations, refits and tableaux are laid out. */
+  products: usize;
+  workspace: usize;
+}
+
+/** Lays a problem out over `problemBytes`, with no group protected. H, G, W0, rho and the means are the caller's to fill. */
+export function createProblem(address: usize, p: i32, m: i32, b: i32, own: bool, settled: f64): Problem {
+  const s = changetype<Problem>(address);
+  s.settled = settled;
+  s.p = p;
+  s.m = m;
+  s.b = b;
+  s.groups = p / b;
+  s.own = own;
+  s.centred = false;
+  let next = address + <usize>HEAD_BYTES;
+  s.H = next;
+  s.G = next += <usize>lines(8 * triangle(p));
+  s.W0 = next = after<f64>(next, p, m);
+  s.x = next = after<f64>(next, p, m);
+  s.y = next = after<f64>(next, p, 1);
+  s.rho = next = after<f64>(next, m, 1);
+  s.curve = next = after<f64>(next, p, 1);
+  next = after<f64>(next, s.groups + 1, 1);
+  s.report = blank(next);
+  s.order = next += REPORT_BYTES;
+  s.rows = next = after<i32>(next, s.groups, 1);
+  s.kept = next = after<i32>(next, p, 1);
+  s.isProtected = next = after<u8>(next, s.groups, 1);
+  next = after<u8>(next, s.groups, 1);
+  if (<f64>(next - address) > problemBytes(p, m, b)) unreachable();
+  memory.fill(s.isProtected, 0, s.groups);
+  return s;
+}
+
+/** Where to work: `workBytes` for the products, and behind them what a call takes. */
+export function workIn(s: Problem, scratch: usize): void {
+  s.products = scratch;
+  s.workspace = scratch + <usize>lines(workBytes(s.p, s.m));
+}
+
+/** Row i of the lower triangle. */
+// @ts-ignore: decorator
+@inline
+export function rowOfH(s: Problem, i: i32): usize {
+  return s.H + (<usize>i * (<usize>i + 1) << 2);
+}
+
+// @ts-ignore: decorator
+@inline
+export function diagonalOfH(s: Problem, i: i32): f64 {
+  return value(rowOfH(s, i), i);
+}
+
+/** The given rows and columns of H (lower triangle, k × k, rows ld apart) and rows of G (k × m), in the order of `rows`. */
+export function gather(s: Problem, rows: usize, k: i32, toH: usize, ld: i32, toG: usize): void {
+  const line = <usize>s.m * 8;
+  for (let i = 0; i < k; i++) {
+    const row = entry(rows, i);
+    const h = rowOfH(s, row);
+    const to = toH + <usize>i * <usize>ld * 8;
+    for (let j = 0; j <= i; j++) {
+      const column = entry(rows, j);
+      put(to, j, column <= row ? value(h, column) : value(rowOfH(s, column), row));
+    }
+    memory.copy(toG + <usize>i * line, s.G + <usize>row * line, line);
+  }
+}
+
+/**
+ * Fills a problem whose W0 is there, and y, where the bias is refitted, with the dense one.
+ * Rows of dead inputs, zero or with a bias constant, hold 2⁻⁴⁰ρ on the diagonal of H and that times W0 in G, and nothing
+ * else: they go first.
+ *
+ * @param statistics  as statistics.ts has them
+ * @param dampDead  treats dead inputs as all others
+ * @param blend  a in G = (1 − a)·H·W0 + a·(XᵀY + ρW0)
+ * @returns trace of XᵀX, centred where a bias is refitted
+ *
+ * `formBytes` of workspace; 2p²m flops where the own output is part of the target.
+ */
+export function formProblem(
+  s: Problem, statistics: usize, centred: bool, damping: f64, blend: f64, dampDead: bool,
+): f64 {
+  const p = s.p;
+  const m = s.m;
+  const sums = changetype<Statistics>(s.workspace);
+  open(statistics, p, m, sums);
+  const n = sums.n;
+  const rho = s.rho;
+  const rounding = VARIANCE_ROUNDING * min(n, <f64>CHUNK_ROWS);
+  s.own = blend == 0;
+  s.centred = centred;
+  let trace: f64 = 0;
+  for (let i = 0; i < p; i++) {
+    const shift = centred ? value(sums.sumX, i) / n : 0;
+    put(s.x, i, shift);
+    const from = sums.XtX + <usize>i * <usize>p * 8;
+    const h = rowOfH(s, i);
+    for (let j = 0; j <= i; j++) put(h, j, value(from, j) - shift * value(sums.sumX, j));
+    const variance = value(h, i);
+    const isDead = !dampDead && variance - rounding * value(from, i) <= 0;
+    put(rho, i, isDead ? DEAD_DAMPING : 1); // as a part of the whole, which the trace decides
+    if (!isDead) trace += variance;
+  }
+  // Inputs that are all zero leave nothing to reconstruct: damping alone then keeps the largest weights.
+  const whole = trace > 0 ? (damping * trace) / p : 1;
+  for (let i = 0; i < p; i++) {
+    if (value(rho, i) < 1) {
+      memory.fill(rowOfH(s, i), 0, <usize>(i + 1) * 8);
+      for (let j = i + 1; j < p; j++) put(rowOfH(s, j), i, 0);
+    }
+    put(rowOfH(s, i), i, diagonalOfH(s, i) + value(rho, i) * whole);
+  }
+  if (blend < 1) multiplyByH(s, s.W0, s.G);
+  else memory.fill(s.G, 0, <usize>p * <usize>m * 8);
+  for (let i = 0; i < p; i++) {
+    const share: f64 = value(rho, i) < 1 ? 0 : 1; // of a dead input the product is rounding
+    put(rho, i, value(rho, i) * whole);
+    if (blend == 0) continue;
+    const shift = value(s.x, i);
+    for (let j = 0; j < m; j++) {
+      const at = i * m + j;
+      const product = value(sums.XtY, at) - shift * value(sums.sumY, j);
+      put(s.G, at, (1 - blend) * value(s.G, at) + blend * (share * product + value(rho, i) * value(s.W0, at)));
+    }
+  }
+  if (!centred) return trace;
+  for (let j = 0; j < m; j++) {
+    let own = value(s.y, j);
+    for (let i = 0; i < p; i++) own += value(s.W0, i * m + j) * value(s.x, i);
+    put(s.y, j, blend > 0 ? (1 - blend) * own + (blend * value(sums.sumY, j)) / n : own);
+  }
+  return trace;
+}
+
+/** C ← H·B, p × m, by blocks of rows of H. */
+function multiplyByH(s: Problem, B: usize, C: usize): void {
+  const p = s.p;
+  const m = s.m;
+  const rows = <i32>UNPACKED_ROWS;
+  const whole = s.workspace + <usize>LINE; // behind the statistics' description
+  for (let first = 0; first < p; first += rows) {
+    const count = min(rows, p - first);
+    unpack(s, first, count, whole);
+    gemm<f64>(
+      false, false, count, m, p, 1, whole, p, B, m, 0, C + <usize>first * <usize>m * 8, m, s.products,
+    );
+  }
+}
+
+/** Rows of H, whole: count × p. */
+export function unpack(s: Problem, first: i32, count: i32, to: usize): void {
+  const p = s.p;
+  const line = <usize>p * 8;
+  for (let i = 0; i < count; i++) memory.copy(to + <usize>i * line, rowOfH(s, first + i), <usize>(first + i + 1) * 8);
+  for (let j = first + 1; j < p; j++) {
+    const column = rowOfH(s, j) + <usize>first * 8;
+    for (let i = 0, end = min(count, j - first); i < end; i++) put(to + <usize>i * line, j, value(column, i));
+  }
+}
+
+/** ½Σρᵢ(|Wᵢ − W0ᵢ|² − |W0ᵢ|²) over k rows, all where none are named: the damping in the objective of W, k × m. */
+export function dampingOf<T>(s: Problem, rows: usize, k: i32, W: usize): f64 {
+  const m = s.m;
+  let sum: f64 = 0;
+  for (let i = 0; i < k; i++) {
+    const row = rows ? entry(rows, i) : i;
+    const rho = value(s.rho, row);
+    const dense = s.W0 + <usize>row * <usize>m * 8;
+    for (let j = 0; j < m; j++) {
+      const w = <f64>load<T>(W + <usize>j * sizeof<T>());
+      sum += rho * w * (w - 2 * value(dense, j));
+    }
+    W += <usize>m * sizeof<T>();
+  }
+  return 0.5 * sum;
+}

@@ -1,0 +1,151 @@
+// A problem in wasm memory, where the mechanism of assembly/solve/ works on it: what that is told, and what it has found.
+
+import { NotPositiveDefiniteError } from '../errors.ts';
+import type { Kernels } from '../kernel/index.ts';
+import { lines, problemBytes, refitBytes, triangle } from './memory';
+import type { LayerProblem } from './problem.ts';
+import type { Refit } from './refit.ts';
+
+/** What a problem is made of, beside what is written. */
+type Shape = Pick<LayerProblem, 'p' | 'm' | 'groupSize' | 'solution' | 'settled'>;
+
+/** Lives on the kernels' stack, until that is released. Views die where the memory grows. */
+export class Workspace {
+  readonly kernels: Kernels;
+  readonly state: number;
+  readonly #shape: Shape;
+
+  /** Room for a problem, to be filled. `problemBytes`. */
+  constructor(kernels: Kernels, shape: Shape) {
+    const { p, m, groupSize, solution, settled = 0 } = shape;
+    this.kernels = kernels;
+    this.state = kernels.allocate(problemBytes(p, m, groupSize));
+    this.#shape = shape;
+    kernels.abi.createProblem(this.state, p, m, groupSize, solution !== undefined, settled);
+  }
+
+  static of(kernels: Kernels, problem: LayerProblem): Workspace {
+    const space = new Workspace(kernels, problem);
+    const { p, H, G, W0, rho } = problem;
+    const rows = space.H;
+    for (let i = 0; i < p; i++) rows.set(H.subarray(i * p, i * p + i + 1), triangle(i));
+    space.G.set(G);
+    space.W0.set(W0);
+    if (rho) space.rho.set(rho);
+    else space.rho.fill(0);
+    return space;
+  }
+
+  get groups(): number {
+    return this.#shape.p / this.#shape.groupSize;
+  }
+
+  /** The lower triangle, row behind row. */
+  get H(): Float64Array {
+    return this.#doubles('problemH', triangle(this.#shape.p));
+  }
+
+  get G(): Float64Array {
+    return this.#doubles('problemG', this.#shape.p * this.#shape.m);
+  }
+
+  get W0(): Float64Array {
+    return this.#doubles('problemW0', this.#shape.p * this.#shape.m);
+  }
+
+  get rho(): Float64Array {
+    return this.#doubles('problemRho', this.#shape.p);
+  }
+
+  /** Of the inputs and the outputs. */
+  get means(): { readonly x: Float64Array; readonly y: Float64Array } {
+    const { p, m } = this.#shape;
+    return { x: this.#doubles('problemX', p), y: this.#doubles('problemY', m) };
+  }
+
+  get curve(): Float64Array {
+    return this.#doubles('problemCurve', this.groups + 1);
+  }
+
+  get order(): Int32Array {
+    return this.#integers('problemOrder', this.groups);
+  }
+
+  /** As assembly/solve/report.ts has it. */
+  get report() {
+    const [objective, dense, , , , , damping, denseDamping] = this.#doubles('problemReport', 8);
+    return { objective, dense, damping, denseDamping };
+  }
+
+  /** Ascending. */
+  get kept(): number[] {
+    const flags = this.#flags('problemKept');
+    return Array.from(flags.keys()).filter((group) => flags[group] === 1);
+  }
+
+  /** Those that searches leave, from now on. */
+  protect(groups: readonly number[] = []): void {
+    const flags = this.#flags('problemProtected').fill(0);
+    for (const group of groups) flags[group] = 1;
+  }
+
+  /** Runs with room for what a call takes, and for its products. */
+  working<R>(bytes: number, run: () => R): R {
+    const { kernels } = this;
+    const { p, m } = this.#shape;
+    return kernels.scoped(() => {
+      kernels.abi.workIn(this.state, kernels.allocate(lines(kernels.abi.workBytes(p, m)) + bytes));
+      return run();
+    });
+  }
+
+  /** The best weights on some rows, solved in f64. @throws {NotPositiveDefiniteError} */
+  refit(rows: Int32Array): Refit {
+    const { p, m } = this.#shape;
+    const k = rows.length;
+    if (k === 0) return { W: new Float64Array(p * m), objective: 0, damping: 0 };
+    return this.working(refitBytes(k, m), () => {
+      this.#integers('problemRows', k).set(rows);
+      expectDefinite('refit', this.kernels.abi.refit(this.state, k));
+      return this.refitted(k);
+    });
+  }
+
+  /** What the last refit of k rows has left. */
+  refitted(k: number): Refit {
+    const { p, m } = this.#shape;
+    const W = new Float64Array(p * m);
+    const found = this.matrix(this.kernels.abi.refitted(this.state, k), k, m);
+    this.#integers('problemRows', k).forEach((row, i) => {
+      W.set(found.subarray(i * m, (i + 1) * m), row * m);
+    });
+    const { objective, damping } = this.report;
+    return { W, objective, damping };
+  }
+
+  /** rows × cols doubles at an address. */
+  matrix(at: number, rows: number, cols: number): Float64Array {
+    return new Float64Array(this.kernels.abi.memory.buffer, at >>> 0, rows * cols);
+  }
+
+  #doubles(part: `problem${'H' | 'G' | 'W0' | 'Rho' | 'X' | 'Y' | 'Curve' | 'Report'}`, n: number) {
+    return this.matrix(this.kernels.abi[part](this.state), n, 1);
+  }
+
+  #integers(part: 'problemRows' | 'problemOrder', n: number): Int32Array {
+    const { abi } = this.kernels;
+    return new Int32Array(abi.memory.buffer, abi[part](this.state) >>> 0, n);
+  }
+
+  #flags(part: 'problemKept' | 'problemProtected'): Uint8Array {
+    const { abi } = this.kernels;
+    return new Uint8Array(abi.memory.buffer, abi[part](this.state) >>> 0, this.groups);
+  }
+}
+
+/** @param pivot  what a kernel returns: 0, or the pivot at which H was not positive definite */
+export function expectDefinite(operation: string, pivot: number): void {
+  if (pivot === 0) return;
+  const message = `${operation}: expected a positive definite H, pivot ${pivot} is not positive; raise the damping`;
+  throw new NotPositiveDefiniteError(message, pivot);
+}
