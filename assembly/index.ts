@@ -4,32 +4,26 @@
  * - Imports `env.helpers` and `env.share` say who helps with large operations (share.ts); a host of one thread answers 0,
  *   and is never asked for the other.
  * - Matrices are row-major; leading dimensions count elements. The prefix is s for f32 and d for f64.
- * - The host owns the memory from heapBase() on. `work` is scratch of at least the bytes that the function's
- *   `WorkBytes` twin returns. Matrices and work are best aligned to 16 bytes.
+ * - The host owns the memory from heapBase() on. `work` is scratch of at least `workBytes` of the largest size that a
+ *   function is given. Matrices and work are best aligned to 16 bytes.
  * - Nothing is checked and nothing throws. Outputs must not overlap inputs or work.
  */
-import { gemm, gemmWorkBytes } from './gemm';
-import { potrf, potrfWorkBytes } from './potrf';
-import { potri, potriWorkBytes } from './potri';
+import { gemm } from './gemm';
+import { potrf } from './potrf';
+import { potri } from './potri';
 import { swapSymmetricGroups } from './rows';
 import { select } from './solve/greedy';
 import { Problem } from './solve/problem';
 import { Tableau, costs } from './solve/tableau';
 import { symmetrize } from './transpose';
-import { syrk, syrkWorkBytes } from './syrk';
-import { trsm, trsmWorkBytes } from './trsm';
+import { syrk } from './syrk';
+import { trsm } from './trsm';
 
 /** First byte that the host may use, a multiple of 16. */
 export function heapBase(): usize {
   return (__heap_base + 15) & ~15;
 }
 
-export function sgemmWorkBytes(m: i32, n: i32, k: i32): usize {
-  return gemmWorkBytes<f32>(m, n, k);
-}
-export function dgemmWorkBytes(m: i32, n: i32, k: i32): usize {
-  return gemmWorkBytes<f64>(m, n, k);
-}
 export function sgemm(
   transA: bool, transB: bool, m: i32, n: i32, k: i32,
   alpha: f32, A: usize, lda: i32, B: usize, ldb: i32, beta: f32, C: usize, ldc: i32, work: usize,
@@ -43,12 +37,6 @@ export function dgemm(
   gemm<f64>(transA, transB, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc, work);
 }
 
-export function ssyrkWorkBytes(n: i32, k: i32): usize {
-  return syrkWorkBytes<f32>(n, k);
-}
-export function dsyrkWorkBytes(n: i32, k: i32): usize {
-  return syrkWorkBytes<f64>(n, k);
-}
 export function ssyrk(
   trans: bool, n: i32, k: i32, alpha: f32, A: usize, lda: i32, beta: f32, C: usize, ldc: i32, work: usize,
 ): void {
@@ -60,12 +48,6 @@ export function dsyrk(
   syrk<f64>(trans, n, k, alpha, A, lda, beta, C, ldc, work);
 }
 
-export function strsmWorkBytes(m: i32, n: i32): usize {
-  return trsmWorkBytes<f32>(m, n);
-}
-export function dtrsmWorkBytes(m: i32, n: i32): usize {
-  return trsmWorkBytes<f64>(m, n);
-}
 export function strsm(
   right: bool, trans: bool, m: i32, n: i32, alpha: f32, L: usize, ldl: i32, B: usize, ldb: i32, work: usize,
 ): void {
@@ -77,12 +59,6 @@ export function dtrsm(
   trsm<f64>(right, trans, m, n, alpha, L, ldl, B, ldb, work);
 }
 
-export function spotrfWorkBytes(n: i32): usize {
-  return potrfWorkBytes<f32>(n);
-}
-export function dpotrfWorkBytes(n: i32): usize {
-  return potrfWorkBytes<f64>(n);
-}
 export function spotrf(n: i32, A: usize, lda: i32, work: usize): i32 {
   return potrf<f32>(n, A, lda, work);
 }
@@ -90,12 +66,6 @@ export function dpotrf(n: i32, A: usize, lda: i32, work: usize): i32 {
   return potrf<f64>(n, A, lda, work);
 }
 
-export function spotriWorkBytes(n: i32): usize {
-  return potriWorkBytes<f32>(n);
-}
-export function dpotriWorkBytes(n: i32): usize {
-  return potriWorkBytes<f64>(n);
-}
 export function spotri(n: i32, A: usize, lda: i32, work: usize): void {
   potri<f32>(n, A, lda, work);
 }
@@ -110,8 +80,8 @@ export function dsymmetrize(n: i32, A: usize, lda: i32): void {
   symmetrize<f64>(n, A, lda);
 }
 
-export { createProblem, formProblem, gather, unpack, workIn } from './solve/problem';
-export { refit, refitted, keepLargest } from './solve/refit';
+export { createProblem, formProblem, gather, workIn } from './solve/problem';
+export { factor, solve, refitted, objectiveOf, keepLargest } from './solve/refit';
 export { eliminateInSingle, eliminateInDouble, eliminated } from './solve/greedy';
 export function sselect(s: Problem, keep: i32): i32 {
   return select<f32>(s, keep);
@@ -174,6 +144,10 @@ export function tableauT(s: Tableau): usize {
 export function tableauK(s: Tableau): usize {
   return s.K;
 }
+/** The weights, p × m by position, before the first pivot; after it they are gone. */
+export function tableauWeights(s: Tableau): usize {
+  return s.pivots ? 0 : s.R;
+}
 export function tableauOrder(s: Tableau): usize {
   return s.order;
 }
@@ -210,6 +184,6 @@ export function dswapSymmetric(n: i32, b: i32, a: i32, z: i32, A: usize, lda: i3
   swapSymmetricGroups<f64>(n, b, a, z, A, lda);
 }
 
-export { gramWorkBytes, gram, crossWorkBytes, cross, isFlat, widen } from './gram';
+export { gram, cross, isFlat, widen } from './gram';
 export { im2col } from './im2col';
 export { part } from './share';

@@ -1,12 +1,8 @@
 // Cholesky factorisation A = L·Lᵀ in place (LAPACK `potrf`, lower), by halving.
 import { at } from './simd';
-import { syrk, syrkWorkBytes } from './syrk';
+import { syrk } from './syrk';
 import { NB, factorBlock, half } from './triangle';
-import { trsm, trsmWorkBytes } from './trsm';
-
-export function potrfWorkBytes<T>(n: i32): usize {
-  return max(trsmWorkBytes<T>(n, n), syrkWorkBytes<T>(n, n));
-}
+import { trsm } from './trsm';
 
 /**
  * @param A  n × n, lower triangle read and overwritten by L; strict upper triangle neither read nor written

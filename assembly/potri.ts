@@ -5,11 +5,7 @@ import { at } from './simd';
 import { membersFor, shareTrmm } from './share';
 import { syrk } from './syrk';
 import { NB, TB, blockBytes, blockLd, copyTriangle, half, invertBlock, pasteTriangle } from './triangle';
-import { trsm, trsmWorkBytes } from './trsm';
-
-export function potriWorkBytes<T>(n: i32): usize {
-  return trsmWorkBytes<T>(n, n);
-}
+import { trsm } from './trsm';
 
 /** @param A  n × n, L on entry and the lower triangle of (L·Lᵀ)⁻¹ on return; strict upper triangle untouched */
 export function potri<T>(n: i32, A: usize, lda: i32, work: usize): void {

@@ -1,5 +1,5 @@
 // C ← β·C + α·AᵀA or α·AAᵀ, lower triangle only (BLAS `syrk`).
-import { Triangle, product, gemmWorkBytes } from './gemm';
+import { Triangle, product } from './gemm';
 import { subtractRows } from './rows';
 import { scale } from './scale';
 import { membersFor, shareSyrk } from './share';
@@ -10,11 +10,6 @@ import { at } from './simd';
  * and 0.8 at 2000, two in f64 0.8 and 0.95; from three on packing is as fast, and faster where C is large.
  */
 const STREAMED: i32 = 2;
-
-export function syrkWorkBytes<T>(n: i32, k: i32): usize {
-  if (k <= STREAMED) return <usize>k * <usize>(n + 1) * sizeof<T>();
-  return gemmWorkBytes<T>(n, n, k);
-}
 
 /**
  * @param trans  true: C ← β·C + α·AᵀA with A k × n; false: C ← β·C + α·AAᵀ with A n × k

@@ -1,14 +1,9 @@
 // Triangular solve with many right-hand sides (BLAS `trsm`, lower, non-unit), by halving the triangle.
-import { Triangle, gemm, gemmWorkBytes, product } from './gemm';
+import { Triangle, gemm, product } from './gemm';
 import { scale } from './scale';
 import { membersFor, shareTrsm } from './share';
 import { at } from './simd';
 import { NB, TB, blockBytes, blockLd, half, invertBlock } from './triangle';
-
-export function trsmWorkBytes<T>(m: i32, n: i32): usize {
-  const largest = max(m, n);
-  return blockBytes<T>(largest) + gemmWorkBytes<T>(m, n, largest);
-}
 
 /**
  * B ← α·op(L)⁻¹·B, or B ← α·B·op(L)⁻¹ if right; op(L) = Lᵀ if trans.

@@ -103,6 +103,9 @@ async function timesOf(
     contestants[`f32 with the f64 refit, ${target} target`] = {
       run: () => eliminate(kernels, problem, { keep }),
     };
+    contestants[`the default search, ${target} target`] = {
+      run: () => pruneLayer(kernels, problem, { keep }),
+    };
   }
   if (withLoops) contestants['naive loops, 1 per step'] = { run: () => naive.eliminate(own, keep) };
   const timings = await time(contestants, { warmUp: 1, budgetMs: 2000 });

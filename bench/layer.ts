@@ -47,7 +47,7 @@ await bench('layer', async (b) => {
         };
         const { timing } = await b.time({ timing: { run } }, { budgetMs: 100, warmUp: 1 });
         const { objective, search } = result!;
-        expectObjective(problem, result!);
+        expectObjective(kernels, problem, result!);
         rows.push({
           layer,
           p,
@@ -125,8 +125,8 @@ function golden(kernels: Kernels): Layer[] {
 }
 
 /** By the definition, from the weights that came out. */
-function expectObjective(problem: LayerProblem, { W, kept, objective }: LayerResult): void {
-  const expected = objectiveOf(problem, W, kept);
+function expectObjective(kernels: Kernels, problem: LayerProblem, { W, kept, objective }: LayerResult): void {
+  const expected = objectiveOf(kernels, problem, W, kept);
   if (!(Math.abs(objective - expected) <= 1e-9 * Math.abs(expected))) {
     throw new Error(`layer: objective expected ${expected}, got ${objective}`);
   }

@@ -10,12 +10,12 @@ import { widen } from '../gram';
 import { enter, entry, put, value } from '../solve/array';
 import { select } from '../solve/greedy';
 import { Problem, createProblem, formProblem, workIn } from '../solve/problem';
-import { keepLargest, refitKept, refitted } from '../solve/refit';
+import { keepLargest, refitted } from '../solve/refit';
 import { REPORT_BYTES, blank } from '../solve/report';
 import { Statistics, accumulate, accumulateBytes, statisticsBytes } from '../solve/statistics';
 import * as check from './check';
 import { BUFFER, PROBLEM, allocate, free, memoryFor, push, pushBytes, setLimit } from './memory';
-import { eliminate, eliminateBytes, formingBytes, prune, pruneBytes, search, searchBytes, solveBytes } from './prune';
+import { eliminate, eliminateBytes, formingBytes, prune, pruneBytes, refit, search, searchBytes, solveBytes } from './prune';
 import {
   INVALID_ARGUMENT, NOT_FINITE, OK, begin, detail, length, notPositiveDefinite, outOfMemory, refuse, sayNumber, status,
   text,
@@ -81,7 +81,7 @@ export function osscar_accumulate(statistics: usize, p: i32, m: i32, n: i32, X: 
     && check.buffer('X', X, 4 * <f64>n * p) && check.buffer('Y', Y, 4 * <f64>n * targets)
     && check.finite<f32>('X', X, <usize>n * <usize>p) && check.finite<f32>('Y', Y, <usize>n * <usize>targets)
   )) return status;
-  const scratch = accumulateBytes(p, targets, n);
+  const scratch = accumulateBytes(p, targets);
   if (!check.scratch(pushBytes(scratch) + pushBytes(offsetof<Statistics>()))) return status;
   const sums = changetype<Statistics>(push(offsetof<Statistics>()));
   accumulate(statistics, p, targets, n, X, Y, push(<usize>scratch), sums);
@@ -173,7 +173,7 @@ export function osscar_refit(problem: usize, keep: i32, kept: usize, W: usize, b
   const layer = changetype<Problem>(problem);
   if (!room(layer, solveBytes(layer.p, layer.m, keep * layer.b))) return status;
   if (!check.support(layer, keep, kept)) return status;
-  const pivot = refitKept(layer);
+  const pivot = refit(layer, keep);
   if (pivot == 0) spread(layer, keep * layer.b, W, bias);
   return finish(pivot, layer, kept, report);
 }

@@ -3,7 +3,7 @@ import { SEARCHABLE_ROWS, eliminationPath, swapsAtMost } from '../../src/solve/c
 import { eliminationBytes, formBytes, lines, refitBytes, tableauBytes } from '../../src/solve/memory';
 import { eliminateInDouble, eliminateInSingle, select } from '../solve/greedy';
 import { Problem } from '../solve/problem';
-import { keepLargest, refitKept } from '../solve/refit';
+import { factorKept, keepLargest, solve } from '../solve/refit';
 import { build, createTableau, search as swapWhileBetter } from '../solve/tableau';
 import { workBytes } from '../solve/work';
 
@@ -55,7 +55,7 @@ export function search(s: Problem, maxSwaps: i32): i32 {
   return 0;
 }
 
-/** The weights are in the workspace then, as `refitKept` leaves them. @returns as `eliminate` */
+/** The weights are in the workspace then, as `solve` leaves them. @returns as `eliminate` */
 export function prune(s: Problem, keep: i32): i32 {
   const groups = s.groups;
   const best = s.workspace; // behind it everything else
@@ -74,7 +74,7 @@ export function prune(s: Problem, keep: i32): i32 {
     for (let other = 1; other <= (2 * keep <= groups ? 2 : 1); other++) {
       if (other == 1) keepLargest(s, keep);
       else info = single ? select<f32>(s, keep) : select<f64>(s, keep);
-      if (info == 0) info = refitKept(s);
+      if (info == 0) info = factorKept(s);
       if (info) return info;
       if (!(report.objective < least)) continue;
       least = report.objective;
@@ -92,5 +92,12 @@ export function prune(s: Problem, keep: i32): i32 {
   report.dense = dense;
   report.denseDamping = denseDamping;
   report.start = start;
-  return refitKept(s);
+  return refit(s, keep);
+}
+
+/** The best weights on the groups that are kept. @returns as `eliminate` */
+export function refit(s: Problem, keep: i32): i32 {
+  const info = factorKept(s);
+  if (info == 0) solve(s, keep * s.b);
+  return info;
 }

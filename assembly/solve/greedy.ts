@@ -9,13 +9,13 @@ import { entry, put, value } from './array';
 import { createElimination, eliminate, eliminateGroup } from './eliminate';
 import { Elimination, eliminateStart } from './elimination';
 import { Problem, dampingOf, diagonalOfH, rowOfH } from './problem';
-import { refitKept } from './refit';
+import { factorKept } from './refit';
 import { blank } from './report';
 
 /**
  * From all groups, removes the cheapest `groupsPerStep` at a time until `keep` are left, as `eliminateInDouble`, in f32.
- * @returns whether H is well enough conditioned for that, and the refit, which is then in the workspace, confirms what the
- *   removals cost; else there is nothing to be found
+ * @returns whether H is well enough conditioned for that, and f64 confirms what the removals cost, as `factorKept` has left it; else
+ *   there is nothing to be found
  */
 export function eliminateInSingle(s: Problem, keep: i32, groupsPerStep: i32, path: i32, wholeCurve: bool): bool {
   if (keep == s.groups) return false;
@@ -25,7 +25,7 @@ export function eliminateInSingle(s: Problem, keep: i32, groupsPerStep: i32, pat
   const report = s.report;
   const found = report.objective;
   const lost = found - report.dense;
-  if (refitKept(s) != 0) return false;
+  if (factorKept(s) != 0) return false;
   if (!(abs(found - report.objective) <= CONFIRMED * lost - NEGLIGIBLE * report.objective)) return false;
   // What was lost is known better than f on all groups, unless the solution there was given.
   if (!s.own) report.dense = report.objective - lost;

@@ -1,5 +1,7 @@
 // The best weights on given rows, W_S = H_SS⁻¹ G_S, and the choice by magnitude.
+import { gemm } from '../gemm';
 import { potrf } from '../potrf';
+import { symmetrize } from '../transpose';
 import { trsm } from '../trsm';
 import { after, enter, put, value, entry } from './array';
 import { Problem, dampingOf, gather } from './problem';
@@ -11,12 +13,12 @@ export function refitted(s: Problem, k: i32): usize {
 }
 
 /**
- * The best weights on the first k of `rows`, to `refitted`, their objective and its damping.
- * @returns 0, or the pivot at which H is not positive definite on them: it is then on the diagonal of the workspace, k × k
+ * The objective of the best weights on the first k of `rows`, −½‖L⁻¹G_S‖², and what `solve` needs to find them.
+ * @returns 0, or the pivot at which H is not positive definite on them
  *
- * `refitBytes` of workspace; k³/3 + 2k²m flops.
+ * `refitBytes` of workspace; k³/3 + k²m flops.
  */
-export function refit(s: Problem, k: i32): i32 {
+export function factor(s: Problem, k: i32): i32 {
   const m = s.m;
   const L = s.workspace;
   const W = refitted(s, k);
@@ -24,27 +26,41 @@ export function refit(s: Problem, k: i32): i32 {
   const info = potrf<f64>(k, L, k, s.products);
   if (info) return info;
   trsm<f64>(false, false, k, m, 1, L, k, W, m, s.products);
-  trsm<f64>(false, true, k, m, 1, L, k, W, m, s.products);
   let f: f64 = 0;
-  for (let i = 0; i < k; i++) {
-    const w = W + <usize>i * <usize>m * 8;
-    const G = s.G + <usize>entry(s.rows, i) * <usize>m * 8;
-    for (let j = 0; j < m; j++) f -= 0.5 * value(w, j) * value(G, j);
-  }
+  for (let i = 0, e = k * m; i < e; i++) f -= 0.5 * value(W, i) * value(W, i);
   s.report.objective = f;
-  s.report.damping = dampingOf<f64>(s, s.rows, k, W);
   return 0;
 }
 
-/** As `refit`, on the groups that are `kept`. */
-export function refitKept(s: Problem): i32 {
+/** The weights after `factor`, to `refitted`, and what of the objective is damping. k²m flops. */
+export function solve(s: Problem, k: i32): void {
+  const W = refitted(s, k);
+  trsm<f64>(false, true, k, s.m, 1, s.workspace, k, W, s.m, s.products);
+  s.report.damping = dampingOf<f64>(s, s.rows, k, W);
+}
+
+/** ½ tr(WᵀHW) − tr(WᵀG) of any weights on the first k of `rows`: those at `refitted`. `refitBytes` and 8km of workspace. */
+export function objectiveOf(s: Problem, k: i32): f64 {
+  const m = s.m;
+  const W = refitted(s, k);
+  const P = after<f64>(W, k, m);
+  gather(s, s.rows, k, s.workspace, k, P);
+  symmetrize<f64>(k, s.workspace, k);
+  gemm<f64>(false, false, k, m, k, 0.5, s.workspace, k, W, m, -1, P, m, s.products);
+  let f: f64 = 0;
+  for (let i = 0, e = k * m; i < e; i++) f += value(W, i) * value(P, i);
+  return f;
+}
+
+/** As `factor`, of the groups that are `kept`. */
+export function factorKept(s: Problem): i32 {
   const b = s.b;
   let k = 0;
   for (let g = 0; g < s.groups; g++) {
     if (!load<u8>(s.kept + g)) continue;
     for (let r = 0; r < b; r++) enter(s.rows, k++, g * b + r);
   }
-  return refit(s, k);
+  return factor(s, k);
 }
 
 /** Keeps the `keep` groups with the largest Σ|w| over their rows of W0; ties keep the lower number, protected ones come first. */

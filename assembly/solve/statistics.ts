@@ -2,9 +2,10 @@
 //   n, rows with a target, Σx (p), XᵀX (p × p, lower triangle), Σy (m), XᵀY (p × m),
 // the last two only where m > 0. Arrays of separate runs add up element by element.
 import { CHUNK_ROWS, WIDE_ROWS } from '../../src/solve/constants';
-import { gemm, gemmWorkBytes } from '../gemm';
+import { gemm } from '../gemm';
 import { cross, gram, isFlat, widen } from '../gram';
-import { syrk, syrkWorkBytes } from '../syrk';
+import { syrk } from '../syrk';
+import { workBytes } from './work';
 
 // @ts-ignore: decorator
 @unmanaged
@@ -32,11 +33,8 @@ export function open(array: usize, p: i32, m: i32, out: Statistics): void {
 }
 
 /** Scratch of `accumulate`: a column of ones, and X, Y and it in f64. */
-export function accumulateBytes(p: i32, m: i32, n: i32): f64 {
-  const widest = max(p, m);
-  const single = gemmWorkBytes<f32>(widest, widest, n);
-  const double = max(gemmWorkBytes<f64>(widest, widest, WIDE_ROWS), syrkWorkBytes<f64>(p, WIDE_ROWS));
-  return 4 * CHUNK_ROWS + wideBytes(p, m) + <f64>max(single, double);
+export function accumulateBytes(p: i32, m: i32): f64 {
+  return 4 * CHUNK_ROWS + wideBytes(p, m) + workBytes(max(p, m), CHUNK_ROWS);
 }
 
 function wideBytes(p: i32, m: i32): f64 {

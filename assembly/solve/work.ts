@@ -1,8 +1,8 @@
-// Scratch of the kernels below a solver.
+// Scratch of the kernels.
 import { gemmWorkBytes } from '../gemm';
 import { blockBytes } from '../triangle';
 
-/** Of every product, solve and factorisation, in either type, of matrices with up to p rows and p or m columns. */
+/** Of every product, solve and factorisation, in either type, of matrices none of whose sizes is beyond p and m. */
 export function workBytes(p: i32, m: i32): f64 {
   const n = max(p, m);
   const double = blockBytes<f64>(n) + gemmWorkBytes<f64>(n, n, n);

@@ -34,6 +34,7 @@ type ProblemPart =
 type TableauPart =
   | 'T'
   | 'K'
+  | 'Weights'
   | 'Order'
   | 'Kept'
   | 'List'
@@ -43,12 +44,11 @@ type TableauPart =
   | 'Into'
   | 'IsOptimal';
 
-/** The kernels whose last argument is scratch memory, of as many bytes as `…WorkBytes` says. */
+/** The kernels whose last argument is scratch memory. */
 export type ScratchKernel = `${Prefix}${'gemm' | 'syrk' | 'trsm' | 'potrf' | 'potri'}` | 'gram' | 'cross';
 
 export interface Abi
-  extends Record<`${ScratchKernel}WorkBytes`, (...sizes: readonly number[]) => number>,
-    Record<`${Prefix}gemm`, Gemm>,
+  extends Record<`${Prefix}gemm`, Gemm>,
     Record<`${Prefix}syrk`, Syrk>,
     Record<`${Prefix}trsm`, Trsm>,
     Record<`${Prefix}potrf`, (n: number, A: number, lda: number, work: number) => number>,
@@ -61,7 +61,7 @@ export interface Abi
     Record<`tableau${TableauPart | 'Build' | 'BestSwap' | 'Costs'}`, (tableau: number) => number> {
   readonly memory: WebAssembly.Memory;
   heapBase(): number;
-  /** Scratch of all products, solves and factorisations of matrices with up to p rows and p or m columns. */
+  /** Scratch of all products, solves and factorisations of matrices none of whose sizes is beyond p and m. */
   workBytes(p: number, m: number): number;
   /** Makes one part of an operation that is shared out, as in assembly/share.ts. */
   part(operation: number, index: number, work: number): void;
@@ -101,9 +101,10 @@ export interface Abi
     ]
   ): number;
   gather(problem: number, rows: number, k: number, H: number, ld: number, G: number): void;
-  unpack(problem: number, first: number, count: number, to: number): void;
   keepLargest(problem: number, keep: number): void;
-  refit(problem: number, k: number): number;
+  factor(problem: number, k: number): number;
+  solve(problem: number, k: number): void;
+  objectiveOf(problem: number, k: number): number;
   refitted(problem: number, k: number): number;
   createTableau(workspace: number, products: number, problem: number): void;
   tableauSwap(tableau: number, out: number, into: number): number;

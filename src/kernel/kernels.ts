@@ -363,14 +363,14 @@ export class Kernels {
 
   /**
    * Calls a kernel with scratch memory that is given back afterwards.
-   * @param sizes  what the scratch memory depends on
+   * @param sizes  of all its matrices: the largest decides about the scratch memory
    * @param args  as in abi.ts, a matrix for its address and ld
    * @returns what the kernel returns, if anything
    */
   #run(kernel: ScratchKernel, sizes: readonly number[], ...args: readonly (number | boolean | Matrix)[]) {
     const call = this.abi[kernel] as (...args: readonly (number | boolean)[]) => number;
     const flat = args.flatMap((arg) => (typeof arg === 'object' ? [arg.ptr, arg.ld] : arg));
-    return this.scoped(() => call(...flat, this.allocate(this.abi[`${kernel}WorkBytes`](...sizes) >>> 0)));
+    return this.scoped(() => call(...flat, this.allocate(this.abi.workBytes(Math.max(...sizes), 0))));
   }
 }
 

@@ -17,7 +17,7 @@ const LEAVE = 16;
 /** Scratch that one part may take: the most that any kernel needs at any size. */
 export function scratchBytes(abi: Abi): number {
   const large = 2 ** 14; // beyond every block that is packed
-  return abi.dtrsmWorkBytes(large, large) >>> 0;
+  return abi.workBytes(large, large);
 }
 
 /** Shared by the lead, its helpers and the thread that sends and calls back the helpers. */

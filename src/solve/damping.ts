@@ -3,14 +3,13 @@
 // convolutional network a layer of 1024 inputs may see one row per image.
 
 import type { Kernels } from '../kernel/index.ts';
-import { eliminateIn } from './eliminate.ts';
+import { eliminate, eliminateIn } from './eliminate.ts';
 import { triangle } from './memory';
 import {
   DEFAULT_DAMPING,
   type LayerProblem,
   type LayerStatistics,
   layerProblem,
-  multiply,
   type ProblemOptions,
 } from './problem.ts';
 import { type Refit, refitBias } from './refit.ts';
@@ -25,7 +24,7 @@ const DAMPINGS = [DEFAULT_DAMPING, 3e-2, 1e-1, 3e-1, 1];
  *
  * @param rows  which rows the groups are of; where some stay in any case, `options.groupSize` is 1
  *
- * One elimination, then k³/3 + 2k²m flops for each λ that is tried.
+ * One elimination, then k³/3 + 4k²m flops for each λ that is tried.
  *
  * @example
  * const damping = chooseDamping(kernels, fit, heldOut, W0, { groupSize: 1 }, 128);
@@ -41,22 +40,26 @@ export function chooseDamping(
   rows: LayerRows = options,
 ): number {
   const [weakest, ...stronger] = DAMPINGS;
-  const problem = layerProblem(kernels, fit, W0, { ...options, damping: weakest });
+  const { H = new Float64Array(fit.p ** 2) } = options;
+  const problem = layerProblem(kernels, fit, W0, { ...options, H, damping: weakest });
   const part = freePart(kernels, problem, rows);
   return kernels.scoped(() => {
-    const { kept, refit } = kernels.scoped(() => eliminateIn(Workspace.of(kernels, part), part, { keep }));
-    const left = rowsLeft(problem.p, rows, kept);
-    const unseen = blended(kernels, heldOut, problem.W0, options);
     const space = Workspace.of(kernels, problem);
+    const isWhole = part === problem && !rows.gone;
+    const { kept, refit } = isWhole
+      ? eliminateIn(space, problem, { keep })
+      : eliminate(kernels, part, { keep });
+    const left = rowsLeft(problem.p, rows, kept);
+    const damp = damper(space, problem);
+    // H may be the largest array there is: the held-out rows take it over.
+    const unseen = layerProblem(kernels, heldOut, W0, { ...options, H, damping: 0, dampDead: true });
+    const unseenSpace = Workspace.of(kernels, unseen);
     const error = (damping: number, known?: Refit) => {
-      damp(space, problem, damping / weakest - 1);
+      damp(damping / weakest - 1);
       const { W } = known ?? space.refit(left);
-      return squaredError(kernels, unseen, W, refitBias(problem, W));
+      return 2 * unseenSpace.objectiveOf(left, W) + heldOut.n * squaredShift(problem, unseen, W);
     };
-    let best = {
-      damping: weakest,
-      error: error(weakest, part === problem && !rows.gone ? refit : undefined),
-    };
+    let best = { damping: weakest, error: error(weakest, isWhole ? refit : undefined) };
     for (const damping of stronger) {
       const attempt = { damping, error: error(damping) };
       if (!(attempt.error < best.error)) break;
@@ -67,51 +70,29 @@ export function chooseDamping(
 }
 
 /** Adds so many times the damping that there is: ρ enters H on the diagonal and G through ρW0. */
-function damp({ H, G }: Workspace, problem: LayerProblem, times: number): void {
-  const { p, m, W0, rho } = problem;
-  for (let i = 0; i < p; i++) {
-    const more = times * rho![i];
-    H[triangle(i) + i] = problem.H[i * p + i] + more;
-    for (let at = i * m; at < (i + 1) * m; at++) G[at] = problem.G[at] + more * W0[at];
-  }
-}
-
-/** XᵀX (its lower triangle), and XᵀY and Σy of the blended target y = (1 − a)(W0ᵀx + b0) + a·t. */
-function blended(
-  kernels: Kernels,
-  { p, m, n, XtX, sumX, target }: LayerStatistics,
-  W0: Float64Array,
-  { blend = target ? 1 : 0, bias }: Omit<ProblemOptions, 'damping'>,
-) {
-  const XtY = multiply(kernels, XtX, W0, p, m);
-  const sumY = new Float64Array(m);
-  for (let j = 0; j < m; j++) {
-    const b0 = bias?.[j] ?? 0;
-    sumY[j] = n * b0;
+function damper(space: Workspace, { p, m, H, G, W0, rho }: LayerProblem): (times: number) => void {
+  const diagonal = Float64Array.from({ length: p }, (_, i) => H[i * p + i]);
+  return (times) => {
+    const [damped, pulled] = [space.H, space.G];
     for (let i = 0; i < p; i++) {
-      const at = i * m + j;
-      sumY[j] += W0[at] * sumX[i];
-      XtY[at] = (1 - blend) * (XtY[at] + sumX[i] * b0) + (target ? blend * target.XtY[at] : 0);
+      const more = times * rho![i];
+      damped[triangle(i) + i] = diagonal[i] + more;
+      for (let at = i * m; at < (i + 1) * m; at++) pulled[at] = G[at] + more * W0[at];
     }
-    sumY[j] = (1 - blend) * sumY[j] + (target ? blend * target.sumY[j] : 0);
-  }
-  return { p, m, n, XtX, sumX, XtY, sumY };
+  };
 }
 
-/** Σ‖y − Wᵀx − b‖² less Σ‖y‖², which no weights change. */
-function squaredError(
-  kernels: Kernels,
-  { p, m, n, XtX, sumX, XtY, sumY }: ReturnType<typeof blended>,
+/**
+ * How far the mean of outputs is off, squared, where the bias is the one that goes with W on the rows of the fit: the rest
+ * of the squared error on unseen rows is their objective, without damping, twice.
+ */
+function squaredShift(
+  { means: fit, ...problem }: LayerProblem,
+  { means }: LayerProblem,
   W: Float64Array,
-  bias: Float64Array = new Float64Array(m),
 ): number {
-  const XtXW = multiply(kernels, XtX, W, p, m);
-  let error = 0;
-  for (let at = 0; at < W.length; at++) error += W[at] * (XtXW[at] - 2 * XtY[at]);
-  for (let j = 0; j < m; j++) {
-    let output = 0;
-    for (let i = 0; i < p; i++) output += W[i * m + j] * sumX[i];
-    error += 2 * bias[j] * (output - sumY[j]) + n * bias[j] ** 2;
-  }
-  return error;
+  if (!fit || !means) return 0;
+  const less = (a: Float64Array, b: Float64Array) => a.map((value, i) => value - b[i]);
+  const apart = { x: less(means.x, fit.x), y: less(means.y, fit.y) };
+  return refitBias({ ...problem, means: apart }, W)!.reduce((sum, value) => sum + value * value, 0);
 }

@@ -6,8 +6,8 @@ import { type ElementType, elementBytes, type Kernels, prefixOf } from '../kerne
 import { COLUMNS, eliminationPath, GRAM, ROWS } from './constants';
 import { eliminationBytes, refitBytes } from './memory';
 import type { LayerProblem } from './problem.ts';
-import type { Refit } from './refit.ts';
-import { expectDefinite, Workspace } from './workspace.ts';
+import { groupRows, type Refit } from './refit.ts';
+import { expectDefinite, spread, Workspace } from './workspace.ts';
 
 const PATHS = { rows: ROWS, columns: COLUMNS, gram: GRAM };
 /**
@@ -78,11 +78,12 @@ export function eliminate(kernels: Kernels, problem: LayerProblem, options: Elim
   return kernels.scoped(() => eliminateIn(Workspace.of(kernels, problem), problem, options));
 }
 
-/** As `eliminate`, of a problem that is in wasm memory. */
+/** As `eliminate`, of a problem that is in wasm memory. @param withRefit  whether the refit is wanted where there is one */
 export function eliminateIn(
   space: Workspace,
   problem: LayerProblem,
   options: EliminationOptions,
+  withRefit = true,
 ): Elimination {
   checkSchedule('eliminate', problem, options);
   const { p, m, groupSize, groups } = problem;
@@ -103,7 +104,9 @@ export function eliminateIn(
   if (precision === 'f32' && !weights) {
     const k = keep * groupSize;
     const single = space.working(Math.max(bytes(4), refitBytes(k, m)), () =>
-      abi.eliminateInSingle(...plan) ? { ...found('f32'), refit: space.refitted(k) } : undefined,
+      abi.eliminateInSingle(...plan)
+        ? { ...found('f32'), refit: withRefit ? space.solve(k) : undefined }
+        : undefined,
     );
     if (single) return single;
   }
@@ -115,13 +118,8 @@ export function eliminateIn(
 
 /** The weights that updates have led to, p × m, of removed groups zero. */
 function byGroup(space: Workspace, { p, m, groupSize }: LayerProblem, keep: number): Float64Array {
-  const W = new Float64Array(p * m);
-  const size = groupSize * m;
-  const rows = space.matrix(space.kernels.abi.eliminated(space.state), keep, size);
-  space.order.subarray(0, keep).forEach((group, at) => {
-    W.set(rows.subarray(at * size, (at + 1) * size), group * size);
-  });
-  return W;
+  const rows = groupRows(Array.from(space.order.subarray(0, keep)), groupSize);
+  return spread(space.matrix(space.kernels.abi.eliminated(space.state), rows.length, m), rows, p, m);
 }
 
 /** As of `EliminationOptions`, but f64 by default: a selection in f32 is not confirmed here. */

@@ -233,7 +233,9 @@ export function combineProblems(problems: readonly LayerProblem[]): LayerProblem
 export function dampingOf({ m, W0, rho }: LayerProblem, W: ArrayLike<number>): number {
   if (!rho) return 0;
   let sum = 0;
-  for (let at = 0; at < W.length; at++) sum += rho[Math.floor(at / m)] * W[at] * (W[at] - 2 * W0[at]);
+  for (let i = 0; i < rho.length; i++) {
+    for (let at = i * m; at < (i + 1) * m; at++) sum += rho[i] * W[at] * (W[at] - 2 * W0[at]);
+  }
   return 0.5 * sum;
 }
 

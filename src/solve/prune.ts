@@ -12,7 +12,7 @@ import {
   magnitudeSupport,
   selectIn,
 } from './eliminate.ts';
-import { eliminationBytes, formBytes, problemBytes, tableauBytes } from './memory';
+import { eliminationBytes, formBytes, problemBytes, refitBytes, tableauBytes } from './memory';
 import { dampingOf, dataOf, innerProduct, type LayerProblem, multiply } from './problem.ts';
 import { denseOn, groupRows, objectiveOf, type Refit, refit } from './refit.ts';
 import { halvingSearch, publishedSearch } from './search.ts';
@@ -126,7 +126,7 @@ function byOthers(
   const dense: Refit = solution
     ? { W: solution, objective: -0.5 * innerProduct(solution, G), damping: dampingOf(problem, solution) }
     : refit(kernels, problem, [...Array(groups).keys()]);
-  const result = (kept: number[], W: Float64Array, objective = objectiveOf(problem, W, kept)) => {
+  const result = (kept: number[], W: Float64Array, objective = objectiveOf(kernels, problem, W, kept)) => {
     const weights = { W, objective, damping: dampingOf(problem, W) };
     return resultOf(problem, kept, weights, dataOf(dense.objective, dense.damping));
   };
@@ -164,12 +164,13 @@ function checkSupport(support: readonly number[], keep: number, groups: number):
 }
 
 function osscar(layer: PlacedProblem, options: LayerOptions, search: Search): LayerResult {
-  const greedy = eliminateIn(layer.space, layer, options);
+  const { keep, support } = options;
+  const goesOn = !support && search !== 'greedy' && keep > 0 && keep < layer.groups;
+  const greedy = eliminateIn(layer.space, layer, options, !goesOn);
   const { curve, kept } = greedy;
   const denseData = dataOf(greedy.denseObjective, greedy.denseDamping);
-  const { support } = options;
   if (support) return { ...resultOf(layer, [...support], refitOf(layer, support), denseData), curve };
-  if (search === 'greedy' || kept.length === 0 || kept.length === layer.groups) {
+  if (!goesOn) {
     return { ...resultOf(layer, kept, greedy.refit ?? refitOf(layer, kept), denseData), curve };
   }
   const starts = startsOf(layer, greedy, options.protect, search);
@@ -185,7 +186,7 @@ function osscar(layer: PlacedProblem, options: LayerOptions, search: Search): La
 }
 
 /** A support to start from, with its objective in f64. */
-interface Start extends Pick<Elimination, 'kept' | 'objective' | 'refit'> {
+interface Start extends Pick<Elimination, 'kept' | 'objective'> {
   readonly name: string;
 }
 
@@ -198,8 +199,7 @@ function startsOf(
   const keep = greedy.kept.length;
   const starts: Start[] = [{ ...greedy, name: 'greedy' }];
   const add = (name: string, kept: number[]) => {
-    const refitted = refitOf(layer, kept);
-    starts.push({ name, kept, objective: refitted.objective, refit: refitted });
+    starts.push({ name, kept, objective: layer.space.objectiveOn(groupRows(kept, layer.groupSize)) });
   };
   if (search === 'swap' || search === 'thorough') add('magnitude', magnitudeIn(layer.space, keep, protect));
   if (search === 'thorough' || (search === 'swap' && 2 * keep <= layer.groups)) {
@@ -236,6 +236,7 @@ function searchFrom(layer: PlacedProblem, start: Start, options: LayerOptions, s
   const t = Math.round(options.swapGroups ?? Math.max(1, options.keep / 10));
   let { kept } = start;
   let done: LocalSearch = { steps: 0, swapOptimal: false };
+  let refitted: Refit | undefined;
   if (search === 'thorough' || layer.p <= SEARCHABLE_ROWS) {
     layer.space.kernels.scoped(() => {
       const tableau = new Tableau(layer.space.kernels, layer, kept, protect, layer.space);
@@ -243,10 +244,11 @@ function searchFrom(layer: PlacedProblem, start: Start, options: LayerOptions, s
       else if (search === 'halving') done = halvingSearch(tableau, t);
       else done = tableau.swapWhileBetter(maxSwaps);
       kept = tableau.kept();
+      const W = tableau.weights();
+      if (W) refitted = { W, objective: tableau.objective, damping: dampingOf(layer, W) };
     });
   }
-  const known = sameGroups(kept, start.kept) ? start.refit : undefined;
-  return { kept, ...(known ?? refitOf(layer, kept)), start: start.name, done };
+  return { kept, ...(refitted ?? refitOf(layer, kept)), start: start.name, done };
 }
 
 function resultOf(
@@ -280,7 +282,9 @@ export function layerWasmBytes(p: number, m: number, groupSize: number, search: 
   const packing = 6 * 2 ** 20; // the GEMM's packing buffers in f64, at most 4.4 MiB, and what the module itself holds
   const elimination = eliminationBytes(p, m, groupSize, eliminationPath(p, m, groupSize), 8);
   const searched = search !== 'greedy' && (search !== 'swap' || p <= SEARCHABLE_ROWS);
-  const matrices = 8 * (p * p + Math.max(2 * p * m, p * m + formBytes(p) / 8)); // of statistics and products with them
-  const calls = Math.max(matrices, elimination, searched ? tableauBytes(p, m, groupSize) : 0);
-  return problemBytes(p, m, groupSize) + calls + packing;
+  const problem = problemBytes(p, m, groupSize);
+  const forming = 8 * (p * p + p * m + 2 * p + m) + formBytes(p);
+  const trial = problem + refitBytes(p, m) + 8 * p * m; // of a damping, on held-out rows
+  const tableau = searched ? tableauBytes(p, m, groupSize) : 0;
+  return problem + Math.max(forming, trial, elimination, tableau) + packing;
 }

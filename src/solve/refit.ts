@@ -33,20 +33,14 @@ export function refitRows(kernels: Kernels, problem: LayerProblem, rows: Int32Ar
 }
 
 /** f(S, W) of any weights W (p × m) that vanish outside the kept groups. */
-export function objectiveOf(problem: LayerProblem, W: Float64Array, kept: readonly number[]): number {
-  const { p, m, H, G } = problem;
+export function objectiveOf(
+  kernels: Kernels,
+  problem: LayerProblem,
+  W: Float64Array,
+  kept: readonly number[],
+): number {
   const rows = groupRows(kept, problem.groupSize);
-  let objective = 0;
-  const product = new Float64Array(m);
-  for (const i of rows) {
-    product.fill(0);
-    for (const j of rows) {
-      const h = H[i * p + j];
-      for (let c = 0; c < m; c++) product[c] += h * W[j * m + c];
-    }
-    for (let c = 0; c < m; c++) objective += W[i * m + c] * (0.5 * product[c] - G[i * m + c]);
-  }
-  return objective;
+  return kernels.scoped(() => Workspace.of(kernels, problem).objectiveOf(rows, W));
 }
 
 /**

@@ -6,7 +6,8 @@ import type { Kernels, Matrix } from '../kernel/index.ts';
 import { groupsPerPivot } from './constants';
 import { tableauBytes } from './memory';
 import type { LayerProblem } from './problem.ts';
-import { expectDefinite, Workspace } from './workspace.ts';
+import { groupRows } from './refit.ts';
+import { expectDefinite, spread, Workspace } from './workspace.ts';
 
 export interface Swap {
   readonly out: number;
@@ -84,6 +85,16 @@ export class Tableau {
 
   has(group: number): boolean {
     return this.#flags(this.#kernels.abi.tableauKept(this.#state))[group] === 1;
+  }
+
+  /** The best weights on the support, p × m, as long as it is the one that was factorised. */
+  weights(): Float64Array | undefined {
+    const { p, m, groupSize } = this.#problem;
+    const { abi } = this.#kernels;
+    const at = abi.tableauWeights(this.#state) >>> 0;
+    if (at === 0) return undefined;
+    const rows = groupRows(this.kept(), groupSize);
+    return spread(new Float64Array(abi.memory.buffer, at, rows.length * m), rows, p, m);
   }
 
   /**

@@ -101,26 +101,45 @@ export class Workspace {
 
   /** The best weights on some rows, solved in f64. @throws {NotPositiveDefiniteError} */
   refit(rows: Int32Array): Refit {
+    return this.#factored(rows, () => this.solve(rows.length));
+  }
+
+  /** The objective of the best weights on some rows, as `refit` has it. */
+  objectiveOn(rows: Int32Array): number {
+    return this.#factored(rows, () => this.report.objective);
+  }
+
+  /** The weights on k rows that have been factored. */
+  solve(k: number): Refit {
     const { p, m } = this.#shape;
+    const { abi } = this.kernels;
+    abi.solve(this.state, k);
+    const { objective, damping } = this.report;
+    const found = this.matrix(abi.refitted(this.state, k), k, m);
+    return { W: spread(found, this.#integers('problemRows', k), p, m), objective, damping };
+  }
+
+  /** f(S, W) of any weights W, p × m, that vanish outside these rows. */
+  objectiveOf(rows: Int32Array, W: Float64Array): number {
+    const { m } = this.#shape;
     const k = rows.length;
-    if (k === 0) return { W: new Float64Array(p * m), objective: 0, damping: 0 };
-    return this.working(refitBytes(k, m), () => {
+    return this.working(refitBytes(k, m) + lines(8 * k * m), () => {
       this.#integers('problemRows', k).set(rows);
-      expectDefinite('refit', this.kernels.abi.refit(this.state, k));
-      return this.refitted(k);
+      const to = this.matrix(this.kernels.abi.refitted(this.state, k), k, m);
+      rows.forEach((row, i) => {
+        to.set(W.subarray(row * m, (row + 1) * m), i * m);
+      });
+      return this.kernels.abi.objectiveOf(this.state, k);
     });
   }
 
-  /** What the last refit of k rows has left. */
-  refitted(k: number): Refit {
-    const { p, m } = this.#shape;
-    const W = new Float64Array(p * m);
-    const found = this.matrix(this.kernels.abi.refitted(this.state, k), k, m);
-    this.#integers('problemRows', k).forEach((row, i) => {
-      W.set(found.subarray(i * m, (i + 1) * m), row * m);
+  #factored<R>(rows: Int32Array, run: () => R): R {
+    const k = rows.length;
+    return this.working(refitBytes(k, this.#shape.m), () => {
+      this.#integers('problemRows', k).set(rows);
+      expectDefinite('refit', this.kernels.abi.factor(this.state, k));
+      return run();
     });
-    const { objective, damping } = this.report;
-    return { W, objective, damping };
   }
 
   /** rows × cols doubles at an address. */
@@ -141,6 +160,15 @@ export class Workspace {
     const { abi } = this.kernels;
     return new Uint8Array(abi.memory.buffer, abi[part](this.state) >>> 0, this.groups);
   }
+}
+
+/** Some rows of a matrix p × m, zeros elsewhere. @param values  rows × m, row by row */
+export function spread(values: Float64Array, rows: Int32Array, p: number, m: number): Float64Array {
+  const W = new Float64Array(p * m);
+  rows.forEach((row, i) => {
+    W.set(values.subarray(i * m, (i + 1) * m), row * m);
+  });
+  return W;
 }
 
 /** @param pivot  what a kernel returns: 0, or the pivot at which H was not positive definite */

@@ -318,7 +318,7 @@ describe.each<Binary>(['baseline', 'relaxed'])('%s', (binary) => {
     const now = host.memory.buffer.byteLength;
     host.abi.osscar_memory_limit(1);
     for (const [name, good] of entries) {
-      if (name.endsWith('_bytes')) continue;
+      if (name.endsWith('_bytes') || name === 'osscar_magnitude') continue; // which take none
       const result = host.abi[name](...Object.values(good));
       const { status, detail, text } = host.error();
       expect(status, name).toBe(OUT_OF_MEMORY);
