@@ -12,7 +12,7 @@ import {
   pruneLayer,
   refit,
 } from '../src/solve/index.ts';
-import { objectiveOf } from '../src/solve/refit.ts';
+import { groupRows, objectiveOf } from '../src/solve/refit.ts';
 import { readSafetensors } from '../test/support/safetensors.ts';
 import { bench, round } from './support/bench.ts';
 import { layerProblems } from './support/layer.ts';
@@ -126,7 +126,7 @@ function golden(kernels: Kernels): Layer[] {
 
 /** By the definition, from the weights that came out. */
 function expectObjective(kernels: Kernels, problem: LayerProblem, { W, kept, objective }: LayerResult): void {
-  const expected = objectiveOf(kernels, problem, W, kept);
+  const expected = objectiveOf(kernels, problem, W, groupRows(kept, problem.groupSize));
   if (!(Math.abs(objective - expected) <= 1e-9 * Math.abs(expected))) {
     throw new Error(`layer: objective expected ${expected}, got ${objective}`);
   }

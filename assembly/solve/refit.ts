@@ -1,10 +1,10 @@
 // The best weights on given rows, W_S = H_SS⁻¹ G_S, and the choice by magnitude.
+import { UNPACKED_ROWS } from '../../src/solve/memory';
 import { gemm } from '../gemm';
 import { potrf } from '../potrf';
-import { symmetrize } from '../transpose';
 import { trsm } from '../trsm';
 import { after, enter, put, value, entry } from './array';
-import { Problem, dampingOf, gather } from './problem';
+import { Problem, dampingOf, gather, rowOfH } from './problem';
 import { rank } from './rank';
 
 /** The weights of a refit of k rows, k × m, in the workspace. */
@@ -39,16 +39,30 @@ export function solve(s: Problem, k: i32): void {
   s.report.damping = dampingOf<f64>(s, s.rows, k, W);
 }
 
-/** ½ tr(WᵀHW) − tr(WᵀG) of any weights on the first k of `rows`: those at `refitted`. `refitBytes` and 8km of workspace. */
+/** ½ tr(WᵀHW) − tr(WᵀG) of any weights on the first k of `rows`, k × m in the workspace. `objectiveBytes`; 2k²m flops. */
 export function objectiveOf(s: Problem, k: i32): f64 {
   const m = s.m;
-  const W = refitted(s, k);
-  const P = after<f64>(W, k, m);
-  gather(s, s.rows, k, s.workspace, k, P);
-  symmetrize<f64>(k, s.workspace, k);
-  gemm<f64>(false, false, k, m, k, 0.5, s.workspace, k, W, m, -1, P, m, s.products);
+  const W = s.workspace;
+  const block = min(k, <i32>UNPACKED_ROWS);
+  const H = after<f64>(W, k, m);
+  const P = after<f64>(H, block, k);
   let f: f64 = 0;
-  for (let i = 0, e = k * m; i < e; i++) f += value(W, i) * value(P, i);
+  for (let first = 0; first < k; first += block) {
+    const count = min(block, k - first);
+    for (let i = 0; i < count; i++) {
+      const row = entry(s.rows, first + i);
+      for (let j = 0; j < k; j++) {
+        const column = entry(s.rows, j);
+        put(H, i * k + j, value(rowOfH(s, max(row, column)), min(row, column)));
+      }
+    }
+    gemm<f64>(false, false, count, m, k, 0.5, H, k, W, m, 0, P, m, s.products);
+    for (let i = 0; i < count; i++) {
+      const w = W + <usize>(first + i) * <usize>m * 8;
+      const G = s.G + <usize>entry(s.rows, first + i) * <usize>m * 8;
+      for (let j = 0; j < m; j++) f += value(w, j) * (value(P, i * m + j) - value(G, j));
+    }
+  }
   return f;
 }
 

@@ -3,8 +3,7 @@
 // convolutional network a layer of 1024 inputs may see one row per image.
 
 import type { Kernels } from '../kernel/index.ts';
-import { eliminate, eliminateIn } from './eliminate.ts';
-import { triangle } from './memory';
+import { eliminate } from './eliminate.ts';
 import {
   DEFAULT_DAMPING,
   type LayerProblem,
@@ -12,9 +11,8 @@ import {
   layerProblem,
   type ProblemOptions,
 } from './problem.ts';
-import { type Refit, refitBias } from './refit.ts';
+import { objectiveOf, type Refit, refitBias, refitRows } from './refit.ts';
 import { freePart, type LayerRows, rowsLeft } from './rows.ts';
-import { Workspace } from './workspace.ts';
 
 /** Tried from the weakest on, until the error on unseen samples rises. */
 const DAMPINGS = [DEFAULT_DAMPING, 3e-2, 1e-1, 3e-1, 1];
@@ -40,45 +38,45 @@ export function chooseDamping(
   rows: LayerRows = options,
 ): number {
   const [weakest, ...stronger] = DAMPINGS;
-  const { H = new Float64Array(fit.p ** 2) } = options;
-  const problem = layerProblem(kernels, fit, W0, { ...options, H, damping: weakest });
+  const problem = layerProblem(kernels, fit, W0, { ...options, damping: weakest });
   const part = freePart(kernels, problem, rows);
-  return kernels.scoped(() => {
-    const space = Workspace.of(kernels, problem);
-    const isWhole = part === problem && !rows.gone;
-    const { kept, refit } = isWhole
-      ? eliminateIn(space, problem, { keep })
-      : eliminate(kernels, part, { keep });
-    const left = rowsLeft(problem.p, rows, kept);
-    const damp = damper(space, problem);
-    // H may be the largest array there is: the held-out rows take it over.
-    const unseen = layerProblem(kernels, heldOut, W0, { ...options, H, damping: 0, dampDead: true });
-    const unseenSpace = Workspace.of(kernels, unseen);
-    const error = (damping: number, known?: Refit) => {
-      damp(damping / weakest - 1);
-      const { W } = known ?? space.refit(left);
-      return 2 * unseenSpace.objectiveOf(left, W) + heldOut.n * squaredShift(problem, unseen, W);
-    };
-    let best = { damping: weakest, error: error(weakest, isWhole ? refit : undefined) };
-    for (const damping of stronger) {
-      const attempt = { damping, error: error(damping) };
-      if (!(attempt.error < best.error)) break;
-      best = attempt;
-    }
-    return best.damping;
-  });
+  const { kept, refit: first } = eliminate(kernels, part, { keep });
+  const left = rowsLeft(problem.p, rows, kept);
+  const unseen = layerProblem(kernels, heldOut, W0, { ...options, H: undefined, damping: 0, dampDead: true });
+  const damp = damper(problem, weakest);
+  const error = (damping: number, known?: Refit) => {
+    const damped = damp(damping);
+    const { W } = known ?? refitRows(kernels, damped, left);
+    return 2 * objectiveOf(kernels, unseen, W, left) + heldOut.n * squaredShift(damped, unseen, W);
+  };
+  let best = {
+    damping: weakest,
+    error: error(weakest, part === problem && !rows.gone ? first : undefined),
+  };
+  for (const damping of stronger) {
+    const attempt = { damping, error: error(damping) };
+    if (!(attempt.error < best.error)) break;
+    best = attempt;
+  }
+  return best.damping;
 }
 
-/** Adds so many times the damping that there is: ρ enters H on the diagonal and G through ρW0. */
-function damper(space: Workspace, { p, m, H, G, W0, rho }: LayerProblem): (times: number) => void {
+/**
+ * Gives the same problem under another λ: ρ enters H on the diagonal and G through ρW0. All share one H, the given
+ * one, which is the last one's: H can be the largest array there is.
+ */
+function damper(problem: LayerProblem, from: number): (to: number) => LayerProblem {
+  const { p, m, H, G, W0, rho } = problem;
   const diagonal = Float64Array.from({ length: p }, (_, i) => H[i * p + i]);
-  return (times) => {
-    const [damped, pulled] = [space.H, space.G];
+  return (to) => {
+    const pulled = new Float64Array(G.length);
+    const damped = rho!.map((value) => value * (to / from));
     for (let i = 0; i < p; i++) {
-      const more = times * rho![i];
-      damped[triangle(i) + i] = diagonal[i] + more;
+      const more = rho![i] * (to / from - 1);
+      H[i * p + i] = diagonal[i] + more;
       for (let at = i * m; at < (i + 1) * m; at++) pulled[at] = G[at] + more * W0[at];
     }
+    return { ...problem, G: pulled, rho: damped };
   };
 }
 

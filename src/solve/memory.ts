@@ -18,7 +18,7 @@ export function triangle(n: f64): f64 {
   return (n * (n + 1)) / 2;
 }
 
-/** Rows of H that are made whole at a time, for a product with it. */
+/** Rows of H that are made whole at a time, for a product with it: enough for its full speed. */
 export const UNPACKED_ROWS: f64 = 256;
 
 /** A problem, laid out by `createProblem` (assembly/solve/problem.ts). */
@@ -37,6 +37,12 @@ export function formBytes(p: f64): f64 {
 /** The workspace of a refit of k rows: the factor of H and the weights. */
 export function refitBytes(k: f64, m: f64): f64 {
   return lines(8 * k * k) + lines(8 * k * m);
+}
+
+/** What the objective of weights on k rows takes: these, and a product by blocks of H. */
+export function objectiveBytes(k: f64, m: f64): f64 {
+  const block = Math.min(k, UNPACKED_ROWS);
+  return lines(8 * k * m) + lines(8 * block * k) + lines(8 * block * m);
 }
 
 /** Rows of R that an elimination keeps. */

@@ -12,7 +12,7 @@ import {
   magnitudeSupport,
   selectIn,
 } from './eliminate.ts';
-import { eliminationBytes, formBytes, problemBytes, refitBytes, tableauBytes } from './memory';
+import { eliminationBytes, formBytes, problemBytes, tableauBytes } from './memory';
 import { dampingOf, dataOf, innerProduct, type LayerProblem, multiply } from './problem.ts';
 import { denseOn, groupRows, objectiveOf, type Refit, refit } from './refit.ts';
 import { halvingSearch, publishedSearch } from './search.ts';
@@ -126,8 +126,9 @@ function byOthers(
   const dense: Refit = solution
     ? { W: solution, objective: -0.5 * innerProduct(solution, G), damping: dampingOf(problem, solution) }
     : refit(kernels, problem, [...Array(groups).keys()]);
-  const result = (kept: number[], W: Float64Array, objective = objectiveOf(kernels, problem, W, kept)) => {
-    const weights = { W, objective, damping: dampingOf(problem, W) };
+  const result = (kept: number[], W: Float64Array, objective?: number) => {
+    const f = objective ?? objectiveOf(kernels, problem, W, groupRows(kept, groupSize));
+    const weights = { W, objective: f, damping: dampingOf(problem, W) };
     return resultOf(problem, kept, weights, dataOf(dense.objective, dense.damping));
   };
   if (method === 'ziplm') {
@@ -284,7 +285,6 @@ export function layerWasmBytes(p: number, m: number, groupSize: number, search: 
   const searched = search !== 'greedy' && (search !== 'swap' || p <= SEARCHABLE_ROWS);
   const problem = problemBytes(p, m, groupSize);
   const forming = 8 * (p * p + p * m + 2 * p + m) + formBytes(p);
-  const trial = problem + refitBytes(p, m) + 8 * p * m; // of a damping, on held-out rows
   const tableau = searched ? tableauBytes(p, m, groupSize) : 0;
-  return problem + Math.max(forming, trial, elimination, tableau) + packing;
+  return problem + Math.max(forming, elimination, tableau) + packing;
 }

@@ -32,14 +32,13 @@ export function refitRows(kernels: Kernels, problem: LayerProblem, rows: Int32Ar
   return kernels.scoped(() => Workspace.of(kernels, problem).refit(rows));
 }
 
-/** f(S, W) of any weights W (p × m) that vanish outside the kept groups. */
+/** f(S, W) of any weights W (p × m) that vanish outside these rows. 2k²m flops. */
 export function objectiveOf(
   kernels: Kernels,
   problem: LayerProblem,
   W: Float64Array,
-  kept: readonly number[],
+  rows: Int32Array,
 ): number {
-  const rows = groupRows(kept, problem.groupSize);
   return kernels.scoped(() => Workspace.of(kernels, problem).objectiveOf(rows, W));
 }
 

@@ -2,7 +2,7 @@
 
 import { NotPositiveDefiniteError } from '../errors.ts';
 import type { Kernels } from '../kernel/index.ts';
-import { lines, problemBytes, refitBytes, triangle } from './memory';
+import { lines, objectiveBytes, problemBytes, refitBytes, triangle } from './memory';
 import type { LayerProblem } from './problem.ts';
 import type { Refit } from './refit.ts';
 
@@ -123,9 +123,9 @@ export class Workspace {
   objectiveOf(rows: Int32Array, W: Float64Array): number {
     const { m } = this.#shape;
     const k = rows.length;
-    return this.working(refitBytes(k, m) + lines(8 * k * m), () => {
+    return this.working(objectiveBytes(k, m), () => {
       this.#integers('problemRows', k).set(rows);
-      const to = this.matrix(this.kernels.abi.refitted(this.state, k), k, m);
+      const to = this.matrix(this.kernels.abi.problemWorkspace(this.state), k, m);
       rows.forEach((row, i) => {
         to.set(W.subarray(row * m, (row + 1) * m), i * m);
       });
