@@ -41,7 +41,7 @@ await bench('eliminate', async (b) => {
       'p, m, b': (row) => `${row.p}, ${row.m}, ${row.b}`,
       measured: (row) => round(row.bytes / 1e6),
       layerWasmBytes: (row) => round(row.stated / 1e6),
-      '2.2·8p² + 4·8pm': (row) => round(row.bound / 1e6),
+      '2.6·8p² + 4·8pm': (row) => round(row.bound / 1e6),
     }),
   });
 });
@@ -128,7 +128,7 @@ async function timesOf(
 async function memoryOf(problem: LayerProblem) {
   const { p, m, groups, groupSize: b } = problem;
   const keep = groups >> 1;
-  const bound = 2.2 * 8 * p * p + 4 * 8 * p * m;
+  const bound = 2.6 * 8 * p * p + 4 * 8 * p * m;
   const single = await openKernels();
   eliminate(single, problem, { keep });
   const greedy = await openKernels();
