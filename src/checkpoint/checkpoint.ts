@@ -2,6 +2,7 @@
 
 import { FormatError, InputError, OutOfMemoryError, UnsupportedModelError } from '../errors.ts';
 import { isFloat } from '../graph/dtype.ts';
+import type { JsonObject } from '../json.ts';
 import { isObject } from '../json.ts';
 import { limits } from '../limits.ts';
 import { CHUNK_BYTES, type Folder, pathIn, readJson } from './folder.ts';
@@ -76,6 +77,20 @@ function newFloat32Array(length: number, at: string): Float32Array<ArrayBuffer> 
 }
 
 /**
+ * What config.json says of the model in a folder.
+ *
+ * @throws {InputError} where there is none, saying what else the folder may be
+ */
+export async function readConfig(folder: Folder): Promise<JsonObject> {
+  const files = await folder.list();
+  if (files.includes('config.json')) return readJson(folder, 'config.json', limits.jsonBytes);
+  const hint = files.includes('saved_model.pb')
+    ? '; it is a SavedModel of TensorFlow, which tf2onnx converts'
+    : '; expected an ONNX file, or the folder of a Hugging Face model';
+  throw new InputError(`"${folder.name}": there is no config.json in it${hint}`);
+}
+
+/**
  * Opens a folder as Hugging Face's libraries write it: config.json beside model.safetensors or pytorch_model.bin,
  * whole or in shards with an index; safetensors are preferred. Only headers are read, tensors when asked for.
  *
@@ -88,17 +103,12 @@ function newFloat32Array(length: number, at: string): Float32Array<ArrayBuffer> 
  */
 export async function openCheckpoint(folder: Folder): Promise<Checkpoint> {
   const present = new Set(await folder.list());
-  if (!present.has('config.json')) {
-    throw new InputError(
-      `"${folder.name}": there is no config.json in it; expected an ONNX file, or the folder of a Hugging Face model`,
-    );
-  }
+  const config = await readConfig(folder);
   const source = SOURCES.find(({ file }) => present.has(file));
   if (!source) {
     const files = SOURCES.map(({ file }) => file).join(', ');
     throw new InputError(`"${folder.name}": no weights in it; expected one of ${files}`);
   }
-  const config = await readJson(folder, 'config.json', limits.jsonBytes);
   const tensors = new Map((await source.read(folder, source.file)).map((it) => [it.name, it]));
 
   /** The tensor, the range of its bytes that the rows are, and how messages name it. */

@@ -1,7 +1,13 @@
 // What the library calls options, the command line calls flags.
 
 /** Options whose flags have other names. */
-const FLAGS: Readonly<Record<string, string>> = { calibration: 'calibrate', evaluation: 'data' };
+const FLAGS: Readonly<Record<string, string>> = {
+  calibration: 'calibrate',
+  evaluation: 'data',
+  'keep.heads': 'keep-heads',
+  'keep.channels': 'keep-mlp',
+  'keep.layers': 'keep-layer',
+};
 
 const kebab = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
@@ -12,7 +18,7 @@ const kebab = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.to
 export function flagged(text: string): string {
   return text
     .replace(/`inputs\.([^`]+)`/g, '--input $1=VALUE')
-    .replace(/`([a-z]\w*)(?:: '?([^`']*)'?)?`/gi, (_, name: string, value?: string) => {
+    .replace(/`([a-z][\w.]*)(?:: '?([^`']*)'?)?`/gi, (_, name: string, value?: string) => {
       const flag = kebab(FLAGS[name] ?? name);
       if (value === 'false') return `--no-${flag}`;
       return value === undefined || value === 'true' ? `--${flag}` : `--${flag} ${value}`;

@@ -33,6 +33,14 @@ import {
   positiveInteger,
 } from './options.ts';
 
+/** What others call flags of ours. */
+const SYNONYMS: Readonly<Record<string, string>> = {
+  ratio: 'keep',
+  sparsity: 'keep',
+  images: 'calibrate',
+  dataset: 'calibrate',
+};
+
 const program = new Command('osscar')
   .description('One-shot structured pruning of trained neural networks, without retraining')
   .version(version)
@@ -41,7 +49,7 @@ const program = new Command('osscar')
   // Commander puts its suggestions on a second line.
   .configureOutput({
     outputError: (text, write) =>
-      write(`${printable(oneLine(`${text.replace(/^error/, 'osscar')}${whereToLook(text)}`))}\n`),
+      write(`${printable(oneLine(withHint(text.replace(/^error/, 'osscar'))))}\n`),
   });
 
 addStructureFlags(addSizeFlags(addModelFlags(program.command('inspect'))))
@@ -232,17 +240,40 @@ function examples(...lines: readonly (readonly [command: string, what?: string])
   return ['', 'Examples:', ...shown].join('\n');
 }
 
-/** What commander's messages leave open. */
-function whereToLook(text: string): string {
-  if (text.includes('(Did you mean')) return '';
+/** Commander's message, and what it leaves open. */
+function withHint(text: string): string {
   const names = program.commands.map((command) => command.name());
-  if (text.includes('unknown command')) return ` (there are ${names.join(', ')}; see osscar --help)`;
   const called = names.find((name) => process.argv[2] === name);
+  const meant = meantBy(/unknown option '-+([\w-]+)/.exec(text)?.[1], called);
+  const [message, suggested] = text.split('(Did you mean');
+  if (meant !== undefined) return `${message.trim()} (${meant})`;
+  return suggested === undefined ? message + whereToLook(message, names, called) : text;
+}
+
+function whereToLook(text: string, names: readonly string[], called: string | undefined): string {
+  if (text.includes('unknown command')) return ` (there are ${names.join(', ')}; see osscar --help)`;
   if (text.includes('too many arguments'))
     return ` (data go behind a flag, several values with commas, as --mean 0.485,0.456,0.406; see osscar ${called} --help)`;
   return /unknown option|missing required/.test(text)
     ? ` (see osscar ${called ? `${called} ` : ''}--help)`
     : '';
+}
+
+/** What is meant by a flag that a command does not have: a longer or a shorter one, or that of another command. */
+function meantBy(flag: string | undefined, called: string | undefined): string | undefined {
+  if (flag === undefined || called === undefined) return undefined;
+  const flagsOf = (command: Command) => command.options.map(({ long }) => long!.slice(2));
+  const own = flagsOf(program.commands.find((command) => command.name() === called)!);
+  const isOwn = (it: string | undefined): it is string => it !== undefined && own.includes(it);
+  const near = [
+    own.find((it) => it.startsWith(flag)),
+    own.findLast((it) => flag.startsWith(it)),
+    SYNONYMS[flag],
+  ].find(isOwn);
+  if (near !== undefined) return `Did you mean --${near}?`;
+  const others = program.commands.filter((command) => flagsOf(command).includes(flag));
+  if (others.length === 0) return undefined;
+  return `it is a flag of osscar ${others.map((command) => command.name()).join(', ')}`;
 }
 
 function oneLine(text: string): string {

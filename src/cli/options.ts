@@ -99,7 +99,7 @@ export function addModelFlags(command: Command): Command {
     .optionsGroup(GROUPS.expert)
     .addOption(
       new Option('--threads <n>', 'threads of onnxruntime and of the solver')
-        .argParser(positiveInteger)
+        .argParser(threadCount)
         .default(availableParallelism(), 'all cores'),
     )
     .addOption(
@@ -290,13 +290,22 @@ export function keepOf(flags: PruneFlags): number | KeepRatios | undefined {
   return { all: keep, heads: keepHeads, channels: keepMlp, layers: keepLayer };
 }
 
-/** One `NAME=RATIO` more. */
+/** More take the memory of the machine, before any work is done. */
+const MOST_THREADS = 1024;
+
+function threadCount(text: string): number {
+  const threads = positiveInteger(text);
+  if (threads > MOST_THREADS) throw new InvalidArgumentError(`expected at most ${MOST_THREADS}.`);
+  return threads;
+}
+
+/** One `NAME=NUMBER` more. */
 export function namedRatio(
   text: string,
   before: Readonly<Record<string, number>> = {},
 ): Record<string, number> {
   const at = text.lastIndexOf('=');
-  if (at <= 0) throw new InvalidArgumentError('expected NAME=RATIO.');
+  if (at <= 0) throw new InvalidArgumentError('expected NAME=NUMBER.');
   return { ...before, [text.slice(0, at)]: ratio(text.slice(at + 1)) };
 }
 

@@ -211,7 +211,8 @@ export async function checkReplacing(path: string, { overwrite = false, inputs =
 export async function checkWritable(path: string, replacing: Replacing = {}): Promise<void> {
   const folder = dirname(resolve(path));
   await checkFolder(folder);
-  if (await isFolder(path)) throw new InputError(`"${path}": is a folder`);
+  if ((await isFolder(path)) || /[\\/]$/.test(path))
+    throw new InputError(`"${path}": is a folder; expected the name of a file in it`);
   await removeLeftovers(folder);
   await checkReplacing(path, replacing);
   // A device would be replaced by a file of its name.

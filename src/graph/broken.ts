@@ -26,8 +26,8 @@ const FORMATS: readonly { at?: number; magic: string; what: string }[] = [
   { magic: '\x1f\x8b', what: 'compressed by gzip; unpack it' },
   { at: 257, magic: 'ustar', what: 'a tar archive; unpack it' },
   { magic: 'version https://git-lfs', what: 'a pointer of Git LFS; fetch the file with git lfs pull' },
-  { magic: '<', what: 'a web page or XML' },
-  { magic: '{', what: 'JSON' },
+  { magic: '<', what: 'a web page or XML; download the model itself' },
+  { magic: '{', what: 'JSON; give the folder that it is in, where that is a Hugging Face model' },
 ];
 
 /** The format that the first bytes tell, where it is not ONNX. */

@@ -73,21 +73,22 @@ const SIZE_UNITS: Readonly<Record<string, number>> = {
 /** @throws {InputError} where there are several, or one is no amount */
 export function parseBudget(options: BudgetOptions): Budget | undefined {
   const given = [...BUDGETS, 'maxLoss' as const].filter((kind) => options[kind] !== undefined);
-  if (given.length > 1) throw new InputError(`expected one budget, got ${given.join(' and ')}`);
+  if (given.length > 1)
+    throw new InputError(`expected one budget, got ${given.map((it) => `\`${it}\``).join(' and ')}`);
   if (given.length === 0) return undefined;
   const [kind] = given;
   const { value, isPlain } = amountOf(options[kind]!, kind === 'latency' ? TIME_UNITS : SIZE_UNITS);
   if (kind === 'maxLoss') {
     const isPercentage = String(options[kind]).includes('%');
     if (!(value >= 0 && (value <= 1 || isPercentage)))
-      throw new InputError(`maxLoss: expected a fraction such as 1% or 0.01, got "${options[kind]}"`);
+      throw new InputError(`\`maxLoss\`: expected a fraction such as 1% or 0.01, got "${options[kind]}"`);
     return { of: options.of, limit: 1, isFraction: true, maxLoss: value };
   }
   // Who says 50 means 50%; no model has so little of anything but milliseconds.
   const isMeant = kind === 'latency' || !isPlain || value <= 1 || value > 100;
   if (!(value > 0 && isMeant)) {
     const such = kind === 'latency' ? 'a time such as 12ms' : 'a size such as 20M';
-    throw new InputError(`${kind}: expected a fraction such as 0.5 or ${such}, got "${options[kind]}"`);
+    throw new InputError(`\`${kind}\`: expected a fraction such as 0.5 or ${such}, got "${options[kind]}"`);
   }
   return { of: kind, limit: value, isFraction: value <= 1 && isPlain };
 }
@@ -117,7 +118,8 @@ export function amountText(of: BudgetKind, amount: number): string {
 
 /** @throws {InputError} where the budget is of what only files have */
 export function checkBudget(budget: Budget | undefined, isFile: boolean): void {
-  if (budget?.of === 'latency' && !isFile) throw new InputError('latency: only of ONNX files');
+  if (budget?.of === 'latency' && !isFile)
+    throw new InputError('`latency` is of ONNX files only; of a folder, give `params` or `macs`');
 }
 
 /** Widths below it lose more than they are worth, and no kernel runs them well. */
@@ -135,7 +137,7 @@ const MOST_CHOICES = 48;
 export function widthsOf(structures: readonly Prunable[], options: WidthOptions): Map<string, number[]> {
   const { round, exclude = [] } = options;
   if (round !== undefined && !(Number.isInteger(round) && round >= 1)) {
-    throw new InputError(`round must be a whole number of at least 1, got ${round}`);
+    throw new InputError(`\`round\` must be a whole number of at least 1, got ${round}`);
   }
   const [min, max, pin] = (['min', 'max', 'pin'] as const).map((what) =>
     ratiosOf(what, structures, options[what] ?? {}),
@@ -168,13 +170,16 @@ function ratiosOf(
   const found = new Map<string, number>();
   for (const [pattern, ratio] of Object.entries(byPattern)) {
     if (!(ratio > 0 && ratio <= 1)) {
-      throw new InputError(`${what} of "${pattern}" must be in (0, 1], got ${ratio}`);
+      throw new InputError(`\`${what}\` of "${pattern}" must be in (0, 1], got ${ratio}`);
     }
     const parts = pattern.split('*').map((part) => part.replace(/[.+?^${}()|[\]\\/]/g, '\\$&'));
     const expression = new RegExp(`^${parts.join('.*')}$`);
     const named = structures.filter(({ name }) => expression.test(name));
     const matching = named.length > 0 ? named : structures.filter(({ layer }) => expression.test(layer));
-    if (matching.length === 0) throw new InputError(`${what}: no prunable structure matches "${pattern}"`);
+    if (matching.length === 0)
+      throw new InputError(
+        `\`${what}\`: no prunable structure matches "${pattern}"; osscar inspect lists them`,
+      );
     for (const { name } of matching) found.set(name, ratio);
   }
   return found;

@@ -14,6 +14,7 @@ import {
   openCheckpoint,
   planSafetensors,
   readChunks,
+  readConfig,
   readJson,
 } from '../checkpoint/index.ts';
 import type { Engine } from '../engine/index.ts';
@@ -98,7 +99,7 @@ export async function openLanguageModel(folder: Folder): Promise<OpenedLanguageM
  * const { architecture, blocks } = await describeFolder(folder);
  */
 export async function describeFolder(folder: Folder): Promise<LanguageModel> {
-  return describe(await readJson(folder, 'config.json', limits.jsonBytes), await sizesIn(folder));
+  return describe(await readConfig(folder), await sizesIn(folder));
 }
 
 async function sizesIn(folder: Folder): Promise<SizesRecord | undefined> {

@@ -58,11 +58,14 @@ export type Supports = ReadonlyMap<string, readonly number[]>;
 export function keepRatio(keep: number | KeepRatios): (structure: Named) => number {
   const ratios: KeepRatios = typeof keep === 'number' ? { all: keep } : keep;
   const { all = 1, heads = all, channels = all, layers = {} } = ratios;
-  for (const [name, value] of Object.entries({ '': all, heads, channels, ...layers })) {
-    if (!(value > 0 && value <= 1)) {
-      throw new InputError(`keep${name && ` of "${name}"`} must be in (0, 1], got ${value}`);
-    }
-  }
+  const check = (what: string, value: number) => {
+    if (!(value > 0 && value <= 1))
+      throw new InputError(`${what} must be in (0, 1], as 0.5 for half of them, got ${value}`);
+  };
+  check('`keep`', all);
+  check('`keep.heads`', heads);
+  check('`keep.channels`', channels);
+  for (const [name, value] of Object.entries(layers)) check(`\`keep.layers\` of "${name}"`, value);
   return ({ name, layer, kind }) => layers[name] ?? layers[layer] ?? (kind === 'head' ? heads : channels);
 }
 
@@ -76,11 +79,14 @@ export function sizesOf({ keep }: Recipe, structures: readonly Prunable[]): Size
     return new Map(structures.map(({ name, groups }) => [name, Math.max(1, groups - 1)]));
   const names = new Set(structures.flatMap(({ name, layer }) => [name, layer]));
   for (const name of Object.keys(typeof keep === 'number' ? {} : (keep.layers ?? {}))) {
-    if (!names.has(name)) throw new InputError(`keep: there is no prunable structure "${name}"`);
+    if (!names.has(name))
+      throw new InputError(
+        `\`keep.layers\`: there is no prunable structure "${name}"; osscar inspect lists them`,
+      );
   }
   for (const [kind, own] of KINDS) {
     if (isFor(kind, keep) && !structures.some((it) => it.kind === own))
-      throw new InputError(`keep: there are no ${kind} that can be pruned`);
+      throw new InputError(`\`keep.${kind}\`: there are no ${kind} that can be pruned`);
   }
   const ratio = keepRatio(keep);
   return new Map(structures.map((it) => [it.name, groupsToKeep(it.groups, ratio(it))]));
@@ -142,8 +148,11 @@ export function parseRecipe(options: RecipeOptions): Recipe {
   const widths = { round, min, max, pin, exclude };
   const spend = options.spend ?? (budget && { ...budget, widths, effort });
   if ((keep === undefined) === (spend === undefined)) {
+    const budgets = BUDGETS.map((it) => `\`${it}\``).join(', ');
     throw new InputError(
-      `expected ${keep === undefined ? '' : 'either '}keep or a budget (${BUDGETS.join(', ')})`,
+      keep === undefined
+        ? `expected \`keep\` or a budget (${budgets})`
+        : `expected \`keep\` or a budget (${budgets}), got both`,
     );
   }
   if (keep !== undefined) keepRatio(keep);

@@ -7,9 +7,19 @@ import { type Better, betterText } from './usual.ts';
 /** Means of pixels are below 1 where pixels are divided by 255. */
 const LARGEST_MEAN = 2;
 
+/** How a model's inputs are made of the data. */
+export interface Made {
+  /** Of images; a model of text has none. */
+  readonly preprocessing?: Preprocessing;
+  /** The file that holds inputs as they are. */
+  readonly array?: string;
+}
+
 /** What to look at where a dense model answers by chance. */
-function hintFor(preprocessing: Preprocessing | undefined): string {
+function hintFor({ preprocessing, array }: Made): string {
   if (!preprocessing) return 'is the tokenizer (`tokenizer`) the one that the model was trained with?';
+  if (array !== undefined)
+    return `does "${array}" hold inputs as the model was trained with? Arrays are taken as they are, without \`mean\` and \`std\``;
   const { mean, std, scale } = preprocessing;
   if (mean.some((value) => Math.abs(value) > LARGEST_MEAN) && scale === 255)
     return `\`mean: ${mean}\` is of pixels in 0…255, and \`scale: ${scale}\` brings them to 0…1: give \`scale: 1\`, or divide \`mean\` and \`std\` by ${scale}`;
@@ -21,11 +31,10 @@ function hintFor(preprocessing: Preprocessing | undefined): string {
 /**
  * What a doubt about model and data is to a person, in one line.
  *
- * @param preprocessing  of images; a model of text has none
  * @param better  what of the usual does better on some of the images
  */
-export const doubtText = (doubt: string, preprocessing?: Preprocessing, better?: Better): string =>
-  `${doubt}: ${better ? betterText(better) : hintFor(preprocessing)}`;
+export const doubtText = (doubt: string, made: Made, better?: Better): string =>
+  `${doubt}: ${better ? betterText(better) : hintFor(made)}`;
 
 /** Of a model that answers better than by chance, and would better still: else its doubt says so. */
 export function betterNote(better: Better | undefined): string | undefined {
@@ -38,15 +47,14 @@ export function betterNote(better: Better | undefined): string | undefined {
  * @throws {InputError} unless `force`
  */
 export function warningHandler(
-  preprocessing: Preprocessing | undefined,
-  force = false,
-  onNote: (text: string) => void = () => {},
+  made: Made,
+  { force, onNote }: { readonly force?: boolean; readonly onNote?: (text: string) => void },
   better?: Better,
 ) {
   return ({ kind, text }: Warning): void => {
     const isDoubt = kind === 'implausible';
-    const line = isDoubt ? doubtText(text, preprocessing, better) : `${text} (\`samples\`)`;
+    const line = isDoubt ? doubtText(text, made, better) : `${text} (\`samples\`)`;
     if (isDoubt && !force) throw new InputError(`${line} (\`force: true\` goes on)`);
-    onNote(`warning: ${line}`);
+    onNote?.(`warning: ${line}`);
   };
 }

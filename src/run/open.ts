@@ -69,6 +69,8 @@ export async function openInPlace(
 ): Promise<ModelInPlace> {
   const file = await modelFile(place);
   if (file !== undefined) return openModelFile(file, options, opened);
+  if (options.residual)
+    throw new InputError('`residual` is of ONNX files only; leave it out of a folder of safetensors');
   const model = await openLanguageModel(opened(await place.openFolder()));
   const { isEncoder, vocabulary, maxPositions } = model.language;
   const engine = await engineFor(options);

@@ -36,16 +36,16 @@ import {
 } from '../pipeline/index.ts';
 import { openSession } from '../pool/index.ts';
 import { platform } from '../pool/platform.ts';
-import { modelFile } from './beside.ts';
+import { modelFile, ONNX } from './beside.ts';
 import { modelCard } from './card.ts';
 import { closing, type Opened } from './closing.ts';
-import { betterNote, doubtText, warningHandler } from './doubt.ts';
+import { betterNote, doubtText, type Made, warningHandler } from './doubt.ts';
 import { engineFor } from './engine.ts';
 import { host } from './host.ts';
 import { DEFAULT_IMAGES, lengthFor, type ModelInPlace, openInPlace, openModelFile } from './open.ts';
 import type { Kind, ModelOptions, PruneSettings, RunSettings, SampleOptions } from './options.ts';
 import { heldFolder, keptOutput, type Output } from './output.ts';
-import { baseName, isFolder, type Place, placeOf, type Source } from './place.ts';
+import { baseName, isFile, isFolder, type Place, placeOf, type Source } from './place.ts';
 import { DEFAULT_WINDOWS } from './text.ts';
 import { type Better, betterPreprocessing } from './usual.ts';
 
@@ -158,7 +158,8 @@ export async function evaluate(
       throw new InputError(`"${samples.name}": no labels; use sub-folders per class or \`labels\`, a .csv`);
     const better = await lookAtUnits(found, dataPlace, samples, settings);
     const doubt = doubtOf(metric);
-    if (doubt !== undefined) settings.onNote?.(`warning: ${doubtText(doubt, found.preprocessing, better)}`);
+    if (doubt !== undefined)
+      settings.onNote?.(`warning: ${doubtText(doubt, await madeOf(found, dataPlace), better)}`);
     return { ...metric, seqlen: found.seqlen };
   });
 }
@@ -291,8 +292,10 @@ export async function latency(
   model: Source,
   options: ModelOptions & { readonly onProgress?: (step: ProgressStep) => void } = {},
 ): Promise<LatencyTable> {
-  const file = await modelFile(await placeOf(model, 'model.onnx'));
-  if (file === undefined) throw new InputError('latency: only of ONNX files');
+  const place = await placeOf(model, 'model.onnx');
+  const file = await modelFile(place);
+  if (file === undefined)
+    throw new InputError(`"${place.path}": latency is measured of ONNX files, not of folders`);
   return closing(async (opened) => {
     const { model, engine } = await openModelFile(file, options, opened);
     return measureLatency(model, { engine, signal: options.signal, onProgress: options.onProgress });
@@ -361,8 +364,12 @@ async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
     scratch,
     signal,
     onProgress: settings.onProgress,
-    onWarning: warningHandler(found.preprocessing, settings.force, settings.onNote, better),
+    onWarning: warningHandler(await madeOf(found, data), settings, better),
   };
+}
+
+async function madeOf({ preprocessing }: ModelInPlace, data: Place | undefined): Promise<Made> {
+  return { preprocessing, array: data && (await isFile(data)) ? data.path : undefined };
 }
 
 /** Whether folders of images would be answered better in other units, which is said at once. */
@@ -382,10 +389,16 @@ async function lookAtUnits(
 
 /** Of the kind that the model is: a file, a folder with a model in it, a folder of safetensors. */
 async function outputFor(place: Place, settings: PruneSettings): Promise<Output> {
-  const { output, overwrite } = settings;
+  const { output, overwrite, loadable } = settings;
   const file = await modelFile(place);
+  if (file !== undefined && loadable)
+    throw new InputError('`loadable: true` is of folders of safetensors; leave it out of an ONNX model');
   if (output === undefined) return keptOutput(baseName(file ?? place), file !== undefined);
   if (typeof output === 'object') return heldFolder(output);
+  if (file === undefined && ONNX.test(output))
+    throw new InputError(
+      `"${output}": a folder is written; give it another name (\`format: 'onnx'\` adds model.onnx to it)`,
+    );
   const kind = file === undefined ? 'folder' : file.path === place.path ? 'file' : { source: place, file };
   return host.output(output, kind, { overwrite, inputs: inputsOf(place, settings) });
 }

@@ -66,13 +66,22 @@ async function readTokens(
   guarding: GuardOptions,
 ): Promise<Int32Array | Dataset> {
   const { path } = place;
-  const bytes = await place.read();
+  const bytes = await readText(place);
   if (/\.npy$/i.test(path)) return npyTokens(decodeNpy(bytes, path), path);
   const text = decodeUtf8(bytes, `"${path}"`);
   return encoding(path, tokenizer, guarding, async (encode) => {
     if (!/\.jsonl$/i.test(path)) return (await encode([text]))[0];
     return joined(await encodeAll(documentsOf(text, path), encode));
   });
+}
+
+/** @throws {InputError} saying what is expected, where it is a folder */
+async function readText(place: Place): Promise<Uint8Array> {
+  if (await isFolder(place))
+    throw new InputError(
+      `"${place.path}": is a folder; expected a file of text (.txt, .jsonl) or of token ids (.npy)`,
+    );
+  return place.read();
 }
 
 /** With the tokenizer, on the thread that can be ended. */
@@ -152,7 +161,7 @@ export function sentenceSamples(tokenizer: Place | undefined, input: ModelInput,
   }
   async function tokenized(place: Place): Promise<FeedSample[]> {
     const { path } = place;
-    const text = decodeUtf8(await place.read(), `"${path}"`);
+    const text = decodeUtf8(await readText(place), `"${path}"`);
     const documents = /\.jsonl$/i.test(path)
       ? [...jsonLines(text, path)].map(({ value, at }) => ({
           text: textOf(value, at),
@@ -208,9 +217,15 @@ async function readTokenizer(
   // As a model's folder: it may have come from a stranger, with links and pipes in it.
   const folder = await place.openFolder();
   try {
-    const hasConfig = (await folder.list()).includes(CONFIG);
+    const files = await folder.list();
+    if (!files.includes(TOKENIZER)) {
+      throw new InputError(
+        `"${place.path}": there is no ${TOKENIZER} in it; name one with \`tokenizer\`, or give token ids (.npy)`,
+      );
+    }
+    const hasConfig = files.includes(CONFIG);
     return {
-      json: await readJson(folder, 'tokenizer.json', limits.tokenizerBytes),
+      json: await readJson(folder, TOKENIZER, limits.tokenizerBytes),
       ...(hasConfig && { config: await readJson(folder, CONFIG, limits.jsonBytes) }),
     };
   } finally {
@@ -219,4 +234,5 @@ async function readTokenizer(
 }
 
 /** Says which special tokens are added. */
+const TOKENIZER = 'tokenizer.json';
 const CONFIG = 'tokenizer_config.json';

@@ -43,6 +43,8 @@ describe.concurrent('a file that is no model', () => {
   test.each([
     ['empty', new Uint8Array(0), 'empty.onnx: the file is empty'],
     ['text', 'not a model at all\n', 'text.onnx: no readable ONNX model: '],
+    ['a web page', '<!DOCTYPE html>', 'a web page.onnx: no readable ONNX model: it is a web page or XML; '],
+    ['JSON', '{"a": 1}', 'JSON.onnx: no readable ONNX model: it is JSON; give the folder'],
     ['an image', png, 'an image.onnx: no readable ONNX model: '],
     ['another message', Uint8Array.of(0x08, 0x08), 'another message.onnx: no ONNX model: it has no graph'],
     ['cut in the middle', mobilenet.subarray(0, mobilenet.length >> 1), 'cut in the middle.onnx: '],
@@ -58,6 +60,8 @@ describe.concurrent('a file that is no model', () => {
       ['eval', folder, '--data', fixture('test')],
       /osscar-cli-\w+": there is no config\.json in it; expected an ONNX file, or the folder of a Hugging Face model$/m,
     );
+    const saved = join(file('saved_model.pb', 'x'), '..');
+    await refused(['inspect', saved], /in it; it is a SavedModel of TensorFlow, which tf2onnx converts$/m);
   });
 });
 
@@ -193,7 +197,7 @@ describe.concurrent('an output that cannot be written', () => {
     expect(listing(out)).toEqual([]);
     writeFileSync(join(out, 'file'), 'old');
     await prune(join(out, 'file', 'small.onnx'), /\/file": not a folder$/m);
-    await prune(out, /out-\w+": is a folder$/m);
+    await prune(out, /out-\w+": is a folder; expected the name of a file in it$/m);
     expect(listing(out)).toEqual(['file']);
   });
 

@@ -57,7 +57,7 @@ describe.concurrent('a text', () => {
   test('is refused: not UTF-8, a folder, missing', async () => {
     const text = file('latin1.txt', Buffer.from('Nous étions à l’étude', 'latin1'));
     await pruneRefused(/latin1\.txt": not UTF-8 text$/m, { text });
-    await pruneRefused(/text": is a folder$/m, { text: fixture('text') });
+    await pruneRefused(/text": is a folder; expected a file of text/m, { text: fixture('text') });
     await pruneRefused(/no\.txt": no such file or folder$/m, { text: join(folder, 'no.txt') });
   });
 
@@ -79,7 +79,7 @@ describe.concurrent('a text', () => {
 describe.concurrent('a tokenizer', () => {
   test('is refused: missing, cut, of an unknown kind', async () => {
     const none = changed((path) => rmSync(join(path, 'tokenizer.json')));
-    await pruneRefused(/tokenizer\.json": no such file or folder/, { model: none });
+    await pruneRefused(/there is no tokenizer\.json in it; name one with --tokenizer/, { model: none });
     const whole = readFileSync(join(MODEL, 'tokenizer.json'));
     const cut = withFile('tokenizer.json', whole.subarray(0, 1000));
     await pruneRefused(/tokenizer\.json": not valid JSON/, { model: cut });

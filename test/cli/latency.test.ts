@@ -46,7 +46,10 @@ describe('osscar latency', () => {
   });
 
   test('refuses a folder, and a table that is none', async () => {
-    await refused(['latency', fixture('opt-kjv')], /^osscar: latency: only of ONNX files$/m);
+    await refused(
+      ['latency', fixture('opt-kjv')],
+      /opt-kjv": latency is measured of ONNX files, not of folders$/m,
+    );
     const path = join(folder, 'no-table.json');
     writeFileSync(path, '[]');
     await refused(
@@ -75,7 +78,7 @@ describe('osscar latency', () => {
         '-o',
         join(folder, 'no'),
       ],
-      /^osscar: latency: only of ONNX files$/m,
+      /^osscar: --latency is of ONNX files only; of a folder, give --params or --macs$/m,
     );
   });
 });

@@ -5,6 +5,7 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSyn
 import { join } from 'node:path';
 import { encode as encodePng } from 'fast-png';
 import { describe, expect, test } from 'vitest';
+import { npy } from './models.ts';
 import {
   fixture,
   listing,
@@ -24,9 +25,13 @@ const FAST = ['--samples', '40', '--method', 'magnitude'];
 const TEXT = fixture('text/kjv-train.txt');
 
 /** `osscar prune`, which must be refused and leave nothing. */
-async function pruneRefused(args: readonly string[], message: string | RegExp): Promise<void> {
+async function pruneRefused(
+  args: readonly string[],
+  message: string | RegExp,
+  output = 'small.onnx',
+): Promise<void> {
   const out = newFolder('out');
-  await refused(['prune', ...args, '-o', join(out, 'small.onnx')], message);
+  await refused(['prune', ...args, '-o', join(out, output)], message);
   expect(listing(out)).toEqual([]);
 }
 
@@ -84,6 +89,15 @@ describe.concurrent('preprocessing that the model was not trained with', () => {
     await pruneRefused(
       [MOBILENET, '--calibrate', fixture('calib'), '--labels', labels, '--keep', '0.5', ...FAST, ...flags],
       `chance is 0.100: are --mean and --std right (${given}), and the classes in the model's order (--labels, --label-offset)? (--force goes on)`,
+    );
+  });
+
+  test('is not what is asked about where arrays are the inputs', async () => {
+    const path = join(newFolder('array'), 'zeros.npy');
+    writeFileSync(path, npy([4, 1, 28, 28], new Float32Array(4 * 784)));
+    await pruneRefused(
+      [MOBILENET, '--calibrate', path, '--keep', '0.5', '--method', 'magnitude'],
+      /^osscar: dense outputs hardly vary: .*: does ".*zeros\.npy" hold inputs as the model was trained with\?/,
     );
   });
 
@@ -256,6 +270,32 @@ describe.concurrent('a flag', () => {
       /^osscar: --mean is for images, and ".*opt-kjv" is a model of text/,
     ],
     ['of labels for text', [...text, '--data-labels', 'a.csv'], /^osscar: --data-labels is for images/],
+    [
+      'of folders for an ONNX file',
+      [...images, '--loadable'],
+      '--loadable is of folders of safetensors; leave it out',
+    ],
+    ['of ONNX files for a folder', [...text, '--residual'], '--residual is of ONNX files only; leave it out'],
+    [
+      'a time for a folder',
+      [fixture('opt-kjv'), '--calibrate', TEXT, '--latency', '0.5'],
+      '--latency is of ONNX files only; of a folder, give --params or --macs',
+    ],
+    [
+      'heads of a model that has none',
+      [MOBILENET, '--calibrate', fixture('calib'), '--keep-heads', '0.5'],
+      '--keep-heads: there are no heads that can be pruned',
+    ],
+    [
+      'a pattern of other names',
+      [MOBILENET, '--calibrate', fixture('calib'), '--macs', '0.5', '--exclude', 'x*'],
+      '--exclude: no prunable structure matches "x*"; osscar inspect lists them',
+    ],
+    [
+      'a layout that the model does not have',
+      [...images, '--layout', 'nhwc'],
+      'has 28 (is --layout nchw meant?)',
+    ],
     ['two means', [...images, '--mean', '0.4,0.5'], '--mean: expected one number or one per channel'],
     [
       'three means for gray',
@@ -275,7 +315,7 @@ describe.concurrent('a flag', () => {
     [
       'a structure that is not there',
       [...images, '--keep-layer', 'foo=0.5'],
-      'there is no prunable structure "foo"',
+      '--keep-layer: there is no prunable structure "foo"; osscar inspect lists them',
     ],
     [
       'labels of other files',
@@ -290,16 +330,27 @@ describe.concurrent('a flag', () => {
     [
       'images for text',
       [fixture('opt-kjv'), '--calibrate', fixture('calib'), '--keep', '0.5'],
-      /calib": is a folder$/m,
+      /calib": is a folder; expected a file of text \(\.txt, \.jsonl\) or of token ids \(\.npy\)$/m,
     ],
     [
       'a ratio with a comma',
       [...images, '--keep', '0,5'],
       "'--keep <ratio>' argument '0,5' is invalid. expected a number, as 0.5",
     ],
-    ['a percentage above all', [...images, '--keep', '150%'], 'keep must be in (0, 1], got 1.5'],
+    [
+      'a percentage above all',
+      [...images, '--keep', '150%'],
+      '--keep must be in (0, 1], as 0.5 for half of them, got 1.5',
+    ],
   ])('is refused: %s', async (_, args, message) => {
-    await pruneRefused(args, message);
+    await pruneRefused(args, message, args[0] === MOBILENET ? 'small.onnx' : 'small');
+  });
+
+  test('is refused: a file where a folder is written', async () => {
+    await pruneRefused(
+      text,
+      /small\.onnx": a folder is written; give it another name \(--format onnx adds model\.onnx to it\)$/m,
+    );
   });
 
   test('is refused: colour images for a gray model, as they are', async () => {

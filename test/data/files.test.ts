@@ -257,7 +257,8 @@ describe('writeAtomically', () => {
       new InputError(`"${missing}": no such file or folder`),
     );
     await expect(checkWritable(join(root, 'file', 'out.onnx'))).rejects.toThrow('file": not a folder');
-    await expect(checkWritable(root)).rejects.toThrow(new InputError(`"${root}": is a folder`));
+    const expected = 'is a folder; expected the name of a file in it';
+    await expect(checkWritable(root)).rejects.toThrow(new InputError(`"${root}": ${expected}`));
     await expect(writeAtomically(join(missing, 'out.onnx'), [])).rejects.toThrow(InputError);
   });
 

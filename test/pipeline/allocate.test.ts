@@ -238,20 +238,20 @@ describe('prune within a budget', () => {
     [
       'what keeps everything',
       { bytes: '100GB' },
-      /bytes: at most 100000000000 keeps all of the dense model, which has \d+$/,
+      /`bytes`: at most 100000000000 keeps all of the dense model, which has \d+$/,
     ],
-    ['two budgets', { macs: 0.5, params: 0.5 }, 'one budget, got macs and params'],
+    ['two budgets', { macs: 0.5, params: 0.5 }, 'one budget, got `macs` and `params`'],
     ['a budget beside sizes', { keep: 0.5, macs: 0.5 }, 'either keep or a budget'],
     ['neither', {}, 'keep or a budget'],
-    ['a budget beside a loss', { macs: 0.5, maxLoss: 0.01 }, 'one budget, got macs and maxLoss'],
-    ['a negative loss', { maxLoss: -0.1 }, 'maxLoss: expected a fraction such as 1%'],
-    ['an amount that is none', { bytes: 'half' }, 'bytes: expected a fraction such as 0.5'],
+    ['a budget beside a loss', { macs: 0.5, maxLoss: 0.01 }, 'one budget, got `macs` and `maxLoss`'],
+    ['a negative loss', { maxLoss: -0.1 }, '`maxLoss`: expected a fraction such as 1%'],
+    ['an amount that is none', { bytes: 'half' }, '`bytes`: expected a fraction such as 0.5'],
     [
       'a pattern without a structure',
       { macs: 0.5, exclude: ['none*'] },
       'no prunable structure matches "none*"',
     ],
-    ['a fraction outside (0, 1]', { macs: 0.5, pin: { '*': 1.5 } }, 'pin of "*" must be in (0, 1]'],
+    ['a fraction outside (0, 1]', { macs: 0.5, pin: { '*': 1.5 } }, '`pin` of "*" must be in (0, 1]'],
   ])('refuses %s', async (_, more, message) => {
     await expect(run(more)).rejects.toThrow(message);
   });

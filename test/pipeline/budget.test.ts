@@ -37,14 +37,14 @@ describe('parseBudget', () => {
   test.each(['', 'half', '-1', '0', '5 apples', '1e', 'NaN', Number.NaN, -0.5, 0, 50, '100', '150%'])(
     'refuses "%s"',
     (amount) => {
-      expect(() => parseBudget({ macs: amount })).toThrow('macs: expected a fraction such as 0.5');
+      expect(() => parseBudget({ macs: amount })).toThrow('`macs`: expected a fraction such as 0.5');
     },
   );
 
   test('takes a loss above all of it as a percentage alone', () => {
     expect(parseBudget({ maxLoss: '150%' })).toMatchObject({ maxLoss: 1.5 });
     expect(() => parseBudget({ maxLoss: 50 })).toThrow(
-      'maxLoss: expected a fraction such as 1% or 0.01, got "50"',
+      '`maxLoss`: expected a fraction such as 1% or 0.01, got "50"',
     );
   });
 
@@ -103,7 +103,7 @@ describe('sizesOf', () => {
   const sizes = (keep: object) => sizesOf(parseRecipe({ keep }), channels).get('a');
 
   test('refuses a ratio of heads alone where there are none', () => {
-    expect(() => sizes({ heads: 0.5 })).toThrow('keep: there are no heads that can be pruned');
+    expect(() => sizes({ heads: 0.5 })).toThrow('`keep.heads`: there are no heads that can be pruned');
     expect(() => sizes({ heads: 0.5, layers: {} })).toThrow('no heads');
     expect(sizes({ heads: 0.5, layers: { a: 0.25 } })).toBe(2);
     expect(sizes({ heads: 0.5, channels: 0.75 })).toBe(6);

@@ -239,7 +239,7 @@ describe('prune within a budget of latency', () => {
     ).rejects.toThrow('got one of "chain"');
     const config = JSON.parse(readFileSync('test/fixtures/opt-kjv/config.json', 'utf8'));
     expect(() => plan(describeConfig(config), { latency: 0.5, samples: 8, sample: [64] })).toThrow(
-      'latency: only of ONNX files',
+      '`latency` is of ONNX files only',
     );
   });
 });

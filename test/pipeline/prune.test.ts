@@ -254,9 +254,9 @@ describe('calibration data', () => {
 
 describe('what goes wrong', () => {
   test.each([
-    [{ keep: 0 }, 'keep must be in (0, 1], got 0'],
-    [{ keep: 1.5 }, 'keep must be in (0, 1], got 1.5'],
-    [{ keep: Number.NaN }, 'keep must be in (0, 1], got NaN'],
+    [{ keep: 0 }, '`keep` must be in (0, 1], as 0.5 for half of them, got 0'],
+    [{ keep: 1.5 }, '`keep` must be in (0, 1], as 0.5 for half of them, got 1.5'],
+    [{ keep: Number.NaN }, '`keep` must be in (0, 1], as 0.5 for half of them, got NaN'],
     [{ method: 'random' as never }, `method must be one of ${METHODS.join(', ')}, got random`],
     [{ target: 'best' as never }, `target must be one of ${TARGETS.join(', ')}, got best`],
   ])('refuses %j', async (options, message) => {

@@ -121,7 +121,7 @@ test('inspect, plan and latency say what the commands say', async () => {
   expect(kinds.channel.parameters).toBeLessThan(parameters);
   expect((await inspect(fixture('opt-kjv'))).folder).toMatchObject({ architecture: 'opt', blocks: 4 });
   expect(await plan(fixture('opt-kjv'), { keep: 0.5, threads: 1 })).toMatchObject({ fits: true });
-  await expect(latency(fixture('opt-kjv'))).rejects.toThrow('only of ONNX files');
+  await expect(latency(fixture('opt-kjv'))).rejects.toThrow('measured of ONNX files, not of folders');
 });
 
 test('a folder is opened by what it is', async () => {

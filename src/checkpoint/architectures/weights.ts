@@ -69,7 +69,11 @@ async function* readAll(source: TensorSource, groups: Map<string, Parameter[]>):
 /** @throws {InputError} if the source lacks the tensor or has it in another shape */
 export function checkTensor(source: TensorNames, parameter: Parameter): void {
   const { tensor } = parameter;
-  checkShape(`checkpoint: tensor "${tensor}"`, shapeOf(parameter), source.tensors.get(tensor)?.shape);
+  checkShape(
+    `config.json does not go with the weights: tensor "${tensor}"`,
+    shapeOf(parameter),
+    source.tensors.get(tensor)?.shape,
+  );
 }
 
 function checkShape(what: string, expected: readonly number[], found?: readonly number[]): void {

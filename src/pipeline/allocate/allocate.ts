@@ -106,7 +106,7 @@ export function problemOf(
   const limit = isFraction ? given * before : given;
   if (limit > before) {
     const [asked, own] = [limit, before].map((size) => amountText(of, size));
-    throw new InputError(`${of}: at most ${asked} keeps all of the dense model, which has ${own}`);
+    throw new InputError(`\`${of}\`: at most ${asked} keeps all of the dense model, which has ${own}`);
   }
   const widths = widthsOf(subject.structures, options);
   const structures = subject.structures.map((it) => ({ ...it, widths: widths.get(it.name)! }));
@@ -118,7 +118,9 @@ export function problemOf(
     const [asked, reachable] = [limit, least].map(
       (size) => `${amountText(of, size)} (${(size / before).toFixed(3)} of the dense model)`,
     );
-    throw new InputError(`${of}: at most ${asked} cannot be reached; the smallest widths take ${reachable}`);
+    throw new InputError(
+      `\`${of}\`: at most ${asked} cannot be reached; the smallest widths take ${reachable}`,
+    );
   }
   return { of, terms, before, least, limit, structures };
 }

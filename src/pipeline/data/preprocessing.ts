@@ -160,8 +160,9 @@ function target(
   const [open, h, w] = p.layout === 'nchw' ? inputShape : [inputShape[2], inputShape[0], inputShape[1]];
   const c = open > 0 ? open : p.color === 'gray' ? 1 : 3;
   if (c !== 1 && c !== 3) {
-    const hint =
-      p.layout === 'nchw' && (inputShape[2] === 1 || inputShape[2] === 3) ? " (`layout: 'nhwc'`?)" : '';
+    const other = p.layout === 'nchw' ? inputShape[2] : inputShape[0];
+    const fitting = p.layout === 'nchw' ? 'nhwc' : 'nchw';
+    const hint = other === 1 || other === 3 ? ` (is \`layout: '${fitting}'\` meant?)` : '';
     throw new InputError(
       `images have 1 or 3 channels, the model's input ${formatShape(inputShape)} has ${c}${hint}`,
     );
