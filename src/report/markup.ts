@@ -50,7 +50,7 @@ export function reportMarkup(report: SavedReport, level = 2): string {
 
 /** By kind. */
 function pinnedTable({ parameters, macs }: SavedReport, pinned: readonly Pinned[]): string {
-  const part = (value: number, of = 0) => `${((100 * value) / (of || 1)).toFixed(1)} %`;
+  const part = (value: number, of = 0) => percent(value / (of || 1));
   const rows = pinned.map(({ reason, structures, share, help }) => [
     reason,
     String(structures),
@@ -76,7 +76,7 @@ function beforeAndAfter({ parameters, macs, bytes, latencyMs, metric }: SavedRep
     name,
     text(before),
     text(after),
-    before > 0 ? `${((100 * after) / before).toFixed(1)} %` : '',
+    before > 0 ? percent(after / before) : '',
   ];
   const rows = [row('parameters', parameters)];
   if (macs) rows.push(row('multiply-adds', macs));
@@ -99,7 +99,7 @@ function layersTable(layers: readonly LayerReport[]): string {
     escaped(name),
     meter(kept.length, groups, `${kept.length} of ${groups}`),
     relativeError.toPrecision(3),
-    `${(100 * macsSaved).toFixed(1)} %`,
+    percent(macsSaved),
   ]);
   return markupTable(['structure', 'kept', 'relative error', 'multiply-adds saved alone'], rows);
 }
@@ -159,7 +159,7 @@ function provenance({ engine, simd, threads, model, calibration, version }: Save
     [
       ['engine', engine],
       ['kernels', `${simd}, ${threads} threads`],
-      ['calibration', JSON.stringify(calibration)],
+      ['calibration', `${calibration.path}: ${calibration.samples} samples, seed ${calibration.seed}`],
       ['written', model.path],
       ...(model.sha256 ? [['SHA-256', model.sha256]] : []),
       ['schema of this report', String(version)],
@@ -170,6 +170,9 @@ function provenance({ engine, simd, threads, model, calibration, version }: Save
 /** A chart of the page's script, and the place where it lists its numbers for who cannot see it. */
 const chartArea = (chart: string, label: string) =>
   `<figure data-chart="${chart}"><figcaption>${escaped(label)}</figcaption></figure>`;
+
+/** Not broken between number and sign, however narrow the column. */
+const percent = (part: number) => `${(100 * part).toFixed(1)}\u00a0%`;
 
 /** A table that scrolls by itself where it is wider than the page. */
 export const table = (head: readonly string[], rows: readonly (readonly string[])[]) =>

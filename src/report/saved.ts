@@ -93,7 +93,7 @@ const REPORT = v.pipe(
     engine: text,
     simd: text,
     threads: number,
-    calibration: object({}),
+    calibration: object({ path: text, samples: number, seed: number }),
     settings: object({ model: text }),
     model: object({ path: text, sha256: v.optional(text) }),
   }),
