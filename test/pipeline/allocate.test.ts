@@ -233,7 +233,7 @@ describe('prune within a budget', () => {
     [
       'what cannot be reached, with what can',
       { macs: 0.001 },
-      /macs: at most \d+ \(0\.001 .*smallest widths take \d+ \(0\.\d+/,
+      /`macs`: at most \d+ \(0\.001 .*smallest widths take \d+ \(0\.\d+/,
     ],
     [
       'what keeps everything',
@@ -241,8 +241,12 @@ describe('prune within a budget', () => {
       /`bytes`: at most 100000000000 keeps all of the dense model, which has \d+$/,
     ],
     ['two budgets', { macs: 0.5, params: 0.5 }, 'one budget, got `macs` and `params`'],
-    ['a budget beside sizes', { keep: 0.5, macs: 0.5 }, 'either keep or a budget'],
-    ['neither', {}, 'keep or a budget'],
+    [
+      'a budget beside sizes',
+      { keep: 0.5, macs: 0.5 },
+      'expected `keep` or a budget (`macs`, `params`, `bytes`, `latency`), got both',
+    ],
+    ['neither', {}, /^expected `keep` or a budget \(.*\)$/],
     ['a budget beside a loss', { macs: 0.5, maxLoss: 0.01 }, 'one budget, got `macs` and `maxLoss`'],
     ['a negative loss', { maxLoss: -0.1 }, '`maxLoss`: expected a fraction such as 1%'],
     ['an amount that is none', { bytes: 'half' }, '`bytes`: expected a fraction such as 0.5'],
