@@ -1,73 +1,46 @@
 // Trains the small ViT of test/fixtures on the 512 images in test/fixtures/calib and writes it as transformers would:
-//   node scripts/train-vit.mjs [--epochs 60] [--out test/fixtures/fashion-vit]
+//   node scripts/train-vit.mjs [--epochs 60] [--heads 4] [--ffn 192] [--out test/fixtures/fashion-vit]
 // Some minutes on one core. With the same epochs and machine it writes the same bytes.
 
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { setThreadsCount } from '@tensorflow/tfjs-backend-wasm';
-import * as tf from '@tensorflow/tfjs-core';
-import { build } from 'esbuild';
-import { decode } from 'fast-png';
+import {
+  addWeight,
+  CLASS_NAMES,
+  CLASSES,
+  FIXTURES,
+  MEAN,
+  pixelsOf,
+  product,
+  readImages,
+  SIDE,
+  STD,
+  tf,
+  train,
+  turned,
+} from './training.mjs';
 
-const FIXTURES = join(import.meta.dirname, '../test/fixtures');
 const { values: flags } = parseArgs({
   options: {
     epochs: { type: 'string', default: '60' },
+    heads: { type: 'string', default: '4' },
+    ffn: { type: 'string', default: '192' },
     out: { type: 'string', default: join(FIXTURES, 'fashion-vit') },
   },
 });
 
-const SIDE = 28;
 const PATCH = 7;
 const ACROSS = SIDE / PATCH;
 const TOKENS = ACROSS ** 2 + 1;
-const [HIDDEN, HEADS, FFN, BLOCKS, CLASSES] = [48, 4, 192, 4, 10];
-const [MEAN, STD] = [0.286, 0.353];
-const [BATCH, RATE, DECAY, SMOOTHING] = [64, 2e-3, 0.05, 0.1];
+const [HIDDEN, BLOCKS] = [48, 4];
+const [HEADS, FFN] = [flags.heads, flags.ffn].map(Number);
 const EPSILON = 1e-5;
-const CLASS_NAMES = [
-  't-shirt',
-  'trouser',
-  'pullover',
-  'dress',
-  'coat',
-  'sandal',
-  'shirt',
-  'sneaker',
-  'bag',
-  'boot',
-];
-
-// mulberry32
-let state = 1;
-function random() {
-  state = (state + 0x6d2b79f5) | 0;
-  let t = Math.imul(state ^ (state >>> 15), 1 | state);
-  t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-  return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-}
-const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
-
-function readImages(folder) {
-  return readdirSync(folder)
-    .sort()
-    .flatMap((name, label) =>
-      readdirSync(join(folder, name)).map((file) => {
-        const { data } = decode(readFileSync(join(folder, name, file)));
-        return { label, pixels: Float32Array.from(data, (value) => (value / 255 - MEAN) / STD) };
-      }),
-    );
-}
 
 /** Weights by the names of transformers; nn.Linear is out × in. */
 function initial() {
   const weights = new Map();
-  const add = (name, shape, deviation, mean = 0) => {
-    const length = shape.reduce((a, b) => a * b, 1);
-    const data = Float32Array.from({ length }, () => mean + (deviation && deviation * normal()));
-    weights.set(name, tf.variable(tf.tensor(data, shape), true, name));
-  };
+  const add = (name, ...rest) => addWeight(weights, name, ...rest);
   const linear = (name, out, inputs) => {
     add(`${name}.weight`, [out, inputs], inputs ** -0.5);
     add(`${name}.bias`, [out], 0);
@@ -93,16 +66,6 @@ function initial() {
   linear('classifier', CLASSES, HIDDEN);
   return weights;
 }
-
-const turned = (x) => tf.transpose(x, x.rank === 2 ? [1, 0] : [0, 2, 1]);
-/** a·b, whose gradients are products of transposed copies: `transposeA` of the wasm backend takes fifty times as long. */
-const product = tf.customGrad((a, b, save) => {
-  save([a, b]);
-  return {
-    value: tf.matMul(a, b),
-    gradFunc: (dy, [a, b]) => [tf.matMul(dy, turned(b)), tf.matMul(turned(a), dy)],
-  };
-});
 
 /** ½x(1 + tanh(√(2/π)(x + 0.044715x³))): `gelu_new` */
 function gelu(x) {
@@ -149,33 +112,19 @@ function forward(weights, patches, count) {
   return linear(norm(classTokens, 'vit.layernorm'), 'classifier');
 }
 
-/** Squares of PATCH × PATCH pixels in rows, of images as they are or, to train on, mirrored and moved. */
+/** Squares of PATCH × PATCH pixels in rows. */
 function patchesOf(images, isVaried) {
   const data = new Float32Array(images.length * SIDE * SIDE);
-  images.forEach(({ pixels }, n) => {
-    const mirrored = isVaried && random() < 0.5;
-    const [down, right] = isVaried ? [0, 0].map(() => Math.floor(5 * random()) - 2) : [0, 0];
+  images.forEach((image, n) => {
+    const pixel = pixelsOf(image, isVaried);
     for (let y = 0; y < SIDE; y++) {
       for (let x = 0; x < SIDE; x++) {
-        const [sy, sx] = [y + down, (mirrored ? SIDE - 1 - x : x) + right];
-        const inside = sy >= 0 && sy < SIDE && sx >= 0 && sx < SIDE;
         const patch = Math.floor(y / PATCH) * ACROSS + Math.floor(x / PATCH);
-        data[(n * ACROSS ** 2 + patch) * PATCH * PATCH + (y % PATCH) * PATCH + (x % PATCH)] = inside
-          ? pixels[sy * SIDE + sx]
-          : -MEAN / STD;
+        data[(n * ACROSS ** 2 + patch) * PATCH * PATCH + (y % PATCH) * PATCH + (x % PATCH)] = pixel(y, x);
       }
     }
   });
   return tf.tensor(data, [images.length * ACROSS ** 2, PATCH * PATCH]);
-}
-
-function shuffled(images) {
-  const order = [...images];
-  for (let i = order.length - 1; i > 0; i--) {
-    const j = Math.floor(random() * (i + 1));
-    [order[i], order[j]] = [order[j], order[i]];
-  }
-  return order;
 }
 
 function accuracy(weights, images) {
@@ -186,38 +135,6 @@ function accuracy(weights, images) {
     right += part.filter(({ label }, i) => scores[i].indexOf(Math.max(...scores[i])) === label).length;
   }
   return right / images.length;
-}
-
-function train(weights, images, epochs) {
-  const optimizer = tf.train.adam(RATE);
-  const steps = epochs * Math.floor(images.length / BATCH);
-  for (let step = 0, queue = []; step < steps; step++) {
-    if (queue.length < BATCH) queue = shuffled(images);
-    const batch = queue.splice(0, BATCH);
-    const warm = Math.min(1, (step + 1) / (0.1 * steps));
-    optimizer.learningRate = (RATE * warm * (1 + Math.cos((Math.PI * step) / steps))) / 2;
-    const cost = tf.tidy(() => {
-      const patches = patchesOf(batch, true);
-      const off = SMOOTHING / CLASSES;
-      const wanted = batch.map(({ label }) =>
-        Array.from({ length: CLASSES }, (_, c) => off + (c === label ? 1 - SMOOTHING : 0)),
-      );
-      const targets = tf.tensor(wanted);
-      const loss = () => {
-        const scores = forward(weights, patches, batch.length);
-        const shifted = tf.sub(scores, tf.max(scores, -1, true));
-        const logs = tf.sub(shifted, tf.log(tf.sum(tf.exp(shifted), -1, true)));
-        return tf.neg(tf.mean(tf.sum(tf.mul(targets, logs), -1)));
-      };
-      return optimizer.minimize(loss, true).dataSync()[0];
-    });
-    tf.tidy(() => {
-      for (const [name, value] of weights)
-        if (name.endsWith('.weight') && value.rank === 2)
-          value.assign(tf.mul(value, 1 - optimizer.learningRate * DECAY));
-    });
-    if (step % 20 === 0) console.log(`step ${step} of ${steps}: loss ${cost.toFixed(3)}`);
-  }
 }
 
 /** model.safetensors: a header of JSON, then float32. */
@@ -242,25 +159,15 @@ function safetensors(weights) {
   ]);
 }
 
-/** Gradients are apart from the core, in modules that Node takes for CommonJS; they register with the core that is loaded. */
-async function registerGradients() {
-  const entryPoints = ['@tensorflow/tfjs-core/dist/register_all_gradients.js'];
-  const { outputFiles } = await build({
-    entryPoints,
-    bundle: true,
-    format: 'esm',
-    platform: 'node',
-    write: false,
-  });
-  await import(`data:text/javascript;base64,${Buffer.from(outputFiles[0].contents).toString('base64')}`);
-}
-
-await registerGradients();
-setThreadsCount(1);
-await tf.setBackend('wasm');
-const [images, unseen] = ['calib', 'test'].map((folder) => readImages(join(FIXTURES, folder)));
+const [images, unseen] = ['calib', 'test'].map(readImages);
 const weights = initial();
-train(weights, images, Number(flags.epochs));
+train(weights, images, {
+  epochs: Number(flags.epochs),
+  decay: 0.05,
+  prepare: patchesOf,
+  forward: (patches, count) => forward(weights, patches, count),
+  decays: (name, { rank }) => name.endsWith('.weight') && rank === 2,
+});
 console.log(
   `accuracy ${accuracy(weights, images)} on the images it saw, ${accuracy(weights, unseen)} on others`,
 );

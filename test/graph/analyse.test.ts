@@ -111,6 +111,8 @@ describe('analyse', () => {
       'fashion-resnet': [15, 3, 1],
       'fashion-resnet-bn': [15, 3, 1],
       'fashion-mobilenet': [6, 0, 1],
+      // What its seven blocks expand to, and the layer before the classifier.
+      'fashion-mobilenet-v2': [8, 3, 1],
     };
     for (const [name, counts] of Object.entries(expected)) {
       const model = await readModel(readFileSync(new URL(`../fixtures/${name}.onnx`, import.meta.url)));

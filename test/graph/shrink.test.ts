@@ -655,13 +655,23 @@ describe('shrink', () => {
     });
   }
 
-  for (const file of ['fashion-resnet', 'fashion-resnet-bn', 'fashion-mobilenet']) {
-    for (const folded of [false, true]) {
-      it(`computes what the masked model computes: ${file}${folded ? ', folded' : ''}`, async () => {
+  for (const file of ['fashion-resnet', 'fashion-resnet-bn', 'fashion-mobilenet', 'fashion-mobilenet-v2']) {
+    for (const [how, folded, residual] of [
+      ['', false, false],
+      [', folded', true, false],
+      [', with its shortcuts', false, true],
+    ] as const) {
+      it(`computes what the masked model computes: ${file}${how}`, async () => {
         const bytes = readFileSync(new URL(`../fixtures/${file}.onnx`, import.meta.url));
         const read = await readModel(bytes);
         const model = folded ? foldBatchNormalization(read) : read;
-        const { input, prunable } = await opened(writeModel(model).model, [3, 1, 28, 28]);
+        const { input, prunable, structures } = await opened(
+          writeModel(model).model,
+          [3, 1, 28, 28],
+          residual,
+        );
+        const others = structures.filter((it) => !it.prunable && (residual || !it.isResidual));
+        expect(others.map(({ reason }) => reason)).toEqual(['it is the graph output "logits"']);
         const random = seeded(5);
         const cuts = new Map(prunable.map((structure) => [structure, randomChannels(structure, random)]));
         const [wanted, got] = [
