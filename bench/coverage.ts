@@ -2,7 +2,7 @@
 // parameters and multiply-adds that hang on something prunable, what `keep` 0.5 leaves of them, how far the written model is
 // off the masked one, and how far apart onnxruntime-web and -node (where it is installed) run it at another batch and, where
 // extents are open, at twice the size. By default and with streams.
-// Calibrated on NAME.npy beside NAME.onnx, else on noise, which says nothing of quality.
+// Calibrated on NAME.npy beside NAME.onnx, and run on the same repeated, else on noise, which says nothing of quality.
 //   npm run bench -- coverage FOLDER [open extents, as 48x192]
 
 import { readdirSync, readFileSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { loadNative } from '../src/disk/engine.ts';
 import { type Engine, openEngine } from '../src/engine/index.ts';
 import { elements, readModel, sum } from '../src/graph/index.ts';
-import { decodeNpy, iterableDataset, npyDataset } from '../src/pipeline/data/index.ts';
+import { decodeNpy, iterableDataset, type NpyArray, npyDataset } from '../src/pipeline/data/index.ts';
 import {
   declaredInput,
   type ModelInput,
@@ -55,11 +55,29 @@ function noise(input: ModelInput, length: number, next: () => number): Float32Ar
   return Float32Array.from({ length }, draw);
 }
 
+/** The first samples, each repeated along its axes as often as larger ones need. */
+function repeated({ shape, data }: NpyArray, dims: readonly number[]): Float32Array {
+  return Float32Array.from({ length: elements(dims) }, (_, at) => {
+    let [rest, from, step] = [at, 0, 1];
+    for (let axis = dims.length - 1; axis >= 0; axis--) {
+      from += ((rest % dims[axis]) % shape[axis]) * step;
+      rest = Math.floor(rest / dims[axis]);
+      step *= shape[axis];
+    }
+    return data[from];
+  });
+}
+
 /** The largest difference of the outputs that two engines give, as a part of their range. */
-async function apart({ input }: OpenedModel, written: Uint8Array, [one, other]: readonly Engine[]) {
+async function apart(
+  { input }: OpenedModel,
+  written: Uint8Array,
+  [one, other]: readonly Engine[],
+  npy: NpyArray | undefined,
+) {
   const larger = input.shape.map((dim, axis) => (input.open[axis] ? 2 * dim : dim));
   const dims = [input.fixedBatch || OTHER_BATCH, ...larger];
-  const data = noise(input, elements(dims), random(2));
+  const data = npy ? repeated(npy, dims) : noise(input, elements(dims), random(2));
   const feeds = { ...otherFeeds(input, dims), [input.name]: { dims, data } };
   const outputs = async (engine: Engine) => {
     const session = await engine.load(written);
@@ -99,7 +117,7 @@ async function columns(name: string, residual: boolean): Promise<string[]> {
     prunable(model),
     parts(left(report.parameters), left(report.macs!)),
     report.maxDifference.toExponential(0),
-    await apart(model, written.model, engines),
+    await apart(model, written.model, engines, npy),
   ];
 }
 
