@@ -44,6 +44,7 @@ export interface RunFlags extends ModelFlags, Omit<RecipeOptions, 'keep'> {
   readonly force?: boolean;
   readonly calibrate?: string;
   readonly sampling: 'even' | 'random';
+  readonly augment?: number;
   readonly scratch?: string;
   readonly work?: string;
 }
@@ -198,6 +199,12 @@ export function addRunFlags(command: Command): Command {
       positiveInteger,
     );
   addDataFlags(command)
+    .optionsGroup(GROUPS.images)
+    .option(
+      '--augment <n>',
+      'samples of each calibration image: itself, its mirror image, random crops; for few photographs (default: 1)',
+      positiveInteger,
+    )
     .optionsGroup(GROUPS.text)
     .addOption(
       new Option('--sampling <how>', 'windows spread evenly over the text, or drawn at random')

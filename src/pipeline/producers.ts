@@ -25,7 +25,7 @@ import { type Evaluated, minimize } from './lbfgs.ts';
 import type { OpenedModel } from './open.ts';
 import type { Run } from './pass.ts';
 import type { Target } from './recipe.ts';
-import { FEWEST_TO_SPLIT, HELD_OUT } from './split.ts';
+import { canSplit, imageOf, isHeldOut } from './split.ts';
 import { inputSums, valuesFor, wantedOf } from './statistics.ts';
 import { turn } from './turn.ts';
 
@@ -110,7 +110,7 @@ export async function refitProducers(site: Site, solved: SolvedLayers): Promise<
   const { opened, weighted, structure, producers, samples, run } = site;
   const maps = producers.map((map) => ({ ...map, m: (map.m / structure.groups) * solved.kept.length }));
   const weights = sum(maps.map(({ p, m }) => p * m));
-  if (samples < FEWEST_TO_SPLIT || weights > MOST_WEIGHTS) return undefined;
+  if (!canSplit({ ...run.calibration, size: samples }) || weights > MOST_WEIGHTS) return undefined;
   const whole = weighted.clone();
   for (const [i, map] of structure.consumers.entries())
     writeWeights(whole, map, solved.layers[i].W, solved.layers[i].bias);
@@ -223,11 +223,12 @@ async function examplesOf(site: Site, { layers }: GradientModel): Promise<Exampl
     for (const [i, map] of readers.entries()) whole[layers[i].target] = blended(map, values, target);
     const bytes = sum(Object.values(whole).map(({ data }) => data.byteLength)) / values.batch;
     const step = Math.max(Math.ceil((bytes * samples) / EXAMPLE_BYTES), sampleStep(producers, samples));
-    const used = Array.from({ length: values.count }, (_, i) => i).filter((i) => (first + i) % step === 0);
-    const isHeldOut = (i: number) => ((first + i) / step) % HELD_OUT === HELD_OUT - 1;
+    const image = (i: number) => imageOf(first + i, run.calibration);
+    const used = Array.from({ length: values.count }, (_, i) => i).filter((i) => image(i) % step === 0);
+    const isUnseen = (i: number) => isHeldOut(image(i) / step);
     for (const [list, indices] of [
-      [examples.fit, used.filter((i) => !isHeldOut(i))],
-      [examples.heldOut, used.filter(isHeldOut)],
+      [examples.fit, used.filter((i) => !isUnseen(i))],
+      [examples.heldOut, used.filter(isUnseen)],
     ] as const) {
       if (indices.length > 0)
         list.push({ feeds: picked(whole, values.batch, indices), samples: indices.length });

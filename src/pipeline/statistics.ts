@@ -8,7 +8,7 @@ import type { Frontier, Values } from './frontier.ts';
 import type { OpenedModel } from './open.ts';
 import type { Run } from './pass.ts';
 import type { Target } from './recipe.ts';
-import { FEWEST_TO_SPLIT, HELD_OUT } from './split.ts';
+import { canSplit, imageOf, isHeldOut } from './split.ts';
 import { turn } from './turn.ts';
 
 export type Sums = Pick<Layer, 'fit' | 'heldOut'>;
@@ -47,11 +47,12 @@ export async function collect(
   maps: readonly LinearMap[],
   target: Target,
   ahead: Live | undefined,
-  { session, signal, clock }: Run,
+  { session, signal, clock, calibration }: Run,
   isThin = false,
 ): Promise<Sums[]> {
   const { dense, pruned } = valuesFor(maps, target);
-  const isHeldOut = (index: number) => samples >= FEWEST_TO_SPLIT && index % HELD_OUT === HELD_OUT - 1;
+  const splits = canSplit({ ...calibration, size: samples });
+  const isUnseen = (index: number) => splits && isHeldOut(imageOf(index, calibration));
   const all: SessionStatistics[] = [];
   const open = (map: LinearMap) => {
     all.push(session.statistics(map.p, map.m, hasTarget(map, target)));
@@ -69,7 +70,7 @@ export async function collect(
         const stride = isThin ? thinning(map, samples) : 1;
         const add = sampleParts(opened, map, values, target, stride);
         const indices = Array.from({ length: values.count }, (_, i) => i);
-        return indices.map((i) => add(i, isHeldOut(first + i) ? heldOut : fit));
+        return indices.map((i) => add(i, isUnseen(first + i) ? heldOut : fit));
       });
       added = clock.time('statistics', () => Promise.all(adding));
       added.catch(() => {}); // awaited above or below

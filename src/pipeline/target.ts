@@ -39,7 +39,7 @@ export async function chooseTarget(run: Run, sizes: Sizes): Promise<TargetReport
   // The baselines that fit nothing have no target to choose.
   if (!refits(method)) return { chosen: { kind: 'self', blend: 0 } };
   if (target !== 'auto') return { chosen: targetOf(target) };
-  const { isFit, isHeldOut } = splitSamples(run.calibration.size);
+  const { isFit, isHeldOut } = splitSamples(run.calibration);
   const judge = await heldOutJudge(run, isHeldOut);
   const attempt = async (target: Target) => {
     const label = `target ${target.kind} ${target.blend}`;

@@ -20,7 +20,7 @@ import type { Drawn } from './options.ts';
 import { baseName, isFolder, type Place } from './place.ts';
 
 /** Which samples are drawn, and what their labels are. */
-export interface ImageOptions extends Pick<Drawn, 'labels' | 'samples' | 'seed'> {
+export interface ImageOptions extends Pick<Drawn, 'labels' | 'samples' | 'seed' | 'augment'> {
   labelOffset?: number;
   preprocessing: Preprocessing;
   /** The model's, without the batch; dimensions that it leaves open are ≤ 0. */
@@ -149,8 +149,10 @@ async function openArray(
  * @throws {InputError} of one line that names the file
  */
 export async function openDataset(place: Place, options: ImageOptions): Promise<Dataset> {
-  const { preprocessing, inputShape, labels, labelOffset = 0, samples, seed = 0 } = options;
+  const { preprocessing, inputShape, labels, labelOffset = 0, samples, seed = 0, augment } = options;
   const { path } = place;
+  if (augment !== undefined && !(Number.isInteger(augment) && augment > 0))
+    throw new InputError(`\`augment\`: expected a whole number above 0, got ${augment}`);
   const kind = await place.kind();
   if (kind === 'file' && /\.npy$/i.test(path)) return openArray(place, options);
   if (kind === undefined) throw new InputError(`"${path}": no such file or folder`);
@@ -186,6 +188,6 @@ export async function openDataset(place: Place, options: ImageOptions): Promise<
   }));
   // With an offset or a labels file the labels no longer number the sub-folders.
   const numbered = labels === undefined && labelOffset === 0;
-  const described = { name: path, largest: options.largest, ...(numbered && { classes }) };
+  const described = { name: path, largest: options.largest, views: augment, ...(numbered && { classes }) };
   return imageDataset(entries, preprocessing, inputShape, described);
 }

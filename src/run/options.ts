@@ -69,6 +69,11 @@ export interface RunSettings extends ModelOptions, SampleOptions, RecipeOptions 
   readonly calibration: Source | Dataset;
   /** Windows spread evenly over the text, or drawn. Default `even`. */
   readonly sampling?: 'even' | 'random';
+  /**
+   * Samples that are made of each image of a folder: itself, its mirror image, and random crops of it. For photographs, where
+   * these are few; costs as many samples. Default 1.
+   */
+  readonly augment?: number;
   /** Go on where the dense model answers by chance on the data. */
   readonly force?: boolean;
   /** A folder, or another run store, that keeps what the run finds: one that was stopped continues there. */
@@ -114,4 +119,5 @@ export interface Drawn {
   readonly samples?: number;
   readonly seed?: number;
   readonly sampling?: 'even' | 'random';
+  readonly augment?: number;
 }

@@ -254,14 +254,14 @@ export async function plan(
   return closing(async (opened) => {
     const found = file === undefined ? await describeInPlace(place, settings, opened) : undefined;
     const { model, seqlen, engine } = found ?? (await openModelFile(file!, settings, opened));
-    const { samples = seqlen === undefined ? DEFAULT_IMAGES : DEFAULT_WINDOWS } = settings;
+    const { samples = seqlen === undefined ? DEFAULT_IMAGES : DEFAULT_WINDOWS, augment = 1 } = settings;
     const { threads = platform().concurrency } = settings;
     const sample = seqlen === undefined ? [] : [seqlen];
     const planned = planModel(model, {
       ...settings,
       loadable: isLoadable(settings),
       threads,
-      samples,
+      samples: samples * augment,
       sample,
     });
     const kernels = await openKernels(settings);
@@ -331,7 +331,8 @@ async function scratchFor(opened: Opened, scratch: RunSettings['scratch']) {
 
 /** What a run on a model takes. */
 async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
-  const { calibration, evaluation, evaluationLabels, seed = 0, sampling = 'even', work, signal } = settings;
+  const { calibration, evaluation, evaluationLabels, work, signal } = settings;
+  const { seed = 0, sampling = 'even', augment } = settings;
   if (calibration === undefined) throw new InputError('calibration samples are missing: `calibration`');
   const store = typeof work === 'string' ? opened(await host.store(work)) : work;
   const scratch = await scratchFor(opened, settings.scratch);
@@ -340,8 +341,10 @@ async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
   settings.onKind?.(kindOf(found));
   const labels = await labelsOf(settings.labels);
   const samples = data
-    ? await found.calibration(data, { samples: settings.samples, labels, seed, sampling })
+    ? await found.calibration(data, { samples: settings.samples, labels, seed, sampling, augment })
     : (calibration as Dataset);
+  if (augment !== undefined && samples.views !== augment)
+    throw new InputError('`augment` is for calibration with a folder of images; leave it out');
   const measured =
     evaluation === undefined || isDataset(evaluation)
       ? evaluation
@@ -355,7 +358,12 @@ async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
   const windows = found.seqlen === undefined ? {} : { seqlen: found.seqlen, sampling };
   return {
     found,
-    drawn: { path: data?.path ?? samples.name ?? 'calibration', seed, ...windows },
+    drawn: {
+      path: data?.path ?? samples.name ?? 'calibration',
+      seed,
+      ...windows,
+      ...(augment && { augment }),
+    },
     engine: found.engine,
     session,
     calibration: samples,

@@ -269,6 +269,7 @@ describe.concurrent('a flag', () => {
       [...text, '--mean', '0.5'],
       /^osscar: --mean is for images, and ".*opt-kjv" is a model of text/,
     ],
+    ['of views for text', [...text, '--augment', '2'], /^osscar: --augment is for images, and/],
     ['of labels for text', [...text, '--data-labels', 'a.csv'], /^osscar: --data-labels is for images/],
     [
       'of folders for an ONNX file',

@@ -72,6 +72,38 @@ describe('imageDataset', () => {
     expect(batch).not.toHaveProperty('labels');
   });
 
+  test('makes views of each image, one behind the other: itself, its mirror image, and crops', async () => {
+    const [width, height] = [40, 30];
+    const pixels = Uint8Array.from(
+      { length: width * height },
+      (_, i) => 5 * (i % width) + Math.floor(i / width),
+    );
+    const read = async () => encodePng({ width, height, channels: 1, data: pixels });
+    const entries = ['a.png', 'b.png'].map((name, label) => ({ name, label, read }));
+    const dataset = imageDataset(entries, raw, [1, height, width], { views: 4 });
+    expect(dataset).toMatchObject({ size: 8, views: 4 });
+    const [{ inputs, labels, names }] = await collect(dataset, 8);
+    const view = (i: number) => [...inputs.subarray(i * pixels.length, (i + 1) * pixels.length)];
+    const mirrored = [...pixels].map((_, i) => pixels[i - (i % width) + (width - 1 - (i % width))]);
+    for (const image of [0, 4]) {
+      expect(view(image)).toEqual([...pixels]);
+      expect(view(image + 1)).toEqual(mirrored);
+    }
+    // Pixels grow from left to right, and so do those of a crop; those of its mirror image fall.
+    const rises = (i: number) => view(i)[1] - view(i)[0];
+    expect([rises(2) > 0, rises(3) < 0]).toEqual([true, true]);
+    // At most as far apart as the image's, at least as those of the smallest crop, 0.6 of it.
+    const range = (i: number) => Math.max(...view(i)) - Math.min(...view(i));
+    for (const crop of [2, 3, 6, 7]) {
+      expect(range(crop)).toBeLessThan(range(0));
+      expect(range(crop)).toBeGreaterThan(0.5 * range(0));
+    }
+    expect(view(6)).not.toEqual(view(2)); // of the second image another part
+    expect([...labels!]).toEqual([0, 0, 0, 0, 1, 1, 1, 1]);
+    expect(names.slice(2, 6)).toEqual(['a.png', 'a.png', 'b.png', 'b.png']);
+    expect((await collect(dataset, 3))[0].inputs).toEqual(inputs.subarray(0, 3 * pixels.length));
+  });
+
   test('refuses no images, a wrong shape and a wrong batch size', async () => {
     expect(() => imageDataset([], raw, [1, 1, 2])).toThrow(new InputError('the data set is empty'));
     expect(() => imageDataset(images(1).entries, raw, [2])).toThrow(InputError);

@@ -98,7 +98,7 @@ describe('the targets, on a residual network', () => {
 
     // The first and the last once more, by hand: fitted on one part, measured on the other.
     const samples = await samplesOf(calibration);
-    const { isFit, isHeldOut } = splitSamples(samples.length);
+    const { isFit, isHeldOut } = splitSamples({ size: samples.length });
     const fit = await datasetOf(
       samples.filter((_, i) => isFit(i)),
       [1, 28, 28],

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { splitSamples } from '../../src/pipeline/split.ts';
+import { quarterHeldOut, splitSamples } from '../../src/pipeline/split.ts';
 import { outputError, searchTarget } from '../../src/pipeline/target.ts';
 
 const tensor = (rows: number[][]) => ({
@@ -64,7 +64,7 @@ describe('splitSamples', () => {
   test.each([12, 13, 50, 192, 193, 1000])(
     'holds out a quarter of %i samples, none of which is fitted on',
     (n) => {
-      const { isFit, isHeldOut } = splitSamples(n);
+      const { isFit, isHeldOut } = splitSamples({ size: n });
       const all = Array.from({ length: n }, (_, i) => i);
       const held = all.filter(isHeldOut);
       const fit = all.filter(isFit);
@@ -76,7 +76,7 @@ describe('splitSamples', () => {
 
   test('spreads both parts over samples that are sorted by class', () => {
     for (const n of [120, 192, 512, 1000]) {
-      const { isFit, isHeldOut } = splitSamples(n);
+      const { isFit, isHeldOut } = splitSamples({ size: n });
       for (let label = 0; label < 10; label++) {
         const members = Array.from({ length: n }, (_, i) => i).filter(
           (i) => Math.floor((i * 10) / n) === label,
@@ -88,8 +88,20 @@ describe('splitSamples', () => {
     }
   });
 
+  test.each([
+    [48, 2],
+    [600, 3],
+  ])('holds out all views of an image or none: %i samples, %i of each', (size, views) => {
+    for (const { isFit, isHeldOut } of [splitSamples({ size, views }), quarterHeldOut({ size, views })]) {
+      for (let image = 0; image < size / views; image++) {
+        const of = Array.from({ length: views }, (_, view) => image * views + view);
+        expect(new Set(of.map((i) => [isFit(i), isHeldOut(i)].join()))).toHaveLength(1);
+      }
+    }
+  });
+
   test('has the few samples serve both where a split would leave too few', () => {
-    const { isFit, isHeldOut } = splitSamples(11);
-    for (let i = 0; i < 11; i++) expect([isFit(i), isHeldOut(i)]).toEqual([true, true]);
+    const { isFit, isHeldOut } = splitSamples({ size: 22, views: 2 });
+    for (let i = 0; i < 22; i++) expect([isFit(i), isHeldOut(i)]).toEqual([true, true]);
   });
 });

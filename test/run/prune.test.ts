@@ -95,6 +95,22 @@ describe('prune', () => {
     expect([name, samples]).toEqual(['accuracy', 20]);
   });
 
+  test('fits to several views of each image, and refuses them where there are no images', async () => {
+    const calibration = fixture('calib');
+    const of = (augment: number) => prune(MOBILENET, { ...settings, calibration, samples: 20, augment });
+    const { report, files } = await of(3);
+    expect([report.calibration, report.samples]).toEqual([
+      { path: calibration, samples: 60, seed: 0, augment: 3 },
+      60,
+    ]);
+    const name = basename(MOBILENET);
+    const once = await of(1);
+    expect((await bytesOf(files, name)).equals(await bytesOf(once.files, name))).toBe(false);
+    await expect(of(0)).rejects.toThrow('`augment`: expected a whole number above 0, got 0');
+    const ids = prune(fixture('opt-kjv'), { calibration: fixture('text/kjv-train.txt'), keep: 0.5, augment: 2 });
+    await expect(ids).rejects.toThrow('`augment` is for calibration with a folder of images');
+  });
+
   test('gives a folder back as its files', async () => {
     const { files, report } = await prune(fixture('opt-kjv'), {
       ...({ threads: 1, keep: 0.5, target: 'self', correct: false } as const),

@@ -284,7 +284,7 @@ function trialPass({ calibration }: Run, sizes: Sizes, target: Target): Omit<Pas
     target,
     search: 'greedy', // the local search moves all alike
     samples: 'fit',
-    fit: quarterHeldOut(calibration.size).isFit,
+    fit: quarterHeldOut(calibration).isFit,
     isThin: true,
   };
 }
@@ -413,7 +413,7 @@ class Search {
 
   async #prune(sizes: Sizes, name: string): Promise<Pruned> {
     const run = this.#run;
-    const { isHeldOut } = quarterHeldOut(run.calibration.size);
+    const { isHeldOut } = quarterHeldOut(run.calibration);
     const supports: [string, readonly number[]][] = [];
     const pass: Pass = {
       ...trialPass(run, sizes, this.#target),

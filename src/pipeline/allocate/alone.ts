@@ -57,7 +57,7 @@ function stateBytes({ chain, subject, calibration }: Run, isHeldOut: (index: num
  */
 export async function aloneLosses(run: Run, distance: Distance): Promise<Alone[]> {
   const { chain, calibration } = run;
-  const { isFit, isHeldOut } = quarterHeldOut(calibration.size);
+  const { isFit, isHeldOut } = quarterHeldOut(calibration);
   const isCarried = chain.parts === 1 || stateBytes(run, isHeldOut) <= activationLimit(run);
   const found: Omit<Alone, 'points'>[] = [];
   const variants: Variant[] = [];

@@ -6,7 +6,8 @@
 import type { FloatTensor } from '../../engine/index.ts';
 import { InputError } from '../../errors.ts';
 import { elements } from '../../graph/tensor.ts';
-import { decodeImage } from './image.ts';
+import { augmented } from './augment.ts';
+import { type DecodedImage, decodeImage } from './image.ts';
 import { formatShape, type NpyArray } from './npy.ts';
 import { imageShape, ownSize, type Preprocessing, preprocess } from './preprocessing.ts';
 
@@ -33,6 +34,8 @@ export interface Dataset {
   readonly shape: number[];
   /** Whether sizes differ. */
   readonly varies?: boolean;
+  /** Consecutive samples that are of one image, and that no fit may be measured on while it has seen one of them. Default 1. */
+  readonly views?: number;
   /** What other inputs of the model are for all samples. */
   readonly constants?: Readonly<Record<string, FloatTensor>>;
   /** Names of the labels 0, 1, 2…, where known. */
@@ -50,7 +53,7 @@ export interface ImageEntry {
 }
 
 /** What is known of a data set beside its samples. */
-export type Described = Pick<Dataset, 'name' | 'classes' | 'constants' | 'varies'>;
+export type Described = Pick<Dataset, 'name' | 'classes' | 'constants' | 'varies' | 'views'>;
 
 /** A sample as it is loaded: of the dataset's shape, unless it says its own. */
 export interface Loaded {
@@ -200,12 +203,19 @@ export function imageDataset(
 ): Dataset {
   const size = largest ? { ...preprocessing, size: largest } : preprocessing;
   const shape = imageShape(size, inputShape);
-  const keep = 4 * elements(shape) * entries.length <= keepBytes;
+  const { views = 1 } = described;
+  const samples = entries.flatMap((entry) => new Array<ImageEntry>(views).fill(entry));
+  const keep = 4 * elements(shape) * samples.length <= keepBytes;
   const kept: Loaded[] = [];
+  let last: { readonly entry: ImageEntry; readonly image: DecodedImage } | undefined;
+  const decoded = async (entry: ImageEntry) => {
+    if (last?.entry !== entry) last = { entry, image: await decodeImage(await entry.read(), entry.name) };
+    return last.image;
+  };
   const load = async (i: number) => {
     if (kept[i]) return kept[i];
-    const { name, read } = entries[i];
-    const image = await decodeImage(await read(), name);
+    const { name } = samples[i];
+    const image = augmented(await decoded(samples[i]), i % views, i);
     // To the nearest multiples, whatever `resize` says of a common size.
     const own = largest
       ? { ...preprocessing, size: ownSize(image, preprocessing), resize: 'fit' as const }
@@ -216,7 +226,7 @@ export function imageDataset(
     if (keep) kept[i] = loaded;
     return loaded;
   };
-  return datasetOf(entries, shape, load, { ...described, varies: largest !== undefined });
+  return datasetOf(samples, shape, load, { ...described, varies: largest !== undefined });
 }
 
 /**
