@@ -55,3 +55,12 @@ export function quarterHeldOut(positions: Positions): Split {
   const isUnseen = (index: number) => isHeldOut(imageOf(index, positions));
   return { isFit: (index) => !isUnseen(index), isHeldOut: isUnseen };
 }
+
+/** Whether the mean of `a` is below that of `b` by more than the standard error of their difference. */
+export function isBetter(a: ArrayLike<number>, b: ArrayLike<number>): boolean {
+  const differences = Float64Array.from(a, (value, i) => value - b[i]);
+  const n = differences.length;
+  const mean = differences.reduce((sum, value) => sum + value, 0) / n;
+  const variance = differences.reduce((sum, value) => sum + (value - mean) ** 2, 0) / Math.max(1, n - 1);
+  return mean < -Math.sqrt(variance / n);
+}

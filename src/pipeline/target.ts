@@ -6,27 +6,30 @@ import { sum } from '../graph/index.ts';
 import { refits } from '../solve/index.ts';
 import type { Select } from './batches.ts';
 import { type LastPlace, type Outputs, outputsOf, through } from './chain.ts';
+import type { Dataset } from './data/dataset.ts';
 import { textLoss } from './evaluate.ts';
 import { type Fidelity, fidelityOf } from './fidelity.ts';
 import { type Pass, passOver, type Run } from './pass.ts';
 import { fittingOf, type Sizes, type Target, targetOf } from './recipe.ts';
-import { splitSamples } from './split.ts';
+import { imageOf, isBetter, splitSamples } from './split.ts';
 
 /** What a pruned network's outputs are worth, on held-out samples. */
 interface Judged {
   /** Σ‖y − ŷ‖² / Σ‖y − ȳ‖² of the network's outputs, or a language model's loss. */
   readonly error: number;
+  /** What each image or sample has of the error; of networks that predict tokens it is not known. */
+  readonly shares?: readonly number[];
   /** Of other networks than language models. */
   readonly fidelity?: Fidelity;
 }
 
 /** A target that was tried. */
-export interface Candidate extends Target, Judged {}
+export interface Candidate extends Target, Omit<Judged, 'shares'> {}
 
 /** What layers were fitted to. */
 export interface TargetReport {
   readonly chosen: Target;
-  /** What `auto` measured, the best first. */
+  /** What `auto` measured: the chosen one, then the others, the best first. */
   readonly candidates?: readonly Candidate[];
 }
 
@@ -79,8 +82,12 @@ async function heldOutJudge(run: Run, isHeldOut: Select): Promise<(last: LastPla
   await before.close();
   return async (last) => {
     const pruned = await outputs(last, 'pruned');
+    const all = outputsShares(dense, pruned);
+    const isAlike = all.every(({ length }) => length === all[0].length);
+    const shares = isAlike ? byImage(all, run.calibration) : undefined;
     return {
-      error: outputsError(dense, pruned),
+      error: sum(all.map((own) => sum([...own]))) / all.length,
+      shares,
       fidelity: await fidelityOf(chain, each(dense), each(pruned)),
     };
   };
@@ -90,37 +97,57 @@ async function* each<T>(items: readonly T[]): AsyncGenerator<T> {
   yield* items;
 }
 
-/** The mean of `outputError` over the outputs. */
-function outputsError(dense: readonly Outputs[], pruned: readonly Outputs[]): number {
+/** `errorShares` of each output. */
+function outputsShares(dense: readonly Outputs[], pruned: readonly Outputs[]): Float64Array[] {
   const names = [...dense[0].values.keys()];
   const batches = (all: readonly Outputs[], name: string) => all.map(({ values }) => values.get(name)!);
-  return sum(names.map((name) => outputError(batches(dense, name), batches(pruned, name)))) / names.length;
+  return names.map((name) => errorShares(batches(dense, name), batches(pruned, name)));
+}
+
+/** Sums over all outputs and the views of an image, which are no independent samples. */
+function byImage(outputs: readonly Float64Array[], views: Pick<Dataset, 'views'>): number[] {
+  const totals: number[] = [];
+  for (const shares of outputs)
+    shares.forEach((share, i) => {
+      const image = imageOf(i, views);
+      totals[image] = (totals[image] ?? 0) + share;
+    });
+  return totals;
 }
 
 const BLEND_STEP = 0.25;
+/** Of the least error, how much more a blend may have that the samples do not tell from the best. */
+const CLOSE = 1.05;
 
 /**
  * The best blend towards the residual target, by steps of a quarter: the error is a smooth bowl over the
- * blend, so the two halves are tried first and then the neighbours of the better one, until none is better.
+ * blend, so the two halves are tried first and then the neighbours of the better one, until none is better. Of blends that are
+ * close and that the samples do not tell apart, the smallest is the best: the less a layer mends of what came before, the less it
+ * fits to few samples.
  *
  * @param measure  judges the network pruned towards a target, on samples that the fit did not see
  * @param hasResidual  whether any layer feeds a shortcut; without, `dense` and `residual` are one
- * @returns everything tried, the best first
+ * @returns everything tried, the best first, the others by their error
  */
 export async function searchTarget(
   measure: (target: Target) => Promise<Judged>,
   hasResidual: boolean,
 ): Promise<Candidate[]> {
-  const tried: Candidate[] = [];
+  const tried: (Target & Judged)[] = [];
   const attempt = async (target: Target) => {
     if (tried.some(({ kind, blend }) => kind === target.kind && blend === target.blend)) return;
     tried.push({ ...target, ...(await measure(target)) });
     tried.sort((a, b) => a.error - b.error);
+    const [{ error: least, shares: best }] = tried;
+    const isAsGood = ({ error, shares }: Judged) =>
+      best && shares && error <= CLOSE * least && !isBetter(best, shares);
+    const [smallest] = tried.filter(isAsGood).sort((a, b) => a.blend - b.blend);
+    if (smallest) tried.unshift(...tried.splice(tried.indexOf(smallest), 1));
   };
   const blended = (blend: number): Target =>
     blend === 0 ? { kind: 'self', blend } : { kind: 'residual', blend };
   for (const blend of [1, 0.5]) await attempt(blended(blend));
-  for (let best: Candidate | undefined; best !== tried[0]; ) {
+  for (let best: Target | undefined; best !== tried[0]; ) {
     best = tried[0];
     for (const blend of [best.blend - BLEND_STEP, best.blend + BLEND_STEP]) {
       if (blend >= 0 && blend <= 1) await attempt(blended(blend));
@@ -128,14 +155,15 @@ export async function searchTarget(
   }
   // On some networks what a shortcut lost is better left lost.
   if (hasResidual) await attempt({ kind: 'dense', blend: tried[0].blend || 1 });
-  return tried;
+  return tried.map(({ shares: _, ...candidate }) => candidate);
 }
 
 /**
- * Σ‖y − ŷ‖² / Σ‖y − ȳ‖² of an output, ȳ the mean of each of its values over the samples (of all of them, where samples
- * have different sizes): 0 is a perfect copy of the dense network, 1 no better than its mean answer.
+ * What each sample has of Σ‖y − ŷ‖² / Σ‖y − ȳ‖² of an output, ȳ the mean of each of its values over the samples (of all of them,
+ * where samples have different sizes): their sum is 0 for a perfect copy of the dense network, 1 for what is no better than its
+ * mean answer.
  */
-export function outputError(dense: readonly FloatTensor[], pruned: readonly FloatTensor[]): number {
+export function errorShares(dense: readonly FloatTensor[], pruned: readonly FloatTensor[]): Float64Array {
   const widths = new Set(dense.map(({ dims, data }) => data.length / dims[0]));
   const width = widths.size === 1 ? [...widths][0] : 1;
   const mean = new Float64Array(width);
@@ -145,14 +173,17 @@ export function outputError(dense: readonly FloatTensor[], pruned: readonly Floa
     for (let i = 0; i < data.length; i++) mean[i % width] += data[i];
   }
   for (let j = 0; j < width; j++) mean[j] /= rows;
-  let error = 0;
+  const errors = new Float64Array(sum(dense.map(({ dims }) => dims[0])));
+  let sample = 0;
   let spread = 0;
-  dense.forEach(({ data }, batch) => {
+  dense.forEach(({ dims, data }, batch) => {
     const other = pruned[batch].data;
+    const size = data.length / dims[0];
     for (let i = 0; i < data.length; i++) {
-      error += (data[i] - other[i]) ** 2;
+      errors[sample + Math.floor(i / size)] += (data[i] - other[i]) ** 2;
       spread += (data[i] - mean[i % width]) ** 2;
     }
+    sample += dims[0];
   });
-  return spread > 0 ? error / spread : error;
+  return spread > 0 ? errors.map((error) => error / spread) : errors;
 }

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { sizeAt, type Term } from '../../src/graph/index.ts';
-import { isBetter } from '../../src/pipeline/allocate/allocate.ts';
 import { type Alone, lossAt } from '../../src/pipeline/allocate/alone.ts';
 import { kneeOf } from '../../src/pipeline/allocate/analyze.ts';
 import { type Choices, type Point, tradeoff } from '../../src/pipeline/allocate/tradeoff.ts';
 import { analyze, memoryStore, type PruneOptions } from '../../src/pipeline/index.ts';
+import { isBetter } from '../../src/pipeline/split.ts';
 import { openSession } from '../../src/pool/index.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { random } from '../support/random.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { readModel, toFloat32 } from '../../src/graph/index.ts';
-import { outputError } from '../../src/pipeline/target.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { outputError } from '../support/output-error.ts';
 import { fashion, fixtureBytes, outputs, prune } from './fixtures.ts';
 
 const bytes = fixtureBytes('fashion-resnet');

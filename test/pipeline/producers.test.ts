@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { linearMaps, type Model, readModel, readWeights } from '../../src/graph/index.ts';
 import { minimize } from '../../src/pipeline/lbfgs.ts';
 import { producersOf, sampleStep } from '../../src/pipeline/producers.ts';
-import { outputError } from '../../src/pipeline/target.ts';
+import { outputError } from '../support/output-error.ts';
 import { fashion, fixtureBytes, openFixture, outputs, prune } from './fixtures.ts';
 
 describe('minimize', () => {

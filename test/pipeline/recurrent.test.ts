@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import { fromFloat32, readModel, toFloat32, writeModel } from '../../src/graph/index.ts';
 import { gather } from '../../src/graph/tensor.ts';
-import { outputError } from '../../src/pipeline/target.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { outputError } from '../support/output-error.ts';
 import { noise, outputs, prune } from './fixtures.ts';
 
 const UNITS = 16;

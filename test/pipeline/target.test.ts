@@ -1,13 +1,32 @@
 import { describe, expect, test } from 'vitest';
 import { quarterHeldOut, splitSamples } from '../../src/pipeline/split.ts';
-import { outputError, searchTarget } from '../../src/pipeline/target.ts';
+import { errorShares, searchTarget } from '../../src/pipeline/target.ts';
+import { outputError } from '../support/output-error.ts';
 
 const tensor = (rows: number[][]) => ({
   dims: [rows.length, rows[0].length],
   data: Float32Array.from(rows.flat()),
 });
 
-describe('outputError', () => {
+describe('errorShares', () => {
+  test('are of each sample, in order', () => {
+    const dense = [
+      tensor([
+        [0, 2],
+        [4, 2],
+      ]),
+      tensor([[2, 2]]),
+    ];
+    const pruned = [
+      tensor([
+        [1, 2],
+        [4, 0],
+      ]),
+      tensor([[2, 5]]),
+    ];
+    expect([...errorShares(dense, pruned)]).toEqual([1 / 8, 4 / 8, 9 / 8]);
+  });
+
   test('is the squared distance over the spread around the mean answer', () => {
     const dense = [tensor([[0, 2]]), tensor([[4, 2]])];
     // Mean [2, 2], spread 4 + 4.
@@ -49,6 +68,26 @@ describe('searchTarget', () => {
   test.each([0, 0.25, 0.5, 0.75, 1])('finds the bottom of a bowl at %d', async (best) => {
     const [{ kind, blend }] = await search(best, false);
     expect([kind, blend]).toEqual([best === 0 ? 'self' : 'residual', best]);
+  });
+
+  test('takes the smallest blend that samples do not tell from the best', async () => {
+    /** The best is 0.75; the others are worse by so much on each of four samples. */
+    const chosen = async (worse: Readonly<Record<number, readonly number[]>>) => {
+      const measured = async ({ blend }: { blend: number }) => {
+        const shares = [1, 2, 3, 4].map((share, i) => share + (worse[blend]?.[i] ?? 0));
+        return { error: shares.reduce((sum, share) => sum + share, 0), shares };
+      };
+      const [{ blend }, ...others] = await searchTarget(measured, false);
+      expect(others[0].blend).toBe(blend === 0.75 ? others[0].blend : 0.75);
+      return blend;
+    };
+    const clear = [1, 1.1, 1, 0.9];
+    const unclear = [0.9, -0.7, 0.8, -0.8];
+    const far = [3, -1, 2, -1];
+    expect(await chosen({ 0: clear, 0.25: clear, 0.5: clear, 1: clear })).toBe(0.75);
+    expect(await chosen({ 0: clear, 0.25: clear, 0.5: unclear, 1: clear })).toBe(0.5);
+    expect(await chosen({ 0: clear, 0.25: unclear, 0.5: unclear, 1: clear })).toBe(0.25);
+    expect(await chosen({ 0: clear, 0.25: clear, 0.5: far, 1: clear })).toBe(0.75);
   });
 
   test('tries the dense target at the best blend, where layers feed a shortcut', async () => {

@@ -107,7 +107,11 @@ describe('prune', () => {
     const once = await of(1);
     expect((await bytesOf(files, name)).equals(await bytesOf(once.files, name))).toBe(false);
     await expect(of(0)).rejects.toThrow('`augment`: expected a whole number above 0, got 0');
-    const ids = prune(fixture('opt-kjv'), { calibration: fixture('text/kjv-train.txt'), keep: 0.5, augment: 2 });
+    const ids = prune(fixture('opt-kjv'), {
+      calibration: fixture('text/kjv-train.txt'),
+      keep: 0.5,
+      augment: 2,
+    });
     await expect(ids).rejects.toThrow('`augment` is for calibration with a folder of images');
   });
 

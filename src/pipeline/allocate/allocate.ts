@@ -12,7 +12,7 @@ import type { LatencyTable } from '../latency.ts';
 import { type Pass, passOver, type Run } from '../pass.ts';
 import { fittingOf, type Prunable, type Sizes, type Spend, type Supports, type Target } from '../recipe.ts';
 import { shrunk } from '../sequence.ts';
-import { quarterHeldOut } from '../split.ts';
+import { isBetter, quarterHeldOut } from '../split.ts';
 import type { Subject } from '../subject.ts';
 import { chooseTarget, type TargetReport } from '../target.ts';
 import { type Alone, aloneLosses, lossAt } from './alone.ts';
@@ -430,12 +430,4 @@ class Search {
       await last.close();
     }
   }
-}
-
-/** Whether the mean of `a` is below that of `b` by more than the standard error of their difference. */
-export function isBetter(a: Float64Array, b: Float64Array): boolean {
-  const n = a.length;
-  const mean = a.reduce((sum, value, i) => sum + value - b[i], 0) / n;
-  const variance = a.reduce((sum, value, i) => sum + (value - b[i] - mean) ** 2, 0) / Math.max(1, n - 1);
-  return mean < -Math.sqrt(variance / n);
 }
