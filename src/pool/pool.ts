@@ -60,8 +60,8 @@ export class Pool implements Executor {
   readonly #module: WebAssembly.Module;
   readonly #slots: Slot[] = [];
   readonly #queue: Job[] = [];
-  /** Replacements on their way. */
-  #starting = 0;
+  /** Workers on their way in place of lost ones. */
+  readonly #replacements = new Set<Promise<void>>();
   #closed = false;
 
   private constructor(options: PoolOptions, module: WebAssembly.Module, shared: boolean) {
@@ -85,7 +85,7 @@ export class Pool implements Executor {
   }
 
   get threads(): number {
-    return this.#slots.length + this.#starting;
+    return this.#slots.length + this.#replacements.size;
   }
 
   members(count: number): Member[] {
@@ -204,7 +204,7 @@ export class Pool implements Executor {
     if (this.#queue.length > 0) {
       const helpers = this.#slots.filter(({ assisting }) => assisting);
       for (const slot of helpers.slice(0, this.#queue.length)) this.#callBack(slot);
-      if (this.#slots.length === 0 && this.#starting === 0) {
+      if (this.#slots.length === 0 && this.#replacements.size === 0) {
         for (const job of this.#queue.splice(0)) job.reject(givenUp(job, 'no worker is left'));
       }
       return;
@@ -226,8 +226,11 @@ export class Pool implements Executor {
     } catch (error) {
       if (!(error instanceof WorkerLostError)) job.reject(error);
       else if (this.#closed) job.reject(closed());
-      else if (job.attempts >= ATTEMPTS) job.reject(givenUp(job, error.message));
-      else {
+      else if (job.attempts >= ATTEMPTS) {
+        // Whoever goes on finds workers.
+        await Promise.all(this.#replacements);
+        job.reject(givenUp(job, error.message));
+      } else {
         this.#queue.unshift(job);
         this.#distribute();
       }
@@ -262,9 +265,10 @@ export class Pool implements Executor {
     void this.#end(slot, why);
     this.#callBackHelpersOf(slot);
     if (slot.assisting) void this.#lose(slot.assisting, 'a worker that helped it was lost');
-    this.#starting++;
-    await this.#start(slot.index).catch(() => {});
-    this.#starting--;
+    const replacement = this.#start(slot.index).catch(() => {});
+    this.#replacements.add(replacement);
+    await replacement;
+    this.#replacements.delete(replacement);
     this.#distribute();
   }
 

@@ -110,7 +110,7 @@ describe('preprocess', () => {
       rgb(1, 1, [1, 2, 3]),
       {},
       [8, 8, 3],
-      "the model's input [8, 8, 3] has 8 (`layout: 'nhwc'`?)",
+      "the model's input [8, 8, 3] has 8 (is `layout: 'nhwc'` meant?)",
     ],
     [
       'a colour that the model cannot take',

@@ -83,7 +83,10 @@ describe.concurrent('a folder of a language model', () => {
 
   test('is not read from a pipe', async () => {
     const path = changed('tokenizer.json', (pipe) => execFileSync('mkfifo', [pipe]));
-    await refused(['eval', path, '--data', fixture('text/kjv-test.txt')], /tokenizer\.json": not a file/);
+    await refused(
+      ['eval', path, '--data', fixture('text/kjv-test.txt')],
+      /there is no tokenizer\.json in it/,
+    );
   });
 });
 
