@@ -57,7 +57,7 @@ export function addWeight(weights, name, shape, deviation, mean = 0) {
   weights.set(name, tf.variable(tf.tensor(data, shape), true, name));
 }
 
-const turned = (x) => tf.transpose(x, x.rank === 2 ? [1, 0] : [0, 2, 1]);
+export const turned = (x) => tf.transpose(x, x.rank === 2 ? [1, 0] : [0, 2, 1]);
 /** a·b, whose gradients are products of transposed copies: `transposeA` of the wasm backend takes fifty times as long. */
 export const product = tf.customGrad((a, b, save) => {
   save([a, b]);
@@ -66,7 +66,6 @@ export const product = tf.customGrad((a, b, save) => {
     gradFunc: (dy, [a, b]) => [tf.matMul(dy, turned(b)), tf.matMul(turned(a), dy)],
   };
 });
-export { turned };
 
 /** Pixels of an image as it is or, to train on, mirrored and moved: a function of row and column, also outside of it. */
 export function pixelsOf({ pixels }, isVaried) {

@@ -233,6 +233,6 @@ async function readTokenizer(
   }
 }
 
-/** Says which special tokens are added. */
 const TOKENIZER = 'tokenizer.json';
+/** Says which special tokens are added. */
 const CONFIG = 'tokenizer_config.json';
