@@ -31,8 +31,8 @@ threads.Worker = class extends threads.Worker {
 
 /** For `workerUrl`: workers that can be stopped. */
 export const STOPPING_WORKER = new URL('stopping-worker.mjs', import.meta.url);
-/** What a Cholesky begins with, and a part of what is shared out of a large one. */
-const KERNELS = ['dpotrf', 'part'] as const;
+/** What a Cholesky and a layer begin with, and a part of what is shared out of a large one. */
+const KERNELS = ['dpotrf', 'createProblem', 'part'] as const;
 const [STOPPED, WAITING] = [1, 2];
 /** In place of a thread's number; the main thread has it, which is no worker. */
 const EVERY = 0;

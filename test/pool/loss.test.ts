@@ -180,7 +180,7 @@ describe('an aborted signal', () => {
     const good = await layerOf(200, 20, 1, 1);
     const bad = { ...good, H: good.H.map((value) => -value) };
     const layers = [bad, good, good, good].map((problem) => ({ problem, options: { keep: 100 } }));
-    goOn(pair[1], 'dpotrf');
+    goOn(pair[1], 'createProblem');
     const [, exit] = exits(pair);
     const sent = jobs.length;
     await expect(session.pruneLayers(layers)).rejects.toThrow(built.NotPositiveDefiniteError);
