@@ -137,11 +137,18 @@ function places({ dims, transposed, part }: Parameter) {
   return { rows, stride: transposed ? 1 : count * parts, columns };
 }
 
+/** Few enough for all that is read and written at a time to stay in the cache, where it is transposed. */
+const COLUMNS_AT_A_TIME = 8;
+
 function gather(data: Float32Array, parameter: Parameter): Float32Array {
   const { rows, stride, columns } = places(parameter);
-  const values = new Float32Array(rows * columns.length);
-  for (let r = 0, at = 0; r < rows; r++) {
-    for (const column of columns) values[at++] = data[column + r * stride];
+  const count = columns.length;
+  const values = new Float32Array(rows * count);
+  for (let first = 0; first < count; first += COLUMNS_AT_A_TIME) {
+    const end = Math.min(count, first + COLUMNS_AT_A_TIME);
+    for (let r = 0; r < rows; r++) {
+      for (let c = first; c < end; c++) values[r * count + c] = data[columns[c] + r * stride];
+    }
   }
   return values;
 }
