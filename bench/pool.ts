@@ -1,4 +1,4 @@
-// What threads gain, in Node and with --chromium also in a cross-origin isolated page; 2 threads unless said otherwise:
+// What threads gain, in Node and with --chromium also in a page, isolated from other origins and not; 2 threads unless said otherwise:
 //   npm run bench -- pool [threads] [--chromium] [--quick] [--json]
 
 import { mkdir, writeFile } from 'node:fs/promises';
@@ -13,7 +13,10 @@ await bench('pool', async ({ quick, emit }) => {
   const { openSession }: typeof Layer = await import(new URL('../../dist/layer.js', import.meta.url).href);
   const measured = { Node: await measureThreads(openSession, threads, sizes) };
   if (process.argv.includes('--chromium')) {
-    Object.assign(measured, { Chromium: await inChromium(threads, sizes) });
+    Object.assign(measured, {
+      Chromium: await inChromium(threads, sizes, true),
+      'Chromium, not isolated': await inChromium(threads, sizes, false),
+    });
   }
   const rows = Object.entries(measured).flatMap(([runtime, list]) =>
     list.map((row) => ({ runtime, threads, ...row, faster: row.oneMs / row.severalMs })),
@@ -21,7 +24,7 @@ await bench('pool', async ({ quick, emit }) => {
   const { n, p, inputs } = sizes;
   emit({
     name: 'threads',
-    title: `ms on one thread, on ${threads} (times as fast), medians; Gram of ${n} × ${p}, inverse of order ${p}, ${LAYERS} layers of ${inputs} inputs to half`,
+    title: `ms on one thread, on ${threads} (times as fast), medians; Gram of ${n} × ${p}, inverse of order ${p}, a layer of ${p} inputs by the default search, ${LAYERS} layers of ${inputs} by elimination, all to half`,
     rows,
     grid: crosstab(
       rows,
@@ -33,7 +36,7 @@ await bench('pool', async ({ quick, emit }) => {
 });
 
 /** What drives the browser is loaded here: its heap would make every garbage collection of the measurement in Node longer. */
-async function inChromium(threads: number, sizes: Sizes): Promise<ThreadsRow[]> {
+async function inChromium(threads: number, sizes: Sizes, isolated: boolean): Promise<ThreadsRow[]> {
   const { build } = await import('esbuild');
   const { openChromium } = await import('../test/browser/chromium.ts');
   const { serve } = await import('../test/browser/server.ts');
@@ -49,7 +52,7 @@ async function inChromium(threads: number, sizes: Sizes): Promise<ThreadsRow[]> 
     logLevel: 'warning',
   });
   await writeFile(`${site}/index.html`, '<!doctype html><script type="module" src="page.js"></script>');
-  const server = await serve({ isolated: true, folders: { '': site, osscar: 'dist/browser' } });
+  const server = await serve({ isolated, folders: { '': site, osscar: 'dist/browser' } });
   const browser = await openChromium();
   try {
     const page = await browser.newPage();

@@ -68,14 +68,15 @@ async function writeTokens(): Promise<void> {
 
 /** In a process of its own, which says at its end how much it had resident at most. */
 async function osscar(...args: string[]) {
-  const report = 'process.on("exit",()=>process.stderr.write("\\n"+process.resourceUsage().maxRSS))';
+  const report =
+    'process.on("exit",()=>process.stderr.write("\\npeak "+process.resourceUsage().maxRSS+"\\n"))';
   const start = performance.now();
   const child = spawn(
     process.execPath,
     [
       ...['--experimental-wasm-relaxed-simd', '--import', `data:text/javascript,${report}`],
       ...[
-        'dist/cli.js',
+        'build/bench/profile.mjs',
         'prune',
         MODEL,
         '--keep',
@@ -86,7 +87,8 @@ async function osscar(...args: string[]) {
         'onnx',
         '--json',
       ],
-      ...['--samples', String(samples), '--seqlen', String(seqlen), ...args],
+      // Random weights answer worse than by chance.
+      ...['--force', '--samples', String(samples), '--seqlen', String(seqlen), ...args],
     ],
     { stdio: ['ignore', 'pipe', 'pipe'] },
   );
@@ -98,7 +100,8 @@ async function osscar(...args: string[]) {
   if (status !== 0) throw new Error(`osscar prune ended with ${status}: ${err}`);
   return {
     result: JSON.parse(out),
-    peak: 1024 * Number(err.split('\n').at(-1)),
+    peak: 1024 * Number(/^peak (\d+)$/m.exec(err)![1]),
+    profile: err.trimEnd().split('\n').at(-1),
     seconds: (performance.now() - start) / 1000,
   };
 }
@@ -113,12 +116,18 @@ try {
   console.log(`${cpus()[0].model}, Node ${process.version}; ${blocks} blocks, ${samples} × ${seqlen} tokens`);
   console.log(`plan: ${parts.join(', ')}; ${plan.seconds.toFixed(0)} s`);
 
-  const { result, peak, seconds } = await osscar('--calibrate', TOKENS, '--output', `${FOLDER}/pruned`);
+  const { result, peak, seconds, profile } = await osscar(
+    '--calibrate',
+    TOKENS,
+    '--output',
+    `${FOLDER}/pruned`,
+  );
   const report = result as PruneReport;
   const ratio = peak / plan.bytes.total;
   console.log(
     `${report.stages.map(({ stage, seconds }) => `${stage} ${seconds.toFixed(0)} s`).join(', ')}; the whole run ${seconds.toFixed(0)} s, ${report.threads} threads`,
   );
+  console.log(profile);
   console.log(`peak resident memory: ${mib(peak)}, ${ratio.toFixed(2)} of the plan`);
   if (ratio > MAX_RATIO || peak >= MAX_BYTES) {
     console.error(`expected at most ${MAX_RATIO} of the plan and less than ${mib(MAX_BYTES)}`);

@@ -16,6 +16,7 @@ const BENCHES: Record<string, readonly string[]> = {
   eliminate: [],
   swap: [],
   layer: [],
+  published: [],
   pool: ['--chromium'],
 };
 const README = 'bench/README.md';

@@ -65,11 +65,16 @@ type Run = (session: Session) => Promise<ArrayLike<number>>;
 async function makeCases({ n, p, inputs }: Sizes): Promise<Record<string, Run>> {
   const X = Float32Array.from(randomArray(n * p, 1));
   const A = definite(p);
+  const large = await layer(p, 9);
   const layers = await Promise.all(Array.from({ length: LAYERS }, (_, i) => layer(inputs, 10 + i)));
   const flatten = (parts: readonly ArrayLike<number>[]) => parts.flatMap((part) => Array.from(part));
   return {
     Gram: (session) => session.gram(X, p),
     'SPD inverse': (session) => session.inverse(A, p),
+    'a large layer': async (session) => {
+      const { kept, W } = await session.pruneLayer(large, { keep: p / 2 });
+      return flatten([kept, W.subarray(0, 4096)]);
+    },
     [`${LAYERS} layers`]: async (session) => {
       const options = { keep: inputs / 2, search: 'greedy' } as const;
       const results = await session.pruneLayers(layers.map((problem) => ({ problem, options })));
