@@ -146,6 +146,7 @@ export {
   parseRecipe,
   pinnedOf,
   plan,
+  planMachines,
   preprocess,
   preprocessingMetadata,
   prune,

@@ -57,11 +57,19 @@ export async function inspectModel(path: string, flags: ModelFlags, command: Com
 export async function pruneModel(path: string, flags: PruneFlags, command: Command): Promise<void> {
   const settings = { ...settingsOf(flags), keep: keepOf(flags), ...telling(path, command) };
   if (flags.dryRun) {
-    const planned = await plan(path, settings);
+    const { machines, network } = flags;
+    const planned = await plan(path, {
+      ...settings,
+      machines,
+      ...(network !== undefined && { storeRate: (network * 1e9) / 8 }),
+    });
     print(flags, () => planText(planned), planned);
     return;
   }
   const { output } = flags;
+  for (const name of ['machines', 'network'] as const) {
+    if (flags[name] !== undefined) throw new InputError(`--${name} is for --dry-run; leave it out`);
+  }
   if (output === undefined) throw new InputError('where the pruned model goes is missing: `output`');
   const latencyTable = flags.latencyTable === undefined ? undefined : await readTable(flags.latencyTable);
   const signal = interruptSignal(flags); // before there is anything to tidy up

@@ -30,6 +30,7 @@ import {
   addStructureFlags,
   GROUPS,
   InterruptedError,
+  positive,
   positiveInteger,
 } from './options.ts';
 
@@ -89,6 +90,12 @@ addKeepFlags(addRunFlags(addModelFlags(program.command('prune'))))
     ).choices(METHODS),
   )
   .option('--dry-run', "say what it takes; of a language model's folder, reads config.json alone")
+  .option(
+    '--machines <n>',
+    'with --dry-run: what it takes on so many machines like this one',
+    positiveInteger,
+  )
+  .option('--network <gbit/s>', 'what they reach their store by (default: 10)', positive)
   .optionsGroup(GROUPS.data)
   .option(
     '--data <path>',

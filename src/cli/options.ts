@@ -62,6 +62,9 @@ export interface PruneFlags extends RunFlags {
   readonly overwrite?: boolean;
   readonly latencyTable?: string;
   readonly dryRun?: boolean;
+  readonly machines?: number;
+  /** Gbit/s. */
+  readonly network?: number;
   readonly report?: string;
   readonly compare?: readonly Method[];
 }
@@ -373,7 +376,7 @@ const parser = (fits: (value: number) => boolean, expected: string) => (text: st
   throw new InvalidArgumentError(`expected ${expected}.`);
 };
 export const number = parser(Number.isFinite, 'a number, as 0.5');
-const positive = parser((value) => value > 0 && value < Infinity, 'a number above 0');
+export const positive = parser((value) => value > 0 && value < Infinity, 'a number above 0');
 const integer = parser(Number.isInteger, 'a whole number');
 
 /** Height and width. */

@@ -9,6 +9,7 @@ import {
   type BeforeAfter,
   type KeepRatios,
   type LatencyTable,
+  type MachinesPlan,
   type Pinned,
   type PruneReport,
   type SavedReport,
@@ -256,6 +257,7 @@ export function planText(plan: Planned): string {
     `parameters: ${count(parameters.before)} -> ${count(parameters.after)}`,
     `peak memory: ${mib(bytes.total)} (weights of a part ${mib(bytes.weights)}, activations ${mib(bytes.activations)}, kernels ${mib(bytes.wasm + bytes.helpers)}, statistics ${mib(bytes.heap)}, the rest ${mib(bytes.base)})`,
     `time: about ${durationText(seconds)} on this machine`,
+    ...(plan.onMachines ? machinesText(plan.onMachines) : []),
     ...(statement ? [statement] : []),
     ...(bytes.wasm > wasmLimit
       ? [
@@ -263,6 +265,21 @@ export function planText(plan: Planned): string {
         ]
       : []),
   );
+}
+
+function machinesText({ machines, shards, seconds, networkBytes }: MachinesPlan): string[] {
+  const { total, engine, statistics, solving, network, measuring } = seconds;
+  const parts = Object.entries({
+    'running the model': engine,
+    sums: statistics,
+    'solving, on one of them': solving,
+    'the store': network,
+    measuring,
+  }).map(([name, time]) => `${name} ${durationText(time)}`);
+  return [
+    `on ${machines} machines like this one: about ${durationText(total)} (${parts.join(', ')}), ${(networkBytes / 1e9).toFixed(0)} GB through the store`,
+    `  assumed: ${shards} shards, weights of two bytes, everything one after the other; the rates are those measured here just now`,
+  ];
 }
 
 function sizeText(blocks: readonly BlockSizes[]): string {

@@ -45,6 +45,7 @@ export {
   parseLatencyTable,
   savedByHalf,
 } from './latency.ts';
+export type { Machines, MachinesPlan } from './machines.ts';
 export type { FileOptions } from './onnx.ts';
 export { declaredInput, type OpenedModel, type OpenOptions, openModel } from './open.ts';
 export { type Pinned, pinnedOf } from './pinned.ts';
@@ -57,6 +58,7 @@ export {
   type PruneOptions,
   type PruneResult,
   plan,
+  planMachines,
   prune,
 } from './prune.ts';
 export { measureRates } from './rates.ts';

@@ -147,33 +147,55 @@ function refitBytesOf({ maps, keep }: PlannedStep): number {
 }
 
 function flopsOf(
-  { macs }: Profile,
-  { target, correct }: Recipe,
-  { samples }: PlanOptions,
+  profile: Profile,
+  recipe: Recipe,
+  options: PlanOptions,
   steps: readonly PlannedStep[],
 ): Rates {
+  const { passes, parts, measured } = workOf(profile, recipe, options);
+  const solver = steps.map((step) => stepFlops(step, options.samples));
+  return {
+    engine: passes * parts + measured,
+    kernels: passes * sum(solver.map(({ statistics, solving }) => statistics + solving)),
+  };
+}
+
+/** What a run does: passes over all parts, what the engine does in one of them, and to measure both networks. */
+export function workOf(
+  { macs }: Pick<Profile, 'macs'>,
+  { target, correct }: Pick<Recipe, 'target' | 'correct'>,
+  { samples }: Pick<PlanOptions, 'samples'>,
+): { readonly passes: number; readonly parts: number; readonly measured: number } {
   const searches = target === 'auto' ? SEARCHES : 0;
-  const passes = 1 + (target === 'auto' ? SEARCH_PASSES : 0);
   const forwards = correct ? FORWARDS.corrected : FORWARDS.plain;
   const measured = samples * (2 + searches / 4) + COMPARED;
   return {
-    engine: 2 * (passes * forwards * macs.parts * samples + measured * macs.last),
-    kernels: passes * steps.reduce((sum, step) => sum + solveFlops(step, samples), 0),
+    passes: 1 + (target === 'auto' ? SEARCH_PASSES : 0),
+    parts: 2 * forwards * macs.parts * samples,
+    measured: 2 * measured * macs.last,
   };
 }
 
 /**
- * Gram and cross products (in f32, at twice the speed); the damping's elimination and trials; for a pruned layer the
- * elimination again and a search that takes about as long, else one more refit.
+ * Of the kernels. Gram and cross products (in f32, at twice the speed); then the damping's elimination and trials, each on what
+ * is kept; for a pruned layer the elimination again and a search that takes about as long, else one more refit.
  */
-function solveFlops({ maps, keep }: PlannedStep, samples: number): number {
-  return maps.reduce((sum, { p, m, groupSize, rows }) => {
+export function stepFlops(
+  { maps, keep }: PlannedStep,
+  samples: number,
+): { readonly statistics: number; readonly solving: number } {
+  const each = maps.map(({ p, m, groupSize, rows }) => {
     const k = keep === undefined ? p : keep * groupSize;
-    const statistics = (samples * rows * (p * p + 2 * p * m)) / 2;
-    const product = 2 * p * p * m;
     const refit = k ** 3 / 3 + 2 * k * k * m;
-    const elimination = p ** 3 + product + (2 / 3) * (p ** 3 - k ** 3);
-    const damping = elimination + product + TRIES * (refit + product);
-    return sum + statistics + damping + (k < p ? 2 * elimination : refit);
-  }, 0);
+    const elimination = p ** 3 + 2 * p * p * m + (2 / 3) * (p ** 3 - k ** 3);
+    const damping = elimination + 2 * p * p * m + TRIES * (refit + 2 * k * k * m);
+    return {
+      statistics: (samples * rows * (p * p + 2 * p * m)) / 2,
+      solving: damping + (k < p ? 2 * elimination : refit),
+    };
+  });
+  return {
+    statistics: sum(each.map(({ statistics }) => statistics)),
+    solving: sum(each.map(({ solving }) => solving)),
+  };
 }

@@ -24,13 +24,15 @@ import {
 } from './folder.ts';
 import { checkTable, type LatencyTable, measureLatency, timeOf } from './latency.ts';
 import { loadableRecipe } from './loadable.ts';
+import { type Machines, type MachinesPlan, planMachines as planOnMachines } from './machines.ts';
 import { type FileOptions, onnxSubject } from './onnx.ts';
 import type { OpenedModel } from './open.ts';
 import { type LatencyBudget, type Pass, passOver, type Run } from './pass.ts';
-import { checkPlan, type Plan, type PlanOptions, planRun } from './plan.ts';
+import { checkPlan, type Plan, type PlanOptions, type Profile, planRun, type Rates } from './plan.ts';
 import { doubtOf, fewSamples, flatness, type Warning } from './plausible.ts';
 import {
   parseRecipe,
+  type Recipe,
   type RecipeOptions,
   refitsProducers,
   type Sizes,
@@ -175,6 +177,35 @@ export function plan(
   model: OpenedModel | OpenedLanguageModel | LanguageModel,
   options: RecipeOptions & PlanOptions & Pick<FolderOptions, 'loadable'>,
 ): Plan {
+  const { profile, recipe } = profileOf(model, options);
+  return planRun(profile, recipe, options);
+}
+
+/**
+ * The same on several machines that share a queue and a store.
+ *
+ * @param rates  of one of them, as from `measureRates`; `kernels` on all of its threads
+ * @throws {InputError} for impossible ratios
+ *
+ * @example
+ * const rates = await measureRates(engine, kernels);
+ * const { seconds, networkBytes } = planMachines(language, { keep: 0.5, samples: 128, sample: [2048] }, rates, { machines: 8 });
+ */
+export function planMachines(
+  model: OpenedModel | OpenedLanguageModel | LanguageModel,
+  options: RecipeOptions & PlanOptions & Pick<FolderOptions, 'loadable'>,
+  rates: Rates,
+  machines: Machines,
+): MachinesPlan {
+  const { profile, recipe } = profileOf(model, options);
+  return planOnMachines(profile, recipe, options, rates, machines);
+}
+
+/** The steps of a run, and how it is to be done. */
+function profileOf(
+  model: OpenedModel | OpenedLanguageModel | LanguageModel,
+  options: RecipeOptions & PlanOptions & Pick<FolderOptions, 'loadable'>,
+): { readonly profile: Profile; readonly recipe: Recipe } {
   const asked = parseRecipe(options);
   // Within a budget sizes are not known yet.
   const isUniform = options.loadable && 'architecture' in model && asked.keep !== undefined;
@@ -183,11 +214,10 @@ export function plan(
   checkBudget(recipe.spend, 'analysis' in model);
   if ('architecture' in model) {
     const sizes = sizesOf(recipe, structuresOf(model));
-    return planRun(languageProfile(model, recipe, sizes, model.tokensOf(sample)), recipe, options);
+    return { profile: languageProfile(model, recipe, sizes, model.tokensOf(sample)), recipe };
   }
   const subject = subjectOf(model);
-  const sizes = sizesOf(recipe, subject.structures);
-  return planRun(subject.profile(recipe, sizes, sample), recipe, options);
+  return { profile: subject.profile(recipe, sizesOf(recipe, subject.structures), sample), recipe };
 }
 
 function subjectOf(

@@ -15,6 +15,8 @@ import {
   evaluate as evaluateModel,
   type FolderOptions,
   type LatencyTable,
+  type Machines,
+  type MachinesPlan,
   type Metric,
   measureLatency,
   measureRates,
@@ -25,6 +27,7 @@ import {
   type PruneReport,
   parseRecipe,
   pinnedOf,
+  planMachines,
   plan as planModel,
   prune as pruneModel,
   type SavedReport,
@@ -237,6 +240,8 @@ export interface Planned extends Plan {
   readonly wasmLimit: number;
   /** Whether the largest step fits into that. */
   readonly fits: boolean;
+  /** On several machines like this one, where they were asked for. */
+  readonly onMachines?: MachinesPlan;
 }
 
 /**
@@ -247,7 +252,7 @@ export interface Planned extends Plan {
  */
 export async function plan(
   model: Source,
-  settings: Omit<RunSettings, 'calibration'> & Pick<PruneSettings, 'format' | 'loadable'>,
+  settings: Omit<RunSettings, 'calibration'> & Pick<PruneSettings, 'format' | 'loadable'> & Partial<Machines>,
 ): Promise<Planned> {
   const place = await placeOf(model, 'model.onnx');
   const file = await modelFile(place);
@@ -257,20 +262,27 @@ export async function plan(
     const { samples = seqlen === undefined ? DEFAULT_IMAGES : DEFAULT_WINDOWS, augment = 1 } = settings;
     const { threads = platform().concurrency } = settings;
     const sample = seqlen === undefined ? [] : [seqlen];
-    const planned = planModel(model, {
+    const options = {
       ...settings,
       loadable: isLoadable(settings),
       threads,
       samples: samples * augment,
       sample,
-    });
+    };
+    const planned = planModel(model, options);
     const kernels = await openKernels(settings);
-    const rates = await measureRates(engine, kernels);
+    const measured = await measureRates(engine, kernels);
     // The engine was timed on all threads, the kernels on one.
+    const rates = { engine: measured.engine, kernels: measured.kernels * threads };
     const { flops, bytes } = planned;
-    const seconds = flops.engine / rates.engine + flops.kernels / (rates.kernels * threads);
+    const seconds = flops.engine / rates.engine + flops.kernels / rates.kernels;
     const wasmLimit = kernels.maximumBytes;
-    return { ...planned, seconds, wasmLimit, fits: bytes.wasm <= wasmLimit };
+    const { machines } = settings;
+    const onMachines =
+      machines === undefined
+        ? {}
+        : { onMachines: planMachines(model, options, rates, { ...settings, machines }) };
+    return { ...planned, seconds, wasmLimit, fits: bytes.wasm <= wasmLimit, ...onMachines };
   });
 }
 

@@ -174,6 +174,21 @@ describe.concurrent('osscar prune --dry-run', () => {
     expect(listing(it)).toEqual(['config.json']);
   });
 
+  test('says what it takes on several machines', async () => {
+    const flags = ['prune', MODEL, '--keep', '0.5', '--machines', '8'];
+    const { onMachines } = await osscarJson(...flags, '--network', '1', '--dry-run');
+    expect(onMachines).toMatchObject({ machines: 8, shards: 8 });
+    expect(onMachines.seconds.network).toBeCloseTo((8 * onMachines.networkBytes) / 1e9, 9);
+    const { code, stdout } = await osscar(...flags, '--dry-run');
+    expect(code).toBe(0);
+    expect(stdout).toMatch(
+      /^on 8 machines like this one: about \S+ \S+ \(running the model .*\n {2}assumed: 8 shards/m,
+    );
+    const out = join(newFolder('machines'), 'out');
+    const real = await osscar(...flags, '--calibrate', MODEL, '-o', out);
+    expect(real).toMatchObject({ code: 2, stderr: 'osscar: --machines is for --dry-run; leave it out\n' });
+  });
+
   test('says that OPT-30B does not fit, and what to do', async () => {
     const large = { hidden_size: 7168, word_embed_proj_dim: 7168, ffn_dim: 28672, num_hidden_layers: 48 };
     const more = { num_attention_heads: 56, vocab_size: 50272, max_position_embeddings: 2048 };

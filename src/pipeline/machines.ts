@@ -1,0 +1,76 @@
+// What a run takes on several machines that share a queue and a store, from the rates of one.
+
+import { sum } from '../graph/index.ts';
+import { type PlanOptions, type Profile, type Rates, stepFlops, workOf } from './plan.ts';
+import type { Recipe } from './recipe.ts';
+import type { PlannedStep } from './steps.ts';
+
+/** The machines, all alike, and what lies between them. */
+export interface Machines {
+  readonly machines: number;
+  /** Parts of the samples. Default: as many as there are machines, at least 8. */
+  readonly shards?: number;
+  /** Bytes per second of the store that all of them share: what is written and read by one and all. Default: those of 10 Gbit/s. */
+  readonly storeRate?: number;
+}
+
+/** Of a whole run. Seconds one after the other: nothing of it is done meanwhile. */
+export interface MachinesPlan {
+  readonly machines: number;
+  readonly shards: number;
+  readonly seconds: {
+    /** Both networks, shard by shard, on all machines. */
+    readonly engine: number;
+    /** Sums over their inputs, on all machines. */
+    readonly statistics: number;
+    /** The layers of a step, on one machine: the next step's inputs depend on it. */
+    readonly solving: number;
+    /** Through the store. */
+    readonly network: number;
+    /** The metric before and after, on one machine. */
+    readonly measuring: number;
+    readonly total: number;
+  };
+  /** Bytes through the store, both ways. */
+  readonly networkBytes: number;
+}
+
+export const DEFAULT_SHARDS = 8;
+export const STORE_RATE = 10e9 / 8;
+/** Weights as most large models are published, float16 or bfloat16: each machine reads all of them in every pass. */
+const WEIGHT_BYTES = 2;
+
+export function planMachines(
+  profile: Profile,
+  recipe: Recipe,
+  options: PlanOptions,
+  rates: Rates,
+  { machines, shards = Math.max(DEFAULT_SHARDS, machines), storeRate = STORE_RATE }: Machines,
+): MachinesPlan {
+  const { samples } = options;
+  const { passes, parts, measured } = workOf(profile, recipe, options);
+  const solver = profile.steps.map((step) => stepFlops(step, samples));
+  // Shards are whole: with 8 of them, 5 machines take as long as 4.
+  const share = Math.ceil(shards / machines) / shards;
+  const workers = Math.min(machines, shards);
+  const blocks = profile.sizes?.before.length ?? 1;
+  // Every shard's sums are written once and read by who solves the layer; what comes out of a part is written for the next.
+  const sums = 2 * shards * sum(profile.steps.map(sumBytes));
+  const states = 4 * samples * profile.held * blocks;
+  const weights = WEIGHT_BYTES * profile.parameters.before * workers;
+  const networkBytes = machines > 1 ? passes * (sums + states + weights) : 0;
+  const seconds = {
+    engine: (passes * parts * share) / rates.engine,
+    statistics: (passes * share * sum(solver.map(({ statistics }) => statistics))) / rates.kernels,
+    solving: (passes * sum(solver.map(({ solving }) => solving))) / rates.kernels,
+    network: networkBytes / storeRate,
+    measuring: measured / rates.engine,
+  };
+  const total = sum(Object.values(seconds));
+  return { machines, shards, seconds: { ...seconds, total }, networkBytes };
+}
+
+/** XᵀX (its lower triangle), XᵀY and the sums of both, of fitted and held-out samples. */
+function sumBytes({ maps }: PlannedStep): number {
+  return sum(maps.map(({ p, m }) => 2 * 8 * ((p * (p + 1)) / 2 + p * m + p + m)));
+}

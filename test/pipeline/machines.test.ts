@@ -1,0 +1,52 @@
+import { describe, expect, test } from 'vitest';
+import { describe as describeConfig } from '../../src/checkpoint/architectures/index.ts';
+import { type Machines, plan, planMachines } from '../../src/pipeline/index.ts';
+
+const OPT_125M = describeConfig({
+  model_type: 'opt',
+  ffn_dim: 3072,
+  hidden_size: 768,
+  max_position_embeddings: 2048,
+  num_attention_heads: 12,
+  num_hidden_layers: 12,
+  vocab_size: 50272,
+  word_embed_proj_dim: 768,
+});
+const OPTIONS = { keep: 0.5, target: 'residual', samples: 64, sample: [512] } as const;
+const RATES = { engine: 5e10, kernels: 2e10 };
+
+const planned = (machines: Machines) => planMachines(OPT_125M, OPTIONS, RATES, machines);
+
+describe('a run on several machines', () => {
+  test('takes on one what the plan of one says, and sends nothing', () => {
+    const { flops } = plan(OPT_125M, OPTIONS);
+    const { seconds, networkBytes } = planned({ machines: 1 });
+    expect(seconds.total).toBeCloseTo(flops.engine / RATES.engine + flops.kernels / RATES.kernels, 6);
+    expect(networkBytes).toBe(0);
+  });
+
+  test('divides the passes over the samples, and nothing else', () => {
+    const [one, eight] = [planned({ machines: 1 }).seconds, planned({ machines: 8 }).seconds];
+    expect(eight.engine).toBeCloseTo(one.engine / 8, 9);
+    expect(eight.statistics).toBeCloseTo(one.statistics / 8, 9);
+    expect([eight.solving, eight.measuring]).toEqual([one.solving, one.measuring]);
+  });
+
+  test('is no faster on machines that get no shard more', () => {
+    const shards = 8;
+    const [four, five, nine] = [4, 5, 9].map((machines) => planned({ machines, shards }).seconds);
+    expect(five.engine).toBe(four.engine);
+    expect(nine.engine).toBe(planned({ machines: 8, shards }).seconds.engine);
+  });
+
+  test('sends the sums of every shard, both ways, and waits for them', () => {
+    const bytes = (shards: number) => planned({ machines: 2, shards }).networkBytes;
+    // The lower triangle of XᵀX and XᵀY of what reads 768, fc2's of what reads 3072; fitted and held out.
+    const sums = ([p, m]: readonly number[]) => 8 * ((p * (p + 1)) / 2 + p * m + p + m);
+    const layers = [...Array(4).fill([768, 768]), [768, 3072], [3072, 768]];
+    const perShard = 12 * layers.map(sums).reduce((a, b) => a + b);
+    expect(bytes(9) - bytes(8)).toBe(2 * 2 * perShard);
+    const { seconds, networkBytes } = planned({ machines: 2, storeRate: 1e6 });
+    expect(seconds.network).toBeCloseTo(networkBytes / 1e6, 6);
+  });
+});
