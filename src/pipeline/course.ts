@@ -37,7 +37,7 @@ const TRIALS_MADE: Readonly<Record<Effort, number>> = { low: 2, medium: 12, high
 /** Searches see 192 samples at most, and three quarters of them are fitted to. */
 const SEARCH_WEIGHT = 0.6;
 
-function expected({ target, spend }: Recipe): Expected[] {
+function expected({ target, spend }: Pick<Recipe, 'target' | 'spend'>): Expected[] {
   return [
     { stage: 'measuring', passes: 1, weight: 0.3 },
     ...(spend?.of === 'latency' ? [{ stage: 'timing', passes: 1, weight: 2 }] : []),
@@ -47,6 +47,13 @@ function expected({ target, spend }: Recipe): Expected[] {
     { stage: 'pruning', passes: 1, weight: 1 },
     { stage: 'proving', passes: 1, weight: 0.5 },
   ];
+}
+
+/** What is searched before the pass that counts, in passes over all samples. */
+export function searchPasses(recipe: Pick<Recipe, 'target' | 'spend'>): number {
+  const searches = ['analysis', 'target', 'allocation'];
+  const stages = expected(recipe).filter(({ stage }) => searches.includes(stage));
+  return stages.reduce((sum, { passes, weight }) => sum + passes * weight, 0);
 }
 
 export class Course {

@@ -114,7 +114,7 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
     name: folder.name,
     parameters: sizeOfAll(checkpoint),
     bytes: tensors.reduce((sum, { bytes }) => sum + bytes, 0),
-    structures: structuresOf(language),
+    ...describedSubject(language),
     pinned: [],
     notPrunable: [],
     hasShortcuts: true,
@@ -126,9 +126,17 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
     chain: (engine, samples) => chainOf(opened, engine, samples),
     check: (samples) => checkWindows(samples, language),
     terms: (of, sample) => termsOf(opened, of, language.tokensOf(sample)),
-    profile: (recipe, sizes, sample) => languageProfile(language, recipe, sizes, language.tokensOf(sample)),
     contents: () => contentsOf(folder),
     writer: (recipe, sizes, engine) => folderWriter(opened, recipe, sizes, engine, options),
+  };
+}
+
+/** As much of it as config.json says: bytes as if each parameter had one. */
+export function describedSubject(language: LanguageModel): Pick<Subject, 'structures' | 'terms' | 'profile'> {
+  return {
+    structures: structuresOf(language),
+    terms: (of, sample) => languageTerms(language, of === 'bytes' ? 'params' : of, language.tokensOf(sample)),
+    profile: (recipe, sizes, sample) => languageProfile(language, recipe, sizes, language.tokensOf(sample)),
   };
 }
 
@@ -289,12 +297,7 @@ function sizesAfter({ sizes }: LanguageModel, kept: Sizes): BlockSizes[] {
 }
 
 /** What a plan needs to know, from config.json alone. */
-export function languageProfile(
-  language: LanguageModel,
-  recipe: Recipe,
-  kept: Sizes,
-  length: number,
-): Profile {
+function languageProfile(language: LanguageModel, recipe: Recipe, kept: Sizes, length: number): Profile {
   const { architecture, hidden, headDim, sizes } = language;
   const after = sizesAfter(language, kept);
   const { config, record, statement } = language.configOf(after);

@@ -3,6 +3,7 @@
 import type { BlockSizes } from '../checkpoint/architectures/index.ts';
 import { sum } from '../graph/index.ts';
 import { type ActivationLimits, activationLimit, pairBytes } from './activations.ts';
+import { searchPasses } from './course.ts';
 import { refitBytes } from './producers.ts';
 import { type Recipe, refitsProducers } from './recipe.ts';
 import type { PruneReport } from './report.ts';
@@ -83,9 +84,6 @@ const ENGINE_COPIES = 2;
 const OUTSIDE_COPIES = 2;
 /** A batch's scores: the engine's, ours, and those before them, beside those that are kept for the proof. */
 const SCORE_COPIES = 3;
-/** Passes of the search for a target, each on three quarters of the samples, beside the pass that counts. */
-const SEARCHES = 5;
-const SEARCH_PASSES = SEARCHES * 0.75;
 /** Samples beyond those of the metric before and after that are run: both networks' comparison. */
 const COMPARED = 2 * VERIFIED_WINDOWS;
 /** Strengths of damping that are tried for a layer; at most 5. */
@@ -93,14 +91,20 @@ const TRIES = 4;
 /** How often a part is run in a pass, in whole forward passes of one network: with and without correction. */
 const FORWARDS = { corrected: 3.6, plain: 3 };
 
-export function planRun(profile: Profile, recipe: Recipe, options: PlanOptions): Plan {
+/** @param most  the same where everything is as large as it can become, if sizes are not known yet */
+export function planRun(
+  profile: Profile,
+  recipe: Recipe,
+  options: PlanOptions,
+  most: Profile = profile,
+): Plan {
   const { model, parameters, sizes, statement, steps } = profile;
   return {
     model,
     parameters,
     sizes,
     statement,
-    bytes: bytesOf(profile, recipe, options),
+    bytes: bytesOf(most, recipe, options),
     flops: flopsOf(profile, recipe, options, steps),
   };
 }
@@ -163,14 +167,15 @@ function flopsOf(
 /** What a run does: passes over all parts, what the engine does in one of them, and to measure both networks. */
 export function workOf(
   { macs }: Pick<Profile, 'macs'>,
-  { target, correct }: Pick<Recipe, 'target' | 'correct'>,
+  recipe: Pick<Recipe, 'target' | 'spend' | 'correct'>,
   { samples }: Pick<PlanOptions, 'samples'>,
 ): { readonly passes: number; readonly parts: number; readonly measured: number } {
-  const searches = target === 'auto' ? SEARCHES : 0;
-  const forwards = correct ? FORWARDS.corrected : FORWARDS.plain;
-  const measured = samples * (2 + searches / 4) + COMPARED;
+  const searches = searchPasses(recipe);
+  const forwards = recipe.correct ? FORWARDS.corrected : FORWARDS.plain;
+  // Of three samples that a search is fitted to, one more is held out, and measured.
+  const measured = samples * (2 + searches / 3) + COMPARED;
   return {
-    passes: 1 + (target === 'auto' ? SEARCH_PASSES : 0),
+    passes: 1 + searches,
     parts: 2 * forwards * macs.parts * samples,
     measured: 2 * measured * macs.last,
   };

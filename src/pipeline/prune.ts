@@ -7,7 +7,14 @@ import { quantizedText, type WrittenModel } from '../graph/index.ts';
 import { openSession, type Session } from '../pool/index.ts';
 import { refits } from '../solve/index.ts';
 import { version } from '../version.ts';
-import { allocate, analyzeRun, problemOf, type TradeoffReport, tradeoffFound } from './allocate/index.ts';
+import {
+  allocate,
+  analyzeRun,
+  problemOf,
+  type TradeoffReport,
+  tradeoffFound,
+  uniformSizes,
+} from './allocate/index.ts';
 import { checkBudget } from './budget.ts';
 import type { RunOptions } from './chain.ts';
 import { Clock } from './clock.ts';
@@ -15,13 +22,7 @@ import { Course, type Progress, type ProgressStep } from './course.ts';
 import type { Dataset } from './data/index.ts';
 import { type Metric, measure } from './evaluate.ts';
 import { DENSE_BYTES, Findings } from './findings.ts';
-import {
-  type FolderOptions,
-  folderSubject,
-  languageProfile,
-  type OpenedLanguageModel,
-  structuresOf,
-} from './folder.ts';
+import { describedSubject, type FolderOptions, folderSubject, type OpenedLanguageModel } from './folder.ts';
 import { checkTable, type LatencyTable, measureLatency, timeOf } from './latency.ts';
 import { loadableRecipe } from './loadable.ts';
 import { type Machines, type MachinesPlan, planMachines as planOnMachines } from './machines.ts';
@@ -177,8 +178,8 @@ export function plan(
   model: OpenedModel | OpenedLanguageModel | LanguageModel,
   options: RecipeOptions & PlanOptions & Pick<FolderOptions, 'loadable'>,
 ): Plan {
-  const { profile, recipe } = profileOf(model, options);
-  return planRun(profile, recipe, options);
+  const { profile, recipe, most } = profileOf(model, options);
+  return planRun(profile, recipe, options, most);
 }
 
 /**
@@ -201,23 +202,26 @@ export function planMachines(
   return planOnMachines(profile, recipe, options, rates, machines);
 }
 
-/** The steps of a run, and how it is to be done. */
+/** The steps of a run, and how it is to be done. Within a budget those of uniform sizes, and of the largest there may be. */
 function profileOf(
   model: OpenedModel | OpenedLanguageModel | LanguageModel,
   options: RecipeOptions & PlanOptions & Pick<FolderOptions, 'loadable'>,
-): { readonly profile: Profile; readonly recipe: Recipe } {
+): { readonly profile: Profile; readonly recipe: Recipe; readonly most?: Profile } {
   const asked = parseRecipe(options);
   // Within a budget sizes are not known yet.
   const isUniform = options.loadable && 'architecture' in model && asked.keep !== undefined;
   const recipe = isUniform ? loadableRecipe(model, asked, () => []) : asked;
+  const { spend } = recipe;
   const { sample = [] } = options;
-  checkBudget(recipe.spend, 'analysis' in model);
-  if ('architecture' in model) {
-    const sizes = sizesOf(recipe, structuresOf(model));
-    return { profile: languageProfile(model, recipe, sizes, model.tokensOf(sample)), recipe };
-  }
-  const subject = subjectOf(model);
-  return { profile: subject.profile(recipe, sizesOf(recipe, subject.structures), sample), recipe };
+  checkBudget(spend, 'analysis' in model);
+  const subject = 'architecture' in model ? describedSubject(model) : subjectOf(model);
+  const most = subject.profile(recipe, sizesOf(recipe, subject.structures), sample);
+  const isKnown = spend && spend.of !== 'latency' && spend.maxLoss === undefined;
+  // How many bytes a folder has is not known before its weights are read.
+  if (!isKnown || (spend.of === 'bytes' && !spend.isFraction && 'architecture' in model))
+    return { profile: most, recipe };
+  const sizes = uniformSizes(problemOf(subject, sample, spend));
+  return { profile: subject.profile(recipe, sizes, sample), recipe, most };
 }
 
 function subjectOf(

@@ -96,7 +96,7 @@ export interface Problem {
 
 /** @throws {InputError} where the smallest widths do not fit the budget, or the dense model does */
 export function problemOf(
-  subject: Subject,
+  subject: Pick<Subject, 'structures' | 'macs' | 'terms'>,
   sample: readonly number[],
   { of = subject.macs === undefined ? 'params' : 'macs', limit: given, isFraction, widths: options }: Spend,
   table?: LatencyTable,

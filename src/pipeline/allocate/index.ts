@@ -1,6 +1,6 @@
 // Sizes within a budget: the only door to this folder.
 
-export { type AllocationReport, allocate, problemOf, type Trial } from './allocate.ts';
+export { type AllocationReport, allocate, problemOf, type Trial, uniformSizes } from './allocate.ts';
 export type { Alone } from './alone.ts';
 export {
   analyzeRun,

@@ -17,6 +17,31 @@ const RATES = { engine: 5e10, kernels: 2e10 };
 
 const planned = (machines: Machines) => planMachines(OPT_125M, OPTIONS, RATES, machines);
 
+describe('a run within a budget', () => {
+  const { keep: _, ...rest } = OPTIONS;
+
+  test('is planned with sizes that keep it, and the memory of any others', () => {
+    for (const of of ['params', 'macs'] as const) {
+      const { parameters, bytes } = plan(OPT_125M, { ...rest, [of]: 0.6 });
+      const least = plan(OPT_125M, { ...rest, [of]: 0.55 }).parameters.after;
+      expect(parameters.after).toBeGreaterThan(least);
+      expect(parameters.after).toBeLessThan(parameters.before);
+      if (of === 'params') expect(parameters.after).toBeLessThanOrEqual(0.6 * parameters.before);
+      expect(bytes).toEqual(plan(OPT_125M, { ...rest, maxLoss: 0.01 }).bytes);
+    }
+  });
+
+  test('counts the networks that are tried', () => {
+    const engine = (effort: 'low' | 'medium' | 'high') =>
+      plan(OPT_125M, { ...rest, params: 0.6, effort }).flops.engine;
+    const once = plan(OPT_125M, OPTIONS).flops.engine;
+    // The analysis is worth four passes, a trial rather more than half of one.
+    expect(engine('low') / once).toBeGreaterThan(4);
+    expect(engine('medium') / engine('low')).toBeGreaterThan(1.5);
+    expect(engine('high') / engine('medium')).toBeGreaterThan(1.5);
+  });
+});
+
 describe('a run on several machines', () => {
   test('takes on one what the plan of one says, and sends nothing', () => {
     const { flops } = plan(OPT_125M, OPTIONS);
