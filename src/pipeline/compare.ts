@@ -12,6 +12,7 @@ import type { MethodReport, PruneReport } from './report.ts';
  * becomes of the weights. Of a folder, each result is held in memory until it is measured.
  *
  * @param options  those that the report came of
+ * @param progressOf  who is told of the progress of each of the methods, counted from 1. Default: as the options have it
  *
  * @example
  * const { report } = await prune(model, options);
@@ -22,13 +23,15 @@ export async function compareMethods(
   { layers, target }: Pick<PruneReport, 'layers' | 'target'>,
   methods: readonly Method[],
   options: PruneOptions,
+  progressOf: (run: number) => PruneOptions['onProgress'] = () => options.onProgress,
 ): Promise<MethodReport[]> {
   const { macs, params, bytes, latency, maxLoss, of, spend, latencyTable, ...others } = options;
   const keep = { layers: Object.fromEntries(layers.map((it) => [it.name, it.kept.length / it.groups])) };
   const reports: MethodReport[] = [];
-  for (const method of methods) {
+  for (const [i, method] of methods.entries()) {
     const again = { ...others, keep, method, target: target.chosen, output: memoryOutput() };
-    const { report } = await prune(model as OpenedLanguageModel, again);
+    const told = { ...again, onProgress: progressOf(i + 1) };
+    const { report } = await prune(model as OpenedLanguageModel, told);
     const { metric, quality, seconds } = report;
     reports.push({ method, metric, quality, seconds });
   }

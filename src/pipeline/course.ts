@@ -49,11 +49,28 @@ function expected({ target, spend }: Pick<Recipe, 'target' | 'spend'>): Expected
   ];
 }
 
+const sizeOf = (stages: readonly Expected[]) =>
+  stages.reduce((sum, { passes, weight }) => sum + passes * weight, 0);
+
 /** What is searched before the pass that counts, in passes over all samples. */
 export function searchPasses(recipe: Pick<Recipe, 'target' | 'spend'>): number {
   const searches = ['analysis', 'target', 'allocation'];
-  const stages = expected(recipe).filter(({ stage }) => searches.includes(stage));
-  return stages.reduce((sum, { passes, weight }) => sum + passes * weight, 0);
+  return sizeOf(expected(recipe).filter(({ stage }) => searches.includes(stage)));
+}
+
+/** Of a run by this recipe, and then others by what it found: what each of them tells, as a share of the whole. */
+export function sharing(
+  recipe: Recipe,
+  others: number,
+  onProgress: ((progress: Progress) => void) | undefined,
+): (run: number) => ((progress: Progress) => void) | undefined {
+  const again = sizeOf(expected({ target: 'self' }));
+  const sizes = [sizeOf(expected(recipe)), ...Array<number>(others).fill(again)];
+  const before = (run: number) => sizes.slice(0, run).reduce((sum, size) => sum + size, 0);
+  const all = before(sizes.length);
+  return (run) =>
+    onProgress &&
+    ((progress) => onProgress({ ...progress, overall: (before(run) + progress.overall * sizes[run]) / all }));
 }
 
 export class Course {
@@ -87,10 +104,9 @@ export class Course {
   }
 
   #at(step: ProgressStep): Progress {
-    const size = ({ passes, weight }: Expected) => passes * weight;
     const at = this.#stages.findIndex(({ stage }) => stage === this.#stage);
-    const before = this.#stages.slice(0, Math.max(0, at)).reduce((sum, it) => sum + size(it), 0);
-    const all = this.#stages.reduce((sum, it) => sum + size(it), 0);
+    const before = sizeOf(this.#stages.slice(0, Math.max(0, at)));
+    const all = sizeOf(this.#stages);
     const current = this.#stages[at];
     const done = current ? Math.min(current.passes, this.#passes + this.#within) * current.weight : 0;
     // A stage that comes again, or one not foreseen, moves nothing back.

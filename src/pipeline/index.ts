@@ -26,7 +26,7 @@ export {
 export type { RunOptions } from './chain.ts';
 export type { StageTime } from './clock.ts';
 export { compareMethods } from './compare.ts';
-export type { Progress, ProgressStep } from './course.ts';
+export { type Progress, type ProgressStep, sharing } from './course.ts';
 export * from './data/index.ts';
 export type { Metric } from './evaluate.ts';
 export type { Fidelity } from './fidelity.ts';

@@ -35,6 +35,7 @@ import {
   type Shares,
   type SizeKind,
   sharesOf,
+  sharing,
   type TradeoffReport,
 } from '../pipeline/index.ts';
 import { openSession } from '../pool/index.ts';
@@ -85,8 +86,10 @@ export async function prune(model: Source, settings: PruneSettings): Promise<Pru
     const { found, drawn, ...run } = await openRun(place, settings, opened);
     const { latencyTable, compare } = settings;
     const options = { ...run, ...recipe, latencyTable };
+    const progressOf = sharing(recipe, compare?.length ?? 0, run.onProgress);
     const result = await pruneModel(found.model as OpenedModel, {
       ...options,
+      onProgress: progressOf(0),
       ...output,
       metadata: found.metadata,
       onnx: onnxOf(settings.format),
@@ -101,7 +104,7 @@ export async function prune(model: Source, settings: PruneSettings): Promise<Pru
     };
     const card = await modelCard(place, report, loaderOf(report, settings));
     const written = await output.save(result, (file) => found.files?.has(file) ?? false, card);
-    const comparison = compare && (await compareMethods(found.model, report, compare, options));
+    const comparison = compare && (await compareMethods(found.model, report, compare, options, progressOf));
     return { report: { ...report, model: written, comparison }, files: output.files?.() ?? new Map() };
   });
 }

@@ -66,6 +66,17 @@ describe('prune', () => {
     expect((await bytesOf(files, name)).equals(expected)).toBe(true);
   });
 
+  test('goes on from one method to the next, as one run', async () => {
+    const told: { overall: number; stage: string }[] = [];
+    const compare = ['magnitude', 'ziplm'] as const;
+    const options = { ...settings, calibration: fixture('calib'), samples: 40, compare };
+    await prune(MOBILENET, { ...options, onProgress: ({ overall, stage }) => told.push({ overall, stage }) });
+    const begins = told.filter(({ stage }, i) => stage === 'measuring' && told[i - 1]?.stage !== 'measuring');
+    expect(begins.map(({ overall }) => Math.round(100 * overall))).toEqual([0, 33, 67]);
+    const overall = told.map((it) => it.overall);
+    expect(overall).toEqual([...overall].sort((a, b) => a - b));
+  });
+
   test('finds the same behind addresses', async () => {
     const served = new Map(named.map(([name, content]) => [`/${name}`, content]));
     served.set('/net/a.onnx', model);
