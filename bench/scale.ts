@@ -5,66 +5,16 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import { text } from 'node:stream/consumers';
-import { describe } from '../src/checkpoint/architectures/index.ts';
-import { CheckpointWriter, planSafetensors } from '../src/checkpoint/index.ts';
-import { createFolder } from '../src/disk/folder.ts';
 import type { Plan, PruneReport } from '../src/pipeline/index.ts';
-import { random } from '../test/support/random.ts';
+import { writeShape } from './support/shape.ts';
 
 const [blocks = 2, samples = 8, seqlen = 512] = process.argv.slice(2).map(Number);
 const FOLDER = 'build/scale';
-const MODEL = `${FOLDER}/opt-1.3b-shape`;
-const TOKENS = `${FOLDER}/tokens.npy`;
 const MAX_BYTES = 6 * 2 ** 30;
 const MAX_RATIO = 1.5;
-
-/** facebook/opt-1.3b, with fewer blocks. */
-const CONFIG = {
-  model_type: 'opt',
-  architectures: ['OPTForCausalLM'],
-  activation_function: 'relu',
-  do_layer_norm_before: true,
-  ffn_dim: 8192,
-  hidden_size: 2048,
-  max_position_embeddings: 2048,
-  num_attention_heads: 32,
-  num_hidden_layers: blocks,
-  torch_dtype: 'float16',
-  vocab_size: 50272,
-  word_embed_proj_dim: 2048,
-};
-/** Spread of the weights before training. */
-const INIT_STD = 0.02;
-const ROWS_AT_A_TIME = 1024;
-
-async function writeCheckpoint(): Promise<void> {
-  const shapes = describe(CONFIG).tensors({ tensors: new Map() });
-  const specs = Array.from(shapes, ([name, { shape }]) => ({ name, shape, dtype: 'float16' as const }));
-  const writer = new CheckpointWriter(await createFolder(MODEL, { overwrite: true }), planSafetensors(specs));
-  const next = random(1);
-  const spread = INIT_STD * Math.sqrt(12);
-  for (const { name, shape } of specs) {
-    const [rows, columns = 1] = shape;
-    const isScale = name.endsWith('layer_norm.weight');
-    for (let row = 0; row < rows; row += ROWS_AT_A_TIME) {
-      const values = new Float32Array(Math.min(ROWS_AT_A_TIME, rows - row) * columns);
-      await writer.write(name, isScale ? values.fill(1) : values.map(() => spread * (next() - 0.5)), row);
-    }
-  }
-  await writer.writeFile('config.json', new TextEncoder().encode(JSON.stringify(CONFIG)));
-  await writer.finish();
-}
-
-async function writeTokens(): Promise<void> {
-  const next = random(2);
-  const ids = Int32Array.from({ length: samples * seqlen }, () => Math.floor(next() * CONFIG.vocab_size));
-  const header = `{'descr': '<i4', 'fortran_order': False, 'shape': (${samples}, ${seqlen}), }`.padEnd(117);
-  const magic = Uint8Array.from([0x93, ...new TextEncoder().encode('NUMPY'), 1, 0, 118, 0]);
-  await writeFile(TOKENS, [magic, new TextEncoder().encode(`${header}\n`), new Uint8Array(ids.buffer)]);
-}
 
 /** In a process of its own, which says at its end how much it had resident at most. */
 async function osscar(...args: string[]) {
@@ -78,7 +28,7 @@ async function osscar(...args: string[]) {
       ...[
         'build/bench/profile.mjs',
         'prune',
-        MODEL,
+        model,
         '--keep',
         '0.5',
         '--target',
@@ -106,10 +56,8 @@ async function osscar(...args: string[]) {
   };
 }
 
-await mkdir(FOLDER, { recursive: true });
+const { model, tokens } = await writeShape(FOLDER, { blocks, samples, seqlen });
 try {
-  await writeCheckpoint();
-  await writeTokens();
   const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
   const plan = (await osscar('--dry-run')).result as Plan & { readonly seconds: number };
   const parts = Object.entries(plan.bytes).map(([name, bytes]) => `${name} ${mib(bytes)}`);
@@ -118,7 +66,7 @@ try {
 
   const { result, peak, seconds, profile } = await osscar(
     '--calibrate',
-    TOKENS,
+    tokens,
     '--output',
     `${FOLDER}/pruned`,
   );

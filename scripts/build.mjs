@@ -78,7 +78,11 @@ const page = async (entry) => {
 };
 const REPORT_SCRIPT = JSON.stringify(await page('src/report/page.ts'));
 const REPORT_STYLE = JSON.stringify(await page('src/report/page.css'));
-const packages = Object.keys(packageJson.dependencies).filter((name) => !bundled.includes(name));
+/** Peers that are loaded by code of their own, where they are asked for. */
+const peers = ['bullmq', 'ioredis', 'prom-client'];
+const packages = [...Object.keys(packageJson.dependencies), ...peers].filter(
+  (name) => !bundled.includes(name),
+);
 const library = await build({
   ...options,
   metafile: true,

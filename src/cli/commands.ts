@@ -2,6 +2,7 @@
 
 import type { Command } from 'commander';
 import { checkWritable, readFileBytes, writeAtomically } from '../disk/files.ts';
+import { readStatus, work } from '../disk/worker.ts';
 import { InputError } from '../errors.ts';
 import { type LatencyTable, type ProgressStep, parseLatencyTable } from '../pipeline/index.ts';
 import { analyze, evaluate, inspect, type Kind, latency, plan, prune } from '../run/index.ts';
@@ -16,8 +17,17 @@ import {
   print,
   type RunFlags,
   settingsOf,
+  type WorkerFlags,
 } from './options.ts';
-import { analyzeText, folderText, inspectText, latencyText, planText, pruneText } from './print.ts';
+import {
+  analyzeText,
+  folderText,
+  inspectText,
+  latencyText,
+  planText,
+  pruneText,
+  statusText,
+} from './print.ts';
 import { progressReporter } from './progress.ts';
 import { checkReport, keepReport, keepTradeoff, readReport, readTradeoff } from './report.ts';
 import { say } from './say.ts';
@@ -74,18 +84,18 @@ export async function pruneModel(path: string, flags: PruneFlags, command: Comma
   const latencyTable = flags.latencyTable === undefined ? undefined : await readTable(flags.latencyTable);
   const signal = interruptSignal(flags); // before there is anything to tidy up
   await checkReport(flags.report, { overwrite: flags.overwrite, inputs: inputsOf(path, flags) });
-  const analysed = await readTradeoff(flags.work);
+  const analysed = await readTradeoff(settings.work);
   const { report } = await progressing((told) => prune(path, { ...settings, ...told, signal, latencyTable }));
   const tradeoff = report.tradeoff ?? analysed;
   const saved = { ...report, tradeoff, settings: configOf(command, path) };
-  await keepReport(saved, flags);
+  await keepReport(saved, { ...flags, work: settings.work });
   print(flags, () => pruneText(saved, output, process.stdout.isTTY), saved);
 }
 
 /** Files and folders that a command reads. */
 function inputsOf(path: string, flags: Partial<PruneFlags>): string[] {
-  const { calibrate, data, labels, dataLabels, tokenizer, latencyTable, work, scratch } = flags;
-  const given = [path, calibrate, data, labels, dataLabels, tokenizer, latencyTable, work, scratch];
+  const { calibrate, data, labels, dataLabels, tokenizer, latencyTable, work, store, scratch } = flags;
+  const given = [path, calibrate, data, labels, dataLabels, tokenizer, latencyTable, work, store, scratch];
   return given.filter((it) => it !== undefined);
 }
 
@@ -129,6 +139,18 @@ export async function measureModel(path: string, flags: LatencyFlags): Promise<v
   if (output !== undefined)
     await writeAtomically(output, [new TextEncoder().encode(`${JSON.stringify(table)}\n`)]);
   print(flags, () => latencyText(table), table);
+}
+
+export async function workFor({ queue, ...flags }: WorkerFlags): Promise<void> {
+  const signal = interruptSignal({});
+  signal.addEventListener('abort', () => say('ending after the job that it is at; the second time at once'));
+  say(`working for ${flags.store}`);
+  await work(queue, { ...flags, signal, onNote: say });
+}
+
+export async function showStatus(flags: { queue: string; json?: boolean }): Promise<void> {
+  const status = await readStatus(flags.queue);
+  print(flags, () => statusText(status), status);
 }
 
 async function readTable(path: string): Promise<LatencyTable> {

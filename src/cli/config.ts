@@ -13,6 +13,8 @@ const CONFIG_FILE = 'osscar.config.json';
 /** What a configuration calls the argument of commands. */
 const MODEL = 'model';
 const OVERWRITE = 'overwrite';
+/** What is not to be found in a report: addresses have passwords in them. */
+const SECRET = new Set(['queue']);
 /** Flags that a file cannot hold. */
 const NEVER = new Set(['config', 'version', 'help']);
 
@@ -117,9 +119,8 @@ function checkKnown(program: Command, path: string, key: string): void {
 export function configOf(command: Command, model: string): SavedReport['settings'] {
   const told = command.options
     .map((option) => option.attributeName())
-    .filter(
-      (name) => ['cli', 'config'].includes(command.getOptionValueSource(name) ?? '') && !NEVER.has(name),
-    )
+    .filter((name) => ['cli', 'config'].includes(command.getOptionValueSource(name) ?? ''))
+    .filter((name) => !NEVER.has(name) && !SECRET.has(name))
     .map((name) => [name, command.getOptionValue(name)]);
   return { [MODEL]: model, ...Object.fromEntries(told) };
 }

@@ -18,6 +18,8 @@ import {
   measureModel,
   pruneModel,
   reportRun,
+  showStatus,
+  workFor,
 } from './commands.ts';
 import { applyConfig } from './config.ts';
 import { flagged } from './flags.ts';
@@ -28,10 +30,12 @@ import {
   addRunFlags,
   addSizeFlags,
   addStructureFlags,
+  addWorkerFlags,
   GROUPS,
   InterruptedError,
   positive,
   positiveInteger,
+  queueFlag,
 } from './options.ts';
 
 /** What others call flags of ours. */
@@ -189,6 +193,25 @@ addStructureFlags(addSizeFlags(addModelFlags(program.command('latency'))))
     ),
   )
   .action(measureModel);
+
+addWorkerFlags(program.command('worker'))
+  .description('work for the runs that are given the same --queue and --store, until it is told to stop')
+  .addHelpText(
+    'after',
+    examples(
+      ['osscar worker --queue redis://10.0.0.1:6379 --store /mnt/run', 'on every machine'],
+      ['osscar worker --queue redis://10.0.0.1:6379 --store /mnt/run --metrics 9464'],
+    ),
+  )
+  .action(workFor);
+
+program
+  .command('status')
+  .description('where the run of a queue is, and what its workers do')
+  .addOption(queueFlag('required: address of the Redis that the run is given').makeOptionMandatory())
+  .option('--json', 'print one JSON object on standard output, nothing else')
+  .addHelpText('after', examples(['osscar status --queue redis://10.0.0.1:6379']))
+  .action(showStatus);
 
 setHost(disk);
 

@@ -47,6 +47,18 @@ export interface RunFlags extends ModelFlags, Omit<RecipeOptions, 'keep'> {
   readonly augment?: number;
   readonly scratch?: string;
   readonly work?: string;
+  readonly queue?: string;
+  readonly store?: string;
+  readonly shards?: number;
+}
+
+/** Of `osscar worker`. */
+export interface WorkerFlags extends Pick<ModelFlags, 'threads' | 'timeout'> {
+  readonly queue: string;
+  readonly store: string;
+  readonly scratch?: string;
+  readonly stalled: number;
+  readonly metrics?: string;
 }
 
 export interface PruneFlags extends RunFlags {
@@ -78,10 +90,16 @@ export interface LatencyFlags extends ModelFlags {
 /** The options that the library's calls take by other names. */
 export function settingsOf(flags: Partial<PruneFlags>) {
   const { calibrate, data: evaluation, dataLabels: evaluationLabels, input: inputs, ...same } = flags;
-  const { keep: _, latencyTable: __, ...rest } = same;
+  const { keep: _, latencyTable: __, store, ...rest } = same;
+  if (store !== undefined && rest.queue === undefined)
+    throw new InputError('`store` is what workers share, and goes with `queue`; of one machine it is `work`');
+  if (store !== undefined && rest.work !== undefined)
+    throw new InputError(
+      '`store` and `work` are one folder, of several machines or of one; give one of them',
+    );
   // What is missing is for the library to say.
   const calibration = calibrate as RunSettings['calibration'];
-  return { ...rest, calibration, evaluation, evaluationLabels, inputs };
+  return { ...rest, work: store ?? rest.work, calibration, evaluation, evaluationLabels, inputs };
 }
 
 /** Headings of the help. Those of images and text say too what flags mean nothing to the other kind of model. */
@@ -91,8 +109,20 @@ export const GROUPS = {
   images: 'Images:',
   text: 'Text:',
   output: 'Output:',
+  machines: 'Many machines:',
   expert: 'Expert:',
 } as const;
+
+/** From the environment too: addresses have passwords in them, and other users see what commands are called with. */
+export const queueFlag = (what: string) => new Option('--queue <url>', what).env('OSSCAR_QUEUE');
+const threadsFlag = () =>
+  new Option('--threads <n>', 'threads of onnxruntime and of the solver')
+    .argParser(threadCount)
+    .default(availableParallelism(), 'all cores');
+const timeoutFlag = () =>
+  new Option('--timeout <s>', 'what an ONNX file or a tokenizer may take for one sample or text')
+    .argParser(positive)
+    .default(60, '60 seconds');
 
 /** What every command takes. */
 export function addModelFlags(command: Command): Command {
@@ -101,11 +131,7 @@ export function addModelFlags(command: Command): Command {
     .optionsGroup(GROUPS.output)
     .option('--json', 'print one JSON object on standard output, nothing else')
     .optionsGroup(GROUPS.expert)
-    .addOption(
-      new Option('--threads <n>', 'threads of onnxruntime and of the solver')
-        .argParser(threadCount)
-        .default(availableParallelism(), 'all cores'),
-    )
+    .addOption(threadsFlag())
     .addOption(
       new Option(
         '--simd <name>',
@@ -114,11 +140,7 @@ export function addModelFlags(command: Command): Command {
         .choices(['auto', 'baseline', 'relaxed'])
         .default('auto'),
     )
-    .addOption(
-      new Option('--timeout <s>', 'what an ONNX file or a tokenizer may take for one sample or text')
-        .argParser(positive)
-        .default(60, '60 seconds'),
-    )
+    .addOption(timeoutFlag())
     .addOption(
       new Option(
         '--engine <name>',
@@ -234,7 +256,37 @@ export function addRunFlags(command: Command): Command {
     .option(
       '--work <dir>',
       'folder that keeps what the run finds: a run that was stopped continues there, and one with other sizes begins there',
+    )
+    .optionsGroup(GROUPS.machines)
+    .addOption(
+      queueFlag('address of a Redis, as redis://host:6379: osscar worker does the passes over the model'),
+    )
+    .option('--store <dir>', 'with --queue: folder that the workers share, as --work')
+    .option(
+      '--shards <n>',
+      'parts of the samples that are summed one by one; the last bits depend on it (default: 1, with --queue 8)',
+      positiveInteger,
     );
+}
+
+/** Of workers. */
+export function addWorkerFlags(command: Command): Command {
+  return command
+    .addOption(queueFlag('required: address of the Redis that the run is given').makeOptionMandatory())
+    .requiredOption('--store <dir>', 'required: the folder that the run is given')
+    .addOption(threadsFlag())
+    .addOption(timeoutFlag())
+    .option(
+      '--scratch <dir>',
+      'folder for activations that do not fit the memory (default: the temporary one)',
+    )
+    .option(
+      '--stalled <seconds>',
+      "without a sign of life for so long, a worker is lost, and its job another one's",
+      positive,
+      30,
+    )
+    .option('--metrics <port>', 'serve Prometheus metrics at /metrics of this port, or of host:port');
 }
 
 /** How much is kept, and how that is chosen. */
@@ -335,7 +387,7 @@ export class InterruptedError extends OsscarError {
   /** The process's, as shells give it. */
   readonly exitCode: number;
 
-  constructor(signal: NodeJS.Signals, { work }: Pick<RunFlags, 'work'>) {
+  constructor(signal: NodeJS.Signals, { store, work = store }: Pick<RunFlags, 'work' | 'store'>) {
     const further = work === undefined ? '' : ', and the same command goes on from here';
     super('ERR_OSSCAR_INTERRUPTED', `interrupted; nothing was written${further}`);
     this.exitCode = 128 + constants.signals[signal];
@@ -343,7 +395,7 @@ export class InterruptedError extends OsscarError {
 }
 
 /** Aborted by Ctrl-C, or where the process is asked to end. The second time it ends at once, whatever it does. */
-export function interruptSignal(flags: Pick<RunFlags, 'work'>): AbortSignal {
+export function interruptSignal(flags: Pick<RunFlags, 'work' | 'store'>): AbortSignal {
   const interrupt = new AbortController();
   const signals = ['SIGINT', 'SIGTERM'] as const;
   const ignore = () => signals.forEach((signal) => void process.off(signal, listener));

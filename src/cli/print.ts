@@ -3,6 +3,7 @@
 
 import colors from 'picocolors';
 import type { BlockSizes } from '../checkpoint/architectures/index.ts';
+import type { Status } from '../disk/bullmq.ts';
 import { quantizedText } from '../graph/index.ts';
 import {
   amountText,
@@ -315,4 +316,32 @@ function keepText(keep: number | KeepRatios): string {
 /** 1234567 as 1,234,567, the same in every locale. */
 function count(value: number): string {
   return String(Math.round(value)).replace(/\B(?=(\d{3})+$)/g, ',');
+}
+
+/** Where a run is, and who works on it. */
+export function statusText({ queue, run, jobs, workers, failures }: Status): string {
+  const { waiting, active, done, failed } = jobs;
+  const rows = workers.map((it) => [
+    it.name,
+    it.doing ?? (it.isThere ? 'waiting' : 'gone'),
+    String(it.done),
+    durationText(it.seconds),
+    amountText('bytes', it.read),
+    amountText('bytes', it.written),
+  ]);
+  const titles = ['worker', 'does', 'jobs', 'time', 'read', 'written'];
+  return linesOf(
+    `${queue}: ${run ? progressText(run) : 'no run has been here'}`,
+    `jobs: ${waiting} waiting, ${active} active, ${done} done, ${failed} failed`,
+    ...(rows.length > 0 ? table([titles, ...rows], [0, 1]) : []),
+    ...failures.map(({ job, reason }) => `failed: ${job}: ${reason}`),
+  );
+}
+
+function progressText({ overall, stage, label, layer, host, at }: NonNullable<Status['run']>): string {
+  const what = [stage, ...(label === stage ? [] : [label]), ...(layer === undefined ? [] : [layer])].join(
+    ', ',
+  );
+  const ago = durationText(Math.max(0, (Date.now() - at) / 1000));
+  return `${(100 * overall).toFixed(0)} %, ${what} (${host}, ${ago} ago)`;
 }

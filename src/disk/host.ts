@@ -6,10 +6,12 @@ import { openFileOutput, openFolderOutput, openModelFolderOutput } from './outpu
 import { onDisk } from './place.ts';
 import { openScratch } from './scratch.ts';
 import { folderStore } from './store.ts';
+import { openQueue } from './worker.ts';
 
 export const disk: Host = {
   place: onDisk,
   store: folderStore,
+  queue: openQueue,
   scratch: openScratch,
   native: loadNative,
   output(path, kind, replacing) {

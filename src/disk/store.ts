@@ -4,16 +4,21 @@ import { mkdir, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileOf, keysOf, type RunStore } from '../pipeline/index.ts';
 import { named, readRange, unlessMissing, writeAtomically } from './files.ts';
-import { lockFolder } from './temporary.ts';
+import { lockFolder, removeLeftovers } from './temporary.ts';
 
 /**
  * The folder is made if need be, and is this process's until `close`.
  *
+ * @param isShared  whether others may use it at the same time, on this machine and others
  * @throws {InputError} naming the path, and the process if another has the folder
  */
-export async function folderStore(path: string): Promise<RunStore & { close(): Promise<void> }> {
+export async function folderStore(
+  path: string,
+  { isShared = false } = {},
+): Promise<RunStore & { close(): Promise<void> }> {
   await named(path, mkdir(path, { recursive: true }));
-  const close = await named(path, lockFolder(path));
+  if (isShared) await removeLeftovers(path);
+  const close = isShared ? async () => {} : await named(path, lockFolder(path));
   return {
     name: path,
     close,

@@ -2,17 +2,21 @@
 // part is in memory at a time.
 
 import type { Engine, EngineSession, FloatTensor } from '../engine/index.ts';
+import { InputError } from '../errors.ts';
 import { elements, type Gain, type Model, type Structure } from '../graph/index.ts';
 import type { AbortOptions } from '../pool/index.ts';
 import { type ActivationLimits, Activations, pairBytes } from './activations.ts';
 import { type Batch, type BatchSource, batchSource, feedsOf, type Select } from './batches.ts';
 import type { Dataset } from './data/index.ts';
-import { type DenseBatches, Findings } from './findings.ts';
+import { DenseBatches, Findings } from './findings.ts';
 import { isCache, type ModelInput } from './inputs.ts';
 import { loadModel } from './load.ts';
 import type { OpenedModel } from './open.ts';
 import type { Named } from './recipe.ts';
+import type { History } from './sequence.ts';
+import { type Range, shardRange, sliceOf } from './shards.ts';
 import { turn } from './turn.ts';
+import { hereWork, type Pieces, type Work } from './work.ts';
 
 export interface Chain {
   /** For messages. */
@@ -50,8 +54,8 @@ export interface Place {
   readonly part: Part;
   /** The part in the pruned network, where it differs. */
   readonly pruned?: Model;
-  /** All samples or some of them, as both networks have them here. */
-  source(select?: Select): BatchSource;
+  /** All samples, those of a shard, or some of them, as both networks have them here. */
+  source(select?: Select, shard?: number): BatchSource;
 }
 
 /** The last part, with the activations of all that went before it. */
@@ -59,45 +63,85 @@ export interface LastPlace extends Place {
   close(): Promise<void>;
 }
 
+/** What the pruned network gives for every batch of a shard. */
+export interface ShardOutputs {
+  of(shard: number): Promise<Activations>;
+  close(): Promise<void>;
+}
+
 /** A part of the pruned network. */
 export interface Visited {
   readonly model: Model;
-  /** What it gives for every batch, where that is known already. */
-  readonly outputs?: Activations;
+  /** What it gives, where that need not be computed from its input. */
+  readonly outputs?: ShardOutputs;
 }
 
 /** Gives the pruned network's part, where that is not the dense network's. */
 export type Visit = (place: Place, index: number) => Promise<Visited | undefined>;
 
+/** How samples go through a chain. */
+export interface Through {
+  /** Of these samples, where other passes over them follow or went before. */
+  readonly findings?: Findings;
+  /** Who does it. Default: it is done here. */
+  readonly work?: Work;
+  /** All that was solved on the way; `visit` goes on with it. */
+  readonly history?: History;
+  /** The part to begin with, where what lies before it was done before. */
+  readonly from?: number;
+}
+
 /**
  * Takes samples to the last part. `visit` sees every part before its samples move on.
- *
- * @param findings  of these samples, where other passes over them follow or went before
  */
 export async function through(
   chain: Chain,
   samples: Dataset,
   options: RunOptions,
   visit: Visit = async () => undefined,
-  findings = new Findings(),
+  { findings = new Findings(), work = hereWork(), history = DENSE, from = 0 }: Through = {},
 ): Promise<LastPlace> {
   let states: States | undefined;
-  let diverged = false;
+  let diverged = !history.isDense;
+  const rangeOf = (shard: number) => shardRange(samples, work.shards, shard);
+  const behind = (part: number, make: (shard: number) => Promise<Moved>) => {
+    const about = { part, output: true, before: history.isDense ? undefined : history.name };
+    return work.each('behind', about, make);
+  };
+  const stored = (pieces: Pieces<Moved>) => new StoredStates(samples.size, work.shards, rangeOf, pieces);
   try {
-    for (let index = 0; ; index++) {
+    if (from > 0) states = stored(await behind(from - 1, unmade));
+    for (let index = from; ; index++) {
+      work.enter({ part: index, history: { ...history } }, states?.pieces);
       const part = await chain.open(index);
       const [before, apart] = [states, diverged];
-      const source = (select?: Select) =>
-        before?.source(part.batch, apart, select) ?? batchSource(samples, chain.input, select);
+      const source = (select?: Select, shard?: number): BatchSource => {
+        const range = shard === undefined || work.shards === 1 ? undefined : rangeOf(shard);
+        if (before) return before.source(part.batch, apart, select, range);
+        if (!range) return batchSource(samples, chain.input, select);
+        const inside = select && ((i: number) => select(range.first + i));
+        return batchSource(sliceOf(samples, range), chain.input, inside);
+      };
       const visited = await visit({ part, source }, index);
       diverged ||= visited !== undefined;
       if (index === chain.parts - 1)
         return { part, pruned: visited?.model, source, close: async () => states?.close() };
+      const move = (shard: number, dense: DenseBatches<FloatTensor>) =>
+        advance(chain, { part, source }, visited, diverged, shard, dense, options);
       try {
-        states ??= new States(samples.size, chain.between, options);
-        const bytes = pairBytes(samples.size * elements(chain.between)) / 2;
-        const dense = await findings.dense<FloatTensor>({ part: index, output: true }, bytes);
-        await advance(chain, { part, source }, visited, diverged, states, dense, options);
+        if (work.isHere) {
+          states ??= new HeldStates(samples.size, chain.between, options);
+          const bytes = pairBytes(samples.size * elements(chain.between)) / 2;
+          for (let shard = 0; shard < work.shards; shard++) {
+            const about = { part: index, output: true, ...(work.shards > 1 && { shard, of: work.shards }) };
+            const dense = await findings.dense<FloatTensor>(about, bytes / work.shards);
+            for await (const [before, after, batch] of move(shard, dense))
+              await (states as HeldStates).add(before, after, batch);
+          }
+          (states as HeldStates).rewind();
+        } else {
+          states = stored(await behind(index, (shard) => gathered(move(shard, new DenseBatches()))));
+        }
       } finally {
         await visited?.outputs?.close();
       }
@@ -108,16 +152,27 @@ export async function through(
   }
 }
 
-/** Moves all samples behind a part. */
-async function advance(
+const DENSE: History = { name: '', isDense: true };
+
+/** Of what lies before the part that a pass begins with. */
+async function unmade(): Promise<never> {
+  throw new InputError('the run store lacks activations that were there; the same run makes them again');
+}
+
+/** A batch behind a part: of the dense network, of the pruned one, and as it was. */
+type Step = readonly [dense: FloatTensor, pruned: FloatTensor, batch: Batch];
+
+/** Moves the samples of a shard behind a part. */
+async function* advance(
   { engine }: Chain,
   { part, source }: Place,
   { model: pruned, outputs }: Partial<Visited> = {},
   diverged: boolean,
-  states: States,
+  shard: number,
   dense: DenseBatches<FloatTensor>,
   { signal }: RunOptions,
-): Promise<void> {
+): AsyncGenerator<Step> {
+  const known = await outputs?.of(shard);
   const sessions: EngineSession[] = [];
   const load = async (model: Model) => {
     sessions.push(await loadModel(engine, model));
@@ -126,18 +181,17 @@ async function advance(
   try {
     const isUsed = !dense.isKnown || (diverged && !pruned);
     const own = isUsed ? await load(part.opened?.model ?? (await part.read())) : undefined;
-    const other = pruned && !outputs ? await load(pruned) : own;
+    const other = pruned && !known ? await load(pruned) : own;
     let index = 0;
-    for await (const batch of source().batches()) {
+    for await (const batch of source(undefined, shard).batches()) {
       await turn(signal);
       const before = await dense.at(index, () => onlyOutput(own!, batch.input, batch));
       const run = () => onlyOutput(other!, batch.pruned ?? batch.input, batch);
-      const after = diverged ? ((await outputs?.get(index))?.[0] ?? (await run())) : before;
-      await states.add(before, after, batch);
+      const after = diverged ? ((await known?.get(index))?.[0] ?? (await run())) : before;
+      yield [before, after, batch];
       index++;
     }
     await dense.keep();
-    states.rewind();
   } finally {
     for (const session of sessions) await session.release();
   }
@@ -193,31 +247,109 @@ function firstPart({ dims: [rows, ...dims], data }: FloatTensor, part: number): 
   return { dims: [rows * part, ...dims], data: data.subarray(0, data.length * part) };
 }
 
-/** Samples between two parts, one by one. Those behind a part take the place of those before it. */
-class States {
-  readonly #activations: Activations;
+/** A sample between two parts, in both networks. */
+interface State {
+  readonly dense: FloatTensor;
+  /** Absent where it is the same. */
+  readonly pruned?: FloatTensor;
+  /** What it was to the first part. */
+  readonly sample: FloatTensor;
+  readonly label?: number;
+}
+
+/** The samples of a shard behind a part. */
+interface Moved {
+  readonly states: readonly State[];
+}
+
+/** The samples of a batch, one by one. */
+function statesOf([dense, pruned, { count, sample, labels }]: Step): State[] {
+  const dims = dense.dims.slice(1);
+  return Array.from({ length: count }, (_, i) => ({
+    dense: sampleOf(dense, i, dims),
+    pruned: dense === pruned ? undefined : sampleOf(pruned, i, dims),
+    sample: sampleOf(sample, i, sample.dims.slice(1)),
+    label: labels?.[i],
+  }));
+}
+
+async function gathered(steps: AsyncIterable<Step>): Promise<Moved> {
+  const states: State[] = [];
+  for await (const step of steps) states.push(...statesOf(step));
+  return { states };
+}
+
+/** Samples between two parts, one by one. */
+abstract class States {
   readonly #size: number;
-  readonly #samples: {
-    readonly sample: FloatTensor;
-    readonly label?: number;
-    readonly dims: readonly number[];
-  }[] = [];
+  /** Where they are kept for others. */
+  readonly pieces?: Pieces<Moved>;
+
+  constructor(size: number, pieces?: Pieces<Moved>) {
+    this.#size = size;
+    this.pieces = pieces;
+  }
+
+  abstract at(index: number): Promise<State>;
+  abstract close(): Promise<void>;
+
+  /** @param range  of the samples that `select` is asked about; default: all */
+  source(
+    batchSize: number,
+    diverged: boolean,
+    select: Select = () => true,
+    { first, end }: Range = { first: 0, end: this.#size },
+  ): BatchSource {
+    const indices = Array.from({ length: end - first }, (_, i) => first + i).filter(select);
+    const at = (place: number) => (place < indices.length ? this.at(indices[place]) : undefined);
+    return {
+      samples: indices.length,
+      diverged,
+      async *batches() {
+        const formOf = ({ dense }: State) => String(dense.dims);
+        let place = 0;
+        for (let next = await at(place); next; ) {
+          const batch = [next]; // consecutive samples of one size
+          next = await at(++place);
+          while (next && batch.length < batchSize && formOf(next) === formOf(batch[0])) {
+            batch.push(next);
+            next = await at(++place);
+          }
+          yield batchOf(batch, diverged);
+        }
+      },
+    };
+  }
+}
+
+function batchOf(states: readonly State[], diverged: boolean): Batch {
+  const input = stack(states.map(({ dense }) => dense));
+  const isLabelled = states[0].label !== undefined;
+  return {
+    input,
+    pruned: diverged ? stack(states.map(({ dense, pruned = dense }) => pruned)) : input,
+    sample: stack(states.map(({ sample }) => sample)),
+    count: states.length,
+    labels: isLabelled ? Int32Array.from(states, ({ label }) => label!) : undefined,
+  };
+}
+
+/** Here. Those behind a part take the place of those before it. */
+class HeldStates extends States {
+  readonly #activations: Activations;
+  readonly #samples: Pick<State, 'sample' | 'label'>[] = [];
   #next = 0;
 
   constructor(size: number, dims: readonly number[], options: RunOptions) {
-    this.#size = size;
+    super(size);
     this.#activations = new Activations(pairBytes(size * elements(dims)), options);
   }
 
   /** The next samples in order: what they have become, and in `batch` what they were. */
-  async add(dense: FloatTensor, pruned: FloatTensor, { count, sample, labels }: Batch): Promise<void> {
-    const dims = dense.dims.slice(1);
-    for (let i = 0; i < count; i++) {
-      const own = sampleOf(dense, i, dims);
-      const other = dense === pruned ? own : sampleOf(pruned, i, dims);
-      await this.#activations.set(this.#next, [own, other]);
-      const source = sampleOf(sample, i, sample.dims.slice(1));
-      this.#samples[this.#next] = { sample: source, label: labels?.[i], dims };
+  async add(...step: Step): Promise<void> {
+    for (const { dense, pruned = dense, ...kept } of statesOf(step)) {
+      await this.#activations.set(this.#next, [dense, pruned]);
+      this.#samples[this.#next] = kept;
       this.#next++;
     }
   }
@@ -227,39 +359,39 @@ class States {
     this.#next = 0;
   }
 
+  async at(index: number): Promise<State> {
+    const [dense, pruned] = await this.#activations.get(index);
+    return { dense, pruned, ...this.#samples[index] };
+  }
+
   close(): Promise<void> {
     return this.#activations.close();
   }
+}
 
-  source(batchSize: number, diverged: boolean, select: Select = () => true): BatchSource {
-    const indices = [...Array(this.#size).keys()].filter(select);
-    const states = this;
-    return {
-      samples: indices.length,
-      diverged,
-      async *batches() {
-        const formOf = (place: number) => String(states.#samples[indices[place]].dims);
-        for (let first = 0; first < indices.length; ) {
-          let end = first + 1; // consecutive samples of one size
-          while (end < Math.min(indices.length, first + batchSize) && formOf(end) === formOf(first)) end++;
-          yield await states.#batch(indices.slice(first, end), diverged);
-          first = end;
-        }
-      },
-    };
+/** In pieces that were made anywhere, read as they are needed. */
+class StoredStates extends States {
+  readonly #shards: number;
+  readonly #rangeOf: (shard: number) => Range;
+  readonly #moved: Pieces<Moved>;
+  #read: { readonly shard: number; readonly states: readonly State[] } | undefined;
+
+  constructor(size: number, shards: number, rangeOf: (shard: number) => Range, moved: Pieces<Moved>) {
+    super(size, moved);
+    this.#shards = shards;
+    this.#rangeOf = rangeOf;
+    this.#moved = moved;
   }
 
-  async #batch(indices: readonly number[], diverged: boolean): Promise<Batch> {
-    const pairs = await Promise.all(indices.map((index) => this.#activations.get(index)));
-    const samples = indices.map((index) => this.#samples[index]);
-    const input = stack(pairs.map(([dense]) => dense));
-    return {
-      input,
-      pruned: diverged ? stack(pairs.map(([, pruned]) => pruned)) : input,
-      sample: stack(samples.map(({ sample }) => sample)),
-      count: indices.length,
-      labels: samples[0].label === undefined ? undefined : Int32Array.from(samples, ({ label }) => label!),
-    };
+  async at(index: number): Promise<State> {
+    let shard = 0;
+    while (shard < this.#shards - 1 && index >= this.#rangeOf(shard).end) shard++;
+    if (this.#read?.shard !== shard) this.#read = { shard, states: (await this.#moved.read(shard)).states };
+    return this.#read.states[index - this.#rangeOf(shard).first];
+  }
+
+  async close(): Promise<void> {
+    this.#read = undefined;
   }
 }
 

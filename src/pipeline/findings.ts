@@ -8,15 +8,23 @@ import type { RunStore } from './store/store.ts';
 export const DENSE_BYTES = 2 ** 30;
 const DENSE_PLACE_BYTES = 2 ** 28;
 
+/** What of an engine counts: its version does, its threads do not. */
+export const engineKind = ({ name }: { readonly name: string }): string => name.split(',')[0];
+
 export class Findings {
   readonly #store: RunStore | undefined;
   readonly #origin: string;
+  readonly #isReader: boolean;
   #room = DENSE_BYTES;
 
-  /** @param origin  all that every finding depends on and the store's manifest does not say */
-  constructor(store?: RunStore, origin: readonly string[] = []) {
+  /**
+   * @param origin  all that every finding depends on and the store's manifest does not say
+   * @param isReader  whether somebody else keeps what is found
+   */
+  constructor(store?: RunStore, origin: readonly string[] = [], isReader = false) {
     this.#store = store;
     this.#origin = origin.join('\n');
+    this.#isReader = isReader;
   }
 
   /**
@@ -27,7 +35,12 @@ export class Findings {
   async once<T extends object>(kind: string, about: unknown, find: () => Promise<T>): Promise<T> {
     const known = await this.#read<T>(kind, about);
     if (known) return known;
-    const found = await find();
+    const found = await find().catch(async (error) => {
+      // Where somebody else keeps it: what it was to be made of may be gone because it is there now.
+      const kept = this.#isReader ? await this.#read<T>(kind, about) : undefined;
+      if (kept) return kept;
+      throw error;
+    });
     await this.#write(kind, about, found);
     return found;
   }
@@ -39,6 +52,7 @@ export class Findings {
    * @param bytes  of all batches
    */
   async dense<T extends object>(about: unknown, bytes: number): Promise<DenseBatches<T>> {
+    if (this.#isReader) return new DenseBatches();
     const known = await this.#read<{ batches: T[] }>('dense', about);
     if (known) return new DenseBatches(known.batches, undefined);
     if (!this.#store || bytes > Math.min(DENSE_PLACE_BYTES, this.#room)) return new DenseBatches();
@@ -52,6 +66,7 @@ export class Findings {
   }
 
   async #write(kind: string, about: unknown, found: object): Promise<void> {
+    if (this.#isReader) return;
     await this.#store?.write(`${kind}/${await this.hash(about)}`, await encode(found));
   }
 

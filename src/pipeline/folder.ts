@@ -127,6 +127,7 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
     check: (samples) => checkWindows(samples, language),
     terms: (of, sample) => termsOf(opened, of, language.tokensOf(sample)),
     contents: () => contentsOf(folder),
+    shipment: () => ({ kind: 'folder', name: folder.name, folder }),
     writer: (recipe, sizes, engine) => folderWriter(opened, recipe, sizes, engine, options),
   };
 }

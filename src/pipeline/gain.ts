@@ -56,11 +56,25 @@ export function writeGain(model: Model, { weight, bias }: Gain, { slope, shift }
 /** Of Σz², as values are f32. */
 const ROUNDING = 2 ** -24;
 
+/** Σz, Σy, Σz² and Σzy of n values of each channel. */
+export interface LineTotals {
+  readonly n: number;
+  readonly z: Float64Array;
+  readonly y: Float64Array;
+  readonly zz: Float64Array;
+  readonly zy: Float64Array;
+}
+
+function zeroTotals(channels: number): Omit<LineTotals, 'n'> {
+  const zeros = () => new Float64Array(channels);
+  return { z: zeros(), y: zeros(), zz: zeros(), zy: zeros() };
+}
+
 /** Sums over outputs z of the pruned and y of the dense network: slope = cov(z, y) / var(z), about 0 without a bias. */
 export class LineSums {
   readonly #gain: Gain;
   #n = 0;
-  #sums: { z: Float64Array; y: Float64Array; zz: Float64Array; zy: Float64Array } | undefined;
+  #sums: Omit<LineTotals, 'n'> | undefined;
 
   constructor(gain: Gain) {
     this.#gain = gain;
@@ -70,8 +84,7 @@ export class LineSums {
   add({ dims, data: z }: FloatTensor, { data: y }: FloatTensor, count = dims[0]): void {
     const channels = dims.at(this.#gain.axis)!;
     const inner = elements(dims.slice(this.#gain.axis).slice(1));
-    const zeros = () => new Float64Array(channels);
-    this.#sums ??= { z: zeros(), y: zeros(), zz: zeros(), zy: zeros() };
+    this.#sums ??= zeroTotals(channels);
     const size = (z.length / dims[0]) * count;
     for (let at = 0, j = 0; at < size; j = (j + 1) % channels) {
       for (const end = at + inner; at < end; at++) {
@@ -82,6 +95,19 @@ export class LineSums {
       }
     }
     this.#n += size / channels;
+  }
+
+  /** What was summed so far. */
+  read(): LineTotals {
+    return { n: this.#n, ...this.#sums! };
+  }
+
+  /** Adds what was summed over other samples. */
+  merge({ n, ...more }: LineTotals): void {
+    this.#sums ??= zeroTotals(more.z.length);
+    for (const key of ['z', 'y', 'zz', 'zy'] as const)
+      for (let j = 0; j < more.z.length; j++) this.#sums[key][j] += more[key][j];
+    this.#n += n;
   }
 
   /** Channels that are constant stay as they are. */

@@ -30,6 +30,7 @@ export { type Progress, type ProgressStep, sharing } from './course.ts';
 export * from './data/index.ts';
 export type { Metric } from './evaluate.ts';
 export type { Fidelity } from './fidelity.ts';
+export { engineKind, Findings } from './findings.ts';
 export {
   describeFolder,
   type FolderOptions,
@@ -61,6 +62,15 @@ export {
   planMachines,
   prune,
 } from './prune.ts';
+export { type Job, KINDS, keyOf, type Queue, UnfitError } from './queue/queue.ts';
+export { type ServedRun, Server, storedRun } from './queue/serve.ts';
+export {
+  readArtefact,
+  type Snapshot,
+  storedFile,
+  storedFolder,
+  storedSamples,
+} from './queue/snapshot.ts';
 export { measureRates } from './rates.ts';
 export {
   type KeepRatios,

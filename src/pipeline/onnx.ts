@@ -1,6 +1,7 @@
 // An ONNX file for the pipeline: one part, which samples go into and outputs come out of.
 
 import type { Engine } from '../engine/index.ts';
+import { InputError } from '../errors.ts';
 import {
   countParameters,
   elements,
@@ -19,6 +20,7 @@ import type { SizeKind } from './budget.ts';
 import { externalReader, type OpenedModel, openModel } from './open.ts';
 import { pinnedOf } from './pinned.ts';
 import type { Profile } from './plan.ts';
+import type { Shipment } from './queue/snapshot.ts';
 import type { Recipe, Sizes } from './recipe.ts';
 import { shrunk } from './sequence.ts';
 import { plannedStep, stepsOf } from './steps.ts';
@@ -70,6 +72,7 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
     terms: (of) => termsOf(opened, of),
     profile: (recipe, sizes) => profileOf(opened, recipe, sizes),
     contents: () => contentsOf(opened),
+    shipment: () => shipmentOf(opened),
     writer: async (recipe, _, engine) => fileWriter(opened, recipe, engine, options),
   };
 }
@@ -89,6 +92,12 @@ function termsOf({ model, source, analysis, info, parameters, bytes }: OpenedMod
     ...terms,
     { value: Math.max(0, bytes - weights) + METADATA_BYTES + Math.max(0, folded - known), of: [] },
   ];
+}
+
+function shipmentOf({ name, source, size, inputs, residual, isCustom }: OpenedModel): Shipment {
+  if (isCustom) throw new InputError(`${name}: operators of one's own cannot be sent to workers`);
+  const { model, external = [] } = writeModel(source);
+  return { kind: 'file', name, contents: [model, ...external], how: { size, inputs, residual } };
 }
 
 function profileOf(opened: OpenedModel, recipe: Recipe, sizes: Sizes): Profile {

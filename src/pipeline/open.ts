@@ -65,6 +65,10 @@ export interface OpenedModel extends Required<ModelSize> {
   readonly size?: readonly number[];
   /** What was said of inputs. */
   readonly inputs?: InputValues;
+  /** Whether the channels that shortcuts tie are structures. */
+  readonly residual?: boolean;
+  /** Whether it was read with operators of one's own. */
+  readonly isCustom?: boolean;
 }
 
 /**
@@ -122,6 +126,8 @@ export async function openParsed(
       bytes: options.bytes?.() ?? sum(Array.from(source.tensors.values(), ({ bytes }) => bytes.byteLength)),
       size,
       inputs,
+      residual: options.residual,
+      isCustom: options.operators !== undefined,
       parameters: countParameters(source),
       macs: countMacs(model, info.shapes),
       quantized: quantizedLayers(source),

@@ -12,7 +12,9 @@ import type { LatencyTable } from './latency.ts';
 import type { PruneOptions } from './prune.ts';
 import { corrects, fittingOf, type Recipe, type Sizes, type Supports, type Target } from './recipe.ts';
 import { type History, masked, type PrunedPart, prunePart } from './sequence.ts';
+import { type Positions, quarterHeldOut, splitSamples } from './split.ts';
 import type { Subject } from './subject.ts';
+import type { At, Work } from './work.ts';
 
 /** What all of a run shares. */
 export interface Run
@@ -25,6 +27,7 @@ export interface Run
   readonly recipe: Recipe;
   readonly findings: Findings;
   readonly clock: Clock;
+  readonly work: Work;
   /** Where the budget is of latency. */
   readonly timing?: LatencyBudget;
   /** Of the calibration samples, where it can be had. */
@@ -46,6 +49,7 @@ export interface Pass extends Required<Pick<LayerRecipe, 'search'>>, Pick<LayerR
   readonly supports?: Supports;
   /** Samples that are fitted to, by a name; the others only go along. */
   readonly samples: 'all' | 'fit of a search' | 'fit';
+  /** See {@link selectOf}. */
   readonly fit?: Select;
   /** Whether statistics may leave out positions of convolutions. */
   readonly isThin?: boolean;
@@ -55,17 +59,30 @@ export interface Pass extends Required<Pick<LayerRecipe, 'search'>>, Pick<LayerR
   onPart?(index: number, pruned: PrunedPart): Promise<void>;
 }
 
-/** @returns the last part, and the samples of both networks before it */
-export async function passOver(run: Run, pass: Pass): Promise<LastPlace> {
+/** Which samples a pass is fitted to. */
+export function selectOf(samples: Pass['samples'], positions: Positions): Select | undefined {
+  if (samples === 'all') return undefined;
+  return (samples === 'fit' ? quarterHeldOut : splitSamples)(positions).isFit;
+}
+
+/**
+ * @param at  where it is begun, what lies before having been done elsewhere
+ * @returns the last part, and the samples of both networks before it
+ */
+export async function passOver(run: Run, pass: Pass, at?: At): Promise<LastPlace> {
   const { target, search, samples, label, isThin, refitsProducers } = pass;
   const { chain, calibration, findings, recipe } = run;
+  const work = await run.work.of(pass);
+  const { shards } = work;
+  const about = { ...fittingOf(recipe), target, search, samples, isThin, refitsProducers };
   const history: History = {
-    name: await findings.hash({ ...fittingOf(recipe), target, search, samples, isThin, refitsProducers }),
+    name: await findings.hash(shards > 1 ? { ...about, shards } : about),
     isDense: true,
+    ...at?.history,
   };
   const visit: Visit = async (place, index) => {
     if (!place.part.opened) return undefined;
-    const pruned = await prunePart(place, index, run, pass, history);
+    const pruned = await prunePart(place, index, { ...run, work }, pass, history);
     try {
       await pass.onPart?.(index, pruned);
     } catch (error) {
@@ -76,9 +93,10 @@ export async function passOver(run: Run, pass: Pass): Promise<LastPlace> {
       run.onProgress?.({ label, done: index, total: chain.parts - 2, layer: `block ${index - 1}` });
     return history.isDense ? undefined : { model: masked(pruned), outputs: pruned.outputs };
   };
-  const last = await through(chain, calibration, run, visit, findings);
+  const from = at?.part;
+  const last = await through(chain, calibration, run, visit, { findings, work, history, from });
   const { gain } = last.part;
-  if (!gain || history.isDense || !corrects(recipe, target)) return last;
+  if (at || !gain || history.isDense || !corrects(recipe, target)) return last;
   try {
     const weighted = await withGain(run, last, gain, pass);
     await pass.onPart?.(chain.parts - 1, { weighted, layers: [] });

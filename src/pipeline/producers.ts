@@ -20,7 +20,8 @@ import {
   writeWeights,
 } from '../graph/index.ts';
 import type { SolvedLayers } from '../solve/index.ts';
-import type { Frontier, Values } from './frontier.ts';
+import type { Values } from './frontier.ts';
+import type { Frontiers } from './frontiers.ts';
 import { type Evaluated, minimize } from './lbfgs.ts';
 import type { OpenedModel } from './open.ts';
 import type { Run } from './pass.ts';
@@ -28,6 +29,7 @@ import type { Target } from './recipe.ts';
 import { canSplit, imageOf, isHeldOut } from './split.ts';
 import { inputSums, valuesFor, wantedOf } from './statistics.ts';
 import { turn } from './turn.ts';
+import { inOrder } from './work.ts';
 
 /** New weights of a layer, as `readWeights` gives them. */
 export interface Refitted {
@@ -89,10 +91,12 @@ export function refitBytes(weights: number): number {
 export interface Site {
   readonly run: Run;
   readonly opened: OpenedModel;
-  readonly frontier: Frontier;
+  readonly frontiers: Frontiers;
   /** The pruned network with the structure's channels whole. */
   readonly weighted: Model;
   readonly samples: number;
+  /** Samples before those of a shard. */
+  before(shard: number): number;
   readonly target: Target;
   readonly structure: Structure;
   readonly producers: readonly LinearMap[];
@@ -104,9 +108,14 @@ export interface Site {
  * Weights under which what the readers give comes closer to their target. Those of removed channels stay as they are.
  *
  * @param solved  the channels that stay, and the readers' weights
+ * @param about  all that this depends on
  * @returns undefined where a derivative is not known, samples are too few to hold some out, or these gain nothing
  */
-export async function refitProducers(site: Site, solved: SolvedLayers): Promise<Refitted[] | undefined> {
+export async function refitProducers(
+  site: Site,
+  solved: SolvedLayers,
+  about: object,
+): Promise<readonly Refitted[] | undefined> {
   const { opened, weighted, structure, producers, samples, run } = site;
   const maps = producers.map((map) => ({ ...map, m: (map.m / structure.groups) * solved.kept.length }));
   const weights = sum(maps.map(({ p, m }) => p * m));
@@ -121,15 +130,43 @@ export async function refitProducers(site: Site, solved: SolvedLayers): Promise<
   const small = shrink(whole, new Map([[structure, solved.kept]]));
   const gradient = gradientModel(small, maps, structure.consumers, opened.info);
   if (!gradient) return undefined;
-  const examples = await examplesOf(site, gradient);
+  const pieces = await run.work.each('examples', about, (shard) => examplesOf(site, shard, gradient));
+  const { refitted } = await run.work.one(
+    'producers',
+    about,
+    async (): Promise<{ refitted?: Refitted[] }> => {
+      const examples: Examples = { fit: [], heldOut: [] };
+      for await (const { fit, heldOut } of inOrder(pieces, run.work)) {
+        examples.fit.push(...fit);
+        examples.heldOut.push(...heldOut);
+      }
+      const isBetter = await descend(site, small, maps, gradient, examples);
+      if (!isBetter) return {};
+      const found = producers.map((map, i) =>
+        spread(whole, map, readWeights(small, maps[i]), structure, solved.kept),
+      );
+      return { refitted: found };
+    },
+    [pieces],
+  );
+  return refitted;
+}
+
+/** Leaves the best weights in the small model, and says whether they are better than those of before. */
+async function descend(
+  site: Site,
+  small: Model,
+  maps: readonly LinearMap[],
+  gradient: GradientModel,
+  examples: Examples,
+): Promise<boolean> {
+  const { run } = site;
   const metrics = await metricsOf(site, examples.fit);
   const sessions: EngineSession[] = [];
   try {
     for (const bytes of [gradient.bytes, gradient.forward]) sessions.push(await run.chain.engine.load(bytes));
     const [backward, forward] = sessions;
-    const descent = new Descent(small, maps, gradient, { backward, forward }, examples, metrics, run);
-    if (!(await descent.run())) return undefined;
-    return producers.map((map, i) => spread(whole, map, readWeights(small, maps[i]), structure, solved.kept));
+    return await new Descent(small, maps, gradient, { backward, forward }, examples, metrics, run).run();
   } finally {
     for (const session of sessions) await session.release();
   }
@@ -206,8 +243,8 @@ interface Examples {
   readonly heldOut: Example[];
 }
 
-async function examplesOf(site: Site, { layers }: GradientModel): Promise<Examples> {
-  const { frontier, samples, target, structure, producers, run } = site;
+async function examplesOf(site: Site, shard: number, { layers }: GradientModel): Promise<Examples> {
+  const { frontiers, samples, before, target, structure, producers, run } = site;
   const readers = structure.consumers;
   const { dense, pruned } = valuesFor(readers, target);
   const inputs = [...new Set(producers.map(({ input }) => input))];
@@ -217,8 +254,8 @@ async function examplesOf(site: Site, { layers }: GradientModel): Promise<Exampl
     ...(target.blend < 1 ? readers.map((it) => it.output) : []),
   ]);
   const examples: Examples = { fit: [], heldOut: [] };
-  let first = 0;
-  for await (const values of frontier.run(dense, [...watched], run.signal)) {
+  let first = before(shard);
+  for await (const values of frontiers.of(shard).run(dense, [...watched], run.signal)) {
     const whole: Feeds = Object.fromEntries(inputs.map((name) => [name, values.pruned[name]]));
     for (const [i, map] of readers.entries()) whole[layers[i].target] = blended(map, values, target);
     const bytes = sum(Object.values(whole).map(({ data }) => data.byteLength)) / values.batch;

@@ -21,16 +21,24 @@ import { Clock } from './clock.ts';
 import { Course, type Progress, type ProgressStep } from './course.ts';
 import type { Dataset } from './data/index.ts';
 import { type Metric, measure } from './evaluate.ts';
-import { DENSE_BYTES, Findings } from './findings.ts';
+import { DENSE_BYTES, engineKind, Findings } from './findings.ts';
 import { describedSubject, type FolderOptions, folderSubject, type OpenedLanguageModel } from './folder.ts';
 import { checkTable, type LatencyTable, measureLatency, timeOf } from './latency.ts';
 import { loadableRecipe } from './loadable.ts';
-import { type Machines, type MachinesPlan, planMachines as planOnMachines } from './machines.ts';
+import {
+  DEFAULT_SHARDS,
+  type Machines,
+  type MachinesPlan,
+  planMachines as planOnMachines,
+} from './machines.ts';
 import { type FileOptions, onnxSubject } from './onnx.ts';
 import type { OpenedModel } from './open.ts';
 import { type LatencyBudget, type Pass, passOver, type Run } from './pass.ts';
 import { checkPlan, type Plan, type PlanOptions, type Profile, planRun, type Rates } from './plan.ts';
 import { doubtOf, fewSamples, flatness, type Warning } from './plausible.ts';
+import { QueuedWork } from './queue/produce.ts';
+import type { Queue } from './queue/queue.ts';
+import { type Snapshot, ship, writeDescription } from './queue/snapshot.ts';
 import {
   parseRecipe,
   type Recipe,
@@ -49,6 +57,7 @@ import type { Subject } from './subject.ts';
 import { chooseTarget } from './target.ts';
 import { firstSample } from './timing.ts';
 import { type Proof, prove } from './verify.ts';
+import { hereWork, type Work } from './work.ts';
 
 /** What running a model takes. */
 export interface EvaluateOptions extends RunOptions {
@@ -66,6 +75,13 @@ export interface PruneOptions extends EvaluateOptions, RecipeOptions, FileOption
   readonly latencyTable?: LatencyTable;
   /** Keeps what the run finds: it can be continued, and other runs need not find it again. */
   readonly store?: RunStore;
+  /**
+   * Parts of the calibration samples that are summed one by one, for as many workers to share. The last bits depend on
+   * it, and on nothing else of who does the work. Default 1; with a queue 8, or fewer where samples are few.
+   */
+  readonly shards?: number;
+  /** Has the passes over the model done by workers, which share the `store`. */
+  readonly queue?: Queue;
   /** Called as every stage begins, and after each part, or each step of a model of one part. */
   readonly onProgress?: (progress: Progress) => void;
   /**
@@ -273,8 +289,12 @@ async function startRun(session: Session, subject: Subject, options: PruneOption
   for (const samples of new Set([calibration, evaluation])) await subject.check(samples);
 
   const course = new Course(recipe);
-  const onProgress = (step: ProgressStep) => options.onProgress?.(course.step(step));
-  const clock = new Clock((stage) => options.onProgress?.(course.enter(stage)));
+  const tell = (progress: Progress) => {
+    options.onProgress?.(progress);
+    options.queue?.tell?.(progress);
+  };
+  const onProgress = (step: ProgressStep) => tell(course.step(step));
+  const clock = new Clock((stage) => tell(course.enter(stage)));
   const engine = clock.engine(options.engine);
   const chain = subject.chain(engine, calibration);
   // Sizes are found by many passes that have much in common.
@@ -292,6 +312,7 @@ async function startRun(session: Session, subject: Subject, options: PruneOption
     evaluation,
     findings,
     clock,
+    work: await workOf(subject, session, recipe, findings, options),
     onProgress,
     calibrationHash: hashes.get(calibration),
   };
@@ -332,6 +353,8 @@ async function pruneWith(session: Session, subject: Subject, options: PruneOptio
   const data = options.evaluation ? 'evaluation' : 'calibration';
   const metric = metricReport(before, proof.after, data);
   const quality = metric ? undefined : qualityReport(judged, proof.fidelity, data);
+  await run.work.end();
+  options.queue?.tell?.({ stage: 'done', label: 'done', done: 1, total: 1, overall: 1 });
   const quantized = quantizedText(subject.file?.quantized ?? []);
   const warnings = [
     ...report.warnings,
@@ -423,6 +446,31 @@ async function measureDense(
   return found;
 }
 
+/** @throws {InputError} for more shards than half the images or texts, or a queue without a store */
+async function workOf(
+  subject: Subject,
+  { simd }: Session,
+  recipe: Recipe,
+  findings: Findings,
+  { queue, store, shards: asked, calibration, engine, activationBytes, signal }: PruneOptions,
+): Promise<Work> {
+  const { size, views = 1 } = calibration;
+  const most = Math.max(1, Math.floor(size / views / 2));
+  const shards = asked ?? (queue ? Math.min(DEFAULT_SHARDS, most) : 1);
+  if (!(Number.isInteger(shards) && shards >= 1 && shards <= most))
+    throw new InputError(
+      `\`shards\`: expected a whole number up to ${most}, half the calibration samples, got ${shards}`,
+    );
+  if (!queue) return hereWork(shards);
+  if (!store) throw new InputError('`queue`: expected a `store` that the workers share');
+  const snapshot: Snapshot = {
+    ...(await ship(store, subject.shipment(), calibration, shards)),
+    ...{ recipe, simd, engine: engineKind(engine), activationBytes },
+  };
+  const run = await writeDescription(store, 'runs', snapshot);
+  return new QueuedWork({ queue, store, findings, run, shards, signal });
+}
+
 /** @throws {InputError} where the store is of another run */
 async function findingsOf(
   subject: Subject,
@@ -437,8 +485,7 @@ async function findingsOf(
     data: { name, hash },
     version,
   });
-  // The engine's version counts, its threads do not.
-  return new Findings(store, [simd, engine.name.split(',')[0]]);
+  return new Findings(store, [simd, engineKind(engine)]);
 }
 
 /** Each dataset is read once, also where calibration and evaluation are the same. */

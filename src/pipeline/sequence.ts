@@ -4,7 +4,6 @@
 import { InputError, NotPositiveDefiniteError } from '../errors.ts';
 import {
   type LinearMap,
-  type Live,
   layerKey,
   type Model,
   maskInner,
@@ -14,19 +13,23 @@ import {
   rowsOf,
   type Structure,
   shrink,
+  sum,
   writeWeights,
 } from '../graph/index.ts';
 import type { Layer, SolvedLayers } from '../solve/index.ts';
-import type { Activations } from './activations.ts';
-import type { Part, Place } from './chain.ts';
+import { activationLimit } from './activations.ts';
+import type { Part, Place, ShardOutputs } from './chain.ts';
 import { Frontier } from './frontier.ts';
+import { Frontiers } from './frontiers.ts';
 import { LineSums, type Lines, writeGain } from './gain.ts';
 import type { OpenedModel } from './open.ts';
 import type { Pass, Run } from './pass.ts';
 import { producersOf, type Refitted, refitProducers } from './producers.ts';
 import type { Named } from './recipe.ts';
+import { addSums, packSums, unpackSums } from './shards.ts';
 import { collect, type Sums, valuesFor } from './statistics.ts';
 import { type PlacedStep, placed, type Step, stepsOf } from './steps.ts';
+import { inOrder, type Pieces } from './work.ts';
 
 export interface PrunedLayer extends Named, Pick<SolvedLayers, 'kept' | 'relativeError' | 'curve'> {
   readonly structure: Structure;
@@ -39,7 +42,7 @@ export interface PrunedPart {
   readonly weighted: Model;
   readonly layers: readonly PrunedLayer[];
   /** What it gives for all samples, where there is a part behind it. To be closed. */
-  readonly outputs?: Activations;
+  readonly outputs?: ShardOutputs;
 }
 
 /** The part without its removed channels. */
@@ -73,8 +76,10 @@ interface Walk {
   readonly part: number;
   readonly opened: OpenedModel;
   readonly weighted: Model;
-  readonly frontier: Frontier;
+  readonly frontiers: Frontiers;
   readonly samples: number;
+  /** Samples of the pass before those of a shard. */
+  before(shard: number): number;
   readonly history: History;
   /** Rows of the layers' weights that went with structures that are solved. */
   readonly gone: Map<string, number[]>;
@@ -99,16 +104,15 @@ export async function prunePart(
   const steps = placed(opened.model, pass.refitsProducers ? withProducers(opened, plain) : plain);
   const pruned = { weighted: opened.model.clone(), layers: [] as PrunedLayer[] };
   const { weighted, layers } = pruned;
-  const about = { part: index, samples: pass.samples };
-  const frontier = new Frontier(
-    run.chain.engine,
-    opened,
-    () => masked(pruned),
-    source,
-    run,
-    run.findings,
-    about,
-  );
+  const { shards } = run.work;
+  const sources = Array.from({ length: shards }, (_, shard) => sourceOf(pass.fit, shard));
+  // What may be held is for all shards.
+  const limits = shards > 1 ? { ...run, activationBytes: activationLimit(run) / shards } : run;
+  const frontiers = new Frontiers((shard) => {
+    const about = { part: index, samples: pass.samples, ...(shards > 1 && { shard, of: shards }) };
+    const current = () => masked(pruned);
+    return new Frontier(run.chain.engine, opened, current, sources[shard], limits, run.findings, about);
+  });
   const gone = new Map<string, number[]>();
   const walk: Walk = {
     run,
@@ -116,14 +120,15 @@ export async function prunePart(
     part: index,
     opened,
     weighted,
-    frontier,
+    frontiers,
     samples: source.samples,
+    before: (shard) => sum(sources.slice(0, shard).map(({ samples }) => samples)),
     history,
     gone,
   };
+  let isHandedOn = false;
   try {
-    const start = steps.length > 0 ? frontier.cutBefore(steps[0].from) : undefined;
-    if (start) frontier.moveDense(start);
+    if (steps.length > 0) moveDense(frontiers, steps[0]);
     for (const [i, step] of steps.entries()) {
       const { gain } = step;
       if (gain) writeGain(weighted, gain, await refitGain(walk, { ...step, gain }, steps[i + 1]));
@@ -140,11 +145,22 @@ export async function prunePart(
         run.onProgress?.({ label: pass.label, done: i + 1, total: steps.length, layer });
       }
     }
-    const isHandedOn = index < run.chain.parts - 1 && !pass.fit && !history.isDense;
-    return isHandedOn ? { ...pruned, outputs: await frontier.toEnd(run.signal) } : pruned;
+    isHandedOn = index < run.chain.parts - 1 && !pass.fit && !history.isDense;
+    if (!isHandedOn) return pruned;
+    const of = (shard: number) => frontiers.of(shard).toEnd(run.signal);
+    return { ...pruned, outputs: { of, close: () => frontiers.close() } };
   } finally {
-    await frontier.close();
+    if (!isHandedOn) await frontiers.close();
   }
+}
+
+/** Has the dense network go on to where a step starts from, unless it is there. */
+function moveDense(frontiers: Frontiers, step: PlacedStep | undefined, watched?: readonly string[]): void {
+  if (!step) return;
+  frontiers.tell((frontier) => {
+    const cut = frontier.cutBefore(step.from);
+    if (cut) frontier.moveDense(cut, watched);
+  });
 }
 
 function layerOf(
@@ -162,19 +178,25 @@ async function refitGain(
   { from, gain }: PlacedStep & Required<Pick<Step, 'gain'>>,
   following: PlacedStep | undefined,
 ): Promise<Lines> {
-  const { run, part, frontier, history } = walk;
+  const { run, part, frontiers, history } = walk;
   const about = { part, gain: gain.node, before: history.name };
   const value = [gain.output];
-  frontier.movePruned(from, value);
+  frontiers.tell((frontier) => frontier.movePruned(from, value));
   const lines = await run.findings.once('solved', about, async () => {
-    const sums = new LineSums(gain);
-    for await (const { dense, pruned, count } of frontier.run(value, value, run.signal))
-      sums.add(pruned[gain.output], dense[gain.output], count);
-    return sums.lines();
+    const pieces = await run.work.each('lines', about, async (shard) => {
+      const sums = new LineSums(gain);
+      for await (const { dense, pruned, count } of frontiers.of(shard).run(value, value, run.signal))
+        sums.add(pruned[gain.output], dense[gain.output], count);
+      return sums.read();
+    });
+    const total = new LineSums(gain);
+    await pieces.ready();
+    for await (const sums of inOrder(pieces, run.work)) total.merge(sums);
+    return total.lines();
   });
+  await run.work.settle();
   history.name = await run.findings.hash(about);
-  const cut = following && frontier.cutBefore(following.from);
-  if (cut) frontier.moveDense(cut);
+  moveDense(frontiers, following);
   return lines;
 }
 
@@ -206,24 +228,31 @@ function writeSolved(weighted: Model, { maps, producers }: Step, solved: SolvedS
 }
 
 /** Refits what makes the channels that stay, and then what reads them once more. */
-async function refitBoth(walk: Walk, step: Step, solved: SolvedLayers): Promise<SolvedStep> {
-  const { run, pass, opened, weighted, frontier, samples, gone } = walk;
+async function refitBoth(walk: Walk, step: Step, about: object, solved: SolvedLayers): Promise<SolvedStep> {
+  const { run, pass, opened, weighted, gone } = walk;
   const { structure, producers = [] } = step;
   if (!structure || producers.length === 0) return solved;
-  const site = { run, opened, weighted, frontier, samples, target: pass.target, structure, producers, gone };
-  const refitted = await refitProducers(site, solved);
+  const site = { ...walk, target: pass.target, structure, producers };
+  const refitted = await refitProducers(site, solved, about);
   if (!refitted) return solved;
   const both = { ...solved, producers: refitted };
   writeSolved(weighted, step, both);
   if (pass.target.blend === 0) return both;
-  const again = await collect(opened, frontier, samples, step.maps, pass.target, undefined, run, true);
-  const removed = new Map(gone);
-  removeRows(removed, structure, solved.kept);
-  const layers = layersOf(weighted, { maps: step.maps }, again, removed);
-  const found = await Promise.all(
-    layers.map((layer, i) => solveTogether(run, pass, opened.name, { maps: [step.maps[i]] }, [layer])),
+  const sums = await piecesOf(walk, step, { ...about, again: true }, true);
+  const found = await run.work.one(
+    'solve',
+    { ...about, again: true },
+    async () => {
+      const removed = new Map(gone);
+      removeRows(removed, structure, solved.kept);
+      const layers = layersOf(weighted, { maps: step.maps }, await totalOf(walk, sums), removed);
+      const alone = (layer: Layer, i: number) =>
+        solveTogether(run, pass, opened.name, { maps: [step.maps[i]] }, [layer]);
+      return { solved: await Promise.all(layers.map(alone)) };
+    },
+    [sums],
   );
-  return { ...both, layers: found.flatMap((it) => it.layers) };
+  return { ...both, layers: found.solved.flatMap((it) => it.layers) };
 }
 
 /** Solves a step, unless an earlier run has, and lets the frontier move on to the following one. */
@@ -232,11 +261,9 @@ async function solveStep(
   step: PlacedStep,
   following: PlacedStep | undefined,
 ): Promise<SolvedStep> {
-  const { run, pass, part, frontier, history } = walk;
+  const { run, pass, part, frontiers, history } = walk;
   const values = valuesFor(step.maps, pass.target);
-  frontier.movePruned(step.from, values.pruned);
-  // While the dense network runs for the targets, it goes on to where the next step starts from.
-  const cut = following && frontier.cutBefore(following.from);
+  frontiers.tell((frontier) => frontier.movePruned(step.from, values.pruned));
   const { structure, keep, support } = step;
   const about = {
     part,
@@ -246,32 +273,78 @@ async function solveStep(
     support,
     before: history.name,
   };
-  const solved = await run.findings.once('solved', about, async () => {
-    const sums = await sumsOf(walk, step, values.dense.length > 0 ? cut : undefined);
-    return refitBoth(walk, step, await run.clock.time('solve', () => solve(walk, step, sums)));
-  });
+  const solved = await run.findings.once('solved', about, async () =>
+    refitBoth(walk, step, about, await solveSums(walk, step, about, following)),
+  );
+  await run.work.settle();
   history.name = await run.findings.hash(about);
   history.isDense = false;
-  if (cut) frontier.moveDense(cut, values.dense);
+  moveDense(frontiers, following, values.dense);
   return solved;
 }
 
-async function sumsOf(walk: Walk, step: Step, ahead: Live | undefined): Promise<readonly Sums[]> {
-  const { run, pass, part, opened, frontier, samples, history } = walk;
-  const { maps } = step;
-  const find = () => collect(opened, frontier, samples, maps, pass.target, ahead, run, pass.isThin);
-  const bytes = 2 * maps.reduce((sum, { p, m }) => sum + 8 * p * (p + m), 0);
-  if (!history.isDense || bytes > KEPT_BYTES) return find();
+async function solveSums(
+  walk: Walk,
+  step: Step,
+  about: object,
+  following: PlacedStep | undefined,
+): Promise<SolvedLayers> {
+  const { run, pass, part, history } = walk;
+  const { work, findings, clock } = run;
   // Before anything is pruned they depend on neither ratio nor blend.
-  const about = {
+  const dense = {
     part,
     layers: namesOf(step),
     target: pass.target.kind,
     samples: pass.samples,
     isThin: pass.isThin,
   };
-  const { sums } = await run.findings.once('statistics', about, async () => ({ sums: await find() }));
-  return sums;
+  const isKept = history.isDense && sumsBytes(step) <= KEPT_BYTES;
+  const pieces = await piecesOf(walk, step, isKept ? dense : about, pass.isThin, following);
+  const total = async () => ({ sums: await totalOf(walk, pieces) });
+  // Elsewhere the pieces themselves are kept.
+  const find = () =>
+    isKept && work.isHere ? findings.once('statistics', { ...dense, ...shardsOf(work) }, total) : total();
+  return work.one(
+    'solve',
+    about,
+    async () => {
+      const { sums } = await find();
+      return clock.time('solve', () => solve(walk, step, sums));
+    },
+    [pieces],
+  );
+}
+
+const shardsOf = ({ shards }: Run['work']) => (shards > 1 ? { of: shards } : {});
+
+function sumsBytes({ maps }: Step): number {
+  return 2 * sum(maps.map(({ p, m }) => 8 * p * (p + m)));
+}
+
+/** What a step's layers are solved by, of each shard. */
+function piecesOf(
+  { run, pass, opened, frontiers, samples, before }: Walk,
+  { maps }: Step,
+  about: object,
+  isThin: boolean | undefined,
+  following?: PlacedStep,
+): Promise<Pieces<ReturnType<typeof packSums>>> {
+  const { target } = pass;
+  const isDenseRun = following && valuesFor(maps, target).dense.length > 0;
+  return run.work.each('sums', about, async (shard) => {
+    const frontier = frontiers.of(shard);
+    // While the dense network runs for the targets, it goes on to where the next step starts from.
+    const ahead = isDenseRun ? frontier.cutBefore(following.from) : undefined;
+    const first = before(shard);
+    return packSums(await collect(opened, frontier, samples, maps, target, ahead, run, isThin, first));
+  });
+}
+
+async function totalOf({ run }: Walk, pieces: Pieces<ReturnType<typeof packSums>>): Promise<Sums[]> {
+  let total: Sums[] | undefined;
+  for await (const packed of inOrder(pieces, run.work)) total = addSums(total, unpackSums(packed));
+  return total!;
 }
 
 function namesOf({ maps }: Step): string[] {

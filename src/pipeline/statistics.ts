@@ -36,9 +36,10 @@ export function valuesFor(
 /**
  * Sums of each layer over the samples behind the frontier, every fourth of them apart.
  *
- * @param samples  how many there are
+ * @param samples  how many there are, in all shards
  * @param ahead  a cut that the dense network runs on to on the way
  * @param isThin  whether convolutions are looked at on a grid of positions, where there are many for each input
+ * @param before  samples in the shards before
  */
 export async function collect(
   opened: OpenedModel,
@@ -49,6 +50,7 @@ export async function collect(
   ahead: Live | undefined,
   { session, signal, clock, calibration }: Run,
   isThin = false,
+  before = 0,
 ): Promise<Sums[]> {
   const { dense, pruned } = valuesFor(maps, target);
   const splits = canSplit({ ...calibration, size: samples });
@@ -58,7 +60,7 @@ export async function collect(
     all.push(session.statistics(map.p, map.m, hasTarget(map, target)));
     return all[all.length - 1];
   };
-  let sample = 0;
+  let sample = before;
   let added: Promise<unknown> = Promise.resolve();
   try {
     const accumulators = maps.map((map) => ({ map, fit: open(map), heldOut: open(map) }));

@@ -10,6 +10,7 @@ import type { Dataset } from './data/index.ts';
 import type { OpenedModel } from './open.ts';
 import type { Pinned } from './pinned.ts';
 import type { Profile } from './plan.ts';
+import type { Shipment } from './queue/snapshot.ts';
 import type { Prunable, Recipe, Sizes, Target } from './recipe.ts';
 import type { PrunedPart } from './sequence.ts';
 import type { Part as Hashable } from './store/hash.ts';
@@ -38,6 +39,8 @@ export interface Subject extends ModelSize {
   profile(recipe: Recipe, sizes: Sizes, sample: readonly number[]): Profile;
   /** Everything that tells it from other models. */
   contents(): AsyncIterable<Hashable>;
+  /** For those who work on it elsewhere. @throws {InputError} where it cannot be sent */
+  shipment(): Shipment;
   writer(recipe: Recipe, sizes: Sizes, engine: Engine): Promise<Writer>;
 }
 

@@ -9,7 +9,7 @@ import { type LastPlace, type Outputs, outputsOf, through } from './chain.ts';
 import type { Dataset } from './data/dataset.ts';
 import { textLoss } from './evaluate.ts';
 import { type Fidelity, fidelityOf } from './fidelity.ts';
-import { type Pass, passOver, type Run } from './pass.ts';
+import { type Pass, passOver, type Run, selectOf } from './pass.ts';
 import { fittingOf, type Sizes, type Target, targetOf } from './recipe.ts';
 import { imageOf, isBetter, splitSamples } from './split.ts';
 
@@ -42,12 +42,14 @@ export async function chooseTarget(run: Run, sizes: Sizes): Promise<TargetReport
   // The baselines that fit nothing have no target to choose.
   if (!refits(method)) return { chosen: { kind: 'self', blend: 0 } };
   if (target !== 'auto') return { chosen: targetOf(target) };
-  const { isFit, isHeldOut } = splitSamples(run.calibration);
+  const { isHeldOut } = splitSamples(run.calibration);
   const judge = await heldOutJudge(run, isHeldOut);
   const attempt = async (target: Target) => {
     const label = `target ${target.kind} ${target.blend}`;
     // The local search moves all candidates alike.
-    const pass: Pass = { label, sizes, target, search: 'greedy', samples: 'fit of a search', fit: isFit };
+    const samples = 'fit of a search';
+    const fit = selectOf(samples, run.calibration);
+    const pass: Pass = { label, sizes, target, search: 'greedy', samples, fit };
     const last = await passOver(run, pass);
     try {
       return await judge(last);

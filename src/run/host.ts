@@ -2,7 +2,7 @@
 
 import type { OnnxRuntime } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
-import type { RunStore, Scratch } from '../pipeline/index.ts';
+import type { Queue, RunStore, Scratch } from '../pipeline/index.ts';
 import type { Opened } from './closing.ts';
 import type { Output, OutputKind, Replacing } from './output.ts';
 import type { Place } from './place.ts';
@@ -12,8 +12,10 @@ export interface Host {
   place(path: string | URL): Place;
   /** @throws {InputError} where nothing can be written there */
   output(path: string, kind: OutputKind, replacing: Replacing): Promise<Output>;
-  /** A run store at a path. */
-  store(path: string): Promise<RunStore & { close(): unknown }>;
+  /** A run store at a path; one that is shared is used by several at a time. */
+  store(path: string, options?: { readonly isShared?: boolean }): Promise<RunStore & { close(): unknown }>;
+  /** A queue at an address. @throws {InputError} where there is none, or what speaks with it is not installed */
+  queue?(url: string, options: { onNote?(text: string): void }): Promise<Queue & { close(): unknown }>;
   /** For activations that do not fit the memory. */
   scratch?(opened: Opened, folder?: string): Promise<() => Scratch>;
   /** The native build of onnxruntime, where it is installed. @throws {InputError} where it is not, and is asked for */

@@ -17,4 +17,5 @@ export {
   type Source,
 } from './place.ts';
 export * from './run.ts';
+export { type ServeSettings, serving } from './serve.ts';
 export { documentsOf } from './text.ts';

@@ -135,8 +135,8 @@ export async function openModelFile(
 }
 
 /** Opens a model on a thread that can be ended, and stays there where its graph has loops. */
-async function openGuarded(
-  options: OpenSettings,
+export async function openGuarded(
+  options: Pick<ModelOptions, 'threads' | 'engine' | 'timeout' | 'signal'>,
   opened: Opened,
   open: (engine: Engine) => Promise<OpenedModel>,
 ): Promise<{ model: OpenedModel; engine: Engine }> {

@@ -9,6 +9,7 @@ import type {
   LatencyTable,
   PreprocessingOptions,
   Progress,
+  Queue,
   RecipeOptions,
   RunStore,
   Scratch,
@@ -78,6 +79,16 @@ export interface RunSettings extends ModelOptions, SampleOptions, RecipeOptions 
   readonly force?: boolean;
   /** A folder, or another run store, that keeps what the run finds: one that was stopped continues there. */
   readonly work?: string | RunStore;
+  /**
+   * The address of a Redis or Valkey (`redis://…`), or another queue, by which workers do the passes over the model. `work` is
+   * then the folder that they share.
+   */
+  readonly queue?: string | Queue;
+  /**
+   * Parts of the calibration samples that are summed one by one, for as many workers to share. The last bits depend on
+   * it, and on nothing else of who does the work. Default 1; with a queue 8, or fewer where samples are few.
+   */
+  readonly shards?: number;
   /** A folder for activations that do not fit the memory. Default: the temporary one. In pages, `opfsScratch`. */
   readonly scratch?: string | (() => Scratch);
   readonly onProgress?: (progress: Progress) => void;

@@ -349,7 +349,12 @@ async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
   const { calibration, evaluation, evaluationLabels, work, signal } = settings;
   const { seed = 0, sampling = 'even', augment } = settings;
   if (calibration === undefined) throw new InputError('calibration samples are missing: `calibration`');
-  const store = typeof work === 'string' ? opened(await host.store(work)) : work;
+  const isShared = settings.queue !== undefined;
+  if (isShared && work === undefined)
+    throw new InputError('`queue`: where the workers find the run is missing: `store`');
+  const queue =
+    typeof settings.queue === 'string' ? opened(await queueAt(settings.queue, settings)) : settings.queue;
+  const store = typeof work === 'string' ? opened(await host.store(work, { isShared })) : work;
   const scratch = await scratchFor(opened, settings.scratch);
   const data = isDataset(calibration) ? undefined : await placeOf(calibration, 'calibration');
   const found = await openInPlace(place, { ...settings, data }, opened);
@@ -384,11 +389,18 @@ async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
     calibration: samples,
     evaluation: measured,
     store,
+    queue,
+    shards: settings.shards,
     scratch,
     signal,
     onProgress: settings.onProgress,
     onWarning: warningHandler(await madeOf(found, data), settings, better),
   };
+}
+
+async function queueAt(url: string, { onNote }: RunSettings) {
+  if (!host.queue) throw new InputError('`queue`: cannot be an address here');
+  return host.queue(url, { onNote });
 }
 
 async function madeOf({ preprocessing }: ModelInPlace, data: Place | undefined): Promise<Made> {
@@ -452,5 +464,7 @@ function plainOf(settings: object): Record<string, unknown> {
     ['string', 'number', 'boolean'].includes(typeof value) ||
     (Array.isArray(value) && value.every(isPlain)) ||
     (Object.getPrototypeOf(value ?? 0) === Object.prototype && Object.values(value as object).every(isPlain));
-  return Object.fromEntries(Object.entries(settings).filter(([, value]) => isPlain(value)));
+  // An address may have a password in it, and changes nothing.
+  const { queue: _, ...told } = settings as { readonly queue?: unknown };
+  return Object.fromEntries(Object.entries(told).filter(([, value]) => isPlain(value)));
 }

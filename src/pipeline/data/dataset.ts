@@ -42,6 +42,8 @@ export interface Dataset {
   readonly classes?: string[];
   /** The samples in order; the last batch may be smaller. Any number of passes. */
   batches(batchSize: number): AsyncIterable<Batch>;
+  /** Samples at some positions alone, where these are at hand without the others. */
+  slice?(range: { readonly first: number; readonly end: number }): Dataset;
 }
 
 /** An image file, wherever it is. */
@@ -155,6 +157,38 @@ function concatenated(parts: readonly Float32Array[]): Float32Array {
     at += part.length;
   }
   return whole;
+}
+
+/** Batches of consecutive samples that come one by one: of one form, and no more than `batchSize`. */
+export async function* joinSamples(samples: AsyncIterable<Batch>, batchSize: number): AsyncGenerator<Batch> {
+  let part: Batch[] = [];
+  const form = ({ dims, others = {} }: Batch) =>
+    JSON.stringify([dims, Object.entries(others).map(([name, tensor]) => [name, tensor.dims])]);
+  for await (const next of samples) {
+    if (part.length === batchSize || (part.length > 0 && form(part[0]) !== form(next))) {
+      yield joinBatches(part);
+      part = [];
+    }
+    part.push(next);
+  }
+  if (part.length > 0) yield joinBatches(part);
+}
+
+function joinBatches(part: readonly Batch[]): Batch {
+  const [{ dims, labels, others }] = part;
+  const join = (name: string): FloatTensor => {
+    const tensors = part.map((it) => it.others![name]);
+    const [, ...rest] = tensors[0].dims;
+    return { dims: [part.length, ...rest], data: concatenated(tensors.map(({ data }) => data)) };
+  };
+  return {
+    inputs: concatenated(part.map(({ inputs }) => inputs)),
+    count: part.length,
+    ...(dims && { dims }),
+    ...(others && { others: Object.fromEntries(Object.keys(others).map((name) => [name, join(name)])) }),
+    ...(labels && { labels: Int32Array.from(part, (it) => it.labels![0]) }),
+    names: part.flatMap(({ names }) => names),
+  };
 }
 
 /** Some samples of a batch, by their places in it. */
@@ -310,6 +344,7 @@ export function selectSamples(samples: Dataset, select: (index: number) => boole
   return {
     ...samples,
     size,
+    slice: undefined,
     async *batches(batchSize) {
       let [position, left] = [0, size];
       for await (const batch of samples.batches(batchSize)) {

@@ -1,0 +1,230 @@
+// What workers have to know of a run, in its store: the model, the samples, the recipe. Contents lie under their hashes, so
+// that what is there already is not written again.
+
+import { CHUNK_BYTES, checkRange, type Folder } from '../../checkpoint/folder.ts';
+import { InputError } from '../../errors.ts';
+import { concat } from '../../graph/index.ts';
+import type { ActivationLimits } from '../activations.ts';
+import { type Batch, type Dataset, joinSamples, pickRows } from '../data/dataset.ts';
+import type { OpenOptions } from '../open.ts';
+import type { Pass } from '../pass.ts';
+import type { Recipe } from '../recipe.ts';
+import { shardRange, sliceOf } from '../shards.ts';
+import { decode, encode } from '../store/artefact.ts';
+import { contentHash } from '../store/hash.ts';
+import type { RunStore } from '../store/store.ts';
+
+/** A file in chunks. */
+export interface ShippedFile {
+  readonly name: string;
+  readonly chunks: readonly { readonly key: string; readonly bytes: number }[];
+}
+
+/** A model on its way to a store: its files, and what opens it. */
+export type Shipment =
+  | { readonly kind: 'folder'; readonly name: string; readonly folder: Folder }
+  | {
+      readonly kind: 'file';
+      readonly name: string;
+      /** The file and its external data. */
+      readonly contents: readonly [model: Uint8Array, ...external: Uint8Array[]];
+      readonly how: Pick<OpenOptions, 'size' | 'inputs' | 'residual'>;
+    };
+
+/** A run as workers are told of it. */
+export interface Snapshot {
+  readonly model:
+    | { readonly kind: 'folder'; readonly name: string; readonly files: readonly ShippedFile[] }
+    | {
+        readonly kind: 'file';
+        readonly name: string;
+        readonly files: readonly ShippedFile[];
+        readonly how: Pick<OpenOptions, 'size' | 'inputs' | 'residual'>;
+      };
+  readonly samples: Omit<Dataset, 'batches' | 'slice'> & { readonly shards: readonly string[] };
+  readonly recipe: Recipe;
+  readonly simd: string;
+  readonly engine: string;
+  readonly activationBytes?: ActivationLimits['activationBytes'];
+}
+
+/** A pass as workers are told of it. */
+export interface PassSnapshot
+  extends Pick<Pass, 'search' | 'wholeCurve' | 'target' | 'samples' | 'isThin' | 'refitsProducers'> {
+  readonly sizes: readonly (readonly [string, number])[];
+  readonly supports?: readonly (readonly [string, readonly number[]])[];
+}
+
+/** @returns its hash */
+export async function writeDescription(
+  store: RunStore,
+  kind: 'runs' | 'passes',
+  it: object,
+): Promise<string> {
+  const bytes = await encode(it);
+  const hash = await contentHash([bytes]);
+  if ((await store.list(`${kind}/${hash}`)).length === 0) await store.write(`${kind}/${hash}`, bytes);
+  return hash;
+}
+
+/** @throws {InputError} where the store has none */
+export async function readArtefact<T extends object>(store: RunStore, key: string): Promise<T> {
+  const bytes = await store.read(key);
+  const found = bytes && (await decode<T>(bytes));
+  if (found) return found;
+  throw new InputError(
+    `"${store.name}": ${bytes ? `"${key}" is damaged` : `there is no "${key}"`} in this store`,
+  );
+}
+
+class Shipper {
+  readonly #store: RunStore;
+  readonly #there: Set<string>;
+
+  constructor(store: RunStore, there: readonly string[]) {
+    this.#store = store;
+    this.#there = new Set(there);
+  }
+
+  /** @returns its key */
+  async bytes(kind: 'chunks' | 'samples', bytes: Uint8Array): Promise<string> {
+    const key = `${kind}/${await contentHash([bytes])}`;
+    if (!this.#there.has(key)) await this.#store.write(key, bytes);
+    this.#there.add(key);
+    return key;
+  }
+
+  async file(
+    name: string,
+    size: number,
+    read: (at: number, length: number) => Promise<Uint8Array> | Uint8Array,
+  ): Promise<ShippedFile> {
+    const chunks: ShippedFile['chunks'][number][] = [];
+    for (let at = 0; at < size; at += CHUNK_BYTES) {
+      const bytes = await read(at, Math.min(CHUNK_BYTES, size - at));
+      chunks.push({ key: await this.bytes('chunks', bytes), bytes: bytes.length });
+    }
+    return { name, chunks };
+  }
+
+  async samples(samples: Dataset): Promise<string> {
+    const batches: Batch[] = [];
+    for await (const batch of samples.batches(READ_AT_ONCE)) batches.push(batch);
+    return this.bytes('samples', await encode({ batches }));
+  }
+}
+
+const READ_AT_ONCE = 64;
+
+/** Puts a model and samples where workers find them. */
+export async function ship(
+  store: RunStore,
+  shipment: Shipment,
+  samples: Dataset,
+  shards: number,
+): Promise<Pick<Snapshot, 'model' | 'samples'>> {
+  const shipper = new Shipper(store, [...(await store.list('chunks/')), ...(await store.list('samples/'))]);
+  const { kind, name } = shipment;
+  const files: ShippedFile[] = [];
+  if (kind === 'folder') {
+    const { folder } = shipment;
+    for (const file of await folder.list())
+      files.push(
+        await shipper.file(file, await folder.size(file), (at, length) => folder.read(file, at, length)),
+      );
+  } else {
+    for (const [i, content] of shipment.contents.entries())
+      files.push(
+        await shipper.file(String(i), content.length, (at, length) => content.subarray(at, at + length)),
+      );
+  }
+  const keys: string[] = [];
+  for (let shard = 0; shard < shards; shard++)
+    keys.push(await shipper.samples(sliceOf(samples, shardRange(samples, shards, shard))));
+  const { size, shape, varies, views, constants, name: from } = samples;
+  return {
+    model: kind === 'folder' ? { kind, name, files } : { kind, name, files, how: shipment.how },
+    samples: { name: from, size, shape, varies, views, constants, shards: keys },
+  };
+}
+
+/** Samples in a store, of which a shard is read where it alone is asked for. */
+export function storedSamples(store: RunStore, { shards, ...about }: Snapshot['samples']): Dataset {
+  async function* rows(keys: readonly string[]) {
+    for (const key of keys) {
+      const { batches } = await readArtefact<{ batches: Batch[] }>(store, key);
+      for (const batch of batches) for (let i = 0; i < batch.count; i++) yield pickRows(batch, [i]);
+    }
+  }
+  return {
+    ...about,
+    batches: (batchSize) => joinSamples(rows(shards), batchSize),
+    slice(range) {
+      const shard = shards.findIndex((_, i) => shardRange(about, shards.length, i).first === range.first);
+      const batches = (batchSize: number) => joinSamples(rows([shards[shard]]), batchSize);
+      return { ...about, size: range.end - range.first, batches };
+    },
+  };
+}
+
+/** Chunks that are held: tensors are read from one end of a file to the other. */
+const HELD_CHUNKS = 4;
+
+/** A folder whose files are chunks in a store. */
+export function storedFolder(store: RunStore, name: string, files: readonly ShippedFile[]): Folder {
+  const held = new Map<string, Promise<Uint8Array>>();
+  const chunk = (key: string) => {
+    const known = held.get(key);
+    if (known) return known;
+    const bytes = store.read(key).then((found) => {
+      if (!found) throw new InputError(`"${store.name}": there is no "${key}" in this store`);
+      return found;
+    });
+    held.set(key, bytes);
+    for (const old of held.keys()) if (held.size > HELD_CHUNKS) held.delete(old);
+    return bytes;
+  };
+  const find = (file: string) => {
+    const found = files.find((it) => it.name === file);
+    if (!found) throw new InputError(`"${name}/${file}": no such file`);
+    return found.chunks;
+  };
+  const sizeOf = (file: string) => find(file).reduce((sum, { bytes }) => sum + bytes, 0);
+  return {
+    name,
+    list: async () => files.map((it) => it.name).sort(),
+    size: async (file) => sizeOf(file),
+    async read(file, offset, length) {
+      checkRange(`${name}/${file}`, sizeOf(file), offset, length);
+      const result = new Uint8Array(length);
+      let start = 0;
+      for (const { key, bytes } of find(file)) {
+        const [from, to] = [Math.max(offset, start), Math.min(offset + length, start + bytes)];
+        if (from < to) result.set((await chunk(key)).subarray(from - start, to - start), from - offset);
+        start += bytes;
+      }
+      return result;
+    },
+    async close() {
+      held.clear();
+    },
+  };
+}
+
+/** The whole of the files, one after the other. */
+export async function storedBytes(store: RunStore, files: readonly ShippedFile[]): Promise<Uint8Array[]> {
+  const folder = storedFolder(store, 'model', files);
+  const whole: Uint8Array[] = [];
+  for (const { name } of files) whole.push(await folder.read(name, 0, await folder.size(name)));
+  return whole;
+}
+
+/** The file, and what reads its external data. */
+export async function storedFile(store: RunStore, files: readonly ShippedFile[]) {
+  const [bytes, ...external] = await storedBytes(store, files);
+  const data = concat(external);
+  return {
+    bytes,
+    external: (_: string, offset: number, length: number) => data.subarray(offset, offset + length),
+  };
+}

@@ -1,0 +1,75 @@
+// What a part of a model is pruned by, as pieces that can be made anywhere: of every shard of the samples, and of all of them
+// together. This is where a queue is plugged in. Here, and by default, a piece is made where it is asked for.
+
+import type { Pass } from './pass.ts';
+import type { History } from './sequence.ts';
+
+/** Where a pass is: in this part, after all that was solved before it. */
+export interface At {
+  readonly part: number;
+  readonly history: Readonly<History>;
+}
+
+/** Of every shard what `Work.each` was told to make of it. */
+export interface Pieces<T> {
+  read(shard: number): Promise<T>;
+  /** Where they are made elsewhere: sees to it that they are there. */
+  ready(): Promise<void>;
+}
+
+/**
+ * Who makes pieces. Programs that ask for the same pieces in the same order get the same: one that runs elsewhere can
+ * make one of them by running until it is asked for it.
+ */
+export interface Work {
+  /** Shards that the samples are cut into. They change the order of sums, and so the last bits; who makes them does not. */
+  readonly shards: number;
+  /** Whether pieces are made here, one after the other, and need not be kept. */
+  readonly isHere: boolean;
+  /** Of one pass. */
+  of(pass: Pass): Promise<Work>;
+  /** A part begins. @param states  what comes into it; absent where that is the samples themselves */
+  enter(at: At, states?: Pick<Pieces<unknown>, 'ready'>): void;
+  /**
+   * Something of each shard, once it is asked for.
+   *
+   * @param about  plain data: all that it depends on beside the run
+   */
+  each<T extends object>(
+    kind: string,
+    about: unknown,
+    make: (shard: number) => Promise<T>,
+  ): Promise<Pieces<T>>;
+  /** Something of all shards. @param needs  what it is made of */
+  one<T extends object>(
+    kind: string,
+    about: unknown,
+    make: () => Promise<T>,
+    needs?: readonly Pieces<unknown>[],
+  ): Promise<T>;
+  /** What came of the pieces since the last time is kept elsewhere: but for what goes on to the next part, they can go. */
+  settle(): Promise<void>;
+  /** The run is done: all pieces can go. */
+  end(): Promise<void>;
+}
+
+/** Everything here. */
+export function hereWork(shards = 1): Work {
+  return {
+    shards,
+    isHere: true,
+    async of() {
+      return this;
+    },
+    enter() {},
+    each: async (_, __, make) => ({ read: make, async ready() {} }),
+    one: (_, __, make) => make(),
+    async settle() {},
+    async end() {},
+  };
+}
+
+/** All pieces, in the order of the shards, one at a time. */
+export async function* inOrder<T>(pieces: Pieces<T>, { shards }: Pick<Work, 'shards'>): AsyncGenerator<T> {
+  for (let shard = 0; shard < shards; shard++) yield await pieces.read(shard);
+}

@@ -1,0 +1,92 @@
+// A worker of a queue: opens the runs that its jobs are of, out of the store that it shares with who has asked for them.
+
+import { chooseSimd, type Simd } from '../kernel/index.ts';
+import {
+  engineKind,
+  Findings,
+  openLanguageModel,
+  openModel,
+  type RunStore,
+  readArtefact,
+  type ServedRun,
+  Server,
+  type Snapshot,
+  storedFile,
+  storedFolder,
+  storedRun,
+  storedSamples,
+  UnfitError,
+} from '../pipeline/index.ts';
+import { openSession } from '../pool/index.ts';
+import { closing, type Opened } from './closing.ts';
+import { engineFor } from './engine.ts';
+import { host } from './host.ts';
+import { openGuarded } from './open.ts';
+import type { ModelOptions } from './options.ts';
+
+/** How a worker works. The engine is of the build that the run's is, unless one is handed over. */
+export interface ServeSettings extends Pick<ModelOptions, 'threads' | 'timeout' | 'signal' | 'engine'> {
+  /** A folder for activations that do not fit the memory. Default: the temporary one. */
+  readonly scratch?: string;
+}
+
+/**
+ * Calls `run` with what does jobs on a store, and closes all that they have opened in the end.
+ *
+ * @throws {UnfitError} of a job, where this machine cannot work on its run
+ */
+export function serving<R>(
+  store: RunStore,
+  settings: ServeSettings,
+  run: (server: Server) => Promise<R>,
+): Promise<R> {
+  return closing(async (opened) => {
+    const runs = new Map<string, Promise<ServedRun>>();
+    const open = (hash: string) => {
+      const known = runs.get(hash) ?? openRun(store, hash, settings, opened);
+      runs.set(hash, known);
+      known.catch(() => runs.delete(hash));
+      return known;
+    };
+    return run(new Server(store, open));
+  });
+}
+
+async function openRun(
+  store: RunStore,
+  hash: string,
+  settings: ServeSettings,
+  opened: Opened,
+): Promise<ServedRun> {
+  const key = `runs/${hash}`;
+  if (!(await store.list(key)).includes(key))
+    throw new UnfitError(`"${store.name}" is not the folder of the run that the queue has jobs of`);
+  const snapshot = await readArtefact<Snapshot>(store, key);
+  const { threads } = settings;
+  const simd = snapshot.simd as Simd;
+  await chooseSimd(simd).catch((cause) => {
+    throw new UnfitError(cause.message);
+  });
+  const calibration = storedSamples(store, snapshot.samples);
+  const { engine: given = snapshot.engine.startsWith('onnxruntime-node') ? 'node' : 'web' } = settings;
+  const { model, engine } = await openModelOf(store, snapshot, { ...settings, engine: given }, opened);
+  if (engineKind(engine) !== snapshot.engine)
+    throw new UnfitError(`the run is of ${snapshot.engine}, and here is ${engineKind(engine)}`);
+  const session = opened(await openSession({ threads, simd }));
+  const findings = new Findings(store, [simd, snapshot.engine], true);
+  const scratch = await host.scratch?.(opened, settings.scratch);
+  const { activationBytes } = snapshot;
+  return storedRun(model, snapshot, { engine, session, calibration, findings, scratch, activationBytes });
+}
+
+async function openModelOf(store: RunStore, { model }: Snapshot, settings: ServeSettings, opened: Opened) {
+  const { name, files } = model;
+  if (model.kind === 'folder') {
+    const folder = opened(storedFolder(store, name, files));
+    return { model: await openLanguageModel(folder), engine: await engineFor(settings) };
+  }
+  const file = await storedFile(store, files);
+  return openGuarded(settings, opened, (engine) =>
+    openModel(file.bytes, { ...file, ...model.how, name, engine }),
+  );
+}

@@ -1,0 +1,109 @@
+// Runs whose pieces are made by workers in this process, over a queue that is a list: who makes what, and that it is the same.
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { memoryOutput } from '../../src/checkpoint/index.ts';
+import { openFolder } from '../../src/disk/folder.ts';
+import {
+  type Job,
+  memoryStore,
+  openLanguageModel,
+  openModel,
+  openTokenizer,
+  type PruneOptions,
+  prune,
+  type Queue,
+  type RunStore,
+  type Server,
+  tokenWindows,
+} from '../../src/pipeline/index.ts';
+import { serving } from '../../src/run/index.ts';
+import { engine, fashion, fixtureBytes } from '../pipeline/fixtures.ts';
+
+const OPTIONS = { target: 'residual', search: 'greedy', keep: 0.5 } as const;
+
+/** Hands jobs to whichever server is free. */
+class ListQueue implements Queue {
+  readonly jobs: Job[] = [];
+  readonly #free: Server[];
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(servers: readonly Server[]) {
+    this.#free = [...servers];
+  }
+
+  async run(_: string, job: Job): Promise<void> {
+    this.jobs.push(job);
+    while (this.#free.length === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    const server = this.#free.pop()!;
+    try {
+      await server.do(job);
+    } finally {
+      this.#free.unshift(server);
+      this.#waiting.shift()?.();
+    }
+  }
+}
+
+async function withServers<R>(
+  store: RunStore,
+  count: number,
+  run: (servers: Server[]) => Promise<R>,
+): Promise<R> {
+  const settings = { threads: 1, engine };
+  const servers: Server[] = [];
+  const more = async (): Promise<R> =>
+    servers.length === count
+      ? run(servers)
+      : serving(store, settings, (server) => {
+          servers.push(server);
+          return more();
+        });
+  return more();
+}
+
+const file = await openModel(fixtureBytes('fashion-mobilenet'), { engine, name: 'fashion-mobilenet' });
+const images = await fashion('calib', 24);
+const OPT = join(import.meta.dirname, '../fixtures/opt-kjv');
+const folder = await openFolder(OPT);
+const language = await openLanguageModel(folder);
+const read = (name: string) => JSON.parse(readFileSync(join(OPT, name), 'utf8'));
+const tokenizer = openTokenizer(read('tokenizer.json'), read('tokenizer_config.json'));
+const text = readFileSync(join(OPT, '../text/kjv-train.txt'), 'utf8').slice(0, 40000);
+const windows = tokenWindows(tokenizer(text), { samples: 16, seqlen: 32 });
+
+async function bytesOfFile(options: Partial<PruneOptions>): Promise<Uint8Array> {
+  const { written } = await prune(file, {
+    engine,
+    calibration: images,
+    ...OPTIONS,
+    ...options,
+  } as PruneOptions);
+  return written.model;
+}
+async function bytesOfFolder(options: Partial<PruneOptions>): Promise<Uint8Array> {
+  const output = memoryOutput();
+  await prune(language, { engine, calibration: windows, ...OPTIONS, ...options, output } as PruneOptions & {
+    output: typeof output;
+  });
+  return new Uint8Array(await output.files().get('model.safetensors')!.arrayBuffer());
+}
+
+describe.each([
+  ['a file', bytesOfFile],
+  ['a folder', bytesOfFolder],
+])('%s', (_, bytesOf) => {
+  test('has the bytes of a run here, whatever the number of workers', async () => {
+    const expected = await bytesOf({ shards: 3 });
+    for (const count of [1, 2]) {
+      const store = memoryStore();
+      await withServers(store, count, async (servers) => {
+        const queue = new ListQueue(servers);
+        expect(await bytesOf({ shards: 3, queue, store })).toEqual(expected);
+        const shards = new Set(queue.jobs.map(({ shard }) => shard));
+        expect(shards).toEqual(new Set([undefined, 0, 1, 2]));
+      });
+    }
+  });
+});
