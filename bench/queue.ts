@@ -142,6 +142,7 @@ try {
       const pause = (1000 * Math.max(10, here.seconds)) / (kills + restarts);
       for (let event = 0; event < kills + restarts && !isOver; event++) {
         await setTimeout(pause * (0.5 + next()));
+        if (isOver) break;
         const isRestart = event % Math.ceil((kills + restarts) / restarts) === 2;
         if (isRestart) await redis.restart();
         else await machines.replace(event % 2);

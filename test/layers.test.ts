@@ -79,6 +79,9 @@ const BUNDLED = files.filter(
   (file) => file === 'report/chart.ts' || file.startsWith('pipeline/data/codecs/'),
 );
 
+/** What they import is loaded where it is asked for, and installed by whoever asks. */
+const OPTIONAL = ['disk/bullmq.ts', 'disk/metrics.ts'];
+
 test('every package that is imported is a dependency', () => {
   const nameOf = (path: string) =>
     path
@@ -87,8 +90,17 @@ test('every package that is imported is a dependency', () => {
       .join('/');
   for (const path of BUNDLED.flatMap(importsOf).filter((it) => !it.startsWith('.')))
     expect(Object.keys(packageJson.devDependencies)).toContain(nameOf(path));
+  const own = Object.keys(packageJson.dependencies);
+  const peers = Object.keys(packageJson.peerDependenciesMeta);
+  const optional = OPTIONAL.flatMap(importsOf).filter((it) => !it.startsWith('.') && !it.startsWith('node:'));
+  for (const name of optional) expect([...own, ...peers]).toContain(name);
+  for (const file of files.filter((it) => !OPTIONAL.includes(it))) {
+    const source = readFileSync(join(SRC, file), 'utf8');
+    for (const name of OPTIONAL)
+      expect(source, file).not.toMatch(new RegExp(`^import (?!type)[^;]*/${name.split('/')[1]}'`, 'm'));
+  }
   const packages = files
-    .filter((file) => !BUNDLED.includes(file))
+    .filter((file) => !BUNDLED.includes(file) && !OPTIONAL.includes(file))
     .flatMap(importsOf)
     .filter((name) => !name.startsWith('.') && !name.startsWith('node:'))
     .flatMap((name) =>
@@ -96,7 +108,7 @@ test('every package that is imported is a dependency', () => {
     )
     .map(nameOf);
   expect(packages.length).toBeGreaterThan(5);
-  for (const name of packages) expect(Object.keys(packageJson.dependencies)).toContain(name);
+  for (const name of packages) expect(own).toContain(name);
 });
 
 test('the version is the package’s', () => {

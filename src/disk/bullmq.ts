@@ -7,9 +7,9 @@ import {
   type Job as Entry,
   Queue as Jobs,
   QueueEvents,
+  Worker as Taker,
   UnrecoverableError,
   WaitingError,
-  Worker,
 } from 'bullmq';
 import { Redis } from 'ioredis';
 import * as v from 'valibot';
@@ -275,7 +275,7 @@ export async function runWorker(
       throw error;
     }
   }
-  const worker = new Worker(NAME, process, {
+  const worker = new Taker(NAME, process, {
     connection,
     name: `${hostname()}-${globalThis.process.pid}`,
     lockDuration: 1000 * stalled,

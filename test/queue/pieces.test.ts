@@ -2,9 +2,10 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { memoryOutput } from '../../src/checkpoint/index.ts';
 import { openFolder } from '../../src/disk/folder.ts';
+import { InputError } from '../../src/errors.ts';
 import {
   type Job,
   memoryStore,
@@ -71,7 +72,7 @@ const language = await openLanguageModel(folder);
 const read = (name: string) => JSON.parse(readFileSync(join(OPT, name), 'utf8'));
 const tokenizer = openTokenizer(read('tokenizer.json'), read('tokenizer_config.json'));
 const text = readFileSync(join(OPT, '../text/kjv-train.txt'), 'utf8').slice(0, 40000);
-const windows = tokenWindows(tokenizer(text), { samples: 16, seqlen: 32 });
+const windows = tokenWindows(tokenizer(text), { samples: 12, seqlen: 16 });
 
 async function bytesOfFile(options: Partial<PruneOptions>): Promise<Uint8Array> {
   const { written } = await prune(file, {
@@ -90,20 +91,39 @@ async function bytesOfFolder(options: Partial<PruneOptions>): Promise<Uint8Array
   return new Uint8Array(await output.files().get('model.safetensors')!.arrayBuffer());
 }
 
-describe.each([
+test.each([
   ['a file', bytesOfFile],
   ['a folder', bytesOfFolder],
-])('%s', (_, bytesOf) => {
-  test('has the bytes of a run here, whatever the number of workers', async () => {
-    const expected = await bytesOf({ shards: 3 });
-    for (const count of [1, 2]) {
-      const store = memoryStore();
-      await withServers(store, count, async (servers) => {
-        const queue = new ListQueue(servers);
-        expect(await bytesOf({ shards: 3, queue, store })).toEqual(expected);
-        const shards = new Set(queue.jobs.map(({ shard }) => shard));
-        expect(shards).toEqual(new Set([undefined, 0, 1, 2]));
-      });
-    }
+])('%s has the bytes of a run here, whoever makes which pieces', async (_, bytesOf) => {
+  const expected = await bytesOf({ shards: 3 });
+  const store = memoryStore();
+  await withServers(store, 2, async (servers) => {
+    const queue = new ListQueue(servers);
+    expect(await bytesOf({ shards: 3, queue, store })).toEqual(expected);
+    expect(new Set(queue.jobs.map(({ shard }) => shard))).toEqual(new Set([undefined, 0, 1, 2]));
   });
+});
+
+test('a run ends in the words of a store that is full, and goes on once there is room', async () => {
+  const expected = await bytesOfFile({ shards: 2 });
+  const store = memoryStore();
+  let room = 12;
+  const small: RunStore = {
+    ...store,
+    async write(key, bytes) {
+      if (room-- <= 0) throw new InputError('"store": no space left');
+      await store.write(key, bytes);
+    },
+  };
+  const runOver = (to: RunStore) =>
+    withServers(to, 1, (servers) => bytesOfFile({ shards: 2, queue: new ListQueue(servers), store: to }));
+  await expect(runOver(small)).rejects.toThrow('no space left');
+  const before = await store.list('solved/');
+  expect(await runOver(store)).toEqual(expected);
+  expect(await store.list('solved/')).toEqual(expect.arrayContaining(before));
+});
+
+test('shards are refused where samples are too few for them, and a queue without a store', async () => {
+  await expect(bytesOfFile({ shards: 13 })).rejects.toThrow('expected a whole number up to 12');
+  await expect(bytesOfFile({ queue: new ListQueue([]) })).rejects.toThrow('expected a `store`');
 });
