@@ -106,7 +106,7 @@ export async function through(
   const rangeOf = (shard: number) => shardRange(samples, work.shards, shard);
   const behind = (part: number, make: (shard: number) => Promise<Moved>) => {
     const about = { part, output: true, before: history.isDense ? undefined : history.name };
-    return work.each('behind', about, make);
+    return work.each('behind', about, make, { isShared: history.isDense });
   };
   const stored = (pieces: Pieces<Moved>) => new StoredStates(samples.size, work.shards, rangeOf, pieces);
   try {

@@ -26,7 +26,7 @@ import type { OpenedModel } from './open.ts';
 import type { Pass, Run } from './pass.ts';
 import { producersOf, type Refitted, refitProducers } from './producers.ts';
 import type { Named } from './recipe.ts';
-import { addSums, packSums, unpackSums } from './shards.ts';
+import { addSums, SUMS } from './shards.ts';
 import { collect, type Sums, valuesFor } from './statistics.ts';
 import { type PlacedStep, placed, type Step, stepsOf } from './steps.ts';
 import { inOrder, type Pieces } from './work.ts';
@@ -300,7 +300,9 @@ async function solveSums(
     isThin: pass.isThin,
   };
   const isKept = history.isDense && sumsBytes(step) <= KEPT_BYTES;
-  const pieces = await piecesOf(walk, step, isKept ? dense : about, pass.isThin, following);
+  const pieces = isKept
+    ? await piecesOf(walk, step, dense, pass.isThin, following, true)
+    : await piecesOf(walk, step, about, pass.isThin, following);
   const total = async () => ({ sums: await totalOf(walk, pieces) });
   // Elsewhere the pieces themselves are kept.
   const find = () =>
@@ -329,21 +331,23 @@ function piecesOf(
   about: object,
   isThin: boolean | undefined,
   following?: PlacedStep,
-): Promise<Pieces<ReturnType<typeof packSums>>> {
+  isShared = false,
+): Promise<Pieces<Sums[]>> {
   const { target } = pass;
   const isDenseRun = following && valuesFor(maps, target).dense.length > 0;
-  return run.work.each('sums', about, async (shard) => {
+  const make = async (shard: number) => {
     const frontier = frontiers.of(shard);
     // While the dense network runs for the targets, it goes on to where the next step starts from.
     const ahead = isDenseRun ? frontier.cutBefore(following.from) : undefined;
     const first = before(shard);
-    return packSums(await collect(opened, frontier, samples, maps, target, ahead, run, isThin, first));
-  });
+    return collect(opened, frontier, samples, maps, target, ahead, run, isThin, first);
+  };
+  return run.work.each('sums', about, make, { isShared, form: SUMS });
 }
 
-async function totalOf({ run }: Walk, pieces: Pieces<ReturnType<typeof packSums>>): Promise<Sums[]> {
+async function totalOf({ run }: Walk, pieces: Pieces<Sums[]>): Promise<Sums[]> {
   let total: Sums[] | undefined;
-  for await (const packed of inOrder(pieces, run.work)) total = addSums(total, unpackSums(packed));
+  for await (const sums of inOrder(pieces, run.work)) total = addSums(total, sums);
   return total!;
 }
 

@@ -66,15 +66,15 @@ function added(a: LayerStatistics | undefined, b: LayerStatistics | undefined): 
   };
 }
 
-/** Sums for the way: of XᵀX, which is symmetric, the lower triangle. */
-export function packSums(sums: readonly Sums[]): { packed: object[] } {
-  const pack = (it: LayerStatistics | undefined) => it && { ...it, XtX: lower(it.XtX, it.p) };
-  return { packed: sums.map(({ fit, heldOut }) => ({ fit: pack(fit), heldOut: pack(heldOut) })) };
-}
+/** Sums on their way through a store: of XᵀX, which is symmetric, the lower triangle. */
+export const SUMS = {
+  pack: (sums: Sums[]): object => ({ packed: withSquares(sums, lower) }),
+  unpack: (packed: object): Sums[] => withSquares((packed as { packed: Sums[] }).packed, square),
+};
 
-export function unpackSums({ packed }: { packed: object[] }): Sums[] {
-  const unpack = (it: LayerStatistics | undefined) => it && { ...it, XtX: square(it.XtX, it.p) };
-  return (packed as Sums[]).map(({ fit, heldOut }) => ({ fit: unpack(fit)!, heldOut: unpack(heldOut) }));
+function withSquares(sums: readonly Sums[], change: (XtX: Float64Array, p: number) => Float64Array): Sums[] {
+  const changed = (it: LayerStatistics) => ({ ...it, XtX: change(it.XtX, it.p) });
+  return sums.map(({ fit, heldOut }) => ({ fit: changed(fit), heldOut: heldOut && changed(heldOut) }));
 }
 
 function lower(XtX: Float64Array, p: number): Float64Array {

@@ -15,6 +15,16 @@ export interface Pieces<T> {
   read(shard: number): Promise<T>;
   /** Where they are made elsewhere: sees to it that they are there. */
   ready(): Promise<void>;
+  /** Nothing more is made of them. */
+  forget(): Promise<void>;
+}
+
+/** What there is to know of pieces beside what they are made of. */
+export interface PieceOptions<T> {
+  /** Whether other passes of the run ask for the same. */
+  readonly isShared?: boolean;
+  /** How one is made smaller for its way through a store, and whole again. */
+  readonly form?: { pack(piece: T): object; unpack(packed: object): T };
 }
 
 /**
@@ -29,7 +39,7 @@ export interface Work {
   /** Of one pass. */
   of(pass: Pass): Promise<Work>;
   /** A part begins. @param states  what comes into it; absent where that is the samples themselves */
-  enter(at: At, states?: Pick<Pieces<unknown>, 'ready'>): void;
+  enter(at: At, states?: Pieces<unknown>): void;
   /**
    * Something of each shard, once it is asked for.
    *
@@ -39,6 +49,7 @@ export interface Work {
     kind: string,
     about: unknown,
     make: (shard: number) => Promise<T>,
+    how?: PieceOptions<T>,
   ): Promise<Pieces<T>>;
   /** Something of all shards. @param needs  what it is made of */
   one<T extends object>(
@@ -62,7 +73,7 @@ export function hereWork(shards = 1): Work {
       return this;
     },
     enter() {},
-    each: async (_, __, make) => ({ read: make, async ready() {} }),
+    each: async (_, __, make) => ({ read: make, async ready() {}, async forget() {} }),
     one: (_, __, make) => make(),
     async settle() {},
     async end() {},

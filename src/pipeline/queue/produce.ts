@@ -6,9 +6,9 @@ import { version } from '../../version.ts';
 import type { Findings } from '../findings.ts';
 import type { Pass } from '../pass.ts';
 import type { RunStore } from '../store/store.ts';
-import type { At, Pieces, Work } from '../work.ts';
+import type { At, PieceOptions, Pieces, Work } from '../work.ts';
 import { type Job, KINDS, keyOf, type Queue } from './queue.ts';
-import { type PassSnapshot, readArtefact, writeDescription } from './snapshot.ts';
+import { type PassSnapshot, readArtefact, readPiece, writeDescription } from './snapshot.ts';
 
 /** What is asked for again and again. */
 interface Asked {
@@ -27,7 +27,7 @@ export class QueuedWork implements Work {
   readonly #asked: Asked;
   readonly #pass: string;
   #at: At = { part: 0, history: { name: '', isDense: true } };
-  #states: Pick<Pieces<unknown>, 'ready'> | undefined;
+  #states: Pieces<unknown> | undefined;
   /** Pieces that nobody needs once what they were made for is kept. */
   #passing: string[] = [];
 
@@ -47,12 +47,17 @@ export class QueuedWork implements Work {
     return new QueuedWork(this.#asked, await writeDescription(this.#asked.store, 'passes', told));
   }
 
-  enter(at: At, states?: Pick<Pieces<unknown>, 'ready'>): void {
+  enter(at: At, states?: Pieces<unknown>): void {
     this.#at = at;
     this.#states = states;
   }
 
-  async each<T extends object>(kind: string, about: unknown): Promise<Pieces<T>> {
+  async each<T extends object>(
+    kind: string,
+    about: unknown,
+    _: (shard: number) => Promise<T>,
+    { isShared = false, form }: PieceOptions<T> = {},
+  ): Promise<Pieces<T>> {
     const { store } = this.#asked;
     const piece = await this.#name(kind, about);
     const [at, states] = [this.#at, this.#states];
@@ -64,14 +69,19 @@ export class QueuedWork implements Work {
       if (missing.length === 0) return;
       await states?.ready();
       await Promise.all(missing.map((it) => this.#run(it, at)));
+      // Who is behind a part does not come back to it.
+      if (kind === 'behind') await states?.forget();
     };
     const ready = () => (making ??= make());
-    this.#passing.push(...(kind === 'behind' ? [] : all.map(keyOf)));
+    if (!isShared && kind !== 'behind') this.#passing.push(...all.map(keyOf));
     return {
       ready,
+      async forget() {
+        if (!isShared) for (const it of all) await store.remove(keyOf(it));
+      },
       async read(shard) {
         await ready();
-        return readArtefact<T>(store, keyOf({ piece, shard }));
+        return readPiece(store, keyOf({ piece, shard }), form);
       },
     };
   }

@@ -11,9 +11,9 @@ import type { OpenedModel } from '../open.ts';
 import { type Pass, passOver, type Run, selectOf } from '../pass.ts';
 import { encode } from '../store/artefact.ts';
 import type { RunStore } from '../store/store.ts';
-import type { At, Pieces, Work } from '../work.ts';
+import type { At, PieceOptions, Pieces, Work } from '../work.ts';
 import { type Job, keyOf } from './queue.ts';
-import { type PassSnapshot, readArtefact, type Snapshot } from './snapshot.ts';
+import { type PassSnapshot, readArtefact, readPiece, type Snapshot } from './snapshot.ts';
 
 /** A job, and who waits for it. */
 interface Waiting {
@@ -87,12 +87,15 @@ class ServedWork implements Work {
     kind: string,
     about: unknown,
     make: (shard: number) => Promise<T>,
+    { form }: PieceOptions<T> = {},
   ): Promise<Pieces<T>> {
     const piece = await this.#name(kind, about);
-    if (this.#at) await this.#make(piece, ({ shard }) => make(shard!));
+    const packed = async (made: T) => (form ? form.pack(made) : made);
+    if (this.#at) await this.#make(piece, async ({ shard }) => packed(await make(shard!)));
     return {
       async ready() {},
-      read: (shard) => readArtefact<T>(this.#store, keyOf({ piece, shard })),
+      async forget() {},
+      read: (shard) => readPiece(this.#store, keyOf({ piece, shard }), form),
     };
   }
 

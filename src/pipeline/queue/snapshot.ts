@@ -13,6 +13,7 @@ import { shardRange, sliceOf } from '../shards.ts';
 import { decode, encode } from '../store/artefact.ts';
 import { contentHash } from '../store/hash.ts';
 import type { RunStore } from '../store/store.ts';
+import type { PieceOptions } from '../work.ts';
 
 /** A file in chunks. */
 export interface ShippedFile {
@@ -75,6 +76,16 @@ export async function readArtefact<T extends object>(store: RunStore, key: strin
   throw new InputError(
     `"${store.name}": ${bytes ? `"${key}" is damaged` : `there is no "${key}"`} in this store`,
   );
+}
+
+/** A piece that was packed for its way, if it was. */
+export async function readPiece<T extends object>(
+  store: RunStore,
+  key: string,
+  form: PieceOptions<T>['form'],
+): Promise<T> {
+  const found = await readArtefact<T>(store, key);
+  return form ? form.unpack(found) : found;
 }
 
 class Shipper {
