@@ -1,13 +1,9 @@
 // Chooses and compiles one of the two binaries. Both come from the same source; they differ in FMA. A third and
 // fourth, for memory that several workers share, differ from these in a single declaration and are derived here.
 
-import relaxed from '../../build/osscar.relaxed.wasm.deflate';
-import baseline from '../../build/osscar.wasm.deflate';
+import deflated from '../../build/osscar.wasm.deflate';
 import { InputError } from '../errors.ts';
 import { inflate } from '../inflate.ts';
-
-/** One of the two binaries: without and with fused multiply-add (relaxed SIMD). */
-export type Simd = 'baseline' | 'relaxed';
 
 /**
  * `baseline` gives the same bits on every machine, `relaxed` is faster (FMA) where the engine has it, `auto`
@@ -18,16 +14,19 @@ export type SimdChoice = 'auto' | Simd;
 /** Whether an instance makes its own memory or imports a shared one as `env.memory`. */
 export type MemoryKind = 'own' | 'shared';
 
-/** The library carries text: gzipped, both take 37 kB there as they are and 26 kB when they are deflated before. */
-const deflated = { baseline, relaxed };
+const SIMDS = ['baseline', 'relaxed'] as const;
+/** One of the two binaries: without and with fused multiply-add (relaxed SIMD). */
+export type Simd = (typeof SIMDS)[number];
 
-/** Filled at the first use of each binary: inflated and compiled once, instantiated as often as wanted. */
-const inflated = new Map<Simd, Promise<Uint8Array<ArrayBuffer>>>();
+type Binaries = Readonly<Record<Simd, Uint8Array<ArrayBuffer>>>;
+
+/** Filled at first use: inflated once, compiled once each, instantiated as often as wanted. */
+let inflated: Promise<Binaries> | undefined;
 const compiled = new Map<string, Promise<WebAssembly.Module>>();
 
 /** @throws {InputError} if the engine cannot run the chosen binary */
 export async function chooseSimd(choice: SimdChoice): Promise<Simd> {
-  if (choice !== 'auto' && !Object.hasOwn(deflated, choice)) {
+  if (choice !== 'auto' && !SIMDS.includes(choice)) {
     throw new InputError(`openKernels: "simd" expected auto, baseline or relaxed, got ${choice}`);
   }
   if (choice !== 'baseline' && WebAssembly.validate(await binary('relaxed'))) return 'relaxed';
@@ -55,13 +54,25 @@ export function compile(simd: Simd, memory: MemoryKind = 'own'): Promise<WebAsse
   return module;
 }
 
-function binary(simd: Simd): Promise<Uint8Array<ArrayBuffer>> {
-  let bytes = inflated.get(simd);
-  if (!bytes) {
-    bytes = inflate(deflated[simd]);
-    inflated.set(simd, bytes);
+async function binary(simd: Simd): Promise<Uint8Array<ArrayBuffer>> {
+  inflated ??= inflate(deflated).then(unwoven);
+  return (await inflated)[simd];
+}
+
+/** The two as `weave` of scripts/build.mjs has put them together. */
+function unwoven(bytes: Uint8Array<ArrayBuffer>): Binaries {
+  const [turn, first] = new Uint32Array(bytes.buffer, 0, 2);
+  let at = 8;
+  const baseline = new Uint8Array(first);
+  const relaxed = new Uint8Array(bytes.length - at - first);
+  for (let done = 0; at < bytes.length; done += turn) {
+    for (const binary of [baseline, relaxed]) {
+      const end = at + Math.min(turn, Math.max(0, binary.length - done));
+      if (end > at) binary.set(bytes.subarray(at, end), done);
+      at = end;
+    }
   }
-  return bytes;
+  return { baseline, relaxed };
 }
 
 const HEADER_BYTES = 8;
