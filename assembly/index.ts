@@ -2,7 +2,7 @@
  * The ABI: raw pointers, usable from any wasm host.
  *
  * - Imports `env.helpers` and `env.share` say who helps with large operations (share.ts); a host of one thread answers 0,
- *   and is never asked for the other.
+ *   and is never asked for the other. `env.tiles` is what an elimination in tiles asks for (solve/tiles.ts), and nobody else.
  * - Matrices are row-major; leading dimensions count elements. The prefix is s for f32 and d for f64.
  * - The host owns the memory from heapBase() on. `work` is scratch of at least `workBytes` of the largest size that a
  *   function is given. Matrices and work are best aligned to 16 bytes.
@@ -10,9 +10,10 @@
  */
 import { gemm } from './gemm';
 import { potrf } from './potrf';
-import { potri } from './potri';
+import { lauum, potri, trmm, trtri } from './potri';
 import { swapSymmetricGroups } from './rows';
-import { select } from './solve/greedy';
+import { Elimination, gramBlocks } from './solve/elimination';
+import { createTiled, eliminateTiled, select } from './solve/greedy';
 import { Problem } from './solve/problem';
 import { Tableau, costs } from './solve/tableau';
 import { symmetrize } from './transpose';
@@ -82,12 +83,50 @@ export function dsymmetrize(n: i32, A: usize, lda: i32): void {
 
 export { createProblem, formProblem, gather, workIn } from './solve/problem';
 export { factor, solve, refitted, objectiveOf, keepLargest } from './solve/refit';
-export { eliminateInSingle, eliminateInDouble, eliminated } from './solve/greedy';
+export { eliminateInSingle, eliminateInDouble, eliminated, tiledBlocks } from './solve/greedy';
 export function sselect(s: Problem, keep: i32): i32 {
   return select<f32>(s, keep);
 }
 export function dselect(s: Problem, keep: i32): i32 {
   return select<f64>(s, keep);
+}
+
+// Steps of an inverse, and of an elimination, whose matrices are in tiles.
+export function strtri(n: i32, L: usize, ldl: i32, work: usize): void {
+  trtri<f32>(n, L, ldl, work);
+}
+export function dtrtri(n: i32, L: usize, ldl: i32, work: usize): void {
+  trtri<f64>(n, L, ldl, work);
+}
+export function slauum(n: i32, W: usize, ldw: i32, work: usize): void {
+  lauum<f32>(n, W, ldw, work);
+}
+export function dlauum(n: i32, W: usize, ldw: i32, work: usize): void {
+  lauum<f64>(n, W, ldw, work);
+}
+export function strmm(n: i32, w: i32, L: usize, ldl: i32, B: usize, ldb: i32, work: usize): void {
+  trmm<f32>(n, w, L, ldl, B, ldb, work);
+}
+export function dtrmm(n: i32, w: i32, L: usize, ldl: i32, B: usize, ldb: i32, work: usize): void {
+  trmm<f64>(n, w, L, ldl, B, ldb, work);
+}
+export function screateTiled(s: Problem): void {
+  createTiled<f32>(s);
+}
+export function dcreateTiled(s: Problem): void {
+  createTiled<f64>(s);
+}
+export function sgramBlocks(s: Problem, first: i32, end: i32, W: usize): void {
+  gramBlocks<f32>(changetype<Elimination>(s.workspace), first, end, W);
+}
+export function dgramBlocks(s: Problem, first: i32, end: i32, W: usize): void {
+  gramBlocks<f64>(changetype<Elimination>(s.workspace), first, end, W);
+}
+export function seliminateTiled(s: Problem, keep: i32, groupsPerStep: i32, wholeCurve: bool): i32 {
+  return eliminateTiled<f32>(s, keep, groupsPerStep, wholeCurve);
+}
+export function deliminateTiled(s: Problem, keep: i32, groupsPerStep: i32, wholeCurve: bool): i32 {
+  return eliminateTiled<f64>(s, keep, groupsPerStep, wholeCurve);
 }
 
 // What a host writes of a problem, and reads.

@@ -1,4 +1,5 @@
 // Lower triangular blocks small enough for plain loops, and how larger ones are halved to get there.
+import { TILE, lastTile } from '../src/solve/constants';
 import { at, fma, LANES } from './simd';
 
 /**
@@ -28,11 +29,10 @@ export function blockBytes<T>(n: i32): usize {
   return ld * ld * sizeof<T>();
 }
 
-/** Where to halve a triangle of order n > NB: a multiple of NB. */
-// @ts-ignore: decorator
-@inline
+/** Where to halve a triangle of order n > NB: a multiple of NB. One of several tiles loses its last one. */
 export function half(n: i32): i32 {
-  return (n / 2 + NB - 1) / NB * NB;
+  const last = lastTile(n, TILE);
+  return last > 0 ? last : (n / 2 + NB - 1) / NB * NB;
 }
 
 /** D ← lower triangle of L, zeros above; n × n, rows of D ldd ≥ blockLd(n) apart. */

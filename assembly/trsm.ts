@@ -1,4 +1,5 @@
 // Triangular solve with many right-hand sides (BLAS `trsm`, lower, non-unit), by halving the triangle.
+import { TILE, lastTile } from '../src/solve/constants';
 import { Triangle, gemm, product } from './gemm';
 import { scale } from './scale';
 import { membersFor, shareTrsm } from './share';
@@ -18,16 +19,16 @@ export function trsm<T>(
   const members = membersFor<T>(<f64>order * m * n);
   if (members > 1) return shareTrsm<T>(members, right, trans, m, n, alpha, L, ldl, B, ldb, work);
   scale<T>(false, m, n, alpha, B, ldb);
-  // Below, the larger inverses cost what they save. Decided by L alone: threads that share out B then do the same
-  // arithmetic as one.
-  const whole = order < 8 * TB ? NB : TB;
-  solve<T>(whole, right, trans, order, right ? m : n, L, ldl, B, ldb, work);
+  solve<T>(0, right, trans, order, right ? m : n, L, ldl, B, ldb, work);
 }
 
-/** As trsm with α = 1; L is n × n, halved down to order `whole`; B has w columns, or w rows if right. */
+/** As trsm with α = 1; L is n × n, halved down to order `whole`, of each tile its own; B has w columns, or w rows if right. */
 function solve<T>(
   whole: i32, right: bool, trans: bool, n: i32, w: i32, L: usize, ldl: i32, B: usize, ldb: i32, work: usize,
 ): void {
+  // Below, the larger inverses cost what they save. Decided by L alone: threads that share out B then do the same
+  // arithmetic as one.
+  if (whole == 0 && lastTile(n, TILE) == 0) whole = n < 8 * TB ? NB : TB;
   if (n <= whole) return solveWhole<T>(right, trans, n, w, L, ldl, B, ldb, work);
   const n1 = half(n);
   const n2 = n - n1;

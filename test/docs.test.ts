@@ -97,7 +97,9 @@ describe('a program', () => {
     const imported = programs.flatMap(({ text }) =>
       Array.from(text.matchAll(/from '(osscar-wasm[^']*)'/g), ([, name]) => name),
     );
-    expect(new Set(imported)).toEqual(new Set(['osscar-wasm', 'osscar-wasm/layer', 'osscar-wasm/model']));
+    expect(new Set(imported)).toEqual(
+      new Set(['osscar-wasm', 'osscar-wasm/layer', 'osscar-wasm/model', 'osscar-wasm/tiles']),
+    );
   });
 
   test.each(programs)('runs and ends: $at', async ({ at, text }) => {

@@ -117,7 +117,7 @@ export function osscar_problem(
   const scratch = formingBytes(p, m);
   // Room for both first: a block is not taken where the work then has none.
   if (!check.scratch(blockBytes(p, m, b) + scratch)) return 0;
-  const layer = createProblem(allocate(<u32>problemBytes(p, m, b), PROBLEM), p, m, b, false, 0);
+  const layer = createProblem(allocate(<u32>problemBytes(p, m, b), PROBLEM), p, m, b, false, 0, false);
   if (!room(layer, scratch)) return 0;
   widen(p, m, W0, m, layer.W0, m);
   if (bias) widen(1, m, bias, m, layer.y, m);

@@ -15,7 +15,7 @@ export function formingBytes(p: i32, m: i32): f64 {
 
 /** Of an elimination and of a selection in f64; in f32 they, and a refit, take less. */
 export function eliminateBytes(p: i32, m: i32, b: i32): f64 {
-  return lines(workBytes(p, m)) + eliminationBytes(p, m, b, eliminationPath(p, m, b), 8);
+  return lines(workBytes(p, m)) + eliminationBytes(p, m, b, eliminationPath(p, m, b), 8, p);
 }
 
 export function searchBytes(p: i32, m: i32, b: i32): f64 {

@@ -9,6 +9,7 @@ import {
   Elimination, eliminateNextPanel, eliminateStage, eliminateStep,
 } from './elimination';
 import { rank } from './rank';
+import { Event, isTiled, moveRows, tiles } from './tiles';
 
 /**
  * Lays an elimination out over a workspace of `eliminationBytes`. T (p × p, lower triangle) and W (p × m) are the caller's
@@ -16,9 +17,10 @@ import { rank } from './rank';
  *
  * @param dearest  the dearest groups go first, as in forward selection, instead of the cheapest
  * @param products  scratch of `workBytes`
+ * @param tiled  T, W and what panels before have found are the host's (tiles.ts)
  */
 export function createElimination<T>(
-  workspace: usize, products: usize, p: i32, m: i32, b: i32, path: i32, dearest: bool,
+  workspace: usize, products: usize, p: i32, m: i32, b: i32, path: i32, dearest: bool, tiled: bool,
 ): Elimination {
   const s = changetype<Elimination>(workspace);
   const groups = p / b;
@@ -32,11 +34,14 @@ export function createElimination<T>(
   s.capacity = <i32>CAPACITY * s.panel;
   s.products = products;
   let next = workspace + <usize>HEAD_BYTES;
+  s.tiled = tiled;
+  const rows = tiled ? s.panel : p;
   s.T = next;
-  s.W = next = after<T>(next, p, p);
-  s.C = next = after<T>(next, p, m);
+  s.W = next = after<T>(next, rows, p);
+  s.C = next = after<T>(next, rows, m);
   s.R = next = after<T>(next, s.capacity, p);
   next = after<T>(next, <i32>rowsOfR(path, p, b), p);
+  moveRows(s, rows - p, sizeof<T>());
   if (path != ROWS) {
     s.K = next;
     s.E = next = after<T>(next, s.capacity, p);
@@ -50,7 +55,7 @@ export function createElimination<T>(
   s.taken = next = after<i32>(next, groups, 1);
   s.isProtected = next = after<u8>(next, groups, 1);
   next = after<u8>(next, groups, 1);
-  if (<f64>(next - workspace) > eliminationBytes(p, m, b, path, sizeof<T>())) unreachable();
+  if (<f64>(next - workspace) > eliminationBytes(p, m, b, path, sizeof<T>(), rows)) unreachable();
   memory.fill(s.isProtected, 0, groups);
   return s;
 }
@@ -101,6 +106,10 @@ function stage<T>(s: Elimination, position: i32): i32 {
   const first = (end - count) * b;
   const row = s.capacity - s.begin * b + first;
   const C = at<T>(s.C, s.p, row, 0);
+  if (isTiled(s)) {
+    tiles(Event.Stage, first, count * b, C, at<T>(s.K, s.p, row, 0));
+    return end - 1;
+  }
   subtract<T>(s, s.T, s.T, C, first, count * b);
   if (s.path != ROWS) {
     const m = s.m;
@@ -136,7 +145,12 @@ function room(s: Elimination): i32 {
 }
 
 function nextPanel<T>(s: Elimination): void {
-  if (s.path == COLUMNS) {
+  if (isTiled(s)) {
+    const live = s.live * s.b;
+    const found = used(s);
+    tiles(Event.Panel, live, found, at<T>(s.T, s.p, live, 0), at<T>(s.W, s.m, live, 0));
+    moveRows(s, found, sizeof<T>());
+  } else if (s.path == COLUMNS) {
     const m = s.m;
     const live = s.live * s.b;
     const V = at<T>(s.T, s.p, live, 0);

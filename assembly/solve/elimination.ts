@@ -23,6 +23,7 @@ import { COLUMNS, GRAM, ROWS } from '../../src/solve/constants';
 import { diagonalBlock, mirror, quadraticCost, smallPotrf, smallTrsm, whiten } from '../block';
 import { S, dot, scaleRow, subtractRows, swapColumnGroups, swapRowGroups, swapRows, swapSymmetricGroups } from '../rows';
 import { at } from '../simd';
+import { Event, isTiled, tiles } from './tiles';
 
 /** The state of an elimination, at the beginning of its workspace. Positions and counts are in groups, `capacity` and `panel` in rows. */
 // @ts-ignore: decorator
@@ -32,6 +33,8 @@ export class Elimination {
   otherwise: f64;
   /** ROWS, COLUMNS or GRAM. */
   path: i32;
+  /** Whether T, W and what panels before have found lie in tiles of the host's (tiles.ts). */
+  tiled: bool;
   p: i32;
   m: i32;
   /** Rows per group; p = groups·b. */
@@ -86,29 +89,28 @@ function rowOfR<T>(s: Elimination, position: i32): usize {
   return at<T>(s.R, s.p, row, 0);
 }
 
-/** Fills order, the diagonal blocks and the costs, from T and W on the full support. */
+/** Fills order, the diagonal blocks and the costs, from T and W on the full support; the host of tiles fills blocks itself. */
 export function eliminateStart<T>(s: Elimination): void {
   const b = s.b;
   s.live = s.begin = s.p / b;
   s.staged = 0;
-  if (s.path != ROWS) gramBlocks<T>(s);
+  if (s.path != ROWS && !isTiled(s)) gramBlocks<T>(s, 0, s.live, s.W);
   for (let g = 0; g < s.live; g++) {
     store<i32>(s.order + (<usize>g << 2), g);
-    diagonalBlock<T>(b, g, s.T, <usize>s.p * sizeof<T>(), s.D + <usize>(g * b * b) * S);
+    if (!isTiled(s)) diagonalBlock<T>(b, g, s.T, <usize>s.p * sizeof<T>(), s.D + <usize>(g * b * b) * S);
     updateCost<T>(s, g);
   }
 }
 
-/** E ← the diagonal blocks of W·Wᵀ of the live groups. */
-function gramBlocks<T>(s: Elimination): void {
+/** E ← the diagonal blocks of W·Wᵀ of groups first … end − 1. @param W  the rows of these */
+export function gramBlocks<T>(s: Elimination, first: i32, end: i32, W: usize): void {
   const b = s.b;
-  for (let g = 0; g < s.live; g++) gramBlock<T>(s, g, s.E + <usize>(g * b * b) * S);
+  for (let g = first; g < end; g++) gramBlock<T>(s, at<T>(W, s.m, (g - first) * b, 0), s.E + <usize>(g * b * b) * S);
 }
 
-function gramBlock<T>(s: Elimination, g: i32, block: usize): void {
+function gramBlock<T>(s: Elimination, W: usize, block: usize): void {
   const b = s.b;
   const m = s.m;
-  const W = at<T>(s.W, m, g * b, 0);
   for (let r = 0; r < b; r++) {
     const row = at<T>(W, m, r, 0);
     for (let q = 0; q <= r; q++) store<f64>(at<f64>(block, b, r, q), dot<T>(m, row, at<T>(W, m, q, 0)));
@@ -126,7 +128,7 @@ function updateCost<T>(s: Elimination, g: i32): void {
     // tr(WᵀT⁻¹W) = tr(T⁻¹ WWᵀ): b·b dots instead of a solve with m columns.
     e = work;
     work += <usize>(b * b) * S;
-    gramBlock<T>(s, g, e);
+    gramBlock<T>(s, at<T>(s.W, s.m, g * b, 0), e);
   }
   store<f64>(s.cost + <usize>g * S, quadraticCost(b, s.D + block, e, s.otherwise, work));
 }
@@ -144,6 +146,7 @@ export function eliminateStage<T>(s: Elimination, position: i32, count: i32): vo
     swap<T>(s, i == 0 ? position : nextToGo(s, end + 1), end);
   }
   s.staged += count;
+  if (isTiled(s)) return; // the host fills C
   const live = s.live * b;
   let c = at<T>(s.C, p, stagedRow(s, end), 0);
   for (let i = end * b; i < (end + count) * b; i++) {
@@ -178,8 +181,13 @@ function swap<T>(s: Elimination, a: i32, z: i32): void {
   const first = live - s.staged;
   const staged = s.staged * b;
   const row = stagedRow(s, first);
-  swapSymmetricGroups<T>(p, b, a, z, s.T, p); // below the live rows these are the columns of V
-  swapRowGroups<T>(s.m, b, a, z, s.W, s.m);
+  if (isTiled(s)) {
+    tiles(Event.Swap, a, z, 0, 0);
+    swapColumnGroups<T>((s.begin - live) * b, b, a, z, at<T>(s.T, p, live * b, 0), p);
+  } else {
+    swapSymmetricGroups<T>(p, b, a, z, s.T, p); // below the live rows these are the columns of V
+    swapRowGroups<T>(s.m, b, a, z, s.W, s.m);
+  }
   swapRows<f64>(b * b, s.D + <usize>a * bb, s.D + <usize>z * bb);
   swapColumnGroups<T>(staged, b, a, z, at<T>(s.C, p, row, 0), p);
   if (a >= first) swapRowGroups<T>(live * b, b, stagedRow(s, a) / b, stagedRow(s, z) / b, s.C, p);
@@ -213,6 +221,7 @@ export function eliminateStep<T>(s: Elimination, position: i32): i32 {
   const info = smallPotrf(b, L);
   if (info != 0) return info;
 
+  if (isTiled(s)) tiles(Event.Remove, base, b, at<T>(s.W, s.m, base, 0), 0);
   // The rows of V since the panel began lie behind those that are formed now.
   const owed = (s.begin - s.live) * b;
   const V = at<T>(s.T, p, base, 0);
@@ -349,5 +358,5 @@ export function eliminateNextPanel<T>(s: Elimination): void {
   s.begin = s.live;
   s.staged = 0;
   // Afresh where W is at hand, so that rounding does not add up.
-  if (s.path == COLUMNS) gramBlocks<T>(s);
+  if (s.path == COLUMNS && !isTiled(s)) gramBlocks<T>(s, 0, s.live, s.W);
 }

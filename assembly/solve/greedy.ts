@@ -1,6 +1,6 @@
 // Supports by greedy elimination, from all groups, and by forward selection, from none: which precision is good enough, what
 // is needed beforehand, and the error on the way.
-import { CONFIRMED, NEGLIGIBLE, WELL_CONDITIONED, eliminationPath } from '../../src/solve/constants';
+import { COLUMNS, CONFIRMED, NEGLIGIBLE, WELL_CONDITIONED, eliminationPath } from '../../src/solve/constants';
 import { potrf } from '../potrf';
 import { potri } from '../potri';
 import { at } from '../simd';
@@ -47,14 +47,31 @@ export function eliminateInDouble(s: Problem, keep: i32, groupsPerStep: i32, pat
   return info ? info : removeGroups<f64>(s, e, keep, groupsPerStep, wholeCurve);
 }
 
+/**
+ * An elimination of a tiled problem. Before `eliminateTiled` the host writes `report.dense`, the diagonal blocks of T, to `tiledBlocks`,
+ * and those of WWᵀ by `gramBlocks`.
+ */
+export function createTiled<T>(s: Problem): void {
+  create<T>(s, COLUMNS, false, true);
+}
+
+/** As `eliminateInDouble`, from a support and in a precision that are the host's business. */
+export function eliminateTiled<T>(s: Problem, keep: i32, groupsPerStep: i32, wholeCurve: bool): i32 {
+  return removeGroups<T>(s, changetype<Elimination>(s.workspace), keep, groupsPerStep, wholeCurve);
+}
+
+export function tiledBlocks(s: Problem): usize {
+  return changetype<Elimination>(s.workspace).D;
+}
+
 /** The weights that the updates of `eliminateInDouble` led to on the path ROWS, p × m, those of kept groups first as in `order`. */
 export function eliminated(s: Problem): usize {
   return changetype<Elimination>(s.workspace).W;
 }
 
-function create<T>(s: Problem, path: i32, dearest: bool): Elimination {
+function create<T>(s: Problem, path: i32, dearest: bool, tiled: bool = false): Elimination {
   blank(changetype<usize>(s.report));
-  const e = createElimination<T>(s.workspace, s.products, s.p, s.m, s.b, path, dearest);
+  const e = createElimination<T>(s.workspace, s.products, s.p, s.m, s.b, path, dearest, tiled);
   memory.copy(e.isProtected, s.isProtected, s.groups);
   return e;
 }

@@ -46,8 +46,13 @@ export class Problem {
   workspace: usize;
 }
 
-/** Lays a problem out over `problemBytes`, with no group protected. H, G, W0, rho and the means are the caller's to fill. */
-export function createProblem(address: usize, p: i32, m: i32, b: i32, own: bool, settled: f64): Problem {
+/**
+ * Lays a problem out over `problemBytes`, with no group protected. H, G, W0, rho and the means are the caller's to fill.
+ * @param tiled  without H, G and W0, which the host has: `tiledProblemBytes`
+ */
+export function createProblem(
+  address: usize, p: i32, m: i32, b: i32, own: bool, settled: f64, tiled: bool,
+): Problem {
   const s = changetype<Problem>(address);
   s.settled = settled;
   s.p = p;
@@ -57,10 +62,13 @@ export function createProblem(address: usize, p: i32, m: i32, b: i32, own: bool,
   s.own = own;
   s.centred = false;
   let next = address + <usize>HEAD_BYTES;
-  s.H = next;
-  s.G = next += <usize>lines(8 * triangle(p));
-  s.W0 = next = after<f64>(next, p, m);
-  s.x = next = after<f64>(next, p, m);
+  if (!tiled) {
+    s.H = next;
+    s.G = next += <usize>lines(8 * triangle(p));
+    s.W0 = next = after<f64>(next, p, m);
+    next = after<f64>(next, p, m);
+  }
+  s.x = next;
   s.y = next = after<f64>(next, p, 1);
   s.rho = next = after<f64>(next, m, 1);
   s.curve = next = after<f64>(next, p, 1);

@@ -24,6 +24,13 @@ type Trsm = (
   ]
 ) => void;
 
+type Trmm = (n: number, w: number, L: number, ldl: number, B: number, ldb: number, work: number) => void;
+
+type EliminateTiled = (problem: number, keep: number, groupsPerStep: number, wholeCurve: boolean) => number;
+
+/** What an elimination in tiles asks for (assembly/solve/tiles.ts). */
+export type TilesHost = (event: number, a: number, z: number, x: number, y: number) => void;
+
 type Eliminate = (
   ...args: [problem: number, keep: number, groupsPerStep: number, path: number, wholeCurve: boolean]
 ) => number;
@@ -55,11 +62,18 @@ export interface Abi
     Record<`${Prefix}potri`, (n: number, A: number, lda: number, work: number) => void>,
     Record<`${Prefix}symmetrize`, (n: number, A: number, lda: number) => void>,
     // As in assembly/solve/, on the addresses of a problem and a tableau.
-    Record<`problem${ProblemPart}` | 'eliminated', (problem: number) => number>,
+    Record<`problem${ProblemPart}` | 'eliminated' | 'tiledBlocks', (problem: number) => number>,
+    Record<`${Prefix}trtri` | `${Prefix}lauum`, (n: number, A: number, lda: number, work: number) => void>,
+    Record<`${Prefix}trmm`, Trmm>,
+    Record<`${Prefix}createTiled`, (problem: number) => void>,
+    Record<`${Prefix}gramBlocks`, (problem: number, first: number, end: number, W: number) => void>,
+    Record<`${Prefix}eliminateTiled`, EliminateTiled>,
     Record<`${Prefix}select`, (problem: number, keep: number) => number>,
     Record<`eliminateIn${'Single' | 'Double'}`, Eliminate>,
     Record<`tableau${TableauPart | 'Build' | 'BestSwap' | 'Costs'}`, (tableau: number) => number> {
   readonly memory: WebAssembly.Memory;
+  /** Who answers the module's calls: `tiles` for as long as an elimination in tiles runs. */
+  readonly host: { tiles?: TilesHost };
   heapBase(): number;
   /** Scratch of all products, solves and factorisations of matrices none of whose sizes is beyond p and m. */
   workBytes(p: number, m: number): number;
@@ -91,7 +105,10 @@ export interface Abi
     ]
   ): number;
   createProblem(
-    ...args: [...[address: number, p: number, m: number, b: number], ...[own: boolean, settled: number]]
+    ...args: [
+      ...[address: number, p: number, m: number, b: number],
+      ...[own: boolean, settled: number, tiled: boolean],
+    ]
   ): void;
   workIn(problem: number, scratch: number): void;
   formProblem(

@@ -4,7 +4,7 @@
 
 import { instantiate } from '@assemblyscript/loader';
 import { InputError, NotPositiveDefiniteError, OutOfMemoryError, ShapeError } from '../errors.ts';
-import type { Abi, ScratchKernel } from './abi.ts';
+import type { Abi, ScratchKernel, TilesHost } from './abi.ts';
 import { chooseSimd, compile, type Simd, type SimdChoice } from './binary.ts';
 import {
   type ElementType,
@@ -75,13 +75,15 @@ export async function instance(
   memory?: WebAssembly.Memory,
   crew = NOBODY,
 ): Promise<Abi> {
+  const host: Abi['host'] = {};
   const env: Record<string, unknown> = {
     helpers: () => crew.helpers,
     share: (operation: number, parts: number, work: number) => crew.run(abi, operation, parts, work),
+    tiles: (...event: Parameters<TilesHost>) => host.tiles!(...event),
   };
   if (memory) env.memory = memory;
   const { exports } = await instantiate(module, { env });
-  const abi = exports as unknown as Abi;
+  const abi = Object.assign(exports, { host }) as unknown as Abi;
   return abi;
 }
 

@@ -37,6 +37,20 @@ export const CHUNK_ROWS: i32 = 512;
 export const WIDE_ROWS: i32 = 64;
 
 /**
+ * Rows and columns of a tile, a multiple of both KC of the GEMM. Matrices of more rows are factored and inverted tile by tile,
+ * so that it makes no difference to any sum whether all tiles are in one memory.
+ */
+export const TILE: i32 = 2048;
+
+/**
+ * The first row of the last tile of n rows; 0 where there is one tile only. One or two rows more than fit go with the tile before:
+ * updates by so few terms are streamed, and rounded otherwise.
+ */
+export function lastTile(n: i32, edge: i32): i32 {
+  return n > edge + 2 ? (((n - 3) / edge) | 0) * edge : 0;
+}
+
+/**
  * Damping of dead inputs, relative to that of others, 2⁻⁴⁰: enough for a definite H and for an order among them, far
  * below the ½ρ|w|² that any live group costs at least.
  */

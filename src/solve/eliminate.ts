@@ -91,7 +91,7 @@ export function eliminateIn(
   const { weights = false, wholeCurve = false } = options;
   const { abi } = space.kernels;
   const way = weights ? ROWS : path ? PATHS[path] : eliminationPath(p, m, groupSize);
-  const bytes = (size: number) => eliminationBytes(p, m, groupSize, way, size);
+  const bytes = (size: number) => eliminationBytes(p, m, groupSize, way, size, p);
   const step = Math.min(groupsPerStep, groups);
   const plan = [space.state, keep, step, way, wholeCurve && !weights] as const;
   const found = (type: ElementType): Elimination => {
@@ -144,7 +144,7 @@ export function selectIn(space: Workspace, problem: LayerProblem, options: Selec
   const prefix = prefixOf(precision);
   const way = eliminationPath(p, m, groupSize);
   space.protect(protect);
-  return space.working(eliminationBytes(p, m, groupSize, way, elementBytes(precision)), () => {
+  return space.working(eliminationBytes(p, m, groupSize, way, elementBytes(precision), p), () => {
     expectDefinite('select', space.kernels.abi[`${prefix}select`](space.state, keep));
     return { kept: space.kept, objective: space.report.objective };
   });
@@ -170,7 +170,12 @@ export function magnitudeIn(space: Workspace, keep: number, protect?: readonly n
   return space.kept;
 }
 
-function checkSchedule(operation: string, { groups }: LayerProblem, options: EliminationOptions): void {
+/** @throws {InputError} for impossible options */
+export function checkSchedule(
+  operation: string,
+  { groups }: Pick<LayerProblem, 'groups'>,
+  options: EliminationOptions,
+): void {
   const { keep, groupsPerStep = 1, protect = [], precision = 'f64' } = options;
   if (!(Number.isInteger(keep) && keep >= 0 && keep <= groups)) {
     throw new InputError(`${operation}: keep must be a whole number from 0 to ${groups}, got ${keep}`);

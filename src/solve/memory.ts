@@ -23,10 +23,14 @@ export const UNPACKED_ROWS: f64 = 256;
 
 /** A problem, laid out by `createProblem` (assembly/solve/problem.ts). */
 export function problemBytes(p: f64, m: f64, b: f64): f64 {
+  return tiledProblemBytes(p, m, b) + lines(8 * triangle(p)) + 2 * lines(8 * p * m);
+}
+
+/** A problem whose matrices lie in tiles outside. */
+export function tiledProblemBytes(p: f64, m: f64, b: f64): f64 {
   const groups = p / b;
-  const matrices = lines(8 * triangle(p)) + 2 * lines(8 * p * m);
   const vectors = 2 * lines(8 * p) + lines(8 * m) + lines(8 * (groups + 1)) + LINE;
-  return HEAD_BYTES + matrices + vectors + lines(4 * groups) + lines(4 * p) + 2 * lines(groups);
+  return HEAD_BYTES + vectors + lines(4 * groups) + lines(4 * p) + 2 * lines(groups);
 }
 
 /** The workspace of `formProblem`. */
@@ -54,12 +58,14 @@ export function rowsOfR(path: i32, p: f64, b: f64): f64 {
 /**
  * The workspace of an elimination, T and W and all, in elements of `size` bytes, without the scratch of the products.
  * What lies in it is laid out by `createElimination` (assembly/solve/eliminate.ts).
+ * @param rows  of T and W: p, or those of a panel where the rest is in tiles outside
  */
-export function eliminationBytes(p: f64, m: f64, b: f64, path: i32, size: f64): f64 {
+export function eliminationBytes(p: f64, m: f64, b: f64, path: i32, size: f64, rows: f64): f64 {
   const groups = p / b;
   const staged = lines(size * CAPACITY * panelRows(b) * p);
   const blocks = lines(8 * p * b);
-  let bytes = HEAD_BYTES + lines(size * p * p) + lines(size * p * m) + lines(size * rowsOfR(path, p, b) * p);
+  let bytes =
+    HEAD_BYTES + lines(size * rows * p) + lines(size * rows * m) + lines(size * rowsOfR(path, p, b) * p);
   bytes += path === ROWS ? staged + blocks : 2 * (staged + blocks);
   return bytes + lines(8 * groups) + lines(40 * b * b) + 2 * lines(4 * groups) + 2 * lines(groups);
 }

@@ -2,7 +2,7 @@
 
 import { NotPositiveDefiniteError } from '../errors.ts';
 import type { Kernels } from '../kernel/index.ts';
-import { lines, objectiveBytes, problemBytes, refitBytes, triangle } from './memory';
+import { lines, objectiveBytes, problemBytes, refitBytes, tiledProblemBytes, triangle } from './memory';
 import type { LayerProblem } from './problem.ts';
 import type { Refit } from './refit.ts';
 
@@ -15,13 +15,13 @@ export class Workspace {
   readonly state: number;
   readonly #shape: Shape;
 
-  /** Room for a problem, to be filled. `problemBytes`. */
-  constructor(kernels: Kernels, shape: Shape) {
+  /** Room for a problem, to be filled. `problemBytes`. @param tiled  without its matrices: `tiledProblemBytes` */
+  constructor(kernels: Kernels, shape: Shape, tiled = false) {
     const { p, m, groupSize, solution, settled = 0 } = shape;
     this.kernels = kernels;
-    this.state = kernels.allocate(problemBytes(p, m, groupSize));
+    this.state = kernels.allocate((tiled ? tiledProblemBytes : problemBytes)(p, m, groupSize));
     this.#shape = shape;
-    kernels.abi.createProblem(this.state, p, m, groupSize, solution !== undefined, settled);
+    kernels.abi.createProblem(this.state, p, m, groupSize, solution !== undefined, settled, tiled);
   }
 
   static of(kernels: Kernels, problem: LayerProblem): Workspace {
@@ -173,7 +173,10 @@ export function spread(values: Float64Array, rows: Int32Array, p: number, m: num
 
 /** @param pivot  what a kernel returns: 0, or the pivot at which H was not positive definite */
 export function expectDefinite(operation: string, pivot: number): void {
-  if (pivot === 0) return;
+  if (pivot !== 0) throw notDefinite(operation, pivot);
+}
+
+export function notDefinite(operation: string, pivot: number): NotPositiveDefiniteError {
   const message = `${operation}: expected a positive definite H, pivot ${pivot} is not positive; raise the damping`;
-  throw new NotPositiveDefiniteError(message, pivot);
+  return new NotPositiveDefiniteError(message, pivot);
 }

@@ -3,12 +3,13 @@ import { compile, type Simd } from '../../src/kernel/index.ts';
 
 const simds: Simd[] = ['baseline', 'relaxed'];
 
-/** Who helps with large operations. */
+/** Who helps with large operations, and who has what lies in tiles. */
 const CREW = [
   { module: 'env', name: 'helpers', kind: 'function' },
+  { module: 'env', name: 'tiles', kind: 'function' },
   { module: 'env', name: 'share', kind: 'function' },
 ];
-const crew = { helpers: () => 0, share() {} };
+const crew = { helpers: () => 0, tiles() {}, share() {} };
 
 test.each(simds)('%s: the shared form imports its memory beside what the plain one does', async (simd) => {
   expect(WebAssembly.Module.imports(await compile(simd))).toEqual(CREW);

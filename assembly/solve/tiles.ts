@@ -1,0 +1,38 @@
+// An elimination by COLUMNS whose large matrices lie outside linear memory, in tiles of the host's: T (by group, as on the full
+// support), W and what earlier panels have found of V (both by position). Of T and W the rows of the panel alone are here, at the
+// addresses that they would have in the whole matrices, whose other rows nobody touches. The host brings what is to be staged up to date.
+import { Elimination } from './elimination';
+
+/** What the host is to do, with positions and counts in rows but for Swap. */
+export const enum Event {
+  /** Exchange groups a and z in W and V. */
+  Swap,
+  /** Fill z staged rows, those of positions a …, as far as groups live: C at x, of T, and K at y, of WWᵀ, less what panels before owe. */
+  Stage,
+  /** The last live group, rows a … a + z − 1, is removed: copy these rows of W to x. */
+  Remove,
+  /** Take over V at x, z rows p apart, bring W up to date with U at y, m apart, and E; a rows are left. */
+  Panel,
+}
+
+// @ts-ignore: decorator
+@external('env', 'tiles')
+declare function ask(event: i32, a: i32, z: i32, x: usize, y: usize): void;
+
+export function tiles(event: Event, a: i32, z: i32, x: usize, y: usize): void {
+  if (ASC_FEATURE_THREADS) ask(event, a, z, x, y);
+}
+
+// Modules that import nothing have no tiles.
+// @ts-ignore: decorator
+@inline
+export function isTiled(s: Elimination): bool {
+  return ASC_FEATURE_THREADS && s.tiled;
+}
+
+/** Has the rows that are here be those of the panel that begins so many rows earlier, of elements of `size` bytes. */
+export function moveRows(s: Elimination, rows: i32, size: usize): void {
+  const bytes = <usize>rows * size;
+  s.T += bytes * s.p;
+  s.W += bytes * s.m;
+}

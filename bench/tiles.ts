@@ -1,0 +1,256 @@
+// Layers in tiles: p = 3072 in tiles and whole, and with --large fc2 of OPT-30B, p = 28,672 and m = 7,168, to half, with a known answer:
+//   npm run bench -- tiles [--large | --rows=8192] [--memory=GiB] [--quick] [--json]
+
+import { closeSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { chooseSimd, openKernels } from '../src/kernel/index.ts';
+import { TILE } from '../src/solve/constants';
+import { type LayerProblem, pruneLayer } from '../src/solve/index.ts';
+import { openCrew } from '../src/tiles/crew.ts';
+import { plan } from '../src/tiles/memory.ts';
+import { type TiledProblem, tiledProblem } from '../src/tiles/problem.ts';
+import { pruneTiles } from '../src/tiles/prune.ts';
+import { inFile } from '../src/tiles/scratch.ts';
+import { TiledAccumulator, type TiledStatistics } from '../src/tiles/statistics.ts';
+import { inMemory, RowBlocks, SymmetricTiles } from '../src/tiles/storage.ts';
+import { random } from '../test/support/random.ts';
+import { type Bench, bench, round } from './support/bench.ts';
+import { layerProblems, SHAPES } from './support/layer.ts';
+import { list } from './support/table.ts';
+
+/** Rows of calibration data of the large layer, through the real sums: the correlations between its inputs. */
+const SAMPLES = 2048;
+/** Variance of the noise by which the second input of a pair differs from the first. */
+const NOISE = 0.09;
+
+await bench('tiles', async (b) => {
+  const p = Number(flagOf('rows') ?? (process.argv.includes('--large') ? 28_672 : 0));
+  if (p > 0) await large(b.emit, p, p / 4, Number(flagOf('memory')) || undefined);
+  else await beside(b);
+});
+
+/** Of --NAME=VALUE. */
+function flagOf(name: string): string | undefined {
+  return process.argv.find((arg) => arg.startsWith(`--${name}=`))?.split('=')[1];
+}
+
+/** The same layer in tiles and whole, bit by bit before it is timed. */
+async function beside({ quick, time, emit }: Bench): Promise<void> {
+  const kernels = await openKernels();
+  const edge = quick ? 64 : TILE;
+  const { own, outside } = await layerProblems(quick ? { groups: 96, groupSize: 1, m: 24 } : SHAPES[1]);
+  const rows = [];
+  for (const [target, problem] of Object.entries({ own, outside })) {
+    const tiles = inTiles(problem, edge);
+    const keep = problem.groups >> 1;
+    const whole = () => pruneLayer(kernels, problem, { keep, search: 'greedy' });
+    const tiled = () => pruneTiles(kernels, tiles, { keep });
+    const [expected, found] = [whole(), tiled()];
+    let differing = found.kept.join() === expected.kept.join() ? 0 : 1;
+    found.W.each(false, (values, first) => {
+      values.forEach((value, at) => {
+        const row = expected.kept[first + Math.floor(at / problem.m)];
+        if (!Object.is(value, expected.W[row * problem.m + (at % problem.m)])) differing++;
+      });
+    });
+    if (differing > 0 && !quick) throw new Error(`tiles: ${differing} values differ`);
+    const timings = await time(
+      { whole: { run: whole }, tiled: { run: tiled } },
+      { warmUp: 1, budgetMs: 8000 },
+    );
+    const [wholeMs, tiledMs] = [timings.whole.median, timings.tiled.median];
+    rows.push({
+      target,
+      p: problem.p,
+      m: problem.m,
+      edge,
+      differing,
+      wholeMs,
+      tiledMs,
+      ratio: tiledMs / wholeMs,
+    });
+  }
+  emit({
+    name: 'beside',
+    title: `Greedy elimination to half and refit, whole and in tiles: ms (median), ${kernels.simd} SIMD, one thread`,
+    rows,
+    grid: list(rows, {
+      target: (row) => row.target,
+      'p, m': (row) => `${row.p}, ${row.m}`,
+      'values that differ': (row) => row.differing,
+      whole: (row) => round(row.wholeMs),
+      'in tiles': (row) => round(row.tiledMs),
+      ratio: (row) => row.ratio.toFixed(3),
+    }),
+  });
+}
+
+function inTiles(
+  { p, m, groupSize, groups, H, G, W0, rho, solution }: LayerProblem,
+  edge: number,
+): TiledProblem {
+  const tiles = new SymmetricTiles(p, 'f64', edge);
+  for (let i = 0; i < tiles.count; i++) {
+    for (let j = 0; j <= i; j++) {
+      tiles.change(i, j, (tile) => {
+        for (let r = 0; r < tiles.rows(i); r++) {
+          const from = (tiles.starts[i] + r) * p + tiles.starts[j];
+          tile.set(H.subarray(from, from + tiles.rows(j)), r * tiles.rows(j));
+        }
+      });
+    }
+  }
+  const right = new RowBlocks(p, m, 'f64', edge);
+  right.each(true, (values, first, rows) => values.set(G.subarray(first * m, (first + rows) * m)));
+  const isOwn = solution !== undefined;
+  return { p, m, groupSize, groups, edge, H: tiles, G: right, W0, rho: rho!, isOwn };
+}
+
+/**
+ * Inputs in pairs, a and d = a + noise, all of them correlated by SAMPLES real rows of low rank beside; the target gives d three tenths of
+ * the weights of a. Within every pair d costs less, and a costs two hundred times as much when d has gone: elimination to half keeps
+ * every a and no d. Of weights or variances nothing tells them apart: which of the two comes first is drawn.
+ */
+async function large(emit: Bench['emit'], p: number, m: number, bound?: number): Promise<void> {
+  const threads = availableParallelism();
+  const simd = await chooseSimd('auto');
+  const workerUrl = new URL('../../dist/worker.js', import.meta.url);
+  const { kernels, close } = await openCrew({ threads, simd, maximumBytes: 2 ** 32, workerUrl });
+  const next = random(p);
+  const half = p / 2;
+  const isFirst = Uint8Array.from({ length: half }, () => (next() < 0.5 ? 1 : 0));
+  const a = (pair: number) => 2 * pair + (isFirst[pair] ? 0 : 1);
+  const d = (pair: number) => 2 * pair + (isFirst[pair] ? 1 : 0);
+  const times = new Map<string, number>();
+  let began = performance.now();
+  let phase = 'inputs';
+  const enter = (what: string) => {
+    const seconds = (performance.now() - began) / 1000;
+    times.set(phase, (times.get(phase) ?? 0) + seconds);
+    console.error(`${phase}: ${seconds.toFixed(1)} s, ${(process.memoryUsage.rss() / 1e9).toFixed(2)} GB`);
+    [phase, began] = [what, performance.now()];
+  };
+  const memory = bound ? bound * 2 ** 30 : Number.POSITIVE_INFINITY;
+  const { memory: stated, spilled } = plan({ p, m, groupSize: 1, keep: half }, 2 ** 32, memory, true);
+  const path = join(tmpdir(), `osscar-tiles-${process.pid}`);
+  const file = openSync(path, 'w+');
+  const read = (into: Uint8Array, { at }: { at: number }) => readSync(file, into, 0, into.length, at);
+  const write = (bytes: Uint8Array, { at }: { at: number }) => writeSync(file, bytes, 0, bytes.length, at);
+  const place = spilled > 0 ? inFile({ read, write }) : inMemory;
+  const besides = 4 * p * m + 4 * 3 * 512 * (p + m); // of this bench: B, and rows before they are added
+  console.error(`stated: ${JSON.stringify(stated)}`);
+
+  // B, the weights that the target is made of, in f32 as they meet the rows.
+  const B = new Float32Array(p * m);
+  const W0 = new Float32Array(p * m);
+  for (let pair = 0; pair < half; pair++) {
+    for (let j = 0; j < m; j++) {
+      const value = next() + next() - 1;
+      B[a(pair) * m + j] = value;
+      B[d(pair) * m + j] = 0.3 * value;
+      W0[a(pair) * m + j] = next() - 0.5;
+      W0[d(pair) * m + j] = next() - 0.5;
+    }
+  }
+  const scale = Float64Array.from({ length: half }, () => 0.7 + 0.7 * next());
+  const accumulator = new TiledAccumulator(kernels, p, m, true, TILE, place);
+  const rank = 64;
+  const mixing = Float32Array.from({ length: rank * p }, () => (2 * next() - 1) / Math.sqrt(rank));
+  const step = 512;
+  for (let first = 0; first < SAMPLES; first += step) {
+    enter('rows');
+    const latent = Float32Array.from({ length: step * rank }, () => 2 * next() - 1);
+    const { X, Y } = kernels.scoped(() => {
+      const X = kernels.matrix(step, p, 'f32');
+      const Z = kernels.matrix(step, rank, 'f32', latent);
+      const M = kernels.matrix(rank, p, 'f32', mixing);
+      const noise = kernels.view(X);
+      for (let at = 0; at < noise.length; at++) noise[at] = 0.1 * (next() - 0.5);
+      kernels.gemm(false, false, 1, Z, M, 1, X);
+      const Y = kernels.matrix(step, m, 'f32');
+      kernels.gemm(false, false, 1, X, kernels.matrix(p, m, 'f32', B), 0, Y);
+      return { X: kernels.read(X), Y: kernels.read(Y) };
+    });
+    enter('sums');
+    accumulator.addRows(X, Y);
+  }
+  const statistics = accumulator.finish();
+  enter('pairs');
+  addPairs(statistics, B, scale, a, d);
+  enter('problem');
+  const problem = tiledProblem(kernels, statistics, W0, { groupSize: 1, damping: 1e-3, place });
+  const { kept, relativeError, precision } = pruneTiles(kernels, problem, { keep: half, onPhase: enter });
+  enter('end');
+  const wrong = kept.filter((row) => row !== a(row >> 1)).length;
+  const peak = process.resourceUsage().maxRSS * 1024;
+  console.error({
+    wrong,
+    relativeError,
+    precision,
+    peak,
+    stated: stated.total + besides,
+    wasm: kernels.bytes,
+  });
+  const row = {
+    p,
+    m,
+    keep: half,
+    threads,
+    precision,
+    wrong,
+    relativeError,
+    peak,
+    stated: stated.total + besides,
+  };
+  emit({
+    name: 'large',
+    title: `p = ${p}, m = ${m} to half in tiles, ${threads} threads, ${kernels.simd} SIMD`,
+    rows: [{ ...row, ...Object.fromEntries(times) }],
+    grid: list(
+      [...times].map(([what, seconds]) => ({ what, seconds })),
+      {
+        what: ({ what }) => what,
+        seconds: ({ seconds }) => round(seconds),
+      },
+    ),
+  });
+  await close();
+  closeSync(file);
+  rmSync(path);
+  if (wrong > 0 || peak > stated.total + besides) throw new Error(`tiles: ${wrong} wrong, ${peak} bytes`);
+}
+
+/** What rows without number would add: the pairs, of the scales given, and what the target makes of them. */
+function addPairs(
+  { XtX, target, m }: TiledStatistics,
+  B: Float32Array,
+  scale: Float64Array,
+  a: (pair: number) => number,
+  d: (pair: number) => number,
+): void {
+  const weight = (pair: number) => SAMPLES * scale[pair] ** 2;
+  for (let i = 0; i < XtX.count; i++) {
+    XtX.change(i, i, (tile) => {
+      const [first, rows] = [XtX.starts[i], XtX.rows(i)];
+      for (let pair = first >> 1; 2 * pair < first + rows; pair++) {
+        for (const row of [a(pair), d(pair)]) {
+          for (const column of [a(pair), d(pair)]) {
+            const own = row === column && row === d(pair) ? 1 + NOISE : 1;
+            if (column <= row) tile[(row - first) * rows + column - first] += weight(pair) * own;
+          }
+        }
+      }
+    });
+  }
+  target!.XtY.each(true, (values, first, rows) => {
+    for (let r = 0; r < rows; r++) {
+      const pair = (first + r) >> 1;
+      const own = first + r === d(pair) ? 1 + NOISE : 1;
+      for (let j = 0; j < m; j++) {
+        const signal = B[a(pair) * m + j] + own * B[d(pair) * m + j];
+        values[r * m + j] += weight(pair) * signal;
+      }
+    }
+  });
+}

@@ -1,0 +1,155 @@
+// The layer problem in tiles: H in the place of XᵀX, G in that of XᵀY, as `formProblem` (assembly/solve/problem.ts) forms them.
+
+import { InputError, ShapeError } from '../errors.ts';
+import type { Kernels } from '../kernel/index.ts';
+import { CHUNK_ROWS, DEAD_DAMPING, TILE, VARIANCE_ROUNDING } from '../solve/constants';
+import { DEFAULT_DAMPING, type ProblemOptions } from '../solve/problem.ts';
+import { multiply } from './factor.ts';
+import type { TiledStatistics } from './statistics.ts';
+import { inMemory, type Place, RowBlocks, type SymmetricTiles } from './storage.ts';
+
+/** As `LayerProblem` of solve/problem.ts, in tiles. */
+export interface TiledProblem {
+  readonly p: number;
+  readonly m: number;
+  readonly groupSize: number;
+  readonly groups: number;
+  readonly edge: number;
+  readonly H: SymmetricTiles<'f64'>;
+  readonly G: RowBlocks<'f64'>;
+  /** Dense weights, p × m. */
+  readonly W0: Float32Array | Float64Array;
+  readonly rho: Float64Array;
+  /** Whether H⁻¹G is W0. */
+  readonly isOwn: boolean;
+  readonly means?: { readonly x: Float64Array; readonly y: Float64Array };
+}
+
+/** As `ProblemOptions` of solve/problem.ts. */
+export interface TiledProblemOptions extends Omit<ProblemOptions, 'H'> {
+  /** Rows and columns of a tile. */
+  readonly edge?: number;
+  /** Where G goes. */
+  readonly place?: Place;
+}
+
+/** @param statistics  overwritten: their tiles are the problem's */
+export function tiledProblem(
+  kernels: Kernels,
+  statistics: TiledStatistics,
+  W0: Float32Array | Float64Array,
+  options: TiledProblemOptions,
+): TiledProblem {
+  const { p, n, XtX: H, sumX, target } = statistics;
+  const m = W0.length / p;
+  const { groupSize, bias, blend = target ? 1 : 0, damping = DEFAULT_DAMPING, dampDead = false } = options;
+  const { edge = TILE, place = inMemory } = options;
+  if (!Number.isInteger(m) || p % groupSize !== 0) {
+    throw new ShapeError(
+      `problem: expected ${p} rows of weights in groups of ${groupSize}, got ${W0.length} values`,
+    );
+  }
+  if (blend > 0 && !target) throw new InputError('problem: a blend above 0 needs target statistics');
+  if (!(blend >= 0 && blend <= 1)) throw new InputError(`problem: blend must be in [0, 1], got ${blend}`);
+  if (!(n >= 1)) throw new InputError('problem: no calibration rows');
+  if (!(damping >= 0)) throw new InputError(`problem: damping must be at least 0, got ${damping}`);
+  const x = bias ? sumX.map((sum) => sum / n) : new Float64Array(p);
+  const squares = H.diagonal();
+  centre(H, x, sumX);
+  const rounding = VARIANCE_ROUNDING * Math.min(n, CHUNK_ROWS);
+  const rho = H.diagonal().map((variance, i) =>
+    !dampDead && variance - rounding * squares[i] <= 0 ? DEAD_DAMPING : 1,
+  );
+  let trace = 0;
+  H.diagonal().forEach((variance, i) => {
+    if (rho[i] === 1) trace += variance;
+  });
+  if (!Number.isFinite(trace)) {
+    throw new InputError('problem: the calibration inputs hold NaN or infinite values');
+  }
+  const whole = trace > 0 ? (damping * trace) / p : 1;
+  const isDead = rho.map((share) => (share < 1 ? 1 : 0));
+  for (let i = 0; i < p; i++) rho[i] *= whole;
+  settleDiagonal(H, isDead, rho);
+  const G = target?.XtY ?? new RowBlocks(p, m, 'f64', edge, place);
+  if (blend > 0) {
+    G.each(true, (values, first, rows) => {
+      for (let r = 0; r < rows; r++) {
+        const i = first + r;
+        for (let j = 0; j < m; j++) {
+          const outside = values[r * m + j] - x[i] * target!.sumY[j];
+          values[r * m + j] = blend * ((isDead[i] ? 0 : 1) * outside + rho[i] * W0[i * m + j]);
+        }
+      }
+    });
+    if (blend < 1) multiply(kernels, H, W0, G, (own, outside) => (1 - blend) * own + outside);
+  } else multiply(kernels, H, W0, G);
+  G.each(false, (values) => {
+    if (!values.every(Number.isFinite)) {
+      throw new InputError('problem: the calibration targets hold NaN or infinite values');
+    }
+  });
+  const means = bias && {
+    x,
+    y: meansOf(
+      bias,
+      W0,
+      x,
+      blend,
+      target?.sumY.map((sum) => sum / n),
+    ),
+  };
+  const groups = p / groupSize;
+  const problem = { p, m, groupSize, groups, edge, H, G, W0, rho };
+  return { ...problem, isOwn: blend === 0, ...(means && { means }) };
+}
+
+/** H ← XᵀX − x̄(Σx)ᵀ. */
+function centre(H: SymmetricTiles<'f64'>, x: Float64Array, sumX: Float64Array): void {
+  for (let i = 0; i < H.count; i++) {
+    for (let j = 0; j <= i; j++) {
+      const [row, column, rows, cols] = [H.starts[i], H.starts[j], H.rows(i), H.rows(j)];
+      H.change(i, j, (tile) => {
+        for (let r = 0; r < rows; r++) {
+          const shift = x[row + r];
+          if (shift === 0) continue;
+          for (let c = 0; c < cols; c++) tile[r * cols + c] -= shift * sumX[column + c];
+        }
+      });
+    }
+  }
+}
+
+/** The rows and columns of dead inputs hold nothing but what is on the diagonal. */
+function settleDiagonal(H: SymmetricTiles<'f64'>, isDead: Float64Array, rho: Float64Array): void {
+  for (let i = 0; i < H.count; i++) {
+    for (let j = 0; j <= i; j++) {
+      const [row, column, rows, cols] = [H.starts[i], H.starts[j], H.rows(i), H.rows(j)];
+      const dead =
+        isDead.subarray(row, row + rows).some(Boolean) ||
+        isDead.subarray(column, column + cols).some(Boolean);
+      if (i !== j && !dead) continue;
+      H.change(i, j, (tile) => {
+        for (let r = 0; dead && r < rows; r++) {
+          for (let c = 0; c < cols; c++) if (isDead[row + r] || isDead[column + c]) tile[r * cols + c] = 0;
+        }
+        for (let r = 0; i === j && r < rows; r++) tile[r * (cols + 1)] += rho[row + r];
+      });
+    }
+  }
+}
+
+function meansOf(
+  bias: Float32Array | Float64Array,
+  W0: Float32Array | Float64Array,
+  x: Float64Array,
+  blend: number,
+  targets: Float64Array | undefined,
+): Float64Array {
+  const m = bias.length;
+  return Float64Array.from(bias, (value, j) => {
+    let own = value;
+    for (let i = 0; i < x.length; i++) own += W0[i * m + j] * x[i];
+    return blend > 0 ? (1 - blend) * own + blend * targets![j] : own;
+  });
+}

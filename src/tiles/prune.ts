@@ -1,0 +1,210 @@
+// One layer in tiles, from its problem to its weights: greedy elimination and refit, as `pruneLayer` makes them with `search: 'greedy'`.
+
+import type { ElementType, Kernels } from '../kernel/index.ts';
+import { CONFIRMED, NEGLIGIBLE, WELL_CONDITIONED } from '../solve/constants';
+import { checkSchedule, type EliminationOptions } from '../solve/eliminate.ts';
+import { dataOf } from '../solve/problem.ts';
+import { expectDefinite, notDefinite } from '../solve/workspace.ts';
+import { eliminateTiles, type TiledSupport } from './eliminate.ts';
+import { potrf, potri, solve } from './factor.ts';
+import type { TiledProblem } from './problem.ts';
+import { RowBlocks, SymmetricTiles } from './storage.ts';
+
+/** As `EliminationOptions` of solve/eliminate.ts, of which the path is `columns`. */
+export interface TiledOptions extends Omit<EliminationOptions, 'path' | 'weights'> {
+  /** Called before a search in f64 that follows one in f32; where it throws, there is none. */
+  readonly onF64?: () => void;
+  /** What is being done, as it begins. */
+  readonly onPhase?: (phase: string) => void;
+}
+
+/** A pruned layer. */
+export interface TiledResult {
+  /** Group numbers that stay, ascending. */
+  readonly kept: number[];
+  /** Removed groups in the order of their removal. */
+  readonly removed: number[];
+  /** As of `Elimination`. */
+  readonly curve: Float64Array;
+  /** f(S, W), and what of it is damping. */
+  readonly objective: number;
+  readonly damping: number;
+  /** As of `LayerResult`. */
+  readonly relativeError: number;
+  /** Of the search, as it was accepted. */
+  readonly precision: ElementType;
+  /** The weights of the kept rows, in their order. */
+  readonly W: RowBlocks<'f64'>;
+}
+
+/** @throws {NotPositiveDefiniteError} where H is not positive definite */
+export function pruneTiles(kernels: Kernels, problem: TiledProblem, options: TiledOptions): TiledResult {
+  const { groups } = problem;
+  const { keep, precision = 'f32' } = options;
+  checkSchedule('prune', problem, options);
+  if (precision === 'f32') {
+    const found = search(kernels, problem, options, 'f32');
+    if (typeof found === 'object') {
+      const refitted = refit(kernels, problem, found.kept, options);
+      const lost = found.objective - found.dense;
+      const off = Math.abs(found.objective - refitted.objective);
+      if (off <= CONFIRMED * lost - NEGLIGIBLE * refitted.objective) {
+        const dense = problem.isOwn ? found.dense : refitted.objective - lost;
+        return resultOf(found, refitted, dense, 'f32');
+      }
+    }
+  }
+  if (precision === 'f32' && keep < groups) options.onF64?.();
+  const found = search(kernels, problem, options, 'f64');
+  if (typeof found !== 'object') throw notDefinite('eliminate', found ?? 0);
+  return resultOf(found, refit(kernels, problem, found.kept, options), found.dense, 'f64');
+}
+
+interface Found extends TiledSupport {
+  readonly dense: number;
+  readonly denseDamping: number;
+}
+
+interface Refitted extends Pick<TiledResult, 'objective' | 'damping' | 'W'> {}
+
+function resultOf(found: Found, refitted: Refitted, dense: number, precision: ElementType): TiledResult {
+  const { kept, removed, curve } = found;
+  const denseData = dataOf(dense, found.denseDamping);
+  const lost = dataOf(refitted.objective, refitted.damping) - denseData;
+  const relativeError = -denseData > 0 ? lost / -denseData : 0;
+  return { kept, removed, curve, ...refitted, relativeError, precision };
+}
+
+/** @returns the support; the pivot at which H is not positive definite; nothing where H is too ill-conditioned for f32 */
+function search<T extends ElementType>(
+  kernels: Kernels,
+  problem: TiledProblem,
+  options: TiledOptions,
+  type: T,
+): Found | number | undefined {
+  const { p, m, groupSize, edge, H, G, W0, isOwn } = problem;
+  const { keep, groupsPerStep, protect, wholeCurve, onPhase = () => {} } = options;
+  if (type === 'f32' && keep === problem.groups) return undefined;
+  onPhase(`factorisation in ${type}`);
+  const T = new SymmetricTiles(p, type, edge);
+  for (let i = 0; i < H.count; i++) {
+    for (let j = 0; j <= i; j++) H.read(i, j, (tile) => T.tile(i, j).save(tile));
+  }
+  const W = new RowBlocks(p, m, type, edge);
+  W.each(true, (values, first, rows) => {
+    if (isOwn) values.set(W0.subarray(first * m, (first + rows) * m));
+    else G.read(first, (right) => values.set(right));
+  });
+  const info = potrf(kernels, T);
+  if (info) return type === 'f32' ? undefined : info;
+  if (!isOwn) {
+    onPhase('weights on all inputs');
+    solve(kernels, false, T, W);
+    solve(kernels, true, T, W);
+    onPhase(`inverse in ${type}`);
+  }
+  potri(kernels, T);
+  const { inner, damping: denseDamping } = worthOf(problem, W);
+  const dense = -0.5 * inner;
+  if (type === 'f32') {
+    const inverse = T.diagonal();
+    let largest = 0;
+    H.diagonal().forEach((value, i) => {
+      const factor = value * inverse[i];
+      if (!(factor <= largest)) largest = factor;
+    });
+    if (!(largest <= WELL_CONDITIONED)) return undefined;
+  }
+  onPhase('elimination');
+  const shape = { p, m, groupSize, keep, edge, groupsPerStep, protect, wholeCurve };
+  const found = eliminateTiles(kernels, T, W, shape, dense);
+  if (typeof found === 'number') return type === 'f32' ? undefined : found;
+  return { ...found, dense, denseDamping };
+}
+
+/** tr(WᵀG) of the best weights on all inputs, and what of f is damping. */
+function worthOf({ m, G, W0, rho, isOwn }: TiledProblem, W: RowBlocks) {
+  let inner = 0;
+  let damping = 0;
+  W.each(false, (values, first, rows) => {
+    const weights = isOwn ? W0.subarray(first * m, (first + rows) * m) : values;
+    const dense = W0.subarray(first * m, (first + rows) * m);
+    G.read(first, (right) => {
+      for (let at = 0; at < rows * m; at++) inner += weights[at] * right[at];
+    });
+    for (let r = 0; r < rows; r++) {
+      for (let at = r * m; at < (r + 1) * m; at++) {
+        damping += rho[first + r] * weights[at] * (weights[at] - 2 * dense[at]);
+      }
+    }
+  });
+  return { inner, damping: 0.5 * damping };
+}
+
+/** The given rows and columns of H, ascending. */
+function gather(H: SymmetricTiles<'f64'>, rows: Int32Array, edge: number): SymmetricTiles<'f64'> {
+  const L = new SymmetricTiles(rows.length, 'f64', edge);
+  const first = H.starts.map((start) => {
+    const at = rows.findIndex((row) => row >= start);
+    return at < 0 ? rows.length : at;
+  });
+  for (let a = 0; a < H.count; a++) {
+    for (let b = 0; b <= a; b++) {
+      if (first[a] === first[a + 1] || first[b] === first[b + 1]) continue;
+      H.read(a, b, (tile) => {
+        const cols = H.rows(b);
+        for (let r = first[a]; r < first[a + 1]; r++) {
+          const i = L.tileOf(r);
+          const from = (rows[r] - H.starts[a]) * cols - H.starts[b];
+          for (let j = L.tileOf(first[b]); j <= i && L.starts[j] < first[b + 1]; j++) {
+            const to = L.tile(i, j).data!;
+            const at = (r - L.starts[i]) * L.rows(j) - L.starts[j];
+            const end = Math.min(first[b + 1], L.starts[j + 1], r + 1);
+            for (let c = Math.max(first[b], L.starts[j]); c < end; c++) to[at + c] = tile[from + rows[c]];
+          }
+        }
+      });
+    }
+  }
+  return L;
+}
+
+/** The best weights on the kept groups, solved in f64. */
+function refit(
+  kernels: Kernels,
+  problem: TiledProblem,
+  kept: readonly number[],
+  { onPhase = () => {} }: TiledOptions,
+): Refitted {
+  const { m, groupSize: b, edge, H, G, W0, rho } = problem;
+  onPhase('refit');
+  const k = kept.length * b;
+  const rows = Int32Array.from({ length: k }, (_, i) => kept[Math.floor(i / b)] * b + (i % b));
+  const L = gather(H, rows, edge);
+  const W = new RowBlocks(k, m, 'f64', edge);
+  let at = 0;
+  G.each(false, (values, first, count) => {
+    for (; at < k && rows[at] < first + count; at++) {
+      const row = rows[at] - first;
+      W.row(at).set(values.subarray(row * m, (row + 1) * m));
+    }
+  });
+  expectDefinite('refit', potrf(kernels, L));
+  solve(kernels, false, L, W);
+  let objective = 0;
+  W.each(false, (values) => {
+    for (const value of values) objective -= 0.5 * value * value;
+  });
+  solve(kernels, true, L, W);
+  let damping = 0;
+  W.each(false, (values, first, count) => {
+    for (let r = 0; r < count; r++) {
+      const row = rows[first + r];
+      for (let j = 0; j < m; j++) {
+        const w = values[r * m + j];
+        damping += rho[row] * w * (w - 2 * W0[row * m + j]);
+      }
+    }
+  });
+  return { objective, damping: 0.5 * damping, W };
+}

@@ -1,0 +1,206 @@
+// Matrices in blocks outside wasm memory: symmetric ones as the square tiles of their lower triangle, others as blocks of rows.
+// Who needs a block brings it in.
+
+import { type ElementType, elementBytes, type Kernels, type Matrix } from '../kernel/index.ts';
+import { lastTile } from '../solve/constants';
+
+export type Floats = Float32Array | Float64Array;
+
+/** Elements outside wasm memory: in memory, where they can be had without a copy, or elsewhere. */
+export interface Block {
+  readonly data?: Floats;
+  /** Copies all elements to `to`. */
+  load(to: Floats): void;
+  /** Takes all elements from `from`. */
+  save(from: Floats): void;
+}
+
+/** Makes blocks, of zeros. */
+export type Place = (type: ElementType, length: number) => Block;
+
+/** In memory that threads share, where they can. */
+export const inMemory: Place = (type, length) => {
+  const bytes = length * elementBytes(type);
+  const buffer =
+    typeof SharedArrayBuffer === 'function' ? new SharedArrayBuffer(bytes) : new ArrayBuffer(bytes);
+  const data = type === 'f32' ? new Float32Array(buffer) : new Float64Array(buffer);
+  return { data, load: (to) => to.set(data), save: (from) => data.set(from) };
+};
+
+/** Where the tiles of n rows begin, and n. */
+export function tileStarts(n: number, edge: number): number[] {
+  const starts = [n];
+  for (let end = n; end > 0; end = starts[0]) starts.unshift(lastTile(end, edge));
+  return starts;
+}
+
+/** A symmetric matrix: tiles (i, j), j ≤ i, row-major. Of those on the diagonal the lower triangle counts. */
+export class SymmetricTiles<T extends ElementType = ElementType> {
+  readonly n: number;
+  readonly type: T;
+  readonly starts: readonly number[];
+  readonly #tiles: Block[][];
+  readonly #stage = new Stage();
+
+  constructor(n: number, type: T, edge: number, place: Place = inMemory) {
+    this.n = n;
+    this.type = type;
+    this.starts = tileStarts(n, edge);
+    this.#tiles = Array.from({ length: this.starts.length - 1 }, (_, i) =>
+      Array.from({ length: i + 1 }, (_, j) => place(type, this.rows(i) * this.rows(j))),
+    );
+  }
+
+  /** Tiles along an edge. */
+  get count(): number {
+    return this.starts.length - 1;
+  }
+
+  /** Of the tiles (i, ·), and columns of (·, i). */
+  rows(i: number): number {
+    return this.starts[i + 1] - this.starts[i];
+  }
+
+  tile(i: number, j: number): Block {
+    return this.#tiles[i][j];
+  }
+
+  /** Has a tile read. */
+  read(i: number, j: number, run: (tile: Floats) => void): void {
+    this.#stage.use(this.tile(i, j), this.type, this.rows(i) * this.rows(j), false, run);
+  }
+
+  /** Has a tile changed. */
+  change(i: number, j: number, run: (tile: Floats) => void): void {
+    this.#stage.use(this.tile(i, j), this.type, this.rows(i) * this.rows(j), true, run);
+  }
+
+  /** A tile on the kernels' stack. */
+  bring(kernels: Kernels, i: number, j: number): Matrix<T> {
+    const m = kernels.matrix(this.rows(i), this.rows(j), this.type);
+    this.tile(i, j).load(kernels.view(m));
+    return m;
+  }
+
+  keep(kernels: Kernels, m: Matrix<T>, i: number, j: number): void {
+    this.tile(i, j).save(kernels.view(m));
+  }
+
+  /** Element (g, h), of tiles in memory. */
+  element(g: number, h: number): number {
+    const [row, column] = [Math.max(g, h), Math.min(g, h)];
+    const [i, j] = [this.tileOf(row), this.tileOf(column)];
+    return this.#data(i, j)[(row - this.starts[i]) * this.rows(j) + column - this.starts[j]];
+  }
+
+  /** Row g, whole, of tiles in memory. */
+  row(g: number, to: Floats): void {
+    const i = this.tileOf(g);
+    const r = g - this.starts[i];
+    for (let j = 0; j <= i; j++) {
+      const cols = j === i ? r + 1 : this.rows(j);
+      to.set(this.#data(i, j).subarray(r * this.rows(j), r * this.rows(j) + cols), this.starts[j]);
+    }
+    for (let k = i; k < this.count; k++) {
+      const [tile, cols, first] = [this.#data(k, i), this.rows(i), this.starts[k]];
+      for (let q = k === i ? r + 1 : 0; q < this.rows(k); q++) to[first + q] = tile[q * cols + r];
+    }
+  }
+
+  /** Where row g is. */
+  tileOf(g: number): number {
+    let i = 0;
+    while (this.starts[i + 1] <= g) i++;
+    return i;
+  }
+
+  #data(i: number, j: number): Floats {
+    const { data } = this.tile(i, j);
+    if (!data) throw new Error('expected tiles in memory');
+    return data;
+  }
+
+  diagonal(): Float64Array {
+    const diagonal = new Float64Array(this.n);
+    for (let i = 0; i < this.count; i++) {
+      this.read(i, i, (tile) => {
+        for (let r = 0; r < this.rows(i); r++) diagonal[this.starts[i] + r] = tile[r * (this.rows(i) + 1)];
+      });
+    }
+    return diagonal;
+  }
+}
+
+/** An n × m matrix in blocks of rows. */
+export class RowBlocks<T extends ElementType = ElementType> {
+  readonly n: number;
+  readonly m: number;
+  readonly type: T;
+  readonly starts: readonly number[];
+  readonly #blocks: Block[];
+  readonly #stage = new Stage();
+
+  constructor(n: number, m: number, type: T, edge: number, place: Place = inMemory) {
+    this.n = n;
+    this.m = m;
+    this.type = type;
+    this.starts = tileStarts(n, edge);
+    this.#blocks = Array.from({ length: this.count }, (_, i) => place(type, this.rows(i) * m));
+  }
+
+  get count(): number {
+    return this.starts.length - 1;
+  }
+
+  rows(i: number): number {
+    return this.starts[i + 1] - this.starts[i];
+  }
+
+  block(i: number): Block {
+    return this.#blocks[i];
+  }
+
+  /** The block that begins with a row. */
+  read(first: number, run: (values: Floats) => void): void {
+    const i = this.starts.indexOf(first);
+    this.#stage.use(this.block(i), this.type, this.rows(i) * this.m, false, run);
+  }
+
+  /** A row of a matrix in memory, in place. */
+  row(row: number): Floats {
+    let i = 0;
+    while (this.starts[i + 1] <= row) i++;
+    const at = (row - this.starts[i]) * this.m;
+    return this.block(i).data!.subarray(at, at + this.m);
+  }
+
+  /** Runs over the blocks in order. @param isChanged  whether they are written to */
+  each(isChanged: boolean, run: (values: Floats, first: number, rows: number) => void): void {
+    for (let i = 0; i < this.count; i++) {
+      this.#stage.use(this.block(i), this.type, this.rows(i) * this.m, isChanged, (values) =>
+        run(values, this.starts[i], this.rows(i)),
+      );
+    }
+  }
+}
+
+/** Where the blocks of one matrix come to be read that are not in memory: one after the other, in the same place. */
+class Stage {
+  #array?: Floats;
+
+  use(block: Block, type: ElementType, length: number, isChanged: boolean, run: (values: Floats) => void) {
+    if (block.data) {
+      run(block.data);
+      return;
+    }
+    if (!this.#array || this.#array.length < length) this.#array = arrayOf(type, length);
+    const values = this.#array.subarray(0, length);
+    block.load(values);
+    run(values);
+    if (isChanged) block.save(values);
+  }
+}
+
+export function arrayOf(type: ElementType, length: number): Floats {
+  return type === 'f32' ? new Float32Array(length) : new Float64Array(length);
+}
