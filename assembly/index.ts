@@ -173,7 +173,7 @@ export function problemWorkspace(s: Problem): usize {
 
 export {
   createTableau, build as tableauBuild, bestSwap as tableauBestSwap, swap as tableauSwap, move as tableauMove,
-  search as tableauSearch,
+  search as tableauSearch, complete as tableauComplete,
 } from './solve/tableau';
 
 // What a host reads of a tableau, and writes: kept groups before it is built, and those that are to move.

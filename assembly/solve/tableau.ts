@@ -2,16 +2,18 @@
 // mathematics of a pivot is in pivot.ts. After many pivots, or one that failed, it is made anew from H and G.
 import { IMPROVEMENT, PIVOTS, groupsPerPivot } from '../../src/solve/constants';
 import { HEAD_BYTES, lines, pivotBytes, tableauBytes } from '../../src/solve/memory';
+import { gemm } from '../gemm';
 import { potri } from '../potri';
 import { swapSymmetricGroups } from '../rows';
 import { OPERATION_BYTES, membersFor, shareScan } from '../share';
 import { at } from '../simd';
-import { syrk } from '../syrk';
+import { transpose } from '../transpose';
 import { trsm } from '../trsm';
 import { after, enter, entry, put, value } from './array';
 import { Problem, gather } from './problem';
 import { minimum, tableauChanges, tableauCosts, tableauPivot, tableauPrepare } from './pivot';
 import { schurComplement } from './schur';
+import { square } from './square';
 import { workBytes } from './work';
 
 // @ts-ignore: decorator
@@ -34,6 +36,8 @@ export class Tableau {
   problem: Problem;
   /** Whether it is certain that no swap improves. */
   isOptimal: bool;
+  /** Whether T and K are there as a whole: without a swap, of what is kept and of what is removed the diagonal blocks are enough. */
+  isWhole: bool;
   T: usize;
   K: usize;
   /** p × m while the tableau is factorised; afterwards the memory of pivots. */
@@ -122,16 +126,40 @@ function factorise(s: Tableau): i32 {
   const m = s.m;
   const k = s.kept * s.b;
   const work = s.products;
-  const info = schurComplement(p, m, k, -1, s.T, s.R, changetype<usize>(s) + offsetof<Tableau>('objective'), work);
+  const q = p - k;
+  const b = s.b;
+  const objective = changetype<usize>(s) + offsetof<Tableau>('objective');
+  const info = schurComplement(p, m, k, b, -1, s.T, s.R, objective, work);
   if (info) return info;
   if (k > 0) {
     trsm<f64>(false, true, k, m, 1, s.T, p, s.R, m, work);
-    trsm<f64>(true, false, p - k, k, 1, s.T, p, at<f64>(s.T, p, k, 0), p, work);
+    const PS = at<f64>(s.T, p, k, 0);
+    transpose<f64>(q, k, PS, p, at<f64>(s.T, p, 0, k), p); // for `complete`, in the triangle that nobody reads
+    trsm<f64>(true, false, q, k, 1, s.T, p, PS, p, work);
     potri<f64>(k, s.T, p, work);
   }
-  syrk<f64>(false, p, m, 1, s.R, m, 0, s.K, p, work);
+  const RP = at<f64>(s.R, m, k, 0);
+  gemm<f64>(false, true, q, k, m, 1, RP, m, s.R, m, 0, at<f64>(s.K, p, k, 0), p, work);
+  square(true, false, b, k, m, 1, s.R, m, 0, s.K, p, work);
+  square(true, false, b, q, m, 1, RP, m, 0, at<f64>(s.K, p, k, k), p, work);
+  s.isWhole = false;
   s.pivots = 0;
   return 0;
+}
+
+/** The rest of T and K, before the first pivot. */
+export function complete(s: Tableau): void {
+  if (s.isWhole) return;
+  const p = s.p;
+  const m = s.m;
+  const b = s.b;
+  const k = s.kept * b;
+  const q = p - k;
+  const work = s.products;
+  square(false, true, b, q, k, 1, at<f64>(s.T, p, 0, k), p, -1, at<f64>(s.T, p, k, k), p, work);
+  square(false, false, b, k, m, 1, s.R, m, 0, s.K, p, work);
+  square(false, false, b, q, m, 1, at<f64>(s.R, m, k, 0), m, 0, at<f64>(s.K, p, k, k), p, work);
+  s.isWhole = true;
 }
 
 /** By position in `row`: the cost of removing a kept group, minus the gain of adding a removed one. */
@@ -223,8 +251,9 @@ export function move(s: Tableau, count: i32, isLeaving: bool): f64 {
 
 /** Builds the tableau anew where that is due. @returns whether it can take a pivot: false where H is not positive definite */
 function isReady(s: Tableau): bool {
-  if (s.pivots < PIVOTS) return true;
-  return s.failures <= 1 && build(s) == 0;
+  if (s.pivots >= PIVOTS && (s.failures > 1 || build(s) != 0)) return false;
+  complete(s);
+  return true;
 }
 
 /** @param count  groups from position `at` on, the first `leaving` of them kept ones, the others removed */

@@ -100,7 +100,7 @@ export interface Abi
 
   schurComplement(
     ...args: [
-      ...[p: number, m: number, k: number, sign: number, T: number, R: number],
+      ...[p: number, m: number, k: number, b: number, sign: number, T: number, R: number],
       ...[objective: number, work: number],
     ]
   ): number;
@@ -124,6 +124,7 @@ export interface Abi
   objectiveOf(problem: number, k: number): number;
   refitted(problem: number, k: number): number;
   createTableau(workspace: number, products: number, problem: number): void;
+  tableauComplete(tableau: number): void;
   tableauSwap(tableau: number, out: number, into: number): number;
   tableauMove(tableau: number, count: number, isLeaving: boolean): number;
   tableauSearch(tableau: number, maxSwaps: number): number;

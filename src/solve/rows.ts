@@ -57,7 +57,7 @@ export function freePart(kernels: Kernels, problem: LayerProblem, rows: LayerRow
     const work = kernels.allocate(abi.workBytes(k + p, m));
     new Int32Array(abi.memory.buffer, order, k + p).set([...stay, ...free]);
     abi.gather(state, order, k + p, T.ptr, T.ld, R.ptr);
-    expectDefinite('problem', abi.schurComplement(k + p, m, k, 1, T.ptr, R.ptr, objective.ptr, work));
+    expectDefinite('problem', abi.schurComplement(k + p, m, k, 0, 1, T.ptr, R.ptr, objective.ptr, work));
     const complement = kernels.submatrix(T, k, k, p, p);
     kernels.symmetrize(complement);
     const [H, G] = [complement, kernels.submatrix(R, k, 0, p, m)].map((part) => kernels.read(part));

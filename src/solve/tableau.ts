@@ -27,12 +27,10 @@ export interface LocalSearch {
 
 /**
  * H swept on a support, moves in both directions. Lives on the kernels' stack until `dispose`.
- * `tableauBytes` of wasm memory; k³ + k²(p − k) + k(p − k)² + p²m flops for a factorisation.
+ * `tableauBytes` of wasm memory; k³ + 2k²(p − k) + 2pkm + 2k(p − k)m flops for a factorisation, k(p − k)² + (k² + (p − k)²)m more before the
+ * first move.
  */
 export class Tableau {
-  /** p × p, lower triangles, kept groups first. */
-  readonly T: Matrix<'f64'>;
-  readonly K: Matrix<'f64'>;
   /** By group, 1 where no swap may take it out. */
   readonly isProtected: Uint8Array;
   readonly #kernels: Kernels;
@@ -61,11 +59,20 @@ export class Tableau {
     const state = kernels.allocate(tableauBytes(p, m, groupSize));
     abi.createTableau(state, kernels.allocate(abi.workBytes(p, m)), source.state);
     this.#state = state;
-    this.T = { type: 'f64', ptr: abi.tableauT(state) >>> 0, rows: p, cols: p, ld: p };
-    this.K = { ...this.T, ptr: abi.tableauK(state) >>> 0 };
     this.isProtected = new Uint8Array(groups);
     for (const group of protect) this.isProtected[group] = 1;
     this.factorise(kept);
+  }
+
+  /** p × p, lower triangles, kept groups first. */
+  get matrices(): { readonly T: Matrix<'f64'>; readonly K: Matrix<'f64'> } {
+    const { abi } = this.#kernels;
+    const { p } = this.#problem;
+    abi.tableauComplete(this.#state);
+    const [T, K] = [abi.tableauT(this.#state), abi.tableauK(this.#state)].map((ptr) => {
+      return { type: 'f64' as const, ptr: ptr >>> 0, rows: p, cols: p, ld: p };
+    });
+    return { T, K };
   }
 
   dispose(): void {

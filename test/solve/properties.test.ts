@@ -185,7 +185,7 @@ function openTableau(kernels: Kernels, layer: LayerProblem, kept: readonly numbe
   const { p, groupSize: b } = layer;
   const tableau = new Tableau(kernels, layer, kept);
   const entries = (order: readonly number[]) =>
-    [tableau.T, tableau.K].map((matrix) => {
+    Object.values(tableau.matrices).map((matrix) => {
       const A = kernels.view(matrix);
       const at = allGroups(layer).flatMap((group) =>
         Array.from({ length: b }, (_, r) => order.indexOf(group) * b + r),
