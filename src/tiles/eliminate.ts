@@ -2,10 +2,10 @@
 // wasm memory as far as there is room, and come in for every product where there is none.
 
 import { type ElementType, elementBytes, type Kernels, prefixOf } from '../kernel/index.ts';
-import { COLUMNS, panelRows, TILE } from '../solve/constants';
+import { COLUMNS, multipleOf, panelRows, STAGED_ROWS, TILE } from '../solve/constants';
 import { eliminationBytes, lines } from '../solve/memory';
 import { Workspace } from '../solve/workspace.ts';
-import { eliminationWasmBytes, ownColumns, type TiledShape } from './memory.ts';
+import { eliminationWasmBytes, MIRRORED_ROWS, ownColumns, PADDING, type TiledShape } from './memory.ts';
 import { arrayOf, type Floats, type RowBlocks, type SymmetricTiles, tileStarts } from './storage.ts';
 
 /** As assembly/solve/tiles.ts has them. */
@@ -169,7 +169,8 @@ class Host {
   /** Rows of W or V that are staged, one behind the other. */
   readonly #staged: number;
   readonly #work: number;
-  readonly #column: Floats;
+  /** Rows of T that are staged, by group. */
+  readonly #gathered: Floats;
   /** Group by position. */
   readonly #order: Int32Array;
   /** Rows that live, and those of V that panels before have found. */
@@ -185,7 +186,8 @@ class Host {
     this.#search = search;
     this.#size = elementBytes(type);
     this.#live = p;
-    this.#column = arrayOf(type, p);
+    if (p <= MIRRORED_ROWS) T.mirror();
+    this.#gathered = arrayOf(type, multipleOf(b, STAGED_ROWS) * (p + PADDING));
     this.#order = Int32Array.from({ length: p / b }, (_, group) => group);
     const removed = wholeCurve ? p : p - keep * b;
     const widest = Math.max(m, removed);
@@ -252,10 +254,10 @@ class Host {
     const [order, b] = [this.#order, this.#search.groupSize];
     const rows = new Int32Array(live);
     for (let j = 0; j < live; j++) rows[j] = order[Math.floor(j / b)] * b + (j % b);
+    this.#T.gather(rows.subarray(first, first + count), this.#gathered, p + PADDING);
     for (let r = 0; r < count; r++) {
-      this.#T.row(rows[first + r], this.#column);
       const to = this.#floats(C + r * p * size, live);
-      for (let j = 0; j < live; j++) to[j] = this.#column[rows[j]];
+      for (let j = 0, from = r * (p + PADDING); j < live; j++) to[j] = this.#gathered[from + rows[j]];
     }
     if (found > 0) {
       this.#bring(this.#V, first, count, found);

@@ -1,7 +1,7 @@
 // Matrices in blocks outside wasm memory: symmetric ones as the square tiles of their lower triangle, others as blocks of rows.
 // Who needs a block brings it in.
 
-import { type ElementType, elementBytes, type Kernels, type Matrix } from '../kernel/index.ts';
+import type { ElementType, Kernels, Matrix } from '../kernel/index.ts';
 import { lastTile } from '../solve/constants';
 
 export type Floats = Float32Array | Float64Array;
@@ -18,12 +18,8 @@ export interface Block {
 /** Makes blocks, of zeros. */
 export type Place = (type: ElementType, length: number) => Block;
 
-/** In memory that threads share, where they can. */
 export const inMemory: Place = (type, length) => {
-  const bytes = length * elementBytes(type);
-  const buffer =
-    typeof SharedArrayBuffer === 'function' ? new SharedArrayBuffer(bytes) : new ArrayBuffer(bytes);
-  const data = type === 'f32' ? new Float32Array(buffer) : new Float64Array(buffer);
+  const data = arrayOf(type, length);
   return { data, load: (to) => to.set(data), save: (from) => data.set(from) };
 };
 
@@ -40,6 +36,8 @@ export class SymmetricTiles<T extends ElementType = ElementType> {
   readonly type: T;
   readonly starts: readonly number[];
   readonly #tiles: Block[][];
+  /** Both halves, by rows. */
+  #mirrored?: Floats[][];
   readonly #stage = new Stage();
 
   constructor(n: number, type: T, edge: number, place: Place = inMemory) {
@@ -93,18 +91,57 @@ export class SymmetricTiles<T extends ElementType = ElementType> {
     return this.#data(i, j)[(row - this.starts[i]) * this.rows(j) + column - this.starts[j]];
   }
 
-  /** Row g, whole, of tiles in memory. */
-  row(g: number, to: Floats): void {
-    const i = this.tileOf(g);
-    const r = g - this.starts[i];
-    for (let j = 0; j <= i; j++) {
-      const cols = j === i ? r + 1 : this.rows(j);
-      to.set(this.#data(i, j).subarray(r * this.rows(j), r * this.rows(j) + cols), this.starts[j]);
+  /** Has columns read as rows from now on, for as much memory again: of tiles in memory that do not change any more. */
+  mirror(): void {
+    this.#mirrored = this.#tiles.map((_, i) =>
+      Array.from({ length: this.count }, (_, k) => {
+        if (k < i) return this.#data(i, k);
+        return transposed(this.#data(k, i), this.rows(k), this.rows(i), k === i);
+      }),
+    );
+  }
+
+  /**
+   * Rows g, whole, of tiles in memory, `pitch` apart. What lies in columns is read for all of them together, row by row: a column by
+   * itself is a miss for every element.
+   */
+  gather(gs: Int32Array, to: Floats, pitch = this.n): void {
+    const byTile = this.#byTile(gs);
+    for (const [i, members] of byTile) {
+      const [first, cols] = [this.starts[i], this.rows(i)];
+      const columns = Int32Array.from(members, (at) => gs[at] - first);
+      const targets = Int32Array.from(members, (at) => at * pitch);
+      const end = this.#mirrored ? this.count - 1 : i;
+      for (let j = 0; j <= end; j++) {
+        const tile = this.#mirrored?.[i][j] ?? this.#data(i, j);
+        const width = this.rows(j);
+        columns.forEach((r, at) => {
+          const count = j === i && !this.#mirrored ? r + 1 : width;
+          to.set(tile.subarray(r * width, r * width + count), targets[at] + this.starts[j]);
+        });
+      }
+      for (let k = i; k < this.count && !this.#mirrored; k++) {
+        const [tile, below] = [this.#data(k, i), this.starts[k]];
+        const rows = this.rows(k);
+        for (let q = 0; q < rows; q++) {
+          const [from, into] = [q * cols, below + q];
+          for (let at = 0; at < columns.length; at++) {
+            const r = columns[at];
+            if (k > i || q > r) to[targets[at] + into] = tile[from + r];
+          }
+        }
+      }
     }
-    for (let k = i; k < this.count; k++) {
-      const [tile, cols, first] = [this.#data(k, i), this.rows(i), this.starts[k]];
-      for (let q = k === i ? r + 1 : 0; q < this.rows(k); q++) to[first + q] = tile[q * cols + r];
-    }
+  }
+
+  /** Which of them lie in which row of tiles. */
+  #byTile(gs: Int32Array): Map<number, number[]> {
+    const found = new Map<number, number[]>();
+    gs.forEach((g, at) => {
+      const i = this.tileOf(g);
+      found.set(i, [...(found.get(i) ?? []), at]);
+    });
+    return found;
   }
 
   /** Where row g is. */
@@ -199,6 +236,21 @@ class Stage {
     run(values);
     if (isChanged) block.save(values);
   }
+}
+
+/** Aᵀ of A m × n, in squares of a cache line; of one whose lower triangle alone is there, both. */
+function transposed(A: Floats, m: number, n: number, isTriangle: boolean): Floats {
+  const B = isTriangle ? A : arrayOf(A instanceof Float32Array ? 'f32' : 'f64', m * n);
+  const edge = 16;
+  for (let i0 = 0; i0 < m; i0 += edge) {
+    for (let j0 = 0; j0 < (isTriangle ? i0 + 1 : n); j0 += edge) {
+      const iEnd = Math.min(i0 + edge, m);
+      for (let j = j0; j < Math.min(j0 + edge, n); j++) {
+        for (let i = isTriangle ? Math.max(i0, j + 1) : i0; i < iEnd; i++) B[j * m + i] = A[i * n + j];
+      }
+    }
+  }
+  return B;
 }
 
 export function arrayOf(type: ElementType, length: number): Floats {

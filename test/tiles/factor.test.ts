@@ -46,7 +46,7 @@ function apart(kernels: Kernels, whole: Matrix, tiles: SymmetricTiles): number {
   const view = kernels.view(whole);
   const row = tiles.type === 'f32' ? new Float32Array(tiles.n) : new Float64Array(tiles.n);
   for (let i = 0; i < tiles.n; i++) {
-    tiles.row(i, row);
+    tiles.gather(Int32Array.of(i), row);
     for (let j = 0; j <= i; j++) {
       const difference = Math.abs(row[j] - view[i * tiles.n + j]);
       if (!(difference <= most)) most = difference;
@@ -125,12 +125,29 @@ test('many small tiles give the inverse, solutions and products', async () => {
   potri(kernels, tiles);
   const row = new Float64Array(n);
   for (let i = 0; i < n; i += 17) {
-    tiles.row(i, row);
+    tiles.gather(Int32Array.of(i), row);
     for (let j = 0; j < n; j++) {
       let sum = 0;
       for (let k = 0; k < n; k++) sum += row[k] * A[k * n + j];
       expect(Math.abs(sum - (i === j ? 1 : 0))).toBeLessThan(1e-11);
     }
+  }
+});
+
+test('rows are gathered from both sides of the diagonal, mirrored or not', () => {
+  const [n, pitch] = [100, 107];
+  const A = definite(n);
+  const tiles = inTiles(A, n, 'f64', 16);
+  const rows = Int32Array.of(99, 3, 40, 41, 0, 17, 45);
+  for (const isMirrored of [false, true]) {
+    if (isMirrored) tiles.mirror();
+    const found = new Float64Array(rows.length * pitch);
+    tiles.gather(rows, found, pitch);
+    rows.forEach((row, at) => {
+      for (let j = 0; j < n; j++) {
+        expect(found[at * pitch + j]).toBe(A[Math.max(row, j) * n + Math.min(row, j)]);
+      }
+    });
   }
 });
 

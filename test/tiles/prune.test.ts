@@ -44,7 +44,7 @@ function wholeOf(tiles: SymmetricTiles): Float64Array {
   const all = new Float64Array(tiles.n ** 2);
   const row = new Float64Array(tiles.n);
   for (let i = 0; i < tiles.n; i++) {
-    tiles.row(i, tiles.type === 'f64' ? row : new Float32Array(tiles.n));
+    tiles.gather(Int32Array.of(i), row);
     all.set(row.subarray(0, i + 1), i * tiles.n);
   }
   return all;
