@@ -12,15 +12,19 @@ type TypedArray = Float32Array | Float64Array | Int32Array | Uint8Array;
  */
 export function copyOf<T>(value: T, stage?: Stage): T {
   const copies = new Map<unknown, unknown>();
+  const lineUp = (bytes: number) => Math.ceil(bytes / LINE) * LINE;
+  if (stage) {
+    const needed = arraysIn(value).reduce((sum, { byteLength }) => sum + lineUp(byteLength), 0);
+    makeRoom(stage, Math.min(needed, STAGE_BYTES));
+  }
   let top = 0;
   const copyArray = (array: TypedArray): TypedArray => {
     if (isShared(array)) return array;
     const end = top + array.byteLength;
-    if (!stage || end > STAGE_BYTES) return array.slice();
-    stage.buffer ??= new SharedArrayBuffer(STAGE_BYTES);
+    if (!stage?.buffer || end > stage.buffer.byteLength) return array.slice();
     const copy = new (array.constructor as Float64ArrayConstructor)(stage.buffer, top, array.length);
     copy.set(array);
-    top = Math.ceil(end / 64) * 64;
+    top = lineUp(end);
     return copy;
   };
   const copyOne = (value: unknown): unknown => {
@@ -36,17 +40,28 @@ export function copyOf<T>(value: T, stage?: Stage): T {
   return copyOne(value) as T;
 }
 
-/** What a stage holds of a job; only pages that were written take memory. */
-const STAGE_BYTES = 2 ** 26;
+/** A cache line. */
+const LINE = 64;
+/** What a stage holds of a job at most. */
+const STAGE_BYTES = 2 ** 28;
 
-/** The buffers in plain data that can be handed over. */
-export function buffersOf(value: unknown, found = new Set<ArrayBuffer>()): ArrayBuffer[] {
+function makeRoom(stage: Stage, bytes: number): void {
+  if ((stage.buffer?.byteLength ?? 0) < bytes) stage.buffer = new SharedArrayBuffer(bytes);
+}
+
+/** Every array in plain data that is not shared, once. */
+function arraysIn(value: unknown, found = new Set<ArrayBufferView>()): ArrayBufferView[] {
   if (ArrayBuffer.isView(value)) {
-    if (!isShared(value)) found.add(value.buffer as ArrayBuffer);
+    if (!isShared(value)) found.add(value);
   } else if (typeof value === 'object' && value !== null) {
-    for (const item of Object.values(value)) buffersOf(item, found);
+    for (const item of Object.values(value)) arraysIn(item, found);
   }
   return [...found];
+}
+
+/** The buffers in plain data that can be handed over. */
+export function buffersOf(value: unknown): ArrayBuffer[] {
+  return [...new Set(arraysIn(value).map(({ buffer }) => buffer as ArrayBuffer))];
 }
 
 /** To be sent with its buffers, which are gone then. */
@@ -62,10 +77,8 @@ export interface Stage {
 /** On memory that any number of threads can read; copied to the stage if need be. */
 export function onSharedMemory(array: Float32Array, stage: Stage): Float32Array {
   if (isShared(array)) return array;
-  if (!stage.buffer || stage.buffer.byteLength < array.byteLength) {
-    stage.buffer = new SharedArrayBuffer(array.byteLength);
-  }
-  const copy = new Float32Array(stage.buffer, 0, array.length);
+  makeRoom(stage, array.byteLength);
+  const copy = new Float32Array(stage.buffer!, 0, array.length);
   copy.set(array);
   return copy;
 }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { buffersOf, copyOf, type Stage } from '../../src/pool/transfer.ts';
 
-const ROOM = 2 ** 26;
+const ROOM = 2 ** 28;
 
 describe('copyOf', () => {
   test('gives arrays buffers of their own, one for an array that occurs twice, and hands these over', () => {
@@ -27,6 +27,15 @@ describe('copyOf', () => {
     const next = copyOf([Float64Array.of(8)], stage);
     expect(next[0].buffer).toBe(buffer);
     expect(copy[0][0]).toBe(8); // as documented: what lay there is gone
+  });
+
+  test('has a stage that is no larger than the largest job so far', () => {
+    const stage: Stage = {};
+    const lines = [1, 9, 2].map((length) => {
+      copyOf([new Float64Array(length), new Uint8Array(1)], stage);
+      return stage.buffer!.byteLength / 64;
+    });
+    expect(lines).toEqual([2, 3, 3]);
   });
 
   test('hands over what finds no room on the stage', () => {
