@@ -144,8 +144,8 @@ export async function measureModel(path: string, flags: LatencyFlags): Promise<v
 export async function workFor({ queue, ...flags }: WorkerFlags): Promise<void> {
   const signal = interruptSignal({});
   signal.addEventListener('abort', () => say('ending after the job that it is at; the second time at once'));
-  say(`working for ${flags.store}`);
-  await work(queue, { ...flags, signal, onNote: say });
+  const onReady = () => say(`working for ${flags.store}`);
+  await work(queue, { ...flags, signal, onNote: say, onReady });
 }
 
 export async function showStatus(flags: { queue: string; json?: boolean }): Promise<void> {

@@ -41,6 +41,8 @@ export interface WorkerOptions extends ConnectOptions {
   /** Seconds without a sign of life after which its job is given to another. Default 30. */
   readonly stalled?: number;
   readonly signal?: AbortSignal;
+  /** Told once Redis is there. */
+  readonly onReady?: () => void;
   /** Told of every job. */
   readonly onJob?: (done: Done & { readonly kind: string; readonly failed: boolean }) => void;
 }
@@ -244,7 +246,7 @@ function failureOf(reason: string): OsscarError {
 export async function runWorker(
   url: string,
   make: (job: Job) => Promise<Done>,
-  { stalled = 30, signal, onJob = () => {}, ...options }: WorkerOptions = {},
+  { stalled = 30, signal, onReady, onJob = () => {}, ...options }: WorkerOptions = {},
 ): Promise<void> {
   const connection = await connect(url, options);
   let unfit: UnfitError | undefined;
@@ -285,6 +287,7 @@ export async function runWorker(
   });
   worker.on('error', () => {}); // of the connection, which has said it; of jobs that Redis has forgotten
   signal?.addEventListener('abort', stop);
+  onReady?.();
   await stopped;
   await worker.close();
   connection.disconnect();

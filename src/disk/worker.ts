@@ -7,7 +7,7 @@ import type { Status, WorkerOptions } from './bullmq.ts';
 import { folderStore } from './store.ts';
 
 /** What a worker is told. */
-export interface WorkerSettings extends ServeSettings, Pick<WorkerOptions, 'stalled' | 'onNote'> {
+export interface WorkerSettings extends ServeSettings, Pick<WorkerOptions, 'stalled' | 'onNote' | 'onReady'> {
   /** Folder that all workers of a run share. */
   readonly store: string;
   /** Where metrics are served: a port, or host:port. */
