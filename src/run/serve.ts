@@ -72,7 +72,8 @@ async function openRun(
   const { model, engine } = await openModelOf(store, snapshot, { ...settings, engine: given }, opened);
   if (engineKind(engine) !== snapshot.engine)
     throw new UnfitError(`the run is of ${snapshot.engine}, and here is ${engineKind(engine)}`);
-  const session = opened(await openSession({ threads, simd }));
+  // On the calling thread a large layer would keep the worker from saying that it lives, and others would begin it too.
+  const session = opened(await openSession({ threads: threads === 1 ? 2 : threads, simd }));
   const findings = new Findings(store, [simd, snapshot.engine], true);
   const scratch = await host.scratch?.(opened, settings.scratch);
   const { activationBytes } = snapshot;
