@@ -78,7 +78,8 @@ const EXPECTED: Record<string, Record<string, Record<string, (string | number)[]
         'best of all swaps',
         'the swap',
         're-inverting the support',
-        'the whole tableau anew',
+        'the tableau anew, as far as the scan reads it',
+        'the rest of it',
       ],
       b: [1, 9],
     },
@@ -86,10 +87,15 @@ const EXPECTED: Record<string, Record<string, Record<string, (string | number)[]
   },
   pool: {
     threads: {
-      what: ['Gram', 'SPD inverse', '8 layers'],
+      what: ['Gram', 'SPD inverse', 'a large layer', '8 layers'],
       simd: ['baseline', 'relaxed'],
       runtime: ['Node'],
       threads: [2],
+    },
+  },
+  published: {
+    times: {
+      what: ['default search', 'greedy, 1 per step', 'greedy, 10 per step', 'one exchange after it'],
     },
   },
   layer: {
