@@ -101,6 +101,21 @@ async function connect(url: string, { onNote = () => {} }: ConnectOptions): Prom
   return redis;
 }
 
+/** Ends what goes through a connection, and that: in peace, or by force where Redis is away and nobody can be told. */
+async function hangUp(
+  connection: Redis,
+  ...users: { close(force?: boolean): Promise<void>; disconnect(): Promise<void> }[]
+): Promise<void> {
+  const away = new Promise((resolve) => connection.once('close', resolve));
+  if (connection.status === 'ready')
+    await Promise.race([Promise.all(users.map((it) => it.close().catch(() => {}))), away]);
+  for (const it of users) {
+    it.close(true).catch(() => {});
+    it.disconnect().catch(() => {});
+  }
+  connection.disconnect();
+}
+
 const hash = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 const index = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(1e6));
 /** Anybody who reaches the Redis can write jobs: nothing of one may lead out of the store. */
@@ -225,8 +240,7 @@ export async function openQueue(
     },
     async close() {
       clearInterval(sweep);
-      await Promise.all([jobs.close(), events.close()]);
-      connection.disconnect();
+      await hangUp(connection, jobs, events);
     },
   };
 }
@@ -250,6 +264,7 @@ export async function runWorker(
 ): Promise<void> {
   const connection = await connect(url, options);
   let unfit: UnfitError | undefined;
+  let current: Promise<unknown> = Promise.resolve();
   let stop = () => {};
   const stopped = new Promise<void>((resolve) => {
     stop = resolve;
@@ -261,7 +276,9 @@ export async function runWorker(
       const job = jobOf(entry.data);
       if (job.version !== version)
         throw new UnfitError(`this is osscar ${version}, and the run is of ${job.version}`);
-      const done = await make(job);
+      const making = make(job);
+      current = making.catch(() => {});
+      const done = await making;
       onJob({ ...done, kind, failed: false });
       return done;
     } catch (error) {
@@ -289,8 +306,8 @@ export async function runWorker(
   signal?.addEventListener('abort', stop);
   onReady?.();
   await stopped;
-  await worker.close();
-  connection.disconnect();
+  await hangUp(connection, worker);
+  await current; // where it was not waited for
   if (unfit) throw unfit;
 }
 
@@ -364,7 +381,6 @@ export async function readStatus(url: string): Promise<Status> {
       failures,
     };
   } finally {
-    await jobs.close();
-    connection.disconnect();
+    await hangUp(connection, jobs);
   }
 }

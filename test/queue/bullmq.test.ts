@@ -159,6 +159,35 @@ describe('a job', () => {
   });
 });
 
+test('workers and queues end when they are told to, also while Redis is away', async () => {
+  const away = await RedisServer.start();
+  const stop = new AbortController();
+  const told = (start: (onNote: (text: string) => void, onReady: () => void) => void) => {
+    return new Promise<{ lost: Promise<void> }>((resolve) => {
+      let lost = () => {};
+      const isLost = new Promise<void>((done) => {
+        lost = done;
+      });
+      start(lost, () => resolve({ lost: isLost }));
+    });
+  };
+  let working: Promise<void> | undefined;
+  const worker = await told((onNote, onReady) => {
+    working = runWorker(away.url, making, { signal: stop.signal, onNote, onReady });
+  });
+  let opened: Awaited<ReturnType<typeof openQueue>> | undefined;
+  const asking = await told((onNote, onReady) => {
+    void openQueue(away.url, { onNote }).then((it) => {
+      opened = it;
+      onReady();
+    });
+  });
+  await away.stop();
+  await Promise.all([worker.lost, asking.lost]);
+  stop.abort();
+  await Promise.all([working, opened!.close()]);
+});
+
 test('status says what workers do and have done, and where the run is', async () => {
   queue.tell!({ stage: 'pruning', label: 'pruning', layer: 'block 3', done: 4, total: 8, overall: 0.5 });
   await withWorker(making, () => Promise.all([ask(newJob()), ask(newJob())]));

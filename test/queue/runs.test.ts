@@ -151,3 +151,12 @@ test('a run that is stopped goes on where it was', async () => {
   expect(await prune('folder', shared)).toBe(expected.get('folder'));
   expect(readdirSync(store)).toEqual(expect.arrayContaining(before));
 });
+
+test('a worker ends when it is told to, also while Redis is away', async () => {
+  const away = await RedisServer.start();
+  const worker = new Command(['worker', '--queue', away.url, '--store', join(root, 'away')], FLAGS);
+  await worker.says('working for');
+  await away.stop();
+  await worker.says('the connection is lost');
+  expect(await worker.kill('SIGTERM')).toBe(0);
+});
