@@ -33,7 +33,16 @@ const shape = isShape
   ? await writeShape(join(root, 'model'), { blocks: Number(model), ...SHAPE })
   : undefined;
 const ARGS = [
-  ...[shape?.model ?? model, '--keep', '0.5', '--target', 'residual', '--shards', String(shape ? 2 : SHARDS)],
+  // Several passes, where all of the kills have to come before the run's end.
+  ...[
+    shape?.model ?? model,
+    '--keep',
+    '0.5',
+    '--target',
+    mode === 'chaos' ? 'auto' : 'residual',
+    '--shards',
+    String(shape ? 2 : SHARDS),
+  ],
   ...(shape
     ? [...['--calibrate', shape.tokens, '--samples', '4', '--seqlen', '256'], ...FAST]
     : ['--calibrate', TEXT, '--samples', mode === 'chaos' ? '128' : '32', '--seqlen', '128']),
