@@ -13,8 +13,9 @@ import { type TiledProblem, tiledProblem } from '../src/tiles/problem.ts';
 import { pruneTiles } from '../src/tiles/prune.ts';
 import { inFile } from '../src/tiles/scratch.ts';
 import { TiledAccumulator, type TiledStatistics } from '../src/tiles/statistics.ts';
-import { inMemory, RowBlocks, SymmetricTiles } from '../src/tiles/storage.ts';
+import { inMemory } from '../src/tiles/storage.ts';
 import { random } from '../test/support/random.ts';
+import { rowBlocks, symmetricTiles } from '../test/support/tiles.ts';
 import { type Bench, bench, pair, round } from './support/bench.ts';
 import { layerProblems, SHAPES } from './support/layer.ts';
 import { list } from './support/table.ts';
@@ -84,19 +85,8 @@ function inTiles(
   { p, m, groupSize, groups, H, G, W0, rho, solution }: LayerProblem,
   edge: number,
 ): TiledProblem {
-  const tiles = new SymmetricTiles(p, 'f64', edge);
-  for (let i = 0; i < tiles.count; i++) {
-    for (let j = 0; j <= i; j++) {
-      tiles.change(i, j, (tile) => {
-        for (let r = 0; r < tiles.rows(i); r++) {
-          const from = (tiles.starts[i] + r) * p + tiles.starts[j];
-          tile.set(H.subarray(from, from + tiles.rows(j)), r * tiles.rows(j));
-        }
-      });
-    }
-  }
-  const right = new RowBlocks(p, m, 'f64', edge);
-  right.each(true, (values, first, rows) => values.set(G.subarray(first * m, (first + rows) * m)));
+  const tiles = symmetricTiles(H, p, edge);
+  const right = rowBlocks(G, p, m, edge);
   const isOwn = solution !== undefined;
   return { p, m, groupSize, groups, edge, H: tiles, G: right, W0, rho: rho!, isOwn };
 }

@@ -98,14 +98,14 @@ export function planRun(
   options: PlanOptions,
   most: Profile = profile,
 ): Plan {
-  const { model, parameters, sizes, statement, steps } = profile;
+  const { model, parameters, sizes, statement } = profile;
   return {
     model,
     parameters,
     sizes,
     statement,
     bytes: bytesOf(most, recipe, options),
-    flops: flopsOf(profile, recipe, options, steps),
+    flops: flopsOf(profile, recipe, options),
   };
 }
 
@@ -150,14 +150,9 @@ function refitBytesOf({ maps, keep }: PlannedStep): number {
   return keep === undefined ? 0 : refitBytes(sum(maps.map(({ groupSize, m }) => keep * groupSize * m)));
 }
 
-function flopsOf(
-  profile: Profile,
-  recipe: Recipe,
-  options: PlanOptions,
-  steps: readonly PlannedStep[],
-): Rates {
+function flopsOf(profile: Profile, recipe: Recipe, options: PlanOptions): Rates {
   const { passes, parts, measured } = workOf(profile, recipe, options);
-  const solver = steps.map((step) => stepFlops(step, options.samples));
+  const solver = profile.steps.map((step) => stepFlops(step, options.samples));
   return {
     engine: passes * parts + measured,
     kernels: passes * sum(solver.map(({ statistics, solving }) => statistics + solving)),

@@ -15,6 +15,7 @@ import { pruneTiles } from '../../src/tiles/prune.ts';
 import { TiledAccumulator, type TiledStatistics } from '../../src/tiles/statistics.ts';
 import { RowBlocks, SymmetricTiles } from '../../src/tiles/storage.ts';
 import { activations, normals } from '../support/problems.ts';
+import { rowBlocks, symmetricTiles } from '../support/tiles.ts';
 
 interface Sums {
   readonly whole: LayerStatistics;
@@ -215,18 +216,10 @@ function structured(p: number, m: number): LayerStatistics {
 }
 
 function inTiles({ p, m, n, XtX, sumX, target }: LayerStatistics, edge: number): TiledStatistics {
-  const tiles = new SymmetricTiles(p, 'f64', edge);
-  for (let i = 0; i < tiles.count; i++) {
-    for (let j = 0; j <= i; j++) {
-      tiles.change(i, j, (tile) => {
-        for (let r = 0; r < tiles.rows(i); r++) {
-          const from = (tiles.starts[i] + r) * p + tiles.starts[j];
-          tile.set(XtX.subarray(from, from + tiles.rows(j)), r * tiles.rows(j));
-        }
-      });
-    }
-  }
-  const XtY = new RowBlocks(p, m, 'f64', edge);
-  XtY.each(true, (values, first, rows) => values.set(target!.XtY.subarray(first * m, (first + rows) * m)));
-  return { p, m, n, XtX: tiles, sumX, target: { XtY, sumY: target!.sumY } };
+  const { XtY, sumY } = target!;
+  return {
+    ...{ p, m, n, sumX },
+    XtX: symmetricTiles(XtX, p, edge),
+    target: { XtY: rowBlocks(XtY, p, m, edge), sumY },
+  };
 }
