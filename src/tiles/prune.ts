@@ -8,7 +8,7 @@ import { expectDefinite, notDefinite } from '../solve/workspace.ts';
 import { eliminateTiles, type TiledSupport } from './eliminate.ts';
 import { potrf, potri, solve } from './factor.ts';
 import type { TiledProblem } from './problem.ts';
-import { RowBlocks, SymmetricTiles } from './storage.ts';
+import { type Floats, RowBlocks, SymmetricTiles } from './storage.ts';
 
 /** As `EliminationOptions` of solve/eliminate.ts, of which the path is `columns`. */
 export interface TiledOptions extends Omit<EliminationOptions, 'path' | 'weights'> {
@@ -127,18 +127,33 @@ function worthOf({ m, G, W0, rho, isOwn }: TiledProblem, W: RowBlocks) {
   let inner = 0;
   let damping = 0;
   W.each(false, (values, first, rows) => {
-    const weights = isOwn ? W0.subarray(first * m, (first + rows) * m) : values;
     const dense = W0.subarray(first * m, (first + rows) * m);
+    const weights = isOwn ? dense : values;
     G.read(first, (right) => {
-      for (let at = 0; at < rows * m; at++) inner += weights[at] * right[at];
+      inner = plusProduct(inner, weights, right);
     });
     for (let r = 0; r < rows; r++) {
-      for (let at = r * m; at < (r + 1) * m; at++) {
-        damping += rho[first + r] * weights[at] * (weights[at] - 2 * dense[at]);
-      }
+      const [from, to] = [r * m, (r + 1) * m];
+      damping = plusDamping(damping, rho[first + r], weights.subarray(from, to), dense.subarray(from, to));
     }
   });
   return { inner, damping: 0.5 * damping };
+}
+
+// Sums are carried on in functions of their own: as variables of closures they would be allocated at every addition.
+
+/** sum + Σ xᵢyᵢ. */
+function plusProduct(sum: number, x: Floats, y: Floats): number {
+  let result = sum;
+  for (let i = 0; i < x.length; i++) result += x[i] * y[i];
+  return result;
+}
+
+/** sum + ρΣ(|wᵢ − dᵢ|² − |dᵢ|²). */
+function plusDamping(sum: number, rho: number, weights: Floats, dense: Floats): number {
+  let result = sum;
+  for (let i = 0; i < weights.length; i++) result += rho * weights[i] * (weights[i] - 2 * dense[i]);
+  return result;
 }
 
 /** The given rows and columns of H, ascending. */
@@ -191,20 +206,18 @@ function refit(
   });
   expectDefinite('refit', potrf(kernels, L));
   solve(kernels, false, L, W);
-  let objective = 0;
+  let square = 0;
   W.each(false, (values) => {
-    for (const value of values) objective -= 0.5 * value * value;
+    square = plusProduct(square, values, values);
   });
   solve(kernels, true, L, W);
   let damping = 0;
   W.each(false, (values, first, count) => {
     for (let r = 0; r < count; r++) {
       const row = rows[first + r];
-      for (let j = 0; j < m; j++) {
-        const w = values[r * m + j];
-        damping += rho[row] * w * (w - 2 * W0[row * m + j]);
-      }
+      const weights = values.subarray(r * m, (r + 1) * m);
+      damping = plusDamping(damping, rho[row], weights, W0.subarray(row * m, (row + 1) * m));
     }
   });
-  return { objective, damping: 0.5 * damping, W };
+  return { objective: -0.5 * square, damping: 0.5 * damping, W };
 }
