@@ -1,7 +1,8 @@
 // A checkpoint with the shapes of OPT-1.3B through `osscar prune`: peak memory against the plan of --dry-run, and time.
 // Two blocks (random weights) are enough: blocks are pruned one at a time. Random weights say nothing about perplexity.
 // With `--format onnx`, which holds one block's weights at a time too.
-//   npm run bench -- scale [blocks] [samples] [seqlen]
+// With more neurons (18432, say) fc2 does not fit one memory, and is solved in tiles; with GiB a run is held to that.
+//   npm run bench -- scale [blocks] [samples] [seqlen] [neurons] [GiB]
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -11,9 +12,9 @@ import { text } from 'node:stream/consumers';
 import type { Plan, PruneReport } from '../src/pipeline/index.ts';
 import { writeShape } from './support/shape.ts';
 
-const [blocks = 2, samples = 8, seqlen = 512] = process.argv.slice(2).map(Number);
+const [blocks = 2, samples = 8, seqlen = 512, neurons, memory] = process.argv.slice(2).map(Number);
 const FOLDER = 'build/scale';
-const MAX_BYTES = 6 * 2 ** 30;
+const MAX_BYTES = (memory ?? 6) * 2 ** 30;
 const MAX_RATIO = 1.5;
 
 /** In a process of its own, which says at its end how much it had resident at most. */
@@ -39,6 +40,7 @@ async function osscar(...args: string[]) {
       ],
       // Random weights answer worse than by chance.
       ...['--force', '--samples', String(samples), '--seqlen', String(seqlen), ...args],
+      ...(memory ? ['--memory', `${memory}GiB`] : []),
     ],
     { stdio: ['ignore', 'pipe', 'pipe'] },
   );
@@ -56,7 +58,7 @@ async function osscar(...args: string[]) {
   };
 }
 
-const { model, tokens } = await writeShape(FOLDER, { blocks, samples, seqlen });
+const { model, tokens } = await writeShape(FOLDER, { blocks, samples, seqlen, neurons });
 try {
   const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
   const plan = (await osscar('--dry-run')).result as Plan & { readonly seconds: number };

@@ -1,21 +1,17 @@
 // Layers in tiles: p = 3072 in tiles and whole, and with --large fc2 of OPT-30B, p = 28,672 and m = 7,168, to half, with a known answer:
 //   npm run bench -- tiles [--large | --rows=8192] [--memory=GiB] [--quick] [--json]
 
-import { closeSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
-import { availableParallelism, tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { chooseSimd, openKernels } from '../src/kernel/index.ts';
+import { availableParallelism } from 'node:os';
+import { openKernels } from '../src/kernel/index.ts';
+import { openSession } from '../src/pool/index.ts';
 import { TILE } from '../src/solve/constants';
 import { type LayerProblem, pruneLayer } from '../src/solve/index.ts';
-import { openCrew } from '../src/tiles/crew.ts';
-import { plan } from '../src/tiles/memory.ts';
-import { type TiledProblem, tiledProblem } from '../src/tiles/problem.ts';
+import { tiledHelperBytes, tiledPlan } from '../src/tiles/memory.ts';
+import type { TiledProblem } from '../src/tiles/problem.ts';
 import { pruneTiles } from '../src/tiles/prune.ts';
-import { inFile } from '../src/tiles/scratch.ts';
-import { TiledAccumulator, type TiledStatistics } from '../src/tiles/statistics.ts';
-import { inMemory } from '../src/tiles/storage.ts';
+import type { TiledStatistics } from '../src/tiles/statistics.ts';
 import { random } from '../test/support/random.ts';
-import { rowBlocks, symmetricTiles } from '../test/support/tiles.ts';
+import { matricesOf, rowBlocks, symmetricTiles } from '../test/support/tiles.ts';
 import { type Bench, bench, pair, round } from './support/bench.ts';
 import { layerProblems, SHAPES } from './support/layer.ts';
 import { list } from './support/table.ts';
@@ -98,9 +94,8 @@ function inTiles(
  */
 async function large(emit: Bench['emit'], p: number, m: number, bound?: number): Promise<void> {
   const threads = availableParallelism();
-  const simd = await chooseSimd('auto');
   const workerUrl = new URL('../../dist/worker.js', import.meta.url);
-  const { kernels, close } = await openCrew({ threads, simd, maximumBytes: 2 ** 32, workerUrl });
+  const session = await openSession({ threads, workerUrl });
   const next = random(p);
   const half = p / 2;
   const isFirst = Uint8Array.from({ length: half }, () => (next() < 0.5 ? 1 : 0));
@@ -115,82 +110,67 @@ async function large(emit: Bench['emit'], p: number, m: number, bound?: number):
     console.error(`${phase}: ${seconds.toFixed(1)} s, ${(process.memoryUsage.rss() / 1e9).toFixed(2)} GB`);
     [phase, began] = [what, performance.now()];
   };
-  const memory = bound ? bound * 2 ** 30 : Number.POSITIVE_INFINITY;
-  const { memory: stated, spilled } = plan({ p, m, groupSize: 1, keep: half }, 2 ** 32, memory, true);
-  const path = join(tmpdir(), `osscar-tiles-${process.pid}`);
-  const file = openSync(path, 'w+');
-  const read = (into: Uint8Array, { at }: { at: number }) => readSync(file, into, 0, into.length, at);
-  const write = (bytes: Uint8Array, { at }: { at: number }) => writeSync(file, bytes, 0, bytes.length, at);
-  const place = spilled > 0 ? inFile({ read, write }) : inMemory;
-  const besides = 4 * p * m + 4 * 3 * 512 * (p + m); // of this bench: B, and rows before they are added
-  console.error(`stated: ${JSON.stringify(stated)}`);
+  const memory = bound ? bound * 2 ** 30 : undefined;
+  const job = { p, m, groupSize: 1, keep: half };
+  const { memory: own, spilled } = tiledPlan(job, session.maximumBytes, memory ?? Number.POSITIVE_INFINITY);
 
   // B, the weights that the target is made of, in f32 as they meet the rows.
-  const B = new Float32Array(p * m);
+  const kernels = await openKernels();
+  const [step, rank] = [512, 64];
+  const [B, M] = [kernels.matrix(p, m, 'f32'), kernels.matrix(rank, p, 'f32')];
+  const [X, Z, Y] = [p, rank, m].map((columns) => kernels.matrix(step, columns, 'f32'));
+  kernels.scoped(() => kernels.allocate(kernels.abi.workBytes(p, p))); // so that it grows no more
   const W0 = new Float32Array(p * m);
+  const weights = kernels.view(B);
   for (let pair = 0; pair < half; pair++) {
     for (let j = 0; j < m; j++) {
       const value = next() + next() - 1;
-      B[a(pair) * m + j] = value;
-      B[d(pair) * m + j] = 0.3 * value;
+      weights[a(pair) * m + j] = value;
+      weights[d(pair) * m + j] = 0.3 * value;
       W0[a(pair) * m + j] = next() - 0.5;
       W0[d(pair) * m + j] = next() - 0.5;
     }
   }
+  // The layer, the part of its sums that the other threads have, and what this bench itself holds.
+  const stated =
+    own.total + (threads - 1) * tiledHelperBytes(job) + kernels.bytes + 4 * p * m + 2 * 4 * step * (p + m);
+  console.error(`stated: ${JSON.stringify({ ...own, spilled, stated })}`);
   const scale = Float64Array.from({ length: half }, () => 0.7 + 0.7 * next());
-  const accumulator = new TiledAccumulator(kernels, p, m, true, TILE, place);
-  const rank = 64;
-  const mixing = Float32Array.from({ length: rank * p }, () => (2 * next() - 1) / Math.sqrt(rank));
-  const step = 512;
+  const fill = (of: typeof M, value: () => number) => {
+    const view = kernels.view(of);
+    for (let at = 0; at < view.length; at++) view[at] = value();
+  };
+  fill(M, () => (2 * next() - 1) / Math.sqrt(rank));
+  const statistics = session.tiledStatistics(p, m, true);
   for (let first = 0; first < SAMPLES; first += step) {
     enter('rows');
-    const latent = Float32Array.from({ length: step * rank }, () => 2 * next() - 1);
-    const { X, Y } = kernels.scoped(() => {
-      const X = kernels.matrix(step, p, 'f32');
-      const Z = kernels.matrix(step, rank, 'f32', latent);
-      const M = kernels.matrix(rank, p, 'f32', mixing);
-      const noise = kernels.view(X);
-      for (let at = 0; at < noise.length; at++) noise[at] = 0.1 * (next() - 0.5);
-      kernels.gemm(false, false, 1, Z, M, 1, X);
-      const Y = kernels.matrix(step, m, 'f32');
-      kernels.gemm(false, false, 1, X, kernels.matrix(p, m, 'f32', B), 0, Y);
-      return { X: kernels.read(X), Y: kernels.read(Y) };
-    });
+    fill(Z, () => 2 * next() - 1);
+    fill(X, () => 0.1 * (next() - 0.5));
+    kernels.gemm(false, false, 1, Z, M, 1, X);
+    kernels.gemm(false, false, 1, X, B, 0, Y);
+    const rows = [kernels.read(X), kernels.read(Y)] as const;
     enter('sums');
-    accumulator.addRows(X, Y);
+    await statistics.addRows(...rows);
   }
-  const statistics = accumulator.finish();
+  const fit = await statistics.finish();
   enter('pairs');
-  addPairs(statistics, B, scale, a, d);
-  enter('problem');
-  const problem = tiledProblem(kernels, statistics, W0, { groupSize: 1, damping: 1e-3, place });
-  const { kept, relativeError, precision } = pruneTiles(kernels, problem, { keep: half, onPhase: enter });
+  addPairs(fit, weights, scale, a, d);
+  enter('problem, search and refit');
+  const solved = await session.solveTiled({ W: W0, groupSize: 1, fit }, { damping: 1e-3 }, half, { memory });
   enter('end');
+  const { kept, relativeError = 0 } = solved;
   const wrong = kept.filter((row) => row !== a(row >> 1)).length;
   const peak = process.resourceUsage().maxRSS * 1024;
-  console.error({
-    wrong,
-    relativeError,
-    precision,
-    peak,
-    stated: stated.total + besides,
-    wasm: kernels.bytes,
-  });
-  const row = {
-    p,
-    m,
-    keep: half,
-    threads,
-    precision,
-    wrong,
-    relativeError,
-    peak,
-    stated: stated.total + besides,
-  };
+  console.error({ wrong, relativeError, peak, stated });
   emit({
     name: 'large',
-    title: `p = ${p}, m = ${m} to half in tiles, ${threads} threads, ${kernels.simd} SIMD`,
-    rows: [{ ...row, ...Object.fromEntries(times) }],
+    title: `p = ${p}, m = ${m} to half in tiles, ${threads} threads, ${session.simd} SIMD`,
+    rows: [
+      {
+        ...{ p, m, keep: half, threads, spilled, wrong, relativeError, peak, stated },
+        ...Object.fromEntries(times),
+      },
+    ],
     grid: list(
       [...times].map(([what, seconds]) => ({ what, seconds })),
       {
@@ -199,20 +179,20 @@ async function large(emit: Bench['emit'], p: number, m: number, bound?: number):
       },
     ),
   });
-  await close();
-  closeSync(file);
-  rmSync(path);
-  if (wrong > 0 || peak > stated.total + besides) throw new Error(`tiles: ${wrong} wrong, ${peak} bytes`);
+  await session.close();
+  if (wrong > 0 || peak > stated) throw new Error(`tiles: ${wrong} wrong, ${peak} bytes`);
 }
 
 /** What rows without number would add: the pairs, of the scales given, and what the target makes of them. */
 function addPairs(
-  { XtX, target, m }: TiledStatistics,
+  sums: TiledStatistics,
   B: Float32Array,
   scale: Float64Array,
   a: (pair: number) => number,
   d: (pair: number) => number,
 ): void {
+  const { m } = sums;
+  const { XtX, XtY } = matricesOf(sums);
   const weight = (pair: number) => SAMPLES * scale[pair] ** 2;
   for (let i = 0; i < XtX.count; i++) {
     XtX.change(i, i, (tile) => {
@@ -227,7 +207,7 @@ function addPairs(
       }
     });
   }
-  target!.XtY.each(true, (values, first, rows) => {
+  XtY!.each(true, (values, first, rows) => {
     for (let r = 0; r < rows; r++) {
       const pair = (first + r) >> 1;
       const own = first + r === d(pair) ? 1 + NOISE : 1;

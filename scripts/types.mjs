@@ -4,7 +4,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 const FOLDER = 'dist/types';
-const ENTRIES = ['index.d.ts', 'model.d.ts', 'layer.d.ts', 'tiles.d.ts'];
+const ENTRIES = ['index.d.ts', 'model.d.ts', 'layer.d.ts'];
 
 /**
  * What the declarations say of names that environments declare: nothing, so that they add to what is declared there (by

@@ -17,6 +17,7 @@ export {
   type Session,
   type SessionOptions,
   type SessionStatistics,
+  type TiledOptions,
 } from './pool/index.ts';
 export {
   chooseDamping,
@@ -47,4 +48,7 @@ export {
   StatisticsAccumulator,
   solveLayers,
 } from './solve/index.ts';
+export type { TiledLayer } from './tiles/layers.ts';
+export { type TiledJob, type TiledMemory, type TiledPlan, tiledPlan } from './tiles/memory.ts';
+export type { TiledStatistics } from './tiles/statistics.ts';
 export { version } from './version.ts';

@@ -97,9 +97,7 @@ describe('a program', () => {
     const imported = programs.flatMap(({ text }) =>
       Array.from(text.matchAll(/from '(osscar-wasm[^']*)'/g), ([, name]) => name),
     );
-    expect(new Set(imported)).toEqual(
-      new Set(['osscar-wasm', 'osscar-wasm/layer', 'osscar-wasm/model', 'osscar-wasm/tiles']),
-    );
+    expect(new Set(imported)).toEqual(new Set(['osscar-wasm', 'osscar-wasm/layer', 'osscar-wasm/model']));
   });
 
   test.each(programs)('runs and ends: $at', async ({ at, text }) => {

@@ -25,14 +25,22 @@ const CONFIG = {
 const INIT_STD = 0.02;
 const ROWS_AT_A_TIME = 1024;
 
+export interface Shape {
+  readonly blocks: number;
+  readonly samples: number;
+  readonly seqlen: number;
+  /** Of a block's MLP. */
+  readonly neurons?: number;
+}
+
 /** Writes both into a folder. @returns where they are */
 export async function writeShape(
   folder: string,
-  { blocks, samples, seqlen }: { readonly blocks: number; readonly samples: number; readonly seqlen: number },
+  { blocks, samples, seqlen, neurons = CONFIG.ffn_dim }: Shape,
 ): Promise<{ readonly model: string; readonly tokens: string }> {
   await mkdir(folder, { recursive: true });
   const [model, tokens] = [join(folder, 'opt-1.3b-shape'), join(folder, 'tokens.npy')];
-  await writeCheckpoint(model, { ...CONFIG, num_hidden_layers: blocks });
+  await writeCheckpoint(model, { ...CONFIG, num_hidden_layers: blocks, ffn_dim: neurons });
   await writeTokens(tokens, samples, seqlen);
   return { model, tokens };
 }

@@ -45,6 +45,7 @@ export interface RunFlags extends ModelFlags, Omit<RecipeOptions, 'keep'> {
   readonly calibrate?: string;
   readonly sampling: 'even' | 'random';
   readonly augment?: number;
+  readonly memory?: string;
   readonly scratch?: string;
   readonly work?: string;
   readonly queue?: string;
@@ -250,9 +251,10 @@ export function addRunFlags(command: Command): Command {
     .option('--pin <glob=ratio>', 'what stays, whatever the budget', namedRatio)
     .option('--exclude <glob...>', 'structures that stay whole')
     .option(
-      '--scratch <dir>',
-      'folder for activations that do not fit the memory (default: the temporary one)',
+      '--memory <size>',
+      'what the run may take at its peak, as 8GiB: the rest goes to files (default: no bound)',
     )
+    .option('--scratch <dir>', 'folder for what does not fit the memory (default: the temporary one)')
     .option(
       '--work <dir>',
       'folder that keeps what the run finds: a run that was stopped continues there, and one with other sizes begins there',
@@ -276,10 +278,7 @@ export function addWorkerFlags(command: Command): Command {
     .requiredOption('--store <dir>', 'required: the folder that the run is given')
     .addOption(threadsFlag())
     .addOption(timeoutFlag())
-    .option(
-      '--scratch <dir>',
-      'folder for activations that do not fit the memory (default: the temporary one)',
-    )
+    .option('--scratch <dir>', 'folder for what does not fit the memory (default: the temporary one)')
     .option(
       '--stalled <seconds>',
       "without a sign of life for so long, a worker is lost, and its job another one's",

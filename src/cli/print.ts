@@ -248,7 +248,7 @@ export function analyzeText(
 }
 
 export function planText(plan: Planned): string {
-  const { seconds, wasmLimit } = plan;
+  const { seconds, wasmLimit, files, fits } = plan;
   const { model, bytes, parameters, sizes, statement } = plan;
   const mib = (value: number) => `${count(value / 2 ** 20)} MiB`;
   return linesOf(
@@ -257,6 +257,11 @@ export function planText(plan: Planned): string {
       : model,
     `parameters: ${count(parameters.before)} -> ${count(parameters.after)}`,
     `peak memory: ${mib(bytes.total)} (weights of a part ${mib(bytes.weights)}, activations ${mib(bytes.activations)}, kernels ${mib(bytes.wasm + bytes.helpers)}, statistics ${mib(bytes.heap)}, the rest ${mib(bytes.base)})`,
+    ...(files.bytes > 0
+      ? [
+          `files: at most ${mib(files.bytes)} at once, ${mib(files.traffic)} to and from them (${durationText(plan.fileSeconds)} of the time, at 500 MB/s)`,
+        ]
+      : []),
     `time: about ${durationText(seconds)} on this machine`,
     ...(plan.onMachines ? machinesText(plan.onMachines) : []),
     ...(statement ? [statement] : []),
@@ -264,6 +269,9 @@ export function planText(plan: Planned): string {
       ? [
           `It does not fit: the largest layer needs ${bytes.wasm} bytes of WebAssembly memory, which has ${wasmLimit}. Leave its structure whole (--keep-mlp 1 or --keep-heads 1, --no-correct).`,
         ]
+      : []),
+    ...(!fits && bytes.wasm <= wasmLimit
+      ? ['It does not fit --memory, with all in files that can be: give more, or leave --memory out.']
       : []),
   );
 }

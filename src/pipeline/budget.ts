@@ -93,6 +93,13 @@ export function parseBudget(options: BudgetOptions): Budget | undefined {
   return { of: kind, limit: value, isFraction: value <= 1 && isPlain };
 }
 
+/** @throws {InputError} naming the option, where it is no number of bytes */
+export function parseBytes(name: string, amount: Amount): number {
+  const { value } = amountOf(amount, SIZE_UNITS);
+  if (value >= 1) return value;
+  throw new InputError(`\`${name}\`: expected bytes such as 8GiB, got "${amount}"`);
+}
+
 /** NaN where it is no amount; plain without a unit. */
 function amountOf(
   amount: Amount,

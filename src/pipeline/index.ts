@@ -50,7 +50,7 @@ export type { Machines, MachinesPlan } from './machines.ts';
 export type { FileOptions } from './onnx.ts';
 export { declaredInput, type OpenedModel, type OpenOptions, openModel } from './open.ts';
 export { type Pinned, pinnedOf } from './pinned.ts';
-export type { Plan, PlanOptions, Rates } from './plan.ts';
+export { memoryLimit, type Plan, type PlanOptions, type Rates } from './plan.ts';
 export { doubtOf, type Warning } from './plausible.ts';
 export {
   analyze,
@@ -65,12 +65,12 @@ export {
 export { type Job, KINDS, keyOf, type Queue, UnfitError } from './queue/queue.ts';
 export { type ServedRun, Server, storedRun } from './queue/serve.ts';
 export {
-  readArtefact,
   type Snapshot,
   storedFile,
   storedFolder,
   storedSamples,
 } from './queue/snapshot.ts';
+export { readArtefact } from './queue/volumes.ts';
 export { measureRates } from './rates.ts';
 export {
   type KeepRatios,

@@ -1,9 +1,10 @@
 // What a run takes on several machines that share a queue and a store, from the rates of one.
 
 import { sum } from '../graph/index.ts';
+import { ADDRESS_SPACE_BYTES } from '../kernel/index.ts';
 import { type PlanOptions, type Profile, type Rates, stepFlops, workOf } from './plan.ts';
 import type { Recipe } from './recipe.ts';
-import type { PlannedStep } from './steps.ts';
+import { isInTiles, type PlannedStep } from './steps.ts';
 
 /** The machines, all alike, and what lies between them. */
 export interface Machines {
@@ -50,13 +51,13 @@ export function planMachines(
 ): MachinesPlan {
   const { samples } = options;
   const { passes, parts, measured } = workOf(profile, recipe, options);
-  const solver = profile.steps.map((step) => stepFlops(step, samples));
+  const solver = profile.steps.map((step) => stepFlops(step, recipe, options));
   // Shards are whole: with 8 of them, 5 machines take as long as 4.
   const share = Math.ceil(shards / machines) / shards;
   const workers = Math.min(machines, shards);
   const blocks = profile.sizes?.before.length ?? 1;
   // Every shard's sums are written once and read by who solves the layer; what comes out of a part is written for the next.
-  const sums = 2 * shards * sum(profile.steps.map(sumBytes));
+  const sums = 2 * shards * sum(profile.steps.map((step) => sumBytes(step, recipe, options)));
   const states = 4 * samples * profile.held * blocks;
   const weights = WEIGHT_BYTES * profile.parameters.before * workers;
   const networkBytes = machines > 1 ? passes * (sums + states + weights) : 0;
@@ -71,7 +72,12 @@ export function planMachines(
   return { machines, shards, seconds: { ...seconds, total }, networkBytes };
 }
 
-/** XᵀX (its lower triangle), XᵀY and the sums of both, of fitted and held-out samples. */
-function sumBytes({ maps }: PlannedStep): number {
-  return sum(maps.map(({ p, m }) => 2 * 8 * ((p * (p + 1)) / 2 + p * m + p + m)));
+/** XᵀX (its lower triangle), XᵀY and the sums of both, of fitted and held-out samples; in tiles of all. */
+function sumBytes(
+  step: PlannedStep,
+  recipe: Recipe,
+  { maximumBytes = ADDRESS_SPACE_BYTES }: PlanOptions,
+): number {
+  const parts = isInTiles(step, recipe, maximumBytes) ? 1 : 2;
+  return sum(step.maps.map(({ p, m }) => parts * 8 * ((p * (p + 1)) / 2 + p * m + p + m)));
 }

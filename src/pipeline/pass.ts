@@ -28,6 +28,8 @@ export interface Run
   readonly findings: Findings;
   readonly clock: Clock;
   readonly work: Work;
+  /** Bytes that a layer in tiles may take. Default: no bound. */
+  readonly layerBytes?: number;
   /** Where the budget is of latency. */
   readonly timing?: LatencyBudget;
   /** Of the calibration samples, where it can be had. */

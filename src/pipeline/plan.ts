@@ -2,12 +2,22 @@
 
 import type { BlockSizes } from '../checkpoint/architectures/index.ts';
 import { sum } from '../graph/index.ts';
+import { ADDRESS_SPACE_BYTES } from '../kernel/index.ts';
+import { type TiledJob, tiledHelperBytes, tiledPlan, tiledSumBytes } from '../tiles/memory.ts';
 import { type ActivationLimits, activationLimit, pairBytes } from './activations.ts';
+import { type Amount, parseBytes } from './budget.ts';
 import { searchPasses } from './course.ts';
 import { refitBytes } from './producers.ts';
 import { type Recipe, refitsProducers } from './recipe.ts';
 import type { PruneReport } from './report.ts';
-import { checkSteps, type PlannedStep, stepBytes, stepStatisticsBytes } from './steps.ts';
+import {
+  checkSteps,
+  isInTiles,
+  type PlannedStep,
+  stepBytes,
+  stepStatisticsBytes,
+  tiledJobs,
+} from './steps.ts';
 import { VERIFIED_WINDOWS } from './verify.ts';
 
 /** What a plan needs to know of a model. */
@@ -44,6 +54,15 @@ export interface PlanOptions extends Pick<ActivationLimits, 'activationBytes'> {
   readonly sample?: readonly number[];
   /** Threads that the layers are solved on. Default 1. */
   readonly threads?: number;
+  /** Bytes of WebAssembly memory that a thread can have. Default: what addresses reach, 4 GiB. */
+  readonly maximumBytes?: number;
+  /** Bytes that the run may take in all, as `8GiB`. Default: no bound. */
+  readonly memory?: Amount;
+}
+
+/** Bytes that a run may take. @throws {InputError} where it is no amount */
+export function memoryLimit({ memory }: Pick<PlanOptions, 'memory'>): number {
+  return memory === undefined ? Number.POSITIVE_INFINITY : parseBytes('memory', memory);
 }
 
 /** Operations per second, multiply and add counting as two. */
@@ -70,6 +89,17 @@ export interface Plan extends Pick<Profile, 'model' | 'parameters' | 'sizes' | '
     /** Of these, or of a pass through the last part, where that takes more. */
     readonly total: number;
   };
+  /** What goes to files, where `memory` asks for it or the defaults do. */
+  readonly files: {
+    /** Bytes of activations that are kept in memory, in both networks at once; what is beyond goes to a file. */
+    readonly activationBytes: number;
+    /** Bytes that a layer in tiles may take; absent: as it likes. */
+    readonly layerBytes?: number;
+    /** Bytes in files at once, at most. */
+    readonly bytes: number;
+    /** Bytes that pass to files and back in the whole run. */
+    readonly traffic: number;
+  };
   /** Operations of the whole run. */
   readonly flops: Rates;
 }
@@ -91,6 +121,11 @@ const TRIES = 4;
 /** How often a part is run in a pass, in whole forward passes of one network: with and without correction. */
 const FORWARDS = { corrected: 3.6, plain: 3 };
 
+/** Bytes of activations that memory has room for at least, in both networks at once. */
+const LEAST_ACTIVATION_BYTES = 2 ** 26;
+/** How often activations between two parts pass to a file and back: written by both networks, read by every run of the part. */
+const ACTIVATION_PASSES = 4;
+
 /** @param most  the same where everything is as large as it can become, if sizes are not known yet */
 export function planRun(
   profile: Profile,
@@ -99,44 +134,123 @@ export function planRun(
   most: Profile = profile,
 ): Plan {
   const { model, parameters, sizes, statement } = profile;
-  return {
-    model,
-    parameters,
-    sizes,
-    statement,
-    bytes: bytesOf(most, recipe, options),
-    flops: flopsOf(profile, recipe, options),
-  };
+  const { bytes, files } = within(most, recipe, options);
+  return { model, parameters, sizes, statement, bytes, files, flops: flopsOf(profile, recipe, options) };
 }
 
 /**
  * Bytes of WebAssembly memory that the largest step takes.
  * @throws {OutOfMemoryError} naming it, where it does not fit
  */
-export function checkPlan({ steps }: Profile, { search }: Recipe, maximumBytes: number): number {
-  return steps.length > 0 ? checkSteps(steps, search, maximumBytes) : 0;
+export function checkPlan({ steps }: Profile, recipe: Recipe, maximumBytes: number): number {
+  return steps.length > 0 ? checkSteps(steps, recipe, maximumBytes) : 0;
 }
 
-function bytesOf(profile: Profile, recipe: Recipe, options: PlanOptions): Plan['bytes'] {
+/** The peak within the bound of `memory`, or as near to it as files bring it: first activations go there, then H and G of layers in tiles. */
+function within(profile: Profile, recipe: Recipe, options: PlanOptions): Pick<Plan, 'bytes' | 'files'> {
+  const memory = memoryLimit(options);
+  const free = bytesOf(profile, recipe, options);
+  if (free.bytes.total <= memory) return free;
+  const least = bytesOf(profile, recipe, { ...options, activationBytes: LEAST_ACTIVATION_BYTES });
+  const left = memory - least.bytes.total;
+  if (left >= 0) {
+    const activationBytes = Math.floor(LEAST_ACTIVATION_BYTES + left / 2);
+    return bytesOf(profile, recipe, { ...options, activationBytes });
+  }
+  const { wasm, heap } = least.bytes;
+  const layerBytes = Math.max(1, wasm + heap + left);
+  return bytesOf(profile, recipe, { ...options, activationBytes: LEAST_ACTIVATION_BYTES }, layerBytes);
+}
+
+/** @param layerBytes  that the layers of a step in tiles may take */
+function bytesOf(
+  profile: Profile,
+  recipe: Recipe,
+  options: PlanOptions,
+  layerBytes?: number,
+): Pick<Plan, 'bytes' | 'files'> {
   const { steps, weights: sizes, held, batch, scores } = profile;
-  const { samples, threads = 1 } = options;
-  const largest = (of: (step: PlannedStep) => number) => Math.max(0, ...steps.map(of));
+  const { samples, maximumBytes = ADDRESS_SPACE_BYTES } = options;
+  const largest = (values: readonly number[]) => Math.max(0, ...values);
   const engine = 4 * ENGINE_COPIES * Math.max(sizes.outside, sizes.largest);
   const weights = engine + 4 * PART_COPIES * sizes.largest + sizes.files + 2 * 4 * batch;
   const last = engine + 4 * (OUTSIDE_COPIES * sizes.outside + (SCORE_COPIES + VERIFIED_WINDOWS) * scores);
-  const activations = 2 * Math.min(activationLimit(options), pairBytes(samples * held) / 2);
-  const wasm = largest((step) => stepBytes(step, recipe.search));
-  const helpers = Math.round(largest(stepStatisticsBytes) * (1 - 1 / threads));
-  const heap = largest((step) => heapBytes(step) + (refitsProducers(recipe) ? refitBytesOf(step) : 0));
+  const between = pairBytes(samples * held);
+  const activationBytes = activationLimit(options);
+  const activations = 2 * Math.min(activationBytes, between / 2);
+  const solved = steps.map((step) =>
+    isInTiles(step, recipe, maximumBytes)
+      ? tiledBytes(step, options, layerBytes)
+      : wholeBytes(step, recipe, options),
+  );
+  const wasm = largest(solved.map((it) => it.wasm));
+  const helpers = Math.round(largest(solved.map((it) => it.helpers)));
+  const refits = refitsProducers(recipe) ? steps.map(refitBytesOf) : [];
+  const heap = largest(solved.map((it, i) => it.heap + (refits[i] ?? 0)));
+  const isHeldInFile = activations < between;
+  const { passes } = workOf(profile, recipe, options);
+  const parts = profile.sizes?.before.length ?? 1;
   return {
-    weights,
-    activations,
-    wasm,
-    helpers,
-    heap,
-    base: BASE_BYTES,
-    // The kernels' memories do not shrink either.
-    total: BASE_BYTES + activations + wasm + helpers + Math.max(last, weights + heap),
+    bytes: {
+      weights,
+      activations,
+      wasm,
+      helpers,
+      heap,
+      base: BASE_BYTES,
+      // The kernels' memories do not shrink either.
+      total: BASE_BYTES + activations + wasm + helpers + Math.max(last, weights + heap),
+    },
+    files: {
+      activationBytes,
+      layerBytes,
+      bytes: (isHeldInFile ? between : 0) + largest(solved.map(({ spilled }) => spilled)),
+      traffic:
+        passes *
+        ((isHeldInFile ? ACTIVATION_PASSES * parts * between : 0) +
+          sum(solved.map(({ traffic }) => traffic))),
+    },
+  };
+}
+
+/** What a step takes of memory while its layers are summed and solved. */
+interface StepMemory {
+  readonly wasm: number;
+  readonly helpers: number;
+  readonly heap: number;
+  readonly spilled: number;
+  readonly traffic: number;
+}
+
+function wholeBytes(step: PlannedStep, { search }: Recipe, { threads = 1 }: PlanOptions): StepMemory {
+  return {
+    wasm: stepBytes(step, search),
+    helpers: stepStatisticsBytes(step) * (1 - 1 / threads),
+    heap: Math.round(heapBytes(step)),
+    spilled: 0,
+    traffic: 0,
+  };
+}
+
+/** Layers are solved one after the other, and the sums of those to come wait in memory. */
+function tiledBytes(
+  step: PlannedStep,
+  { threads = 1, maximumBytes = ADDRESS_SPACE_BYTES }: PlanOptions,
+  layerBytes = Number.POSITIVE_INFINITY,
+): StepMemory {
+  const jobs = tiledJobs(step);
+  const waiting = (job: TiledJob) => sum(jobs.map(tiledSumBytes)) - tiledSumBytes(job);
+  const solved = jobs.map((job) => {
+    const { memory, spilled, traffic } = tiledPlan(job, maximumBytes, layerBytes - waiting(job));
+    return { ...memory, spilled, traffic, heap: memory.total - memory.wasm + waiting(job) };
+  });
+  const largest = (values: readonly number[]) => Math.max(...values);
+  return {
+    wasm: largest(solved.map(({ wasm }) => wasm)),
+    helpers: (threads - 1) * largest(jobs.map(tiledHelperBytes)),
+    heap: largest(solved.map(({ heap }) => heap)),
+    spilled: largest(solved.map(({ spilled }) => spilled)),
+    traffic: sum(solved.map(({ traffic }) => traffic)),
   };
 }
 
@@ -152,7 +266,7 @@ function refitBytesOf({ maps, keep }: PlannedStep): number {
 
 function flopsOf(profile: Profile, recipe: Recipe, options: PlanOptions): Rates {
   const { passes, parts, measured } = workOf(profile, recipe, options);
-  const solver = profile.steps.map((step) => stepFlops(step, options.samples));
+  const solver = profile.steps.map((step) => stepFlops(step, recipe, options));
   return {
     engine: passes * parts + measured,
     kernels: passes * sum(solver.map(({ statistics, solving }) => statistics + solving)),
@@ -178,20 +292,25 @@ export function workOf(
 
 /**
  * Of the kernels. Gram and cross products (in f32, at twice the speed); then the damping's elimination and trials, each on what
- * is kept; for a pruned layer the elimination again and a search that takes about as long, else one more refit.
+ * is kept; for a pruned layer the elimination again and a search that takes about as long, else one more refit. In tiles one
+ * elimination, or one refit.
  */
 export function stepFlops(
-  { maps, keep }: PlannedStep,
-  samples: number,
+  step: PlannedStep,
+  recipe: Pick<Recipe, 'method' | 'search'>,
+  { samples, maximumBytes = ADDRESS_SPACE_BYTES }: PlanOptions,
 ): { readonly statistics: number; readonly solving: number } {
+  const { maps, keep } = step;
+  const inTiles = isInTiles(step, recipe, maximumBytes);
   const each = maps.map(({ p, m, groupSize, rows }) => {
     const k = keep === undefined ? p : keep * groupSize;
     const refit = k ** 3 / 3 + 2 * k * k * m;
     const elimination = p ** 3 + 2 * p * p * m + (2 / 3) * (p ** 3 - k ** 3);
     const damping = elimination + 2 * p * p * m + TRIES * (refit + 2 * k * k * m);
+    const whole = damping + (k < p ? 2 * elimination : refit);
     return {
       statistics: (samples * rows * (p * p + 2 * p * m)) / 2,
-      solving: damping + (k < p ? 2 * elimination : refit),
+      solving: inTiles ? refit + (keep === undefined ? 0 : elimination) : whole,
     };
   });
   return {

@@ -2,7 +2,7 @@
 
 import type { LanguageModel } from '../checkpoint/architectures/index.ts';
 import type { Engine } from '../engine/index.ts';
-import { InputError, UnsupportedModelError } from '../errors.ts';
+import { InputError, OutOfMemoryError, UnsupportedModelError } from '../errors.ts';
 import { quantizedText, type WrittenModel } from '../graph/index.ts';
 import { openSession, type Session } from '../pool/index.ts';
 import { refits } from '../solve/index.ts';
@@ -15,7 +15,7 @@ import {
   tradeoffFound,
   uniformSizes,
 } from './allocate/index.ts';
-import { checkBudget } from './budget.ts';
+import { type Amount, checkBudget } from './budget.ts';
 import type { RunOptions } from './chain.ts';
 import { Clock } from './clock.ts';
 import { Course, type Progress, type ProgressStep } from './course.ts';
@@ -34,7 +34,15 @@ import {
 import { type FileOptions, onnxSubject } from './onnx.ts';
 import type { OpenedModel } from './open.ts';
 import { type LatencyBudget, type Pass, passOver, type Run } from './pass.ts';
-import { checkPlan, type Plan, type PlanOptions, type Profile, planRun, type Rates } from './plan.ts';
+import {
+  checkPlan,
+  memoryLimit,
+  type Plan,
+  type PlanOptions,
+  type Profile,
+  planRun,
+  type Rates,
+} from './plan.ts';
 import { doubtOf, fewSamples, flatness, type Warning } from './plausible.ts';
 import { QueuedWork } from './queue/produce.ts';
 import type { Queue } from './queue/queue.ts';
@@ -75,6 +83,11 @@ export interface PruneOptions extends EvaluateOptions, RecipeOptions, FileOption
   readonly latencyTable?: LatencyTable;
   /** Keeps what the run finds: it can be continued, and other runs need not find it again. */
   readonly store?: RunStore;
+  /**
+   * Bytes that the run may take at its peak, as `'8GiB'` or a number, as the plan states them: activations go to files as far as it takes, then the sums of layers
+   * that are solved in tiles. Default: no bound.
+   */
+  readonly memory?: Amount;
   /**
    * Parts of the calibration samples that are summed one by one, for as many workers to share. The last bits depend on
    * it, and on nothing else of who does the work. Default 1; with a queue 8, or fewer where samples are few.
@@ -281,11 +294,19 @@ async function startRun(session: Session, subject: Subject, options: PruneOption
   }
   const profile = subject.profile(recipe, planned, calibration.shape);
   const wasmBytes = checkPlan(profile, recipe, session.maximumBytes);
-  const { bytes } = planRun(profile, recipe, {
+  const { bytes, files } = planRun(profile, recipe, {
     ...options,
     samples: calibration.size,
     threads: session.threads,
+    maximumBytes: session.maximumBytes,
   });
+  const memory = memoryLimit(options);
+  if (bytes.total > memory) {
+    throw new OutOfMemoryError(
+      `${subject.name}: takes ${bytes.total} bytes at its peak, more than the ${memory} of \`memory\`, with all in files that can be: ${bytes.weights} for weights, ${bytes.wasm + bytes.helpers} for kernels, ${bytes.heap} for statistics`,
+      bytes.total,
+    );
+  }
   for (const samples of new Set([calibration, evaluation])) await subject.check(samples);
 
   const course = new Course(recipe);
@@ -304,6 +325,8 @@ async function startRun(session: Session, subject: Subject, options: PruneOption
   const findings = await findingsOf(subject, session, { ...options, store }, hashes.get(calibration));
   const run: Run = {
     ...options,
+    activationBytes: files.activationBytes,
+    layerBytes: files.layerBytes,
     subject,
     engine,
     chain,
@@ -312,7 +335,7 @@ async function startRun(session: Session, subject: Subject, options: PruneOption
     evaluation,
     findings,
     clock,
-    work: await workOf(subject, session, recipe, findings, options),
+    work: await workOf(subject, session, recipe, findings, { ...options, ...files }),
     onProgress,
     calibrationHash: hashes.get(calibration),
   };
@@ -452,8 +475,10 @@ async function workOf(
   { simd }: Session,
   recipe: Recipe,
   findings: Findings,
-  { queue, store, shards: asked, calibration, engine, activationBytes, signal }: PruneOptions,
+  options: PruneOptions & Plan['files'],
 ): Promise<Work> {
+  const { queue, store, shards: asked, calibration, engine, signal } = options;
+  const { activationBytes, layerBytes } = options;
   const { size, views = 1 } = calibration;
   const most = Math.max(1, Math.floor(size / views / 2));
   const shards = asked ?? (queue ? Math.min(DEFAULT_SHARDS, most) : 1);
@@ -465,7 +490,7 @@ async function workOf(
   if (!store) throw new InputError('`queue`: expected a `store` that the workers share');
   const snapshot: Snapshot = {
     ...(await ship(store, subject.shipment(), calibration, shards)),
-    ...{ recipe, simd, engine: engineKind(engine), activationBytes },
+    ...{ recipe, simd, engine: engineKind(engine), activationBytes, layerBytes },
   };
   const run = await writeDescription(store, 'runs', snapshot);
   return new QueuedWork({ queue, store, findings, run, shards, signal });

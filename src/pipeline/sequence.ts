@@ -17,6 +17,7 @@ import {
   writeWeights,
 } from '../graph/index.ts';
 import type { Layer, SolvedLayers } from '../solve/index.ts';
+import { isTiledLayer, type TiledLayer } from '../tiles/layers.ts';
 import { activationLimit } from './activations.ts';
 import type { Part, Place, ShardOutputs } from './chain.ts';
 import { Frontier } from './frontier.ts';
@@ -28,7 +29,7 @@ import { producersOf, type Refitted, refitProducers } from './producers.ts';
 import type { Named } from './recipe.ts';
 import { addSums, SUMS } from './shards.ts';
 import { collect, type Sums, valuesFor } from './statistics.ts';
-import { type PlacedStep, placed, type Step, stepsOf } from './steps.ts';
+import { isInTiles, type PlacedStep, placed, plannedStep, type Step, stepsOf } from './steps.ts';
 import { inOrder, type Pieces } from './work.ts';
 
 export interface PrunedLayer extends Named, Pick<SolvedLayers, 'kept' | 'relativeError' | 'curve'> {
@@ -246,9 +247,9 @@ async function refitBoth(walk: Walk, step: Step, about: object, solved: SolvedLa
       const removed = new Map(gone);
       removeRows(removed, structure, solved.kept);
       const layers = layersOf(weighted, { maps: step.maps }, await totalOf(walk, sums), removed);
-      const alone = (layer: Layer, i: number) =>
+      const alone = (layer: AnyLayer, i: number) =>
         solveTogether(run, pass, opened.name, { maps: [step.maps[i]] }, [layer]);
-      return { solved: await Promise.all(layers.map(alone)) };
+      return { solved: await eachOf(layers, alone) };
     },
     [sums],
   );
@@ -327,20 +328,22 @@ function sumsBytes({ maps }: Step): number {
 /** What a step's layers are solved by, of each shard. */
 function piecesOf(
   { run, pass, opened, frontiers, samples, before }: Walk,
-  { maps }: Step,
+  step: Step,
   about: object,
   isThin: boolean | undefined,
   following?: PlacedStep,
   isShared = false,
 ): Promise<Pieces<Sums[]>> {
+  const { maps } = step;
   const { target } = pass;
+  const inTiles = isInTiles(plannedStep(step), run.recipe, run.session.maximumBytes);
   const isDenseRun = following && valuesFor(maps, target).dense.length > 0;
   const make = async (shard: number) => {
     const frontier = frontiers.of(shard);
     // While the dense network runs for the targets, it goes on to where the next step starts from.
     const ahead = isDenseRun ? frontier.cutBefore(following.from) : undefined;
     const first = before(shard);
-    return collect(opened, frontier, samples, maps, target, ahead, run, isThin, first);
+    return collect(opened, frontier, samples, maps, target, ahead, run, isThin, first, inTiles);
   };
   return run.work.each('sums', about, make, { isShared, form: SUMS });
 }
@@ -362,24 +365,45 @@ async function solve(
 ): Promise<SolvedLayers> {
   const layers = layersOf(opened.model, step, sums, gone);
   if (step.keep !== undefined) return solveTogether(run, pass, opened.name, step, layers, step.keep);
-  const alone = (layer: Layer, i: number) =>
+  const alone = (layer: AnyLayer, i: number) =>
     solveTogether(run, pass, opened.name, { maps: [step.maps[i]] }, [layer]);
-  const solved = await Promise.all(layers.map(alone));
+  const solved = await eachOf(layers, alone);
   return { kept: [], layers: solved.flatMap((it) => it.layers) };
 }
 
+/** As many at a time as there are threads; those in tiles, whose memory is bounded, one after the other. */
+async function eachOf<T>(
+  layers: readonly AnyLayer[],
+  solve: (layer: AnyLayer, i: number) => Promise<T>,
+): Promise<T[]> {
+  if (!layers.some(isTiledLayer)) return Promise.all(layers.map(solve));
+  const solved: T[] = [];
+  for (const [i, layer] of layers.entries()) solved.push(await solve(layer, i));
+  return solved;
+}
+
+/** What layers are solved by. */
+type SolverRun = Pick<Run, 'session' | 'recipe' | 'signal' | 'layerBytes'>;
+
+/** Whole or in tiles. */
+type AnyLayer = Layer | TiledLayer;
+
 /** Solves layers that read the same channels, in one job. */
 export async function solveTogether(
-  { session, recipe, signal }: Run,
+  { session, recipe, signal, layerBytes }: SolverRun,
   { target, search, wholeCurve }: Pick<Pass, 'target' | 'search' | 'wholeCurve'>,
   model: string,
   { maps: [{ node }], support }: Pick<Step, 'maps' | 'support'>,
-  layers: readonly Layer[],
+  layers: readonly AnyLayer[],
   keep?: number,
 ): Promise<SolvedLayers> {
   const how = { ...recipe, search, wholeCurve, support, blend: target.blend };
   try {
-    return await session.solveLayers(layers, how, keep, { signal });
+    const [layer] = layers;
+    if (isTiledLayer(layer)) {
+      return await session.solveTiled(layer, how, keep, { signal, memory: layerBytes });
+    }
+    return await session.solveLayers(layers as readonly Layer[], how, keep, { signal });
   } catch (error) {
     if (error instanceof InputError) error.message = `${model}: layer "${node}": ${error.message}`;
     throw error instanceof NotPositiveDefiniteError
@@ -391,7 +415,7 @@ export async function solveTogether(
 /** What a failed factorisation is to the user: inputs that never differ, or fewer rows than inputs. */
 function undetermined(
   where: string,
-  layers: readonly Layer[],
+  layers: readonly AnyLayer[],
   cause: NotPositiveDefiniteError,
 ): NotPositiveDefiniteError {
   const [{ fit, heldOut }] = layers;
@@ -413,7 +437,7 @@ export function layersOf(
   { maps, structure }: Pick<Step, 'maps' | 'structure'>,
   sums: readonly Sums[],
   gone: ReadonlyMap<string, readonly number[]> = new Map(),
-): Layer[] {
+): AnyLayer[] {
   return maps.map((map, i) => {
     const { W, bias } = readWeights(model, map);
     // Only a bare MatMul has nowhere to put a bias.
@@ -428,7 +452,7 @@ export function layersOf(
       ...sums[i],
       free,
       gone: removed && Int32Array.from(removed),
-    };
+    } as AnyLayer;
   });
 }
 

@@ -1,6 +1,7 @@
 // Samples in shards, and what was summed over each of them as one sum.
 
 import type { LayerStatistics } from '../solve/index.ts';
+import { isTiled } from '../tiles/layers.ts';
 import { type Dataset, joinSamples, pickRows } from './data/dataset.ts';
 import { imageOf, type Positions } from './split.ts';
 import type { Sums } from './statistics.ts';
@@ -48,22 +49,24 @@ export function addSums(total: Sums[] | undefined, more: readonly Sums[]): Sums[
   }));
 }
 
-function added(a: LayerStatistics | undefined, b: LayerStatistics | undefined): LayerStatistics | undefined {
+type Statistics = Sums['fit'];
+
+/** The first, in its arrays. */
+function added<S extends Statistics>(a: S | undefined, b: S | undefined): S | undefined {
   if (!a || !b) return a ?? b;
-  const add = (to: Float64Array, values: Float64Array) => {
-    for (let i = 0; i < to.length; i++) to[i] += values[i];
-    return to;
-  };
-  return {
-    ...a,
-    n: a.n + b.n,
-    XtX: add(a.XtX, b.XtX),
-    sumX: add(a.sumX, b.sumX),
-    target: a.target && {
-      XtY: add(a.target.XtY, b.target!.XtY),
-      sumY: add(a.target.sumY, b.target!.sumY),
-    },
-  };
+  const [to, values] = [arraysOf(a), arraysOf(b)];
+  to.forEach((array, at) => {
+    for (let i = 0; i < array.length; i++) array[i] += values[at][i];
+  });
+  return { ...a, n: a.n + b.n };
+}
+
+/** What there is to add up. */
+function arraysOf(sums: Statistics): Float64Array[] {
+  const { sumX, target } = sums;
+  const whole = isTiled(sums) ? sums.tiles : [sums.XtX];
+  if (!target) return [...whole, sumX];
+  return [...whole, sumX, target.sumY, ...('blocks' in target ? target.blocks : [target.XtY])];
 }
 
 /** Sums on their way through a store: of XᵀX, which is symmetric, the lower triangle. */
@@ -73,7 +76,8 @@ export const SUMS = {
 };
 
 function withSquares(sums: readonly Sums[], change: (XtX: Float64Array, p: number) => Float64Array): Sums[] {
-  const changed = (it: LayerStatistics) => ({ ...it, XtX: change(it.XtX, it.p) });
+  const changed = <S extends Statistics>(it: S) =>
+    isTiled(it) ? it : { ...it, XtX: change((it as LayerStatistics).XtX, it.p) };
   return sums.map(({ fit, heldOut }) => ({ fit: changed(fit), heldOut: heldOut && changed(heldOut) }));
 }
 

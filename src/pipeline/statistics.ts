@@ -2,8 +2,8 @@
 
 import type { FloatTensor } from '../engine/index.ts';
 import { elements, type LinearMap, type Live, sum } from '../graph/index.ts';
-import type { SessionStatistics } from '../pool/index.ts';
 import type { Image, Layer, LayerStatistics } from '../solve/index.ts';
+import type { TiledLayer } from '../tiles/layers.ts';
 import type { Frontier, Values } from './frontier.ts';
 import type { OpenedModel } from './open.ts';
 import type { Run } from './pass.ts';
@@ -11,7 +11,14 @@ import type { Target } from './recipe.ts';
 import { canSplit, imageOf, isHeldOut } from './split.ts';
 import { turn } from './turn.ts';
 
-export type Sums = Pick<Layer, 'fit' | 'heldOut'>;
+/** Of the samples that are fitted to, and of those that are held out; in tiles of all. */
+export type Sums = Pick<Layer | TiledLayer, 'fit' | 'heldOut'>;
+
+/** Whole or in tiles. */
+type AnyStatistics = Pick<
+  ReturnType<Run['session']['statistics' | 'tiledStatistics']>,
+  'addRows' | 'addImage' | 'finish' | 'dispose'
+>;
 
 const hasTarget = ({ isInner }: LinearMap, { kind }: Target) => kind !== 'self' && !isInner;
 
@@ -40,6 +47,7 @@ export function valuesFor(
  * @param ahead  a cut that the dense network runs on to on the way
  * @param isThin  whether convolutions are looked at on a grid of positions, where there are many for each input
  * @param before  samples in the shards before
+ * @param inTiles  whether the layers are too large for one memory
  */
 export async function collect(
   opened: OpenedModel,
@@ -51,19 +59,24 @@ export async function collect(
   { session, signal, clock, calibration }: Run,
   isThin = false,
   before = 0,
+  inTiles = false,
 ): Promise<Sums[]> {
   const { dense, pruned } = valuesFor(maps, target);
-  const splits = canSplit({ ...calibration, size: samples });
-  const isUnseen = (index: number) => splits && isHeldOut(imageOf(index, calibration));
-  const all: SessionStatistics[] = [];
+  const splits = !inTiles && canSplit({ ...calibration, size: samples });
+  const isUnseen = (index: number) => isHeldOut(imageOf(index, calibration));
+  const all: AnyStatistics[] = [];
   const open = (map: LinearMap) => {
-    all.push(session.statistics(map.p, map.m, hasTarget(map, target)));
+    const shape = [map.p, map.m, hasTarget(map, target)] as const;
+    all.push(inTiles ? session.tiledStatistics(...shape) : session.statistics(...shape));
     return all[all.length - 1];
   };
   let sample = before;
   let added: Promise<unknown> = Promise.resolve();
   try {
-    const accumulators = maps.map((map) => ({ map, fit: open(map), heldOut: open(map) }));
+    const accumulators = maps.map((map) => {
+      const fit = open(map);
+      return { map, fit, heldOut: splits ? open(map) : undefined };
+    });
     for await (const values of frontier.run(dense, pruned, signal, { ahead })) {
       // The networks have run on the next batch while this was being added.
       await clock.time('waiting', () => added);
@@ -72,7 +85,7 @@ export async function collect(
         const stride = isThin ? thinning(map, samples) : 1;
         const add = sampleParts(opened, map, values, target, stride);
         const indices = Array.from({ length: values.count }, (_, i) => i);
-        return indices.map((i) => add(i, isUnseen(first + i) ? heldOut : fit));
+        return indices.map((i) => add(i, heldOut && isUnseen(first + i) ? heldOut : fit));
       });
       added = clock.time('statistics', () => Promise.all(adding));
       added.catch(() => {}); // awaited above or below
@@ -80,8 +93,8 @@ export async function collect(
     }
     await clock.time('waiting', () => added);
     const sums = accumulators.map(async ({ fit, heldOut }): Promise<Sums> => {
-      const unseen = await heldOut.finish({ shared: true });
-      return { fit: await fit.finish({ shared: true }), heldOut: unseen.n > 0 ? unseen : undefined };
+      const unseen = await heldOut?.finish({ shared: true });
+      return { fit: await fit.finish({ shared: true }), ...(unseen?.n && { heldOut: unseen }) } as Sums;
     });
     return await Promise.all(sums);
   } catch (error) {
@@ -142,7 +155,7 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
     const [own, axis] = map.isRecurrent
       ? [picked(x, 1, map.part!.index), batchAxis && batchAxis - 1]
       : [x, batchAxis];
-    return (i: number, to: SessionStatistics) => to.addRows(rows(own, axis, i), y && rows(y, batchAxis, i));
+    return (i: number, to: AnyStatistics) => to.addRows(rows(own, axis, i), y && rows(y, batchAxis, i));
   }
   const image = (tensor: FloatTensor, i: number) =>
     partOf({ channels: tensor.dims[1], data: part(tensor, i) }, map);
@@ -160,7 +173,7 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
   };
   const wanted = (i: number) =>
     y && { ...image(y, i), data: onGrid(image(y, i).data, outHeight, outWidth, stride) };
-  return (i: number, to: SessionStatistics) => to.addImage(geometry, of(image(x, i)), wanted(i));
+  return (i: number, to: AnyStatistics) => to.addImage(geometry, of(image(x, i)), wanted(i));
 }
 
 /** The channels of a layer that is one of several side by side. */

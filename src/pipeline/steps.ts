@@ -14,6 +14,7 @@ import {
   sum,
 } from '../graph/index.ts';
 import { layerWasmBytes, refits, type Search, statisticsWasmBytes } from '../solve/index.ts';
+import { type TiledJob, tiledMemory } from '../tiles/memory.ts';
 import type { OpenedModel } from './open.ts';
 import { corrects, type Recipe, type Target } from './recipe.ts';
 
@@ -171,12 +172,41 @@ export function stepBytes(step: PlannedStep, search?: Search): number {
   return PACKING_BYTES + Math.max(stepStatisticsBytes(step), ...solving);
 }
 
+/** Bytes of WebAssembly memory of the thread that solves a step. */
+export function stepWasmBytes(
+  step: PlannedStep,
+  recipe: Pick<Recipe, 'method' | 'search'>,
+  maximumBytes: number,
+): number {
+  if (!isInTiles(step, recipe, maximumBytes)) return stepBytes(step, recipe.search);
+  return Math.max(...tiledJobs(step).map((job) => tiledMemory(job, maximumBytes).wasm));
+}
+
+/** Whether a step's layers are solved in tiles: where one memory does not hold them, and nothing stands against it. */
+export function isInTiles(
+  step: PlannedStep,
+  { method, search }: Pick<Recipe, 'method' | 'search'>,
+  maximumBytes: number,
+): boolean {
+  const isAlone = step.keep === undefined ? refits(method) : method === 'osscar' && step.maps.length === 1;
+  return isAlone && stepBytes(step, search) > maximumBytes;
+}
+
+/** What the layers of a step in tiles take, each as if it were alone. */
+export function tiledJobs({ maps, keep }: PlannedStep): TiledJob[] {
+  return maps.map(({ p, m, groupSize }) => ({ p, m, groupSize, keep }));
+}
+
 /**
  * Bytes of WebAssembly memory that the largest step takes.
  * @throws {OutOfMemoryError} naming it, where it does not fit a thread's memory
  */
-export function checkSteps(steps: readonly PlannedStep[], search: Search, maximumBytes: number): number {
-  const sizes = steps.map((step) => ({ step, bytes: stepBytes(step, search) }));
+export function checkSteps(
+  steps: readonly PlannedStep[],
+  recipe: Pick<Recipe, 'method' | 'search'>,
+  maximumBytes: number,
+): number {
+  const sizes = steps.map((step) => ({ step, bytes: stepWasmBytes(step, recipe, maximumBytes) }));
   const { step, bytes } = sizes.reduce((a, b) => (b.bytes > a.bytes ? b : a));
   if (bytes <= maximumBytes) return bytes;
   const [p, m] = (['p', 'm'] as const).map((key) => sum(step.maps.map((map) => map[key])));

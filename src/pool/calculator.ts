@@ -5,20 +5,31 @@ import { InputError, ShapeError } from '../errors.ts';
 import type { ConvGeometry, Kernels, Matrix } from '../kernel/index.ts';
 import {
   type Image,
+  type LayerRecipe,
   type LayerStatistics,
   multiply,
   type Panel,
   pruneLayer,
+  type SolvedLayers,
   StatisticsAccumulator,
   solveLayers,
 } from '../solve/index.ts';
+import { solveTiled, type TiledLayer, type TiledLimits } from '../tiles/layers.ts';
+import { TiledAccumulator, type TiledStatistics, type TilingOptions } from '../tiles/statistics.ts';
+import { platform } from './platform.ts';
 
 /** The arguments of a function after the kernels. */
 type OnKernels<F> = F extends (kernels: Kernels, ...args: infer A) => unknown ? A : never;
 
 export type Request = keyof Calculator;
 export type Arguments<N extends Request> = Parameters<Calculator[N]>;
-export type Result<N extends Request> = ReturnType<Calculator[N]>;
+export type Result<N extends Request> = Awaited<ReturnType<Calculator[N]>>;
+
+/** What a layer in tiles may take, for a thread that opens its own files. */
+export interface TiledOptions extends Pick<TiledLimits, 'memory'> {
+  /** Folder for what does not fit it. */
+  readonly scratch?: string;
+}
 
 export class Calculator {
   readonly #kernels: Kernels;
@@ -26,7 +37,7 @@ export class Calculator {
    * Statistics lie on the kernels' stack, but may be closed in any order: what was closed early is freed when everything
    * above it is.
    */
-  readonly #stack: { readonly id: number; readonly accumulator: StatisticsAccumulator; open: boolean }[] = [];
+  readonly #stack: { readonly id: number; readonly accumulator: Accumulator; open: boolean }[] = [];
 
   constructor(kernels: Kernels) {
     this.#kernels = kernels;
@@ -69,8 +80,28 @@ export class Calculator {
     return solveLayers(this.#kernels, ...args);
   }
 
+  async solveTiled(
+    layer: TiledLayer,
+    recipe: LayerRecipe,
+    keep?: number,
+    { memory, scratch: folder }: TiledOptions = {},
+  ): Promise<SolvedLayers> {
+    // Only where there is a bound can something have to go into it.
+    const scratch = memory === undefined ? undefined : await platform().scratch(folder);
+    try {
+      return solveTiled(this.#kernels, layer, recipe, keep, { memory, scratch });
+    } finally {
+      scratch?.close();
+    }
+  }
+
   open(id: number, p: number, m: number, hasTarget: boolean, panel: Panel): void {
     const accumulator = new StatisticsAccumulator(this.#kernels, p, m, hasTarget, panel);
+    this.#stack.push({ id, accumulator, open: true });
+  }
+
+  openTiled(id: number, p: number, m: number, hasTarget: boolean, tiling: TilingOptions): void {
+    const accumulator = new TiledAccumulator(this.#kernels, p, m, hasTarget, tiling);
     this.#stack.push({ id, accumulator, open: true });
   }
 
@@ -83,7 +114,7 @@ export class Calculator {
   }
 
   /** @param inPlace  XᵀX stays where it is: to be disposed of when it was read */
-  sums(id: number, inPlace: boolean): LayerStatistics {
+  sums(id: number, inPlace: boolean): LayerStatistics | TiledStatistics {
     return this.#find(id).read({ inPlace });
   }
 
@@ -93,7 +124,7 @@ export class Calculator {
     while (stack.length > 0 && !stack[stack.length - 1].open) stack.pop()!.accumulator.dispose();
   }
 
-  #find(id: number): StatisticsAccumulator {
+  #find(id: number): Accumulator {
     const entry = this.#stack.find((entry) => entry.id === id && entry.open);
     if (!entry) throw new InputError('statistics: already finished or disposed');
     return entry.accumulator;
@@ -105,12 +136,19 @@ export class Calculator {
   }
 }
 
+type Accumulator = StatisticsAccumulator | TiledAccumulator;
+
 function expectSquare(operation: string, A: Float64Array, n: number): void {
   if (A.length !== n * n) {
     throw new ShapeError(`${operation}: "A" expected ${n}×${n} = ${n * n} values, got ${A.length}`);
   }
 }
 
-export function answer<N extends Request>(calculator: Calculator, name: N, args: Arguments<N>): Result<N> {
-  return (calculator[name] as unknown as (...args: Arguments<N>) => Result<N>).apply(calculator, args);
+export async function answer<N extends Request>(
+  calculator: Calculator,
+  name: N,
+  args: Arguments<N>,
+): Promise<Result<N>> {
+  const operation = calculator[name] as unknown as (...args: Arguments<N>) => Promise<Result<N>> | Result<N>;
+  return operation.apply(calculator, args);
 }

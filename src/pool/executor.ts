@@ -9,6 +9,8 @@ export interface RunOptions {
   readonly signal?: AbortSignal;
   /** Whether the operation is large enough for idle workers to help. */
   readonly large?: boolean;
+  /** One of the arguments, or a part of one, whose arrays are handed over and gone then, so that the operation is tried once. */
+  readonly given?: object;
 }
 
 /** Asks one and the same thread, whatever it is doing: for statistics. */
@@ -29,10 +31,8 @@ export interface Executor {
 export function localExecutor(kernels: Kernels): Executor {
   const calculator = new Calculator(kernels);
   let isClosed = false;
-  const ask: Member = async (name, ...args) => {
-    if (isClosed) throw closed();
-    return answer(calculator, name, args);
-  };
+  const ask: Member = (name, ...args) =>
+    isClosed ? Promise.reject(closed()) : answer(calculator, name, args);
   return {
     threads: 1,
     shared: false,
@@ -46,7 +46,7 @@ export function localExecutor(kernels: Kernels): Executor {
       // Lets everything else have its turn first: a signal, a timer, the page.
       await new Promise((resolve) => setTimeout(resolve, 0));
       signal?.throwIfAborted();
-      return ask(name, ...args);
+      return ask(name, ...args) as never;
     },
     async renew() {},
     async close() {

@@ -1,3 +1,4 @@
+export type { TiledOptions } from './calculator.ts';
 export {
   type AbortOptions,
   type LayerJob,

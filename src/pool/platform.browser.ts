@@ -1,6 +1,8 @@
 // Web workers: browsers.
 
 import type { Endpoint } from 'comlink';
+import { InputError } from '../errors.ts';
+import type { ScratchFile } from '../tiles/scratch.ts';
 import type { Platform } from './platform.ts';
 
 export const browser: Platform = {
@@ -30,4 +32,27 @@ export const browser: Platform = {
   },
 
   parent: () => globalThis as unknown as Endpoint,
+
+  async scratch() {
+    const name = `osscar-tiles-${crypto.randomUUID()}`;
+    const root: FileSystemDirectoryHandle | undefined = await navigator.storage?.getDirectory?.();
+    const file = (await root?.getFileHandle(name, { create: true })) as WorkerFile | undefined;
+    if (!file?.createSyncAccessHandle) {
+      throw new InputError('tiles: what does not fit the memory needs a web worker of a browser with OPFS');
+    }
+    const access = await file.createSyncAccessHandle();
+    return {
+      read: (into, options) => access.read(into, options),
+      write: (bytes, options) => access.write(bytes, options),
+      close() {
+        access.close();
+        root!.removeEntry(name).catch(() => {}); // as a tab that is closed may leave it
+      },
+    };
+  },
 };
+
+/** What workers have of a file. */
+interface WorkerFile {
+  createSyncAccessHandle?(): Promise<ScratchFile & { close(): void }>;
+}

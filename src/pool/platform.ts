@@ -2,6 +2,7 @@
 // anything, so that a bundler for browsers never meets a module of Node's.
 
 import type { Endpoint } from 'comlink';
+import type { ScratchFile } from '../tiles/scratch.ts';
 import { browser } from './platform.browser.ts';
 import { node } from './platform.node.ts';
 
@@ -22,6 +23,8 @@ export interface Platform {
   spawn(url?: string | URL): WorkerHandle;
   /** In a worker: the way to the thread that started it. */
   parent(): Endpoint;
+  /** In a worker: a file of its own, which is gone when it is closed. @param folder  where paths are files */
+  scratch(folder?: string): Promise<ScratchFile & { close(): void }>;
 }
 
 /**

@@ -49,6 +49,7 @@ interface Job {
   large: boolean;
   readonly name: Request;
   readonly args: Arguments<Request>;
+  readonly given?: object;
   readonly resolve: (result: unknown) => void;
   readonly reject: (error: unknown) => void;
   attempts: number;
@@ -105,13 +106,13 @@ export class Pool implements Executor {
   }
 
   async run<N extends Request>(name: N, args: Arguments<N>, options: RunOptions): Promise<Result<N>> {
-    const { signal, large = false } = options;
+    const { signal, large = false, given } = options;
     signal?.throwIfAborted();
     if (this.#closed) throw closed();
     const settled = new AbortController();
     try {
       const result = await new Promise((resolve, reject) => {
-        const job: Job = { large, name, args, attempts: 0, resolve, reject };
+        const job: Job = { large, name, args, given, attempts: 0, resolve, reject };
         signal?.addEventListener('abort', () => this.#stop(job, signal.reason), { signal: settled.signal });
         this.#queue.push(job);
         this.#distribute();
@@ -216,7 +217,7 @@ export class Pool implements Executor {
   async #perform(slot: Slot, job: Job): Promise<void> {
     job.attempts++;
     try {
-      const args = handedOver(copyOf(job.args, slot.stage));
+      const args = handedOver(copyOf(job.args, slot.stage, job.given));
       slot.job = job;
       const ended = () => {
         slot.job = undefined;
@@ -226,7 +227,7 @@ export class Pool implements Executor {
     } catch (error) {
       if (!(error instanceof WorkerLostError)) job.reject(error);
       else if (this.#closed) job.reject(closed());
-      else if (job.attempts >= ATTEMPTS) {
+      else if (job.given || job.attempts >= ATTEMPTS) {
         // Whoever goes on finds workers.
         await Promise.all(this.#replacements);
         job.reject(givenUp(job, error.message));
@@ -285,7 +286,8 @@ function lost(operation: string, why: string): WorkerLostError {
 }
 
 function givenUp({ name, attempts }: Job, why: string): WorkerLostError {
-  return new WorkerLostError(`${name}: given up after ${attempts} attempts: ${why}`, name, { attempts });
+  const tries = attempts === 1 ? '1 attempt' : `${attempts} attempts`;
+  return new WorkerLostError(`${name}: given up after ${tries}: ${why}`, name, { attempts });
 }
 
 function sharedMemory(): WebAssembly.Memory {

@@ -8,6 +8,7 @@ import {
   openKernels,
   type Simd,
 } from '../kernel/index.ts';
+import { TILE } from '../solve/constants';
 import type {
   Layer,
   LayerOptions,
@@ -16,11 +17,13 @@ import type {
   LayerResult,
   SolvedLayers,
 } from '../solve/index.ts';
-import type { Arguments, Request, Result } from './calculator.ts';
+import type { TiledLayer } from '../tiles/layers.ts';
+import { type TiledStatistics, withOwnArrays } from '../tiles/statistics.ts';
+import type { Arguments, Request, Result, TiledOptions } from './calculator.ts';
 import { type Executor, localExecutor } from './executor.ts';
 import { platform } from './platform.ts';
 import { Pool } from './pool.ts';
-import { SessionStatistics } from './statistics.ts';
+import { byPanels, byTiles, SessionStatistics } from './statistics.ts';
 
 /** Threads by default at most: beyond, copying and memory grow and nothing here was measured. */
 const DEFAULT_THREADS = 8;
@@ -36,6 +39,14 @@ export interface SessionOptions extends KernelOptions {
    * version.
    */
   readonly workerUrl?: string | URL;
+  /** A folder for what does not fit the memory that a layer in tiles may take. Default: the temporary one; in browsers the origin's own. */
+  readonly scratch?: string;
+}
+
+/** What a session was opened with. */
+interface Opened extends Pick<SessionOptions, 'scratch'> {
+  readonly simd: Simd;
+  readonly maximumBytes: number;
 }
 
 /** How a computation can be called off. */
@@ -74,15 +85,16 @@ export async function openSession(options: SessionOptions = {}): Promise<Session
     throw new InputError(`openSession: "maximumBytes" expected a positive number, got ${maximumBytes}`);
   }
   const simd = await chooseSimd(choice);
+  const opened = { simd, maximumBytes, scratch: options.scratch };
   let reason: string | undefined;
   if (threads > 1) {
     try {
-      return new Session(await Pool.open({ threads, simd, maximumBytes, workerUrl }), simd, maximumBytes);
+      return new Session(await Pool.open({ threads, simd, maximumBytes, workerUrl }), opened);
     } catch (error) {
       reason = error instanceof Error ? error.message : String(error);
     }
   }
-  return new Session(localExecutor(await openKernels({ simd, maximumBytes })), simd, maximumBytes, reason);
+  return new Session(localExecutor(await openKernels({ simd, maximumBytes })), opened, reason);
 }
 
 /**
@@ -101,10 +113,12 @@ export class Session {
   /** Why the session has one thread although more were asked for. */
   readonly reason?: string;
   readonly #executor: Executor;
+  readonly #scratch?: string;
 
   /** @internal */
-  constructor(executor: Executor, simd: Simd, maximumBytes: number, reason?: string) {
+  constructor(executor: Executor, { simd, maximumBytes, scratch }: Opened, reason?: string) {
     this.#executor = executor;
+    this.#scratch = scratch;
     this.simd = simd;
     this.maximumBytes = Math.min(maximumBytes, ADDRESS_SPACE_BYTES);
     this.reason = reason;
@@ -128,7 +142,20 @@ export class Session {
    * @param hasTarget  whether rows come with a target
    */
   statistics(p: number, m: number, hasTarget: boolean): SessionStatistics {
-    return new SessionStatistics(this.#executor, p, m, hasTarget);
+    return new SessionStatistics(this.#executor, p, m, byPanels(p, m, hasTarget));
+  }
+
+  /**
+   * The same for a layer of any number of inputs, in tiles outside wasm memory: for `solveTiled`.
+   * @param edge  rows and columns of a tile, for tests
+   */
+  tiledStatistics(
+    p: number,
+    m: number,
+    hasTarget: boolean,
+    edge: number = TILE,
+  ): SessionStatistics<TiledStatistics> {
+    return new SessionStatistics(this.#executor, p, m, byTiles(p, m, hasTarget, edge));
   }
 
   /**
@@ -182,6 +209,33 @@ export class Session {
     return this.#run('solveLayers', [layers, recipe, keep], order, options);
   }
 
+  /**
+   * A layer whose inputs are too many for one wasm memory, from its sums in tiles to its weights: greedy elimination and refit, with the
+   * bits of `solveLayers` with `search: 'greedy'` and the same damping, which is the published one unless it is given. The sums are
+   * handed over where their arrays own their buffers, and gone then, so that a worker that is lost is not made up for.
+   *
+   * @param options  with `memory`, bytes that the layer may take in all, as `tiledPlan` states them; H and G go to a file in the
+   * session's folder where they do not fit
+   * @throws {InputError} where it does not fit the memory, with the numbers
+   * @throws {NotPositiveDefiniteError} where H is not positive definite
+   *
+   * @example
+   * const statistics = session.tiledStatistics(28672, 7168, true);
+   * for (const { X, Y } of batches) await statistics.addRows(X, Y);
+   * const layer = { W, groupSize: 1, fit: await statistics.finish() };
+   * const { kept, layers } = await session.solveTiled(layer, {}, 14336, { memory: 16 * 2 ** 30 });
+   */
+  solveTiled(
+    layer: TiledLayer,
+    recipe: LayerRecipe,
+    keep?: number,
+    { signal, memory }: AbortOptions & Pick<TiledOptions, 'memory'> = {},
+  ): Promise<SolvedLayers> {
+    const fit = withOwnArrays(layer.fit);
+    const limits = { memory, scratch: this.#scratch };
+    return this.#run('solveTiled', [{ ...layer, fit }, recipe, keep, limits], fit.p, { signal }, fit);
+  }
+
   /** Prunes one layer: as the function `pruneLayer`. */
   pruneLayer(problem: LayerProblem, layer: LayerOptions, options: AbortOptions = {}): Promise<LayerResult> {
     return this.#run('pruneLayer', [problem, layer], problem.p, options);
@@ -231,8 +285,9 @@ export class Session {
     args: Arguments<N>,
     order: number,
     { signal }: AbortOptions,
+    given?: object,
   ): Promise<Result<N>> {
-    return this.#executor.run(name, args, { signal, large: order >= LARGE });
+    return this.#executor.run(name, args, { signal, large: order >= LARGE, given });
   }
 }
 

@@ -4,6 +4,8 @@
 import { ShapeError, WorkerLostError } from '../errors.ts';
 import type { ConvGeometry } from '../kernel/index.ts';
 import type { Image, LayerStatistics, Panel } from '../solve/index.ts';
+import { assembleTiles, sharesOf, type TiledStatistics } from '../tiles/statistics.ts';
+import { tileStarts } from '../tiles/storage.ts';
 import type { Executor, Member } from './executor.ts';
 import type { Stage } from './transfer.ts';
 
@@ -16,30 +18,69 @@ const IN_FLIGHT = 2;
 
 let lastId = 0;
 
+/** How threads share a layer's sums. */
+interface Division<S> {
+  /** Threads that pay. */
+  readonly most: number;
+  among(threads: number): {
+    open(ask: Member, id: number, part: number): Promise<void>;
+    /** @param shared  whether what is made new may lie on memory that the threads share */
+    join(sums: readonly S[], shared: boolean): S;
+  };
+}
+
+/** Rows of XᵀX by panels, in the memories of the threads. */
+export function byPanels(p: number, m: number, hasTarget: boolean): Division<LayerStatistics> {
+  return {
+    most: Math.max(1, Math.floor(p / PANEL_ROWS)),
+    among(threads) {
+      const panels = panelsOf(p, hasTarget ? m : 0, threads);
+      return {
+        open: (ask, id, part) => ask('open', id, p, m, hasTarget, panels[part]),
+        join: (sums, shared) => (threads > 1 ? assemble(p, panels, sums, shared) : sums[0]),
+      };
+    },
+  };
+}
+
+/** Rows of tiles, in arrays of the threads. */
+export function byTiles(p: number, m: number, hasTarget: boolean, edge: number): Division<TiledStatistics> {
+  return {
+    most: tileStarts(p, edge).length - 1,
+    among(threads) {
+      const shares = sharesOf(p, hasTarget ? m : 0, edge, threads);
+      return {
+        open: (ask, id, part) => ask('openTiled', id, p, m, hasTarget, { edge, rows: shares[part] }),
+        join: (sums) => assembleTiles(shares, sums),
+      };
+    },
+  };
+}
+
 /** Sums XᵀX, XᵀY, Σx and Σy of a layer (X n × p, Y n × m). Calls may follow one another without waiting. */
-export class SessionStatistics {
+export class SessionStatistics<S extends LayerStatistics | TiledStatistics = LayerStatistics> {
   readonly #id = ++lastId;
   readonly #p: number;
   readonly #m: number;
   readonly #executor: Executor;
   readonly #members: readonly Member[];
-  readonly #panels: readonly Panel[];
+  readonly #division: ReturnType<Division<S>['among']>;
   /** For X and Y of the blocks in flight, and of images. */
   readonly #stages: Stage[] = Array.from({ length: 2 * IN_FLIGHT }, () => ({}));
   /** Every call waits for the one before it. */
   #last: Promise<unknown>;
 
   /** @internal */
-  constructor(executor: Executor, p: number, m: number, hasTarget: boolean) {
+  constructor(executor: Executor, p: number, m: number, division: Division<S>) {
     this.#p = p;
     this.#m = m;
     this.#executor = executor;
-    this.#members = executor.members(Math.max(1, Math.floor(p / PANEL_ROWS)));
+    this.#members = executor.members(division.most);
     if (this.#members.length === 0) {
       throw new WorkerLostError('statistics: no worker is left', 'statistics');
     }
-    this.#panels = panelsOf(p, hasTarget ? m : 0, this.#members.length);
-    this.#last = this.#each((ask, i) => ask('open', this.#id, p, m, hasTarget, this.#panels[i]));
+    this.#division = division.among(this.#members.length);
+    this.#last = this.#each((ask, part) => this.#division.open(ask, this.#id, part));
     this.#last.catch(() => {}); // reported by the calls that follow
   }
 
@@ -91,14 +132,14 @@ export class SessionStatistics {
    * The sums; nothing can be added afterwards.
    * @param shared  whether they may lie on memory that the threads share: they go to the next operation without a copy
    */
-  finish({ shared = false } = {}): Promise<LayerStatistics> {
+  finish({ shared = false } = {}): Promise<S> {
     return this.#next(async () => {
       const several = this.#members.length > 1;
       try {
         // Threads whose memory is shared need not copy their sums out for others to put them together.
         const inPlace = several && this.#executor.shared;
         const parts = await this.#each((ask) => ask('sums', this.#id, inPlace));
-        return several ? assemble(this.#p, this.#panels, parts, shared && inPlace) : parts[0];
+        return this.#division.join(parts as readonly unknown[] as readonly S[], shared && inPlace);
       } finally {
         await this.#disposeAll();
       }

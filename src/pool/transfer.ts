@@ -9,12 +9,16 @@ type TypedArray = Float32Array | Float64Array | Int32Array | Uint8Array;
 /**
  * A deep copy whose arrays lie on the stage, and own their buffers where there is none or no room left on it. An array
  * that occurs twice stays one. What lies on the stage must be done with before the next copy.
+ *
+ * @param given  a part that is not copied
  */
-export function copyOf<T>(value: T, stage?: Stage): T {
-  const copies = new Map<unknown, unknown>();
+export function copyOf<T>(value: T, stage?: Stage, given?: object): T {
+  const copies = new Map<unknown, unknown>(given && [[given, given]]);
   const lineUp = (bytes: number) => Math.ceil(bytes / LINE) * LINE;
   if (stage) {
-    const needed = arraysIn(value).reduce((sum, { byteLength }) => sum + lineUp(byteLength), 0);
+    const own = given ? new Set(arraysIn(given)) : undefined;
+    const copied = arraysIn(value).filter((array) => !own?.has(array));
+    const needed = copied.reduce((sum, { byteLength }) => sum + lineUp(byteLength), 0);
     makeRoom(stage, Math.min(needed, STAGE_BYTES));
   }
   let top = 0;

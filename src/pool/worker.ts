@@ -34,8 +34,8 @@ export class Service {
     this.#calculator = new Calculator(new Kernels(abi, simd, maximumBytes + base));
   }
 
-  run<N extends Request>(name: N, args: Arguments<N>): unknown {
-    return handedOver(answer(this.#calculator, name, args));
+  async run<N extends Request>(name: N, args: Arguments<N>): Promise<unknown> {
+    return handedOver(await answer(this.#calculator, name, args));
   }
 
   /** Helps another worker on its memory, until it is called back. Blocks this thread. */

@@ -4,6 +4,7 @@ import type { OutputFolder } from '../checkpoint/index.ts';
 import type { Engine } from '../engine/index.ts';
 import type { SimdChoice } from '../kernel/index.ts';
 import type {
+  Amount,
   Dataset,
   InputValues,
   LatencyTable,
@@ -89,7 +90,12 @@ export interface RunSettings extends ModelOptions, SampleOptions, RecipeOptions 
    * it, and on nothing else of who does the work. Default 1; with a queue 8, or fewer where samples are few.
    */
   readonly shards?: number;
-  /** A folder for activations that do not fit the memory. Default: the temporary one. In pages, `opfsScratch`. */
+  /**
+   * Bytes that the run may take at its peak, as `'8GiB'` or a number, as `plan` states them: activations go to files as far as it takes, then the sums of layers
+   * that are solved in tiles. Default: no bound.
+   */
+  readonly memory?: Amount;
+  /** A folder for what does not fit the memory. Default: the temporary one. In pages, `opfsScratch` for activations. */
   readonly scratch?: string | (() => Scratch);
   readonly onProgress?: (progress: Progress) => void;
 }

@@ -20,6 +20,7 @@ import {
   type Metric,
   measureLatency,
   measureRates,
+  memoryLimit,
   type OpenedModel,
   type Pinned,
   type Plan,
@@ -236,12 +237,17 @@ async function inspectFolder(place: Place, options: ModelOptions, opened: Opened
   };
 }
 
+/** Bytes a second to files and back: an ordinary solid-state disk. */
+const FILE_RATE = 500e6;
+
 /** What pruning will take. */
 export interface Planned extends Plan {
   readonly seconds: number;
+  /** Of these, what goes to files and back takes at 500 MB a second. */
+  readonly fileSeconds: number;
   /** Bytes of WebAssembly memory that a thread can have. */
   readonly wasmLimit: number;
-  /** Whether the largest step fits into that. */
+  /** Whether the largest step fits into that, and the whole into `memory`. */
   readonly fits: boolean;
   /** On several machines like this one, where they were asked for. */
   readonly onMachines?: MachinesPlan;
@@ -272,20 +278,30 @@ export async function plan(
       samples: samples * augment,
       sample,
     };
-    const planned = planModel(model, options);
     const kernels = await openKernels(settings);
+    const { maximumBytes } = kernels;
+    const planned = planModel(model, { ...options, maximumBytes });
     const measured = await measureRates(engine, kernels);
     // The engine was timed on all threads, the kernels on one.
     const rates = { engine: measured.engine, kernels: measured.kernels * threads };
-    const { flops, bytes } = planned;
-    const seconds = flops.engine / rates.engine + flops.kernels / rates.kernels;
-    const wasmLimit = kernels.maximumBytes;
+    const { flops, bytes, files } = planned;
+    const seconds = {
+      computing: flops.engine / rates.engine + flops.kernels / rates.kernels,
+      files: files.traffic / FILE_RATE,
+    };
     const { machines } = settings;
     const onMachines =
       machines === undefined
         ? {}
         : { onMachines: planMachines(model, options, rates, { ...settings, machines }) };
-    return { ...planned, seconds, wasmLimit, fits: bytes.wasm <= wasmLimit, ...onMachines };
+    return {
+      ...planned,
+      seconds: seconds.computing + seconds.files,
+      fileSeconds: seconds.files,
+      wasmLimit: maximumBytes,
+      fits: bytes.wasm <= maximumBytes && bytes.total <= memoryLimit(settings),
+      ...onMachines,
+    };
   });
 }
 
@@ -373,7 +389,8 @@ async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
           seed,
         });
   const better = settings.force ? undefined : await lookAtUnits(found, data, samples, settings);
-  const session = opened(await openSession(settings));
+  const folder = typeof settings.scratch === 'string' ? settings.scratch : undefined;
+  const session = opened(await openSession({ ...settings, scratch: folder }));
   signal?.throwIfAborted();
   const windows = found.seqlen === undefined ? {} : { seqlen: found.seqlen, sampling };
   return {
@@ -392,6 +409,7 @@ async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
     queue,
     shards: settings.shards,
     scratch,
+    memory: settings.memory,
     signal,
     onProgress: settings.onProgress,
     onWarning: warningHandler(await madeOf(found, data), settings, better),

@@ -26,7 +26,7 @@ import type { ModelOptions } from './options.ts';
 
 /** How a worker works. The engine is of the build that the run's is, unless one is handed over. */
 export interface ServeSettings extends Pick<ModelOptions, 'threads' | 'timeout' | 'signal' | 'engine'> {
-  /** A folder for activations that do not fit the memory. Default: the temporary one. */
+  /** A folder for what does not fit the memory. Default: the temporary one. */
   readonly scratch?: string;
 }
 
@@ -73,11 +73,14 @@ async function openRun(
   if (engineKind(engine) !== snapshot.engine)
     throw new UnfitError(`the run is of ${snapshot.engine}, and here is ${engineKind(engine)}`);
   // On the calling thread a large layer would keep the worker from saying that it lives, and others would begin it too.
-  const session = opened(await openSession({ threads: threads === 1 ? 2 : threads, simd }));
+  const session = opened(
+    await openSession({ threads: threads === 1 ? 2 : threads, simd, scratch: settings.scratch }),
+  );
   const findings = new Findings(store, [simd, snapshot.engine], true);
   const scratch = await host.scratch?.(opened, settings.scratch);
-  const { activationBytes } = snapshot;
-  return storedRun(model, snapshot, { engine, session, calibration, findings, scratch, activationBytes });
+  const { activationBytes, layerBytes } = snapshot;
+  const means = { engine, session, calibration, findings, scratch, activationBytes, layerBytes };
+  return storedRun(model, snapshot, means);
 }
 
 async function openModelOf(store: RunStore, { model }: Snapshot, settings: ServeSettings, opened: Opened) {

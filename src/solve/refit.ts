@@ -49,8 +49,10 @@ export function objectiveOf(
  * const { W } = refit(kernels, problem, kept);
  * const bias = refitBias(problem, W);
  */
-export function refitBias(problem: LayerProblem, W: Float64Array): Float64Array | undefined {
-  const { p, m, means } = problem;
+export function refitBias(
+  { p, m, means }: Pick<LayerProblem, 'p' | 'm' | 'means'>,
+  W: Float64Array,
+): Float64Array | undefined {
   if (!means) return undefined;
   const bias = Float64Array.from(means.y);
   for (let i = 0; i < p; i++) {

@@ -109,21 +109,8 @@ export class StatisticsAccumulator {
    * @param y  the target's image, m × positions
    */
   addImage(geometry: ConvGeometry, x: Image, y?: Image): void {
-    const kernels = this.#kernels;
-    const positions = geometry.outHeight * geometry.outWidth;
-    const values = y?.data.length ?? 0;
-    if (this.#targets > 0 && values !== this.#m * positions) {
-      throw new ShapeError(`statistics: "y" expected ${this.#m}×${positions}, got ${values} values`);
-    }
-    kernels.scoped(() => {
-      const source = kernels.matrix(x.channels, x.data.length / x.channels, 'f32', x.data);
-      const target = this.#targets > 0 && kernels.matrix(this.#m, positions, 'f32', y?.data);
-      const row = { ...POINTWISE, height: 1, width: positions, outHeight: 1, outWidth: positions };
-      this.#fill(positions, (first, toX, toY) => {
-        kernels.im2col(source, geometry, first, toX);
-        if (target) kernels.im2col(target, row, first, toY);
-      });
-    });
+    const target = this.#targets > 0 ? { m: this.#m, image: y } : undefined;
+    unfolding(this.#kernels, geometry, x, target, (positions, write) => this.#fill(positions, write));
   }
 
   /** Copies the sums out and frees the memory. */
@@ -204,4 +191,32 @@ export class StatisticsAccumulator {
     kernels.cross(panel, Y, this.#C);
     kernels.cross(ones, Y, this.#sums);
   }
+}
+
+/**
+ * Places an image, and its target's, where their rows can be written from.
+ * @param target  m columns of rows come with a target's image, m × positions
+ * @param run  given how many rows there are, and what writes those from `first` on
+ */
+export function unfolding(
+  kernels: Kernels,
+  geometry: ConvGeometry,
+  x: Image,
+  target: { readonly m: number; readonly image?: Image } | undefined,
+  run: (positions: number, write: (first: number, toX: Matrix<'f32'>, toY: Matrix<'f32'>) => void) => void,
+): void {
+  const positions = geometry.outHeight * geometry.outWidth;
+  const values = target?.image?.data.length ?? 0;
+  if (target && values !== target.m * positions) {
+    throw new ShapeError(`statistics: "y" expected ${target.m}×${positions}, got ${values} values`);
+  }
+  kernels.scoped(() => {
+    const source = kernels.matrix(x.channels, x.data.length / x.channels, 'f32', x.data);
+    const wanted = target && kernels.matrix(target.m, positions, 'f32', target.image?.data);
+    const row = { ...POINTWISE, height: 1, width: positions, outHeight: 1, outWidth: positions };
+    run(positions, (first, toX, toY) => {
+      kernels.im2col(source, geometry, first, toX);
+      if (wanted) kernels.im2col(wanted, row, first, toY);
+    });
+  });
 }

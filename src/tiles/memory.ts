@@ -44,6 +44,12 @@ export interface TiledShape {
   readonly edge?: number;
 }
 
+/** A layer that is pruned, or refitted with all of its inputs. */
+export interface TiledJob extends Omit<TiledShape, 'keep'> {
+  /** Groups to keep; left out, all. */
+  readonly keep?: number;
+}
+
 /** Columns of V that the block of positions from `first` on needs: it is removed when so many have gone. */
 export function ownColumns(removed: number, p: number, first: number): number {
   return Math.min(removed, p - first);
@@ -74,6 +80,16 @@ export function eliminationWasmBytes(shape: TiledShape, size: number): number {
   return tiledProblemBytes(p, m, b) + panel + block + staged + 2 * PACKING_BYTES; // one of them the host's
 }
 
+/** Wasm memory while rows are added. */
+function summingBytes({ p, m, edge = TILE }: Pick<TiledJob, 'p' | 'm' | 'edge'>): number {
+  return PACKING_BYTES + 4 * BATCH_ROWS * (p + m + 1) + 8 * (edge + 2 + WIDE_ROWS) * (2 * edge + 4 + m);
+}
+
+/** What another thread takes that has a part of the sums, which count once. */
+export function tiledHelperBytes(job: Pick<TiledJob, 'p' | 'm' | 'edge'>): number {
+  return summingBytes(job) + 4 * BATCH_ROWS * (job.p + job.m);
+}
+
 /** What a layer in tiles takes at its peak, in bytes. */
 export interface TiledMemory {
   /** The linear memory. */
@@ -82,7 +98,7 @@ export interface TiledMemory {
   readonly problem: number;
   /** H⁻¹ and the weights of the search, and what does not lie in wasm memory of V and W. */
   readonly search: number;
-  /** The factor of the refit and its weights, in f64. */
+  /** The factor of the refit and its weights, in f64, and these once more among the rows that go. */
   readonly refit: number;
   readonly total: number;
 }
@@ -91,68 +107,69 @@ export interface TiledMemory {
  * Peak bytes of a layer in tiles whose search is in elements of `size` bytes, on a linear memory of at most `wasmBytes`. Nothing is taken
  * to be freed between the search and the refit: when buffers go is the collector's business.
  */
-export function tiledMemory(shape: TiledShape, wasmBytes: number, size = 4): TiledMemory {
-  const { p, m, groupSize, keep, edge = TILE } = shape;
-  const k = keep * groupSize;
-  const byPosition = positionBytes(shape, size);
-  const least = eliminationWasmBytes(shape, size);
+export function tiledMemory(job: TiledJob, wasmBytes: number, size = 4): TiledMemory {
+  const { p, m, groupSize, keep } = job;
+  const edge = Math.min(job.edge ?? TILE, p);
+  const shape = { ...job, edge };
+  const k = keep === undefined ? p : keep * groupSize;
+  const searched = keep === undefined ? undefined : { ...shape, keep };
+  const byPosition = searched ? positionBytes(searched, size) : 0;
+  const least = searched ? eliminationWasmBytes(searched, size) : 0;
   const resident = Math.min(byPosition, Math.max(0, wasmBytes - least));
   const tiles = 3 * 8 * (edge + 2) ** 2;
-  const sums = 4 * BATCH_ROWS * (p + m + 1) + 8 * (edge + 2 + WIDE_ROWS) * (2 * edge + 4 + m);
+  const sums = summingBytes(shape);
   const columns = (n: number, type: ElementType) => n * panelColumns(n, m, type) * elementBytes(type);
   const panels = Math.max(columns(p, 'f32'), 2 * columns(p, 'f64'), columns(k, 'f64'));
-  const wasm = Math.min(
-    wasmBytes,
-    Math.max(least + resident, tiles + panels + PACKING_BYTES, sums + PACKING_BYTES),
-  );
+  const wasm = Math.max(least + resident, tiles + panels + PACKING_BYTES, sums);
   const problem = 8 * (tileElements(p, edge) + p * m) + 4 * p * m + 4 * BATCH_ROWS * (p + m);
   const mirrored = p <= MIRRORED_ROWS ? size * p * p : 0;
   const gathered = mirrored + size * multipleOf(groupSize, STAGED_ROWS) * (p + PADDING);
-  const search = size * (tileElements(p, edge) + p * m) + gathered + (byPosition - resident);
-  const refit = 8 * (tileElements(k, edge) + k * m);
+  const search = searched ? size * (tileElements(p, edge) + p * m) + gathered + (byPosition - resident) : 0;
+  const refit = 8 * (tileElements(k, edge) + k * m + p * m);
   return { wasm, problem, search, refit, total: wasm + problem + search + refit + RUNTIME_BYTES };
 }
 
 /** What a layer takes, and where it goes. */
 export interface TiledPlan {
   readonly memory: TiledMemory;
-  /** Bytes of the sums, and so of H and G, that lie in the scratch file. */
+  /** Bytes of H and G that lie in the scratch file while the search goes on. */
   readonly spilled: number;
-  /** Bytes that pass between memory and file, for every 2048 rows that are added. */
+  /** Bytes that are written to it and read from it. */
   readonly traffic: number;
-  /** The same for the problem and the search. */
-  readonly searchTraffic: number;
+}
+
+/** How often what is spilled passes: written once, read for the inverse, the weights and their worth, and for the refit. */
+const PASSES = 4;
+
+/** Bytes of a layer's sums. */
+export function tiledSumBytes({ p, m, edge = TILE }: Pick<TiledJob, 'p' | 'm' | 'edge'>): number {
+  return 8 * (tileElements(p, edge) + p * m);
 }
 
 /**
- * @param memory  bytes that it may take in all
+ * What a layer takes within a bound: all of it in memory, or else H and G in a file, whether that fits the bound or not.
+ * @param wasmBytes  of a linear memory, at most
  * @param size  bytes of the search's elements
- * @throws {InputError} with the numbers, where it does not fit
  */
-export function plan(
-  shape: TiledShape,
-  wasmBytes: number,
-  memory: number,
-  hasScratch: boolean,
-  size = 4,
-): TiledPlan {
-  const { p, m, edge = TILE } = shape;
-  const whole = tiledMemory(shape, Math.min(wasmBytes, memory), size);
-  if (whole.total <= memory) return { memory: whole, spilled: 0, traffic: 0, searchTraffic: 0 };
-  const spilled = 8 * (tileElements(p, edge) + p * m);
-  // One block of each at a time passes through memory.
-  const passing = 8 * ((edge + 2) ** 2 + (edge + 2) * m);
-  const problem = whole.problem - spilled + passing;
-  const rest = { ...whole, problem, total: whole.total - spilled + passing };
-  if (hasScratch && rest.total <= memory) {
-    return { memory: rest, spilled, traffic: 2 * spilled, searchTraffic: 6 * spilled };
-  }
+export function tiledPlan(job: TiledJob, wasmBytes: number, memory: number, size = 4): TiledPlan {
+  const { p, m, groupSize, keep, edge = TILE } = job;
+  const whole = tiledMemory(job, Math.min(wasmBytes, memory), size);
+  if (whole.total <= memory) return { memory: whole, spilled: 0, traffic: 0 };
+  const spilled = tiledSumBytes(job);
+  const k = keep === undefined ? p : keep * groupSize;
+  // The search and the refit lie where H and G were; one block at a time comes back.
+  const search = keep === undefined ? 0 : size * (tileElements(p, edge) + p * m);
+  const refit = 8 * (tileElements(k, edge) + k * m);
+  const saved = Math.min(spilled, search + refit) - 8 * (edge + 2) * (edge + 2 + m);
+  const rest = { ...whole, problem: whole.problem - saved, total: whole.total - saved };
+  return { memory: rest, spilled, traffic: PASSES * spilled };
+}
+
+/** @throws {InputError} with the numbers, where a layer does not fit the memory */
+export function expectFits({ p, m }: TiledJob, { memory: { total } }: TiledPlan, memory: number): void {
+  if (total <= memory) return;
   const gigabytes = (bytes: number) => `${(bytes / 2 ** 30).toFixed(2)} GiB`;
-  const search = size === 8 ? ' with a search in f64, H being too ill-conditioned for f32' : '';
-  const inFile = hasScratch
-    ? `${gigabytes(rest.total)} with its sums in the scratch file`
-    : `${gigabytes(rest.total)} with a scratch file for its sums`;
   throw new InputError(
-    `tiles: ${p} inputs and ${m} outputs take ${gigabytes(whole.total)}${search}, ${inFile}; "memory" is ${gigabytes(memory)}`,
+    `tiles: ${p} inputs and ${m} outputs take ${gigabytes(total)} with their sums in a file; "memory" is ${gigabytes(memory)}`,
   );
 }

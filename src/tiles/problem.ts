@@ -2,11 +2,20 @@
 
 import { InputError, ShapeError } from '../errors.ts';
 import type { Kernels } from '../kernel/index.ts';
-import { CHUNK_ROWS, DEAD_DAMPING, TILE, VARIANCE_ROUNDING } from '../solve/constants';
+import { CHUNK_ROWS, DEAD_DAMPING, VARIANCE_ROUNDING } from '../solve/constants';
 import { DEFAULT_DAMPING, type ProblemOptions } from '../solve/problem.ts';
 import { multiply } from './factor.ts';
 import type { TiledStatistics } from './statistics.ts';
-import { inMemory, type Place, RowBlocks, type SymmetricTiles } from './storage.ts';
+import {
+  type Block,
+  type Floats,
+  given,
+  inMemory,
+  type Place,
+  RowBlocks,
+  recycled,
+  SymmetricTiles,
+} from './storage.ts';
 
 /** As `LayerProblem` of solve/problem.ts, in tiles. */
 export interface TiledProblem {
@@ -26,24 +35,18 @@ export interface TiledProblem {
 }
 
 /** As `ProblemOptions` of solve/problem.ts. */
-export interface TiledProblemOptions extends Omit<ProblemOptions, 'H'> {
-  /** Rows and columns of a tile. */
-  readonly edge?: number;
-  /** Where G goes. */
-  readonly place?: Place;
-}
+export type TiledProblemOptions = Omit<ProblemOptions, 'H'>;
 
-/** @param statistics  overwritten: their tiles are the problem's */
+/** @param statistics  overwritten: their arrays are the problem's */
 export function tiledProblem(
   kernels: Kernels,
   statistics: TiledStatistics,
   W0: Float32Array | Float64Array,
   options: TiledProblemOptions,
 ): TiledProblem {
-  const { p, n, XtX: H, sumX, target } = statistics;
+  const { p, n, edge, tiles, sumX, target } = statistics;
   const m = W0.length / p;
   const { groupSize, bias, blend = target ? 1 : 0, damping = DEFAULT_DAMPING, dampDead = false } = options;
-  const { edge = TILE, place = inMemory } = options;
   if (!Number.isInteger(m) || p % groupSize !== 0) {
     throw new ShapeError(
       `problem: expected ${p} rows of weights in groups of ${groupSize}, got ${W0.length} values`,
@@ -53,6 +56,7 @@ export function tiledProblem(
   if (!(blend >= 0 && blend <= 1)) throw new InputError(`problem: blend must be in [0, 1], got ${blend}`);
   if (!(n >= 1)) throw new InputError('problem: no calibration rows');
   if (!(damping >= 0)) throw new InputError(`problem: damping must be at least 0, got ${damping}`);
+  const H = new SymmetricTiles(p, 'f64', edge, given(tiles));
   const x = bias ? sumX.map((sum) => sum / n) : new Float64Array(p);
   const squares = H.diagonal();
   centre(H, x, sumX);
@@ -71,7 +75,7 @@ export function tiledProblem(
   const isDead = rho.map((share) => (share < 1 ? 1 : 0));
   for (let i = 0; i < p; i++) rho[i] *= whole;
   settleDiagonal(H, isDead, rho);
-  const G = target?.XtY ?? new RowBlocks(p, m, 'f64', edge, place);
+  const G = new RowBlocks(p, m, 'f64', edge, target ? given(target.blocks) : inMemory);
   if (blend > 0) {
     G.each(true, (values, first, rows) => {
       for (let r = 0; r < rows; r++) {
@@ -102,6 +106,24 @@ export function tiledProblem(
   const groups = p / groupSize;
   const problem = { p, m, groupSize, groups, edge, H, G, W0, rho };
   return { ...problem, isOwn: blend === 0, ...(means && { means }) };
+}
+
+/** Moves H and G elsewhere. @returns the problem with both in their new place, and a place for other blocks where they were */
+export function moved(
+  problem: TiledProblem,
+  place: Place,
+): { readonly problem: TiledProblem; readonly freed: Place } {
+  const { p, m, edge } = problem;
+  const H = new SymmetricTiles(p, 'f64', edge, place);
+  const G = new RowBlocks(p, m, 'f64', edge, place);
+  const freed: Floats[] = [];
+  const move = (from: Block, to: Block) => {
+    to.save(from.data!);
+    freed.push(from.data!);
+  };
+  for (let i = 0; i < H.count; i++) for (let j = 0; j <= i; j++) move(problem.H.tile(i, j), H.tile(i, j));
+  for (let i = 0; i < G.count; i++) move(problem.G.block(i), G.block(i));
+  return { problem: { ...problem, H, G }, freed: recycled(freed) };
 }
 
 /** H ← XᵀX − x̄(Σx)ᵀ. */

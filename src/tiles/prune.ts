@@ -4,16 +4,21 @@ import type { ElementType, Kernels } from '../kernel/index.ts';
 import { CONFIRMED, NEGLIGIBLE, WELL_CONDITIONED } from '../solve/constants';
 import { checkSchedule, type EliminationOptions } from '../solve/eliminate.ts';
 import { dataOf } from '../solve/problem.ts';
+import { groupRows } from '../solve/refit.ts';
 import { expectDefinite, notDefinite } from '../solve/workspace.ts';
 import { eliminateTiles, type TiledSupport } from './eliminate.ts';
 import { potrf, potri, solve } from './factor.ts';
 import type { TiledProblem } from './problem.ts';
-import { type Floats, RowBlocks, SymmetricTiles } from './storage.ts';
+import { type Floats, type Place, RowBlocks, SymmetricTiles } from './storage.ts';
 
 /** As `EliminationOptions` of solve/eliminate.ts, of which the path is `columns`. */
 export interface TiledOptions extends Omit<EliminationOptions, 'path' | 'weights'> {
+  /** The groups that stay, where that is decided already. */
+  readonly support?: readonly number[];
   /** Called before a search in f64 that follows one in f32; where it throws, there is none. */
   readonly onF64?: () => void;
+  /** Where what is not in wasm memory goes. */
+  readonly place?: Place;
   /** What is being done, as it begins. */
   readonly onPhase?: (phase: string) => void;
 }
@@ -40,24 +45,33 @@ export interface TiledResult {
 /** @throws {NotPositiveDefiniteError} where H is not positive definite */
 export function pruneTiles(kernels: Kernels, problem: TiledProblem, options: TiledOptions): TiledResult {
   const { groups } = problem;
-  const { keep, precision = 'f32' } = options;
+  const { keep, support, precision = 'f32' } = options;
   checkSchedule('prune', problem, options);
+  const refitOf = (kept: readonly number[]) =>
+    refitTiles(kernels, problem, groupRows(kept, problem.groupSize), options);
+  const result = (found: Found, refitted: Refitted, dense: number, type: ElementType) =>
+    resultOf(
+      support ? { ...found, kept: [...support] } : found,
+      support ? refitOf(support) : refitted,
+      dense,
+      type,
+    );
   if (precision === 'f32') {
     const found = search(kernels, problem, options, 'f32');
     if (typeof found === 'object') {
-      const refitted = refit(kernels, problem, found.kept, options);
+      const refitted = refitOf(found.kept);
       const lost = found.objective - found.dense;
       const off = Math.abs(found.objective - refitted.objective);
       if (off <= CONFIRMED * lost - NEGLIGIBLE * refitted.objective) {
         const dense = problem.isOwn ? found.dense : refitted.objective - lost;
-        return resultOf(found, refitted, dense, 'f32');
+        return result(found, refitted, dense, 'f32');
       }
     }
   }
   if (precision === 'f32' && keep < groups) options.onF64?.();
   const found = search(kernels, problem, options, 'f64');
   if (typeof found !== 'object') throw notDefinite('eliminate', found ?? 0);
-  return resultOf(found, refit(kernels, problem, found.kept, options), found.dense, 'f64');
+  return result(found, refitOf(found.kept), found.dense, 'f64');
 }
 
 interface Found extends TiledSupport {
@@ -83,14 +97,14 @@ function search<T extends ElementType>(
   type: T,
 ): Found | number | undefined {
   const { p, m, groupSize, edge, H, G, W0, isOwn } = problem;
-  const { keep, groupsPerStep, protect, wholeCurve, onPhase = () => {} } = options;
+  const { keep, groupsPerStep, protect, wholeCurve, place, onPhase = () => {} } = options;
   if (type === 'f32' && keep === problem.groups) return undefined;
   onPhase(`factorisation in ${type}`);
-  const T = new SymmetricTiles(p, type, edge);
+  const T = new SymmetricTiles(p, type, edge, place);
   for (let i = 0; i < H.count; i++) {
     for (let j = 0; j <= i; j++) H.read(i, j, (tile) => T.tile(i, j).save(tile));
   }
-  const W = new RowBlocks(p, m, type, edge);
+  const W = new RowBlocks(p, m, type, edge, place);
   W.each(true, (values, first, rows) => {
     if (isOwn) values.set(W0.subarray(first * m, (first + rows) * m));
     else G.read(first, (right) => values.set(right));
@@ -157,8 +171,13 @@ function plusDamping(sum: number, rho: number, weights: Floats, dense: Floats): 
 }
 
 /** The given rows and columns of H, ascending. */
-function gather(H: SymmetricTiles<'f64'>, rows: Int32Array, edge: number): SymmetricTiles<'f64'> {
-  const L = new SymmetricTiles(rows.length, 'f64', edge);
+function gather(
+  H: SymmetricTiles<'f64'>,
+  rows: Int32Array,
+  edge: number,
+  place: Place | undefined,
+): SymmetricTiles<'f64'> {
+  const L = new SymmetricTiles(rows.length, 'f64', edge, place);
   const first = H.starts.map((start) => {
     const at = rows.findIndex((row) => row >= start);
     return at < 0 ? rows.length : at;
@@ -184,19 +203,17 @@ function gather(H: SymmetricTiles<'f64'>, rows: Int32Array, edge: number): Symme
   return L;
 }
 
-/** The best weights on the kept groups, solved in f64. */
-function refit(
+/** The best weights on these rows, ascending, solved in f64. @throws {NotPositiveDefiniteError} */
+export function refitTiles(
   kernels: Kernels,
-  problem: TiledProblem,
-  kept: readonly number[],
-  { onPhase = () => {} }: TiledOptions,
+  { m, edge, H, G, W0, rho }: TiledProblem,
+  rows: Int32Array,
+  { place, onPhase = () => {} }: Pick<TiledOptions, 'place' | 'onPhase'> = {},
 ): Refitted {
-  const { m, groupSize: b, edge, H, G, W0, rho } = problem;
   onPhase('refit');
-  const k = kept.length * b;
-  const rows = Int32Array.from({ length: k }, (_, i) => kept[Math.floor(i / b)] * b + (i % b));
-  const L = gather(H, rows, edge);
-  const W = new RowBlocks(k, m, 'f64', edge);
+  const k = rows.length;
+  const L = gather(H, rows, edge, place);
+  const W = new RowBlocks(k, m, 'f64', edge, place);
   let at = 0;
   G.each(false, (values, first, count) => {
     for (; at < k && rows[at] < first + count; at++) {

@@ -12,16 +12,12 @@ export interface ScratchFile {
   write(bytes: Uint8Array, options: { readonly at: number }): number;
 }
 
-/** Places blocks one behind the other in the file. */
+/** Places blocks one behind the other in the file. They hold nothing before they are saved. */
 export function inFile(file: ScratchFile): Place {
   let end = 0;
-  const zeros = new Uint8Array(2 ** 20);
   return (type, length) => {
     const at = end;
     end += length * elementBytes(type);
-    for (let from = at; from < end; from += zeros.length) {
-      file.write(zeros.subarray(0, end - from), { at: from });
-    }
     return {
       load(to) {
         const values = to.length === length && sameType(to, type) ? to : arrayOf(type, length);

@@ -1,7 +1,7 @@
 // Matrices in blocks outside wasm memory: symmetric ones as the square tiles of their lower triangle, others as blocks of rows.
 // Who needs a block brings it in.
 
-import type { ElementType, Kernels, Matrix } from '../kernel/index.ts';
+import { type ElementType, elementBytes, type Kernels, type Matrix } from '../kernel/index.ts';
 import { lastTile } from '../solve/constants';
 
 export type Floats = Float32Array | Float64Array;
@@ -18,10 +18,30 @@ export interface Block {
 /** Makes blocks, of zeros. */
 export type Place = (type: ElementType, length: number) => Block;
 
-export const inMemory: Place = (type, length) => {
-  const data = arrayOf(type, length);
+export const inMemory: Place = (type, length) => blockOf(arrayOf(type, length));
+
+/** Takes arrays that are there, in the order in which blocks are made. */
+export function given(arrays: readonly Floats[]): Place {
+  let next = 0;
+  return () => blockOf(arrays[next++]);
+}
+
+/** Makes blocks of what other arrays lay in, as far as it goes: when the collector would give that back is its own business. */
+export function recycled(arrays: readonly Floats[]): Place {
+  const rest = arrays.map(({ buffer, byteOffset: at, byteLength }) => ({ buffer, at, end: at + byteLength }));
+  return (type, length) => {
+    const bytes = length * elementBytes(type);
+    const found = rest.find(({ at, end }) => at + bytes <= end);
+    if (!found) return inMemory(type, length);
+    const data = viewOf(type, found.buffer, found.at, length).fill(0);
+    found.at += 8 * Math.ceil(bytes / 8);
+    return blockOf(data);
+  };
+}
+
+function blockOf(data: Floats): Block {
   return { data, load: (to) => to.set(data), save: (from) => data.set(from) };
-};
+}
 
 /** Where the tiles of n rows begin, and n. */
 export function tileStarts(n: number, edge: number): number[] {
@@ -251,6 +271,10 @@ function transposed(A: Floats, m: number, n: number, isTriangle: boolean): Float
     }
   }
   return B;
+}
+
+export function viewOf(type: ElementType, buffer: ArrayBufferLike, at: number, length: number): Floats {
+  return type === 'f32' ? new Float32Array(buffer, at, length) : new Float64Array(buffer, at, length);
 }
 
 export function arrayOf(type: ElementType, length: number): Floats {

@@ -189,7 +189,7 @@ describe.concurrent('osscar prune --dry-run', () => {
     expect(real).toMatchObject({ code: 2, stderr: 'osscar: --machines is for --dry-run; leave it out\n' });
   });
 
-  test('says that OPT-30B does not fit, and what to do', async () => {
+  test('has OPT-30B in tiles, and says what its files cost, or that memory does not do', async () => {
     const large = { hidden_size: 7168, word_embed_proj_dim: 7168, ffn_dim: 28672, num_hidden_layers: 48 };
     const more = { num_attention_heads: 56, vocab_size: 50272, max_position_embeddings: 2048 };
     const config = { ...readJson(join(MODEL, 'config.json')), ...large, ...more };
@@ -198,10 +198,17 @@ describe.concurrent('osscar prune --dry-run', () => {
     expect([code, stderr]).toEqual([0, '']);
     expect(stdout).toMatch(/^opt, 48 blocks: 56 heads \(56 key-value\), 28672 neurons -> 28 heads/);
     expect(stdout).toMatch(/parameters: 29,9\d\d,\d{3},\d{3} -> /);
-    expect(stdout).toMatch(/It does not fit: .* bytes of WebAssembly memory, .*--keep-mlp 1/);
-    const heads = ['--keep-heads', '0.5', '--no-correct'];
-    const advice = await osscarJson('prune', it, '--dry-run', ...heads);
-    expect(advice.fits).toBe(true);
+    expect(stdout).toMatch(/files: at most [\d,]+ MiB at once, .* at 500 MB\/s\)/);
+    expect(stdout).not.toContain('It does not fit');
+    const within = ['--keep', '0.5', '--memory'];
+    const bound = await osscarJson('prune', it, '--dry-run', ...within, '24GiB');
+    expect(bound.fits).toBe(true);
+    expect(bound.bytes.total).toBeLessThanOrEqual(24 * 2 ** 30);
+    const small = await osscar('prune', it, '--dry-run', ...within, '8GiB');
+    expect(small.stdout).toMatch(/^It does not fit --memory, with all in files that can be/m);
+    // Tiles have no baselines.
+    const baseline = await osscar('prune', it, '--dry-run', '--keep', '0.5', '--method', 'ziplm');
+    expect(baseline.stdout).toMatch(/It does not fit: .* bytes of WebAssembly memory, .*--keep-mlp 1/);
   });
 });
 

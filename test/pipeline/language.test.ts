@@ -29,6 +29,7 @@ const LENGTH = 64;
 let engine: Engine;
 let session: Session;
 let opened: OpenedLanguageModel;
+let windowsOf: (file: string, samples: number) => Dataset;
 let calibration: Dataset;
 let evaluation: Dataset;
 
@@ -37,13 +38,13 @@ beforeAll(async () => {
   session = await openSession({ threads: 1, simd: 'baseline' });
   opened = await openLanguageModel(await openFolder(join(FIXTURES, 'opt-kjv')));
   const encode = openTokenizer(JSON.parse(readFileSync(join(FIXTURES, 'opt-kjv/tokenizer.json'), 'utf8')));
-  const windows = (file: string, samples: number) =>
+  windowsOf = (file: string, samples: number) =>
     tokenWindows(encode(readFileSync(join(FIXTURES, 'text', file), 'utf8').slice(0, 60_000)), {
       samples,
       seqlen: LENGTH,
     });
-  calibration = windows('kjv-train.txt', 16);
-  evaluation = windows('kjv-test.txt', 16);
+  calibration = windowsOf('kjv-train.txt', 16);
+  evaluation = windowsOf('kjv-test.txt', 16);
 });
 
 const TARGET = { kind: 'residual', blend: 1 } as const;
@@ -56,6 +57,23 @@ async function prune(options: Partial<PruneOptions>) {
     output,
   });
   return { report: report as PruneReport & Required<Pick<PruneReport, 'metric'>>, files: output.files() };
+}
+
+/** All of a folder's weights. */
+async function weightsOf(files: Map<string, Blob>): Promise<string> {
+  const names = [...files.keys()].filter((name) => name.endsWith('.safetensors')).sort();
+  const bytes = await Promise.all(names.map((name) => files.get(name)!.arrayBuffer()));
+  return bytes.map((it) => Buffer.from(it).toString('base64')).join();
+}
+
+/** A session of which something is otherwise. */
+function seenThrough(session: Session, otherwise: object): Session {
+  return new Proxy(session, {
+    get(target, key) {
+      const value = Reflect.get(key in otherwise ? otherwise : target, key);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
 }
 
 /** Names of pruned structures and how many of their groups stay. */
@@ -223,11 +241,43 @@ describe('a folder', () => {
     const idle: Engine = { name: 'idle', load: () => Promise.reject(new Error('loaded a model')) };
     const { bytes } = plan(opened.language, {
       ...{ keep: 0.5, target: 'self', search: 'greedy', samples: 16, sample: [LENGTH] },
+      maximumBytes: 2 ** 20,
     });
     await expect(prune({ session: small, engine: idle })).rejects.toMatchObject({
       ...{ code: 'ERR_OSSCAR_OUT_OF_MEMORY', bytes: bytes.wasm },
       message: expect.stringContaining('more than the 1048576 there are'),
     });
+  });
+
+  test('has layers that are larger than one memory solved in tiles, with the same bits', async () => {
+    const few = { calibration: windowsOf('kjv-train.txt', 8), damping: 0.01 };
+    const whole = await prune(few);
+    const bytes = plan(opened.language, { keep: 0.5, search: 'greedy', samples: 8, sample: [LENGTH] }).bytes
+      .wasm;
+    const tiled: string[] = [];
+    const tight = seenThrough(session, {
+      maximumBytes: bytes - 1,
+      solveTiled: (...args: Parameters<Session['solveTiled']>) => {
+        tiled.push(`${args[0].fit.p} inputs to ${args[2]}`);
+        return session.solveTiled(...args);
+      },
+    });
+    const { files } = await prune({ ...few, session: tight });
+    expect(tiled).toEqual(Array(4).fill('512 inputs to 256'));
+    expect((await weightsOf(files)) === (await weightsOf(whole.files))).toBe(true);
+  });
+
+  test('is refused before any work where it does not fit the memory that it may take', async () => {
+    const idle: Engine = { name: 'idle', load: () => Promise.reject(new Error('loaded a model')) };
+    await expect(prune({ memory: '100MB', engine: idle })).rejects.toMatchObject({
+      ...{ code: 'ERR_OSSCAR_OUT_OF_MEMORY' },
+      message: expect.stringMatching(/takes \d+ bytes at its peak, more than the 100000000 of `memory`/),
+    });
+    await expect(prune({ memory: 'much' })).rejects.toThrow(
+      '`memory`: expected bytes such as 8GiB, got "much"',
+    );
+    const { report } = await prune({ memory: '1GiB' });
+    expect(report.memory.plannedBytes).toBeLessThanOrEqual(2 ** 30);
   });
 
   test('refuses windows that do not go with the model', async () => {

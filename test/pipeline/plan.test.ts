@@ -12,6 +12,17 @@ const OPT_125M = describeConfig({
   vocab_size: 50272,
   word_embed_proj_dim: 768,
 });
+/** fc2 has 28,672 inputs, more than one memory holds, and fc1 as many outputs. */
+const OPT_30B = describeConfig({
+  model_type: 'opt',
+  ffn_dim: 28672,
+  hidden_size: 7168,
+  max_position_embeddings: 2048,
+  num_attention_heads: 56,
+  num_hidden_layers: 48,
+  vocab_size: 50272,
+  word_embed_proj_dim: 7168,
+});
 const OPTIONS = { keep: 0.5, target: 'residual', samples: 64, sample: [512] } as const;
 const RATES = { engine: 5e10, kernels: 2e10 };
 
@@ -73,5 +84,48 @@ describe('a run on several machines', () => {
     expect(bytes(9) - bytes(8)).toBe(2 * 2 * perShard);
     const { seconds, networkBytes } = planned({ machines: 2, storeRate: 1e6 });
     expect(seconds.network).toBeCloseTo(networkBytes / 1e6, 6);
+  });
+});
+
+describe('a run within a bound of memory', () => {
+  const options = { ...OPTIONS, samples: 128, sample: [2048], threads: 2 } as const;
+  const free = plan(OPT_30B, options);
+  const { activations, total } = free.bytes;
+
+  test('has layers beyond one memory solved in tiles', () => {
+    expect(free.bytes.wasm).toBeLessThan(2 ** 32);
+    // Sums of fc2 in f64, the dense weights, and H⁻¹ and the weights of the search in f32.
+    const [p, m] = [28_672, 7_168];
+    expect(free.bytes.heap).toBeGreaterThan(
+      8 * ((p * p) / 2 + p * m) + 4 * p * m + 4 * ((p * p) / 2 + p * m),
+    );
+    expect(free.files.layerBytes).toBeUndefined();
+  });
+
+  test('keeps activations in files first, as many as have to go there', () => {
+    const memory = total - activations / 2;
+    const { bytes, files } = plan(OPT_30B, { ...options, memory });
+    expect(bytes.total).toBeLessThanOrEqual(memory);
+    expect(bytes.total).toBeGreaterThan(memory - 4);
+    expect(files.activationBytes).toBeLessThan(free.files.activationBytes);
+    expect(files).toMatchObject({ layerBytes: undefined, bytes: free.files.bytes });
+  });
+
+  test('and then the sums of layers in tiles, which costs time', () => {
+    const memory = total - activations - 2 ** 30;
+    const { bytes, files } = plan(OPT_30B, { ...options, memory });
+    expect(bytes.total).toBeLessThanOrEqual(memory);
+    expect(files.bytes - free.files.bytes).toBeGreaterThan(8 * (28_672 ** 2 / 2 + 28_672 * 7_168));
+    expect(files.traffic).toBeGreaterThan(free.files.traffic);
+    expect(files.layerBytes).toBeGreaterThan(0);
+  });
+
+  test('says what it takes at least where that does not do', () => {
+    const { bytes } = plan(OPT_30B, { ...options, memory: '8GiB' });
+    expect(bytes.total).toBeGreaterThan(8 * 2 ** 30);
+    expect(bytes.total).toBeLessThan(total);
+    expect(() => plan(OPT_30B, { ...options, memory: 'lots' })).toThrow(
+      '`memory`: expected bytes such as 8GiB',
+    );
   });
 });

@@ -52,7 +52,8 @@ export async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 1));
 }
 
-export const stopped = ({ threadId }: Thread) => until(() => Atomics.load(states, threadId) === STOPPED);
+export const isStopped = ({ threadId }: Thread) => Atomics.load(states, threadId) === STOPPED;
+export const stopped = (thread: Thread) => until(() => isStopped(thread));
 /** Until the worker looks out for what it can help with. */
 export const helping = ({ threadId }: Thread) => until(() => Atomics.load(states, threadId) === WAITING);
 

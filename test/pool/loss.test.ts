@@ -10,6 +10,7 @@ import {
   goOn,
   hash,
   helping,
+  isStopped,
   jobs,
   layerOf,
   STOPPING_WORKER,
@@ -95,6 +96,25 @@ describe('a worker that dies', () => {
     await statistics.dispose();
     expect(await session.gram(Float32Array.of(1, 2), 2)).toEqual(Float64Array.of(1, 2, 2, 4));
   });
+});
+
+test('a layer in tiles is not tried again, as its sums are gone with the worker', async () => {
+  const { session, pair } = await openStopping();
+  const [p, m] = [128, 8];
+  const statistics = session.tiledStatistics(p, m, false);
+  await statistics.addRows(Float32Array.from(definite(p, 1)));
+  const layer = { W: new Float32Array(p * m).fill(1), groupSize: 1, fit: await statistics.finish() };
+  for (const worker of pair) goOn(worker, 'createProblem');
+  const running = session.solveTiled(layer, {}, 64).catch((error) => error);
+  await until(() => pair.some(isStopped));
+  const lead = pair.find(isStopped)!;
+  await lead.terminate();
+  const error = await running;
+  expect(error).toBeInstanceOf(built.WorkerLostError);
+  expect(error).toMatchObject({ operation: 'solveTiled', attempts: 1 });
+  for (const worker of pair) if (worker !== lead) goOn(worker);
+  expect(layer.fit.tiles[0]).toHaveLength(0);
+  expect(await session.inverse(definite(4, 1), 4)).toHaveLength(16);
 });
 
 describe('an aborted signal', () => {

@@ -113,7 +113,7 @@ async function inputsOf(entry: string): Promise<string[]> {
   return Object.keys(inputs).filter((input) => inputs[input].bytesInOutput > 0);
 }
 
-test('layer.js is made of kernels, solver and pool', async () => {
+test('layer.js is made of kernels, solver, tiles and pool', async () => {
   const inputs = await inputsOf('src/layer.ts');
   expect(inputs.filter((input) => input.startsWith('node_modules/')).sort()).toEqual([
     'node_modules/@assemblyscript/loader/index.js',
@@ -122,7 +122,7 @@ test('layer.js is made of kernels, solver and pool', async () => {
   ]);
   const folders = inputs.filter((input) => input.startsWith('src/')).map((input) => input.split('/')[1]);
   expect(new Set(folders)).toEqual(
-    new Set(['errors.ts', 'inflate.ts', 'kernel', 'pool', 'printable.ts', 'solve', 'version.ts']),
+    new Set(['errors.ts', 'inflate.ts', 'kernel', 'pool', 'printable.ts', 'solve', 'tiles', 'version.ts']),
   );
 });
 

@@ -76,9 +76,13 @@ async function haveWorkers(count: number): Promise<void> {
 }
 const expected = new Map<Kind, string>();
 
-beforeAll(async () => {
-  redis = await RedisServer.start();
+async function startRedis(options?: { readonly isKept: boolean }): Promise<void> {
+  redis = await RedisServer.start(options);
   shared = ['--queue', redis.url, '--store', store];
+}
+
+beforeAll(async () => {
+  await startRedis();
   for (const kind of ['folder', 'file'] as const) expected.set(kind, await prune(kind));
 });
 afterAll(async () => {
@@ -110,7 +114,13 @@ describe.each([
   });
 });
 
-test('a worker that is killed and a Redis that forgets everything change nothing', async () => {
+test.each([
+  ['forgets everything', false],
+  ['comes back with what it knew', true],
+])('workers that are killed and a Redis that %s change nothing', async (_, isKept) => {
+  for (const worker of workers.splice(0)) await worker.kill();
+  await redis.stop();
+  await startRedis({ isKept });
   rmSync(store, { recursive: true, force: true });
   await haveWorkers(2);
   const hash = await prune('folder', shared, async () => {

@@ -15,7 +15,7 @@ import { pruneTiles } from '../../src/tiles/prune.ts';
 import { TiledAccumulator, type TiledStatistics } from '../../src/tiles/statistics.ts';
 import { RowBlocks, SymmetricTiles } from '../../src/tiles/storage.ts';
 import { activations, normals } from '../support/problems.ts';
-import { rowBlocks, symmetricTiles } from '../support/tiles.ts';
+import { matricesOf, tiledStatistics } from '../support/tiles.ts';
 
 interface Sums {
   readonly whole: LayerStatistics;
@@ -30,14 +30,14 @@ function sumsOf(kernels: Kernels, n: number, p: number, m: number, edge: number,
   const Y = normals(n * m, 8);
   const accumulators = [
     new StatisticsAccumulator(kernels, p, m, true),
-    new TiledAccumulator(kernels, p, m, true, edge),
+    new TiledAccumulator(kernels, p, m, true, { edge }),
   ] as const;
   for (const accumulator of accumulators) {
     const half = Math.floor(n / 3);
     accumulator.addRows(X.subarray(0, half * p), Y.subarray(0, half * m));
     accumulator.addRows(X.subarray(half * p), Y.subarray(half * m));
   }
-  const tiles = accumulators[1].finish();
+  const tiles = accumulators[1].read();
   return { whole: accumulators[0].finish(), tiles };
 }
 
@@ -77,10 +77,11 @@ function rowsOf(W: Float64Array, m: number, rows: readonly number[]): Float64Arr
 test.each([false, true])('the sums have the bits of whole ones, flat inputs: %s', async (isFlat) => {
   const kernels = await openKernels();
   const { whole, tiles } = sumsOf(kernels, 2200, 70, 9, 32, isFlat);
-  expect(tiles.XtX.count).toBe(3);
-  expect(differing(wholeOf(tiles.XtX), lower(whole.XtX, 70))).toBe(0);
+  const { XtX, XtY } = matricesOf(tiles);
+  expect(XtX.count).toBe(3);
+  expect(differing(wholeOf(XtX), lower(whole.XtX, 70))).toBe(0);
   expect(differing(tiles.sumX, whole.sumX)).toBe(0);
-  expect(differing(valuesOf(tiles.target!.XtY), whole.target!.XtY)).toBe(0);
+  expect(differing(valuesOf(XtY!), whole.target!.XtY)).toBe(0);
   expect(tiles.target!.sumY).toEqual(whole.target!.sumY);
   expect(tiles.n).toBe(whole.n);
 });
@@ -93,7 +94,7 @@ describe.each([0, 0.5, 1])('with a blend of %f', (blend) => {
     const W0 = normals(p * m, 3);
     const bias = centred ? normals(m, 4) : undefined;
     const expected = layerProblem(kernels, whole, W0, { groupSize: 1, blend, bias });
-    const problem = tiledProblem(kernels, tiles, W0, { groupSize: 1, blend, bias, edge: 32 });
+    const problem = tiledProblem(kernels, tiles, W0, { groupSize: 1, blend, bias });
     expect(differing(wholeOf(problem.H), lower(expected.H, p))).toBe(0);
     expect(differing(problem.rho, expected.rho!)).toBe(0);
     // Of a dead input's products, rounding: elsewhere sums over tiles of 32 are others than those over 256.
@@ -165,10 +166,10 @@ test.each([
     const [groups, groupSize, m, keep, maximumBytes] = shape;
     const [p, edge] = [groups * groupSize, 128];
     const [kernels, bound] = [await openKernels(), await openKernels({ maximumBytes })];
-    const accumulator = new TiledAccumulator(kernels, p, m, true, edge);
+    const accumulator = new TiledAccumulator(kernels, p, m, true, { edge });
     accumulator.addRows(normals(600 * p, 1), normals(600 * m, 2));
-    const problem = tiledProblem(kernels, accumulator.finish(), normals(p * m, 3), {
-      ...{ groupSize, blend: 0.5, edge, damping: 0.5 },
+    const problem = tiledProblem(kernels, accumulator.read(), normals(p * m, 3), {
+      ...{ groupSize, blend: 0.5, damping: 0.5 },
     });
     expect(pruneTiles(bound, problem, { keep }).precision).toBe('f32');
     const layer = { p, m, groupSize, keep, edge };
@@ -189,7 +190,7 @@ test.each([0, 1])('a layer of two tiles and more has the bits of the whole one, 
   const W0 = normals(p * m, 3);
   const problem = layerProblem(kernels, whole, W0, { groupSize: 1, blend });
   const expected = pruneLayer(kernels, problem, { keep, search: 'greedy' });
-  const tiled = tiledProblem(kernels, inTiles(whole, TILE), W0, { groupSize: 1, blend });
+  const tiled = tiledProblem(kernels, tiledStatistics(whole, TILE), W0, { groupSize: 1, blend });
   const found = pruneTiles(kernels, tiled, { keep });
   expect(found.precision).toBe('f32');
   expect(found.kept).toEqual(expected.kept);
@@ -213,13 +214,4 @@ function structured(p: number, m: number): LayerStatistics {
   }
   const target = { XtY: Float64Array.from(normals(p * m, 6)), sumY: new Float64Array(m) };
   return { p, m, n: p, XtX, sumX: new Float64Array(p), target };
-}
-
-function inTiles({ p, m, n, XtX, sumX, target }: LayerStatistics, edge: number): TiledStatistics {
-  const { XtY, sumY } = target!;
-  return {
-    ...{ p, m, n, sumX },
-    XtX: symmetricTiles(XtX, p, edge),
-    target: { XtY: rowBlocks(XtY, p, m, edge), sumY },
-  };
 }

@@ -16,7 +16,7 @@ import type { Run } from '../pass.ts';
 import { layersOf, solveTogether } from '../sequence.ts';
 import { quarterHeldOut } from '../split.ts';
 import { collect, valuesFor } from '../statistics.ts';
-import { placed, type Step, stepsOf } from '../steps.ts';
+import { isInTiles, placed, plannedStep, type Step, stepsOf } from '../steps.ts';
 import { turn } from '../turn.ts';
 import { type Distance, mean } from './score.ts';
 
@@ -147,6 +147,8 @@ async function* tryPart(
         undefined,
         run,
         true,
+        0,
+        isInTiles(plannedStep(step), solver.recipe, run.session.maximumBytes),
       );
       const name = place.part.named(step.structure).name;
       const { groups } = step.structure;

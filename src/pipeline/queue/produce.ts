@@ -8,7 +8,8 @@ import type { Pass } from '../pass.ts';
 import type { RunStore } from '../store/store.ts';
 import type { At, PieceOptions, Pieces, Work } from '../work.ts';
 import { type Job, KINDS, keyOf, type Queue } from './queue.ts';
-import { type PassSnapshot, readArtefact, readPiece, writeDescription } from './snapshot.ts';
+import { type PassSnapshot, readPiece, writeDescription } from './snapshot.ts';
+import { readArtefact, removeArtefact } from './volumes.ts';
 
 /** What is asked for again and again. */
 interface Asked {
@@ -77,7 +78,7 @@ export class QueuedWork implements Work {
     return {
       ready,
       async forget() {
-        if (!isShared) for (const it of all) await store.remove(keyOf(it));
+        if (!isShared) for (const it of all) await removeArtefact(store, keyOf(it));
       },
       async read(shard) {
         await ready();
@@ -103,7 +104,7 @@ export class QueuedWork implements Work {
   }
 
   async settle(): Promise<void> {
-    for (const key of this.#passing.splice(0)) await this.#asked.store.remove(key);
+    for (const key of this.#passing.splice(0)) await removeArtefact(this.#asked.store, key);
   }
 
   async end(): Promise<void> {

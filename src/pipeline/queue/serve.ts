@@ -9,11 +9,11 @@ import { folderSubject, type OpenedLanguageModel } from '../folder.ts';
 import { onnxSubject } from '../onnx.ts';
 import type { OpenedModel } from '../open.ts';
 import { type Pass, passOver, type Run, selectOf } from '../pass.ts';
-import { encode } from '../store/artefact.ts';
 import type { RunStore } from '../store/store.ts';
 import type { At, PieceOptions, Pieces, Work } from '../work.ts';
 import { type Job, keyOf } from './queue.ts';
-import { type PassSnapshot, readArtefact, readPiece, type Snapshot } from './snapshot.ts';
+import { type PassSnapshot, readPiece, type Snapshot } from './snapshot.ts';
+import { readArtefact, writeArtefact } from './volumes.ts';
 
 /** A job, and who waits for it. */
 interface Waiting {
@@ -115,7 +115,7 @@ class ServedWork implements Work {
       const job = await this.#desk.job();
       if (!this.#isHere(job)) throw new Elsewhere();
       if (job.piece !== piece) return;
-      await this.#store.write(keyOf(job), await encode(await make(job)));
+      await writeArtefact(this.#store, keyOf(job), await make(job));
       this.#desk.end();
     }
   }
@@ -141,7 +141,10 @@ export interface ServedRun {
 export function storedRun(
   model: OpenedModel | OpenedLanguageModel,
   { recipe, samples }: Pick<Snapshot, 'recipe' | 'samples'>,
-  means: Pick<Run, 'engine' | 'session' | 'calibration' | 'findings' | 'scratch' | 'activationBytes'>,
+  means: Pick<
+    Run,
+    'engine' | 'session' | 'calibration' | 'findings' | 'scratch' | 'activationBytes' | 'layerBytes'
+  >,
 ): ServedRun {
   const subject = 'language' in model ? folderSubject(model) : onnxSubject(model);
   const { engine, calibration } = means;

@@ -7,13 +7,14 @@ import { concat } from '../../graph/index.ts';
 import type { ActivationLimits } from '../activations.ts';
 import { type Batch, type Dataset, joinSamples, pickRows } from '../data/dataset.ts';
 import type { OpenOptions } from '../open.ts';
-import type { Pass } from '../pass.ts';
+import type { Pass, Run } from '../pass.ts';
 import type { Recipe } from '../recipe.ts';
 import { shardRange, sliceOf } from '../shards.ts';
-import { decode, encode } from '../store/artefact.ts';
+import { encode } from '../store/artefact.ts';
 import { contentHash } from '../store/hash.ts';
 import type { RunStore } from '../store/store.ts';
 import type { PieceOptions } from '../work.ts';
+import { readArtefact } from './volumes.ts';
 
 /** A file in chunks. */
 export interface ShippedFile {
@@ -47,6 +48,7 @@ export interface Snapshot {
   readonly simd: string;
   readonly engine: string;
   readonly activationBytes?: ActivationLimits['activationBytes'];
+  readonly layerBytes?: Run['layerBytes'];
 }
 
 /** A pass as workers are told of it. */
@@ -66,16 +68,6 @@ export async function writeDescription(
   const hash = await contentHash([bytes]);
   if ((await store.list(`${kind}/${hash}`)).length === 0) await store.write(`${kind}/${hash}`, bytes);
   return hash;
-}
-
-/** @throws {InputError} where the store has none */
-export async function readArtefact<T extends object>(store: RunStore, key: string): Promise<T> {
-  const bytes = await store.read(key);
-  const found = bytes && (await decode<T>(bytes));
-  if (found) return found;
-  throw new InputError(
-    `"${store.name}": ${bytes ? `"${key}" is damaged` : `there is no "${key}"`} in this store`,
-  );
 }
 
 /** A piece that was packed for its way, if it was. */

@@ -34,7 +34,10 @@ const INPUTS = 600; // above what one thread does alone
 const OUTPUTS = 24;
 const ROWS = 900;
 
-/** Two layers pruned by a session; their inputs are sums of exact products, the same in every engine. */
+/**
+ * Three layers pruned by a session, the last in tiles, and where it has workers with a file; their inputs are sums of exact products, the
+ * same in every engine.
+ */
 export async function pruneLayersBySession(osscar, { threads, simd }) {
   const session = await osscar.openSession({ threads, simd });
   const W0 = integers(INPUTS * OUTPUTS, 1);
@@ -44,7 +47,15 @@ export async function pruneLayersBySession(osscar, { threads, simd }) {
     const layer = { fit: await statistics.finish(), W: W0, groupSize: 4 };
     return session.solveLayers([layer], { method: 'osscar' }, 60);
   };
-  const layers = await Promise.all([2, 3].map(solve));
+  const solveTiled = async () => {
+    const shape = { p: INPUTS, m: OUTPUTS, groupSize: 4, keep: 60, edge: 128 };
+    const statistics = session.tiledStatistics(INPUTS, OUTPUTS, false, shape.edge);
+    await statistics.addRows(integers(ROWS * INPUTS, 4));
+    const layer = { fit: await statistics.finish(), W: W0, groupSize: 4 };
+    const { total } = osscar.tiledPlan(shape, session.maximumBytes, Number.POSITIVE_INFINITY).memory;
+    return session.solveTiled(layer, {}, 60, session.threads > 1 ? { memory: total - 1 } : {});
+  };
+  const layers = [...(await Promise.all([2, 3].map(solve))), await solveTiled()];
   const { threads: running, shared, reason } = session;
   await session.close();
   return {
