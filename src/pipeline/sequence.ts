@@ -3,7 +3,6 @@
 
 import { InputError, NotPositiveDefiniteError } from '../errors.ts';
 import {
-  type LinearMap,
   layerKey,
   type Model,
   maskInner,
@@ -29,7 +28,7 @@ import { producersOf, type Refitted, refitProducers } from './producers.ts';
 import type { Named } from './recipe.ts';
 import { addSums, SUMS } from './shards.ts';
 import { collect, type Sums, valuesFor } from './statistics.ts';
-import { isInTiles, type PlacedStep, placed, plannedStep, type Step, stepsOf } from './steps.ts';
+import { isFree, isInTiles, type PlacedStep, placed, plannedStep, type Step, stepsOf } from './steps.ts';
 import { inOrder, type Pieces } from './work.ts';
 
 export interface PrunedLayer extends Named, Pick<SolvedLayers, 'kept' | 'relativeError' | 'curve'> {
@@ -443,7 +442,7 @@ export function layersOf(
     // Only a bare MatMul has nowhere to put a bias.
     const own = bias ?? (map.kind === 'matmul' ? undefined : new Float64Array(map.m));
     const reader = structure?.consumers[i];
-    const free = structure && reader && freeRows(map, structure, reader);
+    const free = structure && reader && freeRows(structure, reader);
     const removed = gone.get(layerKey(map));
     return {
       W,
@@ -457,7 +456,7 @@ export function layersOf(
 }
 
 /** The rows that the structure may remove, group by group; undefined where these are all rows in their order. */
-function freeRows({ p }: LinearMap, { groups }: Structure, reader: Reader): Int32Array | undefined {
-  const isWhole = reader.blocks.length === 1 && groups * reader.groupSize === p;
-  return isWhole ? undefined : Int32Array.from(rowsOf(reader, [...Array(groups).keys()]));
+function freeRows(structure: Structure, reader: Reader): Int32Array | undefined {
+  if (isFree(reader, structure)) return undefined;
+  return Int32Array.from(rowsOf(reader, [...Array(structure.groups).keys()]));
 }

@@ -10,6 +10,7 @@ import {
   layerKey,
   linearMaps,
   type Model,
+  type Reader,
   type Structure,
   sum,
 } from '../graph/index.ts';
@@ -143,10 +144,18 @@ function isCorrection({ structure, gain }: Step): boolean {
 export interface PlannedStep extends Pick<Step, 'keep'> {
   readonly name: string;
   readonly maps: readonly Pick<LinearMap, 'p' | 'm' | 'groupSize' | 'rows'>[];
+  /** Whether layers have rows that stay in any case. */
+  readonly isPartial?: boolean;
 }
 
 export function plannedStep({ structure, maps, keep }: Step): PlannedStep {
-  return { name: structure?.name ?? maps[0].node, maps, keep };
+  const isPartial = structure?.consumers.some((reader) => !isFree(reader, structure));
+  return { name: structure?.name ?? maps[0].node, maps, keep, isPartial };
+}
+
+/** Whether all rows of a reader are the structure's, in their order. */
+export function isFree({ p, blocks, groupSize }: Reader, { groups }: Structure): boolean {
+  return blocks.length === 1 && groups * groupSize === p;
 }
 
 /** Work memory of the kernels: the GEMM's packed panels and an unfolded image. */
@@ -188,7 +197,9 @@ export function isInTiles(
   { method, search }: Pick<Recipe, 'method' | 'search'>,
   maximumBytes: number,
 ): boolean {
-  const isAlone = step.keep === undefined ? refits(method) : method === 'osscar' && step.maps.length === 1;
+  const { keep, maps, isPartial } = step;
+  const isAlone =
+    keep === undefined ? refits(method) : method === 'osscar' && maps.length === 1 && !isPartial;
   return isAlone && stepBytes(step, search) > maximumBytes;
 }
 

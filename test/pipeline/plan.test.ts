@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { describe as describeConfig } from '../../src/checkpoint/architectures/index.ts';
 import { type Machines, plan, planMachines } from '../../src/pipeline/index.ts';
+import { isInTiles } from '../../src/pipeline/steps.ts';
 
 const OPT_125M = describeConfig({
   model_type: 'opt',
@@ -128,4 +129,18 @@ describe('a run within a bound of memory', () => {
       '`memory`: expected bytes such as 8GiB',
     );
   });
+});
+
+test('what tiles have not stays whole, whatever it takes', () => {
+  const map = { p: 100, m: 10, groupSize: 1, rows: 1 };
+  const step = { name: 'fc2', keep: 50, maps: [map] };
+  const inTiles = (more: object, method: 'osscar' | 'ziplm' | 'magnitude' = 'osscar') =>
+    isInTiles({ ...step, ...more }, { method, search: 'swap' }, 2 ** 16);
+  expect(inTiles({})).toBe(true);
+  expect(inTiles({ keep: undefined, maps: [map, map] })).toBe(true);
+  expect(inTiles({ maps: [map, map] })).toBe(false);
+  expect(inTiles({ isPartial: true })).toBe(false);
+  expect(inTiles({}, 'ziplm')).toBe(false);
+  expect(inTiles({ keep: undefined }, 'magnitude')).toBe(false);
+  expect(isInTiles(step, { method: 'osscar', search: 'swap' }, 2 ** 32)).toBe(false);
 });
