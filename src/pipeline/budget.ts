@@ -93,10 +93,10 @@ export function parseBudget(options: BudgetOptions): Budget | undefined {
   return { of: kind, limit: value, isFraction: value <= 1 && isPlain };
 }
 
-/** @throws {InputError} naming the option, where it is no number of bytes */
+/** @throws {InputError} naming the option, where it is no number of bytes, or one that only GiB can be meant by */
 export function parseBytes(name: string, amount: Amount): number {
   const { value } = amountOf(amount, SIZE_UNITS);
-  if (value >= 1) return value;
+  if (value >= 2 ** 20) return value;
   throw new InputError(`\`${name}\`: expected bytes such as 8GiB, got "${amount}"`);
 }
 

@@ -125,9 +125,9 @@ describe('a run within a bound of memory', () => {
     const { bytes } = plan(OPT_30B, { ...options, memory: '8GiB' });
     expect(bytes.total).toBeGreaterThan(8 * 2 ** 30);
     expect(bytes.total).toBeLessThan(total);
-    expect(() => plan(OPT_30B, { ...options, memory: 'lots' })).toThrow(
-      '`memory`: expected bytes such as 8GiB',
-    );
+    for (const memory of ['lots', '8', 0, '-8GiB']) {
+      expect(() => plan(OPT_30B, { ...options, memory })).toThrow('`memory`: expected bytes such as 8GiB');
+    }
   });
 });
 
