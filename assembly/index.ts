@@ -81,7 +81,7 @@ export function dsymmetrize(n: i32, A: usize, lda: i32): void {
   symmetrize<f64>(n, A, lda);
 }
 
-export { createProblem, formProblem, gather, workIn } from './solve/problem';
+export { createProblem, formProblem, gather, multiplyByH, workIn } from './solve/problem';
 export { factor, solve, refitted, objectiveOf, keepLargest } from './solve/refit';
 export { eliminateInSingle, eliminateInDouble, eliminated, tiledBlocks } from './solve/greedy';
 export function sselect(s: Problem, keep: i32): i32 {

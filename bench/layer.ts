@@ -9,6 +9,7 @@ import {
   type LayerProblem,
   type LayerResult,
   layerProblem,
+  packed,
   pruneLayer,
   refit,
 } from '../src/solve/index.ts';
@@ -114,7 +115,7 @@ function golden(kernels: Kernels): Layer[] {
     const tensors = readSafetensors(readFileSync(`${folder}/${layer}.safetensors`));
     const W0 = tensors.get('W')!;
     const [p, m] = W0.shape;
-    const XtX = Float64Array.from(tensors.get('XtX')!.data);
+    const XtX = packed(Float64Array.from(tensors.get('XtX')!.data), p);
     const problem = layerProblem(kernels, { p, m, n: 1, XtX, sumX: new Float64Array(p) }, W0.data, {
       groupSize: about.group_size,
       damping: about.damping,

@@ -3,7 +3,7 @@
 //   npm run bench -- swap [--quick] [--json]
 
 import { type Kernels, openKernels } from '../src/kernel/index.ts';
-import { type LayerProblem, magnitudeSupport, refit, Tableau } from '../src/solve/index.ts';
+import { type LayerProblem, magnitudeSupport, refit, Tableau, unpacked } from '../src/solve/index.ts';
 import { type Bench, bench, pair, round } from './support/bench.ts';
 import { layerProblems, QUICK, SHAPES } from './support/layer.ts';
 import * as naive from './support/naive.ts';
@@ -48,6 +48,7 @@ async function stepsOf({ time }: Bench, kernels: Kernels, problem: LayerProblem)
   const tableau = new Tableau(kernels, problem, start);
   const pivots = new Tableau(kernels, problem, start);
   const anew = new Tableau(kernels, problem, start);
+  const whole = { ...problem, H: unpacked(problem.H, p) };
   let [out, into] = [start[0], pivots.bestSwap()!.in];
   const timings = await time({
     'one step': {
@@ -63,7 +64,7 @@ async function stepsOf({ time }: Bench, kernels: Kernels, problem: LayerProblem)
         [out, into] = [into, out];
       },
     },
-    're-inverting the support': { run: () => reinvert(kernels, problem, start) },
+    're-inverting the support': { run: () => reinvert(kernels, whole, start) },
     'the tableau anew, as far as the scan reads it': { run: () => anew.factorise() },
     'the rest of it': { prepare: () => anew.factorise(), run: () => anew.matrices },
   });
@@ -100,7 +101,7 @@ function checkStep(kernels: Kernels, problem: LayerProblem, start: readonly numb
 
 /**
  * H_SS⁻¹, by which what leaves is ranked, the weights H_SS⁻¹G_S, and G_P − H_PS·W_S, by which what enters is: the least
- * that a step without updates must do.
+ * that a step without updates must do. H is whole.
  */
 function reinvert(
   kernels: Kernels,

@@ -38,6 +38,7 @@ export {
   METHODS,
   type Method,
   type ProblemOptions,
+  packed,
   pruneLayer,
   type Refit,
   refit,
@@ -47,6 +48,8 @@ export {
   type SolvedLayers,
   StatisticsAccumulator,
   solveLayers,
+  triangle,
+  unpacked,
 } from './solve/index.ts';
 export type { TiledLayer } from './tiles/layers.ts';
 export { type TiledJob, type TiledMemory, type TiledPlan, tiledPlan } from './tiles/memory.ts';

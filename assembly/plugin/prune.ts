@@ -10,7 +10,7 @@ import { workBytes } from '../solve/work';
 // Scratch of the calls, with that of the products.
 
 export function formingBytes(p: i32, m: i32): f64 {
-  return lines(workBytes(p, m)) + formBytes(p);
+  return lines(workBytes(p, m)) + formBytes(p, m);
 }
 
 /** Of an elimination and of a selection in f64; in f32 they, and a refit, take less. */

@@ -1,11 +1,10 @@
 // The layer problem: minimise ½ tr(WᵀHW) − tr(WᵀG), with H = XᵀX + ρI and G = XᵀY + ρW0 from the statistics of calibration
 // data. Here it lies with what searches are told and what they find, and with the room that they work in.
 import { CHUNK_ROWS, DEAD_DAMPING, VARIANCE_ROUNDING } from '../../src/solve/constants';
-import { HEAD_BYTES, LINE, UNPACKED_ROWS, lines, problemBytes, triangle } from '../../src/solve/memory';
+import { HEAD_BYTES, UNPACKED_ROWS, lines, problemBytes, triangle } from '../../src/solve/memory';
 import { gemm } from '../gemm';
 import { after, entry, put, value } from './array';
 import { REPORT_BYTES, Report, blank } from './report';
-import { Statistics, open } from './statistics';
 import { workBytes } from './work';
 
 // @ts-ignore: decorator
@@ -119,11 +118,13 @@ export function gather(s: Problem, rows: usize, k: i32, toH: usize, ld: i32, toG
 }
 
 /**
- * Fills a problem whose W0 is there, and y, where the bias is refitted, with the dense one.
- * Rows of dead inputs, zero or with a bias constant, hold 2⁻⁴⁰ρ on the diagonal of H and that times W0 in G, and nothing
- * else: they go first.
+ * Makes H of XᵀX and G of XᵀY, in their place, in a problem whose W0 is there, and y, where the bias is refitted, with the
+ * dense one. Rows of dead inputs, zero or with a bias constant, hold 2⁻⁴⁰ρ on the diagonal of H and that times W0 in G,
+ * and nothing else: they go first.
  *
- * @param statistics  as statistics.ts has them
+ * @param n  rows that were summed
+ * @param sumX  Σx, p
+ * @param sumY  Σy, m, where the blend is above 0; then G holds XᵀY
  * @param dampDead  treats dead inputs as all others
  * @param blend  a in G = (1 − a)·H·W0 + a·(XᵀY + ρW0)
  * @returns trace of XᵀX, centred where a bias is refitted
@@ -131,26 +132,23 @@ export function gather(s: Problem, rows: usize, k: i32, toH: usize, ld: i32, toG
  * `formBytes` of workspace; 2p²m flops where the own output is part of the target.
  */
 export function formProblem(
-  s: Problem, statistics: usize, centred: bool, damping: f64, blend: f64, dampDead: bool,
+  s: Problem, n: f64, sumX: usize, sumY: usize, centred: bool, damping: f64, blend: f64, dampDead: bool,
 ): f64 {
   const p = s.p;
   const m = s.m;
-  const sums = changetype<Statistics>(s.workspace);
-  open(statistics, p, m, sums);
-  const n = sums.n;
   const rho = s.rho;
   const rounding = VARIANCE_ROUNDING * min(n, <f64>CHUNK_ROWS);
   s.own = blend == 0;
   s.centred = centred;
   let trace: f64 = 0;
   for (let i = 0; i < p; i++) {
-    const shift = centred ? value(sums.sumX, i) / n : 0;
+    const shift = centred ? value(sumX, i) / n : 0;
     put(s.x, i, shift);
-    const from = sums.XtX + <usize>i * <usize>p * 8;
     const h = rowOfH(s, i);
-    for (let j = 0; j <= i; j++) put(h, j, value(from, j) - shift * value(sums.sumX, j));
+    const squares = value(h, i);
+    for (let j = 0; j <= i; j++) put(h, j, value(h, j) - shift * value(sumX, j));
     const variance = value(h, i);
-    const isDead = !dampDead && variance - rounding * value(from, i) <= 0;
+    const isDead = !dampDead && variance - rounding * squares <= 0;
     put(rho, i, isDead ? DEAD_DAMPING : 1); // as a part of the whole, which the trace decides
     if (!isDead) trace += variance;
   }
@@ -163,8 +161,8 @@ export function formProblem(
     }
     put(rowOfH(s, i), i, diagonalOfH(s, i) + value(rho, i) * whole);
   }
-  if (blend < 1) multiplyByH(s, s.W0, s.G);
-  else memory.fill(s.G, 0, <usize>p * <usize>m * 8);
+  const dense = blend > 0 ? after<f64>(s.workspace, min(p, <i32>UNPACKED_ROWS), p) : s.G;
+  if (blend < 1) multiplyByH(s, s.W0, dense);
   for (let i = 0; i < p; i++) {
     const share: f64 = value(rho, i) < 1 ? 0 : 1; // of a dead input the product is rounding
     put(rho, i, value(rho, i) * whole);
@@ -172,25 +170,26 @@ export function formProblem(
     const shift = value(s.x, i);
     for (let j = 0; j < m; j++) {
       const at = i * m + j;
-      const product = value(sums.XtY, at) - shift * value(sums.sumY, j);
-      put(s.G, at, (1 - blend) * value(s.G, at) + blend * (share * product + value(rho, i) * value(s.W0, at)));
+      const product = value(s.G, at) - shift * value(sumY, j);
+      const own: f64 = blend < 1 ? (1 - blend) * value(dense, at) : 0;
+      put(s.G, at, own + blend * (share * product + value(rho, i) * value(s.W0, at)));
     }
   }
   if (!centred) return trace;
   for (let j = 0; j < m; j++) {
     let own = value(s.y, j);
     for (let i = 0; i < p; i++) own += value(s.W0, i * m + j) * value(s.x, i);
-    put(s.y, j, blend > 0 ? (1 - blend) * own + (blend * value(sums.sumY, j)) / n : own);
+    put(s.y, j, blend > 0 ? (1 - blend) * own + (blend * value(sumY, j)) / n : own);
   }
   return trace;
 }
 
-/** C ← H·B, p × m, by blocks of rows of H. */
-function multiplyByH(s: Problem, B: usize, C: usize): void {
+/** C ← H·B, p × m, by blocks of rows of H, in the workspace. */
+export function multiplyByH(s: Problem, B: usize, C: usize): void {
   const p = s.p;
   const m = s.m;
   const rows = <i32>UNPACKED_ROWS;
-  const whole = s.workspace + <usize>LINE; // behind the statistics' description
+  const whole = s.workspace;
   for (let first = 0; first < p; first += rows) {
     const count = min(rows, p - first);
     unpack(s, first, count, whole);

@@ -1,6 +1,6 @@
 // The same work by plain loops in JavaScript: the oracle of the benches, and what they are compared with.
 
-import type { LayerProblem } from '../../src/solve/index.ts';
+import { type LayerProblem, unpacked } from '../../src/solve/index.ts';
 
 type Reals = Float32Array | Float64Array;
 
@@ -76,7 +76,7 @@ export function eliminate(
   { p, m, H, G }: LayerProblem,
   keep: number,
 ): { removed: number[]; objective: number } {
-  const T = inverse(p, H);
+  const T = inverse(p, unpacked(H, p));
   const W = multiply(p, m, p, T, G);
   const live = Array.from({ length: p }, (_, i) => i);
   const removed: number[] = [];
@@ -109,8 +109,9 @@ export function eliminate(
 export function tableau({ p, m, H, G }: LayerProblem, kept: readonly number[]): { T: Reals; K: Reals } {
   const q = p + m; // [H G; Gᵀ 0] swept on the support: R stands where G was
   const A = new Float64Array(q * q);
+  const whole = unpacked(H, p);
   for (let i = 0; i < p; i++) {
-    A.set(H.subarray(i * p, (i + 1) * p), i * q);
+    A.set(whole.subarray(i * p, (i + 1) * p), i * q);
     for (let c = 0; c < m; c++) A[i * q + p + c] = A[(p + c) * q + i] = G[i * m + c];
   }
   sweep(q, kept, A);

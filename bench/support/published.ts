@@ -1,6 +1,6 @@
 // The arithmetic of the published algorithm (OSSCAR, arXiv 2403.12983), step by step as its PyTorch code has it, with our
 // kernels in the place of torch: H⁻¹ and W as whole matrices, updated after every step; H_SS⁻¹ again for every
-// exchange. For single rows. support/published.py is the same in numpy.
+// exchange. For single rows, and problems whose H is whole. support/published.py is the same in numpy.
 
 import type { Kernels, Matrix } from '../../src/kernel/index.ts';
 import type { LayerProblem } from '../../src/solve/index.ts';

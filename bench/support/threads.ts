@@ -2,7 +2,7 @@
 // are compared bit by bit before they are timed.
 
 import type * as Layer from '../../src/layer.ts';
-import { type LayerProblem, layerProblem, openKernels, type Session } from '../../src/layer.ts';
+import { type LayerProblem, layerProblem, openKernels, packed, type Session } from '../../src/layer.ts';
 import { random, randomArray } from '../../test/support/random.ts';
 
 const ROUNDS = 7;
@@ -103,6 +103,6 @@ async function layer(p: number, seed: number): Promise<LayerProblem> {
   kernels.write(A, X);
   kernels.zero(H);
   kernels.gram(A, H);
-  const statistics = { p, m: p / 4, n: 2 * p, XtX: kernels.read(H), sumX: new Float64Array(p) };
+  const statistics = { p, m: p / 4, n: 2 * p, XtX: packed(kernels.read(H), p), sumX: new Float64Array(p) };
   return layerProblem(kernels, statistics, randomArray((p * p) / 4, seed + 1), { groupSize: 1 });
 }

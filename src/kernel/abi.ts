@@ -113,10 +113,11 @@ export interface Abi
   workIn(problem: number, scratch: number): void;
   formProblem(
     ...args: [
-      ...[problem: number, statistics: number, centred: boolean],
+      ...[problem: number, n: number, sumX: number, sumY: number, centred: boolean],
       ...[damping: number, blend: number, dampDead: boolean],
     ]
   ): number;
+  multiplyByH(problem: number, B: number, C: number): void;
   gather(problem: number, rows: number, k: number, H: number, ld: number, G: number): void;
   keepLargest(problem: number, keep: number): void;
   factor(problem: number, k: number): number;

@@ -254,9 +254,9 @@ function tiledBytes(
   };
 }
 
-/** Lower triangles of fit and held-out samples, H, and of W: both cross products, dense weights, G and attempts. */
+/** Triangles: XᵀX of fit and held-out samples, H of each. And of W: both cross products, dense weights, G and attempts. */
 function heapBytes({ maps }: PlannedStep): number {
-  return maps.reduce((sum, { p, m }) => sum + 8 * (2.6 * p * p + 8 * p * m), 0);
+  return maps.reduce((sum, { p, m }) => sum + 8 * (2 * p * p + 8 * p * m), 0);
 }
 
 /** Of the layers before a structure, whose weights are about as many as those behind it. */

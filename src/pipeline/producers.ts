@@ -19,7 +19,7 @@ import {
   weightTensors,
   writeWeights,
 } from '../graph/index.ts';
-import type { SolvedLayers } from '../solve/index.ts';
+import { type SolvedLayers, triangle } from '../solve/index.ts';
 import type { Values } from './frontier.ts';
 import type { Frontiers } from './frontiers.ts';
 import { type Evaluated, minimize } from './lbfgs.ts';
@@ -220,7 +220,7 @@ async function metricsOf(
       for (let a = 0; a < p; a++) {
         if (rows.has(a)) continue;
         for (let b = 0; b <= a; b++)
-          if (!rows.has(b)) covariance[a * p + b] = XtX[a * p + b] / n - mean[a] * mean[b];
+          if (!rows.has(b)) covariance[a * p + b] = XtX[triangle(a) + b] / n - mean[a] * mean[b];
         trace += covariance[a * p + a];
       }
       for (let a = 0; a < p; a++) covariance[a * p + a] += (RIDGE * trace) / p || 1;

@@ -26,7 +26,7 @@ import type { OpenedModel } from './open.ts';
 import type { Pass, Run } from './pass.ts';
 import { producersOf, type Refitted, refitProducers } from './producers.ts';
 import type { Named } from './recipe.ts';
-import { addSums, SUMS } from './shards.ts';
+import { addSums } from './shards.ts';
 import { collect, type Sums, valuesFor } from './statistics.ts';
 import { isFree, isInTiles, type PlacedStep, placed, plannedStep, type Step, stepsOf } from './steps.ts';
 import { inOrder, type Pieces } from './work.ts';
@@ -344,7 +344,7 @@ function piecesOf(
     const first = before(shard);
     return collect(opened, frontier, samples, maps, target, ahead, run, isThin, first, inTiles);
   };
-  return run.work.each('sums', about, make, { isShared, form: SUMS });
+  return run.work.each('sums', about, make, { isShared });
 }
 
 async function totalOf({ run }: Walk, pieces: Pieces<Sums[]>): Promise<Sums[]> {

@@ -1,6 +1,5 @@
 // Samples in shards, and what was summed over each of them as one sum.
 
-import type { LayerStatistics } from '../solve/index.ts';
 import { isTiled } from '../tiles/layers.ts';
 import { type Dataset, joinSamples, pickRows } from './data/dataset.ts';
 import { imageOf, type Positions } from './split.ts';
@@ -67,28 +66,4 @@ function arraysOf(sums: Statistics): Float64Array[] {
   const whole = isTiled(sums) ? sums.tiles : [sums.XtX];
   if (!target) return [...whole, sumX];
   return [...whole, sumX, target.sumY, ...('blocks' in target ? target.blocks : [target.XtY])];
-}
-
-/** Sums on their way through a store: of XᵀX, which is symmetric, the lower triangle. */
-export const SUMS = {
-  pack: (sums: Sums[]): object => ({ packed: withSquares(sums, lower) }),
-  unpack: (packed: object): Sums[] => withSquares((packed as { packed: Sums[] }).packed, square),
-};
-
-function withSquares(sums: readonly Sums[], change: (XtX: Float64Array, p: number) => Float64Array): Sums[] {
-  const changed = <S extends Statistics>(it: S) =>
-    isTiled(it) ? it : { ...it, XtX: change((it as LayerStatistics).XtX, it.p) };
-  return sums.map(({ fit, heldOut }) => ({ fit: changed(fit), heldOut: heldOut && changed(heldOut) }));
-}
-
-function lower(XtX: Float64Array, p: number): Float64Array {
-  const triangle = new Float64Array((p * (p + 1)) / 2);
-  for (let i = 0, at = 0; i < p; at += ++i) triangle.set(XtX.subarray(i * p, i * p + i + 1), at);
-  return triangle;
-}
-
-function square(triangle: Float64Array, p: number): Float64Array {
-  const XtX = new Float64Array(p * p);
-  for (let i = 0, at = 0; i < p; at += ++i) XtX.set(triangle.subarray(at, at + i + 1), i * p);
-  return XtX;
 }

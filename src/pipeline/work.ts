@@ -20,11 +20,9 @@ export interface Pieces<T> {
 }
 
 /** What there is to know of pieces beside what they are made of. */
-export interface PieceOptions<T> {
+export interface PieceOptions {
   /** Whether other passes of the run ask for the same. */
   readonly isShared?: boolean;
-  /** How one is made smaller for its way through a store, and whole again. */
-  readonly form?: { pack(piece: T): object; unpack(packed: object): T };
 }
 
 /**
@@ -49,7 +47,7 @@ export interface Work {
     kind: string,
     about: unknown,
     make: (shard: number) => Promise<T>,
-    how?: PieceOptions<T>,
+    how?: PieceOptions,
   ): Promise<Pieces<T>>;
   /** Something of all shards. @param needs  what it is made of */
   one<T extends object>(

@@ -7,7 +7,6 @@ import {
   type Image,
   type LayerRecipe,
   type LayerStatistics,
-  multiply,
   type Panel,
   pruneLayer,
   type SolvedLayers,
@@ -65,11 +64,17 @@ export class Calculator {
 
   /** A·B for B n × m; of A (n × n, symmetric) the lower triangle is read. 2n²m flops. */
   multiply(A: Float64Array, B: Float64Array, n: number): Float64Array {
-    expectSquare('multiply', A, n);
-    if (B.length % n !== 0) {
-      throw new ShapeError(`multiply: "B" expected ${n} rows, got ${B.length} values`);
-    }
-    return multiply(this.#kernels, A, B, n, B.length / n);
+    const kernels = this.#kernels;
+    return this.#onMatrix('multiply', A, n, (T) => {
+      const m = B.length / n;
+      if (!Number.isInteger(m)) {
+        throw new ShapeError(`multiply: "B" expected ${n} rows, got ${B.length} values`);
+      }
+      const C = kernels.matrix(n, m, 'f64');
+      kernels.symmetrize(T);
+      kernels.gemm(false, false, 1, T, kernels.matrix(n, m, 'f64', B), 0, C);
+      return kernels.read(C);
+    });
   }
 
   pruneLayer(...args: OnKernels<typeof pruneLayer>) {
@@ -131,18 +136,14 @@ export class Calculator {
   }
 
   #onMatrix<R>(operation: string, A: Float64Array, n: number, run: (T: Matrix<'f64'>) => R): R {
-    expectSquare(operation, A, n);
+    if (A.length !== n * n) {
+      throw new ShapeError(`${operation}: "A" expected ${n}×${n} = ${n * n} values, got ${A.length}`);
+    }
     return this.#kernels.scoped(() => run(this.#kernels.matrix(n, n, 'f64', A)));
   }
 }
 
 type Accumulator = StatisticsAccumulator | TiledAccumulator;
-
-function expectSquare(operation: string, A: Float64Array, n: number): void {
-  if (A.length !== n * n) {
-    throw new ShapeError(`${operation}: "A" expected ${n}×${n} = ${n * n} values, got ${A.length}`);
-  }
-}
 
 export async function answer<N extends Request>(
   calculator: Calculator,

@@ -9,13 +9,14 @@ import {
   type Simd,
 } from '../kernel/index.ts';
 import { TILE } from '../solve/constants';
-import type {
-  Layer,
-  LayerOptions,
-  LayerProblem,
-  LayerRecipe,
-  LayerResult,
-  SolvedLayers,
+import {
+  type Layer,
+  type LayerOptions,
+  type LayerProblem,
+  type LayerRecipe,
+  type LayerResult,
+  type SolvedLayers,
+  unpacked,
 } from '../solve/index.ts';
 import type { TiledLayer } from '../tiles/layers.ts';
 import { type TiledStatistics, withOwnArrays } from '../tiles/statistics.ts';
@@ -167,8 +168,7 @@ export class Session {
     try {
       await statistics.addRows(X);
       const { XtX } = await statistics.finish();
-      mirror(XtX, p);
-      return XtX;
+      return unpacked(XtX, p);
     } finally {
       await statistics.dispose();
     }
@@ -288,17 +288,5 @@ export class Session {
     given?: object,
   ): Promise<Result<N>> {
     return this.#executor.run(name, args, { signal, large: order >= LARGE, given });
-  }
-}
-
-/** Fills the strict upper triangle from the lower one, in squares that stay in the cache. */
-function mirror(A: Float64Array, n: number): void {
-  const edge = 32;
-  for (let i0 = 0; i0 < n; i0 += edge) {
-    for (let j0 = 0; j0 <= i0; j0 += edge) {
-      for (let i = i0; i < Math.min(i0 + edge, n); i++) {
-        for (let j = j0; j < Math.min(j0 + edge, i); j++) A[j * n + i] = A[i * n + j];
-      }
-    }
   }
 }

@@ -3,7 +3,7 @@
 
 import { ShapeError, WorkerLostError } from '../errors.ts';
 import type { ConvGeometry } from '../kernel/index.ts';
-import type { Image, LayerStatistics, Panel } from '../solve/index.ts';
+import { type Image, type LayerStatistics, type Panel, triangle } from '../solve/index.ts';
 import { assembleTiles, sharesOf, type TiledStatistics } from '../tiles/statistics.ts';
 import { tileStarts } from '../tiles/storage.ts';
 import type { Executor, Member } from './executor.ts';
@@ -198,12 +198,12 @@ function assemble(
   const { m, n, target } = parts[0];
   const array = (length: number) =>
     shared ? new Float64Array(new SharedArrayBuffer(8 * length)) : new Float64Array(length);
-  const XtX = array(p * p);
+  const XtX = array(triangle(p));
   const sumX = new Float64Array(p);
   const XtY = target && array(p * m);
-  panels.forEach(({ first, end }, part) => {
+  panels.forEach(({ first }, part) => {
     const { XtX: rows, sumX: sums, target } = parts[part];
-    for (let i = first; i < end; i++) XtX.set(rows.subarray((i - first) * end, (i - first + 1) * end), i * p);
+    XtX.set(rows, triangle(first));
     sumX.set(sums, first);
     if (target) XtY?.set(target.XtY, first * m);
   });

@@ -13,6 +13,7 @@ import {
 } from './problem.ts';
 import { objectiveOf, type Refit, refitBias, refitRows } from './refit.ts';
 import { freePart, type LayerRows, rowsLeft } from './rows.ts';
+import { triangle } from './triangle.ts';
 
 /** Tried from the weakest on, until the error on unseen samples rises. */
 const DAMPINGS = [DEFAULT_DAMPING, 3e-2, 1e-1, 3e-1, 1];
@@ -67,13 +68,13 @@ export function chooseDamping(
  */
 function damper(problem: LayerProblem, from: number): (to: number) => LayerProblem {
   const { p, m, H, G, W0, rho } = problem;
-  const diagonal = Float64Array.from({ length: p }, (_, i) => H[i * p + i]);
+  const diagonal = Float64Array.from({ length: p }, (_, i) => H[triangle(i) + i]);
   return (to) => {
     const pulled = new Float64Array(G.length);
     const damped = rho!.map((value) => value * (to / from));
     for (let i = 0; i < p; i++) {
       const more = rho![i] * (to / from - 1);
-      H[i * p + i] = diagonal[i] + more;
+      H[triangle(i) + i] = diagonal[i] + more;
       for (let at = i * m; at < (i + 1) * m; at++) pulled[at] = G[at] + more * W0[at];
     }
     return { ...problem, G: pulled, rho: damped };

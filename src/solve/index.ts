@@ -12,7 +12,6 @@ export {
   type LayerProblem,
   type LayerStatistics,
   layerProblem,
-  multiply,
   type ProblemOptions,
 } from './problem.ts';
 export {
@@ -30,3 +29,4 @@ export { type Refit, refit, refitBias } from './refit.ts';
 export type { LayerRows } from './rows.ts';
 export { type Image, type Panel, StatisticsAccumulator, statisticsWasmBytes } from './statistics.ts';
 export { Tableau } from './tableau.ts';
+export { packed, triangle, unpacked } from './triangle.ts';

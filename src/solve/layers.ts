@@ -14,6 +14,7 @@ import {
 import { type LayerOptions, type LayerResult, type Method, pruneLayer } from './prune.ts';
 import { denseOn, refitBias, refitRows } from './refit.ts';
 import { freePart, type LayerRows, rowsLeft } from './rows.ts';
+import { triangle } from './triangle.ts';
 
 /** A layer with what was seen of its inputs. */
 export interface Layer extends Pick<ProblemOptions, 'bias'>, LayerRows {
@@ -60,7 +61,7 @@ export function refits(method: Method): boolean {
  * @throws {NotPositiveDefiniteError} where H is not positive definite
  * @throws {InputError} for impossible options, or statistics with NaN or infinite values
  *
- * `layerWasmBytes` of wasm memory; about 8(p² + 4pm) bytes outside of it.
+ * `layerWasmBytes` of wasm memory; about 8(½p² + 4pm) bytes outside of it.
  *
  * @example
  * const { kept, layers } = solveLayers(kernels, [layer], { method: 'osscar' }, 128);
@@ -107,7 +108,7 @@ function dampedProblem(
     bias,
     blend: fit.target ? blend : 0,
     dampDead,
-    H: new Float64Array(fit.p ** 2),
+    H: new Float64Array(triangle(fit.p)),
   };
   const isChosen = given === undefined && heldOut && refits(method);
   const damping = isChosen

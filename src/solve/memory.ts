@@ -13,7 +13,7 @@ export function lines(bytes: f64): f64 {
   return Math.ceil(bytes / LINE) * LINE;
 }
 
-/** Elements of a lower triangle. */
+/** Elements of a lower triangle; as many lie before row n of a larger one. */
 export function triangle(n: f64): f64 {
   return (n * (n + 1)) / 2;
 }
@@ -33,9 +33,9 @@ export function tiledProblemBytes(p: f64, m: f64, b: f64): f64 {
   return HEAD_BYTES + vectors + lines(4 * groups) + lines(4 * p) + 2 * lines(groups);
 }
 
-/** The workspace of `formProblem`. */
-export function formBytes(p: f64): f64 {
-  return LINE + lines(8 * p * Math.min(p, UNPACKED_ROWS));
+/** The workspace of `formProblem`: rows of H, whole, and H·W0. */
+export function formBytes(p: f64, m: f64): f64 {
+  return lines(8 * p * Math.min(p, UNPACKED_ROWS)) + lines(8 * p * m);
 }
 
 /** The workspace of a refit of k rows: the factor of H and the weights. */

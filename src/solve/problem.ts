@@ -7,9 +7,10 @@
 // what it should give.
 
 import { InputError, ShapeError } from '../errors.ts';
-import type { Kernels, Matrix } from '../kernel/index.ts';
-import { formBytes, triangle } from './memory';
-import { Workspace } from './workspace.ts';
+import type { Kernels } from '../kernel/index.ts';
+import { formBytes } from './memory';
+import { triangle } from './triangle.ts';
+import { requireLength, Workspace } from './workspace.ts';
 
 /** Sums over the n calibration rows of a layer's inputs X (n × p) and, with a target, of Y (n × m). */
 export interface LayerStatistics {
@@ -17,7 +18,7 @@ export interface LayerStatistics {
   readonly m: number;
   /** Rows seen. */
   readonly n: number;
-  /** XᵀX, p × p, lower triangle (the strict upper triangle is not read). */
+  /** XᵀX: the lower triangle of p × p, row behind row (`packed`). */
   readonly XtX: Float64Array;
   /** Σ x, p. */
   readonly sumX: Float64Array;
@@ -49,17 +50,17 @@ export interface ProblemOptions {
    * dead groups go first, in the order of their weights, and one that stays keeps the dense weights.
    */
   readonly dampDead?: boolean;
-  /** Memory for H, p × p, overwritten; for one problem after the other, as it can be the largest array there is. */
+  /** Memory for H, overwritten; for one problem after the other, as it can be the largest array there is. */
   readonly H?: Float64Array;
 }
 
-/** A layer's quadratic problem. All matrices row-major. */
+/** A layer's quadratic problem. Matrices are row-major. */
 export interface LayerProblem {
   readonly p: number;
   readonly m: number;
   readonly groupSize: number;
   readonly groups: number;
-  /** p × p, symmetric positive definite, both triangles. */
+  /** p × p, symmetric positive definite: the lower triangle, row behind row (`packed`). */
   readonly H: Float64Array;
   /** p × m. */
   readonly G: Float64Array;
@@ -89,7 +90,7 @@ const NOTHING = 1e-12;
  * @throws {ShapeError} where sizes contradict each other
  * @throws {InputError} where the statistics hold NaN or infinite values
  *
- * Costs 2p²m flops for the product H·W0 (none at a = 1); of wasm memory `problemBytes` and 8(p² + pm).
+ * Costs 2p²m flops for the product H·W0 (none at a = 1); of wasm memory `problemBytes` and `formBytes`.
  *
  * @example
  * const problem = layerProblem(kernels, statistics, W0, { groupSize: 9, damping: 0.01 });
@@ -104,27 +105,31 @@ export function layerProblem(
   const parts: readonly LayerStatistics[] = [statistics].flat();
   const [{ p, m, target }] = parts;
   const { groupSize, bias, blend = target ? 1 : 0, damping = DEFAULT_DAMPING, dampDead = false } = options;
-  const { H = new Float64Array(p * p) } = options;
+  const { H = new Float64Array(triangle(p)) } = options;
   checkProblem(parts, W0, { ...options, H, damping, blend });
   const dense = new Float64Array(W0);
   return kernels.scoped(() => {
     const space = new Workspace(kernels, { p, m, groupSize });
+    const [sumX, sumY] = [p, m].map((length) => kernels.matrix(1, length, 'f64'));
     space.W0.set(dense);
     if (bias) space.means.y.set(bias);
-    const { sums, XtX } = placeSums(kernels, parts, blend > 0);
-    space.working(formBytes(p), () => {
-      const centred = bias !== undefined;
-      const trace = kernels.abi.formProblem(space.state, sums.ptr, centred, damping, blend, dampDead);
+    addUp(space.H, parts, ({ XtX }) => XtX);
+    addUp(kernels.view(sumX), parts, ({ sumX }) => sumX);
+    if (blend > 0) {
+      addUp(space.G, parts, ({ target }) => target!.XtY);
+      addUp(kernels.view(sumY), parts, ({ target }) => target!.sumY);
+    }
+    space.working(formBytes(p, m), () => {
+      const n = sum(parts.map((part) => part.n));
+      const how = [bias !== undefined, damping, blend, dampDead] as const;
+      const trace = kernels.abi.formProblem(space.state, n, sumX.ptr, sumY.ptr, ...how);
       if (!Number.isFinite(trace))
         throw new InputError('problem: the calibration inputs hold NaN or infinite values');
     });
     const [G, rho] = [space.G.slice(), space.rho.slice()];
     if (!G.every(Number.isFinite))
       throw new InputError('problem: the calibration targets hold NaN or infinite values');
-    const [rows, whole] = [space.H, kernels.view(XtX)];
-    for (let i = 0; i < p; i++) whole.set(rows.subarray(triangle(i), triangle(i + 1)), i * p);
-    kernels.symmetrize(XtX);
-    H.set(kernels.view(XtX));
+    H.set(space.H);
     const means = bias && { x: space.means.x.slice(), y: space.means.y.slice() };
     const groups = p / groupSize;
     const solved = blend === 0 && { solution: dense };
@@ -132,28 +137,10 @@ export function layerProblem(
   });
 }
 
-/** The sums over all parts as assembly/solve/statistics.ts has them, on the kernels' stack. */
-function placeSums(kernels: Kernels, parts: readonly LayerStatistics[], withTarget: boolean) {
-  const [{ p, m }] = parts;
-  const n = sum(parts.map((part) => part.n));
-  const sums = kernels.matrix(1, 2 + p + p * p + (withTarget ? m + p * m : 0), 'f64');
-  const view = kernels.view(sums);
-  view.set([n, n]);
-  let at = 2;
-  const place = ([first, ...others]: Float64Array[]) => {
-    const to = view.subarray(at, at + first.length);
-    to.set(first);
-    for (const other of others) for (let i = 0; i < to.length; i++) to[i] += other[i];
-    at += to.length;
-  };
-  place(parts.map(({ sumX }) => sumX));
-  const XtX: Matrix<'f64'> = { ...sums, ptr: sums.ptr + 8 * at, rows: p, cols: p, ld: p };
-  place(parts.map((part) => part.XtX));
-  if (withTarget) {
-    place(parts.map(({ target }) => target!.sumY));
-    place(parts.map(({ target }) => target!.XtY));
-  }
-  return { sums, XtX };
+/** The sum of what the parts hold, in their order. */
+function addUp<T>(to: Float64Array, [first, ...others]: readonly T[], of: (part: T) => Float64Array): void {
+  to.set(of(first));
+  for (const values of others.map(of)) for (let i = 0; i < to.length; i++) to[i] += values[i];
 }
 
 function checkProblem(
@@ -168,9 +155,9 @@ function checkProblem(
   }: ProblemOptions & Required<Pick<ProblemOptions, 'H' | 'damping' | 'blend'>>,
 ): void {
   const [{ p, m }] = parts;
-  requireLength('H', H, p * p);
+  requireLength('H', H, triangle(p));
   for (const { XtX, target } of parts) {
-    requireLength('XtX', XtX, p * p);
+    requireLength('XtX', XtX, triangle(p));
     if (blend > 0 && !target) throw new InputError('problem: a blend above 0 needs target statistics');
     if (blend > 0) requireLength('XtY', target!.XtY, p * m);
   }
@@ -200,7 +187,7 @@ export function combineProblems(problems: readonly LayerProblem[]): LayerProblem
   const groupSize = sum(problems.map((problem) => problem.groupSize));
   const m = sum(problems.map((problem) => problem.m));
   const p = groups * groupSize;
-  const H = new Float64Array(p * p);
+  const H = new Float64Array(triangle(p));
   const G = new Float64Array(p * m);
   const W0 = new Float64Array(p * m);
   const rho = new Float64Array(p);
@@ -215,7 +202,7 @@ export function combineProblems(problems: readonly LayerProblem[]): LayerProblem
     const scale = signal > 0 && !isSilent ? 1 / signal : 1;
     for (let i = 0; i < part.p; i++) {
       rho[row(i)] = scale * (part.rho?.[i] ?? 0);
-      for (let j = 0; j < part.p; j++) H[row(i) * p + row(j)] = scale * part.H[i * part.p + j];
+      for (let j = 0; j <= i; j++) H[triangle(row(i)) + row(j)] = scale * part.H[triangle(i) + j];
       for (let j = 0; j < part.m; j++) {
         G[row(i) * m + firstColumn + j] = scale * part.G[i * part.m + j];
         W0[row(i) * m + firstColumn + j] = part.W0[i * part.m + j];
@@ -245,34 +232,10 @@ export function dataOf(objective: number, damping: number): number {
   return Math.abs(data) > NOTHING * Math.abs(objective) ? data : 0;
 }
 
-/** A·B for A p × p, symmetric, of which the lower triangle is read, and B p × m. */
-export function multiply(
-  kernels: Kernels,
-  A: Float64Array,
-  B: Float64Array,
-  p: number,
-  m: number,
-): Float64Array {
-  return kernels.scoped(() => {
-    const a = kernels.matrix(p, p, 'f64', A);
-    const b = kernels.matrix(p, m, 'f64', B);
-    const c = kernels.matrix(p, m, 'f64');
-    kernels.symmetrize(a);
-    kernels.gemm(false, false, 1, a, b, 0, c);
-    return kernels.read(c);
-  });
-}
-
 export function innerProduct(A: ArrayLike<number>, B: ArrayLike<number>): number {
   let sum = 0;
   for (let i = 0; i < A.length; i++) sum += A[i] * B[i];
   return sum;
-}
-
-function requireLength(name: string, array: { readonly length: number }, expected: number): void {
-  if (array.length !== expected) {
-    throw new ShapeError(`problem: "${name}" expected ${expected} values, got ${array.length}`);
-  }
 }
 
 function sum(values: readonly number[]): number {

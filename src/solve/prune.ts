@@ -12,8 +12,8 @@ import {
   magnitudeSupport,
   selectIn,
 } from './eliminate.ts';
-import { eliminationBytes, formBytes, problemBytes, tableauBytes } from './memory';
-import { dampingOf, dataOf, innerProduct, type LayerProblem, multiply } from './problem.ts';
+import { eliminationBytes, problemBytes, tableauBytes } from './memory';
+import { dampingOf, dataOf, innerProduct, type LayerProblem } from './problem.ts';
 import { denseOn, groupRows, objectiveOf, type Refit, refit } from './refit.ts';
 import { halvingSearch, publishedSearch } from './search.ts';
 import { type LocalSearch, Tableau } from './tableau.ts';
@@ -122,7 +122,7 @@ function byOthers(
   { keep, protect }: LayerOptions,
   method: Exclude<Method, 'osscar'>,
 ): LayerResult {
-  const { p, m, groups, groupSize, solution, H, G, W0 } = problem;
+  const { groups, groupSize, solution, G, W0 } = problem;
   const dense: Refit = solution
     ? { W: solution, objective: -0.5 * innerProduct(solution, G), damping: dampingOf(problem, solution) }
     : refit(kernels, problem, [...Array(groups).keys()]);
@@ -134,7 +134,8 @@ function byOthers(
   if (method === 'ziplm') {
     // ZipLM knows no target but the dense layer itself: it starts at W0 whatever G is, and its weights are what the
     // updates W ← W − T_:B T_BB⁻¹ W_B leave. On a self target these are, to rounding, the refitted weights.
-    const own = solution ? problem : { ...problem, G: multiply(kernels, H, W0, p, m), solution: W0 };
+    const ownG = () => kernels.scoped(() => Workspace.of(kernels, problem).aimAtItself());
+    const own = solution ? problem : { ...problem, G: ownG(), solution: W0 };
     const { kept, curve, W } = eliminate(kernels, own, { keep, protect, weights: true });
     return { ...result(kept, W!), curve };
   }
@@ -284,7 +285,6 @@ export function layerWasmBytes(p: number, m: number, groupSize: number, search: 
   const elimination = eliminationBytes(p, m, groupSize, eliminationPath(p, m, groupSize), 8, p);
   const searched = search !== 'greedy' && (search !== 'swap' || p <= SEARCHABLE_ROWS);
   const problem = problemBytes(p, m, groupSize);
-  const forming = 8 * (p * p + p * m + 2 * p + m) + formBytes(p);
   const tableau = searched ? tableauBytes(p, m, groupSize) : 0;
-  return problem + Math.max(forming, elimination, tableau) + packing;
+  return problem + Math.max(elimination, tableau) + packing; // no step takes more, forming the problem neither
 }

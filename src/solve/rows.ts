@@ -3,6 +3,7 @@
 
 import type { Kernels } from '../kernel/index.ts';
 import type { LayerProblem } from './problem.ts';
+import { packed } from './triangle.ts';
 import { expectDefinite, Workspace } from './workspace.ts';
 
 /** Which rows of W a choice of groups is about. */
@@ -58,9 +59,8 @@ export function freePart(kernels: Kernels, problem: LayerProblem, rows: LayerRow
     new Int32Array(abi.memory.buffer, order, k + p).set([...stay, ...free]);
     abi.gather(state, order, k + p, T.ptr, T.ld, R.ptr);
     expectDefinite('problem', abi.schurComplement(k + p, m, k, 0, 1, T.ptr, R.ptr, objective.ptr, work));
-    const complement = kernels.submatrix(T, k, k, p, p);
-    kernels.symmetrize(complement);
-    const [H, G] = [complement, kernels.submatrix(R, k, 0, p, m)].map((part) => kernels.read(part));
+    const H = packed(kernels.read(kernels.submatrix(T, k, k, p, p)), p);
+    const G = kernels.read(kernels.submatrix(R, k, 0, p, m));
     const W0 = new Float64Array(p * m);
     free.forEach((row, at) => {
       W0.set(problem.W0.subarray(row * m, (row + 1) * m), at * m);

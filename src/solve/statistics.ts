@@ -5,6 +5,7 @@ import { ShapeError } from '../errors.ts';
 import type { ConvGeometry, Kernels, Matrix } from '../kernel/index.ts';
 import { CHUNK_ROWS, WIDE_ROWS } from './constants';
 import type { LayerStatistics } from './problem.ts';
+import { packed } from './triangle.ts';
 
 const ONE = [1, 1] as const;
 /** Of what transposes a target's image. */
@@ -121,14 +122,15 @@ export class StatisticsAccumulator {
   }
 
   /**
-   * Copies the sums out. Of a panel: XᵀX (end − first) × end, XᵀY (end − first) × m and Σx end − first.
-   * @param inPlace  leave XᵀX where it is: it then dies with the accumulator
+   * Copies the sums out; of a panel, its rows of them.
+   * @param inPlace  XᵀX is packed where it is, and nothing can be added any more: it dies with the accumulator
    */
   read({ inPlace = false } = {}): LayerStatistics {
     this.#flush();
     const kernels = this.#kernels;
     const [p, m, n] = [this.#p, this.#m, this.#rows];
-    const XtX = inPlace ? kernels.view(this.#H) : kernels.read(this.#H);
+    const H = kernels.view(this.#H);
+    const XtX = packed(H, this.#H.cols, this.#H.rows, inPlace ? H : undefined);
     const columns = (of: Matrix<'f64'>, first: number, count: number) =>
       kernels.read(kernels.submatrix(of, 0, first, of.rows, count));
     const sums = { p, m, n, XtX, sumX: columns(this.#C, this.#targets, 1) };

@@ -1,10 +1,11 @@
 // A problem in wasm memory, where the mechanism of assembly/solve/ works on it: what that is told, and what it has found.
 
-import { NotPositiveDefiniteError } from '../errors.ts';
+import { NotPositiveDefiniteError, ShapeError } from '../errors.ts';
 import type { Kernels } from '../kernel/index.ts';
-import { lines, objectiveBytes, problemBytes, refitBytes, tiledProblemBytes, triangle } from './memory';
+import { formBytes, lines, objectiveBytes, problemBytes, refitBytes, tiledProblemBytes } from './memory';
 import type { LayerProblem } from './problem.ts';
 import type { Refit } from './refit.ts';
+import { triangle } from './triangle.ts';
 
 /** What a problem is made of, beside what is written. */
 type Shape = Pick<LayerProblem, 'p' | 'm' | 'groupSize' | 'solution' | 'settled'>;
@@ -24,11 +25,12 @@ export class Workspace {
     kernels.abi.createProblem(this.state, p, m, groupSize, solution !== undefined, settled, tiled);
   }
 
+  /** @throws {ShapeError} where H is no triangle */
   static of(kernels: Kernels, problem: LayerProblem): Workspace {
-    const space = new Workspace(kernels, problem);
     const { p, H, G, W0, rho } = problem;
-    const rows = space.H;
-    for (let i = 0; i < p; i++) rows.set(H.subarray(i * p, i * p + i + 1), triangle(i));
+    requireLength('H', H, triangle(p));
+    const space = new Workspace(kernels, problem);
+    space.H.set(H);
     space.G.set(G);
     space.W0.set(W0);
     if (rho) space.rho.set(rho);
@@ -40,7 +42,7 @@ export class Workspace {
     return this.#shape.p / this.#shape.groupSize;
   }
 
-  /** The lower triangle, row behind row. */
+  /** As in `LayerProblem`. */
   get H(): Float64Array {
     return this.#doubles('problemH', triangle(this.#shape.p));
   }
@@ -97,6 +99,16 @@ export class Workspace {
       kernels.abi.workIn(this.state, kernels.allocate(lines(kernels.abi.workBytes(p, m)) + bytes));
       return run();
     });
+  }
+
+  /** H·W0, in the place of G: what a layer that is its own target has there. */
+  aimAtItself(): Float64Array {
+    const { p, m } = this.#shape;
+    const { abi } = this.kernels;
+    this.working(formBytes(p, m), () => {
+      abi.multiplyByH(this.state, abi.problemW0(this.state), abi.problemG(this.state));
+    });
+    return this.G.slice();
   }
 
   /** The best weights on some rows, solved in f64. @throws {NotPositiveDefiniteError} */
@@ -169,6 +181,13 @@ export function spread(values: Float64Array, rows: Int32Array, p: number, m: num
     W.set(values.subarray(i * m, (i + 1) * m), row * m);
   });
   return W;
+}
+
+/** @throws {ShapeError} where an array has another length */
+export function requireLength(name: string, { length }: { readonly length: number }, expected: number): void {
+  if (length !== expected) {
+    throw new ShapeError(`problem: "${name}" expected ${expected} values, got ${length}`);
+  }
 }
 
 /** @param pivot  what a kernel returns: 0, or the pivot at which H was not positive definite */

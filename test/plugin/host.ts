@@ -1,7 +1,7 @@
 // A host of the plug-in module in tests: bare WebAssembly, and typed copies in and out.
 
 import { readFileSync } from 'node:fs';
-import type { LayerStatistics } from '../../src/solve/index.ts';
+import { type LayerStatistics, unpacked } from '../../src/solve/index.ts';
 
 const BINARIES = { baseline: 'plugin.wasm', relaxed: 'plugin.relaxed.wasm' } as const;
 export type Binary = keyof typeof BINARIES;
@@ -116,7 +116,7 @@ export class Host {
 
   /** The array of sums as the module lays it out. */
   statistics({ p, m, n, XtX, sumX, target }: LayerStatistics): number {
-    const parts = [[n, target ? n : 0], sumX, XtX, target?.sumY ?? [], target?.XtY ?? []];
+    const parts = [[n, target ? n : 0], sumX, unpacked(XtX, p), target?.sumY ?? [], target?.XtY ?? []];
     const bytes = this.abi.osscar_statistics_bytes(p, target ? m : 0);
     const array = new Float64Array(bytes / 8);
     let at = 0;

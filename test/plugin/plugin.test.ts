@@ -8,6 +8,7 @@ import {
   eliminate,
   layerProblem,
   magnitudeSupport,
+  packed,
   pruneLayer,
   refit,
   refitBias,
@@ -195,7 +196,10 @@ describe.each<Binary>(['baseline', 'relaxed'])('%s', (simd) => {
     const [x, y] = [host.f32(X), host.f32(Y)];
     host.succeed(host.abi.osscar_accumulate(statistics, p, m, n, x, y));
     const whole = host.doubles(statistics, 2 + p + p * p + m + p * m);
-    expect(whole).toEqual(Float64Array.of(n, n, ...sumX, ...XtX, ...target!.sumY, ...target!.XtY));
+    const [triangles, squares] = [2 + p, 2 + p + p * p];
+    expect(whole.subarray(0, triangles)).toEqual(Float64Array.of(n, n, ...sumX));
+    expect(packed(whole.subarray(triangles, squares), p)).toEqual(XtX);
+    expect(whole.subarray(squares)).toEqual(Float64Array.of(...target!.sumY, ...target!.XtY));
 
     // Twice the rows, split elsewhere: twice the sums, to rounding in f32.
     for (const [first, rows] of [

@@ -11,7 +11,7 @@ import {
   type Simd,
 } from '../../src/kernel/index.ts';
 import { scratchBytes, Team } from '../../src/pool/team.ts';
-import { Tableau } from '../../src/solve/index.ts';
+import { packed, Tableau } from '../../src/solve/index.ts';
 import { random, randomArray } from '../support/random.ts';
 import { definite, until } from './built.ts';
 
@@ -165,7 +165,7 @@ test.each([
   async (simd, groups, groupSize) => {
     const { plain, shared, made } = await pair(simd);
     const [p, m] = [groups * groupSize, 2];
-    const [H, G, W0] = [definite(p, 1), randomArray(p * m, 2), randomArray(p * m, 3)];
+    const [H, G, W0] = [packed(definite(p, 1), p), randomArray(p * m, 2), randomArray(p * m, 3)];
     const kept = Array.from({ length: groups >> 1 }, (_, group) => 2 * group);
     const [expected, found] = [plain, shared].map((kernels) => {
       const tableau = new Tableau(kernels, { p, m, groupSize, groups, H, G, W0 }, kept);

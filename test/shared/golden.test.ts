@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { openKernels } from '../../src/kernel/index.ts';
-import { layerProblem, pruneLayer, refit } from '../../src/solve/index.ts';
+import { layerProblem, packed, pruneLayer, refit } from '../../src/solve/index.ts';
 import { readSafetensors } from '../support/safetensors.ts';
 import { shared } from './shared.ts';
 
@@ -26,9 +26,9 @@ test('there are golden layers to compare with', () => {
 describe.each(LAYERS)('%s', (layer) => {
   const about = JSON.parse(readFileSync(shared(`golden/${layer}.json`), 'utf8'));
   const tensors = readSafetensors(readFileSync(shared(`golden/${layer}.safetensors`)));
-  const XtX = Float64Array.from(tensors.get('XtX')!.data);
   const W0 = tensors.get('W')!.data;
   const [p, m] = tensors.get('W')!.shape;
+  const XtX = packed(Float64Array.from(tensors.get('XtX')!.data), p);
   const problem = layerProblem(kernels, { p, m, n: 1, XtX, sumX: new Float64Array(p) }, W0, {
     groupSize: about.group_size,
     damping: about.damping,

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openKernels } from '../../src/kernel/index.ts';
-import { layerProblem, pruneLayer } from '../../src/solve/index.ts';
+import { layerProblem, packed, pruneLayer, unpacked } from '../../src/solve/index.ts';
 import { type Binary, binaryModule, Host, relativeError, sameBits } from '../plugin/host.ts';
 import { readSafetensors } from '../support/safetensors.ts';
 import { shared } from './shared.ts';
@@ -25,7 +25,7 @@ function golden(name: string) {
   const tensors = readSafetensors(readFileSync(shared(`golden/${name}.safetensors`)));
   const { data: W0, shape } = tensors.get('W')!;
   const [p, m] = shape;
-  const XtX = Float64Array.from(tensors.get('XtX')!.data);
+  const XtX = packed(Float64Array.from(tensors.get('XtX')!.data), p);
   const statistics = { p, m, n: 1, XtX, sumX: new Float64Array(p) };
   const keeps: number[] = about.cases.map(({ keep }: { keep: number }) => keep);
   return { name, keeps, damping: about.damping as number, groupSize: about.group_size, statistics, W0 };
@@ -131,7 +131,7 @@ function install(): void {
 
 function run(module: string, { groupSize, statistics, W0 }: (typeof LAYERS)[number], keep: number) {
   const { p, m, XtX } = statistics;
-  const files = { XtX: Float32Array.from(XtX), W: W0 };
+  const files = { XtX: Float32Array.from(unpacked(XtX, p)), W: W0 };
   const paths = Object.entries(files).map(([name, values]) => {
     const path = join(folder, `${name}.f32`);
     writeFileSync(path, values);

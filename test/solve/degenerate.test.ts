@@ -7,9 +7,11 @@ import {
   type LayerProblem,
   layerProblem,
   METHODS,
+  packed,
   pruneLayer,
   SEARCHES,
   StatisticsAccumulator,
+  unpacked,
 } from '../../src/solve/index.ts';
 import { activations, naiveObjective, naiveStatistics, normals } from '../support/problems.ts';
 
@@ -79,7 +81,10 @@ describe('degenerate inputs', () => {
     const plain = problem(activations(100, p, 2), p);
     const scaled: LayerProblem = {
       ...plain,
-      H: plain.H.map((h, at) => h * scales[Math.floor(at / p)] * scales[at % p]),
+      H: packed(
+        unpacked(plain.H, p).map((h, at) => h * scales[Math.floor(at / p)] * scales[at % p]),
+        p,
+      ),
       G: plain.G.map((g, at) => g * scales[Math.floor(at / m)]),
       W0: plain.W0.map((w, at) => w / scales[Math.floor(at / m)]),
       solution: undefined,

@@ -5,6 +5,7 @@ import {
   eliminate,
   type LayerProblem,
   layerProblem,
+  packed,
   pruneLayer,
   refit,
   select,
@@ -61,7 +62,7 @@ describe.each(binaries)('eliminate, $simd', (kernels) => {
   test('keeps the better of two groups', () => {
     const layer: LayerProblem = {
       ...{ p: 2, m: 1, groupSize: 1, groups: 2 },
-      H: Float64Array.of(2, 1, 1, 3),
+      H: Float64Array.of(2, 1, 3),
       G: Float64Array.of(1, 2),
       W0: Float64Array.of(1, 1),
     };
@@ -258,7 +259,10 @@ describe.each(binaries)('eliminate, $simd', (kernels) => {
     const p = 6;
     const layer: LayerProblem = {
       ...{ p, m: 1, groupSize: 1, groups: p },
-      H: Float64Array.from({ length: p * p }, (_, i) => (i % (p + 1) === 0 ? 2 : 0)),
+      H: packed(
+        Float64Array.from({ length: p * p }, (_, i) => (i % (p + 1) === 0 ? 2 : 0)),
+        p,
+      ),
       G: new Float64Array(p).fill(1),
       W0: new Float64Array(p).fill(0.5),
     };

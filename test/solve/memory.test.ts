@@ -6,15 +6,16 @@ import {
   layerWasmBytes,
   pruneLayer,
   SEARCHES,
+  triangle,
 } from '../../src/solve/index.ts';
 import { randomArray } from '../support/random.ts';
 
 /** A well-conditioned problem of any size without a Gram matrix to compute. */
 function problem(groups: number, groupSize: number, m: number): LayerProblem {
   const p = groups * groupSize;
-  const H = new Float64Array(p * p);
+  const H = new Float64Array(triangle(p));
   for (let i = 0; i < p; i++) {
-    for (let j = 0; j < p; j++) H[i * p + j] = 0.9 ** Math.abs(i - j) + (i === j ? 0.1 : 0);
+    for (let j = 0; j <= i; j++) H[triangle(i) + j] = 0.9 ** Math.abs(i - j) + (i === j ? 0.1 : 0);
   }
   const G = Float64Array.from(randomArray(p * m, 1));
   return { p, m, groupSize, groups, H, G, W0: Float64Array.from(randomArray(p * m, 2)) };

@@ -10,10 +10,12 @@ import {
   layerProblem,
   METHODS,
   magnitudeSupport,
+  packed,
   pruneLayer,
   SEARCHES,
   StatisticsAccumulator,
   Tableau,
+  unpacked,
 } from '../../src/solve/index.ts';
 import { activations, addStatistics, naiveObjective, naiveStatistics, normals } from '../support/problems.ts';
 
@@ -293,10 +295,14 @@ function reordered({ H, G, W0, solution, ...sizes }: LayerProblem, order: readon
   const { p, m, groupSize: b } = sizes;
   const row = (i: number) => order[Math.floor(i / b)] * b + (i % b);
   const rows = (A: Float64Array) => A.map((_, at) => A[row(Math.floor(at / m)) * m + (at % m)]);
+  const whole = unpacked(H, p);
   const own = rows(W0);
   return {
     ...sizes,
-    H: H.map((_, at) => H[row(Math.floor(at / p)) * p + row(at % p)]),
+    H: packed(
+      whole.map((_, at) => whole[row(Math.floor(at / p)) * p + row(at % p)]),
+      p,
+    ),
     G: rows(G),
     W0: own,
     ...(solution && { solution: own }),

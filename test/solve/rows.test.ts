@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { openKernels } from '../../src/kernel/index.ts';
-import { layerProblem, METHODS, solveLayers } from '../../src/solve/index.ts';
+import { layerProblem, METHODS, solveLayers, unpacked } from '../../src/solve/index.ts';
 import { activations, naiveObjective, naiveStatistics, normals } from '../support/problems.ts';
 
 const kernels = await openKernels();
@@ -125,7 +125,8 @@ describe('a layer of which some rows are free', () => {
 });
 
 /** ½tr(WᵀHW) − tr(WᵀG). */
-function objectiveOf({ H, G }: { H: Float64Array; G: Float64Array }, W: Float64Array): number {
+function objectiveOf(layer: { H: Float64Array; G: Float64Array }, W: Float64Array): number {
+  const [H, G] = [unpacked(layer.H, p), layer.G];
   let f = 0;
   for (let i = 0; i < p; i++) {
     for (let j = 0; j < m; j++) {

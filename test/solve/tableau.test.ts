@@ -46,7 +46,7 @@ describe.each(binaries)('Tableau, $simd', (kernels) => {
   test('moves between the two supports of one group out of two', () => {
     const layer: LayerProblem = {
       ...{ p: 2, m: 1, groupSize: 1, groups: 2 },
-      H: Float64Array.of(2, 1, 1, 3),
+      H: Float64Array.of(2, 1, 3),
       G: Float64Array.of(1, 2),
       W0: Float64Array.of(1, 1),
     };

@@ -1,6 +1,6 @@
 // Seeded layer problems and naive oracles for the solver.
 
-import type { LayerProblem, LayerStatistics } from '../../src/solve/index.ts';
+import { type LayerProblem, type LayerStatistics, triangle, unpacked } from '../../src/solve/index.ts';
 import { random } from './random.ts';
 
 export function normals(n: number, seed: number): Float32Array {
@@ -34,14 +34,14 @@ export function naiveStatistics(
   m: number,
 ): LayerStatistics {
   const n = X.length / p;
-  const XtX = new Float64Array(p * p);
+  const XtX = new Float64Array(triangle(p));
   const XtY = new Float64Array(p * m);
   const sumX = new Float64Array(p);
   const sumY = new Float64Array(m);
   for (let r = 0; r < n; r++) {
     for (let i = 0; i < p; i++) {
       sumX[i] += X[r * p + i];
-      for (let j = 0; j < p; j++) XtX[i * p + j] += X[r * p + i] * X[r * p + j];
+      for (let j = 0; j <= i; j++) XtX[triangle(i) + j] += X[r * p + i] * X[r * p + j];
       if (Y) for (let j = 0; j < m; j++) XtY[i * m + j] += X[r * p + i] * Y[r * m + j];
     }
     if (Y) for (let j = 0; j < m; j++) sumY[j] += Y[r * m + j];
@@ -50,7 +50,11 @@ export function naiveStatistics(
 }
 
 /** min over W supported on the groups of ½tr(WᵀHW) − tr(WᵀG), by Gauss–Jordan elimination with pivoting. */
-export function naiveObjective({ p, m, groupSize, H, G }: LayerProblem, groups: readonly number[]): number {
+export function naiveObjective(
+  { p, m, groupSize, ...layer }: LayerProblem,
+  groups: readonly number[],
+): number {
+  const [H, G] = [unpacked(layer.H, p), layer.G];
   const rows = groups.flatMap((group) => Array.from({ length: groupSize }, (_, r) => group * groupSize + r));
   const k = rows.length;
   const A = rows.map((i) => [

@@ -1,18 +1,18 @@
 // Whole matrices in tiles, and back.
 
-import type { LayerStatistics } from '../../src/solve/index.ts';
+import { type LayerStatistics, triangle } from '../../src/solve/index.ts';
 import type { TiledStatistics } from '../../src/tiles/statistics.ts';
 import { given, RowBlocks, SymmetricTiles } from '../../src/tiles/storage.ts';
 
-/** A symmetric A, p × p, of which the lower triangle is read. */
+/** A symmetric A, p × p: its lower triangle, row behind row. */
 export function symmetricTiles(A: Float64Array, p: number, edge: number): SymmetricTiles<'f64'> {
   const tiles = new SymmetricTiles(p, 'f64', edge);
   for (let i = 0; i < tiles.count; i++) {
     for (let j = 0; j <= i; j++) {
       tiles.change(i, j, (tile) => {
         for (let r = 0; r < tiles.rows(i); r++) {
-          const from = (tiles.starts[i] + r) * p + tiles.starts[j];
-          tile.set(A.subarray(from, from + tiles.rows(j)), r * tiles.rows(j));
+          const from = triangle(tiles.starts[i] + r) + tiles.starts[j];
+          tile.set(A.subarray(from, from + (i === j ? r + 1 : tiles.rows(j))), r * tiles.rows(j));
         }
       });
     }

@@ -7,6 +7,8 @@ import {
   layerProblem,
   pruneLayer,
   StatisticsAccumulator,
+  triangle,
+  unpacked,
 } from '../../src/solve/index.ts';
 import { eliminateTiles } from '../../src/tiles/eliminate.ts';
 import { tiledMemory } from '../../src/tiles/memory.ts';
@@ -41,12 +43,12 @@ function sumsOf(kernels: Kernels, n: number, p: number, m: number, edge: number,
   return { whole: accumulators[0].finish(), tiles };
 }
 
-function wholeOf(tiles: SymmetricTiles): Float64Array {
-  const all = new Float64Array(tiles.n ** 2);
+function triangleOf(tiles: SymmetricTiles): Float64Array {
+  const all = new Float64Array(triangle(tiles.n));
   const row = new Float64Array(tiles.n);
   for (let i = 0; i < tiles.n; i++) {
     tiles.gather(Int32Array.of(i), row);
-    all.set(row.subarray(0, i + 1), i * tiles.n);
+    all.set(row.subarray(0, i + 1), triangle(i));
   }
   return all;
 }
@@ -55,11 +57,6 @@ function valuesOf(blocks: RowBlocks): Float64Array {
   const all = new Float64Array(blocks.n * blocks.m);
   blocks.each(false, (values, first) => all.set(values, first * blocks.m));
   return all;
-}
-
-/** The lower triangle alone. */
-function lower(A: Float64Array, n: number): Float64Array {
-  return A.map((value, at) => (at % n <= Math.floor(at / n) ? value : 0));
 }
 
 /** How many values differ, in as many; `toEqual` would print all of them. */
@@ -79,7 +76,7 @@ test.each([false, true])('the sums have the bits of whole ones, flat inputs: %s'
   const { whole, tiles } = sumsOf(kernels, 2200, 70, 9, 32, isFlat);
   const { XtX, XtY } = matricesOf(tiles);
   expect(XtX.count).toBe(3);
-  expect(differing(wholeOf(XtX), lower(whole.XtX, 70))).toBe(0);
+  expect(differing(triangleOf(XtX), whole.XtX)).toBe(0);
   expect(differing(tiles.sumX, whole.sumX)).toBe(0);
   expect(differing(valuesOf(XtY!), whole.target!.XtY)).toBe(0);
   expect(tiles.target!.sumY).toEqual(whole.target!.sumY);
@@ -95,7 +92,7 @@ describe.each([0, 0.5, 1])('with a blend of %f', (blend) => {
     const bias = centred ? normals(m, 4) : undefined;
     const expected = layerProblem(kernels, whole, W0, { groupSize: 1, blend, bias });
     const problem = tiledProblem(kernels, tiles, W0, { groupSize: 1, blend, bias });
-    expect(differing(wholeOf(problem.H), lower(expected.H, p))).toBe(0);
+    expect(differing(triangleOf(problem.H), expected.H)).toBe(0);
     expect(differing(problem.rho, expected.rho!)).toBe(0);
     // Of a dead input's products, rounding: elsewhere sums over tiles of 32 are others than those over 256.
     const [G, exact] = [valuesOf(problem.G), expected.G];
@@ -124,7 +121,7 @@ describe.each(['f32', 'f64'] as const)('%s', (type: ElementType) => {
       expect(expected.precision).toBe(type);
 
       // As the elimination has them on the full support.
-      const T = kernels.matrix(p, p, type, problem.H);
+      const T = kernels.matrix(p, p, type, unpacked(problem.H, p));
       const W = kernels.matrix(p, m, type, problem.G);
       kernels.potrf(T);
       for (const trans of [false, true]) kernels.trsm('left', trans, 1, T, W);
@@ -202,14 +199,14 @@ test.each([0, 1])('a layer of two tiles and more has the bits of the whole one, 
 
 /** Sums of correlated inputs in pairs, without the rows: half of p, and for each of them itself with noise. */
 function structured(p: number, m: number): LayerStatistics {
-  const XtX = new Float64Array(p * p);
+  const XtX = new Float64Array(triangle(p));
   const factors = normals(8 * p, 5);
   for (let i = 0; i < p; i++) {
     for (let j = 0; j <= i; j++) {
       let sum =
         i % (p / 2) === j % (p / 2) ? 1 + (i === j && i >= p / 2 ? 0.1 : 0) + (i === j ? 0.05 : 0) : 0;
       for (let f = 0; f < 8; f++) sum += 0.01 * factors[f * p + i] * factors[f * p + j];
-      XtX[i * p + j] = sum;
+      XtX[triangle(i) + j] = sum;
     }
   }
   const target = { XtY: Float64Array.from(normals(p * m, 6)), sumY: new Float64Array(m) };

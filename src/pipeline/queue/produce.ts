@@ -8,7 +8,7 @@ import type { Pass } from '../pass.ts';
 import type { RunStore } from '../store/store.ts';
 import type { At, PieceOptions, Pieces, Work } from '../work.ts';
 import { type Job, KINDS, keyOf, type Queue } from './queue.ts';
-import { type PassSnapshot, readPiece, writeDescription } from './snapshot.ts';
+import { type PassSnapshot, writeDescription } from './snapshot.ts';
 import { readArtefact, removeArtefact } from './volumes.ts';
 
 /** What is asked for again and again. */
@@ -57,7 +57,7 @@ export class QueuedWork implements Work {
     kind: string,
     about: unknown,
     _: (shard: number) => Promise<T>,
-    { isShared = false, form }: PieceOptions<T> = {},
+    { isShared = false }: PieceOptions = {},
   ): Promise<Pieces<T>> {
     const { store } = this.#asked;
     const piece = await this.#name(kind, about);
@@ -82,7 +82,7 @@ export class QueuedWork implements Work {
       },
       async read(shard) {
         await ready();
-        return readPiece(store, keyOf({ piece, shard }), form);
+        return readArtefact<T>(store, keyOf({ piece, shard }));
       },
     };
   }

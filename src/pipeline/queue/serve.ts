@@ -10,9 +10,9 @@ import { onnxSubject } from '../onnx.ts';
 import type { OpenedModel } from '../open.ts';
 import { type Pass, passOver, type Run, selectOf } from '../pass.ts';
 import type { RunStore } from '../store/store.ts';
-import type { At, PieceOptions, Pieces, Work } from '../work.ts';
+import type { At, Pieces, Work } from '../work.ts';
 import { type Job, keyOf } from './queue.ts';
-import { type PassSnapshot, readPiece, type Snapshot } from './snapshot.ts';
+import type { PassSnapshot, Snapshot } from './snapshot.ts';
 import { readArtefact, writeArtefact } from './volumes.ts';
 
 /** A job, and who waits for it. */
@@ -87,15 +87,13 @@ class ServedWork implements Work {
     kind: string,
     about: unknown,
     make: (shard: number) => Promise<T>,
-    { form }: PieceOptions<T> = {},
   ): Promise<Pieces<T>> {
     const piece = await this.#name(kind, about);
-    const packed = async (made: T) => (form ? form.pack(made) : made);
-    if (this.#at) await this.#make(piece, async ({ shard }) => packed(await make(shard!)));
+    if (this.#at) await this.#make(piece, ({ shard }) => make(shard!));
     return {
       async ready() {},
       async forget() {},
-      read: (shard) => readPiece(this.#store, keyOf({ piece, shard }), form),
+      read: (shard) => readArtefact<T>(this.#store, keyOf({ piece, shard })),
     };
   }
 

@@ -13,7 +13,6 @@ import { shardRange, sliceOf } from '../shards.ts';
 import { encode } from '../store/artefact.ts';
 import { contentHash } from '../store/hash.ts';
 import type { RunStore } from '../store/store.ts';
-import type { PieceOptions } from '../work.ts';
 import { readArtefact } from './volumes.ts';
 
 /** A file in chunks. */
@@ -68,16 +67,6 @@ export async function writeDescription(
   const hash = await contentHash([bytes]);
   if ((await store.list(`${kind}/${hash}`)).length === 0) await store.write(`${kind}/${hash}`, bytes);
   return hash;
-}
-
-/** A piece that was packed for its way, if it was. */
-export async function readPiece<T extends object>(
-  store: RunStore,
-  key: string,
-  form: PieceOptions<T>['form'],
-): Promise<T> {
-  const found = await readArtefact<T>(store, key);
-  return form ? form.unpack(found) : found;
 }
 
 class Shipper {

@@ -1,0 +1,44 @@
+// Symmetric matrices as their lower triangle, row behind row (packed storage, as BLAS calls it): XᵀX of statistics, H of
+// problems. Element (i, j) with j ≤ i is the one at triangle(i) + j.
+
+import { triangle } from './memory';
+
+export { triangle };
+
+/**
+ * The lower triangle of A, n × n and row-major, or what some of its last rows are of it.
+ *
+ * @param rows  that A has
+ * @param to  may be A itself
+ *
+ * @example
+ * const XtX = packed(Float64Array.of(4, 2, 2, 3), 2); // 4, 2, 3
+ */
+export function packed(
+  A: Float64Array,
+  n: number,
+  rows = n,
+  to = new Float64Array(triangle(n) - triangle(n - rows)),
+): Float64Array {
+  const first = n - rows;
+  for (let i = 0; i < rows; i++) {
+    to.set(A.subarray(i * n, i * n + first + i + 1), triangle(first + i) - triangle(first));
+  }
+  return to.subarray(0, triangle(n) - triangle(first));
+}
+
+/** The whole matrix, n × n, of its lower triangle. */
+export function unpacked(A: Float64Array, n: number): Float64Array {
+  const whole = new Float64Array(n * n);
+  for (let i = 0; i < n; i++) whole.set(A.subarray(triangle(i), triangle(i + 1)), i * n);
+  // In squares that stay in the cache.
+  const edge = 32;
+  for (let i0 = 0; i0 < n; i0 += edge) {
+    for (let j0 = 0; j0 <= i0; j0 += edge) {
+      for (let i = i0; i < Math.min(i0 + edge, n); i++) {
+        for (let j = j0; j < Math.min(j0 + edge, i); j++) whole[j * n + i] = whole[i * n + j];
+      }
+    }
+  }
+  return whole;
+}
