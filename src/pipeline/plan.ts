@@ -123,6 +123,8 @@ const FORWARDS = { corrected: 3.6, plain: 3 };
 
 /** Bytes of activations that memory has room for at least, in both networks at once. */
 const LEAST_ACTIVATION_BYTES = 2 ** 26;
+/** What is there of a layer's arrays at its peak, for one that is needed: the collector takes its time (measured, 1.05 of the whole run). */
+const GARBAGE = 1.1;
 /** How often activations between two parts pass to a file and back: written by both networks, read by every run of the part. */
 const ACTIVATION_PASSES = 4;
 
@@ -158,7 +160,7 @@ function within(profile: Profile, recipe: Recipe, options: PlanOptions): Pick<Pl
     return bytesOf(profile, recipe, { ...options, activationBytes });
   }
   const { wasm, heap } = least.bytes;
-  const layerBytes = Math.max(1, wasm + heap + left);
+  const layerBytes = Math.max(1, wasm + (heap + left) / GARBAGE);
   return bytesOf(profile, recipe, { ...options, activationBytes: LEAST_ACTIVATION_BYTES }, layerBytes);
 }
 
@@ -232,7 +234,7 @@ function wholeBytes(step: PlannedStep, { search }: Recipe, { threads = 1 }: Plan
   };
 }
 
-/** Layers are solved one after the other, and the sums of those to come wait in memory. */
+/** Layers are solved one after the other; the sums of those to come wait in memory, and dense weights are there once more on their way. */
 function tiledBytes(
   step: PlannedStep,
   { threads = 1, maximumBytes = ADDRESS_SPACE_BYTES }: PlanOptions,
@@ -242,7 +244,8 @@ function tiledBytes(
   const waiting = (job: TiledJob) => sum(jobs.map(tiledSumBytes)) - tiledSumBytes(job);
   const solved = jobs.map((job) => {
     const { memory, spilled, traffic } = tiledPlan(job, maximumBytes, layerBytes - waiting(job));
-    return { ...memory, spilled, traffic, heap: memory.total - memory.wasm + waiting(job) };
+    const held = memory.total - memory.wasm + waiting(job) + 4 * job.p * job.m;
+    return { ...memory, spilled, traffic, heap: Math.round(GARBAGE * held) };
   });
   const largest = (values: readonly number[]) => Math.max(...values);
   return {
