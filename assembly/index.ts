@@ -217,6 +217,7 @@ export function tableauCosts(s: Tableau): usize {
   return s.row;
 }
 export { schurComplement } from './solve/schur';
+export { addRows, addRowsBytes } from './solve/statistics';
 export { workBytes } from './solve/work';
 
 export function dswapSymmetric(n: i32, b: i32, a: i32, z: i32, A: usize, lda: i32): void {

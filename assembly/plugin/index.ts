@@ -12,10 +12,11 @@ import { select } from '../solve/greedy';
 import { Problem, createProblem, formProblem, rowOfH, workIn } from '../solve/problem';
 import { keepLargest, refitted } from '../solve/refit';
 import { REPORT_BYTES, blank } from '../solve/report';
-import { Statistics, accumulate, accumulateBytes, open, statisticsBytes } from '../solve/statistics';
+import { addRowsBytes } from '../solve/statistics';
 import * as check from './check';
 import { BUFFER, PROBLEM, allocate, free, memoryFor, push, pushBytes, setLimit } from './memory';
 import { eliminate, eliminateBytes, formingBytes, prune, pruneBytes, refit, search, searchBytes, solveBytes } from './prune';
+import { XtXOf, XtYOf, accumulate, statisticsBytes, sumXOf, sumYOf } from './statistics';
 import {
   INVALID_ARGUMENT, NOT_FINITE, OK, begin, detail, length, notPositiveDefinite, outOfMemory, refuse, sayNumber, status,
   text,
@@ -81,10 +82,9 @@ export function osscar_accumulate(statistics: usize, p: i32, m: i32, n: i32, X: 
     && check.buffer('X', X, 4 * <f64>n * p) && check.buffer('Y', Y, 4 * <f64>n * targets)
     && check.finite<f32>('X', X, <usize>n * <usize>p) && check.finite<f32>('Y', Y, <usize>n * <usize>targets)
   )) return status;
-  const scratch = accumulateBytes(p, targets);
-  if (!check.scratch(pushBytes(scratch) + pushBytes(offsetof<Statistics>()))) return status;
-  const sums = changetype<Statistics>(push(offsetof<Statistics>()));
-  accumulate(statistics, p, targets, n, X, Y, push(<usize>scratch), sums);
+  const scratch = addRowsBytes(p, targets);
+  if (!check.scratch(pushBytes(scratch))) return status;
+  accumulate(statistics, p, targets, n, X, Y, push(<usize>scratch));
   return OK;
 }
 
@@ -121,11 +121,11 @@ export function osscar_problem(
   if (!room(layer, scratch)) return 0;
   widen(p, m, W0, m, layer.W0, m);
   if (bias) widen(1, m, bias, m, layer.y, m);
-  const sums = changetype<Statistics>(layer.workspace);
-  open(statistics, p, m, sums);
-  for (let i = 0; i < p; i++) memory.copy(rowOfH(layer, i), sums.XtX + <usize>i * <usize>p * 8, <usize>(i + 1) * 8);
-  if (blend > 0) memory.copy(layer.G, sums.XtY, <usize>p * <usize>m * 8);
-  const trace = formProblem(layer, n, sums.sumX, sums.sumY, bias != 0, damping, blend, false);
+  const XtX = XtXOf(statistics, p);
+  for (let i = 0; i < p; i++) memory.copy(rowOfH(layer, i), XtX + <usize>i * <usize>p * 8, <usize>(i + 1) * 8);
+  if (blend > 0) memory.copy(layer.G, XtYOf(statistics, p, m), <usize>p * <usize>m * 8);
+  const sumY = sumYOf(statistics, p);
+  const trace = formProblem(layer, n, sumXOf(statistics), sumY, bias != 0, damping, blend, false);
   if (trace - trace != 0) refuse(NOT_FINITE, 0, 'statistics', 'a finite sum of squares');
   else if (check.finite<f64>('G', layer.G, <usize>p * <usize>m)) return changetype<usize>(layer);
   free(changetype<usize>(layer));

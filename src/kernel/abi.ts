@@ -88,6 +88,13 @@ export interface Abi
       ...[C: number, ldc: number, work: number],
     ]
   ): void;
+  addRows(
+    ...args: [
+      ...[rows: number, p: number, m: number, first: number, end: number, X: number, Y: number],
+      ...[XtX: number, sumX: number, XtY: number, sumY: number, scratch: number],
+    ]
+  ): void;
+  addRowsBytes(p: number, m: number): number;
   isFlat(rows: number, p: number, X: number, ldx: number): number;
   widen(rows: number, columns: number, A: number, lda: number, B: number, ldb: number): void;
   im2col(

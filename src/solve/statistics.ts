@@ -42,14 +42,12 @@ export class StatisticsAccumulator {
   readonly #panel: Panel;
   /** Columns of the target: m, or none. */
   readonly #targets: number;
-  readonly #H: Matrix<'f64'>;
-  /** XᵀY and Σx, for targets carry a last column of ones. */
-  readonly #C: Matrix<'f64'>;
-  /** [Σy, n]. */
-  readonly #sums: Matrix<'f64'>;
+  readonly #XtX: Matrix<'f64'>;
+  readonly #XtY: Matrix<'f64'>;
+  readonly #sumX: Matrix<'f64'>;
+  readonly #sumY: Matrix<'f64'>;
   readonly #X: Matrix<'f32'>;
   readonly #Y: Matrix<'f32'>;
-  readonly #ones: Matrix<'f32'>;
   #filled = 0;
   #rows = 0;
 
@@ -75,17 +73,14 @@ export class StatisticsAccumulator {
     this.#m = m;
     this.#panel = panel;
     this.#targets = hasTarget ? m : 0;
-    const columns = this.#targets + 1;
     this.#mark = kernels.mark();
-    this.#H = kernels.matrix(rows, panel.end, 'f64');
-    this.#C = kernels.matrix(rows, columns, 'f64');
-    this.#sums = kernels.matrix(1, columns, 'f64');
+    this.#XtX = kernels.matrix(rows, panel.end, 'f64');
+    this.#XtY = kernels.matrix(rows, this.#targets, 'f64');
+    this.#sumX = kernels.matrix(1, rows, 'f64');
+    this.#sumY = kernels.matrix(1, this.#targets, 'f64');
     this.#X = kernels.matrix(CHUNK_ROWS, p, 'f32');
-    this.#Y = kernels.matrix(CHUNK_ROWS, columns, 'f32');
-    this.#ones = kernels.matrix(CHUNK_ROWS, 1, 'f32');
-    for (const sum of [this.#H, this.#C, this.#sums]) kernels.zero(sum);
-    kernels.view(this.#ones).fill(1);
-    kernels.view(this.#Y).fill(1);
+    this.#Y = kernels.matrix(CHUNK_ROWS, this.#targets, 'f32');
+    for (const sum of [this.#XtX, this.#XtY, this.#sumX, this.#sumY]) kernels.zero(sum);
   }
 
   /** Adds rows: X n × p and, with a target, Y n × m. */
@@ -129,13 +124,12 @@ export class StatisticsAccumulator {
     this.#flush();
     const kernels = this.#kernels;
     const [p, m, n] = [this.#p, this.#m, this.#rows];
-    const H = kernels.view(this.#H);
-    const XtX = packed(H, this.#H.cols, this.#H.rows, inPlace ? H : undefined);
-    const columns = (of: Matrix<'f64'>, first: number, count: number) =>
-      kernels.read(kernels.submatrix(of, 0, first, of.rows, count));
-    const sums = { p, m, n, XtX, sumX: columns(this.#C, this.#targets, 1) };
+    const { rows, cols } = this.#XtX;
+    const from = kernels.view(this.#XtX);
+    const XtX = packed(from, cols, rows, inPlace ? from : undefined);
+    const sums = { p, m, n, XtX, sumX: kernels.read(this.#sumX) };
     if (this.#targets === 0) return sums;
-    return { ...sums, target: { XtY: columns(this.#C, 0, m), sumY: columns(this.#sums, 0, m) } };
+    return { ...sums, target: { XtY: kernels.read(this.#XtY), sumY: kernels.read(this.#sumY) } };
   }
 
   /** Frees the memory without a result. */
@@ -158,40 +152,16 @@ export class StatisticsAccumulator {
   }
 
   #flush(): void {
-    const kernels = this.#kernels;
-    const n = this.#filled;
-    if (n === 0) return;
-    const part = (of: Matrix<'f32'>, first: number, rows: number) =>
-      kernels.submatrix(of, first, 0, rows, of.cols);
-    if (!kernels.isFlat(part(this.#X, 0, n))) {
-      const [X, Y, ones] = [this.#X, this.#Y, this.#ones].map((of) => part(of, 0, n));
-      this.#add(X, Y, ones);
-    } else {
-      for (let first = 0; first < n; first += WIDE_ROWS) {
-        const rows = Math.min(WIDE_ROWS, n - first);
-        kernels.scoped(() => {
-          const [X, Y, ones] = [this.#X, this.#Y, this.#ones].map((of) =>
-            kernels.widened(part(of, first, rows)),
-          );
-          this.#add(X, Y, ones);
-        });
-      }
-    }
-    this.#filled = 0;
-  }
-
-  /** Adds the sums over some rows. */
-  #add(X: Matrix, Y: Matrix, ones: Matrix): void {
-    const kernels = this.#kernels;
+    const { abi } = this.#kernels;
+    const [n, p, m] = [this.#filled, this.#p, this.#targets];
     const { first, end } = this.#panel;
-    const rows = end - first;
-    const panel = kernels.submatrix(X, 0, first, X.rows, rows);
-    // Only the lower triangle is wanted: before the diagonal block a rectangle, then the block itself.
-    const before = kernels.submatrix(this.#H, 0, 0, rows, first);
-    if (first > 0) kernels.cross(panel, kernels.submatrix(X, 0, 0, X.rows, first), before);
-    kernels.gram(panel, kernels.submatrix(this.#H, 0, first, rows, rows));
-    kernels.cross(panel, Y, this.#C);
-    kernels.cross(ones, Y, this.#sums);
+    this.#filled = 0;
+    if (n === 0) return;
+    const [X, Y] = [this.#X.ptr, this.#Y.ptr];
+    const sums = [this.#XtX.ptr, this.#sumX.ptr, this.#XtY.ptr, this.#sumY.ptr] as const;
+    this.#kernels.scoped(() => {
+      abi.addRows(n, p, m, first, end, X, Y, ...sums, this.#kernels.allocate(abi.addRowsBytes(p, m)));
+    });
   }
 }
 
