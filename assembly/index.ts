@@ -16,7 +16,7 @@ import { Elimination, gramBlocks } from './solve/elimination';
 import { createTiled, eliminateTiled, select } from './solve/greedy';
 import { Problem } from './solve/problem';
 import { Tableau, costs } from './solve/tableau';
-import { symmetrize } from './transpose';
+import { symmetrize, transpose } from './transpose';
 import { syrk } from './syrk';
 import { trsm } from './trsm';
 
@@ -103,6 +103,12 @@ export function slauum(n: i32, W: usize, ldw: i32, work: usize): void {
 }
 export function dlauum(n: i32, W: usize, ldw: i32, work: usize): void {
   lauum<f64>(n, W, ldw, work);
+}
+export function stranspose(m: i32, n: i32, A: usize, lda: i32, B: usize, ldb: i32): void {
+  transpose<f32>(m, n, A, lda, B, ldb);
+}
+export function dtranspose(m: i32, n: i32, A: usize, lda: i32, B: usize, ldb: i32): void {
+  transpose<f64>(m, n, A, lda, B, ldb);
 }
 export function strmm(n: i32, w: i32, L: usize, ldl: i32, B: usize, ldb: i32, work: usize): void {
   trmm<f32>(n, w, L, ldl, B, ldb, work);

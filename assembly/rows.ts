@@ -136,7 +136,15 @@ function swapScalars<T>(a: usize, b: usize): void {
 }
 
 export function swapRows<T>(n: i32, a: usize, b: usize): void {
-  for (let i = 0; i < n; i++) {
+  let i = 0;
+  for (; i + LANES<T>() <= n; i += LANES<T>()) {
+    const t = v128.load(a);
+    v128.store(a, v128.load(b));
+    v128.store(b, t);
+    a += 16;
+    b += 16;
+  }
+  for (; i < n; i++) {
     swapScalars<T>(a, b);
     a += sizeof<T>();
     b += sizeof<T>();

@@ -1,15 +1,16 @@
 // Greedy elimination: of all groups, removes the cheapest again and again. Costs are exact after each removal
 // (elimination.ts); here they are ranked, what goes next is staged, and full panels are applied.
 import { CAPACITY, COLUMNS, GRAM, ROWS, STAGED_ROWS, multipleOf, panelRows } from '../../src/solve/constants';
-import { HEAD_BYTES, eliminationBytes, rowsOfR } from '../../src/solve/memory';
+import { HEAD_BYTES, eliminationBytes } from '../../src/solve/memory';
 import { gemm } from '../gemm';
 import { at } from '../simd';
+import { transpose } from '../transpose';
 import { after, enter, entry } from './array';
 import {
-  Elimination, eliminateNextPanel, eliminateStage, eliminateStep,
+  Elimination, eliminateNextPanel, eliminateStage, eliminateStep, panelRow,
 } from './elimination';
 import { rank } from './rank';
-import { Event, isTiled, moveRows, tiles } from './tiles';
+import { Event, isTiled, tiles } from './tiles';
 
 /**
  * Lays an elimination out over a workspace of `eliminationBytes`. T (p × p, lower triangle) and W (p × m) are the caller's
@@ -35,23 +36,37 @@ export function createElimination<T>(
   s.products = products;
   let next = workspace + <usize>HEAD_BYTES;
   s.tiled = tiled;
-  const rows = tiled ? s.panel : p;
+  const rows = tiled ? 0 : p;
   s.T = next;
-  s.W = next = after<T>(next, rows, p);
-  s.C = next = after<T>(next, rows, m);
-  s.R = next = after<T>(next, s.capacity, p);
-  next = after<T>(next, <i32>rowsOfR(path, p, b), p);
-  moveRows(s, rows - p, sizeof<T>());
+  next = after<T>(next, rows, p);
+  s.Vt = s.T;
+  if (sizeof<T>() == 4) {
+    s.Vt = next;
+    next = after<T>(next, rows, p);
+  }
+  s.W = next;
+  s.V = next = after<T>(next, rows, m);
+  s.C = next = after<T>(next, s.panel, p);
+  next = after<T>(next, s.capacity, p);
   if (path != ROWS) {
-    s.K = next;
+    s.R = next;
+    s.K = next = after<T>(next, s.panel, p);
     s.E = next = after<T>(next, s.capacity, p);
     next = after<f64>(next, groups, bb);
+  }
+  if (path == COLUMNS) {
+    s.U = next;
+    next = after<T>(next, s.panel, m);
+  } else if (path == GRAM) {
+    s.Rt = next;
+    next = after<T>(next, rows, p);
   }
   s.D = next;
   s.cost = next = after<f64>(next, groups, bb);
   s.work = next = after<f64>(next, groups, 1);
   s.order = next = after<f64>(next, 5, bb);
-  s.chosen = next = after<i32>(next, groups, 1);
+  s.rows = next = after<i32>(next, groups, 1);
+  s.chosen = next = after<i32>(next, p, 1);
   s.taken = next = after<i32>(next, groups, 1);
   s.isProtected = next = after<u8>(next, groups, 1);
   next = after<u8>(next, groups, 1);
@@ -110,27 +125,27 @@ function stage<T>(s: Elimination, position: i32): i32 {
     tiles(Event.Stage, first, count * b, C, at<T>(s.K, s.p, row, 0));
     return end - 1;
   }
-  subtract<T>(s, s.T, s.T, C, first, count * b);
+  subtract<T>(s, s.Vt, s.Vt, C, first, count * b);
   if (s.path != ROWS) {
     const m = s.m;
     const part = at<T>(s.W, m, first, 0);
     const K = at<T>(s.K, s.p, row, 0);
     gemm<T>(false, true, count * b, s.live * b, m, <T>1, part, m, s.W, m, <T>0, K, s.p, s.products);
     if (s.path == GRAM) {
-      subtract<T>(s, s.T, s.R, K, first, count * b);
-      subtract<T>(s, s.R, s.T, K, first, count * b);
+      subtract<T>(s, s.Vt, s.Rt, K, first, count * b);
+      subtract<T>(s, s.Rt, s.Vt, K, first, count * b);
     }
   }
   return end - 1;
 }
 
-/** C ← C − AᵀB over the rows of V that this panel found, for columns first … first + rows − 1 of A. */
+/** C ← C − ABᵀ over the columns that panels before have found, for rows first … first + rows − 1 of A. */
 function subtract<T>(s: Elimination, A: usize, B: usize, C: usize, first: i32, rows: i32): void {
   const p = s.p;
   const before = s.begin * s.b;
-  const part = at<T>(A, p, before, first);
+  const part = at<T>(A, p, first, before);
   gemm<T>(
-    true, false, rows, s.live * s.b, p - before, <T>-1, part, p, at<T>(B, p, before, 0), p, <T>1, C, p, s.products,
+    false, true, rows, s.live * s.b, p - before, <T>-1, part, p, at<T>(B, p, 0, before), p, <T>1, C, p, s.products,
   );
 }
 
@@ -145,16 +160,18 @@ function room(s: Elimination): i32 {
 }
 
 function nextPanel<T>(s: Elimination): void {
-  if (isTiled(s)) {
-    const live = s.live * s.b;
-    const found = used(s);
-    tiles(Event.Panel, live, found, at<T>(s.T, s.p, live, 0), at<T>(s.W, s.m, live, 0));
-    moveRows(s, found, sizeof<T>());
-  } else if (s.path == COLUMNS) {
-    const m = s.m;
-    const live = s.live * s.b;
-    const V = at<T>(s.T, s.p, live, 0);
-    gemm<T>(true, false, live, m, used(s), <T>-1, V, s.p, at<T>(s.W, m, live, 0), m, <T>1, s.W, m, s.products);
+  const p = s.p;
+  const m = s.m;
+  const live = s.live * s.b;
+  const found = used(s);
+  const row = panelRow(s, s.live);
+  const V = at<T>(s.V, p, row, 0);
+  const U = at<T>(s.U, m, row, 0);
+  if (isTiled(s)) tiles(Event.Panel, live, found, V, U);
+  else {
+    if (s.path == COLUMNS) gemm<T>(true, false, live, m, found, <T>-1, V, p, U, m, <T>1, s.W, m, s.products);
+    transpose<T>(found, live, V, p, at<T>(s.Vt, p, 0, live), p);
+    if (s.path == GRAM) transpose<T>(found, live, at<T>(s.R, p, row, 0), p, at<T>(s.Rt, p, 0, live), p);
   }
   eliminateNextPanel<T>(s);
 }

@@ -14,16 +14,22 @@
 // ½ tr(G_jᵀ H_jj⁻¹ G_j) of adding the group, and the caller takes the largest.
 //
 // A removed group is first swapped behind the live ones, the staged ones being the last of these, so that all parts are
-// contiguous; its rows of V then take the place of its own in T, which nobody needs any more. Which group goes, and
-// the products, are the business of eliminate.ts.
+// contiguous. T is not: it stays by group, and staged columns are gathered. Of panels before there is Vᵀ, a row for each position:
+// an exchange is one of rows, where one of columns would miss the cache at every element. Which group goes, and the products, are the
+// business of eliminate.ts.
 //
 // The matrices are f32 or f64, by the functions' type parameter; diagonal blocks and costs, which are differences of
 // nearly equal numbers, are always f64.
 import { COLUMNS, GRAM, ROWS } from '../../src/solve/constants';
 import { diagonalBlock, mirror, quadraticCost, smallPotrf, smallTrsm, whiten } from '../block';
-import { S, dot, scaleRow, subtractRows, swapColumnGroups, swapRowGroups, swapRows, swapSymmetricGroups } from '../rows';
+import { S, dot, scaleRow, subtractRows, swapColumnGroups, swapRowGroups, swapRows } from '../rows';
 import { at } from '../simd';
+import { symmetrize } from '../transpose';
+import { enter, entry } from './array';
 import { Event, isTiled, tiles } from './tiles';
+
+/** Columns that are gathered together from below the diagonal: several misses on their way at a time, few pages. Flat from 8 to 64. */
+const GATHERED: i32 = 16;
 
 /** The state of an elimination, at the beginning of its workspace. Positions and counts are in groups, `capacity` and `panel` in rows. */
 // @ts-ignore: decorator
@@ -48,15 +54,23 @@ export class Elimination {
   /** Rows of C and K, and rows of the panel. */
   capacity: i32;
   panel: i32;
-  /** p × p: the lower triangle of H⁻¹ where both groups live, V in the rows of removed groups. */
+  /** p × p: H⁻¹ by group, or of it the lower triangle. */
   T: usize;
-  /** p × m: H⁻¹G on the full support, then as the path has it. In rows removed by COLUMNS, U. */
+  /** p × m, by position: H⁻¹G on the full support, then as the path has it. */
   W: usize;
+  /**
+   * p × p, of panels before: Vᵀ and Rᵀ (GRAM), by position; live rows have the columns from `begin` on. f64 has no room of its own for
+   * Vᵀ, which then lies in T above the triangle; T is whole otherwise.
+   */
+  Vt: usize;
+  Rt: usize;
+  /** panel × p: V and R (not ROWS) of the panel, by position, the latest removal first; and U, panel × m (COLUMNS). */
+  V: usize;
+  R: usize;
+  U: usize;
   /** capacity × p: columns of T, and of K (not ROWS), as rows, as of the panel's beginning; the last ones first. */
   C: usize;
   K: usize;
-  /** R, of the panel (COLUMNS, panel × p) or of all removals (GRAM, p × p, by position). */
-  R: usize;
   /** groups × b × b: the diagonal blocks of T, and of K (not ROWS), by position. */
   D: usize;
   E: usize;
@@ -64,6 +78,8 @@ export class Elimination {
   cost: usize;
   /** Group by position (i32): behind the live ones those that are removed, the first of them last. */
   order: usize;
+  /** Row of T by position (i32), as they were when groups were last staged. */
+  rows: usize;
   /** 5·b·b doubles. */
   work: usize;
   /** By group, 1 where it must stay (bytes). */
@@ -82,19 +98,20 @@ function stagedRow(s: Elimination, position: i32): i32 {
   return s.capacity - (s.begin - position) * s.b;
 }
 
+/** The row of V, R and U that belongs to the group that was removed, or is, at a position. */
 // @ts-ignore: decorator
 @inline
-function rowOfR<T>(s: Elimination, position: i32): usize {
-  const row = s.path == GRAM ? position * s.b : s.panel - (s.begin - position) * s.b;
-  return at<T>(s.R, s.p, row, 0);
+export function panelRow(s: Elimination, position: i32): i32 {
+  return s.panel - (s.begin - position) * s.b;
 }
 
-/** Fills order, the diagonal blocks and the costs, from T and W on the full support; the host of tiles fills blocks itself. */
+/** Fills order, the diagonal blocks and the costs, from T's triangle and W on the full support; the host of tiles fills blocks itself. */
 export function eliminateStart<T>(s: Elimination): void {
   const b = s.b;
   s.live = s.begin = s.p / b;
   s.staged = 0;
   if (s.path != ROWS && !isTiled(s)) gramBlocks<T>(s, 0, s.live, s.W);
+  if (s.Vt != s.T) symmetrize<T>(s.p, s.T, s.p);
   for (let g = 0; g < s.live; g++) {
     store<i32>(s.order + (<usize>g << 2), g);
     if (!isTiled(s)) diagonalBlock<T>(b, g, s.T, <usize>s.p * sizeof<T>(), s.D + <usize>(g * b * b) * S);
@@ -146,13 +163,29 @@ export function eliminateStage<T>(s: Elimination, position: i32, count: i32): vo
     swap<T>(s, i == 0 ? position : nextToGo(s, end + 1), end);
   }
   s.staged += count;
-  if (isTiled(s)) return; // the host fills C
+  if (!isTiled(s)) gather<T>(s, end, count, at<T>(s.C, s.p, stagedRow(s, end), 0)); // else the host does
+}
+
+/** C ← the rows of T of `count` groups from a position on, by position, as far as groups live. */
+function gather<T>(s: Elimination, first: i32, count: i32, C: usize): void {
+  const b = s.b;
+  const p = s.p;
   const live = s.live * b;
-  let c = at<T>(s.C, p, stagedRow(s, end), 0);
-  for (let i = end * b; i < (end + count) * b; i++) {
-    memory.copy(c, at<T>(s.T, p, i, 0), <usize>(i + 1) * sizeof<T>());
-    for (let j = i + 1; j < live; j++) store<T>(c + <usize>j * sizeof<T>(), load<T>(at<T>(s.T, p, j, i)));
-    c += <usize>p * sizeof<T>();
+  for (let j = 0; j < live; j++) enter(s.rows, j, entry(s.order, j / b) * b + j % b);
+  const isHalf: i32 = s.Vt == s.T ? -1 : 0;
+  const width = isHalf ? GATHERED : live;
+  for (let begin = 0; begin < live; begin += width) {
+    const end = min(live, begin + width);
+    let c = C;
+    for (let i = first * b; i < (first + count) * b; i++) {
+      const g = entry(s.rows, i);
+      for (let j = begin; j < end; j++) {
+        const h = entry(s.rows, j);
+        const below = (g - h) & ((g - h) >> 31) & isHalf; // min(g − h, 0), without a branch that nobody can foresee
+        store<T>(c + <usize>j * sizeof<T>(), load<T>(at<T>(s.T, p, g - below, h + below)));
+      }
+      c += <usize>p * sizeof<T>();
+    }
   }
 }
 
@@ -181,19 +214,20 @@ function swap<T>(s: Elimination, a: i32, z: i32): void {
   const first = live - s.staged;
   const staged = s.staged * b;
   const row = stagedRow(s, first);
-  if (isTiled(s)) {
-    tiles(Event.Swap, a, z, 0, 0);
-    swapColumnGroups<T>((s.begin - live) * b, b, a, z, at<T>(s.T, p, live * b, 0), p);
-  } else {
-    swapSymmetricGroups<T>(p, b, a, z, s.T, p); // below the live rows these are the columns of V
+  const before = s.begin * b;
+  const used = before - live * b;
+  if (isTiled(s)) tiles(Event.Swap, a, z, 0, 0);
+  else {
+    swapRowGroups<T>(p - before, b, a, z, at<T>(s.Vt, p, 0, before), p);
     swapRowGroups<T>(s.m, b, a, z, s.W, s.m);
   }
+  swapColumnGroups<T>(used, b, a, z, at<T>(s.V, p, panelRow(s, live), 0), p);
   swapRows<f64>(b * b, s.D + <usize>a * bb, s.D + <usize>z * bb);
   swapColumnGroups<T>(staged, b, a, z, at<T>(s.C, p, row, 0), p);
   if (a >= first) swapRowGroups<T>(live * b, b, stagedRow(s, a) / b, stagedRow(s, z) / b, s.C, p);
   if (s.path != ROWS) {
-    const removed = (s.path == GRAM ? p / b : s.begin) - live;
-    swapColumnGroups<T>(removed * b, b, a, z, rowOfR<T>(s, live), p);
+    if (s.path == GRAM) swapRowGroups<T>(p - before, b, a, z, at<T>(s.Rt, p, 0, before), p);
+    swapColumnGroups<T>(used, b, a, z, at<T>(s.R, p, panelRow(s, live), 0), p);
     swapColumnGroups<T>(staged, b, a, z, at<T>(s.K, p, row, 0), p);
     if (a >= first) swapRowGroups<T>(live * b, b, stagedRow(s, a) / b, stagedRow(s, z) / b, s.K, p);
     swapRows<f64>(b * b, s.E + <usize>a * bb, s.E + <usize>z * bb);
@@ -221,10 +255,9 @@ export function eliminateStep<T>(s: Elimination, position: i32): i32 {
   const info = smallPotrf(b, L);
   if (info != 0) return info;
 
-  if (isTiled(s)) tiles(Event.Remove, base, b, at<T>(s.W, s.m, base, 0), 0);
   // The rows of V since the panel began lie behind those that are formed now.
   const owed = (s.begin - s.live) * b;
-  const V = at<T>(s.T, p, base, 0);
+  const V = at<T>(s.V, p, panelRow(s, last), 0);
   const before = V + <usize>b * lt;
   const staged = at<T>(s.C, p, stagedRow(s, last), 0);
   for (let r = 0; r < b; r++) {
@@ -292,7 +325,7 @@ function stepOnColumns<T>(s: Elimination, last: i32, V: usize, owed: i32, L: usi
   const bb = <usize>(b * b) * S;
   const base = last * b;
   const before = V + <usize>b * lt;
-  const R = rowOfR<T>(s, last);
+  const R = at<T>(s.R, p, panelRow(s, last), 0);
   const beforeR = R + <usize>b * lt;
   const staged = at<T>(s.K, p, stagedRow(s, last), 0);
   for (let r = 0; r < b; r++) {
@@ -304,7 +337,9 @@ function stepOnColumns<T>(s: Elimination, last: i32, V: usize, owed: i32, L: usi
   smallTrsm<T>(b, base, narrow, R, lt);
   if (s.path == COLUMNS) {
     const lw = <usize>s.m * sizeof<T>();
-    const U = at<T>(s.W, s.m, base, 0);
+    const U = at<T>(s.U, s.m, panelRow(s, last), 0);
+    if (isTiled(s)) tiles(Event.Remove, base, b, U, 0);
+    else memory.copy(U, at<T>(s.W, s.m, base, 0), <usize>b * lw);
     for (let r = 0; r < b; r++) {
       subtractRows<T>(owed, s.m, at<T>(before, p, 0, base + r), lt, U + <usize>b * lw, lw, U + <usize>r * lw);
     }

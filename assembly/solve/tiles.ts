@@ -1,6 +1,5 @@
-// An elimination by COLUMNS whose large matrices lie outside linear memory, in tiles of the host's: T (by group, as on the full
-// support), W and what earlier panels have found of V (both by position). Of T and W the rows of the panel alone are here, at the
-// addresses that they would have in the whole matrices, whose other rows nobody touches. The host brings what is to be staged up to date.
+// An elimination by COLUMNS whose large matrices lie outside linear memory, in tiles of the host's: T (by group), W and Vᵀ of
+// panels before (both by position). The host brings what is to be staged up to date.
 import { Elimination } from './elimination';
 
 /** What the host is to do, with positions and counts in rows but for Swap. */
@@ -28,11 +27,4 @@ export function tiles(event: Event, a: i32, z: i32, x: usize, y: usize): void {
 @inline
 export function isTiled(s: Elimination): bool {
   return ASC_FEATURE_THREADS && s.tiled;
-}
-
-/** Has the rows that are here be those of the panel that begins so many rows earlier, of elements of `size` bytes. */
-export function moveRows(s: Elimination, rows: i32, size: usize): void {
-  const bytes = <usize>rows * size;
-  s.T += bytes * s.p;
-  s.W += bytes * s.m;
 }

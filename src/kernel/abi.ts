@@ -24,6 +24,8 @@ type Trsm = (
   ]
 ) => void;
 
+type Transpose = (m: number, n: number, A: number, lda: number, B: number, ldb: number) => void;
+
 type Trmm = (n: number, w: number, L: number, ldl: number, B: number, ldb: number, work: number) => void;
 
 type EliminateTiled = (problem: number, keep: number, groupsPerStep: number, wholeCurve: boolean) => number;
@@ -65,6 +67,7 @@ export interface Abi
     Record<`problem${ProblemPart}` | 'eliminated' | 'tiledBlocks', (problem: number) => number>,
     Record<`${Prefix}trtri` | `${Prefix}lauum`, (n: number, A: number, lda: number, work: number) => void>,
     Record<`${Prefix}trmm`, Trmm>,
+    Record<`${Prefix}transpose`, Transpose>,
     Record<`${Prefix}createTiled`, (problem: number) => void>,
     Record<`${Prefix}gramBlocks`, (problem: number, first: number, end: number, W: number) => void>,
     Record<`${Prefix}eliminateTiled`, EliminateTiled>,

@@ -160,7 +160,8 @@ function within(profile: Profile, recipe: Recipe, options: PlanOptions): Pick<Pl
     return bytesOf(profile, recipe, { ...options, activationBytes });
   }
   const { wasm, heap } = least.bytes;
-  const layerBytes = Math.max(1, wasm + (heap + left) / GARBAGE);
+  const underWay = 4 * Math.max(0, ...profile.steps.flatMap(tiledJobs).map(({ p, m }) => p * m));
+  const layerBytes = Math.max(1, wasm + (heap + left) / GARBAGE - underWay);
   return bytesOf(profile, recipe, { ...options, activationBytes: LEAST_ACTIVATION_BYTES }, layerBytes);
 }
 
@@ -244,7 +245,8 @@ function tiledBytes(
   const waiting = (job: TiledJob) => sum(jobs.map(tiledSumBytes)) - tiledSumBytes(job);
   const solved = jobs.map((job) => {
     const { memory, spilled, traffic } = tiledPlan(job, maximumBytes, layerBytes - waiting(job));
-    const held = memory.total - memory.wasm + waiting(job) + 4 * job.p * job.m;
+    const underWay = 4 * job.p * job.m;
+    const held = memory.total - memory.wasm + waiting(job) + underWay;
     return { ...memory, spilled, traffic, heap: Math.round(GARBAGE * held) };
   });
   const largest = (values: readonly number[]) => Math.max(...values);

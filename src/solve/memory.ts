@@ -1,6 +1,6 @@
 // What the solver's parts take of linear memory, stated before they start. Compiled by asc too, as constants.ts is.
 
-import { CAPACITY, GRAM, groupsPerPivot, panelRows, ROWS } from './constants';
+import { CAPACITY, COLUMNS, GRAM, groupsPerPivot, panelRows, ROWS } from './constants';
 
 /** A cache line, to which all parts are aligned. */
 export const LINE: f64 = 64;
@@ -49,25 +49,23 @@ export function objectiveBytes(k: f64, m: f64): f64 {
   return lines(8 * k * m) + lines(8 * block * k) + lines(8 * block * m);
 }
 
-/** Rows of R that an elimination keeps. */
-export function rowsOfR(path: i32, p: f64, b: f64): f64 {
-  if (path === ROWS) return 0;
-  return path === GRAM ? p : panelRows(b);
-}
-
 /**
  * The workspace of an elimination, T and W and all, in elements of `size` bytes, without the scratch of the products.
  * What lies in it is laid out by `createElimination` (assembly/solve/eliminate.ts).
- * @param rows  of T and W: p, or those of a panel where the rest is in tiles outside
+ * @param rows  of T and W: p, or none where they are in tiles outside
  */
 export function eliminationBytes(p: f64, m: f64, b: f64, path: i32, size: f64, rows: f64): f64 {
   const groups = p / b;
+  const panel = lines(size * panelRows(b) * p);
   const staged = lines(size * CAPACITY * panelRows(b) * p);
   const blocks = lines(8 * p * b);
-  let bytes =
-    HEAD_BYTES + lines(size * rows * p) + lines(size * rows * m) + lines(size * rowsOfR(path, p, b) * p);
-  bytes += path === ROWS ? staged + blocks : 2 * (staged + blocks);
-  return bytes + lines(8 * groups) + lines(40 * b * b) + 2 * lines(4 * groups) + 2 * lines(groups);
+  let bytes = HEAD_BYTES + (size === 4 ? 2 : 1) * lines(size * rows * p) + lines(size * rows * m);
+  bytes += (path === ROWS ? 1 : 2) * (panel + staged + blocks);
+  if (path === COLUMNS) bytes += lines(size * panelRows(b) * m);
+  else if (path === GRAM) bytes += lines(size * rows * p);
+  return (
+    bytes + lines(8 * groups) + lines(40 * b * b) + 2 * lines(4 * groups) + lines(4 * p) + 2 * lines(groups)
+  );
 }
 
 /** What a pivot takes, with as many rows as there are in one at most: a swap has those of two groups. */

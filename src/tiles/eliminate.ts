@@ -48,7 +48,7 @@ export function eliminateTiles<T extends ElementType>(
   return kernels.scoped(() => {
     const space = new Workspace(kernels, { p, m, groupSize: b, settled }, true);
     space.protect(protect);
-    return space.working(eliminationBytes(p, m, b, COLUMNS, elementBytes(type), panelRows(b)), () => {
+    return space.working(eliminationBytes(p, m, b, COLUMNS, elementBytes(type), 0), () => {
       abi[`${prefixOf(type)}createTiled`](space.state);
       const host = new Host(kernels, space, T, W, search);
       host.begin();
@@ -76,8 +76,11 @@ class Positions {
   readonly #columns: readonly number[];
   /** An address where a block is in wasm memory. */
   readonly #places: (number | Floats)[];
+  readonly #views: Floats[] = [];
   /** Where the others come in. */
   readonly #room: number;
+  /** A row on its way. */
+  readonly #swapped: Floats;
 
   constructor(
     kernels: Kernels,
@@ -92,6 +95,7 @@ class Positions {
     this.starts = starts;
     this.#room = room;
     this.#columns = starts.slice(0, -1).map(columns);
+    this.#swapped = arrayOf(type, Math.max(...this.#columns));
     this.#places = this.#columns.map((cols, i) => {
       const length = this.rows(i) * cols;
       const bytes = lines(length * elementBytes(type));
@@ -107,10 +111,9 @@ class Positions {
     return this.#columns[i];
   }
 
-  /** A block wherever it is. Dies where wasm memory grows. */
-  view(i: number): Floats {
-    const place = this.#places[i];
-    return typeof place === 'number' ? this.#inside(i, place) : place;
+  /** Where a block is: an address, or outside wasm memory. */
+  place(i: number): number | Floats {
+    return this.#places[i];
   }
 
   /** Runs over the blocks of the first `live` rows, in wasm memory. @param isChanged  whether they are written to */
@@ -132,14 +135,22 @@ class Positions {
   row(position: number, count: number): Floats {
     const i = this.#blockOf(position);
     const end = (position - this.starts[i] + 1) * this.#columns[i];
-    return this.view(i).subarray(end - count, end);
+    return this.#view(i).subarray(end - count, end);
   }
 
   swap(a: number, z: number, count: number): void {
     const [x, y] = [this.row(a, count), this.row(z, count)];
-    const kept = x.slice();
+    const kept = this.#swapped.subarray(0, count);
+    kept.set(x);
     x.set(y);
     y.set(kept);
+  }
+
+  /** A block wherever it is. From its first use on wasm memory must not grow. */
+  #view(i: number): Floats {
+    const place = this.#places[i];
+    this.#views[i] ??= typeof place === 'number' ? this.#inside(i, place) : place;
+    return this.#views[i];
   }
 
   #inside(i: number, address: number): Floats {
@@ -186,7 +197,6 @@ class Host {
     this.#search = search;
     this.#size = elementBytes(type);
     this.#live = p;
-    if (p <= MIRRORED_ROWS) T.mirror();
     this.#gathered = arrayOf(type, multipleOf(b, STAGED_ROWS) * (p + PADDING));
     this.#order = Int32Array.from({ length: p / b }, (_, group) => group);
     const removed = wholeCurve ? p : p - keep * b;
@@ -216,6 +226,8 @@ class Host {
       for (let r = 0; r < rows; r++, at++) this.#W.row(first + r, m).set(values.subarray(r * m, (r + 1) * m));
     });
     if (at !== p) throw new Error('eliminate: W has other rows');
+    // At last, since tiles in wasm memory are read where they are.
+    if (p <= MIRRORED_ROWS) T.mirror();
   }
 
   /** The diagonal blocks of T and WWᵀ. */
@@ -256,8 +268,9 @@ class Host {
     for (let j = 0; j < live; j++) rows[j] = order[Math.floor(j / b)] * b + (j % b);
     this.#T.gather(rows.subarray(first, first + count), this.#gathered, p + PADDING);
     for (let r = 0; r < count; r++) {
+      const from = this.#gathered.subarray(r * (p + PADDING), r * (p + PADDING) + p);
       const to = this.#floats(C + r * p * size, live);
-      for (let j = 0, from = r * (p + PADDING); j < live; j++) to[j] = this.#gathered[from + rows[j]];
+      for (let j = 0; j < live; j++) to[j] = from[rows[j]];
     }
     if (found > 0) {
       this.#bring(this.#V, first, count, found);
@@ -281,7 +294,9 @@ class Host {
   #take(n: number, V: number, U: number): void {
     const { p, m } = this.#search;
     const [live, size] = [this.#live, this.#size];
-    const gemm = this.#kernels.abi[`${prefixOf(this.#T.type)}gemm`];
+    const { abi } = this.#kernels;
+    const prefix = prefixOf(this.#T.type);
+    const [gemm, transpose] = [abi[`${prefix}gemm`], abi[`${prefix}transpose`]];
     this.#W.each(live, true, (i, rows, W) => {
       gemm(
         ...([true, false, rows, m, n, -1, V + this.#W.starts[i] * size, p, U, m] as const),
@@ -293,11 +308,15 @@ class Host {
     const from = this.#floats(V, (n - 1) * p + live);
     for (let i = 0; i + 1 < this.#V.starts.length && this.#V.starts[i] < live; i++) {
       const [first, columns] = [this.#V.starts[i], this.#V.columns(i)];
-      const to = this.#V.view(i);
       const rows = Math.min(this.#V.rows(i), live - first);
+      const into = columns - this.#found;
+      const place = this.#V.place(i);
+      if (typeof place === 'number') {
+        transpose(n, rows, V + first * size, p, place + into * size, columns);
+        continue;
+      }
       for (let j = 0; j < rows; j++) {
-        const end = j * columns + columns - this.#found;
-        for (let q = 0; q < n; q++) to[end + q] = from[q * p + first + j];
+        for (let q = 0; q < n; q++) place[j * columns + into + q] = from[q * p + first + j];
       }
     }
   }

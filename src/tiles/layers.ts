@@ -11,7 +11,7 @@ import { moved, type TiledProblem, tiledProblem } from './problem.ts';
 import { pruneTiles, refitTiles } from './prune.ts';
 import { inFile, type ScratchFile } from './scratch.ts';
 import type { TiledStatistics } from './statistics.ts';
-import { inMemory, type Place, type RowBlocks } from './storage.ts';
+import type { Place, RowBlocks } from './storage.ts';
 
 /** A layer whose sums lie in tiles. */
 export interface TiledLayer extends Omit<Layer, 'fit' | 'heldOut'> {
@@ -72,7 +72,7 @@ export function solveTiled(
     ...{ groupSize, bias, damping },
     blend: fit.target ? blend : 0,
   });
-  let place: Place = inMemory;
+  let place: Place | undefined;
   if (spilled > 0) ({ problem, freed: place } = moved(problem, inFile(scratch!)));
   if (keep === undefined) {
     const all = [...Array(problem.groups).keys()];

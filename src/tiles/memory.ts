@@ -73,7 +73,7 @@ export function positionBytes(
 export function eliminationWasmBytes(shape: TiledShape, size: number): number {
   const { p, m, groupSize: b, keep, wholeCurve, edge = TILE } = shape;
   const removed = wholeCurve ? p : p - keep * b;
-  const panel = eliminationBytes(p, m, b, COLUMNS, size, panelRows(b));
+  const panel = eliminationBytes(p, m, b, COLUMNS, size, 0);
   const widest = Math.max(m, removed);
   const block = size * (edge + b) * widest;
   const staged = 2 * size * panelRows(b) * widest;
@@ -90,15 +90,40 @@ export function tiledHelperBytes(job: Pick<TiledJob, 'p' | 'm' | 'edge'>): numbe
   return summingBytes(job) + 4 * BATCH_ROWS * (job.p + job.m);
 }
 
+/** What factorisation and solves take of wasm memory: three tiles, and of `columns` wide parts of other matrices so much. */
+function factorBytes(edge: number, columns: number): number {
+  return 3 * 8 * (edge + 2) ** 2 + columns + PACKING_BYTES;
+}
+
+/** Of n rows, so many columns as are worked on at a time. */
+function panelBytes(n: number, m: number, type: ElementType): number {
+  return n * panelColumns(n, m, type) * elementBytes(type);
+}
+
+/** Bytes of H⁻¹ that lie in wasm memory: all, where there is room for what the search works on besides, or none. */
+export function inverseInside(shape: TiledShape, wasmBytes: number, size: number): number {
+  const { p, m, edge = TILE } = shape;
+  const inverse = size * tileElements(p, edge);
+  const elimination = eliminationWasmBytes(shape, size) + positionBytes(shape, size);
+  const factor = factorBytes(edge, panelBytes(p, m, size === 4 ? 'f32' : 'f64'));
+  return inverse + Math.max(elimination, factor) <= wasmBytes ? inverse : 0;
+}
+
+/** The same of the factor of a refit. */
+export function factorInside(k: number, m: number, edge: number, wasmBytes: number): number {
+  const factor = 8 * tileElements(k, edge);
+  return factor + factorBytes(edge, panelBytes(k, m, 'f64')) <= wasmBytes ? factor : 0;
+}
+
 /** What a layer in tiles takes at its peak, in bytes. */
 export interface TiledMemory {
   /** The linear memory. */
   readonly wasm: number;
   /** Sums that become H and G, in f64, rows on their way to them, and the dense weights, in f32. */
   readonly problem: number;
-  /** H⁻¹ and the weights of the search, and what does not lie in wasm memory of V and W. */
+  /** H⁻¹ and the weights of the search, V and W, as far as they do not lie in wasm memory. */
   readonly search: number;
-  /** The factor of the refit and its weights, in f64, and these once more among the rows that go. */
+  /** The factor of the refit, where it does not, and its weights, in f64, and these once more among the rows that go. */
   readonly refit: number;
   readonly total: number;
 }
@@ -106,8 +131,9 @@ export interface TiledMemory {
 /**
  * Peak bytes of a layer in tiles whose search is in elements of `size` bytes, on a linear memory of at most `wasmBytes`. Nothing is taken
  * to be freed between the search and the refit: when buffers go is the collector's business.
+ * @param isSpilled  H and G go to a file, and H⁻¹ and the factor where they were instead of into wasm memory
  */
-export function tiledMemory(job: TiledJob, wasmBytes: number, size = 4): TiledMemory {
+export function tiledMemory(job: TiledJob, wasmBytes: number, size = 4, isSpilled = false): TiledMemory {
   const { p, m, groupSize, keep } = job;
   const edge = Math.min(job.edge ?? TILE, p);
   const shape = { ...job, edge };
@@ -115,17 +141,22 @@ export function tiledMemory(job: TiledJob, wasmBytes: number, size = 4): TiledMe
   const searched = keep === undefined ? undefined : { ...shape, keep };
   const byPosition = searched ? positionBytes(searched, size) : 0;
   const least = searched ? eliminationWasmBytes(searched, size) : 0;
-  const resident = Math.min(byPosition, Math.max(0, wasmBytes - least));
-  const tiles = 3 * 8 * (edge + 2) ** 2;
-  const sums = summingBytes(shape);
-  const columns = (n: number, type: ElementType) => n * panelColumns(n, m, type) * elementBytes(type);
-  const panels = Math.max(columns(p, 'f32'), 2 * columns(p, 'f64'), columns(k, 'f64'));
-  const wasm = Math.max(least + resident, tiles + panels + PACKING_BYTES, sums);
+  const inverse = searched && !isSpilled ? inverseInside(searched, wasmBytes, size) : 0;
+  const factor = isSpilled ? 0 : factorInside(k, m, edge, wasmBytes);
+  const resident = Math.min(byPosition, Math.max(0, wasmBytes - least - inverse));
+  const wasm = Math.max(
+    inverse + least + resident,
+    inverse + factorBytes(edge, panelBytes(p, m, size === 4 ? 'f32' : 'f64')),
+    factor + factorBytes(edge, panelBytes(k, m, 'f64')),
+    factorBytes(edge, 2 * panelBytes(p, m, 'f64')),
+    summingBytes(shape),
+  );
   const problem = 8 * (tileElements(p, edge) + p * m) + 4 * p * m + 4 * BATCH_ROWS * (p + m);
   const mirrored = p <= MIRRORED_ROWS ? size * p * p : 0;
   const gathered = mirrored + size * multipleOf(groupSize, STAGED_ROWS) * (p + PADDING);
-  const search = searched ? size * (tileElements(p, edge) + p * m) + gathered + (byPosition - resident) : 0;
-  const refit = 8 * (tileElements(k, edge) + k * m + p * m);
+  const outside = size * (tileElements(p, edge) + p * m) - inverse + gathered + (byPosition - resident);
+  const search = searched ? outside : 0;
+  const refit = 8 * (tileElements(k, edge) + k * m + p * m) - factor;
   return { wasm, problem, search, refit, total: wasm + problem + search + refit + RUNTIME_BYTES };
 }
 
@@ -155,13 +186,14 @@ export function tiledPlan(job: TiledJob, wasmBytes: number, memory: number, size
   const { p, m, groupSize, keep, edge = TILE } = job;
   const whole = tiledMemory(job, Math.min(wasmBytes, memory), size);
   if (whole.total <= memory) return { memory: whole, spilled: 0, traffic: 0 };
+  const inFile = tiledMemory(job, Math.min(wasmBytes, memory), size, true);
   const spilled = tiledSumBytes(job);
   const k = keep === undefined ? p : keep * groupSize;
   // The search and the refit lie where H and G were; one block at a time comes back.
   const search = keep === undefined ? 0 : size * (tileElements(p, edge) + p * m);
   const refit = 8 * (tileElements(k, edge) + k * m);
   const saved = Math.min(spilled, search + refit) - 8 * (edge + 2) * (edge + 2 + m);
-  const rest = { ...whole, problem: whole.problem - saved, total: whole.total - saved };
+  const rest = { ...inFile, problem: inFile.problem - saved, total: inFile.total - saved };
   return { memory: rest, spilled, traffic: PASSES * spilled };
 }
 

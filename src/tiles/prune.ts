@@ -1,6 +1,6 @@
 // One layer in tiles, from its problem to its weights: greedy elimination and refit, as `pruneLayer` makes them with `search: 'greedy'`.
 
-import type { ElementType, Kernels } from '../kernel/index.ts';
+import { type ElementType, elementBytes, type Kernels } from '../kernel/index.ts';
 import { CONFIRMED, NEGLIGIBLE, WELL_CONDITIONED } from '../solve/constants';
 import { checkSchedule, type EliminationOptions } from '../solve/eliminate.ts';
 import { dataOf } from '../solve/problem.ts';
@@ -8,8 +8,9 @@ import { groupRows } from '../solve/refit.ts';
 import { expectDefinite, notDefinite } from '../solve/workspace.ts';
 import { eliminateTiles, type TiledSupport } from './eliminate.ts';
 import { potrf, potri, solve } from './factor.ts';
+import { factorInside, inverseInside } from './memory.ts';
 import type { TiledProblem } from './problem.ts';
-import { type Floats, type Place, RowBlocks, SymmetricTiles } from './storage.ts';
+import { type Floats, inMemory, inWasm, type Place, RowBlocks, SymmetricTiles } from './storage.ts';
 
 /** As `EliminationOptions` of solve/eliminate.ts, of which the path is `columns`. */
 export interface TiledOptions extends Omit<EliminationOptions, 'path' | 'weights'> {
@@ -17,7 +18,7 @@ export interface TiledOptions extends Omit<EliminationOptions, 'path' | 'weights
   readonly support?: readonly number[];
   /** Called before a search in f64 that follows one in f32; where it throws, there is none. */
   readonly onF64?: () => void;
-  /** Where what is not in wasm memory goes. */
+  /** Where matrices go; left out, to wasm memory as far as there is room. */
   readonly place?: Place;
   /** What is being done, as it begins. */
   readonly onPhase?: (phase: string) => void;
@@ -57,7 +58,7 @@ export function pruneTiles(kernels: Kernels, problem: TiledProblem, options: Til
       type,
     );
   if (precision === 'f32') {
-    const found = search(kernels, problem, options, 'f32');
+    const found = kernels.scoped(() => search(kernels, problem, options, 'f32'));
     if (typeof found === 'object') {
       const refitted = refitOf(found.kept);
       const lost = found.objective - found.dense;
@@ -69,7 +70,7 @@ export function pruneTiles(kernels: Kernels, problem: TiledProblem, options: Til
     }
   }
   if (precision === 'f32' && keep < groups) options.onF64?.();
-  const found = search(kernels, problem, options, 'f64');
+  const found = kernels.scoped(() => search(kernels, problem, options, 'f64'));
   if (typeof found !== 'object') throw notDefinite('eliminate', found ?? 0);
   return result(found, refitOf(found.kept), found.dense, 'f64');
 }
@@ -100,7 +101,9 @@ function search<T extends ElementType>(
   const { keep, groupsPerStep, protect, wholeCurve, place, onPhase = () => {} } = options;
   if (type === 'f32' && keep === problem.groups) return undefined;
   onPhase(`factorisation in ${type}`);
-  const T = new SymmetricTiles(p, type, edge, place);
+  const shape = { p, m, groupSize, keep, edge, groupsPerStep, protect, wholeCurve };
+  const inverse = inverseInside(shape, kernels.maximumBytes - kernels.mark(), elementBytes(type));
+  const T = new SymmetricTiles(p, type, edge, place ?? (inverse > 0 ? inWasm(kernels) : inMemory));
   for (let i = 0; i < H.count; i++) {
     for (let j = 0; j <= i; j++) H.read(i, j, (tile) => T.tile(i, j).save(tile));
   }
@@ -130,7 +133,6 @@ function search<T extends ElementType>(
     if (!(largest <= WELL_CONDITIONED)) return undefined;
   }
   onPhase('elimination');
-  const shape = { p, m, groupSize, keep, edge, groupsPerStep, protect, wholeCurve };
   const found = eliminateTiles(kernels, T, W, shape, dense);
   if (typeof found === 'number') return type === 'f32' ? undefined : found;
   return { ...found, dense, denseDamping };
@@ -175,7 +177,7 @@ function gather(
   H: SymmetricTiles<'f64'>,
   rows: Int32Array,
   edge: number,
-  place: Place | undefined,
+  place: Place,
 ): SymmetricTiles<'f64'> {
   const L = new SymmetricTiles(rows.length, 'f64', edge, place);
   const first = H.starts.map((start) => {
@@ -206,13 +208,23 @@ function gather(
 /** The best weights on these rows, ascending, solved in f64. @throws {NotPositiveDefiniteError} */
 export function refitTiles(
   kernels: Kernels,
+  problem: TiledProblem,
+  rows: Int32Array,
+  options: Pick<TiledOptions, 'place' | 'onPhase'> = {},
+): Refitted {
+  return kernels.scoped(() => refit(kernels, problem, rows, options));
+}
+
+function refit(
+  kernels: Kernels,
   { m, edge, H, G, W0, rho }: TiledProblem,
   rows: Int32Array,
-  { place, onPhase = () => {} }: Pick<TiledOptions, 'place' | 'onPhase'> = {},
+  { place, onPhase = () => {} }: Pick<TiledOptions, 'place' | 'onPhase'>,
 ): Refitted {
   onPhase('refit');
   const k = rows.length;
-  const L = gather(H, rows, edge, place);
+  const factor = factorInside(k, m, edge, kernels.maximumBytes - kernels.mark());
+  const L = gather(H, rows, edge, place ?? (factor > 0 ? inWasm(kernels) : inMemory));
   const W = new RowBlocks(k, m, 'f64', edge, place);
   let at = 0;
   G.each(false, (values, first, count) => {

@@ -1,21 +1,24 @@
-// Matrices in blocks outside wasm memory: symmetric ones as the square tiles of their lower triangle, others as blocks of rows.
-// Who needs a block brings it in.
+// Matrices in blocks: symmetric ones as the square tiles of their lower triangle, others as blocks of rows. They lie outside wasm memory,
+// and who needs a block brings it in; or inside, where there is room for all.
 
 import { type ElementType, elementBytes, type Kernels, type Matrix } from '../kernel/index.ts';
 import { lastTile } from '../solve/constants';
 
 export type Floats = Float32Array | Float64Array;
 
-/** Elements outside wasm memory: in memory, where they can be had without a copy, or elsewhere. */
+/** Elements in memory, where they can be had without a copy, or elsewhere. */
 export interface Block {
+  /** Dies, of those in wasm memory, where that grows. */
   readonly data?: Floats;
+  /** Of those in wasm memory. */
+  readonly address?: number;
   /** Copies all elements to `to`. */
   load(to: Floats): void;
   /** Takes all elements from `from`. */
   save(from: Floats): void;
 }
 
-/** Makes blocks, of zeros. */
+/** Makes blocks, of zeros but for those in wasm memory. */
 export type Place = (type: ElementType, length: number) => Block;
 
 export const inMemory: Place = (type, length) => blockOf(arrayOf(type, length));
@@ -41,6 +44,21 @@ export function recycled(arrays: readonly Floats[]): Place {
 
 function blockOf(data: Floats): Block {
   return { data, load: (to) => to.set(data), save: (from) => data.set(from) };
+}
+
+/** On the kernels' stack, where they work in place. */
+export function inWasm(kernels: Kernels): Place {
+  return (type, length) => {
+    const m = kernels.matrix(1, length, type);
+    return {
+      address: m.ptr,
+      get data() {
+        return kernels.view(m);
+      },
+      load: (to) => to.set(kernels.view(m)),
+      save: (from) => kernels.view(m).set(from),
+    };
+  };
 }
 
 /** Where the tiles of n rows begin, and n. */
@@ -93,15 +111,18 @@ export class SymmetricTiles<T extends ElementType = ElementType> {
     this.#stage.use(this.tile(i, j), this.type, this.rows(i) * this.rows(j), true, run);
   }
 
-  /** A tile on the kernels' stack. */
+  /** A tile in wasm memory: itself, or copied to the kernels' stack, from where `keep` takes back what has become of it. */
   bring(kernels: Kernels, i: number, j: number): Matrix<T> {
-    const m = kernels.matrix(this.rows(i), this.rows(j), this.type);
+    const [rows, cols] = [this.rows(i), this.rows(j)];
+    const { address } = this.tile(i, j);
+    if (address !== undefined) return { type: this.type, ptr: address, rows, cols, ld: cols };
+    const m = kernels.matrix(rows, cols, this.type);
     this.tile(i, j).load(kernels.view(m));
     return m;
   }
 
   keep(kernels: Kernels, m: Matrix<T>, i: number, j: number): void {
-    this.tile(i, j).save(kernels.view(m));
+    if (this.tile(i, j).address === undefined) this.tile(i, j).save(kernels.view(m));
   }
 
   /** Element (g, h), of tiles in memory. */

@@ -11,7 +11,7 @@ import {
   unpacked,
 } from '../../src/solve/index.ts';
 import { eliminateTiles } from '../../src/tiles/eliminate.ts';
-import { tiledMemory } from '../../src/tiles/memory.ts';
+import { inverseInside, tiledMemory } from '../../src/tiles/memory.ts';
 import { tiledProblem } from '../../src/tiles/problem.ts';
 import { pruneTiles } from '../../src/tiles/prune.ts';
 import { TiledAccumulator, type TiledStatistics } from '../../src/tiles/statistics.ts';
@@ -178,24 +178,33 @@ test.each([
   },
 );
 
-test.each([0, 1])('a layer of two tiles and more has the bits of the whole one, blend %i', async (blend) => {
-  const kernels = await openKernels();
-  const [p, m] = [TILE + 102, 60];
-  const groups = p;
-  const keep = p / 2;
-  const whole = structured(p, m);
-  const W0 = normals(p * m, 3);
-  const problem = layerProblem(kernels, whole, W0, { groupSize: 1, blend });
-  const expected = pruneLayer(kernels, problem, { keep, search: 'greedy' });
-  const tiled = tiledProblem(kernels, tiledStatistics(whole, TILE), W0, { groupSize: 1, blend });
-  const found = pruneTiles(kernels, tiled, { keep });
-  expect(found.precision).toBe('f32');
-  expect(found.kept).toEqual(expected.kept);
-  expect(found.curve.subarray(keep, groups)).toEqual(expected.curve!.subarray(keep, groups));
-  expect(found.objective).toBe(expected.objective);
-  expect(found.relativeError).toBe(expected.relativeError);
-  expect(differing(valuesOf(found.W), rowsOf(expected.W, m, expected.kept))).toBe(0);
-});
+test.each([
+  [0, 2 ** 32],
+  [1, 2 ** 32],
+  [1, 110 * 2 ** 20],
+])(
+  'a layer of two tiles and more has the bits of the whole one, blend %i, in %i bytes',
+  async (blend, maximumBytes) => {
+    const [kernels, bound] = [await openKernels(), await openKernels({ maximumBytes })];
+    const [p, m] = [TILE + 102, 60];
+    const groups = p;
+    const keep = p / 2;
+    const whole = structured(p, m);
+    const W0 = normals(p * m, 3);
+    const problem = layerProblem(kernels, whole, W0, { groupSize: 1, blend });
+    const expected = pruneLayer(kernels, problem, { keep, search: 'greedy' });
+    const tiled = tiledProblem(kernels, tiledStatistics(whole, TILE), W0, { groupSize: 1, blend });
+    const found = pruneTiles(bound, tiled, { keep });
+    // Whether the inverse lies inside wasm memory or comes in tile by tile.
+    expect(inverseInside({ p, m, groupSize: 1, keep }, maximumBytes, 4) > 0).toBe(maximumBytes === 2 ** 32);
+    expect(found.precision).toBe('f32');
+    expect(found.kept).toEqual(expected.kept);
+    expect(found.curve.subarray(keep, groups)).toEqual(expected.curve!.subarray(keep, groups));
+    expect(found.objective).toBe(expected.objective);
+    expect(found.relativeError).toBe(expected.relativeError);
+    expect(differing(valuesOf(found.W), rowsOf(expected.W, m, expected.kept))).toBe(0);
+  },
+);
 
 /** Sums of correlated inputs in pairs, without the rows: half of p, and for each of them itself with noise. */
 function structured(p: number, m: number): LayerStatistics {
