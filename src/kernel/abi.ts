@@ -37,7 +37,7 @@ type Eliminate = (
   ...args: [problem: number, keep: number, groupsPerStep: number, path: number, wholeCurve: boolean]
 ) => number;
 
-type ProblemPart =
+export type ProblemPart =
   | ('H' | 'G' | 'W0' | 'Rho' | 'X' | 'Y' | 'Rows' | 'Protected')
   | ('Kept' | 'Order' | 'Curve' | 'Report' | 'Workspace');
 type TableauPart =

@@ -1,7 +1,7 @@
 // A problem in wasm memory, where the mechanism of assembly/solve/ works on it: what that is told, and what it has found.
 
 import { NotPositiveDefiniteError, ShapeError } from '../errors.ts';
-import type { Kernels } from '../kernel/index.ts';
+import type { Kernels, ProblemPart } from '../kernel/index.ts';
 import { formBytes, lines, objectiveBytes, problemBytes, refitBytes, tiledProblemBytes } from './memory';
 import type { LayerProblem } from './problem.ts';
 import type { Refit } from './refit.ts';
@@ -44,50 +44,50 @@ export class Workspace {
 
   /** As in `LayerProblem`. */
   get H(): Float64Array {
-    return this.#doubles('problemH', triangle(this.#shape.p));
+    return this.#part('H', Float64Array, triangle(this.#shape.p));
   }
 
   get G(): Float64Array {
-    return this.#doubles('problemG', this.#shape.p * this.#shape.m);
+    return this.#part('G', Float64Array, this.#shape.p * this.#shape.m);
   }
 
   get W0(): Float64Array {
-    return this.#doubles('problemW0', this.#shape.p * this.#shape.m);
+    return this.#part('W0', Float64Array, this.#shape.p * this.#shape.m);
   }
 
   get rho(): Float64Array {
-    return this.#doubles('problemRho', this.#shape.p);
+    return this.#part('Rho', Float64Array, this.#shape.p);
   }
 
   /** Of the inputs and the outputs. */
   get means(): { readonly x: Float64Array; readonly y: Float64Array } {
     const { p, m } = this.#shape;
-    return { x: this.#doubles('problemX', p), y: this.#doubles('problemY', m) };
+    return { x: this.#part('X', Float64Array, p), y: this.#part('Y', Float64Array, m) };
   }
 
   get curve(): Float64Array {
-    return this.#doubles('problemCurve', this.groups + 1);
+    return this.#part('Curve', Float64Array, this.groups + 1);
   }
 
   get order(): Int32Array {
-    return this.#integers('problemOrder', this.groups);
+    return this.#part('Order', Int32Array, this.groups);
   }
 
   /** As assembly/solve/report.ts has it. */
   get report() {
-    const [objective, dense, , , , , damping, denseDamping] = this.#doubles('problemReport', 8);
+    const [objective, dense, , , , , damping, denseDamping] = this.#part('Report', Float64Array, 8);
     return { objective, dense, damping, denseDamping };
   }
 
   /** Ascending. */
   get kept(): number[] {
-    const flags = this.#flags('problemKept');
+    const flags = this.#part('Kept', Uint8Array, this.groups);
     return Array.from(flags.keys()).filter((group) => flags[group] === 1);
   }
 
   /** Those that searches leave, from now on. */
   protect(groups: readonly number[] = []): void {
-    const flags = this.#flags('problemProtected').fill(0);
+    const flags = this.#part('Protected', Uint8Array, this.groups).fill(0);
     for (const group of groups) flags[group] = 1;
   }
 
@@ -128,7 +128,7 @@ export class Workspace {
     abi.solve(this.state, k);
     const { objective, damping } = this.report;
     const found = this.matrix(abi.refitted(this.state, k), k, m);
-    return { W: spread(found, this.#integers('problemRows', k), p, m), objective, damping };
+    return { W: spread(found, this.#part('Rows', Int32Array, k), p, m), objective, damping };
   }
 
   /** f(S, W) of any weights W, p × m, that vanish outside these rows. */
@@ -136,7 +136,7 @@ export class Workspace {
     const { m } = this.#shape;
     const k = rows.length;
     return this.working(objectiveBytes(k, m), () => {
-      this.#integers('problemRows', k).set(rows);
+      this.#part('Rows', Int32Array, k).set(rows);
       const to = this.matrix(this.kernels.abi.problemWorkspace(this.state), k, m);
       rows.forEach((row, i) => {
         to.set(W.subarray(row * m, (row + 1) * m), i * m);
@@ -148,7 +148,7 @@ export class Workspace {
   #factored<R>(rows: Int32Array, run: () => R): R {
     const k = rows.length;
     return this.working(refitBytes(k, this.#shape.m), () => {
-      this.#integers('problemRows', k).set(rows);
+      this.#part('Rows', Int32Array, k).set(rows);
       expectDefinite('refit', this.kernels.abi.factor(this.state, k));
       return run();
     });
@@ -159,18 +159,10 @@ export class Workspace {
     return new Float64Array(this.kernels.abi.memory.buffer, at >>> 0, rows * cols);
   }
 
-  #doubles(part: `problem${'H' | 'G' | 'W0' | 'Rho' | 'X' | 'Y' | 'Curve' | 'Report'}`, n: number) {
-    return this.matrix(this.kernels.abi[part](this.state), n, 1);
-  }
-
-  #integers(part: 'problemRows' | 'problemOrder', n: number): Int32Array {
+  /** n elements of what the problem has there. */
+  #part<A>(part: ProblemPart, array: new (buffer: ArrayBuffer, at: number, n: number) => A, n: number): A {
     const { abi } = this.kernels;
-    return new Int32Array(abi.memory.buffer, abi[part](this.state) >>> 0, n);
-  }
-
-  #flags(part: 'problemKept' | 'problemProtected'): Uint8Array {
-    const { abi } = this.kernels;
-    return new Uint8Array(abi.memory.buffer, abi[part](this.state) >>> 0, this.groups);
+    return new array(abi.memory.buffer, abi[`problem${part}`](this.state) >>> 0, n);
   }
 }
 
