@@ -53,7 +53,7 @@ export function solveTiled(
 ): SolvedLayers {
   const { W: W0, fit, bias, groupSize, free, gone } = layer;
   const { method = 'osscar', blend, damping = DEFAULT_DAMPING, groupsPerStep, wholeCurve, support } = recipe;
-  if (method !== 'osscar') {
+  if (keep !== undefined && method !== 'osscar') {
     throw new InputError(
       `${method}: a layer of ${fit.p} inputs does not fit one memory, and in tiles there is osscar alone`,
     );
@@ -62,12 +62,12 @@ export function solveTiled(
   const { p, edge } = fit;
   const m = W0.length / p;
   const shape = { p, m, groupSize, keep, wholeCurve, edge };
-  const planFor = (size: number) => {
-    const found = tiledPlan(shape, kernels.maximumBytes, memory, size);
+  const planFor = (size: number, bound: number) => {
+    const found = tiledPlan(shape, kernels.maximumBytes, bound, size);
     expectFits(shape, found, memory);
     return found;
   };
-  const { spilled } = planFor(4);
+  const { spilled } = planFor(4, memory);
   let problem = tiledProblem(kernels, fit, W0, {
     ...{ groupSize, bias, damping },
     blend: fit.target ? blend : 0,
@@ -82,7 +82,8 @@ export function solveTiled(
   }
   const found = pruneTiles(kernels, problem, {
     ...{ keep, groupsPerStep, wholeCurve, support, place },
-    onF64: () => planFor(8),
+    // What is not in the file by then does not go there any more.
+    onF64: () => planFor(8, spilled > 0 ? memory : Number.POSITIVE_INFINITY),
   });
   const W = whole(found.W, groupRows(found.kept, groupSize), problem);
   const { relativeError, curve } = found;

@@ -98,6 +98,12 @@ describe.each([1, 2])('%i threads', (threads) => {
   test('baselines and layers with rows that stay are refused', async () => {
     const layer = { W: W0, groupSize: 1, fit: await sumsIn(session) };
     await expect(session.solveTiled(layer, { method: 'ziplm' }, 150)).rejects.toThrow('osscar alone');
+    // A refit of all inputs is the same for whoever refits.
+    const { layers } = await session.solveTiled(
+      { ...layer, fit: await sumsIn(session) },
+      { method: 'magnitude-refit' },
+    );
+    expect(layers[0].W).toHaveLength(p * m);
   });
 });
 
