@@ -48,7 +48,6 @@ export {
   type SolvedLayers,
   StatisticsAccumulator,
   solveLayers,
-  triangle,
   unpacked,
 } from './solve/index.ts';
 export type { TiledLayer } from './tiles/layers.ts';

@@ -27,7 +27,12 @@ export function packed(
   return to.subarray(0, triangle(n) - triangle(first));
 }
 
-/** The whole matrix, n × n, of its lower triangle. */
+/**
+ * The whole matrix, n × n, of its lower triangle.
+ *
+ * @example
+ * const H = unpacked(Float64Array.of(4, 2, 3), 2); // 4, 2, 2, 3
+ */
 export function unpacked(A: Float64Array, n: number): Float64Array {
   const whole = new Float64Array(n * n);
   for (let i = 0; i < n; i++) whole.set(A.subarray(triangle(i), triangle(i + 1)), i * n);

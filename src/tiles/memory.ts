@@ -3,8 +3,7 @@
 import { InputError } from '../errors.ts';
 import { type ElementType, elementBytes } from '../kernel/index.ts';
 import { CHUNK_ROWS, COLUMNS, multipleOf, panelRows, STAGED_ROWS, TILE, WIDE_ROWS } from '../solve/constants';
-import { eliminationBytes, lines, tiledProblemBytes } from '../solve/memory';
-import { tileStarts } from './storage.ts';
+import { eliminationBytes, LINE, tiledProblemBytes } from '../solve/memory';
 
 /** Rows that pass over the tiles together: of one chunk alone, tiles would come and go as long as they are worked on. */
 export const BATCH_ROWS = 4 * CHUNK_ROWS;
@@ -26,9 +25,13 @@ export function panelColumns(n: number, m: number, type: ElementType): number {
 
 /** Elements of the tiles of a symmetric matrix. */
 export function tileElements(n: number, edge: number): number {
-  const starts = tileStarts(n, edge);
-  const rows = starts.slice(1).map((end, i) => end - starts[i]);
-  return rows.reduce((sum, r, i) => sum + r * starts[i + 1], 0);
+  const whole = wholeTiles(n, edge);
+  return (edge * edge * whole * (whole + 1)) / 2 + (n - whole * edge) * n;
+}
+
+/** Tiles along an edge before the last one, as `tileStarts` has them, of any n: plans are arithmetic alone. */
+function wholeTiles(n: number, edge: number): number {
+  return n > edge + 2 ? Math.floor((n - 3) / edge) : 0;
 }
 
 /** A layer in tiles. */
@@ -61,12 +64,16 @@ export function positionBytes(
   size: number,
 ): number {
   const removed = wholeCurve ? p : p - keep * groupSize;
-  const starts = tileStarts(p, Math.max(1, Math.floor(edge / groupSize)) * groupSize);
-  const rows = starts.slice(1).map((end, i) => end - starts[i]);
-  return rows.reduce(
-    (sum, r, i) => sum + lines(size * r * m) + lines(size * r * ownColumns(removed, p, starts[i])),
-    0,
-  );
+  const rows = Math.max(1, Math.floor(edge / groupSize)) * groupSize;
+  const whole = wholeTiles(p, rows);
+  // Blocks that see all removals, and those that go before them.
+  const all = Math.min(whole, Math.floor((p - removed) / rows) + 1);
+  const some = whole - all;
+  const last = p - whole * rows;
+  const V =
+    rows * (all * removed + some * p - (rows * some * (all + whole - 1)) / 2) +
+    last * ownColumns(removed, p, whole * rows);
+  return size * (p * m + V) + 2 * LINE * (whole + 1);
 }
 
 /** Wasm memory of an elimination without what it keeps by position, and with room for a block of it at a time. */
@@ -181,6 +188,10 @@ export function tiledSumBytes({ p, m, edge = TILE }: Pick<TiledJob, 'p' | 'm' | 
  * What a layer takes within a bound: all of it in memory, or else H and G in a file, whether that fits the bound or not.
  * @param wasmBytes  of a linear memory, at most
  * @param size  bytes of the search's elements
+ *
+ * @example
+ * const { memory, spilled } = tiledPlan({ p: 28672, m: 7168, groupSize: 1, keep: 14336 }, 2 ** 32, 12e9);
+ * console.log(`${memory.total} bytes, and ${spilled} in a file`);
  */
 export function tiledPlan(job: TiledJob, wasmBytes: number, memory: number, size = 4): TiledPlan {
   const { p, m, groupSize, keep, edge = TILE } = job;

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type * as Entry from '../../src/layer.ts';
-import { expectFits, tiledPlan } from '../../src/tiles/memory.ts';
+import { expectFits, positionBytes, tiledPlan, tileElements } from '../../src/tiles/memory.ts';
 import { sharesOf } from '../../src/tiles/statistics.ts';
+import { tileStarts } from '../../src/tiles/storage.ts';
 import { activations, normals } from '../support/problems.ts';
 import { matricesOf } from '../support/tiles.ts';
 
@@ -139,4 +140,32 @@ test('fc2 of OPT-30B fits 15 GB, and 11 with its sums in a file', () => {
   expect(spilled.spilled).toBeGreaterThan(8 * ((28_672 * 28_673) / 2 + 28_672 * 7_168));
   expect(() => expectFits(layer, spilled, 11e9)).not.toThrow();
   expect(() => expectFits(layer, tiledPlan(layer, 2 ** 32, 9e9), 9e9)).toThrow('28672 inputs');
+});
+
+test('plans count the elements that there are, of any number of inputs', () => {
+  const total = (starts: readonly number[], of: (first: number, rows: number) => number) =>
+    starts.slice(1).reduce((sum, end, i) => sum + of(starts[i], end - starts[i]), 0);
+  for (const [n, edge] of [
+    [1, 32],
+    [34, 32],
+    [35, 32],
+    [67, 32],
+    [4098, 2048],
+    [28_672, 2048],
+  ]) {
+    expect(tileElements(n, edge)).toBe(total(tileStarts(n, edge), (first, rows) => rows * (first + rows)));
+  }
+  for (const [p, groupSize, keep, edge] of [
+    [300, 1, 150, 64],
+    [300, 3, 10, 64],
+    [203, 1, 203, 32],
+    [576, 6, 0, 128],
+  ]) {
+    const removed = p - keep * groupSize;
+    const starts = tileStarts(p, Math.floor(edge / groupSize) * groupSize);
+    const elements = total(starts, (first, rows) => rows * (9 + Math.min(removed, p - first)));
+    const bytes = positionBytes({ p, m: 9, groupSize, keep, edge }, 4);
+    expect(bytes).toBe(4 * elements + 128 * (starts.length - 1)); // all in whole cache lines
+  }
+  expect(tileElements(2 ** 40, 2048)).toBeGreaterThan(2 ** 79);
 });
