@@ -7,20 +7,10 @@ import { describe } from '../src/checkpoint/architectures/index.ts';
 import { openEngine } from '../src/engine/index.ts';
 import { openKernels } from '../src/kernel/index.ts';
 import { measureRates, planMachines } from '../src/pipeline/index.ts';
+import { OPT_30B_CONFIG } from '../test/support/opt-30b.ts';
 import { bench, round } from './support/bench.ts';
 import { list } from './support/table.ts';
 
-/** facebook/opt-30b. */
-const OPT_30B = {
-  model_type: 'opt',
-  ffn_dim: 28672,
-  hidden_size: 7168,
-  max_position_embeddings: 2048,
-  num_attention_heads: 56,
-  num_hidden_layers: 48,
-  vocab_size: 50272,
-  word_embed_proj_dim: 7168,
-};
 /** As published: 128 windows of 2048 tokens. */
 const OPTIONS = { keep: 0.5, target: 'residual', samples: 128, sample: [2048] } as const;
 const MACHINES = [1, 2, 4, 8, 16, 32, 64];
@@ -30,7 +20,7 @@ await bench('machines', async ({ emit }) => {
   const args = process.argv.slice(2).filter((arg) => !arg.startsWith('--'));
   const config = args.find((arg) => arg.endsWith('.json'));
   const gigabits = Number(args.find((arg) => Number(arg) > 0) ?? 10);
-  const model = describe(config ? JSON.parse(readFileSync(config, 'utf8')) : OPT_30B);
+  const model = describe(config ? JSON.parse(readFileSync(config, 'utf8')) : OPT_30B_CONFIG);
   const threads = 2;
   const kernels = await openKernels();
   const measured = await measureRates(await openEngine({ threads }), kernels);

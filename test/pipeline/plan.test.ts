@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { describe as describeConfig } from '../../src/checkpoint/architectures/index.ts';
 import { type Machines, plan, planMachines } from '../../src/pipeline/index.ts';
 import { isInTiles } from '../../src/pipeline/steps.ts';
+import { OPT_30B_CONFIG } from '../support/opt-30b.ts';
 
 const OPT_125M = describeConfig({
   model_type: 'opt',
@@ -13,17 +14,7 @@ const OPT_125M = describeConfig({
   vocab_size: 50272,
   word_embed_proj_dim: 768,
 });
-/** fc2 has 28,672 inputs, more than one memory holds, and fc1 as many outputs. */
-const OPT_30B = describeConfig({
-  model_type: 'opt',
-  ffn_dim: 28672,
-  hidden_size: 7168,
-  max_position_embeddings: 2048,
-  num_attention_heads: 56,
-  num_hidden_layers: 48,
-  vocab_size: 50272,
-  word_embed_proj_dim: 7168,
-});
+const OPT_30B = describeConfig(OPT_30B_CONFIG);
 const OPTIONS = { keep: 0.5, target: 'residual', samples: 64, sample: [512] } as const;
 const RATES = { engine: 5e10, kernels: 2e10 };
 
