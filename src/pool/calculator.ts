@@ -85,19 +85,14 @@ export class Calculator {
     return solveLayers(this.#kernels, ...args);
   }
 
-  async solveTiled(
+  solveTiled(
     layer: TiledLayer,
     recipe: LayerRecipe,
     keep?: number,
     { memory, scratch: folder }: TiledOptions = {},
   ): Promise<SolvedLayers> {
-    // Only where there is a bound can something have to go into it.
-    const scratch = memory === undefined ? undefined : await platform().scratch(folder);
-    try {
-      return solveTiled(this.#kernels, layer, recipe, keep, { memory, scratch });
-    } finally {
-      scratch?.close();
-    }
+    const scratch = () => platform().scratch(folder);
+    return solveTiled(this.#kernels, layer, recipe, keep, { memory, scratch });
   }
 
   open(id: number, p: number, m: number, hasTarget: boolean, panel: Panel): void {

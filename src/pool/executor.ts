@@ -41,12 +41,12 @@ export function localExecutor(kernels: Kernels): Executor {
       return [ask];
     },
     lend: (array) => () => array,
-    async run(name, args, { signal }) {
+    async run<N extends Request>(name: N, args: Arguments<N>, { signal }: RunOptions): Promise<Result<N>> {
       signal?.throwIfAborted();
       // Lets everything else have its turn first: a signal, a timer, the page.
       await new Promise((resolve) => setTimeout(resolve, 0));
       signal?.throwIfAborted();
-      return ask(name, ...args) as never;
+      return ask(name, ...args);
     },
     async renew() {},
     async close() {

@@ -6,7 +6,7 @@ import { COLUMNS, multipleOf, panelRows, STAGED_ROWS, TILE } from '../solve/cons
 import { eliminationBytes, lines } from '../solve/memory';
 import { Workspace } from '../solve/workspace.ts';
 import { eliminationWasmBytes, MIRRORED_ROWS, ownColumns, PADDING, type TiledShape } from './memory.ts';
-import { arrayOf, type Floats, type RowBlocks, type SymmetricTiles, tileStarts } from './storage.ts';
+import { arrayOf, type Floats, type RowBlocks, type SymmetricTiles, tileStarts, viewOf } from './storage.ts';
 
 /** As assembly/solve/tiles.ts has them. */
 const [SWAP, STAGE, REMOVE, PANEL] = [0, 1, 2, 3];
@@ -155,10 +155,7 @@ class Positions {
 
   #inside(i: number, address: number): Floats {
     const { buffer } = this.#kernels.abi.memory;
-    const length = this.rows(i) * this.#columns[i];
-    return this.#type === 'f32'
-      ? new Float32Array(buffer, address >>> 0, length)
-      : new Float64Array(buffer, address >>> 0, length);
+    return viewOf(this.#type, buffer, address >>> 0, this.rows(i) * this.#columns[i]);
   }
 
   #blockOf(position: number): number {
@@ -334,9 +331,6 @@ class Host {
   }
 
   #floats(address: number, length: number): Floats {
-    const { buffer } = this.#kernels.abi.memory;
-    return this.#size === 4
-      ? new Float32Array(buffer, address >>> 0, length)
-      : new Float64Array(buffer, address >>> 0, length);
+    return viewOf(this.#T.type, this.#kernels.abi.memory.buffer, address >>> 0, length);
   }
 }

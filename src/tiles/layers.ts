@@ -32,8 +32,8 @@ export function isTiledLayer(layer: Layer | TiledLayer): layer is TiledLayer {
 export interface TiledLimits {
   /** Bytes in all: wasm memory, sums, search and weights. Default: no bound. */
   readonly memory?: number;
-  /** Where H and G go when they do not fit: with a bound there has to be one. */
-  readonly scratch?: ScratchFile;
+  /** Opens where H and G go when they do not fit: with a bound there has to be one. */
+  readonly scratch?: () => Promise<ScratchFile & { close(): void }>;
 }
 
 /**
@@ -44,13 +44,13 @@ export interface TiledLimits {
  * @throws {InputError} where it does not fit the memory, with the numbers, or is told what tiles have not
  * @throws {NotPositiveDefiniteError} where H is not positive definite
  */
-export function solveTiled(
+export async function solveTiled(
   kernels: Kernels,
   layer: TiledLayer,
   recipe: LayerRecipe,
   keep?: number,
   { memory = Number.POSITIVE_INFINITY, scratch }: TiledLimits = {},
-): SolvedLayers {
+): Promise<SolvedLayers> {
   const { W: W0, fit, bias, groupSize, free, gone } = layer;
   const { method = 'osscar', blend, damping = DEFAULT_DAMPING, groupsPerStep, wholeCurve, support } = recipe;
   if (keep !== undefined && method !== 'osscar') {
@@ -68,26 +68,31 @@ export function solveTiled(
     return found;
   };
   const { spilled } = planFor(4, memory);
-  let problem = tiledProblem(kernels, fit, W0, {
-    ...{ groupSize, bias, damping },
-    blend: fit.target ? blend : 0,
-  });
-  let place: Place | undefined;
-  if (spilled > 0) ({ problem, freed: place } = moved(problem, inFile(scratch!)));
-  if (keep === undefined) {
-    const all = [...Array(problem.groups).keys()];
-    const rows = rowsLeft(p, { groupSize, gone }, all);
-    const W = whole(refitTiles(kernels, problem, rows, { place }).W, rows, problem);
-    return { kept: all, layers: [{ W, bias: refitBias(problem, W), damping }] };
+  const file = spilled > 0 ? await scratch!() : undefined;
+  try {
+    let problem = tiledProblem(kernels, fit, W0, {
+      ...{ groupSize, bias, damping },
+      blend: fit.target ? blend : 0,
+    });
+    let place: Place | undefined;
+    if (file) ({ problem, freed: place } = moved(problem, inFile(file)));
+    if (keep === undefined) {
+      const all = [...Array(problem.groups).keys()];
+      const rows = rowsLeft(p, { groupSize, gone }, all);
+      const W = whole(refitTiles(kernels, problem, rows, { place }).W, rows, problem);
+      return { kept: all, layers: [{ W, bias: refitBias(problem, W), damping }] };
+    }
+    const found = pruneTiles(kernels, problem, {
+      ...{ keep, groupsPerStep, wholeCurve, support, place },
+      // What is not in the file by then does not go there any more.
+      onF64: () => planFor(8, file ? memory : Number.POSITIVE_INFINITY),
+    });
+    const W = whole(found.W, groupRows(found.kept, groupSize), problem);
+    const { relativeError, curve } = found;
+    return { kept: found.kept, layers: [{ W, bias: refitBias(problem, W), damping }], relativeError, curve };
+  } finally {
+    file?.close();
   }
-  const found = pruneTiles(kernels, problem, {
-    ...{ keep, groupsPerStep, wholeCurve, support, place },
-    // What is not in the file by then does not go there any more.
-    onF64: () => planFor(8, spilled > 0 ? memory : Number.POSITIVE_INFINITY),
-  });
-  const W = whole(found.W, groupRows(found.kept, groupSize), problem);
-  const { relativeError, curve } = found;
-  return { kept: found.kept, layers: [{ W, bias: refitBias(problem, W), damping }], relativeError, curve };
 }
 
 /** p × m, zeros where nothing is kept. */
