@@ -26,15 +26,34 @@ function weave(...binaries) {
   return Buffer.concat(parts);
 }
 
+/**
+ * The exports as asc declares them, by a run of its own: asked for bindings, it puts more exports into the binary. In a
+ * module without them an object is its address, and a boolean comes back as 0 or 1.
+ */
+async function declarations(entry) {
+  const written = {};
+  const writeFile = (name, contents) => {
+    written[name] = contents;
+  };
+  await compile([entry, '--target', 'baseline', '--optimizeLevel', '0', '--bindings', 'esm'], { writeFile });
+  const exported = written['build/osscar.d.ts'].match(/^export declare .*;$/gm).join('\n');
+  return `${exported.replace(/\b__Record\w+<\w+>/g, 'number').replace(/boolean;$/gm, 'number;')}\n`;
+}
+
+async function compile(options, host) {
+  const { error, stderr } = await asc.main([...options, '--config', 'asconfig.json'], host);
+  if (!error) return;
+  process.stderr.write(stderr.toString());
+  process.exit(1);
+}
+
 mkdirSync('build', { recursive: true });
 for (const target of ['baseline', 'relaxed', 'plugin', 'plugin-relaxed']) {
   const entry = target.startsWith('plugin') ? 'assembly/plugin/index.ts' : 'assembly/index.ts';
-  const { error, stderr } = await asc.main([entry, '--config', 'asconfig.json', '--target', target]);
-  if (error) {
-    process.stderr.write(stderr.toString());
-    process.exit(1);
-  }
+  await compile([entry, '--target', target]);
 }
+// What src/kernel/abi.ts reads.
+writeFileSync('build/osscar.d.ts', await declarations('assembly/index.ts'));
 // What src/kernel/binary.ts and src/pipeline/data/codecs inline.
 for (const [name, binary] of [
   ['osscar', weave(readFileSync('build/osscar.wasm'), readFileSync('build/osscar.relaxed.wasm'))],

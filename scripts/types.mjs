@@ -1,6 +1,6 @@
 // Makes the declarations that tsc has written fit for every reader: of TypeScript 5.4, without the DOM's declarations, with
 // skipLibCheck off. What they import from packages that ask for more is declared in them.
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 const FOLDER = 'dist/types';
@@ -31,6 +31,7 @@ type GenFile = object;
 
 export function portableTypes() {
   writeFileSync(join(FOLDER, 'globals.d.ts'), GLOBALS);
+  copyFileSync('build/osscar.d.ts', join(FOLDER, 'kernel/osscar.d.ts'));
   for (const file of readdirSync(FOLDER, { recursive: true, encoding: 'utf8' })) {
     if (!file.endsWith('.d.ts')) continue;
     const path = join(FOLDER, file);
@@ -39,7 +40,10 @@ export function portableTypes() {
     const messages =
       /import (?:type )?\{ (?:type )?(?:Gen\w+|Message)\b[^}]*\} from ['"]@bufbuild\/protobuf[^'"]*['"];\n/g;
     const isMessages = messages.test(text);
-    const portable = text.replace(generic, '$1').replace(messages, '');
+    const portable = text
+      .replace(generic, '$1')
+      .replace(messages, '')
+      .replace('../../build/osscar.js', './osscar.js');
     const first = ENTRIES.includes(file) ? '/// <reference path="./globals.d.ts" />\n' : '';
     writeFileSync(path, first + (isMessages ? MESSAGE : '') + portable);
   }

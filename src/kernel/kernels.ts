@@ -4,7 +4,7 @@
 
 import { instantiate } from '@assemblyscript/loader';
 import { InputError, NotPositiveDefiniteError, OutOfMemoryError, ShapeError } from '../errors.ts';
-import type { Abi, ScratchKernel, TilesHost } from './abi.ts';
+import type { Abi, TilesHost } from './abi.ts';
 import { chooseSimd, compile, type Simd, type SimdChoice } from './binary.ts';
 import {
   type ElementType,
@@ -86,6 +86,9 @@ export async function instance(
   const abi = Object.assign(exports, { host }) as unknown as Abi;
   return abi;
 }
+
+/** The kernels whose last argument is scratch memory. */
+type ScratchKernel = `${'s' | 'd'}${'gemm' | 'syrk' | 'trsm' | 'potrf' | 'potri'}` | 'gram' | 'cross';
 
 /** An instance of the binary: its memory, a stack of matrices, and the kernels that work on them. */
 export class Kernels {
@@ -366,7 +369,7 @@ export class Kernels {
   /**
    * Calls a kernel with scratch memory that is given back afterwards.
    * @param sizes  of all its matrices: the largest decides about the scratch memory
-   * @param args  as in abi.ts, a matrix for its address and ld
+   * @param args  as in assembly/index.ts, a matrix for its address and ld
    * @returns what the kernel returns, if anything
    */
   #run(kernel: ScratchKernel, sizes: readonly number[], ...args: readonly (number | boolean | Matrix)[]) {

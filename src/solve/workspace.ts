@@ -1,7 +1,7 @@
 // A problem in wasm memory, where the mechanism of assembly/solve/ works on it: what that is told, and what it has found.
 
 import { NotPositiveDefiniteError, ShapeError } from '../errors.ts';
-import type { Kernels, ProblemPart } from '../kernel/index.ts';
+import type { Abi, Kernels } from '../kernel/index.ts';
 import { formBytes, lines, objectiveBytes, problemBytes, refitBytes, tiledProblemBytes } from './memory';
 import type { LayerProblem } from './problem.ts';
 import type { Refit } from './refit.ts';
@@ -9,6 +9,8 @@ import { triangle } from './triangle.ts';
 
 /** What a problem is made of, beside what is written. */
 type Shape = Pick<LayerProblem, 'p' | 'm' | 'groupSize' | 'solution' | 'settled'>;
+
+type Part = keyof Abi extends infer Name ? (Name extends `problem${infer P}` ? P : never) : never;
 
 /** Lives on the kernels' stack, until that is released. Views die where the memory grows. */
 export class Workspace {
@@ -160,7 +162,7 @@ export class Workspace {
   }
 
   /** n elements of what the problem has there. */
-  #part<A>(part: ProblemPart, array: new (buffer: ArrayBuffer, at: number, n: number) => A, n: number): A {
+  #part<A>(part: Part, array: new (buffer: ArrayBuffer, at: number, n: number) => A, n: number): A {
     const { abi } = this.kernels;
     return new array(abi.memory.buffer, abi[`problem${part}`](this.state) >>> 0, n);
   }
