@@ -29,6 +29,11 @@ interface GenEnum<Values> { readonly values?: Values }
 type GenFile = object;
 `;
 
+/** What src/wasm.d.ts declares, of files that asc compiles too. */
+const NUMBERS = `type f64 = number;
+type i32 = number;
+`;
+
 export function portableTypes() {
   writeFileSync(join(FOLDER, 'globals.d.ts'), GLOBALS);
   copyFileSync('build/osscar.d.ts', join(FOLDER, 'kernel/osscar.d.ts'));
@@ -45,6 +50,7 @@ export function portableTypes() {
       .replace(messages, '')
       .replace('../../build/osscar.js', './osscar.js');
     const first = ENTRIES.includes(file) ? '/// <reference path="./globals.d.ts" />\n' : '';
-    writeFileSync(path, first + (isMessages ? MESSAGE : '') + portable);
+    const numbers = /: (f64|i32)\b/.test(text) ? NUMBERS : '';
+    writeFileSync(path, first + numbers + (isMessages ? MESSAGE : '') + portable);
   }
 }

@@ -1,7 +1,7 @@
 // Symmetric matrices as their lower triangle, row behind row (packed storage, as BLAS calls it): XᵀX of statistics, H of
 // problems. Element (i, j) with j ≤ i is the one at triangle(i) + j.
 
-import { triangle } from './memory';
+import { triangle } from './memory.ts';
 
 export { triangle };
 
