@@ -1,18 +1,43 @@
-// Statistics of calibration data: f32 rows in, f64 sums out. Products over at most KC = 512 rows are summed
-// in f32 at full speed, those sums are added up in f64 (1.2e-7 relative error on whole Gram matrices).
-import { Triangle, product } from './gemm';
+// Sums over calibration rows: f32 rows in, f64 sums out. Products over at most KC = 512 rows are summed
+// in f32 at full speed, those sums are added up in f64 (1.2e-7 relative error on whole Gram matrices); of flat rows
+// all is summed in f64.
+import { CHUNK_ROWS, WIDE_ROWS } from '../src/solve/constants';
+import { Triangle, gemm, product } from './gemm';
 import { LANES, at } from './simd';
+import { workBytes } from './solve/work';
+import { syrk } from './syrk';
 
-/** H ← H + XᵀX, lower triangle only; X rows × p in f32, H p × p in f64. */
-export function gram(rows: i32, p: i32, X: usize, ldx: i32, H: usize, ldh: i32, work: usize): void {
-  product<f32, f64>(Triangle.None, true, true, true, false, p, p, rows, 1, X, ldx, X, ldx, H, ldh, work);
+/** Scratch of `gram`: columns in f64, m of B where it is not A, and that of products. */
+export function gramBytes(n: i32, m: i32): f64 {
+  return 8 * <f64>WIDE_ROWS * (<f64>n + m) + workBytes(max(n, m), CHUNK_ROWS);
 }
 
-/** C ← C + XᵀY; X rows × p and Y rows × m in f32, C p × m in f64. */
-export function cross(
-  rows: i32, p: i32, m: i32, X: usize, ldx: i32, Y: usize, ldy: i32, C: usize, ldc: i32, work: usize,
+/**
+ * C ← C + AᵀB, A rows × n and B rows × m in f32, C n × m in f64; where B is A, its lower triangle only.
+ * Every element is a sum over the same rows in the same order, of whichever columns A and B consist.
+ *
+ * @param isFlat  of all columns of the inputs: sums are formed in f64
+ * @param scratch  `gramBytes`
+ */
+export function gram(
+  isFlat: bool, rows: i32, n: i32, m: i32, A: usize, lda: i32, B: usize, ldb: i32, C: usize, ldc: i32, scratch: usize,
 ): void {
-  product<f32, f64>(Triangle.None, false, true, true, false, p, m, rows, 1, X, ldx, Y, ldy, C, ldc, work);
+  const lower = A == B;
+  if (!isFlat) {
+    return product<f32, f64>(Triangle.None, lower, true, true, false, n, m, rows, 1, A, lda, B, ldb, C, ldc, scratch);
+  }
+  const a = scratch;
+  const b = at<f64>(a, n, WIDE_ROWS, 0);
+  for (let row = 0; row < rows; row += WIDE_ROWS) {
+    const k = min(rows - row, WIDE_ROWS);
+    widen(k, n, at<f32>(A, lda, row, 0), lda, a, n);
+    if (lower) {
+      syrk<f64>(true, n, k, 1, a, n, 1, C, ldc, b);
+      continue;
+    }
+    widen(k, m, at<f32>(B, ldb, row, 0), ldb, b, m);
+    gemm<f64>(true, false, n, m, k, 1, a, n, b, m, 1, C, ldc, at<f64>(b, m, WIDE_ROWS, 0));
+  }
 }
 
 /**

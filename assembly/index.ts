@@ -223,13 +223,12 @@ export function tableauCosts(s: Tableau): usize {
   return s.row;
 }
 export { schurComplement } from './solve/schur';
-export { addRows, addRowsBytes } from './solve/statistics';
 export { workBytes } from './solve/work';
 
 export function dswapSymmetric(n: i32, b: i32, a: i32, z: i32, A: usize, lda: i32): void {
   swapSymmetricGroups<f64>(n, b, a, z, A, lda);
 }
 
-export { gram, cross, isFlat, widen } from './gram';
+export { gram, gramBytes, isFlat } from './gram';
 export { im2col } from './im2col';
 export { part } from './share';

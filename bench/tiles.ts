@@ -6,7 +6,7 @@ import { openKernels } from '../src/kernel/index.ts';
 import { openSession } from '../src/pool/index.ts';
 import { TILE } from '../src/solve/constants';
 import { type LayerProblem, pruneLayer } from '../src/solve/index.ts';
-import { tiledHelperBytes, tiledPlan } from '../src/tiles/memory.ts';
+import { tiledPlan, tiledSummingBytes } from '../src/tiles/memory.ts';
 import type { TiledProblem } from '../src/tiles/problem.ts';
 import { pruneTiles } from '../src/tiles/prune.ts';
 import type { TiledStatistics } from '../src/tiles/statistics.ts';
@@ -133,7 +133,7 @@ async function large(emit: Bench['emit'], p: number, m: number, bound?: number):
   }
   // The layer, the part of its sums that the other threads have, and what this bench itself holds.
   const stated =
-    own.total + (threads - 1) * tiledHelperBytes(job) + kernels.bytes + 4 * p * m + 2 * 4 * step * (p + m);
+    own.total + (threads - 1) * tiledSummingBytes([job]) + kernels.bytes + 4 * p * m + 2 * 4 * step * (p + m);
   console.error(`stated: ${JSON.stringify({ ...own, spilled, stated })}`);
   const scale = Float64Array.from({ length: half }, () => 0.7 + 0.7 * next());
   const fill = (of: typeof M, value: () => number) => {

@@ -12,11 +12,10 @@ import { select } from '../solve/greedy';
 import { Problem, createProblem, formProblem, rowOfH, workIn } from '../solve/problem';
 import { keepLargest, refitted } from '../solve/refit';
 import { REPORT_BYTES, blank } from '../solve/report';
-import { addRowsBytes } from '../solve/statistics';
 import * as check from './check';
 import { BUFFER, PROBLEM, allocate, free, memoryFor, push, pushBytes, setLimit } from './memory';
 import { eliminate, eliminateBytes, formingBytes, prune, pruneBytes, refit, search, searchBytes, solveBytes } from './prune';
-import { XtXOf, XtYOf, accumulate, statisticsBytes, sumXOf, sumYOf } from './statistics';
+import { XtXOf, XtYOf, accumulate, accumulateBytes, statisticsBytes, sumXOf, sumYOf } from './statistics';
 import {
   INVALID_ARGUMENT, NOT_FINITE, OK, begin, detail, length, notPositiveDefinite, outOfMemory, refuse, sayNumber, status,
   text,
@@ -82,7 +81,7 @@ export function osscar_accumulate(statistics: usize, p: i32, m: i32, n: i32, X: 
     && check.buffer('X', X, 4 * <f64>n * p) && check.buffer('Y', Y, 4 * <f64>n * targets)
     && check.finite<f32>('X', X, <usize>n * <usize>p) && check.finite<f32>('Y', Y, <usize>n * <usize>targets)
   )) return status;
-  const scratch = addRowsBytes(p, targets);
+  const scratch = accumulateBytes(p, targets);
   if (!check.scratch(pushBytes(scratch))) return status;
   accumulate(statistics, p, targets, n, X, Y, push(<usize>scratch));
   return OK;

@@ -2,7 +2,13 @@
 // are compared bit by bit before they are timed.
 
 import type * as Layer from '../../src/layer.ts';
-import { type LayerProblem, layerProblem, openKernels, packed, type Session } from '../../src/layer.ts';
+import {
+  type LayerProblem,
+  layerProblem,
+  openKernels,
+  type Session,
+  StatisticsAccumulator,
+} from '../../src/layer.ts';
 import { random, randomArray } from '../../test/support/random.ts';
 
 const ROUNDS = 7;
@@ -98,11 +104,8 @@ function definite(n: number): Float64Array {
 async function layer(p: number, seed: number): Promise<LayerProblem> {
   const kernels = await openKernels({ simd: 'baseline' });
   const X = Float32Array.from(randomArray(2 * p * p, seed));
-  const A = kernels.matrix(2 * p, p, 'f32');
-  const H = kernels.matrix(p, p, 'f64');
-  kernels.write(A, X);
-  kernels.zero(H);
-  kernels.gram(A, H);
-  const statistics = { p, m: p / 4, n: 2 * p, XtX: packed(kernels.read(H), p), sumX: new Float64Array(p) };
+  const accumulator = new StatisticsAccumulator(kernels, p, p / 4, false);
+  accumulator.addRows(X);
+  const statistics = accumulator.finish();
   return layerProblem(kernels, statistics, randomArray((p * p) / 4, seed + 1), { groupSize: 1 });
 }

@@ -88,7 +88,7 @@ export async function instance(
 }
 
 /** The kernels whose last argument is scratch memory. */
-type ScratchKernel = `${'s' | 'd'}${'gemm' | 'syrk' | 'trsm' | 'potrf' | 'potri'}` | 'gram' | 'cross';
+type ScratchKernel = `${'s' | 'd'}${'gemm' | 'syrk' | 'trsm' | 'potrf' | 'potri'}`;
 
 /** An instance of the binary: its memory, a stack of matrices, and the kernels that work on them. */
 export class Kernels {
@@ -288,40 +288,6 @@ export class Kernels {
     expectShape('trsm', 'B', B, B.rows, B.cols, L.type);
     expectShape('trsm', 'L', L, n, n);
     this.#run(`${prefixOf(L.type)}trsm`, [B.rows, B.cols], right, trans, B.rows, B.cols, alpha, L, B);
-  }
-
-  /**
-   * H ← H + XᵀX, lower triangle only; X n × p, H p × p in f64. Where X is in f32, sums over 512 rows are formed in f32,
-   * the rest in f64. n·p² flops.
-   */
-  gram(X: Matrix, H: Matrix<'f64'>): void {
-    const { rows, cols: p } = X;
-    expectShape('gram', 'H', H, p, p, 'f64');
-    if (X.type === 'f64') this.syrk(true, 1, X, 1, H);
-    else this.#run('gram', [p, rows], rows, p, X, H);
-  }
-
-  /** C ← C + XᵀY; X n × p and Y n × m of one type, C p × m in f64. Sums as in `gram`. 2·n·p·m flops. */
-  cross(X: Matrix, Y: Matrix, C: Matrix<'f64'>): void {
-    const { rows, cols: p } = X;
-    const m = Y.cols;
-    expectShape('cross', 'Y', Y, rows, m, X.type);
-    expectShape('cross', 'C', C, p, m, 'f64');
-    if (X.type === 'f64') this.gemm(true, false, 1, X, Y, 1, C);
-    else this.#run('cross', [p, m, rows], rows, p, m, X, Y, C);
-  }
-
-  /** Whether the columns of X hardly vary beside their size, so that its sums are to be formed in f64. */
-  isFlat(X: Matrix<'f32'>): boolean {
-    return this.abi.isFlat(X.rows, X.cols, X.ptr, X.ld) !== 0;
-  }
-
-  /** A in f64, on the stack. */
-  widened(A: Matrix<'f32'>): Matrix<'f64'> {
-    const { rows, cols } = A;
-    const B = this.matrix(rows, cols, 'f64');
-    this.abi.widen(rows, cols, A.ptr, A.ld, B.ptr, B.ld);
-    return B;
   }
 
   /**

@@ -3,7 +3,7 @@
 import type { BlockSizes } from '../checkpoint/architectures/index.ts';
 import { sum } from '../graph/index.ts';
 import { ADDRESS_SPACE_BYTES } from '../kernel/index.ts';
-import { type TiledJob, tiledHelperBytes, tiledPlan, tiledSumBytes } from '../tiles/memory.ts';
+import { type TiledJob, tiledPlan, tiledSumBytes, tiledSummingBytes } from '../tiles/memory.ts';
 import { type ActivationLimits, activationLimit, pairBytes } from './activations.ts';
 import { type Amount, parseBytes } from './budget.ts';
 import { searchPasses } from './course.ts';
@@ -251,8 +251,8 @@ function tiledBytes(
   });
   const largest = (values: readonly number[]) => Math.max(...values);
   return {
-    wasm: largest(solved.map(({ wasm }) => wasm)),
-    helpers: (threads - 1) * largest(jobs.map(tiledHelperBytes)),
+    wasm: largest([tiledSummingBytes(jobs), ...solved.map(({ wasm }) => wasm)]),
+    helpers: (threads - 1) * tiledSummingBytes(jobs),
     heap: largest(solved.map(({ heap }) => heap)),
     spilled: largest(solved.map(({ spilled }) => spilled)),
     traffic: sum(solved.map(({ traffic }) => traffic)),

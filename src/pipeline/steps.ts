@@ -15,7 +15,7 @@ import {
   sum,
 } from '../graph/index.ts';
 import { layerWasmBytes, refits, type Search, statisticsWasmBytes } from '../solve/index.ts';
-import { type TiledJob, tiledMemory } from '../tiles/memory.ts';
+import { type TiledJob, tiledMemory, tiledSummingBytes } from '../tiles/memory.ts';
 import type { OpenedModel } from './open.ts';
 import { corrects, type Recipe, type Target } from './recipe.ts';
 
@@ -188,7 +188,8 @@ export function stepWasmBytes(
   maximumBytes: number,
 ): number {
   if (!isInTiles(step, recipe, maximumBytes)) return stepBytes(step, recipe.search);
-  return Math.max(...tiledJobs(step).map((job) => tiledMemory(job, maximumBytes).wasm));
+  const jobs = tiledJobs(step);
+  return Math.max(tiledSummingBytes(jobs), ...jobs.map((job) => tiledMemory(job, maximumBytes).wasm));
 }
 
 /** Whether a step's layers are solved in tiles: where one memory does not hold them, and nothing stands against it. */

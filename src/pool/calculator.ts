@@ -95,13 +95,12 @@ export class Calculator {
     return solveTiled(this.#kernels, layer, recipe, keep, { memory, scratch });
   }
 
-  open(id: number, p: number, m: number, hasTarget: boolean, panel: Panel): void {
-    const accumulator = new StatisticsAccumulator(this.#kernels, p, m, hasTarget, panel);
-    this.#stack.push({ id, accumulator, open: true });
-  }
-
-  openTiled(id: number, p: number, m: number, hasTarget: boolean, tiling: TilingOptions): void {
-    const accumulator = new TiledAccumulator(this.#kernels, p, m, hasTarget, tiling);
+  /** @param part  of the sums: a panel of their rows, or some rows of their tiles */
+  open(id: number, p: number, m: number, hasTarget: boolean, part: Panel | TilingOptions): void {
+    const accumulator =
+      'first' in part
+        ? new StatisticsAccumulator(this.#kernels, p, m, hasTarget, part)
+        : new TiledAccumulator(this.#kernels, p, m, hasTarget, part);
     this.#stack.push({ id, accumulator, open: true });
   }
 

@@ -50,7 +50,7 @@ export function byTiles(p: number, m: number, hasTarget: boolean, edge: number):
     among(threads) {
       const shares = sharesOf(p, hasTarget ? m : 0, edge, threads);
       return {
-        open: (ask, id, part) => ask('openTiled', id, p, m, hasTarget, { edge, rows: shares[part] }),
+        open: (ask, id, part) => ask('open', id, p, m, hasTarget, { edge, rows: shares[part] }),
         join: (sums) => assembleTiles(shares, sums),
       };
     },

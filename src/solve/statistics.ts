@@ -28,28 +28,168 @@ export interface Panel {
   readonly end: number;
 }
 
+/** C ← C + AᵀB of columns of every batch, of AᵀA the lower triangle; C comes to wasm memory where it is not there. */
+interface Sum {
+  readonly A: Matrix<'f32'>;
+  readonly B: Matrix<'f32'>;
+  readonly C: Matrix<'f64'> | Float64Array;
+}
+
 /**
- * Sums XᵀX, XᵀY, Σx and Σy, or one panel of their rows: sums over the same rows of X in the same order, so the bits
- * are the same however the inputs are divided. Lives on the kernels' scratch stack until `finish` or `dispose`: accumulators
- * are closed in the reverse order of their opening.
- * `statisticsWasmBytes` of wasm memory, and the GEMM's packing buffers during a flush.
+ * Adds up rows, batch by batch. Every sum is over the same rows in the same order, so the bits do not depend on how
+ * sums are divided. Lives on the kernels' scratch stack until `finish` or `dispose`: accumulators are closed in the reverse
+ * order of their opening.
  */
-export class StatisticsAccumulator {
-  readonly #kernels: Kernels;
+export abstract class RowAccumulator<S> {
   readonly #mark: number;
-  readonly #p: number;
-  readonly #m: number;
-  readonly #panel: Panel;
-  /** Columns of the target: m, or none. */
-  readonly #targets: number;
+  readonly #sums: Sum[] = [];
+  #filled = 0;
+  #rows = 0;
+  protected readonly kernels: Kernels;
+  protected readonly p: number;
+  protected readonly m: number;
+  protected readonly hasTarget: boolean;
+  /** The rows of a batch. Y has no columns without a target. */
+  protected readonly X: Matrix<'f32'>;
+  protected readonly Y: Matrix<'f32'>;
+  protected readonly ones: Matrix<'f32'>;
+
+  /** @param batch  rows that are added together, a multiple of CHUNK_ROWS */
+  constructor(kernels: Kernels, p: number, m: number, hasTarget: boolean, batch: number) {
+    this.kernels = kernels;
+    this.p = p;
+    this.m = m;
+    this.hasTarget = hasTarget;
+    this.#mark = kernels.mark();
+    this.X = kernels.matrix(batch, p, 'f32');
+    this.Y = kernels.matrix(batch, hasTarget ? m : 0, 'f32');
+    this.ones = kernels.matrix(batch, 1, 'f32');
+    kernels.view(this.ones).fill(1);
+  }
+
+  /** Adds rows: X n × p and, with a target, Y n × m. */
+  addRows(X: Float32Array, Y?: Float32Array): void {
+    const { kernels, p, m, hasTarget } = this;
+    const n = X.length / p;
+    if (!Number.isInteger(n))
+      throw new ShapeError(`statistics: "X" expected rows of ${p}, got ${X.length} values`);
+    if (hasTarget && Y?.length !== n * m) {
+      throw new ShapeError(`statistics: "Y" expected ${n}×${m}, got ${Y?.length ?? 0} values`);
+    }
+    this.#fill(n, (first, toX, toY) => {
+      const end = first + toX.rows;
+      kernels.write(toX, X.subarray(first * p, end * p));
+      if (Y && hasTarget) kernels.write(toY, Y.subarray(first * m, end * m));
+    });
+  }
+
+  /**
+   * Adds every output position of a convolution over one image.
+   * @param geometry  of the convolution on x; p = channels·kh·kw
+   * @param y  the target's image, m × positions
+   */
+  addImage(geometry: ConvGeometry, x: Image, y?: Image): void {
+    const { kernels, m, hasTarget } = this;
+    const positions = geometry.outHeight * geometry.outWidth;
+    const values = y?.data.length ?? 0;
+    if (hasTarget && values !== m * positions) {
+      throw new ShapeError(`statistics: "y" expected ${m}×${positions}, got ${values} values`);
+    }
+    kernels.scoped(() => {
+      const source = kernels.matrix(x.channels, x.data.length / x.channels, 'f32', x.data);
+      const target = hasTarget && kernels.matrix(m, positions, 'f32', y!.data);
+      const row = { ...POINTWISE, height: 1, width: positions, outHeight: 1, outWidth: positions };
+      this.#fill(positions, (first, toX, toY) => {
+        kernels.im2col(source, geometry, first, toX);
+        if (target) kernels.im2col(target, row, first, toY);
+      });
+    });
+  }
+
+  /** The sums; nothing can be added afterwards. Frees the memory. */
+  finish(): S {
+    const sums = this.read();
+    this.dispose();
+    return sums;
+  }
+
+  abstract read(): S;
+
+  /** Frees the memory without a result. */
+  dispose(): void {
+    this.kernels.release(this.#mark);
+  }
+
+  /** Has C ← C + AᵀB with every batch, where there are such columns. */
+  protected sum(A: Matrix<'f32'>, B: Matrix<'f32'>, C: Sum['C']): void {
+    if (A.cols > 0 && B.cols > 0) this.#sums.push({ A, B, C });
+  }
+
+  /** Columns of X. */
+  protected columns(first: number, end: number): Matrix<'f32'> {
+    return this.kernels.submatrix(this.X, 0, first, this.X.rows, end - first);
+  }
+
+  /** Adds what has not been added yet. @returns rows seen */
+  protected flush(): number {
+    const { kernels, X } = this;
+    const chunks: Chunk[] = [];
+    for (let first = 0; first < this.#filled; first += CHUNK_ROWS) {
+      const rows = Math.min(CHUNK_ROWS, this.#filled - first);
+      const isFlat = kernels.abi.isFlat(rows, X.cols, addressOf(X, first), X.ld) !== 0;
+      chunks.push({ first, rows, isFlat });
+    }
+    if (this.#filled > 0) for (const sum of this.#sums) kernels.scoped(() => this.#add(sum, chunks));
+    this.#filled = 0;
+    return this.#rows;
+  }
+
+  #add({ A, B, C }: Sum, chunks: readonly Chunk[]): void {
+    const { abi } = this.kernels;
+    const [n, m] = [A.cols, B.cols];
+    const sum = C instanceof Float64Array ? this.kernels.matrix(n, m, 'f64', C) : C;
+    const scratch = this.kernels.allocate(abi.gramBytes(n, A === B ? 0 : m));
+    for (const { first, rows, isFlat } of chunks) {
+      const [a, b] = [addressOf(A, first), addressOf(B, first)];
+      abi.gram(isFlat, rows, n, m, a, A.ld, b, B.ld, sum.ptr, sum.ld, scratch);
+    }
+    if (C instanceof Float64Array) C.set(this.kernels.view(sum));
+  }
+
+  /** Has n rows filled in, as many at a time as there is room for. @param fill  given the number of the first */
+  #fill(n: number, fill: (first: number, toX: Matrix<'f32'>, toY: Matrix<'f32'>) => void): void {
+    for (let first = 0; first < n; ) {
+      const take = Math.min(n - first, this.X.rows - this.#filled);
+      const room = (of: Matrix<'f32'>) => this.kernels.submatrix(of, this.#filled, 0, take, of.cols);
+      fill(first, room(this.X), room(this.Y));
+      first += take;
+      this.#filled += take;
+      this.#rows += take;
+      if (this.#filled === this.X.rows) this.flush();
+    }
+  }
+}
+
+/** Rows of a batch whose products are summed in f32, or in f64 where they are flat. */
+interface Chunk {
+  readonly first: number;
+  readonly rows: number;
+  readonly isFlat: boolean;
+}
+
+function addressOf({ ptr, ld }: Matrix<'f32'>, row: number): number {
+  return ptr + 4 * row * ld;
+}
+
+/**
+ * Sums XᵀX, XᵀY, Σx and Σy, or one panel of their rows, in wasm memory: `statisticsWasmBytes`, and the GEMM's packing
+ * buffers while rows are added.
+ */
+export class StatisticsAccumulator extends RowAccumulator<LayerStatistics> {
   readonly #XtX: Matrix<'f64'>;
   readonly #XtY: Matrix<'f64'>;
   readonly #sumX: Matrix<'f64'>;
   readonly #sumY: Matrix<'f64'>;
-  readonly #X: Matrix<'f32'>;
-  readonly #Y: Matrix<'f32'>;
-  #filled = 0;
-  #rows = 0;
 
   /**
    * @param p  inputs of the layer, columns of X
@@ -62,58 +202,29 @@ export class StatisticsAccumulator {
     p: number,
     m: number,
     hasTarget: boolean,
-    panel: Panel = { first: 0, end: p },
+    { first, end }: Panel = { first: 0, end: p },
   ) {
-    const rows = panel.end - panel.first;
-    if (!(panel.first >= 0 && rows >= 0 && panel.end <= p)) {
-      throw new ShapeError(`statistics: "panel" expected inputs of ${p}, got ${panel.first} to ${panel.end}`);
+    const rows = end - first;
+    if (!(first >= 0 && rows >= 0 && end <= p)) {
+      throw new ShapeError(`statistics: "panel" expected inputs of ${p}, got ${first} to ${end}`);
     }
-    this.#kernels = kernels;
-    this.#p = p;
-    this.#m = m;
-    this.#panel = panel;
-    this.#targets = hasTarget ? m : 0;
-    this.#mark = kernels.mark();
-    this.#XtX = kernels.matrix(rows, panel.end, 'f64');
-    this.#XtY = kernels.matrix(rows, this.#targets, 'f64');
-    this.#sumX = kernels.matrix(1, rows, 'f64');
-    this.#sumY = kernels.matrix(1, this.#targets, 'f64');
-    this.#X = kernels.matrix(CHUNK_ROWS, p, 'f32');
-    this.#Y = kernels.matrix(CHUNK_ROWS, this.#targets, 'f32');
-    for (const sum of [this.#XtX, this.#XtY, this.#sumX, this.#sumY]) kernels.zero(sum);
-  }
-
-  /** Adds rows: X n × p and, with a target, Y n × m. */
-  addRows(X: Float32Array, Y?: Float32Array): void {
-    const n = X.length / this.#p;
-    if (!Number.isInteger(n))
-      throw new ShapeError(`statistics: "X" expected rows of ${this.#p}, got ${X.length} values`);
-    if (this.#targets > 0 && Y?.length !== n * this.#m) {
-      throw new ShapeError(`statistics: "Y" expected ${n}×${this.#m}, got ${Y?.length ?? 0} values`);
-    }
-    const [kernels, p, m] = [this.#kernels, this.#p, this.#m];
-    this.#fill(n, (first, toX, toY) => {
-      const end = first + toX.rows;
-      kernels.write(toX, X.subarray(first * p, end * p));
-      if (Y && this.#targets > 0) kernels.write(toY, Y.subarray(first * m, end * m));
-    });
-  }
-
-  /**
-   * Adds every output position of a convolution over one image.
-   * @param geometry  of the convolution on x; p = channels·kh·kw
-   * @param y  the target's image, m × positions
-   */
-  addImage(geometry: ConvGeometry, x: Image, y?: Image): void {
-    const target = this.#targets > 0 ? { m: this.#m, image: y } : undefined;
-    unfolding(this.#kernels, geometry, x, target, (positions, write) => this.#fill(positions, write));
-  }
-
-  /** Copies the sums out and frees the memory. */
-  finish(): LayerStatistics {
-    const sums = this.read();
-    this.dispose();
-    return sums;
+    super(kernels, p, m, hasTarget, CHUNK_ROWS);
+    const { Y, ones } = this;
+    const zeros = (n: number, cols: number) => {
+      const sum = kernels.matrix(n, cols, 'f64');
+      kernels.zero(sum);
+      return sum;
+    };
+    this.#XtX = zeros(rows, end);
+    this.#XtY = zeros(rows, Y.cols);
+    this.#sumX = zeros(rows, 1);
+    this.#sumY = zeros(Y.cols, 1);
+    const panel = this.columns(first, end);
+    this.sum(panel, this.columns(0, first), kernels.submatrix(this.#XtX, 0, 0, rows, first));
+    this.sum(panel, panel, kernels.submatrix(this.#XtX, 0, first, rows, rows));
+    this.sum(panel, ones, this.#sumX);
+    this.sum(panel, Y, this.#XtY);
+    this.sum(Y, ones, this.#sumY);
   }
 
   /**
@@ -121,74 +232,13 @@ export class StatisticsAccumulator {
    * @param inPlace  XᵀX is packed where it is, and nothing can be added any more: it dies with the accumulator
    */
   read({ inPlace = false } = {}): LayerStatistics {
-    this.#flush();
-    const kernels = this.#kernels;
-    const [p, m, n] = [this.#p, this.#m, this.#rows];
+    const n = this.flush();
+    const { p, m, kernels } = this;
     const { rows, cols } = this.#XtX;
     const from = kernels.view(this.#XtX);
     const XtX = packed(from, cols, rows, inPlace ? from : undefined);
     const sums = { p, m, n, XtX, sumX: kernels.read(this.#sumX) };
-    if (this.#targets === 0) return sums;
+    if (!this.hasTarget) return sums;
     return { ...sums, target: { XtY: kernels.read(this.#XtY), sumY: kernels.read(this.#sumY) } };
   }
-
-  /** Frees the memory without a result. */
-  dispose(): void {
-    this.#kernels.release(this.#mark);
-  }
-
-  /** Has n rows filled in, as many at a time as there is room for. @param fill  given the number of the first */
-  #fill(n: number, fill: (first: number, toX: Matrix<'f32'>, toY: Matrix<'f32'>) => void): void {
-    for (let first = 0; first < n; ) {
-      const take = Math.min(n - first, CHUNK_ROWS - this.#filled);
-      const room = (of: Matrix<'f32'>, columns: number) =>
-        this.#kernels.submatrix(of, this.#filled, 0, take, columns);
-      fill(first, room(this.#X, this.#p), room(this.#Y, this.#targets));
-      first += take;
-      this.#filled += take;
-      this.#rows += take;
-      if (this.#filled === CHUNK_ROWS) this.#flush();
-    }
-  }
-
-  #flush(): void {
-    const { abi } = this.#kernels;
-    const [n, p, m] = [this.#filled, this.#p, this.#targets];
-    const { first, end } = this.#panel;
-    this.#filled = 0;
-    if (n === 0) return;
-    const [X, Y] = [this.#X.ptr, this.#Y.ptr];
-    const sums = [this.#XtX.ptr, this.#sumX.ptr, this.#XtY.ptr, this.#sumY.ptr] as const;
-    this.#kernels.scoped(() => {
-      abi.addRows(n, p, m, first, end, X, Y, ...sums, this.#kernels.allocate(abi.addRowsBytes(p, m)));
-    });
-  }
-}
-
-/**
- * Places an image, and its target's, where their rows can be written from.
- * @param target  m columns of rows come with a target's image, m × positions
- * @param run  given how many rows there are, and what writes those from `first` on
- */
-export function unfolding(
-  kernels: Kernels,
-  geometry: ConvGeometry,
-  x: Image,
-  target: { readonly m: number; readonly image?: Image } | undefined,
-  run: (positions: number, write: (first: number, toX: Matrix<'f32'>, toY: Matrix<'f32'>) => void) => void,
-): void {
-  const positions = geometry.outHeight * geometry.outWidth;
-  const values = target?.image?.data.length ?? 0;
-  if (target && values !== target.m * positions) {
-    throw new ShapeError(`statistics: "y" expected ${target.m}×${positions}, got ${values} values`);
-  }
-  kernels.scoped(() => {
-    const source = kernels.matrix(x.channels, x.data.length / x.channels, 'f32', x.data);
-    const wanted = target && kernels.matrix(target.m, positions, 'f32', target.image?.data);
-    const row = { ...POINTWISE, height: 1, width: positions, outHeight: 1, outWidth: positions };
-    run(positions, (first, toX, toY) => {
-      kernels.im2col(source, geometry, first, toX);
-      if (wanted) kernels.im2col(wanted, row, first, toY);
-    });
-  });
 }

@@ -87,14 +87,11 @@ export function eliminationWasmBytes(shape: TiledShape, size: number): number {
   return tiledProblemBytes(p, m, b) + panel + block + staged + 2 * PACKING_BYTES; // one of them the host's
 }
 
-/** Wasm memory while rows are added. */
-function summingBytes({ p, m, edge = TILE }: Pick<TiledJob, 'p' | 'm' | 'edge'>): number {
-  return PACKING_BYTES + 4 * BATCH_ROWS * (p + m + 1) + 8 * (edge + 2 + WIDE_ROWS) * (2 * edge + 4 + m);
-}
-
-/** What another thread takes that has a part of the sums, which count once. */
-export function tiledHelperBytes(job: Pick<TiledJob, 'p' | 'm' | 'edge'>): number {
-  return summingBytes(job) + 4 * BATCH_ROWS * (job.p + job.m);
+/** Wasm memory of a thread while the same rows are added to the sums of several layers. */
+export function tiledSummingBytes(jobs: readonly Pick<TiledJob, 'p' | 'm' | 'edge'>[]): number {
+  const batches = jobs.map(({ p, m }) => 4 * BATCH_ROWS * (p + m + 1));
+  const sums = jobs.map(({ m, edge = TILE }) => 8 * (edge + 2 + WIDE_ROWS) * (2 * edge + 4 + m));
+  return PACKING_BYTES + batches.reduce((sum, bytes) => sum + bytes) + Math.max(...sums);
 }
 
 /** What factorisation and solves take of wasm memory: three tiles, and of `columns` wide parts of other matrices so much. */
@@ -126,7 +123,7 @@ export function factorInside(k: number, m: number, edge: number, wasmBytes: numb
 export interface TiledMemory {
   /** The linear memory. */
   readonly wasm: number;
-  /** Sums that become H and G, in f64, rows on their way to them, and the dense weights, in f32. */
+  /** Sums that become H and G, in f64, and the dense weights, in f32. */
   readonly problem: number;
   /** H⁻¹ and the weights of the search, V and W, as far as they do not lie in wasm memory. */
   readonly search: number;
@@ -156,9 +153,9 @@ export function tiledMemory(job: TiledJob, wasmBytes: number, size = 4, isSpille
     inverse + factorBytes(edge, panelBytes(p, m, size === 4 ? 'f32' : 'f64')),
     factor + factorBytes(edge, panelBytes(k, m, 'f64')),
     factorBytes(edge, 2 * panelBytes(p, m, 'f64')),
-    summingBytes(shape),
+    tiledSummingBytes([shape]),
   );
-  const problem = 8 * (tileElements(p, edge) + p * m) + 4 * p * m + 4 * BATCH_ROWS * (p + m);
+  const problem = 8 * (tileElements(p, edge) + p * m) + 4 * p * m;
   const mirrored = p <= MIRRORED_ROWS ? size * p * p : 0;
   const gathered = mirrored + size * multipleOf(groupSize, STAGED_ROWS) * (p + PADDING);
   const outside = size * (tileElements(p, edge) + p * m) - inverse + gathered + (byPosition - resident);

@@ -1,10 +1,9 @@
 // Sums over a layer's calibration rows, in tiles: the same sums as StatisticsAccumulator forms, of any number of inputs. Some rows of
 // tiles alone, where threads share the work.
 
-import { ShapeError } from '../errors.ts';
-import type { ConvGeometry, Kernels, Matrix } from '../kernel/index.ts';
-import { CHUNK_ROWS, TILE, WIDE_ROWS } from '../solve/constants';
-import { type Image, unfolding } from '../solve/statistics.ts';
+import type { Kernels, Matrix } from '../kernel/index.ts';
+import { TILE } from '../solve/constants';
+import { RowAccumulator } from '../solve/statistics.ts';
 import { BATCH_ROWS } from './memory.ts';
 import { tileStarts } from './storage.ts';
 
@@ -48,19 +47,13 @@ export function sharesOf(p: number, m: number, edge: number, count: number): num
   return shares.map(({ rows }) => rows);
 }
 
-export class TiledAccumulator {
-  readonly #kernels: Kernels;
-  readonly #p: number;
-  readonly #m: number;
-  readonly #hasTarget: boolean;
+/** The sums of some rows of tiles, in arrays that come to wasm memory for BATCH_ROWS rows at a time. */
+export class TiledAccumulator extends RowAccumulator<TiledStatistics> {
   readonly #edge: number;
-  readonly #starts: readonly number[];
-  readonly #panels: readonly Panel[];
+  readonly #tiles: Float64Array[] = [];
+  readonly #blocks: Float64Array[] = [];
+  readonly #sumX: Float64Array;
   readonly #sumY: Float64Array;
-  readonly #X: Float32Array;
-  readonly #Y: Float32Array;
-  #filled = 0;
-  #rows = 0;
 
   constructor(
     kernels: Kernels,
@@ -69,162 +62,39 @@ export class TiledAccumulator {
     hasTarget: boolean,
     { edge = TILE, rows }: TilingOptions = {},
   ) {
-    this.#kernels = kernels;
-    this.#p = p;
-    this.#m = m;
-    this.#hasTarget = hasTarget;
-    this.#edge = edge;
-    this.#starts = tileStarts(p, edge);
-    const targets = hasTarget ? m : 0;
-    const all = Array.from({ length: this.#starts.length - 1 }, (_, i) => i);
-    this.#panels = (rows ?? all).map((i) => {
-      const height = this.#height(i);
-      const tiles = Array.from({ length: i + 1 }, (_, j) => new Float64Array(height * this.#height(j)));
-      const XtY = hasTarget ? new Float64Array(height * m) : undefined;
-      return { i, tiles, XtY, sumX: new Float64Array(height) };
-    });
-    this.#sumY = new Float64Array(targets);
-    this.#X = new Float32Array(BATCH_ROWS * p);
-    this.#Y = new Float32Array(BATCH_ROWS * targets);
-  }
-
-  #height(i: number): number {
-    return this.#starts[i + 1] - this.#starts[i];
-  }
-
-  /** Adds rows: X n × p and, with a target, Y n × m. */
-  addRows(X: Float32Array, Y?: Float32Array): void {
-    const [p, m] = [this.#p, this.#m];
-    const n = X.length / p;
-    if (!Number.isInteger(n)) {
-      throw new ShapeError(`statistics: "X" expected rows of ${p}, got ${X.length} values`);
-    }
-    if (this.#hasTarget && Y?.length !== n * m) {
-      throw new ShapeError(`statistics: "Y" expected ${n}×${m}, got ${Y?.length ?? 0} values`);
-    }
-    for (let first = 0; first < n; ) {
-      const take = Math.min(n - first, BATCH_ROWS - this.#filled);
-      this.#X.set(X.subarray(first * p, (first + take) * p), this.#filled * p);
-      if (this.#hasTarget) this.#Y.set(Y!.subarray(first * m, (first + take) * m), this.#filled * m);
-      first += take;
-      this.#filled += take;
-      if (this.#filled === BATCH_ROWS) this.#flush();
-    }
-  }
-
-  /** As of StatisticsAccumulator. */
-  addImage(geometry: ConvGeometry, x: Image, y?: Image): void {
-    const kernels = this.#kernels;
-    const m = this.#sumY.length;
-    unfolding(kernels, geometry, x, this.#hasTarget ? { m, image: y } : undefined, (positions, write) => {
-      for (let first = 0; first < positions; first += CHUNK_ROWS) {
-        const rows = Math.min(CHUNK_ROWS, positions - first);
-        kernels.scoped(() => {
-          const [X, Y] = [this.#p, m].map((columns) => kernels.matrix(rows, columns, 'f32'));
-          write(first, X, Y);
-          this.addRows(kernels.read(X), kernels.read(Y));
-        });
-      }
-    });
-  }
-
-  /** The sums themselves, of these rows of tiles: nothing can be added afterwards. */
-  read(): TiledStatistics {
-    this.#flush();
-    const panels = this.#panels;
-    const sumX = new Float64Array(panels.reduce((sum, { i }) => sum + this.#height(i), 0));
-    let at = 0;
-    for (const panel of panels) {
-      sumX.set(panel.sumX, at);
-      at += panel.sumX.length;
-    }
-    const sums = {
-      ...{ p: this.#p, m: this.#m, n: this.#rows, edge: this.#edge, sumX },
-      tiles: panels.flatMap(({ tiles }) => tiles),
+    super(kernels, p, m, hasTarget, BATCH_ROWS);
+    const { Y, ones } = this;
+    const starts = tileStarts(p, edge);
+    const strips = starts.slice(1).map((end, i) => this.columns(starts[i], end));
+    const mine = rows ?? [...strips.keys()];
+    const sumOf = (
+      A: Matrix<'f32'>,
+      B: Matrix<'f32'>,
+      C: Float64Array = new Float64Array(A.cols * B.cols),
+    ) => {
+      this.sum(A, B, C);
+      return C;
     };
-    if (!this.#hasTarget) return sums;
-    return { ...sums, target: { blocks: panels.map(({ XtY }) => XtY!), sumY: this.#sumY } };
-  }
-
-  /** Nothing of it is in the kernels' memory between two calls. */
-  dispose(): void {}
-
-  #flush(): void {
-    const kernels = this.#kernels;
-    const n = this.#filled;
-    this.#filled = 0;
-    this.#rows += n;
-    if (n === 0) return;
-    const m = this.#sumY.length;
-    kernels.scoped(() => {
-      const X = kernels.matrix(n, this.#p, 'f32', this.#X.subarray(0, n * this.#p));
-      const Y = kernels.matrix(n, m, 'f32', this.#Y.subarray(0, n * m));
-      const ones = kernels.matrix(n, 1, 'f32');
-      kernels.view(ones).fill(1);
-      const chunks = this.#chunks(X);
-      /** C ← C + AᵀB, of these columns. */
-      const add = (C: Float64Array, A: Matrix<'f32'>, a: Columns, B: Matrix<'f32'>, b: Columns) => {
-        kernels.scoped(() => {
-          const sum = kernels.matrix(a.count, b.count, 'f64', C);
-          for (const chunk of chunks) {
-            kernels.scoped(() => {
-              const left = this.#part(A, a, chunk);
-              if (A === B && a.first === b.first) kernels.gram(left, sum);
-              else kernels.cross(left, this.#part(B, b, chunk), sum);
-            });
-          }
-          C.set(kernels.view(sum));
-        });
-      };
-      const columnsOf = (i: number) => ({ first: this.#starts[i], count: this.#height(i) });
-      const one = { first: 0, count: 1 };
-      const all = { first: 0, count: m };
-      for (const { i, tiles, XtY, sumX } of this.#panels) {
-        for (const [j, tile] of tiles.entries()) add(tile, X, columnsOf(i), X, columnsOf(j));
-        add(sumX, X, columnsOf(i), ones, one);
-        if (XtY) add(XtY, X, columnsOf(i), Y, all);
-      }
-      if (m > 0) add(this.#sumY, ones, one, Y, all);
-    });
-  }
-
-  #chunks(X: Matrix<'f32'>): Chunk[] {
-    const chunks: Chunk[] = [];
-    for (let first = 0; first < X.rows; first += CHUNK_ROWS) {
-      const rows = Math.min(CHUNK_ROWS, X.rows - first);
-      const isFlat = this.#kernels.isFlat(this.#kernels.submatrix(X, first, 0, rows, this.#p));
-      const step = isFlat ? WIDE_ROWS : rows;
-      for (let at = 0; at < rows; at += step) {
-        chunks.push({ first: first + at, rows: Math.min(step, rows - at), isFlat });
-      }
+    this.#edge = edge;
+    this.#sumX = new Float64Array(mine.reduce((sum, i) => sum + strips[i].cols, 0));
+    let at = 0;
+    for (const i of mine) {
+      const strip = strips[i];
+      for (const other of strips.slice(0, i + 1)) this.#tiles.push(sumOf(strip, other));
+      sumOf(strip, ones, this.#sumX.subarray(at, at + strip.cols));
+      if (hasTarget) this.#blocks.push(sumOf(strip, Y));
+      at += strip.cols;
     }
-    return chunks;
+    this.#sumY = sumOf(Y, ones);
   }
 
-  #part(A: Matrix<'f32'>, { first, count }: Columns, { first: row, rows, isFlat }: Chunk): Matrix {
-    const part = this.#kernels.submatrix(A, row, first, rows, count);
-    return isFlat ? this.#kernels.widened(part) : part;
+  /** The sums themselves: nothing can be added afterwards. */
+  read(): TiledStatistics {
+    const n = this.flush();
+    const { p, m } = this;
+    const sums = { p, m, n, edge: this.#edge, tiles: this.#tiles, sumX: this.#sumX };
+    return this.hasTarget ? { ...sums, target: { blocks: this.#blocks, sumY: this.#sumY } } : sums;
   }
-}
-
-/** A row of tiles. */
-interface Panel {
-  readonly i: number;
-  readonly tiles: readonly Float64Array[];
-  readonly XtY?: Float64Array;
-  readonly sumX: Float64Array;
-}
-
-interface Columns {
-  readonly first: number;
-  readonly count: number;
-}
-
-/** Rows whose sums are formed together: in f32, or in f64 where they are flat. */
-interface Chunk {
-  readonly first: number;
-  readonly rows: number;
-  readonly isFlat: boolean;
 }
 
 /** The same in arrays that can be handed over: views of a larger buffer are copied. */

@@ -39,7 +39,7 @@ function sumsOf(kernels: Kernels, n: number, p: number, m: number, edge: number,
     accumulator.addRows(X.subarray(0, half * p), Y.subarray(0, half * m));
     accumulator.addRows(X.subarray(half * p), Y.subarray(half * m));
   }
-  const tiles = accumulators[1].read();
+  const tiles = accumulators[1].finish();
   return { whole: accumulators[0].finish(), tiles };
 }
 
@@ -165,7 +165,7 @@ test.each([
     const [kernels, bound] = [await openKernels(), await openKernels({ maximumBytes })];
     const accumulator = new TiledAccumulator(kernels, p, m, true, { edge });
     accumulator.addRows(normals(600 * p, 1), normals(600 * m, 2));
-    const problem = tiledProblem(kernels, accumulator.read(), normals(p * m, 3), {
+    const problem = tiledProblem(kernels, accumulator.finish(), normals(p * m, 3), {
       ...{ groupSize, blend: 0.5, damping: 0.5 },
     });
     expect(pruneTiles(bound, problem, { keep }).precision).toBe('f32');
