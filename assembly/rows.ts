@@ -129,6 +129,25 @@ export function scaleRow<T>(n: i32, a: T, x: usize): void {
   }
 }
 
+/** y ← x, doubles as values of type T. */
+export function narrow<T>(n: i32, x: usize, y: usize): void {
+  let i = 0;
+  if (sizeof<T>() == 4) {
+    for (; i + 4 <= n; i += 4) {
+      const low = f32x4.demote_f64x2_zero(v128.load(x));
+      const high = f32x4.demote_f64x2_zero(v128.load(x, 16));
+      v128.store(y, v128.shuffle<i64>(low, high, 0, 2));
+      x += 32;
+      y += 16;
+    }
+  }
+  for (; i < n; i++) {
+    store<T>(y, <T>load<f64>(x));
+    x += S;
+    y += sizeof<T>();
+  }
+}
+
 function swapScalars<T>(a: usize, b: usize): void {
   const t = load<T>(a);
   store<T>(a, load<T>(b));

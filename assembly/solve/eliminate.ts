@@ -113,9 +113,11 @@ export function eliminateGroup<T>(s: Elimination, group: i32): i32 {
 /** Stages the group and those likely to go next. @returns where the group is then */
 function stage<T>(s: Elimination, position: i32): i32 {
   const b = s.b;
-  if (room(s) == 0 || used(s) + STAGED_ROWS / 2 > s.panel) nextPanel<T>(s);
+  const wanted = <i32>multipleOf(b, STAGED_ROWS) / b;
+  if (s.staged * b >= s.panel) s.staged = 0; // none of them has become the next: what costs are has changed
+  if (2 * room(s) < wanted) nextPanel<T>(s);
   const end = s.live - s.staged;
-  const count = min(min(<i32>multipleOf(b, STAGED_ROWS) / b, room(s)), end);
+  const count = min(min(wanted, room(s)), end);
   eliminateStage<T>(s, position, count);
 
   const first = (end - count) * b;

@@ -22,7 +22,8 @@
 // nearly equal numbers, are always f64.
 import { COLUMNS, GRAM, ROWS } from '../../src/solve/constants';
 import { diagonalBlock, mirror, quadraticCost, smallPotrf, smallTrsm, whiten } from '../block';
-import { S, dot, scaleRow, subtractRows, swapColumnGroups, swapRowGroups, swapRows } from '../rows';
+import { gemm } from '../gemm';
+import { S, dot, narrow, scaleRow, subtractRows, swapColumnGroups, swapRowGroups, swapRows } from '../rows';
 import { at } from '../simd';
 import { symmetrize } from '../transpose';
 import { enter, entry } from './array';
@@ -265,11 +266,11 @@ export function eliminateStep<T>(s: Elimination, position: i32): i32 {
     memory.copy(row, staged + <usize>r * lt, <usize>base * sizeof<T>());
     subtractRows<T>(owed, base, at<T>(before, p, 0, base + r), lt, before, lt, row);
   }
-  const narrow = narrowed<T>(b * b, L, s.work + 4 * bb);
-  smallTrsm<T>(b, base, narrow, V, lt);
+  const factor = narrowed<T>(b * b, L, s.work + 4 * bb);
+  smallTrsm<T>(b, base, factor, V, lt);
 
-  if (s.path == ROWS) stepOnRows<T>(s, last, V, narrow);
-  else stepOnColumns<T>(s, last, V, owed, L, narrow);
+  if (s.path == ROWS) stepOnRows<T>(s, last, V, factor);
+  else stepOnColumns<T>(s, last, V, owed, L, factor);
   s.live--;
   s.staged--;
   return 0;
@@ -278,7 +279,7 @@ export function eliminateStep<T>(s: Elimination, position: i32): i32 {
 /** n doubles as values of type T: in place, or copied. */
 function narrowed<T>(n: i32, from: usize, to: usize): usize {
   if (sizeof<T>() == 8) return from;
-  for (let i = 0; i < n; i++) store<T>(to + <usize>i * sizeof<T>(), <T>load<f64>(from + <usize>i * S));
+  narrow<T>(n, from, to);
   return to;
 }
 
@@ -318,7 +319,7 @@ function stepOnRows<T>(s: Elimination, last: i32, V: usize, L: usize): void {
   }
 }
 
-function stepOnColumns<T>(s: Elimination, last: i32, V: usize, owed: i32, L: usize, narrow: usize): void {
+function stepOnColumns<T>(s: Elimination, last: i32, V: usize, owed: i32, L: usize, factor: usize): void {
   const b = s.b;
   const p = s.p;
   const lt = <usize>p * sizeof<T>();
@@ -334,7 +335,7 @@ function stepOnColumns<T>(s: Elimination, last: i32, V: usize, owed: i32, L: usi
     subtractRows<T>(owed, base, at<T>(before, p, 0, base + r), lt, beforeR, lt, row);
     subtractRows<T>(owed, base, at<T>(beforeR, p, 0, base + r), lt, before, lt, row);
   }
-  smallTrsm<T>(b, base, narrow, R, lt);
+  smallTrsm<T>(b, base, factor, R, lt);
   if (s.path == COLUMNS) {
     const lw = <usize>s.m * sizeof<T>();
     const U = at<T>(s.U, s.m, panelRow(s, last), 0);
@@ -343,7 +344,7 @@ function stepOnColumns<T>(s: Elimination, last: i32, V: usize, owed: i32, L: usi
     for (let r = 0; r < b; r++) {
       subtractRows<T>(owed, s.m, at<T>(before, p, 0, base + r), lt, U + <usize>b * lw, lw, U + <usize>r * lw);
     }
-    smallTrsm<T>(b, s.m, narrow, U, lw);
+    smallTrsm<T>(b, s.m, factor, U, lw);
   }
 
   // ½ L⁻¹K_BB L⁻ᵀ, from the block that is kept current.
@@ -352,7 +353,7 @@ function stepOnColumns<T>(s: Elimination, last: i32, V: usize, owed: i32, L: usi
   whiten(b, L, M);
   mirror(b, M);
   scaleRow<f64>(b * b, 0.5, M);
-  const half = narrowed<T>(b * b, M, narrow);
+  const half = narrowed<T>(b * b, M, factor);
   for (let r = 0; r < b; r++) subtractRows<T>(b, base, at<T>(half, b, r, 0), sizeof<T>(), V, lt, R + <usize>r * lt);
 
   if (b == 1) {
@@ -388,10 +389,37 @@ function updateScalars<T>(n: i32, v: usize, r: usize, D: usize, E: usize, cost: 
   }
 }
 
-/** Begins a panel, after W was brought up to date (COLUMNS): nothing is staged any more. */
+/** C ← C − AᵀB for the staged rows of C, from `row` on: what the panel owes them. */
+function carry<T>(s: Elimination, A: usize, B: usize, C: usize, row: i32): void {
+  const p = s.p;
+  const b = s.b;
+  const found = (s.begin - s.live) * b;
+  const first = panelRow(s, s.live);
+  const part = at<T>(A, p, first, (s.live - s.staged) * b);
+  gemm<T>(
+    true, false, s.staged * b, s.live * b, found, <T>-1, part, p, at<T>(B, p, first, 0), p, <T>1, at<T>(C, p, row, 0), p, s.products,
+  );
+}
+
+function moveRows<T>(s: Elimination, C: usize, row: i32, by: i32): void {
+  memory.copy(at<T>(C, s.p, row + by, 0), at<T>(C, s.p, row, 0), <usize>(s.staged * s.b * s.p) * sizeof<T>());
+}
+
+/** Begins a panel, after W was brought up to date (COLUMNS); what is staged comes with it. */
 export function eliminateNextPanel<T>(s: Elimination): void {
+  if (s.staged) {
+    const row = stagedRow(s, s.live - s.staged);
+    carry<T>(s, s.V, s.V, s.C, row);
+    if (s.path != ROWS) {
+      carry<T>(s, s.V, s.R, s.K, row);
+      carry<T>(s, s.R, s.V, s.K, row);
+    }
+    // Rows of C and K end with the panel's last live group.
+    const found = (s.begin - s.live) * s.b;
+    moveRows<T>(s, s.C, row, found);
+    if (s.path != ROWS) moveRows<T>(s, s.K, row, found);
+  }
   s.begin = s.live;
-  s.staged = 0;
   // Afresh where W is at hand, so that rounding does not add up.
   if (s.path == COLUMNS && !isTiled(s)) gramBlocks<T>(s, 0, s.live, s.W);
 }

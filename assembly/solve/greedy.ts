@@ -3,6 +3,7 @@
 import { COLUMNS, CONFIRMED, NEGLIGIBLE, WELL_CONDITIONED, eliminationPath } from '../../src/solve/constants';
 import { potrf } from '../potrf';
 import { potri } from '../potri';
+import { narrow } from '../rows';
 import { at } from '../simd';
 import { trsm } from '../trsm';
 import { entry, put, value } from './array';
@@ -81,7 +82,7 @@ function fullSupport<T>(s: Problem, e: Elimination): i32 {
   const p = s.p;
   const m = s.m;
   loadH<T>(s, e.T);
-  convert<T>(p * m, s.own ? s.W0 : s.G, e.W);
+  narrow<T>(p * m, s.own ? s.W0 : s.G, e.W);
   const info = potrf<T>(p, e.T, p, s.products);
   if (info) return info;
   if (!s.own) {
@@ -95,12 +96,7 @@ function fullSupport<T>(s: Problem, e: Elimination): i32 {
 }
 
 function loadH<T>(s: Problem, T: usize): void {
-  for (let i = 0; i < s.p; i++) convert<T>(i + 1, rowOfH(s, i), at<T>(T, s.p, i, 0));
-}
-
-/** Doubles as values of type T. */
-function convert<T>(n: i32, from: usize, to: usize): void {
-  for (let i = 0; i < n; i++) store<T>(to + <usize>i * sizeof<T>(), <T>value(from, i));
+  for (let i = 0; i < s.p; i++) narrow<T>(i + 1, rowOfH(s, i), at<T>(T, s.p, i, 0));
 }
 
 /** tr(WᵀG). */
@@ -160,7 +156,7 @@ export function select<T>(s: Problem, keep: i32): i32 {
   const groups = s.groups;
   const e = create<T>(s, eliminationPath(s.p, s.m, s.b), true);
   loadH<T>(s, e.T);
-  convert<T>(s.p * s.m, s.G, e.W);
+  narrow<T>(s.p * s.m, s.G, e.W);
   eliminateStart<T>(e);
   for (let g = 0; g < groups; g++) {
     if (!load<u8>(s.isProtected + g)) continue;

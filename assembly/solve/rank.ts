@@ -10,19 +10,16 @@ import { enter, entry, value } from './array';
 export function rank(n: i32, values: usize, order: usize, count: i32, sign: f64, taken: usize, out: usize): void {
   for (let k = 0; k < count; k++) {
     let best = -1;
+    let least: f64 = 0;
     for (let i = 0; i < n; i++) {
+      const x = sign * value(values, i);
+      if (best >= 0 && !(x <= least)) continue; // most end here
       if (load<u8>(taken + i)) continue;
-      if (best < 0 || before(i, best, values, order, sign)) best = i;
+      if (best >= 0 && x == least && entry(order, i) > entry(order, best)) continue;
+      best = i;
+      least = x;
     }
     store<u8>(taken + best, 1);
     enter(out, k, best);
   }
-}
-
-// @ts-ignore: decorator
-@inline
-function before(i: i32, j: i32, values: usize, order: usize, sign: f64): bool {
-  const x = sign * value(values, i);
-  const y = sign * value(values, j);
-  return x < y || (x == y && entry(order, i) < entry(order, j));
 }
