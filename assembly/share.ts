@@ -78,7 +78,7 @@ export function shareGemm<T>(
   alpha: T, A: usize, lda: i32, B: usize, ldb: i32, beta: T, C: usize, ldc: i32, work: usize,
 ): void {
   const op = operation<T>(Kernel.Gemm, transA, transB, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc, work);
-  op.edge = blockEdge(members, <f64>m * n);
+  op.edge = blockEdge(members, m, n);
   publish(op, blocks(m, op.edge) * blocks(n, op.edge));
 }
 
@@ -87,7 +87,7 @@ export function shareSyrk<T>(
   members: i32, trans: bool, n: i32, k: i32, alpha: T, A: usize, lda: i32, beta: T, C: usize, ldc: i32, work: usize,
 ): void {
   const op = operation<T>(Kernel.Syrk, trans, !trans, n, n, k, alpha, A, lda, A, lda, beta, C, ldc, work);
-  op.edge = blockEdge(members, 0.5 * <f64>n * n);
+  op.edge = blockEdge(2 * members, n, n);
   const rows = blocks(n, op.edge);
   publish(op, rows * (rows + 1) / 2);
 }
@@ -217,7 +217,10 @@ function blocks(n: i32, edge: i32): i32 {
   return (n + edge - 1) / edge;
 }
 
-/** Of square blocks that cover an area. */
-function blockEdge(members: i32, area: f64): i32 {
-  return EDGE * max(1, <i32>(sqrt(area / (PARTS * members)) / EDGE + 0.5));
+/** Of square blocks that cover m × n, or of strips where that is narrower than a block. */
+function blockEdge(members: i32, m: i32, n: i32): i32 {
+  const parts = <f64>PARTS * members;
+  const edge = sqrt(<f64>m * n / parts);
+  const length = min(m, n) < edge ? max(m, n) / parts : edge;
+  return EDGE * max(1, <i32>(length / EDGE + 0.5));
 }
