@@ -23,7 +23,7 @@ import { type TiledStatistics, withOwnArrays } from '../tiles/statistics.ts';
 import type { Arguments, Request, Result, TiledOptions } from './calculator.ts';
 import { type Executor, localExecutor } from './executor.ts';
 import { platform } from './platform.ts';
-import { Pool } from './pool.ts';
+import { Pool, type PoolOptions } from './pool.ts';
 import { byPanels, byTiles, SessionStatistics } from './statistics.ts';
 
 /** Threads by default at most: beyond, copying and memory grow and nothing here was measured. */
@@ -45,10 +45,7 @@ export interface SessionOptions extends KernelOptions {
 }
 
 /** What a session was opened with. */
-interface Opened extends Pick<SessionOptions, 'scratch'> {
-  readonly simd: Simd;
-  readonly maximumBytes: number;
-}
+type Opened = Pick<PoolOptions, 'simd' | 'maximumBytes'> & Pick<SessionOptions, 'scratch'>;
 
 /** How a computation can be called off. */
 export interface AbortOptions {
@@ -216,7 +213,7 @@ export class Session {
    *
    * @param options  with `memory`, bytes that the layer may take in all, as `tiledPlan` states them; H and G go to a file in the
    * session's folder where they do not fit
-   * @throws {InputError} where it does not fit the memory, with the numbers
+   * @throws {InputError} where it does not fit the memory, with the numbers, or its sums are gone
    * @throws {NotPositiveDefiniteError} where H is not positive definite
    *
    * @example
@@ -225,13 +222,14 @@ export class Session {
    * const layer = { W, groupSize: 1, fit: await statistics.finish() };
    * const { kept, layers } = await session.solveTiled(layer, {}, 14336, { memory: 16 * 2 ** 30 });
    */
-  solveTiled(
+  async solveTiled(
     layer: TiledLayer,
     recipe: LayerRecipe,
     keep?: number,
     { signal, memory }: AbortOptions & Pick<TiledOptions, 'memory'> = {},
   ): Promise<SolvedLayers> {
     const fit = withOwnArrays(layer.fit);
+    if (fit.sumX.length !== fit.p) throw new InputError('solveTiled: the sums have been handed over before');
     const limits = { memory, scratch: this.#scratch };
     return this.#run('solveTiled', [{ ...layer, fit }, recipe, keep, limits], fit.p, { signal }, fit);
   }

@@ -1,9 +1,10 @@
 // A layer's statistics over the threads of a session: each sums some rows of XᵀX over all the calibration data, so
 // that nothing is added up across threads and the bits do not depend on how many there are.
 
-import { ShapeError, WorkerLostError } from '../errors.ts';
+import { WorkerLostError } from '../errors.ts';
 import type { ConvGeometry } from '../kernel/index.ts';
 import { type Image, type LayerStatistics, type Panel, triangle } from '../solve/index.ts';
+import { countRows } from '../solve/statistics.ts';
 import { assembleTiles, sharesOf, type TiledStatistics } from '../tiles/statistics.ts';
 import { tileStarts } from '../tiles/storage.ts';
 import type { Executor, Member } from './executor.ts';
@@ -90,20 +91,14 @@ export class SessionStatistics<S extends LayerStatistics | TiledStatistics = Lay
    */
   addRows(X: Float32Array, Y?: Float32Array): Promise<void> {
     return this.#next(async () => {
-      const p = this.#p;
-      if (X.length % p !== 0) {
-        throw new ShapeError(`statistics: "X" expected rows of ${p}, got ${X.length} values`);
-      }
-      const n = X.length / p;
-      if (Y && Y.length !== n * this.#m) {
-        throw new ShapeError(`statistics: "Y" expected ${n}×${this.#m}, got ${Y.length} values`);
-      }
+      const [p, m] = [this.#p, this.#m];
+      const n = countRows(p, m, X, Y);
       const step = Math.max(1, Math.floor(BLOCK_BYTES / (4 * p)));
       const sent: Promise<unknown>[] = [];
       for (let row = 0; row < n; row += step) {
         const end = Math.min(n, row + step);
         const x = X.subarray(row * p, end * p);
-        const y = Y?.subarray(row * this.#m, end * this.#m);
+        const y = Y?.subarray(row * m, end * m);
         if (sent.length >= IN_FLIGHT) await sent[sent.length - IN_FLIGHT];
         const [lendX, lendY] = this.#lend(x, y, sent.length);
         sent.push(this.#each((ask) => ask('addRows', this.#id, lendX(), lendY?.())));

@@ -106,7 +106,7 @@ export function layerProblem(
   const [{ p, m, target }] = parts;
   const { groupSize, bias, blend = target ? 1 : 0, damping = DEFAULT_DAMPING, dampDead = false } = options;
   const { H = new Float64Array(triangle(p)) } = options;
-  checkProblem(parts, W0, { ...options, H, damping, blend });
+  checkProblem(parts, W0, H, { ...options, damping, blend });
   const dense = new Float64Array(W0);
   return kernels.scoped(() => {
     const space = new Workspace(kernels, { p, m, groupSize });
@@ -146,25 +146,31 @@ function addUp<T>(to: Float64Array, [first, ...others]: readonly T[], of: (part:
 function checkProblem(
   parts: readonly LayerStatistics[],
   W0: Float32Array | Float64Array,
-  {
-    groupSize,
-    damping,
-    blend,
-    bias,
-    H,
-  }: ProblemOptions & Required<Pick<ProblemOptions, 'H' | 'damping' | 'blend'>>,
+  H: Float64Array,
+  { groupSize, bias, ...options }: CheckedOptions,
 ): void {
   const [{ p, m }] = parts;
   requireLength('H', H, triangle(p));
   for (const { XtX, target } of parts) {
     requireLength('XtX', XtX, triangle(p));
-    if (blend > 0 && !target) throw new InputError('problem: a blend above 0 needs target statistics');
-    if (blend > 0) requireLength('XtY', target!.XtY, p * m);
+    if (options.blend > 0 && target) requireLength('XtY', target.XtY, p * m);
   }
   requireLength('W0', W0, p * m);
   if (bias) requireLength('bias', bias, m);
   if (p % groupSize !== 0)
     throw new ShapeError(`problem: ${p} rows are not a multiple of the group size ${groupSize}`);
+  checkOptions(parts, options);
+}
+
+type CheckedOptions = ProblemOptions & Required<Pick<ProblemOptions, 'damping' | 'blend'>>;
+
+/** @throws {InputError} for options that no problem is formed by, of these parts of the statistics */
+export function checkOptions(
+  parts: readonly { readonly n: number; readonly target?: object }[],
+  { damping, blend }: Pick<CheckedOptions, 'damping' | 'blend'>,
+): void {
+  if (blend > 0 && !parts.every(({ target }) => target))
+    throw new InputError('problem: a blend above 0 needs target statistics');
   if (!(damping >= 0)) throw new InputError(`problem: damping must be at least 0, got ${damping}`);
   if (!(blend >= 0 && blend <= 1)) throw new InputError(`problem: blend must be in [0, 1], got ${blend}`);
   if (!parts.some(({ n }) => n >= 1)) throw new InputError('problem: no calibration rows');
@@ -216,12 +222,15 @@ export function combineProblems(problems: readonly LayerProblem[]): LayerProblem
   return { p, m, groupSize, groups, H, G, W0, rho, settled, ...(solved && { solution: W0 }) };
 }
 
-/** ½Σρᵢ(|Wᵢ − W0ᵢ|² − |W0ᵢ|²): the damping in f(S, W), of W p × m. */
-export function dampingOf({ m, W0, rho }: LayerProblem, W: ArrayLike<number>): number {
-  if (!rho) return 0;
-  let sum = 0;
-  for (let i = 0; i < rho.length; i++) {
-    for (let at = i * m; at < (i + 1) * m; at++) sum += rho[i] * W[at] * (W[at] - 2 * W0[at]);
+/** ½Σρᵢ(|Wᵢ − W0ᵢ|² − |W0ᵢ|²): the damping in f(S, W), of W p × m. @param before  that of other rows, which it is added to */
+export function dampingOf(
+  { m, W0, rho }: { readonly m: number; readonly W0: ArrayLike<number>; readonly rho?: Float64Array },
+  W: ArrayLike<number>,
+  before = 0,
+): number {
+  let sum = 2 * before;
+  for (let i = 0; i < (rho?.length ?? 0); i++) {
+    for (let at = i * m; at < (i + 1) * m; at++) sum += rho![i] * W[at] * (W[at] - 2 * W0[at]);
   }
   return 0.5 * sum;
 }
@@ -232,8 +241,9 @@ export function dataOf(objective: number, damping: number): number {
   return Math.abs(data) > NOTHING * Math.abs(objective) ? data : 0;
 }
 
-export function innerProduct(A: ArrayLike<number>, B: ArrayLike<number>): number {
-  let sum = 0;
+/** before + Σ AᵢBᵢ. */
+export function innerProduct(A: ArrayLike<number>, B: ArrayLike<number>, before = 0): number {
+  let sum = before;
   for (let i = 0; i < A.length; i++) sum += A[i] * B[i];
   return sum;
 }

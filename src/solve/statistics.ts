@@ -70,12 +70,7 @@ export abstract class RowAccumulator<S> {
   /** Adds rows: X n × p and, with a target, Y n × m. */
   addRows(X: Float32Array, Y?: Float32Array): void {
     const { kernels, p, m, hasTarget } = this;
-    const n = X.length / p;
-    if (!Number.isInteger(n))
-      throw new ShapeError(`statistics: "X" expected rows of ${p}, got ${X.length} values`);
-    if (hasTarget && Y?.length !== n * m) {
-      throw new ShapeError(`statistics: "Y" expected ${n}×${m}, got ${Y?.length ?? 0} values`);
-    }
+    const n = countRows(p, m, X, hasTarget ? (Y ?? []) : undefined);
     this.#fill(n, (first, toX, toY) => {
       const end = first + toX.rows;
       kernels.write(toX, X.subarray(first * p, end * p));
@@ -168,6 +163,20 @@ export abstract class RowAccumulator<S> {
       if (this.#filled === this.X.rows) this.flush();
     }
   }
+}
+
+/**
+ * Rows of X, n × p, and of Y, n × m, where there is one.
+ * @throws {ShapeError} where sizes contradict each other
+ */
+export function countRows(p: number, m: number, X: ArrayLike<number>, Y?: ArrayLike<number>): number {
+  const n = X.length / p;
+  if (!Number.isInteger(n))
+    throw new ShapeError(`statistics: "X" expected rows of ${p}, got ${X.length} values`);
+  if (Y && Y.length !== n * m) {
+    throw new ShapeError(`statistics: "Y" expected ${n}×${m}, got ${Y.length} values`);
+  }
+  return n;
 }
 
 /** Rows of a batch whose products are summed in f32, or in f64 where they are flat. */

@@ -3,7 +3,7 @@
 import { InputError, ShapeError } from '../errors.ts';
 import type { Kernels } from '../kernel/index.ts';
 import { CHUNK_ROWS, DEAD_DAMPING, VARIANCE_ROUNDING } from '../solve/constants';
-import { DEFAULT_DAMPING, type ProblemOptions } from '../solve/problem.ts';
+import { checkOptions, DEFAULT_DAMPING, type ProblemOptions } from '../solve/problem.ts';
 import { multiply } from './factor.ts';
 import type { TiledStatistics } from './statistics.ts';
 import {
@@ -52,29 +52,23 @@ export function tiledProblem(
       `problem: expected ${p} rows of weights in groups of ${groupSize}, got ${W0.length} values`,
     );
   }
-  if (blend > 0 && !target) throw new InputError('problem: a blend above 0 needs target statistics');
-  if (!(blend >= 0 && blend <= 1)) throw new InputError(`problem: blend must be in [0, 1], got ${blend}`);
-  if (!(n >= 1)) throw new InputError('problem: no calibration rows');
-  if (!(damping >= 0)) throw new InputError(`problem: damping must be at least 0, got ${damping}`);
+  checkOptions([statistics], { damping, blend });
   const H = new SymmetricTiles(p, 'f64', edge, given(tiles));
   const x = bias ? sumX.map((sum) => sum / n) : new Float64Array(p);
-  const squares = H.diagonal();
-  centre(H, x, sumX);
   const rounding = VARIANCE_ROUNDING * Math.min(n, CHUNK_ROWS);
-  const rho = H.diagonal().map((variance, i) =>
-    !dampDead && variance - rounding * squares[i] <= 0 ? DEAD_DAMPING : 1,
-  );
+  const isDead = new Uint8Array(p);
   let trace = 0;
-  H.diagonal().forEach((variance, i) => {
-    if (rho[i] === 1) trace += variance;
+  H.diagonal().forEach((squares, i) => {
+    const variance = squares - x[i] * sumX[i];
+    if (!dampDead && variance - rounding * squares <= 0) isDead[i] = 1;
+    else trace += variance;
   });
   if (!Number.isFinite(trace)) {
     throw new InputError('problem: the calibration inputs hold NaN or infinite values');
   }
   const whole = trace > 0 ? (damping * trace) / p : 1;
-  const isDead = rho.map((share) => (share < 1 ? 1 : 0));
-  for (let i = 0; i < p; i++) rho[i] *= whole;
-  settleDiagonal(H, isDead, rho);
+  const rho = Float64Array.from(isDead, (dead) => (dead ? DEAD_DAMPING * whole : whole));
+  form(H, x, sumX, isDead, rho);
   const G = new RowBlocks(p, m, 'f64', edge, target ? given(target.blocks) : inMemory);
   if (blend > 0) {
     G.each(true, (values, first, rows) => {
@@ -93,19 +87,11 @@ export function tiledProblem(
       throw new InputError('problem: the calibration targets hold NaN or infinite values');
     }
   });
-  const means = bias && {
-    x,
-    y: meansOf(
-      bias,
-      W0,
-      x,
-      blend,
-      target?.sumY.map((sum) => sum / n),
-    ),
-  };
+  const own = bias && outputOf(W0, x, bias);
+  const y = blend > 0 ? own?.map((value, j) => (1 - blend) * value + (blend * target!.sumY[j]) / n) : own;
   const groups = p / groupSize;
   const problem = { p, m, groupSize, groups, edge, H, G, W0, rho };
-  return { ...problem, isOwn: blend === 0, ...(means && { means }) };
+  return { ...problem, isOwn: blend === 0, ...(y && { means: { x, y } }) };
 }
 
 /** Moves H and G elsewhere. @returns the problem with both in their new place, and a place for other blocks where they were */
@@ -126,52 +112,34 @@ export function moved(
   return { problem: { ...problem, H, G }, freed: recycled(freed) };
 }
 
-/** H ← XᵀX − x̄(Σx)ᵀ. */
-function centre(H: SymmetricTiles<'f64'>, x: Float64Array, sumX: Float64Array): void {
+/** H ← XᵀX − x̄(Σx)ᵀ + diag ρ; of rows and columns of dead inputs nothing but ρ. */
+function form(
+  H: SymmetricTiles<'f64'>,
+  x: Float64Array,
+  sumX: Float64Array,
+  isDead: Uint8Array,
+  rho: Float64Array,
+): void {
   for (let i = 0; i < H.count; i++) {
     for (let j = 0; j <= i; j++) {
       const [row, column, rows, cols] = [H.starts[i], H.starts[j], H.rows(i), H.rows(j)];
       H.change(i, j, (tile) => {
         for (let r = 0; r < rows; r++) {
           const shift = x[row + r];
-          if (shift === 0) continue;
-          for (let c = 0; c < cols; c++) tile[r * cols + c] -= shift * sumX[column + c];
+          for (let c = 0; c < cols; c++) {
+            const isZero = isDead[row + r] || isDead[column + c];
+            tile[r * cols + c] = isZero ? 0 : tile[r * cols + c] - shift * sumX[column + c];
+          }
+          if (i === j) tile[r * (cols + 1)] += rho[row + r];
         }
       });
     }
   }
 }
 
-/** The rows and columns of dead inputs hold nothing but what is on the diagonal. */
-function settleDiagonal(H: SymmetricTiles<'f64'>, isDead: Float64Array, rho: Float64Array): void {
-  for (let i = 0; i < H.count; i++) {
-    for (let j = 0; j <= i; j++) {
-      const [row, column, rows, cols] = [H.starts[i], H.starts[j], H.rows(i), H.rows(j)];
-      const dead =
-        isDead.subarray(row, row + rows).some(Boolean) ||
-        isDead.subarray(column, column + cols).some(Boolean);
-      if (i !== j && !dead) continue;
-      H.change(i, j, (tile) => {
-        for (let r = 0; dead && r < rows; r++) {
-          for (let c = 0; c < cols; c++) if (isDead[row + r] || isDead[column + c]) tile[r * cols + c] = 0;
-        }
-        for (let r = 0; i === j && r < rows; r++) tile[r * (cols + 1)] += rho[row + r];
-      });
-    }
-  }
-}
-
-function meansOf(
-  bias: Float32Array | Float64Array,
-  W0: Float32Array | Float64Array,
-  x: Float64Array,
-  blend: number,
-  targets: Float64Array | undefined,
-): Float64Array {
-  const m = bias.length;
-  return Float64Array.from(bias, (value, j) => {
-    let own = value;
-    for (let i = 0; i < x.length; i++) own += W0[i * m + j] * x[i];
-    return blend > 0 ? (1 - blend) * own + blend * targets![j] : own;
-  });
+/** W0ᵀx + b. */
+function outputOf(W0: Floats, x: Float64Array, bias: Floats): Float64Array {
+  const [m, y] = [bias.length, Float64Array.from(bias)];
+  for (let i = 0; i < x.length; i++) for (let j = 0; j < m; j++) y[j] += W0[i * m + j] * x[i];
+  return y;
 }

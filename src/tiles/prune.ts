@@ -3,14 +3,14 @@
 import { type ElementType, elementBytes, type Kernels } from '../kernel/index.ts';
 import { CONFIRMED, NEGLIGIBLE, WELL_CONDITIONED } from '../solve/constants';
 import { checkSchedule, type EliminationOptions } from '../solve/eliminate.ts';
-import { dataOf } from '../solve/problem.ts';
+import { dampingOf, dataOf, innerProduct } from '../solve/problem.ts';
 import { groupRows } from '../solve/refit.ts';
 import { expectDefinite, notDefinite } from '../solve/workspace.ts';
 import { eliminateTiles, type TiledSupport } from './eliminate.ts';
 import { potrf, potri, solve } from './factor.ts';
 import { factorInside, inverseInside } from './memory.ts';
 import type { TiledProblem } from './problem.ts';
-import { type Floats, inMemory, inWasm, type Place, RowBlocks, SymmetricTiles } from './storage.ts';
+import { inMemory, inWasm, type Place, RowBlocks, SymmetricTiles } from './storage.ts';
 
 /** As `EliminationOptions` of solve/eliminate.ts, of which the path is `columns`. */
 export interface TiledOptions extends Omit<EliminationOptions, 'path' | 'weights'> {
@@ -146,30 +146,11 @@ function worthOf({ m, G, W0, rho, isOwn }: TiledProblem, W: RowBlocks) {
     const dense = W0.subarray(first * m, (first + rows) * m);
     const weights = isOwn ? dense : values;
     G.read(first, (right) => {
-      inner = plusProduct(inner, weights, right);
+      inner = innerProduct(weights, right, inner);
     });
-    for (let r = 0; r < rows; r++) {
-      const [from, to] = [r * m, (r + 1) * m];
-      damping = plusDamping(damping, rho[first + r], weights.subarray(from, to), dense.subarray(from, to));
-    }
+    damping = dampingOf({ m, W0: dense, rho: rho.subarray(first, first + rows) }, weights, damping);
   });
-  return { inner, damping: 0.5 * damping };
-}
-
-// Sums are carried on in functions of their own: as variables of closures they would be allocated at every addition.
-
-/** sum + Σ xᵢyᵢ. */
-function plusProduct(sum: number, x: Floats, y: Floats): number {
-  let result = sum;
-  for (let i = 0; i < x.length; i++) result += x[i] * y[i];
-  return result;
-}
-
-/** sum + ρΣ(|wᵢ − dᵢ|² − |dᵢ|²). */
-function plusDamping(sum: number, rho: number, weights: Floats, dense: Floats): number {
-  let result = sum;
-  for (let i = 0; i < weights.length; i++) result += rho * weights[i] * (weights[i] - 2 * dense[i]);
-  return result;
+  return { inner, damping };
 }
 
 /** The given rows and columns of H, ascending. */
@@ -237,16 +218,16 @@ function refit(
   solve(kernels, false, L, W);
   let square = 0;
   W.each(false, (values) => {
-    square = plusProduct(square, values, values);
+    square = innerProduct(values, values, square);
   });
   solve(kernels, true, L, W);
   let damping = 0;
   W.each(false, (values, first, count) => {
     for (let r = 0; r < count; r++) {
       const row = rows[first + r];
-      const weights = values.subarray(r * m, (r + 1) * m);
-      damping = plusDamping(damping, rho[row], weights, W0.subarray(row * m, (row + 1) * m));
+      const dense = { m, W0: W0.subarray(row * m, (row + 1) * m), rho: rho.subarray(row, row + 1) };
+      damping = dampingOf(dense, values.subarray(r * m, (r + 1) * m), damping);
     }
   });
-  return { objective: -0.5 * square, damping: 0.5 * damping, W };
+  return { objective: -0.5 * square, damping, W };
 }

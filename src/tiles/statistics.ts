@@ -116,20 +116,19 @@ export function assembleTiles(
   const { p, edge, target } = parts[0];
   const starts = tileStarts(p, edge);
   const sumX = new Float64Array(p);
-  const tiles: (readonly Float64Array[])[] = [];
+  const tiles: Float64Array[] = [];
   const blocks: Float64Array[] = [];
-  shares.forEach((rows, at) => {
-    let [tile, x] = [0, 0];
-    for (const [k, i] of rows.entries()) {
-      const part = parts[at];
-      tiles[i] = part.tiles.slice(tile, tile + i + 1);
-      tile += i + 1;
-      if (target) blocks[i] = part.target!.blocks[k];
-      const height = starts[i + 1] - starts[i];
-      sumX.set(part.sumX.subarray(x, x + height), starts[i]);
-      x += height;
-    }
+  const rest = parts.map(({ tiles, sumX, target }) => {
+    return { sumX, tiles: tiles.values(), blocks: target?.blocks.values() };
   });
-  const sums = { ...parts[0], tiles: tiles.flat(), sumX };
+  for (const [i, start] of starts.slice(0, -1).entries()) {
+    const part = rest[shares.findIndex((rows) => rows.includes(i))];
+    for (let j = 0; j <= i; j++) tiles.push(part.tiles.next().value!);
+    if (target) blocks.push(part.blocks!.next().value!);
+    const height = starts[i + 1] - start;
+    sumX.set(part.sumX.subarray(0, height), start);
+    part.sumX = part.sumX.subarray(height);
+  }
+  const sums = { ...parts[0], tiles, sumX };
   return target ? { ...sums, target: { blocks, sumY: target.sumY } } : sums;
 }

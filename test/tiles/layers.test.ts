@@ -108,6 +108,16 @@ describe.each([1, 2])('%i threads', (threads) => {
   });
 });
 
+test('sums that were handed over are refused', async () => {
+  const session = await openSession({ threads: 2, simd: 'baseline' });
+  const layer = { W: W0, groupSize: 1, fit: await sumsIn(session) };
+  await session.solveTiled(layer, recipe, 150);
+  await expect(session.solveTiled(layer, recipe, 150)).rejects.toThrow(
+    'solveTiled: the sums have been handed over before',
+  );
+  await session.close();
+});
+
 test('a convolution gives the sums of one memory', async () => {
   const session = await openSession({ threads: 1, simd: 'baseline' });
   const geometry = {

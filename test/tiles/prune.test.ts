@@ -83,7 +83,7 @@ test.each([false, true])('the sums have the bits of whole ones, flat inputs: %s'
   expect(tiles.n).toBe(whole.n);
 });
 
-describe.each([0, 0.5, 1])('with a blend of %f', (blend) => {
+describe.each([0, 0.3, 0.5, 1])('with a blend of %f', (blend) => {
   test.each([false, true])('the problem is that of whole sums, bias refitted: %s', async (centred) => {
     const kernels = await openKernels();
     const [p, m] = [70, 9];
