@@ -27,6 +27,7 @@ import { S, dot, narrow, scaleRow, subtractRows, swapColumnGroups, swapRowGroups
 import { at } from '../simd';
 import { symmetrize } from '../transpose';
 import { enter, entry } from './array';
+import { least } from './rank';
 import { Event, isTiled, tiles } from './tiles';
 
 /** Columns that are gathered together from below the diagonal: several misses on their way at a time, few pages. Flat from 8 to 64. */
@@ -161,7 +162,7 @@ export function eliminateStage<T>(s: Elimination, position: i32, count: i32): vo
   let end = s.live - s.staged;
   for (let i = 0; i < count; i++) {
     end--;
-    swap<T>(s, i == 0 ? position : nextToGo(s, end + 1), end);
+    swap<T>(s, i == 0 ? position : least(end + 1, s.cost, s.order, s.otherwise < 0 ? -1 : 1), end);
   }
   s.staged += count;
   if (!isTiled(s)) gather<T>(s, end, count, at<T>(s.C, s.p, stagedRow(s, end), 0)); // else the host does
@@ -188,21 +189,6 @@ function gather<T>(s: Elimination, first: i32, count: i32, C: usize): void {
       c += <usize>p * sizeof<T>();
     }
   }
-}
-
-/** The first of positions 0 … n − 1 whose cost is the best. */
-function nextToGo(s: Elimination, n: i32): i32 {
-  const dearest = s.otherwise < 0;
-  let best = 0;
-  let least = load<f64>(s.cost);
-  for (let i = 1; i < n; i++) {
-    const cost = load<f64>(s.cost + <usize>i * S);
-    if (dearest ? cost > least : cost < least) {
-      best = i;
-      least = cost;
-    }
-  }
-  return best;
 }
 
 /** Exchanges two live groups, both staged or both not. */

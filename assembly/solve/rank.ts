@@ -9,17 +9,23 @@ import { enter, entry, value } from './array';
  */
 export function rank(n: i32, values: usize, order: usize, count: i32, sign: f64, taken: usize, out: usize): void {
   for (let k = 0; k < count; k++) {
-    let best = -1;
-    let least: f64 = 0;
-    for (let i = 0; i < n; i++) {
-      const x = sign * value(values, i);
-      if (best >= 0 && !(x <= least)) continue; // most end here
-      if (load<u8>(taken + i)) continue;
-      if (best >= 0 && x == least && entry(order, i) > entry(order, best)) continue;
-      best = i;
-      least = x;
-    }
+    const best = least(n, values, order, sign, taken);
     store<u8>(taken + best, 1);
     enter(out, k, best);
   }
+}
+
+/** The position of the least value (sign 1) or the greatest (−1). @param taken  as of `rank`, or 0 */
+export function least(n: i32, values: usize, order: usize, sign: f64 = 1, taken: usize = 0): i32 {
+  let best = -1;
+  let bound: f64 = 0;
+  for (let i = 0; i < n; i++) {
+    const x = sign * value(values, i);
+    if (best >= 0 && !(x <= bound)) continue; // most end here
+    if (taken && load<u8>(taken + i)) continue;
+    if (best >= 0 && x == bound && entry(order, i) > entry(order, best)) continue;
+    best = i;
+    bound = x;
+  }
+  return best;
 }

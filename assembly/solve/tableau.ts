@@ -12,6 +12,7 @@ import { trsm } from '../trsm';
 import { after, enter, entry, put, value } from './array';
 import { Problem, gather } from './problem';
 import { minimum, tableauChanges, tableauCosts, tableauPivot, tableauPrepare } from './pivot';
+import { least } from './rank';
 import { schurComplement } from './schur';
 import { square } from './square';
 import { workBytes } from './work';
@@ -206,17 +207,6 @@ export function scan(s: Tableau, first: i32, end: i32, row: usize, work: usize):
     tableauChanges(s.kept + j, s.kept, s.b, s.T, s.p, s.K, s.p, s.D, s.E, row, work);
     put(s.minima, j, minimum(s.kept, row));
   }
-}
-
-/** Index of the least value; equal ones go by group number. */
-function least(n: i32, values: usize, order: usize): i32 {
-  let best = 0;
-  for (let i = 1; i < n; i++) {
-    const x = value(values, i);
-    const y = value(values, best);
-    if (x < y || (x == y && entry(order, i) < entry(order, best))) best = i;
-  }
-  return best;
 }
 
 /** Takes `out` from the support and `into` into it, in one pass. @returns the change of the objective; NaN where H is not positive definite */
