@@ -87,8 +87,8 @@ export async function instance(
   return abi;
 }
 
-/** The kernels whose last argument is scratch memory. */
-type ScratchKernel = `${'s' | 'd'}${'gemm' | 'syrk' | 'trsm' | 'potrf' | 'potri'}`;
+/** The kernels of both types whose last argument is scratch memory. */
+type ScratchKernel = 'gemm' | 'syrk' | 'trsm' | 'potrf' | 'potri' | 'trtri' | 'lauum' | 'trmm';
 
 /** An instance of the binary: its memory, a stack of matrices, and the kernels that work on them. */
 export class Kernels {
@@ -232,7 +232,7 @@ export class Kernels {
     const n = transB ? B.rows : B.cols;
     expectShape('gemm', 'B', B, transB ? n : k, transB ? k : n, A.type);
     expectShape('gemm', 'C', C, m, n, A.type);
-    this.#run(`${prefixOf(A.type)}gemm`, [m, n, k], transA, transB, m, n, k, alpha, A, B, beta, C);
+    this.run('gemm', transA, transB, m, n, k, alpha, A, B, beta, C);
   }
 
   /**
@@ -242,7 +242,7 @@ export class Kernels {
   syrk(trans: boolean, alpha: number, A: Matrix, beta: number, C: Matrix): void {
     const [n, k] = trans ? [A.cols, A.rows] : [A.rows, A.cols];
     expectShape('syrk', 'C', C, n, n, A.type);
-    this.#run(`${prefixOf(A.type)}syrk`, [n, k], trans, n, k, alpha, A, beta, C);
+    this.run('syrk', trans, n, k, alpha, A, beta, C);
   }
 
   /**
@@ -253,7 +253,7 @@ export class Kernels {
   potrf(A: Matrix): void {
     const n = A.rows;
     expectShape('potrf', 'A', A, n, n);
-    const pivot = this.#run(`${prefixOf(A.type)}potrf`, [n], n, A);
+    const pivot = this.run('potrf', n, A);
     if (pivot !== 0) {
       const value = this.#row(A, pivot - 1)[pivot - 1];
       const message = `potrf: "A" expected a positive pivot ${pivot} of ${n}, got ${value}`;
@@ -268,7 +268,7 @@ export class Kernels {
   potri(A: Matrix): void {
     const n = A.rows;
     expectShape('potri', 'A', A, n, n);
-    this.#run(`${prefixOf(A.type)}potri`, [n], n, A);
+    this.run('potri', n, A);
   }
 
   /** Mirrors the lower triangle into the upper one. */
@@ -287,7 +287,7 @@ export class Kernels {
     const n = right ? B.cols : B.rows;
     expectShape('trsm', 'B', B, B.rows, B.cols, L.type);
     expectShape('trsm', 'L', L, n, n);
-    this.#run(`${prefixOf(L.type)}trsm`, [B.rows, B.cols], right, trans, B.rows, B.cols, alpha, L, B);
+    this.run('trsm', right, trans, B.rows, B.cols, alpha, L, B);
   }
 
   /**
@@ -324,24 +324,25 @@ export class Kernels {
     this.abi.im2col(channels, height, width, ...taps, outWidth, first, out.rows, image.ptr, out.ptr, out.ld);
   }
 
+  /**
+   * Calls a kernel with scratch memory that is given back afterwards.
+   * @param args  as in assembly/index.ts, without the scratch; a matrix for its address and ld
+   * @returns what the kernel returns, if anything
+   */
+  run(kernel: ScratchKernel, ...args: readonly (number | boolean | Matrix)[]): number {
+    const matrices = args.filter((arg) => typeof arg === 'object');
+    const size = Math.max(...matrices.flatMap(({ rows, cols }) => [rows, cols]));
+    const call = this.abi[`${prefixOf(matrices[0].type)}${kernel}`] as (...args: unknown[]) => number;
+    const flat = args.flatMap((arg) => (typeof arg === 'object' ? [arg.ptr, arg.ld] : arg));
+    return this.scoped(() => call(...flat, this.allocate(this.abi.workBytes(size, 0))));
+  }
+
   #elements<T extends ElementType>(m: Matrix<T>, ptr: number, length: number): View<T> {
     return new (arrayOf(m))(this.abi.memory.buffer, ptr, length) as View<T>;
   }
 
   #row<T extends ElementType>(m: Matrix<T>, i: number): View<T> {
     return this.#elements(m, m.ptr + i * m.ld * elementBytes(m.type), m.cols);
-  }
-
-  /**
-   * Calls a kernel with scratch memory that is given back afterwards.
-   * @param sizes  of all its matrices: the largest decides about the scratch memory
-   * @param args  as in assembly/index.ts, a matrix for its address and ld
-   * @returns what the kernel returns, if anything
-   */
-  #run(kernel: ScratchKernel, sizes: readonly number[], ...args: readonly (number | boolean | Matrix)[]) {
-    const call = this.abi[kernel] as (...args: readonly (number | boolean)[]) => number;
-    const flat = args.flatMap((arg) => (typeof arg === 'object' ? [arg.ptr, arg.ld] : arg));
-    return this.scoped(() => call(...flat, this.allocate(this.abi.workBytes(Math.max(...sizes), 0))));
   }
 }
 

@@ -1,7 +1,7 @@
 // Cholesky factorisation, inverse and solves of matrices in tiles, left-looking: the tile that is made stays in wasm memory while what
 // it is made of passes by. Every sum is taken in the order in which assembly/ takes it of the whole matrix.
 
-import { type ElementType, type Kernels, type Matrix, prefixOf } from '../kernel/index.ts';
+import type { ElementType, Kernels, Matrix } from '../kernel/index.ts';
 import { panelColumns } from './memory.ts';
 import type { Floats, RowBlocks, SymmetricTiles } from './storage.ts';
 
@@ -19,7 +19,7 @@ export function potrf<T extends ElementType>(kernels: Kernels, A: SymmetricTiles
           });
         }
         let info = 0;
-        if (i === j) info = run(kernels, 'potrf', C.rows, C);
+        if (i === j) info = kernels.run('potrf', C.rows, C);
         else kernels.trsm('right', true, 1, A.bring(kernels, j, j), C);
         A.keep(kernels, C, i, j);
         return info;
@@ -53,7 +53,7 @@ function invertRow<T extends ElementType>(kernels: Kernels, A: SymmetricTiles<T>
         A.keep(kernels, C, i, j);
       });
     }
-    run(kernels, 'trtri', diagonal.rows, diagonal);
+    kernels.run('trtri', diagonal.rows, diagonal);
     A.keep(kernels, diagonal, i, i);
   });
 }
@@ -63,8 +63,8 @@ function squareRow<T extends ElementType>(kernels: Kernels, A: SymmetricTiles<T>
   for (let j = 0; j <= i; j++) {
     kernels.scoped(() => {
       const C = A.bring(kernels, i, j);
-      if (i === j) run(kernels, 'lauum', C.rows, C);
-      else kernels.scoped(() => run(kernels, 'trmm', C.rows, C.cols, A.bring(kernels, i, i), C));
+      if (i === j) kernels.run('lauum', C.rows, C);
+      else kernels.scoped(() => kernels.run('trmm', C.rows, C.cols, A.bring(kernels, i, i), C));
       for (let k = i + 1; k < A.count; k++) {
         kernels.scoped(() => {
           const left = A.bring(kernels, k, i);
@@ -164,17 +164,4 @@ function copyPanel(kernels: Kernels, B: RowBlocks, first: number, panel: Matrix,
       else inside.set(outside);
     }
   });
-}
-
-/** A kernel that has no wrapper, with scratch; matrices for their address and ld. */
-function run(
-  kernels: Kernels,
-  name: 'potrf' | 'trtri' | 'lauum' | 'trmm',
-  ...args: readonly (number | Matrix)[]
-): number {
-  const { type } = args[args.length - 1] as Matrix;
-  const flat = args.flatMap((arg) => (typeof arg === 'object' ? [arg.ptr, arg.ld] : [arg]));
-  const size = Math.max(...args.map((arg) => (typeof arg === 'object' ? Math.max(arg.rows, arg.cols) : arg)));
-  const call = kernels.abi[`${prefixOf(type)}${name}`] as (...args: number[]) => number;
-  return kernels.scoped(() => call(...flat, kernels.allocate(kernels.abi.workBytes(size, 0))));
 }
