@@ -6,7 +6,15 @@ import { COLUMNS, multipleOf, panelRows, STAGED_ROWS, TILE } from '../solve/cons
 import { eliminationBytes, lines } from '../solve/memory';
 import { Workspace } from '../solve/workspace.ts';
 import { eliminationWasmBytes, MIRRORED_ROWS, ownColumns, PADDING, type TiledShape } from './memory.ts';
-import { arrayOf, type Floats, type RowBlocks, type SymmetricTiles, tileStarts, viewOf } from './storage.ts';
+import {
+  arrayOf,
+  Blocks,
+  type Floats,
+  type RowBlocks,
+  type SymmetricTiles,
+  tileStarts,
+  viewOf,
+} from './storage.ts';
 
 /** As assembly/solve/tiles.ts has them. */
 const [SWAP, STAGE, REMOVE, PANEL] = [0, 1, 2, 3];
@@ -30,7 +38,6 @@ export interface TiledSupport {
  * @param T  H⁻¹, in memory
  * @param W  H⁻¹G
  * @param dense  f on all groups
- * @param settled  as of a problem
  * @returns the support, or the pivot at which H was not positive definite
  */
 export function eliminateTiles<T extends ElementType>(
@@ -39,14 +46,13 @@ export function eliminateTiles<T extends ElementType>(
   W: RowBlocks<T>,
   search: TiledSearch,
   dense: number,
-  settled = 0,
 ): TiledSupport | number {
   const { p, m, groupSize: b, keep, groupsPerStep = 1, protect, wholeCurve = false } = search;
   const { abi } = kernels;
   const { type } = T;
   const groups = p / b;
   return kernels.scoped(() => {
-    const space = new Workspace(kernels, { p, m, groupSize: b, settled }, true);
+    const space = new Workspace(kernels, { p, m, groupSize: b }, true);
     space.protect(protect);
     return space.working(eliminationBytes(p, m, b, COLUMNS, elementBytes(type), 0), () => {
       abi[`${prefixOf(type)}createTiled`](space.state);
@@ -69,8 +75,7 @@ export function eliminateTiles<T extends ElementType>(
 }
 
 /** Rows by position, as far as groups live; of each block the last `columns`. */
-class Positions {
-  readonly starts: readonly number[];
+class Positions extends Blocks {
   readonly #kernels: Kernels;
   readonly #type: ElementType;
   readonly #columns: readonly number[];
@@ -85,26 +90,23 @@ class Positions {
   constructor(
     kernels: Kernels,
     type: ElementType,
-    starts: readonly number[],
+    p: number,
+    edge: number,
     columns: (first: number) => number,
     room: number,
     isResident: (bytes: number) => boolean,
   ) {
+    super(p, edge);
     this.#kernels = kernels;
     this.#type = type;
-    this.starts = starts;
     this.#room = room;
-    this.#columns = starts.slice(0, -1).map(columns);
+    this.#columns = this.starts.slice(0, -1).map(columns);
     this.#swapped = arrayOf(type, Math.max(...this.#columns));
     this.#places = this.#columns.map((cols, i) => {
       const length = this.rows(i) * cols;
       const bytes = lines(length * elementBytes(type));
       return isResident(bytes) ? kernels.allocate(bytes) : arrayOf(type, length);
     });
-  }
-
-  rows(i: number): number {
-    return this.starts[i + 1] - this.starts[i];
   }
 
   columns(i: number): number {
@@ -133,7 +135,7 @@ class Positions {
 
   /** The last `count` elements of a row. */
   row(position: number, count: number): Floats {
-    const i = this.#blockOf(position);
+    const i = this.blockOf(position);
     const end = (position - this.starts[i] + 1) * this.#columns[i];
     return this.#view(i).subarray(end - count, end);
   }
@@ -156,12 +158,6 @@ class Positions {
   #inside(i: number, address: number): Floats {
     const { buffer } = this.#kernels.abi.memory;
     return viewOf(this.#type, buffer, address >>> 0, this.rows(i) * this.#columns[i]);
-  }
-
-  #blockOf(position: number): number {
-    let i = 0;
-    while (this.starts[i + 1] <= position) i++;
-    return i;
   }
 }
 
@@ -198,7 +194,8 @@ class Host {
     this.#order = Int32Array.from({ length: p / b }, (_, group) => group);
     const removed = wholeCurve ? p : p - keep * b;
     const widest = Math.max(m, removed);
-    const starts = tileStarts(p, Math.max(1, Math.floor(edge / b)) * b);
+    const rows = Math.max(1, Math.floor(edge / b)) * b;
+    const starts = tileStarts(p, rows);
     const most = Math.max(...starts.slice(1).map((end, i) => end - starts[i]));
     let left = kernels.maximumBytes - kernels.mark() - eliminationWasmBytes(search, this.#size);
     this.#work = kernels.allocate(kernels.abi.workBytes(p, m));
@@ -209,15 +206,10 @@ class Host {
       return true;
     };
     const room = kernels.allocate(this.#size * most * widest);
-    this.#W = new Positions(kernels, type, starts, () => m, room, isResident);
-    this.#V = new Positions(
-      kernels,
-      type,
-      starts,
-      (first) => ownColumns(removed, p, first),
-      room,
-      isResident,
-    );
+    const positions = (columns: (first: number) => number) =>
+      new Positions(kernels, type, p, rows, columns, room, isResident);
+    this.#W = positions(() => m);
+    this.#V = positions((first) => ownColumns(removed, p, first));
     let at = 0;
     W.each(false, (values, first, rows) => {
       for (let r = 0; r < rows; r++, at++) this.#W.row(first + r, m).set(values.subarray(r * m, (r + 1) * m));

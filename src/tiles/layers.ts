@@ -79,7 +79,7 @@ export async function solveTiled(
     if (keep === undefined) {
       const all = [...Array(problem.groups).keys()];
       const rows = rowsLeft(p, { groupSize, gone }, all);
-      const W = whole(refitTiles(kernels, problem, rows, { place }).W, rows, problem);
+      const W = whole(refitTiles(kernels, problem, rows, place).W, rows, problem);
       return { kept: all, layers: [{ W, bias: refitBias(problem, W), damping }] };
     }
     const found = pruneTiles(kernels, problem, {

@@ -20,8 +20,6 @@ export interface TiledOptions extends Omit<EliminationOptions, 'path' | 'weights
   readonly onF64?: () => void;
   /** Where matrices go; left out, to wasm memory as far as there is room. */
   readonly place?: Place;
-  /** What is being done, as it begins. */
-  readonly onPhase?: (phase: string) => void;
 }
 
 /** A pruned layer. */
@@ -49,7 +47,7 @@ export function pruneTiles(kernels: Kernels, problem: TiledProblem, options: Til
   const { keep, support, precision = 'f32' } = options;
   checkSchedule('prune', problem, options);
   const refitOf = (kept: readonly number[]) =>
-    refitTiles(kernels, problem, groupRows(kept, problem.groupSize), options);
+    refitTiles(kernels, problem, groupRows(kept, problem.groupSize), options.place);
   const result = (found: Found, refitted: Refitted, dense: number, type: ElementType) =>
     resultOf(
       support ? { ...found, kept: [...support] } : found,
@@ -98,9 +96,8 @@ function search<T extends ElementType>(
   type: T,
 ): Found | number | undefined {
   const { p, m, groupSize, edge, H, G, W0, isOwn } = problem;
-  const { keep, groupsPerStep, protect, wholeCurve, place, onPhase = () => {} } = options;
+  const { keep, groupsPerStep, protect, wholeCurve, place } = options;
   if (type === 'f32' && keep === problem.groups) return undefined;
-  onPhase(`factorisation in ${type}`);
   const shape = { p, m, groupSize, keep, edge, groupsPerStep, protect, wholeCurve };
   const inverse = inverseInside(shape, kernels.maximumBytes - kernels.mark(), elementBytes(type));
   const T = new SymmetricTiles(p, type, edge, place ?? (inverse > 0 ? inWasm(kernels) : inMemory));
@@ -115,10 +112,8 @@ function search<T extends ElementType>(
   const info = potrf(kernels, T);
   if (info) return type === 'f32' ? undefined : info;
   if (!isOwn) {
-    onPhase('weights on all inputs');
     solve(kernels, false, T, W);
     solve(kernels, true, T, W);
-    onPhase(`inverse in ${type}`);
   }
   potri(kernels, T);
   const { inner, damping: denseDamping } = worthOf(problem, W);
@@ -132,7 +127,6 @@ function search<T extends ElementType>(
     });
     if (!(largest <= WELL_CONDITIONED)) return undefined;
   }
-  onPhase('elimination');
   const found = eliminateTiles(kernels, T, W, shape, dense);
   if (typeof found === 'number') return type === 'f32' ? undefined : found;
   return { ...found, dense, denseDamping };
@@ -171,9 +165,9 @@ function gather(
       H.read(a, b, (tile) => {
         const cols = H.rows(b);
         for (let r = first[a]; r < first[a + 1]; r++) {
-          const i = L.tileOf(r);
+          const i = L.blockOf(r);
           const from = (rows[r] - H.starts[a]) * cols - H.starts[b];
-          for (let j = L.tileOf(first[b]); j <= i && L.starts[j] < first[b + 1]; j++) {
+          for (let j = L.blockOf(first[b]); j <= i && L.starts[j] < first[b + 1]; j++) {
             const to = L.tile(i, j).data!;
             const at = (r - L.starts[i]) * L.rows(j) - L.starts[j];
             const end = Math.min(first[b + 1], L.starts[j + 1], r + 1);
@@ -189,45 +183,37 @@ function gather(
 /** The best weights on these rows, ascending, solved in f64. @throws {NotPositiveDefiniteError} */
 export function refitTiles(
   kernels: Kernels,
-  problem: TiledProblem,
-  rows: Int32Array,
-  options: Pick<TiledOptions, 'place' | 'onPhase'> = {},
-): Refitted {
-  return kernels.scoped(() => refit(kernels, problem, rows, options));
-}
-
-function refit(
-  kernels: Kernels,
   { m, edge, H, G, W0, rho }: TiledProblem,
   rows: Int32Array,
-  { place, onPhase = () => {} }: Pick<TiledOptions, 'place' | 'onPhase'>,
+  place?: Place,
 ): Refitted {
-  onPhase('refit');
-  const k = rows.length;
-  const factor = factorInside(k, m, edge, kernels.maximumBytes - kernels.mark());
-  const L = gather(H, rows, edge, place ?? (factor > 0 ? inWasm(kernels) : inMemory));
-  const W = new RowBlocks(k, m, 'f64', edge, place);
-  let at = 0;
-  G.each(false, (values, first, count) => {
-    for (; at < k && rows[at] < first + count; at++) {
-      const row = rows[at] - first;
-      W.row(at).set(values.subarray(row * m, (row + 1) * m));
-    }
+  return kernels.scoped(() => {
+    const k = rows.length;
+    const factor = factorInside(k, m, edge, kernels.maximumBytes - kernels.mark());
+    const L = gather(H, rows, edge, place ?? (factor > 0 ? inWasm(kernels) : inMemory));
+    const W = new RowBlocks(k, m, 'f64', edge, place);
+    let at = 0;
+    G.each(false, (values, first, count) => {
+      for (; at < k && rows[at] < first + count; at++) {
+        const row = rows[at] - first;
+        W.row(at).set(values.subarray(row * m, (row + 1) * m));
+      }
+    });
+    expectDefinite('refit', potrf(kernels, L));
+    solve(kernels, false, L, W);
+    let square = 0;
+    W.each(false, (values) => {
+      square = innerProduct(values, values, square);
+    });
+    solve(kernels, true, L, W);
+    let damping = 0;
+    W.each(false, (values, first, count) => {
+      for (let r = 0; r < count; r++) {
+        const row = rows[first + r];
+        const dense = { m, W0: W0.subarray(row * m, (row + 1) * m), rho: rho.subarray(row, row + 1) };
+        damping = dampingOf(dense, values.subarray(r * m, (r + 1) * m), damping);
+      }
+    });
+    return { objective: -0.5 * square, damping, W };
   });
-  expectDefinite('refit', potrf(kernels, L));
-  solve(kernels, false, L, W);
-  let square = 0;
-  W.each(false, (values) => {
-    square = innerProduct(values, values, square);
-  });
-  solve(kernels, true, L, W);
-  let damping = 0;
-  W.each(false, (values, first, count) => {
-    for (let r = 0; r < count; r++) {
-      const row = rows[first + r];
-      const dense = { m, W0: W0.subarray(row * m, (row + 1) * m), rho: rho.subarray(row, row + 1) };
-      damping = dampingOf(dense, values.subarray(r * m, (r + 1) * m), damping);
-    }
-  });
-  return { objective: -0.5 * square, damping, W };
 }

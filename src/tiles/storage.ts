@@ -68,33 +68,47 @@ export function tileStarts(n: number, edge: number): number[] {
   return starts;
 }
 
+/** n rows in blocks, the last one of another height. */
+export class Blocks {
+  /** Where they begin, and n. */
+  readonly starts: readonly number[];
+
+  constructor(n: number, edge: number) {
+    this.starts = tileStarts(n, edge);
+  }
+
+  get count(): number {
+    return this.starts.length - 1;
+  }
+
+  rows(i: number): number {
+    return this.starts[i + 1] - this.starts[i];
+  }
+
+  /** The block that row g is in. */
+  blockOf(g: number): number {
+    let i = 0;
+    while (this.starts[i + 1] <= g) i++;
+    return i;
+  }
+}
+
 /** A symmetric matrix: tiles (i, j), j ≤ i, row-major. Of those on the diagonal the lower triangle counts. */
-export class SymmetricTiles<T extends ElementType = ElementType> {
+export class SymmetricTiles<T extends ElementType = ElementType> extends Blocks {
   readonly n: number;
   readonly type: T;
-  readonly starts: readonly number[];
   readonly #tiles: Block[][];
   /** Both halves, by rows. */
   #mirrored?: Floats[][];
   readonly #stage = new Stage();
 
   constructor(n: number, type: T, edge: number, place: Place = inMemory) {
+    super(n, edge);
     this.n = n;
     this.type = type;
-    this.starts = tileStarts(n, edge);
-    this.#tiles = Array.from({ length: this.starts.length - 1 }, (_, i) =>
+    this.#tiles = Array.from({ length: this.count }, (_, i) =>
       Array.from({ length: i + 1 }, (_, j) => place(type, this.rows(i) * this.rows(j))),
     );
-  }
-
-  /** Tiles along an edge. */
-  get count(): number {
-    return this.starts.length - 1;
-  }
-
-  /** Of the tiles (i, ·), and columns of (·, i). */
-  rows(i: number): number {
-    return this.starts[i + 1] - this.starts[i];
   }
 
   tile(i: number, j: number): Block {
@@ -128,7 +142,7 @@ export class SymmetricTiles<T extends ElementType = ElementType> {
   /** Element (g, h), of tiles in memory. */
   element(g: number, h: number): number {
     const [row, column] = [Math.max(g, h), Math.min(g, h)];
-    const [i, j] = [this.tileOf(row), this.tileOf(column)];
+    const [i, j] = [this.blockOf(row), this.blockOf(column)];
     return this.#data(i, j)[(row - this.starts[i]) * this.rows(j) + column - this.starts[j]];
   }
 
@@ -179,17 +193,10 @@ export class SymmetricTiles<T extends ElementType = ElementType> {
   #byTile(gs: Int32Array): Map<number, number[]> {
     const found = new Map<number, number[]>();
     gs.forEach((g, at) => {
-      const i = this.tileOf(g);
+      const i = this.blockOf(g);
       found.set(i, [...(found.get(i) ?? []), at]);
     });
     return found;
-  }
-
-  /** Where row g is. */
-  tileOf(g: number): number {
-    let i = 0;
-    while (this.starts[i + 1] <= g) i++;
-    return i;
   }
 
   #data(i: number, j: number): Floats {
@@ -210,28 +217,19 @@ export class SymmetricTiles<T extends ElementType = ElementType> {
 }
 
 /** An n × m matrix in blocks of rows. */
-export class RowBlocks<T extends ElementType = ElementType> {
+export class RowBlocks<T extends ElementType = ElementType> extends Blocks {
   readonly n: number;
   readonly m: number;
   readonly type: T;
-  readonly starts: readonly number[];
   readonly #blocks: Block[];
   readonly #stage = new Stage();
 
   constructor(n: number, m: number, type: T, edge: number, place: Place = inMemory) {
+    super(n, edge);
     this.n = n;
     this.m = m;
     this.type = type;
-    this.starts = tileStarts(n, edge);
     this.#blocks = Array.from({ length: this.count }, (_, i) => place(type, this.rows(i) * m));
-  }
-
-  get count(): number {
-    return this.starts.length - 1;
-  }
-
-  rows(i: number): number {
-    return this.starts[i + 1] - this.starts[i];
   }
 
   block(i: number): Block {
@@ -246,8 +244,7 @@ export class RowBlocks<T extends ElementType = ElementType> {
 
   /** A row of a matrix in memory, in place. */
   row(row: number): Floats {
-    let i = 0;
-    while (this.starts[i + 1] <= row) i++;
+    const i = this.blockOf(row);
     const at = (row - this.starts[i]) * this.m;
     return this.block(i).data!.subarray(at, at + this.m);
   }
