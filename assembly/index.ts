@@ -11,7 +11,6 @@
 import { gemm } from './gemm';
 import { potrf } from './potrf';
 import { lauum, potri, trmm, trtri } from './potri';
-import { swapSymmetricGroups } from './rows';
 import { Elimination, gramBlocks } from './solve/elimination';
 import { createTiled, eliminateTiled, select } from './solve/greedy';
 import { Problem } from './solve/problem';
@@ -135,46 +134,9 @@ export function deliminateTiled(s: Problem, keep: i32, groupsPerStep: i32, whole
   return eliminateTiled<f64>(s, keep, groupsPerStep, wholeCurve);
 }
 
-// What a host writes of a problem, and reads.
-export function problemH(s: Problem): usize {
-  return s.H;
-}
-export function problemG(s: Problem): usize {
-  return s.G;
-}
-export function problemW0(s: Problem): usize {
-  return s.W0;
-}
-export function problemRho(s: Problem): usize {
-  return s.rho;
-}
-export function problemX(s: Problem): usize {
-  return s.x;
-}
-export function problemY(s: Problem): usize {
-  return s.y;
-}
-export function problemRows(s: Problem): usize {
-  return s.rows;
-}
-export function problemProtected(s: Problem): usize {
-  return s.isProtected;
-}
-export function problemKept(s: Problem): usize {
-  return s.kept;
-}
-export function problemOrder(s: Problem): usize {
-  return s.order;
-}
-export function problemCurve(s: Problem): usize {
-  return s.curve;
-}
-export function problemReport(s: Problem): usize {
-  return changetype<usize>(s.report);
-}
-/** Where a call lays out what it takes. */
-export function problemWorkspace(s: Problem): usize {
-  return s.workspace;
+/** Where a problem holds its addresses, in the order of its class: of what a host writes, and reads. */
+export function problemAddresses(s: Problem): usize {
+  return changetype<usize>(s) + offsetof<Problem>('H');
 }
 
 export {
@@ -224,10 +186,6 @@ export function tableauCosts(s: Tableau): usize {
 }
 export { schurComplement } from './solve/schur';
 export { workBytes } from './solve/work';
-
-export function dswapSymmetric(n: i32, b: i32, a: i32, z: i32, A: usize, lda: i32): void {
-  swapSymmetricGroups<f64>(n, b, a, z, A, lda);
-}
 
 export { gram, gramBytes, isFlat } from './gram';
 export { im2col } from './im2col';
