@@ -14,7 +14,7 @@ import { lauum, potri, trmm, trtri } from './potri';
 import { Elimination, gramBlocks } from './solve/elimination';
 import { createTiled, eliminateTiled, select } from './solve/greedy';
 import { Problem } from './solve/problem';
-import { Tableau, costs } from './solve/tableau';
+import { Tableau } from './solve/tableau';
 import { symmetrize, transpose } from './transpose';
 import { syrk } from './syrk';
 import { trsm } from './trsm';
@@ -140,49 +140,20 @@ export function problemAddresses(s: Problem): usize {
 }
 
 export {
-  createTableau, build as tableauBuild, bestSwap as tableauBestSwap, swap as tableauSwap, move as tableauMove,
-  search as tableauSearch, complete as tableauComplete,
+  createTableau, build as tableauBuild, costs as tableauCosts, bestSwap as tableauBestSwap, swap as tableauSwap,
+  move as tableauMove, search as tableauSearch, complete as tableauComplete,
 } from './solve/tableau';
 
-// What a host reads of a tableau, and writes: kept groups before it is built, and those that are to move.
-export function tableauT(s: Tableau): usize {
-  return s.T;
-}
-export function tableauK(s: Tableau): usize {
-  return s.K;
+/** As `problemAddresses`. What it has of numbers for a host is at the beginning of a tableau. */
+export function tableauAddresses(s: Tableau): usize {
+  return changetype<usize>(s) + offsetof<Tableau>('T');
 }
 /** The weights, p × m by position, before the first pivot; after it they are gone. */
 export function tableauWeights(s: Tableau): usize {
   return s.pivots ? 0 : s.R;
 }
-export function tableauOrder(s: Tableau): usize {
-  return s.order;
-}
-export function tableauKept(s: Tableau): usize {
-  return s.isKept;
-}
-export function tableauList(s: Tableau): usize {
-  return s.list;
-}
-export function tableauObjective(s: Tableau): f64 {
-  return s.objective;
-}
-export function tableauChange(s: Tableau): f64 {
-  return s.change;
-}
-export function tableauOut(s: Tableau): i32 {
-  return s.out;
-}
-export function tableauInto(s: Tableau): i32 {
-  return s.into;
-}
 export function tableauIsOptimal(s: Tableau): bool {
   return s.isOptimal;
-}
-/** Computes them first. */
-export function tableauCosts(s: Tableau): usize {
-  costs(s);
-  return s.row;
 }
 export { schurComplement } from './solve/schur';
 export { workBytes } from './solve/work';

@@ -5,16 +5,17 @@
  * Every export forgets the last error, checks all it is given, takes the scratch it states, and only then computes.
  * Groups and reports are written at the very end, where all has gone well.
  */
-import { problemBytes } from '../../src/solve/memory';
+import { formBytes, lines, problemBytes, refitBytes, tableauBytes } from '../../src/solve/memory';
 import { widen } from '../gram';
 import { enter, entry, put, value } from '../solve/array';
 import { select } from '../solve/greedy';
 import { Problem, createProblem, formProblem, rowOfH, workIn } from '../solve/problem';
 import { keepLargest, refitted } from '../solve/refit';
 import { REPORT_BYTES, blank } from '../solve/report';
+import { workBytes } from '../solve/work';
 import * as check from './check';
 import { BUFFER, PROBLEM, allocate, free, memoryFor, push, pushBytes, setLimit } from './memory';
-import { eliminate, eliminateBytes, formingBytes, prune, pruneBytes, refit, search, searchBytes, solveBytes } from './prune';
+import { eliminate, eliminateBytes, prune, pruneBytes, refit, search } from './prune';
 import { XtXOf, XtYOf, accumulate, accumulateBytes, statisticsBytes, sumXOf, sumYOf } from './statistics';
 import {
   INVALID_ARGUMENT, NOT_FINITE, OK, begin, detail, length, notPositiveDefinite, outOfMemory, refuse, sayNumber, status,
@@ -113,11 +114,11 @@ export function osscar_problem(
     refuse(INVALID_ARGUMENT, targets, 'statistics', 'a target with every row where blend is above 0');
     return 0;
   }
-  const scratch = formingBytes(p, m);
+  const workspace = formBytes(p, m);
   // Room for both first: a block is not taken where the work then has none.
-  if (!check.scratch(blockBytes(p, m, b) + scratch)) return 0;
+  if (!check.scratch(blockBytes(p, m, b) + scratchBytes(p, m, workspace))) return 0;
   const layer = createProblem(allocate(<u32>problemBytes(p, m, b), PROBLEM), p, m, b, false, 0, false);
-  if (!room(layer, scratch)) return 0;
+  if (!room(layer, workspace)) return 0;
   widen(p, m, W0, m, layer.W0, m);
   if (bias) widen(1, m, bias, m, layer.y, m);
   const XtX = XtXOf(statistics, p);
@@ -165,7 +166,7 @@ export function osscar_swap(problem: usize, keep: i32, kept: usize, maxSwaps: i3
   begin('osscar_swap');
   if (!(chooses(problem, keep, kept, report) && check.range('max_swaps', maxSwaps, 0, MANY))) return status;
   const layer = changetype<Problem>(problem);
-  if (!room(layer, searchBytes(layer.p, layer.m, layer.b))) return status;
+  if (!room(layer, tableauBytes(layer.p, layer.m, layer.b))) return status;
   if (!check.support(layer, keep, kept)) return status;
   return finish(search(layer, maxSwaps), layer, kept, report);
 }
@@ -174,7 +175,7 @@ export function osscar_refit(problem: usize, keep: i32, kept: usize, W: usize, b
   begin('osscar_refit');
   if (!(chooses(problem, keep, kept, report) && solves(problem, W, bias))) return status;
   const layer = changetype<Problem>(problem);
-  if (!room(layer, solveBytes(layer.p, layer.m, keep * layer.b))) return status;
+  if (!room(layer, refitBytes(keep * layer.b, layer.m))) return status;
   if (!check.support(layer, keep, kept)) return status;
   const pivot = refit(layer, keep);
   if (pivot == 0) spread(layer, keep * layer.b, W, bias);
@@ -194,7 +195,7 @@ export function osscar_prune(problem: usize, keep: i32, kept: usize, W: usize, b
 /** The block of a problem and all that the largest call on it takes. */
 export function osscar_prune_bytes(p: i32, m: i32, b: i32): f64 {
   begin('osscar_prune_bytes');
-  return check.shape(p, m, b) ? blockBytes(p, m, b) + pruneBytes(p, m, b) : -1;
+  return check.shape(p, m, b) ? blockBytes(p, m, b) + scratchBytes(p, m, pruneBytes(p, m, b)) : -1;
 }
 
 /** A problem's block with its header. */
@@ -202,8 +203,14 @@ function blockBytes(p: i32, m: i32, b: i32): f64 {
   return 64 + pushBytes(problemBytes(p, m, b));
 }
 
+/** Of a call: the scratch of its products and its workspace. */
+function scratchBytes(p: i32, m: i32, workspace: f64): f64 {
+  return lines(workBytes(p, m)) + workspace;
+}
+
 /** Scratch of a call, all of which the problem works in; nothing is reported yet. */
-function room(layer: Problem, bytes: f64): bool {
+function room(layer: Problem, workspace: f64): bool {
+  const bytes = scratchBytes(layer.p, layer.m, workspace);
   if (!check.scratch(bytes)) return false;
   workIn(layer, push(<usize>bytes));
   blank(changetype<usize>(layer.report));

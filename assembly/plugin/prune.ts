@@ -1,35 +1,20 @@
 // A layer by the default method, as src/solve/prune.ts: the best of three starts, single swaps, refit.
 import { SEARCHABLE_ROWS, eliminationPath, swapsAtMost } from '../../src/solve/constants';
-import { eliminationBytes, formBytes, lines, refitBytes, tableauBytes } from '../../src/solve/memory';
+import { eliminationBytes, lines, refitBytes, tableauBytes } from '../../src/solve/memory';
 import { eliminateInDouble, eliminateInSingle, select } from '../solve/greedy';
 import { Problem } from '../solve/problem';
 import { factorKept, keepLargest, solve } from '../solve/refit';
 import { build, createTableau, search as swapWhileBetter } from '../solve/tableau';
-import { workBytes } from '../solve/work';
 
-// Scratch of the calls, with that of the products.
-
-export function formingBytes(p: i32, m: i32): f64 {
-  return lines(workBytes(p, m)) + formBytes(p, m);
-}
-
-/** Of an elimination and of a selection in f64; in f32 they, and a refit, take less. */
+/** The workspace of an elimination and of a selection in f64; in f32 they, and a refit, take less. */
 export function eliminateBytes(p: i32, m: i32, b: i32): f64 {
-  return lines(workBytes(p, m)) + eliminationBytes(p, m, b, eliminationPath(p, m, b), 8, p);
+  return eliminationBytes(p, m, b, eliminationPath(p, m, b), 8, p);
 }
 
-export function searchBytes(p: i32, m: i32, b: i32): f64 {
-  return lines(workBytes(p, m)) + tableauBytes(p, m, b);
-}
-
-export function solveBytes(p: i32, m: i32, k: i32): f64 {
-  return lines(workBytes(p, m)) + refitBytes(k, m);
-}
-
-/** Of `prune`. */
+/** The workspace of `prune`. */
 export function pruneBytes(p: i32, m: i32, b: i32): f64 {
-  const largest = max(eliminateBytes(p, m, b), solveBytes(p, m, p));
-  return lines(p / b) + (p <= SEARCHABLE_ROWS ? max(largest, searchBytes(p, m, b)) : largest);
+  const largest = max(eliminateBytes(p, m, b), refitBytes(p, m));
+  return lines(p / b) + (p <= SEARCHABLE_ROWS ? max(largest, tableauBytes(p, m, b)) : largest);
 }
 
 /** @returns 0, or the pivot at which H is not positive definite */

@@ -66,13 +66,11 @@ export class Tableau {
 
   /** p × p, lower triangles, kept groups first. */
   get matrices(): { readonly T: Matrix<'f64'>; readonly K: Matrix<'f64'> } {
-    const { abi } = this.#kernels;
     const { p } = this.#problem;
-    abi.tableauComplete(this.#state);
-    const [T, K] = [abi.tableauT(this.#state), abi.tableauK(this.#state)].map((ptr) => {
-      return { type: 'f64' as const, ptr: ptr >>> 0, rows: p, cols: p, ld: p };
-    });
-    return { T, K };
+    this.#kernels.abi.tableauComplete(this.#state);
+    const { T, K } = this.#addresses;
+    const shape = { type: 'f64', rows: p, cols: p, ld: p } as const;
+    return { T: { ...shape, ptr: T }, K: { ...shape, ptr: K } };
   }
 
   dispose(): void {
@@ -81,17 +79,17 @@ export class Tableau {
 
   /** f on the support, tracked over moves. */
   get objective(): number {
-    return this.#kernels.abi.tableauObjective(this.#state);
+    return this.#numbers.objective;
   }
 
   /** Ascending. */
   kept(): number[] {
-    const isKept = this.#flags(this.#kernels.abi.tableauKept(this.#state));
+    const isKept = this.#isKept;
     return Array.from(isKept.keys()).filter((group) => isKept[group] === 1);
   }
 
   has(group: number): boolean {
-    return this.#flags(this.#kernels.abi.tableauKept(this.#state))[group] === 1;
+    return this.#isKept[group] === 1;
   }
 
   /** The best weights on the support, p × m, as long as it is the one that was factorised. */
@@ -109,19 +107,20 @@ export class Tableau {
    * @throws {NotPositiveDefiniteError} where H is not positive definite on the support
    */
   factorise(kept: readonly number[] = this.kept()): void {
-    const { abi } = this.#kernels;
-    const isKept = this.#flags(abi.tableauKept(this.#state)).fill(0);
+    const isKept = this.#isKept.fill(0);
     for (const group of kept) isKept[group] = 1;
-    expectDefinite('tableau', abi.tableauBuild(this.#state));
+    expectDefinite('tableau', this.#kernels.abi.tableauBuild(this.#state));
   }
 
   /** By group: the cost of removing a kept one, minus the gain of adding a removed one. */
   costs(): Float64Array {
     const { abi } = this.#kernels;
     const { groups } = this.#problem;
-    const byPosition = new Float64Array(abi.memory.buffer, abi.tableauCosts(this.#state) >>> 0, groups);
+    const { row, order } = this.#addresses;
+    abi.tableauCosts(this.#state);
+    const byPosition = new Float64Array(abi.memory.buffer, row, groups);
     const costs = new Float64Array(groups);
-    this.#order().forEach((group, at) => {
+    new Int32Array(abi.memory.buffer, order, groups).forEach((group, at) => {
       costs[group] = byPosition[at];
     });
     return costs;
@@ -142,7 +141,7 @@ export class Tableau {
     let change = 0;
     for (let i = 0; i < groups.length; i += most) {
       const some = groups.slice(i, i + most);
-      new Int32Array(abi.memory.buffer, abi.tableauList(this.#state) >>> 0, some.length).set(some);
+      new Int32Array(abi.memory.buffer, this.#addresses.list, some.length).set(some);
       change += expectChange(abi.tableauMove(this.#state, some.length, isLeaving));
     }
     return change;
@@ -159,10 +158,9 @@ export class Tableau {
 
   /** The best of all swaps of one kept group for one removed; undefined where there is none to try. */
   bestSwap(): Swap | undefined {
-    const { abi } = this.#kernels;
-    if (!abi.tableauBestSwap(this.#state)) return undefined;
-    const state = this.#state;
-    return { out: abi.tableauOut(state), in: abi.tableauInto(state), change: abi.tableauChange(state) };
+    if (!this.#kernels.abi.tableauBestSwap(this.#state)) return undefined;
+    const { out, into, change } = this.#numbers;
+    return { out, in: into, change };
   }
 
   /**
@@ -176,19 +174,29 @@ export class Tableau {
     const { abi } = this.#kernels;
     const steps = expectChange(abi.tableauSearch(this.#state, maxSteps));
     const swapOptimal = abi.tableauIsOptimal(this.#state) === 1;
-    const change = abi.tableauChange(this.#state);
+    const { change } = this.#numbers;
     return Number.isNaN(change) ? { steps, swapOptimal } : { steps, swapOptimal, bestRemaining: change };
   }
 
-  /** Groups by position. A view. */
-  #order(): Int32Array {
+  /** What the tableau holds, as assembly/solve/tableau.ts has it. */
+  get #addresses() {
     const { abi } = this.#kernels;
-    return new Int32Array(abi.memory.buffer, abi.tableauOrder(this.#state) >>> 0, this.#problem.groups);
+    const held = new Uint32Array(abi.memory.buffer, abi.tableauAddresses(this.#state) >>> 0, 12);
+    const [T, K, , , , row, , , order, , list, isKept] = held;
+    return { T, K, row, order, list, isKept };
   }
 
-  /** Bytes by group. A view. */
-  #flags(at: number): Uint8Array {
-    return new Uint8Array(this.#kernels.abi.memory.buffer, at >>> 0, this.#problem.groups);
+  /** Its objective, and the change of that by the swap that was found best. */
+  get #numbers() {
+    const { buffer } = this.#kernels.abi.memory;
+    const [objective, change] = new Float64Array(buffer, this.#state, 2);
+    const [out, into] = new Int32Array(buffer, this.#state + 16, 2);
+    return { objective, change, out, into };
+  }
+
+  /** By group, 1 where it is kept. A view. */
+  get #isKept(): Uint8Array {
+    return new Uint8Array(this.#kernels.abi.memory.buffer, this.#addresses.isKept, this.#problem.groups);
   }
 
   #expectGroup(operation: string, group: number): void {
