@@ -140,7 +140,7 @@ export class Session {
    * @param hasTarget  whether rows come with a target
    */
   statistics(p: number, m: number, hasTarget: boolean): SessionStatistics {
-    return new SessionStatistics(this.#executor, p, m, byPanels(p, m, hasTarget));
+    return new SessionStatistics(this.#executor, p, m, hasTarget, byPanels(p, hasTarget ? m : 0));
   }
 
   /**
@@ -153,7 +153,7 @@ export class Session {
     hasTarget: boolean,
     edge: number = TILE,
   ): SessionStatistics<TiledStatistics> {
-    return new SessionStatistics(this.#executor, p, m, byTiles(p, m, hasTarget, edge));
+    return new SessionStatistics(this.#executor, p, m, hasTarget, byTiles(p, hasTarget ? m : 0, edge));
   }
 
   /**

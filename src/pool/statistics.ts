@@ -5,7 +5,7 @@ import { WorkerLostError } from '../errors.ts';
 import type { ConvGeometry } from '../kernel/index.ts';
 import { type Image, type LayerStatistics, type Panel, triangle } from '../solve/index.ts';
 import { countRows } from '../solve/statistics.ts';
-import { assembleTiles, sharesOf, type TiledStatistics } from '../tiles/statistics.ts';
+import { assembleTiles, sharesOf, type TiledStatistics, type TilingOptions } from '../tiles/statistics.ts';
 import { tileStarts } from '../tiles/storage.ts';
 import type { Executor, Member } from './executor.ts';
 import type { Stage } from './transfer.ts';
@@ -23,38 +23,26 @@ let lastId = 0;
 interface Division<S> {
   /** Threads that pay. */
   readonly most: number;
-  among(threads: number): {
-    open(ask: Member, id: number, part: number): Promise<void>;
-    /** @param shared  whether what is made new may lie on memory that the threads share */
-    join(sums: readonly S[], shared: boolean): S;
-  };
+  divide(threads: number): (Panel | TilingOptions)[];
+  /** @param shared  whether what is made new may lie on memory that the threads share */
+  join(sums: readonly S[], shared: boolean): S;
 }
 
-/** Rows of XᵀX by panels, in the memories of the threads. */
-export function byPanels(p: number, m: number, hasTarget: boolean): Division<LayerStatistics> {
+/** Rows of XᵀX by panels, in the memories of the threads. @param targets  columns of Y, where rows come with it */
+export function byPanels(p: number, targets: number): Division<LayerStatistics> {
   return {
     most: Math.max(1, Math.floor(p / PANEL_ROWS)),
-    among(threads) {
-      const panels = panelsOf(p, hasTarget ? m : 0, threads);
-      return {
-        open: (ask, id, part) => ask('open', id, p, m, hasTarget, panels[part]),
-        join: (sums, shared) => (threads > 1 ? assemble(p, panels, sums, shared) : sums[0]),
-      };
-    },
+    divide: (threads) => panelsOf(p, targets, threads),
+    join: (sums, shared) => (sums.length > 1 ? assemble(sums, shared) : sums[0]),
   };
 }
 
 /** Rows of tiles, in arrays of the threads. */
-export function byTiles(p: number, m: number, hasTarget: boolean, edge: number): Division<TiledStatistics> {
+export function byTiles(p: number, targets: number, edge: number): Division<TiledStatistics> {
   return {
     most: tileStarts(p, edge).length - 1,
-    among(threads) {
-      const shares = sharesOf(p, hasTarget ? m : 0, edge, threads);
-      return {
-        open: (ask, id, part) => ask('open', id, p, m, hasTarget, { edge, rows: shares[part] }),
-        join: (sums) => assembleTiles(shares, sums),
-      };
-    },
+    divide: (threads) => sharesOf(p, targets, edge, threads).map((rows) => ({ edge, rows })),
+    join: assembleTiles,
   };
 }
 
@@ -65,14 +53,14 @@ export class SessionStatistics<S extends LayerStatistics | TiledStatistics = Lay
   readonly #m: number;
   readonly #executor: Executor;
   readonly #members: readonly Member[];
-  readonly #division: ReturnType<Division<S>['among']>;
+  readonly #division: Division<S>;
   /** For X and Y of the blocks in flight, and of images. */
   readonly #stages: Stage[] = Array.from({ length: 2 * IN_FLIGHT }, () => ({}));
   /** Every call waits for the one before it. */
   #last: Promise<unknown>;
 
   /** @internal */
-  constructor(executor: Executor, p: number, m: number, division: Division<S>) {
+  constructor(executor: Executor, p: number, m: number, hasTarget: boolean, division: Division<S>) {
     this.#p = p;
     this.#m = m;
     this.#executor = executor;
@@ -80,8 +68,9 @@ export class SessionStatistics<S extends LayerStatistics | TiledStatistics = Lay
     if (this.#members.length === 0) {
       throw new WorkerLostError('statistics: no worker is left', 'statistics');
     }
-    this.#division = division.among(this.#members.length);
-    this.#last = this.#each((ask, part) => this.#division.open(ask, this.#id, part));
+    this.#division = division;
+    const parts = division.divide(this.#members.length);
+    this.#last = this.#each((ask, part) => ask('open', this.#id, p, m, hasTarget, parts[part]));
     this.#last.catch(() => {}); // reported by the calls that follow
   }
 
@@ -184,23 +173,20 @@ function panelsOf(p: number, m: number, count: number): Panel[] {
   return ends.map((end, i) => ({ first: i === 0 ? 0 : ends[i - 1], end }));
 }
 
-function assemble(
-  p: number,
-  panels: readonly Panel[],
-  parts: readonly LayerStatistics[],
-  shared: boolean,
-): LayerStatistics {
-  const { m, n, target } = parts[0];
+/** The whole of panels, in their order. */
+function assemble(parts: readonly LayerStatistics[], shared: boolean): LayerStatistics {
+  const { p, m, n, target } = parts[0];
   const array = (length: number) =>
     shared ? new Float64Array(new SharedArrayBuffer(8 * length)) : new Float64Array(length);
   const XtX = array(triangle(p));
   const sumX = new Float64Array(p);
   const XtY = target && array(p * m);
-  panels.forEach(({ first }, part) => {
-    const { XtX: rows, sumX: sums, target } = parts[part];
-    XtX.set(rows, triangle(first));
-    sumX.set(sums, first);
-    if (target) XtY?.set(target.XtY, first * m);
-  });
+  let first = 0;
+  for (const part of parts) {
+    XtX.set(part.XtX, triangle(first));
+    sumX.set(part.sumX, first);
+    if (part.target) XtY?.set(part.target.XtY, first * m);
+    first += part.sumX.length;
+  }
   return { p, m, n, XtX, sumX, ...(target && XtY && { target: { XtY, sumY: target.sumY } }) };
 }

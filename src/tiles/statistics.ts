@@ -35,7 +35,7 @@ export interface TilingOptions {
   readonly rows?: readonly number[];
 }
 
-/** Rows of tiles for each of `count` threads, of about as much work: with rows i come i + 1 tiles, and m columns of the target. */
+/** Rows of tiles for each of `count` threads, of about as much work: with rows i come i + 1 tiles, and m columns of a target, if any. */
 export function sharesOf(p: number, m: number, edge: number, count: number): number[][] {
   const starts = tileStarts(p, edge);
   const shares = Array.from({ length: count }, () => ({ rows: [] as number[], work: 0 }));
@@ -108,12 +108,10 @@ export function withOwnArrays(sums: TiledStatistics): TiledStatistics {
   };
 }
 
-/** The whole of what threads have summed, each its rows of tiles: the arrays themselves, in order. */
-export function assembleTiles(
-  shares: readonly (readonly number[])[],
-  parts: readonly TiledStatistics[],
-): TiledStatistics {
-  const { p, edge, target } = parts[0];
+/** The whole of what threads have summed, each its share of the rows of tiles: the arrays themselves, in order. */
+export function assembleTiles(parts: readonly TiledStatistics[]): TiledStatistics {
+  const { p, m, edge, target } = parts[0];
+  const shares = sharesOf(p, target ? m : 0, edge, parts.length);
   const starts = tileStarts(p, edge);
   const sumX = new Float64Array(p);
   const tiles: Float64Array[] = [];
