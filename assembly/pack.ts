@@ -2,6 +2,7 @@
 // A panel is W rows of op(A), or W columns of op(B), stored k-major: k groups of W elements. The last panel
 // is filled up with zeros.
 import { LANES, at } from './simd';
+import { storeColumns } from './transpose';
 
 /** Rows of a block that go into its panels together: enough to fill cache lines. */
 const ROWS: i32 = 8;
@@ -77,23 +78,13 @@ function packLanes<T>(W: i32, k: i32, alpha: T, src: usize, lda: i32, dst: usize
   for (; p <= k; p += LANES<T>()) {
     const r0 = v128.mul<T>(v128.load(src), scale);
     const r1 = v128.mul<T>(v128.load(src + row), scale);
-    if (sizeof<T>() == 8) {
-      v128.store(dst, v128.shuffle<f64>(r0, r1, 0, 2));
-      v128.store(dst + step, v128.shuffle<f64>(r0, r1, 1, 3));
-      dst += 2 * step;
-    } else {
+    if (sizeof<T>() == 8) storeColumns<T>(r0, r1, r0, r1, dst, step);
+    else {
       const r2 = v128.mul<T>(v128.load(src + 2 * row), scale);
       const r3 = v128.mul<T>(v128.load(src + 3 * row), scale);
-      const t0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
-      const t1 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
-      const t2 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
-      const t3 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
-      v128.store(dst, v128.shuffle<f64>(t0, t2, 0, 2));
-      v128.store(dst + step, v128.shuffle<f64>(t0, t2, 1, 3));
-      v128.store(dst + 2 * step, v128.shuffle<f64>(t1, t3, 0, 2));
-      v128.store(dst + 3 * step, v128.shuffle<f64>(t1, t3, 1, 3));
-      dst += 4 * step;
+      storeColumns<T>(r0, r1, r2, r3, dst, step);
     }
+    dst += <usize>LANES<T>() * step;
     src += 16;
   }
   for (p -= LANES<T>(); p < k; p++) {

@@ -35,22 +35,29 @@ export function symmetrize<T>(n: i32, A: usize, lda: i32): void {
 // @ts-ignore: decorator
 @inline
 function square<T>(a: usize, lda: i32, b: usize, ldb: i32): void {
+  const step = <usize>ldb * sizeof<T>();
   const r0 = v128.load(a);
   const r1 = v128.load(at<T>(a, lda, 1, 0));
+  if (sizeof<T>() == 8) storeColumns<T>(r0, r1, r0, r1, b, step);
+  else storeColumns<T>(r0, r1, v128.load(at<T>(a, lda, 2, 0)), v128.load(at<T>(a, lda, 3, 0)), b, step);
+}
+
+/** The columns of a square, `step` bytes apart; of two rows in f64, of four in f32. */
+// @ts-ignore: decorator
+@inline
+export function storeColumns<T>(r0: v128, r1: v128, r2: v128, r3: v128, to: usize, step: usize): void {
   if (sizeof<T>() == 8) {
-    v128.store(b, v128.shuffle<f64>(r0, r1, 0, 2));
-    v128.store(at<T>(b, ldb, 1, 0), v128.shuffle<f64>(r0, r1, 1, 3));
+    v128.store(to, v128.shuffle<f64>(r0, r1, 0, 2));
+    v128.store(to + step, v128.shuffle<f64>(r0, r1, 1, 3));
   } else {
-    const r2 = v128.load(at<T>(a, lda, 2, 0));
-    const r3 = v128.load(at<T>(a, lda, 3, 0));
     const t0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
     const t1 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
     const t2 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
     const t3 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
-    v128.store(b, v128.shuffle<f64>(t0, t2, 0, 2));
-    v128.store(at<T>(b, ldb, 1, 0), v128.shuffle<f64>(t0, t2, 1, 3));
-    v128.store(at<T>(b, ldb, 2, 0), v128.shuffle<f64>(t1, t3, 0, 2));
-    v128.store(at<T>(b, ldb, 3, 0), v128.shuffle<f64>(t1, t3, 1, 3));
+    v128.store(to, v128.shuffle<f64>(t0, t2, 0, 2));
+    v128.store(to + step, v128.shuffle<f64>(t0, t2, 1, 3));
+    v128.store(to + 2 * step, v128.shuffle<f64>(t1, t3, 0, 2));
+    v128.store(to + 3 * step, v128.shuffle<f64>(t1, t3, 1, 3));
   }
 }
 

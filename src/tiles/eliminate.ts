@@ -3,6 +3,7 @@
 
 import { type ElementType, elementBytes, type Kernels, prefixOf } from '../kernel/index.ts';
 import { COLUMNS, multipleOf, panelRows, STAGED_ROWS, TILE } from '../solve/constants';
+import type { Elimination } from '../solve/eliminate.ts';
 import { eliminationBytes, lines } from '../solve/memory';
 import { Workspace } from '../solve/workspace.ts';
 import { eliminationWasmBytes, MIRRORED_ROWS, ownColumns, PADDING, type TiledShape } from './memory.ts';
@@ -24,13 +25,8 @@ export interface TiledSearch extends TiledShape {
   readonly protect?: readonly number[];
 }
 
-/** What an elimination finds: as `Elimination` of solve/eliminate.ts has it. */
-export interface TiledSupport {
-  readonly kept: number[];
-  readonly removed: number[];
-  readonly curve: Float64Array;
-  readonly objective: number;
-}
+/** What an elimination finds. */
+export type TiledSupport = Pick<Elimination, 'kept' | 'removed' | 'curve' | 'objective'>;
 
 /**
  * Greedy elimination by columns.

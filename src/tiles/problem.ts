@@ -3,7 +3,7 @@
 import { InputError, ShapeError } from '../errors.ts';
 import type { Kernels } from '../kernel/index.ts';
 import { CHUNK_ROWS, DEAD_DAMPING, VARIANCE_ROUNDING } from '../solve/constants';
-import { checkOptions, DEFAULT_DAMPING, type ProblemOptions } from '../solve/problem.ts';
+import { checkOptions, DEFAULT_DAMPING, type LayerProblem, type ProblemOptions } from '../solve/problem.ts';
 import { multiply } from './factor.ts';
 import type { TiledStatistics } from './statistics.ts';
 import {
@@ -18,11 +18,7 @@ import {
 } from './storage.ts';
 
 /** As `LayerProblem` of solve/problem.ts, in tiles. */
-export interface TiledProblem {
-  readonly p: number;
-  readonly m: number;
-  readonly groupSize: number;
-  readonly groups: number;
+export interface TiledProblem extends Pick<LayerProblem, 'p' | 'm' | 'groupSize' | 'groups' | 'means'> {
   readonly edge: number;
   readonly H: SymmetricTiles<'f64'>;
   readonly G: RowBlocks<'f64'>;
@@ -31,7 +27,6 @@ export interface TiledProblem {
   readonly rho: Float64Array;
   /** Whether H⁻¹G is W0. */
   readonly isOwn: boolean;
-  readonly means?: { readonly x: Float64Array; readonly y: Float64Array };
 }
 
 /** As `ProblemOptions` of solve/problem.ts. */

@@ -2,9 +2,10 @@
 
 import { type ElementType, elementBytes, type Kernels } from '../kernel/index.ts';
 import { CONFIRMED, NEGLIGIBLE, WELL_CONDITIONED } from '../solve/constants';
-import { checkSchedule, type EliminationOptions } from '../solve/eliminate.ts';
+import { checkSchedule, type Elimination, type EliminationOptions } from '../solve/eliminate.ts';
 import { dampingOf, dataOf, innerProduct } from '../solve/problem.ts';
-import { groupRows } from '../solve/refit.ts';
+import type { LayerResult } from '../solve/prune.ts';
+import { groupRows, type Refit } from '../solve/refit.ts';
 import { expectDefinite, notDefinite } from '../solve/workspace.ts';
 import { eliminateTiles, type TiledSupport } from './eliminate.ts';
 import { potrf, potri, solve } from './factor.ts';
@@ -23,20 +24,11 @@ export interface TiledOptions extends Omit<EliminationOptions, 'path' | 'weights
 }
 
 /** A pruned layer. */
-export interface TiledResult {
-  /** Group numbers that stay, ascending. */
-  readonly kept: number[];
-  /** Removed groups in the order of their removal. */
-  readonly removed: number[];
-  /** As of `Elimination`. */
-  readonly curve: Float64Array;
-  /** f(S, W), and what of it is damping. */
-  readonly objective: number;
-  readonly damping: number;
-  /** As of `LayerResult`. */
-  readonly relativeError: number;
-  /** Of the search, as it was accepted. */
-  readonly precision: ElementType;
+export interface TiledResult
+  extends TiledSupport,
+    Pick<Elimination, 'precision'>,
+    Pick<LayerResult, 'relativeError'>,
+    Pick<Refit, 'damping'> {
   /** The weights of the kept rows, in their order. */
   readonly W: RowBlocks<'f64'>;
 }

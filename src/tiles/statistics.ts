@@ -3,22 +3,17 @@
 
 import type { Kernels, Matrix } from '../kernel/index.ts';
 import { TILE } from '../solve/constants';
+import type { LayerStatistics } from '../solve/problem.ts';
 import { RowAccumulator } from '../solve/statistics.ts';
 import { BATCH_ROWS } from './memory.ts';
 import { tileStarts } from './storage.ts';
 
 /** As `LayerStatistics` of solve/problem.ts, in tiles: plain data, whose arrays are handed over and not copied. */
-export interface TiledStatistics {
-  readonly p: number;
-  readonly m: number;
-  /** Rows seen. */
-  readonly n: number;
+export interface TiledStatistics extends Pick<LayerStatistics, 'p' | 'm' | 'n' | 'sumX'> {
   /** Rows and columns of a tile. */
   readonly edge: number;
   /** XᵀX: the tiles (0, 0), (1, 0), (1, 1) … of its lower triangle. */
   readonly tiles: readonly Float64Array[];
-  /** Σx, p. */
-  readonly sumX: Float64Array;
   readonly target?: {
     /** XᵀY, by the same rows. */
     readonly blocks: readonly Float64Array[];
