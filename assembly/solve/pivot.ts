@@ -39,14 +39,8 @@ export function tableauPivot(
   const KB = Pi + ww;
   const small = KB + ww;
 
-  for (let r = 0; r < w; r++) {
-    for (let s = 0; s < w; s++) {
-      const i = at + max(r, s);
-      const j = <usize>(at + min(r, s)) * S;
-      store<f64>(Pi + <usize>(r * w + s) * S, load<f64>(T + <usize>i * lt + j));
-      store<f64>(KB + <usize>(r * w + s) * S, load<f64>(K + <usize>i * lk + j));
-    }
-  }
+  diagonalBlock<f64>(w, 0, T + <usize>at * (lt + S), lt, Pi);
+  diagonalBlock<f64>(w, 0, K + <usize>at * (lk + S), lk, KB);
   if (!invertSigned(w, leaving, Pi)) return NaN;
   const change = 0.5 * dot<f64>(w * w, Pi, KB);
 
