@@ -118,10 +118,8 @@ export function shareScan(members: i32, s: Tableau): void {
 }
 
 /** What a streamed pivot on w rows changes of T and K, by rows: X, Q and t as in pivot.ts, one behind the other. */
-export function sharePivot(
-  members: i32, p: i32, w: i32, X: usize, T: usize, ldt: i32, K: usize, ldk: i32, work: usize,
-): void {
-  const op = operation<f64>(Kernel.Pivot, false, false, w, p, 0, 0, X, 0, T, ldt, 0, K, ldk, work);
+export function sharePivot(members: i32, p: i32, w: i32, X: usize, T: usize, K: usize, work: usize): void {
+  const op = operation<f64>(Kernel.Pivot, false, false, w, p, 0, 0, X, 0, T, 0, 0, K, 0, work);
   publishStrips(op, members, p);
 }
 
@@ -150,7 +148,7 @@ function partOf<T>(op: Operation, index: i32, work: usize): void {
     const s = changetype<Tableau>(op.A);
     return scan(s, first, end, work, work + 8 * <usize>s.kept);
   }
-  if (op.kernel == Kernel.Pivot) return updateRows(first, end, op.n, op.m, op.A, op.B, op.ldb, op.C, op.ldc);
+  if (op.kernel == Kernel.Pivot) return updateRows(first, end, op.n, op.m, op.A, op.B, op.C);
   const width = min(op.edge, (right ? op.m : op.n) - first);
   const B = right ? at<T>(op.B, op.ldb, first, 0) : at<T>(op.B, op.ldb, 0, first);
   if (op.kernel == Kernel.Trmm) return trmm<T>(op.m, width, op.A, op.lda, B, op.ldb, work);

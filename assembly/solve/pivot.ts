@@ -12,6 +12,7 @@ import { diagonalBlock, mirror, quadraticCost, smallPotrf, smallTrsm, whiten } f
 import { Triangle, product } from '../gemm';
 import { S, dot, scaleRow, subtractRows } from '../rows';
 import { membersFor, sharePivot } from '../share';
+import { entry, put } from './array';
 
 /** Rows from which a pivot's update goes through the packed product instead of being streamed (measured). */
 const STREAMED: i32 = 8;
@@ -25,10 +26,8 @@ const STREAMED: i32 = 8;
  * @returns the change of the objective, ½ tr(ΠK_BB); NaN if a pivot has the wrong sign (then nothing is done)
  */
 export function tableauPivot(
-  p: i32, at: i32, w: i32, leaving: i32, T: usize, ldt: i32, K: usize, ldk: i32, work: usize, products: usize,
+  p: i32, at: i32, w: i32, leaving: i32, T: usize, K: usize, work: usize, products: usize,
 ): f64 {
-  const lt = <usize>ldt * S;
-  const lk = <usize>ldk * S;
   const row = <usize>p * S;
   const ww = <usize>(w * w) * S;
   const X = work;
@@ -39,13 +38,13 @@ export function tableauPivot(
   const KB = Pi + ww;
   const small = KB + ww;
 
-  diagonalBlock<f64>(w, 0, T + <usize>at * (lt + S), lt, Pi);
-  diagonalBlock<f64>(w, 0, K + <usize>at * (lk + S), lk, KB);
+  diagonalBlock<f64>(w, 0, T + <usize>at * (row + S), row, Pi);
+  diagonalBlock<f64>(w, 0, K + <usize>at * (row + S), row, KB);
   if (!invertSigned(w, leaving, Pi)) return NaN;
   const change = 0.5 * dot<f64>(w * w, Pi, KB);
 
-  gather(p, at, w, T, lt, X);
-  gather(p, at, w, K, lk, Q);
+  gather(p, at, w, T, X);
+  gather(p, at, w, K, Q);
   // t = ΠX and N = K_BB·t; subtractRows onto zero gives the negative.
   for (let r = 0; r < w; r++) {
     const tr = t + <usize>r * row;
@@ -68,13 +67,13 @@ export function tableauPivot(
   }
 
   if (w >= STREAMED) {
-    product<f64, f64>(Triangle.None, true, true, true, false, p, p, w, -1, X, p, t, p, T, ldt, products);
-    product<f64, f64>(Triangle.None, true, true, true, false, p, p, w, -1, t, p, Q, p, K, ldk, products);
-    product<f64, f64>(Triangle.None, true, true, true, false, p, p, w, -1, Q, p, t, p, K, ldk, products);
+    product<f64, f64>(Triangle.None, true, true, true, false, p, p, w, -1, X, p, t, p, T, p, products);
+    product<f64, f64>(Triangle.None, true, true, true, false, p, p, w, -1, t, p, Q, p, K, p, products);
+    product<f64, f64>(Triangle.None, true, true, true, false, p, p, w, -1, Q, p, t, p, K, p, products);
   } else {
     const members = membersFor<f64>(3 * <f64>w * p * p);
-    if (members > 1) sharePivot(members, p, w, X, T, ldt, K, ldk, products);
-    else updateRows(0, p, p, w, X, T, ldt, K, ldk);
+    if (members > 1) sharePivot(members, p, w, X, T, K, products);
+    else updateRows(0, p, p, w, X, T, K);
   }
 
   // The pivot's own rows: σt, and σΠN by way of the block that X no longer needs.
@@ -86,8 +85,8 @@ export function tableauPivot(
     if (r >= leaving) scaleRow<f64>(p, -1, x);
     if (r < leaving) scaleRow<f64>(p, -1, t + <usize>r * row);
   }
-  scatter(p, at, w, t, T, lt);
-  scatter(p, at, w, X, K, lk);
+  scatter(p, at, w, t, T);
+  scatter(p, at, w, X, K);
   // K_BB ← σΠK_BBΠσ.
   for (let r = 0; r < w; r++) {
     for (let s = 0; s < w; s++) {
@@ -99,38 +98,36 @@ export function tableauPivot(
       const sign: f64 = (r < leaving) == (s < leaving) ? 1 : -1;
       const k = dot<f64>(w, small + <usize>(r * w) * S, Pi + <usize>(s * w) * S);
       const c = <usize>(at + s) * S;
-      store<f64>(K + <usize>(at + r) * lk + c, sign * k);
-      store<f64>(T + <usize>(at + r) * lt + c, -sign * load<f64>(Pi + <usize>(r * w + s) * S));
+      store<f64>(K + <usize>(at + r) * row + c, sign * k);
+      store<f64>(T + <usize>(at + r) * row + c, -sign * load<f64>(Pi + <usize>(r * w + s) * S));
     }
   }
   return change;
 }
 
 /** T ← T − tᵀX and K ← K − tᵀQ − Qᵀt for rows first … end − 1; X, Q and t, w × p each, lie one behind the other. */
-export function updateRows(
-  first: i32, end: i32, p: i32, w: i32, X: usize, T: usize, ldt: i32, K: usize, ldk: i32,
-): void {
+export function updateRows(first: i32, end: i32, p: i32, w: i32, X: usize, T: usize, K: usize): void {
   const row = <usize>p * S;
   const Q = X + <usize>w * row;
   const t = Q + <usize>w * row;
   for (let i = first; i < end; i++) {
     const column = <usize>i * S;
-    const Ki = K + <usize>i * <usize>ldk * S;
-    subtractRows<f64>(w, i + 1, t + column, row, X, row, T + <usize>i * <usize>ldt * S);
+    const Ki = K + <usize>i * row;
+    subtractRows<f64>(w, i + 1, t + column, row, X, row, T + <usize>i * row);
     subtractRows<f64>(w, i + 1, t + column, row, Q, row, Ki);
     subtractRows<f64>(w, i + 1, Q + column, row, t, row, Ki);
   }
 }
 
 /** out ← rows at … at + w − 1 of a symmetric matrix, whole: w × p. */
-function gather(p: i32, at: i32, w: i32, A: usize, lda: usize, out: usize): void {
+function gather(p: i32, at: i32, w: i32, A: usize, out: usize): void {
   const row = <usize>p * S;
   for (let r = 0; r < w; r++) {
     const end = at + r + 1;
-    memory.copy(out + <usize>r * row, A + <usize>(at + r) * lda, <usize>end * S);
+    memory.copy(out + <usize>r * row, A + <usize>(at + r) * row, <usize>end * S);
   }
   for (let i = at; i < p; i++) {
-    const a = A + <usize>i * lda + <usize>at * S;
+    const a = A + <usize>i * row + <usize>at * S;
     for (let r = 0, n = min(w, i - at); r < n; r++) {
       store<f64>(out + <usize>r * row + <usize>i * S, load<f64>(a + <usize>r * S));
     }
@@ -138,13 +135,13 @@ function gather(p: i32, at: i32, w: i32, A: usize, lda: usize, out: usize): void
 }
 
 /** Rows and columns at … at + w − 1 of a symmetric matrix ← w × p rows, but for the block on the diagonal. */
-function scatter(p: i32, at: i32, w: i32, rows: usize, A: usize, lda: usize): void {
+function scatter(p: i32, at: i32, w: i32, rows: usize, A: usize): void {
   const row = <usize>p * S;
   for (let r = 0; r < w; r++) {
-    memory.copy(A + <usize>(at + r) * lda, rows + <usize>r * row, <usize>at * S);
+    memory.copy(A + <usize>(at + r) * row, rows + <usize>r * row, <usize>at * S);
   }
   for (let i = at + w; i < p; i++) {
-    const a = A + <usize>i * lda + <usize>at * S;
+    const a = A + <usize>i * row + <usize>at * S;
     for (let r = 0; r < w; r++) store<f64>(a + <usize>r * S, load<f64>(rows + <usize>r * row + <usize>i * S));
   }
 }
@@ -176,21 +173,23 @@ function invertSigned(w: i32, positive: i32, A: usize): bool {
 }
 
 /**
- * out_j = the cost of removing group j (j < kept), or minus the gain of adding it.
+ * By group: out_g = the cost of removing a kept one, minus the gain of adding a removed one.
+ *
+ * @param order  groups by position, the first `kept` of them kept
  * @param work  4·b·b doubles
  */
 export function tableauCosts(
-  groups: i32, kept: i32, b: i32, T: usize, ldt: i32, K: usize, ldk: i32, out: usize, work: usize,
+  groups: i32, kept: i32, b: i32, p: i32, T: usize, K: usize, order: usize, out: usize, work: usize,
 ): void {
   const bb = <usize>(b * b) * S;
   for (let g = 0; g < groups; g++) {
     const D = work + 2 * bb;
     const E = work + 3 * bb;
-    diagonalBlock<f64>(b, g, T, <usize>ldt * S, D);
-    diagonalBlock<f64>(b, g, K, <usize>ldk * S, E);
+    diagonalBlock<f64>(b, g, T, <usize>p * S, D);
+    diagonalBlock<f64>(b, g, K, <usize>p * S, E);
     if (g >= kept) scaleRow<f64>(b * b, -1, D);
     const value = quadraticCost(b, D, E, Infinity, work);
-    store<f64>(out + <usize>g * S, g < kept ? value : value == Infinity ? 0 : -value);
+    put(out, entry(order, g), g < kept ? value : value == Infinity ? 0 : -value);
   }
 }
 
@@ -202,12 +201,13 @@ export function tableauCosts(
  * @param work  8·b·b doubles
  */
 export function tableauChanges(
-  j: i32, kept: i32, b: i32, T: usize, ldt: i32, K: usize, ldk: i32, D: usize, E: usize, out: usize, work: usize,
+  j: i32, kept: i32, b: i32, p: i32, T: usize, K: usize, D: usize, E: usize, out: usize, work: usize,
 ): void {
-  const trow = T + <usize>(j * b) * <usize>ldt * S;
-  const krow = K + <usize>(j * b) * <usize>ldk * S;
+  const row = <usize>p * S;
+  const trow = T + <usize>(j * b) * row;
+  const krow = K + <usize>(j * b) * row;
   if (b == 1) scalarChanges(kept, load<f64>(trow + <usize>j * S), load<f64>(krow + <usize>j * S), trow, krow, D, E, out);
-  else blockChanges(j, kept, b, trow, <usize>ldt * S, krow, <usize>ldk * S, D, E, out, work);
+  else blockChanges(j, kept, b, row, trow, krow, D, E, out, work);
 }
 
 /** ½(K_ii T_jj + K_jj T_ii − 2K_ij T_ij) / (T_ii T_jj − T_ij²); the denominator is a sum of two negative terms. */
@@ -244,12 +244,12 @@ function scalarChanges(n: i32, tj: f64, kj: f64, t: usize, k: usize, D: usize, E
  * E_i ← ½L⁻¹K_ii L⁻ᵀ. @param D, E  kept × b × b
  */
 export function tableauPrepare(
-  kept: i32, b: i32, T: usize, ldt: i32, K: usize, ldk: i32, D: usize, E: usize, work: usize,
+  kept: i32, b: i32, p: i32, T: usize, K: usize, D: usize, E: usize, work: usize,
 ): void {
   const bb = <usize>(b * b) * S;
   for (let g = 0; g < kept; g++) {
-    diagonalBlock<f64>(b, g, T, <usize>ldt * S, work);
-    diagonalBlock<f64>(b, g, K, <usize>ldk * S, E);
+    diagonalBlock<f64>(b, g, T, <usize>p * S, work);
+    diagonalBlock<f64>(b, g, K, <usize>p * S, E);
     memory.fill(D, 0, bb);
     for (let r = 0; r < b; r++) store<f64>(D + <usize>(r * b + r) * S, 1);
     if (smallPotrf(b, work) != 0) {
@@ -272,8 +272,7 @@ export function tableauPrepare(
  * F = K_jj − XᵀP − PᵀX with X = L⁻¹T_ij, P = L⁻¹K_ij − ½L⁻¹K_ii L⁻ᵀX; the change is tr E_i − ½ tr(C⁻¹F).
  */
 function blockChanges(
-  j: i32, kept: i32, b: i32, trow: usize, lt: usize, krow: usize, lk: usize,
-  D: usize, E: usize, out: usize, work: usize,
+  j: i32, kept: i32, b: i32, row: usize, trow: usize, krow: usize, D: usize, E: usize, out: usize, work: usize,
 ): void {
   const bb = <usize>(b * b) * S;
   const line = <usize>b * S;
@@ -282,8 +281,8 @@ function blockChanges(
   const C = Pt + bb;
   const F = C + bb;
   const scratch = F + bb;
-  diagonalBlock<f64>(b, 0, trow + <usize>j * line, lt, scratch);
-  diagonalBlock<f64>(b, 0, krow + <usize>j * line, lk, scratch + bb);
+  diagonalBlock<f64>(b, 0, trow + <usize>j * line, row, scratch);
+  diagonalBlock<f64>(b, 0, krow + <usize>j * line, row, scratch + bb);
   for (let i = 0; i < kept; i++) {
     let cost: f64 = 0;
     for (let r = 0; r < b; r++) cost += load<f64>(E + <usize>(r * b + r) * S);
@@ -291,8 +290,8 @@ function blockChanges(
       store<f64>(out, Infinity);
     } else {
       for (let r = 0; r < b; r++) {
-        const tr = trow + <usize>r * lt;
-        const kr = krow + <usize>r * lk;
+        const tr = trow + <usize>r * row;
+        const kr = krow + <usize>r * row;
         for (let s = 0; s < b; s++) {
           // L⁻¹ is lower: only its first s + 1 entries of row s count.
           const l = D + <usize>s * line;

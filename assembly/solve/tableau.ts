@@ -164,9 +164,9 @@ export function complete(s: Tableau): void {
   s.isWhole = true;
 }
 
-/** By position in `row`: the cost of removing a kept group, minus the gain of adding a removed one. */
+/** By group in `row`: the cost of removing a kept one, minus the gain of adding a removed one. */
 export function costs(s: Tableau): void {
-  tableauCosts(s.groups, s.kept, s.b, s.T, s.p, s.K, s.p, s.row, s.small);
+  tableauCosts(s.groups, s.kept, s.b, s.p, s.T, s.K, s.order, s.row, s.small);
 }
 
 /** Finds the best of all swaps of one kept group for one removed. @returns false where there is none to try */
@@ -181,7 +181,7 @@ export function bestSwap(s: Tableau): bool {
       put(s.D, i, value(s.T, i * (p + 1)));
       put(s.E, i, value(s.K, i * (p + 1)));
     }
-  } else tableauPrepare(kept, b, s.T, p, s.K, p, s.D, s.E, s.small);
+  } else tableauPrepare(kept, b, p, s.T, s.K, s.D, s.E, s.small);
   for (let i = 0; i < kept; i++) if (load<u8>(s.isProtected + entry(s.order, i))) put(s.E, i * b * b, Infinity);
   const removed = s.groups - kept;
   const members = membersFor<f64>(<f64>kept * removed * (b == 1 ? 10 : 9 * <f64>b * b * b));
@@ -189,7 +189,7 @@ export function bestSwap(s: Tableau): bool {
   if (members > 1 && bytes + OPERATION_BYTES <= workBytes(p, s.m)) shareScan(members, s);
   else scan(s, 0, removed, s.row, s.small);
   const j = least(removed, s.minima, s.order + (<usize>kept << 2));
-  tableauChanges(kept + j, kept, b, s.T, p, s.K, p, s.D, s.E, s.row, s.small);
+  tableauChanges(kept + j, kept, b, p, s.T, s.K, s.D, s.E, s.row, s.small);
   const i = least(kept, s.row, s.order);
   const change = value(s.row, i);
   if (change - change != 0) return false;
@@ -205,7 +205,7 @@ export function bestSwap(s: Tableau): bool {
  */
 export function scan(s: Tableau, first: i32, end: i32, row: usize, work: usize): void {
   for (let j = first; j < end; j++) {
-    tableauChanges(s.kept + j, s.kept, s.b, s.T, s.p, s.K, s.p, s.D, s.E, row, work);
+    tableauChanges(s.kept + j, s.kept, s.b, s.p, s.T, s.K, s.D, s.E, row, work);
     put(s.minima, j, minimum(s.kept, row));
   }
 }
@@ -250,7 +250,7 @@ function isReady(s: Tableau): bool {
 /** @param count  groups from position `at` on, the first `leaving` of them kept ones, the others removed */
 function pivot(s: Tableau, at: i32, count: i32, leaving: i32): f64 {
   const b = s.b;
-  const change = tableauPivot(s.p, at * b, count * b, leaving * b, s.T, s.p, s.K, s.p, s.R, s.products);
+  const change = tableauPivot(s.p, at * b, count * b, leaving * b, s.T, s.K, s.R, s.products);
   if (change == change) {
     s.objective += change;
     s.pivots++;

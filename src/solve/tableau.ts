@@ -115,15 +115,8 @@ export class Tableau {
   /** By group: the cost of removing a kept one, minus the gain of adding a removed one. */
   costs(): Float64Array {
     const { abi } = this.#kernels;
-    const { groups } = this.#problem;
-    const { row, order } = this.#addresses;
     abi.tableauCosts(this.#state);
-    const byPosition = new Float64Array(abi.memory.buffer, row, groups);
-    const costs = new Float64Array(groups);
-    new Int32Array(abi.memory.buffer, order, groups).forEach((group, at) => {
-      costs[group] = byPosition[at];
-    });
-    return costs;
+    return new Float64Array(abi.memory.buffer, this.#addresses.row, this.#problem.groups).slice();
   }
 
   /**
@@ -182,8 +175,8 @@ export class Tableau {
   get #addresses() {
     const { abi } = this.#kernels;
     const held = new Uint32Array(abi.memory.buffer, abi.tableauAddresses(this.#state) >>> 0, 12);
-    const [T, K, , , , row, , , order, , list, isKept] = held;
-    return { T, K, row, order, list, isKept };
+    const [T, K, , , , row, , , , , list, isKept] = held;
+    return { T, K, row, list, isKept };
   }
 
   /** Its objective, and the change of that by the swap that was found best. */
