@@ -16,9 +16,7 @@ export function copyOf<T>(value: T, stage?: Stage, given?: object): T {
   const copies = new Map<unknown, unknown>(given && [[given, given]]);
   const lineUp = (bytes: number) => Math.ceil(bytes / LINE) * LINE;
   if (stage) {
-    const own = given ? new Set(arraysIn(given)) : undefined;
-    const copied = arraysIn(value).filter((array) => !own?.has(array));
-    const needed = copied.reduce((sum, { byteLength }) => sum + lineUp(byteLength), 0);
+    const needed = arraysIn(value, given).reduce((sum, { byteLength }) => sum + lineUp(byteLength), 0);
     makeRoom(stage, Math.min(needed, STAGE_BYTES));
   }
   let top = 0;
@@ -53,12 +51,13 @@ function makeRoom(stage: Stage, bytes: number): void {
   if ((stage.buffer?.byteLength ?? 0) < bytes) stage.buffer = new SharedArrayBuffer(bytes);
 }
 
-/** Every array in plain data that is not shared, once. */
-function arraysIn(value: unknown, found = new Set<ArrayBufferView>()): ArrayBufferView[] {
+/** Every array in plain data that is not shared, once. @param except  a part that is not looked at */
+function arraysIn(value: unknown, except?: object, found = new Set<ArrayBufferView>()): ArrayBufferView[] {
+  if (value === except) return [];
   if (ArrayBuffer.isView(value)) {
     if (!isShared(value)) found.add(value);
   } else if (typeof value === 'object' && value !== null) {
-    for (const item of Object.values(value)) arraysIn(item, found);
+    for (const item of Object.values(value)) arraysIn(item, except, found);
   }
   return [...found];
 }

@@ -90,7 +90,10 @@ export function eliminationWasmBytes(shape: TiledShape, size: number): number {
 /** Wasm memory of a thread while the same rows are added to the sums of several layers. */
 export function tiledSummingBytes(jobs: readonly Pick<TiledJob, 'p' | 'm' | 'edge'>[]): number {
   const batches = jobs.map(({ p, m }) => 4 * BATCH_ROWS * (p + m + 1));
-  const sums = jobs.map(({ m, edge = TILE }) => 8 * (edge + 2 + WIDE_ROWS) * (2 * edge + 4 + m));
+  const sums = jobs.map(({ p, m, edge = TILE }) => {
+    const rows = Math.min(p, edge + 2);
+    return 8 * (rows + WIDE_ROWS) * (2 * rows + m);
+  });
   return PACKING_BYTES + batches.reduce((sum, bytes) => sum + bytes) + Math.max(...sums);
 }
 
