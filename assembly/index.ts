@@ -20,9 +20,7 @@ import { syrk } from './syrk';
 import { trsm } from './trsm';
 
 /** First byte that the host may use, a multiple of 16. */
-export function heapBase(): usize {
-  return (__heap_base + 15) & ~15;
-}
+export function heapBase(): usize { return (__heap_base + 15) & ~15; }
 
 export function sgemm(
   transA: bool, transB: bool, m: i32, n: i32, k: i32,
@@ -59,50 +57,26 @@ export function dtrsm(
   trsm<f64>(right, trans, m, n, alpha, L, ldl, B, ldb, work);
 }
 
-export function spotrf(n: i32, A: usize, lda: i32, work: usize): i32 {
-  return potrf<f32>(n, A, lda, work);
-}
-export function dpotrf(n: i32, A: usize, lda: i32, work: usize): i32 {
-  return potrf<f64>(n, A, lda, work);
-}
+export function spotrf(n: i32, A: usize, lda: i32, work: usize): i32 { return potrf<f32>(n, A, lda, work); }
+export function dpotrf(n: i32, A: usize, lda: i32, work: usize): i32 { return potrf<f64>(n, A, lda, work); }
 
-export function spotri(n: i32, A: usize, lda: i32, work: usize): void {
-  potri<f32>(n, A, lda, work);
-}
-export function dpotri(n: i32, A: usize, lda: i32, work: usize): void {
-  potri<f64>(n, A, lda, work);
-}
+export function spotri(n: i32, A: usize, lda: i32, work: usize): void { potri<f32>(n, A, lda, work); }
+export function dpotri(n: i32, A: usize, lda: i32, work: usize): void { potri<f64>(n, A, lda, work); }
 
-export function ssymmetrize(n: i32, A: usize, lda: i32): void {
-  symmetrize<f32>(n, A, lda);
-}
-export function dsymmetrize(n: i32, A: usize, lda: i32): void {
-  symmetrize<f64>(n, A, lda);
-}
+export function ssymmetrize(n: i32, A: usize, lda: i32): void { symmetrize<f32>(n, A, lda); }
+export function dsymmetrize(n: i32, A: usize, lda: i32): void { symmetrize<f64>(n, A, lda); }
 
 export { createProblem, formProblem, gather, multiplyByH, workIn } from './solve/problem';
 export { factor, solve, refitted, objectiveOf, keepLargest } from './solve/refit';
 export { eliminateInSingle, eliminateInDouble, eliminated, tiledBlocks } from './solve/greedy';
-export function sselect(s: Problem, keep: i32): i32 {
-  return select<f32>(s, keep);
-}
-export function dselect(s: Problem, keep: i32): i32 {
-  return select<f64>(s, keep);
-}
+export function sselect(s: Problem, keep: i32): i32 { return select<f32>(s, keep); }
+export function dselect(s: Problem, keep: i32): i32 { return select<f64>(s, keep); }
 
 // Steps of an inverse, and of an elimination, whose matrices are in tiles.
-export function strtri(n: i32, L: usize, ldl: i32, work: usize): void {
-  trtri<f32>(n, L, ldl, work);
-}
-export function dtrtri(n: i32, L: usize, ldl: i32, work: usize): void {
-  trtri<f64>(n, L, ldl, work);
-}
-export function slauum(n: i32, W: usize, ldw: i32, work: usize): void {
-  lauum<f32>(n, W, ldw, work);
-}
-export function dlauum(n: i32, W: usize, ldw: i32, work: usize): void {
-  lauum<f64>(n, W, ldw, work);
-}
+export function strtri(n: i32, L: usize, ldl: i32, work: usize): void { trtri<f32>(n, L, ldl, work); }
+export function dtrtri(n: i32, L: usize, ldl: i32, work: usize): void { trtri<f64>(n, L, ldl, work); }
+export function slauum(n: i32, W: usize, ldw: i32, work: usize): void { lauum<f32>(n, W, ldw, work); }
+export function dlauum(n: i32, W: usize, ldw: i32, work: usize): void { lauum<f64>(n, W, ldw, work); }
 export function stranspose(m: i32, n: i32, A: usize, lda: i32, B: usize, ldb: i32): void {
   transpose<f32>(m, n, A, lda, B, ldb);
 }
@@ -115,12 +89,8 @@ export function strmm(n: i32, w: i32, L: usize, ldl: i32, B: usize, ldb: i32, wo
 export function dtrmm(n: i32, w: i32, L: usize, ldl: i32, B: usize, ldb: i32, work: usize): void {
   trmm<f64>(n, w, L, ldl, B, ldb, work);
 }
-export function screateTiled(s: Problem): void {
-  createTiled<f32>(s);
-}
-export function dcreateTiled(s: Problem): void {
-  createTiled<f64>(s);
-}
+export function screateTiled(s: Problem): void { createTiled<f32>(s); }
+export function dcreateTiled(s: Problem): void { createTiled<f64>(s); }
 export function sgramBlocks(s: Problem, first: i32, end: i32, W: usize): void {
   gramBlocks<f32>(changetype<Elimination>(s.workspace), first, end, W);
 }
@@ -134,27 +104,40 @@ export function deliminateTiled(s: Problem, keep: i32, groupsPerStep: i32, whole
   return eliminateTiled<f64>(s, keep, groupsPerStep, wholeCurve);
 }
 
-/** Where a problem holds its addresses, in the order of its class: of what a host writes, and reads. */
-export function problemAddresses(s: Problem): usize {
-  return changetype<usize>(s) + offsetof<Problem>('H');
-}
+// What a host writes of a problem, and reads.
+export function problemH(s: Problem): usize { return s.H; }
+export function problemG(s: Problem): usize { return s.G; }
+export function problemW0(s: Problem): usize { return s.W0; }
+export function problemRho(s: Problem): usize { return s.rho; }
+export function problemX(s: Problem): usize { return s.x; }
+export function problemY(s: Problem): usize { return s.y; }
+export function problemRows(s: Problem): usize { return s.rows; }
+export function problemKept(s: Problem): usize { return s.kept; }
+export function problemIsProtected(s: Problem): usize { return s.isProtected; }
+export function problemOrder(s: Problem): usize { return s.order; }
+export function problemCurve(s: Problem): usize { return s.curve; }
+export function problemWorkspace(s: Problem): usize { return s.workspace; }
+export function problemReport(s: Problem): usize { return changetype<usize>(s.report); }
 
 export {
   createTableau, build as tableauBuild, costs as tableauCosts, bestSwap as tableauBestSwap, swap as tableauSwap,
   move as tableauMove, search as tableauSearch, complete as tableauComplete,
 } from './solve/tableau';
 
-/** As `problemAddresses`. What it has of numbers for a host is at the beginning of a tableau. */
-export function tableauAddresses(s: Tableau): usize {
-  return changetype<usize>(s) + offsetof<Tableau>('T');
-}
+// What a host reads of a tableau, and writes: kept groups before it is built, and those that are to move.
+export function tableauT(s: Tableau): usize { return s.T; }
+export function tableauK(s: Tableau): usize { return s.K; }
+export function tableauRow(s: Tableau): usize { return s.row; }
+export function tableauIsKept(s: Tableau): usize { return s.isKept; }
+export function tableauList(s: Tableau): usize { return s.list; }
 /** The weights, p × m by position, before the first pivot; after it they are gone. */
-export function tableauWeights(s: Tableau): usize {
-  return s.pivots ? 0 : s.R;
-}
-export function tableauIsOptimal(s: Tableau): bool {
-  return s.isOptimal;
-}
+export function tableauWeights(s: Tableau): usize { return s.pivots ? 0 : s.R; }
+export function tableauObjective(s: Tableau): f64 { return s.objective; }
+export function tableauChange(s: Tableau): f64 { return s.change; }
+export function tableauOut(s: Tableau): i32 { return s.out; }
+export function tableauInto(s: Tableau): i32 { return s.into; }
+export function tableauIsOptimal(s: Tableau): bool { return s.isOptimal; }
+
 export { schurComplement } from './solve/schur';
 export { workBytes } from './solve/work';
 

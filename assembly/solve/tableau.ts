@@ -20,7 +20,6 @@ import { workBytes } from './work';
 // @ts-ignore: decorator
 @unmanaged
 export class Tableau {
-  // What a host reads first.
   objective: f64;
   /** Of the objective, by the swap that `bestSwap` has found; NaN where there was none to try. */
   change: f64;

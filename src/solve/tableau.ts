@@ -67,10 +67,10 @@ export class Tableau {
   /** p × p, lower triangles, kept groups first. */
   get matrices(): { readonly T: Matrix<'f64'>; readonly K: Matrix<'f64'> } {
     const { p } = this.#problem;
-    this.#kernels.abi.tableauComplete(this.#state);
-    const { T, K } = this.#addresses;
-    const shape = { type: 'f64', rows: p, cols: p, ld: p } as const;
-    return { T: { ...shape, ptr: T }, K: { ...shape, ptr: K } };
+    const { abi } = this.#kernels;
+    abi.tableauComplete(this.#state);
+    const at = (ptr: number) => ({ type: 'f64', ptr: ptr >>> 0, rows: p, cols: p, ld: p }) as const;
+    return { T: at(abi.tableauT(this.#state)), K: at(abi.tableauK(this.#state)) };
   }
 
   dispose(): void {
@@ -79,7 +79,7 @@ export class Tableau {
 
   /** f on the support, tracked over moves. */
   get objective(): number {
-    return this.#numbers.objective;
+    return this.#kernels.abi.tableauObjective(this.#state);
   }
 
   /** Ascending. */
@@ -116,7 +116,11 @@ export class Tableau {
   costs(): Float64Array {
     const { abi } = this.#kernels;
     abi.tableauCosts(this.#state);
-    return new Float64Array(abi.memory.buffer, this.#addresses.row, this.#problem.groups).slice();
+    return new Float64Array(
+      abi.memory.buffer,
+      abi.tableauRow(this.#state) >>> 0,
+      this.#problem.groups,
+    ).slice();
   }
 
   /**
@@ -134,7 +138,7 @@ export class Tableau {
     let change = 0;
     for (let i = 0; i < groups.length; i += most) {
       const some = groups.slice(i, i + most);
-      new Int32Array(abi.memory.buffer, this.#addresses.list, some.length).set(some);
+      new Int32Array(abi.memory.buffer, abi.tableauList(this.#state) >>> 0, some.length).set(some);
       change += expectChange(abi.tableauMove(this.#state, some.length, isLeaving));
     }
     return change;
@@ -151,9 +155,10 @@ export class Tableau {
 
   /** The best of all swaps of one kept group for one removed; undefined where there is none to try. */
   bestSwap(): Swap | undefined {
-    if (!this.#kernels.abi.tableauBestSwap(this.#state)) return undefined;
-    const { out, into, change } = this.#numbers;
-    return { out, in: into, change };
+    const { abi } = this.#kernels;
+    const state = this.#state;
+    if (!abi.tableauBestSwap(state)) return undefined;
+    return { out: abi.tableauOut(state), in: abi.tableauInto(state), change: abi.tableauChange(state) };
   }
 
   /**
@@ -167,29 +172,14 @@ export class Tableau {
     const { abi } = this.#kernels;
     const steps = expectChange(abi.tableauSearch(this.#state, maxSteps));
     const swapOptimal = abi.tableauIsOptimal(this.#state) === 1;
-    const { change } = this.#numbers;
+    const change = abi.tableauChange(this.#state);
     return Number.isNaN(change) ? { steps, swapOptimal } : { steps, swapOptimal, bestRemaining: change };
-  }
-
-  /** What the tableau holds, as assembly/solve/tableau.ts has it. */
-  get #addresses() {
-    const { abi } = this.#kernels;
-    const held = new Uint32Array(abi.memory.buffer, abi.tableauAddresses(this.#state) >>> 0, 12);
-    const [T, K, , , , row, , , , , list, isKept] = held;
-    return { T, K, row, list, isKept };
-  }
-
-  /** Its objective, and the change of that by the swap that was found best. */
-  get #numbers() {
-    const { buffer } = this.#kernels.abi.memory;
-    const [objective, change] = new Float64Array(buffer, this.#state, 2);
-    const [out, into] = new Int32Array(buffer, this.#state + 16, 2);
-    return { objective, change, out, into };
   }
 
   /** By group, 1 where it is kept. A view. */
   get #isKept(): Uint8Array {
-    return new Uint8Array(this.#kernels.abi.memory.buffer, this.#addresses.isKept, this.#problem.groups);
+    const { abi } = this.#kernels;
+    return new Uint8Array(abi.memory.buffer, abi.tableauIsKept(this.#state) >>> 0, this.#problem.groups);
   }
 
   #expectGroup(operation: string, group: number): void {

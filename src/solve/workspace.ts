@@ -1,7 +1,7 @@
 // A problem in wasm memory, where the mechanism of assembly/solve/ works on it: what that is told, and what it has found.
 
 import { NotPositiveDefiniteError, ShapeError } from '../errors.ts';
-import type { Kernels } from '../kernel/index.ts';
+import type { Abi, Kernels } from '../kernel/index.ts';
 import { formBytes, lines, objectiveBytes, problemBytes, refitBytes, tiledProblemBytes } from './memory';
 import type { LayerProblem } from './problem.ts';
 import type { Refit } from './refit.ts';
@@ -10,7 +10,7 @@ import { triangle } from './triangle.ts';
 /** What a problem is made of, beside what is written. */
 type Shape = Pick<LayerProblem, 'p' | 'm' | 'groupSize' | 'solution' | 'settled'>;
 
-type Part = keyof Workspace['addresses'];
+type Part = keyof Abi extends infer Name ? (Name extends `problem${infer P}` ? P : never) : never;
 
 /** Lives on the kernels' stack, until that is released. Views die where the memory grows. */
 export class Workspace {
@@ -44,14 +44,6 @@ export class Workspace {
     return this.#shape.p / this.#shape.groupSize;
   }
 
-  /** What the problem holds, as assembly/solve/problem.ts has it. */
-  get addresses() {
-    const { abi } = this.kernels;
-    const held = new Uint32Array(abi.memory.buffer, abi.problemAddresses(this.state) >>> 0, 14);
-    const [H, G, W0, x, y, rho, report, kept, isProtected, order, curve, rows, , workspace] = held;
-    return { H, G, W0, x, y, rho, report, kept, isProtected, order, curve, rows, workspace };
-  }
-
   /** As in `LayerProblem`. */
   get H(): Float64Array {
     return this.#part('H', Float64Array, triangle(this.#shape.p));
@@ -66,38 +58,38 @@ export class Workspace {
   }
 
   get rho(): Float64Array {
-    return this.#part('rho', Float64Array, this.#shape.p);
+    return this.#part('Rho', Float64Array, this.#shape.p);
   }
 
   /** Of the inputs and the outputs. */
   get means(): { readonly x: Float64Array; readonly y: Float64Array } {
     const { p, m } = this.#shape;
-    return { x: this.#part('x', Float64Array, p), y: this.#part('y', Float64Array, m) };
+    return { x: this.#part('X', Float64Array, p), y: this.#part('Y', Float64Array, m) };
   }
 
   get curve(): Float64Array {
-    return this.#part('curve', Float64Array, this.groups + 1);
+    return this.#part('Curve', Float64Array, this.groups + 1);
   }
 
   get order(): Int32Array {
-    return this.#part('order', Int32Array, this.groups);
+    return this.#part('Order', Int32Array, this.groups);
   }
 
   /** As assembly/solve/report.ts has it. */
   get report() {
-    const [objective, dense, , , , , damping, denseDamping] = this.#part('report', Float64Array, 8);
+    const [objective, dense, , , , , damping, denseDamping] = this.#part('Report', Float64Array, 8);
     return { objective, dense, damping, denseDamping };
   }
 
   /** Ascending. */
   get kept(): number[] {
-    const flags = this.#part('kept', Uint8Array, this.groups);
+    const flags = this.#part('Kept', Uint8Array, this.groups);
     return Array.from(flags.keys()).filter((group) => flags[group] === 1);
   }
 
   /** Those that searches leave, from now on. */
   protect(groups: readonly number[] = []): void {
-    const flags = this.#part('isProtected', Uint8Array, this.groups).fill(0);
+    const flags = this.#part('IsProtected', Uint8Array, this.groups).fill(0);
     for (const group of groups) flags[group] = 1;
   }
 
@@ -116,7 +108,7 @@ export class Workspace {
     const { p, m } = this.#shape;
     const { abi } = this.kernels;
     this.working(formBytes(p, m), () => {
-      abi.multiplyByH(this.state, this.addresses.W0, this.addresses.G);
+      abi.multiplyByH(this.state, abi.problemW0(this.state), abi.problemG(this.state));
     });
     return this.G.slice();
   }
@@ -138,7 +130,7 @@ export class Workspace {
     abi.solve(this.state, k);
     const { objective, damping } = this.report;
     const found = this.matrix(abi.refitted(this.state, k), k, m);
-    return { W: spread(found, this.#part('rows', Int32Array, k), p, m), objective, damping };
+    return { W: spread(found, this.#part('Rows', Int32Array, k), p, m), objective, damping };
   }
 
   /** f(S, W) of any weights W, p × m, that vanish outside these rows. */
@@ -146,8 +138,8 @@ export class Workspace {
     const { m } = this.#shape;
     const k = rows.length;
     return this.working(objectiveBytes(k, m), () => {
-      this.#part('rows', Int32Array, k).set(rows);
-      const to = this.matrix(this.addresses.workspace, k, m);
+      this.#part('Rows', Int32Array, k).set(rows);
+      const to = this.matrix(this.kernels.abi.problemWorkspace(this.state), k, m);
       rows.forEach((row, i) => {
         to.set(W.subarray(row * m, (row + 1) * m), i * m);
       });
@@ -158,7 +150,7 @@ export class Workspace {
   #factored<R>(rows: Int32Array, run: () => R): R {
     const k = rows.length;
     return this.working(refitBytes(k, this.#shape.m), () => {
-      this.#part('rows', Int32Array, k).set(rows);
+      this.#part('Rows', Int32Array, k).set(rows);
       expectDefinite('refit', this.kernels.abi.factor(this.state, k));
       return run();
     });
@@ -171,7 +163,8 @@ export class Workspace {
 
   /** n elements of what the problem has there. */
   #part<A>(part: Part, array: new (buffer: ArrayBuffer, at: number, n: number) => A, n: number): A {
-    return new array(this.kernels.abi.memory.buffer, this.addresses[part], n);
+    const { abi } = this.kernels;
+    return new array(abi.memory.buffer, abi[`problem${part}`](this.state) >>> 0, n);
   }
 }
 

@@ -54,7 +54,7 @@ export function eliminateTiles<T extends ElementType>(
       abi[`${prefixOf(type)}createTiled`](space.state);
       const host = new Host(kernels, space, T, W, search);
       host.begin();
-      space.matrix(space.addresses.report, 8, 1)[1] = dense;
+      space.matrix(abi.problemReport(space.state), 8, 1)[1] = dense;
       abi.host.tiles = (...event) => host.answer(...event);
       try {
         const step = Math.min(groupsPerStep, groups);
