@@ -114,7 +114,7 @@ export function eliminateGroup<T>(s: Elimination, group: i32): i32 {
 function stage<T>(s: Elimination, position: i32): i32 {
   const b = s.b;
   const wanted = <i32>multipleOf(b, STAGED_ROWS) / b;
-  if (s.staged * b >= s.panel) s.staged = 0; // none of them has become the next: what costs are has changed
+  if (s.staged * b >= s.panel) s.staged = 0; // none of them has come to be the next: what groups cost has changed
   if (2 * room(s) < wanted) nextPanel<T>(s);
   const end = s.live - s.staged;
   const count = min(min(wanted, room(s)), end);
