@@ -7,7 +7,7 @@ import { at } from '../simd';
 import { transpose } from '../transpose';
 import { after, enter, entry } from './array';
 import {
-  Elimination, eliminateNextPanel, eliminateStage, eliminateStep, panelRow,
+  Elimination, direction, eliminateNextPanel, eliminateStage, eliminateStep, panelRow, used,
 } from './elimination';
 import { rank } from './rank';
 import { Event, isTiled, tiles } from './tiles';
@@ -97,7 +97,7 @@ export function eliminate<T>(s: Elimination, n: i32, groupsPerStep: i32): i32 {
 /** The `count` live groups that go first. */
 function choose(s: Elimination, count: i32): void {
   for (let i = 0; i < s.live; i++) store<u8>(s.taken + i, load<u8>(s.isProtected + entry(s.order, i)));
-  rank(s.live, s.cost, s.order, count, s.otherwise < 0 ? -1 : 1, s.taken, s.chosen);
+  rank(s.live, s.cost, s.order, count, direction(s), s.taken, s.chosen);
   for (let i = 0; i < count; i++) enter(s.chosen, i, entry(s.order, entry(s.chosen, i)));
 }
 
@@ -149,11 +149,6 @@ function subtract<T>(s: Elimination, A: usize, B: usize, C: usize, first: i32, r
   gemm<T>(
     false, true, rows, s.live * s.b, p - before, <T>-1, part, p, at<T>(B, p, 0, before), p, <T>1, C, p, s.products,
   );
-}
-
-/** Rows removed in this panel. */
-function used(s: Elimination): i32 {
-  return (s.begin - s.live) * s.b;
 }
 
 /** Groups that can still be staged in it. */

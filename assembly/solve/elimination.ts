@@ -107,6 +107,20 @@ export function panelRow(s: Elimination, position: i32): i32 {
   return s.panel - (s.begin - position) * s.b;
 }
 
+/** Rows removed in this panel. */
+// @ts-ignore: decorator
+@inline
+export function used(s: Elimination): i32 {
+  return (s.begin - s.live) * s.b;
+}
+
+/** What goes first: the least cost (1), or the greatest (−1). */
+// @ts-ignore: decorator
+@inline
+export function direction(s: Elimination): f64 {
+  return s.otherwise < 0 ? -1 : 1;
+}
+
 /** Fills order, the diagonal blocks and the costs, from T's triangle and W on the full support; the host of tiles fills blocks itself. */
 export function eliminateStart<T>(s: Elimination): void {
   const b = s.b;
@@ -162,7 +176,7 @@ export function eliminateStage<T>(s: Elimination, position: i32, count: i32): vo
   let end = s.live - s.staged;
   for (let i = 0; i < count; i++) {
     end--;
-    swap<T>(s, i == 0 ? position : least(end + 1, s.cost, s.order, s.otherwise < 0 ? -1 : 1), end);
+    swap<T>(s, i == 0 ? position : least(end + 1, s.cost, s.order, direction(s)), end);
   }
   s.staged += count;
   if (!isTiled(s)) gather<T>(s, end, count, at<T>(s.C, s.p, stagedRow(s, end), 0)); // else the host does
@@ -202,19 +216,19 @@ function swap<T>(s: Elimination, a: i32, z: i32): void {
   const staged = s.staged * b;
   const row = stagedRow(s, first);
   const before = s.begin * b;
-  const used = before - live * b;
+  const rows = used(s);
   if (isTiled(s)) tiles(Event.Swap, a, z, 0, 0);
   else {
     swapRowGroups<T>(p - before, b, a, z, at<T>(s.Vt, p, 0, before), p);
     swapRowGroups<T>(s.m, b, a, z, s.W, s.m);
   }
-  swapColumnGroups<T>(used, b, a, z, at<T>(s.V, p, panelRow(s, live), 0), p);
+  swapColumnGroups<T>(rows, b, a, z, at<T>(s.V, p, panelRow(s, live), 0), p);
   swapRows<f64>(b * b, s.D + <usize>a * bb, s.D + <usize>z * bb);
   swapColumnGroups<T>(staged, b, a, z, at<T>(s.C, p, row, 0), p);
   if (a >= first) swapRowGroups<T>(live * b, b, stagedRow(s, a) / b, stagedRow(s, z) / b, s.C, p);
   if (s.path != ROWS) {
     if (s.path == GRAM) swapRowGroups<T>(p - before, b, a, z, at<T>(s.Rt, p, 0, before), p);
-    swapColumnGroups<T>(used, b, a, z, at<T>(s.R, p, panelRow(s, live), 0), p);
+    swapColumnGroups<T>(rows, b, a, z, at<T>(s.R, p, panelRow(s, live), 0), p);
     swapColumnGroups<T>(staged, b, a, z, at<T>(s.K, p, row, 0), p);
     if (a >= first) swapRowGroups<T>(live * b, b, stagedRow(s, a) / b, stagedRow(s, z) / b, s.K, p);
     swapRows<f64>(b * b, s.E + <usize>a * bb, s.E + <usize>z * bb);
@@ -243,7 +257,7 @@ export function eliminateStep<T>(s: Elimination, position: i32): i32 {
   if (info != 0) return info;
 
   // The rows of V since the panel began lie behind those that are formed now.
-  const owed = (s.begin - s.live) * b;
+  const owed = used(s);
   const V = at<T>(s.V, p, panelRow(s, last), 0);
   const before = V + <usize>b * lt;
   const staged = at<T>(s.C, p, stagedRow(s, last), 0);
@@ -379,16 +393,16 @@ function updateScalars<T>(n: i32, v: usize, r: usize, D: usize, E: usize, cost: 
 function carry<T>(s: Elimination, A: usize, B: usize, C: usize, row: i32): void {
   const p = s.p;
   const b = s.b;
-  const found = (s.begin - s.live) * b;
   const first = panelRow(s, s.live);
   const part = at<T>(A, p, first, (s.live - s.staged) * b);
   gemm<T>(
-    true, false, s.staged * b, s.live * b, found, <T>-1, part, p, at<T>(B, p, first, 0), p, <T>1, at<T>(C, p, row, 0), p, s.products,
+    true, false, s.staged * b, s.live * b, used(s), <T>-1, part, p, at<T>(B, p, first, 0), p, <T>1, at<T>(C, p, row, 0), p, s.products,
   );
 }
 
-function moveRows<T>(s: Elimination, C: usize, row: i32, by: i32): void {
-  memory.copy(at<T>(C, s.p, row + by, 0), at<T>(C, s.p, row, 0), <usize>(s.staged * s.b * s.p) * sizeof<T>());
+/** To where the next panel, which ends with the last live group, has its staged rows. */
+function moveRows<T>(s: Elimination, C: usize, row: i32): void {
+  memory.copy(at<T>(C, s.p, row + used(s), 0), at<T>(C, s.p, row, 0), <usize>(s.staged * s.b * s.p) * sizeof<T>());
 }
 
 /** Begins a panel, after W was brought up to date (COLUMNS); what is staged comes with it. */
@@ -396,14 +410,12 @@ export function eliminateNextPanel<T>(s: Elimination): void {
   if (s.staged) {
     const row = stagedRow(s, s.live - s.staged);
     carry<T>(s, s.V, s.V, s.C, row);
+    moveRows<T>(s, s.C, row);
     if (s.path != ROWS) {
       carry<T>(s, s.V, s.R, s.K, row);
       carry<T>(s, s.R, s.V, s.K, row);
+      moveRows<T>(s, s.K, row);
     }
-    // Rows of C and K end with the panel's last live group.
-    const found = (s.begin - s.live) * s.b;
-    moveRows<T>(s, s.C, row, found);
-    if (s.path != ROWS) moveRows<T>(s, s.K, row, found);
   }
   s.begin = s.live;
   // Afresh where W is at hand, so that rounding does not add up.

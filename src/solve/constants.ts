@@ -90,8 +90,8 @@ export function eliminationPath(p: f64, m: f64, b: f64): i32 {
 
 /** Removals that are deferred: enough for products at GEMM speed, few enough for their rows to stay in L2 (measured). */
 const PANEL_ROWS: f64 = 80;
-/** Rows staged at a time: more are better products, fewer are better foresight; flat from 36 to 72 (measured). */
-export const STAGED_ROWS: f64 = 60;
+/** Rows staged at a time: more are better products, fewer are better foresight; flat from 36 to 72 at 3072 inputs, 1 to 4 % less with 36 at 512 and 1024 (measured). */
+export const STAGED_ROWS: f64 = 36;
 /** Rows staged in a panel at most, per row of the panel. */
 export const CAPACITY: f64 = 2;
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { type ElementType, type Kernels, openKernels } from '../../src/kernel/index.ts';
+import { type ElementType, type Kernels, openKernels, type TilesHost } from '../../src/kernel/index.ts';
 import { TILE } from '../../src/solve/constants';
 import {
   eliminate,
@@ -221,3 +221,26 @@ function structured(p: number, m: number): LayerStatistics {
   const target = { XtY: Float64Array.from(normals(p * m, 6)), sumY: new Float64Array(m) };
   return { p, m, n: p, XtX, sumX: new Float64Array(p), target };
 }
+
+test('groups that are staged come along into the next panel: few rows are brought up to date again', async () => {
+  const kernels = await openKernels();
+  const [p, m, keep] = [600, 20, 200];
+  const { tiles } = sumsOf(kernels, 2 * p, p, m, 256);
+  const problem = tiledProblem(kernels, tiles, normals(p * m, 3), { groupSize: 1 });
+  const stage = 1; // Event.Stage of assembly/solve/tiles.ts
+  let staged = 0;
+  let answer: TilesHost | undefined;
+  Object.defineProperty(kernels.abi.host, 'tiles', {
+    get: () => (event: number, a: number, rows: number, x: number, y: number) => {
+      if (event === stage) staged += rows;
+      answer!(event, a, rows, x, y);
+    },
+    set: (host: TilesHost | undefined) => {
+      answer = host;
+    },
+  });
+  const { precision } = pruneTiles(kernels, problem, { keep });
+  expect(precision).toBe('f32');
+  expect(staged).toBeGreaterThanOrEqual(p - keep);
+  expect(staged).toBeLessThan(1.8 * (p - keep)); // 2.3 times, where panels begin with nothing
+});
