@@ -8,7 +8,7 @@ import { build, createTableau, search as swapWhileBetter } from '../solve/tablea
 
 /** The workspace of an elimination and of a selection in f64; in f32 they, and a refit, take less. */
 export function eliminateBytes(p: i32, m: i32, b: i32): f64 {
-  return eliminationBytes(p, m, b, eliminationPath(p, m, b), 8, p);
+  return eliminationBytes(p, m, b, eliminationPath(p, m), 8, p);
 }
 
 /** The workspace of `prune`. */
@@ -19,7 +19,7 @@ export function pruneBytes(p: i32, m: i32, b: i32): f64 {
 
 /** @returns 0, or the pivot at which H is not positive definite */
 export function eliminate(s: Problem, keep: i32, groupsPerStep: i32): i32 {
-  const path = eliminationPath(s.p, s.m, s.b);
+  const path = eliminationPath(s.p, s.m);
   if (eliminateInSingle(s, keep, groupsPerStep, path, false)) return 0;
   return eliminateInDouble(s, keep, groupsPerStep, path, false);
 }
@@ -46,7 +46,7 @@ export function prune(s: Problem, keep: i32): i32 {
   const best = s.workspace; // behind it everything else
   s.workspace += <usize>lines(groups);
   const report = s.report;
-  const path = eliminationPath(s.p, s.m, s.b);
+  const path = eliminationPath(s.p, s.m);
   const single = eliminateInSingle(s, keep, 1, path, false);
   let info = single ? 0 : eliminateInDouble(s, keep, 1, path, false);
   if (info) return info;

@@ -1,6 +1,6 @@
 // Greedy elimination: of all groups, removes the cheapest again and again. Costs are exact after each removal
 // (elimination.ts); here they are ranked, what goes next is staged, and full panels are applied.
-import { CAPACITY, COLUMNS, GRAM, ROWS, STAGED_ROWS, multipleOf, panelRows } from '../../src/solve/constants';
+import { CAPACITY, COLUMNS, GRAM, STAGED_ROWS, multipleOf, panelRows } from '../../src/solve/constants';
 import { HEAD_BYTES, eliminationBytes } from '../../src/solve/memory';
 import { gemm } from '../gemm';
 import { at } from '../simd';
@@ -48,12 +48,10 @@ export function createElimination<T>(
   s.V = next = after<T>(next, rows, m);
   s.C = next = after<T>(next, s.panel, p);
   next = after<T>(next, s.capacity, p);
-  if (path != ROWS) {
-    s.R = next;
-    s.K = next = after<T>(next, s.panel, p);
-    s.E = next = after<T>(next, s.capacity, p);
-    next = after<f64>(next, groups, bb);
-  }
+  s.R = next;
+  s.K = next = after<T>(next, s.panel, p);
+  s.E = next = after<T>(next, s.capacity, p);
+  next = after<f64>(next, groups, bb);
   if (path == COLUMNS) {
     s.U = next;
     next = after<T>(next, s.panel, m);
@@ -128,15 +126,12 @@ function stage<T>(s: Elimination, position: i32): i32 {
     return end - 1;
   }
   subtract<T>(s, s.Vt, s.Vt, C, first, count * b);
-  if (s.path != ROWS) {
-    const m = s.m;
-    const part = at<T>(s.W, m, first, 0);
-    const K = at<T>(s.K, s.p, row, 0);
-    gemm<T>(false, true, count * b, s.live * b, m, <T>1, part, m, s.W, m, <T>0, K, s.p, s.products);
-    if (s.path == GRAM) {
-      subtract<T>(s, s.Vt, s.Rt, K, first, count * b);
-      subtract<T>(s, s.Rt, s.Vt, K, first, count * b);
-    }
+  const m = s.m;
+  const K = at<T>(s.K, s.p, row, 0);
+  gemm<T>(false, true, count * b, s.live * b, m, <T>1, at<T>(s.W, m, first, 0), m, s.W, m, <T>0, K, s.p, s.products);
+  if (s.path == GRAM) {
+    subtract<T>(s, s.Vt, s.Rt, K, first, count * b);
+    subtract<T>(s, s.Rt, s.Vt, K, first, count * b);
   }
   return end - 1;
 }
@@ -156,7 +151,8 @@ function room(s: Elimination): i32 {
   return s.capacity / s.b - (s.begin - s.live) - s.staged;
 }
 
-function nextPanel<T>(s: Elimination): void {
+/** Brings what is outside the panel up to date, W too (COLUMNS), and begins another. */
+export function nextPanel<T>(s: Elimination): void {
   const p = s.p;
   const m = s.m;
   const live = s.live * s.b;

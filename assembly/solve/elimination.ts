@@ -7,8 +7,8 @@
 // and everything that the removals before this panel owe them is subtracted by one product; what those within the
 // panel owe is subtracted when a group goes. Diagonal blocks, which the costs need, are kept current all the time.
 //
-// The costs need W only through K = W·Wᵀ, kept in one of three ways (`path`). By columns, with
-// R = L⁻¹K_B: − ½(L⁻¹K_BB L⁻ᵀ)V it is K ← K − VᵀR − RᵀV, and a removal costs the same however many columns W has.
+// The costs need W only through K = W·Wᵀ. With R = L⁻¹K_B: − ½(L⁻¹K_BB L⁻ᵀ)V it is K ← K − VᵀR − RᵀV, and a removal costs
+// the same however many columns W has. Staged columns of K come from W in one of two ways (`path`).
 //
 // With H and G in the place of T and W the same recursion is forward selection: the "cost" is then the gain
 // ½ tr(G_jᵀ H_jj⁻¹ G_j) of adding the group, and the caller takes the largest.
@@ -20,13 +20,13 @@
 //
 // The matrices are f32 or f64, by the functions' type parameter; diagonal blocks and costs, which are differences of
 // nearly equal numbers, are always f64.
-import { COLUMNS, GRAM, ROWS } from '../../src/solve/constants';
+import { COLUMNS, GRAM } from '../../src/solve/constants';
 import { diagonalBlock, mirror, quadraticCost, smallPotrf, smallTrsm, whiten } from '../block';
 import { gemm } from '../gemm';
 import { S, dot, narrow, scaleRow, subtractRows, swapColumnGroups, swapRowGroups, swapRows } from '../rows';
 import { at } from '../simd';
 import { symmetrize } from '../transpose';
-import { enter, entry } from './array';
+import { enter, entry, put, value } from './array';
 import { least } from './rank';
 import { Event, isTiled, tiles } from './tiles';
 
@@ -39,7 +39,7 @@ const GATHERED: i32 = 16;
 export class Elimination {
   /** The cost of a group whose block has lost its definiteness: the worst there is. */
   otherwise: f64;
-  /** ROWS, COLUMNS or GRAM. */
+  /** COLUMNS or GRAM. */
   path: i32;
   /** Whether T, W and what panels before have found lie in tiles of the host's (tiles.ts). */
   tiled: bool;
@@ -66,14 +66,14 @@ export class Elimination {
    */
   Vt: usize;
   Rt: usize;
-  /** panel × p: V and R (not ROWS) of the panel, by position, the latest removal first; and U, panel × m (COLUMNS). */
+  /** panel × p: V and R of the panel, by position, the latest removal first; and U, panel × m (COLUMNS). */
   V: usize;
   R: usize;
   U: usize;
-  /** capacity × p: columns of T, and of K (not ROWS), as rows, as of the panel's beginning; the last ones first. */
+  /** capacity × p: columns of T, and of K, as rows, as of the panel's beginning; the last ones first. */
   C: usize;
   K: usize;
-  /** groups × b × b: the diagonal blocks of T, and of K (not ROWS), by position. */
+  /** groups × b × b: the diagonal blocks of T, and of K, by position. */
   D: usize;
   E: usize;
   /** By position, ½ tr(K_jj T_jj⁻¹): what removing the group costs, or did. */
@@ -126,7 +126,7 @@ export function eliminateStart<T>(s: Elimination): void {
   const b = s.b;
   s.live = s.begin = s.p / b;
   s.staged = 0;
-  if (s.path != ROWS && !isTiled(s)) gramBlocks<T>(s, 0, s.live, s.W);
+  if (!isTiled(s)) gramBlocks<T>(s, 0, s.live, s.W);
   if (s.Vt != s.T) symmetrize<T>(s.p, s.T, s.p);
   for (let g = 0; g < s.live; g++) {
     store<i32>(s.order + (<usize>g << 2), g);
@@ -138,32 +138,22 @@ export function eliminateStart<T>(s: Elimination): void {
 /** E ← the diagonal blocks of W·Wᵀ of groups first … end − 1. @param W  the rows of these */
 export function gramBlocks<T>(s: Elimination, first: i32, end: i32, W: usize): void {
   const b = s.b;
-  for (let g = first; g < end; g++) gramBlock<T>(s, at<T>(W, s.m, (g - first) * b, 0), s.E + <usize>(g * b * b) * S);
-}
-
-function gramBlock<T>(s: Elimination, W: usize, block: usize): void {
-  const b = s.b;
   const m = s.m;
-  for (let r = 0; r < b; r++) {
-    const row = at<T>(W, m, r, 0);
-    for (let q = 0; q <= r; q++) store<f64>(at<f64>(block, b, r, q), dot<T>(m, row, at<T>(W, m, q, 0)));
+  for (let g = first; g < end; g++) {
+    const block = at<f64>(s.E, b, g * b, 0);
+    for (let r = 0; r < b; r++) {
+      const row = at<T>(W, m, (g - first) * b + r, 0);
+      for (let q = 0; q <= r; q++) put(block, r * b + q, dot<T>(m, row, at<T>(row, m, q - r, 0)));
+    }
+    mirror(b, block);
   }
-  mirror(b, block);
 }
 
 /** From the group's current diagonal blocks. */
 function updateCost<T>(s: Elimination, g: i32): void {
   const b = s.b;
   const block = <usize>(g * b * b) * S;
-  let e = s.E + block;
-  let work = s.work;
-  if (s.path == ROWS) {
-    // tr(WᵀT⁻¹W) = tr(T⁻¹ WWᵀ): b·b dots instead of a solve with m columns.
-    e = work;
-    work += <usize>(b * b) * S;
-    gramBlock<T>(s, at<T>(s.W, s.m, g * b, 0), e);
-  }
-  store<f64>(s.cost + <usize>g * S, quadraticCost(b, s.D + block, e, s.otherwise, work));
+  store<f64>(s.cost + <usize>g * S, quadraticCost(b, s.D + block, s.E + block, s.otherwise, s.work));
 }
 
 /**
@@ -226,13 +216,11 @@ function swap<T>(s: Elimination, a: i32, z: i32): void {
   swapRows<f64>(b * b, s.D + <usize>a * bb, s.D + <usize>z * bb);
   swapColumnGroups<T>(staged, b, a, z, at<T>(s.C, p, row, 0), p);
   if (a >= first) swapRowGroups<T>(live * b, b, stagedRow(s, a) / b, stagedRow(s, z) / b, s.C, p);
-  if (s.path != ROWS) {
-    if (s.path == GRAM) swapRowGroups<T>(p - before, b, a, z, at<T>(s.Rt, p, 0, before), p);
-    swapColumnGroups<T>(rows, b, a, z, at<T>(s.R, p, panelRow(s, live), 0), p);
-    swapColumnGroups<T>(staged, b, a, z, at<T>(s.K, p, row, 0), p);
-    if (a >= first) swapRowGroups<T>(live * b, b, stagedRow(s, a) / b, stagedRow(s, z) / b, s.K, p);
-    swapRows<f64>(b * b, s.E + <usize>a * bb, s.E + <usize>z * bb);
-  }
+  if (s.path == GRAM) swapRowGroups<T>(p - before, b, a, z, at<T>(s.Rt, p, 0, before), p);
+  swapColumnGroups<T>(rows, b, a, z, at<T>(s.R, p, panelRow(s, live), 0), p);
+  swapColumnGroups<T>(staged, b, a, z, at<T>(s.K, p, row, 0), p);
+  if (a >= first) swapRowGroups<T>(live * b, b, stagedRow(s, a) / b, stagedRow(s, z) / b, s.K, p);
+  swapRows<f64>(b * b, s.E + <usize>a * bb, s.E + <usize>z * bb);
   swapRows<f64>(1, s.cost + <usize>a * S, s.cost + <usize>z * S);
   swapRows<i32>(1, s.order + (<usize>a << 2), s.order + (<usize>z << 2));
 }
@@ -269,8 +257,9 @@ export function eliminateStep<T>(s: Elimination, position: i32): i32 {
   const factor = narrowed<T>(b * b, L, s.work + 4 * bb);
   smallTrsm<T>(b, base, factor, V, lt);
 
-  if (s.path == ROWS) stepOnRows<T>(s, last, V, factor);
-  else stepOnColumns<T>(s, last, V, owed, L, factor);
+  formR<T>(s, last, V, owed, L, factor);
+  if (b == 1) updateScalars<T>(last, V, at<T>(s.R, p, panelRow(s, last), 0), s.D, s.E, s.cost, s.otherwise);
+  else updateBlocks<T>(s, last, V, at<T>(s.R, p, panelRow(s, last), 0));
   s.live--;
   s.staged--;
   return 0;
@@ -298,28 +287,8 @@ function subtractProduct(b: i32, A: usize, B: usize, ld: usize, block: usize): v
   for (let r = 0; r < b; r++) subtractRows<f64>(b, b, A + <usize>r * S, ld, B, ld, at<f64>(block, b, r, 0));
 }
 
-function stepOnRows<T>(s: Elimination, last: i32, V: usize, L: usize): void {
-  const b = s.b;
-  const m = s.m;
-  const lt = <usize>s.p * sizeof<T>();
-  const lw = <usize>m * sizeof<T>();
-  const U = at<T>(s.W, m, last * b, 0);
-  smallTrsm<T>(b, m, L, U, lw);
-  const wide = sizeof<T>() == 8 ? lt : <usize>b * S;
-  let rows = s.W;
-  for (let g = 0; g < last; g++) {
-    const column = V + <usize>(g * b) * sizeof<T>();
-    for (let r = 0; r < b; r++) {
-      subtractRows<T>(b, m, column + <usize>r * sizeof<T>(), lt, U, lw, rows);
-      rows += lw;
-    }
-    const v = widened<T>(b, column, lt, s.work);
-    subtractProduct(b, v, v, wide, at<f64>(s.D, b, g * b, 0));
-    updateCost<T>(s, g);
-  }
-}
-
-function stepOnColumns<T>(s: Elimination, last: i32, V: usize, owed: i32, L: usize, factor: usize): void {
+/** The rows of R, and of U, that belong to the V of a removal. */
+function formR<T>(s: Elimination, last: i32, V: usize, owed: i32, L: usize, factor: usize): void {
   const b = s.b;
   const p = s.p;
   const lt = <usize>p * sizeof<T>();
@@ -356,18 +325,25 @@ function stepOnColumns<T>(s: Elimination, last: i32, V: usize, owed: i32, L: usi
   const half = narrowed<T>(b * b, M, factor);
   for (let r = 0; r < b; r++) subtractRows<T>(b, base, at<T>(half, b, r, 0), sizeof<T>(), V, lt, R + <usize>r * lt);
 
-  if (b == 1) {
-    updateScalars<T>(last, V, R, s.D, s.E, s.cost, s.otherwise);
-    return;
-  }
+}
+
+/** For b > 1: D ← D − vᵀv, E ← E − vᵀr − rᵀv, and the costs. */
+function updateBlocks<T>(s: Elimination, n: i32, V: usize, R: usize): void {
+  const b = s.b;
+  const lt = <usize>s.p * sizeof<T>();
+  const bb = <usize>(b * b) * S;
   const wide = sizeof<T>() == 8 ? lt : <usize>b * S;
-  for (let g = 0; g < last; g++) {
-    const v = widened<T>(b, at<T>(V, p, 0, g * b), lt, M);
-    const q = widened<T>(b, at<T>(R, p, 0, g * b), lt, M + bb);
+  const cross = s.work + 2 * bb;
+  for (let g = 0; g < n; g++) {
+    const v = widened<T>(b, at<T>(V, 0, 0, g * b), lt, s.work);
+    const r = widened<T>(b, at<T>(R, 0, 0, g * b), lt, s.work + bb);
     const e = s.E + <usize>g * bb;
     subtractProduct(b, v, v, wide, s.D + <usize>g * bb);
-    subtractProduct(b, v, q, wide, e);
-    subtractProduct(b, q, v, wide, e);
+    memory.fill(cross, 0, bb);
+    subtractProduct(b, v, r, wide, cross);
+    for (let i = 0; i < b; i++) {
+      for (let j = 0; j < b; j++) put(e, i * b + j, value(e, i * b + j) + value(cross, i * b + j) + value(cross, j * b + i));
+    }
     updateCost<T>(s, g);
   }
 }
@@ -411,13 +387,9 @@ export function eliminateNextPanel<T>(s: Elimination): void {
     const row = stagedRow(s, s.live - s.staged);
     carry<T>(s, s.V, s.V, s.C, row);
     moveRows<T>(s, s.C, row);
-    if (s.path != ROWS) {
-      carry<T>(s, s.V, s.R, s.K, row);
-      carry<T>(s, s.R, s.V, s.K, row);
-      moveRows<T>(s, s.K, row);
-    }
+    carry<T>(s, s.V, s.R, s.K, row);
+    carry<T>(s, s.R, s.V, s.K, row);
+    moveRows<T>(s, s.K, row);
   }
   s.begin = s.live;
-  // Afresh where W is at hand, so that rounding does not add up.
-  if (s.path == COLUMNS && !isTiled(s)) gramBlocks<T>(s, 0, s.live, s.W);
 }

@@ -7,7 +7,7 @@ import { narrow } from '../rows';
 import { at } from '../simd';
 import { trsm } from '../trsm';
 import { entry, put, value } from './array';
-import { createElimination, eliminate, eliminateGroup } from './eliminate';
+import { createElimination, eliminate, eliminateGroup, nextPanel } from './eliminate';
 import { Elimination, eliminateStart } from './elimination';
 import { Problem, dampingOf, diagonalOfH, rowOfH } from './problem';
 import { factorKept } from './refit';
@@ -65,9 +65,11 @@ export function tiledBlocks(s: Problem): usize {
   return changetype<Elimination>(s.workspace).D;
 }
 
-/** The weights that the updates of `eliminateInDouble` led to on the path ROWS, p × m, those of kept groups first as in `order`. */
+/** The weights that the updates of `eliminateInDouble` led to on the path COLUMNS, p × m, those of kept groups first as in `order`. */
 export function eliminated(s: Problem): usize {
-  return changetype<Elimination>(s.workspace).W;
+  const e = changetype<Elimination>(s.workspace);
+  nextPanel<f64>(e);
+  return e.W;
 }
 
 function create<T>(s: Problem, path: i32, dearest: bool, tiled: bool = false): Elimination {
@@ -154,7 +156,7 @@ function keepOnly(s: Problem, groups: usize, count: i32): void {
  */
 export function select<T>(s: Problem, keep: i32): i32 {
   const groups = s.groups;
-  const e = create<T>(s, eliminationPath(s.p, s.m, s.b), true);
+  const e = create<T>(s, eliminationPath(s.p, s.m), true);
   loadH<T>(s, e.T);
   narrow<T>(s.p * s.m, s.G, e.W);
   eliminateStart<T>(e);

@@ -10,7 +10,7 @@ export const enum Event {
   Stage,
   /** The last live group, rows a … a + z − 1, is removed: copy these rows of W to x. */
   Remove,
-  /** Take over V at x, z rows p apart, bring W up to date with U at y, m apart, and E; a rows are left. */
+  /** Take over V at x, z rows p apart, bring W up to date with U at y, m apart; a rows are left. */
   Panel,
 }
 

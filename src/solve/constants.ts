@@ -72,20 +72,14 @@ export function swapsAtMost(groups: f64, b: f64): f64 {
 }
 
 // How an elimination keeps its costs, which need K = WWᵀ, exact (assembly/solve/elimination.ts).
-/** W is updated at every removal. */
-export const ROWS: i32 = 0;
 /** W is updated once a panel; staged columns of K are products of its rows. */
-export const COLUMNS: i32 = 1;
+export const COLUMNS: i32 = 0;
 /** W is left alone; staged columns of K are those of its product, less what all removals owe, for which R is kept. */
-export const GRAM: i32 = 2;
+export const GRAM: i32 = 1;
 
-/**
- * The fastest path to half the groups (measured): keeping K pays above half as many outputs as inputs; below, streaming
- * W takes as long as products for groups of several rows, and twice as long for single rows.
- */
-export function eliminationPath(p: f64, m: f64, b: f64): i32 {
-  if (2 * m > p) return GRAM;
-  return b === 1 ? COLUMNS : ROWS;
+/** The fastest path to half the groups (measured): leaving W alone pays above half as many outputs as inputs. */
+export function eliminationPath(p: f64, m: f64): i32 {
+  return 2 * m > p ? GRAM : COLUMNS;
 }
 
 /** Removals that are deferred: enough for products at GEMM speed, few enough for their rows to stay in L2 (measured). */

@@ -3,16 +3,15 @@
 
 import { InputError } from '../errors.ts';
 import { type ElementType, elementBytes, type Kernels, prefixOf } from '../kernel/index.ts';
-import { COLUMNS, eliminationPath, GRAM, ROWS } from './constants';
+import { COLUMNS, eliminationPath, GRAM } from './constants';
 import { eliminationBytes, refitBytes } from './memory';
 import type { LayerProblem } from './problem.ts';
 import { groupRows, type Refit } from './refit.ts';
 import { expectDefinite, spread, Workspace } from './workspace.ts';
 
-const PATHS = { rows: ROWS, columns: COLUMNS, gram: GRAM };
+const PATHS = { columns: COLUMNS, gram: GRAM };
 /**
  * How the costs, which need K = WWᵀ, are kept exact:
- * - `rows`: W itself is updated at every removal; m values per live row and step
  * - `columns`: columns of K are formed from W for the groups likely to go next; W is updated once a panel
  * - `gram`: the same from the W of the full support, less what all removals since owe; W is not updated
  */
@@ -33,7 +32,7 @@ export interface EliminationOptions {
    * f64 where the refit of the support, always in f64, does not confirm the costs of the removals to 1e-4.
    */
   readonly precision?: ElementType;
-  /** Give the weights that the updates alone lead to, as ZipLM does; takes the path `rows`, in f64. */
+  /** Give the weights that the updates alone lead to, as ZipLM does; takes the path `columns`, in f64. */
   readonly weights?: boolean;
   /** Go on below `keep`, one group at a time, for the rest of the curve (not with `weights`). */
   readonly wholeCurve?: boolean;
@@ -90,7 +89,7 @@ export function eliminateIn(
   const { keep, groupsPerStep = 1, protect, path, precision = 'f32' } = options;
   const { weights = false, wholeCurve = false } = options;
   const { abi } = space.kernels;
-  const way = weights ? ROWS : path ? PATHS[path] : eliminationPath(p, m, groupSize);
+  const way = weights ? COLUMNS : path ? PATHS[path] : eliminationPath(p, m);
   const bytes = (size: number) => eliminationBytes(p, m, groupSize, way, size, p);
   const step = Math.min(groupsPerStep, groups);
   const plan = [space.state, keep, step, way, wholeCurve && !weights] as const;
@@ -142,7 +141,7 @@ export function selectIn(space: Workspace, problem: LayerProblem, options: Selec
   const { p, m, groupSize } = problem;
   const { keep, protect, precision = 'f64' } = options;
   const prefix = prefixOf(precision);
-  const way = eliminationPath(p, m, groupSize);
+  const way = eliminationPath(p, m);
   space.protect(protect);
   return space.working(eliminationBytes(p, m, groupSize, way, elementBytes(precision), p), () => {
     expectDefinite('select', space.kernels.abi[`${prefix}select`](space.state, keep));

@@ -1,6 +1,6 @@
 // What the solver's parts take of linear memory, stated before they start. Compiled by asc too, as constants.ts is.
 
-import { CAPACITY, COLUMNS, GRAM, groupsPerPivot, panelRows, ROWS } from './constants';
+import { CAPACITY, GRAM, groupsPerPivot, panelRows } from './constants';
 
 /** A cache line, to which all parts are aligned. */
 export const LINE: f64 = 64;
@@ -60,9 +60,7 @@ export function eliminationBytes(p: f64, m: f64, b: f64, path: i32, size: f64, r
   const staged = lines(size * CAPACITY * panelRows(b) * p);
   const blocks = lines(8 * p * b);
   let bytes = HEAD_BYTES + (size === 4 ? 2 : 1) * lines(size * rows * p) + lines(size * rows * m);
-  bytes += (path === ROWS ? 1 : 2) * (panel + staged + blocks);
-  if (path === COLUMNS) bytes += lines(size * panelRows(b) * m);
-  else if (path === GRAM) bytes += lines(size * rows * p);
+  bytes += 2 * (panel + staged + blocks) + lines(path === GRAM ? size * rows * p : size * panelRows(b) * m);
   return (
     bytes + lines(8 * groups) + lines(40 * b * b) + 2 * lines(4 * groups) + lines(4 * p) + 2 * lines(groups)
   );

@@ -282,7 +282,7 @@ export function groupsToKeep(groups: number, ratio: number): number {
  */
 export function layerWasmBytes(p: number, m: number, groupSize: number, search: Search = 'swap'): number {
   const packing = 6 * 2 ** 20; // the GEMM's packing buffers in f64, at most 4.4 MiB, and what the module itself holds
-  const elimination = eliminationBytes(p, m, groupSize, eliminationPath(p, m, groupSize), 8, p);
+  const elimination = eliminationBytes(p, m, groupSize, eliminationPath(p, m), 8, p);
   const searched = search !== 'greedy' && (search !== 'swap' || p <= SEARCHABLE_ROWS);
   const problem = problemBytes(p, m, groupSize);
   const tableau = searched ? tableauBytes(p, m, groupSize) : 0;

@@ -287,7 +287,6 @@ class Host {
         ...([true, false, rows, m, n, -1, V + this.#W.starts[i] * size, p, U, m] as const),
         ...([1, W, m, this.#work] as const),
       );
-      this.#gramBlocks(i, rows, W);
     });
     this.#found += n;
     const from = this.#floats(V, (n - 1) * p + live);

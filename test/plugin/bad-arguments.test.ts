@@ -274,6 +274,8 @@ describe.each<Binary>(['baseline', 'relaxed'])('%s', (binary) => {
     const XtX = statistics.XtX.slice();
     XtX[triangle(5) + 5] = -1000;
     const problem = host.problem({ ...layer, damping: 0, statistics: { ...statistics, XtX } });
+    // Found out at work, so the memory for it is there already.
+    host.succeed(host.abi.osscar_prune(...Object.values(instance.calls.osscar_prune)));
     for (const name of ['osscar_eliminate', 'osscar_prune'] as const) {
       const error = expectError(
         instance,

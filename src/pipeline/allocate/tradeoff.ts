@@ -43,30 +43,19 @@ interface Node {
   readonly before?: Node;
 }
 
-/** Points that none of them beats in both, by cost. */
-type Front = readonly Node[];
-
-/** A front with one more decision. */
-interface Extended {
-  readonly front: Front;
-  readonly choice: Choice;
-  /** Of the terms that are known with it. */
-  readonly cost: number;
-}
-
 /** All points that no other beats in both, from the smallest model on: the loss falls as the cost grows. */
 export function tradeoff(structures: readonly Choices[], terms: readonly Term[]): Point[] {
   const order = new Map(structures.map(({ name }, i) => [name, i]));
   const known = terms.map(({ value, of }) => ({ value, of: of.map((name) => order.get(name)!) }));
   const constant = known.reduce((sum, { value, of }) => sum + (of.length === 0 ? value : 0), 0);
-  let fronts = new Map<string, Front>([['', [{ cost: constant, loss: 0, kept: 0 }]]]);
+  let fronts = new Map<string, Node[]>([['', [{ cost: constant, loss: 0, kept: 0 }]]]);
   let open: number[] = [];
   structures.forEach(({ groups, choices }, at) => {
     const finished = known.filter(({ of }) => of.length > 0 && Math.max(...of) === at);
     const staying = [...open, at].filter((it) =>
       known.some(({ of }) => of.includes(it) && Math.max(...of) > at),
     );
-    const next = new Map<string, Extended[]>();
+    const next = new Map<string, Node[]>();
     // Fewer choices where sizes of several structures must be told apart.
     const most = Math.max(2, Math.floor(STATES ** (1 / (open.length + 1))));
     const tried = evenly([...choices], most);
@@ -75,47 +64,36 @@ export function tradeoff(structures: readonly Choices[], terms: readonly Term[])
       for (const choice of tried) {
         const fraction = (it: number) =>
           it === at ? choice.kept / groups : kept[open.indexOf(it)] / structures[it].groups;
-        const cost = finished.reduce(
+        const more = finished.reduce(
           (sum, { value, of }) => sum + of.reduce((product, it) => product * fraction(it), value),
           0,
         );
         const key = staying.map((it) => (it === at ? choice.kept : kept[open.indexOf(it)])).join(' ');
-        const own = next.get(key) ?? [];
-        own.push({ front, choice, cost });
-        next.set(key, own);
+        const list = next.get(key) ?? [];
+        for (const before of front) {
+          list.push({
+            cost: before.cost + more,
+            loss: before.loss + choice.loss,
+            kept: choice.kept,
+            before,
+          });
+        }
+        next.set(key, list);
       }
     }
     const limit = Math.max(16, Math.floor(POINTS / next.size));
-    fronts = new Map(Array.from(next, ([key, own]) => [key, thinned(together(own), limit)]));
+    fronts = new Map(Array.from(next, ([key, list]) => [key, best(list, limit)]));
     open = staying;
   });
-  // Nothing is open behind the last structure.
-  return fronts.get('')!.map((node) => pointOf(node, structures));
+  return best([...fronts.values()].flat(), POINTS).map((node) => pointOf(node, structures));
 }
 
-/** Merges fronts into one. Few of the points stay, and no others are made. */
-function together(fronts: readonly Extended[]): Node[] {
-  const places = new Int32Array(fronts.length);
-  const result: Node[] = [];
-  for (;;) {
-    const last = result.at(-1);
-    let [first, least] = [-1, Number.POSITIVE_INFINITY];
-    for (let i = 0; i < fronts.length; i++) {
-      const { front, choice, cost } = fronts[i];
-      while (last && front[places[i]]?.loss + choice.loss >= last.loss) places[i]++;
-      const own = front[places[i]]?.cost + cost;
-      if (own < least) [first, least] = [i, own];
-    }
-    if (first < 0) return result;
-    const { front, choice } = fronts[first];
-    const before = front[places[first]++];
-    if (last?.cost === least) result.pop();
-    result.push({ cost: least, loss: before.loss + choice.loss, kept: choice.kept, before });
-  }
-}
-
-/** At most `limit` of a front, at even distances of cost. */
-function thinned(front: Front, limit: number): Front {
+/** Those that no other beats, and of these at most `limit`, at even distances of cost. */
+function best(nodes: Node[], limit: number): Node[] {
+  nodes.sort((a, b) => a.cost - b.cost || a.loss - b.loss);
+  const front: Node[] = [];
+  for (const node of nodes)
+    if (front.length === 0 || node.loss < front[front.length - 1].loss) front.push(node);
   if (front.length <= limit) return front;
   const [first, last] = [front[0].cost, front[front.length - 1].cost];
   const chosen = new Map<number, Node>();
