@@ -17,6 +17,8 @@ export interface Checkpoint {
   /** Of config.json. */
   readonly config: Readonly<Record<string, unknown>>;
   readonly tensors: ReadonlyMap<string, TensorInfo>;
+  /** Names of the files that it is read from. */
+  readonly files: ReadonlySet<string>;
   /**
    * A tensor as float32, row-major; float64 is rounded.
    *
@@ -33,6 +35,8 @@ export interface Checkpoint {
   /** Closes the folder. */
   close(): Promise<void>;
 }
+
+const CONFIG_FILE = 'config.json';
 
 type ReadFile = (folder: Folder, file: string) => Promise<StoredTensor[]>;
 
@@ -83,7 +87,7 @@ function newFloat32Array(length: number, at: string): Float32Array<ArrayBuffer> 
  */
 export async function readConfig(folder: Folder): Promise<JsonObject> {
   const files = await folder.list();
-  if (files.includes('config.json')) return readJson(folder, 'config.json', limits.jsonBytes);
+  if (files.includes(CONFIG_FILE)) return readJson(folder, CONFIG_FILE, limits.jsonBytes);
   const hint = files.includes('saved_model.pb')
     ? '; it is a SavedModel of TensorFlow, which tf2onnx converts'
     : '; expected an ONNX file, or the folder of a Hugging Face model';
@@ -129,6 +133,7 @@ export async function openCheckpoint(folder: Folder): Promise<Checkpoint> {
     name: folder.name,
     config,
     tensors,
+    files: new Set([CONFIG_FILE, source.file, ...Array.from(tensors.values(), ({ file }) => file)]),
     async read(name) {
       const { tensor, at } = find(name, 0);
       const { dtype, bytes, shape } = tensor;

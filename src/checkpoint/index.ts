@@ -9,4 +9,4 @@ export {
   readJson,
 } from './folder.ts';
 export { planSafetensors, type SafetensorsPlan, type TensorSpec } from './plan.ts';
-export { CheckpointWriter } from './write.ts';
+export { CheckpointWriter, sideFilesOf } from './write.ts';

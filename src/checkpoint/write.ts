@@ -26,6 +26,11 @@ const SIDE_FILES = new Set([
   'LICENSE.txt',
 ]);
 
+/** The tokenizer's files, the generation config and the licence, those that there are. */
+export async function sideFilesOf(folder: Folder): Promise<string[]> {
+  return (await folder.list()).filter((file) => SIDE_FILES.has(file));
+}
+
 /**
  * Writes into an output folder what a plan says. `finish` makes the folder appear; whoever does not get there
  * calls `abort`, and nothing remains. A failing `finish` has aborted already.
@@ -91,9 +96,9 @@ export class CheckpointWriter {
     }
   }
 
-  /** The tokenizer's files, the generation config and the licence, those that there are. */
+  /** See `sideFilesOf`. */
   async copySideFiles(from: Folder): Promise<void> {
-    for (const file of await from.list()) if (SIDE_FILES.has(file)) await this.copyFile(from, file);
+    for (const file of await sideFilesOf(from)) await this.copyFile(from, file);
   }
 
   /**

@@ -16,6 +16,7 @@ import {
   readChunks,
   readConfig,
   readJson,
+  sideFilesOf,
 } from '../checkpoint/index.ts';
 import type { Engine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
@@ -126,8 +127,8 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
     chain: (engine, samples) => chainOf(opened, engine, samples),
     check: (samples) => checkWindows(samples, language),
     terms: (of, sample) => termsOf(opened, of, language.tokensOf(sample)),
-    contents: () => contentsOf(folder),
-    shipment: () => ({ kind: 'folder', name: folder.name, folder }),
+    contents: () => contentsOf(opened),
+    shipment: async () => ({ kind: 'folder', name: folder.name, folder, files: await filesOf(opened) }),
     writer: (recipe, sizes, engine) => folderWriter(opened, recipe, sizes, engine, options),
   };
 }
@@ -282,10 +283,19 @@ function sizeOfAll(checkpoint: Checkpoint): number {
   return sum(Array.from(checkpoint.tensors.values(), ({ shape }) => elements(shape)));
 }
 
-async function* contentsOf(folder: Folder): AsyncGenerator<Hashable> {
-  for (const file of await folder.list()) {
+/**
+ * The files that are the model: those that it is read from, and those that the pruned folder takes along. What else lies
+ * there may be large, as the same weights in other formats.
+ */
+async function filesOf({ folder, checkpoint }: OpenedLanguageModel): Promise<string[]> {
+  const own = new Set([...checkpoint.files, SIZES_FILE, ...(await sideFilesOf(folder))]);
+  return (await folder.list()).filter((file) => own.has(file));
+}
+
+async function* contentsOf(opened: OpenedLanguageModel): AsyncGenerator<Hashable> {
+  for (const file of await filesOf(opened)) {
     yield file;
-    yield* readChunks(folder, file);
+    yield* readChunks(opened.folder, file);
   }
 }
 

@@ -72,7 +72,7 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
     terms: (of) => termsOf(opened, of),
     profile: (recipe, sizes) => profileOf(opened, recipe, sizes),
     contents: () => contentsOf(opened),
-    shipment: () => shipmentOf(opened),
+    shipment: async () => shipmentOf(opened),
     writer: async (recipe, _, engine) => fileWriter(opened, recipe, engine, options),
   };
 }

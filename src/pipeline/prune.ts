@@ -489,7 +489,7 @@ async function workOf(
   if (!queue) return hereWork(shards);
   if (!store) throw new InputError('`queue`: expected a `store` that the workers share');
   const snapshot: Snapshot = {
-    ...(await ship(store, subject.shipment(), calibration, shards)),
+    ...(await ship(store, await subject.shipment(), calibration, shards)),
     ...{ recipe, simd, engine: engineKind(engine), activationBytes, layerBytes },
   };
   const run = await writeDescription(store, 'runs', snapshot);

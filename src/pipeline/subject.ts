@@ -40,7 +40,7 @@ export interface Subject extends ModelSize {
   /** Everything that tells it from other models. */
   contents(): AsyncIterable<Hashable>;
   /** For those who work on it elsewhere. @throws {InputError} where it cannot be sent */
-  shipment(): Shipment;
+  shipment(): Promise<Shipment>;
   writer(recipe: Recipe, sizes: Sizes, engine: Engine): Promise<Writer>;
 }
 

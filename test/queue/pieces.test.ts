@@ -19,6 +19,7 @@ import {
   type Server,
   tokenWindows,
 } from '../../src/pipeline/index.ts';
+import { contentHash } from '../../src/pipeline/store/hash.ts';
 import { serving } from '../../src/run/index.ts';
 import { engine, fashion, fixtureBytes } from '../pipeline/fixtures.ts';
 
@@ -102,6 +103,33 @@ test.each([
     expect(await bytesOf({ shards: 3, queue, store })).toEqual(expected);
     expect(new Set(queue.jobs.map(({ shard }) => shard))).toEqual(new Set([undefined, 0, 1, 2]));
   });
+});
+
+test('of a folder the store gets the model alone, and other files there make no other run of it', async () => {
+  const store = memoryStore();
+  const others = ['pytorch_model.bin', 'model.gguf', 'README.md'];
+  const refuse = (file: string) => {
+    if (others.includes(file)) throw new InputError(`"${file}": nobody needs it`);
+    return file;
+  };
+  const crowded = await openLanguageModel({
+    ...folder,
+    list: async () => [...(await folder.list()), ...others],
+    size: (file) => folder.size(refuse(file)),
+    read: (file, offset, length) => folder.read(refuse(file), offset, length),
+  });
+  for (const model of [language, crowded])
+    await withServers(store, 1, (servers) =>
+      prune(model, {
+        ...{ engine, calibration: windows, ...OPTIONS, shards: 2, output: memoryOutput() },
+        ...{ store, queue: new ListQueue(servers) },
+      }),
+    );
+  expect(await store.list('runs/')).toHaveLength(1);
+  const files = await Promise.all(
+    (await folder.list()).map((file) => contentHash([readFileSync(join(OPT, file))])),
+  );
+  expect(await store.list('chunks/')).toEqual(files.map((hash) => `chunks/${hash}`).sort());
 });
 
 test('a run ends in the words of a store that is full, and goes on once there is room', async () => {

@@ -23,7 +23,13 @@ export interface ShippedFile {
 
 /** A model on its way to a store: its files, and what opens it. */
 export type Shipment =
-  | { readonly kind: 'folder'; readonly name: string; readonly folder: Folder }
+  | {
+      readonly kind: 'folder';
+      readonly name: string;
+      readonly folder: Folder;
+      /** Those of its files that are the model. */
+      readonly files: readonly string[];
+    }
   | {
       readonly kind: 'file';
       readonly name: string;
@@ -120,7 +126,7 @@ export async function ship(
   const files: ShippedFile[] = [];
   if (kind === 'folder') {
     const { folder } = shipment;
-    for (const file of await folder.list())
+    for (const file of shipment.files)
       files.push(
         await shipper.file(file, await folder.size(file), (at, length) => folder.read(file, at, length)),
       );
