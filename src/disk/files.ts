@@ -2,6 +2,7 @@
 // names the path.
 
 import { createHash } from 'node:crypto';
+import type { Stats } from 'node:fs';
 import {
   access,
   constants,
@@ -63,8 +64,10 @@ export async function isFolder(path: string): Promise<boolean> {
   return (await stat(path).catch(() => undefined))?.isDirectory() ?? false;
 }
 
+/** Whether there is something that is no folder. What is no file either says so when it is read. */
 export async function isFile(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => undefined))?.isFile() ?? false;
+  const info = await stat(path).catch(() => undefined);
+  return info !== undefined && !info.isDirectory();
 }
 
 /** @throws {InputError} naming the path if there is none, or if it is no folder */
@@ -72,8 +75,22 @@ export async function checkFolder(path: string): Promise<void> {
   if (!(await named(path, stat(path))).isDirectory()) throw new InputError(`"${path}": not a folder`);
 }
 
+/**
+ * A file or a folder: reading from anything else may never end.
+ *
+ * @param real  where `path` leads
+ * @throws {InputError} naming the path, and what it is
+ */
+async function checkOrdinary(path: string, real = path): Promise<Stats> {
+  const info = await named(path, stat(real));
+  if (info.isFile() || info.isDirectory()) return info;
+  const kind = info.isFIFO() ? 'a named pipe' : info.isSocket() ? 'a socket' : 'a device';
+  throw new InputError(`"${path}": not a file but ${kind}; put what is to be read into a file of that name`);
+}
+
 /** @throws {InputError} naming the path */
 export async function readFileBytes(path: string): Promise<Uint8Array> {
+  await checkOrdinary(path);
   const { buffer, byteOffset, byteLength } = await named(path, readFile(path));
   // Not a Buffer, whose slice() is a view.
   return new Uint8Array(buffer, byteOffset, byteLength);
@@ -140,7 +157,7 @@ export async function fileWithin(folder: string, path: string, alsoIn?: string):
   if (!roots.some((root) => isWithin(root, real))) {
     throw new InputError(`"${path}": leads out of its folder, to "${real}"; put the file itself there`);
   }
-  if (!(await named(path, stat(real))).isFile()) throw new InputError(`"${path}": not a file`);
+  if (!(await checkOrdinary(path, real)).isFile()) throw new InputError(`"${path}": not a file`);
   return real;
 }
 
@@ -272,7 +289,10 @@ export async function writeAtomically(
   await syncFolder(folder);
 }
 
-/** Files and folders of a folder, sorted. Links count as what they point to: downloads are links into a cache. */
+/**
+ * Files and folders of a folder, sorted. Links count as what they point to: downloads are links into a cache. Pipes and
+ * other special files are among the files: who reads one is told what it is, and not that it is missing.
+ */
 export async function list(folder: string): Promise<{ files: string[]; folders: string[] }> {
   const files: string[] = [];
   const folders: string[] = [];
@@ -280,7 +300,7 @@ export async function list(folder: string): Promise<{ files: string[]; folders: 
     // A dangling link is nothing to read.
     const it = entry.isSymbolicLink() ? await stat(join(folder, entry.name)).catch(() => undefined) : entry;
     if (it?.isDirectory()) folders.push(entry.name);
-    else if (it?.isFile()) files.push(entry.name);
+    else if (it) files.push(entry.name);
   }
   return { files: files.sort(), folders: folders.sort() };
 }

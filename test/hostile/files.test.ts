@@ -6,7 +6,15 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { readModel, writeModel } from '../../src/graph/index.ts';
 import { npy } from '../cli/models.ts';
-import { fixture, listing, osscarJson, PREPROCESSING, refused, temporaryFolder } from '../cli/osscar.ts';
+import {
+  fixture,
+  listing,
+  MOBILENET,
+  osscarJson,
+  PREPROCESSING,
+  refused,
+  temporaryFolder,
+} from '../cli/osscar.ts';
 import { small } from './models.ts';
 
 const folder = temporaryFolder();
@@ -81,13 +89,33 @@ describe.concurrent('a folder of a language model', () => {
     expect((await osscarJson('inspect', snapshot)).architecture).toBe('opt');
   });
 
-  test('is not read from a pipe', async () => {
-    const path = changed('tokenizer.json', (pipe) => execFileSync('mkfifo', [pipe]));
-    await refused(
-      ['eval', path, '--data', fixture('text/kjv-test.txt')],
-      /there is no tokenizer\.json in it/,
-    );
+  test('is not read from a pipe, which is said to be one', async () => {
+    for (const file of ['config.json', 'tokenizer.json', 'model.safetensors']) {
+      const path = changed(file, (pipe) => execFileSync('mkfifo', [pipe]));
+      await refused(
+        ['eval', path, '--data', fixture('text/kjv-test.txt')],
+        new RegExp(`${file}": not a file but a named pipe; put what is to be read into a file of that name`),
+      );
+    }
   });
+});
+
+test('nothing that a command is given is read from a pipe or a device', async () => {
+  const pipe = (name: string) => {
+    const path = join(newFolder('pipe'), name);
+    execFileSync('mkfifo', [path]);
+    return path;
+  };
+  const opt = ['eval', fixture('opt-kjv'), '--data'];
+  for (const args of [
+    ['inspect', pipe('model.onnx')],
+    [...opt, pipe('text.txt')],
+    [...opt, fixture('text/kjv-test.txt'), '--tokenizer', pipe('tokenizer.json')],
+    ['eval', MOBILENET, '--data', pipe('x.npy')],
+    ['eval', MOBILENET, '--data', fixture('test'), '--labels', pipe('labels.csv')],
+  ])
+    await refused(args, /": not a file but a named pipe; /);
+  await refused([...opt, '/dev/zero'], '"/dev/zero": not a file but a device; ');
 });
 
 describe.concurrent('an output', () => {
