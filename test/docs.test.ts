@@ -1,11 +1,11 @@
 // What README.md, CONTRIBUTING.md and docs/ tell the reader: programs are run, command lines are held against the
 // command's help, files must be there.
 
-import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import packageJson from '../package.json' with { type: 'json' };
+import { spawn } from './support/children.ts';
 import { HANG_MS } from './support/hang.ts';
 
 interface Block {

@@ -1,5 +1,5 @@
-import { spawn } from 'node:child_process';
 import { expect, test } from 'vitest';
+import { spawn } from './support/children.ts';
 import { HANG_MS } from './support/hang.ts';
 
 /** Runs the fuzzer as `npm run fuzz` does. */

@@ -1,7 +1,7 @@
 // Runs that are ended before their time, and what the next run finds. Nothing waits for a clock: signals are sent when
 // a run has said something.
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import {
   copyFileSync,
   mkdirSync,
@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { spawn } from '../support/children.ts';
 import { HANG_MS } from '../support/hang.ts';
 import {
   CLI,

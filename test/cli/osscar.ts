@@ -1,10 +1,10 @@
 // The built command, run as a user runs it, and folders to run it in.
 
-import { spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect } from 'vitest';
+import { spawn } from '../support/children.ts';
 
 export const CLI = join(import.meta.dirname, '../../dist/cli.js');
 

@@ -1,8 +1,8 @@
-import { spawn } from 'node:child_process';
 import { existsSync, openSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import packageJson from '../../package.json' with { type: 'json' };
 import { METHODS } from '../../src/solve/index.ts';
+import { spawn } from '../support/children.ts';
 import { CLI, MOBILENET, osscar, osscarUnder } from './osscar.ts';
 
 describe.concurrent('osscar', () => {

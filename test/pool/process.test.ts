@@ -1,8 +1,8 @@
 // What only a process of its own can show: that it ends by itself, and that nothing but the kernels is loaded.
 
-import { spawn } from 'node:child_process';
 import { build } from 'esbuild';
 import { expect, test } from 'vitest';
+import { spawn } from '../support/children.ts';
 import { HANG_MS } from '../support/hang.ts';
 import { DIST } from './built.ts';
 

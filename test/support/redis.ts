@@ -1,12 +1,13 @@
 // A redis-server of Debian's package, installed where it is missing, on a free port and with nothing kept on disk: one that is
 // started again has forgotten everything, unless it is told to keep what it does.
 
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { spawn } from './children.ts';
 
 const PROGRAM = process.env.OSSCAR_REDIS ?? '/usr/bin/redis-server';
 

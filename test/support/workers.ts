@@ -1,8 +1,9 @@
 // Processes of the built command that work on one run.
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { spawn } from './children.ts';
 
 /** An `osscar` that runs until it is told to end, or by itself. */
 export class Command {
