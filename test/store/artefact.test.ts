@@ -79,6 +79,13 @@ describe('an artefact', () => {
     expect(await decode(Uint8Array.from([...bytes, 0]))).toBeUndefined();
   });
 
+  test('is nothing where what it holds is of an earlier version', async () => {
+    const bytes = await encode(record);
+    expect(new TextDecoder().decode(bytes.subarray(0, 8))).toBe('osscar-2');
+    bytes.set(new TextEncoder().encode('osscar-1')); // the checksum is of what comes after it
+    expect(await decode(bytes)).toBeUndefined();
+  });
+
   test('takes views of larger buffers and of shared memory', async () => {
     const shared = new Float64Array(new SharedArrayBuffer(24)).fill(2.5);
     const back = await decode<{ a: Float64Array; b: Float64Array }>(

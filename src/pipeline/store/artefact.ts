@@ -6,8 +6,10 @@ import { bytesOf, contentHash } from './hash.ts';
 
 /** Of arrays, which are views of the whole. */
 const ALIGNMENT = 8;
-/** Format and its version; 8 bytes. */
-const MAGIC = 'osscar-1';
+/**
+ * Format and version of what artefacts hold; 8 bytes. Of another version they are computed again: in 1, XᵀX was a square.
+ */
+const MAGIC = 'osscar-2';
 /** The checksum, in hexadecimal, is of everything after it. */
 const CHECKED = MAGIC.length + 64;
 const HEADER = CHECKED + Float64Array.BYTES_PER_ELEMENT;
