@@ -22,7 +22,13 @@ describe('correction of layers that keep all their inputs', () => {
     const dense = await outputs(bytes, unseen);
     const errors: number[] = [];
     for (const correct of [true, false]) {
-      const { written } = await prune(bytes, calibration, { keep: 0.3, target: 'residual', correct });
+      const { written } = await prune(bytes, calibration, {
+        keep: 0.3,
+        target: 'residual',
+        search: 'greedy',
+        producers: false,
+        correct,
+      });
       const tensor = (data: Float32Array) => [{ dims: [unseen.size, data.length / unseen.size], data }];
       errors.push(outputError(tensor(dense), tensor(await outputs(written.model, unseen))));
     }
@@ -31,8 +37,9 @@ describe('correction of layers that keep all their inputs', () => {
 
   test('touches the classifier, which keeps all its inputs, only where it is asked for', async () => {
     const classifier = '/11/Gemm';
+    const few = await fashion('calib', 24);
     const run = (options: Parameters<typeof prune>[2]) =>
-      prune(bytes, calibration, { target: 'dense', ...options });
+      prune(bytes, few, { target: 'dense', search: 'greedy', producers: false, ...options });
     expect(await changed(bytes, (await run({ correct: true })).written.model, classifier)).toBe(true);
     expect(await changed(bytes, (await run({ correct: false })).written.model, classifier)).toBe(false);
     // Magnitude pruning alone changes nothing that stays, and layers fitted to themselves have nothing to correct.
@@ -64,8 +71,9 @@ describe('channels of residual streams', () => {
     async (name) => {
       const bytes = fixtureBytes(name);
       const evaluation = await fashion('test', 200);
-      const plain = await prune(bytes, calibration, { target: 'residual', evaluation });
-      const cut = await prune(bytes, calibration, { target: 'residual', evaluation, residual: true });
+      const options = { target: 'residual', search: 'greedy', producers: false, evaluation } as const;
+      const plain = await prune(bytes, calibration, options);
+      const cut = await prune(bytes, calibration, { ...options, residual: true });
       const more = cut.report.layers.filter(
         ({ name }) => !plain.report.layers.some((it) => it.name === name),
       );

@@ -172,13 +172,19 @@ const GRAPHS: Record<string, { groups: number[]; shape?: number[]; build: (b: On
     },
   };
 
+/** What several tests look at. */
+function once<T>(run: () => Promise<T>): () => Promise<T> {
+  let found: Promise<T> | undefined;
+  return () => (found ??= run());
+}
+
 describe('prune', () => {
   for (const [name, { groups, shape = [3, 8, 8], build }] of Object.entries(GRAPHS)) {
     const bytes = build(new OnnxBuilder({ seed: 3 })).build();
+    const byMagnitude = once(async () => prune(bytes, await noise(20, shape), { method: 'magnitude' }));
 
     test(`writes what the masked network computes: ${name}`, async () => {
-      const data = await noise(20, shape);
-      const { opened, written, report } = await prune(bytes, data, { method: 'magnitude' });
+      const { opened, written, report } = await byMagnitude();
       // By magnitude the weights stay as they are, so that the masked network can be made here, too.
       const structureOf = (name: string) => opened.analysis.structures.find((it) => it.name === name)!;
       const cuts = new Map(report.layers.map(({ name, kept }) => [structureOf(name), kept]));
@@ -208,7 +214,7 @@ describe('prune', () => {
       for (const key of ['parameters', 'macs', 'bytes'] as const) {
         expect(report[key]!.after, key).toBeLessThan(report[key]!.before);
       }
-      const magnitude = await prune(bytes, data, { method: 'magnitude' });
+      const magnitude = await byMagnitude();
       const dense = await outputs(bytes, data);
       const loss = async (model: Uint8Array) => squaredDistance(dense, await outputs(model, data));
       expect(await loss(written.model)).toBeLessThan(await loss(magnitude.written.model));
@@ -302,7 +308,7 @@ test('a layer with fewer calibration rows than inputs is warned of, with the sam
 describe('prune, by the form of the input', () => {
   const SAMPLES = 13;
   /** What the same network gives with an input of n × 1 × 28 × 28. */
-  const usual = async () => prune(tiny(), await fashion('calib', SAMPLES), { target: 'residual' });
+  const usual = once(async () => prune(tiny(), await fashion('calib', SAMPLES), { target: 'residual' }));
 
   async function expectSame(bytes: Uint8Array, data: Dataset, size?: readonly [number, number]) {
     const [expected, actual] = [await usual(), await prune(bytes, data, { target: 'residual', size })];

@@ -71,7 +71,7 @@ describe('layers that make channels', () => {
   });
 
   test('are refitted to bring the outputs on unseen samples nearer to the dense network’s', async () => {
-    const [bytes, calibration] = [fixtureBytes('fashion-resnet'), await fashion('calib', 96)];
+    const [bytes, calibration] = [fixtureBytes('fashion-mobilenet-v2'), await fashion('calib', 96)];
     const unseen = await fashion('test', 200);
     const tensor = (data: Float32Array) => [{ dims: [unseen.size, data.length / unseen.size], data }];
     const dense = tensor(await outputs(bytes, unseen));
@@ -86,8 +86,8 @@ describe('layers that make channels', () => {
   });
 
   test('keep their weights where the method, the recipe or too few samples say so', async () => {
-    const opened = await openFixture('fashion-resnet');
-    const bytes = fixtureBytes('fashion-resnet');
+    const opened = await openFixture('fashion-mobilenet-v2');
+    const bytes = fixtureBytes('fashion-mobilenet-v2');
     const structure = opened.analysis.structures.find((it) => it.prunable)!;
     const [{ node }] = producersOf(opened, structure);
     const dense = await weightsOf(opened.model, opened, node);

@@ -64,7 +64,7 @@ const FIXTURE = join(import.meta.dirname, '../fixtures');
 const language = await openLanguageModel(await openFolder(join(FIXTURE, 'opt-kjv')));
 const encode = openTokenizer(JSON.parse(readFileSync(join(FIXTURE, 'opt-kjv/tokenizer.json'), 'utf8')));
 const text = readFileSync(join(FIXTURE, 'text/kjv-train.txt'), 'utf8').slice(0, 20_000);
-const windows = tokenWindows(encode(text), { samples: 12, seqlen: 32 });
+const windows = tokenWindows(encode(text), { samples: 12, seqlen: 16 });
 const folder: Run = async (store, options) => {
   const { counted, ...watched } = await counting();
   const output = memoryOutput();
