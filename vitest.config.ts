@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** Inlines a wasm binary as a Uint8Array, as esbuild's `binary` loader does in the build. */
 const inlineWasm = {
@@ -13,6 +14,28 @@ const inlineWasm = {
   },
 };
 
+/**
+ * Short files that take long, or the longest of their suite: vitest begins with the largest where it knows no times, as in a
+ * fresh clone, and at the end a core would wait for these.
+ */
+const LONG = [
+  'fuzz',
+  'pipeline/correct',
+  'pool/pipeline',
+  'queue/pieces',
+  'shared/language-prune',
+  'shared/vision',
+];
+
+class LongFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const isLong = ({ moduleId }: TestSpecification) =>
+      LONG.some((name) => moduleId.endsWith(`/test/${name}.test.ts`));
+    const sorted = await super.sort(files);
+    return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))];
+  }
+}
+
 export default defineConfig({
   plugins: [inlineWasm],
   test: {
@@ -24,6 +47,7 @@ export default defineConfig({
     testTimeout: 600_000,
     hookTimeout: 600_000,
     pool: 'forks',
+    sequence: { sequencer: LongFirst },
     // Vitest leaves a core free; of two that is half of the machine.
     maxWorkers: Math.max(2, availableParallelism() - 1),
     // Node 20 keeps relaxed SIMD behind this flag; newer versions accept and ignore it.
