@@ -1,7 +1,7 @@
 // What README.md, CONTRIBUTING.md and docs/ tell the reader: programs are run, command lines are held against the
 // command's help, files must be there.
 
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import packageJson from '../package.json' with { type: 'json' };
@@ -31,9 +31,14 @@ const blocks = pages.flatMap(({ path, text }) =>
 
 /** In the repository, where `osscar-wasm` is the package itself. */
 const FOLDER = 'build/docs';
+/** Some of the images. */
+const PHOTOS = `${FOLDER}/photos`;
 beforeAll(() => {
   rmSync(FOLDER, { recursive: true, force: true }); // of a run that was stopped
   mkdirSync(FOLDER, { recursive: true });
+  const photos = readdirSync('test/fixtures/calib', { recursive: true, encoding: 'utf8' });
+  for (const name of photos.filter((name) => name.endsWith('.png')).filter((_, i) => i % 5 === 0))
+    cpSync(join('test/fixtures/calib', name), join(PHOTOS, name));
 });
 afterAll(() => rmSync(FOLDER, { recursive: true, force: true }));
 
@@ -72,7 +77,7 @@ const GIVEN: readonly [use: RegExp, definition: string][] = [
 /** Files that the reader has, under the names that programs give them; outputs go into the folder of the programs. */
 const FILES: readonly [name: string, path: string][] = [
   ["'model.onnx'", "'test/fixtures/fashion-mobilenet.onnx'"],
-  ["'photos/'", "'test/fixtures/calib'"],
+  ["'photos/'", `'${PHOTOS}'`],
   ["'test/'", "'test/fixtures/test'"],
   ["'opt-125m/'", "'test/fixtures/opt-kjv'"],
   ["'text.txt'", "'test/fixtures/text/kjv-train.txt'"],
