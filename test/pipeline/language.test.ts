@@ -59,6 +59,10 @@ async function prune(options: Partial<PruneOptions>) {
   return { report: report as PruneReport & Required<Pick<PruneReport, 'metric'>>, files: output.files() };
 }
 
+/** What several tests look at. */
+let third: ReturnType<typeof prune> | undefined;
+const toThird = () => (third ??= prune({ keep: 0.3 }));
+
 /** All of a folder's weights. */
 async function weightsOf(files: Map<string, Blob>): Promise<string> {
   const names = [...files.keys()].filter((name) => name.endsWith('.safetensors')).sort();
@@ -170,7 +174,7 @@ describe('a folder', () => {
       await session.release();
       return rows;
     };
-    const { files } = await prune({ keep: 0.3 });
+    const { files } = await toThird();
     const [y, z] = [await features(opened), await features(await reopen(files))];
     const left = {
       sum: new Float64Array(128),
@@ -196,7 +200,7 @@ describe('a folder', () => {
   });
 
   test('gives the same model where hidden states go through a file', async () => {
-    const kept = await prune({ keep: 0.3 });
+    const kept = await toThird();
     let opens = 0;
     const scratch = () => {
       opens++;
