@@ -8,6 +8,7 @@ import {
   constants,
   type FileHandle,
   lstat,
+  mkdir,
   open,
   readdir,
   readFile,
@@ -31,6 +32,7 @@ const REASONS: Record<string, string> = {
   EACCES: 'permission denied',
   EPERM: 'permission denied',
   EROFS: 'read-only file system',
+  EBUSY: 'is in use, or something is mounted there',
   ENOSPC: 'no space left',
   EDQUOT: 'no space left (quota)',
   EIO: 'the disk failed (I/O error)',
@@ -248,6 +250,24 @@ export async function checkWritable(path: string, replacing: Replacing = {}): Pr
     throw inputError(folder, cause);
   } finally {
     await rm(probe, { force: true }).catch(() => {});
+  }
+}
+
+/**
+ * Makes a folder, and those above it, where they are missing. Node's `recursive` calls a read-only file system a missing
+ * folder, and never ends in /proc.
+ */
+export async function makeFolder(path: string): Promise<void> {
+  const make = () =>
+    mkdir(path).catch(async (cause) => {
+      if (cause.code !== 'EEXIST' || !(await isFolder(path))) throw cause;
+    });
+  try {
+    await make();
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT' || dirname(path) === path) throw cause;
+    await makeFolder(dirname(path));
+    await make();
   }
 }
 

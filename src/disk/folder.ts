@@ -1,6 +1,6 @@
 // Model folders on disk: read by range, written as a whole or not at all.
 
-import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import {
   checkFileName,
@@ -110,6 +110,10 @@ export async function checkTarget(path: string, replacing: Replacing): Promise<v
   const info = await checkReplacing(path, replacing);
   if (!info) return;
   if (!info.isDirectory()) throw new InputError(`"${path}": is not a folder, and is not overwritten`);
+  if (info.dev !== (await named(path, stat(dirname(resolve(path))))).dev)
+    throw new InputError(
+      `"${path}": another disk is mounted there, and cannot be replaced; name a new folder in it`,
+    );
   // A slip of the pen must not cost a home directory.
   const files = await readdir(path);
   if (files.length > 0 && !files.includes('config.json')) {

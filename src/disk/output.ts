@@ -1,6 +1,6 @@
 // Where a smaller model goes: a file or a folder, there when it is whole or not at all.
 
-import { cp, lstat, mkdir, rename, rm } from 'node:fs/promises';
+import { copyFile, lstat, mkdir, realpath, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { OsscarError } from '../errors.ts';
 import { locationOf } from '../graph/index.ts';
@@ -8,7 +8,9 @@ import { CARD_FILE, heldFolder, ONNX, ONNX_DATA, type Output, type Replacing } f
 import {
   checkReplacing,
   checkWritable,
+  fileWithin,
   hashOf,
+  list,
   named,
   readFileBytes,
   unlessMissing,
@@ -78,12 +80,37 @@ export async function openFileOutput(path: string, replacing: Replacing): Promis
 export const openFolderOutput = async (path: string, replacing: Replacing): Promise<Output> =>
   heldFolder(await createFolder(path, replacing));
 
+/** What is taken along from a model's folder: all but models and their data, also what lies in its folders. */
+interface Beside {
+  /** In the folder. */
+  readonly path: string;
+  /** Where that leads: downloads are links into a cache, and the copy is to stand alone. */
+  readonly real: string;
+}
+
+/** @throws {InputError} naming what cannot be taken along, as a pipe, or a link that leads out of the folder */
+async function filesBeside(source: string, inside = '', seen = new Set<string>()): Promise<Beside[]> {
+  const folder = join(source, inside);
+  const realFolder = await named(folder, realpath(folder));
+  if (seen.has(realFolder)) return []; // a link to a folder around it
+  seen.add(realFolder);
+  const { files, folders } = await named(folder, list(folder));
+  const found: Beside[] = [];
+  for (const file of files) {
+    const path = join(inside, file);
+    if (ONNX.test(file) || ONNX_DATA.test(file)) continue;
+    found.push({ path, real: await fileWithin(source, join(source, path)) });
+  }
+  for (const name of folders) found.push(...(await filesBeside(source, join(inside, name), seen)));
+  return found;
+}
+
 /**
  * A folder like `source`, with another model in it: there when it is whole or not at all. Variants of the model that was
  * there are left out.
  *
  * @param file  the model in `source`
- * @throws {InputError} where nothing can be written there
+ * @throws {InputError} where nothing can be written there, or something in `source` cannot be taken along
  */
 export async function openModelFolderOutput(
   target: string,
@@ -94,6 +121,7 @@ export async function openModelFolderOutput(
   const parent = dirname(resolve(target));
   await removeLeftovers(parent);
   await checkTarget(target, replacing);
+  const beside = await filesBeside(source);
   const temporary = temporaryName(parent);
   await named(parent, mkdir(temporary));
   const place = join(temporary, relative(resolve(source), resolve(file)));
@@ -101,8 +129,11 @@ export async function openModelFolderOutput(
     externalName: `${basename(file)}_data`,
     async save({ written }, _, card) {
       const { model, external } = written!;
-      const filter = (path: string) => !ONNX.test(path) && !ONNX_DATA.test(path);
-      await named(target, cp(source, temporary, { recursive: true, filter }));
+      for (const { path, real } of beside) {
+        const copy = join(temporary, path);
+        await named(target, mkdir(dirname(copy), { recursive: true }));
+        await named(target, copyFile(real, copy));
+      }
       await named(target, mkdir(dirname(place), { recursive: true }));
       if (external) await writeAtomically(`${place}_data`, external);
       await writeAtomically(place, [model]);

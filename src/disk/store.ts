@@ -1,9 +1,9 @@
 // A run store on disk: one folder, a file for each artefact.
 
-import { mkdir, open, readdir, rm } from 'node:fs/promises';
+import { open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileOf, keysOf, type RunStore } from '../pipeline/index.ts';
-import { named, readRange, unlessMissing, writeAtomically } from './files.ts';
+import { makeFolder, named, readRange, unlessMissing, writeAtomically } from './files.ts';
 import { lockFolder, removeLeftovers } from './temporary.ts';
 
 /**
@@ -16,7 +16,7 @@ export async function folderStore(
   path: string,
   { isShared = false } = {},
 ): Promise<RunStore & { close(): Promise<void> }> {
-  await named(path, mkdir(path, { recursive: true }));
+  await named(path, makeFolder(path));
   if (isShared) await removeLeftovers(path);
   const close = isShared ? async () => {} : await named(path, lockFolder(path));
   return {

@@ -1,7 +1,18 @@
 // Folders as strangers would pack them, and outputs that would cost somebody a file.
 
 import { execFileSync } from 'node:child_process';
-import { cpSync, linkSync, mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { readModel, writeModel } from '../../src/graph/index.ts';
@@ -117,6 +128,70 @@ test('nothing that a command is given is read from a pipe or a device', async ()
     await refused(args, /": not a file but a named pipe; /);
   await refused([...opt, '/dev/zero'], '"/dev/zero": not a file but a device; ');
 });
+
+test('a folder with an ONNX file is copied without links, or refused before the work', async () => {
+  const cache = newFolder('cache');
+  const snapshot = join(cache, 'snapshots/0123');
+  mkdirSync(join(snapshot, 'onnx'), { recursive: true });
+  mkdirSync(join(cache, 'blobs'));
+  writeFileSync(join(cache, 'blobs/model'), small());
+  writeFileSync(join(cache, 'blobs/config'), '{}');
+  symlinkSync('../../../blobs/model', join(snapshot, 'onnx/model.onnx'));
+  symlinkSync('../../blobs/config', join(snapshot, 'config.json'));
+  symlinkSync('.', join(snapshot, 'around'));
+  const output = join(cache, 'small');
+  const samples = join(cache, 'x.npy');
+  writeFileSync(
+    samples,
+    npy(
+      [4, 1, 28, 28],
+      Float32Array.from({ length: 4 * 784 }, (_, i) => Math.sin(i * i)),
+    ),
+  );
+  const prune = [
+    'prune',
+    snapshot,
+    '--calibrate',
+    samples,
+    '--method',
+    'magnitude',
+    '--keep',
+    '0.5',
+    '-o',
+    output,
+  ];
+  await osscarJson(...prune);
+  expect(listing(output)).toEqual(['README.md', 'config.json', 'onnx']);
+  expect(lstatSync(join(output, 'config.json')).isFile()).toBe(true);
+  const again = [...prune, '--overwrite'];
+  execFileSync('mkfifo', [join(snapshot, 'pipe')]);
+  await refused(again, /pipe": not a file but a named pipe/);
+  rmSync(join(snapshot, 'pipe'));
+  symlinkSync(MOBILENET, join(snapshot, 'elsewhere.txt'));
+  await refused(again, /elsewhere\.txt": leads out of its folder/);
+});
+
+test.runIf(existsSync('/proc/self'))(
+  'an output on which a disk is mounted is refused before the work',
+  async () => {
+    const text = ['--calibrate', fixture('text/kjv-train.txt'), '--keep', '0.5', '--overwrite'];
+    await refused(
+      ['prune', fixture('opt-kjv'), ...text, '-o', '/proc'],
+      /"\/proc": another disk is mounted there/,
+    );
+  },
+);
+
+test.runIf(existsSync('/proc/self'))(
+  'a work folder where none can be made is refused, and not waited for',
+  async () => {
+    const args = ['prune', MOBILENET, '--calibrate', fixture('calib'), ...PREPROCESSING, '--keep', '0.5'];
+    await refused(
+      [...args, '-o', join(folder, 'o.onnx'), '--work', '/proc/a/b'],
+      '"/proc/a/b": no such file or folder',
+    );
+  },
+);
 
 describe.concurrent('an output', () => {
   const data = Float32Array.from({ length: 4 * 784 }, (_, i) => Math.sin(i * i));
