@@ -183,6 +183,9 @@ function fromRuntime(name: string, tensor: Tensor): FloatTensor {
 function failed(Problem: typeof InputError | typeof UnsupportedModelError, action: string) {
   return (error: unknown): never => {
     const [line] = String(error instanceof Error ? error.message : error).split('\n', 1);
-    throw new Problem(`engine: onnxruntime cannot ${action} the model: ${line}`, { cause: error });
+    const hint = /Could not find an implementation/.test(line)
+      ? ' (opset 7 and later, and float32, are what it has most operators for)'
+      : '';
+    throw new Problem(`engine: onnxruntime cannot ${action} the model: ${line}${hint}`, { cause: error });
   };
 }

@@ -214,3 +214,17 @@ describe.concurrent('an output that cannot be written', () => {
     expect(listing(locked)).toEqual(before);
   });
 });
+
+test('an empty output is not the working folder', async () => {
+  const text = ['--calibrate', fixture('text/kjv-train.txt'), '--keep', '0.5', '--overwrite'];
+  await refused(['prune', fixture('opt-kjv'), ...text, '-o', ''], '--output: expected a path, got ""');
+});
+
+test('a type or an opset that the engine has no operators for is said to be the cause', async () => {
+  const b = new OnnxBuilder({ type: 'float64' });
+  const double = b.output(b.conv(b.input([1, 28, 28]), 8, 3)).build();
+  await refused(
+    ['inspect', file('double.onnx', double)],
+    /Conv\(\d+\).*\(opset 7 and later, and float32, are what/,
+  );
+});
