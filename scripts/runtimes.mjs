@@ -2,8 +2,9 @@
 // installed on demand into build/runtimes/. Fails where a test fails, or where kept sets or hashes differ.
 // `-- node22 deno` runs only these; `-- --write` puts the table into docs/runtimes.md.
 
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { build } from 'esbuild';
 
 const { platform, arch } = process;
@@ -55,14 +56,22 @@ for (const name of names) {
 const chosen = names.length > 0 ? names : Object.keys(RUNTIMES);
 
 await bundle();
+for (const name of chosen) install(RUNTIMES[name]);
+const ends = [];
+const todo = chosen.entries();
+const runner = async () => {
+  for (const [i, name] of todo) {
+    const started = performance.now();
+    const result = await run(RUNTIMES[name]);
+    ends[i] = { result, seconds: ((performance.now() - started) / 1000).toFixed(0) };
+  }
+};
+await Promise.all(Array.from({ length: availableParallelism() }, runner));
 const rows = [];
-let reference;
+const reference = ends.find(({ result }) => result)?.result;
 let failed = false;
-for (const name of chosen) {
-  const started = performance.now();
-  const result = run(RUNTIMES[name]);
-  const seconds = ((performance.now() - started) / 1000).toFixed(0);
-  reference ??= result;
+for (const [i, name] of chosen.entries()) {
+  const { result, seconds } = ends[i];
   const complaints = result ? complaintsOf(result, reference) : ['it ended without a result'];
   failed ||= complaints.length > 0;
   console.log(`${name}: ${complaints.length === 0 ? 'ok' : 'FAILED'}, ${seconds} s`);
@@ -134,23 +143,38 @@ async function bundle() {
   cpSync('test/fixtures', 'build/fixtures', { recursive: true });
 }
 
-/** Installs a runtime where it is missing and returns what it reports. */
-function run({ package: spec, program, args }) {
+/** Where a runtime is installed, and its program. */
+function placeOf({ package: spec, program }) {
   const [, name, version] = /^(.+)@(.+)$/.exec(spec);
   const folder = `${FOLDER}/${name.replace('/', '-')}-${version}`;
-  const path = `${folder}/node_modules/${name}/${program}`;
-  if (!existsSync(path)) {
-    mkdirSync(folder, { recursive: true });
-    writeFileSync(`${folder}/package.json`, '{}');
-    const npm = ['install', '--no-audit', '--no-fund', '--no-package-lock', '--prefix', folder, spec];
-    execFileSync('npm', npm, { stdio: ['ignore', 2, 2], shell: platform === 'win32' });
-  }
-  const file = `${FOLDER}/${args.at(-1)}`;
-  const { stdout } = spawnSync(path, [...args.slice(0, -1), file], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-    encoding: 'utf8',
-    timeout: HANG_MS,
-    maxBuffer: 2 ** 27,
+  return { folder, path: `${folder}/node_modules/${name}/${program}` };
+}
+
+/** Installs a runtime where it is missing. */
+function install(runtime) {
+  const { folder, path } = placeOf(runtime);
+  if (existsSync(path)) return;
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(`${folder}/package.json`, '{}');
+  const npm = [
+    'install',
+    '--no-audit',
+    '--no-fund',
+    '--no-package-lock',
+    '--prefix',
+    folder,
+    runtime.package,
+  ];
+  execFileSync('npm', npm, { stdio: ['ignore', 2, 2], shell: platform === 'win32' });
+}
+
+/** What a runtime reports. */
+async function run(runtime) {
+  const { args } = runtime;
+  const options = { encoding: 'utf8', timeout: HANG_MS, maxBuffer: 2 ** 27 };
+  const child = [placeOf(runtime).path, [...args.slice(0, -1), `${FOLDER}/${args.at(-1)}`], options];
+  const stdout = await new Promise((resolve) => {
+    execFile(...child, (_, stdout) => resolve(stdout)).stderr.pipe(process.stderr);
   });
   try {
     return JSON.parse(stdout.trimEnd().split('\n').at(-1));

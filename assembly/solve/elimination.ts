@@ -324,7 +324,6 @@ function formR<T>(s: Elimination, last: i32, V: usize, owed: i32, L: usize, fact
   scaleRow<f64>(b * b, 0.5, M);
   const half = narrowed<T>(b * b, M, factor);
   for (let r = 0; r < b; r++) subtractRows<T>(b, base, at<T>(half, b, r, 0), sizeof<T>(), V, lt, R + <usize>r * lt);
-
 }
 
 /** For b > 1: D ← D − vᵀv, E ← E − vᵀr − rᵀv, and the costs. */

@@ -31,14 +31,14 @@ describe.each([
     name: 'opt-kjv',
     ...{ calib: 'kjv-train', text: 'kjv-test', dense: 18.0707 },
     bounds: { 0.7: 20.4, 0.5: 24.5, 0.3: 33.5 },
-    // what auto chooses at these sizes; chosen anew only where it is quick
+    // what auto chooses at these sizes
     targets: { 0.7: 'residual:0.75', 0.5: 'residual:0.75', 0.3: 'residual' },
   },
   {
     name: 'stories260k',
     ...{ calib: 'tinystories-calib', text: 'tinystories-test', dense: 5.8414 },
     bounds: { 0.7: 10.2, 0.5: 17.7, 0.3: 35 },
-    targets: { 0.7: 'residual:0.5', 0.5: 'auto', 0.3: 'residual:0.25' },
+    targets: { 0.7: 'residual:0.5', 0.5: 'residual', 0.3: 'residual:0.25' },
   },
 ])('$name', ({ name, calib, text, dense, bounds, targets }) => {
   const folder = shared(`models/${name}`);
