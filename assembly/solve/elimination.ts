@@ -257,9 +257,10 @@ export function eliminateStep<T>(s: Elimination, position: i32): i32 {
   const factor = narrowed<T>(b * b, L, s.work + 4 * bb);
   smallTrsm<T>(b, base, factor, V, lt);
 
-  formR<T>(s, last, V, owed, L, factor);
-  if (b == 1) updateScalars<T>(last, V, at<T>(s.R, p, panelRow(s, last), 0), s.D, s.E, s.cost, s.otherwise);
-  else updateBlocks<T>(s, last, V, at<T>(s.R, p, panelRow(s, last), 0));
+  const R = at<T>(s.R, p, panelRow(s, last), 0);
+  formR<T>(s, last, V, R, owed, L, factor);
+  if (b == 1) updateScalars<T>(last, V, R, s.D, s.E, s.cost, s.otherwise);
+  else updateBlocks<T>(s, last, V, R);
   s.live--;
   s.staged--;
   return 0;
@@ -288,14 +289,13 @@ function subtractProduct(b: i32, A: usize, B: usize, ld: usize, block: usize): v
 }
 
 /** The rows of R, and of U, that belong to the V of a removal. */
-function formR<T>(s: Elimination, last: i32, V: usize, owed: i32, L: usize, factor: usize): void {
+function formR<T>(s: Elimination, last: i32, V: usize, R: usize, owed: i32, L: usize, factor: usize): void {
   const b = s.b;
   const p = s.p;
   const lt = <usize>p * sizeof<T>();
   const bb = <usize>(b * b) * S;
   const base = last * b;
   const before = V + <usize>b * lt;
-  const R = at<T>(s.R, p, panelRow(s, last), 0);
   const beforeR = R + <usize>b * lt;
   const staged = at<T>(s.K, p, stagedRow(s, last), 0);
   for (let r = 0; r < b; r++) {

@@ -129,6 +129,19 @@ test('nothing that a command is given is read from a pipe or a device', async ()
   await refused([...opt, '/dev/zero'], '"/dev/zero": not a file but a device; ');
 });
 
+/** Calibration data for `small()`, and how to prune by it. */
+function samplesIn(path: string) {
+  const samples = join(path, 'x.npy');
+  const data = Float32Array.from({ length: 4 * 784 }, (_, i) => Math.sin(i * i));
+  writeFileSync(samples, npy([4, 1, 28, 28], data));
+  const fixed = ['--calibrate', samples, '--method', 'magnitude', '--keep', '0.5'];
+  const prune = (model: string, output: string, ...flags: string[]) => [
+    ...['prune', model, ...fixed, '-o', output],
+    ...flags,
+  ];
+  return { samples, prune };
+}
+
 test('a folder with an ONNX file is copied without links, or refused before the work', async () => {
   const cache = newFolder('cache');
   const snapshot = join(cache, 'snapshots/0123');
@@ -140,30 +153,11 @@ test('a folder with an ONNX file is copied without links, or refused before the 
   symlinkSync('../../blobs/config', join(snapshot, 'config.json'));
   symlinkSync('.', join(snapshot, 'around'));
   const output = join(cache, 'small');
-  const samples = join(cache, 'x.npy');
-  writeFileSync(
-    samples,
-    npy(
-      [4, 1, 28, 28],
-      Float32Array.from({ length: 4 * 784 }, (_, i) => Math.sin(i * i)),
-    ),
-  );
-  const prune = [
-    'prune',
-    snapshot,
-    '--calibrate',
-    samples,
-    '--method',
-    'magnitude',
-    '--keep',
-    '0.5',
-    '-o',
-    output,
-  ];
-  await osscarJson(...prune);
+  const { prune } = samplesIn(cache);
+  await osscarJson(...prune(snapshot, output));
   expect(listing(output)).toEqual(['README.md', 'config.json', 'onnx']);
   expect(lstatSync(join(output, 'config.json')).isFile()).toBe(true);
-  const again = [...prune, '--overwrite'];
+  const again = prune(snapshot, output, '--overwrite');
   execFileSync('mkfifo', [join(snapshot, 'pipe')]);
   await refused(again, /pipe": not a file but a named pipe/);
   rmSync(join(snapshot, 'pipe'));
@@ -194,27 +188,16 @@ test.runIf(existsSync('/proc/self'))(
 );
 
 describe.concurrent('an output', () => {
-  const data = Float32Array.from({ length: 4 * 784 }, (_, i) => Math.sin(i * i));
   /** A folder with a model and its calibration data, and how to prune it. */
   function prepared() {
     const path = newFolder('output');
-    const [model, samples] = [join(path, 'model.onnx'), join(path, 'x.npy')];
+    const model = join(path, 'model.onnx');
     writeFileSync(model, small());
-    writeFileSync(samples, npy([4, 1, 28, 28], data));
-    const prune = (output: string, ...flags: string[]) => [
-      'prune',
-      model,
-      '--calibrate',
-      samples,
-      '--method',
-      'magnitude',
-      '--keep',
-      '0.5',
-      '-o',
-      output,
-      ...flags,
-    ];
-    return { path, model, samples, prune };
+    const { samples, prune } = samplesIn(path);
+    return {
+      ...{ path, model, samples },
+      prune: (output: string, ...flags: string[]) => prune(model, output, ...flags),
+    };
   }
 
   test('that is there stays, unless --overwrite says otherwise', async () => {

@@ -14,6 +14,7 @@ import { parseRecipe } from '../../src/pipeline/recipe.ts';
 import { placed, stepsOf } from '../../src/pipeline/steps.ts';
 import { tiny } from '../cli/models.ts';
 import { mask } from '../graph/masking.ts';
+import { once } from '../support/once.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { toFloat16, withInputDims } from './edit.ts';
 import { difference, engine, fashion, fixtureBytes, noise, outputs, prune } from './fixtures.ts';
@@ -171,12 +172,6 @@ const GRAPHS: Record<string, { groups: number[]; shape?: number[]; build: (b: On
       },
     },
   };
-
-/** What several tests look at. */
-function once<T>(run: () => Promise<T>): () => Promise<T> {
-  let found: Promise<T> | undefined;
-  return () => (found ??= run());
-}
 
 describe('prune', () => {
   for (const [name, { groups, shape = [3, 8, 8], build }] of Object.entries(GRAPHS)) {

@@ -22,6 +22,7 @@ import {
 } from '../../src/pipeline/index.ts';
 import { decode, encode } from '../../src/pipeline/store/artefact.ts';
 import { openSession, type Session } from '../../src/pool/index.ts';
+import { once } from '../support/once.ts';
 
 const FIXTURES = join(import.meta.dirname, '../fixtures');
 const LENGTH = 64;
@@ -59,9 +60,7 @@ async function prune(options: Partial<PruneOptions>) {
   return { report: report as PruneReport & Required<Pick<PruneReport, 'metric'>>, files: output.files() };
 }
 
-/** What several tests look at. */
-let third: ReturnType<typeof prune> | undefined;
-const toThird = () => (third ??= prune({ keep: 0.3 }));
+const toThird = once(() => prune({ keep: 0.3 }));
 
 /** All of a folder's weights. */
 async function weightsOf(files: Map<string, Blob>): Promise<string> {
