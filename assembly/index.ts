@@ -68,7 +68,8 @@ export function dsymmetrize(n: i32, A: usize, lda: i32): void { symmetrize<f64>(
 
 export { createProblem, formProblem, gather, multiplyByH, workIn } from './solve/problem';
 export { factor, solve, refitted, objectiveOf, keepLargest } from './solve/refit';
-export { eliminateInSingle, eliminateInDouble, eliminated, tiledBlocks } from './solve/greedy';
+export { greedy, eliminated, tiledBlocks } from './solve/greedy';
+export { prune } from './solve/prune';
 export function sselect(s: Problem, keep: i32): i32 { return select<f32>(s, keep); }
 export function dselect(s: Problem, keep: i32): i32 { return select<f64>(s, keep); }
 
@@ -118,20 +119,20 @@ export function problemOrder(s: Problem): usize { return s.order; }
 export function problemCurve(s: Problem): usize { return s.curve; }
 export function problemWorkspace(s: Problem): usize { return s.workspace; }
 export function problemReport(s: Problem): usize { return changetype<usize>(s.report); }
+export function problemIsSingle(s: Problem): bool { return s.isSingle; }
 
 export {
   createTableau, build as tableauBuild, costs as tableauCosts, bestSwap as tableauBestSwap, swap as tableauSwap,
-  move as tableauMove, search as tableauSearch, complete as tableauComplete,
+  move as tableauMove, complete as tableauComplete,
 } from './solve/tableau';
+export { exchangeWhileBetter, swapWhileBetter } from './solve/search';
 
-// What a host reads of a tableau, and writes: kept groups before it is built, and those that are to move.
+// The steps of a search by themselves. What is read of a tableau, and written: kept groups before it is built, and those that are to move.
 export function tableauT(s: Tableau): usize { return s.T; }
 export function tableauK(s: Tableau): usize { return s.K; }
 export function tableauRow(s: Tableau): usize { return s.row; }
 export function tableauIsKept(s: Tableau): usize { return s.isKept; }
 export function tableauList(s: Tableau): usize { return s.list; }
-/** The weights, p × m by position, before the first pivot; after it they are gone. */
-export function tableauWeights(s: Tableau): usize { return s.pivots ? 0 : s.R; }
 export function tableauObjective(s: Tableau): f64 { return s.objective; }
 export function tableauChange(s: Tableau): f64 { return s.change; }
 export function tableauOut(s: Tableau): i32 { return s.out; }

@@ -3,7 +3,8 @@
 //   npm run bench -- swap [--quick] [--json]
 
 import { type Kernels, openKernels } from '../src/kernel/index.ts';
-import { type LayerProblem, magnitudeSupport, refit, Tableau, unpacked } from '../src/solve/index.ts';
+import { type LayerProblem, magnitudeSupport, refit, unpacked } from '../src/solve/index.ts';
+import { Tableau } from '../test/support/tableau.ts';
 import { type Bench, bench, pair, round } from './support/bench.ts';
 import { layerProblems, QUICK, SHAPES } from './support/layer.ts';
 import * as naive from './support/naive.ts';

@@ -5,17 +5,18 @@
  * Every export forgets the last error, checks all it is given, takes the scratch it states, and only then computes.
  * Groups and reports are written at the very end, where all has gone well.
  */
-import { formBytes, lines, problemBytes, refitBytes, tableauBytes } from '../../src/solve/memory';
+import { GREEDY, SWAP, THOROUGH, eliminationPath, swapsAtMost } from '../../src/solve/constants';
+import { formBytes, lines, problemBytes, pruneBytes, refitBytes, tableauBytes } from '../../src/solve/memory';
 import { widen } from '../gram';
 import { enter, entry, put, value } from '../solve/array';
-import { select } from '../solve/greedy';
+import { greedy, select } from '../solve/greedy';
 import { Problem, createProblem, formProblem, rowOfH, workIn } from '../solve/problem';
-import { keepLargest, refitted } from '../solve/refit';
-import { REPORT_BYTES, blank } from '../solve/report';
+import { prune, searchFrom } from '../solve/prune';
+import { keepLargest, refit, refitted } from '../solve/refit';
+import { Report, blank } from '../solve/report';
 import { workBytes } from '../solve/work';
 import * as check from './check';
 import { BUFFER, PROBLEM, allocate, free, memoryFor, push, pushBytes, setLimit } from './memory';
-import { eliminate, eliminateBytes, prune, pruneBytes, refit, search } from './prune';
 import { XtXOf, XtYOf, accumulate, accumulateBytes, statisticsBytes, sumXOf, sumYOf } from './statistics';
 import {
   INVALID_ARGUMENT, NOT_FINITE, OK, begin, detail, length, notPositiveDefinite, outOfMemory, refuse, sayNumber, status,
@@ -25,6 +26,8 @@ import {
 /** Rises with every change that a host has to know of. */
 const ABI_VERSION: i32 = 1;
 const MANY: i32 = i32.MAX_VALUE;
+/** A report as the host has it: as far as the starts. */
+const REPORT_BYTES: usize = offsetof<Report>('greedy');
 
 export function osscar_version(): i32 {
   return ABI_VERSION;
@@ -148,8 +151,8 @@ export function osscar_eliminate(
   const layer = changetype<Problem>(problem);
   const points = layer.groups + 1;
   if (!check.optional('curve', curve, 8 * <f64>points)) return status;
-  if (!room(layer, eliminateBytes(layer.p, layer.m, layer.b))) return status;
-  const pivot = eliminate(layer, keep, groupsPerStep);
+  if (!room(layer, pruneBytes(layer.p, layer.m, layer.b, GREEDY))) return status;
+  const pivot = greedy(layer, keep, groupsPerStep, eliminationPath(layer.p, layer.m), true, false);
   if (curve && pivot == 0) memory.copy(curve, layer.curve, <usize>points * 8);
   return finish(pivot, layer, kept, report);
 }
@@ -158,7 +161,7 @@ export function osscar_select(problem: usize, keep: i32, kept: usize, report: us
   begin('osscar_select');
   if (!chooses(problem, keep, kept, report)) return status;
   const layer = changetype<Problem>(problem);
-  if (!room(layer, eliminateBytes(layer.p, layer.m, layer.b))) return status;
+  if (!room(layer, pruneBytes(layer.p, layer.m, layer.b, GREEDY))) return status;
   return finish(select<f64>(layer, keep), layer, kept, report);
 }
 
@@ -168,7 +171,7 @@ export function osscar_swap(problem: usize, keep: i32, kept: usize, maxSwaps: i3
   const layer = changetype<Problem>(problem);
   if (!room(layer, tableauBytes(layer.p, layer.m, layer.b))) return status;
   if (!check.support(layer, keep, kept)) return status;
-  return finish(search(layer, maxSwaps), layer, kept, report);
+  return finish(searchFrom(layer, keep * layer.b, THOROUGH, maxSwaps, 0), layer, kept, report);
 }
 
 export function osscar_refit(problem: usize, keep: i32, kept: usize, W: usize, bias: usize, report: usize): i32 {
@@ -177,7 +180,7 @@ export function osscar_refit(problem: usize, keep: i32, kept: usize, W: usize, b
   const layer = changetype<Problem>(problem);
   if (!room(layer, refitBytes(keep * layer.b, layer.m))) return status;
   if (!check.support(layer, keep, kept)) return status;
-  const pivot = refit(layer, keep);
+  const pivot = refit(layer, keep * layer.b);
   if (pivot == 0) spread(layer, keep * layer.b, W, bias);
   return finish(pivot, layer, kept, report);
 }
@@ -186,8 +189,8 @@ export function osscar_prune(problem: usize, keep: i32, kept: usize, W: usize, b
   begin('osscar_prune');
   if (!(chooses(problem, keep, kept, report) && solves(problem, W, bias))) return status;
   const layer = changetype<Problem>(problem);
-  if (!room(layer, pruneBytes(layer.p, layer.m, layer.b))) return status;
-  const pivot = prune(layer, keep);
+  if (!room(layer, pruneBytes(layer.p, layer.m, layer.b, SWAP))) return status;
+  const pivot = prune(layer, keep, 1, true, false, SWAP, swapsAtMost(layer.groups, layer.b), 0);
   if (pivot == 0) spread(layer, keep * layer.b, W, bias);
   return finish(pivot, layer, kept, report);
 }
@@ -195,7 +198,7 @@ export function osscar_prune(problem: usize, keep: i32, kept: usize, W: usize, b
 /** The block of a problem and all that the largest call on it takes. */
 export function osscar_prune_bytes(p: i32, m: i32, b: i32): f64 {
   begin('osscar_prune_bytes');
-  return check.shape(p, m, b) ? blockBytes(p, m, b) + scratchBytes(p, m, pruneBytes(p, m, b)) : -1;
+  return check.shape(p, m, b) ? blockBytes(p, m, b) + scratchBytes(p, m, pruneBytes(p, m, b, SWAP)) : -1;
 }
 
 /** A problem's block with its header. */

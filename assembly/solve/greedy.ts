@@ -11,14 +11,31 @@ import { createElimination, eliminate, eliminateGroup, nextPanel } from './elimi
 import { Elimination, eliminateStart } from './elimination';
 import { Problem, dampingOf, diagonalOfH, rowOfH } from './problem';
 import { factorKept } from './refit';
-import { blank } from './report';
 
 /**
- * From all groups, removes the cheapest `groupsPerStep` at a time until `keep` are left, as `eliminateInDouble`, in f32.
- * @returns whether H is well enough conditioned for that, and f64 confirms what the removals cost, as `factorKept` has left it; else
- *   there is nothing to be found
+ * From all groups, removes the cheapest `groupsPerStep` at a time until `keep` are left. The schedule of n removals is the
+ * published one: s = max(1, ⌊n / groupsPerStep⌋) steps of ⌊n / s⌋ groups, the first n mod s of them one larger. Protected
+ * groups stay.
+ * @param single  whether f32 may do, which `isSingle` then says; what `factorKept` leaves is there then
+ * @param wholeCurve  goes on below `keep`, one group at a time, for the rest of the curve
+ * @returns 0, or the pivot at which H is not positive definite
+ *
+ * `eliminationBytes` of workspace. p³ flops for H⁻¹, 2p²m for the solution (none where it is known), up to p³/6 for columns
+ * of H⁻¹ and about twice as much for those of the costs; in f32, k³/3 + k²m in f64 for the refit.
  */
-export function eliminateInSingle(s: Problem, keep: i32, groupsPerStep: i32, path: i32, wholeCurve: bool): bool {
+export function greedy(s: Problem, keep: i32, groupsPerStep: i32, path: i32, single: bool, wholeCurve: bool): i32 {
+  s.isSingle = single && isGoodEnough(s, keep, groupsPerStep, path, wholeCurve);
+  if (s.isSingle) return 0;
+  const e = create<f64>(s, path, false);
+  const info = fullSupport<f64>(s, e);
+  return info ? info : removeGroups<f64>(s, e, keep, groupsPerStep, wholeCurve);
+}
+
+/**
+ * Eliminates in f32.
+ * @returns whether H is well enough conditioned for that, and f64 confirms what the removals cost; else there is nothing to be found
+ */
+function isGoodEnough(s: Problem, keep: i32, groupsPerStep: i32, path: i32, wholeCurve: bool): bool {
   if (keep == s.groups) return false;
   const e = create<f32>(s, path, false);
   if (fullSupport<f32>(s, e) != 0 || !(varianceInflation<f32>(s, e.T) <= WELL_CONDITIONED)) return false;
@@ -34,21 +51,6 @@ export function eliminateInSingle(s: Problem, keep: i32, groupsPerStep: i32, pat
 }
 
 /**
- * The schedule of n removals is the published one: s = max(1, ⌊n / groupsPerStep⌋) steps of ⌊n / s⌋ groups, the first n mod s
- * of them one larger. Protected groups stay.
- * @param wholeCurve  goes on below `keep`, one group at a time, for the rest of the curve
- * @returns 0, or the pivot at which H is not positive definite
- *
- * `eliminationBytes` of workspace. p³ flops for H⁻¹, 2p²m for the solution (none where it is known), up to p³/6 for columns
- * of H⁻¹ and about twice as much for those of the costs.
- */
-export function eliminateInDouble(s: Problem, keep: i32, groupsPerStep: i32, path: i32, wholeCurve: bool): i32 {
-  const e = create<f64>(s, path, false);
-  const info = fullSupport<f64>(s, e);
-  return info ? info : removeGroups<f64>(s, e, keep, groupsPerStep, wholeCurve);
-}
-
-/**
  * An elimination of a tiled problem. Before `eliminateTiled` the host writes `report.dense`, the diagonal blocks of T, to `tiledBlocks`,
  * and those of WWᵀ by `gramBlocks`.
  */
@@ -56,7 +58,7 @@ export function createTiled<T>(s: Problem): void {
   create<T>(s, COLUMNS, false, true);
 }
 
-/** As `eliminateInDouble`, from a support and in a precision that are the host's business. */
+/** As `greedy`, from a support and in a precision that are the host's business. */
 export function eliminateTiled<T>(s: Problem, keep: i32, groupsPerStep: i32, wholeCurve: bool): i32 {
   return removeGroups<T>(s, changetype<Elimination>(s.workspace), keep, groupsPerStep, wholeCurve);
 }
@@ -65,7 +67,7 @@ export function tiledBlocks(s: Problem): usize {
   return changetype<Elimination>(s.workspace).D;
 }
 
-/** The weights that the updates of `eliminateInDouble` led to on the path COLUMNS, p × m, those of kept groups first as in `order`. */
+/** The weights that the updates of `greedy` in f64 led to on the path COLUMNS, p × m, those of kept groups first as in `order`. */
 export function eliminated(s: Problem): usize {
   const e = changetype<Elimination>(s.workspace);
   nextPanel<f64>(e);
@@ -73,7 +75,6 @@ export function eliminated(s: Problem): usize {
 }
 
 function create<T>(s: Problem, path: i32, dearest: bool, tiled: bool = false): Elimination {
-  blank(changetype<usize>(s.report));
   const e = createElimination<T>(s.workspace, s.products, s.p, s.m, s.b, path, dearest, tiled);
   memory.copy(e.isProtected, s.isProtected, s.groups);
   return e;

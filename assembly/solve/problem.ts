@@ -21,6 +21,8 @@ export class Problem {
   own: bool;
   /** Whether the bias is refitted, from the means x (p) and y (m). */
   centred: bool;
+  /** Whether f32 was good enough for the elimination. */
+  isSingle: bool;
   /** The lower triangle, row behind row: `rowOfH`. */
   H: usize;
   /** p × m, as W0. */
@@ -38,6 +40,10 @@ export class Problem {
   order: usize;
   /** groups + 1 relative errors, by groups kept. */
   curve: usize;
+  /** By group, for a ranking. */
+  norms: usize;
+  /** Groups that each of three starts of a search keeps, and the best that was found from one (bytes). */
+  starts: usize;
   /** Numbers of rows (i32): those that a refit is of. */
   rows: usize;
   /** Scratch of the products, and where eliminations, refits and tableaux are laid out. */
@@ -71,13 +77,15 @@ export function createProblem(
   s.y = next = after<f64>(next, p, 1);
   s.rho = next = after<f64>(next, m, 1);
   s.curve = next = after<f64>(next, p, 1);
-  next = after<f64>(next, s.groups + 1, 1);
+  s.norms = next = after<f64>(next, s.groups + 1, 1);
+  next = after<f64>(next, s.groups, 1);
   s.report = blank(next);
-  s.order = next += REPORT_BYTES;
+  s.order = next += <usize>lines(REPORT_BYTES);
   s.rows = next = after<i32>(next, s.groups, 1);
   s.kept = next = after<i32>(next, p, 1);
   s.isProtected = next = after<u8>(next, s.groups, 1);
-  next = after<u8>(next, s.groups, 1);
+  s.starts = next = after<u8>(next, s.groups, 1);
+  next = after<u8>(next, 4, s.groups);
   if (<f64>(next - address) > problemBytes(p, m, b)) unreachable();
   memory.fill(s.isProtected, 0, s.groups);
   return s;

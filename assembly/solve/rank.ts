@@ -3,7 +3,7 @@ import { enter, entry, value } from './array';
 
 /**
  * The `count` positions of the least values (sign 1) or the greatest (−1), best first.
- * @param order  group by position, for ties
+ * @param order  group by position, for ties; 0 where positions are groups
  * @param taken  n bytes, 1 where a position is not to be ranked; on return it is 1 for those of out too
  * @param out  count positions
  */
@@ -23,7 +23,7 @@ export function least(n: i32, values: usize, order: usize, sign: f64 = 1, taken:
     const x = sign * value(values, i);
     if (best >= 0 && !(x <= bound)) continue; // most end here
     if (taken && load<u8>(taken + i)) continue;
-    if (best >= 0 && x == bound && entry(order, i) > entry(order, best)) continue;
+    if (best >= 0 && x == bound && (order == 0 || entry(order, i) > entry(order, best))) continue;
     best = i;
     bound = x;
   }

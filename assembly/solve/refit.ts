@@ -39,6 +39,13 @@ export function solve(s: Problem, k: i32): void {
   s.report.damping = dampingOf<f64>(s, s.rows, k, W);
 }
 
+/** `factor` and `solve` of the groups that are `kept`, of k rows. @returns as `factor` */
+export function refit(s: Problem, k: i32): i32 {
+  const info = factorKept(s);
+  if (info == 0) solve(s, k);
+  return info;
+}
+
 /** ½ tr(WᵀHW) − tr(WᵀG) of any weights on the first k of `rows`, k × m in the workspace. `objectiveBytes`; 2k²m flops. */
 export function objectiveOf(s: Problem, k: i32): f64 {
   const m = s.m;
@@ -68,19 +75,24 @@ export function objectiveOf(s: Problem, k: i32): f64 {
 
 /** As `factor`, of the groups that are `kept`. */
 export function factorKept(s: Problem): i32 {
+  return factor(s, nameRows(s));
+}
+
+/** The rows of the groups that are `kept` become `rows`. @returns how many they are */
+export function nameRows(s: Problem): i32 {
   const b = s.b;
   let k = 0;
   for (let g = 0; g < s.groups; g++) {
     if (!load<u8>(s.kept + g)) continue;
     for (let r = 0; r < b; r++) enter(s.rows, k++, g * b + r);
   }
-  return factor(s, k);
+  return k;
 }
 
 /** Keeps the `keep` groups with the largest Σ|w| over their rows of W0; ties keep the lower number, protected ones come first. */
 export function keepLargest(s: Problem, keep: i32): void {
   const groups = s.groups;
-  const norms = s.curve;
+  const norms = s.norms;
   const ranked = s.rows;
   const size = s.b * s.m;
   for (let g = 0; g < groups; g++) {

@@ -1,4 +1,4 @@
-// What a call has found out beside the groups: doubles in the host's hands, NaN where the call does not say.
+// What a call has found out beside the groups: doubles, NaN where the call does not say.
 
 // @ts-ignore: decorator
 @unmanaged
@@ -19,9 +19,13 @@ export class Report {
   damping: f64;
   /** What of f on all groups is damping. */
   denseDamping: f64;
+  /** f on the groups of each start. */
+  greedy: f64;
+  magnitude: f64;
+  forward: f64;
 }
 
-export const REPORT_BYTES: usize = 64;
+export const REPORT_BYTES: usize = offsetof<Report>();
 
 /** A report at the address that says nothing yet. */
 export function blank(address: usize): Report {

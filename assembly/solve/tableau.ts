@@ -1,6 +1,6 @@
-// The tableau of the local search: which groups are kept, T and K = RRᵀ in their order, the objective and the drift. The
-// mathematics of a pivot is in pivot.ts. After many pivots, or one that failed, it is made anew from H and G.
-import { IMPROVEMENT, PIVOTS, groupsPerPivot } from '../../src/solve/constants';
+// The tableau of the local search (search.ts): which groups are kept, T and K = RRᵀ in their order, the objective and the drift.
+// The mathematics of a pivot is in pivot.ts. After many pivots, or one that failed, it is made anew from H and G.
+import { PIVOTS, groupsPerPivot } from '../../src/solve/constants';
 import { HEAD_BYTES, lines, pivotBytes, tableauBytes } from '../../src/solve/memory';
 import { gemm } from '../gemm';
 import { potri } from '../potri';
@@ -51,11 +51,14 @@ export class Tableau {
   /** Groups by position, kept ones first, and back. */
   order: usize;
   position: usize;
-  /** Groups that the host names. */
+  /** Groups that are to move. */
   list: usize;
   /** By group (bytes): whether it is kept, and whether no swap may take it out. */
   isKept: usize;
   isProtected: usize;
+  /** For exchanges, by group (bytes): which were kept before, and which do not come into question. */
+  wasKept: usize;
+  taken: usize;
   /** Scratch of the products. */
   products: usize;
 }
@@ -92,6 +95,8 @@ export function createTableau(workspace: usize, products: usize, problem: Proble
   s.list = next = after<i32>(next, groups, 1);
   s.isKept = next = after<i32>(next, groups, 1);
   s.isProtected = next = after<u8>(next, groups, 1);
+  s.wasKept = next = after<u8>(next, groups, 1);
+  s.taken = next = after<u8>(next, groups, 1);
   next = after<u8>(next, groups, 1);
   if (<f64>(next - workspace) > tableauBytes(p, m, b)) unreachable();
   memory.copy(s.isProtected, problem.isProtected, groups);
@@ -225,15 +230,24 @@ export function swap(s: Tableau, out: i32, into: i32): f64 {
   return NaN;
 }
 
-/** Removes the first `count` groups of `list`, at most `groupsPerPivot`, all of them kept, or adds them. @returns as `swap` */
+/** Removes the first `count` groups of `list`, all of them kept, or adds them; some 32 rows a pivot. @returns as `swap` */
 export function move(s: Tableau, count: i32, isLeaving: bool): f64 {
+  const most = <i32>groupsPerPivot(s.b);
+  let change: f64 = 0;
+  for (let first = 0; first < count; first += most) {
+    change += moveSome(s, s.list + (<usize>first << 2), min(most, count - first), isLeaving);
+  }
+  return change;
+}
+
+function moveSome(s: Tableau, list: usize, count: i32, isLeaving: bool): f64 {
   while (isReady(s)) {
     const at = isLeaving ? s.kept - count : s.kept;
-    for (let i = 0; i < count; i++) exchange(s, entry(s.position, entry(s.list, i)), at + i);
+    for (let i = 0; i < count; i++) exchange(s, entry(s.position, entry(list, i)), at + i);
     const change = pivot(s, at, count, isLeaving ? count : 0);
     if (change != change) continue;
     s.kept += isLeaving ? -count : count;
-    for (let i = 0; i < count; i++) store<u8>(s.isKept + entry(s.list, i), isLeaving ? 0 : 1);
+    for (let i = 0; i < count; i++) store<u8>(s.isKept + entry(list, i), isLeaving ? 0 : 1);
     return change;
   }
   return NaN;
@@ -268,23 +282,4 @@ function exchange(s: Tableau, a: i32, z: i32): void {
   const first = entry(s.order, a);
   setPosition(s, a, entry(s.order, z));
   setPosition(s, z, first);
-}
-
-/**
- * The best single swap, again and again, until no swap improves: then the support is 1-swap optimal. Ends before that after
- * `maxSwaps` swaps.
- * @returns how many swaps improved; NaN where H is not positive definite
- */
-export function search(s: Tableau, maxSwaps: f64): f64 {
-  for (let steps: f64 = 0; ; steps++) {
-    s.isOptimal = !bestSwap(s) || !(s.change < -IMPROVEMENT * abs(s.objective));
-    if (s.isOptimal || steps >= maxSwaps) return steps;
-    const made = swap(s, s.out, s.into);
-    if (made < 0) continue;
-    if (made != made) return NaN;
-    // Only what the pivot itself confirms is kept: rounding may have promised more.
-    const back = swap(s, s.into, s.out);
-    s.isOptimal = true;
-    return back == back ? steps : NaN;
-  }
 }

@@ -28,8 +28,20 @@ export function groupsPerPivot(b: f64): f64 {
   return Math.max(1, Math.floor(PIVOT_ROWS / b));
 }
 
-/** Above it the default search stays with its starts: a tableau would take more than 1 GiB. */
-export const SEARCHABLE_ROWS: i32 = 8192;
+/** Above it searches stay with their start, but for the thorough one: a tableau would take more than 1 GiB. */
+const SEARCHABLE_ROWS: f64 = 8192;
+
+// What follows the greedy elimination, by its place among SEARCHES.
+export const GREEDY: i32 = 0;
+export const SWAP: i32 = 1;
+export const THOROUGH: i32 = 2;
+export const HALVING: i32 = 3;
+export const PUBLISHED: i32 = 4;
+
+/** Whether a search of p rows has a tableau. */
+export function hasTableau(search: i32, p: f64): boolean {
+  return search === THOROUGH || (search !== GREEDY && p <= SEARCHABLE_ROWS);
+}
 
 /** Rows per chunk of statistics: the depth that the f32 kernels sum before they add to f64 (KC of the GEMM). */
 export const CHUNK_ROWS: i32 = 512;

@@ -3,7 +3,6 @@
 // convolutional network a layer of 1024 inputs may see one row per image.
 
 import type { Kernels } from '../kernel/index.ts';
-import { eliminate } from './eliminate.ts';
 import {
   DEFAULT_DAMPING,
   type LayerProblem,
@@ -11,7 +10,8 @@ import {
   layerProblem,
   type ProblemOptions,
 } from './problem.ts';
-import { objectiveOf, type Refit, refitBias, refitRows } from './refit.ts';
+import { pruneLayer } from './prune.ts';
+import { objectiveOf, refitBias, refitRows } from './refit.ts';
 import { freePart, type LayerRows, rowsLeft } from './rows.ts';
 import { triangle } from './triangle.ts';
 
@@ -41,13 +41,13 @@ export function chooseDamping(
   const [weakest, ...stronger] = DAMPINGS;
   const problem = layerProblem(kernels, fit, W0, { ...options, damping: weakest });
   const part = freePart(kernels, problem, rows);
-  const { kept, refit: first } = eliminate(kernels, part, { keep });
+  const { kept, W: first } = pruneLayer(kernels, part, { keep, search: 'greedy' });
   const left = rowsLeft(problem.p, rows, kept);
   const unseen = layerProblem(kernels, heldOut, W0, { ...options, H: undefined, damping: 0, dampDead: true });
   const damp = damper(problem, weakest);
-  const error = (damping: number, known?: Refit) => {
+  const error = (damping: number, known?: Float64Array) => {
     const damped = damp(damping);
-    const { W } = known ?? refitRows(kernels, damped, left);
+    const W = known ?? refitRows(kernels, damped, left).W;
     return 2 * objectiveOf(kernels, unseen, W, left) + heldOut.n * squaredShift(damped, unseen, W);
   };
   let best = {

@@ -1,12 +1,12 @@
-// Greedy backward elimination: from all groups, remove the cheapest again and again; and forward selection, from none. The
+// Greedy backward elimination: from all groups, remove the cheapest again and again. The
 // mathematics and the order of work are in assembly/solve/; this file says what is to be done, and what came of it.
 
 import { InputError } from '../errors.ts';
-import { type ElementType, elementBytes, type Kernels, prefixOf } from '../kernel/index.ts';
+import type { ElementType, Kernels } from '../kernel/index.ts';
 import { COLUMNS, eliminationPath, GRAM } from './constants';
-import { eliminationBytes, refitBytes } from './memory';
+import { eliminationBytes } from './memory';
 import type { LayerProblem } from './problem.ts';
-import { groupRows, type Refit } from './refit.ts';
+import { groupRows } from './refit.ts';
 import { expectDefinite, spread, Workspace } from './workspace.ts';
 
 const PATHS = { columns: COLUMNS, gram: GRAM };
@@ -57,8 +57,6 @@ export interface Elimination {
   readonly denseDamping: number;
   /** Of the search, as it was accepted. */
   readonly precision: ElementType;
-  /** The refit in f64 that confirmed a search in f32. */
-  readonly refit?: Refit;
   /** p × m, the weights of the updates, where asked for. */
   readonly W?: Float64Array;
 }
@@ -67,8 +65,8 @@ export interface Elimination {
  * @throws {NotPositiveDefiniteError} where H is not positive definite
  *
  * p³ flops for H⁻¹, 2p²m for the weights (none where the solution is known), up to p³/6 for the columns of H⁻¹ that
- * are needed and about twice as much for those of the costs; in f32, k³/3 + 2k²m in f64 for the refit.
- * `eliminationBytes` of wasm memory, in f32 half as much.
+ * are needed and about twice as much for those of the costs; in f32, k³/3 + k²m in f64 for the refit.
+ * `eliminationBytes` of wasm memory.
  *
  * @example
  * const { kept, curve } = eliminate(kernels, problem, { keep: 128, wholeCurve: true });
@@ -77,12 +75,11 @@ export function eliminate(kernels: Kernels, problem: LayerProblem, options: Elim
   return kernels.scoped(() => eliminateIn(Workspace.of(kernels, problem), problem, options));
 }
 
-/** As `eliminate`, of a problem that is in wasm memory. @param withRefit  whether the refit is wanted where there is one */
+/** As `eliminate`, of a problem that is in wasm memory. */
 export function eliminateIn(
   space: Workspace,
   problem: LayerProblem,
   options: EliminationOptions,
-  withRefit = true,
 ): Elimination {
   checkSchedule('eliminate', problem, options);
   const { p, m, groupSize, groups } = problem;
@@ -90,28 +87,23 @@ export function eliminateIn(
   const { weights = false, wholeCurve = false } = options;
   const { abi } = space.kernels;
   const way = weights ? COLUMNS : path ? PATHS[path] : eliminationPath(p, m);
-  const bytes = (size: number) => eliminationBytes(p, m, groupSize, way, size, p);
-  const step = Math.min(groupsPerStep, groups);
-  const plan = [space.state, keep, step, way, wholeCurve && !weights] as const;
-  const found = (type: ElementType): Elimination => {
+  space.protect(protect);
+  return space.working(eliminationBytes(p, m, groupSize, way, 8, p), () => {
+    const step = Math.min(groupsPerStep, groups);
+    const how = [precision === 'f32' && !weights, wholeCurve && !weights] as const;
+    expectDefinite('eliminate', abi.greedy(space.state, keep, step, way, ...how));
     const { objective, dense: denseObjective, denseDamping } = space.report;
     const removed = Array.from(space.order.subarray(keep)).reverse();
-    const curve = space.curve.slice();
-    return { kept: space.kept, removed, curve, objective, denseObjective, denseDamping, precision: type };
-  };
-  space.protect(protect);
-  if (precision === 'f32' && !weights) {
-    const k = keep * groupSize;
-    const single = space.working(Math.max(bytes(4), refitBytes(k, m)), () =>
-      abi.eliminateInSingle(...plan)
-        ? { ...found('f32'), refit: withRefit ? space.solve(k) : undefined }
-        : undefined,
-    );
-    if (single) return single;
-  }
-  return space.working(bytes(8), () => {
-    expectDefinite('eliminate', abi.eliminateInDouble(...plan));
-    return { ...found('f64'), W: weights ? byGroup(space, problem, keep) : undefined };
+    const found = {
+      kept: space.kept,
+      removed,
+      curve: space.curve.slice(),
+      objective,
+      denseObjective,
+      denseDamping,
+    };
+    const accepted = abi.problemIsSingle(space.state) ? 'f32' : 'f64';
+    return { ...found, precision: accepted, W: weights ? byGroup(space, problem, keep) : undefined };
   });
 }
 
@@ -119,34 +111,6 @@ export function eliminateIn(
 function byGroup(space: Workspace, { p, m, groupSize }: LayerProblem, keep: number): Float64Array {
   const rows = groupRows(Array.from(space.order.subarray(0, keep)), groupSize);
   return spread(space.matrix(space.kernels.abi.eliminated(space.state), rows.length, m), rows, p, m);
-}
-
-/** As of `EliminationOptions`, but f64 by default: a selection in f32 is not confirmed here. */
-type SelectionOptions = Pick<EliminationOptions, 'keep' | 'protect' | 'precision'>;
-
-/** The kept groups, ascending, and f of their refit. */
-type Selection = Pick<Elimination, 'kept' | 'objective'>;
-
-/**
- * Forward selection: from nothing, adds the group with the largest gain again and again. The elimination's
- * recursion with H and G in the place of H⁻¹ and H⁻¹G, so it needs no inverse.
- */
-export function select(kernels: Kernels, problem: LayerProblem, options: SelectionOptions): Selection {
-  return kernels.scoped(() => selectIn(Workspace.of(kernels, problem), problem, options));
-}
-
-/** As `select`, of a problem that is in wasm memory. */
-export function selectIn(space: Workspace, problem: LayerProblem, options: SelectionOptions): Selection {
-  checkSchedule('select', problem, options);
-  const { p, m, groupSize } = problem;
-  const { keep, protect, precision = 'f64' } = options;
-  const prefix = prefixOf(precision);
-  const way = eliminationPath(p, m);
-  space.protect(protect);
-  return space.working(eliminationBytes(p, m, groupSize, way, elementBytes(precision), p), () => {
-    expectDefinite('select', space.kernels.abi[`${prefix}select`](space.state, keep));
-    return { kept: space.kept, objective: space.report.objective };
-  });
 }
 
 /**
@@ -159,14 +123,12 @@ export function magnitudeSupport(
   keep: number,
   protect: readonly number[] = [],
 ): number[] {
-  return kernels.scoped(() => magnitudeIn(Workspace.of(kernels, problem), keep, protect));
-}
-
-/** As `magnitudeSupport`, of a problem that is in wasm memory. */
-export function magnitudeIn(space: Workspace, keep: number, protect?: readonly number[]): number[] {
-  space.protect(protect);
-  space.kernels.abi.keepLargest(space.state, keep);
-  return space.kept;
+  return kernels.scoped(() => {
+    const space = Workspace.of(kernels, problem);
+    space.protect(protect);
+    kernels.abi.keepLargest(space.state, keep);
+    return space.kept;
+  });
 }
 
 /** @throws {InputError} for impossible options */

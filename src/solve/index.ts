@@ -4,7 +4,6 @@ export {
   type EliminationOptions,
   eliminate,
   magnitudeSupport,
-  select,
 } from './eliminate.ts';
 export { type Layer, type LayerRecipe, refits, type SolvedLayers, solveLayers } from './layers.ts';
 export {
@@ -28,5 +27,4 @@ export {
 export { type Refit, refit, refitBias } from './refit.ts';
 export type { LayerRows } from './rows.ts';
 export { type Image, type Panel, StatisticsAccumulator, statisticsWasmBytes } from './statistics.ts';
-export { Tableau } from './tableau.ts';
 export { packed, triangle, unpacked } from './triangle.ts';

@@ -1,6 +1,6 @@
 // What the solver's parts take of linear memory, stated before they start. Compiled by asc too, as constants.ts is.
 
-import { CAPACITY, GRAM, groupsPerPivot, panelRows } from './constants';
+import { CAPACITY, eliminationPath, GRAM, groupsPerPivot, hasTableau, panelRows } from './constants';
 
 /** A cache line, to which all parts are aligned. */
 export const LINE: f64 = 64;
@@ -29,8 +29,8 @@ export function problemBytes(p: f64, m: f64, b: f64): f64 {
 /** A problem whose matrices lie in tiles outside. */
 export function tiledProblemBytes(p: f64, m: f64, b: f64): f64 {
   const groups = p / b;
-  const vectors = 2 * lines(8 * p) + lines(8 * m) + lines(8 * (groups + 1)) + LINE;
-  return HEAD_BYTES + vectors + lines(4 * groups) + lines(4 * p) + 2 * lines(groups);
+  const vectors = 2 * lines(8 * p) + lines(8 * m) + lines(8 * (groups + 1)) + lines(8 * groups) + 2 * LINE;
+  return HEAD_BYTES + vectors + lines(4 * groups) + lines(4 * p) + 2 * lines(groups) + lines(4 * groups);
 }
 
 /** The workspace of `formProblem`: rows of H, whole, and H·W0. */
@@ -77,5 +77,11 @@ export function tableauBytes(p: f64, m: f64, b: f64): f64 {
   const groups = p / b;
   const bytes = HEAD_BYTES + 2 * lines(8 * p * p) + lines(Math.max(8 * p * m, pivotBytes(p, b)));
   const blocks = 2 * lines(8 * p * b) + lines(64 * b * b);
-  return bytes + blocks + 2 * lines(8 * groups) + 3 * lines(4 * groups) + 2 * lines(groups);
+  return bytes + blocks + 2 * lines(8 * groups) + 3 * lines(4 * groups) + 4 * lines(groups);
+}
+
+/** The workspace of a layer's elimination, search and refit (assembly/solve/prune.ts), in f64; in f32 they take less. */
+export function pruneBytes(p: f64, m: f64, b: f64, search: i32): f64 {
+  const elimination = eliminationBytes(p, m, b, eliminationPath(p, m), 8, p);
+  return hasTableau(search, p) ? Math.max(elimination, tableauBytes(p, m, b)) : elimination; // a refit takes no more
 }

@@ -2,22 +2,19 @@
 
 import { InputError } from '../errors.ts';
 import type { Kernels } from '../kernel/index.ts';
-import { eliminationPath, SEARCHABLE_ROWS, swapsAtMost } from './constants';
+import { swapsAtMost } from './constants';
 import {
+  checkSchedule,
   type Elimination,
   type EliminationOptions,
   eliminate,
   eliminateIn,
-  magnitudeIn,
   magnitudeSupport,
-  selectIn,
 } from './eliminate.ts';
-import { eliminationBytes, problemBytes, tableauBytes } from './memory';
+import { problemBytes, pruneBytes } from './memory';
 import { dampingOf, dataOf, innerProduct, type LayerProblem } from './problem.ts';
 import { denseOn, groupRows, objectiveOf, type Refit, refit } from './refit.ts';
-import { halvingSearch, publishedSearch } from './search.ts';
-import { type LocalSearch, Tableau } from './tableau.ts';
-import { Workspace } from './workspace.ts';
+import { expectDefinite, Workspace } from './workspace.ts';
 
 /**
  * - `osscar`: greedy elimination of the cheapest group and local search, remaining weights re-solved
@@ -38,6 +35,8 @@ export type Method = (typeof METHODS)[number];
  * - `thorough`: `swap` without a bound, from each of the three
  * - `halving`: OSSCAR's exchanges of t groups, t halved where a step does not improve
  * - `published`: the same as the published code does it, ending at the first step that does not improve
+ *
+ * In the order of their numbers in constants.ts.
  */
 export const SEARCHES = ['greedy', 'swap', 'thorough', 'halving', 'published'] as const;
 /** One of SEARCHES. */
@@ -75,7 +74,13 @@ export interface LayerResult extends Pick<Elimination, 'kept'>, Omit<Refit, 'dam
    */
   readonly curve?: Float64Array;
   /** What the local search did, from the start that led to the result (`osscar`, unless `greedy`). */
-  readonly search?: LocalSearch & {
+  readonly search?: {
+    /** Steps that improved: single swaps, or exchanges of t groups. */
+    readonly steps: number;
+    /** Whether it is certain that no exchange of one kept for one removed group improves. */
+    readonly swapOptimal: boolean;
+    /** Change of the objective by the best single swap that remains; undefined where none was looked for. */
+    readonly bestRemaining?: number;
     /** Objective of each start. */
     readonly starts: Readonly<Record<string, number>>;
     /** Where the result comes from. */
@@ -95,12 +100,10 @@ export interface LayerResult extends Pick<Elimination, 'kept'>, Omit<Refit, 'dam
 export function pruneLayer(kernels: Kernels, problem: LayerProblem, options: LayerOptions): LayerResult {
   const { groups } = problem;
   const { keep, method = 'osscar', search = 'swap' } = options;
-  if (!(Number.isInteger(keep) && keep >= 0 && keep <= groups)) {
-    throw new InputError(`prune: keep must be a whole number from 0 to ${groups}, got ${keep}`);
-  }
   if (!METHODS.includes(method)) {
     throw new InputError(`prune: method must be one of ${METHODS.join(', ')}, got ${method}`);
   }
+  checkSchedule('prune', problem, method === 'osscar' ? options : { keep });
   if (!SEARCHES.includes(search)) {
     throw new InputError(`prune: search must be one of ${SEARCHES.join(', ')}, got ${search}`);
   }
@@ -111,9 +114,7 @@ export function pruneLayer(kernels: Kernels, problem: LayerProblem, options: Lay
   }
   if (options.support) checkSupport(options.support, keep, groups);
   if (method !== 'osscar') return byOthers(kernels, problem, options, method);
-  return kernels.scoped(() => {
-    return osscar({ ...problem, space: Workspace.of(kernels, problem) }, options, search);
-  });
+  return kernels.scoped(() => osscar(Workspace.of(kernels, problem), problem, options, search));
 }
 
 function byOthers(
@@ -145,15 +146,6 @@ function byOthers(
   return result(kept, W, objective);
 }
 
-/** A problem, in wasm memory too. */
-interface PlacedProblem extends LayerProblem {
-  readonly space: Workspace;
-}
-
-function refitOf({ space, groupSize }: PlacedProblem, kept: readonly number[]): Refit {
-  return space.refit(groupRows(kept, groupSize));
-}
-
 /** @throws {InputError} where it is not `keep` of the groups, in their order */
 function checkSupport(support: readonly number[], keep: number, groups: number): void {
   const isGroup = (group: number, at: number) =>
@@ -165,92 +157,48 @@ function checkSupport(support: readonly number[], keep: number, groups: number):
   }
 }
 
-function osscar(layer: PlacedProblem, options: LayerOptions, search: Search): LayerResult {
-  const { keep, support } = options;
-  const goesOn = !support && search !== 'greedy' && keep > 0 && keep < layer.groups;
-  const greedy = eliminateIn(layer.space, layer, options, !goesOn);
-  const { curve, kept } = greedy;
-  const denseData = dataOf(greedy.denseObjective, greedy.denseDamping);
-  if (support) return { ...resultOf(layer, [...support], refitOf(layer, support), denseData), curve };
-  if (!goesOn) {
-    return { ...resultOf(layer, kept, greedy.refit ?? refitOf(layer, kept), denseData), curve };
+/** Names of the supports that a search starts from, in the order of their objectives in a report. */
+const STARTS = ['greedy', 'magnitude', 'forward'];
+
+function osscar(space: Workspace, problem: LayerProblem, options: LayerOptions, search: Search): LayerResult {
+  const { p, m, groups, groupSize } = problem;
+  const { keep, support, protect, groupsPerStep = 1, precision = 'f32', wholeCurve = false } = options;
+  if (support) {
+    const { curve, denseObjective, denseDamping } = eliminateIn(space, problem, options);
+    const refitted = space.refit(groupRows(support, groupSize));
+    return { ...resultOf(problem, [...support], refitted, dataOf(denseObjective, denseDamping)), curve };
   }
-  const starts = startsOf(layer, greedy, options.protect, search);
-  let best: Candidate | undefined;
-  for (const start of search === 'thorough' ? starts.filter(isNew) : [lowest(starts)]) {
-    const candidate = searchFrom(layer, start, options, search);
-    if (!best || candidate.objective < best.objective) best = candidate;
-  }
-  const { start, done } = best!;
-  const objectives = Object.fromEntries(starts.map(({ name, objective }) => [name, objective]));
-  const result = resultOf(layer, best!.kept, best!, denseData);
-  return { ...result, curve, search: { ...done, start, starts: objectives } };
-}
-
-/** A support to start from, with its objective in f64. */
-interface Start extends Pick<Elimination, 'kept' | 'objective'> {
-  readonly name: string;
-}
-
-function startsOf(
-  layer: PlacedProblem,
-  greedy: Elimination,
-  protect: readonly number[] | undefined,
-  search: Search,
-): Start[] {
-  const keep = greedy.kept.length;
-  const starts: Start[] = [{ ...greedy, name: 'greedy' }];
-  const add = (name: string, kept: number[]) => {
-    starts.push({ name, kept, objective: layer.space.objectiveOn(groupRows(kept, layer.groupSize)) });
-  };
-  if (search === 'swap' || search === 'thorough') add('magnitude', magnitudeIn(layer.space, keep, protect));
-  if (search === 'thorough' || (search === 'swap' && 2 * keep <= layer.groups)) {
-    const { kept } = selectIn(layer.space, layer, { keep, protect, precision: greedy.precision });
-    const best = lowest(starts);
-    if (sameGroups(kept, best.kept)) starts.push({ ...best, name: 'forward' });
-    else add('forward', kept);
-  }
-  return starts;
-}
-
-function lowest(starts: readonly Start[]): Start {
-  return starts.reduce((a, b) => (b.objective < a.objective ? b : a));
-}
-
-/** Whether none before it has the same groups. */
-function isNew({ kept }: Start, at: number, starts: readonly Start[]): boolean {
-  return starts.findIndex((start) => sameGroups(start.kept, kept)) === at;
-}
-
-function sameGroups(a: readonly number[], b: readonly number[]): boolean {
-  return a.length === b.length && a.every((group, at) => group === b[at]);
-}
-
-/** What a search makes of a start. */
-interface Candidate extends Refit, Pick<LayerResult, 'kept'> {
-  readonly start: string;
-  readonly done: LocalSearch;
-}
-
-function searchFrom(layer: PlacedProblem, start: Start, options: LayerOptions, search: Search): Candidate {
-  const { maxSwaps = search === 'swap' ? swapsAtMost(layer.groups, layer.groupSize) : undefined, protect } =
+  const { maxSwaps = search === 'swap' ? swapsAtMost(groups, groupSize) : Number.POSITIVE_INFINITY } =
     options;
-  const t = Math.round(options.swapGroups ?? Math.max(1, options.keep / 10));
-  let { kept } = start;
-  let done: LocalSearch = { steps: 0, swapOptimal: false };
-  let refitted: Refit | undefined;
-  if (search === 'thorough' || layer.p <= SEARCHABLE_ROWS) {
-    layer.space.kernels.scoped(() => {
-      const tableau = new Tableau(layer.space.kernels, layer, kept, protect, layer.space);
-      if (search === 'published') done = publishedSearch(tableau, t);
-      else if (search === 'halving') done = halvingSearch(tableau, t);
-      else done = tableau.swapWhileBetter(maxSwaps);
-      kept = tableau.kept();
-      const W = tableau.weights();
-      if (W) refitted = { W, objective: tableau.objective, damping: dampingOf(layer, W) };
-    });
-  }
-  return { kept, ...(refitted ?? refitOf(layer, kept)), start: start.name, done };
+  const { swapGroups = Math.max(1, keep / 10) } = options;
+  const way = SEARCHES.indexOf(search);
+  space.protect(protect);
+  return space.working(pruneBytes(p, m, groupSize, way), () => {
+    const elimination = [keep, Math.min(groupsPerStep, groups), precision === 'f32', wholeCurve] as const;
+    const bounds = [maxSwaps, Math.min(Math.round(swapGroups), groups)] as const;
+    expectDefinite('prune', space.kernels.abi.prune(space.state, ...elimination, way, ...bounds));
+    const { dense, denseDamping, swaps, optimal, remaining, start, starts } = space.report;
+    const curve = space.curve.slice();
+    const result = resultOf(
+      problem,
+      space.kept,
+      space.refitted(keep * groupSize),
+      dataOf(dense, denseDamping),
+    );
+    if (Number.isNaN(swaps)) return { ...result, curve };
+    const known = STARTS.map((name, i) => [name, starts[i]] as const).filter(([, f]) => !Number.isNaN(f));
+    return {
+      ...result,
+      curve,
+      search: {
+        steps: swaps,
+        swapOptimal: optimal === 1,
+        ...(!Number.isNaN(remaining) && { bestRemaining: remaining }),
+        start: STARTS[start],
+        starts: Object.fromEntries(known),
+      },
+    };
+  });
 }
 
 function resultOf(
@@ -282,9 +230,6 @@ export function groupsToKeep(groups: number, ratio: number): number {
  */
 export function layerWasmBytes(p: number, m: number, groupSize: number, search: Search = 'swap'): number {
   const packing = 6 * 2 ** 20; // the GEMM's packing buffers in f64, at most 4.4 MiB, and what the module itself holds
-  const elimination = eliminationBytes(p, m, groupSize, eliminationPath(p, m), 8, p);
-  const searched = search !== 'greedy' && (search !== 'swap' || p <= SEARCHABLE_ROWS);
-  const problem = problemBytes(p, m, groupSize);
-  const tableau = searched ? tableauBytes(p, m, groupSize) : 0;
-  return problem + Math.max(elimination, tableau) + packing; // no step takes more, forming the problem neither
+  // No step takes more, forming the problem neither.
+  return problemBytes(p, m, groupSize) + pruneBytes(p, m, groupSize, SEARCHES.indexOf(search)) + packing;
 }

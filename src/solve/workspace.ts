@@ -77,8 +77,12 @@ export class Workspace {
 
   /** As assembly/solve/report.ts has it. */
   get report() {
-    const [objective, dense, , , , , damping, denseDamping] = this.#part('Report', Float64Array, 8);
-    return { objective, dense, damping, denseDamping };
+    const [objective, dense, swaps, optimal, remaining, start, damping, denseDamping, ...starts] = this.#part(
+      'Report',
+      Float64Array,
+      11,
+    );
+    return { objective, dense, swaps, optimal, remaining, start, damping, denseDamping, starts };
   }
 
   /** Ascending. */
@@ -115,21 +119,21 @@ export class Workspace {
 
   /** The best weights on some rows, solved in f64. @throws {NotPositiveDefiniteError} */
   refit(rows: Int32Array): Refit {
-    return this.#factored(rows, () => this.solve(rows.length));
-  }
-
-  /** The objective of the best weights on some rows, as `refit` has it. */
-  objectiveOn(rows: Int32Array): number {
-    return this.#factored(rows, () => this.report.objective);
-  }
-
-  /** The weights on k rows that have been factored. */
-  solve(k: number): Refit {
-    const { p, m } = this.#shape;
     const { abi } = this.kernels;
-    abi.solve(this.state, k);
+    const k = rows.length;
+    return this.working(refitBytes(k, this.#shape.m), () => {
+      this.#part('Rows', Int32Array, k).set(rows);
+      expectDefinite('refit', abi.factor(this.state, k));
+      abi.solve(this.state, k);
+      return this.refitted(k);
+    });
+  }
+
+  /** What a refit of k rows has found. */
+  refitted(k: number): Refit {
+    const { p, m } = this.#shape;
     const { objective, damping } = this.report;
-    const found = this.matrix(abi.refitted(this.state, k), k, m);
+    const found = this.matrix(this.kernels.abi.refitted(this.state, k), k, m);
     return { W: spread(found, this.#part('Rows', Int32Array, k), p, m), objective, damping };
   }
 
@@ -144,15 +148,6 @@ export class Workspace {
         to.set(W.subarray(row * m, (row + 1) * m), i * m);
       });
       return this.kernels.abi.objectiveOf(this.state, k);
-    });
-  }
-
-  #factored<R>(rows: Int32Array, run: () => R): R {
-    const k = rows.length;
-    return this.working(refitBytes(k, this.#shape.m), () => {
-      this.#part('Rows', Int32Array, k).set(rows);
-      expectDefinite('refit', this.kernels.abi.factor(this.state, k));
-      return run();
     });
   }
 

@@ -11,8 +11,9 @@ import {
   type Simd,
 } from '../../src/kernel/index.ts';
 import { scratchBytes, Team } from '../../src/pool/team.ts';
-import { packed, Tableau } from '../../src/solve/index.ts';
+import { packed } from '../../src/solve/index.ts';
 import { random, randomArray } from '../support/random.ts';
+import { Tableau } from '../support/tableau.ts';
 import { definite, until } from './built.ts';
 
 /** Plain kernels, and ones whose parts a crew of four would make, here one after the other in random order. */

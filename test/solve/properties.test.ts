@@ -14,10 +14,10 @@ import {
   pruneLayer,
   SEARCHES,
   StatisticsAccumulator,
-  Tableau,
   unpacked,
 } from '../../src/solve/index.ts';
 import { activations, addStatistics, naiveObjective, naiveStatistics, normals } from '../support/problems.ts';
+import { Tableau } from '../support/tableau.ts';
 
 const binaries = [await openKernels({ simd: 'baseline' }), await openKernels({ simd: 'relaxed' })];
 

@@ -8,10 +8,9 @@ import {
   pruneLayer,
   refit,
   SEARCHES,
-  Tableau,
 } from '../../src/solve/index.ts';
-import { halvingSearch, publishedSearch } from '../../src/solve/search.ts';
 import { activations, naiveObjective, naiveStatistics, normals, subsets } from '../support/problems.ts';
+import { Tableau } from '../support/tableau.ts';
 
 const binaries = [await openKernels({ simd: 'baseline' }), await openKernels({ simd: 'relaxed' })];
 
@@ -37,6 +36,38 @@ const cases = fc.record({
   seed: fc.integer({ min: 1, max: 1e6 }),
 });
 
+/** Exchanges by the definition: every move is ranked by refits. */
+function naiveExchanges(
+  layer: LayerProblem,
+  start: readonly number[],
+  protect: readonly number[],
+  t: number,
+  halves: boolean,
+) {
+  const all = [...Array(layer.groups).keys()];
+  const best = (from: readonly number[], count: number, change: (group: number) => number[]) => {
+    const after = new Map(from.map((group) => [group, naiveObjective(layer, change(group))]));
+    return [...from].sort((a, b) => after.get(a)! - after.get(b)!).slice(0, count);
+  };
+  let kept = [...start];
+  let steps = 0;
+  for (let size = t; size >= 1; ) {
+    const mayLeave = kept.filter((group) => !protect.includes(group));
+    const count = Math.min(size, mayLeave.length, layer.groups - kept.length);
+    const gone = best(mayLeave, count, (group) => kept.filter((other) => other !== group));
+    const rest = kept.filter((group) => !gone.includes(group));
+    const outside = all.filter((group) => !rest.includes(group));
+    const come = best(outside, count, (group) => [...rest, group].sort((a, b) => a - b));
+    const next = [...rest, ...come].sort((a, b) => a - b);
+    const [before, after] = [kept, next].map((groups) => naiveObjective(layer, groups));
+    if (after < before - 1e-10 * Math.abs(before)) {
+      kept = next;
+      steps++;
+    } else size = halves ? size >> 1 : 0;
+  }
+  return { kept, steps };
+}
+
 describe.each(binaries)('local search, $simd', (kernels) => {
   test('never ends above its start, and ends at what refitting gives', () => {
     fc.assert(
@@ -48,8 +79,8 @@ describe.each(binaries)('local search, $simd', (kernels) => {
         for (const search of [
           (tableau: Tableau) => tableau.swapWhileBetter(),
           (tableau: Tableau) => tableau.swapWhileBetter(1),
-          (tableau: Tableau) => halvingSearch(tableau, 4),
-          (tableau: Tableau) => publishedSearch(tableau, 2),
+          (tableau: Tableau) => tableau.exchangeWhileBetter(4, true),
+          (tableau: Tableau) => tableau.exchangeWhileBetter(2, false),
         ]) {
           const tableau = new Tableau(kernels, layer, start);
           search(tableau);
@@ -62,6 +93,27 @@ describe.each(binaries)('local search, $simd', (kernels) => {
           tableau.dispose();
         }
       }),
+      { numRuns: 40 },
+    );
+  });
+
+  test('exchanges the groups that refitting would, halving their number or ending where that does not improve', () => {
+    fc.assert(
+      fc.property(
+        cases,
+        fc.integer({ min: 1, max: 5 }),
+        fc.boolean(),
+        ({ groups, groupSize, m, keep, seed }, t, halves) => {
+          fc.pre(keep < groups);
+          const layer = problem(groups, groupSize, m, seed);
+          const start = [...Array(keep).keys()];
+          const protect = keep > 2 ? [1] : [];
+          const tableau = new Tableau(kernels, layer, start, protect);
+          const steps = tableau.exchangeWhileBetter(t, halves);
+          expect({ kept: tableau.kept(), steps }).toEqual(naiveExchanges(layer, start, protect, t, halves));
+          tableau.dispose();
+        },
+      ),
       { numRuns: 40 },
     );
   });

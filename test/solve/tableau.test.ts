@@ -2,8 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { openKernels } from '../../src/kernel/index.ts';
 import { type LayerProblem, layerProblem, refit } from '../../src/solve/index.ts';
-import { Tableau } from '../../src/solve/tableau.ts';
 import { activations, naiveObjective, naiveStatistics, normals } from '../support/problems.ts';
+import { Tableau } from '../support/tableau.ts';
 
 const binaries = [await openKernels({ simd: 'baseline' }), await openKernels({ simd: 'relaxed' })];
 
@@ -210,21 +210,5 @@ describe.each(binaries)('Tableau, $simd', (kernels) => {
       expect(tableau.bestSwap()!.out).toBe(2);
       tableau.dispose();
     }
-  });
-
-  test('refuses groups that are not there and swaps that are none', () => {
-    using(problem(5, 1, 2, 3), [0, 1], (tableau) => {
-      expect(() => tableau.move(5)).toThrow('move: expected a group from 0 to 4, got 5');
-      for (const groups of [
-        [0, 2],
-        [1, 1],
-      ]) {
-        expect(() => tableau.move(...groups)).toThrow(
-          `move: expected different groups, all kept or all removed, got ${groups}`,
-        );
-      }
-      expect(tableau.move()).toBe(0);
-      expect(() => tableau.swap(0, 1)).toThrow('swap: expected a kept and a removed group, got 0 and 1');
-    });
   });
 });
