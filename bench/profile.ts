@@ -55,7 +55,7 @@ const { openSession }: typeof Layer = await import(new URL('layer.js', dist).hre
 const session = await openSession({ threads: 1 });
 watch(
   Object.getPrototypeOf(session),
-  ['inverse', 'multiply', 'factorise', 'solveLayers', 'solveTiled', 'pruneLayer'],
+  ['inverse', 'multiply', 'solveLayers', 'solveTiled', 'pruneLayer'],
   'solve',
 );
 watch(Object.getPrototypeOf(session.statistics(1, 0, false)), ['addRows', 'addImage', 'finish'], 'gram');

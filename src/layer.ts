@@ -12,7 +12,6 @@ export {
 } from './kernel/index.ts';
 export {
   type AbortOptions,
-  type LayerJob,
   openSession,
   type Session,
   type SessionOptions,

@@ -75,7 +75,11 @@ async function makeCases({ n, p, inputs }: Sizes): Promise<Record<string, Run>> 
   const layers = await Promise.all(Array.from({ length: LAYERS }, (_, i) => layer(inputs, 10 + i)));
   const flatten = (parts: readonly ArrayLike<number>[]) => parts.flatMap((part) => Array.from(part));
   return {
-    Gram: (session) => session.gram(X, p),
+    Gram: async (session) => {
+      const statistics = session.statistics(p, 0, false);
+      await statistics.addRows(X);
+      return (await statistics.finish()).XtX;
+    },
     'SPD inverse': (session) => session.inverse(A, p),
     'a large layer': async (session) => {
       const { kept, W } = await session.pruneLayer(large, { keep: p / 2 });
@@ -83,7 +87,7 @@ async function makeCases({ n, p, inputs }: Sizes): Promise<Record<string, Run>> 
     },
     [`${LAYERS} layers`]: async (session) => {
       const options = { keep: inputs / 2, search: 'greedy' } as const;
-      const results = await session.pruneLayers(layers.map((problem) => ({ problem, options })));
+      const results = await Promise.all(layers.map((problem) => session.pruneLayer(problem, options)));
       return flatten(results.flatMap(({ kept, W }) => [kept, W.subarray(0, 4096)]));
     },
   };

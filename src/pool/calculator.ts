@@ -42,16 +42,6 @@ export class Calculator {
     this.#kernels = kernels;
   }
 
-  /** L with A = L·Lᵀ, zeros above the diagonal; of A (n × n) the lower triangle is read. n³/3 flops. */
-  factorise(A: Float64Array, n: number): Float64Array {
-    return this.#onMatrix('factorise', A, n, (T) => {
-      this.#kernels.potrf(T);
-      const L = this.#kernels.read(T);
-      for (let i = 0; i < n; i++) L.fill(0, i * n + i + 1, (i + 1) * n);
-      return L;
-    });
-  }
-
   /** A⁻¹, both triangles; of A (n × n, symmetric positive definite) the lower triangle is read. n³ flops. */
   inverse(A: Float64Array, n: number): Float64Array {
     return this.#onMatrix('inverse', A, n, (T) => {

@@ -1,7 +1,6 @@
 export type { TiledOptions } from './calculator.ts';
 export {
   type AbortOptions,
-  type LayerJob,
   openSession,
   Session,
   type SessionOptions,

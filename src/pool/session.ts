@@ -9,14 +9,13 @@ import {
   type Simd,
 } from '../kernel/index.ts';
 import { TILE } from '../solve/constants';
-import {
-  type Layer,
-  type LayerOptions,
-  type LayerProblem,
-  type LayerRecipe,
-  type LayerResult,
-  type SolvedLayers,
-  unpacked,
+import type {
+  Layer,
+  LayerOptions,
+  LayerProblem,
+  LayerRecipe,
+  LayerResult,
+  SolvedLayers,
 } from '../solve/index.ts';
 import type { TiledLayer } from '../tiles/layers.ts';
 import { type TiledStatistics, withOwnArrays } from '../tiles/statistics.ts';
@@ -54,12 +53,6 @@ export interface AbortOptions {
    * the worker is replaced. On one thread the signal is looked at before each computation, not during one.
    */
   readonly signal?: AbortSignal;
-}
-
-/** A layer for `pruneLayers`. */
-export interface LayerJob {
-  readonly problem: LayerProblem;
-  readonly options: LayerOptions;
 }
 
 /**
@@ -157,21 +150,6 @@ export class Session {
   }
 
   /**
-   * XᵀX, both triangles, for X n × p. Sums over 512 rows in f32, the rest in f64. n·p² flops.
-   * @throws {ShapeError} where X is not made of rows of p
-   */
-  async gram(X: Float32Array, p: number): Promise<Float64Array> {
-    const statistics = this.statistics(p, 0, false);
-    try {
-      await statistics.addRows(X);
-      const { XtX } = await statistics.finish();
-      return unpacked(XtX, p);
-    } finally {
-      await statistics.dispose();
-    }
-  }
-
-  /**
    * A⁻¹, both triangles, for a symmetric positive definite A (n × n, row-major; its lower triangle is read). n³ flops.
    * @throws {NotPositiveDefiniteError}
    */
@@ -182,14 +160,6 @@ export class Session {
   /** A·B for a symmetric A (n × n, row-major; its lower triangle is read) and B (n × m). 2n²m flops. */
   multiply(A: Float64Array, B: Float64Array, n: number, options: AbortOptions = {}): Promise<Float64Array> {
     return this.#run('multiply', [A, B, n], n, options);
-  }
-
-  /**
-   * L with A = L·Lᵀ, zeros above the diagonal, for A as in `inverse`. n³/3 flops.
-   * @throws {NotPositiveDefiniteError}
-   */
-  factorise(A: Float64Array, n: number, options: AbortOptions = {}): Promise<Float64Array> {
-    return this.#run('factorise', [A, n], n, options);
   }
 
   /**
@@ -237,27 +207,6 @@ export class Session {
   /** Prunes one layer: as the function `pruneLayer`. */
   pruneLayer(problem: LayerProblem, layer: LayerOptions, options: AbortOptions = {}): Promise<LayerResult> {
     return this.#run('pruneLayer', [problem, layer], problem.p, options);
-  }
-
-  /** Prunes layers that do not depend on each other, as many at a time as there are threads. */
-  async pruneLayers(jobs: readonly LayerJob[], { signal }: AbortOptions = {}): Promise<LayerResult[]> {
-    const results: LayerResult[] = [];
-    // The first failure calls the others off.
-    const failure = new AbortController();
-    const either = signal ? AbortSignal.any([signal, failure.signal]) : failure.signal;
-    const todo = jobs.entries();
-    const runner = async () => {
-      for (const [index, { problem, options }] of todo) {
-        results[index] = await this.pruneLayer(problem, options, { signal: either });
-      }
-    };
-    try {
-      await Promise.all(Array.from({ length: Math.min(this.threads, jobs.length) }, runner));
-    } catch (error) {
-      failure.abort(error);
-      throw error;
-    }
-    return results;
   }
 
   /**

@@ -3,19 +3,11 @@
 
 import { InputError } from '../errors.ts';
 import type { ElementType, Kernels } from '../kernel/index.ts';
-import { COLUMNS, eliminationPath, GRAM } from './constants';
+import { COLUMNS, eliminationPath } from './constants';
 import { eliminationBytes } from './memory';
 import type { LayerProblem } from './problem.ts';
 import { groupRows } from './refit.ts';
 import { expectDefinite, spread, Workspace } from './workspace.ts';
-
-const PATHS = { columns: COLUMNS, gram: GRAM };
-/**
- * How the costs, which need K = WWᵀ, are kept exact:
- * - `columns`: columns of K are formed from W for the groups likely to go next; W is updated once a panel
- * - `gram`: the same from the W of the full support, less what all removals since owe; W is not updated
- */
-type EliminationPath = keyof typeof PATHS;
 
 /** How `eliminate` goes about it. */
 export interface EliminationOptions {
@@ -25,14 +17,12 @@ export interface EliminationOptions {
   readonly groupsPerStep?: number;
   /** Groups that must stay. */
   readonly protect?: readonly number[];
-  /** How costs are kept exact; by default the path with the least work. */
-  readonly path?: EliminationPath;
   /**
    * `f32`, the default: the search in f32, nearly twice as fast. In f64 instead where H is ill-conditioned, and again in
    * f64 where the refit of the support, always in f64, does not confirm the costs of the removals to 1e-4.
    */
   readonly precision?: ElementType;
-  /** Give the weights that the updates alone lead to, as ZipLM does; takes the path `columns`, in f64. */
+  /** Give the weights that the updates alone lead to, as ZipLM does; in f64. */
   readonly weights?: boolean;
   /** Go on below `keep`, one group at a time, for the rest of the curve (not with `weights`). */
   readonly wholeCurve?: boolean;
@@ -83,15 +73,15 @@ export function eliminateIn(
 ): Elimination {
   checkSchedule('eliminate', problem, options);
   const { p, m, groupSize, groups } = problem;
-  const { keep, groupsPerStep = 1, protect, path, precision = 'f32' } = options;
+  const { keep, groupsPerStep = 1, protect, precision = 'f32' } = options;
   const { weights = false, wholeCurve = false } = options;
   const { abi } = space.kernels;
-  const way = weights ? COLUMNS : path ? PATHS[path] : eliminationPath(p, m);
+  const path = weights ? COLUMNS : eliminationPath(p, m); // the weights are W's
   space.protect(protect);
-  return space.working(eliminationBytes(p, m, groupSize, way, 8, p), () => {
+  return space.working(eliminationBytes(p, m, groupSize, path, 8, p), () => {
     const step = Math.min(groupsPerStep, groups);
     const how = [precision === 'f32' && !weights, wholeCurve && !weights] as const;
-    expectDefinite('eliminate', abi.greedy(space.state, keep, step, way, ...how));
+    expectDefinite('eliminate', abi.greedy(space.state, keep, step, path, ...how));
     const { objective, dense: denseObjective, denseDamping } = space.report;
     const removed = Array.from(space.order.subarray(keep)).reverse();
     const found = {

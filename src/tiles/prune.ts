@@ -13,8 +13,8 @@ import { factorInside, inverseInside } from './memory.ts';
 import type { TiledProblem } from './problem.ts';
 import { inMemory, inWasm, type Place, RowBlocks, SymmetricTiles } from './storage.ts';
 
-/** As `EliminationOptions` of solve/eliminate.ts, of which the path is `columns`. */
-export interface TiledOptions extends Omit<EliminationOptions, 'path' | 'weights'> {
+/** As `EliminationOptions` of solve/eliminate.ts, by COLUMNS. */
+export interface TiledOptions extends Omit<EliminationOptions, 'weights'> {
   /** The groups that stay, where that is decided already. */
   readonly support?: readonly number[];
   /** Called before a search in f64 that follows one in f32; where it throws, there is none. */

@@ -11,7 +11,7 @@ export const built: typeof Layer = await import(new URL('layer.js', DIST).href);
 const threads = process.getBuiltinModule('node:worker_threads');
 export type Thread = InstanceType<typeof threads.Worker>;
 
-const JOBS = ['factorise', 'inverse', 'pruneLayer', 'solveLayers'];
+const JOBS = ['inverse', 'pruneLayer', 'solveLayers'];
 /** Every worker that is started from now on, in order. */
 export const workers: Thread[] = [];
 /** The worker of every job that is sent from now on, in order. */

@@ -94,7 +94,7 @@ describe('a worker that dies', () => {
     await expect(statistics.addRows(new Float32Array(512))).rejects.toThrow(built.WorkerLostError);
     await expect(statistics.finish()).rejects.toThrow(built.WorkerLostError);
     await statistics.dispose();
-    expect(await session.gram(Float32Array.of(1, 2), 2)).toEqual(Float64Array.of(1, 2, 2, 4));
+    expect(await session.inverse(Float64Array.of(4), 1)).toEqual(Float64Array.of(0.25));
   });
 });
 
@@ -170,9 +170,8 @@ describe('an aborted signal', () => {
     const session = await open({ threads });
     const signal = AbortSignal.abort(new Error('no'));
     await expect(session.inverse(definite(4, 1), 4, { signal })).rejects.toThrow('no');
-    await expect(
-      session.pruneLayers([{ problem: await layerOf(8, 2, 1, 1), options: { keep: 4 } }], { signal }),
-    ).rejects.toThrow('no');
+    const problem = await layerOf(8, 2, 1, 1);
+    await expect(session.pruneLayer(problem, { keep: 4 }, { signal })).rejects.toThrow('no');
   });
 
   test('on one thread stops between layers', async () => {
@@ -194,21 +193,6 @@ describe('an aborted signal', () => {
     expect(done).toBeLessThan(10);
     expect(results.at(-1)).toMatchObject({ message: 'enough' });
   });
-
-  test('calls off the other layers where one fails', async () => {
-    const { session, pair } = await openStopping();
-    const good = await layerOf(200, 20, 1, 1);
-    const bad = { ...good, H: good.H.map((value) => -value) };
-    const layers = [bad, good, good, good].map((problem) => ({ problem, options: { keep: 100 } }));
-    goOn(pair[1], 'createProblem');
-    const [, exit] = exits(pair);
-    const sent = jobs.length;
-    await expect(session.pruneLayers(layers)).rejects.toThrow(built.NotPositiveDefiniteError);
-    await exit;
-    // Behind whatever of them were still to come.
-    await session.pruneLayer(good, { keep: 100 });
-    expect(jobs.length - sent).toBe(3);
-  });
 });
 
 describe('where workers are refused, one thread does the work and says why', () => {
@@ -222,8 +206,8 @@ describe('where workers are refused, one thread does the work and says why', () 
     const session = await open({ threads: 2, ...options });
     expect(session).toMatchObject({ threads: 1, shared: false });
     expect(session.reason).toMatch(reason);
-    const [one] = await session.pruneLayers([{ problem: await layerOf(12, 3, 1, 1), options: { keep: 5 } }]);
-    expect(one.kept).toHaveLength(5);
+    const { kept } = await session.pruneLayer(await layerOf(12, 3, 1, 1), { keep: 5 });
+    expect(kept).toHaveLength(5);
   }
 
   test('the script is not there', async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { type ElementType, type Kernels, openKernels, type TilesHost } from '../../src/kernel/index.ts';
-import { TILE } from '../../src/solve/constants';
+import { COLUMNS, eliminationPath, TILE } from '../../src/solve/constants';
 import {
   eliminate,
   type LayerStatistics,
@@ -116,7 +116,8 @@ describe.each(['f32', 'f64'] as const)('%s', (type: ElementType) => {
       const { whole } = sumsOf(kernels, 2 * p, p, m, 64);
       const problem = layerProblem(kernels, whole, normals(p * m, 3), { groupSize: b });
       const keep = Math.floor(groups / 3);
-      const options = { keep, precision: type, path: 'columns', protect: [5, 17], groupsPerStep: 2 } as const;
+      expect(eliminationPath(p, m)).toBe(COLUMNS);
+      const options = { keep, precision: type, protect: [5, 17], groupsPerStep: 2 };
       const expected = eliminate(kernels, problem, { ...options, wholeCurve: true });
       expect(expected.precision).toBe(type);
 
