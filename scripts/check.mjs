@@ -2,57 +2,98 @@
 // other runtimes and the shared models too. Goes through to the end and closes with the line "N passed, N failed", in
 // which each test counts, and each step that is no suite; before it stand those that failed.
 
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join, resolve } from 'node:path';
 
+const isAll = process.argv.includes('--all');
 const check = (command) => ({ command });
 const suite = (command) => ({ command, hasTests: true });
 
-const STEPS = [
+const FIRST = [
   check('node scripts/ready.mjs'), // installs and builds
   check('biome check'),
   check('tsc -p tsconfig.json'),
   check('tsc -p examples/web/tsconfig.json'),
-  suite('vitest run'),
+];
+const MAIN = suite('vitest run');
+// One after the other beside the main suite: neither keeps two cores busy.
+const BESIDE = [
   check('node scripts/spills.mjs'),
   check('node scripts/size.mjs'),
   check('publint'),
+  ...(existsSync('scripts/figures.mjs') ? [check('node scripts/figures.mjs --check')] : []),
 ];
-if (existsSync('scripts/figures.mjs')) STEPS.push(check('node scripts/figures.mjs --check'));
-
-const MORE = [
-  check('npm run --silent docs'),
-  suite('vitest run --config vitest.browser.config.ts'),
-  // The oldest V8, and JavaScriptCore; `npm run test:runtimes` has them all.
-  check('node scripts/runtimes.mjs node20 bun'),
-];
-// A fresh clone has no shared models; where they are, every file that the suite names must be there.
-if (existsSync(process.env.OSSCAR_SHARED ?? '../shared')) {
-  MORE.push(suite('vitest run --config vitest.shared.config.ts'));
+const LAST = [];
+if (isAll) {
+  BESIDE.push(
+    check('npm run --silent docs'),
+    suite('vitest run --config vitest.browser.config.ts'),
+    // The oldest V8, and JavaScriptCore; `npm run test:runtimes` has them all.
+    check('node scripts/runtimes.mjs node20 bun'),
+  );
+  // A fresh clone has no shared models; where they are, every file that the suite names must be there.
+  if (existsSync(process.env.OSSCAR_SHARED ?? '../shared'))
+    LAST.push(suite('vitest run --config vitest.shared.config.ts'));
 }
 
-const reports = mkdtempSync(join(tmpdir(), 'osscar-check-'));
+const folder = mkdtempSync(join(tmpdir(), 'osscar-check-'));
 const total = { passed: 0, failed: 0 };
 const broken = [];
-for (const step of process.argv.includes('--all') ? [...STEPS, ...MORE] : STEPS) {
-  const { passed, failed, which } = step.hasTests ? testsOf(step.command) : outcome(run(step.command) === 0);
-  total.passed += passed;
-  total.failed += failed;
-  if (failed > 0) broken.push(step.command, ...which);
+
+for (const step of FIRST) count(step, await shown(step));
+const beside = inTurn(BESIDE);
+count(MAIN, await shown(MAIN));
+for (const [i, step] of BESIDE.entries()) {
+  const { outcome, log } = await beside[i];
+  console.log(`> ${step.command}`);
+  process.stdout.write(readFileSync(log));
+  count(step, outcome);
 }
-rmSync(reports, { recursive: true });
+for (const step of LAST) count(step, await shown(step));
+
+rmSync(folder, { recursive: true });
 for (const command of broken) console.log(`failed: ${command}`);
 console.log(`${total.passed} passed, ${total.failed} failed`);
-process.exit(total.failed === 0 ? 0 : 1);
+process.exitCode = total.failed === 0 ? 0 : 1;
 
-/** Runs a suite and counts its tests. One that ends without a report counts as one failure. */
-function testsOf(command) {
-  const file = join(reports, 'tests.json');
-  rmSync(file, { force: true });
-  const status = run(`${command} --reporter=default --reporter=json --outputFile.json=${file}`);
-  if (!existsSync(file)) return outcome(false);
+function count({ command }, { passed, failed, which }) {
+  total.passed += passed;
+  total.failed += failed;
+  if (failed > 0) broken.push(command, ...which);
+}
+
+/** Runs a step under its name, with all that it says. */
+function shown(step) {
+  console.log(`> ${step.command}`);
+  return outcomeOf(step, ['ignore', 'inherit', 'inherit']);
+}
+
+/** Runs steps one after the other, and keeps what each says for later, in a file. */
+function inTurn(steps) {
+  let before = Promise.resolve();
+  return steps.map((step, i) => {
+    const run = async () => {
+      await before;
+      const log = join(folder, `${i}.log`);
+      const file = openSync(log, 'w');
+      const outcome = await outcomeOf(step, ['ignore', file, file]);
+      closeSync(file);
+      return { outcome, log };
+    };
+    before = run();
+    return before;
+  });
+}
+
+/** Runs a step. Of a suite tests are counted; one that ends without a report counts as one failure. */
+async function outcomeOf({ command, hasTests }, stdio) {
+  if (!hasTests) return single((await run(command, stdio)) === 0);
+  const file = join(mkdtempSync(join(folder, 'suite-')), 'tests.json');
+  const status = await run(`${command} --reporter=default --reporter=json --outputFile.json=${file}`, stdio);
+  if (!existsSync(file)) return single(false);
   const { numPassedTests: passed, numFailedTests, testResults } = JSON.parse(readFileSync(file, 'utf8'));
   const which = testResults.flatMap(({ name, message, assertionResults }) => [
     ...(message ? [`  ${name}: ${message}`] : []), // a file that does not load
@@ -64,14 +105,14 @@ function testsOf(command) {
   return { passed, failed: numFailedTests || Number(status !== 0), which };
 }
 
-function outcome(ok) {
+function single(ok) {
   return { passed: Number(ok), failed: Number(!ok), which: [] };
 }
 
 /** With the programs of the project's packages, as in a script of npm. */
-function run(command) {
-  console.log(`> ${command}`);
+async function run(command, stdio) {
   const PATH = `${resolve('node_modules/.bin')}${delimiter}${process.env.PATH}`;
-  const stdio = ['ignore', 'inherit', 'inherit'];
-  return spawnSync(command, { shell: true, stdio, env: { ...process.env, PATH } }).status;
+  const child = spawn(command, { shell: true, stdio, env: { ...process.env, PATH } });
+  const [status] = await once(child, 'close');
+  return status;
 }

@@ -1,8 +1,8 @@
 // Headless Chromium from Debian's package, installed where it is missing.
 
-import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { type Browser, chromium } from 'playwright-core';
+import { aptInstall } from '../support/apt.ts';
 
 const PROGRAM = process.env.OSSCAR_CHROMIUM ?? '/usr/bin/chromium';
 
@@ -24,11 +24,8 @@ export async function openChromium(): Promise<Browser> {
 }
 
 function install(): void {
-  process.stderr.write('installing chromium with apt-get\n');
-  const options = { stdio: 'pipe', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } } as const;
   try {
-    execFileSync('apt-get', ['update'], options);
-    execFileSync('apt-get', ['install', '-y', '--no-install-recommends', 'chromium'], options);
+    aptInstall('chromium');
   } catch (cause) {
     const message =
       `the browser tests need Chromium at ${PROGRAM}, and apt-get could not install it: install the package ` +

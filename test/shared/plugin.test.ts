@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openKernels } from '../../src/kernel/index.ts';
 import { layerProblem, packed, pruneLayer, unpacked } from '../../src/solve/index.ts';
 import { type Binary, binaryModule, Host, relativeError, sameBits } from '../plugin/host.ts';
+import { aptInstall } from '../support/apt.ts';
 import { readSafetensors } from '../support/safetensors.ts';
 import { shared } from './shared.ts';
 
@@ -124,9 +125,11 @@ function install(): void {
   ];
   const packages = missing();
   if (packages.length === 0) return;
-  spawnSync('apt-get', ['update']);
-  spawnSync('apt-get', ['install', '-y', '--no-install-recommends', ...packages], { stdio: 'inherit' });
-  if (missing().length > 0) throw new Error(`missing: as root, apt-get install ${packages.join(' ')}`);
+  try {
+    aptInstall(...packages);
+  } catch (cause) {
+    throw new Error(`missing: as root, apt-get install ${packages.join(' ')}`, { cause });
+  }
 }
 
 function run(module: string, { groupSize, statistics, W0 }: (typeof LAYERS)[number], keep: number) {

@@ -1,12 +1,13 @@
 // A redis-server of Debian's package, installed where it is missing, on a free port and with nothing kept on disk: one that is
 // started again has forgotten everything, unless it is told to keep what it does.
 
-import { type ChildProcess, execFileSync } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { aptInstall } from './apt.ts';
 import { spawn } from './children.ts';
 
 const PROGRAM = process.env.OSSCAR_REDIS ?? '/usr/bin/redis-server';
@@ -73,11 +74,8 @@ export async function freePort(): Promise<number> {
 }
 
 function install(): void {
-  process.stderr.write('installing redis-server with apt-get\n');
-  const options = { stdio: 'pipe', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } } as const;
   try {
-    execFileSync('apt-get', ['update'], options);
-    execFileSync('apt-get', ['install', '-y', '--no-install-recommends', 'redis-server'], options);
+    aptInstall('redis-server');
   } catch (cause) {
     const message =
       `these tests need a redis-server at ${PROGRAM}, and apt-get could not install it: install the package ` +
