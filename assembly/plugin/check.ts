@@ -1,7 +1,7 @@
 // Arguments from outside are data: each check says what was expected, and false.
 import { entry } from '../solve/array';
 import { Problem } from '../solve/problem';
-import { BUFFER, PROBLEM, blockWith, memoryFor, reserve } from './memory';
+import { BUFFER, PROBLEM, blockWith, memoryFor, scratch as scratchOf } from './memory';
 import { INVALID_ARGUMENT, NOT_FINITE, outOfMemory, refuse, say, sayNumber } from './status';
 
 /** A whole number from low to high. */
@@ -86,9 +86,9 @@ export function support(layer: Problem, keep: i32, kept: usize): bool {
   return true;
 }
 
-/** So many bytes of scratch. */
-export function scratch(bytes: f64): bool {
-  if (bytes <= u32.MAX_VALUE && reserve(<u64>bytes)) return true;
-  outOfMemory(memoryFor(bytes));
-  return false;
+/** So many bytes of scratch. @returns the address, or 0 */
+export function scratch(bytes: f64): usize {
+  const address = scratchOf(bytes);
+  if (address == 0) outOfMemory(memoryFor(bytes));
+  return address;
 }

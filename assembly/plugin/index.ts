@@ -16,7 +16,7 @@ import { keepLargest, refit, refitted } from '../solve/refit';
 import { Report, blank } from '../solve/report';
 import { workBytes } from '../solve/work';
 import * as check from './check';
-import { BUFFER, PROBLEM, allocate, free, memoryFor, push, pushBytes, setLimit } from './memory';
+import { BUFFER, PROBLEM, allocate, free, memoryFor, setLimit } from './memory';
 import { XtXOf, XtYOf, accumulate, accumulateBytes, statisticsBytes, sumXOf, sumYOf } from './statistics';
 import {
   INVALID_ARGUMENT, NOT_FINITE, OK, begin, detail, length, notPositiveDefinite, outOfMemory, refuse, sayNumber, status,
@@ -85,10 +85,9 @@ export function osscar_accumulate(statistics: usize, p: i32, m: i32, n: i32, X: 
     && check.buffer('X', X, 4 * <f64>n * p) && check.buffer('Y', Y, 4 * <f64>n * targets)
     && check.finite<f32>('X', X, <usize>n * <usize>p) && check.finite<f32>('Y', Y, <usize>n * <usize>targets)
   )) return status;
-  const scratch = accumulateBytes(p, targets);
-  if (!check.scratch(pushBytes(scratch))) return status;
-  accumulate(statistics, p, targets, n, X, Y, push(<usize>scratch));
-  return OK;
+  const scratch = check.scratch(accumulateBytes(p, targets));
+  if (scratch) accumulate(statistics, p, targets, n, X, Y, scratch);
+  return status;
 }
 
 export function osscar_problem(
@@ -203,7 +202,7 @@ export function osscar_prune_bytes(p: i32, m: i32, b: i32): f64 {
 
 /** A problem's block with its header. */
 function blockBytes(p: i32, m: i32, b: i32): f64 {
-  return 64 + pushBytes(problemBytes(p, m, b));
+  return 64 + lines(problemBytes(p, m, b));
 }
 
 /** Of a call: the scratch of its products and its workspace. */
@@ -213,9 +212,9 @@ function scratchBytes(p: i32, m: i32, workspace: f64): f64 {
 
 /** Scratch of a call, all of which the problem works in; nothing is reported yet. */
 function room(layer: Problem, workspace: f64): bool {
-  const bytes = scratchBytes(layer.p, layer.m, workspace);
-  if (!check.scratch(bytes)) return false;
-  workIn(layer, push(<usize>bytes));
+  const scratch = check.scratch(scratchBytes(layer.p, layer.m, workspace));
+  if (scratch == 0) return false;
+  workIn(layer, scratch);
   blank(changetype<usize>(layer.report));
   return true;
 }

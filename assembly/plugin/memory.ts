@@ -1,6 +1,7 @@
 // Linear memory: blocks that the host has asked for, from the heap's base up to `top`, and above them the scratch of
 // the call under way. Blocks lie one behind the other, each led by a header; free ones are merged with their free
 // neighbours, and the last one is never free. Dozens of blocks, not thousands: they are found by walking.
+import { lines } from '../../src/solve/memory';
 
 // @ts-ignore: decorator
 @unmanaged
@@ -27,17 +28,9 @@ const ADDRESSABLE: u64 = 0xffff0000;
 const base: usize = (__heap_base + LINE - 1) & ~(LINE - 1);
 let top: usize = base;
 let limit: u64 = ADDRESSABLE;
-let scratch: usize = base;
-let scratchEnd: u64 = base;
 
 export function setLimit(bytes: u32): void {
   limit = min<u64>(bytes, ADDRESSABLE);
-}
-
-// @ts-ignore: decorator
-@inline
-function lines(bytes: u64): u64 {
-  return (bytes + LINE - 1) & ~(<u64>LINE - 1);
 }
 
 /** The block after this one. A header that a stray write of the host has destroyed ends the walk. */
@@ -55,12 +48,12 @@ function grow(end: u64): bool {
 
 /** Bytes that linear memory would have to have for so many more in a block or in scratch. */
 export function memoryFor(bytes: f64): f64 {
-  return <f64>top + LINE + pushBytes(bytes);
+  return <f64>top + LINE + lines(bytes);
 }
 
 /** A block, 64-byte aligned, zeroed; 0 where the memory does not suffice. */
 export function allocate(bytes: u32, kind: i32): usize {
-  const wanted = LINE + lines(bytes);
+  const wanted = LINE + <u64>lines(bytes);
   let block = base;
   while (block < top) {
     const here = changetype<Block>(block);
@@ -119,24 +112,9 @@ export function blockWith(address: usize, bytes: u64, kind: i32): usize {
 }
 
 /**
- * Makes room for so many bytes of scratch, and empties it: every call states what it takes before it starts.
- * @returns whether the memory suffices
+ * So many bytes of scratch, 64-byte aligned, not zeroed, until the next call: every call states what it takes before it starts.
+ * @returns the address, 0 where the memory does not suffice
  */
-export function reserve(bytes: u64): bool {
-  scratch = top;
-  scratchEnd = <u64>top + bytes;
-  return grow(scratchEnd);
-}
-
-/** Bytes that `push` takes. */
-export function pushBytes(bytes: f64): f64 {
-  return ceil(bytes / LINE) * LINE;
-}
-
-/** Scratch, 64-byte aligned, not zeroed. Taking more than was reserved is a defect, and traps. */
-export function push(bytes: usize): usize {
-  const address = scratch;
-  scratch += <usize>lines(bytes);
-  if (<u64>scratch > scratchEnd) unreachable();
-  return address;
+export function scratch(bytes: f64): usize {
+  return bytes <= u32.MAX_VALUE && grow(<u64>top + <u64>bytes) ? top : 0;
 }

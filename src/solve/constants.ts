@@ -54,12 +54,9 @@ export const WIDE_ROWS: i32 = 64;
  */
 export const TILE: i32 = 2048;
 
-/**
- * The first row of the last tile of n rows; 0 where there is one tile only. One or two rows more than fit go with the tile before:
- * updates by so few terms are streamed, and rounded otherwise.
- */
+/** The first row of the last tile of n rows; 0 where there is one tile only. */
 export function lastTile(n: i32, edge: i32): i32 {
-  return n > edge + 2 ? (((n - 3) / edge) | 0) * edge : 0;
+  return n > edge ? (((n - 1) / edge) | 0) * edge : 0;
 }
 
 /**

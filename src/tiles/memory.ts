@@ -31,7 +31,7 @@ export function tileElements(n: number, edge: number): number {
 
 /** Tiles along an edge before the last one, as `tileStarts` has them, of any n: plans are arithmetic alone. */
 function wholeTiles(n: number, edge: number): number {
-  return n > edge + 2 ? Math.floor((n - 3) / edge) : 0;
+  return n > edge ? Math.floor((n - 1) / edge) : 0;
 }
 
 /** A layer in tiles. */
@@ -91,7 +91,7 @@ export function eliminationWasmBytes(shape: TiledShape, size: number): number {
 export function tiledSummingBytes(jobs: readonly Pick<TiledJob, 'p' | 'm' | 'edge'>[]): number {
   const batches = jobs.map(({ p, m }) => 4 * BATCH_ROWS * (p + m + 1));
   const sums = jobs.map(({ p, m, edge = TILE }) => {
-    const rows = Math.min(p, edge + 2);
+    const rows = Math.min(p, edge);
     return 8 * (rows + WIDE_ROWS) * (2 * rows + m);
   });
   return PACKING_BYTES + batches.reduce((sum, bytes) => sum + bytes) + Math.max(...sums);
@@ -99,7 +99,7 @@ export function tiledSummingBytes(jobs: readonly Pick<TiledJob, 'p' | 'm' | 'edg
 
 /** What factorisation and solves take of wasm memory: three tiles, and of `columns` wide parts of other matrices so much. */
 function factorBytes(edge: number, columns: number): number {
-  return 3 * 8 * (edge + 2) ** 2 + columns + PACKING_BYTES;
+  return 3 * 8 * edge ** 2 + columns + PACKING_BYTES;
 }
 
 /** Of n rows, so many columns as are worked on at a time. */
@@ -203,7 +203,7 @@ export function tiledPlan(job: TiledJob, wasmBytes: number, memory: number, size
   // The search and the refit lie where H and G were; one block at a time comes back.
   const search = keep === undefined ? 0 : size * (tileElements(p, edge) + p * m);
   const refit = 8 * (tileElements(k, edge) + k * m);
-  const saved = Math.min(spilled, search + refit) - 8 * (edge + 2) * (edge + 2 + m);
+  const saved = Math.min(spilled, search + refit) - 8 * edge * (edge + m);
   const rest = { ...inFile, problem: inFile.problem - saved, total: inFile.total - saved };
   return { memory: rest, spilled, traffic: PASSES * spilled };
 }
