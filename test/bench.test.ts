@@ -69,7 +69,7 @@ const EXPECTED: Record<string, Record<string, Record<string, (string | number)[]
       ],
       b: [1, 9],
     },
-    memory: { what: ['elimination in f32', 'elimination in f64', 'with swaps'], b: [1, 9] },
+    memory: { what: ['elimination', 'with swaps'], b: [1, 9] },
   },
   swap: {
     steps: {
