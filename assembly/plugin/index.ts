@@ -5,7 +5,7 @@
  * Every export forgets the last error, checks all it is given, takes the scratch it states, and only then computes.
  * Groups and reports are written at the very end, where all has gone well.
  */
-import { GREEDY, SWAP, THOROUGH, eliminationPath, swapsAtMost } from '../../src/solve/constants';
+import { GREEDY, SWAP, THOROUGH, swapsAtMost } from '../../src/solve/constants';
 import { formBytes, lines, problemBytes, pruneBytes, refitBytes, tableauBytes } from '../../src/solve/memory';
 import { widen } from '../gram';
 import { enter, entry, put, value } from '../solve/array';
@@ -151,7 +151,7 @@ export function osscar_eliminate(
   const points = layer.groups + 1;
   if (!check.optional('curve', curve, 8 * <f64>points)) return status;
   if (!room(layer, pruneBytes(layer.p, layer.m, layer.b, GREEDY))) return status;
-  const pivot = greedy(layer, keep, groupsPerStep, eliminationPath(layer.p, layer.m), true, false);
+  const pivot = greedy(layer, keep, groupsPerStep, true, false);
   if (curve && pivot == 0) memory.copy(curve, layer.curve, <usize>points * 8);
   return finish(pivot, layer, kept, report);
 }

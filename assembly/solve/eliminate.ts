@@ -1,6 +1,6 @@
 // Greedy elimination: of all groups, removes the cheapest again and again. Costs are exact after each removal
 // (elimination.ts); here they are ranked, what goes next is staged, and full panels are applied.
-import { CAPACITY, COLUMNS, GRAM, STAGED_ROWS, multipleOf, panelRows } from '../../src/solve/constants';
+import { CAPACITY, STAGED_ROWS, multipleOf, panelRows } from '../../src/solve/constants';
 import { HEAD_BYTES, eliminationBytes } from '../../src/solve/memory';
 import { gemm } from '../gemm';
 import { at } from '../simd';
@@ -21,13 +21,12 @@ import { Event, isTiled, tiles } from './tiles';
  * @param tiled  T, W and what panels before have found are the host's (tiles.ts)
  */
 export function createElimination<T>(
-  workspace: usize, products: usize, p: i32, m: i32, b: i32, path: i32, dearest: bool, tiled: bool,
+  workspace: usize, products: usize, p: i32, m: i32, b: i32, dearest: bool, tiled: bool,
 ): Elimination {
   const s = changetype<Elimination>(workspace);
   const groups = p / b;
   const bb = b * b;
   s.otherwise = dearest ? -Infinity : Infinity;
-  s.path = path;
   s.p = p;
   s.m = m;
   s.b = b;
@@ -52,14 +51,8 @@ export function createElimination<T>(
   s.K = next = after<T>(next, s.panel, p);
   s.E = next = after<T>(next, s.capacity, p);
   next = after<f64>(next, groups, bb);
-  if (path == COLUMNS) {
-    s.U = next;
-    next = after<T>(next, s.panel, m);
-  } else if (path == GRAM) {
-    s.Rt = next;
-    next = after<T>(next, rows, p);
-  }
-  s.D = next;
+  s.U = next;
+  s.D = next = after<T>(next, s.panel, m);
   s.cost = next = after<f64>(next, groups, bb);
   s.work = next = after<f64>(next, groups, 1);
   s.order = next = after<f64>(next, 5, bb);
@@ -68,7 +61,7 @@ export function createElimination<T>(
   s.taken = next = after<i32>(next, groups, 1);
   s.isProtected = next = after<u8>(next, groups, 1);
   next = after<u8>(next, groups, 1);
-  if (<f64>(next - workspace) > eliminationBytes(p, m, b, path, sizeof<T>(), rows)) unreachable();
+  if (<f64>(next - workspace) > eliminationBytes(p, m, b, sizeof<T>(), rows)) unreachable();
   memory.fill(s.isProtected, 0, groups);
   return s;
 }
@@ -129,10 +122,6 @@ function stage<T>(s: Elimination, position: i32): i32 {
   const m = s.m;
   const K = at<T>(s.K, s.p, row, 0);
   gemm<T>(false, true, count * b, s.live * b, m, <T>1, at<T>(s.W, m, first, 0), m, s.W, m, <T>0, K, s.p, s.products);
-  if (s.path == GRAM) {
-    subtract<T>(s, s.Vt, s.Rt, K, first, count * b);
-    subtract<T>(s, s.Rt, s.Vt, K, first, count * b);
-  }
   return end - 1;
 }
 
@@ -151,7 +140,7 @@ function room(s: Elimination): i32 {
   return s.capacity / s.b - (s.begin - s.live) - s.staged;
 }
 
-/** Brings what is outside the panel up to date, W too (COLUMNS), and begins another. */
+/** Brings what is outside the panel up to date, and begins another. */
 export function nextPanel<T>(s: Elimination): void {
   const p = s.p;
   const m = s.m;
@@ -162,9 +151,8 @@ export function nextPanel<T>(s: Elimination): void {
   const U = at<T>(s.U, m, row, 0);
   if (isTiled(s)) tiles(Event.Panel, live, found, V, U);
   else {
-    if (s.path == COLUMNS) gemm<T>(true, false, live, m, found, <T>-1, V, p, U, m, <T>1, s.W, m, s.products);
+    gemm<T>(true, false, live, m, found, <T>-1, V, p, U, m, <T>1, s.W, m, s.products);
     transpose<T>(found, live, V, p, at<T>(s.Vt, p, 0, live), p);
-    if (s.path == GRAM) transpose<T>(found, live, at<T>(s.R, p, row, 0), p, at<T>(s.Rt, p, 0, live), p);
   }
   eliminateNextPanel<T>(s);
 }

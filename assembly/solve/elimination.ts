@@ -8,7 +8,7 @@
 // panel owe is subtracted when a group goes. Diagonal blocks, which the costs need, are kept current all the time.
 //
 // The costs need W only through K = W·Wᵀ. With R = L⁻¹K_B: − ½(L⁻¹K_BB L⁻ᵀ)V it is K ← K − VᵀR − RᵀV, and a removal costs
-// the same however many columns W has. Staged columns of K come from W in one of two ways (`path`).
+// the same however many columns W has. Staged columns of K are products of W's rows, which is brought up to date once a panel.
 //
 // With H and G in the place of T and W the same recursion is forward selection: the "cost" is then the gain
 // ½ tr(G_jᵀ H_jj⁻¹ G_j) of adding the group, and the caller takes the largest.
@@ -20,7 +20,6 @@
 //
 // The matrices are f32 or f64, by the functions' type parameter; diagonal blocks and costs, which are differences of
 // nearly equal numbers, are always f64.
-import { COLUMNS, GRAM } from '../../src/solve/constants';
 import { diagonalBlock, mirror, quadraticCost, smallPotrf, smallTrsm, whiten } from '../block';
 import { gemm } from '../gemm';
 import { S, dot, narrow, scaleRow, subtractRows, swapColumnGroups, swapRowGroups, swapRows } from '../rows';
@@ -39,8 +38,6 @@ const GATHERED: i32 = 16;
 export class Elimination {
   /** The cost of a group whose block has lost its definiteness: the worst there is. */
   otherwise: f64;
-  /** COLUMNS or GRAM. */
-  path: i32;
   /** Whether T, W and what panels before have found lie in tiles of the host's (tiles.ts). */
   tiled: bool;
   p: i32;
@@ -58,15 +55,14 @@ export class Elimination {
   panel: i32;
   /** p × p: H⁻¹ by group, or of it the lower triangle. */
   T: usize;
-  /** p × m, by position: H⁻¹G on the full support, then as the path has it. */
+  /** p × m, by position: H⁻¹G on the support as of the panel's beginning. */
   W: usize;
   /**
-   * p × p, of panels before: Vᵀ and Rᵀ (GRAM), by position; live rows have the columns from `begin` on. f64 has no room of its own for
-   * Vᵀ, which then lies in T above the triangle; T is whole otherwise.
+   * p × p, Vᵀ of panels before, by position; live rows have the columns from `begin` on. f64 has no room of its own for it: it
+   * then lies in T above the triangle; T is whole otherwise.
    */
   Vt: usize;
-  Rt: usize;
-  /** panel × p: V and R of the panel, by position, the latest removal first; and U, panel × m (COLUMNS). */
+  /** panel × p: V and R of the panel, by position, the latest removal first; and U, panel × m. */
   V: usize;
   R: usize;
   U: usize;
@@ -216,7 +212,6 @@ function swap<T>(s: Elimination, a: i32, z: i32): void {
   swapRows<f64>(b * b, s.D + <usize>a * bb, s.D + <usize>z * bb);
   swapColumnGroups<T>(staged, b, a, z, at<T>(s.C, p, row, 0), p);
   if (a >= first) swapRowGroups<T>(live * b, b, stagedRow(s, a) / b, stagedRow(s, z) / b, s.C, p);
-  if (s.path == GRAM) swapRowGroups<T>(p - before, b, a, z, at<T>(s.Rt, p, 0, before), p);
   swapColumnGroups<T>(rows, b, a, z, at<T>(s.R, p, panelRow(s, live), 0), p);
   swapColumnGroups<T>(staged, b, a, z, at<T>(s.K, p, row, 0), p);
   if (a >= first) swapRowGroups<T>(live * b, b, stagedRow(s, a) / b, stagedRow(s, z) / b, s.K, p);
@@ -305,16 +300,14 @@ function formR<T>(s: Elimination, last: i32, V: usize, R: usize, owed: i32, L: u
     subtractRows<T>(owed, base, at<T>(beforeR, p, 0, base + r), lt, before, lt, row);
   }
   smallTrsm<T>(b, base, factor, R, lt);
-  if (s.path == COLUMNS) {
-    const lw = <usize>s.m * sizeof<T>();
-    const U = at<T>(s.U, s.m, panelRow(s, last), 0);
-    if (isTiled(s)) tiles(Event.Remove, base, b, U, 0);
-    else memory.copy(U, at<T>(s.W, s.m, base, 0), <usize>b * lw);
-    for (let r = 0; r < b; r++) {
-      subtractRows<T>(owed, s.m, at<T>(before, p, 0, base + r), lt, U + <usize>b * lw, lw, U + <usize>r * lw);
-    }
-    smallTrsm<T>(b, s.m, factor, U, lw);
+  const lw = <usize>s.m * sizeof<T>();
+  const U = at<T>(s.U, s.m, panelRow(s, last), 0);
+  if (isTiled(s)) tiles(Event.Remove, base, b, U, 0);
+  else memory.copy(U, at<T>(s.W, s.m, base, 0), <usize>b * lw);
+  for (let r = 0; r < b; r++) {
+    subtractRows<T>(owed, s.m, at<T>(before, p, 0, base + r), lt, U + <usize>b * lw, lw, U + <usize>r * lw);
   }
+  smallTrsm<T>(b, s.m, factor, U, lw);
 
   // ½ L⁻¹K_BB L⁻ᵀ, from the block that is kept current.
   const M = s.work;
@@ -380,7 +373,7 @@ function moveRows<T>(s: Elimination, C: usize, row: i32): void {
   memory.copy(at<T>(C, s.p, row + used(s), 0), at<T>(C, s.p, row, 0), <usize>(s.staged * s.b * s.p) * sizeof<T>());
 }
 
-/** Begins a panel, after W was brought up to date (COLUMNS); what is staged comes with it. */
+/** Begins a panel, after W was brought up to date; what is staged comes with it. */
 export function eliminateNextPanel<T>(s: Elimination): void {
   if (s.staged) {
     const row = stagedRow(s, s.live - s.staged);

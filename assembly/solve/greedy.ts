@@ -1,6 +1,6 @@
 // Supports by greedy elimination, from all groups, and by forward selection, from none: which precision is good enough, what
 // is needed beforehand, and the error on the way.
-import { COLUMNS, CONFIRMED, NEGLIGIBLE, WELL_CONDITIONED, eliminationPath } from '../../src/solve/constants';
+import { CONFIRMED, NEGLIGIBLE, WELL_CONDITIONED } from '../../src/solve/constants';
 import { potrf } from '../potrf';
 import { potri } from '../potri';
 import { narrow } from '../rows';
@@ -23,10 +23,10 @@ import { factorKept } from './refit';
  * `eliminationBytes` of workspace. p³ flops for H⁻¹, 2p²m for the solution (none where it is known), up to p³/6 for columns
  * of H⁻¹ and about twice as much for those of the costs; in f32, k³/3 + k²m in f64 for the refit.
  */
-export function greedy(s: Problem, keep: i32, groupsPerStep: i32, path: i32, single: bool, wholeCurve: bool): i32 {
-  s.isSingle = single && isGoodEnough(s, keep, groupsPerStep, path, wholeCurve);
+export function greedy(s: Problem, keep: i32, groupsPerStep: i32, single: bool, wholeCurve: bool): i32 {
+  s.isSingle = single && isGoodEnough(s, keep, groupsPerStep, wholeCurve);
   if (s.isSingle) return 0;
-  const e = create<f64>(s, path, false);
+  const e = create<f64>(s, false);
   const info = fullSupport<f64>(s, e);
   return info ? info : removeGroups<f64>(s, e, keep, groupsPerStep, wholeCurve);
 }
@@ -35,9 +35,9 @@ export function greedy(s: Problem, keep: i32, groupsPerStep: i32, path: i32, sin
  * Eliminates in f32.
  * @returns whether H is well enough conditioned for that, and f64 confirms what the removals cost; else there is nothing to be found
  */
-function isGoodEnough(s: Problem, keep: i32, groupsPerStep: i32, path: i32, wholeCurve: bool): bool {
+function isGoodEnough(s: Problem, keep: i32, groupsPerStep: i32, wholeCurve: bool): bool {
   if (keep == s.groups) return false;
-  const e = create<f32>(s, path, false);
+  const e = create<f32>(s, false);
   if (fullSupport<f32>(s, e) != 0 || !(varianceInflation<f32>(s, e.T) <= WELL_CONDITIONED)) return false;
   if (removeGroups<f32>(s, e, keep, groupsPerStep, wholeCurve) != 0) return false;
   const report = s.report;
@@ -55,7 +55,7 @@ function isGoodEnough(s: Problem, keep: i32, groupsPerStep: i32, path: i32, whol
  * and those of WWᵀ by `gramBlocks`.
  */
 export function createTiled<T>(s: Problem): void {
-  create<T>(s, COLUMNS, false, true);
+  create<T>(s, false, true);
 }
 
 /** As `greedy`, from a support and in a precision that are the host's business. */
@@ -67,15 +67,15 @@ export function tiledBlocks(s: Problem): usize {
   return changetype<Elimination>(s.workspace).D;
 }
 
-/** The weights that the updates of `greedy` in f64 led to on the path COLUMNS, p × m, those of kept groups first as in `order`. */
+/** The weights that the updates of `greedy` in f64 led to, p × m, those of kept groups first as in `order`. */
 export function eliminated(s: Problem): usize {
   const e = changetype<Elimination>(s.workspace);
   nextPanel<f64>(e);
   return e.W;
 }
 
-function create<T>(s: Problem, path: i32, dearest: bool, tiled: bool = false): Elimination {
-  const e = createElimination<T>(s.workspace, s.products, s.p, s.m, s.b, path, dearest, tiled);
+function create<T>(s: Problem, dearest: bool, tiled: bool = false): Elimination {
+  const e = createElimination<T>(s.workspace, s.products, s.p, s.m, s.b, dearest, tiled);
   memory.copy(e.isProtected, s.isProtected, s.groups);
   return e;
 }
@@ -157,7 +157,7 @@ function keepOnly(s: Problem, groups: usize, count: i32): void {
  */
 export function select<T>(s: Problem, keep: i32): i32 {
   const groups = s.groups;
-  const e = create<T>(s, eliminationPath(s.p, s.m), true);
+  const e = create<T>(s, true);
   loadH<T>(s, e.T);
   narrow<T>(s.p * s.m, s.G, e.W);
   eliminateStart<T>(e);

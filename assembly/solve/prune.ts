@@ -1,5 +1,5 @@
 // A layer by OSSCAR (arXiv 2403.12983): greedy elimination, a search from its support or another one, the weights of what is kept.
-import { GREEDY, HALVING, PUBLISHED, SWAP, THOROUGH, eliminationPath, hasTableau } from '../../src/solve/constants';
+import { GREEDY, HALVING, PUBLISHED, SWAP, THOROUGH, hasTableau } from '../../src/solve/constants';
 import { put, value } from './array';
 import { greedy, select } from './greedy';
 import { Problem, dampingOf } from './problem';
@@ -29,7 +29,7 @@ export function prune(
   const groups = s.groups;
   const report = s.report;
   const k = keep * s.b;
-  let info = greedy(s, keep, groupsPerStep, eliminationPath(s.p, s.m), single, wholeCurve);
+  let info = greedy(s, keep, groupsPerStep, single, wholeCurve);
   if (info) return info;
   report.start = 0;
   if (search == GREEDY || keep == 0 || keep == groups) {

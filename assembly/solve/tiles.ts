@@ -1,4 +1,4 @@
-// An elimination by COLUMNS whose large matrices lie outside linear memory, in tiles of the host's: T (by group), W and Vᵀ of
+// An elimination whose large matrices lie outside linear memory, in tiles of the host's: T (by group), W and Vᵀ of
 // panels before (both by position). The host brings what is to be staged up to date.
 import { Elimination } from './elimination';
 

@@ -80,17 +80,6 @@ export function swapsAtMost(groups: f64, b: f64): f64 {
   return b === 1 ? 32 : Math.max(4, Math.min(32, Math.floor(groups / 16)));
 }
 
-// How an elimination keeps its costs, which need K = WWᵀ, exact (assembly/solve/elimination.ts).
-/** W is updated once a panel; staged columns of K are products of its rows. */
-export const COLUMNS: i32 = 0;
-/** W is left alone; staged columns of K are those of its product, less what all removals owe, for which R is kept. */
-export const GRAM: i32 = 1;
-
-/** The fastest path to half the groups (measured): leaving W alone pays above half as many outputs as inputs. */
-export function eliminationPath(p: f64, m: f64): i32 {
-  return 2 * m > p ? GRAM : COLUMNS;
-}
-
 /** Removals that are deferred: enough for products at GEMM speed, few enough for their rows to stay in L2 (measured). */
 const PANEL_ROWS: f64 = 80;
 /** Rows staged at a time: more are better products, fewer are better foresight; flat from 36 to 72 at 3072 inputs, 1 to 4 % less with 36 at 512 and 1024 (measured). */

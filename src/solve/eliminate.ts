@@ -3,7 +3,6 @@
 
 import { InputError } from '../errors.ts';
 import type { ElementType, Kernels } from '../kernel/index.ts';
-import { COLUMNS, eliminationPath } from './constants';
 import { eliminationBytes } from './memory';
 import type { LayerProblem } from './problem.ts';
 import { groupRows } from './refit.ts';
@@ -76,12 +75,11 @@ export function eliminateIn(
   const { keep, groupsPerStep = 1, protect, precision = 'f32' } = options;
   const { weights = false, wholeCurve = false } = options;
   const { abi } = space.kernels;
-  const path = weights ? COLUMNS : eliminationPath(p, m); // the weights are W's
   space.protect(protect);
-  return space.working(eliminationBytes(p, m, groupSize, path, 8, p), () => {
+  return space.working(eliminationBytes(p, m, groupSize, 8, p), () => {
     const step = Math.min(groupsPerStep, groups);
     const how = [precision === 'f32' && !weights, wholeCurve && !weights] as const;
-    expectDefinite('eliminate', abi.greedy(space.state, keep, step, path, ...how));
+    expectDefinite('eliminate', abi.greedy(space.state, keep, step, ...how));
     const { objective, dense: denseObjective, denseDamping } = space.report;
     const removed = Array.from(space.order.subarray(keep)).reverse();
     const found = {

@@ -1,6 +1,6 @@
 // What the solver's parts take of linear memory, stated before they start. Compiled by asc too, as constants.ts is.
 
-import { CAPACITY, eliminationPath, GRAM, groupsPerPivot, hasTableau, panelRows } from './constants';
+import { CAPACITY, groupsPerPivot, hasTableau, panelRows } from './constants';
 
 /** A cache line, to which all parts are aligned. */
 export const LINE: f64 = 64;
@@ -54,13 +54,13 @@ export function objectiveBytes(k: f64, m: f64): f64 {
  * What lies in it is laid out by `createElimination` (assembly/solve/eliminate.ts).
  * @param rows  of T and W: p, or none where they are in tiles outside
  */
-export function eliminationBytes(p: f64, m: f64, b: f64, path: i32, size: f64, rows: f64): f64 {
+export function eliminationBytes(p: f64, m: f64, b: f64, size: f64, rows: f64): f64 {
   const groups = p / b;
   const panel = lines(size * panelRows(b) * p);
   const staged = lines(size * CAPACITY * panelRows(b) * p);
   const blocks = lines(8 * p * b);
   let bytes = HEAD_BYTES + (size === 4 ? 2 : 1) * lines(size * rows * p) + lines(size * rows * m);
-  bytes += 2 * (panel + staged + blocks) + lines(path === GRAM ? size * rows * p : size * panelRows(b) * m);
+  bytes += 2 * (panel + staged + blocks) + lines(size * panelRows(b) * m);
   return (
     bytes + lines(8 * groups) + lines(40 * b * b) + 2 * lines(4 * groups) + lines(4 * p) + 2 * lines(groups)
   );
@@ -82,6 +82,6 @@ export function tableauBytes(p: f64, m: f64, b: f64): f64 {
 
 /** The workspace of a layer's elimination, search and refit (assembly/solve/prune.ts), in f64; in f32 they take less. */
 export function pruneBytes(p: f64, m: f64, b: f64, search: i32): f64 {
-  const elimination = eliminationBytes(p, m, b, eliminationPath(p, m), 8, p);
+  const elimination = eliminationBytes(p, m, b, 8, p);
   return hasTableau(search, p) ? Math.max(elimination, tableauBytes(p, m, b)) : elimination; // a refit takes no more
 }

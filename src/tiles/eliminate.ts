@@ -2,7 +2,7 @@
 // wasm memory as far as there is room, and come in for every product where there is none.
 
 import { type ElementType, elementBytes, type Kernels, prefixOf } from '../kernel/index.ts';
-import { COLUMNS, multipleOf, panelRows, STAGED_ROWS, TILE } from '../solve/constants';
+import { multipleOf, panelRows, STAGED_ROWS, TILE } from '../solve/constants';
 import type { Elimination } from '../solve/eliminate.ts';
 import { eliminationBytes, lines } from '../solve/memory';
 import { Workspace } from '../solve/workspace.ts';
@@ -50,7 +50,7 @@ export function eliminateTiles<T extends ElementType>(
   return kernels.scoped(() => {
     const space = new Workspace(kernels, { p, m, groupSize: b }, true);
     space.protect(protect);
-    return space.working(eliminationBytes(p, m, b, COLUMNS, elementBytes(type), 0), () => {
+    return space.working(eliminationBytes(p, m, b, elementBytes(type), 0), () => {
       abi[`${prefixOf(type)}createTiled`](space.state);
       const host = new Host(kernels, space, T, W, search);
       host.begin();

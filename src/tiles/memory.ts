@@ -2,7 +2,7 @@
 
 import { InputError } from '../errors.ts';
 import { type ElementType, elementBytes } from '../kernel/index.ts';
-import { CHUNK_ROWS, COLUMNS, multipleOf, panelRows, STAGED_ROWS, TILE, WIDE_ROWS } from '../solve/constants';
+import { CHUNK_ROWS, multipleOf, panelRows, STAGED_ROWS, TILE, WIDE_ROWS } from '../solve/constants';
 import { eliminationBytes, LINE, tiledProblemBytes } from '../solve/memory';
 
 /** Rows that pass over the tiles together: of one chunk alone, tiles would come and go as long as they are worked on. */
@@ -80,7 +80,7 @@ export function positionBytes(
 export function eliminationWasmBytes(shape: TiledShape, size: number): number {
   const { p, m, groupSize: b, keep, wholeCurve, edge = TILE } = shape;
   const removed = wholeCurve ? p : p - keep * b;
-  const panel = eliminationBytes(p, m, b, COLUMNS, size, 0);
+  const panel = eliminationBytes(p, m, b, size, 0);
   const widest = Math.max(m, removed);
   const block = size * (edge + b) * widest;
   const staged = 2 * size * panelRows(b) * widest;

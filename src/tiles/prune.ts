@@ -13,7 +13,7 @@ import { factorInside, inverseInside } from './memory.ts';
 import type { TiledProblem } from './problem.ts';
 import { inMemory, inWasm, type Place, RowBlocks, SymmetricTiles } from './storage.ts';
 
-/** As `EliminationOptions` of solve/eliminate.ts, by COLUMNS. */
+/** As `EliminationOptions` of solve/eliminate.ts. */
 export interface TiledOptions extends Omit<EliminationOptions, 'weights'> {
   /** The groups that stay, where that is decided already. */
   readonly support?: readonly number[];

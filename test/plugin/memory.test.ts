@@ -73,7 +73,7 @@ describe('blocks', () => {
 });
 
 describe('osscar_prune_bytes', () => {
-  // Each path of the elimination, and where the search takes most and least.
+  // Where the search takes most and least.
   test.each([
     [16, 4, 1],
     [200, 20, 1],

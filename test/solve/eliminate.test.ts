@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest';
 import { openKernels } from '../../src/kernel/index.ts';
-import { COLUMNS, eliminationPath, GRAM } from '../../src/solve/constants';
 import {
   eliminate,
   type LayerProblem,
@@ -69,15 +68,14 @@ describe.each(binaries)('eliminate, $simd', (kernels) => {
   });
 
   test.each([
-    { path: COLUMNS, groups: 11, groupSize: 1, m: 5 },
-    { path: GRAM, groups: 9, groupSize: 1, m: 5 },
-    { path: COLUMNS, groups: 12, groupSize: 2, m: 3 },
-    { path: GRAM, groups: 8, groupSize: 9, m: 40 },
-    { path: COLUMNS, groups: 6, groupSize: 16, m: 1 },
+    { groups: 11, groupSize: 1, m: 5 },
+    { groups: 9, groupSize: 1, m: 5 },
+    { groups: 12, groupSize: 2, m: 3 },
+    { groups: 8, groupSize: 9, m: 40 },
+    { groups: 6, groupSize: 16, m: 1 },
   ])(
-    'removes what refitting every candidate would remove, on any path: $groups groups of $groupSize',
-    ({ path, groups, groupSize, m }) => {
-      expect(eliminationPath(groups * groupSize, m)).toBe(path);
+    'removes what refitting every candidate would remove: $groups groups of $groupSize',
+    ({ groups, groupSize, m }) => {
       const layer = problem(groups, groupSize, m, groups);
       const expected = naiveGreedy(layer, 1);
       for (const type of PRECISIONS) {
@@ -95,13 +93,12 @@ describe.each(binaries)('eliminate, $simd', (kernels) => {
   );
 
   test.each(PRECISIONS)('stays exact over many panels (%s)', (precision) => {
-    for (const [path, groups, groupSize, m] of [
-      [COLUMNS, 210, 1, 40],
-      [GRAM, 210, 1, 120],
-      [COLUMNS, 48, 5, 7],
-      [GRAM, 48, 5, 130],
+    for (const [groups, groupSize, m] of [
+      [210, 1, 40],
+      [210, 1, 120],
+      [48, 5, 7],
+      [48, 5, 130],
     ]) {
-      expect(eliminationPath(groups * groupSize, m)).toBe(path);
       const layer = problem(groups, groupSize, m, 77); // 64 rows to a panel
       const { kept, curve, objective, ...found } = eliminate(kernels, layer, { keep: 10, precision });
       expect(found.precision).toBe(precision);
@@ -116,11 +113,10 @@ describe.each(binaries)('eliminate, $simd', (kernels) => {
   // Protected groups of a selection go in first, in their order, however little they are worth: never were they staged as
   // likely to go, and after a few of these the panel has no room left.
   test.each([
-    { path: COLUMNS, groups: 230, groupSize: 1, m: 6 },
-    { path: COLUMNS, groups: 44, groupSize: 5, m: 3 },
-    { path: GRAM, groups: 120, groupSize: 1, m: 90 },
+    { groups: 230, groupSize: 1, m: 6 },
+    { groups: 44, groupSize: 5, m: 3 },
+    { groups: 120, groupSize: 1, m: 90 },
   ])('has the exact costs however little was foreseen: $groups of $groupSize', (shape) => {
-    expect(eliminationPath(shape.groups * shape.groupSize, shape.m)).toBe(shape.path);
     const layer = problem(shape.groups, shape.groupSize, shape.m, 8);
     const worth = allGroups(layer).map((group) => naiveObjective(layer, [group]));
     const least = allGroups(layer).sort((a, b) => worth[b] - worth[a]);
@@ -133,11 +129,6 @@ describe.each(binaries)('eliminate, $simd', (kernels) => {
         expect(Math.abs(error)).toBeLessThan(precision === 'f64' ? 1e-9 : 1e-4);
       }
     }
-  });
-
-  test('leaves the weights alone for many outputs, and updates them for few', () => {
-    expect(eliminationPath(768, 3072)).toBe(GRAM);
-    expect(eliminationPath(3072, 768)).toBe(COLUMNS);
   });
 
   test.each([

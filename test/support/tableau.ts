@@ -7,7 +7,6 @@ import {
   type Matrix,
   prefixOf,
 } from '../../src/kernel/index.ts';
-import { eliminationPath } from '../../src/solve/constants';
 import type { LayerProblem } from '../../src/solve/index.ts';
 import { eliminationBytes, tableauBytes } from '../../src/solve/memory';
 import { expectDefinite, Workspace } from '../../src/solve/workspace.ts';
@@ -134,7 +133,7 @@ export function select(
   return kernels.scoped(() => {
     const space = Workspace.of(kernels, problem);
     space.protect(protect);
-    const bytes = eliminationBytes(p, m, groupSize, eliminationPath(p, m), elementBytes(precision), p);
+    const bytes = eliminationBytes(p, m, groupSize, elementBytes(precision), p);
     return space.working(bytes, () => {
       expectDefinite('select', kernels.abi[`${prefixOf(precision)}select`](space.state, keep));
       return { kept: space.kept, objective: space.report.objective };
