@@ -1,7 +1,7 @@
 /**
  * The ABI: raw pointers, usable from any wasm host.
  *
- * - Imports `env.helpers` and `env.share` say who helps with large operations (share.ts); a host of one thread answers 0,
+ * - The memory is imported, as `env.memory`. `env.helpers` and `env.share` say who helps with large operations (share.ts); a host of one thread answers 0,
  *   and is never asked for the other. `env.tiles` is what an elimination in tiles asks for (solve/tiles.ts), and nobody else.
  * - Matrices are row-major; leading dimensions count elements. The prefix is s for f32 and d for f64.
  * - The host owns the memory from heapBase() on. `work` is scratch of at least `workBytes` of the largest size that a

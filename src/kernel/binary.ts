@@ -1,5 +1,5 @@
 // Chooses and compiles one of the two binaries. Both come from the same source; they differ in FMA. A third and
-// fourth, for memory that several workers share, differ from these in a single declaration and are derived here.
+// fourth, for memory that several workers share, differ from these in a single bit and are derived here.
 
 import deflated from '../../build/osscar.wasm.deflate';
 import { InputError } from '../errors.ts';
@@ -11,7 +11,7 @@ import { inflate } from '../inflate.ts';
  */
 export type SimdChoice = 'auto' | Simd;
 
-/** Whether an instance makes its own memory or imports a shared one as `env.memory`. */
+/** Of what an instance imports as `env.memory`: its own, or one that several share. */
 export type MemoryKind = 'own' | 'shared';
 
 const SIMDS = ['baseline', 'relaxed'] as const;
@@ -46,9 +46,7 @@ export function compile(simd: Simd, memory: MemoryKind = 'own'): Promise<WebAsse
   const key = `${simd} ${memory}`;
   let module = compiled.get(key);
   if (!module) {
-    module = binary(simd).then((bytes) =>
-      WebAssembly.compile(memory === 'own' ? bytes : importingMemory(bytes)),
-    );
+    module = binary(simd).then((bytes) => WebAssembly.compile(memory === 'own' ? bytes : sharing(bytes)));
     compiled.set(key, module);
   }
   return module;
@@ -75,50 +73,21 @@ function unwoven(bytes: Uint8Array<ArrayBuffer>): Binaries {
   return { baseline, relaxed };
 }
 
-const HEADER_BYTES = 8;
-const IMPORT_SECTION = 2;
-const MEMORY_SECTION = 5;
-/** Imported item "memory" of "env", a memory: names after their lengths, then the kind. */
+/** Imported item "memory" of "env", a memory: names after their lengths, then the kind. Its limits follow. */
 const ENV_MEMORY = new TextEncoder().encode('\x03env\x06memory\x02');
 const HAS_MAXIMUM = 1;
 const SHARED = 2;
 
 /**
- * The same module with its memory section turned into an import of a shared memory of the same limits, the last import.
- * The binaries have no data segments and no mutable globals, so that any number of instances may live on one memory.
+ * The same module importing a shared memory. The binaries have no data segments and no mutable globals, so that any number of
+ * instances may live on one memory.
  */
-function importingMemory(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-  const parts = [bytes.subarray(0, HEADER_BYTES)];
-  const sections = sectionsOf(bytes);
-  const memory = sections.find(({ id }) => id === MEMORY_SECTION);
-  if (!memory || bytes[memory.body + 1] !== HAS_MAXIMUM) {
-    throw new Error('expected a binary with one memory of limited size');
-  }
-  const limits = bytes.slice(memory.body + 1, memory.end);
-  limits[0] |= SHARED;
-  for (const { id, start, body, end } of sections) {
-    if (id === IMPORT_SECTION) {
-      const others = bytes.subarray(body + 1, end);
-      const length = 1 + others.length + ENV_MEMORY.length + limits.length;
-      if (length >= 128) throw new Error('expected imports that one byte of LEB128 counts');
-      parts.push(Uint8Array.of(IMPORT_SECTION, length, bytes[body] + 1), others, ENV_MEMORY, limits);
-    } else if (id !== MEMORY_SECTION) parts.push(bytes.subarray(start, end));
-  }
-  return Uint8Array.from(parts.flatMap((part) => Array.from(part)));
-}
-
-function sectionsOf(bytes: Uint8Array) {
-  const sections: { id: number; start: number; body: number; end: number }[] = [];
-  for (let start = HEADER_BYTES; start < bytes.length; ) {
-    let length = 0;
-    let body = start + 1;
-    for (let shift = 0; ; shift += 7) {
-      const byte = bytes[body++];
-      length |= (byte & 127) << shift;
-      if (byte < 128) break;
-    }
-    sections.push({ id: bytes[start], start, body, end: body + length });
-    start = body + length;
-  }
-  return sections;
+function sharing(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const isThere = (_: number, at: number) => ENV_MEMORY.every((byte, i) => bytes[at + i] === byte);
+  const limits = bytes.findIndex(isThere) + ENV_MEMORY.length;
+  if (bytes[limits] !== HAS_MAXIMUM)
+    throw new Error('expected a binary that imports one memory of limited size');
+  const shared = bytes.slice();
+  shared[limits] |= SHARED;
+  return shared;
 }

@@ -69,19 +69,19 @@ export interface Crew {
 
 const NOBODY: Crew = { helpers: 0, run() {} };
 
-/** @param memory  for a module that imports it */
+/** @param memory  shared, of a module that shares it; else it gets its own */
 export async function instance(
   module: WebAssembly.Module,
-  memory?: WebAssembly.Memory,
+  memory = new WebAssembly.Memory({ initial: 1, maximum: ADDRESS_SPACE_BYTES / PAGE_BYTES }),
   crew = NOBODY,
 ): Promise<Abi> {
   const host: Abi['host'] = {};
-  const env: Record<string, unknown> = {
+  const env = {
+    memory,
     helpers: () => crew.helpers,
     share: (operation: number, parts: number, work: number) => crew.run(abi, operation, parts, work),
     tiles: (...event: Parameters<TilesHost>) => host.tiles!(...event),
   };
-  if (memory) env.memory = memory;
   const { exports } = await instantiate(module, { env });
   const abi = Object.assign(exports, { host }) as unknown as Abi;
   return abi;

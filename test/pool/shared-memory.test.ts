@@ -3,20 +3,26 @@ import { compile, type Simd } from '../../src/kernel/index.ts';
 
 const simds: Simd[] = ['baseline', 'relaxed'];
 
-/** Who helps with large operations, and who has what lies in tiles. */
-const CREW = [
+/** Who helps with large operations, who has what lies in tiles, and the memory. */
+const IMPORTS = [
   { module: 'env', name: 'helpers', kind: 'function' },
   { module: 'env', name: 'tiles', kind: 'function' },
   { module: 'env', name: 'share', kind: 'function' },
+  { module: 'env', name: 'memory', kind: 'memory' },
 ];
 const crew = { helpers: () => 0, tiles() {}, share() {} };
 
-test.each(simds)('%s: the shared form imports its memory beside what the plain one does', async (simd) => {
-  expect(WebAssembly.Module.imports(await compile(simd))).toEqual(CREW);
-  expect(WebAssembly.Module.imports(await compile(simd, 'shared'))).toEqual([
-    ...CREW,
-    { module: 'env', name: 'memory', kind: 'memory' },
-  ]);
+test.each(simds)('%s: one form takes a memory that is shared, the other one that is not', async (simd) => {
+  for (const kind of ['own', 'shared'] as const) {
+    const module = await compile(simd, kind);
+    expect(WebAssembly.Module.imports(module)).toEqual(IMPORTS);
+    for (const shared of [false, true]) {
+      const memory = new WebAssembly.Memory({ initial: 1, maximum: 65536, shared });
+      const make = () => new WebAssembly.Instance(module, { env: { memory, ...crew } });
+      if (shared === (kind === 'shared')) make();
+      else expect(make).toThrow(WebAssembly.LinkError);
+    }
+  }
   const names = async (kind: 'own' | 'shared') => WebAssembly.Module.exports(await compile(simd, kind));
   expect(await names('shared')).toEqual(await names('own'));
 });
