@@ -17,7 +17,8 @@ export function copyOf<T>(value: T, stage?: Stage, given?: object): T {
   const lineUp = (bytes: number) => Math.ceil(bytes / LINE) * LINE;
   if (stage) {
     const needed = arraysIn(value, given).reduce((sum, { byteLength }) => sum + lineUp(byteLength), 0);
-    makeRoom(stage, Math.min(needed, STAGE_BYTES));
+    const bytes = Math.min(needed, STAGE_BYTES);
+    if ((stage.buffer?.byteLength ?? 0) < bytes) stage.buffer = new SharedArrayBuffer(bytes);
   }
   let top = 0;
   const copyArray = (array: TypedArray): TypedArray => {
@@ -45,11 +46,7 @@ export function copyOf<T>(value: T, stage?: Stage, given?: object): T {
 /** A cache line. */
 const LINE = 64;
 /** What a stage holds of a job at most. */
-const STAGE_BYTES = 2 ** 28;
-
-function makeRoom(stage: Stage, bytes: number): void {
-  if ((stage.buffer?.byteLength ?? 0) < bytes) stage.buffer = new SharedArrayBuffer(bytes);
-}
+export const STAGE_BYTES = 2 ** 28;
 
 /** Every array in plain data that is not shared, once. @param except  a part that is not looked at */
 function arraysIn(value: unknown, except?: object, found = new Set<ArrayBufferView>()): ArrayBufferView[] {
@@ -75,15 +72,6 @@ export function handedOver<T>(value: T): T {
 /** Shared memory to copy to again and again. */
 export interface Stage {
   buffer?: SharedArrayBuffer;
-}
-
-/** On memory that any number of threads can read; copied to the stage if need be. */
-export function onSharedMemory(array: Float32Array, stage: Stage): Float32Array {
-  if (isShared(array)) return array;
-  makeRoom(stage, array.byteLength);
-  const copy = new Float32Array(stage.buffer!, 0, array.length);
-  copy.set(array);
-  return copy;
 }
 
 function isShared({ buffer }: ArrayBufferView): boolean {
