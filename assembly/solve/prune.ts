@@ -39,7 +39,7 @@ export function prune(
   }
   let count = 1;
   if (search == THOROUGH || (search == SWAP && 2 * keep <= groups)) count = STARTS;
-  else if (search == SWAP) count = FORWARD; // from little, adding is better than removing
+  else if (search == SWAP) count = 2; // of more than half, removing is better than adding
   info = findStarts(s, keep, count);
   if (info) return info;
   if (search != THOROUGH) {

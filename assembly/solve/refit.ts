@@ -2,6 +2,8 @@
 import { UNPACKED_ROWS } from '../../src/solve/memory';
 import { gemm } from '../gemm';
 import { potrf } from '../potrf';
+import { dot } from '../rows';
+import { at } from '../simd';
 import { trsm } from '../trsm';
 import { after, enter, put, value, entry } from './array';
 import { Problem, dampingOf, gather, rowOfH } from './problem';
@@ -46,28 +48,26 @@ export function refit(s: Problem, k: i32): i32 {
   return info;
 }
 
-/** ½ tr(WᵀHW) − tr(WᵀG) of any weights on the first k of `rows`, k × m in the workspace. `objectiveBytes`; 2k²m flops. */
+/**
+ * ½ tr(WᵀHW) − tr(WᵀG) of any weights on the first k of `rows`, ascending, k × m in the workspace: the former is ½ΣH_ij(WWᵀ)_ij, of which
+ * the lower half is enough. `objectiveBytes`; k²m flops.
+ */
 export function objectiveOf(s: Problem, k: i32): f64 {
   const m = s.m;
   const W = s.workspace;
   const block = min(k, <i32>UNPACKED_ROWS);
-  const H = after<f64>(W, k, m);
-  const P = after<f64>(H, block, k);
+  const K = after<f64>(W, k, m);
   let f: f64 = 0;
   for (let first = 0; first < k; first += block) {
-    const count = min(block, k - first);
-    for (let i = 0; i < count; i++) {
-      const row = entry(s.rows, first + i);
-      for (let j = 0; j < k; j++) {
-        const column = entry(s.rows, j);
-        put(H, i * k + j, value(rowOfH(s, max(row, column)), min(row, column)));
-      }
-    }
-    gemm<f64>(false, false, count, m, k, 0.5, H, k, W, m, 0, P, m, s.products);
-    for (let i = 0; i < count; i++) {
-      const w = W + <usize>(first + i) * <usize>m * 8;
-      const G = s.G + <usize>entry(s.rows, first + i) * <usize>m * 8;
-      for (let j = 0; j < m; j++) f += value(w, j) * (value(P, i * m + j) - value(G, j));
+    const end = min(k, first + block);
+    gemm<f64>(false, true, end - first, end, m, 1, at<f64>(W, m, first, 0), m, W, m, 0, K, k, s.products);
+    for (let i = first; i < end; i++) {
+      const row = entry(s.rows, i);
+      const h = rowOfH(s, row);
+      const products = at<f64>(K, k, i - first, 0);
+      f += 0.5 * value(h, row) * value(products, i);
+      for (let j = 0; j < i; j++) f += value(h, entry(s.rows, j)) * value(products, j);
+      f -= dot<f64>(m, at<f64>(W, m, i, 0), at<f64>(s.G, m, row, 0));
     }
   }
   return f;

@@ -23,7 +23,7 @@ const DAMPINGS = [DEFAULT_DAMPING, 3e-2, 1e-1, 3e-1, 1];
  *
  * @param rows  which rows the groups are of; where some stay in any case, `options.groupSize` is 1
  *
- * One elimination, then k³/3 + 4k²m flops for each λ that is tried.
+ * One elimination, then k³/3 + 3k²m flops for each λ that is tried.
  *
  * @example
  * const damping = chooseDamping(kernels, fit, heldOut, W0, { groupSize: 1 }, 128);

@@ -43,10 +43,9 @@ export function refitBytes(k: f64, m: f64): f64 {
   return lines(8 * k * k) + lines(8 * k * m);
 }
 
-/** What the objective of weights on k rows takes: these, and a product by blocks of H. */
+/** What the objective of weights on k rows takes: these, and their products with each other by blocks. */
 export function objectiveBytes(k: f64, m: f64): f64 {
-  const block = Math.min(k, UNPACKED_ROWS);
-  return lines(8 * k * m) + lines(8 * block * k) + lines(8 * block * m);
+  return lines(8 * k * m) + lines(8 * Math.min(k, UNPACKED_ROWS) * k);
 }
 
 /**

@@ -32,7 +32,7 @@ export function refitRows(kernels: Kernels, problem: LayerProblem, rows: Int32Ar
   return kernels.scoped(() => Workspace.of(kernels, problem).refit(rows));
 }
 
-/** f(S, W) of any weights W (p × m) that vanish outside these rows. 2k²m flops. */
+/** f(S, W) of any weights W (p × m) that vanish outside these rows. k²m flops. */
 export function objectiveOf(
   kernels: Kernels,
   problem: LayerProblem,
