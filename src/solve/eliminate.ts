@@ -1,5 +1,5 @@
-// Greedy backward elimination: from all groups, remove the cheapest again and again. The
-// mathematics and the order of work are in assembly/solve/; this file says what is to be done, and what came of it.
+// Greedy backward elimination: from all groups, remove the cheapest again and again. The mathematics and the order of work
+// are in assembly/solve/; this file says what is to be done, and what came of it.
 
 import { InputError } from '../errors.ts';
 import type { ElementType, Kernels } from '../kernel/index.ts';
@@ -81,17 +81,16 @@ export function eliminateIn(
     const how = [precision === 'f32' && !weights, wholeCurve && !weights] as const;
     expectDefinite('eliminate', abi.greedy(space.state, keep, step, ...how));
     const { objective, dense: denseObjective, denseDamping } = space.report;
-    const removed = Array.from(space.order.subarray(keep)).reverse();
-    const found = {
+    return {
       kept: space.kept,
-      removed,
+      removed: Array.from(space.order.subarray(keep)).reverse(),
       curve: space.curve.slice(),
       objective,
       denseObjective,
       denseDamping,
+      precision: abi.problemIsSingle(space.state) ? 'f32' : 'f64',
+      W: weights ? byGroup(space, problem, keep) : undefined,
     };
-    const accepted = abi.problemIsSingle(space.state) ? 'f32' : 'f64';
-    return { ...found, precision: accepted, W: weights ? byGroup(space, problem, keep) : undefined };
   });
 }
 
