@@ -18,7 +18,10 @@ const inlineWasm = {
  * Short files that take long: vitest begins with the largest where it knows no times, as in a
  * fresh clone, and at the end a core would wait for these.
  */
-const LONG = ['fuzz', 'pipeline/correct', 'pool/pipeline', 'queue/pieces'];
+const LONG = [
+  ...['fuzz', 'pipeline/correct', 'pool/pipeline', 'queue/pieces'],
+  ...['shared/language-prune', 'shared/vision'],
+];
 
 class LongFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
