@@ -69,6 +69,7 @@ async function readTokens(
   const bytes = await readText(place);
   if (/\.npy$/i.test(path)) return npyTokens(decodeNpy(bytes, path), path);
   const text = decodeUtf8(bytes, `"${path}"`);
+  if (text.trim() === '') throw new InputError(`"${path}": there is no text in it`);
   return encoding(path, tokenizer, guarding, async (encode) => {
     if (!/\.jsonl$/i.test(path)) return (await encode([text]))[0];
     return joined(await encodeAll(documentsOf(text, path), encode));
