@@ -5,9 +5,8 @@
 import { gemm } from './gemm';
 import { trmm } from './potri';
 import { at } from './simd';
-import { updateRows } from './solve/pivot';
 import { Tableau, scan } from './solve/tableau';
-import { syrk } from './syrk';
+import { gemmt } from './syrk';
 import { trsm } from './trsm';
 
 /** Threads beside this one that would make parts; 0 while parts are made. */
@@ -29,11 +28,10 @@ const EDGE: i32 = 120;
 
 const enum Kernel {
   Gemm,
-  Syrk,
+  Gemmt,
   Trsm,
   Trmm,
   Scan,
-  Pivot,
 }
 
 /** An operation that is shared out: the arguments of its kernel, or what they are derived from, and how its output is cut. */
@@ -82,11 +80,12 @@ export function shareGemm<T>(
   publish(op, blocks(m, op.edge) * blocks(n, op.edge));
 }
 
-/** `syrk`, by blocks of C: those on the diagonal, which take half as long, are made last. */
-export function shareSyrk<T>(
-  members: i32, trans: bool, n: i32, k: i32, alpha: T, A: usize, lda: i32, beta: T, C: usize, ldc: i32, work: usize,
+/** `gemmt`, by blocks of C: those on the diagonal, which take half as long, are made last. */
+export function shareGemmt<T>(
+  members: i32, transA: bool, transB: bool, n: i32, k: i32,
+  alpha: T, A: usize, lda: i32, B: usize, ldb: i32, beta: T, C: usize, ldc: i32, work: usize,
 ): void {
-  const op = operation<T>(Kernel.Syrk, trans, !trans, n, n, k, alpha, A, lda, A, lda, beta, C, ldc, work);
+  const op = operation<T>(Kernel.Gemmt, transA, transB, n, n, k, alpha, A, lda, B, ldb, beta, C, ldc, work);
   op.edge = blockEdge(2 * members, n, n);
   const rows = blocks(n, op.edge);
   publish(op, rows * (rows + 1) / 2);
@@ -117,12 +116,6 @@ export function shareScan(members: i32, s: Tableau): void {
   publishStrips(op, members, removed);
 }
 
-/** What a streamed pivot on w rows changes of T and K, by rows: X, Q and t as in pivot.ts, one behind the other. */
-export function sharePivot(members: i32, p: i32, w: i32, X: usize, T: usize, K: usize, work: usize): void {
-  const op = operation<f64>(Kernel.Pivot, false, false, w, p, 0, 0, X, 0, T, 0, 0, K, 0, work);
-  publishStrips(op, members, p);
-}
-
 /** Makes one part of an operation. */
 export function part(op: Operation, index: i32, work: usize): void {
   if (op.isSingle) partOf<f32>(op, index, work);
@@ -134,9 +127,9 @@ function partOf<T>(op: Operation, index: i32, work: usize): void {
     const columns = blocks(op.n, op.edge);
     return block<T>(op, index / columns, index % columns, work);
   }
-  if (op.kernel == Kernel.Syrk) {
+  if (op.kernel == Kernel.Gemmt) {
     let below = index - blocks(op.n, op.edge);
-    if (below < 0) return diagonalBlock<T>(op, index, work);
+    if (below < 0) return block<T>(op, index, index, work);
     let row = 1;
     while (below >= row) below -= row++;
     return block<T>(op, row, below, work);
@@ -148,7 +141,6 @@ function partOf<T>(op: Operation, index: i32, work: usize): void {
     const s = changetype<Tableau>(op.A);
     return scan(s, first, end, work, work + 8 * <usize>s.kept);
   }
-  if (op.kernel == Kernel.Pivot) return updateRows(first, end, op.n, op.m, op.A, op.B, op.C);
   const width = min(op.edge, (right ? op.m : op.n) - first);
   const B = right ? at<T>(op.B, op.ldb, first, 0) : at<T>(op.B, op.ldb, 0, first);
   if (op.kernel == Kernel.Trmm) return trmm<T>(op.m, width, op.A, op.lda, B, op.ldb, work);
@@ -163,17 +155,13 @@ function block<T>(op: Operation, row: i32, column: i32, work: usize): void {
   const j = column * op.edge;
   const A = op.first ? at<T>(op.A, op.lda, 0, i) : at<T>(op.A, op.lda, i, 0);
   const B = op.second ? at<T>(op.B, op.ldb, j, 0) : at<T>(op.B, op.ldb, 0, j);
-  gemm<T>(
-    op.first, op.second, min(op.edge, op.m - i), min(op.edge, op.n - j), op.k,
-    <T>op.alpha, A, op.lda, B, op.ldb, <T>op.beta, at<T>(op.C, op.ldc, i, j), op.ldc, work,
-  );
-}
-
-function diagonalBlock<T>(op: Operation, row: i32, work: usize): void {
-  const i = row * op.edge;
-  const A = op.first ? at<T>(op.A, op.lda, 0, i) : at<T>(op.A, op.lda, i, 0);
-  const C = at<T>(op.C, op.ldc, i, i);
-  syrk<T>(op.first, min(op.edge, op.n - i), op.k, <T>op.alpha, A, op.lda, <T>op.beta, C, op.ldc, work);
+  const C = at<T>(op.C, op.ldc, i, j);
+  const m = min(op.edge, op.m - i);
+  const n = min(op.edge, op.n - j);
+  if (op.kernel == Kernel.Gemmt && i == j) {
+    return gemmt<T>(op.first, op.second, n, op.k, <T>op.alpha, A, op.lda, B, op.ldb, <T>op.beta, C, op.ldc, work);
+  }
+  gemm<T>(op.first, op.second, m, n, op.k, <T>op.alpha, A, op.lda, B, op.ldb, <T>op.beta, C, op.ldc, work);
 }
 
 function operation<T>(

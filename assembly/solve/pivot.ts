@@ -9,13 +9,10 @@
 //   T_B: ← σt           K_B: ← σΠ(K_B: − K_BB t)     T_BB ← −σΠσ     K_BB ← σΠK_BBΠσ
 // σ = −1 for rows that leave, +1 for rows that enter. B may hold both: one pass then does a swap.
 import { diagonalBlock, mirror, quadraticCost, smallPotrf, smallTrsm, whiten } from '../block';
-import { Triangle, product } from '../gemm';
+import { gemm } from '../gemm';
 import { S, dot, scaleRow, subtractRows } from '../rows';
-import { membersFor, sharePivot } from '../share';
-import { entry, put } from './array';
-
-/** Rows from which a pivot's update goes through the packed product instead of being streamed (measured). */
-const STREAMED: i32 = 8;
+import { gemmt } from '../syrk';
+import { entry, put, value } from './array';
 
 /**
  * Pivots on rows at … at + w − 1.
@@ -31,9 +28,10 @@ export function tableauPivot(
   const row = <usize>p * S;
   const ww = <usize>(w * w) * S;
   const X = work;
-  const Q = X + <usize>w * row;
-  const t = Q + <usize>w * row;
-  const N = t + <usize>w * row;
+  const t = X + <usize>w * row;
+  const Q = t + <usize>w * row;
+  const again = Q + <usize>w * row; // t once more
+  const N = again + <usize>w * row;
   const Pi = N + <usize>w * row;
   const KB = Pi + ww;
   const small = KB + ww;
@@ -45,78 +43,37 @@ export function tableauPivot(
 
   gather(p, at, w, T, X);
   gather(p, at, w, K, Q);
-  // t = ΠX and N = K_BB·t; subtractRows onto zero gives the negative.
-  for (let r = 0; r < w; r++) {
-    const tr = t + <usize>r * row;
-    memory.fill(tr, 0, row);
-    subtractRows<f64>(w, p, Pi + <usize>(r * w) * S, S, X, row, tr);
-    scaleRow<f64>(p, -1, tr);
+  gemm<f64>(false, false, w, p, w, 1, Pi, w, X, p, 0, t, p, products);
+  gemm<f64>(false, false, w, p, w, -1, KB, w, t, p, 0, N, p, products);
+  for (let i = 0; i < w * p; i++) {
+    const k = value(Q, i);
+    const n = value(N, i);
+    put(Q, i, k + 0.5 * n); // q = K_B: − ½K_BB·t
+    put(N, i, k + n); // K_B: − K_BB·t
   }
-  for (let r = 0; r < w; r++) {
-    const q = Q + <usize>r * row;
-    const n = N + <usize>r * row;
-    memory.fill(n, 0, row);
-    subtractRows<f64>(w, p, KB + <usize>(r * w) * S, S, t, row, n);
-    // q ← K_B: − ½K_BB·t, N ← K_B: − K_BB·t.
-    for (let i: usize = 0; i < row; i += S) {
-      const k = load<f64>(q + i);
-      const v = load<f64>(n + i);
-      store<f64>(q + i, k + 0.5 * v);
-      store<f64>(n + i, k + v);
-    }
-  }
+  memory.copy(again, t, <usize>w * row);
+  gemmt<f64>(true, false, p, w, -1, X, p, t, p, 1, T, p, products);
+  gemmt<f64>(true, false, p, 2 * w, -1, t, p, Q, p, 1, K, p, products); // of t above q, and q above t
 
-  if (w >= STREAMED) {
-    product<f64, f64>(Triangle.None, true, true, true, false, p, p, w, -1, X, p, t, p, T, p, products);
-    product<f64, f64>(Triangle.None, true, true, true, false, p, p, w, -1, t, p, Q, p, K, p, products);
-    product<f64, f64>(Triangle.None, true, true, true, false, p, p, w, -1, Q, p, t, p, K, p, products);
-  } else {
-    const members = membersFor<f64>(3 * <f64>w * p * p);
-    if (members > 1) sharePivot(members, p, w, X, T, K, products);
-    else updateRows(0, p, p, w, X, T, K);
-  }
-
-  // The pivot's own rows: σt, and σΠN by way of the block that X no longer needs.
-  for (let r = 0; r < w; r++) {
-    const x = X + <usize>r * row;
-    memory.fill(x, 0, row);
-    subtractRows<f64>(w, p, Pi + <usize>(r * w) * S, S, N, row, x);
-    // x = −ΠN.
-    if (r >= leaving) scaleRow<f64>(p, -1, x);
-    if (r < leaving) scaleRow<f64>(p, -1, t + <usize>r * row);
+  // The pivot's own rows: σt, and σΠN in the place of X.
+  gemm<f64>(false, false, w, p, w, 1, Pi, w, N, p, 0, X, p, products);
+  for (let r = 0; r < leaving; r++) {
+    scaleRow<f64>(p, -1, t + <usize>r * row);
+    scaleRow<f64>(p, -1, X + <usize>r * row);
   }
   scatter(p, at, w, t, T);
   scatter(p, at, w, X, K);
-  // K_BB ← σΠK_BBΠσ.
-  for (let r = 0; r < w; r++) {
-    for (let s = 0; s < w; s++) {
-      store<f64>(small + <usize>(r * w + s) * S, dot<f64>(w, Pi + <usize>(r * w) * S, KB + <usize>(s * w) * S));
-    }
-  }
+  gemm<f64>(false, false, w, w, w, 1, Pi, w, KB, w, 0, small, w, products);
+  gemm<f64>(false, false, w, w, w, 1, small, w, Pi, w, 0, KB, w, products);
   for (let r = 0; r < w; r++) {
     for (let s = 0; s <= r; s++) {
       const sign: f64 = (r < leaving) == (s < leaving) ? 1 : -1;
-      const k = dot<f64>(w, small + <usize>(r * w) * S, Pi + <usize>(s * w) * S);
-      const c = <usize>(at + s) * S;
-      store<f64>(K + <usize>(at + r) * row + c, sign * k);
-      store<f64>(T + <usize>(at + r) * row + c, -sign * load<f64>(Pi + <usize>(r * w + s) * S));
+      const to = <usize>(at + r) * row + <usize>(at + s) * S;
+      store<f64>(K + to, sign * value(KB, r * w + s)); // σΠK_BBΠσ
+      store<f64>(T + to, -sign * value(Pi, r * w + s));
     }
   }
   return change;
-}
-
-/** T ← T − tᵀX and K ← K − tᵀQ − Qᵀt for rows first … end − 1; X, Q and t, w × p each, lie one behind the other. */
-export function updateRows(first: i32, end: i32, p: i32, w: i32, X: usize, T: usize, K: usize): void {
-  const row = <usize>p * S;
-  const Q = X + <usize>w * row;
-  const t = Q + <usize>w * row;
-  for (let i = first; i < end; i++) {
-    const column = <usize>i * S;
-    const Ki = K + <usize>i * row;
-    subtractRows<f64>(w, i + 1, t + column, row, X, row, T + <usize>i * row);
-    subtractRows<f64>(w, i + 1, t + column, row, Q, row, Ki);
-    subtractRows<f64>(w, i + 1, Q + column, row, t, row, Ki);
-  }
 }
 
 /** out ← rows at … at + w − 1 of a symmetric matrix, whole: w × p. */

@@ -68,7 +68,7 @@ export function eliminationBytes(p: f64, m: f64, b: f64, size: f64, rows: f64): 
 /** What a pivot takes, with as many rows as there are in one at most: a swap has those of two groups. */
 export function pivotBytes(p: f64, b: f64): f64 {
   const rows = b * Math.max(2, Math.min(p / b, groupsPerPivot(b)));
-  return 8 * rows * (4 * p + 3 * rows);
+  return 8 * rows * (5 * p + 3 * rows);
 }
 
 /** The workspace of a tableau, laid out by `createTableau` (assembly/solve/tableau.ts), without the scratch of the products. */
