@@ -1,5 +1,5 @@
-// Rows and how they are combined: what the streamed update, elimination and tableau have in common below the
-// level of GEMM. f64 where no type is named.
+// Rows and how they are combined: what elimination and tableau have in common below the level of GEMM. f64 where no
+// type is named.
 // Lengths count elements, leading dimensions bytes.
 import { LANES, at, fma } from './simd';
 
