@@ -84,8 +84,9 @@ const SHARED = 2;
  */
 function sharing(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const isThere = (_: number, at: number) => ENV_MEMORY.every((byte, i) => bytes[at + i] === byte);
-  const limits = bytes.findIndex(isThere) + ENV_MEMORY.length;
-  if (bytes[limits] !== HAS_MAXIMUM)
+  const found = bytes.findIndex(isThere);
+  const limits = found + ENV_MEMORY.length;
+  if (found < 0 || bytes[limits] !== HAS_MAXIMUM)
     throw new Error('expected a binary that imports one memory of limited size');
   const shared = bytes.slice();
   shared[limits] |= SHARED;

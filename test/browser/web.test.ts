@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { encode } from 'jpeg-js';
-import type { Browser, Page } from 'playwright-core';
+import type { Browser, Page, Request } from 'playwright-core';
 import { build } from 'vite';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
@@ -50,6 +50,8 @@ interface Visited {
   readonly page: Page;
   readonly complaints: string[];
   readonly strangers: string[];
+  /** Until nothing that the page has asked for is on its way: a reload would have it given up, as a failed request. */
+  settled(): Promise<void>;
 }
 
 /** The page in a fresh profile, while `use` uses it. */
@@ -64,12 +66,24 @@ async function visiting(
     const strangers = strangersOf(context, server.url);
     const page = await context.newPage();
     const complaints = complaintsOf(page);
+    const settled = settling(page);
     await page.goto(`${server.url}/index.html`);
-    await use({ page, complaints, strangers }, server);
+    await use({ page, complaints, strangers, settled }, server);
   } finally {
     await context.close();
     await server.close();
   }
+}
+
+function settling(page: Page): () => Promise<void> {
+  const open = new Set<Request>();
+  page.on('request', (request) => open.add(request));
+  page.on('requestfinished', (request) => open.delete(request));
+  page.on('requestfailed', (request) => open.delete(request));
+  return async () => {
+    while (open.size > 0)
+      await Promise.race([page.waitForEvent('requestfinished'), page.waitForEvent('requestfailed')]);
+  };
 }
 
 /** The step is open and nothing is at work. An error of the page ends the wait. */
@@ -190,11 +204,12 @@ test('how inputs are made is read from the model, or from the file beside it', a
 });
 
 test('the page opens and works without a network, and can be installed', async () => {
-  await visiting(async ({ page, complaints }, server) => {
+  await visiting(async ({ page, complaints, settled }, server) => {
     await page.evaluate(() => navigator.serviceWorker.ready.then(() => {}));
     const session = await page.context().newCDPSession(page);
     const { installabilityErrors } = await session.send('Page.getInstallabilityErrors');
     expect(installabilityErrors.filter(({ errorId }) => errorId !== 'in-incognito')).toEqual([]);
+    await settled();
     await server.close();
     await page.reload();
     await page.click('#sample');
