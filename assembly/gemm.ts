@@ -4,6 +4,7 @@ import { packColumns, packRows } from './pack';
 import { scale } from './scale';
 import { OPERATION_BYTES, membersFor, shareGemm } from './share';
 import { LANES, at } from './simd';
+import { transpose } from './transpose';
 import { MR, NR, ukr } from './ukr';
 
 // A packed block of B, KC × NC, is 384 KiB and stays in L2; one of A, MC × KC, is 4 MiB, for L3, of which a panel is
@@ -12,6 +13,10 @@ import { MR, NR, ukr } from './ukr';
 // from 128 to 512.
 const MC: i32 = ASC_FEATURE_RELAXED_SIMD ? 342 * MR : 410 * MR;
 const NC: i32 = 192;
+// Products A·Bᵀ of so few rows read B where it is: to pack it would be 15 to 25 % of them (32 and 48 rows, measured). op(A) is
+// packed as a whole then, up to a depth for which there is room.
+const FEW: i32 = 48;
+const DEEP: i32 = 8192;
 
 /** Depth of a block: 512 (f32) or 256 (f64). */
 // @ts-ignore: decorator
@@ -34,8 +39,8 @@ export const enum Triangle {
   UpperB,
 }
 
-/** One tile of any type, for tiles that must not be written whole. */
-const TILE_BYTES: usize = MR * 32;
+/** One tile of any type, for tiles that must not be written whole, and its transpose, with rows of eight. */
+const TILE_BYTES: usize = MR * 32 + 256;
 
 // @ts-ignore: decorator
 @inline
@@ -79,6 +84,9 @@ export function product<T, U>(
   alpha: T, A: usize, lda: i32, B: usize, ldb: i32, C: usize, ldc: i32, work: usize,
 ): void {
   if (alpha == <T>0) return;
+  if (transB && m <= FEW && n >= MR && k <= DEEP && triangle == Triangle.None && !lower) {
+    return fewRows<T, U>(add, transA, m, n, k, alpha, A, lda, B, ldb, C, ldc, work);
+  }
   const tile = work;
   const packedB = tile + TILE_BYTES; // before A, whose size may be no multiple of a vector's
   const packedA = packedB + packedBytes<T>(k, min(n, NC), NR<T>());
@@ -97,6 +105,38 @@ export function product<T, U>(
         else packColumns<T>(NR<T>(), nc, kc, <T>1, at<T>(B, ldb, p0, j0), ldb, packedB);
         const c = at<U>(C, ldc, i0, j0);
         tiles<T, U>(triangle, lower, add || p0 > 0, mc, nc, kc, i0 - j0, packedA, packedB, c, ldc, tile);
+      }
+    }
+  }
+}
+
+/** `product` with Bᵀ in tiles of Cᵀ, which take B as the operand that need not be packed: m ≤ FEW, n ≥ MR, k ≤ DEEP. The bits are the same. */
+function fewRows<T, U>(
+  add: bool, transA: bool, m: i32, n: i32, k: i32,
+  alpha: T, A: usize, lda: i32, B: usize, ldb: i32, C: usize, ldc: i32, work: usize,
+): void {
+  const turned = work + MR * 32;
+  const packed = work + TILE_BYTES;
+  const width = (m + NR<T>() - 1) / NR<T>() * NR<T>();
+  for (let p0 = 0; p0 < k; p0 += KC<T>()) {
+    const kc = min(KC<T>(), k - p0);
+    const block = at<T>(packed, width, p0, 0);
+    if (transA) packColumns<T>(NR<T>(), m, kc, alpha, at<T>(A, lda, p0, 0), lda, block);
+    else packRows<T>(NR<T>(), m, kc, alpha, at<T>(A, lda, 0, p0), lda, block);
+  }
+  for (let j = 0; j < n; j += MR) {
+    const first = min(j, n - MR); // the last tile overlaps the one before
+    const columns = min(MR, n - j);
+    for (let p0 = 0; p0 < k; p0 += KC<T>()) {
+      const kc = min(KC<T>(), k - p0);
+      const block = at<T>(packed, width, p0, 0);
+      for (let i = 0; i < m; i += NR<T>()) {
+        ukr<T, T>(false, kc, at<T>(B, ldb, first, p0), <usize>ldb * sizeof<T>(), at<T>(block, kc, i, 0), work, 32);
+        transpose<T>(MR, NR<T>(), work, NR<T>(), turned, 8);
+        copyTile<T, U>(
+          add || p0 > 0, min(NR<T>(), m - i), columns, columns, at<T>(turned, 0, 0, j - first), 8 * sizeof<T>(), at<U>(C, ldc, i, j),
+          <usize>ldc * sizeof<U>(),
+        );
       }
     }
   }
@@ -126,18 +166,18 @@ function tiles<T, U>(
       // The last column of row i that may be written; beyond the tile where it lies below the diagonal.
       const diagonal = lower ? below + i - j : NR<T>();
       if (rows == MR && columns == NR<T>() && diagonal >= NR<T>() - 1) {
-        ukr<T, U>(add, depth, a, b, c, ldcBytes);
+        ukr<T, U>(add, depth, a, 0, b, c, ldcBytes);
       } else {
-        ukr<T, T>(false, depth, a, b, tile, 32);
-        copyTile<T, U>(add, rows, columns, diagonal, tile, c, ldcBytes);
+        ukr<T, T>(false, depth, a, 0, b, tile, 32);
+        copyTile<T, U>(add, rows, columns, diagonal, tile, 32, c, ldcBytes);
       }
     }
   }
 }
 
-/** C ← tile, or C + tile if add; row i only up to column `diagonal` + i. */
+/** C ← tile, or C + tile if add; row i only up to column `diagonal` + i. Leading dimensions in bytes. */
 function copyTile<T, U>(
-  add: bool, rows: i32, columns: i32, diagonal: i32, tile: usize, c: usize, ldc: usize,
+  add: bool, rows: i32, columns: i32, diagonal: i32, tile: usize, ldt: usize, c: usize, ldc: usize,
 ): void {
   for (let i = 0; i < rows; i++) {
     const end = min(columns, diagonal + i + 1);
@@ -160,7 +200,7 @@ function copyTile<T, U>(
       const value: U = <U>load<T>(at<T>(tile, 0, 0, j));
       store<U>(cj, add ? <U>(load<U>(cj) + value) : value);
     }
-    tile += 32;
+    tile += ldt;
     c += ldc;
   }
 }

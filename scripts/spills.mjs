@@ -3,8 +3,8 @@
 
 import { spawnSync } from 'node:child_process';
 
-/** f32, f32 whose sums go to f64, f64. */
-const MICROKERNELS = 3;
+/** f32, f32 whose sums go to f64, f64; f32 and f64 with one operand in place. */
+const MICROKERNELS = 5;
 /** Rows of the smaller tile: a microkernel's loop, and no other, splats as many elements from memory. */
 const SPLATS = 5;
 

@@ -13,6 +13,8 @@ const blockEdges: Sizes[] = [
   ...[2049, 2050, 2051, 2052, 2053].map((m): Sizes => [m, 9, 5]),
   ...[255, 256, 257, 511, 512, 513].map((k): Sizes => [7, 9, k]),
   ...[191, 192, 193, 384].map((n): Sizes => [7, n, 3]),
+  // Products with Bᵀ of up to 48 rows and a depth of up to 8192 read B in place.
+  ...[8192, 8193].map((k): Sizes => [3, 7, k]),
   [130, 200, 520],
 ];
 
@@ -66,6 +68,20 @@ onEveryCase('gemm', (kernels, type) => {
       for (const sizes of blockEdges) check(tA, tB, -0.75, 0.5, sizes);
     },
   );
+
+  test('gives few rows the bits that they have among many', () => {
+    const [m, n, k] = [53, 101, 1100];
+    const A = matrixOf(kernels, m, k, type, randomArray(m * k, 1));
+    const B = matrixOf(kernels, n, k, type, randomArray(n * k, 2));
+    const start = randomArray(m * n, 3);
+    const rowsOf = (rows: number) => {
+      const C = matrixOf(kernels, rows, n, type, start.subarray(0, rows * n));
+      kernels.gemm(false, true, -0.75, kernels.submatrix(A, 0, 0, rows, k), B, 1, C);
+      return kernels.read(C);
+    };
+    const all = rowsOf(m);
+    for (const rows of [1, 8, 29, 48]) expect(rowsOf(rows)).toEqual(all.subarray(0, rows * n));
+  });
 
   test('overwrites NaN with beta 0 over several blocks of k', () => {
     check(false, false, 1, 0, [13, 17, 1100]);
