@@ -83,10 +83,10 @@ export function swapsAtMost(groups: f64, b: f64): f64 {
 /** Removals that are deferred: enough for products at GEMM speed, few enough for their rows to stay in L2 (measured). */
 const PANEL_ROWS: f64 = 80;
 /**
- * Rows staged at a time: more are better products and fewer passes over tiles, fewer are better foresight. 16 to 40 take the same time where
- * foresight is easy; where it is not, 16, 24, 36 and 40 stage 2.0, 2.1, 2.5 and 2.8 rows for one that goes (measured, 3072 inputs).
+ * Rows staged at a time: more are better products and fewer passes over tiles, fewer are better foresight. 16 to 40 take the same time to 2 %
+ * where foresight is easy; where it is not, 16, 24, 36 and 40 stage 1.6, 2.1, 2.5 and 2.8 rows for one that goes (measured, 3072 inputs).
  */
-export const STAGED_ROWS: f64 = 24;
+export const STAGED_ROWS: f64 = 16;
 /** Rows staged in a panel at most, per row of the panel. */
 export const CAPACITY: f64 = 2;
 
