@@ -74,8 +74,8 @@ export function gemm<T>(
 
 /**
  * C ← α·op(A)·op(B), or C + α·op(A)·op(B) if add; with `lower` only where column ≤ row.
- * C must not overlap A or B, except: where nothing is added it may be A where k ≤ KC, or B where also m ≤ MC, since all
- * that a tile is made of is then packed before it is written.
+ * C must not overlap A or B, except: where nothing is added it may be A where k ≤ KC, or with a triangle B where also m ≤ MC, since
+ * all that a tile is made of is then packed before it is written.
  *
  * U is the type of C. Where it is wider than T, products over KC terms are summed in T and added up in U.
  */

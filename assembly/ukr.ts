@@ -22,8 +22,9 @@ export function NR<T>(): i32 {
  *
  * The form matters more than the instructions (24 against 57 GFLOP/s measured): do-while, no unrolling over
  * k, accumulators updated in reverse and stored forwards keep V8 from spilling. It must stay a function of
- * its own: inlined into a driver it would run the first big call in the baseline compiler. Rows that are found by pointers of their
- * own in either case would cost packed ones 1 % in f32.
+ * its own: inlined into a driver it would run the first big call in the baseline compiler. The loop is written
+ * twice: pointers to all rows in either case cost packed ones 1 % in f32, and of one inlined source asc makes a single loop that asks
+ * at every step, and spills.
  */
 export function ukr<T, U>(add: bool, kc: i32, a: usize, row: usize, b: usize, c: usize, ldc: usize): void {
   let c00 = v128.splat<T>(<T>0);
