@@ -1,7 +1,7 @@
 // What a person may have meant otherwise: preprocessing or a tokenizer that the model was not trained with.
 
 import { InputError } from '../errors.ts';
-import { doubtOf, type Preprocessing, type Warning } from '../pipeline/index.ts';
+import type { Preprocessing, Warning } from '../pipeline/index.ts';
 import { type Better, betterText } from './usual.ts';
 
 /** Means of pixels are below 1 where pixels are divided by 255. */
@@ -35,11 +35,6 @@ function hintFor({ preprocessing, array }: Made): string {
  */
 export const doubtText = (doubt: string, made: Made, better?: Better): string =>
   `${doubt}: ${better ? betterText(better) : hintFor(made)}`;
-
-/** Of a model that answers better than by chance, and would better still: else its doubt says so. */
-export function betterNote(better: Better | undefined): string | undefined {
-  return better && doubtOf(better.given) === undefined ? `warning: ${betterText(better)}` : undefined;
-}
 
 /**
  * Says what a run warns of before its long work, and ends it where model and data do not go together.

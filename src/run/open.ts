@@ -38,6 +38,8 @@ export interface ModelInPlace<M = OpenedModel | OpenedLanguageModel> {
   readonly seqlen?: number;
   /** Of a model of images. */
   readonly preprocessing?: Preprocessing;
+  /** Whether the model's file says the same of it, as one that was pruned here does. */
+  readonly isRemembered?: boolean;
   /** What a smaller model remembers of how its inputs were made. */
   readonly metadata?: Readonly<Record<string, string>>;
   /** The same for reports. */
@@ -171,9 +173,11 @@ function imagesFor(
 ) {
   const { labelOffset = storedOffset(source, name), onNote } = options;
   const images = imageSamples(input, { ...data, preprocessing, labelOffset, onNote });
+  const made = preprocessingMetadata(preprocessing);
   return {
     preprocessing,
-    metadata: { ...preprocessingMetadata(preprocessing), [LABEL_OFFSET]: String(labelOffset) },
+    isRemembered: Object.entries(made).every(([key, value]) => source.metadata(key) === value),
+    metadata: { ...made, [LABEL_OFFSET]: String(labelOffset) },
     inputs: { preprocessing, labelOffset },
     ...orFeeds(input, DEFAULT_IMAGES, images),
   };

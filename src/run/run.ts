@@ -44,7 +44,7 @@ import { platform } from '../pool/platform.ts';
 import { modelFile, ONNX } from './beside.ts';
 import { modelCard } from './card.ts';
 import { closing, type Opened } from './closing.ts';
-import { betterNote, doubtText, type Made, warningHandler } from './doubt.ts';
+import { doubtText, type Made, warningHandler } from './doubt.ts';
 import { engineFor } from './engine.ts';
 import { host } from './host.ts';
 import { DEFAULT_IMAGES, lengthFor, type ModelInPlace, openInPlace, openModelFile } from './open.ts';
@@ -52,7 +52,7 @@ import type { Kind, ModelOptions, PruneSettings, RunSettings, SampleOptions } fr
 import { heldFolder, keptOutput, type Output } from './output.ts';
 import { baseName, isFile, isFolder, type Place, placeOf, type Source } from './place.ts';
 import { DEFAULT_WINDOWS } from './text.ts';
-import { type Better, betterPreprocessing } from './usual.ts';
+import { type Better, betterPreprocessing, betterText } from './usual.ts';
 
 /** A smaller model, and what became of it. */
 export interface Pruned {
@@ -163,10 +163,11 @@ export async function evaluate(
     });
     if (!metric)
       throw new InputError(`"${samples.name}": no labels; use sub-folders per class or \`labels\`, a .csv`);
-    const better = await lookAtUnits(found, dataPlace, samples, settings);
+    const better = await lookAtUnits(found, dataPlace, samples, settings.signal);
     const doubt = doubtOf(metric);
     if (doubt !== undefined)
       settings.onNote?.(`warning: ${doubtText(doubt, await madeOf(found, dataPlace), better)}`);
+    else if (better) settings.onNote?.(`warning: ${betterText(better)}`);
     return { ...metric, seqlen: found.seqlen };
   });
 }
@@ -388,7 +389,9 @@ async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
           labels: await labelsOf(evaluationLabels),
           seed,
         });
-  const better = settings.force ? undefined : await lookAtUnits(found, data, samples, settings);
+  const better = settings.force ? undefined : await lookAtUnits(found, data, samples, signal);
+  // Where the model answers by chance its doubt says so.
+  if (better && doubtOf(better.given) === undefined) settings.onNote?.(`warning: ${betterText(better)}`);
   const folder = typeof settings.scratch === 'string' ? settings.scratch : undefined;
   const session = opened(await openSession({ ...settings, scratch: folder }));
   signal?.throwIfAborted();
@@ -425,19 +428,15 @@ async function madeOf({ preprocessing }: ModelInPlace, data: Place | undefined):
   return { preprocessing, array: data && (await isFile(data)) ? data.path : undefined };
 }
 
-/** Whether folders of images would be answered better in other units, which is said at once. */
+/** Whether folders of images would be answered better in other units. */
 async function lookAtUnits(
   found: ModelInPlace,
   data: Place | undefined,
   samples: Dataset,
-  { signal, onNote }: Pick<RunSettings, 'signal' | 'onNote'>,
+  signal?: AbortSignal,
 ): Promise<Better | undefined> {
   // Arrays are inputs as they are.
-  if (!data || !(await isFolder(data))) return undefined;
-  const better = await betterPreprocessing(found, samples, signal);
-  const note = betterNote(better);
-  if (note !== undefined) onNote?.(note);
-  return better;
+  return data && (await isFolder(data)) ? betterPreprocessing(found, samples, signal) : undefined;
 }
 
 /** Of the kind that the model is: a file, a folder with a model in it, a folder of safetensors. */

@@ -49,14 +49,14 @@ export interface Better {
 
 /**
  * @param samples  images as `preprocessing` says
- * @returns nothing where none does better, or there are no labels
+ * @returns nothing where none does better, there are no labels, or the model's file says how its inputs are made
  */
 export async function betterPreprocessing(
-  { model, engine, preprocessing }: ModelInPlace,
+  { model, engine, preprocessing, isRemembered }: ModelInPlace,
   samples: Dataset,
   signal?: AbortSignal,
 ): Promise<Better | undefined> {
-  if (!preprocessing || samples.shape.length !== 3) return undefined;
+  if (!preprocessing || isRemembered || samples.shape.length !== 3) return undefined;
   const some = spread(samples, 'macs' in model ? model.macs : undefined);
   if (!(await arePixels(some, preprocessing))) return undefined;
   const look = (other: Preprocessing) =>

@@ -1,9 +1,18 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { encode as encodePng } from 'fast-png';
 import { describe, expect, test } from 'vitest';
 import { openEngine } from '../../src/engine/onnxruntime.ts';
-import { type Dataset, imageDataset, openModel, parsePreprocessing } from '../../src/pipeline/index.ts';
+import { readModel, writeModel } from '../../src/graph/index.ts';
+import { evaluate } from '../../src/node.ts';
+import {
+  type Dataset,
+  imageDataset,
+  openModel,
+  parsePreprocessing,
+  preprocessingMetadata,
+} from '../../src/pipeline/index.ts';
 import { betterPreprocessing } from '../../src/run/usual.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { random as seeded } from '../support/random.ts';
@@ -97,5 +106,24 @@ describe('preprocessing that does better', () => {
     };
     expect(await betterPreprocessing(wrong.found, wrong.samples)).toBeDefined();
     expect(await betterPreprocessing(wrong.found, arrays)).toBeUndefined();
+  });
+  test('is not looked for where the file says how its inputs are made, unless something else is said', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'osscar-usual-'));
+    try {
+      const source = await readModel(readFileSync(join(FIXTURES, 'fashion-mobilenet.onnx')));
+      const said = preprocessingMetadata(parsePreprocessing({ mean: [0.6], std: [0.353] }));
+      for (const [key, value] of Object.entries(said)) source.setMetadata(key, value);
+      const file = join(folder, 'said.onnx');
+      writeFileSync(file, writeModel(source).model);
+      const notes: string[] = [];
+      const onNote = (text: string) => notes.push(text);
+      const { value } = await evaluate(file, join(FIXTURES, 'calib'), { engine, onNote });
+      expect(value).toBeLessThan(0.4);
+      expect(notes.join()).not.toContain('0.286');
+      await evaluate(file, join(FIXTURES, 'calib'), { engine, onNote, mean: [0.7] });
+      expect(notes.join()).toContain('with `mean: 0.286` `std: 0.353`');
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 });
