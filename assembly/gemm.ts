@@ -19,7 +19,6 @@ const FEW: i32 = 48;
 const DEEP: i32 = 8192;
 
 /** Depth of a block: 512 (f32) or 256 (f64). */
-// @ts-ignore: decorator
 @inline
 export function KC<T>(): i32 {
   return 2048 / <i32>sizeof<T>();
@@ -42,7 +41,6 @@ export const enum Triangle {
 /** One tile of any type, for tiles that must not be written whole, and its transpose, with rows of eight. */
 const TILE_BYTES: usize = MR * 32 + 256;
 
-// @ts-ignore: decorator
 @inline
 function packedBytes<T>(k: i32, w: i32, W: i32): usize {
   return <usize>min(k, KC<T>()) * <usize>((w + W - 1) / W * W) * sizeof<T>();

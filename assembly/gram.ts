@@ -76,7 +76,6 @@ export function isFlat(rows: i32, p: i32, X: usize, ldx: i32): bool {
   return squares * (1 - FLAT) < means / rows;
 }
 
-// @ts-ignore: decorator
 @inline
 function total(v: v128): f64 {
   return <f64>f32x4.extract_lane(v, 0) + f32x4.extract_lane(v, 1) + f32x4.extract_lane(v, 2) + f32x4.extract_lane(v, 3);

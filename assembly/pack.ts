@@ -11,7 +11,6 @@ const ROWS: i32 = 8;
  * Panels across the columns of a k × w block, times alpha. A few rows at a time through all panels: they are read from
  * end to end, which hardware prefetches, and the panels are written by whole cache lines.
  */
-// @ts-ignore: decorator
 @inline
 export function packColumns<T>(W: i32, w: i32, k: i32, alpha: T, A: usize, lda: i32, panels: usize): void {
   const step = <usize>lda * sizeof<T>();
@@ -33,7 +32,6 @@ export function packColumns<T>(W: i32, w: i32, k: i32, alpha: T, A: usize, lda: 
 }
 
 /** W columns of so many rows into one panel. */
-// @ts-ignore: decorator
 @inline
 function copyRows<T>(W: i32, rows: i32, alpha: T, src: usize, step: usize, panel: usize): void {
   const scale = v128.splat<T>(alpha);
@@ -49,7 +47,6 @@ function copyRows<T>(W: i32, rows: i32, alpha: T, src: usize, step: usize, panel
 }
 
 /** Panels across the rows of a w × k block, times alpha: a transposition. */
-// @ts-ignore: decorator
 @inline
 export function packRows<T>(W: i32, w: i32, k: i32, alpha: T, A: usize, lda: i32, panels: usize): void {
   for (let i = 0; i < w; i += W) {

@@ -29,7 +29,6 @@ export function dot<T>(n: i32, x: usize, y: usize): f64 {
   return sum;
 }
 
-// @ts-ignore: decorator
 @inline
 function sumLanes<T>(v: v128): f64 {
   if (sizeof<T>() == 8) return f64x2.extract_lane(v, 0) + f64x2.extract_lane(v, 1);

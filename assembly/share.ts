@@ -10,12 +10,10 @@ import { gemmt } from './syrk';
 import { trsm } from './trsm';
 
 /** Threads beside this one that would make parts; 0 while parts are made. */
-// @ts-ignore: decorator
 @external('env', 'helpers')
 declare function helpers(): i32;
 
 /** Returns when `part` has run for 0 … parts − 1, the last ones first. @param work  for the parts of this thread */
-// @ts-ignore: decorator
 @external('env', 'share')
 declare function share(operation: Operation, parts: i32, work: usize): void;
 
@@ -35,7 +33,6 @@ const enum Kernel {
 }
 
 /** An operation that is shared out: the arguments of its kernel, or what they are derived from, and how its output is cut. */
-// @ts-ignore: decorator
 @unmanaged
 class Operation {
   kernel: Kernel;
@@ -197,7 +194,6 @@ function publish(op: Operation, parts: i32): void {
 }
 
 /** Blocks of so many rows in n, the last one perhaps smaller. */
-// @ts-ignore: decorator
 @inline
 function blocks(n: i32, edge: i32): i32 {
   return (n + edge - 1) / edge;

@@ -1,21 +1,18 @@
 // What every kernel shares: addresses in row-major matrices, vectors, fused or plain multiply-add.
 
 /** Address of element (i, j) of a row-major matrix; ld in elements. */
-// @ts-ignore: decorator
 @inline
 export function at<T>(A: usize, ld: i32, i: i32, j: i32): usize {
   return A + (<usize>i * <usize>ld + <usize>j) * sizeof<T>();
 }
 
 /** Elements in one vector: 4 (f32) or 2 (f64). */
-// @ts-ignore: decorator
 @inline
 export function LANES<T>(): i32 {
   return 16 / <i32>sizeof<T>();
 }
 
 /** c + a·b. Relaxed: whatever the machine does best, mostly one rounding. Baseline: two roundings everywhere. */
-// @ts-ignore: decorator
 @inline
 export function fma<T>(a: v128, b: v128, c: v128): v128 {
   if (ASC_FEATURE_RELAXED_SIMD) return v128.relaxed_madd<T>(a, b, c);

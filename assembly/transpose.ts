@@ -2,7 +2,6 @@
 import { LANES, at } from './simd';
 
 /** Rows of A done together: their squares fill pairs of cache lines of B (f64, n = 2048: 2.2 ms; single lines: 6.1). */
-// @ts-ignore: decorator
 @inline
 function BLOCK<T>(): i32 {
   return 128 / <i32>sizeof<T>();
@@ -32,7 +31,6 @@ export function symmetrize<T>(n: i32, A: usize, lda: i32): void {
   }
 }
 
-// @ts-ignore: decorator
 @inline
 function square<T>(a: usize, lda: i32, b: usize, ldb: i32): void {
   const step = <usize>ldb * sizeof<T>();
@@ -43,7 +41,6 @@ function square<T>(a: usize, lda: i32, b: usize, ldb: i32): void {
 }
 
 /** The columns of a square, `step` bytes apart; of two rows in f64, of four in f32. */
-// @ts-ignore: decorator
 @inline
 export function storeColumns<T>(r0: v128, r1: v128, r2: v128, r3: v128, to: usize, step: usize): void {
   if (sizeof<T>() == 8) {

@@ -15,14 +15,12 @@ export const NB: i32 = 32;
 export const TB: i32 = 128;
 
 /** Leading dimension of a block of order n that stands alone. */
-// @ts-ignore: decorator
 @inline
 export function blockLd(n: i32): i32 {
   return (n + NB - 1) / NB * NB;
 }
 
 /** Bytes of the largest block that stands alone, of a triangle of order n. */
-// @ts-ignore: decorator
 @inline
 export function blockBytes<T>(n: i32): usize {
   const ld = <usize>blockLd(min(n, TB));
@@ -100,7 +98,6 @@ export function factorBlock<T>(n: i32, A: usize, lda: i32, U: usize): i32 {
 }
 
 /** Columns that are kept in registers together: four vectors. */
-// @ts-ignore: decorator
 @inline
 function CHUNK<T>(): i32 {
   return 4 * LANES<T>();

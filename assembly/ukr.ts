@@ -6,7 +6,6 @@ import { fma } from './simd';
 export const MR: i32 = ASC_FEATURE_RELAXED_SIMD ? 6 : 5;
 
 /** Columns of a tile: two vectors, 8 (f32) or 4 (f64). */
-// @ts-ignore: decorator
 @inline
 export function NR<T>(): i32 {
   return 32 / <i32>sizeof<T>();
@@ -123,7 +122,6 @@ export function ukr<T, U>(add: bool, kc: i32, a: usize, row: usize, b: usize, c:
 }
 
 /** One row of the tile. */
-// @ts-ignore: decorator
 @inline
 function put<T, U>(add: bool, c: usize, left: v128, right: v128): void {
   if (sizeof<T>() == sizeof<U>()) {
@@ -137,7 +135,6 @@ function put<T, U>(add: bool, c: usize, left: v128, right: v128): void {
   }
 }
 
-// @ts-ignore: decorator
 @inline
 function putVector<U>(add: bool, c: usize, values: v128): void {
   v128.store(c, add ? v128.add<U>(v128.load(c), values) : values);

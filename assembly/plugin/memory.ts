@@ -3,7 +3,6 @@
 // neighbours, and the last one is never free. Dozens of blocks, not thousands: they are found by walking.
 import { lines } from '../../src/solve/memory';
 
-// @ts-ignore: decorator
 @unmanaged
 class Block {
   /** Bytes to the next block, this header included. */

@@ -1,25 +1,21 @@
 // Elements of arrays in linear memory: doubles by `value` and `put`, i32 by `entry` and `enter`.
 import { lines } from '../../src/solve/memory';
 
-// @ts-ignore: decorator
 @inline
 export function value(array: usize, i: i32): f64 {
   return load<f64>(array + (<usize>i << 3));
 }
 
-// @ts-ignore: decorator
 @inline
 export function put(array: usize, i: i32, x: f64): void {
   store<f64>(array + (<usize>i << 3), x);
 }
 
-// @ts-ignore: decorator
 @inline
 export function entry(array: usize, i: i32): i32 {
   return load<i32>(array + (<usize>i << 2));
 }
 
-// @ts-ignore: decorator
 @inline
 export function enter(array: usize, i: i32, x: i32): void {
   store<i32>(array + (<usize>i << 2), x);

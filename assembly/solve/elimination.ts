@@ -33,7 +33,6 @@ import { Event, isTiled, tiles } from './tiles';
 const GATHERED: i32 = 16;
 
 /** The state of an elimination, at the beginning of its workspace. Positions and counts are in groups, `capacity` and `panel` in rows. */
-// @ts-ignore: decorator
 @unmanaged
 export class Elimination {
   /** The cost of a group whose block has lost its definiteness: the worst there is. */
@@ -90,28 +89,24 @@ export class Elimination {
 }
 
 /** The row of C and K that belongs to the group at a position. */
-// @ts-ignore: decorator
 @inline
 function stagedRow(s: Elimination, position: i32): i32 {
   return s.capacity - (s.begin - position) * s.b;
 }
 
 /** The row of V, R and U that belongs to the group that was removed, or is, at a position. */
-// @ts-ignore: decorator
 @inline
 export function panelRow(s: Elimination, position: i32): i32 {
   return s.panel - (s.begin - position) * s.b;
 }
 
 /** Rows removed in this panel. */
-// @ts-ignore: decorator
 @inline
 export function used(s: Elimination): i32 {
   return (s.begin - s.live) * s.b;
 }
 
 /** What goes first: the least cost (1), or the greatest (−1). */
-// @ts-ignore: decorator
 @inline
 export function direction(s: Elimination): f64 {
   return s.otherwise < 0 ? -1 : 1;

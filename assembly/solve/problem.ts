@@ -7,7 +7,6 @@ import { after, entry, put, value } from './array';
 import { REPORT_BYTES, Report, blank } from './report';
 import { workBytes } from './work';
 
-// @ts-ignore: decorator
 @unmanaged
 export class Problem {
   /** The objective of rows that are not part of the problem, as they stay: at most 0. */
@@ -98,13 +97,11 @@ export function workIn(s: Problem, scratch: usize): void {
 }
 
 /** Row i of the lower triangle. */
-// @ts-ignore: decorator
 @inline
 export function rowOfH(s: Problem, i: i32): usize {
   return s.H + (<usize>i * (<usize>i + 1) << 2);
 }
 
-// @ts-ignore: decorator
 @inline
 export function diagonalOfH(s: Problem, i: i32): f64 {
   return value(rowOfH(s, i), i);

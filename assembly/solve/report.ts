@@ -1,6 +1,5 @@
 // What a call has found out beside the groups: doubles, NaN where the call does not say.
 
-// @ts-ignore: decorator
 @unmanaged
 export class Report {
   /** f on the kept groups. */

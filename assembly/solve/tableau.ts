@@ -17,7 +17,6 @@ import { schurComplement } from './schur';
 import { square } from './square';
 import { workBytes } from './work';
 
-// @ts-ignore: decorator
 @unmanaged
 export class Tableau {
   objective: f64;

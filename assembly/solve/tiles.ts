@@ -14,7 +14,6 @@ export const enum Event {
   Panel,
 }
 
-// @ts-ignore: decorator
 @external('env', 'tiles')
 declare function ask(event: i32, a: i32, z: i32, x: usize, y: usize): void;
 
@@ -23,7 +22,6 @@ export function tiles(event: Event, a: i32, z: i32, x: usize, y: usize): void {
 }
 
 // Modules that import nothing have no tiles.
-// @ts-ignore: decorator
 @inline
 export function isTiled(s: Elimination): bool {
   return ASC_FEATURE_THREADS && s.tiled;
