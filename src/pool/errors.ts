@@ -4,35 +4,26 @@
 import { transferHandlers } from 'comlink';
 import * as errors from '../errors.ts';
 
-/** By code, which survives a minifier where class names do not. */
-const CLASSES: Record<string, { readonly prototype: errors.OsscarError }> = {
-  ERR_OSSCAR_FORMAT: errors.FormatError,
-  ERR_OSSCAR_INPUT: errors.InputError,
-  ERR_OSSCAR_NOT_POSITIVE_DEFINITE: errors.NotPositiveDefiniteError,
-  ERR_OSSCAR_OUT_OF_MEMORY: errors.OutOfMemoryError,
-  ERR_OSSCAR_SHAPE: errors.ShapeError,
-  ERR_OSSCAR_UNSUPPORTED_MODEL: errors.UnsupportedModelError,
-  ERR_OSSCAR_TIME_LIMIT: errors.TimeLimitError,
-  ERR_OSSCAR_WORKER_LOST: errors.WorkerLostError,
-};
-
 interface PackedError {
-  /** Marks ours among those that comlink packs itself. */
-  readonly osscar: true;
+  /** The class, by its name in errors.ts, which survives a minifier; marks ours among those that comlink packs itself. */
+  readonly osscar: string;
   readonly message: string;
   readonly stack?: string;
   /** `code`, `name` and what else the class has. */
-  readonly fields: Record<string, unknown>;
+  readonly fields: object;
 }
+
+const CLASSES: Record<string, { readonly prototype: errors.OsscarError }> = errors;
 
 export function packError(error: errors.OsscarError): PackedError {
   const { message, stack } = error;
-  return { osscar: true, message, stack, fields: { ...error } };
+  const osscar = Object.keys(CLASSES).find((name) => CLASSES[name] === error.constructor)!;
+  return { osscar, message, stack, fields: { ...error } };
 }
 
-export function unpackError({ message, stack, fields }: PackedError): Error {
+export function unpackError({ osscar, message, stack, fields }: PackedError): Error {
   const error = new Error(message);
-  Object.setPrototypeOf(error, (CLASSES[String(fields.code)] ?? errors.OsscarError).prototype);
+  Object.setPrototypeOf(error, CLASSES[osscar].prototype);
   Object.defineProperty(error, 'stack', { value: stack, configurable: true, writable: true });
   return Object.assign(error, fields);
 }

@@ -1,8 +1,3 @@
 export type { TiledOptions } from './calculator.ts';
-export {
-  type AbortOptions,
-  openSession,
-  Session,
-  type SessionOptions,
-} from './session.ts';
+export * from './session.ts';
 export { SessionStatistics } from './statistics.ts';

@@ -51,35 +51,18 @@ export const node: Platform = {
     const file = openSync(path, 'wx+', 0o600);
     // Of a file that has no name nothing is left, however the process ends. Windows keeps names of open files.
     const unlink = () => rmSync(path, { force: true });
-    const isGone = attempt(unlink);
+    let unlinked = false;
+    try {
+      unlink();
+      unlinked = true;
+    } catch {}
     return {
-      read: (into, { at }) => whole(into, (part, done) => readSync(file, part, 0, part.length, at + done)),
-      write: (bytes, { at }) =>
-        whole(bytes, (part, done) => writeSync(file, part, 0, part.length, at + done)),
+      read: (into, { at }) => readSync(file, into, 0, into.length, at),
+      write: (bytes, { at }) => writeSync(file, bytes, 0, bytes.length, at),
       close() {
         closeSync(file);
-        if (!isGone) unlink();
+        if (!unlinked) unlink();
       },
     };
   },
 };
-
-function attempt(run: () => void): boolean {
-  try {
-    run();
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** One call moves 2 GiB at most, and may move less. @returns bytes that were moved */
-function whole(bytes: Uint8Array, move: (part: Uint8Array, done: number) => number): number {
-  let done = 0;
-  while (done < bytes.length) {
-    const moved = move(bytes.subarray(done, done + 2 ** 30), done);
-    if (moved === 0) break;
-    done += moved;
-  }
-  return done;
-}

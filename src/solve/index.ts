@@ -1,30 +1,9 @@
-export { chooseDamping } from './damping.ts';
-export {
-  type Elimination,
-  type EliminationOptions,
-  eliminate,
-  magnitudeSupport,
-} from './eliminate.ts';
-export { type Layer, type LayerRecipe, refits, type SolvedLayers, solveLayers } from './layers.ts';
-export {
-  combineProblems,
-  type LayerProblem,
-  type LayerStatistics,
-  layerProblem,
-  type ProblemOptions,
-} from './problem.ts';
-export {
-  groupsToKeep,
-  type LayerOptions,
-  type LayerResult,
-  layerWasmBytes,
-  METHODS,
-  type Method,
-  pruneLayer,
-  SEARCHES,
-  type Search,
-} from './prune.ts';
-export { type Refit, refit, refitBias } from './refit.ts';
-export type { LayerRows } from './rows.ts';
-export { type Image, type Panel, StatisticsAccumulator, statisticsWasmBytes } from './statistics.ts';
-export { packed, triangle, unpacked } from './triangle.ts';
+export * from './damping.ts';
+export * from './eliminate.ts';
+export * from './layers.ts';
+export * from './problem.ts';
+export * from './prune.ts';
+export * from './refit.ts';
+export * from './rows.ts';
+export * from './statistics.ts';
+export * from './triangle.ts';

@@ -111,12 +111,13 @@ export function layerProblem(
   return kernels.scoped(() => {
     const space = new Workspace(kernels, { p, m, groupSize });
     const [sumX, sumY] = [p, m].map((length) => kernels.matrix(1, length, 'f64'));
-    space.W0.set(dense);
-    if (bias) space.means.y.set(bias);
-    addUp(space.H, parts, ({ XtX }) => XtX);
+    const given = space.views;
+    given.W0.set(dense);
+    if (bias) given.means.y.set(bias);
+    addUp(given.H, parts, ({ XtX }) => XtX);
     addUp(kernels.view(sumX), parts, ({ sumX }) => sumX);
     if (blend > 0) {
-      addUp(space.G, parts, ({ target }) => target!.XtY);
+      addUp(given.G, parts, ({ target }) => target!.XtY);
       addUp(kernels.view(sumY), parts, ({ target }) => target!.sumY);
     }
     space.working(formBytes(p, m), () => {
@@ -126,11 +127,12 @@ export function layerProblem(
       if (!Number.isFinite(trace))
         throw new InputError('problem: the calibration inputs hold NaN or infinite values');
     });
-    const [G, rho] = [space.G.slice(), space.rho.slice()];
+    const { views } = space; // the memory may have grown
+    const [G, rho] = [views.G.slice(), views.rho.slice()];
     if (!G.every(Number.isFinite))
       throw new InputError('problem: the calibration targets hold NaN or infinite values');
-    H.set(space.H);
-    const means = bias && { x: space.means.x.slice(), y: space.means.y.slice() };
+    H.set(views.H);
+    const means = bias && { x: views.means.x.slice(), y: views.means.y.slice() };
     const groups = p / groupSize;
     const solved = blend === 0 && { solution: dense };
     return { p, m, groupSize, groups, H, G, W0: dense, rho, ...solved, ...(means && { means }) };

@@ -32,11 +32,12 @@ export class Workspace {
     const { p, H, G, W0, rho } = problem;
     requireLength('H', H, triangle(p));
     const space = new Workspace(kernels, problem);
-    space.H.set(H);
-    space.G.set(G);
-    space.W0.set(W0);
-    if (rho) space.rho.set(rho);
-    else space.rho.fill(0);
+    const { views } = space;
+    views.H.set(H);
+    views.G.set(G);
+    views.W0.set(W0);
+    if (rho) views.rho.set(rho);
+    else views.rho.fill(0);
     return space;
   }
 
@@ -44,27 +45,12 @@ export class Workspace {
     return this.#shape.p / this.#shape.groupSize;
   }
 
-  /** As in `LayerProblem`. */
-  get H(): Float64Array {
-    return this.#part('H', Float64Array, triangle(this.#shape.p));
-  }
-
-  get G(): Float64Array {
-    return this.#part('G', Float64Array, this.#shape.p * this.#shape.m);
-  }
-
-  get W0(): Float64Array {
-    return this.#part('W0', Float64Array, this.#shape.p * this.#shape.m);
-  }
-
-  get rho(): Float64Array {
-    return this.#part('Rho', Float64Array, this.#shape.p);
-  }
-
-  /** Of the inputs and the outputs. */
-  get means(): { readonly x: Float64Array; readonly y: Float64Array } {
+  /** As in `LayerProblem`, with the means of the inputs and the outputs. */
+  get views() {
     const { p, m } = this.#shape;
-    return { x: this.#part('X', Float64Array, p), y: this.#part('Y', Float64Array, m) };
+    const of = (part: Part, n: number) => this.#part(part, Float64Array, n);
+    const means = { x: of('X', p), y: of('Y', m) };
+    return { H: of('H', triangle(p)), G: of('G', p * m), W0: of('W0', p * m), rho: of('Rho', p), means };
   }
 
   get curve(): Float64Array {
@@ -114,7 +100,7 @@ export class Workspace {
     this.working(formBytes(p, m), () => {
       abi.multiplyByH(this.state, abi.problemW0(this.state), abi.problemG(this.state));
     });
-    return this.G.slice();
+    return this.views.G.slice();
   }
 
   /** The best weights on some rows, solved in f64. @throws {NotPositiveDefiniteError} */
