@@ -15,7 +15,7 @@ import type { NodeProto } from './onnx_pb.ts';
 import { broadcast, unary } from './operators/elementwise.ts';
 import type { Operator } from './operators/operator.ts';
 import { type Carrier, called, Propagation } from './propagation.ts';
-import { followSizes } from './sizes.ts';
+import { followSizes, handedOn, isIndifferent } from './sizes.ts';
 import { type Analysis, type Edit, groupBy, type Reader, type Structure } from './structure.ts';
 import { sum } from './tensor.ts';
 
@@ -130,7 +130,8 @@ function comesBack(state: Propagation, value: string, fromEnd: number, label: La
 }
 
 /** Why an edit of a constant in a shape that several nodes read cannot be made: all of them must want it. */
-function disagreement({ model }: Propagation, edits: readonly (OpenEdit & { label: Label })[]) {
+function disagreement(state: Propagation, edits: readonly (OpenEdit & { label: Label })[]) {
+  const { model } = state;
   const { place } = edits[0];
   const concat = 'node' in place ? model.node(place.node) : undefined;
   if (concat?.opType !== 'Concat') return undefined;
@@ -141,16 +142,19 @@ function disagreement({ model }: Propagation, edits: readonly (OpenEdit & { labe
     return String(own.map(({ label, extent }) => `${labels.indexOf(label)}: ${extent}`).sort());
   };
   const own = wanted(edits[0].reader);
-  // a Shape of it only counts its elements
   const agrees = ({ node, index }: Use) =>
-    ['Shape', 'Concat'].includes(node.opType) ||
+    handedOn(node, index) !== undefined ||
+    isIndifferent(state, node, index) ||
     ((index > 0 || node.opType === 'ConstantOfShape') && wanted(node.name) === own);
-  const values = new Set(concat.output.slice(0, 1)); // grows with what Concats make of them
+  const values = new Set(concat.output.slice(0, 1)); // grows with what is made of them
   for (const value of values) {
     const uses = model.uses(value);
     if (model.isOutput(value) || !uses.every(agrees))
       return `${called(concat)} gives a shape that other nodes read too`;
-    for (const { node } of uses) if (node.opType === 'Concat') values.add(node.output[0]);
+    for (const { node, index } of uses) {
+      const output = handedOn(node, index);
+      if (output !== undefined) values.add(output);
+    }
   }
   return undefined;
 }

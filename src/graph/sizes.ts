@@ -64,7 +64,7 @@ export function pinCounted(state: Propagation, node: NodeProto, sizes: Sizes): v
 export function sizesOf(state: Propagation, node: NodeProto, input: number): Sizes {
   const value = node.input[input] ?? '';
   const known = state.sizes.get(value);
-  if (known) return known;
+  if (known) return writable(known, node, input);
   const constant = state.integers(node, input);
   if (constant) {
     if (constant.length > LONGEST) return undefined;
@@ -73,6 +73,14 @@ export function sizesOf(state: Propagation, node: NodeProto, input: number): Siz
   }
   const producer = state.model.producer(value);
   return producer?.opType === 'Concat' ? concatenated(state, producer) : undefined;
+}
+
+/** Sizes that are the same in every run can be written down where the node reads them, whatever computes them. */
+function writable(sizes: readonly Size[], node: NodeProto, input: number): readonly Size[] {
+  if (!sizes.every(({ axis, isFixed }) => isFixed && !axis)) return sizes;
+  const values = sizes.map(({ value }) => value);
+  const place = { kind: 'constant', node: node.name, input, values } as const;
+  return sizes.map((size, index) => ({ ...size, place: { ...place, index } }));
 }
 
 /** True if a size will be that of a labelled axis when it is cut, by itself or by an edit. */
@@ -99,6 +107,36 @@ const extents: SizeRule = (state, node) => {
 
 const isVector = (state: Propagation, value: string) => state.dims(value)?.length === 1;
 const unplaced = ({ value, axis, isFixed }: Size): Size => ({ value, axis, isFixed });
+
+/** A size that is handed on as it is: it may be edited where a Concat reads it, which `settle` holds against all readers. */
+function listed(state: Propagation, size: Size): Size {
+  const { place } = size;
+  const isListed = place?.kind === 'constant' && state.model.node(place.node)?.opType === 'Concat';
+  return isListed ? size : unplaced(size);
+}
+
+/** Inputs of which a node gives the sizes as they are. */
+const HANDED_ON = new Map([
+  ['Concat', [0, Number.POSITIVE_INFINITY]],
+  ['Reshape', [0, 0]],
+  ['Where', [1, 2]],
+]);
+
+/** What has all sizes of an input of a node, in the same places or others. */
+export function handedOn(node: NodeProto, input: number): string | undefined {
+  const [first, last] = (isStandard(node) && HANDED_ON.get(node.opType)) || [1, 0];
+  return first <= input && input <= last ? node.output[0] : undefined;
+}
+
+/** Whether a node finds the same whatever the sizes are at this input: how many there are, or whether they are marks. */
+export function isIndifferent(state: Propagation, node: NodeProto, input: number): boolean {
+  if (!isStandard(node)) return false;
+  const isMark = ({ value }: Size) => value <= 0;
+  return (
+    node.opType === 'Shape' ||
+    (node.opType === 'Equal' && sizesOf(state, node, 1 - input)?.every(isMark) === true)
+  );
+}
 
 /** The integers of an input that are the same in every run. */
 export function fixedIntegers(state: Propagation, node: NodeProto, input: number): number[] | undefined {
@@ -218,14 +256,19 @@ const equal = elementwise((_, __, a, b) => {
   // no number of channels is ever 0 or −1, the marks in shapes
   const [counted, other] = a.axis ? [a, b] : [b, a];
   if (counted.axis && (other.axis || !(other.value <= 0))) return undefined;
-  return { value: a.value === b.value ? 1 : 0 };
+  const isFixed = other.isFixed && (counted.isFixed || counted.axis !== undefined);
+  return { value: a.value === b.value ? 1 : 0, isFixed };
 });
 
-const where = elementwise((_, __, condition, a, b) => {
-  if (condition.axis || Number.isNaN(condition.value)) return undefined;
-  const chosen = condition.value === 0 ? b : a;
-  return { ...unplaced(chosen), isFixed: chosen.isFixed && condition.isFixed };
-});
+const where: SizeRule = (state, node, inputs) => {
+  const chosen = elementwise((_, __, condition, a, b) => {
+    if (condition.axis || Number.isNaN(condition.value)) return undefined;
+    const own = condition.value === 0 ? b : a;
+    return { ...own, isFixed: own.isFixed && condition.isFixed };
+  })(state, node, inputs);
+  const isRepeated = inputs.some((list) => list?.length !== chosen?.length);
+  return chosen?.map((size) => (isRepeated ? unplaced(size) : listed(state, size)));
+};
 
 /** A vector of one number, as long as another shape is. */
 const filled: SizeRule = (_, node, [shape]) => {
@@ -238,7 +281,8 @@ const filled: SizeRule = (_, node, [shape]) => {
 };
 
 /** Of a shape, not by one. */
-const reshaped: SizeRule = (state, node) => state.sizes.get(node.input[0])?.map(unplaced);
+const reshaped: SizeRule = (state, node) =>
+  state.sizes.get(node.input[0])?.map((size) => listed(state, size));
 
 const RULES = new Map<string, SizeRule>([
   ...['Identity', 'Cast', 'Squeeze', 'Unsqueeze'].map((name) => [name, same] as const),

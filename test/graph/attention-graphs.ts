@@ -63,17 +63,30 @@ export function rotate(b: OnnxBuilder, x: string, turned = SIZE): string {
   return turned === SIZE ? y : concat(b, [y, piece(b, x, turned, 2 ** 40, 3)], -1);
 }
 
+interface Counts {
+  /** Default: computed from a Shape. */
+  kvHeads?: number;
+  /** Batch and length, where the graph has them as constants, as the heads then. */
+  run?: readonly [n: number, t: number];
+  /** torch.onnx makes sizes of −1 to 1. */
+  isGuarded?: boolean;
+}
+
 /** repeat_kv of Hugging Face: every key-value head `times` times. */
-export function repeat(b: OnnxBuilder, x: string, times: number, kvHeads?: number): string {
+export function repeat(b: OnnxBuilder, x: string, times: number, counts: Counts = {}): string {
+  const { kvHeads, run, isGuarded = kvHeads === undefined } = counts;
+  const count = (axis: number) => (run ? b.integers([run[axis === 0 ? 0 : 1]]) : size(b, x, axis));
   const heads = kvHeads === undefined ? size(b, x, 1) : b.integers([kvHeads]);
-  const [n, t, dh] = [size(b, x, 0), size(b, x, 2), size(b, x, 3)];
-  const list = concat(b, [n, heads, b.integers([times]), t, dh]);
-  const expanded = (shape: string) => b.node('Expand', [b.node('Unsqueeze', [x, b.integers([2])]), shape]);
+  const dh = run ? b.integers([SIZE]) : size(b, x, 3);
+  const sizes = run && b.integers([run[0], kvHeads!, times, run[1], SIZE]);
+  const list = sizes ?? concat(b, [count(0), heads, b.integers([times]), count(2), dh]);
   const merged = kvHeads === undefined ? b.mul(heads, b.integers([times])) : b.integers([kvHeads * times]);
-  const flat = concat(b, [n, merged, t, dh]);
-  if (kvHeads !== undefined) return b.node('Reshape', [expanded(list), flat]);
-  const shape = b.reshape(list, [-1]); // torch.onnx: sizes of -1 become 1
-  const ones = b.node('ConstantOfShape', [b.node('Shape', [shape])], { value: { tensor: 1 } });
+  const flat = concat(b, [count(0), merged, count(2), dh]);
+  const expanded = (shape: string) => b.node('Expand', [b.node('Unsqueeze', [x, b.integers([2])]), shape]);
+  if (!isGuarded) return b.node('Reshape', [expanded(list), flat]);
+  const shape = sizes ?? b.reshape(list, [-1]);
+  const length = sizes ? b.integers([5]) : b.node('Shape', [shape]);
+  const ones = b.node('ConstantOfShape', [length], { value: { tensor: 1 } });
   const isOpen = b.node('Equal', [shape, b.mul(ones, b.integers([-1]))]);
   return b.node('Reshape', [expanded(b.node('Where', [isOpen, ones, shape])), flat]);
 }
@@ -111,6 +124,16 @@ function multihead(b: OnnxBuilder, input: string, width: () => string, each: () 
   const y = transpose(b, b.node('MatMul', [weights, v]), 1, 0, 2);
   const flat = b.node('Reshape', [y, concat(b, [b.mul(t, n), b.integers([WIDTH])])], {}, { channels: WIDTH });
   return b.output(b.gemm(flat, WIDTH));
+}
+
+/** Attention in which key-value heads are repeated for six query heads. */
+function grouped(b: OnnxBuilder, kvHeads: number, counts: Counts): OnnxBuilder {
+  const x = b.sequence(WIDTH);
+  const q = split(b, linear(b, x, WIDTH), 6);
+  const [k, v] = [0, 1].map(() =>
+    repeat(b, split(b, linear(b, x, kvHeads * SIZE), kvHeads), 6 / kvHeads, counts),
+  );
+  return project(b, merge(b, attend(b, q, k, v), WIDTH));
 }
 
 export interface Case {
@@ -180,9 +203,22 @@ export const CASES: Record<string, Case> = {
     build: (b) => {
       const x = b.sequence(WIDTH);
       const q = split(b, linear(b, x, WIDTH), 6);
-      const [k, v] = [0, 1].map(() => repeat(b, split(b, linear(b, x, NARROW), 3), 2, 3));
+      const [k, v] = [0, 1].map(() => repeat(b, split(b, linear(b, x, NARROW), 3), 2, { kvHeads: 3 }));
       return project(b, merge(b, attend(b, q, k, v), WIDTH));
     },
+  },
+  'key-value groups that constants in a guarded shape repeat': {
+    prunable: GROUPS,
+    build: (b) => grouped(b, 3, { kvHeads: 3, isGuarded: true }),
+  },
+  'key-value groups of a fixed batch and length': {
+    prunable: GROUPS,
+    build: (b) => grouped(b, 3, { kvHeads: 3, isGuarded: true, run: [2, 11] }),
+    runs: [[2, 11]],
+  },
+  'one key-value head that constants in a guarded shape repeat': {
+    prunable: HEADS,
+    build: (b) => grouped(b, 1, { kvHeads: 1, isGuarded: true }),
   },
   'key-value groups that broadcast': {
     prunable: GROUPS,
