@@ -106,9 +106,9 @@ export function shareTrmm<T>(
 
 /** The scan of all swaps, by removed groups. */
 export function shareScan(members: i32, s: Tableau): void {
-  const removed = s.groups - s.kept;
+  const removed = s.problem.groups - s.kept;
   const op = operation<f64>(
-    Kernel.Scan, false, false, 0, removed, 0, 0, changetype<usize>(s), 0, 0, 0, 0, 0, 0, s.products,
+    Kernel.Scan, false, false, 0, removed, 0, 0, changetype<usize>(s), 0, 0, 0, 0, 0, 0, s.problem.products,
   );
   publishStrips(op, members, removed);
 }

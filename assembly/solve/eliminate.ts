@@ -9,33 +9,29 @@ import { after, enter, entry } from './array';
 import {
   Elimination, direction, eliminateNextPanel, eliminateStage, eliminateStep, panelRow, used,
 } from './elimination';
+import { Problem } from './problem';
 import { rank } from './rank';
 import { Event, isTiled, tiles } from './tiles';
 
 /**
- * Lays an elimination out over a workspace of `eliminationBytes`. T (p × p, lower triangle) and W (p × m) are the caller's
+ * Lays an elimination out over the problem's workspace, `eliminationBytes`. T (p × p, lower triangle) and W (p × m) are the caller's
  * to fill: with H⁻¹ and H⁻¹G, or for forward selection with H and G. They are overwritten; `eliminateStart` does the rest.
  *
  * @param dearest  the dearest groups go first, as in forward selection, instead of the cheapest
- * @param products  scratch of `workBytes`
- * @param tiled  T, W and what panels before have found are the host's (tiles.ts)
  */
-export function createElimination<T>(
-  workspace: usize, products: usize, p: i32, m: i32, b: i32, dearest: bool, tiled: bool,
-): Elimination {
-  const s = changetype<Elimination>(workspace);
-  const groups = p / b;
+export function createElimination<T>(problem: Problem, dearest: bool): Elimination {
+  const s = changetype<Elimination>(problem.workspace);
+  const p = problem.p;
+  const m = problem.m;
+  const b = problem.b;
+  const groups = problem.groups;
   const bb = b * b;
+  s.problem = problem;
   s.otherwise = dearest ? -Infinity : Infinity;
-  s.p = p;
-  s.m = m;
-  s.b = b;
   s.panel = <i32>panelRows(b);
   s.capacity = <i32>CAPACITY * s.panel;
-  s.products = products;
-  let next = workspace + <usize>HEAD_BYTES;
-  s.tiled = tiled;
-  const rows = tiled ? 0 : p;
+  let next = problem.workspace + <usize>HEAD_BYTES;
+  const rows = isTiled(problem) ? 0 : p;
   s.T = next;
   next = after<T>(next, rows, p);
   s.Vt = s.T;
@@ -59,10 +55,8 @@ export function createElimination<T>(
   s.rows = next = after<i32>(next, groups, 1);
   s.chosen = next = after<i32>(next, p, 1);
   s.taken = next = after<i32>(next, groups, 1);
-  s.isProtected = next = after<u8>(next, groups, 1);
   next = after<u8>(next, groups, 1);
-  if (<f64>(next - workspace) > eliminationBytes(p, m, b, sizeof<T>(), rows)) unreachable();
-  memory.fill(s.isProtected, 0, groups);
+  if (<f64>(next - problem.workspace) > eliminationBytes(p, m, b, sizeof<T>(), rows)) unreachable();
   return s;
 }
 
@@ -87,7 +81,8 @@ export function eliminate<T>(s: Elimination, n: i32, groupsPerStep: i32): i32 {
 
 /** The `count` live groups that go first. */
 function choose(s: Elimination, count: i32): void {
-  for (let i = 0; i < s.live; i++) store<u8>(s.taken + i, load<u8>(s.isProtected + entry(s.order, i)));
+  const isProtected = s.problem.isProtected;
+  for (let i = 0; i < s.live; i++) store<u8>(s.taken + i, load<u8>(isProtected + entry(s.order, i)));
   rank(s.live, s.cost, s.order, count, direction(s), s.taken, s.chosen);
   for (let i = 0; i < count; i++) enter(s.chosen, i, entry(s.order, entry(s.chosen, i)));
 }
@@ -103,7 +98,8 @@ export function eliminateGroup<T>(s: Elimination, group: i32): i32 {
 
 /** Stages the group and those likely to go next. @returns where the group is then */
 function stage<T>(s: Elimination, position: i32): i32 {
-  const b = s.b;
+  const p = s.problem.p;
+  const b = s.problem.b;
   const wanted = <i32>multipleOf(b, STAGED_ROWS) / b;
   if (s.staged * b >= s.panel) s.staged = 0; // none of them has come to be the next: what groups cost has changed
   if (2 * room(s) < wanted) nextPanel<T>(s);
@@ -113,45 +109,48 @@ function stage<T>(s: Elimination, position: i32): i32 {
 
   const first = (end - count) * b;
   const row = s.capacity - s.begin * b + first;
-  const C = at<T>(s.C, s.p, row, 0);
-  if (isTiled(s)) {
-    tiles(Event.Stage, first, count * b, C, at<T>(s.K, s.p, row, 0));
+  const C = at<T>(s.C, p, row, 0);
+  const K = at<T>(s.K, p, row, 0);
+  if (isTiled(s.problem)) {
+    tiles(Event.Stage, first, count * b, C, K);
     return end - 1;
   }
   subtract<T>(s, s.Vt, s.Vt, C, first, count * b);
-  const m = s.m;
-  const K = at<T>(s.K, s.p, row, 0);
-  gemm<T>(false, true, count * b, s.live * b, m, <T>1, at<T>(s.W, m, first, 0), m, s.W, m, <T>0, K, s.p, s.products);
+  const m = s.problem.m;
+  gemm<T>(
+    false, true, count * b, s.live * b, m, <T>1, at<T>(s.W, m, first, 0), m, s.W, m, <T>0, K, p, s.problem.products,
+  );
   return end - 1;
 }
 
 /** C ← C − ABᵀ over the columns that panels before have found, for rows first … first + rows − 1 of A. */
 function subtract<T>(s: Elimination, A: usize, B: usize, C: usize, first: i32, rows: i32): void {
-  const p = s.p;
-  const before = s.begin * s.b;
+  const p = s.problem.p;
+  const before = s.begin * s.problem.b;
   const part = at<T>(A, p, first, before);
   gemm<T>(
-    false, true, rows, s.live * s.b, p - before, <T>-1, part, p, at<T>(B, p, 0, before), p, <T>1, C, p, s.products,
+    false, true, rows, s.live * s.problem.b, p - before, <T>-1, part, p, at<T>(B, p, 0, before), p, <T>1, C, p,
+    s.problem.products,
   );
 }
 
 /** Groups that can still be staged in it. */
 function room(s: Elimination): i32 {
-  return s.capacity / s.b - (s.begin - s.live) - s.staged;
+  return s.capacity / s.problem.b - (s.begin - s.live) - s.staged;
 }
 
 /** Brings what is outside the panel up to date, and begins another. */
 export function nextPanel<T>(s: Elimination): void {
-  const p = s.p;
-  const m = s.m;
-  const live = s.live * s.b;
+  const p = s.problem.p;
+  const m = s.problem.m;
+  const live = s.live * s.problem.b;
   const found = used(s);
   const row = panelRow(s, s.live);
   const V = at<T>(s.V, p, row, 0);
   const U = at<T>(s.U, m, row, 0);
-  if (isTiled(s)) tiles(Event.Panel, live, found, V, U);
+  if (isTiled(s.problem)) tiles(Event.Panel, live, found, V, U);
   else {
-    gemm<T>(true, false, live, m, found, <T>-1, V, p, U, m, <T>1, s.W, m, s.products);
+    gemm<T>(true, false, live, m, found, <T>-1, V, p, U, m, <T>1, s.W, m, s.problem.products);
     transpose<T>(found, live, V, p, at<T>(s.Vt, p, 0, live), p);
   }
   eliminateNextPanel<T>(s);

@@ -26,6 +26,7 @@ import { S, dot, narrow, scaleRow, subtractRows, swapColumnGroups, swapRowGroups
 import { at } from '../simd';
 import { symmetrize } from '../transpose';
 import { enter, entry, put, value } from './array';
+import { Problem } from './problem';
 import { least } from './rank';
 import { Event, isTiled, tiles } from './tiles';
 
@@ -37,12 +38,7 @@ const GATHERED: i32 = 16;
 export class Elimination {
   /** The cost of a group whose block has lost its definiteness: the worst there is. */
   otherwise: f64;
-  /** Whether T, W and what panels before have found lie in tiles of the host's (tiles.ts). */
-  tiled: bool;
-  p: i32;
-  m: i32;
-  /** Rows per group; p = groups·b. */
-  b: i32;
+  problem: Problem;
   /** Groups not yet removed: at positions 0 … live − 1. */
   live: i32;
   /** Those of them when the panel began. */
@@ -79,31 +75,27 @@ export class Elimination {
   rows: usize;
   /** 5·b·b doubles. */
   work: usize;
-  /** By group, 1 where it must stay (bytes). */
-  isProtected: usize;
   /** For rankings, by position: bytes, and positions (i32). */
   taken: usize;
   chosen: usize;
-  /** Scratch of the products. */
-  products: usize;
 }
 
 /** The row of C and K that belongs to the group at a position. */
 @inline
 function stagedRow(s: Elimination, position: i32): i32 {
-  return s.capacity - (s.begin - position) * s.b;
+  return s.capacity - (s.begin - position) * s.problem.b;
 }
 
 /** The row of V, R and U that belongs to the group that was removed, or is, at a position. */
 @inline
 export function panelRow(s: Elimination, position: i32): i32 {
-  return s.panel - (s.begin - position) * s.b;
+  return s.panel - (s.begin - position) * s.problem.b;
 }
 
 /** Rows removed in this panel. */
 @inline
 export function used(s: Elimination): i32 {
-  return (s.begin - s.live) * s.b;
+  return (s.begin - s.live) * s.problem.b;
 }
 
 /** What goes first: the least cost (1), or the greatest (−1). */
@@ -114,22 +106,23 @@ export function direction(s: Elimination): f64 {
 
 /** Fills order, the diagonal blocks and the costs, from T's triangle and W on the full support; the host of tiles fills blocks itself. */
 export function eliminateStart<T>(s: Elimination): void {
-  const b = s.b;
-  s.live = s.begin = s.p / b;
+  const p = s.problem.p;
+  const b = s.problem.b;
+  s.live = s.begin = s.problem.groups;
   s.staged = 0;
-  if (!isTiled(s)) gramBlocks<T>(s, 0, s.live, s.W);
-  if (s.Vt != s.T) symmetrize<T>(s.p, s.T, s.p);
+  if (!isTiled(s.problem)) gramBlocks<T>(s, 0, s.live, s.W);
+  if (s.Vt != s.T) symmetrize<T>(p, s.T, p);
   for (let g = 0; g < s.live; g++) {
     store<i32>(s.order + (<usize>g << 2), g);
-    if (!isTiled(s)) diagonalBlock<T>(b, g, s.T, <usize>s.p * sizeof<T>(), s.D + <usize>(g * b * b) * S);
+    if (!isTiled(s.problem)) diagonalBlock<T>(b, g, s.T, <usize>p * sizeof<T>(), s.D + <usize>(g * b * b) * S);
     updateCost<T>(s, g);
   }
 }
 
 /** E ← the diagonal blocks of W·Wᵀ of groups first … end − 1. @param W  the rows of these */
 export function gramBlocks<T>(s: Elimination, first: i32, end: i32, W: usize): void {
-  const b = s.b;
-  const m = s.m;
+  const b = s.problem.b;
+  const m = s.problem.m;
   for (let g = first; g < end; g++) {
     const block = at<f64>(s.E, b, g * b, 0);
     for (let r = 0; r < b; r++) {
@@ -142,7 +135,7 @@ export function gramBlocks<T>(s: Elimination, first: i32, end: i32, W: usize): v
 
 /** From the group's current diagonal blocks. */
 function updateCost<T>(s: Elimination, g: i32): void {
-  const b = s.b;
+  const b = s.problem.b;
   const block = <usize>(g * b * b) * S;
   store<f64>(s.cost + <usize>g * S, quadraticCost(b, s.D + block, s.E + block, s.otherwise, s.work));
 }
@@ -152,21 +145,21 @@ function updateCost<T>(s: Elimination, g: i32): void {
  * groups that are not staged, and C gets their columns of T as they were on the full support.
  */
 export function eliminateStage<T>(s: Elimination, position: i32, count: i32): void {
-  const b = s.b;
-  const p = s.p;
+  const b = s.problem.b;
+  const p = s.problem.p;
   let end = s.live - s.staged;
   for (let i = 0; i < count; i++) {
     end--;
     swap<T>(s, i == 0 ? position : least(end + 1, s.cost, s.order, direction(s)), end);
   }
   s.staged += count;
-  if (!isTiled(s)) gather<T>(s, end, count, at<T>(s.C, s.p, stagedRow(s, end), 0)); // else the host does
+  if (!isTiled(s.problem)) gather<T>(s, end, count, at<T>(s.C, p, stagedRow(s, end), 0)); // else the host does
 }
 
 /** C ← the rows of T of `count` groups from a position on, by position, as far as groups live. */
 function gather<T>(s: Elimination, first: i32, count: i32, C: usize): void {
-  const b = s.b;
-  const p = s.p;
+  const b = s.problem.b;
+  const p = s.problem.p;
   const live = s.live * b;
   for (let j = 0; j < live; j++) enter(s.rows, j, entry(s.order, j / b) * b + j % b);
   const isHalf: i32 = s.Vt == s.T ? -1 : 0;
@@ -189,8 +182,9 @@ function gather<T>(s: Elimination, first: i32, count: i32, C: usize): void {
 /** Exchanges two live groups, both staged or both not. */
 function swap<T>(s: Elimination, a: i32, z: i32): void {
   if (a == z) return;
-  const p = s.p;
-  const b = s.b;
+  const p = s.problem.p;
+  const m = s.problem.m;
+  const b = s.problem.b;
   const bb = <usize>(b * b) * S;
   const live = s.live;
   const first = live - s.staged;
@@ -198,10 +192,10 @@ function swap<T>(s: Elimination, a: i32, z: i32): void {
   const row = stagedRow(s, first);
   const before = s.begin * b;
   const rows = used(s);
-  if (isTiled(s)) tiles(Event.Swap, a, z, 0, 0);
+  if (isTiled(s.problem)) tiles(Event.Swap, a, z, 0, 0);
   else {
     swapRowGroups<T>(p - before, b, a, z, at<T>(s.Vt, p, 0, before), p);
-    swapRowGroups<T>(s.m, b, a, z, s.W, s.m);
+    swapRowGroups<T>(m, b, a, z, s.W, m);
   }
   swapColumnGroups<T>(rows, b, a, z, at<T>(s.V, p, panelRow(s, live), 0), p);
   swapRows<f64>(b * b, s.D + <usize>a * bb, s.D + <usize>z * bb);
@@ -221,8 +215,8 @@ function swap<T>(s: Elimination, a: i32, z: i32): void {
  * @returns 0, or the 1-based pivot at which T_BB was not positive definite (then nothing but a swap is done)
  */
 export function eliminateStep<T>(s: Elimination, position: i32): i32 {
-  const b = s.b;
-  const p = s.p;
+  const b = s.problem.b;
+  const p = s.problem.p;
   const lt = <usize>p * sizeof<T>();
   const bb = <usize>(b * b) * S;
   const last = s.live - 1;
@@ -280,8 +274,9 @@ function subtractProduct(b: i32, A: usize, B: usize, ld: usize, block: usize): v
 
 /** The rows of R, and of U, that belong to the V of a removal. */
 function formR<T>(s: Elimination, last: i32, V: usize, R: usize, owed: i32, L: usize, factor: usize): void {
-  const b = s.b;
-  const p = s.p;
+  const p = s.problem.p;
+  const m = s.problem.m;
+  const b = s.problem.b;
   const lt = <usize>p * sizeof<T>();
   const bb = <usize>(b * b) * S;
   const base = last * b;
@@ -295,14 +290,14 @@ function formR<T>(s: Elimination, last: i32, V: usize, R: usize, owed: i32, L: u
     subtractRows<T>(owed, base, at<T>(beforeR, p, 0, base + r), lt, before, lt, row);
   }
   smallTrsm<T>(b, base, factor, R, lt);
-  const lw = <usize>s.m * sizeof<T>();
-  const U = at<T>(s.U, s.m, panelRow(s, last), 0);
-  if (isTiled(s)) tiles(Event.Remove, base, b, U, 0);
-  else memory.copy(U, at<T>(s.W, s.m, base, 0), <usize>b * lw);
+  const lw = <usize>m * sizeof<T>();
+  const U = at<T>(s.U, m, panelRow(s, last), 0);
+  if (isTiled(s.problem)) tiles(Event.Remove, base, b, U, 0);
+  else memory.copy(U, at<T>(s.W, m, base, 0), <usize>b * lw);
   for (let r = 0; r < b; r++) {
-    subtractRows<T>(owed, s.m, at<T>(before, p, 0, base + r), lt, U + <usize>b * lw, lw, U + <usize>r * lw);
+    subtractRows<T>(owed, m, at<T>(before, p, 0, base + r), lt, U + <usize>b * lw, lw, U + <usize>r * lw);
   }
-  smallTrsm<T>(b, s.m, factor, U, lw);
+  smallTrsm<T>(b, m, factor, U, lw);
 
   // ½ L⁻¹K_BB L⁻ᵀ, from the block that is kept current.
   const M = s.work;
@@ -316,8 +311,8 @@ function formR<T>(s: Elimination, last: i32, V: usize, R: usize, owed: i32, L: u
 
 /** For b > 1: D ← D − vᵀv, E ← E − vᵀr − rᵀv, and the costs. */
 function updateBlocks<T>(s: Elimination, n: i32, V: usize, R: usize): void {
-  const b = s.b;
-  const lt = <usize>s.p * sizeof<T>();
+  const b = s.problem.b;
+  const lt = <usize>s.problem.p * sizeof<T>();
   const bb = <usize>(b * b) * S;
   const wide = sizeof<T>() == 8 ? lt : <usize>b * S;
   const cross = s.work + 2 * bb;
@@ -354,18 +349,20 @@ function updateScalars<T>(n: i32, v: usize, r: usize, D: usize, E: usize, cost: 
 
 /** C ← C − AᵀB for the staged rows of C, from `row` on: what the panel owes them. */
 function carry<T>(s: Elimination, A: usize, B: usize, C: usize, row: i32): void {
-  const p = s.p;
-  const b = s.b;
+  const p = s.problem.p;
+  const b = s.problem.b;
   const first = panelRow(s, s.live);
   const part = at<T>(A, p, first, (s.live - s.staged) * b);
   gemm<T>(
-    true, false, s.staged * b, s.live * b, used(s), <T>-1, part, p, at<T>(B, p, first, 0), p, <T>1, at<T>(C, p, row, 0), p, s.products,
+    true, false, s.staged * b, s.live * b, used(s), <T>-1, part, p, at<T>(B, p, first, 0), p, <T>1, at<T>(C, p, row, 0), p,
+    s.problem.products,
   );
 }
 
 /** To where the next panel, which ends with the last live group, has its staged rows. */
 function moveRows<T>(s: Elimination, C: usize, row: i32): void {
-  memory.copy(at<T>(C, s.p, row + used(s), 0), at<T>(C, s.p, row, 0), <usize>(s.staged * s.b * s.p) * sizeof<T>());
+  const p = s.problem.p;
+  memory.copy(at<T>(C, p, row + used(s), 0), at<T>(C, p, row, 0), <usize>(s.staged * s.problem.b * p) * sizeof<T>());
 }
 
 /** Begins a panel, after W was brought up to date; what is staged comes with it. */

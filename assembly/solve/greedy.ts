@@ -26,7 +26,7 @@ import { factorKept } from './refit';
 export function greedy(s: Problem, keep: i32, groupsPerStep: i32, single: bool, wholeCurve: bool): i32 {
   s.isSingle = single && isGoodEnough(s, keep, groupsPerStep, wholeCurve);
   if (s.isSingle) return 0;
-  const e = create<f64>(s, false);
+  const e = createElimination<f64>(s, false);
   const info = fullSupport<f64>(s, e);
   return info ? info : removeGroups<f64>(s, e, keep, groupsPerStep, wholeCurve);
 }
@@ -37,7 +37,7 @@ export function greedy(s: Problem, keep: i32, groupsPerStep: i32, single: bool, 
  */
 function isGoodEnough(s: Problem, keep: i32, groupsPerStep: i32, wholeCurve: bool): bool {
   if (keep == s.groups) return false;
-  const e = create<f32>(s, false);
+  const e = createElimination<f32>(s, false);
   if (fullSupport<f32>(s, e) != 0 || !(varianceInflation<f32>(s, e.T) <= WELL_CONDITIONED)) return false;
   if (removeGroups<f32>(s, e, keep, groupsPerStep, wholeCurve) != 0) return false;
   const report = s.report;
@@ -55,7 +55,7 @@ function isGoodEnough(s: Problem, keep: i32, groupsPerStep: i32, wholeCurve: boo
  * and those of WWᵀ by `gramBlocks`.
  */
 export function createTiled<T>(s: Problem): void {
-  create<T>(s, false, true);
+  createElimination<T>(s, false);
 }
 
 /** As `greedy`, from a support and in a precision that are the host's business. */
@@ -72,12 +72,6 @@ export function eliminated(s: Problem): usize {
   const e = changetype<Elimination>(s.workspace);
   nextPanel<f64>(e);
   return e.W;
-}
-
-function create<T>(s: Problem, dearest: bool, tiled: bool = false): Elimination {
-  const e = createElimination<T>(s.workspace, s.products, s.p, s.m, s.b, dearest, tiled);
-  memory.copy(e.isProtected, s.isProtected, s.groups);
-  return e;
 }
 
 /** H⁻¹, the solution, the objective on all groups and its damping. @returns 0, or the pivot that is not positive */
@@ -157,7 +151,7 @@ function keepOnly(s: Problem, groups: usize, count: i32): void {
  */
 export function select<T>(s: Problem, keep: i32): i32 {
   const groups = s.groups;
-  const e = create<T>(s, true);
+  const e = createElimination<T>(s, true);
   loadH<T>(s, e.T);
   narrow<T>(s.p * s.m, s.G, e.W);
   eliminateStart<T>(e);

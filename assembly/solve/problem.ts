@@ -20,6 +20,8 @@ export class Problem {
   own: bool;
   /** Whether the bias is refitted, from the means x (p) and y (m). */
   centred: bool;
+  /** Whether H, G and W0 are the host's, and an elimination's matrices lie in tiles (tiles.ts). */
+  tiled: bool;
   /** Whether f32 was good enough for the elimination. */
   isSingle: bool;
   /** The lower triangle, row behind row: `rowOfH`. */
@@ -65,6 +67,7 @@ export function createProblem(
   s.groups = p / b;
   s.own = own;
   s.centred = false;
+  s.tiled = tiled;
   let next = address + <usize>HEAD_BYTES;
   if (!tiled) {
     s.H = next;

@@ -112,7 +112,7 @@ export function searchFrom(s: Problem, k: i32, search: i32, maxSwaps: f64, t: i3
   report.optimal = 0;
   report.remaining = NaN;
   if (!hasTableau(search, s.p)) return refit(s, k);
-  const tableau = createTableau(s.workspace, s.products, s);
+  const tableau = createTableau(s);
   memory.copy(tableau.isKept, s.kept, s.groups);
   const info = build(tableau);
   if (info) return info;

@@ -24,16 +24,12 @@ export class Tableau {
   change: f64;
   out: i32;
   into: i32;
-  p: i32;
-  m: i32;
-  b: i32;
-  groups: i32;
+  problem: Problem;
   kept: i32;
   /** Since the last factorisation. */
   pivots: i32;
   /** Pivots that failed one after the other: where two have, H is not positive definite. */
   failures: i32;
-  problem: Problem;
   /** Whether it is certain that no swap improves. */
   isOptimal: bool;
   /** Whether T and K are there as a whole: without a swap, of what is kept and of what is removed the diagonal blocks are enough. */
@@ -52,35 +48,24 @@ export class Tableau {
   position: usize;
   /** Groups that are to move. */
   list: usize;
-  /** By group (bytes): whether it is kept, and whether no swap may take it out. */
+  /** By group (bytes): whether it is kept. */
   isKept: usize;
-  isProtected: usize;
   /** For exchanges, by group (bytes): which were kept before, and which do not come into question. */
   wasKept: usize;
   taken: usize;
-  /** Scratch of the products. */
-  products: usize;
 }
 
-/**
- * Lays a tableau out over a workspace of `tableauBytes`, to be built. The problem's protected groups are its own.
- * @param products  scratch of `workBytes`
- */
-export function createTableau(workspace: usize, products: usize, problem: Problem): Tableau {
-  const s = changetype<Tableau>(workspace);
+/** Lays a tableau out over the problem's workspace, `tableauBytes`, to be built. */
+export function createTableau(problem: Problem): Tableau {
+  const s = changetype<Tableau>(problem.workspace);
   const p = problem.p;
   const m = problem.m;
   const b = problem.b;
   const groups = problem.groups;
   const bb = b * b;
-  s.p = p;
-  s.m = m;
-  s.b = b;
-  s.groups = groups;
-  s.failures = 0;
   s.problem = problem;
-  s.products = products;
-  let next = workspace + <usize>HEAD_BYTES;
+  s.failures = 0;
+  let next = problem.workspace + <usize>HEAD_BYTES;
   s.T = next;
   s.K = next = after<f64>(next, p, p);
   s.R = next = after<f64>(next, p, p);
@@ -93,31 +78,31 @@ export function createTableau(workspace: usize, products: usize, problem: Proble
   s.position = next = after<i32>(next, groups, 1);
   s.list = next = after<i32>(next, groups, 1);
   s.isKept = next = after<i32>(next, groups, 1);
-  s.isProtected = next = after<u8>(next, groups, 1);
   s.wasKept = next = after<u8>(next, groups, 1);
   s.taken = next = after<u8>(next, groups, 1);
   next = after<u8>(next, groups, 1);
-  if (<f64>(next - workspace) > tableauBytes(p, m, b)) unreachable();
-  memory.copy(s.isProtected, problem.isProtected, groups);
+  if (<f64>(next - problem.workspace) > tableauBytes(p, m, b)) unreachable();
   return s;
 }
 
 /** Makes the tableau of the groups that `isKept` names. @returns 0, or the pivot at which H is not positive definite on them */
 export function build(s: Tableau): i32 {
-  const b = s.b;
+  const p = s.problem.p;
+  const b = s.problem.b;
   arrange(s);
   const rows = s.K; // which is made last
-  for (let i = 0; i < s.p; i++) enter(rows, i, entry(s.order, i / b) * b + i % b);
-  gather(s.problem, rows, s.p, s.T, s.p, s.R);
+  for (let i = 0; i < p; i++) enter(rows, i, entry(s.order, i / b) * b + i % b);
+  gather(s.problem, rows, p, s.T, p, s.R);
   return factorise(s);
 }
 
 /** Puts the groups that `isKept` names first, both kinds ascending. */
 function arrange(s: Tableau): void {
+  const groups = s.problem.groups;
   let at = 0;
-  for (let g = 0; g < s.groups; g++) if (load<u8>(s.isKept + g)) setPosition(s, at++, g);
+  for (let g = 0; g < groups; g++) if (load<u8>(s.isKept + g)) setPosition(s, at++, g);
   s.kept = at;
-  for (let g = 0; g < s.groups; g++) if (!load<u8>(s.isKept + g)) setPosition(s, at++, g);
+  for (let g = 0; g < groups; g++) if (!load<u8>(s.isKept + g)) setPosition(s, at++, g);
 }
 
 function setPosition(s: Tableau, at: i32, group: i32): void {
@@ -127,12 +112,12 @@ function setPosition(s: Tableau, at: i32, group: i32): void {
 
 /** From H in T (lower triangle) and G in R. @returns as `build` */
 function factorise(s: Tableau): i32 {
-  const p = s.p;
-  const m = s.m;
-  const k = s.kept * s.b;
-  const work = s.products;
+  const p = s.problem.p;
+  const m = s.problem.m;
+  const b = s.problem.b;
+  const k = s.kept * b;
   const q = p - k;
-  const b = s.b;
+  const work = s.problem.products;
   const objective = changetype<usize>(s) + offsetof<Tableau>('objective');
   const info = schurComplement(p, m, k, b, -1, s.T, s.R, objective, work);
   if (info) return info;
@@ -155,12 +140,12 @@ function factorise(s: Tableau): i32 {
 /** The rest of T and K, before the first pivot. */
 export function complete(s: Tableau): void {
   if (s.isWhole) return;
-  const p = s.p;
-  const m = s.m;
-  const b = s.b;
+  const p = s.problem.p;
+  const m = s.problem.m;
+  const b = s.problem.b;
   const k = s.kept * b;
   const q = p - k;
-  const work = s.products;
+  const work = s.problem.products;
   square(false, true, b, q, k, 1, at<f64>(s.T, p, 0, k), p, -1, at<f64>(s.T, p, k, k), p, work);
   square(false, false, b, k, m, 1, s.R, m, 0, s.K, p, work);
   square(false, false, b, q, m, 1, at<f64>(s.R, m, k, 0), m, 0, at<f64>(s.K, p, k, k), p, work);
@@ -169,27 +154,29 @@ export function complete(s: Tableau): void {
 
 /** By group in `row`: the cost of removing a kept one, minus the gain of adding a removed one. */
 export function costs(s: Tableau): void {
-  tableauCosts(s.groups, s.kept, s.b, s.p, s.T, s.K, s.order, s.row, s.small);
+  const problem = s.problem;
+  tableauCosts(problem.groups, s.kept, problem.b, problem.p, s.T, s.K, s.order, s.row, s.small);
 }
 
 /** Finds the best of all swaps of one kept group for one removed. @returns false where there is none to try */
 export function bestSwap(s: Tableau): bool {
-  const p = s.p;
-  const b = s.b;
+  const p = s.problem.p;
+  const b = s.problem.b;
   const kept = s.kept;
   s.change = NaN;
-  if (kept == 0 || kept == s.groups) return false;
+  if (kept == 0 || kept == s.problem.groups) return false;
   if (b == 1) {
     for (let i = 0; i < kept; i++) {
       put(s.D, i, value(s.T, i * (p + 1)));
       put(s.E, i, value(s.K, i * (p + 1)));
     }
   } else tableauPrepare(kept, b, p, s.T, s.K, s.D, s.E, s.small);
-  for (let i = 0; i < kept; i++) if (load<u8>(s.isProtected + entry(s.order, i))) put(s.E, i * b * b, Infinity);
-  const removed = s.groups - kept;
+  const isProtected = s.problem.isProtected;
+  for (let i = 0; i < kept; i++) if (load<u8>(isProtected + entry(s.order, i))) put(s.E, i * b * b, Infinity);
+  const removed = s.problem.groups - kept;
   const members = membersFor<f64>(<f64>kept * removed * (b == 1 ? 10 : 9 * <f64>b * b * b));
   const bytes = 8 * <f64>kept + 64 * <f64>b * b; // of each member's scratch
-  if (members > 1 && bytes + OPERATION_BYTES <= workBytes(p, s.m)) shareScan(members, s);
+  if (members > 1 && bytes + OPERATION_BYTES <= workBytes(p, s.problem.m)) shareScan(members, s);
   else scan(s, 0, removed, s.row, s.small);
   const j = least(removed, s.minima, s.order + (<usize>kept << 2));
   tableauChanges(kept + j, kept, b, p, s.T, s.K, s.D, s.E, s.row, s.small);
@@ -207,8 +194,10 @@ export function bestSwap(s: Tableau): bool {
  * @param row  kept doubles; @param work  8·b·b
  */
 export function scan(s: Tableau, first: i32, end: i32, row: usize, work: usize): void {
+  const p = s.problem.p;
+  const b = s.problem.b;
   for (let j = first; j < end; j++) {
-    tableauChanges(s.kept + j, s.kept, s.b, s.p, s.T, s.K, s.D, s.E, row, work);
+    tableauChanges(s.kept + j, s.kept, b, p, s.T, s.K, s.D, s.E, row, work);
     put(s.minima, j, minimum(s.kept, row));
   }
 }
@@ -231,7 +220,7 @@ export function swap(s: Tableau, out: i32, into: i32): f64 {
 
 /** Removes the first `count` groups of `list`, all of them kept, or adds them; some 32 rows a pivot. @returns as `swap` */
 export function move(s: Tableau, count: i32, isLeaving: bool): f64 {
-  const most = <i32>groupsPerPivot(s.b);
+  const most = <i32>groupsPerPivot(s.problem.b);
   let change: f64 = 0;
   for (let first = 0; first < count; first += most) {
     change += moveSome(s, s.list + (<usize>first << 2), min(most, count - first), isLeaving);
@@ -261,8 +250,8 @@ function isReady(s: Tableau): bool {
 
 /** @param count  groups from position `at` on, the first `leaving` of them kept ones, the others removed */
 function pivot(s: Tableau, at: i32, count: i32, leaving: i32): f64 {
-  const b = s.b;
-  const change = tableauPivot(s.p, at * b, count * b, leaving * b, s.T, s.K, s.R, s.products);
+  const b = s.problem.b;
+  const change = tableauPivot(s.problem.p, at * b, count * b, leaving * b, s.T, s.K, s.R, s.problem.products);
   if (change == change) {
     s.objective += change;
     s.pivots++;
@@ -276,8 +265,10 @@ function pivot(s: Tableau, at: i32, count: i32, leaving: i32): f64 {
 
 function exchange(s: Tableau, a: i32, z: i32): void {
   if (a == z) return;
-  swapSymmetricGroups<f64>(s.p, s.b, min(a, z), max(a, z), s.T, s.p);
-  swapSymmetricGroups<f64>(s.p, s.b, min(a, z), max(a, z), s.K, s.p);
+  const p = s.problem.p;
+  const b = s.problem.b;
+  swapSymmetricGroups<f64>(p, b, min(a, z), max(a, z), s.T, p);
+  swapSymmetricGroups<f64>(p, b, min(a, z), max(a, z), s.K, p);
   const first = entry(s.order, a);
   setPosition(s, a, entry(s.order, z));
   setPosition(s, z, first);

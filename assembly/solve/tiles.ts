@@ -1,6 +1,6 @@
 // An elimination whose large matrices lie outside linear memory, in tiles of the host's: T (by group), W and Vᵀ of
 // panels before (both by position). The host brings what is to be staged up to date.
-import { Elimination } from './elimination';
+import { Problem } from './problem';
 
 /** What the host is to do, with positions and counts in rows but for Swap. */
 export const enum Event {
@@ -23,6 +23,6 @@ export function tiles(event: Event, a: i32, z: i32, x: usize, y: usize): void {
 
 // Modules that import nothing have no tiles.
 @inline
-export function isTiled(s: Elimination): bool {
+export function isTiled(s: Problem): bool {
   return ASC_FEATURE_THREADS && s.tiled;
 }

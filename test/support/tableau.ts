@@ -8,7 +8,7 @@ import {
   prefixOf,
 } from '../../src/kernel/index.ts';
 import type { LayerProblem } from '../../src/solve/index.ts';
-import { eliminationBytes, tableauBytes } from '../../src/solve/memory';
+import { eliminationBytes, lines, tableauBytes } from '../../src/solve/memory';
 import { expectDefinite, Workspace } from '../../src/solve/workspace.ts';
 
 /** H swept on a support, moves in both directions. Lives on the kernels' stack until `dispose`. */
@@ -32,9 +32,9 @@ export class Tableau {
     this.#mark = kernels.mark();
     const space = Workspace.of(kernels, problem);
     space.protect(protect);
-    const state = kernels.allocate(tableauBytes(p, m, groupSize));
-    abi.createTableau(state, kernels.allocate(abi.workBytes(p, m)), space.state);
-    this.#state = state;
+    const room = lines(abi.workBytes(p, m)) + tableauBytes(p, m, groupSize);
+    abi.workIn(space.state, kernels.allocate(room));
+    this.#state = abi.createTableau(space.state);
     this.factorise(kept);
   }
 
