@@ -97,7 +97,7 @@ export function parseBudget(options: BudgetOptions): Budget | undefined {
 export function parseBytes(name: string, amount: Amount): number {
   const { value } = amountOf(amount, SIZE_UNITS);
   if (value >= 2 ** 20) return value;
-  throw new InputError(`\`${name}\`: expected bytes such as 8GiB, got "${amount}"`);
+  throw new InputError(`\`${name}\`: expected bytes such as 8GiB, at least 1MiB, got "${amount}"`);
 }
 
 /** NaN where it is no amount; plain without a unit. */

@@ -63,7 +63,7 @@ export type InputValues = Readonly<Record<string, number | readonly number[]>>;
 /**
  * @param outputs  by which the states of a recurrent model are told
  * @param values  of inputs that the user has said
- * @throws {InputError} where a value is of an input that there is not
+ * @throws {InputError} where a value is of an input that there is not, or of the one that samples go to
  * @throws {UnsupportedModelError} where no input has a leading batch dimension
  */
 export function modelInput(
@@ -82,6 +82,8 @@ export function modelInput(
   const unnamed = inputs.filter(({ name }) => !Object.hasOwn(values, name) && !conventionByName(name));
   const main = mainOf([data, unnamed, inputs].find(({ length }) => length > 0) ?? []);
   if (!main) throw new UnsupportedModelError('the model has no input');
+  if (Object.hasOwn(values, main.name))
+    throw new InputError(`\`inputs.${main.name}\`: that input is what samples are given to; leave it out`);
   const { name, type, dims } = main;
   if (dims.length < 2) {
     throw new UnsupportedModelError(

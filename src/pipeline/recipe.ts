@@ -135,7 +135,8 @@ export interface RecipeOptions extends Partial<Recipe>, BudgetOptions, WidthOpti
 }
 
 /**
- * @throws {InputError} for a ratio outside (0, 1], no budget or several, or an unknown method, target, search or effort
+ * @throws {InputError} for a ratio outside (0, 1], no budget or several, widths without a budget, a negative damping, or an
+ *   unknown method, target, search or effort
  *
  * @example
  * const { method, target } = parseRecipe({ keep: 0.5 }); // with all defaults
@@ -148,14 +149,24 @@ export function parseRecipe(options: RecipeOptions): Recipe {
   const widths = { round, min, max, pin, exclude };
   const spend = options.spend ?? (budget && { ...budget, widths, effort });
   if ((keep === undefined) === (spend === undefined)) {
-    const budgets = BUDGETS.map((it) => `\`${it}\``).join(', ');
+    const budgets = [...BUDGETS, 'maxLoss'].map((it) => `\`${it}\``).join(', ');
     throw new InputError(
       keep === undefined
         ? `expected \`keep\` or a budget (${budgets})`
         : `expected \`keep\` or a budget (${budgets}), got both`,
     );
   }
-  if (keep !== undefined) keepRatio(keep);
+  if (keep !== undefined) {
+    keepRatio(keep);
+    const said = (value: unknown) => typeof value === 'number' || Object.keys(value ?? {}).length > 0;
+    const foreign = Object.entries(widths).find(([, value]) => said(value));
+    if (foreign)
+      throw new InputError(
+        `\`${foreign[0]}\` is for budgets, and says nothing beside \`keep\`; of single structures, give \`keep.layers\``,
+      );
+  }
+  if (damping !== undefined && !(damping >= 0 && damping < Infinity))
+    throw new InputError(`\`damping\` must be at least 0, got ${damping}`);
   const expect = (what: string, known: readonly string[], got: string) => {
     if (!known.includes(got)) throw new InputError(`${what} must be one of ${known.join(', ')}, got ${got}`);
   };

@@ -15,7 +15,7 @@ import {
   type Preprocessing,
   sampleEvenly,
 } from '../pipeline/index.ts';
-import { parseLabels } from './labels.ts';
+import { IMAGE, parseLabels } from './labels.ts';
 import type { Drawn } from './options.ts';
 import { baseName, isFolder, type Place } from './place.ts';
 
@@ -31,7 +31,6 @@ export interface ImageOptions extends Pick<Drawn, 'labels' | 'samples' | 'seed' 
   largest?: [number, number];
 }
 
-const IMAGE = /\.(png|jpe?g|webp|avif)$/i;
 const isVisible = (name: string) => !name.startsWith('.');
 const isImage = (name: string) => isVisible(name) && IMAGE.test(name);
 
@@ -57,7 +56,9 @@ async function listImages(folder: Place) {
 function kindsOf(files: readonly string[]): string {
   const counts = new Map<string, number>();
   for (const file of files) {
-    const kind = /[^/]\.[^./]+$/.test(file) ? file.slice(file.lastIndexOf('.')).toLowerCase() : file;
+    const kind = /[^/]\.[^./]+$/.test(file)
+      ? file.slice(file.lastIndexOf('.')).toLowerCase()
+      : 'without an ending';
     counts.set(kind, (counts.get(kind) ?? 0) + 1);
   }
   const sorted = [...counts].sort(([, a], [, b]) => b - a);
@@ -101,6 +102,8 @@ async function labelFiles(folder: Place, files: readonly LabeledFile[], csv: Pla
     const names = new Set([file.path, baseName(file)]);
     for (const name of names) byName.set(name, [...(byName.get(name) ?? []), file]);
   }
+  if (await isFolder(csv))
+    throw new InputError(`"${csv.path}": is a folder; \`labels\` are a .csv file of lines file,label`);
   for (const { file: name, label, at } of parseLabels(await csv.read(), csv.path)) {
     const found = byName.get(name) ?? [];
     // A file directly in the folder is meant by its name even if a sub-folder has another of that name.

@@ -3,7 +3,8 @@
 import { InputError } from '../errors.ts';
 import { decodeUtf8 } from '../json.ts';
 
-const IMAGE = /\.(png|jpe?g)$/i;
+/** Names of images. */
+export const IMAGE = /\.(png|jpe?g|webp|avif)$/i;
 
 /** A label of a file, and where it stands, for messages. */
 export interface LabelRow {

@@ -366,6 +366,7 @@ async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
   const { calibration, evaluation, evaluationLabels, work, signal } = settings;
   const { seed = 0, sampling = 'even', augment } = settings;
   if (calibration === undefined) throw new InputError('calibration samples are missing: `calibration`');
+  memoryLimit(settings); // says what is wrong before anything is opened
   const isShared = settings.queue !== undefined;
   if (isShared && work === undefined)
     throw new InputError('`queue`: where the workers find the run is missing: `store`');
@@ -447,7 +448,8 @@ async function outputFor(place: Place, settings: PruneSettings): Promise<Output>
     throw new InputError('`loadable: true` is of folders of safetensors; leave it out of an ONNX model');
   if (output === undefined) return keptOutput(baseName(file ?? place), file !== undefined);
   if (typeof output === 'object') return heldFolder(output);
-  if (file === undefined && ONNX.test(output))
+  // What is no model at all says so when it is opened.
+  if (file === undefined && ONNX.test(output) && (await isFile(place.at('config.json'))))
     throw new InputError(
       `"${output}": a folder is written; give it another name (\`format: 'onnx'\` adds model.onnx to it)`,
     );

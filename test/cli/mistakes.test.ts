@@ -334,6 +334,32 @@ describe.concurrent('a flag', () => {
       /calib": is a folder; expected a file of text \(\.txt, \.jsonl\) or of token ids \(\.npy\)$/m,
     ],
     [
+      'structures that stay whole beside a ratio',
+      [...images, '--exclude', '*'],
+      '--exclude is for budgets, and says nothing beside --keep; of single structures, give --keep-layer',
+    ],
+    ['a negative damping', [...images, '--damping', '-1'], '--damping must be at least 0, got -1'],
+    [
+      'too little memory',
+      [...images, '--memory', '1kB'],
+      '--memory: expected bytes such as 8GiB, at least 1MiB, got "1kB"',
+    ],
+    [
+      'a value for what images are given to',
+      [...images, '--input', 'input=1'],
+      '--input input=VALUE: that input is what samples are given to; leave it out',
+    ],
+    [
+      'a folder for labels',
+      [...images, '--labels', fixture('calib')],
+      /calib": is a folder; --labels are a \.csv file of lines file,label$/m,
+    ],
+    [
+      'data for a model, and a model for data',
+      [fixture('calib'), '--calibrate', MOBILENET, '--keep', '0.5'],
+      /calib": there is no config\.json in it; expected an ONNX file/,
+    ],
+    [
       'a ratio with a comma',
       [...images, '--keep', '0,5'],
       "'--keep <ratio>' argument '0,5' is invalid. expected a number, as 0.5",
@@ -344,7 +370,7 @@ describe.concurrent('a flag', () => {
       '--keep must be in (0, 1], as 0.5 for half of them, got 1.5',
     ],
   ])('is refused: %s', async (_, args, message) => {
-    await pruneRefused(args, message, args[0] === MOBILENET ? 'small.onnx' : 'small');
+    await pruneRefused(args, message, args[0] === fixture('opt-kjv') ? 'small' : 'small.onnx');
   });
 
   test('is refused: a file where a folder is written', async () => {

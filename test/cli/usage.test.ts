@@ -86,7 +86,7 @@ describe.concurrent('osscar', () => {
     [[...prune, '--macs', '0.5', '--params', '0.5'], 'expected one budget, got --macs and --params'],
     [
       [...prune, '--macs', '0.5', '--keep', '0.5'],
-      'expected --keep or a budget (--macs, --params, --bytes, --latency), got both',
+      'expected --keep or a budget (--macs, --params, --bytes, --latency, --max-loss), got both',
     ],
     [[...prune, '--keep', ''], "'--keep <ratio>' argument '' is invalid"],
   ])('refuses %j in one line', async (args, message) => {

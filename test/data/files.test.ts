@@ -176,6 +176,7 @@ describe('openDataset, labels', () => {
   test.each([
     ['1.png,1\n2.png,1\n3.png,1', 'line 3: there is no image "3.png" in'],
     ['1.png,1\n2.png,cat', 'line 2: expected a class number as label, got "cat"'],
+    ['1.webp,cat\n2.png,1', 'line 1: expected a class number as label, got "cat"'],
     ['1.png,1.5\n2.png,1', 'line 1: expected a class number as label, got "1.5"'],
     ['1.png,-1\n2.png,1', 'line 1: expected a class number as label, got "-1"'],
     ['1.png,1\n2.png', 'line 2: expected file,label, got "2.png"'],

@@ -245,7 +245,7 @@ describe('prune within a budget', () => {
     [
       'a budget beside sizes',
       { keep: 0.5, macs: 0.5 },
-      'expected `keep` or a budget (`macs`, `params`, `bytes`, `latency`), got both',
+      'expected `keep` or a budget (`macs`, `params`, `bytes`, `latency`, `maxLoss`), got both',
     ],
     ['neither', {}, /^expected `keep` or a budget \(.*\)$/],
     ['a budget beside a loss', { macs: 0.5, maxLoss: 0.01 }, 'one budget, got `macs` and `maxLoss`'],
