@@ -1,4 +1,4 @@
-// Greedy backward elimination as a blocked, pivoted Cholesky factorisation of T = H⁻¹.
+// Greedy elimination: of all groups, removes the cheapest again and again, as a blocked, pivoted Cholesky factorisation of T = H⁻¹.
 //
 // Removing group B from the support changes T ← T − T_:B T_BB⁻¹ T_B: and W ← W − T_:B T_BB⁻¹ W_B.
 // With T_BB = L·Lᵀ, V = L⁻¹ T_B: and U = L⁻¹ W_B this is T ← T − VᵀV and W ← W − VᵀU, and the cost of
@@ -15,19 +15,20 @@
 //
 // A removed group is first swapped behind the live ones, the staged ones being the last of these, so that all parts are
 // contiguous. T is not: it stays by group, and staged columns are gathered. Of panels before there is Vᵀ, a row for each position:
-// an exchange is one of rows, where one of columns would miss the cache at every element. Which group goes, and the products, are the
-// business of eliminate.ts.
+// an exchange is one of rows, where one of columns would miss the cache at every element.
 //
 // The matrices are f32 or f64, by the functions' type parameter; diagonal blocks and costs, which are differences of
 // nearly equal numbers, are always f64.
+import { CAPACITY, STAGED_ROWS, multipleOf, panelRows } from '../../src/solve/constants';
+import { HEAD_BYTES, eliminationBytes } from '../../src/solve/memory';
 import { diagonalBlock, mirror, quadraticCost, smallPotrf, smallTrsm, whiten } from '../block';
 import { gemm } from '../gemm';
 import { S, dot, narrow, scaleRow, subtractRows, swapColumnGroups, swapRowGroups, swapRows } from '../rows';
 import { at } from '../simd';
-import { symmetrize } from '../transpose';
-import { enter, entry, put, value } from './array';
+import { symmetrize, transpose } from '../transpose';
+import { after, enter, entry, put, value } from './array';
 import { Problem } from './problem';
-import { least } from './rank';
+import { least, rank } from './rank';
 import { Event, isTiled, tiles } from './tiles';
 
 /** Columns that are gathered together from below the diagonal: several misses on their way at a time, few pages. Flat from 8 to 64. */
@@ -80,6 +81,53 @@ export class Elimination {
   chosen: usize;
 }
 
+/**
+ * Lays an elimination out over the problem's workspace, `eliminationBytes`. T (p × p, lower triangle) and W (p × m) are the caller's
+ * to fill: with H⁻¹ and H⁻¹G, or for forward selection with H and G. They are overwritten; `eliminateStart` does the rest.
+ *
+ * @param dearest  the dearest groups go first, as in forward selection, instead of the cheapest
+ */
+export function createElimination<T>(problem: Problem, dearest: bool): Elimination {
+  const s = changetype<Elimination>(problem.workspace);
+  const p = problem.p;
+  const m = problem.m;
+  const b = problem.b;
+  const groups = problem.groups;
+  const bb = b * b;
+  s.problem = problem;
+  s.otherwise = dearest ? -Infinity : Infinity;
+  s.panel = <i32>panelRows(b);
+  s.capacity = <i32>CAPACITY * s.panel;
+  let next = problem.workspace + <usize>HEAD_BYTES;
+  const rows = isTiled(problem) ? 0 : p;
+  s.T = next;
+  next = after<T>(next, rows, p);
+  s.Vt = s.T;
+  if (sizeof<T>() == 4) {
+    s.Vt = next;
+    next = after<T>(next, rows, p);
+  }
+  s.W = next;
+  s.V = next = after<T>(next, rows, m);
+  s.C = next = after<T>(next, s.panel, p);
+  next = after<T>(next, s.capacity, p);
+  s.R = next;
+  s.K = next = after<T>(next, s.panel, p);
+  s.E = next = after<T>(next, s.capacity, p);
+  next = after<f64>(next, groups, bb);
+  s.U = next;
+  s.D = next = after<T>(next, s.panel, m);
+  s.cost = next = after<f64>(next, groups, bb);
+  s.work = next = after<f64>(next, groups, 1);
+  s.order = next = after<f64>(next, 5, bb);
+  s.rows = next = after<i32>(next, groups, 1);
+  s.chosen = next = after<i32>(next, p, 1);
+  s.taken = next = after<i32>(next, groups, 1);
+  next = after<u8>(next, groups, 1);
+  if (<f64>(next - problem.workspace) > eliminationBytes(p, m, b, sizeof<T>(), rows)) unreachable();
+  return s;
+}
+
 /** The row of C and K that belongs to the group at a position. */
 @inline
 function stagedRow(s: Elimination, position: i32): i32 {
@@ -88,19 +136,19 @@ function stagedRow(s: Elimination, position: i32): i32 {
 
 /** The row of V, R and U that belongs to the group that was removed, or is, at a position. */
 @inline
-export function panelRow(s: Elimination, position: i32): i32 {
+function panelRow(s: Elimination, position: i32): i32 {
   return s.panel - (s.begin - position) * s.problem.b;
 }
 
 /** Rows removed in this panel. */
 @inline
-export function used(s: Elimination): i32 {
+function used(s: Elimination): i32 {
   return (s.begin - s.live) * s.problem.b;
 }
 
 /** What goes first: the least cost (1), or the greatest (−1). */
 @inline
-export function direction(s: Elimination): f64 {
+function direction(s: Elimination): f64 {
   return s.otherwise < 0 ? -1 : 1;
 }
 
@@ -113,9 +161,9 @@ export function eliminateStart<T>(s: Elimination): void {
   if (!isTiled(s.problem)) gramBlocks<T>(s, 0, s.live, s.W);
   if (s.Vt != s.T) symmetrize<T>(p, s.T, p);
   for (let g = 0; g < s.live; g++) {
-    store<i32>(s.order + (<usize>g << 2), g);
+    enter(s.order, g, g);
     if (!isTiled(s.problem)) diagonalBlock<T>(b, g, s.T, <usize>p * sizeof<T>(), s.D + <usize>(g * b * b) * S);
-    updateCost<T>(s, g);
+    updateCost(s, g);
   }
 }
 
@@ -133,27 +181,159 @@ export function gramBlocks<T>(s: Elimination, first: i32, end: i32, W: usize): v
   }
 }
 
-/** From the group's current diagonal blocks. */
-function updateCost<T>(s: Elimination, g: i32): void {
-  const b = s.problem.b;
-  const block = <usize>(g * b * b) * S;
-  store<f64>(s.cost + <usize>g * S, quadraticCost(b, s.D + block, s.E + block, s.otherwise, s.work));
+/**
+ * Removes n groups, `groupsPerStep` between two rankings as in the published schedule: s = max(1, ⌊n / groupsPerStep⌋)
+ * steps of ⌊n / s⌋ groups, the first n mod s of them one larger.
+ * @returns 0, or the 1-based pivot at which the block of a group, now the last live one, was not positive definite
+ */
+export function eliminate<T>(s: Elimination, n: i32, groupsPerStep: i32): i32 {
+  if (n == 0) return 0;
+  const steps = max(1, n / groupsPerStep);
+  for (let step = 0; step < steps; step++) {
+    const count = n / steps + i32(step < n % steps);
+    choose(s, count);
+    for (let i = 0; i < count; i++) {
+      const info = eliminateGroup<T>(s, entry(s.chosen, i));
+      if (info) return info;
+    }
+  }
+  return 0;
+}
+
+/** The `count` live groups that go first. */
+function choose(s: Elimination, count: i32): void {
+  const isProtected = s.problem.isProtected;
+  for (let i = 0; i < s.live; i++) store<u8>(s.taken + i, load<u8>(isProtected + entry(s.order, i)));
+  rank(s.live, s.cost, s.order, count, direction(s), s.taken, s.chosen);
+  for (let i = 0; i < count; i++) enter(s.chosen, i, entry(s.order, entry(s.chosen, i)));
 }
 
 /**
- * Stages `count` more groups: the one at position `at`, and those that would now go first. They come to the end of the
- * groups that are not staged, and C gets their columns of T as they were on the full support.
+ * Removes a live group, protected or not: its rows of V (and of R and U) are formed, and the diagonal blocks and costs of
+ * the others are brought up to date.
+ * @returns 0, or the 1-based pivot at which T_BB was not positive definite (then nothing but staging and a swap is done)
  */
-export function eliminateStage<T>(s: Elimination, position: i32, count: i32): void {
+export function eliminateGroup<T>(s: Elimination, group: i32): i32 {
+  let position = 0;
+  while (entry(s.order, position) != group) position++;
+  if (used(s) >= s.panel) nextPanel<T>(s);
+  if (position < s.live - s.staged) position = stage<T>(s, position);
+
   const b = s.problem.b;
   const p = s.problem.p;
-  let end = s.live - s.staged;
-  for (let i = 0; i < count; i++) {
-    end--;
-    swap<T>(s, i == 0 ? position : least(end + 1, s.cost, s.order, direction(s)), end);
+  const lt = <usize>p * sizeof<T>();
+  const bb = <usize>(b * b) * S;
+  const last = s.live - 1;
+  const base = last * b;
+  swap<T>(s, position, last);
+
+  const L = s.work + 3 * bb;
+  memory.copy(L, s.D + <usize>last * bb, bb);
+  const info = smallPotrf(b, L);
+  if (info != 0) return info;
+
+  // The rows of V since the panel began lie behind those that are formed now.
+  const owed = used(s);
+  const V = at<T>(s.V, p, panelRow(s, last), 0);
+  const before = V + <usize>b * lt;
+  const staged = at<T>(s.C, p, stagedRow(s, last), 0);
+  for (let r = 0; r < b; r++) {
+    const row = V + <usize>r * lt;
+    memory.copy(row, staged + <usize>r * lt, <usize>base * sizeof<T>());
+    subtractRows<T>(owed, base, at<T>(before, p, 0, base + r), lt, before, lt, row);
   }
+  const factor = narrowed<T>(b * b, L, s.work + 4 * bb);
+  smallTrsm<T>(b, base, factor, V, lt);
+
+  const R = at<T>(s.R, p, panelRow(s, last), 0);
+  formR<T>(s, last, V, R, owed, L, factor);
+  if (b == 1) updateScalars<T>(last, V, R, s.D, s.E, s.cost, s.otherwise);
+  else updateBlocks<T>(s, last, V, R);
+  s.live--;
+  s.staged--;
+  return 0;
+}
+
+/**
+ * Stages the group at a position and those likely to go next: they come to the end of the groups that are not staged, and C and K get
+ * their columns.
+ * @returns where the group is then
+ */
+function stage<T>(s: Elimination, position: i32): i32 {
+  const p = s.problem.p;
+  const m = s.problem.m;
+  const b = s.problem.b;
+  const products = s.problem.products;
+  const wanted = <i32>multipleOf(b, STAGED_ROWS) / b;
+  if (s.staged * b >= s.panel) s.staged = 0; // none of them has come to be the next: what groups cost has changed
+  if (2 * room(s) < wanted) nextPanel<T>(s);
+  const end = s.live - s.staged;
+  const count = min(min(wanted, room(s)), end);
+  const begin = end - count;
+  swap<T>(s, position, end - 1);
+  for (let to = end - 2; to >= begin; to--) swap<T>(s, least(to + 1, s.cost, s.order, direction(s)), to);
   s.staged += count;
-  if (!isTiled(s.problem)) gather<T>(s, end, count, at<T>(s.C, p, stagedRow(s, end), 0)); // else the host does
+
+  const first = begin * b;
+  const rows = count * b;
+  const C = at<T>(s.C, p, stagedRow(s, begin), 0);
+  const K = at<T>(s.K, p, stagedRow(s, begin), 0);
+  if (isTiled(s.problem)) tiles(Event.Stage, first, rows, C, K);
+  else {
+    gather<T>(s, begin, count, C);
+    const live = s.live * b;
+    const before = s.begin * b;
+    const V = at<T>(s.Vt, p, 0, before);
+    gemm<T>(false, true, rows, live, p - before, <T>-1, at<T>(V, p, first, 0), p, V, p, <T>1, C, p, products);
+    gemm<T>(false, true, rows, live, m, <T>1, at<T>(s.W, m, first, 0), m, s.W, m, <T>0, K, p, products);
+  }
+  return end - 1;
+}
+
+/** Groups that can still be staged in this panel. */
+function room(s: Elimination): i32 {
+  return s.capacity / s.problem.b - (s.begin - s.live) - s.staged;
+}
+
+/** Brings what is outside the panel up to date, and begins another; what is staged comes with it. */
+export function nextPanel<T>(s: Elimination): void {
+  const p = s.problem.p;
+  const m = s.problem.m;
+  const b = s.problem.b;
+  const live = s.live * b;
+  const found = used(s);
+  const row = panelRow(s, s.live);
+  const V = at<T>(s.V, p, row, 0);
+  const U = at<T>(s.U, m, row, 0);
+  if (isTiled(s.problem)) tiles(Event.Panel, live, found, V, U);
+  else {
+    gemm<T>(true, false, live, m, found, <T>-1, V, p, U, m, <T>1, s.W, m, s.problem.products);
+    transpose<T>(found, live, V, p, at<T>(s.Vt, p, 0, live), p);
+  }
+  if (s.staged) {
+    const R = at<T>(s.R, p, row, 0);
+    const first = stagedRow(s, s.live - s.staged);
+    const C = at<T>(s.C, p, first, 0);
+    const K = at<T>(s.K, p, first, 0);
+    carry<T>(s, V, V, C);
+    carry<T>(s, V, R, K);
+    carry<T>(s, R, V, K);
+    // To where the next panel, which ends with the last live group, has its staged rows.
+    const bytes = <usize>(s.staged * b * p) * sizeof<T>();
+    memory.copy(at<T>(C, p, found, 0), C, bytes);
+    memory.copy(at<T>(K, p, found, 0), K, bytes);
+  }
+  s.begin = s.live;
+}
+
+/** C ← C − AᵀB for the staged rows of C, with A and B those of V and R that the panel has found: what it owes them. */
+function carry<T>(s: Elimination, A: usize, B: usize, C: usize): void {
+  const p = s.problem.p;
+  const rows = s.staged * s.problem.b;
+  const live = s.live * s.problem.b;
+  gemm<T>(
+    true, false, rows, live, used(s), <T>-1, at<T>(A, p, 0, live - rows), p, B, p, <T>1, C, p, s.problem.products,
+  );
 }
 
 /** C ← the rows of T of `count` groups from a position on, by position, as far as groups live. */
@@ -207,69 +387,6 @@ function swap<T>(s: Elimination, a: i32, z: i32): void {
   swapRows<f64>(b * b, s.E + <usize>a * bb, s.E + <usize>z * bb);
   swapRows<f64>(1, s.cost + <usize>a * S, s.cost + <usize>z * S);
   swapRows<i32>(1, s.order + (<usize>a << 2), s.order + (<usize>z << 2));
-}
-
-/**
- * Removes the group at a position, which is staged: its rows of V (and of R and U) are formed, and the diagonal blocks
- * and costs of the others are brought up to date.
- * @returns 0, or the 1-based pivot at which T_BB was not positive definite (then nothing but a swap is done)
- */
-export function eliminateStep<T>(s: Elimination, position: i32): i32 {
-  const b = s.problem.b;
-  const p = s.problem.p;
-  const lt = <usize>p * sizeof<T>();
-  const bb = <usize>(b * b) * S;
-  const last = s.live - 1;
-  const base = last * b;
-  swap<T>(s, position, last);
-
-  const L = s.work + 3 * bb;
-  memory.copy(L, s.D + <usize>last * bb, bb);
-  const info = smallPotrf(b, L);
-  if (info != 0) return info;
-
-  // The rows of V since the panel began lie behind those that are formed now.
-  const owed = used(s);
-  const V = at<T>(s.V, p, panelRow(s, last), 0);
-  const before = V + <usize>b * lt;
-  const staged = at<T>(s.C, p, stagedRow(s, last), 0);
-  for (let r = 0; r < b; r++) {
-    const row = V + <usize>r * lt;
-    memory.copy(row, staged + <usize>r * lt, <usize>base * sizeof<T>());
-    subtractRows<T>(owed, base, at<T>(before, p, 0, base + r), lt, before, lt, row);
-  }
-  const factor = narrowed<T>(b * b, L, s.work + 4 * bb);
-  smallTrsm<T>(b, base, factor, V, lt);
-
-  const R = at<T>(s.R, p, panelRow(s, last), 0);
-  formR<T>(s, last, V, R, owed, L, factor);
-  if (b == 1) updateScalars<T>(last, V, R, s.D, s.E, s.cost, s.otherwise);
-  else updateBlocks<T>(s, last, V, R);
-  s.live--;
-  s.staged--;
-  return 0;
-}
-
-/** n doubles as values of type T: in place, or copied. */
-function narrowed<T>(n: i32, from: usize, to: usize): usize {
-  if (sizeof<T>() == 8) return from;
-  narrow<T>(n, from, to);
-  return to;
-}
-
-/** A b × b part of a matrix as doubles, ld in bytes: in place, or copied to ld = b doubles. */
-function widened<T>(b: i32, from: usize, ld: usize, to: usize): usize {
-  if (sizeof<T>() == 8) return from;
-  for (let r = 0; r < b; r++) {
-    for (let c = 0; c < b; c++) store<f64>(at<f64>(to, b, r, c), <f64>load<T>(from + <usize>c * sizeof<T>()));
-    from += ld;
-  }
-  return to;
-}
-
-/** block ← block − AᵀB, all b × b doubles; ld of A and B in bytes. */
-function subtractProduct(b: i32, A: usize, B: usize, ld: usize, block: usize): void {
-  for (let r = 0; r < b; r++) subtractRows<f64>(b, b, A + <usize>r * S, ld, B, ld, at<f64>(block, b, r, 0));
 }
 
 /** The rows of R, and of U, that belong to the V of a removal. */
@@ -326,7 +443,7 @@ function updateBlocks<T>(s: Elimination, n: i32, V: usize, R: usize): void {
     for (let i = 0; i < b; i++) {
       for (let j = 0; j < b; j++) put(e, i * b + j, value(e, i * b + j) + value(cross, i * b + j) + value(cross, j * b + i));
     }
-    updateCost<T>(s, g);
+    updateCost(s, g);
   }
 }
 
@@ -347,33 +464,31 @@ function updateScalars<T>(n: i32, v: usize, r: usize, D: usize, E: usize, cost: 
   }
 }
 
-/** C ← C − AᵀB for the staged rows of C, from `row` on: what the panel owes them. */
-function carry<T>(s: Elimination, A: usize, B: usize, C: usize, row: i32): void {
-  const p = s.problem.p;
+/** From the group's current diagonal blocks. */
+function updateCost(s: Elimination, g: i32): void {
   const b = s.problem.b;
-  const first = panelRow(s, s.live);
-  const part = at<T>(A, p, first, (s.live - s.staged) * b);
-  gemm<T>(
-    true, false, s.staged * b, s.live * b, used(s), <T>-1, part, p, at<T>(B, p, first, 0), p, <T>1, at<T>(C, p, row, 0), p,
-    s.problem.products,
-  );
+  const block = <usize>(g * b * b) * S;
+  store<f64>(s.cost + <usize>g * S, quadraticCost(b, s.D + block, s.E + block, s.otherwise, s.work));
 }
 
-/** To where the next panel, which ends with the last live group, has its staged rows. */
-function moveRows<T>(s: Elimination, C: usize, row: i32): void {
-  const p = s.problem.p;
-  memory.copy(at<T>(C, p, row + used(s), 0), at<T>(C, p, row, 0), <usize>(s.staged * s.problem.b * p) * sizeof<T>());
+/** n doubles as values of type T: in place, or copied. */
+function narrowed<T>(n: i32, from: usize, to: usize): usize {
+  if (sizeof<T>() == 8) return from;
+  narrow<T>(n, from, to);
+  return to;
 }
 
-/** Begins a panel, after W was brought up to date; what is staged comes with it. */
-export function eliminateNextPanel<T>(s: Elimination): void {
-  if (s.staged) {
-    const row = stagedRow(s, s.live - s.staged);
-    carry<T>(s, s.V, s.V, s.C, row);
-    moveRows<T>(s, s.C, row);
-    carry<T>(s, s.V, s.R, s.K, row);
-    carry<T>(s, s.R, s.V, s.K, row);
-    moveRows<T>(s, s.K, row);
+/** A b × b part of a matrix as doubles, ld in bytes: in place, or copied to ld = b doubles. */
+function widened<T>(b: i32, from: usize, ld: usize, to: usize): usize {
+  if (sizeof<T>() == 8) return from;
+  for (let r = 0; r < b; r++) {
+    for (let c = 0; c < b; c++) store<f64>(at<f64>(to, b, r, c), <f64>load<T>(from + <usize>c * sizeof<T>()));
+    from += ld;
   }
-  s.begin = s.live;
+  return to;
+}
+
+/** block ← block − AᵀB, all b × b doubles; ld of A and B in bytes. */
+function subtractProduct(b: i32, A: usize, B: usize, ld: usize, block: usize): void {
+  for (let r = 0; r < b; r++) subtractRows<f64>(b, b, A + <usize>r * S, ld, B, ld, at<f64>(block, b, r, 0));
 }

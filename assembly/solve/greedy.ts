@@ -7,8 +7,7 @@ import { narrow } from '../rows';
 import { at } from '../simd';
 import { trsm } from '../trsm';
 import { entry, put, value } from './array';
-import { createElimination, eliminate, eliminateGroup, nextPanel } from './eliminate';
-import { Elimination, eliminateStart } from './elimination';
+import { Elimination, createElimination, eliminate, eliminateGroup, eliminateStart, nextPanel } from './elimination';
 import { Problem, dampingOf, diagonalOfH, rowOfH } from './problem';
 import { factorKept } from './refit';
 

@@ -50,7 +50,7 @@ export function objectiveBytes(k: f64, m: f64): f64 {
 
 /**
  * The workspace of an elimination, T and W and all, in elements of `size` bytes, without the scratch of the products.
- * What lies in it is laid out by `createElimination` (assembly/solve/eliminate.ts).
+ * What lies in it is laid out by `createElimination` (assembly/solve/elimination.ts).
  * @param rows  of T and W: p, or none where they are in tiles outside
  */
 export function eliminationBytes(p: f64, m: f64, b: f64, size: f64, rows: f64): f64 {
