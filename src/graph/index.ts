@@ -48,7 +48,16 @@ export {
   type Structure,
   type ValueAxis,
 } from './structure.ts';
-export { type Cut, type Live, liveValues, part, segments, subgraph, type ValueInfo } from './subgraph.ts';
+export {
+  type Cut,
+  type Live,
+  liveValues,
+  part,
+  segments,
+  subgraph,
+  unreachedValues,
+  type ValueInfo,
+} from './subgraph.ts';
 export { elements, fromFloat32, sum, type Tensor, toFloat32, toFloat64 } from './tensor.ts';
 export { readWeights, weightTensors, writeWeights } from './weights.ts';
 export { locationOf, type ReadExternal } from './wire.ts';

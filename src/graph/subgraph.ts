@@ -22,6 +22,8 @@ export interface ValueInfo {
   batchAxes?: ReadonlyMap<string, number>;
   /** Inputs whose first axis is not the batch: parts have them as the model does. */
   fixed?: ReadonlySet<string>;
+  /** Values that no number of a sample reaches: they may have no axis that counts samples. */
+  unreached?: ReadonlySet<string>;
 }
 
 /**
@@ -199,6 +201,18 @@ export function liveValues(
     if (isComputed && isOfBatch && !values.some((it) => batchAxes.has(it))) places.push({ after, values });
   }
   return places;
+}
+
+/** Values that depend on constants and shapes alone: learned queries, positions, and what layers make of them. */
+export function unreachedValues(model: Model): Set<string> {
+  const reached = new Set(model.inputs.map(({ name }) => name));
+  const others = new Set<string>();
+  for (const node of model.nodes) {
+    const isShape = node.opType === 'Shape' && isStandard(node);
+    const isReached = !isShape && reads(node).some((value) => reached.has(value));
+    for (const output of node.output) if (output !== '') (isReached ? reached : others).add(output);
+  }
+  return others;
 }
 
 /** True for a Shape of a graph input. */

@@ -26,6 +26,7 @@ import {
   type ReadOptions,
   readModel,
   sum,
+  unreachedValues,
   type ValueInfo,
   type WrittenModel,
 } from '../graph/index.ts';
@@ -112,6 +113,7 @@ export async function openParsed(
     const info: ValueInfo = {
       ...shown,
       fixed: heldInputs(input),
+      unreached: unreachedValues(model),
       ...(isMoved && { batchAxes: batchAxesOf(shown.shapes, several.shapes, [batch, SEVERAL]) }),
     };
     const outputs = model.outputs.map((output) => elements(info.shapes.get(output.name) ?? []) / batch);

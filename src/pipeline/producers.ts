@@ -64,13 +64,13 @@ const LEAST_POWER = 1e-3;
 export function producersOf({ model, info }: OpenedModel, structure: Structure): LinearMap[] {
   const { kind, isResidual, producers, consumers } = structure;
   if (kind !== 'channel' || isResidual || producers.length === 0) return [];
-  // Examples are taken apart along the first axis; recurrent layers have no derivative here.
+  // Examples are taken apart along the first axis, which counts samples; recurrent layers have no derivative here.
   if (info.batchAxes?.size || consumers.some(({ isInner }) => isInner)) return [];
   const place = (node: string) => model.position(model.node(node)!);
   const first = Math.min(...consumers.map(({ node }) => place(node)));
   const found = producers.flatMap(({ node }) => {
     const map = linearMap(model, model.node(node)!, info.shapes);
-    if (!map || map.conv?.inputDilations || place(node) >= first) return [];
+    if (!map || map.conv?.inputDilations || place(node) >= first || info.unreached?.has(map.input)) return [];
     const own = structure.slices.filter((slice) => slice.node === node && slice.input === 1);
     const isAll = own.length === 1 && own[0].offset === 0 && own[0].block * structure.groups === map.m;
     const { weight, bias } = weightTensors(model, map);

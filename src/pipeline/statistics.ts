@@ -142,8 +142,13 @@ function thinning({ conv, rows, p }: LinearMap, samples: number): number {
 function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target: Target, stride: number) {
   const x = values.pruned[map.input];
   const y = hasTarget(map, target) ? wantedOf(map, values, target) : undefined;
+  const shared = new Set([
+    ...(isShared(opened, map.input, x, values.batch) ? [x] : []),
+    ...(y && isShared(opened, map.output, y, values.batch) ? [y] : []),
+  ]);
   // Not dims[0], which may hold samples and positions.
   const part = (tensor: FloatTensor, index: number) => {
+    if (shared.has(tensor)) return tensor.data;
     const size = tensor.data.length / values.batch;
     return tensor.data.subarray(index * size, (index + 1) * size);
   };
@@ -174,6 +179,12 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
   const wanted = (i: number) =>
     y && { ...image(y, i), data: onGrid(image(y, i).data, outHeight, outWidth, stride) };
   return (i: number, to: AnyStatistics) => to.addImage(geometry, of(image(x, i)), wanted(i));
+}
+
+/** Whether a value is the same for all samples of a batch, and there once. */
+function isShared({ info, input }: OpenedModel, name: string, { dims }: FloatTensor, batch: number): boolean {
+  if (!info.unreached?.has(name)) return false;
+  return dims[0] !== batch || info.shapes.get(name)?.[0] !== (input.fixedBatch || 1);
 }
 
 /** The channels of a layer that is one of several side by side. */
@@ -248,6 +259,8 @@ export function wantedOf(map: LinearMap, { dense, pruned }: Values, target: Targ
   const sum = dense[map.residual.sum];
   const shortcut = pruned[map.residual.shortcut];
   const data = new Float32Array(sum.data.length);
-  for (let i = 0; i < data.length; i++) data[i] = sum.data[i] - shortcut.data[i];
+  // There is one shortcut for all samples where none reaches it, as positions.
+  const { length } = shortcut.data;
+  for (let i = 0; i < data.length; i++) data[i] = sum.data[i] - shortcut.data[i % length];
   return { dims: sum.dims, data };
 }

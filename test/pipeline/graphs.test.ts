@@ -24,6 +24,9 @@ const ROUNDING = 2e-5;
 
 const image = (b: OnnxBuilder) => b.input([3, 8, 8]);
 const head = (b: OnnxBuilder, x: string) => b.output(b.gemm(b.flatten(b.globalAveragePool(x)), 5));
+/** Six rows of eight features. */
+const rows = (b: OnnxBuilder) => b.node('Identity', [b.feed('input', ['n', 6, 8])], {}, { channels: 8 });
+const zero = (b: OnnxBuilder) => b.integers([0]);
 const relu6 = (b: OnnxBuilder, x: string) => b.node('Clip', [x, b.floats([0], []), b.floats([6], [])]);
 
 /** Graphs by what they exercise, with the groups of the structures that can be pruned. */
@@ -59,6 +62,29 @@ const GRAPHS: Record<string, { groups: number[]; shape?: number[]; build: (b: On
         const x = b.conv(image(b), 6, 3);
         const y = relu6(b, b.depthwise(relu6(b, b.conv(x, 12, 1)), 3));
         return head(b, relu6(b, b.conv(b.add(b.conv(y, 6, 1), x), 16, 1)));
+      },
+    },
+    'positions that are cut out of a table': {
+      groups: [12],
+      shape: [6, 8],
+      build: (b) => {
+        const x = rows(b);
+        const length = b.node('Unsqueeze', [b.node('Gather', [b.node('Shape', [x]), b.index(1)]), zero(b)]);
+        const table = b.weight([1, 32, 10], 1);
+        const positions = b.node('Slice', [table, zero(b), length, b.integers([1])]);
+        const y = b.add(b.matmul(b.relu(b.matmul(x, 12)), 10), positions);
+        return b.output(b.matmul(b.relu(y), 5));
+      },
+    },
+    'a bias that layers make of constants': {
+      groups: [12, 16],
+      shape: [6, 8],
+      build: (b) => {
+        const places = b.weight([1, 6, 4], 1);
+        const hidden = b.node('MatMul', [places, b.weight([4, 16], 0.7)], {}, { channels: 16 });
+        const bias = b.matmul(b.relu(hidden), 10);
+        const y = b.add(b.matmul(b.relu(b.matmul(rows(b), 12)), 10), bias);
+        return b.output(b.matmul(b.relu(y), 5));
       },
     },
     'squeeze and excitation': {
