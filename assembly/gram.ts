@@ -3,6 +3,7 @@
 // all is summed in f64.
 import { CHUNK_ROWS, WIDE_ROWS } from '../src/solve/constants';
 import { Triangle, gemm, product } from './gemm';
+import { dot } from './rows';
 import { LANES, at } from './simd';
 import { workBytes } from './solve/work';
 import { syrk } from './syrk';
@@ -74,6 +75,22 @@ export function isFlat(rows: i32, p: i32, X: usize, ldx: i32): bool {
     means += s * s;
   }
   return squares * (1 - FLAT) < means / rows;
+}
+
+/** The same of images, count × channels × n, with n ones. */
+export function isFlatImages(count: i32, channels: i32, n: i32, images: usize, ones: usize): bool {
+  let squares: f64 = 0;
+  let means: f64 = 0;
+  for (let c = 0; c < channels; c++) {
+    let sum: f64 = 0;
+    for (let image = 0; image < count; image++) {
+      const x = at<f32>(images, n, image * channels + c, 0);
+      sum += dot<f32>(n, x, ones);
+      squares += dot<f32>(n, x, x);
+    }
+    means += sum * sum;
+  }
+  return squares * (1 - FLAT) < means / (<f64>count * n);
 }
 
 @inline

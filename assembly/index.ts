@@ -8,6 +8,7 @@
  *   function is given. Matrices and work are best aligned to 16 bytes.
  * - Nothing is checked and nothing throws. Outputs must not overlap inputs or work.
  */
+import { Correlation, correlate } from './correlate';
 import { gemm } from './gemm';
 import { potrf } from './potrf';
 import { lauum, potri, trmm, trtri } from './potri';
@@ -142,6 +143,13 @@ export function tableauIsOptimal(s: Tableau): bool { return s.isOptimal; }
 export { schurComplement } from './solve/schur';
 export { workBytes } from './solve/work';
 
-export { gram, gramBytes, isFlat } from './gram';
+export { gram, gramBytes, isFlat, isFlatImages } from './gram';
+export { correlateBytes, correlationBytes, createCorrelation, unfold } from './correlate';
+export function scorrelate(s: Correlation, count: i32, height: i32, width: i32, x: usize, y: usize, work: usize): void {
+  correlate<f32>(s, count, height, width, x, y, work);
+}
+export function dcorrelate(s: Correlation, count: i32, height: i32, width: i32, x: usize, y: usize, work: usize): void {
+  correlate<f64>(s, count, height, width, x, y, work);
+}
 export { im2col } from './im2col';
 export { part } from './share';

@@ -94,7 +94,7 @@ function packLanes<T>(W: i32, k: i32, alpha: T, src: usize, lda: i32, dst: usize
 }
 
 /** The last panel: `rest` elements a step, zeros from there to W. Elements are `next` bytes apart, steps `step`. */
-function packEdge<T>(
+export function packEdge<T>(
   W: i32, rest: i32, k: i32, alpha: T, src: usize, next: usize, step: usize, panel: usize,
 ): void {
   for (let p = 0; p < k; p++) {

@@ -1,7 +1,9 @@
-// XᵀX and XᵀY of tall X, as calibration forms them, against the GEMM that would do the same, and other libraries:
+// XᵀX and XᵀY of tall X, as calibration forms them, against the GEMM that would do the same, and other libraries; and of the
+// patches of convolutions, against the same sums of unfolded rows:
 //   npm run bench -- gram [--quick] [--json]
 
 import { type Kernels, type Matrix, openKernels } from '../src/kernel/index.ts';
+import { ConvolutionAccumulator, StatisticsAccumulator } from '../src/solve/index.ts';
 import { randomArray } from '../test/support/random.ts';
 import { type Bench, bench, pair, rates, round, SIMDS } from './support/bench.ts';
 import { check, lower, unitRoundoff } from './support/check.ts';
@@ -15,6 +17,7 @@ await bench('gram', async (b) => {
   for (const instance of kernels) checkAll(instance);
   b.emit(await tall(b, kernels));
   b.emit(await peers(b, kernels));
+  b.emit(await convolutions(b, kernels));
 });
 
 /** X is n × p, Y n × p/4. Flops: half of XᵀX is useful, and counted. */
@@ -166,5 +169,69 @@ async function peers({ quick, time }: Bench, kernels: readonly Kernels[]) {
       ms: (row) => pair(row.minMs, row.medianMs),
       'relaxed is faster by': (row) => pair(row.relaxedFaster, row.relaxedFasterMedian),
     }),
+  };
+}
+
+/** 3×3 convolutions of ResNets, c to c channels, over 4096 positions of square images and a target. */
+async function convolutions({ quick, time }: Bench, kernels: readonly Kernels[]) {
+  const layers = [
+    [16, 32],
+    [32, 16],
+    [64, 8],
+    [64, 56],
+    [128, 28],
+    [256, 14],
+    [512, 7],
+  ];
+  const rows = [];
+  for (const [c, side] of quick ? layers.slice(2, 3) : layers) {
+    const geometry = {
+      ...{ height: side, width: side, outHeight: side, outWidth: side },
+      ...({ kernel: [3, 3], strides: [1, 1], dilations: [1, 1], pads: [1, 1, 1, 1] } as const),
+    };
+    const image = (seed: number) => ({
+      channels: c,
+      data: Float32Array.from(randomArray(c * side * side, seed)),
+    });
+    const images = Array.from({ length: Math.ceil(4096 / side ** 2) }, (_, i) => [
+      image(2 * i),
+      image(2 * i + 1),
+    ]);
+    for (const instance of kernels) {
+      const sumsOf = (Sums: typeof StatisticsAccumulator | typeof ConvolutionAccumulator) => {
+        const sums = new Sums(instance, 9 * c, c, true);
+        for (const [x, y] of images) sums.addImage(geometry, x, y);
+        return sums.finish();
+      };
+      const contestants = {
+        unfolded: { run: () => sumsOf(StatisticsAccumulator) },
+        correlations: { run: () => sumsOf(ConvolutionAccumulator) },
+      };
+      const [expected, found] = [contestants.unfolded.run(), contestants.correlations.run()];
+      check(`${c} channels`, found.XtX, expected.XtX, 4096 * 512 * unitRoundoff('f32'));
+      check(
+        `${c} channels, target`,
+        found.target!.XtY,
+        expected.target!.XtY,
+        4096 * 512 * unitRoundoff('f32'),
+      );
+      const timings = await time(contestants);
+      const faster = timings.unfolded.min / timings.correlations.min;
+      const fasterMedian = timings.unfolded.median / timings.correlations.median;
+      rows.push({ c, side, simd: instance.simd, ms: timings.correlations.min, faster, fasterMedian });
+    }
+  }
+  return {
+    name: 'convolutions',
+    title:
+      'XᵀX, XᵀY and sums of 3×3 convolutions, 4096 positions of square images and as many outputs as channels: ms of the fastest run by ' +
+      'correlations (faster than unfolded rows by, fastest run / median)',
+    rows,
+    grid: crosstab(
+      rows.map((row) => ({ ...row, channels: `${row.c}, ${row.side} × ${row.side}` })),
+      ['channels'],
+      ({ simd }) => simd,
+      ({ ms, faster, fasterMedian }) => `${round(ms)} (${faster.toFixed(2)} / ${fasterMedian.toFixed(2)})`,
+    ),
   };
 }

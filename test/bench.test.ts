@@ -52,6 +52,7 @@ const EXPECTED: Record<string, Record<string, Record<string, (string | number)[]
         'baseline, syrk f64',
       ],
     },
+    convolutions: { c: [64], simd: ['relaxed', 'baseline'] },
   },
   eliminate: {
     times: {

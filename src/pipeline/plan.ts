@@ -3,6 +3,7 @@
 import type { BlockSizes } from '../checkpoint/architectures/index.ts';
 import { sum } from '../graph/index.ts';
 import { ADDRESS_SPACE_BYTES } from '../kernel/index.ts';
+import { isCorrelation } from '../solve/index.ts';
 import { type TiledJob, tiledPlan, tiledSumBytes, tiledSummingBytes } from '../tiles/memory.ts';
 import { type ActivationLimits, activationLimit, pairBytes } from './activations.ts';
 import { type Amount, parseBytes } from './budget.ts';
@@ -307,14 +308,15 @@ export function stepFlops(
 ): { readonly statistics: number; readonly solving: number } {
   const { maps, keep } = step;
   const inTiles = isInTiles(step, recipe, maximumBytes);
-  const each = maps.map(({ p, m, groupSize, rows }) => {
+  const each = maps.map(({ p, m, groupSize, rows, conv }) => {
+    const blocks = !inTiles && conv && isCorrelation(p, conv) ? 26 / 81 : 1; // 13 of 81 / 2
     const k = keep === undefined ? p : keep * groupSize;
     const refit = k ** 3 / 3 + 2 * k * k * m;
     const elimination = p ** 3 + 2 * p * p * m + (2 / 3) * (p ** 3 - k ** 3);
     const damping = elimination + 2 * p * p * m + TRIES * (refit + 2 * k * k * m);
     const whole = damping + (k < p ? 2 * elimination : refit);
     return {
-      statistics: (samples * rows * (p * p + 2 * p * m)) / 2,
+      statistics: (samples * rows * (blocks * p * p + 2 * p * m)) / 2,
       solving: inTiles ? refit + (keep === undefined ? 0 : elimination) : whole,
     };
   });

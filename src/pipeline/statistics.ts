@@ -2,7 +2,7 @@
 
 import type { FloatTensor } from '../engine/index.ts';
 import { elements, type LinearMap, type Live, sum } from '../graph/index.ts';
-import type { Image, Layer, LayerStatistics } from '../solve/index.ts';
+import type { Convolution, Image, Layer, LayerStatistics } from '../solve/index.ts';
 import type { TiledLayer } from '../tiles/layers.ts';
 import type { Frontier, Values } from './frontier.ts';
 import type { OpenedModel } from './open.ts';
@@ -67,7 +67,10 @@ export async function collect(
   const all: AnyStatistics[] = [];
   const open = (map: LinearMap) => {
     const shape = [map.p, map.m, hasTarget(map, target)] as const;
-    all.push(inTiles ? session.tiledStatistics(...shape) : session.statistics(...shape));
+    const stride = isThin ? thinning(map, samples) : 1;
+    all.push(
+      inTiles ? session.tiledStatistics(...shape) : session.statistics(...shape, onGridOf(map, stride)),
+    );
     return all[all.length - 1];
   };
   let sample = before;
@@ -110,8 +113,8 @@ export async function inputSums(
   batches: readonly { readonly feeds: Readonly<Record<string, FloatTensor>>; readonly samples: number }[],
   { session, signal }: Run,
 ): Promise<LayerStatistics> {
-  const statistics = session.statistics(map.p, map.m, false);
   const stride = thinning(map, sum(batches.map(({ samples }) => samples)));
+  const statistics = session.statistics(map.p, map.m, false, onGridOf(map, stride));
   try {
     for (const { feeds, samples } of batches) {
       await turn(signal);
@@ -136,6 +139,11 @@ function thinning({ conv, rows, p }: LinearMap, samples: number): number {
   while (conv && samples * rows >= THIN_ROWS * p * (2 * stride) ** 2 && rows >= (4 * stride) ** 2)
     stride *= 2;
   return stride;
+}
+
+/** The convolution that a layer is, where it is one, on every `stride`-th row and column of its output. */
+function onGridOf({ conv }: LinearMap, stride: number): Convolution | undefined {
+  return conv && { ...conv, strides: [conv.strides[0] * stride, conv.strides[1] * stride] };
 }
 
 /** For adding sample i of a batch, the layer's rows and their targets, to an accumulator. */

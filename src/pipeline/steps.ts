@@ -143,7 +143,7 @@ function isCorrection({ structure, gain }: Step): boolean {
 /** What is known of a step before a model is opened. */
 export interface PlannedStep extends Pick<Step, 'keep'> {
   readonly name: string;
-  readonly maps: readonly Pick<LinearMap, 'p' | 'm' | 'groupSize' | 'rows'>[];
+  readonly maps: readonly Pick<LinearMap, 'p' | 'm' | 'groupSize' | 'rows' | 'conv'>[];
   /** Whether layers have rows that stay in any case. */
   readonly isPartial?: boolean;
 }

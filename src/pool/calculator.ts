@@ -4,7 +4,10 @@
 import { InputError, ShapeError } from '../errors.ts';
 import type { ConvGeometry, Kernels, Matrix } from '../kernel/index.ts';
 import {
+  type Convolution,
+  ConvolutionAccumulator,
   type Image,
+  isCorrelation,
   type LayerRecipe,
   type LayerStatistics,
   type Panel,
@@ -86,11 +89,21 @@ export class Calculator {
   }
 
   /** @param part  of the sums: a panel of their rows, or some rows of their tiles */
-  open(id: number, p: number, m: number, hasTarget: boolean, part: Panel | TilingOptions): void {
-    const accumulator =
-      'first' in part
-        ? new StatisticsAccumulator(this.#kernels, p, m, hasTarget, part)
-        : new TiledAccumulator(this.#kernels, p, m, hasTarget, part);
+  open(
+    id: number,
+    p: number,
+    m: number,
+    hasTarget: boolean,
+    part: Panel | TilingOptions,
+    convolution?: Convolution,
+  ): void {
+    const shape = [this.#kernels, p, m, hasTarget] as const;
+    const open = () => {
+      if (!('first' in part)) return new TiledAccumulator(...shape, part);
+      if (convolution && isCorrelation(p, convolution)) return new ConvolutionAccumulator(...shape, part);
+      return new StatisticsAccumulator(...shape, part);
+    };
+    const accumulator = open();
     this.#stack.push({ id, accumulator, open: true });
   }
 
@@ -127,7 +140,7 @@ export class Calculator {
   }
 }
 
-type Accumulator = StatisticsAccumulator | TiledAccumulator;
+type Accumulator = StatisticsAccumulator | ConvolutionAccumulator | TiledAccumulator;
 
 export async function answer<N extends Request>(
   calculator: Calculator,

@@ -3,7 +3,7 @@
 
 import { WorkerLostError } from '../errors.ts';
 import type { ConvGeometry } from '../kernel/index.ts';
-import { type Image, type LayerStatistics, type Panel, triangle } from '../solve/index.ts';
+import { type Convolution, type Image, type LayerStatistics, type Panel, triangle } from '../solve/index.ts';
 import { countRows } from '../solve/statistics.ts';
 import { assembleTiles, sharesOf, type TiledStatistics, type TilingOptions } from '../tiles/statistics.ts';
 import { tileStarts } from '../tiles/storage.ts';
@@ -60,7 +60,14 @@ export class SessionStatistics<S extends LayerStatistics | TiledStatistics = Lay
   #last: Promise<unknown>;
 
   /** @internal */
-  constructor(executor: Executor, p: number, m: number, hasTarget: boolean, division: Division<S>) {
+  constructor(
+    executor: Executor,
+    p: number,
+    m: number,
+    hasTarget: boolean,
+    division: Division<S>,
+    convolution?: Convolution,
+  ) {
     this.#p = p;
     this.#m = m;
     this.#executor = executor;
@@ -70,7 +77,7 @@ export class SessionStatistics<S extends LayerStatistics | TiledStatistics = Lay
     }
     this.#division = division;
     const parts = division.divide(this.#members.length);
-    this.#last = this.#each((ask, part) => ask('open', this.#id, p, m, hasTarget, parts[part]));
+    this.#last = this.#each((ask, part) => ask('open', this.#id, p, m, hasTarget, parts[part], convolution));
     this.#last.catch(() => {}); // reported by the calls that follow
   }
 

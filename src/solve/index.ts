@@ -1,3 +1,4 @@
+export * from './convolution.ts';
 export * from './damping.ts';
 export * from './eliminate.ts';
 export * from './layers.ts';

@@ -36,19 +36,44 @@ interface Sum {
 }
 
 /**
- * Adds up rows, batch by batch. Every sum is over the same rows in the same order, so the bits do not depend on how
- * sums are divided. Lives on the kernels' scratch stack until `finish` or `dispose`: accumulators are closed in the reverse
- * order of their opening.
+ * Sums over samples. Every sum is over the same ones in the same order, so the bits do not depend on how sums are divided.
+ * Lives on the kernels' scratch stack until `finish` or `dispose`: accumulators are closed in the reverse order of their opening.
  */
-export abstract class RowAccumulator<S> {
+export abstract class Accumulator<S> {
   readonly #mark: number;
-  readonly #sums: Sum[] = [];
-  #filled = 0;
-  #rows = 0;
   protected readonly kernels: Kernels;
   protected readonly p: number;
   protected readonly m: number;
   protected readonly hasTarget: boolean;
+
+  constructor(kernels: Kernels, p: number, m: number, hasTarget: boolean) {
+    this.kernels = kernels;
+    this.p = p;
+    this.m = m;
+    this.hasTarget = hasTarget;
+    this.#mark = kernels.mark();
+  }
+
+  /** The sums; nothing can be added afterwards. Frees the memory. */
+  finish(): S {
+    const sums = this.read();
+    this.dispose();
+    return sums;
+  }
+
+  abstract read(): S;
+
+  /** Frees the memory without a result. */
+  dispose(): void {
+    this.kernels.release(this.#mark);
+  }
+}
+
+/** Adds up rows, batch by batch. */
+export abstract class RowAccumulator<S> extends Accumulator<S> {
+  readonly #sums: Sum[] = [];
+  #filled = 0;
+  #rows = 0;
   /** The rows of a batch. Y has no columns without a target. */
   protected readonly X: Matrix<'f32'>;
   protected readonly Y: Matrix<'f32'>;
@@ -56,11 +81,7 @@ export abstract class RowAccumulator<S> {
 
   /** @param batch  rows that are added together, a multiple of CHUNK_ROWS */
   constructor(kernels: Kernels, p: number, m: number, hasTarget: boolean, batch: number) {
-    this.kernels = kernels;
-    this.p = p;
-    this.m = m;
-    this.hasTarget = hasTarget;
-    this.#mark = kernels.mark();
+    super(kernels, p, m, hasTarget);
     this.X = kernels.matrix(batch, p, 'f32');
     this.Y = kernels.matrix(batch, hasTarget ? m : 0, 'f32');
     this.ones = kernels.matrix(batch, 1, 'f32');
@@ -86,10 +107,7 @@ export abstract class RowAccumulator<S> {
   addImage(geometry: ConvGeometry, x: Image, y?: Image): void {
     const { kernels, m, hasTarget } = this;
     const positions = geometry.outHeight * geometry.outWidth;
-    const values = y?.data.length ?? 0;
-    if (hasTarget && values !== m * positions) {
-      throw new ShapeError(`statistics: "y" expected ${m}×${positions}, got ${values} values`);
-    }
+    if (hasTarget) expectImage('y', m, positions, y);
     kernels.scoped(() => {
       const source = kernels.matrix(x.channels, x.data.length / x.channels, 'f32', x.data);
       const target = hasTarget && kernels.matrix(m, positions, 'f32', y!.data);
@@ -99,20 +117,6 @@ export abstract class RowAccumulator<S> {
         if (target) kernels.im2col(target, row, first, toY);
       });
     });
-  }
-
-  /** The sums; nothing can be added afterwards. Frees the memory. */
-  finish(): S {
-    const sums = this.read();
-    this.dispose();
-    return sums;
-  }
-
-  abstract read(): S;
-
-  /** Frees the memory without a result. */
-  dispose(): void {
-    this.kernels.release(this.#mark);
   }
 
   /** Has C ← C + AᵀB with every batch, where there are such columns. */
@@ -162,6 +166,14 @@ export abstract class RowAccumulator<S> {
       this.#rows += take;
       if (this.#filled === this.X.rows) this.flush();
     }
+  }
+}
+
+/** @throws {ShapeError} where an image has another size */
+export function expectImage(name: string, channels: number, positions: number, image?: Image): void {
+  const values = image?.data.length ?? 0;
+  if (values !== channels * positions) {
+    throw new ShapeError(`statistics: "${name}" expected ${channels}×${positions}, got ${values} values`);
   }
 }
 

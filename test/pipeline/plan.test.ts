@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { describe as describeConfig } from '../../src/checkpoint/architectures/index.ts';
+import type { LinearMap } from '../../src/graph/index.ts';
 import { type Machines, plan, planMachines } from '../../src/pipeline/index.ts';
+import { stepFlops } from '../../src/pipeline/plan.ts';
 import { isInTiles } from '../../src/pipeline/steps.ts';
 import { OPT_30B_CONFIG } from '../support/opt-30b.ts';
 
@@ -43,6 +45,27 @@ describe('a run within a budget', () => {
     expect(engine('medium') / engine('low')).toBeGreaterThan(1.5);
     expect(engine('high') / engine('medium')).toBeGreaterThan(1.5);
   });
+});
+
+test('sums of 3×3 convolutions with stride 1 are counted as correlations', () => {
+  const conv = { kernel: [3, 3], strides: [1, 1], dilations: [1, 1], pads: [1, 1, 1, 1] } as const;
+  const flops = (strides: readonly [number, number]) => {
+    const map = {
+      p: 576,
+      m: 64,
+      groupSize: 9,
+      rows: 784,
+      conv: { ...conv, strides },
+    } as unknown as LinearMap;
+    return stepFlops(
+      { name: 'a', keep: 32, maps: [map] },
+      { method: 'osscar', search: 'swap' },
+      { samples: 100 },
+    );
+  };
+  const [same, halved] = [flops([1, 1]), flops([2, 2])];
+  expect(same.solving).toBe(halved.solving);
+  expect(halved.statistics - same.statistics).toBeCloseTo((100 * 784 * (1 - 26 / 81) * 576 ** 2) / 2, 0);
 });
 
 describe('a run on several machines', () => {

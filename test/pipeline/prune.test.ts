@@ -13,7 +13,7 @@ import {
 } from '../../src/pipeline/index.ts';
 import { splitSamples } from '../../src/pipeline/split.ts';
 import { openSession } from '../../src/pool/index.ts';
-import { METHODS } from '../../src/solve/index.ts';
+import { isCorrelation, METHODS } from '../../src/solve/index.ts';
 import { version } from '../../src/version.ts';
 import { tiny } from '../cli/models.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
@@ -272,6 +272,22 @@ describe('what goes wrong', () => {
     await expect(prune(bytes, await noise(12, [3, 8, 8]))).rejects.toThrow(
       /^model: layer "conv_\d+": .*calibration inputs hold NaN or infinite values$/,
     );
+  });
+
+  test('patches of 3×3 convolutions with stride 1 are not unfolded for their sums', async () => {
+    const watched = await openSession({ threads: 1 });
+    const open = watched.statistics.bind(watched);
+    const correlated = new Set<number>();
+    watched.statistics = (p, m, hasTarget, convolution) => {
+      if (convolution && isCorrelation(p, convolution)) correlated.add(p);
+      return open(p, m, hasTarget, convolution);
+    };
+    const calibration = await noise(8, [1, 28, 28]);
+    const { opened } = await prune(fixtureBytes('fashion-resnet'), calibration, { session: watched });
+    const readers = opened.analysis.structures.flatMap(({ consumers }) => consumers);
+    const expected = readers.filter(({ p, conv }) => conv && isCorrelation(p, conv)).map(({ p }) => p);
+    expect(expected.length).toBeGreaterThan(0);
+    expect(correlated).toEqual(new Set(expected));
   });
 
   describe('a signal', () => {

@@ -48,6 +48,8 @@ const GEOMETRY = {
   ...({ kernel: [3, 3], strides: [1, 1], dilations: [1, 1], pads: [0, 0, 0, 0] } as const),
 };
 
+const PADDED = { ...GEOMETRY, outHeight: 7, outWidth: 6, pads: [1, 1, 1, 1] } as const;
+
 /** Everything that a session computes, with bits as hashes. */
 async function everything(session: Session) {
   const [p, m, n] = [390, 17, 1100];
@@ -64,6 +66,14 @@ async function everything(session: Session) {
     images.addImage(GEOMETRY, x, { channels: 3, data: Float32Array.from(randomArray(3 * 20, 50 + i)) });
   }
   const unfolded = await images.finish();
+  const correlations = session.statistics(45 * 9, 2, true, PADDED);
+  for (let i = 0; i < 30; i++) {
+    const image = (channels: number, seed: number) => {
+      return { channels, data: Float32Array.from(randomArray(channels * 42, seed)) };
+    };
+    correlations.addImage(PADDED, image(45, 100 + i), image(2, 200 + i));
+  }
+  const correlated = await correlations.finish();
   const W0 = randomArray(p * m, 3);
   const layer = { groupSize: 3, bias: randomArray(m, 4), W: W0, fit: statistics, heldOut: statistics };
   const solved = await session.solveLayers([layer], { blend: 0.5, wholeCurve: true }, 60);
@@ -79,10 +89,11 @@ async function everything(session: Session) {
   return {
     kept: [solved.kept, shared.kept, corrected.kept.length, whole.kept, half.kept],
     damping: [...solved.layers, ...shared.layers, ...corrected.layers].map(({ damping }) => damping),
-    n: [statistics.n, unfolded.n],
+    n: [statistics.n, unfolded.n, correlated.n],
     bits: [
       ...[statistics.XtX, statistics.sumX, statistics.target!.XtY, statistics.target!.sumY],
       ...[unfolded.XtX, unfolded.sumX, unfolded.target!.XtY, unfolded.target!.sumY],
+      ...[correlated.XtX, correlated.sumX, correlated.target!.XtY, correlated.target!.sumY],
       ...[...solved.layers, ...shared.layers, ...corrected.layers].flatMap(({ W, bias }) => [W, bias!]),
       ...[solved.curve!, shared.curve!, whole.W, half.W],
       await session.inverse(H, 1000),
