@@ -25,6 +25,8 @@ const GAP: i32 = 2;
 class Panels {
   at: usize;
   channels: i32;
+  /** Channels that an image has, from one image to the next. */
+  planes: i32;
   /** Channels in a panel. */
   W: i32;
   /** Channels before it are asked for with later ones alone. */
@@ -43,6 +45,7 @@ class Panels {
 export class Correlation {
   first: i32;
   channels: i32;
+  planes: i32;
   /** Rows of y: targets, and ones. */
   m: i32;
   /** Bytes of a row of sums; of a square; and of the sums of y with one tap of the images. */
@@ -82,12 +85,14 @@ export function correlationBytes(channels: i32, m: i32): f64 {
 /**
  * Sums of nothing.
  * @param first  sums of pairs of channels that both lie before it are not asked for
+ * @param planes  channels of an image, of which the first `channels` are summed
  */
-export function createCorrelation(address: usize, first: i32, channels: i32, m: i32): Correlation {
+export function createCorrelation(address: usize, first: i32, channels: i32, planes: i32, m: i32): Correlation {
   const s = changetype<Correlation>(address);
   memory.fill(address, 0, <usize>correlationBytes(channels, m));
   s.first = first;
   s.channels = channels;
+  s.planes = planes;
   s.m = m;
   s.line = <usize>whole(channels, NR<f32>()) * S;
   s.square = s.line * whole(channels, MR);
@@ -109,19 +114,20 @@ function layOut<T>(s: Correlation, height: i32, width: i32, work: usize): usize 
   const line = width + GAP;
   s.band = min(height, max(1, KC<f32>() / line));
   s.images = s.band == height ? max(1, KC<f32>() / (height * line)) : 1;
-  let next = describe<T>(s, s.x, s.channels, MR, s.first, line, 0, 0, 0, work);
-  next = describe<T>(s, s.y, s.m, MR, i32.MAX_VALUE, line, 0, 0, 0, next);
-  next = describe<T>(s, s.column, s.channels, MR, s.first, 1, 0, 0, 0, next);
-  next = describe<T>(s, s.shiftedX, s.channels, NR<T>(), s.first, line, GAP, 1, 2, next);
-  return describe<T>(s, s.shiftedColumn, s.channels, NR<T>(), s.first, 1, 0, 0, 2, next);
+  let next = describe<T>(s, s.x, s.channels, s.planes, MR, s.first, line, 0, 0, 0, work);
+  next = describe<T>(s, s.y, s.m, s.m, MR, i32.MAX_VALUE, line, 0, 0, 0, next);
+  next = describe<T>(s, s.column, s.channels, s.planes, MR, s.first, 1, 0, 0, 0, next);
+  next = describe<T>(s, s.shiftedX, s.channels, s.planes, NR<T>(), s.first, line, GAP, 1, 2, next);
+  return describe<T>(s, s.shiftedColumn, s.channels, s.planes, NR<T>(), s.first, 1, 0, 0, 2, next);
 }
 
 /** @returns where they end */
 function describe<T>(
-  s: Correlation, panels: Panels, channels: i32, W: i32, first: i32, line: i32, lead: i32, above: i32, below: i32, address: usize,
+  s: Correlation, panels: Panels, channels: i32, planes: i32, W: i32, first: i32, line: i32, lead: i32, above: i32, below: i32, address: usize,
 ): usize {
   panels.at = address;
   panels.channels = channels;
+  panels.planes = planes;
   panels.W = W;
   panels.first = first;
   panels.size = (above + s.band + below) * line + 2 * lead;
@@ -140,7 +146,7 @@ export function correlateBytes(s: Correlation, height: i32, width: i32): f64 {
 /**
  * Adds images to the sums.
  *
- * @param x  count × channels × (height·width)
+ * @param x  count × planes × (height·width)
  * @param y  count × m × (height·width): targets, and a row of ones
  * @param work  `correlateBytes`
  *
@@ -151,7 +157,7 @@ export function correlate<T>(s: Correlation, count: i32, height: i32, width: i32
   layOut<T>(s, height, width, work);
   for (let image = 0; image < count; image += s.images) {
     const images = min(s.images, count - image);
-    const xs = at<T>(x, plane, image * s.channels, 0);
+    const xs = at<T>(x, plane, image * s.planes, 0);
     const ys = at<T>(y, plane, image * s.m, 0);
     for (let row = 0; row < height; row += s.band) addBand<T>(s, images, height, width, xs, ys, row);
   }
@@ -206,7 +212,7 @@ function lay<T>(to: Panels, images: i32, height: i32, width: i32, from: usize, r
   for (let c = 0; c < to.channels; c += W) {
     const n = min(W, to.channels - c);
     for (let image = 0; image < images; image++) {
-      let source = at<T>(from, plane, image * to.channels + c, first * width);
+      let source = at<T>(from, plane, image * to.planes + c, first * width);
       let panel = at<T>(to.at, length, c, (image * to.size + lead) * W);
       if (column >= 0) {
         source = at<T>(source, 0, 0, column);

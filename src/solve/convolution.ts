@@ -25,6 +25,7 @@ export function isCorrelation(p: number, { kernel, strides, dilations, pads }: C
 /** The sums of StatisticsAccumulator, of images under such a convolution, in about as much memory and less than half of the time. */
 export class ConvolutionAccumulator extends Accumulator<LayerStatistics> {
   readonly #panel: Panel;
+  /** Of an image. */
   readonly #channels: number;
   /** Rows of Y: targets, and ones. */
   readonly #rows: number;
@@ -45,10 +46,11 @@ export class ConvolutionAccumulator extends Accumulator<LayerStatistics> {
     super(kernels, p, m, hasTarget);
     const { abi } = kernels;
     this.#panel = panel;
-    this.#channels = Math.ceil(panel.end / TAPS);
+    this.#channels = p / TAPS;
     this.#rows = (hasTarget ? m : 0) + 1;
-    this.#state = kernels.allocate(abi.correlationBytes(this.#channels, this.#rows));
-    abi.createCorrelation(this.#state, Math.floor(panel.first / TAPS), this.#channels, this.#rows);
+    const [first, end] = [Math.floor(panel.first / TAPS), Math.ceil(panel.end / TAPS)];
+    this.#state = kernels.allocate(abi.correlationBytes(end, this.#rows));
+    abi.createCorrelation(this.#state, first, end, this.#channels, this.#rows);
   }
 
   addRows(): void {
@@ -61,13 +63,12 @@ export class ConvolutionAccumulator extends Accumulator<LayerStatistics> {
     if (!isCorrelation(this.p, geometry) || outHeight !== height || outWidth !== width) {
       throw new ShapeError('statistics: "geometry" expected the convolution that they were opened for');
     }
-    expectImage('x', this.p / TAPS, height * width, x);
+    expectImage('x', this.#channels, height * width, x);
     if (this.hasTarget) expectImage('y', this.m, height * width, y);
     if (height !== this.#size.height || width !== this.#size.width) this.#flush();
     this.#size = { height, width };
     // What threads send one another is written over by the next.
-    const image = x.data.slice(0, this.#channels * height * width);
-    this.#waiting.push({ x: image, ...(this.hasTarget && { y: y!.data.slice() }) });
+    this.#waiting.push({ x: x.data.slice(), ...(this.hasTarget && { y: y!.data.slice() }) });
     this.#positions += height * width;
     if (this.#waiting.length * height * width >= BATCH) this.#flush();
   }
