@@ -1,7 +1,7 @@
 // Nodes that the weights of a layer can take in: BatchNormalization in inference form, which is a scale and a shift per
-// channel, and a Transpose or an Identity that the weights are read through.
+// channel, and a Transpose, a Cast or an Identity that the weights are read through.
 
-import { bitsOf, isFloat } from './dtype.ts';
+import { bitsOf, isFloat, typeCode } from './dtype.ts';
 import type { Model } from './model.ts';
 import {
   attribute,
@@ -85,13 +85,13 @@ function fold(model: Model, { node, layer, bias }: Foldable, norm: NodeProto): v
 
 /**
  * A copy of the model without Transpose of constants that nothing else reads: a second copy of a tied embedding would
- * only make the file larger. Nor has it Identity of constants, which exporters share equal weights by, and first states of zeros:
+ * only make the file larger. Nor has it Casts of such constants from half or double precision to float32, Identity of constants, which exporters share equal weights by, and first states of zeros:
  * made from one shape for all layers, they would tie the units of these. Recurrent layers of which only the last step is read give
  * all of them, which are what they read of themselves.
  */
 export function foldConstants(model: Model): Model {
   const folded = model.clone();
-  replaceConstants(folded, transposed);
+  replaceConstants(folded, (...args) => transposed(...args) ?? single(...args));
   dropZeroStates(folded);
   nameSteps(folded);
   return folded;
@@ -189,9 +189,17 @@ export function replaceConstants(model: Model, also?: typeof transposed): void {
   model.remove(gone);
 }
 
+const isShared = (model: Model, { name }: Tensor) => model.uses(name).length > 1 || model.isOutput(name);
+
+/** What a Cast makes of floating-point numbers of another type. */
+function single(model: Model, node: NodeProto, tensor: Tensor): Tensor | undefined {
+  const isSingle = node.opType === 'Cast' && attributeInt(node, 'to', 0) === typeCode('float32');
+  if (!isSingle || !isFloat(tensor.type) || isShared(model, tensor)) return undefined;
+  return fromFloat32(toFloat64(tensor), tensor.dims, { name: node.output[0], type: 'float32' });
+}
+
 function transposed(model: Model, node: NodeProto, tensor: Tensor): Tensor | undefined {
-  const isShared = model.uses(tensor.name).length > 1 || model.isOutput(tensor.name);
-  if (node.opType !== 'Transpose' || isShared || bitsOf(tensor.type) < 8) return undefined;
+  if (node.opType !== 'Transpose' || isShared(model, tensor) || bitsOf(tensor.type) < 8) return undefined;
   const order = transposeOrder(node, tensor.dims.length);
   return isOrder(order, tensor.dims.length) ? { ...permute(tensor, order), name: node.output[0] } : undefined;
 }

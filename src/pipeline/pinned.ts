@@ -18,7 +18,11 @@ export interface Pinned {
 const HELP: readonly (readonly [RegExp, string])[] = [
   [/^residual stream$/, 'residual streams are left whole by default: --residual'],
   [/graph output/, 'nothing: what the model gives keeps its size'],
-  [/quantized weights|not constant floating-point/, 'float weights: prune that model, then quantise it'],
+  [/quantized weights/, 'float weights: prune that model, then quantise it'],
+  [
+    /not constant floating-point/,
+    'weights as constants: an export that folds what they are computed from (onnx-simplifier does)',
+  ],
   [
     /cannot be seen through/,
     'an export without the operator, or a description of it (operators of openModel)',

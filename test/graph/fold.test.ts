@@ -95,6 +95,24 @@ describe('foldConstants', () => {
     expect(await runModel(folded, input)).toEqual(await runModel(model, input));
   });
 
+  it('takes in Casts of weights to float32, unless others read them', async () => {
+    const b = new OnnxBuilder({ type: 'float16' });
+    const [own, other] = [b.weight([6, 5], 0.5), b.weight([5, 5], 0.5)];
+    const single = (w: string) => b.node('Cast', [w], { to: 1 });
+    const y = b.node('MatMul', [b.feed('input', ['n', 6], 'float32'), single(own)]);
+    const z = b.node('MatMul', [b.node('MatMul', [y, single(other)]), single(other)]);
+    const model = await readModel(b.output(b.node('Cast', [z], { to: 10 })).build());
+    const folded = foldConstants(model);
+    expect(folded.nodes.map(({ opType }) => opType).sort()).toEqual([
+      ...['Cast', 'Cast', 'Cast', 'MatMul', 'MatMul', 'MatMul'],
+    ]);
+    expect(folded.tensors.get(folded.nodes.find(({ opType }) => opType === 'MatMul')!.input[1])!.type).toBe(
+      'float32',
+    );
+    const rows = randomValue([3, 6]);
+    expect(await runModel(folded, rows)).toEqual(await runModel(model, rows));
+  });
+
   it('has recurrent layers give every step', async () => {
     const b = new OnnxBuilder();
     const x = b.feed('input', [5, 'n', 6]);
