@@ -2,7 +2,7 @@
 
 import type { LanguageModel } from '../checkpoint/architectures/index.ts';
 import type { Engine } from '../engine/index.ts';
-import { InputError, OutOfMemoryError, UnsupportedModelError } from '../errors.ts';
+import { InputError, OsscarError, OutOfMemoryError, UnsupportedModelError } from '../errors.ts';
 import { quantizedText, type WrittenModel } from '../graph/index.ts';
 import { openSession, type Session } from '../pool/index.ts';
 import { refits } from '../solve/index.ts';
@@ -135,7 +135,11 @@ export async function prune(
   model: OpenedModel | OpenedLanguageModel,
   options: PruneOptions,
 ): Promise<PruneResult> {
-  return inSession(options, (session) => pruneWith(session, subjectOf(model, options), options));
+  const subject = subjectOf(model, options);
+  return naming(
+    subject.name,
+    inSession(options, (session) => pruneWith(session, subject, options)),
+  );
 }
 
 /**
@@ -152,13 +156,26 @@ export async function analyze(
   model: OpenedModel | OpenedLanguageModel,
   options: PruneOptions,
 ): Promise<TradeoffReport> {
-  return inSession(options, async (session) => {
-    const started = await startRun(session, subjectOf(model, options), options);
+  const subject = subjectOf(model, options);
+  const analysed = inSession(options, async (session) => {
+    const started = await startRun(session, subject, options);
     const { run } = started;
     if (!run.recipe.spend) throw new InputError('analyze: expected a budget, which says what is counted');
     await run.clock.stage('measuring', () => measureDense(started, options));
     return analyzeRun(run, run.recipe.spend);
   });
+  return naming(subject.name, analysed);
+}
+
+/** What the engine says of a model while it runs, with the model's name in front. */
+async function naming<R>(name: string, running: Promise<R>): Promise<R> {
+  try {
+    return await running;
+  } catch (error) {
+    if (error instanceof OsscarError && error.message.startsWith('engine: '))
+      error.message = `${name}: ${error.message}`;
+    throw error;
+  }
 }
 
 /** In the session that is given, or one of its own. */
@@ -191,7 +208,7 @@ export async function evaluate(
 ): Promise<Metric | undefined> {
   const subject = subjectOf(model);
   await subject.check(samples);
-  return measure(subject.chain(options.engine, samples), samples, options);
+  return naming(subject.name, measure(subject.chain(options.engine, samples), samples, options));
 }
 
 /**

@@ -92,6 +92,19 @@ describe.concurrent('a model that cannot be worked with', () => {
     await pruneRefused(path, CALIBRATION, 'flat.onnx: no prunable structure');
   });
 
+  test('is refused: what only fails on samples', async () => {
+    const b = new OnnxBuilder();
+    const x = b.input([1, 28, 28]);
+    const y = b.gemm(b.flatten(b.globalAveragePool(b.relu(b.conv(x, 8, 3)))), 10);
+    const most = b.node('ReduceMax', [x], { axes: [1, 2, 3], keepdims: 0 });
+    const place = b.node('Cast', [b.mul(most, b.floats([100], []))], { to: 7 });
+    const picked = b.node('Unsqueeze', [b.node('Gather', [b.floats([1, 2]), place]), b.integers([1])]);
+    const path = file('picks.onnx', b.output(b.add(y, picked)).build());
+    const message = /^osscar: picks\.onnx: engine: onnxruntime cannot run the model: .*out of data bounds/m;
+    await pruneRefused(path, CALIBRATION, message);
+    await refused(['eval', path, '--data', fixture('test'), '--samples', '4', ...PREPROCESSING], message);
+  });
+
   test('is refused: external data that is missing, short or elsewhere', async () => {
     const model = await readModel(tiny());
     const write = (externalName: string) => writeModel(model, { externalThreshold: 0, externalName });
