@@ -19,6 +19,7 @@ export {
   type TiledOptions,
 } from './pool/index.ts';
 export {
+  type Convolution,
   chooseDamping,
   combineProblems,
   type Elimination,
