@@ -12,8 +12,8 @@ import { Correlation, correlate } from './correlate';
 import { gemm } from './gemm';
 import { potrf } from './potrf';
 import { lauum, potri, trmm, trtri } from './potri';
-import { Elimination, gramBlocks } from './solve/elimination';
-import { createTiled, eliminateTiled, select } from './solve/greedy';
+import { createElimination, gramBlocks } from './solve/elimination';
+import { eliminationOf, removeGroups, select } from './solve/greedy';
 import { Problem } from './solve/problem';
 import { Tableau } from './solve/tableau';
 import { symmetrize, transpose } from './transpose';
@@ -69,7 +69,7 @@ export function dsymmetrize(n: i32, A: usize, lda: i32): void { symmetrize<f64>(
 
 export { createProblem, formProblem, gather, multiplyByH, workIn } from './solve/problem';
 export { factor, solve, refitted, objectiveOf, keepLargest } from './solve/refit';
-export { greedy, eliminated, tiledBlocks } from './solve/greedy';
+export { greedy, eliminated } from './solve/greedy';
 export { prune } from './solve/prune';
 export function sselect(s: Problem, keep: i32): i32 { return select<f32>(s, keep); }
 export function dselect(s: Problem, keep: i32): i32 { return select<f64>(s, keep); }
@@ -91,19 +91,23 @@ export function strmm(n: i32, w: i32, L: usize, ldl: i32, B: usize, ldb: i32, wo
 export function dtrmm(n: i32, w: i32, L: usize, ldl: i32, B: usize, ldb: i32, work: usize): void {
   trmm<f64>(n, w, L, ldl, B, ldb, work);
 }
-export function screateTiled(s: Problem): void { createTiled<f32>(s); }
-export function dcreateTiled(s: Problem): void { createTiled<f64>(s); }
+
+// The elimination itself, from a support and in a precision that are the host's business: created, then given `report.dense`, the
+// diagonal blocks of T, at `tiledBlocks`, and those of WWᵀ by `gramBlocks`, and run.
+export function screateTiled(s: Problem): void { createElimination<f32>(s, false); }
+export function dcreateTiled(s: Problem): void { createElimination<f64>(s, false); }
+export function tiledBlocks(s: Problem): usize { return eliminationOf(s).D; }
 export function sgramBlocks(s: Problem, first: i32, end: i32, W: usize): void {
-  gramBlocks<f32>(changetype<Elimination>(s.workspace), first, end, W);
+  gramBlocks<f32>(eliminationOf(s), first, end, W);
 }
 export function dgramBlocks(s: Problem, first: i32, end: i32, W: usize): void {
-  gramBlocks<f64>(changetype<Elimination>(s.workspace), first, end, W);
+  gramBlocks<f64>(eliminationOf(s), first, end, W);
 }
 export function seliminateTiled(s: Problem, keep: i32, groupsPerStep: i32, wholeCurve: bool): i32 {
-  return eliminateTiled<f32>(s, keep, groupsPerStep, wholeCurve);
+  return removeGroups<f32>(s, keep, groupsPerStep, wholeCurve);
 }
 export function deliminateTiled(s: Problem, keep: i32, groupsPerStep: i32, wholeCurve: bool): i32 {
-  return eliminateTiled<f64>(s, keep, groupsPerStep, wholeCurve);
+  return removeGroups<f64>(s, keep, groupsPerStep, wholeCurve);
 }
 
 // What a host writes of a problem, and reads.

@@ -25,9 +25,8 @@ import { factorKept } from './refit';
 export function greedy(s: Problem, keep: i32, groupsPerStep: i32, single: bool, wholeCurve: bool): i32 {
   s.isSingle = single && isGoodEnough(s, keep, groupsPerStep, wholeCurve);
   if (s.isSingle) return 0;
-  const e = createElimination<f64>(s, false);
-  const info = fullSupport<f64>(s, e);
-  return info ? info : removeGroups<f64>(s, e, keep, groupsPerStep, wholeCurve);
+  const info = fullSupport<f64>(s);
+  return info ? info : removeGroups<f64>(s, keep, groupsPerStep, wholeCurve);
 }
 
 /**
@@ -36,9 +35,8 @@ export function greedy(s: Problem, keep: i32, groupsPerStep: i32, single: bool, 
  */
 function isGoodEnough(s: Problem, keep: i32, groupsPerStep: i32, wholeCurve: bool): bool {
   if (keep == s.groups) return false;
-  const e = createElimination<f32>(s, false);
-  if (fullSupport<f32>(s, e) != 0 || !(varianceInflation<f32>(s, e.T) <= WELL_CONDITIONED)) return false;
-  if (removeGroups<f32>(s, e, keep, groupsPerStep, wholeCurve) != 0) return false;
+  if (fullSupport<f32>(s) != 0 || !(varianceInflation<f32>(s) <= WELL_CONDITIONED)) return false;
+  if (removeGroups<f32>(s, keep, groupsPerStep, wholeCurve) != 0) return false;
   const report = s.report;
   const found = report.objective;
   const lost = found - report.dense;
@@ -49,32 +47,22 @@ function isGoodEnough(s: Problem, keep: i32, groupsPerStep: i32, wholeCurve: boo
   return true;
 }
 
-/**
- * An elimination of a tiled problem. Before `eliminateTiled` the host writes `report.dense`, the diagonal blocks of T, to `tiledBlocks`,
- * and those of WWᵀ by `gramBlocks`.
- */
-export function createTiled<T>(s: Problem): void {
-  createElimination<T>(s, false);
-}
-
-/** As `greedy`, from a support and in a precision that are the host's business. */
-export function eliminateTiled<T>(s: Problem, keep: i32, groupsPerStep: i32, wholeCurve: bool): i32 {
-  return removeGroups<T>(s, changetype<Elimination>(s.workspace), keep, groupsPerStep, wholeCurve);
-}
-
-export function tiledBlocks(s: Problem): usize {
-  return changetype<Elimination>(s.workspace).D;
+/** The elimination that was begun last. */
+@inline
+export function eliminationOf(s: Problem): Elimination {
+  return changetype<Elimination>(s.workspace);
 }
 
 /** The weights that the updates of `greedy` in f64 led to, p × m, those of kept groups first as in `order`. */
 export function eliminated(s: Problem): usize {
-  const e = changetype<Elimination>(s.workspace);
+  const e = eliminationOf(s);
   nextPanel<f64>(e);
   return e.W;
 }
 
-/** H⁻¹, the solution, the objective on all groups and its damping. @returns 0, or the pivot that is not positive */
-function fullSupport<T>(s: Problem, e: Elimination): i32 {
+/** An elimination with H⁻¹ and the solution; the objective on all groups and its damping. @returns 0, or the pivot that is not positive */
+function fullSupport<T>(s: Problem): i32 {
+  const e = createElimination<T>(s, false);
   const p = s.p;
   const m = s.m;
   loadH<T>(s, e.T);
@@ -103,7 +91,8 @@ function innerProduct<T>(s: Problem, W: usize): f64 {
 }
 
 /** max H_jj·T_jj; NaN where one is. */
-function varianceInflation<T>(s: Problem, inverse: usize): f64 {
+function varianceInflation<T>(s: Problem): f64 {
+  const inverse = eliminationOf(s).T;
   let largest: f64 = 0;
   for (let i = 0; i < s.p; i++) {
     const factor = diagonalOfH(s, i) * <f64>load<T>(at<T>(inverse, s.p, i, i));
@@ -112,8 +101,9 @@ function varianceInflation<T>(s: Problem, inverse: usize): f64 {
   return largest;
 }
 
-/** From `report.dense` on. @returns 0, or the pivot that is not positive */
-function removeGroups<T>(s: Problem, e: Elimination, keep: i32, groupsPerStep: i32, wholeCurve: bool): i32 {
+/** `greedy` from its elimination and `report.dense` on. @returns 0, or the pivot that is not positive */
+export function removeGroups<T>(s: Problem, keep: i32, groupsPerStep: i32, wholeCurve: bool): i32 {
+  const e = eliminationOf(s);
   const groups = s.groups;
   const dense = s.report.dense;
   eliminateStart<T>(e);

@@ -208,7 +208,7 @@ export function multiplyByH(s: Problem, B: usize, C: usize): void {
 }
 
 /** Rows of H, whole: count × p. */
-export function unpack(s: Problem, first: i32, count: i32, to: usize): void {
+function unpack(s: Problem, first: i32, count: i32, to: usize): void {
   const p = s.p;
   const line = <usize>p * 8;
   for (let i = 0; i < count; i++) memory.copy(to + <usize>i * line, rowOfH(s, first + i), <usize>(first + i + 1) * 8);
