@@ -132,11 +132,10 @@ export {
 } from './solve/tableau';
 export { exchangeWhileBetter, swapWhileBetter } from './solve/search';
 
-// The steps of a search by themselves. What is read of a tableau, and written: kept groups before it is built, and those that are to move.
+// The steps of a search by themselves. What is read of a tableau, and written: groups that are to move.
 export function tableauT(s: Tableau): usize { return s.T; }
 export function tableauK(s: Tableau): usize { return s.K; }
 export function tableauRow(s: Tableau): usize { return s.row; }
-export function tableauIsKept(s: Tableau): usize { return s.isKept; }
 export function tableauList(s: Tableau): usize { return s.list; }
 export function tableauObjective(s: Tableau): f64 { return s.objective; }
 export function tableauChange(s: Tableau): f64 { return s.change; }

@@ -72,8 +72,6 @@ export class Elimination {
   cost: usize;
   /** Group by position (i32): behind the live ones those that are removed, the first of them last. */
   order: usize;
-  /** Row of T by position (i32), as they were when groups were last staged. */
-  rows: usize;
   /** 5·b·b doubles. */
   work: usize;
   /** For rankings, by position: bytes, and positions (i32). */
@@ -120,8 +118,7 @@ export function createElimination<T>(problem: Problem, dearest: bool): Eliminati
   s.cost = next = after<f64>(next, groups, bb);
   s.work = next = after<f64>(next, groups, 1);
   s.order = next = after<f64>(next, 5, bb);
-  s.rows = next = after<i32>(next, groups, 1);
-  s.chosen = next = after<i32>(next, p, 1);
+  s.chosen = next = after<i32>(next, groups, 1);
   s.taken = next = after<i32>(next, groups, 1);
   next = after<u8>(next, groups, 1);
   if (<f64>(next - problem.workspace) > eliminationBytes(p, m, b, sizeof<T>(), rows)) unreachable();
@@ -341,16 +338,17 @@ function gather<T>(s: Elimination, first: i32, count: i32, C: usize): void {
   const b = s.problem.b;
   const p = s.problem.p;
   const live = s.live * b;
-  for (let j = 0; j < live; j++) enter(s.rows, j, entry(s.order, j / b) * b + j % b);
+  const rows = s.problem.rows;
+  for (let j = 0; j < live; j++) enter(rows, j, entry(s.order, j / b) * b + j % b);
   const isHalf: i32 = s.Vt == s.T ? -1 : 0;
   const width = isHalf ? GATHERED : live;
   for (let begin = 0; begin < live; begin += width) {
     const end = min(live, begin + width);
     let c = C;
     for (let i = first * b; i < (first + count) * b; i++) {
-      const g = entry(s.rows, i);
+      const g = entry(rows, i);
       for (let j = begin; j < end; j++) {
-        const h = entry(s.rows, j);
+        const h = entry(rows, j);
         const below = (g - h) & ((g - h) >> 31) & isHalf; // min(g − h, 0), without a branch that nobody can foresee
         store<T>(c + <usize>j * sizeof<T>(), load<T>(at<T>(s.T, p, g - below, h + below)));
       }

@@ -45,7 +45,7 @@ export class Problem {
   norms: usize;
   /** Groups that each of three starts of a search keeps, and the best that was found from one (bytes). */
   starts: usize;
-  /** Numbers of rows (i32): those that a refit is of. */
+  /** Numbers of rows (i32), p: those that a refit is of, or an elimination or a tableau gathers. */
   rows: usize;
   /** Scratch of the products, and where eliminations, refits and tableaux are laid out. */
   products: usize;

@@ -113,13 +113,11 @@ export function searchFrom(s: Problem, k: i32, search: i32, maxSwaps: f64, t: i3
   report.remaining = NaN;
   if (!hasTableau(search, s.p)) return refit(s, k);
   const tableau = createTableau(s);
-  memory.copy(tableau.isKept, s.kept, s.groups);
   const info = build(tableau);
   if (info) return info;
   const isExchange = search == HALVING || search == PUBLISHED;
   const steps = isExchange ? exchangeWhileBetter(tableau, t, search == HALVING) : swapWhileBetter(tableau, maxSwaps);
   if (steps != steps) return 1;
-  memory.copy(s.kept, tableau.isKept, s.groups);
   report.swaps = steps;
   report.optimal = tableau.isOptimal ? 1 : 0;
   report.remaining = tableau.change;

@@ -48,13 +48,14 @@ export function exchangeWhileBetter(s: Tableau, t: i32, halves: bool): f64 {
 /** @returns the change of the objective where it improves; else 0, and the step is taken back */
 function exchange(s: Tableau, t: i32): f64 {
   const groups = s.problem.groups;
+  const isKept = s.problem.kept;
   const isProtected = s.problem.isProtected;
   const start = s.objective;
   let mayLeave = 0;
-  for (let g = 0; g < groups; g++) mayLeave += load<u8>(s.isKept + g) & ~load<u8>(isProtected + g);
+  for (let g = 0; g < groups; g++) mayLeave += load<u8>(isKept + g) & ~load<u8>(isProtected + g);
   const count = min(t, min(mayLeave, groups - s.kept));
   if (count == 0) return 0;
-  memory.copy(s.wasKept, s.isKept, groups);
+  memory.copy(s.wasKept, isKept, groups);
   const made = moveCheapest(s, count, true) + moveCheapest(s, count, false);
   if (made != made) return NaN;
   if (s.objective < start - IMPROVEMENT * abs(start)) return s.objective - start;
@@ -66,10 +67,11 @@ function exchange(s: Tableau, t: i32): f64 {
 function moveCheapest(s: Tableau, count: i32, isLeaving: bool): f64 {
   costs(s);
   const groups = s.problem.groups;
+  const isKept = s.problem.kept;
   const isProtected = s.problem.isProtected;
   for (let g = 0; g < groups; g++) {
     const stays = isLeaving ? load<u8>(isProtected + g) : 0;
-    store<u8>(s.taken + g, u8(load<u8>(s.isKept + g) != u8(isLeaving)) | stays);
+    store<u8>(s.taken + g, u8(load<u8>(isKept + g) != u8(isLeaving)) | stays);
   }
   rank(groups, s.row, 0, count, 1, s.taken, s.list);
   return move(s, count, isLeaving);
@@ -80,7 +82,7 @@ function moveBack(s: Tableau, isLeaving: bool): f64 {
   const groups = s.problem.groups;
   let count = 0;
   for (let g = 0; g < groups; g++) {
-    const isKept = load<u8>(s.isKept + g);
+    const isKept = load<u8>(s.problem.kept + g);
     if (isKept != load<u8>(s.wasKept + g) && isKept == u8(isLeaving)) enter(s.list, count++, g);
   }
   return move(s, count, isLeaving);

@@ -1,4 +1,4 @@
-// The tableau of the local search (search.ts): which groups are kept, T and K = RRᵀ in their order, the objective and the drift.
+// The tableau of the local search (search.ts), of the groups that its problem keeps: T and K = RRᵀ in their order, the objective and the drift.
 // The mathematics of a pivot is in pivot.ts. After many pivots, or one that failed, it is made anew from H and G.
 import { PIVOTS, groupsPerPivot } from '../../src/solve/constants';
 import { HEAD_BYTES, lines, pivotBytes, tableauBytes } from '../../src/solve/memory';
@@ -48,8 +48,6 @@ export class Tableau {
   position: usize;
   /** Groups that are to move. */
   list: usize;
-  /** By group (bytes): whether it is kept. */
-  isKept: usize;
   /** For exchanges, by group (bytes): which were kept before, and which do not come into question. */
   wasKept: usize;
   taken: usize;
@@ -77,32 +75,32 @@ export function createTableau(problem: Problem): Tableau {
   s.order = next = after<f64>(next, 8, bb);
   s.position = next = after<i32>(next, groups, 1);
   s.list = next = after<i32>(next, groups, 1);
-  s.isKept = next = after<i32>(next, groups, 1);
-  s.wasKept = next = after<u8>(next, groups, 1);
+  s.wasKept = next = after<i32>(next, groups, 1);
   s.taken = next = after<u8>(next, groups, 1);
   next = after<u8>(next, groups, 1);
   if (<f64>(next - problem.workspace) > tableauBytes(p, m, b)) unreachable();
   return s;
 }
 
-/** Makes the tableau of the groups that `isKept` names. @returns 0, or the pivot at which H is not positive definite on them */
+/** Makes the tableau of the groups that are `kept`. @returns 0, or the pivot at which H is not positive definite on them */
 export function build(s: Tableau): i32 {
   const p = s.problem.p;
   const b = s.problem.b;
   arrange(s);
-  const rows = s.K; // which is made last
+  const rows = s.problem.rows;
   for (let i = 0; i < p; i++) enter(rows, i, entry(s.order, i / b) * b + i % b);
   gather(s.problem, rows, p, s.T, p, s.R);
   return factorise(s);
 }
 
-/** Puts the groups that `isKept` names first, both kinds ascending. */
+/** Puts the groups that are `kept` first, both kinds ascending. */
 function arrange(s: Tableau): void {
   const groups = s.problem.groups;
+  const isKept = s.problem.kept;
   let at = 0;
-  for (let g = 0; g < groups; g++) if (load<u8>(s.isKept + g)) setPosition(s, at++, g);
+  for (let g = 0; g < groups; g++) if (load<u8>(isKept + g)) setPosition(s, at++, g);
   s.kept = at;
-  for (let g = 0; g < groups; g++) if (!load<u8>(s.isKept + g)) setPosition(s, at++, g);
+  for (let g = 0; g < groups; g++) if (!load<u8>(isKept + g)) setPosition(s, at++, g);
 }
 
 function setPosition(s: Tableau, at: i32, group: i32): void {
@@ -211,8 +209,8 @@ export function swap(s: Tableau, out: i32, into: i32): f64 {
     const change = pivot(s, at, 2, 1);
     if (change != change) continue;
     exchange(s, at, at + 1);
-    store<u8>(s.isKept + out, 0);
-    store<u8>(s.isKept + into, 1);
+    store<u8>(s.problem.kept + out, 0);
+    store<u8>(s.problem.kept + into, 1);
     return change;
   }
   return NaN;
@@ -235,7 +233,7 @@ function moveSome(s: Tableau, list: usize, count: i32, isLeaving: bool): f64 {
     const change = pivot(s, at, count, isLeaving ? count : 0);
     if (change != change) continue;
     s.kept += isLeaving ? -count : count;
-    for (let i = 0; i < count; i++) store<u8>(s.isKept + entry(list, i), isLeaving ? 0 : 1);
+    for (let i = 0; i < count; i++) store<u8>(s.problem.kept + entry(list, i), isLeaving ? 0 : 1);
     return change;
   }
   return NaN;

@@ -16,6 +16,7 @@ export class Tableau {
   readonly #kernels: Kernels;
   readonly #problem: LayerProblem;
   readonly #mark: number;
+  readonly #space: Workspace;
   readonly #state: number;
 
   /** @param protect  groups that no search may take out */
@@ -34,6 +35,7 @@ export class Tableau {
     space.protect(protect);
     const room = lines(abi.workBytes(p, m)) + tableauBytes(p, m, groupSize);
     abi.workIn(space.state, kernels.allocate(room));
+    this.#space = space;
     this.#state = abi.createTableau(space.state);
     this.factorise(kept);
   }
@@ -118,7 +120,7 @@ export class Tableau {
   /** By group, 1 where it is kept. A view. */
   get #isKept(): Uint8Array {
     const { abi } = this.#kernels;
-    return new Uint8Array(abi.memory.buffer, abi.tableauIsKept(this.#state) >>> 0, this.#problem.groups);
+    return new Uint8Array(abi.memory.buffer, abi.problemKept(this.#space.state) >>> 0, this.#problem.groups);
   }
 }
 
