@@ -8,11 +8,11 @@
 //   T ← T − T_B:ᵀ t     K ← K − tᵀq − qᵀt                                  (all other rows and columns)
 //   T_B: ← σt           K_B: ← σΠ(K_B: − K_BB t)     T_BB ← −σΠσ     K_BB ← σΠK_BBΠσ
 // σ = −1 for rows that leave, +1 for rows that enter. B may hold both: one pass then does a swap.
-import { diagonalBlock, mirror, quadraticCost, smallPotrf, smallTrsm, whiten } from '../block';
+import { diagonalBlock, mirror, smallPotrf, smallTrsm, whiten } from '../block';
 import { gemm } from '../gemm';
 import { S, dot, scaleRow, subtractRows } from '../rows';
 import { gemmt } from '../syrk';
-import { entry, put, value } from './array';
+import { put, value } from './array';
 
 /**
  * Pivots on rows at … at + w − 1.
@@ -127,27 +127,6 @@ function invertSigned(w: i32, positive: i32, A: usize): bool {
     store<f64>(rk + <usize>k * S, inverse);
   }
   return true;
-}
-
-/**
- * By group: out_g = the cost of removing a kept one, minus the gain of adding a removed one.
- *
- * @param order  groups by position, the first `kept` of them kept
- * @param work  4·b·b doubles
- */
-export function tableauCosts(
-  groups: i32, kept: i32, b: i32, p: i32, T: usize, K: usize, order: usize, out: usize, work: usize,
-): void {
-  const bb = <usize>(b * b) * S;
-  for (let g = 0; g < groups; g++) {
-    const D = work + 2 * bb;
-    const E = work + 3 * bb;
-    diagonalBlock<f64>(b, g, T, <usize>p * S, D);
-    diagonalBlock<f64>(b, g, K, <usize>p * S, E);
-    if (g >= kept) scaleRow<f64>(b * b, -1, D);
-    const value = quadraticCost(b, D, E, Infinity, work);
-    put(out, entry(order, g), g < kept ? value : value == Infinity ? 0 : -value);
-  }
 }
 
 /**

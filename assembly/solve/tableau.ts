@@ -2,16 +2,17 @@
 // The mathematics of a pivot is in pivot.ts. After many pivots, or one that failed, it is made anew from H and G.
 import { PIVOTS, groupsPerPivot } from '../../src/solve/constants';
 import { HEAD_BYTES, lines, pivotBytes, tableauBytes } from '../../src/solve/memory';
+import { diagonalBlock, quadraticCost } from '../block';
 import { gemm } from '../gemm';
 import { potri } from '../potri';
-import { swapSymmetricGroups } from '../rows';
+import { S, scaleRow, swapSymmetricGroups } from '../rows';
 import { OPERATION_BYTES, membersFor, shareScan } from '../share';
 import { at } from '../simd';
 import { transpose } from '../transpose';
 import { trsm } from '../trsm';
 import { after, enter, entry, put, value } from './array';
 import { Problem, gather } from './problem';
-import { minimum, tableauChanges, tableauCosts, tableauPivot, tableauPrepare } from './pivot';
+import { minimum, tableauChanges, tableauPivot, tableauPrepare } from './pivot';
 import { least } from './rank';
 import { schurComplement } from './schur';
 import { square } from './square';
@@ -152,8 +153,17 @@ export function complete(s: Tableau): void {
 
 /** By group in `row`: the cost of removing a kept one, minus the gain of adding a removed one. */
 export function costs(s: Tableau): void {
-  const problem = s.problem;
-  tableauCosts(problem.groups, s.kept, problem.b, problem.p, s.T, s.K, s.order, s.row, s.small);
+  const p = s.problem.p;
+  const b = s.problem.b;
+  const D = at<f64>(s.small, b, 2 * b, 0);
+  const E = at<f64>(s.small, b, 3 * b, 0);
+  for (let i = 0, groups = s.problem.groups; i < groups; i++) {
+    diagonalBlock<f64>(b, i, s.T, <usize>p * S, D);
+    diagonalBlock<f64>(b, i, s.K, <usize>p * S, E);
+    if (i >= s.kept) scaleRow<f64>(b * b, -1, D);
+    const cost = quadraticCost(b, D, E, Infinity, s.small);
+    put(s.row, entry(s.order, i), i < s.kept ? cost : cost == Infinity ? 0 : -cost);
+  }
 }
 
 /** Finds the best of all swaps of one kept group for one removed. @returns false where there is none to try */
