@@ -1,6 +1,7 @@
 // Small b × b blocks in f64, ld = b: one group's pivot, where plain loops beat packing.
 import { S, dot, scaleRow, subtractRows } from './rows';
 import { at } from './simd';
+import { put, value } from './solve/array';
 
 /** Cholesky of a small n × n block, lower, in place, ld = n. @returns 0, or the 1-based failing pivot */
 export function smallPotrf(n: i32, A: usize): i32 {
@@ -8,12 +9,11 @@ export function smallPotrf(n: i32, A: usize): i32 {
     const ri = A + <usize>(i * n) * S;
     for (let j = 0; j < i; j++) {
       const rj = A + <usize>(j * n) * S;
-      const v = load<f64>(ri + <usize>j * S) - dot<f64>(j, ri, rj);
-      store<f64>(ri + <usize>j * S, v / load<f64>(rj + <usize>j * S));
+      put(ri, j, (value(ri, j) - dot<f64>(j, ri, rj)) / value(rj, j));
     }
-    const d = load<f64>(ri + <usize>i * S) - dot<f64>(i, ri, ri);
+    const d = value(ri, i) - dot<f64>(i, ri, ri);
     if (!(d > 0)) return i + 1;
-    store<f64>(ri + <usize>i * S, sqrt(d));
+    put(ri, i, sqrt(d));
   }
   return 0;
 }
@@ -39,10 +39,9 @@ export function whiten(b: i32, L: usize, M: usize): f64 {
     const row = M + <usize>(r * b) * S;
     for (let s = 0; s <= r; s++) {
       const ls = L + <usize>(s * b) * S;
-      const v = (load<f64>(row + <usize>s * S) - dot<f64>(s, row, ls)) / load<f64>(ls + <usize>s * S);
-      store<f64>(row + <usize>s * S, v);
+      put(row, s, (value(row, s) - dot<f64>(s, row, ls)) / value(ls, s));
     }
-    trace += load<f64>(row + <usize>r * S);
+    trace += value(row, r);
   }
   return trace;
 }
@@ -50,9 +49,7 @@ export function whiten(b: i32, L: usize, M: usize): f64 {
 /** Mirrors the lower triangle of a b × b block. */
 export function mirror(b: i32, M: usize): void {
   for (let r = 0; r < b; r++) {
-    for (let s = 0; s < r; s++) {
-      store<f64>(M + <usize>(s * b + r) * S, load<f64>(M + <usize>(r * b + s) * S));
-    }
+    for (let s = 0; s < r; s++) put(M, s * b + r, value(M, r * b + s));
   }
 }
 
@@ -62,7 +59,7 @@ export function diagonalBlock<T>(b: i32, n: i32, A: usize, lda: usize, B: usize)
     for (let s = 0; s < b; s++) {
       const i = n * b + max(r, s);
       const j = n * b + min(r, s);
-      store<f64>(B + <usize>(r * b + s) * S, <f64>load<T>(A + <usize>i * lda + <usize>j * sizeof<T>()));
+      put(B, r * b + s, <f64>load<T>(A + <usize>i * lda + <usize>j * sizeof<T>()));
     }
   }
 }

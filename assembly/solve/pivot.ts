@@ -85,9 +85,7 @@ function gather(p: i32, at: i32, w: i32, A: usize, out: usize): void {
   }
   for (let i = at; i < p; i++) {
     const a = A + <usize>i * row + <usize>at * S;
-    for (let r = 0, n = min(w, i - at); r < n; r++) {
-      store<f64>(out + <usize>r * row + <usize>i * S, load<f64>(a + <usize>r * S));
-    }
+    for (let r = 0, n = min(w, i - at); r < n; r++) put(out + <usize>r * row, i, value(a, r));
   }
 }
 
@@ -99,7 +97,7 @@ function scatter(p: i32, at: i32, w: i32, rows: usize, A: usize): void {
   }
   for (let i = at + w; i < p; i++) {
     const a = A + <usize>i * row + <usize>at * S;
-    for (let r = 0; r < w; r++) store<f64>(a + <usize>r * S, load<f64>(rows + <usize>r * row + <usize>i * S));
+    for (let r = 0; r < w; r++) put(a, r, value(rows + <usize>r * row, i));
   }
 }
 
@@ -111,20 +109,18 @@ function scatter(p: i32, at: i32, w: i32, rows: usize, A: usize): void {
 function invertSigned(w: i32, positive: i32, A: usize): bool {
   for (let k = 0; k < w; k++) {
     const rk = A + <usize>(k * w) * S;
-    const d = load<f64>(rk + <usize>k * S);
+    const d = value(rk, k);
     if (!(k < positive ? d > 0 : d < 0)) return false;
     const inverse = 1 / d;
     for (let i = 0; i < w; i++) {
       if (i == k) continue;
       const ri = A + <usize>(i * w) * S;
-      const f = load<f64>(ri + <usize>k * S) * inverse;
-      for (let j = 0; j < w; j++) {
-        if (j != k) store<f64>(ri + <usize>j * S, load<f64>(ri + <usize>j * S) - f * load<f64>(rk + <usize>j * S));
-      }
-      store<f64>(ri + <usize>k * S, -f);
+      const f = value(ri, k) * inverse;
+      for (let j = 0; j < w; j++) if (j != k) put(ri, j, value(ri, j) - f * value(rk, j));
+      put(ri, k, -f);
     }
-    for (let j = 0; j < w; j++) store<f64>(rk + <usize>j * S, load<f64>(rk + <usize>j * S) * inverse);
-    store<f64>(rk + <usize>k * S, inverse);
+    for (let j = 0; j < w; j++) put(rk, j, value(rk, j) * inverse);
+    put(rk, k, inverse);
   }
   return true;
 }
@@ -142,7 +138,7 @@ export function tableauChanges(
   const row = <usize>p * S;
   const trow = T + <usize>(j * b) * row;
   const krow = K + <usize>(j * b) * row;
-  if (b == 1) scalarChanges(kept, load<f64>(trow + <usize>j * S), load<f64>(krow + <usize>j * S), trow, krow, D, E, out);
+  if (b == 1) scalarChanges(kept, value(trow, j), value(krow, j), trow, krow, D, E, out);
   else blockChanges(j, kept, b, row, trow, krow, D, E, out, work);
 }
 
@@ -187,7 +183,7 @@ export function tableauPrepare(
     diagonalBlock<f64>(b, g, T, <usize>p * S, work);
     diagonalBlock<f64>(b, g, K, <usize>p * S, E);
     memory.fill(D, 0, bb);
-    for (let r = 0; r < b; r++) store<f64>(D + <usize>(r * b + r) * S, 1);
+    for (let r = 0; r < b; r++) put(D, r * b + r, 1);
     if (smallPotrf(b, work) != 0) {
       // Not to be removed: its cost is infinite.
       memory.fill(E, 0, bb);
@@ -216,12 +212,13 @@ function blockChanges(
   const Pt = Xt + bb;
   const C = Pt + bb;
   const F = C + bb;
-  const scratch = F + bb;
-  diagonalBlock<f64>(b, 0, trow + <usize>j * line, row, scratch);
-  diagonalBlock<f64>(b, 0, krow + <usize>j * line, row, scratch + bb);
+  const Tjj = F + bb;
+  const Kjj = Tjj + bb;
+  diagonalBlock<f64>(b, 0, trow + <usize>j * line, row, Tjj);
+  diagonalBlock<f64>(b, 0, krow + <usize>j * line, row, Kjj);
   for (let i = 0; i < kept; i++) {
     let cost: f64 = 0;
-    for (let r = 0; r < b; r++) cost += load<f64>(E + <usize>(r * b + r) * S);
+    for (let r = 0; r < b; r++) cost += value(E, r * b + r);
     if (!(cost < Infinity)) {
       store<f64>(out, Infinity);
     } else {
@@ -231,20 +228,18 @@ function blockChanges(
         for (let s = 0; s < b; s++) {
           // L⁻¹ is lower: only its first s + 1 entries of row s count.
           const l = D + <usize>s * line;
-          store<f64>(Xt + <usize>r * line + <usize>s * S, dot<f64>(s + 1, tr, l));
-          store<f64>(Pt + <usize>r * line + <usize>s * S, dot<f64>(s + 1, kr, l));
+          put(Xt, r * b + s, dot<f64>(s + 1, tr, l));
+          put(Pt, r * b + s, dot<f64>(s + 1, kr, l));
         }
         subtractRows<f64>(b, b, Xt + <usize>r * line, S, E, line, Pt + <usize>r * line);
       }
       for (let r = 0; r < b; r++) {
         for (let s = 0; s <= r; s++) {
-          const at = <usize>(r * b + s) * S;
+          const at = r * b + s;
           const xr = Xt + <usize>r * line;
           const xs = Xt + <usize>s * line;
-          store<f64>(C + at, dot<f64>(b, xr, xs) - load<f64>(scratch + at));
-          store<f64>(
-            F + at, load<f64>(scratch + bb + at) - dot<f64>(b, xr, Pt + <usize>s * line) - dot<f64>(b, xs, Pt + <usize>r * line),
-          );
+          put(C, at, dot<f64>(b, xr, xs) - value(Tjj, at));
+          put(F, at, value(Kjj, at) - dot<f64>(b, xr, Pt + <usize>s * line) - dot<f64>(b, xs, Pt + <usize>r * line));
         }
       }
       mirror(b, F);
