@@ -19,7 +19,8 @@ export type Convolution = Pick<ConvGeometry, 'kernel' | 'strides' | 'dilations' 
 /** Whether a layer of p inputs is a 3×3 convolution with stride 1 and a border of one zero, of a few channels at least. */
 export function isCorrelation(p: number, { kernel, strides, dilations, pads }: Convolution): boolean {
   const isOne = (n: number) => n === 1;
-  return p >= FEWEST * TAPS && kernel.every((n) => n === 3) && [strides, dilations, pads].flat().every(isOne);
+  const isLarge = p >= FEWEST * TAPS && p % TAPS === 0;
+  return isLarge && kernel.every((n) => n === 3) && [strides, dilations, pads].flat().every(isOne);
 }
 
 /** The sums of StatisticsAccumulator, of images under such a convolution, in about as much memory and less than half of the time. */

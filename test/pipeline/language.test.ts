@@ -277,7 +277,7 @@ describe('a folder', () => {
       message: expect.stringMatching(/takes \d+ bytes at its peak, more than the 100000000 of `memory`/),
     });
     await expect(prune({ memory: 'much' })).rejects.toThrow(
-      '`memory`: expected bytes such as 8GiB, got "much"',
+      '`memory`: expected bytes such as 8GiB, at least 1MiB, got "much"',
     );
     const { report } = await prune({ memory: '1GiB' });
     expect(report.memory.plannedBytes).toBeLessThanOrEqual(2 ** 30);
