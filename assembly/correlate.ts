@@ -4,6 +4,7 @@
 //
 // Images are laid out as panels of the microkernel, position behind position, with two zeros behind every row: another shift is another
 // place to start from then, and nothing is packed for it. Products over at most KC positions are summed in T, those sums in f64.
+import { TAPS } from '../src/solve/constants';
 import { LINE, triangle } from '../src/solve/memory';
 import { KC } from './gemm';
 import { packEdge, packRows } from './pack';
@@ -16,7 +17,6 @@ const ROWS: i32 = 13;
 const COLUMNS: i32 = ROWS + 6;
 const CORNERS: i32 = COLUMNS + 6;
 const SQUARES: i32 = CORNERS + 4;
-const TAPS: i32 = 9;
 /** Zeros behind a row, and before the first: no shift reaches farther. */
 const GAP: i32 = 2;
 

@@ -65,9 +65,8 @@ export async function collect(
   const splits = !inTiles && canSplit({ ...calibration, size: samples });
   const isUnseen = (index: number) => isHeldOut(imageOf(index, calibration));
   const all: AnyStatistics[] = [];
-  const open = (map: LinearMap) => {
+  const open = (map: LinearMap, stride: number) => {
     const shape = [map.p, map.m, hasTarget(map, target)] as const;
-    const stride = isThin ? thinning(map, samples) : 1;
     all.push(
       inTiles ? session.tiledStatistics(...shape) : session.statistics(...shape, onGridOf(map, stride)),
     );
@@ -77,15 +76,15 @@ export async function collect(
   let added: Promise<unknown> = Promise.resolve();
   try {
     const accumulators = maps.map((map) => {
-      const fit = open(map);
-      return { map, fit, heldOut: splits ? open(map) : undefined };
+      const stride = isThin ? thinning(map, samples) : 1;
+      const fit = open(map, stride);
+      return { map, stride, fit, heldOut: splits ? open(map, stride) : undefined };
     });
     for await (const values of frontier.run(dense, pruned, signal, { ahead })) {
       // The networks have run on the next batch while this was being added.
       await clock.time('waiting', () => added);
       const first = sample;
-      const adding = accumulators.flatMap(({ map, fit, heldOut }) => {
-        const stride = isThin ? thinning(map, samples) : 1;
+      const adding = accumulators.flatMap(({ map, stride, fit, heldOut }) => {
         const add = sampleParts(opened, map, values, target, stride);
         const indices = Array.from({ length: values.count }, (_, i) => i);
         return indices.map((i) => add(i, heldOut && isUnseen(first + i) ? heldOut : fit));

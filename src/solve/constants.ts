@@ -48,6 +48,9 @@ export const CHUNK_ROWS: i32 = 512;
 /** Rows of those that are summed in f64, at a time. */
 export const WIDE_ROWS: i32 = 64;
 
+/** Weights of a 3×3 kernel for each channel. */
+export const TAPS: i32 = 9;
+
 /**
  * Rows and columns of a tile, a multiple of both KC of the GEMM. Matrices of more rows are factored and inverted tile by tile,
  * so that it makes no difference to any sum whether all tiles are in one memory.

@@ -2,12 +2,11 @@
 
 import { ShapeError } from '../errors.ts';
 import type { ConvGeometry, Kernels } from '../kernel/index.ts';
-import { CHUNK_ROWS } from './constants';
+import { CHUNK_ROWS, TAPS } from './constants';
 import type { LayerStatistics } from './problem.ts';
 import { Accumulator, expectImage, type Image, type Panel } from './statistics.ts';
 import { triangle } from './triangle.ts';
 
-const TAPS = 9;
 /** Channels below which most of the microkernel's tiles would be empty. */
 const FEWEST = 8;
 /** Positions of small images that are added together. */
