@@ -58,7 +58,7 @@ watch(
   ['inverse', 'multiply', 'solveLayers', 'solveTiled', 'pruneLayer'],
   'solve',
 );
-watch(Object.getPrototypeOf(session.statistics(1, 0, false)), ['addRows', 'addImage', 'finish'], 'gram');
+watch(Object.getPrototypeOf(session.statistics(1, 0, false)), ['addRows', 'addImages', 'finish'], 'gram');
 await session.close();
 watch(InferenceSession, ['create'], 'engine');
 // Its declaration hides that it is a class.

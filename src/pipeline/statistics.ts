@@ -17,7 +17,7 @@ export type Sums = Pick<Layer | TiledLayer, 'fit' | 'heldOut'>;
 /** Whole or in tiles. */
 type AnyStatistics = Pick<
   ReturnType<Run['session']['statistics' | 'tiledStatistics']>,
-  'addRows' | 'addImage' | 'finish' | 'dispose'
+  'addRows' | 'addImages' | 'finish' | 'dispose'
 >;
 
 const hasTarget = ({ isInner }: LinearMap, { kind }: Target) => kind !== 'self' && !isInner;
@@ -86,8 +86,16 @@ export async function collect(
       const first = sample;
       const adding = accumulators.flatMap(({ map, stride, fit, heldOut }) => {
         const add = sampleParts(opened, map, values, target, stride);
-        const indices = Array.from({ length: values.count }, (_, i) => i);
-        return indices.map((i) => add(i, heldOut && isUnseen(first + i) ? heldOut : fit));
+        const samples = samplesOf(values.count);
+        if (!heldOut) return [add(samples, fit)];
+        const isFit = (i: number) => !isUnseen(first + i);
+        return [
+          add(samples.filter(isFit), fit),
+          add(
+            samples.filter((i) => !isFit(i)),
+            heldOut,
+          ),
+        ];
       });
       added = clock.time('statistics', () => Promise.all(adding));
       added.catch(() => {}); // awaited above or below
@@ -119,7 +127,7 @@ export async function inputSums(
       await turn(signal);
       const values: Values = { dense: {}, pruned: feeds, batch: samples, count: samples };
       const add = sampleParts(opened, map, values, { kind: 'self', blend: 0 }, stride);
-      await Promise.all(Array.from({ length: samples }, (_, i) => add(i, statistics)));
+      await add(samplesOf(samples), statistics);
     }
     return await statistics.finish();
   } catch (error) {
@@ -145,7 +153,9 @@ function onGridOf({ conv }: LinearMap, stride: number): Convolution | undefined 
   return conv && { ...conv, strides: [conv.strides[0] * stride, conv.strides[1] * stride] };
 }
 
-/** For adding sample i of a batch, the layer's rows and their targets, to an accumulator. */
+const samplesOf = (count: number) => Array.from({ length: count }, (_, i) => i);
+
+/** For adding samples of a batch, the layer's rows and their targets, to an accumulator. */
 function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target: Target, stride: number) {
   const x = values.pruned[map.input];
   const y = hasTarget(map, target) ? wantedOf(map, values, target) : undefined;
@@ -167,7 +177,8 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
     const [own, axis] = map.isRecurrent
       ? [picked(x, 1, map.part!.index), batchAxis && batchAxis - 1]
       : [x, batchAxis];
-    return (i: number, to: AnyStatistics) => to.addRows(rows(own, axis, i), y && rows(y, batchAxis, i));
+    return (samples: readonly number[], to: AnyStatistics): Promise<unknown> =>
+      Promise.all(samples.map((i) => to.addRows(rows(own, axis, i), y && rows(y, batchAxis, i))));
   }
   const image = (tensor: FloatTensor, i: number) =>
     partOf({ channels: tensor.dims[1], data: part(tensor, i) }, map);
@@ -183,9 +194,16 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
     outHeight: Math.ceil(outHeight / stride),
     outWidth: Math.ceil(outWidth / stride),
   };
-  const wanted = (i: number) =>
-    y && { ...image(y, i), data: onGrid(image(y, i).data, outHeight, outWidth, stride) };
-  return (i: number, to: AnyStatistics) => to.addImage(geometry, of(image(x, i)), wanted(i));
+  const wanted = (of: FloatTensor) => (i: number) => {
+    const { channels, data } = image(of, i);
+    return { channels, data: onGrid(data, outHeight, outWidth, stride) };
+  };
+  return (samples: readonly number[], to: AnyStatistics): Promise<unknown> =>
+    to.addImages(
+      geometry,
+      samples.map((i) => of(image(x, i))),
+      y && samples.map(wanted(y)),
+    );
 }
 
 /** Whether a value is the same for all samples of a batch, and there once. */

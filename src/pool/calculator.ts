@@ -111,8 +111,9 @@ export class Calculator {
     this.#find(id).addRows(X, Y);
   }
 
-  addImage(id: number, geometry: ConvGeometry, x: Image, y?: Image): void {
-    this.#find(id).addImage(geometry, x, y);
+  addImages(id: number, geometry: ConvGeometry, x: readonly Image[], y: readonly Image[] = []): void {
+    const accumulator = this.#find(id);
+    for (const [i, image] of x.entries()) accumulator.addImage(geometry, image, y[i]);
   }
 
   /** @param inPlace  XᵀX stays where it is: to be disposed of when it was read */

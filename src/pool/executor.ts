@@ -21,8 +21,8 @@ export interface Executor {
   readonly shared: boolean;
   /** Up to `count` threads, those with the least to do first. */
   members(count: number): Member[];
-  /** An array for each of its readers, one call each: handed over, shared by way of the stage, or the array itself. */
-  lend(array: Float32Array, readers: number, stage: Stage): () => Float32Array;
+  /** Plain data for each of its readers, one call each: handed over, shared by way of the stage, or itself. */
+  lend<T>(value: T, stage: Stage): () => T;
   run<N extends Request>(name: N, args: Arguments<N>, options: RunOptions): Promise<Result<N>>;
   renew(): Promise<void>;
   close(): Promise<void>;
@@ -40,7 +40,7 @@ export function localExecutor(kernels: Kernels): Executor {
       if (isClosed) throw closed();
       return [ask];
     },
-    lend: (array) => () => array,
+    lend: (value) => () => value,
     async run<N extends Request>(name: N, args: Arguments<N>, { signal }: RunOptions): Promise<Result<N>> {
       signal?.throwIfAborted();
       // Lets everything else have its turn first: a signal, a timer, the page.

@@ -10,7 +10,7 @@ import { installErrorTransfer } from './errors.ts';
 import { closed, type Executor, type Member, type RunOptions } from './executor.ts';
 import { canShareMemory, platform, type WorkerHandle } from './platform.ts';
 import { Team } from './team.ts';
-import { copyOf, handedOver, STAGE_BYTES, type Stage } from './transfer.ts';
+import { buffersOf, copyOf, handedOver, type Stage } from './transfer.ts';
 import type { Service, SharedState } from './worker.ts';
 
 /** A job is given up after so many workers were lost over it. */
@@ -99,10 +99,10 @@ export class Pool implements Executor {
     });
   }
 
-  lend(array: Float32Array, readers: number, stage: Stage): () => Float32Array {
-    if (!this.shared || readers === 1 || array.byteLength > STAGE_BYTES) return () => array.slice();
-    const copy = copyOf(array, stage);
-    return () => copy;
+  lend<T>(value: T, stage: Stage): () => T {
+    const copy = this.shared ? copyOf(value, stage) : value;
+    const isShared = this.shared && buffersOf(copy).length === 0; // all of it had room on the stage
+    return () => (isShared ? copy : copyOf(value));
   }
 
   async run<N extends Request>(name: N, args: Arguments<N>, options: RunOptions): Promise<Result<N>> {

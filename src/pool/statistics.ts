@@ -1,7 +1,7 @@
 // A layer's statistics over the threads of a session: each sums some rows of XᵀX over all the calibration data, so
 // that nothing is added up across threads and the bits do not depend on how many there are.
 
-import { WorkerLostError } from '../errors.ts';
+import { ShapeError, WorkerLostError } from '../errors.ts';
 import type { ConvGeometry } from '../kernel/index.ts';
 import { type Convolution, type Image, type LayerStatistics, type Panel, triangle } from '../solve/index.ts';
 import { countRows } from '../solve/statistics.ts';
@@ -12,7 +12,7 @@ import type { Stage } from './transfer.ts';
 
 /** Inputs below which another thread does not pay: each unfolds and copies all the data. */
 const PANEL_ROWS = 128;
-/** Bytes of X sent at a time: threads start on the first while the next is copied. */
+/** Bytes of X, or of images, sent at a time: threads start on the first while the next is copied. */
 const BLOCK_BYTES = 2 ** 22;
 /** Blocks on their way to a thread at once. */
 const IN_FLIGHT = 2;
@@ -54,8 +54,8 @@ export class SessionStatistics<S extends LayerStatistics | TiledStatistics = Lay
   readonly #executor: Executor;
   readonly #members: readonly Member[];
   readonly #division: Division<S>;
-  /** For X and Y of the blocks in flight, and of images. */
-  readonly #stages: Stage[] = Array.from({ length: 2 * IN_FLIGHT }, () => ({}));
+  /** For the blocks in flight. */
+  readonly #stages: Stage[] = Array.from({ length: IN_FLIGHT }, () => ({}));
   /** Every call waits for the one before it. */
   #last: Promise<unknown>;
 
@@ -89,33 +89,30 @@ export class SessionStatistics<S extends LayerStatistics | TiledStatistics = Lay
     return this.#next(async () => {
       const [p, m] = [this.#p, this.#m];
       const n = countRows(p, m, X, Y);
-      const step = Math.max(1, Math.floor(BLOCK_BYTES / (4 * p)));
-      const sent: Promise<unknown>[] = [];
-      for (let row = 0; row < n; row += step) {
-        const end = Math.min(n, row + step);
-        const x = X.subarray(row * p, end * p);
-        const y = Y?.subarray(row * m, end * m);
-        if (sent.length >= IN_FLIGHT) await sent[sent.length - IN_FLIGHT];
-        const [lendX, lendY] = this.#lend(x, y, sent.length);
-        sent.push(this.#each((ask) => ask('addRows', this.#id, lendX(), lendY?.())));
-        sent[sent.length - 1].catch(() => {}); // awaited below or before the next but one
-      }
-      await Promise.all(sent);
+      const parts = inParts(n, X.byteLength).map(
+        ([first, end]) => [X.subarray(first * p, end * p), Y?.subarray(first * m, end * m)] as const,
+      );
+      await this.#send(parts, (ask, rows) => ask('addRows', this.#id, ...rows));
     });
   }
 
   /**
-   * Adds every output position of a convolution over one image, which must not change before the promise is fulfilled.
+   * Adds every output position of a convolution over images of one size, which must not change before the promise is fulfilled.
    * @param geometry  of the convolution on x; p = channels·kh·kw
-   * @param y  the target's image, m × positions
+   * @param x  the images, one after the other
+   * @param y  the target's images, each m × positions
+   * @throws {ShapeError} where sizes contradict each other
    */
-  addImage(geometry: ConvGeometry, x: Image, y?: Image): Promise<void> {
+  addImages(geometry: ConvGeometry, x: readonly Image[], y?: readonly Image[]): Promise<void> {
     return this.#next(async () => {
-      const [lendX, lendY] = this.#lend(x.data, y?.data);
-      await this.#each((ask) => {
-        const target = y && lendY && { ...y, data: lendY() };
-        return ask('addImage', this.#id, geometry, { ...x, data: lendX() }, target);
-      });
+      if (y && y.length !== x.length) {
+        throw new ShapeError(`statistics: "y" expected ${x.length} images, got ${y.length}`);
+      }
+      const bytes = x.reduce((sum, { data }) => sum + data.byteLength, 0);
+      const parts = inParts(x.length, bytes).map(
+        ([first, end]) => [x.slice(first, end), y?.slice(first, end)] as const,
+      );
+      await this.#send(parts, (ask, images) => ask('addImages', this.#id, geometry, ...images));
     });
   }
 
@@ -158,13 +155,25 @@ export class SessionStatistics<S extends LayerStatistics | TiledStatistics = Lay
     return Promise.all(this.#members.map(send));
   }
 
-  /** X and Y for one thread after the other. The block IN_FLIGHT before this one must have been dealt with. */
-  #lend(X: Float32Array, Y?: Float32Array, block = 0) {
-    const lend = (array: Float32Array, stage: number) =>
-      this.#executor.lend(array, this.#members.length, this.#stages[stage]);
-    const at = 2 * (block % IN_FLIGHT);
-    return [lend(X, at), Y && lend(Y, at + 1)] as const;
+  /** Parts one after the other to all threads, which begin with the first while the next is copied. */
+  async #send<T>(parts: readonly T[], send: (ask: Member, part: T) => Promise<unknown>): Promise<void> {
+    const sent: Promise<unknown>[] = [];
+    for (const [i, part] of parts.entries()) {
+      if (i >= IN_FLIGHT) await sent[i - IN_FLIGHT];
+      const lend = this.#executor.lend(part, this.#stages[i % IN_FLIGHT]);
+      sent[i] = this.#each((ask) => send(ask, lend()));
+      sent[i].catch(() => {}); // awaited below or before the next but one
+    }
+    await Promise.all(sent);
   }
+}
+
+/** From where to where the parts reach in which n rows or images, of so many bytes in all, are sent. */
+function inParts(n: number, bytes: number): (readonly [first: number, end: number])[] {
+  const step = Math.max(1, Math.floor((BLOCK_BYTES * n) / bytes));
+  const parts: [number, number][] = [];
+  for (let first = 0; first < n; first += step) parts.push([first, Math.min(n, first + step)]);
+  return parts;
 }
 
 /**

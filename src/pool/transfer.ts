@@ -46,7 +46,7 @@ export function copyOf<T>(value: T, stage?: Stage, given?: object): T {
 /** A cache line. */
 const LINE = 64;
 /** What a stage holds of a job at most. */
-export const STAGE_BYTES = 2 ** 28;
+const STAGE_BYTES = 2 ** 28;
 
 /** Every array in plain data that is not shared, once. @param except  a part that is not looked at */
 function arraysIn(value: unknown, except?: object, found = new Set<ArrayBufferView>()): ArrayBufferView[] {

@@ -61,18 +61,15 @@ async function everything(session: Session) {
   const images = session.statistics(45 * 9, 3, true);
   await rows.addRows(X.subarray(300 * p), Y.subarray(300 * m));
   const statistics = await rows.finish();
-  for (let i = 0; i < 30; i++) {
-    const x = { channels: 45, data: Float32Array.from(randomArray(45 * 42, 10 + i)) };
-    images.addImage(GEOMETRY, x, { channels: 3, data: Float32Array.from(randomArray(3 * 20, 50 + i)) });
-  }
+  const imagesOf = (count: number, channels: number, pixels: number, seed: number) =>
+    Array.from({ length: count }, (_, i) => {
+      return { channels, data: Float32Array.from(randomArray(channels * pixels, seed + i)) };
+    });
+  images.addImages(GEOMETRY, imagesOf(1, 45, 42, 9), imagesOf(1, 3, 20, 8));
+  images.addImages(GEOMETRY, imagesOf(600, 45, 42, 10), imagesOf(600, 3, 20, 700)); // more than one message holds
   const unfolded = await images.finish();
   const correlations = session.statistics(45 * 9, 2, true, PADDED);
-  for (let i = 0; i < 30; i++) {
-    const image = (channels: number, seed: number) => {
-      return { channels, data: Float32Array.from(randomArray(channels * 42, seed)) };
-    };
-    correlations.addImage(PADDED, image(45, 100 + i), image(2, 200 + i));
-  }
+  correlations.addImages(PADDED, imagesOf(30, 45, 42, 100), imagesOf(30, 2, 42, 200));
   const correlated = await correlations.finish();
   const W0 = randomArray(p * m, 3);
   const layer = { groupSize: 3, bias: randomArray(m, 4), W: W0, fit: statistics, heldOut: statistics };
@@ -205,6 +202,12 @@ describe.each([1, 2])('%i threads: errors keep their class, code and fields', (t
     await expect(statistics.addRows(new Float32Array(8))).rejects.toThrow(built.ShapeError);
     await expect(statistics.finish()).rejects.toThrow(built.ShapeError);
     await statistics.dispose();
+    const images = session.statistics(4, 2, true);
+    const image = { channels: 1, data: new Float32Array(9) };
+    await expect(images.addImages(GEOMETRY, [image], [])).rejects.toThrow(
+      new built.ShapeError('statistics: "y" expected 1 images, got 0'),
+    );
+    await images.dispose();
     expect(await session.inverse(Float64Array.of(4), 1)).toEqual(Float64Array.of(0.25));
   });
 

@@ -127,7 +127,7 @@ test('a convolution gives the sums of one memory', async () => {
   const image = { channels: 10, data: Float32Array.from(normals(10 * 750, 5)) };
   const target = { channels: 4, data: Float32Array.from(normals(4 * 750, 6)) };
   const [whole, tiled] = [session.statistics(90, 4, true), session.tiledStatistics(90, 4, true, 32)];
-  for (const statistics of [whole, tiled]) await statistics.addImage(geometry as never, image, target);
+  for (const statistics of [whole, tiled]) await statistics.addImages(geometry as never, [image], [target]);
   const [expected, found] = [await whole.finish(), await tiled.finish()];
   expect(found.n).toBe(750);
   expect(found.sumX).toEqual(expected.sumX);
