@@ -83,13 +83,15 @@ export async function pruneModel(path: string, flags: PruneFlags, command: Comma
   if (output === undefined) throw new InputError('where the pruned model goes is missing: `output`');
   const latencyTable = flags.latencyTable === undefined ? undefined : await readTable(flags.latencyTable);
   const signal = interruptSignal(flags); // before there is anything to tidy up
-  await checkReport(flags.report, { overwrite: flags.overwrite, inputs: inputsOf(path, flags) });
+  const replacing = { overwrite: flags.overwrite, inputs: inputsOf(path, flags) };
+  await checkReport(flags.report, replacing, output);
   const analysed = await readTradeoff(settings.work);
   const { report } = await progressing((told) => prune(path, { ...settings, ...told, signal, latencyTable }));
   const tradeoff = report.tradeoff ?? analysed;
   const saved = { ...report, tradeoff, settings: configOf(command, path) };
-  await keepReport(saved, { ...flags, work: settings.work });
+  // Before the report, whose disk may be full by now.
   print(flags, () => pruneText(saved, output, process.stdout.isTTY), saved);
+  await keepReport(saved, { ...flags, work: settings.work }, replacing);
 }
 
 /** Files and folders that a command reads. */
@@ -103,9 +105,10 @@ export async function reportRun(
   work: string,
   flags: Pick<PruneFlags, 'report' | 'json' | 'overwrite'>,
 ): Promise<void> {
-  await checkReport(flags.report, { overwrite: flags.overwrite, inputs: [work] });
+  const replacing = { overwrite: flags.overwrite, inputs: [work] };
+  await checkReport(flags.report, replacing);
   const report = await readReport(work);
-  if (flags.report !== undefined) await keepReport(report, { report: flags.report });
+  if (flags.report !== undefined) await keepReport(report, { report: flags.report }, replacing);
   print(flags, () => pruneText(report, report.model.path, process.stdout.isTTY), report);
 }
 

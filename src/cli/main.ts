@@ -1,15 +1,15 @@
 #!/usr/bin/env node
-// The `osscar` command. Exit codes: 0 done, 2 bad input or usage, 1 our fault, 130 and 143 interrupted.
+// The `osscar` command. Exit codes: 0 done, 2 bad input or usage, 1 our fault, 129, 130 and 143 interrupted.
 
 import { setFlagsFromString } from 'node:v8';
 import { Command, CommanderError, Option } from 'commander';
-import { inputError } from '../disk/files.ts';
 import { disk } from '../disk/host.ts';
 import { OsscarError } from '../errors.ts';
 import { SIZES } from '../pipeline/index.ts';
 import { printable } from '../printable.ts';
 import { FORMATS, setHost } from '../run/index.ts';
 import { METHODS } from '../solve/index.ts';
+import { inputError } from '../system.ts';
 import { version } from '../version.ts';
 import {
   analyzeModel,
@@ -23,6 +23,7 @@ import {
 } from './commands.ts';
 import { applyConfig } from './config.ts';
 import { flagged } from './flags.ts';
+import { watchRepeats } from './mistakes.ts';
 import {
   addDataFlags,
   addKeepFlags,
@@ -212,6 +213,8 @@ program
   .option('--json', 'print one JSON object on standard output, nothing else')
   .addHelpText('after', examples(['osscar status --queue redis://10.0.0.1:6379']))
   .action(showStatus);
+
+for (const command of program.commands) watchRepeats(command);
 
 setHost(disk);
 

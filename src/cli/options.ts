@@ -393,10 +393,10 @@ export class InterruptedError extends OsscarError {
   }
 }
 
-/** Aborted by Ctrl-C, or where the process is asked to end. The second time it ends at once, whatever it does. */
+/** Aborted by Ctrl-C, or where the process is asked to end or its terminal is gone. The second time it ends at once, whatever it does. */
 export function interruptSignal(flags: Pick<RunFlags, 'work' | 'store'>): AbortSignal {
   const interrupt = new AbortController();
-  const signals = ['SIGINT', 'SIGTERM'] as const;
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
   const ignore = () => signals.forEach((signal) => void process.off(signal, listener));
   let interrupted = false;
   function listener(signal: NodeJS.Signals): void {

@@ -1,7 +1,15 @@
 // Where reports go: a page and its JSON where they are asked for, and the JSON into the folder that keeps a run.
 
 import { join } from 'node:path';
-import { checkFolder, checkWritable, isFile, readFileBytes, writeAtomically } from '../disk/files.ts';
+import {
+  checkFolder,
+  checkReplacing,
+  checkWritable,
+  isFile,
+  readFileBytes,
+  realPlace,
+  writeAtomically,
+} from '../disk/files.ts';
 import { InputError } from '../errors.ts';
 import { parseJsonObject } from '../json.ts';
 import type { SavedReport, Tradeoff, TradeoffReport } from '../pipeline/index.ts';
@@ -19,20 +27,34 @@ const encode = (text: string) => [new TextEncoder().encode(text)];
 const PAGE = /\.html?$/i;
 const besides = (page: string) => `${page.replace(PAGE, '')}.json`;
 
-/** @throws {InputError} where the page or its JSON cannot be written, or may not be replaced */
-export async function checkReport(page: string | undefined, replacing: Replacing): Promise<void> {
+/**
+ * @param output  where the model goes
+ * @throws {InputError} where the page or its JSON cannot be written, or may not be replaced
+ */
+export async function checkReport(
+  page: string | undefined,
+  replacing: Replacing,
+  output?: string,
+): Promise<void> {
   if (page === undefined) return;
   if (!PAGE.test(page)) throw new InputError(`\`report\`: expected the name of an .html file, got "${page}"`);
-  for (const path of [page, besides(page)]) await checkWritable(path, replacing);
+  for (const path of [page, besides(page)]) {
+    if (output !== undefined && (await realPlace(path)) === (await realPlace(output)))
+      throw new InputError(`\`report\`: "${path}" is where the model goes; choose another name`);
+    await checkWritable(path, replacing);
+  }
 }
 
+/** @param replacing  what it was checked with: what has come since is another run's */
 export async function keepReport(
   report: SavedReport,
   { report: page, work }: Pick<PruneFlags, 'report' | 'work'>,
+  replacing: Replacing,
 ): Promise<void> {
   const json = `${JSON.stringify(report)}\n`;
   if (work !== undefined) await writeAtomically(join(work, REPORT_FILE), encode(json));
   if (page === undefined) return;
+  for (const path of [page, besides(page)]) await checkReplacing(path, replacing);
   await writeAtomically(besides(page), encode(json));
   await writeAtomically(page, encode(await reportHtml(report)));
 }

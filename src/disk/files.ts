@@ -22,34 +22,10 @@ import { InputError } from '../errors.ts';
 import type { ReadExternal } from '../graph/index.ts';
 import { type JsonObject, parseJsonObject } from '../json.ts';
 import type { Replacing } from '../run/index.ts';
+import { inputError } from '../system.ts';
 import { removeLeftovers, temporaryName } from './temporary.ts';
 
-const REASONS: Record<string, string> = {
-  ENOENT: 'no such file or folder',
-  ENOTDIR: 'not a folder',
-  EEXIST: 'not a folder', // of what is made if need be
-  EISDIR: 'is a folder',
-  EACCES: 'permission denied',
-  EPERM: 'permission denied',
-  EROFS: 'read-only file system',
-  EBUSY: 'is in use, or something is mounted there',
-  ENOSPC: 'no space left',
-  EDQUOT: 'no space left (quota)',
-  EIO: 'the disk failed (I/O error)',
-  ELOOP: 'a link that leads to itself',
-  ENAMETOOLONG: 'the name is too long',
-  EMFILE: 'too many open files',
-  ERR_FS_FILE_TOO_LARGE: 'larger than 2 GiB',
-};
-
-/** What a failed system call on a path is to the user. What is an InputError stays as it is. */
-export function inputError(path: string, cause: unknown): InputError {
-  if (cause instanceof InputError) return cause;
-  const { code, message } = cause as NodeJS.ErrnoException;
-  return new InputError(`"${path}": ${REASONS[code ?? ''] ?? message}`, { cause });
-}
-
-/** The same, where failures of the system become InputErrors that name the path. */
+/** An action of the system, whose failures become InputErrors that name the path. */
 export const named = <T>(path: string, action: Promise<T>): Promise<T> =>
   action.catch((cause) => {
     throw inputError(path, cause);
@@ -137,6 +113,13 @@ function isWithin(folder: string, path: string): boolean {
   return way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way);
 }
 
+/** Where a path leads, or will lead once it is there: a work folder may be made by the run. */
+export async function realPlace(path: string): Promise<string> {
+  const full = resolve(path);
+  const up = dirname(full);
+  return realpath(full).catch(async () => (up === full ? full : join(await realPlace(up), basename(full))));
+}
+
 /** Where the files of a folder may really lie: in it, and of the Hugging Face cache among the blobs it links to. */
 async function rootsOf(folder: string): Promise<string[]> {
   const real = await realpath(folder);
@@ -204,17 +187,16 @@ export function externalReader(modelPath: string, onRead: (path: string) => void
  */
 export async function checkReplacing(path: string, { overwrite = false, inputs = [] }: Replacing) {
   const info = await named(path, unlessMissing(lstat(path)));
-  if (!info) return undefined;
-  const real = await realpath(path).catch(() => resolve(path));
-  const { dev, ino } = await stat(path).catch(() => info);
+  const real = await realPlace(path);
+  const { dev, ino } = await stat(path).catch(() => info ?? { dev: 0, ino: 0 });
   for (const input of inputs) {
     const other = await stat(input).catch(() => undefined);
-    if (!other) continue;
-    const isSame = ino !== 0 && other.dev === dev && other.ino === ino; // a second name of one file
-    if (isSame || isWithin(real, await realpath(input))) {
+    const isSame = ino !== 0 && other?.dev === dev && other.ino === ino; // a second name of one file
+    if (isSame || isWithin(real, await realPlace(input))) {
       throw new InputError(`"${path}": is, or holds, the input "${input}"; choose another output`);
     }
   }
+  if (!info) return undefined;
   if (!overwrite)
     throw new InputError(
       `"${path}": exists already; choose another name or overwrite it (\`overwrite: true\`)`,
@@ -237,6 +219,12 @@ export async function checkWritable(path: string, replacing: Replacing = {}): Pr
   // A device would be replaced by a file of its name.
   const there = await stat(path).catch(() => undefined);
   if (there && !there.isFile()) throw new InputError(`"${path}": is no file, and is not overwritten`);
+  await checkTakesFiles(folder);
+}
+
+/** @throws {InputError} if it is no folder, or none that files can be made in */
+export async function checkTakesFiles(folder: string): Promise<void> {
+  await checkFolder(folder);
   // access() alone says yes to root, whatever the permissions and mounts.
   const probe = temporaryName(folder);
   try {

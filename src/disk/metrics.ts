@@ -4,8 +4,8 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client';
 import { InputError } from '../errors.ts';
+import { inputError } from '../system.ts';
 import type { WorkerOptions } from './bullmq.ts';
-import { inputError } from './files.ts';
 
 /** Seconds: from a small layer's job to an hour. */
 const BUCKETS = [0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600];

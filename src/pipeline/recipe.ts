@@ -4,7 +4,7 @@ import { InputError } from '../errors.ts';
 import type { Structure } from '../graph/index.ts';
 import { groupsToKeep, type LayerRecipe, METHODS, refits, SEARCHES } from '../solve/index.ts';
 import { EFFORTS, type Effort } from './allocate/effort.ts';
-import { BUDGETS, type Budget, type BudgetOptions, parseBudget, type WidthOptions } from './budget.ts';
+import { BUDGETS, type Budget, type BudgetOptions, parseBudget, SIZES, type WidthOptions } from './budget.ts';
 
 /** What layers can be fitted to; see {@link Target}. `auto` tries several. */
 export const TARGETS = ['auto', 'self', 'dense', 'residual'] as const;
@@ -135,7 +135,7 @@ export interface RecipeOptions extends Partial<Recipe>, BudgetOptions, WidthOpti
 }
 
 /**
- * @throws {InputError} for a ratio outside (0, 1], no budget or several, widths without a budget, a negative damping, or an
+ * @throws {InputError} for a ratio outside (0, 1], no budget or several, widths or an effort without a budget, a negative damping, or an
  *   unknown method, target, search or effort
  *
  * @example
@@ -144,10 +144,10 @@ export interface RecipeOptions extends Partial<Recipe>, BudgetOptions, WidthOpti
 export function parseRecipe(options: RecipeOptions): Recipe {
   const { keep, method = 'osscar', target = 'auto', search = 'swap', correct = true } = options;
   const { producers = true } = options;
-  const { damping, groupsPerStep, effort = 'medium', round, min, max, pin, exclude } = options;
+  const { damping, groupsPerStep, effort, of, round, min, max, pin, exclude } = options;
   const budget = parseBudget(options);
   const widths = { round, min, max, pin, exclude };
-  const spend = options.spend ?? (budget && { ...budget, widths, effort });
+  const spend = options.spend ?? (budget && { ...budget, widths, effort: effort ?? 'medium' });
   if ((keep === undefined) === (spend === undefined)) {
     const budgets = [...BUDGETS, 'maxLoss'].map((it) => `\`${it}\``).join(', ');
     throw new InputError(
@@ -164,7 +164,11 @@ export function parseRecipe(options: RecipeOptions): Recipe {
       throw new InputError(
         `\`${foreign[0]}\` is for budgets, and says nothing beside \`keep\`; of single structures, give \`keep.layers\``,
       );
+    if (effort !== undefined)
+      throw new InputError('`effort` is for budgets, and says nothing beside `keep`; leave it out');
   }
+  if (of !== undefined && options.maxLoss === undefined && options.spend === undefined)
+    throw new InputError('`of` is for `maxLoss`, and says nothing beside what is given; leave it out');
   if (damping !== undefined && !(damping >= 0 && damping < Infinity))
     throw new InputError(`\`damping\` must be at least 0, got ${damping}`);
   const expect = (what: string, known: readonly string[], got: string) => {
@@ -173,7 +177,8 @@ export function parseRecipe(options: RecipeOptions): Recipe {
   expect('method', METHODS, method);
   if (typeof target === 'string') expect('target', TARGETS, target);
   expect('search', SEARCHES, search);
-  expect('effort', EFFORTS, effort);
+  if (effort !== undefined) expect('effort', EFFORTS, effort);
+  if (of !== undefined) expect('of', SIZES, of);
   return { keep, spend, method, target, search, damping, groupsPerStep, correct, producers };
 }
 

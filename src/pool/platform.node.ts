@@ -2,6 +2,7 @@
 // loads in browsers.
 
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
+import { inputError } from '../system.ts';
 import type { Platform } from './platform.ts';
 
 const threads = () => process.getBuiltinModule('node:worker_threads');
@@ -48,7 +49,14 @@ export const node: Platform = {
     const path = process
       .getBuiltinModule('node:path')
       .join(folder ?? process.getBuiltinModule('node:os').tmpdir(), `osscar-tiles-${crypto.randomUUID()}`);
-    const file = openSync(path, 'wx+', 0o600);
+    const attempt = <T>(action: () => T): T => {
+      try {
+        return action();
+      } catch (cause) {
+        throw inputError(path, cause);
+      }
+    };
+    const file = attempt(() => openSync(path, 'wx+', 0o600));
     // Of a file that has no name nothing is left, however the process ends. Windows keeps names of open files.
     const unlink = () => rmSync(path, { force: true });
     let unlinked = false;
@@ -57,8 +65,13 @@ export const node: Platform = {
       unlinked = true;
     } catch {}
     return {
-      read: (into, { at }) => readSync(file, into, 0, into.length, at),
-      write: (bytes, { at }) => writeSync(file, bytes, 0, bytes.length, at),
+      read: (into, { at }) => attempt(() => readSync(file, into, 0, into.length, at)),
+      write(bytes, { at }) {
+        // A disk that runs full takes a part, and says why at the next call.
+        for (let done = 0; done < bytes.length; )
+          done += attempt(() => writeSync(file, bytes, done, bytes.length - done, at + done));
+        return bytes.length;
+      },
       close() {
         closeSync(file);
         if (!unlinked) unlink();

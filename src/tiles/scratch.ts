@@ -1,5 +1,6 @@
 // Blocks in a file that is read and written as they are needed.
 
+import { InputError } from '../errors.ts';
 import { type ElementType, elementBytes } from '../kernel/index.ts';
 import { arrayOf, type Floats, type Place } from './storage.ts';
 
@@ -42,5 +43,6 @@ function bytesOf({ buffer, byteOffset, byteLength }: Floats): Uint8Array {
 }
 
 function expectAll(done: number, { byteLength }: Floats): void {
-  if (done !== byteLength) throw new Error(`tiles: the scratch file took ${done} of ${byteLength} bytes`);
+  if (done !== byteLength)
+    throw new InputError(`tiles: the scratch file took ${done} of ${byteLength} bytes`);
 }

@@ -80,6 +80,7 @@ function atFirst(act: (child: ChildProcess) => void): (child: ChildProcess) => v
 describe.each([
   ['SIGINT', 130],
   ['SIGTERM', 143],
+  ['SIGHUP', 129],
 ] as const)('a run ended by %s exits with %d, and leaves nothing behind:', (signal, exitCode) => {
   const message = 'osscar: interrupted; nothing was written\n';
 

@@ -13,6 +13,7 @@ import {
   osscar,
   osscarIn,
   osscarJson,
+  osscarUnder,
   PREPROCESSING,
   PROGRESS,
   refused,
@@ -334,6 +335,16 @@ describe.concurrent('a flag', () => {
       /calib": is a folder; expected a file of text \(\.txt, \.jsonl\) or of token ids \(\.npy\)$/m,
     ],
     [
+      'an effort beside a ratio',
+      [...images, '--effort', 'high'],
+      '--effort is for budgets, and says nothing beside --keep; leave it out',
+    ],
+    [
+      'what is made small, without a loss',
+      [...images, '--of', 'params'],
+      '--of is for --max-loss, and says nothing beside what is given; leave it out',
+    ],
+    [
       'structures that stay whole beside a ratio',
       [...images, '--exclude', '*'],
       '--exclude is for budgets, and says nothing beside --keep; of single structures, give --keep-layer',
@@ -483,4 +494,71 @@ describe.concurrent('a configuration', () => {
   test('is refused: a file that is not there', async () => {
     await refused(['inspect', MOBILENET, '--config', join(folder, 'no.json')], /no\.json": no such file/);
   });
+});
+
+describe.concurrent('paths of one command that do not go together', () => {
+  const vision = ['--calibrate', fixture('calib'), ...PREPROCESSING, '--keep', '0.5', ...FAST];
+  const text = ['--calibrate', TEXT, '--keep', '0.5', ...FAST];
+
+  test.each(['r.html', 'r.json'])('a report in the place of the model: %s', async (name) => {
+    const out = newFolder('out');
+    await refused(
+      ['prune', MOBILENET, ...vision, '-o', join(out, name), '--report', join(out, '.', 'r.html')],
+      `--report: "${join(out, name)}" is where the model goes; choose another name`,
+    );
+    expect(listing(out)).toEqual([]);
+  });
+
+  test.each(['small', 'small/run'])(
+    'a work folder where the model goes, before it is made: %s',
+    async (work) => {
+      const out = newFolder('out');
+      await refused(
+        ['prune', fixture('opt-kjv'), ...text, '-o', join(out, 'small'), '--work', join(out, work)],
+        /small": is, or holds, the input ".*"; choose another output/,
+      );
+      expect(listing(out)).toEqual([]);
+    },
+  );
+
+  test.each([
+    ['', '"": no such file or folder'],
+    ['no', 'no": no such file or folder'],
+    ['file', 'file": not a folder'],
+  ])('a scratch folder that is none: "%s"', async (name, message) => {
+    const out = newFolder('out');
+    writeFileSync(join(out, 'file'), '');
+    const scratch = name && join(out, name);
+    await refused(
+      ['prune', fixture('opt-kjv'), ...text, '-o', join(out, 'small'), '--scratch', scratch],
+      message,
+    );
+    expect(listing(out)).toEqual(['file']);
+  });
+});
+
+test('of a flag that is given again it is said which one counts, unless it is the same or is gathered', async () => {
+  const given = ['--size', '28', '--size', '28', '--input', 'a=1', '--input', 'b=1'];
+  const { stderr } = await osscar('inspect', MOBILENET, '--threads', '2', '--threads', '1', ...given);
+  expect(stderr).toMatch(
+    /^osscar: warning: --threads is given as 2 and as 1; the last counts\nosscar: (?!warning)/,
+  );
+});
+
+test('a report that finds its disk full does not take the results along', async () => {
+  const out = newFolder('out');
+  const isPage = "String(to).endsWith('r.html')";
+  const full = `import fs from 'node:fs/promises';
+    import { syncBuiltinESMExports } from 'node:module';
+    const { rename } = fs;
+    const failure = Object.assign(new Error('full'), { code: 'ENOSPC', syscall: 'rename' });
+    fs.rename = async (from, to) => { if (${isPage}) throw failure; return rename(from, to); };
+    syncBuiltinESMExports();`;
+  const { code, stdout, stderr } = await osscarUnder(
+    ['--import', `data:text/javascript,${encodeURIComponent(full)}`],
+    ...['prune', MOBILENET, '--calibrate', fixture('calib'), ...PREPROCESSING, '--keep', '0.5', ...FAST],
+    ...['-o', join(out, 'a.onnx'), '--report', join(out, 'r.html'), '--json', '--threads', '1'],
+  );
+  expect([code, JSON.parse(stdout).model.path]).toEqual([2, join(out, 'a.onnx')]);
+  expect(stderr).toMatch(/r\.html": no space left\n$/);
 });

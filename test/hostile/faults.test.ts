@@ -1,16 +1,18 @@
 // Faults at every operation that writes: afterwards there is the old output or the new one, whole.
 
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import fs, { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { CheckpointWriter, openCheckpoint, planSafetensors } from '../../src/checkpoint/index.ts';
 import { externalReader } from '../../src/disk/files.ts';
 import { createFolder, openFolder } from '../../src/disk/folder.ts';
 import { openFileOutput } from '../../src/disk/output.ts';
+import { scratchFile } from '../../src/disk/scratch.ts';
 import { folderStore } from '../../src/disk/store.ts';
 import { InputError } from '../../src/errors.ts';
 import { readModel, toFloat32, writeModel } from '../../src/graph/index.ts';
 import type { PruneResult } from '../../src/pipeline/index.ts';
+import { node } from '../../src/pool/platform.node.ts';
 import { temporaryFolder } from '../cli/osscar.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { Disk, type Fault } from './disk.ts';
@@ -207,4 +209,35 @@ describe.each(FAULTS)('%s at every operation', (fault) => {
     );
     expect(points).toBeGreaterThan(4);
   });
+});
+
+test('a scratch file on a disk that is full says which one, and goes', async () => {
+  for (let at = 0; ; at++) {
+    const path = mkdtempSync(join(folder, 'scratch-'));
+    const file = scratchFile(path);
+    const { count, error } = await Disk.run('ENOSPC', at, () => file.write(0, new Float32Array(9)));
+    if (at >= count) {
+      await file.close();
+      expect([at, temporaries(path)]).toEqual([2, []]);
+      return;
+    }
+    expect(error).toBeInstanceOf(InputError);
+    expect((error as Error).message).toMatch(/\.osscar-[^"]+": no space left$/);
+    await file.close().catch((cause) => expect(cause).toBe(error));
+    expect(temporaries(path)).toEqual([]);
+  }
+});
+
+test('the file of a layer in tiles too', async () => {
+  await expect(node.scratch(join(folder, 'missing'))).rejects.toThrow(
+    /osscar-tiles-[^"]+": no such file or folder$/,
+  );
+  const write = vi.spyOn(fs, 'writeSync').mockImplementationOnce(() => 3);
+  write.mockImplementationOnce(() => {
+    throw Object.assign(new Error('full'), { code: 'ENOSPC' });
+  });
+  const file = await node.scratch(folder);
+  expect(() => file.write(new Uint8Array(9), { at: 0 })).toThrow(/osscar-tiles-[^"]+": no space left$/);
+  write.mockRestore();
+  file.close();
 });
