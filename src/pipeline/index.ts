@@ -38,7 +38,7 @@ export {
   type OpenedLanguageModel,
   openLanguageModel,
 } from './folder.ts';
-export { type InputValues, isTokenMask, type ModelInput, takesTokens } from './inputs.ts';
+export { type InputDims, type InputValues, isTokenMask, type ModelInput, takesTokens } from './inputs.ts';
 export {
   type LatencyOptions,
   type LatencyTable,

@@ -13,6 +13,8 @@ type Dims = readonly number[];
 export interface OtherInput extends ValueDescription {
   /** The axis that counts samples; undefined where all samples share the value. */
   readonly batchAxis?: number;
+  /** What the data say of its axes, that of the batch among them; −1 where they do not. */
+  readonly said?: Dims;
   /** What it is where the data does not say, given what the samples are. Left out: the data has to say. */
   readonly fill?: Fill;
 }
@@ -60,9 +62,13 @@ export function isTokenMask(name: string): boolean {
 /** What some inputs are for all samples: a number fills the input. */
 export type InputValues = Readonly<Record<string, number | readonly number[]>>;
 
+/** Dims of a sample, without the batch, of inputs by name: what the data say of those that go along. */
+export type InputDims = Readonly<Record<string, readonly number[]>>;
+
 /**
  * @param outputs  by which the states of a recurrent model are told
  * @param values  of inputs that the user has said
+ * @param sample  where the model leaves extents of inputs that go along open
  * @throws {InputError} where a value is of an input that there is not, or of the one that samples go to
  * @throws {UnsupportedModelError} where no input has a leading batch dimension
  */
@@ -70,6 +76,7 @@ export function modelInput(
   inputs: readonly ValueDescription[],
   outputs: readonly ValueDescription[],
   values: InputValues = {},
+  sample: InputDims = {},
 ): ModelInput {
   for (const name of Object.keys(values)) {
     if (!inputs.some((input) => input.name === name))
@@ -90,9 +97,23 @@ export function modelInput(
       `input "${name}" has shape [${dims.join(', ')}]; a leading batch dimension is needed`,
     );
   }
-  const others = inputs
+  const beside = inputs
     .filter((input) => input !== main)
-    .map((input) => otherInput(input, main, conventionOf(input, outputs), values[input.name]));
+    .map((input) => {
+      const convention = conventionOf(input, outputs);
+      const value = values[input.name];
+      const isShared = input.dims.length < 2 && (value !== undefined || convention?.isShared);
+      const batchAxis = isShared ? undefined : batchAxisOf(input, main);
+      return {
+        ...input,
+        batchAxis,
+        convention: value === undefined ? convention : { value: elementOf(value) },
+      };
+    });
+  const said = saidOf(beside, sample);
+  const others = beside.map(({ convention, ...input }, i) =>
+    withFill({ ...input, said: said[i] }, main, convention),
+  );
   const shape = dims.slice(1).map(fixed);
   const fixedBatch = fixed(dims[0]) || batchOfStates(others, main);
   return { name, type, shape, open: shape.map((dim) => dim === 0), fixedBatch, others };
@@ -100,6 +121,25 @@ export function modelInput(
 
 const namesOf = (inputs: readonly { name: string }[]) => inputs.map(({ name }) => `"${name}"`).join(', ');
 const fixed = (dim: number | string) => (typeof dim === 'number' && dim > 0 ? dim : 0);
+
+/** What the data say of axes; those of one name have one extent. */
+function saidOf(
+  inputs: readonly Pick<OtherInput, 'name' | 'dims' | 'batchAxis'>[],
+  sample: InputDims,
+): Dims[] {
+  const own = inputs.map(({ name, dims, batchAxis }) => {
+    const extents = [...(batchAxis === 0 ? [-1] : []), ...(sample[name] ?? [])];
+    return dims.map((_, axis) => extents[axis] ?? -1);
+  });
+  const named = new Map<number | string, number>();
+  for (const [i, { dims }] of inputs.entries()) {
+    for (const [axis, dim] of dims.entries())
+      if (typeof dim === 'string' && own[i][axis] >= 0) named.set(dim, own[i][axis]);
+  }
+  return inputs.map(({ dims }, i) =>
+    dims.map((dim, axis) => (own[i][axis] >= 0 ? own[i][axis] : (named.get(dim) ?? -1))),
+  );
+}
 
 /** Images before tokens before the rest: where a model takes several, the work is behind the images. */
 function mainOf(inputs: readonly ValueDescription[]): ValueDescription | undefined {
@@ -138,9 +178,12 @@ function conventionOf(input: ValueDescription, outputs: readonly ValueDescriptio
   return named ?? (isState(input, outputs) ? { value: 0, open: 1 } : undefined);
 }
 
-/** A state comes in and goes out, of the same extents and nearly the same name: `h` and `hn`, `state` and `stateN`. */
+/**
+ * A state comes in and goes out, of the same extents and nearly the same name: `h` and `hn`, `state` and `stateN`. An image
+ * that is all that comes out is none: it is what a denoiser makes of another one.
+ */
 function isState({ name, type, dims }: ValueDescription, outputs: readonly ValueDescription[]): boolean {
-  if (!/^float/.test(type) || dims.length < 2) return false;
+  if (!/^float/.test(type) || dims.length < 2 || (dims.length === 4 && outputs.length === 1)) return false;
   const own = stemOf(name);
   return outputs.some((output) => {
     const alike = output.dims.length === dims.length || output.dims.length === 0;
@@ -168,20 +211,10 @@ function batchAxisOf({ dims }: ValueDescription, main: ValueDescription): number
   return dims.length > 0 && fixed(batch) > 0 && dims[0] === batch ? 0 : undefined;
 }
 
-function otherInput(
-  input: ValueDescription,
-  main: ValueDescription,
-  convention: Convention | undefined,
-  said: number | readonly number[] | undefined,
-): OtherInput {
-  const axis =
-    input.dims.length < 2 && (said !== undefined || convention?.isShared)
-      ? undefined
-      : batchAxisOf(input, main);
-  const described = { ...input, batchAxis: axis };
-  if (said === undefined && !convention) return described;
-  const { value, open } = said === undefined ? convention! : { value: elementOf(said), open: undefined };
-  return { ...described, fill: (dims) => filled(extentsOf(described, main, dims, open), value) };
+function withFill(input: OtherInput, main: ValueDescription, convention: Convention | undefined): OtherInput {
+  if (!convention) return input;
+  const { value, open } = convention;
+  return { ...input, fill: (dims) => filled(extentsOf(input, main, dims, open), value) };
 }
 
 const elementOf = (said: number | readonly number[]) =>
@@ -189,7 +222,7 @@ const elementOf = (said: number | readonly number[]) =>
 
 /** Dims of another input beside a batch of samples: axes of one name have one extent. */
 export function extentsOf(
-  { name, dims, batchAxis }: OtherInput,
+  { name, dims, batchAxis, said }: OtherInput,
   main: ValueDescription,
   batch: Dims,
   open?: number,
@@ -199,9 +232,12 @@ export function extentsOf(
     if (fixed(dim) > 0) return dim as number;
     const same = typeof dim === 'string' ? main.dims.indexOf(dim) : -1;
     if (same >= 0) return batch[same];
+    if (said && said[axis] >= 0) return said[axis];
     if (open !== undefined) return open;
     if (dims.length === batch.length) return batch[axis];
-    throw new InputError(`input "${name}" has open dimensions [${dims.join(', ')}] that samples do not say`);
+    throw new InputError(
+      `input "${name}" has open dimensions [${dims.join(', ')}] that samples do not say (\`dims\`)`,
+    );
   });
 }
 

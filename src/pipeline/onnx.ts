@@ -94,10 +94,10 @@ function termsOf({ model, source, analysis, info, parameters, bytes }: OpenedMod
   ];
 }
 
-function shipmentOf({ name, source, size, inputs, residual, isCustom }: OpenedModel): Shipment {
+function shipmentOf({ name, source, size, inputs, dims, residual, isCustom }: OpenedModel): Shipment {
   if (isCustom) throw new InputError(`${name}: operators of one's own cannot be sent to workers`);
   const { model, external = [] } = writeModel(source);
-  return { kind: 'file', name, contents: [model, ...external], how: { size, inputs, residual } };
+  return { kind: 'file', name, contents: [model, ...external], how: { size, inputs, dims, residual } };
 }
 
 function profileOf(opened: OpenedModel, recipe: Recipe, sizes: Sizes): Profile {
@@ -154,6 +154,7 @@ function fileWriter(
         external: externalReader(model),
         size: opened.size,
         inputs: opened.inputs,
+        dims: opened.dims,
         operators: opened.source.operators,
       });
       return prove({ subject: onnxSubject(again), model, copies: [] });

@@ -31,7 +31,14 @@ import {
   type WrittenModel,
 } from '../graph/index.ts';
 import { checkValues } from '../limits.ts';
-import { extentsOf, type InputValues, type ModelInput, modelInput, takesTokens } from './inputs.ts';
+import {
+  extentsOf,
+  type InputDims,
+  type InputValues,
+  type ModelInput,
+  modelInput,
+  takesTokens,
+} from './inputs.ts';
 import { hasVocabulary } from './output.ts';
 import { batchAxesOf, inferShapes, movesBatch } from './shapes.ts';
 import { sizedInput } from './size.ts';
@@ -44,6 +51,8 @@ export interface OpenOptions extends ReadOptions, AnalysisOptions {
   readonly size?: readonly number[];
   /** What inputs are for all samples, as a sample rate; by name. */
   readonly inputs?: InputValues;
+  /** Dims of a sample of inputs that go along, by name, where the model leaves them open. */
+  readonly dims?: InputDims;
 }
 
 /** A model that is ready to be inspected, pruned or evaluated. */
@@ -66,6 +75,8 @@ export interface OpenedModel extends Required<ModelSize> {
   readonly size?: readonly number[];
   /** What was said of inputs. */
   readonly inputs?: InputValues;
+  /** What was said of the dims of inputs that go along. */
+  readonly dims?: InputDims;
   /** Whether the channels that shortcuts tie are structures. */
   readonly residual?: boolean;
   /** Whether it was read with operators of one's own. */
@@ -99,10 +110,10 @@ export async function openParsed(
   source: Model,
   options: OpenOptions & { bytes?(): number },
 ): Promise<OpenedModel> {
-  const { engine, size, inputs, name = source.name } = options;
+  const { engine, size, inputs, dims, name = source.name } = options;
   const model = foldBatchNormalization(foldConstants(source));
   try {
-    const input = sizedInput(declaredInput(model, inputs), model, size);
+    const input = sizedInput(declaredInput(model, inputs, dims), model, size);
     const batch = input.fixedBatch || 1;
     const shown = await probe(engine, model, input, [batch, ...input.shape]);
     // Extents that mean different things should differ: a batch of one hides what mixes it with other axes.
@@ -124,10 +135,11 @@ export async function openParsed(
       input: { ...input, outputs: Math.max(...outputs) },
       info,
       analysis: analyse(model, told.shapes, options),
-      predictsTokens: takesTokens(input) && hasVocabulary(model, input.name, info.shapes),
+      predictsTokens: takesTokens(input) && hasVocabulary(model, input, info.shapes),
       bytes: options.bytes?.() ?? sum(Array.from(source.tensors.values(), ({ bytes }) => bytes.byteLength)),
       size,
       inputs,
+      dims,
       residual: options.residual,
       isCustom: options.operators !== undefined,
       parameters: countParameters(source),
@@ -151,8 +163,12 @@ export async function openParsed(
  * @example
  * const { name, shape } = declaredInput(await readModel(bytes)); // before anything is run
  */
-export function declaredInput({ inputs, outputs }: Model, values?: InputValues): ModelInput {
-  return modelInput(inputs.map(describeValue), outputs.map(describeValue), values);
+export function declaredInput(
+  { inputs, outputs }: Model,
+  values?: InputValues,
+  dims?: InputDims,
+): ModelInput {
+  return modelInput(inputs.map(describeValue), outputs.map(describeValue), values, dims);
 }
 
 /** Samples of a run that shows where they are counted. */

@@ -1,14 +1,17 @@
 // What the first output of a model is, which decides how the model is measured.
 
 import type { Model, Shapes } from '../graph/index.ts';
+import type { ModelInput } from './inputs.ts';
 
 /**
  * Whether token ids come back as scores of the vocabulary: the last extent of the first output, (n, t, v), is the number
- * of rows of a table that the ids pick from. Hidden states are as wide as those rows.
+ * of rows of a table that the ids pick from. Hidden states are as wide as those rows. Where other ids pick from such a table
+ * too, as those of a decoder beside an encoder's, the scores are not of what comes next in the samples.
  */
-export function hasVocabulary(model: Model, ids: string, shapes: Shapes): boolean {
+export function hasVocabulary(model: Model, { name, others }: ModelInput, shapes: Shapes): boolean {
   const dims = shapes.get(model.outputs[0].name) ?? [];
-  return dims.length === 3 && tableRows(model, ids).has(dims[2]);
+  const picks = (ids: string) => dims.length === 3 && tableRows(model, ids).has(dims[2]);
+  return picks(name) && !others.some((other) => !other.fill && picks(other.name));
 }
 
 /** Rows of the tables that a value picks from, directly or by way of a cast and the like. */

@@ -69,14 +69,11 @@ export function* jsonLines(text: string, path: string): Generator<{ value: objec
   }
 }
 
-/** The largest extents of the samples' main input. */
-export function largestDims(
-  samples: readonly FeedSample[],
-  { name, shape }: ModelInput,
-): number[] | undefined {
-  const all = samples.map(({ inputs }) => inputs[name]?.dims ?? []);
-  if (all.some(({ length }) => length !== shape.length)) return undefined; // which the dataset will say
-  return shape.map((_, axis) => Math.max(...all.map((dims) => dims[axis])));
+/** The largest extents of an input in the samples; nothing, where it is not there or of several ranks, which the data set will say. */
+export function largestDims(samples: readonly FeedSample[], name: string): number[] | undefined {
+  const all = samples.flatMap(({ inputs }) => (inputs[name] ? [inputs[name].dims] : []));
+  if (all.length === 0 || all.some(({ length }) => length !== all[0].length)) return undefined;
+  return all[0].map((_, axis) => Math.max(...all.map((dims) => dims[axis])));
 }
 
 /** Some of the samples, even over their labels. */

@@ -9,6 +9,7 @@ import {
   declaredInput,
   decodeNpy,
   feedsDataset,
+  type InputDims,
   inputOf,
   type ModelInput,
   type OpenedLanguageModel,
@@ -63,6 +64,8 @@ const LABEL_OFFSET = 'osscar.label-offset';
 export const DEFAULT_IMAGES = 512;
 /** Tokens per window, unless the model has fewer positions. */
 const DEFAULT_LENGTH = 512;
+/** Extents that are left open, where nothing is run but zeros. */
+const FEW = 16;
 
 export async function openInPlace(
   place: Place,
@@ -128,7 +131,7 @@ export async function openModelFile(
   const length = takesTokens(declared) && declared.open[0] ? lengthOfText(side, options) : undefined;
   const size = sizeFor(preprocessing, options) ?? data.size ?? length;
   const { model, engine } = await openGuarded(options, opened, (guarded) =>
-    openModel(bytes, { name, external, engine: guarded, size, residual, inputs }),
+    openModel(bytes, { name, external, engine: guarded, size, residual, inputs, dims: data.dims }),
   );
   const samples = takesTokens(model.input)
     ? await tokensFor(model, side, options)
@@ -193,11 +196,25 @@ function lengthOfText({ positions }: SideFiles, options: ModelOptions): number[]
   return positions === undefined ? undefined : [lengthFor(positions, options)];
 }
 
+/** Inputs with open dimensions that no convention fills. */
+function openInputs({ others }: ModelInput) {
+  const isOpen = (dim: number | string) => !(typeof dim === 'number' && dim > 0);
+  return others.filter(({ dims, fill }) => !fill && dims.slice(1).some(isOpen));
+}
+
+/** Those of other ranks than the samples, which then say nothing of them: any length shows what can be pruned. */
+function someDims(input: ModelInput): InputDims {
+  const others = openInputs(input).filter(({ dims }) => dims.length !== input.shape.length + 1);
+  return Object.fromEntries(others.map(({ name, dims }) => [name, dims.slice(1).map(() => FEW)]));
+}
+
 /** What the data say of a model's open dimensions. */
 interface DataSize {
   readonly size?: readonly number[];
   /** Where images keep their own sizes. */
   readonly largest?: [number, number];
+  /** Of a sample of the inputs that go along. */
+  readonly dims?: InputDims;
 }
 
 async function dataFor(
@@ -206,23 +223,26 @@ async function dataFor(
   options: OpenSettings,
 ): Promise<DataSize> {
   const { data } = options;
-  const isSaid = sizeFor(preprocessing, options) !== undefined;
-  if (data === undefined || isSaid || !input.open.some(Boolean)) return {};
-  const size = await arraySize(data, input);
-  if (size) return { size };
-  const largest = input.shape.length === 3 ? await largestImage(data, preprocessing) : undefined;
-  return { size: largest, largest };
-}
-
-/** The largest extents of samples in files of arrays. */
-async function arraySize(place: Place, input: ModelInput): Promise<number[] | undefined> {
-  const { path } = place;
-  if (/\.npy$/i.test(path) && (await isFile(place))) {
-    const { shape } = decodeNpy(await place.read(), path);
-    return shape.length === input.shape.length + 1 ? shape.slice(1) : undefined;
+  if (data === undefined) return { dims: someDims(input) };
+  const isSaid = sizeFor(preprocessing, options) !== undefined || !input.open.some(Boolean);
+  if (isSaid && openInputs(input).length === 0) return {};
+  if (/\.npy$/i.test(data.path) && (await isFile(data))) {
+    const { shape } = decodeNpy(await data.read(), data.path);
+    if (!isSaid && shape.length === input.shape.length + 1) return { size: shape.slice(1) };
   }
-  const feeds = await readFeeds(place, input);
-  return feeds && largestDims(feeds, input);
+  const feeds = await readFeeds(data, input);
+  if (feeds) {
+    const dims: Record<string, readonly number[]> = {};
+    for (const { name } of input.others) {
+      const own = largestDims(feeds, name);
+      if (own) dims[name] = own;
+    }
+    const size = largestDims(feeds, input.name);
+    return { dims, ...(!isSaid && size?.length === input.shape.length && { size }) };
+  }
+  const isImages = !isSaid && input.shape.length === 3;
+  const largest = isImages ? await largestImage(data, preprocessing) : undefined;
+  return { size: largest, largest };
 }
 
 type Samples = Pick<ModelInPlace, 'calibration' | 'evaluation'>;

@@ -68,6 +68,35 @@ test('arrays by input name come from an .npz, and what is the same for all from 
   expect(report.maxDifference).toBeLessThan(1e-5);
 });
 
+test('a model of images and texts is inspected as it is, and is given texts of the length of the data', async () => {
+  const b = new OnnxBuilder();
+  const pixels = b.feed('image', ['i', 3, 8, 8]);
+  const convolved = b.node('Conv', [pixels, b.weight([8, 3, 3, 3], 1)], {}, { channels: 8 });
+  const image = b.flatten(b.globalAveragePool(b.relu(convolved)));
+  const ids = b.feed('input_ids', ['t', 'length'], 'int64');
+  const text = b.node('Gather', [b.weight([16, 8], 1), ids], {}, { channels: 8 });
+  const hidden = b.node('ReduceMean', [b.relu(b.matmul(text, 12))], { axes: [1], keepdims: 0 });
+  const model = join(folder, 'towers.onnx');
+  writeFileSync(model, b.output(b.add(b.gemm(image, 4), b.gemm(hidden, 4))).build());
+  expect((await osscarJson('inspect', model)).structures).toHaveLength(4);
+  const next = random(4);
+  const array = (dims: number[], draw: () => number) =>
+    npy(dims, Float32Array.from({ length: dims.reduce((a, c) => a * c, 1) }, draw));
+  const images = array([16, 3, 8, 8], next);
+  const texts = array([16, 5], () => Math.floor(16 * next()));
+  const data = join(folder, 'towers.npz');
+  writeFileSync(
+    data,
+    writeZip([
+      { name: 'image.npy', bytes: images },
+      { name: 'input_ids.npy', bytes: texts },
+    ]),
+  );
+  const small = join(folder, 'towers-small.onnx');
+  const report = await osscarJson('prune', model, '--calibrate', data, '-o', small, ...QUICK);
+  expect(report.maxDifference).toBeLessThan(1e-5);
+});
+
 describe('images of different sizes', () => {
   const b = new OnnxBuilder();
   const x = b.node(

@@ -84,6 +84,32 @@ describe('modelInput', () => {
     expect(otherFeeds(input, [2, 3, 16]).attention_mask.dims).toEqual([2, 3]);
   });
 
+  test('takes the image of a denoiser for data, whatever comes out of it', () => {
+    const image = ['n', 4, 16, 16];
+    const inputs = [
+      value('sample', 'float32', image),
+      value('timestep', 'int64', ['n']),
+      value('encoder_hidden_states', 'float32', ['n', 7, 24]),
+    ];
+    const { name, others } = modelInput(inputs, [value('out_sample', 'float32', image)]);
+    expect(name).toBe('sample');
+    expect(others.every(({ fill }) => !fill)).toBe(true);
+  });
+
+  test('takes from the data how long inputs are that go along; axes of one name are alike', () => {
+    const inputs = [
+      value('pixel_values', 'float32', ['images', 3, 8, 8]),
+      value('input_ids', 'int64', ['texts', 't']),
+      value('attention_mask', 'int64', ['texts', 't']),
+    ];
+    const { others } = modelInput(inputs, [], {}, { input_ids: [5] });
+    expect(others.map(({ said }) => said)).toEqual([
+      [-1, 5],
+      [-1, 5],
+    ]);
+    expect(others[1].fill!([2, 3, 8, 8]).dims).toEqual([2, 5]);
+  });
+
   test('takes what the user says of an input, and refuses what is of none', () => {
     const inputs = [value('x', 'float32', ['n', 2]), value('threshold', 'float32', [1])];
     const input = modelInput(inputs, [], { threshold: 0.5 });
@@ -181,6 +207,32 @@ describe('prune, of models with several inputs', () => {
     const feeds = { ...otherFeeds(opened.input, dims), input: { dims, data: new Float32Array(160) } };
     expect((await small.run(feeds)).output.dims).toEqual([5, 2]);
     await small.release();
+  });
+
+  test('ids of an encoder and of a decoder: the scores are of the other ids, and lengths differ', async () => {
+    const b = new OnnxBuilder();
+    const table = b.weight([16, 8], 1);
+    const [source, target] = ['input_ids', 'decoder_input_ids'].map((name, i) =>
+      b.node('Gather', [table, b.feed(name, ['n', ['t', 'u'][i]], 'int64')], {}, { channels: 8 }),
+    );
+    const hidden = b.matmul(b.relu(b.matmul(source, 12)), 8);
+    const mean = b.node('ReduceMean', [hidden], { axes: [1] });
+    const scores = b.matmul(b.relu(b.matmul(b.add(target, mean), 12)), 16);
+    const dims = { decoder_input_ids: [3] };
+    const opened = await openModel(b.output(scores).build(), { engine, size: [5], dims });
+    expect(opened.predictsTokens).toBe(false);
+    const next = random(3);
+    const ids = (length: number) => ({
+      dims: [length],
+      data: Float32Array.from({ length }, () => Math.floor(16 * next())),
+    });
+    const samples = Array.from({ length: 16 }, () => ({
+      inputs: { input_ids: ids(5), decoder_input_ids: ids(3) },
+    }));
+    const calibration = await feedsDataset(samples, opened.input);
+    const { report } = await pruneOpened(opened, { engine, session, calibration, keep: 0.5 });
+    expect(report.metric).toBeUndefined();
+    expect(report.maxDifference).toBeLessThan(1e-5);
   });
 
   test('an image and a row of numbers, both of the data', async () => {
