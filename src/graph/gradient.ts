@@ -5,7 +5,7 @@ import { create } from '@bufbuild/protobuf';
 import { InputError } from '../errors.ts';
 import { type BuildDims, valueInfo } from './build.ts';
 import type { DataType } from './dtype.ts';
-import type { LinearMap, Shapes } from './linear.ts';
+import type { ConvGeometry, LinearMap, Shapes } from './linear.ts';
 import type { Model } from './model.ts';
 import { attributeOf, type BuildAttribute, reads } from './node.ts';
 import { type NodeProto, NodeProtoSchema, ValueInfoProtoSchema } from './onnx_pb.ts';
@@ -24,7 +24,7 @@ export interface GradientValues {
 
 /** The gradients of E = ½Σ‖y − t‖² by the weights of a layer, all of them outputs. */
 export interface WeightGradients {
-  /** As many rows as W has, or more of each kernel axis: see `kernelGradient`. */
+  /** p × m as W, row-major; of a convolution channels × (taps·m), which is the same. */
   readonly weight: string;
   /** Absent where the layer has no bias. */
   readonly bias?: string;
@@ -88,25 +88,6 @@ function partOf(...args: Parameters<typeof part>): Model | undefined {
     if (error instanceof InputError) return undefined;
     throw error;
   }
-}
-
-/** W's gradient, p × m, from what the model gives: a convolution's may have positions behind the kernel. */
-export function kernelGradient(
-  { conv, p, groupSize }: Pick<LinearMap, 'conv' | 'p' | 'groupSize'>,
-  { dims, data }: { readonly dims: readonly number[]; readonly data: Float32Array },
-): Float32Array {
-  if (!conv) return data;
-  const columns = dims[1];
-  const [height, width] = conv.kernel;
-  const [high, wide] = dims.length === 3 ? [1, dims[2]] : [dims[2], dims[3]];
-  const result = new Float32Array(p * columns);
-  for (let row = 0; row < p; row++) {
-    const tap = row % groupSize;
-    const [channel, y, x] = [(row - tap) / groupSize, Math.floor(tap / width) % height, tap % width];
-    for (let j = 0; j < columns; j++)
-      result[row * columns + j] = data[((channel * columns + j) * high + y) * wide + x];
-  }
-  return result;
 }
 
 class BackwardGraph implements Backward {
@@ -195,41 +176,56 @@ class BackwardGraph implements Backward {
     return [...sources].every((value) => gradients.has(value)) ? gradients : undefined;
   }
 
-  weightGradients(
-    { input, conv, m }: LinearMap,
-    { bias }: { readonly bias?: Tensor },
-    gradient: string,
-  ): WeightGradients {
-    const power = this.node('Mul', [gradient, gradient]);
-    if (conv) {
-      const swapped = (value: string) => {
-        const rank = this.dims(input)!.length;
-        return this.node('Transpose', [value], { perm: [1, 0, 2, 3].slice(0, rank) });
-      };
-      const axes = this.dims(input)!.length - 2;
-      const inner = (pair: readonly number[]) => pair.slice(2 - axes);
-      const [top, left, bottom, right] = conv.pads;
-      // Each gradient is a kernel that goes over the images of a channel, and the kernel's taps are where it stops.
-      const weight = this.node('Conv', [swapped(input), swapped(gradient)], {
-        ...{ strides: inner(conv.dilations), dilations: inner(conv.strides) },
-        pads: [...inner([top, left]), ...inner([bottom, right])],
-      });
-      const sums = (value: string) => this.#sum(value, [0, ...inner([2, 3]).map((_, i) => 2 + i)]);
-      return {
-        weight: this.#output(weight),
-        bias: bias && this.#output(sums(gradient)),
-        power: this.#output(sums(power)),
-      };
-    }
-    const rows = (value: string, columns: number) =>
-      this.node('Reshape', [value, this.#integers([-1, columns])]);
-    const deltas = rows(gradient, m);
-    const turned = this.node('Transpose', [rows(input, this.dims(input)!.at(-1)!)], { perm: [1, 0] });
+  /** By XᵀΔ, with Δ the gradients by the layer's outputs. */
+  weightGradients(map: LinearMap, { bias }: { readonly bias?: Tensor }, gradient: string): WeightGradients {
+    const { conv, input, m } = map;
+    const last = conv && [
+      0,
+      ...this.dims(input)!
+        .slice(2)
+        .map((_, axis) => 2 + axis),
+      1,
+    ];
+    const deltas = this.#rows(last ? this.node('Transpose', [gradient], { perm: last }) : gradient, m);
+    const products = (conv ? this.#taps(map, conv) : [this.#turnedRows(input)]).map((X) =>
+      this.node('MatMul', [X, deltas]),
+    );
     return {
-      weight: this.#output(this.node('MatMul', [turned, deltas])),
+      weight: this.#output(products.length > 1 ? this.node('Concat', products, { axis: 1 }) : products[0]),
       bias: bias && this.#output(this.#sum(deltas, [0])),
-      power: this.#output(this.#sum(rows(power, m), [0])),
+      power: this.#output(this.#sum(this.node('Mul', [deltas, deltas]), [0])),
     };
+  }
+
+  #rows(value: string, columns: number): string {
+    return this.node('Reshape', [value, this.#integers([-1, columns])]);
+  }
+
+  #turnedRows(value: string): string {
+    return this.node('Transpose', [this.#rows(value, this.dims(value)!.at(-1)!)], { perm: [1, 0] });
+  }
+
+  /** What each tap of a convolution's kernel reads, channels × positions of all images. */
+  #taps({ input, output }: LinearMap, { kernel, strides, dilations, pads }: ConvGeometry): string[] {
+    const [, channels, ...extents] = this.dims(input)!;
+    const axes = extents.length; // a 1-D convolution has the last of two
+    const inner = (pair: readonly number[]) => pair.slice(2 - axes);
+    const perm = [1, 0, 2, 3].slice(0, 2 + axes);
+    const [top, left, bottom, right] = pads;
+    const around = [0, 0, ...inner([top, left]), 0, 0, ...inner([bottom, right])];
+    const padded = this.node('Pad', [this.node('Transpose', [input], { perm }), this.#integers(around)]);
+    const steps = inner(strides);
+    const reach = this.dims(output)!
+      .slice(2)
+      .map((size, axis) => (size - 1) * steps[axis] + 1);
+    const [on, by] = [perm.slice(2), steps].map((values) => this.#integers(values));
+    return Array.from({ length: kernel[0] * kernel[1] }, (_, tap) => {
+      const place = [Math.floor(tap / kernel[1]) * dilations[0], (tap % kernel[1]) * dilations[1]];
+      const first = inner(place);
+      const end = first.map((start, axis) => start + reach[axis]);
+      const read = this.node('Slice', [padded, this.#integers(first), this.#integers(end), on, by]);
+      return this.node('Reshape', [read, this.#integers([channels, -1])]);
+    });
   }
 
   written(): Uint8Array {

@@ -5,7 +5,7 @@ export { GraphBuilder } from './build.ts';
 export { countMacs, countParameters, type SizeTerms, sizeAt, sizeTerms, type Term } from './count.ts';
 export type { DataType, FloatType } from './dtype.ts';
 export { foldBatchNormalization, foldConstants } from './fold.ts';
-export { type GradientModel, gradientModel, kernelGradient } from './gradient.ts';
+export { type GradientModel, gradientModel } from './gradient.ts';
 export { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from './half.ts';
 export { halfWeights } from './half-weights.ts';
 export type { Axis } from './labels.ts';

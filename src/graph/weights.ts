@@ -16,7 +16,8 @@ import { elements, type Floats, fromFloat32, type Tensor, toFloat32, toFloat64 }
 export function readWeights(model: Model, map: LinearMap): { W: Float32Array; bias?: Float32Array } {
   const { node, layer, weight, columns, places } = layerOf(model, map);
   const stored = toFloat32(weight);
-  const W = Float32Array.from(places, (place) => stored[place]);
+  const W = new Float32Array(places.length); // `from` takes thirty times as long
+  for (let at = 0; at < W.length; at++) W[at] = stored[places[at]];
   if (layer.factors) scale(W, attributeFloat(node, layer.factors.weight, 1));
   const place = biasPlace(model, map, node, layer);
   const found = place && model.tensors.get(place.node.input[place.index]);

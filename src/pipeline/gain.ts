@@ -85,14 +85,18 @@ export class LineSums {
     const channels = dims.at(this.#gain.axis)!;
     const inner = elements(dims.slice(this.#gain.axis).slice(1));
     this.#sums ??= zeroTotals(channels);
+    const sums = this.#sums;
     const size = (z.length / dims[0]) * count;
     for (let at = 0, j = 0; at < size; j = (j + 1) % channels) {
+      // In variables, which stay in registers: more than twice as fast.
+      let [sumZ, sumY, sumZZ, sumZY] = [sums.z[j], sums.y[j], sums.zz[j], sums.zy[j]];
       for (const end = at + inner; at < end; at++) {
-        this.#sums.z[j] += z[at];
-        this.#sums.y[j] += y[at];
-        this.#sums.zz[j] += z[at] * z[at];
-        this.#sums.zy[j] += z[at] * y[at];
+        sumZ += z[at];
+        sumY += y[at];
+        sumZZ += z[at] * z[at];
+        sumZY += z[at] * y[at];
       }
+      [sums.z[j], sums.y[j], sums.zz[j], sums.zy[j]] = [sumZ, sumY, sumZZ, sumZY];
     }
     this.#n += size / channels;
   }

@@ -6,7 +6,6 @@ import type { EngineSession, FloatTensor } from '../engine/index.ts';
 import {
   type GradientModel,
   gradientModel,
-  kernelGradient,
   type LinearMap,
   linearMap,
   type Model,
@@ -387,7 +386,7 @@ class Descent {
     const names = gradients.flatMap(({ weight, bias, power }) => [weight, ...(bias ? [bias] : []), power]);
     const value = await this.#squares(this.#examples.fit, names, (results) => {
       gradients.forEach(({ weight, bias, power }, i) => {
-        addTo(totals[i].W, kernelGradient(this.#maps[i], results[weight]));
+        addTo(totals[i].W, results[weight].data);
         if (bias) addTo(totals[i].bias, results[bias].data);
         addTo(powers[i], results[power].data);
       });
