@@ -4,6 +4,7 @@ import type { FloatTensor } from '../engine/index.ts';
 import { elements, type LinearMap, type Live, sum } from '../graph/index.ts';
 import type { Convolution, Image, Layer, LayerStatistics } from '../solve/index.ts';
 import type { TiledLayer } from '../tiles/layers.ts';
+import { concatenated } from './data/dataset.ts';
 import type { Frontier, Values } from './frontier.ts';
 import type { OpenedModel } from './open.ts';
 import type { Run } from './pass.ts';
@@ -153,6 +154,8 @@ function onGridOf({ conv }: LinearMap, stride: number): Convolution | undefined 
   return conv && { ...conv, strides: [conv.strides[0] * stride, conv.strides[1] * stride] };
 }
 
+const joined = (parts: readonly Float32Array[]) => (parts.length === 1 ? parts[0] : concatenated(parts));
+
 const samplesOf = (count: number) => Array.from({ length: count }, (_, i) => i);
 
 /** For adding samples of a batch, the layer's rows and their targets, to an accumulator. */
@@ -178,7 +181,10 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
       ? [picked(x, 1, map.part!.index), batchAxis && batchAxis - 1]
       : [x, batchAxis];
     return (samples: readonly number[], to: AnyStatistics): Promise<unknown> =>
-      Promise.all(samples.map((i) => to.addRows(rows(own, axis, i), y && rows(y, batchAxis, i))));
+      to.addRows(
+        joined(samples.map((i) => rows(own, axis, i))),
+        y && joined(samples.map((i) => rows(y, batchAxis, i))),
+      );
   }
   const image = (tensor: FloatTensor, i: number) =>
     partOf({ channels: tensor.dims[1], data: part(tensor, i) }, map);

@@ -149,7 +149,8 @@ function joined(part: readonly Loaded[]): Pick<Batch, 'inputs' | 'count' | 'dims
   };
 }
 
-function concatenated(parts: readonly Float32Array[]): Float32Array {
+/** A copy of all parts, one after the other. */
+export function concatenated(parts: readonly Float32Array[]): Float32Array {
   const whole = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
   let at = 0;
   for (const part of parts) {
