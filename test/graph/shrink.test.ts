@@ -109,6 +109,27 @@ const GRAPHS: Record<
       return head(b, b.conv(b.node('LpNormalization', [x], { axis: 1, p: 2 }), 7, 1));
     },
   },
+  'channels that hold blocks of pixels, in either order, and pixels that become channels': {
+    prunable: 3,
+    build: (b) => {
+      const blocks = (opType: string, x: string, channels: number, mode?: string) =>
+        b.node(opType, [x], { blocksize: 2, ...(mode && { mode }) }, { channels });
+      const x = blocks('DepthToSpace', b.relu(b.conv(image(b), 16, 3)), 4, 'CRD');
+      const y = blocks('SpaceToDepth', b.relu(b.conv(x, 6, 3)), 24);
+      return head(b, blocks('DepthToSpace', b.relu(b.conv(y, 12, 3)), 3, 'DCR'));
+    },
+  },
+  'a shape that names the width of another value, beside an open one': {
+    prunable: 3,
+    build: (b) => {
+      const x = b.relu(b.conv(image(b), 12, 3));
+      const count = (place: number) => b.node('Gather', [b.node('Shape', [x]), b.integers([place])]);
+      const shape = b.node('Concat', [count(0), count(1), b.integers([-1])], { axis: 0 });
+      const rows = b.node('Reshape', [b.conv(x, 12, 3), shape], {}, { channels: 12 });
+      const tokens = b.matmul(b.node('Transpose', [rows], { perm: [0, 2, 1] }), 5);
+      return b.output(b.matmul(b.relu(tokens), 4));
+    },
+  },
   'recurrent layers behind each other': {
     prunable: 4,
     dims: [5, 2, 6],

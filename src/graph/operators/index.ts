@@ -10,7 +10,17 @@ import { broadcast, unary } from './elementwise.ts';
 import { fusedAttention } from './fused-attention.ts';
 import { gemm } from './gemm.ts';
 import * as gradients from './gradients.ts';
-import { constantOfShape, expand, flatten, reshape, squeeze, transpose, unsqueeze } from './layout.ts';
+import {
+  constantOfShape,
+  depthToSpace,
+  expand,
+  flatten,
+  reshape,
+  spaceToDepth,
+  squeeze,
+  transpose,
+  unsqueeze,
+} from './layout.ts';
 import * as macs from './macs.ts';
 import { matmul } from './matmul.ts';
 import {
@@ -101,6 +111,8 @@ const OPERATORS: readonly Operator[] = [
   ...all('pass', slice, 'Slice'),
   ...all('pass', split, 'Split'),
   ...all('pass', () => {}, 'Shape'), // see sizes.ts
+  ...all('pass', depthToSpace, 'DepthToSpace'),
+  ...all('pass', spaceToDepth, 'SpaceToDepth'),
   ...all('pass', flatten, 'Flatten'),
   ...all('pass', reshape, 'Reshape'),
   ...all('pass', tile, 'Tile'),

@@ -1,8 +1,8 @@
 // Operators that only rename positions: where does the labelled axis go?
 
-import { type Axis, gcd, splitAxis } from '../labels.ts';
+import { type Axis, type EditPlace, gcd, splitAxis } from '../labels.ts';
 import type { Use } from '../model.ts';
-import { attributeInt, attributeInts, transposeOrder } from '../node.ts';
+import { attributeInt, attributeInts, attributeString, transposeOrder } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, Propagation, wrapAxis } from '../propagation.ts';
 import { follows, pinCounted, type Size, sizesOf } from '../sizes.ts';
@@ -150,18 +150,65 @@ function interleaved(axis: Axis, runs: number): Axis {
   return { label: parts[0].label, extent: axis.extent, outer: runs };
 }
 
+/**
+ * DepthToSpace: blocks of pixels lie in channels. Those of one channel come behind each other (CRD), or every pixel of the
+ * block has all channels (DCR).
+ */
+export const depthToSpace: Rule = (state, node) => {
+  const block = attributeInt(node, 'blocksize', 1) ** 2;
+  const isTogether = attributeString(node, 'mode', 'DCR') === 'CRD';
+  throughBlocks(state, node, (axis) => {
+    const extent = axis.extent / block;
+    if (axis.outer > 1) return undefined;
+    if (!isTogether) {
+      const { label, outer } = interleaved(axis, block);
+      return outer === block ? { label, extent, outer: 1 } : undefined;
+    }
+    for (const piece of axis.label.pieces(extent)) if (!Number.isInteger(piece.extent)) return undefined;
+    axis.label.coarsen(extent);
+    return { ...axis, extent };
+  });
+};
+
+/** SpaceToDepth: every pixel of a block has all channels. */
+export const spaceToDepth: Rule = (state, node) => {
+  const block = attributeInt(node, 'blocksize', 1) ** 2;
+  throughBlocks(state, node, ({ label, extent, outer }) =>
+    outer === 1 ? { label, extent: extent * block, outer: block } : undefined,
+  );
+};
+
+function throughBlocks(
+  state: Propagation,
+  node: NodeProto,
+  channels: (axis: Axis) => Axis | undefined,
+): void {
+  for (const [place, axis] of state.labelled(node.input[0])) {
+    const moved = place === 0 ? axis : place === 1 ? channels(axis) : undefined;
+    if (moved) state.mark(node.output[0], place, moved);
+    else state.pin(axis, `${called(node)} takes it apart`);
+  }
+}
+
 function mayResize(state: Propagation, node: NodeProto, named: Size[], from: number, moved: Moved): boolean {
   const { place, axis } = moved;
   const size = named[place];
   if (size?.value === -1) return true;
   if (size?.value === 0 && attributeInt(node, 'allowzero', 0) === 0) return from === place;
-  // Computed, from the width of another value perhaps: one size of a shape can be left to be inferred.
-  const isInferred = named.some(({ value }) => value === -1);
-  const inferred = size?.place?.kind === 'infer' && !isInferred ? size.place : undefined;
+  const listed = size?.place?.kind === 'infer' ? size.place : undefined;
   const isOther = size?.axis !== undefined && size.axis.label.root() !== axis.label.root();
-  if (!(inferred && isOther) && follows(state, node, size, axis)) return true;
-  if (!inferred) return false;
-  for (const counted of [axis, size?.axis]) if (counted) state.edit(counted, inferred, node.name);
+  if (listed && isOther && size?.value === axis.extent) {
+    // The width of another value: it is written down, and from then on that of this one.
+    const written: EditPlace = { ...listed, kind: 'constant', index: 0, values: [size.value] };
+    state.edit(axis, written, node.name);
+    state.edit({ ...size.axis!, extent: 0 }, written, node.name);
+    named[place] = { value: size.value };
+    return true;
+  }
+  if (follows(state, node, size, axis)) return true;
+  // Computed otherwise: one size of a shape can be left to be inferred.
+  if (!listed || named.some(({ value }) => value === -1)) return false;
+  state.edit(axis, listed, node.name);
   named[place] = { value: -1 };
   return true;
 }
