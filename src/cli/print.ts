@@ -256,7 +256,7 @@ export function planText(plan: Planned): string {
       ? `${model}, ${sizes.before.length} blocks: ${sizeText(sizes.before)} -> ${sizeText(sizes.after)}`
       : model,
     `parameters: ${count(parameters.before)} -> ${count(parameters.after)}`,
-    `peak memory: ${mib(bytes.total)} (weights of a part ${mib(bytes.weights)}, activations ${mib(bytes.activations)}, kernels ${mib(bytes.wasm + bytes.helpers)}, statistics ${mib(bytes.heap)}, the rest ${mib(bytes.base)})`,
+    `peak memory: ${mib(bytes.total)} (weights of a part ${mib(bytes.weights)}, activations ${mib(bytes.activations)}, kernels ${mib(bytes.wasm + bytes.helpers)}, statistics ${mib(bytes.heap)}, the dense network's values ${mib(bytes.dense)}, the rest ${mib(bytes.base)})`,
     ...(files.bytes > 0
       ? [
           `files: at most ${mib(files.bytes)} at once, ${mib(files.traffic)} to and from them (${durationText(plan.fileSeconds)} of the time, at 500 MB/s)`,

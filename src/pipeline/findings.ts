@@ -1,30 +1,40 @@
 // What a run has found, kept in its store: another run finds it there instead of computing it again.
 
+import { sum } from '../graph/index.ts';
 import { decode, encode } from './store/artefact.ts';
 import { contentHash } from './store/hash.ts';
 import type { RunStore } from './store/store.ts';
 
-/** What the dense network gives is kept up to so many bytes for a run, and no more of one place of it. */
-export const DENSE_BYTES = 2 ** 30;
+/** What the dense network gives is kept up to so many bytes for a run, half of them in memory, and no more of one place of it. */
+const DENSE_BYTES = 2 ** 30;
+export const DENSE_MEMORY_BYTES = 2 ** 29;
 const DENSE_PLACE_BYTES = 2 ** 28;
 
 /** What of an engine counts: its version does, its threads do not. */
 export const engineKind = ({ name }: { readonly name: string }): string => name.split(',')[0];
 
+interface FindingsOptions {
+  readonly store?: RunStore;
+  /** All that every finding depends on and the store's manifest does not say. */
+  readonly origin?: readonly string[];
+  /** Whether somebody else keeps what is found. */
+  readonly isReader?: boolean;
+  /** Where what the dense network gives is kept as it is, and not in the store: the bytes that it may take. */
+  readonly memory?: number;
+}
+
 export class Findings {
   readonly #store: RunStore | undefined;
   readonly #origin: string;
   readonly #isReader: boolean;
+  readonly #memory: DenseMemory | undefined;
   #room = DENSE_BYTES;
 
-  /**
-   * @param origin  all that every finding depends on and the store's manifest does not say
-   * @param isReader  whether somebody else keeps what is found
-   */
-  constructor(store?: RunStore, origin: readonly string[] = [], isReader = false) {
+  constructor({ store, origin = [], isReader = false, memory }: FindingsOptions = {}) {
     this.#store = store;
     this.#origin = origin.join('\n');
     this.#isReader = isReader;
+    this.#memory = memory === undefined ? undefined : new DenseMemory(memory);
   }
 
   /**
@@ -53,11 +63,17 @@ export class Findings {
    */
   async dense<T extends object>(about: unknown, bytes: number): Promise<DenseBatches<T>> {
     if (this.#isReader) return new DenseBatches();
+    if (this.#memory) return this.#memory.at<T>(JSON.stringify(about), bytes);
     const known = await this.#read<{ batches: T[] }>('dense', about);
     if (known) return new DenseBatches(known.batches, undefined);
     if (!this.#store || bytes > Math.min(DENSE_PLACE_BYTES, this.#room)) return new DenseBatches();
     this.#room -= bytes;
     return new DenseBatches(undefined, (batches) => this.#write('dense', about, { batches }));
+  }
+
+  /** Lets go of what is in memory. */
+  forget(): void {
+    this.#memory?.clear();
   }
 
   async #read<T extends object>(kind: string, about: unknown): Promise<T | undefined> {
@@ -73,6 +89,36 @@ export class Findings {
   /** A short name for what a finding depends on. */
   async hash(about: unknown): Promise<string> {
     return this.#store ? contentHash([this.#origin, JSON.stringify(about)]) : '';
+  }
+}
+
+/**
+ * Passes ask for the same values in the same order, one after the other, or those of a step several times. Where there is no room left,
+ * the last ones go: with the oldest, as usual, none would still be there when they are asked for again.
+ */
+class DenseMemory {
+  readonly #limit: number;
+  readonly #kept: { readonly key: string; readonly bytes: number; readonly batches: readonly object[] }[] =
+    [];
+
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  at<T extends object>(key: string, bytes: number): DenseBatches<T> {
+    const known = this.#kept.find((it) => it.key === key);
+    if (known) return new DenseBatches(known.batches as readonly T[]);
+    if (bytes > Math.min(DENSE_PLACE_BYTES, this.#limit)) return new DenseBatches();
+    while (bytes > this.#limit - this.#bytes()) this.#kept.pop();
+    return new DenseBatches(undefined, async (batches) => void this.#kept.push({ key, bytes, batches }));
+  }
+
+  clear(): void {
+    this.#kept.length = 0;
+  }
+
+  #bytes(): number {
+    return sum(this.#kept.map(({ bytes }) => bytes));
   }
 }
 

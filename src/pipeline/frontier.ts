@@ -137,7 +137,7 @@ export class Frontier {
     const both = [...new Set([...dense, ...(ahead?.values ?? [])])];
     const values = this.#compute(both, isAlong ? last.watched : pruned, signal, variant);
     const moving = isAlong ? this.#moving('pruned', last.to, values) : values;
-    yield* ahead ? this.#moving('ahead', ahead, moving) : moving;
+    yield* ahead && ahead.after !== this.#ahead?.at.after ? this.#moving('ahead', ahead, moving) : moving;
   }
 
   /** What comes of the pruned network, which must be final; to be closed by who gets it. */

@@ -8,6 +8,7 @@ import { type TiledJob, tiledPlan, tiledSumBytes, tiledSummingBytes } from '../t
 import { type ActivationLimits, activationLimit, pairBytes } from './activations.ts';
 import { type Amount, parseBytes } from './budget.ts';
 import { searchPasses } from './course.ts';
+import { DENSE_MEMORY_BYTES } from './findings.ts';
 import { refitBytes } from './producers.ts';
 import { type Recipe, refitsProducers } from './recipe.ts';
 import type { PruneReport } from './report.ts';
@@ -85,6 +86,8 @@ export interface Plan extends Pick<Profile, 'model' | 'parameters' | 'sizes' | '
     readonly helpers: number;
     /** The same layer's statistics, problem and weights outside of it. */
     readonly heap: number;
+    /** What the dense network gives, as far as there is room to keep it for those that ask for it again; of a run without a store. */
+    readonly dense: number;
     /** The engine's, the runtime's and the program's own. */
     readonly base: number;
     /** Of these, or of a pass through the last part, where that takes more. */
@@ -137,7 +140,9 @@ export function planRun(
   most: Profile = profile,
 ): Plan {
   const { model, parameters, sizes, statement } = profile;
-  const { bytes, files } = within(most, recipe, options);
+  const { bytes: needed, files } = within(most, recipe, options);
+  const dense = Math.max(0, Math.min(DENSE_MEMORY_BYTES, memoryLimit(options) - needed.total));
+  const bytes = { ...needed, dense, total: needed.total + dense };
   return { model, parameters, sizes, statement, bytes, files, flops: flopsOf(profile, recipe, options) };
 }
 
@@ -149,8 +154,11 @@ export function checkPlan({ steps }: Profile, recipe: Recipe, maximumBytes: numb
   return steps.length > 0 ? checkSteps(steps, recipe, maximumBytes) : 0;
 }
 
+/** What is taken in any case. */
+type Needed = Pick<Plan, 'files'> & { readonly bytes: Omit<Plan['bytes'], 'dense'> };
+
 /** The peak within the bound of `memory`, or as near to it as files bring it: first activations go there, then H and G of layers in tiles. */
-function within(profile: Profile, recipe: Recipe, options: PlanOptions): Pick<Plan, 'bytes' | 'files'> {
+function within(profile: Profile, recipe: Recipe, options: PlanOptions): Needed {
   const memory = memoryLimit(options);
   const free = bytesOf(profile, recipe, options);
   if (free.bytes.total <= memory) return free;
@@ -167,12 +175,7 @@ function within(profile: Profile, recipe: Recipe, options: PlanOptions): Pick<Pl
 }
 
 /** @param layerBytes  that the layers of a step in tiles may take */
-function bytesOf(
-  profile: Profile,
-  recipe: Recipe,
-  options: PlanOptions,
-  layerBytes?: number,
-): Pick<Plan, 'bytes' | 'files'> {
+function bytesOf(profile: Profile, recipe: Recipe, options: PlanOptions, layerBytes?: number): Needed {
   const { steps, weights: sizes, held, batch, scores } = profile;
   const { samples, maximumBytes = ADDRESS_SPACE_BYTES } = options;
   const largest = (values: readonly number[]) => Math.max(0, ...values);

@@ -7,6 +7,7 @@ import {
   type GradientModel,
   gradientModel,
   type LinearMap,
+  type Live,
   linearMap,
   type Model,
   readWeights,
@@ -19,7 +20,7 @@ import {
   writeWeights,
 } from '../graph/index.ts';
 import { type SolvedLayers, triangle } from '../solve/index.ts';
-import type { Values } from './frontier.ts';
+import type { Frontier, Values } from './frontier.ts';
 import type { Frontiers } from './frontiers.ts';
 import { type Evaluated, minimize } from './lbfgs.ts';
 import type { OpenedModel } from './open.ts';
@@ -99,6 +100,8 @@ export interface Site {
   readonly target: Target;
   readonly structure: Structure;
   readonly producers: readonly LinearMap[];
+  /** A cut that the dense network runs on to with the targets. */
+  ahead(frontier: Frontier): Live | undefined;
   /** Rows of the layers' weights that went with structures before this one, and stay zero. */
   readonly gone: ReadonlyMap<string, readonly number[]>;
 }
@@ -243,7 +246,7 @@ interface Examples {
 }
 
 async function examplesOf(site: Site, shard: number, { layers }: GradientModel): Promise<Examples> {
-  const { frontiers, samples, before, target, structure, producers, run } = site;
+  const { frontiers, samples, before, target, structure, producers, run, ahead } = site;
   const readers = structure.consumers;
   const { dense, pruned } = valuesFor(readers, target);
   const inputs = [...new Set(producers.map(({ input }) => input))];
@@ -254,7 +257,8 @@ async function examplesOf(site: Site, shard: number, { layers }: GradientModel):
   ]);
   const examples: Examples = { fit: [], heldOut: [] };
   let first = before(shard);
-  for await (const values of frontiers.of(shard).run(dense, [...watched], run.signal)) {
+  const frontier = frontiers.of(shard);
+  for await (const values of frontier.run(dense, [...watched], run.signal, { ahead: ahead(frontier) })) {
     const whole: Feeds = Object.fromEntries(inputs.map((name) => [name, values.pruned[name]]));
     for (const [i, map] of readers.entries()) whole[layers[i].target] = blended(map, values, target);
     const bytes = sum(Object.values(whole).map(({ data }) => data.byteLength)) / values.batch;

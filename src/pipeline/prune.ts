@@ -21,7 +21,7 @@ import { Clock } from './clock.ts';
 import { Course, type Progress, type ProgressStep } from './course.ts';
 import type { Dataset } from './data/index.ts';
 import { type Metric, measure } from './evaluate.ts';
-import { DENSE_BYTES, engineKind, Findings } from './findings.ts';
+import { engineKind, Findings } from './findings.ts';
 import { describedSubject, type FolderOptions, folderSubject, type OpenedLanguageModel } from './folder.ts';
 import { checkTable, type LatencyTable, measureLatency, timeOf } from './latency.ts';
 import { loadableRecipe } from './loadable.ts';
@@ -337,9 +337,16 @@ async function startRun(session: Session, subject: Subject, options: PruneOption
   const chain = subject.chain(engine, calibration);
   // Sizes are found by many passes that have much in common.
   const store = options.store ?? (recipe.spend && memoryStore());
-  const plannedBytes = bytes.total + (store && !options.store ? DENSE_BYTES : 0);
+  const denseBytes = options.store ? undefined : bytes.dense;
+  const plannedBytes = bytes.total - (options.store ? bytes.dense : 0);
   const hashes = await hashesOf(store ? [calibration, evaluation] : canHash() ? [calibration] : []);
-  const findings = await findingsOf(subject, session, { ...options, store }, hashes.get(calibration));
+  const findings = await findingsOf(
+    subject,
+    session,
+    { ...options, store },
+    hashes.get(calibration),
+    denseBytes,
+  );
   const run: Run = {
     ...options,
     activationBytes: files.activationBytes,
@@ -380,6 +387,7 @@ async function pruneWith(session: Session, subject: Subject, options: PruneOptio
     sizes: planned,
     target: await clock.stage('target', () => chooseTarget(run, planned)),
   };
+  run.findings.forget(); // the pass that counts is over more samples
   // Of a budget the targets were tried at other sizes.
   const judged = allocation || options.evaluation ? undefined : target.candidates?.[0].fidelity;
   const { layers, proof } = await pruneTowards(
@@ -519,15 +527,16 @@ async function findingsOf(
   { simd }: Session,
   { store, calibration, engine }: PruneOptions,
   hash: string | undefined,
+  denseBytes: number | undefined,
 ): Promise<Findings> {
-  if (!store || !hash) return new Findings();
+  if (!store || !hash) return new Findings({ memory: denseBytes });
   const { name = `${calibration.size} samples of [${calibration.shape}]` } = calibration;
   await openRun(store, {
     model: { name: subject.name, hash: await contentHash(subject.contents()) },
     data: { name, hash },
     version,
   });
-  return new Findings(store, [simd, engineKind(engine)]);
+  return new Findings({ store, origin: [simd, engineKind(engine)], memory: denseBytes });
 }
 
 /** Each dataset is read once, also where calibration and evaluation are the same. */

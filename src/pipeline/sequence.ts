@@ -3,6 +3,7 @@
 
 import { InputError, NotPositiveDefiniteError } from '../errors.ts';
 import {
+  type Live,
   layerKey,
   type Model,
   maskInner,
@@ -25,7 +26,7 @@ import { LineSums, type Lines, writeGain } from './gain.ts';
 import type { OpenedModel } from './open.ts';
 import type { Pass, Run } from './pass.ts';
 import { producersOf, type Refitted, refitProducers } from './producers.ts';
-import type { Named } from './recipe.ts';
+import type { Named, Target } from './recipe.ts';
 import { addSums } from './shards.ts';
 import { collect, type Sums, valuesFor } from './statistics.ts';
 import { isFree, isInTiles, type PlacedStep, placed, plannedStep, type Step, stepsOf } from './steps.ts';
@@ -228,17 +229,24 @@ function writeSolved(weighted: Model, { maps, producers }: Step, solved: SolvedS
 }
 
 /** Refits what makes the channels that stay, and then what reads them once more. */
-async function refitBoth(walk: Walk, step: Step, about: object, solved: SolvedLayers): Promise<SolvedStep> {
+async function refitBoth(
+  walk: Walk,
+  step: Step,
+  about: object,
+  solved: SolvedLayers,
+  following: PlacedStep | undefined,
+): Promise<SolvedStep> {
   const { run, pass, opened, weighted, gone } = walk;
   const { structure, producers = [] } = step;
   if (!structure || producers.length === 0) return solved;
-  const site = { ...walk, target: pass.target, structure, producers };
+  const ahead = (frontier: Frontier) => aheadOf(frontier, step, pass.target, following);
+  const site = { ...walk, target: pass.target, structure, producers, ahead };
   const refitted = await refitProducers(site, solved, about);
   if (!refitted) return solved;
   const both = { ...solved, producers: refitted };
   writeSolved(weighted, step, both);
   if (pass.target.blend === 0) return both;
-  const sums = await piecesOf(walk, step, { ...about, again: true }, true);
+  const sums = await piecesOf(walk, step, { ...about, again: true }, true, following);
   const found = await run.work.one(
     'solve',
     { ...about, again: true },
@@ -274,7 +282,7 @@ async function solveStep(
     before: history.name,
   };
   const solved = await run.findings.once('solved', about, async () =>
-    refitBoth(walk, step, about, await solveSums(walk, step, about, following)),
+    refitBoth(walk, step, about, await solveSums(walk, step, about, following), following),
   );
   await run.work.settle();
   history.name = await run.findings.hash(about);
@@ -336,15 +344,27 @@ function piecesOf(
   const { maps } = step;
   const { target } = pass;
   const inTiles = isInTiles(plannedStep(step), run.recipe, run.session.maximumBytes);
-  const isDenseRun = following && valuesFor(maps, target).dense.length > 0;
   const make = async (shard: number) => {
     const frontier = frontiers.of(shard);
-    // While the dense network runs for the targets, it goes on to where the next step starts from.
-    const ahead = isDenseRun ? frontier.cutBefore(following.from) : undefined;
+    const ahead = aheadOf(frontier, step, target, following);
     const first = before(shard);
     return collect(opened, frontier, samples, maps, target, ahead, run, isThin, first, inTiles);
   };
   return run.work.each('sums', about, make, { isShared });
+}
+
+/**
+ * Where the next step starts from: while the dense network runs for a step's targets, it goes on to there. Every run for these
+ * does, so that what one of them finds is what another would.
+ */
+function aheadOf(
+  frontier: Frontier,
+  { maps }: Pick<Step, 'maps'>,
+  target: Target,
+  following: PlacedStep | undefined,
+): Live | undefined {
+  const isDenseRun = following && valuesFor(maps, target).dense.length > 0;
+  return isDenseRun ? frontier.cutBefore(following.from) : undefined;
 }
 
 async function totalOf({ run }: Walk, pieces: Pieces<Sums[]>): Promise<Sums[]> {

@@ -76,7 +76,7 @@ async function openRun(
   const session = opened(
     await openSession({ threads: threads === 1 ? 2 : threads, simd, scratch: settings.scratch }),
   );
-  const findings = new Findings(store, [simd, snapshot.engine], true);
+  const findings = new Findings({ store, origin: [simd, snapshot.engine], isReader: true });
   const scratch = await host.scratch?.(opened, settings.scratch);
   const { activationBytes, layerBytes } = snapshot;
   const means = { engine, session, calibration, findings, scratch, activationBytes, layerBytes };

@@ -5,6 +5,7 @@ import { memoryOutput } from '../../src/checkpoint/index.ts';
 import { openFolder } from '../../src/disk/folder.ts';
 import type { Engine } from '../../src/engine/index.ts';
 import { readModel } from '../../src/graph/index.ts';
+import { DENSE_MEMORY_BYTES } from '../../src/pipeline/findings.ts';
 import {
   type Dataset,
   memoryStore,
@@ -25,7 +26,7 @@ type Options = Partial<PruneOptions> & Pick<PruneOptions, 'keep'>;
 type Run = (
   store: RunStore | undefined,
   options: Options,
-) => Promise<{ bytes: Uint8Array; solved: number[]; loads: number }>;
+) => Promise<{ bytes: Uint8Array; solved: number[]; loads: number; planned: number }>;
 
 async function counting() {
   const session = await openSession({ threads: 1 });
@@ -50,14 +51,15 @@ const model = await openModel(fixtureBytes('fashion-mobilenet'), { engine, name:
 const images = await fashion('calib', 24);
 const file: Run = async (store, options) => {
   const { counted, ...watched } = await counting();
-  const { written } = await prune(model, {
+  const { written, report } = await prune(model, {
     calibration: images,
     search: 'greedy',
     ...watched,
     store,
     ...options,
   });
-  return { bytes: written.model, solved: watched.solved, loads: counted.loads };
+  const planned = report.memory.plannedBytes;
+  return { bytes: written.model, solved: watched.solved, loads: counted.loads, planned };
 };
 
 const FIXTURE = join(import.meta.dirname, '../fixtures');
@@ -68,9 +70,10 @@ const windows = tokenWindows(encode(text), { samples: 12, seqlen: 16 });
 const folder: Run = async (store, options) => {
   const { counted, ...watched } = await counting();
   const output = memoryOutput();
-  await prune(language, { calibration: windows, search: 'greedy', ...watched, store, ...options, output });
+  const all = { calibration: windows, search: 'greedy', ...watched, store, ...options, output } as const;
+  const { report } = await prune(language, all);
   const bytes = new Uint8Array(await output.files().get('model.safetensors')!.arrayBuffer());
-  return { bytes, solved: watched.solved, loads: counted.loads };
+  return { bytes, solved: watched.solved, loads: counted.loads, planned: report.memory.plannedBytes };
 };
 
 const stopped = new Error('stopped');
@@ -138,6 +141,19 @@ describe.each([
     expect(second.loads).toBeLessThanOrEqual(fresh.loads - dense.length);
     expect([statistics.length, metrics.length]).toEqual([1, 1]);
     expect(dense.length).toBeGreaterThan(3);
+  });
+
+  test('is not needed for what memory has room for, and the bytes are those of a run without room', async () => {
+    // Several runs of a step, and several targets.
+    for (const target of ['residual', 'auto'] as const) {
+      const roomy = await run(undefined, { keep: 0.5, target });
+      const memory = roomy.planned - DENSE_MEMORY_BYTES;
+      const tight = await run(undefined, { keep: 0.5, target, memory });
+      expect(tight.planned).toBe(memory);
+      expect(tight.bytes).toEqual(roomy.bytes);
+      expect(tight.solved).toEqual(roomy.solved);
+      expect(roomy.loads).toBeLessThan(tight.loads);
+    }
   });
 
   test('computes again what is damaged', async () => {
