@@ -18,6 +18,8 @@ export interface Axis {
   label: Label;
   extent: number;
   outer: number;
+  /** Whether a Reshape put it behind a slower axis, perhaps the batch: then there may be more runs in other runs of the model. */
+  isMerged?: boolean;
 }
 
 /** Rows of a layer's weights that belong to a label. The first is `offset`; `extent` counts rows, not channels. */

@@ -226,12 +226,15 @@ const arithmetic = (f: (a: number, b: number) => number) =>
 /** A number that stays what it is today, whatever is cut of the channels that it is computed from. */
 function held(state: Propagation, node: NodeProto, value: number, from: readonly Size[]): Size | undefined {
   const dims = state.dims(node.output[0]);
-  if (!dims || dims.some((dim) => dim !== 1)) return undefined;
+  if (!dims || dims.some((dim) => dim !== 1) || from.some(isMerged)) return undefined;
   for (const { axis } of from) {
     if (axis) state.edit(axis, { kind: 'hold', node: node.name, value, rank: dims.length }, node.name);
   }
   return { value, isFixed: true };
 }
+
+/** It counts a slower axis too, such as the batch, and is another number in other runs. */
+const isMerged = ({ axis }: Size) => axis !== undefined && (axis.outer > 1 || axis.isMerged === true);
 
 const times = elementwise((state, node, a, b) => {
   const value = a.value * b.value;
@@ -244,11 +247,17 @@ const quotient = arithmetic((a, b) => Math.trunc(a / b));
 
 const divided: SizeRule = (state, node, inputs) => {
   const [[a] = [], [b] = []] = [inputs[0], inputs[1]];
-  const isRatio = inputs.every((list) => list?.length === 1) && a?.axis && b?.axis;
-  if (!isRatio) return quotient(state, node, inputs);
+  const areNumbers = inputs.every((list) => list?.length === 1);
+  const isBatch = areNumbers && isMerged(a) && b.value * a.axis!.outer === a.value;
+  if (isBatch && b.place?.kind === 'constant') {
+    // batch · heads / heads
+    state.edit({ ...a.axis!, extent: b.value, outer: 1 }, b.place, node.name);
+    return [{ value: a.axis!.outer }];
+  }
+  if (!areNumbers || !a?.axis || !b?.axis) return quotient(state, node, inputs);
   // query heads per key-value head: stays if both change alike
   const reason = `${called(node)} divides numbers of channels`;
-  state.agreements.push({ labels: [a.axis!.label, b.axis!.label], reason });
+  state.agreements.push({ labels: [a.axis.label, b.axis.label], reason });
   return [{ value: Math.trunc(a.value / b.value) }];
 };
 

@@ -432,6 +432,27 @@ export const CASES: Record<string, Case> = {
       return project(b, merge(b, attend(b, q, repeated(), repeated()), WIDTH));
     },
   },
+  'heads merged with the batch, which is the quotient of both': {
+    prunable: HEADS,
+    runs: [
+      [1, 6],
+      [2, 11],
+      [3, 1],
+    ],
+    build: (b) => {
+      const x = b.sequence(WIDTH);
+      const [n, t] = [size(b, x, 0), size(b, x, 1)];
+      const [q, k, v] = [0, 1, 2].map(() => {
+        const heads = split(b, linear(b, x, WIDTH), 6);
+        return b.node('Reshape', [heads, concat(b, [b.mul(n, b.integers([6])), t, b.integers([SIZE])])]);
+      });
+      const weights = b.node('Softmax', [b.node('MatMul', [q, transpose(b, k, 0, 2, 1)])], { axis: -1 });
+      const y = b.node('MatMul', [weights, v]);
+      const batch = b.node('Div', [size(b, y, 0), b.integers([6])]);
+      const apart = b.node('Reshape', [y, concat(b, [batch, b.integers([6]), t, b.integers([SIZE])])]);
+      return project(b, merge(b, apart, WIDTH));
+    },
+  },
   'a cache of keys and values': {
     prunable: GROUPS,
     past: [3, 5],

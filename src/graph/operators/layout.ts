@@ -82,7 +82,8 @@ type Moved = NonNullable<ReturnType<typeof move>>;
  * that axis is shorter (a projection of width d that becomes h heads), groups become coarser: as many as divide
  * it, each as wide.
  */
-function move(state: Propagation, node: NodeProto, from: number, { label, extent, outer }: Axis) {
+function move(state: Propagation, node: NodeProto, from: number, axis: Axis) {
+  const { label, extent, outer } = axis;
   const input = state.dims(node.input[0])!;
   const output = state.dims(node.output[0])!;
   const runs = elements(input.slice(0, from)) * outer;
@@ -98,7 +99,8 @@ function move(state: Propagation, node: NodeProto, from: number, { label, extent
       if (!Number.isInteger(outer) || !Number.isInteger(dim / outer) || count === 1) return undefined;
       // the outer of two axes that are merged keeps the place
       if (state.axes(node.output[0])[place]) return undefined;
-      return { place, axis: { label, extent: dim, outer }, count };
+      const isMerged = place < from || (place === from && axis.isMerged === true);
+      return { place, axis: { label, extent: dim, outer, isMerged }, count };
     }
     before *= dim;
   }
