@@ -71,7 +71,7 @@ export function decodeUtf8(bytes: Uint8Array, where: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
-    throw new FormatError(`${where}: not UTF-8 text`, { cause });
+    throw new FormatError(`${where}: not UTF-8 text; save it as UTF-8`, { cause });
   }
 }
 

@@ -1,6 +1,6 @@
 // What failed calls of the operating system are to a person.
 
-import { InputError } from './errors.ts';
+import { InputError, OsscarError } from './errors.ts';
 
 const REASONS: Record<string, string> = {
   ENOENT: 'no such file or folder',
@@ -21,9 +21,9 @@ const REASONS: Record<string, string> = {
   ERR_FS_FILE_TOO_LARGE: 'larger than 2 GiB',
 };
 
-/** What a failed system call on a path is to the user. What is an InputError stays as it is. */
-export function inputError(path: string, cause: unknown): InputError {
-  if (cause instanceof InputError) return cause;
+/** What a failed system call on a path is to the user. What is an error of ours stays as it is. */
+export function inputError(path: string, cause: unknown): OsscarError {
+  if (cause instanceof OsscarError) return cause;
   const { code, message } = cause as { readonly code?: string; readonly message: string };
   return new InputError(`"${path}": ${REASONS[code ?? ''] ?? message}`, { cause });
 }

@@ -18,7 +18,7 @@ import {
   stat,
 } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
-import { InputError } from '../errors.ts';
+import { InputError, OutOfMemoryError } from '../errors.ts';
 import type { ReadExternal } from '../graph/index.ts';
 import { type JsonObject, parseJsonObject } from '../json.ts';
 import type { Replacing } from '../run/index.ts';
@@ -54,14 +54,20 @@ export async function checkFolder(path: string): Promise<void> {
 }
 
 /**
- * A file or a folder: reading from anything else may never end.
+ * A file or a folder: reading from anything else may never end, and opening a pipe waits for a writer.
  *
  * @param real  where `path` leads
  * @throws {InputError} naming the path, and what it is
  */
 async function checkOrdinary(path: string, real = path): Promise<Stats> {
   const info = await named(path, stat(real));
-  if (info.isFile() || info.isDirectory()) return info;
+  expectOrdinary(path, info);
+  return info;
+}
+
+/** The same of what is there. */
+export function expectOrdinary(path: string, info: Stats): void {
+  if (info.isFile() || info.isDirectory()) return;
   const kind = info.isFIFO() ? 'a named pipe' : info.isSocket() ? 'a socket' : 'a device';
   throw new InputError(`"${path}": not a file but ${kind}; put what is to be read into a file of that name`);
 }
@@ -83,14 +89,19 @@ export async function readJsonFile(path: string): Promise<JsonObject> {
   return parseJsonObject(await readFileBytes(path), path);
 }
 
-/** Bytes that the file has, however many. @throws {InputError} if it ends before */
+/**
+ * Bytes that the file has, however many.
+ *
+ * @throws {InputError} if it ends before
+ * @throws {OutOfMemoryError} if they are more than an array can have
+ */
 export async function readRange(
   file: FileHandle,
   path: string,
   offset: number,
   length: number,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const bytes = new Uint8Array(length);
+  const bytes = newBytes(length, path);
   for (let done = 0; done < length; ) {
     // One call of the system reads 2 GiB at most.
     const { bytesRead } = await file.read(bytes, done, Math.min(length - done, 2 ** 30), offset + done);
@@ -98,6 +109,20 @@ export async function readRange(
     done += bytesRead;
   }
   return bytes;
+}
+
+function newBytes(length: number, path: string): Uint8Array<ArrayBuffer> {
+  try {
+    return new Uint8Array(length);
+  } catch (cause) {
+    throw new OutOfMemoryError(
+      `"${path}": ${length} bytes at once are more than there is memory for`,
+      length,
+      {
+        cause,
+      },
+    );
+  }
 }
 
 /** All of the bytes, from `offset` on. */

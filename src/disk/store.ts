@@ -1,9 +1,9 @@
 // A run store on disk: one folder, a file for each artefact.
 
-import { open, readdir, rm } from 'node:fs/promises';
+import { open, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileOf, keysOf, type RunStore } from '../pipeline/index.ts';
-import { makeFolder, named, readRange, unlessMissing, writeAtomically } from './files.ts';
+import { expectOrdinary, makeFolder, named, readRange, unlessMissing, writeAtomically } from './files.ts';
 import { lockFolder, removeLeftovers } from './temporary.ts';
 
 /**
@@ -24,7 +24,9 @@ export async function folderStore(
     close,
     async read(key) {
       const full = join(path, fileOf(key));
-      const file = await named(full, unlessMissing(open(full)));
+      const info = await named(full, unlessMissing(stat(full)));
+      if (info) expectOrdinary(full, info);
+      const file = info && (await named(full, unlessMissing(open(full))));
       if (!file) return undefined;
       try {
         const { size } = await file.stat();

@@ -27,8 +27,9 @@ const SECONDS = 60;
 /** Samples of a calibration batch at most; a batch gets no more time than that. */
 const LARGEST_BATCH = 64;
 /** Characters that a tokenizer takes seconds for, at worst, on slow machines. */
-const CHARACTERS = 2 ** 20; /** What setTimeout can count to, in ms. */
-const LONGEST_TIMER = 2 ** 31 - 1;
+const CHARACTERS = 2 ** 20;
+/** Of the seconds that a call may take, how many are counted at a time. */
+const STEP = 1;
 /** Apart from `new URL`, which bundlers would take for an asset. */
 const here = import.meta.url;
 
@@ -127,13 +128,15 @@ export class Guard {
 
   #within<T>(what: string, times: number, send: (remote: Remote<Foreign>) => Promise<T>): Promise<T> {
     const seconds = this.#seconds * times;
-    const timer = setTimeout(
-      () => {
+    // In steps: while the process is stopped (Ctrl-Z) no time passes for what runs in it, and one step at most is counted.
+    const step = Math.min(seconds, STEP);
+    let left = seconds;
+    const timer = setInterval(() => {
+      left -= step;
+      if (left <= 0)
         this.#end(new TimeLimitError(`${what} took longer than ${seconds} s (\`timeout\`)`, seconds));
-      },
-      Math.min(1000 * seconds, LONGEST_TIMER),
-    );
-    return this.#call(send).finally(() => clearTimeout(timer));
+    }, 1000 * step);
+    return this.#call(send).finally(() => clearInterval(timer));
   }
 
   /** comlink's promises stay open when a thread ends; these do not. */

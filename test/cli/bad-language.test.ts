@@ -57,7 +57,7 @@ describe.concurrent('a text', () => {
   test('is refused: empty, not UTF-8, a folder, missing', async () => {
     await pruneRefused(/empty\.txt": there is no text in it$/m, { text: file('empty.txt', ' \n') });
     const text = file('latin1.txt', Buffer.from('Nous étions à l’étude', 'latin1'));
-    await pruneRefused(/latin1\.txt": not UTF-8 text$/m, { text });
+    await pruneRefused(/latin1\.txt": not UTF-8 text; save it as UTF-8$/m, { text });
     await pruneRefused(/text": is a folder; expected a file of text/m, { text: fixture('text') });
     await pruneRefused(/no\.txt": no such file or folder$/m, { text: join(folder, 'no.txt') });
   });

@@ -1,6 +1,6 @@
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { FormatError, TimeLimitError } from '../../src/errors.ts';
 import { openGuard } from '../../src/guard/index.ts';
 import { openTokenizer } from '../../src/pipeline/index.ts';
@@ -96,6 +96,24 @@ describe('a guard', () => {
       const { reason } = outcome as PromiseRejectedResult;
       expect(reason).toBeInstanceOf(TimeLimitError);
       expect(reason).toMatchObject({ code: 'ERR_OSSCAR_TIME_LIMIT', seconds: 5 });
+    }
+  });
+
+  test('counts no time in which the process was stopped', async () => {
+    const guard = openGuard({ workerUrl, seconds: 3 });
+    const encode = await guard.tokenizer(endless);
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'setTimeout', 'clearTimeout'] });
+    try {
+      const ended = vi.fn();
+      const waiting = encode([TEXT]).catch(ended);
+      // After a stop, however long, a timer that is due runs once.
+      for (let i = 0; i < 2; i++) await vi.advanceTimersToNextTimerAsync();
+      expect(ended).not.toHaveBeenCalled();
+      await vi.advanceTimersToNextTimerAsync();
+      await waiting;
+      expect(ended.mock.calls[0][0]).toBeInstanceOf(TimeLimitError);
+    } finally {
+      vi.useRealTimers();
     }
   });
 

@@ -1,13 +1,22 @@
 // What every run store must do, whatever keeps its bytes; and what is the folder's and the browser's own.
 
-import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { folderStore } from '../../src/disk/store.ts';
 import { keptName, removeLeftovers, temporaryName } from '../../src/disk/temporary.ts';
-import { InputError } from '../../src/errors.ts';
+import { InputError, OutOfMemoryError } from '../../src/errors.ts';
 import { directoryStore } from '../../src/pipeline/store/opfs.ts';
 import type { RunStore } from '../../src/pipeline/store/store.ts';
 import { memoryStore } from '../../src/pipeline/store/store.ts';
@@ -113,6 +122,19 @@ describe('a run store in a folder', () => {
     expect(readdirSync(path).filter((name) => !name.endsWith('-lock'))).toEqual(['a', 'b']);
     writeFileSync(join(path, 'file'), '');
     await expect(folderStore(join(path, 'file'))).rejects.toThrow(InputError);
+  });
+
+  test('says what is in the way of an artefact, and never waits for it', async () => {
+    const path = newFolder();
+    const store = await folderStore(path);
+    execFileSync('mkfifo', [join(path, 'pipe')]);
+    await expect(store.read('pipe')).rejects.toThrow(`"${join(path, 'pipe')}": not a file but a named pipe`);
+    symlinkSync('/dev/zero', join(path, 'zero'));
+    await expect(store.read('zero')).rejects.toThrow(`"${join(path, 'zero')}": not a file but a device`);
+    writeFileSync(join(path, 'large'), '');
+    truncateSync(join(path, 'large'), 2 ** 43);
+    await expect(store.read('large')).rejects.toThrow(OutOfMemoryError);
+    await store.close();
   });
 
   test('is one process’s at a time, which is named', async () => {
