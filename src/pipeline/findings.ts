@@ -23,6 +23,12 @@ interface FindingsOptions {
   readonly memory?: number;
 }
 
+/** An artefact says what it is of: a file that was renamed is not taken for another one. */
+interface Kept<T> {
+  readonly key: string;
+  readonly found: T;
+}
+
 export class Findings {
   readonly #store: RunStore | undefined;
   readonly #origin: string;
@@ -77,13 +83,20 @@ export class Findings {
   }
 
   async #read<T extends object>(kind: string, about: unknown): Promise<T | undefined> {
-    const bytes = await this.#store?.read(`${kind}/${await this.hash(about)}`);
-    return bytes && decode<T>(bytes);
+    const key = await this.#key(kind, about);
+    const bytes = await this.#store?.read(key);
+    const kept = bytes && (await decode<Kept<T>>(bytes));
+    return kept?.key === key ? kept.found : undefined;
   }
 
-  async #write(kind: string, about: unknown, found: object): Promise<void> {
+  async #write<T extends object>(kind: string, about: unknown, found: T): Promise<void> {
     if (this.#isReader) return;
-    await this.#store?.write(`${kind}/${await this.hash(about)}`, await encode(found));
+    const key = await this.#key(kind, about);
+    await this.#store?.write(key, await encode({ key, found } satisfies Kept<T>));
+  }
+
+  async #key(kind: string, about: unknown): Promise<string> {
+    return `${kind}/${await this.hash(about)}`;
   }
 
   /** A short name for what a finding depends on. */

@@ -134,10 +134,11 @@ describe('a folder', () => {
     const others = new Map([...first].map(([name, kept]) => [name, kept.map((_, i) => i)]));
     expect(others).not.toEqual(first);
     for (const name of await store.list('trial/')) {
-      const trial = (await decode<{ supports: [string, number[]][] }>((await store.read(name))!))!;
+      const kept = (await decode<{ found: { supports: [string, number[]][] } }>((await store.read(name))!))!;
+      const trial = kept.found;
       const same = ([name, kept]: [string, number[]]) => kept.length === others.get(name)?.length;
       const supports = trial.supports.map((it) => (same(it) ? [it[0], others.get(it[0])] : it));
-      await store.write(name, await encode({ ...trial, supports }));
+      await store.write(name, await encode({ ...kept, found: { ...trial, supports } }));
     }
     expect(heads(await prune(options))).toEqual(others);
   });

@@ -1,7 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { Findings } from '../../src/pipeline/findings.ts';
 import { decode, encode } from '../../src/pipeline/store/artefact.ts';
 import { contentHash } from '../../src/pipeline/store/hash.ts';
+import { memoryStore } from '../../src/pipeline/store/store.ts';
 
 const record = {
   name: 'layer "0"',
@@ -145,5 +147,21 @@ describe('a content hash', () => {
       ),
     );
     expect(new Set(hashes).size).toBe(hashes.length);
+  });
+});
+
+test('an artefact under the name of another one is not taken for it', async () => {
+  const store = memoryStore();
+  const findings = new Findings({ store });
+  const once = (about: string) => findings.once('solved', about, async () => ({ about }));
+  await once('a');
+  const [first] = await store.list();
+  await once('b');
+  const second = (await store.list()).find((key) => key !== first)!;
+  expect(await once('b')).toEqual({ about: 'b' });
+  await store.write(second, (await store.read(first))!);
+  expect(await once('b')).toEqual({ about: 'b' });
+  expect(await new Findings({ store }).once('solved', 'b', () => Promise.reject(new Error()))).toEqual({
+    about: 'b',
   });
 });
