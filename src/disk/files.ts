@@ -115,13 +115,8 @@ function newBytes(length: number, path: string): Uint8Array<ArrayBuffer> {
   try {
     return new Uint8Array(length);
   } catch (cause) {
-    throw new OutOfMemoryError(
-      `"${path}": ${length} bytes at once are more than there is memory for`,
-      length,
-      {
-        cause,
-      },
-    );
+    const what = `"${path}": ${length} bytes at once are more than there is memory for`;
+    throw new OutOfMemoryError(what, length, { cause });
   }
 }
 

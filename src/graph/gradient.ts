@@ -179,14 +179,8 @@ class BackwardGraph implements Backward {
   /** By XᵀΔ, with Δ the gradients by the layer's outputs. */
   weightGradients(map: LinearMap, { bias }: { readonly bias?: Tensor }, gradient: string): WeightGradients {
     const { conv, input, m } = map;
-    const last = conv && [
-      0,
-      ...this.dims(input)!
-        .slice(2)
-        .map((_, axis) => 2 + axis),
-      1,
-    ];
-    const deltas = this.#rows(last ? this.node('Transpose', [gradient], { perm: last }) : gradient, m);
+    const perm = [0, 2, 3, 1].filter((axis) => axis < this.dims(input)!.length); // channels last
+    const deltas = this.#rows(conv ? this.node('Transpose', [gradient], { perm }) : gradient, m);
     const products = (conv ? this.#taps(map, conv) : [this.#turnedRows(input)]).map((X) =>
       this.node('MatMul', [X, deltas]),
     );

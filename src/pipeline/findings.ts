@@ -5,9 +5,10 @@ import { decode, encode } from './store/artefact.ts';
 import { contentHash } from './store/hash.ts';
 import type { RunStore } from './store/store.ts';
 
-/** What the dense network gives is kept up to so many bytes for a run, half of them in memory, and no more of one place of it. */
+/** What the dense network gives is kept up to so many bytes for a run: in a store, or in memory. */
 const DENSE_BYTES = 2 ** 30;
 export const DENSE_MEMORY_BYTES = 2 ** 29;
+/** The most of one place of it. */
 const DENSE_PLACE_BYTES = 2 ** 28;
 
 /** What of an engine counts: its version does, its threads do not. */

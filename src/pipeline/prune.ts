@@ -387,7 +387,7 @@ async function pruneWith(session: Session, subject: Subject, options: PruneOptio
     sizes: planned,
     target: await clock.stage('target', () => chooseTarget(run, planned)),
   };
-  run.findings.forget(); // the pass that counts is over more samples
+  run.findings.forget(); // most of it is of fewer samples than the pass that counts is over
   // Of a budget the targets were tried at other sizes.
   const judged = allocation || options.evaluation ? undefined : target.candidates?.[0].fidelity;
   const { layers, proof } = await pruneTowards(

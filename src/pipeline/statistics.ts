@@ -87,16 +87,11 @@ export async function collect(
       const first = sample;
       const adding = accumulators.flatMap(({ map, stride, fit, heldOut }) => {
         const add = sampleParts(opened, map, values, target, stride);
-        const samples = samplesOf(values.count);
-        if (!heldOut) return [add(samples, fit)];
-        const isFit = (i: number) => !isUnseen(first + i);
-        return [
-          add(samples.filter(isFit), fit),
-          add(
-            samples.filter((i) => !isFit(i)),
-            heldOut,
-          ),
-        ];
+        const indices = indicesOf(values.count);
+        if (!heldOut) return [add(indices, fit)];
+        const seen = indices.filter((i) => !isUnseen(first + i));
+        const unseen = indices.filter((i) => isUnseen(first + i));
+        return [add(seen, fit), add(unseen, heldOut)];
       });
       added = clock.time('statistics', () => Promise.all(adding));
       added.catch(() => {}); // awaited above or below
@@ -128,7 +123,7 @@ export async function inputSums(
       await turn(signal);
       const values: Values = { dense: {}, pruned: feeds, batch: samples, count: samples };
       const add = sampleParts(opened, map, values, { kind: 'self', blend: 0 }, stride);
-      await add(samplesOf(samples), statistics);
+      await add(indicesOf(samples), statistics);
     }
     return await statistics.finish();
   } catch (error) {
@@ -154,9 +149,10 @@ function onGridOf({ conv }: LinearMap, stride: number): Convolution | undefined 
   return conv && { ...conv, strides: [conv.strides[0] * stride, conv.strides[1] * stride] };
 }
 
-const joined = (parts: readonly Float32Array[]) => (parts.length === 1 ? parts[0] : concatenated(parts));
+const indicesOf = (count: number) => Array.from({ length: count }, (_, i) => i);
 
-const samplesOf = (count: number) => Array.from({ length: count }, (_, i) => i);
+/** Rows of several samples; those of one are not copied. */
+const joined = (parts: readonly Float32Array[]) => (parts.length === 1 ? parts[0] : concatenated(parts));
 
 /** For adding samples of a batch, the layer's rows and their targets, to an accumulator. */
 function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target: Target, stride: number) {
@@ -200,8 +196,8 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
     outHeight: Math.ceil(outHeight / stride),
     outWidth: Math.ceil(outWidth / stride),
   };
-  const wanted = (of: FloatTensor) => (i: number) => {
-    const { channels, data } = image(of, i);
+  const wanted = (tensor: FloatTensor) => (i: number) => {
+    const { channels, data } = image(tensor, i);
     return { channels, data: onGrid(data, outHeight, outWidth, stride) };
   };
   return (samples: readonly number[], to: AnyStatistics): Promise<unknown> =>
