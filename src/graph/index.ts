@@ -11,6 +11,7 @@ export { halfWeights } from './half-weights.ts';
 export type { Axis } from './labels.ts';
 export {
   type ConvGeometry,
+  type DepthGeometry,
   depthwise,
   type Gain,
   type LinearMap,

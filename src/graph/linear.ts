@@ -11,7 +11,7 @@ import { elements, type Tensor } from './tensor.ts';
 /** Concrete dims of every value in a run on some batch. */
 export type Shapes = ReadonlyMap<string, readonly number[]>;
 
-/** A 2-D convolution's sampling of its input; 1-D is a height of 1. `auto_pad` is resolved. */
+/** A convolution's sampling of its input, in two dimensions; 1-D is a height of 1. `auto_pad` is resolved. */
 export interface ConvGeometry {
   kernel: [number, number];
   strides: [number, number];
@@ -20,10 +20,22 @@ export interface ConvGeometry {
   dilations: [number, number];
   /** Of a transposed convolution: its strides, by which the input is taken apart with zeros before it is sampled. */
   inputDilations?: [number, number];
+  /** Of a 3-D convolution the axis before height. A channel of `kernel` planes is as many channels of one plane. */
+  depth?: DepthGeometry;
+}
+
+/** How the planes of an output are made of those of the input. */
+export interface DepthGeometry {
+  kernel: number;
+  stride: number;
+  /** front, back */
+  pads: [number, number];
+  dilation: number;
+  inputDilation: number;
 }
 
 /**
- * Y = X·W + b. Rows of X are samples (and positions); W is p × m, its rows in (channel, ky, kx) order, the kernel of a transposed
+ * Y = X·W + b. Rows of X are samples (and positions); W is p × m, its rows in (channel, kz, ky, kx) order, the kernel of a transposed
  * convolution turned by 180°. `output` is the
  * value that holds Y, behind the Add where a MatMul has its bias there.
  */
@@ -82,7 +94,7 @@ export function depthwise(model: Model): Gain[] {
 }
 
 /**
- * Every linear map with constant weights, in topological order: Conv (1-D, 2-D), Gemm, MatMul, … Of a convolution in groups each
+ * Every linear map with constant weights, in topological order: Conv, Gemm, MatMul, … Of a convolution in groups each
  * group, if it has several channels.
  */
 export function linearMaps(model: Model, shapes: Shapes): LinearMap[] {

@@ -70,7 +70,9 @@ export function producersOf({ model, info }: OpenedModel, structure: Structure):
   const first = Math.min(...consumers.map(({ node }) => place(node)));
   const found = producers.flatMap(({ node }) => {
     const map = linearMap(model, model.node(node)!, info.shapes);
-    if (!map || map.conv?.inputDilations || place(node) >= first || info.unreached?.has(map.input)) return [];
+    // Gradients by weights are of convolutions in the plane.
+    const isOther = map?.conv?.inputDilations || map?.conv?.depth;
+    if (!map || isOther || place(node) >= first || info.unreached?.has(map.input)) return [];
     const own = structure.slices.filter((slice) => slice.node === node && slice.input === 1);
     const isAll = own.length === 1 && own[0].offset === 0 && own[0].block * structure.groups === map.m;
     const { weight, bias } = weightTensors(model, map);

@@ -2,10 +2,11 @@
 
 import type { FloatTensor } from '../engine/index.ts';
 import { elements, type LinearMap, type Live, sum } from '../graph/index.ts';
-import type { Convolution, Image, Layer, LayerStatistics } from '../solve/index.ts';
+import type { Convolution, Layer, LayerStatistics } from '../solve/index.ts';
 import type { TiledLayer } from '../tiles/layers.ts';
 import { concatenated } from './data/dataset.ts';
 import type { Frontier, Values } from './frontier.ts';
+import { dilated, onGrid, outputOf, partOf, planeOf, planes, stacks } from './images.ts';
 import type { OpenedModel } from './open.ts';
 import type { Run } from './pass.ts';
 import type { Target } from './recipe.ts';
@@ -184,9 +185,10 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
   }
   const image = (tensor: FloatTensor, i: number) =>
     partOf({ channels: tensor.dims[1], data: part(tensor, i) }, map);
-  const { inputDilations = [1, 1], ...conv } = map.conv;
+  const { inputDilations = [1, 1], depth, ...conv } = map.conv;
   const { height, width, of } = dilated(x.dims, inputDilations);
-  const [outHeight, outWidth] = extentsOf(y ? y.dims.slice(2) : outputOf(opened, map, [height, width]));
+  const extents = y ? y.dims.slice(2) : outputOf(opened.info, map, x.dims.slice(2));
+  const [outHeight, outWidth] = planeOf(extents);
   const [down, across] = conv.strides;
   const geometry = {
     ...conv,
@@ -196,29 +198,20 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
     outHeight: Math.ceil(outHeight / stride),
     outWidth: Math.ceil(outWidth / stride),
   };
-  const wanted = (tensor: FloatTensor) => (i: number) => {
-    const { channels, data } = image(tensor, i);
-    return { channels, data: onGrid(data, outHeight, outWidth, stride) };
-  };
+  const read = (i: number) => (depth ? stacks(image(x, i), x.dims[2], depth, extents[0]) : [image(x, i)]);
+  const wanted = (tensor: FloatTensor) => (i: number) =>
+    planes(image(tensor, i), depth ? extents[0] : 1).map(({ channels, data }) => ({
+      channels,
+      data: onGrid(data, outHeight, outWidth, stride),
+    }));
   return (samples: readonly number[], to: AnyStatistics): Promise<unknown> =>
-    to.addImages(
-      geometry,
-      samples.map((i) => of(image(x, i))),
-      y && samples.map(wanted(y)),
-    );
+    to.addImages(geometry, samples.flatMap(read).map(of), y && samples.flatMap(wanted(y)));
 }
 
 /** Whether a value is the same for all samples of a batch, and there once. */
 function isShared({ info, input }: OpenedModel, name: string, { dims }: FloatTensor, batch: number): boolean {
   if (!info.unreached?.has(name)) return false;
   return dims[0] !== batch || info.shapes.get(name)?.[0] !== (input.fixedBatch || 1);
-}
-
-/** The channels of a layer that is one of several side by side. */
-function partOf(image: Image, { part }: LinearMap): Image {
-  if (!part) return image;
-  const [channels, size] = [image.channels / part.count, image.data.length / part.count];
-  return { channels, data: image.data.subarray(part.index * size, (part.index + 1) * size) };
 }
 
 /** What a tensor has at one place of an axis. */
@@ -228,56 +221,6 @@ function picked({ dims, data }: FloatTensor, axis: number, place: number): Float
   for (let at = 0, from = place * inner; at < result.length; at += inner, from += dims[axis] * inner)
     result.set(data.subarray(from, from + inner), at);
   return { dims: dims.toSpliced(axis, 1), data: result };
-}
-
-/** The size that images of these dims (n, c, h, w) or (n, c, w) have with zeros between their values, and what makes them so. */
-function dilated(dims: readonly number[], [down, across]: readonly [number, number]) {
-  // A 1-D convolution is one over images of height 1.
-  const [rows, columns] = extentsOf(dims.slice(2));
-  const [height, width] = [(rows - 1) * down + 1, (columns - 1) * across + 1];
-  const of = (image: Image): Image => {
-    if (down === 1 && across === 1) return image;
-    const data = new Float32Array(image.channels * height * width);
-    for (let at = 0; at < image.data.length; at++) {
-      const [line, column] = [Math.floor(at / columns), at % columns];
-      data[(Math.floor(line / rows) * height + (line % rows) * down) * width + column * across] =
-        image.data[at];
-    }
-    return { ...image, data };
-  };
-  return { height, width, of };
-}
-
-/** Height and width; a 1-D convolution has a height of 1. */
-const extentsOf = (extents: readonly number[]) => (extents.length === 1 ? [1, extents[0]] : extents);
-
-/** The extents that a convolution gives for images of this height and width. */
-function outputOf(
-  { info }: OpenedModel,
-  { output, conv }: LinearMap,
-  image: readonly number[],
-): readonly number[] {
-  if (!info.varies) return info.shapes.get(output)!.slice(2);
-  const { kernel, strides, pads, dilations } = conv!;
-  return image.map((side, axis) => {
-    const reach = side + pads[axis] + pads[axis + 2] - dilations[axis] * (kernel[axis] - 1) - 1;
-    return Math.floor(reach / strides[axis]) + 1;
-  });
-}
-
-/** Every `stride`-th row and column of the images of all channels. */
-function onGrid(data: Float32Array, height: number, width: number, stride: number): Float32Array {
-  if (stride === 1) return data;
-  const [rows, columns] = [Math.ceil(height / stride), Math.ceil(width / stride)];
-  const channels = data.length / (height * width);
-  const result = new Float32Array(channels * rows * columns);
-  let at = 0;
-  for (let c = 0; c < channels; c++) {
-    for (let y = 0; y < height; y += stride) {
-      for (let x = 0; x < width; x += stride) result[at++] = data[(c * height + y) * width + x];
-    }
-  }
-  return result;
 }
 
 /** What the layer should give. */

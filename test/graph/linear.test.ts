@@ -56,33 +56,33 @@ function split(data: Float32Array, p: number): Float32Array[] {
 }
 
 function unfold(map: LinearMap, x: Value, y: Value): number[][] {
-  const { kernel, strides, pads, dilations, inputDilations: apart = [1, 1] } = map.conv!;
+  const { kernel, strides, pads, dilations, inputDilations = [1, 1], depth } = map.conv!;
   const [n, channels] = x.dims;
-  const [rows0, columns0] = x.dims.length === 3 ? [1, x.dims[2]] : x.dims.slice(2);
-  const [h, w] = [(rows0 - 1) * apart[0] + 1, (columns0 - 1) * apart[1] + 1];
-  const at = (plane: number, iy: number, ix: number) =>
-    iy % apart[0] || ix % apart[1] ? 0 : x.data[(plane * rows0 + iy / apart[0]) * columns0 + ix / apart[1]];
-  const [oh, ow] = y.dims.length === 3 ? [1, y.dims[2]] : y.dims.slice(2);
-  const rows: number[][] = [];
-  for (let s = 0; s < n; s++) {
-    for (let oy = 0; oy < oh; oy++) {
-      for (let ox = 0; ox < ow; ox++) {
-        const row: number[] = [];
-        for (let c = 0; c < channels; c++) {
-          for (let ky = 0; ky < kernel[0]; ky++) {
-            for (let kx = 0; kx < kernel[1]; kx++) {
-              const iy = oy * strides[0] + ky * dilations[0] - pads[0];
-              const ix = ox * strides[1] + kx * dilations[1] - pads[1];
-              const inside = iy >= 0 && iy < h && ix >= 0 && ix < w;
-              row.push(inside ? at(s * channels + c, iy, ix) : 0);
-            }
-          }
-        }
-        rows.push(row);
-      }
-    }
-  }
-  return rows;
+  // as of three dimensions
+  const three = (list: readonly number[]) => [1, 1, ...list].slice(-3);
+  const sides = three(x.dims.slice(2));
+  const [d, h, w] = sides;
+  const steps = [depth?.stride ?? 1, ...strides];
+  const apart = [depth?.inputDilation ?? 1, ...inputDilations];
+  const dilated = [depth?.dilation ?? 1, ...dilations];
+  const before = [depth?.pads[0] ?? 0, pads[0], pads[1]];
+  const [od, oh, ow] = three(y.dims.slice(2));
+  const taps = places([depth?.kernel ?? 1, ...kernel]);
+  return places([n, od, oh, ow]).map(([s, ...at]) =>
+    Array.from({ length: channels }, (_, c) => c).flatMap((c) =>
+      taps.map((tap) => {
+        const [iz, iy, ix] = at.map((o, i) => (o * steps[i] + tap[i] * dilated[i] - before[i]) / apart[i]);
+        const isInside = [iz, iy, ix].every((i, axis) => Number.isInteger(i) && i >= 0 && i < sides[axis]);
+        return isInside ? x.data[(((s * channels + c) * d + iz) * h + iy) * w + ix] : 0;
+      }),
+    ),
+  );
+}
+
+/** Every place in a box of these extents, row by row. */
+function places([extent, ...more]: readonly number[]): number[][] {
+  if (extent === undefined) return [[]];
+  return Array.from({ length: extent }, (_, i) => places(more).map((rest) => [i, ...rest])).flat();
 }
 
 function expectClose(got: Float64Array, value: Value): void {
@@ -189,6 +189,21 @@ describe('linearMaps', () => {
     const { model, values, maps } = await opened(b.output(y), [2, 3, 9]);
     expect(maps[0].conv).toMatchObject({ kernel: [1, 3], inputDilations: [1, 2] });
     expectClose(apply(model, maps[0], values), values.get(y)!);
+  });
+
+  it('treats a convolution in three dimensions, transposed or not, as one of stacked planes', async () => {
+    const b = new OnnxBuilder();
+    const attributes = { strides: [1, 2, 1], dilations: [2, 1, 1], pads: [1, 0, 2, 2, 1, 0] };
+    const W = [b.weight([4, 2, 3, 3, 2], 0.5), b.weight([4, 3, 3, 2, 2], 0.5)];
+    const x = b.input([2, 5, 7, 4]);
+    const y = b.node('Conv', [x, W[0], b.weight([4], 1)], attributes, { channels: 4 });
+    const z = b.node('ConvTranspose', [b.relu(y), W[1]], { strides: [2, 1, 2], pads: [1, 0, 0, 0, 1, 1] });
+    const { model, values, maps } = await opened(b.output(z), [2, 2, 5, 7, 4]);
+    expect(maps.map(({ p, m, conv }) => [p, m, conv?.depth])).toEqual([
+      [2 * 18, 4, { kernel: 3, stride: 1, pads: [1, 2], dilation: 2, inputDilation: 1 }],
+      [4 * 12, 3, { kernel: 3, stride: 1, pads: [1, 2], dilation: 1, inputDilation: 2 }],
+    ]);
+    for (const map of maps) expectClose(apply(model, map, values), values.get(map.output)!);
   });
 
   it('takes each group of a convolution for a layer of its own', async () => {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { InputError } from '../../src/errors.ts';
 import {
+  elements,
   linearMap,
   readModel,
   type Structure,
@@ -16,6 +17,7 @@ import { tiny } from '../cli/models.ts';
 import { mask } from '../graph/masking.ts';
 import { once } from '../support/once.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { random } from '../support/random.ts';
 import { toFloat16, withInputDims } from './edit.ts';
 import { difference, engine, fashion, fixtureBytes, noise, outputs, prune } from './fixtures.ts';
 
@@ -249,6 +251,33 @@ describe('prune', () => {
     expect(report.parameters.after).toBe(report.parameters.before);
     expect(difference(await outputs(bytes, data), await outputs(written.model, data))).toBeLessThan(1e-4);
   });
+});
+
+test('channels of volumes that others repeat go without loss, before convolutions that are strided, dilated and transposed', async () => {
+  const b = new OnnxBuilder();
+  const next = random(3);
+  const numbers = (count: number) => Array.from({ length: count }, () => 0.8 * next() - 0.4);
+  // Each channel that is made twice: of (m, c, …), or of (c, m, …) where it is transposed.
+  const twice = (x: string, [k, own, ...kernel]: number[], attributes: object, opType = 'Conv') => {
+    const [lists, m] = opType === 'Conv' ? [1, k] : [k, own];
+    const size = (k * own * elements(kernel)) / lists;
+    const values = Array.from({ length: lists }, () => numbers(size)).flatMap((list) => [...list, ...list]);
+    const dims = opType === 'Conv' ? [2 * k, own, ...kernel] : [k, 2 * own, ...kernel];
+    const bias = numbers(m);
+    const inputs = [x, b.floats(values, dims), b.floats([...bias, ...bias])];
+    return b.relu(b.node(opType, inputs, { ...attributes }));
+  };
+  const x = twice(b.input([2, 5, 6, 6]), [4, 2, 3, 3, 3], { pads: [1, 1, 1, 1, 1, 1] });
+  const y = twice(x, [3, 8, 3, 3, 2], { strides: [2, 1, 2], pads: [1, 0, 0, 0, 1, 1] });
+  const up = twice(y, [6, 4, 2, 2, 3], { strides: [2, 2, 1], pads: [0, 0, 1, 0, 0, 0] }, 'ConvTranspose');
+  const bytes = b
+    .output(b.node('Conv', [up, b.weight([6, 8, 2, 1, 1], 0.4)], { dilations: [2, 1, 1] }))
+    .build();
+  const data = await noise(12, [2, 5, 6, 6]);
+  const { written, report } = await prune(bytes, data, { target: 'dense', damping: 1e-6 });
+  expect(report.layers.map(({ groups }) => groups)).toEqual([8, 6, 8]);
+  const unseen = await noise(5, [2, 5, 6, 6], 8);
+  expect(difference(await outputs(bytes, unseen), await outputs(written.model, unseen))).toBeLessThan(1e-3);
 });
 
 test('what reads a normalisation is refitted to what that gives without the channels that go', async () => {

@@ -5,7 +5,7 @@ import { attribute, attributeInt, attributeInts, attributeString } from '../node
 import type { NodeProto } from '../onnx_pb.ts';
 import { called } from '../propagation.ts';
 import { elements } from '../tensor.ts';
-import { pair } from './conv.ts';
+import { inPlanes } from './conv.ts';
 import { consume, opaque, produce, weightOf } from './layer.ts';
 import type { LayerDims, Operator } from './operator.ts';
 
@@ -38,7 +38,7 @@ function geometry(node: NodeProto, { weight }: LayerDims): ConvGeometry | undefi
   const kernel = weight.slice(2);
   const axes = kernel.length;
   const auto = attributeString(node, 'auto_pad', 'NOTSET');
-  if (axes > 2 || auto.startsWith('SAME') || attribute(node, 'output_shape')) return undefined;
+  if (axes > 3 || auto.startsWith('SAME') || attribute(node, 'output_shape')) return undefined;
   const strides = attributeInts(node, 'strides') ?? kernel.map(() => 1);
   const dilations = attributeInts(node, 'dilations') ?? kernel.map(() => 1);
   const cropped = (auto === 'NOTSET' && attributeInts(node, 'pads')) || new Array(2 * axes).fill(0);
@@ -46,12 +46,5 @@ function geometry(node: NodeProto, { weight }: LayerDims): ConvGeometry | undefi
     [cropped[i], cropped[i + axes]].map((crop) => dilations[i] * (size - 1) - crop),
   );
   if (pads.flat().some((pad) => !(pad >= 0))) return undefined;
-  const [[top, bottom], [left, right]] = axes === 1 ? [[0, 0], ...pads] : pads;
-  return {
-    kernel: pair(kernel, 1),
-    strides: [1, 1],
-    pads: [top, left, bottom, right],
-    dilations: pair(dilations, 1),
-    inputDilations: pair(strides, 1),
-  };
+  return inPlanes({ kernel, strides: kernel.map(() => 1), pads, dilations, inputDilations: strides });
 }

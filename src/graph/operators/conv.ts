@@ -17,7 +17,7 @@ export const conv: Operator = {
     outputAxis: () => 0, // W is (m, c / group, kh, kw)
     bias: 2,
     parts: (node) => attributeInt(node, 'group', 1),
-    isLinear: (_, { input }) => input.length <= 4,
+    isLinear: (_, { input }) => input.length <= 5,
     patches: geometry,
   },
   macs: convolution(1),
@@ -66,16 +66,39 @@ function geometry(node: NodeProto, dims: LayerDims): ConvGeometry {
     const small = Math.floor(total / 2);
     return auto === 'SAME_LOWER' ? [total - small, small] : [small, total - small];
   });
-  const [[top, bottom], [left, right]] = axes === 1 ? [[0, 0], ...pads] : pads;
-  return {
-    kernel: pair(kernel, 1),
-    strides: pair(strides, 1),
-    pads: [top, left, bottom, right],
-    dilations: pair(dilations, 1),
-  };
+  return inPlanes({ kernel, strides, pads, dilations });
 }
 
-/** Height and width; of one dimension the height is `missing`. */
-export function pair(list: readonly number[], missing: number): [number, number] {
-  return list.length === 1 ? [missing, list[0]] : [list[0], list[1]];
+/** A convolution by axis, in the order of the image's. */
+interface Sampling {
+  readonly kernel: readonly number[];
+  readonly strides: readonly number[];
+  /** Before and behind. */
+  readonly pads: readonly (readonly number[])[];
+  readonly dilations: readonly number[];
+  /** Of a transposed convolution. */
+  readonly inputDilations?: readonly number[];
+}
+
+/** Of one to three dimensions: the last two, and what is before them. */
+export function inPlanes({ kernel, strides, pads, dilations, inputDilations }: Sampling): ConvGeometry {
+  const [[left, right], [top, bottom] = [0, 0], depthPads] = pads.toReversed();
+  const two = (list: readonly number[]): [number, number] => [list.at(-2) ?? 1, list.at(-1)!];
+  const plane = {
+    kernel: two(kernel),
+    strides: two(strides),
+    pads: [top, left, bottom, right] as ConvGeometry['pads'],
+    dilations: two(dilations),
+    ...(inputDilations && { inputDilations: two(inputDilations) }),
+  };
+  if (!depthPads) return plane;
+  const [front, back] = depthPads;
+  const depth = {
+    kernel: kernel[0],
+    stride: strides[0],
+    pads: [front, back] as [number, number],
+    dilation: dilations[0],
+    inputDilation: inputDilations?.[0] ?? 1,
+  };
+  return { ...plane, depth };
 }
