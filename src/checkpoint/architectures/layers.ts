@@ -6,13 +6,21 @@ import type { Rope } from './rope.ts';
 import type { Block, BlockSizes, Label, Linear, Norm } from './types.ts';
 import { partName, type WeightGraph } from './weights.ts';
 
-/** x·W + b; the nodes are called as the module. */
-export function linear(g: WeightGraph, map: Linear, x: string, rows: number, columns: number): string {
+/** x·W + b; the nodes are called as the module. @param fused  columns of all maps, where the tensor holds several */
+export function linear(
+  g: WeightGraph,
+  map: Linear,
+  x: string,
+  rows: number,
+  columns: number,
+  fused: readonly number[] = [],
+): string {
   const module = map.isFullName ? map.name : g.prefix + map.name;
   const node = partName(module, map);
-  const product = g.node('MatMul', [x, g.weight(`${module}.weight`, [rows, columns], map)], {}, node);
+  const stored = map.part ? { ...map, widths: fused } : map;
+  const product = g.node('MatMul', [x, g.weight(`${module}.weight`, [rows, columns], stored)], {}, node);
   if (!map.bias) return product;
-  return g.node('Add', [product, g.weight(`${module}.bias`, [columns], map)], {}, `${node}/bias`);
+  return g.node('Add', [product, g.weight(`${module}.bias`, [columns], stored)], {}, `${node}/bias`);
 }
 
 /** Over the last axis, which has `width` features. */
@@ -35,7 +43,7 @@ export function norm(g: WeightGraph, parts: Norm, x: string, width: number): str
 /** down(activation(up(x))), or with a gate down(activation(gate(x)) · up(x)). */
 export function mlp(g: WeightGraph, parts: Block['mlp'], x: string, hidden: number, ffn: number): string {
   const { up, gate, down, activation } = parts;
-  const wide = (map: Linear) => linear(g, map, x, hidden, ffn);
+  const wide = (map: Linear) => linear(g, map, x, hidden, ffn, [ffn, ffn]);
   const inner = gate ? g.node('Mul', [activation(g, wide(gate)), wide(up)]) : activation(g, wide(up));
   return linear(g, down, inner, ffn, hidden);
 }
@@ -62,9 +70,10 @@ export function attention(
   { heads, kvHeads }: BlockSizes,
   context: Context,
 ): string {
+  const widths = [heads, kvHeads, kvHeads].map((count) => count * headDim);
   const split = (label: Label, count: number, headNorm?: Norm) => {
     const tokens = label === 'q' ? (context.asking?.(x) ?? x) : x;
-    const flat = linear(g, qkv(label), tokens, hidden, count * headDim);
+    const flat = linear(g, qkv(label), tokens, hidden, count * headDim, widths);
     const value = g.node('Reshape', [flat, g.integers([0, 0, -1, headDim])]);
     const normed = headNorm ? norm(g, headNorm, value, headDim) : value;
     return g.node('Transpose', [normed], { perm: [0, 2, 1, 3] }); // [batch, heads, tokens, headDim]

@@ -200,7 +200,7 @@ export class LanguageModel {
   tensorsOf(i: number, block: Model): CheckpointTensor[] {
     this.#checkIndex(i);
     const { attention, mlp } = this.#description.block(i);
-    const g = this.#graph(block, mlp.up.name);
+    const g = this.#graph(block, mlp.down.name);
     const columns = (map: typeof mlp.up) => {
       const name = partName(`${g.prefix}${map.name}.weight`, map);
       const dims = block.tensors.get(name)?.dims;
@@ -310,8 +310,8 @@ export function checkSizes(sizes: BlockSizes, { block }: Description, where: str
     }
   }
   const { heads, kvHeads } = sizes;
-  const fused = block(0).attention.qkv('q').part !== undefined;
-  if (heads % kvHeads !== 0 || (fused && heads !== kvHeads)) {
+  const takesTurns = block(0).attention.qkv('q').part?.run !== undefined;
+  if (heads % kvHeads !== 0 || (takesTurns && heads !== kvHeads)) {
     throw new InputError(`${where}: ${heads} heads cannot share ${kvHeads} key-value heads`);
   }
 }

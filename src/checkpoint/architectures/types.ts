@@ -40,15 +40,18 @@ export interface Linear {
   readonly transposed: boolean;
   /** The name is that of the checkpoint: the prefix of the others is not before it. */
   readonly isFullName?: boolean;
-  /** Where the tensor holds q, k and v side by side along its out axis. */
+  /** Where the tensor holds several maps side by side along its out axis. */
   readonly part?: Part;
 }
 
 export type Label = 'q' | 'k' | 'v';
 
-/** One map of a fused tensor: `run` columns of q, then of k, then of v, and so on; all of each without `run`. */
+/**
+ * One map of a fused tensor of q, k and v, or of gate and up: all columns of the first, then of the next; with `run` so many of each,
+ * again and again.
+ */
 export interface Part {
-  readonly label: Label;
+  readonly label: Label | 'gate' | 'up';
   readonly run?: number;
 }
 

@@ -2,19 +2,20 @@
 // and v are three. One rule for both directions.
 
 import { InputError } from '../../errors.ts';
-import { GraphBuilder, type Model, type ModelOutline, type Tensor, toFloat32 } from '../../graph/index.ts';
+import { GraphBuilder, type Model, type ModelOutline, sum, type Tensor, toFloat32 } from '../../graph/index.ts';
 import { elements } from '../../graph/tensor.ts';
 import { encode } from '../tensor.ts';
-import type { CheckpointTensor, Label, Linear, TensorNames, TensorSource } from './types.ts';
+import type { CheckpointTensor, Linear, Part, TensorNames, TensorSource } from './types.ts';
 
-const LABELS: readonly Label[] = ['q', 'k', 'v'];
+/** Of the maps that a fused tensor holds. */
+const PLACES: Readonly<Record<Part['label'], number>> = { q: 0, k: 1, v: 2, gate: 0, up: 1 };
 
-/** How a tensor has the columns of a map. */
-type Stored = Partial<Pick<Linear, 'transposed' | 'part'>>;
+/** How a tensor has the columns of a map; of a part `widths` are the columns of all maps. */
+type Stored = Partial<Pick<Linear, 'transposed' | 'part'>> & { readonly widths?: readonly number[] };
 
 /** An initialiser and the tensor that it comes from. */
 export interface Parameter extends Stored {
-  /** Of the initialiser: the tensor's name, with `#q`, `#k` or `#v` where it is a part of it. */
+  /** Of the initialiser: the tensor's name, with `#q`, `#k`, `#v`, `#gate` or `#up` where it is a part of it. */
   readonly name: string;
   readonly tensor: string;
   /** Of the initialiser: [columns] or [rows, columns]; with more axes it is as in the checkpoint. */
@@ -35,9 +36,9 @@ export class WeightGraph extends GraphBuilder {
     super();
   }
 
-  weight(tensor: string, dims: readonly number[], { transposed, part }: Stored = {}): string {
+  weight(tensor: string, dims: readonly number[], { transposed, part, widths }: Stored = {}): string {
     const name = partName(tensor, { part });
-    this.parameters.set(name, { name, tensor, dims, transposed, part });
+    this.parameters.set(name, { name, tensor, dims, transposed, part, widths });
     return name;
   }
 
@@ -110,9 +111,9 @@ function byTensor(parameters: ReadonlyMap<string, Parameter>): Map<string, Param
 }
 
 /** The shape in the checkpoint. */
-export function shapeOf({ dims, transposed, part }: Parameter): number[] {
+export function shapeOf({ dims, transposed, widths }: Parameter): number[] {
   if (dims.length > 2) return [...dims];
-  const total = dims.at(-1)! * (part ? LABELS.length : 1);
+  const total = widths ? sum(widths) : dims.at(-1)!;
   if (dims.length === 1) return [total];
   return transposed ? [total, dims[0]] : [dims[0], total];
 }
@@ -125,16 +126,17 @@ function initialiser(parameter: Parameter, data: Float32Array): Tensor {
 }
 
 /** Where the checkpoint has element (r, c) of an initialiser: columns[c] + r·stride. */
-function places({ dims, transposed, part }: Parameter) {
+function places({ dims, transposed, part, widths = [dims.at(-1)!] }: Parameter) {
   const rows = dims.length === 1 ? 1 : dims[0];
   const count = dims.at(-1)!;
-  const parts = part ? LABELS.length : 1;
-  const run = part?.run ?? count;
-  const first = part ? LABELS.indexOf(part.label) : 0;
+  const before = part ? PLACES[part.label] : 0;
+  const run = part?.run;
+  const first = run ? before * run : sum(widths.slice(0, before));
+  const round = run ? run * widths.length : 0; // columns from one run of a map to its next
+  const place = (c: number) => first + (run ? Math.floor(c / run) * round + (c % run) : c);
   const step = transposed ? rows : 1;
-  const place = (c: number) => step * ((Math.floor(c / run) * parts + first) * run + (c % run));
-  const columns = Array.from({ length: count }, (_, c) => place(c));
-  return { rows, stride: transposed ? 1 : count * parts, columns };
+  const columns = Array.from({ length: count }, (_, c) => step * place(c));
+  return { rows, stride: transposed ? 1 : sum(widths), columns };
 }
 
 /** Few enough for all that is read and written at a time to stay in the cache, where it is transposed. */
