@@ -2,7 +2,7 @@
 // forge another or steer the terminal.
 
 import colors from 'picocolors';
-import type { BlockSizes } from '../checkpoint/architectures/index.ts';
+import { type BlockSizes, headGroups } from '../checkpoint/architectures/index.ts';
 import type { Status } from '../disk/bullmq.ts';
 import { quantizedText } from '../graph/index.ts';
 import {
@@ -61,13 +61,13 @@ export function inspectText(found: Inspected, file: NonNullable<Inspected['file'
 export function folderText(found: Inspected, folder: NonNullable<Inspected['folder']>): string {
   const { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes, structures } = folder;
   const takes = vocabulary > 0 ? `vocabulary ${vocabulary}` : `samples of ${maxPositions} tokens`;
-  const rows = sizes.flatMap(({ heads, kvHeads, ffn }, i) => [
+  const rows = sizes.flatMap((size, i) => [
     [
       `${i}.heads`,
-      `${kvHeads} groups of ${heads / kvHeads} heads of ${headDim}`,
+      `${headGroups(size)} groups of ${size.heads / headGroups(size)} heads of ${headDim}`,
       ...shareCells(structures.get(`${i}.heads`)),
     ],
-    [`${i}.mlp`, `${ffn} neurons`, ...shareCells(structures.get(`${i}.mlp`))],
+    [`${i}.mlp`, `${size.ffn} neurons`, ...shareCells(structures.get(`${i}.mlp`))],
   ]);
   return linesOf(
     `${found.name}: ${architecture}, ${blocks} blocks, ${hidden} features, ${takes}, ${count(found.parameters)} parameters`,

@@ -70,8 +70,9 @@ export interface Gain {
   output: string;
   /** Of `output`: the channels. */
   axis: number;
-  /** γ, one row for each channel. */
+  /** γ, one row for each channel, less the centre where there is one. */
   weight: string;
+  centre?: number;
   /** β, by channel. */
   bias?: string;
 }

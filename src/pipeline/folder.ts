@@ -3,6 +3,8 @@
 import {
   type BlockSizes,
   describe,
+  headGroups,
+  headsOf,
   type LanguageModel,
   type SizesRecord,
 } from '../checkpoint/architectures/index.ts';
@@ -149,9 +151,9 @@ function named(block: number, kind: Named['kind'], layer = ''): Named {
 
 /** Groups of heads and neurons of every block. */
 export function structuresOf({ sizes }: LanguageModel): Prunable[] {
-  return sizes.flatMap(({ kvHeads, ffn }, i) => [
-    { ...named(i, 'head'), groups: kvHeads },
-    { ...named(i, 'channel'), groups: ffn },
+  return sizes.flatMap((size, i) => [
+    { ...named(i, 'head'), groups: headGroups(size) },
+    { ...named(i, 'channel'), groups: size.ffn },
   ]);
 }
 
@@ -301,10 +303,10 @@ async function* contentsOf(opened: OpenedLanguageModel): AsyncGenerator<Hashable
 
 /** Groups and neurons that stay in each block. */
 function sizesAfter({ sizes }: LanguageModel, kept: Sizes): BlockSizes[] {
-  return sizes.map(({ heads, kvHeads }, i) => {
-    const groups = kept.get(named(i, 'head').name)!;
-    return { heads: groups * (heads / kvHeads), kvHeads: groups, ffn: kept.get(named(i, 'channel').name)! };
-  });
+  return sizes.map((size, i) => ({
+    ...headsOf(size, kept.get(named(i, 'head').name)!),
+    ffn: kept.get(named(i, 'channel').name)!,
+  }));
 }
 
 /** What a plan needs to know, from config.json alone. */
@@ -336,7 +338,7 @@ function languageProfile(language: LanguageModel, recipe: Recipe, kept: Sizes, l
 
 function blockSteps(
   { hidden, headDim }: LanguageModel,
-  { heads, kvHeads, ffn }: BlockSizes,
+  before: BlockSizes,
   after: BlockSizes,
   block: number,
   { correct, method }: Recipe,
@@ -346,7 +348,8 @@ function blockSteps(
     name: `${block}.${name}`,
     maps: outputs.map((m) => ({ p: hidden, m, groupSize: 1, rows })),
   });
-  const width = headDim * (heads / kvHeads);
+  const { heads, kvHeads, ffn } = before;
+  const width = (headDim * heads) / headGroups(before);
   const pruned = ({ name }: Named, p: number, groupSize: number, groups: number): PlannedStep => ({
     name,
     maps: [{ p, m: hidden, groupSize, rows }],
@@ -354,7 +357,7 @@ function blockSteps(
   });
   const steps = [
     corrected('attention', [heads * headDim, kvHeads * headDim, kvHeads * headDim]),
-    pruned(named(block, 'head'), heads * headDim, width, after.kvHeads),
+    pruned(named(block, 'head'), heads * headDim, width, (after.heads * headDim) / width),
     corrected('up', [ffn]),
     pruned(named(block, 'channel'), ffn, 1, after.ffn),
   ];

@@ -42,14 +42,14 @@ export async function withGain(
 }
 
 /** γ' = aγ and β' = aβ + c, for lines az + c. */
-export function writeGain(model: Model, { weight, bias }: Gain, { slope, shift }: Lines): void {
+export function writeGain(model: Model, { weight, centre = 0, bias }: Gain, { slope, shift }: Lines): void {
   const change = (name: string, to: (value: number, channel: number) => number) => {
     const tensor = model.tensors.get(name)!;
     const row = elements(tensor.dims) / slope.length;
     const values = toFloat64(tensor).map((value, at) => to(value, Math.floor(at / row)));
     model.tensors.set(name, fromFloat32(values, tensor.dims, tensor));
   };
-  change(weight, (value, j) => slope[j] * value);
+  change(weight, (value, j) => slope[j] * (centre + value) - centre);
   if (bias) change(bias, (value, j) => slope[j] * value + shift[j]);
 }
 

@@ -1,7 +1,7 @@
 // Sizes that a model's own config.json can say: the same in every block. What was asked for becomes one ratio of neurons
 // and one of heads, and a budget the largest that fits.
 
-import type { LanguageModel } from '../checkpoint/architectures/index.ts';
+import { headGroups, headsOf, type LanguageModel } from '../checkpoint/architectures/index.ts';
 import { InputError } from '../errors.ts';
 import { sizeAt, type Term } from '../graph/index.ts';
 import { groupsToKeep } from '../solve/index.ts';
@@ -55,14 +55,16 @@ export function loadableRecipe(
 
 /** The nearest ratios that config.json can say. */
 function roundedTo(language: LanguageModel, heads: number, channels: number): Uniform {
-  const [{ heads: queries, kvHeads, ffn }] = language.sizes;
-  if (language.sizes.some((size) => size.kvHeads !== kvHeads || size.ffn !== ffn))
+  const [first] = language.sizes;
+  const { ffn } = first;
+  const all = headGroups(first);
+  if (language.sizes.some((size) => headGroups(size) !== all || size.ffn !== ffn))
     throw new InputError(`${language.architecture}: its blocks differ in size already`);
-  const wanted = groupsToKeep(kvHeads, heads);
-  const candidates = Array.from({ length: kvHeads }, (_, i) => i + 1)
-    .filter((groups) => language.saysHeads((groups * queries) / kvHeads))
+  const wanted = groupsToKeep(all, heads);
+  const candidates = Array.from({ length: all }, (_, i) => i + 1)
+    .filter((groups) => language.saysHeads(headsOf(first, groups).heads))
     .sort((a, b) => Math.abs(a - wanted) - Math.abs(b - wanted) || a - b);
   const multiple = ffn >= MANY ? MULTIPLE : 1;
   const neurons = Math.max(multiple, Math.round((ffn * channels) / multiple) * multiple);
-  return { heads: candidates[0] / kvHeads, channels: Math.min(1, neurons / ffn) };
+  return { heads: candidates[0] / all, channels: Math.min(1, neurons / ffn) };
 }

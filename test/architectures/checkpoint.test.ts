@@ -6,7 +6,7 @@ import { analyse, type Model, shrink, writeModel } from '../../src/graph/index.t
 import { run, withAllValues } from '../graph/running.ts';
 import { referenceLogits } from './reference.ts';
 import { ids, maxDifference, runOnce, sizesOf, sourceOf, type Weights } from './source.ts';
-import { GPT2, LLAMA, NEOX, OPT, tinyWeights, uniformSizes, VARIANTS } from './tiny.ts';
+import { GEMMA2, GPT2, LLAMA, NEOX, OPT, PHI3, tinyWeights, uniformSizes, VARIANTS } from './tiny.ts';
 
 const LENGTH = 6;
 /** What old checkpoints hold beside weights. */
@@ -144,29 +144,47 @@ describe('configOf', () => {
     expect(describeModel(pruned, record).sizes).toEqual(sizes);
   });
 
-  test.each(['llama', 'mistral', 'qwen2', 'qwen3'])(
-    '%s: says fewer heads with an explicit head_dim',
-    (type) => {
-      const config = { ...LLAMA, model_type: type, head_dim: 8 };
-      const model = describeModel(config);
-      const { config: pruned, record } = model.configOf(uniform(model, 2, 1, 5));
-      expect(record).toBeUndefined();
-      expect(pruned).toEqual({
-        ...config,
-        intermediate_size: 5,
-        num_attention_heads: 2,
-        num_key_value_heads: 1,
-        head_dim: 8,
-      });
-      expect(describeModel(pruned).headDim).toBe(8);
-    },
-  );
+  test.each([
+    'llama',
+    'mistral',
+    'qwen2',
+    'qwen3',
+    'smollm3',
+    'granite',
+    'phi3',
+    'gemma',
+    'gemma2',
+    'gemma3_text',
+  ])('%s: says fewer heads with an explicit head_dim', (type) => {
+    const config = { ...LLAMA, model_type: type, head_dim: 8 };
+    const model = describeModel(config);
+    const { config: pruned, record } = model.configOf(uniform(model, 2, 1, 5));
+    expect(record).toBeUndefined();
+    expect(pruned).toEqual({
+      ...config,
+      intermediate_size: 5,
+      num_attention_heads: 2,
+      num_key_value_heads: 1,
+      head_dim: 8,
+    });
+    expect(describeModel(pruned).headDim).toBe(8);
+  });
 
   test('says which transformers refuse a llama whose heads do not divide hidden_size', () => {
     const config = { ...LLAMA, num_key_value_heads: 4 };
     const model = describeModel(config);
     expect(model.configOf(uniform(model, 3, 3, 5)).statement).toContain('5 refuses a llama');
     expect(model.configOf(uniform(model, 2, 2, 5)).statement).not.toContain('refuses');
+    const gemma = describeModel({ ...GEMMA2, num_key_value_heads: 4 });
+    expect(gemma.configOf(uniform(gemma, 3, 3, 5)).statement).toContain('5 refuses a gemma2');
+  });
+
+  test('needs osscar.json for fewer heads where transformers counts factors by their number', () => {
+    const rope_scaling = { type: 'longrope', short_factor: [1, 2, 3, 4], long_factor: [1, 2, 3, 4] };
+    const model = describeModel({ ...PHI3, rope_scaling });
+    expect(model.saysHeads(2)).toBe(false);
+    expect(model.configOf(uniform(model, 2, 1, 5)).record).toBeDefined();
+    expect(model.configOf(uniform(model, 4, 2, 5)).record).toBeUndefined();
   });
 
   test('needs osscar.json where blocks differ', () => {

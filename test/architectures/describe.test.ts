@@ -5,7 +5,7 @@ import { type Config, describe as describeModel } from '../../src/checkpoint/arc
 import { InputError, UnsupportedModelError } from '../../src/errors.ts';
 import { emptyPast } from './generate.ts';
 import { ids, maxDifference, open, runOnce, sourceOf, type Weights } from './source.ts';
-import { GPT2, LLAMA, NEOX, OPT, tinyWeights } from './tiny.ts';
+import { GEMMA2, GPT2, LLAMA, NEOX, OPT, PHI, PHI3, tinyWeights } from './tiny.ts';
 
 const QWEN3 = { ...LLAMA, model_type: 'qwen3', head_dim: 8 };
 
@@ -43,7 +43,18 @@ describe('describe', () => {
       { ...OPT, activation_function: 'mish' },
       '"opt": the activation "mish" is not supported',
     ],
-    ['a scaling', { ...LLAMA, rope_scaling: { type: 'longrope' } }, 'rope_type "longrope" is not supported'],
+    ['a scaling', { ...LLAMA, rope_scaling: { type: 'mrope' } }, 'rope_type "mrope" is not supported'],
+    [
+      'positions of their own for some layers',
+      { ...QWEN3, rope_parameters: { full_attention: { rope_theta: 100 } } },
+      'rope settings for layers of type "full_attention"',
+    ],
+    [
+      'attention to what comes later',
+      { ...GEMMA2, use_bidirectional_attention: true },
+      '"gemma2": tokens that see those behind them (use_bidirectional_attention)',
+    ],
+    ['norms of queries', { ...PHI, qk_layernorm: true }, '"phi": qk_layernorm'],
     [
       'partial rotation',
       { ...LLAMA, rope_parameters: { partial_rotary_factor: 0.5 } },
@@ -80,6 +91,11 @@ describe('describe', () => {
       'a missing factor',
       { ...LLAMA, rope_scaling: { type: 'linear' } },
       '"factor" expected a positive number',
+    ],
+    [
+      'factors of other pairs',
+      { ...PHI3, rope_scaling: { type: 'longrope', short_factor: [1, 2], long_factor: [1, 2] } },
+      '"short_factor" expected a list of 4 positive numbers, got [1,2]',
     ],
     [
       'heads that do not divide',

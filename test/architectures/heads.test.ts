@@ -1,7 +1,7 @@
 // Blocks as the graph analysis sees them: heads, or key-value groups with their query heads, and neurons.
 
 import { expect, test } from 'vitest';
-import { describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
+import { describe as describeModel, headsOf } from '../../src/checkpoint/architectures/index.ts';
 import { analyse, shrink } from '../../src/graph/index.ts';
 import { run, withAllValues } from '../graph/running.ts';
 import { referenceLogits } from './reference.ts';
@@ -26,9 +26,10 @@ test.each(dense)('%s: heads and neurons of a block are prunable, and nothing els
   const shapes = new Map(Object.entries({ ...values, hidden }).map(([name, { dims }]) => [name, dims]));
 
   const prunable = analyse(block, shapes).structures.filter((structure) => structure.prunable);
-  const groupSize = (heads / kvHeads) * model.headDim;
+  // query heads where all share one key-value head
+  const [groups, each] = kvHeads === 1 ? [heads, 1] : [kvHeads, heads / kvHeads];
   expect(prunable.map(({ kind, groups, groupSize }) => [kind, groups, groupSize])).toEqual([
-    ['head', kvHeads, groupSize],
+    ['head', groups, each * model.headDim],
     ['channel', ffn, 1],
   ]);
 
@@ -36,8 +37,12 @@ test.each(dense)('%s: heads and neurons of a block are prunable, and nothing els
   const kept = (groups: number) => Array.from({ length: groups - 1 }, (_, i) => i + 1);
   const small = shrink(block, new Map(prunable.map((structure) => [structure, kept(structure.groups)])));
   const sizes = [model.sizes[0], sizesOf(small, model.headDim)];
-  const fewer = kvHeads - 1;
-  expect(sizes[1]).toEqual({ heads: (heads / kvHeads) * fewer, kvHeads: fewer, ffn: ffn - 1 });
+  expect(sizes[1]).toEqual({
+    heads: each * (groups - 1),
+    kvHeads: kvHeads === 1 ? 1 : kvHeads - 1,
+    ffn: ffn - 1,
+  });
+  expect(sizes[1]).toEqual({ ...headsOf(model.sizes[1], groups - 1), ffn: ffn - 1 });
 
   const pruned: Weights = new Map(weights);
   for (const { name, shape, data } of model.tensorsOf(1, small)) pruned.set(name, { shape, data });

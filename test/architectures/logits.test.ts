@@ -44,8 +44,8 @@ describe.each(Object.entries(VARIANTS))('%s', (_, variant) => {
   test('the whole model gives them in two steps, and for a text with padding before it', async () => {
     const session = await open(await model.whole(source, { past: true }));
     // what was kept of the first step is turned by the frequencies of its length, in transformers too
-    const isDynamic = (config.rope_scaling as { type?: string })?.type === 'dynamic';
-    const cut = isDynamic ? 0 : 5;
+    const { type } = (config.rope_scaling ?? {}) as { type?: string };
+    const cut = type === 'dynamic' || type === 'longrope' ? 0 : 5;
     const padding = 3;
     const row = (rest: (i: number) => number, pad: number) =>
       Array.from({ length: padding + LENGTH }, (_, i) => (i < padding ? pad : rest(i - padding)));

@@ -1,6 +1,7 @@
 // What the architectures compute, in plain loops, after the definitions in Hugging Face transformers
-// (modeling_opt, modeling_llama, modeling_mistral, modeling_qwen2, modeling_qwen3, modeling_gpt2,
-// modeling_gpt_neox, modeling_rope_utils). Slow, and shares nothing with the code under test.
+// (modeling_opt, modeling_llama, modeling_mistral, modeling_qwen2, modeling_qwen3, modeling_smollm3,
+// modeling_granite, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neox,
+// modeling_rope_utils). Slow, and shares nothing with the code under test.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import { ropeReference, turnReference } from './rope-reference.ts';
@@ -23,6 +24,12 @@ export function referenceLogits(
       return gpt2(config, sizes, weights, tokens);
     case 'gpt_neox':
       return gptNeox(config, sizes, weights, tokens);
+    case 'phi':
+      return phi(config, sizes, weights, tokens);
+    case 'gemma':
+    case 'gemma2':
+    case 'gemma3_text':
+      return gemma(config, sizes, weights, tokens);
     default:
       return llama(config, sizes, weights, tokens);
   }
@@ -68,39 +75,142 @@ function llama(
   const dh = (config.head_dim ??
     (config.hidden_size as number) / (config.num_attention_heads as number)) as number;
   const eps = config.rms_norm_eps as number;
-  const rope = ropeReference(config, dh, 1, tokens.length);
+  const rope = ropeReference(config, dh, (config.partial_rotary_factor as number) ?? 1, tokens.length);
+  const multiplier = (name: string) => (config[name] ?? 1) as number; // granite
+  const scale = (config.attention_multiplier ?? dh ** -0.5) as number;
+  const isFused = config.model_type === 'phi3';
   let x = tokens.map((token) => row(weights, 'model.embed_tokens.weight', token));
-  for (const [i, { heads, kvHeads }] of sizes.entries()) {
+  x = times(x, multiplier('embedding_multiplier'));
+  for (const [i, { heads, kvHeads, ffn }] of sizes.entries()) {
     const layer = `model.layers.${i}`;
     const h = rmsNorm(x, weights, `${layer}.input_layernorm`, eps);
-    let q = linear(h, weights, `${layer}.self_attn.q_proj`);
-    let k = linear(h, weights, `${layer}.self_attn.k_proj`);
-    const v = linear(h, weights, `${layer}.self_attn.v_proj`);
+    let [q, k, v] = isFused
+      ? slices(linear(h, weights, `${layer}.self_attn.qkv_proj`), [heads * dh, kvHeads * dh, kvHeads * dh])
+      : ['q', 'k', 'v'].map((part) => linear(h, weights, `${layer}.self_attn.${part}_proj`));
     if (config.model_type === 'qwen3') {
       q = perHead(q, dh, (head) => rmsNorm([head], weights, `${layer}.self_attn.q_norm`, eps)[0]);
       k = perHead(k, dh, (head) => rmsNorm([head], weights, `${layer}.self_attn.k_norm`, eps)[0]);
     }
-    q = perHead(q, dh, (head, p) => turnReference(head, p, rope));
-    k = perHead(k, dh, (head, p) => turnReference(head, p, rope));
-    const mixed = attention(q, k, v, { heads, kvHeads, dh, scale: dh ** -0.5, window: window(config, i) });
-    x = add(x, linear(mixed, weights, `${layer}.self_attn.o_proj`));
+    if (config.model_type !== 'smollm3' || smolTurns(config, i)) {
+      q = perHead(q, dh, (head, p) => turnReference(head, p, rope));
+      k = perHead(k, dh, (head, p) => turnReference(head, p, rope));
+    }
+    const mixed = attention(q, k, v, { heads, kvHeads, dh, scale, window: window(config, i) });
+    const attended = linear(mixed, weights, `${layer}.self_attn.o_proj`);
+    x = add(x, times(attended, multiplier('residual_multiplier')));
     const g = rmsNorm(x, weights, `${layer}.post_attention_layernorm`, eps);
-    const gate = activate(linear(g, weights, `${layer}.mlp.gate_proj`), config.hidden_act as string);
-    const up = linear(g, weights, `${layer}.mlp.up_proj`);
-    const inner = gate.map((features, p) => features.map((value, c) => value * up[p][c]));
-    x = add(x, linear(inner, weights, `${layer}.mlp.down_proj`));
+    const [gate, up] = isFused
+      ? slices(linear(g, weights, `${layer}.mlp.gate_up_proj`), [ffn, ffn])
+      : ['gate', 'up'].map((part) => linear(g, weights, `${layer}.mlp.${part}_proj`));
+    const inner = product(activate(gate, config.hidden_act as string), up);
+    const added = linear(inner, weights, `${layer}.mlp.down_proj`);
+    x = add(x, times(added, multiplier('residual_multiplier')));
   }
   x = rmsNorm(x, weights, 'model.norm', eps);
-  return linear(x, weights, config.tie_word_embeddings ? 'model.embed_tokens' : 'lm_head');
+  const logits = linear(x, weights, config.tie_word_embeddings ? 'model.embed_tokens' : 'lm_head');
+  return times(logits, 1 / multiplier('logits_scaling'));
+}
+
+/** Which blocks of SmolLM3 have rotary positions. */
+function smolTurns(config: Config, i: number): boolean {
+  const told = config.no_rope_layers as number[] | undefined;
+  return told ? told[i] === 1 : (i + 1) % (config.no_rope_layer_interval as number) !== 0;
+}
+
+// Gemma 1 to 3: norms scale by 1 + weight.
+function gemma(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  tokens: readonly number[],
+): Rows {
+  const dh = config.head_dim as number;
+  const type = config.model_type;
+  const norm = (x: Rows, name: string) =>
+    rmsNorm(x, weights, name, config.rms_norm_eps as number, (weight) => 1 + weight);
+  const scale = type === 'gemma' ? dh ** -0.5 : (config.query_pre_attn_scalar as number) ** -0.5;
+  const cap = (value: number, bound: unknown) =>
+    typeof bound === 'number' ? bound * Math.tanh(value / bound) : value;
+  let x = tokens.map((token) => row(weights, 'model.embed_tokens.weight', token));
+  x = times(x, Math.sqrt(config.hidden_size as number));
+  for (const [i, { heads, kvHeads }] of sizes.entries()) {
+    const layer = `model.layers.${i}`;
+    const slides = slidesGemma(config, i);
+    const rope = ropeReference(ropeOfGemma(config, slides), dh, 1, tokens.length);
+    const h = norm(x, `${layer}.input_layernorm`);
+    let [q, k, v] = ['q', 'k', 'v'].map((part) => linear(h, weights, `${layer}.self_attn.${part}_proj`));
+    if (type === 'gemma3_text') {
+      q = perHead(q, dh, (head) => norm([head], `${layer}.self_attn.q_norm`)[0]);
+      k = perHead(k, dh, (head) => norm([head], `${layer}.self_attn.k_norm`)[0]);
+    }
+    q = perHead(q, dh, (head, p) => turnReference(head, p, rope));
+    k = perHead(k, dh, (head, p) => turnReference(head, p, rope));
+    const window = slides ? (config.sliding_window as number) : undefined;
+    const bound = (score: number) => cap(score, config.attn_logit_softcapping);
+    const mixed = attention(q, k, v, { heads, kvHeads, dh, scale, window, bound });
+    let attended = linear(mixed, weights, `${layer}.self_attn.o_proj`);
+    if (type !== 'gemma') attended = norm(attended, `${layer}.post_attention_layernorm`);
+    x = add(x, attended);
+    const g = norm(x, `${layer}.${type === 'gemma' ? 'post_attention' : 'pre_feedforward'}_layernorm`);
+    const [gate, up] = ['gate', 'up'].map((part) => linear(g, weights, `${layer}.mlp.${part}_proj`));
+    let inner = linear(product(activate(gate, 'gelu_pytorch_tanh'), up), weights, `${layer}.mlp.down_proj`);
+    if (type !== 'gemma') inner = norm(inner, `${layer}.post_feedforward_layernorm`);
+    x = add(x, inner);
+  }
+  const logits = linear(norm(x, 'model.norm'), weights, 'model.embed_tokens');
+  return logits.map((scores) => scores.map((score) => cap(score, config.final_logit_softcapping)));
+}
+
+function slidesGemma(config: Config, i: number): boolean {
+  if (config.layer_types) return (config.layer_types as string[])[i] === 'sliding_attention';
+  const every: Record<string, number> = { gemma2: 2, gemma3_text: config.sliding_window_pattern as number };
+  const pattern = every[config.model_type as string];
+  return pattern !== undefined && (i + 1) % pattern !== 0;
+}
+
+/** What Gemma 3 has for its windows in the place of the other settings. */
+function ropeOfGemma({ rope_scaling, ...config }: Config, slides: boolean): Config {
+  const own = config.rope_parameters as Record<string, object> | undefined;
+  if (own) return { ...config, rope_parameters: own[slides ? 'sliding_attention' : 'full_attention'] };
+  if (config.model_type !== 'gemma3_text' || !slides) return { ...config, rope_scaling };
+  return { ...config, rope_theta: config.rope_local_base_freq };
+}
+
+function phi(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  tokens: readonly number[],
+): Rows {
+  const dh = (config.hidden_size as number) / (config.num_attention_heads as number);
+  const eps = config.layer_norm_eps as number;
+  const rope = ropeReference(config, dh, config.partial_rotary_factor as number, tokens.length);
+  let x = tokens.map((token) => row(weights, 'model.embed_tokens.weight', token));
+  for (const [i, { heads, kvHeads }] of sizes.entries()) {
+    const layer = `model.layers.${i}`;
+    const h = layerNorm(x, weights, `${layer}.input_layernorm`, eps);
+    const [q, k, v] = ['q', 'k', 'v'].map((part) => linear(h, weights, `${layer}.self_attn.${part}_proj`));
+    const [turnedQ, turnedK] = [q, k].map((rows) =>
+      perHead(rows, dh, (head, p) => turnReference(head, p, rope)),
+    );
+    const mixed = attention(turnedQ, turnedK, v, { heads, kvHeads, dh, scale: dh ** -0.5 });
+    const inner = activate(linear(h, weights, `${layer}.mlp.fc1`), config.hidden_act as string);
+    const attended = linear(mixed, weights, `${layer}.self_attn.dense`);
+    x = add(add(x, attended), linear(inner, weights, `${layer}.mlp.fc2`));
+  }
+  return linear(layerNorm(x, weights, 'model.final_layernorm', eps), weights, 'lm_head');
 }
 
 function window(config: Config, i: number): number | undefined {
   const slides =
     config.model_type === 'mistral' ||
+    config.model_type === 'phi3' ||
     (config.use_sliding_window &&
       (config.layer_types
         ? (config.layer_types as string[])[i] === 'sliding_attention'
-        : i >= (config.max_window_layers as number)));
+        : config.model_type === 'smollm3'
+          ? !smolTurns(config, i)
+          : i >= (config.max_window_layers as number)));
   return slides && config.sliding_window ? (config.sliding_window as number) : undefined;
 }
 
@@ -175,6 +285,8 @@ interface Heads {
   dh: number;
   scale: number;
   window?: number;
+  /** What becomes of a score. */
+  bound?: (score: number) => number;
   /** Whether tokens see those behind them. */
   seesAll?: boolean;
 }
@@ -183,7 +295,7 @@ export function attention(
   q: Rows,
   k: Rows,
   v: Rows,
-  { heads, kvHeads, dh, scale, window, seesAll = false }: Heads,
+  { heads, kvHeads, dh, scale, window, bound = (score) => score, seesAll = false }: Heads,
 ): Rows {
   return q.map((query, i) => {
     const out = new Array<number>(heads * dh).fill(0);
@@ -195,7 +307,7 @@ export function attention(
       const scores = seen.map((j) => {
         let score = 0;
         for (let c = 0; c < dh; c++) score += query[h * dh + c] * k[j][kv + c];
-        return score * scale;
+        return bound(score * scale);
       });
       const top = Math.max(...scores);
       const exponentials = scores.map((score) => Math.exp(score - top));
@@ -248,11 +360,17 @@ export function layerNorm(x: Rows, weights: Weights | undefined, name: string, e
   });
 }
 
-function rmsNorm(x: Rows, weights: Weights, name: string, eps: number): Rows {
+function rmsNorm(
+  x: Rows,
+  weights: Weights,
+  name: string,
+  eps: number,
+  factor = (weight: number) => weight,
+): Rows {
   const weight = weights.get(`${name}.weight`)!.data;
   return x.map((features) => {
     const square = features.reduce((a, b) => a + b * b, 0) / features.length;
-    return features.map((value, c) => (value / Math.sqrt(square + eps)) * weight[c]);
+    return features.map((value, c) => (value / Math.sqrt(square + eps)) * factor(weight[c]));
   });
 }
 
@@ -293,6 +411,15 @@ function perHead(x: Rows, dh: number, f: (head: number[], position: number) => n
 export function row(weights: Weights, name: string, index: number): number[] {
   const { shape, data } = weights.get(name)!;
   return Array.from(data.subarray(index * shape[1], (index + 1) * shape[1]));
+}
+
+const times = (rows: Rows, factor: number) => rows.map((features) => features.map((value) => factor * value));
+const product = (a: Rows, b: Rows) => a.map((features, p) => features.map((value, c) => value * b[p][c]));
+
+/** The columns of maps that one matrix holds. */
+function slices(x: Rows, widths: readonly number[]): Rows[] {
+  const ends = widths.map((_, at) => widths.slice(0, at + 1).reduce((a, b) => a + b));
+  return ends.map((end, at) => x.map((features) => features.slice(end - widths[at], end)));
 }
 
 export const sum = (a: readonly number[], b: readonly number[]) => a.map((value, c) => value + b[c]);

@@ -38,6 +38,16 @@ export function ropeReference(
       return { inverse: llama3(plain, parameters), factor: 1 };
     case 'yarn':
       return yarn(base, dims, parameters, scaling.truncate ?? true);
+    case 'longrope': {
+      const original = config.original_max_position_embeddings as number;
+      const lists = parameters as unknown as { short_factor: number[]; long_factor: number[] };
+      const factors = length > original ? lists.long_factor : lists.short_factor;
+      const attention = Math.sqrt(1 + Math.log(limit / original) / Math.log(original));
+      return {
+        inverse: plain.map((f, i) => f / factors[i]),
+        factor: parameters.attention_factor ?? attention,
+      };
+    }
     default:
       return { inverse: plain, factor: 1 };
   }

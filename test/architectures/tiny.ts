@@ -68,6 +68,46 @@ export const NEOX: Config = {
   tie_word_embeddings: false,
 };
 
+export const PHI: Config = {
+  model_type: 'phi',
+  hidden_size: HIDDEN,
+  intermediate_size: FFN,
+  num_hidden_layers: BLOCKS,
+  num_attention_heads: HEADS,
+  hidden_act: 'gelu_new',
+  max_position_embeddings: POSITIONS,
+  partial_rotary_factor: 0.5,
+  rope_theta: 100,
+  layer_norm_eps: 1e-5,
+  vocab_size: VOCABULARY,
+  tie_word_embeddings: false,
+};
+
+const { hidden_act: _, ...WITHOUT_ACTIVATION } = LLAMA;
+const GEMMA: Config = { ...WITHOUT_ACTIVATION, head_dim: 6, tie_word_embeddings: true };
+export const GEMMA2: Config = {
+  ...GEMMA,
+  model_type: 'gemma2',
+  query_pre_attn_scalar: 12,
+  attn_logit_softcapping: 1.5,
+  final_logit_softcapping: 2,
+  sliding_window: 4,
+};
+const GEMMA3: Config = {
+  ...GEMMA,
+  model_type: 'gemma3_text',
+  query_pre_attn_scalar: 7,
+  sliding_window: 4,
+  sliding_window_pattern: 2,
+  rope_local_base_freq: 10,
+};
+export const PHI3: Config = { ...LLAMA, model_type: 'phi3' };
+const LONGROPE = {
+  type: 'longrope',
+  short_factor: [1, 1.5, 2],
+  long_factor: [1, 3, 6],
+};
+
 const scaled = (rope_scaling: object): Config => ({ ...LLAMA, rope_scaling });
 const window = { sliding_window: 4 };
 
@@ -93,6 +133,7 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
   'llama without groups, tied': {
     config: { ...LLAMA, num_key_value_heads: undefined, tie_word_embeddings: true },
   },
+  'llama of one key-value head': { config: { ...LLAMA, num_key_value_heads: 1 } },
   'llama with biases and its own head_dim': {
     config: { ...LLAMA, attention_bias: true, mlp_bias: true, head_dim: 6 },
   },
@@ -150,6 +191,72 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
     config: { ...LLAMA, model_type: 'qwen3', head_dim: 10 },
     sizes: blocks([4, 2, 3], [2, 1, 20]),
   },
+  smollm3: {
+    config: { ...LLAMA, model_type: 'smollm3', no_rope_layer_interval: 2, tie_word_embeddings: true },
+  },
+  'smollm3, told which blocks turn': {
+    config: {
+      ...LLAMA,
+      model_type: 'smollm3',
+      no_rope_layers: [0, 1],
+      ...window,
+      use_sliding_window: true,
+      attention_bias: true,
+    },
+  },
+  granite: {
+    config: {
+      ...LLAMA,
+      model_type: 'granite',
+      embedding_multiplier: 3,
+      attention_multiplier: 0.2,
+      residual_multiplier: 0.4,
+      logits_scaling: 2,
+    },
+  },
+  'phi3, window': { config: { ...PHI3, sliding_window: 5 } },
+  'phi3, partly rotary, longrope, short': {
+    config: {
+      ...PHI3,
+      partial_rotary_factor: 0.75,
+      rope_scaling: LONGROPE,
+      max_position_embeddings: 64,
+      original_max_position_embeddings: 16,
+    },
+  },
+  'phi3, longrope, long, tied': {
+    config: {
+      ...PHI3,
+      partial_rotary_factor: 0.75,
+      rope_scaling: { ...LONGROPE, attention_factor: 1.3 },
+      original_max_position_embeddings: 8,
+      tie_word_embeddings: true,
+    },
+  },
+  'phi3, pruned': { config: { ...PHI3, head_dim: 8 }, sizes: blocks([2, 1, 9], [4, 2, 13]) },
+  gemma: { config: { ...GEMMA, model_type: 'gemma', num_key_value_heads: 1 } },
+  gemma2: { config: GEMMA2 },
+  'gemma2, uncapped': {
+    config: { ...GEMMA2, attn_logit_softcapping: null, final_logit_softcapping: null, head_dim: 8 },
+  },
+  'gemma2, pruned': { config: GEMMA2, sizes: blocks([2, 1, 9], [4, 2, 13]) },
+  gemma3: { config: GEMMA3 },
+  'gemma3 as transformers 5 writes it': {
+    config: {
+      ...GEMMA3,
+      layer_types: ['full_attention', 'sliding_attention'],
+      rope_theta: undefined,
+      rope_parameters: {
+        full_attention: { rope_type: 'linear', factor: 4, rope_theta: 100 },
+        sliding_attention: { rope_type: 'default', rope_theta: 20 },
+      },
+    },
+  },
+  phi: { config: PHI },
+  'phi, groups, pruned': {
+    config: { ...PHI, num_key_value_heads: 2 },
+    sizes: blocks([2, 1, 9], [4, 2, 13]),
+  },
   gpt2: { config: GPT2 },
   'gpt2, scores scaled by layer, default n_inner': {
     config: { ...GPT2, n_inner: null, scale_attn_by_inverse_layer_idx: true },
@@ -184,8 +291,9 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     tensor(`${name}.weight`, [p, m], p ** -0.5);
     tensor(`${name}.bias`, [m], 0.3);
   };
+  const around = String(config.model_type).startsWith('gemma') ? 0 : 1; // there 1 is added
   const norm = (name: string, width: number, bias: boolean) => {
-    tensor(`${name}.weight`, [width], 0.3, 1);
+    tensor(`${name}.weight`, [width], 0.3, around);
     if (bias) tensor(`${name}.bias`, [width], 0.3);
   };
   const type = config.model_type;
@@ -241,25 +349,49 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     }
     norm('gpt_neox.final_layer_norm', HIDDEN, true);
     if (!config.tie_word_embeddings) linear('embed_out', VOCABULARY, HIDDEN, false);
+  } else if (type === 'phi') {
+    tensor('model.embed_tokens.weight', [VOCABULARY, HIDDEN], 1);
+    for (const [i, { heads, kvHeads, ffn }] of sizes.entries()) {
+      const layer = `model.layers.${i}`;
+      norm(`${layer}.input_layernorm`, HIDDEN, true);
+      linear(`${layer}.self_attn.q_proj`, heads * dh, HIDDEN);
+      linear(`${layer}.self_attn.k_proj`, kvHeads * dh, HIDDEN);
+      linear(`${layer}.self_attn.v_proj`, kvHeads * dh, HIDDEN);
+      linear(`${layer}.self_attn.dense`, HIDDEN, heads * dh);
+      linear(`${layer}.mlp.fc1`, ffn, HIDDEN);
+      linear(`${layer}.mlp.fc2`, HIDDEN, ffn);
+    }
+    norm('model.final_layernorm', HIDDEN, true);
+    linear('lm_head', VOCABULARY, HIDDEN);
   } else {
     const attentionBias = config.attention_bias === true;
     const mlpBias = config.mlp_bias === true;
+    const isFused = type === 'phi3';
     tensor('model.embed_tokens.weight', [VOCABULARY, HIDDEN], 1);
     for (const [i, { heads, kvHeads, ffn }] of sizes.entries()) {
       const layer = `model.layers.${i}`;
       const qkvBias = attentionBias || type === 'qwen2';
       norm(`${layer}.input_layernorm`, HIDDEN, false);
-      linear(`${layer}.self_attn.q_proj`, heads * dh, HIDDEN, qkvBias);
-      linear(`${layer}.self_attn.k_proj`, kvHeads * dh, HIDDEN, qkvBias);
-      linear(`${layer}.self_attn.v_proj`, kvHeads * dh, HIDDEN, qkvBias);
+      if (isFused) {
+        linear(`${layer}.self_attn.qkv_proj`, (heads + 2 * kvHeads) * dh, HIDDEN, false);
+        linear(`${layer}.mlp.gate_up_proj`, 2 * ffn, HIDDEN, false);
+      } else {
+        linear(`${layer}.self_attn.q_proj`, heads * dh, HIDDEN, qkvBias);
+        linear(`${layer}.self_attn.k_proj`, kvHeads * dh, HIDDEN, qkvBias);
+        linear(`${layer}.self_attn.v_proj`, kvHeads * dh, HIDDEN, qkvBias);
+        linear(`${layer}.mlp.gate_proj`, ffn, HIDDEN, mlpBias);
+        linear(`${layer}.mlp.up_proj`, ffn, HIDDEN, mlpBias);
+      }
       linear(`${layer}.self_attn.o_proj`, HIDDEN, heads * dh, attentionBias);
-      if (type === 'qwen3') {
+      if (type === 'qwen3' || type === 'gemma3_text') {
         norm(`${layer}.self_attn.q_norm`, dh, false);
         norm(`${layer}.self_attn.k_norm`, dh, false);
       }
       norm(`${layer}.post_attention_layernorm`, HIDDEN, false);
-      linear(`${layer}.mlp.gate_proj`, ffn, HIDDEN, mlpBias);
-      linear(`${layer}.mlp.up_proj`, ffn, HIDDEN, mlpBias);
+      if (type === 'gemma2' || type === 'gemma3_text') {
+        norm(`${layer}.pre_feedforward_layernorm`, HIDDEN, false);
+        norm(`${layer}.post_feedforward_layernorm`, HIDDEN, false);
+      }
       linear(`${layer}.mlp.down_proj`, HIDDEN, ffn, mlpBias);
     }
     norm('model.norm', HIDDEN, false);

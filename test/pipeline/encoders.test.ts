@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
-import { blobFolder, CheckpointWriter, memoryOutput, planSafetensors } from '../../src/checkpoint/index.ts';
+import { blobFolder, memoryOutput } from '../../src/checkpoint/index.ts';
 import { openFolder } from '../../src/disk/folder.ts';
 import { folderSubject } from '../../src/pipeline/folder.ts';
 import {
@@ -28,7 +28,7 @@ import {
 } from '../architectures/encoders.ts';
 import type { Weights } from '../architectures/source.ts';
 import { random } from '../support/random.ts';
-import { engine, fashion, session } from './fixtures.ts';
+import { engine, fashion, folderOf, session, weightsOf } from './fixtures.ts';
 
 const VIT = ENCODERS['vit, classifier, without biases of queries, keys and values'];
 
@@ -38,13 +38,7 @@ async function openTiny(config: Config): Promise<OpenedLanguageModel> {
     shape: [3],
     data: Float32Array.of(1, 2, 3),
   });
-  const output = memoryOutput('encoder');
-  const specs = Array.from(weights, ([name, { shape }]) => ({ name, shape, dtype: 'float32' as const }));
-  const writer = new CheckpointWriter(output, planSafetensors(specs));
-  for (const [name, { data }] of weights) await writer.write(name, data);
-  await writer.writeFile('config.json', new TextEncoder().encode(JSON.stringify(config)));
-  await writer.finish();
-  return openLanguageModel(blobFolder(output.files()));
+  return folderOf(config, weights);
 }
 
 /** Sentences of these lengths in turn. */
@@ -85,9 +79,7 @@ async function loops(
   inputs: FeedSample['inputs'],
   sizes: readonly BlockSizes[] = language.sizes,
 ): Promise<number[]> {
-  const weights: Weights = new Map();
-  for (const [name, { shape }] of checkpoint.tensors)
-    weights.set(name, { shape, data: await checkpoint.read(name) });
+  const weights = await weightsOf(checkpoint);
   const { input_ids: ids, token_type_ids: types, pixel_values, input_features } = inputs;
   const numbers = (tensor?: { data: Float32Array }) => tensor && Array.from(tensor.data);
   const sample = {

@@ -2,11 +2,21 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Config } from '../../src/checkpoint/architectures/index.ts';
+import {
+  blobFolder,
+  type Checkpoint,
+  CheckpointWriter,
+  memoryOutput,
+  planSafetensors,
+} from '../../src/checkpoint/index.ts';
 import { onDisk } from '../../src/disk/place.ts';
 import { openEngine } from '../../src/engine/index.ts';
 import {
   type Dataset,
   iterableDataset,
+  type OpenedLanguageModel,
+  openLanguageModel,
   openModel,
   type PruneOptions,
   parsePreprocessing,
@@ -14,6 +24,7 @@ import {
 } from '../../src/pipeline/index.ts';
 import { openSession } from '../../src/pool/index.ts';
 import { openDataset } from '../../src/run/images.ts';
+import type { Weights } from '../architectures/source.ts';
 import { random } from '../support/random.ts';
 
 export const engine = await openEngine({ threads: 1 });
@@ -74,4 +85,23 @@ export function difference(a: Float32Array, b: Float32Array): number {
   const largest = a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i])), 0);
   if (!Number.isFinite(range + largest)) throw new Error('not finite');
   return largest / range;
+}
+
+/** A folder of random weights. */
+export async function folderOf(config: Config, weights: Weights): Promise<OpenedLanguageModel> {
+  const output = memoryOutput('dense');
+  const specs = Array.from(weights, ([name, { shape }]) => ({ name, shape, dtype: 'float32' as const }));
+  const writer = new CheckpointWriter(output, planSafetensors(specs));
+  for (const [name, { data }] of weights) await writer.write(name, data);
+  await writer.writeFile('config.json', new TextEncoder().encode(JSON.stringify(config)));
+  await writer.finish();
+  return openLanguageModel(blobFolder(output.files()));
+}
+
+/** All that a folder's files hold. */
+export async function weightsOf(checkpoint: Checkpoint): Promise<Weights> {
+  const weights: Weights = new Map();
+  for (const [name, { shape }] of checkpoint.tensors)
+    weights.set(name, { shape, data: await checkpoint.read(name) });
+  return weights;
 }

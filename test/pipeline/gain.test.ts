@@ -72,6 +72,15 @@ describe('lines', () => {
     );
     expect(read(gain.bias!)).toEqual(bias.map((value, j) => Math.fround(value * slope[j] + 0.5)));
   });
+
+  test('change what a weight is the difference from with it', async () => {
+    const model = await readModel(fixtureBytes('fashion-mobilenet'));
+    const { bias: _, ...gain } = depthwise(model)[0];
+    const read = () => Array.from(toFloat32(model.tensors.get(gain.weight)!));
+    const before = read();
+    writeGain(model, { ...gain, centre: 1 }, { slope: Float64Array.of(3), shift: Float64Array.of(0) });
+    expect(read()).toEqual(before.map((value) => Math.fround(3 * (1 + value) - 1)));
+  });
 });
 
 test('depthwise convolutions behind pruned layers are scaled, where layers are corrected', async () => {

@@ -41,6 +41,13 @@ export function text(config: Config, key: string, otherwise?: string): string {
   return field(config, key, otherwise, 'a string', (value) => typeof value === 'string');
 }
 
+/** A list of so many positive numbers. */
+export function numbers(config: Config, key: string, count: number): readonly number[] {
+  const isPositive = (value: unknown) => Number.isFinite(value) && Number(value) > 0;
+  const fits = (value: unknown) => Array.isArray(value) && value.length === count && value.every(isPositive);
+  return field<readonly number[]>(config, key, undefined, `a list of ${count} positive numbers`, fits);
+}
+
 /** An object in a config; empty where there is none. */
 export function section(config: Config, key: string): Config {
   return field(config, key, {}, 'an object', isObject);

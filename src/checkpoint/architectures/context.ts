@@ -76,7 +76,8 @@ export function openContext(g: WeightGraph, inputs: OpenInputs): Context {
   const turns = new Map<Rope, { cos: string; sin: string }>();
   return {
     mask: (window) => remembered(masks, window, () => openMask(g, inputs, window)),
-    turns: (rope) => remembered(turns, rope, () => openTurns(g, inputs.positions, rope)),
+    turns: (rope) =>
+      remembered(turns, rope, () => openTurns(g, inputs.positions, rope, turns.size ? ` ${turns.size}` : '')),
     merged: (headDim) =>
       g.node('Concat', [g.integers([0]), g.integers([-1]), inputs.total, g.integers([headDim])], { axis: 0 }),
   };
@@ -97,9 +98,15 @@ function openMask(g: WeightGraph, { tokens, total, attentionMask }: OpenInputs, 
   return g.node('Where', [seen, g.scalar(0), g.scalar(HIDDEN)]);
 }
 
-function openTurns(g: WeightGraph, positions: string, rope: Rope): { cos: string; sin: string } {
+/** @param mark  behind the names of constants: what tells them from those of other settings */
+function openTurns(
+  g: WeightGraph,
+  positions: string,
+  rope: Rope,
+  mark: string,
+): { cos: string; sin: string } {
   const places = g.node('Cast', [g.node('Unsqueeze', [positions, g.integers([1, 3])])], { to: 1 }); // float32
-  const half = g.node('Mul', [places, frequencies(g, places, rope)]); // [batch, 1, tokens, dims / 2]
+  const half = g.node('Mul', [places, frequencies(g, places, rope, mark)]); // [batch, 1, tokens, dims / 2]
   const angles = g.node('Concat', [half, half], { axis: -1 });
   const scaled = (op: string) =>
     rope.factor === 1 ? g.node(op, [angles]) : g.node('Mul', [g.node(op, [angles]), g.scalar(rope.factor)]);
@@ -107,16 +114,20 @@ function openTurns(g: WeightGraph, positions: string, rope: Rope): { cos: string
 }
 
 // As frequenciesAt, where the length is that of the longest text so far.
-function frequencies(g: WeightGraph, places: string, rope: Rope): string {
-  const { dims, dynamic } = rope;
-  const base = g.floats('frequencies', () => rope.frequencies, [dims / 2]);
+function frequencies(g: WeightGraph, places: string, rope: Rope, mark: string): string {
+  const { dims, dynamic, long } = rope;
+  const table = (name: string, values: () => Float32Array) => g.floats(name + mark, values, [dims / 2]);
+  const base = table('frequencies', rope.frequencies);
+  const length = () => g.node('Add', [g.node('ReduceMax', [places], { keepdims: 0 }), g.scalar(1)]);
+  if (long) {
+    const isLong = g.node('Greater', [length(), g.scalar(long.positions)]);
+    return g.node('Where', [isLong, table('long frequencies', long.frequencies), base]);
+  }
   if (!dynamic) return base;
-  const last = g.node('ReduceMax', [places], { keepdims: 0 });
-  const length = g.node('Add', [last, g.scalar(1)]);
-  const grown = g.node('Mul', [length, g.scalar(dynamic.factor / dynamic.positions)]);
+  const grown = g.node('Mul', [length(), g.scalar(dynamic.factor / dynamic.positions)]);
   const stretch = g.node('Max', [g.node('Sub', [grown, g.scalar(dynamic.factor - 1)]), g.scalar(1)]);
   const exponents = () => Float32Array.from({ length: dims / 2 }, (_, i) => dynamicExponent(dims, i));
-  return g.node('Mul', [base, g.node('Pow', [stretch, g.floats('exponents', exponents, [dims / 2])])]);
+  return g.node('Mul', [base, g.node('Pow', [stretch, table('exponents', exponents)])]);
 }
 
 function remembered<K, V>(map: Map<K, V>, key: K, make: () => V): V {

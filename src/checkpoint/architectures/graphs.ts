@@ -2,12 +2,13 @@
 
 import { ACTIVATIONS } from './activation.ts';
 import { encoderContext, fixedContext, openContext } from './context.ts';
-import { attention, type Context, linear, mlp, norm } from './layers.ts';
+import { attention, type Context, capped, linear, mlp, norm, scaled } from './layers.ts';
 import type {
   BlockSizes,
   Description,
   EncoderHead,
   FrameEmbedding,
+  Norm,
   PatchEmbedding,
   TokenEmbedding,
   VocabularyHead,
@@ -231,9 +232,9 @@ function embed(
   positions: string,
   types?: string,
 ): string {
-  const { width, positions: learned, types: kinds, norm: last, project } = embedding;
+  const { width, scale, positions: learned, types: kinds, norm: last, project } = embedding;
   const tokens = g.weight(`${g.prefix}${embedding.tokens}.weight`, [vocabulary, width]);
-  let x = g.node('Gather', [tokens, ids]);
+  let x = scaled(g, g.node('Gather', [tokens, ids]), scale);
   if (project) x = linear(g, project, x, width, hidden);
   const add = (name: string, count: number, rows: string) => {
     const table = g.weight(`${g.prefix}${name}.weight`, [count, hidden]);
@@ -253,11 +254,13 @@ function block(
   context: Context,
 ): string {
   const { hidden } = description;
-  const { order, attentionNorm, mlpNorm, ...parts } = description.block(i);
-  const attend = (y: string) => attention(g, parts.attention, y, description, sizes, context);
-  const think = (y: string) => mlp(g, parts.mlp, y, hidden, sizes.ffn);
+  const { order, gain, attentionNorm, mlpNorm, ...parts } = description.block(i);
+  const finished = (y: string, after?: Norm) => scaled(g, after ? norm(g, after, y, hidden) : y, gain);
+  const attend = (y: string) =>
+    finished(attention(g, parts.attention, y, description, sizes, context), parts.attention.after);
+  const think = (y: string) => finished(mlp(g, parts.mlp, y, hidden, sizes.ffn), parts.mlp.after);
   const before = (y: string) => norm(g, attentionNorm, y, hidden);
-  const between = (y: string) => norm(g, mlpNorm, y, hidden);
+  const between = (y: string) => norm(g, mlpNorm!, y, hidden);
   const add = (a: string, b: string) => g.node('Add', [a, b]);
   const asking = context.asking?.(x) ?? x;
   switch (order) {
@@ -269,15 +272,17 @@ function block(
       const y = before(add(asking, attend(x)));
       return between(add(y, think(y)));
     }
-    case 'parallel':
-      return add(add(asking, attend(before(x))), think(between(asking)));
+    case 'parallel': {
+      const y = before(x);
+      return add(add(asking, attend(y)), think(mlpNorm ? between(asking) : y));
+    }
   }
 }
 
 function scoresOf(
   g: WeightGraph,
   { hidden, vocabulary, ...description }: Description,
-  { norm: last, project, output }: VocabularyHead,
+  { norm: last, project, output, bias, scale, cap }: VocabularyHead,
   x: string,
 ): string {
   const embedding = description.embedding as TokenEmbedding;
@@ -285,10 +290,12 @@ function scoresOf(
   if (project) y = linear(g, project, y, hidden, embedding.width);
   const name = output ?? g.prefix + embedding.tokens;
   const tensor = `${name}.weight`;
-  if (!output && g.parameters.has(tensor)) {
-    // tied, and the embedding is in this graph too: one tensor in the file
-    return g.node('MatMul', [y, g.node('Transpose', [tensor], { perm: [1, 0] })]);
-  }
-  const weight = g.weight(tensor, [embedding.width, vocabulary], { transposed: true });
-  return g.node('MatMul', [y, weight], {}, name);
+  // Tied, and the embedding is in this graph too: one tensor in the file.
+  const isShared = !output && g.parameters.has(tensor);
+  const weight = isShared
+    ? g.node('Transpose', [tensor], { perm: [1, 0] })
+    : g.weight(tensor, [embedding.width, vocabulary], { transposed: true });
+  let scores = g.node('MatMul', [y, weight], {}, isShared ? undefined : name);
+  if (bias) scores = g.node('Add', [scores, g.weight(`${name}.bias`, [vocabulary])]);
+  return capped(g, scaled(g, scores, scale), cap);
 }

@@ -4,19 +4,32 @@ import { InputError, UnsupportedModelError } from '../../errors.ts';
 import { bert } from './bert.ts';
 import { text, unsupported } from './config.ts';
 import { distilbert } from './distilbert.ts';
+import { gemma } from './gemma.ts';
 import { gptNeox } from './gpt-neox.ts';
 import { gpt2 } from './gpt2.ts';
 import { llama } from './llama.ts';
 import { checkSizes, LanguageModel, type SizesRecord } from './model.ts';
 import { opt } from './opt.ts';
+import { phi } from './phi.ts';
 import type { Architecture, Config } from './types.ts';
 import { vit } from './vit.ts';
 import { whisper } from './whisper.ts';
 
-export type { LanguageModel, PrunedConfig, SizesRecord } from './model.ts';
+export { headGroups, headsOf, type LanguageModel, type PrunedConfig, type SizesRecord } from './model.ts';
 export type { BlockSizes, Config, TensorSource } from './types.ts';
 
-const ARCHITECTURES: readonly Architecture[] = [opt, llama, gpt2, gptNeox, bert, distilbert, vit, whisper];
+const ARCHITECTURES: readonly Architecture[] = [
+  opt,
+  llama,
+  gemma,
+  gpt2,
+  gptNeox,
+  phi,
+  bert,
+  distilbert,
+  vit,
+  whisper,
+];
 const MOST_BLOCKS = 10_000; // the deepest models have about a hundred
 
 /**

@@ -25,13 +25,14 @@ export function linear(
 
 /** Over the last axis, which has `width` features. */
 export function norm(g: WeightGraph, parts: Norm, x: string, width: number): string {
-  const { kind, name, epsilon, affine } = parts;
+  const { kind, name, epsilon, affine, centre } = parts;
   const module = g.prefix + name;
   const vector = (field: string) => g.weight(`${module}.${field}`, [width]);
   if (kind === 'rms') {
     const mean = g.node('ReduceMean', [g.node('Mul', [x, x])], { axes: [-1], keepdims: 1 });
     const root = g.node('Sqrt', [g.node('Add', [mean, g.scalar(epsilon)])]);
-    return g.node('Mul', [g.node('Div', [x, root]), vector('weight')], {}, module);
+    const weight = centre ? g.node('Add', [vector('weight'), g.scalar(centre)]) : vector('weight');
+    return g.node('Mul', [g.node('Div', [x, root]), weight], {}, module);
   }
   const parameters = affine
     ? [vector('weight'), vector('bias')]
@@ -46,6 +47,17 @@ export function mlp(g: WeightGraph, parts: Block['mlp'], x: string, hidden: numb
   const wide = (map: Linear) => linear(g, map, x, hidden, ffn, [ffn, ffn]);
   const inner = gate ? g.node('Mul', [activation(g, wide(gate)), wide(up)]) : activation(g, wide(up));
   return linear(g, down, inner, ffn, hidden);
+}
+
+/** x times a factor, if there is one. */
+export function scaled(g: WeightGraph, x: string, factor = 1): string {
+  return factor === 1 ? x : g.node('Mul', [x, g.scalar(factor)]);
+}
+
+/** cap·tanh(x / cap), if there is a cap. */
+export function capped(g: WeightGraph, x: string, cap?: number): string {
+  if (cap === undefined) return x;
+  return g.node('Mul', [g.node('Tanh', [g.node('Div', [x, g.scalar(cap)])]), g.scalar(cap)]);
 }
 
 /** What attention must know about where the tokens are. */
@@ -64,7 +76,7 @@ export interface Context {
 
 export function attention(
   g: WeightGraph,
-  { qkv, out, qNorm, kNorm, rope, scale, window }: Block['attention'],
+  { qkv, out, qNorm, kNorm, rope, scale, cap, window }: Block['attention'],
   x: string,
   { hidden, headDim }: { hidden: number; headDim: number },
   { heads, kvHeads }: BlockSizes,
@@ -90,7 +102,11 @@ export function attention(
   const queries = g.node('Mul', [turned(split('q', heads, qNorm)), g.scalar(scale)]);
   const keys = repeated(kept('key', turned(split('k', kvHeads, kNorm))));
   const values = repeated(kept('value', split('v', kvHeads)));
-  const products = g.node('MatMul', [queries, g.node('Transpose', [keys], { perm: [0, 1, 3, 2] })]);
+  const products = capped(
+    g,
+    g.node('MatMul', [queries, g.node('Transpose', [keys], { perm: [0, 1, 3, 2] })]),
+    cap,
+  );
   const mask = context.mask?.(window);
   const scores = mask === undefined ? products : g.node('Add', [products, mask]);
   const weights = g.node('Softmax', [scores], { axis: -1 });

@@ -1,8 +1,11 @@
-// Llama (arXiv 2307.09288) and what shares its form: Mistral, Qwen2, Qwen3; SmolLM and SmolLM2 call themselves llama.
+// Llama (arXiv 2307.09288) and what shares its form: Mistral, Qwen2 and 3, SmolLM3, Granite, Phi-3 and 4. SmolLM and SmolLM2
+// call themselves llama.
 
-import { common, flag, integer, linear, positive, unsupported } from './config.ts';
+import { common, flag, integer, positive, unsupported } from './config.ts';
+import { FREQUENCIES, gatedBlock, HEAD_FIELDS } from './gated.ts';
 import { ropeOf } from './rope.ts';
 import type { Architecture, Config, Norm } from './types.ts';
+import { slidingWindow } from './window.ts';
 
 /** What the relatives do differently. */
 interface Kind {
@@ -10,24 +13,33 @@ interface Kind {
   readonly qkvBias: (config: Config) => boolean;
   readonly outBias: (config: Config) => boolean;
   readonly mlpBias: (config: Config) => boolean;
+  /** q, k and v are one tensor, gate and up another. */
+  readonly isFused?: true;
   /** Normalises queries and keys over each head's features. */
   readonly headNorm?: true;
+  /** Embeddings, scores, what is added and logits have factors of their own. */
+  readonly multipliers?: true;
+  /** Rotary positions may be on a part of the head. */
+  readonly isPartial?: true;
+  /** Whether block i has rotary positions, and its window, where it slides. */
+  readonly turns?: (config: Config, i: number) => boolean;
+  readonly window?: (config: Config, i: number) => number | undefined;
   /** Where config.json leaves them out. */
   readonly kvHeads?: number;
   readonly headDim?: number;
-  /** The window of block i, where it slides. */
-  readonly window?: (config: Config, i: number) => number | undefined;
+  readonly epsilon?: number;
+  readonly base?: number;
+  readonly tied?: true;
+  /** transformers 5 wants heads that divide `hidden_size`. */
+  readonly mustDivide?: true;
 }
 
 const no = () => false;
 const attentionBias = (config: Config) => flag(config, 'attention_bias', false);
+const mlpBias = (config: Config) => flag(config, 'mlp_bias', false);
 
 const KINDS: Readonly<Record<string, Kind>> = {
-  llama: {
-    qkvBias: attentionBias,
-    outBias: attentionBias,
-    mlpBias: (config) => flag(config, 'mlp_bias', false),
-  },
+  llama: { qkvBias: attentionBias, outBias: attentionBias, mlpBias, mustDivide: true },
   mistral: { qkvBias: no, outBias: no, mlpBias: no, kvHeads: 8, window: mistralWindow },
   qwen2: { qkvBias: () => true, outBias: no, mlpBias: no, window: qwenWindow },
   qwen3: {
@@ -38,71 +50,97 @@ const KINDS: Readonly<Record<string, Kind>> = {
     headDim: 128,
     window: qwenWindow,
   },
+  smollm3: {
+    qkvBias: attentionBias,
+    outBias: attentionBias,
+    mlpBias,
+    turns: smolTurns,
+    window: smolWindow,
+    kvHeads: 4,
+    base: 2e6,
+    tied: true,
+  },
+  granite: { qkvBias: attentionBias, outBias: attentionBias, mlpBias, multipliers: true },
+  phi3: {
+    qkvBias: no,
+    outBias: no,
+    mlpBias: no,
+    isFused: true,
+    isPartial: true,
+    window: phiWindow,
+    epsilon: 1e-5,
+  },
 };
 
 export const llama: Architecture = {
   modelTypes: Object.keys(KINDS),
   describe(config, modelType) {
     const kind = KINDS[modelType];
+    const { isFused, headNorm, turns, window, mustDivide } = kind;
     const hasHeadDim = config.head_dim != null || kind.headDim !== undefined;
     const { base, activation, tied } = common(config, modelType, {
       activation: 'silu',
-      tied: false,
+      tied: kind.tied ?? false,
       headDim: hasHeadDim ? integer(config, 'head_dim', kind.headDim) : undefined,
     });
     const { hidden, headDim, maxPositions, sizes } = base;
-    const rope = ropeOf(config, { modelType, headDim, maxPositions, theta: 'rope_theta' });
-    if (rope.dims !== headDim) {
+    const portion = kind.isPartial ? positive(config, 'partial_rotary_factor', 1) : 1;
+    const rotary = { theta: 'rope_theta', base: kind.base, portion };
+    const rope = ropeOf(config, { modelType, headDim, maxPositions, ...rotary });
+    if (rope.dims !== headDim && !kind.isPartial) {
       throw unsupported(modelType, `partial_rotary_factor: ${rope.dims} of ${headDim} features are rotary`);
     }
-    const epsilon = positive(config, 'rms_norm_eps', 1e-6);
+    const epsilon = positive(config, 'rms_norm_eps', kind.epsilon ?? 1e-6);
     const norm = (name: string): Norm => ({ kind: 'rms', name, epsilon, affine: true });
-    const [qkvBias, outBias, mlpBias] = [kind.qkvBias(config), kind.outBias(config), kind.mlpBias(config)];
+    const factor = (name: string) => (kind.multipliers ? positive(config, name, 1) : undefined);
+    const parts = {
+      norm,
+      biases: { qkv: kind.qkvBias(config), out: kind.outBias(config), mlp: kind.mlpBias(config) },
+      isFused,
+      hasHeadNorms: headNorm,
+      gain: factor('residual_multiplier'),
+      scale: factor('attention_multiplier') ?? headDim ** -0.5,
+      rope: (i: number) => (turns?.(config, i) === false ? undefined : rope),
+      window: (i: number) => window?.(config, i),
+      activation,
+    };
+    const logits = factor('logits_scaling');
     return {
       ...base,
       sizes: { ...sizes, kvHeads: integer(config, 'num_key_value_heads', kind.kvHeads ?? sizes.heads) },
       prefixes: ['model.', ''],
-      embedding: { tokens: 'embed_tokens', width: hidden },
-      block: (i) => ({
-        order: 'pre',
-        attentionNorm: norm(`layers.${i}.input_layernorm`),
-        attention: {
-          qkv: (label) => linear(`layers.${i}.self_attn.${label}_proj`, qkvBias),
-          out: linear(`layers.${i}.self_attn.o_proj`, outBias),
-          qNorm: kind.headNorm ? norm(`layers.${i}.self_attn.q_norm`) : undefined,
-          kNorm: kind.headNorm ? norm(`layers.${i}.self_attn.k_norm`) : undefined,
-          rope,
-          scale: headDim ** -0.5,
-          window: kind.window?.(config, i),
-        },
-        mlpNorm: norm(`layers.${i}.post_attention_layernorm`),
-        mlp: {
-          up: linear(`layers.${i}.mlp.up_proj`, mlpBias),
-          gate: linear(`layers.${i}.mlp.gate_proj`, mlpBias),
-          down: linear(`layers.${i}.mlp.down_proj`, mlpBias),
-          activation,
-        },
-      }),
-      head: { norm: norm('norm'), output: tied ? undefined : 'lm_head' },
-      ignored: /rotary_emb\.inv_freq$/,
-      fields: {
-        ...base.fields,
-        heads: { heads: 'num_attention_heads', kvHeads: 'num_key_value_heads', headDim: 'head_dim' },
-      },
+      embedding: { tokens: 'embed_tokens', width: hidden, scale: factor('embedding_multiplier') },
+      block: (i) => gatedBlock(i, parts),
+      head: { norm: norm('norm'), output: tied ? undefined : 'lm_head', scale: logits && 1 / logits },
+      ignored: FREQUENCIES,
+      // transformers checks the number of longrope's factors by hidden_size / num_attention_heads.
+      fields: { ...base.fields, heads: rope.long ? undefined : { ...HEAD_FIELDS, mustDivide } },
     };
   },
 };
 
 // MistralConfig takes 4096 where the field is missing and none where it is null.
 function mistralWindow(config: Config): number | undefined {
-  return config.sliding_window === null ? undefined : integer(config, 'sliding_window', 4096);
+  return slidingWindow(config, 0, () => true);
+}
+
+function phiWindow(config: Config): number | undefined {
+  return config.sliding_window == null ? undefined : integer(config, 'sliding_window');
 }
 
 function qwenWindow(config: Config, i: number): number | undefined {
-  if (!flag(config, 'use_sliding_window', false) || config.sliding_window === null) return undefined;
-  const types = config.layer_types;
-  const slides = Array.isArray(types)
-    ? types[i] === 'sliding_attention'
-    : i >= integer(config, 'max_window_layers', 28, 0);
-  return slides ? integer(config, 'sliding_window', 4096) : undefined;
+  if (!flag(config, 'use_sliding_window', false)) return undefined;
+  return slidingWindow(config, i, () => i >= integer(config, 'max_window_layers', 28, 0));
+}
+
+function smolWindow(config: Config, i: number): number | undefined {
+  if (!flag(config, 'use_sliding_window', false) || config.sliding_window == null) return undefined;
+  return slidingWindow(config, i, () => !smolTurns(config, i));
+}
+
+/** Three blocks in four have rotary positions, the others none. */
+function smolTurns(config: Config, i: number): boolean {
+  const turns = config.no_rope_layers; // 1 where there are some, in spite of the name
+  if (Array.isArray(turns)) return Boolean(turns[i]);
+  return (i + 1) % integer(config, 'no_rope_layer_interval', 4) !== 0;
 }

@@ -172,7 +172,8 @@ export class LanguageModel {
     const node = this.#graph(source).prefix + norm.name;
     const bias = norm.kind === 'layer' ? `${node}.bias` : undefined;
     const isLast = isEncoder(head) && head.maps.length === 0;
-    return { node, output: isLast ? FEATURES : node, axis: -1, weight: `${node}.weight`, bias };
+    const { centre } = norm;
+    return { node, output: isLast ? FEATURES : node, axis: -1, weight: `${node}.weight`, centre, bias };
   }
 
   /**
@@ -248,12 +249,11 @@ export class LanguageModel {
         [fields.heads.kvHeads]: first.kvHeads,
         [fields.heads.headDim]: headDim,
       };
-    // checked by transformers 5 for this model type, though nothing depends on it
-    const refused = modelType === 'llama' && hidden % first.heads !== 0;
+    const refused = !this.saysHeads(first.heads);
     return {
       config: { ...this.#config, [fields.ffn]: first.ffn, ...heads },
       statement: refused
-        ? `config.json says the sizes; transformers 4.48 and later 4.x read them, while 5 refuses a llama whose ` +
+        ? `config.json says the sizes; transformers 4.48 and later 4.x read them, while 5 refuses a ${modelType} whose ` +
           `hidden_size (${hidden}) is not a multiple of num_attention_heads (${first.heads}).`
         : 'config.json says the sizes; stock transformers (4.48 or later) reads the folder.',
     };
@@ -261,10 +261,9 @@ export class LanguageModel {
 
   /** Whether config.json can say so many heads of the same size, and transformers reads it. */
   saysHeads(heads: number): boolean {
-    const { fields, sizes, modelType, hidden } = this.#description;
+    const { fields, sizes, hidden } = this.#description;
     if (heads === sizes.heads) return true;
-    // Checked by transformers 5 for this model type, as `configOf` says.
-    return fields.heads !== undefined && (modelType !== 'llama' || hidden % heads === 0);
+    return fields.heads !== undefined && !(fields.heads.mustDivide && hidden % heads !== 0);
   }
 
   /** An empty graph with the module's prefix; where it is absent the first, so that messages name the usual. */
@@ -300,6 +299,20 @@ export class LanguageModel {
 function firstModule(embedding: Description['embedding']): string {
   if ('tokens' in embedding) return embedding.tokens;
   return 'patches' in embedding ? embedding.patches : embedding.frames[0];
+}
+
+/** What attention is cut into: key-value heads with their query heads; where all share a single one, query heads. */
+export function headGroups({ heads, kvHeads }: BlockSizes): number {
+  return kvHeads === 1 ? heads : kvHeads;
+}
+
+/** The heads of a block that keeps so many of its groups. */
+export function headsOf(
+  { heads, kvHeads }: BlockSizes,
+  groups: number,
+): Pick<BlockSizes, 'heads' | 'kvHeads'> {
+  if (kvHeads === 1) return { heads: groups, kvHeads };
+  return { heads: groups * (heads / kvHeads), kvHeads: groups };
 }
 
 /** @throws {InputError} unless a block can have these sizes */

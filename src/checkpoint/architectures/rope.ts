@@ -1,18 +1,21 @@
 // Rotary positions: the frequencies of RoPE and its scaling variants, as Hugging Face defines them
 // (modeling_rope_utils). Feature pair i of position p is turned by p · frequency i.
 
-import { flag, positive, section, unsupported } from './config.ts';
+import { isObject } from '../../json.ts';
+import { flag, numbers, positive, section, unsupported } from './config.ts';
 import type { Config } from './types.ts';
 
 export interface Rope {
   /** Leading features of each head that are turned, an even number. */
   readonly dims: number;
   /** One per pair; computed when they are asked for. */
-  readonly frequencies: Float32Array;
+  readonly frequencies: () => Float32Array;
   /** Factor of cosine and sine (YaRN). */
   readonly factor: number;
   /** Frequencies that fall with the length of the text once it exceeds `positions`. */
   readonly dynamic?: { readonly factor: number; readonly positions: number };
+  /** Others for texts of more than `positions` tokens. */
+  readonly long?: Pick<Rope, 'frequencies'> & { readonly positions: number };
 }
 
 interface Given {
@@ -22,10 +25,13 @@ interface Given {
   readonly maxPositions: number;
 }
 
-/** What differs from the unscaled; `scale` gives the frequency of pair i. */
+/** What differs from the unscaled; `scale` gives the frequency of pair i, `long` that in texts of more than `positions` tokens. */
 type Scaling = (given: Given) => Partial<Pick<Rope, 'factor' | 'dynamic'>> & {
-  readonly scale?: (frequency: number, i: number) => number;
+  readonly scale?: Scale;
+  readonly long?: { readonly scale: Scale; readonly positions: number };
 };
+
+type Scale = (frequency: number, i: number) => number;
 
 const SCALINGS: ReadonlyMap<string, Scaling> = new Map<string, Scaling>([
   ['default', () => ({})],
@@ -33,46 +39,73 @@ const SCALINGS: ReadonlyMap<string, Scaling> = new Map<string, Scaling>([
   ['dynamic', dynamic],
   ['llama3', llama3],
   ['yarn', yarn],
+  ['longrope', longrope],
+  ['su', longrope],
 ]);
 
+interface RopeOptions {
+  readonly modelType: string;
+  readonly headDim: number;
+  readonly maxPositions: number;
+  /** Field of the base, and what it is where there is none. */
+  readonly theta: string;
+  readonly base?: number;
+  /** Part of the features that is turned. */
+  readonly portion?: number;
+  /** Of `layer_types`, where `rope_parameters` may have settings for each of them. */
+  readonly layerType?: string;
+}
+
 /** Reads `rope_parameters` (transformers 5) or `rope_scaling` and the base beside it (before). */
-export function ropeOf(
-  config: Config,
-  options: { modelType: string; headDim: number; maxPositions: number; theta: string; portion?: number },
-): Rope {
-  const { modelType, headDim, maxPositions } = options;
-  const parameters = { ...section(config, 'rope_scaling'), ...section(config, 'rope_parameters') } as Config;
+export function ropeOf(config: Config, options: RopeOptions): Rope {
+  const { modelType, headDim, maxPositions, layerType } = options;
+  const all: Config = { ...section(config, 'rope_scaling'), ...section(config, 'rope_parameters') };
+  const isOwn = layerType !== undefined && isObject(all[layerType]);
+  const parameters: Config = {
+    original_max_position_embeddings: config.original_max_position_embeddings, // where Phi-3 has it
+    ...(isOwn ? section(all, layerType) : all),
+  };
+  const nested = Object.keys(parameters).find((key) => isObject(parameters[key]));
+  if (nested !== undefined)
+    throw unsupported(modelType, `rope settings for layers of type ${JSON.stringify(nested)}`);
   const type = parameters.rope_type ?? parameters.type ?? 'default';
   const scaling = SCALINGS.get(String(type));
   if (!scaling) {
     const known = [...SCALINGS.keys()].join(', ');
     throw unsupported(modelType, `rope_type ${JSON.stringify(type)} is not supported (${known} are)`);
   }
-  const theta = positive(parameters, 'rope_theta', positive(config, options.theta, 10_000));
+  const theta = positive(parameters, 'rope_theta', positive(config, options.theta, options.base ?? 10_000));
   const portion = positive(parameters, 'partial_rotary_factor', options.portion ?? 1);
   const dims = Math.floor(headDim * portion);
   if (dims % 2 !== 0 || dims === 0 || dims > headDim) {
     throw unsupported(modelType, `rotary positions over ${dims} of ${headDim} features of a head`);
   }
-  const { scale, ...scaled } = scaling({ parameters, theta, dims, maxPositions });
-  let frequencies: Float32Array | undefined;
+  const { scale, long, ...scaled } = scaling({ parameters, theta, dims, maxPositions });
+  const frequenciesBy = (scale: Scale = (frequency) => frequency) =>
+    once(() => Float32Array.from({ length: dims / 2 }, (_, i) => theta ** ((-2 * i) / dims)).map(scale));
   return {
     dims,
-    get frequencies() {
-      const unscaled = () => Float32Array.from({ length: dims / 2 }, (_, i) => theta ** ((-2 * i) / dims));
-      frequencies ??= scale ? unscaled().map(scale) : unscaled();
-      return frequencies;
-    },
+    frequencies: frequenciesBy(scale),
     factor: 1,
     ...scaled,
+    long: long && { ...long, frequencies: frequenciesBy(long.scale) },
+  };
+}
+
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined;
+  return () => {
+    made ??= { value: make() };
+    return made.value;
   };
 }
 
 /** The frequencies for a text of `length` tokens. */
-export function frequenciesAt({ dims, frequencies, dynamic }: Rope, length: number): Float32Array {
-  if (!dynamic || length <= dynamic.positions) return frequencies;
+export function frequenciesAt({ dims, frequencies, dynamic, long }: Rope, length: number): Float32Array {
+  if (long && length > long.positions) return long.frequencies();
+  if (!dynamic || length <= dynamic.positions) return frequencies();
   const stretch = (dynamic.factor * length) / dynamic.positions - (dynamic.factor - 1);
-  return frequencies.map((frequency, i) => frequency * stretch ** dynamicExponent(dims, i));
+  return frequencies().map((frequency, i) => frequency * stretch ** dynamicExponent(dims, i));
 }
 
 /** Base · stretch^(dims / (dims − 2)) in place of base, solved for the frequency of pair i. */
@@ -129,4 +162,21 @@ function yarnFactor(parameters: Config, factor: number): number {
   const magnitude = (scale: number) => (factor <= 1 ? 1 : 0.1 * scale * Math.log(factor) + 1);
   if (!parameters.mscale || !parameters.mscale_all_dim) return magnitude(1);
   return magnitude(positive(parameters, 'mscale')) / magnitude(positive(parameters, 'mscale_all_dim'));
+}
+
+// arXiv 2402.13753: searched factors for each pair, of texts within the original context and beyond it.
+function longrope({ parameters, dims, maxPositions }: Given) {
+  const positions = positive(parameters, 'original_max_position_embeddings', maxPositions);
+  const extended = maxPositions / positions;
+  const factor = extended > 1 ? extended : positive(parameters, 'factor', 1);
+  const guessed = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(positions));
+  const by = (key: string) => {
+    const factors = numbers(parameters, key, dims / 2);
+    return (frequency: number, i: number) => frequency / factors[i];
+  };
+  return {
+    scale: by('short_factor'),
+    long: { scale: by('long_factor'), positions },
+    factor: positive(parameters, 'attention_factor', guessed),
+  };
 }

@@ -61,6 +61,8 @@ export interface Norm {
   readonly epsilon: number;
   /** False where it has no weight and no bias. */
   readonly affine: boolean;
+  /** What the weight is the difference from: 1 where features are scaled by 1 + weight. */
+  readonly centre?: number;
 }
 
 export interface Block {
@@ -69,6 +71,8 @@ export interface Block {
    * "parallel": x + attention(norm(x)) + mlp(norm'(x)).
    */
   readonly order: 'pre' | 'post' | 'parallel';
+  /** Factor of what attention and MLP add. */
+  readonly gain?: number;
   readonly attentionNorm: Norm;
   readonly attention: {
     readonly qkv: (label: Label) => Linear;
@@ -80,16 +84,23 @@ export interface Block {
     readonly rope?: Rope;
     /** Factor of the scores. */
     readonly scale: number;
+    /** Bounds the scores: cap·tanh(score / cap). */
+    readonly cap?: number;
     /** A token sees itself and the `window` − 1 tokens before it. */
     readonly window?: number;
+    /** Of what attention gives, before it is added. */
+    readonly after?: Norm;
   };
-  readonly mlpNorm: Norm;
+  /** Absent where halves in parallel share the norm before attention. */
+  readonly mlpNorm?: Norm;
   readonly mlp: {
     readonly up: Linear;
     /** activation(gate(x)) · up(x) instead of activation(up(x)). */
     readonly gate?: Linear;
     readonly down: Linear;
     readonly activation: Activation;
+    /** Of what the MLP gives, before it is added. */
+    readonly after?: Norm;
   };
 }
 
@@ -98,6 +109,8 @@ export interface TokenEmbedding {
   readonly tokens: string;
   /** Features of a token before `project`. */
   readonly width: number;
+  /** Factor of these features. */
+  readonly scale?: number;
   /** Learned positions; position p is row p + offset. */
   readonly positions?: { readonly name: string; readonly offset: number };
   /** Learned types of tokens: which of two texts, mostly. */
@@ -135,6 +148,12 @@ export interface VocabularyHead {
   readonly project?: Linear;
   /** Full name of the output weights; absent where they are the token embeddings. */
   readonly output?: string;
+  /** Whether there are output biases, by the same name. */
+  readonly bias?: boolean;
+  /** Factor of the scores. */
+  readonly scale?: number;
+  /** Bounds them, as `cap` those of attention. */
+  readonly cap?: number;
 }
 
 /** Of an encoder, in which every token sees every other: the features of all tokens, or what maps make of the first one's. */
@@ -168,7 +187,13 @@ export interface Description {
   /** Fields of config.json that say a block's sizes. Without `heads` it cannot say fewer heads of the same size. */
   readonly fields: {
     readonly ffn: string;
-    readonly heads?: { readonly heads: string; readonly kvHeads: string; readonly headDim: string };
+    readonly heads?: {
+      readonly heads: string;
+      readonly kvHeads: string;
+      readonly headDim: string;
+      /** Whether transformers 5 wants their number to divide `hidden`, though nothing depends on it. */
+      readonly mustDivide?: boolean;
+    };
   };
 }
 

@@ -2,7 +2,14 @@
 // and v are three. One rule for both directions.
 
 import { InputError } from '../../errors.ts';
-import { GraphBuilder, type Model, type ModelOutline, sum, type Tensor, toFloat32 } from '../../graph/index.ts';
+import {
+  GraphBuilder,
+  type Model,
+  type ModelOutline,
+  sum,
+  type Tensor,
+  toFloat32,
+} from '../../graph/index.ts';
 import { elements } from '../../graph/tensor.ts';
 import { encode } from '../tensor.ts';
 import type { CheckpointTensor, Linear, Part, TensorNames, TensorSource } from './types.ts';

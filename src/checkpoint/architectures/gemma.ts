@@ -1,0 +1,106 @@
+// Gemma 1 to 3 (arXiv 2403.08295, 2408.00118, 2503.19786): norms scale by 1 + weight, embeddings by √hidden; since Gemma 2 there are norms
+// behind attention and MLP, too, and most blocks see a window.
+
+import { common, flag, integer, positive, unsupported } from './config.ts';
+import { FREQUENCIES, gatedBlock, HEAD_FIELDS } from './gated.ts';
+import { type Rope, ropeOf } from './rope.ts';
+import type { Architecture, Config, Norm } from './types.ts';
+import { slidingWindow } from './window.ts';
+
+/** What the generations do differently. */
+interface Kind {
+  readonly kvHeads: number;
+  /** Scores are scaled by `query_pre_attn_scalar`, and there are norms behind attention and MLP. */
+  readonly isSecond?: true;
+  readonly headNorm?: true;
+  /** Bounds of scores and logits, where config.json leaves them out. */
+  readonly caps?: readonly [number, number];
+  /** One block in so many sees everything, the others a window. */
+  readonly pattern?: number;
+  /** Bases of rotary positions where a block sees everything, and where it sees a window. */
+  readonly bases?: readonly [number, number];
+  /** transformers 5 wants heads that divide `hidden_size`. */
+  readonly mustDivide?: true;
+}
+
+const KINDS: Readonly<Record<string, Kind>> = {
+  gemma: { kvHeads: 16 },
+  gemma2: { kvHeads: 4, isSecond: true, caps: [50, 30], pattern: 2, mustDivide: true },
+  gemma3_text: { kvHeads: 4, isSecond: true, headNorm: true, pattern: 6, bases: [1e6, 1e4] },
+};
+
+export const gemma: Architecture = {
+  modelTypes: Object.keys(KINDS),
+  describe(config, modelType) {
+    const kind = KINDS[modelType];
+    const { isSecond, headNorm, caps, pattern, mustDivide } = kind;
+    const { base, activation, tied } = common(config, modelType, {
+      names: { activation: 'hidden_activation' }, // hidden_act of the first Gemma says gelu, and means this
+      activation: 'gelu_pytorch_tanh',
+      tied: true,
+      headDim: integer(config, 'head_dim', 256),
+    });
+    if (flag(config, 'use_bidirectional_attention', false))
+      throw unsupported(modelType, 'tokens that see those behind them (use_bidirectional_attention)');
+    const { hidden, headDim } = base;
+    const epsilon = positive(config, 'rms_norm_eps', 1e-6);
+    const norm = (name: string): Norm => ({ kind: 'rms', name, epsilon, affine: true, centre: 1 });
+    const hasBias = flag(config, 'attention_bias', false);
+    const window = (i: number) => {
+      const every = pattern && integer(config, 'sliding_window_pattern', pattern);
+      return every ? slidingWindow(config, i, () => (i + 1) % every !== 0) : undefined;
+    };
+    const parts = {
+      norm,
+      biases: { qkv: hasBias, out: hasBias, mlp: false },
+      hasHeadNorms: headNorm,
+      normsAfter: isSecond,
+      scale: (isSecond ? positive(config, 'query_pre_attn_scalar', 256) : headDim) ** -0.5,
+      cap: capOf(config, 'attn_logit_softcapping', caps?.[0]),
+      rope: ropesOf(config, kind, base, window),
+      window,
+      activation,
+    };
+    return {
+      ...base,
+      sizes: { ...base.sizes, kvHeads: integer(config, 'num_key_value_heads', kind.kvHeads) },
+      prefixes: ['model.', ''],
+      embedding: { tokens: 'embed_tokens', width: hidden, scale: Math.sqrt(hidden) },
+      block: (i) => gatedBlock(i, parts),
+      head: {
+        norm: norm('norm'),
+        output: tied ? undefined : 'lm_head',
+        cap: capOf(config, 'final_logit_softcapping', caps?.[1]),
+      },
+      ignored: FREQUENCIES,
+      fields: { ...base.fields, heads: { ...HEAD_FIELDS, mustDivide } },
+    };
+  },
+};
+
+/** None where it is null. */
+function capOf(config: Config, name: string, otherwise?: number): number | undefined {
+  if (config[name] === null || (config[name] ?? otherwise) === undefined) return undefined;
+  return positive(config, name, otherwise);
+}
+
+/** The rotary positions of block i: unscaled and of another base where it sees a window. */
+function ropesOf(
+  config: Config,
+  { bases }: Kind,
+  { modelType, headDim, maxPositions }: { modelType: string; headDim: number; maxPositions: number },
+  window: (i: number) => number | undefined,
+): (i: number) => Rope {
+  const all = { modelType, headDim, maxPositions };
+  if (!bases) {
+    const rope = ropeOf(config, { ...all, theta: 'rope_theta' });
+    return () => rope;
+  }
+  const [far, near] = bases;
+  const full = ropeOf(config, { ...all, theta: 'rope_theta', base: far, layerType: 'full_attention' });
+  const local = ropeOf(
+    { ...config, rope_scaling: undefined },
+    { ...all, theta: 'rope_local_base_freq', base: near, layerType: 'sliding_attention' },
+  );
+  return (i) => (window(i) === undefined ? full : local);
+}

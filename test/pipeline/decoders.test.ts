@@ -1,0 +1,68 @@
+// Folders of language models of every form that blocks have, pruned part by part and written again.
+
+import { expect, test } from 'vitest';
+import { blobFolder, memoryOutput } from '../../src/checkpoint/index.ts';
+import {
+  type OpenedLanguageModel,
+  openLanguageModel,
+  prune,
+  tokenWindows,
+} from '../../src/pipeline/index.ts';
+import { referenceLogits } from '../architectures/reference.ts';
+import { ids, maxDifference, runOnce } from '../architectures/source.ts';
+import { tinyWeights, uniformSizes, VARIANTS } from '../architectures/tiny.ts';
+import { random } from '../support/random.ts';
+import { engine, folderOf, session, weightsOf } from './fixtures.ts';
+
+const LENGTH = 12;
+
+/** Windows of tokens of which some come more often than others. */
+function windows(samples: number, seed: number) {
+  const next = random(seed);
+  const tokens = Int32Array.from({ length: samples * LENGTH }, () => Math.floor(next() ** 2 * 40));
+  return tokenWindows(tokens, { samples, seqlen: LENGTH });
+}
+
+const TEXTS = [2, 3, 4].map((seed) => {
+  const next = random(seed);
+  return Array.from({ length: LENGTH }, () => Math.floor(next() ** 2 * 40));
+});
+
+/** What the loops give of a folder for all texts. */
+async function loops({ checkpoint, language }: OpenedLanguageModel): Promise<number[]> {
+  const weights = await weightsOf(checkpoint);
+  return TEXTS.flatMap((text) => referenceLogits(checkpoint.config, language.sizes, weights, text).flat());
+}
+
+test.each([
+  ['llama', 1],
+  ['llama of one key-value head', 1],
+  ['smollm3', 1],
+  ['granite', 1],
+  ['phi3, window', 1],
+  ['phi3, partly rotary, longrope, short', 1],
+  ['gemma', 1],
+  ['gemma2', 1],
+  ['gemma3', 1],
+  ['phi', 2],
+])('%s: half of the heads and neurons go, and less is lost than by magnitude', async (name, kvHeads) => {
+  const { config } = VARIANTS[name];
+  const opened = await folderOf(config, tinyWeights(config, uniformSizes(config)));
+  const dense = await loops(opened);
+  const pruned = async (method: 'osscar' | 'magnitude') => {
+    const output = memoryOutput('pruned');
+    const target = { kind: 'residual', blend: 1 } as const;
+    const how = { engine, session, keep: 0.5, search: 'greedy', onnx: 'beside' } as const;
+    const { report } = await prune(opened, { ...how, calibration: windows(40, 1), target, method, output });
+    // The masked network, the written folder and model.onnx give the same.
+    expect(report.maxDifference).toBeLessThan(1e-4);
+    const again = await openLanguageModel(blobFolder(output.files()));
+    const logits = await loops(again);
+    return { again, logits, error: Math.hypot(...logits.map((value, i) => value - dense[i])) };
+  };
+  const { again, logits, error } = await pruned('osscar');
+  expect(again.language.sizes).toEqual(Array(2).fill({ heads: 2, kvHeads, ffn: 10 }));
+  const found = await runOnce(await again.language.whole(again.checkpoint), { input_ids: ids(TEXTS) });
+  expect(maxDifference(found.logits.data, logits)).toBeLessThan(1e-4);
+  expect(error).toBeLessThan(0.9 * (await pruned('magnitude')).error);
+});
