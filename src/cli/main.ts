@@ -225,6 +225,9 @@ if (Number(process.versions.node.split('.')[0]) < 22) {
   setFlagsFromString('--wasm-tiering-budget=13000000');
 }
 
+// Arrays of activations lie outside a heap that is small, and V8 marks some of it whenever one is made: longer in all than at once.
+setFlagsFromString('--no-incremental-marking');
+
 // Who reads what is printed may be gone (`osscar inspect model.onnx | head`), which ends no run.
 process.stderr.on('error', () => {});
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
