@@ -13,9 +13,11 @@ import {
   BERT,
   DISTILBERT,
   denseSizes,
+  EMBEDDING_GEMMA,
   ENCODERS,
   encoderReference,
   encoderWeights,
+  MODERNBERT,
   ROBERTA,
   type Sample,
   VIT,
@@ -70,18 +72,20 @@ describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
     expect(maxDifference(Object.values(outputs)[0].data, expected)).toBeLessThan(TOLERANCE);
   });
 
-  test('a block can give its first token alone', async () => {
-    const data = Float32Array.from({ length: 6 * model.hidden }, (_, i) => Math.sin(i));
-    const hidden = { dims: [1, 6, model.hidden], data };
-    const [all, first] = await Promise.all(
-      [false, true].map(async (isFirst) =>
-        runOnce(await model.block(source, 1, { length: 6, isFirst }), { hidden }),
-      ),
-    );
-    expect(first.hidden_out.dims).toEqual([1, 1, model.hidden]);
-    const wanted = all.hidden_out.data.slice(0, model.hidden);
-    expect(maxDifference(first.hidden_out.data, [...wanted])).toBeLessThan(1e-5);
-  });
+  // Of rotary encoders none has scores of the first token.
+  if (!['modernbert', 'gemma3_text'].includes(model.architecture))
+    test('a block can give its first token alone', async () => {
+      const data = Float32Array.from({ length: 6 * model.hidden }, (_, i) => Math.sin(i));
+      const hidden = { dims: [1, 6, model.hidden], data };
+      const [all, first] = await Promise.all(
+        [false, true].map(async (isFirst) =>
+          runOnce(await model.block(source, 1, { length: 6, isFirst }), { hidden }),
+        ),
+      );
+      expect(first.hidden_out.dims).toEqual([1, 1, model.hidden]);
+      const wanted = all.hidden_out.data.slice(0, model.hidden);
+      expect(maxDifference(first.hidden_out.data, [...wanted])).toBeLessThan(1e-5);
+    });
 
   test('heads and neurons of a block are prunable, and nothing else, and go back into a checkpoint', async () => {
     const length = 6;
@@ -113,18 +117,22 @@ describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
   });
 });
 
-test('a mask hides padding, in each text of a batch', async () => {
-  const weights = encoderWeights(BERT);
-  const session = await open(await describeModel(BERT).whole(sourceOf(weights)));
+test.each([
+  ['bert', BERT],
+  ['modernbert', MODERNBERT],
+  ['embeddinggemma', EMBEDDING_GEMMA],
+])('%s: a mask hides padding, in each text of a batch', async (_, config) => {
+  const weights = encoderWeights(config);
+  const session = await open(await describeModel(config).whole(sourceOf(weights)));
   const short = tokens.slice(0, 5);
   const { last_hidden_state: found } = await session.run({
     input_ids: ids([tokens, [...short, 7, 7, 7, 7]]),
     attention_mask: ids([tokens.map(() => 1), tokens.map((_, i) => Number(i < 5))]),
-    token_type_ids: ids([tokens.map(() => 0), tokens.map(() => 0)]),
+    ...(config === BERT && { token_type_ids: ids([tokens.map(() => 0), tokens.map(() => 0)]) }),
   });
   await session.release();
   const [first, second] = [tokens, short].map((text) =>
-    encoderReference(BERT, denseSizes(), weights, { tokens: text }),
+    encoderReference(config, denseSizes(), weights, { tokens: text }),
   );
   expect(maxDifference(found.data.subarray(0, first.length), first)).toBeLessThan(TOLERANCE);
   const own = found.data.subarray(first.length, first.length + second.length);

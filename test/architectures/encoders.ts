@@ -1,9 +1,24 @@
 // Tiny random encoders, with the names and shapes that Hugging Face gives their tensors, and what they compute in plain
-// loops, after modeling_bert, modeling_roberta, modeling_distilbert and modeling_vit in transformers.
+// loops, after modeling_bert, modeling_roberta, modeling_distilbert, modeling_modernbert and modeling_vit in transformers.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
-import { activate, add, attention, layerNorm, linear, type Rows, row, sum } from './reference.ts';
+import {
+  activate,
+  add,
+  attention,
+  layerNorm,
+  linear,
+  perHead,
+  product,
+  type Rows,
+  referenceLogits,
+  row,
+  slices,
+  sum,
+} from './reference.ts';
+import { ropeReference, turnReference } from './rope-reference.ts';
 import { type Weights, weightMaker } from './source.ts';
+import { tinyWeights } from './tiny.ts';
 
 const HIDDEN = 32;
 const HEADS = 4;
@@ -75,6 +90,41 @@ export const WHISPER: Config = {
   max_source_positions: 9,
 };
 
+export const MODERNBERT: Config = {
+  model_type: 'modernbert',
+  architectures: ['ModernBertModel'],
+  hidden_size: HIDDEN,
+  intermediate_size: FFN,
+  num_hidden_layers: BLOCKS,
+  num_attention_heads: HEADS,
+  max_position_embeddings: POSITIONS,
+  global_attn_every_n_layers: 2,
+  local_attention: 4,
+  global_rope_theta: 100,
+  local_rope_theta: 10,
+  vocab_size: VOCABULARY,
+};
+
+export const EMBEDDING_GEMMA: Config = {
+  model_type: 'gemma3_text',
+  architectures: ['Gemma3TextModel'],
+  use_bidirectional_attention: true,
+  hidden_size: HIDDEN,
+  intermediate_size: FFN,
+  num_hidden_layers: BLOCKS,
+  num_attention_heads: HEADS,
+  num_key_value_heads: HEADS,
+  head_dim: DH,
+  max_position_embeddings: POSITIONS,
+  query_pre_attn_scalar: 7,
+  rms_norm_eps: 1e-6,
+  rope_theta: 100,
+  rope_local_base_freq: 10,
+  sliding_window: 5,
+  sliding_window_pattern: 2,
+  vocab_size: VOCABULARY,
+};
+
 const labels = { id2label: { 0: 'a', 1: 'b', 2: 'c' } };
 const classifier = (config: Config, name: string): Config => ({
   ...config,
@@ -90,6 +140,20 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
   'roberta, classifier': classifier(ROBERTA, 'RobertaForSequenceClassification'),
   distilbert: DISTILBERT,
   'distilbert, classifier': classifier(DISTILBERT, 'DistilBertForSequenceClassification'),
+  modernbert: MODERNBERT,
+  'modernbert as transformers 5 writes it, with biases, under a head': {
+    ...MODERNBERT,
+    architectures: ['ModernBertForMaskedLM'],
+    attention_bias: true,
+    mlp_bias: true,
+    norm_bias: true,
+    layer_types: ['sliding_attention', 'full_attention'],
+    rope_parameters: {
+      full_attention: { rope_type: 'default', rope_theta: 100 },
+      sliding_attention: { rope_type: 'default', rope_theta: 10 },
+    },
+  },
+  embeddinggemma: EMBEDDING_GEMMA,
   vit: VIT,
   'vit, classifier, without biases of queries, keys and values': classifier(
     { ...VIT, qkv_bias: false },
@@ -104,6 +168,7 @@ const isText = ({ model_type: type }: Config) => type !== 'vit' && type !== 'whi
 function prefixOf({ model_type: type, architectures }: Config): string {
   const isBare = (architectures as string[])[0].endsWith('Model');
   if (type === 'whisper') return isBare ? 'encoder.' : 'model.encoder.';
+  if (type === 'modernbert') return isBare ? '' : 'model.';
   return isBare ? '' : `${type}.`;
 }
 
@@ -158,6 +223,9 @@ export function encoderWeights(
   sizes: readonly BlockSizes[] = denseSizes(),
   seed = 1,
 ): Weights {
+  if (config.model_type === 'modernbert') return modernbertWeights(config, sizes, seed);
+  if (config.model_type === 'gemma3_text')
+    return tinyWeights({ ...config, tie_word_embeddings: true }, sizes, seed);
   const { weights, tensor, linear: map } = weightMaker(seed);
   const norm = (name: string) => {
     tensor(`${name}.weight`, [HIDDEN], 0.3, 1);
@@ -203,6 +271,29 @@ export function encoderWeights(
   return weights;
 }
 
+function modernbertWeights(config: Config, sizes: readonly BlockSizes[], seed: number): Weights {
+  const { weights, tensor, linear: map } = weightMaker(seed);
+  const at = prefixOf(config);
+  const norm = (name: string) => {
+    tensor(`${at}${name}.weight`, [HIDDEN], 0.3, 1);
+    if (config.norm_bias) tensor(`${at}${name}.bias`, [HIDDEN], 0.3);
+  };
+  const [attentionBias, mlpBias] = [config.attention_bias === true, config.mlp_bias === true];
+  tensor(`${at}embeddings.tok_embeddings.weight`, [VOCABULARY, HIDDEN], 1);
+  norm('embeddings.norm');
+  for (const [i, { heads, ffn }] of sizes.entries()) {
+    const layer = `layers.${i}`;
+    if (i > 0) norm(`${layer}.attn_norm`);
+    norm(`${layer}.mlp_norm`);
+    map(`${at}${layer}.attn.Wqkv`, 3 * heads * DH, HIDDEN, attentionBias);
+    map(`${at}${layer}.attn.Wo`, HIDDEN, heads * DH, attentionBias);
+    map(`${at}${layer}.mlp.Wi`, 2 * ffn, HIDDEN, mlpBias);
+    map(`${at}${layer}.mlp.Wo`, HIDDEN, ffn, mlpBias);
+  }
+  norm('final_norm');
+  return weights;
+}
+
 export function denseSizes(): BlockSizes[] {
   return Array.from({ length: BLOCKS }, () => ({ heads: HEADS, kvHeads: HEADS, ffn: FFN }));
 }
@@ -221,6 +312,9 @@ export function encoderReference(
   weights: Weights,
   sample: Sample,
 ): number[] {
+  if (config.model_type === 'modernbert') return modernbert(config, sizes, weights, sample);
+  if (config.model_type === 'gemma3_text')
+    return referenceLogits(config, sizes, weights, sample.tokens!).flat();
   const at = prefixOf(config);
   const isWhisper = config.model_type === 'whisper';
   const eps = (config.layer_norm_eps ?? (isWhisper ? 1e-5 : 1e-12)) as number;
@@ -257,6 +351,39 @@ export function encoderReference(
     if (activation) scores = activate(scores, activation);
   }
   return scores[0];
+}
+
+function modernbert(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  { tokens = [] }: Sample,
+): number[] {
+  const at = prefixOf(config);
+  const norm = (x: Rows, name: string) => layerNorm(x, weights, at + name, 1e-5);
+  let x = tokens.map((token) => row(weights, `${at}embeddings.tok_embeddings.weight`, token));
+  x = norm(x, 'embeddings.norm');
+  for (const [i, { heads, ffn }] of sizes.entries()) {
+    const layer = `layers.${i}`;
+    const types = config.layer_types as string[] | undefined;
+    const slides = types ? types[i] === 'sliding_attention' : i % 2 !== 0;
+    const base = (slides ? config.local_rope_theta : config.global_rope_theta) as number;
+    const settings = { rope_theta: base, max_position_embeddings: POSITIONS };
+    const rope = ropeReference(settings, DH, 1, tokens.length);
+    const h = i === 0 ? x : norm(x, `${layer}.attn_norm`);
+    const fused = linear(h, weights, `${at}${layer}.attn.Wqkv`);
+    const [q, k, v] = slices(fused, [heads * DH, heads * DH, heads * DH]);
+    const [turnedQ, turnedK] = [q, k].map((rows) =>
+      perHead(rows, DH, (head, p) => turnReference(head, p, rope)),
+    );
+    const window = slides ? (config.local_attention as number) / 2 + 1 : undefined;
+    const how = { heads, kvHeads: heads, dh: DH, scale: DH ** -0.5, seesAll: true, window };
+    x = add(x, linear(attention(turnedQ, turnedK, v, how), weights, `${at}${layer}.attn.Wo`));
+    const both = linear(norm(x, `${layer}.mlp_norm`), weights, `${at}${layer}.mlp.Wi`);
+    const [input, gate] = slices(both, [ffn, ffn]);
+    x = add(x, linear(product(activate(input, 'gelu'), gate), weights, `${at}${layer}.mlp.Wo`));
+  }
+  return norm(x, 'final_norm').flat();
 }
 
 function embedded(config: Config, weights: Weights, { tokens = [], types }: Sample): Rows {

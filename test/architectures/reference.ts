@@ -126,6 +126,7 @@ function gemma(
 ): Rows {
   const dh = config.head_dim as number;
   const type = config.model_type;
+  const encodes = config.use_bidirectional_attention === true; // EmbeddingGemma
   const norm = (x: Rows, name: string) =>
     rmsNorm(x, weights, name, config.rms_norm_eps as number, (weight) => 1 + weight);
   const scale = type === 'gemma' ? dh ** -0.5 : (config.query_pre_attn_scalar as number) ** -0.5;
@@ -145,9 +146,10 @@ function gemma(
     }
     q = perHead(q, dh, (head, p) => turnReference(head, p, rope));
     k = perHead(k, dh, (head, p) => turnReference(head, p, rope));
-    const window = slides ? (config.sliding_window as number) : undefined;
+    const width = config.sliding_window as number;
+    const window = slides ? (encodes ? Math.floor(width / 2) + 1 : width) : undefined;
     const bound = (score: number) => cap(score, config.attn_logit_softcapping);
-    const mixed = attention(q, k, v, { heads, kvHeads, dh, scale, window, bound });
+    const mixed = attention(q, k, v, { heads, kvHeads, dh, scale, window, bound, seesAll: encodes });
     let attended = linear(mixed, weights, `${layer}.self_attn.o_proj`);
     if (type !== 'gemma') attended = norm(attended, `${layer}.post_attention_layernorm`);
     x = add(x, attended);
@@ -157,7 +159,9 @@ function gemma(
     if (type !== 'gemma') inner = norm(inner, `${layer}.post_feedforward_layernorm`);
     x = add(x, inner);
   }
-  const logits = linear(norm(x, 'model.norm'), weights, 'model.embed_tokens');
+  x = norm(x, 'model.norm');
+  if (encodes) return x;
+  const logits = linear(x, weights, 'model.embed_tokens');
   return logits.map((scores) => scores.map((score) => cap(score, config.final_logit_softcapping)));
 }
 
@@ -303,7 +307,7 @@ export function attention(
       const kv = Math.floor(h / (heads / kvHeads)) * dh;
       const seen = k
         .map((_, j) => j)
-        .filter((j) => seesAll || (j <= i && (window === undefined || j > i - window)));
+        .filter((j) => (seesAll || j <= i) && Math.abs(i - j) < (window ?? Number.POSITIVE_INFINITY));
       const scores = seen.map((j) => {
         let score = 0;
         for (let c = 0; c < dh; c++) score += query[h * dh + c] * k[j][kv + c];
@@ -402,7 +406,7 @@ function erf(x: number): number {
   return (2 / Math.sqrt(Math.PI)) * total;
 }
 
-function perHead(x: Rows, dh: number, f: (head: number[], position: number) => number[]): Rows {
+export function perHead(x: Rows, dh: number, f: (head: number[], position: number) => number[]): Rows {
   return x.map((features, p) =>
     Array.from({ length: features.length / dh }, (_, h) => f(features.slice(h * dh, (h + 1) * dh), p)).flat(),
   );
@@ -414,10 +418,11 @@ export function row(weights: Weights, name: string, index: number): number[] {
 }
 
 const times = (rows: Rows, factor: number) => rows.map((features) => features.map((value) => factor * value));
-const product = (a: Rows, b: Rows) => a.map((features, p) => features.map((value, c) => value * b[p][c]));
+export const product = (a: Rows, b: Rows) =>
+  a.map((features, p) => features.map((value, c) => value * b[p][c]));
 
 /** The columns of maps that one matrix holds. */
-function slices(x: Rows, widths: readonly number[]): Rows[] {
+export function slices(x: Rows, widths: readonly number[]): Rows[] {
   const ends = widths.map((_, at) => widths.slice(0, at + 1).reduce((a, b) => a + b));
   return ends.map((end, at) => x.map((features) => features.slice(end - widths[at], end)));
 }

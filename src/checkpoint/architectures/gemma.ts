@@ -1,11 +1,11 @@
 // Gemma 1 to 3 (arXiv 2403.08295, 2408.00118, 2503.19786): norms scale by 1 + weight, embeddings by √hidden; since Gemma 2 there are norms
-// behind attention and MLP, too, and most blocks see a window.
+// behind attention and MLP, too, and most blocks see a window. EmbeddingGemma is a Gemma 3 whose tokens see those behind them.
 
 import { common, flag, integer, positive, unsupported } from './config.ts';
 import { FREQUENCIES, gatedBlock, HEAD_FIELDS } from './gated.ts';
-import { type Rope, ropeOf } from './rope.ts';
+import { ropeOf } from './rope.ts';
 import type { Architecture, Config, Norm } from './types.ts';
-import { slidingWindow } from './window.ts';
+import { ropesByWindow, slidingWindow } from './window.ts';
 
 /** What the generations do differently. */
 interface Kind {
@@ -17,8 +17,8 @@ interface Kind {
   readonly caps?: readonly [number, number];
   /** One block in so many sees everything, the others a window. */
   readonly pattern?: number;
-  /** Bases of rotary positions where a block sees everything, and where it sees a window. */
-  readonly bases?: readonly [number, number];
+  /** Of rotary positions, where a block sees everything, and where it sees a window. */
+  readonly bases?: Parameters<typeof ropesByWindow>[2];
   /** transformers 5 wants heads that divide `hidden_size`. */
   readonly mustDivide?: true;
 }
@@ -26,30 +26,43 @@ interface Kind {
 const KINDS: Readonly<Record<string, Kind>> = {
   gemma: { kvHeads: 16 },
   gemma2: { kvHeads: 4, isSecond: true, caps: [50, 30], pattern: 2, mustDivide: true },
-  gemma3_text: { kvHeads: 4, isSecond: true, headNorm: true, pattern: 6, bases: [1e6, 1e4] },
+  gemma3_text: {
+    kvHeads: 4,
+    isSecond: true,
+    headNorm: true,
+    pattern: 6,
+    bases: {
+      full: { theta: 'rope_theta', base: 1e6 },
+      sliding: { theta: 'rope_local_base_freq', base: 1e4 },
+    },
+  },
 };
 
 export const gemma: Architecture = {
   modelTypes: Object.keys(KINDS),
   describe(config, modelType) {
     const kind = KINDS[modelType];
-    const { isSecond, headNorm, caps, pattern, mustDivide } = kind;
+    const { isSecond, headNorm, caps, pattern, bases, mustDivide } = kind;
     const { base, activation, tied } = common(config, modelType, {
       names: { activation: 'hidden_activation' }, // hidden_act of the first Gemma says gelu, and means this
       activation: 'gelu_pytorch_tanh',
       tied: true,
       headDim: integer(config, 'head_dim', 256),
     });
-    if (flag(config, 'use_bidirectional_attention', false))
+    const encodes = flag(config, 'use_bidirectional_attention', false);
+    if (encodes && !bases)
       throw unsupported(modelType, 'tokens that see those behind them (use_bidirectional_attention)');
-    const { hidden, headDim } = base;
+    const { hidden, headDim, maxPositions } = base;
     const epsilon = positive(config, 'rms_norm_eps', 1e-6);
     const norm = (name: string): Norm => ({ kind: 'rms', name, epsilon, affine: true, centre: 1 });
     const hasBias = flag(config, 'attention_bias', false);
     const window = (i: number) => {
       const every = pattern && integer(config, 'sliding_window_pattern', pattern);
-      return every ? slidingWindow(config, i, () => (i + 1) % every !== 0) : undefined;
+      const window = every ? slidingWindow(config, i, () => (i + 1) % every !== 0) : undefined;
+      return window !== undefined && encodes ? Math.floor(window / 2) + 1 : window;
     };
+    const options = { modelType, headDim, maxPositions };
+    const rope = bases ? undefined : ropeOf(config, { ...options, theta: 'rope_theta' });
     const parts = {
       norm,
       biases: { qkv: hasBias, out: hasBias, mlp: false },
@@ -57,7 +70,7 @@ export const gemma: Architecture = {
       normsAfter: isSecond,
       scale: (isSecond ? positive(config, 'query_pre_attn_scalar', 256) : headDim) ** -0.5,
       cap: capOf(config, 'attn_logit_softcapping', caps?.[0]),
-      rope: ropesOf(config, kind, base, window),
+      rope: bases ? ropesByWindow(config, options, bases, window) : () => rope,
       window,
       activation,
     };
@@ -67,11 +80,13 @@ export const gemma: Architecture = {
       prefixes: ['model.', ''],
       embedding: { tokens: 'embed_tokens', width: hidden, scale: Math.sqrt(hidden) },
       block: (i) => gatedBlock(i, parts),
-      head: {
-        norm: norm('norm'),
-        output: tied ? undefined : 'lm_head',
-        cap: capOf(config, 'final_logit_softcapping', caps?.[1]),
-      },
+      head: encodes
+        ? { norm: norm('norm'), maps: [] }
+        : {
+            norm: norm('norm'),
+            output: tied ? undefined : 'lm_head',
+            cap: capOf(config, 'final_logit_softcapping', caps?.[1]),
+          },
       ignored: FREQUENCIES,
       fields: { ...base.fields, heads: { ...HEAD_FIELDS, mustDivide } },
     };
@@ -82,25 +97,4 @@ export const gemma: Architecture = {
 function capOf(config: Config, name: string, otherwise?: number): number | undefined {
   if (config[name] === null || (config[name] ?? otherwise) === undefined) return undefined;
   return positive(config, name, otherwise);
-}
-
-/** The rotary positions of block i: unscaled and of another base where it sees a window. */
-function ropesOf(
-  config: Config,
-  { bases }: Kind,
-  { modelType, headDim, maxPositions }: { modelType: string; headDim: number; maxPositions: number },
-  window: (i: number) => number | undefined,
-): (i: number) => Rope {
-  const all = { modelType, headDim, maxPositions };
-  if (!bases) {
-    const rope = ropeOf(config, { ...all, theta: 'rope_theta' });
-    return () => rope;
-  }
-  const [far, near] = bases;
-  const full = ropeOf(config, { ...all, theta: 'rope_theta', base: far, layerType: 'full_attention' });
-  const local = ropeOf(
-    { ...config, rope_scaling: undefined },
-    { ...all, theta: 'rope_local_base_freq', base: near, layerType: 'sliding_attention' },
-  );
-  return (i) => (window(i) === undefined ? full : local);
 }

@@ -30,7 +30,7 @@ export function embeddingGraph(g: WeightGraph, description: Description, length:
   return g;
 }
 
-/** @param isFirst  whether only the first token of what it gives is computed */
+/** @param isFirst  whether only the first token of what it gives is computed, where no positions are rotary */
 export function blockGraph(
   g: WeightGraph,
   description: Description,
@@ -44,7 +44,7 @@ export function blockGraph(
   // What encoders get is of any length: nothing in a block depends on it.
   const tokens = encodes ? 'sequence' : length;
   const x = g.input('hidden', 'float32', ['batch', tokens, hidden]);
-  const context = encodes ? encoderContext(g) : fixedContext(g, length);
+  const context = encodes ? encoderContext(g, x) : fixedContext(g, length);
   const asking = isFirst ? (value: string) => firstToken(g, value) : undefined;
   const y = block(g, description, i, sizes, x, { ...context, asking });
   g.output(y, 'hidden_out', 'float32', ['batch', isFirst ? 1 : tokens, hidden]);
@@ -86,7 +86,7 @@ export function encoderGraph(
   const hasMask = 'tokens' in description.embedding;
   const mask = hasMask ? g.input('attention_mask', 'int64', TOKENS) : undefined;
   let x = encoderEmbedding(g, description);
-  const context = encoderContext(g, mask);
+  const context = encoderContext(g, x, mask);
   for (const [i, size] of sizes.entries()) x = block(g, description, i, size, x, context);
   encoderOutput(g, description, head, x);
   return g;
@@ -259,7 +259,7 @@ function block(
   const attend = (y: string) =>
     finished(attention(g, parts.attention, y, description, sizes, context), parts.attention.after);
   const think = (y: string) => finished(mlp(g, parts.mlp, y, hidden, sizes.ffn), parts.mlp.after);
-  const before = (y: string) => norm(g, attentionNorm, y, hidden);
+  const before = (y: string) => (attentionNorm ? norm(g, attentionNorm, y, hidden) : y);
   const between = (y: string) => norm(g, mlpNorm!, y, hidden);
   const add = (a: string, b: string) => g.node('Add', [a, b]);
   const asking = context.asking?.(x) ?? x;

@@ -9,6 +9,7 @@ import { gptNeox } from './gpt-neox.ts';
 import { gpt2 } from './gpt2.ts';
 import { llama } from './llama.ts';
 import { checkSizes, LanguageModel, type SizesRecord } from './model.ts';
+import { modernbert } from './modernbert.ts';
 import { opt } from './opt.ts';
 import { phi } from './phi.ts';
 import type { Architecture, Config } from './types.ts';
@@ -27,6 +28,7 @@ const ARCHITECTURES: readonly Architecture[] = [
   phi,
   bert,
   distilbert,
+  modernbert,
   vit,
   whisper,
 ];

@@ -25,7 +25,7 @@ export function linear(
 
 /** Over the last axis, which has `width` features. */
 export function norm(g: WeightGraph, parts: Norm, x: string, width: number): string {
-  const { kind, name, epsilon, affine, centre } = parts;
+  const { kind, name, epsilon, affine, centre, withoutBias } = parts;
   const module = g.prefix + name;
   const vector = (field: string) => g.weight(`${module}.${field}`, [width]);
   if (kind === 'rms') {
@@ -35,7 +35,7 @@ export function norm(g: WeightGraph, parts: Norm, x: string, width: number): str
     return g.node('Mul', [g.node('Div', [x, root]), weight], {}, module);
   }
   const parameters = affine
-    ? [vector('weight'), vector('bias')]
+    ? [vector('weight'), ...(withoutBias ? [] : [vector('bias')])]
     : [g.floats(`${module}/ones`, () => new Float32Array(width).fill(1), [width])];
   const attributes = { axis: -1, epsilon: { float: epsilon } };
   return g.node('LayerNormalization', [x, ...parameters], attributes, module);
@@ -63,7 +63,7 @@ export function capped(g: WeightGraph, x: string, cap?: number): string {
 /** What attention must know about where the tokens are. */
 export interface Context {
   /** Value to add to the scores: 0 where a token (second-last axis) sees another (last axis). Absent: all see all. */
-  mask?(window?: number): string;
+  mask?(window?: number): string | undefined;
   /** Cosine and sine that broadcast to [batch, heads, tokens, rope.dims]. */
   turns?(rope: Rope): { cos: string; sin: string };
   /** A shape that makes [batch, kvHeads, repeats, tokens, headDim] into [batch, heads, tokens, headDim]. */

@@ -170,7 +170,7 @@ export class LanguageModel {
     const { norm } = head;
     if (!norm?.affine) return undefined;
     const node = this.#graph(source).prefix + norm.name;
-    const bias = norm.kind === 'layer' ? `${node}.bias` : undefined;
+    const bias = norm.kind === 'layer' && !norm.withoutBias ? `${node}.bias` : undefined;
     const isLast = isEncoder(head) && head.maps.length === 0;
     const { centre } = norm;
     return { node, output: isLast ? FEATURES : node, axis: -1, weight: `${node}.weight`, centre, bias };

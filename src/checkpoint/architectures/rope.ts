@@ -43,7 +43,7 @@ const SCALINGS: ReadonlyMap<string, Scaling> = new Map<string, Scaling>([
   ['su', longrope],
 ]);
 
-interface RopeOptions {
+export interface RopeOptions {
   readonly modelType: string;
   readonly headDim: number;
   readonly maxPositions: number;
@@ -92,7 +92,8 @@ export function ropeOf(config: Config, options: RopeOptions): Rope {
   };
 }
 
-function once<T>(make: () => T): () => T {
+/** A value that is made when it is first asked for. */
+export function once<T>(make: () => T): () => T {
   let made: { readonly value: T } | undefined;
   return () => {
     made ??= { value: make() };

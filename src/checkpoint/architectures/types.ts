@@ -63,6 +63,8 @@ export interface Norm {
   readonly affine: boolean;
   /** What the weight is the difference from: 1 where features are scaled by 1 + weight. */
   readonly centre?: number;
+  /** Of a layer norm that has a weight alone. */
+  readonly withoutBias?: boolean;
 }
 
 export interface Block {
@@ -73,7 +75,8 @@ export interface Block {
   readonly order: 'pre' | 'post' | 'parallel';
   /** Factor of what attention and MLP add. */
   readonly gain?: number;
-  readonly attentionNorm: Norm;
+  /** Absent where what comes in is normalised already. */
+  readonly attentionNorm?: Norm;
   readonly attention: {
     readonly qkv: (label: Label) => Linear;
     readonly out: Linear;
@@ -86,7 +89,7 @@ export interface Block {
     readonly scale: number;
     /** Bounds the scores: cap·tanh(score / cap). */
     readonly cap?: number;
-    /** A token sees itself and the `window` − 1 tokens before it. */
+    /** A token sees itself and the `window` − 1 tokens before it; in encoders as many behind it, too. */
     readonly window?: number;
     /** Of what attention gives, before it is added. */
     readonly after?: Norm;

@@ -1,6 +1,7 @@
-// Windows that slide over a text, in some blocks.
+// Windows that slide over a text in some blocks, and rotary positions that are others there.
 
 import { integer } from './config.ts';
+import { type Rope, type RopeOptions, ropeOf } from './rope.ts';
 import type { Config } from './types.ts';
 
 /**
@@ -8,8 +9,27 @@ import type { Config } from './types.ts';
  * the field is null; 4096 where it is missing.
  */
 export function slidingWindow(config: Config, i: number, slides: () => boolean): number | undefined {
-  if (config.sliding_window === null) return undefined;
-  const types = config.layer_types;
-  const isSliding = Array.isArray(types) ? types[i] === 'sliding_attention' : slides();
-  return isSliding ? integer(config, 'sliding_window', 4096) : undefined;
+  if (config.sliding_window === null || !isSliding(config, i, slides)) return undefined;
+  return integer(config, 'sliding_window', 4096);
+}
+
+/** Whether block i sees a window, by `layer_types` or the model type's rule. */
+export function isSliding({ layer_types: types }: Config, i: number, slides: () => boolean): boolean {
+  return Array.isArray(types) ? types[i] === 'sliding_attention' : slides();
+}
+
+/** The field of a base and what it is where there is none. */
+type Base = Pick<RopeOptions, 'theta' | 'base'>;
+
+/** The rotary positions of block i: unscaled and of another base where it sees a window. */
+export function ropesByWindow(
+  config: Config,
+  options: Pick<RopeOptions, 'modelType' | 'headDim' | 'maxPositions'>,
+  { full, sliding }: { readonly full: Base; readonly sliding: Base },
+  window: (i: number) => number | undefined,
+): (i: number) => Rope {
+  const far = ropeOf(config, { ...options, ...full, layerType: 'full_attention' });
+  const unscaled = { ...config, rope_scaling: undefined };
+  const near = ropeOf(unscaled, { ...options, ...sliding, layerType: 'sliding_attention' });
+  return (i) => (window(i) === undefined ? far : near);
 }

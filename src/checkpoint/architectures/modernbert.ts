@@ -1,0 +1,56 @@
+// ModernBERT (arXiv 2412.13663): rotary positions, gated MLPs, norms and maps without biases; two blocks in three see a window.
+
+import { commonOfText, flag, integer, linear, positive } from './config.ts';
+import type { Architecture, Label, Norm } from './types.ts';
+import { isSliding, ropesByWindow } from './window.ts';
+
+const BASES = {
+  full: { theta: 'global_rope_theta', base: 160_000 },
+  sliding: { theta: 'local_rope_theta', base: 10_000 },
+};
+
+export const modernbert: Architecture = {
+  modelTypes: ['modernbert'],
+  describe(config, modelType) {
+    const { base, activation } = commonOfText(config, modelType, {
+      names: { activation: 'hidden_activation' },
+      activation: 'gelu',
+    });
+    const { hidden, headDim, maxPositions } = base;
+    const epsilon = positive(config, 'norm_eps', 1e-5);
+    const withoutBias = !flag(config, 'norm_bias', false);
+    const norm = (name: string): Norm => ({ kind: 'layer', name, epsilon, affine: true, withoutBias });
+    const [attentionBias, mlpBias] = ['attention_bias', 'mlp_bias'].map((key) => flag(config, key, false));
+    const every = integer(config, 'global_attn_every_n_layers', 3);
+    const side = Math.floor(integer(config, 'local_attention', 128) / 2); // tokens on either side
+    const window = (i: number) => (isSliding(config, i, () => i % every !== 0) ? side + 1 : undefined);
+    const rope = ropesByWindow(config, { modelType, headDim, maxPositions }, BASES, window);
+    return {
+      ...base,
+      prefixes: ['model.', ''],
+      embedding: { tokens: 'embeddings.tok_embeddings', width: hidden, norm: norm('embeddings.norm') },
+      block: (i) => {
+        const layer = `layers.${i}`;
+        return {
+          order: 'pre',
+          attentionNorm: i === 0 ? undefined : norm(`${layer}.attn_norm`),
+          attention: {
+            qkv: (label: Label) => linear(`${layer}.attn.Wqkv`, attentionBias, { label }),
+            out: linear(`${layer}.attn.Wo`, attentionBias),
+            rope: rope(i),
+            scale: headDim ** -0.5,
+            window: window(i),
+          },
+          mlpNorm: norm(`${layer}.mlp_norm`),
+          mlp: {
+            gate: linear(`${layer}.mlp.Wi`, mlpBias, { label: 'gate' }),
+            up: linear(`${layer}.mlp.Wi`, mlpBias, { label: 'up' }),
+            down: linear(`${layer}.mlp.Wo`, mlpBias),
+            activation,
+          },
+        };
+      },
+      head: { norm: norm('final_norm'), maps: [] },
+    };
+  },
+};
