@@ -374,8 +374,9 @@ export function namedRatio(
 export function targetOf(text: string): TargetChoice | Target {
   const known = TARGETS.find((name) => name === text);
   if (known) return known;
-  const [kind, blend] = [text.slice(0, text.indexOf(':')), Number(text.slice(text.indexOf(':') + 1))];
-  if ((kind === 'dense' || kind === 'residual') && blend > 0 && blend <= 1) return { kind, blend };
+  const [kind, blend] = [text.slice(0, text.indexOf(':')), text.slice(text.indexOf(':') + 1)];
+  if ((kind === 'dense' || kind === 'residual') && DECIMAL.test(blend) && +blend > 0 && +blend <= 1)
+    return { kind, blend: +blend };
   throw new InvalidArgumentError(
     `Allowed choices are ${TARGETS.join(', ')}, or a blend such as residual:0.5.`,
   );
@@ -421,12 +422,16 @@ export function print({ json }: { readonly json?: boolean }, text: () => string,
   process.stdout.write(`${json ? printable(JSON.stringify(object)) : text()}\n`);
 }
 
+/** Number() reads 0x1 and 0b1 too. */
+const DECIMAL = /^\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?\s*$/i;
+
 const parser = (fits: (value: number) => boolean, expected: string) => (text: string) => {
-  const value = Number(text);
-  if (text.trim() !== '' && fits(value)) return value;
+  const value = DECIMAL.test(text) ? Number(text) : Number.NaN;
+  if (fits(value)) return value;
   throw new InvalidArgumentError(`expected ${expected}.`);
 };
 export const number = parser(Number.isFinite, 'a number, as 0.5');
+const fraction = parser(Number.isFinite, 'a number, as 0.5 or 50%');
 export const positive = parser((value) => value > 0 && value < Infinity, 'a number above 0');
 const integer = parser(Number.isInteger, 'a whole number');
 
@@ -441,9 +446,8 @@ const numbers = (text: string): number[] => text.split(',').map(number);
 
 /** A number, or a percentage. */
 export function ratio(text: string): number {
-  const [, percent] = /^\s*([\d.]+)\s*%\s*$/.exec(text) ?? [];
-  const value = Number(percent);
-  return Number.isFinite(value) ? value / 100 : number(text);
+  const [, percent] = /^(.*)%\s*$/.exec(text) ?? [];
+  return percent !== undefined && DECIMAL.test(percent) ? fraction(percent) / 100 : fraction(text);
 }
 
 export function positiveInteger(text: string): number {

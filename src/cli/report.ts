@@ -1,13 +1,16 @@
 // Where reports go: a page and its JSON where they are asked for, and the JSON into the folder that keeps a run.
 
+import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   checkFolder,
   checkReplacing,
   checkWritable,
   isFile,
+  named,
   readFileBytes,
   realPlace,
+  unlessMissing,
   writeAtomically,
 } from '../disk/files.ts';
 import { InputError } from '../errors.ts';
@@ -63,10 +66,9 @@ export async function keepReport(
 export async function readReport(work: string): Promise<SavedReport> {
   await checkFolder(work);
   const path = join(work, REPORT_FILE);
-  const bytes = await readFileBytes(path).catch((cause) => {
-    throw new InputError(`"${path}": no finished run of osscar prune --work is in this folder`, { cause });
-  });
-  return parseReport(parseJsonObject(bytes, path), path);
+  if (!(await named(path, unlessMissing(lstat(path)))))
+    throw new InputError(`"${path}": no finished run of osscar prune --work is in this folder`);
+  return parseReport(parseJsonObject(await readFileBytes(path), path), path);
 }
 
 /** For the reports of runs that begin with the analysis. */

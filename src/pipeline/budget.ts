@@ -107,8 +107,9 @@ function amountOf(
 ): { value: number; isPlain: boolean } {
   const [, digits = '', unit = ''] = /^\s*([\d.]+(?:e[+-]?\d+)?)\s*([a-z%]*)\s*$/i.exec(String(amount)) ?? [];
   const factor = units[unit.toLowerCase()] ?? Number.NaN;
+  const value = digits === '' ? Number.NaN : Number(digits) * factor;
   return {
-    value: digits === '' ? Number.NaN : Number(digits) * factor,
+    value: value < Infinity ? value : Number.NaN,
     isPlain: unit === '' || unit === '%',
   };
 }

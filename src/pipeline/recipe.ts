@@ -85,7 +85,8 @@ export function sizesOf({ keep }: Recipe, structures: readonly Prunable[]): Size
       );
   }
   for (const [kind, own] of KINDS) {
-    if (isFor(kind, keep) && !structures.some((it) => it.kind === own))
+    const isGiven = typeof keep === 'object' && keep[kind] !== undefined;
+    if (isGiven && !structures.some((it) => it.kind === own))
       throw new InputError(`\`keep.${kind}\`: there are no ${kind} that can be pruned`);
   }
   const ratio = keepRatio(keep);
@@ -97,13 +98,6 @@ const KINDS = [
   ['heads', 'head'],
   ['channels', 'channel'],
 ] as const;
-
-/** Whether a ratio is for one kind and for nothing else. */
-function isFor(kind: keyof KeepRatios, keep: number | KeepRatios): boolean {
-  if (typeof keep === 'number' || keep[kind] === undefined) return false;
-  const { layers = {}, ...others } = { ...keep, [kind]: undefined };
-  return [...Object.values(layers), ...Object.values(others)].every((ratio) => ratio === undefined);
-}
 
 /** What is to be kept is for a budget to decide. */
 export interface Spend extends Budget {
@@ -169,6 +163,10 @@ export function parseRecipe(options: RecipeOptions): Recipe {
   }
   if (of !== undefined && options.maxLoss === undefined && options.spend === undefined)
     throw new InputError('`of` is for `maxLoss`, and says nothing beside what is given; leave it out');
+  if (search !== 'swap' && method !== 'osscar')
+    throw new InputError(
+      `\`search\` is of osscar, and says nothing beside \`method: '${method}'\`; leave it out`,
+    );
   if (damping !== undefined && !(damping >= 0 && damping < Infinity))
     throw new InputError(`\`damping\` must be at least 0, got ${damping}`);
   const expect = (what: string, known: readonly string[], got: string) => {

@@ -143,6 +143,9 @@ async function openArray(
   return npyDataset({ shape: [samples, ...dims], data }, inputShape, path);
 }
 
+/** Samples of each image: many more than say anything new of it. */
+const MOST_VIEWS = 1000;
+
 /**
  * A folder of images, or a .npy file of model inputs.
  *
@@ -154,8 +157,8 @@ async function openArray(
 export async function openDataset(place: Place, options: ImageOptions): Promise<Dataset> {
   const { preprocessing, inputShape, labels, labelOffset = 0, samples, seed = 0, augment } = options;
   const { path } = place;
-  if (augment !== undefined && !(Number.isInteger(augment) && augment > 0))
-    throw new InputError(`\`augment\`: expected a whole number above 0, got ${augment}`);
+  if (augment !== undefined && !(Number.isInteger(augment) && augment > 0 && augment <= MOST_VIEWS))
+    throw new InputError(`\`augment\`: expected a whole number from 1 to ${MOST_VIEWS}, got ${augment}`);
   const kind = await place.kind();
   if (kind === 'file' && /\.npy$/i.test(path)) return openArray(place, options);
   if (kind === undefined) throw new InputError(`"${path}": no such file or folder`);

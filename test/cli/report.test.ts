@@ -1,7 +1,15 @@
 // Reports of runs: a page that lets nothing in or out, the same as JSON, and both again from the folder of a run.
 
 import { createHash } from 'node:crypto';
-import { copyFileSync, existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { fixture, MOBILENET, osscar, osscarJson, PREPROCESSING, refused, temporaryFolder } from './osscar.ts';
@@ -144,6 +152,9 @@ describe('osscar report', () => {
     await refusedReport(path('nowhere'), /^osscar: ".*nowhere": no such file or folder\n$/);
     const empty = mkdtempSync(path('empty-'));
     await refusedReport(empty, /^osscar: ".*report\.json": no finished run of osscar prune --work .*\n$/);
+    mkdirSync(join(empty, 'report.json'));
+    await refusedReport(empty, /^osscar: ".*report\.json": is a folder\n$/);
+    rmdirSync(join(empty, 'report.json'));
     writeFileSync(join(empty, 'report.json'), '{"version": 2}');
     await refusedReport(empty, /^osscar: ".*report\.json": not a report of version 1, got 2\n$/);
   });

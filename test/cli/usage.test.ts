@@ -89,6 +89,19 @@ describe.concurrent('osscar', () => {
       'expected --keep or a budget (--macs, --params, --bytes, --latency, --max-loss), got both',
     ],
     [[...prune, '--keep', ''], "'--keep <ratio>' argument '' is invalid"],
+    [[...prune, '--keep', '0x1'], "argument '0x1' is invalid. expected a number, as 0.5 or 50%."],
+    [[...prune, '--keep', '0b1%'], "argument '0b1%' is invalid"],
+    [
+      [...prune, '--keep', '0.5', '--samples', '0x10'],
+      "argument '0x10' is invalid. expected a whole number.",
+    ],
+    [[...prune, '--keep-layer', 'a=0x1'], "argument 'a=0x1' is invalid"],
+    [[...prune, '--keep', '0.5', '--target', 'residual:0x1'], 'or a blend such as residual:0.5'],
+    [[...prune, '--macs', '1e400'], '--macs: expected a fraction such as 0.5 or a size such as 20M'],
+    [
+      [...prune, '--keep', '0.5', '--method', 'magnitude', '--search', 'greedy'],
+      '--search is of osscar, and says nothing beside --method magnitude; leave it out',
+    ],
   ])('refuses %j in one line', async (args, message) => {
     const { code, stdout, stderr } = await osscar(...args, '--json');
     expect([code, stdout]).toEqual([2, '']);
