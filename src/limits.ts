@@ -33,7 +33,7 @@ export interface Limits {
   npyHeaderBytes: number;
   /** Bytes of the arrays in a .npz file, inflated. */
   npzBytes: number;
-  /** Values of one sample, and of the batch with which a model is probed. */
+  /** Values of one sample, of an image while it is resized, and of the batch with which a model is probed. */
   sampleValues: number;
   /** Bytes of the windows that are drawn from a text. */
   windowBytes: number;

@@ -12,6 +12,8 @@ import { type Folder, pathIn } from './folder.ts';
 
 export interface ZipEntry {
   readonly size: number;
+  /** The CRC-32 that the directory gives. Not checked here: torch may be told to leave it out. */
+  readonly checksum: number;
   /** Bytes of the content. @throws {FormatError} if the archive is broken here */
   read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
 }
@@ -102,6 +104,7 @@ class Archive {
     if (problem) throw this.fail(entry, problem);
     return {
       size,
+      checksum: (entry.signature ?? 0) >>> 0,
       read: async (offset, length) => {
         const start = await this.#dataStart(entry);
         if (compressionMethod === STORED) return this.read(start + offset, length);

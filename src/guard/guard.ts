@@ -60,6 +60,9 @@ export class Guard {
   /** Why the thread is gone. */
   #ended?: unknown;
   readonly #waiting = new Set<(reason: unknown) => void>();
+  /** Signals outlive guards. */
+  readonly #signal?: AbortSignal;
+  readonly #onAbort = () => this.#end(this.#signal!.reason);
 
   /** @internal */
   constructor({ seconds, signal, workerUrl }: GuardOptions & { readonly seconds: number }) {
@@ -70,8 +73,9 @@ export class Guard {
       this.#end(new WorkerLostError(`guard: its thread is lost: ${why}`, 'guard')),
     );
     this.#remote = wrap<Foreign>(this.#handle.endpoint);
-    if (signal?.aborted) this.#end(signal.reason);
-    signal?.addEventListener('abort', () => this.#end(signal.reason), { once: true });
+    this.#signal = signal;
+    if (signal?.aborted) this.#onAbort();
+    else signal?.addEventListener('abort', this.#onAbort);
   }
 
   /** onnxruntime-web on this thread. Loading and running throw a {@link TimeLimitError} where they take too long. */
@@ -160,6 +164,7 @@ export class Guard {
   #end(reason: unknown): void {
     if (this.#ended !== undefined) return;
     this.#ended = reason;
+    this.#signal?.removeEventListener('abort', this.#onAbort);
     void this.#handle.terminate();
     for (const reject of this.#waiting) reject(reason);
     this.#waiting.clear();

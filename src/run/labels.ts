@@ -23,7 +23,9 @@ const unquote = (text: string) => /^"(.*)"$/.exec(text)?.[1].replaceAll('""', '"
  */
 export function parseLabels(bytes: Uint8Array, path: string): LabelRow[] {
   const rows: LabelRow[] = [];
-  for (const [i, line] of decodeUtf8(bytes, `"${path}"`).split(/\r?\n/).entries()) {
+  for (const [i, line] of decodeUtf8(bytes, `"${path}"`)
+    .split(/\r\n?|\n/)
+    .entries()) {
     if (line.trim() === '') continue;
     const at = `"${path}" line ${i + 1}`;
     const comma = line.lastIndexOf(',');

@@ -68,7 +68,8 @@ async function readTokens(
   const { path } = place;
   const bytes = await readText(place);
   if (/\.npy$/i.test(path)) return npyTokens(decodeNpy(bytes, path), path);
-  const text = decodeUtf8(bytes, `"${path}"`);
+  // As Python reads text files, and so the tokenizer's training did.
+  const text = decodeUtf8(bytes, `"${path}"`).replaceAll('\r\n', '\n');
   if (text.trim() === '') throw new InputError(`"${path}": there is no text in it`);
   return encoding(path, tokenizer, guarding, async (encode) => {
     if (!/\.jsonl$/i.test(path)) return (await encode([text]))[0];
@@ -168,7 +169,7 @@ export function sentenceSamples(tokenizer: Place | undefined, input: ModelInput,
           text: textOf(value, at),
           label: labelOf(value),
         }))
-      : text.split('\n').map((line) => ({ text: line, label: undefined }));
+      : text.split(/\r?\n/).map((line) => ({ text: line, label: undefined }));
     const said = documents.filter((it) => it.text.trim() !== '');
     const texts = said.map((it) => it.text);
     const ids = await encoding(path, tokenizer, guarding, (encode) => encodeAll(texts, encode));

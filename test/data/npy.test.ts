@@ -8,9 +8,9 @@ function npy(
   descr: string,
   shape: string,
   data: ArrayBufferView,
-  { fortran = 'False', version = 1 } = {},
+  { fortran = 'False', version = 1, fields = '' } = {},
 ): Uint8Array {
-  const text = `{'descr': '${descr}', 'fortran_order': ${fortran}, 'shape': (${shape}), }`;
+  const text = `{'descr': ${fields || `'${descr}'`}, 'fortran_order': ${fortran}, 'shape': (${shape}), }`;
   const start = version === 1 ? 10 : 12;
   const header = `${text.padEnd(Math.ceil((start + text.length + 1) / 64) * 64 - start - 1)}\n`;
   const length =
@@ -80,6 +80,7 @@ describe('decodeNpy', () => {
       npy('>f4', '4,', ones),
       'expected dtype <f2, <f4, <f8, |b1, |i1, |u1, <i2, <u2, <i4, <i8, got >f4',
     ],
+    ['records', npy('', '4,', ones, { fields: "[('a', '<f4')]" }), 'got fields; save it as another'],
     ['integers of three bytes', npy('<i3', '4,', ones), 'got <i3'],
     ['a dtype with a name of Object', npy('constructor', '4,', ones), 'got constructor'],
     ['a later version', npy('<f4', '4,', ones, { version: 4 }), '.npy version 4 is not supported'],

@@ -1,5 +1,6 @@
 // The built library, called as its readers do: with paths, and with all else that can stand for a model and its data.
 
+import { getEventListeners } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -189,3 +190,17 @@ function directory(name: string, files: Iterable<readonly [string, Uint8Array]>)
     },
   };
 }
+
+test('a signal that several calls share keeps no listeners of them', async () => {
+  const { signal } = new AbortController();
+  const text = new File(['In the beginning God created the heaven and the earth.'.repeat(9)], 'a.txt');
+  await evaluate(fixture('opt-kjv'), text, {
+    ...settings,
+    mean: undefined,
+    std: undefined,
+    seqlen: 32,
+    signal,
+  });
+  await inspect(MOBILENET, { signal });
+  expect(getEventListeners(signal, 'abort')).toEqual([]);
+});

@@ -157,6 +157,12 @@ export function* arraySamples(
       throw new InputError(`"${name}": expected ${count} rows in "${key}", got shape ${formatShape(shape)}`);
     }
   }
+  if (labels && labels[1].data.length !== count) {
+    const [key, { shape }] = labels;
+    throw new InputError(
+      `"${name}": expected one class number for each sample in "${key}", got shape ${formatShape(shape)}`,
+    );
+  }
   for (let i = 0; i < count; i++) {
     const row = ([key, array]: readonly [string, NpyArray]) =>
       [key, single || isShared(key) ? whole(array) : rowOf(array, i)] as const;

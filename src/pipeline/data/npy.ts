@@ -55,13 +55,16 @@ export function decodeNpy(bytes: Uint8Array, name: string): NpyArray {
   if (start > 10_000) throw fail('the .npy header is too long');
 
   const header = text(headerStart, start);
-  const descr = /'descr'\s*:\s*'([^']*)'/.exec(header)?.[1];
+  const descr = /'descr'\s*:\s*(?:'([^']*)'|\[)/.exec(header);
   const fortran = /'fortran_order'\s*:\s*(True|False)/.exec(header)?.[1];
   const dims = /'shape'\s*:\s*\(([\d\s,]*)\)/.exec(header)?.[1];
-  if (descr === undefined || fortran === undefined || dims === undefined)
-    throw fail('the .npy header is malformed');
-  const reader = Object.hasOwn(READERS, descr) ? READERS[descr] : undefined;
-  if (!reader) throw fail(`expected dtype ${Object.keys(READERS).join(', ')}, got ${descr}`);
+  if (!descr || fortran === undefined || dims === undefined) throw fail('the .npy header is malformed');
+  const [, dtype = 'fields'] = descr;
+  const reader = Object.hasOwn(READERS, dtype) ? READERS[dtype] : undefined;
+  if (!reader) {
+    const known = Object.keys(READERS).join(', ');
+    throw fail(`expected dtype ${known}, got ${dtype}; save it as another, as by astype('float32') of NumPy`);
+  }
   const shape = (dims.match(/\d+/g) ?? []).map(Number);
   // A vector is the same in both orders, and NumPy writes True for some of them.
   if (fortran === 'True' && shape.length > 1)

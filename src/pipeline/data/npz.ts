@@ -16,17 +16,35 @@ import { decodeNpy, type NpyArray } from './npy.ts';
  */
 export async function decodeNpz(bytes: Uint8Array, name: string): Promise<Map<string, NpyArray>> {
   const file = name.replace(/^.*[\\/]/, '');
-  const entries = await openZip(blobFolder([[file, bytes]], name), file);
+  const folder = name.slice(0, -file.length - 1);
+  const entries = await openZip(blobFolder([[file, bytes]], folder || '.'), file);
   const arrays = new Map<string, NpyArray>();
   const most = Math.max(limits.npzBytes, bytes.length); // stored, it takes what it has
   let total = 0;
-  for (const [entry, { size, read }] of entries) {
+  for (const [entry, { size, checksum, read }] of entries) {
     total += size;
     if (total > most) {
       throw new FormatError(`"${name}": inflates to more than ${most} bytes (limits.npzBytes)`);
     }
     if (!entry.endsWith('.npy')) throw new FormatError(`"${name}": "${entry}" is no .npy file`);
-    arrays.set(entry.slice(0, -'.npy'.length), decodeNpy(await read(0, size), `${name}: ${entry}`));
+    const content = await read(0, size);
+    if (crc32(content) !== checksum)
+      throw new FormatError(`"${name}": "${entry}" is damaged: it has another checksum than its own`);
+    arrays.set(entry.slice(0, -'.npy'.length), decodeNpy(content, `${name}: ${entry}`));
   }
   return arrays;
+}
+
+/** Of every byte, the remainder of x³² times it. */
+const REMAINDERS = Uint32Array.from({ length: 256 }, (_, byte) => {
+  let sum = byte;
+  for (let bit = 0; bit < 8; bit++) sum = sum & 1 ? (sum >>> 1) ^ 0xedb88320 : sum >>> 1;
+  return sum;
+});
+
+/** The checksum of zip archives (ISO 3309). */
+function crc32(bytes: Uint8Array): number {
+  let sum = ~0;
+  for (let i = 0; i < bytes.length; i++) sum = (sum >>> 8) ^ REMAINDERS[(sum ^ bytes[i]) & 255];
+  return ~sum >>> 0;
 }

@@ -67,6 +67,9 @@ const isSize = (size: unknown) => Array.isArray(size) && size.length === 2 && si
 const isAbove0 = (n: unknown) => Number.isFinite(n) && (n as number) > 0;
 const isChannels = (values: unknown) =>
   Array.isArray(values) && (values.length === 1 || values.length === 3) && values.every(Number.isFinite);
+/** JSON has no word for NaN and infinities, and writes null. */
+const plainNumber = (_: string, value: unknown) =>
+  typeof value === 'number' && !Number.isFinite(value) ? String(value) : value;
 const oneOf = (choices: readonly string[]) =>
   [(value: unknown) => choices.includes(value as string), choices.join(', ')] as const;
 
@@ -107,7 +110,7 @@ export function parsePreprocessing(
     const value = (field === 'mean' || field === 'std') && typeof given === 'number' ? [given] : given;
     if (!fits(value))
       throw new InputError(
-        `\`${field}\`: expected ${expected}, got ${JSON.stringify(given) ?? String(given)}`,
+        `\`${field}\`: expected ${expected}, got ${JSON.stringify(given, plainNumber) ?? String(given)}`,
       );
     parsed[field] = value;
   }
@@ -123,10 +126,15 @@ export function parsePreprocessing(
 export function parsePreprocessingJson(json: string): Preprocessing {
   const raw = parseJson(json, 'preprocessing');
   if (!isObject(raw)) throw new FormatError('preprocessing: expected an object');
+  return checkedPreprocessing(raw as PreprocessingOptions, 'preprocessing');
+}
+
+/** Where it comes from a file. @throws {FormatError} naming that, and the field */
+export function checkedPreprocessing(options: PreprocessingOptions, where: string): Preprocessing {
   try {
-    return parsePreprocessing(raw as PreprocessingOptions);
+    return parsePreprocessing(options);
   } catch (cause) {
-    throw new FormatError(`preprocessing: ${(cause as Error).message.replaceAll('`', '"')}`, { cause });
+    throw new FormatError(`${where}: ${(cause as Error).message.replaceAll('`', '"')}`, { cause });
   }
 }
 

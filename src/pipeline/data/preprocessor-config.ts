@@ -3,7 +3,12 @@
 
 import { FormatError } from '../../errors.ts';
 import { isObject, type JsonObject, parseJson } from '../../json.ts';
-import { CROP_FRACTION, DEFAULT_PREPROCESSING, type Preprocessing } from './preprocessing.ts';
+import {
+  CROP_FRACTION,
+  checkedPreprocessing,
+  DEFAULT_PREPROCESSING,
+  type Preprocessing,
+} from './preprocessing.ts';
 
 /**
  * What it says, in our terms. Of sizes only what can be done here alike: straight to a size, or a centre crop of the
@@ -23,14 +28,23 @@ export function parsePreprocessorConfig(json: string, name: string): Partial<Pre
     if (typeof value === 'number' && value > 0 && Number.isFinite(value)) return value;
     throw new FormatError(`"${name}": "${field}" expected a number above 0, got ${JSON.stringify(value)}`);
   };
+  for (const field of FLAGS) {
+    const value = raw[field] ?? false;
+    if (typeof value !== 'boolean')
+      throw new FormatError(`"${name}": "${field}" expected true or false, got ${JSON.stringify(value)}`);
+  }
   const { do_rescale = true, rescale_factor = 1 / DEFAULT_PREPROCESSING.scale, do_normalize } = raw;
-  return {
+  const found = {
     scale: do_rescale === false ? 1 : round(1 / positive('rescale_factor', rescale_factor)),
     ...(do_normalize !== false && channelsOf(raw, name, positive)),
-    ...sizeOf(raw),
+    ...sizeOf(raw, name),
     ...(raw.do_convert_rgb === true && { color: 'rgb' as const }),
   };
+  checkedPreprocessing(found, `"${name}"`);
+  return found;
 }
+
+const FLAGS = ['do_rescale', 'do_normalize', 'do_resize', 'do_center_crop', 'do_convert_rgb'];
 
 /** 1 / 0.00392156862745098 is 255 but for a rounding. */
 const round = (value: number) => Number(value.toPrecision(12));
@@ -50,8 +64,9 @@ function channelsOf(raw: JsonObject, name: string, positive: (field: string, val
   return { mean: mean as number[], std: std as number[] };
 }
 
-function sizeOf({ do_resize, do_center_crop, size, crop_size }: JsonObject): Partial<Preprocessing> {
-  const [target, crop] = [sidesOf(size), sidesOf(crop_size)];
+function sizeOf(raw: JsonObject, name: string): Partial<Preprocessing> {
+  const { do_resize, do_center_crop } = raw;
+  const [target, crop] = ['size', 'crop_size'].map((field) => sidesOf(raw[field], `"${name}": "${field}"`));
   if (do_center_crop === true && crop && typeof crop !== 'number') {
     const cut = { size: crop, resize: 'crop' } as const;
     // Cut out of the image as it is, or of another share of it, is nothing that `crop` does.
@@ -62,12 +77,18 @@ function sizeOf({ do_resize, do_center_crop, size, crop_size }: JsonObject): Par
   return { size: target, resize: 'fit' };
 }
 
-/** Height and width, or the shorter side alone. */
-function sidesOf(sides: unknown): [number, number] | number | undefined {
-  const isSide = (value: unknown): value is number => Number.isInteger(value) && (value as number) > 0;
-  if (isSide(sides)) return [sides, sides];
-  if (!isObject(sides)) return undefined;
-  const { height, width, shortest_edge: shortest } = sides;
-  if (isSide(height) && isSide(width)) return [height, width];
-  return isSide(shortest) ? shortest : undefined;
+/** Height and width, or the shorter side alone; nothing where sizes are said in other ways. */
+function sidesOf(sides: unknown, field: string): [number, number] | number | undefined {
+  const side = (value: unknown): number | undefined => {
+    if (value === undefined || value === null) return undefined;
+    if (Number.isInteger(value) && (value as number) > 0) return value as number;
+    throw new FormatError(`${field} expected whole numbers above 0, got ${JSON.stringify(value)}`);
+  };
+  const given = Array.isArray(sides) ? { height: sides[0], width: sides[1] } : sides;
+  if (!isObject(given)) {
+    const both = side(given);
+    return both && [both, both];
+  }
+  const [height, width, shortest] = [given.height, given.width, given.shortest_edge].map(side);
+  return height && width ? [height, width] : shortest;
 }

@@ -1,5 +1,7 @@
 // Bilinear resampling of 8-bit samples along one axis, as PIL does it; for images and for JPEG chroma.
 
+import { InputError } from '../../errors.ts';
+import { limits } from '../../limits.ts';
 import type { DecodedImage } from './image.ts';
 
 /**
@@ -47,9 +49,21 @@ export function resampleAxis(
   return out;
 }
 
-/** Bilinear, antialiased when shrinking; the same as PIL's `resize(…, BILINEAR)` up to one grey level. */
+/** Rows or columns that taps are made for: each takes some 200 bytes. */
+const MOST_TAPS = 2 ** 20;
+
+/**
+ * Bilinear, antialiased when shrinking; the same as PIL's `resize(…, BILINEAR)` up to one grey level.
+ *
+ * @throws {InputError} naming the image, where one that is long and thin would take too much memory on the way
+ */
 export function resizeImage(image: DecodedImage, height: number, width: number): DecodedImage {
-  const { channels } = image;
+  const { name, channels } = image;
+  const largest = Math.max(image.height, height) * width * channels;
+  if (Math.max(height, width) > MOST_TAPS || largest > limits.sampleValues)
+    throw new InputError(
+      `"${name}": the image is ${image.height}×${image.width}, too long and thin to be resized to ${height}×${width}; cut it into parts`,
+    );
   const rows = resampleAxis(image.data, image.height, image.width, width, channels);
   const data = resampleAxis(rows, 1, image.height, height, width * channels);
   return { ...image, width, height, data };

@@ -1,0 +1,121 @@
+// Calibration data and what lies beside them: what says one thing and is another.
+
+import { describe, expect, test } from 'vitest';
+import { FormatError, InputError } from '../../src/errors.ts';
+import type * as Library from '../../src/index.ts';
+import {
+  arraySamples,
+  decodeNpz,
+  type ModelInput,
+  parsePreprocessing,
+  parsePreprocessorConfig,
+  preprocess,
+} from '../../src/pipeline/index.ts';
+import { parseLabels } from '../../src/run/labels.ts';
+import { npy } from '../cli/models.ts';
+import { fixture, MOBILENET } from '../cli/osscar.ts';
+import { writeZip } from '../support/zip.ts';
+
+const { evaluate, prune }: typeof Library = await import(new URL('../../dist/node.js', import.meta.url).href);
+
+const utf8 = (text: string) => new TextEncoder().encode(text);
+
+describe('an .npz', () => {
+  test('is refused where a stored array is not what it was when it was written', async () => {
+    const bytes = writeZip([{ name: 'x.npy', bytes: npy([100], new Float32Array(100)) }]);
+    expect((await decodeNpz(bytes, 'in/a.npz')).size).toBe(1);
+    bytes[300] ^= 1;
+    const refused = decodeNpz(bytes, 'in/a.npz');
+    await expect(refused).rejects.toBeInstanceOf(FormatError);
+    await expect(refused).rejects.toThrow(/^"in\/a\.npz": "x\.npy" is damaged/);
+  });
+
+  test('is called by its own path where it is no archive', async () => {
+    await expect(decodeNpz(utf8('PK and no more'), 'in/a.npz')).rejects.toThrow(/^"in\/a\.npz": broken zip/);
+  });
+});
+
+test('labels beside arrays are one class number for each sample, and no rows of them', () => {
+  const input = { name: 'x', shape: [3], others: [] } as unknown as ModelInput;
+  const samples = (...labels: number[]) =>
+    arraySamples(
+      new Map([
+        ['x', { shape: [2, 3], data: new Float32Array(6) }],
+        ['labels', { shape: labels, data: Float32Array.from({ length: 2 * (labels[1] ?? 1) }, (_, i) => i) }],
+      ]),
+      input,
+      'a.npz',
+    );
+  expect(Array.from(samples(2, 1), ({ label }) => label)).toEqual([0, 1]);
+  expect(() => [...samples(2, 10)]).toThrow(
+    '"a.npz": expected one class number for each sample in "labels", got shape [2, 10]',
+  );
+});
+
+test('lines of labels end as on any system', () => {
+  for (const end of ['\n', '\r\n', '\r']) {
+    const rows = parseLabels(utf8(['a.png,1', 'b.png,2', ''].join(end)), 'a.csv');
+    expect(rows.map(({ file, label }) => [file, label])).toEqual([
+      ['a.png', 1],
+      ['b.png', 2],
+    ]);
+  }
+});
+
+test('text is the same with the line ends of Windows', async () => {
+  const text =
+    'In the beginning God created the heaven and the earth.\nAnd the earth was without form.\n'.repeat(9);
+  const settings = { seqlen: 32, samples: 2 };
+  const values = [text, text.replaceAll('\n', '\r\n')].map((it) =>
+    evaluate(fixture('opt-kjv'), new File([it], 'a.txt'), settings),
+  );
+  const [unix, windows] = await Promise.all(values);
+  expect(windows.value).toBe(unix.value);
+});
+
+test('an image that is long and thin is not resized beyond what there is memory for', () => {
+  const image = (height: number, width: number) => ({
+    ...{ name: 'a.png', channels: 1 as const },
+    ...{ height, width, data: new Uint8Array(height * width) },
+  });
+  for (const [height, width] of [
+    [1, 3_000_000],
+    [39_000_000, 1],
+  ]) {
+    const resized = () =>
+      preprocess(image(height, width), parsePreprocessing({ resize: 'crop' }), [1, 28, 28]);
+    expect(resized).toThrow(InputError);
+    expect(resized).toThrow(`"a.png": the image is ${height}×${width}, too long and thin to be resized to`);
+  }
+  const panorama = preprocess(image(60, 9000), parsePreprocessing({ resize: 'crop' }), [1, 28, 28]);
+  expect(panorama.length).toBe(28 * 28);
+});
+
+test('views of an image are counted before they are made', async () => {
+  const settings = { calibration: fixture('calib'), keep: 0.5, mean: 0.286, std: 0.353, samples: 8 };
+  await expect(prune(MOBILENET, { ...settings, augment: 1e9 })).rejects.toThrow(
+    '`augment`: expected a whole number from 1 to 1000, got 1000000000',
+  );
+});
+
+describe('preprocessor_config.json', () => {
+  const parse = (fields: object) => parsePreprocessorConfig(JSON.stringify(fields), 'p.json');
+
+  test.each([
+    [{ do_rescale: 'false' }, '"p.json": "do_rescale" expected true or false, got "false"'],
+    [{ do_normalize: 0 }, '"p.json": "do_normalize" expected true or false, got 0'],
+    [{ size: '224' }, '"p.json": "size" expected whole numbers above 0, got "224"'],
+    [{ size: { height: '28', width: 28 } }, '"p.json": "size" expected whole numbers above 0, got "28"'],
+    [{ crop_size: -1 }, '"p.json": "crop_size" expected whole numbers above 0, got -1'],
+    [{ size: { height: 1e9, width: 1e9 } }, '"p.json": "size": expected pixels'],
+    [{ rescale_factor: 1e-320 }, '"p.json": "scale": expected a number above 0, got "Infinity"'],
+  ])('is named where it says %j', (fields, message) => {
+    expect(() => parse(fields)).toThrow(FormatError);
+    expect(() => parse(fields)).toThrow(message);
+  });
+
+  test('may give height and width as a list, and nothing', () => {
+    expect(parse({ size: [28, 32], do_resize: null })).toMatchObject({ size: [28, 32], resize: 'fit' });
+    expect(parse({ size: { longest_edge: 800 }, crop_size: null })).not.toHaveProperty('size');
+  });
+});
