@@ -8,7 +8,7 @@
 // names only where a cache of keys and values enters and leaves the graph.
 
 import type { Label, OpenEdit } from './labels.ts';
-import { layerKey, type Shapes } from './linear.ts';
+import { type Shapes, sharedKey, sharing } from './linear.ts';
 import type { Model, Use } from './model.ts';
 import { captured, reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
@@ -37,7 +37,9 @@ export function analyse(model: Model, shapes: Shapes, { residual = false }: Anal
   const roots = rootsOf(state).filter((label) => label.producers.length > 0);
   const place = (name: string) => model.position(model.node(name)!);
   const carriers = state.carriers();
-  const structures = roots.map((label) => structureOf(label, carriers.get(label) ?? [], place, residual));
+  const structures = roots.map((label) =>
+    structureOf(state, label, carriers.get(label) ?? [], place, residual),
+  );
   const order = ({ consumers, producers }: Structure) => place(consumers[0]?.node ?? producers[0].node);
   structures.sort((a, b) => order(a) - order(b));
   for (const [, ...more] of groupBy(structures, ({ name }) => name).values()) {
@@ -162,6 +164,7 @@ function disagreement(state: Propagation, edits: readonly (OpenEdit & { label: L
 const rootsOf = ({ labels }: Propagation) => [...new Set(labels.flatMap((label) => label.leaves()))];
 
 function structureOf(
+  { model }: Propagation,
   label: Label,
   carriers: readonly Carrier[],
   place: (node: string) => number,
@@ -169,7 +172,7 @@ function structureOf(
 ): Structure {
   const byPlace = (a: { node: string }, b: { node: string }) => place(a.node) - place(b.node);
   const producers = label.producers.sort(byPlace);
-  const consumers = readersOf(label).sort(byPlace);
+  const consumers = readersOf(model, label, place).sort(byPlace);
   const slices = label.slices.map(({ extent, ...slice }) => ({ ...slice, block: extent / label.groups }));
   const values = carriers.map(({ extent, ...value }) => ({ ...value, block: extent / label.groups }));
   const norms = label.norms.map(({ extent, ...norm }) => ({ ...norm, block: extent / label.groups }));
@@ -196,13 +199,20 @@ function structureOf(
   };
 }
 
-/** Each layer once, however often the channels lie side by side in its input. */
-function readersOf({ consumers, groups }: Label): Reader[] {
-  return [...groupBy(consumers, ({ map }) => layerKey(map)).values()].map((list) => {
-    const blocks = list
+/** Each layer once, wherever it is in the graph and however often the channels lie side by side in its input. */
+function readersOf(model: Model, { consumers, groups }: Label, place: (node: string) => number): Reader[] {
+  const inOrder = [...consumers].sort((a, b) => place(a.map.node) - place(b.map.node));
+  return [...groupBy(inOrder, ({ map }) => sharedKey(model, map)).values()].map((list) => {
+    const byNode = [...groupBy(list, ({ map }) => map.node).values()];
+    const [map] = sharing(
+      model,
+      byNode.map(([{ map }]) => map),
+    );
+    // Those of other nodes are the same.
+    const blocks = byNode[0]
       .map(({ offset, extent }) => ({ offset, block: extent / groups }))
       .sort((a, b) => a.offset - b.offset);
-    return { ...list[0].map, groupSize: sum(blocks.map(({ block }) => block)), blocks };
+    return { ...map, groupSize: sum(blocks.map(({ block }) => block)), blocks };
   });
 }
 

@@ -51,7 +51,8 @@ function foldable(model: Model, norm: NodeProto) {
   if (!node || !layer?.isLinear || layer.bias === undefined) return undefined;
   if (model.isOutput(input) || model.uses(input).length !== 1) return undefined;
   const weight = model.tensors.get(node.input[1]);
-  if (!weight || !isFloat(weight.type)) return undefined;
+  // Other nodes with the same weights may have other scales: they would have weights of their own from then on.
+  if (!weight || !isFloat(weight.type) || isShared(model, weight)) return undefined;
   const channels = weight.dims[layer.outputAxis(node)];
   const perChannel = (name: string) => {
     const tensor = model.tensors.get(name);
@@ -68,7 +69,7 @@ function fold(model: Model, { node, layer, bias }: Foldable, norm: NodeProto): v
   const epsilon = attributeFloat(norm, 'epsilon', 1e-5);
   const s = scale.map((value, i) => value / Math.sqrt(variance[i] + epsilon));
 
-  const weight = ownTensor(model, node, 1);
+  const weight = ownTensor(model, [{ node, index: 1 }]);
   const inner = elements(weight.dims.slice(layer.outputAxis(node) + 1));
   const W = toFloat64(weight).map((value, i) => value * s[Math.floor(i / inner) % s.length]);
   model.tensors.set(weight.name, fromFloat32(W, weight.dims, weight));
@@ -77,7 +78,7 @@ function fold(model: Model, { node, layer, bias }: Foldable, norm: NodeProto): v
   if (layer.factors) removeAttribute(node, layer.factors.bias);
   const old = node.input[bias] ? valuesOf(node.input[bias]) : new Float64Array(s.length);
   const b = s.map((value, i) => value * (beta * old[i] - mean[i]) + shift[i]);
-  setBias(model, node, bias, b);
+  setBias(model, [{ node, index: bias }], b);
 
   // The layer now computes the value that the normalisation did, so its readers need not change.
   model.setOutput(node, 0, norm.output[0]);
@@ -91,6 +92,7 @@ function fold(model: Model, { node, layer, bias }: Foldable, norm: NodeProto): v
  */
 export function foldConstants(model: Model): Model {
   const folded = model.clone();
+  mergeTransposes(folded);
   replaceConstants(folded, (...args) => transposed(...args) ?? single(...args));
   dropZeroStates(folded);
   nameSteps(folded);
@@ -185,6 +187,25 @@ export function replaceConstants(model: Model, also?: typeof transposed): void {
     model.tensors.set(constant.name, constant);
     model.redirect(node.output[0], constant.name);
     gone.add(node);
+  }
+  model.remove(gone);
+}
+
+/** Leaves one Transpose of a constant that is turned in the same way wherever it is read. */
+function mergeTransposes(model: Model): void {
+  const gone = new Set<NodeProto>();
+  for (const { name, dims } of model.tensors.values()) {
+    const [first, ...others] = model.uses(name).map(({ node }) => node);
+    const order = (node: NodeProto) => String(transposeOrder(node, dims.length));
+    const isAlike = (node: NodeProto) =>
+      node.opType === 'Transpose' && isStandard(node) && order(node) === order(first);
+    const isNamed = (node: NodeProto) =>
+      model.isOutput(node.output[0]) || model.uses(node.output[0]).some(({ index }) => index < 0);
+    if (others.length === 0 || ![first, ...others].every((node) => isAlike(node) && !isNamed(node))) continue;
+    for (const node of others) {
+      model.redirect(node.output[0], first.output[0]);
+      gone.add(node);
+    }
   }
   model.remove(gone);
 }

@@ -19,6 +19,7 @@ export {
   linearMap,
   linearMaps,
   type Shapes,
+  usesOf,
 } from './linear.ts';
 export { maskInner } from './mask.ts';
 export { isStraight, Model } from './model.ts';
@@ -60,6 +61,6 @@ export {
   type ValueInfo,
 } from './subgraph.ts';
 export { elements, fromFloat32, sum, type Tensor, toFloat32, toFloat64 } from './tensor.ts';
-export { readWeights, weightTensors, writeWeights } from './weights.ts';
+export { ownTensor, readWeights, weightTensors, writeWeights } from './weights.ts';
 export { locationOf, type ReadExternal } from './wire.ts';
 export { concat, LARGEST_FILE, type WriteOptions, type WrittenModel, writeModel } from './write.ts';

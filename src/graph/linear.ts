@@ -2,11 +2,11 @@
 
 import { isFloat } from './dtype.ts';
 import type { Model, Use } from './model.ts';
-import { attributeInt, isStandard } from './node.ts';
+import { attributeFloat, attributeInt, isStandard } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import type { Layer } from './operators/operator.ts';
-import type { LinearRef } from './structure.ts';
-import { elements, type Tensor } from './tensor.ts';
+import { groupBy, type LinearRef } from './structure.ts';
+import { elements, sum, type Tensor } from './tensor.ts';
 
 /** Concrete dims of every value in a run on some batch. */
 export type Shapes = ReadonlyMap<string, readonly number[]>;
@@ -61,6 +61,8 @@ export interface LinearMap extends LinearRef {
   isRecurrent?: boolean;
   /** Where Y goes straight into an Add of equal shapes: sum = Y + shortcut. */
   residual?: { sum: string; shortcut: string; node: string };
+  /** Nodes behind this one with the same weights: one layer, that is fitted to the rows of all. `rows` counts them. */
+  others?: readonly LinearMap[];
 }
 
 /** A node that scales the channels of its output one by one: y = γx + β, for whatever it makes of its input. */
@@ -68,6 +70,8 @@ export interface Gain {
   node: string;
   /** Value that holds y. */
   output: string;
+  /** What nodes behind it give by the same γ and β. */
+  others?: readonly string[];
   /** Of `output`: the channels. */
   axis: number;
   /** γ, one row for each channel, less the centre where there is one. */
@@ -77,6 +81,33 @@ export interface Gain {
   bias?: string;
 }
 
+/** A layer at each node that it is, in topological order. */
+export function usesOf(map: LinearMap): LinearMap[] {
+  return [map, ...(map.others ?? [])];
+}
+
+/** Layers, each once, of maps of single nodes in topological order. */
+export function sharing(model: Model, maps: readonly LinearMap[]): LinearMap[] {
+  const groups = groupBy(maps, (map) => sharedKey(model, map));
+  return Array.from(groups.values(), ([first, ...others]) =>
+    others.length > 0 ? { ...first, rows: sum([first, ...others].map(({ rows }) => rows)), others } : first,
+  );
+}
+
+/** The same for nodes that are one layer: with the same weights and bias, read in the same way. */
+export function sharedKey(model: Model, map: LinearMap): string {
+  const { weight, bias, kind, conv, part, isInner, isRecurrent } = map;
+  if (isInner || isRecurrent) return layerKey(map);
+  const node = model.node(map.node)!;
+  const layer = model.operator(node)!.layer!;
+  const factors = layer.factors && [
+    attributeFloat(node, layer.factors.weight, 1),
+    attributeFloat(node, layer.factors.bias, 1),
+  ];
+  const { opType, domain } = node;
+  return JSON.stringify([weight, bias, opType, domain, layer.outputAxis(node), kind, conv, part, factors]);
+}
+
 /** One for each layer, where nodes are several. */
 export function layerKey({ node, part }: Pick<LinearMap, 'node' | 'part'>): string {
   return part ? `${node} ${part.index}` : node;
@@ -84,7 +115,7 @@ export function layerKey({ node, part }: Pick<LinearMap, 'node' | 'part'>): stri
 
 /** Every depthwise convolution with constant weights, in topological order: as a linear map it is too poor to be re-solved. */
 export function depthwise(model: Model): Gain[] {
-  return model.nodes.flatMap((node) => {
+  const gains = model.nodes.flatMap((node) => {
     const [, weight, bias] = node.input;
     const { dims = [], type } = model.tensors.get(weight) ?? {};
     const channels = node.opType === 'Conv' && isStandard(node) ? attributeInt(node, 'group', 1) : 1;
@@ -92,14 +123,18 @@ export function depthwise(model: Model): Gain[] {
     if (!isDepthwise || (bias && !model.tensors.has(bias))) return [];
     return { node: node.name, output: node.output[0], axis: 1, weight, bias: bias || undefined };
   });
+  const shared = groupBy(gains, ({ weight, bias }) => JSON.stringify([weight, bias]));
+  return Array.from(shared.values(), ([first, ...more]) =>
+    more.length > 0 ? { ...first, others: more.map(({ output }) => output) } : first,
+  );
 }
 
 /**
  * Every linear map with constant weights, in topological order: Conv, Gemm, MatMul, … Of a convolution in groups each
- * group, if it has several channels.
+ * group, if it has several channels. Nodes with the same weights are one.
  */
 export function linearMaps(model: Model, shapes: Shapes): LinearMap[] {
-  return model.nodes.flatMap((node) => {
+  const maps = model.nodes.flatMap((node) => {
     const count = model.operator(node)?.layer?.parts?.(node) ?? 1;
     if (count === 1) return linearMap(model, node, shapes) ?? [];
     const whole = mapOf(model, node, shapes);
@@ -110,6 +145,7 @@ export function linearMaps(model: Model, shapes: Shapes): LinearMap[] {
       part: { index, count },
     }));
   });
+  return sharing(model, maps);
 }
 
 /** The linear map that a node is; undefined if it is none, several, or none that can be re-solved. */

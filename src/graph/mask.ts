@@ -45,7 +45,7 @@ export function maskInner(model: Model, cuts: ReadonlyMap<Structure, readonly nu
 
 /** Makes weights zero by which channels are read. */
 function clear(model: Model, { node, input, axis }: Slice, positions: readonly number[]): void {
-  const tensor = ownTensor(model, model.node(node)!, input);
+  const tensor = ownTensor(model, [{ node: model.node(node)!, index: input }]);
   const inner = elements(tensor.dims.slice(axis + 1));
   const values = toFloat64(tensor);
   const gone = new Set(positions);

@@ -28,6 +28,8 @@ export class Propagation {
   readonly agreements: { labels: readonly Label[]; reason: string }[] = [];
   /** What was reduced over channels; it must come back to them, at axis −`fromEnd`, and go nowhere else. */
   readonly reductions: { value: string; fromEnd: number; axis: Axis; reason: string }[] = [];
+  /** Of weights that several nodes have, the first of these, with what it reads and makes. */
+  readonly layers = new Map<string, { node: NodeProto; read: Axis | undefined; made: Axis | undefined }>();
   /** Integer values that a Shape leads to, element by element. */
   readonly sizes = new Map<string, readonly Size[]>();
   readonly #axes = new Map<string, (Axis | undefined)[]>();

@@ -1,8 +1,8 @@
 // Weights of a linear map as the p × m matrix that the solver works on, and back.
 
 import { ShapeError, UnsupportedModelError } from '../errors.ts';
-import { type LinearMap, weightDims } from './linear.ts';
-import type { Model } from './model.ts';
+import { type LinearMap, usesOf, weightDims } from './linear.ts';
+import type { Model, Use } from './model.ts';
 import { attributeFloat, removeAttribute } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import type { Layer } from './operators/operator.ts';
@@ -30,14 +30,14 @@ export function readWeights(model: Model, map: LinearMap): { W: Float32Array; bi
 }
 
 /**
- * Puts W and b in place of a layer's weights, rounded to their type. A layer that could have a bias and has none
- * gets one; a MatMul without one leaves `bias` out.
+ * Puts W and b in place of a layer's weights, rounded to their type, wherever the layer is. One that could have a bias and has
+ * none gets one; a MatMul without one leaves `bias` out.
  *
  * @param W  p × m, as `readWeights` gives it
  * @throws {ShapeError} if sizes do not match the node
  */
 export function writeWeights(model: Model, map: LinearMap, W: Floats, bias?: Floats): void {
-  const { node, layer, rows, columns, places } = layerOf(model, map);
+  const { layer, rows, columns, places: positions } = layerOf(model, map);
   if (W.length !== rows * columns) {
     throw new ShapeError(
       `writeWeights: "W" of "${map.node}" expected ${rows}x${columns}, got ${W.length} values`,
@@ -46,19 +46,22 @@ export function writeWeights(model: Model, map: LinearMap, W: Floats, bias?: Flo
   if (bias && bias.length !== columns) {
     throw new ShapeError(`writeWeights: "bias" of "${map.node}" expected ${columns}, got ${bias.length}`);
   }
-  const weight = ownTensor(model, node, weightInput(map));
+  const uses = usesOf(map).map((use) => ({ use, node: model.node(use.node)!, index: weightInput(use) }));
+  const weight = ownTensor(model, uses);
   // Of other parts of the node they stay.
   const empty = W instanceof Float64Array ? new Float64Array(W.length) : new Float32Array(W.length);
   const values = map.part ? toFloat64(weight) : empty;
-  places.forEach((place, at) => {
-    values[place] = W[at];
+  positions.forEach((position, at) => {
+    values[position] = W[at];
   });
   model.tensors.set(weight.name, fromFloat32(values, weight.dims, weight));
-  if (layer.factors) removeAttribute(node, layer.factors.weight);
-  if (!bias) return;
-  const place = biasPlace(model, map, node, layer);
-  if (place) setBias(model, place.node, place.index, beside(model, map, place, bias));
-  if (layer.factors) removeAttribute(node, layer.factors.bias);
+  const places = uses.flatMap(({ use, node }) => biasPlace(model, use, node, layer) ?? []);
+  if (bias && places.length > 0) setBias(model, places, beside(model, map, places[0], bias));
+  if (!layer.factors) return;
+  for (const { node } of uses) {
+    removeAttribute(node, layer.factors.weight);
+    if (bias) removeAttribute(node, layer.factors.bias);
+  }
 }
 
 /** A bias among those of the node's other parts, 0 where they have none yet. */
@@ -83,25 +86,27 @@ export function weightTensors(model: Model, map: LinearMap): { weight: Tensor; b
   return bias ? { weight, bias } : { weight };
 }
 
-/** The constant at `node.input[index]` under a name that nothing else reads. Bytes stay shared until replaced. */
-export function ownTensor(model: Model, node: NodeProto, index: number): Tensor {
+/** The constant that is read at these places under a name that nothing else reads. Bytes stay shared until replaced. */
+export function ownTensor(model: Model, places: readonly Use[]): Tensor {
+  const [{ node, index }] = places;
   const tensor = model.tensors.get(node.input[index])!;
-  if (model.uses(tensor.name).length === 1 && !model.isOutput(tensor.name)) return tensor;
+  if (model.uses(tensor.name).length === places.length && !model.isOutput(tensor.name)) return tensor;
   const copy = { ...tensor, name: model.fresh(`${tensor.name}_own`) };
   model.tensors.set(copy.name, copy);
-  model.setInput(node, index, copy.name);
+  for (const { node, index } of places) model.setInput(node, index, copy.name);
   return copy;
 }
 
-/** Puts a bias at `node.input[index]`; other nodes go on reading the one that is there. */
-export function setBias(model: Model, node: NodeProto, index: number, values: Floats): void {
-  const old = model.tensors.has(node.input[index] ?? '') ? ownTensor(model, node, index) : undefined;
+/** Puts one bias at these places; other nodes go on reading the one that is there. */
+export function setBias(model: Model, places: readonly Use[], values: Floats): void {
+  const [{ node, index }] = places;
+  const old = model.tensors.has(node.input[index] ?? '') ? ownTensor(model, places) : undefined;
   const name = old?.name ?? model.fresh(`${node.name}.bias`);
   const isAlike = old && elements(old.dims) === values.length; // not where one value for all becomes one for each
   const dims = isAlike ? old.dims : [values.length];
   const like = old ?? { name, type: model.tensors.get(node.input[1])!.type };
   model.tensors.set(name, fromFloat32(values, dims, like));
-  if (!old) model.setInput(node, index, name);
+  if (!old) for (const { node, index } of places) model.setInput(node, index, name);
 }
 
 interface BiasPlace {

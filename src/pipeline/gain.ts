@@ -5,7 +5,15 @@
 // has there. docs/architecture.md has what that is worth.
 
 import type { FloatTensor } from '../engine/index.ts';
-import { elements, fromFloat32, type Gain, type Model, subgraph, toFloat64 } from '../graph/index.ts';
+import {
+  elements,
+  fromFloat32,
+  type Gain,
+  type Model,
+  ownTensor,
+  subgraph,
+  toFloat64,
+} from '../graph/index.ts';
 import type { LastPlace } from './chain.ts';
 import type { Pass, Run } from './pass.ts';
 import { turn } from './turn.ts';
@@ -41,13 +49,22 @@ export async function withGain(
   return model;
 }
 
+/** What the gain gives, wherever it is in the graph. */
+export function outputsOf({ output, others = [] }: Gain): string[] {
+  return [output, ...others];
+}
+
 /** γ' = aγ and β' = aβ + c, for lines az + c. */
-export function writeGain(model: Model, { weight, centre = 0, bias }: Gain, { slope, shift }: Lines): void {
+export function writeGain(model: Model, gain: Gain, { slope, shift }: Lines): void {
+  const { weight, centre = 0, bias } = gain;
+  const nodes = new Set(outputsOf(gain).map((value) => model.producer(value)));
   const change = (name: string, to: (value: number, channel: number) => number) => {
-    const tensor = model.tensors.get(name)!;
+    // Other nodes may have the same numbers for channels of their own.
+    const places = model.uses(name).filter(({ node }) => nodes.has(node));
+    const tensor = places.length > 0 ? ownTensor(model, places) : model.tensors.get(name)!;
     const row = elements(tensor.dims) / slope.length;
     const values = toFloat64(tensor).map((value, at) => to(value, Math.floor(at / row)));
-    model.tensors.set(name, fromFloat32(values, tensor.dims, tensor));
+    model.tensors.set(tensor.name, fromFloat32(values, tensor.dims, tensor));
   };
   change(weight, (value, j) => slope[j] * (centre + value) - centre);
   if (bias) change(bias, (value, j) => slope[j] * value + shift[j]);

@@ -16,6 +16,7 @@ import {
   shrink,
   sum,
   toFloat32,
+  usesOf,
   weightTensors,
   writeWeights,
 } from '../graph/index.ts';
@@ -132,7 +133,7 @@ export async function refitProducers(
     writeWeights(whole, map, W, bias); // factors go into the weights
   }
   const small = shrink(whole, new Map([[structure, solved.kept]]));
-  const gradient = gradientModel(small, maps, structure.consumers, opened.info);
+  const gradient = gradientModel(small, maps, structure.consumers.flatMap(usesOf), opened.info);
   if (!gradient) return undefined;
   const pieces = await run.work.each('examples', about, (shard) => examplesOf(site, shard, gradient));
   const { refitted } = await run.work.one(
@@ -249,7 +250,7 @@ interface Examples {
 
 async function examplesOf(site: Site, shard: number, { layers }: GradientModel): Promise<Examples> {
   const { frontiers, samples, before, target, structure, producers, run, ahead } = site;
-  const readers = structure.consumers;
+  const readers = structure.consumers.flatMap(usesOf);
   const { dense, pruned } = valuesFor(readers, target);
   const inputs = [...new Set(producers.map(({ input }) => input))];
   const watched = new Set([

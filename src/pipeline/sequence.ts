@@ -22,7 +22,7 @@ import { activationLimit } from './activations.ts';
 import type { Part, Place, ShardOutputs } from './chain.ts';
 import { Frontier } from './frontier.ts';
 import { Frontiers } from './frontiers.ts';
-import { LineSums, type Lines, writeGain } from './gain.ts';
+import { LineSums, type Lines, outputsOf, writeGain } from './gain.ts';
 import type { OpenedModel } from './open.ts';
 import type { Pass, Run } from './pass.ts';
 import { producersOf, type Refitted, refitProducers } from './producers.ts';
@@ -181,13 +181,13 @@ async function refitGain(
 ): Promise<Lines> {
   const { run, part, frontiers, history } = walk;
   const about = { part, gain: gain.node, before: history.name };
-  const value = [gain.output];
-  frontiers.tell((frontier) => frontier.movePruned(from, value));
+  const values = outputsOf(gain);
+  frontiers.tell((frontier) => frontier.movePruned(from, values));
   const lines = await run.findings.once('solved', about, async () => {
     const pieces = await run.work.each('lines', about, async (shard) => {
       const sums = new LineSums(gain);
-      for await (const { dense, pruned, count } of frontiers.of(shard).run(value, value, run.signal))
-        sums.add(pruned[gain.output], dense[gain.output], count);
+      for await (const { dense, pruned, count } of frontiers.of(shard).run(values, values, run.signal))
+        for (const value of values) sums.add(pruned[value], dense[value], count);
       return sums.read();
     });
     const total = new LineSums(gain);

@@ -1,7 +1,7 @@
 // Statistics of layers over one pass of both networks.
 
 import type { FloatTensor } from '../engine/index.ts';
-import { elements, type LinearMap, type Live, sum } from '../graph/index.ts';
+import { elements, type LinearMap, type Live, sum, usesOf } from '../graph/index.ts';
 import type { Convolution, Layer, LayerStatistics } from '../solve/index.ts';
 import type { TiledLayer } from '../tiles/layers.ts';
 import { concatenated } from './data/dataset.ts';
@@ -31,7 +31,7 @@ export function valuesFor(
 ): { dense: string[]; pruned: string[] } {
   const dense = new Set<string>();
   const pruned = new Set<string>();
-  for (const map of maps) {
+  for (const map of maps.flatMap(usesOf)) {
     pruned.add(map.input);
     if (kind === 'self' || map.isInner) continue;
     if (kind === 'residual' && map.residual) {
@@ -86,14 +86,15 @@ export async function collect(
       // The networks have run on the next batch while this was being added.
       await clock.time('waiting', () => added);
       const first = sample;
-      const adding = accumulators.flatMap(({ map, stride, fit, heldOut }) => {
-        const add = sampleParts(opened, map, values, target, stride);
-        const indices = indicesOf(values.count);
-        if (!heldOut) return [add(indices, fit)];
-        const seen = indices.filter((i) => !isUnseen(first + i));
-        const unseen = indices.filter((i) => isUnseen(first + i));
-        return [add(seen, fit), add(unseen, heldOut)];
-      });
+      const indices = indicesOf(values.count);
+      const seen = indices.filter((i) => !isUnseen(first + i));
+      const unseen = indices.filter((i) => isUnseen(first + i));
+      const adding = accumulators.flatMap(({ map, stride, fit, heldOut }) =>
+        usesOf(map).flatMap((use) => {
+          const add = sampleParts(opened, use, values, target, stride);
+          return heldOut ? [add(seen, fit), add(unseen, heldOut)] : [add(indices, fit)];
+        }),
+      );
       added = clock.time('statistics', () => Promise.all(adding));
       added.catch(() => {}); // awaited above or below
       sample += values.count;

@@ -13,6 +13,7 @@ import {
   type Reader,
   type Structure,
   sum,
+  usesOf,
 } from '../graph/index.ts';
 import { layerWasmBytes, refits, type Search, statisticsWasmBytes } from '../solve/index.ts';
 import { type TiledJob, tiledMemory, tiledSummingBytes } from '../tiles/memory.ts';
@@ -69,10 +70,9 @@ export function stepsOf(
     );
     const start = diverged ? -1 : Math.min(...steps.map((step) => step.position));
     const all = linearMaps(model, info.shapes).filter(({ isInner }) => !isInner);
-    const layers = all.map(({ node }) => position.get(node) as number);
-    for (const [i, map] of all.entries()) {
-      const [at, last] = [layers[i], solved.get(layerKey(map)) ?? -1];
-      const isCurrent = at <= start || (last >= 0 && !changesBehind(model, map, last, layers));
+    for (const map of all) {
+      const [at, last] = [first([map]), solved.get(layerKey(map)) ?? -1];
+      const isCurrent = at <= start || (last >= 0 && !changesBehind(model, map, last, all));
       if (!isCurrent) again.set(layerKey(map), map);
     }
     for (const gain of depthwise(model)) {
@@ -85,19 +85,16 @@ export function stepsOf(
 }
 
 /**
- * Whether one of the layers at these positions, from `last` on, feeds another layer: what reaches it has then changed since
- * it was solved with others that read the same channels far before it.
+ * Whether one of the layers, from that at position `last` on, feeds another layer: what reaches it has then changed since it was
+ * solved with others that read the same channels far before it.
  */
-function changesBehind(
-  model: Model,
-  { node, input }: LinearMap,
-  last: number,
-  layers: readonly number[],
-): boolean {
-  if (model.position(model.node(node)!) === last) return false;
-  const later = new Set(layers.filter((at) => at >= last));
+function changesBehind(model: Model, map: LinearMap, last: number, layers: readonly LinearMap[]): boolean {
+  const place = ({ node }: { node: string }) => model.position(model.node(node)!);
+  if (place(map) === last) return false;
+  const others = layers.filter((it) => place(it) >= last && layerKey(it) !== layerKey(map));
+  const later = new Set(others.flatMap((it) => usesOf(it).map(place)));
   const seen = new Set<string>();
-  const pending = [input];
+  const pending = usesOf(map).map(({ input }) => input);
   for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
     const producer = seen.has(value) ? undefined : model.producer(value);
     seen.add(value);

@@ -332,6 +332,15 @@ describe('analyse', () => {
           return b.node('Gemm', [rows, b.weight([2, 4], 1), b.weight([6, 4], 1)], {}, { channels: 4 });
         },
       ],
+      'read by weights that read the input too': [
+        /Conv "conv_\d+" has the weights of Conv "conv_\d+", and one of them reads channels that no layer makes/,
+        (b, x) => {
+          const W = b.weight([4, 6, 1, 1], 0.5);
+          const wide = b.node('Concat', ['input', 'input'], { axis: 1 }, { channels: 6 });
+          const [one, other] = [x, wide].map((value) => b.node('Conv', [value, W], {}, { channels: 4 }));
+          return head(b, b.relu(b.add(one, other)));
+        },
+      ],
       'whose shape is given by a value that others read too': [
         /Concat "[^"]+" gives a shape that other nodes read too/,
         (b, x) => {

@@ -33,8 +33,8 @@ function apply(model: Model, map: LinearMap, values: Map<string, Value>): Float6
       for (let i = 0; i < map.p; i++) sum += row[i] * W[i * map.m + j];
       if (!map.conv) out[r * map.m + j] = sum;
       else {
-        const sample = Math.floor(r / map.rows);
-        out[(sample * map.m + j) * map.rows + (r % map.rows)] = sum;
+        const positions = rows.length / y.dims[0];
+        out[(Math.floor(r / positions) * map.m + j) * positions + (r % positions)] = sum;
       }
     }
   }
@@ -361,14 +361,45 @@ describe('linearMaps', () => {
   it('gives a layer its own weights before they change', async () => {
     const { b, x } = withInput();
     const W = b.weight([3, 3, 1, 1], 0.5);
-    const conv = (input: string) => b.node('Conv', [input, W], {}, { channels: 3 });
-    const { model, maps } = await opened(b.output(conv(conv(x))), image);
+    const conv = (input: string, stride: number) =>
+      b.node('Conv', [input, W], { strides: [stride, stride] }, { channels: 3 });
+    const { model, maps } = await opened(b.output(conv(conv(x, 1), 2)), image);
     const before = readWeights(model, maps[0]).W;
     const copy = model.clone();
     writeWeights(copy, maps[1], new Float32Array(9));
     expect(readWeights(copy, maps[0]).W).toEqual(before);
     expect(readWeights(copy, maps[1]).W).toEqual(new Float32Array(9));
     expect(readWeights(model, maps[1]).W).toEqual(before);
+  });
+
+  it('takes nodes with the same weights for one layer, and writes these once', async () => {
+    const { b, x } = withInput();
+    const [W, bias] = [b.weight([3, 3, 1, 1], 0.5), b.weight([3], 0.5)];
+    const [V, c] = [b.weight([3, 5], 0.5), b.weight([5], 0.5)];
+    const conv = (input: string, ...more: string[]) =>
+      b.node('Conv', [input, W, ...more], { pads: [0, 0, 0, 0] }, { channels: 3 });
+    const rows = (y: string) =>
+      b.add(b.node('MatMul', [b.node('Transpose', [y], { perm: [0, 2, 3, 1] }), V]), c);
+    const images = [conv(x, bias), conv(b.maxPool(x, 2), bias), conv(x)];
+    const [all, few] = images.slice(0, 2).map(rows);
+    const { model, input, maps } = await opened(b.output(all).output(few).output(images[2]), image);
+    expect(maps.map(({ others = [] }) => 1 + others.length)).toEqual([2, 1, 2]);
+    expect(maps[0].rows).toBe(7 * 6 + 3 * 3);
+    const copy = model.clone();
+    for (const map of [maps[0], maps[2]]) {
+      const W = Float64Array.from({ length: map.p * map.m }, (_, i) => Math.sin(i));
+      const own = Float64Array.from({ length: map.m }, (_, i) => i + 0.5);
+      writeWeights(copy, map, W, own);
+    }
+    // One more: a convolution without a bias keeps the weights of before.
+    expect(copy.tensors.size).toBe(model.tensors.size + 1);
+    expect(readWeights(copy, maps[1]).W).toEqual(readWeights(model, maps[1]).W);
+    const values = await allValues(copy, input);
+    for (const map of maps.flatMap((map) => [map, ...(map.others ?? [])]))
+      expectClose(apply(copy, map, values), values.get(map.output)!);
+    const once = model.clone();
+    writeWeights(once, maps[2], new Float32Array(15), new Float32Array(5));
+    expect(once.tensors.size).toBe(model.tensors.size);
   });
 
   it('refuses weights of another size', async () => {

@@ -1,15 +1,18 @@
 import { describe, expect, test } from 'vitest';
 import { InputError } from '../../src/errors.ts';
 import {
+  depthwise,
   elements,
   linearMap,
   readModel,
   type Structure,
   sizeAt,
   sizeTerms,
+  toFloat64,
   writeModel,
 } from '../../src/graph/index.ts';
 import type { Dataset } from '../../src/pipeline/data/index.ts';
+import { outputsOf, writeGain } from '../../src/pipeline/gain.ts';
 import { openModel } from '../../src/pipeline/open.ts';
 import { parseRecipe } from '../../src/pipeline/recipe.ts';
 import { placed, stepsOf } from '../../src/pipeline/steps.ts';
@@ -103,6 +106,21 @@ const GRAPHS: Record<string, { groups: number[]; shape?: number[]; build: (b: On
       build: (b) => {
         const x = b.maxPool(b.relu(b.conv(image(b), 6, 3)), 2);
         return b.output(b.gemm(b.relu(b.gemm(b.flatten(x, 16), 10)), 5, { transB: 0, bias: false }));
+      },
+    },
+    'a tower whose weights are read on three levels': {
+      groups: [6, 7, 8],
+      build: (b) => {
+        const x = b.relu(b.conv(image(b), 7, 3));
+        const levels = [b.conv(x, 6, 3), b.conv(x, 6, 3, { stride: 2 })];
+        levels.push(b.conv(levels[1], 6, 3, { stride: 2 }));
+        const layer = (m: number, c: number) => {
+          const inputs = [b.weight([m, c, 3, 3], 0.25), b.weight([m], 0.2)];
+          return (y: string) => b.node('Conv', [y, ...inputs], { pads: [1, 1, 1, 1] }, { channels: m });
+        };
+        const [first, last] = [layer(8, 6), layer(5, 8)];
+        const flat = levels.map((y) => b.reshape(last(b.relu(first(b.relu(y)))), [0, 5, -1]));
+        return b.output(b.node('Concat', flat, { axis: 2 }));
       },
     },
     'several layers that read the same channels': {
@@ -251,6 +269,56 @@ describe('prune', () => {
     expect(report.parameters.after).toBe(report.parameters.before);
     expect(difference(await outputs(bytes, data), await outputs(written.model, data))).toBeLessThan(1e-4);
   });
+});
+
+test('layers with the same weights are one, chosen for and fitted to what all of them read', async () => {
+  const b = new OnnxBuilder({ seed: 3 });
+  const input = b.input([3, 8, 8]);
+  // Channels 0 to 2 matter to one branch, 3 to 5 to the other, 6 and 7 to none.
+  const branch = (alive: readonly number[], stride: number) => {
+    const bias = b.floats(Array.from({ length: 8 }, (_, c) => (alive.includes(c) ? 0.2 : -100)));
+    const pads = [1, 1, 1, 1];
+    return b.relu(
+      b.node('Conv', [input, b.weight([8, 3, 3, 3], 0.4), bias], { strides: [stride, stride], pads }),
+    );
+  };
+  const [W, bias] = [b.weight([5, 8, 3, 3], 0.4), b.weight([5], 0.2)];
+  const [one, other] = [branch([0, 1, 2], 1), branch([3, 4, 5], 2)].map((x) =>
+    b.globalAveragePool(b.node('Conv', [x, W, bias], {}, { channels: 5 })),
+  );
+  const bytes = b.output(b.node('Concat', [one, other], { axis: 1 })).build();
+  const data = await noise(24, [3, 8, 8]);
+  for (const target of ['self', 'dense'] as const) {
+    const { written, report } = await prune(bytes, data, { target, keep: 0.75, damping: 1e-6 });
+    expect(report.layers.map(({ kept }) => kept)).toEqual([[0, 1, 2, 3, 4, 5]]);
+    expect(difference(await outputs(bytes, data), await outputs(written.model, data))).toBeLessThan(1e-4);
+    expect(report.parameters.after).toBe(2 * (6 * 27 + 6) + 5 * 54 + 5);
+  }
+});
+
+test('a channel is scaled alike in depthwise convolutions with the same weights, and elsewhere as it was', async () => {
+  const b = new OnnxBuilder({ seed: 3 });
+  const x = b.relu(b.conv(b.input([3, 8, 8]), 8, 3));
+  const [W, V, bias] = [b.weight([6, 1, 3, 3], 0.4), b.weight([6, 1, 3, 3], 0.4), b.weight([6], 0.2)];
+  const group = { group: 6, pads: [1, 1, 1, 1] };
+  const gain = (y: string, w: string) => b.node('Conv', [y, w, bias], group);
+  const [y, z] = [b.conv(x, 6, 3), b.conv(x, 6, 1)];
+  const levels = [gain(y, W), gain(z, W), gain(y, V)].map((level) => b.globalAveragePool(b.relu(level)));
+  const model = await readModel(b.output(b.node('Concat', levels, { axis: 1 })).build());
+  const gains = depthwise(model);
+  expect(gains.map((it) => outputsOf(it).length)).toEqual([2, 1]);
+  const slope = Float64Array.from([1, 2, 3, 4, 5, 6]);
+  const before = model.clone();
+  writeGain(model, gains[0], { slope, shift: slope });
+  const inputsOf = (it: typeof model) =>
+    it.nodes
+      .filter(({ output }) => gains.flatMap(outputsOf).includes(output[0]))
+      .map(({ input: [, ...own] }) => own.map((name) => [...toFloat64(it.tensors.get(name)!)]));
+  const [dense, scaled] = [inputsOf(before), inputsOf(model)];
+  expect(scaled[2]).toEqual(dense[2]);
+  expect(scaled[0]).toEqual(scaled[1]);
+  expect(scaled[0][0]).toEqual(dense[0][0].map((value, i) => Math.fround(value * slope[Math.floor(i / 9)])));
+  expect(scaled[0][1]).toEqual(dense[0][1].map((value, j) => Math.fround(value * slope[j] + slope[j])));
 });
 
 test('channels of volumes that others repeat go without loss, before convolutions that are strided, dilated and transposed', async () => {

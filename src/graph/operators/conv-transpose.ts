@@ -6,7 +6,7 @@ import type { NodeProto } from '../onnx_pb.ts';
 import { called } from '../propagation.ts';
 import { elements } from '../tensor.ts';
 import { inPlanes } from './conv.ts';
-import { consume, opaque, produce, weightOf } from './layer.ts';
+import { consume, opaque, produce, tieUses, weightOf } from './layer.ts';
 import type { LayerDims, Operator } from './operator.ts';
 
 export const convTranspose: Operator = {
@@ -26,7 +26,7 @@ export const convTranspose: Operator = {
     state.pinOthers(node.input[0], 1, `${called(node)} mixes the axis`);
     if (!weightOf(state, node) || attributeInt(node, 'group', 1) !== 1) return opaque(state, node);
     if (axis) consume(state, node, axis);
-    produce(state, node);
+    tieUses(state, node, axis, produce(state, node));
   },
 };
 

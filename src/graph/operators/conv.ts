@@ -5,7 +5,7 @@ import type { ConvGeometry } from '../linear.ts';
 import { attributeInt, attributeInts, attributeString } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation } from '../propagation.ts';
-import { consume, cutBias, opaque, produce, weightOf } from './layer.ts';
+import { consume, cutBias, opaque, produce, tieUses, weightOf } from './layer.ts';
 import { convolution } from './macs.ts';
 import type { LayerDims, Operator } from './operator.ts';
 
@@ -31,7 +31,7 @@ export const conv: Operator = {
     const [m, perGroup] = weight.dims;
     if (group === 1) {
       if (axis) consume(state, node, axis);
-      produce(state, node);
+      tieUses(state, node, axis, produce(state, node));
     } else if (axis) grouped(state, node, axis, group, m);
     else if (perGroup > 1) state.pin(state.produce(node, 1, m), `${called(node)} is a grouped convolution`);
   },
@@ -49,6 +49,7 @@ function grouped(state: Propagation, node: NodeProto, axis: Axis, group: number,
   cutBias(state, node, out);
   state.edit({ ...axis, extent: group }, { kind: 'attribute', node: node.name, name: 'group' }, node.name);
   state.mark(node.output[0], 1, out);
+  tieUses(state, node, axis, out);
 }
 
 function geometry(node: NodeProto, dims: LayerDims): ConvGeometry {

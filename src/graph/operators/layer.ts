@@ -2,12 +2,14 @@
 
 import { isFloat } from '../dtype.ts';
 import type { Axis } from '../labels.ts';
-import { linearMap } from '../linear.ts';
+import { linearMap, sharedKey } from '../linear.ts';
+import { attributeInt } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation, wrapAxis } from '../propagation.ts';
 import { isQuantized, quantizedText } from '../quantized.ts';
 import type { Tensor } from '../tensor.ts';
 import type { Layer, Rule } from './operator.ts';
+import { join } from './tie.ts';
 
 /**
  * Y = X·W + b row by row: labels on other axes of X go through.
@@ -21,14 +23,17 @@ export const linear: Rule = (state, node) => {
   const [input = [], output = []] = [state.dims(node.input[0]), state.dims(node.output[0])];
   if (!weight || !layer.isLinear?.(node, { input, output, weight: weight.dims })) return opaque(state, node);
   const [height, width] = biasOf(state, node)?.dims ?? [];
+  let read: Axis | undefined;
   for (const [place, axis] of state.labelled(node.input[0])) {
-    if (place === wrapAxis(layer.axis, output.length)) consume(state, node, axis);
-    else {
+    if (place === wrapAxis(layer.axis, output.length)) {
+      consume(state, node, axis);
+      read = axis;
+    } else {
       state.mark(node.output[0], place, axis);
       if (height > 1 && width !== undefined) state.pin(axis, `${called(node)} has a bias per row`);
     }
   }
-  produce(state, node);
+  tieUses(state, node, read, produce(state, node));
 };
 
 /** The weights, where they are constant floating-point numbers and the dims of the output are known. */
@@ -50,13 +55,45 @@ export function consume(state: Propagation, node: NodeProto, axis: Axis): void {
 }
 
 /** The layer makes channels; its weights and its bias are cut along. */
-export function produce(state: Propagation, node: NodeProto): void {
+export function produce(state: Propagation, node: NodeProto): Axis {
   const { axis, outputAxis } = layerOf(state, node);
   const place = outputAxis(node);
   const rank = state.dims(node.output[0])!.length;
   const made = state.produce(node, wrapAxis(axis, rank), state.constant(node, 1)!.dims[place]);
   state.slice(made, node, 1, place);
   cutBias(state, node, made);
+  return made;
+}
+
+/** Nodes with the same weights are one layer: what they read, and what they make, loses the same channels. */
+export function tieUses(
+  state: Propagation,
+  node: NodeProto,
+  read: Axis | undefined,
+  made: Axis | undefined,
+): void {
+  const { model, layers } = state;
+  if (model.uses(node.input[1]).length === 1) return;
+  const map = linearMap(model, node, state.shapes);
+  // In groups it is none.
+  const key = map
+    ? sharedKey(model, map)
+    : JSON.stringify([node.input.slice(1), attributeInt(node, 'group', 1)]);
+  const first = layers.get(key);
+  if (!first) {
+    layers.set(key, { node, read, made });
+    return;
+  }
+  for (const [one, other] of [
+    [first.read, read],
+    [first.made, made],
+  ]) {
+    if (one && other) join(state, node, one, other);
+    else {
+      const reason = `${called(node)} has the weights of ${called(first.node)}, and one of them reads channels that no layer makes`;
+      state.pin(one ?? other, reason);
+    }
+  }
 }
 
 /** A bias of one value for all channels (Gemm broadcasts) needs no cut. */

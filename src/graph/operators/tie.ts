@@ -44,7 +44,8 @@ export function tieBroadcast(state: Propagation, node: NodeProto, inputs: readon
   return tie(state, node, present, output[place]);
 }
 
-function join(state: Propagation, node: NodeProto, a: Axis, b: Axis): Axis {
+/** Two axes whose channels are one from then on, because of this node. */
+export function join(state: Propagation, node: NodeProto, a: Axis, b: Axis): Axis {
   const [left, right] = [a.label.root(), b.label.root()];
   if (left === right && a.outer === b.outer) return a;
   const hadGroups = left.groups > 1 && right.groups > 1;
