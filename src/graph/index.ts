@@ -61,6 +61,7 @@ export {
   type ValueInfo,
 } from './subgraph.ts';
 export { elements, fromFloat32, sum, type Tensor, toFloat32, toFloat64 } from './tensor.ts';
+export { unfuse } from './unfuse.ts';
 export { ownTensor, readWeights, weightTensors, writeWeights } from './weights.ts';
 export { locationOf, type ReadExternal } from './wire.ts';
 export { concat, LARGEST_FILE, type WriteOptions, type WrittenModel, writeModel } from './write.ts';

@@ -26,6 +26,7 @@ import {
   type ReadOptions,
   readModel,
   sum,
+  unfuse,
   unreachedValues,
   type ValueInfo,
   type WrittenModel,
@@ -61,7 +62,7 @@ export interface OpenedModel extends Required<ModelSize> {
   readonly name: string;
   /** As in the file. */
   readonly source: Model;
-  /** BatchNormalization folded into the layers before it, constants folded: what is analysed and pruned. */
+  /** Fused nodes taken apart, BatchNormalization folded into the layers before it, constants folded: what is analysed and pruned. */
   readonly model: Model;
   readonly input: ModelInput;
   /** Shapes and types of every value in a run of one sample (or of the fixed batch). */
@@ -111,7 +112,12 @@ export async function openParsed(
   options: OpenOptions & { bytes?(): number },
 ): Promise<OpenedModel> {
   const { engine, size, inputs, dims, name = source.name } = options;
-  const model = foldBatchNormalization(foldConstants(source));
+  if (source.nodes.some(({ domain }) => domain === 'com.microsoft.nchwc')) {
+    throw new UnsupportedModelError(
+      `${name}: onnxruntime has laid its convolutions out for the processor that it was optimised on (com.microsoft.nchwc); save it with the optimisation level "extended", not "all"`,
+    );
+  }
+  const model = foldBatchNormalization(foldConstants(unfuse(source)));
   try {
     const input = sizedInput(declaredInput(model, inputs, dims), model, size);
     const batch = input.fixedBatch || 1;

@@ -321,6 +321,18 @@ test('a channel is scaled alike in depthwise convolutions with the same weights,
   expect(scaled[0][1]).toEqual(dense[0][1].map((value, j) => Math.fround(value * slope[j] + slope[j])));
 });
 
+test('of a file that was optimised for one processor it is said how to save it', async () => {
+  const b = new OnnxBuilder();
+  const x = b.node(
+    'Conv',
+    [b.input([3, 8, 8]), b.weight([8, 3, 3, 3], 0.4)],
+    {},
+    { domain: 'com.microsoft.nchwc' },
+  );
+  const opening = openModel(b.output(x).build(), { engine, name: 'all.onnx' });
+  await expect(opening).rejects.toThrow(/^all\.onnx: .*com\.microsoft\.nchwc.* level "extended", not "all"$/);
+});
+
 test('channels of volumes that others repeat go without loss, before convolutions that are strided, dilated and transposed', async () => {
   const b = new OnnxBuilder();
   const next = random(3);
