@@ -7,6 +7,31 @@ import { emptyPast } from './generate.ts';
 import { ids, maxDifference, open, runOnce, sourceOf, type Weights } from './source.ts';
 import { GEMMA2, GPT2, LLAMA, NEOX, OPT, PHI, PHI3, tinyWeights } from './tiny.ts';
 
+const OPT_125M: Config = {
+  model_type: 'opt',
+  hidden_size: 768,
+  ffn_dim: 3072,
+  num_hidden_layers: 12,
+  num_attention_heads: 12,
+  vocab_size: 50272,
+  max_position_embeddings: 2048,
+  word_embed_proj_dim: 768,
+  activation_function: 'relu',
+};
+
+function published(
+  model_type: string,
+  hidden_size: number,
+  intermediate_size: number,
+  num_hidden_layers: number,
+  num_attention_heads: number,
+  vocab_size: number,
+  more: Config,
+): Config {
+  const sizes = { hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, vocab_size };
+  return { model_type, ...sizes, max_position_embeddings: 4096, ...more };
+}
+
 const QWEN3 = { ...LLAMA, model_type: 'qwen3', head_dim: 8 };
 
 describe('describe', () => {
@@ -124,6 +149,43 @@ describe('describe', () => {
       'osscar.json: block 1: 4 heads cannot share 2 key-value heads',
     );
   });
+});
+
+// What config.json of published models says, and how many parameters their model cards and weights have.
+test.each<[string, number, Config]>([
+  ['opt-125m', 125_239_296, OPT_125M],
+  [
+    'SmolLM3-3B',
+    3_075_098_624,
+    published('smollm3', 2048, 11008, 36, 16, 128256, { num_key_value_heads: 4 }),
+  ],
+  [
+    'granite-3.1-2b',
+    2_533_531_648,
+    published('granite', 2048, 8192, 40, 32, 49155, { num_key_value_heads: 8, tie_word_embeddings: true }),
+  ],
+  [
+    'Phi-4-mini',
+    3_836_021_760,
+    published('phi3', 3072, 8192, 32, 24, 200064, { num_key_value_heads: 8, tie_word_embeddings: true }),
+  ],
+  ['phi-2', 2_779_683_840, published('phi', 2560, 10240, 32, 32, 51200, {})],
+  [
+    'gemma-2-2b',
+    2_614_341_888,
+    published('gemma2', 2304, 9216, 26, 8, 256000, { num_key_value_heads: 4, head_dim: 256 }),
+  ],
+  [
+    'gemma-3-1b',
+    999_885_952,
+    published('gemma3_text', 1152, 6912, 26, 4, 262144, { num_key_value_heads: 1, head_dim: 256 }),
+  ],
+  ['ModernBERT-base', 149_014_272, published('modernbert', 768, 1152, 22, 12, 50368, {})],
+])('%s has %i parameters', (_, parameters, config) => {
+  const shapes = [...describeModel(config).tensors({ tensors: new Map() }).values()].map(
+    ({ shape }) => shape,
+  );
+  expect(shapes.map((shape) => shape.reduce((a, b) => a * b)).reduce((a, b) => a + b)).toBe(parameters);
 });
 
 describe('check', () => {
