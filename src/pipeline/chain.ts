@@ -193,6 +193,7 @@ async function* advance(
     }
     await dense.keep();
   } finally {
+    await known?.close();
     for (const session of sessions) await session.release();
   }
 }

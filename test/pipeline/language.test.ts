@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { blobFolder, type Folder, memoryOutput, openCheckpoint } from '../../src/checkpoint/index.ts';
 import { openFolder } from '../../src/disk/folder.ts';
 import { scratchFile } from '../../src/disk/scratch.ts';
@@ -29,6 +29,7 @@ const LENGTH = 64;
 
 let engine: Engine;
 let session: Session;
+let folder: Awaited<ReturnType<typeof openFolder>>;
 let opened: OpenedLanguageModel;
 let windowsOf: (file: string, samples: number) => Dataset;
 let calibration: Dataset;
@@ -37,7 +38,8 @@ let evaluation: Dataset;
 beforeAll(async () => {
   engine = await openEngine({ threads: 1 });
   session = await openSession({ threads: 1, simd: 'baseline' });
-  opened = await openLanguageModel(await openFolder(join(FIXTURES, 'opt-kjv')));
+  folder = await openFolder(join(FIXTURES, 'opt-kjv'));
+  opened = await openLanguageModel(folder);
   const encode = openTokenizer(JSON.parse(readFileSync(join(FIXTURES, 'opt-kjv/tokenizer.json'), 'utf8')));
   windowsOf = (file: string, samples: number) =>
     tokenWindows(encode(readFileSync(join(FIXTURES, 'text', file), 'utf8').slice(0, 60_000)), {
@@ -47,6 +49,8 @@ beforeAll(async () => {
   calibration = windowsOf('kjv-train.txt', 16);
   evaluation = windowsOf('kjv-test.txt', 16);
 });
+
+afterAll(() => folder.close());
 
 const TARGET = { kind: 'residual', blend: 1 } as const;
 
@@ -202,12 +206,16 @@ describe('a folder', () => {
   test('gives the same model where hidden states go through a file', async () => {
     const kept = await toThird();
     let opens = 0;
+    const open = new Set<object>();
     const scratch = () => {
       opens++;
-      return scratchFile();
+      const file = scratchFile();
+      open.add(file);
+      return { ...file, close: () => (open.delete(file), file.close()) };
     };
     const spilled = await prune({ keep: 0.3, activationBytes: 0, scratch });
     expect(opens).toBeGreaterThan(1);
+    expect(open.size).toBe(0);
     expect(spilled.report.layers).toEqual(kept.report.layers);
     expect(await spilled.files.get('model.safetensors')!.arrayBuffer()).toEqual(
       await kept.files.get('model.safetensors')!.arrayBuffer(),

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { memoryOutput } from '../../src/checkpoint/index.ts';
 import { openFolder } from '../../src/disk/folder.ts';
 import type { Engine } from '../../src/engine/index.ts';
@@ -63,7 +63,9 @@ const file: Run = async (store, options) => {
 };
 
 const FIXTURE = join(import.meta.dirname, '../fixtures');
-const language = await openLanguageModel(await openFolder(join(FIXTURE, 'opt-kjv')));
+const files = await openFolder(join(FIXTURE, 'opt-kjv'));
+afterAll(() => files.close());
+const language = await openLanguageModel(files);
 const encode = openTokenizer(JSON.parse(readFileSync(join(FIXTURE, 'opt-kjv/tokenizer.json'), 'utf8')));
 const text = readFileSync(join(FIXTURE, 'text/kjv-train.txt'), 'utf8').slice(0, 20_000);
 const windows = tokenWindows(encode(text), { samples: 12, seqlen: 16 });
