@@ -211,7 +211,11 @@ describe('a folder', () => {
       opens++;
       const file = scratchFile();
       open.add(file);
-      return { ...file, close: () => (open.delete(file), file.close()) };
+      const close = async () => {
+        open.delete(file);
+        await file.close();
+      };
+      return { ...file, close };
     };
     const spilled = await prune({ keep: 0.3, activationBytes: 0, scratch });
     expect(opens).toBeGreaterThan(1);
