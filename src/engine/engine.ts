@@ -21,7 +21,7 @@ export interface ValueDescription {
 export interface EngineSession {
   readonly inputs: readonly ValueDescription[];
   readonly outputs: readonly ValueDescription[];
-  /** Runs the model and returns the outputs named in `fetches` (all, where it is left out). */
+  /** Runs the model and returns the outputs named in `fetches` (all that are numbers, where it is left out). */
   run(
     feeds: Readonly<Record<string, FloatTensor>>,
     fetches?: readonly string[],

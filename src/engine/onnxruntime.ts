@@ -103,6 +103,8 @@ async function load(
   const inputs = session.inputMetadata.map(describe);
   const outputs = session.outputMetadata.map(describe);
   const types = new Map(inputs.map(({ name, type }) => [name, type]));
+  // Classifiers give names of classes and maps of scores too.
+  const numbers = outputs.flatMap(({ name, type }) => (/^(non-tensor|string)$/.test(type) ? [] : [name]));
   return {
     inputs,
     outputs,
@@ -111,7 +113,7 @@ async function load(
       for (const [name, tensor] of Object.entries(feeds)) {
         tensors[name] = toRuntime(runtime, name, types.get(name), tensor);
       }
-      const names = fetches ?? session.outputNames;
+      const names = fetches ?? numbers;
       const results = await session.run(tensors, names, RUN_OPTIONS).catch(failed(InputError, 'run'));
       return Object.fromEntries(
         Object.entries(results).map(([name, tensor]) => [name, fromRuntime(name, tensor)]),

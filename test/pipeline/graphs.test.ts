@@ -1,3 +1,4 @@
+import { create } from '@bufbuild/protobuf';
 import { describe, expect, test } from 'vitest';
 import { InputError } from '../../src/errors.ts';
 import {
@@ -11,6 +12,7 @@ import {
   toFloat64,
   writeModel,
 } from '../../src/graph/index.ts';
+import { OperatorSetIdProtoSchema, ValueInfoProtoSchema } from '../../src/graph/onnx_pb.ts';
 import type { Dataset } from '../../src/pipeline/data/index.ts';
 import { outputsOf, writeGain } from '../../src/pipeline/gain.ts';
 import { openModel } from '../../src/pipeline/open.ts';
@@ -331,6 +333,23 @@ test('of a file that was optimised for one processor it is said how to save it',
   );
   const opening = openModel(b.output(x).build(), { engine, name: 'all.onnx' });
   await expect(opening).rejects.toThrow(/^all\.onnx: .*com\.microsoft\.nchwc.* level "extended", not "all"$/);
+});
+
+test('a classifier that gives a map of its scores, as those of scikit-learn do, is pruned and measured', async () => {
+  const b = new OnnxBuilder();
+  const x = b.node('Identity', [b.feed('input', ['n', 8])], {}, { channels: 8 });
+  const scores = b.node('Softmax', [b.matmul(b.relu(b.matmul(x, 12)), 3)], { axis: 1 });
+  const classes = { classlabels_int64s: [0, 1, 2] };
+  const map = b.node('ZipMap', [scores], classes, { domain: 'ai.onnx.ml' });
+  const model = await readModel(b.output(b.node('ArgMax', [scores], { axis: 1, keepdims: 0 })).build());
+  model.graph.output = [
+    create(ValueInfoProtoSchema, { name: model.outputs[0].name }),
+    create(ValueInfoProtoSchema, { name: map }),
+  ];
+  model.proto.opsetImport.push(create(OperatorSetIdProtoSchema, { domain: 'ai.onnx.ml', version: 1n }));
+  const { report } = await prune(writeModel(model).model, await noise(40, [8]));
+  expect(report.layers.map(({ kept }) => kept.length)).toEqual([6]);
+  expect(report.latencyMs).toBeDefined();
 });
 
 test('channels of volumes that others repeat go without loss, before convolutions that are strided, dilated and transposed', async () => {
