@@ -41,6 +41,8 @@ export interface Limits {
   channelPieces: number;
   /** Attributes, graphs and messages within each other in an ONNX file. */
   onnxDepth: number;
+  /** Nodes that the functions of an ONNX file come to where they are called. */
+  onnxNodes: number;
 }
 
 /** The limits in force. */
@@ -75,6 +77,7 @@ export const limits: Limits = {
   channelPieces: 2 ** 21,
   // protobuf's own in other languages.
   onnxDepth: 100,
+  onnxNodes: 2 ** 18,
 };
 
 /**

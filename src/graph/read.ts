@@ -6,6 +6,7 @@ import { FormatError, OsscarError } from '../errors.ts';
 import { limits } from '../limits.ts';
 import { brokenField, otherFormat } from './broken.ts';
 import { replaceConstants } from './fold.ts';
+import { inlineFunctions } from './inline.ts';
 import { checkGraph, Model, sortNodes, untaken } from './model.ts';
 import { attribute, isStandard, subgraphs } from './node.ts';
 import {
@@ -33,7 +34,7 @@ export interface ReadOptions {
  *
  * Some forms of the same thing are made one: Constant nodes, and Identity nodes of constants, become
  * initialisers; initialisers are no graph inputs (as in IR version 4), so they can no longer be overridden;
- * typed data becomes raw data; nodes are sorted and get unique names; extents of inputs and outputs that are declared
+ * typed data becomes raw data; calls of functions become what these consist of; nodes are sorted and get unique names; extents of inputs and outputs that are declared
  * as 0 or less are left open. Everything else is kept as it is, known or not.
  *
  * @throws {FormatError} if the bytes are no ONNX model or a malformed one
@@ -73,6 +74,7 @@ async function read(bytes: Uint8Array, name: string, { external, operators }: Re
   if (!proto.opsetImport.some((set) => set.domain === '' || set.domain === 'ai.onnx')) {
     throw new FormatError(`${name}: it names no version of the standard operators`);
   }
+  inlineFunctions(proto, graph, name);
   await loadExternal(allTensors(graph), name, external);
 
   const tensors = new Map<string, Tensor>();

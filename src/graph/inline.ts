@@ -1,0 +1,140 @@
+// Functions that a model brings along, in the place of the nodes that call them: rules know operators, not these.
+
+import { create } from '@bufbuild/protobuf';
+import { FormatError } from '../errors.ts';
+import { limits } from '../limits.ts';
+import { untaken } from './model.ts';
+import { copyMessage, subgraphs } from './node.ts';
+import {
+  type AttributeProto,
+  type FunctionProto,
+  type GraphProto,
+  type ModelProto,
+  type NodeProto,
+  OperatorSetIdProtoSchema,
+} from './onnx_pb.ts';
+
+const keyOf = (domain: string, name: string) => JSON.stringify([domain, name]);
+
+/**
+ * Calls of functions become what these consist of. Where functions have graphs inside, defaults of attributes, or operators of
+ * another version, calls stay, and the functions too.
+ *
+ * @throws {FormatError} where that comes to more than `limits.onnxNodes`, as of a function that calls itself
+ */
+export function inlineFunctions(proto: ModelProto, graph: GraphProto, file: string): void {
+  const functions = new Map<string, FunctionProto | undefined>();
+  for (const it of proto.functions) {
+    const key = keyOf(it.domain, it.name);
+    functions.set(key, !functions.has(key) && isPlain(it, proto) ? it : undefined);
+  }
+  if (functions.size === 0) return;
+  const names = namesIn(graph);
+  const suffixes = new Map<string, number>();
+  const fresh = (base: string) => {
+    const name = untaken(base, (it) => names.has(it), suffixes);
+    names.add(name);
+    return name;
+  };
+  const done: NodeProto[] = [];
+  let count = 0;
+  const open = [...graph.node].reverse(); // calls may lie deeper than a stack goes
+  for (let node = open.pop(); node; node = open.pop()) {
+    const called = functions.get(keyOf(node.domain, node.opType));
+    if (!called) {
+      done.push(node);
+      continue;
+    }
+    count += called.node.length + 1;
+    if (count > limits.onnxNodes)
+      throw new FormatError(
+        `${file}: its functions come to more than ${limits.onnxNodes} nodes (limits.onnxNodes)`,
+      );
+    for (const inner of bodyOf(called, node, fresh).reverse()) open.push(inner);
+    for (const { domain, version } of called.opsetImport) {
+      if (!proto.opsetImport.some((set) => set.domain === domain))
+        proto.opsetImport.push(create(OperatorSetIdProtoSchema, { domain, version }));
+    }
+  }
+  graph.node = done;
+  const isCalled = (nodes: readonly NodeProto[]): boolean =>
+    nodes.some(
+      (node) =>
+        functions.has(keyOf(node.domain, node.opType)) ||
+        subgraphs(node).some((inner) => isCalled(inner.node)),
+    );
+  if (!isCalled(done)) proto.functions = [];
+}
+
+/** Defaults of attributes are field 11, which is read as unknown. */
+const ATTRIBUTE_DEFAULTS = 11;
+
+function isPlain(
+  { node, input, output, opsetImport, domain, $unknown = [] }: FunctionProto,
+  proto: ModelProto,
+) {
+  const versionIn = (sets: ModelProto['opsetImport'], domain: string) =>
+    sets.find((set) => (set.domain === 'ai.onnx' ? '' : set.domain) === domain)?.version;
+  const isAlike = opsetImport.every(({ domain: own, version }) => {
+    const other = versionIn(proto.opsetImport, own === 'ai.onnx' ? '' : own);
+    return other === undefined || other === version;
+  });
+  const made = new Set(node.flatMap(({ output }) => output));
+  return (
+    domain !== '' &&
+    isAlike &&
+    !$unknown.some(({ no }) => no === ATTRIBUTE_DEFAULTS) &&
+    output.every((name) => made.has(name)) &&
+    !input.some((name) => made.has(name)) &&
+    node.every((inner) => subgraphs(inner).length === 0)
+  );
+}
+
+/** Of a call, in the names of what is inside. */
+const LONGEST_NAME = 100;
+
+function bodyOf(called: FunctionProto, call: NodeProto, fresh: (base: string) => string): NodeProto[] {
+  const values = new Map<string, string>([['', '']]);
+  for (const [i, name] of called.input.entries()) values.set(name, call.input[i] ?? '');
+  for (const [i, name] of called.output.entries()) if (call.output[i]) values.set(name, call.output[i]);
+  const base = (call.name || call.opType).slice(-LONGEST_NAME); // it grows with every call inside
+  const nameOf = (name: string) => {
+    const known = values.get(name);
+    if (known !== undefined) return known;
+    const own = fresh(`${base}/${name}`);
+    values.set(name, own);
+    return own;
+  };
+  return called.node.map((inner) => {
+    const node = copyMessage(inner);
+    node.name = `${base}/${inner.name || inner.opType}`;
+    node.input = inner.input.map(nameOf);
+    node.output = inner.output.map(nameOf);
+    node.attribute = inner.attribute.flatMap((own) => attributeOf(own, call) ?? []);
+    return node;
+  });
+}
+
+/** An attribute, or what the call says in its place; undefined where that says nothing. */
+function attributeOf(own: AttributeProto, call: NodeProto): AttributeProto | undefined {
+  if (!own.refAttrName) return own;
+  const given = call.attribute.find(({ name }) => name === own.refAttrName);
+  if (!given) return undefined;
+  const copy = copyMessage(given);
+  copy.name = own.name;
+  return copy;
+}
+
+/** Of all values, those of graphs within nodes among them. */
+function namesIn(graph: GraphProto): Set<string> {
+  const names = new Set<string>();
+  const open = [graph];
+  for (let it = open.pop(); it; it = open.pop()) {
+    for (const { name } of [...it.input, ...it.output, ...it.initializer]) names.add(name);
+    for (const node of it.node) {
+      for (const name of [...node.input, ...node.output]) names.add(name);
+      open.push(...subgraphs(node));
+    }
+  }
+  return names;
+}

@@ -1,0 +1,97 @@
+import { create } from '@bufbuild/protobuf';
+import { describe, expect, it } from 'vitest';
+import { FormatError } from '../../src/errors.ts';
+import { type Model, readModel, writeModel } from '../../src/graph/index.ts';
+import { attributeOf } from '../../src/graph/node.ts';
+import {
+  AttributeProto_AttributeType,
+  AttributeProtoSchema,
+  FunctionProtoSchema,
+  NodeProtoSchema,
+  OperatorSetIdProtoSchema,
+} from '../../src/graph/onnx_pb.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { difference, randomValue, run } from './running.ts';
+
+const OWN = { domain: 'my.domain' };
+const input = randomValue([3, 8]);
+const node = (opType: string, input: string[], output: string[], domain = '') =>
+  create(NodeProtoSchema, { opType, input, output, domain });
+const set = (domain: string, version: number) =>
+  create(OperatorSetIdProtoSchema, { domain, version: BigInt(version) });
+
+/** leaky(x·W + b) as functions that call each other; the inner one has the slope from its caller. */
+function functions(opset = 17) {
+  const leaky = node('LeakyRelu', ['value'], ['result']);
+  const type = AttributeProto_AttributeType.FLOAT;
+  leaky.attribute = [create(AttributeProtoSchema, { name: 'alpha', refAttrName: 'slope', type })];
+  const inner = node('Activation', ['sum'], ['y'], OWN.domain);
+  inner.attribute = [attributeOf('slope', { float: 0.3 })];
+  return [
+    create(FunctionProtoSchema, {
+      ...OWN,
+      name: 'Dense',
+      input: ['x', 'W', 'b'],
+      output: ['y'],
+      node: [node('MatMul', ['x', 'W'], ['product']), node('Add', ['product', 'b'], ['sum']), inner],
+      opsetImport: [set('', opset), set(OWN.domain, 1)],
+    }),
+    create(FunctionProtoSchema, {
+      ...OWN,
+      name: 'Activation',
+      input: ['value'],
+      output: ['result'],
+      attribute: ['slope'],
+      node: [node('Identity', ['value'], ['sum']), leaky],
+      opsetImport: [set('', opset)],
+    }),
+  ];
+}
+
+/** Two layers by such functions, as a file, with names that the functions have too. */
+async function file(own = functions()): Promise<Uint8Array> {
+  const b = new OnnxBuilder();
+  let x = b.node('Identity', [b.feed('sum', ['n', 8])], {}, { channels: 8 });
+  for (const m of [12, 5]) {
+    x = b.node(
+      'Dense',
+      [x, b.weight([b.channels(x), m], 0.4), b.weight([m], 0.3)],
+      {},
+      { ...OWN, channels: m },
+    );
+  }
+  // Without functions nothing is put in place of anything.
+  const model = await readModel(b.output(x).build());
+  model.proto.functions = own;
+  model.proto.opsetImport.push(set(OWN.domain, 1));
+  return writeModel(model).model;
+}
+
+const operators = ({ nodes }: Model) => nodes.map(({ opType }) => opType);
+
+describe('functions of a model', () => {
+  it('are put in the place of the nodes that call them', async () => {
+    const bytes = await file();
+    const model = await readModel(bytes);
+    const layer = ['MatMul', 'Add', 'Identity', 'LeakyRelu'];
+    expect(operators(model)).toEqual(['Identity', ...layer, ...layer]);
+    expect(model.proto.functions).toEqual([]);
+    const [before] = Object.values(await run(bytes, { sum: input }));
+    const [after] = Object.values(await run(writeModel(model).model, { sum: input }));
+    expect(difference(before, after)).toBeLessThan(1e-6);
+  });
+
+  it('stay where they are of another version of the operators', async () => {
+    const model = await readModel(await file(functions(16)));
+    expect(operators(model)).toEqual(['Identity', 'Dense', 'Dense']);
+    expect(model.proto.functions).toHaveLength(2);
+  });
+
+  it('that call themselves are refused', async () => {
+    const [dense] = functions();
+    dense.node = [node('Dense', ['x', 'W', 'b'], ['y'], OWN.domain)];
+    await expect(readModel(await file([dense]), { name: 'm' })).rejects.toThrow(
+      new FormatError('m: its functions come to more than 262144 nodes (limits.onnxNodes)'),
+    );
+  });
+});
