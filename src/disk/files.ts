@@ -21,7 +21,7 @@ import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'nod
 import { InputError, OutOfMemoryError } from '../errors.ts';
 import type { ReadExternal } from '../graph/index.ts';
 import { type JsonObject, parseJsonObject } from '../json.ts';
-import type { Replacing } from '../run/index.ts';
+import { ADDRESS, type Replacing } from '../run/index.ts';
 import { inputError } from '../system.ts';
 import { removeLeftovers, temporaryName } from './temporary.ts';
 
@@ -37,6 +37,12 @@ export const unlessMissing = <T>(action: Promise<T>): Promise<T | undefined> =>
     if (cause.code === 'ENOENT') return undefined;
     throw cause;
   });
+
+/** @throws {InputError} naming the option, where it is no path to write to: of an address, folders would be made */
+export function expectPath(option: string, path: string): void {
+  if (path === '' || ADDRESS.test(path))
+    throw new InputError(`\`${option}\`: expected a path, got "${path}"`);
+}
 
 export async function isFolder(path: string): Promise<boolean> {
   return (await stat(path).catch(() => undefined))?.isDirectory() ?? false;

@@ -1,8 +1,8 @@
 // The disk of Node, Deno and Bun.
 
-import { InputError } from '../errors.ts';
 import type { Host } from '../run/index.ts';
 import { loadNative } from './engine.ts';
+import { expectPath } from './files.ts';
 import { openFileOutput, openFolderOutput, openModelFolderOutput } from './output.ts';
 import { onDisk } from './place.ts';
 import { openScratch } from './scratch.ts';
@@ -16,8 +16,8 @@ export const disk: Host = {
   scratch: openScratch,
   native: loadNative,
   async output(path, kind, replacing) {
-    // To the system it is the working folder, which nobody means to replace.
-    if (path === '') throw new InputError('`output`: expected a path, got ""');
+    // To the system '' is the working folder, which nobody means to replace.
+    expectPath('output', path);
     if (kind === 'file') return openFileOutput(path, replacing);
     if (kind === 'folder') return openFolderOutput(path, replacing);
     return openModelFolderOutput(path, kind.source.path, kind.file.path, replacing);

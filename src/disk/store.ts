@@ -3,7 +3,15 @@
 import { open, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileOf, keysOf, type RunStore } from '../pipeline/index.ts';
-import { expectOrdinary, makeFolder, named, readRange, unlessMissing, writeAtomically } from './files.ts';
+import {
+  expectOrdinary,
+  expectPath,
+  makeFolder,
+  named,
+  readRange,
+  unlessMissing,
+  writeAtomically,
+} from './files.ts';
 import { lockFolder, removeLeftovers } from './temporary.ts';
 
 /**
@@ -16,6 +24,7 @@ export async function folderStore(
   path: string,
   { isShared = false } = {},
 ): Promise<RunStore & { close(): Promise<void> }> {
+  expectPath(isShared ? 'store' : 'work', path);
   await named(path, makeFolder(path));
   if (isShared) await removeLeftovers(path);
   const close = isShared ? async () => {} : await named(path, lockFolder(path));

@@ -9,6 +9,7 @@ export { parseLabels } from './labels.ts';
 export * from './options.ts';
 export { heldFolder, type Output, type OutputKind, type Replacing } from './output.ts';
 export {
+  ADDRESS,
   type Content,
   type DirectoryHandle,
   type Listing,

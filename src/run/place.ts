@@ -55,15 +55,32 @@ export type Source =
   | Iterable<File | URL | readonly [name: string, content: Content]>
   | DirectoryHandle;
 
+/** What is no path: a kind of address, and where. */
+export const ADDRESS = /^[a-z][a-z0-9+.-]*:\/\//i;
+
+function urlOf(text: string): URL {
+  try {
+    return new URL(text);
+  } catch (cause) {
+    throw new InputError(`"${text}": no valid address (URL)`, { cause });
+  }
+}
+
+function behind(url: URL): Place | Promise<Place> {
+  if (url.protocol === 'file:') return host.place(url);
+  if (/^https?:$/.test(url.protocol)) return fetched(url);
+  throw new InputError(
+    `"${url}": nothing is read from ${url.protocol}// addresses; download it, and give its path (or https://…)`,
+  );
+}
+
 /**
  * @param name  for what has none of its own
  * @throws {InputError} where there is nothing at an address, or it is none of these
  */
 export async function placeOf(source: Source, name: string): Promise<Place> {
-  if (typeof source === 'string') {
-    return /^https?:\/\//.test(source) ? fetched(new URL(source)) : host.place(source);
-  }
-  if (source instanceof URL) return source.protocol === 'file:' ? host.place(source) : fetched(source);
+  if (typeof source === 'string') return ADDRESS.test(source) ? behind(urlOf(source)) : host.place(source);
+  if (source instanceof URL) return behind(source);
   if (source instanceof Uint8Array || source instanceof Blob) {
     const file = 'name' in source ? String(source.name) : name;
     return within(new Map([[file, blobOf(source)]]), file);
@@ -109,7 +126,8 @@ const fileName = (url: URL) => decodeURIComponent(url.pathname.split('/').pop()!
 
 async function download(url: URL): Promise<Blob> {
   const response = await fetch(url).catch((cause) => {
-    throw new InputError(`"${url}": cannot be fetched (${(cause as Error).message})`, { cause });
+    const { message } = ((cause as Error).cause ?? cause) as Error;
+    throw new InputError(`"${url}": cannot be fetched (${message || 'nothing answers there'})`, { cause });
   });
   if (response.ok) return response.blob();
   throw new InputError(`"${url}": cannot be fetched (${response.status} ${response.statusText})`);
@@ -122,10 +140,20 @@ async function fetched(url: URL): Promise<Place> {
   return {
     ...within(new Map([[name, await download(url)]]), name),
     externalReader: () => async (location, offset, length) => {
-      if (!beside.has(location)) beside.set(location, download(new URL(location, url)));
+      if (!beside.has(location)) beside.set(location, download(urlBeside(url, location)));
       return slice(await beside.get(location)!, location, offset, length);
     },
   };
+}
+
+/** @throws {InputError} where a model, which may be a stranger's, asks for files of others */
+function urlBeside(url: URL, location: string): URL {
+  const folder = new URL('.', url).href;
+  const path = location.split(/[/\\]/).map(encodeURIComponent);
+  const beside = new URL(path.join('/'), folder);
+  if (path.includes('..') || !beside.href.startsWith(folder))
+    throw new InputError(`"${url}": external data "${location}" is outside the model's folder`);
+  return beside;
 }
 
 async function slice(blob: Blob, name: string, offset: number, length: number) {

@@ -474,7 +474,9 @@ function loaderOf({ sizes, isLoadable }: PruneReport, { format }: PruneSettings)
 function inputsOf(place: Place, settings: PruneSettings): string[] {
   const { calibration, evaluation, labels, evaluationLabels, tokenizer, work, scratch } = settings;
   const given = [calibration, evaluation, labels, evaluationLabels, tokenizer, work, scratch];
-  return [place.path, ...given.filter((it) => typeof it === 'string')];
+  const isFile = (it: unknown): it is URL => it instanceof URL && it.protocol === 'file:';
+  const paths = given.map((it) => (isFile(it) ? host.place(it).path : it));
+  return [place.path, ...paths.filter((it) => typeof it === 'string')];
 }
 
 /** What of the settings can be written down. */

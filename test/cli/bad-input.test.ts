@@ -1,12 +1,21 @@
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { encode as encodePng } from 'fast-png';
 import { describe, expect, test } from 'vitest';
 import { readModel, toFloat32, writeModel } from '../../src/graph/index.ts';
 import { edited } from '../pipeline/edit.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { npy, tiny } from './models.ts';
-import { fixture, listing, MOBILENET, PREPROCESSING, refused, temporaryFolder } from './osscar.ts';
+import {
+  fixture,
+  listing,
+  MOBILENET,
+  osscarJson,
+  PREPROCESSING,
+  refused,
+  temporaryFolder,
+} from './osscar.ts';
 
 const folder = temporaryFolder();
 const mobilenet = readFileSync(MOBILENET);
@@ -228,9 +237,30 @@ describe.concurrent('an output that cannot be written', () => {
   });
 });
 
-test('an empty output is not the working folder', async () => {
+test('an empty output is not the working folder, and nothing is written to addresses', async () => {
   const text = ['--calibrate', fixture('text/kjv-train.txt'), '--keep', '0.5', '--overwrite'];
-  await refused(['prune', fixture('opt-kjv'), ...text, '-o', ''], '--output: expected a path, got ""');
+  const prune = ['prune', fixture('opt-kjv'), ...text];
+  await refused([...prune, '-o', ''], '--output: expected a path, got ""');
+  await refused([...prune, '-o', 's3://a/b'], '--output: expected a path, got "s3://a/b"');
+  const out = join(folder, 'not-made');
+  await refused([...prune, '-o', out, '--work', 'gs://a'], '--work: expected a path, got "gs://a"');
+  expect(existsSync('gs:')).toBe(false);
+});
+
+test.each([
+  ['http://', '"http://": no valid address (URL)'],
+  ['s3://bucket/a.onnx', '"s3://bucket/a.onnx": nothing is read from s3:// addresses; download it'],
+  ['file://host/a.onnx', '"file://host/a.onnx": no path on this machine'],
+  [
+    'HTTP://127.0.0.1:59999/a.onnx',
+    '"http://127.0.0.1:59999/a.onnx": cannot be fetched (connect ECONNREFUSED',
+  ],
+])('an address that nothing is read from is refused: %s', async (address, message) => {
+  await refused(['inspect', address], message);
+});
+
+test('a file: address is a path', async () => {
+  expect(await osscarJson('inspect', pathToFileURL(MOBILENET).href)).toHaveProperty('structures');
 });
 
 test('a type or an opset that the engine has no operators for is said to be the cause', async () => {

@@ -6,8 +6,10 @@ import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { readModel, writeModel } from '../../src/graph/index.ts';
 import type * as Library from '../../src/index.ts';
 import { fixture, MOBILENET } from '../cli/osscar.ts';
+import { small } from '../hostile/models.ts';
 import { calibrationImages } from '../runtimes/images.ts';
 
 const { evaluate, inspect, latency, openFolder, plan, prune }: typeof Library = await import(
@@ -24,6 +26,13 @@ const settings = {
 };
 const bytesOf = async (files: ReadonlyMap<string, Blob>, name: string) =>
   Buffer.from(await files.get(name)!.arrayBuffer());
+
+/** A model whose weights are to be found somewhere else. */
+async function externalTo(location: string): Promise<Uint8Array> {
+  const externalName = 'x'.repeat(location.length);
+  const { model } = writeModel(await readModel(small()), { externalThreshold: 0, externalName });
+  return Buffer.from(Buffer.from(model).toString('latin1').replaceAll(externalName, location), 'latin1');
+}
 
 describe('prune', () => {
   let expected: Buffer;
@@ -81,7 +90,9 @@ describe('prune', () => {
   test('finds the same behind addresses', async () => {
     const served = new Map(named.map(([name, content]) => [`/${name}`, content]));
     served.set('/net/a.onnx', model);
+    const asked: string[] = [];
     const server = createServer(({ url }, response) => {
+      asked.push(url!);
       const content = served.get(url!);
       response.writeHead(content ? 200 : 404).end(content);
     });
@@ -93,6 +104,11 @@ describe('prune', () => {
       const { files } = await prune(at('/net/a.onnx'), { ...settings, calibration });
       expect((await bytesOf(files, 'a.onnx')).equals(expected)).toBe(true);
       await expect(inspect(at('/b.onnx'))).rejects.toThrow('/b.onnx": cannot be fetched (404');
+      served.set('/net/stranger.onnx', await externalTo(at('/w.bin')));
+      served.set('/net/above.onnx', await externalTo('../w.bin'));
+      for (const name of ['stranger', 'above'])
+        await expect(inspect(at(`/net/${name}.onnx`))).rejects.toThrow(/external data .* is outside/);
+      expect(asked).not.toContain('/w.bin');
     } finally {
       await new Promise((resolve) => server.close(resolve));
     }
@@ -118,7 +134,7 @@ describe('prune', () => {
     const name = basename(MOBILENET);
     const once = await of(1);
     expect((await bytesOf(files, name)).equals(await bytesOf(once.files, name))).toBe(false);
-    await expect(of(0)).rejects.toThrow('`augment`: expected a whole number above 0, got 0');
+    await expect(of(0)).rejects.toThrow('`augment`: expected a whole number from 1 to 1000, got 0');
     const ids = prune(fixture('opt-kjv'), {
       calibration: fixture('text/kjv-train.txt'),
       keep: 0.5,
