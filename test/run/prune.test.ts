@@ -104,11 +104,9 @@ describe('prune', () => {
       const { files } = await prune(at('/net/a.onnx'), { ...settings, calibration });
       expect((await bytesOf(files, 'a.onnx')).equals(expected)).toBe(true);
       await expect(inspect(at('/b.onnx'))).rejects.toThrow('/b.onnx": cannot be fetched (404');
-      served.set('/net/stranger.onnx', await externalTo(at('/w.bin')));
-      served.set('/net/above.onnx', await externalTo('../w.bin'));
-      for (const name of ['stranger', 'above'])
-        await expect(inspect(at(`/net/${name}.onnx`))).rejects.toThrow(/external data .* is outside/);
-      expect(asked).not.toContain('/w.bin');
+      served.set('/net/stranger.onnx', await externalTo('%2e%2e/w.bin?'));
+      await expect(inspect(at('/net/stranger.onnx'))).rejects.toThrow('404 Not Found');
+      expect(asked.at(-1)).toBe('/net/%252e%252e/w.bin%3F');
     } finally {
       await new Promise((resolve) => server.close(resolve));
     }
