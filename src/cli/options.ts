@@ -16,7 +16,7 @@ import {
   type TargetChoice,
 } from '../pipeline/index.ts';
 import { printable } from '../printable.ts';
-import { ENGINES, type EngineName, type Format, type RunSettings } from '../run/index.ts';
+import { ENGINES, type EngineName, type Format, MOST_THREADS, type RunSettings } from '../run/index.ts';
 import { METHODS, type Method, SEARCHES } from '../solve/index.ts';
 
 /** Of every command. */
@@ -27,6 +27,7 @@ export interface ModelFlags extends PreprocessingOptions {
   readonly timeout: number;
   readonly engine?: EngineName;
   readonly json?: boolean;
+  readonly config?: string;
   readonly labels?: string;
   readonly labelOffset?: number;
   readonly samples?: number;
@@ -91,7 +92,8 @@ export interface LatencyFlags extends ModelFlags {
 /** The options that the library's calls take by other names. */
 export function settingsOf(flags: Partial<PruneFlags>) {
   const { calibrate, data: evaluation, dataLabels: evaluationLabels, input: inputs, ...same } = flags;
-  const { keep: _, latencyTable: __, store, ...rest } = same;
+  const { keep: _, latencyTable: __, store, ...others } = same;
+  const { json, config, keepHeads, keepMlp, keepLayer, dryRun, network, report, ...rest } = others;
   if (store !== undefined && rest.queue === undefined)
     throw new InputError('`store` is what workers share, and goes with `queue`; of one machine it is `work`');
   if (store !== undefined && rest.work !== undefined)
@@ -350,9 +352,6 @@ export function keepOf(flags: PruneFlags): number | KeepRatios | undefined {
   if (keepHeads === undefined && keepMlp === undefined && keepLayer === undefined) return keep!;
   return { all: keep, heads: keepHeads, channels: keepMlp, layers: keepLayer };
 }
-
-/** More take the memory of the machine, before any work is done. */
-const MOST_THREADS = 1024;
 
 function threadCount(text: string): number {
   const threads = positiveInteger(text);

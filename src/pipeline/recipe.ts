@@ -2,6 +2,7 @@
 
 import { InputError } from '../errors.ts';
 import type { Structure } from '../graph/index.ts';
+import { isObject } from '../json.ts';
 import { groupsToKeep, type LayerRecipe, METHODS, refits, SEARCHES } from '../solve/index.ts';
 import { EFFORTS, type Effort } from './allocate/effort.ts';
 import { BUDGETS, type Budget, type BudgetOptions, parseBudget, SIZES, type WidthOptions } from './budget.ts';
@@ -57,9 +58,15 @@ export type Supports = ReadonlyMap<string, readonly number[]>;
  */
 export function keepRatio(keep: number | KeepRatios): (structure: Named) => number {
   const ratios: KeepRatios = typeof keep === 'number' ? { all: keep } : keep;
+  if (!isObject(ratios as unknown))
+    throw new InputError(`\`keep\` must be a number in (0, 1], as 0.5 for half of them, got ${ratios}`);
+  const foreign = Object.keys(ratios).find((key) => !['all', 'heads', 'channels', 'layers'].includes(key));
+  if (foreign !== undefined)
+    throw new InputError(`\`keep.${foreign}\`: expected all, heads, channels or layers`);
   const { all = 1, heads = all, channels = all, layers = {} } = ratios;
+  if (!isObject(layers as unknown)) throw new InputError('`keep.layers`: expected ratios by name');
   const check = (what: string, value: number) => {
-    if (!(value > 0 && value <= 1))
+    if (!(typeof value === 'number' && value > 0 && value <= 1))
       throw new InputError(`${what} must be in (0, 1], as 0.5 for half of them, got ${value}`);
   };
   check('`keep`', all);

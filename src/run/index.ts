@@ -2,6 +2,7 @@
 
 export { ONNX, ONNX_DATA } from './beside.ts';
 export { CARD_FILE } from './card.ts';
+export { MOST_THREADS } from './check.ts';
 export { closing, type Opened } from './closing.ts';
 export { type Host, setHost } from './host.ts';
 export { type ImageOptions, largestImage, openDataset } from './images.ts';

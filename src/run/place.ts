@@ -85,7 +85,7 @@ export async function placeOf(source: Source, name: string): Promise<Place> {
     const file = 'name' in source ? String(source.name) : name;
     return within(new Map([[file, blobOf(source)]]), file);
   }
-  if ('entries' in source && source.kind === 'directory') {
+  if (isDirectory(source)) {
     const blobs = new Map<string, Blob>();
     await gather(source, `${source.name}/`, blobs);
     return within(blobs, source.name);
@@ -99,7 +99,9 @@ export async function placeOf(source: Source, name: string): Promise<Place> {
     }
     return within(new Map(Array.from(blobs, ([path, blob]) => [`${name}/${path}`, blob])), name);
   }
-  throw new InputError(`expected a path, an address, a file or files as the ${name}, got ${typeof source}`);
+  throw new InputError(
+    `expected a path, an address, a file or files as the ${name}, got ${source === null ? 'null' : typeof source}`,
+  );
 }
 
 const blobOf = (content: Content) =>
@@ -112,8 +114,16 @@ async function entryOf(it: File | URL | readonly [string, Content]): Promise<[st
     const [, ...inside] = it.webkitRelativePath?.split('/') ?? [];
     return [inside.length > 0 ? inside.join('/') : it.name, it];
   }
-  return [it[0], blobOf(it[1])];
+  if (Array.isArray(it)) {
+    const [path, content] = it as readonly unknown[];
+    if (typeof path === 'string' && (content instanceof Uint8Array || content instanceof Blob))
+      return [path, blobOf(content)];
+  }
+  throw new InputError('expected files, addresses, or pairs of a name and bytes');
 }
+
+const isDirectory = (source: unknown): source is DirectoryHandle =>
+  Object(source).kind === 'directory' && typeof Object(source).entries === 'function';
 
 async function gather(folder: DirectoryHandle, path: string, blobs: Map<string, Blob>): Promise<void> {
   for await (const [name, handle] of folder.entries()) {

@@ -43,6 +43,7 @@ import { openSession } from '../pool/index.ts';
 import { platform } from '../pool/platform.ts';
 import { modelFile, ONNX } from './beside.ts';
 import { modelCard } from './card.ts';
+import { checkOptions } from './check.ts';
 import { closing, type Opened } from './closing.ts';
 import { doubtText, type Made, warningHandler } from './doubt.ts';
 import { engineFor } from './engine.ts';
@@ -79,7 +80,9 @@ export interface Pruned {
  * });
  */
 export async function prune(model: Source, settings: PruneSettings): Promise<Pruned> {
-  const recipe = parseRecipe(settings); // says what is wrong before anything is opened
+  // Both say what is wrong before anything is opened.
+  checkOptions(settings);
+  const recipe = parseRecipe(settings);
   const place = await placeOf(model, 'model.onnx');
   return closing(async (opened) => {
     // First of all, so that an output that cannot be is found at once.
@@ -119,6 +122,7 @@ export async function prune(model: Source, settings: PruneSettings): Promise<Pru
  * const { points } = await analyze('model.onnx', { calibration: 'photos/', work: 'run/' });
  */
 export async function analyze(model: Source, settings: RunSettings): Promise<TradeoffReport> {
+  checkOptions(settings);
   const place = await placeOf(model, 'model.onnx');
   const of: SizeKind = settings.of ?? ((await modelFile(place)) === undefined ? 'params' : 'macs');
   const recipe = parseRecipe({ ...settings, keep: undefined, of: undefined, [of]: 1 });
@@ -147,6 +151,7 @@ export async function evaluate(
   data: Source | Dataset,
   settings: ModelOptions & SampleOptions & Pick<RunSettings, 'scratch'> = {},
 ): Promise<Evaluated> {
+  checkOptions(settings);
   const place = await placeOf(model, 'model.onnx');
   const dataPlace = isDataset(data) ? undefined : await placeOf(data, 'data');
   return closing(async (opened) => {
@@ -202,6 +207,7 @@ export interface Inspected extends Share {
  * for (const { name, prunable, reason } of file!.structures) console.log(name, prunable ? 'yes' : reason);
  */
 export async function inspect(model: Source, options: ModelOptions = {}): Promise<Inspected> {
+  checkOptions(options);
   const place = await placeOf(model, 'model.onnx');
   const file = await modelFile(place);
   return closing((opened) =>
@@ -264,6 +270,7 @@ export async function plan(
   model: Source,
   settings: Omit<RunSettings, 'calibration'> & Pick<PruneSettings, 'format' | 'loadable'> & Partial<Machines>,
 ): Promise<Planned> {
+  checkOptions(settings);
   const place = await placeOf(model, 'model.onnx');
   const file = await modelFile(place);
   return closing(async (opened) => {
@@ -324,6 +331,7 @@ export async function latency(
   model: Source,
   options: ModelOptions & { readonly onProgress?: (step: ProgressStep) => void } = {},
 ): Promise<LatencyTable> {
+  checkOptions(options);
   const place = await placeOf(model, 'model.onnx');
   const file = await modelFile(place);
   if (file === undefined)
@@ -349,7 +357,8 @@ export async function openFolder(source: Source): Promise<Folder> {
   return (await placeOf(source, 'model')).openFolder();
 }
 
-const isDataset = (data: Source | Dataset): data is Dataset => typeof data === 'object' && 'batches' in data;
+const isDataset = (data: Source | Dataset): data is Dataset =>
+  typeof Object(data).batches === 'function' && Array.isArray(Object(data).shape);
 
 export const kindOf = ({ preprocessing }: Pick<ModelInPlace, 'preprocessing'>): Kind =>
   preprocessing ? 'images' : 'text';

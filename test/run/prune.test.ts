@@ -28,7 +28,7 @@ const bytesOf = async (files: ReadonlyMap<string, Blob>, name: string) =>
   Buffer.from(await files.get(name)!.arrayBuffer());
 
 /** A model whose weights are to be found somewhere else. */
-async function externalTo(location: string): Promise<Uint8Array> {
+async function externalTo(location: string): Promise<Buffer<ArrayBuffer>> {
   const externalName = 'x'.repeat(location.length);
   const { model } = writeModel(await readModel(small()), { externalThreshold: 0, externalName });
   return Buffer.from(Buffer.from(model).toString('latin1').replaceAll(externalName, location), 'latin1');
@@ -154,6 +154,22 @@ describe('prune', () => {
     ['no data', { calibration: undefined }, 'calibration samples are missing: `calibration`'],
     ['a dense model that guesses', { mean: 0, std: 1 }, 'with `mean: 0.286` `std: 0.353`'],
     ['means that are texts', { mean: '0.5' }, '`mean`: expected one number'],
+    ['a name that is none', { kep: 0.5 }, '`kep`: there is no option of that name'],
+    ['samples that are text', { samples: '12' }, '`samples`: expected a whole number from 1 on, got "12"'],
+    ['threads without end', { threads: 1e9 }, '`threads`: expected a whole number from 1 to 1024'],
+    ['a switch that is text', { correct: 'false' }, '`correct`: expected true or false, got "false"'],
+    ['nothing where a signal belongs', { signal: null }, '`signal`: expected an AbortSignal, got null'],
+    ['a method that is not in a list', { compare: 'magnitude' }, '`compare`: expected a list of'],
+    ['a ratio that is text', { keep: '0.5' }, '`keep` must be a number in (0, 1]'],
+    ['ratios that are text', { keep: { all: '0.5' } }, '`keep` must be in (0, 1]'],
+    ['a kind of ratio that is none', { keep: { al: 0.5 } }, '`keep.al`: expected all, heads, channels or'],
+    ['an engine that is none', { engine: {} }, '`engine`: expected one of web, node, or an engine'],
+    [
+      'data that are none',
+      { calibration: 5 },
+      'expected a path, an address, a file or files as the calibration',
+    ],
+    ['files that are none', { calibration: [['a.png', 5]] }, 'expected files, addresses, or pairs of a name'],
     ['two budgets', { keep: undefined, macs: 0.5, params: 0.5 }, 'expected one budget'],
   ])('says of options what is wrong: %s', async (_, wrong, message) => {
     const options = { ...settings, calibration: fixture('calib'), samples: 40, ...wrong };
@@ -217,4 +233,14 @@ test('a signal that several calls share keeps no listeners of them', async () =>
   });
   await inspect(MOBILENET, { signal });
   expect(getEventListeners(signal, 'abort')).toEqual([]);
+});
+
+test('what is no model or no options says so, and is no fault of ours', async () => {
+  const wrong = async (...args: unknown[]) => (inspect as (...args: unknown[]) => Promise<unknown>)(...args);
+  for (const model of [undefined, null, 5, true, {}])
+    await expect(wrong(model)).rejects.toThrow(
+      'expected a path, an address, a file or files as the model.onnx',
+    );
+  for (const options of [null, 5, 'x', []])
+    await expect(wrong(MOBILENET, options)).rejects.toThrow('expected an object of options, got');
 });
