@@ -101,7 +101,7 @@ describe('layers that make channels', () => {
     };
     expect(await kept(48, {})).toBe(false);
     expect(await kept(48, { producers: false })).toBe(true);
-    expect(await kept(48, { method: 'magnitude-refit' })).toBe(true);
+    expect(await kept(48, { method: 'magnitude-refit', search: undefined })).toBe(true);
     expect(await kept(8, {})).toBe(true);
   });
 });
