@@ -28,6 +28,8 @@ import { byPanels, byTiles, SessionStatistics } from './statistics.ts';
 
 /** Threads by default at most: beyond, copying and memory grow and nothing here was measured. */
 const DEFAULT_THREADS = 8;
+/** More threads take the memory of the machine, before any work is done. */
+export const MOST_THREADS = 1024;
 /** Inputs of a layer from which idle workers help with its factorisations. */
 const LARGE = 512;
 
@@ -70,8 +72,10 @@ export interface AbortOptions {
 export async function openSession(options: SessionOptions = {}): Promise<Session> {
   const { simd: choice = 'auto', maximumBytes = ADDRESS_SPACE_BYTES, workerUrl } = options;
   const { threads = Math.min(platform().concurrency, DEFAULT_THREADS) } = options;
-  if (!(Number.isInteger(threads) && threads >= 1)) {
-    throw new InputError(`openSession: "threads" expected a whole number of at least 1, got ${threads}`);
+  if (!(Number.isInteger(threads) && threads >= 1 && threads <= MOST_THREADS)) {
+    throw new InputError(
+      `openSession: "threads" expected a whole number from 1 to ${MOST_THREADS}, got ${threads}`,
+    );
   }
   if (!(maximumBytes > 0)) {
     throw new InputError(`openSession: "maximumBytes" expected a positive number, got ${maximumBytes}`);

@@ -4,11 +4,9 @@
 import { InputError } from '../errors.ts';
 import { isObject } from '../json.ts';
 import type { Machines } from '../pipeline/index.ts';
+import { MOST_THREADS } from '../pool/index.ts';
 import { METHODS } from '../solve/index.ts';
 import { ENGINES, FORMATS, type PruneSettings } from './options.ts';
-
-/** More threads take the memory of the machine, before any work is done. */
-export const MOST_THREADS = 1024;
 
 type Kind = readonly [fits: (value: unknown) => boolean, expected: string];
 

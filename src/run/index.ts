@@ -1,8 +1,8 @@
 // A model and its data wherever they lie, and one call for each thing to be done with them: the only door to this folder.
 
+export { MOST_THREADS } from '../pool/index.ts';
 export { ONNX, ONNX_DATA } from './beside.ts';
 export { CARD_FILE } from './card.ts';
-export { MOST_THREADS } from './check.ts';
 export { closing, type Opened } from './closing.ts';
 export { type Host, setHost } from './host.ts';
 export { type ImageOptions, largestImage, openDataset } from './images.ts';

@@ -180,8 +180,10 @@ export function expectImage(name: string, channels: number, positions: number, i
 /**
  * Rows of X, n × p, and of Y, n × m, where there is one.
  * @throws {ShapeError} where sizes contradict each other
+ * @throws {TypeError} where X is no typed array
  */
 export function countRows(p: number, m: number, X: ArrayLike<number>, Y?: ArrayLike<number>): number {
+  if (!ArrayBuffer.isView(X)) throw new TypeError('statistics: "X" expected a Float32Array');
   const n = X.length / p;
   if (!Number.isInteger(n))
     throw new ShapeError(`statistics: "X" expected rows of ${p}, got ${X.length} values`);

@@ -189,6 +189,8 @@ describe.each([1, 2])('%i threads: errors keep their class, code and fields', (t
     const session = await open({ threads });
     const problem = await layerOf(8, 4, 2, 1);
     await expect(session.pruneLayer(problem, { keep: 5 })).rejects.toThrow(built.InputError);
+    const rows = session.statistics(2, 1, false).addRows([1, 2] as unknown as Float32Array);
+    await expect(rows).rejects.toThrow(new TypeError('statistics: "X" expected a Float32Array'));
     await expect(session.inverse(new Float64Array(8), 3)).rejects.toThrow(
       new built.ShapeError('inverse: "A" expected 3×3 = 9 values, got 8'),
     );
@@ -245,8 +247,9 @@ test('closing rejects what is still running', async () => {
 });
 
 test.each([
-  [{ threads: 0 }, '"threads" expected a whole number of at least 1, got 0'],
-  [{ threads: 1.5 }, '"threads" expected a whole number of at least 1, got 1.5'],
+  [{ threads: 0 }, '"threads" expected a whole number from 1 to 1024, got 0'],
+  [{ threads: 1.5 }, '"threads" expected a whole number from 1 to 1024, got 1.5'],
+  [{ threads: 1e9 }, '"threads" expected a whole number from 1 to 1024, got 1000000000'],
   [{ maximumBytes: 0 }, '"maximumBytes" expected a positive number, got 0'],
   [{ simd: 'fast' as 'auto' }, '"simd" expected auto, baseline or relaxed, got fast'],
 ])('%j is refused', async (options, message) => {
