@@ -29,9 +29,7 @@ export async function compareMethods(
   const keep = { layers: Object.fromEntries(layers.map((it) => [it.name, it.kept.length / it.groups])) };
   const reports: MethodReport[] = [];
   for (const [i, method] of methods.entries()) {
-    // A search is of osscar alone.
-    const search = method === 'osscar' ? others.search : undefined;
-    const again = { ...others, keep, method, search, target: target.chosen, output: memoryOutput() };
+    const again = { ...others, keep, method, target: target.chosen, output: memoryOutput() };
     const told = { ...again, onProgress: progressOf(i + 1) };
     const { report } = await prune(model as OpenedLanguageModel, told);
     const { metric, quality, seconds } = report;

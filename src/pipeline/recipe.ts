@@ -170,10 +170,6 @@ export function parseRecipe(options: RecipeOptions): Recipe {
   }
   if (of !== undefined && options.maxLoss === undefined && options.spend === undefined)
     throw new InputError('`of` is for `maxLoss`, and says nothing beside what is given; leave it out');
-  if (search !== 'swap' && method !== 'osscar')
-    throw new InputError(
-      `\`search\` is of osscar, and says nothing beside \`method: '${method}'\`; leave it out`,
-    );
   if (damping !== undefined && !(damping >= 0 && damping < Infinity))
     throw new InputError(`\`damping\` must be at least 0, got ${damping}`);
   const expect = (what: string, known: readonly string[], got: string) => {

@@ -71,6 +71,11 @@ export function checkOptions(options: object): void {
     if (value !== undefined && !fits(value))
       throw new InputError(`\`${name}\`: expected ${expected}, got ${said(value)}`);
   }
+  const { method = 'osscar', search } = options;
+  if (search !== undefined && method !== 'osscar')
+    throw new InputError(
+      `\`search\` is of osscar, and says nothing beside \`method: '${method}'\`; leave it out`,
+    );
 }
 
 const said = (value: unknown) =>
