@@ -18,8 +18,15 @@ import { fromFloat32, permute, toFloat64 } from './tensor.ts';
 
 /** What FusedConv and FusedGemm do to their sum, with the attributes of these operators. */
 const ACTIVATIONS: Readonly<Record<string, readonly string[]>> = {
-  ...{ Relu: [], Sigmoid: [], Tanh: [], Softplus: [], Softsign: [] },
-  ...{ LeakyRelu: ['alpha'], Elu: ['alpha'], ThresholdedRelu: ['alpha'], HardSigmoid: ['alpha', 'beta'] },
+  Relu: [],
+  Sigmoid: [],
+  Tanh: [],
+  Softplus: [],
+  Softsign: [],
+  LeakyRelu: ['alpha'],
+  Elu: ['alpha'],
+  ThresholdedRelu: ['alpha'],
+  HardSigmoid: ['alpha', 'beta'],
 };
 
 /**
