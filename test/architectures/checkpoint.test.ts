@@ -175,6 +175,9 @@ describe('configOf', () => {
     const model = describeModel(config);
     expect(model.configOf(uniform(model, 3, 3, 5)).statement).toContain('5 refuses a llama');
     expect(model.configOf(uniform(model, 2, 2, 5)).statement).not.toContain('refuses');
+    // Those of a folder that is refused already are, too.
+    const refused = describeModel({ ...config, num_attention_heads: 3, num_key_value_heads: 3, head_dim: 8 });
+    expect(refused.configOf(uniform(refused, 3, 3, 5)).statement).toContain('5 refuses a llama');
     const gemma = describeModel({ ...GEMMA2, num_key_value_heads: 4 });
     expect(gemma.configOf(uniform(gemma, 3, 3, 5)).statement).toContain('5 refuses a gemma2');
   });

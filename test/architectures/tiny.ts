@@ -171,6 +171,14 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
   },
   'llama, pruned': { config: LLAMA, sizes: blocks([2, 1, 9], [4, 2, 13]) },
   'mistral, sliding window': { config: { ...LLAMA, model_type: 'mistral', ...window } },
+  'mistral, whose layer_types say nothing': {
+    config: {
+      ...LLAMA,
+      model_type: 'mistral',
+      ...window,
+      layer_types: ['full_attention', 'sliding_attention'],
+    },
+  },
   'mistral, full attention': { config: { ...LLAMA, model_type: 'mistral', sliding_window: null } },
   qwen2: { config: { ...LLAMA, model_type: 'qwen2', ...window, use_sliding_window: false } },
   'qwen2, one block with a sliding window': {

@@ -5,7 +5,7 @@ import { common, flag, integer, positive, unsupported } from './config.ts';
 import { FREQUENCIES, gatedBlock, HEAD_FIELDS } from './gated.ts';
 import { ropeOf } from './rope.ts';
 import type { Architecture, Config, Norm } from './types.ts';
-import { slidingWindow } from './window.ts';
+import { slidingWindow, windowOf } from './window.ts';
 
 /** What the relatives do differently. */
 interface Kind {
@@ -40,7 +40,7 @@ const mlpBias = (config: Config) => flag(config, 'mlp_bias', false);
 
 const KINDS: Readonly<Record<string, Kind>> = {
   llama: { qkvBias: attentionBias, outBias: attentionBias, mlpBias, mustDivide: true },
-  mistral: { qkvBias: no, outBias: no, mlpBias: no, kvHeads: 8, window: mistralWindow },
+  mistral: { qkvBias: no, outBias: no, mlpBias: no, kvHeads: 8, window: windowOf },
   qwen2: { qkvBias: () => true, outBias: no, mlpBias: no, window: qwenWindow },
   qwen3: {
     qkvBias: attentionBias,
@@ -118,11 +118,6 @@ export const llama: Architecture = {
     };
   },
 };
-
-// MistralConfig takes 4096 where the field is missing and none where it is null.
-function mistralWindow(config: Config): number | undefined {
-  return slidingWindow(config, 0, () => true);
-}
 
 function phiWindow(config: Config): number | undefined {
   return config.sliding_window == null ? undefined : integer(config, 'sliding_window');

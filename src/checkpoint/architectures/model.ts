@@ -249,7 +249,7 @@ export class LanguageModel {
         [fields.heads.kvHeads]: first.kvHeads,
         [fields.heads.headDim]: headDim,
       };
-    const refused = !this.saysHeads(first.heads);
+    const refused = this.#isRefused(first.heads);
     return {
       config: { ...this.#config, [fields.ffn]: first.ffn, ...heads },
       statement: refused
@@ -261,9 +261,14 @@ export class LanguageModel {
 
   /** Whether config.json can say so many heads of the same size, and transformers reads it. */
   saysHeads(heads: number): boolean {
-    const { fields, sizes, hidden } = this.#description;
-    if (heads === sizes.heads) return true;
-    return fields.heads !== undefined && !(fields.heads.mustDivide && hidden % heads !== 0);
+    const { fields, sizes } = this.#description;
+    return heads === sizes.heads || (fields.heads !== undefined && !this.#isRefused(heads));
+  }
+
+  /** Whether transformers 5 refuses so many heads. */
+  #isRefused(heads: number): boolean {
+    const { fields, hidden } = this.#description;
+    return fields.heads?.mustDivide === true && hidden % heads !== 0;
   }
 
   /** An empty graph with the module's prefix; where it is absent the first, so that messages name the usual. */

@@ -60,10 +60,10 @@ export interface RopeOptions {
 export function ropeOf(config: Config, options: RopeOptions): Rope {
   const { modelType, headDim, maxPositions, layerType } = options;
   const all: Config = { ...section(config, 'rope_scaling'), ...section(config, 'rope_parameters') };
-  const isOwn = layerType !== undefined && isObject(all[layerType]);
+  const own = layerType === undefined ? undefined : all[layerType];
   const parameters: Config = {
     original_max_position_embeddings: config.original_max_position_embeddings, // where Phi-3 has it
-    ...(isOwn ? section(all, layerType) : all),
+    ...(isObject(own) ? own : all),
   };
   const nested = Object.keys(parameters).find((key) => isObject(parameters[key]));
   if (nested !== undefined)

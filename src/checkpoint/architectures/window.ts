@@ -4,13 +4,14 @@ import { integer } from './config.ts';
 import { type Rope, type RopeOptions, ropeOf } from './rope.ts';
 import type { Config } from './types.ts';
 
-/**
- * The window of block i: of those that `layer_types` names, where it is missing of those that slide by the model type's rule. None where
- * the field is null; 4096 where it is missing.
- */
+/** None where the field is null, 4096 where it is missing. */
+export function windowOf(config: Config): number | undefined {
+  return config.sliding_window === null ? undefined : integer(config, 'sliding_window', 4096);
+}
+
+/** The window of block i: of those that `layer_types` names, where it is missing of those that slide by the model type's rule. */
 export function slidingWindow(config: Config, i: number, slides: () => boolean): number | undefined {
-  if (config.sliding_window === null || !isSliding(config, i, slides)) return undefined;
-  return integer(config, 'sliding_window', 4096);
+  return isSliding(config, i, slides) ? windowOf(config) : undefined;
 }
 
 /** Whether block i sees a window, by `layer_types` or the model type's rule. */
