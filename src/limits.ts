@@ -5,6 +5,8 @@ import { OutOfMemoryError } from './errors.ts';
 
 /** Bounds of what is read, counted before anything is allocated. Changes count for what is read afterwards. */
 export interface Limits {
+  /** Bytes of a file behind an address, as they come out of what it is packed in on the way. */
+  downloadBytes: number;
   /** Bytes of config.json and other small JSON files. */
   jsonBytes: number;
   /** Bytes of a model card that are looked at. */
@@ -47,6 +49,8 @@ export interface Limits {
 
 /** The limits in force. */
 export const limits: Limits = {
+  // All that a WebAssembly memory holds, and the engine has to be in it too.
+  downloadBytes: 2 ** 32,
   jsonBytes: 16 * 2 ** 20,
   // The parser of YAML takes a thousand times as much.
   cardBytes: 2 ** 17,

@@ -81,7 +81,8 @@ export async function openInPlace(
   const engine = await engineFor(options);
   if (vocabulary === 0) return { model, engine, ...(await imagesOfFolder(place, inputOf(model), options)) };
   const length = lengthFor(maxPositions, options);
-  const tokenizer = options.tokenizer === undefined ? place : await placeOf(options.tokenizer, 'tokenizer');
+  const tokenizer =
+    options.tokenizer === undefined ? place : await placeOf(options.tokenizer, 'tokenizer', options.signal);
   const guarding = guardOptions(options);
   if (!isEncoder) return { model, engine, ...textSamples(tokenizer, length, guarding) };
   const input = { ...inputOf(model), shape: [length] };
@@ -121,7 +122,10 @@ export async function openModelFile(
   const files = new Set<string>();
   const external = place.externalReader((file) => files.add(file));
   // The metadata may hold the image size that the graph leaves open, so it is read first.
-  const source = await readModel(bytes, { name, external });
+  const source = await readModel(bytes, { name, external }).catch((error) => {
+    options.signal?.throwIfAborted(); // what is beside the model may have to be fetched
+    throw error;
+  });
   const stored = storedPreprocessing(source);
   const side = await readSideFiles(place, stored === undefined, options.onNote);
   const preprocessing = parsePreprocessing(options, stored ?? side.preprocessing);
@@ -159,7 +163,7 @@ export async function openGuarded(
 async function tokensFor(model: OpenedModel, side: SideFiles, options: OpenSettings) {
   const { input, predictsTokens } = model;
   const { tokenizer: given } = options;
-  const tokenizer = given === undefined ? side.tokenizer : await placeOf(given, 'tokenizer');
+  const tokenizer = given === undefined ? side.tokenizer : await placeOf(given, 'tokenizer', options.signal);
   const [seqlen] = input.shape;
   const guarding = guardOptions(options);
   const text = predictsTokens

@@ -4,6 +4,7 @@
 import { blobFolder, type Folder } from '../checkpoint/index.ts';
 import { InputError } from '../errors.ts';
 import type { ReadExternal } from '../graph/index.ts';
+import { limits } from '../limits.ts';
 import { host } from './host.ts';
 
 /** Names in a folder, sorted. */
@@ -66,9 +67,9 @@ function urlOf(text: string): URL {
   }
 }
 
-function behind(url: URL): Place | Promise<Place> {
+function behind(url: URL, signal?: AbortSignal): Place | Promise<Place> {
   if (url.protocol === 'file:') return host.place(url);
-  if (/^https?:$/.test(url.protocol)) return fetched(url);
+  if (/^https?:$/.test(url.protocol)) return fetched(url, signal);
   throw new InputError(
     `"${url}": nothing is read from ${url.protocol}// addresses; download it, and give its path (or https://…)`,
   );
@@ -76,11 +77,13 @@ function behind(url: URL): Place | Promise<Place> {
 
 /**
  * @param name  for what has none of its own
+ * @param signal  ends what is fetched
  * @throws {InputError} where there is nothing at an address, or it is none of these
  */
-export async function placeOf(source: Source, name: string): Promise<Place> {
-  if (typeof source === 'string') return ADDRESS.test(source) ? behind(urlOf(source)) : host.place(source);
-  if (source instanceof URL) return behind(source);
+export async function placeOf(source: Source, name: string, signal?: AbortSignal): Promise<Place> {
+  if (typeof source === 'string')
+    return ADDRESS.test(source) ? behind(urlOf(source), signal) : host.place(source);
+  if (source instanceof URL) return behind(source, signal);
   if (source instanceof Uint8Array || source instanceof Blob) {
     const file = 'name' in source ? String(source.name) : name;
     return within(new Map([[file, blobOf(source)]]), file);
@@ -93,7 +96,7 @@ export async function placeOf(source: Source, name: string): Promise<Place> {
   if (Symbol.iterator in Object(source)) {
     const blobs = new Map<string, Blob>();
     for (const it of source as Iterable<File | URL | readonly [string, Content]>) {
-      const [path, blob] = await entryOf(it);
+      const [path, blob] = await entryOf(it, signal);
       if (blobs.has(path)) throw new InputError(`"${path}": two files are called that`);
       blobs.set(path, blob);
     }
@@ -107,8 +110,11 @@ export async function placeOf(source: Source, name: string): Promise<Place> {
 const blobOf = (content: Content) =>
   content instanceof Uint8Array ? new Blob([content as Uint8Array<ArrayBuffer>]) : content;
 
-async function entryOf(it: File | URL | readonly [string, Content]): Promise<[string, Blob]> {
-  if (it instanceof URL) return [fileName(it), await download(it)];
+async function entryOf(
+  it: File | URL | readonly [string, Content],
+  signal?: AbortSignal,
+): Promise<[string, Blob]> {
+  if (it instanceof URL) return [fileName(it), await download(it, signal)];
   if (it instanceof Blob) {
     // Of a folder that was picked, without the folder itself.
     const [, ...inside] = it.webkitRelativePath?.split('/') ?? [];
@@ -132,25 +138,49 @@ async function gather(folder: DirectoryHandle, path: string, blobs: Map<string, 
   }
 }
 
-const fileName = (url: URL) => decodeURIComponent(url.pathname.split('/').pop()!) || url.host;
+function fileName({ pathname, host }: URL): string {
+  const name = pathname.split('/').pop()!;
+  try {
+    return decodeURIComponent(name) || host;
+  } catch {
+    return name; // a % that escapes nothing
+  }
+}
 
-async function download(url: URL): Promise<Blob> {
-  const response = await fetch(url).catch((cause) => {
-    const { message } = ((cause as Error).cause ?? cause) as Error;
-    throw new InputError(`"${url}": cannot be fetched (${message || 'nothing answers there'})`, { cause });
+async function download(url: URL, signal?: AbortSignal): Promise<Blob> {
+  try {
+    const response = await fetch(url, { signal });
+    if (!response.ok) throw new InputError(`${response.status} ${response.statusText}`);
+    return await new Response(response.body?.pipeThrough(bounded(limits.downloadBytes))).blob();
+  } catch (error) {
+    signal?.throwIfAborted();
+    const { message } = ((error as Error).cause ?? error) as Error;
+    throw new InputError(`"${url}": cannot be fetched (${message || 'nothing answers there'})`, {
+      cause: error,
+    });
+  }
+}
+
+/** What a server sends has no length but what comes, whatever it says before. */
+function bounded(most: number): TransformStream<Uint8Array, Uint8Array> {
+  let bytes = 0;
+  return new TransformStream({
+    transform(chunk, to) {
+      bytes += chunk.length;
+      if (bytes > most) throw new InputError(`more than ${most} bytes, limits.downloadBytes`);
+      to.enqueue(chunk);
+    },
   });
-  if (response.ok) return response.blob();
-  throw new InputError(`"${url}": cannot be fetched (${response.status} ${response.statusText})`);
 }
 
 /** A file behind an address; what it keeps beside it is fetched when it is asked for. */
-async function fetched(url: URL): Promise<Place> {
+async function fetched(url: URL, signal?: AbortSignal): Promise<Place> {
   const name = fileName(url);
   const beside = new Map<string, Promise<Blob>>();
   return {
-    ...within(new Map([[name, await download(url)]]), name),
+    ...within(new Map([[name, await download(url, signal)]]), name),
     externalReader: () => async (location, offset, length) => {
-      if (!beside.has(location)) beside.set(location, download(urlBeside(url, location)));
+      if (!beside.has(location)) beside.set(location, download(urlBeside(url, location), signal));
       return slice(await beside.get(location)!, location, offset, length);
     },
   };

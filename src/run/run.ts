@@ -83,7 +83,7 @@ export async function prune(model: Source, settings: PruneSettings): Promise<Pru
   // Both say what is wrong before anything is opened.
   checkOptions(settings);
   const recipe = parseRecipe(settings);
-  const place = await placeOf(model, 'model.onnx');
+  const place = await placeOf(model, 'model.onnx', settings.signal);
   return closing(async (opened) => {
     // First of all, so that an output that cannot be is found at once.
     const output = opened(await outputFor(place, settings));
@@ -123,7 +123,7 @@ export async function prune(model: Source, settings: PruneSettings): Promise<Pru
  */
 export async function analyze(model: Source, settings: RunSettings): Promise<TradeoffReport> {
   checkOptions(settings);
-  const place = await placeOf(model, 'model.onnx');
+  const place = await placeOf(model, 'model.onnx', settings.signal);
   const of: SizeKind = settings.of ?? ((await modelFile(place)) === undefined ? 'params' : 'macs');
   const recipe = parseRecipe({ ...settings, keep: undefined, of: undefined, [of]: 1 });
   return closing(async (opened) => {
@@ -152,14 +152,17 @@ export async function evaluate(
   settings: ModelOptions & SampleOptions & Pick<RunSettings, 'scratch'> = {},
 ): Promise<Evaluated> {
   checkOptions(settings);
-  const place = await placeOf(model, 'model.onnx');
-  const dataPlace = isDataset(data) ? undefined : await placeOf(data, 'data');
+  const place = await placeOf(model, 'model.onnx', settings.signal);
+  const dataPlace = isDataset(data) ? undefined : await placeOf(data, 'data', settings.signal);
   return closing(async (opened) => {
     const found = await openInPlace(place, { ...settings, data: dataPlace }, opened);
     settings.onKind?.(kindOf(found));
     const samples = isDataset(data)
       ? data
-      : await found.evaluation(dataPlace!, { ...settings, labels: await labelsOf(settings.labels) });
+      : await found.evaluation(dataPlace!, {
+          ...settings,
+          labels: await labelsOf(settings.labels, settings.signal),
+        });
     const { engine } = found;
     const metric = await evaluateModel(found.model, samples, {
       engine,
@@ -208,7 +211,7 @@ export interface Inspected extends Share {
  */
 export async function inspect(model: Source, options: ModelOptions = {}): Promise<Inspected> {
   checkOptions(options);
-  const place = await placeOf(model, 'model.onnx');
+  const place = await placeOf(model, 'model.onnx', options.signal);
   const file = await modelFile(place);
   return closing((opened) =>
     file === undefined ? inspectFolder(place, options, opened) : inspectFile(file, options, opened),
@@ -271,7 +274,7 @@ export async function plan(
   settings: Omit<RunSettings, 'calibration'> & Pick<PruneSettings, 'format' | 'loadable'> & Partial<Machines>,
 ): Promise<Planned> {
   checkOptions(settings);
-  const place = await placeOf(model, 'model.onnx');
+  const place = await placeOf(model, 'model.onnx', settings.signal);
   const file = await modelFile(place);
   return closing(async (opened) => {
     const found = file === undefined ? await describeInPlace(place, settings, opened) : undefined;
@@ -332,7 +335,7 @@ export async function latency(
   options: ModelOptions & { readonly onProgress?: (step: ProgressStep) => void } = {},
 ): Promise<LatencyTable> {
   checkOptions(options);
-  const place = await placeOf(model, 'model.onnx');
+  const place = await placeOf(model, 'model.onnx', options.signal);
   const file = await modelFile(place);
   if (file === undefined)
     throw new InputError(`"${place.path}": latency is measured of ONNX files, not of folders`);
@@ -363,8 +366,8 @@ const isDataset = (data: Source | Dataset): data is Dataset =>
 export const kindOf = ({ preprocessing }: Pick<ModelInPlace, 'preprocessing'>): Kind =>
   preprocessing ? 'images' : 'text';
 
-const labelsOf = async (labels: Source | undefined) =>
-  labels === undefined ? undefined : placeOf(labels, 'labels.csv');
+const labelsOf = async (labels: Source | undefined, signal?: AbortSignal) =>
+  labels === undefined ? undefined : placeOf(labels, 'labels.csv', signal);
 
 async function scratchFor(opened: Opened, scratch: RunSettings['scratch']) {
   return typeof scratch === 'function' ? scratch : host.scratch?.(opened, scratch);
@@ -383,10 +386,10 @@ async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
     typeof settings.queue === 'string' ? opened(await queueAt(settings.queue, settings)) : settings.queue;
   const store = typeof work === 'string' ? opened(await host.store(work, { isShared })) : work;
   const scratch = await scratchFor(opened, settings.scratch);
-  const data = isDataset(calibration) ? undefined : await placeOf(calibration, 'calibration');
+  const data = isDataset(calibration) ? undefined : await placeOf(calibration, 'calibration', signal);
   const found = await openInPlace(place, { ...settings, data }, opened);
   settings.onKind?.(kindOf(found));
-  const labels = await labelsOf(settings.labels);
+  const labels = await labelsOf(settings.labels, signal);
   const samples = data
     ? await found.calibration(data, { samples: settings.samples, labels, seed, sampling, augment })
     : (calibration as Dataset);
@@ -395,8 +398,8 @@ async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
   const measured =
     evaluation === undefined || isDataset(evaluation)
       ? evaluation
-      : await found.evaluation(await placeOf(evaluation, 'evaluation'), {
-          labels: await labelsOf(evaluationLabels),
+      : await found.evaluation(await placeOf(evaluation, 'evaluation', signal), {
+          labels: await labelsOf(evaluationLabels, signal),
           seed,
         });
   const better = settings.force ? undefined : await lookAtUnits(found, data, samples, signal);
