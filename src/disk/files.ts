@@ -21,7 +21,7 @@ import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'nod
 import { InputError, OutOfMemoryError } from '../errors.ts';
 import type { ReadExternal } from '../graph/index.ts';
 import { type JsonObject, parseJsonObject } from '../json.ts';
-import { ADDRESS, type Replacing } from '../run/index.ts';
+import { ADDRESS, type Listing, type Replacing } from '../run/index.ts';
 import { inputError } from '../system.ts';
 import { removeLeftovers, temporaryName } from './temporary.ts';
 
@@ -327,14 +327,14 @@ export async function writeAtomically(
  * Files and folders of a folder, sorted. Links count as what they point to: downloads are links into a cache. Pipes and
  * other special files are among the files: who reads one is told what it is, and not that it is missing.
  */
-export async function list(folder: string): Promise<{ files: string[]; folders: string[] }> {
+export async function list(folder: string): Promise<Required<Listing>> {
   const files: string[] = [];
   const folders: string[] = [];
+  const dangling: string[] = [];
   for (const entry of await readdir(folder, { withFileTypes: true })) {
-    // A dangling link is nothing to read.
     const it = entry.isSymbolicLink() ? await stat(join(folder, entry.name)).catch(() => undefined) : entry;
     if (it?.isDirectory()) folders.push(entry.name);
-    else if (it) files.push(entry.name);
+    else (it ? files : dangling).push(entry.name);
   }
-  return { files: files.sort(), folders: folders.sort() };
+  return { files: files.sort(), folders: folders.sort(), dangling };
 }

@@ -41,15 +41,24 @@ async function listImages(folder: Place) {
   const direct: LabeledFile[] = top.files.filter(isImage).map((path) => ({ path }));
   const nested: LabeledFile[] = [];
   const others = top.files.filter((file) => isVisible(file) && !isImage(file));
+  const dangling = [...(top.dangling ?? [])];
   const deeper: string[] = [];
   for (const [label, name] of classes.entries()) {
-    const { files, folders } = await folder.at(name).list();
+    const { files, folders, dangling: links = [] } = await folder.at(name).list();
     for (const file of files.filter(isImage)) nested.push({ path: `${name}/${file}`, label });
     others.push(...files.filter((file) => isVisible(file) && !isImage(file)));
     deeper.push(...folders.filter(isVisible).map((below) => `${name}/${below}`));
+    dangling.push(...links);
   }
   const files = [...direct, ...nested].sort(byPath);
-  return { files, direct: direct.length, classes: nested.length > 0 ? classes : undefined, others, deeper };
+  return {
+    files,
+    direct: direct.length,
+    classes: nested.length > 0 ? classes : undefined,
+    others,
+    deeper,
+    dangling: dangling.filter(isVisible).length,
+  };
 }
 
 /** How many files of each kind, as `4 .webp, 1 .txt`, the most first. */
@@ -83,14 +92,20 @@ export async function largestImage(
   return largest;
 }
 
+type Listed = Awaited<ReturnType<typeof listImages>>;
+
+const linksText = (dangling: number) => `${dangling} links that lead nowhere`;
+
 /** What a folder without a single image holds instead. */
-function noImages(folder: Place, others: readonly string[], [below]: readonly string[]): InputError {
+function noImages(folder: Place, { others, deeper: [below], dangling }: Listed): InputError {
   const hint =
     below !== undefined
       ? `; its sub-folders hold folders: is "${folder.at(below.split('/')[0]).path}" meant?`
       : others.length > 0
         ? `, but ${kindsOf(others)}: convert them`
-        : '';
+        : dangling > 0
+          ? `, but ${linksText(dangling)}`
+          : '';
   return new InputError(`"${folder.path}": no ${IMAGE_FORMATS} images in the folder${hint}`);
 }
 
@@ -167,14 +182,16 @@ export async function openDataset(place: Place, options: ImageOptions): Promise<
       `"${path}": expected a folder of images or a .npy file, or arrays by the names of the inputs (.npz, .jsonl)`,
     );
 
-  const { files, direct, classes, others, deeper } = await listImages(place);
-  if (files.length === 0) throw noImages(place, others, deeper);
+  const listed = await listImages(place);
+  const { files, direct, classes, others, deeper, dangling } = listed;
+  if (files.length === 0) throw noImages(place, listed);
   const ignored = others.filter(
     (file) => labels === undefined || baseName({ path: file }) !== baseName(labels),
   );
   const skipped = [
     ...(ignored.length > 0 ? [`${ignored.length} files (${kindsOf(ignored)})`] : []),
     ...(deeper.length > 0 ? [`${deeper.length} folders within its sub-folders`] : []),
+    ...(dangling > 0 ? [linksText(dangling)] : []),
   ];
   if (skipped.length > 0)
     options.onNote?.(

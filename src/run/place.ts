@@ -11,6 +11,8 @@ import { host } from './host.ts';
 export interface Listing {
   readonly files: readonly string[];
   readonly folders: readonly string[];
+  /** Links that lead nowhere. */
+  readonly dangling?: readonly string[];
 }
 
 /** A file or a folder, or nothing yet. */

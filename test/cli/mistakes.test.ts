@@ -1,7 +1,15 @@
 // What new users type: every mistake is one line that names the flag or the file and what to do, before any long work, with
 // nothing written.
 
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { encode as encodePng } from 'fast-png';
 import { describe, expect, test } from 'vitest';
@@ -221,11 +229,12 @@ describe.concurrent('a folder of images', () => {
     const data = photos(20, (path) => {
       for (const name of ['a.gif', 'b.gif', 'notes.txt', '.hidden']) writeFileSync(join(path, name), '');
       mkdirSync(join(path, 'sub', 'deeper'), { recursive: true });
+      for (const name of ['a.png', 'sub/b.png', '.c.png']) symlinkSync('nowhere', join(path, name));
     });
     const { code, stderr } = await prune(data);
     expect(code, stderr).toBe(0);
     expect(stderr).toContain(
-      `osscar: "${data}": ignored 3 files (2 .gif, 1 .txt) and 1 folders within its sub-folders; only PNG, JPEG, WebP or AVIF is read (20 images)\n`,
+      `osscar: "${data}": ignored 3 files (2 .gif, 1 .txt) and 1 folders within its sub-folders and 2 links that lead nowhere; only PNG, JPEG, WebP or AVIF is read (20 images)\n`,
     );
   });
 
@@ -244,6 +253,12 @@ describe.concurrent('a folder of images', () => {
     await pruneRefused(
       [MOBILENET, '--calibrate', empty, '--keep', '0.5'],
       /no PNG, JPEG, WebP or AVIF images in the folder, but 1 \.heic/,
+    );
+    const links = newFolder('links');
+    symlinkSync(join(links, 'gone'), join(links, 'a.png'));
+    await pruneRefused(
+      [MOBILENET, '--calibrate', links, '--keep', '0.5'],
+      /images in the folder, but 1 links that lead nowhere$/m,
     );
     const above = newFolder('above');
     cpSync(photos(2), join(above, 'train', 'class'), { recursive: true });
