@@ -59,9 +59,9 @@ export class Calculator {
   multiply(A: Float64Array, B: Float64Array, n: number): Float64Array {
     const kernels = this.#kernels;
     return this.#onMatrix('multiply', A, n, (T) => {
-      const m = B.length / n;
+      const m = B?.length / n;
       if (!Number.isInteger(m)) {
-        throw new ShapeError(`multiply: "B" expected ${n} rows, got ${B.length} values`);
+        throw new ShapeError(`multiply: "B" expected ${n} rows, got ${B?.length} values`);
       }
       const C = kernels.matrix(n, m, 'f64');
       kernels.symmetrize(T);
@@ -134,8 +134,8 @@ export class Calculator {
   }
 
   #onMatrix<R>(operation: string, A: Float64Array, n: number, run: (T: Matrix<'f64'>) => R): R {
-    if (A.length !== n * n) {
-      throw new ShapeError(`${operation}: "A" expected ${n}×${n} = ${n * n} values, got ${A.length}`);
+    if (A?.length !== n * n) {
+      throw new ShapeError(`${operation}: "A" expected ${n}×${n} = ${n * n} values, got ${A?.length}`);
     }
     return this.#kernels.scoped(() => run(this.#kernels.matrix(n, n, 'f64', A)));
   }

@@ -1,6 +1,7 @@
 // The public face of the pool: the same names and results with workers and without, in Node and in browsers.
 
 import { InputError } from '../errors.ts';
+import { expectObject } from '../expect.ts';
 import {
   ADDRESS_SPACE_BYTES,
   chooseSimd,
@@ -9,14 +10,15 @@ import {
   type Simd,
 } from '../kernel/index.ts';
 import { TILE } from '../solve/constants';
-import type {
-  Convolution,
-  Layer,
-  LayerOptions,
-  LayerProblem,
-  LayerRecipe,
-  LayerResult,
-  SolvedLayers,
+import {
+  type Convolution,
+  checkLayers,
+  type Layer,
+  type LayerOptions,
+  type LayerProblem,
+  type LayerRecipe,
+  type LayerResult,
+  type SolvedLayers,
 } from '../solve/index.ts';
 import type { TiledLayer } from '../tiles/layers.ts';
 import { type TiledStatistics, withOwnArrays } from '../tiles/statistics.ts';
@@ -70,6 +72,7 @@ export interface AbortOptions {
  * await session.close();
  */
 export async function openSession(options: SessionOptions = {}): Promise<Session> {
+  expectObject('openSession', 'options', options);
   const { simd: choice = 'auto', maximumBytes = ADDRESS_SPACE_BYTES, workerUrl } = options;
   const { threads = Math.min(platform().concurrency, DEFAULT_THREADS) } = options;
   if (!(Number.isInteger(threads) && threads >= 1 && threads <= MOST_THREADS)) {
@@ -174,12 +177,13 @@ export class Session {
    * Layers that read the same channels, from their statistics to their weights, in one job: as the function `solveLayers`.
    * Statistics on shared memory go to it without a copy.
    */
-  solveLayers(
+  async solveLayers(
     layers: readonly Layer[],
     recipe: LayerRecipe,
     keep?: number,
     options: AbortOptions = {},
   ): Promise<SolvedLayers> {
+    checkLayers('solveLayers', layers, recipe);
     const order = layers.reduce((rows, { fit }) => rows + fit.p, 0);
     return this.#run('solveLayers', [layers, recipe, keep], order, options);
   }
@@ -206,6 +210,9 @@ export class Session {
     keep?: number,
     { signal, memory }: AbortOptions & Pick<TiledOptions, 'memory'> = {},
   ): Promise<SolvedLayers> {
+    checkLayers('solveTiled', [layer], recipe);
+    if (!Array.isArray(layer.fit.tiles))
+      throw new InputError('solveTiled: "fit" expected sums in tiles, of `tiledStatistics`');
     const fit = withOwnArrays(layer.fit);
     if (fit.sumX.length !== fit.p) throw new InputError('solveTiled: the sums have been handed over before');
     const limits = { memory, scratch: this.#scratch };
@@ -213,7 +220,12 @@ export class Session {
   }
 
   /** Prunes one layer: as the function `pruneLayer`. */
-  pruneLayer(problem: LayerProblem, layer: LayerOptions, options: AbortOptions = {}): Promise<LayerResult> {
+  async pruneLayer(
+    problem: LayerProblem,
+    layer: LayerOptions,
+    options: AbortOptions = {},
+  ): Promise<LayerResult> {
+    expectObject('pruneLayer', 'problem', problem);
     return this.#run('pruneLayer', [problem, layer], problem.p, options);
   }
 
@@ -235,13 +247,15 @@ export class Session {
     return this.close();
   }
 
-  #run<N extends Request>(
+  async #run<N extends Request>(
     name: N,
     args: Arguments<N>,
     order: number,
-    { signal }: AbortOptions,
+    options: AbortOptions,
     given?: object,
   ): Promise<Result<N>> {
+    expectObject(name, 'options', options);
+    const { signal } = options;
     return this.#executor.run(name, args, { signal, large: order >= LARGE, given });
   }
 }

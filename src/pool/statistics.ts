@@ -1,7 +1,8 @@
 // A layer's statistics over the threads of a session: each sums some rows of XᵀX over all the calibration data, so
 // that nothing is added up across threads and the bits do not depend on how many there are.
 
-import { ShapeError, WorkerLostError } from '../errors.ts';
+import { InputError, ShapeError, WorkerLostError } from '../errors.ts';
+import { expectObject, expectObjects } from '../expect.ts';
 import type { ConvGeometry } from '../kernel/index.ts';
 import { type Convolution, type Image, type LayerStatistics, type Panel, triangle } from '../solve/index.ts';
 import { countRows } from '../solve/statistics.ts';
@@ -105,6 +106,8 @@ export class SessionStatistics<S extends LayerStatistics | TiledStatistics = Lay
    */
   addImages(geometry: ConvGeometry, x: readonly Image[], y?: readonly Image[]): Promise<void> {
     return this.#next(async () => {
+      checkImages(geometry, x);
+      if (y) expectObjects('statistics', 'y', y);
       if (y && y.length !== x.length) {
         throw new ShapeError(`statistics: "y" expected ${x.length} images, got ${y.length}`);
       }
@@ -165,6 +168,20 @@ export class SessionStatistics<S extends LayerStatistics | TiledStatistics = Lay
       sent[i].catch(() => {}); // awaited below or before the next but one
     }
     await Promise.all(sent);
+  }
+}
+
+/** @throws {InputError} naming what is of another kind than it should be */
+function checkImages(geometry: ConvGeometry, x: readonly Image[]): void {
+  expectObject('statistics', 'geometry', geometry);
+  const { height, width, outHeight, outWidth, kernel, strides, dilations, pads } = geometry;
+  const extents = [height, width, outHeight, outWidth].every((size) => Number.isInteger(size) && size >= 1);
+  if (!(extents && [kernel, strides, dilations, pads].every(Array.isArray)))
+    throw new InputError('statistics: "geometry" expected that of a convolution');
+  expectObjects('statistics', 'x', x);
+  for (const { data } of x) {
+    if (!(data instanceof Float32Array))
+      throw new InputError('statistics: "x" expected images with a Float32Array as "data"');
   }
 }
 

@@ -2,6 +2,7 @@
 // are in assembly/solve/; this file says what is to be done, and what came of it.
 
 import { InputError } from '../errors.ts';
+import { expectObject } from '../expect.ts';
 import type { ElementType, Kernels } from '../kernel/index.ts';
 import { eliminationBytes } from './memory';
 import type { LayerProblem } from './problem.ts';
@@ -61,6 +62,7 @@ export interface Elimination {
  * const { kept, curve } = eliminate(kernels, problem, { keep: 128, wholeCurve: true });
  */
 export function eliminate(kernels: Kernels, problem: LayerProblem, options: EliminationOptions): Elimination {
+  expectObject('eliminate', 'options', options);
   return kernels.scoped(() => eliminateIn(Workspace.of(kernels, problem), problem, options));
 }
 
@@ -136,6 +138,8 @@ export function checkSchedule(
   if (precision !== 'f32' && precision !== 'f64') {
     throw new InputError(`${operation}: precision must be f32 or f64, got ${precision}`);
   }
+  if (!Array.isArray(protect) && !ArrayBuffer.isView(protect))
+    throw new InputError(`${operation}: "protect" expected an array of groups, got ${protect}`);
   const stranger = protect.find((group) => !(Number.isInteger(group) && group >= 0 && group < groups));
   if (stranger !== undefined) {
     throw new InputError(`${operation}: "protect" expected groups from 0 to ${groups - 1}, got ${stranger}`);

@@ -1,6 +1,7 @@
 // From the statistics of layers to their new weights, in one operation: damping, problem, support, refit and bias.
 
-import { ShapeError } from '../errors.ts';
+import { InputError, ShapeError } from '../errors.ts';
+import { expectObject, expectObjects } from '../expect.ts';
 import type { Kernels } from '../kernel/index.ts';
 import { chooseDamping } from './damping.ts';
 import {
@@ -73,7 +74,7 @@ export function solveLayers(
   recipe: LayerRecipe,
   keep?: number,
 ): SolvedLayers {
-  if (layers.length === 0) throw new ShapeError('solveLayers: "layers" expected at least one');
+  checkLayers('solveLayers', layers, recipe);
   const { method = 'osscar' } = recipe;
   const damped = layers.map((layer) => dampedProblem(kernels, layer, recipe, keep));
   const problems = damped.map(({ problem }, i) => freePart(kernels, problem, layers[i]));
@@ -87,6 +88,27 @@ export function solveLayers(
     return { W, bias: refits(method) ? refitBias(problem, W) : undefined, damping };
   });
   return { kept, layers: solved, relativeError: chosen?.relativeError, curve: chosen?.curve };
+}
+
+/** @throws {InputError} naming what is of another kind than it should be, of layers in tiles too */
+export function checkLayers(
+  operation: string,
+  layers: readonly (LayerRows & { readonly fit: { readonly p: number }; readonly heldOut?: object })[],
+  recipe: object,
+): void {
+  expectObjects(operation, 'layers', layers);
+  expectObject(operation, 'recipe', recipe);
+  if (layers.length === 0) throw new ShapeError(`${operation}: "layers" expected at least one`);
+  for (const layer of layers) {
+    const { fit, heldOut } = layer;
+    expectObject(operation, 'fit', fit);
+    if (heldOut) expectObject(operation, 'heldOut', heldOut);
+    for (const name of ['free', 'gone'] as const) {
+      const rows = layer[name];
+      if (rows !== undefined && !(rows instanceof Int32Array && rows.every((row) => row >= 0 && row < fit.p)))
+        throw new InputError(`${operation}: "${name}" expected an Int32Array of rows of ${fit.p}`);
+    }
+  }
 }
 
 function weightsOn(kernels: Kernels, problem: LayerProblem, rows: Int32Array, method: Method): Float64Array {

@@ -7,10 +7,11 @@
 // what it should give.
 
 import { InputError, ShapeError } from '../errors.ts';
+import { expectObject, expectObjects } from '../expect.ts';
 import type { Kernels } from '../kernel/index.ts';
 import { formBytes } from './memory';
 import { triangle } from './triangle.ts';
-import { requireLength, Workspace } from './workspace.ts';
+import { requireGroups, requireLength, Workspace } from './workspace.ts';
 
 /** Sums over the n calibration rows of a layer's inputs X (n × p) and, with a target, of Y (n × m). */
 export interface LayerStatistics {
@@ -103,6 +104,9 @@ export function layerProblem(
   options: ProblemOptions,
 ): LayerProblem {
   const parts: readonly LayerStatistics[] = [statistics].flat();
+  expectObjects('problem', 'statistics', parts);
+  expectObject('problem', 'options', options);
+  if (parts.length === 0) throw new InputError('problem: no calibration rows');
   const [{ p, m, target }] = parts;
   const { groupSize, bias, blend = target ? 1 : 0, damping = DEFAULT_DAMPING, dampDead = false } = options;
   const { H = new Float64Array(triangle(p)) } = options;
@@ -153,14 +157,16 @@ function checkProblem(
 ): void {
   const [{ p, m }] = parts;
   requireLength('H', H, triangle(p));
-  for (const { XtX, target } of parts) {
+  for (const { XtX, sumX, target } of parts) {
     requireLength('XtX', XtX, triangle(p));
-    if (options.blend > 0 && target) requireLength('XtY', target.XtY, p * m);
+    requireLength('sumX', sumX, p);
+    if (!(options.blend > 0 && target)) continue;
+    requireLength('XtY', target.XtY, p * m);
+    requireLength('sumY', target.sumY, m);
   }
   requireLength('W0', W0, p * m);
   if (bias) requireLength('bias', bias, m);
-  if (p % groupSize !== 0)
-    throw new ShapeError(`problem: ${p} rows are not a multiple of the group size ${groupSize}`);
+  requireGroups(p, groupSize);
   checkOptions(parts, options);
 }
 
@@ -187,6 +193,8 @@ export function checkOptions(
  * const { W } = refit(kernels, another, kept);
  */
 export function combineProblems(problems: readonly LayerProblem[]): LayerProblem {
+  expectObjects('combine', 'problems', problems);
+  if (problems.length === 0) throw new ShapeError('combine: "problems" expected at least one');
   if (problems.length === 1) return problems[0];
   const groups = problems[0].groups;
   if (problems.some((problem) => problem.groups !== groups)) {

@@ -1,6 +1,7 @@
 // One layer: choose a support by one of the methods and give the weights that go with it.
 
 import { InputError } from '../errors.ts';
+import { expectObject } from '../expect.ts';
 import type { Kernels } from '../kernel/index.ts';
 import { swapsAtMost } from './constants';
 import {
@@ -98,6 +99,8 @@ export interface LayerResult extends Pick<Elimination, 'kept'>, Omit<Refit, 'dam
  * const { kept, W, relativeError } = pruneLayer(kernels, problem, { keep: 128 });
  */
 export function pruneLayer(kernels: Kernels, problem: LayerProblem, options: LayerOptions): LayerResult {
+  expectObject('prune', 'problem', problem);
+  expectObject('prune', 'options', options);
   const { groups } = problem;
   const { keep, method = 'osscar', search = 'swap' } = options;
   if (!METHODS.includes(method)) {

@@ -1,5 +1,7 @@
 // The best weights on a fixed support: W_S = H_SS⁻¹ G_S, solved afresh in f64.
 
+import { InputError } from '../errors.ts';
+import { expectObject } from '../expect.ts';
 import type { Kernels } from '../kernel/index.ts';
 import type { LayerProblem } from './problem.ts';
 import { Workspace } from './workspace.ts';
@@ -16,6 +18,7 @@ export interface Refit {
 
 /**
  * @param kept  group numbers, ascending
+ * @throws {InputError} where these are none of the problem's
  * @throws {NotPositiveDefiniteError} where H is not positive definite on the support
  *
  * k³/3 + 2k²m flops for k kept rows; of wasm memory `problemBytes` and 8(k² + km).
@@ -24,7 +27,12 @@ export interface Refit {
  * const { W } = refit(kernels, problem, [0, 2, 5]); // rows of the other groups are zero
  */
 export function refit(kernels: Kernels, problem: LayerProblem, kept: readonly number[]): Refit {
-  return refitRows(kernels, problem, groupRows(kept, problem.groupSize));
+  expectObject('refit', 'problem', problem);
+  const { groups, groupSize } = problem;
+  const isGroup = (group: number) => Number.isInteger(group) && group >= 0 && group < groups;
+  if (!Array.isArray(kept) || !kept.every(isGroup))
+    throw new InputError(`refit: "kept" expected groups from 0 to ${groups - 1}, got ${kept}`);
+  return refitRows(kernels, problem, groupRows(kept, groupSize));
 }
 
 /** As `refit`, of rows instead of groups. */
@@ -50,9 +58,11 @@ export function objectiveOf(
  * const bias = refitBias(problem, W);
  */
 export function refitBias(
-  { p, m, means }: Pick<LayerProblem, 'p' | 'm' | 'means'>,
+  problem: Pick<LayerProblem, 'p' | 'm' | 'means'>,
   W: Float64Array,
 ): Float64Array | undefined {
+  expectObject('refitBias', 'problem', problem);
+  const { p, m, means } = problem;
   if (!means) return undefined;
   const bias = Float64Array.from(means.y);
   for (let i = 0; i < p; i++) {

@@ -4,7 +4,7 @@
 import type { Kernels } from '../kernel/index.ts';
 import type { LayerProblem } from './problem.ts';
 import { packed } from './triangle.ts';
-import { expectDefinite, Workspace } from './workspace.ts';
+import { expectDefinite, requireGroups, Workspace } from './workspace.ts';
 
 /** Which rows of W a choice of groups is about. */
 export interface LayerRows {
@@ -45,6 +45,7 @@ export function rowsLeft(
 export function freePart(kernels: Kernels, problem: LayerProblem, rows: LayerRows): LayerProblem {
   const { groupSize, free, gone } = rows;
   if (!free) return problem;
+  requireGroups(free.length, groupSize);
   const { m } = problem;
   const { abi } = kernels;
   const stay = rowsLeft(problem.p, rows, []);

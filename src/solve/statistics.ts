@@ -187,7 +187,7 @@ export function countRows(p: number, m: number, X: ArrayLike<number>, Y?: ArrayL
   const n = X.length / p;
   if (!Number.isInteger(n))
     throw new ShapeError(`statistics: "X" expected rows of ${p}, got ${X.length} values`);
-  if (Y && Y.length !== n * m) {
+  if (Y !== undefined && Y !== null && Y.length !== n * m) {
     throw new ShapeError(`statistics: "Y" expected ${n}×${m}, got ${Y.length} values`);
   }
   return n;

@@ -1,6 +1,7 @@
 // A problem in wasm memory, where the mechanism of assembly/solve/ works on it: what that is told, and what it has found.
 
 import { NotPositiveDefiniteError, ShapeError } from '../errors.ts';
+import { expectObject } from '../expect.ts';
 import type { Abi, Kernels } from '../kernel/index.ts';
 import { formBytes, lines, objectiveBytes, problemBytes, refitBytes, tiledProblemBytes } from './memory';
 import type { LayerProblem } from './problem.ts';
@@ -27,10 +28,15 @@ export class Workspace {
     kernels.abi.createProblem(this.state, p, m, groupSize, solution !== undefined, settled, tiled);
   }
 
-  /** @throws {ShapeError} where H is no triangle */
+  /** @throws {ShapeError} where sizes contradict each other */
   static of(kernels: Kernels, problem: LayerProblem): Workspace {
-    const { p, H, G, W0, rho } = problem;
+    expectObject('problem', 'problem', problem);
+    const { p, m, groupSize, H, G, W0, rho } = problem;
+    requireGroups(p, groupSize);
     requireLength('H', H, triangle(p));
+    requireLength('G', G, p * m);
+    requireLength('W0', W0, p * m);
+    if (rho) requireLength('rho', rho, p);
     const space = new Workspace(kernels, problem);
     const { views } = space;
     views.H.set(H);
@@ -159,10 +165,20 @@ export function spread(values: Float64Array, rows: Int32Array, p: number, m: num
 }
 
 /** @throws {ShapeError} where an array has another length */
-export function requireLength(name: string, { length }: { readonly length: number }, expected: number): void {
-  if (length !== expected) {
-    throw new ShapeError(`problem: "${name}" expected ${expected} values, got ${length}`);
+export function requireLength(
+  name: string,
+  values: { readonly length: number } | undefined,
+  expected: number,
+): void {
+  if (values?.length !== expected) {
+    throw new ShapeError(`problem: "${name}" expected ${expected} values, got ${values?.length ?? values}`);
   }
+}
+
+/** @throws {ShapeError} where groups of so many rows do not make up all */
+export function requireGroups(rows: number, groupSize: number): void {
+  if (!(Number.isInteger(groupSize) && groupSize >= 1 && rows % groupSize === 0))
+    throw new ShapeError(`problem: ${rows} rows are not a multiple of the group size ${groupSize}`);
 }
 
 /** @param pivot  what a kernel returns: 0, or the pivot at which H was not positive definite */
