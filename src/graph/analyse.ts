@@ -7,6 +7,7 @@
 // label becomes coarser; where a Split takes a fused projection apart it is split too. Patterns play no part, and
 // names only where a cache of keys and values enters and leaves the graph.
 
+import { isFloat } from './dtype.ts';
 import type { Label, OpenEdit } from './labels.ts';
 import { type Shapes, sharedKey, sharing } from './linear.ts';
 import type { Model, Use } from './model.ts';
@@ -17,7 +18,7 @@ import type { Operator } from './operators/operator.ts';
 import { type Carrier, called, Propagation } from './propagation.ts';
 import { followSizes, handedOn, isIndifferent } from './sizes.ts';
 import { type Analysis, type Edit, groupBy, type Reader, type Structure } from './structure.ts';
-import { sum } from './tensor.ts';
+import { elements, sum } from './tensor.ts';
 
 export interface AnalysisOptions {
   /** Whether channels that shortcuts tie may be pruned: all layers of the stream lose the same ones. Default false. */
@@ -52,7 +53,44 @@ function visit(state: Propagation, node: NodeProto): void {
   const operator = state.model.operator(node);
   const resizes = [1, 3].some((input) => state.sizes.get(node.input[input] ?? '')?.some(({ axis }) => axis));
   if (operator?.kind === 'source') operator.rule(state, node);
-  else if (resizes || reads(node).some((value) => state.isLabelled(value))) follow(state, node, operator);
+  else if (operator?.kind === 'pass' && isWeight(state, node, 0) && isComputed(state, node)) {
+    followConstant(state, node, operator);
+  } else if (
+    resizes ||
+    reads(node).some((value) => state.isLabelled(value)) ||
+    isSpread(state, node, operator)
+  )
+    follow(state, node, operator);
+}
+
+const isComputed = ({ model }: Propagation, node: NodeProto) =>
+  reads(node).some((value) => !model.tensors.has(value));
+
+function isWeight(state: Propagation, node: NodeProto, input: number): boolean {
+  const tensor = state.constant(node, input);
+  return tensor !== undefined && isFloat(tensor.type) && elements(tensor.dims) > 1;
+}
+
+/** What a node makes of a constant by sizes that are computed can be cut with what it is tied to. */
+function followConstant(state: Propagation, node: NodeProto, operator: Operator): void {
+  const [value] = node.input;
+  for (const [place, extent] of state.dims(value)!.entries()) {
+    if (extent < 2) continue;
+    const axis = state.free(extent);
+    state.slice(axis, node, 0, place);
+    state.mark(value, place, axis);
+  }
+  follow(state, node, operator);
+  state.clear(value); // other nodes may cut it otherwise
+}
+
+/** Whether numbers for all channels meet constants by channel: what comes of them can be cut with what it is tied to. */
+function isSpread(state: Propagation, node: NodeProto, operator?: Operator): boolean {
+  const output = state.dims(node.output[0]);
+  if (operator?.rule !== broadcast || !output) return false;
+  const isSmaller = (value: string) => elements(state.dims(value) ?? output) < elements(output);
+  const computed = node.input.filter((value) => value !== '' && !state.model.tensors.has(value));
+  return computed.every(isSmaller) && node.input.some((_, input) => isWeight(state, node, input));
 }
 
 function follow(state: Propagation, node: NodeProto, operator?: Operator): void {

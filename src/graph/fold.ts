@@ -160,7 +160,7 @@ function isZero(model: Model, value: string): boolean {
 }
 
 /** Removes the nodes that only led to values which nothing reads any more. */
-function removeUnread(model: Model, values: readonly string[]): void {
+export function removeUnread(model: Model, values: readonly string[]): void {
   const gone = new Set<NodeProto>();
   const isRead = (output: string) =>
     model.isOutput(output) || model.uses(output).some(({ node }) => !gone.has(node));

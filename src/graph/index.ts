@@ -2,7 +2,9 @@
 
 export { type AnalysisOptions, analyse } from './analyse.ts';
 export { GraphBuilder } from './build.ts';
+export { computedWeights, withConstants } from './constant.ts';
 export { countMacs, countParameters, type SizeTerms, sizeAt, sizeTerms, type Term } from './count.ts';
+export { type DescribedValue, describeValue } from './describe.ts';
 export type { DataType, FloatType } from './dtype.ts';
 export { foldBatchNormalization, foldConstants } from './fold.ts';
 export { type GradientModel, gradientModel } from './gradient.ts';
@@ -31,7 +33,7 @@ export type { Backward, GradientRule, Layer, LayerDims, Operator, Rule } from '.
 export { called, type Propagation } from './propagation.ts';
 export { quantizedLayers, quantizedText } from './quantized.ts';
 export { type ReadOptions, readModel } from './read.ts';
-export { type DescribedValue, describeValue, shapeOutline, shapeReader } from './shapes.ts';
+export { shapeOutline, shapeReader } from './shapes.ts';
 export { shrink } from './shrink.ts';
 export { loadStored, type ModelOutline, openStored, streamModel } from './stream.ts';
 export {

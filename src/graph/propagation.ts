@@ -83,6 +83,11 @@ export class Propagation {
     this.#axes.set(value, axes);
   }
 
+  /** Takes all labels off a value. */
+  clear(value: string): void {
+    this.#axes.delete(value);
+  }
+
   /** A new label for an axis that no layer makes but that can be cut with one that it is tied to. */
   free(extent: number): Axis {
     const label = new Label(extent, this.patience);

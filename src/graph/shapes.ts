@@ -3,33 +3,16 @@
 
 import { create } from '@bufbuild/protobuf';
 import { valueInfo } from './build.ts';
-import { type DataType, typeFromCode } from './dtype.ts';
+import { describeValue } from './describe.ts';
+import type { DataType } from './dtype.ts';
 import type { Model } from './model.ts';
-import { NodeProtoSchema, type ValueInfoProto, ValueInfoProtoSchema } from './onnx_pb.ts';
+import { NodeProtoSchema, ValueInfoProtoSchema } from './onnx_pb.ts';
 import { part, type ValueInfo } from './subgraph.ts';
 import { elements, type Tensor } from './tensor.ts';
 import { writeModel } from './write.ts';
 
 /** Floating-point constants of no more numbers than this may say shapes: the factors of a Resize, the limits of a Range. */
 const SMALL = 64;
-
-/** What a graph says of one of its inputs or outputs: −1 for an extent that is open, else its name. */
-export interface DescribedValue {
-  readonly name: string;
-  /** As onnxruntime names it; `non-tensor` for sequences and the like. */
-  readonly type: string;
-  readonly dims: readonly (number | string)[];
-}
-
-export function describeValue({ name, type }: ValueInfoProto): DescribedValue {
-  if (type?.value.case !== 'tensorType') return { name, type: 'non-tensor', dims: [] };
-  const { elemType, shape } = type.value.value;
-  const dims = (shape?.dim ?? []).map(({ value }) => {
-    if (value.case === 'dimValue') return Number(value.value);
-    return value.case === 'dimParam' && value.value !== '' ? value.value : -1;
-  });
-  return { name, type: typeFromCode(elemType) ?? 'undefined', dims };
-}
 
 /** What a shape is computed from stays; weights only have one. */
 function isWeight({ type, dims }: Tensor): boolean {

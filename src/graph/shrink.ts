@@ -128,7 +128,7 @@ function changed(tensor: Tensor, { cuts, numbers }: Change): Tensor {
   if (numbers.size > 0) {
     const values = toIntegers(tensor);
     for (const [index, loss] of numbers) values[index] -= loss;
-    return fromIntegers(tensor.name, values, tensor.dims);
+    return fromIntegers(tensor.name, values, tensor.dims, tensor.type === 'int32' ? 'int32' : 'int64');
   }
   let result = tensor;
   for (const [axis, gone] of cuts) {

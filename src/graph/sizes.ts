@@ -117,7 +117,9 @@ function listed(state: Propagation, size: Size): Size {
 
 /** Inputs of which a node gives the sizes as they are. */
 const HANDED_ON = new Map([
+  ['Cast', [0, 0]],
   ['Concat', [0, Number.POSITIVE_INFINITY]],
+  ['Identity', [0, 0]],
   ['Reshape', [0, 0]],
   ['Where', [1, 2]],
 ]);
@@ -236,12 +238,23 @@ function held(state: Propagation, node: NodeProto, value: number, from: readonly
 /** It counts a slower axis too, such as the batch, and is another number in other runs. */
 const isMerged = ({ axis }: Size) => axis !== undefined && (axis.outer > 1 || axis.isMerged === true);
 
-const times = elementwise((state, node, a, b) => {
+function multiplied(state: Propagation, node: NodeProto, a: Size, b: Size): Size | undefined {
   const value = a.value * b.value;
   const axis = a.axis ?? b.axis;
   if (a.axis && b.axis) return held(state, node, value, [a, b]);
   return axis ? { value, axis: { ...axis, extent: value } } : { value, isFixed: a.isFixed && b.isFixed };
-});
+}
+
+const times = elementwise(multiplied);
+
+/** Of all elements, as TensorFlow's exports merge axes before a product of matrices. */
+const product: SizeRule = (state, node, [data]) => {
+  const dims = state.dims(node.output[0]);
+  if (!data || !dims || elements(dims) !== 1) return undefined;
+  let whole: Size | undefined = { value: 1, isFixed: true };
+  for (const size of data) whole = whole && multiplied(state, node, whole, size);
+  return whole && [whole];
+};
 
 const quotient = arithmetic((a, b) => Math.trunc(a / b));
 
@@ -289,19 +302,20 @@ const filled: SizeRule = (_, node, [shape]) => {
   return new Array(length.value).fill({ value, isFixed: length.isFixed });
 };
 
-/** Of a shape, not by one. */
-const reshaped: SizeRule = (state, node) =>
-  state.sizes.get(node.input[0])?.map((size) => listed(state, size));
+/** Of a shape, not by one; where a node gives the elements as they are. */
+const handed: SizeRule = (state, node, [data]) =>
+  (state.sizes.get(node.input[0]) ?? data)?.map((size) => listed(state, size));
 
 const RULES = new Map<string, SizeRule>([
-  ...['Identity', 'Cast', 'Squeeze', 'Unsqueeze'].map((name) => [name, same] as const),
+  ...['Squeeze', 'Unsqueeze'].map((name) => [name, same] as const),
+  ...['Identity', 'Cast', 'Reshape'].map((name) => [name, handed] as const),
   ['Shape', extents],
-  ['Reshape', reshaped],
   ['Gather', pick],
   ['Slice', range],
   ['Transpose', turned],
   ['Concat', concatenated],
   ['Mul', times],
+  ['ReduceProd', product],
   ['Div', divided],
   ['Add', arithmetic((a, b) => a + b)],
   ['Sub', arithmetic((a, b) => a - b)],

@@ -94,10 +94,15 @@ export function toIntegers(tensor: Tensor): number[] {
   throw new UnsupportedModelError(`tensor "${tensor.name}": expected int64 or int32, got ${tensor.type}`);
 }
 
-/** An int64 tensor. */
-export function fromIntegers(name: string, values: readonly number[], dims: readonly number[]): Tensor {
-  const data = BigInt64Array.from(values, BigInt);
-  return { name, type: 'int64', dims: [...dims], bytes: new Uint8Array(data.buffer) };
+/** An int64 tensor, or one of another type of integers. */
+export function fromIntegers(
+  name: string,
+  values: readonly number[],
+  dims: readonly number[],
+  type: 'int64' | 'int32' = 'int64',
+): Tensor {
+  const data = type === 'int32' ? Int32Array.from(values) : BigInt64Array.from(values, BigInt);
+  return { name, type, dims: [...dims], bytes: new Uint8Array(data.buffer) };
 }
 
 /**

@@ -1,4 +1,4 @@
-// Nodes that onnxruntime's optimiser has made of several, taken apart again: layers are fitted to what they give before an
+// Nodes that onnxruntime's optimiser has made of several, and products that Einsum writes as one, taken apart again: layers are fitted to what they give before an
 // activation, and what is written runs elsewhere too. Engines fuse it again when they load it.
 // https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
 
@@ -12,9 +12,10 @@ import {
   attributeOf,
   attributeString,
   copyMessage,
+  isStandard,
 } from './node.ts';
 import { type NodeProto, NodeProtoSchema } from './onnx_pb.ts';
-import { fromFloat32, permute, toFloat64 } from './tensor.ts';
+import { elements, fromFloat32, fromIntegers, permute, toFloat64 } from './tensor.ts';
 
 /** What FusedConv and FusedGemm do to their sum, with the attributes of these operators. */
 const ACTIVATIONS: Readonly<Record<string, readonly string[]>> = {
@@ -30,20 +31,23 @@ const ACTIVATIONS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /**
- * A copy of the model in which FusedConv, FusedGemm and a FusedMatMul of constant weights are the operators of the standard that
- * they stand for, under their names.
+ * A copy of the model in which FusedConv, FusedGemm, and a FusedMatMul or Einsum of constant weights are the operators of the standard
+ * that they stand for, under their names.
  */
 export function unfuse(model: Model): Model {
   const plain = model.clone();
   const weights = new Map<string, string>();
   plain.graph.node = plain.nodes.flatMap((node) => {
+    if (node.opType === 'Einsum' && isStandard(node)) return written(plain, node, weights);
     if (node.domain !== 'com.microsoft') return [node];
     if (node.opType === 'FusedConv') return apart(plain, node, 'Conv');
     if (node.opType === 'FusedGemm') return apart(plain, node, 'Gemm');
     return [node.opType === 'FusedMatMul' ? product(plain, node, weights) : node];
   });
   plain.edited();
-  plain.removeUnused(model.nodes.flatMap(({ opType, input }) => (opType === 'FusedMatMul' ? input : [])));
+  plain.removeUnused(
+    model.nodes.flatMap(({ opType, input }) => (/^(FusedMatMul|Einsum)$/.test(opType) ? input : [])),
+  );
   return plain;
 }
 
@@ -119,4 +123,77 @@ function product(model: Model, node: NodeProto, weights: Map<string, string>): N
   const plain = copyMessage(node);
   Object.assign(plain, { opType: 'MatMul', domain: '', input: [x, weight], attribute: [] });
   return plain;
+}
+
+/**
+ * X·W of an Einsum as a MatMul: axes of X that are summed over become one behind the others, and those that W adds come behind them.
+ *
+ * @param weights  as of `product`
+ */
+function written(model: Model, node: NodeProto, weights: Map<string, string>): NodeProto[] {
+  const [terms, result] = attributeString(node, 'equation', '').replaceAll(' ', '').split('->');
+  const [left, right] = (terms ?? '').split(',');
+  const place = node.input.findIndex((name) => model.tensors.has(name));
+  const tensor = model.tensors.get(node.input[place] ?? '');
+  if (!tensor || !isFloat(tensor.type) || node.input.length !== 2 || !left || !right || !result)
+    return [node];
+  const [x, W] = place === 0 ? [right, left] : [left, right];
+  const summed = [...x].filter((letter) => !result.includes(letter));
+  const rows = [...x].filter((letter) => result.includes(letter));
+  const added = [...W].filter((letter) => !x.includes(letter));
+  const isPlain = [x, W, result].every(
+    (term) => /^[a-zA-Z]+$/.test(term) && new Set(term).size === term.length,
+  );
+  // No axis of W is one of a batch, none of either is summed over alone, and W is no table that is read otherwise too.
+  const isProduct =
+    summed.length > 0 &&
+    rows.length > 0 &&
+    [...summed, ...added].sort().join('') === [...W].sort().join('') &&
+    [...rows, ...added].sort().join('') === [...result].sort().join('') &&
+    model.uses(tensor.name).every((use) => use.node.opType === 'Einsum');
+  if (!isPlain || !isProduct || W.length !== tensor.dims.length) return [node];
+  const order = [...summed, ...added].map((letter) => W.indexOf(letter));
+  const dims = order.map((axis) => tensor.dims[axis]);
+  const [p, m] = [dims.slice(0, summed.length), dims.slice(summed.length)].map(elements);
+  const key = JSON.stringify([tensor.name, order, p]);
+  const weight = weights.get(key) ?? model.fresh(`${tensor.name}.plain`);
+  weights.set(key, weight);
+  model.tensors.set(weight, { ...permute(tensor, order), name: weight, dims: [p, m] });
+
+  const steps: NodeProto[] = [];
+  let [value] = node.input.filter((_, input) => input !== place);
+  const step = (opType: string, more: readonly string[], attribute: NodeProto['attribute'] = []) => {
+    const name = opType === 'MatMul' ? node.name : model.fresh(`${node.name}.${opType}`);
+    const output = model.fresh(`${name}.output`);
+    steps.push(
+      create(NodeProtoSchema, { name, opType, input: [value, ...more], output: [output], attribute }),
+    );
+    value = output;
+  };
+  const turn = (from: readonly string[], to: readonly string[]) => {
+    if (from.join('') !== to.join(''))
+      step(
+        'Transpose',
+        [],
+        [
+          attributeOf(
+            'perm',
+            to.map((letter) => from.indexOf(letter)),
+          ),
+        ],
+      );
+  };
+  const reshape = (last: readonly number[]) => {
+    const shape = [...rows.map(() => 0), ...last];
+    const name = model.fresh(`${node.name}.shape`);
+    model.tensors.set(name, fromIntegers(name, shape, [shape.length]));
+    step('Reshape', [name]);
+  };
+  turn([...x], [...rows, ...summed]);
+  if (summed.length > 1) reshape([p]);
+  step('MatMul', [weight]);
+  if (added.length !== 1) reshape(dims.slice(summed.length));
+  turn([...rows, ...added], [...result]);
+  steps[steps.length - 1].output = [...node.output];
+  return steps;
 }

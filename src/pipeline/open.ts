@@ -32,6 +32,7 @@ import {
   type WrittenModel,
 } from '../graph/index.ts';
 import { checkValues } from '../limits.ts';
+import { computeConstants } from './constants.ts';
 import {
   extentsOf,
   type InputDims,
@@ -62,7 +63,7 @@ export interface OpenedModel extends Required<ModelSize> {
   readonly name: string;
   /** As in the file. */
   readonly source: Model;
-  /** Fused nodes taken apart, BatchNormalization folded into the layers before it, constants folded: what is analysed and pruned. */
+  /** Fused nodes taken apart, constants computed, BatchNormalization folded into the layers before it: what is analysed and pruned. */
   readonly model: Model;
   readonly input: ModelInput;
   /** Shapes and types of every value in a run of one sample (or of the fixed batch). */
@@ -117,8 +118,9 @@ export async function openParsed(
       `${name}: onnxruntime has laid its convolutions out for the processor that it was optimised on (com.microsoft.nchwc); save it with the optimisation level "extended", not "all"`,
     );
   }
-  const model = foldBatchNormalization(foldConstants(unfuse(source)));
   try {
+    const plain = await computeConstants(engine, foldConstants(unfuse(source)));
+    const model = foldBatchNormalization(plain);
     const input = sizedInput(declaredInput(model, inputs, dims), model, size);
     const batch = input.fixedBatch || 1;
     const shown = await probe(engine, model, input, [batch, ...input.shape]);

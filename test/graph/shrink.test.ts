@@ -58,6 +58,30 @@ const steps = (b: OnnxBuilder, d: number) => {
   return b.add(b.node('MatMul', [x, b.weight([d, 7], 0.5)], {}, { channels: 7 }), b.weight([7], 0.3));
 };
 
+const count = (b: OnnxBuilder, x: string, place: number) =>
+  b.node('Gather', [b.node('Shape', [x]), b.integers([place])]);
+
+/** LayerNormalization of the last axis as TensorFlow writes it: the scale is multiplied into the deviation first. */
+function scaledNorm(b: OnnxBuilder, x: string): string {
+  const mean = (y: string) => b.node('ReduceMean', [y], { axes: [2], keepdims: 1 });
+  const [m, c] = [mean(x), b.channels(x)];
+  const centred = b.node('Sub', [x, m]);
+  const deviation = b.node('Sqrt', [b.add(mean(b.mul(centred, centred)), b.floats([1e-5], []))]);
+  const scale = b.mul(b.node('Reciprocal', [deviation]), b.weight([c], 0.4, 1));
+  return b.add(b.mul(x, scale), b.node('Sub', [b.weight([c], 0.3), b.mul(m, scale)]));
+}
+
+/** A product of rows that are merged, as TensorFlow writes it: sizes are multiplied, and taken from the same list. */
+function tensordot(b: OnnxBuilder, x: string, m: number): string {
+  const [rows, inputs] = [[0, 1], [2]].map((places) =>
+    b.node('Gather', [b.node('Shape', [x]), b.integers(places)]),
+  );
+  const [n, c] = [rows, inputs].map((sizes) => b.node('ReduceProd', [sizes], { axes: [0], keepdims: 1 }));
+  const merged = b.node('Reshape', [x, b.node('Concat', [n, c], { axis: 0 })]);
+  const product = b.node('MatMul', [merged, b.weight([b.channels(x), m], 0.4)], {}, { channels: m });
+  return b.node('Reshape', [product, b.node('Concat', [rows, b.integers([m])], { axis: 0 })]);
+}
+
 /** Graphs by what they exercise, with the number of structures that can be pruned. */
 const GRAPHS: Record<
   string,
@@ -98,6 +122,61 @@ const GRAPHS: Record<
       const wide = b.node('Concat', [x, y, b.node('Neg', [x])], { axis: 1 }, { channels: 16 });
       const large = channelsFirst(b, normal(b, channelsLast(b, wide)));
       return head(b, b.conv(large, 7, 1));
+    },
+  },
+  'constants that get as many axes as an image and its number of channels': {
+    prunable: 2,
+    build: (b) => {
+      const x = b.relu(b.conv(image(b), 8, 3));
+      const one = b.integers([1]);
+      const wide = (of: string) =>
+        b.node('Reshape', [of, b.node('Concat', [one, count(b, x, 1), one, one], { axis: 0 })]);
+      const y = b.add(b.mul(wide(b.weight([8], 0.4, 1)), x), wide(b.weight([8], 0.3)));
+      return head(b, b.relu(b.conv(y, 5, 3)));
+    },
+  },
+  'a table of positions that is resized to an image': {
+    prunable: 2,
+    build: (b) => {
+      const x = b.relu(b.conv(image(b), 6, 3));
+      const size = b.node('Concat', [b.integers([1, 6]), count(b, x, 2), count(b, x, 3)], { axis: 0 });
+      const positions = b.node('Resize', [b.weight([1, 6, 3, 3], 0.5), '', '', size], { mode: 'linear' });
+      return head(b, b.relu(b.conv(b.add(positions, x), 5, 1)));
+    },
+  },
+  'a LayerNormalization and products of merged rows as TensorFlow writes them': {
+    prunable: 3,
+    dims: [2, 4, 8],
+    build: (b) => {
+      const x = scaledNorm(b, tensordot(b, b.sequence(8), 6));
+      const y = tensordot(b, b.relu(tensordot(b, x, 10)), 7);
+      return b.output(b.matmul(scaledNorm(b, b.relu(y)), 3));
+    },
+  },
+  'numbers of channels of 32 bits in a shape': {
+    prunable: 2,
+    build: (b) => {
+      const x = b.relu(b.conv(image(b), 6, 3));
+      const mean = b.node('ReduceMean', [x], { axes: [2, 3], keepdims: 0 });
+      const int32 = (value: string) => b.node('Cast', [value], { to: 6 });
+      const ones = b.integers([1, 1], 'int32');
+      const shape = b.node('Concat', [int32(count(b, mean, 0)), b.integers([6], 'int32'), ones], { axis: 0 });
+      const scale = b.node('Reshape', [mean, b.node('Cast', [shape], { to: 7 })]);
+      return head(b, b.relu(b.conv(b.mul(x, b.node('Sigmoid', [scale])), 5, 1)));
+    },
+  },
+  'normalisations of one group, either way': {
+    prunable: 3,
+    opset: 21,
+    build: (b) => {
+      const x = b.relu(b.conv(image(b), 6, 3));
+      const flat = b.node('Reshape', [x, b.integers([0, 1, -1])]);
+      const scales = [b.floats([1.5]), b.floats([0.2])];
+      const normal = b.node('InstanceNormalization', [flat, ...scales]);
+      const y = b.relu(b.conv(b.node('Reshape', [normal, b.node('Shape', [x])]), 8, 3));
+      const group = [y, b.weight([8], 0.4, 1), b.weight([8], 0.3)];
+      const z = b.conv(b.node('GroupNormalization', group, { num_groups: 1 }), 7, 3);
+      return head(b, b.relu(z));
     },
   },
   'GroupNormalization and LpNormalization': {

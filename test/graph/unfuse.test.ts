@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { linearMaps, type Model, readModel, unfuse, writeModel } from '../../src/graph/index.ts';
 import { AttributeProto_AttributeType, AttributeProtoSchema } from '../../src/graph/onnx_pb.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
-import { difference, randomValue, runModel, shapesOf } from './running.ts';
+import { difference, randomValue, run, runModel, shapesOf } from './running.ts';
 
 const MICROSOFT = { domain: 'com.microsoft' };
 const input = randomValue([2, 3, 7, 6]);
@@ -84,4 +84,38 @@ describe('unfuse', () => {
     const model = await readModel(b.output(y).build());
     expect(writeModel(unfuse(model)).model).toEqual(writeModel(model).model);
   });
+
+  it.each([
+    ['abc,cde->abde', [2, 3, 6], [6, 2, 4]],
+    ['abcd,cde->abe', [2, 3, 4, 2], [4, 2, 5]],
+    ['abcd,ced->abe', [2, 3, 4, 2], [4, 5, 2]],
+    ['abc,dc->adb', [2, 3, 6], [5, 6]],
+    ['acb,dc->abd', [2, 6, 3], [5, 6]],
+    ['abc,c->ab', [2, 3, 6], [6]],
+  ])('makes a product of matrices of Einsum %s', async (equation, dims, weight) => {
+    const b = new OnnxBuilder();
+    const x = b.feed('input', ['n', ...dims.slice(1)]);
+    const W = b.weight(weight, 0.5);
+    const uses = [1, 2].map(() => b.node('Einsum', [x, W], { equation }));
+    const model = await readModel(b.output(uses[0]).output(uses[1]).build());
+    const result = unfuse(model);
+    const outputs = (of: Model) => run(writeModel(of).model, { input: randomValue(dims) });
+    const [wanted, got] = [await outputs(model), await outputs(result)];
+    for (const name of Object.keys(wanted)) expect(difference(wanted[name], got[name])).toBeLessThan(1e-6);
+    expect(result.nodes.filter(({ opType }) => opType === 'MatMul').map(({ name }) => name)).toEqual(uses);
+    const [map] = linearMaps(result, await shapesOf(result, randomValue(dims)));
+    expect(map.others).toHaveLength(1);
+    expect(result.tensors.has(W)).toBe(false);
+  });
+
+  it.each(['abc,abd->acd', 'abc,bcd->abd', 'abc,cd->abc'])(
+    'leaves Einsum %s, which is no product of rows and weights',
+    async (equation) => {
+      const b = new OnnxBuilder();
+      const x = b.feed('input', ['n', 2, 2]);
+      const W = b.weight([2, 2, 2], 0.5);
+      const model = await readModel(b.output(b.node('Einsum', [x, W], { equation })).build());
+      expect(unfuse(model).nodes.map(({ opType }) => opType)).toEqual(['Einsum']);
+    },
+  );
 });

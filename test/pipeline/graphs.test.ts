@@ -34,6 +34,11 @@ const head = (b: OnnxBuilder, x: string) => b.output(b.gemm(b.flatten(b.globalAv
 /** Six rows of eight features. */
 const rows = (b: OnnxBuilder) => b.node('Identity', [b.feed('input', ['n', 6, 8])], {}, { channels: 8 });
 const zero = (b: OnnxBuilder) => b.integers([0]);
+/** Of a table, as many rows as another value has. */
+const positions = (b: OnnxBuilder, x: string, width: number) => {
+  const length = b.node('Unsqueeze', [b.node('Gather', [b.node('Shape', [x]), b.index(1)]), zero(b)]);
+  return b.node('Slice', [b.weight([1, 32, width], 1), zero(b), length, b.integers([1])]);
+};
 const relu6 = (b: OnnxBuilder, x: string) => b.node('Clip', [x, b.floats([0], []), b.floats([6], [])]);
 
 /** Graphs by what they exercise, with the groups of the structures that can be pruned. */
@@ -72,14 +77,11 @@ const GRAPHS: Record<string, { groups: number[]; shape?: number[]; build: (b: On
       },
     },
     'positions that are cut out of a table': {
-      groups: [12],
+      groups: [12, 10],
       shape: [6, 8],
       build: (b) => {
         const x = rows(b);
-        const length = b.node('Unsqueeze', [b.node('Gather', [b.node('Shape', [x]), b.index(1)]), zero(b)]);
-        const table = b.weight([1, 32, 10], 1);
-        const positions = b.node('Slice', [table, zero(b), length, b.integers([1])]);
-        const y = b.add(b.matmul(b.relu(b.matmul(x, 12)), 10), positions);
+        const y = b.add(b.matmul(b.relu(b.matmul(x, 12)), 10), positions(b, x, 10));
         return b.output(b.matmul(b.relu(y), 5));
       },
     },
@@ -87,10 +89,11 @@ const GRAPHS: Record<string, { groups: number[]; shape?: number[]; build: (b: On
       groups: [12, 16],
       shape: [6, 8],
       build: (b) => {
-        const places = b.weight([1, 6, 4], 1);
-        const hidden = b.node('MatMul', [places, b.weight([4, 16], 0.7)], {}, { channels: 16 });
+        const x = rows(b);
+        const weights = b.weight([4, 16], 0.7);
+        const hidden = b.node('MatMul', [positions(b, x, 4), weights], {}, { channels: 16 });
         const bias = b.matmul(b.relu(hidden), 10);
-        const y = b.add(b.matmul(b.relu(b.matmul(rows(b), 12)), 10), bias);
+        const y = b.add(b.matmul(b.relu(b.matmul(x, 12)), 10), bias);
         return b.output(b.matmul(b.relu(y), 5));
       },
     },

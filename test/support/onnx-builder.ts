@@ -99,8 +99,8 @@ export class OnnxBuilder {
     return this.#graph.tensor(fromFloat32(Float32Array.from(values), dims, like));
   }
 
-  integers(values: readonly number[]): string {
-    return this.#graph.tensor(fromIntegers(this.#name('i'), values, [values.length]));
+  integers(values: readonly number[], type: 'int64' | 'int32' = 'int64'): string {
+    return this.#graph.tensor(fromIntegers(this.#name('i'), values, [values.length], type));
   }
 
   index(value: number): string {

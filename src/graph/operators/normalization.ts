@@ -1,5 +1,6 @@
 // Operators that normalise: over some axes, or with constants per channel.
 
+import { describeValue } from '../describe.ts';
 import type { Axis } from '../labels.ts';
 import { attributeInt } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
@@ -23,14 +24,30 @@ export const batchNormalization: Rule = (state, node) => {
 
 export const instanceNormalization: Rule = (state, node) => {
   const axis = state.axes(node.input[0])[1];
+  if (!axis) return normaliseAll(state, node);
   state.pinOthers(node.input[0], 1, `${called(node)} normalises the axis`);
-  if (!axis) return;
   if (!state.constant(node, 1) || !state.constant(node, 2))
     return state.pin(axis, `${called(node)} has computed scales`);
   state.slice(axis, node, 1, 0);
   state.slice(axis, node, 2, 0);
   state.mark(node.output[0], 1, axis);
 };
+
+/** A single group of channels, with the positions of each: what exporters make of a GroupNormalization of one group. */
+function normaliseAll(state: Propagation, node: NodeProto): void {
+  const isOpen = state.model.inputs.some((input) =>
+    describeValue(input).dims.some((dim, place) => place > 0 && typeof dim !== 'number'),
+  );
+  for (const [place, axis] of state.labelled(node.input[0])) {
+    if (place === 0) state.mark(node.output[0], place, axis);
+    else if (isOpen) state.pin(axis, `${called(node)} normalises the axis, of a size that is left open`);
+    else {
+      const port: Port = { index: 0, axis: place };
+      state.normalise(axis, node, [port], [port]);
+      state.mark(node.output[0], place, axis);
+    }
+  }
+}
 
 /** GroupNormalization: groups go whole. The scale and the shift are by channel, before opset 21 by group. */
 export const groupNormalization: Rule = (state, node) => {
@@ -39,8 +56,9 @@ export const groupNormalization: Rule = (state, node) => {
   if (!axis) return;
   const count = attributeInt(node, 'num_groups', 1);
   const parameters = [1, 2].map((input) => state.constant(node, input)?.dims[0] ?? 0);
-  if (axis.outer > 1 || parameters.includes(0) || axis.label.coarsen(count) < 2)
+  if (axis.outer > 1 || parameters.includes(0) || (count > 1 && axis.label.coarsen(count) < 2))
     return state.pin(axis, `${called(node)} ${OVER}`);
+  if (count === 1) return normaliseGroup(state, node, axis, parameters);
   for (const [i, extent] of parameters.entries()) state.slice({ ...axis, extent }, node, i + 1, 0);
   state.edit(
     { ...axis, extent: count },
@@ -49,6 +67,23 @@ export const groupNormalization: Rule = (state, node) => {
   );
   state.mark(node.output[0], 1, axis);
 };
+
+/** One group of all channels. */
+function normaliseGroup(
+  state: Propagation,
+  node: NodeProto,
+  axis: Axis,
+  parameters: readonly number[],
+): void {
+  const ports: Port[] = [{ index: 0, axis: 1 }];
+  for (const [i, extent] of parameters.entries()) {
+    if (extent === 1) continue; // one for all channels
+    state.slice(axis, node, i + 1, 0);
+    ports.push({ index: i + 1, axis: 0 });
+  }
+  state.normalise(axis, node, ports, [{ index: 0, axis: 1 }]);
+  state.mark(node.output[0], 1, axis);
+}
 
 /** Softmax and its kin normalise over an axis; before opset 13 over everything from it on. */
 export const softmax: Rule = (state, node) => {

@@ -28,6 +28,9 @@ export function tie(state: Propagation, node: NodeProto, operands: readonly Oper
       else fixed = value;
     }
   }
+  if (!joined && fixed === undefined && constants.length > 0 && constants.length < operands.length) {
+    joined = state.free(extent); // numbers for all channels beside constants by channel
+  }
   if (!joined) return undefined;
   if (fixed !== undefined)
     state.pin(joined, `${called(node)} ties it to "${fixed}", whose channels no layer makes`);
@@ -49,6 +52,9 @@ export function join(state: Propagation, node: NodeProto, a: Axis, b: Axis): Axi
   const [left, right] = [a.label.root(), b.label.root()];
   if (left === right && a.outer === b.outer) return a;
   const hadGroups = left.groups > 1 && right.groups > 1;
+  const areMade = [left, right].every((label) =>
+    label.leaves().some(({ producers }) => producers.length > 0),
+  );
   if (a.outer !== b.outer || left === right || !left.union(right)) {
     for (const axis of [a, b]) state.pin(axis, `${called(node)} ties channels of different sizes`);
     return a;
@@ -56,7 +62,7 @@ export function join(state: Propagation, node: NodeProto, a: Axis, b: Axis): Axi
   const joined = { ...a, label: left.root() };
   if (hadGroups && joined.label.groups === 1)
     state.pin(joined, `${called(node)} ties channels of different sizes`);
-  if (state.model.operator(node)?.sum) {
+  if (areMade && state.model.operator(node)?.sum) {
     for (const leaf of joined.label.leaves()) leaf.shortcuts.push(called(node));
   }
   return joined;

@@ -1,0 +1,79 @@
+// Weights that nodes compute from constants alone: standardised or normalised ones, biases put together of several. As constants
+// they can be solved for; an engine computes them.
+
+import { isFloat } from './dtype.ts';
+import { removeUnread } from './fold.ts';
+import type { Model } from './model.ts';
+import { captured, isStandard } from './node.ts';
+import type { NodeProto } from './onnx_pb.ts';
+import { groupBy } from './structure.ts';
+import { elements, type Tensor } from './tensor.ts';
+
+/** They give other numbers every time, or hold weights that are quantised and stay so. */
+const OTHERS = /^(Random|Bernoulli|Multinomial|DequantizeLinear)/;
+
+/** Values that other nodes read, and all the weights that they are computed from. */
+export interface ComputedWeights {
+  readonly values: readonly string[];
+  readonly sources: readonly Tensor[];
+}
+
+/**
+ * What is computed from weights alone, in groups that have none in common. Groups with a weight that is read otherwise too, as a
+ * tied embedding is, are left out.
+ */
+export function computedWeights(model: Model): ComputedWeights[] {
+  const parents = new Map<string, string>(); // of all that constants lead to, and of the weights among these
+  const root = (name: string): string => {
+    let top = name;
+    for (let next = parents.get(top); next !== undefined && next !== top; next = parents.get(top)) {
+      parents.set(top, parents.get(next) ?? next);
+      top = next;
+    }
+    return top;
+  };
+  const made = new Set<NodeProto>();
+  for (const node of model.nodes) {
+    const inputs = node.input.filter((value) => value !== '');
+    const isConstant = inputs.every((value) => model.tensors.has(value) || parents.has(value));
+    const isPlain = isStandard(node) && !OTHERS.test(node.opType) && captured(node).length === 0;
+    if (!isConstant || !isPlain || inputs.length === 0) continue;
+    made.add(node);
+    const [first, ...more] = [
+      ...node.output.filter((value) => value !== ''),
+      ...inputs.filter(isJoined(model)),
+    ];
+    for (const name of [first, ...more]) if (!parents.has(name)) parents.set(name, name);
+    for (const name of more) parents.set(root(name), root(first));
+  }
+  const isRead = (name: string) =>
+    model.isOutput(name) || model.uses(name).some(({ node }) => !made.has(node));
+  const isNamed = (name: string) => model.uses(name).some(({ index }) => index < 0); // by a graph inside a node
+  return [...groupBy([...parents.keys()], root).values()].flatMap((names) => {
+    const sources = names.flatMap((name) => model.tensors.get(name) ?? []);
+    const values = names.filter((name) => !model.tensors.has(name) && isRead(name) && !isNamed(name));
+    const isShared = sources.some(({ name }) => isRead(name));
+    return sources.length > 0 && values.length > 0 && !isShared ? [{ values, sources }] : [];
+  });
+}
+
+/** Values, and constants of several numbers; one number, as an epsilon, says nothing of what belongs together. */
+const isJoined = (model: Model) => (name: string) => {
+  const tensor = model.tensors.get(name);
+  return !tensor || (isFloat(tensor.type) && elements(tensor.dims) > 1);
+};
+
+/** A copy of the model that has these constants in the place of what computes them. */
+export function withConstants(model: Model, constants: readonly Tensor[]): Model {
+  const folded = model.clone();
+  for (const tensor of constants) {
+    const name = folded.fresh(`${tensor.name}.constant`);
+    folded.tensors.set(name, { ...tensor, name });
+    folded.redirect(tensor.name, name);
+  }
+  removeUnread(
+    folded,
+    constants.map(({ name }) => name),
+  );
+  return folded;
+}

@@ -1,0 +1,47 @@
+// Weights that a model computes from constants alone become constants when it is opened.
+
+import type { Engine } from '../engine/index.ts';
+import {
+  computedWeights,
+  elements,
+  fromFloat32,
+  type Model,
+  part,
+  sum,
+  type Tensor,
+  withConstants,
+} from '../graph/index.ts';
+import { loadModel } from './load.ts';
+
+/** The same model with weights in the place of what computes them, where these are not more numbers than what they are made of. */
+export async function computeConstants(engine: Engine, model: Model): Promise<Model> {
+  const groups = computedWeights(model);
+  if (groups.length === 0) return model;
+  const values = groups.flatMap((group) => group.values);
+  const session = await loadModel(engine, part(model, [], values, { shapes: new Map(), types: new Map() }));
+  try {
+    const described = new Map(session.outputs.map((output) => [output.name, output]));
+    const floats = groups.map((group) => ({
+      most: sum(group.sources.map(({ dims }) => elements(dims))),
+      outputs: group.values
+        .map((name) => described.get(name)!)
+        .filter(({ type }) => /^float(32|16)$/.test(type)),
+    }));
+    const small = floats.flatMap(({ most, outputs }) => {
+      const dims = outputs.flatMap(({ dims }) => (dims.length > 0 ? [dims] : []));
+      return sum(dims.map((own) => elements(own as number[]))) <= most ? outputs : [];
+    });
+    if (small.length === 0) return model;
+    const results = await session.run(
+      {},
+      small.map(({ name }) => name),
+    );
+    const constants = small.map(({ name, type }): Tensor => {
+      const { data, dims } = results[name];
+      return fromFloat32(data, dims, { name, type: type as Tensor['type'] });
+    });
+    return withConstants(model, constants);
+  } finally {
+    await session.release();
+  }
+}

@@ -1,0 +1,113 @@
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { describe, expect, it } from 'vitest';
+import { openEngine } from '../../src/engine/index.ts';
+import { valueInfo } from '../../src/graph/build.ts';
+import { type Model, readModel, shrink } from '../../src/graph/index.ts';
+import { checkGraph } from '../../src/graph/model.ts';
+import {
+  AttributeProtoSchema,
+  GraphProtoSchema,
+  AttributeProto_AttributeType as Kind,
+  ModelProtoSchema,
+  NodeProtoSchema,
+} from '../../src/graph/onnx_pb.ts';
+import { computeConstants } from '../../src/pipeline/constants.ts';
+import { openModel } from '../../src/pipeline/index.ts';
+import { mask } from '../graph/masking.ts';
+import { difference, randomChannels, randomValue, runModel } from '../graph/running.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { random } from '../support/random.ts';
+
+const engine = await openEngine({ threads: 1 });
+const head = (b: OnnxBuilder, x: string) => b.output(b.gemm(b.flatten(b.globalAveragePool(x)), 5));
+
+/** Weights as a network has them that standardises its own: the mean and the deviation of each filter are taken out. */
+function standardised(b: OnnxBuilder, m: number, c: number): string {
+  const W = b.weight([m, c, 3, 3], 0.4, 0.1);
+  const mean = (of: string) => b.node('ReduceMean', [of], { axes: [1, 2, 3], keepdims: 1 });
+  const centred = b.node('Sub', [W, mean(W)]);
+  const variance = b.add(mean(b.mul(centred, centred)), b.floats([1e-5], []));
+  return b.node('Div', [centred, b.node('Sqrt', [variance])]);
+}
+
+const conv = (b: OnnxBuilder, x: string, W: string, channels: number, bias: readonly string[] = []) =>
+  b.node('Conv', [x, W, ...bias], { pads: [1, 1, 1, 1] }, { channels });
+
+async function folded(b: OnnxBuilder): Promise<{ before: Model; after: Model }> {
+  const before = await readModel(b.build());
+  return { before, after: await computeConstants(engine, before) };
+}
+
+const operators = ({ nodes }: Model) => nodes.map(({ opType }) => opType);
+
+describe('weights that are computed from constants', () => {
+  it('are pruned, with the layers and biases that they are of', async () => {
+    const b = new OnnxBuilder();
+    const bias = b.node('Concat', [b.weight([3], 0.3), b.weight([5], 0.3)], { axis: 0 });
+    const x = b.relu(conv(b, b.input([3, 8, 8]), standardised(b, 8, 3), 8, [bias]));
+    const bytes = head(b, b.relu(conv(b, x, standardised(b, 6, 8), 6))).build();
+    const source = await readModel(bytes);
+    const { model, analysis } = await openModel(bytes, { engine });
+    const prunable = analysis.structures.filter((structure) => structure.prunable);
+    expect(prunable.map(({ groups }) => groups)).toEqual([8, 6]);
+    const input = randomValue([2, 3, 8, 8]);
+    expect(difference(await runModel(source, input), await runModel(model, input))).toBeLessThan(1e-6);
+    const next = random(3);
+    const cuts = new Map(prunable.map((structure) => [structure, randomChannels(structure, next)]));
+    const [wanted, got] = [
+      await runModel(mask(model, cuts), input),
+      await runModel(shrink(model, cuts), input),
+    ];
+    expect(difference(wanted, got)).toBeLessThan(2e-5);
+  });
+
+  it.each(['float16', 'float32'] as const)('keep their type: %s', async (type) => {
+    const b = new OnnxBuilder({ type });
+    const wide = b.node('Concat', [b.weight([2], 0.5), b.weight([3], 0.5)], { axis: 0 });
+    const { after } = await folded(b.output(b.mul(b.input([5]), wide)));
+    expect(operators(after)).toEqual(['Mul']);
+    expect([...after.tensors.values()].map((tensor) => [tensor.type, tensor.dims])).toEqual([[type, [5]]]);
+  });
+
+  it('stay computed where they are more numbers than what they are made of', async () => {
+    const b = new OnnxBuilder();
+    const wide = b.node('Expand', [b.weight([1, 4], 0.5), b.integers([3, 4])]);
+    const { before, after } = await folded(b.output(b.add(b.input([4]), wide)));
+    expect(after).toBe(before);
+  });
+
+  it('stay computed of a table that is read as it is too', async () => {
+    const b = new OnnxBuilder();
+    const table = b.weight([4, 4], 0.5);
+    const turned = b.node('Neg', [table]);
+    const x = b.node('MatMul', [b.input([4]), table], {}, { channels: 4 });
+    const { before, after } = await folded(b.output(b.node('MatMul', [x, turned])));
+    expect(after).toBe(before);
+  });
+
+  it('stay quantised', async () => {
+    const b = new OnnxBuilder();
+    const codes = b.node('QuantizeLinear', [b.weight([4, 4], 0.5), b.floats([0.01], [])]);
+    const W = b.node('DequantizeLinear', [codes, b.floats([0.01], [])]);
+    const { after } = await folded(b.output(b.node('MatMul', [b.input([4]), W])));
+    expect(operators(after)).toContain('DequantizeLinear');
+  });
+
+  it('stay computed where a graph inside a node names them', async () => {
+    const b = new OnnxBuilder();
+    const x = b.input([4]);
+    const scale = b.node('Neg', [b.weight([4], 0.5)]);
+    const chosen = b.node('If', [b.feed('flag', [], 'bool')], {}, { channels: 4 });
+    const proto = fromBinary(ModelProtoSchema, b.output(b.add(b.mul(x, scale), chosen)).build());
+    const branches = ['then_branch', 'else_branch'].map((name) => {
+      const node = create(NodeProtoSchema, { opType: 'Mul', input: [x, scale], output: [name] });
+      const g = create(GraphProtoSchema, { name, node: [node], output: [valueInfo(name, 'float32')] });
+      return create(AttributeProtoSchema, { name, g, type: Kind.GRAPH });
+    });
+    proto.graph!.node.find(({ opType }) => opType === 'If')!.attribute = branches;
+    const before = await readModel(toBinary(ModelProtoSchema, proto));
+    const after = await computeConstants(engine, before);
+    checkGraph(after);
+    expect(operators(after)).toContain('Neg');
+  });
+});
