@@ -20,6 +20,8 @@ export interface Batch {
   readonly others?: Feeds;
   /** Samples that count; the others are padding. */
   readonly count: number;
+  /** Where these are among all samples that `select` was asked about. */
+  readonly places: readonly number[];
   readonly labels?: Int32Array;
 }
 
@@ -64,6 +66,8 @@ export function batchSource(dataset: Dataset, input: ModelInput, select?: Select
         for (let i = 0; i < batch.count; i++, position++) if (!select || select(position)) chosen.push(i);
         if (chosen.length === 0) continue;
         const count = chosen.length;
+        const first = position - batch.count;
+        const places = chosen.map((i) => first + i);
         while (chosen.length < input.fixedBatch) chosen.push(chosen[count - 1]);
         const { inputs, labels, dims = dataset.shape, others } = pickRows(batch, chosen);
         const sample = { dims: [chosen.length, ...dims], data: inputs };
@@ -72,6 +76,7 @@ export function batchSource(dataset: Dataset, input: ModelInput, select?: Select
           sample,
           others: otherFeeds(input, sample.dims, { ...dataset.constants, ...others }),
           count,
+          places,
           labels: labels?.subarray(0, count),
         };
       }

@@ -9,9 +9,11 @@ import { type ActivationLimits, Activations, pairBytes } from './activations.ts'
 import { type Batch, type BatchSource, batchSource, feedsOf, type Select } from './batches.ts';
 import type { Dataset } from './data/index.ts';
 import { DenseBatches, Findings } from './findings.ts';
+import type { Ends } from './frontier.ts';
 import { isCache, type ModelInput } from './inputs.ts';
 import { loadModel } from './load.ts';
 import type { OpenedModel } from './open.ts';
+import type { Pass } from './pass.ts';
 import type { Named } from './recipe.ts';
 import type { History } from './sequence.ts';
 import { type Range, shardRange, sliceOf } from './shards.ts';
@@ -56,6 +58,8 @@ export interface Place {
   readonly pruned?: Model;
   /** All samples, those of a shard, or some of them, as both networks have them here. */
   source(select?: Select, shard?: number): BatchSource;
+  /** What the bits of the dense network's values depend on here, where that is not the model alone. */
+  readonly dense?: string;
 }
 
 /** The last part, with the activations of all that went before it. */
@@ -63,16 +67,16 @@ export interface LastPlace extends Place {
   close(): Promise<void>;
 }
 
-/** What the pruned network gives for every batch of a shard. */
-export interface ShardOutputs {
-  of(shard: number): Promise<Activations>;
+/** What both networks give for the samples that a pass is fitted to, for every batch of a shard. */
+export interface ShardOutputs extends Pick<Pass, 'samples' | 'fit'> {
+  of(shard: number): Promise<Ends>;
   close(): Promise<void>;
 }
 
 /** A part of the pruned network. */
 export interface Visited {
   readonly model: Model;
-  /** What it gives, where that need not be computed from its input. */
+  /** What comes of it, and of the dense network, where that need not be computed from their input. */
   readonly outputs?: ShardOutputs;
 }
 
@@ -103,6 +107,7 @@ export async function through(
 ): Promise<LastPlace> {
   let states: States | undefined;
   let diverged = !history.isDense;
+  let dense: string | undefined;
   const rangeOf = (shard: number) => shardRange(samples, work.shards, shard);
   const behind = (part: number, make: (shard: number) => Promise<Moved>) => {
     const about = { part, output: true, before: history.isDense ? undefined : history.name };
@@ -122,25 +127,31 @@ export async function through(
         const inside = select && ((i: number) => select(range.first + i));
         return batchSource(sliceOf(samples, range), chain.input, inside);
       };
-      const visited = await visit({ part, source }, index);
+      const visited = await visit({ part, source, dense }, index);
       diverged ||= visited !== undefined;
       if (index === chain.parts - 1)
         return { part, pruned: visited?.model, source, close: async () => states?.close() };
-      const move = (shard: number, dense: DenseBatches<FloatTensor>) =>
-        advance(chain, { part, source }, visited, diverged, shard, dense, options);
+      const ends = async (shard: number) => {
+        const found = await visited?.outputs?.of(shard);
+        if (found) dense = await findings.hash(found.path);
+        return found;
+      };
+      const moving = { chain, place: { part, source }, visited, diverged, ends, options };
       try {
         if (work.isHere) {
           states ??= new HeldStates(samples.size, chain.between, options);
-          const bytes = pairBytes(samples.size * elements(chain.between)) / 2;
           for (let shard = 0; shard < work.shards; shard++) {
             const about = { part: index, output: true, ...(work.shards > 1 && { shard, of: work.shards }) };
-            const dense = await findings.dense<FloatTensor>(about, bytes / work.shards);
-            for await (const [before, after, batch] of move(shard, dense))
-              await (states as HeldStates).add(before, after, batch);
+            const known = (kept: number, apart: object) =>
+              findings.dense<FloatTensor>(
+                { ...about, ...apart },
+                pairBytes(kept * elements(chain.between)) / 2,
+              );
+            for await (const step of advance(moving, shard, known))
+              await (states as HeldStates).add(step, rangeOf(shard).first);
           }
-          (states as HeldStates).rewind();
         } else {
-          states = stored(await behind(index, (shard) => gathered(move(shard, new DenseBatches()))));
+          states = stored(await behind(index, (shard) => gathered(advance(moving, shard))));
         }
       } finally {
         await visited?.outputs?.close();
@@ -162,17 +173,55 @@ async function unmade(): Promise<never> {
 /** A batch behind a part: of the dense network, of the pruned one, and as it was. */
 type Step = readonly [dense: FloatTensor, pruned: FloatTensor, batch: Batch];
 
-/** Moves the samples of a shard behind a part. */
+/** What it takes to move samples behind a part. */
+interface Moving {
+  readonly chain: Chain;
+  readonly place: Place;
+  readonly visited: Visited | undefined;
+  readonly diverged: boolean;
+  /** What is known of a shard. */
+  ends(shard: number): Promise<Ends | undefined>;
+  readonly options: RunOptions;
+}
+
+/**
+ * Moves the samples of a shard behind a part: first those that what comes of it is known of, then the others.
+ *
+ * @param known  what other passes have of the dense network for so many samples
+ */
 async function* advance(
-  { engine }: Chain,
-  { part, source }: Place,
-  { model: pruned, outputs }: Partial<Visited> = {},
-  diverged: boolean,
+  moving: Moving,
   shard: number,
-  dense: DenseBatches<FloatTensor>,
-  { signal }: RunOptions,
+  known = async (_samples: number, _apart: object) => new DenseBatches<FloatTensor>(),
 ): AsyncGenerator<Step> {
-  const known = await outputs?.of(shard);
+  const { place, visited, ends } = moving;
+  const found = await ends(shard);
+  if (!found) {
+    const source = place.source(undefined, shard);
+    return yield* compute(moving, source, await known(source.samples, {}));
+  }
+  const { samples, fit: isKnown = () => true } = visited!.outputs!;
+  try {
+    let index = 0;
+    for await (const batch of place.source(isKnown, shard).batches()) {
+      const [[before], [after]] = [await found.dense.get(index), await found.pruned.get(index)];
+      yield [before, after, batch];
+      index++;
+    }
+  } finally {
+    for (const activations of [found.dense, found.pruned]) await activations.close();
+  }
+  const rest = place.source((i) => !isKnown(i), shard);
+  if (rest.samples > 0) yield* compute(moving, rest, await known(rest.samples, { beside: samples }));
+}
+
+/** Runs samples through a part. */
+async function* compute(
+  { chain: { engine }, place: { part }, visited, diverged, options: { signal } }: Moving,
+  source: BatchSource,
+  dense: DenseBatches<FloatTensor>,
+): AsyncGenerator<Step> {
+  const pruned = visited?.model;
   const sessions: EngineSession[] = [];
   const load = async (model: Model) => {
     sessions.push(await loadModel(engine, model));
@@ -181,19 +230,17 @@ async function* advance(
   try {
     const isUsed = !dense.isKnown || (diverged && !pruned);
     const own = isUsed ? await load(part.opened?.model ?? (await part.read())) : undefined;
-    const other = pruned && !known ? await load(pruned) : own;
+    const other = pruned ? await load(pruned) : own;
     let index = 0;
-    for await (const batch of source(undefined, shard).batches()) {
+    for await (const batch of source.batches()) {
       await turn(signal);
       const before = await dense.at(index, () => onlyOutput(own!, batch.input, batch));
-      const run = () => onlyOutput(other!, batch.pruned ?? batch.input, batch);
-      const after = diverged ? ((await known?.get(index))?.[0] ?? (await run())) : before;
+      const after = diverged ? await onlyOutput(other!, batch.pruned ?? batch.input, batch) : before;
       yield [before, after, batch];
       index++;
     }
     await dense.keep();
   } finally {
-    await known?.close();
     for (const session of sessions) await session.release();
   }
 }
@@ -276,7 +323,10 @@ function statesOf([dense, pruned, { count, sample, labels }]: Step): State[] {
 
 async function gathered(steps: AsyncIterable<Step>): Promise<Moved> {
   const states: State[] = [];
-  for await (const step of steps) states.push(...statesOf(step));
+  for await (const step of steps) {
+    const { places } = step[2];
+    for (const [i, state] of statesOf(step).entries()) states[places[i]] = state;
+  }
   return { states };
 }
 
@@ -311,19 +361,21 @@ abstract class States {
         let place = 0;
         for (let next = await at(place); next; ) {
           const batch = [next]; // consecutive samples of one size
+          const begin = place;
           next = await at(++place);
           while (next && batch.length < batchSize && formOf(next) === formOf(batch[0])) {
             batch.push(next);
             next = await at(++place);
           }
-          yield batchOf(batch, diverged);
+          const places = indices.slice(begin, place).map((index) => index - first);
+          yield { ...batchOf(batch, diverged), places };
         }
       },
     };
   }
 }
 
-function batchOf(states: readonly State[], diverged: boolean): Batch {
+function batchOf(states: readonly State[], diverged: boolean): Omit<Batch, 'places'> {
   const input = stack(states.map(({ dense }) => dense));
   const isLabelled = states[0].label !== undefined;
   return {
@@ -339,25 +391,20 @@ function batchOf(states: readonly State[], diverged: boolean): Batch {
 class HeldStates extends States {
   readonly #activations: Activations;
   readonly #samples: Pick<State, 'sample' | 'label'>[] = [];
-  #next = 0;
 
   constructor(size: number, dims: readonly number[], options: RunOptions) {
     super(size);
     this.#activations = new Activations(pairBytes(size * elements(dims)), options);
   }
 
-  /** The next samples in order: what they have become, and in `batch` what they were. */
-  async add(...step: Step): Promise<void> {
-    for (const { dense, pruned = dense, ...kept } of statesOf(step)) {
-      await this.#activations.set(this.#next, [dense, pruned]);
-      this.#samples[this.#next] = kept;
-      this.#next++;
+  /** What samples of a shard have become, and in the batch what they were. @param first  of the shard */
+  async add(step: Step, first: number): Promise<void> {
+    const { places } = step[2];
+    for (const [i, { dense, pruned = dense, ...kept }] of statesOf(step).entries()) {
+      const index = first + places[i];
+      await this.#activations.set(index, [dense, pruned]);
+      this.#samples[index] = kept;
     }
-  }
-
-  /** To be called when all have moved on. */
-  rewind(): void {
-    this.#next = 0;
   }
 
   async at(index: number): Promise<State> {

@@ -328,7 +328,8 @@ function languageProfile(language: LanguageModel, recipe: Recipe, kept: Sizes, l
     sizes: { before: sizes, after },
     statement,
     weights: { largest: Math.max(...blocks), outside, files: 0 },
-    // What comes of a block; in the pruned network what its widest layer reads, too.
+    between: length * hidden,
+    // What its widest layer reads or gives, and what comes in beside it; in one of them what it goes on from, too.
     held: length * (2 * hidden + Math.max(...sizes.map(({ heads, ffn }) => Math.max(heads * headDim, ffn)))),
     batch: 0,
     scores: language.outputsOf(length),

@@ -2,9 +2,8 @@
 //
 // Layers are pruned in sequence from input to output, and each needs activations of both networks. To
 // run neither from its input again and again, activations are kept from which everything behind them can be
-// computed: of the dense network at a cut, where a single value is live, for these are kept for other runs
-// too; of the pruned one right before the layer, however many values are live there, so that no layer runs twice.
-// As pruning proceeds, the frontier moves on.
+// computed, however many values that takes: of the pruned network right before the layer, of the dense one, which does not
+// change, right behind what it was run for. So no layer runs twice. As pruning proceeds, the frontier moves on.
 
 import type { Engine, EngineSession, FloatTensor } from '../engine/index.ts';
 import { elements, type Live, liveValues, type Model, subgraph, sum } from '../graph/index.ts';
@@ -39,6 +38,12 @@ interface Held {
   readonly at: Live;
   /** Batch by batch; at the model's input they come from the source instead. */
   readonly tensors?: Activations;
+}
+
+/** Both networks' first output, batch by batch. */
+export interface Ends extends Readonly<Record<Network, Activations>> {
+  /** What the dense one's bits depend on. */
+  readonly path: unknown;
 }
 
 export class Frontier {
@@ -90,16 +95,31 @@ export class Frontier {
     this.#held = { dense: start, pruned: start };
   }
 
-  /** The last cut before the node at position `before` whose activations may be held, if the dense network is not there yet. */
-  cutBefore(before: number): Live | undefined {
-    return this.#next('dense', (place) => place.after < before && place.values.length === 1);
+  /** The last place before the node at position `before` whose activations may be held, if the dense network is not there yet. */
+  placeBefore(before: number): Live | undefined {
+    return this.#next('dense', ({ after }) => after < before);
   }
 
   /**
-   * Moves to a cut in the dense network, when next something is computed. The same values are computed in the same way
+   * Where the dense network can go on to with a run for values that lie before the node at position `before`: of the places in between,
+   * the last of those that hold the fewest bytes beside these values and what is held already.
+   */
+  placeBehind(watched: readonly string[], before: number): Live | undefined {
+    const { model } = this.#opened;
+    const done = Math.max(...watched.map((value) => model.position(model.producer(value)!)));
+    const known = new Set([...this.#at('dense').values, ...watched]);
+    const more = ({ values }: Live) => this.#bytes(values.filter((value) => !known.has(value)));
+    const between = this.#places.filter(({ after }) => after >= done && after < before);
+    if (between.length === 0) return this.placeBefore(before);
+    const least = Math.min(...between.map(more));
+    return this.#next('dense', (place) => between.includes(place) && more(place) === least);
+  }
+
+  /**
+   * Moves to a place in the dense network, when next something is computed. The same values are computed in the same way
    * however late that is, so the bits are the same.
    *
-   * @param watched  values of the run that goes ahead to that cut, where there was one
+   * @param watched  values of the run that goes ahead to that place, where there was one
    */
   moveDense(to: Live, watched: readonly string[] = []): void {
     this.#moves.dense.push({ to, watched: [...new Set([...watched, ...to.values])] });
@@ -118,7 +138,7 @@ export class Frontier {
   /**
    * Computes the named values of either network from the frontier, batch by batch.
    *
-   * @param ahead  a cut that the dense network runs on to, to be moved to next
+   * @param ahead  a place that the dense network runs on to, to be moved to next
    * @param variant  of the pruned network, instead of it
    */
   async *run(
@@ -140,15 +160,21 @@ export class Frontier {
     yield* ahead && ahead.after !== this.#ahead?.at.after ? this.#moving('ahead', ahead, moving) : moving;
   }
 
-  /** What comes of the pruned network, which must be final; to be closed by who gets it. */
-  async toEnd(signal?: AbortSignal): Promise<Activations> {
+  /** Behind the last node. */
+  get end(): Live {
     const { nodes, outputs } = this.#opened.model;
-    const to = { after: nodes.length, values: [outputs[0].name] };
-    this.#moves.pruned.push({ to, watched: to.values });
-    for await (const _ of this.run([], [], signal));
-    const { tensors } = this.#held.pruned;
-    this.#held.pruned = { at: to };
-    return tensors!;
+    return { after: nodes.length, values: [outputs[0].name] };
+  }
+
+  /** Moves both networks, which must be final, to the end. What comes of them is to be closed by who gets it. */
+  async toEnd(signal?: AbortSignal): Promise<Ends> {
+    const to = this.end;
+    for (const network of ['dense', 'pruned'] as const)
+      if (this.#at(network).after < to.after) this.#moves[network].push({ to, watched: to.values });
+    for await (const _ of this.run(to.values, [], signal));
+    const { dense, pruned } = this.#held;
+    this.#held.dense = this.#held.pruned = { at: to };
+    return { dense: dense.tensors!, pruned: pruned.tensors!, path: this.#path };
   }
 
   /** Lets go of the activations. */
@@ -156,9 +182,14 @@ export class Frontier {
     for (const held of [this.#held.dense, this.#held.pruned, this.#ahead]) await held?.tensors?.close();
   }
 
+  /** Where a network will be when it has moved. */
+  #at(network: Network): Live {
+    return this.#moves[network].at(-1)?.to ?? this.#held[network].at;
+  }
+
   #next(network: Network, isWanted: (place: Live) => boolean): Live | undefined {
-    const behind = (this.#moves[network].at(-1)?.to ?? this.#held[network].at).after;
-    return this.#places.findLast((place) => place.after > behind && isWanted(place));
+    const { after } = this.#at(network);
+    return this.#places.findLast((place) => place.after > after && isWanted(place));
   }
 
   async #advance(network: Network, { to, watched }: Move, signal?: AbortSignal): Promise<void> {

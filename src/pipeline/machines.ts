@@ -2,6 +2,7 @@
 
 import { sum } from '../graph/index.ts';
 import { ADDRESS_SPACE_BYTES } from '../kernel/index.ts';
+import { pairBytes } from './activations.ts';
 import { type PlanOptions, type Profile, type Rates, stepFlops, workOf } from './plan.ts';
 import type { Recipe } from './recipe.ts';
 import { isInTiles, type PlannedStep } from './steps.ts';
@@ -58,7 +59,7 @@ export function planMachines(
   const blocks = profile.sizes?.before.length ?? 1;
   // Every shard's sums are written once and read by who solves the layer; what comes out of a part is written for the next.
   const sums = 2 * shards * sum(profile.steps.map((step) => sumBytes(step, recipe, options)));
-  const states = 4 * samples * profile.held * blocks;
+  const states = pairBytes(samples * profile.between) * blocks;
   const weights = WEIGHT_BYTES * profile.parameters.before * workers;
   const networkBytes = machines > 1 ? passes * (sums + states + weights) : 0;
   const seconds = {

@@ -112,14 +112,14 @@ function profileOf(opened: OpenedModel, recipe: Recipe, sizes: Sizes): Profile {
   const places = liveValues(model, info.shapes, input.name, info.batchAxes).map(({ values: live }) =>
     live.map((value) => values(info.shapes.get(value))),
   );
-  const cuts = places.filter(({ length }) => length === 1).flat();
   const all = [...info.shapes.values()].reduce((sum, dims) => sum + values(dims), 0);
   return {
     model: name,
     steps: steps.filter(({ maps }) => maps.length > 0).map(plannedStep),
     parameters: { before: parameters, after: countParameters(shrink(model, new Map(kept))) },
     weights: { largest: parameters, outside: 0, files: 2 * bytes },
-    held: Math.max(0, ...cuts) + Math.max(0, ...places.map(sum)),
+    between: 0,
+    held: 2 * Math.max(0, ...places.map(sum)), // where a network is, and where it goes on to
     batch: all * batchSize(input, values(info.shapes.get(input.name))),
     scores: 0,
     macs: { parts: macs, last: 0 },

@@ -34,7 +34,9 @@ export interface Profile extends Pick<PruneReport, 'parameters'> {
     /** Bytes of whole files in memory. */
     readonly files: number;
   };
-  /** Values of a sample, of both networks, that are held for the next layer or part, at most. */
+  /** Values of a sample that one part hands on to the next, of one network. */
+  readonly between: number;
+  /** Values of a sample that are held within a part, of the two networks on an average, at most. */
   readonly held: number;
   /** Values of a batch in the engine, where the constants below do not cover them. */
   readonly batch: number;
@@ -123,7 +125,7 @@ const COMPARED = 2 * VERIFIED_WINDOWS;
 /** Strengths of damping that are tried for a layer; at most 5. */
 const TRIES = 4;
 /** How often a part is run in a pass, in whole forward passes of one network: with and without correction. */
-const FORWARDS = { corrected: 3.6, plain: 3 };
+const FORWARDS = { corrected: 2.7, plain: 2.4 };
 
 /** Bytes of activations that memory has room for at least, in both networks at once. */
 const LEAST_ACTIVATION_BYTES = 2 ** 26;
@@ -176,13 +178,13 @@ function within(profile: Profile, recipe: Recipe, options: PlanOptions): Needed 
 
 /** @param layerBytes  that the layers of a step in tiles may take */
 function bytesOf(profile: Profile, recipe: Recipe, options: PlanOptions, layerBytes?: number): Needed {
-  const { steps, weights: sizes, held, batch, scores } = profile;
+  const { steps, weights: sizes, batch, scores } = profile;
   const { samples, maximumBytes = ADDRESS_SPACE_BYTES } = options;
   const largest = (values: readonly number[]) => Math.max(0, ...values);
   const engine = 4 * ENGINE_COPIES * Math.max(sizes.outside, sizes.largest);
   const weights = engine + 4 * PART_COPIES * sizes.largest + sizes.files + 2 * 4 * batch;
   const last = engine + 4 * (OUTSIDE_COPIES * sizes.outside + (SCORE_COPIES + VERIFIED_WINDOWS) * scores);
-  const between = pairBytes(samples * held);
+  const between = pairBytes(samples * (profile.between + profile.held));
   const activationBytes = activationLimit(options);
   const activations = 2 * Math.min(activationBytes, between / 2);
   const solved = steps.map((step) =>

@@ -103,7 +103,7 @@ export interface Site {
   readonly target: Target;
   readonly structure: Structure;
   readonly producers: readonly LinearMap[];
-  /** A cut that the dense network runs on to with the targets. */
+  /** A place that the dense network runs on to with the targets. */
   ahead(frontier: Frontier): Live | undefined;
   /** Rows of the layers' weights that went with structures before this one, and stay zero. */
   readonly gone: ReadonlyMap<string, readonly number[]>;

@@ -75,6 +75,8 @@ interface Walk {
   readonly run: Run;
   readonly pass: Pass;
   readonly part: number;
+  /** Whether no part is behind this one. */
+  readonly isLast: boolean;
   readonly opened: OpenedModel;
   readonly weighted: Model;
   readonly frontiers: Frontiers;
@@ -88,7 +90,7 @@ interface Walk {
 
 /** Prunes the structures of a part one after the other on a copy of it. */
 export async function prunePart(
-  { part, source: sourceOf }: Place,
+  { part, source: sourceOf, dense }: Place,
   index: number,
   run: Run,
   pass: Pass,
@@ -110,15 +112,17 @@ export async function prunePart(
   // What may be held is for all shards.
   const limits = shards > 1 ? { ...run, activationBytes: activationLimit(run) / shards } : run;
   const frontiers = new Frontiers((shard) => {
-    const about = { part: index, samples: pass.samples, ...(shards > 1 && { shard, of: shards }) };
+    const about = { part: index, samples: pass.samples, dense, ...(shards > 1 && { shard, of: shards }) };
     const current = () => masked(pruned);
     return new Frontier(run.chain.engine, opened, current, sources[shard], limits, run.findings, about);
   });
   const gone = new Map<string, number[]>();
+  const isLast = index === run.chain.parts - 1;
   const walk: Walk = {
     run,
     pass,
     part: index,
+    isLast,
     opened,
     weighted,
     frontiers,
@@ -129,7 +133,10 @@ export async function prunePart(
   };
   let isHandedOn = false;
   try {
-    if (steps.length > 0) moveDense(frontiers, steps[0]);
+    frontiers.tell((frontier) => {
+      const to = steps.length > 0 ? frontier.placeBefore(steps[0].position) : undefined;
+      if (to) frontier.moveDense(to);
+    });
     for (const [i, step] of steps.entries()) {
       const { gain } = step;
       if (gain) writeGain(weighted, gain, await refitGain(walk, { ...step, gain }, steps[i + 1]));
@@ -146,21 +153,44 @@ export async function prunePart(
         run.onProgress?.({ label: pass.label, done: i + 1, total: steps.length, layer });
       }
     }
-    isHandedOn = index < run.chain.parts - 1 && !pass.fit && !history.isDense;
+    isHandedOn = !isLast && !history.isDense;
     if (!isHandedOn) return pruned;
     const of = (shard: number) => frontiers.of(shard).toEnd(run.signal);
-    return { ...pruned, outputs: { of, close: () => frontiers.close() } };
+    return {
+      ...pruned,
+      outputs: { samples: pass.samples, fit: pass.fit, of, close: () => frontiers.close() },
+    };
   } finally {
     if (!isHandedOn) await frontiers.close();
   }
 }
 
-/** Has the dense network go on to where a step starts from, unless it is there. */
-function moveDense(frontiers: Frontiers, step: PlacedStep | undefined, watched?: readonly string[]): void {
-  if (!step) return;
-  frontiers.tell((frontier) => {
-    const cut = frontier.cutBefore(step.from);
-    if (cut) frontier.moveDense(cut, watched);
+/** What a step asks of the dense network. */
+function targetsOf({ gain, maps }: Step, target: Target): readonly string[] {
+  return gain ? outputsOf(gain) : valuesFor(maps, target).dense;
+}
+
+/**
+ * Where the dense network goes on to while it runs for a step's targets: to before the following one, or to the end of a part that another
+ * is behind. Every run for these does, so that what one of them finds is what another would.
+ */
+function aheadOf(
+  frontier: Frontier,
+  { isLast, pass }: Walk,
+  step: Step,
+  following: PlacedStep | undefined,
+): Live | undefined {
+  const targets = targetsOf(step, pass.target);
+  if (targets.length === 0) return undefined;
+  if (following) return frontier.placeBehind(targets, following.position);
+  return isLast ? undefined : frontier.end;
+}
+
+/** Has the dense network go on, when a step is done. */
+function moveDense(walk: Walk, step: Step, following: PlacedStep | undefined): void {
+  walk.frontiers.tell((frontier) => {
+    const to = aheadOf(frontier, walk, step, following);
+    if (to) frontier.moveDense(to, targetsOf(step, walk.pass.target));
   });
 }
 
@@ -176,9 +206,10 @@ function layerOf(
 /** Refits a gain, as `solveStep` does a step. */
 async function refitGain(
   walk: Walk,
-  { from, gain }: PlacedStep & Required<Pick<Step, 'gain'>>,
+  step: PlacedStep & Required<Pick<Step, 'gain'>>,
   following: PlacedStep | undefined,
 ): Promise<Lines> {
+  const { from, gain } = step;
   const { run, part, frontiers, history } = walk;
   const about = { part, gain: gain.node, before: history.name };
   const values = outputsOf(gain);
@@ -186,7 +217,9 @@ async function refitGain(
   const lines = await run.findings.once('solved', about, async () => {
     const pieces = await run.work.each('lines', about, async (shard) => {
       const sums = new LineSums(gain);
-      for await (const { dense, pruned, count } of frontiers.of(shard).run(values, values, run.signal))
+      const frontier = frontiers.of(shard);
+      const ahead = aheadOf(frontier, walk, step, following);
+      for await (const { dense, pruned, count } of frontier.run(values, values, run.signal, { ahead }))
         for (const value of values) sums.add(pruned[value], dense[value], count);
       return sums.read();
     });
@@ -197,7 +230,7 @@ async function refitGain(
   });
   await run.work.settle();
   history.name = await run.findings.hash(about);
-  moveDense(frontiers, following);
+  moveDense(walk, step, following);
   return lines;
 }
 
@@ -239,7 +272,7 @@ async function refitBoth(
   const { run, pass, opened, weighted, gone } = walk;
   const { structure, producers = [] } = step;
   if (!structure || producers.length === 0) return solved;
-  const ahead = (frontier: Frontier) => aheadOf(frontier, step, pass.target, following);
+  const ahead = (frontier: Frontier) => aheadOf(frontier, walk, step, following);
   const site = { ...walk, target: pass.target, structure, producers, ahead };
   const refitted = await refitProducers(site, solved, about);
   if (!refitted) return solved;
@@ -287,7 +320,7 @@ async function solveStep(
   await run.work.settle();
   history.name = await run.findings.hash(about);
   history.isDense = false;
-  moveDense(frontiers, following, values.dense);
+  moveDense(walk, step, following);
   return solved;
 }
 
@@ -334,37 +367,24 @@ function sumsBytes({ maps }: Step): number {
 
 /** What a step's layers are solved by, of each shard. */
 function piecesOf(
-  { run, pass, opened, frontiers, samples, before }: Walk,
+  walk: Walk,
   step: Step,
   about: object,
   isThin: boolean | undefined,
   following?: PlacedStep,
   isShared = false,
 ): Promise<Pieces<Sums[]>> {
+  const { run, pass, opened, frontiers, samples, before } = walk;
   const { maps } = step;
   const { target } = pass;
   const inTiles = isInTiles(plannedStep(step), run.recipe, run.session.maximumBytes);
   const make = async (shard: number) => {
     const frontier = frontiers.of(shard);
-    const ahead = aheadOf(frontier, step, target, following);
+    const ahead = aheadOf(frontier, walk, step, following);
     const first = before(shard);
     return collect(opened, frontier, samples, maps, target, ahead, run, isThin, first, inTiles);
   };
   return run.work.each('sums', about, make, { isShared });
-}
-
-/**
- * Where the next step starts from: while the dense network runs for a step's targets, it goes on to there. Every run for these
- * does, so that what one of them finds is what another would.
- */
-function aheadOf(
-  frontier: Frontier,
-  { maps }: Pick<Step, 'maps'>,
-  target: Target,
-  following: PlacedStep | undefined,
-): Live | undefined {
-  const isDenseRun = following && valuesFor(maps, target).dense.length > 0;
-  return isDenseRun ? frontier.cutBefore(following.from) : undefined;
 }
 
 async function totalOf({ run }: Walk, pieces: Pieces<Sums[]>): Promise<Sums[]> {

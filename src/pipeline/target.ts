@@ -123,7 +123,7 @@ const CLOSE = 1.05;
 
 /**
  * The best blend towards the residual target, by steps of a quarter: the error is a smooth bowl over the
- * blend, so the two halves are tried first and then the neighbours of the better one, until none is better. Of blends that are
+ * blend, so the two halves are tried first and then the neighbours of the better one, the larger one first, until none is better. Of blends that are
  * close and that the samples do not tell apart, the smallest is the best: the less a layer mends of what came before, the less it
  * fits to few samples.
  *
@@ -151,8 +151,10 @@ export async function searchTarget(
   for (const blend of [1, 0.5]) await attempt(blended(blend));
   for (let best: Target | undefined; best !== tried[0]; ) {
     best = tried[0];
-    for (const blend of [best.blend - BLEND_STEP, best.blend + BLEND_STEP]) {
-      if (blend >= 0 && blend <= 1) await attempt(blended(blend));
+    for (const blend of [best.blend + BLEND_STEP, best.blend - BLEND_STEP]) {
+      if (blend < 0 || blend > 1) continue;
+      await attempt(blended(blend));
+      if (best !== tried[0]) break; // the other side rises from here
     }
   }
   // On some networks what a shortcut lost is better left lost.

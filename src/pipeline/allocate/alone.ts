@@ -134,8 +134,8 @@ async function* tryPart(
     for (const step of steps) {
       if (!step.structure) continue; // refits behind a norm
       for (const { frontier } of [fit, unseen]) {
-        const cut = distance && frontier.cutBefore(step.position);
-        if (cut) frontier.moveDense(cut);
+        const place = distance && frontier.placeBefore(step.position);
+        if (place) frontier.moveDense(place);
         frontier.movePruned(step.from, valuesFor(step.maps, SELF).pruned);
       }
       const sums = await collect(
