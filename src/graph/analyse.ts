@@ -173,8 +173,8 @@ function comesBack(state: Propagation, value: string, fromEnd: number, label: La
 function disagreement(state: Propagation, edits: readonly (OpenEdit & { label: Label })[]) {
   const { model } = state;
   const { place } = edits[0];
-  const concat = 'node' in place ? model.node(place.node) : undefined;
-  if (concat?.opType !== 'Concat') return undefined;
+  const source = 'node' in place ? model.node(place.node) : undefined;
+  if (source?.opType !== 'Concat' && source?.opType !== 'Mul') return undefined;
   const labels = [...new Set(edits.map(({ label }) => label))];
   const byReader = groupBy(edits, ({ reader }) => reader);
   const wanted = (reader: string) => {
@@ -186,11 +186,11 @@ function disagreement(state: Propagation, edits: readonly (OpenEdit & { label: L
     handedOn(node, index) !== undefined ||
     isIndifferent(state, node, index) ||
     ((index > 0 || node.opType === 'ConstantOfShape') && wanted(node.name) === own);
-  const values = new Set(concat.output.slice(0, 1)); // grows with what is made of them
+  const values = new Set(source.output.slice(0, 1)); // grows with what is made of them
   for (const value of values) {
     const uses = model.uses(value);
     if (model.isOutput(value) || !uses.every(agrees))
-      return `${called(concat)} gives a shape that other nodes read too`;
+      return `${called(source)} gives a shape that other nodes read too`;
     for (const { node, index } of uses) {
       const output = handedOn(node, index);
       if (output !== undefined) values.add(output);

@@ -20,6 +20,8 @@ export interface Size {
   isFixed?: boolean;
   /** The constant that it is, or the input of a Concat, which could be left to be inferred. */
   place?: EditPlace;
+  /** The constant that it is a multiple of, as batch · heads is of heads. */
+  factor?: { readonly place: EditPlace; readonly value: number };
 }
 
 type Sizes = readonly Size[] | undefined;
@@ -106,7 +108,7 @@ const extents: SizeRule = (state, node) => {
 };
 
 const isVector = (state: Propagation, value: string) => state.dims(value)?.length === 1;
-const unplaced = ({ value, axis, isFixed }: Size): Size => ({ value, axis, isFixed });
+const unplaced = ({ value, axis, isFixed, factor }: Size): Size => ({ value, axis, isFixed, factor });
 
 /** A size that is handed on as it is: it may be edited where a Concat reads it, which `settle` holds against all readers. */
 function listed(state: Propagation, size: Size): Size {
@@ -121,6 +123,8 @@ const HANDED_ON = new Map([
   ['Concat', [0, Number.POSITIVE_INFINITY]],
   ['Identity', [0, 0]],
   ['Reshape', [0, 0]],
+  ['Squeeze', [0, 0]],
+  ['Unsqueeze', [0, 0]],
   ['Where', [1, 2]],
 ]);
 
@@ -242,7 +246,10 @@ function multiplied(state: Propagation, node: NodeProto, a: Size, b: Size): Size
   const value = a.value * b.value;
   const axis = a.axis ?? b.axis;
   if (a.axis && b.axis) return held(state, node, value, [a, b]);
-  return axis ? { value, axis: { ...axis, extent: value } } : { value, isFixed: a.isFixed && b.isFixed };
+  if (axis) return { value, axis: { ...axis, extent: value } };
+  const [constant] = [a, b].filter(({ place }) => place?.kind === 'constant' && place.node === node.name);
+  const factor = constant && { place: constant.place!, value: constant.value };
+  return { value, isFixed: a.isFixed && b.isFixed, ...(factor && { factor }) };
 }
 
 const times = elementwise(multiplied);

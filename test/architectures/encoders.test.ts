@@ -39,7 +39,7 @@ function sampleFor(model: LanguageModel): { sample: Sample; feeds: Record<string
     return { sample: { image: sound }, feeds: { input_features: { dims: [1, 5, 18], data: sound } } };
   if (model.vocabulary === 0)
     return { sample: { image }, feeds: { pixel_values: { dims: [1, 2, 15, 15], data: image } } };
-  const hasTypes = model.architecture === 'bert';
+  const hasTypes = /^(bert|electra)$/.test(model.architecture);
   return {
     sample: { tokens, types: hasTypes ? types : undefined },
     feeds: { input_ids: ids([tokens]), ...(hasTypes && { token_type_ids: ids([types]) }) },

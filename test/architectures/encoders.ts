@@ -1,5 +1,5 @@
 // Tiny random encoders, with the names and shapes that Hugging Face gives their tensors, and what they compute in plain
-// loops, after modeling_bert, modeling_roberta, modeling_distilbert, modeling_modernbert and modeling_vit in transformers.
+// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_modernbert and modeling_vit in transformers.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import {
@@ -49,6 +49,13 @@ export const ROBERTA: Config = {
   type_vocab_size: 1,
   pad_token_id: 1,
   max_position_embeddings: POSITIONS + 2,
+};
+
+export const ELECTRA: Config = {
+  ...BERT,
+  model_type: 'electra',
+  architectures: ['ElectraModel'],
+  embedding_size: 12,
 };
 
 export const DISTILBERT: Config = {
@@ -138,6 +145,12 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
   'bert, masked language model: its features': { ...BERT, architectures: ['BertForMaskedLM'] },
   roberta: ROBERTA,
   'roberta, classifier': classifier(ROBERTA, 'RobertaForSequenceClassification'),
+  electra: ELECTRA,
+  'electra, classifier, of embeddings as wide as its blocks': classifier(
+    { ...ELECTRA, embedding_size: HIDDEN },
+    'ElectraForSequenceClassification',
+  ),
+  'electra, as it is trained': { ...ELECTRA, architectures: ['ElectraForPreTraining'] },
   distilbert: DISTILBERT,
   'distilbert, classifier': classifier(DISTILBERT, 'DistilBertForSequenceClassification'),
   modernbert: MODERNBERT,
@@ -211,6 +224,8 @@ function headOf(config: Config): [name: string, activation?: string][] {
       return [['bert.pooler.dense', 'tanh'], ['classifier']];
     case 'roberta':
       return [['classifier.dense', 'tanh'], ['classifier.out_proj']];
+    case 'electra':
+      return [['classifier.dense', 'gelu'], ['classifier.out_proj']];
     case 'distilbert':
       return [['pre_classifier', 'relu'], ['classifier']];
     default:
@@ -227,18 +242,20 @@ export function encoderWeights(
   if (config.model_type === 'gemma3_text')
     return tinyWeights({ ...config, tie_word_embeddings: true }, sizes, seed);
   const { weights, tensor, linear: map } = weightMaker(seed);
-  const norm = (name: string) => {
-    tensor(`${name}.weight`, [HIDDEN], 0.3, 1);
-    tensor(`${name}.bias`, [HIDDEN], 0.3);
+  const norm = (name: string, width = HIDDEN) => {
+    tensor(`${name}.weight`, [width], 0.3, 1);
+    tensor(`${name}.bias`, [width], 0.3);
   };
   const at = prefixOf(config);
   if (isText(config)) {
     const offset = config.model_type === 'roberta' ? 2 : 0;
-    tensor(`${at}embeddings.word_embeddings.weight`, [VOCABULARY, HIDDEN], 1);
-    tensor(`${at}embeddings.position_embeddings.weight`, [POSITIONS + offset, HIDDEN], 0.5);
+    const width = (config.embedding_size ?? HIDDEN) as number;
+    tensor(`${at}embeddings.word_embeddings.weight`, [VOCABULARY, width], 1);
+    tensor(`${at}embeddings.position_embeddings.weight`, [POSITIONS + offset, width], 0.5);
     const types = config.type_vocab_size as number | undefined;
-    if (types) tensor(`${at}embeddings.token_type_embeddings.weight`, [types, HIDDEN], 0.5);
-    norm(`${at}embeddings.LayerNorm`);
+    if (types) tensor(`${at}embeddings.token_type_embeddings.weight`, [types, width], 0.5);
+    norm(`${at}embeddings.LayerNorm`, width);
+    if (width !== HIDDEN) map(`${at}embeddings_project`, HIDDEN, width);
   } else if (config.model_type === 'whisper') {
     const widths = [config.num_mel_bins as number, HIDDEN];
     for (const [i, width] of widths.entries()) {
@@ -395,7 +412,8 @@ function embedded(config: Config, weights: Weights, { tokens = [], types }: Samp
     if (!weights.has(`${at}.token_type_embeddings.weight`)) return place;
     return sum(place, row(weights, `${at}.token_type_embeddings.weight`, types?.[p] ?? 0));
   });
-  return layerNorm(x, weights, `${at}.LayerNorm`, 1e-12);
+  const normal = layerNorm(x, weights, `${at}.LayerNorm`, 1e-12);
+  return weights.has(`${at}_project.weight`) ? linear(normal, weights, `${at}_project`) : normal;
 }
 
 /** Frames by channel as rows of features, half as many. */

@@ -354,6 +354,21 @@ describe('analyse', () => {
           return b.add(b.gemm(flat[0], 5), b.gemm(flat[1], 5));
         },
       ],
+      'whose number is multiplied by one that others read too': [
+        /Mul "[^"]+" gives a shape that other nodes read too/,
+        (b, x) => {
+          const batch = b.node('Gather', [b.node('Shape', [x]), b.integers([0])]);
+          const rows = b.mul(batch, b.integers([6]));
+          const shape = b.node('Concat', [rows, b.integers([-1, 8])], { axis: 0 });
+          const wide = b.node('Concat', ['input', 'input'], { axis: 1 }, { channels: 6 });
+          const [flat, other] = [x, wide].map((value) => b.node('Reshape', [value, shape]));
+          const back = b.node('Reshape', [
+            flat,
+            b.node('Concat', [batch, b.integers([6, 8, 8])], { axis: 0 }),
+          ]);
+          return b.add(head(b, back), b.node('ReduceMean', [other], { keepdims: 0 }));
+        },
+      ],
     };
     for (const [which, [message, build]] of Object.entries(pinned)) {
       it(which, async () => {

@@ -82,6 +82,23 @@ function tensordot(b: OnnxBuilder, x: string, m: number): string {
   return b.node('Reshape', [product, b.node('Concat', [rows, b.integers([m])], { axis: 0 })]);
 }
 
+/** Heads of two features behind each other, (n, t, 8) to (n · 4, t, 2), by a product of both numbers, and back. */
+const NUMBER_OF_HEADS = 4;
+const merged = (b: OnnxBuilder, x: string, heads = b.integers([NUMBER_OF_HEADS])) => {
+  const apart = b.node('Reshape', [x, b.integers([0, 0, NUMBER_OF_HEADS, 2])]);
+  const shape = b.node('Concat', [b.mul(count(b, x, 0), heads), b.integers([-1, 2])], { axis: 0 });
+  return b.node('Reshape', [b.node('Transpose', [apart], { perm: [0, 2, 1, 3] }), shape]);
+};
+const unmerged = (b: OnnxBuilder, y: string, x: string) => {
+  const shape = b.node('Concat', [count(b, x, 0), b.integers([NUMBER_OF_HEADS, -1, 2])], { axis: 0 });
+  const apart = b.node('Transpose', [b.node('Reshape', [y, shape])], { perm: [0, 2, 1, 3] });
+  return b.node('Reshape', [apart, b.integers([0, 0, -1])], {}, { channels: 8 });
+};
+const scoresOf = (b: OnnxBuilder, q: string, k: string) =>
+  b.node('MatMul', [q, b.node('Transpose', [k], { perm: [0, 2, 1] })]);
+const mixed = (b: OnnxBuilder, scores: string, v: string) =>
+  b.node('MatMul', [b.node('Softmax', [scores], { axis: -1 }), v]);
+
 /** Graphs by what they exercise, with the number of structures that can be pruned. */
 const GRAPHS: Record<
   string,
@@ -122,6 +139,45 @@ const GRAPHS: Record<
       const wide = b.node('Concat', [x, y, b.node('Neg', [x])], { axis: 1 }, { channels: 16 });
       const large = channelsFirst(b, normal(b, channelsLast(b, wide)));
       return head(b, b.conv(large, 7, 1));
+    },
+  },
+  'heads that are merged with the batch by a product of both': {
+    prunable: 1,
+    dims: [2, 5, 6],
+    build: (b) => {
+      const x = b.sequence(6);
+      const [q, k, v] = [8, 8, 8].map((m) => merged(b, b.matmul(x, m)));
+      return b.output(b.matmul(unmerged(b, mixed(b, scoresOf(b, q, k), v), x), 3));
+    },
+  },
+  'queries, keys and values that lie apart before they are merged with the batch': {
+    prunable: 1,
+    dims: [2, 5, 6],
+    build: (b) => {
+      const x = b.sequence(6);
+      const apart = b.node('Reshape', [b.matmul(x, 24), b.integers([0, 0, 3, NUMBER_OF_HEADS, 2])]);
+      const sizes = [b.mul(count(b, x, 0), b.integers([NUMBER_OF_HEADS])), count(b, x, 1)];
+      const shape = b.node('Concat', [b.integers([3]), ...sizes, b.integers([-1])], { axis: 0 });
+      const all = b.node('Reshape', [b.node('Transpose', [apart], { perm: [2, 0, 3, 1, 4] }), shape]);
+      const parts = b.nodes('Split', [all, b.integers([1, 1, 1])], { axis: 0 }, { outputs: 3 });
+      const [q, k, v] = parts.map((part) => b.node('Squeeze', [part, b.integers([0])]));
+      return b.output(b.matmul(unmerged(b, mixed(b, scoresOf(b, q, k), v), x), 3));
+    },
+  },
+  'scores of relative positions that are repeated for the batch and picked for each head': {
+    prunable: 1,
+    dims: [2, 5, 6],
+    build: (b) => {
+      const x = b.sequence(6);
+      const [q, k, v] = [8, 8, 8].map((m) => merged(b, b.matmul(x, m)));
+      const table = b.node('MatMul', [b.weight([1, 9, 6], 0.5), b.weight([6, 8], 0.5)], {}, { channels: 8 });
+      const times = b.node('Div', [count(b, q, 0), b.integers([NUMBER_OF_HEADS])]);
+      const ones = b.integers([1, 1]);
+      const positions = b.node('Tile', [merged(b, table), b.node('Concat', [times, ones], { axis: 0 })]);
+      const rows = b.node('Concat', [count(b, q, 0), count(b, x, 1), b.integers([5])], { axis: 0 });
+      const places = b.node('Expand', [b.integers([8, 0, 3, 3, 5]), rows]);
+      const picked = b.node('GatherElements', [scoresOf(b, q, positions), places], { axis: 2 });
+      return b.output(b.matmul(unmerged(b, mixed(b, b.add(scoresOf(b, q, k), picked), v), x), 3));
     },
   },
   'constants that get as many axes as an image and its number of channels': {

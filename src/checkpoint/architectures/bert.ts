@@ -1,6 +1,7 @@
-// BERT (arXiv 1810.04805) and RoBERTa (1907.11692), and what has their form under other names: MiniLM, sentence-transformers.
+// BERT (arXiv 1810.04805), RoBERTa (1907.11692) and ELECTRA (2003.10555), and what has their form under other names: MiniLM,
+// sentence-transformers.
 
-import { tanh } from './activation.ts';
+import { ACTIVATIONS, tanh } from './activation.ts';
 import {
   classifies,
   commonOfText,
@@ -18,7 +19,7 @@ import type { Architecture, EncoderHead } from './types.ts';
 const ROBERTA = ['roberta', 'camembert', 'xlm-roberta'];
 
 export const bert: Architecture = {
-  modelTypes: ['bert', ...ROBERTA],
+  modelTypes: ['bert', 'electra', ...ROBERTA],
   describe(config, modelType) {
     const { base, activation } = commonOfText(config, modelType, { activation: 'gelu' });
     const { hidden, headDim, maxPositions } = base;
@@ -28,32 +29,36 @@ export const bert: Architecture = {
     for (const key of ['is_decoder', 'add_cross_attention'])
       if (flag(config, key, false)) throw unsupported(modelType, `${key} is not supported`);
     const epsilon = positive(config, 'layer_norm_eps', 1e-12);
-    const isRoberta = ROBERTA.includes(modelType);
+    const [isRoberta, isElectra] = [ROBERTA.includes(modelType), modelType === 'electra'];
+    const width = isElectra ? integer(config, 'embedding_size', 128) : hidden;
+    const isProjected = width !== hidden;
     // Positions of RoBERTa begin behind the row of padding.
     const offset = isRoberta ? integer(config, 'pad_token_id', 1, 0) + 1 : 0;
-    const classifier: EncoderHead['maps'] = isRoberta
-      ? [
-          {
-            map: { ...linear('classifier.dense', true), isFullName: true },
-            columns: hidden,
-            activation: tanh,
-          },
-          scores(config, 'classifier.out_proj'),
-        ]
-      : [
-          { map: linear('pooler.dense', true), columns: hidden, activation: tanh },
-          scores(config, 'classifier'),
-        ];
+    const classifier: EncoderHead['maps'] =
+      isRoberta || isElectra
+        ? [
+            {
+              map: { ...linear('classifier.dense', true), isFullName: true },
+              columns: hidden,
+              activation: isElectra ? ACTIVATIONS.get('gelu') : tanh,
+            },
+            scores(config, 'classifier.out_proj'),
+          ]
+        : [
+            { map: linear('pooler.dense', true), columns: hidden, activation: tanh },
+            scores(config, 'classifier'),
+          ];
     return {
       ...base,
       maxPositions: maxPositions - offset,
-      prefixes: [isRoberta ? 'roberta.' : 'bert.', ''],
+      prefixes: [isRoberta ? 'roberta.' : isElectra ? 'electra.' : 'bert.', ''],
       embedding: {
         tokens: 'embeddings.word_embeddings',
-        width: hidden,
+        width,
         positions: { name: 'embeddings.position_embeddings', offset },
         types: { name: 'embeddings.token_type_embeddings', count: integer(config, 'type_vocab_size', 2) },
         norm: layerNorm('embeddings.LayerNorm', epsilon),
+        ...(isProjected && { project: linear('embeddings_project', true), projectsLast: true }),
       },
       block: (i) => {
         const layer = `encoder.layer.${i}`;

@@ -232,17 +232,20 @@ function embed(
   positions: string,
   types?: string,
 ): string {
-  const { width, scale, positions: learned, types: kinds, norm: last, project } = embedding;
+  const { width, scale, positions: learned, types: kinds, norm: last, project, projectsLast } = embedding;
   const tokens = g.weight(`${g.prefix}${embedding.tokens}.weight`, [vocabulary, width]);
+  const projected = (value: string) => (project ? linear(g, project, value, width, hidden) : value);
+  const features = projectsLast ? width : hidden;
   let x = scaled(g, g.node('Gather', [tokens, ids]), scale);
-  if (project) x = linear(g, project, x, width, hidden);
+  if (!projectsLast) x = projected(x);
   const add = (name: string, count: number, rows: string) => {
-    const table = g.weight(`${g.prefix}${name}.weight`, [count, hidden]);
+    const table = g.weight(`${g.prefix}${name}.weight`, [count, features]);
     x = g.node('Add', [x, g.node('Gather', [table, rows])]);
   };
   if (learned) add(learned.name, maxPositions + learned.offset, positions);
   if (kinds && types !== undefined) add(kinds.name, kinds.count, types);
-  return last ? norm(g, last, x, hidden) : x;
+  if (last) x = norm(g, last, x, features);
+  return projectsLast ? projected(x) : x;
 }
 
 function block(

@@ -120,6 +120,8 @@ export interface TokenEmbedding {
   readonly types?: { readonly name: string; readonly count: number };
   readonly norm?: Norm;
   readonly project?: Linear;
+  /** Whether positions, types and the norm are of the features before `project`. */
+  readonly projectsLast?: boolean;
 }
 
 /** Squares of an image as tokens, and one of no square before them. */

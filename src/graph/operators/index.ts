@@ -36,7 +36,7 @@ import type { GradientRule, Operator, Rule } from './operator.ts';
 import { concat, slice, split } from './pieces.ts';
 import { einsum, fusedMatMul } from './product.ts';
 import { gru, lstm, rnn } from './recurrent.ts';
-import { argReduce, gatherRule, pad, pool, reduce, resize, tile, trilu } from './spatial.ts';
+import { argReduce, gatherElements, gatherRule, pad, pool, reduce, resize, tile, trilu } from './spatial.ts';
 
 const MICROSOFT = 'com.microsoft'; // what exporters and optimisers make of the standard's
 
@@ -68,6 +68,7 @@ const OPERATORS: readonly Operator[] = [
   ),
   ...all('join', broadcast, 'BiasGelu FastGelu', MICROSOFT),
   ...all('join', concat, 'Concat'),
+  ...all('join', gatherElements, 'GatherElements'),
   ...counted(macs.einsum, all('join', einsum, 'Einsum')),
   ...counted(macs.matrixProduct, all('join', fusedMatMul, 'FusedMatMul', MICROSOFT)),
   ...counted(macs.attention, all('join', standardAttention, 'Attention')),

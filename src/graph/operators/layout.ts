@@ -134,6 +134,7 @@ function renamed(state: Propagation, { value, place }: At): At | undefined {
   const [use, ...others] = state.model.uses(value);
   if (use?.index !== 0 || others.length > 0) return undefined;
   const rule = state.model.operator(use.node)?.rule;
+  if (rule === reshape) return kept(state, use.node, place);
   if (!rule || !RENAMES.has(rule)) return undefined;
   // follow a label of its own through the node
   const scratch = new Propagation(state.model, state.shapes);
@@ -142,6 +143,16 @@ function renamed(state: Propagation, { value, place }: At): At | undefined {
   const [output] = use.node.output;
   const [next] = scratch.labelled(output);
   return next && { value: output, place: next[0] };
+}
+
+/** Where an axis is that a Reshape leaves as it is, whatever it makes of those before and behind it. */
+function kept(state: Propagation, node: NodeProto, place: number): At | undefined {
+  const [input, output] = [state.dims(node.input[0])!, state.dims(node.output[0])!];
+  const before = elements(input.slice(0, place));
+  const at = output.findIndex(
+    (dim, own) => dim === input[place] && elements(output.slice(0, own)) === before,
+  );
+  return at < 0 ? undefined : { value: node.output[0], place: at };
 }
 
 /** Splits a label into equal parts and ties them: what the axis then holds are so many runs of one label. */
@@ -208,6 +219,10 @@ function mayResize(state: Propagation, node: NodeProto, named: Size[], from: num
     return true;
   }
   if (follows(state, node, size, axis)) return true;
+  if (size?.factor && size.value === axis.extent && size.factor.value * axis.outer === axis.extent) {
+    state.edit({ ...axis, extent: size.factor.value, outer: 1 }, size.factor.place, node.name);
+    return true;
+  }
   // Computed otherwise: one size of a shape can be left to be inferred.
   if (!listed || named.some(({ value }) => value === -1)) return false;
   state.edit(axis, listed, node.name);
@@ -259,7 +274,7 @@ function constantAxis(state: Propagation, node: NodeProto, place: number): Axis 
 /** An axis of the output that is as long as the shape says, all of it alike. */
 function fill(state: Propagation, node: NodeProto, place: number, size: Size | undefined): void {
   const [output] = node.output;
-  if (size?.axis) state.mark(output, place, { ...size.axis, outer: 1 });
+  if (size?.axis) state.mark(output, place, size.axis);
   else if (size?.place?.kind === 'constant' && size.value === state.dims(output)![place]) {
     const copies = state.free(size.value);
     state.edit(copies, size.place, node.name);

@@ -9,6 +9,7 @@ import { fixedIntegers, follows, pinCounted, sizesOf } from '../sizes.ts';
 import { sum } from '../tensor.ts';
 import { carry } from './elementwise.ts';
 import type { Rule } from './operator.ts';
+import { tie } from './tie.ts';
 
 /** Pooling works on axes from 2 on. */
 export const pool: Rule = (state, node) => {
@@ -27,8 +28,41 @@ const keepsExtent =
     carry(state, node, (place) => (input[place] === output[place] ? place : otherwise));
   };
 
-export const tile = keepsExtent('repeats it');
 const sameExtent = keepsExtent('changes the number of channels');
+
+/** Tile: a labelled axis that is repeated has as many runs more, and in other runs of the model others where these are computed. */
+export const tile: Rule = (state, node) => {
+  const output = state.dims(node.output[0])!;
+  for (const [place, axis] of state.labelled(node.input[0])) {
+    const extent = output[place];
+    const outer = (axis.outer * extent) / axis.extent;
+    const isMerged = axis.isMerged || !state.constant(node, 1);
+    state.mark(node.output[0], place, { ...axis, extent, outer, isMerged });
+  }
+  pinCounted(state, node, sizesOf(state, node, 1));
+};
+
+/** GatherElements: positions of one axis are picked for each of the others. */
+export const gatherElements: Rule = (state, node) => {
+  const over = wrapAxis(attributeInt(node, 'axis', 0), state.dims(node.input[0])!.length);
+  for (const [place, extent] of state.dims(node.output[0])!.entries()) {
+    if (place !== over)
+      state.mark(
+        node.output[0],
+        place,
+        tie(
+          state,
+          node,
+          [
+            [0, place],
+            [1, place],
+          ],
+          extent,
+        ),
+      );
+    else for (const value of node.input) state.pin(state.axes(value)[place], `${called(node)} picks from it`);
+  }
+};
 
 export const pad: Rule = (state, node) => {
   const pads = fixedIntegers(state, node, 1) ?? attributeInts(node, 'pads');
