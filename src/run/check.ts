@@ -129,5 +129,7 @@ export function checkOptions(options: object): void {
     );
 }
 
-const said = (value: unknown) =>
-  typeof value === 'string' ? `"${value}"` : isObject(value) ? 'an object' : String(value);
+const said = (value: unknown) => {
+  if (typeof value === 'string') return `"${value}"`;
+  return Array.isArray(value) ? `[${value}]` : isObject(value) ? 'an object' : String(value);
+};
