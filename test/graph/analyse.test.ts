@@ -296,6 +296,13 @@ describe('analyse', () => {
         /Flatten "[^"]+" interleaves it/,
         (b, x) => b.gemm(b.flatten(b.node('Transpose', [x], { perm: [0, 2, 3, 1] }), 64), 5),
       ],
+      'that are rows where pixels are put into blocks': [
+        /DepthToSpace "[^"]+" takes it apart/,
+        (b, x) => {
+          const rows = b.node('Transpose', [x], { perm: [0, 2, 1, 3] });
+          return head(b, b.node('DepthToSpace', [rows], { blocksize: 2 }, { channels: 2 }));
+        },
+      ],
       'whose new shape is computed in ways not known': [
         /Reshape "[^"]+" takes it apart/,
         (b, x) => head(b, b.node('Reshape', [x, b.node('Abs', [b.integers([-2, 6, 4, 16])])])),

@@ -167,6 +167,20 @@ describe('foldConstants', () => {
     expect(await runModel(folded, input)).toEqual(await runModel(model, input));
   });
 
+  it('turns a constant once that several read turned alike, unless one of them has a name of its own', async () => {
+    const b = new OnnxBuilder();
+    const tied = b.weight([6, 6], 0.4);
+    const [first, second] = [transposed(b, tied), transposed(b, tied)];
+    b.output(b.node('MatMul', [b.node('MatMul', [b.input([3, 6, 6]), first]), second]));
+    const model = await readModel(b.build());
+    const folded = foldConstants(model);
+    expect(folded.nodes.map((node) => node.opType)).toEqual(['MatMul', 'MatMul']);
+    expect(folded.nodes[0].input[1]).toBe(folded.nodes[1].input[1]);
+    expect(await runModel(folded, input)).toEqual(await runModel(model, input));
+    const named = foldConstants(await readModel(b.output(second).build()));
+    expect(named.nodes.map((node) => node.opType)).toEqual(['Transpose', 'Transpose', 'MatMul', 'MatMul']);
+  });
+
   it('leaves a constant that others read too, and one that is an output', async () => {
     const b = new OnnxBuilder();
     const tied = b.weight([6, 6], 0.4);
