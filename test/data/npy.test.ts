@@ -85,6 +85,7 @@ describe('decodeNpy', () => {
     ['a dtype with a name of Object', npy('constructor', '4,', ones), 'got constructor'],
     ['a later version', npy('<f4', '4,', ones, { version: 4 }), '.npy version 4 is not supported'],
     ['a header without a shape', npy('<f4', 'x', ones), 'the .npy header is malformed'],
+    ['one without an order', npy('<f4', '4,', ones, { fortran: '' }), 'the .npy header is malformed'],
   ])('refuses %s', (_, bytes, message) => {
     expect(() => decodeNpy(bytes, 'a.npy')).toThrow(FormatError);
     expect(() => decodeNpy(bytes, 'a.npy')).toThrow(message);

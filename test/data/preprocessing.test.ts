@@ -276,6 +276,7 @@ describe('parsePreprocessing', () => {
     [{ mean: '0.4' }, '`mean`: expected one number or one per channel, as 0.485, 0.456, 0.406, got "0.4"'],
     [{ mean: [1, 2] }, '`mean`:'],
     [{ mean: Infinity }, '`mean`:'],
+    [{ mean: Symbol('half') }, 'as 0.485, 0.456, 0.406, got Symbol(half)'],
     [{ std: 0 }, '`std`: expected one number or one per channel, as 0.485, 0.456, 0.406, above 0, got 0'],
     [{ std: [1, 1, -1] }, '`std`:'],
     [{ scale: 0 }, '`scale`: expected a number above 0, got 0'],

@@ -49,7 +49,7 @@ function functions(opset = 17) {
 }
 
 /** Two layers by such functions, as a file, with names that the functions have too. */
-async function file(own = functions()): Promise<Uint8Array> {
+async function file(own = functions(), named = true): Promise<Uint8Array> {
   const b = new OnnxBuilder();
   let x = b.node('Identity', [b.feed('sum', ['n', 8])], {}, { channels: 8 });
   for (const m of [12, 5]) {
@@ -63,6 +63,10 @@ async function file(own = functions()): Promise<Uint8Array> {
   // Without functions nothing is put in place of anything.
   const model = await readModel(b.output(x).build());
   model.proto.functions = own;
+  if (!named) {
+    for (const call of model.nodes) call.name = '';
+    model.nodes[0].output[0] = model.nodes[1].input[0] = 'Dense/sum'; // as what is inside would be called
+  }
   model.proto.opsetImport.push(set(OWN.domain, 1));
   return writeModel(model).model;
 }
@@ -76,6 +80,17 @@ describe('functions of a model', () => {
     const layer = ['MatMul', 'Add', 'Identity', 'LeakyRelu'];
     expect(operators(model)).toEqual(['Identity', ...layer, ...layer]);
     expect(model.proto.functions).toEqual([]);
+    const [before] = Object.values(await run(bytes, { sum: input }));
+    const [after] = Object.values(await run(writeModel(model).model, { sum: input }));
+    expect(difference(before, after)).toBeLessThan(1e-6);
+  });
+
+  it('are called by their operators where calls have no names, and values are told apart', async () => {
+    const bytes = await file(functions(), false);
+    const model = await readModel(bytes);
+    const layer = ['MatMul', 'Add', 'Activation/Identity', 'Activation/LeakyRelu'].map((it) => `Dense/${it}`);
+    const names = ['Identity_0', ...layer, ...layer.map((it) => `${it}_1`)];
+    expect(model.nodes.map(({ name }) => name)).toEqual(names);
     const [before] = Object.values(await run(bytes, { sum: input }));
     const [after] = Object.values(await run(writeModel(model).model, { sum: input }));
     expect(difference(before, after)).toBeLessThan(1e-6);

@@ -106,6 +106,7 @@ describe('preprocessor_config.json', () => {
     [{ do_normalize: 0 }, '"p.json": "do_normalize" expected true or false, got 0'],
     [{ size: '224' }, '"p.json": "size" expected whole numbers above 0, got "224"'],
     [{ size: { height: '28', width: 28 } }, '"p.json": "size" expected whole numbers above 0, got "28"'],
+    [{ crop_size: 0 }, '"p.json": "crop_size" expected whole numbers above 0, got 0'],
     [{ crop_size: -1 }, '"p.json": "crop_size" expected whole numbers above 0, got -1'],
     [{ size: { height: 1e9, width: 1e9 } }, '"p.json": "size": expected pixels'],
     [{ rescale_factor: 1e-320 }, '"p.json": "scale": expected a number above 0, got "Infinity"'],
