@@ -51,7 +51,7 @@ export function planMachines(
   { machines, shards = Math.max(DEFAULT_SHARDS, machines), storeRate = STORE_RATE }: Machines,
 ): MachinesPlan {
   const { samples } = options;
-  const { passes, parts, measured } = workOf(profile, recipe, options);
+  const { passes, parts, measured, refits } = workOf(profile, recipe, options);
   const solver = profile.steps.map((step) => stepFlops(step, recipe, options));
   // Shards are whole: with 8 of them, 5 machines take as long as 4.
   const share = Math.ceil(shards / machines) / shards;
@@ -65,7 +65,7 @@ export function planMachines(
   const seconds = {
     engine: (passes * parts * share) / rates.engine,
     statistics: (passes * share * sum(solver.map(({ statistics }) => statistics))) / rates.kernels,
-    solving: (passes * sum(solver.map(({ solving }) => solving))) / rates.kernels,
+    solving: (passes * sum(solver.map(({ solving }) => solving))) / rates.kernels + refits / rates.engine,
     network: networkBytes / storeRate,
     measuring: measured / rates.engine,
   };

@@ -9,7 +9,7 @@ import { type ActivationLimits, activationLimit, pairBytes } from './activations
 import { type Amount, parseBytes } from './budget.ts';
 import { searchPasses } from './course.ts';
 import { DENSE_MEMORY_BYTES } from './findings.ts';
-import { refitBytes } from './producers.ts';
+import { refitBytes, refitFlops } from './producers.ts';
 import { type Recipe, refitsProducers } from './recipe.ts';
 import type { PruneReport } from './report.ts';
 import {
@@ -276,20 +276,25 @@ function refitBytesOf({ maps, keep }: PlannedStep): number {
 }
 
 function flopsOf(profile: Profile, recipe: Recipe, options: PlanOptions): Rates {
-  const { passes, parts, measured } = workOf(profile, recipe, options);
+  const { passes, parts, measured, refits } = workOf(profile, recipe, options);
   const solver = profile.steps.map((step) => stepFlops(step, recipe, options));
   return {
-    engine: passes * parts + measured,
+    engine: passes * parts + measured + refits,
     kernels: passes * sum(solver.map(({ statistics, solving }) => statistics + solving)),
   };
 }
 
-/** What a run does: passes over all parts, what the engine does in one of them, and to measure both networks. */
+/** What a run does: passes over all parts, what the engine does in one of them, to measure both networks, and to refit producers. */
 export function workOf(
-  { macs }: Pick<Profile, 'macs'>,
-  recipe: Pick<Recipe, 'target' | 'spend' | 'correct'>,
+  { macs, steps }: Pick<Profile, 'macs' | 'steps'>,
+  recipe: Recipe,
   { samples }: Pick<PlanOptions, 'samples'>,
-): { readonly passes: number; readonly parts: number; readonly measured: number } {
+): {
+  readonly passes: number;
+  readonly parts: number;
+  readonly measured: number;
+  readonly refits: number;
+} {
   const searches = searchPasses(recipe);
   const forwards = recipe.correct ? FORWARDS.corrected : FORWARDS.plain;
   // Of three samples that a search is fitted to, one more is held out, and measured.
@@ -298,7 +303,12 @@ export function workOf(
     passes: 1 + searches,
     parts: 2 * forwards * macs.parts * samples,
     measured: 2 * measured * macs.last,
+    refits: refitsProducers(recipe) ? sum(steps.map((step) => refitFlopsOf(step, samples))) : 0,
   };
+}
+
+function refitFlopsOf({ maps, keep }: PlannedStep, samples: number): number {
+  return keep === undefined ? 0 : refitFlops(maps, keep, samples);
 }
 
 /**

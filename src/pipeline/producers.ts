@@ -90,6 +90,20 @@ export function refitBytes(weights: number): number {
   return weights > MOST_WEIGHTS ? 0 : EXAMPLE_BYTES + 8 * REMEMBERED * weights;
 }
 
+/** Layers behind a structure, by which those before it are estimated: about as many inputs as these have outputs, and as many weights. */
+type Behind = Pick<LinearMap, 'm' | 'groupSize' | 'rows' | 'conv'>;
+
+/** Flops of the engine that a refit takes, where `keep` channels stay: forwards, and back for those that are fitted to. */
+export function refitFlops(maps: readonly Behind[], keep: number, samples: number): number {
+  const weights = sum(maps.map(({ groupSize, m }) => keep * groupSize * m));
+  if (weights > MOST_WEIGHTS || maps.some(({ groupSize, conv }) => groupSize > 1 && !conv)) return 0;
+  const macs = 2 * sum(maps.map(({ groupSize, m, rows }) => keep * groupSize * m * rows));
+  const bytes = 4 * sum(maps.map(({ m, rows }) => 2 * m * rows));
+  const producers = maps.map(({ m, groupSize, rows }) => ({ p: m * groupSize, rows }));
+  const examples = Math.min(samples / sampleStep(producers, samples), EXAMPLE_BYTES / bytes);
+  return ITERATIONS * 2 * macs * examples * (1 + 2 * 0.75);
+}
+
 /** What a refit is of. */
 export interface Site {
   readonly run: Run;

@@ -38,8 +38,8 @@ describe('a run within a budget', () => {
 
   test('counts the networks that are tried', () => {
     const engine = (effort: 'low' | 'medium' | 'high') =>
-      plan(OPT_125M, { ...rest, params: 0.6, effort }).flops.engine;
-    const once = plan(OPT_125M, OPTIONS).flops.engine;
+      plan(OPT_125M, { ...rest, params: 0.6, effort, producers: false }).flops.engine;
+    const once = plan(OPT_125M, { ...OPTIONS, producers: false }).flops.engine;
     // The analysis is worth four passes, a trial rather more than half of one.
     expect(engine('low') / once).toBeGreaterThan(4);
     expect(engine('medium') / engine('low')).toBeGreaterThan(1.5);
@@ -66,6 +66,17 @@ test('sums of 3×3 convolutions with stride 1 are counted as correlations', () =
   const [same, halved] = [flops([1, 1]), flops([2, 2])];
   expect(same.solving).toBe(halved.solving);
   expect(halved.statistics - same.statistics).toBeCloseTo((100 * 784 * (1 - 26 / 81) * 576 ** 2) / 2, 0);
+});
+
+test('the refit of producers is counted where these are small enough for it', () => {
+  const refits = (model: typeof OPT_125M) => {
+    const engine = (producers: boolean) => plan(model, { ...OPTIONS, producers }).flops.engine;
+    return engine(true) - engine(false);
+  };
+  // Eight times forwards on 64 windows, back on three quarters of them, through fc1 and the half of it that fc2 reads.
+  const examples = 2 ** 27 / (4 * 2 * 768 * 512);
+  expect(refits(OPT_125M) / (12 * 8 * 2 * (2 * 1536 * 768 * 512) * examples)).toBeCloseTo(2.5, 9);
+  expect(refits(OPT_30B)).toBe(0);
 });
 
 describe('a run on several machines', () => {
