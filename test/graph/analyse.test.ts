@@ -303,6 +303,20 @@ describe('analyse', () => {
           return head(b, b.node('DepthToSpace', [rows], { blocksize: 2 }, { channels: 2 }));
         },
       ],
+      'that blocks of pixels are put into and taken out of': [
+        /DepthToSpace "[^"]+" takes it apart/,
+        (b, x) => {
+          const packed = b.node('SpaceToDepth', [x], { blocksize: 2 }, { channels: 24 });
+          return head(b, b.node('DepthToSpace', [packed], { blocksize: 2, mode: 'CRD' }, { channels: 6 }));
+        },
+      ],
+      'of a block of pixels that reaches over two layers': [
+        /DepthToSpace "[^"]+" takes it apart/,
+        (b, x) => {
+          const both = b.node('Concat', [x, b.conv('input', 2, 1)], { axis: 1 }, { channels: 8 });
+          return head(b, b.node('DepthToSpace', [both], { blocksize: 2, mode: 'CRD' }, { channels: 2 }));
+        },
+      ],
       'whose new shape is computed in ways not known': [
         /Reshape "[^"]+" takes it apart/,
         (b, x) => head(b, b.node('Reshape', [x, b.node('Abs', [b.integers([-2, 6, 4, 16])])])),
