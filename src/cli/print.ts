@@ -247,10 +247,14 @@ export function analyzeText(
   );
 }
 
+/** Seconds from which on the native engine is worth installing. */
+const LONG = 120;
+
 export function planText(plan: Planned): string {
-  const { seconds, wasmLimit, files, fits } = plan;
+  const { engine, seconds, wasmLimit, files, fits } = plan;
   const { model, bytes, parameters, sizes, statement } = plan;
   const mib = (value: number) => `${count(value / 2 ** 20)} MiB`;
+  const isSlow = seconds > LONG && engine.startsWith('onnxruntime-web');
   return linesOf(
     sizes
       ? `${model}, ${sizes.before.length} blocks: ${sizeText(sizes.before)} -> ${sizeText(sizes.after)}`
@@ -262,7 +266,7 @@ export function planText(plan: Planned): string {
           `files: at most ${mib(files.bytes)} at once, ${mib(files.traffic)} to and from them (${durationText(plan.fileSeconds)} of the time, at 500 MB/s)`,
         ]
       : []),
-    `time: about ${durationText(seconds)} on this machine`,
+    `time: about ${durationText(seconds)} on this machine${isSlow ? `, in ${engine}; less with onnxruntime-node (npm i onnxruntime-node)` : ''}`,
     ...(plan.onMachines ? machinesText(plan.onMachines) : []),
     ...(statement ? [statement] : []),
     ...(bytes.wasm > wasmLimit

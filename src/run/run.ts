@@ -252,6 +252,8 @@ const FILE_RATE = 500e6;
 
 /** What pruning will take. */
 export interface Planned extends Plan {
+  /** What runs models, with its version. */
+  readonly engine: string;
   readonly seconds: number;
   /** Of these, what goes to files and back takes at 500 MB a second. */
   readonly fileSeconds: number;
@@ -307,6 +309,7 @@ export async function plan(
         : { onMachines: planMachines(model, options, rates, { ...settings, machines }) };
     return {
       ...planned,
+      engine: engine.name,
       seconds: seconds.computing + seconds.files,
       fileSeconds: seconds.files,
       wasmLimit: maximumBytes,
