@@ -141,6 +141,20 @@ const GRAPHS: Record<
       return head(b, b.conv(large, 7, 1));
     },
   },
+  'heads of channels that are concatenated with what passed through a convolution': {
+    prunable: 1,
+    build: (b) => {
+      const qkv = b.conv(image(b), 12, 1);
+      const scaled = b.conv(b.depthwise(qkv, 3), 12, 1, { group: 6 });
+      const both = b.node('Concat', [qkv, scaled], { axis: 1 }, { channels: 24 });
+      const apart = b.node('Reshape', [both, b.integers([0, -1, 6, 64])]);
+      const [q, k, v] = b.nodes('Split', [apart, b.integers([2, 2, 2])], { axis: 2 }, { outputs: 3 });
+      const weights = b.node('MatMul', [b.relu(k), b.node('Transpose', [v], { perm: [0, 1, 3, 2] })]);
+      const mixed = b.node('MatMul', [b.node('Transpose', [weights], { perm: [0, 1, 3, 2] }), b.relu(q)]);
+      const y = b.node('Reshape', [mixed, b.integers([0, -1, 8, 8])], {}, { channels: 8 });
+      return head(b, y);
+    },
+  },
   'heads that are merged with the batch by a product of both': {
     prunable: 1,
     dims: [2, 5, 6],

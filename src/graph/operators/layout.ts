@@ -1,6 +1,6 @@
 // Operators that only rename positions: where does the labelled axis go?
 
-import { type Axis, type EditPlace, gcd, splitAxis } from '../labels.ts';
+import { type Axis, type EditPlace, gcd, type Label, splitAxis } from '../labels.ts';
 import type { Use } from '../model.ts';
 import { attributeInt, attributeInts, attributeString, transposeOrder } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
@@ -45,7 +45,7 @@ export const flatten: Rule = (state, node) => {
     if (!moved || moved.axis.outer > axis.outer)
       state.pin(axis, `${called(node)} interleaves it with other axes`);
     else {
-      if (!moved.axis.label.parts) moved.axis.label.coarsen(moved.count);
+      moved.axis.label.coarsen(moved.count);
       state.mark(node.output[0], moved.place, moved.axis);
     }
   }
@@ -67,7 +67,7 @@ export const reshape: Rule = (state, node) => {
       continue;
     }
     followed.add(moved.place);
-    if (!moved.axis.label.parts) moved.axis.label.coarsen(moved.count);
+    moved.axis.label.coarsen(moved.count);
     state.mark(node.output[0], moved.place, moved.axis);
   }
   const left = named.filter((_, place) => !followed.has(place));
@@ -93,9 +93,13 @@ function move(state: Propagation, node: NodeProto, from: number, axis: Axis) {
   for (const [place, dim] of output.entries()) {
     if (runs < before * dim) {
       const outer = runs / before;
-      // groups that fit the axis; what is put together cannot become coarser, as its parts differ
+      // groups that fit the axis, of each part where it is put together
       const isWhole = dim % (extent * outer) === 0;
-      const count = label.parts ? (isWhole ? dim : 1) : gcd(label.root().groups, dim / outer);
+      const count = !label.parts
+        ? gcd(label.root().groups, dim / outer)
+        : isWhole || haveGroups(label, dim / outer)
+          ? dim / outer
+          : 1;
       if (!Number.isInteger(outer) || !Number.isInteger(dim / outer) || count === 1) return undefined;
       // the outer of two axes that are merged keeps the place
       if (state.axes(node.output[0])[place]) return undefined;
@@ -105,6 +109,14 @@ function move(state: Propagation, node: NodeProto, from: number, axis: Axis) {
     before *= dim;
   }
   return undefined;
+}
+
+/** Whether all parts of a label have several groups of the positions of a shorter axis. */
+function haveGroups(label: Label, extent: number): boolean {
+  for (const piece of label.pieces(extent)) {
+    if (!Number.isInteger(piece.extent) || gcd(piece.label.groups, piece.extent) < 2) return false;
+  }
+  return true;
 }
 
 /** True if nothing reads an axis but nodes that pick one position of it. */
