@@ -321,6 +321,8 @@ async function solveStep(
   history.name = await run.findings.hash(about);
   history.isDense = false;
   moveDense(walk, step, following);
+  // No pass comes after one over all samples.
+  if (pass.samples === 'all') run.findings.forget();
   return solved;
 }
 
