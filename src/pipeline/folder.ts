@@ -196,7 +196,8 @@ function chainOf(opened: OpenedLanguageModel, engine: Engine, { shape, varies, s
       const isFirst = part === blocks && language.readsFirst && size >= SAMPLES_FOR_INPUT * widest;
       const source = await language.block(checkpoint, part - 1, { length, isFirst });
       const name = `${folder.name}: block ${part - 1}`;
-      const block = await openParsed(source, { engine, name, size: isEncoder ? [length] : undefined });
+      const extents = isEncoder ? [length] : undefined;
+      const block = await openParsed(source, { engine, name, size: extents, isBuilt: true });
       return {
         read: async () => source,
         opened: varies ? { ...block, info: { ...block.info, varies } } : block,

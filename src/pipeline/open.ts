@@ -107,10 +107,13 @@ export async function openModel(bytes: Uint8Array, options: OpenOptions): Promis
   return openParsed(source, { ...options, bytes: () => bytes.byteLength + externalBytes });
 }
 
-/** @param options.bytes  of the file or files, once the weights are read; default: of the weights as they are written */
+/**
+ * @param options.bytes  of the file or files, once the weights are read; default: of the weights as they are written
+ * @param options.isBuilt  whether the graph was built here, and its weights are read back by their names
+ */
 export async function openParsed(
   source: Model,
-  options: OpenOptions & { bytes?(): number },
+  options: OpenOptions & { readonly isBuilt?: boolean; bytes?(): number },
 ): Promise<OpenedModel> {
   const { engine, size, inputs, dims, name = source.name } = options;
   if (source.nodes.some(({ domain }) => domain === 'com.microsoft.nchwc')) {
@@ -119,8 +122,8 @@ export async function openParsed(
     );
   }
   try {
-    const plain = await computeConstants(engine, foldConstants(unfuse(source)));
-    const model = foldBatchNormalization(plain);
+    const plain = foldConstants(unfuse(source));
+    const model = foldBatchNormalization(options.isBuilt ? plain : await computeConstants(engine, plain));
     const input = sizedInput(declaredInput(model, inputs, dims), model, size);
     const batch = input.fixedBatch || 1;
     const shown = await probe(engine, model, input, [batch, ...input.shape]);
