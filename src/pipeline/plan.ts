@@ -270,9 +270,8 @@ function heapBytes({ maps }: PlannedStep): number {
   return maps.reduce((sum, { p, m }) => sum + 8 * (2 * p * p + 8 * p * m), 0);
 }
 
-/** Of the layers before a structure, whose weights are about as many as those behind it. */
 function refitBytesOf({ maps, keep }: PlannedStep): number {
-  return keep === undefined ? 0 : refitBytes(sum(maps.map(({ groupSize, m }) => keep * groupSize * m)));
+  return keep === undefined ? 0 : refitBytes(maps, keep);
 }
 
 function flopsOf(profile: Profile, recipe: Recipe, options: PlanOptions): Rates {

@@ -85,18 +85,24 @@ export function producersOf({ model, info }: OpenedModel, structure: Structure):
   return found.length === producers.length ? found : [];
 }
 
-/** Bytes that a refit takes, where so many weights of a structure's producers stay. */
-export function refitBytes(weights: number): number {
-  return weights > MOST_WEIGHTS ? 0 : EXAMPLE_BYTES + 8 * REMEMBERED * weights;
-}
-
 /** Layers behind a structure, by which those before it are estimated: about as many inputs as these have outputs, and as many weights. */
 type Behind = Pick<LinearMap, 'm' | 'groupSize' | 'rows' | 'conv'>;
 
+/** Weights of a structure's producers, where `keep` channels stay. */
+function weightsThatStay(maps: readonly Behind[], keep: number): number {
+  return sum(maps.map(({ groupSize, m }) => keep * groupSize * m));
+}
+
+/** Bytes that a refit takes, where `keep` channels stay. */
+export function refitBytes(maps: readonly Behind[], keep: number): number {
+  const weights = weightsThatStay(maps, keep);
+  return weights > MOST_WEIGHTS ? 0 : EXAMPLE_BYTES + 8 * REMEMBERED * weights;
+}
+
 /** Flops of the engine that a refit takes, where `keep` channels stay: forwards, and back for those that are fitted to. */
 export function refitFlops(maps: readonly Behind[], keep: number, samples: number): number {
-  const weights = sum(maps.map(({ groupSize, m }) => keep * groupSize * m));
-  if (weights > MOST_WEIGHTS || maps.some(({ groupSize, conv }) => groupSize > 1 && !conv)) return 0;
+  const isOther = maps.some(({ groupSize, conv }) => groupSize > 1 && !conv);
+  if (isOther || weightsThatStay(maps, keep) > MOST_WEIGHTS) return 0;
   const macs = 2 * sum(maps.map(({ groupSize, m, rows }) => keep * groupSize * m * rows));
   const bytes = 4 * sum(maps.map(({ m, rows }) => 2 * m * rows));
   const producers = maps.map(({ m, groupSize, rows }) => ({ p: m * groupSize, rows }));
