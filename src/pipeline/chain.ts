@@ -5,6 +5,7 @@ import type { Engine, EngineSession, FloatTensor } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { elements, type Gain, type Model, type Structure } from '../graph/index.ts';
 import type { AbortOptions } from '../pool/index.ts';
+import { turn } from '../turn.ts';
 import { type ActivationLimits, Activations, pairBytes } from './activations.ts';
 import { type Batch, type BatchSource, batchSource, feedsOf, type Select } from './batches.ts';
 import type { Dataset } from './data/index.ts';
@@ -17,7 +18,6 @@ import type { Pass } from './pass.ts';
 import type { Named } from './recipe.ts';
 import type { History } from './sequence.ts';
 import { type Range, shardRange, sliceOf } from './shards.ts';
-import { turn } from './turn.ts';
 import { hereWork, type Pieces, type Work } from './work.ts';
 
 export interface Chain {

@@ -7,11 +7,11 @@
 
 import type { Engine, EngineSession, FloatTensor } from '../engine/index.ts';
 import { elements, type Live, liveValues, type Model, subgraph, sum } from '../graph/index.ts';
+import { turn } from '../turn.ts';
 import { type ActivationLimits, Activations, activationLimit, pairBytes } from './activations.ts';
 import type { Batch, BatchSource } from './batches.ts';
 import { DenseBatches, type Findings } from './findings.ts';
 import type { OpenedModel } from './open.ts';
-import { turn } from './turn.ts';
 
 type Tensors = Readonly<Record<string, FloatTensor>>;
 

@@ -14,9 +14,9 @@ import {
   subgraph,
   toFloat64,
 } from '../graph/index.ts';
+import { turn } from '../turn.ts';
 import type { LastPlace } from './chain.ts';
 import type { Pass, Run } from './pass.ts';
-import { turn } from './turn.ts';
 
 /** y ≈ slope·z + shift, channel by channel. */
 export interface Lines {

@@ -21,6 +21,7 @@ import {
   writeWeights,
 } from '../graph/index.ts';
 import { type SolvedLayers, triangle } from '../solve/index.ts';
+import { turn } from '../turn.ts';
 import type { Frontier, Values } from './frontier.ts';
 import type { Frontiers } from './frontiers.ts';
 import { type Evaluated, minimize } from './lbfgs.ts';
@@ -29,7 +30,6 @@ import type { Run } from './pass.ts';
 import type { Target } from './recipe.ts';
 import { canSplit, imageOf, isHeldOut } from './split.ts';
 import { inputSums, valuesFor, wantedOf } from './statistics.ts';
-import { turn } from './turn.ts';
 import { inOrder } from './work.ts';
 
 /** New weights of a layer, as `readWeights` gives them. */

@@ -4,6 +4,7 @@ import type { FloatTensor } from '../engine/index.ts';
 import { elements, type LinearMap, type Live, sum, usesOf } from '../graph/index.ts';
 import type { Convolution, Layer, LayerStatistics } from '../solve/index.ts';
 import type { TiledLayer } from '../tiles/layers.ts';
+import { turn } from '../turn.ts';
 import { concatenated } from './data/dataset.ts';
 import type { Frontier, Values } from './frontier.ts';
 import { dilated, onGrid, outputOf, partOf, planeOf, planes, stacks } from './images.ts';
@@ -11,7 +12,6 @@ import type { OpenedModel } from './open.ts';
 import type { Run } from './pass.ts';
 import type { Target } from './recipe.ts';
 import { canSplit, imageOf, isHeldOut } from './split.ts';
-import { turn } from './turn.ts';
 
 /** Of the samples that are fitted to, and of those that are held out; in tiles of all. */
 export type Sums = Pick<Layer | TiledLayer, 'fit' | 'heldOut'>;

@@ -4,6 +4,7 @@ import type { Engine, EngineSession } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { elements } from '../graph/index.ts';
 import type { AbortOptions } from '../pool/index.ts';
+import { turn } from '../turn.ts';
 import { type Batch, batchSource, type Feeds, feedsOf } from './batches.ts';
 import type { RunOptions } from './chain.ts';
 import type { Dataset } from './data/index.ts';
@@ -11,7 +12,6 @@ import { mulberry32, shuffle } from './data/sample.ts';
 import type { ModelInput } from './inputs.ts';
 import { loadModel } from './load.ts';
 import type { OpenedModel } from './open.ts';
-import { turn } from './turn.ts';
 
 /** Milliseconds since some moment. */
 export type Now = () => number;

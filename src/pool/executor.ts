@@ -2,6 +2,7 @@
 
 import { InputError } from '../errors.ts';
 import type { Kernels } from '../kernel/index.ts';
+import { turn } from '../turn.ts';
 import { type Arguments, answer, Calculator, type Request, type Result } from './calculator.ts';
 import type { Stage } from './transfer.ts';
 
@@ -43,9 +44,7 @@ export function localExecutor(kernels: Kernels): Executor {
     lend: (value) => () => value,
     async run<N extends Request>(name: N, args: Arguments<N>, { signal }: RunOptions): Promise<Result<N>> {
       signal?.throwIfAborted();
-      // Lets everything else have its turn first: a signal, a timer, the page.
-      await new Promise((resolve) => setTimeout(resolve, 0));
-      signal?.throwIfAborted();
+      await turn(signal);
       return ask(name, ...args);
     },
     async renew() {},

@@ -7,6 +7,7 @@
 import type { FloatTensor } from '../../engine/index.ts';
 import { elements, type Model, maskInner, writeWeights } from '../../graph/index.ts';
 import { groupsToKeep, type SolvedLayers } from '../../solve/index.ts';
+import { turn } from '../../turn.ts';
 import { activationLimit } from '../activations.ts';
 import { onlyOutput, type Place, sampleOf, stack, through } from '../chain.ts';
 import { Frontier } from '../frontier.ts';
@@ -17,7 +18,6 @@ import { layersOf, solveTogether } from '../sequence.ts';
 import { quarterHeldOut } from '../split.ts';
 import { collect, valuesFor } from '../statistics.ts';
 import { isInTiles, placed, plannedStep, type Step, stepsOf } from '../steps.ts';
-import { turn } from '../turn.ts';
 import { type Distance, mean } from './score.ts';
 
 /** A structure at some widths, all others whole. */

@@ -1,0 +1,39 @@
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { turn } from '../src/turn.ts';
+
+afterEach(() => {
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+});
+
+describe.each([
+  ['with setImmediate', () => {}],
+  ['as in browsers', () => vi.stubGlobal('setImmediate', undefined)],
+])('a turn %s', (_, prepare) => {
+  it('waits for no timer, which pages that are not looked at hold up', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout'] }); // time stands still
+    prepare();
+    const order: number[] = [];
+    await Promise.all([0, 1, 2].map((i) => turn().then(() => order.push(i))));
+    expect(order).toEqual([0, 1, 2]);
+  });
+
+  it('lets timers and messages have theirs', async () => {
+    prepare();
+    const seen = new Set<string>();
+    setTimeout(() => seen.add('timer'), 0);
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => seen.add('message');
+    port2.postMessage(0);
+    while (seen.size < 2) await turn();
+    port1.close();
+  });
+
+  it('ends where the signal is aborted meanwhile', async () => {
+    prepare();
+    const controller = new AbortController();
+    const ended = turn(controller.signal);
+    controller.abort(new Error('enough'));
+    await expect(ended).rejects.toThrow('enough');
+  });
+});
