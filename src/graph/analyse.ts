@@ -15,6 +15,7 @@ import { captured, reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import { broadcast, unary } from './operators/elementwise.ts';
 import type { Operator } from './operators/operator.ts';
+import { reduce } from './operators/spatial.ts';
 import { type Carrier, called, Propagation } from './propagation.ts';
 import { followSizes, handedOn, isIndifferent } from './sizes.ts';
 import { type Analysis, type Edit, groupBy, type Reader, type Structure } from './structure.ts';
@@ -160,7 +161,9 @@ function comesBack(state: Propagation, value: string, fromEnd: number, label: La
       const rule = state.model.operator(node)?.rule;
       const [output] = node.output;
       const place = (state.dims(output)?.length ?? 0) - fromEnd;
-      if ((rule !== unary && rule !== broadcast) || place < 0) return false;
+      // a mean of means has the axis as long as it has all axes
+      const keeps = rule === reduce && state.dims(output)?.length === state.dims(value)?.length;
+      if ((rule !== unary && rule !== broadcast && !keeps) || place < 0) return false;
       const own = state.axes(output)[place]?.label.leaves();
       if (!own && state.dims(output)![place] === 1) made.add(output);
       else if (own?.length !== wanted.length || own.some((leaf, i) => leaf !== wanted[i])) return false;

@@ -54,7 +54,7 @@ describe.concurrent('osscar inspect --json', () => {
     writeFileSync(model, opaque());
     const { structures } = await osscarJson('inspect', model);
     expect(structures).toMatchObject([{ prunable: true }, { prunable: false }, { prunable: false }]);
-    expect(structures[1].reason).toContain('LRN');
+    expect(structures[1].reason).toContain('CumSum');
   });
 });
 

@@ -201,7 +201,7 @@ describe.concurrent('osscar prune', () => {
     );
     expect(report.layers).toHaveLength(1);
     expect(report.layers[0].kept).toHaveLength(4);
-    expect(report.notPrunable[0].reason).toContain('LRN');
+    expect(report.notPrunable[0].reason).toContain('CumSum');
     expect(report.parameters.after).toBeLessThan(report.parameters.before);
   });
 

@@ -258,6 +258,27 @@ const GRAPHS: Record<
       return head(b, b.conv(b.node('LpNormalization', [x], { axis: 1, p: 2 }), 7, 1));
     },
   },
+  'channels that are normalised by those beside them': {
+    prunable: 2,
+    build: (b) => {
+      const near = (x: string) =>
+        b.node('LRN', [x], { size: 3, alpha: { float: 2 }, beta: { float: 0.75 }, bias: { float: 1.5 } });
+      return head(b, near(b.relu(b.conv(near(b.relu(b.conv(image(b), 8, 3))), 6, 3))));
+    },
+  },
+  'a normalisation whose means are taken axis by axis': {
+    prunable: 2,
+    dims: [2, 3, 12],
+    build: (b) => {
+      const mean = (y: string) =>
+        [1, 2].reduce((z, axis) => b.node('ReduceMean', [z], { axes: [axis], keepdims: 1 }), y);
+      const x = b.relu(b.conv(b.input([3, 12]), 8, 3, { dimensions: 1 }));
+      const centred = b.node('Sub', [x, mean(x)]);
+      const deviation = b.node('Sqrt', [mean(b.mul(centred, centred))]);
+      const y = b.mul(b.node('Div', [centred, deviation]), b.weight([1, 8, 1], 0.4, 1));
+      return b.output(b.conv(b.relu(b.conv(y, 6, 1, { dimensions: 1 })), 5, 3, { dimensions: 1 }));
+    },
+  },
   'channels that hold blocks of pixels, in either order, and pixels that become channels': {
     prunable: 3,
     build: (b) => {

@@ -152,7 +152,7 @@ const GRAPHS: Record<string, { groups: number[]; shape?: number[]; build: (b: On
       build: (b) => {
         const x = b.relu(b.conv(image(b), 5, 3));
         const wide = b.node('Concat', [x, 'input', b.maxPool(x, 3, 1, 1)], { axis: 1 }, { channels: 13 });
-        return head(b, b.node('LRN', [b.conv(wide, 4, 3)], { size: 3 }));
+        return head(b, b.node('CumSum', [b.conv(wide, 4, 3), b.index(1)]));
       },
     },
     'an encoder and a decoder with a skip connection': {
@@ -173,7 +173,7 @@ const GRAPHS: Record<string, { groups: number[]; shape?: number[]; build: (b: On
           return b.node('ConvTranspose', inputs, { strides: [2, 2] }, { channels: m });
         };
         const x = b.relu(b.conv(image(b), 4, 3, { stride: 2 }));
-        return head(b, b.node('LRN', [up(b.relu(up(x, 6)), 3)], { size: 3 }));
+        return head(b, b.node('CumSum', [up(b.relu(up(x, 6)), 3), b.index(1)]));
       },
     },
     'MatMul with channels last': {
@@ -194,7 +194,7 @@ const GRAPHS: Record<string, { groups: number[]; shape?: number[]; build: (b: On
         };
         const x = b.node('Transpose', [b.relu(b.conv(image(b), 8, 3))], { perm: [0, 2, 3, 1] });
         const y = b.matmul(normal(b.relu(b.matmul(normal(x), 10))), 6);
-        return head(b, b.node('LRN', [b.node('Transpose', [y], { perm: [0, 3, 1, 2] })], { size: 3 }));
+        return head(b, b.node('CumSum', [b.node('Transpose', [y], { perm: [0, 3, 1, 2] }), b.index(1)]));
       },
     },
     'recurrent layers': {

@@ -108,14 +108,21 @@ export const layerNormalization: Rule = (state, node) => {
   }
 };
 
-/** LpNormalization: over one axis, without parameters. */
-export const lpNormalization: Rule = (state, node) => {
-  const over = wrapAxis(attributeInt(node, 'axis', -1), state.dims(node.input[0])!.length);
+/** LpNormalization: over one axis. */
+export const lpNormalization: Rule = (state, node) =>
+  normaliseAlong(state, node, attributeInt(node, 'axis', -1));
+
+/** LRN: each channel by those beside it. */
+export const localResponse: Rule = (state, node) => normaliseAlong(state, node, 1);
+
+/** Over one axis, without parameters. */
+function normaliseAlong(state: Propagation, node: NodeProto, over: number): void {
+  const own = wrapAxis(over, state.dims(node.input[0])!.length);
   for (const [place, axis] of state.labelled(node.input[0])) {
-    if (place === over) normaliseOver(state, node, axis, { data: [0], outputs: [0], parameters: [] }, place);
+    if (place === own) normaliseOver(state, node, axis, { data: [0], outputs: [0], parameters: [] }, place);
     else state.mark(node.output[0], place, axis);
   }
-};
+}
 
 /** Inputs and outputs of a normalisation that have the channels. */
 interface Shares {
