@@ -13,7 +13,7 @@ interface Change {
   node: NodeProto;
   input: number;
   cuts: Map<number, Set<number>>; // axis to positions removed
-  whole: number | undefined; // positions of the axis, of a value
+  wholes: Map<number, number>; // axis of a value to its positions
   numbers: Map<number, number>; // index to what it loses
 }
 
@@ -32,11 +32,17 @@ interface Change {
 export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly number[]>): Model {
   const small = model.clone();
   const changes = new Map<string, Change>();
-  const at = (node: string, input: number, whole?: number): Change => {
+  const at = (node: string, input: number): Change => {
     const key = `${node}\0${input}`;
     const old = changes.get(key);
     if (old) return old;
-    const change = { node: nodeOf(small, node), input, cuts: new Map(), whole, numbers: new Map() };
+    const change = {
+      node: nodeOf(small, node),
+      input,
+      cuts: new Map(),
+      wholes: new Map(),
+      numbers: new Map(),
+    };
     changes.set(key, change);
     return change;
   };
@@ -46,7 +52,8 @@ export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly numbe
     const removed = removedOf(structure, kept);
     const slices = [...structure.slices, ...newBiases(small, structure)];
     for (const slice of slices) {
-      const { cuts } = at(slice.node, slice.input, slice.whole);
+      const { cuts, wholes } = at(slice.node, slice.input);
+      if (slice.whole !== undefined) wholes.set(slice.axis, slice.whole);
       const gone = cuts.get(slice.axis) ?? new Set();
       for (const position of rowsOf({ blocks: [slice] }, removed)) gone.add(position);
       cuts.set(slice.axis, gone);
@@ -137,19 +144,24 @@ function changed(tensor: Tensor, { cuts, numbers }: Change): Tensor {
   return result;
 }
 
-/** Adds the node that takes from a value what stays of one axis. */
-function addGather(model: Model, value: string, { cuts, whole }: Change, output: string): void {
-  const [[axis, gone]] = cuts;
-  const left = placesLeft(whole!, gone);
-  const indices = fromIntegers(model.fresh(`${output}.places`), left, [left.length]);
-  model.tensors.set(indices.name, indices);
-  const input = [value, indices.name];
-  const attribute = [attributeOf('axis', axis)];
-  const name = model.fresh(`${output}.Gather`);
-  const node = create(NodeProtoSchema, { name, opType: 'Gather', input, output: [output], attribute });
+/** Adds the nodes that take from a value what stays of some axes. */
+function addGather(model: Model, value: string, { cuts, wholes }: Change, output: string): void {
   const producer = model.producer(value);
-  model.graph.node.splice(producer ? model.position(producer) + 1 : 0, 0, node);
-  model.edited();
+  let place = producer ? model.position(producer) + 1 : 0;
+  let from = value;
+  for (const [i, [axis, gone]] of [...cuts].entries()) {
+    const to = i === cuts.size - 1 ? output : model.fresh(`${output}.part`);
+    const left = placesLeft(wholes.get(axis)!, gone);
+    const indices = fromIntegers(model.fresh(`${output}.places`), left, [left.length]);
+    model.tensors.set(indices.name, indices);
+    const input = [from, indices.name];
+    const attribute = [attributeOf('axis', axis)];
+    const name = model.fresh(`${output}.Gather`);
+    const node = create(NodeProtoSchema, { name, opType: 'Gather', input, output: [to], attribute });
+    model.graph.node.splice(place++, 0, node);
+    model.edited();
+    from = to;
+  }
 }
 
 /** Positions of an axis that are not gone. */

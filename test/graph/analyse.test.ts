@@ -406,13 +406,6 @@ describe('analyse', () => {
       expect(analyse(model, shapes).structures[0].reason).toMatch(/Relu .* cannot be seen through/);
     });
 
-    it('that are added to a graph input', async () => {
-      const b = new OnnxBuilder();
-      const x = b.conv(b.input([3, 8, 8]), 3, 3);
-      const [structure] = await analysed(b.output(head(b, b.add(x, 'input'))));
-      expect(structure.reason).toMatch(/Add "[^"]+" ties it to "input", whose channels no layer makes/);
-    });
-
     it('that a parameter is computed from', async () => {
       const b = new OnnxBuilder();
       const x = b.conv(b.input([3, 8, 8]), 6, 3);

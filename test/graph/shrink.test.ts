@@ -99,6 +99,20 @@ const scoresOf = (b: OnnxBuilder, q: string, k: string) =>
 const mixed = (b: OnnxBuilder, scores: string, v: string) =>
   b.node('MatMul', [b.node('Softmax', [scores], { axis: -1 }), v]);
 
+/** Attention of four heads with a bias of the scores. */
+const biased = (b: OnnxBuilder, x: string, bias: string, softmaxAxis = -1) => {
+  const apart = (m: number, perm: number[]) =>
+    b.node('Transpose', [b.node('Reshape', [b.matmul(x, m), b.integers([0, 0, NUMBER_OF_HEADS, 2])])], {
+      perm,
+    });
+  const scores = b.node('MatMul', [apart(8, [0, 2, 1, 3]), apart(8, [0, 2, 3, 1])]);
+  const weights = b.node('Softmax', [b.add(scores, bias)], { axis: softmaxAxis });
+  const y = b.node('Transpose', [b.node('MatMul', [weights, apart(8, [0, 2, 1, 3])])], {
+    perm: [0, 2, 1, 3],
+  });
+  return b.matmul(b.node('Reshape', [y, b.integers([0, 0, -1])], {}, { channels: 8 }), 6);
+};
+
 /** Graphs by what they exercise, with the number of structures that can be pruned. */
 const GRAPHS: Record<
   string,
@@ -256,6 +270,49 @@ const GRAPHS: Record<
       const inputs = [b.relu(b.conv(image(b), 8, 3)), b.weight([8], 0.4, 1), b.weight([8], 0.3)];
       const x = b.relu(b.conv(b.node('GroupNormalization', inputs, { num_groups: 4 }), 6, 3));
       return head(b, b.conv(b.node('LpNormalization', [x], { axis: 1, p: 2 }), 7, 1));
+    },
+  },
+  'heads of two layers that one table of relative positions is added to, which a third layer reads': {
+    prunable: 4,
+    dims: [2, 5, 6],
+    build: (b) => {
+      const places = b.integers(Array.from({ length: 25 }, (_, i) => 4 + (i % 5) - Math.floor(i / 5)));
+      const table = b.node('Gather', [b.weight([9, NUMBER_OF_HEADS], 0.5), places]);
+      const bias = b.node('Reshape', [
+        b.node('Transpose', [table], { perm: [1, 0] }),
+        b.integers([1, NUMBER_OF_HEADS, 5, 5]),
+      ]);
+      const y = b.relu(biased(b, b.sequence(6), bias));
+      const scores = b.matmul(biased(b, y, bias), 3);
+      const read = b.node('Transpose', [bias], { perm: [0, 2, 3, 1] }, { channels: NUMBER_OF_HEADS });
+      const mean = b.node('ReduceMean', [b.matmul(read, 3)], { axes: [1], keepdims: 0 });
+      return b.output(b.add(scores, mean));
+    },
+  },
+  'heads of values beside scores that a softmax runs over': {
+    prunable: 1,
+    dims: [2, 5, 6],
+    build: (b) => b.output(biased(b, b.sequence(6), b.weight([1, NUMBER_OF_HEADS, 1, 1], 0.5), 1)),
+  },
+  'channels that are added to an input, or scaled by what cannot be seen through': {
+    prunable: 2,
+    build: (b) => {
+      const x = b.relu(b.add(b.conv(image(b), 3, 3), 'input'));
+      const mixed = b.node('CumSum', [b.conv(x, 6, 1), b.index(1)]);
+      return head(b, b.relu(b.mul(mixed, b.conv(x, 6, 3))));
+    },
+  },
+  'two axes of channels beside values that have both': {
+    prunable: 2,
+    dims: [2, 7],
+    build: (b) => {
+      const x = b.input([7]);
+      const [left, right] = [5, 4].map((m, i) => b.node('Unsqueeze', [b.gemm(x, m), b.integers([2 - i])]));
+      const apart = b.node('Reshape', [b.gemm(x, 20), b.integers([0, 5, 4])]);
+      const sum = b.add(b.node('CumSum', [apart, b.index(1)]), b.mul(left, right));
+      const rows = b.node('MatMul', [b.relu(sum), b.weight([4, 6], 0.5)], {}, { channels: 6 });
+      const turned = b.node('Transpose', [rows], { perm: [0, 2, 1] }, { channels: 5 });
+      return b.output(b.matmul(turned, 3));
     },
   },
   'channels that are normalised by those beside them': {
@@ -1056,6 +1113,18 @@ describe('shrink', () => {
     shrink(model, new Map([[prunable[0], [0]]]));
     mask(model, new Map([[prunable[0], [0]]]));
     expect(writeModel(model).model).toEqual(before);
+  });
+
+  it('leaves heads that are merged with the batch beside values that no layer makes', async () => {
+    const b = new OnnxBuilder();
+    const x = b.sequence(6);
+    const [q, k, v, query, key] = [8, 8, 8, 8, 8].map((m) => merged(b, b.matmul(x, m)));
+    const scores = b.add(scoresOf(b, q, k), b.node('CumSum', [scoresOf(b, query, key), b.index(1)]));
+    const y = b.output(b.matmul(unmerged(b, mixed(b, scores, v), x), 3));
+    const { structures, prunable } = await opened(y.build(), [1, 5, 6]);
+    expect(prunable).toEqual([]);
+    const reasons = structures.map(({ reason }) => reason).join('; ');
+    expect(reasons).toMatch(/Add "[^"]+" ties it to "[^"]+", whose channels no layer makes/);
   });
 
   it('refuses structures that cannot be cut and channels that are none', async () => {

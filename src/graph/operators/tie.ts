@@ -13,29 +13,53 @@ export type Operand = readonly [input: number, place: number];
  */
 export function tie(state: Propagation, node: NodeProto, operands: readonly Operand[], extent: number) {
   let joined: Axis | undefined;
-  let fixed: string | undefined;
+  let isMerged = false;
   const constants: Operand[] = [];
-  for (const [input, place] of operands) {
+  const fixed: Operand[] = [];
+  const axisOf = ([input, place]: Operand) => state.axes(node.input[input])[place];
+  const areHeads = operands.some((operand) => axisOf(operand)?.label.root().isHead);
+  for (const operand of operands) {
+    const [input, place] = operand;
     const value = node.input[input];
     const dim = state.dims(value)![place];
-    const axis = state.axes(value)[place];
+    const axis = axisOf(operand);
     if (dim !== extent) {
       if (axis) state.pin(axis, `${called(node)} broadcasts it`);
+    } else if (axis && areHeads && isSharedTable(state, value, axis)) {
+      state.pin(axis, `${called(node)} picks from it what its heads need`);
+      fixed.push(operand);
     } else if (axis) {
       joined = joined ? join(state, node, joined, axis) : axis;
+      isMerged ||= axis.isMerged === true;
     } else if (dim > 1) {
-      if (state.constant(node, input)) constants.push([input, place]);
-      else fixed = value;
+      (state.constant(node, input) ? constants : fixed).push(operand);
     }
   }
-  if (!joined && fixed === undefined && constants.length > 0 && constants.length < operands.length) {
+  if (!joined && fixed.length === 0 && constants.length > 0 && constants.length < operands.length) {
     joined = state.free(extent); // numbers for all channels beside constants by channel
   }
   if (!joined) return undefined;
-  if (fixed !== undefined)
-    state.pin(joined, `${called(node)} ties it to "${fixed}", whose channels no layer makes`);
+  for (const [input, place] of fixed) pick(state, node, { ...joined, isMerged }, input, place);
   for (const [input, place] of constants) state.slice(joined, node, input, place);
   return joined;
+}
+
+/** What no layer makes stays whole; of it the node reads what stays of the others. */
+function pick(state: Propagation, node: NodeProto, axis: Axis, input: number, place: number): void {
+  if (axis.outer > 1 || axis.isMerged)
+    state.pin(axis, `${called(node)} ties it to "${node.input[input]}", whose channels no layer makes`);
+  else state.slice(axis, node, input, place, 0, { whole: axis.extent });
+}
+
+/** Numbers by head that come of a table, for several layers (relative positions): the heads of these need not be the same. */
+function isSharedTable({ model }: Propagation, value: string, { label }: Axis): boolean {
+  const isTable = label
+    .leaves()
+    .every(
+      ({ producers, consumers }) =>
+        consumers.length === 0 && producers.length > 0 && producers.every(({ kind }) => kind === 'gather'),
+    );
+  return isTable && model.uses(value).length > 1;
 }
 
 /** As `tie`, for an axis of operands that broadcast: `place` counts in the output. */
