@@ -1,6 +1,7 @@
 // A Hugging Face folder as one set of named tensors, whatever files they are in.
 
 import { FormatError, InputError, OutOfMemoryError, UnsupportedModelError } from '../errors.ts';
+import { nonFiniteAt } from '../finite.ts';
 import { isFloat } from '../graph/dtype.ts';
 import type { JsonObject } from '../json.ts';
 import { isObject } from '../json.ts';
@@ -147,7 +148,7 @@ export async function openCheckpoint(folder: Folder): Promise<Checkpoint> {
         const end = Math.min(start + step, bytes);
         const part = out.subarray(start / size, end / size);
         decode(await tensor.readBytes(start, end), dtype, part);
-        const bad = part.findIndex((value) => !Number.isFinite(value));
+        const bad = nonFiniteAt(part);
         if (bad >= 0) throw new InputError(`${at} has ${part[bad]} at element ${start / size + bad}`);
       }
       return out;

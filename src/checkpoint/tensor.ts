@@ -3,6 +3,7 @@
 //
 // Typed arrays are little-endian wherever WebAssembly runs in practice, and so are both formats.
 
+import { nonFiniteAt } from '../finite.ts';
 import { bitsOf, type DataType, type FloatType } from '../graph/dtype.ts';
 import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from '../graph/half.ts';
 import { elements } from '../graph/tensor.ts';
@@ -100,8 +101,9 @@ export function encode(values: Float32Array, dtype: WeightType): Uint8Array {
 /** Whether an encoded float16 or bfloat16 or float32 has an infinity or NaN: all exponent bits set. */
 export function hasNonFinite(bytes: Uint8Array, dtype: WeightType): boolean {
   const { buffer, byteOffset, byteLength } = bytes;
-  if (dtype === 'float32')
-    return !new Float32Array(buffer, byteOffset, byteLength / 4).every(Number.isFinite);
+  if (dtype === 'float32') return nonFiniteAt(new Float32Array(buffer, byteOffset, byteLength / 4)) >= 0;
   const mask = dtype === 'float16' ? 0x7c00 : 0x7f80;
-  return new Uint16Array(buffer, byteOffset, byteLength / 2).some((bits) => (bits & mask) === mask);
+  const bits = new Uint16Array(buffer, byteOffset, byteLength / 2);
+  for (let i = 0; i < bits.length; i++) if ((bits[i] & mask) === mask) return true;
+  return false;
 }

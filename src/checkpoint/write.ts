@@ -1,6 +1,7 @@
 // Writes a checkpoint folder: tensors in any order as they come, headers last, verified before it appears.
 
 import { FormatError, InputError } from '../errors.ts';
+import { nonFiniteAt } from '../finite.ts';
 import { isFloat } from '../graph/dtype.ts';
 import { openCheckpoint } from './checkpoint.ts';
 import { type Folder, type OutputFolder, readChunks } from './folder.ts';
@@ -67,7 +68,7 @@ export class CheckpointWriter {
     }
     const bytes = encode(values, dtype);
     if (hasNonFinite(bytes, dtype)) {
-      const bad = values.find((value) => !Number.isFinite(value)) ?? 'values beyond its range';
+      const bad = values[nonFiniteAt(values)] ?? 'values beyond its range';
       throw new InputError(`writing tensor "${name}" as ${dtype}: got ${bad}`);
     }
     await this.#append(tensor, bytes, rowStart);

@@ -2,6 +2,7 @@
 
 import type { FloatTensor } from '../engine/index.ts';
 import { InputError, OsscarError } from '../errors.ts';
+import { nonFiniteAt } from '../finite.ts';
 import { elements, groupBy } from '../graph/index.ts';
 import { batchSize } from './batches.ts';
 import { type Chain, type LastPlace, type Outputs, outputsOf, type RunOptions, through } from './chain.ts';
@@ -144,14 +145,12 @@ function rangesOf(model: string, outputs: readonly Output[]): Map<string, number
   const ranges = [...groupBy(outputs, ({ name }) => name)].map(([name, tensors]) => {
     let [low, high] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
     for (const { data } of tensors) {
-      for (const value of data) {
-        if (!Number.isFinite(value)) {
-          throw new InputError(
-            `${model}: output "${name}" of the pruned network holds NaN or infinite values`,
-          );
-        }
-        low = Math.min(low, value);
-        high = Math.max(high, value);
+      if (nonFiniteAt(data) >= 0) {
+        throw new InputError(`${model}: output "${name}" of the pruned network holds NaN or infinite values`);
+      }
+      for (let i = 0; i < data.length; i++) {
+        low = Math.min(low, data[i]);
+        high = Math.max(high, data[i]);
       }
     }
     return [name, Math.max(high - low, LEAST_RANGE * Math.max(1, -low, high))] as const;

@@ -8,6 +8,7 @@
 
 import { InputError, ShapeError } from '../errors.ts';
 import { expectObject, expectObjects } from '../expect.ts';
+import { nonFiniteAt } from '../finite.ts';
 import type { Kernels } from '../kernel/index.ts';
 import { formBytes } from './memory';
 import { triangle } from './triangle.ts';
@@ -133,7 +134,7 @@ export function layerProblem(
     });
     const { views } = space; // the memory may have grown
     const [G, rho] = [views.G.slice(), views.rho.slice()];
-    if (!G.every(Number.isFinite))
+    if (nonFiniteAt(G) >= 0)
       throw new InputError('problem: the calibration targets hold NaN or infinite values');
     H.set(views.H);
     const means = bias && { x: views.means.x.slice(), y: views.means.y.slice() };

@@ -1,6 +1,7 @@
 // The layer problem in tiles: H in the place of XᵀX, G in that of XᵀY, as `formProblem` (assembly/solve/problem.ts) forms them.
 
 import { InputError, ShapeError } from '../errors.ts';
+import { nonFiniteAt } from '../finite.ts';
 import type { Kernels } from '../kernel/index.ts';
 import { CHUNK_ROWS, DEAD_DAMPING, VARIANCE_ROUNDING } from '../solve/constants';
 import { checkOptions, DEFAULT_DAMPING, type LayerProblem, type ProblemOptions } from '../solve/problem.ts';
@@ -78,9 +79,8 @@ export function tiledProblem(
     if (blend < 1) multiply(kernels, H, W0, G, (own, outside) => (1 - blend) * own + outside);
   } else multiply(kernels, H, W0, G);
   G.each(false, (values) => {
-    if (!values.every(Number.isFinite)) {
+    if (nonFiniteAt(values) >= 0)
       throw new InputError('problem: the calibration targets hold NaN or infinite values');
-    }
   });
   const own = bias && outputOf(W0, x, bias);
   const y = blend > 0 ? own?.map((value, j) => (1 - blend) * value + (blend * target!.sumY[j]) / n) : own;
