@@ -148,6 +148,8 @@ export async function prunePart(
           layers.push(layerOf(part, step.structure, solved));
         }
       }
+      // No pass comes after one over all samples.
+      if (pass.samples === 'all') run.findings.forget();
       if (run.chain.parts === 1) {
         const layer = gain?.node ?? step.maps[0].node;
         run.onProgress?.({ label: pass.label, done: i + 1, total: steps.length, layer });
@@ -321,8 +323,6 @@ async function solveStep(
   history.name = await run.findings.hash(about);
   history.isDense = false;
   moveDense(walk, step, following);
-  // No pass comes after one over all samples.
-  if (pass.samples === 'all') run.findings.forget();
   return solved;
 }
 

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test, vi } from 'vitest';
 import { memoryOutput } from '../../src/checkpoint/index.ts';
 import { openFolder } from '../../src/disk/folder.ts';
 import type { Engine } from '../../src/engine/index.ts';
 import { readModel } from '../../src/graph/index.ts';
-import { DENSE_MEMORY_BYTES } from '../../src/pipeline/findings.ts';
+import { DENSE_MEMORY_BYTES, Findings } from '../../src/pipeline/findings.ts';
 import {
   type Dataset,
   memoryStore,
@@ -236,6 +236,43 @@ test('no layer of a block is run twice: in both networks, or where the dense one
   const { blocks } = language.language;
   expect(await runsInPass(0.5)).toEqual(new Set([2, 2 * blocks]));
   expect(await runsInPass(0.75)).toEqual(new Set([1, blocks]));
+});
+
+test('what the dense network gave is held in memory for a step of the pass that counts, and not for the next', async () => {
+  const dense = Findings.prototype.dense;
+  const asked: (() => ReturnType<Findings['dense']>)[] = [];
+  const spy = vi.spyOn(Findings.prototype, 'dense').mockImplementation(function (
+    this: Findings,
+    about,
+    bytes,
+  ) {
+    // Of what has no room it is only told whether it is there.
+    asked.push(() => dense.call(this, about, Number.POSITIVE_INFINITY));
+    return dense.call(this, about, bytes);
+  });
+  const held: Promise<{ inStep: boolean; count: number }>[] = [];
+  const look = async (inStep: boolean) => {
+    const all = await Promise.all(asked.map((ask) => ask()));
+    return { inStep, count: all.filter(({ isKnown }) => isKnown).length };
+  };
+  const { session } = await counting();
+  const solve = session.solveLayers;
+  session.solveLayers = (...args) => {
+    held.push(look(true));
+    return solve(...args);
+  };
+  const onProgress: PruneOptions['onProgress'] = ({ stage, done }) => {
+    if (stage === 'pruning' && done > 0) held.push(look(false));
+  };
+  try {
+    const options = { engine, session, calibration: images, keep: 0.5, target: 'residual' } as const;
+    await prune(model, { ...options, search: 'greedy', onProgress });
+  } finally {
+    spy.mockRestore();
+  }
+  const found = await Promise.all(held);
+  expect(new Set(found.filter(({ inStep }) => !inStep).map(({ count }) => count))).toEqual(new Set([0]));
+  expect(found.some(({ inStep, count }) => inStep && count > 0)).toBe(true);
 });
 
 test('only what a change of one structure changes is solved again', async () => {
