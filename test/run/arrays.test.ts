@@ -1,0 +1,39 @@
+// Folders of arrays by the names of a model's inputs.
+
+import { expect, test } from 'vitest';
+import type { ModelInput } from '../../src/pipeline/index.ts';
+import { largestDims, readFeeds } from '../../src/run/arrays.ts';
+import { placeOf } from '../../src/run/place.ts';
+import { npy } from '../cli/models.ts';
+import { writeZip } from '../support/zip.ts';
+
+const input = { name: 'ids', shape: [3], open: [false], others: [] } as Partial<ModelInput> as ModelInput;
+const two = npy([2, 3], Float32Array.of(1, 2, 3, 4, 5, 6));
+const one = npy([1, 3], Float32Array.of(7, 8, 9));
+const packed = (ids: Uint8Array) => writeZip([{ name: 'ids.npy', bytes: ids }]);
+
+async function valuesIn(files: Readonly<Record<string, Uint8Array>>) {
+  const samples = await readFeeds(await placeOf(Object.entries(files), 'data'), input);
+  return samples?.map(({ name, inputs: { ids } }) => [name, ...ids.data]);
+}
+
+test('of .npz files all samples are read, of .npy files an array for each input', async () => {
+  expect(await valuesIn({ 'a.npz': packed(two), 'b.npz': packed(one) })).toEqual([
+    ['data/a.npz[0]', 1, 2, 3],
+    ['data/a.npz[1]', 4, 5, 6],
+    ['data/b.npz[0]', 7, 8, 9],
+  ]);
+  expect(await valuesIn({ 'ids.npy': two })).toEqual([
+    ['data[0]', 1, 2, 3],
+    ['data[1]', 4, 5, 6],
+  ]);
+  expect(await valuesIn({ 'photo.png': one })).toBeUndefined();
+});
+
+test('what is left open is as large as the largest sample, of one rank', () => {
+  const sample = (...dims: number[]) => ({ name: '', inputs: { ids: { dims, data: new Float32Array(0) } } });
+  expect(largestDims([sample(3, 5), sample(4, 2)], 'ids')).toEqual([4, 5]);
+  expect(largestDims([sample(3), sample(4, 2)], 'ids')).toBeUndefined();
+  expect(largestDims([sample(3)], 'mask')).toBeUndefined();
+  expect(largestDims([], 'ids')).toBeUndefined();
+});
