@@ -15,4 +15,44 @@ export function expectObjects(operation: string, name: string, values: unknown):
   values.forEach((value, i) => void expectObject(operation, `${name}[${i}]`, value));
 }
 
-const said = (value: unknown) => (typeof value === 'function' ? 'a function' : String(value));
+/**
+ * The same of options, each of which has a name that is known: one with a typing error in it would say nothing.
+ *
+ * @throws {InputError} naming the first that there is not
+ */
+export function expectOptions(operation: string, options: object, known: readonly string[]): void {
+  expectObject(operation, 'options', options);
+  const other = Object.keys(options).find((name) => !known.includes(name));
+  if (other !== undefined)
+    throw new InputError(`${operation}: there is no option "${other}"; expected ${known.join(', ')}`);
+}
+
+/** Whether it is an object of a port, by some of its methods. */
+export function hasMethods(value: unknown, ...methods: readonly PropertyKey[]): boolean {
+  return (
+    Object(value) === value && methods.every((it) => typeof Reflect.get(Object(value), it) === 'function')
+  );
+}
+
+/** @throws {InputError} saying what is expected, where it has not these methods */
+export function expectMethods(
+  operation: string,
+  name: string,
+  value: unknown,
+  expected: string,
+  ...methods: readonly PropertyKey[]
+): void {
+  if (!hasMethods(value, ...methods))
+    throw new InputError(`${operation}: "${name}" expected ${expected}, got ${said(value)}`);
+}
+
+/** What was given, as it is called in an error. */
+export function said(value: unknown): string {
+  if (typeof value === 'string') return `"${value}"`;
+  if (typeof value === 'function') return 'a function';
+  if (Array.isArray(value)) return `[${value}]`;
+  if (typeof value !== 'object' || value === null) return String(value);
+  const { name } = value.constructor ?? Object;
+  if (name === 'Promise') return 'a promise; await it';
+  return name === 'Object' ? 'an object' : `an object of ${name}`;
+}

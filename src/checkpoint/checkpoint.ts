@@ -1,6 +1,7 @@
 // A Hugging Face folder as one set of named tensors, whatever files they are in.
 
 import { FormatError, InputError, OutOfMemoryError, UnsupportedModelError } from '../errors.ts';
+import { expectMethods } from '../expect.ts';
 import { nonFiniteAt } from '../finite.ts';
 import { isFloat } from '../graph/dtype.ts';
 import type { JsonObject } from '../json.ts';
@@ -107,6 +108,8 @@ export async function readConfig(folder: Folder): Promise<JsonObject> {
  * console.log([...checkpoint.tensors.keys()]);
  */
 export async function openCheckpoint(folder: Folder): Promise<Checkpoint> {
+  const expected = 'a folder (openFolder(path), blobFolder(files))';
+  expectMethods('openCheckpoint', 'folder', folder, expected, 'list', 'read');
   const present = new Set(await folder.list());
   const config = await readConfig(folder);
   const source = SOURCES.find(({ file }) => present.has(file));

@@ -2,6 +2,7 @@
 // command line's business; here are those that a browser has, made of Blobs, which it may keep on disk.
 
 import { FormatError, InputError } from '../errors.ts';
+import { expectMethods } from '../expect.ts';
 import { type JsonObject, parseJsonObject } from '../json.ts';
 
 /** A folder of files that can be read in parts. Its files have plain names: no separators, no `..`. */
@@ -101,6 +102,7 @@ export function blobFolder(
   files: Iterable<File | readonly [string, Blob | Uint8Array]>,
   name = 'model',
 ): Folder {
+  expectMethods('blobFolder', 'files', files, 'files, or a Map of their names and bytes', Symbol.iterator);
   const blobs = new Map<string, Blob>();
   for (const it of files) {
     const [file, content] = it instanceof Blob ? [it.name, it] : it;

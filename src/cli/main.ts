@@ -283,13 +283,25 @@ function withHint(text: string): string {
   const meant = meantBy(/unknown option '-+([\w-]+)/.exec(text)?.[1], called);
   const [message, suggested] = text.split('(Did you mean');
   if (meant !== undefined) return `${message.trim()} (${meant})`;
+  if (text.includes('too many arguments')) return tooMany(called!);
   return suggested === undefined ? message + whereToLook(message, names, called) : text;
+}
+
+/** Which arguments are too many, and what may have made them so. */
+function tooMany(called: string): string {
+  const { args, registeredArguments } = program.commands.find((command) => command.name() === called)!;
+  const quoted = args.slice(registeredArguments.length).map((it) => `"${it}"`);
+  // `-out a` is `-o ut a`.
+  const short = process.argv.find((it) => /^-[a-z]{2,}$/i.test(it));
+  const meant = meantBy(short?.slice(1), called);
+  const hint = meant
+    ? `${short} is one letter with a value. ${meant}`
+    : 'data go behind a flag, several values with commas, as --mean 0.485,0.456,0.406';
+  return `osscar: too many arguments for '${called}': ${quoted.join(', ')} (${hint}; see osscar ${called} --help)`;
 }
 
 function whereToLook(text: string, names: readonly string[], called: string | undefined): string {
   if (text.includes('unknown command')) return ` (there are ${names.join(', ')}; see osscar --help)`;
-  if (text.includes('too many arguments'))
-    return ` (data go behind a flag, several values with commas, as --mean 0.485,0.456,0.406; see osscar ${called} --help)`;
   return /unknown option|missing required/.test(text)
     ? ` (see osscar ${called ? `${called} ` : ''}--help)`
     : '';

@@ -1,6 +1,8 @@
 // The port behind which models are run. Calibration, evaluation and latency see only these types;
 // onnxruntime is one adapter (onnxruntime.ts), and a user may hand over another.
 
+import { expectMethods } from '../expect.ts';
+
 /**
  * A tensor, row-major. Its values are float32 numbers whatever the model's type; they are converted at this border:
  * float16, and integers up to 2²⁴, which float32 holds exactly (token ids, pixels).
@@ -54,4 +56,9 @@ export interface Engine {
    * @throws {UnsupportedModelError} where the engine refuses the model
    */
   load(model: Uint8Array, external?: readonly ExternalFile[], options?: LoadOptions): Promise<EngineSession>;
+}
+
+/** @throws {InputError} where it is none */
+export function expectEngine(operation: string, engine: unknown): void {
+  expectMethods(operation, 'engine', engine, 'an engine (openEngine())', 'load');
 }

@@ -1,9 +1,10 @@
-export type {
-  Engine,
-  EngineSession,
-  ExternalFile,
-  FloatTensor,
-  LoadOptions,
-  ValueDescription,
+export {
+  type Engine,
+  type EngineSession,
+  type ExternalFile,
+  expectEngine,
+  type FloatTensor,
+  type LoadOptions,
+  type ValueDescription,
 } from './engine.ts';
 export { type EngineOptions, type OnnxRuntime, openEngine } from './onnxruntime.ts';

@@ -3,6 +3,7 @@
 
 import type { InferenceSession, Tensor } from 'onnxruntime-web';
 import { InputError, UnsupportedModelError } from '../errors.ts';
+import { expectOptions, said } from '../expect.ts';
 import { float16ToFloat32, float32ToFloat16 } from '../graph/index.ts';
 import type {
   Engine,
@@ -63,10 +64,14 @@ const START_TIMEOUT_MS = 60_000;
  * const model = await openModel(bytes, { engine });
  */
 export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
+  expectOptions('openEngine', options, ['threads', 'wasmPaths', 'runtime', 'session']);
   const runtime = (options.runtime ?? (await import('#onnxruntime'))) as OnnxRuntime & Runtime;
   const { wasm }: OnnxRuntime['env'] = runtime.env;
   const isolatedPage = globalThis.crossOriginIsolated === true;
-  const threads = options.threads ?? (isolatedPage && !options.runtime ? 1 : undefined);
+  const { threads: given } = options;
+  if (given !== undefined && !(Number.isInteger(given) && given > 0))
+    throw new InputError(`openEngine: "threads" expected a whole number above 0, got ${said(given)}`);
+  const threads = given ?? (isolatedPage && !options.runtime ? 1 : undefined);
   if (threads !== undefined) wasm.numThreads = threads;
   if (options.wasmPaths !== undefined) wasm.wasmPaths = options.wasmPaths;
   // A worker that cannot start would leave onnxruntime waiting for ever.

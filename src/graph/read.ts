@@ -2,7 +2,8 @@
 // becomes a FormatError that names the file and the place.
 
 import { fromBinary } from '@bufbuild/protobuf';
-import { FormatError, OsscarError } from '../errors.ts';
+import { FormatError, InputError, OsscarError } from '../errors.ts';
+import { said } from '../expect.ts';
 import { limits } from '../limits.ts';
 import { brokenField, otherFormat } from './broken.ts';
 import { replaceConstants } from './fold.ts';
@@ -45,6 +46,8 @@ export interface ReadOptions {
  */
 export async function readModel(bytes: Uint8Array, options: ReadOptions = {}): Promise<Model> {
   const name = options.name ?? 'model';
+  if (!(bytes instanceof Uint8Array))
+    throw new InputError(`readModel: "bytes" expected a Uint8Array, got ${said(bytes)}`);
   try {
     return await read(bytes, name, options);
   } catch (error) {

@@ -5,6 +5,7 @@
 import { type Remote, wrap } from 'comlink';
 import type { Engine, EngineOptions, EngineSession } from '../engine/index.ts';
 import { InputError, TimeLimitError, WorkerLostError } from '../errors.ts';
+import { expectOptions, said } from '../expect.ts';
 import { installErrorTransfer } from '../pool/errors.ts';
 import { platform, type WorkerHandle } from '../pool/platform.ts';
 import type { Foreign, Loaded } from './worker.ts';
@@ -47,8 +48,10 @@ export type GuardedEncode = (texts: readonly string[]) => Promise<Int32Array[]>;
  * await guard.close();
  */
 export function openGuard(options: GuardOptions = {}): Guard {
+  expectOptions('openGuard', options, ['seconds', 'signal', 'workerUrl']);
   const { seconds = SECONDS } = options;
-  if (!(seconds > 0)) throw new InputError(`openGuard: "seconds" expected a number above 0, got ${seconds}`);
+  if (!(seconds > 0))
+    throw new InputError(`openGuard: "seconds" expected a number above 0, got ${said(seconds)}`);
   return new Guard({ ...options, seconds });
 }
 

@@ -4,6 +4,7 @@
 
 import { instantiate } from '@assemblyscript/loader';
 import { InputError, NotPositiveDefiniteError, OutOfMemoryError, ShapeError } from '../errors.ts';
+import { expectOptions } from '../expect.ts';
 import type { Abi, TilesHost } from './abi.ts';
 import { chooseSimd, compile, type Simd, type SimdChoice } from './binary.ts';
 import {
@@ -51,6 +52,7 @@ export interface ConvGeometry {
  * const kernels = await openKernels({ simd: 'baseline' }); // the same bits on every machine
  */
 export async function openKernels(options: KernelOptions = {}): Promise<Kernels> {
+  expectOptions('openKernels', options, ['simd', 'maximumBytes']);
   const { simd: choice = 'auto', maximumBytes = ADDRESS_SPACE_BYTES } = options;
   if (!(maximumBytes > 0)) {
     throw new InputError(`openKernels: "maximumBytes" expected a positive number, got ${maximumBytes}`);

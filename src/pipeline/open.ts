@@ -1,6 +1,6 @@
 // Opening a model: read, fold, learn the shapes, analyse.
 
-import type { Engine } from '../engine/index.ts';
+import { type Engine, expectEngine } from '../engine/index.ts';
 import {
   InputError,
   type OsscarError,
@@ -8,6 +8,7 @@ import {
   TimeLimitError,
   UnsupportedModelError,
 } from '../errors.ts';
+import { expectObject } from '../expect.ts';
 import {
   type Analysis,
   type AnalysisOptions,
@@ -95,6 +96,8 @@ export interface OpenedModel extends Required<ModelSize> {
  * console.log(model.parameters, model.analysis.structures.length);
  */
 export async function openModel(bytes: Uint8Array, options: OpenOptions): Promise<OpenedModel> {
+  expectObject('openModel', 'options', options);
+  expectEngine('openModel', options.engine);
   const { name = 'model' } = options;
   let externalBytes = 0;
   const external: ReadExternal | undefined =

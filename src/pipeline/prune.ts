@@ -1,9 +1,11 @@
 // A whole model: choose the target, prune part by part, write, and prove the result by running it.
 
 import type { LanguageModel } from '../checkpoint/architectures/index.ts';
-import type { Engine } from '../engine/index.ts';
+import { type Engine, expectEngine } from '../engine/index.ts';
 import { InputError, OsscarError, OutOfMemoryError, UnsupportedModelError } from '../errors.ts';
+import { expectMethods, expectObject, said } from '../expect.ts';
 import { quantizedText, type WrittenModel } from '../graph/index.ts';
+import { isObject } from '../json.ts';
 import { openSession, type Session } from '../pool/index.ts';
 import { refits } from '../solve/index.ts';
 import { version } from '../version.ts';
@@ -136,6 +138,7 @@ export async function prune(
   options: PruneOptions,
 ): Promise<PruneResult> {
   const subject = subjectOf(model, options);
+  expectPieces('prune', options);
   return naming(
     subject.name,
     inSession(options, (session) => pruneWith(session, subject, options)),
@@ -157,6 +160,7 @@ export async function analyze(
   options: PruneOptions,
 ): Promise<TradeoffReport> {
   const subject = subjectOf(model, options);
+  expectPieces('analyze', options);
   const analysed = inSession(options, async (session) => {
     const started = await startRun(session, subject, options);
     const { run } = started;
@@ -207,6 +211,9 @@ export async function evaluate(
   options: EvaluateOptions,
 ): Promise<Metric | undefined> {
   const subject = subjectOf(model);
+  expectDataset('evaluate', 'samples', samples);
+  expectObject('evaluate', 'options', options);
+  expectEngine('evaluate', options.engine);
   await subject.check(samples);
   return naming(subject.name, measure(subject.chain(options.engine, samples), samples, options));
 }
@@ -270,10 +277,30 @@ function profileOf(
   return { profile: subject.profile(recipe, sizes, sample), recipe, most };
 }
 
+function expectDataset(operation: string, name: string, value: unknown): void {
+  expectMethods(operation, name, value, 'a data set (such as of imageDataset(…))', 'batches');
+}
+
+/** @throws {InputError} naming what a run is not given, or is given of another kind */
+function expectPieces(operation: string, options: PruneOptions): void {
+  expectObject(operation, 'options', options);
+  const { engine, calibration, evaluation, session } = options;
+  expectEngine(operation, engine);
+  expectDataset(operation, 'calibration', calibration);
+  if (evaluation !== undefined) expectDataset(operation, 'evaluation', evaluation);
+  if (session !== undefined)
+    expectMethods(operation, 'session', session, 'a session (openSession(…))', 'solveLayers');
+}
+
 function subjectOf(
   model: OpenedModel | OpenedLanguageModel,
   options: FileOptions & FolderOptions = {},
 ): Subject {
+  const isOpened = isObject(model as unknown) && ('language' in model || 'analysis' in model);
+  if (!isOpened)
+    throw new InputError(
+      `expected a model (of openModel(bytes, …) or openLanguageModel(folder)), got ${said(model)}`,
+    );
   return 'language' in model ? folderSubject(model, options) : onnxSubject(model, options);
 }
 

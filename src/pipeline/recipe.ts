@@ -1,6 +1,7 @@
 // What a model is pruned by: all that changes the result beside the model, its data and the engine.
 
 import { InputError } from '../errors.ts';
+import { said } from '../expect.ts';
 import type { Structure } from '../graph/index.ts';
 import { isObject } from '../json.ts';
 import { groupsToKeep, type LayerRecipe, METHODS, refits, SEARCHES } from '../solve/index.ts';
@@ -59,21 +60,28 @@ export type Supports = ReadonlyMap<string, readonly number[]>;
 export function keepRatio(keep: number | KeepRatios): (structure: Named) => number {
   const ratios: KeepRatios = typeof keep === 'number' ? { all: keep } : keep;
   if (!isObject(ratios as unknown))
-    throw new InputError(`\`keep\` must be a number in (0, 1], as 0.5 for half of them, got ${ratios}`);
+    throw new InputError(`\`keep\` must be a number in (0, 1], as 0.5 for half of them, got ${said(ratios)}`);
   const foreign = Object.keys(ratios).find((key) => !['all', 'heads', 'channels', 'layers'].includes(key));
   if (foreign !== undefined)
     throw new InputError(`\`keep.${foreign}\`: expected all, heads, channels or layers`);
+  if (Object.keys(ratios).length === 0)
+    throw new InputError(
+      '`keep`: expected a number, or an object with all, heads, channels or layers in it, got {}',
+    );
   const { all = 1, heads = all, channels = all, layers = {} } = ratios;
   if (!isObject(layers as unknown)) throw new InputError('`keep.layers`: expected ratios by name');
   const check = (what: string, value: number) => {
     if (!(typeof value === 'number' && value > 0 && value <= 1))
-      throw new InputError(`${what} must be in (0, 1], as 0.5 for half of them, got ${value}`);
+      throw new InputError(`${what} must be in (0, 1], as 0.5 for half of them, got ${said(value)}`);
   };
   check('`keep`', all);
   check('`keep.heads`', heads);
   check('`keep.channels`', channels);
   for (const [name, value] of Object.entries(layers)) check(`\`keep.layers\` of "${name}"`, value);
-  return ({ name, layer, kind }) => layers[name] ?? layers[layer] ?? (kind === 'head' ? heads : channels);
+  // A structure may be called `constructor`.
+  const named = new Map(Object.entries(layers));
+  return ({ name, layer, kind }) =>
+    named.get(name) ?? named.get(layer) ?? (kind === 'head' ? heads : channels);
 }
 
 /**
@@ -159,8 +167,8 @@ export function parseRecipe(options: RecipeOptions): Recipe {
   }
   if (keep !== undefined) {
     keepRatio(keep);
-    const said = (value: unknown) => typeof value === 'number' || Object.keys(value ?? {}).length > 0;
-    const foreign = Object.entries(widths).find(([, value]) => said(value));
+    const isSaid = (value: unknown) => typeof value === 'number' || Object.keys(value ?? {}).length > 0;
+    const foreign = Object.entries(widths).find(([, value]) => isSaid(value));
     if (foreign)
       throw new InputError(
         `\`${foreign[0]}\` is for budgets, and says nothing beside \`keep\`; of single structures, give \`keep.layers\``,

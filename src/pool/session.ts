@@ -1,7 +1,7 @@
 // The public face of the pool: the same names and results with workers and without, in Node and in browsers.
 
 import { InputError } from '../errors.ts';
-import { expectObject } from '../expect.ts';
+import { expectObject, expectOptions, said } from '../expect.ts';
 import {
   ADDRESS_SPACE_BYTES,
   chooseSimd,
@@ -72,16 +72,16 @@ export interface AbortOptions {
  * await session.close();
  */
 export async function openSession(options: SessionOptions = {}): Promise<Session> {
-  expectObject('openSession', 'options', options);
+  expectOptions('openSession', options, ['threads', 'simd', 'maximumBytes', 'workerUrl', 'scratch']);
   const { simd: choice = 'auto', maximumBytes = ADDRESS_SPACE_BYTES, workerUrl } = options;
   const { threads = Math.min(platform().concurrency, DEFAULT_THREADS) } = options;
   if (!(Number.isInteger(threads) && threads >= 1 && threads <= MOST_THREADS)) {
     throw new InputError(
-      `openSession: "threads" expected a whole number from 1 to ${MOST_THREADS}, got ${threads}`,
+      `openSession: "threads" expected a whole number from 1 to ${MOST_THREADS}, got ${said(threads)}`,
     );
   }
   if (!(maximumBytes > 0)) {
-    throw new InputError(`openSession: "maximumBytes" expected a positive number, got ${maximumBytes}`);
+    throw new InputError(`openSession: "maximumBytes" expected a positive number, got ${said(maximumBytes)}`);
   }
   const simd = await chooseSimd(choice);
   const opened = { simd, maximumBytes, scratch: options.scratch };

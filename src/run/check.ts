@@ -2,6 +2,7 @@
 // read it.
 
 import { InputError } from '../errors.ts';
+import { hasMethods, said } from '../expect.ts';
 import { isObject } from '../json.ts';
 import type { Machines } from '../pipeline/index.ts';
 import { MOST_THREADS } from '../pool/index.ts';
@@ -35,11 +36,16 @@ const AMOUNT: Kind = [
   (value) => ['string', 'number'].includes(typeof value),
   'a number, or text such as 50%',
 ];
-const SIGNAL: Kind = [
-  (value) => isObject(value) && typeof value.addEventListener === 'function',
-  'an AbortSignal',
+/** An object of a port, by some of its methods. */
+const having = (expected: string, ...methods: readonly string[]): Kind => [
+  (value) => hasMethods(value, ...methods),
+  expected,
 ];
-const ENGINE: Kind = [(value) => isObject(value) && typeof value.load === 'function', 'an engine'];
+const SIGNAL = having('an AbortSignal', 'addEventListener');
+const ENGINE = having('an engine', 'load');
+const STORE = having('a run store', 'read', 'write', 'list');
+const QUEUE = having('a queue', 'run');
+const FOLDER = having('an output folder', 'writeAt', 'commit', 'abort');
 const METHOD_LIST: Kind = [
   (value) => Array.isArray(value) && value.every((it) => METHODS.includes(it)),
   `a list of ${METHODS.join(', ')}`,
@@ -75,8 +81,8 @@ const OPTIONS: Readonly<Record<keyof PruneSettings | keyof Machines, Kind>> = {
   calibration: ANY,
   augment: INTEGER,
   force: SWITCH,
-  work: or(TEXT, OBJECT),
-  queue: or(TEXT, OBJECT),
+  work: or(TEXT, STORE),
+  queue: or(TEXT, QUEUE),
   shards: COUNT,
   memory: AMOUNT,
   scratch: or(TEXT, FUNCTION),
@@ -104,7 +110,7 @@ const OPTIONS: Readonly<Record<keyof PruneSettings | keyof Machines, Kind>> = {
   groupsPerStep: COUNT,
   damping: [(value) => typeof value === 'number', 'a number'] as const,
   compare: METHOD_LIST,
-  output: or(TEXT, OBJECT),
+  output: or(TEXT, FOLDER),
   overwrite: SWITCH,
   format: oneOf(...FORMATS),
   loadable: SWITCH,
@@ -128,8 +134,3 @@ export function checkOptions(options: object): void {
       `\`search\` is of osscar, and says nothing beside \`method: '${method}'\`; leave it out`,
     );
 }
-
-const said = (value: unknown) => {
-  if (typeof value === 'string') return `"${value}"`;
-  return Array.isArray(value) ? `[${value}]` : isObject(value) ? 'an object' : String(value);
-};

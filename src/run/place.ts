@@ -3,6 +3,7 @@
 
 import { blobFolder, type Folder } from '../checkpoint/index.ts';
 import { InputError } from '../errors.ts';
+import { said } from '../expect.ts';
 import type { ReadExternal } from '../graph/index.ts';
 import { limits } from '../limits.ts';
 import { host } from './host.ts';
@@ -105,7 +106,7 @@ export async function placeOf(source: Source, name: string, signal?: AbortSignal
     return within(new Map(Array.from(blobs, ([path, blob]) => [`${name}/${path}`, blob])), name);
   }
   throw new InputError(
-    `expected a path, an address, a file or files as the ${name}, got ${source === null ? 'null' : typeof source}`,
+    `expected a path, an address, a file, its bytes (Uint8Array) or several files as the ${name.replace(/\..*/, '')}, got ${said(source)}`,
   );
 }
 
@@ -127,7 +128,10 @@ async function entryOf(
     if (typeof path === 'string' && (content instanceof Uint8Array || content instanceof Blob))
       return [path, blobOf(content)];
   }
-  throw new InputError('expected files, addresses, or pairs of a name and bytes');
+  const hint = typeof it === 'string' ? '; of paths, give that of the folder' : '';
+  throw new InputError(
+    `expected files, addresses (URL), or pairs of a name and bytes, got ${said(it)}${hint}`,
+  );
 }
 
 const isDirectory = (source: unknown): source is DirectoryHandle =>

@@ -291,7 +291,7 @@ export async function plan(
       samples: samples * augment,
       sample,
     };
-    const kernels = await openKernels(settings);
+    const kernels = await openKernels({ simd: settings.simd });
     const { maximumBytes } = kernels;
     const planned = planModel(model, { ...options, maximumBytes });
     const measured = await measureRates(engine, kernels);
@@ -409,7 +409,8 @@ async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
   // Where the model answers by chance its doubt says so.
   if (better && doubtOf(better.given) === undefined) settings.onNote?.(`warning: ${betterText(better)}`);
   const folder = typeof settings.scratch === 'string' ? settings.scratch : undefined;
-  const session = opened(await openSession({ ...settings, scratch: folder }));
+  const { threads, simd } = settings;
+  const session = opened(await openSession({ threads, simd, scratch: folder }));
   signal?.throwIfAborted();
   const windows = found.seqlen === undefined ? {} : { seqlen: found.seqlen, sampling };
   return {
@@ -459,8 +460,9 @@ async function lookAtUnits(
 async function outputFor(place: Place, settings: PruneSettings): Promise<Output> {
   const { output, overwrite, loadable } = settings;
   const file = await modelFile(place);
-  if (file !== undefined && loadable)
-    throw new InputError('`loadable: true` is of folders of safetensors; leave it out of an ONNX model');
+  const foreign = loadable ? '`loadable: true`' : isLoadable(settings) && "`format: 'transformers.js'`";
+  if (file !== undefined && foreign)
+    throw new InputError(`${foreign} is of folders of safetensors; leave it out of an ONNX model`);
   if (output === undefined) return keptOutput(baseName(file ?? place), file !== undefined);
   if (typeof output === 'object') return heldFolder(output);
   // What is no model at all says so when it is opened.

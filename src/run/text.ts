@@ -19,6 +19,7 @@ import {
   tokenWindows,
 } from '../pipeline/index.ts';
 import { drawFeeds, jsonLines } from './arrays.ts';
+import { IMAGE } from './labels.ts';
 import type { Drawn } from './options.ts';
 import { isFolder, type Place } from './place.ts';
 
@@ -77,11 +78,12 @@ async function readTokens(
   });
 }
 
-/** @throws {InputError} saying what is expected, where it is a folder */
+/** @throws {InputError} saying what is expected, where it is something else */
 async function readText(place: Place): Promise<Uint8Array> {
-  if (await isFolder(place))
+  const other = (await isFolder(place)) ? 'a folder' : IMAGE.test(place.path) && 'an image';
+  if (other)
     throw new InputError(
-      `"${place.path}": is a folder; expected a file of text (.txt, .jsonl) or of token ids (.npy)`,
+      `"${place.path}": is ${other}; expected a file of text (.txt, .jsonl) or of token ids (.npy)`,
     );
   return place.read();
 }

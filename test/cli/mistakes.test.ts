@@ -292,6 +292,11 @@ describe.concurrent('a flag', () => {
       [...images, '--loadable'],
       '--loadable is of folders of safetensors; leave it out',
     ],
+    [
+      'a format of folders for an ONNX file',
+      [...images, '--format', 'transformers.js'],
+      '--format transformers.js is of folders of safetensors; leave it out',
+    ],
     ['of ONNX files for a folder', [...text, '--residual'], '--residual is of ONNX files only; leave it out'],
     [
       'a time for a folder',

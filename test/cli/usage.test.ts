@@ -41,7 +41,15 @@ describe.concurrent('osscar', () => {
   test.each([
     [['bogus'], "unknown command 'bogus'"],
     [['inspect'], "missing required argument 'model'"],
-    [['inspect', 'a.onnx', 'b.onnx'], 'too many arguments'],
+    [['inspect', 'a.onnx', 'b.onnx'], 'too many arguments for \'inspect\': "b.onnx" (data go behind a flag'],
+    [
+      ['prune', 'a.onnx', '-out', 'b.onnx'],
+      '"b.onnx" (-out is one letter with a value. Did you mean --output?; see osscar prune --help)',
+    ],
+    [
+      ['inspect', 'facebook/opt-125m'],
+      'huggingface.co: first hf download facebook/opt-125m --local-dir opt-125m',
+    ],
     [
       [...prune, '--mean', '0.4', '0.5', '--keep', '0.5'],
       'several values with commas, as --mean 0.485,0.456,0.406',

@@ -255,7 +255,7 @@ describe('writeAtomically', () => {
     await put('file', 'x');
     const missing = join(root, 'no');
     await expect(checkWritable(join(missing, 'out.onnx'))).rejects.toThrow(
-      new InputError(`"${missing}": no such file or folder`),
+      new InputError(`"${missing}": no such file or folder; make it first, then what goes into it`),
     );
     await expect(checkWritable(join(root, 'file', 'out.onnx'))).rejects.toThrow('file": not a folder');
     const expected = 'is a folder; expected the name of a file in it';

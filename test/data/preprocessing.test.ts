@@ -11,6 +11,7 @@ import {
   preprocess,
 } from '../../src/pipeline/data/preprocessing.ts';
 import { resizeImage } from '../../src/pipeline/data/resample.ts';
+import { storedPreprocessing } from '../../src/pipeline/data/stored.ts';
 import { random as seeded } from '../support/random.ts';
 
 const random = seeded(2);
@@ -318,4 +319,11 @@ describe('preprocessing as JSON', () => {
   ])('refuses %s', (json) => {
     expect(() => parsePreprocessingJson(json)).toThrow(FormatError);
   });
+});
+
+test('preprocessing that a model has stored is called that of its file where it is malformed', () => {
+  const metadata = () => '{ "size": [1e99, -1] }';
+  expect(() => storedPreprocessing({ name: 'm.onnx', metadata })).toThrow(
+    /^m\.onnx: stored preprocessing: "size": expected pixels/,
+  );
 });

@@ -1,7 +1,13 @@
 // Every option that a call can be told, with values of other kinds than its own.
 
 import { expect, test } from 'vitest';
+import { memoryOutput } from '../../src/checkpoint/index.ts';
+import { openEngine } from '../../src/engine/index.ts';
 import { InputError } from '../../src/errors.ts';
+import { openGuard } from '../../src/guard/index.ts';
+import { openKernels } from '../../src/kernel/index.ts';
+import { keepRatio, memoryStore } from '../../src/pipeline/index.ts';
+import { openSession } from '../../src/pool/index.ts';
 import { checkOptions } from '../../src/run/check.ts';
 import { analyze, evaluate, inspect, latency, plan, prune } from '../../src/run/index.ts';
 
@@ -20,7 +26,9 @@ const KINDS: readonly (readonly [
   ['a number, or text such as 50%', 'memory macs params bytes latency maxLoss', [true, {}, null], '50%'],
   ['a function', 'onNote onKind onProgress', ['log', {}, null], () => {}],
   ['an object', 'inputs min max pin latencyTable', ['x', [], null], {}],
-  ['a path, or an object', 'work queue output', [5, [], null], '/tmp/run'],
+  ['a path, or a run store', 'work', [5, [], {}, null], '/tmp/run'],
+  ['a path, or a queue', 'queue', [5, [], {}, null], 'redis://127.0.0.1'],
+  ['a path, or an output folder', 'output', [5, [], {}, null], 'small.onnx'],
   ['a path, or a function', 'scratch', [5, {}, null], () => {}],
   ['an AbortSignal', 'signal', [{}, 5, null], new AbortController().signal],
   ['one of auto, baseline, relaxed', 'simd', ['fast', 5, null], 'relaxed'],
@@ -50,12 +58,53 @@ test.each(OPTIONS)('%s is %s', (name, expected, wrong, right) => {
   }
 });
 
-test('an engine of a program is one', () => {
-  expect(() => checkOptions({ engine: { load: async () => {} } })).not.toThrow();
+test('an engine of a program is one, and so are a store, a queue and an output folder', () => {
+  const engine = { load: async () => {} };
+  const queue = { run: async () => {} };
+  expect(() => checkOptions({ engine, work: memoryStore(), queue, output: memoryOutput() })).not.toThrow();
+  expect(() => checkOptions({ output: new URL('file:///a') })).toThrow(
+    'an output folder, got an object of URL',
+  );
 });
 
 test.each([null, 5, 'x', []])('options are no %j', (options) => {
   expect(() => checkOptions(options as never)).toThrow('expected an object of options, got');
+});
+
+const OPENED: Readonly<Record<string, (options: never) => unknown>> = {
+  openSession,
+  openKernels,
+  openEngine,
+  openGuard,
+};
+
+test.each(Object.entries(OPENED))(
+  '%s knows its options, and takes nothing else for them',
+  async (name, open) => {
+    const opened = async (options: unknown) => open(options as never);
+    for (const [options, got] of [
+      [null, 'null'],
+      ['4', '"4"'],
+    ] as const)
+      await expect(opened(options)).rejects.toThrow(
+        new InputError(`${name}: "options" expected an object, got ${got}`),
+      );
+    await expect(opened({ thread: 4 })).rejects.toThrow(`${name}: there is no option "thread"; expected `);
+  },
+);
+
+test.each([
+  [{}, '`keep`: expected a number, or an object with all, heads, channels or layers in it, got {}'],
+  ['0.5', '`keep` must be a number in (0, 1], as 0.5 for half of them, got "0.5"'],
+  [{ heads: '0.5' }, '`keep.heads` must be in (0, 1], as 0.5 for half of them, got "0.5"'],
+])('%j is nothing to keep', (keep, message) => {
+  expect(() => keepRatio(keep as never)).toThrow(new InputError(message));
+});
+
+test('a structure may be called as what every object has', () => {
+  const ratio = keepRatio({ all: 0.5, layers: { toString: 0.25 } });
+  const of = (layer: string) => ratio({ name: layer, layer, kind: 'channel' });
+  expect(['constructor', 'toString', '__proto__'].map(of)).toEqual([0.5, 0.25, 0.5]);
 });
 
 test('a search is of osscar alone', () => {

@@ -167,9 +167,10 @@ describe('prune', () => {
     [
       'data that are none',
       { calibration: 5 },
-      'expected a path, an address, a file or files as the calibration',
+      'expected a path, an address, a file, its bytes (Uint8Array) or several files as the calibration, got 5',
     ],
-    ['files that are none', { calibration: [['a.png', 5]] }, 'expected files, addresses, or pairs of a name'],
+    ['files that are none', { calibration: [['a.png', 5]] }, 'or pairs of a name and bytes, got [a.png,5]'],
+    ['paths', { calibration: ['a.png'] }, 'got "a.png"; of paths, give that of the folder'],
     ['two budgets', { keep: undefined, macs: 0.5, params: 0.5 }, 'expected one budget'],
   ])('says of options what is wrong: %s', async (_, wrong, message) => {
     const options = { ...settings, calibration: fixture('calib'), samples: 40, ...wrong };
@@ -238,9 +239,7 @@ test('a signal that several calls share keeps no listeners of them', async () =>
 test('what is no model or no options says so, and is no fault of ours', async () => {
   const wrong = async (...args: unknown[]) => (inspect as (...args: unknown[]) => Promise<unknown>)(...args);
   for (const model of [undefined, null, 5, true, {}])
-    await expect(wrong(model)).rejects.toThrow(
-      'expected a path, an address, a file or files as the model.onnx',
-    );
+    await expect(wrong(model)).rejects.toThrow('its bytes (Uint8Array) or several files as the model, got ');
   for (const options of [null, 5, 'x', []])
     await expect(wrong(MOBILENET, options)).rejects.toThrow('expected an object of options, got');
 });

@@ -25,7 +25,8 @@ function field<T>(
 export function integer(config: Config, key: string, otherwise?: number, least = 1): number {
   const fits = (value: unknown) =>
     Number.isInteger(value) && Number(value) >= least && Number(value) <= LARGEST;
-  return field(config, key, otherwise, `an integer of at least ${least}`, fits);
+  const bound = Number(config[key]) > LARGEST ? `at most ${LARGEST}` : `at least ${least}`;
+  return field(config, key, otherwise, `an integer of ${bound}`, fits);
 }
 
 export function positive(config: Config, key: string, otherwise?: number): number {

@@ -5,6 +5,7 @@
 
 import type { FloatTensor } from '../../engine/index.ts';
 import { InputError } from '../../errors.ts';
+import { expectObject, expectObjects } from '../../expect.ts';
 import { elements } from '../../graph/tensor.ts';
 import { augmented } from './augment.ts';
 import { type DecodedImage, decodeImage } from './image.ts';
@@ -236,6 +237,8 @@ export function imageDataset(
   inputShape: readonly number[],
   { keepBytes = KEEP_BYTES, largest, ...described }: DatasetOptions = {},
 ): Dataset {
+  expectObjects('imageDataset', 'entries', entries);
+  expectObject('imageDataset', 'preprocessing', preprocessing);
   const size = largest ? { ...preprocessing, size: largest } : preprocessing;
   const shape = imageShape(size, inputShape);
   const { views = 1 } = described;

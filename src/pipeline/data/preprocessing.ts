@@ -4,6 +4,7 @@
 // here what it saw in training. No augmentation, and no guessing of mean and std.
 
 import { FormatError, InputError } from '../../errors.ts';
+import { expectObject } from '../../expect.ts';
 import { isObject, parseJson } from '../../json.ts';
 import { checkValues } from '../../limits.ts';
 import type { DecodedImage } from './image.ts';
@@ -101,6 +102,7 @@ export function parsePreprocessing(
   options: PreprocessingOptions,
   defaults: Partial<Preprocessing> = {},
 ): Preprocessing {
+  expectObject('parsePreprocessing', 'options', options);
   const all: Record<string, unknown> = { ...DEFAULT_PREPROCESSING, ...defaults };
   const parsed: Record<string, unknown> = {};
   for (const [field, [fits, expected]] of Object.entries(FIELDS)) {
@@ -123,10 +125,10 @@ export function parsePreprocessing(
  * @example
  * const preprocessing = parsePreprocessingJson('{ "mean": [0.286], "std": [0.353] }');
  */
-export function parsePreprocessingJson(json: string): Preprocessing {
-  const raw = parseJson(json, 'preprocessing');
-  if (!isObject(raw)) throw new FormatError('preprocessing: expected an object');
-  return checkedPreprocessing(raw as PreprocessingOptions, 'preprocessing');
+export function parsePreprocessingJson(json: string, where = 'preprocessing'): Preprocessing {
+  const raw = parseJson(json, where);
+  if (!isObject(raw)) throw new FormatError(`${where}: expected an object`);
+  return checkedPreprocessing(raw as PreprocessingOptions, where);
 }
 
 /** Where it comes from a file. @throws {FormatError} naming that, and the field */

@@ -13,9 +13,9 @@ const KEY = 'osscar.preprocessing';
  * @example
  * const preprocessing = storedPreprocessing(await readModel(bytes));
  */
-export function storedPreprocessing(model: Pick<Model, 'metadata'>): Preprocessing | undefined {
+export function storedPreprocessing(model: Pick<Model, 'metadata' | 'name'>): Preprocessing | undefined {
   const stored = model.metadata(KEY);
-  return stored ? parsePreprocessingJson(stored) : undefined;
+  return stored ? parsePreprocessingJson(stored, `${model.name}: stored preprocessing`) : undefined;
 }
 
 /**

@@ -1,6 +1,7 @@
 // Text as windows of token ids, the samples of a language model.
 
 import { InputError, OutOfMemoryError } from '../../errors.ts';
+import { said } from '../../expect.ts';
 import { limits } from '../../limits.ts';
 import { type Dataset, npyDataset } from './dataset.ts';
 import type { NpyArray } from './npy.ts';
@@ -81,6 +82,8 @@ function windowsFrom(
   startOf: (window: number) => number,
   name: string,
 ): Dataset {
+  if (!(tokens instanceof Int32Array))
+    throw new InputError(`"${name}": expected an Int32Array of token ids, got ${said(tokens)}`);
   const bytes = 4 * count * seqlen;
   if (bytes > limits.windowBytes) {
     throw new OutOfMemoryError(
