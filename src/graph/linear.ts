@@ -177,7 +177,7 @@ function mapOf(model: Model, node: NodeProto, shapes: Shapes): LinearMap | undef
     groupSize,
     p: dims.weight[1 - outputAxis] * groupSize,
     m: dims.weight[outputAxis],
-    rows: conv ? elements(output.slice(2)) : rowsOf(model, shapes, input),
+    rows: rowsOf(model, shapes, conv ? output.toSpliced(1, 1) : input.slice(0, -1)),
   };
   if (conv) map.conv = conv;
   if (bias) map.bias = bias;
@@ -192,10 +192,10 @@ export function weightDims({ isStacked }: Layer, { dims }: Tensor): readonly num
   return isStacked ? [dims[0] * dims[1], ...dims.slice(2)] : dims;
 }
 
-// Exporters may merge the batch with positions: (b, t, p) to (b·t, p).
-function rowsOf(model: Model, shapes: Shapes, input: readonly number[]): number {
+// Exporters may merge the batch with positions, (b, t, p) to (b·t, p), and networks with the frames of a video.
+function rowsOf(model: Model, shapes: Shapes, dims: readonly number[]): number {
   const batch = shapes.get(model.inputs[0]?.name)?.[0] || 1;
-  return Math.ceil(elements(input.slice(0, -1)) / batch);
+  return Math.ceil(elements(dims) / batch);
 }
 
 // A MatMul has no bias of its own; what adds one is the only reader of its output.

@@ -184,8 +184,14 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
         y && joined(samples.map((i) => rows(y, batchAxis, i))),
       );
   }
-  const image = (tensor: FloatTensor, i: number) =>
-    partOf({ channels: tensor.dims[1], data: part(tensor, i) }, map);
+  // Of a video a sample has several, frame by frame.
+  const images = (tensor: FloatTensor, i: number) => {
+    const [, channels, ...sides] = tensor.dims;
+    const [data, size] = [part(tensor, i), channels * elements(sides)];
+    return Array.from({ length: Math.ceil(data.length / size) }, (_, frame) =>
+      partOf({ channels, data: data.subarray(frame * size, (frame + 1) * size) }, map),
+    );
+  };
   const { inputDilations = [1, 1], depth, ...conv } = map.conv;
   const { height, width, of } = dilated(x.dims, inputDilations);
   const extents = y ? y.dims.slice(2) : outputOf(opened.info, map, x.dims.slice(2));
@@ -199,12 +205,12 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
     outHeight: Math.ceil(outHeight / stride),
     outWidth: Math.ceil(outWidth / stride),
   };
-  const read = (i: number) => (depth ? stacks(image(x, i), x.dims[2], depth, extents[0]) : [image(x, i)]);
+  const read = (i: number) =>
+    images(x, i).flatMap((image) => (depth ? stacks(image, x.dims[2], depth, extents[0]) : [image]));
   const wanted = (tensor: FloatTensor) => (i: number) =>
-    planes(image(tensor, i), depth ? extents[0] : 1).map(({ channels, data }) => ({
-      channels,
-      data: onGrid(data, outHeight, outWidth, stride),
-    }));
+    images(tensor, i)
+      .flatMap((image) => planes(image, depth ? extents[0] : 1))
+      .map(({ channels, data }) => ({ channels, data: onGrid(data, outHeight, outWidth, stride) }));
   return (samples: readonly number[], to: AnyStatistics): Promise<unknown> =>
     to.addImages(geometry, samples.flatMap(read).map(of), y && samples.flatMap(wanted(y)));
 }

@@ -213,6 +213,17 @@ const GRAPHS: Record<string, { groups: number[]; shape?: number[]; build: (b: On
         return b.output(b.add(b.matmul(y, 5), b.weight([5], 0.3)));
       },
     },
+    'convolutions of a video, frame by frame': {
+      groups: [6, 8, 7],
+      shape: [4, 3, 8, 8],
+      build: (b) => {
+        const frames = b.reshape(b.input([4, 3, 8, 8]), [-1, 3, 8, 8], 3);
+        const y = b.relu(b.conv(b.relu(b.conv(frames, 6, 3)), 8, 3, { stride: 2 }));
+        const mean = (x: string, axes: number[]) => b.node('ReduceMean', [x], { axes, keepdims: 0 });
+        const z = b.relu(b.gemm(mean(y, [2, 3]), 7));
+        return b.output(b.gemm(mean(b.reshape(z, [-1, 4, 7], 7), [1]), 5));
+      },
+    },
     'one-dimensional, strided and padded convolutions': {
       groups: [6, 8],
       shape: [3, 16],
