@@ -7,6 +7,8 @@ import { OutOfMemoryError } from './errors.ts';
 export interface Limits {
   /** Bytes of a file behind an address, as they come out of what it is packed in on the way. */
   downloadBytes: number;
+  /** Seconds in which a MiB of it comes, or its end. */
+  downloadSeconds: number;
   /** Bytes of config.json and other small JSON files. */
   jsonBytes: number;
   /** Bytes of a model card that are looked at. */
@@ -51,6 +53,8 @@ export interface Limits {
 export const limits: Limits = {
   // All that a WebAssembly memory holds, and the engine has to be in it too.
   downloadBytes: 2 ** 32,
+  // 9 kB/s
+  downloadSeconds: 120,
   jsonBytes: 16 * 2 ** 20,
   // The parser of YAML takes a thousand times as much.
   cardBytes: 2 ** 17,

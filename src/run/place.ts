@@ -153,25 +153,44 @@ function fileName({ pathname, host }: URL): string {
   }
 }
 
+/** Bytes that a server has `limits.downloadSeconds` for. */
+const STEP_BYTES = 2 ** 20;
+
 async function download(url: URL, signal?: AbortSignal): Promise<Blob> {
+  signal?.throwIfAborted();
+  const { downloadBytes, downloadSeconds } = limits;
+  const [fetching, ended] = [new AbortController(), new AbortController()];
+  signal?.addEventListener('abort', () => fetching.abort(signal.reason), { signal: ended.signal });
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const stop = () =>
+    fetching.abort(new InputError(`less than 1 MiB in ${downloadSeconds} s, limits.downloadSeconds`));
+  const wait = () => {
+    clearTimeout(timer);
+    timer = setTimeout(stop, 1000 * downloadSeconds);
+  };
   try {
-    const response = await fetch(url, { signal });
+    wait();
+    const response = await fetch(url, { signal: fetching.signal });
     if (!response.ok) throw new InputError(`${response.status} ${response.statusText}`);
-    return await new Response(response.body?.pipeThrough(bounded(limits.downloadBytes))).blob();
+    return await new Response(response.body?.pipeThrough(bounded(downloadBytes, wait))).blob();
   } catch (error) {
     signal?.throwIfAborted();
     const { message } = ((error as Error).cause ?? error) as Error;
     throw new InputError(`"${url}": cannot be fetched (${message || 'nothing answers there'})`, {
       cause: error,
     });
+  } finally {
+    clearTimeout(timer);
+    ended.abort();
   }
 }
 
-/** What a server sends has no length but what comes, whatever it says before. */
-function bounded(most: number): TransformStream<Uint8Array, Uint8Array> {
+/** What a server sends has no length but what comes, whatever it says before. @param onStep  is called when STEP_BYTES have come */
+function bounded(most: number, onStep: () => void): TransformStream<Uint8Array, Uint8Array> {
   let bytes = 0;
   return new TransformStream({
     transform(chunk, to) {
+      if (Math.floor(bytes / STEP_BYTES) < Math.floor((bytes + chunk.length) / STEP_BYTES)) onStep();
       bytes += chunk.length;
       if (bytes > most) throw new InputError(`more than ${most} bytes, limits.downloadBytes`);
       to.enqueue(chunk);

@@ -60,6 +60,18 @@ test.each(['/whole', '/packed', '/endless'])('takes no more of %s than the limit
   }
 });
 
+test('ends what comes too slowly', async () => {
+  const { downloadSeconds } = limits;
+  limits.downloadSeconds = 0;
+  try {
+    await expect(placeOf(at('/endless'), 'model.onnx')).rejects.toThrow(
+      'cannot be fetched (less than 1 MiB in 0 s, limits.downloadSeconds)',
+    );
+  } finally {
+    limits.downloadSeconds = downloadSeconds;
+  }
+});
+
 describe('a signal ends what would be fetched for ever:', () => {
   const model = () => new Map([['a.onnx', small()]]);
   const sources: Readonly<Record<string, (source: string, signal: AbortSignal) => Promise<unknown>>> = {
