@@ -33,7 +33,8 @@ const FORMATS: readonly { at?: number; magic: string; what: string }[] = [
 /** The format that the first bytes tell, where it is not ONNX. */
 export function otherFormat(bytes: Uint8Array): string | undefined {
   const text = (from: number, length: number) => String.fromCharCode(...bytes.subarray(from, from + length));
-  return FORMATS.find(({ at = 0, magic }) => text(at, magic.length) === magic)?.what;
+  const format = FORMATS.find(({ at = 0, magic }) => text(at, magic.length) === magic);
+  return format?.what ?? (/^[\t\n\r -~]{8,}$/.test(text(0, 64)) ? 'text' : undefined);
 }
 
 /** Names the first field whose bytes do not make sense, as `graph.node[3].attribute[0]`. */

@@ -51,7 +51,7 @@ describe.concurrent('a file that is no model', () => {
   const png = encodePng({ width: 2, height: 2, channels: 1, data: new Uint8Array(4) });
   test.each([
     ['empty', new Uint8Array(0), 'empty.onnx: the file is empty'],
-    ['text', 'not a model at all\n', 'text.onnx: no readable ONNX model: '],
+    ['text', 'not a model at all\n', 'text.onnx: no readable ONNX model: it is text'],
     ['a web page', '<!DOCTYPE html>', 'a web page.onnx: no readable ONNX model: it is a web page or XML; '],
     ['JSON', '{"a": 1}', 'JSON.onnx: no readable ONNX model: it is JSON; give the folder'],
     ['an image', png, 'an image.onnx: no readable ONNX model: '],
