@@ -194,7 +194,10 @@ describe('osscar report', () => {
 
   test('is refused where the page cannot be written, before the work', async () => {
     const args = ['prune', MODEL, '--calibrate', fixture('calib'), '--keep', '0.5', '-o', path('b.onnx')];
-    await refused([...args, '--report', join(path('no'), 'r.html')], /no": no such file or folder$/m);
+    await refused(
+      [...args, '--report', join(path('no'), 'r.html')],
+      /no": no such file or folder; make it first/m,
+    );
     await refused(
       [...args, '--report', path('r.pdf')],
       /^osscar: --report: expected the name of an \.html file, got ".*r\.pdf"$/m,
