@@ -237,9 +237,11 @@ export async function checkReplacing(path: string, { overwrite = false, inputs =
  */
 export async function checkWritable(path: string, replacing: Replacing = {}): Promise<void> {
   const folder = dirname(resolve(path));
-  if (!(await named(folder, unlessMissing(stat(folder)))))
-    throw new InputError(`"${folder}": no such file or folder; make it first, then what goes into it`);
-  await checkFolder(folder);
+  await checkFolder(folder).catch((error: InputError) => {
+    const { message, cause } = error;
+    if ((cause as NodeJS.ErrnoException | undefined)?.code !== 'ENOENT') throw error;
+    throw new InputError(`${message}; make it first, then what goes into it`, { cause });
+  });
   if ((await isFolder(path)) || /[\\/]$/.test(path))
     throw new InputError(`"${path}": is a folder; expected the name of a file in it`);
   await removeLeftovers(folder);

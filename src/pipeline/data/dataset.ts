@@ -6,6 +6,7 @@
 import type { FloatTensor } from '../../engine/index.ts';
 import { InputError } from '../../errors.ts';
 import { expectObject, expectObjects } from '../../expect.ts';
+import { nonFiniteAt } from '../../finite.ts';
 import { elements } from '../../graph/tensor.ts';
 import { augmented } from './augment.ts';
 import { type DecodedImage, decodeImage } from './image.ts';
@@ -78,9 +79,8 @@ const KEEP_BYTES = 2 ** 30;
 
 /** @throws {InputError} naming the value that is NaN or infinite */
 export function checkFinite(name: string, input: Float32Array): void {
-  for (let i = 0; i < input.length; i++) {
-    if (!Number.isFinite(input[i])) throw new InputError(`"${name}": value ${i} of the input is ${input[i]}`);
-  }
+  const bad = nonFiniteAt(input);
+  if (bad >= 0) throw new InputError(`"${name}": value ${bad} of the input is ${input[bad]}`);
 }
 
 /**
