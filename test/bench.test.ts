@@ -1,19 +1,23 @@
 // That every bench runs, checks its results and prints what it should. No time is asserted.
 
-import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { Report } from '../bench/support/bench.ts';
 import { fill } from '../bench/support/readme.ts';
 import type { Row } from '../bench/support/table.ts';
+import { run } from './support/children.ts';
 
 const root = join(import.meta.dirname, '..');
 const readme = readFileSync(join(root, 'bench/README.md'), 'utf8');
 
-function quick(bench: string): Report {
-  const args = ['bench/run.mjs', bench, '--quick', '--json'];
-  return JSON.parse(execFileSync(process.execPath, args, { cwd: root, encoding: 'utf8' }));
+const bench = (...args: readonly string[]) =>
+  run(process.execPath, ['bench/run.mjs', ...args], { cwd: root });
+
+async function quick(name: string): Promise<Report> {
+  const { code, signal, stdout, output } = await bench(name, '--quick', '--json');
+  expect([code, signal], output).toEqual([0, null]);
+  return JSON.parse(stdout);
 }
 
 const of = (key: string, rows: readonly Row[]) => [...new Set(rows.map((row) => row[key]))];
@@ -116,18 +120,18 @@ const EXPECTED: Record<string, Record<string, Record<string, (string | number)[]
   },
 };
 
-test.each(Object.keys(EXPECTED))('%s reports every row, and fits into the README', (bench) => {
-  const report = quick(bench);
-  expect(report.bench).toBe(bench);
+test.each(Object.keys(EXPECTED))('%s reports every row, and fits into the README', async (name) => {
+  const report = await quick(name);
+  expect(report.bench).toBe(name);
   expect(report.machine.gigahertz).toBeGreaterThan(0.1);
   for (const rate of [report.machine.fused, report.machine.unfused]) expect(rate).toBeGreaterThan(0.1);
-  expect(report.tables.map(({ name }) => name)).toEqual(Object.keys(EXPECTED[bench]));
-  for (const { name, rows, grid } of report.tables) {
-    for (const [column, values] of Object.entries(EXPECTED[bench][name])) {
-      expect(of(column, rows), `${name}, ${column}`).toEqual(values);
+  expect(report.tables.map(({ name }) => name)).toEqual(Object.keys(EXPECTED[name]));
+  for (const { name: table, rows, grid } of report.tables) {
+    for (const [column, values] of Object.entries(EXPECTED[name][table])) {
+      expect(of(column, rows), `${table}, ${column}`).toEqual(values);
     }
     for (const row of rows) {
-      expect(Object.values(row), name).not.toContain(null); // what JSON makes of NaN and infinity
+      expect(Object.values(row), table).not.toContain(null); // what JSON makes of NaN and infinity
       if (row.minMs === undefined) continue;
       expect(row.minMs).toBeGreaterThan(0);
       expect(row.medianMs).toBeGreaterThanOrEqual(row.minMs as number);
@@ -142,8 +146,8 @@ test.each(Object.keys(EXPECTED))('%s reports every row, and fits into the README
   expect(fill(filled, report)).toBe(filled);
 });
 
-test('the layer bench leaves least by the thorough search and most by magnitude', () => {
-  const [{ rows }] = quick('layer').tables;
+test('the layer bench leaves least by the thorough search and most by magnitude', async () => {
+  const [{ rows }] = (await quick('layer')).tables;
   const error = Object.fromEntries(rows.map((row) => [row.method, row.relativeError as number]));
   expect(error.thorough).toBeGreaterThan(0);
   expect(error.thorough).toBeLessThanOrEqual(error.default + 1e-12);
@@ -158,11 +162,8 @@ test('a README without a place for the tables is an error that names the marker'
   );
 });
 
-test('a bench that does not exist prints those that do', () => {
-  const { status, stderr } = spawnSync(process.execPath, ['bench/run.mjs', 'nothing'], {
-    cwd: root,
-    encoding: 'utf8',
-  });
-  expect(status).toBe(2);
-  for (const bench of Object.keys(EXPECTED)) expect(stderr).toContain(bench);
+test('a bench that does not exist prints those that do', async () => {
+  const { code, stderr } = await bench('nothing');
+  expect(code).toBe(2);
+  for (const name of Object.keys(EXPECTED)) expect(stderr).toContain(name);
 });

@@ -5,8 +5,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, write
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import packageJson from '../package.json' with { type: 'json' };
-import { spawn } from './support/children.ts';
-import { HANG_MS } from './support/hang.ts';
+import { run } from './support/children.ts';
 
 interface Block {
   /** For messages: file and line. */
@@ -42,27 +41,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(FOLDER, { recursive: true, force: true }));
 
-interface Run {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly output: string;
-}
-
-function node(...args: readonly string[]): Promise<Run> {
-  const child = spawn(process.execPath, args, { timeout: HANG_MS, killSignal: 'SIGKILL' });
-  let [stdout, output] = ['', ''];
-  child.stdout.setEncoding('utf8').on('data', (text) => {
-    stdout += text;
-    output += text;
-  });
-  child.stderr.setEncoding('utf8').on('data', (text) => {
-    output += text;
-  });
-  return new Promise((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', (code) => resolve({ code, stdout, output }));
-  });
-}
+const node = (...args: readonly string[]) => run(process.execPath, args);
 
 /** What the reader has: by the use that tells what it is. */
 const GIVEN: readonly [use: RegExp, definition: string][] = [

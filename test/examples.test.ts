@@ -1,7 +1,6 @@
 // The examples of the reference: every public function has one, and TypeScript finds no fault with it as a reader copies
 // it. Types are those of the built dist/.
 
-import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
@@ -9,6 +8,7 @@ import * as index from '../src/index.ts';
 import * as layer from '../src/layer.ts';
 import * as model from '../src/model.ts';
 import * as report from '../src/report/index.ts';
+import { run } from './support/children.ts';
 
 const ROOT = join(import.meta.dirname, '..');
 /** In the repository, where `osscar-wasm` is the package itself. */
@@ -105,7 +105,7 @@ function moduleOf({ name, entry }: (typeof ENTRIES)[number], example: string): s
   ].join('\n');
 }
 
-test('examples have no errors of types', () => {
+test('examples have no errors of types', async () => {
   rmSync(FOLDER, { recursive: true, force: true });
   mkdirSync(FOLDER, { recursive: true });
   const config = {
@@ -126,7 +126,7 @@ test('examples have no errors of types', () => {
         writeFileSync(join(FOLDER, `${it.name.replace(/\W+/g, '-')}-${name}-${i}.ts`), moduleOf(it, example));
       }
   const tsc = join(ROOT, 'node_modules/typescript/bin/tsc');
-  const { stdout } = spawnSync(process.execPath, [tsc, '-p', FOLDER], { encoding: 'utf8' });
+  const { stdout } = await run(process.execPath, [tsc, '-p', FOLDER]);
   expect(stdout).toBe('');
 });
 

@@ -1,22 +1,8 @@
 import { expect, test } from 'vitest';
-import { spawn } from './support/children.ts';
-import { HANG_MS } from './support/hang.ts';
+import { run } from './support/children.ts';
 
 /** Runs the fuzzer as `npm run fuzz` does. */
-function fuzz(...args: readonly string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  const child = spawn(process.execPath, ['fuzz/run.mjs', ...args], {
-    timeout: HANG_MS,
-    killSignal: 'SIGKILL',
-  });
-  let [stdout, stderr] = ['', ''];
-  child.stdout.setEncoding('utf8').on('data', (text) => {
-    stdout += text;
-  });
-  child.stderr.setEncoding('utf8').on('data', (text) => {
-    stderr += text;
-  });
-  return new Promise((resolve) => child.on('close', (code) => resolve({ code, stdout, stderr })));
-}
+const fuzz = (...args: readonly string[]) => run(process.execPath, ['fuzz/run.mjs', ...args]);
 
 test('2,000 damaged inputs of every parser are read or refused, with errors of ours', async () => {
   const { code, stdout, stderr } = await fuzz('all', '2000', '1');

@@ -1,10 +1,10 @@
 // What users are given: the files of the tarball, and what comes with it. Runs on the built dist/.
 
-import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import packageJson from '../package.json' with { type: 'json' };
+import { run } from './support/children.ts';
 
 const ROOT = join(import.meta.dirname, '..');
 
@@ -12,14 +12,10 @@ interface Packed {
   readonly files: readonly { readonly path: string; readonly mode: number }[];
 }
 
-function packed(): Packed {
+async function packed(): Promise<Packed> {
   const args = ['pack', '--dry-run', '--json', '--ignore-scripts'];
-  const json = execFileSync('npm', args, {
-    cwd: ROOT,
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'ignore'],
-  });
-  const [tarball] = Object.values<Packed>(JSON.parse(json)); // an array, or by name since npm 12
+  const { stdout } = await run('npm', args, { cwd: ROOT });
+  const [tarball] = Object.values<Packed>(JSON.parse(stdout)); // an array, or by name since npm 12
   return tarball;
 }
 
@@ -35,8 +31,8 @@ const EXPECTED = [
   /^test\/fixtures\/(fashion-mobilenet\.onnx|calib\/[\w-]+\/\d+\.png)$/,
 ];
 
-test('the tarball holds what is built and written for users, and nothing else', () => {
-  const { files } = packed();
+test('the tarball holds what is built and written for users, and nothing else', async () => {
+  const { files } = await packed();
   const paths = files.map(({ path }) => path);
   expect(paths.filter((path) => !EXPECTED.some((pattern) => pattern.test(path)))).toEqual([]);
   expect(paths).toEqual(

@@ -13,8 +13,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { spawn } from '../support/children.ts';
-import { HANG_MS } from '../support/hang.ts';
+import { run as runToEnd } from '../support/children.ts';
 import {
   CLI,
   fixture,
@@ -37,36 +36,16 @@ const language = (output: string, scratch: string, flags = FASTEST) => [
   ...['-o', output, '--scratch', scratch, ...flags],
 ];
 
-interface Ended {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
 /** Runs `osscar` to its end, and tells of everything it says on standard error as it comes. */
-function run(
+const run = (
   args: readonly string[],
-  onText: (child: ChildProcess, stderr: string) => void,
+  onError: (child: ChildProcess, stderr: string) => void,
   nodeFlags: readonly string[] = [],
-): Promise<Ended> {
-  // A run that nothing ends must not outlive its test.
-  const child = spawn(process.execPath, ['--liftoff-only', ...nodeFlags, CLI, ...args, '--threads', '1'], {
-    timeout: HANG_MS,
-    killSignal: 'SIGKILL',
+) =>
+  runToEnd(process.execPath, ['--liftoff-only', ...nodeFlags, CLI, ...args, '--threads', '1'], {
+    stdin: 'pipe',
+    onError,
   });
-  let [stdout, stderr] = ['', ''];
-  child.stdout.on('data', (text) => {
-    stdout += text;
-  });
-  child.stderr.on('data', (text) => {
-    stderr += text;
-    onText(child, stderr);
-  });
-  return new Promise((resolve) =>
-    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr })),
-  );
-}
 
 /** For `run`: acts at the first sign of work. */
 function atFirst(act: (child: ChildProcess) => void): (child: ChildProcess) => void {

@@ -4,7 +4,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect } from 'vitest';
-import { spawn } from '../support/children.ts';
+import { run as runToEnd } from '../support/children.ts';
 
 export const CLI = join(import.meta.dirname, '../../dist/cli.js');
 
@@ -37,23 +37,13 @@ interface How {
   readonly cwd?: string;
 }
 
-function run(args: readonly string[], { nodeFlags = [], cwd }: How = {}): Promise<Run> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [...NODE_FLAGS, ...nodeFlags, CLI, ...args], {
-      cwd,
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    let stdout = '';
-    let stderr = '';
-    child.stdout.setEncoding('utf8').on('data', (text) => {
-      stdout += text;
-    });
-    child.stderr.setEncoding('utf8').on('data', (text) => {
-      stderr += text;
-    });
-    child.on('error', reject);
-    child.on('close', (code) => resolve({ code, stdout, stderr }));
-  });
+async function run(args: readonly string[], { nodeFlags = [], cwd }: How = {}): Promise<Run> {
+  const { code, stdout, stderr } = await runToEnd(
+    process.execPath,
+    [...NODE_FLAGS, ...nodeFlags, CLI, ...args],
+    { cwd },
+  );
+  return { code, stdout, stderr };
 }
 
 /** The one object on standard output of a command that succeeded. */

@@ -1,12 +1,12 @@
 // The host of forty lines, run as a program, on a layer given by its calibration inputs.
 
-import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { openKernels } from '../../src/kernel/index.ts';
 import { layerProblem, pruneLayer, StatisticsAccumulator } from '../../src/solve/index.ts';
+import { run } from '../support/children.ts';
 import { activations, normals } from '../support/problems.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'osscar-plugin-'));
@@ -28,21 +28,21 @@ test('a host without a library prunes a safetensors file as the TypeScript API d
   const problem = layerProblem(kernels, accumulator.finish(), W, { groupSize });
   const { kept, objective } = pruneLayer(kernels, problem, { keep });
 
-  const { status, stdout, stderr } = run(write({ X: [n, p], W: [p, m] }, [X, W]), keep);
+  const { code, stdout, stderr } = await host(write({ X: [n, p], W: [p, m] }, [X, W]), keep);
   expect(stderr).toBe('');
-  expect(status).toBe(0);
+  expect(code).toBe(0);
   expect(JSON.parse(stdout)).toMatchObject({ kept, objective });
 });
 
-test('the module’s own words reach the user of the host', () => {
-  const { status, stderr } = run(write({ X: [n, p], W: [p, m] }, [X, W]), 13);
-  expect(status).toBe(1);
+test('the module’s own words reach the user of the host', async () => {
+  const { code, stderr } = await host(write({ X: [n, p], W: [p, m] }, [X, W]), 13);
+  expect(code).toBe(1);
   expect(stderr).toContain('osscar_prune: "keep" expected 0 to 12, got 13');
 });
 
-function run(file: string, groups: number) {
-  const host = ['examples/plugin/host.mjs', 'build/plugin.wasm', file, String(groupSize), String(groups)];
-  return spawnSync(process.execPath, host, { encoding: 'utf8' });
+function host(file: string, groups: number) {
+  const args = ['build/plugin.wasm', file, String(groupSize), String(groups)];
+  return run(process.execPath, ['examples/plugin/host.mjs', ...args]);
 }
 
 function write(shapes: Record<string, number[]>, tensors: Float32Array[]): string {

@@ -2,24 +2,15 @@
 
 import { build } from 'esbuild';
 import { expect, test } from 'vitest';
-import { spawn } from '../support/children.ts';
-import { HANG_MS } from '../support/hang.ts';
+import { run as runToEnd } from '../support/children.ts';
 import { DIST } from './built.ts';
 
 const LAYER = JSON.stringify(new URL('layer.js', DIST).href);
 const PRELUDE = `import { openSession } from ${LAYER};
   const A = new Float64Array(1500 * 1500); for (let i = 0; i < 1500; i++) A[i * 1501] = 2;`;
 
-function run(source: string, ...flags: string[]): Promise<{ code: number | null; output: string }> {
-  const child = spawn(process.execPath, [...flags, '--input-type=module', '-e', PRELUDE + source], {
-    timeout: HANG_MS,
-  });
-  let output = '';
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += chunk));
-  return new Promise((resolve) => {
-    child.on('close', (code) => resolve({ code, output }));
-  });
-}
+const run = (source: string, ...flags: string[]) =>
+  runToEnd(process.execPath, [...flags, '--input-type=module', '-e', PRELUDE + source]);
 
 test.each([
   ['after close', 'await session.close();'],

@@ -11,6 +11,7 @@ import type * as Library from '../../src/index.ts';
 import { fixture, MOBILENET } from '../cli/osscar.ts';
 import { small } from '../hostile/models.ts';
 import { calibrationImages } from '../runtimes/images.ts';
+import { run } from '../support/children.ts';
 
 const { evaluate, inspect, latency, openFolder, plan, prune }: typeof Library = await import(
   new URL('../../dist/node.js', import.meta.url).href
@@ -199,9 +200,8 @@ test('paths are for where there is a disk', async () => {
   const page = `
     const { prune } = await import(${JSON.stringify(new URL('../../dist/index.js', import.meta.url).href)});
     await prune('model.onnx', { calibration: 'photos/', keep: 0.5 }).catch(({ message }) => console.log(message));`;
-  const { execFileSync } = await import('node:child_process');
-  const said = execFileSync(process.execPath, ['--input-type=module', '-e', page], { encoding: 'utf8' });
-  expect(said).toContain('"model.onnx": models and data cannot be a path here; give a File, an address');
+  const { stdout } = await run(process.execPath, ['--input-type=module', '-e', page]);
+  expect(stdout).toContain('"model.onnx": models and data cannot be a path here; give a File, an address');
 });
 
 /** As browsers hand folders out. */

@@ -53,7 +53,7 @@ describe.each([
 
   test('stays below the bound at 0.5, as its ONNX twin and the pruned export do', async () => {
     const pruned = join(out, `${name}-0.5`);
-    const report = prune(folder, 0.5, targets[0.5], pruned, '--format', 'onnx', ...work);
+    const report = await prune(folder, 0.5, targets[0.5], pruned, '--format', 'onnx', ...work);
     const { kind, blend } = report.target.chosen;
     console.log(
       `${name}, keep 0.5: ${report.metric.after}, ${kind} ${blend}, ${report.seconds.toFixed(1)} s`,
@@ -63,7 +63,7 @@ describe.each([
     // f32, or float16 rounded
     expect(report.maxDifference).toBeLessThan(1e-3);
     for (const path of [pruned, join(pruned, 'model.onnx')]) {
-      const { value } = osscar('eval', path, ...data, '--tokenizer', pruned);
+      const { value } = await osscar('eval', path, ...data, '--tokenizer', pruned);
       expect(value / report.metric.after).toBeCloseTo(1, 4);
     }
 
@@ -76,7 +76,7 @@ describe.each([
     const expected = await generate(model, source, [1, 300, 301, 302], 50);
     expect(await generateWithPast(model, source, [1, 300, 301, 302], 50)).toEqual(expected);
 
-    const graph = prune(
+    const graph = await prune(
       ...([shared(`models/${name}-torch.onnx`), 0.5, `${kind}:${blend}`, join(out, `${name}.onnx`)] as const),
       ...['--tokenizer', folder],
     );
@@ -88,8 +88,8 @@ describe.each([
     expect(graph.metric.after).toBeLessThan(bounds[0.5]);
   });
 
-  test.each([0.7, 0.3] as const)('stays below the bound at %d', (keep) => {
-    const report = prune(folder, keep, targets[keep], join(out, `${name}-${keep}`), ...work);
+  test.each([0.7, 0.3] as const)('stays below the bound at %d', async (keep) => {
+    const report = await prune(folder, keep, targets[keep], join(out, `${name}-${keep}`), ...work);
     console.log(`${name}, keep ${keep}: ${report.metric.after}, ${report.seconds.toFixed(1)} s`);
     expect(report.metric.after).toBeLessThan(bounds[keep]);
   });

@@ -3,6 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { HANG_MS } from './children.ts';
 
 /** Installs packages as root. Suites that run side by side take their turn, as apt-get refuses to run twice at a time. */
 export function aptInstall(...packages: readonly string[]): void {
@@ -10,6 +11,7 @@ export function aptInstall(...packages: readonly string[]): void {
   const inTurn = (...command: readonly string[]) =>
     execFileSync('flock', [join(tmpdir(), 'osscar-apt.lock'), ...command], {
       stdio: 'pipe',
+      timeout: HANG_MS,
       env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
     });
   inTurn('apt-get', 'update');
