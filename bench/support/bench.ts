@@ -1,6 +1,7 @@
 // What every bench has in common: --quick and --json, the line about the machine, tables as they come.
 
 import { availableParallelism, cpus } from 'node:os';
+import { collectGarbage } from '../../src/cli/collect.ts';
 import type { ElementType, Simd } from '../../src/kernel/index.ts';
 import { cycles, loopRates, multiplyAdds, perNanosecond } from './clock.ts';
 import { type Table, toText } from './table.ts';
@@ -89,6 +90,7 @@ export async function bench(name: string, run: (bench: Bench) => Promise<void>):
     },
   });
   if (json) console.log(JSON.stringify({ bench: name, machine, tables } satisfies Report));
+  collectGarbage();
 }
 
 export function describeMachine(machine: Machine): string {

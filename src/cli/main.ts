@@ -11,6 +11,7 @@ import { FORMATS, setHost } from '../run/index.ts';
 import { METHODS } from '../solve/index.ts';
 import { inputError } from '../system.ts';
 import { version } from '../version.ts';
+import { collectGarbage } from './collect.ts';
 import {
   analyzeModel,
   evaluateModel,
@@ -241,6 +242,7 @@ try {
 } catch (error) {
   process.exitCode = report(error);
 }
+collectGarbage();
 
 function report(error: unknown): number {
   // Commander has printed its message already; asking for help or the version is no error.
