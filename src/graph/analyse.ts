@@ -204,13 +204,44 @@ function disagreement(state: Propagation, edits: readonly (OpenEdit & { label: L
 
 const rootsOf = ({ labels }: Propagation) => [...new Set(labels.flatMap((label) => label.leaves()))];
 
+/**
+ * The first sum of channels and of what a layer that reads them, or one behind it, makes to be added to them: without one, sums
+ * are of layers side by side. What multiplies others, as the weights of an attention over branches, is no summand of its own.
+ */
+function shortcutOf(state: Propagation, label: Label, carriers: readonly Carrier[]): NodeProto | undefined {
+  const { model } = state;
+  const sums = new Set(label.sums);
+  const readers = new Set(label.consumers.flatMap(({ map }) => (map.isRecurrent ? [] : [map.node])));
+  const made = new Set(label.producers.map(({ output }) => output));
+  const carried = new Set(carriers.map(({ value }) => value));
+  const behind = new Set<string>(); // values behind a reader
+  const fed = new Set<string>(); // those of the channels that layers behind a reader make
+  for (const node of sums.size > 0 ? model.nodes : []) {
+    const isBehind = readers.has(node.name) || (behind.size > 0 && reads(node).some((it) => behind.has(it)));
+    if (isBehind) {
+      state.patience.spend();
+      const own = node.input.filter((value) => carried.has(value));
+      if (sums.has(node) && own.some((value) => fed.has(value))) return node;
+      const isFed = own.length > 0 && own.every((value) => fed.has(value));
+      for (const output of node.output) {
+        behind.add(output);
+        if (made.has(output) || isFed) fed.add(output);
+      }
+    }
+    sums.delete(node);
+    if (sums.size === 0) return undefined;
+  }
+  return undefined;
+}
+
 function structureOf(
-  { model }: Propagation,
+  state: Propagation,
   label: Label,
   carriers: readonly Carrier[],
   place: (node: string) => number,
   residual: boolean,
 ): Structure {
+  const { model } = state;
   const byPlace = (a: { node: string }, b: { node: string }) => place(a.node) - place(b.node);
   const producers = label.producers.sort(byPlace);
   const consumers = readersOf(model, label, place).sort(byPlace);
@@ -221,7 +252,8 @@ function structureOf(
   const blocks = [...slices, ...norms, ...consumers.flatMap((reader) => reader.blocks)];
   const units = [...blocks.map(({ block }) => block), ...edits.map(({ unit }) => unit)];
   if (!units.every(Number.isInteger)) label.pin('numbers in the graph contradict each other'); // of a malformed file
-  const reason = reasonOf(label, producers.length, consumers, residual);
+  const shortcut = shortcutOf(state, label, carriers);
+  const reason = reasonOf(label, consumers, residual ? undefined : shortcut);
   return {
     name: producers[0].node,
     layer: (consumers.find(({ isRecurrent }) => !isRecurrent) ?? consumers[0])?.node ?? '',
@@ -230,7 +262,7 @@ function structureOf(
     groupSize: consumers[0]?.groupSize ?? 1,
     prunable: reason === undefined,
     ...(reason !== undefined && { reason }),
-    isResidual: label.shortcuts.length > 0,
+    isResidual: shortcut !== undefined,
     producers,
     consumers,
     values,
@@ -270,16 +302,16 @@ function editsOf({ edits, groups }: Label): Edit[] {
 const atPlaces = <T extends OpenEdit>(edits: readonly T[]) =>
   groupBy(edits, ({ place }) => JSON.stringify(place));
 
+/** @param shortcut  where there is one, it keeps the channels whole */
 function reasonOf(
   label: Label,
-  producers: number,
   consumers: readonly Reader[],
-  residual: boolean,
+  shortcut: NodeProto | undefined,
 ): string | undefined {
   const reasons = new Set(label.pins);
-  if (label.shortcuts.length > 0 && !residual) {
+  if (shortcut) {
     // what users know it by goes first
-    const residual = `residual stream: tied across ${producers} producers by ${label.shortcuts[0]}`;
+    const residual = `residual stream: tied across ${label.producers.length} producers by ${called(shortcut)}`;
     return [residual, ...reasons].slice(0, 2).join('; ');
   }
   const [first, ...more] = reasons;

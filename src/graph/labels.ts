@@ -7,6 +7,7 @@
 import { UnsupportedModelError } from '../errors.ts';
 import { limits } from '../limits.ts';
 import type { LinearMap } from './linear.ts';
+import type { NodeProto } from './onnx_pb.ts';
 import type { Edit, LinearRef, Norm, Slice } from './structure.ts';
 import { sum } from './tensor.ts';
 
@@ -71,7 +72,7 @@ export class Patience {
 }
 
 /** What moves to the other label when two become one. */
-const LISTS = ['producers', 'consumers', 'slices', 'edits', 'norms', 'pins', 'shortcuts'] as const;
+const LISTS = ['producers', 'consumers', 'slices', 'edits', 'norms', 'pins', 'sums'] as const;
 
 export class Label {
   /** Number of groups; only that of the root counts. */
@@ -83,8 +84,8 @@ export class Label {
   readonly norms: OpenNorm[] = [];
   /** Reasons why the channels must stay. */
   readonly pins: string[] = [];
-  /** Additions that tied different producers, as `Add "name"`. */
-  readonly shortcuts: string[] = [];
+  /** Additions that tied channels of different layers. */
+  readonly sums: NodeProto[] = [];
   isHead = false;
   #parent?: Label;
   #parts?: readonly Part[];
@@ -246,7 +247,7 @@ export class Label {
       const label = new Label(counts[i], this.#patience);
       append(label.producers, this.producers);
       append(label.pins, this.pins);
-      append(label.shortcuts, this.shortcuts);
+      append(label.sums, this.sums);
       const scaled = (extent: number) => (extent * share) / whole;
       const shifted = <T extends { offset: number; extent: number }>(item: T): T => {
         const offset = item.offset + (item.extent * from) / whole;

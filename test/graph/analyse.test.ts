@@ -106,6 +106,20 @@ describe('analyse', () => {
     expect(linearMaps(model, await shapesOf(model, input)).length).toBe(54);
   });
 
+  it('keeps the stream of a block whose branch is gated, and not what is added before it', async () => {
+    const b = new OnnxBuilder();
+    const x = b.relu(b.add(b.conv(b.input([3, 8, 8]), 6, 3), b.conv('input', 6, 1)));
+    const y = b.conv(b.relu(b.conv(x, 5, 3)), 4, 3);
+    const branch = b.conv(y, 4, 3);
+    const gate = b.node('Sigmoid', [b.conv(b.globalAveragePool(branch), 4, 1)]);
+    const sum = b.add(b.mul(branch, gate), y);
+    const [first, inner, stream] = await analysed(b.output(b.gemm(b.flatten(b.globalAveragePool(sum)), 5)));
+    expect(first).toMatchObject({ groups: 6, producers: [{}, {}], isResidual: false, prunable: true });
+    expect(inner).toMatchObject({ groups: 5, isResidual: false, prunable: true });
+    const reason = `residual stream: tied across 3 producers by Add "${sum}"`;
+    expect(stream).toMatchObject({ groups: 4, isResidual: true, prunable: false, reason });
+  });
+
   it('finds every inner layer of the trained models', async () => {
     const expected = {
       'fashion-resnet': [15, 3, 1],

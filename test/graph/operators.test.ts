@@ -137,12 +137,12 @@ describe('an operator of the user', () => {
 
   it('makes a residual stream of what it adds', async () => {
     const b = new OnnxBuilder();
-    const [x, y] = [b.conv(image(b), 6, 3), b.conv('input', 6, 1)];
-    const sum = b.node('Plus', [x, y], {}, { domain });
+    const y = b.conv(image(b), 6, 1);
+    const sum = b.node('Plus', [b.conv(y, 6, 3), y], {}, { domain });
     const described = await opened(b.output(b.gemm(flat(b, b.relu(sum)), 5)), [OWN.Plus]);
     expect(described.prunable).toEqual([]);
     expect(described.structures[0]).toMatchObject({ isResidual: true, producers: [{}, {}] });
-    expect(linearMaps(described.model, described.shapes)[0].residual).toMatchObject({ sum, shortcut: y });
+    expect(linearMaps(described.model, described.shapes)[1].residual).toMatchObject({ sum, shortcut: y });
   });
 
   it('gives a reason of its own', async () => {

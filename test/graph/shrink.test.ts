@@ -486,7 +486,7 @@ const GRAPHS: Record<
     },
   },
   'a bottleneck with a projection': {
-    prunable: 3, // the stem, read by two layers, and the two inner convolutions
+    prunable: 4, // the stem, read by two layers, the two inner convolutions, and the sum
     build: (b) => {
       const x = b.relu(b.conv(image(b), 8, 3));
       const inner = b.relu(b.conv(b.relu(b.conv(x, 4, 1)), 4, 3, { stride: 2 }));
@@ -519,7 +519,7 @@ const GRAPHS: Record<
     build: (b) => head(b, b.reshape(b.relu(b.conv(image(b), 6, 3)), [0, 2, 24, 8], 2)),
   },
   'channels that are split for two layers': {
-    prunable: 2,
+    prunable: 3,
     build: (b) => {
       const x = b.relu(b.conv(image(b), 7, 3));
       const [left, right] = b.nodes(
@@ -533,7 +533,7 @@ const GRAPHS: Record<
     },
   },
   'channels that are sliced for two layers': {
-    prunable: 2,
+    prunable: 3,
     build: (b) => {
       const x = b.relu(b.conv(image(b), 7, 3));
       const slice = (from: number, to: number, channels: number) =>
@@ -670,7 +670,7 @@ const GRAPHS: Record<
     },
   },
   'a concatenation that is added to a layer': {
-    prunable: 0,
+    prunable: 2,
     build: (b) => {
       const [x, y] = [b.conv(image(b), 4, 3), b.conv('input', 6, 1)];
       const wide = b.node('Concat', [x, y], { axis: 1 }, { channels: 10 });
@@ -703,7 +703,7 @@ const GRAPHS: Record<
     },
   },
   'slices that overlap': {
-    prunable: 3,
+    prunable: 4,
     build: (b) => {
       const x = b.relu(b.conv(image(b), 7, 3));
       const slice = (from: number, to: number) =>
@@ -831,6 +831,28 @@ const GRAPHS: Record<
       return head(b, b.mul(x, b.node('Sigmoid', [b.conv(x, 6, 1)])));
     },
   },
+  'sums of layers side by side, up a pyramid': {
+    prunable: 5, // no layer that reads the sums makes a part of them
+    build: (b) => {
+      const lower = b.relu(b.conv(image(b), 6, 3));
+      const upper = b.relu(b.conv(lower, 7, 3, { stride: 2 }));
+      const top = b.conv(upper, 5, 1);
+      const scales = b.floats([1, 1, 2, 2], [4]);
+      const wide = b.node('Resize', [top, '', scales], { mode: 'nearest' }, { channels: 5 });
+      const sum = b.add(b.conv(lower, 5, 1), wide);
+      const levels = [b.conv(top, 4, 3), b.conv(sum, 8, 3, { stride: 2 })];
+      return head(b, b.node('Concat', levels, { axis: 1 }, { channels: 12 }));
+    },
+  },
+  'branches that are added with weights read from them': {
+    prunable: 2,
+    build: (b) => {
+      const branches = [b.relu(b.conv(image(b), 6, 3)), b.relu(b.conv('input', 6, 1))];
+      const inner = b.relu(b.conv(b.add(branches[0], branches[1]), 4, 1));
+      const weighted = branches.map((x) => b.mul(x, b.node('Sigmoid', [b.conv(inner, 6, 1)])));
+      return head(b, b.add(weighted[0], weighted[1]));
+    },
+  },
 };
 
 /** Graphs with shortcuts, and how many structures can be pruned with those that they tie. */
@@ -890,18 +912,6 @@ const RESIDUAL: Record<string, { prunable: number; build: (b: OnnxBuilder) => On
       };
       const x = wider(b.relu(b.conv(image(b), 4, 3)), 0, 2, 0, 0, 0, 3, 0, 0);
       return head(b, wider(x, 0, 0, 0, 0, 0, 3, 0, 0));
-    },
-  },
-  'a concatenation that is added to a layer': {
-    prunable: 2,
-    build: (b) => {
-      const wide = b.node(
-        'Concat',
-        [b.conv(image(b), 4, 3), b.conv('input', 6, 1)],
-        { axis: 1 },
-        { channels: 10 },
-      );
-      return head(b, b.add(b.conv('input', 10, 3), wide));
     },
   },
 };
@@ -1035,8 +1045,8 @@ describe('shrink', () => {
     const [left, right] = b.nodes('Split', [slice(2, 8)], { axis: 1 }, { outputs: 2, channels: 3 });
     const sum = b.add(b.conv(slice(0, 2), 5, 3), b.add(b.conv(left, 5, 1), b.conv(right, 5, 3)));
     const { model, input, prunable } = await opened(head(b, sum).build(), [2, 3, 8, 8]);
-    expect(prunable.map(({ groups }) => groups)).toEqual([2, 3, 3]);
-    const cuts = new Map(prunable.map((structure, i) => [structure, [[1], [0, 2], [1]][i]]));
+    expect(prunable.map(({ groups }) => groups)).toEqual([2, 3, 3, 5]);
+    const cuts = new Map(prunable.map((structure, i) => [structure, [[1], [0, 2], [1], [0, 3]][i]]));
     const [wanted, got] = [
       await runModel(mask(model, cuts), input),
       await runModel(shrink(model, cuts), input),
@@ -1054,14 +1064,12 @@ describe('shrink', () => {
       b.node('Slice', [x, from, to, b.integers([1])], {}, { channels: 4 });
     const sum = b.add(b.conv(slice(b.integers([0]), first), 5, 3), b.conv(slice(first, second), 5, 1));
     const { model, input, prunable } = await opened(head(b, sum).build(), [2, 3, 8, 8]);
-    expect(prunable.map(({ groups }) => groups)).toEqual([4, 4]);
+    expect(prunable.map(({ groups }) => groups)).toEqual([4, 4, 5]);
+    const all = [0, 1, 2, 3, 4];
     for (const kept of [
-      [[1], [0, 2, 3]],
-      [[0, 1, 2, 3], [2]],
-      [
-        [1, 3],
-        [0, 1, 2, 3],
-      ],
+      [[1], [0, 2, 3], all],
+      [[0, 1, 2, 3], [2], [1, 4]],
+      [[1, 3], [0, 1, 2, 3], all],
     ]) {
       const cuts = new Map(prunable.map((structure, i) => [structure, kept[i]]));
       const [wanted, got] = [

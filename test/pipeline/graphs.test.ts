@@ -52,7 +52,7 @@ const GRAPHS: Record<string, { groups: number[]; shape?: number[]; build: (b: On
       },
     },
     'a bottleneck with a projection and BatchNormalization': {
-      groups: [8, 4, 4],
+      groups: [8, 4, 4, 16],
       build: (b) => {
         const layer = (x: string, m: number, k: number, stride = 1) =>
           b.batchNormalization(b.conv(x, m, k, { stride, bias: false }));
@@ -86,7 +86,7 @@ const GRAPHS: Record<string, { groups: number[]; shape?: number[]; build: (b: On
       },
     },
     'a bias that layers make of constants': {
-      groups: [12, 16],
+      groups: [10, 12, 16],
       shape: [6, 8],
       build: (b) => {
         const x = rows(b);

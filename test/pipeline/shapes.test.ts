@@ -87,6 +87,6 @@ describe('inferShapes', () => {
     const opened = await openModel(b.output(y).build(), { engine, size: [5] });
     expect(opened.info.shapes.get(positions)).toEqual([5]);
     expect(opened.info.shapes.get(norm)).toEqual([1, 5, 8]);
-    expect(opened.analysis.structures.filter(({ prunable }) => prunable)).toHaveLength(1);
+    expect(opened.analysis.structures.filter(({ prunable }) => prunable)).toHaveLength(2);
   });
 });

@@ -51,7 +51,7 @@ export interface Operator {
    */
   readonly kind: 'source' | 'join' | 'pass';
   readonly rule: Rule;
-  /** Of an operator that adds, so that what it ties is a residual stream: the output that is input 0 + input 1, if any. */
+  /** Of an operator that adds, so that what it ties may be a residual stream: the output that is input 0 + input 1, if any. */
   sum?(node: NodeProto): string | undefined;
   /** Of an operator with weights. */
   readonly layer?: Layer;

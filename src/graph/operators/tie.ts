@@ -87,7 +87,7 @@ export function join(state: Propagation, node: NodeProto, a: Axis, b: Axis): Axi
   if (hadGroups && joined.label.groups === 1)
     state.pin(joined, `${called(node)} ties channels of different sizes`);
   if (areMade && state.model.operator(node)?.sum) {
-    for (const leaf of joined.label.leaves()) leaf.shortcuts.push(called(node));
+    for (const leaf of joined.label.leaves()) leaf.sums.push(node);
   }
   return joined;
 }
