@@ -39,27 +39,39 @@ export interface GradientModel {
   readonly forward: Uint8Array;
   readonly layers: readonly GradientValues[];
   readonly gradients: readonly WeightGradients[];
+  /** What else it is to be given: the values that the layers `by` read, and those that are not made of theirs. */
+  readonly inputs: readonly string[];
 }
 
 /**
  * @param by  layers whose weights are inputs, as are the values that they read
  * @param to  layers behind them, whose outputs have targets
- * @returns undefined where a derivative on the way is not known, one of `by` reads what another has made, or `to` needs more
- *   than what `by` read
+ * @param cut  nodes whose weights have fewer channels than `info` says
+ * @returns undefined where a derivative on the way is not known, one of `by` reads what another has made, or `to` needs something
+ *   that cannot be given by sample
  */
 export function gradientModel(
   model: Model,
   by: readonly LinearMap[],
   to: readonly LinearMap[],
   info: ValueInfo,
+  cut: ReadonlySet<string> = new Set(),
 ): GradientModel | undefined {
   // Opset 11 is the first that compares floats; extents are written into the graph.
   if (model.opset < 11 || info.varies) return undefined;
   const weights = by.flatMap((map) => Object.values(weightTensors(model, map)));
   const shapes = new Map([...info.shapes, ...weights.map(({ name, dims }) => [name, dims] as const)]);
-  const from = [...new Set([...by.map(({ input }) => input), ...weights.map(({ name }) => name)])];
   const outputs = to.map(({ output }) => output);
-  const forward = partOf(model, from, outputs, { ...info, shapes });
+  const own = [...new Set(by.map(({ input }) => input))];
+  const partFrom = (inputs: readonly string[]) =>
+    partOf(model, [...inputs, ...weights.map(({ name }) => name)], outputs, { ...info, shapes });
+  const sources = new Set(by.map(({ output }) => output));
+  let inputs = own;
+  let forward = partFrom(inputs);
+  if (!forward) {
+    inputs = [...new Set([...own, ...besides(model, sources, outputs, info, cut)])];
+    forward = partFrom(inputs);
+  }
   if (!forward) return undefined;
   const graph = new BackwardGraph(
     forward,
@@ -68,16 +80,55 @@ export function gradientModel(
   );
   const layers = outputs.map((output) => graph.residualOf(output));
   const written = graph.written();
-  const sources = by.map(({ output }) => output);
-  const found = graph.backwards(
-    new Map(outputs.map((output, i) => [output, layers[i].residual])),
-    new Set(sources),
-  );
+  const found = graph.backwards(new Map(outputs.map((output, i) => [output, layers[i].residual])), sources);
   if (!found) return undefined;
   const gradients = by.map((map) =>
     graph.weightGradients(map, weightTensors(model, map), found.get(map.output)!),
   );
-  return { bytes: graph.written(), forward: written, layers, gradients };
+  return { bytes: graph.written(), forward: written, layers, gradients, inputs };
+}
+
+/** What is computed of the sources, other than of their extents. */
+function madeOf(nodes: readonly NodeProto[], sources: ReadonlySet<string>): Set<string> {
+  const made = new Set(sources);
+  for (const node of nodes)
+    if (node.opType !== 'Shape' && reads(node).some((value) => made.has(value)))
+      for (const value of node.output) made.add(value);
+  return made;
+}
+
+/**
+ * Values that the outputs are made of beside the sources, with one place for each sample; none where one of them is cut: it
+ * would be given as it was.
+ */
+function besides(
+  model: Model,
+  sources: ReadonlySet<string>,
+  outputs: readonly string[],
+  { shapes, types, unreached }: ValueInfo,
+  cut: ReadonlySet<string>,
+): string[] {
+  const made = madeOf(model.nodes, sources);
+  const other = madeOf(
+    model.nodes,
+    new Set(model.nodes.flatMap(({ name, output }) => (cut.has(name) ? output : []))),
+  );
+  const isGiven = (value: string) =>
+    (types.get(value) ?? 'float32') === 'float32' &&
+    shapes.get(value)?.length &&
+    !unreached?.has(value) &&
+    !model.tensors.has(value) &&
+    !other.has(value);
+  const found = new Set<string>();
+  const seen = new Set<string>();
+  const pending = [...outputs];
+  for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
+    if (seen.has(value) || sources.has(value)) continue;
+    seen.add(value);
+    if (made.has(value)) pending.push(...reads(model.producer(value)!));
+    else if (isGiven(value)) found.add(value);
+  }
+  return [...found];
 }
 
 /** Undefined where the outputs need more than what is given. */
@@ -89,6 +140,8 @@ function partOf(...args: Parameters<typeof part>): Model | undefined {
     throw error;
   }
 }
+
+const FLOAT = 1; // TensorProto.FLOAT
 
 class BackwardGraph implements Backward {
   readonly #model: Model;
@@ -144,7 +197,7 @@ class BackwardGraph implements Backward {
     this.#model.graph.input.push(valueInfo(target, 'float32' as DataType, dims));
     const residual = this.node('Sub', [output, target]);
     const axes = dims?.map((_, axis) => axis).slice(1) ?? [];
-    const squares = this.#output(this.#sum(this.node('Mul', [residual, residual]), axes));
+    const squares = this.#output(this.sum(this.node('Mul', [residual, residual]), axes));
     return { target, residual, squares };
   }
 
@@ -153,24 +206,23 @@ class BackwardGraph implements Backward {
     given: ReadonlyMap<string, string>,
     sources: ReadonlySet<string>,
   ): ReadonlyMap<string, string> | undefined {
-    const depends = new Set(sources);
-    for (const node of this.#forward) {
-      if (!reads(node).some((value) => depends.has(value))) continue;
-      if (node.output.some((value) => sources.has(value))) return undefined;
-      for (const value of node.output) depends.add(value);
-    }
+    const depends = madeOf(this.#forward, sources);
+    const isOfAnother = (node: NodeProto) =>
+      node.output.some((value) => sources.has(value)) && reads(node).some((value) => depends.has(value));
+    if (this.#forward.some(isOfAnother)) return undefined;
     const gradients = new Map(given);
     for (const node of this.#forward.toReversed()) {
-      const [output] = node.output;
-      const gradient = gradients.get(output);
-      if (gradient === undefined || sources.has(output) || !depends.has(output)) continue;
-      for (const [index, value] of node.input.entries()) {
-        if (!depends.has(value)) continue;
-        const rule = this.#model.operator(node)?.gradient;
-        const own = rule?.(this, node, index, gradient);
-        if (own === undefined) return undefined;
-        const other = gradients.get(value);
-        gradients.set(value, other === undefined ? own : this.node('Add', [other, own]));
+      const rule = this.#model.operator(node)?.gradient;
+      for (const [place, output] of node.output.entries()) {
+        const gradient = gradients.get(output);
+        if (gradient === undefined || sources.has(output) || !depends.has(output)) continue;
+        for (const [index, value] of node.input.entries()) {
+          if (!depends.has(value)) continue;
+          const own = rule?.(this, node, index, gradient, place);
+          if (own === undefined) return undefined;
+          const other = gradients.get(value);
+          gradients.set(value, other === undefined ? own : this.node('Add', [other, own]));
+        }
       }
     }
     return [...sources].every((value) => gradients.has(value)) ? gradients : undefined;
@@ -186,13 +238,13 @@ class BackwardGraph implements Backward {
     );
     return {
       weight: this.#output(products.length > 1 ? this.node('Concat', products, { axis: 1 }) : products[0]),
-      bias: bias && this.#output(this.#sum(deltas, [0])),
-      power: this.#output(this.#sum(this.node('Mul', [deltas, deltas]), [0])),
+      bias: bias && this.#output(this.sum(deltas, [0])),
+      power: this.#output(this.sum(this.node('Mul', [deltas, deltas]), [0])),
     };
   }
 
   #rows(value: string, columns: number): string {
-    return this.node('Reshape', [value, this.#integers([-1, columns])]);
+    return this.node('Reshape', [value, this.integers([-1, columns])]);
   }
 
   #turnedRows(value: string): string {
@@ -207,19 +259,35 @@ class BackwardGraph implements Backward {
     const perm = [1, 0, 2, 3].slice(0, 2 + axes);
     const [top, left, bottom, right] = pads;
     const around = [0, 0, ...inner([top, left]), 0, 0, ...inner([bottom, right])];
-    const padded = this.node('Pad', [this.node('Transpose', [input], { perm }), this.#integers(around)]);
+    const padded = this.node('Pad', [this.node('Transpose', [input], { perm }), this.integers(around)]);
     const steps = inner(strides);
     const reach = this.dims(output)!
       .slice(2)
       .map((size, axis) => (size - 1) * steps[axis] + 1);
-    const [on, by] = [perm.slice(2), steps].map((values) => this.#integers(values));
+    const [on, by] = [perm.slice(2), steps].map((values) => this.integers(values));
     return Array.from({ length: kernel[0] * kernel[1] }, (_, tap) => {
       const place = [Math.floor(tap / kernel[1]) * dilations[0], (tap % kernel[1]) * dilations[1]];
       const first = inner(place);
       const end = first.map((start, axis) => start + reach[axis]);
-      const read = this.node('Slice', [padded, this.#integers(first), this.#integers(end), on, by]);
-      return this.node('Reshape', [read, this.#integers([channels, -1])]);
+      const read = this.node('Slice', [padded, this.integers(first), this.integers(end), on, by]);
+      return this.node('Reshape', [read, this.integers([channels, -1])]);
     });
+  }
+
+  unsqueeze(value: string, axes: readonly number[]): string {
+    return this.#overAxes('Unsqueeze', value, axes, {});
+  }
+
+  size(value: string, axis: number): string {
+    const [start, end] = [axis, axis + 1].map((at) => this.integers([at]));
+    return this.node('Slice', [this.node('Shape', [value]), start, end]);
+  }
+
+  extent(value: string, axes: readonly number[]): string {
+    const product = axes
+      .map((axis) => this.size(value, axis))
+      .reduce((total, size) => this.node('Mul', [total, size]));
+    return this.node('Cast', [product], { to: FLOAT });
   }
 
   written(): Uint8Array {
@@ -227,14 +295,23 @@ class BackwardGraph implements Backward {
     return writeModel(this.#model).model;
   }
 
-  #sum(value: string, axes: readonly number[]): string {
-    const isOlder = this.#model.opset < 13;
-    return isOlder
-      ? this.node('ReduceSum', [value], { axes, keepdims: 0 })
-      : this.node('ReduceSum', [value, this.#integers(axes)], { keepdims: 0 });
+  sum(value: string, axes: readonly number[], isKept = false): string {
+    return this.#overAxes('ReduceSum', value, axes, { keepdims: Number(isKept) });
   }
 
-  #integers(values: readonly number[]): string {
+  /** Axes are an input since opset 13. */
+  #overAxes(
+    opType: string,
+    value: string,
+    axes: readonly number[],
+    attributes: Readonly<Record<string, BuildAttribute>>,
+  ): string {
+    return this.#model.opset < 13
+      ? this.node(opType, [value], { ...attributes, axes: [...axes] })
+      : this.node(opType, [value, this.integers(axes)], attributes);
+  }
+
+  integers(values: readonly number[]): string {
     const name = this.#fresh('integers');
     this.#model.tensors.set(name, fromIntegers(name, values, [values.length]));
     return name;

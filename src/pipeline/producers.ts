@@ -58,22 +58,31 @@ const REMEMBERED = 20;
 const MOST_INVERTED = 2048;
 /** What is added to the variances of inputs, of their mean. */
 const RIDGE = 1e-3;
+/** And of their mean square at least, which the sums are rounded to: of inputs that hardly vary it is more. */
+const ROUNDING = 1e-5;
 /** Outputs that hardly matter move no further than these of the mean importance. */
 const LEAST_POWER = 1e-3;
 
-/** The layers that make a structure's channels, if all that they make is those and they come before all that reads them. */
+/**
+ * The layers that make a structure's channels and come before all that reads them, if all that they make is those. One behind, as
+ * the last of a gate that is made of the channels themselves, keeps its weights.
+ */
 export function producersOf({ model, info }: OpenedModel, structure: Structure): LinearMap[] {
   const { kind, isResidual, producers, consumers } = structure;
   if (kind !== 'channel' || isResidual || producers.length === 0) return [];
   // Examples are taken apart along the first axis, which counts samples; recurrent layers have no derivative here.
   if (info.batchAxes?.size || consumers.some(({ isInner }) => isInner)) return [];
+  // What a layer makes of channels has a target for all of it: none where that is cut with them.
+  const makers = new Set(producers.map(({ node }) => node));
+  if (consumers.some(({ node }) => makers.has(node))) return [];
   const place = (node: string) => model.position(model.node(node)!);
   const first = Math.min(...consumers.map(({ node }) => place(node)));
-  const found = producers.flatMap(({ node }) => {
+  const before = producers.filter(({ node }) => place(node) < first);
+  const found = before.flatMap(({ node }) => {
     const map = linearMap(model, model.node(node)!, info.shapes);
     // Gradients by weights are of convolutions in the plane.
     const isOther = map?.conv?.inputDilations || map?.conv?.depth;
-    if (!map || isOther || place(node) >= first || info.unreached?.has(map.input)) return [];
+    if (!map || isOther || info.unreached?.has(map.input)) return [];
     const own = structure.slices.filter((slice) => slice.node === node && slice.input === 1);
     const isAll = own.length === 1 && own[0].offset === 0 && own[0].block * structure.groups === map.m;
     const { weight, bias } = weightTensors(model, map);
@@ -82,7 +91,7 @@ export function producersOf({ model, info }: OpenedModel, structure: Structure):
     );
     return isAll && isOwn ? [map] : [];
   });
-  return found.length === producers.length ? found : [];
+  return found.length === before.length ? found : [];
 }
 
 /** Layers behind a structure, by which those before it are estimated: about as many inputs as these have outputs, and as many weights. */
@@ -153,7 +162,9 @@ export async function refitProducers(
     writeWeights(whole, map, W, bias); // factors go into the weights
   }
   const small = shrink(whole, new Map([[structure, solved.kept]]));
-  const gradient = gradientModel(small, maps, structure.consumers.flatMap(usesOf), opened.info);
+  const readers = structure.consumers.flatMap(usesOf);
+  const cut = new Set(structure.slices.map(({ node }) => node));
+  const gradient = gradientModel(small, maps, readers, opened.info, cut);
   if (!gradient) return undefined;
   const pieces = await run.work.each('examples', about, (shard) => examplesOf(site, shard, gradient));
   const { refitted } = await run.work.one(
@@ -241,14 +252,16 @@ async function metricsOf(
       const mean = sumX.map((total, row) => (bias && !rows.has(row) ? total / n : 0));
       if (p > MOST_INVERTED) return { mean, gone: rows };
       const covariance = new Float64Array(p * p);
-      let trace = 0;
+      let [trace, squares] = [0, 0];
       for (let a = 0; a < p; a++) {
         if (rows.has(a)) continue;
         for (let b = 0; b <= a; b++)
           if (!rows.has(b)) covariance[a * p + b] = XtX[triangle(a) + b] / n - mean[a] * mean[b];
         trace += covariance[a * p + a];
+        squares += XtX[triangle(a) + a] / n;
       }
-      for (let a = 0; a < p; a++) covariance[a * p + a] += (RIDGE * trace) / p || 1;
+      const ridge = Math.max(RIDGE * trace, ROUNDING * squares) / p || 1;
+      for (let a = 0; a < p; a++) covariance[a * p + a] += ridge;
       return { mean, gone: rows, inverse: await run.session.inverse(covariance, p, run) };
     }),
   );
@@ -268,11 +281,10 @@ interface Examples {
   readonly heldOut: Example[];
 }
 
-async function examplesOf(site: Site, shard: number, { layers }: GradientModel): Promise<Examples> {
+async function examplesOf(site: Site, shard: number, { layers, inputs }: GradientModel): Promise<Examples> {
   const { frontiers, samples, before, target, structure, producers, run, ahead } = site;
   const readers = structure.consumers.flatMap(usesOf);
   const { dense, pruned } = valuesFor(readers, target);
-  const inputs = [...new Set(producers.map(({ input }) => input))];
   const watched = new Set([
     ...pruned,
     ...inputs,

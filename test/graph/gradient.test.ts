@@ -16,6 +16,24 @@ import { allValues, randomValue, run } from './running.ts';
 const IMAGE = [2, 3, 9, 8];
 const ROWS = [2, 5, 6];
 
+/** Of an image of six channels, between two convolutions. */
+function between(
+  builds: Record<string, (b: OnnxBuilder, x: string, input: string) => string>,
+): typeof graphs {
+  return Object.fromEntries(
+    Object.entries(builds).map(([name, build]) => [
+      name,
+      {
+        dims: IMAGE,
+        build: (b) => {
+          const input = b.input([3, 9, 8]);
+          return b.conv(build(b, b.conv(input, 6, 3), input), 4, 1);
+        },
+      },
+    ]),
+  );
+}
+
 /** Everything between the first linear map or maps and the last. */
 const graphs: Record<string, { dims: number[]; producers?: number; build(b: OnnxBuilder): string }> = {
   'MatMul, Add, Relu': {
@@ -76,10 +94,89 @@ const graphs: Record<string, { dims: number[]; producers?: number; build(b: Onnx
       return b.matmul(b.node('Transpose', [turned], { perm: [1, 0, 2] }), 4);
     },
   },
+  ...between({
+    'windows that overlap, and the largest of each': (b, x) =>
+      b.node('MaxPool', [x], { kernel_shape: [3, 3], strides: [2, 2], pads: [1, 1, 1, 1] }),
+    'windows that reach beyond the end': (b, x) =>
+      b.node('MaxPool', [x], { kernel_shape: [2, 2], strides: [2, 2], ceil_mode: 1 }),
+    'windows with holes': (b, x) => b.node('MaxPool', [x], { kernel_shape: [2, 3], dilations: [2, 1] }),
+    'means of windows, fewer values at the edge': (b, x) =>
+      b.node('AveragePool', [x], { kernel_shape: [3, 2], strides: [2, 1], pads: [1, 0, 1, 1] }),
+    'means of windows with zeros around': (b, x) =>
+      b.node('AveragePool', [x], { kernel_shape: [3, 3], pads: [1, 1, 1, 1], count_include_pad: 1 }),
+    'zeros around an image': (b, x) => b.node('Pad', [x, b.integers([0, 0, 1, 0, 0, 0, 2, 1])]),
+    'zeros around an image, computed': (b, x) =>
+      b.node('Pad', [x, b.node('Mul', [b.integers([0, 0, 1, 0, 0, 0, 2, 1]), b.integers([1])])]),
+    'a shape that is computed': (b, x) => {
+      const rows = b.node('Reshape', [x, b.integers([0, 0, -1])]);
+      return b.node('Reshape', [rows, b.node('Shape', [x])]);
+    },
+    'two parts, in another order': (b, x) => {
+      const [first, second] = b.nodes('Split', [x, b.integers([2, 4])], { axis: 1 }, { outputs: 2 });
+      return b.node('Concat', [second, b.relu(first)], { axis: 1 }, { channels: 6 });
+    },
+    'pieces, from the front and from the end': (b, x) => {
+      const part = (start: number, end: number, axis: number) =>
+        b.node('Slice', [x, b.integers([start]), b.integers([end]), b.integers([axis])]);
+      return b.node('Concat', [part(1, 3, 1), part(-3, 100, 1)], { axis: 1 }, { channels: 5 });
+    },
+    'each value several times': (b, x) =>
+      b.node('Resize', [x, '', b.floats([1, 1, 2, 3], [4])], {
+        mode: 'nearest',
+        ...{ coordinate_transformation_mode: 'asymmetric', nearest_mode: 'floor' },
+      }),
+    'a transposed convolution': (b, x) =>
+      b.node(
+        'ConvTranspose',
+        [x, b.weight([6, 4, 3, 2], 0.3)],
+        { strides: [2, 1], pads: [1, 0, 0, 1] },
+        { channels: 4 },
+      ),
+    'a gate of the whole image': (b, x) => {
+      const gate = b.conv(b.globalAveragePool(x), 6, 1);
+      return b.mul(x, b.node('HardSigmoid', [gate], { alpha: { float: 1 / 6 }, beta: { float: 0.5 } }));
+    },
+    HardSwish: (b, x) => b.node('HardSwish', [x]),
+    'slopes below 0, one and by channel': (b, x) =>
+      b.node('LeakyRelu', [b.node('PRelu', [x, b.weight([6, 1, 1], 0.3)])], { alpha: { float: 0.2 } }),
+    'Elu and Softplus': (b, x) =>
+      b.node('Elu', [b.node('Softplus', [b.node('Neg', [x])])], { alpha: { float: 0.7 } }),
+    'ELU below 0': (b, x) =>
+      b.node('Elu', [b.node('Sub', [x, b.floats([0.5], [])])], { alpha: { float: 0.7 } }),
+    'exponents, roots and quotients': (b, x) => {
+      const e = b.node('Exp', [x]);
+      return b.node('Div', [x, b.node('Sqrt', [b.add(e, b.node('Sub', [e, b.node('Neg', [b.mul(x, x)])]))])]);
+    },
+    'instances less their mean': (b, x) =>
+      b.add(x, b.node('InstanceNormalization', [x, b.weight([6], 1), b.weight([6], 1)])),
+    'groups less their mean': (b, x) => {
+      const groups = b.reshape(x, [0, 3, -1]);
+      return b.reshape(
+        b.node('InstanceNormalization', [groups, b.weight([3], 1), b.weight([3], 1)]),
+        [0, 6, 9, 8],
+      );
+    },
+    'rows less their mean': (b, x) => {
+      const last = b.node('Transpose', [x], { perm: [0, 2, 3, 1] });
+      const y = b.node('LayerNormalization', [last, b.weight([6], 1), b.weight([6], 1)], { axis: -1 });
+      return b.node('Transpose', [y], { perm: [0, 3, 1, 2] });
+    },
+    'means over named axes': (b, x) =>
+      b.node('Sub', [x, b.node('ReduceMean', [x], { axes: [1, -1], keepdims: 1 })]),
+    'means whose axes go': (b, x) =>
+      b.node('Mul', [
+        x,
+        b.node('Unsqueeze', [b.node('ReduceMean', [x], { axes: [2, 3], keepdims: 0 }), b.integers([2, 3])]),
+      ]),
+    'what is put together with other values': (b, x, input) => {
+      const other = b.relu(b.conv(input, 2, 1));
+      return b.node('Concat', [other, x, x], { axis: 1 }, { channels: 14 });
+    },
+  }),
 };
 
-async function opened(build: (b: OnnxBuilder) => string, dims: readonly number[]) {
-  const b = new OnnxBuilder();
+async function opened(build: (b: OnnxBuilder) => string, dims: readonly number[], opset = 17) {
+  const b = new OnnxBuilder({ opset });
   const model = await readModel(b.output(build(b)).build());
   const input = randomValue(dims);
   const values = await allValues(model, input);
@@ -99,7 +196,7 @@ const dot = (a: ArrayLike<number>, b: ArrayLike<number>) =>
 /** The gradients, and the loss of the same model with other weights. */
 async function gradientsOf(name: string) {
   const { dims, producers = 1, build } = graphs[name];
-  const { model, input, info, maps } = await opened(build, dims);
+  const { model, values, info, maps } = await opened(build, dims);
   const [by, to] = [maps.slice(0, producers), maps.slice(-1)];
   const gradient = gradientModel(model, by, to, info)!;
   const target = randomValue(info.shapes.get(to[0].output)!, 11);
@@ -107,7 +204,8 @@ async function gradientsOf(name: string) {
     const weights = by.flatMap((map) => Object.values(weightTensors(of, map)));
     const feeds = Object.fromEntries(weights.map((it) => [it.name, { dims: it.dims, data: toFloat32(it) }]));
     const [{ target: wanted }] = gradient.layers;
-    return run(bytes, { ...feeds, [by[0].input]: input, [wanted]: target });
+    const given = Object.fromEntries(gradient.inputs.map((name) => [name, values.get(name)!]));
+    return run(bytes, { ...feeds, ...given, [wanted]: target });
   };
   const [{ squares }] = gradient.layers;
   const loss = async (of: Model) =>
@@ -156,6 +254,57 @@ describe('gradients', () => {
     }
   });
 
+  test.each([11, 13, 18, 21])('run as nodes of opset %d', async (opset) => {
+    const build = (b: OnnxBuilder) => {
+      const input = b.input([3, 9, 8]);
+      const x = b.relu(b.batchNormalization(b.conv(input, 6, 3)));
+      const gated = b.mul(x, b.node('Sigmoid', [b.conv(b.globalAveragePool(x), 6, 1)]));
+      const window = { kernel_shape: [3, 3], strides: [2, 2], pads: [1, 1, 1, 1] };
+      const pools = [b.node('MaxPool', [gated], window), b.node('AveragePool', [gated], window)];
+      const both = b.node('Concat', pools, { axis: 1 }, { channels: 12 });
+      const deviation = b.node('InstanceNormalization', [both, b.weight([12], 1), b.weight([12], 1)]);
+      return b.conv(
+        b.node(
+          'Slice',
+          [deviation, b.integers([1]), b.integers([11]), b.integers([1])],
+          {},
+          { channels: 10 },
+        ),
+        4,
+        1,
+      );
+    };
+    const { model, values, info, maps } = await opened(build, IMAGE, opset);
+    const gradient = gradientModel(model, maps.slice(0, 1), maps.slice(-1), info)!;
+    const weights = Object.values(weightTensors(model, maps[0]));
+    const feeds = Object.fromEntries(weights.map((it) => [it.name, { dims: it.dims, data: toFloat32(it) }]));
+    const target = { [gradient.layers[0].target]: randomValue(info.shapes.get(maps.at(-1)!.output)!, 11) };
+    const found = await run(gradient.bytes, { ...feeds, ...target, input: values.get('input')! });
+    const [{ weight }] = gradient.gradients;
+    expect(found[weight].data).toHaveLength(maps[0].p * maps[0].m);
+    expect(Math.max(...found[weight].data)).toBeGreaterThan(0);
+  });
+
+  test('are not given where what else is read has lost channels too', async () => {
+    const { model, info, maps } = await opened(
+      (b) => {
+        const input = b.input([6]);
+        const other = b.node('Mul', [
+          b.node('Sin', [b.node('ReduceMean', [input], { axes: [1], keepdims: 1 })]),
+          b.weight([7], 1),
+        ]);
+        return b.gemm(b.mul(b.gemm(b.relu(input), 7), other), 4);
+      },
+      [2, 6],
+    );
+    const [by, to] = [maps.slice(0, 1), maps.slice(1)];
+    const cut = model.nodes.find(({ input }) =>
+      input.some((it) => model.tensors.get(it)?.dims.join() === '7'),
+    )!;
+    expect(gradientModel(model, by, to, info)!.inputs).toHaveLength(2);
+    expect(gradientModel(model, by, to, info, new Set([cut.name]))).toBeUndefined();
+  });
+
   test('by outputs are squared and summed by channel', async () => {
     const { by, gradient, found } = await gradientsOf('MatMul, Add, Relu');
     const { power, bias } = gradient.gradients[0];
@@ -167,9 +316,12 @@ describe('gradients', () => {
   });
 
   test('are not given where a derivative is not known, or one layer reads what another makes', async () => {
-    const pooled = await opened((b) => b.conv(b.maxPool(b.conv(b.input([3, 9, 8]), 5, 3), 2), 4, 3), IMAGE);
+    const other = await opened(
+      (b) => b.conv(b.node('LRN', [b.conv(b.input([3, 9, 8]), 5, 3)], { size: 3 }), 4, 3),
+      IMAGE,
+    );
     expect(
-      gradientModel(pooled.model, pooled.maps.slice(0, 1), pooled.maps.slice(1), pooled.info),
+      gradientModel(other.model, other.maps.slice(0, 1), other.maps.slice(1), other.info),
     ).toBeUndefined();
     const chain = await opened((b) => b.gemm(b.gemm(b.gemm(b.input([6]), 7), 5), 4), [2, 6]);
     expect(

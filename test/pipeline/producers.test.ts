@@ -1,9 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { linearMaps, type Model, readModel, readWeights } from '../../src/graph/index.ts';
+import { iterableDataset } from '../../src/pipeline/data/index.ts';
 import { minimize } from '../../src/pipeline/lbfgs.ts';
+import { openModel } from '../../src/pipeline/open.ts';
 import { producersOf, sampleStep } from '../../src/pipeline/producers.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { outputError } from '../support/output-error.ts';
-import { fashion, fixtureBytes, openFixture, outputs, prune } from './fixtures.ts';
+import { engine, fashion, fixtureBytes, openFixture, outputs, prune } from './fixtures.ts';
 
 describe('minimize', () => {
   /** A valley: f = Σ cᵢ(xᵢ − 1)² / 2, with a bend. */
@@ -59,6 +62,51 @@ describe('layers that make channels', () => {
     for (const maps of found) expect(maps).toHaveLength(1);
     const streams = structures.filter(({ isResidual }) => isResidual);
     expect(streams.map((it) => producersOf(opened, it))).toEqual(streams.map(() => []));
+  });
+
+  test('are those before what reads the channels; the last of a gate that is made of them stays', async () => {
+    const b = new OnnxBuilder();
+    const x = b.relu(b.conv(b.input([3, 8, 8]), 6, 3));
+    const gate = b.conv(b.relu(b.conv(b.globalAveragePool(x), 2, 1)), 6, 1);
+    b.output(b.conv(b.mul(x, b.node('Sigmoid', [gate])), 4, 1));
+    const opened = await openModel(b.build(), { engine });
+    const structure = opened.analysis.structures.find(({ groups }) => groups === 6)!;
+    expect(structure.producers).toHaveLength(2);
+    expect(producersOf(opened, structure).map(({ node }) => node)).toEqual([structure.producers[0].node]);
+  });
+
+  test.each<[string, (b: OnnxBuilder, x: string) => string]>([
+    [
+      'a gate',
+      (b, x) => b.mul(x, b.node('Sigmoid', [b.conv(b.relu(b.conv(b.globalAveragePool(x), 4, 1)), 16, 1)])),
+    ],
+    ['windows that overlap', (b, x) => b.maxPool(x, 3, 2, 1)],
+    [
+      'other channels beside them',
+      (b, x) => b.node('Concat', [x, b.relu(b.conv('input', 6, 3))], { axis: 1 }, { channels: 22 }),
+    ],
+  ])('are refitted through %s', async (_, between) => {
+    const b = new OnnxBuilder({ seed: 3 });
+    const x = between(b, b.relu(b.conv(b.input([1, 28, 28]), 16, 5)));
+    const y = b.relu(b.conv(x, 12, 3, { stride: 2 }));
+    const bytes = b.output(b.gemm(b.flatten(b.globalAveragePool(y)), 10)).build();
+    const opened = await openModel(bytes, { engine });
+    const [{ node }] = producersOf(opened, opened.analysis.structures.find(({ groups }) => groups === 16)!);
+    const own = new Set(await weightsOf(opened.model, opened, node));
+    const options = { keep: 0.5, target: 'dense', search: 'greedy', correct: false } as const;
+    const { written, report } = await prune(bytes, await fashion('calib', 96), options);
+    expect(report.maxDifference).toBeLessThan(1e-3);
+    const changed = (await weightsOf(written.model, opened, node)).filter((value) => !own.has(value));
+    expect(changed.length).toBeGreaterThan(8 * 25 - 10);
+  });
+
+  test('are refitted on inputs that hardly vary beside their mean', async () => {
+    const b = new OnnxBuilder({ seed: 3 });
+    const x = b.relu(b.conv(b.relu(b.conv(b.input([3, 8, 8]), 8, 1)), 8, 1));
+    const bytes = b.output(b.gemm(b.flatten(b.globalAveragePool(x)), 5)).build();
+    const same = Array.from({ length: 48 }, (_, i) => new Float32Array(3 * 8 * 8).fill(0.3 + 1e-7 * (i % 2)));
+    const { report } = await prune(bytes, await iterableDataset(same, [3, 8, 8]), { target: 'residual' });
+    expect(report.maxDifference).toBeLessThan(1e-3);
   });
 
   test('are refitted on no more samples than 125, and rows than 400 for each input', () => {

@@ -2,22 +2,41 @@
 
 import { attributeFloat, attributeInt, attributeInts, attributeString, transposeOrder } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import { toFloat64 } from '../tensor.ts';
+import { toFloat64, toIntegers } from '../tensor.ts';
 import type { Backward, GradientRule } from './operator.ts';
 
 /** y = x, or the same values in another shape. */
 export const reshaped: GradientRule = (graph, { input: [x] }, index, gradient) =>
   index === 0 ? graph.node('Reshape', [gradient, graph.node('Shape', [x])]) : undefined;
 
-/** Sums: operands of other extents would need the gradient summed. */
-export const summed: GradientRule = (graph, node, index, gradient) =>
-  isWhole(graph, node, index) ? gradient : undefined;
+export const summed: GradientRule = (graph, node, index, gradient) => repeated(graph, node, index, gradient);
+
+export const subtracted: GradientRule = (graph, node, index, gradient) =>
+  repeated(graph, node, index, index === 0 ? gradient : graph.node('Neg', [gradient]));
 
 export const multiplied: GradientRule = (graph, node, index, gradient) =>
-  isWhole(graph, node, index) ? graph.node('Mul', [gradient, node.input[1 - index]]) : undefined;
+  repeated(graph, node, index, graph.node('Mul', [gradient, node.input[1 - index]]));
 
-export const divided: GradientRule = (graph, node, index, gradient) =>
-  index === 0 && isWhole(graph, node, index) ? graph.node('Div', [gradient, node.input[1]]) : undefined;
+export const divided: GradientRule = (graph, node, index, gradient) => {
+  const { input, output } = node;
+  const part = graph.node('Div', [gradient, input[1]]);
+  const own = index === 0 ? part : graph.node('Neg', [graph.node('Mul', [part, output[0]])]);
+  return repeated(graph, node, index, own);
+};
+
+/** What an operand gets of the gradient of a result of more values: the sum along the axes that repeat it. */
+function repeated(
+  graph: Backward,
+  { input, output }: NodeProto,
+  index: number,
+  gradient: string,
+): string | undefined {
+  const [own, whole] = [graph.dims(input[index]), graph.dims(output[0])];
+  if (!own || own.length !== whole?.length) return undefined;
+  const axes = whole.flatMap((extent, axis) => (own[axis] === extent ? [] : [axis]));
+  if (axes.includes(0)) return undefined; // all samples would share it
+  return axes.length === 0 ? gradient : graph.sum(gradient, axes, true);
+}
 
 /** x to a constant power. */
 export const raised: GradientRule = (graph, { input: [x, exponent] }, index, gradient) => {
@@ -40,6 +59,58 @@ export const sigmoid: GradientRule = (graph, { output: [y] }, _, gradient) =>
 
 export const tanh: GradientRule = (graph, { output: [y] }, _, gradient) =>
   graph.node('Sub', [gradient, graph.node('Mul', [gradient, graph.node('Mul', [y, y])])]);
+
+export const negated: GradientRule = (graph, _, __, gradient) => graph.node('Neg', [gradient]);
+
+export const exponential: GradientRule = (graph, { output: [y] }, _, gradient) =>
+  graph.node('Mul', [gradient, y]);
+
+export const root: GradientRule = (graph, { output: [y] }, _, gradient) =>
+  graph.node('Div', [gradient, graph.node('Mul', [y, graph.scalar(2)])]);
+
+/** ln(1 + eˣ) */
+export const softplus: GradientRule = (graph, { input: [x] }, _, gradient) =>
+  graph.node('Mul', [gradient, graph.node('Sigmoid', [x])]);
+
+/** x above 0, and below it something of this slope. */
+const bent =
+  (slopeOf: (graph: Backward, node: NodeProto) => string): GradientRule =>
+  (graph, node, index, gradient) => {
+    if (index !== 0) return undefined;
+    const isAbove = graph.node('Greater', [node.input[0], graph.scalar(0)]);
+    return graph.node('Mul', [
+      gradient,
+      graph.node('Where', [isAbove, graph.scalar(1), slopeOf(graph, node)]),
+    ]);
+  };
+
+export const leaky = bent((graph, node) => graph.scalar(attributeFloat(node, 'alpha', 0.01)));
+/** With slopes of its own by channel. */
+export const parametric = bent((_, { input: [, slope] }) => slope);
+/** α(eˣ − 1) below 0, of which the slope is α more. */
+export const elu = bent((graph, node) =>
+  graph.node('Add', [node.output[0], graph.scalar(attributeFloat(node, 'alpha', 1))]),
+);
+
+/** αx + β between 0 and 1. */
+export const hardSigmoid: GradientRule = (graph, node, _, gradient) =>
+  graph.node('Mul', [gradient, between(graph, node.output[0], attributeFloat(node, 'alpha', 0.2))]);
+
+/** x·h with h = x/6 + 1/2 between 0 and 1. */
+export const hardSwish: GradientRule = (graph, { input: [x] }, _, gradient) => {
+  const h = graph.node('HardSigmoid', [x], { alpha: { float: 1 / 6 }, beta: { float: 0.5 } });
+  const slope = graph.node('Add', [h, graph.node('Mul', [x, between(graph, h, 1 / 6)])]);
+  return graph.node('Mul', [gradient, slope]);
+};
+
+/** A factor where y is between 0 and 1, elsewhere 0. */
+function between(graph: Backward, y: string, factor: number): string {
+  const isInside = graph.node('And', [
+    graph.node('Greater', [y, graph.scalar(0)]),
+    graph.node('Less', [y, graph.scalar(1)]),
+  ]);
+  return graph.node('Where', [isInside, graph.scalar(factor), graph.scalar(0)]);
+}
 
 export const erf: GradientRule = (graph, { input: [x] }, _, gradient) =>
   graph.node('Mul', [gradient, bell(graph, x, 1, 2 / Math.sqrt(Math.PI))]);
@@ -75,26 +146,6 @@ export const general: GradientRule = (graph, node, index, gradient) => {
   return graph.node('MatMul', [scaled, W]);
 };
 
-export const convolution: GradientRule = (graph, node, index, gradient) => {
-  const [x, weight] = node.input;
-  const [input, output] = [x, node.output[0]].map((value) => graph.dims(value)?.slice(2));
-  const kernel = graph.constant(weight)?.dims.slice(2);
-  const auto = attributeString(node, 'auto_pad', 'NOTSET');
-  if (index !== 0 || !kernel || !input || !output || auto !== 'NOTSET') return undefined;
-  const axes = kernel.length;
-  const strides = attributeInts(node, 'strides') ?? kernel.map(() => 1);
-  const dilations = attributeInts(node, 'dilations') ?? kernel.map(() => 1);
-  const pads = attributeInts(node, 'pads') ?? new Array(2 * axes).fill(0);
-  // Positions at the end that no step of the kernel reaches.
-  const rest = input.map(
-    (size, i) =>
-      size + pads[i] + pads[i + axes] - (output[i] - 1) * strides[i] - dilations[i] * (kernel[i] - 1) - 1,
-  );
-  return graph.node('ConvTranspose', [gradient, weight], {
-    ...{ strides, dilations, pads, output_padding: rest, group: attributeInt(node, 'group', 1) },
-  });
-};
-
 /** Each channel times γ / √(σ² + ε). */
 export const normalized: GradientRule = (graph, node, index, gradient) => {
   const [x, gamma, , , variance] = node.input;
@@ -108,13 +159,107 @@ export const normalized: GradientRule = (graph, node, index, gradient) => {
   return graph.node('Mul', [gradient, graph.floats(Float32Array.from(factors), dims)]);
 };
 
-/** The mean over all positions. */
-export const averaged: GradientRule = (graph, { input: [x] }, _, gradient) => {
-  const positions = graph.dims(x)?.slice(2);
-  if (!positions) return undefined;
-  const share = graph.scalar(1 / positions.reduce((product, size) => product * size, 1));
-  return graph.node('Expand', [graph.node('Mul', [gradient, share]), graph.node('Shape', [x])]);
+/** Less the mean and over the deviation: of the positions of each channel, or of each row's last axis; times γ. */
+const standardized =
+  (isByChannel: boolean): GradientRule =>
+  (graph, node, index, gradient) => {
+    const [x, gamma] = node.input;
+    const rank = graph.dims(x)?.length;
+    if (index !== 0 || !rank || graph.constant(gamma)?.dims.length !== 1) return undefined;
+    if (!isByChannel && ![-1, rank - 1].includes(attributeInt(node, 'axis', -1))) return undefined;
+    const axes = isByChannel ? axesFrom(2, rank) : [rank - 1];
+    const count = graph.extent(x, axes);
+    const mean = (value: string) => graph.node('Div', [graph.sum(value, axes, true), count]);
+    const centred = graph.node('Sub', [x, mean(x)]);
+    const variance = graph.node('Add', [
+      mean(graph.node('Mul', [centred, centred])),
+      graph.scalar(attributeFloat(node, 'epsilon', 1e-5)),
+    ]);
+    const deviation = graph.node('Sqrt', [variance]);
+    const y = graph.node('Div', [centred, deviation]);
+    const factors = graph.node('Reshape', [
+      gamma,
+      graph.integers([-1, ...(isByChannel ? axes.map(() => 1) : [])]),
+    ]);
+    const own = graph.node('Mul', [gradient, factors]);
+    const along = graph.node('Mul', [y, mean(graph.node('Mul', [own, y]))]);
+    return graph.node('Div', [graph.node('Sub', [graph.node('Sub', [own, mean(own)]), along]), deviation]);
+  };
+
+export const instanceNormalized = standardized(true);
+export const layerNormalized = standardized(false);
+
+/** A mean over axes, all positions where there is no attribute or input that names them. */
+export const averaged: GradientRule = (graph, node, index, gradient) => {
+  const { input, opType } = node;
+  const [x, named] = input;
+  const rank = graph.dims(x)?.length;
+  if (index !== 0 || !rank) return undefined;
+  const tensor = named ? graph.constant(named) : undefined;
+  if (named && !tensor) return undefined;
+  const given = tensor ? toIntegers(tensor) : attributeInts(node, 'axes');
+  const axes =
+    opType === 'GlobalAveragePool' ? axesFrom(2, rank) : given?.map((axis) => (axis + rank) % rank);
+  if (!axes || axes.includes(0)) return undefined;
+  const share = graph.node('Div', [gradient, graph.extent(x, axes)]);
+  const kept = attributeInt(node, 'keepdims', 1) ? share : graph.unsqueeze(share, axes);
+  return graph.node('Expand', [kept, graph.node('Shape', [x])]);
 };
+
+/** What an input of a Concat has of it. */
+export const joined: GradientRule = (graph, node, index, gradient) => {
+  const axis = axisOf(graph, node);
+  if (!axis) return undefined;
+  const start = total(graph, node.input.slice(0, index), axis);
+  const end = total(graph, node.input.slice(0, index + 1), axis);
+  return graph.node('Slice', [gradient, start, end, graph.integers([axis])]);
+};
+
+/** A Split's output, with zeros for the others. */
+export const parted: GradientRule = (graph, node, index, gradient, output) => {
+  const axis = axisOf(graph, node);
+  if (index !== 0 || !axis) return undefined;
+  const before = total(graph, node.output.slice(0, output), axis);
+  return among(graph, node.input[0], gradient, axis, before);
+};
+
+/** A piece of one axis, with zeros for the rest. */
+export const piece: GradientRule = (graph, node, index, gradient) => {
+  const [x, start, , named, steps] = node.input;
+  const [axes, by] = [named, steps].map((value) => value && graph.constant(value));
+  const rank = graph.dims(x)?.length;
+  if (index !== 0 || !rank || !axes || (steps && !by)) return undefined;
+  const [axis, ...others] = toIntegers(axes).map((it) => (it + rank) % rank);
+  if (!axis || others.length > 0 || (by && toIntegers(by)[0] !== 1)) return undefined;
+  const fromEnd = graph.node('Less', [start, graph.integers([0])]);
+  const before = graph.node('Where', [fromEnd, graph.node('Add', [start, graph.size(x, axis)]), start]);
+  return among(graph, x, gradient, axis, before);
+};
+
+/** Zeros before and behind a gradient, for it to be that of a value with more along an axis. */
+function among(graph: Backward, x: string, gradient: string, axis: number, before: string): string {
+  const after = graph.node('Sub', [
+    graph.node('Sub', [graph.size(x, axis), before]),
+    graph.size(gradient, axis),
+  ]);
+  const none = (axes: number) => (axes > 0 ? [graph.integers(new Array(axes).fill(0))] : []);
+  const [first, last] = [none(axis), none(graph.dims(x)!.length - axis - 1)];
+  const pads = graph.node('Concat', [...first, before, ...last, ...first, after, ...last], { axis: 0 });
+  return graph.node('Pad', [gradient, pads]);
+}
+
+/** The axis that a Concat or Split goes by, if that is not the one of samples. */
+function axisOf(graph: Backward, node: NodeProto): number | undefined {
+  const rank = graph.dims(node.output[0])?.length;
+  return rank && (attributeInt(node, 'axis', 0) + rank) % rank;
+}
+
+/** How much values have of an axis together. */
+function total(graph: Backward, values: readonly string[], axis: number): string {
+  return values
+    .map((value) => graph.size(value, axis))
+    .reduce((some, size) => graph.node('Add', [some, size]), graph.integers([0]));
+}
 
 export const turned: GradientRule = (graph, node, _, gradient) => {
   const rank = graph.dims(node.input[0])?.length;
@@ -126,7 +271,6 @@ export const turned: GradientRule = (graph, node, _, gradient) => {
 
 const FLOAT = 1; // TensorProto.FLOAT
 
-/** Whether an operand has the extents of the result. */
-function isWhole(graph: Backward, { input, output }: NodeProto, index: number): boolean {
-  return String(graph.dims(input[index])) === String(graph.dims(output[0]));
+function axesFrom(first: number, rank: number): number[] {
+  return Array.from({ length: rank - first }, (_, i) => first + i);
 }

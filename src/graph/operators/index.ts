@@ -38,6 +38,7 @@ import { concat, slice, split } from './pieces.ts';
 import { einsum, fusedMatMul } from './product.ts';
 import { gru, lstm, rnn } from './recurrent.ts';
 import { argReduce, gatherElements, gatherRule, pad, pool, reduce, resize, tile, trilu } from './spatial.ts';
+import * as windows from './spatial-gradients.ts';
 
 const MICROSOFT = 'com.microsoft'; // what exporters and optimisers make of the standard's
 
@@ -127,19 +128,47 @@ const OPERATORS: readonly Operator[] = [
 
 /** Derivatives of operators of the standard. */
 const GRADIENTS: Readonly<Record<string, GradientRule>> = {
-  ...{ Conv: gradients.convolution, Gemm: gradients.general, MatMul: gradients.matrix },
-  ...{ Add: gradients.summed, Sum: gradients.summed, Mul: gradients.multiplied, Div: gradients.divided },
+  ...{ Conv: windows.convolution, ConvTranspose: windows.transposedConvolution },
+  ...{ Gemm: gradients.general, MatMul: gradients.matrix },
+  ...{ Add: gradients.summed, Sum: gradients.summed, Sub: gradients.subtracted, Neg: gradients.negated },
+  ...{ Mul: gradients.multiplied, Div: gradients.divided, Exp: gradients.exponential, Sqrt: gradients.root },
   ...{ Relu: gradients.cut, Clip: gradients.cut, Sigmoid: gradients.sigmoid, Tanh: gradients.tanh },
   ...{ Erf: gradients.erf, Gelu: gradients.gelu, Pow: gradients.raised },
-  ...{ BatchNormalization: gradients.normalized, GlobalAveragePool: gradients.averaged },
+  ...{
+    LeakyRelu: gradients.leaky,
+    PRelu: gradients.parametric,
+    Elu: gradients.elu,
+    Softplus: gradients.softplus,
+  },
+  ...{ HardSigmoid: gradients.hardSigmoid, HardSwish: gradients.hardSwish },
+  BatchNormalization: gradients.normalized,
+  InstanceNormalization: gradients.instanceNormalized,
+  LayerNormalization: gradients.layerNormalized,
+  ...{ GlobalAveragePool: gradients.averaged, ReduceMean: gradients.averaged },
+  ...{ AveragePool: windows.averagePool, MaxPool: windows.maxPool },
+  ...{ Pad: windows.padded, Resize: windows.resized },
+  ...{ Concat: gradients.joined, Slice: gradients.piece },
   ...{ Identity: gradients.reshaped, Dropout: gradients.reshaped, Reshape: gradients.reshaped },
   ...{ Flatten: gradients.reshaped, Squeeze: gradients.reshaped, Unsqueeze: gradients.reshaped },
   Transpose: gradients.turned,
 };
 
+/** Of those with more outputs than one. */
+const OUTPUTS: Readonly<Record<string, GradientRule>> = { Split: gradients.parted };
+
+const ofFirst =
+  (rule: GradientRule): GradientRule =>
+  (graph, node, input, gradient, output) =>
+    output === 0 ? rule(graph, node, input, gradient, output) : undefined;
+
+function gradientOf({ name, domain }: Operator): GradientRule | undefined {
+  if (domain !== undefined) return undefined;
+  return OUTPUTS[name] ?? (GRADIENTS[name] && ofFirst(GRADIENTS[name]));
+}
+
 const KNOWN = new Map(
   OPERATORS.map((operator) => {
-    const gradient = operator.domain === undefined ? GRADIENTS[operator.name] : undefined;
+    const gradient = gradientOf(operator);
     return [keyOf(operator.name, operator.domain), gradient ? { ...operator, gradient } : operator];
   }),
 );

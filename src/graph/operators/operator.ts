@@ -24,18 +24,29 @@ export interface Backward {
   /** A float32 constant without axes. */
   scalar(value: number): string;
   floats(values: Float32Array, dims: readonly number[]): string;
+  /** An int64 constant of one axis. */
+  integers(values: readonly number[]): string;
+  /** Over some axes, which stay with an extent of 1 or go. */
+  sum(value: string, axes: readonly number[], isKept?: boolean): string;
+  /** With further axes of extent 1, at these places of the result. */
+  unsqueeze(value: string, axes: readonly number[]): string;
+  /** The extent of an axis when it runs, which is another one where channels went: one int64. */
+  size(value: string, axis: number): string;
+  /** The product of such extents, as a float32. */
+  extent(value: string, axes: readonly number[]): string;
   /** Weights of the graph, those that gradients are asked for among them. */
   constant(value: string): Tensor | undefined;
   /** Extents in the sample run, of the uncut model. */
   dims(value: string): readonly number[] | undefined;
 }
 
-/** From the gradient by a node's first output to that by one of its inputs; undefined where it is not known. */
+/** From the gradient by one of a node's outputs to that by one of its inputs; undefined where it is not known. */
 export type GradientRule = (
   graph: Backward,
   node: NodeProto,
   input: number,
   gradient: string,
+  output: number,
 ) => string | undefined;
 
 /** An operator of ONNX or of the user's own. */

@@ -1,0 +1,149 @@
+// The derivatives of operators that move windows over an image, or give it other extents.
+
+import { attributeInt, attributeInts, attributeString } from '../node.ts';
+import type { NodeProto } from '../onnx_pb.ts';
+import { elements } from '../tensor.ts';
+import type { Backward, GradientRule } from './operator.ts';
+
+/** How windows lie, in the attributes of ConvTranspose: it puts back what they read. */
+interface Windows {
+  readonly strides: number[];
+  readonly dilations: number[];
+  readonly pads: number[];
+  /** Positions at the end that no window reaches. */
+  readonly output_padding: number[];
+}
+
+export const convolution: GradientRule = (graph, node, index, gradient) => {
+  const [, weight] = node.input;
+  const kernel = graph.constant(weight)?.dims.slice(2);
+  const windows = kernel && windowsOf(graph, node, kernel);
+  if (index !== 0 || !windows) return undefined;
+  return graph.node('ConvTranspose', [gradient, weight], {
+    ...windows,
+    group: attributeInt(node, 'group', 1),
+  });
+};
+
+export const transposedConvolution: GradientRule = (graph, node, index, gradient) => {
+  const [, weight] = node.input;
+  const kernel = graph.constant(weight)?.dims.slice(2);
+  const auto = attributeString(node, 'auto_pad', 'NOTSET');
+  if (index !== 0 || !kernel || auto !== 'NOTSET' || attributeInts(node, 'output_shape')) return undefined;
+  const { strides, dilations, pads } = placed(node, kernel.length);
+  return graph.node('Conv', [gradient, weight], {
+    ...{ strides, dilations, pads, group: attributeInt(node, 'group', 1) },
+  });
+};
+
+/** The mean of each window. */
+export const averagePool: GradientRule = (graph, node, _, gradient) => {
+  const kernel = attributeInts(node, 'kernel_shape')!;
+  const windows = windowsOf(graph, node, kernel);
+  const [input, output] = extents(graph, node);
+  const isCounted = attributeInt(node, 'count_include_pad', 0) !== 0;
+  if (!windows || !input || !output || (isCounted && attributeInt(node, 'ceil_mode', 0))) return undefined;
+  // How many values each window has: those on the edge have fewer.
+  const counts = kernel.map((size, axis) =>
+    Array.from({ length: output[axis] }, (_, at) => {
+      const first = at * windows.strides[axis] - windows.pads[axis];
+      const places = Array.from({ length: size }, (__, tap) => first + tap * windows.dilations[axis]);
+      return isCounted ? size : places.filter((place) => place >= 0 && place < input[axis]).length;
+    }),
+  );
+  const all = counts.reduce((some, own) => some.flatMap((count) => own.map((it) => count * it)), [1]);
+  const share = graph.node('Div', [
+    planes(graph, gradient, output),
+    graph.floats(Float32Array.from(all), [1, 1, ...output]),
+  ]);
+  const ones = graph.floats(new Float32Array(elements(kernel)).fill(1), [1, 1, ...kernel]);
+  return shapedAs(graph, node.input[0], graph.node('ConvTranspose', [share, ones], { ...windows }));
+};
+
+/** The largest value of each window; where several are, each has its part. */
+export const maxPool: GradientRule = (graph, node, _, gradient) => {
+  const [x] = node.input;
+  const kernel = attributeInts(node, 'kernel_shape')!;
+  const windows = windowsOf(graph, node, kernel);
+  const [input, output] = extents(graph, node);
+  if (!windows || !input || !output) return undefined;
+  // A channel for each place in the window, which a convolution copies and its transpose puts back.
+  const taps = elements(kernel);
+  const unit = new Float32Array(taps * taps);
+  for (let tap = 0; tap < taps; tap++) unit[tap * (taps + 1)] = 1;
+  const copies = graph.floats(unit, [taps, 1, ...kernel]);
+  const { strides, dilations, pads } = windows;
+  const read = graph.node('Conv', [planes(graph, x, input), copies], { strides, dilations, pads });
+  const isLargest = graph.node('Equal', [read, planes(graph, node.output[0], output)]);
+  const mask = graph.node('Cast', [isLargest], { to: FLOAT });
+  const share = graph.node('Div', [planes(graph, gradient, output), graph.sum(mask, [1], true)]);
+  const placed = graph.node('Mul', [mask, share]);
+  return shapedAs(graph, x, graph.node('ConvTranspose', [placed, copies], { ...windows }));
+};
+
+/** Constants around a value. A value that is cropped would need its gradient padded. */
+export const padded: GradientRule = (graph, node, index, gradient) => {
+  const [x, pads, , axes] = node.input;
+  const [own, whole] = [x, node.output[0]].map((value) => graph.dims(value));
+  const isConstant = attributeString(node, 'mode', 'constant') === 'constant';
+  if (index !== 0 || !pads || axes || !isConstant) return undefined;
+  if (!own || !whole?.every((extent, axis) => extent >= own[axis])) return undefined;
+  const start = graph.node('Slice', [pads, graph.integers([0]), graph.integers([own.length])]);
+  const end = graph.node('Add', [start, graph.node('Shape', [x])]);
+  return graph.node('Slice', [gradient, start, end]);
+};
+
+/** Modes in which each value is repeated a whole number of times. */
+const REPEATING = ['asymmetric floor', 'half_pixel round_prefer_floor', 'half_pixel round_prefer_ceil'];
+
+export const resized: GradientRule = (graph, node, index, gradient) => {
+  const [input, output] = extents(graph, node);
+  const place = attributeString(node, 'coordinate_transformation_mode', 'half_pixel').replace('pytorch_', '');
+  const rounding = attributeString(node, 'nearest_mode', 'round_prefer_floor');
+  const isNearest = attributeString(node, 'mode', 'nearest') === 'nearest';
+  if (index !== 0 || !input || !output || !isNearest) return undefined;
+  if (!REPEATING.includes(`${place} ${rounding}`)) return undefined;
+  const factors = output.map((size, axis) => size / input[axis]);
+  if (!factors.every(Number.isInteger)) return undefined;
+  const mean = graph.node('AveragePool', [gradient], { kernel_shape: factors, strides: factors });
+  return graph.node('Mul', [mean, graph.scalar(elements(factors))]);
+};
+
+const FLOAT = 1; // TensorProto.FLOAT
+
+/** Positions that a node reads and gives. */
+function extents(graph: Backward, { input: [x], output: [y] }: NodeProto) {
+  return [x, y].map((value) => graph.dims(value)?.slice(2));
+}
+
+function placed(node: NodeProto, axes: number) {
+  const alike = (value: number) => new Array<number>(axes).fill(value);
+  return {
+    strides: attributeInts(node, 'strides') ?? alike(1),
+    dilations: attributeInts(node, 'dilations') ?? alike(1),
+    pads: attributeInts(node, 'pads') ?? [...alike(0), ...alike(0)],
+  };
+}
+
+function windowsOf(graph: Backward, node: NodeProto, kernel: readonly number[]): Windows | undefined {
+  const [input, output] = extents(graph, node);
+  if (!input || !output || attributeString(node, 'auto_pad', 'NOTSET') !== 'NOTSET') return undefined;
+  const axes = kernel.length;
+  const { strides, dilations, pads } = placed(node, axes);
+  const rest = input.map(
+    (size, i) =>
+      size + pads[i] + pads[i + axes] - (output[i] - 1) * strides[i] - dilations[i] * (kernel[i] - 1) - 1,
+  );
+  // With ceil_mode the last windows reach beyond the padding.
+  const wider = pads.map((count, i) => (i < axes ? count : count + Math.max(0, -rest[i - axes])));
+  return { strides, dilations, pads: wider, output_padding: rest.map((count) => Math.max(0, count)) };
+}
+
+/** Each channel of each sample as an image of its own: how many there are does not matter. */
+function planes(graph: Backward, value: string, extents: readonly number[]): string {
+  return graph.node('Reshape', [value, graph.integers([-1, 1, ...extents])]);
+}
+
+function shapedAs(graph: Backward, x: string, value: string): string {
+  return graph.node('Reshape', [value, graph.node('Shape', [x])]);
+}
