@@ -146,9 +146,13 @@ function thinning({ conv, rows, p }: LinearMap, samples: number): number {
   return stride;
 }
 
-/** The convolution that a layer is, where it is one, on every `stride`-th row and column of its output. */
+/**
+ * The convolution that a layer is, where it is one, on every `stride`-th row and column of its output. Not of a transposed one:
+ * its output may have rows and columns that its padding does not tell of.
+ */
 function onGridOf({ conv }: LinearMap, stride: number): Convolution | undefined {
-  return conv && { ...conv, strides: [conv.strides[0] * stride, conv.strides[1] * stride] };
+  if (!conv || conv.inputDilations) return undefined;
+  return { ...conv, strides: [conv.strides[0] * stride, conv.strides[1] * stride] };
 }
 
 const indicesOf = (count: number) => Array.from({ length: count }, (_, i) => i);

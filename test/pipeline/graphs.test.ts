@@ -165,6 +165,15 @@ const GRAPHS: Record<string, { groups: number[]; shape?: number[]; build: (b: On
         return head(b, b.relu(b.conv(wide, 8, 3)));
       },
     },
+    'a transposed convolution that gives twice the rows and columns': {
+      groups: [9, 6, 4],
+      build: (b) => {
+        const x = b.relu(b.conv(image(b), 9, 3, { stride: 2 }));
+        const inputs = [x, b.weight([9, 6, 3, 3], 0.3), b.weight([6], 0.2)];
+        const twice = { strides: [2, 2], pads: [1, 1, 1, 1], output_padding: [1, 1] };
+        return head(b, b.conv(b.relu(b.node('ConvTranspose', inputs, twice, { channels: 6 })), 4, 3));
+      },
+    },
     'transposed convolutions': {
       groups: [4, 6],
       build: (b) => {
