@@ -34,6 +34,18 @@ function between(
   );
 }
 
+function resize(
+  b: OnnxBuilder,
+  x: string,
+  [height, width]: number[],
+  mode: string,
+  place: string,
+  nearest = 'floor',
+) {
+  const attributes = { mode, coordinate_transformation_mode: place, nearest_mode: nearest };
+  return b.node('Resize', [x, '', b.floats([1, 1, height, width])], attributes);
+}
+
 /** Everything between the first linear map or maps and the last. */
 const graphs: Record<string, { dims: number[]; producers?: number; build(b: OnnxBuilder): string }> = {
   'MatMul, Add, Relu': {
@@ -120,11 +132,20 @@ const graphs: Record<string, { dims: number[]; producers?: number; build(b: Onnx
         b.node('Slice', [x, b.integers([start]), b.integers([end]), b.integers([axis])]);
       return b.node('Concat', [part(1, 3, 1), part(-3, 100, 1)], { axis: 1 }, { channels: 5 });
     },
-    'each value several times': (b, x) =>
-      b.node('Resize', [x, '', b.floats([1, 1, 2, 3], [4])], {
-        mode: 'nearest',
-        ...{ coordinate_transformation_mode: 'asymmetric', nearest_mode: 'floor' },
-      }),
+    'each value several times': (b, x) => resize(b, x, [2, 3], 'nearest', 'asymmetric', 'floor'),
+    'the nearest of values, by sizes': (b, x) => resize(b, x, [4 / 3, 1.5], 'nearest', 'half_pixel', 'ceil'),
+    'values between values': (b, x) => resize(b, x, [2, 2], 'linear', 'half_pixel'),
+    'values between values, corners on corners': (b, x) =>
+      resize(b, x, [2 / 3, 2], 'linear', 'align_corners'),
+    'values between values, fewer': (b, x) => resize(b, x, [1 / 3, 0.5], 'linear', 'pytorch_half_pixel'),
+    'channels as positions': (b, x) => {
+      const wide = b.node('Concat', [x, x], { axis: 1 }, { channels: 12 });
+      return b.node('DepthToSpace', [wide], { blocksize: 2 }, { channels: 3 });
+    },
+    'channels as positions, those of a channel side by side': (b, x) => {
+      const wide = b.node('Concat', [x, x], { axis: 1 }, { channels: 12 });
+      return b.node('DepthToSpace', [wide], { blocksize: 2, mode: 'CRD' }, { channels: 3 });
+    },
     'a transposed convolution': (b, x) =>
       b.node(
         'ConvTranspose',

@@ -146,7 +146,7 @@ const GRADIENTS: Readonly<Record<string, GradientRule>> = {
   LayerNormalization: gradients.layerNormalized,
   ...{ GlobalAveragePool: gradients.averaged, ReduceMean: gradients.averaged },
   ...{ AveragePool: windows.averagePool, MaxPool: windows.maxPool },
-  ...{ Pad: windows.padded, Resize: windows.resized },
+  ...{ Pad: windows.padded, Resize: windows.resized, DepthToSpace: windows.spread },
   ...{ Concat: gradients.joined, Slice: gradients.piece },
   ...{ Identity: gradients.reshaped, Dropout: gradients.reshaped, Reshape: gradients.reshaped },
   ...{ Flatten: gradients.reshaped, Squeeze: gradients.reshaped, Unsqueeze: gradients.reshaped },

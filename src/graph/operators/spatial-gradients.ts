@@ -2,7 +2,7 @@
 
 import { attributeInt, attributeInts, attributeString } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import { elements } from '../tensor.ts';
+import { elements, toFloat64 } from '../tensor.ts';
 import type { Backward, GradientRule } from './operator.ts';
 
 /** How windows lie, in the attributes of ConvTranspose: it puts back what they read. */
@@ -93,20 +93,74 @@ export const padded: GradientRule = (graph, node, index, gradient) => {
   return graph.node('Slice', [gradient, start, end]);
 };
 
-/** Modes in which each value is repeated a whole number of times. */
-const REPEATING = ['asymmetric floor', 'half_pixel round_prefer_floor', 'half_pixel round_prefer_ceil'];
-
+/** Of each axis y = A·x, so that the gradient is Aᵀ·g. */
 export const resized: GradientRule = (graph, node, index, gradient) => {
+  const [x, , scales] = node.input;
   const [input, output] = extents(graph, node);
-  const place = attributeString(node, 'coordinate_transformation_mode', 'half_pixel').replace('pytorch_', '');
-  const rounding = attributeString(node, 'nearest_mode', 'round_prefer_floor');
-  const isNearest = attributeString(node, 'mode', 'nearest') === 'nearest';
-  if (index !== 0 || !input || !output || !isNearest) return undefined;
-  if (!REPEATING.includes(`${place} ${rounding}`)) return undefined;
-  const factors = output.map((size, axis) => size / input[axis]);
-  if (!factors.every(Number.isInteger)) return undefined;
-  const mean = graph.node('AveragePool', [gradient], { kernel_shape: factors, strides: factors });
-  return graph.node('Mul', [mean, graph.scalar(elements(factors))]);
+  const given = scales ? graph.constant(scales) : undefined;
+  if (index !== 0 || !input || !output || (scales && !given)) return undefined;
+  // Positions are those of the scales that are given, which need not be the extents' own.
+  const factors = given && toFloat64(given).slice(2);
+  if (factors?.some((factor, axis) => Math.abs(factor - output[axis] / input[axis]) > 1e-6)) return undefined;
+  const matrices = input.map((size, axis) => interpolation(node, size, output[axis]));
+  if (matrices.length > 2 || matrices.some((it) => !it)) return undefined;
+  const [width, height] = matrices.toReversed().map((values, i) => {
+    const axis = input.length - 1 - i;
+    return graph.floats(values!, [output[axis], input[axis]]);
+  });
+  const across = graph.node('MatMul', [planes(graph, gradient, output), width]);
+  const along = height && graph.node('Transpose', [height], { perm: [1, 0] });
+  return shapedAs(graph, x, along ? graph.node('MatMul', [along, across]) : across);
+};
+
+/** A, output × input: which positions of the input are read for each of the output. */
+function interpolation(node: NodeProto, input: number, output: number): Float32Array | undefined {
+  const position = POSITIONS[attributeString(node, 'coordinate_transformation_mode', 'half_pixel')];
+  const nearest = NEAREST[attributeString(node, 'nearest_mode', 'round_prefer_floor')];
+  const mode = attributeString(node, 'mode', 'nearest');
+  const isOther = attributeInt(node, 'antialias', 0) !== 0 || !['nearest', 'linear'].includes(mode);
+  if (!position || !nearest || isOther) return undefined;
+  const A = new Float32Array(output * input);
+  const inside = (at: number) => Math.min(Math.max(at, 0), input - 1);
+  for (let i = 0; i < output; i++) {
+    const at = position(i, input, output);
+    if (mode === 'nearest') A[i * input + inside(nearest(at))] = 1;
+    else {
+      const from = inside(at);
+      const share = from - Math.floor(from);
+      A[i * input + Math.floor(from)] += 1 - share;
+      A[i * input + inside(Math.floor(from) + 1)] += share;
+    }
+  }
+  return A;
+}
+
+/** Where a position of the output lies in the input (https://onnx.ai/onnx/operators/onnx__Resize.html). */
+const POSITIONS: Readonly<Record<string, (i: number, input: number, output: number) => number>> = {
+  half_pixel: (i, input, output) => ((i + 0.5) * input) / output - 0.5,
+  pytorch_half_pixel: (i, input, output) => (output > 1 ? ((i + 0.5) * input) / output - 0.5 : 0),
+  align_corners: (i, input, output) => (output > 1 ? (i * (input - 1)) / (output - 1) : 0),
+  asymmetric: (i, input, output) => (i * input) / output,
+};
+
+const NEAREST: Readonly<Record<string, (at: number) => number>> = {
+  round_prefer_floor: (at) => Math.ceil(at - 0.5),
+  round_prefer_ceil: (at) => Math.floor(at + 0.5),
+  floor: Math.floor,
+  ceil: Math.ceil,
+};
+
+/** Depth to space: channels as positions, in either order. */
+export const spread: GradientRule = (graph, node, _, gradient) => {
+  const [x] = node.input;
+  const [input] = extents(graph, node);
+  const blocksize = attributeInt(node, 'blocksize', 1);
+  if (input?.length !== 2) return undefined;
+  if (attributeString(node, 'mode', 'DCR') === 'DCR')
+    return graph.node('SpaceToDepth', [gradient], { blocksize });
+  const [height, width] = input;
+  const blocks = graph.node('Reshape', [gradient, graph.integers([-1, height, blocksize, width, blocksize])]);
+  return shapedAs(graph, x, graph.node('Transpose', [blocks], { perm: [0, 2, 4, 1, 3] }));
 };
 
 const FLOAT = 1; // TensorProto.FLOAT
