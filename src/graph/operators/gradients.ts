@@ -9,34 +9,32 @@ import type { Backward, GradientRule } from './operator.ts';
 export const reshaped: GradientRule = (graph, { input: [x] }, index, gradient) =>
   index === 0 ? graph.node('Reshape', [gradient, graph.node('Shape', [x])]) : undefined;
 
-export const summed: GradientRule = (graph, node, index, gradient) => repeated(graph, node, index, gradient);
-
-export const subtracted: GradientRule = (graph, node, index, gradient) =>
-  repeated(graph, node, index, index === 0 ? gradient : graph.node('Neg', [gradient]));
-
-export const multiplied: GradientRule = (graph, node, index, gradient) =>
-  repeated(graph, node, index, graph.node('Mul', [gradient, node.input[1 - index]]));
-
-export const divided: GradientRule = (graph, node, index, gradient) => {
-  const { input, output } = node;
-  const part = graph.node('Div', [gradient, input[1]]);
-  const own = index === 0 ? part : graph.node('Neg', [graph.node('Mul', [part, output[0]])]);
-  return repeated(graph, node, index, own);
-};
-
-/** What an operand gets of the gradient of a result of more values: the sum along the axes that repeat it. */
-function repeated(
+/** Sums: what an operand gets of the gradient of a result of more values is the sum along the axes that repeat it. */
+export const summed = (
   graph: Backward,
   { input, output }: NodeProto,
   index: number,
   gradient: string,
-): string | undefined {
+): string | undefined => {
   const [own, whole] = [graph.dims(input[index]), graph.dims(output[0])];
   if (!own || own.length !== whole?.length) return undefined;
   const axes = whole.flatMap((extent, axis) => (own[axis] === extent ? [] : [axis]));
   if (axes.includes(0)) return undefined; // all samples would share it
   return axes.length === 0 ? gradient : graph.sum(gradient, axes, true);
-}
+};
+
+export const subtracted: GradientRule = (graph, node, index, gradient) =>
+  summed(graph, node, index, index === 0 ? gradient : graph.node('Neg', [gradient]));
+
+export const multiplied: GradientRule = (graph, node, index, gradient) =>
+  summed(graph, node, index, graph.node('Mul', [gradient, node.input[1 - index]]));
+
+export const divided: GradientRule = (graph, node, index, gradient) => {
+  const { input, output } = node;
+  const part = graph.node('Div', [gradient, input[1]]);
+  const own = index === 0 ? part : graph.node('Neg', [graph.node('Mul', [part, output[0]])]);
+  return summed(graph, node, index, own);
+};
 
 /** x to a constant power. */
 export const raised: GradientRule = (graph, { input: [x, exponent] }, index, gradient) => {
