@@ -831,6 +831,40 @@ const GRAPHS: Record<
       return head(b, b.mul(x, b.node('Sigmoid', [b.conv(x, 6, 1)])));
     },
   },
+  'branches of one layer, of which the largest is taken': {
+    prunable: 1,
+    build: (b) => {
+      const branches = b.reshape(b.conv(image(b), 12, 3), [-1, 2, 6, 8, 8], 6);
+      return head(b, b.node('ReduceMax', [branches], { axes: [1], keepdims: 0 }, { channels: 6 }));
+    },
+  },
+  'branches of one layer, that are weighted by a softmax over them': {
+    prunable: 1,
+    build: (b) => {
+      const branches = b.reshape(b.conv(image(b), 12, 3), [-1, 2, 6, 8, 8], 6);
+      const turned = b.node('Transpose', [branches], { perm: [0, 2, 3, 4, 1] });
+      const weights = b.node('Transpose', [b.node('Softmax', [turned])], { perm: [0, 4, 1, 2, 3] });
+      const weighted = b.mul(branches, weights);
+      return head(b, b.node('ReduceSum', [weighted, b.integers([1])], { keepdims: 0 }, { channels: 6 }));
+    },
+  },
+  'masks of two sources that are cut out of one signal': {
+    prunable: 3,
+    build: (b) => {
+      const masks = b.reshape(b.conv(b.relu(b.conv(image(b), 5, 3)), 6, 1), [-1, 2, 3, 8, 8], 3);
+      const sources = b.mul(b.node('Sigmoid', [masks]), b.node('Unsqueeze', ['input', b.integers([1])]));
+      return head(b, b.relu(b.conv(b.reshape(sources, [-1, 3, 8, 8], 3), 4, 3)));
+    },
+  },
+  'a number of channels that is a computed constant, beside one that is inferred and one of another axis': {
+    prunable: 1,
+    build: (b) => {
+      const x = b.relu(b.conv(image(b), 6, 3));
+      const computed = b.node('Cast', [b.node('Cast', [b.integers([6])], { to: 1 })], { to: 7 });
+      const sizes = [b.integers([-1]), computed, count(b, x, 2), b.integers([8])];
+      return head(b, b.node('Reshape', [x, b.node('Concat', sizes, { axis: 0 })], {}, { channels: 6 }));
+    },
+  },
   'sums of layers side by side, up a pyramid': {
     prunable: 5, // no layer that reads the sums makes a part of them
     build: (b) => {

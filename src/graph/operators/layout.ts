@@ -2,13 +2,15 @@
 
 import { type Axis, type EditPlace, gcd, type Label, splitAxis } from '../labels.ts';
 import type { Use } from '../model.ts';
-import { attributeInt, attributeInts, attributeString, transposeOrder } from '../node.ts';
+import { attributeInt, attributeInts, attributeString, reads, transposeOrder } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, Propagation, wrapAxis } from '../propagation.ts';
 import { follows, pinCounted, type Size, sizesOf } from '../sizes.ts';
 import { elements } from '../tensor.ts';
 import { carry } from './elementwise.ts';
+import { softmax } from './normalization.ts';
 import type { Rule } from './operator.ts';
+import { reduce } from './spatial.ts';
 
 export const transpose: Rule = (state, node) => {
   const rank = state.dims(node.input[0])!.length;
@@ -57,8 +59,8 @@ export const reshape: Rule = (state, node) => {
   const followed = new Set<number>();
   for (const [place, axis] of state.labelled(node.input[0])) {
     let moved = move(state, node, place, axis);
-    if (moved && isTakenApart(state, node.output[0], moved.place)) {
-      // as (3, h, dh) is: it is the same channels in each
+    if (moved && (isTakenApart(state, node.output[0], moved.place) || isMixed(state, node, moved))) {
+      // as (3, h, dh) is, or (branches, c): it is the same channels in each
       moved = move(state, node, place, interleaved(axis, moved.axis.extent));
     }
     // Of two axes that are merged, the slower one keeps its groups together.
@@ -124,6 +126,44 @@ function isTakenApart(state: Propagation, value: string, place: number): boolean
   for (let at: At | undefined = { value, place }; at; at = renamed(state, at)) {
     const uses = state.model.uses(at.value);
     if (uses.length > 0 && uses.every((use) => isPick(state, at!, use))) return true;
+  }
+  return false;
+}
+
+/** Nodes by which an axis is followed: one is some renamings and a product away from what computes over it. */
+const AHEAD = 16;
+
+/**
+ * Whether a shorter axis than the labelled one is computed over before a layer reads it: as the branches of an attention over
+ * branches, or masks of several sources that are cut out of one signal.
+ */
+function isMixed(state: Propagation, node: NodeProto, { place, axis }: Moved): boolean {
+  if (axis.outer > 1 || axis.extent >= axis.label.leaves().length * axis.label.root().groups) return false;
+  const { model } = state;
+  const scratch = new Propagation(model, state.shapes); // other labels do not matter to what computes over this one
+  const own = scratch.free(axis.extent);
+  scratch.mark(node.output[0], place, own);
+  const next = [...model.uses(node.output[0])];
+  for (let left = AHEAD; left > 0; left--) {
+    next.sort((a, b) => model.position(a.node) - model.position(b.node));
+    const use = next.shift();
+    const operator = use && model.operator(use.node);
+    if (!use || !operator || (operator.kind !== 'join' && use.index !== 0)) return false;
+    const known = [...reads(use.node), use.node.output[0]].every(
+      (value) => scratch.dims(value) !== undefined,
+    );
+    if (!known) return false;
+    operator.rule(scratch, use.node);
+    const hasWeights = operator.layer !== undefined && state.constant(use.node, 1) !== undefined;
+    if (own.label.pins.length > 0) return hasWeights || operator.rule === softmax || operator.rule === reduce;
+    if (own.label.consumers.length > 0) return false;
+    for (const value of use.node.output) {
+      if (!scratch.isLabelled(value)) continue;
+      for (const use of model.uses(value)) {
+        state.patience.spend();
+        next.push(use);
+      }
+    }
   }
   return false;
 }
@@ -222,11 +262,12 @@ function mayResize(state: Propagation, node: NodeProto, named: Size[], from: num
   if (size?.value === 0 && attributeInt(node, 'allowzero', 0) === 0) return from === place;
   const listed = size?.place?.kind === 'infer' ? size.place : undefined;
   const isOther = size?.axis !== undefined && size.axis.label.root() !== axis.label.root();
-  if (listed && isOther && size?.value === axis.extent) {
-    // The width of another value: it is written down, and from then on that of this one.
+  const isFixed = size?.axis === undefined && size?.isFixed === true;
+  if (listed && (isOther || isFixed) && size?.value === axis.extent) {
+    // A constant that is computed, or the width of another value: it is written down, and from then on that of this one.
     const written: EditPlace = { ...listed, kind: 'constant', index: 0, values: [size.value] };
     state.edit(axis, written, node.name);
-    state.edit({ ...size.axis!, extent: 0 }, written, node.name);
+    if (size.axis) state.edit({ ...size.axis, extent: 0 }, written, node.name);
     named[place] = { value: size.value };
     return true;
   }
