@@ -15,6 +15,7 @@ import { captured, reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import { broadcast, unary } from './operators/elementwise.ts';
 import type { Operator } from './operators/operator.ts';
+import { concat } from './operators/pieces.ts';
 import { reduce } from './operators/spatial.ts';
 import { type Carrier, called, Propagation } from './propagation.ts';
 import { followSizes, handedOn, isIndifferent } from './sizes.ts';
@@ -149,17 +150,29 @@ function settle(state: Propagation): void {
   }
 }
 
-/** Whether all that is made of a number for all channels becomes part of each of these channels. */
+/** Reductions that are as large of fewer channels. */
+const LEVELS: ReadonlySet<string> = new Set(['ReduceMean', 'ReduceMax', 'ReduceMin']);
+
+/**
+ * Whether all that is made of a number for all channels becomes part of each of these channels, or goes to layers, which can be
+ * refitted: attention over places reads means and maxima.
+ */
 function comesBack(state: Propagation, value: string, fromEnd: number, label: Label): boolean {
   const wanted = label.leaves();
+  const isLevel = LEVELS.has(state.model.producer(value)!.opType);
   const made = new Set([value]); // grows
   for (const value of made) {
     const uses = state.model.uses(value);
     if (uses.length === 0 || state.model.isOutput(value)) return false;
-    for (const { node } of uses) {
+    for (const { node, index } of uses) {
       state.patience.spend();
-      const rule = state.model.operator(node)?.rule;
+      const { rule, layer } = state.model.operator(node) ?? {};
       const [output] = node.output;
+      if (isLevel && layer && index === 0 && state.constant(node, 1)) continue;
+      if (isLevel && rule === concat && !state.isLabelled(output)) {
+        made.add(output);
+        continue;
+      }
       const place = (state.dims(output)?.length ?? 0) - fromEnd;
       // a mean of means has the axis as long as it has all axes
       const keeps = rule === reduce && state.dims(output)?.length === state.dims(value)?.length;

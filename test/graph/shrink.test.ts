@@ -10,7 +10,7 @@ import {
   writeModel,
   writeWeights,
 } from '../../src/graph/index.ts';
-import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { OnnxBuilder, overPlaces } from '../support/onnx-builder.ts';
 import { random as seeded } from '../support/random.ts';
 import { mask } from './masking.ts';
 import { difference, randomChannels, randomValue, runModel, shapesOf } from './running.ts';
@@ -864,6 +864,10 @@ const GRAPHS: Record<
       const sizes = [b.integers([-1]), computed, count(b, x, 2), b.integers([8])];
       return head(b, b.node('Reshape', [x, b.node('Concat', sizes, { axis: 0 })], {}, { channels: 6 }));
     },
+  },
+  'attention over places, by means and maxima of the channels': {
+    prunable: 2,
+    build: (b) => head(b, b.relu(b.conv(overPlaces(b, b.relu(b.conv(image(b), 6, 3))), 5, 3))),
   },
   'sums of layers side by side, up a pyramid': {
     prunable: 5, // no layer that reads the sums makes a part of them

@@ -21,7 +21,7 @@ import { placed, stepsOf } from '../../src/pipeline/steps.ts';
 import { tiny } from '../cli/models.ts';
 import { mask } from '../graph/masking.ts';
 import { once } from '../support/once.ts';
-import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { OnnxBuilder, overPlaces } from '../support/onnx-builder.ts';
 import { random } from '../support/random.ts';
 import { toFloat16, withInputDims } from './edit.ts';
 import { difference, engine, fashion, fixtureBytes, noise, outputs, prune } from './fixtures.ts';
@@ -95,6 +95,13 @@ const GRAPHS: Record<string, { groups: number[]; shape?: number[]; build: (b: On
         const bias = b.matmul(b.relu(hidden), 10);
         const y = b.add(b.matmul(b.relu(b.matmul(x, 12)), 10), bias);
         return b.output(b.matmul(b.relu(y), 5));
+      },
+    },
+    'attention over places': {
+      groups: [8, 6],
+      build: (b) => {
+        const x = overPlaces(b, b.relu(b.conv(image(b), 8, 3)));
+        return head(b, b.relu(b.conv(x, 6, 3)));
       },
     },
     'squeeze and excitation': {

@@ -281,3 +281,10 @@ function attributeFor(name: string, value: Attribute): AttributeProto {
   }
   return attributeOf(name, value);
 }
+
+/** Images times what a convolution makes of the means and maxima of their channels. */
+export function overPlaces(b: OnnxBuilder, x: string): string {
+  const levels = ['ReduceMean', 'ReduceMax'].map((opType) => b.node(opType, [x], { axes: [1] }));
+  const both = b.node('Concat', levels, { axis: 1 }, { channels: 2 });
+  return b.mul(x, b.node('Sigmoid', [b.conv(both, 1, 3)]));
+}
