@@ -105,7 +105,7 @@ function besides(
   model: Model,
   sources: ReadonlySet<string>,
   outputs: readonly string[],
-  { shapes, types, unreached }: ValueInfo,
+  { shapes, types, fixed }: ValueInfo,
   cut: ReadonlySet<string>,
 ): string[] {
   const made = madeOf(model.nodes, sources);
@@ -113,11 +113,12 @@ function besides(
     model.nodes,
     new Set(model.nodes.flatMap(({ name, output }) => (cut.has(name) ? output : []))),
   );
+  const inputs = model.inputs.flatMap(({ name }) => (fixed?.has(name) ? [] : [name]));
+  const bySample = madeOf(model.nodes, new Set(inputs));
   const isGiven = (value: string) =>
     (types.get(value) ?? 'float32') === 'float32' &&
     shapes.get(value)?.length &&
-    !unreached?.has(value) &&
-    !model.tensors.has(value) &&
+    bySample.has(value) &&
     !other.has(value);
   const found = new Set<string>();
   const seen = new Set<string>();

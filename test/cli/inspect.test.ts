@@ -44,7 +44,7 @@ describe.concurrent('osscar inspect --json', () => {
     const { structures } = await osscarJson('inspect', RESNET);
     const not = structures.filter((s: { prunable: boolean }) => !s.prunable);
     expect(structures.length - not.length).toBe(15);
-    expect(not[0].reason).toMatch(/^residual stream: .* Add "\/2\/Add"$/);
+    expect(not[0].reason).toMatch(/^residual stream: .* Add "\/3\/Add"$/);
     // A 3 × 3 convolution reads nine rows per channel.
     expect(structures.find((s: { layer: string }) => s.layer === '/2/c2/c2.0/Conv').groupSize).toBe(9);
   });

@@ -306,7 +306,7 @@ describe('gradients', () => {
     expect(Math.max(...found[weight].data)).toBeGreaterThan(0);
   });
 
-  test('are not given where what else is read has lost channels too', async () => {
+  test('are not given where what else is read has lost channels too, or is the same for all samples', async () => {
     const { model, info, maps } = await opened(
       (b) => {
         const input = b.input([6]);
@@ -324,6 +324,7 @@ describe('gradients', () => {
     )!;
     expect(gradientModel(model, by, to, info)!.inputs).toHaveLength(2);
     expect(gradientModel(model, by, to, info, new Set([cut.name]))).toBeUndefined();
+    expect(gradientModel(model, by, to, { ...info, fixed: new Set(['input']) })).toBeUndefined();
   });
 
   test('by outputs are squared and summed by channel', async () => {
