@@ -4,7 +4,7 @@
 import { create } from '@bufbuild/protobuf';
 import { InputError } from '../errors.ts';
 import { type BuildDims, valueInfo } from './build.ts';
-import type { DataType } from './dtype.ts';
+import { type DataType, typeCode } from './dtype.ts';
 import type { ConvGeometry, LinearMap, Shapes } from './linear.ts';
 import type { Model } from './model.ts';
 import { attributeOf, type BuildAttribute, reads } from './node.ts';
@@ -141,8 +141,6 @@ function partOf(...args: Parameters<typeof part>): Model | undefined {
     throw error;
   }
 }
-
-const FLOAT = 1; // TensorProto.FLOAT
 
 class BackwardGraph implements Backward {
   readonly #model: Model;
@@ -288,7 +286,7 @@ class BackwardGraph implements Backward {
     const product = axes
       .map((axis) => this.size(value, axis))
       .reduce((total, size) => this.node('Mul', [total, size]));
-    return this.node('Cast', [product], { to: FLOAT });
+    return this.node('Cast', [product], { to: typeCode('float32') });
   }
 
   written(): Uint8Array {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { build } from 'esbuild';
 import { afterAll, expect, test } from 'vitest';
-import { spawn } from './children.ts';
+import { run, spawn } from './children.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'osscar-children-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -44,3 +44,10 @@ test.each(['exit', 'throw', 'SIGTERM', 'SIGINT'] as const)(
     expect(isThere(pid)).toBe(false);
   },
 );
+
+test('a program that hangs is ended, with all that it has started and that holds its output open', async () => {
+  const child = 'setInterval(() => {}, 1000)';
+  const parent = `require('child_process').spawn(process.execPath, ['-e', ${JSON.stringify(child)}], { stdio: 'inherit' }); for (;;);`;
+  const { code, signal } = await run(process.execPath, ['-e', parent], { limit: 2000 });
+  expect([code, signal]).toEqual([null, 'SIGKILL']);
+});

@@ -1,7 +1,9 @@
 // The derivatives of operators: from the gradient by an output, that by an input. Nodes that all opsets have alike.
 
+import { typeCode } from '../dtype.ts';
 import { attributeFloat, attributeInt, attributeInts, attributeString, transposeOrder } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
+import { wrapAxis } from '../propagation.ts';
 import { toFloat64, toIntegers } from '../tensor.ts';
 import type { Backward, GradientRule } from './operator.ts';
 
@@ -48,7 +50,7 @@ export const raised: GradientRule = (graph, { input: [x, exponent] }, index, gra
 /** Relu and Clip: where y = x. */
 export const cut: GradientRule = (graph, { input: [x], output: [y] }, index, gradient) => {
   if (index !== 0) return undefined;
-  const passes = graph.node('Cast', [graph.node('Equal', [x, y])], { to: FLOAT });
+  const passes = graph.node('Cast', [graph.node('Equal', [x, y])], { to: typeCode('float32') });
   return graph.node('Mul', [gradient, passes]);
 };
 
@@ -187,7 +189,7 @@ const standardized =
 export const instanceNormalized = standardized(true);
 export const layerNormalized = standardized(false);
 
-/** A mean over axes, all positions where there is no attribute or input that names them. */
+/** A mean over all positions, or over the axes that an attribute or input names. */
 export const averaged: GradientRule = (graph, node, index, gradient) => {
   const { input, opType } = node;
   const [x, named] = input;
@@ -197,7 +199,7 @@ export const averaged: GradientRule = (graph, node, index, gradient) => {
   if (named && !tensor) return undefined;
   const given = tensor ? toIntegers(tensor) : attributeInts(node, 'axes');
   const axes =
-    opType === 'GlobalAveragePool' ? axesFrom(2, rank) : given?.map((axis) => (axis + rank) % rank);
+    opType === 'GlobalAveragePool' ? axesFrom(2, rank) : given?.map((axis) => wrapAxis(axis, rank));
   if (!axes || axes.includes(0)) return undefined;
   const share = graph.node('Div', [gradient, graph.extent(x, axes)]);
   const kept = attributeInt(node, 'keepdims', 1) ? share : graph.unsqueeze(share, axes);
@@ -227,7 +229,7 @@ export const piece: GradientRule = (graph, node, index, gradient) => {
   const [axes, by] = [named, steps].map((value) => value && graph.constant(value));
   const rank = graph.dims(x)?.length;
   if (index !== 0 || !rank || !axes || (steps && !by)) return undefined;
-  const [axis, ...others] = toIntegers(axes).map((it) => (it + rank) % rank);
+  const [axis, ...others] = toIntegers(axes).map((it) => wrapAxis(it, rank));
   if (!axis || others.length > 0 || (by && toIntegers(by)[0] !== 1)) return undefined;
   const fromEnd = graph.node('Less', [start, graph.integers([0])]);
   const before = graph.node('Where', [fromEnd, graph.node('Add', [start, graph.size(x, axis)]), start]);
@@ -246,10 +248,10 @@ function among(graph: Backward, x: string, gradient: string, axis: number, befor
   return graph.node('Pad', [gradient, pads]);
 }
 
-/** The axis that a Concat or Split goes by, if that is not the one of samples. */
+/** The axis that a Concat or Split goes by; 0 is that of samples. */
 function axisOf(graph: Backward, node: NodeProto): number | undefined {
   const rank = graph.dims(node.output[0])?.length;
-  return rank && (attributeInt(node, 'axis', 0) + rank) % rank;
+  return rank && wrapAxis(attributeInt(node, 'axis', 0), rank);
 }
 
 /** How much values have of an axis together. */
@@ -266,8 +268,6 @@ export const turned: GradientRule = (graph, node, _, gradient) => {
   const back = perm.map((__, axis) => perm.indexOf(axis));
   return graph.node('Transpose', [gradient], { perm: back });
 };
-
-const FLOAT = 1; // TensorProto.FLOAT
 
 function axesFrom(first: number, rank: number): number[] {
   return Array.from({ length: rank - first }, (_, i) => first + i);

@@ -1,5 +1,6 @@
 // The derivatives of operators that move windows over an image, or give it other extents.
 
+import { typeCode } from '../dtype.ts';
 import { attributeInt, attributeInts, attributeString } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { elements, toFloat64 } from '../tensor.ts';
@@ -75,7 +76,7 @@ export const maxPool: GradientRule = (graph, node, _, gradient) => {
   const { strides, dilations, pads } = windows;
   const read = graph.node('Conv', [planes(graph, x, input), copies], { strides, dilations, pads });
   const isLargest = graph.node('Equal', [read, planes(graph, node.output[0], output)]);
-  const mask = graph.node('Cast', [isLargest], { to: FLOAT });
+  const mask = graph.node('Cast', [isLargest], { to: typeCode('float32') });
   const share = graph.node('Div', [planes(graph, gradient, output), graph.sum(mask, [1], true)]);
   const placed = graph.node('Mul', [mask, share]);
   return shapedAs(graph, x, graph.node('ConvTranspose', [placed, copies], { ...windows }));
@@ -162,8 +163,6 @@ export const spread: GradientRule = (graph, node, _, gradient) => {
   const blocks = graph.node('Reshape', [gradient, graph.integers([-1, height, blocksize, width, blocksize])]);
   return shapedAs(graph, x, graph.node('Transpose', [blocks], { perm: [0, 2, 4, 1, 3] }));
 };
-
-const FLOAT = 1; // TensorProto.FLOAT
 
 /** Positions that a node reads and gives. */
 function extents(graph: Backward, { input: [x], output: [y] }: NodeProto) {
