@@ -180,12 +180,16 @@ class BackwardGraph implements Backward {
     return name;
   }
 
+  get opset(): number {
+    return this.#model.opset;
+  }
+
   constant(value: string): Tensor | undefined {
     return this.#weights.get(value) ?? this.#model.tensors.get(value);
   }
 
   dims(value: string): readonly number[] | undefined {
-    return this.#shapes.get(value);
+    return this.#shapes.get(value) ?? this.constant(value)?.dims;
   }
 
   residualOf(output: string): GradientValues & { readonly residual: string } {

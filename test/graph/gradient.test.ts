@@ -15,23 +15,60 @@ import { allValues, randomValue, run } from './running.ts';
 
 const IMAGE = [2, 3, 9, 8];
 const ROWS = [2, 5, 6];
+/** From the first that is derived to the last, with those that changed operators. */
+const OPSETS = [11, 13, 18, 21];
+
+interface Graph {
+  readonly dims: number[];
+  readonly producers?: number;
+  /** Those that have the operators in other forms; else one. */
+  readonly opsets?: readonly number[];
+  build(b: OnnxBuilder, opset: number): string;
+}
+
+type Build = (b: OnnxBuilder, x: string, input: string) => string;
 
 /** Of an image of six channels, between two convolutions. */
-function between(
-  builds: Record<string, (b: OnnxBuilder, x: string, input: string) => string>,
-): typeof graphs {
-  return Object.fromEntries(
-    Object.entries(builds).map(([name, build]) => [
-      name,
-      {
-        dims: IMAGE,
-        build: (b) => {
-          const input = b.input([3, 9, 8]);
-          return b.conv(build(b, b.conv(input, 6, 3), input), 4, 1);
-        },
-      },
-    ]),
-  );
+function between(builds: Record<string, Build>): Record<string, Graph> {
+  return mapValues(builds, (build) => ({
+    dims: IMAGE,
+    build: (b) => {
+      const input = b.input([3, 9, 8]);
+      return b.conv(build(b, b.conv(input, 6, 3), input), 4, 1);
+    },
+  }));
+}
+
+/** Of rows of eight features, between two products. */
+function ofRows(builds: Record<string, Build>, more: Partial<Graph> = {}): Record<string, Graph> {
+  return mapValues(builds, (build) => ({
+    dims: ROWS,
+    ...more,
+    build: (b) => {
+      const input = b.sequence(6);
+      return b.matmul(build(b, b.matmul(input, 8), input), 4);
+    },
+  }));
+}
+
+const mapValues = <T, U>(values: Record<string, T>, to: (value: T) => U): Record<string, U> =>
+  Object.fromEntries(Object.entries(values).map(([name, value]) => [name, to(value)]));
+
+/** (n, t, h·dh) as (n, h, t, dh). */
+function headsOf(b: OnnxBuilder, x: string, count: number): string {
+  return b.node('Transpose', [b.reshape(x, [0, 0, count, -1])], { perm: [0, 2, 1, 3] });
+}
+
+/** Attention of queries, keys and values (n, h, t, dh). */
+function attend(b: OnnxBuilder, [queries, keys, values]: readonly string[]) {
+  const scores = b.node('MatMul', [queries, b.node('Transpose', [keys], { perm: [0, 1, 3, 2] })]);
+  const weights = b.node('Softmax', [b.add(scores, b.weight([1, 1, 5, 5], 2))], { axis: 3 });
+  return merged(b, b.node('MatMul', [weights, values]));
+}
+
+/** (n, h, t, dh) as (n, t, h·dh). */
+function merged(b: OnnxBuilder, x: string, features = 8) {
+  return b.reshape(b.node('Transpose', [x], { perm: [0, 2, 1, 3] }), [0, 0, -1], features);
 }
 
 function resize(
@@ -47,7 +84,7 @@ function resize(
 }
 
 /** Everything between the first linear map or maps and the last. */
-const graphs: Record<string, { dims: number[]; producers?: number; build(b: OnnxBuilder): string }> = {
+const graphs: Record<string, Graph> = {
   'MatMul, Add, Relu': {
     dims: ROWS,
     build: (b) => b.matmul(b.relu(b.add(b.matmul(b.sequence(6), 7), b.weight([7], 0.3))), 4),
@@ -106,6 +143,56 @@ const graphs: Record<string, { dims: number[]; producers?: number; build(b: Onnx
       return b.matmul(b.node('Transpose', [turned], { perm: [1, 0, 2] }), 4);
     },
   },
+  'attention: products of what three layers make': {
+    dims: ROWS,
+    producers: 3,
+    opsets: OPSETS,
+    build: (b) => {
+      const x = b.sequence(6);
+      const qkv = [0, 1, 2].map(() => headsOf(b, b.matmul(x, 8), 2));
+      return b.matmul(attend(b, qkv), 4);
+    },
+  },
+  'attention to heads that several share': {
+    dims: ROWS,
+    producers: 3,
+    opsets: OPSETS,
+    build: (b) => {
+      const x = b.sequence(6);
+      const repeated = (value: string) => {
+        const apart = b.reshape(value, [0, 2, 1, 5, 2]);
+        return b.reshape(b.node('Expand', [apart, b.integers([1, 1, 2, 1, 1])]), [0, 4, 5, 2]);
+      };
+      const queries = headsOf(b, b.matmul(x, 8), 4);
+      const others = [0, 1].map(() => repeated(headsOf(b, b.matmul(x, 4), 2)));
+      return b.matmul(attend(b, [queries, ...others]), 4);
+    },
+  },
+  'attention to a head that all share': {
+    dims: ROWS,
+    producers: 3,
+    build: (b) => {
+      const x = b.sequence(6);
+      const qkv = [8, 2, 2].map((width) => headsOf(b, b.matmul(x, width), width / 2));
+      return b.matmul(attend(b, qkv), 4);
+    },
+  },
+  ...ofRows({
+    'constants times rows, one for all and by head': (b, x) => {
+      const mixed = b.node('MatMul', [b.weight([5, 5], 0.5), x]);
+      const heads = b.node('MatMul', [headsOf(b, mixed, 4), b.weight([4, 2, 2], 0.5)]);
+      return merged(b, b.node('MatMul', [b.weight([4, 5, 5], 0.5), heads]));
+    },
+  }),
+  ...ofRows(
+    {
+      'a softmax of the last axis': (b, x) => b.node('Softmax', [x], { axis: -1 }),
+      'a softmax from an axis on, or along it': (b, x) => b.node('Softmax', [x], { axis: 1 }),
+      'a softmax of the axis that is not named': (b, x) => b.node('Softmax', [x]),
+      'logarithms of a softmax': (b, x) => b.node('LogSoftmax', [x], { axis: 1 }),
+    },
+    { opsets: OPSETS },
+  ),
   ...between({
     'windows that overlap, and the largest of each': (b, x) =>
       b.node('MaxPool', [x], { kernel_shape: [3, 3], strides: [2, 2], pads: [1, 1, 1, 1] }),
@@ -196,9 +283,9 @@ const graphs: Record<string, { dims: number[]; producers?: number; build(b: Onnx
   }),
 };
 
-async function opened(build: (b: OnnxBuilder) => string, dims: readonly number[], opset = 17) {
+async function opened(build: Graph['build'], dims: readonly number[], opset = 17) {
   const b = new OnnxBuilder({ opset });
-  const model = await readModel(b.output(build(b)).build());
+  const model = await readModel(b.output(build(b, opset)).build());
   const input = randomValue(dims);
   const values = await allValues(model, input);
   const shapes = new Map([...values].map(([name, value]) => [name, value.dims]));
@@ -215,9 +302,9 @@ const dot = (a: ArrayLike<number>, b: ArrayLike<number>) =>
   Array.from(a).reduce((total, value, i) => total + value * b[i], 0);
 
 /** The gradients, and the loss of the same model with other weights. */
-async function gradientsOf(name: string) {
+async function gradientsOf(name: string, opset?: number) {
   const { dims, producers = 1, build } = graphs[name];
-  const { model, values, info, maps } = await opened(build, dims);
+  const { model, values, info, maps } = await opened(build, dims, opset);
   const [by, to] = [maps.slice(0, producers), maps.slice(-1)];
   const gradient = gradientModel(model, by, to, info)!;
   const target = randomValue(info.shapes.get(to[0].output)!, 11);
@@ -255,8 +342,11 @@ async function slope(
 }
 
 describe('gradients', () => {
-  test.each(Object.keys(graphs))('are those of differences: %s', async (name) => {
-    const { model, by, gradient, found, loss } = await gradientsOf(name);
+  const cases = Object.entries(graphs).flatMap(([name, { opsets = [17] }]) =>
+    opsets.map((opset) => [name, opset] as const),
+  );
+  test.each(cases)('are those of differences: %s, opset %d', async (name, opset) => {
+    const { model, by, gradient, found, loss } = await gradientsOf(name, opset);
     for (const [i, map] of by.entries()) {
       const direction = randomValue([map.p * map.m], 5).data;
       const { weight, bias } = gradient.gradients[i];
@@ -275,7 +365,7 @@ describe('gradients', () => {
     }
   });
 
-  test.each([11, 13, 18, 21])('run as nodes of opset %d', async (opset) => {
+  test.each(OPSETS)('run as nodes of opset %d', async (opset) => {
     const build = (b: OnnxBuilder) => {
       const input = b.input([3, 9, 8]);
       const x = b.relu(b.batchNormalization(b.conv(input, 6, 3)));

@@ -5,6 +5,7 @@ import { attributeFloat, attributeInt, attributeInts, attributeString, transpose
 import type { NodeProto } from '../onnx_pb.ts';
 import { wrapAxis } from '../propagation.ts';
 import { toFloat64, toIntegers } from '../tensor.ts';
+import { softmaxAxes } from './normalization.ts';
 import type { Backward, GradientRule } from './operator.ts';
 
 /** y = x, or the same values in another shape. */
@@ -19,11 +20,25 @@ export const summed = (
   gradient: string,
 ): string | undefined => {
   const [own, whole] = [graph.dims(input[index]), graph.dims(output[0])];
-  if (!own || own.length !== whole?.length) return undefined;
+  return own && whole && unrepeated(graph, own, whole, gradient);
+};
+
+/** The sum of a gradient along the axes that repeat the value that it is by; `whole` are its own dims. */
+export function unrepeated(
+  graph: Backward,
+  own: readonly number[],
+  whole: readonly number[],
+  gradient: string,
+): string | undefined {
+  if (own.length !== whole.length) return undefined;
   const axes = whole.flatMap((extent, axis) => (own[axis] === extent ? [] : [axis]));
   if (axes.includes(0)) return undefined; // all samples would share it
   return axes.length === 0 ? gradient : graph.sum(gradient, axes, true);
-};
+}
+
+/** An Expand's first operand is its only one. */
+export const expanded: GradientRule = (graph, node, index, gradient) =>
+  index === 0 ? summed(graph, node, index, gradient) : undefined;
 
 export const subtracted: GradientRule = (graph, node, index, gradient) =>
   summed(graph, node, index, index === 0 ? gradient : graph.node('Neg', [gradient]));
@@ -131,21 +146,6 @@ function bell(graph: Backward, x: string, a: number, c: number): string {
   return graph.node('Mul', [graph.node('Exp', [exponent]), graph.scalar(c)]);
 }
 
-/** Of the first operand, the second being weights. */
-export const matrix: GradientRule = (graph, { input: [, weight] }, index, gradient) => {
-  if (index !== 0 || graph.constant(weight)?.dims.length !== 2) return undefined;
-  return graph.node('MatMul', [gradient, graph.node('Transpose', [weight], { perm: [1, 0] })]);
-};
-
-export const general: GradientRule = (graph, node, index, gradient) => {
-  if (index !== 0 || attributeInt(node, 'transA', 0) || !graph.constant(node.input[1])) return undefined;
-  const [, weight] = node.input;
-  const isTurned = attributeInt(node, 'transB', 0) !== 0;
-  const W = isTurned ? weight : graph.node('Transpose', [weight], { perm: [1, 0] });
-  const scaled = graph.node('Mul', [gradient, graph.scalar(attributeFloat(node, 'alpha', 1))]);
-  return graph.node('MatMul', [scaled, W]);
-};
-
 /** Each channel times γ / √(σ² + ε). */
 export const normalized: GradientRule = (graph, node, index, gradient) => {
   const [x, gamma, , , variance] = node.input;
@@ -188,6 +188,29 @@ const standardized =
 
 export const instanceNormalized = standardized(true);
 export const layerNormalized = standardized(false);
+
+/** y·(δ − Σ y·δ) */
+export const softmax: GradientRule = (graph, node, _, gradient) => {
+  const [y] = node.output;
+  const axes = softmaxed(graph, node);
+  if (!axes) return undefined;
+  const mean = graph.sum(graph.node('Mul', [y, gradient]), axes, true);
+  return graph.node('Mul', [y, graph.node('Sub', [gradient, mean])]);
+};
+
+/** δ − eʸ·Σδ */
+export const logSoftmax: GradientRule = (graph, node, _, gradient) => {
+  const [y] = node.output;
+  const axes = softmaxed(graph, node);
+  if (!axes) return undefined;
+  const total = graph.sum(gradient, axes, true);
+  return graph.node('Sub', [gradient, graph.node('Mul', [graph.node('Exp', [y]), total])]);
+};
+
+function softmaxed(graph: Backward, node: NodeProto): number[] | undefined {
+  const rank = graph.dims(node.input[0])?.length;
+  return rank === undefined ? undefined : softmaxAxes(node, rank, graph.opset);
+}
 
 /** A mean over all positions, or over the axes that an attribute or input names. */
 export const averaged: GradientRule = (graph, node, index, gradient) => {

@@ -36,6 +36,7 @@ import {
 import type { GradientRule, Operator, Rule } from './operator.ts';
 import { concat, slice, split } from './pieces.ts';
 import { einsum, fusedMatMul } from './product.ts';
+import * as products from './product-gradients.ts';
 import { gru, lstm, rnn } from './recurrent.ts';
 import { argReduce, gatherElements, gatherRule, pad, pool, reduce, resize, tile, trilu } from './spatial.ts';
 import * as windows from './spatial-gradients.ts';
@@ -129,7 +130,7 @@ const OPERATORS: readonly Operator[] = [
 /** Derivatives of operators of the standard. */
 const GRADIENTS: Readonly<Record<string, GradientRule>> = {
   ...{ Conv: windows.convolution, ConvTranspose: windows.transposedConvolution },
-  ...{ Gemm: gradients.general, MatMul: gradients.matrix },
+  ...{ Gemm: products.general, MatMul: products.matrix },
   ...{ Add: gradients.summed, Sum: gradients.summed, Sub: gradients.subtracted, Neg: gradients.negated },
   ...{ Mul: gradients.multiplied, Div: gradients.divided, Exp: gradients.exponential, Sqrt: gradients.root },
   ...{ Relu: gradients.cut, Clip: gradients.cut, Sigmoid: gradients.sigmoid, Tanh: gradients.tanh },
@@ -144,10 +145,11 @@ const GRADIENTS: Readonly<Record<string, GradientRule>> = {
   BatchNormalization: gradients.normalized,
   InstanceNormalization: gradients.instanceNormalized,
   LayerNormalization: gradients.layerNormalized,
+  ...{ Softmax: gradients.softmax, LogSoftmax: gradients.logSoftmax },
   ...{ GlobalAveragePool: gradients.averaged, ReduceMean: gradients.averaged },
   ...{ AveragePool: windows.averagePool, MaxPool: windows.maxPool },
   ...{ Pad: windows.padded, Resize: windows.resized, DepthToSpace: windows.spread },
-  ...{ Concat: gradients.joined, Slice: gradients.piece },
+  ...{ Concat: gradients.joined, Slice: gradients.piece, Expand: gradients.expanded },
   ...{ Identity: gradients.reshaped, Dropout: gradients.reshaped, Reshape: gradients.reshaped },
   ...{ Flatten: gradients.reshaped, Squeeze: gradients.reshaped, Unsqueeze: gradients.reshaped },
   Transpose: gradients.turned,

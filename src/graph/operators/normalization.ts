@@ -85,13 +85,18 @@ function normaliseGroup(
   state.mark(node.output[0], 1, axis);
 }
 
-/** Softmax and its kin normalise over an axis; before opset 13 over everything from it on. */
+/** Softmax and its kin. */
 export const softmax: Rule = (state, node) => {
-  const rank = state.dims(node.input[0])!.length;
-  const flat = state.model.opset < 13;
-  const over = wrapAxis(attributeInt(node, 'axis', flat ? 1 : -1), rank);
-  carry(state, node, (place) => ((flat ? place >= over : place === over) ? OVER : place));
+  const axes = softmaxAxes(node, state.dims(node.input[0])!.length, state.model.opset);
+  carry(state, node, (place) => (axes.includes(place) ? OVER : place));
 };
+
+/** They normalise over an axis; before opset 13 over everything from it on. */
+export function softmaxAxes(node: NodeProto, rank: number, opset: number): number[] {
+  const isFlat = opset < 13;
+  const over = wrapAxis(attributeInt(node, 'axis', isFlat ? 1 : -1), rank);
+  return Array.from({ length: isFlat ? rank - over : 1 }, (_, i) => over + i);
+}
 
 /** LayerNormalization and its kin; the scale and the shift are of the axes that are normalised. */
 export const layerNormalization: Rule = (state, node) => {

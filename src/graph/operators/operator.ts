@@ -15,6 +15,7 @@ export type Rule = (state: Propagation, node: NodeProto) => void;
 
 /** The graph that derivatives are written in. */
 export interface Backward {
+  readonly opset: number;
   /** Adds a node and gives its value. */
   node(
     opType: string,
@@ -36,7 +37,7 @@ export interface Backward {
   extent(value: string, axes: readonly number[]): string;
   /** Weights of the graph, those that gradients are asked for among them. */
   constant(value: string): Tensor | undefined;
-  /** Extents in the sample run, of the uncut model. */
+  /** Extents in the sample run, of the uncut model; those of constants as they are. */
   dims(value: string): readonly number[] | undefined;
 }
 
