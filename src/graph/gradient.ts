@@ -5,7 +5,7 @@ import { create } from '@bufbuild/protobuf';
 import { InputError } from '../errors.ts';
 import { type BuildDims, valueInfo } from './build.ts';
 import { type DataType, typeCode } from './dtype.ts';
-import type { ConvGeometry, LinearMap, Shapes } from './linear.ts';
+import type { ConvGeometry, LinearMap } from './linear.ts';
 import type { Model } from './model.ts';
 import { attributeOf, type BuildAttribute, reads } from './node.ts';
 import { type NodeProto, NodeProtoSchema, ValueInfoProtoSchema } from './onnx_pb.ts';
@@ -73,11 +73,7 @@ export function gradientModel(
     forward = partFrom(inputs);
   }
   if (!forward) return undefined;
-  const graph = new BackwardGraph(
-    forward,
-    new Map(weights.map((tensor) => [tensor.name, tensor])),
-    info.shapes,
-  );
+  const graph = new BackwardGraph(forward, new Map(weights.map((tensor) => [tensor.name, tensor])), info);
   const layers = outputs.map((output) => graph.residualOf(output));
   const written = graph.written();
   const found = graph.backwards(new Map(outputs.map((output, i) => [output, layers[i].residual])), sources);
@@ -145,15 +141,15 @@ function partOf(...args: Parameters<typeof part>): Model | undefined {
 class BackwardGraph implements Backward {
   readonly #model: Model;
   readonly #weights: ReadonlyMap<string, Tensor>;
-  readonly #shapes: Shapes;
+  readonly #info: ValueInfo;
   readonly #forward: readonly NodeProto[];
   readonly #added: string[] = [];
 
   /** @param model  gets the nodes that are added */
-  constructor(model: Model, weights: ReadonlyMap<string, Tensor>, shapes: Shapes) {
+  constructor(model: Model, weights: ReadonlyMap<string, Tensor>, info: ValueInfo) {
     this.#model = model;
     this.#weights = weights;
-    this.#shapes = shapes;
+    this.#info = info;
     this.#forward = [...model.nodes];
     model.graph.output = [];
   }
@@ -189,12 +185,16 @@ class BackwardGraph implements Backward {
   }
 
   dims(value: string): readonly number[] | undefined {
-    return this.#shapes.get(value) ?? this.constant(value)?.dims;
+    return this.#info.shapes.get(value) ?? this.constant(value)?.dims;
+  }
+
+  samples(value: string): number {
+    return this.#info.batchAxes?.get(value) ?? 0;
   }
 
   residualOf(output: string): GradientValues & { readonly residual: string } {
     const target = this.#fresh('target');
-    const dims: BuildDims | undefined = this.#shapes
+    const dims: BuildDims | undefined = this.#info.shapes
       .get(output)
       ?.map((_, axis) => `axis ${axis} of ${target}`);
     this.#model.graph.input.push(valueInfo(target, 'float32' as DataType, dims));
@@ -223,6 +223,7 @@ class BackwardGraph implements Backward {
           if (!depends.has(value)) continue;
           const own = rule?.(this, node, index, gradient, place);
           if (own === undefined) return undefined;
+          if (own === null) continue;
           const other = gradients.get(value);
           gradients.set(value, other === undefined ? own : this.node('Add', [other, own]));
         }

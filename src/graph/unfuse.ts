@@ -15,6 +15,7 @@ import {
   isStandard,
 } from './node.ts';
 import { type NodeProto, NodeProtoSchema } from './onnx_pb.ts';
+import { termsOf } from './operators/product.ts';
 import { elements, fromFloat32, fromIntegers, permute, toFloat64 } from './tensor.ts';
 
 /** What FusedConv and FusedGemm do to their sum, with the attributes of these operators. */
@@ -131,8 +132,7 @@ function product(model: Model, node: NodeProto, weights: Map<string, string>): N
  * @param weights  as of `product`
  */
 function written(model: Model, node: NodeProto, weights: Map<string, string>): NodeProto[] {
-  const [terms, result] = attributeString(node, 'equation', '').replaceAll(' ', '').split('->');
-  const [left, right] = (terms ?? '').split(',');
+  const { operands: [left, right] = [], result } = termsOf(node) ?? {};
   const place = node.input.findIndex((name) => model.tensors.has(name));
   const tensor = model.tensors.get(node.input[place] ?? '');
   if (!tensor || !isFloat(tensor.type) || node.input.length !== 2 || !left || !right || !result)
@@ -141,9 +141,6 @@ function written(model: Model, node: NodeProto, weights: Map<string, string>): N
   const summed = [...x].filter((letter) => !result.includes(letter));
   const rows = [...x].filter((letter) => result.includes(letter));
   const added = [...W].filter((letter) => !x.includes(letter));
-  const isPlain = [x, W, result].every(
-    (term) => /^[a-zA-Z]+$/.test(term) && new Set(term).size === term.length,
-  );
   // No axis of W is one of a batch, none of either is summed over alone, and W is no table that is read otherwise too.
   const isProduct =
     summed.length > 0 &&
@@ -151,7 +148,7 @@ function written(model: Model, node: NodeProto, weights: Map<string, string>): N
     [...summed, ...added].sort().join('') === [...W].sort().join('') &&
     [...rows, ...added].sort().join('') === [...result].sort().join('') &&
     model.uses(tensor.name).every((use) => use.node.opType === 'Einsum');
-  if (!isPlain || !isProduct || W.length !== tensor.dims.length) return [node];
+  if (!isProduct || W.length !== tensor.dims.length) return [node];
   const order = [...summed, ...added].map((letter) => W.indexOf(letter));
   const dims = order.map((axis) => tensor.dims[axis]);
   const [p, m] = [dims.slice(0, summed.length), dims.slice(summed.length)].map(elements);

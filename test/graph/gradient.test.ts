@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
+import { typeCode } from '../../src/graph/dtype.ts';
 import {
   gradientModel,
   type LinearMap,
@@ -10,13 +12,17 @@ import {
   weightTensors,
   writeWeights,
 } from '../../src/graph/index.ts';
+import { batchAxesOf } from '../../src/pipeline/shapes.ts';
+import { sourceOf } from '../architectures/source.ts';
+import { tinyWeights, uniformSizes, VARIANTS } from '../architectures/tiny.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
-import { allValues, randomValue, run } from './running.ts';
+import { allValues, randomTokens, randomValue, run, shapesOf, shapesOfFeeds } from './running.ts';
 
 const IMAGE = [2, 3, 9, 8];
 const ROWS = [2, 5, 6];
 /** From the first that is derived to the last, with those that changed operators. */
 const OPSETS = [11, 13, 18, 21];
+const FLOAT = typeCode('float32');
 
 interface Graph {
   readonly dims: number[];
@@ -26,15 +32,16 @@ interface Graph {
   build(b: OnnxBuilder, opset: number): string;
 }
 
-type Build = (b: OnnxBuilder, x: string, input: string) => string;
+type Build = (b: OnnxBuilder, x: string, input: string, opset: number) => string;
 
 /** Of an image of six channels, between two convolutions. */
-function between(builds: Record<string, Build>): Record<string, Graph> {
+function between(builds: Record<string, Build>, more: Partial<Graph> = {}): Record<string, Graph> {
   return mapValues(builds, (build) => ({
     dims: IMAGE,
-    build: (b) => {
+    ...more,
+    build: (b, opset) => {
       const input = b.input([3, 9, 8]);
-      return b.conv(build(b, b.conv(input, 6, 3), input), 4, 1);
+      return b.conv(build(b, b.conv(input, 6, 3), input, opset), 4, 1);
     },
   }));
 }
@@ -44,9 +51,9 @@ function ofRows(builds: Record<string, Build>, more: Partial<Graph> = {}): Recor
   return mapValues(builds, (build) => ({
     dims: ROWS,
     ...more,
-    build: (b) => {
+    build: (b, opset) => {
       const input = b.sequence(6);
-      return b.matmul(build(b, b.matmul(input, 8), input), 4);
+      return b.matmul(build(b, b.matmul(input, 8), input, opset), 4);
     },
   }));
 }
@@ -60,10 +67,18 @@ function headsOf(b: OnnxBuilder, x: string, count: number): string {
 }
 
 /** Attention of queries, keys and values (n, h, t, dh). */
-function attend(b: OnnxBuilder, [queries, keys, values]: readonly string[]) {
+function attend(b: OnnxBuilder, [queries, keys, values]: readonly string[], features = 8) {
   const scores = b.node('MatMul', [queries, b.node('Transpose', [keys], { perm: [0, 1, 3, 2] })]);
   const weights = b.node('Softmax', [b.add(scores, b.weight([1, 1, 5, 5], 2))], { axis: 3 });
-  return merged(b, b.node('MatMul', [weights, values]));
+  return merged(b, b.node('MatMul', [weights, values]), features);
+}
+
+/** Over axes that keep an extent of 1; they are an input since opset 18, of ReduceSum since 13. */
+function reduce(b: OnnxBuilder, opset: number, opType: string, x: string, axes: number[], keepdims = 1) {
+  const isInput = opset >= (opType === 'ReduceSum' ? 13 : 18);
+  return isInput
+    ? b.node(opType, [x, b.integers(axes)], { keepdims })
+    : b.node(opType, [x], { axes, keepdims });
 }
 
 /** (n, h, t, dh) as (n, t, h·dh). */
@@ -178,6 +193,131 @@ const graphs: Record<string, Graph> = {
     },
   },
   ...ofRows({
+    'positions that are picked, some several times': (b, x) => {
+      const parts = b.reshape(x, [0, 0, 4, 2]);
+      const one = b.node('Gather', [parts, b.index(-3)], { axis: 2 });
+      const several = b.node('Gather', [parts, b.integers([3, 0, 0])], { axis: 2 });
+      return b.node('Concat', [one, b.reshape(several, [0, 0, 6])], { axis: 2 }, { channels: 8 });
+    },
+    'queries, keys and values before samples': (b, x) => {
+      const apart = b.node('Transpose', [b.reshape(x, [0, 0, 4, 2, 1])], { perm: [2, 0, 3, 1, 4] });
+      const qkv = [1, 0, 3].map((part) => b.node('Gather', [apart, b.index(part)], { axis: 0 }));
+      const others = b.nodes('Split', [apart, b.integers([1, 3])], {}, { outputs: 2 });
+      const [first, last] = [others[0], b.node('Slice', [others[1], b.integers([2]), b.integers([3])])];
+      const once = b.node('Transpose', [b.node('Concat', [first, last], { axis: 0 })], {
+        perm: [1, 3, 0, 2, 4],
+      });
+      return b.node('Concat', [attend(b, qkv, 2), b.reshape(once, [0, 0, -1])], { axis: 2 }, { channels: 6 });
+    },
+    'copies side by side': (b, x) => b.node('Tile', [x, b.integers([1, 2, 3])], {}, { channels: 24 }),
+    'pieces of several axes': (b, x) =>
+      b.node(
+        'Slice',
+        [
+          x,
+          ...[
+            [1, -6],
+            [-1, 7],
+            [1, -1],
+          ].map((it) => b.integers(it)),
+        ],
+        {},
+        { channels: 5 },
+      ),
+    'pieces of the first axes, and bounds of 32 bits': (b, x) => {
+      const part = b.node('Slice', [
+        x,
+        ...[
+          [0, 1],
+          [9, 4],
+        ].map((it) => b.integers(it)),
+      ]);
+      const bounds = [[-6], [100], [2]].map((it) => b.integers(it, 'int32'));
+      return b.node('Slice', [part, ...bounds], {}, { channels: 6 });
+    },
+    'every second row, and features from behind': (b, x) => {
+      const rows = b.node('Slice', [x, ...[[1], [100], [1], [2]].map((it) => b.integers(it))]);
+      const bounds = [[-2], [-100], [-1], [-2]].map((it) => b.integers(it));
+      return b.node('Slice', [rows, ...bounds], {}, { channels: 4 });
+    },
+    'one or the other, by constants and by what is made': (b, x) => {
+      const mask = b.node('Greater', [b.weight([5, 1], 1), b.floats([0], [])]);
+      const kept = b.node('Where', [mask, x, b.floats([-2], [])]);
+      return b.node('Where', [b.node('Greater', [x, b.floats([0.1], [])]), b.mul(x, x), kept]);
+    },
+    'what is above something, as numbers': (b, x) => {
+      const isAbove = b.node('Not', [b.node('LessOrEqual', [x, b.floats([0.1], [])])]);
+      return b.mul(x, b.add(b.node('Cast', [isAbove], { to: FLOAT }), b.node('Cast', [x], { to: FLOAT })));
+    },
+    'the larger and the smaller of two': (b, x) => {
+      const half = b.mul(x, b.weight([8], 1));
+      return b.mul(b.node('Max', [x, half]), b.node('Min', [b.floats([0.3]), half]));
+    },
+    'waves, logarithms and inverses': (b, x) => {
+      const positive = b.add(b.node('Abs', [x]), b.floats([1]));
+      const waves = b.mul(b.node('Sin', [x]), b.node('Cos', [x]));
+      return b.add(waves, b.mul(b.node('Log', [positive]), b.node('Reciprocal', [positive])));
+    },
+    'powers of their own': (b, x) => {
+      const base = b.node('Exp', [x]);
+      return b.node('Pow', [base, b.floats([0.5, 1, 1.5, 2, -1, -0.5, 0, 3])]);
+    },
+    'a power that is an integer': (b, x) => b.node('Pow', [x, b.index(2)]),
+    'a norm without a mean': (b, x) =>
+      b.node('SimplifiedLayerNormalization', [x, b.weight([8], 0.3, 1)], { epsilon: { float: 0.01 } }),
+    'all rows of a sample less their mean': (b, x) =>
+      b.node('LayerNormalization', [x, b.weight([5, 8], 0.3, 1)], { axis: 1 }),
+  }),
+  ...ofRows(
+    {
+      'sums, largest and smallest values, lengths': (b, x, _, opset) => {
+        const total = reduce(b, opset, 'ReduceSum', x, [1, -1]);
+        const [largest, smallest] = ['ReduceMax', 'ReduceMin'].map((opType, i) =>
+          reduce(b, opset, opType, x, [i + 1]),
+        );
+        const length = reduce(b, opset, 'ReduceL2', x, [2]);
+        return b.add(b.mul(b.mul(x, total), b.mul(largest, smallest)), b.node('Div', [x, length]));
+      },
+      'a sum whose axis goes': (b, x, _, opset) =>
+        b.mul(x, b.reshape(reduce(b, opset, 'ReduceSum', x, [1], 0), [0, 1, 8])),
+    },
+    { opsets: OPSETS },
+  ),
+  ...ofRows(
+    {
+      'products by letters': (b, x) => {
+        const [left, right] = [headsOf(b, x, 2), headsOf(b, b.node('Tanh', [x]), 2)];
+        const scores = b.node('Einsum', [left, right], { equation: 'bhid,bhjd->bhij' });
+        return merged(b, b.node('Einsum', [scores, right], { equation: 'bhij, bhjd -> bhid' }));
+      },
+    },
+    { opsets: [12, 17, 21] },
+  ),
+  ...ofRows(
+    {
+      'a norm without a mean, of the standard': (b, x) =>
+        b.node('RMSNormalization', [x, b.weight([8], 0.3, 1)]),
+    },
+    { opsets: [23] },
+  ),
+  ...ofRows(
+    {
+      'GELU, as it is and by a tanh': (b, x) =>
+        b.node('Gelu', [b.node('Gelu', [x])], { approximate: 'tanh' }),
+    },
+    { opsets: [20, 21] },
+  ),
+  ...between({ 'the largest of all positions': (b, x) => b.mul(x, b.node('GlobalMaxPool', [x])) }),
+  ...between(
+    {
+      'groups of channels less their mean': (b, x, _, opset) => {
+        const [gamma, beta] = [b.weight([opset < 21 ? 3 : 6], 1), b.weight([opset < 21 ? 3 : 6], 1)];
+        return b.node('GroupNormalization', [x, gamma, beta], { num_groups: 3 });
+      },
+    },
+    { opsets: [18, 21] },
+  ),
+  ...ofRows({
     'constants times rows, one for all and by head': (b, x) => {
       const mixed = b.node('MatMul', [b.weight([5, 5], 0.5), x]);
       const heads = b.node('MatMul', [headsOf(b, mixed, 4), b.weight([4, 2, 2], 0.5)]);
@@ -289,11 +429,14 @@ async function opened(build: Graph['build'], dims: readonly number[], opset = 17
   const input = randomValue(dims);
   const values = await allValues(model, input);
   const shapes = new Map([...values].map(([name, value]) => [name, value.dims]));
+  const [batch, ...rest] = dims;
+  const others = await shapesOf(model, randomValue([batch + 1, ...rest]));
+  const batchAxes = batchAxesOf(shapes, others, [batch, batch + 1]);
   return {
     model,
     input,
     values,
-    info: { shapes, types: new Map<string, string>() },
+    info: { shapes, types: new Map<string, string>(), batchAxes },
     maps: linearMaps(model, shapes),
   };
 }
@@ -394,6 +537,17 @@ describe('gradients', () => {
     const [{ weight }] = gradient.gradients;
     expect(found[weight].data).toHaveLength(maps[0].p * maps[0].m);
     expect(Math.max(...found[weight].data)).toBeGreaterThan(0);
+  });
+
+  test.each(['opt', 'llama', 'gemma2', 'gpt-neox'])('go through whole language models: %s', async (name) => {
+    const { config } = VARIANTS[name];
+    const sizes = uniformSizes(config);
+    const model = await describeModel(config).whole(sourceOf(tinyWeights(config, sizes)));
+    const shapes = await shapesOfFeeds(model, { input_ids: randomTokens([2, 12], 40) });
+    const maps = linearMaps(model, shapes);
+    const to = maps.slice(-1);
+    for (const map of maps.slice(0, -1))
+      expect(gradientModel(model, [map], to, { shapes, types: new Map() }), map.node).toBeDefined();
   });
 
   test('are not given where what else is read has lost channels too, or is the same for all samples', async () => {

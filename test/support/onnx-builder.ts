@@ -17,8 +17,8 @@ import { encodeTensor } from '../../src/graph/wire.ts';
 import { writeModel } from '../../src/graph/write.ts';
 import { random } from './random.ts';
 
-/** Beside what the library itself writes: strings, and `{ tensor }` of one int64. */
-export type Attribute = BuildAttribute | string | { tensor: number };
+/** Beside what the library itself writes: `{ tensor }` of one int64. */
+export type Attribute = BuildAttribute | { tensor: number };
 
 export interface ConvOptions {
   stride?: number;
@@ -272,9 +272,6 @@ export function resnet50(
 }
 
 function attributeFor(name: string, value: Attribute): AttributeProto {
-  if (typeof value === 'string') {
-    return create(AttributeProtoSchema, { name, s: new TextEncoder().encode(value), type: Kind.STRING });
-  }
   if (typeof value === 'object' && 'tensor' in value) {
     const t = encodeTensor(fromIntegers('', [value.tensor], [1]));
     return create(AttributeProtoSchema, { name, t, type: Kind.TENSOR });

@@ -21,6 +21,7 @@ import {
   transpose,
   unsqueeze,
 } from './layout.ts';
+import * as layouts from './layout-gradients.ts';
 import * as macs from './macs.ts';
 import { matmul } from './matmul.ts';
 import {
@@ -33,11 +34,13 @@ import {
   skipNormalization,
   softmax,
 } from './normalization.ts';
+import * as norms from './normalization-gradients.ts';
 import type { GradientRule, Operator, Rule } from './operator.ts';
 import { concat, slice, split } from './pieces.ts';
 import { einsum, fusedMatMul } from './product.ts';
 import * as products from './product-gradients.ts';
 import { gru, lstm, rnn } from './recurrent.ts';
+import * as reductions from './reduction-gradients.ts';
 import { argReduce, gatherElements, gatherRule, pad, pool, reduce, resize, tile, trilu } from './spatial.ts';
 import * as windows from './spatial-gradients.ts';
 
@@ -130,33 +133,43 @@ const OPERATORS: readonly Operator[] = [
 /** Derivatives of operators of the standard. */
 const GRADIENTS: Readonly<Record<string, GradientRule>> = {
   ...{ Conv: windows.convolution, ConvTranspose: windows.transposedConvolution },
-  ...{ Gemm: products.general, MatMul: products.matrix },
-  ...{ Add: gradients.summed, Sum: gradients.summed, Sub: gradients.subtracted, Neg: gradients.negated },
-  ...{ Mul: gradients.multiplied, Div: gradients.divided, Exp: gradients.exponential, Sqrt: gradients.root },
-  ...{ Relu: gradients.cut, Clip: gradients.cut, Sigmoid: gradients.sigmoid, Tanh: gradients.tanh },
-  ...{ Erf: gradients.erf, Gelu: gradients.gelu, Pow: gradients.raised },
-  ...{
-    LeakyRelu: gradients.leaky,
-    PRelu: gradients.parametric,
-    Elu: gradients.elu,
-    Softplus: gradients.softplus,
-  },
-  ...{ HardSigmoid: gradients.hardSigmoid, HardSwish: gradients.hardSwish },
-  BatchNormalization: gradients.normalized,
-  InstanceNormalization: gradients.instanceNormalized,
-  LayerNormalization: gradients.layerNormalized,
-  ...{ Softmax: gradients.softmax, LogSoftmax: gradients.logSoftmax },
-  ...{ GlobalAveragePool: gradients.averaged, ReduceMean: gradients.averaged },
+  ...{ Gemm: products.general, MatMul: products.matrix, Einsum: products.einsum },
+  ...named(gradients.summed, 'Add Sum'),
+  ...{ Sub: gradients.subtracted, Mul: gradients.multiplied, Div: gradients.divided, Pow: gradients.raised },
+  ...{ Neg: gradients.negated, Reciprocal: gradients.inverted, Abs: gradients.absolute },
+  ...{ Exp: gradients.exponential, Log: gradients.logarithm, Sqrt: gradients.root },
+  ...{ Sin: gradients.sine, Cos: gradients.cosine, Tanh: gradients.tanh, Erf: gradients.erf },
+  ...named(gradients.cut, 'Relu Clip Max Min'),
+  ...{ Sigmoid: gradients.sigmoid, HardSigmoid: gradients.hardSigmoid, HardSwish: gradients.hardSwish },
+  ...{ LeakyRelu: gradients.leaky, PRelu: gradients.parametric },
+  ...{ Elu: gradients.elu, Softplus: gradients.softplus, Gelu: gradients.gelu },
+  ...{ Cast: gradients.cast, Where: gradients.chosen },
+  ...named(
+    gradients.flat,
+    'Greater Less Equal GreaterOrEqual LessOrEqual Not And Or Xor IsNaN IsInf Sign Ceil Floor Round',
+  ),
+  BatchNormalization: norms.normalized,
+  InstanceNormalization: norms.instanceNormalized,
+  GroupNormalization: norms.groupNormalized,
+  LayerNormalization: norms.layerNormalized,
+  ...named(norms.rootNormalized, 'RMSNormalization SimplifiedLayerNormalization'),
+  ...{ Softmax: norms.softmax, LogSoftmax: norms.logSoftmax },
+  ...{ ReduceSum: reductions.total, ReduceL2: reductions.length },
+  ...named(reductions.mean, 'ReduceMean GlobalAveragePool'),
+  ...named(reductions.extreme, 'ReduceMax ReduceMin GlobalMaxPool'),
   ...{ AveragePool: windows.averagePool, MaxPool: windows.maxPool },
   ...{ Pad: windows.padded, Resize: windows.resized, DepthToSpace: windows.spread },
-  ...{ Concat: gradients.joined, Slice: gradients.piece, Expand: gradients.expanded },
-  ...{ Identity: gradients.reshaped, Dropout: gradients.reshaped, Reshape: gradients.reshaped },
-  ...{ Flatten: gradients.reshaped, Squeeze: gradients.reshaped, Unsqueeze: gradients.reshaped },
-  Transpose: gradients.turned,
+  ...{ Concat: layouts.joined, Slice: layouts.piece, Gather: layouts.picked },
+  ...{ Transpose: layouts.turned, Expand: layouts.expanded, Tile: layouts.tiled },
+  ...named(layouts.reshaped, 'Identity Dropout Reshape Flatten Squeeze Unsqueeze'),
 };
 
 /** Of those with more outputs than one. */
-const OUTPUTS: Readonly<Record<string, GradientRule>> = { Split: gradients.parted };
+const OUTPUTS: Readonly<Record<string, GradientRule>> = { Split: layouts.parted };
+
+function named(rule: GradientRule, names: string): Record<string, GradientRule> {
+  return Object.fromEntries(names.split(' ').map((name) => [name, rule]));
+}
 
 const ofFirst =
   (rule: GradientRule): GradientRule =>

@@ -39,16 +39,21 @@ export interface Backward {
   constant(value: string): Tensor | undefined;
   /** Extents in the sample run, of the uncut model; those of constants as they are. */
   dims(value: string): readonly number[] | undefined;
+  /** The axis of a value that counts samples. */
+  samples(value: string): number;
 }
 
-/** From the gradient by one of a node's outputs to that by one of its inputs; undefined where it is not known. */
+/**
+ * From the gradient by one of a node's outputs to that by one of its inputs; undefined where it is not known, null where it is 0
+ * whatever the values are.
+ */
 export type GradientRule = (
   graph: Backward,
   node: NodeProto,
   input: number,
   gradient: string,
   output: number,
-) => string | undefined;
+) => string | null | undefined;
 
 /** An operator of ONNX or of the user's own. */
 export interface Operator {

@@ -1,6 +1,7 @@
 // Products of activations: the batch axes of a MatMul (the heads of attention), and Einsum.
 
 import { attribute, attributeInt, attributeString } from '../node.ts';
+import type { NodeProto } from '../onnx_pb.ts';
 import { called } from '../propagation.ts';
 import type { Rule } from './operator.ts';
 import { type Operand, tie, tieBroadcast } from './tie.ts';
@@ -40,28 +41,33 @@ export const fusedMatMul: Rule = (state, node) => {
 
 /** Einsum without repeated letters and ellipses: a letter of the output ties, any other is summed over. */
 export const einsum: Rule = (state, node) => {
-  const [inputs, result] = attributeString(node, 'equation', '').replaceAll(' ', '').split('->');
-  const terms = inputs.split(',');
-  const isPlain = [...terms, result ?? '.'].every(
-    (term) => /^[a-zA-Z]*$/.test(term) && new Set(term).size === term.length,
-  );
-  if (!isPlain || terms.length !== node.input.length) {
-    return state.pinAll(node, `${called(node)} cannot be seen through`);
-  }
+  const terms = termsOf(node);
+  if (!terms) return state.pinAll(node, `${called(node)} cannot be seen through`);
+  const { operands, result } = terms;
   const output = state.dims(node.output[0])!;
-  for (const letter of new Set(terms.join(''))) {
-    const operands = terms.flatMap((term, input): Operand[] => {
+  for (const letter of new Set(operands.join(''))) {
+    const places = operands.flatMap((term, input): Operand[] => {
       const place = term.indexOf(letter);
       return place < 0 ? [] : [[input, place]];
     });
     const place = result.indexOf(letter);
     if (place < 0) {
-      const axes = operands.map(([input, own]) => state.axes(node.input[input])[own]);
+      const axes = places.map(([input, own]) => state.axes(node.input[input])[own]);
       for (const axis of axes) state.pin(axis, `${called(node)} sums over it`);
       continue;
     }
-    const axis = tie(state, node, operands, output[place]);
-    if (operands.length > 1) axis?.label.markHeads();
+    const axis = tie(state, node, places, output[place]);
+    if (places.length > 1) axis?.label.markHeads();
     state.mark(node.output[0], place, axis);
   }
 };
+
+/** The letters of the operands and of the result, where all are named and none is twice in one. */
+export function termsOf(node: NodeProto): { operands: readonly string[]; result: string } | undefined {
+  const [inputs, result = '.'] = attributeString(node, 'equation', '').replaceAll(' ', '').split('->');
+  const operands = inputs.split(',');
+  const isPlain = [...operands, result].every(
+    (term) => /^[a-zA-Z]*$/.test(term) && new Set(term).size === term.length,
+  );
+  return isPlain && operands.length === node.input.length ? { operands, result } : undefined;
+}
