@@ -10,7 +10,7 @@ import type { Model } from './model.ts';
 import { attributeOf, type BuildAttribute, reads } from './node.ts';
 import { type NodeProto, NodeProtoSchema, ValueInfoProtoSchema } from './onnx_pb.ts';
 import type { Backward } from './operators/operator.ts';
-import { part, type ValueInfo } from './subgraph.ts';
+import { isBySample, part, type ValueInfo } from './subgraph.ts';
 import { fromFloat32, fromIntegers, type Tensor } from './tensor.ts';
 import { weightTensors } from './weights.ts';
 import { writeModel } from './write.ts';
@@ -101,9 +101,10 @@ function besides(
   model: Model,
   sources: ReadonlySet<string>,
   outputs: readonly string[],
-  { shapes, types, fixed }: ValueInfo,
+  info: ValueInfo,
   cut: ReadonlySet<string>,
 ): string[] {
+  const { shapes, types, fixed } = info;
   const made = madeOf(model.nodes, sources);
   const other = madeOf(
     model.nodes,
@@ -115,6 +116,7 @@ function besides(
     (types.get(value) ?? 'float32') === 'float32' &&
     shapes.get(value)?.length &&
     bySample.has(value) &&
+    isBySample(info, value) &&
     !other.has(value);
   const found = new Set<string>();
   const seen = new Set<string>();

@@ -54,6 +54,7 @@ export {
 } from './structure.ts';
 export {
   type Cut,
+  isBySample,
   type Live,
   liveValues,
   part,

@@ -20,10 +20,17 @@ export interface ValueInfo {
   varies?: boolean;
   /** The axis that counts samples, of values where that is not the first: no cut lies there. */
   batchAxes?: ReadonlyMap<string, number>;
+  /** Values whose first axis counts positions and, within them, samples. */
+  merged?: ReadonlySet<string>;
   /** Inputs whose first axis is not the batch: parts have them as the model does. */
   fixed?: ReadonlySet<string>;
   /** Values that no number of a sample reaches: they may have no axis that counts samples. */
   unreached?: ReadonlySet<string>;
+}
+
+/** Whether samples come one after the other in a value. */
+export function isBySample({ batchAxes, merged }: ValueInfo, value: string): boolean {
+  return !batchAxes?.has(value) && !merged?.has(value);
 }
 
 /**

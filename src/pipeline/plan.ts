@@ -194,7 +194,7 @@ function bytesOf(profile: Profile, recipe: Recipe, options: PlanOptions, layerBy
   );
   const wasm = largest(solved.map((it) => it.wasm));
   const helpers = Math.round(largest(solved.map((it) => it.helpers)));
-  const refits = refitsProducers(recipe) ? steps.map(refitBytesOf) : [];
+  const refits = refitsProducers(recipe) ? steps.map(refitBytes) : [];
   const heap = largest(solved.map((it, i) => it.heap + (refits[i] ?? 0)));
   const isHeldInFile = activations < between;
   const { passes } = workOf(profile, recipe, options);
@@ -270,10 +270,6 @@ function heapBytes({ maps }: PlannedStep): number {
   return maps.reduce((sum, { p, m }) => sum + 8 * (2 * p * p + 8 * p * m), 0);
 }
 
-function refitBytesOf({ maps, keep }: PlannedStep): number {
-  return keep === undefined ? 0 : refitBytes(maps, keep);
-}
-
 function flopsOf(profile: Profile, recipe: Recipe, options: PlanOptions): Rates {
   const { passes, parts, measured, refits } = workOf(profile, recipe, options);
   const solver = profile.steps.map((step) => stepFlops(step, recipe, options));
@@ -302,12 +298,8 @@ export function workOf(
     passes: 1 + searches,
     parts: 2 * forwards * macs.parts * samples,
     measured: 2 * measured * macs.last,
-    refits: refitsProducers(recipe) ? sum(steps.map((step) => refitFlopsOf(step, samples))) : 0,
+    refits: refitsProducers(recipe) ? sum(steps.map((step) => refitFlops(step, samples))) : 0,
   };
-}
-
-function refitFlopsOf({ maps, keep }: PlannedStep, samples: number): number {
-  return keep === undefined ? 0 : refitFlops(maps, keep, samples);
 }
 
 /**

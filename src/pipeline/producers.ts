@@ -6,12 +6,14 @@ import type { EngineSession, FloatTensor } from '../engine/index.ts';
 import {
   type GradientModel,
   gradientModel,
+  isBySample,
   type LinearMap,
   type Live,
   linearMap,
   type Model,
   readWeights,
   rowsOf,
+  type Slice,
   type Structure,
   shrink,
   sum,
@@ -30,6 +32,7 @@ import type { Run } from './pass.ts';
 import type { Target } from './recipe.ts';
 import { canSplit, imageOf, isHeldOut } from './split.ts';
 import { inputSums, valuesFor, wantedOf } from './statistics.ts';
+import type { PlannedStep } from './steps.ts';
 import { inOrder } from './work.ts';
 
 /** New weights of a layer, as `readWeights` gives them. */
@@ -64,57 +67,67 @@ const ROUNDING = 1e-5;
 const LEAST_POWER = 1e-3;
 
 /**
- * The layers that make a structure's channels and come before all that reads them, if all that they make is those. One behind, as
- * the last of a gate that is made of the channels themselves, keeps its weights.
+ * The layers of which all that they make is a structure's channels, and that come before all that reads these. One behind, as the last
+ * of a gate that is made of the channels themselves, keeps its weights.
  */
 export function producersOf({ model, info }: OpenedModel, structure: Structure): LinearMap[] {
-  const { kind, isResidual, producers, consumers } = structure;
-  if (kind !== 'channel' || isResidual || producers.length === 0) return [];
-  // Examples are taken apart along the first axis, which counts samples; recurrent layers have no derivative here.
-  if (info.batchAxes?.size || consumers.some(({ isInner }) => isInner)) return [];
+  const { isResidual, producers, consumers } = structure;
+  if (isResidual || producers.length === 0) return [];
+  // Examples are taken apart along the first axis, by samples; recurrent layers have no derivative here.
+  const isApart = (value: string) => isBySample(info, value);
+  if (consumers.some((it) => it.isInner || !usesOf(it).every(({ output }) => isApart(output)))) return [];
   // What a layer makes of channels has a target for all of it: none where that is cut with them.
   const makers = new Set(producers.map(({ node }) => node));
   if (consumers.some(({ node }) => makers.has(node))) return [];
   const place = (node: string) => model.position(model.node(node)!);
   const first = Math.min(...consumers.map(({ node }) => place(node)));
-  const before = producers.filter(({ node }) => place(node) < first);
-  const found = before.flatMap(({ node }) => {
+  const before = [...makers].filter((node) => place(node) < first);
+  return before.flatMap((node) => {
     const map = linearMap(model, model.node(node)!, info.shapes);
     // Gradients by weights are of convolutions in the plane.
     const isOther = map?.conv?.inputDilations || map?.conv?.depth;
-    if (!map || isOther || info.unreached?.has(map.input)) return [];
-    const own = structure.slices.filter((slice) => slice.node === node && slice.input === 1);
-    const isAll = own.length === 1 && own[0].offset === 0 && own[0].block * structure.groups === map.m;
+    if (!map || isOther || info.unreached?.has(map.input) || !isApart(map.input)) return [];
+    const isAll = sum(blocksOf(structure, node).map(({ block }) => block)) * structure.groups === map.m;
     const { weight, bias } = weightTensors(model, map);
     const isOwn = [weight, bias].every(
       (it) => !it || (it.type === 'float32' && model.uses(it.name).length === 1),
     );
     return isAll && isOwn ? [map] : [];
   });
-  return found.length === before.length ? found : [];
 }
 
-/** Layers behind a structure, by which those before it are estimated: about as many inputs as these have outputs, and as many weights. */
-type Behind = Pick<LinearMap, 'm' | 'groupSize' | 'rows' | 'conv'>;
-
-/** Weights of a structure's producers, where `keep` channels stay. */
-function weightsThatStay(maps: readonly Behind[], keep: number): number {
-  return sum(maps.map(({ groupSize, m }) => keep * groupSize * m));
+/** Where a layer's outputs are the structure's channels: of one that makes queries, keys and values, each of them. */
+function blocksOf({ slices }: Structure, node: string): Slice[] {
+  return slices.filter((slice) => slice.node === node && slice.input === 1);
 }
 
-/** Bytes that a refit takes, where `keep` channels stay. */
-export function refitBytes(maps: readonly Behind[], keep: number): number {
-  const weights = weightsThatStay(maps, keep);
-  return weights > MOST_WEIGHTS ? 0 : EXAMPLE_BYTES + 8 * REMEMBERED * weights;
+/**
+ * Layers that make a step's channels, as they are estimated: about as many inputs as those behind have outputs, and as many weights. Of
+ * heads there are three.
+ */
+const makersOf = ({ isHead }: PlannedStep) => (isHead ? 3 : 1);
+
+/** Their weights that stay. */
+function weightsThatStay(step: PlannedStep): number {
+  const { maps, keep = 0 } = step;
+  return makersOf(step) * sum(maps.map(({ groupSize, m }) => keep * groupSize * m));
 }
 
-/** Flops of the engine that a refit takes, where `keep` channels stay: forwards, and back for those that are fitted to. */
-export function refitFlops(maps: readonly Behind[], keep: number, samples: number): number {
-  const isOther = maps.some(({ groupSize, conv }) => groupSize > 1 && !conv);
-  if (isOther || weightsThatStay(maps, keep) > MOST_WEIGHTS) return 0;
-  const macs = 2 * sum(maps.map(({ groupSize, m, rows }) => keep * groupSize * m * rows));
+/** Bytes that a refit takes. */
+export function refitBytes(step: PlannedStep): number {
+  const weights = weightsThatStay(step);
+  return weights === 0 || weights > MOST_WEIGHTS ? 0 : EXAMPLE_BYTES + 8 * REMEMBERED * weights;
+}
+
+/** Flops of the engine that a refit takes: forwards, and back for those that are fitted to. Of attention, those of its layers. */
+export function refitFlops(step: PlannedStep, samples: number): number {
+  const { maps, keep = 0, isHead } = step;
+  const isOther = maps.some(({ groupSize, conv }) => groupSize > 1 && !conv && !isHead);
+  const weights = weightsThatStay(step);
+  if (isOther || weights === 0 || weights > MOST_WEIGHTS) return 0;
+  const macs = (1 + makersOf(step)) * sum(maps.map(({ groupSize, m, rows }) => keep * groupSize * m * rows));
   const bytes = 4 * sum(maps.map(({ m, rows }) => 2 * m * rows));
-  const producers = maps.map(({ m, groupSize, rows }) => ({ p: m * groupSize, rows }));
+  const producers = maps.map(({ m, groupSize, rows, conv }) => ({ p: conv ? m * groupSize : m, rows }));
   const examples = Math.min(samples / sampleStep(producers, samples), EXAMPLE_BYTES / bytes);
   return ITERATIONS * 2 * macs * examples * (1 + 2 * 0.75);
 }
@@ -213,12 +226,11 @@ function spread(
   whole: Model,
   map: LinearMap,
   refitted: ReturnType<typeof readWeights>,
-  { groups }: Structure,
+  structure: Structure,
   kept: readonly number[],
 ): Refitted {
   const dense = readWeights(whole, map);
-  const block = map.m / groups;
-  const columns = rowsOf({ blocks: [{ offset: 0, block }] }, kept);
+  const columns = rowsOf({ blocks: blocksOf(structure, map.node) }, kept).sort((a, b) => a - b);
   const W = Float64Array.from(dense.W);
   for (let row = 0; row < map.p; row++) {
     columns.forEach((column, j) => {

@@ -64,6 +64,17 @@ export function batchAxesOf(
   return found;
 }
 
+/** Values whose first axis counts positions and, within them, samples: a Reshape merged the two where samples were not first. */
+export function mergedValues(model: Model, batchAxes: ReadonlyMap<string, number>): Set<string> {
+  const merged = new Set<string>();
+  for (const node of model.nodes) {
+    const isMerged = node.opType === 'Reshape' && batchAxes.has(node.input[0]);
+    if (!isMerged && !node.input.some((value) => merged.has(value))) continue;
+    for (const output of node.output) if (!batchAxes.has(output)) merged.add(output);
+  }
+  return merged;
+}
+
 const isKnown = (dims: ValueDescription['dims']): dims is readonly number[] =>
   dims.every((dim) => typeof dim === 'number' && dim >= 0);
 

@@ -143,11 +143,13 @@ export interface PlannedStep extends Pick<Step, 'keep'> {
   readonly maps: readonly Pick<LinearMap, 'p' | 'm' | 'groupSize' | 'rows' | 'conv'>[];
   /** Whether layers have rows that stay in any case. */
   readonly isPartial?: boolean;
+  /** Whether its channels are attention heads. */
+  readonly isHead?: boolean;
 }
 
 export function plannedStep({ structure, maps, keep }: Step): PlannedStep {
   const isPartial = structure?.consumers.some((reader) => !isFree(reader, structure));
-  return { name: structure?.name ?? maps[0].node, maps, keep, isPartial };
+  return { name: structure?.name ?? maps[0].node, maps, keep, isPartial, isHead: structure?.kind === 'head' };
 }
 
 /** Whether all rows of a reader are the structure's, in their order. */

@@ -3,7 +3,7 @@ import { linearMaps, type Model, readModel, readWeights } from '../../src/graph/
 import { iterableDataset } from '../../src/pipeline/data/index.ts';
 import { minimize } from '../../src/pipeline/lbfgs.ts';
 import { openModel } from '../../src/pipeline/open.ts';
-import { producersOf, sampleStep } from '../../src/pipeline/producers.ts';
+import { producersOf, refitFlops, sampleStep } from '../../src/pipeline/producers.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { outputError } from '../support/output-error.ts';
 import { engine, fashion, fixtureBytes, openFixture, outputs, prune } from './fixtures.ts';
@@ -98,6 +98,76 @@ describe('layers that make channels', () => {
     expect(report.maxDifference).toBeLessThan(1e-3);
     const changed = (await weightsOf(written.model, opened, node)).filter((value) => !own.has(value));
     expect(changed.length).toBeGreaterThan(8 * 25 - 10);
+  });
+
+  /** (n, t, 4·8) as (n, 4, t, 8). */
+  const split = (b: OnnxBuilder, x: string, heads = 4) =>
+    b.node('Transpose', [b.reshape(x, [0, 0, heads, 8])], { perm: [0, 2, 1, 3] });
+
+  /** Attention of rows of an image by queries, keys and values (n, h, t, dh), with two layers behind it. */
+  function attending(of: (b: OnnxBuilder, x: string) => readonly string[]): Uint8Array {
+    const b = new OnnxBuilder({ seed: 4 });
+    const x = b.reshape(b.input([1, 28, 28]), [0, 28, 28], 28);
+    const [queries, keys, values] = of(b, x);
+    const scores = b.node('MatMul', [queries, b.node('Transpose', [keys], { perm: [0, 1, 3, 2] })]);
+    const weights = b.node('Softmax', [b.mul(scores, b.floats([0.1], []))], { axis: 3 });
+    const read = b.node('MatMul', [weights, values]);
+    const y = b.matmul(b.reshape(b.node('Transpose', [read], { perm: [0, 2, 1, 3] }), [0, 0, 32], 32), 12);
+    return b.output(b.matmul(b.relu(y), 5)).build();
+  }
+
+  test.each<[string, (b: OnnxBuilder, x: string) => readonly string[], number[]]>([
+    ['three layers', (b, x) => Array.from({ length: 3 }, () => split(b, b.matmul(x, 32))), [32, 32, 32]],
+    [
+      'one layer',
+      (b, x) => {
+        const parts = b.nodes(
+          'Split',
+          [b.matmul(x, 96), b.integers([32, 32, 32])],
+          { axis: 2 },
+          { outputs: 3 },
+        );
+        return parts.map((part) => split(b, part));
+      },
+      [96],
+    ],
+  ])('that are heads are refitted where %s make them', async (_, of, widths) => {
+    const bytes = attending(of);
+    const opened = await openModel(bytes, { engine });
+    const structure = opened.analysis.structures.find(({ kind }) => kind === 'head')!;
+    const maps = producersOf(opened, structure);
+    expect(maps.map(({ m }) => m)).toEqual(widths);
+    const options = { keep: 0.5, target: 'dense', search: 'greedy', correct: false } as const;
+    const { written, report } = await prune(bytes, await fashion('calib', 96), options);
+    expect(report.maxDifference).toBeLessThan(1e-3);
+    for (const { node, m } of maps) {
+      const own = new Set(await weightsOf(opened.model, opened, node));
+      const found = await weightsOf(written.model, opened, node);
+      expect(found).toHaveLength((28 * m) / 2);
+      expect(found.filter((value) => !own.has(value)).length).toBeGreaterThan(0.9 * found.length);
+    }
+  });
+
+  test('are refitted where samples come one after the other in all that examples are made of', async () => {
+    const b = new OnnxBuilder();
+    const neurons = (x: string, hidden: number) => b.matmul(b.relu(b.matmul(x, hidden)), 9);
+    const turn = (x: string) => b.node('Transpose', [x], { perm: [1, 0, 2] });
+    const rows = b.reshape(b.input([1, 28, 28]), [0, 28, 28], 28);
+    const second = turn(neurons(rows, 12));
+    const within = neurons(b.reshape(neurons(second, 16), [-1, 9], 9), 20);
+    const again = turn(b.reshape(within, [28, -1, 9], 9));
+    const opened = await openModel(b.output(neurons(again, 24)).build(), { engine });
+    const found = opened.analysis.structures
+      .filter(({ prunable }) => prunable)
+      .map((it) => [it.groups, producersOf(opened, it).length]);
+    expect(Object.fromEntries(found)).toMatchObject({ 12: 1, 16: 0, 20: 0, 24: 1 });
+  });
+
+  test('that are heads are planned as the three layers that they mostly are', () => {
+    const neurons = { name: '', maps: [{ p: 128, m: 64, groupSize: 1, rows: 32 }], keep: 32 };
+    const heads = { name: '', maps: [{ p: 128, m: 64, groupSize: 16, rows: 32 }], keep: 2 };
+    expect(refitFlops({ ...heads, isHead: true }, 100)).toBe(2 * refitFlops(neurons, 100));
+    expect(refitFlops(heads, 100)).toBe(0);
   });
 
   test('are refitted on inputs that hardly vary beside their mean', async () => {
