@@ -3,6 +3,7 @@
 // few steps that the curvature of the layer's inputs and outputs makes large, as long as samples that are held out gain.
 
 import type { EngineSession, FloatTensor } from '../engine/index.ts';
+import { InputError, UnsupportedModelError } from '../errors.ts';
 import {
   type GradientModel,
   gradientModel,
@@ -151,22 +152,25 @@ export interface Site {
   readonly gone: ReadonlyMap<string, readonly number[]>;
 }
 
+/** What comes of a refit. */
+export interface Refit {
+  /** Absent where a derivative is not known, samples are too few to hold some out, or these gain nothing. */
+  readonly refitted?: readonly Refitted[];
+  /** Why the engine does not run the derivatives. */
+  readonly refused?: string;
+}
+
 /**
  * Weights under which what the readers give comes closer to their target. Those of removed channels stay as they are.
  *
  * @param solved  the channels that stay, and the readers' weights
  * @param about  all that this depends on
- * @returns undefined where a derivative is not known, samples are too few to hold some out, or these gain nothing
  */
-export async function refitProducers(
-  site: Site,
-  solved: SolvedLayers,
-  about: object,
-): Promise<readonly Refitted[] | undefined> {
+export async function refitProducers(site: Site, solved: SolvedLayers, about: object): Promise<Refit> {
   const { opened, weighted, structure, producers, samples, run } = site;
   const maps = producers.map((map) => ({ ...map, m: (map.m / structure.groups) * solved.kept.length }));
   const weights = sum(maps.map(({ p, m }) => p * m));
-  if (!canSplit({ ...run.calibration, size: samples }) || weights > MOST_WEIGHTS) return undefined;
+  if (!canSplit({ ...run.calibration, size: samples }) || weights > MOST_WEIGHTS) return {};
   const whole = weighted.clone();
   for (const [i, map] of structure.consumers.entries())
     writeWeights(whole, map, solved.layers[i].W, solved.layers[i].bias);
@@ -178,19 +182,24 @@ export async function refitProducers(
   const readers = structure.consumers.flatMap(usesOf);
   const cut = new Set(structure.slices.map(({ node }) => node));
   const gradient = gradientModel(small, maps, readers, opened.info, cut);
-  if (!gradient) return undefined;
+  if (!gradient) return {};
   const pieces = await run.work.each('examples', about, (shard) => examplesOf(site, shard, gradient));
-  const { refitted } = await run.work.one(
+  return run.work.one(
     'producers',
     about,
-    async (): Promise<{ refitted?: Refitted[] }> => {
+    async (): Promise<Refit> => {
       const examples: Examples = { fit: [], heldOut: [] };
       for await (const { fit, heldOut } of inOrder(pieces, run.work)) {
         examples.fit.push(...fit);
         examples.heldOut.push(...heldOut);
       }
-      const isBetter = await descend(site, small, maps, gradient, examples);
-      if (!isBetter) return {};
+      try {
+        if (!(await descend(site, small, maps, gradient, examples))) return {};
+      } catch (error) {
+        // What engines say of models and of runs. The network itself has run: nothing but the derivatives is at fault.
+        if (!(error instanceof UnsupportedModelError || error instanceof InputError)) throw error;
+        return { refused: error.message };
+      }
       const found = producers.map((map, i) =>
         spread(whole, map, readWeights(small, maps[i]), structure, solved.kept),
       );
@@ -198,7 +207,6 @@ export async function refitProducers(
     },
     [pieces],
   );
-  return refitted;
 }
 
 /** Leaves the best weights in the small model, and says whether they are better than those of before. */

@@ -127,14 +127,18 @@ export function reportOf(
     macs: subject.macs === undefined ? undefined : { before: subject.macs, after: small.macs! },
     latencyMs,
     maxDifference,
-    layers: layers.map(({ structure, curve, relativeError = 0, ...layer }) => ({
+    layers: layers.map(({ structure, curve, relativeError = 0, refused: _, ...layer }) => ({
       ...layer,
       groups: structure.groups,
       macsSaved: saved(layer.name, layer.kept.length / structure.groups),
       relativeError,
       curve: curve && [...curve],
     })),
-    warnings: [...doubts, ...layers.flatMap(({ structure }) => fewRows(structure, calibration.size))],
+    warnings: [
+      ...doubts,
+      ...layers.flatMap(({ structure }) => fewRows(structure, calibration.size)),
+      ...layers.flatMap(unrefitted),
+    ],
     pinned: subject.pinned,
     notPrunable: subject.notPrunable,
     sizes,
@@ -162,6 +166,12 @@ function fewRows({ consumers }: Structure, samples: number): string[] {
       (layer) =>
         `layer "${layer.node}": ${layer.rows * samples} calibration rows for ${layer.p} inputs; ${samplesFor(layer)} samples or more fit better`,
     );
+}
+
+function unrefitted({ name, refused }: Pick<PrunedLayer, 'name' | 'refused'>): string[] {
+  return refused === undefined
+    ? []
+    : [`structure "${name}": the layers that make its channels are as they were: ${refused}`];
 }
 
 /** @param heldOut  as the search for the target measured it, on samples that it did not fit to */

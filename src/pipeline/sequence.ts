@@ -25,14 +25,17 @@ import { Frontiers } from './frontiers.ts';
 import { LineSums, type Lines, outputsOf, writeGain } from './gain.ts';
 import type { OpenedModel } from './open.ts';
 import type { Pass, Run } from './pass.ts';
-import { producersOf, type Refitted, refitProducers } from './producers.ts';
+import { producersOf, type Refit, refitProducers } from './producers.ts';
 import type { Named, Target } from './recipe.ts';
 import { addSums } from './shards.ts';
 import { collect, type Sums, valuesFor } from './statistics.ts';
 import { isFree, isInTiles, type PlacedStep, placed, plannedStep, type Step, stepsOf } from './steps.ts';
 import { inOrder, type Pieces } from './work.ts';
 
-export interface PrunedLayer extends Named, Pick<SolvedLayers, 'kept' | 'relativeError' | 'curve'> {
+export interface PrunedLayer
+  extends Named,
+    Pick<SolvedLayers, 'kept' | 'relativeError' | 'curve'>,
+    Pick<Refit, 'refused'> {
   readonly structure: Structure;
   /** λ of each consumer. */
   readonly damping: readonly number[];
@@ -199,10 +202,10 @@ function moveDense(walk: Walk, step: Step, following: PlacedStep | undefined): v
 function layerOf(
   part: Part,
   structure: Structure,
-  { kept, relativeError, curve, layers }: SolvedLayers,
+  { kept, relativeError, curve, layers, refused }: SolvedStep,
 ): PrunedLayer {
   const damping = layers.map((layer) => layer.damping);
-  return { ...part.named(structure), structure, kept, relativeError, curve, damping };
+  return { ...part.named(structure), structure, kept, relativeError, curve, damping, refused };
 }
 
 /** Refits a gain, as `solveStep` does a step. */
@@ -252,8 +255,8 @@ function withProducers(opened: OpenedModel, steps: readonly Step[]): Step[] {
 }
 
 /** A step's layers solved, and those before it that were refitted with them. */
-interface SolvedStep extends SolvedLayers {
-  readonly producers?: readonly Refitted[];
+interface SolvedStep extends SolvedLayers, Pick<Refit, 'refused'> {
+  readonly producers?: Refit['refitted'];
 }
 
 function writeSolved(weighted: Model, { maps, producers }: Step, solved: SolvedStep): void {
@@ -276,8 +279,8 @@ async function refitBoth(
   if (!structure || producers.length === 0) return solved;
   const ahead = (frontier: Frontier) => aheadOf(frontier, walk, step, following);
   const site = { ...walk, target: pass.target, structure, producers, ahead };
-  const refitted = await refitProducers(site, solved, about);
-  if (!refitted) return solved;
+  const { refitted, refused } = await refitProducers(site, solved, about);
+  if (!refitted) return { ...solved, refused };
   const both = { ...solved, producers: refitted };
   writeSolved(weighted, step, both);
   if (pass.target.blend === 0) return both;

@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import type { Engine } from '../../src/engine/index.ts';
+import { UnsupportedModelError } from '../../src/errors.ts';
 import { linearMaps, type Model, readModel, readWeights } from '../../src/graph/index.ts';
 import { iterableDataset } from '../../src/pipeline/data/index.ts';
 import { minimize } from '../../src/pipeline/lbfgs.ts';
@@ -201,6 +203,25 @@ describe('layers that make channels', () => {
       errors.push(outputError(dense, tensor(await outputs(written.model, unseen))));
     }
     expect(errors[0]).toBeLessThan(0.95 * errors[1]);
+  });
+
+  test('keep their weights where the engine refuses the derivatives, and the report says so', async () => {
+    const [bytes, data] = [fixtureBytes('fashion-mobilenet-v2'), await fashion('calib', 48)];
+    const own: Engine = {
+      ...engine,
+      load: async (model, external) => {
+        if (Buffer.from(model).includes('of the gradient')) throw new UnsupportedModelError('engine: no');
+        return engine.load(model, external);
+      },
+    };
+    const options = { keep: 0.5, target: 'dense', search: 'greedy' } as const;
+    const refused = await prune(bytes, data, { ...options, engine: own });
+    const without = await prune(bytes, data, { ...options, producers: false });
+    expect(refused.written.model).toEqual(without.written.model);
+    const [first] = refused.report.layers;
+    expect(refused.report.warnings).toContain(
+      `structure "${first.name}": the layers that make its channels are as they were: engine: no`,
+    );
   });
 
   test('keep their weights where the method, the recipe or too few samples say so', async () => {
