@@ -354,11 +354,6 @@ const graphs: Record<string, Graph> = {
       const [first, second] = b.nodes('Split', [x, b.integers([2, 4])], { axis: 1 }, { outputs: 2 });
       return b.node('Concat', [second, b.relu(first)], { axis: 1 }, { channels: 6 });
     },
-    'every second row and every third column': (b, x) =>
-      [2, 3].reduce((value, axis) => {
-        const [start, end, on, by] = [[axis - 2], [7], [axis], [axis]].map((it) => b.integers(it));
-        return b.node('Slice', [value, start, end, on, by]);
-      }, x),
     'pieces, from the front and from the end': (b, x) => {
       const part = (start: number, end: number, axis: number) =>
         b.node('Slice', [x, b.integers([start]), b.integers([end]), b.integers([axis])]);
