@@ -346,6 +346,12 @@ const graphs: Record<string, Graph> = {
     'zeros around an image': (b, x) => b.node('Pad', [x, b.integers([0, 0, 1, 0, 0, 0, 2, 1])]),
     'zeros around an image, computed': (b, x) =>
       b.node('Pad', [x, b.node('Mul', [b.integers([0, 0, 1, 0, 0, 0, 2, 1]), b.integers([1])])]),
+    'values around an image, mirrored and repeated': (b, x) => {
+      const more = b.node('Pad', [x, b.integers([0, 0, 2, 0, 0, 0, 1, 3])], { mode: 'reflect' });
+      return b.node('Pad', [more, b.integers([0, 0, 0, 1, 0, 0, 0, 2])], { mode: 'edge' });
+    },
+    'channels by those beside them': (b, x) =>
+      b.node('LRN', [x], { size: 3, alpha: { float: 0.7 }, beta: { float: 0.6 }, bias: { float: 0.8 } }),
     'a shape that is computed': (b, x) => {
       const rows = b.node('Reshape', [x, b.integers([0, 0, -1])]);
       return b.node('Reshape', [rows, b.node('Shape', [x])]);
@@ -364,6 +370,7 @@ const graphs: Record<string, Graph> = {
     'values between values': (b, x) => resize(b, x, [2, 2], 'linear', 'half_pixel'),
     'values between values, corners on corners': (b, x) =>
       resize(b, x, [2 / 3, 2], 'linear', 'align_corners'),
+    'values between values, by cubes': (b, x) => resize(b, x, [2, 1.5], 'cubic', 'half_pixel'),
     'values between values, fewer': (b, x) => resize(b, x, [1 / 3, 0.5], 'linear', 'pytorch_half_pixel'),
     'channels as positions': (b, x) => {
       const wide = b.node('Concat', [x, x], { axis: 1 }, { channels: 12 });
@@ -583,7 +590,7 @@ describe('gradients', () => {
 
   test('are not given where a derivative is not known, or one layer reads what another makes', async () => {
     const other = await opened(
-      (b) => b.conv(b.node('LRN', [b.conv(b.input([3, 9, 8]), 5, 3)], { size: 3 }), 4, 3),
+      (b) => b.conv(b.node('LpPool', [b.conv(b.input([3, 9, 8]), 5, 3)], { kernel_shape: [3, 3] }), 4, 3),
       IMAGE,
     );
     expect(

@@ -153,6 +153,7 @@ const GRADIENTS: Readonly<Record<string, GradientRule>> = {
   GroupNormalization: norms.groupNormalized,
   LayerNormalization: norms.layerNormalized,
   ...named(norms.rootNormalized, 'RMSNormalization SimplifiedLayerNormalization'),
+  LRN: norms.localNormalized,
   ...{ Softmax: norms.softmax, LogSoftmax: norms.logSoftmax },
   ...{ ReduceSum: reductions.total, ReduceL2: reductions.length },
   ...named(reductions.mean, 'ReduceMean GlobalAveragePool'),

@@ -62,7 +62,7 @@ interface Places {
 }
 
 /** The sum of a gradient's parts at each place of an axis, by gathering: not all opsets scatter sums. */
-function putBack(graph: Backward, x: string, gradient: string, { axis, places }: Places): string {
+export function putBack(graph: Backward, x: string, gradient: string, { axis, places }: Places): string {
   const dims = graph.dims(x)!;
   const parts = Array.from({ length: dims[axis] }, (): number[] => []);
   for (const [part, place] of places.entries()) parts[place].push(part);

@@ -94,6 +94,31 @@ const normalizedFrom =
 export const layerNormalized = normalizedFrom(true);
 export const rootNormalized = normalizedFrom(false);
 
+/** Each channel by those beside it: y = x·s^−β with s = k + α·mean(x²), so that it is δ·s^−β − 2αβ·x·mean(δ·y/s). */
+export const localNormalized: GradientRule = (graph, node, _, gradient) => {
+  const [[x], [y]] = [node.input, node.output];
+  const rank = graph.dims(x)?.length;
+  if (!rank) return undefined;
+  const size = attributeInt(node, 'size', 1);
+  const side = (size - 1) / 2; // engines take odd sizes only
+  const [alpha, beta] = [attributeFloat(node, 'alpha', 1e-4), attributeFloat(node, 'beta', 0.75)];
+  const others = (value: number) => new Array<number>(rank - 2).fill(value);
+  const mean = (value: string) => {
+    const pooled = graph.node('AveragePool', [graph.unsqueeze(value, [1])], {
+      kernel_shape: [size, ...others(1)],
+      pads: [side, ...others(0), side, ...others(0)],
+      count_include_pad: 1,
+    });
+    return graph.node('Reshape', [pooled, graph.node('Shape', [x])]);
+  };
+  const squares = graph.node('Mul', [mean(graph.node('Mul', [x, x])), graph.scalar(alpha)]);
+  const s = graph.node('Add', [squares, graph.scalar(attributeFloat(node, 'bias', 1))]);
+  const own = graph.node('Mul', [gradient, graph.node('Pow', [s, graph.scalar(-beta)])]);
+  const shares = mean(graph.node('Div', [graph.node('Mul', [gradient, y]), s]));
+  const along = graph.node('Mul', [graph.node('Mul', [x, shares]), graph.scalar(2 * alpha * beta)]);
+  return graph.node('Sub', [own, along]);
+};
+
 /** y·(δ − Σ y·δ) */
 export const softmax: GradientRule = (graph, node, _, gradient) => {
   const [y] = node.output;

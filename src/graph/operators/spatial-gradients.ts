@@ -1,9 +1,10 @@
 // The derivatives of operators that move windows over an image, or give it other extents.
 
 import { typeCode } from '../dtype.ts';
-import { attributeInt, attributeInts, attributeString } from '../node.ts';
+import { attributeFloat, attributeInt, attributeInts, attributeString } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import { elements, toFloat64 } from '../tensor.ts';
+import { elements, toFloat64, toIntegers } from '../tensor.ts';
+import { putBack } from './layout-gradients.ts';
 import type { Backward, GradientRule } from './operator.ts';
 
 /** How windows lie, in the attributes of ConvTranspose: it puts back what they read. */
@@ -82,16 +83,40 @@ export const maxPool: GradientRule = (graph, node, _, gradient) => {
   return shapedAs(graph, x, graph.node('ConvTranspose', [placed, copies], { ...windows }));
 };
 
-/** Constants around a value. A value that is cropped would need its gradient padded. */
+/** Constants around a value, or values of its own. One that is cropped would need its gradient padded. */
 export const padded: GradientRule = (graph, node, index, gradient) => {
   const [x, pads, , axes] = node.input;
   const [own, whole] = [x, node.output[0]].map((value) => graph.dims(value));
-  const isConstant = attributeString(node, 'mode', 'constant') === 'constant';
-  if (index !== 0 || !pads || axes || !isConstant) return undefined;
+  if (index !== 0 || !pads || axes) return undefined;
   if (!own || !whole?.every((extent, axis) => extent >= own[axis])) return undefined;
+  const mode = attributeString(node, 'mode', 'constant');
+  if (mode !== 'constant') return mirrored(graph, node, mode, gradient);
   const start = graph.node('Slice', [pads, graph.integers([0]), graph.integers([own.length])]);
   const end = graph.node('Add', [start, graph.node('Shape', [x])]);
   return graph.node('Slice', [gradient, start, end]);
+};
+
+/** Around a value are values of its own. */
+function mirrored(graph: Backward, node: NodeProto, mode: string, gradient: string): string | undefined {
+  const [x, pads] = node.input;
+  const placeOf = AROUND[mode];
+  const given = graph.constant(pads);
+  if (!placeOf || !given) return undefined;
+  const before = toIntegers(given);
+  const whole = graph.dims(node.output[0])!;
+  let back = gradient;
+  for (const [axis, extent] of graph.dims(x)!.entries()) {
+    if (extent === whole[axis]) continue;
+    const places = Array.from({ length: whole[axis] }, (_, at) => placeOf(at - before[axis], extent));
+    back = putBack(graph, x, back, { axis, places });
+  }
+  return back;
+}
+
+/** Which value stands at a place around others (https://onnx.ai/onnx/operators/onnx__Pad.html). */
+const AROUND: Readonly<Record<string, (at: number, extent: number) => number>> = {
+  reflect: (at, extent) => extent - 1 - Math.abs(extent - 1 - Math.abs(at)),
+  edge: (at, extent) => Math.min(Math.max(at, 0), extent - 1),
 };
 
 /** Of each axis y = A·x, so that the gradient is Aᵀ·g. */
@@ -119,14 +144,18 @@ function interpolation(node: NodeProto, input: number, output: number): Float32A
   const position = POSITIONS[attributeString(node, 'coordinate_transformation_mode', 'half_pixel')];
   const nearest = NEAREST[attributeString(node, 'nearest_mode', 'round_prefer_floor')];
   const mode = attributeString(node, 'mode', 'nearest');
-  const isOther = attributeInt(node, 'antialias', 0) !== 0 || !['nearest', 'linear'].includes(mode);
-  if (!position || !nearest || isOther) return undefined;
+  const isOther = attributeInt(node, 'antialias', 0) !== 0 || attributeInt(node, 'exclude_outside', 0) !== 0;
+  if (!position || !nearest || isOther || !['nearest', 'linear', 'cubic'].includes(mode)) return undefined;
   const A = new Float32Array(output * input);
   const inside = (at: number) => Math.min(Math.max(at, 0), input - 1);
   for (let i = 0; i < output; i++) {
     const at = position(i, input, output);
     if (mode === 'nearest') A[i * input + inside(nearest(at))] = 1;
-    else {
+    else if (mode === 'cubic') {
+      const slope = attributeFloat(node, 'cubic_coeff_a', -0.75);
+      for (let place = Math.floor(at) - 1; place <= Math.floor(at) + 2; place++)
+        A[i * input + inside(place)] += cubic(Math.abs(at - place), slope);
+    } else {
       const from = inside(at);
       const share = from - Math.floor(from);
       A[i * input + Math.floor(from)] += 1 - share;
@@ -134,6 +163,13 @@ function interpolation(node: NodeProto, input: number, output: number): Float32A
     }
   }
   return A;
+}
+
+/** The weight of a value at this distance (Keys' kernel). */
+function cubic(distance: number, a: number): number {
+  return distance <= 1
+    ? ((a + 2) * distance - (a + 3)) * distance ** 2 + 1
+    : ((distance - 5) * distance + 8) * distance * a - 4 * a;
 }
 
 /** Where a position of the output lies in the input (https://onnx.ai/onnx/operators/onnx__Resize.html). */
