@@ -14,6 +14,11 @@ import { readSafetensors } from '../support/safetensors.ts';
 import { osscar } from './osscar.ts';
 import { shared } from './shared.ts';
 
+interface ReportedLayer {
+  readonly kept: readonly number[];
+  readonly relativeError: number;
+}
+
 const out = mkdtempSync(join(tmpdir(), 'osscar-'));
 afterAll(() => rmSync(out, { recursive: true }));
 
@@ -21,15 +26,15 @@ describe.each([
   {
     name: 'opt-kjv',
     ...{ calib: 'kjv-train', text: 'kjv-test', dense: 18.0707 },
-    bounds: { 0.7: 20.4, 0.5: 24.5, 0.3: 33.5 },
+    bounds: { 0.7: 20.3, 0.5: 23.3, 0.3: 31 },
     // what auto chooses at these sizes
     targets: { 0.7: 'residual:0.75', 0.5: 'residual:0.75', 0.3: 'residual' },
   },
   {
     name: 'stories260k',
     ...{ calib: 'tinystories-calib', text: 'tinystories-test', dense: 5.8414 },
-    bounds: { 0.7: 10.2, 0.5: 17.7, 0.3: 35 },
-    targets: { 0.7: 'residual:0.5', 0.5: 'residual', 0.3: 'residual:0.25' },
+    bounds: { 0.7: 9.7, 0.5: 16.6, 0.3: 27 },
+    targets: { 0.7: 'residual:0.5', 0.5: 'residual', 0.3: 'residual' },
   },
 ])('$name', ({ name, calib, text, dense, bounds, targets }) => {
   const folder = shared(`models/${name}`);
@@ -80,10 +85,15 @@ describe.each([
       ...([shared(`models/${name}-torch.onnx`), 0.5, `${kind}:${blend}`, join(out, `${name}.onnx`)] as const),
       ...['--tokenizer', folder],
     );
-    const kept = [report].flatMap(({ layers }: { layers: { kept: number[] }[] }) =>
-      layers.map((it) => it.kept),
-    );
-    expect(graph.layers.map((layer: { kept: number[] }) => layer.kept)).toEqual(kept);
+    // The two graphs round differently, so that of supports that are as good as each other another one may be found.
+    expect(graph.layers).toHaveLength(report.layers.length);
+    for (const [i, { kept, relativeError }] of (graph.layers as ReportedLayer[]).entries()) {
+      const other: ReportedLayer = report.layers[i];
+      expect(Math.abs(relativeError / other.relativeError - 1), `layer ${i}`).toBeLessThan(1e-3);
+      const both = kept.filter((group) => other.kept.includes(group));
+      expect(both.length / kept.length, `layer ${i}`).toBeGreaterThan(0.9);
+    }
+    expect(Math.abs(graph.metric.after / report.metric.after - 1)).toBeLessThan(0.02);
     console.log(`${name}-torch.onnx, keep 0.5: ${graph.metric.after}`);
     expect(graph.metric.after).toBeLessThan(bounds[0.5]);
   });
