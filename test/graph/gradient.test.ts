@@ -16,6 +16,7 @@ import { batchAxesOf } from '../../src/pipeline/shapes.ts';
 import { sourceOf } from '../architectures/source.ts';
 import { tinyWeights, uniformSizes, VARIANTS } from '../architectures/tiny.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { attend, merge, split } from './attention-graphs.ts';
 import { allValues, randomTokens, randomValue, run, shapesOf, shapesOfFeeds } from './running.ts';
 
 const IMAGE = [2, 3, 9, 8];
@@ -61,16 +62,10 @@ function ofRows(builds: Record<string, Build>, more: Partial<Graph> = {}): Recor
 const mapValues = <T, U>(values: Record<string, T>, to: (value: T) => U): Record<string, U> =>
   Object.fromEntries(Object.entries(values).map(([name, value]) => [name, to(value)]));
 
-/** (n, t, h·dh) as (n, h, t, dh). */
-function headsOf(b: OnnxBuilder, x: string, count: number): string {
-  return b.node('Transpose', [b.reshape(x, [0, 0, count, -1])], { perm: [0, 2, 1, 3] });
-}
-
-/** Attention of queries, keys and values (n, h, t, dh). */
-function attend(b: OnnxBuilder, [queries, keys, values]: readonly string[], features = 8) {
-  const scores = b.node('MatMul', [queries, b.node('Transpose', [keys], { perm: [0, 1, 3, 2] })]);
-  const weights = b.node('Softmax', [b.add(scores, b.weight([1, 1, 5, 5], 2))], { axis: 3 });
-  return merged(b, b.node('MatMul', [weights, values]), features);
+/** Attention of queries, keys and values (n, h, t, dh), with something added to the scores. */
+function attention(b: OnnxBuilder, [queries, keys, values]: readonly string[], features = 8) {
+  const more = (scores: string) => b.add(scores, b.weight([1, 1, 5, 5], 2));
+  return merge(b, attend(b, queries, keys, values, more), features);
 }
 
 /** Over axes that keep an extent of 1; they are an input since opset 18, of ReduceSum since 13. */
@@ -79,11 +74,6 @@ function reduce(b: OnnxBuilder, opset: number, opType: string, x: string, axes: 
   return isInput
     ? b.node(opType, [x, b.integers(axes)], { keepdims })
     : b.node(opType, [x], { axes, keepdims });
-}
-
-/** (n, h, t, dh) as (n, t, h·dh). */
-function merged(b: OnnxBuilder, x: string, features = 8) {
-  return b.reshape(b.node('Transpose', [x], { perm: [0, 2, 1, 3] }), [0, 0, -1], features);
 }
 
 function resize(
@@ -164,8 +154,8 @@ const graphs: Record<string, Graph> = {
     opsets: OPSETS,
     build: (b) => {
       const x = b.sequence(6);
-      const qkv = [0, 1, 2].map(() => headsOf(b, b.matmul(x, 8), 2));
-      return b.matmul(attend(b, qkv), 4);
+      const qkv = [0, 1, 2].map(() => split(b, b.matmul(x, 8), 2, 4));
+      return b.matmul(attention(b, qkv), 4);
     },
   },
   'attention to heads that several share': {
@@ -178,9 +168,9 @@ const graphs: Record<string, Graph> = {
         const apart = b.reshape(value, [0, 2, 1, 5, 2]);
         return b.reshape(b.node('Expand', [apart, b.integers([1, 1, 2, 1, 1])]), [0, 4, 5, 2]);
       };
-      const queries = headsOf(b, b.matmul(x, 8), 4);
-      const others = [0, 1].map(() => repeated(headsOf(b, b.matmul(x, 4), 2)));
-      return b.matmul(attend(b, [queries, ...others]), 4);
+      const queries = split(b, b.matmul(x, 8), 4, 2);
+      const others = [0, 1].map(() => repeated(split(b, b.matmul(x, 4), 2, 2)));
+      return b.matmul(attention(b, [queries, ...others]), 4);
     },
   },
   'attention to a head that all share': {
@@ -188,8 +178,8 @@ const graphs: Record<string, Graph> = {
     producers: 3,
     build: (b) => {
       const x = b.sequence(6);
-      const qkv = [8, 2, 2].map((width) => headsOf(b, b.matmul(x, width), width / 2));
-      return b.matmul(attend(b, qkv), 4);
+      const qkv = [8, 2, 2].map((width) => split(b, b.matmul(x, width), width / 2, 2));
+      return b.matmul(attention(b, qkv), 4);
     },
   },
   ...ofRows({
@@ -207,37 +197,26 @@ const graphs: Record<string, Graph> = {
       const once = b.node('Transpose', [b.node('Concat', [first, last], { axis: 0 })], {
         perm: [1, 3, 0, 2, 4],
       });
-      return b.node('Concat', [attend(b, qkv, 2), b.reshape(once, [0, 0, -1])], { axis: 2 }, { channels: 6 });
+      return b.node(
+        'Concat',
+        [attention(b, qkv, 2), b.reshape(once, [0, 0, -1])],
+        { axis: 2 },
+        { channels: 6 },
+      );
     },
     'copies side by side': (b, x) => b.node('Tile', [x, b.integers([1, 2, 3])], {}, { channels: 24 }),
-    'pieces of several axes': (b, x) =>
-      b.node(
-        'Slice',
-        [
-          x,
-          ...[
-            [1, -6],
-            [-1, 7],
-            [1, -1],
-          ].map((it) => b.integers(it)),
-        ],
-        {},
-        { channels: 5 },
-      ),
+    'pieces of several axes': (b, x) => {
+      const [starts, ends, axes] = [b.integers([1, -6]), b.integers([-1, 7]), b.integers([1, -1])];
+      return b.node('Slice', [x, starts, ends, axes], {}, { channels: 5 });
+    },
     'pieces of the first axes, and bounds of 32 bits': (b, x) => {
-      const part = b.node('Slice', [
-        x,
-        ...[
-          [0, 1],
-          [9, 4],
-        ].map((it) => b.integers(it)),
-      ]);
-      const bounds = [[-6], [100], [2]].map((it) => b.integers(it, 'int32'));
+      const part = b.node('Slice', [x, b.integers([0, 1]), b.integers([9, 4])]);
+      const bounds = [-6, 100, 2].map((it) => b.integers([it], 'int32'));
       return b.node('Slice', [part, ...bounds], {}, { channels: 6 });
     },
     'every second row, and features from behind': (b, x) => {
-      const rows = b.node('Slice', [x, ...[[1], [100], [1], [2]].map((it) => b.integers(it))]);
-      const bounds = [[-2], [-100], [-1], [-2]].map((it) => b.integers(it));
+      const rows = b.node('Slice', [x, ...[1, 100, 1, 2].map((it) => b.integers([it]))]);
+      const bounds = [-2, -100, -1, -2].map((it) => b.integers([it]));
       return b.node('Slice', [rows, ...bounds], {}, { channels: 4 });
     },
     'one or the other, by constants and by what is made': (b, x) => {
@@ -286,9 +265,9 @@ const graphs: Record<string, Graph> = {
   ...ofRows(
     {
       'products by letters': (b, x) => {
-        const [left, right] = [headsOf(b, x, 2), headsOf(b, b.node('Tanh', [x]), 2)];
+        const [left, right] = [split(b, x, 2, 4), split(b, b.node('Tanh', [x]), 2, 4)];
         const scores = b.node('Einsum', [left, right], { equation: 'bhid,bhjd->bhij' });
-        return merged(b, b.node('Einsum', [scores, right], { equation: 'bhij, bhjd -> bhid' }));
+        return merge(b, b.node('Einsum', [scores, right], { equation: 'bhij, bhjd -> bhid' }), 8);
       },
     },
     { opsets: [12, 17, 21] },
@@ -320,8 +299,8 @@ const graphs: Record<string, Graph> = {
   ...ofRows({
     'constants times rows, one for all and by head': (b, x) => {
       const mixed = b.node('MatMul', [b.weight([5, 5], 0.5), x]);
-      const heads = b.node('MatMul', [headsOf(b, mixed, 4), b.weight([4, 2, 2], 0.5)]);
-      return merged(b, b.node('MatMul', [b.weight([4, 5, 5], 0.5), heads]));
+      const heads = b.node('MatMul', [split(b, mixed, 4, 2), b.weight([4, 2, 2], 0.5)]);
+      return merge(b, b.node('MatMul', [b.weight([4, 5, 5], 0.5), heads]), 8);
     },
   }),
   ...ofRows(

@@ -6,6 +6,7 @@ import { iterableDataset } from '../../src/pipeline/data/index.ts';
 import { minimize } from '../../src/pipeline/lbfgs.ts';
 import { openModel } from '../../src/pipeline/open.ts';
 import { producersOf, refitFlops, sampleStep } from '../../src/pipeline/producers.ts';
+import { attend, merge, split } from '../graph/attention-graphs.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { outputError } from '../support/output-error.ts';
 import { engine, fashion, fixtureBytes, openFixture, outputs, prune } from './fixtures.ts';
@@ -102,24 +103,22 @@ describe('layers that make channels', () => {
     expect(changed.length).toBeGreaterThan(8 * 25 - 10);
   });
 
-  /** (n, t, 4·8) as (n, 4, t, 8). */
-  const split = (b: OnnxBuilder, x: string, heads = 4) =>
-    b.node('Transpose', [b.reshape(x, [0, 0, heads, 8])], { perm: [0, 2, 1, 3] });
-
   /** Attention of rows of an image by queries, keys and values (n, h, t, dh), with two layers behind it. */
   function attending(of: (b: OnnxBuilder, x: string) => readonly string[]): Uint8Array {
     const b = new OnnxBuilder({ seed: 4 });
     const x = b.reshape(b.input([1, 28, 28]), [0, 28, 28], 28);
     const [queries, keys, values] = of(b, x);
-    const scores = b.node('MatMul', [queries, b.node('Transpose', [keys], { perm: [0, 1, 3, 2] })]);
-    const weights = b.node('Softmax', [b.mul(scores, b.floats([0.1], []))], { axis: 3 });
-    const read = b.node('MatMul', [weights, values]);
-    const y = b.matmul(b.reshape(b.node('Transpose', [read], { perm: [0, 2, 1, 3] }), [0, 0, 32], 32), 12);
+    const read = attend(b, queries, keys, values, (scores) => b.mul(scores, b.floats([0.1], [])));
+    const y = b.matmul(merge(b, read, 32), 12);
     return b.output(b.matmul(b.relu(y), 5)).build();
   }
 
   test.each<[string, (b: OnnxBuilder, x: string) => readonly string[], number[]]>([
-    ['three layers', (b, x) => Array.from({ length: 3 }, () => split(b, b.matmul(x, 32))), [32, 32, 32]],
+    [
+      'three layers',
+      (b, x) => Array.from({ length: 3 }, () => split(b, b.matmul(x, 32), 4, 8)),
+      [32, 32, 32],
+    ],
     [
       'one layer',
       (b, x) => {
@@ -129,7 +128,7 @@ describe('layers that make channels', () => {
           { axis: 2 },
           { outputs: 3 },
         );
-        return parts.map((part) => split(b, part));
+        return parts.map((part) => split(b, part, 4, 8));
       },
       [96],
     ],

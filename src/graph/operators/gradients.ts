@@ -208,6 +208,11 @@ function bell(graph: Backward, x: string, a: number, c: number): string {
   return graph.node('Mul', [graph.node('Exp', [exponent]), graph.scalar(c)]);
 }
 
+export function integersOf(graph: Backward, value: string): number[] | undefined {
+  const tensor = graph.constant(value);
+  return tensor && toIntegers(tensor);
+}
+
 /** All of them from one on. */
 export function axesFrom(first: number, rank: number): number[] {
   return Array.from({ length: rank - first }, (_, i) => first + i);

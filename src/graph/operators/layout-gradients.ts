@@ -4,8 +4,7 @@ import { typeCode } from '../dtype.ts';
 import { attributeInt, transposeOrder } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { wrapAxis } from '../propagation.ts';
-import { toIntegers } from '../tensor.ts';
-import { axesFrom, summed } from './gradients.ts';
+import { axesFrom, integersOf, summed } from './gradients.ts';
 import type { Backward, GradientRule } from './operator.ts';
 
 /** y = x, or the same values in another shape. */
@@ -122,11 +121,6 @@ function firstOf(graph: Backward, { input: [x, starts] }: NodeProto, i: number, 
   const start = graph.node('Cast', [own], { to: typeCode('int64') });
   const isFromEnd = graph.node('Less', [start, graph.integers([0])]);
   return graph.node('Where', [isFromEnd, graph.node('Add', [start, graph.size(x, axis)]), start]);
-}
-
-function integersOf(graph: Backward, value: string): number[] | undefined {
-  const tensor = graph.constant(value);
-  return tensor && toIntegers(tensor);
 }
 
 /** Zeros before and behind a gradient, for it to be that of a value with more along an axis. */

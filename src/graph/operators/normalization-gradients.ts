@@ -8,15 +8,16 @@ import { axesFrom } from './gradients.ts';
 import { softmaxAxes } from './normalization.ts';
 import type { Backward, GradientRule } from './operator.ts';
 
+const epsilonOf = (node: NodeProto) => attributeFloat(node, 'epsilon', 1e-5);
+
 /** Each channel times γ / √(σ² + ε). */
 export const normalized: GradientRule = (graph, node, index, gradient) => {
   const [x, gamma, , , variance] = node.input;
   const [scale, spread] = [graph.constant(gamma), graph.constant(variance)];
   const rank = graph.dims(x)?.length;
   if (index !== 0 || !scale || !spread || !rank) return undefined;
-  const epsilon = attributeFloat(node, 'epsilon', 1e-5);
   const variances = toFloat64(spread);
-  const factors = toFloat64(scale).map((value, j) => value / Math.sqrt(variances[j] + epsilon));
+  const factors = toFloat64(scale).map((value, j) => value / Math.sqrt(variances[j] + epsilonOf(node)));
   const dims = [factors.length, ...new Array(rank - 2).fill(1)];
   return graph.node('Mul', [gradient, graph.floats(Float32Array.from(factors), dims)]);
 };
@@ -45,8 +46,6 @@ function standardized(
   const along = graph.node('Mul', [y, mean(graph.node('Mul', [gradient, y]))]);
   return graph.node('Div', [graph.node('Sub', [less(gradient), along]), deviation]);
 }
-
-const epsilonOf = (node: NodeProto) => attributeFloat(node, 'epsilon', 1e-5);
 
 /** Of the positions of each channel. */
 export const instanceNormalized: GradientRule = (graph, node, index, gradient) => {

@@ -3,8 +3,7 @@
 import { attributeInt, attributeInts } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { wrapAxis } from '../propagation.ts';
-import { toIntegers } from '../tensor.ts';
-import { asFloats, axesFrom } from './gradients.ts';
+import { asFloats, axesFrom, integersOf } from './gradients.ts';
 import type { Backward, GradientRule } from './operator.ts';
 
 /** Of a node that reduces `x` to `y` along some axes, `y` and the gradient with extents of 1 there. */
@@ -31,8 +30,7 @@ function axesOf(graph: Backward, node: NodeProto): number[] | undefined {
   const rank = graph.dims(x)?.length;
   if (!rank) return undefined;
   if (node.opType.startsWith('Global')) return axesFrom(2, rank);
-  const tensor = named ? graph.constant(named) : undefined;
-  const given = named ? tensor && toIntegers(tensor) : attributeInts(node, 'axes');
+  const given = named ? integersOf(graph, named) : attributeInts(node, 'axes');
   return given?.map((axis) => wrapAxis(axis, rank));
 }
 

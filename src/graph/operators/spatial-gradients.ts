@@ -1,9 +1,9 @@
 // The derivatives of operators that move windows over an image, or give it other extents.
 
-import { typeCode } from '../dtype.ts';
 import { attributeFloat, attributeInt, attributeInts, attributeString } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import { elements, toFloat64, toIntegers } from '../tensor.ts';
+import { elements, toFloat64 } from '../tensor.ts';
+import { asFloats, integersOf } from './gradients.ts';
 import { putBack } from './layout-gradients.ts';
 import type { Backward, GradientRule } from './operator.ts';
 
@@ -77,7 +77,7 @@ export const maxPool: GradientRule = (graph, node, _, gradient) => {
   const { strides, dilations, pads } = windows;
   const read = graph.node('Conv', [planes(graph, x, input), copies], { strides, dilations, pads });
   const isLargest = graph.node('Equal', [read, planes(graph, node.output[0], output)]);
-  const mask = graph.node('Cast', [isLargest], { to: typeCode('float32') });
+  const mask = asFloats(graph, isLargest);
   const share = graph.node('Div', [planes(graph, gradient, output), graph.sum(mask, [1], true)]);
   const placed = graph.node('Mul', [mask, share]);
   return shapedAs(graph, x, graph.node('ConvTranspose', [placed, copies], { ...windows }));
@@ -100,9 +100,8 @@ export const padded: GradientRule = (graph, node, index, gradient) => {
 function mirrored(graph: Backward, node: NodeProto, mode: string, gradient: string): string | undefined {
   const [x, pads] = node.input;
   const placeOf = AROUND[mode];
-  const given = graph.constant(pads);
-  if (!placeOf || !given) return undefined;
-  const before = toIntegers(given);
+  const before = integersOf(graph, pads);
+  if (!placeOf || !before) return undefined;
   const whole = graph.dims(node.output[0])!;
   let back = gradient;
   for (const [axis, extent] of graph.dims(x)!.entries()) {
