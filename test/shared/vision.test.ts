@@ -48,13 +48,10 @@ describe('mobilenet-v1-imagenet', () => {
   const data = shared('data/imagenet-sample/test');
   const labels = join(data, 'labels.csv');
 
-  test.each([
-    { keep: 0.85, atLeast: 0.6, threads: 1 },
-    { keep: 0.75, atLeast: 0.43, threads: 2 }, // the last that runs, when a core is free
-  ])('keeps $atLeast at $keep, with fewer weights and operations', async ({ keep, atLeast, threads }) => {
+  test('keeps 0.43 at 0.75, with fewer weights and operations', async () => {
+    const keep = 0.75;
     const file = join(out, `mobilenet-${keep}.onnx`);
-    const work = ['--work', join(out, 'mobilenet')];
-    const how = ['--keep', `${keep}`, '--threads', `${threads}`, '-o', file, ...work];
+    const how = ['--keep', `${keep}`, '-o', file];
     const report = await osscar(
       'prune',
       model,
@@ -69,13 +66,12 @@ describe('mobilenet-v1-imagenet', () => {
       `mobilenet-v1-imagenet, keep ${keep}: ${after}, ${JSON.stringify(report.target.chosen)}, latency ${JSON.stringify(report.latencyMs)}, ${report.seconds.toFixed(1)} s`,
     );
     expect(samples).toBe(250);
-    expect(after).toBeGreaterThanOrEqual(atLeast);
+    expect(after).toBeGreaterThanOrEqual(0.43);
     expect(report.maxDifference).toBeLessThan(1e-3);
     // Weights go with the square of the width, but for the first layer's input and the classifier's output.
     expect(statSync(file).size).toBeLessThan(16_909_367 * (keep ** 2 + 0.15));
     expect(statSync(file).size).toBe(report.bytes.after);
     expect(report.macs.after).toBeLessThan(keep * report.macs.before);
-    if (keep === 0.75)
-      expect(await osscar('eval', file, '--data', data, '--labels', labels)).toMatchObject({ value: after });
+    expect(await osscar('eval', file, '--data', data, '--labels', labels)).toMatchObject({ value: after });
   });
 });
