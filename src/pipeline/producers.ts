@@ -14,7 +14,6 @@ import {
   type Model,
   readWeights,
   rowsOf,
-  type Slice,
   type Structure,
   shrink,
   sum,
@@ -68,8 +67,8 @@ const ROUNDING = 1e-5;
 const LEAST_POWER = 1e-3;
 
 /**
- * The layers of which all that they make is a structure's channels, and that come before all that reads these. One behind, as the last
- * of a gate that is made of the channels themselves, keeps its weights.
+ * The layers that make a structure's channels, and come before all that reads these. One behind, as the last of a gate that is made of
+ * the channels themselves, keeps its weights.
  */
 export function producersOf({ model, info }: OpenedModel, structure: Structure): LinearMap[] {
   const { isResidual, producers, consumers } = structure;
@@ -88,18 +87,30 @@ export function producersOf({ model, info }: OpenedModel, structure: Structure):
     // Gradients by weights are of convolutions in the plane.
     const isOther = map?.conv?.inputDilations || map?.conv?.depth;
     if (!map || isOther || info.unreached?.has(map.input) || !isApart(map.input)) return [];
-    const isAll = sum(blocksOf(structure, node).map(({ block }) => block)) * structure.groups === map.m;
     const { weight, bias } = weightTensors(model, map);
     const isOwn = [weight, bias].every(
       (it) => !it || (it.type === 'float32' && model.uses(it.name).length === 1),
     );
-    return isAll && isOwn ? [map] : [];
+    return isOwn ? [map] : [];
   });
 }
 
-/** Where a layer's outputs are the structure's channels: of one that makes queries, keys and values, each of them. */
-function blocksOf({ slices }: Structure, node: string): Slice[] {
-  return slices.filter((slice) => slice.node === node && slice.input === 1);
+/** A layer that makes channels, as it is in the network without those that go. */
+interface Maker extends LinearMap {
+  /** Its outputs, as they were numbered. */
+  readonly columns: readonly number[];
+  /** Those that are no channels of the structure, as they are numbered now: their weights stay as they are. */
+  readonly fixed: ReadonlySet<number>;
+}
+
+function makerOf(map: LinearMap, { slices, groups }: Structure, kept: readonly number[]): Maker {
+  // Of a layer that makes queries, keys and values there are three.
+  const blocks = slices.filter(({ node, input }) => node === map.node && input === 1);
+  const channels = new Set(rowsOf({ blocks }, [...Array(groups).keys()]));
+  const staying = new Set(rowsOf({ blocks }, kept));
+  const columns = [...Array(map.m).keys()].filter((j) => !channels.has(j) || staying.has(j));
+  const fixed = new Set(columns.flatMap((column, j) => (channels.has(column) ? [] : [j])));
+  return { ...map, m: columns.length, columns, fixed };
 }
 
 /**
@@ -168,7 +179,7 @@ export interface Refit {
  */
 export async function refitProducers(site: Site, solved: SolvedLayers, about: object): Promise<Refit> {
   const { opened, weighted, structure, producers, samples, run } = site;
-  const maps = producers.map((map) => ({ ...map, m: (map.m / structure.groups) * solved.kept.length }));
+  const maps = producers.map((map) => makerOf(map, structure, solved.kept));
   const weights = sum(maps.map(({ p, m }) => p * m));
   if (!canSplit({ ...run.calibration, size: samples }) || weights > MOST_WEIGHTS) return {};
   const whole = weighted.clone();
@@ -200,10 +211,7 @@ export async function refitProducers(site: Site, solved: SolvedLayers, about: ob
         if (!(error instanceof UnsupportedModelError || error instanceof InputError)) throw error;
         return { refused: error.message };
       }
-      const found = producers.map((map, i) =>
-        spread(whole, map, readWeights(small, maps[i]), structure, solved.kept),
-      );
-      return { refitted: found };
+      return { refitted: producers.map((map, i) => spread(whole, map, small, maps[i])) };
     },
     [pieces],
   );
@@ -213,7 +221,7 @@ export async function refitProducers(site: Site, solved: SolvedLayers, about: ob
 async function descend(
   site: Site,
   small: Model,
-  maps: readonly LinearMap[],
+  maps: readonly Maker[],
   gradient: GradientModel,
   examples: Examples,
 ): Promise<boolean> {
@@ -229,24 +237,16 @@ async function descend(
   }
 }
 
-/** A layer's weights with the columns of kept channels replaced. */
-function spread(
-  whole: Model,
-  map: LinearMap,
-  refitted: ReturnType<typeof readWeights>,
-  structure: Structure,
-  kept: readonly number[],
-): Refitted {
+/** A layer's weights with the columns of channels that stay replaced. */
+function spread(whole: Model, map: LinearMap, small: Model, maker: Maker): Refitted {
   const dense = readWeights(whole, map);
-  const columns = rowsOf({ blocks: blocksOf(structure, map.node) }, kept).sort((a, b) => a - b);
+  const refitted = readWeights(small, maker);
   const W = Float64Array.from(dense.W);
-  for (let row = 0; row < map.p; row++) {
-    columns.forEach((column, j) => {
-      W[row * map.m + column] = refitted.W[row * columns.length + j];
-    });
-  }
   const bias = dense.bias && Float64Array.from(dense.bias);
-  if (bias) for (const [j, column] of columns.entries()) bias[column] = refitted.bias![j];
+  for (const [j, column] of maker.columns.entries()) {
+    for (let row = 0; row < map.p; row++) W[row * map.m + column] = refitted.W[row * maker.m + j];
+    if (bias) bias[column] = refitted.bias![j];
+  }
   return { node: map.node, W, bias };
 }
 
@@ -369,7 +369,7 @@ interface Sessions {
 /** Goes downhill in the weights of layers, all of them one vector: W, p × m, and what the layer gives of its mean input. */
 class Descent {
   readonly #model: Model;
-  readonly #maps: readonly LinearMap[];
+  readonly #maps: readonly Maker[];
   readonly #gradient: GradientModel;
   readonly #sessions: Sessions;
   readonly #examples: Examples;
@@ -380,7 +380,7 @@ class Descent {
 
   constructor(
     model: Model,
-    maps: readonly LinearMap[],
+    maps: readonly Maker[],
     gradient: GradientModel,
     sessions: Sessions,
     examples: Examples,
@@ -456,6 +456,10 @@ class Descent {
       const { mean, gone } = this.#metrics[i];
       forEach(map, (row, j, at) => (W[at] -= mean[row] * bias[j]));
       for (const row of gone) W.fill(0, row * map.m, (row + 1) * map.m);
+      for (const j of map.fixed) {
+        for (let at = j; at < W.length; at += map.m) W[at] = 0;
+        bias[j] = 0;
+      }
       return { W, centre: bias };
     });
     return { value: value / 2, gradient };
@@ -514,7 +518,7 @@ class Descent {
   }
 
   #joined(
-    part: (map: LinearMap, i: number) => { W: ArrayLike<number>; centre: ArrayLike<number> },
+    part: (map: Maker, i: number) => { W: ArrayLike<number>; centre: ArrayLike<number> },
   ): Float64Array {
     const result = new Float64Array(sum(this.#maps.map(({ p, m }) => (p + 1) * m)));
     let at = 0;

@@ -57,7 +57,7 @@ async function weightsOf(
 }
 
 describe('layers that make channels', () => {
-  test('are found where all that they make is those', async () => {
+  test('are found, but for those of residual streams', async () => {
     const opened = await openFixture('fashion-resnet');
     const { structures } = opened.analysis;
     const found = structures.filter((it) => it.prunable).map((it) => producersOf(opened, it));
@@ -101,6 +101,30 @@ describe('layers that make channels', () => {
     expect(report.maxDifference).toBeLessThan(1e-3);
     const changed = (await weightsOf(written.model, opened, node)).filter((value) => !own.has(value));
     expect(changed.length).toBeGreaterThan(8 * 25 - 10);
+  });
+
+  test('keep what they make besides', async () => {
+    const b = new OnnxBuilder({ seed: 5 });
+    const made = b.relu(b.conv(b.input([1, 28, 28]), 16, 5));
+    const [x, other] = b.nodes('Split', [made], { axis: 1 }, { outputs: 2, channels: 8 });
+    const both = b.node('Concat', [x, other], { axis: 1 }, { channels: 16 });
+    const y = b.gemm(b.flatten(b.globalAveragePool(b.relu(b.conv(both, 12, 3)))), 5);
+    const z = b.flatten(b.globalAveragePool(other));
+    const bytes = b.output(b.node('Concat', [y, z], { axis: 1 }, { channels: 13 })).build();
+    const opened = await openModel(bytes, { engine });
+    const structure = opened.analysis.structures.find(({ groups }) => groups === 8)!;
+    const [{ node, p }] = producersOf(opened, structure);
+    const options = { keep: 0.5, target: 'dense', search: 'greedy', correct: false } as const;
+    const { written, report } = await prune(bytes, await fashion('calib', 96), options);
+    expect(report.maxDifference).toBeLessThan(1e-3);
+    const { kept } = report.layers.find(({ groups }) => groups === 8)!;
+    const before = await weightsOf(opened.model, opened, node);
+    const after = await weightsOf(written.model, opened, node);
+    expect(after).toHaveLength(p * 12);
+    for (const [j, column] of [...kept, 8, 9, 10, 11, 12, 13, 14, 15].entries()) {
+      const isSame = Array.from({ length: p }, (_, row) => after[row * 12 + j] === before[row * 16 + column]);
+      expect(new Set(isSame), `column ${column}`).toEqual(new Set([column >= 8]));
+    }
   });
 
   /** Attention of rows of an image by queries, keys and values (n, h, t, dh), with two layers behind it. */
