@@ -1,13 +1,6 @@
 // The folder of a language model or an encoder in Hugging Face's layout for the pipeline: embedding, blocks and head.
 
-import {
-  type BlockSizes,
-  describe,
-  headGroups,
-  headsOf,
-  type LanguageModel,
-  type SizesRecord,
-} from '../checkpoint/architectures/index.ts';
+import { describe, type LanguageModel, type SizesRecord } from '../checkpoint/architectures/index.ts';
 import {
   type Checkpoint,
   CheckpointWriter,
@@ -24,18 +17,16 @@ import type { Engine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { elements, type Model, sum, type Term, toFloat32 } from '../graph/index.ts';
 import { limits } from '../limits.ts';
-import { refits } from '../solve/index.ts';
 import type { SizeKind } from './budget.ts';
 import type { Chain, Part } from './chain.ts';
 import type { Dataset } from './data/index.ts';
+import { describedSubject, languageTerms, named, sizesAfter } from './described.ts';
 import { isTokenMask, type ModelInput } from './inputs.ts';
 import { loadableRecipe } from './loadable.ts';
 import type { FileOptions } from './onnx.ts';
 import { declaredInput, type OpenedModel, openParsed } from './open.ts';
-import type { Profile } from './plan.ts';
-import type { Named, Prunable, Recipe, Sizes } from './recipe.ts';
+import type { Named, Recipe, Sizes } from './recipe.ts';
 import { shrunk } from './sequence.ts';
-import type { PlannedStep } from './steps.ts';
 import type { Part as Hashable } from './store/hash.ts';
 import { PRUNING, provenanceText, type Subject, type Writer } from './subject.ts';
 import {
@@ -135,28 +126,6 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
   };
 }
 
-/** As much of it as config.json says: bytes as if each parameter had one. */
-export function describedSubject(language: LanguageModel): Pick<Subject, 'structures' | 'terms' | 'profile'> {
-  return {
-    structures: structuresOf(language),
-    terms: (of, sample) => languageTerms(language, of === 'bytes' ? 'params' : of, language.tokensOf(sample)),
-    profile: (recipe, sizes, sample) => languageProfile(language, recipe, sizes, language.tokensOf(sample)),
-  };
-}
-
-/** What ratios and reports call the structures of a block. */
-function named(block: number, kind: Named['kind'], layer = ''): Named {
-  return { name: `${block}.${kind === 'head' ? 'heads' : 'mlp'}`, layer, kind };
-}
-
-/** Groups of heads and neurons of every block. */
-export function structuresOf({ sizes }: LanguageModel): Prunable[] {
-  return sizes.flatMap((size, i) => [
-    { ...named(i, 'head'), groups: headGroups(size) },
-    { ...named(i, 'channel'), groups: size.ffn },
-  ]);
-}
-
 /**
  * What samples are to the model.
  *
@@ -249,39 +218,6 @@ function termsOf({ checkpoint, language }: OpenedLanguageModel, of: SizeKind, le
   return terms.map(({ value, of }) => ({ value: value * bytesPer, of }));
 }
 
-/**
- * Sizes are linear in the groups of every block: what one of them counts is the difference that it makes.
- *
- * @param length  tokens of a window or an image, whose multiply-adds are counted
- * @param checkpoint  what is there of the model; without, all that config.json speaks of counts
- */
-export function languageTerms(
-  language: LanguageModel,
-  of: 'macs' | 'params',
-  length: number,
-  checkpoint: Pick<Checkpoint, 'tensors'> = { tensors: new Map() },
-): Term[] {
-  const structures = structuresOf(language);
-  const all = new Map(structures.map(({ name, groups }) => [name, groups]));
-  const size = (kept: Sizes) => {
-    const after = sizesAfter(language, kept);
-    const { config, record } = language.configOf(after);
-    const tensors = [...describe(config, record).tensors(checkpoint).values()];
-    const count = (list: typeof tensors) => sum(list.map(({ shape }) => elements(shape)));
-    if (of === 'params') return count(tensors);
-    const scores = sum(after.map(({ heads }) => 2 * length * length * heads * language.headDim));
-    const inside = count(tensors.filter(({ block }) => block !== undefined));
-    return length * inside + language.macsAround(length) + scores;
-  };
-  const before = size(all);
-  // Of a single group: a model without it is not described, and one with two more says the same.
-  const own = structures.map(({ name, groups }) => {
-    const step = groups > 1 ? -1 : 1;
-    return { value: ((size(new Map(all).set(name, groups + step)) - before) / step) * groups, of: [name] };
-  });
-  return [...own, { value: before - sum(own.map(({ value }) => value)), of: [] }];
-}
-
 function sizeOfAll(checkpoint: Checkpoint): number {
   return sum(Array.from(checkpoint.tensors.values(), ({ shape }) => elements(shape)));
 }
@@ -300,72 +236,6 @@ async function* contentsOf(opened: OpenedLanguageModel): AsyncGenerator<Hashable
     yield file;
     yield* readChunks(opened.folder, file);
   }
-}
-
-/** Groups and neurons that stay in each block. */
-function sizesAfter({ sizes }: LanguageModel, kept: Sizes): BlockSizes[] {
-  return sizes.map((size, i) => ({
-    ...headsOf(size, kept.get(named(i, 'head').name)!),
-    ffn: kept.get(named(i, 'channel').name)!,
-  }));
-}
-
-/** What a plan needs to know, from config.json alone. */
-function languageProfile(language: LanguageModel, recipe: Recipe, kept: Sizes, length: number): Profile {
-  const { architecture, hidden, headDim, sizes } = language;
-  const after = sizesAfter(language, kept);
-  const { config, record, statement } = language.configOf(after);
-  const nothing = { tensors: new Map() };
-  const tensors = [...language.tensors(nothing).values()];
-  const smaller = [...describe(config, record).tensors(nothing).values()];
-  const count = (list: readonly { readonly shape: readonly number[] }[]) =>
-    sum(list.map(({ shape }) => elements(shape)));
-  const blocks = sizes.map((_, i) => count(tensors.filter(({ block }) => block === i)));
-  const outside = count(tensors.filter(({ block }) => block === undefined));
-  return {
-    model: architecture,
-    steps: sizes.flatMap((size, i) => blockSteps(language, size, after[i], i, recipe, length)),
-    parameters: { before: count(tensors), after: count(smaller) },
-    sizes: { before: sizes, after },
-    statement,
-    weights: { largest: Math.max(...blocks), outside, files: 0 },
-    between: length * hidden,
-    // What its widest layer reads or gives, and what comes in beside it; in one of them what it goes on from, too.
-    held: length * (2 * hidden + Math.max(...sizes.map(({ heads, ffn }) => Math.max(heads * headDim, ffn)))),
-    batch: 0,
-    scores: language.outputsOf(length),
-    macs: { parts: length * blocks.reduce((a, b) => a + b, 0), last: language.macsAround(length) },
-  };
-}
-
-function blockSteps(
-  { hidden, headDim }: LanguageModel,
-  before: BlockSizes,
-  after: BlockSizes,
-  block: number,
-  { correct, method }: Recipe,
-  rows: number,
-): PlannedStep[] {
-  const corrected = (name: string, outputs: readonly number[]): PlannedStep => ({
-    name: `${block}.${name}`,
-    maps: outputs.map((m) => ({ p: hidden, m, groupSize: 1, rows })),
-  });
-  const { heads, kvHeads, ffn } = before;
-  const width = (headDim * heads) / headGroups(before);
-  const pruned = ({ name }: Named, p: number, groupSize: number, groups: number): PlannedStep => ({
-    name,
-    maps: [{ p, m: hidden, groupSize, rows }],
-    keep: groups,
-  });
-  const steps = [
-    corrected('attention', [heads * headDim, kvHeads * headDim, kvHeads * headDim]),
-    pruned(named(block, 'head'), heads * headDim, width, (after.heads * headDim) / width),
-    corrected('up', [ffn]),
-    pruned(named(block, 'channel'), ffn, 1, after.ffn),
-  ];
-  const isWhole = ({ keep, maps: [{ p, groupSize }] }: PlannedStep) =>
-    keep === undefined || keep * groupSize === p;
-  return steps.filter((step) => !isWhole(step) || (correct && refits(method)));
 }
 
 async function folderWriter(

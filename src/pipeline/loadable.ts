@@ -5,7 +5,7 @@ import { headGroups, headsOf, type LanguageModel } from '../checkpoint/architect
 import { InputError } from '../errors.ts';
 import { sizeAt, type Term } from '../graph/index.ts';
 import { groupsToKeep } from '../solve/index.ts';
-import { structuresOf } from './folder.ts';
+import { structuresOf } from './described.ts';
 import { keepRatio, type Recipe } from './recipe.ts';
 
 /** Neurons in multiples of it where there are many, as kernels like them. */

@@ -22,9 +22,10 @@ import type { RunOptions } from './chain.ts';
 import { Clock } from './clock.ts';
 import { Course, type Progress, type ProgressStep } from './course.ts';
 import type { Dataset } from './data/index.ts';
+import { describedSubject } from './described.ts';
 import { type Metric, measure } from './evaluate.ts';
 import { engineKind, Findings } from './findings.ts';
-import { describedSubject, type FolderOptions, folderSubject, type OpenedLanguageModel } from './folder.ts';
+import { type FolderOptions, folderSubject, type OpenedLanguageModel } from './folder.ts';
 import { checkTable, type LatencyTable, measureLatency, timeOf } from './latency.ts';
 import { loadableRecipe } from './loadable.ts';
 import {

@@ -2,7 +2,7 @@
 
 import type { LanguageModel } from '../checkpoint/architectures/index.ts';
 import { type SizeTerms, sizeAt, sizeTerms, type Term } from '../graph/index.ts';
-import { languageTerms, structuresOf } from './folder.ts';
+import { languageTerms, structuresOf } from './described.ts';
 import type { OpenedModel } from './open.ts';
 import type { Named } from './recipe.ts';
 

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
 import { sizeAt } from '../../src/graph/index.ts';
-import { languageTerms, structuresOf } from '../../src/pipeline/folder.ts';
+import { languageTerms, structuresOf } from '../../src/pipeline/described.ts';
 import { loadableRecipe } from '../../src/pipeline/loadable.ts';
 import { parseRecipe, type RecipeOptions, sizesOf } from '../../src/pipeline/recipe.ts';
 
