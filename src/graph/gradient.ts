@@ -10,14 +10,14 @@ import type { Model } from './model.ts';
 import { attributeOf, type BuildAttribute, reads } from './node.ts';
 import { type NodeProto, NodeProtoSchema, ValueInfoProtoSchema } from './onnx_pb.ts';
 import type { Backward } from './operators/operator.ts';
-import { isBySample, part, type ValueInfo } from './subgraph.ts';
+import { part, samplesOf, type ValueInfo } from './subgraph.ts';
 import { fromFloat32, fromIntegers, type Tensor } from './tensor.ts';
 import { weightTensors } from './weights.ts';
 import { writeModel } from './write.ts';
 
 /** The names of what a layer has in a gradient model. */
 export interface GradientValues {
-  /** Input: what the layer should give; output: ‖y − t‖², of each sample. */
+  /** Input: what the layer should give; output: ‖y − t‖², of each place on the first axis. */
   readonly target: string;
   readonly squares: string;
 }
@@ -94,7 +94,7 @@ function madeOf(nodes: readonly NodeProto[], sources: ReadonlySet<string>): Set<
 }
 
 /**
- * Values that the outputs are made of beside the sources, with one place for each sample; none where one of them is cut: it
+ * Values that the outputs are made of beside the sources and that samples reach; none where one of them is cut: it
  * would be given as it was.
  */
 function besides(
@@ -116,7 +116,6 @@ function besides(
     (types.get(value) ?? 'float32') === 'float32' &&
     shapes.get(value)?.length &&
     bySample.has(value) &&
-    isBySample(info, value) &&
     !other.has(value);
   const found = new Set<string>();
   const seen = new Set<string>();
@@ -191,7 +190,7 @@ class BackwardGraph implements Backward {
   }
 
   samples(value: string): number {
-    return this.#info.batchAxes?.get(value) ?? 0;
+    return samplesOf(this.#info, value).axis;
   }
 
   residualOf(output: string): GradientValues & { readonly residual: string } {

@@ -54,10 +54,12 @@ export {
 } from './structure.ts';
 export {
   type Cut,
-  isBySample,
   type Live,
   liveValues,
   part,
+  roundsOf,
+  type SamplePlace,
+  samplesOf,
   segments,
   subgraph,
   unreachedValues,

@@ -8,7 +8,7 @@ import type { Shapes } from './linear.ts';
 import { Model } from './model.ts';
 import { attribute, attributeInt, attributeOf, copyMessage, isStandard, reads } from './node.ts';
 import { type AttributeProto, type NodeProto, NodeProtoSchema, ValueInfoProtoSchema } from './onnx_pb.ts';
-import { fromIntegers, type Tensor } from './tensor.ts';
+import { elements, fromIntegers, type Tensor } from './tensor.ts';
 import { writeModel } from './write.ts';
 
 /** What a sample run showed of the values of a model. */
@@ -18,23 +18,35 @@ export interface ValueInfo {
   types: ReadonlyMap<string, string>;
   /** Whether other extents than the batch differ between samples. */
   varies?: boolean;
-  /** The axis that counts samples, of values where that is not the first: no cut lies there. */
-  batchAxes?: ReadonlyMap<string, number>;
-  /** Values whose first axis counts positions and, within them, samples. */
-  merged?: ReadonlySet<string>;
+  /** Where the samples of values are that do not have them one after the other: no cut lies there. */
+  samples?: ReadonlyMap<string, SamplePlace>;
   /** Inputs whose first axis is not the batch: parts have them as the model does. */
   fixed?: ReadonlySet<string>;
   /** Values that no number of a sample reaches: they may have no axis that counts samples. */
   unreached?: ReadonlySet<string>;
 }
 
-/** Whether samples come one after the other in a value. */
-export function isBySample({ batchAxes, merged }: ValueInfo, value: string): boolean {
-  return !batchAxes?.has(value) && !merged?.has(value);
+/** Where the samples of a value are. */
+export interface SamplePlace {
+  /** The axis that counts them. */
+  readonly axis: number;
+  /** Positions that this axis counts too, each with all samples: more than one where a Reshape merged the two. */
+  readonly positions: number;
+}
+
+const FIRST: SamplePlace = { axis: 0, positions: 1 };
+
+export function samplesOf({ samples }: Pick<ValueInfo, 'samples'>, value: string): SamplePlace {
+  return samples?.get(value) ?? FIRST;
+}
+
+/** How often all samples come one after the other in a value, a piece of each. */
+export function roundsOf(dims: readonly number[], { axis, positions }: SamplePlace): number {
+  return elements(dims.slice(0, axis)) * positions;
 }
 
 /**
- * The part of a model that computes the values `to` from the values `from`. The first axis of the inputs is
+ * The part of a model that computes the values `to` from the values `from`. The axis of the inputs that counts samples is
  * dynamic, the others are as in `info`, or as the model has them. Values in both lists are passed through. The shape of an input that is not
  * in `from` is that of `info` with the batch of a value that is.
  *
@@ -136,12 +148,13 @@ function withoutOutputs(node: NodeProto, given: ReadonlySet<string>): NodeProto 
   return copy;
 }
 
-function inputInfo(name: string, { shapes, types, varies }: ValueInfo) {
+function inputInfo(name: string, info: ValueInfo) {
+  const { shapes, types, varies } = info;
   const dims = shapes.get(name);
   if (!dims) throw new InputError(`subgraph: no shape for the value "${name}"`);
   // a batch of its own name: not all need have the same extent
   const open = dims.map((size, axis) => {
-    if (axis === 0) return `batch of ${name}`;
+    if (axis === samplesOf(info, name).axis) return `batch of ${name}`;
     return varies ? `axis ${axis} of ${name}` : size;
   });
   return valueInfo(name, (types.get(name) ?? 'float32') as DataType, open);
@@ -174,13 +187,13 @@ export function segments(...args: Parameters<typeof liveValues>): Cut[] {
  * @param shapes  dims of every value in a run; with them, what depends on constants and the shapes of the graph's
  *   inputs alone (positions, causal masks) crosses for free too, where a value that crosses has the same batch:
  *   `subgraph` takes it from there
- * @param batchAxes  those of `ValueInfo`
+ * @param samples  those of `ValueInfo`
  */
 export function liveValues(
   model: Model,
   shapes?: Shapes,
   input = model.inputs[0]?.name,
-  batchAxes: ReadonlyMap<string, number> = new Map(),
+  samples: ReadonlyMap<string, SamplePlace> = new Map(),
 ): Live[] {
   const inputs = new Set(model.inputs.map(({ name }) => name));
   const batches = new Set<number | undefined>();
@@ -205,7 +218,7 @@ export function liveValues(
     const values = [...live];
     const isOfBatch = [...batches].every((batch) => values.some((it) => shapes?.get(it)?.[0] === batch));
     const isComputed = values.some((value) => !inputs.has(value));
-    if (isComputed && isOfBatch && !values.some((it) => batchAxes.has(it))) places.push({ after, values });
+    if (isComputed && isOfBatch && !values.some((it) => samples.has(it))) places.push({ after, values });
   }
   return places;
 }

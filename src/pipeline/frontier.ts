@@ -87,7 +87,7 @@ export class Frontier {
     this.#limits = limits;
     this.#findings = findings;
     this.#path = [about];
-    this.#places = liveValues(model, info.shapes, input.name, info.batchAxes).filter((place) =>
+    this.#places = liveValues(model, info.shapes, input.name, info.samples).filter((place) =>
       this.#mayHold(place),
     );
     this.#inputs = model.inputs.map(({ name }) => name);

@@ -43,7 +43,7 @@ import {
   takesTokens,
 } from './inputs.ts';
 import { hasVocabulary } from './output.ts';
-import { batchAxesOf, inferShapes, mergedValues, movesBatch } from './shapes.ts';
+import { inferShapes, movesBatch, samplePlaces } from './shapes.ts';
 import { sizedInput } from './size.ts';
 import type { ModelSize } from './subject.ts';
 
@@ -135,12 +135,12 @@ export async function openParsed(
     const told = isFree ? await probe(engine, model, input, DISTINCT) : shown;
     const isMoved = movesBatch(model) && !input.fixedBatch;
     const several = isMoved && !isFree ? await probe(engine, model, input, [SEVERAL, ...input.shape]) : told;
-    const batchAxes = isMoved ? batchAxesOf(shown.shapes, several.shapes, [batch, SEVERAL]) : undefined;
+    const counts = [batch, SEVERAL] as const;
     const info: ValueInfo = {
       ...shown,
       fixed: heldInputs(input),
       unreached: unreachedValues(model),
-      ...(batchAxes && { batchAxes, merged: mergedValues(model, batchAxes) }),
+      ...(isMoved && { samples: samplePlaces(model, shown.shapes, several.shapes, counts) }),
     };
     const outputs = model.outputs.map((output) => elements(info.shapes.get(output.name) ?? []) / batch);
     return {

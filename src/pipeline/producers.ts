@@ -7,7 +7,6 @@ import { InputError, UnsupportedModelError } from '../errors.ts';
 import {
   type GradientModel,
   gradientModel,
-  isBySample,
   type LinearMap,
   type Live,
   linearMap,
@@ -15,6 +14,7 @@ import {
   readWeights,
   rowsOf,
   type Structure,
+  samplesOf,
   shrink,
   sum,
   toFloat32,
@@ -31,7 +31,7 @@ import type { OpenedModel } from './open.ts';
 import type { Run } from './pass.ts';
 import type { Target } from './recipe.ts';
 import { canSplit, imageOf, isHeldOut } from './split.ts';
-import { inputSums, valuesFor, wantedOf } from './statistics.ts';
+import { inputSums, picked, valuesFor, wantedOf } from './statistics.ts';
 import type { PlannedStep } from './steps.ts';
 import { inOrder } from './work.ts';
 
@@ -73,9 +73,7 @@ const LEAST_POWER = 1e-3;
 export function producersOf({ model, info }: OpenedModel, structure: Structure): LinearMap[] {
   const { isResidual, producers, consumers } = structure;
   if (isResidual || producers.length === 0) return [];
-  // Examples are taken apart along the first axis, by samples; recurrent layers have no derivative here.
-  const isApart = (value: string) => isBySample(info, value);
-  if (consumers.some((it) => it.isInner || !usesOf(it).every(({ output }) => isApart(output)))) return [];
+  if (consumers.some((it) => it.isInner)) return []; // recurrent layers have no derivative here
   // What a layer makes of channels has a target for all of it: none where that is cut with them.
   const makers = new Set(producers.map(({ node }) => node));
   if (consumers.some(({ node }) => makers.has(node))) return [];
@@ -86,7 +84,7 @@ export function producersOf({ model, info }: OpenedModel, structure: Structure):
     const map = linearMap(model, model.node(node)!, info.shapes);
     // Gradients by weights are of convolutions in the plane.
     const isOther = map?.conv?.inputDilations || map?.conv?.depth;
-    if (!map || isOther || info.unreached?.has(map.input) || !isApart(map.input)) return [];
+    if (!map || isOther || info.unreached?.has(map.input)) return [];
     const { weight, bias } = weightTensors(model, map);
     const isOwn = [weight, bias].every(
       (it) => !it || (it.type === 'float32' && model.uses(it.name).length === 1),
@@ -302,7 +300,7 @@ interface Examples {
 }
 
 async function examplesOf(site: Site, shard: number, { layers, inputs }: GradientModel): Promise<Examples> {
-  const { frontiers, samples, before, target, structure, producers, run, ahead } = site;
+  const { opened, frontiers, samples, before, target, structure, producers, run, ahead } = site;
   const readers = structure.consumers.flatMap(usesOf);
   const { dense, pruned } = valuesFor(readers, target);
   const watched = new Set([
@@ -314,9 +312,16 @@ async function examplesOf(site: Site, shard: number, { layers, inputs }: Gradien
   let first = before(shard);
   const frontier = frontiers.of(shard);
   for await (const values of frontier.run(dense, [...watched], run.signal, { ahead: ahead(frontier) })) {
-    const whole: Feeds = Object.fromEntries(inputs.map((name) => [name, values.pruned[name]]));
-    for (const [i, map] of readers.entries()) whole[layers[i].target] = blended(map, values, target);
-    const bytes = sum(Object.values(whole).map(({ data }) => data.byteLength)) / values.batch;
+    const { batch } = values;
+    const whole = [
+      ...inputs.map((name) => ({ name, of: name, tensor: values.pruned[name] })),
+      ...readers.map((map, i) => {
+        const { data } = blended(map, values, target);
+        const tensor = { dims: dimsOf(opened, map.output, batch), data };
+        return { name: layers[i].target, of: map.output, tensor };
+      }),
+    ];
+    const bytes = sum(whole.map(({ tensor }) => tensor.data.byteLength)) / batch;
     const step = Math.max(Math.ceil((bytes * samples) / EXAMPLE_BYTES), sampleStep(producers, samples));
     const image = (i: number) => imageOf(first + i, run.calibration);
     const used = Array.from({ length: values.count }, (_, i) => i).filter((i) => image(i) % step === 0);
@@ -325,8 +330,12 @@ async function examplesOf(site: Site, shard: number, { layers, inputs }: Gradien
       [examples.fit, used.filter((i) => !isUnseen(i))],
       [examples.heldOut, used.filter(isUnseen)],
     ] as const) {
-      if (indices.length > 0)
-        list.push({ feeds: picked(whole, values.batch, indices), samples: indices.length });
+      if (indices.length === 0) continue;
+      const feeds = whole.map(({ name, of, tensor }) => [
+        name,
+        picked(tensor, indices, batch, samplesOf(opened.info, of)),
+      ]);
+      list.push({ feeds: Object.fromEntries(feeds), samples: indices.length });
     }
     first += values.count;
   }
@@ -348,16 +357,10 @@ function blended(map: LinearMap, values: Values, target: Target): FloatTensor {
   return { ...wanted, data: wanted.data.map((value, i) => own[i] + target.blend * (value - own[i])) };
 }
 
-/** Some samples of a batch. */
-function picked(tensors: Feeds, batch: number, indices: readonly number[]): Feeds {
-  const of = ({ dims: [rows, ...dims], data }: FloatTensor): FloatTensor => {
-    const size = data.length / batch;
-    const result = new Float32Array(size * indices.length);
-    for (const [at, index] of indices.entries())
-      result.set(data.subarray(index * size, (index + 1) * size), at * size);
-    return { dims: [(rows / batch) * indices.length, ...dims], data: result };
-  };
-  return Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name, of(tensor)]));
+/** Dims of a value in a batch: sums behind a layer may have it in another shape. */
+function dimsOf({ info, input }: OpenedModel, value: string, batch: number): number[] {
+  const [dims, { axis }] = [info.shapes.get(value)!, samplesOf(info, value)];
+  return dims.with(axis, (dims[axis] / (input.fixedBatch || 1)) * batch);
 }
 
 /** Of the gradient's model, and of it without gradients. */

@@ -5,8 +5,12 @@ import type { Engine, FloatTensor, ValueDescription } from '../engine/index.ts';
 import {
   attributeInts,
   describeValue,
+  elements,
   type Model,
+  roundsOf,
+  type SamplePlace,
   type Shapes,
+  samplesOf,
   shapeOutline,
   shapeReader,
   type ValueInfo,
@@ -49,30 +53,37 @@ export function movesBatch({ nodes }: Model): boolean {
   return nodes.some((node) => node.opType === 'Transpose' && attributeInts(node, 'perm')?.[0] !== 0);
 }
 
-/** The axis that counts samples, of values where it is not the first. @param shapes, others  for `n` and `m` samples */
-export function batchAxesOf(
+/** Where samples are, of values that do not have them one after the other. @param shapes, others  for `n` and `m` samples */
+export function samplePlaces(
+  model: Model,
   shapes: Shapes,
   others: Shapes,
   [n, m]: readonly [number, number],
-): Map<string, number> {
-  const found = new Map<string, number>();
-  for (const [name, dims] of shapes) {
-    const other = others.get(name) ?? dims;
+): Map<string, SamplePlace> {
+  const found = new Map<string, SamplePlace>();
+  const placeOf = (value: string) => samplesOf({ samples: found }, value);
+  const add = (value: string, positionsOf: (dims: readonly number[], axis: number) => number) => {
+    const dims = shapes.get(value) ?? [];
+    const other = others.get(value) ?? dims;
     const axis = dims.findIndex((dim, i) => other[i] !== dim && other[i] * n === dim * m);
-    if (axis > 0) found.set(name, axis);
+    const place = { axis: Math.max(axis, 0), positions: 1 };
+    const positions = positionsOf(dims, place.axis);
+    // A piece of them, or none that counts samples.
+    const isMerged = positions > 1 && dims[place.axis] % (n * positions) === 0;
+    if (axis > 0 || isMerged) found.set(value, isMerged ? { ...place, positions } : place);
+  };
+  for (const { name } of model.inputs) add(name, () => 1);
+  for (const { opType, input, output } of model.nodes) {
+    const [x] = input;
+    const isInOrder = opType === 'Reshape' || opType === 'Flatten';
+    for (const value of output)
+      add(value, (dims, axis) =>
+        isInOrder
+          ? roundsOf(shapes.get(x) ?? [], placeOf(x)) / elements(dims.slice(0, axis))
+          : Math.max(...input.map((it) => placeOf(it).positions), 1),
+      );
   }
   return found;
-}
-
-/** Values whose first axis counts positions and, within them, samples: a Reshape merged the two where samples were not first. */
-export function mergedValues(model: Model, batchAxes: ReadonlyMap<string, number>): Set<string> {
-  const merged = new Set<string>();
-  for (const node of model.nodes) {
-    const isMerged = node.opType === 'Reshape' && batchAxes.has(node.input[0]);
-    if (!isMerged && !node.input.some((value) => merged.has(value))) continue;
-    for (const output of node.output) if (!batchAxes.has(output)) merged.add(output);
-  }
-  return merged;
 }
 
 const isKnown = (dims: ValueDescription['dims']): dims is readonly number[] =>

@@ -1,7 +1,16 @@
 // Statistics of layers over one pass of both networks.
 
 import type { FloatTensor } from '../engine/index.ts';
-import { elements, type LinearMap, type Live, sum, usesOf } from '../graph/index.ts';
+import {
+  elements,
+  type LinearMap,
+  type Live,
+  roundsOf,
+  type SamplePlace,
+  samplesOf,
+  sum,
+  usesOf,
+} from '../graph/index.ts';
 import type { Convolution, Layer, LayerStatistics } from '../solve/index.ts';
 import type { TiledLayer } from '../tiles/layers.ts';
 import { turn } from '../turn.ts';
@@ -24,20 +33,20 @@ type AnyStatistics = Pick<
 
 const hasTarget = ({ isInner }: LinearMap, { kind }: Target) => kind !== 'self' && !isInner;
 
+/** The shortcut that a target leaves out of a sum. */
+const shortcutOf = ({ residual }: LinearMap, { kind }: Target) =>
+  kind === 'residual' ? residual : undefined;
+
 /** The values that layers are fitted by, of either network. */
-export function valuesFor(
-  maps: readonly LinearMap[],
-  { kind }: Target,
-): { dense: string[]; pruned: string[] } {
+export function valuesFor(maps: readonly LinearMap[], target: Target): { dense: string[]; pruned: string[] } {
   const dense = new Set<string>();
   const pruned = new Set<string>();
   for (const map of maps.flatMap(usesOf)) {
     pruned.add(map.input);
-    if (kind === 'self' || map.isInner) continue;
-    if (kind === 'residual' && map.residual) {
-      dense.add(map.residual.sum);
-      pruned.add(map.residual.shortcut);
-    } else dense.add(map.output);
+    if (!hasTarget(map, target)) continue;
+    const residual = shortcutOf(map, target);
+    dense.add(residual?.sum ?? map.output);
+    if (residual) pruned.add(residual.shortcut);
   }
   return { dense: [...dense], pruned: [...pruned] };
 }
@@ -169,29 +178,23 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
     ...(y && isShared(opened, map.output, y, values.batch) ? [y] : []),
   ]);
   // Not dims[0], which may hold samples and positions.
-  const part = (tensor: FloatTensor, index: number) => {
-    if (shared.has(tensor)) return tensor.data;
-    const size = tensor.data.length / values.batch;
-    return tensor.data.subarray(index * size, (index + 1) * size);
-  };
+  const wanted = shortcutOf(map, target)?.sum ?? map.output;
+  const [from, to] = [map.input, wanted].map((it) => samplesOf(opened.info, it));
+  const part = (tensor: FloatTensor, index: number, place: SamplePlace) =>
+    shared.has(tensor) ? tensor.data : picked(tensor, [index], values.batch, place).data;
   if (!map.conv) {
-    const batchAxis = opened.info.batchAxes?.get(map.input);
-    const rows = (tensor: FloatTensor, axis: number | undefined, i: number) =>
-      axis ? picked(tensor, axis, i).data : part(tensor, i);
-    // (t, n, h) of (t, directions, n, h)
-    const [own, axis] = map.isRecurrent
-      ? [picked(x, 1, map.part!.index), batchAxis && batchAxis - 1]
-      : [x, batchAxis];
-    return (samples: readonly number[], to: AnyStatistics): Promise<unknown> =>
-      to.addRows(
-        joined(samples.map((i) => rows(own, axis, i))),
-        y && joined(samples.map((i) => rows(y, batchAxis, i))),
+    // (t, 1, n, h) of (t, directions, n, h)
+    const own = map.isRecurrent ? picked(x, [map.part!.index], x.dims[1], { axis: 1, positions: 1 }) : x;
+    return (samples: readonly number[], statistics: AnyStatistics): Promise<unknown> =>
+      statistics.addRows(
+        joined(samples.map((i) => part(own, i, from))),
+        y && joined(samples.map((i) => part(y, i, to))),
       );
   }
   // Of a video a sample has several, frame by frame.
-  const images = (tensor: FloatTensor, i: number) => {
+  const images = (tensor: FloatTensor, i: number, place: SamplePlace) => {
     const [, channels, ...sides] = tensor.dims;
-    const [data, size] = [part(tensor, i), channels * elements(sides)];
+    const [data, size] = [part(tensor, i, place), channels * elements(sides)];
     return Array.from({ length: Math.ceil(data.length / size) }, (_, frame) =>
       partOf({ channels, data: data.subarray(frame * size, (frame + 1) * size) }, map),
     );
@@ -210,35 +213,51 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
     outWidth: Math.ceil(outWidth / stride),
   };
   const read = (i: number) =>
-    images(x, i).flatMap((image) => (depth ? stacks(image, x.dims[2], depth, extents[0]) : [image]));
-  const wanted = (tensor: FloatTensor) => (i: number) =>
-    images(tensor, i)
+    images(x, i, from).flatMap((image) => (depth ? stacks(image, x.dims[2], depth, extents[0]) : [image]));
+  const given = (tensor: FloatTensor) => (i: number) =>
+    images(tensor, i, to)
       .flatMap((image) => planes(image, depth ? extents[0] : 1))
       .map(({ channels, data }) => ({ channels, data: onGrid(data, outHeight, outWidth, stride) }));
   return (samples: readonly number[], to: AnyStatistics): Promise<unknown> =>
-    to.addImages(geometry, samples.flatMap(read).map(of), y && samples.flatMap(wanted(y)));
+    to.addImages(geometry, samples.flatMap(read).map(of), y && samples.flatMap(given(y)));
 }
 
 /** Whether a value is the same for all samples of a batch, and there once. */
 function isShared({ info, input }: OpenedModel, name: string, { dims }: FloatTensor, batch: number): boolean {
   if (!info.unreached?.has(name)) return false;
-  return dims[0] !== batch || info.shapes.get(name)?.[0] !== (input.fixedBatch || 1);
+  const { axis } = samplesOf(info, name);
+  return dims[axis] !== batch || info.shapes.get(name)?.[axis] !== (input.fixedBatch || 1);
 }
 
-/** What a tensor has at one place of an axis. */
-function picked({ dims, data }: FloatTensor, axis: number, place: number): FloatTensor {
-  const inner = elements(dims.slice(axis + 1));
-  const result = new Float32Array(data.length / dims[axis]);
-  for (let at = 0, from = place * inner; at < result.length; at += inner, from += dims[axis] * inner)
-    result.set(data.subarray(from, from + inner), at);
-  return { dims: dims.toSpliced(axis, 1), data: result };
+/** Some samples of a tensor. @param batch  how many it has */
+export function picked(
+  { dims, data }: FloatTensor,
+  samples: readonly number[],
+  batch: number,
+  place: SamplePlace,
+): FloatTensor {
+  const rounds = roundsOf(dims, place);
+  const size = data.length / rounds / batch;
+  const own = dims.with(place.axis, (dims[place.axis] / batch) * samples.length);
+  const of = (round: number, sample: number) => {
+    const from = (round * batch + sample) * size;
+    return data.subarray(from, from + size);
+  };
+  if (rounds === 1 && samples.length === 1) return { dims: own, data: of(0, samples[0]) };
+  const result = new Float32Array(rounds * size * samples.length);
+  for (let round = 0, at = 0; round < rounds; round++)
+    for (const sample of samples) {
+      result.set(of(round, sample), at);
+      at += size;
+    }
+  return { dims: own, data: result };
 }
 
 /** What the layer should give. */
 export function wantedOf(map: LinearMap, { dense, pruned }: Values, target: Target): FloatTensor {
-  if (target.kind === 'dense' || !map.residual) return dense[map.output];
-  const sum = dense[map.residual.sum];
-  const shortcut = pruned[map.residual.shortcut];
+  const residual = shortcutOf(map, target);
+  if (!residual) return dense[map.output];
+  const [sum, shortcut] = [dense[residual.sum], pruned[residual.shortcut]];
   const data = new Float32Array(sum.data.length);
   // There is one shortcut for all samples where none reaches it, as positions.
   const { length } = shortcut.data;

@@ -100,8 +100,17 @@ const headSize = (b: OnnxBuilder, x: string) =>
     b.integers([0]),
   ]);
 
-/** As torch.onnx exports nn.MultiheadAttention of (n, t, WIDTH). @param width, each  of the input, and of a head */
-function multihead(b: OnnxBuilder, input: string, width: () => string, each: () => string): OnnxBuilder {
+/**
+ * As torch.onnx exports nn.MultiheadAttention of (n, t, WIDTH): (t·n, WIDTH), samples within positions.
+ *
+ * @param width, each  of the input, and of a head
+ */
+export function multihead(
+  b: OnnxBuilder,
+  input: string,
+  width = () => b.integers([WIDTH]),
+  each = () => b.integers([SIZE]),
+): string {
   const x = transpose(b, input, 1, 0, 2); // t, n, d
   const fused = linear(b, x, 3 * WIDTH, true);
   // unflatten(-1, (3, d)): the dims before the last one, the new ones, those behind it
@@ -123,7 +132,7 @@ function multihead(b: OnnxBuilder, input: string, width: () => string, each: () 
   const weights = b.node('Softmax', [b.node('MatMul', [q, transpose(b, k, 0, 2, 1)])], { axis: -1 });
   const y = transpose(b, b.node('MatMul', [weights, v]), 1, 0, 2);
   const flat = b.node('Reshape', [y, concat(b, [b.mul(t, n), b.integers([WIDTH])])], {}, { channels: WIDTH });
-  return b.output(b.gemm(flat, WIDTH));
+  return b.gemm(flat, WIDTH);
 }
 
 /** Attention in which key-value heads are repeated for six query heads. */
@@ -323,36 +332,32 @@ export const CASES: Record<string, Case> = {
   },
   'torch.nn.MultiheadAttention': {
     prunable: HEADS,
-    build: (b) =>
-      multihead(
-        b,
-        b.sequence(WIDTH),
-        () => b.integers([WIDTH]),
-        () => b.integers([SIZE]),
-      ),
+    build: (b) => b.output(multihead(b, b.sequence(WIDTH))),
   },
   'torch.nn.MultiheadAttention, with arithmetic on shapes': {
     prunable: HEADS,
     build: (b) => {
       const x = b.sequence(WIDTH);
-      return multihead(
+      const y = multihead(
         b,
         x,
         () => size(b, x, 2),
         () => headSize(b, x),
       );
+      return b.output(y);
     },
   },
   'torch.nn.MultiheadAttention, of channels that a layer makes': {
     prunable: [['channel', WIDTH, 1], ...HEADS],
     build: (b) => {
       const x = b.relu(linear(b, b.sequence(7), WIDTH));
-      return multihead(
+      const y = multihead(
         b,
         x,
         () => size(b, x, 2),
         () => headSize(b, x),
       );
+      return b.output(y);
     },
   },
   'heads merged with the batch': {

@@ -8,16 +8,18 @@ import {
   type Model,
   readModel,
   readWeights,
+  samplesOf,
   toFloat32,
   weightTensors,
   writeWeights,
 } from '../../src/graph/index.ts';
-import { batchAxesOf } from '../../src/pipeline/shapes.ts';
+import { samplePlaces } from '../../src/pipeline/shapes.ts';
+import { picked } from '../../src/pipeline/statistics.ts';
 import { sourceOf } from '../architectures/source.ts';
 import { tinyWeights, uniformSizes, VARIANTS } from '../architectures/tiny.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
-import { attend, merge, split } from './attention-graphs.ts';
-import { allValues, randomTokens, randomValue, run, shapesOf, shapesOfFeeds } from './running.ts';
+import { attend, merge, multihead, split, transpose, WIDTH } from './attention-graphs.ts';
+import { allValues, randomTokens, randomValue, run, shapesOf, shapesOfFeeds, type Value } from './running.ts';
 
 const IMAGE = [2, 3, 9, 8];
 const ROWS = [2, 5, 6];
@@ -87,6 +89,34 @@ function resize(
   const attributes = { mode, coordinate_transformation_mode: place, nearest_mode: nearest };
   return b.node('Resize', [x, '', b.floats([1, 1, height, width])], attributes);
 }
+
+/** With samples behind positions. */
+const BEHIND: Record<string, Graph> = {
+  'attention of positions before samples, and of the two merged': {
+    dims: [2, 5, WIDTH],
+    opsets: OPSETS.slice(1),
+    build: (b) => multihead(b, b.sequence(WIDTH)),
+  },
+  'attention of some positions to all of them, before samples': {
+    dims: ROWS,
+    producers: 3,
+    build: (b) => {
+      const x = b.reshape(transpose(b, b.sequence(6), 1, 0, 2), [5, -1, 6], 6);
+      const some = b.node(
+        'Slice',
+        [x, b.integers([1]), b.integers([4]), b.integers([0])],
+        {},
+        { channels: 6 },
+      );
+      const [queries, keys, values] = [some, x, x].map((y, i) =>
+        transpose(b, b.reshape(b.matmul(y, 8), [i > 0 ? 5 : 3, -1, 4]), 1, 0, 2),
+      );
+      const scores = b.node('MatMul', [queries, transpose(b, keys, 0, 2, 1)]);
+      const read = b.node('MatMul', [b.node('Softmax', [scores]), values]);
+      return b.matmul(b.reshape(transpose(b, read, 1, 0, 2), [3, -1, 8], 8), 4);
+    },
+  },
+};
 
 /** Everything between the first linear map or maps and the last. */
 const graphs: Record<string, Graph> = {
@@ -158,6 +188,7 @@ const graphs: Record<string, Graph> = {
       return b.matmul(attention(b, qkv), 4);
     },
   },
+  ...BEHIND,
   'attention to heads that several share': {
     dims: ROWS,
     producers: 3,
@@ -417,12 +448,12 @@ async function opened(build: Graph['build'], dims: readonly number[], opset = 17
   const shapes = new Map([...values].map(([name, value]) => [name, value.dims]));
   const [batch, ...rest] = dims;
   const others = await shapesOf(model, randomValue([batch + 1, ...rest]));
-  const batchAxes = batchAxesOf(shapes, others, [batch, batch + 1]);
+  const samples = samplePlaces(model, shapes, others, [batch, batch + 1]);
   return {
     model,
     input,
     values,
-    info: { shapes, types: new Map<string, string>(), batchAxes },
+    info: { shapes, types: new Map<string, string>(), samples },
     maps: linearMaps(model, shapes),
   };
 }
@@ -437,17 +468,24 @@ async function gradientsOf(name: string, opset?: number) {
   const [by, to] = [maps.slice(0, producers), maps.slice(-1)];
   const gradient = gradientModel(model, by, to, info)!;
   const target = randomValue(info.shapes.get(to[0].output)!, 11);
-  const results = async (of: Model, bytes = gradient.bytes) => {
+  const results = async (of: Model, bytes = gradient.bytes, part = (_: string, value: Value) => value) => {
     const weights = by.flatMap((map) => Object.values(weightTensors(of, map)));
     const feeds = Object.fromEntries(weights.map((it) => [it.name, { dims: it.dims, data: toFloat32(it) }]));
     const [{ target: wanted }] = gradient.layers;
-    const given = Object.fromEntries(gradient.inputs.map((name) => [name, values.get(name)!]));
-    return run(bytes, { ...feeds, ...given, [wanted]: target });
+    const given = [
+      ...gradient.inputs.map((name) => [name, values.get(name)!] as const),
+      [wanted, target] as const,
+    ];
+    return run(bytes, {
+      ...feeds,
+      ...Object.fromEntries(given.map(([name, value]) => [name, part(name, value)])),
+    });
   };
   const [{ squares }] = gradient.layers;
   const loss = async (of: Model) =>
     (await results(of, gradient.forward))[squares].data.reduce((a, b) => a + b) / 2;
-  return { model, by, gradient, found: await results(model), loss };
+  const ofPart = (part: (name: string, value: Value) => Value) => results(model, gradient.bytes, part);
+  return { model, info, by, to, gradient, found: await results(model), ofPart, loss };
 }
 
 /** Slope of the loss along a direction of a layer's weights, by two losses. */
@@ -491,6 +529,21 @@ describe('gradients', () => {
       const own = found[bias].data;
       const error = dot(own, shift) - (await slope(model, map, loss, none, shift));
       expect(Math.abs(error) / Math.sqrt(dot(own, own))).toBeLessThan(0.02);
+    }
+  });
+
+  test.each(Object.keys(BEHIND))('add up over samples wherever these are: %s', async (name) => {
+    const { gradient, info, to, found, ofPart } = await gradientsOf(name);
+    const places = new Map(gradient.inputs.map((it) => [it, samplesOf(info, it)]));
+    places.set(gradient.layers[0].target, samplesOf(info, to[0].output));
+    const parts = [0, 1].map((i) => ofPart((it, value) => picked(value, [i], 2, places.get(it)!)));
+    const [one, other] = await Promise.all(parts);
+    for (const { weight } of gradient.gradients) {
+      const whole = found[weight].data;
+      const largest = Math.max(...whole.map(Math.abs));
+      whole.forEach((value, i) => {
+        expect(Math.abs(one[weight].data[i] + other[weight].data[i] - value)).toBeLessThan(1e-5 * largest);
+      });
     }
   });
 

@@ -6,7 +6,7 @@ import { iterableDataset } from '../../src/pipeline/data/index.ts';
 import { minimize } from '../../src/pipeline/lbfgs.ts';
 import { openModel } from '../../src/pipeline/open.ts';
 import { producersOf, refitFlops, sampleStep } from '../../src/pipeline/producers.ts';
-import { attend, merge, split } from '../graph/attention-graphs.ts';
+import { attend, merge, multihead, split, transpose, WIDTH } from '../graph/attention-graphs.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { outputError } from '../support/output-error.ts';
 import { engine, fashion, fixtureBytes, openFixture, outputs, prune } from './fixtures.ts';
@@ -173,7 +173,7 @@ describe('layers that make channels', () => {
     }
   });
 
-  test('are refitted where samples come one after the other in all that examples are made of', async () => {
+  test('are found wherever samples are', async () => {
     const b = new OnnxBuilder();
     const neurons = (x: string, hidden: number) => b.matmul(b.relu(b.matmul(x, hidden)), 9);
     const turn = (x: string) => b.node('Transpose', [x], { perm: [1, 0, 2] });
@@ -185,7 +185,29 @@ describe('layers that make channels', () => {
     const found = opened.analysis.structures
       .filter(({ prunable }) => prunable)
       .map((it) => [it.groups, producersOf(opened, it).length]);
-    expect(Object.fromEntries(found)).toMatchObject({ 12: 1, 16: 0, 20: 0, 24: 1 });
+    expect(Object.fromEntries(found)).toMatchObject({ 12: 1, 16: 1, 20: 1, 24: 1 });
+  });
+
+  test('are refitted where positions come before samples, merged with them or not', async () => {
+    const b = new OnnxBuilder({ seed: 5 });
+    const x = b.matmul(b.reshape(b.input([1, 28, 28]), [0, 28, 28], 28), WIDTH);
+    const last = (y: string) => transpose(b, b.reshape(y, [28, -1, WIDTH]), 1, 0, 2);
+    const read = b.add(x, last(multihead(b, b.mul(x, b.floats([0.2])))));
+    const neurons = b.relu(b.matmul(b.reshape(transpose(b, read, 1, 0, 2), [28, -1, WIDTH], WIDTH), 40));
+    const y = b.add(read, transpose(b, b.matmul(neurons, WIDTH), 1, 0, 2));
+    const bytes = b.output(b.matmul(b.reshape(y, [0, 28, WIDTH], WIDTH), 5)).build();
+    const options = { keep: 0.5, target: 'residual', search: 'greedy', correct: false } as const;
+    const { opened, written, report } = await prune(bytes, await fashion('calib', 96), options);
+    expect(report.maxDifference).toBeLessThan(1e-3);
+    const [heads, others] = opened.analysis.structures.filter(({ prunable }) => prunable);
+    expect([heads.groups, others.groups]).toEqual([6, 40]);
+    const maps = [heads, others].flatMap((it) => producersOf(opened, it));
+    expect(maps).toHaveLength(2);
+    for (const { node } of maps) {
+      const own = new Set(await weightsOf(opened.model, opened, node));
+      const found = await weightsOf(written.model, opened, node);
+      expect(found.filter((value) => !own.has(value)).length).toBeGreaterThan(0.9 * found.length);
+    }
   });
 
   test('that are heads are planned as the three layers that they mostly are', () => {

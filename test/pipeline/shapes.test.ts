@@ -2,7 +2,8 @@ import { describe, expect, test } from 'vitest';
 import type { Engine } from '../../src/engine/index.ts';
 import { readModel } from '../../src/graph/index.ts';
 import { openModel } from '../../src/pipeline/open.ts';
-import { inferShapes } from '../../src/pipeline/shapes.ts';
+import { inferShapes, samplePlaces } from '../../src/pipeline/shapes.ts';
+import { transpose } from '../graph/attention-graphs.ts';
 import { allValues, randomValue } from '../graph/running.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { engine, fixtureBytes } from './fixtures.ts';
@@ -31,6 +32,37 @@ function watched() {
   };
   return { own, seen };
 }
+
+describe('samples', () => {
+  test('are behind positions, within them, or among heads, as shapes and reshapes say', async () => {
+    const b = new OnnxBuilder();
+    const turned = transpose(b, b.sequence(12), 1, 0, 2); // t, n, d
+    const merged = b.reshape(turned, [-1, 12], 12);
+    const product = b.relu(b.matmul(merged, 8));
+    const apart = b.node('Flatten', [b.reshape(product, [7, -1, 8])], { axis: 2 });
+    const heads = b.reshape(product, [7, -1, 2]); // t, n·4, 2
+    const first = transpose(b, heads, 1, 0, 2);
+    const outer = b.reshape(transpose(b, b.reshape(heads, [7, -1, 4, 2]), 2, 1, 0, 3), [-1, 7, 2]); // 4·n, t, 2
+    const one = b.reshape(
+      b.node('Slice', [turned, ...[0, 1, 0].map((it) => b.integers([it]))]),
+      [-1, 12],
+      12,
+    );
+    const ends = [b.reshape(apart, [-1, 8], 8), b.reshape(first, [-1, 8], 8), b.reshape(outer, [-1, 8], 8)];
+    const y = b.matmul(b.node('Concat', ends, { axis: 0 }, { channels: 8 }), 3);
+    b.output(y).output(b.matmul(one, 3), 'one', ['n', 3]);
+    const model = await readModel(b.build());
+    const shapes = await Promise.all(
+      [1, 2].map(async (n) => (await inferShapes(engine, model, { input: zeros([n, 7, 12]) })).shapes),
+    );
+    const places = samplePlaces(model, shapes[0], shapes[1], [1, 2]);
+    const of = (value: string) => places.get(value) ?? 'first';
+    expect([turned, heads].map(of)).toEqual(Array(2).fill({ axis: 1, positions: 1 }));
+    expect([merged, product, apart].map(of)).toEqual(Array(3).fill({ axis: 0, positions: 7 }));
+    expect(of(outer)).toEqual({ axis: 0, positions: 4 });
+    expect([first, one].map(of)).toEqual(['first', 'first']);
+  });
+});
 
 describe('inferShapes', () => {
   test('gives the shapes of a run without one, and without the weights', async () => {
