@@ -165,6 +165,8 @@ export interface Site {
 export interface Refit {
   /** Absent where a derivative is not known, samples are too few to hold some out, or these gain nothing. */
   readonly refitted?: readonly Refitted[];
+  /** What is left of the squared error on those held out. */
+  readonly left?: number;
   /** Why the engine does not run the derivatives. */
   readonly refused?: string;
 }
@@ -202,27 +204,29 @@ export async function refitProducers(site: Site, solved: SolvedLayers, about: ob
         examples.fit.push(...fit);
         examples.heldOut.push(...heldOut);
       }
+      let left: number;
       try {
-        if (!(await descend(site, small, maps, gradient, examples))) return {};
+        left = await descend(site, small, maps, gradient, examples);
       } catch (error) {
         // What engines say of models and of runs. The network itself has run: nothing but the derivatives is at fault.
         if (!(error instanceof UnsupportedModelError || error instanceof InputError)) throw error;
         return { refused: error.message };
       }
-      return { refitted: producers.map((map, i) => spread(whole, map, small, maps[i])) };
+      if (left === 1) return {};
+      return { refitted: producers.map((map, i) => spread(whole, map, small, maps[i])), left };
     },
     [pieces],
   );
 }
 
-/** Leaves the best weights in the small model, and says whether they are better than those of before. */
+/** Leaves the best weights in the small model. @returns what is left of the error on samples held out: 1 with those of before */
 async function descend(
   site: Site,
   small: Model,
   maps: readonly Maker[],
   gradient: GradientModel,
   examples: Examples,
-): Promise<boolean> {
+): Promise<number> {
   const { run } = site;
   const metrics = await metricsOf(site, examples.fit);
   const sessions: EngineSession[] = [];
@@ -399,11 +403,11 @@ class Descent {
     this.#run = run;
   }
 
-  /** Leaves the best weights in the model; false where these are those of before. */
-  async run(): Promise<boolean> {
+  /** As `descend`. */
+  async run(): Promise<number> {
     const start = this.#start();
-    let best = start;
-    let least = await this.#heldOut();
+    const before = await this.#heldOut();
+    let [best, least] = [start, before];
     await minimize((point) => this.#evaluate(point), start, {
       iterations: ITERATIONS,
       firstStep: FIRST_STEP,
@@ -417,7 +421,7 @@ class Descent {
       },
     });
     this.#write(best);
-    return best !== start;
+    return best === start ? 1 : least / before;
   }
 
   #start(): Float64Array {

@@ -250,6 +250,27 @@ describe('layers that make channels', () => {
     expect(errors[0]).toBeLessThan(0.95 * errors[1]);
   });
 
+  test('are refitted again where that has gained much', async () => {
+    const b = new OnnxBuilder({ seed: 3 });
+    const x = b.maxPool(b.relu(b.conv(b.input([1, 28, 28]), 16, 5)), 4, 4);
+    const bytes = b.output(b.conv(x, 6, 3)).build();
+    const data = await fashion('calib', 96);
+    const rounds = async (keep: number) => {
+      let count = 0;
+      const counting: Engine = {
+        ...engine,
+        load: async (model, external) => {
+          if (Buffer.from(model).includes('of the gradient')) count++;
+          return engine.load(model, external);
+        },
+      };
+      const how = { target: 'dense', search: 'greedy', correct: false } as const;
+      await prune(bytes, data, { ...how, keep, engine: counting });
+      return count / 2; // one model with derivatives, one without
+    };
+    expect([await rounds(0.3), await rounds(0.95)]).toEqual([2, 1]);
+  });
+
   test('keep their weights where the engine refuses the derivatives, and the report says so', async () => {
     const [bytes, data] = [fixtureBytes('fashion-mobilenet-v2'), await fashion('calib', 48)];
     const own: Engine = {
