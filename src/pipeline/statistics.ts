@@ -177,7 +177,6 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
     ...(isShared(opened, map.input, x, values.batch) ? [x] : []),
     ...(y && isShared(opened, map.output, y, values.batch) ? [y] : []),
   ]);
-  // Not dims[0], which may hold samples and positions.
   const wanted = shortcutOf(map, target)?.sum ?? map.output;
   const [from, to] = [map.input, wanted].map((it) => samplesOf(opened.info, it));
   const part = (tensor: FloatTensor, index: number, place: SamplePlace) =>
@@ -218,8 +217,8 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
     images(tensor, i, to)
       .flatMap((image) => planes(image, depth ? extents[0] : 1))
       .map(({ channels, data }) => ({ channels, data: onGrid(data, outHeight, outWidth, stride) }));
-  return (samples: readonly number[], to: AnyStatistics): Promise<unknown> =>
-    to.addImages(geometry, samples.flatMap(read).map(of), y && samples.flatMap(given(y)));
+  return (samples: readonly number[], statistics: AnyStatistics): Promise<unknown> =>
+    statistics.addImages(geometry, samples.flatMap(read).map(of), y && samples.flatMap(given(y)));
 }
 
 /** Whether a value is the same for all samples of a batch, and there once. */
