@@ -8,6 +8,7 @@ import { quantizedText } from '../graph/index.ts';
 import {
   amountText,
   type BeforeAfter,
+  branchTexts,
   type KeepRatios,
   type LatencyTable,
   type MachinesPlan,
@@ -20,6 +21,7 @@ import {
 } from '../pipeline/index.ts';
 import { printable } from '../printable.ts';
 import type { Inspected, Planned } from '../run/index.ts';
+import { flagged } from './flags.ts';
 
 /** Lines, each of them one. */
 const linesOf = (...lines: readonly string[]) => lines.map(printable).join('\n');
@@ -51,6 +53,7 @@ export function inspectText(found: Inspected, file: NonNullable<Inspected['file'
     `${name}: input ${input.name} [n, ${input.shape.join(', ')}], ${count(parameters)} parameters, ${count(macs)} multiply-adds, ${count(bytes)} bytes`,
     `${prunable.length} of ${structures.length} structures prunable`,
     ...(quantized ? [quantized] : []),
+    ...branchTexts(file.branches).map(flagged),
     ...kindLines(found),
     ...pinnedLines(found, file.pinned),
     '',

@@ -4,7 +4,7 @@ import { create } from '@bufbuild/protobuf';
 import { FormatError } from '../errors.ts';
 import { limits } from '../limits.ts';
 import { untaken } from './model.ts';
-import { copyMessage, subgraphs } from './node.ts';
+import { copyMessage, definedBy, subgraphs } from './node.ts';
 import {
   type AttributeProto,
   type FunctionProto,
@@ -106,13 +106,37 @@ function bodyOf(called: FunctionProto, call: NodeProto, fresh: (base: string) =>
     return own;
   };
   return called.node.map((inner) => {
-    const node = copyMessage(inner);
+    const node = underNames(inner, nameOf);
     node.name = `${base}/${inner.name || inner.opType}`;
-    node.input = inner.input.map(nameOf);
-    node.output = inner.output.map(nameOf);
     node.attribute = inner.attribute.flatMap((own) => attributeOf(own, call) ?? []);
     return node;
   });
+}
+
+/** A copy of a node that knows values under other names, as do the graphs inside it. What they define themselves keeps its name. */
+export function underNames(node: NodeProto, nameOf: (value: string) => string): NodeProto {
+  const copy = copyMessage(node);
+  copy.input = node.input.map(nameOf);
+  copy.output = node.output.map(nameOf);
+  copy.attribute = node.attribute.map((own) => {
+    if (!own.g && own.graphs.length === 0) return own;
+    const other = copyMessage(own);
+    if (own.g) other.g = graphUnder(own.g, nameOf);
+    if (own.graphs.length > 0) other.graphs = own.graphs.map((graph) => graphUnder(graph, nameOf));
+    return other;
+  });
+  return copy;
+}
+
+function graphUnder(graph: GraphProto, nameOf: (value: string) => string): GraphProto {
+  const own = new Set(definedBy(graph));
+  const inner = (value: string) => (own.has(value) ? value : nameOf(value));
+  const copy = copyMessage(graph);
+  copy.node = graph.node.map((node) => underNames(node, inner));
+  copy.output = graph.output.map((output) =>
+    Object.assign(copyMessage(output), { name: inner(output.name) }),
+  );
+  return copy;
 }
 
 /** An attribute, or what the call says in its place; undefined where that says nothing. */

@@ -99,14 +99,20 @@ export function subgraphs(node: NodeProto): GraphProto[] {
   return node.attribute.flatMap((a) => (a.g ? [a.g, ...a.graphs] : a.graphs));
 }
 
+/** Values that a graph has itself: its inputs, constants and what its nodes make. */
+export function definedBy(graph: GraphProto): string[] {
+  return [
+    ...[...graph.input, ...graph.initializer].map(({ name }) => name),
+    ...graph.sparseInitializer.map(({ values }) => values?.name ?? ''),
+    ...graph.node.flatMap(({ output }) => output),
+  ];
+}
+
 /** Values of enclosing graphs that the graphs inside a node read. */
 export function captured(node: NodeProto): string[] {
   const names = new Set<string>();
   for (const graph of subgraphs(node)) {
-    const inner = new Set([...graph.input, ...graph.initializer].map(({ name }) => name));
-    for (const tensor of graph.sparseInitializer) inner.add(tensor.values?.name ?? '');
-    // in any order: engines sort these too
-    for (const child of graph.node) for (const name of child.output) inner.add(name);
+    const inner = new Set(definedBy(graph)); // in any order: engines sort these too
     const read = [...graph.node.flatMap(reads), ...graph.output.map(({ name }) => name)];
     for (const name of read) if (!inner.has(name)) names.add(name);
   }

@@ -87,19 +87,12 @@ async function read(bytes: Uint8Array, name: string, { external, operators }: Re
       throw new FormatError(`${name}: two initialisers are called "${tensor.name}"`);
     tensors.set(tensor.name, tensor);
   };
-  for (const initializer of graph.initializer) {
-    add(decodeTensor(initializer, `${name}: tensor "${initializer.name}"`));
-  }
+  const constants = constantsOf(graph, new Set(graph.output.map((output) => output.name)), name);
+  for (const tensor of constants.tensors) add(tensor);
   graph.initializer = [];
   graph.input = graph.input.filter((input) => !tensors.has(input.name));
   if (proto.irVersion < 4n) proto.irVersion = 4n; // before, initialisers had to be inputs
-
-  const outputs = new Set(graph.output.map((output) => output.name));
-  graph.node = graph.node.filter((node) => {
-    const constant = node.output.length === 1 && !outputs.has(node.output[0]) && constantOf(node, name);
-    if (constant) add(constant);
-    return !constant;
-  });
+  graph.node = constants.nodes;
   nameNodes(graph.node);
   graph.node = sortNodes(graph.node, name);
   for (const value of [...graph.input, ...graph.output]) openExtents(value);
@@ -108,6 +101,25 @@ async function read(bytes: Uint8Array, name: string, { external, operators }: Re
   // torch writes Identity(weight) where modules share a parameter; without the node it is a plain shared constant.
   replaceConstants(model);
   return model;
+}
+
+/**
+ * The constants of a graph, and its nodes without those that hold one.
+ *
+ * @param outputs  values that nodes have to compute
+ */
+export function constantsOf(
+  { initializer, node }: Pick<GraphProto, 'initializer' | 'node'>,
+  outputs: ReadonlySet<string>,
+  file: string,
+): { tensors: Tensor[]; nodes: NodeProto[] } {
+  const tensors = initializer.map((it) => decodeTensor(it, `${file}: tensor "${it.name}"`));
+  const nodes = node.filter((it) => {
+    const constant = it.output.length === 1 && !outputs.has(it.output[0]) && constantOf(it, file);
+    if (constant) tensors.push(constant);
+    return !constant;
+  });
+  return { tensors, nodes };
 }
 
 /** Exporters write −1 or 0 where an extent is open; the engine would hold inputs to it. */
@@ -136,7 +148,8 @@ function constantOf(node: NodeProto, file: string): Tensor | undefined {
   return undefined;
 }
 
-function nameNodes(nodes: readonly NodeProto[]): void {
+/** Gives nodes without a name of their own one. */
+export function nameNodes(nodes: readonly NodeProto[]): void {
   const given = new Set(nodes.map((node) => node.name));
   const used = new Set<string>();
   const suffixes = new Map<string, number>();

@@ -223,12 +223,21 @@ export function liveValues(
   return places;
 }
 
-/** Values that depend on constants and shapes alone: learned queries, positions, and what layers make of them. */
-export function unreachedValues(model: Model): Set<string> {
-  const reached = new Set(model.inputs.map(({ name }) => name));
+/**
+ * Values that depend on constants and shapes alone: learned queries, positions, and what layers make of them.
+ *
+ * @param inputs  whose numbers may not reach them
+ * @param throughShapes  whether extents reach what is computed of them
+ */
+export function unreachedValues(
+  model: Model,
+  inputs: Iterable<string> = model.inputs.map(({ name }) => name),
+  throughShapes = false,
+): Set<string> {
+  const reached = new Set(inputs);
   const others = new Set<string>();
   for (const node of model.nodes) {
-    const isShape = node.opType === 'Shape' && isStandard(node);
+    const isShape = !throughShapes && isStandard(node) && (node.opType === 'Shape' || node.opType === 'Size');
     const isReached = !isShape && reads(node).some((value) => reached.has(value));
     for (const output of node.output) if (output !== '') (isReached ? reached : others).add(output);
   }

@@ -13,6 +13,7 @@ export {
   type TradeoffReport,
   type Trial,
 } from './allocate/index.ts';
+export { type Branch, branchTexts } from './branches.ts';
 export {
   type Amount,
   amountText,

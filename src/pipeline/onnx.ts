@@ -54,20 +54,27 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
     ),
     tolerance: isHalf ? TOLERANCE.float16 : TOLERANCE.float32,
     file: opened,
-    chain: (engine, { varies }) => ({
-      name,
-      engine,
-      input,
-      predictsTokens: opened.predictsTokens,
-      parts: 1,
-      between: [],
-      open: async () => ({
-        read: async () => source,
-        opened: varies ? { ...opened, info: { ...opened.info, varies } } : opened,
-        batch: 0,
-        named: ({ name, layer, kind }) => ({ name, layer, kind }),
-      }),
-    }),
+    chain: (engine, { varies }) => {
+      const bySize = varies && opened.branches.find((it) => it.taken && it.bySize);
+      if (bySize)
+        throw new InputError(
+          `${name}: samples have several sizes, and If "${bySize.node}" is decided by these; give them one (\`size\`)`,
+        );
+      return {
+        name,
+        engine,
+        input,
+        predictsTokens: opened.predictsTokens,
+        parts: 1,
+        between: [],
+        open: async () => ({
+          read: async () => source,
+          opened: varies ? { ...opened, info: { ...opened.info, varies } } : opened,
+          batch: 0,
+          named: ({ name, layer, kind }) => ({ name, layer, kind }),
+        }),
+      };
+    },
     check: async () => {},
     terms: (of) => termsOf(opened, of),
     profile: (recipe, sizes) => profileOf(opened, recipe, sizes),

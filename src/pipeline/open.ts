@@ -1,6 +1,6 @@
 // Opening a model: read, fold, learn the shapes, analyse.
 
-import { type Engine, expectEngine } from '../engine/index.ts';
+import { type Engine, expectEngine, type FloatTensor } from '../engine/index.ts';
 import {
   InputError,
   type OsscarError,
@@ -20,6 +20,7 @@ import {
   elements,
   foldBatchNormalization,
   foldConstants,
+  ifsOf,
   type Model,
   quantizedLayers,
   quantizedText,
@@ -33,6 +34,7 @@ import {
   type WrittenModel,
 } from '../graph/index.ts';
 import { checkValues } from '../limits.ts';
+import { type Branch, branchTexts, takeKnownBranches } from './branches.ts';
 import { computeConstants } from './constants.ts';
 import {
   extentsOf,
@@ -72,6 +74,8 @@ export interface OpenedModel extends Required<ModelSize> {
   readonly analysis: Analysis;
   /** Layers whose weights are quantised: prune the float model, and quantise what comes of it. */
   readonly quantized: readonly string[];
+  /** Ifs that no sample decides: a pruned model has only the branches that are taken. */
+  readonly branches: readonly Branch[];
   /** Whether the first output has a score of every token of the vocabulary for every position. */
   readonly predictsTokens: boolean;
   /** The size given for open dimensions. */
@@ -119,19 +123,22 @@ export async function openParsed(
   options: OpenOptions & { readonly isBuilt?: boolean; bytes?(): number },
 ): Promise<OpenedModel> {
   const { engine, size, inputs, dims, name = source.name } = options;
+  let branches: readonly Branch[] = [];
   if (source.nodes.some(({ domain }) => domain === 'com.microsoft.nchwc')) {
     throw new UnsupportedModelError(
       `${name}: onnxruntime has laid its convolutions out for the processor that it was optimised on (com.microsoft.nchwc); save it with the optimisation level "extended", not "all"`,
     );
   }
   try {
-    const plain = foldConstants(unfuse(source));
+    const decided = await withoutIfs(engine, source, options);
+    branches = decided.branches;
+    const plain = foldConstants(unfuse(decided.model));
     const model = foldBatchNormalization(options.isBuilt ? plain : await computeConstants(engine, plain));
     const input = sizedInput(declaredInput(model, inputs, dims), model, size);
     const batch = input.fixedBatch || 1;
     const shown = await probe(engine, model, input, [batch, ...input.shape]);
     // Extents that mean different things should differ: a batch of one hides what mixes it with other axes.
-    const isFree = takesTokens(input) && !input.fixedBatch && input.open[0];
+    const isFree = hasFreeTokens(input);
     const told = isFree ? await probe(engine, model, input, DISTINCT) : shown;
     const isMoved = movesBatch(model) && !input.fixedBatch;
     const several = isMoved && !isFree ? await probe(engine, model, input, [SEVERAL, ...input.shape]) : told;
@@ -152,19 +159,24 @@ export async function openParsed(
       analysis: analyse(model, told.shapes, options),
       predictsTokens: takesTokens(input) && hasVocabulary(model, input, info.shapes),
       bytes: options.bytes?.() ?? sum(Array.from(source.tensors.values(), ({ bytes }) => bytes.byteLength)),
+      branches,
       size,
       inputs,
       dims,
       residual: options.residual,
       isCustom: options.operators !== undefined,
-      parameters: countParameters(source),
+      parameters: countParameters(decided.model),
       macs: countMacs(model, info.shapes),
       quantized: quantizedLayers(source),
     };
   } catch (error) {
     const quantized = quantizedText(quantizedLayers(source));
+    const causes = [
+      ...(quantized ? [`it has ${quantized}`] : []),
+      ...branchTexts(branches.filter(({ taken }) => !taken)),
+    ];
     // Most likely what the engine stumbled over.
-    if (quantized && error instanceof UnsupportedModelError) error.message += `; it has ${quantized}`;
+    if (error instanceof UnsupportedModelError) for (const cause of causes) error.message += `; ${cause}`;
     throw named(name, error);
   }
 }
@@ -191,27 +203,51 @@ const SEVERAL = 2;
 /** Windows and tokens of a run that no other extent of a model is likely to have. */
 const DISTINCT = [SEVERAL, 11];
 
-/**
- * Shapes for samples of zeros.
- * @throws {InputError} where these alone are too large
- */
+/** Whether windows may have any number of tokens. */
+function hasFreeTokens(input: ModelInput): boolean {
+  return takesTokens(input) && !input.fixedBatch && input.open[0];
+}
+
+async function withoutIfs(engine: Engine, source: Model, { size, inputs, dims }: OpenOptions) {
+  if (ifsOf(source).length === 0) return { model: source, branches: [] };
+  const input = sizedInput(declaredInput(source, inputs, dims), source, size);
+  const several = hasFreeTokens(input) ? DISTINCT : [SEVERAL, ...input.shape];
+  const probes = input.fixedBatch ? [[input.fixedBatch, ...input.shape]] : [[1, ...input.shape], several];
+  return takeKnownBranches(
+    engine,
+    source,
+    probes.map((extents) => zeros(source, input, extents)),
+    inputs,
+  );
+}
+
+/** Shapes for samples of zeros. */
 async function probe(
   engine: Engine,
   model: Model,
   input: ModelInput,
   dims: readonly number[],
 ): Promise<ValueInfo> {
+  return inferShapes(engine, model, zeros(model, input, dims));
+}
+
+/**
+ * All inputs of a run, for samples of zeros.
+ *
+ * @throws {InputError} where these alone are too large
+ */
+function zeros(model: Model, input: ModelInput, dims: readonly number[]): Record<string, FloatTensor> {
   checkValues(dims, `input "${input.name}"`);
-  const zeros = (extents: readonly number[]) => {
+  const nothing = (extents: readonly number[]) => {
     checkValues(extents, 'an input that goes along');
     return { dims: extents, data: new Float32Array(elements(extents)) };
   };
   const main = model.inputs.map(describeValue).find(({ name }) => name === input.name)!;
   const given = input.others.map((other) => [
     other.name,
-    other.fill?.(dims) ?? zeros(extentsOf(other, main, dims)),
+    other.fill?.(dims) ?? nothing(extentsOf(other, main, dims)),
   ]);
-  return inferShapes(engine, model, { ...Object.fromEntries(given), [input.name]: zeros(dims) });
+  return { ...Object.fromEntries(given), [input.name]: nothing(dims) };
 }
 
 /** Inputs whose first axis does not count samples. */

@@ -17,6 +17,7 @@ import {
   tradeoffFound,
   uniformSizes,
 } from './allocate/index.ts';
+import { branchTexts } from './branches.ts';
 import { type Amount, checkBudget } from './budget.ts';
 import type { RunOptions } from './chain.ts';
 import { Clock } from './clock.ts';
@@ -324,12 +325,12 @@ async function startRun(session: Session, subject: Subject, options: PruneOption
   checkBudget(recipe.spend, subject.file !== undefined);
   if (latencyTable && subject.file) checkTable(latencyTable, subject.file);
   if (subject.structures.length === 0) {
-    const quantized = quantizedText(subject.file?.quantized ?? []);
-    throw new UnsupportedModelError(
-      quantized
-        ? `${subject.name}: ${quantized}`
-        : `${subject.name}: no prunable structure; inspect lists the reasons`,
-    );
+    const { quantized = [], branches = [] } = subject.file ?? {};
+    const reason =
+      quantizedText(quantized) ??
+      branchTexts(branches)[0] ??
+      'no prunable structure; inspect lists the reasons';
+    throw new UnsupportedModelError(`${subject.name}: ${reason}`);
   }
   const planned = sizesOf(recipe, subject.structures);
   const { spend } = recipe;
@@ -435,6 +436,7 @@ async function pruneWith(session: Session, subject: Subject, options: PruneOptio
   const warnings = [
     ...report.warnings,
     ...(quantized ? [`some layers stay as they are: ${quantized}`] : []),
+    ...branchTexts(subject.file?.branches ?? []),
     ...warningsOf(quality),
   ];
   return {

@@ -190,7 +190,7 @@ export interface Inspected extends Share {
   readonly name: string;
   readonly kinds: Readonly<Record<string, Share>>;
   /** Of an ONNX file. */
-  readonly file?: Pick<OpenedModel, 'bytes' | 'input' | 'quantized'> & {
+  readonly file?: Pick<OpenedModel, 'bytes' | 'input' | 'quantized' | 'branches'> & {
     readonly structures: readonly InspectedStructure[];
     /** What stays, by kind. */
     readonly pinned: readonly Pinned[];
@@ -221,14 +221,14 @@ export async function inspect(model: Source, options: ModelOptions = {}): Promis
 async function inspectFile(file: Place, options: ModelOptions, opened: Opened): Promise<Inspected> {
   const found = await openModelFile(file, options, opened);
   options.onKind?.(kindOf(found));
-  const { name, parameters, macs, bytes, input, quantized, analysis } = found.model;
+  const { name, parameters, macs, bytes, input, quantized, branches, analysis } = found.model;
   const shares = sharesOf(found.model);
   const structures = analysis.structures.map(({ name, layer, groups, groupSize, prunable, reason }) => {
     return { name, layer, groups, groupSize, prunable, reason, ...shares.structures.get(name) };
   });
   const kinds = Object.fromEntries(shares.kinds);
   const pinned = pinnedOf(found.model);
-  return { name, parameters, macs, kinds, file: { bytes, input, quantized, structures, pinned } };
+  return { name, parameters, macs, kinds, file: { bytes, input, quantized, branches, structures, pinned } };
 }
 
 async function inspectFolder(place: Place, options: ModelOptions, opened: Opened): Promise<Inspected> {

@@ -1,16 +1,7 @@
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { describe, expect, it } from 'vitest';
 import { openEngine } from '../../src/engine/index.ts';
-import { valueInfo } from '../../src/graph/build.ts';
 import { type Model, readModel, shrink } from '../../src/graph/index.ts';
 import { checkGraph } from '../../src/graph/model.ts';
-import {
-  AttributeProtoSchema,
-  GraphProtoSchema,
-  AttributeProto_AttributeType as Kind,
-  ModelProtoSchema,
-  NodeProtoSchema,
-} from '../../src/graph/onnx_pb.ts';
 import { computeConstants } from '../../src/pipeline/constants.ts';
 import { openModel } from '../../src/pipeline/index.ts';
 import { mask } from '../graph/masking.ts';
@@ -97,15 +88,13 @@ describe('weights that are computed from constants', () => {
     const b = new OnnxBuilder();
     const x = b.input([4]);
     const scale = b.node('Neg', [b.weight([4], 0.5)]);
-    const chosen = b.node('If', [b.feed('flag', [], 'bool')], {}, { channels: 4 });
-    const proto = fromBinary(ModelProtoSchema, b.output(b.add(b.mul(x, scale), chosen)).build());
-    const branches = ['then_branch', 'else_branch'].map((name) => {
-      const node = create(NodeProtoSchema, { opType: 'Mul', input: [x, scale], output: [name] });
-      const g = create(GraphProtoSchema, { name, node: [node], output: [valueInfo(name, 'float32')] });
-      return create(AttributeProtoSchema, { name, g, type: Kind.GRAPH });
-    });
-    proto.graph!.node.find(({ opType }) => opType === 'If')!.attribute = branches;
-    const before = await readModel(toBinary(ModelProtoSchema, proto));
+    const branch = (seed: number) => {
+      const inner = new OnnxBuilder({ seed });
+      return { graph: inner.output(inner.mul(inner.feed(x, ['n', 4]), inner.feed(scale, [4]))).graph() };
+    };
+    const branches = { then_branch: branch(2), else_branch: branch(3) };
+    const chosen = b.node('If', [b.feed('flag', [], 'bool')], branches, { channels: 4 });
+    const before = await readModel(b.output(b.add(b.mul(x, scale), chosen)).build());
     const after = await computeConstants(engine, before);
     checkGraph(after);
     expect(operators(after)).toContain('Neg');

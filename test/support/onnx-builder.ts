@@ -1,14 +1,16 @@
 // Networks for tests and benches: layers with seeded random weights on the library's own GraphBuilder.
 // Every method takes and gives names of values; the builder remembers how many channels a value has.
 
-import { create } from '@bufbuild/protobuf';
+import { create, fromBinary } from '@bufbuild/protobuf';
 import { type BuildDims, GraphBuilder } from '../../src/graph/build.ts';
 import type { DataType } from '../../src/graph/dtype.ts';
 import { attributeOf, type BuildAttribute } from '../../src/graph/node.ts';
 import {
   type AttributeProto,
   AttributeProtoSchema,
+  type GraphProto,
   AttributeProto_AttributeType as Kind,
+  ModelProtoSchema,
   NodeProtoSchema,
   OperatorSetIdProtoSchema,
 } from '../../src/graph/onnx_pb.ts';
@@ -17,8 +19,8 @@ import { encodeTensor } from '../../src/graph/wire.ts';
 import { writeModel } from '../../src/graph/write.ts';
 import { random } from './random.ts';
 
-/** Beside what the library itself writes: `{ tensor }` of one int64. */
-export type Attribute = BuildAttribute | { tensor: number };
+/** Beside what the library itself writes: `{ tensor }` of one int64, and graphs. */
+export type Attribute = BuildAttribute | { tensor: number } | { graph: GraphProto };
 
 export interface ConvOptions {
   stride?: number;
@@ -78,6 +80,13 @@ export class OnnxBuilder {
   output(value: string, name = value, dims?: BuildDims): this {
     this.#graph.output(value, name, this.#type, dims);
     return this;
+  }
+
+  /** What was built, as a graph inside a node: its inputs are values of the graph around it. */
+  graph(): GraphProto {
+    const { graph } = fromBinary(ModelProtoSchema, this.build());
+    graph!.input = [];
+    return graph!;
   }
 
   channels(value: string): number {
@@ -276,6 +285,8 @@ function attributeFor(name: string, value: Attribute): AttributeProto {
     const t = encodeTensor(fromIntegers('', [value.tensor], [1]));
     return create(AttributeProtoSchema, { name, t, type: Kind.TENSOR });
   }
+  if (typeof value === 'object' && 'graph' in value)
+    return create(AttributeProtoSchema, { name, g: value.graph, type: Kind.GRAPH });
   return attributeOf(name, value);
 }
 

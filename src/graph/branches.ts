@@ -1,0 +1,115 @@
+// Branches of Ifs in the place of the nodes, where it is known which one is taken.
+
+import { create } from '@bufbuild/protobuf';
+import { FormatError } from '../errors.ts';
+import { removeUnread } from './fold.ts';
+import { underNames } from './inline.ts';
+import { checkGraph, type Model, sortNodes, untaken } from './model.ts';
+import { attribute, captured, copyMessage, definedBy, isStandard, subgraphs } from './node.ts';
+import { type GraphProto, type NodeProto, NodeProtoSchema } from './onnx_pb.ts';
+import { constantsOf, nameNodes } from './read.ts';
+
+/** Nodes of the main graph that compute one of two branches. */
+export function ifsOf({ nodes }: Model): NodeProto[] {
+  return nodes.filter((node) => isStandard(node) && node.opType === 'If');
+}
+
+/**
+ * A copy of the model without some Ifs: what their branches compute is computed by nodes of the main graph. Values and nodes
+ * keep their names, where nothing else has these.
+ *
+ * @param taken  whether the condition holds, by the name of the If
+ * @throws {FormatError} where an If has no such branch, or one that is malformed
+ */
+export function takeBranches(model: Model, taken: ReadonlyMap<string, boolean>): Model {
+  const copy = model.clone();
+  const outputs = new Set(copy.outputs.map(({ name }) => name));
+  const names = new Names(copy);
+  const unread: string[] = [];
+  copy.graph.node = copy.nodes.flatMap((node) => {
+    const holds = taken.get(node.name);
+    if (holds === undefined) return [node];
+    unread.push(node.input[0], ...captured(node));
+    const branch = attribute(node, holds ? 'then_branch' : 'else_branch')?.g;
+    if (branch?.output.length !== node.output.length)
+      throw new FormatError(`${model.name}: If "${node.name}" has a branch without its outputs`);
+    const { tensors, nodes } = constantsOf(inPlaceOf(node, branch, names), outputs, model.name);
+    for (const tensor of tensors) copy.tensors.set(tensor.name, tensor);
+    return nodes;
+  });
+  nameNodes(copy.nodes);
+  copy.graph.node = sortNodes(copy.nodes, model.name);
+  copy.edited();
+  checkGraph(copy);
+  removeUnread(copy, unread);
+  copy.removeUnused(unread);
+  return copy;
+}
+
+/** How many values of a model have a name, in the main graph and in those inside nodes. */
+class Names {
+  readonly #count = new Map<string, number>();
+  readonly #suffixes = new Map<string, number>();
+
+  constructor({ graph, tensors }: Model) {
+    for (const name of tensors.keys()) this.add(name);
+    this.addAll(graph);
+  }
+
+  add(name: string, more = 1): void {
+    this.#count.set(name, (this.#count.get(name) ?? 0) + more);
+  }
+
+  /** Adds all that a graph defines, and the graphs inside it. */
+  addAll(graph: GraphProto, more = 1): void {
+    const open = [graph];
+    for (let it = open.pop(); it; it = open.pop()) {
+      for (const name of definedBy(it)) this.add(name, more);
+      for (const node of it.node) open.push(...subgraphs(node));
+    }
+  }
+
+  /** The name, or one like it where something has it. */
+  free(name: string): string {
+    return untaken(name, (it) => (this.#count.get(it) ?? 0) > 0, this.#suffixes);
+  }
+}
+
+/** A branch whose values have names of the main graph, those of its outputs the names that the If gives them. */
+function inPlaceOf(node: NodeProto, branch: GraphProto, names: Names): GraphProto {
+  for (const graph of subgraphs(node)) names.addAll(graph, -1);
+  const made = new Set(branch.node.flatMap(({ output }) => output));
+  const renamed = new Map<string, string>();
+  const others: [inner: string, outer: string][] = [];
+  for (const [i, { name }] of branch.output.entries()) {
+    const outer = node.output[i];
+    if (outer === '') continue;
+    // What comes from outside, is constant or goes out twice has a name already.
+    if (made.has(name) && !renamed.has(name)) renamed.set(name, outer);
+    else others.push([name, outer]);
+  }
+  for (const name of definedBy(branch)) {
+    if (name === '' || renamed.has(name)) continue;
+    const own = names.free(name);
+    names.add(own);
+    renamed.set(name, own);
+  }
+  const nameOf = (name: string) => renamed.get(name) ?? name;
+  const result = copyMessage(branch);
+  result.initializer = branch.initializer.map((it) =>
+    Object.assign(copyMessage(it), { name: nameOf(it.name) }),
+  );
+  result.node = [
+    ...branch.node.map((it) => underNames(it, nameOf)),
+    ...others.map(([inner, outer]) =>
+      create(NodeProtoSchema, {
+        name: outer,
+        opType: 'Identity',
+        input: [nameOf(inner)],
+        output: [outer],
+      }),
+    ),
+  ];
+  for (const it of result.node) for (const graph of subgraphs(it)) names.addAll(graph);
+  return result;
+}

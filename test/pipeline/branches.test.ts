@@ -1,0 +1,125 @@
+import { describe, expect, it } from 'vitest';
+import { UnsupportedModelError } from '../../src/errors.ts';
+import { ifsOf, readModel, writeModel } from '../../src/graph/index.ts';
+import { branchTexts, feedsDataset, openModel, prune } from '../../src/pipeline/index.ts';
+import { difference, randomValue, run } from '../graph/running.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { engine, noise, session } from './fixtures.ts';
+
+type Layers = (b: OnnxBuilder, x: string) => string;
+
+/** An If whose branches are layers, of other weights, behind a value of 8 features. */
+function either(b: OnnxBuilder, condition: string, x: string, then: Layers, otherwise: Layers): string {
+  const [then_branch, else_branch] = [then, otherwise].map((layers, i) => {
+    const own = new OnnxBuilder({ seed: 5 + i });
+    return { graph: own.output(layers(own, own.input([8], x))).graph() };
+  });
+  return b.node('If', [condition], { then_branch, else_branch }, { channels: 8 });
+}
+
+const twoLayers: Layers = (b, x) => b.gemm(b.relu(b.gemm(x, 12)), 8);
+const same: Layers = (b, x) => b.node('Identity', [x]);
+
+/** Of a sample rate that is given with every sample. */
+function byRate(): Uint8Array {
+  const b = new OnnxBuilder();
+  const rate = b.feed('sr', [], 'int64');
+  const x = b.node('Identity', [b.input([8])]);
+  const is16k = b.node('Equal', [rate, b.index(16000)], {}, { channels: 1 });
+  return b.output(b.relu(either(b, is16k, x, twoLayers, twoLayers)), 'y').build();
+}
+
+/** What an exporter makes of a squeeze: an If by whether an axis has one element. */
+function byExtent(axis: number, extents: readonly number[] | readonly string[]): Uint8Array {
+  const b = new OnnxBuilder();
+  const images = b.feed('images', ['n', 3, ...extents]);
+  const pixels = b.node('Shape', [images], {}, { channels: 1 });
+  const isOne = b.node('Equal', [b.node('Gather', [pixels, b.index(axis)]), b.index(1)]);
+  const mean = b.node('ReduceMean', [images], { axes: [2, 3], keepdims: 0 }, { channels: 3 });
+  const x = b.gemm(mean, 8);
+  return b.output(either(b, isOne, x, same, twoLayers), 'y').build();
+}
+
+/** By what a sample holds. */
+function bySample(): Uint8Array {
+  const b = new OnnxBuilder();
+  const x = b.node('Identity', [b.input([8])]);
+  const isLarge = b.node(
+    'Greater',
+    [b.node('ReduceMax', [x], { keepdims: 0 }), b.floats([0.5], [])],
+    {},
+    { channels: 1 },
+  );
+  return b.output(b.relu(either(b, isLarge, x, twoLayers, twoLayers)), 'y').build();
+}
+
+const groups = ({ analysis }: Awaited<ReturnType<typeof openModel>>) =>
+  analysis.structures.filter(({ prunable }) => prunable).map((structure) => structure.groups);
+
+describe('Ifs that inputs decide that are said once for all', () => {
+  it.each([
+    [16000, 'then'],
+    [8000, 'else'],
+  ] as const)('have the branch of %i pruned, and the file has only that', async (sr, taken) => {
+    const bytes = byRate();
+    const opened = await openModel(bytes, { engine, inputs: { sr } });
+    expect(opened.branches).toMatchObject([{ taken, by: ['sr'], bySize: false }]);
+    expect(groups(opened)).toEqual([12]);
+    const calibration = await noise(64, [8]);
+    const { written, report } = await prune(opened, { engine, session, calibration, keep: 0.5 });
+    expect(report.warnings).toEqual([
+      expect.stringMatching(/^If "if_\d+" is decided by input "sr": a pruned model has only the branch/),
+    ]);
+    const small = await readModel(written.model);
+    expect(ifsOf(small)).toEqual([]);
+    expect(small.inputs.map(({ name }) => name).sort()).toEqual(['input', 'sr']); // to be given as before
+    const given = { input: randomValue([5, 8]), sr: { dims: [], data: BigInt64Array.of(BigInt(sr)) } };
+    const [wanted, got] = [await run(bytes, given), await run(writeModel(opened.model).model, given)];
+    expect(difference(wanted.y, got.y)).toBeLessThan(1e-6);
+  });
+
+  it('stay where nothing has been said, which is told', async () => {
+    const opened = await openModel(byRate(), { engine });
+    expect(ifsOf(opened.model).length).toBe(1);
+    const [text] = branchTexts(opened.branches);
+    expect(text).toMatch(
+      /^If "if_\d+" is decided by input "sr": where that is the same for all samples \(`inputs.sr`\), the branch/,
+    );
+    const calibration = await noise(16, [8]);
+    const attempt = prune(opened, { engine, session, calibration, keep: 0.5 });
+    await expect(attempt).rejects.toThrow(UnsupportedModelError);
+    await expect(attempt).rejects.toThrow(text);
+  });
+});
+
+describe('Ifs that extents decide', () => {
+  it('are decided by the size that samples have', async () => {
+    const fixed = await openModel(byExtent(2, [4, 4]), { engine });
+    expect(groups(fixed)).toEqual([8, 12]);
+    expect(fixed.branches).toMatchObject([{ taken: 'else', by: [], bySize: true }]);
+    const open = await openModel(byExtent(2, ['h', 'w']), { engine, size: [1, 4] });
+    expect(open.branches).toMatchObject([{ taken: 'then', bySize: true }]);
+    expect(branchTexts(open.branches)[0]).toContain('decided by the size of samples');
+  });
+
+  it('are not decided for samples of several sizes', async () => {
+    const opened = await openModel(byExtent(2, ['h', 'w']), { engine, size: [2, 4] });
+    const sample = (height: number) => ({ inputs: { images: randomValue([3, height, 4], height) } });
+    const calibration = await feedsDataset([1, 2, 3, 4].map(sample), opened.input);
+    await expect(prune(opened, { engine, session, calibration, keep: 0.5 })).rejects.toThrow(
+      /^model: samples have several sizes, and If "if_\d+" is decided by these; give them one \(`size`\)$/,
+    );
+  });
+
+  it('stay where it is the number of samples', async () => {
+    const opened = await openModel(byExtent(0, [4, 4]), { engine });
+    expect(ifsOf(opened.model).length).toBe(1);
+    expect(opened.branches).toEqual([]);
+  });
+});
+
+it('Ifs that samples decide stay, and nothing is said of them', async () => {
+  const opened = await openModel(bySample(), { engine });
+  expect(ifsOf(opened.model).length).toBe(1);
+  expect(opened.branches).toEqual([]);
+});
