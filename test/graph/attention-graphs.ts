@@ -330,6 +330,21 @@ export const CASES: Record<string, Case> = {
       return project(b, merge(b, attend(b, q, k, v), WIDTH));
     },
   },
+  'a fused projection reshaped to three of all heads, of which slices of one take each, as PaddlePaddle has it':
+    {
+      prunable: HEADS,
+      build: (b) => {
+        const x = b.sequence(WIDTH);
+        const cast = (value: string) => b.node('Cast', [b.node('Cast', [value], { to: 6 })], { to: 7 });
+        const sizes = [b.integers([0]), size(b, x, 1), ...[3, 6, SIZE].map((it) => b.integers([it]))];
+        const qkv = b.node('Reshape', [linear(b, x, 3 * WIDTH, true), concat(b, sizes.map(cast))]);
+        const turned = transpose(b, qkv, 2, 0, 3, 1, 4);
+        const [q, k, v] = [0, 1, 2].map((i) =>
+          b.node('Squeeze', [piece(b, turned, i, i + 1, 0), b.integers([0])]),
+        );
+        return project(b, merge(b, attend(b, q, k, v), WIDTH));
+      },
+    },
   'torch.nn.MultiheadAttention': {
     prunable: HEADS,
     build: (b) => b.output(multihead(b, b.sequence(WIDTH))),

@@ -176,7 +176,9 @@ interface At {
 
 function isPick(state: Propagation, { value, place }: At, { node, index }: Use): boolean {
   const dims = state.dims(value)!;
-  if (wrapAxis(attributeInt(node, 'axis', 0), dims.length) !== place || index !== 0) return false;
+  if (index !== 0) return false;
+  if (node.opType === 'Slice') return String(state.dims(node.output[0])) === String(dims.with(place, 1));
+  if (wrapAxis(attributeInt(node, 'axis', 0), dims.length) !== place) return false;
   if (node.opType === 'Split') return node.output.length === dims[place];
   return node.opType === 'Gather' && state.integers(node, 1)?.length === 1;
 }
