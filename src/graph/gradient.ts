@@ -10,7 +10,7 @@ import type { Model } from './model.ts';
 import { attributeOf, type BuildAttribute, reads } from './node.ts';
 import { type NodeProto, NodeProtoSchema, ValueInfoProtoSchema } from './onnx_pb.ts';
 import type { Backward } from './operators/operator.ts';
-import { part, samplesOf, type ValueInfo } from './subgraph.ts';
+import { hasSamples, madeOf, part, sampleAxis, sampledValues, type ValueInfo } from './subgraph.ts';
 import { fromFloat32, fromIntegers, type Tensor } from './tensor.ts';
 import { weightTensors } from './weights.ts';
 import { writeModel } from './write.ts';
@@ -46,7 +46,7 @@ export interface GradientModel {
 /**
  * @param by  layers whose weights are inputs, as are the values that they read
  * @param to  layers behind them, whose outputs have targets
- * @param cut  nodes whose weights have fewer channels than `info` says
+ * @param cut  values that have fewer channels than `info` says: what is made of them is not given
  * @returns undefined where a derivative on the way is not known, one of `by` reads what another has made, or `to` needs something
  *   that cannot be given by sample
  */
@@ -55,21 +55,23 @@ export function gradientModel(
   by: readonly LinearMap[],
   to: readonly LinearMap[],
   info: ValueInfo,
-  cut: ReadonlySet<string> = new Set(),
+  cut: Iterable<string> = [],
 ): GradientModel | undefined {
   // Opset 11 is the first that compares floats; extents are written into the graph.
   if (model.opset < 11 || info.varies) return undefined;
   const weights = by.flatMap((map) => Object.values(weightTensors(model, map)));
-  const shapes = new Map([...info.shapes, ...weights.map(({ name, dims }) => [name, dims] as const)]);
   const outputs = to.map(({ output }) => output);
   const own = [...new Set(by.map(({ input }) => input))];
-  const partFrom = (inputs: readonly string[]) =>
-    partOf(model, [...inputs, ...weights.map(({ name }) => name)], outputs, { ...info, shapes });
   const sources = new Set(by.map(({ output }) => output));
+  const changed = madeOf(model.nodes, cut);
+  const known = new Map([...info.shapes].filter(([value]) => own.includes(value) || !changed.has(value)));
+  for (const { name, dims } of weights) known.set(name, dims);
+  const partFrom = (inputs: readonly string[]) =>
+    partOf(model, [...inputs, ...weights.map(({ name }) => name)], outputs, { ...info, shapes: known });
   let inputs = own;
   let forward = partFrom(inputs);
   if (!forward) {
-    inputs = [...new Set([...own, ...besides(model, sources, outputs, info, cut)])];
+    inputs = [...new Set([...own, ...besides(model, sources, outputs, { ...info, shapes: known })])];
     forward = partFrom(inputs);
   }
   if (!forward) return undefined;
@@ -84,47 +86,35 @@ export function gradientModel(
   return { bytes: graph.written(), forward: written, layers, gradients, inputs };
 }
 
-/** What is computed of the sources, other than of their extents. */
-function madeOf(nodes: readonly NodeProto[], sources: ReadonlySet<string>): Set<string> {
-  const made = new Set(sources);
-  for (const node of nodes)
-    if (node.opType !== 'Shape' && reads(node).some((value) => made.has(value)))
-      for (const value of node.output) made.add(value);
-  return made;
-}
+/** What is given as numbers without loss, whatever it is. Integers are where they are inputs: there they came as numbers too. */
+const GIVEN_TYPES = new Set(['float32', 'bool']);
 
 /**
- * Values that the outputs are made of beside the sources and that samples reach; none where one of them is cut: it
- * would be given as it was.
+ * Values of known shapes that the outputs are made of beside the sources, and that samples reach; in the place of one that cannot be
+ * given, those that it is made of.
  */
 function besides(
   model: Model,
   sources: ReadonlySet<string>,
   outputs: readonly string[],
   info: ValueInfo,
-  cut: ReadonlySet<string>,
 ): string[] {
-  const { shapes, types, fixed } = info;
   const made = madeOf(model.nodes, sources);
-  const other = madeOf(
-    model.nodes,
-    new Set(model.nodes.flatMap(({ name, output }) => (cut.has(name) ? output : []))),
-  );
-  const inputs = model.inputs.flatMap(({ name }) => (fixed?.has(name) ? [] : [name]));
-  const bySample = madeOf(model.nodes, new Set(inputs));
+  const sampled = sampledValues(model, info);
   const isGiven = (value: string) =>
-    (types.get(value) ?? 'float32') === 'float32' &&
-    shapes.get(value)?.length &&
-    bySample.has(value) &&
-    !other.has(value);
+    !made.has(value) &&
+    info.shapes.has(value) &&
+    hasSamples(info, value) &&
+    (GIVEN_TYPES.has(info.types.get(value) ?? 'float32') || !model.producer(value));
   const found = new Set<string>();
   const seen = new Set<string>();
   const pending = [...outputs];
   for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
-    if (seen.has(value) || sources.has(value)) continue;
+    if (seen.has(value) || sources.has(value) || !sampled.has(value)) continue;
     seen.add(value);
-    if (made.has(value)) pending.push(...reads(model.producer(value)!));
-    else if (isGiven(value)) found.add(value);
+    const node = model.producer(value);
+    if (isGiven(value)) found.add(value);
+    else if (node) pending.push(...reads(node));
   }
   return [...found];
 }
@@ -190,7 +180,7 @@ class BackwardGraph implements Backward {
   }
 
   samples(value: string): number {
-    return samplesOf(this.#info, value).axis;
+    return sampleAxis(this.#info, value);
   }
 
   residualOf(output: string): GradientValues & { readonly residual: string } {

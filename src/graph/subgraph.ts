@@ -4,7 +4,6 @@ import { create } from '@bufbuild/protobuf';
 import { InputError, UnsupportedModelError } from '../errors.ts';
 import { valueInfo } from './build.ts';
 import type { DataType } from './dtype.ts';
-import type { Shapes } from './linear.ts';
 import { Model } from './model.ts';
 import { attribute, attributeInt, attributeOf, copyMessage, isStandard, reads } from './node.ts';
 import { type AttributeProto, type NodeProto, NodeProtoSchema, ValueInfoProtoSchema } from './onnx_pb.ts';
@@ -18,8 +17,10 @@ export interface ValueInfo {
   types: ReadonlyMap<string, string>;
   /** Whether other extents than the batch differ between samples. */
   varies?: boolean;
-  /** Where the samples of values are that do not have them one after the other: no cut lies there. */
+  /** Where the samples of values are that do not have them one after the other, or have none. */
   samples?: ReadonlyMap<string, SamplePlace>;
+  /** Whether the model takes one sample at a time: no axis counts them, all extents are those of the sample run. */
+  isSingle?: boolean;
   /** Inputs whose first axis is not the batch: parts have them as the model does. */
   fixed?: ReadonlySet<string>;
   /** Values that no number of a sample reaches: they may have no axis that counts samples. */
@@ -28,7 +29,7 @@ export interface ValueInfo {
 
 /** Where the samples of a value are. */
 export interface SamplePlace {
-  /** The axis that counts them. */
+  /** The axis that counts them; −1 where none does. */
   readonly axis: number;
   /** Positions that this axis counts too, each with all samples: more than one where a Reshape merged the two. */
   readonly positions: number;
@@ -40,6 +41,21 @@ export function samplesOf({ samples }: Pick<ValueInfo, 'samples'>, value: string
   return samples?.get(value) ?? FIRST;
 }
 
+/** The axis of a value that counts samples; −1 where none does. */
+export function sampleAxis(info: Pick<ValueInfo, 'samples' | 'isSingle'>, value: string): number {
+  return info.isSingle ? -1 : samplesOf(info, value).axis;
+}
+
+/** The extent of that axis in the sample run, 0 where there is none. */
+function samplesIn(info: ValueInfo, value: string): number {
+  return info.shapes.get(value)?.[sampleAxis(info, value)] ?? 0;
+}
+
+/** Whether samples can be told apart in a value, if there are several. */
+export function hasSamples(info: ValueInfo, value: string): boolean {
+  return info.isSingle || samplesIn(info, value) > 0;
+}
+
 /** How often all samples come one after the other in a value, a piece of each. */
 export function roundsOf(dims: readonly number[], { axis, positions }: SamplePlace): number {
   return elements(dims.slice(0, axis)) * positions;
@@ -47,8 +63,8 @@ export function roundsOf(dims: readonly number[], { axis, positions }: SamplePla
 
 /**
  * The part of a model that computes the values `to` from the values `from`. The axis of the inputs that counts samples is
- * dynamic, the others are as in `info`, or as the model has them. Values in both lists are passed through. The shape of an input that is not
- * in `from` is that of `info` with the batch of a value that is.
+ * dynamic, the others are as in `info`, or as the model has them. Values in both lists are passed through. The shape of a value that the
+ * part does not compute is that of `info` with the batch of a value in `from`.
  *
  * @param optional  inputs of the model that become inputs of the part where it needs them
  * @throws {InputError} if `to` needs an input of the model that is not in `from`, or a value is not known
@@ -70,29 +86,36 @@ export function part(
   const nodes = new Set<NodeProto>();
   const tensors = new Map<string, Tensor>();
   const seen = new Set<string>();
-  const shapeNodes: NodeProto[] = [];
-  const pending = [...to];
-  for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
-    if (given.has(value) || seen.has(value)) continue;
-    seen.add(value);
-    const tensor = model.tensors.get(value);
-    const node = model.producer(value);
-    if (tensor) tensors.set(value, tensor);
-    else if (optional.includes(value)) given.add(value);
-    else if (!node) throw new InputError(`subgraph: nothing in "from" leads to "${value}"`);
-    else if (!given.has(node.input[0] ?? '') && isInputShape(model, node) && !info.varies) {
-      shapeNodes.push(...inputShape(node, from, info, tensors));
-    } else if (!nodes.has(node)) {
-      nodes.add(node);
-      for (const read of reads(node)) pending.push(read);
+  const asked: NodeProto[] = [];
+  const add = (node: NodeProto) => {
+    nodes.add(node);
+    return reads(node);
+  };
+  const follow = (...pending: string[]) => {
+    for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
+      if (given.has(value) || seen.has(value)) continue;
+      seen.add(value);
+      const tensor = model.tensors.get(value);
+      const node = model.producer(value);
+      if (tensor) tensors.set(value, tensor);
+      else if (optional.includes(value)) given.add(value);
+      else if (!node) throw new InputError(`subgraph: nothing in "from" leads to "${value}"`);
+      else if (isKnownShape(node, info)) asked.push(node);
+      else if (!nodes.has(node)) pending.push(...add(node));
     }
+  };
+  follow(...to);
+  const known = new KnownShapes(model, from, info, tensors);
+  for (const shape of asked) {
+    const [value] = shape.input;
+    if (given.has(value) || seen.has(value) || !known.add(shape)) follow(...add(shape));
   }
   const proto = copyMessage(model.proto);
   const graph = copyMessage(model.graph);
   proto.graph = graph;
   graph.node = model.nodes.filter((node) => nodes.has(node));
   // A node kept for one of its outputs must not compute another one that is given.
-  graph.node = [...shapeNodes, ...graph.node.map((node) => withoutOutputs(node, given))];
+  graph.node = [...known.nodes, ...graph.node.map((node) => withoutOutputs(node, given))];
   graph.input = [...given].map((name) => {
     const declared = model.inputs.find((input) => input.name === name);
     const isOwn = declared && (info.fixed?.has(name) || info.varies || !info.shapes.has(name));
@@ -109,36 +132,59 @@ function inOneFile(model: Model): Uint8Array {
   return bytes;
 }
 
-/** Nodes that give the shape of a graph input where the input itself is not given. */
-function inputShape(
-  shape: NodeProto,
-  from: readonly string[],
-  { shapes }: ValueInfo,
-  tensors: Map<string, Tensor>,
-): NodeProto[] {
-  const [output] = shape.output;
-  const dims = shapes.get(shape.input[0]) ?? [];
-  const given = from.find((value) => shapes.get(value)?.[0] === dims[0]);
-  if (given === undefined || dims.length === 0) {
-    throw new InputError(`subgraph: nothing in "from" has the batch of "${shape.input[0]}"`);
+/** Nodes that give the shapes of values that a part does not compute: as in the sample run, but for the batch. */
+class KnownShapes {
+  readonly nodes: NodeProto[] = [];
+  readonly #info: ValueInfo;
+  readonly #tensors: Map<string, Tensor>;
+  readonly #sampled: ReadonlySet<string>;
+  /** A value that has the batch. */
+  readonly #given: string | undefined;
+
+  constructor(model: Model, from: readonly string[], info: ValueInfo, tensors: Map<string, Tensor>) {
+    this.#info = info;
+    this.#tensors = tensors;
+    this.#sampled = sampledValues(model, info);
+    this.#given = from.find((value) => this.#sampled.has(value) && samplesIn(info, value) > 0);
   }
-  const integers = (stem: string, values: readonly number[]) => {
-    const name = `${output}.${stem}`;
-    tensors.set(name, fromIntegers(name, values, [values.length]));
+
+  /** @returns false for the shape of what constants alone lead to, or where nothing has the batch */
+  add(shape: NodeProto): boolean {
+    const [[value], [output]] = [shape.input, shape.output];
+    const counted = sampleAxis(this.#info, value);
+    if (!this.#sampled.has(value) || (counted >= 0 && this.#given === undefined)) return false;
+    const dims = this.#info.shapes.get(value)!;
+    const end = attribute(shape, 'end') ? attributeInt(shape, 'end', 0) : undefined;
+    const shown = dims.map((_, axis) => axis).slice(attributeInt(shape, 'start', 0), end);
+    const extents = shown.map((axis) =>
+      axis === counted ? this.#batch(output, dims[axis]) : this.#integer(`${output}.${axis}`, dims[axis]),
+    );
+    this.#node('Concat', extents, output, [attributeOf('axis', 0)]);
+    return true;
+  }
+
+  /** Of a value that has this extent in the sample run. */
+  #batch(output: string, extent: number): string {
+    const given = this.#given!;
+    const whole = this.#node('Shape', [given], `${output}.given`);
+    const axis = this.#integer(`${output}.axis`, sampleAxis(this.#info, given));
+    const own = this.#node('Gather', [whole, axis], `${output}.samples`);
+    const other = samplesIn(this.#info, given);
+    if (extent === other) return own;
+    const times = this.#node('Mul', [own, this.#integer(`${output}.extent`, extent)], `${output}.times`);
+    return this.#node('Div', [times, this.#integer(`${output}.other`, other)], `${output}.batch`);
+  }
+
+  #node(opType: string, input: string[], output: string, attribute: AttributeProto[] = []): string {
+    const name = `${output}.${opType}`;
+    this.nodes.push(create(NodeProtoSchema, { name, opType, input, output: [output], attribute }));
+    return output;
+  }
+
+  #integer(name: string, value: number): string {
+    this.#tensors.set(name, fromIntegers(name, [value], [1]));
     return name;
-  };
-  const node = (opType: string, input: string[], result: string, attribute: AttributeProto[] = []) =>
-    create(NodeProtoSchema, { name: `${result}.${opType}`, opType, input, output: [result], attribute });
-  const [whole, batch] = [`${output}.given`, `${output}.batch`];
-  const end = attribute(shape, 'end') ? attributeInt(shape, 'end', 0) : undefined;
-  const shown = dims.map((_, axis) => axis).slice(attributeInt(shape, 'start', 0), end);
-  const others = shown.filter((axis) => axis > 0).map((axis) => dims[axis]);
-  const parts = [...(shown.includes(0) ? [batch] : []), integers('others', others)];
-  return [
-    node('Shape', [given], whole),
-    node('Gather', [whole, integers('first', [0])], batch),
-    node('Concat', parts, output, [attributeOf('axis', 0)]),
-  ];
+  }
 }
 
 function withoutOutputs(node: NodeProto, given: ReadonlySet<string>): NodeProto {
@@ -154,7 +200,7 @@ function inputInfo(name: string, info: ValueInfo) {
   if (!dims) throw new InputError(`subgraph: no shape for the value "${name}"`);
   // a batch of its own name: not all need have the same extent
   const open = dims.map((size, axis) => {
-    if (axis === samplesOf(info, name).axis) return `batch of ${name}`;
+    if (axis === sampleAxis(info, name)) return `batch of ${name}`;
     return varies ? `axis ${axis} of ${name}` : size;
   });
   return valueInfo(name, (types.get(name) ?? 'float32') as DataType, open);
@@ -184,26 +230,17 @@ export function segments(...args: Parameters<typeof liveValues>): Cut[] {
  * All places in topological order behind which everything can be computed from the values that are live there. Values that
  * depend on constants, or on other inputs than `input`, alone cross for free: they can be computed again.
  *
- * @param shapes  dims of every value in a run; with them, what depends on constants and the shapes of the graph's
- *   inputs alone (positions, causal masks) crosses for free too, where a value that crosses has the same batch:
- *   `subgraph` takes it from there
- * @param samples  those of `ValueInfo`
+ * @param info  with it, what depends on constants and shapes alone (positions, causal masks) crosses for free too: `subgraph`
+ *   knows these
  */
-export function liveValues(
-  model: Model,
-  shapes?: Shapes,
-  input = model.inputs[0]?.name,
-  samples: ReadonlyMap<string, SamplePlace> = new Map(),
-): Live[] {
+export function liveValues(model: Model, info?: ValueInfo, input = model.inputs[0]?.name): Live[] {
   const inputs = new Set(model.inputs.map(({ name }) => name));
-  const batches = new Set<number | undefined>();
+  // Where extents vary, those of inputs alone are known before they are computed.
+  const known = info?.varies ? inputs : info?.shapes;
   const computed = new Set([input]);
   const lastUse = new Map<string, number>();
   for (const [place, node] of model.nodes.entries()) {
-    if (shapes && isInputShape(model, node)) {
-      batches.add(shapes.get(node.input[0])?.[0]);
-      continue;
-    }
+    if (isShape(node) && known?.has(node.input[0])) continue;
     const values = reads(node);
     if (values.some((value) => computed.has(value))) {
       for (const output of node.output) if (output !== '') computed.add(output);
@@ -216,11 +253,35 @@ export function liveValues(
     for (const output of node.output) if (lastUse.has(output)) live.add(output);
     for (const value of reads(node)) if (lastUse.get(value) === after) live.delete(value);
     const values = [...live];
-    const isOfBatch = [...batches].every((batch) => values.some((it) => shapes?.get(it)?.[0] === batch));
-    const isComputed = values.some((value) => !inputs.has(value));
-    if (isComputed && isOfBatch && !values.some((it) => samples.has(it))) places.push({ after, values });
+    const isPlace = (value: string) => !inputs.has(value) && (!info || hasSamples(info, value));
+    const isMoved = values.some((value) => info?.samples?.has(value));
+    if (values.some(isPlace) && !isMoved) places.push({ after, values });
   }
   return places;
+}
+
+/** What is computed of some values, and these. @param throughShapes  whether of their extents too */
+export function madeOf(
+  nodes: readonly NodeProto[],
+  sources: Iterable<string>,
+  throughShapes = false,
+): Set<string> {
+  const made = new Set(sources);
+  for (const node of nodes) {
+    const isExtent =
+      !throughShapes && isStandard(node) && (node.opType === 'Shape' || node.opType === 'Size');
+    if (isExtent || !reads(node).some((value) => made.has(value))) continue;
+    for (const value of node.output) if (value !== '') made.add(value);
+  }
+  return made;
+}
+
+/** Values that samples reach. */
+export function sampledValues({ nodes, inputs }: Model, { fixed }: Pick<ValueInfo, 'fixed'>): Set<string> {
+  return madeOf(
+    nodes,
+    inputs.flatMap(({ name }) => (fixed?.has(name) ? [] : [name])),
+  );
 }
 
 /**
@@ -234,18 +295,13 @@ export function unreachedValues(
   inputs: Iterable<string> = model.inputs.map(({ name }) => name),
   throughShapes = false,
 ): Set<string> {
-  const reached = new Set(inputs);
-  const others = new Set<string>();
-  for (const node of model.nodes) {
-    const isShape = !throughShapes && isStandard(node) && (node.opType === 'Shape' || node.opType === 'Size');
-    const isReached = !isShape && reads(node).some((value) => reached.has(value));
-    for (const output of node.output) if (output !== '') (isReached ? reached : others).add(output);
-  }
-  return others;
+  const { nodes } = model;
+  const reached = madeOf(nodes, inputs, throughShapes);
+  return new Set(nodes.flatMap(({ output }) => output.filter((it) => it !== '' && !reached.has(it))));
 }
 
-/** True for a Shape of a graph input. */
-function isInputShape(model: Model, node: NodeProto): boolean {
-  const isShape = node.opType === 'Shape' && isStandard(node);
-  return isShape && model.inputs.some(({ name }) => name === node.input[0]);
+const isShape = (node: NodeProto) => node.opType === 'Shape' && isStandard(node);
+
+function isKnownShape(node: NodeProto, { shapes, varies }: ValueInfo): boolean {
+  return isShape(node) && !varies && shapes.has(node.input[0]);
 }

@@ -87,9 +87,7 @@ export class Frontier {
     this.#limits = limits;
     this.#findings = findings;
     this.#path = [about];
-    this.#places = liveValues(model, info.shapes, input.name, info.samples).filter((place) =>
-      this.#mayHold(place),
-    );
+    this.#places = liveValues(model, info, input.name).filter((place) => this.#mayHold(place));
     this.#inputs = model.inputs.map(({ name }) => name);
     const start: Held = { at: { after: -1, values: [input.name] } };
     this.#held = { dense: start, pruned: start };

@@ -116,7 +116,7 @@ function profileOf(opened: OpenedModel, recipe: Recipe, sizes: Sizes): Profile {
     .map((it) => [it, [...Array(sizes.get(it.name)!).keys()]] as const);
   const probed = info.shapes.get(input.name)?.[0] || 1;
   const values = (dims: readonly number[] = []) => elements(dims) / probed;
-  const places = liveValues(model, info.shapes, input.name, info.samples).map(({ values: live }) =>
+  const places = liveValues(model, info, input.name).map(({ values: live }) =>
     live.map((value) => values(info.shapes.get(value))),
   );
   const all = [...info.shapes.values()].reduce((sum, dims) => sum + values(dims), 0);

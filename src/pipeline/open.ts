@@ -45,7 +45,7 @@ import {
   takesTokens,
 } from './inputs.ts';
 import { hasVocabulary } from './output.ts';
-import { inferShapes, movesBatch, samplePlaces } from './shapes.ts';
+import { inferShapes, needsPlaces, samplePlaces } from './shapes.ts';
 import { sizedInput } from './size.ts';
 import type { ModelSize } from './subject.ts';
 
@@ -140,14 +140,15 @@ export async function openParsed(
     // Extents that mean different things should differ: a batch of one hides what mixes it with other axes.
     const isFree = hasFreeTokens(input);
     const told = isFree ? await probe(engine, model, input, DISTINCT) : shown;
-    const isMoved = movesBatch(model) && !input.fixedBatch;
-    const several = isMoved && !isFree ? await probe(engine, model, input, [SEVERAL, ...input.shape]) : told;
+    const isAsked = needsPlaces(model) && !input.fixedBatch;
+    const several = isAsked && !isFree ? await probeSeveral(engine, model, input) : told;
     const counts = [batch, SEVERAL] as const;
     const info: ValueInfo = {
       ...shown,
       fixed: heldInputs(input),
       unreached: unreachedValues(model),
-      ...(isMoved && { samples: samplePlaces(model, shown.shapes, several.shapes, counts) }),
+      isSingle: input.fixedBatch === 1,
+      ...(isAsked && several && { samples: samplePlaces(model, shown.shapes, several.shapes, counts) }),
     };
     const outputs = model.outputs.map((output) => elements(info.shapes.get(output.name) ?? []) / batch);
     return {
@@ -248,6 +249,16 @@ function zeros(model: Model, input: ModelInput, dims: readonly number[]): Record
     other.fill?.(dims) ?? nothing(extentsOf(other, main, dims)),
   ]);
   return { ...Object.fromEntries(given), [input.name]: nothing(dims) };
+}
+
+/** For as many samples as show where they are, where the model takes more than one. */
+async function probeSeveral(engine: Engine, model: Model, input: ModelInput): Promise<ValueInfo | undefined> {
+  try {
+    return await probe(engine, model, input, [SEVERAL, ...input.shape]);
+  } catch (error) {
+    if (error instanceof InputError || error instanceof UnsupportedModelError) return undefined;
+    throw error;
+  }
 }
 
 /** Inputs whose first axis does not count samples. */

@@ -191,7 +191,7 @@ export async function refitProducers(site: Site, solved: SolvedLayers, about: ob
   }
   const small = shrink(whole, new Map([[structure, solved.kept]]));
   const readers = structure.consumers.flatMap(usesOf);
-  const cut = new Set(structure.slices.map(({ node }) => node));
+  const cut = structure.values.map(({ value }) => value);
   const gradient = gradientModel(small, maps, readers, opened.info, cut);
   if (!gradient) return {};
   const pieces = await run.work.each('examples', about, (shard) => examplesOf(site, shard, gradient));

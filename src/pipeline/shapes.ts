@@ -48,12 +48,16 @@ export async function inferShapes(
   return { shapes, types };
 }
 
-/** Whether a Transpose moves the first axis, so that samples may be counted by another one. */
-export function movesBatch({ nodes }: Model): boolean {
-  return nodes.some((node) => node.opType === 'Transpose' && attributeInts(node, 'perm')?.[0] !== 0);
+/** Whether a Transpose moves the first axis, so that samples may be counted by another one, or extents of values within are asked for. */
+export function needsPlaces(model: Model): boolean {
+  return model.nodes.some((node) => {
+    const { opType, input } = node;
+    if (opType === 'Shape') return model.producer(input[0]) !== undefined;
+    return opType === 'Transpose' && attributeInts(node, 'perm')?.[0] !== 0;
+  });
 }
 
-/** Where samples are, of values that do not have them one after the other. @param shapes, others  for `n` and `m` samples */
+/** As `ValueInfo` has them. @param shapes, others  for `n` and `m` samples */
 export function samplePlaces(
   model: Model,
   shapes: Shapes,
@@ -66,11 +70,9 @@ export function samplePlaces(
     const dims = shapes.get(value) ?? [];
     const other = others.get(value) ?? dims;
     const axis = dims.findIndex((dim, i) => other[i] !== dim && other[i] * n === dim * m);
-    const place = { axis: Math.max(axis, 0), positions: 1 };
-    const positions = positionsOf(dims, place.axis);
-    // A piece of them, or none that counts samples.
-    const isMerged = positions > 1 && dims[place.axis] % (n * positions) === 0;
-    if (axis > 0 || isMerged) found.set(value, isMerged ? { ...place, positions } : place);
+    const positions = axis < 0 ? 1 : positionsOf(dims, axis);
+    const isMerged = positions > 1 && dims[axis] % (n * positions) === 0; // else a piece of them
+    if (axis !== 0 || isMerged) found.set(value, { axis, positions: isMerged ? positions : 1 });
   };
   for (const { name } of model.inputs) add(name, () => 1);
   for (const { opType, input, output } of model.nodes) {

@@ -173,11 +173,11 @@ const joined = (parts: readonly Float32Array[]) => (parts.length === 1 ? parts[0
 function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target: Target, stride: number) {
   const x = values.pruned[map.input];
   const y = hasTarget(map, target) ? wantedOf(map, values, target) : undefined;
+  const wanted = shortcutOf(map, target)?.sum ?? map.output;
   const shared = new Set([
     ...(isShared(opened, map.input, x, values.batch) ? [x] : []),
-    ...(y && isShared(opened, map.output, y, values.batch) ? [y] : []),
+    ...(y && isShared(opened, wanted, y, values.batch) ? [y] : []),
   ]);
-  const wanted = shortcutOf(map, target)?.sum ?? map.output;
   const [from, to] = [map.input, wanted].map((it) => samplesOf(opened.info, it));
   const part = (tensor: FloatTensor, index: number, place: SamplePlace) =>
     shared.has(tensor) ? tensor.data : picked(tensor, [index], values.batch, place).data;

@@ -103,15 +103,13 @@ export async function* onnxOutputs(
   const feeds = otherFeeds(input, dims);
   const types = new Map([ids, 'attention_mask'].map((name) => [name, 'int64']));
   const shapes = new Map<string, readonly number[]>(Array.from(types.keys(), (name) => [name, dims]));
-  // Windows go through one at a time: no value has another batch.
-  const batches = model.nodes.flatMap(({ output }) => output.map((name) => [name, [1]] as const));
-  const cuts = segments(model, new Map([...shapes, ...batches]), ids);
+  const cuts = segments(model, { types, shapes, isSingle: true }, ids);
   const states: FloatTensor[] = [];
   for await (const { inputs } of windows.batches(1)) states.push({ dims, data: inputs });
   let from = ids;
   const logits = model.outputs[0].name;
   for (const to of [...cuts.map(({ value }) => value), logits]) {
-    const info = { types, shapes: new Map(shapes).set(from, states[0].dims) };
+    const info = { types, shapes: new Map(shapes).set(from, states[0].dims), isSingle: true };
     const weights = await loadStored(part(model, [from], [to], info, others), read);
     const session = await loadModel(engine, weights);
     try {

@@ -13,13 +13,23 @@ import {
   weightTensors,
   writeWeights,
 } from '../../src/graph/index.ts';
-import { samplePlaces } from '../../src/pipeline/shapes.ts';
+import { inferShapes, samplePlaces } from '../../src/pipeline/shapes.ts';
 import { picked } from '../../src/pipeline/statistics.ts';
 import { sourceOf } from '../architectures/source.ts';
 import { tinyWeights, uniformSizes, VARIANTS } from '../architectures/tiny.ts';
+import { engine } from '../pipeline/fixtures.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
-import { attend, merge, multihead, split, transpose, WIDTH } from './attention-graphs.ts';
-import { allValues, randomTokens, randomValue, run, shapesOf, shapesOfFeeds, type Value } from './running.ts';
+import { attend, concat, merge, multihead, size, split, transpose, WIDTH } from './attention-graphs.ts';
+import {
+  allValues,
+  type Feed,
+  randomTokens,
+  randomValue,
+  run,
+  shapesOf,
+  shapesOfFeeds,
+  type Value,
+} from './running.ts';
 
 const IMAGE = [2, 3, 9, 8];
 const ROWS = [2, 5, 6];
@@ -114,6 +124,30 @@ const BEHIND: Record<string, Graph> = {
       const scores = b.node('MatMul', [queries, transpose(b, keys, 0, 2, 1)]);
       const read = b.node('MatMul', [b.node('Softmax', [scores]), values]);
       return b.matmul(b.reshape(transpose(b, read, 1, 0, 2), [3, -1, 8], 8), 4);
+    },
+  },
+  'extents of a value before, with positions, of positions and samples merged': {
+    dims: ROWS,
+    build: (b) => {
+      const input = b.sequence(6);
+      const before = transpose(b, b.node('Sin', [input]), 1, 0, 2);
+      const made = b.matmul(b.reshape(transpose(b, b.relu(input), 1, 0, 2), [-1, 6], 6), 8);
+      const shape = concat(b, [size(b, before, 0), size(b, before, 1), b.integers([8])]);
+      return b.matmul(b.node('Reshape', [made, shape], {}, { channels: 8 }), 4);
+    },
+  },
+  'rows that a mask lets through, and their extents': {
+    dims: ROWS,
+    build: (b) => {
+      const input = b.sequence(6);
+      const total = b.node('ReduceSum', [input, b.integers([2])]);
+      const isLow = b.node('Less', [transpose(b, total, 1, 0, 2), b.floats([0])]);
+      const made = b.matmul(b.relu(transpose(b, input, 1, 0, 2)), 8);
+      const shape = concat(b, [b.node('Shape', [b.node('Cos', [input])]), b.integers([-1])]);
+      const masked = transpose(b, b.node('Where', [isLow, made, b.floats([0.5])]), 1, 0, 2);
+      const parts = b.node('Slice', [shape, ...[[0], [2]].map((it) => b.integers(it))]);
+      const rows = b.node('Reshape', [masked, concat(b, [parts, b.integers([8])])], {}, { channels: 8 });
+      return b.matmul(rows, 4);
     },
   },
 };
@@ -449,14 +483,21 @@ async function opened(build: Graph['build'], dims: readonly number[], opset = 17
   const [batch, ...rest] = dims;
   const others = await shapesOf(model, randomValue([batch + 1, ...rest]));
   const samples = samplePlaces(model, shapes, others, [batch, batch + 1]);
+  const { types } = await inferShapes(engine, model, { input });
   return {
     model,
     input,
     values,
-    info: { shapes, types: new Map<string, string>(), samples },
+    info: { shapes, types, samples },
     maps: linearMaps(model, shapes),
   };
 }
+
+/** As an input of this type. */
+const feedOf = ({ dims, data }: Value, type?: string): Feed => ({
+  dims,
+  data: type === 'bool' ? Uint8Array.from(data) : data,
+});
 
 const dot = (a: ArrayLike<number>, b: ArrayLike<number>) =>
   Array.from(a).reduce((total, value, i) => total + value * b[i], 0);
@@ -478,7 +519,9 @@ async function gradientsOf(name: string, opset?: number) {
     ];
     return run(bytes, {
       ...feeds,
-      ...Object.fromEntries(given.map(([name, value]) => [name, part(name, value)])),
+      ...Object.fromEntries(
+        given.map(([name, value]) => [name, feedOf(part(name, value), info.types.get(name))]),
+      ),
     });
   };
   const [{ squares }] = gradient.layers;
@@ -589,25 +632,50 @@ describe('gradients', () => {
       expect(gradientModel(model, [map], to, { shapes, types: new Map() }), map.node).toBeDefined();
   });
 
-  test('are not given where what else is read has lost channels too, or is the same for all samples', async () => {
+  test('are given what else is read before it has lost channels, unless it is the same for all samples', async () => {
+    let [before, cut] = ['', ''];
     const { model, info, maps } = await opened(
       (b) => {
         const input = b.input([6]);
-        const other = b.node('Mul', [
-          b.node('Sin', [b.node('ReduceMean', [input], { axes: [1], keepdims: 1 })]),
-          b.weight([7], 1),
-        ]);
-        return b.gemm(b.mul(b.gemm(b.relu(input), 7), other), 4);
+        before = b.node('Sin', [b.node('ReduceMean', [input], { axes: [1], keepdims: 1 })]);
+        cut = b.node('Mul', [before, b.weight([7], 1)]);
+        return b.gemm(b.mul(b.gemm(b.relu(input), 7), cut), 4);
       },
       [2, 6],
     );
     const [by, to] = [maps.slice(0, 1), maps.slice(1)];
-    const cut = model.nodes.find(({ input }) =>
-      input.some((it) => model.tensors.get(it)?.dims.join() === '7'),
-    )!;
-    expect(gradientModel(model, by, to, info)!.inputs).toHaveLength(2);
-    expect(gradientModel(model, by, to, info, new Set([cut.name]))).toBeUndefined();
+    const own = by[0].input;
+    expect(gradientModel(model, by, to, info)!.inputs).toEqual([own, cut]);
+    expect(gradientModel(model, by, to, info, [cut])!.inputs).toEqual([own, before]);
     expect(gradientModel(model, by, to, { ...info, fixed: new Set(['input']) })).toBeUndefined();
+  });
+
+  test('are given no shape of a value that has lost channels', async () => {
+    let cut = '';
+    const { model, info, maps } = await opened((b) => {
+      const input = b.sequence(6);
+      cut = b.mul(input, b.weight([6], 1));
+      const made = b.matmul(b.relu(input), 6);
+      return b.matmul(b.node('Reshape', [made, b.node('Shape', [cut])]), 4);
+    }, ROWS);
+    const inputs = (values: string[]) =>
+      gradientModel(model, maps.slice(0, 1), maps.slice(1), info, values)?.inputs;
+    expect(inputs([])).toHaveLength(1);
+    expect(inputs([cut])).toBeUndefined();
+  });
+
+  test('go through positions of the first axis where no axis counts samples', async () => {
+    const { model, info, maps } = await opened(
+      (b) => {
+        const made = transpose(b, b.matmul(b.sequence(6), 8), 1, 0, 2);
+        return b.matmul(b.node('Gather', [made, b.integers([3, 0])], { axis: 0 }), 4);
+      },
+      [1, 5, 6],
+    );
+    const { shapes, types } = info;
+    const of = (isSingle: boolean) =>
+      gradientModel(model, maps.slice(0, 1), maps.slice(1), { shapes, types, isSingle });
+    expect([of(false), of(true)?.inputs]).toEqual([undefined, ['input']]);
   });
 
   test('by outputs are squared and summed by channel', async () => {

@@ -13,10 +13,10 @@ export interface Value {
   data: Float32Array;
 }
 
-/** What a model may be given: integers are token ids, positions and lengths. */
+/** What a model may be given: integers are token ids, positions and lengths, bytes are truth values. */
 export interface Feed {
   dims: readonly number[];
-  data: Float32Array | BigInt64Array | Int32Array;
+  data: Float32Array | BigInt64Array | Int32Array | Uint8Array;
 }
 
 /** Seeded numbers in [−1, 1). */
@@ -32,8 +32,10 @@ export function randomTokens(dims: readonly number[], vocabulary: number, seed =
   return { dims, data: BigInt64Array.from(data, (x) => BigInt(Math.floor(((x + 1) / 2) * vocabulary))) };
 }
 
-const typeOf = (data: Feed['data']) =>
-  data instanceof BigInt64Array ? 'int64' : data instanceof Int32Array ? 'int32' : 'float32';
+function typeOf(data: Feed['data']) {
+  if (data instanceof Uint8Array) return 'bool';
+  return data instanceof BigInt64Array ? 'int64' : data instanceof Int32Array ? 'int32' : 'float32';
+}
 
 /** All outputs of a model. */
 export async function run(bytes: Uint8Array, feeds: Record<string, Feed>): Promise<Record<string, Value>> {

@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { type Live, liveValues, type Model, readModel, segments, subgraph } from '../../src/graph/index.ts';
+import { samplePlaces } from '../../src/pipeline/shapes.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { concat, size, transpose } from './attention-graphs.ts';
 import { allValues, difference, randomValue, run, type Value } from './running.ts';
 
 async function opened(bytes: Uint8Array, dims: readonly number[]) {
@@ -43,7 +45,7 @@ describe('subgraph', () => {
       return b.add(y, b.relu(b.node('Div', [added, b.node('Cast', [n], { to: 1 })])));
     };
     const { model, values, info } = await opened(b.output(block(block(block(x)))).build(), [2, 5, 6]);
-    const cuts = segments(model, info.shapes);
+    const cuts = segments(model, info);
     expect(cuts.length).toBeGreaterThan(segments(model).length);
     const last = model.outputs[0].name;
     for (const { value } of cuts.slice(0, -1)) {
@@ -52,6 +54,30 @@ describe('subgraph', () => {
       const results = await run(part, pick(values, [value]));
       expect(difference(results[last], values.get(last)!)).toBeLessThan(1e-5);
     }
+  });
+
+  it('takes extents of values before the cut from the sample run, with the batch of the cut, wherever samples are', async () => {
+    const b = new OnnxBuilder();
+    const turned = transpose(b, b.relu(b.sequence(6)), 1, 0, 2); // t, n, d
+    const merged = b.relu(b.matmul(b.reshape(b.node('Sin', [turned]), [-1, 6], 6), 4));
+    const whole = b.node('Reshape', [
+      merged,
+      concat(b, [size(b, turned, 0), size(b, turned, 1), b.integers([4])]),
+    ]);
+    const apart = b.relu(transpose(b, whole, 1, 0, 2));
+    const end = b.node('Reshape', [apart, b.node('Shape', [b.node('Cos', [whole])])]);
+    const { model, info } = await opened(b.output(end).build(), [2, 5, 6]);
+    const other = await allValues(model, randomValue([3, 5, 6]));
+    const dims = new Map([...other].map(([name, value]) => [name, value.dims]));
+    const samples = samplePlaces(model, info.shapes, dims, [2, 3]);
+    for (const value of [merged, whole, apart]) {
+      const part = subgraph(model, [value], [end], { ...info, samples });
+      expect((await readModel(part)).inputs.map((input) => input.name)).toEqual([value]);
+      const results = await run(part, pick(other, [value]));
+      expect(difference(results[end], other.get(end)!)).toBeLessThan(1e-6);
+    }
+    const one = subgraph(model, [merged], [end], { ...info, samples, isSingle: true });
+    expect((await readModel(one)).nodes.some(({ opType }) => opType === 'Shape')).toBe(false);
   });
 
   it('takes any batch, whatever the sample run had', async () => {

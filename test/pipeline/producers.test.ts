@@ -6,7 +6,16 @@ import { iterableDataset } from '../../src/pipeline/data/index.ts';
 import { minimize } from '../../src/pipeline/lbfgs.ts';
 import { openModel } from '../../src/pipeline/open.ts';
 import { producersOf, refitFlops, sampleStep } from '../../src/pipeline/producers.ts';
-import { attend, merge, multihead, split, transpose, WIDTH } from '../graph/attention-graphs.ts';
+import {
+  attend,
+  concat,
+  merge,
+  multihead,
+  size,
+  split,
+  transpose,
+  WIDTH,
+} from '../graph/attention-graphs.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { outputError } from '../support/output-error.ts';
 import { engine, fashion, fixtureBytes, openFixture, outputs, prune } from './fixtures.ts';
@@ -127,12 +136,15 @@ describe('layers that make channels', () => {
     }
   });
 
-  /** Attention of rows of an image by queries, keys and values (n, h, t, dh), with two layers behind it. */
+  /** Attention of rows of an image by queries, keys and values (n, h, t, dh), and a mask by head, with two layers behind it. */
   function attending(of: (b: OnnxBuilder, x: string) => readonly string[]): Uint8Array {
     const b = new OnnxBuilder({ seed: 4 });
     const x = b.reshape(b.input([1, 28, 28]), [0, 28, 28], 28);
-    const [queries, keys, values] = of(b, x);
-    const read = attend(b, queries, keys, values, (scores) => b.mul(scores, b.floats([0.1], [])));
+    const [queries, keys, values, mask] = of(b, x);
+    const read = attend(b, queries, keys, values, (scores) => {
+      const scaled = b.mul(scores, b.floats([0.1], []));
+      return mask ? b.node('Where', [mask, scaled, b.floats([-1e9], [])]) : scaled;
+    });
     const y = b.matmul(merge(b, read, 32), 12);
     return b.output(b.matmul(b.relu(y), 5)).build();
   }
@@ -155,6 +167,19 @@ describe('layers that make channels', () => {
         return parts.map((part) => split(b, part, 4, 8));
       },
       [96],
+    ],
+    [
+      'three layers beside masks and extents of samples',
+      (b, rows) => {
+        const x = b.node('Tanh', [rows]);
+        const heads = concat(b, [size(b, x, 0), size(b, x, 1), b.integers([4, 8])]);
+        const made = [0, 1, 2].map(() => b.node('Reshape', [b.matmul(x, 32), heads]));
+        const isBright = b.node('Greater', [b.node('ReduceSum', [rows, b.integers([2])]), b.floats([-12])]);
+        // of each head, as torch.nn has it
+        const mask = b.node('Expand', [b.reshape(isBright, [0, 1, 1, 28]), b.integers([1, 4, 1, 1])]);
+        return [...made.map((y) => transpose(b, y, 0, 2, 1, 3)), mask];
+      },
+      [32, 32, 32],
     ],
   ])('that are heads are refitted where %s make them', async (_, of, widths) => {
     const bytes = attending(of);

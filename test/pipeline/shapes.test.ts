@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Engine } from '../../src/engine/index.ts';
-import { readModel } from '../../src/graph/index.ts';
+import { readModel, samplesOf } from '../../src/graph/index.ts';
 import { openModel } from '../../src/pipeline/open.ts';
 import { inferShapes, samplePlaces } from '../../src/pipeline/shapes.ts';
 import { transpose } from '../graph/attention-graphs.ts';
@@ -61,6 +61,33 @@ describe('samples', () => {
     expect([merged, product, apart].map(of)).toEqual(Array(3).fill({ axis: 0, positions: 7 }));
     expect(of(outer)).toEqual({ axis: 0, positions: 4 });
     expect([first, one].map(of)).toEqual(['first', 'first']);
+  });
+
+  /** A model that asks for the extents of a value within. */
+  async function askingWithin(more = (_: OnnxBuilder, y: string) => y) {
+    const b = new OnnxBuilder();
+    const x = b.relu(b.input([6, 6]));
+    const shape = b.node('Shape', [x]);
+    const table = b.node('Expand', [
+      b.floats([1]),
+      b.node('Slice', [shape, b.integers([1]), b.integers([3])]),
+    ]);
+    const y = b.node('Reshape', [b.node('Unsqueeze', [x, b.integers([0])]), shape]);
+    return openModel(b.output(b.matmul(more(b, b.add(y, table)), 3)).build(), { engine });
+  }
+
+  test('are found where extents of values within are asked for, and which values have none', async () => {
+    const { model, info } = await askingWithin();
+    const [table, ...others] = ['Expand', 'Unsqueeze', 'Reshape'].map(
+      (opType) => model.nodes.find((node) => node.opType === opType)!.output[0],
+    );
+    expect(others.map((value) => samplesOf(info, value).axis)).toEqual([1, 0]);
+    expect(samplesOf(info, table).axis).toBe(-1);
+  });
+
+  test('are taken to be first where a model that declares an open batch takes one sample alone', async () => {
+    const { info } = await askingWithin((b, y) => b.node('Concat', [y, b.weight([1, 2, 6], 1)], { axis: 1 }));
+    expect(info.samples).toBeUndefined();
   });
 });
 

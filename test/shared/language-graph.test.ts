@@ -129,7 +129,7 @@ describe.each(MODELS)('$file', ({ file, layers, vocabulary, width, heads, neuron
   test('can be run in parts: a cut after every layer of the residual stream, from any batch', async () => {
     const { model, shapes } = await opened([2, 11]);
     const types = new Map([['input_ids', 'int64']]);
-    const cuts = segments(model, shapes);
+    const cuts = segments(model, { shapes, types });
     expect(cuts.length).toBeGreaterThanOrEqual(2 * layers);
     const tokens = randomTokens([3, 11], vocabulary, 5);
     const middle = cuts[layers].value;

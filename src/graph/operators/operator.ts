@@ -39,7 +39,7 @@ export interface Backward {
   constant(value: string): Tensor | undefined;
   /** Extents in the sample run, of the uncut model; those of constants as they are. */
   dims(value: string): readonly number[] | undefined;
-  /** The axis of a value that counts samples. */
+  /** The axis of a value that counts samples; −1 where none does. */
   samples(value: string): number;
 }
 
