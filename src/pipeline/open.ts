@@ -192,11 +192,15 @@ export async function openParsed(
  * const { name, shape } = declaredInput(await readModel(bytes)); // before anything is run
  */
 export function declaredInput(
-  { inputs, outputs }: Model,
+  { name, inputs, outputs }: Model,
   values?: InputValues,
   dims?: InputDims,
 ): ModelInput {
-  return modelInput(inputs.map(describeValue), outputs.map(describeValue), values, dims);
+  try {
+    return modelInput(inputs.map(describeValue), outputs.map(describeValue), values, dims);
+  } catch (error) {
+    throw named(name, error);
+  }
 }
 
 /** Samples of a run that shows where they are counted. */

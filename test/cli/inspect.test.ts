@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { byRate } from '../support/branches.ts';
 import { opaque } from './models.ts';
 import { MOBILENET, osscar, osscarJson, RESNET, temporaryFolder } from './osscar.ts';
 
@@ -11,8 +12,12 @@ describe.concurrent('osscar inspect --json', () => {
     const { code, stdout, stderr } = await osscar('inspect', MOBILENET, '--json', '--threads', '1');
     expect([code, stderr]).toEqual([0, '']);
     const report = JSON.parse(stdout);
-    expect(Object.keys(report)).toEqual(['structures', 'parameters', 'macs', 'kinds']);
-    expect(report).toMatchObject({ parameters: 36_160, macs: 3_290_944 });
+    expect(Object.keys(report)).toEqual([
+      ...['name', 'input', 'bytes', 'parameters', 'macs', 'kinds', 'structures', 'pinned', 'branches'],
+    ]);
+    expect(report).toMatchObject({ name: 'fashion-mobilenet.onnx', parameters: 36_160, macs: 3_290_944 });
+    expect(report.input).toEqual({ name: 'input', type: 'float32', shape: [1, 28, 28] });
+    expect(report.pinned).toMatchObject([{ reason: 'it is the graph output …', structures: 1 }]);
     for (const structure of report.structures) {
       const keys = ['name', 'layer', 'groups', 'groupSize', 'prunable', 'reason'];
       expect(Object.keys(structure)).toEqual(structure.prunable ? [...keys, 'parameters', 'macs'] : keys);
@@ -47,6 +52,16 @@ describe.concurrent('osscar inspect --json', () => {
     expect(not[0].reason).toMatch(/^residual stream: .* Add "\/3\/Add"$/);
     // A 3 × 3 convolution reads nine rows per channel.
     expect(structures.find((s: { layer: string }) => s.layer === '/2/c2/c2.0/Conv').groupSize).toBe(9);
+  });
+
+  test('says which input decides an If, and of one that is said what becomes of it', async () => {
+    const model = join(folder, 'rate.onnx');
+    writeFileSync(model, byRate());
+    expect((await osscarJson('inspect', model)).branches).toMatchObject([{ by: ['sr'] }]);
+    const [open, said] = [[], ['--input', 'sr=8000']].map((flags) => osscar('inspect', model, ...flags));
+    expect((await open).stdout).toMatch(/If "if_\d+" is decided by input "sr": .*\(--input sr=VALUE\)/);
+    expect((await said).stdout).toMatch(/If "if_\d+" is decided by input "sr": a pruned model has only/);
+    expect((await said).stdout).toContain('1 of 2 structures prunable');
   });
 
   test('names the operator that it cannot see through', async () => {

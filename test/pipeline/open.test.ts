@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { type Engine, openEngine } from '../../src/engine/index.ts';
 import { GraphBuilder } from '../../src/graph/index.ts';
+import { declaredInput } from '../../src/pipeline/index.ts';
 import { loadModel } from '../../src/pipeline/load.ts';
 
 const engine = await openEngine({ threads: 1 });
@@ -35,4 +36,14 @@ test.each([
   expect(external).toBe(files);
   expect(y.dims).toEqual([1, columns]);
   expect([y.data[0], y.data[columns - 1]]).toEqual([20, 20]);
+});
+
+test('what is wrong with the inputs is said with the name of the model', () => {
+  const graph = new GraphBuilder();
+  graph.output(graph.node('Relu', [graph.input('x', 'float32', [4])]), 'y', 'float32', [4]);
+  const message = 'a.onnx: input "x" has shape [4]; a leading batch dimension is needed';
+  expect(() => declaredInput(graph.build('a.onnx'))).toThrow(message);
+  expect(() => declaredInput(product(4, 3), { z: 1 })).toThrow(
+    'product: there is no input "z"; the inputs are "x"',
+  );
 });
