@@ -2,6 +2,7 @@
 // that is taken becomes part of the graph, where its layers can be pruned.
 
 import type { Engine, FloatTensor } from '../engine/index.ts';
+import { InputError } from '../errors.ts';
 import { ifsOf, type Model, part, takeBranches, unreachedValues } from '../graph/index.ts';
 import type { InputValues } from './inputs.ts';
 import { loadModel } from './load.ts';
@@ -99,7 +100,7 @@ export async function takeKnownBranches(
   return { model: current, branches };
 }
 
-/** Whether conditions hold, of each in every probe. */
+/** Whether conditions hold, of each in every probe that the model takes: the first one it has to. */
 async function conditionsOf(
   engine: Engine,
   model: Model,
@@ -111,7 +112,14 @@ async function conditionsOf(
   const session = await loadModel(engine, part(model, inputs, [...new Set(conditions)], open));
   try {
     const runs: Feeds[] = [];
-    for (const feeds of probes) runs.push(await session.run(feeds));
+    for (const feeds of probes) {
+      const values = await session.run(feeds).catch((error) => {
+        // Some models take no other number of samples, whatever they declare.
+        if (runs.length > 0 && error instanceof InputError) return undefined;
+        throw error;
+      });
+      if (values) runs.push(values);
+    }
     return conditions.map((name) => runs.map((values) => values[name].data[0] !== 0));
   } finally {
     await session.release();

@@ -89,6 +89,16 @@ describe('Ifs that extents decide', () => {
     );
   });
 
+  it('are decided where the model takes a single sample, whatever it declares', async () => {
+    const b = new OnnxBuilder();
+    const row = b.node('Squeeze', [b.feed('input', ['n', 't']), b.integers([0])], {}, { channels: 8 });
+    const isOne = b.node('Equal', [b.node('Gather', [b.node('Shape', [row]), b.index(0)]), b.index(1)]);
+    const x = b.gemm(b.node('Unsqueeze', [row, b.integers([0])]), 8);
+    const bytes = b.output(either(b, isOne, x, same, twoLayers)).build();
+    const { branches } = await openModel(bytes, { engine, size: [8] });
+    expect(branches).toMatchObject([{ taken: 'else', bySize: true }]);
+  });
+
   it('stay where it is the number of samples', async () => {
     const opened = await openModel(byExtent(0, [4, 4]), { engine });
     expect(ifsOf(opened.model).length).toBe(1);
