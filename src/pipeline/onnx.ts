@@ -55,7 +55,8 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
     tolerance: isHalf ? TOLERANCE.float16 : TOLERANCE.float32,
     file: opened,
     chain: (engine, { varies }) => {
-      const bySize = varies && opened.branches.find((it) => it.taken && it.bySize);
+      const isUnseen = varies && !opened.smallest;
+      const bySize = isUnseen && opened.branches.find((it) => it.taken && it.bySize);
       if (bySize)
         throw new InputError(
           `${name}: samples have several sizes, and If "${bySize.node}" is decided by these; give them one (\`size\`)`,
@@ -101,10 +102,12 @@ function termsOf({ model, source, analysis, info, parameters, bytes }: OpenedMod
   ];
 }
 
-function shipmentOf({ name, source, size, inputs, dims, residual, isCustom }: OpenedModel): Shipment {
+function shipmentOf(opened: OpenedModel): Shipment {
+  const { name, source, size, smallest, inputs, dims, residual, isCustom } = opened;
   if (isCustom) throw new InputError(`${name}: operators of one's own cannot be sent to workers`);
   const { model, external = [] } = writeModel(source);
-  return { kind: 'file', name, contents: [model, ...external], how: { size, inputs, dims, residual } };
+  const how = { size, smallest, inputs, dims, residual };
+  return { kind: 'file', name, contents: [model, ...external], how };
 }
 
 function profileOf(opened: OpenedModel, recipe: Recipe, sizes: Sizes): Profile {
@@ -133,10 +136,11 @@ function profileOf(opened: OpenedModel, recipe: Recipe, sizes: Sizes): Profile {
   };
 }
 
-async function* contentsOf({ source }: OpenedModel): AsyncGenerator<Hashable> {
+async function* contentsOf({ source, inputs = {}, branches }: OpenedModel): AsyncGenerator<Hashable> {
   const { model, external = [] } = writeModel(source, { externalThreshold: 0 });
   yield model;
   yield* external;
+  yield JSON.stringify([Object.entries(inputs), branches]);
 }
 
 function fileWriter(
@@ -160,6 +164,7 @@ function fileWriter(
         name: 'the written model',
         external: externalReader(model),
         size: opened.size,
+        smallest: opened.smallest,
         inputs: opened.inputs,
         dims: opened.dims,
         operators: opened.source.operators,

@@ -54,6 +54,8 @@ export interface OpenOptions extends ReadOptions, AnalysisOptions {
   readonly engine: Engine;
   /** For dimensions that the model leaves open: height and width, the tokens of a window, or extents in their order. */
   readonly size?: readonly number[];
+  /** The same of the smallest samples, where they have several sizes: Ifs stay that these decide otherwise. */
+  readonly smallest?: readonly number[];
   /** What inputs are for all samples, as a sample rate; by name. */
   readonly inputs?: InputValues;
   /** Dims of a sample of inputs that go along, by name, where the model leaves them open. */
@@ -80,6 +82,8 @@ export interface OpenedModel extends Required<ModelSize> {
   readonly predictsTokens: boolean;
   /** The size given for open dimensions. */
   readonly size?: readonly number[];
+  /** And that of the smallest samples. */
+  readonly smallest?: readonly number[];
   /** What was said of inputs. */
   readonly inputs?: InputValues;
   /** What was said of the dims of inputs that go along. */
@@ -162,6 +166,7 @@ export async function openParsed(
       bytes: options.bytes?.() ?? sum(Array.from(source.tensors.values(), ({ bytes }) => bytes.byteLength)),
       branches,
       size,
+      smallest: options.smallest,
       inputs,
       dims,
       residual: options.residual,
@@ -213,11 +218,15 @@ function hasFreeTokens(input: ModelInput): boolean {
   return takesTokens(input) && !input.fixedBatch && input.open[0];
 }
 
-async function withoutIfs(engine: Engine, source: Model, { size, inputs, dims }: OpenOptions) {
+async function withoutIfs(engine: Engine, source: Model, options: OpenOptions) {
   if (ifsOf(source).length === 0) return { model: source, branches: [] };
-  const input = sizedInput(declaredInput(source, inputs, dims), source, size);
-  const several = hasFreeTokens(input) ? DISTINCT : [SEVERAL, ...input.shape];
-  const probes = input.fixedBatch ? [[input.fixedBatch, ...input.shape]] : [[1, ...input.shape], several];
+  const { size, smallest, inputs, dims } = options;
+  const declared = declaredInput(source, inputs, dims);
+  const input = sizedInput(declared, source, size);
+  const batch = input.fixedBatch || 1;
+  const probes = [[batch, ...input.shape]];
+  if (!input.fixedBatch) probes.push(hasFreeTokens(input) ? DISTINCT : [SEVERAL, ...input.shape]);
+  if (smallest) probes.push([batch, ...sizedInput(declared, source, smallest).shape]);
   return takeKnownBranches(
     engine,
     source,

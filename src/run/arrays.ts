@@ -69,11 +69,15 @@ export function* jsonLines(text: string, path: string): Generator<{ value: objec
   }
 }
 
-/** The largest extents of an input in the samples; nothing, where it is not there or of several ranks, which the data set will say. */
-export function largestDims(samples: readonly FeedSample[], name: string): number[] | undefined {
+/** The largest or smallest extents of an input in the samples; nothing, where it is not there or of several ranks, which the data set will say. */
+export function extremeDims(
+  samples: readonly FeedSample[],
+  name: string,
+  extreme: (...extents: number[]) => number,
+): number[] | undefined {
   const all = samples.flatMap(({ inputs }) => (inputs[name] ? [inputs[name].dims] : []));
   if (all.length === 0 || all.some(({ length }) => length !== all[0].length)) return undefined;
-  return all[0].map((_, axis) => Math.max(...all.map((dims) => dims[axis])));
+  return all[0].map((_, axis) => extreme(...all.map((dims) => dims[axis])));
 }
 
 /** Some of the samples, even over their labels. */

@@ -76,20 +76,22 @@ function kindsOf(files: readonly string[]): string {
 }
 const MOST_KINDS = 4;
 
-/** Height and width that no image of a folder has more of, each in the multiples that it will have. */
-export async function largestImage(
+/** Height and width that no image of a folder has less or more of, each in the multiples that it will have. */
+export async function extentsOfImages(
   folder: Place,
   preprocessing: Preprocessing,
-): Promise<[number, number] | undefined> {
+): Promise<{ smallest: [number, number]; largest: [number, number] } | undefined> {
   if (!(await isFolder(folder))) return undefined;
   const { files } = await listImages(folder);
-  let largest: [number, number] | undefined;
+  const sizes: [number, number][] = [];
   for (const { path } of files) {
     const image = folder.at(path);
-    const size = ownSize(imageSize(await image.read(), image.path), preprocessing);
-    largest = [Math.max(largest?.[0] ?? 0, size[0]), Math.max(largest?.[1] ?? 0, size[1])];
+    sizes.push(ownSize(imageSize(await image.read(), image.path), preprocessing));
   }
-  return largest;
+  if (sizes.length === 0) return undefined;
+  const each = (of: (a: number, b: number) => number) =>
+    sizes.reduce(([height, width], own) => [of(height, own[0]), of(width, own[1])]);
+  return { smallest: each(Math.min), largest: each(Math.max) };
 }
 
 type Listed = Awaited<ReturnType<typeof listImages>>;

@@ -5,7 +5,7 @@ export { ONNX, ONNX_DATA } from './beside.ts';
 export { CARD_FILE } from './card.ts';
 export { closing, type Opened } from './closing.ts';
 export { type Host, setHost } from './host.ts';
-export { type ImageOptions, largestImage, openDataset } from './images.ts';
+export { extentsOfImages, type ImageOptions, openDataset } from './images.ts';
 export { parseLabels } from './labels.ts';
 export * from './options.ts';
 export { heldFolder, type Output, type OutputKind, type Replacing } from './output.ts';

@@ -22,11 +22,11 @@ import {
   storedPreprocessing,
   takesTokens,
 } from '../pipeline/index.ts';
-import { drawFeeds, largestDims, readFeeds, refuseLabels } from './arrays.ts';
+import { drawFeeds, extremeDims, readFeeds, refuseLabels } from './arrays.ts';
 import { modelFile, readSideFiles, type SideFiles } from './beside.ts';
 import type { Opened } from './closing.ts';
 import { engineFor } from './engine.ts';
-import { largestImage, openDataset } from './images.ts';
+import { extentsOfImages, openDataset } from './images.ts';
 import type { Drawn, ModelOptions, SampleOptions } from './options.ts';
 import { baseName, isFile, type Place, placeOf } from './place.ts';
 import { DEFAULT_WINDOWS, sentenceSamples, textSamples } from './text.ts';
@@ -134,8 +134,9 @@ export async function openModelFile(
   const data = await dataFor(declared, preprocessing, options);
   const length = takesTokens(declared) && declared.open[0] ? lengthOfText(side, options) : undefined;
   const size = sizeFor(preprocessing, options) ?? data.size ?? length;
+  const extents = { dims: data.dims, smallest: data.smallest };
   const { model, engine } = await openGuarded(options, opened, (guarded) =>
-    openModel(bytes, { name, external, engine: guarded, size, residual, inputs, dims: data.dims }),
+    openModel(bytes, { ...{ name, external, engine: guarded, size, residual, inputs }, ...extents }),
   );
   const samples = takesTokens(model.input)
     ? await tokensFor(model, side, options)
@@ -215,6 +216,7 @@ function someDims(input: ModelInput): InputDims {
 /** What the data say of a model's open dimensions. */
 interface DataSize {
   readonly size?: readonly number[];
+  readonly smallest?: readonly number[];
   /** Where images keep their own sizes. */
   readonly largest?: [number, number];
   /** Of a sample of the inputs that go along. */
@@ -238,15 +240,15 @@ async function dataFor(
   if (feeds) {
     const dims: Record<string, readonly number[]> = {};
     for (const { name } of input.others) {
-      const own = largestDims(feeds, name);
+      const own = extremeDims(feeds, name, Math.max);
       if (own) dims[name] = own;
     }
-    const size = largestDims(feeds, input.name);
-    return { dims, ...(!isSaid && size?.length === input.shape.length && { size }) };
+    const [smallest, size] = [Math.min, Math.max].map((extreme) => extremeDims(feeds, input.name, extreme));
+    return { dims, ...(!isSaid && size?.length === input.shape.length && { smallest, size }) };
   }
   const isImages = !isSaid && input.shape.length === 3;
-  const largest = isImages ? await largestImage(data, preprocessing) : undefined;
-  return { size: largest, largest };
+  const { smallest, largest } = (isImages ? await extentsOfImages(data, preprocessing) : undefined) ?? {};
+  return { size: largest, smallest, largest };
 }
 
 type Samples = Pick<ModelInPlace, 'calibration' | 'evaluation'>;

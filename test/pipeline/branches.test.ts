@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { UnsupportedModelError } from '../../src/errors.ts';
 import { ifsOf, readModel, writeModel } from '../../src/graph/index.ts';
-import { branchTexts, feedsDataset, openModel, prune } from '../../src/pipeline/index.ts';
+import { branchTexts, feedsDataset, type OpenedModel, openModel, prune } from '../../src/pipeline/index.ts';
+import { memoryStore } from '../../src/pipeline/store/store.ts';
 import { difference, randomValue, run } from '../graph/running.ts';
 import { byRate, either, same, twoLayers } from '../support/branches.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
@@ -31,7 +32,7 @@ function bySample(): Uint8Array {
   return b.output(b.relu(either(b, isLarge, x, twoLayers, twoLayers)), 'y').build();
 }
 
-const groups = ({ analysis }: Awaited<ReturnType<typeof openModel>>) =>
+const groups = ({ analysis }: OpenedModel) =>
   analysis.structures.filter(({ prunable }) => prunable).map((structure) => structure.groups);
 
 describe('Ifs that inputs decide that are said once for all', () => {
@@ -54,6 +55,17 @@ describe('Ifs that inputs decide that are said once for all', () => {
     const given = { input: randomValue([5, 8]), sr: { dims: [], data: BigInt64Array.of(BigInt(sr)) } };
     const [wanted, got] = [await run(bytes, given), await run(writeModel(opened.model).model, given)];
     expect(difference(wanted.y, got.y)).toBeLessThan(1e-6);
+  });
+
+  it('are of another model for another value, whose work folder is not gone on with', async () => {
+    const [store, calibration] = [memoryStore(), await noise(64, [8])];
+    const pruned = async (sr: number) => {
+      const opened = await openModel(byRate(), { engine, inputs: { sr } });
+      return (await prune(opened, { engine, session, calibration, keep: 0.5, store })).written.model;
+    };
+    const first = await pruned(16000);
+    await expect(pruned(8000)).rejects.toThrow('holds a run of model');
+    expect(await pruned(16000)).toEqual(first);
   });
 
   it('stay where nothing has been said, which is told', async () => {
@@ -80,10 +92,31 @@ describe('Ifs that extents decide', () => {
     expect(branchTexts(open.branches)[0]).toContain('decided by the size of samples');
   });
 
-  it('are not decided for samples of several sizes', async () => {
-    const opened = await openModel(byExtent(2, ['h', 'w']), { engine, size: [2, 4] });
-    const sample = (height: number) => ({ inputs: { images: randomValue([3, height, 4], height) } });
-    const calibration = await feedsDataset([1, 2, 3, 4].map(sample), opened.input);
+  /** A data set of images as wide as high, of some sizes. */
+  const images = ({ input }: OpenedModel, sizes: readonly number[]) =>
+    feedsDataset(
+      sizes.map((size) => ({ inputs: { images: randomValue([3, size, size], size) } })),
+      input,
+    );
+
+  it('are decided for samples of several sizes by the smallest and the largest one', async () => {
+    const bytes = byExtent(2, ['h', 'w']);
+    const two = await openModel(bytes, { engine, size: [4, 4], smallest: [2, 2] });
+    expect(two.branches).toMatchObject([{ taken: 'else', bySize: true }]);
+    const calibration = await images(
+      two,
+      Array.from({ length: 32 }, (_, i) => 2 + (i % 3)),
+    );
+    const { report } = await prune(two, { engine, session, calibration, keep: 0.5 });
+    expect(report.layers.length).toBe(2);
+    const one = await openModel(bytes, { engine, size: [4, 4], smallest: [1, 1] });
+    expect(one.branches).toEqual([]);
+    expect(ifsOf(one.model).length).toBe(1);
+  });
+
+  it('are refused where nothing is known of smaller samples', async () => {
+    const opened = await openModel(byExtent(2, ['h', 'w']), { engine, size: [4, 4] });
+    const calibration = await images(opened, [1, 2, 3, 4]);
     await expect(prune(opened, { engine, session, calibration, keep: 0.5 })).rejects.toThrow(
       /^model: samples have several sizes, and If "if_\d+" is decided by these; give them one \(`size`\)$/,
     );

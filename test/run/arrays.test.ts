@@ -2,7 +2,7 @@
 
 import { expect, test } from 'vitest';
 import type { ModelInput } from '../../src/pipeline/index.ts';
-import { largestDims, readFeeds } from '../../src/run/arrays.ts';
+import { extremeDims, readFeeds } from '../../src/run/arrays.ts';
 import { placeOf } from '../../src/run/place.ts';
 import { npy } from '../cli/models.ts';
 import { writeZip } from '../support/zip.ts';
@@ -30,10 +30,11 @@ test('of .npz files all samples are read, of .npy files an array for each input'
   expect(await valuesIn({ 'photo.png': one })).toBeUndefined();
 });
 
-test('what is left open is as large as the largest sample, of one rank', () => {
+test('samples of one rank have largest and smallest extents', () => {
   const sample = (...dims: number[]) => ({ name: '', inputs: { ids: { dims, data: new Float32Array(0) } } });
-  expect(largestDims([sample(3, 5), sample(4, 2)], 'ids')).toEqual([4, 5]);
-  expect(largestDims([sample(3), sample(4, 2)], 'ids')).toBeUndefined();
-  expect(largestDims([sample(3)], 'mask')).toBeUndefined();
-  expect(largestDims([], 'ids')).toBeUndefined();
+  expect(extremeDims([sample(3, 5), sample(4, 2)], 'ids', Math.max)).toEqual([4, 5]);
+  expect(extremeDims([sample(3, 5), sample(4, 2)], 'ids', Math.min)).toEqual([3, 2]);
+  expect(extremeDims([sample(3), sample(4, 2)], 'ids', Math.max)).toBeUndefined();
+  expect(extremeDims([sample(3)], 'mask', Math.max)).toBeUndefined();
+  expect(extremeDims([], 'ids', Math.max)).toBeUndefined();
 });

@@ -35,7 +35,7 @@ export type Shipment =
       readonly name: string;
       /** The file and its external data. */
       readonly contents: readonly [model: Uint8Array, ...external: Uint8Array[]];
-      readonly how: Pick<OpenOptions, 'size' | 'inputs' | 'dims' | 'residual'>;
+      readonly how: Pick<OpenOptions, 'size' | 'smallest' | 'inputs' | 'dims' | 'residual'>;
     };
 
 /** A run as workers are told of it. */
@@ -46,7 +46,7 @@ export interface Snapshot {
         readonly kind: 'file';
         readonly name: string;
         readonly files: readonly ShippedFile[];
-        readonly how: Pick<OpenOptions, 'size' | 'inputs' | 'dims' | 'residual'>;
+        readonly how: Pick<OpenOptions, 'size' | 'smallest' | 'inputs' | 'dims' | 'residual'>;
       };
   readonly samples: Omit<Dataset, 'batches' | 'slice'> & { readonly shards: readonly string[] };
   readonly recipe: Recipe;
