@@ -254,8 +254,7 @@ export function liveValues(model: Model, info?: ValueInfo, input = model.inputs[
     for (const value of reads(node)) if (lastUse.get(value) === after) live.delete(value);
     const values = [...live];
     const isPlace = (value: string) => !inputs.has(value) && (!info || hasSamples(info, value));
-    const isMoved = values.some((value) => info?.samples?.has(value));
-    if (values.some(isPlace) && !isMoved) places.push({ after, values });
+    if (values.some(isPlace)) places.push({ after, values });
   }
   return places;
 }

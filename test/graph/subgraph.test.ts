@@ -70,6 +70,8 @@ describe('subgraph', () => {
     const other = await allValues(model, randomValue([3, 5, 6]));
     const dims = new Map([...other].map(([name, value]) => [name, value.dims]));
     const samples = samplePlaces(model, info.shapes, dims, [2, 3]);
+    const cuts = segments(model, { ...info, samples }).map(({ value }) => value);
+    expect(cuts).toEqual(expect.arrayContaining([turned, merged, whole, apart]));
     for (const value of [merged, whole, apart]) {
       const part = subgraph(model, [value], [end], { ...info, samples });
       expect((await readModel(part)).inputs.map((input) => input.name)).toEqual([value]);
