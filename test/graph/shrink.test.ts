@@ -848,6 +848,15 @@ const GRAPHS: Record<
       return head(b, b.node('ReduceSum', [weighted, b.integers([1])], { keepdims: 0 }, { channels: 6 }));
     },
   },
+  'an image that a layer makes, its channels behind rows and columns, as TensorFlow has it': {
+    prunable: 3,
+    build: (b) => {
+      const hidden = b.relu(b.gemm(b.flatten(b.globalAveragePool(b.conv(image(b), 6, 3))), 2 * 3 * 5));
+      const rows = b.reshape(hidden, [-1, 2, 3, 5], 2);
+      const x = b.node('Transpose', [rows], { perm: [0, 3, 1, 2] }, { channels: 5 });
+      return head(b, b.relu(b.conv(x, 4, 3)));
+    },
+  },
   'masks of two sources that are cut out of one signal': {
     prunable: 3,
     build: (b) => {

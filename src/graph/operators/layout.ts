@@ -59,10 +59,8 @@ export const reshape: Rule = (state, node) => {
   const followed = new Set<number>();
   for (const [place, axis] of state.labelled(node.input[0])) {
     let moved = move(state, node, place, axis);
-    if (moved && (isTakenApart(state, node.output[0], moved.place) || isMixed(state, node, moved))) {
-      // as (3, h, dh) is, or (branches, c): it is the same channels in each
-      moved = move(state, node, place, interleaved(axis, moved.axis.extent));
-    }
+    const copies = moved ? copiesBefore(state, node, moved) : 1;
+    if (copies > 1) moved = move(state, node, place, interleaved(axis, copies));
     // Of two axes that are merged, the slower one keeps its groups together.
     if (!moved || followed.has(moved.place) || !mayResize(state, node, named, place, moved)) {
       state.pin(axis, `${called(node)} takes it apart or names its size`);
@@ -121,6 +119,21 @@ function haveGroups(label: Label, extent: number): boolean {
   return true;
 }
 
+/**
+ * Positions of the axes from where a labelled one goes on that are taken apart or computed over: as (3, h, dh), (branches, c) or
+ * (height, width, c), it is the same channels in each.
+ */
+function copiesBefore(state: Propagation, node: NodeProto, { place, axis }: Moved): number {
+  const dims = state.dims(node.output[0])!;
+  let copies = 1;
+  for (let at = place; at < dims.length - 1; at++) {
+    const own = { place: at, axis: at === place ? axis : { ...axis, extent: dims[at] } };
+    if (!isTakenApart(state, node.output[0], at) && !isMixed(state, node, own)) return copies;
+    copies *= dims[at];
+  }
+  return copies;
+}
+
 /** True if nothing reads an axis but nodes that pick one position of it. */
 function isTakenApart(state: Propagation, value: string, place: number): boolean {
   for (let at: At | undefined = { value, place }; at; at = renamed(state, at)) {
@@ -137,7 +150,11 @@ const AHEAD = 16;
  * Whether a shorter axis than the labelled one is computed over before a layer reads it: as the branches of an attention over
  * branches, or masks of several sources that are cut out of one signal.
  */
-function isMixed(state: Propagation, node: NodeProto, { place, axis }: Moved): boolean {
+function isMixed(
+  state: Propagation,
+  node: NodeProto,
+  { place, axis }: Pick<Moved, 'place' | 'axis'>,
+): boolean {
   if (axis.outer > 1 || axis.extent >= axis.label.leaves().length * axis.label.root().groups) return false;
   const { model } = state;
   const scratch = new Propagation(model, state.shapes); // other labels do not matter to what computes over this one
