@@ -34,6 +34,7 @@ export type { Backward, GradientRule, Layer, LayerDims, Operator, Rule } from '.
 export { called, type Propagation } from './propagation.ts';
 export { quantizedLayers, quantizedText } from './quantized.ts';
 export { type ReadOptions, readModel } from './read.ts';
+export { unselectedValues } from './selection.ts';
 export { shapeOutline, shapeReader } from './shapes.ts';
 export { shrink } from './shrink.ts';
 export { loadStored, type ModelOutline, openStored, streamModel } from './stream.ts';
@@ -65,6 +66,7 @@ export {
   subgraph,
   unreachedValues,
   type ValueInfo,
+  withOutputs,
 } from './subgraph.ts';
 export { elements, fromFloat32, sum, type Tensor, toFloat32, toFloat64 } from './tensor.ts';
 export { unfuse } from './unfuse.ts';

@@ -126,6 +126,15 @@ export function part(
   return new Model(model.name, proto, tensors);
 }
 
+/** A copy of the model that gives some values too. */
+export function withOutputs(model: Model, values: readonly string[]): Model {
+  const copy = model.clone();
+  const more = values.filter((value) => !copy.isOutput(value));
+  copy.graph.output.push(...more.map((name) => create(ValueInfoProtoSchema, { name })));
+  copy.edited();
+  return copy;
+}
+
 function inOneFile(model: Model): Uint8Array {
   const { model: bytes, external } = writeModel(model);
   if (external) throw new UnsupportedModelError(`${model.name}: more than 2 GiB of weights in one part`);

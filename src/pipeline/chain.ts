@@ -3,7 +3,7 @@
 
 import type { Engine, EngineSession, FloatTensor } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
-import { elements, type Gain, type Model, type Structure } from '../graph/index.ts';
+import { elements, type Gain, type Model, type Structure, withOutputs } from '../graph/index.ts';
 import type { AbortOptions } from '../pool/index.ts';
 import { turn } from '../turn.ts';
 import { type ActivationLimits, Activations, pairBytes } from './activations.ts';
@@ -270,7 +270,9 @@ export async function* outputsOf(
   select?: Select,
 ): AsyncGenerator<Outputs> {
   const changed = network === 'pruned' ? pruned : undefined;
-  const session = await loadModel(engine, changed ?? (await part.read()));
+  const measured = part.opened?.measured;
+  const model = changed ?? (await part.read());
+  const session = await loadModel(engine, measured ? withOutputs(model, measured) : model);
   try {
     for await (const batch of source(select).batches()) {
       await turn(signal);
@@ -278,7 +280,7 @@ export async function* outputsOf(
       const outputs = session.outputs.filter(
         ({ name, type }) => !isCache(name) && /^(u?int|float|bool)/.test(type),
       );
-      const names = outputs.map(({ name }) => name);
+      const names = measured ?? outputs.map(({ name }) => name);
       const fed = network === 'dense' ? input : pruned;
       const results = await session.run(feedsOf(session, batch, fed), names);
       const part = count / input.dims[0];

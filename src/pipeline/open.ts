@@ -30,6 +30,7 @@ import {
   sum,
   unfuse,
   unreachedValues,
+  unselectedValues,
   type ValueInfo,
   type WrittenModel,
 } from '../graph/index.ts';
@@ -76,6 +77,8 @@ export interface OpenedModel extends Required<ModelSize> {
   readonly analysis: Analysis;
   /** Layers whose weights are quantised: prune the float model, and quantise what comes of it. */
   readonly quantized: readonly string[];
+  /** Values that the model is measured and compared by, where it selects among these; default: its outputs. */
+  readonly measured?: readonly string[];
   /** Ifs that no sample decides: a pruned model has only the branches that are taken. */
   readonly branches: readonly Branch[];
   /** Whether the first output has a score of every token of the vocabulary for every position. */
@@ -165,6 +168,7 @@ export async function openParsed(
       predictsTokens: takesTokens(input) && hasVocabulary(model, input, info.shapes),
       bytes: options.bytes?.() ?? sum(Array.from(source.tensors.values(), ({ bytes }) => bytes.byteLength)),
       branches,
+      measured: measuredValues(model, source, info),
       size,
       smallest: options.smallest,
       inputs,
@@ -212,6 +216,12 @@ export function declaredInput(
 const SEVERAL = 2;
 /** Windows and tokens of a run that no other extent of a model is likely to have. */
 const DISTINCT = [SEVERAL, 11];
+
+/** Only those that the model has as it was read too. */
+function measuredValues(model: Model, source: Model, info: ValueInfo): readonly string[] | undefined {
+  const values = unselectedValues(model, info);
+  return values?.every((value) => source.producer(value)) ? values : undefined;
+}
 
 /** Whether windows may have any number of tokens. */
 function hasFreeTokens(input: ModelInput): boolean {
