@@ -153,7 +153,7 @@ export function addModelFlags(command: Command): Command {
     .option('--config <file>', 'options from a JSON file (default: osscar.config.json, where it is there)');
 }
 
-/** What opening a model takes that leaves sizes of its input open. */
+/** What opening a model takes that leaves open what its inputs are. */
 export function addSizeFlags(command: Command): Command {
   return command
     .optionsGroup(GROUPS.images)
@@ -167,6 +167,12 @@ export function addSizeFlags(command: Command): Command {
       '--seqlen <n>',
       'tokens per window of a language model (default: 512, or its positions)',
       positiveInteger,
+    )
+    .optionsGroup(GROUPS.expert)
+    .option(
+      '--input <name=value>',
+      'an input that is the same for all samples, as sr=16000; can be given several times',
+      namedRatio,
     );
 }
 
@@ -174,12 +180,7 @@ export function addSizeFlags(command: Command): Command {
 export function addStructureFlags(command: Command): Command {
   return command
     .optionsGroup(GROUPS.expert)
-    .option('--residual', 'prune the channels that shortcuts tie too (ONNX files)')
-    .option(
-      '--input <name=value>',
-      'an input that is the same for all samples, as sr=16000; can be given several times',
-      namedRatio,
-    );
+    .option('--residual', 'prune the channels that shortcuts tie too (ONNX files)');
 }
 
 /** How files become a model's inputs. */

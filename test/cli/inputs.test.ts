@@ -4,6 +4,8 @@ import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { encode as encodePng } from 'fast-png';
 import { describe, expect, test } from 'vitest';
+import { randomValue, run } from '../graph/running.ts';
+import { byRate } from '../support/branches.ts';
 import { encoder } from '../support/encoder.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { random } from '../support/random.ts';
@@ -129,4 +131,23 @@ describe('images of different sizes', () => {
     const refusal = /open dimensions|of a fixed size, \[1, 28, 28\]/;
     await refused(['inspect', fixture('fashion-mobilenet.onnx'), '--size', '32'], refusal);
   });
+});
+
+test('eval takes what an input is for all samples, which decides an If', async () => {
+  const [model, data] = [join(folder, 'scores.onnx'), join(folder, 'labelled.npz')];
+  writeFileSync(model, byRate());
+  const samples = randomValue([24, 8]);
+  const sr = { dims: [], data: BigInt64Array.of(8000n) };
+  const { y } = await run(byRate(), { input: samples, sr });
+  const labels = Float32Array.from({ length: 24 }, (_, i) => {
+    const scores = y.data.slice(8 * i, 8 * i + 8);
+    return scores.indexOf(Math.max(...scores));
+  });
+  const arrays = Object.entries({ input: npy([24, 8], samples.data), labels: npy([24], labels) });
+  writeFileSync(data, writeZip(arrays.map(([name, bytes]) => ({ name: `${name}.npy`, bytes }))));
+  const [own, other] = [8000, 16000].map((value) =>
+    osscarJson('eval', model, '--data', data, '--input', `sr=${value}`),
+  );
+  expect((await own).value).toBe(1);
+  expect((await other).value).toBeLessThan(0.8);
 });
