@@ -2,7 +2,7 @@
 
 import { isFloat } from './dtype.ts';
 import type { Model, Use } from './model.ts';
-import { attributeFloat, attributeInt, isStandard } from './node.ts';
+import { attributeFloat, attributeInt, isStandard, transposeOrder } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import type { Layer } from './operators/operator.ts';
 import { groupBy, type LinearRef } from './structure.ts';
@@ -225,15 +225,26 @@ function addShortcut(model: Model, map: LinearMap, shapes: Shapes): void {
     map.residual = { sum, shortcut: other, node: use.node.name };
 }
 
-/** Where a value is read, if that is the only place. */
+/** Where a value is read, if that is the only place; for its extents it may be elsewhere. */
 function onlyUse(model: Model, value: string): Use | undefined {
-  const uses = model.uses(value);
+  const uses = model.uses(value).filter(({ node }) => node.opType !== 'Shape');
   return uses.length === 1 && uses[0].index >= 0 && !model.isOutput(value) ? uses[0] : undefined;
 }
 
-/** Gives what it reads, in the same order and row by row. */
+/** Gives what it reads, of each sample in the same order and row by row. */
 function handsOn({ node, index }: Use, { kind, m }: LinearMap, shapes: Shapes): boolean {
-  if (node.opType === 'Reshape')
-    return index === 0 && kind !== 'conv' && shapes.get(node.output[0])?.at(-1) === m;
-  return node.opType === 'Identity' || (node.opType === 'Dropout' && index === 0);
+  const { opType, output } = node;
+  if (opType === 'Reshape' || opType === 'Transpose') {
+    const isInOrder = opType === 'Reshape' ? index === 0 : movesSamples(node, shapes);
+    return isInOrder && kind !== 'conv' && shapes.get(output[0])?.at(-1) === m;
+  }
+  return opType === 'Identity' || (opType === 'Dropout' && index === 0);
+}
+
+/** Whether the axes of more than one position stay in their order: in a run of one sample, that of samples is none of these. */
+function movesSamples(node: NodeProto, shapes: Shapes): boolean {
+  const dims = shapes.get(node.input[0]);
+  if (!dims) return false;
+  const moved = transposeOrder(node, dims.length).filter((axis) => dims[axis] !== 1);
+  return moved.every((axis, i) => i === 0 || axis > moved[i - 1]);
 }

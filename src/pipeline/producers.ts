@@ -11,6 +11,7 @@ import {
   linearMap,
   type Model,
   readWeights,
+  roundsOf,
   rowsOf,
   type Structure,
   samplesOf,
@@ -27,7 +28,7 @@ import type { Frontiers } from './frontiers.ts';
 import type { OpenedModel } from './open.ts';
 import type { Target } from './recipe.ts';
 import { canSplit, imageOf, isHeldOut } from './split.ts';
-import { picked, valuesFor, wantedOf } from './statistics.ts';
+import { picked, placedAs, valuesFor, wantedName, wantedOf } from './statistics.ts';
 import type { PlannedStep } from './steps.ts';
 import { inOrder } from './work.ts';
 
@@ -217,11 +218,11 @@ async function examplesOf(site: Site, shard: number, { layers, inputs }: Gradien
     const { batch } = values;
     const whole = [
       ...inputs.map((name) => ({ name, of: name, tensor: values.pruned[name] })),
-      ...readers.map((map, i) => {
-        const { data } = blended(map, values, target);
-        const tensor = { dims: dimsOf(opened, map.output, batch), data };
-        return { name: layers[i].target, of: map.output, tensor };
-      }),
+      ...readers.map((map, i) => ({
+        name: layers[i].target,
+        of: map.output,
+        tensor: blended(opened, map, values, target),
+      })),
     ];
     const bytes = sum(whole.map(({ tensor }) => tensor.data.byteLength)) / batch;
     const step = Math.max(Math.ceil((bytes * samples) / EXAMPLE_BYTES), sampleStep(producers, samples));
@@ -251,15 +252,22 @@ export function sampleStep(producers: readonly Pick<LinearMap, 'rows' | 'p'>[], 
 }
 
 /** What a reader should give: its dense weights' output on what reaches it, and from there towards the target. */
-function blended(map: LinearMap, values: Values, target: Target): FloatTensor {
-  if (target.blend === 0) return values.pruned[map.output];
+function blended(opened: OpenedModel, map: LinearMap, values: Values, target: Target): FloatTensor {
+  const { output } = map;
+  if (target.blend === 0) return values.pruned[output];
+  const { batch } = values;
   const wanted = wantedOf(map, values, target);
-  if (target.blend === 1) return wanted;
-  const own = values.pruned[map.output].data;
-  return { ...wanted, data: wanted.data.map((value, i) => own[i] + target.blend * (value - own[i])) };
+  // A sum behind it may have another shape, and samples elsewhere.
+  const dims = dimsOf(opened, output, batch);
+  const rounds = (name: string, own: readonly number[]) => roundsOf(own, samplesOf(opened.info, name));
+  const places = [rounds(wantedName(map, target), wanted.dims), rounds(output, dims)] as const;
+  const data = placedAs(wanted.data, batch, places);
+  if (target.blend === 1) return { dims, data };
+  const own = values.pruned[output].data;
+  return { dims, data: data.map((value, i) => own[i] + target.blend * (value - own[i])) };
 }
 
-/** Dims of a value in a batch: sums behind a layer may have it in another shape. */
+/** Dims of a value in a batch. */
 function dimsOf({ info, input }: OpenedModel, value: string, batch: number): number[] {
   const [dims, { axis }] = [info.shapes.get(value)!, samplesOf(info, value)];
   return dims.with(axis, (dims[axis] / (input.fixedBatch || 1)) * batch);

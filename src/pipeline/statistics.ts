@@ -37,6 +37,11 @@ const hasTarget = ({ isInner }: LinearMap, { kind }: Target) => kind !== 'self' 
 const shortcutOf = ({ residual }: LinearMap, { kind }: Target) =>
   kind === 'residual' ? residual : undefined;
 
+/** The dense network's value that a layer is fitted to, a shortcut less. */
+export function wantedName(map: LinearMap, target: Target): string {
+  return shortcutOf(map, target)?.sum ?? map.output;
+}
+
 /** The values that layers are fitted by, of either network. */
 export function valuesFor(maps: readonly LinearMap[], target: Target): { dense: string[]; pruned: string[] } {
   const dense = new Set<string>();
@@ -45,7 +50,7 @@ export function valuesFor(maps: readonly LinearMap[], target: Target): { dense: 
     pruned.add(map.input);
     if (!hasTarget(map, target)) continue;
     const residual = shortcutOf(map, target);
-    dense.add(residual?.sum ?? map.output);
+    dense.add(wantedName(map, target));
     if (residual) pruned.add(residual.shortcut);
   }
   return { dense: [...dense], pruned: [...pruned] };
@@ -173,7 +178,7 @@ const joined = (parts: readonly Float32Array[]) => (parts.length === 1 ? parts[0
 function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target: Target, stride: number) {
   const x = values.pruned[map.input];
   const y = hasTarget(map, target) ? wantedOf(map, values, target) : undefined;
-  const wanted = shortcutOf(map, target)?.sum ?? map.output;
+  const wanted = wantedName(map, target);
   const shared = new Set([
     ...(isShared(opened, map.input, x, values.batch) ? [x] : []),
     ...(y && isShared(opened, wanted, y, values.batch) ? [y] : []),
@@ -250,6 +255,24 @@ export function picked(
       at += size;
     }
   return { dims: own, data: result };
+}
+
+/** The numbers of a value where another one has them, which has as many of each sample in the same order, in other rounds (`roundsOf`). */
+export function placedAs(
+  data: Float32Array,
+  batch: number,
+  [from, to]: readonly [roundsBefore: number, rounds: number],
+): Float32Array {
+  if (from === to || batch === 1) return data;
+  const each = data.length / batch;
+  const placeIn = (rounds: number, sample: number, at: number) => {
+    const size = each / rounds;
+    return (Math.floor(at / size) * batch + sample) * size + (at % size);
+  };
+  const result = new Float32Array(data.length);
+  for (let sample = 0; sample < batch; sample++)
+    for (let at = 0; at < each; at++) result[placeIn(to, sample, at)] = data[placeIn(from, sample, at)];
+  return result;
 }
 
 /** What the layer should give. */

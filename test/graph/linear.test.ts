@@ -10,6 +10,7 @@ import {
 } from '../../src/graph/index.ts';
 import { toFloat64 } from '../../src/graph/tensor.ts';
 import { type BuilderOptions, OnnxBuilder } from '../support/onnx-builder.ts';
+import { concat, size, transpose } from './attention-graphs.ts';
 import { allValues, randomValue, type Value } from './running.ts';
 
 async function opened(b: OnnxBuilder, dims: readonly number[]) {
@@ -302,6 +303,20 @@ describe('linearMaps', () => {
     const { model, values, maps } = await opened(b.output(sum), [2, 5, 6]);
     expect(maps[0]).toMatchObject({ kind: 'gemm', rows: 5, residual: { sum, shortcut: x } });
     expectClose(apply(model, maps[0], values), values.get(flat)!);
+  });
+
+  it('finds the shortcut behind a Transpose that moves samples alone, also of a layer whose extents are read', async () => {
+    const residualOf = async (shape: number[], perm: number[]) => {
+      const b = new OnnxBuilder();
+      const x = b.sequence(4);
+      const flat = b.gemm(b.reshape(transpose(b, x, 1, 0, 2), [-1, 4]), 4); // positions before samples
+      const apart = b.node('Reshape', [flat, concat(b, [b.integers(shape), size(b, flat, 1)])]);
+      b.output(b.add(x, b.reshape(transpose(b, apart, ...perm), [-1, 6, 4])));
+      return (await opened(b, [1, 6, 4])).maps[0].residual;
+    };
+    expect(await residualOf([6, -1], [1, 0, 2])).toMatchObject({ shortcut: 'input' });
+    expect(await residualOf([2, 3, -1], [2, 0, 1, 3])).toMatchObject({ shortcut: 'input' });
+    expect(await residualOf([2, 3, -1], [2, 1, 0, 3])).toBeUndefined();
   });
 
   it('sees no shortcut behind a Reshape that breaks up rows', async () => {

@@ -213,25 +213,36 @@ describe('layers that make channels', () => {
     expect(Object.fromEntries(found)).toMatchObject({ 12: 1, 16: 1, 20: 1, 24: 1 });
   });
 
-  test('are refitted where positions come before samples, merged with them or not', async () => {
-    const b = new OnnxBuilder({ seed: 5 });
-    const x = b.matmul(b.reshape(b.input([1, 28, 28]), [0, 28, 28], 28), WIDTH);
-    const last = (y: string) => transpose(b, b.reshape(y, [28, -1, WIDTH]), 1, 0, 2);
-    const read = b.add(x, last(multihead(b, b.mul(x, b.floats([0.2])))));
-    const neurons = b.relu(b.matmul(b.reshape(transpose(b, read, 1, 0, 2), [28, -1, WIDTH], WIDTH), 40));
-    const y = b.add(read, transpose(b, b.matmul(neurons, WIDTH), 1, 0, 2));
-    const bytes = b.output(b.matmul(b.reshape(y, [0, 28, WIDTH], WIDTH), 5)).build();
-    const options = { keep: 0.5, target: 'residual', search: 'greedy', correct: false } as const;
-    const { opened, written, report } = await prune(bytes, await fashion('calib', 96), options);
+  test('are refitted where positions come before samples, merged with them or not, as where there is one at a time', async () => {
+    const build = (batch: 'n' | 1) => {
+      const b = new OnnxBuilder({ seed: 5 });
+      const x = b.matmul(b.reshape(b.feed('input', [batch, 1, 28, 28]), [0, 28, 28], 28), WIDTH);
+      const last = (y: string) => transpose(b, b.reshape(y, [28, -1, WIDTH]), 1, 0, 2);
+      const read = b.add(x, last(multihead(b, b.mul(x, b.floats([0.2])))));
+      const neurons = b.relu(b.matmul(b.reshape(transpose(b, read, 1, 0, 2), [28, -1, WIDTH], WIDTH), 40));
+      const y = b.add(read, transpose(b, b.matmul(neurons, WIDTH), 1, 0, 2));
+      return b.output(b.matmul(b.reshape(y, [0, 28, WIDTH], WIDTH), 5)).build();
+    };
+    const data = await fashion('calib', 96);
+    const target = { kind: 'residual', blend: 0.5 } as const;
+    const options = { keep: 0.5, target, search: 'greedy', correct: false } as const;
+    const [{ opened, written, report }, single] = [
+      await prune(build('n'), data, options),
+      await prune(build(1), data, options),
+    ];
     expect(report.maxDifference).toBeLessThan(1e-3);
     const [heads, others] = opened.analysis.structures.filter(({ prunable }) => prunable);
     expect([heads.groups, others.groups]).toEqual([6, 40]);
+    for (const { consumers } of [heads, others]) expect(consumers[0].residual).toBeDefined();
     const maps = [heads, others].flatMap((it) => producersOf(opened, it));
     expect(maps).toHaveLength(2);
     for (const { node } of maps) {
       const own = new Set(await weightsOf(opened.model, opened, node));
       const found = await weightsOf(written.model, opened, node);
       expect(found.filter((value) => !own.has(value)).length).toBeGreaterThan(0.9 * found.length);
+      const alone = await weightsOf(single.written.model, opened, node);
+      const apart = Math.hypot(...found.map((value, i) => value - alone[i]));
+      expect(apart / Math.hypot(...found), node).toBeLessThan(0.01);
     }
   });
 
