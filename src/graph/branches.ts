@@ -9,9 +9,12 @@ import { attribute, captured, copyMessage, definedBy, isStandard, subgraphs } fr
 import { type GraphProto, type NodeProto, NodeProtoSchema } from './onnx_pb.ts';
 import { constantsOf, nameNodes } from './read.ts';
 
-/** Nodes of the main graph that compute one of two branches. */
+/** Nodes of the main graph that compute one of two branches, of which any can take its place. */
 export function ifsOf({ nodes }: Model): NodeProto[] {
-  return nodes.filter((node) => isStandard(node) && node.opType === 'If');
+  const isDense = (node: NodeProto) => subgraphs(node).every((graph) => graph.sparseInitializer.length === 0);
+  return nodes.filter(
+    (node) => isStandard(node) && node.opType === 'If' && node.input[0] !== undefined && isDense(node),
+  );
 }
 
 /**

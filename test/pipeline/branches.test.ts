@@ -139,6 +139,19 @@ describe('Ifs that extents decide', () => {
   });
 });
 
+it('Ifs that a constant decides, or an input that is the condition itself, are decided', async () => {
+  const b = new OnnxBuilder();
+  const x = b.node('Tanh', [b.input([8])]);
+  const never = b.node('Cast', [b.floats([0], [])], { to: 9 }, { channels: 1 });
+  const y = either(b, b.feed('flag', [], 'bool'), either(b, never, x, same, twoLayers), twoLayers, same);
+  const opened = await openModel(b.output(b.relu(y), 'y').build(), { engine, inputs: { flag: 1 } });
+  expect(opened.branches.map(({ taken, by }) => [taken, ...by]).sort()).toEqual([['else'], ['then', 'flag']]);
+  expect(branchTexts(opened.branches)).toEqual([
+    expect.stringContaining('decided by input "flag": a pruned'),
+  ]);
+  expect(groups(opened)).toEqual([12, 8, 12]);
+});
+
 it('Ifs that samples decide stay, and nothing is said of them', async () => {
   const opened = await openModel(bySample(), { engine });
   expect(ifsOf(opened.model).length).toBe(1);
