@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
+import { openEngine } from '../../src/engine/index.ts';
 import { typeCode } from '../../src/graph/dtype.ts';
 import {
   gradientModel,
@@ -17,7 +18,6 @@ import { inferShapes, samplePlaces } from '../../src/pipeline/shapes.ts';
 import { picked } from '../../src/pipeline/statistics.ts';
 import { sourceOf } from '../architectures/source.ts';
 import { tinyWeights, uniformSizes, VARIANTS } from '../architectures/tiny.ts';
-import { engine } from '../pipeline/fixtures.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { attend, concat, merge, multihead, size, split, transpose, WIDTH } from './attention-graphs.ts';
 import {
@@ -31,6 +31,7 @@ import {
   type Value,
 } from './running.ts';
 
+const engine = await openEngine({ threads: 1 });
 const IMAGE = [2, 3, 9, 8];
 const ROWS = [2, 5, 6];
 /** From the first that is derived to the last, with those that changed operators. */
