@@ -26,7 +26,6 @@ export interface Branch {
  * for (const line of branchTexts(model.branches)) console.log(line);
  */
 export function branchTexts(branches: readonly Branch[]): string[] {
-  const open = branches.filter(({ taken }) => !taken);
   const lost = branches.filter(({ taken, by, bySize }) => taken && (by.length > 0 || bySize));
   const by = [...new Set(lost.flatMap((branch) => branch.by.map((name) => `input "${name}"`)))];
   if (lost.some(({ bySize }) => bySize)) by.push('the size of samples');
@@ -37,11 +36,18 @@ export function branchTexts(branches: readonly Branch[]): string[] {
           `${many ? `${lost.length} Ifs are` : `If "${lost[0].node}" is`} decided by ${by.join(' and ')}: a pruned model has only the ${many ? 'branches that are' : 'branch that is'} taken`,
         ]
       : []),
-    ...open.map(
+    ...undecidedTexts(branches),
+  ];
+}
+
+/** What can be said for more to be pruned. */
+export function undecidedTexts(branches: readonly Branch[]): string[] {
+  return branches
+    .filter(({ taken }) => !taken)
+    .map(
       ({ node, by: [name] }) =>
         `If "${node}" is decided by input "${name}": where that is the same for all samples (\`inputs.${name}\`), the branch that is taken can be pruned`,
-    ),
-  ];
+    );
 }
 
 type Feeds = Readonly<Record<string, FloatTensor>>;

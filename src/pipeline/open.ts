@@ -35,7 +35,7 @@ import {
   type WrittenModel,
 } from '../graph/index.ts';
 import { checkValues } from '../limits.ts';
-import { type Branch, branchTexts, takeKnownBranches } from './branches.ts';
+import { type Branch, takeKnownBranches, undecidedTexts } from './branches.ts';
 import { computeConstants } from './constants.ts';
 import {
   extentsOf,
@@ -181,10 +181,7 @@ export async function openParsed(
     };
   } catch (error) {
     const quantized = quantizedText(quantizedLayers(source));
-    const causes = [
-      ...(quantized ? [`it has ${quantized}`] : []),
-      ...branchTexts(branches.filter(({ taken }) => !taken)),
-    ];
+    const causes = [...(quantized ? [`it has ${quantized}`] : []), ...undecidedTexts(branches)];
     // Most likely what the engine stumbled over.
     if (error instanceof UnsupportedModelError) for (const cause of causes) error.message += `; ${cause}`;
     throw named(name, error);

@@ -17,7 +17,7 @@ import {
   tradeoffFound,
   uniformSizes,
 } from './allocate/index.ts';
-import { branchTexts } from './branches.ts';
+import { branchTexts, undecidedTexts } from './branches.ts';
 import { type Amount, checkBudget } from './budget.ts';
 import type { RunOptions } from './chain.ts';
 import { Clock } from './clock.ts';
@@ -328,7 +328,7 @@ async function startRun(session: Session, subject: Subject, options: PruneOption
     const { quantized = [], branches = [] } = subject.file ?? {};
     const reason =
       quantizedText(quantized) ??
-      branchTexts(branches)[0] ??
+      undecidedTexts(branches)[0] ??
       'no prunable structure; inspect lists the reasons';
     throw new UnsupportedModelError(`${subject.name}: ${reason}`);
   }

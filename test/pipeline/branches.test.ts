@@ -139,6 +139,17 @@ describe('Ifs that extents decide', () => {
   });
 });
 
+it('a network without prunable structures is refused for that, whatever became of its Ifs', async () => {
+  const b = new OnnxBuilder();
+  const x = b.node('Tanh', [b.input([8])]);
+  const y = either(b, b.feed('flag', [], 'bool'), x, same, same);
+  const opened = await openModel(b.output(b.relu(y), 'y').build(), { engine, inputs: { flag: 1 } });
+  const calibration = await noise(16, [8]);
+  await expect(prune(opened, { engine, session, calibration, keep: 0.5 })).rejects.toThrow(
+    'no prunable structure',
+  );
+});
+
 it('Ifs that a constant decides, or an input that is the condition itself, are decided', async () => {
   const b = new OnnxBuilder();
   const x = b.node('Tanh', [b.input([8])]);
