@@ -52,6 +52,7 @@ export function analyse(model: Model, shapes: Shapes, { residual = false }: Anal
 }
 
 function visit(state: Propagation, node: NodeProto): void {
+  if (state.passed.has(node)) return;
   const operator = state.model.operator(node);
   const resizes = [1, 3].some((input) => state.sizes.get(node.input[input] ?? '')?.some(({ axis }) => axis));
   if (operator?.kind === 'source') operator.rule(state, node);
@@ -296,7 +297,7 @@ function readersOf(model: Model, { consumers, groups }: Label, place: (node: str
     );
     // Those of other nodes are the same.
     const blocks = byNode[0]
-      .map(({ offset, extent }) => ({ offset, block: extent / groups }))
+      .map(({ map: _, extent, ...range }) => ({ ...range, block: extent / groups }))
       .sort((a, b) => a.offset - b.offset);
     return { ...map, groupSize: sum(blocks.map(({ block }) => block)), blocks };
   });

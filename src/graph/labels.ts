@@ -8,6 +8,7 @@ import { UnsupportedModelError } from '../errors.ts';
 import { limits } from '../limits.ts';
 import type { LinearMap } from './linear.ts';
 import type { NodeProto } from './onnx_pb.ts';
+import { inverse, narrowed, ofGroups, placesOf, type Range, ranks } from './places.ts';
 import type { Edit, LinearRef, Norm, Slice } from './structure.ts';
 import { sum } from './tensor.ts';
 
@@ -23,11 +24,9 @@ export interface Axis {
   isMerged?: boolean;
 }
 
-/** Rows of a layer's weights that belong to a label. The first is `offset`; `extent` counts rows, not channels. */
-export interface OpenReader {
+/** Rows of a layer's weights that belong to a label, in its order. `extent` counts rows, not channels. */
+export interface OpenReader extends Range {
   readonly map: LinearMap;
-  readonly offset: number;
-  readonly extent: number;
 }
 
 /** A slice whose block follows from the extent that the label has on the axis. */
@@ -51,20 +50,23 @@ export interface Part {
   readonly share: number;
 }
 
-/** A label within another one, and where: `extent` positions of an axis, from `offset` on. */
-export interface Piece {
+/** A label within another one, and where it lies on an axis. */
+export interface Piece extends Range {
   readonly label: Label;
-  readonly offset: number;
-  readonly extent: number;
+  /** The axis is too short to tell its channels, which are shuffled, from each other. */
+  readonly isTorn?: boolean;
 }
 
 /** Counts the labels that an analysis goes through: twenty that are each the one before beside itself make a million. */
 export class Patience {
   #left = limits.channelPieces;
+  /** Whether any label is shuffled: positions are looked at one by one from then on. */
+  areShuffled = false;
 
   /** @throws {UnsupportedModelError} once there were more than `limits.channelPieces` */
-  spend(): void {
-    if (--this.#left >= 0) return;
+  spend(labels = 1): void {
+    this.#left -= labels;
+    if (this.#left >= 0) return;
     throw new UnsupportedModelError(
       `channels are put together and taken apart more than ${limits.channelPieces} times (limits.channelPieces)`,
     );
@@ -89,6 +91,8 @@ export class Label {
   isHead = false;
   #parent?: Label;
   #parts?: readonly Part[];
+  /** Where it is not its parts side by side: of so many equal pieces, the i-th is the `#order[i]`-th of these. */
+  #order?: readonly number[];
 
   readonly #patience: Patience;
 
@@ -97,13 +101,21 @@ export class Label {
     this.#patience = patience;
   }
 
-  /** Labels side by side, at least one of them, as one. */
-  static of(parts: readonly Part[]): Label {
+  /** Labels side by side, at least one of them, as one; with equal pieces of it in an order, if one is given. */
+  static of(parts: readonly Part[], order: readonly number[] = []): Label {
     const [{ label: first }] = parts;
-    if (parts.length === 1) return first;
+    const isInOrder = order.every((place, at) => place === at);
+    if (parts.length === 1 && isInOrder) return first;
     const label = new Label(0, first.#patience);
-    label.#parts = parts;
+    label.#setParts(parts, order);
     return label;
+  }
+
+  #setParts(parts: readonly Part[], order: readonly number[]): void {
+    this.#parts = parts;
+    if (order.every((place, at) => place === at)) return;
+    this.#order = order;
+    this.#patience.areShuffled = true;
   }
 
   root(): Label {
@@ -129,14 +141,28 @@ export class Label {
       if (!parts) continue;
       const whole = sum(parts.map(({ share }) => share));
       const inner: Piece[] = [];
-      let { offset } = piece;
+      const { places, isTorn } = label.#turned(piece);
+      let at = 0;
       for (const part of parts) {
-        const own = (piece.extent * part.share) / whole;
-        inner.push({ label: part.label, offset, extent: own });
-        offset += own;
+        const extent = (piece.extent * part.share) / whole;
+        const own = places?.slice(at, at + extent);
+        const offset = own?.[0] ?? piece.offset + at;
+        inner.push({ label: part.label, offset, extent, ...(own && { places: own }), isTorn });
+        at += extent;
       }
       for (const it of inner.reverse()) open.push(it);
     }
+  }
+
+  /** Where a piece that it is has its parts. */
+  #turned(piece: Piece): Pick<Piece, 'places' | 'isTorn'> {
+    const order = this.#order;
+    if (!order || piece.isTorn) return piece;
+    const width = piece.extent / order.length;
+    if (!Number.isInteger(width)) return { isTorn: true };
+    const own = placesOf(piece);
+    this.#patience.spend(own.length);
+    return { places: ofGroups(own, inverse(order), order.length) };
   }
 
   /** The roots of all that it consists of, and where they lie on an axis of this extent. */
@@ -159,14 +185,22 @@ export class Label {
     for (const leaf of this.leaves()) leaf.isHead = true;
   }
 
-  /** Makes groups of neighbouring channels, so that their number divides `count`; gives their number. */
+  /** Makes groups of neighbouring channels, so that their number divides `count`; gives their number, 1 where they are shuffled. */
   coarsen(count: number): number {
     let groups = 0;
+    if (this.isTorn(count)) return 1;
     for (const { label, extent } of this.pieces(count)) {
       label.groups = gcd(label.groups, extent);
       groups += label.groups;
     }
     return groups;
+  }
+
+  /** Whether an axis of this extent is too short to tell shuffled channels from each other. */
+  isTorn(extent: number): boolean {
+    if (!this.#patience.areShuffled) return false;
+    for (const { isTorn } of this.pieces(extent)) if (isTorn) return true;
+    return false;
   }
 
   /** Ties two labels, group by group in order; false if their parts are not the same. */
@@ -182,6 +216,13 @@ export class Label {
     const [a, b] = [one.root(), other.root()];
     if (a === b) return true;
     const parts = a.#parts ?? b.#parts;
+    if (parts && a.#patience.areShuffled) {
+      const matched = matches(a, b);
+      if (!matched) return false;
+      b.#parent = a;
+      append(pairs, matched);
+      return true;
+    }
     if (parts) {
       if (a.#holds(b) || b.#holds(a)) return false;
       const shares = parts.map(({ share }) => share);
@@ -216,6 +257,7 @@ export class Label {
   split(shares: readonly number[]): readonly Part[] | undefined {
     const root = this.root();
     if (!shares.every((share) => Number.isInteger(share) && share >= 0)) return undefined; // of a malformed file
+    if (this.#patience.areShuffled) return this.#sorted(shares);
     const own = shares.filter((share) => share > 0);
     if (own.length > 1) root.#parts ??= root.#divided(own);
     const parts = root.#parts ?? (own.length === 1 ? [{ label: root, share: own[0] }] : undefined);
@@ -228,6 +270,65 @@ export class Label {
       result.push({ label: own.length > 0 ? Label.of(own) : new Label(0, this.#patience), share });
     }
     return result;
+  }
+
+  /** As `split`, position by position: shares count them. */
+  #sorted(shares: readonly number[]): readonly Part[] | undefined {
+    this.#patience.spend(sum(shares));
+    const owners = shares.flatMap((share, of) => new Array<number>(share).fill(of));
+    const owned = shares.map((): Located[] => []);
+    for (const piece of located(this, owners.length)) {
+      const parts = piece?.label.distribute(piece.places, owners);
+      if (!parts) return undefined;
+      for (const part of parts) owned[part.owner].push(part);
+    }
+    return owned.map((list, of) => {
+      if (list.length === 0) return { label: new Label(0, this.#patience), share: 0 };
+      const parts = list.map(({ label, places }) => ({ label, share: places.length }));
+      const order = inverse(ranks(list.flatMap(({ places }) => places)));
+      return { label: Label.of(parts, order), share: shares[of] };
+    });
+  }
+
+  /**
+   * Splits a label that is whole by who owns the places where it lies.
+   *
+   * @param by  for each place, what groups are put in order by; left out: theirs
+   * @returns undefined if that would split a group
+   */
+  distribute(
+    places: readonly number[],
+    owners: readonly number[],
+    by?: readonly number[],
+  ): (Located & { owner: number })[] | undefined {
+    this.#patience.spend();
+    const root = this.root();
+    const owner = owners[places[0]];
+    const isSorted = !by || places.every((place, i) => i === 0 || by[places[i - 1]] < by[place]);
+    if (isSorted && places.every((place) => owners[place] === owner)) return [{ label: root, places, owner }];
+    const width = places.length / root.groups;
+    const items: Range[] = [root.consumers, root.slices, root.norms].flat();
+    const isEven = [places.length, ...items.map(({ extent }) => extent)].every(
+      (it) => it % root.groups === 0,
+    );
+    if (root.#parts || !isEven) return undefined;
+    const groups = new Map<number, number[]>();
+    for (let group = 0; group < root.groups; group++) {
+      const own = places.slice(group * width, (group + 1) * width).map((place) => owners[place]);
+      if (own.some((it) => it !== own[0])) return undefined;
+      const list = groups.get(own[0]);
+      if (list) list.push(group);
+      else groups.set(own[0], [group]);
+    }
+    if (by)
+      for (const list of groups.values()) list.sort((a, b) => by[places[a * width]] - by[places[b * width]]);
+    const found = [...groups].map(([owner, list]) => {
+      const own = <T extends Range>(item: T) => narrowed(item, ofGroups(placesOf(item), list, root.groups));
+      const label = root.#own(list.length, own);
+      return { owner, label, share: list.length, places: ofGroups(places, list, root.groups) };
+    });
+    root.#setParts(found, inverse([...groups.values()].flat()));
+    return found;
   }
 
   /** Its parts, in two where it is whole so far; undefined if that would split a group. */
@@ -244,24 +345,83 @@ export class Label {
     if (!counts.every(Number.isInteger)) return undefined;
     let from = 0;
     return shares.map((share, i) => {
-      const label = new Label(counts[i], this.#patience);
-      append(label.producers, this.producers);
-      append(label.pins, this.pins);
-      append(label.sums, this.sums);
-      const scaled = (extent: number) => (extent * share) / whole;
-      const shifted = <T extends { offset: number; extent: number }>(item: T): T => {
-        const offset = item.offset + (item.extent * from) / whole;
-        return { ...item, offset, extent: scaled(item.extent) };
-      };
-      append(label.consumers, this.consumers.map(shifted));
-      append(label.slices, this.slices.map(shifted));
-      append(label.norms, this.norms.map(shifted));
-      for (const edit of this.edits) label.edits.push({ ...edit, extent: scaled(edit.extent) });
+      const start = from;
       from += share;
-      return { label, share };
+      const shifted = <T extends Range>(item: T): T => {
+        const offset = item.offset + (item.extent * start) / whole;
+        return { ...item, offset, extent: (item.extent * share) / whole };
+      };
+      return { label: this.#own(counts[i], shifted), share };
     });
   }
+
+  /** A label of some of its groups. @param own  what these have of a range */
+  #own(groups: number, own: <T extends Range>(item: T) => T): Label {
+    const label = new Label(groups, this.#patience);
+    append(label.producers, this.producers);
+    append(label.pins, this.pins);
+    append(label.sums, this.sums);
+    append(label.consumers, this.consumers.map(own));
+    append(label.slices, this.slices.map(own));
+    append(label.norms, this.norms.map(own));
+    for (const edit of this.edits) {
+      label.edits.push({ ...edit, extent: (edit.extent * groups) / this.groups });
+    }
+    return label;
+  }
 }
+
+/** A label that is whole, and where each of its positions is. */
+interface Located {
+  readonly label: Label;
+  readonly places: readonly number[];
+}
+
+/** What a label consists of; undefined for what cannot be told apart. */
+function* located(label: Label, extent: number): Generator<Located | undefined> {
+  for (const piece of label.pieces(extent)) {
+    const isWhole = !piece.isTorn && Number.isInteger(piece.extent) && Number.isInteger(piece.offset);
+    yield isWhole ? { label: piece.label, places: placesOf(piece) } : undefined;
+  }
+}
+
+/** Labels in the same places and the same order, into which two are split; undefined where they cannot be. */
+function matches(a: Label, b: Label): [Label, Label][] | undefined {
+  const extent = Math.max(
+    ...[a, b].flatMap((it) => [it.parts ?? [], it.leaves()].map((list) => sum(list.map(sizeOf)))),
+  );
+  const [left, right] = [a, b].map((it) => [...located(it, extent)]);
+  if (![...left, ...right].every((piece) => piece !== undefined)) return undefined;
+  const all = [left, right] as Located[][];
+  const owners = all.map((list) => {
+    const owner: number[] = [];
+    for (const [of, { places }] of list.entries()) for (const place of places) owner[place] = of;
+    return owner;
+  });
+  const by: number[] = [];
+  for (const { places } of all[0]) for (const [at, place] of places.entries()) by[place] = at;
+  const fixed = new Set(all[0].map(({ label }) => label)); // the order of what is tied to itself cannot change
+  const ours = all[0].map(({ label, places }) => label.distribute(places, owners[1]));
+  const theirs = all[1].map(({ label, places }) =>
+    label.distribute(places, owners[0], fixed.has(label) ? undefined : by),
+  );
+  if (ours.includes(undefined) || theirs.includes(undefined)) return undefined;
+  const found = new Map<string, Located>();
+  for (const [of, parts] of theirs.entries()) {
+    for (const part of parts!) found.set(`${part.owner} ${of}`, part);
+  }
+  const pairs: [Label, Label][] = [];
+  for (const [of, parts] of ours.entries()) {
+    for (const { owner, label, places } of parts!) {
+      const other = found.get(`${of} ${owner}`);
+      if (!other || String(other.places) !== String(places)) return undefined;
+      pairs.push([label, other.label]);
+    }
+  }
+  return pairs;
+}
+
+const sizeOf = (it: Part | Label) => (it instanceof Label ? it.groups : it.share);
 
 /** Labels side by side, taken from the left. Shares are integers of one unit, which becomes finer where need be. */
 class Row {

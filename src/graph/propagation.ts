@@ -5,16 +5,15 @@ import type { LinearMap, Shapes } from './linear.ts';
 import type { Model } from './model.ts';
 import { reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
+import { type Range, shifted } from './places.ts';
 import type { Size } from './sizes.ts';
 import type { Port, Slice } from './structure.ts';
 import { sum, type Tensor, toIntegers } from './tensor.ts';
 
-/** Where a label lies: `extent` positions of an axis of a value, from `offset` on. */
-export interface Carrier {
+/** Where a label lies on an axis of a value. */
+export interface Carrier extends Range {
   readonly value: string;
   readonly axis: number;
-  readonly offset: number;
-  readonly extent: number;
 }
 
 /** What rules work on. Axes count from 0; `place` is one of a value's. */
@@ -30,6 +29,8 @@ export class Propagation {
   readonly reductions: { value: string; fromEnd: number; axis: Axis; reason: string }[] = [];
   /** Of weights that several nodes have, the first of these, with what it reads and makes. */
   readonly layers = new Map<string, { node: NodeProto; read: Axis | undefined; made: Axis | undefined }>();
+  /** Nodes whose outputs have their labels from a node before them. */
+  readonly passed = new Set<NodeProto>();
   /** Integer values that a Shape leads to, element by element. */
   readonly sizes = new Map<string, readonly Size[]>();
   readonly #axes = new Map<string, (Axis | undefined)[]>();
@@ -112,8 +113,10 @@ export class Propagation {
   /** A layer reads the channels. */
   consume(axis: Axis, map: LinearMap): void {
     const rows = map.p / axis.extent;
-    for (const { label, offset, extent } of runsOf(axis)) {
-      label.consumers.push({ map, offset: offset * rows, extent: extent * rows });
+    for (const { label, ...range } of runsOf(axis)) {
+      const offset = range.offset * rows;
+      const places = range.places?.flatMap((at) => Array.from({ length: rows }, (_, i) => at * rows + i));
+      label.consumers.push({ map, offset, extent: range.extent * rows, ...(places && { places }) });
     }
   }
 
@@ -136,7 +139,8 @@ export class Propagation {
 
   /**
    * Ties one axis of the constant at `node.input[input]` to a label, from position `offset` on.
-   * @param kind  the node reads the channels by it, and makes them; or it is no constant, but a value without labels on the axis
+   * @param kind  the node reads the channels by it, and makes them; or it is no constant, but a value without labels on the axis, or
+   *   one that it picks from
    */
   slice(
     axis: Axis,
@@ -144,26 +148,27 @@ export class Propagation {
     input: number,
     place: number,
     offset = 0,
-    kind: Pick<Slice, 'isRead' | 'whole'> = {},
+    kind: Partial<Pick<Slice, 'tensor' | 'isRead' | 'whole' | 'picks'>> = {},
   ): void {
-    const dim = this.dims(node.input[input])?.[place] ?? 0;
+    const { tensor = node.input[input] } = kind;
+    const dim = this.dims(tensor)?.[place] ?? 0;
     if (offset + axis.extent > dim) this.pin(axis, `${called(node)} has a constant that is too small`);
-    for (const piece of runsOf(axis)) {
+    for (const { label, ...range } of runsOf(axis)) {
       const at = {
-        tensor: node.input[input],
+        tensor,
         axis: place,
         node: node.name,
         input,
         ...kind,
       };
-      piece.label.slices.push({ ...at, offset: offset + piece.offset, extent: piece.extent });
+      label.slices.push({ ...at, ...shifted(range, offset) });
     }
   }
 
   /** The node computes over the channels that lie on these axes of what it reads and gives. */
   normalise(axis: Axis, node: NodeProto, inputs: readonly Port[], outputs: readonly Port[]): void {
-    for (const { label, offset, extent } of runsOf(axis)) {
-      label.norms.push({ node: node.name, inputs, outputs, whole: axis.extent, offset, extent });
+    for (const { label, ...range } of runsOf(axis)) {
+      label.norms.push({ node: node.name, inputs, outputs, whole: axis.extent, ...range });
     }
   }
 
@@ -193,9 +198,9 @@ export class Propagation {
     for (const [value, axes] of this.#axes) {
       for (const [place, axis] of axes.entries()) {
         if (!axis) continue;
-        for (const { label, offset, extent } of piecesOf(axis)) {
+        for (const { label, isTorn: _, ...range } of piecesOf(axis)) {
           const list = found.get(label) ?? [];
-          list.push({ value, axis: place, offset, extent });
+          list.push({ value, axis: place, ...range });
           found.set(label, list);
         }
       }
@@ -206,11 +211,11 @@ export class Propagation {
 
 const piecesOf = ({ label, extent }: Axis) => label.pieces(extent);
 
-/** The pieces of every run, in which a label's groups lie one behind the other. */
+/** The pieces of every run, in which a label's groups lie one behind the other unless they are shuffled. */
 function* runsOf({ label, extent, outer }: Axis): Generator<Piece> {
   const run = extent / outer;
   for (let at = 0; at < extent; at += run)
-    for (const piece of label.pieces(run)) yield { ...piece, offset: at + piece.offset };
+    for (const { isTorn: _, ...piece } of label.pieces(run)) yield shifted(piece, at);
 }
 
 /**

@@ -2,6 +2,7 @@
 
 import { clone, create } from '@bufbuild/protobuf';
 import { InputError } from '../errors.ts';
+import { removeUnread } from './fold.ts';
 import type { Model } from './model.ts';
 import { attributeInt, attributeInts, attributeOf, removeAttribute, setAttribute } from './node.ts';
 import { type NodeProto, NodeProtoSchema, type TypeProto_Tensor, ValueInfoProtoSchema } from './onnx_pb.ts';
@@ -14,6 +15,7 @@ interface Change {
   input: number;
   cuts: Map<number, Set<number>>; // axis to positions removed
   wholes: Map<number, number>; // axis of a value to its positions
+  picks?: Slice; // of a node that gives some positions
   numbers: Map<number, number>; // index to what it loses
 }
 
@@ -52,7 +54,9 @@ export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly numbe
     const removed = removedOf(structure, kept);
     const slices = [...structure.slices, ...newBiases(small, structure)];
     for (const slice of slices) {
-      const { cuts, wholes } = at(slice.node, slice.input);
+      const change = at(slice.node, slice.input);
+      const { cuts, wholes } = change;
+      if (slice.picks) change.picks = slice;
       if (slice.whole !== undefined) wholes.set(slice.axis, slice.whole);
       const gone = cuts.get(slice.axis) ?? new Set();
       for (const position of rowsOf({ blocks: [slice] }, removed)) gone.add(position);
@@ -70,7 +74,11 @@ export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly numbe
       else lowerDim(small, edit.value, edit.index, loss);
     }
   }
-  apply(small, [...changes.values()]);
+  apply(
+    small,
+    [...changes.values()].filter(({ picks }) => !picks),
+  );
+  for (const change of changes.values()) if (change.picks) pick(small, change, change.picks);
   small.graph.valueInfo = []; // stale shapes; readers infer them anew
   small.removeUnused(small.tensors.keys());
   return small;
@@ -162,6 +170,19 @@ function addGather(model: Model, value: string, { cuts, wholes }: Change, output
     model.edited();
     from = to;
   }
+}
+
+/** Makes a node a Gather of what stays of the positions that it gives. */
+function pick(model: Model, { node, cuts }: Change, { tensor, whole, picks, axis }: Slice): void {
+  const at = new Map(placesLeft(whole!, cuts.get(axis)!).map((place, i) => [place, i]));
+  const left = picks!.flatMap((place) => at.get(place) ?? []);
+  const indices = fromIntegers(model.fresh(`${node.name}.places`), left, [left.length]);
+  model.tensors.set(indices.name, indices);
+  const unread = [...node.input];
+  const attribute = [attributeOf('axis', axis)];
+  Object.assign(node, { opType: 'Gather', input: [tensor, indices.name], attribute });
+  model.edited();
+  removeUnread(model, unread);
 }
 
 /** Positions of an axis that are not gone. */

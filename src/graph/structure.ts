@@ -13,15 +13,23 @@ export interface LinearRef {
 }
 
 /**
- * A constant to be cut with the channels: channel c owns `block` positions of the axis from offset + c·block on.
- * The place where it is read counts, not the tensor alone: another node may need the same tensor whole.
+ * Rows of a layer's weights, or positions of another axis: channel c owns `block` of them from offset + c·block on. The offset is more
+ * than 0 where structures lie side by side, as in a fused query, key and value projection.
  */
-export interface Slice {
-  tensor: string;
-  axis: number;
-  /** More than 0 where structures lie side by side, as in a fused query, key and value projection. */
+export interface RowBlock {
   offset: number;
   block: number;
+  /** All of them, channel by channel, where they are not one behind the other, as behind a shuffle of channels. */
+  places?: readonly number[];
+}
+
+/**
+ * A constant to be cut with the channels. The place where it is read counts, not the tensor alone: another node may need the same
+ * tensor whole.
+ */
+export interface Slice extends RowBlock {
+  tensor: string;
+  axis: number;
   node: string;
   /** `tensor` is this input of the node. */
   input: number;
@@ -29,6 +37,8 @@ export interface Slice {
   isRead?: boolean;
   /** Positions of the axis, where it is no constant: channels that stay are gathered from a value that has them all. */
   whole?: number;
+  /** What the node gives are these positions of the axis of `tensor`, in this order: it becomes a Gather of those that stay. */
+  picks?: readonly number[];
 }
 
 /**
@@ -69,28 +79,18 @@ export interface Port {
  * A node that computes over the channels: a normalisation, or a reduction that is part of one. What it makes of those that
  * stay depends on which go.
  */
-export interface Norm {
+export interface Norm extends RowBlock {
   node: string;
-  /** Where the channels are; an axis has `whole` positions, of which channel c owns `block` from offset + c·block on. */
+  /** Where the channels are; an axis has `whole` positions. */
   inputs: readonly Port[];
   outputs: readonly Port[];
   whole: number;
-  offset: number;
-  block: number;
 }
 
-/** Axes of values on which the channels lie, `block` positions for each from `offset` on. */
-export interface ValueAxis {
+/** Axes of values on which the channels lie. */
+export interface ValueAxis extends RowBlock {
   value: string;
   axis: number;
-  offset: number;
-  block: number;
-}
-
-/** Rows of a layer's weights: channel c owns `block` of them from offset + c·block on. */
-export interface RowBlock {
-  offset: number;
-  block: number;
 }
 
 /**
@@ -107,7 +107,9 @@ export function rowsOf(
   channels: readonly number[],
 ): number[] {
   return channels.flatMap((c) =>
-    blocks.flatMap(({ offset, block }) => Array.from({ length: block }, (_, i) => offset + c * block + i)),
+    blocks.flatMap(({ offset, block, places }) =>
+      Array.from({ length: block }, (_, i) => places?.[c * block + i] ?? offset + c * block + i),
+    ),
   );
 }
 

@@ -154,7 +154,7 @@ export function plannedStep({ structure, maps, keep }: Step): PlannedStep {
 
 /** Whether all rows of a reader are the structure's, in their order. */
 export function isFree({ p, blocks, groupSize }: Reader, { groups }: Structure): boolean {
-  return blocks.length === 1 && groups * groupSize === p;
+  return blocks.length === 1 && !blocks[0].places && groups * groupSize === p;
 }
 
 /** Work memory of the kernels: the GEMM's packed panels and an unfolded image. */

@@ -268,9 +268,9 @@ describe('analyse', () => {
           return head(b, b.node('Pad', [x, pads], { mode: 'reflect' }, { channels: 8 }));
         },
       ],
-      'that are picked from': [
+      'that are picked twice': [
         /Gather "[^"]+" picks from it/,
-        (b, x) => head(b, b.node('Gather', [x, b.integers([1, 0])], { axis: 1 }, { channels: 2 })),
+        (b, x) => head(b, b.node('Gather', [x, b.integers([1, 1])], { axis: 1 }, { channels: 2 })),
       ],
       'that a softmax runs over': [
         /Softmax "[^"]+" normalises over it/,

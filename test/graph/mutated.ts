@@ -1,7 +1,7 @@
 // Graphs with one number changed: whatever still runs has to be cut right or kept.
 
 import { analyse, readModel, shrink } from '../../src/graph/index.ts';
-import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { OnnxBuilder, shuffle } from '../support/onnx-builder.ts';
 import { random as seeded } from '../support/random.ts';
 import { mask } from './masking.ts';
 import { changeInteger } from './mutation.ts';
@@ -35,6 +35,16 @@ const GRAPHS: Record<string, { dims?: number[]; build: (b: OnnxBuilder) => OnnxB
       const [left, right] = [piece(b.integers([0]), half), piece(half, b.mul(half, b.integers([2])))];
       const [one, other] = b.nodes('Split', [b.conv(right, 4, 3)], { axis: 1 }, { outputs: 2, channels: 2 });
       return head(b, b.conv(concat(b, left, right, other, one), 6, 3));
+    },
+  },
+  'shuffled channels and halves of them': {
+    build: (b) => {
+      const x = shuffle(b, b.relu(b.conv(b.input([3, 8, 8]), 8, 3)), 2);
+      const [left, right] = b.nodes('Split', [x], { axis: 1 }, { outputs: 2, channels: 4 });
+      const y = shuffle(b, concat(b, left, b.relu(b.conv(right, 4, 3))), 4);
+      const places = b.integers([3, 1, 0, 7, 2, 6, 5, 4]);
+      const picked = b.node('Gather', [b.depthwise(y, 3), places], { axis: 1 }, { channels: 8 });
+      return head(b, b.relu(b.conv(b.add(picked, b.conv('input', 8, 1)), 5, 3)));
     },
   },
   'skip connections, transposed convolutions and resizing': {

@@ -10,7 +10,7 @@ import {
   writeModel,
   writeWeights,
 } from '../../src/graph/index.ts';
-import { OnnxBuilder, overPlaces } from '../support/onnx-builder.ts';
+import { OnnxBuilder, overPlaces, shuffle } from '../support/onnx-builder.ts';
 import { random as seeded } from '../support/random.ts';
 import { mask } from './masking.ts';
 import { difference, randomChannels, randomValue, runModel, shapesOf } from './running.ts';
@@ -20,6 +20,9 @@ const ROUNDING = 2e-5;
 
 const head = (b: OnnxBuilder, x: string) => b.output(b.gemm(b.flatten(b.globalAveragePool(x)), 5));
 const image = (b: OnnxBuilder) => b.input([3, 8, 8]);
+
+const both = (b: OnnxBuilder, x: string, y: string) =>
+  b.node('Concat', [x, y], { axis: 1 }, { channels: b.channels(x) + b.channels(y) });
 
 /** LayerNormalization of the channels of images, as operators of arithmetic. */
 function writtenOutNorm(b: OnnxBuilder, x: string): string {
@@ -470,12 +473,74 @@ const GRAPHS: Record<
   'channels that are shuffled': {
     prunable: 3,
     build: (b) => {
-      const shuffle = (x: string) => {
-        const apart = b.reshape(x, [0, 2, b.channels(x) / 2, 8, 8]);
-        return b.reshape(b.node('Transpose', [apart], { perm: [0, 2, 1, 3, 4] }), [0, b.channels(x), 8, 8]);
-      };
       const x = b.relu(b.conv(image(b), 6, 3));
-      return head(b, b.conv(b.depthwise(shuffle(b.conv(shuffle(x), 8, 3)), 3), 7, 3));
+      return head(b, b.conv(b.depthwise(shuffle(b, b.conv(shuffle(b, x, 3), 8, 3), 2), 3), 7, 3));
+    },
+  },
+  'halves of shuffled channels, of which a layer reads one each time, as in ShuffleNet V2': {
+    prunable: 12, // a half and two quarters of what two layers make, two halves of the next one's, and what is between
+    build: (b) => {
+      let x = shuffle(b, both(b, b.relu(b.conv(image(b), 8, 3)), b.relu(b.conv('input', 8, 1))), 2);
+      for (let unit = 0; unit < 2; unit++) {
+        const [left, right] = b.nodes('Split', [x], { axis: 1 }, { outputs: 2, channels: 8 });
+        const inner = b.depthwise(b.relu(b.conv(right, 6, 1)), 3);
+        x = shuffle(b, both(b, left, b.relu(b.conv(inner, 8, 1))), 2);
+      }
+      return head(b, b.relu(b.conv(b.maxPool(x, 2), 5, 1)));
+    },
+  },
+  'a shuffle by sizes that are computed from the number of channels': {
+    prunable: 3,
+    build: (b) => {
+      const x = b.relu(both(b, b.conv(image(b), 2, 3), b.conv('input', 4, 1)));
+      const [n, channels, height, width] = [0, 1, 2, 3].map((place) => count(b, x, place));
+      const shape = (...sizes: string[]) => b.node('Concat', sizes, { axis: 0 });
+      const third = b.node('Div', [channels, b.integers([3])]);
+      const apart = b.node('Reshape', [x, shape(n, b.integers([3]), third, height, width)]);
+      const turned = b.node('Transpose', [apart], { perm: [0, 2, 1, 3, 4] });
+      const sizes = shape(n, channels, height, width);
+      return head(b, b.relu(b.conv(b.node('Reshape', [turned, sizes], {}, { channels: 6 }), 5, 3)));
+    },
+  },
+  'shuffled channels behind rows and columns': {
+    prunable: 4,
+    build: (b) => {
+      const x = b.matmul(b.relu(b.matmul(channelsLast(b, b.relu(b.conv(image(b), 6, 3))), 8)), 12);
+      const turned = b.node('Transpose', [b.reshape(x, [0, 8, 8, 3, 4])], { perm: [0, 1, 2, 4, 3] });
+      const mixed = b.reshape(turned, [0, 8, 8, 12], 12);
+      return head(b, b.conv(channelsFirst(b, normal(b, b.relu(mixed))), 5, 1));
+    },
+  },
+  'every other channel, and the others, of one image at a time': {
+    prunable: 4,
+    dims: [1, 3, 8, 8],
+    build: (b) => {
+      const x = b.relu(b.conv(image(b), 8, 3));
+      const turned = b.node('Transpose', [b.reshape(x, [4, 2, 64])], { perm: [1, 0, 2] });
+      const pieces = b.reshape(turned, [2, -1, 4, 8, 8]);
+      const [even, odd] = [0, 1].map((i) => b.node('Gather', [pieces, b.index(i)], {}, { channels: 4 }));
+      const y = shuffle(b, both(b, even, b.relu(b.conv(odd, 4, 3))), 4);
+      return head(b, b.conv(y, 5, 3));
+    },
+  },
+  'shuffled channels that are added to others and multiplied with weights for each': {
+    prunable: 4,
+    build: (b) => {
+      const x = shuffle(b, both(b, b.conv(image(b), 4, 3), b.conv('input', 4, 1)), 2);
+      const y = b.relu(b.add(x, b.conv('input', 8, 3)));
+      const z = b.relu(b.add(shuffle(b, b.conv(y, 8, 1), 4), shuffle(b, b.conv('input', 8, 1), 4)));
+      const gate = b.node('Sigmoid', [b.conv(b.relu(b.conv(b.globalAveragePool(z), 3, 1)), 8, 1)]);
+      return b.output(b.gemm(b.flatten(b.maxPool(b.mul(z, gate), 4), 4), 5));
+    },
+  },
+  'channels that a Gather picks, in another order': {
+    prunable: 3,
+    build: (b) => {
+      const x = b.relu(b.conv(image(b), 8, 3));
+      const pick = (...places: number[]) =>
+        b.node('Gather', [x, b.integers(places)], { axis: 1 }, { channels: places.length });
+      const all = b.conv(pick(3, 1, 0, -1, 2, 6, 5, 4), 4, 3);
+      return head(b, b.relu(b.add(all, b.conv(pick(6, 0, 3), 4, 1))));
     },
   },
   'a basic block': {
@@ -1040,6 +1105,44 @@ describe('shrink', () => {
       });
     }
   }
+
+  it('makes one Gather of a shuffle where channels go, and leaves it as it is elsewhere', async () => {
+    const b = new OnnxBuilder();
+    const x = shuffle(b, b.relu(b.conv(image(b), 8, 3)), 2);
+    const bytes = head(b, b.relu(b.conv(x, 6, 3))).build();
+    const { model, prunable } = await opened(bytes, [2, 3, 8, 8]);
+    const cut = (kept: readonly number[][]) =>
+      shrink(model, new Map(prunable.map((structure, i) => [structure, kept[i]])));
+    const operators = (kept: readonly number[][]) => cut(kept).nodes.map((it) => it.opType);
+    const first = [...Array(8).keys()];
+    expect(
+      operators([
+        [1, 2, 4, 7],
+        [0, 1],
+      ]).slice(0, 4),
+    ).toEqual(['Conv', 'Relu', 'Gather', 'Conv']);
+    expect(operators([first, [0, 1]]).slice(2, 5)).toEqual(['Reshape', 'Transpose', 'Reshape']);
+    const again = await opened(
+      writeModel(
+        cut([
+          [1, 2, 4, 7],
+          [0, 1],
+        ]),
+      ).model,
+      [2, 3, 8, 8],
+    );
+    expect(again.prunable.map(({ groups }) => groups)).toEqual([4, 2]);
+  });
+
+  it('keeps channels that are added to themselves in another order', async () => {
+    const b = new OnnxBuilder();
+    const x = b.relu(b.conv(image(b), 8, 3));
+    const { structures } = await opened(
+      head(b, b.conv(b.add(x, shuffle(b, x, 2)), 5, 3)).build(),
+      [2, 3, 8, 8],
+    );
+    expect(structures[0].reason).toMatch(/ties channels of different sizes or in another order/);
+  });
 
   it('cuts a bias that writeWeights gave to a layer after the analysis', async () => {
     const b = new OnnxBuilder();

@@ -21,7 +21,7 @@ import { placed, stepsOf } from '../../src/pipeline/steps.ts';
 import { tiny } from '../cli/models.ts';
 import { mask } from '../graph/masking.ts';
 import { once } from '../support/once.ts';
-import { OnnxBuilder, overPlaces } from '../support/onnx-builder.ts';
+import { OnnxBuilder, overPlaces, shuffle } from '../support/onnx-builder.ts';
 import { random } from '../support/random.ts';
 import { toFloat16, withInputDims } from './edit.ts';
 import { difference, engine, fashion, fixtureBytes, noise, outputs, prune } from './fixtures.ts';
@@ -95,6 +95,16 @@ const GRAPHS: Record<string, { groups: number[]; shape?: number[]; build: (b: On
         const bias = b.matmul(b.relu(hidden), 10);
         const y = b.add(b.matmul(b.relu(b.matmul(x, 12)), 10), bias);
         return b.output(b.matmul(b.relu(y), 5));
+      },
+    },
+    'channels that are shuffled, and a half of them': {
+      groups: [8, 4, 4, 6],
+      build: (b) => {
+        const x = shuffle(b, b.relu(b.conv(image(b), 8, 3)), 2);
+        const y = shuffle(b, b.relu(b.conv(x, 8, 3)), 4);
+        const [left, right] = b.nodes('Split', [y], { axis: 1 }, { outputs: 2, channels: 4 });
+        const inputs = [left, b.relu(b.conv(right, 6, 1))];
+        return head(b, b.node('Concat', inputs, { axis: 1 }, { channels: 10 }));
       },
     },
     'attention over places': {

@@ -296,3 +296,10 @@ export function overPlaces(b: OnnxBuilder, x: string): string {
   const both = b.node('Concat', levels, { axis: 1 }, { channels: 2 });
   return b.mul(x, b.node('Sigmoid', [b.conv(both, 1, 3)]));
 }
+
+/** Channels of 8 × 8 images dealt out: the first of each of so many groups, the second of each, … */
+export function shuffle(b: OnnxBuilder, x: string, groups: number): string {
+  const channels = b.channels(x);
+  const apart = b.reshape(x, [0, groups, channels / groups, 8, 8]);
+  return b.reshape(b.node('Transpose', [apart], { perm: [0, 2, 1, 3, 4] }), [0, channels, 8, 8], channels);
+}

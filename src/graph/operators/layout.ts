@@ -10,6 +10,7 @@ import { elements } from '../tensor.ts';
 import { carry } from './elementwise.ts';
 import { softmax } from './normalization.ts';
 import type { Rule } from './operator.ts';
+import { shuffled } from './shuffle.ts';
 import { reduce } from './spatial.ts';
 
 export const transpose: Rule = (state, node) => {
@@ -55,6 +56,7 @@ export const flatten: Rule = (state, node) => {
 
 /** Reshape: positions keep their order, so that each group still owns consecutive ones of the axis they fall on. */
 export const reshape: Rule = (state, node) => {
+  if (shuffled(state, node)) return;
   const named = [...(sizesOf(state, node, 1) ?? [])];
   const followed = new Set<number>();
   for (const [place, axis] of state.labelled(node.input[0])) {
@@ -113,6 +115,7 @@ function move(state: Propagation, node: NodeProto, from: number, axis: Axis) {
 
 /** Whether all parts of a label have several groups of the positions of a shorter axis. */
 function haveGroups(label: Label, extent: number): boolean {
+  if (label.isTorn(extent)) return false;
   for (const piece of label.pieces(extent)) {
     if (!Number.isInteger(piece.extent) || gcd(piece.label.groups, piece.extent) < 2) return false;
   }
@@ -228,7 +231,7 @@ function kept(state: Propagation, node: NodeProto, place: number): At | undefine
 
 /** Splits a label into equal parts and ties them: what the axis then holds are so many runs of one label. */
 function interleaved(axis: Axis, runs: number): Axis {
-  const parts = splitAxis(axis, new Array(runs).fill(1));
+  const parts = splitAxis(axis, new Array(runs).fill(axis.extent / runs));
   if (!parts) return axis;
   for (const { label } of parts) label.union(parts[0].label);
   return { label: parts[0].label, extent: axis.extent, outer: runs };
@@ -248,7 +251,8 @@ export const depthToSpace: Rule = (state, node) => {
       const { label, outer } = interleaved(axis, block);
       return outer === block ? { label, extent, outer: 1 } : undefined;
     }
-    for (const piece of axis.label.pieces(extent)) if (!Number.isInteger(piece.extent)) return undefined;
+    for (const piece of axis.label.pieces(extent))
+      if (!Number.isInteger(piece.extent) || piece.isTorn) return undefined;
     axis.label.coarsen(extent);
     return { ...axis, extent };
   });

@@ -9,6 +9,7 @@ import { fixedIntegers, follows, pinCounted, sizesOf } from '../sizes.ts';
 import { sum } from '../tensor.ts';
 import { carry } from './elementwise.ts';
 import type { Rule } from './operator.ts';
+import { pickPlaces } from './shuffle.ts';
 import { tie } from './tie.ts';
 
 /** Pooling works on axes from 2 on. */
@@ -171,7 +172,7 @@ export const trilu: Rule = (state, node) => {
   carry(state, node, (place) => (place < rank - 2 ? place : 'cuts a triangle out of it'));
 };
 
-/** Gather along another axis: the axes of the indices take the place of that one. A table of embeddings makes channels. */
+/** Gather: the axes of the indices take the place of the one that is picked from. A table of embeddings makes channels. */
 export const gatherRule: Rule = (state, node) => {
   const [data, indices] = [state.dims(node.input[0]), state.dims(node.input[1])];
   const over = wrapAxis(attributeInt(node, 'axis', 0), data?.length ?? 0);
@@ -185,5 +186,13 @@ export const gatherRule: Rule = (state, node) => {
       const made = state.produce(node, to(place), extent, { weight: 0 });
       state.slice(made, node, 0, place);
     }
-  } else carry(state, node, (place) => (place === over ? 'picks from it' : to(place)));
+    return;
+  }
+  const places =
+    indices.length === 1 ? state.integers(node, 1)?.map((at) => wrapAxis(at, data[over])) : undefined;
+  for (const [place, axis] of state.labelled(node.input[0])) {
+    if (place !== over) state.mark(node.output[0], to(place), axis);
+    else if (places && places.length > 1) pickPlaces(state, node.input[0], place, axis, { node, places });
+    else state.pin(axis, `${called(node)} picks from it`);
+  }
 };

@@ -80,7 +80,8 @@ export function join(state: Propagation, node: NodeProto, a: Axis, b: Axis): Axi
     label.leaves().some(({ producers }) => producers.length > 0),
   );
   if (a.outer !== b.outer || left === right || !left.union(right)) {
-    for (const axis of [a, b]) state.pin(axis, `${called(node)} ties channels of different sizes`);
+    const what = 'of different sizes or in another order';
+    for (const axis of [a, b]) state.pin(axis, `${called(node)} ties channels ${what}`);
     return a;
   }
   const joined = { ...a, label: left.root() };
