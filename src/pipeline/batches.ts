@@ -4,7 +4,8 @@ import type { EngineSession, FloatTensor } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { elements } from '../graph/index.ts';
 import { type Dataset, pickRows } from './data/dataset.ts';
-import { type ModelInput, otherFeeds } from './inputs.ts';
+import { mulberry32 } from './data/sample.ts';
+import { type ModelInput, otherFeeds, takesTokens } from './inputs.ts';
 
 /** Values of a model's inputs, by name. */
 export type Feeds = Readonly<Record<string, FloatTensor>>;
@@ -82,6 +83,20 @@ export function batchSource(dataset: Dataset, input: ModelInput, select?: Select
       }
     },
   };
+}
+
+const SEED = 1;
+
+/**
+ * So many samples, or the batch that the model insists on: values in [0, 1), which have no subnormal numbers that some machines are
+ * slow at, or token 0.
+ * @throws {InputError} naming an input of which no convention says what it is
+ */
+export function madeUp(input: ModelInput, samples: number): Pick<Batch, 'input' | 'others'> {
+  const dims = [input.fixedBatch || samples, ...input.shape];
+  const value = takesTokens(input) ? () => 0 : mulberry32(SEED);
+  const data = Float32Array.from({ length: elements(dims) }, value);
+  return { input: { dims, data }, others: otherFeeds(input, dims) };
 }
 
 /** What a session of a part takes: a batch's tensor, as the input that does not go along, and what does. */

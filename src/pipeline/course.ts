@@ -1,7 +1,7 @@
 // How far a run is, as one number. What a stage takes beside the others is known well enough from what it does; how long
 // that is, only the run itself can tell.
 
-import type { Effort } from './allocate/effort.ts';
+import { TRIALS } from './allocate/effort.ts';
 import type { Recipe } from './recipe.ts';
 
 /** A step of whatever is being done. */
@@ -32,18 +32,19 @@ interface Expected {
 
 /** Passes of the search for a target: two blends, their neighbours, and the dense target. */
 const TARGETS_TRIED = 4;
-/** Passes that allocations come to, by effort. */
-const TRIALS_MADE: Readonly<Record<Effort, number>> = { low: 2, medium: 12, high: 48 };
 /** Searches see 192 samples at most, and three quarters of them are fitted to. */
 const SEARCH_WEIGHT = 0.6;
 
 function expected({ target, spend }: Pick<Recipe, 'target' | 'spend'>): Expected[] {
+  const trials = spend && TRIALS[spend.effort];
   return [
     { stage: 'measuring', passes: 1, weight: 0.3 },
     ...(spend?.of === 'latency' ? [{ stage: 'timing', passes: 1, weight: 2 }] : []),
     ...(spend ? [{ stage: 'analysis', passes: 1, weight: 4 }] : []),
     ...(target === 'auto' ? [{ stage: 'target', passes: TARGETS_TRIED, weight: SEARCH_WEIGHT }] : []),
-    ...(spend ? [{ stage: 'allocation', passes: TRIALS_MADE[spend.effort], weight: SEARCH_WEIGHT }] : []),
+    ...(trials
+      ? [{ stage: 'allocation', passes: trials.before + trials.within, weight: SEARCH_WEIGHT }]
+      : []),
     { stage: 'pruning', passes: 1, weight: 1 },
     { stage: 'proving', passes: 1, weight: 0.5 },
   ];

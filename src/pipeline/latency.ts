@@ -3,13 +3,12 @@
 
 import type { EngineSession } from '../engine/index.ts';
 import { FormatError, InputError } from '../errors.ts';
-import { elements, type Model, shrink, sizeAt, sizeTerms, sum, type Term } from '../graph/index.ts';
+import { type Model, shrink, sizeAt, sizeTerms, sum, type Term } from '../graph/index.ts';
 import { isObject, parseJson } from '../json.ts';
-import type { Batch } from './batches.ts';
+import { type Batch, madeUp } from './batches.ts';
 import { widthsOf } from './budget.ts';
 import type { ProgressStep } from './course.ts';
 import { mulberry32 } from './data/sample.ts';
-import { otherFeeds, takesTokens } from './inputs.ts';
 import { loadModel } from './load.ts';
 import { nonNegative } from './nnls.ts';
 import type { OpenedModel } from './open.ts';
@@ -171,7 +170,7 @@ async function timesBeside(
   opened: OpenedModel,
   models: readonly (() => Model)[],
   rounds: Rounds,
-  { engine, input: sample = sampleOf(opened), signal, now, onProgress }: LatencyOptions,
+  { engine, input: sample = madeUp(opened.input, 1), signal, now, onProgress }: LatencyOptions,
 ): Promise<{ denseMs: number; ratios: number[] }> {
   const { name, source, bytes } = opened;
   const together = Math.max(1, Math.min(MOST_TOGETHER, Math.floor(LOADED_BYTES / bytes)));
@@ -204,15 +203,6 @@ async function timesBeside(
 function shrunkTo(opened: OpenedModel, sizes: Sizes): Model {
   const kept = prunableOf(opened).map((it) => [it, [...Array(sizes.get(it.name)!).keys()]] as const);
   return shrink(opened.model, new Map(kept));
-}
-
-/** Values in [0, 1), which have no subnormal numbers that some machines are slow at. */
-function sampleOf({ input }: OpenedModel): Pick<Batch, 'input' | 'others'> {
-  const dims = [input.fixedBatch || 1, ...input.shape];
-  const next = mulberry32(SEED);
-  const value = takesTokens(input) ? () => 0 : next;
-  const data = Float32Array.from({ length: elements(dims) }, value);
-  return { input: { dims, data }, others: otherFeeds(input, dims) };
 }
 
 /** A term whose time is to be found, and the part of the dense model's that it is thought to take beforehand. */

@@ -297,7 +297,7 @@ export function workOf(
   return {
     passes: 1 + searches,
     parts: 2 * forwards * macs.parts * samples,
-    measured: 2 * measured * macs.last,
+    measured: 2 * measured * (macs.parts + macs.last),
     refits: refitsProducers(recipe) ? sum(steps.map((step) => refitFlops(step, samples))) : 0,
   };
 }

@@ -294,7 +294,7 @@ export async function plan(
     const kernels = await openKernels({ simd: settings.simd });
     const { maximumBytes } = kernels;
     const planned = planModel(model, { ...options, maximumBytes });
-    const measured = await measureRates(engine, kernels);
+    const measured = await measureRates(engine, kernels, model, sample);
     // The engine was timed on all threads, the kernels on one.
     const rates = { engine: measured.engine, kernels: measured.kernels * threads };
     const { flops, bytes, files } = planned;

@@ -16,17 +16,10 @@ import { isBetter, quarterHeldOut } from '../split.ts';
 import type { Subject } from '../subject.ts';
 import { chooseTarget, type TargetReport } from '../target.ts';
 import { type Alone, aloneLosses, lossAt } from './alone.ts';
-import type { Effort } from './effort.ts';
+import { type Effort, TRIALS } from './effort.ts';
 import { type Comparison, compare, distanceFor, lossOf, mean } from './score.ts';
 import { type Settled, settle, type Way } from './settle.ts';
 import { type Point, tradeoff } from './tradeoff.ts';
-
-/** Networks that are pruned at most: once for all budgets, and within the one that is asked for. */
-const TRIALS: Readonly<Record<Effort, { readonly before: number; readonly within: number }>> = {
-  low: { before: 0, within: 2 },
-  medium: { before: 16, within: 4 },
-  high: { before: 24, within: 24 },
-};
 
 /** Where on the way from the smallest to the dense model the target and the shape of losses are found for all budgets. */
 const REFERENCE = 0.4;
