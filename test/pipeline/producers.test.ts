@@ -262,11 +262,11 @@ describe('layers that make channels', () => {
     expect(report.maxDifference).toBeLessThan(1e-3);
   });
 
-  test('are refitted on no more samples than 125, and rows than 400 for each input', () => {
+  test('are refitted on no more samples than 125, and rows than 1600 for each input', () => {
     const layer = (rows: number, p: number) => ({ rows, p });
-    expect(sampleStep([layer(1024, 144)], 500)).toBe(4);
-    expect(sampleStep([layer(256, 144)], 500)).toBe(2);
-    expect(sampleStep([layer(256, 144), layer(64, 576)], 500)).toBe(1);
+    expect(sampleStep([layer(4096, 144)], 500)).toBe(4);
+    expect(sampleStep([layer(1024, 144)], 500)).toBe(2);
+    expect(sampleStep([layer(1024, 144), layer(64, 576)], 500)).toBe(1);
     expect(sampleStep([layer(1024, 27)], 200)).toBe(1);
     expect(sampleStep([layer(1, 512)], 10_000)).toBe(1);
   });
