@@ -266,21 +266,24 @@ export interface Planned extends Plan {
 }
 
 /**
- * What pruning will take, as `prune` would be called. Of a folder only config.json is read.
+ * What pruning will take, as `prune` would be called. Of a folder only config.json is read; of an ONNX file's calibration, where it is
+ * given, how many samples there are, and how large.
  *
  * @example
  * const { bytes, seconds } = await plan('opt-125m/', { keep: 0.7 });
  */
 export async function plan(
   model: Source,
-  settings: Omit<RunSettings, 'calibration'> & Pick<PruneSettings, 'format' | 'loadable'> & Partial<Machines>,
+  settings: Partial<RunSettings> & Pick<PruneSettings, 'format' | 'loadable'> & Partial<Machines>,
 ): Promise<Planned> {
   checkOptions(settings);
   const place = await placeOf(model, 'model.onnx', settings.signal);
   const file = await modelFile(place);
   return closing(async (opened) => {
-    const found = file === undefined ? await describeInPlace(place, settings, opened) : undefined;
-    const { model, seqlen, engine } = found ?? (await openModelFile(file!, settings, opened));
+    const { model, seqlen, engine, given } =
+      file === undefined
+        ? await describeInPlace(place, settings, opened)
+        : await openWithSamples(file, settings, opened);
     const { samples = seqlen === undefined ? DEFAULT_IMAGES : DEFAULT_WINDOWS, augment = 1 } = settings;
     const { threads = platform().concurrency } = settings;
     const sample = seqlen === undefined ? [] : [seqlen];
@@ -288,7 +291,7 @@ export async function plan(
       ...settings,
       loadable: isLoadable(settings),
       threads,
-      samples: samples * augment,
+      samples: given ?? samples * augment,
       sample,
     };
     const kernels = await openKernels({ simd: settings.simd });
@@ -321,7 +324,36 @@ export async function plan(
 
 async function describeInPlace(place: Place, options: ModelOptions, opened: Opened) {
   const model = await describeFolder(opened(await place.openFolder()));
-  return { model, seqlen: lengthFor(model.maxPositions, options), engine: await engineFor(options) };
+  const seqlen = lengthFor(model.maxPositions, options);
+  return { model, seqlen, engine: await engineFor(options), given: undefined };
+}
+
+/** @returns beside the model, how many samples there are to calibrate with, where these are named */
+async function openWithSamples(file: Place, settings: Partial<RunSettings>, opened: Opened) {
+  const { calibration, signal } = settings;
+  const data = await samplesPlace(calibration, signal);
+  const found = await openModelFile(file, { ...settings, data }, opened);
+  const samples = data ? await calibrationOf(found, data, settings) : (calibration as Dataset | undefined);
+  return { ...found, given: samples?.size };
+}
+
+/** Where samples are, unless they are open already. */
+async function samplesPlace(
+  samples: Source | Dataset | undefined,
+  signal?: AbortSignal,
+): Promise<Place | undefined> {
+  const isPlace = samples !== undefined && !isDataset(samples);
+  return isPlace ? placeOf(samples, 'calibration', signal) : undefined;
+}
+
+async function calibrationOf(
+  found: ModelInPlace,
+  data: Place,
+  settings: Partial<RunSettings>,
+): Promise<Dataset> {
+  const { samples, seed = 0, sampling = 'even', augment, signal } = settings;
+  const labels = await labelsOf(settings.labels, signal);
+  return found.calibration(data, { samples, labels, seed, sampling, augment });
 }
 
 /**
@@ -389,13 +421,10 @@ async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
     typeof settings.queue === 'string' ? opened(await queueAt(settings.queue, settings)) : settings.queue;
   const store = typeof work === 'string' ? opened(await host.store(work, { isShared })) : work;
   const scratch = await scratchFor(opened, settings.scratch);
-  const data = isDataset(calibration) ? undefined : await placeOf(calibration, 'calibration', signal);
+  const data = await samplesPlace(calibration, signal);
   const found = await openInPlace(place, { ...settings, data }, opened);
   settings.onKind?.(kindOf(found));
-  const labels = await labelsOf(settings.labels, signal);
-  const samples = data
-    ? await found.calibration(data, { samples: settings.samples, labels, seed, sampling, augment })
-    : (calibration as Dataset);
+  const samples = data ? await calibrationOf(found, data, settings) : (calibration as Dataset);
   if (augment !== undefined && samples.views !== augment)
     throw new InputError('`augment` is for calibration with a folder of images; leave it out');
   const measured =

@@ -10,6 +10,7 @@ import { readModel, writeModel } from '../../src/graph/index.ts';
 import type * as Library from '../../src/index.ts';
 import { fixture, MOBILENET } from '../cli/osscar.ts';
 import { small } from '../hostile/models.ts';
+import { withInputDims } from '../pipeline/edit.ts';
 import { calibrationImages } from '../runtimes/images.ts';
 import { run } from '../support/children.ts';
 
@@ -186,6 +187,31 @@ test('inspect, plan and latency say what the commands say', async () => {
   expect((await inspect(fixture('opt-kjv'))).folder).toMatchObject({ architecture: 'opt', blocks: 4 });
   expect(await plan(fixture('opt-kjv'), { keep: 0.5, threads: 1 })).toMatchObject({ fits: true });
   await expect(latency(fixture('opt-kjv'))).rejects.toThrow('measured of ONNX files, not of folders');
+});
+
+describe('plan', () => {
+  const options = { keep: 0.5, target: 'self', threads: 1 } as const;
+  const few = images.slice(0, 9).map((path) => [basename(path), readFileSync(path)] as const);
+
+  test('counts the samples of a file that are given, each as often as it is seen', async () => {
+    const planned = await plan(MOBILENET, { ...options, calibration: few });
+    expect(planned.flops).toEqual((await plan(MOBILENET, { ...options, samples: 9 })).flops);
+    const settings = { ...options, calibration: fixture('calib'), samples: 40, augment: 3 };
+    expect((await plan(MOBILENET, settings)).flops).toEqual(
+      (await plan(MOBILENET, { ...options, samples: 120 })).flops,
+    );
+  });
+
+  test('knows from them how large what a model leaves open is', async () => {
+    const bytes = await withInputDims(readFileSync(MOBILENET), ['n', 1, 'h', 'w']);
+    await expect(plan(bytes, options)).rejects.toThrow('give the image size');
+    expect(await plan(bytes, { ...options, calibration: few })).toMatchObject({ fits: true });
+  });
+
+  test('refuses samples that a run would refuse', async () => {
+    const calibration = fixture('no-such-folder');
+    await expect(plan(MOBILENET, { ...options, calibration })).rejects.toThrow('no-such-folder');
+  });
 });
 
 test('a folder is opened by what it is', async () => {
