@@ -503,12 +503,18 @@ const GRAPHS: Record<
     },
   },
   'shuffled channels behind rows and columns': {
-    prunable: 4,
+    prunable: 5,
     build: (b) => {
       const x = b.matmul(b.relu(b.matmul(channelsLast(b, b.relu(b.conv(image(b), 6, 3))), 8)), 12);
       const turned = b.node('Transpose', [b.reshape(x, [0, 8, 8, 3, 4])], { perm: [0, 1, 2, 4, 3] });
       const mixed = b.reshape(turned, [0, 8, 8, 12], 12);
-      return head(b, b.conv(channelsFirst(b, normal(b, b.relu(mixed))), 5, 1));
+      const halves = [normal(b, b.relu(mixed)), b.integers([5, 7])];
+      const [left, right] = b.nodes('Split', halves, { axis: 3 }, { outputs: 2, channels: 5 });
+      const y = b.add(
+        b.matmul(left, 5),
+        b.node('MatMul', [right, b.weight([7, 5], 0.3)], {}, { channels: 5 }),
+      );
+      return head(b, channelsFirst(b, y));
     },
   },
   'every other channel, and the others, of one image at a time': {
