@@ -85,16 +85,52 @@ describe('tradeoff', () => {
     }
   });
 
-  test('stays close to the best where there are more points than it keeps', () => {
-    // Losses that grow with the square of what is removed: the best is the same fraction of all, in the limit.
-    const structures = Array.from(
-      { length: 12 },
+  test('stays close to the best where every structure stands in terms with every other', () => {
+    const next = random(7);
+    const structures = Array.from({ length: 6 }, (_, i): Choices => {
+      const [weight, power] = [0.2 + next(), 1.5 + 2 * next()];
+      const choices = Array.from({ length: 6 }, (_, k) => ({
+        kept: k + 1,
+        loss: weight * (1 - (k + 1) / 6) ** power,
+      }));
+      return { name: `s${i}`, groups: 6, choices };
+    });
+    const terms = structures.flatMap(({ name }, i) =>
+      structures
+        .slice(i)
+        .map((other) => ({ value: 10 + 90 * next(), of: other.name === name ? [name] : [name, other.name] })),
+    );
+    const [points, all] = [tradeoff(structures, terms), everyPoint({ structures, terms })];
+    const total = sizeAt(terms, () => 1);
+    for (const share of [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) {
+      const losses = all.filter(({ cost }) => cost <= share * total).map(({ loss }) => loss);
+      const found = within(points, share * total)!;
+      expect(found.loss).toBeLessThan(1.2 * losses.reduce((a, b) => Math.min(a, b)));
+    }
+  });
+
+  // Losses that grow with the square of what is removed: where all are alike, the best is the same fraction of all, in the limit.
+  const squares = (length: number) =>
+    Array.from(
+      { length },
       (_, i): Choices => ({
         name: `s${i}`,
         groups: 64,
         choices: Array.from({ length: 64 }, (_, k) => ({ kept: k + 1, loss: (1 - (k + 1) / 64) ** 2 })),
       }),
     );
+
+  test('takes no more memory for forty structures of which each stands in terms with every other', () => {
+    const structures = squares(40);
+    const terms = structures.flatMap(({ name }, i) =>
+      structures.slice(i + 1).map((other) => ({ value: 1, of: [name, other.name] })),
+    );
+    const best = within(tradeoff(structures, terms), (40 * 39) / 8)!;
+    expect(best.loss).toBeLessThan(40 * 0.25 * 1.03);
+  });
+
+  test('stays close to the best where there are more points than it keeps', () => {
+    const structures = squares(12);
     const terms = structures.map(({ name }, i) => ({
       value: 1000 + i / 7,
       of: i === 0 ? [name] : [`s${i - 1}`, name],
