@@ -32,6 +32,7 @@ export function analyse(model: Model, shapes: Shapes, { residual = false }: Anal
   const state = new Propagation(model, shapes);
   for (const input of model.inputs) cachedHeads(state, input.name);
   for (const node of model.nodes) {
+    if (state.passed.has(node)) continue;
     visit(state, node);
     followSizes(state, node);
   }
@@ -52,7 +53,6 @@ export function analyse(model: Model, shapes: Shapes, { residual = false }: Anal
 }
 
 function visit(state: Propagation, node: NodeProto): void {
-  if (state.passed.has(node)) return;
   const operator = state.model.operator(node);
   const resizes = [1, 3].some((input) => state.sizes.get(node.input[input] ?? '')?.some(({ axis }) => axis));
   if (operator?.kind === 'source') operator.rule(state, node);

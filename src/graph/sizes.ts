@@ -40,7 +40,6 @@ const SHAPED = new Map([
 
 /** Computes the sizes that a node gives, and pins channels whose number it uses in a way not known here. */
 export function followSizes(state: Propagation, node: NodeProto): void {
-  if (state.passed.has(node)) return;
   const known = reads(node).filter((value) => state.sizes.has(value));
   const isConstant = node.input.length > 0 && node.input.every((_, input) => state.integers(node, input));
   if (known.length === 0 && node.opType !== 'Shape' && !isConstant) return;

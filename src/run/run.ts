@@ -333,7 +333,7 @@ async function openWithSamples(file: Place, settings: Partial<RunSettings>, open
   const { calibration, signal } = settings;
   const data = await samplesPlace(calibration, signal);
   const found = await openModelFile(file, { ...settings, data }, opened);
-  const samples = data ? await calibrationOf(found, data, settings) : (calibration as Dataset | undefined);
+  const samples = calibration === undefined ? undefined : await calibrationOf(found, data, settings);
   return { ...found, given: samples?.size };
 }
 
@@ -346,14 +346,28 @@ async function samplesPlace(
   return isPlace ? placeOf(samples, 'calibration', signal) : undefined;
 }
 
+/** How samples are drawn. */
+const drawnBy = ({ samples, seed = 0, sampling = 'even', augment }: Partial<RunSettings>) => ({
+  samples,
+  seed,
+  sampling,
+  augment,
+});
+
+/** @param data  where the samples are, unless they are open already */
 async function calibrationOf(
   found: ModelInPlace,
-  data: Place,
+  data: Place | undefined,
   settings: Partial<RunSettings>,
 ): Promise<Dataset> {
-  const { samples, seed = 0, sampling = 'even', augment, signal } = settings;
-  const labels = await labelsOf(settings.labels, signal);
-  return found.calibration(data, { samples, labels, seed, sampling, augment });
+  const drawn = drawnBy(settings);
+  const labels = await labelsOf(settings.labels, settings.signal);
+  const samples = data
+    ? await found.calibration(data, { ...drawn, labels })
+    : (settings.calibration as Dataset);
+  if (drawn.augment !== undefined && samples.views !== drawn.augment)
+    throw new InputError('`augment` is for calibration with a folder of images; leave it out');
+  return samples;
 }
 
 /**
@@ -411,7 +425,7 @@ async function scratchFor(opened: Opened, scratch: RunSettings['scratch']) {
 /** What a run on a model takes. */
 async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
   const { calibration, evaluation, evaluationLabels, work, signal } = settings;
-  const { seed = 0, sampling = 'even', augment } = settings;
+  const { seed, sampling, augment } = drawnBy(settings);
   if (calibration === undefined) throw new InputError('calibration samples are missing: `calibration`');
   memoryLimit(settings); // says what is wrong before anything is opened
   const isShared = settings.queue !== undefined;
@@ -424,9 +438,7 @@ async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
   const data = await samplesPlace(calibration, signal);
   const found = await openInPlace(place, { ...settings, data }, opened);
   settings.onKind?.(kindOf(found));
-  const samples = data ? await calibrationOf(found, data, settings) : (calibration as Dataset);
-  if (augment !== undefined && samples.views !== augment)
-    throw new InputError('`augment` is for calibration with a folder of images; leave it out');
+  const samples = await calibrationOf(found, data, settings);
   const measured =
     evaluation === undefined || isDataset(evaluation)
       ? evaluation

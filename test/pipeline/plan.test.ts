@@ -1,8 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { describe as describeConfig } from '../../src/checkpoint/architectures/index.ts';
 import type { LinearMap } from '../../src/graph/index.ts';
+import { TRIALS } from '../../src/pipeline/allocate/effort.ts';
 import { type Machines, plan, planMachines } from '../../src/pipeline/index.ts';
-import { stepFlops } from '../../src/pipeline/plan.ts';
+import { type Profile, stepFlops, workOf } from '../../src/pipeline/plan.ts';
+import { parseRecipe, type RecipeOptions } from '../../src/pipeline/recipe.ts';
 import { isInTiles } from '../../src/pipeline/steps.ts';
 import { OPT_30B_CONFIG } from '../support/opt-30b.ts';
 
@@ -20,6 +22,10 @@ const OPT_30B = describeConfig(OPT_30B_CONFIG);
 const OPTIONS = { keep: 0.5, target: 'residual', samples: 64, sample: [512] } as const;
 const RATES = { engine: 5e10, kernels: 2e10 };
 
+/** What a run does with a network of one multiply-add, towards a target that is given. */
+const work = (options: RecipeOptions, macs: Profile['macs'] = { parts: 1, last: 0 }) =>
+  workOf({ macs, steps: [] }, parseRecipe({ ...options, target: 'residual' }), OPTIONS);
+
 const planned = (machines: Machines) => planMachines(OPT_125M, OPTIONS, RATES, machines);
 
 describe('a run within a budget', () => {
@@ -36,14 +42,24 @@ describe('a run within a budget', () => {
     }
   });
 
-  test('counts the networks that are tried, and what is measured', () => {
+  test('counts the networks that are tried', () => {
     const engine = (effort: 'low' | 'medium' | 'high') =>
       plan(OPT_125M, { ...rest, params: 0.6, effort, producers: false }).flops.engine;
-    const once = plan(OPT_125M, { ...OPTIONS, producers: false }).flops.engine;
-    // The analysis is worth four passes, a trial rather more than half of one; what is measured beside is the same.
-    expect(engine('low') / once).toBeGreaterThan(3.5);
     expect(engine('medium') / engine('low')).toBeGreaterThan(1.5);
     expect(engine('high') / engine('medium')).toBeGreaterThan(1.5);
+    const { parts, passes } = work({ params: 0.6, effort: 'low' });
+    const once = work({ keep: 0.5 });
+    // The analysis is worth four passes, a trial rather more than half of one.
+    expect((passes * parts) / (once.passes * once.parts)).toBeGreaterThan(4);
+    const tried = ({ before, within }: (typeof TRIALS)['low']) => before + within;
+    const more = work({ params: 0.6, effort: 'medium' }).passes - passes;
+    expect(more / (tried(TRIALS.medium) - tried(TRIALS.low))).toBeCloseTo(0.6, 9);
+  });
+
+  test('counts that both networks are measured, all of them', () => {
+    const measured = (macs: Profile['macs']) => work({ keep: 0.5 }, macs).measured;
+    expect(measured({ parts: 1, last: 0 })).toBe(measured({ parts: 0, last: 1 }));
+    expect(measured({ parts: 1, last: 0 })).toBeGreaterThanOrEqual(2 * 2 * OPTIONS.samples);
   });
 });
 

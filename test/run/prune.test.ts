@@ -8,6 +8,7 @@ import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readModel, writeModel } from '../../src/graph/index.ts';
 import type * as Library from '../../src/index.ts';
+import { npy } from '../cli/models.ts';
 import { fixture, MOBILENET } from '../cli/osscar.ts';
 import { small } from '../hostile/models.ts';
 import { withInputDims } from '../pipeline/edit.ts';
@@ -211,6 +212,9 @@ describe('plan', () => {
   test('refuses samples that a run would refuse', async () => {
     const calibration = fixture('no-such-folder');
     await expect(plan(MOBILENET, { ...options, calibration })).rejects.toThrow('no-such-folder');
+    const array = npy([2, 1, 28, 28], new Float32Array(2 * 784));
+    const twice = plan(MOBILENET, { ...options, calibration: [['images.npy', array]], augment: 2 });
+    await expect(twice).rejects.toThrow('`augment` is for calibration with a folder of images');
   });
 });
 

@@ -57,11 +57,12 @@ interface Node {
 export function tradeoff(structures: readonly Choices[], terms: readonly Term[]): Point[] {
   const order = new Map(structures.map(({ name }, i) => [name, i]));
   const known = terms.map(({ value, of }) => ({ value, of: of.map((name) => order.get(name)!) }));
-  let isCoarse = false;
   const constant = known.reduce((sum, { value, of }) => sum + (of.length === 0 ? value : 0), 0);
   let fronts = new Map<string, Node[]>([['', [{ cost: constant, loss: 0, kept: 0 }]]]);
   let open: number[] = [];
+  /** Sizes of each structure that are told apart. */
   const counts: number[] = [];
+  let isCoarse = false;
   for (const [at, { groups, choices }] of structures.entries()) {
     const finished = known.filter(({ of }) => of.length > 0 && Math.max(...of) === at);
     const staying = [...open, at].filter((it) =>
