@@ -12,7 +12,7 @@ import { elements, sum, type Term } from '../graph/index.ts';
 import { refits } from '../solve/index.ts';
 import type { Profile } from './plan.ts';
 import type { Named, Prunable, Recipe, Sizes } from './recipe.ts';
-import type { PlannedStep } from './steps.ts';
+import { type PlannedStep, rowsThatStay } from './steps.ts';
 import type { Subject } from './subject.ts';
 
 /** As much of it as config.json says: bytes as if each parameter had one. */
@@ -117,13 +117,14 @@ function blockSteps(
   const corrected = (name: string, outputs: readonly number[]): PlannedStep => ({
     name: `${block}.${name}`,
     maps: outputs.map((m) => ({ p: hidden, m, groupSize: 1, rows })),
+    cuts: [],
   });
   const { heads, kvHeads, ffn } = before;
   const width = (headDim * heads) / headGroups(before);
   const pruned = ({ name }: Named, p: number, groupSize: number, groups: number): PlannedStep => ({
     name,
     maps: [{ p, m: hidden, groupSize, rows }],
-    keep: groups,
+    cuts: [{ keep: groups, groupSizes: [groupSize] }],
   });
   const steps = [
     corrected('attention', [heads * headDim, kvHeads * headDim, kvHeads * headDim]),
@@ -131,7 +132,6 @@ function blockSteps(
     corrected('up', [ffn]),
     pruned(named(block, 'channel'), ffn, 1, after.ffn),
   ];
-  const isWhole = ({ keep, maps: [{ p, groupSize }] }: PlannedStep) =>
-    keep === undefined || keep * groupSize === p;
+  const isWhole = (step: PlannedStep) => step.cuts.length === 0 || rowsThatStay(step, 0) === step.maps[0].p;
   return steps.filter((step) => !isWhole(step) || (correct && refits(method)));
 }

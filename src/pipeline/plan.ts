@@ -16,6 +16,7 @@ import {
   checkSteps,
   isInTiles,
   type PlannedStep,
+  rowsThatStay,
   stepBytes,
   stepStatisticsBytes,
   tiledJobs,
@@ -312,18 +313,19 @@ export function stepFlops(
   recipe: Pick<Recipe, 'method' | 'search'>,
   { samples, maximumBytes = ADDRESS_SPACE_BYTES }: PlanOptions,
 ): { readonly statistics: number; readonly solving: number } {
-  const { maps, keep } = step;
+  const { maps, cuts } = step;
   const inTiles = isInTiles(step, recipe, maximumBytes);
-  const each = maps.map(({ p, m, groupSize, rows, conv }) => {
+  const isWhole = cuts.length === 0;
+  const each = maps.map(({ p, m, rows, conv }, i) => {
     const blocks = !inTiles && conv && isCorrelation(p, conv) ? 26 / 81 : 1; // 13 of 81 / 2
-    const k = keep === undefined ? p : keep * groupSize;
+    const k = isWhole ? p : rowsThatStay(step, i);
     const refit = k ** 3 / 3 + 2 * k * k * m;
     const elimination = p ** 3 + 2 * p * p * m + (2 / 3) * (p ** 3 - k ** 3);
     const damping = elimination + 2 * p * p * m + TRIES * (refit + 2 * k * k * m);
     const whole = damping + (k < p ? 2 * elimination : refit);
     return {
       statistics: (samples * rows * (blocks * p * p + 2 * p * m)) / 2,
-      solving: inTiles ? refit + (keep === undefined ? 0 : elimination) : whole,
+      solving: inTiles ? refit + (isWhole ? 0 : elimination) : whole * Math.max(1, cuts.length),
     };
   });
   return {

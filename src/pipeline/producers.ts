@@ -29,7 +29,7 @@ import type { OpenedModel } from './open.ts';
 import type { Target } from './recipe.ts';
 import { canSplit, imageOf, isHeldOut } from './split.ts';
 import { picked, placedAs, valuesFor, wantedName, wantedOf } from './statistics.ts';
-import type { PlannedStep } from './steps.ts';
+import { type PlannedStep, rowsThatStay } from './steps.ts';
 import { inOrder } from './work.ts';
 
 /** New weights of a layer, as `readWeights` gives them. */
@@ -47,7 +47,7 @@ const EXAMPLE_BYTES = 2 ** 27;
  */
 const ENOUGH_SAMPLES = 125;
 const ENOUGH_ROWS = 1600;
-/** Weights that stay of one structure's producers, up to which they are refitted: a descent remembers 20 times as many. */
+/** Weights that stay of a step's producers, up to which they are refitted: a descent remembers 20 times as many. */
 const MOST_WEIGHTS = 2 ** 21;
 const REMEMBERED = 20;
 
@@ -78,11 +78,15 @@ export function producersOf({ model, info }: OpenedModel, structure: Structure):
   });
 }
 
-function makerOf(map: LinearMap, { slices, groups }: Structure, kept: readonly number[]): Maker {
-  // Of a layer that makes queries, keys and values there are three.
-  const blocks = slices.filter(({ node, input }) => node === map.node && input === 1);
-  const channels = new Set(rowsOf({ blocks }, [...Array(groups).keys()]));
-  const staying = new Set(rowsOf({ blocks }, kept));
+function makerOf(map: LinearMap, cuts: ReadonlyMap<Structure, readonly number[]>): Maker {
+  const channels = new Set<number>();
+  const staying = new Set<number>();
+  for (const [{ slices, groups }, kept] of cuts) {
+    // Of a layer that makes queries, keys and values there are three.
+    const blocks = slices.filter(({ node, input }) => node === map.node && input === 1);
+    for (const row of rowsOf({ blocks }, [...Array(groups).keys()])) channels.add(row);
+    for (const row of rowsOf({ blocks }, kept)) staying.add(row);
+  }
   const columns = [...Array(map.m).keys()].filter((j) => !channels.has(j) || staying.has(j));
   const fixed = new Set(columns.flatMap((column, j) => (channels.has(column) ? [] : [j])));
   return { ...map, m: columns.length, columns, fixed };
@@ -94,16 +98,19 @@ function makerOf(map: LinearMap, { slices, groups }: Structure, kept: readonly n
  */
 const makersOf = ({ isHead }: PlannedStep) => (isHead ? 3 : 1);
 
-/** Their weights that stay. */
-function weightsThatStay(step: PlannedStep): number {
-  const { maps, keep = 0 } = step;
-  return makersOf(step) * sum(maps.map(({ groupSize, m }) => keep * groupSize * m));
+/** Their weights that are refitted. */
+function weightsRefitted(step: PlannedStep): number {
+  const { maps, cuts } = step;
+  const own = cuts.map(({ keep, groupSizes }) =>
+    sum(maps.map(({ m }, i) => makersOf(step) * keep * groupSizes[i] * m)),
+  );
+  return Math.min(MOST_WEIGHTS, sum(own.filter((weights) => weights <= MOST_WEIGHTS)));
 }
 
 /** Bytes that a refit takes. */
 export function refitBytes(step: PlannedStep): number {
-  const weights = weightsThatStay(step);
-  return weights === 0 || weights > MOST_WEIGHTS ? 0 : EXAMPLE_BYTES + 8 * REMEMBERED * weights;
+  const weights = weightsRefitted(step);
+  return weights === 0 ? 0 : EXAMPLE_BYTES + 8 * REMEMBERED * weights;
 }
 
 /** Of what `refitBoth` repeats, on an average: 17 for the 9 structures of ResNet20, 14 for the 8 of a small OPT (measured). */
@@ -111,13 +118,13 @@ const ROUNDS_MADE = 1.8;
 
 /** Flops of the engine that a refit takes: forwards, and back for those that are fitted to. Of attention, those of its layers. */
 export function refitFlops(step: PlannedStep, samples: number): number {
-  const { maps, keep = 0, isHead } = step;
-  const isOther = maps.some(({ groupSize, conv }) => groupSize > 1 && !conv && !isHead);
-  const weights = weightsThatStay(step);
-  if (isOther || weights === 0 || weights > MOST_WEIGHTS) return 0;
-  const macs = (1 + makersOf(step)) * sum(maps.map(({ groupSize, m, rows }) => keep * groupSize * m * rows));
+  const { maps, cuts, isHead } = step;
+  const sizes = maps.map((_, i) => Math.max(1, ...cuts.map(({ groupSizes }) => groupSizes[i])));
+  const isOther = maps.some(({ conv }, i) => sizes[i] > 1 && !conv && !isHead);
+  if (isOther || weightsRefitted(step) === 0) return 0;
+  const macs = (1 + makersOf(step)) * sum(maps.map(({ m, rows }, i) => rowsThatStay(step, i) * m * rows));
   const bytes = 4 * sum(maps.map(({ m, rows }) => 2 * m * rows));
-  const producers = maps.map(({ m, groupSize, rows, conv }) => ({ p: conv ? m * groupSize : m, rows }));
+  const producers = maps.map(({ m, rows, conv }, i) => ({ p: conv ? m * sizes[i] : m, rows }));
   const examples = Math.min(samples / sampleStep(producers, samples), EXAMPLE_BYTES / bytes);
   return ROUNDS_MADE * ITERATIONS * 2 * macs * examples * (1 + 2 * 0.75);
 }
@@ -129,7 +136,8 @@ export interface Site extends Surroundings {
   /** Samples before those of a shard. */
   before(shard: number): number;
   readonly target: Target;
-  readonly structure: Structure;
+  /** The layers behind. */
+  readonly readers: readonly LinearMap[];
   /** A place that the dense network runs on to with the targets. */
   ahead(frontier: Frontier): Live | undefined;
 }
@@ -147,27 +155,38 @@ export interface Refit {
 /**
  * Weights under which what the readers give comes closer to their target. Those of removed channels stay as they are.
  *
- * @param solved  the channels that stay, and the readers' weights
+ * @param cuts  the channels that stay
+ * @param solved  the readers' weights
  * @param about  all that this depends on
  */
-export async function refitProducers(site: Site, solved: SolvedLayers, about: object): Promise<Refit> {
-  const { opened, weighted, structure, producers, samples, run } = site;
-  const maps = producers.map((map) => makerOf(map, structure, solved.kept));
-  const weights = sum(maps.map(({ p, m }) => p * m));
-  if (!canSplit({ ...run.calibration, size: samples }) || weights > MOST_WEIGHTS) return {};
+export async function refitProducers(
+  site: Site,
+  cuts: ReadonlyMap<Structure, readonly number[]>,
+  solved: SolvedLayers['layers'],
+  about: object,
+): Promise<Refit> {
+  const { opened, weighted, samples, run } = site;
+  if (!canSplit({ ...run.calibration, size: samples })) return {};
   const whole = weighted.clone();
-  for (const [i, map] of structure.consumers.entries())
-    writeWeights(whole, map, solved.layers[i].W, solved.layers[i].bias);
-  for (const map of producers) {
+  for (const [i, map] of site.readers.entries()) writeWeights(whole, map, solved[i].W, solved[i].bias);
+  for (const map of site.producers) {
     const { W, bias } = readWeights(whole, map);
     writeWeights(whole, map, W, bias); // factors go into the weights
   }
-  const small = shrink(whole, new Map([[structure, solved.kept]]));
-  const readers = structure.consumers.flatMap(usesOf);
-  const cut = structure.values.map(({ value }) => value);
-  const gradient = gradientModel(small, maps, readers, opened.info, cut);
+  const small = shrink(whole, cuts);
+  const readers = site.readers.flatMap(usesOf);
+  const cut = [...cuts.keys()].flatMap(({ values }) => values.map(({ value }) => value));
+  const derivative = (makers: readonly Maker[]) => gradientModel(small, makers, readers, opened.info, cut);
+  const all = withinLimit(site.producers.map((map) => makerOf(map, cuts)));
+  const known = derivative(all);
+  // What one of them gives may pass through what has no derivative.
+  const maps = known ? all : all.filter((map) => derivative([map]));
+  const gradient = maps.length > 0 ? (known ?? derivative(maps)) : undefined;
   if (!gradient) return {};
-  const pieces = await run.work.each('examples', about, (shard) => examplesOf(site, shard, gradient));
+  const nodes = new Set(maps.map(({ node }) => node));
+  const producers = site.producers.filter(({ node }) => nodes.has(node));
+  const own = { ...site, producers };
+  const pieces = await run.work.each('examples', about, (shard) => examplesOf(own, shard, gradient));
   return run.work.one(
     'producers',
     about,
@@ -179,7 +198,7 @@ export async function refitProducers(site: Site, solved: SolvedLayers, about: ob
       }
       let left: number;
       try {
-        left = await descend(site, small, maps, gradient, examples);
+        left = await descend(own, small, maps, gradient, examples);
       } catch (error) {
         // What engines say of models and of runs. The network itself has run: nothing but the derivatives is at fault.
         if (!(error instanceof UnsupportedModelError || error instanceof InputError)) throw error;
@@ -190,6 +209,16 @@ export async function refitProducers(site: Site, solved: SolvedLayers, about: ob
     },
     [pieces],
   );
+}
+
+/** As many as `MOST_WEIGHTS` lets be. */
+function withinLimit(makers: readonly Maker[]): Maker[] {
+  let weights = 0;
+  return makers.filter(({ p, m }) => {
+    const fits = weights + p * m <= MOST_WEIGHTS;
+    if (fits) weights += p * m;
+    return fits;
+  });
 }
 
 /** A layer's weights with the columns of channels that stay replaced. */
@@ -206,8 +235,8 @@ function spread(whole: Model, map: LinearMap, small: Model, maker: Maker): Refit
 }
 
 async function examplesOf(site: Site, shard: number, { layers, inputs }: GradientModel): Promise<Examples> {
-  const { opened, frontiers, samples, before, target, structure, producers, run, ahead } = site;
-  const readers = structure.consumers.flatMap(usesOf);
+  const { opened, frontiers, samples, before, target, producers, run, ahead } = site;
+  const readers = site.readers.flatMap(usesOf);
   const { dense, pruned } = valuesFor(readers, target);
   const watched = new Set([
     ...pruned,

@@ -3,6 +3,7 @@
 
 import { InputError, NotPositiveDefiniteError } from '../errors.ts';
 import {
+  type LinearMap,
   type Live,
   layerKey,
   type Model,
@@ -19,7 +20,7 @@ import {
 import type { Layer, SolvedLayers } from '../solve/index.ts';
 import { isTiledLayer, type TiledLayer } from '../tiles/layers.ts';
 import { activationLimit } from './activations.ts';
-import type { Part, Place, ShardOutputs } from './chain.ts';
+import type { Place, ShardOutputs } from './chain.ts';
 import { Frontier } from './frontier.ts';
 import { Frontiers } from './frontiers.ts';
 import { LineSums, type Lines, outputsOf, writeGain } from './gain.ts';
@@ -29,14 +30,24 @@ import { producersOf, type Refit, refitProducers } from './producers.ts';
 import type { Named, Target } from './recipe.ts';
 import { addSums } from './shards.ts';
 import { collect, type Sums, valuesFor } from './statistics.ts';
-import { isFree, isInTiles, type PlacedStep, placed, plannedStep, type Step, stepsOf } from './steps.ts';
+import {
+  type Cut,
+  isFree,
+  isInTiles,
+  type PlacedStep,
+  placed,
+  plannedStep,
+  type Step,
+  stepsOf,
+} from './steps.ts';
 import { inOrder, type Pieces } from './work.ts';
 
-export interface PrunedLayer
-  extends Named,
-    Pick<SolvedLayers, 'kept' | 'relativeError' | 'curve'>,
-    Pick<Refit, 'refused'> {
+export interface PrunedLayer extends Named, SolvedCut, Pick<Refit, 'refused'> {
   readonly structure: Structure;
+}
+
+/** A structure whose channels were chosen. */
+interface SolvedCut extends Pick<SolvedLayers, 'kept' | 'relativeError' | 'curve'> {
   /** λ of each consumer. */
   readonly damping: readonly number[];
 }
@@ -105,7 +116,7 @@ export async function prunePart(
   const support = (it: Structure) => pass.supports?.get(part.named(it).name);
   const plain = stepsOf(opened, kept, run.recipe, pass.target, source.diverged).map((step) => ({
     ...step,
-    support: step.structure && support(step.structure),
+    cuts: step.cuts.map((cut) => ({ ...cut, support: support(cut.structure) })),
   }));
   const steps = placed(opened.model, pass.refitsProducers ? withProducers(opened, plain) : plain);
   const pruned = { weighted: opened.model.clone(), layers: [] as PrunedLayer[] };
@@ -146,9 +157,10 @@ export async function prunePart(
       else {
         const solved = await solveStep(walk, step, steps[i + 1]);
         writeSolved(weighted, step, solved);
-        if (step.structure) {
-          removeRows(gone, step.structure, solved.kept);
-          layers.push(layerOf(part, step.structure, solved));
+        for (const [i, { structure }] of step.cuts.entries()) {
+          const { refused, cuts } = solved;
+          removeRows(gone, structure, cuts[i].kept);
+          layers.push({ ...part.named(structure), structure, ...cuts[i], refused });
         }
       }
       // No pass comes after one over all samples.
@@ -199,15 +211,6 @@ function moveDense(walk: Walk, step: Step, following: PlacedStep | undefined): v
   });
 }
 
-function layerOf(
-  part: Part,
-  structure: Structure,
-  { kept, relativeError, curve, layers, refused }: SolvedStep,
-): PrunedLayer {
-  const damping = layers.map((layer) => layer.damping);
-  return { ...part.named(structure), structure, kept, relativeError, curve, damping, refused };
-}
-
 /** Refits a gain, as `solveStep` does a step. */
 async function refitGain(
   walk: Walk,
@@ -250,12 +253,17 @@ function removeRows(gone: Map<string, number[]>, structure: Structure, kept: rea
 function withProducers(opened: OpenedModel, steps: readonly Step[]): Step[] {
   return steps.map((step) => ({
     ...step,
-    producers: step.structure ? producersOf(opened, step.structure) : [],
+    producers: distinct(step.cuts.flatMap(({ structure }) => producersOf(opened, structure))),
   }));
 }
 
+/** One layer can make channels of several structures. */
+const distinct = (maps: readonly LinearMap[]) => [...new Map(maps.map((map) => [map.node, map])).values()];
+
 /** A step's layers solved, and those before it that were refitted with them. */
-interface SolvedStep extends SolvedLayers, Pick<Refit, 'refused'> {
+interface SolvedStep extends Pick<SolvedLayers, 'layers'>, Pick<Refit, 'refused'> {
+  /** As the step's. */
+  readonly cuts: readonly SolvedCut[];
   readonly producers?: Refit['refitted'];
 }
 
@@ -276,20 +284,21 @@ async function refitBoth(
   walk: Walk,
   step: Step,
   about: object,
-  first: SolvedLayers,
+  first: SolvedStep,
   following: PlacedStep | undefined,
 ): Promise<SolvedStep> {
   const { run, pass, opened, weighted, gone } = walk;
-  const { structure, producers = [] } = step;
-  let solved: SolvedStep = first;
-  if (!structure || producers.length === 0) return solved;
+  const { maps, producers = [] } = step;
+  let solved = first;
+  if (producers.length === 0) return solved;
   const ahead = (frontier: Frontier) => aheadOf(frontier, walk, step, following);
-  const site = { ...walk, target: pass.target, structure, producers, ahead };
+  const site = { ...walk, target: pass.target, readers: maps, producers, ahead };
+  const cuts = new Map(step.cuts.map(({ structure }, i) => [structure, first.cuts[i].kept]));
   const removed = new Map(gone);
-  removeRows(removed, structure, first.kept);
+  for (const [structure, kept] of cuts) removeRows(removed, structure, kept);
   for (let round = 1; round <= ROUNDS; round++) {
     const now = { ...about, round };
-    const { refitted, refused, left = 1 } = await refitProducers(site, solved, now);
+    const { refitted, refused, left = 1 } = await refitProducers(site, cuts, solved.layers, now);
     if (!refitted) return { ...solved, refused };
     solved = { ...solved, producers: refitted };
     writeSolved(weighted, step, solved);
@@ -299,14 +308,12 @@ async function refitBoth(
         'solve',
         { ...now, again: true },
         async () => {
-          const layers = layersOf(weighted, { maps: step.maps }, await totalOf(walk, sums), removed);
-          const alone = (layer: AnyLayer, i: number) =>
-            solveTogether(run, pass, opened.name, { maps: [step.maps[i]] }, [layer]);
-          return { solved: await eachOf(layers, alone) };
+          const layers = layersOf(weighted, maps, await totalOf(walk, sums), undefined, removed);
+          return { layers: await solveEach(run, pass, opened.name, maps, layers) };
         },
         [sums],
       );
-      solved = { ...solved, layers: found.solved.flatMap((it) => it.layers) };
+      solved = { ...solved, ...found };
     }
     if (left > WORTH_ANOTHER) break;
   }
@@ -322,13 +329,10 @@ async function solveStep(
   const { run, pass, part, frontiers, history } = walk;
   const values = valuesFor(step.maps, pass.target);
   frontiers.tell((frontier) => frontier.movePruned(step.from, values.pruned));
-  const { structure, keep, support } = step;
   const about = {
     part,
     layers: namesOf(step),
-    structure: structure?.name,
-    keep,
-    support,
+    cuts: step.cuts.map(({ structure, keep, support }) => ({ structure: structure.name, keep, support })),
     before: history.name,
   };
   const solved = await run.findings.once('solved', about, async () =>
@@ -346,7 +350,7 @@ async function solveSums(
   step: Step,
   about: object,
   following: PlacedStep | undefined,
-): Promise<SolvedLayers> {
+): Promise<SolvedStep> {
   const { run, pass, part, history } = walk;
   const { work, findings, clock } = run;
   // Before anything is pruned they depend on neither ratio nor blend.
@@ -415,43 +419,64 @@ function namesOf({ maps }: Step): string[] {
 }
 
 async function solve(
-  { run, pass, opened, gone }: Walk,
-  step: Step,
+  { run, pass, opened: { model, name }, gone }: Walk,
+  { maps, cuts }: Step,
   sums: readonly Sums[],
-): Promise<SolvedLayers> {
-  const layers = layersOf(opened.model, step, sums, gone);
-  if (step.keep !== undefined) return solveTogether(run, pass, opened.name, step, layers, step.keep);
-  const alone = (layer: AnyLayer, i: number) =>
-    solveTogether(run, pass, opened.name, { maps: [step.maps[i]] }, [layer]);
-  const solved = await eachOf(layers, alone);
-  return { kept: [], layers: solved.flatMap((it) => it.layers) };
+): Promise<SolvedStep> {
+  if (cuts.length === 0) {
+    const layers = layersOf(model, maps, sums, undefined, gone);
+    return { cuts: [], layers: await solveEach(run, pass, name, maps, layers) };
+  }
+  const removed = new Map(gone);
+  const chosen: SolvedCut[] = [];
+  let solved: SolvedLayers['layers'] = [];
+  // What went with a structure is zero in the layers, though not in the sums: the next one is chosen as if it had been removed before.
+  for (const cut of cuts) {
+    const { structure } = cut;
+    const layers = layersOf(model, maps, sums, structure, removed);
+    const { layers: own, ...rest } = await solveTogether(run, pass, name, maps, layers, cut);
+    removeRows(removed, structure, rest.kept);
+    chosen.push({ ...rest, damping: own.map(({ damping }) => damping) });
+    solved = own;
+  }
+  return { cuts: chosen, layers: solved };
 }
 
-/** As many at a time as there are threads; those in tiles, whose memory is bounded, one after the other. */
-async function eachOf<T>(
+/** Layers that keep all that they read: as many at a time as there are threads; those in tiles, whose memory is bounded, one after the other. */
+async function solveEach(
+  run: SolverRun,
+  pass: SolverPass,
+  model: string,
+  maps: readonly LinearMap[],
   layers: readonly AnyLayer[],
-  solve: (layer: AnyLayer, i: number) => Promise<T>,
-): Promise<T[]> {
-  if (!layers.some(isTiledLayer)) return Promise.all(layers.map(solve));
-  const solved: T[] = [];
-  for (const [i, layer] of layers.entries()) solved.push(await solve(layer, i));
-  return solved;
+): Promise<SolvedLayers['layers']> {
+  const alone = (layer: AnyLayer, i: number) => solveTogether(run, pass, model, [maps[i]], [layer]);
+  const solved: SolvedLayers[] = [];
+  if (layers.some(isTiledLayer))
+    for (const [i, layer] of layers.entries()) solved.push(await alone(layer, i));
+  else solved.push(...(await Promise.all(layers.map(alone))));
+  return solved.flatMap((it) => it.layers);
 }
 
 /** What layers are solved by. */
 type SolverRun = Pick<Run, 'session' | 'recipe' | 'signal' | 'layerBytes'>;
+type SolverPass = Pick<Pass, 'target' | 'search' | 'wholeCurve'>;
 
 /** Whole or in tiles. */
 type AnyLayer = Layer | TiledLayer;
 
-/** Solves layers that read the same channels, in one job. */
+/**
+ * Solves layers that read the same channels, in one job.
+ *
+ * @param cut  left out, all channels stay
+ */
 export async function solveTogether(
   { session, recipe, signal, layerBytes }: SolverRun,
-  { target, search, wholeCurve }: Pick<Pass, 'target' | 'search' | 'wholeCurve'>,
+  { target, search, wholeCurve }: SolverPass,
   model: string,
-  { maps: [{ node }], support }: Pick<Step, 'maps' | 'support'>,
+  [{ node }]: readonly LinearMap[],
   layers: readonly AnyLayer[],
-  keep?: number,
+  { keep, support }: Partial<Pick<Cut, 'keep' | 'support'>> = {},
 ): Promise<SolvedLayers> {
   const how = { ...recipe, search, wholeCurve, support, blend: target.blend };
   try {
@@ -486,12 +511,15 @@ function undetermined(
 
 /**
  * The layers of a step, with what was seen of their inputs.
+ *
+ * @param structure  that is to lose channels
  * @param gone  rows of their weights, by layer, that went before
  */
 export function layersOf(
   model: Model,
-  { maps, structure }: Pick<Step, 'maps' | 'structure'>,
+  maps: readonly LinearMap[],
   sums: readonly Sums[],
+  structure?: Structure,
   gone: ReadonlyMap<string, readonly number[]> = new Map(),
 ): AnyLayer[] {
   return maps.map((map, i) => {
@@ -504,7 +532,7 @@ export function layersOf(
     return {
       W,
       bias: own,
-      groupSize: map.groupSize,
+      groupSize: (reader ?? map).groupSize,
       ...sums[i],
       free,
       gone: removed && Int32Array.from(removed),

@@ -20,21 +20,27 @@ import { type TiledJob, tiledMemory, tiledSummingBytes } from '../tiles/memory.t
 import type { OpenedModel } from './open.ts';
 import { corrects, type Recipe, type Target } from './recipe.ts';
 
+/** A structure that loses channels. */
+export interface Cut {
+  readonly structure: Structure;
+  /** Groups that stay. */
+  readonly keep: number;
+  /** Which, where that was decided before. */
+  readonly support?: readonly number[];
+}
+
 /**
- * A structure to prune, or layers that read one value, keep all of it and are refitted to what reaches them, or one that
- * scales channels.
+ * Structures to prune that the same layers read, or layers that read one value, keep all of it and are refitted to what reaches them,
+ * or one that scales channels.
  */
 export interface Step {
   /** Of its first layer in the topological order. */
   readonly position: number;
   readonly maps: readonly LinearMap[];
   readonly gain?: Gain;
-  readonly structure?: Structure;
-  /** Groups of the structure that stay. */
-  readonly keep?: number;
-  /** Which, where that was decided before. */
-  readonly support?: readonly number[];
-  /** What makes the structure's channels, where that is refitted too. */
+  /** One after the other; none where all inputs stay. */
+  readonly cuts: readonly Cut[];
+  /** What makes the structures' channels, where that is refitted too. */
   readonly producers?: readonly LinearMap[];
 }
 
@@ -55,13 +61,12 @@ export function stepsOf(
   const steps: Step[] = analysis.structures
     .filter((structure) => structure.prunable && kept(structure) < structure.groups)
     .map((structure) => ({
-      structure,
+      cuts: [{ structure, keep: kept(structure) }],
       maps: structure.consumers,
       position: first(structure.consumers),
-      keep: kept(structure),
     }));
   // Norms and recurrent layers give something else when channels go: readers are refitted to that.
-  const changed = steps.filter(({ structure }) => structure && dependsOnKept(structure));
+  const changed = steps.filter(({ cuts }) => cuts.some(({ structure }) => dependsOnKept(structure)));
   const refitted = refits(recipe.method) ? changed : [];
   const again = new Map(refitted.flatMap(({ maps }) => maps.map((map) => [layerKey(map), map] as const)));
   if (corrects(recipe, target)) {
@@ -77,10 +82,11 @@ export function stepsOf(
     }
     for (const gain of depthwise(model)) {
       const at = position.get(gain.node) as number;
-      if (at > start) steps.push({ maps: [], gain, position: at });
+      if (at > start) steps.push({ maps: [], cuts: [], gain, position: at });
     }
   }
-  for (const map of again.values()) steps.push({ maps: [map], position: position.get(map.node) as number });
+  for (const map of again.values())
+    steps.push({ maps: [map], cuts: [], position: position.get(map.node) as number });
   return together(steps.sort((a, b) => a.position - b.position));
 }
 
@@ -113,43 +119,82 @@ export interface PlacedStep extends Step {
 export function placed(model: Model, steps: readonly Step[]): PlacedStep[] {
   let from = Number.POSITIVE_INFINITY;
   const backwards = steps.toReversed().map((step): PlacedStep => {
-    const { position, structure, producers = [] } = step;
-    const changed = [...producers, ...(structure ? insideOf(structure) : [])];
+    const { position, cuts, producers = [] } = step;
+    const changed = [...producers, ...cuts.flatMap(({ structure }) => insideOf(structure))];
     from = Math.min(from, position, ...changed.map(({ node }) => model.position(model.node(node)!)));
     return { ...step, from };
   });
   return backwards.reverse();
 }
 
-/** Joins neighbouring corrections that read the same value: one run of the networks gives the statistics of all. */
+/**
+ * Joins neighbours that one run of the networks gives the statistics of: corrections that read the same value, and structures that the same
+ * layers read, and nothing else. Of the latter none changes what reaches the layers of another.
+ */
 function together(steps: readonly Step[]): Step[] {
   const joined: Step[] = [];
   for (const step of steps) {
     const last = joined.at(-1);
-    if (last && isCorrection(last) && isCorrection(step) && last.maps[0].input === step.maps[0].input) {
+    if (last && isCorrection(last) && isCorrection(step) && last.maps[0].input === step.maps[0].input)
       joined[joined.length - 1] = { ...last, maps: [...last.maps, ...step.maps] };
-    } else joined.push(step);
+    else if (last && readSame(last, step))
+      joined[joined.length - 1] = { ...last, cuts: [...last.cuts, ...step.cuts] };
+    else joined.push(step);
   }
   return joined;
 }
 
-function isCorrection({ structure, gain }: Step): boolean {
-  return !structure && !gain;
+function isCorrection({ cuts, gain }: Step): boolean {
+  return cuts.length === 0 && !gain;
+}
+
+function readSame(a: Step, b: Step): boolean {
+  const cuts = [...a.cuts, ...b.cuts];
+  return (
+    a.cuts.length > 0 &&
+    b.cuts.length > 0 &&
+    !cuts.some(({ structure }) => dependsOnKept(structure)) &&
+    a.maps.length === b.maps.length &&
+    a.maps.every((map, i) => layerKey(map) === layerKey(b.maps[i]))
+  );
 }
 
 /** What is known of a step before a model is opened. */
-export interface PlannedStep extends Pick<Step, 'keep'> {
+export interface PlannedStep {
   readonly name: string;
+  /** `groupSize` counts where all inputs stay. */
   readonly maps: readonly Pick<LinearMap, 'p' | 'm' | 'groupSize' | 'rows' | 'conv'>[];
+  readonly cuts: readonly PlannedCut[];
   /** Whether layers have rows that stay in any case. */
   readonly isPartial?: boolean;
   /** Whether its channels are attention heads. */
   readonly isHead?: boolean;
 }
 
-export function plannedStep({ structure, maps, keep }: Step): PlannedStep {
-  const isPartial = structure?.consumers.some((reader) => !isFree(reader, structure));
-  return { name: structure?.name ?? maps[0].node, maps, keep, isPartial, isHead: structure?.kind === 'head' };
+interface PlannedCut extends Pick<Cut, 'keep'> {
+  /** Rows of each layer's weights per group. */
+  readonly groupSizes: readonly number[];
+}
+
+export function plannedStep({ maps, cuts }: Step): PlannedStep {
+  const readers = cuts.flatMap(({ structure }) =>
+    structure.consumers.map((reader) => ({ reader, structure })),
+  );
+  return {
+    name: cuts[0]?.structure.name ?? maps[0].node,
+    maps,
+    cuts: cuts.map(({ structure, keep }) => ({
+      keep,
+      groupSizes: structure.consumers.map(({ groupSize }) => groupSize),
+    })),
+    isPartial: readers.some(({ reader, structure }) => !isFree(reader, structure)),
+    isHead: cuts.some(({ structure }) => structure.kind === 'head'),
+  };
+}
+
+/** Rows of a layer's weights that stay of what is cut. */
+export function rowsThatStay({ cuts }: PlannedStep, layer: number): number {
+  return sum(cuts.map(({ keep, groupSizes }) => keep * groupSizes[layer]));
 }
 
 /** Whether all rows of a reader are the structure's, in their order. */
@@ -168,15 +213,12 @@ export function stepStatisticsBytes({ maps }: PlannedStep): number {
 /** Bytes of WebAssembly memory that a step takes, in one thread. */
 export function stepBytes(step: PlannedStep, search?: Search): number {
   // Layers that share channels are solved together, corrections one by one.
-  const solved = step.keep === undefined ? step.maps.map((map) => [map]) : [step.maps];
-  const solving = solved.map((list) =>
-    layerWasmBytes(
-      sum(list.map(({ p }) => p)),
-      sum(list.map(({ m }) => m)),
-      sum(list.map(({ groupSize }) => groupSize)),
-      search,
-    ),
-  );
+  const { maps, cuts } = step;
+  const [p, m] = (['p', 'm'] as const).map((key) => sum(maps.map((map) => map[key])));
+  const solving =
+    cuts.length === 0
+      ? maps.map((map) => layerWasmBytes(map.p, map.m, map.groupSize, search))
+      : cuts.map(({ groupSizes }) => layerWasmBytes(p, m, sum(groupSizes), search));
   return PACKING_BYTES + Math.max(stepStatisticsBytes(step), ...solving);
 }
 
@@ -197,15 +239,22 @@ export function isInTiles(
   { method, search }: Pick<Recipe, 'method' | 'search'>,
   maximumBytes: number,
 ): boolean {
-  const { keep, maps, isPartial } = step;
+  const { cuts, maps, isPartial } = step;
   const isAlone =
-    keep === undefined ? refits(method) : method === 'osscar' && maps.length === 1 && !isPartial;
+    cuts.length === 0
+      ? refits(method)
+      : method === 'osscar' && cuts.length === 1 && maps.length === 1 && !isPartial;
   return isAlone && stepBytes(step, search) > maximumBytes;
 }
 
 /** What the layers of a step in tiles take, each as if it were alone. */
-export function tiledJobs({ maps, keep }: PlannedStep): TiledJob[] {
-  return maps.map(({ p, m, groupSize }) => ({ p, m, groupSize, keep }));
+export function tiledJobs({ maps, cuts: [cut] }: PlannedStep): TiledJob[] {
+  return maps.map(({ p, m, groupSize }, i) => ({
+    p,
+    m,
+    groupSize: cut?.groupSizes[i] ?? groupSize,
+    keep: cut?.keep,
+  }));
 }
 
 /**

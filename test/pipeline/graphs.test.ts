@@ -17,7 +17,7 @@ import type { Dataset } from '../../src/pipeline/data/index.ts';
 import { outputsOf, writeGain } from '../../src/pipeline/gain.ts';
 import { openModel } from '../../src/pipeline/open.ts';
 import { parseRecipe } from '../../src/pipeline/recipe.ts';
-import { placed, stepsOf } from '../../src/pipeline/steps.ts';
+import { placed, plannedStep, stepsOf } from '../../src/pipeline/steps.ts';
 import { tiny } from '../cli/models.ts';
 import { mask } from '../graph/masking.ts';
 import { once } from '../support/once.ts';
@@ -427,7 +427,7 @@ test('what reads a normalisation is refitted to what that gives without the chan
     const recipe = parseRecipe({ keep: 0.5, method, correct: false });
     const model = { ...opened, analysis: { structures: [...structures] } };
     const steps = stepsOf(model, ({ groups }) => groups / 2, recipe, { kind: 'self', blend: 0 });
-    return steps.map(({ structure, maps }) => [structure?.groups, maps[0].m]);
+    return steps.map(({ cuts, maps }) => [cuts[0]?.structure.groups, maps[0].m]);
   };
   const chosen = [
     [8, 10],
@@ -453,10 +453,55 @@ test('what lies before a step is final: the normalisation of its channels does n
   const [[first], [second]] = norms;
   const readers = steps.map(({ position }) => position);
   expect(placed(model, steps).map(({ from }) => from)).toEqual([first, readers[1], second, readers[3]]);
-  const producers = steps[0].structure!.producers.map(
+  const producers = steps[0].cuts[0].structure.producers.map(
     ({ node }) => linearMap(model, model.node(node)!, opened.info.shapes)!,
   );
   expect(placed(model, [{ ...steps[0], producers }])[0].from).toBeLessThan(first);
+});
+
+describe('structures that the same layers read', () => {
+  /** Two layers side by side, each of whose channels the other one makes too. */
+  const twins = (b: OnnxBuilder, between = (x: string) => x) => {
+    const next = random(3);
+    const values = Array.from({ length: 4 * 3 * 9 }, () => next() - 0.5);
+    const x = image(b);
+    const make = () =>
+      b.node('Conv', [x, b.floats(values, [4, 3, 3, 3])], { pads: [1, 1, 1, 1] }, { channels: 4 });
+    const pieces = [make(), make()].map((piece) => b.relu(piece));
+    const both = between(b.node('Concat', pieces, { axis: 1 }, { channels: 8 }));
+    return head(b, b.relu(b.conv(both, 6, 3, { pad: 1 }))).build();
+  };
+  const stepsIn = async (bytes: Uint8Array) => {
+    const opened = await openModel(bytes, { engine });
+    const recipe = parseRecipe({ keep: 0.5, correct: false });
+    return stepsOf(opened, ({ groups }) => groups / 2, recipe, { kind: 'self', blend: 0 });
+  };
+
+  test('are one step', async () => {
+    const steps = await stepsIn(twins(new OnnxBuilder()));
+    expect(steps.map(({ cuts }) => cuts.map(({ structure }) => structure.groups))).toEqual([[4, 4], [6]]);
+    expect(plannedStep(steps[0])).toMatchObject({ isPartial: true, cuts: [{ keep: 2 }, { keep: 2 }] });
+  });
+
+  test('are several where what reaches the layers of one depends on which channels of another stay', async () => {
+    const b = new OnnxBuilder({ opset: 21 });
+    const [scale, bias] = [b.weight([8], 1, 1), b.weight([8], 1)];
+    const normalized = (x: string) => b.node('GroupNormalization', [x, scale, bias], { num_groups: 1 });
+    const steps = await stepsIn(twins(b, normalized));
+    expect(steps.filter(({ cuts }) => cuts.length > 1)).toEqual([]);
+  });
+
+  test('lose what the others have', async () => {
+    const bytes = twins(new OnnxBuilder());
+    const [, last] = await stepsIn(bytes);
+    const keep = { all: 0.5, layers: { [last.maps[0].node]: 1 } };
+    const options = { keep, target: 'self', damping: 1e-6, producers: false } as const;
+    const { written, report } = await prune(bytes, await noise(24, [3, 8, 8]), options);
+    const both = report.layers.flatMap(({ kept }) => kept);
+    expect(both.toSorted()).toEqual([0, 1, 2, 3]);
+    const unseen = await noise(5, [3, 8, 8], 8);
+    expect(difference(await outputs(bytes, unseen), await outputs(written.model, unseen))).toBeLessThan(1e-3);
+  });
 });
 
 test('a layer whose input changes after it was solved with others is solved again in its turn', async () => {
@@ -469,7 +514,7 @@ test('a layer whose input changes after it was solved with others is solved agai
     const steps = stepsOf(opened, kept, recipe, { kind: 'dense', blend: 1 });
     return steps
       .filter(({ maps }) => maps.some(({ node }) => node === decoder))
-      .map((step) => step.structure?.name);
+      .map(({ cuts }) => cuts[0]?.structure.name);
   };
   // With the channels from below it is solved when these are; else once more by itself.
   const below = opened.analysis.structures.find(({ groups }) => groups === 6)!.name;

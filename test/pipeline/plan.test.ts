@@ -74,7 +74,7 @@ test('sums of 3×3 convolutions with stride 1 are counted as correlations', () =
       conv: { ...conv, strides },
     } as unknown as LinearMap;
     return stepFlops(
-      { name: 'a', keep: 32, maps: [map] },
+      { name: 'a', maps: [map], cuts: [{ keep: 32, groupSizes: [9] }] },
       { method: 'osscar', search: 'swap' },
       { samples: 100 },
     );
@@ -174,14 +174,15 @@ describe('a run within a bound of memory', () => {
 
 test('what tiles have not stays whole, whatever it takes', () => {
   const map = { p: 100, m: 10, groupSize: 1, rows: 1 };
-  const step = { name: 'fc2', keep: 50, maps: [map] };
+  const step = { name: 'fc2', maps: [map], cuts: [{ keep: 50, groupSizes: [1] }] };
   const inTiles = (more: object, method: 'osscar' | 'ziplm' | 'magnitude' = 'osscar') =>
     isInTiles({ ...step, ...more }, { method, search: 'swap' }, 2 ** 16);
   expect(inTiles({})).toBe(true);
-  expect(inTiles({ keep: undefined, maps: [map, map] })).toBe(true);
+  expect(inTiles({ cuts: [], maps: [map, map] })).toBe(true);
   expect(inTiles({ maps: [map, map] })).toBe(false);
+  expect(inTiles({ cuts: [...step.cuts, ...step.cuts] })).toBe(false);
   expect(inTiles({ isPartial: true })).toBe(false);
   expect(inTiles({}, 'ziplm')).toBe(false);
-  expect(inTiles({ keep: undefined }, 'magnitude')).toBe(false);
+  expect(inTiles({ cuts: [] }, 'magnitude')).toBe(false);
   expect(isInTiles(step, { method: 'osscar', search: 'swap' }, 2 ** 32)).toBe(false);
 });

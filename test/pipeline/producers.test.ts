@@ -112,6 +112,38 @@ describe('layers that make channels', () => {
     expect(changed.length).toBeGreaterThan(8 * 25 - 10);
   });
 
+  test.each([
+    ['all of them', 2, (b: OnnxBuilder, x: string) => b.relu(x)],
+    [
+      'those with a derivative',
+      1,
+      (b: OnnxBuilder, x: string) => b.node('LpPool', [x], { kernel_shape: [1, 1] }),
+    ],
+  ])(
+    'of several structures that the same layer reads are refitted together: %s',
+    async (_, count, through) => {
+      const b = new OnnxBuilder({ seed: 3 });
+      const x = b.input([1, 28, 28]);
+      const pieces = [b.relu(b.conv(x, 8, 5)), through(b, b.conv(x, 8, 5))];
+      const y = b.conv(b.node('Concat', pieces, { axis: 1 }, { channels: 16 }), 6, 3, { stride: 2 });
+      const bytes = b.output(b.gemm(b.flatten(b.globalAveragePool(b.relu(y))), 10)).build();
+      const opened = await openModel(bytes, { engine });
+      const layers = opened.analysis.structures
+        .filter(({ groups }) => groups === 8)
+        .flatMap((it) => producersOf(opened, it));
+      expect(layers).toHaveLength(2);
+      const { written } = await prune(bytes, await fashion('calib', 96), { target: 'dense', correct: false });
+      const changed = await Promise.all(
+        layers.map(async ({ node }) => {
+          const own = new Set(await weightsOf(opened.model, opened, node));
+          return (await weightsOf(written.model, opened, node)).some((value) => !own.has(value));
+        }),
+      );
+      expect(changed.filter(Boolean)).toHaveLength(count);
+      expect(changed[0]).toBe(true);
+    },
+  );
+
   test('keep what they make besides', async () => {
     const b = new OnnxBuilder({ seed: 5 });
     const made = b.relu(b.conv(b.input([1, 28, 28]), 16, 5));
@@ -247,8 +279,12 @@ describe('layers that make channels', () => {
   });
 
   test('that are heads are planned as the three layers that they mostly are', () => {
-    const neurons = { name: '', maps: [{ p: 128, m: 64, groupSize: 1, rows: 32 }], keep: 32 };
-    const heads = { name: '', maps: [{ p: 128, m: 64, groupSize: 16, rows: 32 }], keep: 2 };
+    const planned = (groupSize: number, keep: number) => ({
+      name: '',
+      maps: [{ p: 128, m: 64, groupSize, rows: 32 }],
+      cuts: [{ keep, groupSizes: [groupSize] }],
+    });
+    const [neurons, heads] = [planned(1, 32), planned(16, 2)];
     expect(refitFlops({ ...heads, isHead: true }, 100)).toBe(2 * refitFlops(neurons, 100));
     expect(refitFlops(heads, 100)).toBe(0);
   });

@@ -5,7 +5,7 @@
 // that was tried before it.
 
 import type { FloatTensor } from '../../engine/index.ts';
-import { elements, type Model, maskInner, writeWeights } from '../../graph/index.ts';
+import { elements, type Model, maskInner, type Structure, writeWeights } from '../../graph/index.ts';
 import { groupsToKeep, type SolvedLayers } from '../../solve/index.ts';
 import { turn } from '../../turn.ts';
 import { activationLimit } from '../activations.ts';
@@ -132,7 +132,7 @@ async function* tryPart(
   const [fit, unseen] = [frontierFor('fit'), frontierFor('held out')];
   try {
     for (const step of steps) {
-      if (!step.structure) continue; // refits behind a norm
+      if (step.cuts.length === 0) continue; // refits behind a norm
       for (const { frontier } of [fit, unseen]) {
         const place = distance && frontier.placeBefore(step.position);
         if (place) frontier.moveDense(place);
@@ -150,33 +150,35 @@ async function* tryPart(
         0,
         isInTiles(plannedStep(step), solver.recipe, run.session.maximumBytes),
       );
-      const name = place.part.named(step.structure).name;
-      const { groups } = step.structure;
-      const own: Variant[] = [];
-      let curve: readonly number[] = [];
-      for (const kept of new Set(RATIOS.map((ratio) => groupsToKeep(groups, ratio)))) {
-        const pass = { target: SELF, search: 'greedy', wholeCurve: own.length === 0 } as const;
-        const layers = layersOf(opened.model, step, sums);
-        const solved = await solveTogether(solver, pass, opened.name, step, layers, kept);
-        if (own.length === 0) curve = [...solved.curve!];
-        const variant: Variant = { name, kept, states: [], distances: [] };
-        own.push(variant);
-        if (!isCarried) variant.distances.push(Math.max(0, solved.relativeError!));
-        else await runOn(walk, unseen.frontier, masked(opened.model, step, solved), variant);
+      for (const { structure } of step.cuts) {
+        const { name } = place.part.named(structure);
+        const { groups } = structure;
+        const own: Variant[] = [];
+        let curve: readonly number[] = [];
+        for (const kept of new Set(RATIOS.map((ratio) => groupsToKeep(groups, ratio)))) {
+          const pass = { target: SELF, search: 'greedy', wholeCurve: own.length === 0 } as const;
+          const layers = layersOf(opened.model, step.maps, sums, structure);
+          const solved = await solveTogether(solver, pass, opened.name, step.maps, layers, { keep: kept });
+          if (own.length === 0) curve = [...solved.curve!];
+          const variant: Variant = { name, kept, states: [], distances: [] };
+          own.push(variant);
+          if (!isCarried) variant.distances.push(Math.max(0, solved.relativeError!));
+          else await runOn(walk, unseen.frontier, masked(opened.model, step, structure, solved), variant);
+        }
+        yield { alone: { name, groups, curve }, own };
       }
-      yield { alone: { name, groups, curve }, own };
     }
   } finally {
     for (const { frontier } of [fit, unseen]) await frontier.close();
   }
 }
 
-function masked(model: Model, { maps, structure }: Step, { layers, kept }: SolvedLayers): Model {
+function masked(model: Model, { maps }: Step, structure: Structure, { layers, kept }: SolvedLayers): Model {
   const changed = model.clone();
   maps.forEach((map, at) => {
     writeWeights(changed, map, layers[at].W, layers[at].bias);
   });
-  return maskInner(changed, new Map([[structure!, kept]]));
+  return maskInner(changed, new Map([[structure, kept]]));
 }
 
 /** From the frontier to the end of the part. */
