@@ -7,7 +7,7 @@
 // unfinished terms (networks that concatenate or shuffle what all layers before have made), few sizes of each can be told apart, or
 // none: there a price is put on cost, and sizes are sought that no change of a single structure betters, at one price after the other.
 
-import type { Term } from '../../graph/index.ts';
+import { sum, type Term } from '../../graph/index.ts';
 import { evenly } from '../budget.ts';
 import type { Sizes } from '../recipe.ts';
 
@@ -45,6 +45,25 @@ const PRICE_STEP = 1.05;
 /** Rounds over all structures at a price, at most: a few are made. */
 const ROUNDS = 50;
 
+/** All points that no other beats in both, from the smallest model on: the loss falls as the cost grows. */
+export function tradeoff(structures: readonly Choices[], terms: readonly Term[]): Point[] {
+  const order = new Map(structures.map(({ name }, at) => [name, at]));
+  const placed = terms.map(({ value, of }) => ({ value, of: of.map((name) => order.get(name)!) }));
+  const { points, isFine } = alongFronts(structures, placed);
+  return isFine ? points : best([...points, ...alongPrices(structures, placed)], POINTS);
+}
+
+/** A term, of structures by their places. */
+interface PlacedTerm {
+  readonly value: number;
+  readonly of: readonly number[];
+}
+
+/** What a term counts where structures keep these fractions of their groups. */
+function countOf({ value, of }: PlacedTerm, fractions: readonly number[]): number {
+  return of.reduce((product, at) => product * fractions[at], value);
+}
+
 /** The way to a point, the last decision first. */
 interface Node {
   readonly cost: number;
@@ -53,89 +72,78 @@ interface Node {
   readonly before?: Node;
 }
 
-/** All points that no other beats in both, from the smallest model on: the loss falls as the cost grows. */
-export function tradeoff(structures: readonly Choices[], terms: readonly Term[]): Point[] {
-  const order = new Map(structures.map(({ name }, i) => [name, i]));
-  const known = terms.map(({ value, of }) => ({ value, of: of.map((name) => order.get(name)!) }));
-  const constant = known.reduce((sum, { value, of }) => sum + (of.length === 0 ? value : 0), 0);
-  let fronts = new Map<string, Node[]>([['', [{ cost: constant, loss: 0, kept: 0 }]]]);
+/** Ways on which what stands in unfinished terms keeps the same. */
+interface State {
+  /** Of those structures; of others what one of the ways has. */
+  readonly fractions: readonly number[];
+  readonly front: Node[];
+}
+
+/** @returns whether structures had as many choices as they need, too; without points where too much must be told apart */
+function alongFronts(
+  structures: readonly Choices[],
+  terms: readonly PlacedTerm[],
+): { points: Point[]; isFine: boolean } {
+  const constant = sum(terms.filter(({ of }) => of.length === 0).map(({ value }) => value));
+  let states: State[] = [{ fractions: [], front: [{ cost: constant, loss: 0, kept: 0 }] }];
   let open: number[] = [];
   /** Sizes of each structure that are told apart. */
   const counts: number[] = [];
-  let isCoarse = false;
+  let isFine = true;
   for (const [at, { groups, choices }] of structures.entries()) {
-    const finished = known.filter(({ of }) => of.length > 0 && Math.max(...of) === at);
-    const staying = [...open, at].filter((it) =>
-      known.some(({ of }) => of.includes(it) && Math.max(...of) > at),
-    );
-    const next = new Map<string, Node[]>();
     // Fewer choices where sizes of several structures must be told apart.
     const most = Math.max(2, Math.floor(STATES ** (1 / (open.length + 1))));
     const tried = evenly([...choices], most);
-    isCoarse ||= tried.length < Math.min(choices.length, FINE);
+    isFine &&= tried.length >= Math.min(choices.length, FINE);
     counts.push(tried.length);
-    const states = staying.reduce((product, it) => product * counts[it], 1);
-    if (states > MOST_STATES) return best(priced(structures, known), POINTS);
-    for (const [state, front] of fronts) {
-      const kept = state === '' ? [] : state.split(' ').map(Number);
-      for (const choice of tried) {
-        const fraction = (it: number) =>
-          it === at ? choice.kept / groups : kept[open.indexOf(it)] / structures[it].groups;
-        const more = finished.reduce(
-          (sum, { value, of }) => sum + of.reduce((product, it) => product * fraction(it), value),
-          0,
-        );
-        const key = staying.map((it) => (it === at ? choice.kept : kept[open.indexOf(it)])).join(' ');
-        const list = next.get(key) ?? [];
-        for (const before of front) {
-          list.push({
-            cost: before.cost + more,
-            loss: before.loss + choice.loss,
-            kept: choice.kept,
-            before,
-          });
-        }
-        next.set(key, list);
+    open = [...open, at].filter((it) => terms.some(({ of }) => of.includes(it) && Math.max(...of) > at));
+    if (open.reduce((product, it) => product * counts[it], 1) > MOST_STATES)
+      return { points: [], isFine: false };
+    const finished = terms.filter(({ of }) => of.length > 0 && Math.max(...of) === at);
+    const next = new Map<string, State>();
+    for (const { fractions: before, front } of states) {
+      for (const { kept, loss } of tried) {
+        const fractions = [...before, kept / groups];
+        const cost = sum(finished.map((term) => countOf(term, fractions)));
+        const key = open.map((it) => fractions[it]).join(' ');
+        const state = next.get(key) ?? { fractions, front: [] };
+        next.set(key, state);
+        for (const node of front)
+          state.front.push({ cost: node.cost + cost, loss: node.loss + loss, kept, before: node });
       }
     }
     const limit = Math.max(16, Math.floor(POINTS / next.size));
-    fronts = new Map(Array.from(next, ([key, list]) => [key, best(list, limit)]));
-    open = staying;
+    states = Array.from(next.values(), (state) => ({ ...state, front: best(state.front, limit) }));
   }
-  const points = best([...fronts.values()].flat(), POINTS).map((node) => pointOf(node, structures));
-  return isCoarse ? best([...points, ...priced(structures, known)], POINTS) : points;
-}
-
-/** A term, of structures by their places. */
-interface KnownTerm {
-  readonly value: number;
-  readonly of: readonly number[];
+  const nodes = best(
+    states.flatMap(({ front }) => front),
+    POINTS,
+  );
+  return { points: nodes.map((node) => pointOf(node, structures)), isFine };
 }
 
 /** Points on the way from the smallest model to the dense one, as cost becomes cheaper. */
-function priced(structures: readonly Choices[], terms: readonly KnownTerm[]): Point[] {
+function alongPrices(structures: readonly Choices[], terms: readonly PlacedTerm[]): Point[] {
   const chosen = structures.map(({ choices }) => choices[0]);
+  const fractions = structures.map(({ groups }, at) => chosen[at].kept / groups);
   const termsOf = structures.map((_, at) => terms.filter(({ of }) => of.includes(at)));
-  const fraction = (at: number) => chosen[at].kept / structures[at].groups;
-  const productOf = ({ value, of }: KnownTerm, but = -1) =>
-    of.reduce((product, at) => (at === but ? product : product * fraction(at)), value);
   /** What the powers of a structure's fraction cost. */
   const powersOf = (at: number) => {
+    const others = fractions.with(at, 1);
     const powers: number[] = [];
     for (const term of termsOf[at]) {
       const power = term.of.filter((it) => it === at).length;
-      powers[power] = (powers[power] ?? 0) + productOf(term, at);
+      powers[power] = (powers[power] ?? 0) + countOf(term, others);
     }
     return powers;
   };
   const point = (): Point => ({
-    cost: terms.reduce((sum, term) => sum + productOf(term), 0),
-    loss: chosen.reduce((sum, { loss }) => sum + loss, 0),
+    cost: sum(terms.map((term) => countOf(term, fractions))),
+    loss: sum(chosen.map(({ loss }) => loss)),
     sizes: new Map(structures.map(({ name }, at) => [name, chosen[at].kept])),
   });
   const points = [point()];
-  const whole = terms.reduce((sum, { value }) => sum + value, 0);
-  const mean = points[0].loss / whole;
+  const mean = points[0].loss / sum(terms.map(({ value }) => value));
   for (let price = mean * PRICE_RANGE; price > mean / PRICE_RANGE; price /= PRICE_STEP) {
     let isChanged = true;
     for (let round = 0; isChanged && round < ROUNDS; round++) {
@@ -147,6 +155,7 @@ function priced(structures: readonly Choices[], terms: readonly KnownTerm[]): Po
         const cheapest = choices.reduce((a, b) => (worth(b) < worth(a) ? b : a), chosen[at]);
         if (cheapest === chosen[at]) continue;
         chosen[at] = cheapest;
+        fractions[at] = cheapest.kept / groups;
         isChanged = true;
         points.push(point());
       }
@@ -170,12 +179,12 @@ function best<T extends Pick<Point, 'cost' | 'loss'>>(nodes: T[], limit: number)
   return [front[0], ...[...chosen.values()].filter((node) => node !== front[0])];
 }
 
-function pointOf({ cost, loss, ...last }: Node, structures: readonly Choices[]): Point {
+function pointOf(last: Node, structures: readonly Choices[]): Point {
   const sizes: [string, number][] = [];
-  let node: Pick<Node, 'kept' | 'before'> | undefined = last;
+  let node = last;
   for (const { name } of structures.toReversed()) {
-    sizes.push([name, node!.kept]);
-    node = node!.before;
+    sizes.push([name, node.kept]);
+    node = node.before!;
   }
-  return { cost, loss, sizes: new Map(sizes.reverse()) };
+  return { cost: last.cost, loss: last.loss, sizes: new Map(sizes.reverse()) };
 }
