@@ -2,13 +2,11 @@
 
 import type { LanguageModel } from '../checkpoint/architectures/index.ts';
 import { type Engine, expectEngine } from '../engine/index.ts';
-import { InputError, OsscarError, OutOfMemoryError, UnsupportedModelError } from '../errors.ts';
+import { InputError, OsscarError } from '../errors.ts';
 import { expectMethods, expectObject, said } from '../expect.ts';
-import { quantizedText, type WrittenModel } from '../graph/index.ts';
+import type { WrittenModel } from '../graph/index.ts';
 import { isObject } from '../json.ts';
 import { openSession, type Session } from '../pool/index.ts';
-import { refits } from '../solve/index.ts';
-import { version } from '../version.ts';
 import {
   allocate,
   analyzeRun,
@@ -17,59 +15,38 @@ import {
   tradeoffFound,
   uniformSizes,
 } from './allocate/index.ts';
-import { branchTexts, undecidedTexts } from './branches.ts';
 import { type Amount, checkBudget } from './budget.ts';
 import type { RunOptions } from './chain.ts';
-import { Clock } from './clock.ts';
-import { Course, type Progress, type ProgressStep } from './course.ts';
+import type { Progress } from './course.ts';
 import type { Dataset } from './data/index.ts';
 import { describedSubject } from './described.ts';
 import { type Metric, measure } from './evaluate.ts';
-import { engineKind, Findings } from './findings.ts';
 import { type FolderOptions, folderSubject, type OpenedLanguageModel } from './folder.ts';
-import { checkTable, type LatencyTable, measureLatency, timeOf } from './latency.ts';
+import { type LatencyTable, measureLatency, timeOf } from './latency.ts';
 import { loadableRecipe } from './loadable.ts';
-import {
-  DEFAULT_SHARDS,
-  type Machines,
-  type MachinesPlan,
-  planMachines as planOnMachines,
-} from './machines.ts';
+import { type Machines, type MachinesPlan, planMachines as planOnMachines } from './machines.ts';
 import { type FileOptions, onnxSubject } from './onnx.ts';
 import type { OpenedModel } from './open.ts';
 import { type LatencyBudget, type Pass, passOver, type Run } from './pass.ts';
-import {
-  checkPlan,
-  memoryLimit,
-  type Plan,
-  type PlanOptions,
-  type Profile,
-  planRun,
-  type Rates,
-} from './plan.ts';
-import { doubtOf, fewSamples, flatness, type Warning } from './plausible.ts';
-import { QueuedWork } from './queue/produce.ts';
+import { type Plan, type PlanOptions, type Profile, planRun, type Rates } from './plan.ts';
+import { doubtOf, flatness, type Warning } from './plausible.ts';
 import type { Queue } from './queue/queue.ts';
-import { type Snapshot, ship, writeDescription } from './queue/snapshot.ts';
 import {
   parseRecipe,
   type Recipe,
   type RecipeOptions,
   refitsProducers,
-  type Sizes,
   sizesOf,
   type Target,
 } from './recipe.ts';
-import { metricReport, type PruneReport, qualityReport, reportOf, warningsOf } from './report.ts';
+import { type PruneReport, reportOf } from './report.ts';
 import type { PrunedLayer, PrunedPart } from './sequence.ts';
-import { canHash, contentHash, type Part } from './store/hash.ts';
-import { openRun } from './store/manifest.ts';
-import { memoryStore, type RunStore } from './store/store.ts';
+import { type Started, startRun } from './start.ts';
+import type { RunStore } from './store/store.ts';
 import type { Subject } from './subject.ts';
 import { chooseTarget } from './target.ts';
 import { firstSample } from './timing.ts';
 import { type Proof, prove } from './verify.ts';
-import { hereWork, type Work } from './work.ts';
 
 /** What running a model takes. */
 export interface EvaluateOptions extends RunOptions {
@@ -306,154 +283,48 @@ function subjectOf(
   return 'language' in model ? folderSubject(model, options) : onnxSubject(model, options);
 }
 
-/** A run before any work, with what it was said to take. */
-interface Started {
-  readonly run: Run;
-  readonly planned: Sizes;
-  /** Of the evaluation data, where there is a store. */
-  readonly evaluationHash?: string;
-  readonly few?: Warning;
-  readonly memory: PruneReport['memory'];
-}
-
-/** Everything that can be refused is refused here. */
-async function startRun(session: Session, subject: Subject, options: PruneOptions): Promise<Started> {
-  const { calibration, evaluation = calibration } = options;
-  const asked = parseRecipe(options);
-  const recipe = subject.loadable?.(asked, calibration.shape) ?? asked;
-  const { latencyTable } = options;
-  checkBudget(recipe.spend, subject.file !== undefined);
-  if (latencyTable && subject.file) checkTable(latencyTable, subject.file);
-  if (subject.structures.length === 0) {
-    const { quantized = [], branches = [] } = subject.file ?? {};
-    const reason =
-      quantizedText(quantized) ??
-      undecidedTexts(branches)[0] ??
-      'no prunable structure; inspect lists the reasons';
-    throw new UnsupportedModelError(`${subject.name}: ${reason}`);
-  }
-  const planned = sizesOf(recipe, subject.structures);
-  const { spend } = recipe;
-  // Of latency only where the table is known.
-  if (spend && (spend.of !== 'latency' || latencyTable)) {
-    problemOf(subject, calibration.shape, spend, latencyTable);
-  }
-  const profile = subject.profile(recipe, planned, calibration.shape);
-  const wasmBytes = checkPlan(profile, recipe, session.maximumBytes);
-  const { bytes, files } = planRun(profile, recipe, {
-    ...options,
-    samples: calibration.size,
-    threads: session.threads,
-    maximumBytes: session.maximumBytes,
-  });
-  const memory = memoryLimit(options);
-  if (bytes.total > memory) {
-    throw new OutOfMemoryError(
-      `${subject.name}: takes ${bytes.total} bytes at its peak, more than the ${memory} of \`memory\`, with all in files that can be: ${bytes.weights} for weights, ${bytes.wasm + bytes.helpers} for kernels, ${bytes.heap} for statistics`,
-      bytes.total,
-    );
-  }
-  for (const samples of new Set([calibration, evaluation])) await subject.check(samples);
-
-  const course = new Course(recipe);
-  const tell = (progress: Progress) => {
-    options.onProgress?.(progress);
-    options.queue?.tell?.(progress);
-  };
-  const onProgress = (step: ProgressStep) => tell(course.step(step));
-  const clock = new Clock((stage) => tell(course.enter(stage)));
-  const engine = clock.engine(options.engine);
-  const chain = subject.chain(engine, calibration);
-  // Sizes are found by many passes that have much in common.
-  const store = options.store ?? (recipe.spend && memoryStore());
-  const denseBytes = options.store ? undefined : bytes.dense;
-  const plannedBytes = bytes.total - (options.store ? bytes.dense : 0);
-  const hashes = await hashesOf(store ? [calibration, evaluation] : canHash() ? [calibration] : []);
-  const findings = await findingsOf(
-    subject,
-    session,
-    { ...options, store },
-    hashes.get(calibration),
-    denseBytes,
-  );
-  const run: Run = {
-    ...options,
-    activationBytes: files.activationBytes,
-    layerBytes: files.layerBytes,
-    subject,
-    engine,
-    chain,
-    session,
-    recipe,
-    evaluation,
-    findings,
-    clock,
-    work: await workOf(subject, session, recipe, findings, { ...options, ...files }),
-    onProgress,
-    calibrationHash: hashes.get(calibration),
-  };
-  return {
-    run,
-    planned,
-    evaluationHash: store && hashes.get(evaluation),
-    few: refits(recipe.method) ? fewSamples(profile, calibration.size) : undefined,
-    memory: { plannedBytes, wasmBytes },
-  };
-}
-
 async function pruneWith(session: Session, subject: Subject, options: PruneOptions): Promise<PruneResult> {
   const started = await startRun(session, subject, options);
   const { run, planned, memory } = started;
-  const { clock, recipe } = run;
+  const { clock } = run;
+  const { spend } = run.recipe;
   // Before the long work, so that labels that do not go with the model are found at once.
   const { metric: before, doubt } = await clock.stage('measuring', () => measureDense(started, options));
   const timing =
-    recipe.spend?.of === 'latency'
+    spend?.of === 'latency'
       ? await clock.stage('timing', () => timingOf(run, options.latencyTable))
       : undefined;
-  const allocation = recipe.spend && (await allocate({ ...run, timing }, recipe.spend));
+  const allocation = spend && (await allocate({ ...run, timing }, spend));
   const { sizes, target } = allocation ?? {
     sizes: planned,
     target: await clock.stage('target', () => chooseTarget(run, planned)),
   };
   run.findings.forget(); // most of it is of fewer samples than the pass that counts is over
   // Of a budget the targets were tried at other sizes.
-  const judged = allocation || options.evaluation ? undefined : target.candidates?.[0].fidelity;
+  const heldOut = allocation || options.evaluation ? undefined : target.candidates?.[0].fidelity;
   const { layers, proof } = await pruneTowards(
     target.chosen,
     { sizes, supports: allocation?.supports },
     run,
     memory.wasmBytes,
-    judged !== undefined,
+    heldOut !== undefined,
   );
-  const report = reportOf(run, layers, proof, doubt === undefined ? [] : [doubt]);
-  const data = options.evaluation ? 'evaluation' : 'calibration';
-  const metric = metricReport(before, proof.after, data);
-  const quality = metric ? undefined : qualityReport(judged, proof.fidelity, data);
   await run.work.end();
   options.queue?.tell?.({ stage: 'done', label: 'done', done: 1, total: 1, overall: 1 });
-  const quantized = quantizedText(subject.file?.quantized ?? []);
-  const warnings = [
-    ...report.warnings,
-    ...(quantized ? [`some layers stay as they are: ${quantized}`] : []),
-    ...branchTexts(subject.file?.branches ?? []),
-    ...warningsOf(quality),
-  ];
-  return {
-    written: proof.model,
-    report: {
-      ...report,
-      target,
-      allocation: allocation?.report,
-      // Of latency it is no sum over what one structure keeps.
-      tradeoff:
-        recipe.spend && recipe.spend.of !== 'latency' ? await tradeoffFound(run, recipe.spend) : undefined,
-      metric,
-      quality,
-      warnings,
-      memory,
-    },
-  };
+  const report = reportOf(run, {
+    layers,
+    proof,
+    target,
+    allocation: allocation?.report,
+    // Of latency it is no sum over what one structure keeps.
+    tradeoff: spend && spend.of !== 'latency' ? await tradeoffFound(run, spend) : undefined,
+    before,
+    doubt,
+    heldOut,
+    data: options.evaluation ? 'evaluation' : 'calibration',
+    memory,
+  });
+  return { written: proof.model, report };
 }
 
 /** Measured where no table is given; only then do times of this machine mean something. */
@@ -522,66 +393,4 @@ async function measureDense(
   if (found.doubt !== undefined) onWarning?.({ kind: 'implausible', text: found.doubt });
   if (few) onWarning?.(few);
   return found;
-}
-
-/** @throws {InputError} for more shards than half the images or texts, or a queue without a store */
-async function workOf(
-  subject: Subject,
-  { simd }: Session,
-  recipe: Recipe,
-  findings: Findings,
-  options: PruneOptions & Plan['files'],
-): Promise<Work> {
-  const { queue, store, shards: asked, calibration, engine, signal } = options;
-  const { activationBytes, layerBytes } = options;
-  const { size, views = 1 } = calibration;
-  const most = Math.max(1, Math.floor(size / views / 2));
-  const shards = asked ?? (queue ? Math.min(DEFAULT_SHARDS, most) : 1);
-  if (!(Number.isInteger(shards) && shards >= 1 && shards <= most))
-    throw new InputError(
-      `\`shards\`: expected a whole number up to ${most}, half the calibration samples, got ${shards}`,
-    );
-  if (!queue) return hereWork(shards);
-  if (!store) throw new InputError('`queue`: expected a `store` that the workers share');
-  const snapshot: Snapshot = {
-    ...(await ship(store, await subject.shipment(), calibration, shards)),
-    ...{ recipe, simd, engine: engineKind(engine), activationBytes, layerBytes },
-  };
-  const run = await writeDescription(store, 'runs', snapshot);
-  return new QueuedWork({ queue, store, findings, run, shards, signal });
-}
-
-/** @throws {InputError} where the store is of another run */
-async function findingsOf(
-  subject: Subject,
-  { simd }: Session,
-  { store, calibration, engine }: PruneOptions,
-  hash: string | undefined,
-  denseBytes: number | undefined,
-): Promise<Findings> {
-  if (!store || !hash) return new Findings({ memory: denseBytes });
-  const { name = `${calibration.size} samples of [${calibration.shape}]` } = calibration;
-  await openRun(store, {
-    model: { name: subject.name, hash: await contentHash(subject.contents()) },
-    data: { name, hash },
-    version,
-  });
-  return new Findings({ store, origin: [simd, engineKind(engine)], memory: denseBytes });
-}
-
-/** Each dataset is read once, also where calibration and evaluation are the same. */
-async function hashesOf(datasets: readonly Dataset[]): Promise<ReadonlyMap<Dataset, string>> {
-  const hashes = new Map<Dataset, string>();
-  for (const samples of new Set(datasets)) hashes.set(samples, await contentHash(contentsOf(samples)));
-  return hashes;
-}
-
-async function* contentsOf(samples: Dataset): AsyncGenerator<Part> {
-  yield samples.shape.join();
-  for (const [name, { data }] of Object.entries(samples.constants ?? {})) yield* [name, data];
-  for await (const { inputs, labels, others = {} } of samples.batches(64)) {
-    yield inputs;
-    for (const [name, { data }] of Object.entries(others)) yield* [name, data];
-    if (labels) yield labels;
-  }
 }

@@ -1,9 +1,10 @@
 // What a run says when it is done.
 
 import type { BlockSizes } from '../checkpoint/architectures/index.ts';
-import { type Structure, sizeAt, type Term } from '../graph/index.ts';
+import { quantizedText, type Structure, sizeAt, type Term } from '../graph/index.ts';
 import type { Method } from '../solve/index.ts';
 import type { AllocationReport, Tradeoff } from './allocate/index.ts';
+import { branchTexts } from './branches.ts';
 import type { StageTime } from './clock.ts';
 import type { Metric } from './evaluate.ts';
 import type { Fidelity } from './fidelity.ts';
@@ -110,14 +111,27 @@ export interface SavedReport extends PruneReport {
   readonly comparison?: readonly MethodReport[];
 }
 
-/** What a run says of its layers, sizes and time. */
-export function reportOf(
-  { recipe, calibration, calibrationHash, subject, session, engine, clock }: Run,
-  layers: readonly PrunedLayer[],
-  { subject: small, maxDifference, latencyMs, sizes, statement, isLoadable }: Proof,
-  doubts: readonly string[],
-): Omit<PruneReport, 'target' | 'allocation' | 'tradeoff' | 'metric' | 'quality' | 'memory'> {
+/** What a run has come to. */
+interface Outcome extends Pick<PruneReport, 'target' | 'allocation' | 'tradeoff' | 'memory'> {
+  readonly layers: readonly PrunedLayer[];
+  readonly proof: Proof;
+  /** Of the dense model. */
+  readonly before?: Metric;
+  readonly doubt?: string;
+  /** As the search for the target measured it, on samples that it did not fit to. */
+  readonly heldOut?: Fidelity;
+  /** What was measured on. */
+  readonly data: 'evaluation' | 'calibration';
+}
+
+export function reportOf(run: Run, outcome: Outcome): PruneReport {
+  const { recipe, calibration, calibrationHash, subject, session, engine, clock } = run;
+  const { layers, proof, target, allocation, tradeoff, before, doubt, data, memory } = outcome;
+  const { subject: small, maxDifference, latencyMs, sizes, statement, isLoadable, after } = proof;
   const saved = savedBy(subject.terms('macs', calibration.shape));
+  const metric = before && after && metricOf(before, after, data);
+  const quality = metric ? undefined : qualityOf(outcome);
+  const quantized = quantizedText(subject.file?.quantized ?? []);
   return {
     recipe,
     samples: calibration.size,
@@ -135,9 +149,12 @@ export function reportOf(
       curve: curve && [...curve],
     })),
     warnings: [
-      ...doubts,
+      ...(doubt === undefined ? [] : [doubt]),
       ...layers.flatMap(({ structure }) => fewRows(structure, calibration.size)),
       ...layers.flatMap(unrefitted),
+      ...(quantized ? [`some layers stay as they are: ${quantized}`] : []),
+      ...branchTexts(subject.file?.branches ?? []),
+      ...farOff(quality),
     ],
     pinned: subject.pinned,
     notPrunable: subject.notPrunable,
@@ -150,6 +167,12 @@ export function reportOf(
     engine: engine.name,
     simd: session.simd,
     threads: session.threads,
+    target,
+    allocation,
+    tradeoff,
+    metric,
+    quality,
+    memory,
   };
 }
 
@@ -174,32 +197,22 @@ function unrefitted({ name, refused }: Pick<PrunedLayer, 'name' | 'refused'>): s
     : [`structure "${name}": the layers that make its channels are as they were: ${refused}`];
 }
 
-/** @param heldOut  as the search for the target measured it, on samples that it did not fit to */
-export function qualityReport(
-  heldOut: Fidelity | undefined,
-  measured: Fidelity | undefined,
-  data: 'evaluation' | 'calibration',
-): PruneReport['quality'] {
+function metricOf(before: Metric, after: Metric, data: Outcome['data']): PruneReport['metric'] {
+  return { name: before.name, samples: before.samples, before: before.value, after: after.value, data };
+}
+
+function qualityOf({ heldOut, proof, data }: Outcome): PruneReport['quality'] {
   if (heldOut) return { ...heldOut, data: 'held-out' };
-  return measured && { ...measured, data };
+  return proof.fidelity && { ...proof.fidelity, data };
 }
 
 /** Outputs that are further off are another network's. */
 const LARGE_ERROR = 0.5;
 
-export function warningsOf(quality: PruneReport['quality']): string[] {
+function farOff(quality: PruneReport['quality']): string[] {
   if (!quality || !(quality.relativeError > LARGE_ERROR)) return [];
   const { relativeError, samples, data } = quality;
   return [
     `the outputs are ${(100 * relativeError).toFixed(0)} % off those of the dense network (${samples} ${data} samples); keep more, or calibrate with more samples`,
   ];
-}
-
-export function metricReport(
-  before: Metric | undefined,
-  after: Metric | undefined,
-  data: 'evaluation' | 'calibration',
-): PruneReport['metric'] {
-  if (!before || !after) return undefined;
-  return { name: before.name, samples: before.samples, before: before.value, after: after.value, data };
 }

@@ -1,0 +1,201 @@
+// A run before any work: what can be refused is refused here, and what all of it shares is made.
+
+import { InputError, OutOfMemoryError, UnsupportedModelError } from '../errors.ts';
+import { quantizedText } from '../graph/index.ts';
+import type { Session } from '../pool/index.ts';
+import { refits } from '../solve/index.ts';
+import { version } from '../version.ts';
+import { problemOf } from './allocate/index.ts';
+import { undecidedTexts } from './branches.ts';
+import { checkBudget } from './budget.ts';
+import { Clock } from './clock.ts';
+import { Course, type Progress, type ProgressStep } from './course.ts';
+import type { Dataset } from './data/index.ts';
+import { engineKind, Findings } from './findings.ts';
+import { checkTable } from './latency.ts';
+import { DEFAULT_SHARDS } from './machines.ts';
+import type { Run } from './pass.ts';
+import { checkPlan, memoryLimit, type Plan, type Profile, planRun } from './plan.ts';
+import { fewSamples, type Warning } from './plausible.ts';
+import type { PruneOptions } from './prune.ts';
+import { QueuedWork } from './queue/produce.ts';
+import { type Snapshot, ship, writeDescription } from './queue/snapshot.ts';
+import { parseRecipe, type Recipe, type Sizes, sizesOf } from './recipe.ts';
+import type { PruneReport } from './report.ts';
+import { canHash, contentHash, type Part } from './store/hash.ts';
+import { openRun } from './store/manifest.ts';
+import { memoryStore } from './store/store.ts';
+import type { Subject } from './subject.ts';
+import { hereWork, type Work } from './work.ts';
+
+/** What a run begins with, and what it was said to take. */
+export interface Started {
+  readonly run: Run;
+  readonly planned: Sizes;
+  /** Of the evaluation data, where there is a store. */
+  readonly evaluationHash?: string;
+  readonly few?: Warning;
+  readonly memory: PruneReport['memory'];
+}
+
+export async function startRun(session: Session, subject: Subject, options: PruneOptions): Promise<Started> {
+  const { calibration, evaluation = calibration } = options;
+  const recipe = recipeFor(subject, options);
+  const planned = sizesOf(recipe, subject.structures);
+  const profile = subject.profile(recipe, planned, calibration.shape);
+  const wasmBytes = checkPlan(profile, recipe, session.maximumBytes);
+  const { bytes, files } = planWithin(subject.name, profile, recipe, session, options);
+  for (const samples of new Set([calibration, evaluation])) await subject.check(samples);
+  const { clock, onProgress } = followed(recipe, options);
+  const engine = clock.engine(options.engine);
+  const chain = subject.chain(engine, calibration);
+  // Sizes are found by many passes that have much in common.
+  const store = options.store ?? (recipe.spend && memoryStore());
+  const denseBytes = options.store ? undefined : bytes.dense;
+  const plannedBytes = bytes.total - (options.store ? bytes.dense : 0);
+  const hashes = await hashesOf(store ? [calibration, evaluation] : canHash() ? [calibration] : []);
+  const calibrationHash = hashes.get(calibration);
+  const findings = await findingsOf(subject, session, { ...options, store }, calibrationHash, denseBytes);
+  const run: Run = {
+    ...options,
+    activationBytes: files.activationBytes,
+    layerBytes: files.layerBytes,
+    subject,
+    engine,
+    chain,
+    session,
+    recipe,
+    evaluation,
+    findings,
+    clock,
+    work: await workOf(subject, session, recipe, findings, { ...options, ...files }),
+    onProgress,
+    calibrationHash,
+  };
+  return {
+    run,
+    planned,
+    evaluationHash: store && hashes.get(evaluation),
+    few: refits(recipe.method) ? fewSamples(profile, calibration.size) : undefined,
+    memory: { plannedBytes, wasmBytes },
+  };
+}
+
+/**
+ * @throws {InputError} where the options ask for what the model has not, or a budget cannot be kept
+ * @throws {UnsupportedModelError} where nothing is prunable
+ */
+function recipeFor(subject: Subject, options: PruneOptions): Recipe {
+  const { calibration, latencyTable } = options;
+  const asked = parseRecipe(options);
+  const recipe = subject.loadable?.(asked, calibration.shape) ?? asked;
+  const { spend } = recipe;
+  checkBudget(spend, subject.file !== undefined);
+  if (latencyTable && subject.file) checkTable(latencyTable, subject.file);
+  if (subject.structures.length === 0) {
+    const { quantized = [], branches = [] } = subject.file ?? {};
+    const reason =
+      quantizedText(quantized) ??
+      undecidedTexts(branches)[0] ??
+      'no prunable structure; inspect lists the reasons';
+    throw new UnsupportedModelError(`${subject.name}: ${reason}`);
+  }
+  // Of latency only where the table is known.
+  if (spend && (spend.of !== 'latency' || latencyTable))
+    problemOf(subject, calibration.shape, spend, latencyTable);
+  return recipe;
+}
+
+/** @throws {OutOfMemoryError} where the run takes more than `memory` */
+function planWithin(
+  model: string,
+  profile: Profile,
+  recipe: Recipe,
+  { threads, maximumBytes }: Session,
+  options: PruneOptions,
+): Plan {
+  const samples = options.calibration.size;
+  const plan = planRun(profile, recipe, { ...options, samples, threads, maximumBytes });
+  const { bytes } = plan;
+  const memory = memoryLimit(options);
+  if (bytes.total <= memory) return plan;
+  throw new OutOfMemoryError(
+    `${model}: takes ${bytes.total} bytes at its peak, more than the ${memory} of \`memory\`, with all in files that can be: ${bytes.weights} for weights, ${bytes.wasm + bytes.helpers} for kernels, ${bytes.heap} for statistics`,
+    bytes.total,
+  );
+}
+
+/** A clock, and what is called at every step: whoever asks is told where the run is. */
+function followed(recipe: Recipe, options: PruneOptions) {
+  const course = new Course(recipe);
+  const tell = (progress: Progress) => {
+    options.onProgress?.(progress);
+    options.queue?.tell?.(progress);
+  };
+  return {
+    clock: new Clock((stage) => tell(course.enter(stage))),
+    onProgress: (step: ProgressStep) => tell(course.step(step)),
+  };
+}
+
+/** @throws {InputError} for more shards than half the images or texts, or a queue without a store */
+async function workOf(
+  subject: Subject,
+  { simd }: Session,
+  recipe: Recipe,
+  findings: Findings,
+  options: PruneOptions & Plan['files'],
+): Promise<Work> {
+  const { queue, store, shards: asked, calibration, engine, signal } = options;
+  const { activationBytes, layerBytes } = options;
+  const { size, views = 1 } = calibration;
+  const most = Math.max(1, Math.floor(size / views / 2));
+  const shards = asked ?? (queue ? Math.min(DEFAULT_SHARDS, most) : 1);
+  if (!(Number.isInteger(shards) && shards >= 1 && shards <= most))
+    throw new InputError(
+      `\`shards\`: expected a whole number up to ${most}, half the calibration samples, got ${shards}`,
+    );
+  if (!queue) return hereWork(shards);
+  if (!store) throw new InputError('`queue`: expected a `store` that the workers share');
+  const snapshot: Snapshot = {
+    ...(await ship(store, await subject.shipment(), calibration, shards)),
+    ...{ recipe, simd, engine: engineKind(engine), activationBytes, layerBytes },
+  };
+  const run = await writeDescription(store, 'runs', snapshot);
+  return new QueuedWork({ queue, store, findings, run, shards, signal });
+}
+
+/** @throws {InputError} where the store is of another run */
+async function findingsOf(
+  subject: Subject,
+  { simd }: Session,
+  { store, calibration, engine }: PruneOptions,
+  hash: string | undefined,
+  denseBytes: number | undefined,
+): Promise<Findings> {
+  if (!store || !hash) return new Findings({ memory: denseBytes });
+  const { name = `${calibration.size} samples of [${calibration.shape}]` } = calibration;
+  await openRun(store, {
+    model: { name: subject.name, hash: await contentHash(subject.contents()) },
+    data: { name, hash },
+    version,
+  });
+  return new Findings({ store, origin: [simd, engineKind(engine)], memory: denseBytes });
+}
+
+/** Each dataset is read once, also where calibration and evaluation are the same. */
+async function hashesOf(datasets: readonly Dataset[]): Promise<ReadonlyMap<Dataset, string>> {
+  const hashes = new Map<Dataset, string>();
+  for (const samples of new Set(datasets)) hashes.set(samples, await contentHash(contentsOf(samples)));
+  return hashes;
+}
+
+async function* contentsOf(samples: Dataset): AsyncGenerator<Part> {
+  yield samples.shape.join();
+  for (const [name, { data }] of Object.entries(samples.constants ?? {})) yield* [name, data];
+  for await (const { inputs, labels, others = {} } of samples.batches(64)) {
+    yield inputs;
+    for (const [name, { data }] of Object.entries(others)) yield* [name, data];
+    if (labels) yield labels;
+  }
+}
