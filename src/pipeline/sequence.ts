@@ -20,7 +20,8 @@ import {
 import type { Layer, SolvedLayers } from '../solve/index.ts';
 import { isTiledLayer, type TiledLayer } from '../tiles/layers.ts';
 import { activationLimit } from './activations.ts';
-import type { Place, ShardOutputs } from './chain.ts';
+import type { BatchSource } from './batches.ts';
+import type { Part, Place, ShardOutputs } from './chain.ts';
 import { Frontier } from './frontier.ts';
 import { Frontiers } from './frontiers.ts';
 import { LineSums, type Lines, outputsOf, writeGain } from './gain.ts';
@@ -30,16 +31,7 @@ import { producersOf, type Refit, refitProducers } from './producers.ts';
 import type { Named, Target } from './recipe.ts';
 import { addSums } from './shards.ts';
 import { collect, type Sums, valuesFor } from './statistics.ts';
-import {
-  type Cut,
-  isFree,
-  isInTiles,
-  type PlacedStep,
-  placed,
-  plannedStep,
-  type Step,
-  stepsOf,
-} from './steps.ts';
+import { type Cut, isFree, type PlacedStep, placed, type Step, stepsOf } from './steps.ts';
 import { inOrder, type Pieces } from './work.ts';
 
 export interface PrunedLayer extends Named, SolvedCut, Pick<Refit, 'refused'> {
@@ -93,6 +85,8 @@ interface Walk {
   readonly isLast: boolean;
   readonly opened: OpenedModel;
   readonly weighted: Model;
+  /** Whether what reaches the part has changed already. */
+  readonly diverged?: boolean;
   readonly frontiers: Frontiers;
   readonly samples: number;
   /** Samples of the pass before those of a shard. */
@@ -104,47 +98,19 @@ interface Walk {
 
 /** Prunes the structures of a part one after the other on a copy of it. */
 export async function prunePart(
-  { part, source: sourceOf, dense }: Place,
+  place: Place,
   index: number,
   run: Run,
   pass: Pass,
   history: History,
 ): Promise<PrunedPart> {
-  const opened = part.opened!;
-  const source = sourceOf(pass.fit);
-  const kept = (it: Structure) => pass.sizes.get(part.named(it).name)!;
-  const support = (it: Structure) => pass.supports?.get(part.named(it).name);
-  const plain = stepsOf(opened, kept, run.recipe, pass.target, source.diverged).map((step) => ({
-    ...step,
-    cuts: step.cuts.map((cut) => ({ ...cut, support: support(cut.structure) })),
-  }));
-  const steps = placed(opened.model, pass.refitsProducers ? withProducers(opened, plain) : plain);
-  const pruned = { weighted: opened.model.clone(), layers: [] as PrunedLayer[] };
+  const { part } = place;
+  const { model } = part.opened!;
+  const pruned = { weighted: model.clone(), layers: [] as PrunedLayer[] };
   const { weighted, layers } = pruned;
-  const { shards } = run.work;
-  const sources = Array.from({ length: shards }, (_, shard) => sourceOf(pass.fit, shard));
-  // What may be held is for all shards.
-  const limits = shards > 1 ? { ...run, activationBytes: activationLimit(run) / shards } : run;
-  const frontiers = new Frontiers((shard) => {
-    const about = { part: index, samples: pass.samples, dense, ...(shards > 1 && { shard, of: shards }) };
-    const current = () => masked(pruned);
-    return new Frontier(run.chain.engine, opened, current, sources[shard], limits, run.findings, about);
-  });
-  const gone = new Map<string, number[]>();
-  const isLast = index === run.chain.parts - 1;
-  const walk: Walk = {
-    run,
-    pass,
-    part: index,
-    isLast,
-    opened,
-    weighted,
-    frontiers,
-    samples: source.samples,
-    before: (shard) => sum(sources.slice(0, shard).map(({ samples }) => samples)),
-    history,
-    gone,
-  };
+  const walk = walkOf(place, index, run, pass, history, pruned);
+  const { frontiers, gone, isLast } = walk;
+  const steps = stepsIn(part, walk);
   let isHandedOn = false;
   try {
     frontiers.tell((frontier) => {
@@ -153,9 +119,9 @@ export async function prunePart(
     });
     for (const [i, step] of steps.entries()) {
       const { gain } = step;
-      if (gain) writeGain(weighted, gain, await refitGain(walk, { ...step, gain }, steps[i + 1]));
+      if (gain) writeGain(weighted, gain, await refitGain(walk, { ...step, gain }));
       else {
-        const solved = await solveStep(walk, step, steps[i + 1]);
+        const solved = await solveStep(walk, step);
         writeSolved(weighted, step, solved);
         for (const [i, { structure }] of step.cuts.entries()) {
           const { refused, cuts } = solved;
@@ -182,6 +148,56 @@ export async function prunePart(
   }
 }
 
+/** @param pruned  what has become of the part so far */
+function walkOf(
+  { part: { opened }, source, dense }: Place,
+  part: number,
+  run: Run,
+  pass: Pass,
+  history: History,
+  pruned: PrunedPart,
+): Walk {
+  const { shards } = run.work;
+  const sources = Array.from({ length: shards }, (_, shard) => source(pass.fit, shard));
+  const samplesOf = (some: readonly BatchSource[]) => sum(some.map(({ samples }) => samples));
+  // What may be held is for all shards.
+  const limits = shards > 1 ? { ...run, activationBytes: activationLimit(run) / shards } : run;
+  const frontiers = new Frontiers((shard) => {
+    const about = { part, samples: pass.samples, dense, ...(shards > 1 && { shard, of: shards }) };
+    const current = () => masked(pruned);
+    return new Frontier(run.chain.engine, opened!, current, sources[shard], limits, run.findings, about);
+  });
+  return {
+    run,
+    pass,
+    part,
+    isLast: part === run.chain.parts - 1,
+    opened: opened!,
+    weighted: pruned.weighted,
+    diverged: sources[0].diverged,
+    frontiers,
+    samples: samplesOf(sources),
+    before: (shard) => samplesOf(sources.slice(0, shard)),
+    history,
+    gone: new Map(),
+  };
+}
+
+/** What is to be solved of a part, in its order. */
+function stepsIn(part: Part, { run, pass, opened, diverged }: Walk): PlacedStep[] {
+  const nameOf = (it: Structure) => part.named(it).name;
+  const kept = (it: Structure) => pass.sizes.get(nameOf(it))!;
+  const steps = stepsOf(opened, kept, run.recipe, pass.target, diverged).map((step) => {
+    const cuts = step.cuts.map((cut) => ({ ...cut, support: pass.supports?.get(nameOf(cut.structure)) }));
+    const makers = pass.refitsProducers
+      ? cuts.flatMap(({ structure }) => producersOf(opened, structure))
+      : [];
+    // One layer can make channels of several structures.
+    return { ...step, cuts, producers: [...new Map(makers.map((map) => [map.node, map])).values()] };
+  });
+  return placed(opened.model, steps);
+}
+
 /** What a step asks of the dense network. */
 function targetsOf({ gain, maps }: Step, target: Target): readonly string[] {
   return gain ? outputsOf(gain) : valuesFor(maps, target).dense;
@@ -191,32 +207,23 @@ function targetsOf({ gain, maps }: Step, target: Target): readonly string[] {
  * Where the dense network goes on to while it runs for a step's targets: to before the following one, or to the end of a part that another
  * is behind. Every run for these does, so that what one of them finds is what another would.
  */
-function aheadOf(
-  frontier: Frontier,
-  { isLast, pass }: Walk,
-  step: Step,
-  following: PlacedStep | undefined,
-): Live | undefined {
+function aheadOf(frontier: Frontier, { isLast, pass }: Walk, step: PlacedStep): Live | undefined {
   const targets = targetsOf(step, pass.target);
   if (targets.length === 0) return undefined;
-  if (following) return frontier.placeBehind(targets, following.position);
+  if (step.nextPosition !== undefined) return frontier.placeBehind(targets, step.nextPosition);
   return isLast ? undefined : frontier.end;
 }
 
 /** Has the dense network go on, when a step is done. */
-function moveDense(walk: Walk, step: Step, following: PlacedStep | undefined): void {
+function moveDense(walk: Walk, step: PlacedStep): void {
   walk.frontiers.tell((frontier) => {
-    const to = aheadOf(frontier, walk, step, following);
+    const to = aheadOf(frontier, walk, step);
     if (to) frontier.moveDense(to, targetsOf(step, walk.pass.target));
   });
 }
 
 /** Refits a gain, as `solveStep` does a step. */
-async function refitGain(
-  walk: Walk,
-  step: PlacedStep & Required<Pick<Step, 'gain'>>,
-  following: PlacedStep | undefined,
-): Promise<Lines> {
+async function refitGain(walk: Walk, step: PlacedStep & Required<Pick<Step, 'gain'>>): Promise<Lines> {
   const { from, gain } = step;
   const { run, part, frontiers, history } = walk;
   const about = { part, gain: gain.node, before: history.name };
@@ -226,7 +233,7 @@ async function refitGain(
     const pieces = await run.work.each('lines', about, async (shard) => {
       const sums = new LineSums(gain);
       const frontier = frontiers.of(shard);
-      const ahead = aheadOf(frontier, walk, step, following);
+      const ahead = aheadOf(frontier, walk, step);
       for await (const { dense, pruned, count } of frontier.run(values, values, run.signal, { ahead }))
         for (const value of values) sums.add(pruned[value], dense[value], count);
       return sums.read();
@@ -238,7 +245,7 @@ async function refitGain(
   });
   await run.work.settle();
   history.name = await run.findings.hash(about);
-  moveDense(walk, step, following);
+  moveDense(walk, step);
   return lines;
 }
 
@@ -249,16 +256,6 @@ function removeRows(gone: Map<string, number[]>, structure: Structure, kept: rea
     gone.set(key, [...(gone.get(key) ?? []), ...rowsOf(reader, removed)]);
   }
 }
-
-function withProducers(opened: OpenedModel, steps: readonly Step[]): Step[] {
-  return steps.map((step) => ({
-    ...step,
-    producers: distinct(step.cuts.flatMap(({ structure }) => producersOf(opened, structure))),
-  }));
-}
-
-/** One layer can make channels of several structures. */
-const distinct = (maps: readonly LinearMap[]) => [...new Map(maps.map((map) => [map.node, map])).values()];
 
 /** A step's layers solved, and those before it that were refitted with them. */
 interface SolvedStep extends Pick<SolvedLayers, 'layers'>, Pick<Refit, 'refused'> {
@@ -282,16 +279,15 @@ const WORTH_ANOTHER = 0.95;
 /** Refits what makes the channels that stay, and then what reads them once more; and both again, where that has gained much. */
 async function refitBoth(
   walk: Walk,
-  step: Step,
+  step: PlacedStep,
   about: object,
   first: SolvedStep,
-  following: PlacedStep | undefined,
 ): Promise<SolvedStep> {
-  const { run, pass, opened, weighted, gone } = walk;
+  const { run, pass, weighted, gone } = walk;
   const { maps, producers = [] } = step;
   let solved = first;
   if (producers.length === 0) return solved;
-  const ahead = (frontier: Frontier) => aheadOf(frontier, walk, step, following);
+  const ahead = (frontier: Frontier) => aheadOf(frontier, walk, step);
   const site = { ...walk, target: pass.target, readers: maps, producers, ahead };
   const cuts = new Map(step.cuts.map(({ structure }, i) => [structure, first.cuts[i].kept]));
   const removed = new Map(gone);
@@ -303,13 +299,14 @@ async function refitBoth(
     solved = { ...solved, producers: refitted };
     writeSolved(weighted, step, solved);
     if (pass.target.blend > 0) {
-      const sums = await piecesOf(walk, step, { ...now, again: true }, true, following);
+      const again = { ...now, again: true };
+      const sums = await piecesOf(walk, step, again, true);
       const found = await run.work.one(
         'solve',
-        { ...now, again: true },
+        again,
         async () => {
           const layers = layersOf(weighted, maps, await totalOf(walk, sums), undefined, removed);
-          return { layers: await solveEach(run, pass, opened.name, maps, layers) };
+          return { layers: await solveEach(walk, maps, layers) };
         },
         [sums],
       );
@@ -321,11 +318,7 @@ async function refitBoth(
 }
 
 /** Solves a step, unless an earlier run has, and lets the frontier move on to the following one. */
-async function solveStep(
-  walk: Walk,
-  step: PlacedStep,
-  following: PlacedStep | undefined,
-): Promise<SolvedStep> {
+async function solveStep(walk: Walk, step: PlacedStep): Promise<SolvedStep> {
   const { run, pass, part, frontiers, history } = walk;
   const values = valuesFor(step.maps, pass.target);
   frontiers.tell((frontier) => frontier.movePruned(step.from, values.pruned));
@@ -336,21 +329,16 @@ async function solveStep(
     before: history.name,
   };
   const solved = await run.findings.once('solved', about, async () =>
-    refitBoth(walk, step, about, await solveSums(walk, step, about, following), following),
+    refitBoth(walk, step, about, await solveSums(walk, step, about)),
   );
   await run.work.settle();
   history.name = await run.findings.hash(about);
   history.isDense = false;
-  moveDense(walk, step, following);
+  moveDense(walk, step);
   return solved;
 }
 
-async function solveSums(
-  walk: Walk,
-  step: Step,
-  about: object,
-  following: PlacedStep | undefined,
-): Promise<SolvedStep> {
+async function solveSums(walk: Walk, step: PlacedStep, about: object): Promise<SolvedStep> {
   const { run, pass, part, history } = walk;
   const { work, findings, clock } = run;
   // Before anything is pruned they depend on neither ratio nor blend.
@@ -362,9 +350,7 @@ async function solveSums(
     isThin: pass.isThin,
   };
   const isKept = history.isDense && sumsBytes(step) <= KEPT_BYTES;
-  const pieces = isKept
-    ? await piecesOf(walk, step, dense, pass.isThin, following, true)
-    : await piecesOf(walk, step, about, pass.isThin, following);
+  const pieces = await piecesOf(walk, step, isKept ? dense : about, pass.isThin, isKept);
   const total = async () => ({ sums: await totalOf(walk, pieces) });
   // Elsewhere the pieces themselves are kept.
   const find = () =>
@@ -389,21 +375,17 @@ function sumsBytes({ maps }: Step): number {
 /** What a step's layers are solved by, of each shard. */
 function piecesOf(
   walk: Walk,
-  step: Step,
+  step: PlacedStep,
   about: object,
   isThin: boolean | undefined,
-  following?: PlacedStep,
   isShared = false,
 ): Promise<Pieces<Sums[]>> {
   const { run, pass, opened, frontiers, samples, before } = walk;
-  const { maps } = step;
   const { target } = pass;
-  const inTiles = isInTiles(plannedStep(step), run.recipe, run.session.maximumBytes);
   const make = async (shard: number) => {
     const frontier = frontiers.of(shard);
-    const ahead = aheadOf(frontier, walk, step, following);
-    const first = before(shard);
-    return collect(opened, frontier, samples, maps, target, ahead, run, isThin, first, inTiles);
+    const ahead = aheadOf(frontier, walk, step);
+    return collect(opened, frontier, run, step, { target, samples, before: before(shard), ahead, isThin });
   };
   return run.work.each('sums', about, make, { isShared });
 }
@@ -418,14 +400,12 @@ function namesOf({ maps }: Step): string[] {
   return maps.map(layerKey);
 }
 
-async function solve(
-  { run, pass, opened: { model, name }, gone }: Walk,
-  { maps, cuts }: Step,
-  sums: readonly Sums[],
-): Promise<SolvedStep> {
+async function solve(walk: Walk, { maps, cuts }: Step, sums: readonly Sums[]): Promise<SolvedStep> {
+  const { run, pass, gone } = walk;
+  const { model, name } = walk.opened;
   if (cuts.length === 0) {
     const layers = layersOf(model, maps, sums, undefined, gone);
-    return { cuts: [], layers: await solveEach(run, pass, name, maps, layers) };
+    return { cuts: [], layers: await solveEach(walk, maps, layers) };
   }
   const removed = new Map(gone);
   const chosen: SolvedCut[] = [];
@@ -444,13 +424,11 @@ async function solve(
 
 /** Layers that keep all that they read: as many at a time as there are threads; those in tiles, whose memory is bounded, one after the other. */
 async function solveEach(
-  run: SolverRun,
-  pass: SolverPass,
-  model: string,
+  { run, pass, opened }: Walk,
   maps: readonly LinearMap[],
   layers: readonly AnyLayer[],
 ): Promise<SolvedLayers['layers']> {
-  const alone = (layer: AnyLayer, i: number) => solveTogether(run, pass, model, [maps[i]], [layer]);
+  const alone = (layer: AnyLayer, i: number) => solveTogether(run, pass, opened.name, [maps[i]], [layer]);
   const solved: SolvedLayers[] = [];
   if (layers.some(isTiledLayer))
     for (const [i, layer] of layers.entries()) solved.push(await alone(layer, i));

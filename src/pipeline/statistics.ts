@@ -21,6 +21,7 @@ import type { OpenedModel } from './open.ts';
 import type { Run } from './pass.ts';
 import type { Target } from './recipe.ts';
 import { canSplit, imageOf, isHeldOut } from './split.ts';
+import { isInTiles, plannedStep, type Step } from './steps.ts';
 
 /** Of the samples that are fitted to, and of those that are held out; in tiles of all. */
 export type Sums = Pick<Layer | TiledLayer, 'fit' | 'heldOut'>;
@@ -56,28 +57,30 @@ export function valuesFor(maps: readonly LinearMap[], target: Target): { dense: 
   return { dense: [...dense], pruned: [...pruned] };
 }
 
-/**
- * Sums of each layer over the samples behind the frontier, every fourth of them apart.
- *
- * @param samples  how many there are, in all shards
- * @param ahead  a cut that the dense network runs on to on the way
- * @param isThin  whether convolutions are looked at on a grid of positions, where there are many for each input
- * @param before  samples in the shards before
- * @param inTiles  whether the layers are too large for one memory
- */
+/** How the layers of a step are summed. */
+interface Summing {
+  readonly target: Target;
+  /** How many there are, in all shards. */
+  readonly samples: number;
+  /** Samples in the shards before. */
+  readonly before?: number;
+  /** A cut that the dense network runs on to on the way. */
+  readonly ahead?: Live;
+  /** Whether convolutions are looked at on a grid of positions, where there are many for each input. */
+  readonly isThin?: boolean;
+}
+
+/** Sums of each layer over the samples behind the frontier, every fourth of them apart; of those in tiles of all. */
 export async function collect(
   opened: OpenedModel,
   frontier: Frontier,
-  samples: number,
-  maps: readonly LinearMap[],
-  target: Target,
-  ahead: Live | undefined,
-  { session, signal, clock, calibration }: Run,
-  isThin = false,
-  before = 0,
-  inTiles = false,
+  { session, recipe, signal, clock, calibration }: Run,
+  step: Step,
+  { target, samples, before = 0, ahead, isThin = false }: Summing,
 ): Promise<Sums[]> {
+  const { maps } = step;
   const { dense, pruned } = valuesFor(maps, target);
+  const inTiles = isInTiles(plannedStep(step), recipe, session.maximumBytes);
   const splits = !inTiles && canSplit({ ...calibration, size: samples });
   const isUnseen = (index: number) => isHeldOut(imageOf(index, calibration));
   const all: AnyStatistics[] = [];

@@ -111,18 +111,21 @@ function changesBehind(model: Model, map: LinearMap, last: number, layers: reado
   return false;
 }
 
-/** A step, and the first node that it or a later one changes: what lies before that is final. */
+/** A step among the others of a part. */
 export interface PlacedStep extends Step {
+  /** The first node that it or a later one changes: what lies before that is final. */
   readonly from: number;
+  /** Of the following step. */
+  readonly nextPosition?: number;
 }
 
 export function placed(model: Model, steps: readonly Step[]): PlacedStep[] {
   let from = Number.POSITIVE_INFINITY;
-  const backwards = steps.toReversed().map((step): PlacedStep => {
+  const backwards = steps.toReversed().map((step, i, reversed): PlacedStep => {
     const { position, cuts, producers = [] } = step;
     const changed = [...producers, ...cuts.flatMap(({ structure }) => insideOf(structure))];
     from = Math.min(from, position, ...changed.map(({ node }) => model.position(model.node(node)!)));
-    return { ...step, from };
+    return { ...step, from, nextPosition: reversed[i - 1]?.position };
   });
   return backwards.reverse();
 }

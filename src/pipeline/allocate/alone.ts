@@ -17,7 +17,7 @@ import type { Run } from '../pass.ts';
 import { layersOf, solveTogether } from '../sequence.ts';
 import { quarterHeldOut } from '../split.ts';
 import { collect, valuesFor } from '../statistics.ts';
-import { isInTiles, placed, plannedStep, type Step, stepsOf } from '../steps.ts';
+import { placed, type Step, stepsOf } from '../steps.ts';
 import { type Distance, mean } from './score.ts';
 
 /** A structure at some widths, all others whole. */
@@ -138,18 +138,9 @@ async function* tryPart(
         if (place) frontier.moveDense(place);
         frontier.movePruned(step.from, valuesFor(step.maps, SELF).pruned);
       }
-      const sums = await collect(
-        opened,
-        fit.frontier,
-        fit.source.samples,
-        step.maps,
-        SELF,
-        undefined,
-        run,
-        true,
-        0,
-        isInTiles(plannedStep(step), solver.recipe, run.session.maximumBytes),
-      );
+      const { samples } = fit.source;
+      const how = { target: SELF, samples, isThin: true };
+      const sums = await collect(opened, fit.frontier, solver, step, how);
       for (const { structure } of step.cuts) {
         const { name } = place.part.named(structure);
         const { groups } = structure;
