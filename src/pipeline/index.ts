@@ -86,6 +86,6 @@ export {
 export type { BeforeAfter, LayerReport, MethodReport, PruneReport, SavedReport } from './report.ts';
 export { type Share, type Shares, sharesOf } from './shares.ts';
 export { opfsScratch, opfsStore } from './store/opfs.ts';
-export { fileOf, keysOf, memoryStore, type RunStore } from './store/store.ts';
+export { fileOf, holds, keysOf, memoryStore, type RunStore } from './store/store.ts';
 export type { Candidate, TargetReport } from './target.ts';
 export { latencies, type TimingOptions } from './timing.ts';

@@ -149,6 +149,8 @@ function fileWriter(
   engine: Engine,
   { metadata = {}, externalName }: FileOptions,
 ): Writer {
+  const { parameters, size, smallest, inputs, dims } = opened;
+  const { operators } = opened.source;
   let small: Model;
   return {
     async part(_, pruned) {
@@ -156,19 +158,12 @@ function fileWriter(
     },
     async finish(how, prove) {
       for (const [key, value] of Object.entries(metadata)) small.setMetadata(key, value);
-      const size = { before: opened.parameters, after: countParameters(small) };
-      small.setMetadata(PRUNING, provenanceText(recipe, size, how));
+      const counted = { before: parameters, after: countParameters(small) };
+      small.setMetadata(PRUNING, provenanceText(recipe, counted, how));
       const model = writeModel(small, { externalName });
-      const again = await openModel(model.model, {
-        engine,
-        name: 'the written model',
-        external: externalReader(model),
-        size: opened.size,
-        smallest: opened.smallest,
-        inputs: opened.inputs,
-        dims: opened.dims,
-        operators: opened.source.operators,
-      });
+      const external = externalReader(model);
+      const named = { name: 'the written model', engine, external };
+      const again = await openModel(model.model, { ...named, size, smallest, inputs, dims, operators });
       return prove({ subject: onnxSubject(again), model, copies: [] });
     },
     abort: async () => {},

@@ -63,8 +63,11 @@ export interface OpenOptions extends ReadOptions, AnalysisOptions {
   readonly dims?: InputDims;
 }
 
+/** What an opened model remembers of these, by which it can be opened again. */
+export type Reopening = Pick<OpenOptions, 'size' | 'smallest' | 'inputs' | 'dims' | 'residual'>;
+
 /** A model that is ready to be inspected, pruned or evaluated. */
-export interface OpenedModel extends Required<ModelSize> {
+export interface OpenedModel extends Required<ModelSize>, Reopening {
   /** For messages: the file's name, or `model`. */
   readonly name: string;
   /** As in the file. */
@@ -83,16 +86,6 @@ export interface OpenedModel extends Required<ModelSize> {
   readonly branches: readonly Branch[];
   /** Whether the first output has a score of every token of the vocabulary for every position. */
   readonly predictsTokens: boolean;
-  /** The size given for open dimensions. */
-  readonly size?: readonly number[];
-  /** And that of the smallest samples. */
-  readonly smallest?: readonly number[];
-  /** What was said of inputs. */
-  readonly inputs?: InputValues;
-  /** What was said of the dims of inputs that go along. */
-  readonly dims?: InputDims;
-  /** Whether the channels that shortcuts tie are structures. */
-  readonly residual?: boolean;
   /** Whether it was read with operators of one's own. */
   readonly isCustom?: boolean;
 }
@@ -297,7 +290,7 @@ function named(name: string, error: unknown): unknown {
 }
 
 /** Reads from the external data of a model that is still in memory. */
-export function externalReader({ external = [] }: WrittenModel): ReadExternal {
+export function externalReader({ external = [] }: Pick<WrittenModel, 'external'>): ReadExternal {
   const data = concat(external);
   return (_, offset, length) => data.subarray(offset, offset + length);
 }

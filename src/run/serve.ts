@@ -4,6 +4,7 @@ import { chooseSimd, type Simd } from '../kernel/index.ts';
 import {
   engineKind,
   Findings,
+  holds,
   openLanguageModel,
   openModel,
   type RunStore,
@@ -59,7 +60,7 @@ async function openRun(
   opened: Opened,
 ): Promise<ServedRun> {
   const key = `runs/${hash}`;
-  if (!(await store.list(key)).includes(key))
+  if (!(await holds(store, key)))
     throw new UnfitError(`"${store.name}" is not the folder of the run that the queue has jobs of`);
   const snapshot = await readArtefact<Snapshot>(store, key);
   const { threads } = settings;

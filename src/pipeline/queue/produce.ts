@@ -5,9 +5,9 @@ import { OsscarError } from '../../errors.ts';
 import { version } from '../../version.ts';
 import type { Findings } from '../findings.ts';
 import type { Pass } from '../pass.ts';
-import type { RunStore } from '../store/store.ts';
+import { holds, type RunStore } from '../store/store.ts';
 import type { At, PieceOptions, Pieces, Work } from '../work.ts';
-import { type Job, KINDS, keyOf, type Queue } from './queue.ts';
+import { type Job, KINDS, keyOf, pieceOf, type Queue } from './queue.ts';
 import { type PassSnapshot, writeDescription } from './snapshot.ts';
 import { readArtefact, removeArtefact } from './volumes.ts';
 
@@ -59,8 +59,8 @@ export class QueuedWork implements Work {
     _: (shard: number) => Promise<T>,
     { isShared = false }: PieceOptions = {},
   ): Promise<Pieces<T>> {
-    const { store } = this.#asked;
-    const piece = await this.#name(kind, about);
+    const { store, findings } = this.#asked;
+    const piece = await pieceOf(kind, about, this.shards, findings);
     const [at, states] = [this.#at, this.#states];
     const all = Array.from({ length: this.shards }, (_, shard) => ({ piece, shard }));
     let making: Promise<void> | undefined;
@@ -93,9 +93,9 @@ export class QueuedWork implements Work {
     _: () => Promise<T>,
     needs: readonly Pieces<unknown>[] = [],
   ): Promise<T> {
-    const { store } = this.#asked;
-    const piece = await this.#name(kind, about);
-    if (!(await store.list(piece)).includes(piece)) {
+    const { store, findings } = this.#asked;
+    const piece = await pieceOf(kind, about, this.shards, findings);
+    if (!(await holds(store, piece))) {
       for (const it of needs) await it.ready();
       await this.#run({ piece }, this.#at);
     }
@@ -112,11 +112,6 @@ export class QueuedWork implements Work {
     for (const kind of KINDS) for (const key of await store.list(`${kind}/`)) await store.remove(key);
   }
 
-  async #name(kind: string, about: unknown): Promise<string> {
-    const { findings, shards } = this.#asked;
-    return `${kind}/${await findings.hash({ shards, about })}`;
-  }
-
   async #run(made: Pick<Job, 'piece' | 'shard'>, { part, history }: At): Promise<void> {
     const { queue, store, run, signal } = this.#asked;
     const key = keyOf(made);
@@ -124,7 +119,7 @@ export class QueuedWork implements Work {
       ...{ version, run, pass: this.#pass, part, before: history.name, isDense: history.isDense },
       ...made,
     };
-    const isDone = async () => (await store.list(key)).includes(key);
+    const isDone = () => holds(store, key);
     await queue.run(key, job, isDone, signal);
     if (!(await isDone()))
       throw new OsscarError(

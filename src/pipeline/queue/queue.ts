@@ -3,6 +3,7 @@
 
 import { OsscarError } from '../../errors.ts';
 import type { Progress } from '../course.ts';
+import type { Findings } from '../findings.ts';
 
 /** A piece of a run that is to be made, and where in the run it is asked for. */
 export interface Job {
@@ -19,6 +20,16 @@ export interface Job {
   /** Key of the piece, without its shard. */
   readonly piece: string;
   readonly shard?: number;
+}
+
+/** Key of a piece, without its shard: the same for who asks for it and who makes it. */
+export async function pieceOf(
+  kind: string,
+  about: unknown,
+  shards: number,
+  findings: Findings,
+): Promise<string> {
+  return `${kind}/${await findings.hash({ shards, about })}`;
 }
 
 /** Where a piece lies in the store. */

@@ -9,9 +9,9 @@ import { folderSubject, type OpenedLanguageModel } from '../folder.ts';
 import { onnxSubject } from '../onnx.ts';
 import type { OpenedModel } from '../open.ts';
 import { type Pass, passOver, type Run, selectOf } from '../pass.ts';
-import type { RunStore } from '../store/store.ts';
+import { holds, type RunStore } from '../store/store.ts';
 import type { At, Pieces, Work } from '../work.ts';
-import { type Job, keyOf } from './queue.ts';
+import { type Job, keyOf, pieceOf } from './queue.ts';
 import type { PassSnapshot, Snapshot } from './snapshot.ts';
 import { readArtefact, writeArtefact } from './volumes.ts';
 
@@ -88,7 +88,7 @@ class ServedWork implements Work {
     about: unknown,
     make: (shard: number) => Promise<T>,
   ): Promise<Pieces<T>> {
-    const piece = await this.#name(kind, about);
+    const piece = await pieceOf(kind, about, this.shards, this.#findings);
     if (this.#at) await this.#make(piece, ({ shard }) => make(shard!));
     return {
       async ready() {},
@@ -98,9 +98,9 @@ class ServedWork implements Work {
   }
 
   async one<T extends object>(kind: string, about: unknown, make: () => Promise<T>): Promise<T> {
-    const piece = await this.#name(kind, about);
+    const piece = await pieceOf(kind, about, this.shards, this.#findings);
     await this.#make(piece, make);
-    if (!(await this.#store.list(piece)).includes(piece)) throw new Elsewhere();
+    if (!(await holds(this.#store, piece))) throw new Elsewhere();
     return readArtefact<T>(this.#store, piece);
   }
 
@@ -122,10 +122,6 @@ class ServedWork implements Work {
     const { history, part: here } = this.#at!;
     const isSame = run === this.#first.run && pass === this.#first.pass && part === here;
     return isSame && before === history.name && isDense === history.isDense;
-  }
-
-  async #name(kind: string, about: unknown): Promise<string> {
-    return `${kind}/${await this.#findings.hash({ shards: this.shards, about })}`;
   }
 }
 
@@ -175,7 +171,7 @@ export class Server {
 
   async #do(job: Job): Promise<void> {
     const key = keyOf(job);
-    if ((await this.#store.list(key)).includes(key)) return;
+    if (await holds(this.#store, key)) return;
     const done = this.#desk.put(job);
     if (!this.#isRunning) {
       this.#isRunning = true;

@@ -3,16 +3,15 @@
 
 import { CHUNK_BYTES, checkRange, type Folder } from '../../checkpoint/folder.ts';
 import { InputError } from '../../errors.ts';
-import { concat } from '../../graph/index.ts';
 import type { ActivationLimits } from '../activations.ts';
 import { type Batch, type Dataset, joinSamples, pickRows } from '../data/dataset.ts';
-import type { OpenOptions } from '../open.ts';
+import { externalReader, type OpenOptions, type Reopening } from '../open.ts';
 import type { Pass, Run } from '../pass.ts';
 import type { Recipe } from '../recipe.ts';
 import { shardRange, sliceOf } from '../shards.ts';
 import { encode } from '../store/artefact.ts';
 import { contentHash } from '../store/hash.ts';
-import type { RunStore } from '../store/store.ts';
+import { holds, type RunStore } from '../store/store.ts';
 import { readArtefact } from './volumes.ts';
 
 /** A file in chunks. */
@@ -35,7 +34,7 @@ export type Shipment =
       readonly name: string;
       /** The file and its external data. */
       readonly contents: readonly [model: Uint8Array, ...external: Uint8Array[]];
-      readonly how: Pick<OpenOptions, 'size' | 'smallest' | 'inputs' | 'dims' | 'residual'>;
+      readonly how: Reopening;
     };
 
 /** A run as workers are told of it. */
@@ -46,7 +45,7 @@ export interface Snapshot {
         readonly kind: 'file';
         readonly name: string;
         readonly files: readonly ShippedFile[];
-        readonly how: Pick<OpenOptions, 'size' | 'smallest' | 'inputs' | 'dims' | 'residual'>;
+        readonly how: Reopening;
       };
   readonly samples: Omit<Dataset, 'batches' | 'slice'> & { readonly shards: readonly string[] };
   readonly recipe: Recipe;
@@ -71,7 +70,8 @@ export async function writeDescription(
 ): Promise<string> {
   const bytes = await encode(it);
   const hash = await contentHash([bytes]);
-  if ((await store.list(`${kind}/${hash}`)).length === 0) await store.write(`${kind}/${hash}`, bytes);
+  const key = `${kind}/${hash}`;
+  if (!(await holds(store, key))) await store.write(key, bytes);
   return hash;
 }
 
@@ -209,20 +209,14 @@ export function storedFolder(store: RunStore, name: string, files: readonly Ship
   };
 }
 
-/** The whole of the files, one after the other. */
-export async function storedBytes(store: RunStore, files: readonly ShippedFile[]): Promise<Uint8Array[]> {
+/** The file, and what reads its external data. */
+export async function storedFile(
+  store: RunStore,
+  files: readonly ShippedFile[],
+): Promise<Required<Pick<OpenOptions, 'external'>> & { readonly bytes: Uint8Array }> {
   const folder = storedFolder(store, 'model', files);
   const whole: Uint8Array[] = [];
   for (const { name } of files) whole.push(await folder.read(name, 0, await folder.size(name)));
-  return whole;
-}
-
-/** The file, and what reads its external data. */
-export async function storedFile(store: RunStore, files: readonly ShippedFile[]) {
-  const [bytes, ...external] = await storedBytes(store, files);
-  const data = concat(external);
-  return {
-    bytes,
-    external: (_: string, offset: number, length: number) => data.subarray(offset, offset + length),
-  };
+  const [bytes, ...external] = whole;
+  return { bytes, external: externalReader({ external }) };
 }

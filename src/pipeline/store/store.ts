@@ -19,6 +19,11 @@ export interface RunStore {
   remove(key: string): Promise<void>;
 }
 
+/** Whether there is an artefact of this key. */
+export async function holds(store: Pick<RunStore, 'list'>, key: string): Promise<boolean> {
+  return (await store.list(key)).includes(key);
+}
+
 // File systems may take `A` for `a`, and drop a dot at the end; hidden names are left to locks and temporary files.
 const KEY = /^(?=.{1,200}$)[a-z0-9_-]+(\.+[a-z0-9_-]+)*(\/[a-z0-9_-]+(\.+[a-z0-9_-]+)*)*$/;
 
