@@ -8,6 +8,7 @@ import type { AbortOptions } from '../pool/index.ts';
 import { turn } from '../turn.ts';
 import { type ActivationLimits, Activations, pairBytes } from './activations.ts';
 import { type Batch, type BatchSource, batchSource, feedsOf, type Select } from './batches.ts';
+import { concatenated } from './data/dataset.ts';
 import type { Dataset } from './data/index.ts';
 import { DenseBatches, Findings } from './findings.ts';
 import type { Ends } from './frontier.ts';
@@ -453,10 +454,5 @@ export function sampleOf({ data }: FloatTensor, index: number, dims: readonly nu
 
 /** Samples as a batch. */
 export function stack(samples: readonly FloatTensor[]): FloatTensor {
-  const size = samples[0].data.length;
-  const data = new Float32Array(samples.length * size);
-  samples.forEach((sample, i) => {
-    data.set(sample.data, i * size);
-  });
-  return { dims: [samples.length, ...samples[0].dims], data };
+  return { dims: [samples.length, ...samples[0].dims], data: concatenated(samples.map(({ data }) => data)) };
 }

@@ -102,7 +102,20 @@ export function datasetOf(
     if (label === undefined || (Number.isInteger(label) && Math.abs(label) < 2 ** 31)) continue;
     throw new InputError(`"${name}": expected a class number as label, got ${label}`);
   }
-  const labeled = samples.every(({ label }) => label !== undefined);
+  const isLabeled = samples.every(({ label }) => label !== undefined);
+  async function* each(): AsyncGenerator<Batch> {
+    for (const [i, { name, label }] of samples.entries()) {
+      const { data, dims, others } = await load(i);
+      yield {
+        inputs: data,
+        count: 1,
+        ...(dims && { dims }),
+        ...(others && { others: mapped(others, (tensor) => ({ ...tensor, dims: [1, ...tensor.dims] })) }),
+        ...(isLabeled && { labels: Int32Array.of(label!) }),
+        names: [name],
+      };
+    }
+  }
   return {
     ...described,
     size,
@@ -111,42 +124,8 @@ export function datasetOf(
       if (!(Number.isInteger(batchSize) && batchSize > 0)) {
         throw new InputError(`batch size: expected a whole number above 0, got ${batchSize}`);
       }
-      for (let start = 0; start < size; ) {
-        const part = [await load(start)];
-        while (part.length < batchSize && start + part.length < size) {
-          const next = await load(start + part.length);
-          if (formOf(next) !== formOf(part[0])) break;
-          part.push(next);
-        }
-        const own = samples.slice(start, start + part.length);
-        start += part.length;
-        yield {
-          ...joined(part),
-          ...(labeled && { labels: Int32Array.from(own, ({ label }) => label!) }),
-          names: own.map(({ name }) => name),
-        };
-      }
+      yield* joinSamples(each(), batchSize);
     },
-  };
-}
-
-/** Samples of one form go through a model together. */
-function formOf({ dims, others = {} }: Loaded): string {
-  return JSON.stringify([dims, Object.entries(others).map(([name, tensor]) => [name, tensor.dims])]);
-}
-
-function joined(part: readonly Loaded[]): Pick<Batch, 'inputs' | 'count' | 'dims' | 'others'> {
-  const [{ dims, others }] = part;
-  const names = others && Object.keys(others);
-  const join = (name: string): FloatTensor => ({
-    dims: [part.length, ...others![name].dims],
-    data: concatenated(part.map((it) => it.others![name].data)),
-  });
-  return {
-    inputs: concatenated(part.map(({ data }) => data)),
-    count: part.length,
-    ...(dims && { dims }),
-    ...(names && { others: Object.fromEntries(names.map((name) => [name, join(name)])) }),
   };
 }
 
@@ -161,33 +140,45 @@ export function concatenated(parts: readonly Float32Array[]): Float32Array {
   return whole;
 }
 
+type Others = NonNullable<Batch['others']>;
+
+function mapped(others: Others, to: (tensor: FloatTensor, name: string) => FloatTensor): Others {
+  return Object.fromEntries(Object.entries(others).map(([name, tensor]) => [name, to(tensor, name)]));
+}
+
 /** Batches of consecutive samples that come one by one: of one form, and no more than `batchSize`. */
 export async function* joinSamples(samples: AsyncIterable<Batch>, batchSize: number): AsyncGenerator<Batch> {
   let part: Batch[] = [];
-  const form = ({ dims, others = {} }: Batch) =>
-    JSON.stringify([dims, Object.entries(others).map(([name, tensor]) => [name, tensor.dims])]);
   for await (const next of samples) {
-    if (part.length === batchSize || (part.length > 0 && form(part[0]) !== form(next))) {
-      yield joinBatches(part);
+    if (part.length > 0 && formOf(part[0]) !== formOf(next)) {
+      yield joined(part);
       part = [];
     }
     part.push(next);
+    if (part.length < batchSize) continue;
+    yield joined(part);
+    part = [];
   }
-  if (part.length > 0) yield joinBatches(part);
+  if (part.length > 0) yield joined(part);
 }
 
-function joinBatches(part: readonly Batch[]): Batch {
+/** Samples of one form go through a model together. */
+function formOf({ dims, others = {} }: Batch): string {
+  return JSON.stringify([dims, Object.entries(others).map(([name, tensor]) => [name, tensor.dims])]);
+}
+
+/** @param part  batches of one sample */
+function joined(part: readonly Batch[]): Batch {
   const [{ dims, labels, others }] = part;
-  const join = (name: string): FloatTensor => {
-    const tensors = part.map((it) => it.others![name]);
-    const [, ...rest] = tensors[0].dims;
-    return { dims: [part.length, ...rest], data: concatenated(tensors.map(({ data }) => data)) };
-  };
+  const join = ({ dims: [, ...rest] }: FloatTensor, name: string) => ({
+    dims: [part.length, ...rest],
+    data: concatenated(part.map((it) => it.others![name].data)),
+  });
   return {
     inputs: concatenated(part.map(({ inputs }) => inputs)),
     count: part.length,
     ...(dims && { dims }),
-    ...(others && { others: Object.fromEntries(Object.keys(others).map((name) => [name, join(name)])) }),
+    ...(others && { others: mapped(others, join) }),
     ...(labels && { labels: Int32Array.from(part, (it) => it.labels![0]) }),
     names: part.flatMap(({ names }) => names),
   };
@@ -209,9 +200,7 @@ export function pickRows(batch: Batch, rows: readonly number[]): Batch {
     inputs: pick(batch.inputs),
     count: rows.length,
     ...(labels && { labels: Int32Array.from(rows, (row) => labels[row]) }),
-    ...(others && {
-      others: Object.fromEntries(Object.entries(others).map(([name, tensor]) => [name, picked(tensor)])),
-    }),
+    ...(others && { others: mapped(others, picked) }),
     names: rows.map((row) => batch.names[row]),
   };
 }

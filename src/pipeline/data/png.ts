@@ -4,7 +4,8 @@
 // https://www.w3.org/TR/png-3/
 
 import { Unzlib } from 'fflate';
-import { beginsWith } from './frame.ts';
+import { concat } from '../../graph/index.ts';
+import { beginsWith, nameAt, viewOf } from './frame.ts';
 
 /** The fields of IHDR. */
 export interface PngHeader {
@@ -44,11 +45,11 @@ const PASSES = [
 export const isPng = (bytes: Uint8Array) => beginsWith(bytes, PNG_SIGNATURE);
 
 function* chunksOf(bytes: Uint8Array): Generator<Chunk> {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const view = viewOf(bytes);
   for (let at = PNG_SIGNATURE.length; at < bytes.length; ) {
     if (at + 12 > bytes.length) throw new Error(`truncated in a chunk at byte ${at}`);
     const length = view.getUint32(at);
-    const type = String.fromCharCode(...bytes.subarray(at + 4, at + 8));
+    const type = nameAt(bytes, at + 4);
     const end = at + 12 + length;
     if (end > bytes.length) throw new Error(`truncated in its chunk "${type}" of ${length} bytes`);
     yield { type, data: bytes.subarray(at + 8, end - 4), whole: bytes.subarray(at, end) };
@@ -62,7 +63,7 @@ function* chunksOf(bytes: Uint8Array): Generator<Chunk> {
 export function pngHeader(bytes: Uint8Array): PngHeader {
   const { done, value: chunk } = chunksOf(bytes).next();
   if (done || chunk.type !== 'IHDR' || chunk.data.length !== 13) throw new Error('the header is damaged');
-  const view = new DataView(chunk.data.buffer, chunk.data.byteOffset, chunk.data.byteLength);
+  const view = viewOf(chunk.data);
   const [width, height] = [view.getUint32(0), view.getUint32(4)];
   const [depth, color, , , interlace] = chunk.data.subarray(8);
   if (!(color in CHANNELS) || interlace > 1) throw new Error('the header is damaged');
@@ -108,12 +109,5 @@ export function essentialPng(bytes: Uint8Array, header: PngHeader): Uint8Array {
     kept.filter(({ type }) => type === 'IDAT').map(({ data }) => data),
     rowBytes(header),
   );
-  const parts = [bytes.subarray(0, PNG_SIGNATURE.length), first.whole, ...kept.map(({ whole }) => whole)];
-  const out = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
+  return concat([bytes.subarray(0, PNG_SIGNATURE.length), first.whole, ...kept.map(({ whole }) => whole)]);
 }

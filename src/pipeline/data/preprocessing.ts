@@ -9,7 +9,7 @@ import { isObject, parseJson } from '../../json.ts';
 import { checkValues } from '../../limits.ts';
 import type { DecodedImage } from './image.ts';
 import { formatShape } from './npy.ts';
-import { resizeImage } from './resample.ts';
+import { cropped, resizeImage } from './resample.ts';
 
 const RESIZES = ['none', 'fit', 'crop'] as const;
 const LAYOUTS = ['nchw', 'nhwc'] as const;
@@ -250,15 +250,9 @@ function cropImage(image: DecodedImage, height: number, width: number): DecodedI
   const byHeight = coverH / image.height >= coverW / image.width;
   const fullH = byHeight ? coverH : Math.floor((coverW * image.height) / image.width);
   const fullW = byHeight ? Math.floor((coverH * image.width) / image.height) : coverW;
-  const { data, channels } = resizeImage(image, fullH, fullW);
   const top = roundHalfEven((fullH - height) / 2);
   const left = roundHalfEven((fullW - width) / 2);
-  const out = new Uint8Array(height * width * channels);
-  for (let y = 0; y < height; y++) {
-    const from = ((top + y) * fullW + left) * channels;
-    out.set(data.subarray(from, from + width * channels), y * width * channels);
-  }
-  return { ...image, height, width, data: out };
+  return cropped(resizeImage(image, fullH, fullW), { top, left, height, width });
 }
 
 function toSize(image: DecodedImage, height: number, width: number, resize: Resize): DecodedImage {

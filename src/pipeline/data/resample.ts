@@ -1,4 +1,4 @@
-// Bilinear resampling of 8-bit samples along one axis, as PIL does it; for images and for JPEG chroma.
+// Images of other sizes: bilinear resampling as PIL does it, and rectangles out of them.
 
 import { InputError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
@@ -26,13 +26,7 @@ function triangleTaps(from: number, to: number) {
 }
 
 /** Filters along one axis of rows × from × inner; the result is rounded to 8 bits, as between PIL's two passes. */
-export function resampleAxis(
-  data: Uint8Array,
-  rows: number,
-  from: number,
-  to: number,
-  inner: number,
-): Uint8Array {
+function resampleAxis(data: Uint8Array, rows: number, from: number, to: number, inner: number): Uint8Array {
   if (from === to) return data;
   const taps = triangleTaps(from, to);
   const out = new Uint8Array(rows * to * inner);
@@ -67,4 +61,18 @@ export function resizeImage(image: DecodedImage, height: number, width: number):
   const rows = resampleAxis(image.data, image.height, image.width, width, channels);
   const data = resampleAxis(rows, 1, image.height, height, width * channels);
   return { ...image, width, height, data };
+}
+
+/** A rectangle of the image. */
+export function cropped(
+  image: DecodedImage,
+  { top, left, height, width }: Pick<DecodedImage, 'height' | 'width'> & { top: number; left: number },
+): DecodedImage {
+  const { channels } = image;
+  const data = new Uint8Array(height * width * channels);
+  for (let y = 0; y < height; y++) {
+    const from = ((top + y) * image.width + left) * channels;
+    data.set(image.data.subarray(from, from + width * channels), y * width * channels);
+  }
+  return { ...image, height, width, data };
 }
