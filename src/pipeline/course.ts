@@ -1,6 +1,7 @@
 // How far a run is, as one number. What a stage takes beside the others is known well enough from what it does; how long
 // that is, only the run itself can tell.
 
+import { sum } from '../graph/index.ts';
 import { TRIALS } from './allocate/effort.ts';
 import type { Recipe } from './recipe.ts';
 
@@ -50,8 +51,7 @@ function expected({ target, spend }: Pick<Recipe, 'target' | 'spend'>): Expected
   ];
 }
 
-const sizeOf = (stages: readonly Expected[]) =>
-  stages.reduce((sum, { passes, weight }) => sum + passes * weight, 0);
+const sizeOf = (stages: readonly Expected[]) => sum(stages.map(({ passes, weight }) => passes * weight));
 
 /** What is searched before the pass that counts, in passes over all samples. */
 export function searchPasses(recipe: Pick<Recipe, 'target' | 'spend'>): number {
@@ -67,7 +67,7 @@ export function sharing(
 ): (run: number) => ((progress: Progress) => void) | undefined {
   const again = sizeOf(expected({ target: 'self' }));
   const sizes = [sizeOf(expected(recipe)), ...Array<number>(others).fill(again)];
-  const before = (run: number) => sizes.slice(0, run).reduce((sum, size) => sum + size, 0);
+  const before = (run: number) => sum(sizes.slice(0, run));
   const all = before(sizes.length);
   return (run) =>
     onProgress &&

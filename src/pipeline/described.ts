@@ -15,6 +15,11 @@ import type { Named, Prunable, Recipe, Sizes } from './recipe.ts';
 import { type PlannedStep, rowsThatStay } from './steps.ts';
 import type { Subject } from './subject.ts';
 
+/** Of tensors, as they are described. */
+export function valuesIn(tensors: Iterable<{ readonly shape: readonly number[] }>): number {
+  return sum(Array.from(tensors, ({ shape }) => elements(shape)));
+}
+
 /** As much of it as config.json says: bytes as if each parameter had one. */
 export function describedSubject(language: LanguageModel): Pick<Subject, 'structures' | 'terms' | 'profile'> {
   return {
@@ -55,10 +60,9 @@ export function languageTerms(
     const after = sizesAfter(language, kept);
     const { config, record } = language.configOf(after);
     const tensors = [...describe(config, record).tensors(checkpoint).values()];
-    const count = (list: typeof tensors) => sum(list.map(({ shape }) => elements(shape)));
-    if (of === 'params') return count(tensors);
+    if (of === 'params') return valuesIn(tensors);
     const scores = sum(after.map(({ heads }) => 2 * length * length * heads * language.headDim));
-    const inside = count(tensors.filter(({ block }) => block !== undefined));
+    const inside = valuesIn(tensors.filter(({ block }) => block !== undefined));
     return length * inside + language.macsAround(length) + scores;
   };
   const before = size(all);
@@ -86,14 +90,12 @@ function languageProfile(language: LanguageModel, recipe: Recipe, kept: Sizes, l
   const nothing = { tensors: new Map() };
   const tensors = [...language.tensors(nothing).values()];
   const smaller = [...describe(config, record).tensors(nothing).values()];
-  const count = (list: readonly { readonly shape: readonly number[] }[]) =>
-    sum(list.map(({ shape }) => elements(shape)));
-  const blocks = sizes.map((_, i) => count(tensors.filter(({ block }) => block === i)));
-  const outside = count(tensors.filter(({ block }) => block === undefined));
+  const blocks = sizes.map((_, i) => valuesIn(tensors.filter(({ block }) => block === i)));
+  const outside = valuesIn(tensors.filter(({ block }) => block === undefined));
   return {
     model: architecture,
     steps: sizes.flatMap((size, i) => blockSteps(language, size, after[i], i, recipe, length)),
-    parameters: { before: count(tensors), after: count(smaller) },
+    parameters: { before: valuesIn(tensors), after: valuesIn(smaller) },
     sizes: { before: sizes, after },
     statement,
     weights: { largest: Math.max(...blocks), outside, files: 0 },
@@ -102,7 +104,7 @@ function languageProfile(language: LanguageModel, recipe: Recipe, kept: Sizes, l
     held: length * (2 * hidden + Math.max(...sizes.map(({ heads, ffn }) => Math.max(heads * headDim, ffn)))),
     batch: 0,
     scores: language.outputsOf(length),
-    macs: { parts: length * blocks.reduce((a, b) => a + b, 0), last: language.macsAround(length) },
+    macs: { parts: length * sum(blocks), last: language.macsAround(length) },
   };
 }
 

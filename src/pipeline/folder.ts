@@ -20,7 +20,7 @@ import { limits } from '../limits.ts';
 import type { SizeKind } from './budget.ts';
 import type { Chain, Part } from './chain.ts';
 import type { Dataset } from './data/index.ts';
-import { describedSubject, languageTerms, named, sizesAfter } from './described.ts';
+import { describedSubject, languageTerms, named, sizesAfter, valuesIn } from './described.ts';
 import { isTokenMask, type ModelInput } from './inputs.ts';
 import { loadableRecipe } from './loadable.ts';
 import type { FileOptions } from './onnx.ts';
@@ -106,8 +106,8 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
   const tensors = [...checkpoint.tensors.values()];
   return {
     name: folder.name,
-    parameters: sizeOfAll(checkpoint),
-    bytes: tensors.reduce((sum, { bytes }) => sum + bytes, 0),
+    parameters: valuesIn(tensors),
+    bytes: bytesOf(checkpoint),
     ...describedSubject(language),
     pinned: [],
     notPrunable: [],
@@ -212,14 +212,13 @@ async function checkWindows(
 
 function termsOf({ checkpoint, language }: OpenedLanguageModel, of: SizeKind, length: number): Term[] {
   if (of !== 'bytes') return languageTerms(language, of, length, checkpoint);
-  const bytesPer =
-    [...checkpoint.tensors.values()].reduce((sum, { bytes }) => sum + bytes, 0) / sizeOfAll(checkpoint);
+  const bytesPer = bytesOf(checkpoint) / valuesIn(checkpoint.tensors.values());
   const terms = languageTerms(language, 'params', length, checkpoint);
   return terms.map(({ value, of }) => ({ value: value * bytesPer, of }));
 }
 
-function sizeOfAll(checkpoint: Checkpoint): number {
-  return sum(Array.from(checkpoint.tensors.values(), ({ shape }) => elements(shape)));
+function bytesOf({ tensors }: Checkpoint): number {
+  return sum(Array.from(tensors.values(), ({ bytes }) => bytes));
 }
 
 /**
@@ -272,7 +271,7 @@ async function folderWriter(
       for (const name of checkpoint.tensors.keys()) {
         if (!written.has(name)) await copyTensor(checkpoint, writer, name);
       }
-      const parameters = sum(specs.map(({ shape }) => elements(shape)));
+      const parameters = valuesIn(specs);
       const forJs = onnx === 'transformers.js' && {
         'transformers.js_config': transformersJsConfig(parameters),
       };
@@ -284,8 +283,8 @@ async function folderWriter(
       let proof: Awaited<ReturnType<typeof prove>>;
       await writer.finish(async () => {
         const written = await openLanguageModel(output);
-        const size = { before: sizeOfAll(checkpoint), after: sizeOfAll(written.checkpoint) };
-        const entries = { ...metadata, [PRUNING]: provenanceText(recipe, size, how) };
+        const [before, after] = [checkpoint, written.checkpoint].map((it) => valuesIn(it.tensors.values()));
+        const entries = { ...metadata, [PRUNING]: provenanceText(recipe, { before, after }, how) };
         const twins = onnx ? TWINS[onnx] : [];
         for (const twin of twins) await writeOnnx(written, output, twin, entries);
         const outputs = language.isEncoder ? encoderOutputs : onnxOutputs;

@@ -3,7 +3,7 @@
 
 import type { EngineSession } from '../engine/index.ts';
 import { FormatError, InputError } from '../errors.ts';
-import { type Model, shrink, sizeAt, sizeTerms, sum, type Term } from '../graph/index.ts';
+import { type Model, sizeAt, sizeTerms, sum, type Term } from '../graph/index.ts';
 import { isObject, parseJson } from '../json.ts';
 import { type Batch, madeUp } from './batches.ts';
 import { widthsOf } from './budget.ts';
@@ -11,7 +11,7 @@ import type { ProgressStep } from './course.ts';
 import { mulberry32 } from './data/sample.ts';
 import { loadModel } from './load.ts';
 import { nonNegative } from './nnls.ts';
-import type { OpenedModel } from './open.ts';
+import { type OpenedModel, prunableOf, shrunkTo } from './open.ts';
 import type { Prunable, Sizes } from './recipe.ts';
 import { alternately, CAREFUL, median, type Rounds, ratioOf, type TimingOptions } from './timing.ts';
 
@@ -131,8 +131,6 @@ export function parseLatencyTable(text: string, where = 'latency table'): Latenc
 
 const isPositive = (value: unknown) => typeof value === 'number' && value > 0;
 
-const prunableOf = ({ analysis }: OpenedModel) => analysis.structures.filter(({ prunable }) => prunable);
-
 function signatureOf(opened: OpenedModel): Pick<LatencyTable, 'structures' | 'macs' | 'sample'> {
   const structures = Object.fromEntries(prunableOf(opened).map(({ name, groups }) => [name, groups]));
   return { structures, macs: opened.macs, sample: opened.input.shape };
@@ -199,12 +197,6 @@ async function timesBeside(
   return { denseMs: median(denseTimes), ratios };
 }
 
-/** The first groups are as good as any. */
-function shrunkTo(opened: OpenedModel, sizes: Sizes): Model {
-  const kept = prunableOf(opened).map((it) => [it, [...Array(sizes.get(it.name)!).keys()]] as const);
-  return shrink(opened.model, new Map(kept));
-}
-
 /** A term whose time is to be found, and the part of the dense model's that it is thought to take beforehand. */
 interface Unknown {
   readonly of: readonly string[];
@@ -212,13 +204,14 @@ interface Unknown {
 }
 
 /** What multiplies in multiply-adds, and of every structure what only follows its width (elementwise operators). */
-function basisOf({ model, analysis, info, macs }: OpenedModel): Unknown[] {
+function basisOf(opened: OpenedModel): Unknown[] {
+  const { model, analysis, info, macs } = opened;
   const products = sizeTerms(model, analysis, info.shapes).macs.map(({ value, of }) => ({
     of,
     prior: Math.max(0, value) / (macs || 1),
   }));
   const known = new Set(products.map(({ of }) => of.join('\0')));
-  const single = [[], ...analysis.structures.filter(({ prunable }) => prunable).map(({ name }) => [name])];
+  const single = [[], ...prunableOf(opened).map(({ name }) => [name])];
   return [...products, ...single.filter((of) => !known.has(of.join('\0'))).map((of) => ({ of, prior: 0 }))];
 }
 

@@ -7,7 +7,6 @@ import {
   elements,
   liveValues,
   type Model,
-  shrink,
   sizeAt,
   sizeTerms,
   sum,
@@ -17,7 +16,7 @@ import {
 } from '../graph/index.ts';
 import { batchSize } from './batches.ts';
 import type { SizeKind } from './budget.ts';
-import { externalReader, type OpenedModel, openModel } from './open.ts';
+import { externalReader, type OpenedModel, openModel, prunableOf, shrunkTo } from './open.ts';
 import { pinnedOf } from './pinned.ts';
 import type { Profile } from './plan.ts';
 import type { Shipment } from './queue/snapshot.ts';
@@ -38,20 +37,19 @@ const TOLERANCE = { float32: 1e-3, float16: 2e-2 };
 
 export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Subject {
   const { name, input, model, source, analysis, parameters, bytes, macs } = opened;
+  const structures = prunableOf(opened);
   const isHalf = [...model.tensors.values()].some(({ type }) => type === 'float16');
   return {
     name,
     parameters,
     bytes,
     macs,
-    structures: analysis.structures.filter(({ prunable }) => prunable),
+    structures,
     pinned: pinnedOf(opened),
     notPrunable: analysis.structures
       .filter(({ prunable }) => !prunable)
       .map(({ name, reason = '' }) => ({ name, reason })),
-    hasShortcuts: analysis.structures.some(
-      (it) => it.prunable && it.consumers.some(({ residual }) => residual),
-    ),
+    hasShortcuts: structures.some(({ consumers }) => consumers.some(({ residual }) => residual)),
     tolerance: isHalf ? TOLERANCE.float16 : TOLERANCE.float32,
     file: opened,
     chain: (engine, { varies }) => {
@@ -93,8 +91,9 @@ function termsOf({ model, source, analysis, info, parameters, bytes }: OpenedMod
   if (of === 'macs') return [...terms];
   // What the terms do not know: constants that were folded away, the graph itself.
   const known = sizeAt(terms, () => 1);
-  const weights = [...source.tensors.values()].reduce((sum, tensor) => sum + tensor.bytes.byteLength, 0);
-  const folded = [...model.tensors.values()].reduce((sum, tensor) => sum + tensor.bytes.byteLength, 0);
+  const [weights, folded] = [source, model].map(({ tensors }) =>
+    sum(Array.from(tensors.values(), ({ bytes }) => bytes.byteLength)),
+  );
   if (of === 'params') return [...terms, { value: Math.max(0, parameters - known), of: [] }];
   return [
     ...terms,
@@ -111,22 +110,19 @@ function shipmentOf(opened: OpenedModel): Shipment {
 }
 
 function profileOf(opened: OpenedModel, recipe: Recipe, sizes: Sizes): Profile {
-  const { name, input, model, info, analysis, parameters, bytes, macs } = opened;
+  const { name, input, model, info, parameters, bytes, macs } = opened;
   // With all the corrections that there may be: the target is not chosen yet.
   const steps = stepsOf(opened, ({ name }) => sizes.get(name)!, recipe, { kind: 'dense', blend: 1 });
-  const kept = analysis.structures
-    .filter(({ prunable }) => prunable)
-    .map((it) => [it, [...Array(sizes.get(it.name)!).keys()]] as const);
   const probed = info.shapes.get(input.name)?.[0] || 1;
   const values = (dims: readonly number[] = []) => elements(dims) / probed;
   const places = liveValues(model, info, input.name).map(({ values: live }) =>
     live.map((value) => values(info.shapes.get(value))),
   );
-  const all = [...info.shapes.values()].reduce((sum, dims) => sum + values(dims), 0);
+  const all = sum(Array.from(info.shapes.values(), values));
   return {
     model: name,
     steps: steps.filter(({ maps }) => maps.length > 0).map(plannedStep),
-    parameters: { before: parameters, after: countParameters(shrink(model, new Map(kept))) },
+    parameters: { before: parameters, after: countParameters(shrunkTo(opened, sizes)) },
     weights: { largest: parameters, outside: 0, files: 2 * bytes },
     between: 0,
     held: 2 * Math.max(0, ...places.map(sum)), // where a network is, and where it goes on to

@@ -27,6 +27,8 @@ import {
   type ReadExternal,
   type ReadOptions,
   readModel,
+  type Structure,
+  shrink,
   sum,
   unfuse,
   unreachedValues,
@@ -287,6 +289,16 @@ function named(name: string, error: unknown): unknown {
     if (!problem.message.startsWith(name)) problem.message = `${name}: ${problem.message}`;
   }
   return error;
+}
+
+export function prunableOf({ analysis }: Pick<OpenedModel, 'analysis'>): Structure[] {
+  return analysis.structures.filter(({ prunable }) => prunable);
+}
+
+/** The model at these sizes, of weights that are as good as any: the first groups stay. */
+export function shrunkTo(opened: OpenedModel, sizes: ReadonlyMap<string, number>): Model {
+  const kept = prunableOf(opened).map((it) => [it, [...Array(sizes.get(it.name)!).keys()]] as const);
+  return shrink(opened.model, new Map(kept));
 }
 
 /** Reads from the external data of a model that is still in memory. */

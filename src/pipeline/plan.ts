@@ -268,7 +268,7 @@ function tiledBytes(
 
 /** Triangles: XᵀX of fit and held-out samples, H of each. And of W: both cross products, dense weights, G and attempts. */
 function heapBytes({ maps }: PlannedStep): number {
-  return maps.reduce((sum, { p, m }) => sum + 8 * (2 * p * p + 8 * p * m), 0);
+  return sum(maps.map(({ p, m }) => 8 * (2 * p * p + 8 * p * m)));
 }
 
 function flopsOf(profile: Profile, recipe: Recipe, options: PlanOptions): Rates {

@@ -2,9 +2,10 @@
 
 import type { LanguageModel } from '../checkpoint/architectures/index.ts';
 import type { Engine, FloatTensor } from '../engine/index.ts';
-import { elements, GraphBuilder, type Model, sum } from '../graph/index.ts';
+import { elements, GraphBuilder, type Model } from '../graph/index.ts';
 import type { Kernels } from '../kernel/index.ts';
 import { type Batch, batchSize, feedsOf, madeUp } from './batches.ts';
+import { valuesIn } from './described.ts';
 import { loadModel } from './load.ts';
 import type { OpenedModel } from './open.ts';
 import type { Rates } from './plan.ts';
@@ -73,8 +74,7 @@ async function forwardOf(
 async function firstBlock(language: LanguageModel, sample: readonly number[]): Promise<Forward | undefined> {
   const length = language.tokensOf(sample);
   const tensors = language.tensors({ tensors: new Map() });
-  const inside = [...tensors.values()].filter(({ block }) => block === 0);
-  const parameters = sum(inside.map(({ shape }) => elements(shape)));
+  const parameters = valuesIn([...tensors.values()].filter(({ block }) => block === 0));
   if (parameters > MOST_PARAMETERS) return undefined;
   const read = async (name: string) => new Float32Array(elements(tensors.get(name)!.shape));
   const graph = await language.block({ tensors, read }, 0, { length });

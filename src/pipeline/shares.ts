@@ -3,7 +3,7 @@
 import type { LanguageModel } from '../checkpoint/architectures/index.ts';
 import { type SizeTerms, sizeAt, sizeTerms, type Term } from '../graph/index.ts';
 import { languageTerms, structuresOf } from './described.ts';
-import type { OpenedModel } from './open.ts';
+import { type OpenedModel, prunableOf } from './open.ts';
 import type { Named } from './recipe.ts';
 
 /** What goes from a model with channels, heads or neurons: the weights that make them and those that read them. */
@@ -55,9 +55,9 @@ interface Terms extends Pick<SizeTerms, 'macs' | 'parameters'> {
   readonly structures: readonly Named[];
 }
 
-function fileTerms({ model, analysis, info }: OpenedModel): Terms {
-  const { macs, parameters } = sizeTerms(model, analysis, info.shapes);
-  return { macs, parameters, structures: analysis.structures.filter(({ prunable }) => prunable) };
+function fileTerms(opened: OpenedModel): Terms {
+  const { macs, parameters } = sizeTerms(opened.model, opened.analysis, opened.info.shapes);
+  return { macs, parameters, structures: prunableOf(opened) };
 }
 
 function folderTerms(language: LanguageModel, length: number): Terms {

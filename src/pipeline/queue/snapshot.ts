@@ -3,6 +3,7 @@
 
 import { CHUNK_BYTES, checkRange, type Folder } from '../../checkpoint/folder.ts';
 import { InputError } from '../../errors.ts';
+import { sum } from '../../graph/index.ts';
 import type { ActivationLimits } from '../activations.ts';
 import { type Batch, type Dataset, joinSamples, pickRows } from '../data/dataset.ts';
 import { externalReader, type OpenOptions, type Reopening } from '../open.ts';
@@ -187,7 +188,7 @@ export function storedFolder(store: RunStore, name: string, files: readonly Ship
     if (!found) throw new InputError(`"${name}/${file}": no such file`);
     return found.chunks;
   };
-  const sizeOf = (file: string) => find(file).reduce((sum, { bytes }) => sum + bytes, 0);
+  const sizeOf = (file: string) => sum(find(file).map(({ bytes }) => bytes));
   return {
     name,
     list: async () => files.map((it) => it.name).sort(),
