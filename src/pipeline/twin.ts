@@ -81,10 +81,13 @@ export function transformersJsConfig(parameters: number): object {
   };
 }
 
-/** Reads an ONNX file, and what it names beside itself. */
-function readerOf(folder: Folder, file: string): ReadExternal {
+/** An ONNX file as it is stored, and what reads its weights, those that it names beside itself too. */
+async function openTwin(folder: Folder, file: string) {
   const inside = file.slice(0, -nameOf(file).length);
-  return (name, offset, length) => folder.read(name === file ? file : inside + name, offset, length);
+  const read: ReadExternal = (name, offset, length) =>
+    folder.read(name === file ? file : inside + name, offset, length);
+  const model = await openStored(file, await folder.size(file), read);
+  return { model, read, input: modelInput(model.inputs.map(describeValue), []) };
 }
 
 /** Logits by window: a file is read again and run from cut to cut, with the weights between two of them in memory. */
@@ -94,10 +97,8 @@ export async function* onnxOutputs(
   windows: Dataset,
   engine: Engine,
 ): AsyncGenerator<FloatTensor> {
-  const read = readerOf(folder, file);
-  const model = await openStored(file, await folder.size(file), read);
+  const { model, read, input } = await openTwin(folder, file);
   const dims = [1, windows.shape[0]];
-  const input = modelInput(model.inputs.map(describeValue), []);
   const { name: ids } = input;
   const others = input.others.map(({ name }) => name);
   const feeds = otherFeeds(input, dims);
@@ -132,9 +133,7 @@ export async function* encoderOutputs(
   samples: Dataset,
   engine: Engine,
 ): AsyncGenerator<FloatTensor> {
-  const read = readerOf(folder, file);
-  const model = await openStored(file, await folder.size(file), read);
-  const input = modelInput(model.inputs.map(describeValue), []);
+  const { model, read, input } = await openTwin(folder, file);
   const output = model.outputs[0].name;
   const session = await loadModel(engine, await loadStored(model, read));
   try {
