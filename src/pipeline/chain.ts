@@ -293,6 +293,21 @@ export async function* outputsOf(
   }
 }
 
+/** What a model gives as it stands, for a whole set or some of it. */
+export async function* modelOutputs(
+  chain: Chain,
+  samples: Dataset,
+  options: RunOptions,
+  select?: Select,
+): AsyncGenerator<Outputs> {
+  const last = await through(chain, samples, options);
+  try {
+    yield* outputsOf(chain, last, 'dense', options, select);
+  } finally {
+    await last.close();
+  }
+}
+
 /** Not a number of rows: the first axis may hold samples and positions. */
 function firstPart({ dims: [rows, ...dims], data }: FloatTensor, part: number): FloatTensor {
   return { dims: [rows * part, ...dims], data: data.subarray(0, data.length * part) };

@@ -2,8 +2,7 @@
 
 import type { FloatTensor } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
-import type { Select } from './batches.ts';
-import { type Chain, type Outputs, outputsOf, type Place, type RunOptions, through } from './chain.ts';
+import { type Chain, modelOutputs, type Outputs, type RunOptions } from './chain.ts';
 import type { Dataset } from './data/index.ts';
 
 /** How good a model is, and on how much. */
@@ -29,14 +28,10 @@ export async function measure(
   samples: Dataset,
   options: RunOptions,
 ): Promise<Metric | undefined> {
-  const last = await through(chain, samples, options);
-  try {
-    if (!chain.predictsTokens) return await accuracy(outputsOf(chain, last, 'dense', options));
-    const { loss, vocabulary } = await textLoss(chain, last, 'dense', options);
-    return { name: 'perplexity', value: Math.exp(loss), samples: samples.size, chance: vocabulary };
-  } finally {
-    await last.close();
-  }
+  const outputs = modelOutputs(chain, samples, options);
+  if (!chain.predictsTokens) return accuracy(outputs);
+  const { loss, vocabulary } = await textLoss(outputs);
+  return { name: 'perplexity', value: Math.exp(loss), samples: samples.size, chance: vocabulary };
 }
 
 async function accuracy(batches: AsyncIterable<Outputs>): Promise<Metric | undefined> {
@@ -70,14 +65,10 @@ export function hits({ data }: FloatTensor, labels: Int32Array, count: number): 
 
 /** Mean negative log likelihood, in nats, of every token but the first of each window, given those before it. */
 export async function textLoss(
-  chain: Chain,
-  place: Place,
-  network: 'dense' | 'pruned',
-  options: RunOptions,
-  select?: Select,
+  outputs: AsyncIterable<Outputs>,
 ): Promise<{ loss: number; vocabulary: number }> {
   let [total, windows, vocabulary] = [0, 0, 0];
-  for await (const { batch, values } of outputsOf(chain, place, network, options, select)) {
+  for await (const { batch, values } of outputs) {
     const logits = first(values);
     const losses = windowLosses(logits, batch.sample, batch.count);
     for (const it of losses) total += it;

@@ -2,7 +2,7 @@
 // error by itself: the model runs, its answers are those of a coin, and pruning it keeps them.
 
 import type { LinearMap } from '../graph/index.ts';
-import { type Chain, outputsOf, type RunOptions, through } from './chain.ts';
+import { type Chain, modelOutputs, type RunOptions } from './chain.ts';
 import { type Dataset, selectSamples } from './data/index.ts';
 import type { Metric } from './evaluate.ts';
 import type { Profile } from './plan.ts';
@@ -80,23 +80,18 @@ export async function flatness(
 ): Promise<string | undefined> {
   const some = selectSamples(samples, (index) => index < COMPARED);
   if (some.size < 2) return undefined;
-  const last = await through(chain, some, options);
-  try {
-    const outputs: Float32Array[] = [];
-    let rank = 0;
-    for await (const { batch, values } of outputsOf(chain, last, 'dense', options)) {
-      const [{ dims, data }] = values.values();
-      rank = dims.length;
-      const width = data.length / batch.count;
-      for (let i = 0; i < batch.count; i++) outputs.push(data.slice(i * width, (i + 1) * width));
-    }
-    if (outputs.some(({ length }) => length !== outputs[0].length)) return undefined;
-    const variation = sampleVariation(outputs);
-    if (!(variation < (rank === 2 ? FLAT_SCORES : FLAT_MAPS))) return undefined;
-    return `outputs hardly vary: from sample to sample by ${(100 * variation).toPrecision(2)} % of their size`;
-  } finally {
-    await last.close();
+  const outputs: Float32Array[] = [];
+  let rank = 0;
+  for await (const { batch, values } of modelOutputs(chain, some, options)) {
+    const [{ dims, data }] = values.values();
+    rank = dims.length;
+    const width = data.length / batch.count;
+    for (let i = 0; i < batch.count; i++) outputs.push(data.slice(i * width, (i + 1) * width));
   }
+  if (outputs.some(({ length }) => length !== outputs[0].length)) return undefined;
+  const variation = sampleVariation(outputs);
+  if (!(variation < (rank === 2 ? FLAT_SCORES : FLAT_MAPS))) return undefined;
+  return `outputs hardly vary: from sample to sample by ${(100 * variation).toPrecision(2)} % of their size`;
 }
 
 /** How far samples are from their mean, of their size: (Σ‖y − ȳ‖² / Σ‖y‖²)^½, 0 where all are alike. */

@@ -5,7 +5,7 @@ import type { FloatTensor } from '../engine/index.ts';
 import { sum } from '../graph/index.ts';
 import { refits } from '../solve/index.ts';
 import type { Select } from './batches.ts';
-import { type LastPlace, type Outputs, outputsOf, through } from './chain.ts';
+import { type LastPlace, modelOutputs, type Outputs, outputsOf } from './chain.ts';
 import type { Dataset } from './data/dataset.ts';
 import { textLoss } from './evaluate.ts';
 import { type Fidelity, fidelityOf } from './fidelity.ts';
@@ -72,27 +72,26 @@ export async function chooseTarget(run: Run, sizes: Sizes): Promise<TargetReport
 /** Compares a pruned network's outputs with the dense one's, or gives its loss where it is a language model. */
 async function heldOutJudge(run: Run, isHeldOut: Select): Promise<(last: LastPlace) => Promise<Judged>> {
   const { chain, calibration } = run;
-  if (chain.predictsTokens)
-    return async (last) => ({ error: (await textLoss(chain, last, 'pruned', run, isHeldOut)).loss });
-  const outputs = async (last: LastPlace, network: 'dense' | 'pruned') => {
-    const found: Outputs[] = [];
-    for await (const output of outputsOf(chain, last, network, run, isHeldOut)) found.push(output);
-    return found;
-  };
-  const before = await through(chain, calibration, run);
-  const dense = await outputs(before, 'dense');
-  await before.close();
+  const prunedOutputs = (last: LastPlace) => outputsOf(chain, last, 'pruned', run, isHeldOut);
+  if (chain.predictsTokens) return async (last) => ({ error: (await textLoss(prunedOutputs(last))).loss });
+  const dense = await gathered(modelOutputs(chain, calibration, run, isHeldOut));
   return async (last) => {
-    const pruned = await outputs(last, 'pruned');
+    const pruned = await gathered(prunedOutputs(last));
     const all = outputsShares(dense, pruned);
     const isAlike = all.every(({ length }) => length === all[0].length);
-    const shares = isAlike ? byImage(all, run.calibration) : undefined;
+    const shares = isAlike ? byImage(all, calibration) : undefined;
     return {
       error: sum(all.map((own) => sum([...own]))) / all.length,
       shares,
       fidelity: await fidelityOf(chain, each(dense), each(pruned)),
     };
   };
+}
+
+async function gathered<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const item of items) all.push(item);
+  return all;
 }
 
 async function* each<T>(items: readonly T[]): AsyncGenerator<T> {

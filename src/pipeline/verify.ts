@@ -5,7 +5,7 @@ import { InputError, OsscarError } from '../errors.ts';
 import { nonFiniteAt } from '../finite.ts';
 import { elements, groupBy } from '../graph/index.ts';
 import { batchSize } from './batches.ts';
-import { type Chain, type LastPlace, type Outputs, outputsOf, type RunOptions, through } from './chain.ts';
+import { type Chain, type LastPlace, modelOutputs, outputsOf, type RunOptions } from './chain.ts';
 import { type Dataset, selectSamples } from './data/index.ts';
 import { type Metric, measure } from './evaluate.ts';
 import { type Fidelity, fidelityOf } from './fidelity.ts';
@@ -72,7 +72,11 @@ export async function prove(
         fidelity:
           after || isJudged
             ? undefined
-            : await fidelityOf(chain, allOf(before, evaluation, run), allOf(small, evaluation, run)),
+            : await fidelityOf(
+                chain,
+                modelOutputs(before, evaluation, run),
+                modelOutputs(small, evaluation, run),
+              ),
       };
     },
   );
@@ -92,18 +96,8 @@ async function timed(
 
 /** All outputs of a model as it stands. */
 async function* allOutputs(chain: Chain, samples: Dataset, options: RunOptions): AsyncGenerator<Output> {
-  for await (const { values } of allOf(chain, samples, options)) {
+  for await (const { values } of modelOutputs(chain, samples, options)) {
     for (const [name, tensor] of values) yield { name, ...tensor };
-  }
-}
-
-/** The same by batch. */
-async function* allOf(chain: Chain, samples: Dataset, options: RunOptions): AsyncGenerator<Outputs> {
-  const last = await through(chain, samples, options);
-  try {
-    yield* outputsOf(chain, last, 'dense', options);
-  } finally {
-    await last.close();
   }
 }
 
