@@ -27,7 +27,7 @@ import type { FileOptions } from './onnx.ts';
 import { declaredInput, type OpenedModel, openParsed } from './open.ts';
 import type { Named, Recipe, Sizes } from './recipe.ts';
 import { shrunk } from './sequence.ts';
-import type { Part as Hashable } from './store/hash.ts';
+import type { Hashable } from './store/hash.ts';
 import { PRUNING, provenanceText, type Subject, type Writer } from './subject.ts';
 import {
   encoderOutputs,

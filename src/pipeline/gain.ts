@@ -50,14 +50,14 @@ export async function withGain(
 }
 
 /** What the gain gives, wherever it is in the graph. */
-export function outputsOf({ output, others = [] }: Gain): string[] {
+export function gainOutputs({ output, others = [] }: Gain): string[] {
   return [output, ...others];
 }
 
 /** γ' = aγ and β' = aβ + c, for lines az + c. */
 export function writeGain(model: Model, gain: Gain, { slope, shift }: Lines): void {
   const { weight, centre = 0, bias } = gain;
-  const nodes = new Set(outputsOf(gain).map((value) => model.producer(value)));
+  const nodes = new Set(gainOutputs(gain).map((value) => model.producer(value)));
   const change = (name: string, to: (value: number, channel: number) => number) => {
     // Other nodes may have the same numbers for channels of their own.
     const places = model.uses(name).filter(({ node }) => nodes.has(node));

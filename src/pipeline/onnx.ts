@@ -23,7 +23,7 @@ import type { Shipment } from './queue/snapshot.ts';
 import type { Recipe, Sizes } from './recipe.ts';
 import { shrunk } from './sequence.ts';
 import { plannedStep, stepsOf } from './steps.ts';
-import type { Part as Hashable } from './store/hash.ts';
+import type { Hashable } from './store/hash.ts';
 import { PRUNING, provenanceText, type Subject, type Writer } from './subject.ts';
 
 /** Of ONNX files. */

@@ -47,10 +47,10 @@ import {
   modelInput,
   takesTokens,
 } from './inputs.ts';
-import { hasVocabulary } from './output.ts';
 import { inferShapes, needsPlaces, samplePlaces } from './shapes.ts';
 import { sizedInput } from './size.ts';
 import type { ModelSize } from './subject.ts';
+import { hasVocabulary } from './vocabulary.ts';
 
 /** What the file alone does not say. */
 export interface OpenOptions extends ReadOptions, AnalysisOptions {

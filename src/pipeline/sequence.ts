@@ -24,7 +24,7 @@ import type { BatchSource } from './batches.ts';
 import type { Part, Place, ShardOutputs } from './chain.ts';
 import { Frontier } from './frontier.ts';
 import { Frontiers } from './frontiers.ts';
-import { LineSums, type Lines, outputsOf, writeGain } from './gain.ts';
+import { gainOutputs, LineSums, type Lines, writeGain } from './gain.ts';
 import type { OpenedModel } from './open.ts';
 import type { Pass, Run } from './pass.ts';
 import { producersOf, type Refit, refitProducers } from './producers.ts';
@@ -200,7 +200,7 @@ function stepsIn(part: Part, { run, pass, opened, diverged }: Walk): PlacedStep[
 
 /** What a step asks of the dense network. */
 function targetsOf({ gain, maps }: Step, target: Target): readonly string[] {
-  return gain ? outputsOf(gain) : valuesFor(maps, target).dense;
+  return gain ? gainOutputs(gain) : valuesFor(maps, target).dense;
 }
 
 /**
@@ -227,7 +227,7 @@ async function refitGain(walk: Walk, step: PlacedStep & Required<Pick<Step, 'gai
   const { from, gain } = step;
   const { run, part, frontiers, history } = walk;
   const about = { part, gain: gain.node, before: history.name };
-  const values = outputsOf(gain);
+  const values = gainOutputs(gain);
   frontiers.tell((frontier) => frontier.movePruned(from, values));
   const lines = await run.findings.once('solved', about, async () => {
     const pieces = await run.work.each('lines', about, async (shard) => {

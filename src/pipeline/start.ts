@@ -22,7 +22,7 @@ import { QueuedWork } from './queue/produce.ts';
 import { type Snapshot, ship, writeDescription } from './queue/snapshot.ts';
 import { parseRecipe, type Recipe, type Sizes, sizesOf } from './recipe.ts';
 import type { PruneReport } from './report.ts';
-import { canHash, contentHash, type Part } from './store/hash.ts';
+import { canHash, contentHash, type Hashable } from './store/hash.ts';
 import { openRun } from './store/manifest.ts';
 import { memoryStore } from './store/store.ts';
 import type { Subject } from './subject.ts';
@@ -190,7 +190,7 @@ async function hashesOf(datasets: readonly Dataset[]): Promise<ReadonlyMap<Datas
   return hashes;
 }
 
-async function* contentsOf(samples: Dataset): AsyncGenerator<Part> {
+async function* contentsOf(samples: Dataset): AsyncGenerator<Hashable> {
   yield samples.shape.join();
   for (const [name, { data }] of Object.entries(samples.constants ?? {})) yield* [name, data];
   for await (const { inputs, labels, others = {} } of samples.batches(64)) {

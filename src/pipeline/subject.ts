@@ -13,7 +13,7 @@ import type { Profile } from './plan.ts';
 import type { Shipment } from './queue/snapshot.ts';
 import type { Prunable, Recipe, Sizes, Target } from './recipe.ts';
 import type { PrunedPart } from './sequence.ts';
-import type { Part as Hashable } from './store/hash.ts';
+import type { Hashable } from './store/hash.ts';
 
 export interface Subject extends ModelSize {
   readonly name: string;

@@ -14,7 +14,7 @@ import {
 } from '../../src/graph/index.ts';
 import { OperatorSetIdProtoSchema, ValueInfoProtoSchema } from '../../src/graph/onnx_pb.ts';
 import type { Dataset } from '../../src/pipeline/data/index.ts';
-import { outputsOf, writeGain } from '../../src/pipeline/gain.ts';
+import { gainOutputs, writeGain } from '../../src/pipeline/gain.ts';
 import { openModel } from '../../src/pipeline/open.ts';
 import { parseRecipe } from '../../src/pipeline/recipe.ts';
 import { placed, plannedStep, stepsOf } from '../../src/pipeline/steps.ts';
@@ -348,13 +348,13 @@ test('a channel is scaled alike in depthwise convolutions with the same weights,
   const levels = [gain(y, W), gain(z, W), gain(y, V)].map((level) => b.globalAveragePool(b.relu(level)));
   const model = await readModel(b.output(b.node('Concat', levels, { axis: 1 })).build());
   const gains = depthwise(model);
-  expect(gains.map((it) => outputsOf(it).length)).toEqual([2, 1]);
+  expect(gains.map((it) => gainOutputs(it).length)).toEqual([2, 1]);
   const slope = Float64Array.from([1, 2, 3, 4, 5, 6]);
   const before = model.clone();
   writeGain(model, gains[0], { slope, shift: slope });
   const inputsOf = (it: typeof model) =>
     it.nodes
-      .filter(({ output }) => gains.flatMap(outputsOf).includes(output[0]))
+      .filter(({ output }) => gains.flatMap(gainOutputs).includes(output[0]))
       .map(({ input: [, ...own] }) => own.map((name) => [...toFloat64(it.tensors.get(name)!)]));
   const [dense, scaled] = [inputsOf(before), inputsOf(model)];
   expect(scaled[2]).toEqual(dense[2]);

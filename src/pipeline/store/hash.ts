@@ -3,7 +3,7 @@
 import { InputError } from '../../errors.ts';
 
 /** What can be hashed, one after the other; where a part ends makes a difference. */
-export type Part = string | number | ArrayBufferView;
+export type Hashable = string | number | ArrayBufferView;
 
 // crypto.subtle wants its input whole, and in Node less than 2 GiB of it.
 const CHUNK_BYTES = 2 ** 24;
@@ -17,7 +17,7 @@ export const canHash = (): boolean => globalThis.crypto?.subtle !== undefined;
  *
  * @throws {InputError} on a page that is not secure, where browsers have no SHA-256
  */
-export async function contentHash(parts: readonly Part[] | AsyncIterable<Part>): Promise<string> {
+export async function contentHash(parts: readonly Hashable[] | AsyncIterable<Hashable>): Promise<string> {
   const subtle = globalThis.crypto?.subtle;
   if (!subtle) throw new InputError('run store: expected a secure page (https or localhost)');
   const digests: BlobPart[] = [];
@@ -39,7 +39,7 @@ function isShared({ buffer }: Uint8Array): boolean {
 }
 
 /** The bytes of a part; a view of them where it has some. */
-export function bytesOf(part: Part): Uint8Array<ArrayBuffer> {
+export function bytesOf(part: Hashable): Uint8Array<ArrayBuffer> {
   if (typeof part === 'string') return new TextEncoder().encode(part);
   const { buffer, byteOffset, byteLength } = typeof part === 'number' ? Float64Array.of(part) : part;
   return new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength);

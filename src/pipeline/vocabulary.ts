@@ -1,4 +1,4 @@
-// What the first output of a model is, which decides how the model is measured.
+// Whether a model gives scores of a vocabulary, which decides how it is measured.
 
 import type { Model, Shapes } from '../graph/index.ts';
 import type { ModelInput } from './inputs.ts';
