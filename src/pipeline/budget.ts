@@ -18,7 +18,7 @@ export type BudgetKind = (typeof BUDGETS)[number];
 export type Amount = number | string;
 
 /** At most so much of one of them: up to 1 a fraction of the dense model's, above it an amount of its own. */
-export type SizeOptions = { readonly [kind in BudgetKind]?: Amount };
+type SizeOptions = { readonly [kind in BudgetKind]?: Amount };
 
 /** What a model may take, or what it may lose. */
 export interface BudgetOptions extends SizeOptions {

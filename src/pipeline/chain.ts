@@ -75,7 +75,7 @@ export interface ShardOutputs extends Pick<Pass, 'samples' | 'fit'> {
 }
 
 /** A part of the pruned network. */
-export interface Visited {
+interface Visited {
   readonly model: Model;
   /** What comes of it, and of the dense network, where that need not be computed from their input. */
   readonly outputs?: ShardOutputs;
@@ -85,7 +85,7 @@ export interface Visited {
 export type Visit = (place: Place, index: number) => Promise<Visited | undefined>;
 
 /** How samples go through a chain. */
-export interface Through {
+interface Through {
   /** Of these samples, where other passes over them follow or went before. */
   readonly findings?: Findings;
   /** Who does it. Default: it is done here. */

@@ -92,7 +92,7 @@ async function metricsOf(
 type Feeds = Record<string, FloatTensor>;
 
 /** Samples as inputs of the gradient's model. */
-export interface Example {
+interface Example {
   readonly feeds: Feeds;
   readonly samples: number;
 }

@@ -74,7 +74,7 @@ export function writeGain(model: Model, gain: Gain, { slope, shift }: Lines): vo
 const ROUNDING = 2 ** -24;
 
 /** Σz, Σy, Σz² and Σzy of n values of each channel. */
-export interface LineTotals {
+interface LineTotals {
   readonly n: number;
   readonly z: Float64Array;
   readonly y: Float64Array;

@@ -6,7 +6,7 @@ export interface Evaluated {
   readonly gradient: Float64Array;
 }
 
-export interface MinimizeOptions {
+interface MinimizeOptions {
   readonly iterations: number;
   /** An estimate of the inverse of the Hessian times a vector. */
   precondition(gradient: Float64Array): Promise<Float64Array>;

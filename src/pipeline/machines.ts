@@ -39,7 +39,7 @@ export interface MachinesPlan {
 
 /** With a queue: what a few machines can share, at little to add up. */
 export const DEFAULT_SHARDS = 8;
-export const STORE_RATE = 10e9 / 8;
+const STORE_RATE = 10e9 / 8;
 /** Weights as most large models are published, float16 or bfloat16: each machine reads all of them in every pass. */
 const WEIGHT_BYTES = 2;
 

@@ -33,7 +33,7 @@ import { type PlannedStep, rowsThatStay } from './steps.ts';
 import { inOrder } from './work.ts';
 
 /** New weights of a layer, as `readWeights` gives them. */
-export interface Refitted {
+interface Refitted {
   readonly node: string;
   readonly W: Float64Array;
   readonly bias?: Float64Array;
@@ -130,7 +130,7 @@ export function refitFlops(step: PlannedStep, samples: number): number {
 }
 
 /** What a refit is of. */
-export interface Site extends Surroundings {
+interface Site extends Surroundings {
   readonly frontiers: Frontiers;
   readonly samples: number;
   /** Samples before those of a shard. */

@@ -28,7 +28,7 @@ export function isHeldOut(image: number): boolean {
 }
 
 /** What a fit sees, and what it is measured on. */
-export interface Split {
+interface Split {
   isFit(index: number): boolean;
   isHeldOut(index: number): boolean;
 }

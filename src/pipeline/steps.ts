@@ -226,7 +226,7 @@ export function stepBytes(step: PlannedStep, search?: Search): number {
 }
 
 /** Bytes of WebAssembly memory of the thread that solves a step. */
-export function stepWasmBytes(
+function stepWasmBytes(
   step: PlannedStep,
   recipe: Pick<Recipe, 'method' | 'search'>,
   maximumBytes: number,

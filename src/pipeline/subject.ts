@@ -65,7 +65,7 @@ export interface Writer {
 export const PRUNING = 'osscar.pruning';
 
 /** How a model was pruned, for its metadata. */
-export interface Provenance {
+interface Provenance {
   readonly target: Target;
   readonly samples: number;
   /** SHA-256 of the calibration samples, where it can be had. */

@@ -14,7 +14,7 @@ import { loadModel } from './load.ts';
 import type { OpenedModel } from './open.ts';
 
 /** Milliseconds since some moment. */
-export type Now = () => number;
+type Now = () => number;
 
 /** What timing models takes. */
 export interface TimingOptions extends AbortOptions {

@@ -22,7 +22,7 @@ import { modelInput, otherFeeds } from './inputs.ts';
 import { loadModel } from './load.ts';
 
 /** An ONNX file of a folder's model. */
-export interface Twin {
+interface Twin {
   readonly file: string;
   /** Whether weights are stored as float16. */
   readonly isHalf?: boolean;

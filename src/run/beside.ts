@@ -46,7 +46,7 @@ export async function modelFile(place: Place): Promise<Place | undefined> {
 }
 
 /** The folder that says how a model's inputs are made: that of the file, or the one above `onnx/`. */
-export function folderOf(file: Place): Place {
+function folderOf(file: Place): Place {
   const folder = file.parent();
   return baseName(folder) === 'onnx' ? folder.parent() : folder;
 }

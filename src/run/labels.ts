@@ -7,7 +7,7 @@ import { decodeUtf8 } from '../json.ts';
 export const IMAGE = /\.(png|jpe?g|webp|avif)$/i;
 
 /** A label of a file, and where it stands, for messages. */
-export interface LabelRow {
+interface LabelRow {
   readonly file: string;
   readonly label: number;
   readonly at: string;

@@ -54,7 +54,7 @@ export interface ModelInPlace<M = OpenedModel | OpenedLanguageModel> {
 }
 
 /** How a model is opened; data that are named say how large open dimensions are. */
-export interface OpenSettings extends ModelOptions, Pick<SampleOptions, 'labelOffset'> {
+interface OpenSettings extends ModelOptions, Pick<SampleOptions, 'labelOffset'> {
   readonly data?: Place;
 }
 

@@ -412,7 +412,7 @@ export async function openFolder(source: Source): Promise<Folder> {
 const isDataset = (data: Source | Dataset): data is Dataset =>
   typeof Object(data).batches === 'function' && Array.isArray(Object(data).shape);
 
-export const kindOf = ({ preprocessing }: Pick<ModelInPlace, 'preprocessing'>): Kind =>
+const kindOf = ({ preprocessing }: Pick<ModelInPlace, 'preprocessing'>): Kind =>
   preprocessing ? 'images' : 'text';
 
 const labelsOf = async (labels: Source | undefined, signal?: AbortSignal) =>

@@ -68,7 +68,7 @@ export interface AllocationReport {
   readonly settled?: readonly Settled[];
 }
 
-export interface Allocation {
+interface Allocation {
   readonly sizes: Sizes;
   /** Heads as in the network of these sizes that was measured. */
   readonly supports: Supports;
@@ -77,7 +77,7 @@ export interface Allocation {
 }
 
 /** The size that a budget bounds, and the sizes of structures that it may be spent on. */
-export interface Problem {
+interface Problem {
   readonly of: BudgetKind;
   readonly terms: readonly Term[];
   readonly before: number;
@@ -118,7 +118,7 @@ export function problemOf(
   return { of, terms, before, least, limit, structures };
 }
 
-export function costOf({ terms, structures }: Pick<Problem, 'terms' | 'structures'>, sizes: Sizes): number {
+function costOf({ terms, structures }: Pick<Problem, 'terms' | 'structures'>, sizes: Sizes): number {
   const groups = new Map(structures.map((it) => [it.name, it.groups]));
   return sizeAt(terms, (name) => sizes.get(name)! / groups.get(name)!);
 }

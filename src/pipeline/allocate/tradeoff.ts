@@ -19,7 +19,7 @@ export interface Choices {
   readonly choices: readonly Choice[];
 }
 
-export interface Choice {
+interface Choice {
   /** Groups. */
   readonly kept: number;
   readonly loss: number;

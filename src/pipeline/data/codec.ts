@@ -7,7 +7,7 @@
 import { inflate } from '../../inflate.ts';
 
 /** RGBA, also of gray files. */
-export interface Rgba {
+interface Rgba {
   readonly width: number;
   readonly height: number;
   readonly data: Uint8ClampedArray;
@@ -17,7 +17,7 @@ export interface Rgba {
 export type Decode = (bytes: Uint8Array, pixels: number) => Promise<Rgba>;
 
 /** What a compiled decoder is made of, and how it is called. */
-export interface Codec<Glue extends CompiledDecoder> {
+interface Codec<Glue extends CompiledDecoder> {
   readonly factory: (options: GlueOptions) => Promise<Glue>;
   readonly deflated: Uint8Array<ArrayBuffer>;
   call(decoder: Glue, bytes: Uint8Array): Rgba | null;

@@ -8,7 +8,7 @@ import { concat } from '../../graph/index.ts';
 import { beginsWith, nameAt, viewOf } from './frame.ts';
 
 /** The fields of IHDR. */
-export interface PngHeader {
+interface PngHeader {
   readonly width: number;
   readonly height: number;
   readonly depth: number;

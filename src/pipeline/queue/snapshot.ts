@@ -16,7 +16,7 @@ import { holds, type RunStore } from '../store/store.ts';
 import { readArtefact } from './volumes.ts';
 
 /** A file in chunks. */
-export interface ShippedFile {
+interface ShippedFile {
   readonly name: string;
   readonly chunks: readonly { readonly key: string; readonly bytes: number }[];
 }

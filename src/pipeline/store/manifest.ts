@@ -5,7 +5,7 @@ import { isObject, parseJsonObject } from '../../json.ts';
 import type { RunStore } from './store.ts';
 
 /** Something by its name, for messages, and by its contents. */
-export interface Named {
+interface Named {
   readonly name: string;
   /** See `contentHash`. */
   readonly hash: string;
