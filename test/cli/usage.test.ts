@@ -136,6 +136,12 @@ function helpInto(stdout: 'pipe' | number, begun: (help: ReturnType<typeof spawn
   return new Promise((resolve) => help.on('close', (code) => resolve({ code, stderr })));
 }
 
+test('garbage is collected at the end, where Node might wait for it for ever', async () => {
+  const { code, stdout } = await osscarUnder(['--trace-gc'], '--version');
+  expect(code).toBe(0);
+  expect(stdout.slice(stdout.indexOf(`${packageJson.version}\n`))).toMatch(/Mark-Compact.*testing/);
+});
+
 test('a reader that has gone is no error', async () => {
   expect(await helpInto('pipe', ({ stdout }) => stdout!.destroy())).toEqual({ code: 0, stderr: '' });
 });

@@ -65,6 +65,34 @@ async function colours(layout: 'nchw' | 'nhwc') {
   };
 }
 
+type Units = { scale: number; mean: number[]; std: number[] };
+
+/** Six levels of gray, told apart by which of them is nearest in these units. */
+async function levels({ scale, mean, std }: Units, channels: 1 | 3) {
+  const grays = [0, 51, 102, 153, 204, 255];
+  const input = (gray: number, c: number) => (gray / scale - mean[c % mean.length]) / std[c % std.length];
+  const each = Array.from({ length: channels }, (_, c) => grays.map((gray) => input(gray, c)));
+  const builder = new OnnxBuilder();
+  const pixels = builder.input([channels, 2, 2]);
+  const means = builder.node('ReduceMean', [pixels], { axes: [2, 3], keepdims: 0 });
+  // −|x − t|² but for |x|², which all levels have.
+  const twice = builder.floats(
+    each.flat().map((t) => 2 * t),
+    [channels, grays.length],
+  );
+  const squares = builder.floats(grays.map((_, k) => -each.reduce((sum, own) => sum + own[k] ** 2, 0)));
+  const scores = builder.node('Add', [builder.node('MatMul', [means, twice]), squares]);
+  const model = await openModel(builder.output(scores).build(), { engine });
+  const entries = Array.from({ length: 30 }, (_, i) => {
+    const data = new Uint8Array(4 * channels).fill(grays[i % grays.length]);
+    const bytes = encodePng({ width: 2, height: 2, channels, data });
+    return { name: `${i}.png`, label: i % grays.length, read: async () => bytes };
+  });
+  const preprocessing = parsePreprocessing({ mean: 9 });
+  const samples = imageDataset(entries, preprocessing, model.input.shape);
+  return { found: { model, engine, preprocessing } as never, samples };
+}
+
 describe('preprocessing that does better', () => {
   test('is found among the usual ones, with both accuracies', async () => {
     const { found, samples } = (await fashion())({ mean: [0.6], std: [0.353] });
@@ -80,6 +108,25 @@ describe('preprocessing that does better', () => {
     expect((await betterPreprocessing(found, samples))?.flags).toBe(
       '`scale: 255` `mean: 0.286` `std: 0.353`',
     );
+  });
+
+  test.each<[channels: 1 | 3, ...units: [scale: number, mean: number[], std: number[]]]>([
+    [3, 255, [0], [1]],
+    [3, 255, [0.5], [0.5]],
+    [3, 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]],
+    [3, 1, [0], [1]],
+    [3, 1, [103.939, 116.779, 123.68], [1]],
+    [1, 255, [0], [1]],
+    [1, 255, [0.5], [0.5]],
+    [1, 255, [0.1307], [0.3081]],
+    [1, 255, [0.286], [0.353]],
+    [1, 1, [0], [1]],
+  ])('of %i channels may be scale %d, mean %j and std %j', async (channels, scale, mean, std) => {
+    const { found, samples } = await levels({ scale, mean, std }, channels);
+    const better = await betterPreprocessing(found, samples);
+    const flags = [...(scale === 255 ? [] : [`\`scale: ${scale}\``]), `\`mean: ${mean}\``, `\`std: ${std}\``];
+    expect(better?.flags).toBe(flags.join(' '));
+    expect(better?.accuracy).toBe(1);
   });
 
   test.each(['nchw', 'nhwc'] as const)('is the other order of channels, %s', async (layout) => {
