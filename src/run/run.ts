@@ -153,25 +153,22 @@ export async function evaluate(
 ): Promise<Evaluated> {
   checkOptions(settings);
   const place = await placeOf(model, 'model.onnx', settings.signal);
-  const dataPlace = isDataset(data) ? undefined : await placeOf(data, 'data', settings.signal);
+  const dataPlace = await samplesPlace(data, 'data', settings.signal);
   return closing(async (opened) => {
     const found = await openInPlace(place, { ...settings, data: dataPlace }, opened);
     settings.onKind?.(kindOf(found));
-    const samples = isDataset(data)
-      ? data
-      : await found.evaluation(dataPlace!, {
-          ...settings,
-          labels: await labelsOf(settings.labels, settings.signal),
-        });
-    const { engine } = found;
+    const { labels, scratch, signal } = settings;
+    const samples = dataPlace
+      ? await found.evaluation(dataPlace, { ...settings, labels: await labelsOf(labels, signal) })
+      : (data as Dataset);
     const metric = await evaluateModel(found.model, samples, {
-      engine,
-      scratch: await scratchFor(opened, settings.scratch),
-      signal: settings.signal,
+      engine: found.engine,
+      scratch: await scratchFor(opened, scratch),
+      signal,
     });
     if (!metric)
       throw new InputError(`"${samples.name}": no labels; use sub-folders per class or \`labels\`, a .csv`);
-    const better = await lookAtUnits(found, dataPlace, samples, settings.signal);
+    const better = await lookAtUnits(found, dataPlace, samples, signal);
     const doubt = doubtOf(metric);
     if (doubt !== undefined)
       settings.onNote?.(`warning: ${doubtText(doubt, await madeOf(found, dataPlace), better)}`);
@@ -301,23 +298,18 @@ export async function plan(
     // The engine was timed on all threads, the kernels on one.
     const rates = { engine: measured.engine, kernels: measured.kernels * threads };
     const { flops, bytes, files } = planned;
-    const seconds = {
-      computing: flops.engine / rates.engine + flops.kernels / rates.kernels,
-      files: files.traffic / FILE_RATE,
-    };
+    const fileSeconds = files.traffic / FILE_RATE;
     const { machines } = settings;
-    const onMachines =
-      machines === undefined
-        ? {}
-        : { onMachines: planMachines(model, options, rates, { ...settings, machines }) };
     return {
       ...planned,
       engine: engine.name,
-      seconds: seconds.computing + seconds.files,
-      fileSeconds: seconds.files,
+      seconds: flops.engine / rates.engine + flops.kernels / rates.kernels + fileSeconds,
+      fileSeconds,
       wasmLimit: maximumBytes,
       fits: bytes.wasm <= maximumBytes && bytes.total <= memoryLimit(settings),
-      ...onMachines,
+      ...(machines !== undefined && {
+        onMachines: planMachines(model, options, rates, { ...settings, machines }),
+      }),
     };
   });
 }
@@ -331,7 +323,7 @@ async function describeInPlace(place: Place, options: ModelOptions, opened: Open
 /** @returns beside the model, how many samples there are to calibrate with, where these are named */
 async function openWithSamples(file: Place, settings: Partial<RunSettings>, opened: Opened) {
   const { calibration, signal } = settings;
-  const data = await samplesPlace(calibration, signal);
+  const data = await samplesPlace(calibration, 'calibration', signal);
   const found = await openModelFile(file, { ...settings, data }, opened);
   const samples = calibration === undefined ? undefined : await calibrationOf(found, data, settings);
   return { ...found, given: samples?.size };
@@ -340,10 +332,10 @@ async function openWithSamples(file: Place, settings: Partial<RunSettings>, open
 /** Where samples are, unless they are open already. */
 async function samplesPlace(
   samples: Source | Dataset | undefined,
+  name: string,
   signal?: AbortSignal,
 ): Promise<Place | undefined> {
-  const isPlace = samples !== undefined && !isDataset(samples);
-  return isPlace ? placeOf(samples, 'calibration', signal) : undefined;
+  return samples === undefined || isDataset(samples) ? undefined : placeOf(samples, name, signal);
 }
 
 /** How samples are drawn. */
@@ -435,17 +427,14 @@ async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
     typeof settings.queue === 'string' ? opened(await queueAt(settings.queue, settings)) : settings.queue;
   const store = typeof work === 'string' ? opened(await host.store(work, { isShared })) : work;
   const scratch = await scratchFor(opened, settings.scratch);
-  const data = await samplesPlace(calibration, signal);
+  const data = await samplesPlace(calibration, 'calibration', signal);
   const found = await openInPlace(place, { ...settings, data }, opened);
   settings.onKind?.(kindOf(found));
   const samples = await calibrationOf(found, data, settings);
-  const measured =
-    evaluation === undefined || isDataset(evaluation)
-      ? evaluation
-      : await found.evaluation(await placeOf(evaluation, 'evaluation', signal), {
-          labels: await labelsOf(evaluationLabels, signal),
-          seed,
-        });
+  const measuredOn = await samplesPlace(evaluation, 'evaluation', signal);
+  const measured = measuredOn
+    ? await found.evaluation(measuredOn, { labels: await labelsOf(evaluationLabels, signal), seed })
+    : (evaluation as Dataset | undefined);
   const better = settings.force ? undefined : await lookAtUnits(found, data, samples, signal);
   // Where the model answers by chance its doubt says so.
   if (better && doubtOf(better.given) === undefined) settings.onNote?.(`warning: ${betterText(better)}`);

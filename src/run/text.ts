@@ -15,7 +15,7 @@ import {
   isTokenMask,
   type ModelInput,
   npyTokens,
-  selectSamples,
+  spreadSamples,
   tokenWindows,
 } from '../pipeline/index.ts';
 import { drawFeeds, jsonLines } from './arrays.ts';
@@ -34,31 +34,23 @@ export const DEFAULT_WINDOWS = 128;
  * @param guarding  of the thread that the tokenizer runs on
  */
 export function textSamples(tokenizer: Place | undefined, seqlen: number, guarding: GuardOptions) {
-  async function windows(place: Place, cut: (tokens: Int32Array) => Dataset): Promise<Dataset> {
-    const { path } = place;
+  async function windows(place: Place, cut: (tokens: Int32Array) => Dataset, samples = Infinity) {
     const tokens = await readTokens(place, tokenizer, guarding);
-    if (tokens instanceof Int32Array) return cut(tokens);
-    const [length] = tokens.shape;
-    if (length === seqlen) return tokens;
-    throw new InputError(`"${path}": windows of ${length} tokens, expected ${seqlen}; see \`seqlen\``);
+    const all = tokens instanceof Int32Array ? cut(tokens) : tokens;
+    const [length] = all.shape;
+    if (length === seqlen) return spreadSamples(all, samples);
+    throw new InputError(`"${place.path}": windows of ${length} tokens, expected ${seqlen}; see \`seqlen\``);
   }
   return {
     seqlen,
-    calibration: async (place: Place, { samples, sampling, seed }: Drawn) => {
+    calibration: (place: Place, { samples, sampling, seed }: Drawn) => {
       const drawn = { samples: samples ?? DEFAULT_WINDOWS, seqlen, sampling, seed, name: place.path };
-      return spread(await windows(place, (tokens) => tokenWindows(tokens, drawn)), samples);
+      return windows(place, (tokens) => tokenWindows(tokens, drawn), samples);
     },
     /** Windows of a text, one behind the other: all, or so many. */
-    evaluation: async (place: Place, { samples }: Drawn = {}) =>
-      spread(await windows(place, (tokens) => consecutiveWindows(tokens, seqlen, place.path)), samples),
+    evaluation: (place: Place, { samples }: Drawn = {}) =>
+      windows(place, (tokens) => consecutiveWindows(tokens, seqlen, place.path), samples),
   };
-}
-
-/** So many of the windows, from the whole of the text; all where it has no more. */
-function spread(all: Dataset, samples = all.size): Dataset {
-  if (samples >= all.size) return all;
-  const chosen = new Set(Array.from({ length: samples }, (_, i) => Math.floor((i * all.size) / samples)));
-  return selectSamples(all, (index) => chosen.has(index));
 }
 
 async function readTokens(

@@ -7,7 +7,7 @@ import {
   type Metric,
   ofChannel,
   type Preprocessing,
-  selectSamples,
+  spreadSamples,
 } from '../pipeline/index.ts';
 import type { ModelInPlace } from './open.ts';
 
@@ -57,7 +57,7 @@ export async function betterPreprocessing(
   signal?: AbortSignal,
 ): Promise<Better | undefined> {
   if (!preprocessing || isRemembered || samples.shape.length !== 3) return undefined;
-  const some = spread(samples, 'macs' in model ? model.macs : undefined);
+  const some = worthALook(samples, 'macs' in model ? model.macs : undefined);
   if (!(await arePixels(some, preprocessing))) return undefined;
   const look = (other: Preprocessing) =>
     evaluate(model, other === preprocessing ? some : madeAnew(some, preprocessing, other), {
@@ -88,11 +88,8 @@ export const betterText = ({ flags, given, accuracy }: Better): string =>
   `on ${given.samples} of the images accuracy is ${given.value.toFixed(3)}, with ${flags} ${accuracy.toFixed(3)}`;
 
 /** As many as a look is worth, from all over the samples: they are often sorted by class. */
-function spread(samples: Dataset, macs = MOST_MACS / FEWEST_IMAGES): Dataset {
-  const count = Math.max(FEWEST_IMAGES, Math.min(MOST_IMAGES, Math.floor(MOST_MACS / macs)));
-  const step = Math.max(1, samples.size / count);
-  const chosen = new Set(Array.from({ length: count }, (_, i) => Math.floor(i * step)));
-  return selectSamples(samples, (index) => chosen.has(index));
+function worthALook(samples: Dataset, macs = MOST_MACS / FEWEST_IMAGES): Dataset {
+  return spreadSamples(samples, Math.max(FEWEST_IMAGES, Math.min(MOST_IMAGES, Math.floor(MOST_MACS / macs))));
 }
 
 const channelsOf = ({ shape }: Dataset, { layout }: Preprocessing) => shape[layout === 'nchw' ? 0 : 2];

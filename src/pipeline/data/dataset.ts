@@ -350,3 +350,10 @@ export function selectSamples(samples: Dataset, select: (index: number) => boole
     },
   };
 }
+
+/** So many of the samples, from all over the set; all where it has no more. */
+export function spreadSamples(samples: Dataset, count: number): Dataset {
+  if (count >= samples.size) return samples;
+  const chosen = new Set(Array.from({ length: count }, (_, i) => Math.floor((i * samples.size) / count)));
+  return selectSamples(samples, (index) => chosen.has(index));
+}

@@ -11,6 +11,7 @@ export {
   npyDataset,
   type SampleSource,
   selectSamples,
+  spreadSamples,
 } from './dataset.ts';
 export { arraySamples, type FeedSample, feedsDataset, jsonSample } from './feeds.ts';
 export * from './image.ts';
