@@ -10,7 +10,7 @@ import { type ActivationLimits, Activations, pairBytes } from './activations.ts'
 import { type Batch, type BatchSource, batchSource, feedsOf, type Select } from './batches.ts';
 import { concatenated } from './data/dataset.ts';
 import type { Dataset } from './data/index.ts';
-import { DenseBatches, Findings } from './findings.ts';
+import { type DenseBatches, Findings } from './findings.ts';
 import type { Ends } from './frontier.ts';
 import { isCache, type ModelInput } from './inputs.ts';
 import { loadModel } from './load.ts';
@@ -109,12 +109,12 @@ export async function through(
   let states: States | undefined;
   let diverged = !history.isDense;
   let dense: string | undefined;
-  const rangeOf = (shard: number) => shardRange(samples, work.shards, shard);
+  const ranges = Array.from({ length: work.shards }, (_, shard) => shardRange(samples, work.shards, shard));
   const behind = (part: number, make: (shard: number) => Promise<Moved>) => {
     const about = { part, output: true, before: history.isDense ? undefined : history.name };
     return work.each('behind', about, make, { isShared: history.isDense });
   };
-  const stored = (pieces: Pieces<Moved>) => new StoredStates(samples.size, work.shards, rangeOf, pieces);
+  const stored = (pieces: Pieces<Moved>) => new StoredStates(samples.size, ranges, pieces);
   try {
     if (from > 0) states = stored(await behind(from - 1, unmade));
     for (let index = from; ; index++) {
@@ -122,7 +122,7 @@ export async function through(
       const part = await chain.open(index);
       const [before, apart] = [states, diverged];
       const source = (select?: Select, shard?: number): BatchSource => {
-        const range = shard === undefined || work.shards === 1 ? undefined : rangeOf(shard);
+        const range = shard === undefined || work.shards === 1 ? undefined : ranges[shard];
         if (before) return before.source(part.batch, apart, select, range);
         if (!range) return batchSource(samples, chain.input, select);
         const inside = select && ((i: number) => select(range.first + i));
@@ -137,23 +137,21 @@ export async function through(
         if (found) dense = await findings.hash(found.path);
         return found;
       };
-      const moving = { chain, place: { part, source }, visited, diverged, ends, options };
+      const known = (shard: number, count: number, apart: object) => {
+        const about = { part: index, output: true, ...(work.shards > 1 && { shard, of: work.shards }) };
+        return findings.dense<FloatTensor>(
+          { ...about, ...apart },
+          pairBytes(count * elements(chain.between)) / 2,
+        );
+      };
+      const moving = { chain, place: { part, source }, visited, diverged, ends, known, options };
       try {
         if (work.isHere) {
           states ??= new HeldStates(samples.size, chain.between, options);
-          for (let shard = 0; shard < work.shards; shard++) {
-            const about = { part: index, output: true, ...(work.shards > 1 && { shard, of: work.shards }) };
-            const known = (kept: number, apart: object) =>
-              findings.dense<FloatTensor>(
-                { ...about, ...apart },
-                pairBytes(kept * elements(chain.between)) / 2,
-              );
-            for await (const step of advance(moving, shard, known))
-              await (states as HeldStates).add(step, rangeOf(shard).first);
-          }
-        } else {
-          states = stored(await behind(index, (shard) => gathered(advance(moving, shard))));
-        }
+          const held = states as HeldStates;
+          for (const [shard, { first }] of ranges.entries())
+            for await (const step of advance(moving, shard)) await held.add(step, first);
+        } else states = stored(await behind(index, (shard) => gathered(advance(moving, shard))));
       } finally {
         await visited?.outputs?.close();
       }
@@ -180,26 +178,20 @@ interface Moving {
   readonly place: Place;
   readonly visited: Visited | undefined;
   readonly diverged: boolean;
-  /** What is known of a shard. */
+  /** What comes of a shard's samples, where that is known in both networks. */
   ends(shard: number): Promise<Ends | undefined>;
+  /** What other passes have of the dense network for so many samples of a shard. */
+  known(shard: number, samples: number, apart: object): Promise<DenseBatches<FloatTensor>>;
   readonly options: RunOptions;
 }
 
-/**
- * Moves the samples of a shard behind a part: first those that what comes of it is known of, then the others.
- *
- * @param known  what other passes have of the dense network for so many samples
- */
-async function* advance(
-  moving: Moving,
-  shard: number,
-  known = async (_samples: number, _apart: object) => new DenseBatches<FloatTensor>(),
-): AsyncGenerator<Step> {
-  const { place, visited, ends } = moving;
+/** Moves the samples of a shard behind a part: first those that what comes of it is known of, then the others. */
+async function* advance(moving: Moving, shard: number): AsyncGenerator<Step> {
+  const { place, visited, ends, known } = moving;
   const found = await ends(shard);
   if (!found) {
     const source = place.source(undefined, shard);
-    return yield* compute(moving, source, await known(source.samples, {}));
+    return yield* compute(moving, source, await known(shard, source.samples, {}));
   }
   const { samples, fit: isKnown = () => true } = visited!.outputs!;
   try {
@@ -213,7 +205,7 @@ async function* advance(
     for (const activations of [found.dense, found.pruned]) await activations.close();
   }
   const rest = place.source((i) => !isKnown(i), shard);
-  if (rest.samples > 0) yield* compute(moving, rest, await known(rest.samples, { beside: samples }));
+  if (rest.samples > 0) yield* compute(moving, rest, await known(shard, rest.samples, { beside: samples }));
 }
 
 /** Runs samples through a part. */
@@ -437,23 +429,21 @@ class HeldStates extends States {
 
 /** In pieces that were made anywhere, read as they are needed. */
 class StoredStates extends States {
-  readonly #shards: number;
-  readonly #rangeOf: (shard: number) => Range;
+  /** Of the shards. */
+  readonly #ranges: readonly Range[];
   readonly #moved: Pieces<Moved>;
   #read: { readonly shard: number; readonly states: readonly State[] } | undefined;
 
-  constructor(size: number, shards: number, rangeOf: (shard: number) => Range, moved: Pieces<Moved>) {
+  constructor(size: number, ranges: readonly Range[], moved: Pieces<Moved>) {
     super(size, moved);
-    this.#shards = shards;
-    this.#rangeOf = rangeOf;
+    this.#ranges = ranges;
     this.#moved = moved;
   }
 
   async at(index: number): Promise<State> {
-    let shard = 0;
-    while (shard < this.#shards - 1 && index >= this.#rangeOf(shard).end) shard++;
+    const shard = this.#ranges.findIndex(({ end }) => index < end);
     if (this.#read?.shard !== shard) this.#read = { shard, states: (await this.#moved.read(shard)).states };
-    return this.#read.states[index - this.#rangeOf(shard).first];
+    return this.#read.states[index - this.#ranges[shard].first];
   }
 
   async close(): Promise<void> {

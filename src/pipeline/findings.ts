@@ -72,7 +72,7 @@ export class Findings {
     if (this.#isReader) return new DenseBatches();
     if (this.#memory) return this.#memory.at<T>(JSON.stringify(about), bytes);
     const known = await this.#read<{ batches: T[] }>('dense', about);
-    if (known) return new DenseBatches(known.batches, undefined);
+    if (known) return new DenseBatches(known.batches);
     if (!this.#store || bytes > Math.min(DENSE_PLACE_BYTES, this.#room)) return new DenseBatches();
     this.#room -= bytes;
     return new DenseBatches(undefined, (batches) => this.#write('dense', about, { batches }));
