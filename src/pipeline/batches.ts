@@ -38,12 +38,16 @@ export interface BatchSource {
 const VALUES_PER_BATCH = 2 ** 20;
 /** Scores of a whole vocabulary for every position outnumber all else. */
 const OUTPUTS_PER_BATCH = 2 ** 22;
-const LARGEST_BATCH = 64;
+export const LARGEST_BATCH = 64;
 
 /** Samples of so many values that go through a model at a time. */
 export function batchSize({ fixedBatch, outputs = 1 }: ModelInput, values: number): number {
-  const fitting = Math.min(VALUES_PER_BATCH / values, OUTPUTS_PER_BATCH / outputs);
-  return fixedBatch || Math.max(1, Math.min(LARGEST_BATCH, Math.round(fitting)));
+  return fixedBatch || wholeBatch(Math.min(VALUES_PER_BATCH / values, OUTPUTS_PER_BATCH / outputs));
+}
+
+/** As many samples as there is room for, in whole ones. */
+export function wholeBatch(room: number): number {
+  return Math.max(1, Math.min(LARGEST_BATCH, Math.round(room)));
 }
 
 /** Samples by their position. */

@@ -1,9 +1,10 @@
 // Ifs that are decided before samples are seen, by constants, by extents, or by inputs that are said once for all: the branch
 // that is taken becomes part of the graph, where its layers can be pruned.
 
-import type { Engine, FloatTensor } from '../engine/index.ts';
+import type { Engine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { ifsOf, type Model, part, takeBranches, unreachedValues } from '../graph/index.ts';
+import type { Feeds } from './batches.ts';
 import type { InputValues } from './inputs.ts';
 import { loadModel } from './load.ts';
 
@@ -49,8 +50,6 @@ export function undecidedTexts(branches: readonly Branch[]): string[] {
         `If "${node}" is decided by input "${name}": where that is the same for all samples (\`inputs.${name}\`), the branch that is taken can be pruned`,
     );
 }
-
-type Feeds = Readonly<Record<string, FloatTensor>>;
 
 /**
  * The same model with the branches that are taken in the place of Ifs, and what is known of Ifs that no sample decides.

@@ -17,6 +17,7 @@ import type { Engine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { elements, type Model, sum, type Term, toFloat32 } from '../graph/index.ts';
 import { limits } from '../limits.ts';
+import { LARGEST_BATCH, wholeBatch } from './batches.ts';
 import type { SizeKind } from './budget.ts';
 import type { Chain, Part } from './chain.ts';
 import type { Dataset } from './data/index.ts';
@@ -68,7 +69,6 @@ const TOKENIZER_CONFIG = 'tokenizer_config.json';
 const TOLERANCE: Record<string, number> = { float32: 1e-3, float16: 2e-2, bfloat16: 1e-1 };
 /** Values of a block's largest activation in a batch: scores of all heads are the largest where windows are long. */
 const VALUES_PER_BATCH = 2 ** 22;
-const LARGEST_BATCH = 64;
 
 /**
  * @throws {InputError} if a file is missing, or config.json contradicts the tensors
@@ -179,8 +179,7 @@ function chainOf(opened: OpenedLanguageModel, engine: Engine, { shape, varies, s
 
 /** Windows that go through a block at a time. */
 function blockBatch({ info }: OpenedModel): number {
-  const largest = Math.max(1, ...Array.from(info.shapes.values(), elements));
-  return Math.max(1, Math.min(LARGEST_BATCH, Math.round(VALUES_PER_BATCH / largest)));
+  return wholeBatch(VALUES_PER_BATCH / Math.max(1, ...Array.from(info.shapes.values(), elements)));
 }
 
 /** @throws {InputError} where windows are longer than the model's positions or hold ids outside its vocabulary */
@@ -293,8 +292,11 @@ async function folderWriter(
           tolerance,
         }));
         proof = await prove({
-          ...{ subject: folderSubject(written), statement, sizes, copies },
+          subject: folderSubject(written),
+          statement,
+          sizes,
           isLoadable: record === undefined,
+          copies,
         });
       });
       return proof!;

@@ -1,7 +1,7 @@
 // The shapes and types of all values of a model for inputs of some dims, as the engine infers them when it loads the
 // graph; what it leaves open (the results of loops and of data) is read off a run.
 
-import type { Engine, FloatTensor, ValueDescription } from '../engine/index.ts';
+import type { Engine, ValueDescription } from '../engine/index.ts';
 import {
   attributeInts,
   describeValue,
@@ -15,6 +15,7 @@ import {
   shapeReader,
   type ValueInfo,
 } from '../graph/index.ts';
+import type { Feeds } from './batches.ts';
 import { loadModel } from './load.ts';
 
 /**
@@ -22,11 +23,7 @@ import { loadModel } from './load.ts';
  *
  * @param feeds  all inputs of the model; what they hold counts only where shapes depend on it
  */
-export async function inferShapes(
-  engine: Engine,
-  model: Model,
-  feeds: Readonly<Record<string, FloatTensor>>,
-): Promise<ValueInfo> {
+export async function inferShapes(engine: Engine, model: Model, feeds: Feeds): Promise<ValueInfo> {
   const shapes = new Map(Object.entries(feeds).map(([name, { dims }]) => [name, dims]));
   const described = await outputsOf(engine, shapeOutline(model, shapes));
   const types = new Map(
@@ -114,7 +111,7 @@ async function shapesInRun(
   model: Model,
   values: readonly string[],
   info: ValueInfo,
-  feeds: Readonly<Record<string, FloatTensor>>,
+  feeds: Feeds,
 ): Promise<number[][]> {
   const session = await loadModel(engine, shapeReader(model, values, info));
   try {

@@ -14,6 +14,7 @@ import {
 import type { Convolution, Layer, LayerStatistics } from '../solve/index.ts';
 import type { TiledLayer } from '../tiles/layers.ts';
 import { turn } from '../turn.ts';
+import type { Feeds } from './batches.ts';
 import { concatenated } from './data/dataset.ts';
 import type { Frontier, Values } from './frontier.ts';
 import { dilated, onGrid, outputOf, partOf, planeOf, planes, stacks } from './images.ts';
@@ -132,7 +133,7 @@ export async function collect(
 export async function inputSums(
   opened: OpenedModel,
   map: LinearMap,
-  batches: readonly { readonly feeds: Readonly<Record<string, FloatTensor>>; readonly samples: number }[],
+  batches: readonly { readonly feeds: Feeds; readonly samples: number }[],
   { session, signal }: Run,
 ): Promise<LayerStatistics> {
   const stride = thinning(map, sum(batches.map(({ samples }) => samples)));

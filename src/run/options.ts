@@ -4,12 +4,11 @@ import type { OutputFolder } from '../checkpoint/index.ts';
 import type { Engine } from '../engine/index.ts';
 import type { SimdChoice } from '../kernel/index.ts';
 import type {
-  Amount,
   Dataset,
   InputValues,
   LatencyTable,
   PreprocessingOptions,
-  Progress,
+  PruneOptions,
   Queue,
   RecipeOptions,
   RunStore,
@@ -63,7 +62,11 @@ export interface SampleOptions {
 }
 
 /** A run over calibration data. */
-export interface RunSettings extends ModelOptions, SampleOptions, RecipeOptions {
+export interface RunSettings
+  extends ModelOptions,
+    SampleOptions,
+    RecipeOptions,
+    Pick<PruneOptions, 'shards' | 'memory' | 'onProgress'> {
   /**
    * What the model is meant for: images in a folder, arrays (.npy, .npz), text (.txt, .jsonl), or a data set that was made
    * with `osscar-wasm/model`.
@@ -85,19 +88,8 @@ export interface RunSettings extends ModelOptions, SampleOptions, RecipeOptions 
    * then the folder that they share.
    */
   readonly queue?: string | Queue;
-  /**
-   * Parts of the calibration samples that are summed one by one, for as many workers to share. The last bits depend on
-   * it, and on nothing else of who does the work. Default 1; with a queue 8, or fewer where samples are few.
-   */
-  readonly shards?: number;
-  /**
-   * Bytes that the run may take at its peak, as `'8GiB'` or a number, as `plan` states them: activations go to files as far as it takes, then the sums of layers
-   * that are solved in tiles. Default: no bound.
-   */
-  readonly memory?: Amount;
   /** A folder for what does not fit the memory. Default: the temporary one. In pages, `opfsScratch` for activations. */
   readonly scratch?: string | (() => Scratch);
-  readonly onProgress?: (progress: Progress) => void;
 }
 
 /** What is kept of a model, and where it goes: `keep`, or a budget such as `macs`, must be given. */
