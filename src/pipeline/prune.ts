@@ -359,7 +359,14 @@ async function pruneTowards(
   };
   try {
     const pass: Pass = {
-      ...{ label: 'pruning', sizes, supports, target, search, wholeCurve: true, samples: 'all', onPart },
+      label: 'pruning',
+      sizes,
+      supports,
+      target,
+      search,
+      wholeCurve: true,
+      samples: 'all',
+      onPart,
       refitsProducers: refitsProducers(recipe),
     };
     const last = await clock.stage('pruning', () => passOver(run, pass));

@@ -159,7 +159,11 @@ async function workOf(
   if (!store) throw new InputError('`queue`: expected a `store` that the workers share');
   const snapshot: Snapshot = {
     ...(await ship(store, await subject.shipment(), calibration, shards)),
-    ...{ recipe, simd, engine: engineKind(engine), activationBytes, layerBytes },
+    recipe,
+    simd,
+    engine: engineKind(engine),
+    activationBytes,
+    layerBytes,
   };
   const run = await writeDescription(store, 'runs', snapshot);
   return new QueuedWork({ queue, store, findings, run, shards, signal });

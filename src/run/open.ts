@@ -134,9 +134,9 @@ export async function openModelFile(
   const data = await dataFor(declared, preprocessing, options);
   const length = takesTokens(declared) && declared.open[0] ? lengthOfText(side, options) : undefined;
   const size = sizeFor(preprocessing, options) ?? data.size ?? length;
-  const extents = { dims: data.dims, smallest: data.smallest };
+  const { dims, smallest } = data;
   const { model, engine } = await openGuarded(options, opened, (guarded) =>
-    openModel(bytes, { ...{ name, external, engine: guarded, size, residual, inputs }, ...extents }),
+    openModel(bytes, { name, external, engine: guarded, size, smallest, residual, inputs, dims }),
   );
   const samples = takesTokens(model.input)
     ? await tokensFor(model, side, options)

@@ -41,7 +41,12 @@ export class QueuedWork implements Work {
   async of(pass: Pass): Promise<Work> {
     const { sizes, supports, search, wholeCurve, target, samples, isThin, refitsProducers } = pass;
     const told: PassSnapshot = {
-      ...{ search, wholeCurve, target, samples, isThin, refitsProducers },
+      search,
+      wholeCurve,
+      target,
+      samples,
+      isThin,
+      refitsProducers,
       sizes: [...sizes],
       supports: supports && [...supports],
     };
@@ -116,7 +121,12 @@ export class QueuedWork implements Work {
     const { queue, store, run, signal } = this.#asked;
     const key = keyOf(made);
     const job: Job = {
-      ...{ version, run, pass: this.#pass, part, before: history.name, isDense: history.isDense },
+      version,
+      run,
+      pass: this.#pass,
+      part,
+      before: history.name,
+      isDense: history.isDense,
       ...made,
     };
     const isDone = () => holds(store, key);
