@@ -5,13 +5,15 @@
 // computed, however many values that takes: of the pruned network right before the layer, of the dense one, which does not
 // change, right behind what it was run for. So no layer runs twice. As pruning proceeds, the frontier moves on.
 
-import type { Engine, EngineSession, FloatTensor } from '../engine/index.ts';
+import type { EngineSession, FloatTensor } from '../engine/index.ts';
 import { elements, type Live, liveValues, type Model, subgraph, sum } from '../graph/index.ts';
 import { turn } from '../turn.ts';
-import { type ActivationLimits, Activations, activationLimit, pairBytes } from './activations.ts';
+import { Activations, activationLimit, pairBytes } from './activations.ts';
 import type { Batch, BatchSource } from './batches.ts';
-import { DenseBatches, type Findings } from './findings.ts';
+import type { RunOptions } from './chain.ts';
+import { DenseBatches } from './findings.ts';
 import type { OpenedModel } from './open.ts';
+import type { Run } from './pass.ts';
 
 type Tensors = Readonly<Record<string, FloatTensor>>;
 
@@ -46,13 +48,14 @@ export interface Ends extends Readonly<Record<Network, Activations>> {
   readonly path: unknown;
 }
 
+/** What running the networks takes. */
+type FrontierRun = Pick<Run, 'chain' | 'findings' | keyof RunOptions>;
+
 export class Frontier {
-  readonly #engine: Engine;
+  readonly #run: FrontierRun;
   readonly #opened: OpenedModel;
   readonly #pruned: () => Model;
   readonly #source: BatchSource;
-  readonly #limits: ActivationLimits;
-  readonly #findings: Findings;
   /** What the dense network's values depend on, up to the frontier: which values a session gives can change their bits. */
   readonly #path: unknown[];
   /** Where activations may be held. */
@@ -68,24 +71,20 @@ export class Frontier {
 
   /**
    * @param pruned  a model with the values of the dense one, whose weights change while the frontier moves
-   * @param about  what the source's dense values depend on, for `findings`
+   * @param about  what the source's dense values depend on, for findings
    */
   constructor(
-    engine: Engine,
+    run: FrontierRun,
     opened: OpenedModel,
     pruned: () => Model,
     source: BatchSource,
-    limits: ActivationLimits,
-    findings: Findings,
     about: unknown,
   ) {
     const { model, info, input } = opened;
-    this.#engine = engine;
+    this.#run = run;
     this.#opened = opened;
     this.#pruned = pruned;
     this.#source = source;
-    this.#limits = limits;
-    this.#findings = findings;
     this.#path = [about];
     this.#places = liveValues(model, info, input.name).filter((place) => this.#mayHold(place));
     this.#inputs = model.inputs.map(({ name }) => name);
@@ -142,18 +141,16 @@ export class Frontier {
   async *run(
     dense: readonly string[],
     pruned: readonly string[],
-    signal?: AbortSignal,
     { ahead, variant }: { readonly ahead?: Live; readonly variant?: Model } = {},
   ): AsyncGenerator<Values> {
     const isDenseAsked = dense.length > 0 || ahead;
-    for (const move of isDenseAsked ? this.#moves.dense.splice(0) : [])
-      await this.#advance('dense', move, signal);
+    for (const move of isDenseAsked ? this.#moves.dense.splice(0) : []) await this.#advance('dense', move);
     const moves = this.#moves.pruned.splice(0);
     const last = moves.at(-1);
     const isAlong = last && !variant && pruned.every((value) => last.watched.includes(value));
-    for (const move of isAlong ? moves.slice(0, -1) : moves) await this.#advance('pruned', move, signal);
+    for (const move of isAlong ? moves.slice(0, -1) : moves) await this.#advance('pruned', move);
     const both = [...new Set([...dense, ...(ahead?.values ?? [])])];
-    const values = this.#compute(both, isAlong ? last.watched : pruned, signal, variant);
+    const values = this.#compute(both, isAlong ? last.watched : pruned, variant);
     const moving = isAlong ? this.#moving('pruned', last.to, values) : values;
     yield* ahead && ahead.after !== this.#ahead?.at.after ? this.#moving('ahead', ahead, moving) : moving;
   }
@@ -165,11 +162,11 @@ export class Frontier {
   }
 
   /** Moves both networks, which must be final, to the end. What comes of them is to be closed by who gets it. */
-  async toEnd(signal?: AbortSignal): Promise<Ends> {
+  async toEnd(): Promise<Ends> {
     const to = this.end;
     for (const network of ['dense', 'pruned'] as const)
       if (this.#at(network).after < to.after) this.#moves[network].push({ to, watched: to.values });
-    for await (const _ of this.run(to.values, [], signal));
+    for await (const _ of this.run(to.values, []));
     const { dense, pruned } = this.#held;
     this.#held.dense = this.#held.pruned = { at: to };
     return { dense: dense.tensors!, pruned: pruned.tensors!, path: this.#path };
@@ -190,14 +187,13 @@ export class Frontier {
     return this.#places.findLast((place) => place.after > after && isWanted(place));
   }
 
-  async #advance(network: Network, { to, watched }: Move, signal?: AbortSignal): Promise<void> {
+  async #advance(network: Network, { to, watched }: Move): Promise<void> {
     if (network === 'dense' && this.#ahead?.at.after === to.after) {
       await this.#held.dense.tensors?.close();
       this.#held.dense = this.#ahead;
       this.#ahead = undefined;
     } else {
-      const values =
-        network === 'dense' ? this.#compute(watched, [], signal) : this.#compute([], watched, signal);
+      const values = network === 'dense' ? this.#compute(watched, []) : this.#compute([], watched);
       for await (const _ of this.#moving(network, to, values));
     }
     if (network === 'dense') this.#path.push(watched);
@@ -205,7 +201,7 @@ export class Frontier {
 
   /** Values on their way; with the last of them a frontier, or what is ahead of it, is where they have led. */
   async *#moving(which: Network | 'ahead', at: Live, values: AsyncIterable<Values>): AsyncGenerator<Values> {
-    const tensors = new Activations(this.#bytes(at.values), this.#limits);
+    const tensors = new Activations(this.#bytes(at.values), this.#run);
     let [index, isThere] = [0, false];
     try {
       for await (const batch of values) {
@@ -228,7 +224,6 @@ export class Frontier {
   async *#compute(
     dense: readonly string[],
     pruned: readonly string[],
-    signal?: AbortSignal,
     variant = this.#pruned(),
   ): AsyncGenerator<Values> {
     const known = await this.#known(dense);
@@ -240,7 +235,7 @@ export class Frontier {
       const [denseSession, prunedSession] = sessions;
       const asked = { dense: dense.length > 0, pruned: pruned.length > 0 };
       for await (const { dense: before, pruned: other, ...along } of this.#current(asked)) {
-        await turn(signal);
+        await turn(this.#run.signal);
         const values = await known.at(index++, () => runFrom(denseSession, before, along));
         yield {
           dense: withHeld(values, dense, before),
@@ -257,7 +252,7 @@ export class Frontier {
   #known(dense: readonly string[]): Promise<DenseBatches<Tensors>> {
     const computed = this.#computed('dense', dense);
     if (computed.length === 0) return Promise.resolve(new DenseBatches());
-    return this.#findings.dense([...this.#path, computed], this.#bytes(computed) / 2);
+    return this.#run.findings.dense([...this.#path, computed], this.#bytes(computed) / 2);
   }
 
   #computed(network: Network, values: readonly string[]): string[] {
@@ -268,7 +263,9 @@ export class Frontier {
     const computed = this.#computed(network, values);
     if (computed.length === 0) return undefined;
     const { info } = this.#opened;
-    return this.#engine.load(subgraph(model, this.#held[network].at.values, computed, info, this.#inputs));
+    return this.#run.chain.engine.load(
+      subgraph(model, this.#held[network].at.values, computed, info, this.#inputs),
+    );
   }
 
   async *#current(asked: Record<Network, boolean>): AsyncGenerator<Record<Network, Tensors> & Along> {
@@ -304,9 +301,7 @@ export class Frontier {
     const { types } = this.#opened.info;
     if (!values.every((value) => HELD_TYPES.has(types.get(value) ?? 'float32'))) return false;
     const bytes = this.#bytes(values);
-    return (
-      bytes <= activationLimit(this.#limits) || (this.#limits.scratch !== undefined && Number.isFinite(bytes))
-    );
+    return bytes <= activationLimit(this.#run) || (this.#run.scratch !== undefined && Number.isFinite(bytes));
   }
 
   /** Bytes of the values' activations over all samples, for both networks. */

@@ -246,7 +246,7 @@ async function examplesOf(site: Site, shard: number, { layers, inputs }: Gradien
   const examples: Examples = { fit: [], heldOut: [] };
   let first = before(shard);
   const frontier = frontiers.of(shard);
-  for await (const values of frontier.run(dense, [...watched], run.signal, { ahead: ahead(frontier) })) {
+  for await (const values of frontier.run(dense, [...watched], { ahead: ahead(frontier) })) {
     const { batch } = values;
     const whole = [
       ...inputs.map((name) => ({ name, of: name, tensor: values.pruned[name] })),

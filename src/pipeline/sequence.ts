@@ -138,7 +138,7 @@ export async function prunePart(
     }
     isHandedOn = !isLast && !history.isDense;
     if (!isHandedOn) return pruned;
-    const of = (shard: number) => frontiers.of(shard).toEnd(run.signal);
+    const of = (shard: number) => frontiers.of(shard).toEnd();
     return {
       ...pruned,
       outputs: { samples: pass.samples, fit: pass.fit, of, close: () => frontiers.close() },
@@ -161,11 +161,11 @@ function walkOf(
   const sources = Array.from({ length: shards }, (_, shard) => source(pass.fit, shard));
   const samplesOf = (some: readonly BatchSource[]) => sum(some.map(({ samples }) => samples));
   // What may be held is for all shards.
-  const limits = shards > 1 ? { ...run, activationBytes: activationLimit(run) / shards } : run;
+  const within = shards > 1 ? { ...run, activationBytes: activationLimit(run) / shards } : run;
   const frontiers = new Frontiers((shard) => {
     const about = { part, samples: pass.samples, dense, ...(shards > 1 && { shard, of: shards }) };
     const current = () => masked(pruned);
-    return new Frontier(run.chain.engine, opened!, current, sources[shard], limits, run.findings, about);
+    return new Frontier(within, opened!, current, sources[shard], about);
   });
   return {
     run,
@@ -234,7 +234,7 @@ async function refitGain(walk: Walk, step: PlacedStep & Required<Pick<Step, 'gai
       const sums = new LineSums(gain);
       const frontier = frontiers.of(shard);
       const ahead = aheadOf(frontier, walk, step);
-      for await (const { dense, pruned, count } of frontier.run(values, values, run.signal, { ahead }))
+      for await (const { dense, pruned, count } of frontier.run(values, values, { ahead }))
         for (const value of values) sums.add(pruned[value], dense[value], count);
       return sums.read();
     });

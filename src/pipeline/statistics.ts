@@ -75,7 +75,7 @@ interface Summing {
 export async function collect(
   opened: OpenedModel,
   frontier: Frontier,
-  { session, recipe, signal, clock, calibration }: Run,
+  { session, recipe, clock, calibration }: Run,
   step: Step,
   { target, samples, before = 0, ahead, isThin = false }: Summing,
 ): Promise<Sums[]> {
@@ -100,7 +100,7 @@ export async function collect(
       const fit = open(map, stride);
       return { map, stride, fit, heldOut: splits ? open(map, stride) : undefined };
     });
-    for await (const values of frontier.run(dense, pruned, signal, { ahead })) {
+    for await (const values of frontier.run(dense, pruned, { ahead })) {
       // The networks have run on the next batch while this was being added.
       await clock.time('waiting', () => added);
       const first = sample;

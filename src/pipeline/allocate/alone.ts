@@ -111,18 +111,12 @@ async function* tryPart(
   isCarried: boolean,
 ): AsyncGenerator<{ alone: Omit<Alone, 'points'>; own: Variant[] }> {
   const { run, place, opened, part, isFit, isHeldOut, distance } = walk;
-  const { chain, recipe } = run;
+  const { recipe } = run;
   // Other methods have no curve, and sizes are worth to them about the same.
   const solver: Run = { ...run, recipe: { ...recipe, method: 'osscar' } };
   const frontierFor = (samples: 'fit' | 'held out') => {
     const source = place.source(samples === 'fit' ? isFit : isHeldOut);
-    return {
-      source,
-      frontier: new Frontier(chain.engine, opened, () => opened.model, source, run, run.findings, {
-        part,
-        samples,
-      }),
-    };
+    return { source, frontier: new Frontier(run, opened, () => opened.model, source, { part, samples }) };
   };
   const recipeOfSteps = { ...recipe, correct: false };
   const steps = placed(
@@ -180,12 +174,8 @@ async function runOn(
   variant: Variant,
 ): Promise<void> {
   const [{ name }] = opened.model.outputs;
-  for await (const { dense, pruned, batch, count } of frontier.run(
-    distance ? [name] : [],
-    [name],
-    run.signal,
-    { variant: model },
-  )) {
+  const outputs = frontier.run(distance ? [name] : [], [name], { variant: model });
+  for await (const { dense, pruned, batch, count } of outputs) {
     if (distance) variant.distances.push(...distance(dense[name], pruned[name], batch, count));
     else for (let i = 0; i < count; i++) variant.states.push(sampleOf(pruned[name], i, run.chain.between));
   }
