@@ -13,7 +13,6 @@ import { refitBytes, refitFlops } from './producers.ts';
 import { type Recipe, refitsProducers } from './recipe.ts';
 import type { PruneReport } from './report.ts';
 import {
-  checkSteps,
   isInTiles,
   type PlannedStep,
   rowsThatStay,
@@ -147,14 +146,6 @@ export function planRun(
   const dense = Math.max(0, Math.min(DENSE_MEMORY_BYTES, memoryLimit(options) - needed.total));
   const bytes = { ...needed, dense, total: needed.total + dense };
   return { model, parameters, sizes, statement, bytes, files, flops: flopsOf(profile, recipe, options) };
-}
-
-/**
- * Bytes of WebAssembly memory that the largest step takes.
- * @throws {OutOfMemoryError} naming it, where it does not fit
- */
-export function checkPlan({ steps }: Profile, recipe: Recipe, maximumBytes: number): number {
-  return steps.length > 0 ? checkSteps(steps, recipe, maximumBytes) : 0;
 }
 
 /** What is taken in any case. */

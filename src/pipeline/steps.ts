@@ -214,7 +214,7 @@ export function stepStatisticsBytes({ maps }: PlannedStep): number {
 }
 
 /** Bytes of WebAssembly memory that a step takes, in one thread. */
-export function stepBytes(step: PlannedStep, search?: Search): number {
+export function stepBytes(step: PlannedStep, search: Search): number {
   // Layers that share channels are solved together, corrections one by one.
   const { maps, cuts } = step;
   const [p, m] = (['p', 'm'] as const).map((key) => sum(maps.map((map) => map[key])));
@@ -261,7 +261,7 @@ export function tiledJobs({ maps, cuts: [cut] }: PlannedStep): TiledJob[] {
 }
 
 /**
- * Bytes of WebAssembly memory that the largest step takes.
+ * Bytes of WebAssembly memory that the largest step takes; 0 without any.
  * @throws {OutOfMemoryError} naming it, where it does not fit a thread's memory
  */
 export function checkSteps(
@@ -269,6 +269,7 @@ export function checkSteps(
   recipe: Pick<Recipe, 'method' | 'search'>,
   maximumBytes: number,
 ): number {
+  if (steps.length === 0) return 0;
   const sizes = steps.map((step) => ({ step, bytes: stepWasmBytes(step, recipe, maximumBytes) }));
   const { step, bytes } = sizes.reduce((a, b) => (b.bytes > a.bytes ? b : a));
   if (bytes <= maximumBytes) return bytes;

@@ -54,7 +54,7 @@ export interface Work {
     kind: string,
     about: unknown,
     make: () => Promise<T>,
-    needs?: readonly Pieces<unknown>[],
+    needs: readonly Pieces<unknown>[],
   ): Promise<T>;
   /** What came of the pieces since the last time is kept elsewhere: but for what goes on to the next part, they can go. */
   settle(): Promise<void>;

@@ -96,7 +96,7 @@ export class QueuedWork implements Work {
     kind: string,
     about: unknown,
     _: () => Promise<T>,
-    needs: readonly Pieces<unknown>[] = [],
+    needs: readonly Pieces<unknown>[],
   ): Promise<T> {
     const { store, findings } = this.#asked;
     const piece = await pieceOf(kind, about, this.shards, findings);
