@@ -75,23 +75,22 @@ const ROUNDING = 2 ** -24;
 
 /** Σz, Σy, Σz² and Σzy of n values of each channel. */
 interface LineTotals {
-  readonly n: number;
+  n: number;
   readonly z: Float64Array;
   readonly y: Float64Array;
   readonly zz: Float64Array;
   readonly zy: Float64Array;
 }
 
-function zeroTotals(channels: number): Omit<LineTotals, 'n'> {
+function zeroTotals(channels: number): LineTotals {
   const zeros = () => new Float64Array(channels);
-  return { z: zeros(), y: zeros(), zz: zeros(), zy: zeros() };
+  return { n: 0, z: zeros(), y: zeros(), zz: zeros(), zy: zeros() };
 }
 
 /** Sums over outputs z of the pruned and y of the dense network: slope = cov(z, y) / var(z), about 0 without a bias. */
 export class LineSums {
   readonly #gain: Gain;
-  #n = 0;
-  #sums: Omit<LineTotals, 'n'> | undefined;
+  #totals: LineTotals | undefined;
 
   constructor(gain: Gain) {
     this.#gain = gain;
@@ -101,8 +100,8 @@ export class LineSums {
   add({ dims, data: z }: FloatTensor, { data: y }: FloatTensor, count = dims[0]): void {
     const channels = dims.at(this.#gain.axis)!;
     const inner = elements(dims.slice(this.#gain.axis).slice(1));
-    this.#sums ??= zeroTotals(channels);
-    const sums = this.#sums;
+    this.#totals ??= zeroTotals(channels);
+    const sums = this.#totals;
     const size = (z.length / dims[0]) * count;
     for (let at = 0, j = 0; at < size; j = (j + 1) % channels) {
       // In variables, which stay in registers: more than twice as fast.
@@ -115,30 +114,30 @@ export class LineSums {
       }
       [sums.z[j], sums.y[j], sums.zz[j], sums.zy[j]] = [sumZ, sumY, sumZZ, sumZY];
     }
-    this.#n += size / channels;
+    sums.n += size / channels;
   }
 
   /** What was summed so far. */
   read(): LineTotals {
-    return { n: this.#n, ...this.#sums! };
+    return this.#totals!;
   }
 
   /** Adds what was summed over other samples. */
-  merge({ n, ...more }: LineTotals): void {
-    this.#sums ??= zeroTotals(more.z.length);
+  merge(more: LineTotals): void {
+    this.#totals ??= zeroTotals(more.z.length);
     for (const key of ['z', 'y', 'zz', 'zy'] as const)
-      for (let j = 0; j < more.z.length; j++) this.#sums[key][j] += more[key][j];
-    this.#n += n;
+      for (let j = 0; j < more.z.length; j++) this.#totals[key][j] += more[key][j];
+    this.#totals.n += more.n;
   }
 
   /** Channels that are constant stay as they are. */
   lines(): Lines {
-    const { zz, zy, ...sums } = this.#sums!;
-    const mean = (values: Float64Array) => values.map((sum) => (this.#gain.bias ? sum / this.#n : 0));
+    const { n, zz, zy, ...sums } = this.#totals!;
+    const mean = (values: Float64Array) => values.map((sum) => (this.#gain.bias ? sum / n : 0));
     const [z, y] = [mean(sums.z), mean(sums.y)];
     const slope = z.map((mean, j) => {
-      const variance = zz[j] - this.#n * mean * mean;
-      const covariance = zy[j] - this.#n * mean * y[j];
+      const variance = zz[j] - n * mean * mean;
+      const covariance = zy[j] - n * mean * y[j];
       return variance > ROUNDING * zz[j] ? covariance / variance : 1;
     });
     return { slope, shift: slope.map((a, j) => y[j] - a * z[j]) };

@@ -81,7 +81,7 @@ interface Problem {
   readonly of: BudgetKind;
   readonly terms: readonly Term[];
   readonly before: number;
-  /** Of the smallest widths. */
+  /** See `leastOf`. */
   readonly least: number;
   readonly limit: number;
   readonly structures: readonly (Prunable & { readonly widths: readonly number[] })[];
@@ -103,10 +103,7 @@ export function problemOf(
   }
   const widths = widthsOf(subject.structures, options);
   const structures = subject.structures.map((it) => ({ ...it, widths: widths.get(it.name)! }));
-  const least = costOf(
-    { terms, structures },
-    new Map(structures.map(({ name, widths }) => [name, widths[0]])),
-  );
+  const least = leastOf({ terms, structures });
   if (least > limit) {
     const [asked, reachable] = [limit, least].map(
       (size) => `${amountText(of, size)} (${(size / before).toFixed(3)} of the dense model)`,
@@ -121,6 +118,11 @@ export function problemOf(
 function costOf({ terms, structures }: Pick<Problem, 'terms' | 'structures'>, sizes: Sizes): number {
   const groups = new Map(structures.map((it) => [it.name, it.groups]));
   return sizeAt(terms, (name) => sizes.get(name)! / groups.get(name)!);
+}
+
+/** Of the smallest widths. */
+function leastOf(problem: Pick<Problem, 'terms' | 'structures'>): number {
+  return costOf(problem, new Map(problem.structures.map(({ name, widths }) => [name, widths[0]])));
 }
 
 /** What pruning each structure alone costs; a run store keeps it for other budgets. */
@@ -216,8 +218,7 @@ function streamsWhole(problem: Problem): Problem | undefined {
     isResidual && widths.length > 1 && widths.includes(groups);
   if (!problem.structures.some(isFree)) return undefined;
   const structures = problem.structures.map((it) => (isFree(it) ? { ...it, widths: [it.groups] } : it));
-  const smallest = new Map(structures.map(({ name, widths }) => [name, widths[0]]));
-  const least = costOf({ ...problem, structures }, smallest);
+  const least = leastOf({ ...problem, structures });
   return least > problem.limit ? undefined : { ...problem, structures, least };
 }
 
@@ -244,8 +245,8 @@ async function smallestLimit(
     const limit = (low + high) / 2;
     const name = `${of} ${(limit / before).toFixed(3)}`;
     const sizes = way(limit);
-    const { lost, ...measured } = await search.measure(name, sizes);
-    if (lost <= maxLoss) {
+    const measured = await search.measure(name, sizes);
+    if (measured.lost <= maxLoss) {
       search.best = { name, way, sizes, ...measured };
       high = limit;
     } else low = limit;
@@ -356,13 +357,7 @@ interface Measured extends Pick<Trial, 'lost'>, Pick<Comparison, 'distances'> {
 /** Prunes networks and keeps the best. */
 class Search {
   readonly trials: Trial[] = [];
-  best?: {
-    readonly name: string;
-    readonly way: Way;
-    readonly sizes: Sizes;
-    readonly distances: Float64Array;
-    readonly supports: Supports;
-  };
+  best?: Measured & { readonly name: string; readonly way: Way; readonly sizes: Sizes };
   readonly #run: Run;
   readonly #target: Target;
   readonly #limit: number;
@@ -386,9 +381,9 @@ class Search {
     const key = JSON.stringify([...sizes]);
     if (this.#seen.has(key)) return false;
     this.#seen.add(key);
-    const { distances, supports } = await this.measure(name, sizes);
-    if (this.best && !isBetter(distances, this.best.distances)) return false;
-    this.best = { name, way, sizes, distances, supports };
+    const measured = await this.measure(name, sizes);
+    if (this.best && !isBetter(measured.distances, this.best.distances)) return false;
+    this.best = { name, way, sizes, ...measured };
     return true;
   }
 
@@ -397,11 +392,10 @@ class Search {
     const { recipe, findings, chain } = this.#run;
     const about = { ...fittingOf(recipe), sizes: [...sizes], tried: this.#target };
     const found = await findings.once('trial', about, () => this.#prune(sizes, name));
-    const { distances } = found;
-    const supports = new Map(found.supports);
+    const { distances, supports } = found;
     const lost = lossOf(found, chain.predictsTokens);
     this.trials.push({ name, sizes: Object.fromEntries(sizes), loss: mean(distances), lost });
-    return { distances, supports, lost };
+    return { distances, supports: new Map(supports), lost };
   }
 
   async #prune(sizes: Sizes, name: string): Promise<Pruned> {
