@@ -21,15 +21,13 @@ export async function computeConstants(engine: Engine, model: Model): Promise<Mo
   const session = await loadModel(engine, part(model, [], values, { shapes: new Map(), types: new Map() }));
   try {
     const described = new Map(session.outputs.map((output) => [output.name, output]));
-    const floats = groups.map((group) => ({
-      most: sum(group.sources.map(({ dims }) => elements(dims))),
-      outputs: group.values
+    const small = groups.flatMap(({ values, sources }) => {
+      const outputs = values
         .map((name) => described.get(name)!)
-        .filter(({ type }) => /^float(32|16)$/.test(type)),
-    }));
-    const small = floats.flatMap(({ most, outputs }) => {
-      const dims = outputs.flatMap(({ dims }) => (dims.length > 0 ? [dims] : []));
-      return sum(dims.map((own) => elements(own as number[]))) <= most ? outputs : [];
+        .filter(({ type }) => /^float(32|16)$/.test(type));
+      const known = outputs.filter(({ dims }) => dims.length > 0);
+      const count = sum(known.map(({ dims }) => elements(dims as number[])));
+      return count <= sum(sources.map(({ dims }) => elements(dims))) ? outputs : [];
     });
     if (small.length === 0) return model;
     const results = await session.run(

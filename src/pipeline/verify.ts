@@ -5,7 +5,7 @@ import { InputError, OsscarError } from '../errors.ts';
 import { nonFiniteAt } from '../finite.ts';
 import { elements, groupBy } from '../graph/index.ts';
 import { batchSize } from './batches.ts';
-import { type Chain, type LastPlace, modelOutputs, outputsOf, type RunOptions } from './chain.ts';
+import { type LastPlace, modelOutputs, type Outputs, outputsOf } from './chain.ts';
 import { type Dataset, selectSamples } from './data/index.ts';
 import { type Metric, measure } from './evaluate.ts';
 import { type Fidelity, fidelityOf } from './fidelity.ts';
@@ -48,15 +48,14 @@ export async function prove(
   const count = text ? VERIFIED_WINDOWS : batchSize(chain.input, elements(calibration.shape));
   const samples = selectSamples(calibration, (index) => index < count);
   const expected: Output[] = [];
-  for await (const { values } of outputsOf(chain, last, 'pruned', run, (index) => index < samples.size)) {
-    for (const [name, tensor] of values) expected.push({ name, ...tensor });
-  }
+  const pruned = outputsOf(chain, last, 'pruned', run, (index) => index < samples.size);
+  for await (const output of oneByOne(pruned)) expected.push(output);
   return writer.finish(
     { target, samples: calibration.size, calibration: run.calibrationHash },
     async (written) => {
       const again = written.subject.chain(engine, samples);
       let maxDifference = 0;
-      const itself: Copy = { outputs: () => allOutputs(again, samples, run) };
+      const itself: Copy = { outputs: () => oneByOne(modelOutputs(again, samples, run)) };
       for (const { outputs, tolerance = 0 } of [itself, ...written.copies]) {
         const allowed = Math.max(tolerance, written.subject.tolerance);
         const difference = await compare(subject.name, expected, outputs(samples), allowed);
@@ -94,11 +93,8 @@ async function timed(
   return { before, after };
 }
 
-/** All outputs of a model as it stands. */
-async function* allOutputs(chain: Chain, samples: Dataset, options: RunOptions): AsyncGenerator<Output> {
-  for await (const { values } of modelOutputs(chain, samples, options)) {
-    for (const [name, tensor] of values) yield { name, ...tensor };
-  }
+async function* oneByOne(outputs: AsyncIterable<Outputs>): AsyncGenerator<Output> {
+  for await (const { values } of outputs) for (const [name, tensor] of values) yield { name, ...tensor };
 }
 
 /**

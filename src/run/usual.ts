@@ -1,6 +1,7 @@
 // Preprocessing that a model may have been trained with, where that which was given does less well on a few labelled images. It is
 // told, never taken: what is best on a few may be luck, and whoever has trained the model knows.
 
+import { elements } from '../graph/index.ts';
 import {
   type Dataset,
   evaluate,
@@ -99,7 +100,7 @@ const reversed = (it: Preprocessing): Preprocessing => ({ ...it, color: it.color
 /** What a value of an input, in place `i`, is of: its channel, and how far it is from one channel to the next. */
 function pixelsOf(samples: Dataset, dims: readonly number[] | undefined, p: Preprocessing) {
   const channels = channelsOf(samples, p);
-  const values = (dims ?? samples.shape).reduce((product, dim) => product * dim, 1);
+  const values = elements(dims ?? samples.shape);
   const stride = p.layout === 'nchw' ? values / channels : 1;
   const pixel = (x: number, c: number) => p.scale * (ofChannel(p.std, c) * x + ofChannel(p.mean, c));
   return { channels, stride, channelOf: (i: number) => Math.floor(i / stride) % channels, pixel };

@@ -2,8 +2,8 @@
 
 import type { FloatTensor } from '../../engine/index.ts';
 import { InputError } from '../../errors.ts';
-import type { ModelInput, OtherInput } from '../inputs.ts';
-import { isTokenMask, takesTokens } from '../inputs.ts';
+import { elements } from '../../graph/tensor.ts';
+import { isTokenMask, type ModelInput, type OtherInput, takesTokens } from '../inputs.ts';
 import { checkFinite, type Dataset, type Described, datasetOf, type Loaded } from './dataset.ts';
 import { formatShape, type NpyArray } from './npy.ts';
 
@@ -37,10 +37,10 @@ export async function feedsDataset(
   for await (const { inputs, label, name = `sample ${samples.length}` } of source) {
     checkSample(inputs, input, name);
     const { [input.name]: main, ...others } = withoutPadding(inputs, input);
-    const isShared = (other: string) => input.others.find((it) => it.name === other)!.batchAxis !== 0;
     const entries = Object.entries(others);
-    constants = { ...Object.fromEntries(entries.filter(([other]) => isShared(other))), ...constants };
-    const own = Object.fromEntries(entries.filter(([other]) => !isShared(other)));
+    const shared = entries.filter(([other]) => isShared(input, other));
+    constants = { ...Object.fromEntries(shared), ...constants };
+    const own = Object.fromEntries(entries.filter(([other]) => !isShared(input, other)));
     samples.push({ name, label, data: main.data, dims: main.dims, others: own });
   }
   if (samples.length === 0) throw new InputError('the data set is empty');
@@ -51,13 +51,16 @@ export async function feedsDataset(
   return datasetOf(samples, shape, (i) => loaded[i], { ...described, constants, varies });
 }
 
+const namesOf = ({ name, others }: ModelInput) => [name, ...others.map((it) => it.name)];
+
+/** Whether another input has one value for all samples. */
+const isShared = ({ others }: ModelInput, name: string) =>
+  others.some((it) => it.name === name && it.batchAxis !== 0);
+
 /** @throws {InputError} */
-function checkSample(
-  inputs: FeedSample['inputs'],
-  { name: main, shape, open, fixedBatch, others }: ModelInput,
-  name: string,
-): void {
-  const known = [main, ...others.map((other) => other.name)];
+function checkSample(inputs: FeedSample['inputs'], input: ModelInput, name: string): void {
+  const { name: main, shape, open, fixedBatch, others } = input;
+  const known = namesOf(input);
   for (const given of Object.keys(inputs)) {
     if (!known.includes(given)) {
       const list = known.map((it) => `"${it}"`).join(', ');
@@ -94,7 +97,7 @@ function checkTensor(
   name: string,
 ): void {
   const fits = dims.length === expected.length && expected.every((dim, i) => dim < 0 || dim === dims[i]);
-  const count = dims.reduce((product, dim) => product * dim, 1);
+  const count = elements(dims);
   if (!fits) {
     const shape = formatShape(expected.map((dim) => (dim < 0 ? '?' : dim)));
     throw new InputError(`"${name}": input "${input}" expected shape ${shape}, got ${formatShape(dims)}`);
@@ -141,7 +144,7 @@ export function* arraySamples(
   input: ModelInput,
   name: string,
 ): Generator<FeedSample> {
-  const known = [input.name, ...input.others.map((other) => other.name)];
+  const known = namesOf(input);
   const labels = [...arrays].find(([key]) => LABELS.test(key) && !known.includes(key));
   const given = [...arrays].filter(([key]) => key !== labels?.[0]);
   // What numpy.savez calls an array without a name is the samples.
@@ -151,9 +154,8 @@ export function* arraySamples(
   if (!main) throw new InputError(`"${name}": no array for the input "${input.name}"`);
   const single = main.shape.length === input.shape.length;
   const count = single ? 1 : main.shape[0];
-  const isShared = (key: string) => input.others.some((other) => other.name === key && other.batchAxis !== 0);
   for (const [key, { shape }] of [...named, ...(labels ? [labels] : [])]) {
-    if (!single && !isShared(key) && shape[0] !== count) {
+    if (!single && !isShared(input, key) && shape[0] !== count) {
       throw new InputError(`"${name}": expected ${count} rows in "${key}", got shape ${formatShape(shape)}`);
     }
   }
@@ -165,7 +167,7 @@ export function* arraySamples(
   }
   for (let i = 0; i < count; i++) {
     const row = ([key, array]: readonly [string, NpyArray]) =>
-      [key, single || isShared(key) ? whole(array) : rowOf(array, i)] as const;
+      [key, single || isShared(input, key) ? whole(array) : rowOf(array, i)] as const;
     yield {
       inputs: Object.fromEntries(named.map(row)),
       name: single ? name : `${name}[${i}]`,
@@ -193,9 +195,9 @@ function rowOf({ shape: [count, ...dims], data }: NpyArray, i: number): FloatTen
 export function jsonSample(value: object, input: ModelInput, at: string): FeedSample {
   const inputs: Record<string, FloatTensor> = {};
   let label: number | undefined;
+  const known = namesOf(input);
   for (const [key, content] of Object.entries(value)) {
-    const isInput = key === input.name || input.others.some((other) => other.name === key);
-    if (isInput) inputs[key] = tensorOf(content, `${at}: "${key}"`);
+    if (known.includes(key)) inputs[key] = tensorOf(content, `${at}: "${key}"`);
     else if (LABELS.test(key) && Number.isInteger(content)) label = content as number;
     else throw new InputError(`${at}: "${key}" is neither an input of the model nor a label`);
   }
