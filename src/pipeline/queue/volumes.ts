@@ -22,6 +22,15 @@ const isLarge = (value: unknown): value is View =>
   (value instanceof Float64Array || value instanceof Float32Array) && value.byteLength >= SMALL_BYTES;
 const volumeOf = (key: string, volume: number) => `${key}.${volume}`;
 
+/** A record with others in the place of those of its values that `to` gives any for. */
+function replaced(value: unknown, to: (value: unknown) => unknown): unknown {
+  const other = to(value);
+  if (other !== undefined) return other;
+  if (Array.isArray(value)) return value.map((it) => replaced(it, to));
+  if (!isObject(value) || ArrayBuffer.isView(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, it]) => [name, replaced(it, to)]));
+}
+
 /** The record appears under its key when all of it is there. @param most  bytes of a volume */
 export async function writeArtefact(
   store: RunStore,
@@ -31,21 +40,15 @@ export async function writeArtefact(
 ): Promise<void> {
   const volumes: View[][] = [];
   let filled = Number.POSITIVE_INFINITY;
-  const bind = (value: unknown): unknown => {
-    if (isLarge(value)) {
-      if (filled + value.byteLength > most) {
-        volumes.push([]);
-        filled = 0;
-      }
-      filled += value.byteLength;
-      const last = volumes[volumes.length - 1];
-      return { volume: volumes.length - 1, at: last.push(value) - 1 };
+  const bound = replaced(record, (value) => {
+    if (!isLarge(value)) return undefined;
+    if (filled + value.byteLength > most) {
+      volumes.push([]);
+      filled = 0;
     }
-    if (Array.isArray(value)) return value.map(bind);
-    if (!isObject(value) || ArrayBuffer.isView(value)) return value;
-    return Object.fromEntries(Object.entries(value).map(([name, it]) => [name, bind(it)]));
-  };
-  const bound = bind(record);
+    filled += value.byteLength;
+    return { volume: volumes.length - 1, at: volumes[volumes.length - 1].push(value) - 1 };
+  });
   if (volumes.length <= 1) {
     await store.write(key, await encode(record));
     return;
@@ -62,13 +65,12 @@ export async function readArtefact<T extends object>(store: RunStore, key: strin
   for (let i = 0; i < found.volumes; i++) {
     volumes.push((await decoded<{ arrays: View[] }>(store, volumeOf(key, i))).arrays);
   }
-  const unbind = (value: unknown): unknown => {
-    if (Array.isArray(value)) return value.map(unbind);
-    if (!isObject(value) || ArrayBuffer.isView(value)) return value;
-    if (typeof value.volume === 'number') return volumes[value.volume][value.at as number];
-    return Object.fromEntries(Object.entries(value).map(([name, it]) => [name, unbind(it)]));
-  };
-  return unbind(found.record) as T;
+  const whole = replaced(found.record, (value) =>
+    isObject(value) && typeof value.volume === 'number'
+      ? volumes[value.volume][value.at as number]
+      : undefined,
+  );
+  return whole as T;
 }
 
 /** With all of its volumes. Harmless where there is none. */
