@@ -3,6 +3,7 @@
 
 import { InputError, NotPositiveDefiniteError } from '../errors.ts';
 import {
+  type Gain,
   type LinearMap,
   type Live,
   layerKey,
@@ -119,7 +120,7 @@ export async function prunePart(
     });
     for (const [i, step] of steps.entries()) {
       const { gain } = step;
-      if (gain) writeGain(weighted, gain, await refitGain(walk, { ...step, gain }));
+      if (gain) writeGain(weighted, gain, await refitGain(walk, step, gain));
       else {
         const solved = await solveStep(walk, step);
         writeSolved(weighted, step, solved);
@@ -214,22 +215,36 @@ function aheadOf(frontier: Frontier, { isLast, pass }: Walk, step: PlacedStep): 
   return isLast ? undefined : frontier.end;
 }
 
-/** Has the dense network go on, when a step is done. */
-function moveDense(walk: Walk, step: PlacedStep): void {
-  walk.frontiers.tell((frontier) => {
+/**
+ * Does a step, unless an earlier run has, and has both networks go on: the pruned one to the step, the dense one behind it.
+ *
+ * @param about  all that comes of it depends on
+ * @param values  of the pruned network, that it takes
+ */
+async function doStep<T extends object>(
+  walk: Walk,
+  step: PlacedStep,
+  about: object,
+  values: readonly string[],
+  find: () => Promise<T>,
+): Promise<T> {
+  const { run, pass, frontiers, history } = walk;
+  frontiers.tell((frontier) => frontier.movePruned(step.from, values));
+  const found = await run.findings.once('solved', about, find);
+  await run.work.settle();
+  history.name = await run.findings.hash(about);
+  frontiers.tell((frontier) => {
     const to = aheadOf(frontier, walk, step);
-    if (to) frontier.moveDense(to, targetsOf(step, walk.pass.target));
+    if (to) frontier.moveDense(to, targetsOf(step, pass.target));
   });
+  return found;
 }
 
-/** Refits a gain, as `solveStep` does a step. */
-async function refitGain(walk: Walk, step: PlacedStep & Required<Pick<Step, 'gain'>>): Promise<Lines> {
-  const { from, gain } = step;
+function refitGain(walk: Walk, step: PlacedStep, gain: Gain): Promise<Lines> {
   const { run, part, frontiers, history } = walk;
   const about = { part, gain: gain.node, before: history.name };
   const values = gainOutputs(gain);
-  frontiers.tell((frontier) => frontier.movePruned(from, values));
-  const lines = await run.findings.once('solved', about, async () => {
+  return doStep(walk, step, about, values, async () => {
     const pieces = await run.work.each('lines', about, async (shard) => {
       const sums = new LineSums(gain);
       const frontier = frontiers.of(shard);
@@ -243,10 +258,6 @@ async function refitGain(walk: Walk, step: PlacedStep & Required<Pick<Step, 'gai
     for await (const sums of inOrder(pieces, run.work)) total.merge(sums);
     return total.lines();
   });
-  await run.work.settle();
-  history.name = await run.findings.hash(about);
-  moveDense(walk, step);
-  return lines;
 }
 
 function removeRows(gone: Map<string, number[]>, structure: Structure, kept: readonly number[]): void {
@@ -317,24 +328,19 @@ async function refitBoth(
   return solved;
 }
 
-/** Solves a step, unless an earlier run has, and lets the frontier move on to the following one. */
 async function solveStep(walk: Walk, step: PlacedStep): Promise<SolvedStep> {
-  const { run, pass, part, frontiers, history } = walk;
-  const values = valuesFor(step.maps, pass.target);
-  frontiers.tell((frontier) => frontier.movePruned(step.from, values.pruned));
+  const { part, pass, history } = walk;
   const about = {
     part,
     layers: namesOf(step),
     cuts: step.cuts.map(({ structure, keep, support }) => ({ structure: structure.name, keep, support })),
     before: history.name,
   };
-  const solved = await run.findings.once('solved', about, async () =>
+  const { pruned } = valuesFor(step.maps, pass.target);
+  const solved = await doStep(walk, step, about, pruned, async () =>
     refitBoth(walk, step, about, await solveSums(walk, step, about)),
   );
-  await run.work.settle();
-  history.name = await run.findings.hash(about);
   history.isDense = false;
-  moveDense(walk, step);
   return solved;
 }
 
