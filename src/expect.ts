@@ -46,11 +46,20 @@ export function expectMethods(
     throw new InputError(`${operation}: "${name}" expected ${expected}, got ${said(value)}`);
 }
 
+/** Items of a list that say of which kind it is. */
+const FEW = 10;
+
+/** Lists within a list are not gone into: it may be one of them. */
+function saidOf(list: readonly unknown[]): string {
+  const items = list.slice(0, FEW).map((it) => (Array.isArray(it) ? 'a list' : said(it)));
+  return `[${[...items, ...(list.length > FEW ? ['…'] : [])].join(', ')}]`;
+}
+
 /** What was given, as it is called in an error. */
 export function said(value: unknown): string {
   if (typeof value === 'string') return `"${value}"`;
   if (typeof value === 'function') return 'a function';
-  if (Array.isArray(value)) return `[${value}]`;
+  if (Array.isArray(value)) return saidOf(value);
   if (typeof value !== 'object' || value === null) return String(value);
   const { name } = value.constructor ?? Object;
   if (name === 'Promise') return 'a promise; await it';

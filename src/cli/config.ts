@@ -62,7 +62,11 @@ async function findConfig(args: readonly string[]): Promise<Config | undefined> 
 
 function setModel(command: Command, path: string, value: unknown): void {
   if (typeof value !== 'string') throw new InputError(`"${path}": "${MODEL}": expected a path`);
-  command.registeredArguments[0].argOptional().default(value);
+  // Some commands are about no model.
+  command.registeredArguments
+    .find((it) => it.name() === MODEL)
+    ?.argOptional()
+    .default(value);
 }
 
 const matches = (key: string) => (option: Option) =>

@@ -101,8 +101,9 @@ async function filesBeside(source: string, inside = '', seen = new Set<string>()
     if (ONNX.test(file) || ONNX_DATA.test(file)) continue;
     found.push({ path, real: await fileWithin(source, join(source, path)) });
   }
-  for (const name of folders) found.push(...(await filesBeside(source, join(inside, name), seen)));
-  return found;
+  const below: Beside[][] = [];
+  for (const name of folders) below.push(await filesBeside(source, join(inside, name), seen));
+  return [...found, ...below.flat()];
 }
 
 /**

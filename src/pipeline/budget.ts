@@ -1,6 +1,7 @@
 // What a model may take, and what its structures may be cut down to on the way there.
 
 import { InputError } from '../errors.ts';
+import { said } from '../expect.ts';
 import { groupsToKeep } from '../solve/index.ts';
 import type { Prunable } from './recipe.ts';
 
@@ -177,8 +178,8 @@ function ratiosOf(
 ): Map<string, number> {
   const found = new Map<string, number>();
   for (const [pattern, ratio] of Object.entries(byPattern)) {
-    if (!(ratio > 0 && ratio <= 1)) {
-      throw new InputError(`\`${what}\` of "${pattern}" must be in (0, 1], got ${ratio}`);
+    if (!(typeof ratio === 'number' && ratio > 0 && ratio <= 1)) {
+      throw new InputError(`\`${what}\` of "${pattern}" must be in (0, 1], got ${said(ratio)}`);
     }
     const parts = pattern.split('*').map((part) => part.replace(/[.+?^${}()|[\]\\/]/g, '\\$&'));
     const expression = new RegExp(`^${parts.join('.*')}$`);

@@ -3,6 +3,7 @@
 
 import type { EngineSession } from '../engine/index.ts';
 import { FormatError, InputError } from '../errors.ts';
+import { said } from '../expect.ts';
 import { type Model, sizeAt, sizeTerms, sum, type Term } from '../graph/index.ts';
 import { isObject, parseJson } from '../json.ts';
 import { type Batch, madeUp } from './batches.ts';
@@ -97,13 +98,17 @@ export async function timeOf(
   return ratios[0] * denseMs;
 }
 
-/** @throws {InputError} where the table is of another model */
+/**
+ * @throws {InputError} where the table is of another model
+ * @throws {FormatError} where it is none
+ */
 export function checkTable(table: LatencyTable, opened: OpenedModel): void {
+  expectTable(table, '`latencyTable`');
   const [of, own] = [table, signatureOf(opened)].map(({ structures, macs, sample }) =>
     JSON.stringify([Object.entries(structures).sort(), macs, sample]),
   );
   if (of !== own)
-    throw new InputError(`latency table: expected one of "${opened.name}", got one of "${table.model}"`);
+    throw new InputError(`latency table: expected one of "${opened.name}", got one of ${said(table.model)}`);
 }
 
 /**
@@ -115,18 +120,22 @@ export function checkTable(table: LatencyTable, opened: OpenedModel): void {
  * await prune(model, { engine, calibration, latency: 0.5, latencyTable });
  */
 export function parseLatencyTable(text: string, where = 'latency table'): LatencyTable {
-  const table = parseJson(text, where) as Partial<LatencyTable> | null;
-  const { version, structures, terms, denseMs } = table ?? {};
+  return expectTable(parseJson(text, where), where);
+}
+
+/** @throws {FormatError} where it is no table, whoever has made it */
+function expectTable(table: unknown, where: string): LatencyTable {
+  const { version, structures, terms, denseMs } = isObject(table) ? table : {};
   const isTerm = (term: unknown) =>
     isObject(term) &&
     isPositive(term.value) &&
     Array.isArray(term.of) &&
-    term.of.every((name) => Object.hasOwn(structures!, name));
-  if (version !== 1) throw new FormatError(`${where}: expected version 1, got ${JSON.stringify(version)}`);
+    term.of.every((name) => Object.hasOwn(structures as object, name));
+  if (version !== 1) throw new FormatError(`${where}: expected version 1, got ${said(version)}`);
   const isWhole = isObject(structures) && Array.isArray(terms) && terms.every(isTerm);
   if (!(isWhole && isPositive(denseMs)))
     throw new FormatError(`${where}: expected structures, terms of them, and times above 0`);
-  return table as LatencyTable;
+  return table as unknown as LatencyTable;
 }
 
 const isPositive = (value: unknown) => typeof value === 'number' && value > 0;

@@ -154,9 +154,12 @@ export function parseRecipe(options: RecipeOptions): Recipe {
   const { keep, method = 'osscar', target = 'auto', search = 'swap', correct = true } = options;
   const { producers = true } = options;
   const { damping, groupsPerStep, effort, of, round, min, max, pin, exclude } = options;
+  if (exclude !== undefined && !(Array.isArray(exclude) && exclude.every((it) => typeof it === 'string')))
+    throw new InputError(`\`exclude\`: expected a list of names or patterns, got ${said(exclude)}`);
   const budget = parseBudget(options);
   const widths = { round, min, max, pin, exclude };
   const spend = options.spend ?? (budget && { ...budget, widths, effort: effort ?? 'medium' });
+  if (options.spend !== undefined) checkSpend(options.spend);
   if ((keep === undefined) === (spend === undefined)) {
     const budgets = [...BUDGETS, 'maxLoss'].map((it) => `\`${it}\``).join(', ');
     throw new InputError(
@@ -180,15 +183,37 @@ export function parseRecipe(options: RecipeOptions): Recipe {
     throw new InputError('`of` is for `maxLoss`, and says nothing beside what is given; leave it out');
   if (damping !== undefined && !(damping >= 0 && damping < Infinity))
     throw new InputError(`\`damping\` must be at least 0, got ${damping}`);
-  const expect = (what: string, known: readonly string[], got: string) => {
-    if (!known.includes(got)) throw new InputError(`${what} must be one of ${known.join(', ')}, got ${got}`);
+  const expect = (name: string, known: readonly string[], got: string) => {
+    if (!known.includes(got))
+      throw new InputError(`\`${name}\` must be one of ${known.join(', ')}, got ${said(got)}`);
   };
   expect('method', METHODS, method);
-  if (typeof target === 'string') expect('target', TARGETS, target);
+  checkTarget(target);
   expect('search', SEARCHES, search);
   if (effort !== undefined) expect('effort', EFFORTS, effort);
   if (of !== undefined) expect('of', SIZES, of);
   return { keep, spend, method, target, search, damping, groupsPerStep, correct, producers };
+}
+
+/** Of a recipe that was parsed, or of whoever writes one. */
+function checkSpend(spend: unknown): void {
+  const { limit, isFraction, widths, effort } = isObject(spend) ? spend : {};
+  const isBudget = typeof limit === 'number' && limit > 0 && typeof isFraction === 'boolean';
+  if (!(isBudget && isObject(widths) && EFFORTS.some((it) => it === effort)))
+    throw new InputError(
+      `\`spend\`: expected what a recipe says of its budget, got ${said(spend)}; give a budget, as \`macs\``,
+    );
+}
+
+function checkTarget(target: unknown): void {
+  if (TARGETS.some((name) => name === target)) return;
+  const { kind, blend } = isObject(target) ? target : {};
+  const isKnown = kind !== 'auto' && TARGETS.some((name) => name === kind);
+  if (isKnown && typeof blend === 'number' && blend >= 0 && blend <= 1) return;
+  const got = isObject(target) ? `{ kind: ${said(kind)}, blend: ${said(blend)} }` : said(target);
+  throw new InputError(
+    `\`target\` must be one of ${TARGETS.join(', ')}, or such as { kind: 'residual', blend: 0.5 }, got ${got}`,
+  );
 }
 
 /** The target of a choice other than `auto`. */

@@ -7,6 +7,7 @@ import {
   decodeNpy,
   decodeNpz,
   drawEvenly,
+  extremesOf,
   type FeedSample,
   jsonSample,
   type ModelInput,
@@ -36,9 +37,9 @@ async function npzFeeds(place: Place, input: ModelInput): Promise<FeedSample[]> 
 async function folderFeeds(folder: Place, input: ModelInput): Promise<FeedSample[] | undefined> {
   const { files } = await folder.list();
   const packed = files.filter((file) => /\.npz$/i.test(file));
-  const samples: FeedSample[] = [];
-  for (const file of packed) samples.push(...(await npzFeeds(folder.at(file), input)));
-  if (samples.length > 0) return samples;
+  const samples: FeedSample[][] = [];
+  for (const file of packed) samples.push(await npzFeeds(folder.at(file), input));
+  if (samples.length > 0) return samples.flat();
   const arrays = new Map<string, NpyArray>();
   for (const file of files.filter((it) => /\.npy$/i.test(it))) {
     const array = folder.at(file);
@@ -73,11 +74,11 @@ export function* jsonLines(text: string, path: string): Generator<{ value: objec
 export function extremeDims(
   samples: readonly FeedSample[],
   name: string,
-  extreme: (...extents: number[]) => number,
+  extreme: (one: number, other: number) => number,
 ): number[] | undefined {
   const all = samples.flatMap(({ inputs }) => (inputs[name] ? [inputs[name].dims] : []));
   if (all.length === 0 || all.some(({ length }) => length !== all[0].length)) return undefined;
-  return all[0].map((_, axis) => extreme(...all.map((dims) => dims[axis])));
+  return extremesOf(all, extreme);
 }
 
 /** Some of the samples, even over their labels. */

@@ -6,6 +6,7 @@ import {
   type Dataset,
   decodeNpy,
   drawEvenly,
+  extremesOf,
   IMAGE_FORMATS,
   imageDataset,
   imageSize,
@@ -41,14 +42,17 @@ async function listImages(folder: Place) {
   const direct: LabeledFile[] = top.files.filter(isImage).map((path) => ({ path }));
   const nested: LabeledFile[] = [];
   const others = top.files.filter((file) => isVisible(file) && !isImage(file));
-  const dangling = [...(top.dangling ?? [])];
+  let dangling = (top.dangling ?? []).filter(isVisible).length;
   const deeper: string[] = [];
   for (const [label, name] of classes.entries()) {
     const { files, folders, dangling: links = [] } = await folder.at(name).list();
-    for (const file of files.filter(isImage)) nested.push({ path: `${name}/${file}`, label });
-    others.push(...files.filter((file) => isVisible(file) && !isImage(file)));
-    deeper.push(...folders.filter(isVisible).map((below) => `${name}/${below}`));
-    dangling.push(...links);
+    // One by one: a folder has more files than a call has arguments.
+    for (const file of files.filter(isVisible)) {
+      if (isImage(file)) nested.push({ path: `${name}/${file}`, label });
+      else others.push(file);
+    }
+    for (const below of folders.filter(isVisible)) deeper.push(`${name}/${below}`);
+    dangling += links.filter(isVisible).length;
   }
   const files = [...direct, ...nested].sort(byPath);
   return {
@@ -57,7 +61,7 @@ async function listImages(folder: Place) {
     classes: nested.length > 0 ? classes : undefined,
     others,
     deeper,
-    dangling: dangling.filter(isVisible).length,
+    dangling,
   };
 }
 
@@ -89,8 +93,8 @@ export async function extentsOfImages(
     sizes.push(ownSize(imageSize(await image.read(), image.path), preprocessing));
   }
   if (sizes.length === 0) return undefined;
-  const each = (of: (a: number, b: number) => number) =>
-    sizes.reduce(([height, width], own) => [of(height, own[0]), of(width, own[1])]);
+  const each = (extreme: (one: number, other: number) => number) =>
+    extremesOf(sizes, extreme) as [number, number];
   return { smallest: each(Math.min), largest: each(Math.max) };
 }
 
@@ -117,7 +121,11 @@ async function labelFiles(folder: Place, files: readonly LabeledFile[], csv: Pla
   const byName = new Map<string, LabeledFile[]>();
   for (const file of labeled) {
     const names = new Set([file.path, baseName(file)]);
-    for (const name of names) byName.set(name, [...(byName.get(name) ?? []), file]);
+    for (const name of names) {
+      const alike = byName.get(name);
+      if (alike) alike.push(file);
+      else byName.set(name, [file]);
+    }
   }
   if (await isFolder(csv))
     throw new InputError(`"${csv.path}": is a folder; \`labels\` are a .csv file of lines file,label`);

@@ -96,24 +96,25 @@ async function encoding<R>(
   }
 }
 
-/** Characters that are sent to the tokenizer at a time. */
-const SENT = 2 ** 20;
+/** Characters that are sent to the tokenizer at a time, and documents, which take their time however short they are. */
+const SENT = { characters: 2 ** 20, documents: 2 ** 14 };
 
-async function encodeAll(texts: Iterable<string>, encode: GuardedEncode): Promise<Int32Array[]> {
-  const parts: Int32Array[] = [];
+/** The tokens of each text. */
+export async function encodeAll(texts: Iterable<string>, encode: GuardedEncode): Promise<Int32Array[]> {
+  const parts: Int32Array[][] = [];
   let documents: string[] = [];
   let length = 0;
   const send = async () => {
-    parts.push(...(await encode(documents)));
+    parts.push(await encode(documents));
     [documents, length] = [[], 0];
   };
   for (const document of texts) {
     documents.push(document);
     length += document.length;
-    if (length > SENT) await send();
+    if (length > SENT.characters || documents.length === SENT.documents) await send();
   }
   await send();
-  return parts;
+  return parts.flat();
 }
 
 /** One behind the other. */

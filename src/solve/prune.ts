@@ -1,7 +1,7 @@
 // One layer: choose a support by one of the methods and give the weights that go with it.
 
 import { InputError } from '../errors.ts';
-import { expectObject } from '../expect.ts';
+import { expectObject, said } from '../expect.ts';
 import type { Kernels } from '../kernel/index.ts';
 import { swapsAtMost } from './constants';
 import {
@@ -104,11 +104,11 @@ export function pruneLayer(kernels: Kernels, problem: LayerProblem, options: Lay
   const { groups } = problem;
   const { keep, method = 'osscar', search = 'swap' } = options;
   if (!METHODS.includes(method)) {
-    throw new InputError(`prune: method must be one of ${METHODS.join(', ')}, got ${method}`);
+    throw new InputError(`prune: method must be one of ${METHODS.join(', ')}, got ${said(method)}`);
   }
   checkSchedule('prune', problem, method === 'osscar' ? options : { keep });
   if (!SEARCHES.includes(search)) {
-    throw new InputError(`prune: search must be one of ${SEARCHES.join(', ')}, got ${search}`);
+    throw new InputError(`prune: search must be one of ${SEARCHES.join(', ')}, got ${said(search)}`);
   }
   for (const name of ['swapGroups', 'maxSwaps'] as const) {
     if (!((options[name] ?? 1) >= 0)) {

@@ -511,6 +511,21 @@ describe.concurrent('a configuration', () => {
     expect(stderr).toMatch(/"osscar\.config\.json": "overwrite" counts only where it is typed/);
   });
 
+  test('says nothing of a model to commands that are about none', async () => {
+    const cwd = newFolder('none');
+    writeFileSync(join(cwd, 'osscar.config.json'), JSON.stringify({ model: MOBILENET }));
+    const report = await osscarIn(cwd, 'report');
+    expect([report.code, report.stderr]).toEqual([
+      2,
+      expect.stringContaining("missing required argument 'work'"),
+    ]);
+    const status = await osscarIn(cwd, 'status', '--queue', 'nowhere');
+    expect([status.code, status.stderr]).toEqual([
+      2,
+      expect.stringMatching(/\nosscar: --queue: expected an address/),
+    ]);
+  });
+
   test('is refused: a file that is not there', async () => {
     await refused(['inspect', MOBILENET, '--config', join(folder, 'no.json')], /no\.json": no such file/);
   });

@@ -11,7 +11,10 @@ import {
   parsePreprocessorConfig,
   preprocess,
 } from '../../src/pipeline/index.ts';
+import { openDataset } from '../../src/run/images.ts';
 import { parseLabels } from '../../src/run/labels.ts';
+import { placeOf } from '../../src/run/place.ts';
+import { encodeAll } from '../../src/run/text.ts';
 import { npy } from '../cli/models.ts';
 import { fixture, MOBILENET } from '../cli/osscar.ts';
 import { writeZip } from '../support/zip.ts';
@@ -73,6 +76,32 @@ test('text is the same with the line ends of Windows', async () => {
   expect(windows.value).toBe(unix.value);
 });
 
+test('documents may be more than a call has arguments', async () => {
+  const sent: number[] = [];
+  const encode = async (texts: readonly string[]) => {
+    sent.push(texts.length);
+    return texts.map(() => new Int32Array(1));
+  };
+  const count = 200_000;
+  expect(await encodeAll(Array(count).fill('a'), encode)).toHaveLength(count);
+  expect(Math.max(...sent)).toBe(2 ** 14);
+  sent.length = 0;
+  expect(await encodeAll(['a'.repeat(2 ** 20), 'b', 'c'], encode)).toHaveLength(3);
+  expect(sent).toEqual([2, 1]);
+});
+
+test('files of a folder that are ignored may be so too', async () => {
+  const others = Array.from({ length: 200_000 }, (_, i) => [`a/${i}.txt`, new Blob()] as const);
+  const notes: string[] = [];
+  const refused = openDataset(await placeOf([['a/0.png', new Blob(['x'])], ...others] as never, 'images'), {
+    preprocessing: parsePreprocessing({}),
+    inputShape: [1, 28, 28],
+    onNote: (note) => notes.push(note),
+  });
+  expect((await refused).size).toBe(1);
+  expect(notes[0]).toContain('ignored 200000 files (200000 .txt)');
+});
+
 test('an image that is long and thin is not resized beyond what there is memory for', () => {
   const image = (height: number, width: number) => ({
     ...{ name: 'a.png', channels: 1 as const },
@@ -109,7 +138,7 @@ describe('preprocessor_config.json', () => {
     [{ crop_size: 0 }, '"p.json": "crop_size" expected whole numbers above 0, got 0'],
     [{ crop_size: -1 }, '"p.json": "crop_size" expected whole numbers above 0, got -1'],
     [{ size: { height: 1e9, width: 1e9 } }, '"p.json": "size": expected pixels'],
-    [{ rescale_factor: 1e-320 }, '"p.json": "scale": expected a number above 0, got "Infinity"'],
+    [{ rescale_factor: 1e-320 }, '"p.json": "scale": expected a number above 0, got Infinity'],
   ])('is named where it says %j', (fields, message) => {
     expect(() => parse(fields)).toThrow(FormatError);
     expect(() => parse(fields)).toThrow(message);

@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 import { blobFolder, openCheckpoint } from '../../src/checkpoint/index.ts';
 import { openEngine } from '../../src/engine/index.ts';
 import { InputError } from '../../src/errors.ts';
+import { said } from '../../src/expect.ts';
 import {
   analyze,
   evaluate,
@@ -11,6 +12,7 @@ import {
   openLanguageModel,
   openModel,
   parsePreprocessing,
+  parseRecipe,
   prune,
   tokenWindows,
 } from '../../src/pipeline/index.ts';
@@ -82,6 +84,50 @@ const calls: readonly (readonly [message: string, call: () => Promise<unknown>])
     () => untyped(tokenWindows)('In the beginning', { samples: 1, seqlen: 4 }),
   ],
 ];
+
+const recipes: readonly (readonly [options: object, message: string])[] = [
+  [{ method: {} }, '`method` must be one of osscar, ziplm, magnitude, magnitude-refit, got an object'],
+  [
+    { search: Symbol('x') },
+    '`search` must be one of greedy, swap, thorough, halving, published, got Symbol(x)',
+  ],
+  [{ target: Number.NaN }, "or such as { kind: 'residual', blend: 0.5 }, got NaN"],
+  [{ target: {} }, 'got { kind: undefined, blend: undefined }'],
+  [{ target: { kind: 'auto', blend: 1 } }, 'got { kind: "auto", blend: 1 }'],
+  [{ target: { kind: 'dense', blend: 2 } }, 'got { kind: "dense", blend: 2 }'],
+  [{ keep: undefined, macs: 0.5, effort: [] }, '`effort` must be one of low, medium, high, got []'],
+  [
+    { keep: undefined, macs: 0.5, exclude: 'a*' },
+    '`exclude`: expected a list of names or patterns, got "a*"',
+  ],
+  [{ keep: undefined, macs: 0.5, exclude: [5] }, '`exclude`: expected a list of names or patterns, got [5]'],
+  [{ keep: undefined, spend: {} }, '`spend`: expected what a recipe says of its budget, got an object'],
+  [{ keep: undefined, spend: 0 }, '`spend`: expected what a recipe says of its budget, got 0'],
+];
+
+test.each(recipes)('a recipe is refused: %j', (options, message) => {
+  const parse = () => parseRecipe({ keep: 0.5, ...options });
+  expect(parse).toThrow(InputError);
+  expect(parse).toThrow(message);
+});
+
+test('a recipe that was parsed is one', () => {
+  for (const options of [
+    { keep: 0.5, target: 'self' },
+    { macs: 0.5, exclude: ['a*'] },
+  ] as const) {
+    const recipe = parseRecipe(options);
+    expect(parseRecipe(recipe)).toEqual(recipe);
+  }
+});
+
+test('what was given is called by its kind, however it is made', () => {
+  const list: unknown[] = [null, 'a', undefined];
+  list.push(list);
+  expect(said(list)).toBe('[null, "a", undefined, a list]');
+  expect(said(Array(11).fill(1))).toBe('[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, …]');
+  expect(() => parsePreprocessing({ size: 10n as never })).toThrow(InputError);
+});
 
 test.each(calls)('%s', async (message, call) => {
   const error = await call().catch((error: unknown) => error);

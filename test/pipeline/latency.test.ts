@@ -151,6 +151,13 @@ describe('measureLatency', async () => {
     );
   });
 
+  test('gives a table, and nothing else is one', async () => {
+    const other = { ...table, terms: undefined };
+    expect(() => checkTable(other as never, opened)).toThrow(
+      '`latencyTable`: expected structures, terms of them, and times above 0',
+    );
+  });
+
   test.each([
     ['{', 'latency table: not valid JSON'],
     ['null', 'expected version 1, got undefined'],

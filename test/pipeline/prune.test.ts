@@ -257,8 +257,11 @@ describe('what goes wrong', () => {
     [{ keep: 0 }, '`keep` must be in (0, 1], as 0.5 for half of them, got 0'],
     [{ keep: 1.5 }, '`keep` must be in (0, 1], as 0.5 for half of them, got 1.5'],
     [{ keep: Number.NaN }, '`keep` must be in (0, 1], as 0.5 for half of them, got NaN'],
-    [{ method: 'random' as never }, `method must be one of ${METHODS.join(', ')}, got random`],
-    [{ target: 'best' as never }, `target must be one of ${TARGETS.join(', ')}, got best`],
+    [{ method: 'random' as never }, `\`method\` must be one of ${METHODS.join(', ')}, got "random"`],
+    [
+      { target: 'best' as never },
+      `\`target\` must be one of ${TARGETS.join(', ')}, or such as { kind: 'residual', blend: 0.5 }, got "best"`,
+    ],
   ])('refuses %j', async (options, message) => {
     await expect(prune(tiny(), await noise(2, [1, 28, 28]), options)).rejects.toThrow(
       new InputError(message),

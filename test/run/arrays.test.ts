@@ -1,7 +1,7 @@
 // Folders of arrays by the names of a model's inputs.
 
 import { expect, test } from 'vitest';
-import type { ModelInput } from '../../src/pipeline/index.ts';
+import { feedsDataset, type ModelInput } from '../../src/pipeline/index.ts';
 import { extremeDims, readFeeds } from '../../src/run/arrays.ts';
 import { placeOf } from '../../src/run/place.ts';
 import { npy } from '../cli/models.ts';
@@ -37,4 +37,13 @@ test('samples of one rank have largest and smallest extents', () => {
   expect(extremeDims([sample(3), sample(4, 2)], 'ids', Math.max)).toBeUndefined();
   expect(extremeDims([sample(3)], 'mask', Math.max)).toBeUndefined();
   expect(extremeDims([], 'ids', Math.max)).toBeUndefined();
+});
+
+test('there may be more samples than a call has arguments', async () => {
+  const [rows, columns] = [200_000, 3];
+  const many = packed(npy([rows, columns], new Float32Array(rows * columns)));
+  const samples = await readFeeds(await placeOf([['a.npz', many]], 'data'), input);
+  expect(samples).toHaveLength(rows);
+  expect(extremeDims(samples!, 'ids', Math.max)).toEqual([columns]);
+  expect(await feedsDataset(samples!, input)).toMatchObject({ size: rows, shape: [columns] });
 });

@@ -51,7 +51,12 @@ test.each(OPTIONS)('%s is %s', (name, expected, wrong, right) => {
   expect(() => checkOptions({ [name]: right })).not.toThrow();
   expect(() => checkOptions({ [name]: undefined })).not.toThrow();
   for (const value of wrong) {
-    const got = typeof value === 'string' ? `"${value}"` : Array.isArray(value) ? `[${value}]` : value;
+    const got =
+      typeof value === 'string'
+        ? `"${value}"`
+        : Array.isArray(value)
+          ? `[${value.map((it) => `"${it}"`)}]`
+          : value;
     expect(() => checkOptions({ [name]: value })).toThrow(
       `\`${name}\`: expected ${expected}, got ${Object(got) === got ? 'an object' : got}`,
     );

@@ -6,6 +6,7 @@ import { elements } from '../../graph/tensor.ts';
 import { isTokenMask, type ModelInput, type OtherInput, takesTokens } from '../inputs.ts';
 import { checkFinite, type Dataset, type Described, datasetOf, type Loaded } from './dataset.ts';
 import { formatShape, type NpyArray } from './npy.ts';
+import { extremesOf } from './sample.ts';
 
 /** What some inputs of a model are for one sample, without the batch; by their names. */
 export interface FeedSample {
@@ -45,7 +46,10 @@ export async function feedsDataset(
   }
   if (samples.length === 0) throw new InputError('the data set is empty');
   const [{ dims }] = samples;
-  const shape = dims.map((_, axis) => Math.max(...samples.map((sample) => sample.dims[axis])));
+  const shape = extremesOf(
+    samples.map((sample) => sample.dims),
+    Math.max,
+  );
   const varies = samples.some((sample) => String(sample.dims) !== String(dims));
   const loaded = samples.map(({ data, dims, others }) => ({ data, others, ...(varies && { dims }) }));
   return datasetOf(samples, shape, (i) => loaded[i], { ...described, constants, varies });

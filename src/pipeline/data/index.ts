@@ -19,7 +19,7 @@ export { decodeNpy, type NpyArray } from './npy.ts';
 export { decodeNpz } from './npz.ts';
 export * from './preprocessing.ts';
 export { parsePreprocessorConfig } from './preprocessor-config.ts';
-export { byPath, drawEvenly, type LabeledFile, sampleEvenly } from './sample.ts';
+export { byPath, drawEvenly, extremesOf, type LabeledFile, sampleEvenly } from './sample.ts';
 export { preprocessingMetadata, storedPreprocessing } from './stored.ts';
 export * from './text.ts';
 export { type Encode, openTokenizer } from './tokenizer.ts';

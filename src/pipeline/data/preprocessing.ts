@@ -4,7 +4,7 @@
 // here what it saw in training. No augmentation, and no guessing of mean and std.
 
 import { FormatError, InputError } from '../../errors.ts';
-import { expectObject } from '../../expect.ts';
+import { expectObject, said } from '../../expect.ts';
 import { isObject, parseJson } from '../../json.ts';
 import { checkValues } from '../../limits.ts';
 import type { DecodedImage } from './image.ts';
@@ -68,9 +68,6 @@ const isSize = (size: unknown) => Array.isArray(size) && size.length === 2 && si
 const isAbove0 = (n: unknown) => Number.isFinite(n) && (n as number) > 0;
 const isChannels = (values: unknown) =>
   Array.isArray(values) && (values.length === 1 || values.length === 3) && values.every(Number.isFinite);
-/** JSON has no word for NaN and infinities, and writes null. */
-const plainNumber = (_: string, value: unknown) =>
-  typeof value === 'number' && !Number.isFinite(value) ? String(value) : value;
 const oneOf = (choices: readonly string[]) =>
   [(value: unknown) => choices.includes(value as string), choices.join(', ')] as const;
 
@@ -106,14 +103,11 @@ export function parsePreprocessing(
   const all: Record<string, unknown> = { ...DEFAULT_PREPROCESSING, ...defaults };
   const parsed: Record<string, unknown> = {};
   for (const [field, [fits, expected]] of Object.entries(FIELDS)) {
-    const said = options[field as keyof Preprocessing];
-    const given = said === undefined ? all[field] : said;
+    const own = options[field as keyof Preprocessing];
+    const given = own === undefined ? all[field] : own;
     if (given === undefined) continue;
     const value = (field === 'mean' || field === 'std') && typeof given === 'number' ? [given] : given;
-    if (!fits(value))
-      throw new InputError(
-        `\`${field}\`: expected ${expected}, got ${JSON.stringify(given, plainNumber) ?? String(given)}`,
-      );
+    if (!fits(value)) throw new InputError(`\`${field}\`: expected ${expected}, got ${said(given)}`);
     parsed[field] = value;
   }
   return parsed as unknown as Preprocessing;

@@ -54,6 +54,23 @@ export function drawEvenly(labels: readonly (number | undefined)[], n: number, s
   return drawn.sort((a, b) => a - b);
 }
 
+/**
+ * The largest or smallest extent of each axis, of sizes of one rank. Two at a time: there are more samples than a call has arguments.
+ *
+ * @example
+ * const largest = extremesOf([[3, 5], [4, 2]], Math.max); // [4, 5]
+ */
+export function extremesOf(
+  sizes: readonly (readonly number[])[],
+  extreme: (one: number, other: number) => number,
+): number[] {
+  const [first] = sizes;
+  return sizes.reduce<number[]>(
+    (found, size) => found.map((it, axis) => extreme(it, size[axis])),
+    [...first],
+  );
+}
+
 /** By UTF-16 code units, as JavaScript's and Python's plain sort: the same on every machine. */
 export const byPath = (a: { path: string }, b: { path: string }) =>
   a.path < b.path ? -1 : a.path > b.path ? 1 : 0;
