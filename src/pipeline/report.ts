@@ -150,7 +150,7 @@ export function reportOf(run: Run, outcome: Outcome): PruneReport {
     })),
     warnings: [
       ...(doubt === undefined ? [] : [doubt]),
-      ...layers.flatMap(({ structure }) => fewRows(structure, calibration.size)),
+      ...new Set(layers.flatMap(({ structure }) => fewRows(structure, calibration.size))),
       ...layers.flatMap(unrefitted),
       ...(quantized ? [`some layers stay as they are: ${quantized}`] : []),
       ...branchTexts(subject.file?.branches ?? []),
