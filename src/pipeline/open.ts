@@ -27,6 +27,7 @@ import {
   type ReadExternal,
   type ReadOptions,
   readModel,
+  type Shapes,
   type Structure,
   shrink,
   sum,
@@ -137,21 +138,8 @@ export async function openParsed(
     const plain = foldConstants(unfuse(decided.model));
     const model = foldBatchNormalization(options.isBuilt ? plain : await computeConstants(engine, plain));
     const input = sizedInput(declaredInput(model, inputs, dims), model, size);
+    const { info, told } = await shapesOf(engine, model, input);
     const batch = input.fixedBatch || 1;
-    const shown = await probe(engine, model, input, [batch, ...input.shape]);
-    // Extents that mean different things should differ: a batch of one hides what mixes it with other axes.
-    const isFree = hasFreeTokens(input);
-    const told = isFree ? await probe(engine, model, input, DISTINCT) : shown;
-    const isAsked = needsPlaces(model) && !input.fixedBatch;
-    const several = isAsked && !isFree ? await probeSeveral(engine, model, input) : told;
-    const counts = [batch, SEVERAL] as const;
-    const info: ValueInfo = {
-      ...shown,
-      fixed: heldInputs(input),
-      unreached: unreachedValues(model),
-      isSingle: input.fixedBatch === 1,
-      ...(isAsked && several && { samples: samplePlaces(model, shown.shapes, several.shapes, counts) }),
-    };
     const outputs = model.outputs.map((output) => elements(info.shapes.get(output.name) ?? []) / batch);
     return {
       name,
@@ -159,7 +147,7 @@ export async function openParsed(
       model,
       input: { ...input, outputs: Math.max(...outputs) },
       info,
-      analysis: analyse(model, told.shapes, options),
+      analysis: analyse(model, told, options),
       predictsTokens: takesTokens(input) && hasVocabulary(model, input, info.shapes),
       bytes: options.bytes?.() ?? sum(Array.from(source.tensors.values(), ({ bytes }) => bytes.byteLength)),
       branches,
@@ -208,6 +196,30 @@ export function declaredInput(
 const SEVERAL = 2;
 /** Windows and tokens of a run that no other extent of a model is likely to have. */
 const DISTINCT = [SEVERAL, 11];
+
+/** What is known of all values, for one sample; and their shapes where extents that mean different things differ. */
+async function shapesOf(
+  engine: Engine,
+  model: Model,
+  input: ModelInput,
+): Promise<{ info: ValueInfo; told: Shapes }> {
+  const batch = input.fixedBatch || 1;
+  const shown = await probe(engine, model, input, [batch, ...input.shape]);
+  // A batch of one hides what mixes it with other axes.
+  const isFree = hasFreeTokens(input);
+  const told = isFree ? await probe(engine, model, input, DISTINCT) : shown;
+  const isAsked = needsPlaces(model) && !input.fixedBatch;
+  const several = isAsked && !isFree ? await probeSeveral(engine, model, input) : told;
+  const counts = [batch, SEVERAL] as const;
+  const info: ValueInfo = {
+    ...shown,
+    fixed: heldInputs(input),
+    unreached: unreachedValues(model),
+    isSingle: input.fixedBatch === 1,
+    ...(isAsked && several && { samples: samplePlaces(model, shown.shapes, several.shapes, counts) }),
+  };
+  return { info, told: told.shapes };
+}
 
 /** Only those that the model has as it was read too. */
 function measuredValues(model: Model, source: Model, info: ValueInfo): readonly string[] | undefined {
