@@ -6,7 +6,7 @@ import { InputError } from '../errors.ts';
 import { ifsOf, type Model, part, takeBranches, unreachedValues } from '../graph/index.ts';
 import type { Feeds } from './batches.ts';
 import type { InputValues } from './inputs.ts';
-import { loadModel } from './load.ts';
+import { loadModel, withSessions } from './load.ts';
 
 /** An If, and what decides it. */
 export interface Branch {
@@ -114,8 +114,8 @@ async function conditionsOf(
 ): Promise<boolean[][]> {
   const inputs = model.inputs.map(({ name }) => name);
   const open = { shapes: new Map(), types: new Map() }; // as the model declares its inputs
-  const session = await loadModel(engine, part(model, inputs, [...new Set(conditions)], open));
-  try {
+  const load = () => loadModel(engine, part(model, inputs, [...new Set(conditions)], open));
+  return withSessions([load], async (session) => {
     const runs: Feeds[] = [];
     for (const feeds of probes) {
       const values = await session.run(feeds).catch((error) => {
@@ -126,7 +126,5 @@ async function conditionsOf(
       if (values) runs.push(values);
     }
     return conditions.map((name) => runs.map((values) => values[name].data[0] !== 0));
-  } finally {
-    await session.release();
-  }
+  });
 }

@@ -11,15 +11,15 @@ import {
   type Tensor,
   withConstants,
 } from '../graph/index.ts';
-import { loadModel } from './load.ts';
+import { loadModel, withSessions } from './load.ts';
 
 /** The same model with weights in the place of what computes them, where these are not more numbers than what they are made of. */
 export async function computeConstants(engine: Engine, model: Model): Promise<Model> {
   const groups = computedWeights(model);
   if (groups.length === 0) return model;
   const values = groups.flatMap((group) => group.values);
-  const session = await loadModel(engine, part(model, [], values, { shapes: new Map(), types: new Map() }));
-  try {
+  const anyShape = { shapes: new Map(), types: new Map() };
+  return withSessions([() => loadModel(engine, part(model, [], values, anyShape))], async (session) => {
     const described = new Map(session.outputs.map((output) => [output.name, output]));
     const small = groups.flatMap(({ values, sources }) => {
       const outputs = values
@@ -39,7 +39,5 @@ export async function computeConstants(engine: Engine, model: Model): Promise<Mo
       return fromFloat32(data, dims, { name, type: type as Tensor['type'] });
     });
     return withConstants(model, constants);
-  } finally {
-    await session.release();
-  }
+  });
 }

@@ -15,6 +15,7 @@ import {
 import { triangle } from '../solve/index.ts';
 import { turn } from '../turn.ts';
 import { type Evaluated, minimize } from './lbfgs.ts';
+import { withSessions } from './load.ts';
 import type { OpenedModel } from './open.ts';
 import type { Run } from './pass.ts';
 import { inputSums } from './statistics.ts';
@@ -113,14 +114,10 @@ export async function descend(
 ): Promise<number> {
   const { run } = site;
   const metrics = await metricsOf(site, examples.fit);
-  const sessions: EngineSession[] = [];
-  try {
-    for (const bytes of [gradient.bytes, gradient.forward]) sessions.push(await run.chain.engine.load(bytes));
-    const [backward, forward] = sessions;
-    return await new Descent(small, maps, gradient, { backward, forward }, examples, metrics, run).run();
-  } finally {
-    for (const session of sessions) await session.release();
-  }
+  const loads = [gradient.bytes, gradient.forward].map((bytes) => () => run.chain.engine.load(bytes));
+  return withSessions(loads, (backward, forward) =>
+    new Descent(small, maps, gradient, { backward, forward }, examples, metrics, run).run(),
+  );
 }
 
 /** Of the gradient's model, and of it without gradients. */

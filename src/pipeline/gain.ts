@@ -16,6 +16,7 @@ import {
 } from '../graph/index.ts';
 import { turn } from '../turn.ts';
 import type { LastPlace } from './chain.ts';
+import { withSessions } from './load.ts';
 import type { Pass, Run } from './pass.ts';
 
 /** y ≈ slope·z + shift, channel by channel. */
@@ -34,17 +35,15 @@ export async function withGain(
   const model = (await part.read()).clone();
   const [{ name: from }] = model.inputs;
   const anyShape = { shapes: new Map(), types: new Map() };
-  const session = await chain.engine.load(subgraph(model, [from], [gain.output], anyShape));
-  const output = async (input: FloatTensor) => (await session.run({ [from]: input }))[gain.output];
+  const load = () => chain.engine.load(subgraph(model, [from], [gain.output], anyShape));
   const sums = new LineSums(gain);
-  try {
+  await withSessions([load], async (session) => {
+    const output = async (input: FloatTensor) => (await session.run({ [from]: input }))[gain.output];
     for await (const { input, pruned = input } of source(fit).batches()) {
       await turn(signal);
       sums.add(await output(pruned), await output(input));
     }
-  } finally {
-    await session.release();
-  }
+  });
   writeGain(model, gain, sums.lines());
   return model;
 }

@@ -1,7 +1,6 @@
 // How long a model takes as a function of what its structures keep: shrunk models are timed beside the dense one, and a sum
 // is fitted that knows which widths multiply. What comes of it is plain data, for other machines too.
 
-import type { EngineSession } from '../engine/index.ts';
 import { FormatError, InputError } from '../errors.ts';
 import { said } from '../expect.ts';
 import { type Model, sizeAt, sizeTerms, sum, type Term } from '../graph/index.ts';
@@ -10,7 +9,7 @@ import { type Batch, madeUp } from './batches.ts';
 import { widthsOf } from './budget.ts';
 import type { ProgressStep } from './course.ts';
 import { mulberry32 } from './data/sample.ts';
-import { loadModel } from './load.ts';
+import { loadModel, withSessions } from './load.ts';
 import { nonNegative } from './nnls.ts';
 import { type OpenedModel, prunableOf, shrunkTo } from './open.ts';
 import type { Prunable, Sizes } from './recipe.ts';
@@ -184,25 +183,18 @@ async function timesBeside(
   const total = models.length;
   const ratios: number[] = [];
   const denseTimes: number[] = [];
-  const dense = await loadModel(engine, source, { asUsed: true });
-  try {
+  const loadOf = (model: () => Model) => () => loadModel(engine, model(), { asUsed: true });
+  await withSessions([loadOf(() => source)], async (dense) => {
     for (let at = 0; at < total; at += together) {
-      const sessions: EngineSession[] = [];
-      try {
-        for (const model of models.slice(at, at + together))
-          sessions.push(await loadModel(engine, model(), { asUsed: true }));
-        const options = { signal, now };
-        const [own, ...others] = await alternately([dense, ...sessions], sample, rounds, options);
+      const loads = models.slice(at, at + together).map(loadOf);
+      await withSessions(loads, async (...sessions) => {
+        const [own, ...others] = await alternately([dense, ...sessions], sample, rounds, { signal, now });
         denseTimes.push(...own);
         ratios.push(...others.map((times) => ratioOf(times, own)));
-      } finally {
-        for (const session of sessions) await session.release();
-      }
+      });
       onProgress?.({ label: `timing ${name}`, done: ratios.length, total });
     }
-  } finally {
-    await dense.release();
-  }
+  });
   return { denseMs: median(denseTimes), ratios };
 }
 

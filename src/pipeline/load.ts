@@ -1,4 +1,4 @@
-// A model from memory into the engine.
+// A model from memory into the engine, and out of it again.
 
 import type { Engine, EngineSession, LoadOptions } from '../engine/index.ts';
 import { concat, type Model, writeModel } from '../graph/index.ts';
@@ -22,4 +22,18 @@ export function loadModel(
   const data = external && [{ path: DATA_FILE, data: concat(external) }];
   const readsOwn = asUsed && model.outputs.some(({ name }) => model.uses(name).length > 0);
   return engine.load(bytes, data, { asUsed: asUsed && !readsOwn });
+}
+
+/** Sessions, loaded one after the other, for as long as they are used. */
+export async function withSessions<R>(
+  loads: readonly (() => Promise<EngineSession>)[],
+  use: (...sessions: EngineSession[]) => Promise<R>,
+): Promise<R> {
+  const sessions: EngineSession[] = [];
+  try {
+    for (const load of loads) sessions.push(await load());
+    return await use(...sessions);
+  } finally {
+    for (const session of sessions) await session.release();
+  }
 }

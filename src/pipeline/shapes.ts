@@ -16,7 +16,7 @@ import {
   type ValueInfo,
 } from '../graph/index.ts';
 import type { Feeds } from './batches.ts';
-import { loadModel } from './load.ts';
+import { loadModel, withSessions } from './load.ts';
 
 /**
  * Values that are no tensors have no shape.
@@ -88,10 +88,8 @@ export function samplePlaces(
 const isKnown = (dims: ValueDescription['dims']): dims is readonly number[] =>
   dims.every((dim) => typeof dim === 'number' && dim >= 0);
 
-async function outputsOf(engine: Engine, bytes: Uint8Array): Promise<readonly ValueDescription[]> {
-  const session = await engine.load(bytes);
-  await session.release();
-  return session.outputs;
+function outputsOf(engine: Engine, bytes: Uint8Array): Promise<readonly ValueDescription[]> {
+  return withSessions([() => engine.load(bytes)], async ({ outputs }) => outputs);
 }
 
 /** Those of some values that are known to have no axes. */
@@ -106,18 +104,16 @@ async function scalarsAmong(
 }
 
 /** Shapes in a run in which nothing but what they need is computed, and nothing is held longer than it is read. */
-async function shapesInRun(
+function shapesInRun(
   engine: Engine,
   model: Model,
   values: readonly string[],
   info: ValueInfo,
   feeds: Feeds,
 ): Promise<number[][]> {
-  const session = await loadModel(engine, shapeReader(model, values, info));
-  try {
+  const reader = () => loadModel(engine, shapeReader(model, values, info));
+  return withSessions([reader], async (session) => {
     const results = await session.run(feeds);
     return session.outputs.map(({ name }) => [...results[name].data]);
-  } finally {
-    await session.release();
-  }
+  });
 }

@@ -10,7 +10,7 @@ import type { RunOptions } from './chain.ts';
 import type { Dataset } from './data/index.ts';
 import { mulberry32, shuffle } from './data/sample.ts';
 import type { ModelInput } from './inputs.ts';
-import { loadModel } from './load.ts';
+import { loadModel, withSessions } from './load.ts';
 import type { OpenedModel } from './open.ts';
 
 /** Milliseconds since some moment. */
@@ -52,14 +52,12 @@ export async function latencies(
   samples: Dataset,
   { engine, signal, now }: TimingOptions,
 ): Promise<number[]> {
-  const sessions: EngineSession[] = [];
-  try {
-    for (const { source } of models) sessions.push(await loadModel(engine, source, { asUsed: true }));
+  const load = ({ source }: OpenedModel) => loadModel(engine, source, { asUsed: true });
+  const loads = models.map((model) => () => load(model));
+  return withSessions(loads, async (...sessions) => {
     const sample = await firstSample(samples, models[0].input);
     return (await alternately(sessions, sample, CAREFUL, { signal, now })).map(median);
-  } finally {
-    for (const session of sessions) await session.release();
-  }
+  });
 }
 
 /** Milliseconds of every round, by session. In turn, so that a machine whose speed drifts slows all of them alike. */

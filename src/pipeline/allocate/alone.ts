@@ -11,7 +11,7 @@ import { turn } from '../../turn.ts';
 import { activationLimit } from '../activations.ts';
 import { onlyOutput, type Place, sampleOf, stack, through } from '../chain.ts';
 import { Frontier } from '../frontier.ts';
-import { loadModel } from '../load.ts';
+import { loadModel, withSessions } from '../load.ts';
 import type { OpenedModel } from '../open.ts';
 import type { Run } from '../pass.ts';
 import { layersOf, solveTogether } from '../sequence.ts';
@@ -189,8 +189,8 @@ async function moveOn(
   distance: Distance | undefined,
   isHeldOut: (index: number) => boolean,
 ): Promise<void> {
-  const session = await loadModel(chain.engine, part.opened?.model ?? (await part.read()));
-  try {
+  const load = async () => loadModel(chain.engine, part.opened?.model ?? (await part.read()));
+  await withSessions([load], async (session) => {
     let at = 0;
     for await (const { input, count } of source(isHeldOut).batches()) {
       await turn(signal);
@@ -202,9 +202,7 @@ async function moveOn(
       }
       at += count;
     }
-  } finally {
-    await session.release();
-  }
+  });
   if (distance) for (const variant of variants) variant.states = [];
 }
 
