@@ -39,7 +39,7 @@ async function accuracy(batches: AsyncIterable<Outputs>): Promise<Metric | undef
   for await (const { batch, values } of batches) {
     const { labels, count } = batch;
     if (!labels) return undefined;
-    const scores = first(values);
+    const [scores] = values.values();
     right += hits(scores, labels, count).filter(Boolean).length;
     samples += count;
     classes = scores.data.length / count;
@@ -69,17 +69,13 @@ export async function textLoss(
 ): Promise<{ loss: number; vocabulary: number }> {
   let [total, windows, vocabulary] = [0, 0, 0];
   for await (const { batch, values } of outputs) {
-    const logits = first(values);
+    const [logits] = values.values();
     const losses = windowLosses(logits, batch.sample, batch.count);
     for (const it of losses) total += it;
     windows += losses.length;
     vocabulary = logits.dims[logits.dims.length - 1];
   }
   return { loss: total / windows, vocabulary };
-}
-
-function first(values: Outputs['values']): FloatTensor {
-  return [...values.values()][0];
 }
 
 /**

@@ -67,6 +67,14 @@ export function selectOf(samples: Pass['samples'], positions: Positions): Select
   return (samples === 'fit' ? quarterHeldOut : splitSamples)(positions).isFit;
 }
 
+/** How sizes and targets are tried. */
+export function trialOf(
+  samples: Pass['samples'],
+  positions: Positions,
+): Pick<Pass, 'search' | 'samples' | 'fit'> {
+  return { search: 'greedy', samples, fit: selectOf(samples, positions) }; // the local search moves all alike
+}
+
 /**
  * @param at  where it is begun, what lies before having been done elsewhere
  * @returns the last part, and the samples of both networks before it

@@ -9,7 +9,7 @@ import { InputError } from '../../errors.ts';
 import { type Model, sizeAt, type Term } from '../../graph/index.ts';
 import { amountText, type BudgetKind, widthsOf } from '../budget.ts';
 import type { LatencyTable } from '../latency.ts';
-import { type Pass, passOver, type Run, selectOf } from '../pass.ts';
+import { type Pass, passOver, type Run, trialOf } from '../pass.ts';
 import { fittingOf, type Prunable, type Sizes, type Spend, type Supports, type Target } from '../recipe.ts';
 import { shrunk } from '../sequence.ts';
 import { isBetter, quarterHeldOut } from '../split.ts';
@@ -273,14 +273,7 @@ async function smallAt(run: Run, sizes: Sizes, target: Target): Promise<Model> {
 }
 
 function trialPass({ calibration }: Run, sizes: Sizes, target: Target): Omit<Pass, 'label'> {
-  return {
-    sizes,
-    target,
-    search: 'greedy', // the local search moves all alike
-    samples: 'fit',
-    fit: selectOf('fit', calibration),
-    isThin: true,
-  };
+  return { sizes, target, isThin: true, ...trialOf('fit', calibration) };
 }
 
 /** Steps of power and tilt, then of the weights of single structures. */
