@@ -30,14 +30,7 @@ import type { Named, Recipe, Sizes } from './recipe.ts';
 import { shrunk } from './sequence.ts';
 import type { Hashable } from './store/hash.ts';
 import { PRUNING, provenanceText, type Subject, type Writer } from './subject.ts';
-import {
-  encoderOutputs,
-  type OnnxLayout,
-  onnxOutputs,
-  TWINS,
-  transformersJsConfig,
-  writeOnnx,
-} from './twin.ts';
+import { type OnnxLayout, transformersJsConfig, writeTwins } from './twin.ts';
 
 /** A folder in Hugging Face's layout that is ready to be pruned or evaluated. */
 export interface OpenedLanguageModel {
@@ -284,13 +277,7 @@ async function folderWriter(
         const written = await openLanguageModel(output);
         const [before, after] = [checkpoint, written.checkpoint].map((it) => valuesIn(it.tensors.values()));
         const entries = { ...metadata, [PRUNING]: provenanceText(recipe, { before, after }, how) };
-        const twins = onnx ? TWINS[onnx] : [];
-        for (const twin of twins) await writeOnnx(written, output, twin, entries);
-        const outputs = language.isEncoder ? encoderOutputs : onnxOutputs;
-        const copies = twins.map(({ file, tolerance }) => ({
-          outputs: (samples: Dataset) => outputs(output, file, samples, engine),
-          tolerance,
-        }));
+        const copies = await writeTwins(written, output, onnx, entries, engine);
         proof = await prove({
           subject: folderSubject(written),
           statement,

@@ -20,6 +20,7 @@ import type { Dataset } from './data/index.ts';
 import type { OpenedLanguageModel } from './folder.ts';
 import { modelInput, otherFeeds } from './inputs.ts';
 import { loadModel } from './load.ts';
+import type { Copy } from './subject.ts';
 
 /** An ONNX file of a folder's model. */
 interface Twin {
@@ -31,7 +32,7 @@ interface Twin {
 }
 
 /** Beside the safetensors; or where transformers.js looks for them, once for each of its types that is written. */
-export const TWINS: Readonly<Record<OnnxLayout, readonly Twin[]>> = {
+const TWINS: Readonly<Record<OnnxLayout, readonly Twin[]>> = {
   beside: [{ file: 'model.onnx' }],
   'transformers.js': [
     { file: 'onnx/model.onnx' },
@@ -45,6 +46,23 @@ export type OnnxLayout = 'beside' | 'transformers.js';
 const dataFile = (file: string) => `${file}_data`;
 /** Without the folder that it is in. */
 const nameOf = (file: string) => file.slice(file.lastIndexOf('/') + 1);
+
+/** Writes the ONNX files of a folder's model. @returns what they give */
+export async function writeTwins(
+  opened: OpenedLanguageModel,
+  output: OutputFolder,
+  layout: OnnxLayout | undefined,
+  metadata: Readonly<Record<string, string>>,
+  engine: Engine,
+): Promise<Copy[]> {
+  const twins = layout ? TWINS[layout] : [];
+  for (const twin of twins) await writeOnnx(opened, output, twin, metadata);
+  const outputs = opened.language.isEncoder ? encoderOutputs : onnxOutputs;
+  return twins.map(({ file, tolerance }) => ({
+    outputs: (samples) => outputs(output, file, samples, engine),
+    tolerance,
+  }));
+}
 
 /** The whole model in one ONNX file, with its weights beside it where they are too large for one; weight by weight. */
 export async function writeOnnx(
@@ -127,7 +145,7 @@ export async function* onnxOutputs(
 }
 
 /** Outputs by sample of an encoder's file, which is read again and run whole: its samples may be of any length. */
-export async function* encoderOutputs(
+async function* encoderOutputs(
   folder: Folder,
   file: string,
   samples: Dataset,
