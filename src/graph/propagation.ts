@@ -1,6 +1,6 @@
 // The state that the rules of the operators work on: which axes of which values carry which labels.
 
-import { type Axis, type EditPlace, Label, Patience, type Piece } from './labels.ts';
+import { type Axis, type EditPlace, Label, type Part, Patience, type Piece } from './labels.ts';
 import type { LinearMap, Shapes } from './linear.ts';
 import type { Model } from './model.ts';
 import { reads } from './node.ts';
@@ -27,8 +27,11 @@ export class Propagation {
   readonly agreements: { labels: readonly Label[]; reason: string }[] = [];
   /** What was reduced over channels; it must come back to them, at axis −`fromEnd`, and go nowhere else. */
   readonly reductions: { value: string; fromEnd: number; axis: Axis; reason: string }[] = [];
-  /** Of weights that several nodes have, the first of these, with what it reads and makes. */
-  readonly layers = new Map<string, { node: NodeProto; read: Axis | undefined; made: Axis | undefined }>();
+  /** Of weights that several nodes have: what these read and make, and those that read no channels of a layer, until one does. */
+  readonly layers = new Map<
+    string,
+    { read: Axis | undefined; made: Axis; readonly unlabelled: NodeProto[] }
+  >();
   /** Nodes whose outputs have their labels from a node before them. */
   readonly passed = new Set<NodeProto>();
   /** Integer values that a Shape leads to, element by element. */
@@ -123,18 +126,17 @@ export class Propagation {
   /** Axes side by side; undefined where none of them is labelled. Channels that no layer makes stay. */
   joined(axes: readonly (Axis | undefined)[], extents: readonly number[], by: NodeProto): Axis | undefined {
     if (!axes.some(Boolean)) return undefined;
-    if (axes.some((axis) => axis && axis.outer > 1)) {
-      for (const axis of axes)
-        this.pin(axis, `${called(by)} puts it beside others, of which it is not one run`);
-      return undefined;
-    }
-    const whole = axes.map((axis, i) => {
-      const { label } = axis ?? this.free(extents[i]);
+    const whole = axes.flatMap((axis, i) => {
+      const { label, outer } = axis ?? this.free(extents[i]);
       if (!axis) label.pin(`${called(by)} puts channels beside it that no layer makes`);
-      return { label, share: extents[i] };
+      this.patience.spend(outer);
+      return new Array<Part>(outer).fill({ label, share: extents[i] / outer });
     });
     const parts = whole.filter(({ share }) => share > 0);
-    return parts.length > 0 ? { label: Label.of(parts), extent: sum(extents), outer: 1 } : undefined;
+    const isMerged = axes.some((axis) => axis?.isMerged);
+    return parts.length > 0
+      ? { label: Label.of(parts), extent: sum(extents), outer: 1, isMerged }
+      : undefined;
   }
 
   /**

@@ -306,9 +306,24 @@ describe('analyse', () => {
           return head(b, b.node('ConvTranspose', inputs, { output_shape: [8, 8] }, { channels: 4 }));
         },
       ],
-      'that are flattened with channels last': [
+      'that are flattened behind other channels': [
         /Flatten "[^"]+" interleaves it/,
-        (b, x) => b.gemm(b.flatten(b.node('Transpose', [x], { perm: [0, 2, 3, 1] }), 64), 5),
+        (b, x) => {
+          const wide = b.reshape(b.globalAveragePool(x), [0, 1, 6]);
+          const high = b.reshape(b.globalAveragePool(b.conv('input', 4, 1)), [0, 4, 1]);
+          return b.gemm(b.flatten(b.mul(wide, high), 4), 5);
+        },
+      ],
+      'that are coordinates of places': [
+        /GridSample "[^"]+" reads coordinates from it/,
+        (b, x) => {
+          const places = b.node(
+            'Transpose',
+            [b.node('Slice', [x, b.integers([0]), b.integers([2]), b.integers([1])])],
+            { perm: [0, 2, 3, 1] },
+          );
+          return head(b, b.conv(b.node('GridSample', ['input', places], {}, { channels: 3 }), 4, 1));
+        },
       ],
       'that are rows where pixels are put into blocks': [
         /DepthToSpace "[^"]+" takes it apart/,
@@ -367,13 +382,14 @@ describe('analyse', () => {
           return b.node('Gemm', [rows, b.weight([2, 4], 1), b.weight([6, 4], 1)], {}, { channels: 4 });
         },
       ],
-      'read by weights that read the input too': [
-        /Conv "conv_\d+" has the weights of Conv "conv_\d+", and one of them reads channels that no layer makes/,
+      'read by weights that read the input too, and merged with rows': [
+        /MatMul "[^"]+" ties it to "[^"]+", whose channels no layer makes/,
         (b, x) => {
-          const W = b.weight([4, 6, 1, 1], 0.5);
-          const wide = b.node('Concat', ['input', 'input'], { axis: 1 }, { channels: 6 });
-          const [one, other] = [x, wide].map((value) => b.node('Conv', [value, W], {}, { channels: 4 }));
-          return head(b, b.relu(b.add(one, other)));
+          const W = b.weight([384, 4], 0.5);
+          const flat = b.flatten(b.node('Transpose', [x], { perm: [0, 2, 3, 1] }), 384);
+          const wide = b.flatten(b.node('Concat', ['input', 'input'], { axis: 1 }), 384);
+          const [one, other] = [flat, wide].map((value) => b.node('MatMul', [value, W], {}, { channels: 4 }));
+          return b.gemm(b.relu(b.add(one, other)), 5);
         },
       ],
       'whose shape is given by a value that others read too': [

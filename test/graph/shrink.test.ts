@@ -390,6 +390,67 @@ const GRAPHS: Record<
       return b.output(b.node('Concat', flat, { axis: 2 }));
     },
   },
+  'weights that read channels, and states that no layer makes before': {
+    prunable: 2,
+    build: (b) => {
+      const W = b.weight([6, 9, 3, 3], 0.4);
+      const step = (x: string, state: string) => {
+        const both = b.node('Concat', [x, state], { axis: 1 });
+        return b.relu(b.node('Conv', [both, W], { pads: [1, 1, 1, 1] }, { channels: 6 }));
+      };
+      const x = image(b);
+      const states = [
+        [x, x],
+        [b.node('Neg', [x]), x],
+      ].map((list) => b.node('Concat', list, { axis: 1 }));
+      const [one, other] = states.map((state) => step(x, step(x, state)));
+      return head(
+        b,
+        b.relu(b.conv(b.node('Concat', [step(x, one), other], { axis: 1 }, { channels: 12 }), 5, 1)),
+      );
+    },
+  },
+  'a kernel of 1 and a normalisation that go over rows, beside channels': {
+    prunable: 3,
+    build: (b) => {
+      const turned = (x: string, m: number) =>
+        b.node('Transpose', [x], { perm: [0, 2, 1, 3] }, { channels: m });
+      const x = turned(b.relu(b.conv(image(b), 7, 3)), 8);
+      const y = b.relu(b.batchNormalization(b.conv(b.relu(b.conv(x, 9, 1)), 6, 1)));
+      return head(b, b.conv(turned(y, 7), 5, 1));
+    },
+  },
+  'groups of channels, merged with samples, of which a layer makes a gate': {
+    prunable: 2,
+    build: (b) => {
+      const x = b.reshape(b.relu(b.conv(image(b), 12, 3)), [-1, 3, 8, 8], 3);
+      const gated = b.mul(x, b.node('Sigmoid', [b.conv(x, 1, 3)]));
+      return head(b, b.conv(b.reshape(gated, [-1, 12, 8, 8], 12), 5, 1));
+    },
+  },
+  'channels that are flattened behind rows and columns, beside others': {
+    prunable: 3,
+    build: (b) => {
+      const x = b.relu(b.conv(image(b), 6, 3));
+      const flat = b.flatten(channelsLast(b, x), 384);
+      const pooled = b.flatten(b.globalAveragePool(b.conv(x, 4, 3)));
+      return b.output(
+        b.gemm(b.relu(b.gemm(b.node('Concat', [flat, pooled], { axis: 1 }, { channels: 388 }), 7)), 5),
+      );
+    },
+  },
+  'images that are sampled at places that a layer gives, by head': {
+    prunable: 3,
+    build: (b) => {
+      const x = image(b);
+      const [values, offsets] = [12, 6].map((m) => b.reshape(b.conv(x, m, 3), [-1, m / 3, 8, 8], m / 3));
+      const grid = b.node('Tanh', [channelsLast(b, offsets)]);
+      const sampled = b.reshape(b.node('GridSample', [values, grid]), [-1, 12, 8, 8], 12);
+      const places = channelsLast(b, b.node('Tanh', [b.conv(sampled, 2, 3)]));
+      const again = b.node('GridSample', [b.relu(b.conv(sampled, 7, 3)), places], {}, { channels: 7 });
+      return head(b, b.conv(again, 5, 1));
+    },
+  },
   'a block with attention, three times over': {
     prunable: 3,
     dims: [2, 4, 8],
@@ -1009,6 +1070,21 @@ const RESIDUAL: Record<string, { prunable: number; build: (b: OnnxBuilder) => On
       const x = b.relu(b.conv(image(b), 8, 3));
       const y = writtenOutNorm(b, b.add(b.conv(b.relu(b.conv(x, 6, 3)), 8, 3), x));
       return head(b, b.relu(b.conv(writtenOutNorm(b, b.add(b.conv(y, 8, 3), y)), 5, 3)));
+    },
+  },
+  'a stream whose number is divided behind rows that are merged': {
+    prunable: 2,
+    build: (b) => {
+      const x = b.node(
+        'Reshape',
+        [channelsLast(b, b.conv(image(b), 8, 3)), b.integers([-1, 64, 8])],
+        {},
+        { channels: 8 },
+      );
+      const half = b.node('Div', [count(b, x, 2), b.integers([2])]);
+      const heads = b.node('Concat', [b.integers([0]), b.integers([0]), b.integers([2]), half], { axis: 0 });
+      const y = b.reshape(b.node('Reshape', [b.matmul(x, 8), heads]), [0, 0, 8], 8);
+      return b.output(b.matmul(b.add(b.matmul(b.relu(y), 8), x), 5));
     },
   },
   'an inverted residual and a stream that is concatenated': {

@@ -5,6 +5,7 @@ import type { ConvGeometry } from '../linear.ts';
 import { attributeInt, attributeInts, attributeString } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation } from '../propagation.ts';
+import type { Tensor } from '../tensor.ts';
 import { consume, cutBias, opaque, produce, tieUses, weightOf } from './layer.ts';
 import { convolution } from './macs.ts';
 import type { LayerDims, Operator } from './operator.ts';
@@ -25,7 +26,11 @@ export const conv: Operator = {
     const [input] = node.input;
     const axis = state.axes(input)[1];
     const weight = weightOf(state, node);
-    state.pinOthers(input, 1, `${called(node)} mixes the axis`);
+    for (const [place, other] of state.labelled(input)) {
+      if (place === 1) continue;
+      if (weight && isApart(node, weight, place)) state.mark(node.output[0], place, other);
+      else state.pin(other, `${called(node)} mixes the axis`);
+    }
     if (!weight) return opaque(state, node);
     const group = attributeInt(node, 'group', 1);
     const [m, perGroup] = weight.dims;
@@ -36,6 +41,15 @@ export const conv: Operator = {
     else if (perGroup > 1) state.pin(state.produce(node, 1, m), `${called(node)} is a grouped convolution`);
   },
 };
+
+/** Whether a layer leaves positions of an axis beside the channels apart: samples, and what a kernel of 1 goes over one by one. */
+function isApart(node: NodeProto, { dims }: Tensor, place: number): boolean {
+  if (place === 0) return true;
+  const [axis, axes] = [place - 2, dims.length - 2];
+  const stride = attributeInts(node, 'strides')?.[axis] ?? 1;
+  const pads = [axis, axis + axes].map((at) => attributeInts(node, 'pads')?.[at] ?? 0);
+  return dims[place] === 1 && stride === 1 && pads.every((pad) => pad === 0);
+}
 
 // Each group (a channel, if depthwise) is convolved on its own, so the label goes through, no finer than the
 // groups; weights, bias and `group` go along.

@@ -41,7 +41,18 @@ import { einsum, fusedMatMul } from './product.ts';
 import * as products from './product-gradients.ts';
 import { gru, lstm, rnn } from './recurrent.ts';
 import * as reductions from './reduction-gradients.ts';
-import { argReduce, gatherElements, gatherRule, pad, pool, reduce, resize, tile, trilu } from './spatial.ts';
+import {
+  argReduce,
+  gatherElements,
+  gatherRule,
+  gridSample,
+  pad,
+  pool,
+  reduce,
+  resize,
+  tile,
+  trilu,
+} from './spatial.ts';
 import * as windows from './spatial-gradients.ts';
 
 const MICROSOFT = 'com.microsoft'; // what exporters and optimisers make of the standard's
@@ -75,6 +86,7 @@ const OPERATORS: readonly Operator[] = [
   ...all('join', broadcast, 'BiasGelu FastGelu', MICROSOFT),
   ...all('join', concat, 'Concat'),
   ...all('join', gatherElements, 'GatherElements'),
+  ...all('join', gridSample, 'GridSample'),
   ...counted(macs.einsum, all('join', einsum, 'Einsum')),
   ...counted(macs.matrixProduct, all('join', fusedMatMul, 'FusedMatMul', MICROSOFT)),
   ...counted(macs.attention, all('join', standardAttention, 'Attention')),

@@ -9,7 +9,7 @@ import { called, type Propagation, wrapAxis } from '../propagation.ts';
 import { isQuantized, quantizedText } from '../quantized.ts';
 import type { Tensor } from '../tensor.ts';
 import type { Layer, Rule } from './operator.ts';
-import { join } from './tie.ts';
+import { join, pick } from './tie.ts';
 
 /**
  * Y = X·W + b row by row: labels on other axes of X go through.
@@ -65,13 +65,11 @@ export function produce(state: Propagation, node: NodeProto): Axis {
   return made;
 }
 
-/** Nodes with the same weights are one layer: what they read, and what they make, loses the same channels. */
-export function tieUses(
-  state: Propagation,
-  node: NodeProto,
-  read: Axis | undefined,
-  made: Axis | undefined,
-): void {
+/**
+ * Nodes with the same weights are one layer: what they read, and what they make, loses the same channels. What no layer makes stays
+ * whole, as the state that a recurrence begins with: of it a node reads what stays of the others' channels.
+ */
+export function tieUses(state: Propagation, node: NodeProto, read: Axis | undefined, made: Axis): void {
   const { model, layers } = state;
   if (model.uses(node.input[1]).length === 1) return;
   const map = linearMap(model, node, state.shapes);
@@ -79,20 +77,16 @@ export function tieUses(
   const key = map
     ? sharedKey(model, map)
     : JSON.stringify([node.input.slice(1), attributeInt(node, 'group', 1)]);
-  const first = layers.get(key);
-  if (!first) {
-    layers.set(key, { node, read, made });
-    return;
-  }
-  for (const [one, other] of [
-    [first.read, read],
-    [first.made, made],
-  ]) {
-    if (one && other) join(state, node, one, other);
-    else {
-      const reason = `${called(node)} has the weights of ${called(first.node)}, and one of them reads channels that no layer makes`;
-      state.pin(one ?? other, reason);
-    }
+  const uses = layers.get(key) ?? { read, made, unlabelled: [] };
+  layers.set(key, uses);
+  uses.made = join(state, node, uses.made, made);
+  if (!read) uses.unlabelled.push(node);
+  else uses.read = uses.read ? join(state, node, uses.read, read) : read;
+  if (!uses.read) return;
+  for (const own of uses.unlabelled.splice(0)) {
+    const place = wrapAxis(layerOf(state, own).axis, state.dims(own.input[0])!.length);
+    pick(state, own, uses.read, 0, place);
+    consume(state, own, uses.read);
   }
 }
 

@@ -44,9 +44,7 @@ const RENAMES: ReadonlySet<Rule> = new Set([transpose, squeeze, unsqueeze]);
 export const flatten: Rule = (state, node) => {
   for (const [place, axis] of state.labelled(node.input[0])) {
     const moved = move(state, node, place, axis);
-    // Channels stay together only if they are the slowest axis of those that are merged.
-    if (!moved || moved.axis.outer > axis.outer)
-      state.pin(axis, `${called(node)} interleaves it with other axes`);
+    if (!moved) state.pin(axis, `${called(node)} interleaves it with other axes`);
     else {
       moved.axis.label.coarsen(moved.count);
       state.mark(node.output[0], moved.place, moved.axis);
@@ -63,6 +61,7 @@ export const reshape: Rule = (state, node) => {
     let moved = move(state, node, place, axis);
     const copies = moved ? copiesBefore(state, node, moved) : 1;
     if (copies > 1) moved = move(state, node, place, interleaved(axis, copies));
+    if (moved && isNamed(named[moved.place], axis, moved.axis)) moved.axis.isMerged = false;
     // Of two axes that are merged, the slower one keeps its groups together.
     if (!moved || followed.has(moved.place) || !mayResize(state, node, named, place, moved)) {
       state.pin(axis, `${called(node)} takes it apart or names its size`);
@@ -122,6 +121,14 @@ function haveGroups(label: Label, extent: number): boolean {
   return true;
 }
 
+/** Whether a Reshape names the extent of an axis that it leaves as it is: in no run of the model anything is merged into it. */
+function isNamed(size: Size | undefined, from: Axis, to: Axis): boolean {
+  const isLeft = from.outer === 1 && to.outer === 1 && from.extent === to.extent && !from.isMerged;
+  if (!isLeft || size?.value !== to.extent) return false;
+  // That of other channels has to turn out to be that of these.
+  return size.axis ? size.axis.outer === 1 && !size.axis.isMerged : size.isFixed === true;
+}
+
 /**
  * Positions of the axes from where a labelled one goes on that are taken apart or computed over: as (3, h, dh), (branches, c) or
  * (height, width, c), it is the same channels in each.
@@ -175,6 +182,8 @@ function isMixed(
     if (!known) return false;
     operator.rule(scratch, use.node);
     const hasWeights = operator.layer !== undefined && state.constant(use.node, 1) !== undefined;
+    // a convolution takes it for samples
+    if (hasWeights && operator.layer?.patches && !scratch.axes(use.node.input[0])[1]) return true;
     if (own.label.pins.length > 0) return hasWeights || operator.rule === softmax || operator.rule === reduce;
     if (own.label.consumers.length > 0) return false;
     for (const value of use.node.output) {

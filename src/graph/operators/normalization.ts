@@ -6,7 +6,7 @@ import { attributeInt } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation, wrapAxis } from '../propagation.ts';
 import type { Port } from '../structure.ts';
-import { carry } from './elementwise.ts';
+import { carry, unary } from './elementwise.ts';
 import type { Rule } from './operator.ts';
 import { tieBroadcast } from './tie.ts';
 
@@ -16,10 +16,9 @@ export const batchNormalization: Rule = (state, node) => {
   const axis = state.axes(node.input[0])[1];
   const training = attributeInt(node, 'training_mode', 0) !== 0 || node.output.filter(Boolean).length > 1;
   const constant = [1, 2, 3, 4].every((input) => state.constant(node, input));
-  if (!axis || training || !constant) return state.pinAll(node, `${called(node)} is not in inference form`);
-  state.pinOthers(node.input[0], 1, `${called(node)} normalises the axis`);
-  for (const input of [1, 2, 3, 4]) state.slice(axis, node, input, 0);
-  state.mark(node.output[0], 1, axis);
+  if (training || !constant) return state.pinAll(node, `${called(node)} is not in inference form`);
+  unary(state, node);
+  if (axis) for (const input of [1, 2, 3, 4]) state.slice(axis, node, input, 0);
 };
 
 export const instanceNormalization: Rule = (state, node) => {

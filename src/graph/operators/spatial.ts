@@ -10,7 +10,7 @@ import { sum } from '../tensor.ts';
 import { carry } from './elementwise.ts';
 import type { Rule } from './operator.ts';
 import { pickPlaces } from './shuffle.ts';
-import { tie } from './tie.ts';
+import { type Operand, tie } from './tie.ts';
 
 /** Pooling works on axes from 2 on. */
 export const pool: Rule = (state, node) => {
@@ -122,6 +122,22 @@ export const resize: Rule = (state, node) => {
   const left = sizes?.filter((_, index) => !followed.has(index));
   pinCounted(state, node, left);
   sameExtent(state, node);
+};
+
+/** GridSample: channels go through; rows and columns are those of the grid, whose last axis is coordinates. */
+export const gridSample: Rule = (state, node) => {
+  const [data, grid] = node.input;
+  const last = state.dims(grid)!.length - 1;
+  for (const place of state.dims(data)!.keys())
+    if (place > 1) state.pin(state.axes(data)[place], `${called(node)} samples along it`);
+  state.pin(state.axes(grid)[last], `${called(node)} reads coordinates from it`);
+  const samples: Operand[] = [
+    [0, 0],
+    [1, 0],
+  ];
+  state.mark(node.output[0], 0, tie(state, node, samples, state.dims(data)![0]));
+  state.mark(node.output[0], 1, state.axes(data)[1]);
+  for (let place = 1; place < last; place++) state.mark(node.output[0], place + 1, state.axes(grid)[place]);
 };
 
 /** Reductions over other axes than the labelled one, or over that one where they are part of a normalisation. */

@@ -45,7 +45,7 @@ export function tie(state: Propagation, node: NodeProto, operands: readonly Oper
 }
 
 /** What no layer makes stays whole; of it the node reads what stays of the others. */
-function pick(state: Propagation, node: NodeProto, axis: Axis, input: number, place: number): void {
+export function pick(state: Propagation, node: NodeProto, axis: Axis, input: number, place: number): void {
   if (axis.outer > 1 || axis.isMerged)
     state.pin(axis, `${called(node)} ties it to "${node.input[input]}", whose channels no layer makes`);
   else state.slice(axis, node, input, place, 0, { whole: axis.extent });
