@@ -1,10 +1,11 @@
 // Matrix product in the manner of GotoBLAS/BLIS: blocks of op(A) and op(B) are packed into panels that fit
 // the caches, and the microkernel walks over tiles of C.
 import { packColumns, packRows } from './pack';
-import { scale } from './scale';
+import { scale } from './rows';
 import { OPERATION_BYTES, membersFor, shareGemm } from './share';
 import { LANES, at } from './simd';
 import { transpose } from './transpose';
+import { blockBytes } from './triangle';
 import { MR, NR, ukr } from './ukr';
 
 // A packed block of B, KC × NC, is 384 KiB and stays in L2; one of A, MC × KC, is 4 MiB, for L3, of which a panel is
@@ -46,8 +47,15 @@ function packedBytes<T>(k: i32, w: i32, W: i32): usize {
   return <usize>min(k, KC<T>()) * <usize>((w + W - 1) / W * W) * sizeof<T>();
 }
 
-export function gemmWorkBytes<T>(m: i32, n: i32, k: i32): usize {
-  return OPERATION_BYTES + TILE_BYTES + packedBytes<T>(k, min(n, NC), NR<T>()) + packedBytes<T>(k, min(m, MC), MR);
+/** Scratch of every product, solve and factorisation, in either type, of matrices none of whose sizes is beyond p and m. */
+export function workBytes(p: i32, m: i32): f64 {
+  const n = max(p, m);
+  return <f64>max(scratchBytes<f64>(n), scratchBytes<f32>(n)) + 64;
+}
+
+function scratchBytes<T>(n: i32): usize {
+  const packed = packedBytes<T>(n, min(n, NC), NR<T>()) + packedBytes<T>(n, min(n, MC), MR);
+  return blockBytes<T>(n) + OPERATION_BYTES + TILE_BYTES + packed;
 }
 
 /**
@@ -61,13 +69,19 @@ export function gemm<T>(
   transA: bool, transB: bool, m: i32, n: i32, k: i32,
   alpha: T, A: usize, lda: i32, B: usize, ldb: i32, beta: T, C: usize, ldc: i32, work: usize,
 ): void {
-  const members = membersFor<T>(2 * <f64>m * n * k);
-  if (members > 1) {
-    return shareGemm<T>(members, transA, transB, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc, work);
-  }
+  multiply<T>(false, transA, transB, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc, work);
+}
+
+/** `gemm`, or with `lower` its lower triangle only (BLAS `gemmt`), of m = n rows: the rest is neither read nor written. */
+export function multiply<T>(
+  lower: bool, transA: bool, transB: bool, m: i32, n: i32, k: i32,
+  alpha: T, A: usize, lda: i32, B: usize, ldb: i32, beta: T, C: usize, ldc: i32, work: usize,
+): void {
+  const members = membersFor<T>((lower ? 1 : 2) * <f64>m * n * k);
+  if (members > 1) return shareGemm<T>(members, lower, transA, transB, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc, work);
   const add = beta != <T>0 || alpha == <T>0 || k == 0;
-  if (add) scale<T>(false, m, n, beta, C, ldc);
-  product<T, T>(Triangle.None, false, add, transA, transB, m, n, k, alpha, A, lda, B, ldb, C, ldc, work);
+  if (add) scale<T>(lower, m, n, beta, C, ldc);
+  product<T, T>(Triangle.None, lower, add, transA, transB, m, n, k, alpha, A, lda, B, ldb, C, ldc, work);
 }
 
 /**

@@ -2,10 +2,9 @@
 // in f32 at full speed, those sums are added up in f64 (1.2e-7 relative error on whole Gram matrices); of flat rows
 // all is summed in f64.
 import { CHUNK_ROWS, WIDE_ROWS } from '../src/solve/constants';
-import { Triangle, gemm, product } from './gemm';
+import { Triangle, gemm, product, workBytes } from './gemm';
 import { dot } from './rows';
 import { LANES, at } from './simd';
-import { workBytes } from './solve/work';
 import { syrk } from './syrk';
 
 /** Scratch of `gram`: columns in f64, m of B where it is not A, and that of products. */

@@ -144,7 +144,7 @@ export function tableauInto(s: Tableau): i32 { return s.into; }
 export function tableauIsOptimal(s: Tableau): bool { return s.isOptimal; }
 
 export { schurComplement } from './solve/schur';
-export { workBytes } from './solve/work';
+export { workBytes } from './gemm';
 
 export { gram, gramBytes, isFlat, isFlatImages } from './gram';
 export { correlateBytes, correlationBytes, createCorrelation, unfold } from './correlate';

@@ -2,11 +2,10 @@
 // of the same operations in the same order, whoever makes it. Who is there knows the host. It is handed an operation and
 // has each part made once, by any member on the same memory, with scratch of the member's own.
 // Modules that import nothing (the plug-in's) are built without the feature `threads` and do everything alone.
-import { gemm } from './gemm';
+import { multiply } from './gemm';
 import { trmm } from './potri';
 import { at } from './simd';
 import { Tableau, scan } from './solve/tableau';
-import { gemmt } from './syrk';
 import { trsm } from './trsm';
 
 /** Threads beside this one that would make parts; 0 while parts are made. */
@@ -26,6 +25,7 @@ const EDGE: i32 = 120;
 
 const enum Kernel {
   Gemm,
+  /** The lower triangle of a product. */
   Gemmt,
   Trsm,
   Trmm,
@@ -67,25 +67,16 @@ export function membersFor<T>(flops: f64): i32 {
   return 1;
 }
 
-/** `gemm`, by blocks of C. */
+/** `multiply`, by blocks of C: those on the diagonal of a triangle, which take half as long, are made last. */
 export function shareGemm<T>(
-  members: i32, transA: bool, transB: bool, m: i32, n: i32, k: i32,
+  members: i32, lower: bool, transA: bool, transB: bool, m: i32, n: i32, k: i32,
   alpha: T, A: usize, lda: i32, B: usize, ldb: i32, beta: T, C: usize, ldc: i32, work: usize,
 ): void {
-  const op = operation<T>(Kernel.Gemm, transA, transB, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc, work);
-  op.edge = blockEdge(members, m, n);
-  publish(op, blocks(m, op.edge) * blocks(n, op.edge));
-}
-
-/** `gemmt`, by blocks of C: those on the diagonal, which take half as long, are made last. */
-export function shareGemmt<T>(
-  members: i32, transA: bool, transB: bool, n: i32, k: i32,
-  alpha: T, A: usize, lda: i32, B: usize, ldb: i32, beta: T, C: usize, ldc: i32, work: usize,
-): void {
-  const op = operation<T>(Kernel.Gemmt, transA, transB, n, n, k, alpha, A, lda, B, ldb, beta, C, ldc, work);
-  op.edge = blockEdge(2 * members, n, n);
-  const rows = blocks(n, op.edge);
-  publish(op, rows * (rows + 1) / 2);
+  const kernel = lower ? Kernel.Gemmt : Kernel.Gemm;
+  const op = operation<T>(kernel, transA, transB, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc, work);
+  op.edge = blockEdge(lower ? 2 * members : members, m, n);
+  const rows = blocks(m, op.edge);
+  publish(op, lower ? rows * (rows + 1) / 2 : rows * blocks(n, op.edge));
 }
 
 /** `trsm`, by strips of B that each take all of the triangle. */
@@ -155,10 +146,8 @@ function block<T>(op: Operation, row: i32, column: i32, work: usize): void {
   const C = at<T>(op.C, op.ldc, i, j);
   const m = min(op.edge, op.m - i);
   const n = min(op.edge, op.n - j);
-  if (op.kernel == Kernel.Gemmt && i == j) {
-    return gemmt<T>(op.first, op.second, n, op.k, <T>op.alpha, A, op.lda, B, op.ldb, <T>op.beta, C, op.ldc, work);
-  }
-  gemm<T>(op.first, op.second, m, n, op.k, <T>op.alpha, A, op.lda, B, op.ldb, <T>op.beta, C, op.ldc, work);
+  const lower = op.kernel == Kernel.Gemmt && i == j;
+  multiply<T>(lower, op.first, op.second, m, n, op.k, <T>op.alpha, A, op.lda, B, op.ldb, <T>op.beta, C, op.ldc, work);
 }
 
 function operation<T>(

@@ -1,7 +1,7 @@
 // Triangular solve with many right-hand sides (BLAS `trsm`, lower, non-unit), by halving the triangle.
 import { TILE, lastTile } from '../src/solve/constants';
 import { Triangle, gemm, product } from './gemm';
-import { scale } from './scale';
+import { scale } from './rows';
 import { membersFor, shareTrsm } from './share';
 import { at } from './simd';
 import { NB, TB, blockBytes, blockLd, half, invertBlock } from './triangle';
@@ -35,17 +35,15 @@ function solve<T>(
   const L21 = at<T>(L, ldl, n1, 0);
   const L22 = at<T>(L, ldl, n1, n1);
   const B2 = right ? at<T>(B, ldb, 0, n1) : at<T>(B, ldb, n1, 0);
-  const minus: T = <T>-1;
-  const one: T = <T>1;
   if (right == trans) {
     solve<T>(whole, right, trans, n1, w, L, ldl, B, ldb, work);
-    if (right) gemm<T>(false, true, w, n2, n1, minus, B, ldb, L21, ldl, one, B2, ldb, work);
-    else gemm<T>(false, false, n2, w, n1, minus, L21, ldl, B, ldb, one, B2, ldb, work);
+    if (right) gemm<T>(false, true, w, n2, n1, <T>-1, B, ldb, L21, ldl, <T>1, B2, ldb, work);
+    else gemm<T>(false, false, n2, w, n1, <T>-1, L21, ldl, B, ldb, <T>1, B2, ldb, work);
     solve<T>(whole, right, trans, n2, w, L22, ldl, B2, ldb, work);
   } else {
     solve<T>(whole, right, trans, n2, w, L22, ldl, B2, ldb, work);
-    if (right) gemm<T>(false, false, w, n1, n2, minus, B2, ldb, L21, ldl, one, B, ldb, work);
-    else gemm<T>(true, false, n1, w, n2, minus, L21, ldl, B2, ldb, one, B, ldb, work);
+    if (right) gemm<T>(false, false, w, n1, n2, <T>-1, B2, ldb, L21, ldl, <T>1, B, ldb, work);
+    else gemm<T>(true, false, n1, w, n2, <T>-1, L21, ldl, B2, ldb, <T>1, B, ldb, work);
     solve<T>(whole, right, trans, n1, w, L, ldl, B, ldb, work);
   }
 }
@@ -57,13 +55,12 @@ function solveWhole<T>(
   const rest = work + blockBytes<T>(n);
   const ld = blockLd(n);
   invertTriangle<T>(n, L, ldl, work, ld, rest);
-  const one: T = <T>1;
   if (right) {
     const side = trans ? Triangle.UpperB : Triangle.LowerB;
-    product<T, T>(side, false, false, false, trans, w, n, n, one, B, ldb, work, ld, B, ldb, rest);
+    product<T, T>(side, false, false, false, trans, w, n, n, <T>1, B, ldb, work, ld, B, ldb, rest);
   } else {
     const side = trans ? Triangle.UpperA : Triangle.LowerA;
-    product<T, T>(side, false, false, trans, false, n, w, n, one, work, ld, B, ldb, B, ldb, rest);
+    product<T, T>(side, false, false, trans, false, n, w, n, <T>1, work, ld, B, ldb, B, ldb, rest);
   }
 }
 

@@ -7,6 +7,7 @@
  */
 import { GREEDY, SWAP, THOROUGH, swapsAtMost } from '../../src/solve/constants';
 import { formBytes, lines, problemBytes, pruneBytes, refitBytes, tableauBytes } from '../../src/solve/memory';
+import { workBytes } from '../gemm';
 import { widen } from '../gram';
 import { enter, entry, put, value } from '../solve/array';
 import { greedy, select } from '../solve/greedy';
@@ -14,7 +15,6 @@ import { Problem, createProblem, formProblem, rowOfH, workIn } from '../solve/pr
 import { prune, searchFrom } from '../solve/prune';
 import { keepLargest, refit, refitted } from '../solve/refit';
 import { Report, blank } from '../solve/report';
-import { workBytes } from '../solve/work';
 import * as check from './check';
 import { BUFFER, PROBLEM, allocate, free, memoryFor, setLimit } from './memory';
 import { XtXOf, XtYOf, accumulate, accumulateBytes, statisticsBytes, sumXOf, sumYOf } from './statistics';
@@ -134,20 +134,18 @@ export function osscar_problem(
   return 0;
 }
 
-export function osscar_magnitude(problem: usize, keep: i32, kept: usize): i32 {
+export function osscar_magnitude(layer: Problem, keep: i32, kept: usize): i32 {
   begin('osscar_magnitude');
-  if (!chooses(problem, keep, kept, 0)) return status;
-  const layer = changetype<Problem>(problem);
+  if (!chooses(layer, keep, kept, 0)) return status;
   keepLargest(layer, keep);
   return finish(0, layer, kept, 0);
 }
 
 export function osscar_eliminate(
-  problem: usize, keep: i32, groupsPerStep: i32, kept: usize, curve: usize, report: usize,
+  layer: Problem, keep: i32, groupsPerStep: i32, kept: usize, curve: usize, report: usize,
 ): i32 {
   begin('osscar_eliminate');
-  if (!(chooses(problem, keep, kept, report) && check.range('groups_per_step', groupsPerStep, 1, MANY))) return status;
-  const layer = changetype<Problem>(problem);
+  if (!(chooses(layer, keep, kept, report) && check.range('groups_per_step', groupsPerStep, 1, MANY))) return status;
   const points = layer.groups + 1;
   if (!check.optional('curve', curve, 8 * <f64>points)) return status;
   if (!room(layer, pruneBytes(layer.p, layer.m, layer.b, GREEDY))) return status;
@@ -156,27 +154,24 @@ export function osscar_eliminate(
   return finish(pivot, layer, kept, report);
 }
 
-export function osscar_select(problem: usize, keep: i32, kept: usize, report: usize): i32 {
+export function osscar_select(layer: Problem, keep: i32, kept: usize, report: usize): i32 {
   begin('osscar_select');
-  if (!chooses(problem, keep, kept, report)) return status;
-  const layer = changetype<Problem>(problem);
+  if (!chooses(layer, keep, kept, report)) return status;
   if (!room(layer, pruneBytes(layer.p, layer.m, layer.b, GREEDY))) return status;
   return finish(select<f64>(layer, keep), layer, kept, report);
 }
 
-export function osscar_swap(problem: usize, keep: i32, kept: usize, maxSwaps: i32, report: usize): i32 {
+export function osscar_swap(layer: Problem, keep: i32, kept: usize, maxSwaps: i32, report: usize): i32 {
   begin('osscar_swap');
-  if (!(chooses(problem, keep, kept, report) && check.range('max_swaps', maxSwaps, 0, MANY))) return status;
-  const layer = changetype<Problem>(problem);
+  if (!(chooses(layer, keep, kept, report) && check.range('max_swaps', maxSwaps, 0, MANY))) return status;
   if (!room(layer, tableauBytes(layer.p, layer.m, layer.b))) return status;
   if (!check.support(layer, keep, kept)) return status;
   return finish(searchFrom(layer, keep * layer.b, THOROUGH, maxSwaps, 0), layer, kept, report);
 }
 
-export function osscar_refit(problem: usize, keep: i32, kept: usize, W: usize, bias: usize, report: usize): i32 {
+export function osscar_refit(layer: Problem, keep: i32, kept: usize, W: usize, bias: usize, report: usize): i32 {
   begin('osscar_refit');
-  if (!(chooses(problem, keep, kept, report) && solves(problem, W, bias))) return status;
-  const layer = changetype<Problem>(problem);
+  if (!(chooses(layer, keep, kept, report) && solves(layer, W, bias))) return status;
   if (!room(layer, refitBytes(keep * layer.b, layer.m))) return status;
   if (!check.support(layer, keep, kept)) return status;
   const pivot = refit(layer, keep * layer.b);
@@ -184,10 +179,9 @@ export function osscar_refit(problem: usize, keep: i32, kept: usize, W: usize, b
   return finish(pivot, layer, kept, report);
 }
 
-export function osscar_prune(problem: usize, keep: i32, kept: usize, W: usize, bias: usize, report: usize): i32 {
+export function osscar_prune(layer: Problem, keep: i32, kept: usize, W: usize, bias: usize, report: usize): i32 {
   begin('osscar_prune');
-  if (!(chooses(problem, keep, kept, report) && solves(problem, W, bias))) return status;
-  const layer = changetype<Problem>(problem);
+  if (!(chooses(layer, keep, kept, report) && solves(layer, W, bias))) return status;
   if (!room(layer, pruneBytes(layer.p, layer.m, layer.b, SWAP))) return status;
   const pivot = prune(layer, keep, 1, true, false, SWAP, swapsAtMost(layer.groups, layer.b), 0);
   if (pivot == 0) spread(layer, keep * layer.b, W, bias);
@@ -220,14 +214,13 @@ function room(layer: Problem, workspace: f64): bool {
 }
 
 /** What every choice of groups is given. */
-function chooses(problem: usize, keep: i32, kept: usize, report: usize): bool {
-  return check.problem(problem) && check.range('keep', keep, 0, changetype<Problem>(problem).groups)
+function chooses(layer: Problem, keep: i32, kept: usize, report: usize): bool {
+  return check.problem(changetype<usize>(layer)) && check.range('keep', keep, 0, layer.groups)
     && check.buffer('kept', kept, 4 * <f64>keep) && check.optional('report', report, REPORT_BYTES);
 }
 
 /** Where weights go. */
-function solves(problem: usize, W: usize, bias: usize): bool {
-  const layer = changetype<Problem>(problem);
+function solves(layer: Problem, W: usize, bias: usize): bool {
   if (!check.optional('W', W, 8 * <f64>layer.p * layer.m)) return false;
   if (!bias || layer.centred) return check.optional('bias', bias, 8 * <f64>layer.m);
   refuse(INVALID_ARGUMENT, bias, 'bias', '0, of a problem that was made without one, got the address ');

@@ -9,9 +9,8 @@
 //   T_B: ← σt           K_B: ← σΠ(K_B: − K_BB t)     T_BB ← −σΠσ     K_BB ← σΠK_BBΠσ
 // σ = −1 for rows that leave, +1 for rows that enter. B may hold both: one pass then does a swap.
 import { diagonalBlock, mirror, smallPotrf, smallTrsm, whiten } from '../block';
-import { gemm } from '../gemm';
+import { gemm, multiply } from '../gemm';
 import { S, dot, scaleRow, subtractRows } from '../rows';
-import { gemmt } from '../syrk';
 import { put, value } from './array';
 
 /**
@@ -52,8 +51,8 @@ export function tableauPivot(
     put(N, i, k + n); // K_B: − K_BB·t
   }
   memory.copy(again, t, <usize>w * row);
-  gemmt<f64>(true, false, p, w, -1, X, p, t, p, 1, T, p, products);
-  gemmt<f64>(true, false, p, 2 * w, -1, t, p, Q, p, 1, K, p, products); // of t above q, and q above t
+  multiply<f64>(true, true, false, p, p, w, -1, X, p, t, p, 1, T, p, products);
+  multiply<f64>(true, true, false, p, p, 2 * w, -1, t, p, Q, p, 1, K, p, products); // of t above q, and q above t
 
   // The pivot's own rows: σt, and σΠN in the place of X.
   gemm<f64>(false, false, w, p, w, 1, Pi, w, N, p, 0, X, p, products);

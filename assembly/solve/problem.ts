@@ -2,10 +2,9 @@
 // data. Here it lies with what searches are told and what they find, and with the room that they work in.
 import { CHUNK_ROWS, DEAD_DAMPING, VARIANCE_ROUNDING } from '../../src/solve/constants';
 import { HEAD_BYTES, UNPACKED_ROWS, lines, problemBytes, triangle } from '../../src/solve/memory';
-import { gemm } from '../gemm';
+import { gemm, workBytes } from '../gemm';
 import { after, entry, put, value } from './array';
 import { REPORT_BYTES, Report, blank } from './report';
-import { workBytes } from './work';
 
 @unmanaged
 export class Problem {

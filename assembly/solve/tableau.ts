@@ -3,7 +3,7 @@
 import { PIVOTS, groupsPerPivot } from '../../src/solve/constants';
 import { HEAD_BYTES, lines, pivotBytes, tableauBytes } from '../../src/solve/memory';
 import { diagonalBlock, quadraticCost } from '../block';
-import { gemm } from '../gemm';
+import { gemm, workBytes } from '../gemm';
 import { potri } from '../potri';
 import { S, scaleRow, swapSymmetricGroups } from '../rows';
 import { OPERATION_BYTES, membersFor, shareScan } from '../share';
@@ -16,7 +16,6 @@ import { minimum, tableauChanges, tableauPivot, tableauPrepare } from './pivot';
 import { least } from './rank';
 import { schurComplement } from './schur';
 import { square } from './square';
-import { workBytes } from './work';
 
 @unmanaged
 export class Tableau {
@@ -212,18 +211,9 @@ export function scan(s: Tableau, first: i32, end: i32, row: usize, work: usize):
 
 /** Takes `out` from the support and `into` into it, in one pass. @returns the change of the objective; NaN where H is not positive definite */
 export function swap(s: Tableau, out: i32, into: i32): f64 {
-  while (isReady(s)) {
-    const at = s.kept - 1;
-    exchange(s, entry(s.position, out), at);
-    exchange(s, entry(s.position, into), at + 1);
-    const change = pivot(s, at, 2, 1);
-    if (change != change) continue;
-    exchange(s, at, at + 1);
-    store<u8>(s.problem.kept + out, 0);
-    store<u8>(s.problem.kept + into, 1);
-    return change;
-  }
-  return NaN;
+  enter(s.list, 0, out);
+  enter(s.list, 1, into);
+  return turn(s, s.list, 2, 1);
 }
 
 /** Removes the first `count` groups of `list`, all of them kept, or adds them; some 32 rows a pivot. @returns as `swap` */
@@ -231,19 +221,23 @@ export function move(s: Tableau, count: i32, isLeaving: bool): f64 {
   const most = <i32>groupsPerPivot(s.problem.b);
   let change: f64 = 0;
   for (let first = 0; first < count; first += most) {
-    change += moveSome(s, s.list + (<usize>first << 2), min(most, count - first), isLeaving);
+    const some = min(most, count - first);
+    change += turn(s, s.list + (<usize>first << 2), some, isLeaving ? some : 0);
   }
   return change;
 }
 
-function moveSome(s: Tableau, list: usize, count: i32, isLeaving: bool): f64 {
+/** One pivot: of `count` groups the first `leaving` leave, the others enter; where both do, as many of either. @returns as `swap` */
+function turn(s: Tableau, list: usize, count: i32, leaving: i32): f64 {
+  const entering = count - leaving;
   while (isReady(s)) {
-    const at = isLeaving ? s.kept - count : s.kept;
+    const at = s.kept - leaving;
     for (let i = 0; i < count; i++) exchange(s, entry(s.position, entry(list, i)), at + i);
-    const change = pivot(s, at, count, isLeaving ? count : 0);
+    const change = pivot(s, at, count, leaving);
     if (change != change) continue;
-    s.kept += isLeaving ? -count : count;
-    for (let i = 0; i < count; i++) store<u8>(s.problem.kept + entry(list, i), isLeaving ? 0 : 1);
+    for (let i = 0; i < min(leaving, entering); i++) exchange(s, at + i, at + leaving + i);
+    s.kept += entering - leaving;
+    for (let i = 0; i < count; i++) store<u8>(s.problem.kept + entry(list, i), u8(i >= leaving));
     return change;
   }
   return NaN;
