@@ -12,9 +12,7 @@ import { Problem, dampingOf, diagonalOfH, rowOfH } from './problem';
 import { factorKept } from './refit';
 
 /**
- * From all groups, removes the cheapest `groupsPerStep` at a time until `keep` are left. The schedule of n removals is the
- * published one: s = max(1, ⌊n / groupsPerStep⌋) steps of ⌊n / s⌋ groups, the first n mod s of them one larger. Protected
- * groups stay.
+ * From all groups, removes the cheapest `groupsPerStep` at a time (`eliminate`) until `keep` are left. Protected groups stay.
  * @param single  whether f32 may do, which `isSingle` then says; what `factorKept` leaves is there then
  * @param wholeCurve  goes on below `keep`, one group at a time, for the rest of the curve
  * @returns 0, or the pivot at which H is not positive definite

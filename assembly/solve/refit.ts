@@ -1,13 +1,14 @@
 // The best weights on given rows, W_S = H_SS⁻¹ G_S, and the choice by magnitude.
 import { UNPACKED_ROWS } from '../../src/solve/memory';
 import { gemm } from '../gemm';
-import { potrf } from '../potrf';
 import { dot } from '../rows';
 import { at } from '../simd';
 import { trsm } from '../trsm';
 import { after, enter, put, value, entry } from './array';
 import { Problem, dampingOf, gather, rowOfH } from './problem';
 import { rank } from './rank';
+import { Report } from './report';
+import { schurComplement } from './schur';
 
 /** The weights of a refit of k rows, k × m, in the workspace. */
 export function refitted(s: Problem, k: i32): usize {
@@ -21,17 +22,10 @@ export function refitted(s: Problem, k: i32): usize {
  * `refitBytes` of workspace; k³/3 + k²m flops.
  */
 export function factor(s: Problem, k: i32): i32 {
-  const m = s.m;
-  const L = s.workspace;
+  const objective = changetype<usize>(s.report) + offsetof<Report>('objective');
   const W = refitted(s, k);
-  gather(s, s.rows, k, L, k, W);
-  const info = potrf<f64>(k, L, k, s.products);
-  if (info) return info;
-  trsm<f64>(false, false, k, m, 1, L, k, W, m, s.products);
-  let f: f64 = 0;
-  for (let i = 0, e = k * m; i < e; i++) f -= 0.5 * value(W, i) * value(W, i);
-  s.report.objective = f;
-  return 0;
+  gather(s, s.rows, k, s.workspace, k, W);
+  return schurComplement(k, s.m, k, 0, 1, s.workspace, W, objective, s.products);
 }
 
 /** The weights after `factor`, to `refitted`, and what of the objective is damping. k²m flops. */
