@@ -224,8 +224,7 @@ export class Kernels {
 
   /** m ← 0. */
   zero(m: Matrix): void {
-    if (isContiguous(m)) this.view(m).fill(0);
-    else for (let i = 0; i < m.rows; i++) this.#row(m, i).fill(0);
+    for (let i = 0; i < m.rows; i++) this.#row(m, i).fill(0);
   }
 
   /** C ← β·C + α·op(A)·op(B). β = 0 overwrites C, even NaN. 2·m·n·k flops. */

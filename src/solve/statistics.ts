@@ -41,16 +41,13 @@ interface Sum {
  */
 export abstract class Accumulator<S> {
   readonly #mark: number;
-  protected readonly kernels: Kernels;
-  protected readonly p: number;
-  protected readonly m: number;
-  protected readonly hasTarget: boolean;
 
-  constructor(kernels: Kernels, p: number, m: number, hasTarget: boolean) {
-    this.kernels = kernels;
-    this.p = p;
-    this.m = m;
-    this.hasTarget = hasTarget;
+  constructor(
+    protected readonly kernels: Kernels,
+    protected readonly p: number,
+    protected readonly m: number,
+    protected readonly hasTarget: boolean,
+  ) {
     this.#mark = kernels.mark();
   }
 
