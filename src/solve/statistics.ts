@@ -7,10 +7,6 @@ import { CHUNK_ROWS, WIDE_ROWS } from './constants';
 import type { LayerStatistics } from './problem.ts';
 import { packed } from './triangle.ts';
 
-const ONE = [1, 1] as const;
-/** Of what transposes a target's image. */
-const POINTWISE = { kernel: ONE, strides: ONE, dilations: ONE, pads: [0, 0] } as const;
-
 /** Bytes of wasm memory of one accumulator for p inputs and m outputs, without the GEMM's packing buffers. */
 export function statisticsWasmBytes(p: number, m: number): number {
   return 8 * (p + 1) * (p + m + 1) + (4 * CHUNK_ROWS + 8 * WIDE_ROWS) * (p + m + 2);
@@ -103,15 +99,15 @@ export abstract class RowAccumulator<S> extends Accumulator<S> {
    */
   addImage(geometry: ConvGeometry, x: Image, y?: Image): void {
     const { kernels, m, hasTarget } = this;
+    const { abi } = kernels;
     const positions = geometry.outHeight * geometry.outWidth;
     if (hasTarget) expectImage('y', m, positions, y);
     kernels.scoped(() => {
       const source = kernels.matrix(x.channels, x.data.length / x.channels, 'f32', x.data);
       const target = hasTarget && kernels.matrix(m, positions, 'f32', y!.data);
-      const row = { ...POINTWISE, height: 1, width: positions, outHeight: 1, outWidth: positions };
       this.#fill(positions, (first, toX, toY) => {
         kernels.im2col(source, geometry, first, toX);
-        if (target) kernels.im2col(target, row, first, toY);
+        if (target) abi.stranspose(m, toY.rows, target.ptr + 4 * first, positions, toY.ptr, toY.ld);
       });
     });
   }
