@@ -45,6 +45,8 @@ export interface Limits {
   channelPieces: number;
   /** Attributes, graphs and messages within each other in an ONNX file. */
   onnxDepth: number;
+  /** Characters of a name in an ONNX file. */
+  onnxName: number;
   /** Nodes that the functions of an ONNX file come to where they are called. */
   onnxNodes: number;
 }
@@ -85,6 +87,8 @@ export const limits: Limits = {
   channelPieces: 2 ** 21,
   // protobuf's own in other languages.
   onnxDepth: 100,
+  // Ten times what nested modules come to. Each is told with every structure that a node has to do with.
+  onnxName: 2 ** 12,
   onnxNodes: 2 ** 18,
 };
 

@@ -186,10 +186,26 @@ function fromRuntime(name: string, tensor: Tensor): FloatTensor {
   }
 }
 
-/** onnxruntime's messages run over several lines; the first says what is wrong. */
+/** Before what is wrong: a code, and the place in onnxruntime's own source with the signature of the function there. */
+const PREAMBLES = [
+  /^.*?ERROR_CODE: \d+, ERROR_MESSAGE: /,
+  /\S*\/onnxruntime\/\S+:\d+ [^()]*\([^()]*\)(?: const)?(?: \[[^\]]*\])? (?:false was false\. )?/,
+];
+
+/**
+ * What is wrong, of a message of onnxruntime: these run over several lines, of which the first says it.
+ *
+ * @example
+ * whatIsWrong("Can't create a session. ERROR_CODE: 6, ERROR_MESSAGE: narrowing_error"); // 'narrowing_error'
+ */
+export function whatIsWrong(message: string): string {
+  const [line] = message.split('\n', 1);
+  return PREAMBLES.reduce((left, preamble) => left.replace(preamble, ''), line) || line;
+}
+
 function failed(Problem: typeof InputError | typeof UnsupportedModelError, action: string) {
   return (error: unknown): never => {
-    const [line] = String(error instanceof Error ? error.message : error).split('\n', 1);
+    const line = whatIsWrong(String(error instanceof Error ? error.message : error));
     const hint = /Could not find an implementation/.test(line)
       ? ' (opset 7 and later, and float32, are what it has most operators for)'
       : '';

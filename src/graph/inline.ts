@@ -45,7 +45,7 @@ export function inlineFunctions(proto: ModelProto, graph: GraphProto, file: stri
       done.push(node);
       continue;
     }
-    count += called.node.length + 1;
+    count += countOf(called);
     if (count > limits.onnxNodes)
       throw new FormatError(
         `${file}: its functions come to more than ${limits.onnxNodes} nodes (limits.onnxNodes)`,
@@ -64,6 +64,18 @@ export function inlineFunctions(proto: ModelProto, graph: GraphProto, file: stri
         subgraphs(node).some((inner) => isCalled(inner.node)),
     );
   if (!isCalled(done)) proto.functions = [];
+}
+
+/** Inputs, outputs and attributes that a node has at most; where there are more, it counts for several. */
+const USUAL = 8;
+
+/** Nodes that a call comes to, itself among them: what has a thousand inputs takes the memory of many. */
+function countOf({ node, input, output }: FunctionProto): number {
+  const nodes = [{ input, output, attribute: [] }, ...node];
+  return nodes.reduce((sum, it) => {
+    const places = it.input.length + it.output.length + it.attribute.length;
+    return sum + Math.max(1, Math.ceil(places / USUAL));
+  }, 0);
 }
 
 /** Defaults of attributes are field 11, which is read as unknown. */
@@ -90,24 +102,25 @@ function isPlain(
   );
 }
 
-/** Of a call, in the names of what is inside. */
+/** Of a call or of what is inside, in the names that are made of both. */
 const LONGEST_NAME = 100;
+const short = (name: string) => name.slice(-LONGEST_NAME);
 
 function bodyOf(called: FunctionProto, call: NodeProto, fresh: (base: string) => string): NodeProto[] {
   const values = new Map<string, string>([['', '']]);
   for (const [i, name] of called.input.entries()) values.set(name, call.input[i] ?? '');
   for (const [i, name] of called.output.entries()) if (call.output[i]) values.set(name, call.output[i]);
-  const base = (call.name || call.opType).slice(-LONGEST_NAME); // it grows with every call inside
+  const base = short(call.name || call.opType); // it grows with every call inside
   const nameOf = (name: string) => {
     const known = values.get(name);
     if (known !== undefined) return known;
-    const own = fresh(`${base}/${name}`);
+    const own = fresh(`${base}/${short(name)}`);
     values.set(name, own);
     return own;
   };
   return called.node.map((inner) => {
     const node = underNames(inner, nameOf);
-    node.name = `${base}/${inner.name || inner.opType}`;
+    node.name = `${base}/${short(inner.name || inner.opType)}`;
     node.attribute = inner.attribute.flatMap((own) => attributeOf(own, call) ?? []);
     return node;
   });

@@ -77,6 +77,7 @@ async function read(bytes: Uint8Array, name: string, { external, operators }: Re
   if (!proto.opsetImport.some((set) => set.domain === '' || set.domain === 'ai.onnx')) {
     throw new FormatError(`${name}: it names no version of the standard operators`);
   }
+  checkNames(graph, name);
   inlineFunctions(proto, graph, name);
   await loadExternal(allTensors(graph), name, external);
 
@@ -102,6 +103,20 @@ async function read(bytes: Uint8Array, name: string, { external, operators }: Re
   replaceConstants(model);
   return model;
 }
+
+/** @throws {FormatError} where a name is longer than any that somebody has given */
+function checkNames({ input, initializer, node }: GraphProto, file: string): void {
+  const check = (name: string) => {
+    if (name.length > limits.onnxName)
+      throw new FormatError(
+        `${file}: the name "${name.slice(0, SHOWN)}…" has ${name.length} characters, more than ${limits.onnxName} (limits.onnxName)`,
+      );
+  };
+  for (const { name } of [...input, ...initializer]) check(name);
+  for (const { name, opType, domain, output } of node)
+    for (const it of [name, opType, domain, ...output]) check(it);
+}
+const SHOWN = 40;
 
 /**
  * The constants of a graph, and its nodes without those that hold one.

@@ -10,6 +10,7 @@ import {
   NodeProtoSchema,
   OperatorSetIdProtoSchema,
 } from '../../src/graph/onnx_pb.ts';
+import { limits } from '../../src/limits.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { difference, randomValue, run } from './running.ts';
 
@@ -108,5 +109,41 @@ describe('functions of a model', () => {
     await expect(readModel(await file([dense]), { name: 'm' })).rejects.toThrow(
       new FormatError('m: its functions come to more than 262144 nodes (limits.onnxNodes)'),
     );
+  });
+
+  it('with more inputs than nodes have count for as many nodes as take so much memory', async () => {
+    const names = Array.from({ length: 1000 }, (_, i) => `x${i}`);
+    const wide = (input: string[], read: string[]) =>
+      create(FunctionProtoSchema, {
+        ...OWN,
+        name: 'Dense',
+        input,
+        output: ['y'],
+        node: [node('Sum', read, ['y'])],
+        opsetImport: [set('', 17)],
+      });
+    const { onnxNodes } = limits;
+    limits.onnxNodes = 200;
+    try {
+      for (const [input, read] of [
+        [['x', 'W', 'b'], Array(1000).fill('x')],
+        [names, ['x0']],
+      ]) {
+        const refused = readModel(await file([wide(input, read)]), { name: 'm' });
+        await expect(refused).rejects.toThrow('m: its functions come to more than 200 nodes');
+      }
+    } finally {
+      limits.onnxNodes = onnxNodes;
+    }
+  });
+
+  it('make no names that are long, however long those inside are', async () => {
+    const [dense, activation] = functions();
+    const long = 'n'.repeat(5000);
+    const [matmul, add] = dense.node;
+    matmul.output[0] = add.input[0] = matmul.name = long;
+    const { nodes } = await readModel(await file([dense, activation]));
+    for (const { name, input, output } of nodes)
+      for (const it of [name, ...input, ...output]) expect(it.length).toBeLessThan(300);
   });
 });

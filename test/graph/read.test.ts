@@ -283,6 +283,12 @@ describe('readModel', () => {
       }),
       /^m: the graph has a cycle: "relu_3" reads "conv_2" of "conv_2", which depends on it$/,
     ],
+    'a name without end': [
+      edited((graph) => {
+        graph.node[0].name = 'n'.repeat(5000);
+      }),
+      /^m: the name "n{40}…" has 5000 characters, more than 4096 \(limits\.onnxName\)$/,
+    ],
     'an output that nothing computes': [
       edited((graph) => {
         graph.output[0].name = 'nowhere';

@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { whatIsWrong } from '../../src/engine/onnxruntime.ts';
 import { FormatError } from '../../src/errors.ts';
 import { readModel } from '../../src/graph/index.ts';
 import { osscar, osscarJson, refused, temporaryFolder } from '../cli/osscar.ts';
@@ -82,6 +83,28 @@ describe.concurrent('names of nodes that would steer a terminal', () => {
     expect(stderr).toMatch(/^osscar: error\.onnx: [^\n]*Bogus\\u001b\[31m[^\n]*\n$/);
     expect(stderr).not.toMatch(ACTIVE);
   });
+});
+
+test.each([
+  [
+    "Can't create a session. ERROR_CODE: 6, ERROR_MESSAGE: [ShapeInferenceError] Attribute pads has incorrect size\n\nat x",
+    '[ShapeInferenceError] Attribute pads has incorrect size',
+  ],
+  [
+    "Can't create a session. ERROR_CODE: 1, ERROR_MESSAGE: /mnt/s/onnxruntime/core/providers/cpu/nn/lrn.h:22 onnxruntime::LRN<float>::LRN(const OpKernelInfo &) [T = float] size_ > 0 was false. ",
+    'size_ > 0 was false. ',
+  ],
+  [
+    'failed to call OrtRun(). ERROR_CODE: 1, ERROR_MESSAGE: Non-zero status code returned while running Pad node. Status Message: /mnt/s/onnxruntime/core/framework/tensor.cc:83 virtual OrtValue *onnxruntime::OpKernelContext::OutputMLValue(int, const TensorShape &) const too large',
+    'Non-zero status code returned while running Pad node. Status Message: too large',
+  ],
+  [
+    "Can't create a session. ERROR_CODE: 1, ERROR_MESSAGE: /mnt/s/onnxruntime/core/providers/common.h:81 AutoPadType onnxruntime::StringToAutoPadType(const std::string &) false was false. Unknown AutoPadType String",
+    'Unknown AutoPadType String',
+  ],
+  ['narrowing_error', 'narrowing_error'],
+])('of what onnxruntime says, only what is wrong is told: %j', (message, wrong) => {
+  expect(whatIsWrong(message)).toBe(wrong);
 });
 
 describe('a file of another format is called what it is', () => {
