@@ -10,7 +10,7 @@ import { GEMMA2, GPT2, LLAMA, NEOX, OPT, PHI3, tinyWeights, uniformSizes, VARIAN
 
 const LENGTH = 6;
 /** What old checkpoints hold beside weights. */
-const MASKS = /inv_freq$|\.attn\.bias$/;
+const MASKS = /inv_freq$|\.attn\.(attention\.)?bias$/;
 const TOKENS = [3, 14, 15, 9, 26, 5];
 
 describe.each(Object.entries(VARIANTS))('%s', (_, variant) => {
@@ -155,6 +155,10 @@ describe('configOf', () => {
     'gemma',
     'gemma2',
     'gemma3_text',
+    'olmo',
+    'olmo2',
+    'starcoder2',
+    'cohere',
   ])('%s: says fewer heads with an explicit head_dim', (type) => {
     const config = { ...LLAMA, model_type: type, head_dim: 8 };
     const model = describeModel(config);

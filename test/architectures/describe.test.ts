@@ -5,7 +5,20 @@ import { type Config, describe as describeModel } from '../../src/checkpoint/arc
 import { InputError, UnsupportedModelError } from '../../src/errors.ts';
 import { emptyPast } from './generate.ts';
 import { ids, maxDifference, open, runOnce, sourceOf, type Weights } from './source.ts';
-import { GEMMA2, GPT2, LLAMA, NEOX, OPT, PHI, PHI3, tinyWeights } from './tiny.ts';
+import {
+  COHERE,
+  GEMMA2,
+  GPT_NEO,
+  GPT2,
+  GPTJ,
+  LLAMA,
+  NEOX,
+  OPT,
+  PHI,
+  PHI3,
+  STABLELM,
+  tinyWeights,
+} from './tiny.ts';
 
 const OPT_125M: Config = {
   model_type: 'opt',
@@ -59,6 +72,10 @@ describe('describe', () => {
     };
     expect(describeModel(mistral).sizes[0].kvHeads).toBe(8);
     expect(describeModel({ ...GPT2, n_inner: undefined }).sizes[0].ffn).toBe(128);
+    const many = { ...LLAMA, hidden_size: 256, num_attention_heads: 32, num_key_value_heads: undefined };
+    expect(describeModel({ ...many, model_type: 'stablelm' }).sizes[0].kvHeads).toBe(32);
+    expect(describeModel({ ...many, model_type: 'starcoder2' }).sizes[0].kvHeads).toBe(2);
+    expect(describeModel({ ...many, model_type: 'olmo2' }).sizes[0].kvHeads).toBe(32);
   });
 
   test.each<[string, Config, string]>([
@@ -80,10 +97,20 @@ describe('describe', () => {
       '"gemma2": tokens that see those behind them (use_bidirectional_attention)',
     ],
     ['norms of queries', { ...PHI, qk_layernorm: true }, '"phi": qk_layernorm'],
+    ['norms of each head', { ...STABLELM, qk_layernorm: true }, '"stablelm": qk_layernorm'],
+    ['norms of each head', { ...COHERE, use_qk_norm: true }, '"cohere": use_qk_norm'],
+    ['tied weights with biases', { ...GPTJ, tie_word_embeddings: true }, '"gptj": tie_word_embeddings'],
+    ['rotation of what is no head', { ...GPTJ, rotary_dim: null }, '"gptj": rotary_dim null'],
+    ['more rotation than a head has', { ...GPTJ, rotary_dim: 10 }, 'rotary positions over 10 of 8 features'],
     [
       'partial rotation',
       { ...LLAMA, rope_parameters: { partial_rotary_factor: 0.5 } },
       '4 of 8 features are rotary',
+    ],
+    [
+      'partial rotation',
+      { ...COHERE, rope_parameters: { partial_rotary_factor: 0.5 } },
+      '"cohere": partial_rotary_factor: 4 of 8 features are rotary',
     ],
     ['odd rotations', { ...NEOX, rotary_pct: 0.4 }, 'rotary positions over 3 of 8 features'],
     ['cross attention', { ...GPT2, add_cross_attention: true }, '"gpt2": cross attention'],
@@ -132,6 +159,21 @@ describe('describe', () => {
       { ...LLAMA, num_key_value_heads: 3 },
       '4 heads cannot share 3 key-value heads',
     ],
+    [
+      'kinds of other blocks',
+      { ...GPT_NEO, attention_types: [[['global', 'local'], 2]] },
+      '"attention_types" expected "global" or "local" for each of 2 blocks, got [[["global","local"],2]]',
+    ],
+    [
+      'kinds of blocks left out',
+      { ...GPT_NEO, attention_types: undefined },
+      '"attention_types" expected "global" or "local" for each of 2 blocks, got undefined',
+    ],
+    [
+      'a kind of block that is none',
+      { ...GPT_NEO, attention_layers: ['global', 'near'] },
+      '"attention_layers" expected "global" or "local" for each of 2 blocks, got ["global","near"]',
+    ],
     ['absurdly many blocks', { ...OPT, num_hidden_layers: 2 ** 31 - 1 }, 'at most 10000 blocks expected'],
   ])('says what is wrong: %s', (_, config, message) => {
     expect(() => describeModel(config)).toThrow(InputError);
@@ -179,6 +221,42 @@ test.each<[string, number, Config]>([
     'gemma-3-1b',
     999_885_952,
     published('gemma3_text', 1152, 6912, 26, 4, 262144, { num_key_value_heads: 1, head_dim: 256 }),
+  ],
+  [
+    'gpt-neo-125m',
+    125_198_592,
+    published('gpt_neo', 768, 3072, 12, 12, 50257, {
+      num_heads: 12,
+      num_layers: 12,
+      max_position_embeddings: 2048,
+      attention_types: [[['global', 'local'], 6]],
+    }),
+  ],
+  ['OLMo-1B', 1_176_764_416, published('olmo', 2048, 8192, 16, 16, 50304, { tie_word_embeddings: true })],
+  ['OLMo-2-0425-1B', 1_484_916_736, published('olmo2', 2048, 8192, 16, 16, 100352, {})],
+  [
+    'stablelm-2-1_6b',
+    1_644_515_328,
+    published('stablelm', 2048, 5632, 24, 32, 100352, { use_qkv_bias: true }),
+  ],
+  ['starcoder2-3b', 3_030_371_328, published('starcoder2', 3072, 12288, 30, 24, 49152, {})],
+  [
+    'gpt-j-6B',
+    6_050_882_784,
+    {
+      model_type: 'gptj',
+      n_embd: 4096,
+      n_head: 16,
+      n_layer: 28,
+      n_positions: 2048,
+      rotary_dim: 64,
+      vocab_size: 50400,
+    },
+  ],
+  [
+    'c4ai-command-r7b-12-2024',
+    8_028_033_024,
+    published('cohere2', 4096, 14336, 32, 32, 256000, { num_key_value_heads: 8 }),
   ],
   ['ModernBERT-base', 149_014_272, published('modernbert', 768, 1152, 22, 12, 50368, {})],
 ])('%s has %i parameters', (_, parameters, config) => {

@@ -1,10 +1,11 @@
 // What the architectures compute, in plain loops, after the definitions in Hugging Face transformers
 // (modeling_opt, modeling_llama, modeling_mistral, modeling_qwen2, modeling_qwen3, modeling_smollm3,
-// modeling_granite, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neox,
+// modeling_granite, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
+// modeling_gpt_neox, modeling_gptj, modeling_olmo, modeling_olmo2, modeling_stablelm, modeling_starcoder2, modeling_cohere, modeling_cohere2,
 // modeling_rope_utils). Slow, and shares nothing with the code under test.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
-import { ropeReference, turnReference } from './rope-reference.ts';
+import { ropeReference, turnNeighboursReference, turnReference } from './rope-reference.ts';
 import type { Weights } from './source.ts';
 
 /** Rows are tokens. */
@@ -22,6 +23,19 @@ export function referenceLogits(
       return opt(config, sizes, weights, tokens);
     case 'gpt2':
       return gpt2(config, sizes, weights, tokens);
+    case 'gpt_neo':
+      return gptNeo(config, sizes, weights, tokens);
+    case 'gptj':
+      return gptJ(config, sizes, weights, tokens);
+    case 'olmo':
+    case 'olmo2':
+      return olmo(config, sizes, weights, tokens);
+    case 'stablelm':
+    case 'starcoder2':
+      return stable(config, sizes, weights, tokens);
+    case 'cohere':
+    case 'cohere2':
+      return cohere(config, sizes, weights, tokens);
     case 'gpt_neox':
       return gptNeox(config, sizes, weights, tokens);
     case 'phi':
@@ -242,6 +256,182 @@ function gpt2(
     x = add(x, conv1d(activate(inner, config.activation_function as string), weights, `${layer}.mlp.c_proj`));
   }
   return linear(ln(x, 'transformer.ln_f'), weights, 'transformer.wte');
+}
+
+function gptNeo(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  tokens: readonly number[],
+): Rows {
+  const dh = (config.hidden_size as number) / (config.num_heads as number);
+  const ln = (x: Rows, name: string) => layerNorm(x, weights, name, config.layer_norm_epsilon as number);
+  const types = config.attention_types as [string[], number][];
+  const expanded = types.flatMap(([kinds, times]) => new Array<string[]>(times).fill(kinds).flat());
+  const kinds = (config.attention_layers as string[] | undefined) ?? expanded;
+  let x = tokens.map((token, p) =>
+    sum(row(weights, 'transformer.wte.weight', token), row(weights, 'transformer.wpe.weight', p)),
+  );
+  for (const [i, { heads }] of sizes.entries()) {
+    const layer = `transformer.h.${i}`;
+    const h = ln(x, `${layer}.ln_1`);
+    const [q, k, v] = ['q', 'k', 'v'].map((part) =>
+      linear(h, weights, `${layer}.attn.attention.${part}_proj`),
+    );
+    const window = kinds[i] === 'local' ? (config.window_size as number) : undefined;
+    const mixed = attention(q, k, v, { heads, kvHeads: heads, dh, scale: 1, window });
+    x = add(x, linear(mixed, weights, `${layer}.attn.attention.out_proj`));
+    const inner = linear(ln(x, `${layer}.ln_2`), weights, `${layer}.mlp.c_fc`);
+    x = add(x, linear(activate(inner, config.activation_function as string), weights, `${layer}.mlp.c_proj`));
+  }
+  const output = config.tie_word_embeddings === false ? 'lm_head' : 'transformer.wte';
+  return linear(ln(x, 'transformer.ln_f'), weights, output);
+}
+
+function gptJ(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  tokens: readonly number[],
+): Rows {
+  const dh = (config.n_embd as number) / (config.n_head as number);
+  const ln = (x: Rows, name: string) => layerNorm(x, weights, name, config.layer_norm_epsilon as number);
+  const rope = ropeReference({ rope_theta: 10_000 }, config.rotary_dim as number, 1, tokens.length);
+  let x = tokens.map((token) => row(weights, 'transformer.wte.weight', token));
+  for (const [i, { heads }] of sizes.entries()) {
+    const layer = `transformer.h.${i}`;
+    const h = ln(x, `${layer}.ln_1`);
+    const [q, k, v] = ['q', 'k', 'v'].map((part) => linear(h, weights, `${layer}.attn.${part}_proj`));
+    const [turnedQ, turnedK] = [q, k].map((rows) =>
+      perHead(rows, dh, (head, p) => turnNeighboursReference(head, p, rope)),
+    );
+    const mixed = attention(turnedQ, turnedK, v, { heads, kvHeads: heads, dh, scale: 1 / Math.sqrt(dh) });
+    const attended = linear(mixed, weights, `${layer}.attn.out_proj`);
+    const inner = activate(
+      linear(h, weights, `${layer}.mlp.fc_in`),
+      (config.activation_function ?? 'gelu_new') as string,
+    );
+    x = add(add(attended, linear(inner, weights, `${layer}.mlp.fc_out`)), x);
+  }
+  return linear(ln(x, 'transformer.ln_f'), weights, 'lm_head');
+}
+
+// OLMo: norms without weights before each half. OLMo 2: norms behind each half, and of all queries and all keys.
+function olmo(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  tokens: readonly number[],
+): Rows {
+  const dh = (config.head_dim ??
+    (config.hidden_size as number) / (config.num_attention_heads as number)) as number;
+  const isSecond = config.model_type === 'olmo2';
+  const rms = (x: Rows, name: string) => rmsNorm(x, weights, name, (config.rms_norm_eps ?? 1e-5) as number);
+  const before = (x: Rows) => (isSecond ? x : layerNorm(x, undefined, '', 1e-5));
+  const behind = (x: Rows, name: string) => (isSecond ? rms(x, name) : x);
+  const rope = ropeReference(config, dh, 1, tokens.length);
+  let x = tokens.map((token) => row(weights, 'model.embed_tokens.weight', token));
+  for (const [i, { heads, kvHeads }] of sizes.entries()) {
+    const layer = `model.layers.${i}`;
+    const h = before(x);
+    let [q, k, v] = ['q', 'k', 'v'].map((part) => linear(h, weights, `${layer}.self_attn.${part}_proj`));
+    const bound = isSecond ? undefined : (config.clip_qkv as number | undefined);
+    if (bound)
+      [q, k, v] = [q, k, v].map((rows) =>
+        rows.map((features) => features.map((value) => Math.min(Math.max(value, -bound), bound))),
+      );
+    q = behind(q, `${layer}.self_attn.q_norm`);
+    k = behind(k, `${layer}.self_attn.k_norm`);
+    q = perHead(q, dh, (head, p) => turnReference(head, p, rope));
+    k = perHead(k, dh, (head, p) => turnReference(head, p, rope));
+    const mixed = attention(q, k, v, { heads, kvHeads, dh, scale: dh ** -0.5 });
+    const attended = linear(mixed, weights, `${layer}.self_attn.o_proj`);
+    x = add(x, behind(attended, `${layer}.post_attention_layernorm`));
+    x = add(x, behind(gated(before(x), config, weights, layer), `${layer}.post_feedforward_layernorm`));
+  }
+  const last = isSecond ? rms(x, 'model.norm') : before(x);
+  return linear(last, weights, config.tie_word_embeddings ? 'model.embed_tokens' : 'lm_head');
+}
+
+/** down(activation(gate(x)) · up(x)) */
+function gated(x: Rows, config: Config, weights: Weights, layer: string): Rows {
+  const [gate, up] = ['gate', 'up'].map((part) => linear(x, weights, `${layer}.mlp.${part}_proj`));
+  const inner = product(activate(gate, config.hidden_act as string), up);
+  return linear(inner, weights, `${layer}.mlp.down_proj`);
+}
+
+// StableLM and StarCoder2, whose MLP has no gate.
+function stable(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  tokens: readonly number[],
+): Rows {
+  const dh = (config.head_dim ??
+    (config.hidden_size as number) / (config.num_attention_heads as number)) as number;
+  const isGated = config.model_type === 'stablelm';
+  const eps = (isGated ? config.layer_norm_eps : config.norm_epsilon) as number;
+  const ln = (x: Rows, name: string) => layerNorm(x, weights, name, eps);
+  const portion = isGated ? ((config.partial_rotary_factor ?? 0.25) as number) : 1;
+  const rope = ropeReference(config, dh, portion, tokens.length);
+  const window = isGated ? undefined : ((config.sliding_window ?? undefined) as number | undefined);
+  let x = tokens.map((token) => row(weights, 'model.embed_tokens.weight', token));
+  for (const [i, { heads, kvHeads }] of sizes.entries()) {
+    const layer = `model.layers.${i}`;
+    const h = ln(x, `${layer}.input_layernorm`);
+    let [q, k, v] = ['q', 'k', 'v'].map((part) => linear(h, weights, `${layer}.self_attn.${part}_proj`));
+    q = perHead(q, dh, (head, p) => turnReference(head, p, rope));
+    k = perHead(k, dh, (head, p) => turnReference(head, p, rope));
+    const mixed = attention(q, k, v, { heads, kvHeads, dh, scale: dh ** -0.5, window });
+    const attended = linear(mixed, weights, `${layer}.self_attn.o_proj`);
+    const think = (y: Rows) => {
+      if (isGated) return gated(y, config, weights, layer);
+      const inner = activate(linear(y, weights, `${layer}.mlp.c_fc`), 'gelu_pytorch_tanh');
+      return linear(inner, weights, `${layer}.mlp.c_proj`);
+    };
+    if (config.use_parallel_residual) x = add(add(x, attended), think(h));
+    else {
+      x = add(x, attended);
+      x = add(x, think(ln(x, `${layer}.post_attention_layernorm`)));
+    }
+  }
+  const isTied = config.tie_word_embeddings ?? !isGated;
+  return linear(ln(x, 'model.norm'), weights, isTied ? 'model.embed_tokens' : 'lm_head');
+}
+
+function cohere(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  tokens: readonly number[],
+): Rows {
+  const dh = ((config.model_type === 'cohere' && config.head_dim) ||
+    (config.hidden_size as number) / (config.num_attention_heads as number)) as number;
+  const ln = (x: Rows, name: string) => layerNorm(x, weights, name, config.layer_norm_eps as number);
+  const rope = ropeReference(config, dh, 1, tokens.length);
+  const windowOf = (i: number) => {
+    const types = config.layer_types as string[] | undefined;
+    const slides = types
+      ? types[i] === 'sliding_attention'
+      : (i + 1) % (config.sliding_window_pattern as number) !== 0;
+    return slides && config.sliding_window !== null ? (config.sliding_window as number) : undefined;
+  };
+  let x = tokens.map((token) => row(weights, 'model.embed_tokens.weight', token));
+  for (const [i, { heads, kvHeads }] of sizes.entries()) {
+    const layer = `model.layers.${i}`;
+    const window = config.model_type === 'cohere2' ? windowOf(i) : undefined;
+    const h = ln(x, `${layer}.input_layernorm`);
+    let [q, k, v] = ['q', 'k', 'v'].map((part) => linear(h, weights, `${layer}.self_attn.${part}_proj`));
+    if (config.model_type === 'cohere' || window !== undefined) {
+      q = perHead(q, dh, (head, p) => turnNeighboursReference(head, p, rope));
+      k = perHead(k, dh, (head, p) => turnNeighboursReference(head, p, rope));
+    }
+    const mixed = attention(q, k, v, { heads, kvHeads, dh, scale: dh ** -0.5, window });
+    const attended = linear(mixed, weights, `${layer}.self_attn.o_proj`);
+    x = add(add(x, attended), gated(h, config, weights, layer));
+  }
+  const output = config.tie_word_embeddings === false ? 'lm_head' : 'model.embed_tokens';
+  return times(linear(ln(x, 'model.norm'), weights, output), (config.logit_scale ?? 0.0625) as number);
 }
 
 function gptNeox(

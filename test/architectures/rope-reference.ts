@@ -90,6 +90,21 @@ function yarn(base: number, dims: number, parameters: Parameters, truncate: bool
   return { inverse, factor: parameters.attention_factor ?? guessed };
 }
 
+/** tensor·cos + rotate_every_two(tensor)·sin over the first features of a head, as GPT-J and Cohere have it. */
+export function turnNeighboursReference(
+  head: number[],
+  position: number,
+  { inverse, factor }: RopeReference,
+): number[] {
+  return head.map((value, c) => {
+    const pair = Math.floor(c / 2);
+    if (pair >= inverse.length) return value;
+    const angle = position * inverse[pair];
+    const other = c % 2 === 0 ? -head[c + 1] : head[c - 1];
+    return value * Math.cos(angle) * factor + other * Math.sin(angle) * factor;
+  });
+}
+
 /** q·cos + rotate_half(q)·sin over the first dims features of a head. */
 export function turnReference(
   head: number[],

@@ -97,6 +97,6 @@ export function sizesOf(block: Model, headDim: number): BlockSizes {
   return {
     heads: columns(/((q_proj|query|q_lin)\.weight|weight#q)$/) / headDim,
     kvHeads: columns(/((k_proj|key|k_lin)\.weight|weight#k)$/) / headDim,
-    ffn: columns(/(fc1|up_proj|c_fc|dense_h_to_4h|intermediate\.dense|lin1|Wi)\.weight(#up)?$/),
+    ffn: columns(/(fc1|fc_in|up_proj|c_fc|dense_h_to_4h|intermediate\.dense|lin1|Wi)\.weight(#up)?$/),
   };
 }

@@ -83,6 +83,32 @@ export const PHI: Config = {
   tie_word_embeddings: false,
 };
 
+export const GPT_NEO: Config = {
+  model_type: 'gpt_neo',
+  hidden_size: HIDDEN,
+  intermediate_size: FFN,
+  num_layers: BLOCKS,
+  num_heads: HEADS,
+  attention_types: [[['global', 'local'], 1]],
+  window_size: 4,
+  activation_function: 'gelu_new',
+  max_position_embeddings: POSITIONS,
+  layer_norm_epsilon: 1e-5,
+  vocab_size: VOCABULARY,
+};
+
+export const GPTJ: Config = {
+  model_type: 'gptj',
+  n_embd: HIDDEN,
+  n_head: HEADS,
+  n_layer: BLOCKS,
+  n_inner: FFN,
+  n_positions: POSITIONS,
+  rotary_dim: 4,
+  layer_norm_epsilon: 1e-5,
+  vocab_size: VOCABULARY,
+};
+
 const { hidden_act: _, ...WITHOUT_ACTIVATION } = LLAMA;
 const GEMMA: Config = { ...WITHOUT_ACTIVATION, head_dim: 6, tie_word_embeddings: true };
 export const GEMMA2: Config = {
@@ -100,6 +126,27 @@ const GEMMA3: Config = {
   sliding_window: 4,
   sliding_window_pattern: 2,
   rope_local_base_freq: 10,
+};
+export const OLMO: Config = { ...LLAMA, model_type: 'olmo' };
+const OLMO2: Config = { ...LLAMA, model_type: 'olmo2' };
+export const STABLELM: Config = {
+  ...LLAMA,
+  model_type: 'stablelm',
+  layer_norm_eps: 1e-5,
+  partial_rotary_factor: 0.5,
+};
+const STARCODER2: Config = { ...WITHOUT_ACTIVATION, model_type: 'starcoder2', norm_epsilon: 1e-5 };
+export const COHERE: Config = {
+  ...LLAMA,
+  model_type: 'cohere',
+  layer_norm_eps: 1e-5,
+  tie_word_embeddings: undefined,
+};
+const COHERE2: Config = {
+  ...COHERE,
+  model_type: 'cohere2',
+  sliding_window: 4,
+  sliding_window_pattern: 2,
 };
 export const PHI3: Config = { ...LLAMA, model_type: 'phi3' };
 const LONGROPE = {
@@ -265,12 +312,64 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
     config: { ...PHI, num_key_value_heads: 2 },
     sizes: blocks([2, 1, 9], [4, 2, 13]),
   },
+  olmo: { config: { ...OLMO, head_dim: 6 } },
+  'olmo, bounds of queries, keys and values, biases, tied': {
+    config: { ...OLMO, clip_qkv: 0.5, attention_bias: true, tie_word_embeddings: true },
+  },
+  'olmo, pruned': { config: OLMO, sizes: blocks([2, 1, 9], [4, 2, 13]) },
+  olmo2: { config: OLMO2 },
+  'olmo2 with biases': { config: { ...OLMO2, attention_bias: true, head_dim: 6 } },
+  'olmo2, pruned': { config: OLMO2, sizes: blocks([2, 1, 9], [4, 2, 13]) },
+  stablelm: { config: STABLELM },
+  'stablelm, parallel, biases, default rotation': {
+    config: {
+      ...STABLELM,
+      use_parallel_residual: true,
+      use_qkv_bias: true,
+      partial_rotary_factor: undefined,
+    },
+  },
+  'stablelm, pruned': { config: STABLELM, sizes: blocks([2, 1, 9], [4, 2, 13]) },
+  'starcoder2, window': { config: { ...STARCODER2, sliding_window: 5 } },
+  'starcoder2 without biases, tied': {
+    config: { ...STARCODER2, use_bias: false, tie_word_embeddings: undefined, head_dim: 6 },
+  },
+  'starcoder2, pruned': { config: STARCODER2, sizes: blocks([2, 1, 9], [4, 2, 13]) },
+  cohere: { config: COHERE },
+  'cohere, biases, untied': {
+    config: {
+      ...COHERE,
+      attention_bias: true,
+      tie_word_embeddings: false,
+      logit_scale: 0.5,
+      head_dim: 6,
+    },
+  },
+  'cohere, pruned': { config: COHERE, sizes: blocks([2, 1, 9], [4, 2, 13]) },
+  cohere2: { config: COHERE2 },
+  'cohere2, told which blocks see a window': {
+    config: { ...COHERE2, layer_types: ['full_attention', 'sliding_attention'] },
+  },
+  'cohere2 without a window': { config: { ...COHERE2, sliding_window: null } },
   gpt2: { config: GPT2 },
   'gpt2, scores scaled by layer, default n_inner': {
     config: { ...GPT2, n_inner: null, scale_attn_by_inverse_layer_idx: true },
   },
   'gpt2, unscaled scores': { config: { ...GPT2, scale_attn_weights: false } },
   'gpt2, pruned': { config: GPT2, sizes: blocks([1, 1, 20], [3, 3, 7]) },
+  gpt_neo: { config: GPT_NEO },
+  'gpt_neo, told of every block, untied, default intermediate_size': {
+    config: {
+      ...GPT_NEO,
+      attention_layers: ['local', 'local'],
+      intermediate_size: null,
+      tie_word_embeddings: false,
+    },
+  },
+  'gpt_neo, pruned': { config: GPT_NEO, sizes: blocks([1, 1, 20], [3, 3, 7]) },
+  gptj: { config: GPTJ },
+  'gptj, all rotary, relu': { config: { ...GPTJ, rotary_dim: 8, activation_function: 'relu' } },
+  'gptj, pruned': { config: GPTJ, sizes: blocks([1, 1, 20], [3, 3, 7]) },
   'gpt-neox': { config: NEOX },
   'gpt-neox, one after the other, tied, all rotary': {
     config: { ...NEOX, use_parallel_residual: false, tie_word_embeddings: true, rotary_pct: 1 },
@@ -287,7 +386,7 @@ function blocks(...sizes: [heads: number, kvHeads: number, ffn: number][]): Bloc
 
 /** The sizes that a config gives every block. */
 export function uniformSizes(config: Config): BlockSizes[] {
-  const heads = (config.num_attention_heads ?? config.n_head) as number;
+  const heads = (config.num_attention_heads ?? config.n_head ?? config.num_heads) as number;
   const kvHeads = (config.num_key_value_heads ?? heads) as number;
   const ffn = (config.ffn_dim ?? config.intermediate_size ?? config.n_inner ?? 4 * HIDDEN) as number;
   return blocks(...Array.from({ length: BLOCKS }, (): [number, number, number] => [heads, kvHeads, ffn]));
@@ -342,6 +441,37 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
       tensor(`${layer}.attn.bias`, [1, 1, POSITIONS, POSITIONS], 1); // the mask that old checkpoints hold
     }
     norm('transformer.ln_f', HIDDEN, true);
+  } else if (type === 'gpt_neo') {
+    tensor('transformer.wte.weight', [VOCABULARY, HIDDEN], 1);
+    tensor('transformer.wpe.weight', [POSITIONS, HIDDEN], 0.5);
+    for (const [i, { heads, ffn }] of sizes.entries()) {
+      const layer = `transformer.h.${i}`;
+      const attention = `${layer}.attn.attention`;
+      norm(`${layer}.ln_1`, HIDDEN, true);
+      for (const part of ['q', 'k', 'v']) linear(`${attention}.${part}_proj`, heads * dh, HIDDEN, false);
+      linear(`${attention}.out_proj`, HIDDEN, heads * dh);
+      norm(`${layer}.ln_2`, HIDDEN, true);
+      linear(`${layer}.mlp.c_fc`, ffn, HIDDEN);
+      linear(`${layer}.mlp.c_proj`, HIDDEN, ffn);
+      tensor(`${attention}.bias`, [1, 1, POSITIONS, POSITIONS], 1); // the mask that old checkpoints hold
+    }
+    norm('transformer.ln_f', HIDDEN, true);
+    if (config.tie_word_embeddings === false) linear('lm_head', VOCABULARY, HIDDEN, false);
+  } else if (type === 'gptj') {
+    tensor('transformer.wte.weight', [VOCABULARY, HIDDEN], 1);
+    for (const [i, { heads, ffn }] of sizes.entries()) {
+      const layer = `transformer.h.${i}`;
+      norm(`${layer}.ln_1`, HIDDEN, true);
+      for (const part of ['q', 'k', 'v']) linear(`${layer}.attn.${part}_proj`, heads * dh, HIDDEN, false);
+      linear(`${layer}.attn.out_proj`, HIDDEN, heads * dh, false);
+      linear(`${layer}.mlp.fc_in`, ffn, HIDDEN);
+      linear(`${layer}.mlp.fc_out`, HIDDEN, ffn);
+      tensor(`${layer}.attn.bias`, [1, 1, POSITIONS, POSITIONS], 1);
+    }
+    norm('transformer.ln_f', HIDDEN, true);
+    linear('lm_head', VOCABULARY, HIDDEN);
+  } else if (/^(olmo|stablelm|starcoder|cohere)/.test(String(type))) {
+    relatives(config, sizes, { linear, norm });
   } else if (type === 'gpt_neox') {
     const bias = config.attention_bias !== false;
     tensor('gpt_neox.embed_in.weight', [VOCABULARY, HIDDEN], 1);
@@ -406,4 +536,57 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     if (!config.tie_word_embeddings) linear('lm_head', VOCABULARY, HIDDEN, false);
   }
   return weights;
+}
+
+/** Models that have Llama's names for their parts, and other norms or another MLP. */
+function relatives(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  {
+    linear,
+    norm,
+  }: {
+    linear: (name: string, m: number, p: number, bias?: boolean) => void;
+    norm: (name: string, width: number, bias: boolean) => void;
+  },
+): void {
+  const type = config.model_type as string;
+  const isCohere = type.startsWith('cohere');
+  const isPlain = type === 'starcoder2';
+  const hasBias = config.attention_bias === true || (isPlain && config.use_bias !== false);
+  const dh = (config.head_dim ?? HIDDEN / HEADS) as number;
+  const norms: Record<string, string[]> = {
+    olmo: [],
+    olmo2: ['post_attention_layernorm', 'post_feedforward_layernorm'],
+    cohere: ['input_layernorm'],
+    cohere2: ['input_layernorm'],
+  };
+  const usual = ['input_layernorm', ...(config.use_parallel_residual ? [] : ['post_attention_layernorm'])];
+  const scales = (name: string, width: number) => norm(name, width, /^st/.test(type));
+  linear('model.embed_tokens', VOCABULARY, HIDDEN, false);
+  for (const [i, { heads, kvHeads, ffn }] of sizes.entries()) {
+    const layer = `model.layers.${i}`;
+    for (const name of norms[type] ?? usual) scales(`${layer}.${name}`, HIDDEN);
+    for (const [part, count] of [
+      ['q', heads],
+      ['k', kvHeads],
+      ['v', kvHeads],
+    ] as const) {
+      const isBiased = hasBias || config.use_qkv_bias === true;
+      linear(`${layer}.self_attn.${part}_proj`, count * dh, HIDDEN, isBiased);
+      if (type === 'olmo2' && part !== 'v') scales(`${layer}.self_attn.${part}_norm`, count * dh);
+    }
+    linear(`${layer}.self_attn.o_proj`, HIDDEN, heads * dh, hasBias);
+    if (isPlain) {
+      linear(`${layer}.mlp.c_fc`, ffn, HIDDEN, hasBias);
+      linear(`${layer}.mlp.c_proj`, HIDDEN, ffn, hasBias);
+    } else {
+      linear(`${layer}.mlp.gate_proj`, ffn, HIDDEN, false);
+      linear(`${layer}.mlp.up_proj`, ffn, HIDDEN, false);
+      linear(`${layer}.mlp.down_proj`, HIDDEN, ffn, false);
+    }
+  }
+  if (type !== 'olmo') scales('model.norm', HIDDEN);
+  const isTied = config.tie_word_embeddings ?? (isPlain || isCohere);
+  if (!isTied) linear('lm_head', VOCABULARY, HIDDEN, false);
 }

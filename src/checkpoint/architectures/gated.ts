@@ -1,4 +1,4 @@
-// Blocks of RMS norms and a gated MLP, with the names that Llama has for them: of Llama's relatives and of Gemma.
+// Blocks with a gated MLP, with the names that Llama has for their parts: of Llama's relatives, Gemma, OLMo, StableLM and Command R.
 
 import type { Activation } from './activation.ts';
 import { linear } from './config.ts';
@@ -11,10 +11,14 @@ export interface GatedBlocks {
   readonly biases: { readonly qkv: boolean; readonly out: boolean; readonly mlp: boolean };
   /** q, k and v are one tensor, gate and up another. */
   readonly isFused?: boolean;
-  /** Normalises queries and keys over each head's features. */
-  readonly hasHeadNorms?: boolean;
-  /** What attention and MLP give has a norm before it is added. */
-  readonly normsAfter?: boolean;
+  /** Normalises queries and keys over each head's features, or over those of all heads together. */
+  readonly headNorms?: 'each' | 'together';
+  /** Bounds of queries, keys and values. */
+  readonly clip?: number;
+  /** Both halves side by side, behind the norm before attention. */
+  readonly isParallel?: boolean;
+  /** Norms of what attention and MLP get, unless told otherwise, of what they give before it is added, or of both. */
+  readonly norms?: 'after' | 'both';
   readonly gain?: number;
   readonly scale: number;
   readonly cap?: number;
@@ -25,7 +29,8 @@ export interface GatedBlocks {
 }
 
 export function gatedBlock(i: number, parts: GatedBlocks): Block {
-  const { biases, isFused, hasHeadNorms, normsAfter, gain, scale, cap, activation } = parts;
+  const { biases, isFused, headNorms, clip, isParallel, norms, gain, scale, cap, activation } = parts;
+  const hasSecondNorm = !isParallel && norms !== 'after';
   const named = (name: string) => `layers.${i}.${name}`;
   const norm = (name: string) => parts.norm(named(name));
   const wide = (label: 'gate' | 'up') =>
@@ -33,30 +38,34 @@ export function gatedBlock(i: number, parts: GatedBlocks): Block {
       ? linear(named('mlp.gate_up_proj'), biases.mlp, { label })
       : linear(named(`mlp.${label}_proj`), biases.mlp);
   return {
-    order: 'pre',
+    order: isParallel ? 'parallel' : 'pre',
     gain,
-    attentionNorm: norm('input_layernorm'),
+    attentionNorm: norms === 'after' ? undefined : norm('input_layernorm'),
     attention: {
       qkv: (label: Label) =>
         isFused
           ? linear(named('self_attn.qkv_proj'), biases.qkv, { label })
           : linear(named(`self_attn.${label}_proj`), biases.qkv),
       out: linear(named('self_attn.o_proj'), biases.out),
-      qNorm: hasHeadNorms ? norm('self_attn.q_norm') : undefined,
-      kNorm: hasHeadNorms ? norm('self_attn.k_norm') : undefined,
+      qNorm: headNorms && norm('self_attn.q_norm'),
+      kNorm: headNorms && norm('self_attn.k_norm'),
+      normsTogether: headNorms === 'together',
+      clip,
       rope: parts.rope(i),
       scale,
       cap,
       window: parts.window(i),
-      after: normsAfter ? norm('post_attention_layernorm') : undefined,
+      after: norms && norm('post_attention_layernorm'),
     },
-    mlpNorm: norm(normsAfter ? 'pre_feedforward_layernorm' : 'post_attention_layernorm'),
+    mlpNorm: hasSecondNorm
+      ? norm(norms ? 'pre_feedforward_layernorm' : 'post_attention_layernorm')
+      : undefined,
     mlp: {
       up: wide('up'),
       gate: wide('gate'),
       down: linear(named('mlp.down_proj'), biases.mlp),
       activation,
-      after: normsAfter ? norm('post_feedforward_layernorm') : undefined,
+      after: norms && norm('post_feedforward_layernorm'),
     },
   };
 }

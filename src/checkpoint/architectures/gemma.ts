@@ -66,8 +66,8 @@ export const gemma: Architecture = {
     const parts = {
       norm,
       biases: { qkv: hasBias, out: hasBias, mlp: false },
-      hasHeadNorms: headNorm,
-      normsAfter: isSecond,
+      headNorms: headNorm ? ('each' as const) : undefined,
+      norms: isSecond ? ('both' as const) : undefined,
       scale: (isSecond ? positive(config, 'query_pre_attn_scalar', 256) : headDim) ** -0.5,
       cap: capOf(config, 'attn_logit_softcapping', caps?.[0]),
       rope: bases ? ropesByWindow(config, options, bases, window) : () => rope,

@@ -263,7 +263,7 @@ function block(
     finished(attention(g, parts.attention, y, description, sizes, context), parts.attention.after);
   const think = (y: string) => finished(mlp(g, parts.mlp, y, hidden, sizes.ffn), parts.mlp.after);
   const before = (y: string) => (attentionNorm ? norm(g, attentionNorm, y, hidden) : y);
-  const between = (y: string) => norm(g, mlpNorm!, y, hidden);
+  const between = (y: string) => (mlpNorm ? norm(g, mlpNorm, y, hidden) : y);
   const add = (a: string, b: string) => g.node('Add', [a, b]);
   const asking = context.asking?.(x) ?? x;
   switch (order) {

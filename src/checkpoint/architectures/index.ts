@@ -2,16 +2,22 @@
 
 import { InputError, UnsupportedModelError } from '../../errors.ts';
 import { bert } from './bert.ts';
+import { cohere } from './cohere.ts';
 import { text, unsupported } from './config.ts';
 import { distilbert } from './distilbert.ts';
 import { gemma } from './gemma.ts';
+import { gptJ } from './gpt-j.ts';
+import { gptNeo } from './gpt-neo.ts';
 import { gptNeox } from './gpt-neox.ts';
 import { gpt2 } from './gpt2.ts';
 import { llama } from './llama.ts';
 import { checkSizes, LanguageModel, type SizesRecord } from './model.ts';
 import { modernbert } from './modernbert.ts';
+import { olmo } from './olmo.ts';
 import { opt } from './opt.ts';
 import { phi } from './phi.ts';
+import { stablelm } from './stablelm.ts';
+import { starcoder2 } from './starcoder2.ts';
 import type { Architecture, Config } from './types.ts';
 import { vit } from './vit.ts';
 import { whisper } from './whisper.ts';
@@ -23,8 +29,14 @@ const ARCHITECTURES: readonly Architecture[] = [
   opt,
   llama,
   gemma,
+  olmo,
+  stablelm,
+  starcoder2,
+  cohere,
   gpt2,
+  gptNeo,
   gptNeox,
+  gptJ,
   phi,
   bert,
   distilbert,

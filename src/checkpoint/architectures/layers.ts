@@ -76,7 +76,7 @@ export interface Context {
 
 export function attention(
   g: WeightGraph,
-  { qkv, out, qNorm, kNorm, rope, scale, cap, window }: Block['attention'],
+  { qkv, out, qNorm, kNorm, normsTogether, clip, rope, scale, cap, window }: Block['attention'],
   x: string,
   { hidden, headDim }: { hidden: number; headDim: number },
   { heads, kvHeads }: BlockSizes,
@@ -85,9 +85,11 @@ export function attention(
   const widths = [heads, kvHeads, kvHeads].map((count) => count * headDim);
   const split = (label: Label, count: number, headNorm?: Norm) => {
     const tokens = label === 'q' ? (context.asking?.(x) ?? x) : x;
-    const flat = linear(g, qkv(label), tokens, hidden, count * headDim, widths);
+    const mapped = linear(g, qkv(label), tokens, hidden, count * headDim, widths);
+    const bounded = clip === undefined ? mapped : g.node('Clip', [mapped, g.scalar(-clip), g.scalar(clip)]);
+    const flat = headNorm && normsTogether ? norm(g, headNorm, bounded, count * headDim) : bounded;
     const value = g.node('Reshape', [flat, g.integers([0, 0, -1, headDim])]);
-    const normed = headNorm ? norm(g, headNorm, value, headDim) : value;
+    const normed = headNorm && !normsTogether ? norm(g, headNorm, value, headDim) : value;
     return g.node('Transpose', [normed], { perm: [0, 2, 1, 3] }); // [batch, heads, tokens, headDim]
   };
   const turned = (value: string) => (rope ? turn(g, value, rope, headDim, context) : value);
@@ -115,15 +117,20 @@ export function attention(
   return linear(g, out, flat, heads * headDim, hidden);
 }
 
-// Features i and i + dims/2 are a pair: (x, y) → (x·cos − y·sin, y·cos + x·sin).
+// Features i and i + dims/2 are a pair: (x, y) → (x·cos − y·sin, y·cos + x·sin). Where neighbours are one they are moved there and stay
+// there, those of queries as those of keys: their products are the same.
 function turn(g: WeightGraph, value: string, rope: Rope, headDim: number, context: Context): string {
-  const { dims } = rope;
+  const { dims, pairsNeighbours } = rope;
   const { cos, sin } = context.turns!(rope);
-  const features = (x: string, from: number, to: number) =>
-    g.node('Slice', [x, g.integers([from]), g.integers([to]), g.integers([-1])]);
-  const part = dims < headDim ? features(value, 0, dims) : value;
+  const features = (x: string, from: number, to: number, step = 1) => {
+    const bounds = [from, to, -1, ...(step === 1 ? [] : [step])];
+    return g.node('Slice', [x, ...bounds.map((number) => g.integers([number]))]);
+  };
+  const joined = (...pieces: string[]) => g.node('Concat', pieces, { axis: -1 });
+  const given = dims < headDim ? features(value, 0, dims) : value;
+  const part = pairsNeighbours ? joined(features(given, 0, dims, 2), features(given, 1, dims, 2)) : given;
   const negated = g.node('Neg', [features(part, dims / 2, dims)]);
-  const swapped = g.node('Concat', [negated, features(part, 0, dims / 2)], { axis: -1 });
+  const swapped = joined(negated, features(part, 0, dims / 2));
   const result = g.node('Add', [g.node('Mul', [part, cos]), g.node('Mul', [swapped, sin])]);
-  return dims < headDim ? g.node('Concat', [result, features(value, dims, headDim)], { axis: -1 }) : result;
+  return dims < headDim ? joined(result, features(value, dims, headDim)) : result;
 }

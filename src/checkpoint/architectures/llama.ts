@@ -1,11 +1,11 @@
 // Llama (arXiv 2307.09288) and what shares its form: Mistral, Qwen2 and 3, SmolLM3, Granite, Phi-3 and 4. SmolLM and SmolLM2
 // call themselves llama.
 
-import { common, flag, integer, positive, unsupported } from './config.ts';
+import { common, flag, integer, positive } from './config.ts';
 import { FREQUENCIES, gatedBlock, HEAD_FIELDS } from './gated.ts';
-import { ropeOf } from './rope.ts';
+import { ropeOf, wholeRopeOf } from './rope.ts';
 import type { Architecture, Config, Norm } from './types.ts';
-import { slidingWindow, windowOf } from './window.ts';
+import { givenWindow, slidingWindow, windowOf } from './window.ts';
 
 /** What the relatives do differently. */
 interface Kind {
@@ -67,7 +67,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
     mlpBias: no,
     isFused: true,
     isPartial: true,
-    window: phiWindow,
+    window: givenWindow,
     epsilon: 1e-5,
   },
 };
@@ -84,12 +84,10 @@ export const llama: Architecture = {
       headDim: hasHeadDim ? integer(config, 'head_dim', kind.headDim) : undefined,
     });
     const { hidden, headDim, maxPositions, sizes } = base;
-    const portion = kind.isPartial ? positive(config, 'partial_rotary_factor', 1) : 1;
-    const rotary = { theta: 'rope_theta', base: kind.base, portion };
-    const rope = ropeOf(config, { modelType, headDim, maxPositions, ...rotary });
-    if (rope.dims !== headDim && !kind.isPartial) {
-      throw unsupported(modelType, `partial_rotary_factor: ${rope.dims} of ${headDim} features are rotary`);
-    }
+    const rotary = { modelType, headDim, maxPositions, theta: 'rope_theta', base: kind.base };
+    const rope = kind.isPartial
+      ? ropeOf(config, { ...rotary, portion: positive(config, 'partial_rotary_factor', 1) })
+      : wholeRopeOf(config, rotary);
     const epsilon = positive(config, 'rms_norm_eps', kind.epsilon ?? 1e-6);
     const norm = (name: string): Norm => ({ kind: 'rms', name, epsilon, affine: true });
     const factor = (name: string) => (kind.multipliers ? positive(config, name, 1) : undefined);
@@ -97,7 +95,7 @@ export const llama: Architecture = {
       norm,
       biases: { qkv: kind.qkvBias(config), out: kind.outBias(config), mlp: kind.mlpBias(config) },
       isFused,
-      hasHeadNorms: headNorm,
+      headNorms: headNorm ? ('each' as const) : undefined,
       gain: factor('residual_multiplier'),
       scale: factor('attention_multiplier') ?? headDim ** -0.5,
       rope: (i: number) => (turns?.(config, i) === false ? undefined : rope),
@@ -118,10 +116,6 @@ export const llama: Architecture = {
     };
   },
 };
-
-function phiWindow(config: Config): number | undefined {
-  return config.sliding_window == null ? undefined : integer(config, 'sliding_window');
-}
 
 function qwenWindow(config: Config, i: number): number | undefined {
   if (!flag(config, 'use_sliding_window', false)) return undefined;

@@ -8,6 +8,8 @@ import type { Config } from './types.ts';
 export interface Rope {
   /** Leading features of each head that are turned, an even number. */
   readonly dims: number;
+  /** Features 2i and 2i + 1 are a pair, not i and i + dims / 2. */
+  readonly pairsNeighbours?: boolean;
   /** One per pair; computed when they are asked for. */
   readonly frequencies: () => Float32Array;
   /** Factor of cosine and sine (YaRN). */
@@ -50,15 +52,17 @@ export interface RopeOptions {
   /** Field of the base, and what it is where there is none. */
   readonly theta: string;
   readonly base?: number;
-  /** Part of the features that is turned. */
+  /** Part of the features that is turned, or their number. */
   readonly portion?: number;
+  readonly dims?: number;
+  readonly pairsNeighbours?: boolean;
   /** Of `layer_types`, where `rope_parameters` may have settings for each of them. */
   readonly layerType?: string;
 }
 
 /** Reads `rope_parameters` (transformers 5) or `rope_scaling` and the base beside it (before). */
 export function ropeOf(config: Config, options: RopeOptions): Rope {
-  const { modelType, headDim, maxPositions, layerType } = options;
+  const { modelType, headDim, maxPositions, layerType, pairsNeighbours } = options;
   const all: Config = { ...section(config, 'rope_scaling'), ...section(config, 'rope_parameters') };
   const own = layerType === undefined ? undefined : all[layerType];
   const parameters: Config = {
@@ -76,7 +80,7 @@ export function ropeOf(config: Config, options: RopeOptions): Rope {
   }
   const theta = positive(parameters, 'rope_theta', positive(config, options.theta, options.base ?? 10_000));
   const portion = positive(parameters, 'partial_rotary_factor', options.portion ?? 1);
-  const dims = Math.floor(headDim * portion);
+  const dims = options.dims ?? Math.floor(headDim * portion);
   if (dims % 2 !== 0 || dims === 0 || dims > headDim) {
     throw unsupported(modelType, `rotary positions over ${dims} of ${headDim} features of a head`);
   }
@@ -85,11 +89,20 @@ export function ropeOf(config: Config, options: RopeOptions): Rope {
     once(() => Float32Array.from({ length: dims / 2 }, (_, i) => theta ** ((-2 * i) / dims)).map(scale));
   return {
     dims,
+    pairsNeighbours,
     frequencies: frequenciesBy(scale),
     factor: 1,
     ...scaled,
     long: long && { ...long, frequencies: frequenciesBy(long.scale) },
   };
+}
+
+/** Of models that turn all features of a head. @throws {UnsupportedModelError} where config.json wants a part of them */
+export function wholeRopeOf(config: Config, options: RopeOptions): Rope {
+  const rope = ropeOf(config, options);
+  const { modelType, headDim } = options;
+  if (rope.dims === headDim) return rope;
+  throw unsupported(modelType, `partial_rotary_factor: ${rope.dims} of ${headDim} features are rotary`);
 }
 
 /** A value that is made when it is first asked for. */

@@ -75,14 +75,17 @@ export interface Block {
   readonly order: 'pre' | 'post' | 'parallel';
   /** Factor of what attention and MLP add. */
   readonly gain?: number;
-  /** Absent where what comes in is normalised already. */
+  /** Absent where attention takes the features as they come in. */
   readonly attentionNorm?: Norm;
   readonly attention: {
     readonly qkv: (label: Label) => Linear;
     readonly out: Linear;
-    /** Over the features of each head, before the rotation. */
+    /** Over the features of each head, or of all heads together, before the rotation. */
     readonly qNorm?: Norm;
     readonly kNorm?: Norm;
+    readonly normsTogether?: boolean;
+    /** Bounds queries, keys and values on both sides, before the rotation. */
+    readonly clip?: number;
     /** Rotary positions of queries and keys. */
     readonly rope?: Rope;
     /** Factor of the scores. */
@@ -94,7 +97,7 @@ export interface Block {
     /** Of what attention gives, before it is added. */
     readonly after?: Norm;
   };
-  /** Absent where halves in parallel share the norm before attention. */
+  /** Absent where halves in parallel share the norm before attention, or where the MLP takes the features as they are. */
   readonly mlpNorm?: Norm;
   readonly mlp: {
     readonly up: Linear;

@@ -9,6 +9,11 @@ export function windowOf(config: Config): number | undefined {
   return config.sliding_window === null ? undefined : integer(config, 'sliding_window', 4096);
 }
 
+/** None where the field is null or missing. */
+export function givenWindow(config: Config): number | undefined {
+  return config.sliding_window == null ? undefined : windowOf(config);
+}
+
 /** The window of block i: of those that `layer_types` names, where it is missing of those that slide by the model type's rule. */
 export function slidingWindow(config: Config, i: number, slides: () => boolean): number | undefined {
   return isSliding(config, i, slides) ? windowOf(config) : undefined;

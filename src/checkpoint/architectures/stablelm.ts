@@ -1,0 +1,38 @@
+// StableLM (arXiv 2402.17834): Llama's gated blocks with layer norms, rotary positions on the first part of each head, and, in the
+// larger ones, both halves of a block side by side behind one norm.
+
+import { common, flag, integer, layerNorm, positive, unsupported } from './config.ts';
+import { FREQUENCIES, gatedBlock } from './gated.ts';
+import { ropeOf } from './rope.ts';
+import type { Architecture } from './types.ts';
+
+export const stablelm: Architecture = {
+  modelTypes: ['stablelm'],
+  describe(config, modelType) {
+    const { base, activation, tied } = common(config, modelType, { activation: 'silu', tied: false });
+    if (flag(config, 'qk_layernorm', false)) throw unsupported(modelType, 'qk_layernorm');
+    const { hidden, headDim, maxPositions, sizes } = base;
+    const portion = positive(config, 'partial_rotary_factor', 0.25);
+    const rope = ropeOf(config, { modelType, headDim, maxPositions, theta: 'rope_theta', portion });
+    const epsilon = positive(config, 'layer_norm_eps', 1e-5);
+    const norm = (name: string) => layerNorm(name, epsilon);
+    const parts = {
+      norm,
+      biases: { qkv: flag(config, 'use_qkv_bias', false), out: false, mlp: false },
+      isParallel: flag(config, 'use_parallel_residual', false),
+      scale: headDim ** -0.5,
+      rope: () => rope,
+      window: () => undefined,
+      activation,
+    };
+    return {
+      ...base,
+      sizes: { ...sizes, kvHeads: integer(config, 'num_key_value_heads', 32) },
+      prefixes: ['model.', ''],
+      embedding: { tokens: 'embed_tokens', width: hidden },
+      block: (i) => gatedBlock(i, parts),
+      head: { norm: norm('norm'), output: tied ? undefined : 'lm_head' },
+      ignored: FREQUENCIES,
+    };
+  },
+};
