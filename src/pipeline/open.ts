@@ -132,6 +132,8 @@ export async function openParsed(
       `${name}: onnxruntime has laid its convolutions out for the processor that it was optimised on (com.microsoft.nchwc); save it with the optimisation level "extended", not "all"`,
     );
   }
+  if (source.outputs.length === 0)
+    throw new InputError(`${name}: the graph has no outputs: there is nothing that it could go on giving`);
   try {
     const decided = await withoutIfs(engine, source, options);
     branches = decided.branches;

@@ -125,11 +125,11 @@ describe('describe', () => {
   });
 
   test.each<[string, Config, string]>([
-    ['no model type', {}, '"model_type" expected a string, got undefined'],
+    ['no model type', {}, '"model_type" is missing: expected a string'],
     [
       'a missing size',
       { ...OPT, ffn_dim: undefined },
-      '"ffn_dim" expected an integer of at least 1, got undefined',
+      '"ffn_dim" is missing: expected an integer of at least 1',
     ],
     ['a size that is none', { ...LLAMA, hidden_size: 2 ** 53 }, '"hidden_size" expected an integer'],
     [
@@ -142,7 +142,7 @@ describe('describe', () => {
     [
       'a missing factor',
       { ...LLAMA, rope_scaling: { type: 'linear' } },
-      '"factor" expected a positive number',
+      '"factor" is missing: expected a positive number',
     ],
     [
       'factors of other pairs',

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { type Engine, openEngine } from '../../src/engine/index.ts';
-import { GraphBuilder } from '../../src/graph/index.ts';
-import { declaredInput } from '../../src/pipeline/index.ts';
+import { GraphBuilder, writeModel } from '../../src/graph/index.ts';
+import { declaredInput, openModel } from '../../src/pipeline/index.ts';
 import { loadModel } from '../../src/pipeline/load.ts';
 
 const engine = await openEngine({ threads: 1 });
@@ -45,5 +45,14 @@ test('what is wrong with the inputs is said with the name of the model', () => {
   expect(() => declaredInput(graph.build('a.onnx'))).toThrow(message);
   expect(() => declaredInput(product(4, 3), { z: 1 })).toThrow(
     'product: there is no input "z"; the inputs are "x"',
+  );
+});
+
+test('a graph that gives nothing is refused by the name of the model', async () => {
+  const graph = product(4, 3);
+  graph.graph.output = [];
+  const { model } = writeModel(graph);
+  await expect(openModel(model, { engine, name: 'a.onnx' })).rejects.toThrow(
+    'a.onnx: the graph has no outputs',
   );
 });

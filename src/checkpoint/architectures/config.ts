@@ -17,8 +17,11 @@ function field<T>(
 ): T {
   const value = config[key] ?? otherwise;
   if (isExpected(value)) return value as T;
-  const got = JSON.stringify(config[key]);
-  throw new InputError(`config.json: "${key}" expected ${expected}, got ${got}`);
+  const problem =
+    config[key] == null
+      ? `is missing: expected ${expected}`
+      : `expected ${expected}, got ${JSON.stringify(config[key])}`;
+  throw new InputError(`config.json: "${key}" ${problem}`);
 }
 
 /** @param least  smallest that makes sense */
