@@ -1,7 +1,7 @@
 // What the architectures compute, in plain loops, after the definitions in Hugging Face transformers
 // (modeling_opt, modeling_llama, modeling_mistral, modeling_qwen2, modeling_qwen3, modeling_smollm3,
 // modeling_granite, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
-// modeling_gpt_neox, modeling_gptj, modeling_olmo, modeling_olmo2, modeling_stablelm, modeling_starcoder2, modeling_cohere, modeling_cohere2,
+// modeling_gpt_neo, modeling_gptj, modeling_olmo, modeling_olmo2, modeling_stablelm, modeling_starcoder2, modeling_cohere, modeling_cohere2,
 // modeling_rope_utils). Slow, and shares nothing with the code under test.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
