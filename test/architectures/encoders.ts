@@ -1,5 +1,5 @@
 // Tiny random encoders, with the names and shapes that Hugging Face gives their tensors, and what they compute in plain
-// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_modernbert and modeling_vit in transformers.
+// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_modernbert, modeling_vit and modeling_deit in transformers.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import {
@@ -172,11 +172,19 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
     { ...VIT, qkv_bias: false },
     'ViTForImageClassification',
   ),
+  deit: { ...VIT, model_type: 'deit', architectures: ['DeiTModel'] },
+  'deit, classifier': classifier({ ...VIT, model_type: 'deit' }, 'DeiTForImageClassification'),
+  'deit, classifier with a teacher: its features': {
+    ...VIT,
+    model_type: 'deit',
+    architectures: ['DeiTForImageClassificationWithTeacher'],
+  },
   whisper: WHISPER,
   'whisper, without a head': { ...WHISPER, architectures: ['WhisperModel'], activation_function: 'relu' },
 };
 
-const isText = ({ model_type: type }: Config) => type !== 'vit' && type !== 'whisper';
+const isImage = ({ model_type: type }: Config) => type === 'vit' || type === 'deit';
+const isText = (config: Config) => !isImage(config) && config.model_type !== 'whisper';
 /** Models with a head have their module's name before all other tensors. */
 function prefixOf({ model_type: type, architectures }: Config): string {
   const isBare = (architectures as string[])[0].endsWith('Model');
@@ -186,7 +194,8 @@ function prefixOf({ model_type: type, architectures }: Config): string {
 }
 
 /** Where the parts of a block are. */
-function namesOf({ model_type: type }: Config) {
+function namesOf(config: Config) {
+  const { model_type: type } = config;
   if (type === 'distilbert')
     return {
       layer: (i: number) => `transformer.layer.${i}`,
@@ -203,22 +212,21 @@ function namesOf({ model_type: type }: Config) {
       norms: ['self_attn_layer_norm', 'final_layer_norm'],
       mlp: ['fc1', 'fc2'],
     };
-  const at = type === 'vit' ? 'attention.attention' : 'attention.self';
+  const at = isImage(config) ? 'attention.attention' : 'attention.self';
   return {
     layer: (i: number) => `encoder.layer.${i}`,
     qkv: [`${at}.query`, `${at}.key`, `${at}.value`],
     out: 'attention.output.dense',
-    norms:
-      type === 'vit'
-        ? ['layernorm_before', 'layernorm_after']
-        : ['attention.output.LayerNorm', 'output.LayerNorm'],
+    norms: isImage(config)
+      ? ['layernorm_before', 'layernorm_after']
+      : ['attention.output.LayerNorm', 'output.LayerNorm'],
     mlp: ['intermediate.dense', 'output.dense'],
   };
 }
 
 /** Maps of the first token, with what comes behind them. */
 function headOf(config: Config): [name: string, activation?: string][] {
-  if (!(config.architectures as string[])[0].includes('Classification')) return [];
+  if (!(config.architectures as string[])[0].endsWith('Classification')) return [];
   switch (config.model_type) {
     case 'bert':
       return [['bert.pooler.dense', 'tanh'], ['classifier']];
@@ -267,7 +275,9 @@ export function encoderWeights(
   } else {
     const [channels, size] = [config.num_channels as number, config.patch_size as number];
     tensor(`${at}embeddings.cls_token`, [1, 1, HIDDEN], 1);
-    tensor(`${at}embeddings.position_embeddings`, [1, 10, HIDDEN], 0.5);
+    const isDistilled = config.model_type === 'deit';
+    if (isDistilled) tensor(`${at}embeddings.distillation_token`, [1, 1, HIDDEN], 1);
+    tensor(`${at}embeddings.position_embeddings`, [1, isDistilled ? 11 : 10, HIDDEN], 0.5);
     const name = `${at}embeddings.patch_embeddings.projection`;
     tensor(`${name}.weight`, [HIDDEN, channels, size, size], (channels * size * size) ** -0.5);
     tensor(`${name}.bias`, [HIDDEN], 0.3);
@@ -449,6 +459,8 @@ function patches(config: Config, weights: Weights, image: Float32Array): Rows {
   const bias = weights.get(`${at}.patch_embeddings.projection.bias`)!.data;
   const across = Math.floor(side / size);
   const rows: Rows = [Array.from(weights.get(`${at}.cls_token`)!.data)];
+  const teacher = weights.get(`${at}.distillation_token`)?.data;
+  if (teacher) rows.push(Array.from(teacher));
   for (let top = 0; top < across; top++) {
     for (let left = 0; left < across; left++) {
       rows.push(

@@ -111,9 +111,9 @@ function encoderEmbedding(g: WeightGraph, description: Description): string {
   return embed(g, description, embedding, ids, positions, types);
 }
 
-/** [batch, 1 + squares, hidden] */
+/** [batch, first tokens + squares, hidden] */
 function embedPatches(g: WeightGraph, { hidden, maxPositions }: Description, parts: PatchEmbedding): string {
-  const { patches, channels, size, image, classToken, positions } = parts;
+  const { patches, channels, size, image, firstTokens, positions } = parts;
   const pixels = g.input('pixel_values', 'float32', ['batch', channels, image, image]);
   const name = g.prefix + patches;
   const kernel = g.weight(`${name}.weight`, [hidden, channels, size, size]);
@@ -124,8 +124,10 @@ function embedPatches(g: WeightGraph, { hidden, maxPositions }: Description, par
   const rows = g.node('Transpose', [flat], { perm: [0, 2, 1] });
   const batch = g.node('Shape', [pixels], { start: 0, end: 1 });
   const dims = g.node('Concat', [batch, g.integers([1]), g.integers([1])], { axis: 0 });
-  const first = g.node('Expand', [g.weight(g.prefix + classToken, [1, 1, hidden]), dims]);
-  const all = g.node('Concat', [first, rows], { axis: 1 });
+  const first = firstTokens.map((token) =>
+    g.node('Expand', [g.weight(g.prefix + token, [1, 1, hidden]), dims]),
+  );
+  const all = g.node('Concat', [...first, rows], { axis: 1 });
   return g.node('Add', [all, g.weight(g.prefix + positions, [1, maxPositions, hidden])]);
 }
 
@@ -148,7 +150,10 @@ const FRAME_KERNEL = 3;
 
 /** Multiply-adds before the blocks, for so many tokens. */
 export function embeddingMacs({ embedding, hidden }: Description, tokens: number): number {
-  if ('patches' in embedding) return (tokens - 1) * hidden * embedding.channels * embedding.size ** 2;
+  if ('patches' in embedding) {
+    const { firstTokens, channels, size } = embedding;
+    return (tokens - firstTokens.length) * hidden * channels * size ** 2;
+  }
   if ('frames' in embedding) return tokens * hidden * FRAME_KERNEL * (2 * embedding.channels + hidden);
   return 0;
 }

@@ -127,7 +127,7 @@ export interface TokenEmbedding {
   readonly projectsLast?: boolean;
 }
 
-/** Squares of an image as tokens, and one of no square before them. */
+/** Squares of an image as tokens, and some of no square before them. */
 export interface PatchEmbedding {
   /** A convolution whose kernel and stride are a square. */
   readonly patches: string;
@@ -136,8 +136,8 @@ export interface PatchEmbedding {
   readonly size: number;
   /** Side of the image. */
   readonly image: number;
-  /** Tensors: 1 × 1 × hidden, and 1 × tokens × hidden. */
-  readonly classToken: string;
+  /** Tensors: 1 × 1 × hidden each, and 1 × tokens × hidden. */
+  readonly firstTokens: readonly string[];
   readonly positions: string;
 }
 

@@ -1,14 +1,19 @@
-// ViT (arXiv 2010.11929): squares of an image, a class token before them, norms before each half of a block.
+// ViT (arXiv 2010.11929): squares of an image, a class token before them, norms before each half of a block. DeiT (2012.12877) has a token
+// of its teacher behind that of the class; classifiers with two heads give features.
 
 import { InputError } from '../../errors.ts';
 import { classifies, commonOfBlocks, flag, integer, layerNorm, linear, positive, scores } from './config.ts';
 import type { Architecture } from './types.ts';
 
 export const vit: Architecture = {
-  modelTypes: ['vit'],
+  modelTypes: ['vit', 'deit'],
   describe(config, modelType) {
     const { base, activation } = commonOfBlocks(config, modelType, { activation: 'gelu' });
     const { headDim } = base;
+    const firstTokens = [
+      'embeddings.cls_token',
+      ...(modelType === 'deit' ? ['embeddings.distillation_token'] : []),
+    ];
     const epsilon = positive(config, 'layer_norm_eps', 1e-12);
     const bias = flag(config, 'qkv_bias', true);
     const [image, size] = [integer(config, 'image_size', 224), integer(config, 'patch_size', 16)];
@@ -19,14 +24,14 @@ export const vit: Architecture = {
     return {
       ...base,
       vocabulary: 0,
-      maxPositions: Math.floor(image / size) ** 2 + 1,
-      prefixes: ['vit.', ''],
+      maxPositions: Math.floor(image / size) ** 2 + firstTokens.length,
+      prefixes: [`${modelType}.`, ''],
       embedding: {
         patches: 'embeddings.patch_embeddings.projection',
         channels: integer(config, 'num_channels', 3),
         size,
         image,
-        classToken: 'embeddings.cls_token',
+        firstTokens,
         positions: 'embeddings.position_embeddings',
       },
       block: (i) => {
