@@ -172,7 +172,11 @@ describe('prune', () => {
       { calibration: 5 },
       'expected a path, an address, a file, its bytes (Uint8Array) or several files as the calibration, got 5',
     ],
-    ['files that are none', { calibration: [['a.png', 5]] }, 'or pairs of a name and bytes, got [a.png,5]'],
+    [
+      'files that are none',
+      { calibration: [['a.png', 5]] },
+      'or pairs of a name and bytes, got ["a.png", 5]',
+    ],
     ['paths', { calibration: ['a.png'] }, 'got "a.png"; of paths, give that of the folder'],
     ['two budgets', { keep: undefined, macs: 0.5, params: 0.5 }, 'expected one budget'],
   ])('says of options what is wrong: %s', async (_, wrong, message) => {
