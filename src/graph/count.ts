@@ -94,25 +94,25 @@ type Extent = { readonly axis: number; readonly positions: number; readonly vari
 const variableOf = (structure: string, before: number) => `${structure}${'\0'.repeat(before)}`;
 const structureOf = (variable: string) => variable.replaceAll('\0', '');
 
-type Place = Pick<Slice, 'axis' | 'offset'>;
+type Place = Pick<Slice, 'axis' | 'offset' | 'block'>;
 
 /** By the names of tensors and values. What several nodes read counts once. */
 function extentsOf(structures: readonly Structure[]): Map<string, Extent[]> {
   const found = new Map<string, Map<string, Extent>>();
-  const add = (at: string, structure: string, { axis, offset }: Place, positions: number) => {
-    const own = found.get(at) ?? new Map<string, Extent>();
-    const axes = new Set(
-      [...own.values()].flatMap((it) => (structureOf(it.variable) === structure ? it.axis : [])),
-    );
-    const before = [...axes].filter((it) => it < axis).length;
-    own.set(`${axis} ${offset}`, { axis, positions, variable: variableOf(structure, before) });
-    found.set(at, own);
-  };
   const byAxis = (a: Place, b: Place) => a.axis - b.axis;
   for (const { name, groups, slices, values } of structures) {
+    const axesOf = new Map<string, Set<number>>();
+    const add = (at: string, { axis, offset, block }: Place) => {
+      const axes = (axesOf.get(at) ?? new Set()).add(axis);
+      axesOf.set(at, axes);
+      const before = [...axes].filter((it) => it < axis).length;
+      const own = found.get(at) ?? new Map<string, Extent>();
+      own.set(`${axis} ${offset}`, { axis, positions: groups * block, variable: variableOf(name, before) });
+      found.set(at, own);
+    };
     const constants = slices.filter(({ whole }) => whole === undefined);
-    for (const at of constants.sort(byAxis)) add(at.tensor, name, at, groups * at.block);
-    for (const at of [...values].sort(byAxis)) add(at.value, name, at, groups * at.block);
+    for (const at of constants.sort(byAxis)) add(at.tensor, at);
+    for (const at of [...values].sort(byAxis)) add(at.value, at);
   }
   return new Map(Array.from(found, ([at, own]) => [at, [...own.values()]]));
 }

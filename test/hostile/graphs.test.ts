@@ -3,7 +3,7 @@
 
 import { expect, test } from 'vitest';
 import { UnsupportedModelError } from '../../src/errors.ts';
-import { analyse, foldConstants, readModel } from '../../src/graph/index.ts';
+import { analyse, foldConstants, readModel, sizeAt, sizeTerms } from '../../src/graph/index.ts';
 import { Label, Patience } from '../../src/graph/labels.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 
@@ -23,7 +23,7 @@ function drawn() {
   const channels = shaped(b.conv(x, 4, 1), IMAGE);
   const structures = async () =>
     analyse(await readModel(b.output(channels).build(), { name: 'm' }), shapes).structures;
-  return { b, shaped, x, channels, structures };
+  return { b, shapes, shaped, x, channels, structures };
 }
 
 /** A value beside itself, over and over: 2ⁿ times as long. */
@@ -74,6 +74,20 @@ test('channels with more reasons to stay than a call has arguments are split', a
   for (let i = 0; i < 150_000; i++) b.node('Unknown', [channels]);
   for (const half of b.nodes('Split', [channels], { axis: 1 }, { outputs: 2 })) shaped(half, [1, 2, 2, 2]);
   expect(await graph.structures()).toHaveLength(2);
+});
+
+test('channels that a value has at a great many places are counted in one pass over these', async () => {
+  const { b, shapes, channels, structures } = drawn();
+  const [structure] = await structures();
+  const values = Array.from({ length: 1_000_000 }, (_, i) => ({
+    value: channels,
+    axis: 1,
+    offset: 4 * i,
+    block: 1,
+  }));
+  const model = await readModel(b.build(), { name: 'm' });
+  const { parameters } = sizeTerms(model, { structures: [{ ...structure, prunable: true, values }] }, shapes);
+  expect([0.5, 1].map((kept) => sizeAt(parameters, () => kept))).toEqual([10, 20]);
 });
 
 /** Labels of four channels, each put beside all before it. */
