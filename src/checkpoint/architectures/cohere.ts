@@ -1,8 +1,8 @@
 // Command R and R7B: gated blocks with both halves side by side behind one layer norm without a bias, rotary positions of features that
 // are neighbours; in R7B (cohere2) three blocks in four see a window, and only they have positions.
 
-import { common, flag, integer, positive, unsupported } from './config.ts';
-import { FREQUENCIES, gatedBlock, HEAD_FIELDS } from './gated.ts';
+import { common, flag, givenHeadDim, integer, positive, unsupported } from './config.ts';
+import { gatedModel, HEAD_FIELDS } from './gated.ts';
 import { wholeRopeOf } from './rope.ts';
 import type { Architecture, Norm } from './types.ts';
 import { slidingWindow } from './window.ts';
@@ -15,10 +15,10 @@ export const cohere: Architecture = {
       activation: 'silu',
       tied: true,
       // The second is given hidden / heads whatever its config.json says.
-      headDim: isFirst && config.head_dim != null ? integer(config, 'head_dim') : undefined,
+      headDim: isFirst ? givenHeadDim(config) : undefined,
     });
     if (flag(config, 'use_qk_norm', false)) throw unsupported(modelType, 'use_qk_norm');
-    const { hidden, headDim, maxPositions, sizes } = base;
+    const { headDim, maxPositions, sizes } = base;
     const rope = wholeRopeOf(config, {
       modelType,
       headDim,
@@ -41,18 +41,10 @@ export const cohere: Architecture = {
       window,
       activation,
     };
+    const model = gatedModel(base, integer(config, 'num_key_value_heads', sizes.heads), tied, parts);
     return {
-      ...base,
-      sizes: { ...sizes, kvHeads: integer(config, 'num_key_value_heads', sizes.heads) },
-      prefixes: ['model.', ''],
-      embedding: { tokens: 'embed_tokens', width: hidden },
-      block: (i) => gatedBlock(i, parts),
-      head: {
-        norm: norm('norm'),
-        output: tied ? undefined : 'lm_head',
-        scale: positive(config, 'logit_scale', 0.0625),
-      },
-      ignored: FREQUENCIES,
+      ...model,
+      head: { ...model.head, scale: positive(config, 'logit_scale', 0.0625) },
       fields: { ...base.fields, heads: isFirst ? HEAD_FIELDS : undefined },
     };
   },

@@ -45,6 +45,11 @@ export function text(config: Config, key: string, otherwise?: string): string {
   return field(config, key, otherwise, 'a string', (value) => typeof value === 'string');
 }
 
+/** The features of a head, where config.json says them. */
+export function givenHeadDim(config: Config): number | undefined {
+  return config.head_dim == null ? undefined : integer(config, 'head_dim');
+}
+
 /** A list of so many positive numbers. */
 export function numbers(config: Config, key: string, count: number): readonly number[] {
   const isPositive = (value: unknown) => Number.isFinite(value) && Number(value) > 0;
@@ -152,4 +157,9 @@ export function linear(name: string, bias: boolean, part?: Part): Linear {
 
 export function layerNorm(name: string, epsilon: number, affine = true): Norm {
   return { kind: 'layer', name, epsilon, affine };
+}
+
+/** @param centre  what its weight is the difference from */
+export function rmsNorm(name: string, epsilon: number, centre?: number): Norm {
+  return { kind: 'rms', name, epsilon, affine: true, centre };
 }

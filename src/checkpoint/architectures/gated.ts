@@ -3,7 +3,7 @@
 import type { Activation } from './activation.ts';
 import { linear } from './config.ts';
 import type { Rope } from './rope.ts';
-import type { Block, Label, Norm } from './types.ts';
+import type { Block, Description, Label, Norm } from './types.ts';
 
 export interface GatedBlocks {
   readonly norm: (name: string) => Norm;
@@ -28,7 +28,7 @@ export interface GatedBlocks {
   readonly activation: Activation;
 }
 
-export function gatedBlock(i: number, parts: GatedBlocks): Block {
+function gatedBlock(i: number, parts: GatedBlocks): Block {
   const { biases, isFused, headNorms, clip, isParallel, norms, gain, scale, cap, activation } = parts;
   const hasSecondNorm = !isParallel && norms !== 'after';
   const named = (name: string) => `layers.${i}.${name}`;
@@ -67,6 +67,24 @@ export function gatedBlock(i: number, parts: GatedBlocks): Block {
       activation,
       after: norms && norm('post_feedforward_layernorm'),
     },
+  };
+}
+
+/** What such a model is beside what is particular to it. */
+export function gatedModel<B extends Pick<Description, 'hidden' | 'sizes'>>(
+  base: B,
+  kvHeads: number,
+  tied: boolean,
+  parts: GatedBlocks,
+) {
+  return {
+    ...base,
+    sizes: { ...base.sizes, kvHeads },
+    prefixes: ['model.', ''],
+    embedding: { tokens: 'embed_tokens', width: base.hidden },
+    block: (i: number) => gatedBlock(i, parts),
+    head: { norm: parts.norm('norm'), output: tied ? undefined : 'lm_head' },
+    ignored: FREQUENCIES,
   };
 }
 

@@ -1,10 +1,10 @@
 // Gemma 1 to 3 (arXiv 2403.08295, 2408.00118, 2503.19786): norms scale by 1 + weight, embeddings by √hidden; since Gemma 2 there are norms
 // behind attention and MLP, too, and most blocks see a window. EmbeddingGemma is a Gemma 3 whose tokens see those behind them.
 
-import { common, flag, integer, positive, unsupported } from './config.ts';
-import { FREQUENCIES, gatedBlock, HEAD_FIELDS } from './gated.ts';
+import { common, flag, integer, positive, rmsNorm, unsupported } from './config.ts';
+import { gatedModel, HEAD_FIELDS } from './gated.ts';
 import { ropeOf } from './rope.ts';
-import type { Architecture, Config, Norm } from './types.ts';
+import type { Architecture, Config } from './types.ts';
 import { ropesByWindow, slidingWindow } from './window.ts';
 
 /** What the generations do differently. */
@@ -54,7 +54,6 @@ export const gemma: Architecture = {
       throw unsupported(modelType, 'tokens that see those behind them (use_bidirectional_attention)');
     const { hidden, headDim, maxPositions } = base;
     const epsilon = positive(config, 'rms_norm_eps', 1e-6);
-    const norm = (name: string): Norm => ({ kind: 'rms', name, epsilon, affine: true, centre: 1 });
     const hasBias = flag(config, 'attention_bias', false);
     const window = (i: number) => {
       const every = pattern && integer(config, 'sliding_window_pattern', pattern);
@@ -64,7 +63,7 @@ export const gemma: Architecture = {
     const options = { modelType, headDim, maxPositions };
     const rope = bases ? undefined : ropeOf(config, { ...options, theta: 'rope_theta' });
     const parts = {
-      norm,
+      norm: (name: string) => rmsNorm(name, epsilon, 1),
       biases: { qkv: hasBias, out: hasBias, mlp: false },
       headNorms: headNorm ? ('each' as const) : undefined,
       norms: isSecond ? ('both' as const) : undefined,
@@ -74,20 +73,13 @@ export const gemma: Architecture = {
       window,
       activation,
     };
+    const model = gatedModel(base, integer(config, 'num_key_value_heads', kind.kvHeads), tied, parts);
     return {
-      ...base,
-      sizes: { ...base.sizes, kvHeads: integer(config, 'num_key_value_heads', kind.kvHeads) },
-      prefixes: ['model.', ''],
-      embedding: { tokens: 'embed_tokens', width: hidden, scale: Math.sqrt(hidden) },
-      block: (i) => gatedBlock(i, parts),
+      ...model,
+      embedding: { ...model.embedding, scale: Math.sqrt(hidden) },
       head: encodes
-        ? { norm: norm('norm'), maps: [] }
-        : {
-            norm: norm('norm'),
-            output: tied ? undefined : 'lm_head',
-            cap: capOf(config, 'final_logit_softcapping', caps?.[1]),
-          },
-      ignored: FREQUENCIES,
+        ? { norm: model.head.norm, maps: [] }
+        : { ...model.head, cap: capOf(config, 'final_logit_softcapping', caps?.[1]) },
       fields: { ...base.fields, heads: { ...HEAD_FIELDS, mustDivide } },
     };
   },

@@ -2,25 +2,14 @@
 // each head.
 
 import { common, integer, layerNorm, linear, positive, unsupported } from './config.ts';
+import { GPT2_CONVENTIONS } from './gpt2.ts';
 import { ropeOf } from './rope.ts';
 import type { Architecture } from './types.ts';
 
 export const gptJ: Architecture = {
   modelTypes: ['gptj'],
   describe(config, modelType) {
-    const { base, activation, tied } = common(config, modelType, {
-      names: {
-        hidden: 'n_embd',
-        heads: 'n_head',
-        blocks: 'n_layer',
-        positions: 'n_positions',
-        ffn: 'n_inner',
-        activation: 'activation_function',
-      },
-      activation: 'gelu_new',
-      tied: false,
-      widening: 4,
-    });
+    const { base, activation, tied } = common(config, modelType, { ...GPT2_CONVENTIONS, tied: false });
     // The output would have the token embeddings' weights and biases of its own.
     if (tied) throw unsupported(modelType, 'tie_word_embeddings');
     if (config.rotary_dim === null) throw unsupported(modelType, 'rotary_dim null');

@@ -1,25 +1,27 @@
 // GPT-2: learned positions, weights stored in × out (Conv1D), q, k and v in one tensor.
 
-import { common, flag, layerNorm, positive, unsupported } from './config.ts';
+import { type Conventions, common, flag, layerNorm, positive, unsupported } from './config.ts';
 import type { Architecture, Linear } from './types.ts';
+
+/** What config.json says, of GPT-J too. */
+export const GPT2_CONVENTIONS = {
+  names: {
+    hidden: 'n_embd',
+    heads: 'n_head',
+    blocks: 'n_layer',
+    positions: 'n_positions',
+    ffn: 'n_inner',
+    activation: 'activation_function',
+  },
+  activation: 'gelu_new',
+  widening: 4,
+} satisfies Conventions;
 
 export const gpt2: Architecture = {
   modelTypes: ['gpt2'],
   describe(config, modelType) {
     if (flag(config, 'add_cross_attention', false)) throw unsupported(modelType, 'cross attention');
-    const { base, activation, tied } = common(config, modelType, {
-      names: {
-        hidden: 'n_embd',
-        heads: 'n_head',
-        blocks: 'n_layer',
-        positions: 'n_positions',
-        ffn: 'n_inner',
-        activation: 'activation_function',
-      },
-      activation: 'gelu_new',
-      tied: true,
-      widening: 4,
-    });
+    const { base, activation, tied } = common(config, modelType, { ...GPT2_CONVENTIONS, tied: true });
     const { hidden, headDim } = base;
     const epsilon = positive(config, 'layer_norm_epsilon', 1e-5);
     const scale = flag(config, 'scale_attn_weights', true) ? headDim ** -0.5 : 1;

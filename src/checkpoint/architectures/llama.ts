@@ -1,10 +1,10 @@
 // Llama (arXiv 2307.09288) and what shares its form: Mistral, Qwen2 and 3, SmolLM3, Granite, Phi-3 and 4. SmolLM and SmolLM2
 // call themselves llama.
 
-import { common, flag, integer, positive } from './config.ts';
-import { FREQUENCIES, gatedBlock, HEAD_FIELDS } from './gated.ts';
+import { common, flag, givenHeadDim, integer, positive, rmsNorm } from './config.ts';
+import { gatedModel, HEAD_FIELDS } from './gated.ts';
 import { ropeOf, wholeRopeOf } from './rope.ts';
-import type { Architecture, Config, Norm } from './types.ts';
+import type { Architecture, Config } from './types.ts';
 import { givenWindow, slidingWindow, windowOf } from './window.ts';
 
 /** What the relatives do differently. */
@@ -77,22 +77,20 @@ export const llama: Architecture = {
   describe(config, modelType) {
     const kind = KINDS[modelType];
     const { isFused, headNorm, turns, window, mustDivide } = kind;
-    const hasHeadDim = config.head_dim != null || kind.headDim !== undefined;
     const { base, activation, tied } = common(config, modelType, {
       activation: 'silu',
       tied: kind.tied ?? false,
-      headDim: hasHeadDim ? integer(config, 'head_dim', kind.headDim) : undefined,
+      headDim: givenHeadDim(config) ?? kind.headDim,
     });
-    const { hidden, headDim, maxPositions, sizes } = base;
+    const { headDim, maxPositions, sizes } = base;
     const rotary = { modelType, headDim, maxPositions, theta: 'rope_theta', base: kind.base };
     const rope = kind.isPartial
       ? ropeOf(config, { ...rotary, portion: positive(config, 'partial_rotary_factor', 1) })
       : wholeRopeOf(config, rotary);
     const epsilon = positive(config, 'rms_norm_eps', kind.epsilon ?? 1e-6);
-    const norm = (name: string): Norm => ({ kind: 'rms', name, epsilon, affine: true });
     const factor = (name: string) => (kind.multipliers ? positive(config, name, 1) : undefined);
     const parts = {
-      norm,
+      norm: (name: string) => rmsNorm(name, epsilon),
       biases: { qkv: kind.qkvBias(config), out: kind.outBias(config), mlp: kind.mlpBias(config) },
       isFused,
       headNorms: headNorm ? ('each' as const) : undefined,
@@ -103,14 +101,12 @@ export const llama: Architecture = {
       activation,
     };
     const logits = factor('logits_scaling');
+    const kvHeads = integer(config, 'num_key_value_heads', kind.kvHeads ?? sizes.heads);
+    const model = gatedModel(base, kvHeads, tied, parts);
     return {
-      ...base,
-      sizes: { ...sizes, kvHeads: integer(config, 'num_key_value_heads', kind.kvHeads ?? sizes.heads) },
-      prefixes: ['model.', ''],
-      embedding: { tokens: 'embed_tokens', width: hidden, scale: factor('embedding_multiplier') },
-      block: (i) => gatedBlock(i, parts),
-      head: { norm: norm('norm'), output: tied ? undefined : 'lm_head', scale: logits && 1 / logits },
-      ignored: FREQUENCIES,
+      ...model,
+      embedding: { ...model.embedding, scale: factor('embedding_multiplier') },
+      head: { ...model.head, scale: logits && 1 / logits },
       // transformers checks the number of longrope's factors by hidden_size / num_attention_heads.
       fields: { ...base.fields, heads: rope.long ? undefined : { ...HEAD_FIELDS, mustDivide } },
     };

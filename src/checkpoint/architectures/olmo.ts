@@ -1,10 +1,10 @@
 // OLMo (arXiv 2402.00838): gated blocks with layer norms without weights, and bounds of queries, keys and values. OLMo 2 (2501.00656) has
 // RMS norms behind attention and MLP instead, and norms of queries and keys over all heads together.
 
-import { common, flag, integer, layerNorm, positive } from './config.ts';
-import { FREQUENCIES, gatedBlock, HEAD_FIELDS } from './gated.ts';
+import { common, flag, givenHeadDim, integer, layerNorm, positive, rmsNorm } from './config.ts';
+import { gatedModel, HEAD_FIELDS } from './gated.ts';
 import { wholeRopeOf } from './rope.ts';
-import type { Architecture, Norm } from './types.ts';
+import type { Architecture } from './types.ts';
 
 const EPSILON = 1e-5; // the config of the first has no field
 
@@ -15,13 +15,12 @@ export const olmo: Architecture = {
     const { base, activation, tied } = common(config, modelType, {
       activation: 'silu',
       tied: false,
-      headDim: config.head_dim == null ? undefined : integer(config, 'head_dim'),
+      headDim: givenHeadDim(config),
     });
-    const { hidden, headDim, maxPositions, sizes } = base;
+    const { headDim, maxPositions, sizes } = base;
     const rope = wholeRopeOf(config, { modelType, headDim, maxPositions, theta: 'rope_theta' });
     const epsilon = positive(config, 'rms_norm_eps', EPSILON);
-    const norm = (name: string): Norm =>
-      isSecond ? { kind: 'rms', name, epsilon, affine: true } : layerNorm(name, EPSILON, false);
+    const norm = (name: string) => (isSecond ? rmsNorm(name, epsilon) : layerNorm(name, EPSILON, false));
     const hasBias = flag(config, 'attention_bias', false);
     const parts = {
       norm,
@@ -34,14 +33,9 @@ export const olmo: Architecture = {
       window: () => undefined,
       activation,
     };
+    const kvHeads = integer(config, 'num_key_value_heads', sizes.heads);
     return {
-      ...base,
-      sizes: { ...sizes, kvHeads: integer(config, 'num_key_value_heads', sizes.heads) },
-      prefixes: ['model.', ''],
-      embedding: { tokens: 'embed_tokens', width: hidden },
-      block: (i) => gatedBlock(i, parts),
-      head: { norm: norm('norm'), output: tied ? undefined : 'lm_head' },
-      ignored: FREQUENCIES,
+      ...gatedModel(base, kvHeads, tied, parts),
       fields: { ...base.fields, heads: HEAD_FIELDS },
     };
   },

@@ -2,7 +2,7 @@
 // larger ones, both halves of a block side by side behind one norm.
 
 import { common, flag, integer, layerNorm, positive, unsupported } from './config.ts';
-import { FREQUENCIES, gatedBlock } from './gated.ts';
+import { gatedModel } from './gated.ts';
 import { ropeOf } from './rope.ts';
 import type { Architecture } from './types.ts';
 
@@ -11,7 +11,7 @@ export const stablelm: Architecture = {
   describe(config, modelType) {
     const { base, activation, tied } = common(config, modelType, { activation: 'silu', tied: false });
     if (flag(config, 'qk_layernorm', false)) throw unsupported(modelType, 'qk_layernorm');
-    const { hidden, headDim, maxPositions, sizes } = base;
+    const { headDim, maxPositions } = base;
     const portion = positive(config, 'partial_rotary_factor', 0.25);
     const rope = ropeOf(config, { modelType, headDim, maxPositions, theta: 'rope_theta', portion });
     const epsilon = positive(config, 'layer_norm_eps', 1e-5);
@@ -25,14 +25,6 @@ export const stablelm: Architecture = {
       window: () => undefined,
       activation,
     };
-    return {
-      ...base,
-      sizes: { ...sizes, kvHeads: integer(config, 'num_key_value_heads', 32) },
-      prefixes: ['model.', ''],
-      embedding: { tokens: 'embed_tokens', width: hidden },
-      block: (i) => gatedBlock(i, parts),
-      head: { norm: norm('norm'), output: tied ? undefined : 'lm_head' },
-      ignored: FREQUENCIES,
-    };
+    return gatedModel(base, integer(config, 'num_key_value_heads', 32), tied, parts);
   },
 };

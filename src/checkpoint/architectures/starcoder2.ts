@@ -1,6 +1,6 @@
 // StarCoder2 (arXiv 2402.19173): layer norms and a plain MLP under Llama's names, biases, grouped queries, a window.
 
-import { common, flag, integer, layerNorm, linear, positive } from './config.ts';
+import { common, flag, givenHeadDim, integer, layerNorm, linear, positive } from './config.ts';
 import { FREQUENCIES, HEAD_FIELDS } from './gated.ts';
 import { wholeRopeOf } from './rope.ts';
 import type { Architecture } from './types.ts';
@@ -12,7 +12,7 @@ export const starcoder2: Architecture = {
     const { base, activation, tied } = common(config, modelType, {
       activation: 'gelu_pytorch_tanh',
       tied: true,
-      headDim: config.head_dim == null ? undefined : integer(config, 'head_dim'),
+      headDim: givenHeadDim(config),
     });
     const { hidden, headDim, maxPositions, sizes } = base;
     const rope = wholeRopeOf(config, { modelType, headDim, maxPositions, theta: 'rope_theta' });
