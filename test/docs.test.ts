@@ -199,12 +199,10 @@ describe('a command line', () => {
     for (const script of scripts) expect(packageJson.scripts).toHaveProperty([script]);
   });
 
-  test('flags in the text of README.md are those of a command', () => {
+  test.each(['README.md', 'docs/command.md'])('flags in the text of %s are those of a command', (page) => {
     const known = new Set([...commands.values()].flat().flatMap(({ names }) => names));
-    const named = Array.from(
-      prose[0].text.matchAll(/`(--[^`]+)`/g),
-      ([, code]) => code.match(/--[\w-]+/g)!,
-    ).flat();
+    const { text } = prose.find(({ path }) => path === page)!;
+    const named = Array.from(text.matchAll(/`(--[^`]+)`/g), ([, code]) => code.match(/--[\w-]+/g)!).flat();
     expect(named.length).toBeGreaterThan(10);
     for (const flag of named) expect(known).toContain(flag);
   });
