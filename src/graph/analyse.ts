@@ -8,7 +8,7 @@
 // names only where a cache of keys and values enters and leaves the graph.
 
 import { isFloat } from './dtype.ts';
-import type { Label, OpenEdit } from './labels.ts';
+import type { Axis, Label, OpenEdit } from './labels.ts';
 import { type Shapes, sharedKey, sharing } from './linear.ts';
 import type { Model, Use } from './model.ts';
 import { captured, reads } from './node.ts';
@@ -20,7 +20,8 @@ import { reduce } from './operators/spatial.ts';
 import { type Carrier, called, Propagation } from './propagation.ts';
 import { followSizes, handedOn, isIndifferent } from './sizes.ts';
 import { type Analysis, type Edit, groupBy, type Reader, type Structure } from './structure.ts';
-import { elements, sum } from './tensor.ts';
+import type { ValueInfo } from './subgraph.ts';
+import { elements, fromIntegers, sum, type Tensor } from './tensor.ts';
 
 export interface AnalysisOptions {
   /** Whether channels that shortcuts tie may be pruned: all layers of the stream lose the same ones. Default false. */
@@ -29,13 +30,7 @@ export interface AnalysisOptions {
 
 /** @param shapes  dims of every value in a run on any batch */
 export function analyse(model: Model, shapes: Shapes, { residual = false }: AnalysisOptions = {}): Analysis {
-  const state = new Propagation(model, shapes);
-  for (const input of model.inputs) cachedHeads(state, input.name);
-  for (const node of model.nodes) {
-    if (state.passed.has(node)) continue;
-    visit(state, node);
-    followSizes(state, node);
-  }
+  const state = propagated(model, shapes);
   for (const { name } of model.outputs) output(state, name);
   settle(state);
   const roots = rootsOf(state).filter((label) => label.producers.length > 0);
@@ -50,6 +45,56 @@ export function analyse(model: Model, shapes: Shapes, { residual = false }: Anal
     for (const [i, structure] of more.entries()) structure.name += `:${i + 2}`;
   }
   return { structures };
+}
+
+function propagated(model: Model, shapes: Shapes): Propagation {
+  const state = new Propagation(model, shapes);
+  for (const input of model.inputs) cachedHeads(state, input.name);
+  for (const node of model.nodes) {
+    if (state.passed.has(node)) continue;
+    visit(state, node);
+    followSizes(state, node);
+  }
+  return state;
+}
+
+/** Operators that take parts of what they read first, by integers behind it. */
+const TAKES: ReadonlySet<string> = new Set(['Slice', 'Split', 'Gather']);
+
+/**
+ * Integers by which parts of weights are taken and that are computed from numbers of channels, as PyTorch's attention takes its query
+ * weights from those of all three: the same in every run of this model. Of a smaller one they may be others, so that they are of use
+ * only for what is computed once and for all.
+ *
+ * @param info  shapes as `analyse` has them
+ */
+export function channelCounts(
+  model: Model,
+  { shapes, types }: Pick<ValueInfo, 'shapes' | 'types'>,
+): Tensor[] {
+  const asked = model.nodes.flatMap(({ opType, domain, input: [data, ...others] }) => {
+    const weight = TAKES.has(opType) && domain === '' ? model.tensors.get(data) : undefined;
+    const isInteger = (value: string) => types.get(value) === 'int64' && model.producer(value) !== undefined;
+    return weight && isFloat(weight.type) ? others.filter(isInteger) : [];
+  });
+  if (asked.length === 0) return [];
+  const state = propagated(model, shapes);
+  return [...new Set(asked)].flatMap((value) => {
+    const [sizes, dims] = [state.sizes.get(value), state.dims(value)];
+    const isKnown = sizes?.every(({ axis, isFixed }) => (axis ? isOfLayers(axis) : isFixed));
+    return sizes && dims && isKnown && sizes.length === elements(dims)
+      ? fromIntegers(
+          value,
+          sizes.map((size) => size.value),
+          dims,
+        )
+      : [];
+  });
+}
+
+/** Whether an axis holds what layers make and nothing else, in whatever run. */
+function isOfLayers({ label, outer, isMerged }: Axis): boolean {
+  return outer === 1 && !isMerged && label.leaves().every(({ producers }) => producers.length > 0);
 }
 
 function visit(state: Propagation, node: NodeProto): void {

@@ -1,6 +1,6 @@
 // ONNX models: read, analyse, shrink, write. Knows nothing of how channels are chosen, runs nothing, touches no file.
 
-export { type AnalysisOptions, analyse } from './analyse.ts';
+export { type AnalysisOptions, analyse, channelCounts } from './analyse.ts';
 export { ifsOf, takeBranches } from './branches.ts';
 export { GraphBuilder } from './build.ts';
 export { computedWeights, withConstants } from './constant.ts';

@@ -13,13 +13,22 @@ import {
 } from '../graph/index.ts';
 import { loadModel, withSessions } from './load.ts';
 
-/** The same model with weights in the place of what computes them, where these are not more numbers than what they are made of. */
-export async function computeConstants(engine: Engine, model: Model): Promise<Model> {
-  const groups = computedWeights(model);
+/**
+ * The same model with weights in the place of what computes them, where these are not more numbers than what they are made of.
+ *
+ * @param known  values that are taken for constants while weights are computed
+ */
+export async function computeConstants(
+  engine: Engine,
+  model: Model,
+  known: readonly Tensor[] = [],
+): Promise<Model> {
+  const given = known.length > 0 ? withConstants(model, known) : model;
+  const groups = computedWeights(given);
   if (groups.length === 0) return model;
   const values = groups.flatMap((group) => group.values);
   const anyShape = { shapes: new Map(), types: new Map() };
-  return withSessions([() => loadModel(engine, part(model, [], values, anyShape))], async (session) => {
+  return withSessions([() => loadModel(engine, part(given, [], values, anyShape))], async (session) => {
     const described = new Map(session.outputs.map((output) => [output.name, output]));
     const small = groups.flatMap(({ values, sources }) => {
       const outputs = values

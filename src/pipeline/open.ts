@@ -13,6 +13,7 @@ import {
   type Analysis,
   type AnalysisOptions,
   analyse,
+  channelCounts,
   concat,
   countMacs,
   countParameters,
@@ -138,9 +139,14 @@ export async function openParsed(
     const decided = await withoutIfs(engine, source, options);
     branches = decided.branches;
     const plain = foldConstants(unfuse(decided.model));
-    const model = foldBatchNormalization(options.isBuilt ? plain : await computeConstants(engine, plain));
+    let model = foldBatchNormalization(options.isBuilt ? plain : await computeConstants(engine, plain));
     const input = sizedInput(declaredInput(model, inputs, dims), model, size);
-    const { info, told } = await shapesOf(engine, model, input);
+    let { info, told } = await shapesOf(engine, model, input);
+    const counts = channelCounts(model, { shapes: told, types: info.types });
+    if (counts.length > 0) {
+      model = foldBatchNormalization(await computeConstants(engine, model, counts));
+      ({ info, told } = await shapesOf(engine, model, input));
+    }
     const batch = input.fixedBatch || 1;
     const outputs = model.outputs.map((output) => elements(info.shapes.get(output.name) ?? []) / batch);
     return {

@@ -1032,6 +1032,34 @@ const GRAPHS: Record<
       return head(b, b.add(weighted[0], weighted[1]));
     },
   },
+  'positions that a table repeats as often as there are rows, flattened, behind which a size is divided': {
+    prunable: 3,
+    build: (b) => {
+      const x = b.conv(image(b), 8, 3);
+      const times = b.node('Concat', [count(b, x, 2), b.integers([1]), b.integers([1])], { axis: 0 });
+      const grid = b.node('Tile', [b.weight([1, 8, 8], 0.5), times]);
+      const table = b.node('Unsqueeze', [b.node('Flatten', [grid], { axis: 2 }), b.integers([1])]);
+      const rows = b.node('Transpose', [b.node('Reshape', [x, b.integers([0, 0, -1])])], { perm: [2, 0, 1] });
+      const y = b.add(table, rows);
+      const width = b.node('Div', [count(b, y, 2), b.integers([NUMBER_OF_HEADS])]);
+      const shape = b.node('Concat', [b.integers([0, 0, NUMBER_OF_HEADS]), width], { axis: 0 });
+      const apart = () => b.node('Reshape', [b.matmul(y, 8), shape]);
+      const both = b.node('Reshape', [b.mul(apart(), apart()), b.integers([0, 0, -1])], {}, { channels: 8 });
+      return b.output(b.matmul(b.relu(b.matmul(both, 6)), 5));
+    },
+  },
+  'queries that are learned, repeated for each sample, whose number of channels is divided': {
+    prunable: 2,
+    build: (b) => {
+      const times = b.node('Concat', [b.integers([1]), count(b, image(b), 0), b.integers([1])], { axis: 0 });
+      const x = b.node('Tile', [b.weight([3, 1, 8], 0.5), times], {}, { channels: 8 });
+      const width = b.node('Div', [count(b, x, 2), b.integers([NUMBER_OF_HEADS])]);
+      const shape = b.node('Concat', [b.integers([0, 0, NUMBER_OF_HEADS]), width], { axis: 0 });
+      const apart = () => b.node('Reshape', [b.matmul(x, 8), shape]);
+      const both = b.node('Reshape', [b.mul(apart(), apart()), b.integers([0, 0, -1])], {}, { channels: 8 });
+      return b.output(b.matmul(b.relu(b.add(x, b.matmul(both, 8))), 5));
+    },
+  },
 };
 
 /** Graphs with shortcuts, and how many structures can be pruned with those that they tie. */

@@ -21,6 +21,22 @@ function standardised(b: OnnxBuilder, m: number, c: number): string {
   return b.node('Div', [centred, b.node('Sqrt', [variance])]);
 }
 
+/** Two layers by weights that are side by side in one constant, of which each takes as many rows as `x` has channels, behind a sum. */
+function sliced(b: OnnxBuilder) {
+  const first = b.matmul(b.sequence(5), 8);
+  const x = b.add(first, b.matmul(b.relu(b.matmul(first, 6)), 8));
+  const size = b.node('Gather', [b.node('Shape', [x]), b.index(2)]);
+  const [E, both] = [size, b.mul(size, b.index(2))].map((it) => b.node('Unsqueeze', [it, b.integers([0])]));
+  const W = b.weight([16, 8], 0.4);
+  const layer = (from: string, to: string) => {
+    const rows = b.node('Slice', [W, from, to, b.integers([0])]);
+    const turned = b.node('Transpose', [rows], { perm: [1, 0] });
+    return b.node('MatMul', [x, turned], {}, { channels: 8 });
+  };
+  const [one, two] = [layer(b.integers([0]), E), layer(E, both)];
+  return { x, bytes: b.output(b.matmul(b.mul(one, two), 3)).build() };
+}
+
 const conv = (b: OnnxBuilder, x: string, W: string, channels: number, bias: readonly string[] = []) =>
   b.node('Conv', [x, W, ...bias], { pads: [1, 1, 1, 1] }, { channels });
 
@@ -45,6 +61,54 @@ describe('weights that are computed from constants', () => {
     expect(difference(await runModel(source, input), await runModel(model, input))).toBeLessThan(1e-6);
     const next = random(3);
     const cuts = new Map(prunable.map((structure) => [structure, randomChannels(structure, next)]));
+    const [wanted, got] = [
+      await runModel(mask(model, cuts), input),
+      await runModel(shrink(model, cuts), input),
+    ];
+    expect(difference(wanted, got)).toBeLessThan(2e-5);
+  });
+
+  it.each([false, true])(
+    'are pruned where numbers of channels say what they take, with streams: %s',
+    async (residual) => {
+      const { x, bytes } = sliced(new OnnxBuilder());
+      const { model, analysis } = await openModel(bytes, { engine, size: [7], residual });
+      const prunable = analysis.structures.filter((structure) => structure.prunable);
+      const isTied = (value: string) =>
+        prunable.some(({ values }) => values.some((it) => it.value === value));
+      expect(prunable.map(({ groups }) => groups)).toEqual(residual ? [8, 6, 8] : [6, 8]);
+      expect(isTied(x)).toBe(residual);
+      const next = random(3);
+      const cuts = new Map(prunable.map((structure) => [structure, randomChannels(structure, next)]));
+      for (const dims of [
+        [2, 7, 5],
+        [3, 4, 5],
+      ]) {
+        const input = randomValue(dims);
+        const [wanted, got] = [
+          await runModel(mask(model, cuts), input),
+          await runModel(shrink(model, cuts), input),
+        ];
+        expect(difference(wanted, got)).toBeLessThan(2e-5);
+      }
+    },
+  );
+
+  it('stay computed where numbers of positions say what they take', async () => {
+    const b = new OnnxBuilder();
+    const x = b.matmul(b.sequence(5), 8);
+    const count = b.node('Gather', [b.node('Shape', [x]), b.integers([1])]);
+    const positions = b.node('Slice', [b.weight([7, 8], 0.4), b.integers([0]), count, b.integers([0])]);
+    const y = b.add(x, positions);
+    const own = b.node('Gather', [b.node('Shape', [y]), b.integers([1])]);
+    const same = b.node('Sub', [b.add(own, b.integers([2])), b.integers([2])]);
+    const shape = b.node('Concat', [b.integers([0]), same, b.integers([8])], { axis: 0 });
+    const bytes = b.output(b.matmul(b.node('Reshape', [y, shape], {}, { channels: 8 }), 3)).build();
+    const { model, analysis } = await openModel(bytes, { engine, size: [7] }); // as many as the table has
+    expect(operators(model)).toContain('Slice');
+    const [structure] = analysis.structures;
+    const cuts = new Map([[structure, [1, 2, 5]]]);
+    const input = randomValue([2, 4, 5]);
     const [wanted, got] = [
       await runModel(mask(model, cuts), input),
       await runModel(shrink(model, cuts), input),

@@ -45,6 +45,9 @@ export const slice: Rule = (state, node) => {
   if (bounds.isReversed) return state.pinAll(node, `${called(node)} may reverse the channels`);
   const [input, output] = [state.dims(node.input[0])!, state.dims(node.output[0])!];
   for (const [place, axis] of state.labelled(node.input[0])) {
+    const isOpen = !bounds.ends && bounds.axes.some((own) => wrapAxis(own, input.length) === place);
+    // As many of a table as there are positions: in other runs there are fewer.
+    if (isOpen && state.constant(node, 0)) continue;
     if (input[place] === output[place]) state.mark(node.output[0], place, axis);
     else takePiece(state, node, place, axis, bounds);
   }

@@ -34,13 +34,14 @@ const sameExtent = keepsExtent('changes the number of channels');
 /** Tile: a labelled axis that is repeated has as many runs more, and in other runs of the model others where these are computed. */
 export const tile: Rule = (state, node) => {
   const output = state.dims(node.output[0])!;
+  const times = sizesOf(state, node, 1);
   for (const [place, axis] of state.labelled(node.input[0])) {
     const extent = output[place];
     const outer = (axis.outer * extent) / axis.extent;
-    const isMerged = axis.isMerged || !state.constant(node, 1);
+    const isMerged = axis.isMerged || !times?.[place]?.isFixed;
     state.mark(node.output[0], place, { ...axis, extent, outer, isMerged });
   }
-  pinCounted(state, node, sizesOf(state, node, 1));
+  pinCounted(state, node, times);
 };
 
 /** GatherElements: positions of one axis are picked for each of the others. */

@@ -29,8 +29,9 @@ export function tie(state: Propagation, node: NodeProto, operands: readonly Oper
       state.pin(axis, `${called(node)} picks from it what its heads need`);
       fixed.push(operand);
     } else if (axis) {
-      joined = joined ? join(state, node, joined, axis) : axis;
-      isMerged ||= axis.isMerged === true;
+      // Nothing is merged into an axis that is as long as one into which nothing is.
+      isMerged = axis.isMerged === true && (isMerged || !joined);
+      joined = { ...(joined ? join(state, node, joined, axis) : axis), isMerged };
     } else if (dim > 1) {
       (state.constant(node, input) ? constants : fixed).push(operand);
     }
@@ -39,7 +40,7 @@ export function tie(state: Propagation, node: NodeProto, operands: readonly Oper
     joined = state.free(extent); // numbers for all channels beside constants by channel
   }
   if (!joined) return undefined;
-  for (const [input, place] of fixed) pick(state, node, { ...joined, isMerged }, input, place);
+  for (const [input, place] of fixed) pick(state, node, joined, input, place);
   for (const [input, place] of constants) state.slice(joined, node, input, place);
   return joined;
 }
