@@ -69,6 +69,7 @@ export {
   withOutputs,
 } from './subgraph.ts';
 export { elements, fromFloat32, sum, type Tensor, toFloat32, toFloat64 } from './tensor.ts';
+export { turnProducts } from './turn.ts';
 export { unfuse } from './unfuse.ts';
 export { ownTensor, readWeights, weightTensors, writeWeights } from './weights.ts';
 export { locationOf, type ReadExternal } from './wire.ts';

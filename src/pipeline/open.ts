@@ -32,6 +32,7 @@ import {
   type Structure,
   shrink,
   sum,
+  turnProducts,
   unfuse,
   unreachedValues,
   unselectedValues,
@@ -142,9 +143,9 @@ export async function openParsed(
     let model = foldBatchNormalization(options.isBuilt ? plain : await computeConstants(engine, plain));
     const input = sizedInput(declaredInput(model, inputs, dims), model, size);
     let { info, told } = await shapesOf(engine, model, input);
-    const counts = channelCounts(model, { shapes: told, types: info.types });
-    if (counts.length > 0) {
-      model = foldBatchNormalization(await computeConstants(engine, model, counts));
+    const known = turnProducts(await withoutCounts(engine, model, { shapes: told, types: info.types }), told);
+    if (known !== model) {
+      model = foldBatchNormalization(known);
       ({ info, told } = await shapesOf(engine, model, input));
     }
     const batch = input.fixedBatch || 1;
@@ -198,6 +199,12 @@ export function declaredInput(
   } catch (error) {
     throw named(name, error);
   }
+}
+
+/** A copy with the weights that numbers of channels take out of others, or the same where there are none. */
+async function withoutCounts(engine: Engine, model: Model, info: ValueInfo): Promise<Model> {
+  const counts = channelCounts(model, info);
+  return counts.length > 0 ? computeConstants(engine, model, counts) : model;
 }
 
 /** Samples of a run that shows where they are counted. */

@@ -3,6 +3,7 @@ import { type Engine, openEngine } from '../../src/engine/index.ts';
 import { GraphBuilder, writeModel } from '../../src/graph/index.ts';
 import { declaredInput, openModel } from '../../src/pipeline/index.ts';
 import { loadModel } from '../../src/pipeline/load.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
 
 const engine = await openEngine({ threads: 1 });
 
@@ -55,4 +56,13 @@ test('a graph that gives nothing is refused by the name of the model', async () 
   await expect(openModel(model, { engine, name: 'a.onnx' })).rejects.toThrow(
     'a.onnx: the graph has no outputs',
   );
+});
+
+test('weights on the left of a product are those of a layer', async () => {
+  const b = new OnnxBuilder();
+  const left = (x: string, m: number, p: number) => b.node('MatMul', [b.weight([m, p], 0.5), x]);
+  const bytes = b.output(left(b.relu(left(b.input([5, 7]), 8, 5)), 3, 8)).build();
+  const { analysis, macs } = await openModel(bytes, { engine });
+  expect(analysis.structures.filter(({ prunable }) => prunable).map(({ groups }) => groups)).toEqual([8]);
+  expect(macs).toBe(7 * 8 * (5 + 3));
 });

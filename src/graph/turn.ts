@@ -1,0 +1,167 @@
+// Products by constants whose rows are not where those of layers are, W·X and Aᵀ·W, become layers between two Transposes: their weights
+// can be solved for then.
+
+import { create } from '@bufbuild/protobuf';
+import { isFloat } from './dtype.ts';
+import { removeUnread } from './fold.ts';
+import type { Shapes } from './linear.ts';
+import type { Model } from './model.ts';
+import {
+  attributeInt,
+  attributeOf,
+  copyMessage,
+  isStandard,
+  removeAttribute,
+  transposeOrder,
+} from './node.ts';
+import { type NodeProto, NodeProtoSchema } from './onnx_pb.ts';
+import { elements, permute, type Tensor } from './tensor.ts';
+
+/**
+ * The model, or a copy in which a Gemm with `transA` and a MatMul whose left operand is a constant are layers, under their names. What is
+ * added to the rows of W·X is the layer's bias.
+ */
+export function turnProducts(model: Model, shapes: Shapes): Model {
+  const isOurs = (node: NodeProto) => isTurnedGemm(model, node) || isLeft(model, node, shapes);
+  if (!model.nodes.some(isOurs)) return model;
+  const copy = model.clone();
+  const turning = new Turning(copy, shapes);
+  copy.graph.node = copy.nodes.flatMap((node) => {
+    if (turning.moved.has(node)) return [];
+    if (isTurnedGemm(copy, node)) return turning.gemm(node);
+    return isLeft(copy, node, shapes) ? turning.matmul(node) : [node];
+  });
+  copy.edited();
+  cancel(copy, turning.added);
+  copy.removeUnused(model.tensors.keys());
+  return copy;
+}
+
+function isTurnedGemm(model: Model, node: NodeProto): boolean {
+  const isTurned = node.opType === 'Gemm' && isStandard(node) && attributeInt(node, 'transA', 0) !== 0;
+  return isTurned && !model.tensors.has(node.input[0]) && isWeight(model, node.input[1]);
+}
+
+/** Whether a constant that is read in this way only is multiplied with rows of matrices. */
+function isLeft(model: Model, node: NodeProto, shapes: Shapes): boolean {
+  const isProduct = (node: NodeProto) =>
+    node.opType === 'MatMul' && isStandard(node) && (shapes.get(node.input[1])?.length ?? 0) > 1;
+  const [W] = node.input;
+  return (
+    isProduct(node) &&
+    isWeight(model, W) &&
+    model.uses(W).every(({ node, index }) => index === 0 && isProduct(node))
+  );
+}
+
+function isWeight(model: Model, name: string): boolean {
+  const tensor = model.tensors.get(name);
+  return tensor !== undefined && isFloat(tensor.type) && tensor.dims.length === 2;
+}
+
+class Turning {
+  /** Transposes that are not in the file. */
+  readonly added = new Set<NodeProto>();
+  /** Nodes that have been put elsewhere. */
+  readonly moved = new Set<NodeProto>();
+  readonly #model: Model;
+  readonly #shapes: Shapes;
+  /** Names of constants by what they were made of: nodes that share them go on doing so. */
+  readonly #constants = new Map<string, string>();
+
+  constructor(model: Model, shapes: Shapes) {
+    this.#model = model;
+    this.#shapes = shapes;
+  }
+
+  gemm(node: NodeProto): NodeProto[] {
+    const plain = copyMessage(node);
+    removeAttribute(plain, 'transA');
+    const rows = this.#transpose(node.input[0], 2, `${plain.name}.turned`);
+    plain.input = [rows.output[0], ...node.input.slice(1)];
+    return [rows, plain];
+  }
+
+  /** W·X = (Xᵀ·Wᵀ)ᵀ, and with a bias for each row (Xᵀ·Wᵀ + b)ᵀ. */
+  matmul(node: NodeProto): NodeProto[] {
+    const [W, x] = node.input;
+    const rank = this.#shapes.get(x)!.length;
+    const [m] = this.#model.tensors.get(W)!.dims;
+    const rows = this.#transpose(x, rank, `${node.name}.turned`);
+    const weight = this.#constant(W, (tensor) => permute(tensor, [1, 0]));
+    const last = [this.#after('MatMul', node.name, [rows.output[0], weight])];
+    let [output] = node.output;
+    const bias = this.#biasOf(output, m);
+    if (bias) {
+      const b = this.#constant(bias.name, (tensor) => ({ ...tensor, dims: [m] }));
+      last.push(this.#after('Add', bias.node.name, [last[0].output[0], b]));
+      this.moved.add(bias.node);
+      [output] = bias.node.output;
+    }
+    const back = this.#transpose(last[last.length - 1].output[0], rank, `${node.name}.back`);
+    back.output = [output];
+    return [rows, ...last, back];
+  }
+
+  /** The only node that reads a value, where it adds a constant that has one number for each of `m` rows. */
+  #biasOf(value: string, m: number): { node: NodeProto; name: string } | undefined {
+    const [use, ...others] = this.#model.uses(value);
+    if (!use || use.index < 0 || others.length > 0 || this.#model.isOutput(value)) return undefined;
+    const { node, index } = use;
+    const name = node.input[1 - index];
+    const dims = this.#model.tensors.get(name)?.dims ?? [];
+    const isBias = dims.length > 1 && elements(dims) === m && dims.at(-2) === m;
+    const isLower = dims.length <= (this.#shapes.get(value)?.length ?? 0);
+    return node.opType === 'Add' && isStandard(node) && isBias && isLower ? { node, name } : undefined;
+  }
+
+  #after(opType: string, name: string, input: string[]): NodeProto {
+    return create(NodeProtoSchema, { name, opType, input, output: [this.#model.fresh(`${name}.rows`)] });
+  }
+
+  #transpose(value: string, rank: number, base: string): NodeProto {
+    const name = this.#model.fresh(base);
+    const perm = [...Array(rank).keys()].with(rank - 1, rank - 2).with(rank - 2, rank - 1);
+    const attribute = [attributeOf('perm', perm)];
+    const node = create(NodeProtoSchema, {
+      name,
+      opType: 'Transpose',
+      input: [value],
+      output: [name],
+      attribute,
+    });
+    this.added.add(node);
+    return node;
+  }
+
+  #constant(of: string, make: (tensor: Tensor) => Tensor): string {
+    const { tensors } = this.#model;
+    const name = this.#constants.get(of) ?? this.#model.fresh(`${of}.turned`);
+    this.#constants.set(of, name);
+    if (!tensors.has(name)) tensors.set(name, { ...make(tensors.get(of)!), name });
+    return name;
+  }
+}
+
+/** Removes pairs of Transposes that undo each other, of which one is among `added`. */
+function cancel(model: Model, added: ReadonlySet<NodeProto>): void {
+  const gone: string[] = [];
+  for (const node of model.nodes) {
+    const before = model.producer(node.input[0]);
+    if (node.opType !== 'Transpose' || before?.opType !== 'Transpose') continue;
+    if (!isStandard(node) || !isStandard(before) || !(added.has(node) || added.has(before))) continue;
+    const [output] = node.output;
+    const isNamed = model.isOutput(output) || model.uses(output).some(({ index }) => index < 0);
+    if (isNamed || !undo(before, node)) continue;
+    model.redirect(output, before.input[0]);
+    gone.push(output);
+  }
+  removeUnread(model, gone);
+}
+
+/** The rank is told by one of them, as those that were added tell it. */
+function undo(first: NodeProto, second: NodeProto): boolean {
+  const rank = Math.max(...[first, second].map((node) => transposeOrder(node, 0).length));
+  const [one, other] = [first, second].map((node) => transposeOrder(node, rank));
+  return one.length === other.length && other.every((axis, place) => one[axis] === place);
+}

@@ -1,0 +1,100 @@
+import { describe, expect, it } from 'vitest';
+import { analyse, linearMaps, type Model, readModel, shrink, turnProducts } from '../../src/graph/index.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { random } from '../support/random.ts';
+import { mask } from './masking.ts';
+import { difference, randomChannels, randomValue, runModel, shapesOf, type Value } from './running.ts';
+
+const operators = ({ nodes }: Model) => nodes.map(({ opType }) => opType);
+const swap = (b: OnnxBuilder, x: string, perm = [0, 2, 1]) => b.node('Transpose', [x], { perm });
+
+/** W·X, and W·X + b with a number for each row. */
+const left = (b: OnnxBuilder, x: string, m: number, p: number, W = b.weight([m, p], 0.5)) =>
+  b.node('MatMul', [W, x], {}, { channels: m });
+const biased = (b: OnnxBuilder, x: string, m: number, p: number) =>
+  b.add(left(b, x, m, p), b.weight([m, 1], 0.3));
+
+async function turned(b: OnnxBuilder, input: Value) {
+  const before = await readModel(b.build());
+  const model = turnProducts(before, await shapesOf(before, input));
+  expect(difference(await runModel(before, input), await runModel(model, input))).toBeLessThan(1e-6);
+  const shapes = await shapesOf(model, input);
+  const prunable = analyse(model, shapes).structures.filter((structure) => structure.prunable);
+  return { before, model, shapes, prunable };
+}
+
+async function expectCuts({ model, prunable }: Awaited<ReturnType<typeof turned>>, input: Value) {
+  const next = random(3);
+  const cuts = new Map(prunable.map((structure) => [structure, randomChannels(structure, next)]));
+  const [wanted, got] = [
+    await runModel(mask(model, cuts), input),
+    await runModel(shrink(model, cuts), input),
+  ];
+  expect(difference(wanted, got)).toBeLessThan(2e-5);
+}
+
+describe('turnProducts', () => {
+  it('makes layers of weights on the left, with the biases of their rows', async () => {
+    const b = new OnnxBuilder();
+    const input = randomValue([2, 5, 7]);
+    const x = b.relu(biased(b, b.feed('input', ['n', 5, 't']), 8, 5));
+    const own = await turned(b.output(left(b, b.relu(biased(b, x, 6, 8)), 3, 6)), input);
+    expect(linearMaps(own.model, own.shapes).map(({ p, m, bias }) => [p, m, bias !== undefined])).toEqual([
+      [5, 8, true],
+      [8, 6, true],
+      [6, 3, false],
+    ]);
+    expect(own.prunable.map(({ groups }) => groups)).toEqual([8, 6]);
+    await expectCuts(own, input);
+  });
+
+  it('makes layers of Gemm that turns what it reads', async () => {
+    const b = new OnnxBuilder();
+    const input = randomValue([4, 5]);
+    const gemm = (x: string, m: number, p: number) =>
+      b.node(
+        'Gemm',
+        [swap(b, x, [1, 0]), b.weight([m, p], 0.5), b.weight([m], 0.3)],
+        { transA: 1, transB: 1, alpha: { float: 0.5 }, beta: { float: 2 } },
+        { channels: m },
+      );
+    const own = await turned(b.output(gemm(b.relu(gemm(b.input([5]), 8, 5)), 3, 8)), input);
+    expect(operators(own.model)).toEqual(['Gemm', 'Relu', 'Gemm']);
+    expect(own.prunable.map(({ groups }) => groups)).toEqual([8]);
+    await expectCuts(own, input);
+  });
+
+  it('leaves no Transposes between such layers and those that undo them, but those that are read otherwise', async () => {
+    const b = new OnnxBuilder();
+    const input = randomValue([2, 7, 5]);
+    const first = swap(b, b.sequence(5));
+    const x = swap(b, left(b, first, 8, 5));
+    b.output(b.matmul(b.add(swap(b, left(b, swap(b, x), 8, 8)), x), 3)).output(first);
+    const own = await turned(b, input);
+    expect(operators(own.model)).toEqual(['Transpose', 'MatMul', 'MatMul', 'Add', 'MatMul']);
+    expect(linearMaps(own.model, own.shapes)[1].residual).toBeDefined();
+    await expectCuts(own, input);
+  });
+
+  it('shares weights as before', async () => {
+    const b = new OnnxBuilder();
+    const input = randomValue([2, 5, 7]);
+    const [W, bias] = [b.weight([8, 5], 0.5), b.weight([8, 1], 0.3)];
+    const x = b.feed('input', ['n', 5, 't']);
+    const both = [x, b.relu(x)].map((it) => b.relu(b.add(left(b, it, 8, 5, W), bias)));
+    const own = await turned(b.output(left(b, b.add(both[0], both[1]), 3, 8)), input);
+    expect(own.prunable.map(({ groups, producers }) => [groups, producers.length])).toEqual([[8, 2]]);
+    expect([...own.model.tensors.values()].map(({ dims }) => dims)).toHaveLength(3);
+    await expectCuts(own, input);
+  });
+
+  it('leaves other products as they are', async () => {
+    const b = new OnnxBuilder();
+    const x = b.sequence(5);
+    const table = b.weight([5, 5], 0.5);
+    const product = b.node('MatMul', [b.matmul(x, 5), table]);
+    b.output(b.node('MatMul', [table, swap(b, product)])).output(b.node('MatMul', [x, swap(b, product)]));
+    const model = await readModel(b.build());
+    expect(turnProducts(model, await shapesOf(model, randomValue([2, 7, 5])))).toBe(model);
+  });
+});
