@@ -66,12 +66,19 @@ export function parseJson(text: string, where: string): unknown {
   }
 }
 
-/** @throws {FormatError} if the bytes are not UTF-8 */
+/** @throws {FormatError} if the bytes are not UTF-8, or more than a string holds */
 export function decodeUtf8(bytes: Uint8Array, where: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
-    throw new FormatError(`${where}: not UTF-8 text; save it as UTF-8`, { cause });
+    if (cause instanceof TypeError)
+      throw new FormatError(`${where}: not UTF-8 text; save it as UTF-8`, { cause });
+    throw new FormatError(
+      `${where}: ${bytes.length} bytes are more than one text may have; give a part of it`,
+      {
+        cause,
+      },
+    );
   }
 }
 

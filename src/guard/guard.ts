@@ -4,7 +4,7 @@
 
 import { type Remote, wrap } from 'comlink';
 import type { Engine, EngineOptions, EngineSession } from '../engine/index.ts';
-import { InputError, TimeLimitError, WorkerLostError } from '../errors.ts';
+import { InputError, OutOfMemoryError, TimeLimitError, WorkerLostError } from '../errors.ts';
 import { expectOptions, said } from '../expect.ts';
 import { installErrorTransfer } from '../pool/errors.ts';
 import { platform, type WorkerHandle } from '../pool/platform.ts';
@@ -72,9 +72,11 @@ export class Guard {
     installErrorTransfer();
     this.#seconds = seconds;
     this.#handle = platform().spawn(workerUrl ?? new URL('./guard.js', here));
-    this.#handle.onLost((why) =>
-      this.#end(new WorkerLostError(`guard: its thread is lost: ${why}`, 'guard')),
-    );
+    this.#handle.onLost((why, memory) => {
+      const lost = `guard: its thread is lost: ${why}`;
+      const isFull = memory !== undefined;
+      this.#end(isFull ? new OutOfMemoryError(lost, memory) : new WorkerLostError(lost, 'guard'));
+    });
     this.#remote = wrap<Foreign>(this.#handle.endpoint);
     this.#signal = signal;
     if (signal?.aborted) this.#onAbort();
@@ -143,7 +145,16 @@ export class Guard {
       if (left <= 0)
         this.#end(new TimeLimitError(`${what} took longer than ${seconds} s (\`timeout\`)`, seconds));
     }, 1000 * step);
-    return this.#call(send).finally(() => clearInterval(timer));
+    return this.#call(send)
+      .catch((cause) => {
+        if (cause !== this.#ended || !(cause instanceof OutOfMemoryError)) throw cause;
+        const { bytes } = cause;
+        const most = Math.round(bytes / 2 ** 20);
+        throw new OutOfMemoryError(`${what} takes more than the ${most} MiB that a thread has`, bytes, {
+          cause,
+        });
+      })
+      .finally(() => clearInterval(timer));
   }
 
   /** comlink's promises stay open when a thread ends; these do not. */

@@ -7,6 +7,9 @@ import type { Platform } from './platform.ts';
 
 const threads = () => process.getBuiltinModule('node:worker_threads');
 
+/** Of any thread: the flags of the process count for all. */
+const heapBytes = () => process.getBuiltinModule('node:v8').getHeapStatistics().heap_size_limit;
+
 /** Beside the file this code is built into. Kept apart from `new URL`, which bundlers would take for an asset. */
 const here = import.meta.url;
 
@@ -24,7 +27,10 @@ export const node: Platform = {
     return {
       endpoint: nodeEndpoint(worker),
       onLost(callback) {
-        worker.once('error', (error) => callback(error instanceof Error ? error.message : String(error)));
+        worker.once('error', (error: NodeJS.ErrnoException) => {
+          const isFull = error?.code === 'ERR_WORKER_OUT_OF_MEMORY';
+          callback(error instanceof Error ? error.message : String(error), isFull ? heapBytes() : undefined);
+        });
         worker.once('messageerror', (error) => callback(error.message));
         worker.once('exit', (code) => callback(`it exited with code ${code}`));
       },

@@ -8,8 +8,8 @@ import { node } from './platform.node.ts';
 
 export interface WorkerHandle {
   readonly endpoint: Endpoint;
-  /** Calls back once the worker has failed or ended, with the reason. */
-  onLost(callback: (reason: string) => void): void;
+  /** Calls back once the worker has failed or ended, with the reason; `memory`: the bytes that it had, where they were too few. */
+  onLost(callback: (reason: string, memory?: number) => void): void;
   /** Whether the process must wait for this worker. Only Node has a process that could end. */
   hold(busy: boolean): void;
   /** Stops the worker wherever it is, in the middle of a computation too. */

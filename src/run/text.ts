@@ -1,7 +1,7 @@
 // Text and token files as samples.
 
 import { readJson } from '../checkpoint/index.ts';
-import { FormatError, InputError } from '../errors.ts';
+import { FormatError, InputError, OutOfMemoryError } from '../errors.ts';
 import { type GuardedEncode, type GuardOptions, openGuard } from '../guard/index.ts';
 import { decodeUtf8, parseJsonObject } from '../json.ts';
 import { limits } from '../limits.ts';
@@ -91,6 +91,10 @@ async function encoding<R>(
   const guard = openGuard(guarding);
   try {
     return await run(await guard.tokenizer(json, config));
+  } catch (cause) {
+    if (!(cause instanceof OutOfMemoryError)) throw cause;
+    const what = `"${path}": ${cause.message}; give less text, or token ids (.npy)`;
+    throw new OutOfMemoryError(what, cause.bytes, { cause });
   } finally {
     await guard.close();
   }

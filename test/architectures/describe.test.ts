@@ -86,6 +86,7 @@ describe('describe', () => {
       '"opt": the activation "mish" is not supported',
     ],
     ['a scaling', { ...LLAMA, rope_scaling: { type: 'mrope' } }, 'rope_type "mrope" is not supported'],
+    ['a list of scalings', { ...LLAMA, rope_scaling: { type: ['linear'] } }, 'rope_type ["linear"] is not'],
     [
       'positions of their own for some layers',
       { ...QWEN3, rope_parameters: { full_attention: { rope_theta: 100 } } },
@@ -132,6 +133,18 @@ describe('describe', () => {
       '"ffn_dim" is missing: expected an integer of at least 1',
     ],
     ['a size that is none', { ...LLAMA, hidden_size: 2 ** 53 }, '"hidden_size" expected an integer'],
+    [
+      'a size that is no primitive value',
+      { ...LLAMA, hidden_size: { toString: 1 } },
+      '"hidden_size" expected an integer of at least 1, got {"toString":1}',
+    ],
+    [
+      'attention of a kind that is not known',
+      { ...GEMMA2, layer_types: ['linear_attention', 'full_attention'] },
+      '"layer_types" expected "full_attention" or "sliding_attention" for each block, got "linear_attention" for block 0',
+    ],
+    ['kinds of attention for some blocks', { ...GEMMA2, layer_types: [] }, 'got none for block 0'],
+    ['kinds of attention that are no list', { ...GEMMA2, layer_types: {} }, 'got {} for block 0'],
     [
       'a string for a number',
       { ...GPT2, n_head: '4' },

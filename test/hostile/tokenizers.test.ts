@@ -4,7 +4,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { FormatError, TimeLimitError } from '../../src/errors.ts';
 import { openGuard } from '../../src/guard/index.ts';
 import { openTokenizer } from '../../src/pipeline/index.ts';
-import { fixture, osscar, refused, temporaryFolder } from '../cli/osscar.ts';
+import { fixture, osscar, osscarUnder, PROGRESS, refused, temporaryFolder } from '../cli/osscar.ts';
 import { endless, TEXT, whole } from './tokenizer.ts';
 
 const folder = temporaryFolder();
@@ -153,6 +153,22 @@ describe.concurrent('the command', () => {
       [...args, '--timeout', '1'],
       'osscar: tokenizer.json: splitting the text took longer than 1 s (--timeout)',
     ));
+
+  test('names the text that a tokenizer takes more memory for than there is', async () => {
+    const text = join(folder, 'long.txt');
+    writeFileSync(text, 'ab'.repeat(2e6)); // one word
+    const data = ['--tokenizer', fixture('opt-kjv'), '--data', text, '--samples', '1', '--seqlen', '16'];
+    const { code, stderr } = await osscarUnder(
+      ['--max-old-space-size=100'],
+      ...['eval', fixture('opt-kjv'), ...data, '--threads', '1'],
+    );
+    expect([code, stderr.replace(PROGRESS, '')]).toEqual([
+      2,
+      expect.stringMatching(
+        /^osscar: ".+long.txt": tokenizer.json: splitting the text takes more than the \d+ MiB that a thread has; give less text, or token ids \(.npy\)\n$/,
+      ),
+    ]);
+  });
 
   test('says what is wrong with a template', async () => {
     const other = mkdtempSync(join(folder, 'template-'));

@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest';
 import { FormatError, InputError, OutOfMemoryError } from '../../src/errors.ts';
 import { TensorProtoSchema } from '../../src/graph/onnx_pb.ts';
 import { decodeTensor } from '../../src/graph/wire.ts';
-import { parseJson } from '../../src/json.ts';
+import { decodeUtf8, parseJson } from '../../src/json.ts';
 import { limits } from '../../src/limits.ts';
 import {
   decodeImage,
@@ -243,6 +243,12 @@ describe('a pickle', () => {
       expect((await errorOf(() => openPickle(bytes))).message).toMatch(/more than 100 objects/);
     });
   });
+});
+
+test('text that is more than a string holds is said to be too much of it, and not to be no UTF-8', () => {
+  expect(() => decodeUtf8(new Uint8Array(2 ** 29), '"a"')).toThrow(
+    /^"a": 536870912 bytes are more than one text may have; give a part of it$/,
+  );
 });
 
 test('JSON that is nested without end is refused, and so never walked', () => {

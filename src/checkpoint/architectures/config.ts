@@ -28,7 +28,8 @@ function field<T>(
 export function integer(config: Config, key: string, otherwise?: number, least = 1): number {
   const fits = (value: unknown) =>
     Number.isInteger(value) && Number(value) >= least && Number(value) <= LARGEST;
-  const bound = Number(config[key]) > LARGEST ? `at most ${LARGEST}` : `at least ${least}`;
+  const given = config[key];
+  const bound = typeof given === 'number' && given > LARGEST ? `at most ${LARGEST}` : `at least ${least}`;
   return field(config, key, otherwise, `an integer of ${bound}`, fits);
 }
 

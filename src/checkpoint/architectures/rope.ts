@@ -35,7 +35,7 @@ type Scaling = (given: Given) => Partial<Pick<Rope, 'factor' | 'dynamic'>> & {
 
 type Scale = (frequency: number, i: number) => number;
 
-const SCALINGS: ReadonlyMap<string, Scaling> = new Map<string, Scaling>([
+const SCALINGS: ReadonlyMap<unknown, Scaling> = new Map<unknown, Scaling>([
   ['default', () => ({})],
   ['linear', linear],
   ['dynamic', dynamic],
@@ -73,7 +73,7 @@ export function ropeOf(config: Config, options: RopeOptions): Rope {
   if (nested !== undefined)
     throw unsupported(modelType, `rope settings for layers of type ${JSON.stringify(nested)}`);
   const type = parameters.rope_type ?? parameters.type ?? 'default';
-  const scaling = SCALINGS.get(String(type));
+  const scaling = SCALINGS.get(type);
   if (!scaling) {
     const known = [...SCALINGS.keys()].join(', ');
     throw unsupported(modelType, `rope_type ${JSON.stringify(type)} is not supported (${known} are)`);

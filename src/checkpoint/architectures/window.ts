@@ -1,5 +1,6 @@
 // Windows that slide over a text in some blocks, and rotary positions that are others there.
 
+import { InputError } from '../../errors.ts';
 import { integer } from './config.ts';
 import { type Rope, type RopeOptions, ropeOf } from './rope.ts';
 import type { Config } from './types.ts';
@@ -19,9 +20,18 @@ export function slidingWindow(config: Config, i: number, slides: () => boolean):
   return isSliding(config, i, slides) ? windowOf(config) : undefined;
 }
 
+const [FULL, SLIDING] = ['full_attention', 'sliding_attention'];
+
 /** Whether block i sees a window, by `layer_types` or the model type's rule. */
 export function isSliding({ layer_types: types }: Config, i: number, slides: () => boolean): boolean {
-  return Array.isArray(types) ? types[i] === 'sliding_attention' : slides();
+  if (types == null) return slides();
+  const type = Array.isArray(types) ? types[i] : undefined;
+  if (type === FULL || type === SLIDING) return type === SLIDING;
+  // Another kind of attention, or that of another block, would be taken for full attention without a word.
+  const got = Array.isArray(types) ? (JSON.stringify(type) ?? 'none') : JSON.stringify(types);
+  throw new InputError(
+    `config.json: "layer_types" expected "${FULL}" or "${SLIDING}" for each block, got ${got} for block ${i}`,
+  );
 }
 
 /** The field of a base and what it is where there is none. */
@@ -34,8 +44,8 @@ export function ropesByWindow(
   { full, sliding }: { readonly full: Base; readonly sliding: Base },
   window: (i: number) => number | undefined,
 ): (i: number) => Rope {
-  const far = ropeOf(config, { ...options, ...full, layerType: 'full_attention' });
+  const far = ropeOf(config, { ...options, ...full, layerType: FULL });
   const unscaled = { ...config, rope_scaling: undefined };
-  const near = ropeOf(unscaled, { ...options, ...sliding, layerType: 'sliding_attention' });
+  const near = ropeOf(unscaled, { ...options, ...sliding, layerType: SLIDING });
   return (i) => (window(i) === undefined ? far : near);
 }
