@@ -69,7 +69,9 @@ export interface LastPlace extends Place {
 }
 
 /** What both networks give for the samples that a pass is fitted to, for every batch of a shard. */
-export interface ShardOutputs extends Pick<Pass, 'samples' | 'fit'> {
+export interface ShardOutputs extends Pick<Pass, 'samples'> {
+  /** Which these are; absent where they are all. */
+  readonly fit?: Select;
   of(shard: number): Promise<Ends>;
   close(): Promise<void>;
 }

@@ -17,7 +17,7 @@ import {
 import { turn } from '../turn.ts';
 import type { LastPlace } from './chain.ts';
 import { withSessions } from './load.ts';
-import type { Pass, Run } from './pass.ts';
+import { fitOf, type Pass, type Run } from './pass.ts';
 
 /** y ≈ slope·z + shift, channel by channel. */
 export interface Lines {
@@ -27,10 +27,10 @@ export interface Lines {
 
 /** The last part with its gain refitted to the dense network's output of it. */
 export async function withGain(
-  { chain, signal }: Run,
+  { chain, signal, calibration }: Run,
   { part, source }: LastPlace,
   gain: Gain,
-  { fit }: Pass,
+  pass: Pass,
 ): Promise<Model> {
   const model = (await part.read()).clone();
   const [{ name: from }] = model.inputs;
@@ -39,7 +39,7 @@ export async function withGain(
   const sums = new LineSums(gain);
   await withSessions([load], async (session) => {
     const output = async (input: FloatTensor) => (await session.run({ [from]: input }))[gain.output];
-    for await (const { input, pruned = input } of source(fit).batches()) {
+    for await (const { input, pruned = input } of source(fitOf(pass, calibration)).batches()) {
       await turn(signal);
       sums.add(await output(pruned), await output(input));
     }

@@ -51,35 +51,31 @@ export interface Pass extends Required<Pick<LayerRecipe, 'search'>>, Pick<LayerR
   readonly supports?: Supports;
   /** Samples that are fitted to, by a name; the others only go along. */
   readonly samples: 'all' | 'fit of a search' | 'fit';
-  /** See {@link selectOf}. */
-  readonly fit?: Select;
   /** Whether statistics may leave out positions of convolutions. */
   readonly isThin?: boolean;
   /** Whether the layers that make channels are refitted too. */
   readonly refitsProducers?: boolean;
-  /** Called with every part that the pruned network has of its own. */
-  onPart?(index: number, pruned: PrunedPart): Promise<void>;
 }
 
 /** Which samples a pass is fitted to. */
-export function selectOf(samples: Pass['samples'], positions: Positions): Select | undefined {
+export function fitOf({ samples }: Pick<Pass, 'samples'>, positions: Positions): Select | undefined {
   if (samples === 'all') return undefined;
   return (samples === 'fit' ? quarterHeldOut : splitSamples)(positions).isFit;
 }
 
-/** How sizes and targets are tried. */
-export function trialOf(
-  samples: Pass['samples'],
-  positions: Positions,
-): Pick<Pass, 'search' | 'samples' | 'fit'> {
-  return { search: 'greedy', samples, fit: selectOf(samples, positions) }; // the local search moves all alike
+/** How sizes and targets are tried: the local search moves all alike. */
+export const TRIAL: Pick<Pass, 'search'> = { search: 'greedy' };
+
+/** Who looks on, and what was done before. */
+interface PassOptions {
+  /** Called with every part that the pruned network has of its own. */
+  onPart?(index: number, pruned: PrunedPart): Promise<void>;
+  /** Where it is begun, what lies before having been done elsewhere. */
+  readonly at?: At;
 }
 
-/**
- * @param at  where it is begun, what lies before having been done elsewhere
- * @returns the last part, and the samples of both networks before it
- */
-export async function passOver(run: Run, pass: Pass, at?: At): Promise<LastPlace> {
+/** @returns the last part, and the samples of both networks before it */
+export async function passOver(run: Run, pass: Pass, { onPart, at }: PassOptions = {}): Promise<LastPlace> {
   const { target, search, samples, label, isThin, refitsProducers } = pass;
   const { chain, calibration, findings, recipe } = run;
   const work = await run.work.of(pass);
@@ -94,7 +90,7 @@ export async function passOver(run: Run, pass: Pass, at?: At): Promise<LastPlace
     if (!place.part.opened) return undefined;
     const pruned = await prunePart(place, index, { ...run, work }, pass, history);
     try {
-      await pass.onPart?.(index, pruned);
+      await onPart?.(index, pruned);
     } catch (error) {
       await pruned.outputs?.close();
       throw error;
@@ -109,7 +105,7 @@ export async function passOver(run: Run, pass: Pass, at?: At): Promise<LastPlace
   if (at || !gain || history.isDense || !corrects(recipe, target)) return last;
   try {
     const weighted = await withGain(run, last, gain, pass);
-    await pass.onPart?.(chain.parts - 1, { weighted, layers: [] });
+    await onPart?.(chain.parts - 1, { weighted, layers: [] });
     return { ...last, pruned: weighted };
   } catch (error) {
     await last.close();

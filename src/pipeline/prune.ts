@@ -366,10 +366,9 @@ async function pruneTowards(
       search,
       wholeCurve: true,
       samples: 'all',
-      onPart,
       refitsProducers: refitsProducers(recipe),
     };
-    const last = await clock.stage('pruning', () => passOver(run, pass));
+    const last = await clock.stage('pruning', () => passOver(run, pass, { onPart }));
     try {
       // The proof needs memory, and the solver none any more.
       if (wasmBytes > RENEWED_BYTES) await run.session.renew();

@@ -27,7 +27,7 @@ import { Frontier } from './frontier.ts';
 import { Frontiers } from './frontiers.ts';
 import { gainOutputs, LineSums, type Lines, writeGain } from './gain.ts';
 import type { OpenedModel } from './open.ts';
-import type { Pass, Run } from './pass.ts';
+import { fitOf, type Pass, type Run } from './pass.ts';
 import { producersOf, type Refit, refitProducers } from './producers.ts';
 import type { Named, Target } from './recipe.ts';
 import { addSums } from './shards.ts';
@@ -142,7 +142,12 @@ export async function prunePart(
     const of = (shard: number) => frontiers.of(shard).toEnd();
     return {
       ...pruned,
-      outputs: { samples: pass.samples, fit: pass.fit, of, close: () => frontiers.close() },
+      outputs: {
+        samples: pass.samples,
+        fit: fitOf(pass, run.calibration),
+        of,
+        close: () => frontiers.close(),
+      },
     };
   } finally {
     if (!isHandedOn) await frontiers.close();
@@ -159,7 +164,7 @@ function walkOf(
   pruned: PrunedPart,
 ): Walk {
   const { shards } = run.work;
-  const sources = Array.from({ length: shards }, (_, shard) => source(pass.fit, shard));
+  const sources = Array.from({ length: shards }, (_, shard) => source(fitOf(pass, run.calibration), shard));
   const samplesOf = (some: readonly BatchSource[]) => sum(some.map(({ samples }) => samples));
   // What may be held is for all shards.
   const within = shards > 1 ? { ...run, activationBytes: activationLimit(run) / shards } : run;

@@ -9,7 +9,7 @@ import { type LastPlace, modelOutputs, type Outputs, outputsOf } from './chain.t
 import type { Dataset } from './data/dataset.ts';
 import { textLoss } from './evaluate.ts';
 import { type Fidelity, fidelityOf } from './fidelity.ts';
-import { type Pass, passOver, type Run, trialOf } from './pass.ts';
+import { passOver, type Run, TRIAL } from './pass.ts';
 import { fittingOf, type Sizes, type Target, targetOf } from './recipe.ts';
 import { imageOf, isBetter, splitSamples } from './split.ts';
 
@@ -46,8 +46,7 @@ export async function chooseTarget(run: Run, sizes: Sizes): Promise<TargetReport
   const judge = await heldOutJudge(run, isHeldOut);
   const attempt = async (target: Target) => {
     const label = `target ${target.kind} ${target.blend}`;
-    const pass: Pass = { label, sizes, target, ...trialOf('fit of a search', run.calibration) };
-    const last = await passOver(run, pass);
+    const last = await passOver(run, { label, sizes, target, samples: 'fit of a search', ...TRIAL });
     try {
       return await judge(last);
     } finally {

@@ -9,9 +9,9 @@ import { InputError } from '../../errors.ts';
 import { type Model, sizeAt, type Term } from '../../graph/index.ts';
 import { amountText, type BudgetKind, widthsOf } from '../budget.ts';
 import type { LatencyTable } from '../latency.ts';
-import { type Pass, passOver, type Run, trialOf } from '../pass.ts';
+import { type Pass, passOver, type Run, TRIAL } from '../pass.ts';
 import { fittingOf, type Prunable, type Sizes, type Spend, type Supports, type Target } from '../recipe.ts';
-import { shrunk } from '../sequence.ts';
+import { type PrunedPart, shrunk } from '../sequence.ts';
 import { isBetter, quarterHeldOut } from '../split.ts';
 import type { Subject } from '../subject.ts';
 import { chooseTarget, type TargetReport } from '../target.ts';
@@ -261,19 +261,15 @@ async function smallestLimit(
 /** The pruned model as in a trial. Its weights count: of dense ones the time differs (measured). */
 async function smallAt(run: Run, sizes: Sizes, target: Target): Promise<Model> {
   let small: Model;
-  const pass: Pass = {
-    ...trialPass(run, sizes, target),
-    label: 'trying sizes: timing',
-    onPart: async (_, pruned) => {
-      small = shrunk(pruned);
-    },
+  const onPart = async (_: number, pruned: PrunedPart) => {
+    small = shrunk(pruned);
   };
-  await (await passOver(run, pass)).close();
+  await (await passOver(run, trialPass(sizes, target, 'timing'), { onPart })).close();
   return small!;
 }
 
-function trialPass({ calibration }: Run, sizes: Sizes, target: Target): Omit<Pass, 'label'> {
-  return { sizes, target, isThin: true, ...trialOf('fit', calibration) };
+function trialPass(sizes: Sizes, target: Target, name: string): Pass {
+  return { label: `trying sizes: ${name}`, sizes, target, samples: 'fit', isThin: true, ...TRIAL };
 }
 
 /** Steps of power and tilt, then of the weights of single structures. */
@@ -395,15 +391,11 @@ class Search {
     const run = this.#run;
     const { isHeldOut } = quarterHeldOut(run.calibration);
     const supports: [string, readonly number[]][] = [];
-    const pass: Pass = {
-      ...trialPass(run, sizes, this.#target),
-      label: `trying sizes: ${name}`,
-      onPart: async (_, { layers }) => {
-        // Of few groups each decides much, while the layers that read them hardly tell two apart.
-        for (const { name, kind, kept } of layers) if (kind === 'head') supports.push([name, kept]);
-      },
+    const onPart = async (_: number, { layers }: PrunedPart) => {
+      // Of few groups each decides much, while the layers that read them hardly tell two apart.
+      for (const { name, kind, kept } of layers) if (kind === 'head') supports.push([name, kept]);
     };
-    const last = await passOver(run, pass);
+    const last = await passOver(run, trialPass(sizes, this.#target, name), { onPart });
     try {
       return { ...(await compare(run, last, distanceFor(run), isHeldOut)), supports };
     } finally {

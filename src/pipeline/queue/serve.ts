@@ -8,7 +8,7 @@ import type { Findings } from '../findings.ts';
 import { folderSubject, type OpenedLanguageModel } from '../folder.ts';
 import { onnxSubject } from '../onnx.ts';
 import type { OpenedModel } from '../open.ts';
-import { type Pass, passOver, type Run, selectOf } from '../pass.ts';
+import { type Pass, passOver, type Run } from '../pass.ts';
 import { holds, type RunStore } from '../store/store.ts';
 import type { At, Pieces, Work } from '../work.ts';
 import { type Job, keyOf, pieceOf } from './queue.ts';
@@ -205,11 +205,10 @@ export class Server {
       label: '',
       sizes: new Map(told.sizes),
       supports: told.supports && new Map(told.supports),
-      fit: selectOf(told.samples, run.calibration),
     };
     const work = new ServedWork(this.#desk, this.#store, run.findings, shards, job);
     const { part, before: name, isDense } = job;
-    const last = await passOver({ ...run, work }, pass, { part, history: { name, isDense } });
+    const last = await passOver({ ...run, work }, pass, { at: { part, history: { name, isDense } } });
     await last.close();
   }
 }
