@@ -84,6 +84,7 @@ export class Activations {
 
   /** To be called when they are not needed any more. */
   async close(): Promise<void> {
+    if (this.#kept) this.#kept.length = 0;
     await this.#scratch?.close();
   }
 }

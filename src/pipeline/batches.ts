@@ -114,3 +114,22 @@ export function feedsOf(
   const main = inputs.find((input) => !Object.hasOwn(others, input)) as string;
   return { ...Object.fromEntries(own), [main]: tensor };
 }
+
+/** The first output of a part. */
+export async function onlyOutput(
+  session: EngineSession,
+  input: FloatTensor,
+  batch: Pick<Batch, 'others'> = {},
+): Promise<FloatTensor> {
+  return Object.values(await session.run(feedsOf(session, batch, input)))[0];
+}
+
+/** Two things of as many batches, one beside the other; the second one is ended with the first. */
+export async function* inStep<A, B>(a: AsyncIterable<A>, b: AsyncIterable<B>): AsyncGenerator<[A, B]> {
+  const others = b[Symbol.asyncIterator]();
+  try {
+    for await (const it of a) yield [it, (await others.next()).value];
+  } finally {
+    await others.return?.(undefined);
+  }
+}

@@ -2,8 +2,9 @@
 
 import type { FloatTensor } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
-import { type Chain, modelOutputs, type Outputs, type RunOptions } from './chain.ts';
+import type { Chain, RunOptions } from './chain.ts';
 import type { Dataset } from './data/index.ts';
+import { modelOutputs, type Outputs } from './outputs.ts';
 
 /** How good a model is, and on how much. */
 export interface Metric {

@@ -2,8 +2,10 @@
 
 import type { FloatTensor } from '../engine/index.ts';
 import { elements } from '../graph/index.ts';
-import type { Chain, Outputs } from './chain.ts';
+import { inStep } from './batches.ts';
+import type { Chain } from './chain.ts';
 import { takesTokens } from './inputs.ts';
+import type { Outputs } from './outputs.ts';
 
 /** The mean over the outputs. */
 export interface Fidelity {
@@ -26,20 +28,14 @@ export async function fidelityOf(
   const isPooled = takesTokens(input) && !predictsTokens;
   const sums = new Map<string, Sums>();
   let samples = 0;
-  const others = pruned[Symbol.asyncIterator]();
-  try {
-    for await (const { batch, values } of dense) {
-      const other = (await others.next()).value as Outputs;
-      samples += batch.count;
-      for (const [name, tensor] of values) {
-        const own = sums.get(name) ?? { error: 0, square: 0, cosine: 0 };
-        sums.set(name, own);
-        const [y, z] = [tensor, other.values.get(name)!].map((it) => rowsOf(it, batch.count, isPooled));
-        for (let i = 0; i < batch.count; i++) add(own, y[i], z[i]);
-      }
+  for await (const [{ batch, values }, other] of inStep(dense, pruned)) {
+    samples += batch.count;
+    for (const [name, tensor] of values) {
+      const own = sums.get(name) ?? { error: 0, square: 0, cosine: 0 };
+      sums.set(name, own);
+      const [y, z] = [tensor, other.values.get(name)!].map((it) => rowsOf(it, batch.count, isPooled));
+      for (let i = 0; i < batch.count; i++) add(own, y[i], z[i]);
     }
-  } finally {
-    await others.return?.(undefined); // its session is released at its end alone
   }
   const all = [...sums.values()];
   const mean = (of: (it: Sums) => number) => all.reduce((total, it) => total + of(it), 0) / all.length;

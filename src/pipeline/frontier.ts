@@ -42,12 +42,6 @@ interface Held {
   readonly tensors?: Activations;
 }
 
-/** Both networks' first output, batch by batch. */
-export interface Ends extends Readonly<Record<Network, Activations>> {
-  /** What the dense one's bits depend on. */
-  readonly path: unknown;
-}
-
 /** What running the networks takes. */
 type FrontierRun = Pick<Run, 'chain' | 'findings' | keyof RunOptions>;
 
@@ -57,7 +51,7 @@ export class Frontier {
   readonly #pruned: () => Model;
   readonly #source: BatchSource;
   /** What the dense network's values depend on, up to the frontier: which values a session gives can change their bits. */
-  readonly #path: unknown[];
+  readonly path: unknown[];
   /** Where activations may be held. */
   readonly #places: readonly Live[];
   readonly #inputs: readonly string[];
@@ -85,7 +79,7 @@ export class Frontier {
     this.#opened = opened;
     this.#pruned = pruned;
     this.#source = source;
-    this.#path = [about];
+    this.path = [about];
     this.#places = liveValues(model, info, input.name).filter((place) => this.#mayHold(place));
     this.#inputs = model.inputs.map(({ name }) => name);
     const start: Held = { at: { after: -1, values: [input.name] } };
@@ -161,15 +155,13 @@ export class Frontier {
     return { after: nodes.length, values: [outputs[0].name] };
   }
 
-  /** Moves both networks, which must be final, to the end. What comes of them is to be closed by who gets it. */
-  async toEnd(): Promise<Ends> {
-    const to = this.end;
-    for (const network of ['dense', 'pruned'] as const)
-      if (this.#at(network).after < to.after) this.#moves[network].push({ to, watched: to.values });
-    for await (const _ of this.run(to.values, []));
-    const { dense, pruned } = this.#held;
-    this.#held.dense = this.#held.pruned = { at: to };
-    return { dense: dense.tensors!, pruned: pruned.tensors!, path: this.#path };
+  /** What comes of both networks, which must be final, batch by batch. */
+  async *outputs(): AsyncGenerator<readonly [dense: FloatTensor, pruned: FloatTensor]> {
+    const { values } = this.end;
+    if (this.#at('dense').after < this.end.after) this.moveDense(this.end);
+    for await (const { dense, pruned } of this.run(values, values))
+      yield [dense[values[0]], pruned[values[0]]];
+    await this.close();
   }
 
   /** Lets go of the activations. */
@@ -196,7 +188,7 @@ export class Frontier {
       const values = network === 'dense' ? this.#compute(watched, []) : this.#compute([], watched);
       for await (const _ of this.#moving(network, to, values));
     }
-    if (network === 'dense') this.#path.push(watched);
+    if (network === 'dense') this.path.push(watched);
   }
 
   /** Values on their way; with the last of them a frontier, or what is ahead of it, is where they have led. */
@@ -252,7 +244,7 @@ export class Frontier {
   #known(dense: readonly string[]): Promise<DenseBatches<Tensors>> {
     const computed = this.#computed('dense', dense);
     if (computed.length === 0) return Promise.resolve(new DenseBatches());
-    return this.#run.findings.dense([...this.#path, computed], this.#bytes(computed) / 2);
+    return this.#run.findings.dense([...this.path, computed], this.#bytes(computed) / 2);
   }
 
   #computed(network: Network, values: readonly string[]): string[] {

@@ -15,9 +15,9 @@ import {
   toFloat64,
 } from '../graph/index.ts';
 import { turn } from '../turn.ts';
-import type { LastPlace } from './chain.ts';
 import { withSessions } from './load.ts';
 import { fitOf, type Pass, type Run } from './pass.ts';
+import type { LastPlace } from './through.ts';
 
 /** y ≈ slope·z + shift, channel by channel. */
 export interface Lines {

@@ -3,7 +3,7 @@
 import type { Model } from '../graph/index.ts';
 import type { LayerRecipe } from '../solve/index.ts';
 import type { Select } from './batches.ts';
-import { type Chain, type LastPlace, type RunOptions, through, type Visit } from './chain.ts';
+import type { Chain, RunOptions } from './chain.ts';
 import type { Clock } from './clock.ts';
 import type { ProgressStep } from './course.ts';
 import type { Findings } from './findings.ts';
@@ -11,9 +11,10 @@ import { withGain } from './gain.ts';
 import type { LatencyTable } from './latency.ts';
 import type { PruneOptions } from './prune.ts';
 import { corrects, fittingOf, type Recipe, type Sizes, type Supports, type Target } from './recipe.ts';
-import { type History, masked, type PrunedPart, prunePart } from './sequence.ts';
+import { masked, type PrunedPart, prunePart } from './sequence.ts';
 import { type Positions, quarterHeldOut, splitSamples } from './split.ts';
 import type { Subject } from './subject.ts';
+import { type LastPlace, through, type Visit } from './through.ts';
 import type { At, Work } from './work.ts';
 
 /** What all of a run shares. */
@@ -81,28 +82,26 @@ export async function passOver(run: Run, pass: Pass, { onPart, at }: PassOptions
   const work = await run.work.of(pass);
   const { shards } = work;
   const about = { ...fittingOf(recipe), target, search, samples, isThin, refitsProducers };
-  const history: History = {
-    name: await findings.hash(shards > 1 ? { ...about, shards } : about),
-    isDense: true,
-    ...at?.history,
-  };
-  const visit: Visit = async (place, index) => {
+  const name = await findings.hash(shards > 1 ? { ...about, shards } : about);
+  const start: At = { part: 0, history: { name, isDense: true } };
+  const visit: Visit = async (place) => {
+    const { part: index } = place.at;
     if (!place.part.opened) return undefined;
-    const pruned = await prunePart(place, index, { ...run, work }, pass, history);
+    const { pruned, history, outputs } = await prunePart(place, { ...run, work }, pass);
     try {
       await onPart?.(index, pruned);
     } catch (error) {
-      await pruned.outputs?.close();
+      await outputs?.close();
       throw error;
     }
     if (chain.parts > 1)
       run.onProgress?.({ label, done: index, total: chain.parts - 2, layer: `block ${index - 1}` });
-    return history.isDense ? undefined : { model: masked(pruned), outputs: pruned.outputs };
+    return history.isDense ? undefined : { model: masked(pruned), history, outputs };
   };
-  const from = at?.part;
-  const last = await through(chain, calibration, run, visit, { findings, work, history, from });
+  const last = await through(chain, calibration, run, visit, { findings, work, at: at ?? start });
   const { gain } = last.part;
-  if (at || !gain || history.isDense || !corrects(recipe, target)) return last;
+  // What has a gain of its own has nothing else that is pruned.
+  if (at || !gain || last.at.history.isDense || !corrects(recipe, target)) return last;
   try {
     const weighted = await withGain(run, last, gain, pass);
     await onPart?.(chain.parts - 1, { weighted, layers: [] });

@@ -2,9 +2,10 @@
 // error by itself: the model runs, its answers are those of a coin, and pruning it keeps them.
 
 import type { LinearMap } from '../graph/index.ts';
-import { type Chain, modelOutputs, type RunOptions } from './chain.ts';
+import type { Chain, RunOptions } from './chain.ts';
 import { type Dataset, selectSamples } from './data/index.ts';
 import type { Metric } from './evaluate.ts';
+import { modelOutputs } from './outputs.ts';
 import type { Profile } from './plan.ts';
 
 /** What speaks against the data, or makes little of them. */

@@ -22,7 +22,7 @@ import type { Layer, SolvedLayers } from '../solve/index.ts';
 import { isTiledLayer, type TiledLayer } from '../tiles/layers.ts';
 import { activationLimit } from './activations.ts';
 import type { BatchSource } from './batches.ts';
-import type { Part, Place, ShardOutputs } from './chain.ts';
+import type { Part } from './chain.ts';
 import { Frontier } from './frontier.ts';
 import { Frontiers } from './frontiers.ts';
 import { gainOutputs, LineSums, type Lines, writeGain } from './gain.ts';
@@ -33,7 +33,8 @@ import type { Named, Target } from './recipe.ts';
 import { addSums } from './shards.ts';
 import { collect, type Sums, valuesFor } from './statistics.ts';
 import { type Cut, isFree, type PlacedStep, placed, type Step, stepsOf } from './steps.ts';
-import { inOrder, type Pieces } from './work.ts';
+import type { PartOutputs, Place } from './through.ts';
+import { type History, inOrder, type Pieces, shardOf } from './work.ts';
 
 export interface PrunedLayer extends Named, SolvedCut, Pick<Refit, 'refused'> {
   readonly structure: Structure;
@@ -49,8 +50,14 @@ export interface PrunedPart {
   /** The part's graph with its new weights, those of removed channels zero. */
   readonly weighted: Model;
   readonly layers: readonly PrunedLayer[];
-  /** What it gives for all samples, where there is a part behind it. To be closed. */
-  readonly outputs?: ShardOutputs;
+}
+
+/** What comes of pruning a part. */
+interface Pruning {
+  readonly pruned: PrunedPart;
+  readonly history: History;
+  /** What both networks give, where there is a part behind it. To be closed. */
+  readonly outputs?: PartOutputs;
 }
 
 /** The part without its removed channels. */
@@ -70,13 +77,6 @@ function cutsOf(layers: readonly PrunedLayer[]) {
 /** Statistics that are kept for other runs take no more bytes than this. */
 const KEPT_BYTES = 2 ** 28;
 
-/** Everything that was solved so far in a pass, as one name. */
-export interface History {
-  name: string;
-  /** Whether the two networks are still one. */
-  isDense: boolean;
-}
-
 /** What the steps of a part share. */
 interface Walk {
   readonly run: Run;
@@ -92,24 +92,19 @@ interface Walk {
   readonly samples: number;
   /** Samples of the pass before those of a shard. */
   before(shard: number): number;
-  readonly history: History;
+  /** All that was solved until then. */
+  history: History;
   /** Rows of the layers' weights that went with structures that are solved. */
   readonly gone: Map<string, number[]>;
 }
 
 /** Prunes the structures of a part one after the other on a copy of it. */
-export async function prunePart(
-  place: Place,
-  index: number,
-  run: Run,
-  pass: Pass,
-  history: History,
-): Promise<PrunedPart> {
+export async function prunePart(place: Place, run: Run, pass: Pass): Promise<Pruning> {
   const { part } = place;
   const { model } = part.opened!;
   const pruned = { weighted: model.clone(), layers: [] as PrunedLayer[] };
   const { weighted, layers } = pruned;
-  const walk = walkOf(place, index, run, pass, history, pruned);
+  const walk = walkOf(place, run, pass, pruned);
   const { frontiers, gone, isLast } = walk;
   const steps = stepsIn(part, walk);
   let isHandedOn = false;
@@ -137,18 +132,17 @@ export async function prunePart(
         run.onProgress?.({ label: pass.label, done: i + 1, total: steps.length, layer });
       }
     }
+    const { history } = walk;
     isHandedOn = !isLast && !history.isDense;
-    if (!isHandedOn) return pruned;
-    const of = (shard: number) => frontiers.of(shard).toEnd();
-    return {
-      ...pruned,
-      outputs: {
-        samples: pass.samples,
-        fit: fitOf(pass, run.calibration),
-        of,
-        close: () => frontiers.close(),
-      },
+    if (!isHandedOn) return { pruned, history };
+    const outputs = {
+      samples: pass.samples,
+      fit: fitOf(pass, run.calibration),
+      of: (shard: number) => frontiers.of(shard).outputs(),
+      path: (shard: number) => frontiers.of(shard).path,
+      close: () => frontiers.close(),
     };
+    return { pruned, history, outputs };
   } finally {
     if (!isHandedOn) await frontiers.close();
   }
@@ -156,11 +150,9 @@ export async function prunePart(
 
 /** @param pruned  what has become of the part so far */
 function walkOf(
-  { part: { opened }, source, dense }: Place,
-  part: number,
+  { part: { opened }, at: { part, history }, source, dense }: Place,
   run: Run,
   pass: Pass,
-  history: History,
   pruned: PrunedPart,
 ): Walk {
   const { shards } = run.work;
@@ -169,7 +161,7 @@ function walkOf(
   // What may be held is for all shards.
   const within = shards > 1 ? { ...run, activationBytes: activationLimit(run) / shards } : run;
   const frontiers = new Frontiers((shard) => {
-    const about = { part, samples: pass.samples, dense, ...(shards > 1 && { shard, of: shards }) };
+    const about = { part, samples: pass.samples, dense, ...shardOf(run.work, shard) };
     const current = () => masked(pruned);
     return new Frontier(within, opened!, current, sources[shard], about);
   });
@@ -233,11 +225,11 @@ async function doStep<T extends object>(
   values: readonly string[],
   find: () => Promise<T>,
 ): Promise<T> {
-  const { run, pass, frontiers, history } = walk;
+  const { run, pass, frontiers } = walk;
   frontiers.tell((frontier) => frontier.movePruned(step.from, values));
   const found = await run.findings.once('solved', about, find);
   await run.work.settle();
-  history.name = await run.findings.hash(about);
+  walk.history = { name: await run.findings.hash(about), isDense: walk.history.isDense };
   frontiers.tell((frontier) => {
     const to = aheadOf(frontier, walk, step);
     if (to) frontier.moveDense(to, targetsOf(step, pass.target));
@@ -345,7 +337,7 @@ async function solveStep(walk: Walk, step: PlacedStep): Promise<SolvedStep> {
   const solved = await doStep(walk, step, about, pruned, async () =>
     refitBoth(walk, step, about, await solveSums(walk, step, about)),
   );
-  history.isDense = false;
+  walk.history = { ...walk.history, isDense: false };
   return solved;
 }
 
@@ -365,7 +357,7 @@ async function solveSums(walk: Walk, step: PlacedStep, about: object): Promise<S
   const total = async () => ({ sums: await totalOf(walk, pieces) });
   // Elsewhere the pieces themselves are kept.
   const find = () =>
-    isKept && work.isHere ? findings.once('statistics', { ...dense, ...shardsOf(work) }, total) : total();
+    isKept && work.isHere ? findings.once('statistics', { ...dense, ...shardOf(work) }, total) : total();
   return work.one(
     'solve',
     about,
@@ -376,8 +368,6 @@ async function solveSums(walk: Walk, step: PlacedStep, about: object): Promise<S
     [pieces],
   );
 }
-
-const shardsOf = ({ shards }: Run['work']) => (shards > 1 ? { of: shards } : {});
 
 function sumsBytes({ maps }: Step): number {
   return 2 * sum(maps.map(({ p, m }) => 8 * p * (p + m)));

@@ -20,6 +20,7 @@ export function shardRange({ size, views = 1 }: Positions, shards: number, shard
 
 /** Samples at some positions as a set of their own. Its batches are those that it would have without the others. */
 export function sliceOf(samples: Dataset, { first, end }: Range): Dataset {
+  if (first === 0 && end === samples.size) return samples;
   if (samples.slice) return samples.slice({ first, end });
   return {
     ...samples,

@@ -5,13 +5,14 @@ import type { FloatTensor } from '../engine/index.ts';
 import { sum } from '../graph/index.ts';
 import { refits } from '../solve/index.ts';
 import type { Select } from './batches.ts';
-import { type LastPlace, modelOutputs, type Outputs, outputsOf } from './chain.ts';
 import type { Dataset } from './data/dataset.ts';
 import { textLoss } from './evaluate.ts';
 import { type Fidelity, fidelityOf } from './fidelity.ts';
+import { modelOutputs, type Outputs, outputsOf } from './outputs.ts';
 import { passOver, type Run, TRIAL } from './pass.ts';
 import { fittingOf, type Sizes, type Target, targetOf } from './recipe.ts';
 import { imageOf, isBetter, splitSamples } from './split.ts';
+import type { LastPlace } from './through.ts';
 
 /** What a pruned network's outputs are worth, on held-out samples. */
 interface Judged {

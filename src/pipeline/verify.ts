@@ -5,15 +5,16 @@ import { InputError, OsscarError } from '../errors.ts';
 import { nonFiniteAt } from '../finite.ts';
 import { elements, groupBy } from '../graph/index.ts';
 import { batchSize } from './batches.ts';
-import { type LastPlace, modelOutputs, type Outputs, outputsOf } from './chain.ts';
 import { type Dataset, selectSamples } from './data/index.ts';
 import { type Metric, measure } from './evaluate.ts';
 import { type Fidelity, fidelityOf } from './fidelity.ts';
 import { takesTokens } from './inputs.ts';
+import { modelOutputs, type Outputs, outputsOf } from './outputs.ts';
 import type { Run } from './pass.ts';
 import type { Target } from './recipe.ts';
 import type { PruneReport } from './report.ts';
 import type { Copy, Subject, Writer, Written } from './subject.ts';
+import type { LastPlace } from './through.ts';
 import { latencies } from './timing.ts';
 
 /** Windows of tokens on which the written model is compared with the masked one; of other samples it is a batch. */

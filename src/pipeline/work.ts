@@ -2,12 +2,19 @@
 // together. This is where a queue is plugged in. Here, and by default, a piece is made where it is asked for.
 
 import type { Pass } from './pass.ts';
-import type { History } from './sequence.ts';
+
+/** Everything that was solved so far in a pass. */
+export interface History {
+  /** As one name. */
+  readonly name: string;
+  /** Whether the two networks are still one. */
+  readonly isDense: boolean;
+}
 
 /** Where a pass is: in this part, after all that was solved before it. */
 export interface At {
   readonly part: number;
-  readonly history: Readonly<History>;
+  readonly history: History;
 }
 
 /** Of every shard what `Work.each` was told to make of it. */
@@ -76,6 +83,11 @@ export function hereWork(shards = 1): Work {
     async settle() {},
     async end() {},
   };
+}
+
+/** What names of findings say of shards, where there are several. */
+export function shardOf({ shards }: Pick<Work, 'shards'>, shard?: number): object {
+  return shards > 1 ? { shard, of: shards } : {};
 }
 
 /** All pieces, in the order of the shards, one at a time. */

@@ -9,15 +9,17 @@ import { elements, type Model, maskInner, type Structure, writeWeights } from '.
 import { groupsToKeep, type SolvedLayers } from '../../solve/index.ts';
 import { turn } from '../../turn.ts';
 import { activationLimit } from '../activations.ts';
-import { onlyOutput, type Place, sampleOf, stack, through } from '../chain.ts';
+import { onlyOutput } from '../batches.ts';
 import { Frontier } from '../frontier.ts';
 import { loadModel, withSessions } from '../load.ts';
 import type { OpenedModel } from '../open.ts';
 import type { Run } from '../pass.ts';
+import { sampleOf, stack } from '../samples.ts';
 import { layersOf, solveTogether } from '../sequence.ts';
 import { quarterHeldOut } from '../split.ts';
 import { collect, valuesFor } from '../statistics.ts';
 import { placed, type Step, stepsOf } from '../steps.ts';
+import { type Place, through } from '../through.ts';
 import { type Distance, mean } from './score.ts';
 
 /** A structure at some widths, all others whole. */
@@ -61,7 +63,8 @@ export async function aloneLosses(run: Run, distance: Distance): Promise<Alone[]
   const isCarried = chain.parts === 1 || stateBytes(run, isHeldOut) <= activationLimit(run);
   const found: Omit<Alone, 'points'>[] = [];
   const variants: Variant[] = [];
-  const last = await through(chain, calibration, run, async (place, index) => {
+  const last = await through(chain, calibration, run, async (place) => {
+    const { part: index } = place.at;
     const isLast = index === chain.parts - 1;
     if (isCarried && variants.length > 0)
       await moveOn(run, place, variants, isLast ? distance : undefined, isHeldOut);

@@ -1,11 +1,12 @@
 // How far a pruned network's outputs are from the dense network's, on samples that it was not fitted on.
 
 import type { FloatTensor } from '../../engine/index.ts';
-import type { Batch } from '../batches.ts';
-import { type LastPlace, outputsOf } from '../chain.ts';
+import { type Batch, inStep } from '../batches.ts';
 import { hits, logSum, windowLosses } from '../evaluate.ts';
 import { squares } from '../fidelity.ts';
+import { outputsOf } from '../outputs.ts';
 import type { Run } from '../pass.ts';
+import type { LastPlace } from '../through.ts';
 
 /** Distance of outputs for each of the first `count` of `batch` samples. */
 export type Distance = (dense: FloatTensor, pruned: FloatTensor, batch: number, count: number) => number[];
@@ -47,17 +48,13 @@ export async function compare(
     if (isText) return windowLosses(output, sample, count);
     return labels ? hits(output, labels, count).map(Number) : [];
   };
-  const before = outputsOf(run.chain, last, 'dense', run, select);
-  try {
-    for await (const { batch, values } of outputsOf(run.chain, last, 'pruned', run, select)) {
-      const { value } = await before.next();
-      const [dense, pruned] = [value!.values, values].map((it) => [...it.values()][0]);
-      found.distances.push(...distance(dense, pruned, batch.count, batch.count));
-      found.dense.push(...scores(dense, batch));
-      found.pruned.push(...scores(pruned, batch));
-    }
-  } finally {
-    await before.return(undefined); // its session is released at its end alone
+  const of = (network: 'dense' | 'pruned') => outputsOf(run.chain, last, network, run, select);
+  for await (const both of inStep(of('pruned'), of('dense'))) {
+    const [{ batch }] = both;
+    const [pruned, dense] = both.map(({ values }) => [...values.values()][0]);
+    found.distances.push(...distance(dense, pruned, batch.count, batch.count));
+    found.dense.push(...scores(dense, batch));
+    found.pruned.push(...scores(pruned, batch));
   }
   return {
     distances: Float64Array.from(found.distances),
