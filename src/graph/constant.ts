@@ -4,13 +4,10 @@
 import { isFloat } from './dtype.ts';
 import { removeUnread } from './fold.ts';
 import type { Model } from './model.ts';
-import { captured, isStandard } from './node.ts';
+import { captured, isRandom, isStandard } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import { groupBy } from './structure.ts';
 import { elements, type Tensor } from './tensor.ts';
-
-/** They give other numbers every time, or hold weights that are quantised and stay so. */
-const OTHERS = /^(Random|Bernoulli|Multinomial|DequantizeLinear)/;
 
 /** Values that other nodes read, and all the weights that they are computed from. */
 export interface ComputedWeights {
@@ -36,8 +33,9 @@ export function computedWeights(model: Model): ComputedWeights[] {
   for (const node of model.nodes) {
     const inputs = node.input.filter((value) => value !== '');
     const isConstant = inputs.every((value) => model.tensors.has(value) || parents.has(value));
-    const isPlain = isStandard(node) && !OTHERS.test(node.opType) && captured(node).length === 0;
-    if (!isConstant || !isPlain || inputs.length === 0) continue;
+    const isPlain = isStandard(node) && !isRandom(node) && captured(node).length === 0;
+    const isQuantized = node.opType === 'DequantizeLinear'; // and stays so
+    if (!isConstant || !isPlain || isQuantized || inputs.length === 0) continue;
     made.add(node);
     const [first, ...more] = [
       ...node.output.filter((value) => value !== ''),

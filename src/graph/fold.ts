@@ -1,18 +1,21 @@
 // Nodes that the weights of a layer can take in: BatchNormalization in inference form, which is a scale and a shift per
 // channel, and a Transpose, a Cast or an Identity that the weights are read through.
 
+import { toBinary } from '@bufbuild/protobuf';
 import { bitsOf, isFloat, typeCode } from './dtype.ts';
 import type { Model } from './model.ts';
 import {
   attribute,
   attributeFloat,
   attributeInt,
+  captured,
+  isRandom,
   isStandard,
   reads,
   removeAttribute,
   transposeOrder,
 } from './node.ts';
-import type { NodeProto } from './onnx_pb.ts';
+import { type AttributeProto, AttributeProtoSchema, type NodeProto } from './onnx_pb.ts';
 import { elements, fromFloat32, isOrder, permute, type Tensor, toFloat64 } from './tensor.ts';
 import { ownTensor, setBias } from './weights.ts';
 import { decodeTensor } from './wire.ts';
@@ -92,7 +95,8 @@ function fold(model: Model, { node, layer, bias }: Foldable, norm: NodeProto): v
  */
 export function foldConstants(model: Model): Model {
   const folded = model.clone();
-  mergeTransposes(folded);
+  replaceConstants(folded);
+  mergeAlike(folded);
   replaceConstants(folded, (...args) => transposed(...args) ?? single(...args));
   dropZeroStates(folded);
   nameSteps(folded);
@@ -191,24 +195,33 @@ export function replaceConstants(model: Model, also?: typeof transposed): void {
   model.remove(gone);
 }
 
-/** Leaves one Transpose of a constant that is turned in the same way wherever it is read. */
-function mergeTransposes(model: Model): void {
+/** Leaves one of nodes that compute the same of the same constants, as exporters write what is made of weights once for each use. */
+function mergeAlike(model: Model): void {
   const gone = new Set<NodeProto>();
-  for (const { name, dims } of model.tensors.values()) {
-    const [first, ...others] = model.uses(name).map(({ node }) => node);
-    const order = (node: NodeProto) => String(transposeOrder(node, dims.length));
-    const isAlike = (node: NodeProto) =>
-      node.opType === 'Transpose' && isStandard(node) && order(node) === order(first);
-    const isNamed = (node: NodeProto) =>
-      model.isOutput(node.output[0]) || model.uses(node.output[0]).some(({ index }) => index < 0);
-    if (others.length === 0 || ![first, ...others].every((node) => isAlike(node) && !isNamed(node))) continue;
-    for (const node of others) {
-      model.redirect(node.output[0], first.output[0]);
+  const first = new Map<string, NodeProto>();
+  const made = new Set<string>();
+  const isMade = (value: string) => model.tensors.has(value) || made.has(value);
+  for (const node of model.nodes) {
+    const inputs = node.input.filter((value) => value !== '');
+    if (!isStandard(node) || isRandom(node) || inputs.length === 0 || !inputs.every(isMade)) continue;
+    const [output, ...others] = node.output;
+    const isNamed = model.isOutput(output) || model.uses(output).some(({ index }) => index < 0);
+    if (isNamed || others.length > 0 || captured(node).length > 0) continue;
+    const key = JSON.stringify([node.opType, node.input, node.attribute.map(textOf).sort()]);
+    const alike = first.get(key);
+    if (alike) {
+      model.redirect(output, alike.output[0]);
       gone.add(node);
+    } else {
+      first.set(key, node);
+      made.add(output);
     }
   }
   model.remove(gone);
 }
+
+const textOf = (attribute: AttributeProto) =>
+  new TextDecoder('latin1').decode(toBinary(AttributeProtoSchema, attribute));
 
 const isShared = (model: Model, { name }: Tensor) => model.uses(name).length > 1 || model.isOutput(name);
 

@@ -94,6 +94,11 @@ export function isStandard(node: NodeProto): boolean {
   return node.domain === '' || node.domain === 'ai.onnx';
 }
 
+/** True for operators that give other numbers every time. */
+export function isRandom({ opType }: NodeProto): boolean {
+  return /^(Random|Bernoulli|Multinomial)/.test(opType);
+}
+
 /** The graphs inside a node: branches of If, bodies of Loop and Scan. */
 export function subgraphs(node: NodeProto): GraphProto[] {
   return node.attribute.flatMap((a) => (a.g ? [a.g, ...a.graphs] : a.graphs));

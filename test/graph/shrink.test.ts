@@ -1060,6 +1060,25 @@ const GRAPHS: Record<
       return b.output(b.matmul(b.relu(b.add(x, b.matmul(both, 8))), 5));
     },
   },
+  'two attentions with the same weights for queries, keys and values in one': {
+    prunable: 3,
+    dims: [2, 3, 5],
+    build: (b) => {
+      const x = b.relu(b.matmul(b.sequence(5), 8));
+      const [W, out] = [b.weight([8, 24], 0.4), b.weight([8, 8], 0.4)];
+      const attention = (from: string) => {
+        const all = b.reshape(b.node('MatMul', [from, W], {}, { channels: 24 }), [0, 0, 3, 8], 8);
+        const [q, k, v] = [0, 1, 2].map((i) =>
+          b.reshape(b.node('Gather', [all, b.index(i)], { axis: 2 }), [0, 0, NUMBER_OF_HEADS, 2]),
+        );
+        const turned = (y: string, perm: number[]) => b.node('Transpose', [y], { perm });
+        const scores = b.node('MatMul', [turned(q, [0, 2, 1, 3]), turned(k, [0, 2, 3, 1])]);
+        const y = turned(mixed(b, scores, turned(v, [0, 2, 1, 3])), [0, 2, 1, 3]);
+        return b.node('MatMul', [b.reshape(y, [0, 0, -1], 8), out], {}, { channels: 8 });
+      };
+      return b.output(b.matmul(b.mul(attention(x), attention(b.node('Neg', [x]))), 3));
+    },
+  },
 };
 
 /** Graphs with shortcuts, and how many structures can be pruned with those that they tie. */

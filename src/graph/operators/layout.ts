@@ -59,7 +59,7 @@ export const reshape: Rule = (state, node) => {
   const followed = new Set<number>();
   for (const [place, axis] of state.labelled(node.input[0])) {
     let moved = move(state, node, place, axis);
-    const copies = moved ? copiesBefore(state, node, moved) : 1;
+    const copies = copiesBefore(state, node, moved ?? entered(state, node, place, axis));
     if (copies > 1) moved = move(state, node, place, interleaved(axis, copies));
     if (moved && isNamed(named[moved.place], axis, moved.axis)) moved.axis.isMerged = false;
     // Of two axes that are merged, the slower one keeps its groups together.
@@ -84,32 +84,41 @@ type Moved = NonNullable<ReturnType<typeof move>>;
  * it, each as wide.
  */
 function move(state: Propagation, node: NodeProto, from: number, axis: Axis) {
-  const { label, extent, outer } = axis;
-  const input = state.dims(node.input[0])!;
-  const output = state.dims(node.output[0])!;
-  const runs = elements(input.slice(0, from)) * outer;
+  const { label, extent } = axis;
+  const found = boundary(state, node, from, axis);
   // any axis is a multiple of one channel: it cannot be told which
-  if (runs === 0 || label.root().groups === 1 || extent === 0) return undefined;
+  if (!found || label.root().groups === 1 || extent === 0) return undefined;
+  const { place, dim, outer } = found;
+  // groups that fit the axis, of each part where it is put together
+  const isWhole = dim % (extent * outer) === 0;
+  const count = !label.parts
+    ? gcd(label.root().groups, dim / outer)
+    : isWhole || haveGroups(label, dim / outer)
+      ? dim / outer
+      : 1;
+  if (!Number.isInteger(outer) || !Number.isInteger(dim / outer) || count === 1) return undefined;
+  // the outer of two axes that are merged keeps the place
+  if (state.axes(node.output[0])[place]) return undefined;
+  const isMerged = place < from || (place === from && axis.isMerged === true);
+  return { place, axis: { label, extent: dim, outer, isMerged }, count };
+}
+
+/** The axis of the output that the boundary before a labelled axis falls into, and the runs that there are in it. */
+function boundary(state: Propagation, node: NodeProto, from: number, { outer }: Axis) {
+  const runs = elements(state.dims(node.input[0])!.slice(0, from)) * outer;
+  if (runs === 0) return undefined;
   let before = 1;
-  for (const [place, dim] of output.entries()) {
-    if (runs < before * dim) {
-      const outer = runs / before;
-      // groups that fit the axis, of each part where it is put together
-      const isWhole = dim % (extent * outer) === 0;
-      const count = !label.parts
-        ? gcd(label.root().groups, dim / outer)
-        : isWhole || haveGroups(label, dim / outer)
-          ? dim / outer
-          : 1;
-      if (!Number.isInteger(outer) || !Number.isInteger(dim / outer) || count === 1) return undefined;
-      // the outer of two axes that are merged keeps the place
-      if (state.axes(node.output[0])[place]) return undefined;
-      const isMerged = place < from || (place === from && axis.isMerged === true);
-      return { place, axis: { label, extent: dim, outer, isMerged }, count };
-    }
+  for (const [place, dim] of state.dims(node.output[0])!.entries()) {
+    if (runs < before * dim) return { place, dim, outer: runs / before };
     before *= dim;
   }
   return undefined;
+}
+
+/** Where an axis begins in the output that is too short for its groups, as 3 of (3, h, dh) is for what is tied to heads already. */
+function entered(state: Propagation, node: NodeProto, from: number, axis: Axis) {
+  const found = boundary(state, node, from, axis);
+  return found && { place: found.place, axis: { ...axis, extent: found.dim } };
 }
 
 /** Whether all parts of a label have several groups of the positions of a shorter axis. */
@@ -133,7 +142,9 @@ function isNamed(size: Size | undefined, from: Axis, to: Axis): boolean {
  * Positions of the axes from where a labelled one goes on that are taken apart or computed over: as (3, h, dh), (branches, c) or
  * (height, width, c), it is the same channels in each.
  */
-function copiesBefore(state: Propagation, node: NodeProto, { place, axis }: Moved): number {
+function copiesBefore(state: Propagation, node: NodeProto, found?: { place: number; axis: Axis }): number {
+  if (!found) return 1;
+  const { place, axis } = found;
   const dims = state.dims(node.output[0])!;
   let copies = 1;
   for (let at = place; at < dims.length - 1; at++) {
@@ -163,7 +174,7 @@ const AHEAD = 16;
 function isMixed(
   state: Propagation,
   node: NodeProto,
-  { place, axis }: Pick<Moved, 'place' | 'axis'>,
+  { place, axis }: { place: number; axis: Axis },
 ): boolean {
   if (axis.outer > 1 || axis.extent >= axis.label.leaves().length * axis.label.root().groups) return false;
   const { model } = state;
