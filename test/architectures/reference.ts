@@ -216,7 +216,7 @@ function phi(
     const attended = linear(mixed, weights, `${layer}.self_attn.dense`);
     x = add(add(x, attended), linear(inner, weights, `${layer}.mlp.fc2`));
   }
-  return linear(layerNorm(x, weights, 'model.final_layernorm', eps), weights, 'lm_head');
+  return scores(layerNorm(x, weights, 'model.final_layernorm', eps), weights, 'model.embed_tokens');
 }
 
 function window(config: Config, i: number): number | undefined {
@@ -313,7 +313,7 @@ function gptJ(
     );
     x = add(add(attended, linear(inner, weights, `${layer}.mlp.fc_out`)), x);
   }
-  return linear(ln(x, 'transformer.ln_f'), weights, 'lm_head');
+  return scores(ln(x, 'transformer.ln_f'), weights, 'transformer.wte');
 }
 
 // OLMo: norms without weights before each half. OLMo 2: norms behind each half, and of all queries and all keys.
@@ -515,6 +515,15 @@ export function attention(
 }
 
 /** nn.Linear: weight out × in. */
+/** By weights of their own or by the embeddings; the biases are the output's own in either case. */
+function scores(x: Rows, weights: Weights, embeddings: string): Rows {
+  const output = weights.has('lm_head.weight') ? 'lm_head.weight' : `${embeddings}.weight`;
+  const own = ['weight', 'bias'].map(
+    (kind) => [`output.${kind}`, weights.get(kind === 'bias' ? 'lm_head.bias' : output)!] as const,
+  );
+  return linear(x, new Map(own), 'output');
+}
+
 export function linear(x: Rows, weights: Weights, name: string): Rows {
   const { shape, data } = weights.get(`${name}.weight`)!;
   const bias = weights.get(`${name}.bias`)?.data;

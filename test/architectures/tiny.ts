@@ -308,6 +308,7 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
     },
   },
   phi: { config: PHI },
+  'phi, tied': { config: { ...PHI, tie_word_embeddings: true } },
   'phi, groups, pruned': {
     config: { ...PHI, num_key_value_heads: 2 },
     sizes: blocks([2, 1, 9], [4, 2, 13]),
@@ -368,6 +369,7 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
   },
   'gpt_neo, pruned': { config: GPT_NEO, sizes: blocks([1, 1, 20], [3, 3, 7]) },
   gptj: { config: GPTJ },
+  'gptj, tied': { config: { ...GPTJ, tie_word_embeddings: true } },
   'gptj, all rotary, relu': { config: { ...GPTJ, rotary_dim: 8, activation_function: 'relu' } },
   'gptj, pruned': { config: GPTJ, sizes: blocks([1, 1, 20], [3, 3, 7]) },
   'gpt-neox': { config: NEOX },
@@ -402,6 +404,11 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
   const norm = (name: string, width: number, bias: boolean) => {
     tensor(`${name}.weight`, [width], 0.3, around);
     if (bias) tensor(`${name}.bias`, [width], 0.3);
+  };
+  /** Biased, beside tied weights too. */
+  const output = () => {
+    if (config.tie_word_embeddings) tensor('lm_head.bias', [VOCABULARY], 0.5);
+    else linear('lm_head', VOCABULARY, HIDDEN);
   };
   const type = config.model_type;
   const dh = (config.head_dim ?? HIDDEN / HEADS) as number;
@@ -469,7 +476,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
       tensor(`${layer}.attn.bias`, [1, 1, POSITIONS, POSITIONS], 1);
     }
     norm('transformer.ln_f', HIDDEN, true);
-    linear('lm_head', VOCABULARY, HIDDEN);
+    output();
   } else if (/^(olmo|stablelm|starcoder|cohere)/.test(String(type))) {
     relatives(config, sizes, { linear, norm });
   } else if (type === 'gpt_neox') {
@@ -500,7 +507,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
       linear(`${layer}.mlp.fc2`, HIDDEN, ffn);
     }
     norm('model.final_layernorm', HIDDEN, true);
-    linear('lm_head', VOCABULARY, HIDDEN);
+    output();
   } else {
     const attentionBias = config.attention_bias === true;
     const mlpBias = config.mlp_bias === true;

@@ -11,7 +11,6 @@ export const gptJ: Architecture = {
   describe(config, modelType) {
     const { base, activation, tied } = common(config, modelType, { ...GPT2_CONVENTIONS, tied: false });
     // The output would have the token embeddings' weights and biases of its own.
-    if (tied) throw unsupported(modelType, 'tie_word_embeddings');
     if (config.rotary_dim === null) throw unsupported(modelType, 'rotary_dim null');
     const { hidden, headDim, maxPositions } = base;
     const rope = ropeOf(
@@ -41,7 +40,7 @@ export const gptJ: Architecture = {
         },
         mlp: { up: linear(`h.${i}.mlp.fc_in`, true), down: linear(`h.${i}.mlp.fc_out`, true), activation },
       }),
-      head: { norm: layerNorm('ln_f', epsilon), output: 'lm_head', bias: true },
+      head: { norm: layerNorm('ln_f', epsilon), output: tied ? undefined : 'lm_head', bias: 'lm_head.bias' },
       ignored: /\.attn\.(bias|masked_bias)$/,
     };
   },

@@ -304,6 +304,6 @@ function scoresOf(
     ? g.node('Transpose', [tensor], { perm: [1, 0] })
     : g.weight(tensor, [embedding.width, vocabulary], { transposed: true });
   let scores = g.node('MatMul', [y, weight], {}, isShared ? undefined : name);
-  if (bias) scores = g.node('Add', [scores, g.weight(`${name}.bias`, [vocabulary])]);
+  if (bias) scores = g.node('Add', [scores, g.weight(bias, [vocabulary])]);
   return capped(g, scaled(g, scores, scale), cap);
 }

@@ -38,7 +38,7 @@ export const phi: Architecture = {
       head: {
         norm: layerNorm('final_layernorm', epsilon),
         output: tied ? undefined : 'lm_head',
-        bias: !tied,
+        bias: 'lm_head.bias',
       },
       ignored: FREQUENCIES,
     };

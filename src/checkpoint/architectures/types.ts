@@ -156,8 +156,8 @@ export interface VocabularyHead {
   readonly project?: Linear;
   /** Full name of the output weights; absent where they are the token embeddings. */
   readonly output?: string;
-  /** Whether there are output biases, by the same name. */
-  readonly bias?: boolean;
+  /** Full name of the output biases, which are there beside tied weights too. */
+  readonly bias?: string;
   /** Factor of the scores. */
   readonly scale?: number;
   /** Bounds them, as `cap` those of attention. */
