@@ -94,6 +94,7 @@ export {
   type FolderOptions,
   feedsDataset,
   type ImageEntry,
+  type ImageExtents,
   type InputDims,
   type InputValues,
   imageDataset,

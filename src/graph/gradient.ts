@@ -57,8 +57,8 @@ export function gradientModel(
   info: ValueInfo,
   cut: Iterable<string> = [],
 ): GradientModel | undefined {
-  // Opset 11 is the first that compares floats; extents are written into the graph.
-  if (model.opset < 11 || info.varies) return undefined;
+  // Opset 11 is the first that compares floats; where extents differ between samples, it has to be known which.
+  if (model.opset < 11 || (info.varies && !info.smallest)) return undefined;
   const weights = by.flatMap((map) => Object.values(weightTensors(model, map)));
   const outputs = to.map(({ output }) => output);
   const own = [...new Set(by.map(({ input }) => input))];
@@ -100,7 +100,7 @@ function besides(
   info: ValueInfo,
 ): string[] {
   const made = madeOf(model.nodes, sources);
-  const sampled = sampledValues(model, info);
+  const sampled = sampledValues(model, info, info.varies);
   const isGiven = (value: string) =>
     !made.has(value) &&
     info.shapes.has(value) &&
@@ -176,7 +176,10 @@ class BackwardGraph implements Backward {
   }
 
   dims(value: string): readonly number[] | undefined {
-    return this.#info.shapes.get(value) ?? this.constant(value)?.dims;
+    const { shapes, smallest } = this.#info;
+    const dims = shapes.get(value) ?? this.constant(value)?.dims;
+    const others = smallest?.get(value);
+    return others ? dims?.map((extent, axis) => (extent === others[axis] ? extent : Number.NaN)) : dims;
   }
 
   samples(value: string): number {
@@ -256,15 +259,14 @@ class BackwardGraph implements Backward {
     const around = [0, 0, ...inner([top, left]), 0, 0, ...inner([bottom, right])];
     const padded = this.node('Pad', [this.node('Transpose', [input], { perm }), this.integers(around)]);
     const steps = inner(strides);
-    const reach = this.dims(output)!
-      .slice(2)
-      .map((size, axis) => (size - 1) * steps[axis] + 1);
-    const [on, by] = [perm.slice(2), steps].map((values) => this.integers(values));
+    const [on, by, one] = [perm.slice(2), steps, steps.map(() => 1)].map((values) => this.integers(values));
+    const sizes = steps.map((_, axis) => this.size(output, axis + 2));
+    const less = this.node('Sub', [this.node('Concat', sizes, { axis: 0 }), one]);
+    const reach = this.node('Add', [this.node('Mul', [less, by]), one]);
     return Array.from({ length: kernel[0] * kernel[1] }, (_, tap) => {
       const place = [Math.floor(tap / kernel[1]) * dilations[0], (tap % kernel[1]) * dilations[1]];
-      const first = inner(place);
-      const end = first.map((start, axis) => start + reach[axis]);
-      const read = this.node('Slice', [padded, this.integers(first), this.integers(end), on, by]);
+      const first = this.integers(inner(place));
+      const read = this.node('Slice', [padded, first, this.node('Add', [first, reach]), on, by]);
       return this.node('Reshape', [read, this.integers([channels, -1])]);
     });
   }

@@ -4,6 +4,7 @@ import { create } from '@bufbuild/protobuf';
 import { InputError, UnsupportedModelError } from '../errors.ts';
 import { valueInfo } from './build.ts';
 import type { DataType } from './dtype.ts';
+import type { Shapes } from './linear.ts';
 import { Model } from './model.ts';
 import { attribute, attributeInt, attributeOf, copyMessage, isStandard, reads } from './node.ts';
 import { type AttributeProto, type NodeProto, NodeProtoSchema, ValueInfoProtoSchema } from './onnx_pb.ts';
@@ -17,6 +18,8 @@ export interface ValueInfo {
   types: ReadonlyMap<string, string>;
   /** Whether other extents than the batch differ between samples. */
   varies?: boolean;
+  /** Shapes for the smallest samples then, where these are known: extents that are others there differ. */
+  smallest?: Shapes;
   /** Where the samples of values are that do not have them one after the other, or have none. */
   samples?: ReadonlyMap<string, SamplePlace>;
   /** Whether the model takes one sample at a time: no axis counts them, all extents are those of the sample run. */
@@ -284,12 +287,14 @@ export function madeOf(
   return made;
 }
 
-/** Values that samples reach. */
-export function sampledValues({ nodes, inputs }: Model, { fixed }: Pick<ValueInfo, 'fixed'>): Set<string> {
-  return madeOf(
-    nodes,
-    inputs.flatMap(({ name }) => (fixed?.has(name) ? [] : [name])),
-  );
+/** Values that samples reach. @param throughShapes  whether their extents do too */
+export function sampledValues(
+  { nodes, inputs }: Model,
+  { fixed }: Pick<ValueInfo, 'fixed'>,
+  throughShapes = false,
+): Set<string> {
+  const own = inputs.flatMap(({ name }) => (fixed?.has(name) ? [] : [name]));
+  return madeOf(nodes, own, throughShapes);
 }
 
 /**

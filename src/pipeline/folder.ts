@@ -25,7 +25,7 @@ import { describedSubject, languageTerms, named, sizesAfter, valuesIn } from './
 import { isTokenMask, type ModelInput } from './inputs.ts';
 import { loadableRecipe } from './loadable.ts';
 import type { FileOptions } from './onnx.ts';
-import { declaredInput, type OpenedModel, openParsed } from './open.ts';
+import { declaredInput, forSizes, type OpenedModel, openParsed } from './open.ts';
 import type { Named, Recipe, Sizes } from './recipe.ts';
 import { shrunk } from './sequence.ts';
 import type { Hashable } from './store/hash.ts';
@@ -136,7 +136,7 @@ export function inputOf({ checkpoint, language }: OpenedLanguageModel): ModelInp
  */
 const SAMPLES_FOR_INPUT = 2;
 
-function chainOf(opened: OpenedLanguageModel, engine: Engine, { shape, varies, size }: Dataset): Chain {
+function chainOf(opened: OpenedLanguageModel, engine: Engine, { shape, smallest, size }: Dataset): Chain {
   const { folder, checkpoint, language } = opened;
   const { blocks, hidden, isEncoder } = language;
   const length = language.tokensOf(shape);
@@ -162,7 +162,7 @@ function chainOf(opened: OpenedLanguageModel, engine: Engine, { shape, varies, s
       const block = await openParsed(source, { engine, name, size: extents, isBuilt: true });
       return {
         read: async () => source,
-        opened: varies ? { ...block, info: { ...block.info, varies } } : block,
+        opened: smallest ? await forSizes(block, engine, [language.tokensOf(smallest), hidden]) : block,
         batch: blockBatch(block),
         named: ({ kind, layer }) => named(part - 1, kind, layer),
       };

@@ -16,7 +16,7 @@ import {
 } from '../graph/index.ts';
 import { batchSize } from './batches.ts';
 import type { SizeKind } from './budget.ts';
-import { externalReader, type OpenedModel, openModel, prunableOf, shrunkTo } from './open.ts';
+import { externalReader, forSizes, type OpenedModel, openModel, prunableOf, shrunkTo } from './open.ts';
 import { pinnedOf } from './pinned.ts';
 import type { Profile } from './plan.ts';
 import type { Shipment } from './queue/snapshot.ts';
@@ -52,8 +52,8 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
     hasShortcuts: structures.some(({ consumers }) => consumers.some(({ residual }) => residual)),
     tolerance: isHalf ? TOLERANCE.float16 : TOLERANCE.float32,
     file: opened,
-    chain: (engine, { varies }) => {
-      const isUnseen = varies && !opened.smallest;
+    chain: (engine, { smallest }) => {
+      const isUnseen = smallest && !opened.smallest;
       const bySize = isUnseen && opened.branches.find((it) => it.taken && it.bySize);
       if (bySize)
         throw new InputError(
@@ -68,7 +68,7 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
         between: [],
         open: async () => ({
           read: async () => source,
-          opened: varies ? { ...opened, info: { ...opened.info, varies } } : opened,
+          opened: smallest ? await forSizes(opened, engine, smallest) : opened,
           batch: 0,
           named: ({ name, layer, kind }) => ({ name, layer, kind }),
         }),

@@ -224,7 +224,7 @@ async function shapesOf(
   const isFree = hasFreeTokens(input);
   const told = isFree ? await probe(engine, model, input, DISTINCT) : shown;
   const isAsked = needsPlaces(model) && !input.fixedBatch;
-  const several = isAsked && !isFree ? await probeSeveral(engine, model, input) : told;
+  const several = isAsked && !isFree ? await probed(engine, model, input, [SEVERAL, ...input.shape]) : told;
   const counts = [batch, SEVERAL] as const;
   const info: ValueInfo = {
     ...shown,
@@ -234,6 +234,17 @@ async function shapesOf(
     ...(isAsked && several && { samples: samplePlaces(model, shown.shapes, several.shapes, counts) }),
   };
   return { info, told: told.shapes };
+}
+
+/** The same for samples of several sizes. @param smallest  extents of a sample; `model` was opened with the largest ones */
+export async function forSizes(
+  opened: OpenedModel,
+  engine: Engine,
+  smallest: readonly number[],
+): Promise<OpenedModel> {
+  const { model, input, info } = opened;
+  const least = await probed(engine, model, input, [input.fixedBatch || 1, ...smallest]);
+  return { ...opened, info: { ...info, varies: true, smallest: least?.shapes } };
 }
 
 /** Only those that the model has as it was read too. */
@@ -293,10 +304,10 @@ function zeros(model: Model, input: ModelInput, dims: readonly number[]): Record
   return { ...Object.fromEntries(given), [input.name]: nothing(dims) };
 }
 
-/** For as many samples as show where they are, where the model takes more than one. */
-async function probeSeveral(engine: Engine, model: Model, input: ModelInput): Promise<ValueInfo | undefined> {
+/** Nothing where the model does not take these. */
+async function probed(...args: Parameters<typeof probe>): Promise<ValueInfo | undefined> {
   try {
-    return await probe(engine, model, input, [SEVERAL, ...input.shape]);
+    return await probe(...args);
   } catch (error) {
     if (error instanceof InputError || error instanceof UnsupportedModelError) return undefined;
     throw error;

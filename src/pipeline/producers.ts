@@ -28,7 +28,7 @@ import type { Frontiers } from './frontiers.ts';
 import type { OpenedModel } from './open.ts';
 import type { Target } from './recipe.ts';
 import { canSplit, imageOf, isHeldOut } from './split.ts';
-import { picked, placedAs, valuesFor, wantedName, wantedOf } from './statistics.ts';
+import { picked, placedAs, placeIn, valuesFor, wantedName, wantedOf } from './statistics.ts';
 import { type PlannedStep, rowsThatStay } from './steps.ts';
 import { inOrder } from './work.ts';
 
@@ -241,7 +241,7 @@ async function examplesOf(site: Site, shard: number, { layers, inputs }: Gradien
   const watched = new Set([
     ...pruned,
     ...inputs,
-    ...(target.blend < 1 ? readers.map((it) => it.output) : []),
+    ...(target.blend < 1 || opened.info.varies ? readers.map((it) => it.output) : []),
   ]);
   const examples: Examples = { fit: [], heldOut: [] };
   let first = before(shard);
@@ -268,7 +268,7 @@ async function examplesOf(site: Site, shard: number, { layers, inputs }: Gradien
       if (indices.length === 0) continue;
       const feeds = whole.map(({ name, of, tensor }) => [
         name,
-        picked(tensor, indices, batch, samplesOf(opened.info, of)),
+        picked(tensor, indices, batch, placeIn(opened, of, tensor, batch)),
       ]);
       list.push({ feeds: Object.fromEntries(feeds), samples: indices.length });
     }
@@ -290,10 +290,13 @@ function blended(opened: OpenedModel, map: LinearMap, values: Values, target: Ta
   const { batch } = values;
   const wanted = wantedOf(map, values, target);
   // A sum behind it may have another shape, and samples elsewhere.
-  const dims = dimsOf(opened, output, batch);
-  const rounds = (name: string, own: readonly number[]) => roundsOf(own, samplesOf(opened.info, name));
-  const places = [rounds(wantedName(map, target), wanted.dims), rounds(output, dims)] as const;
-  const data = placedAs(wanted.data, batch, places);
+  const dims = values.pruned[output]?.dims ?? dimsOf(opened, output, batch);
+  const rounds = (name: string, tensor: FloatTensor) =>
+    roundsOf(tensor.dims, placeIn(opened, name, tensor, batch));
+  const data = placedAs(wanted.data, batch, [
+    rounds(wantedName(map, target), wanted),
+    rounds(output, { ...wanted, dims }),
+  ]);
   if (target.blend === 1) return { dims, data };
   const own = values.pruned[output].data;
   return { dims, data: data.map((value, i) => own[i] + target.blend * (value - own[i])) };

@@ -187,7 +187,8 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
     ...(isShared(opened, map.input, x, values.batch) ? [x] : []),
     ...(y && isShared(opened, wanted, y, values.batch) ? [y] : []),
   ]);
-  const [from, to] = [map.input, wanted].map((it) => samplesOf(opened.info, it));
+  const from = placeIn(opened, map.input, x, values.batch);
+  const to = y && placeIn(opened, wanted, y, values.batch);
   const part = (tensor: FloatTensor, index: number, place: SamplePlace) =>
     shared.has(tensor) ? tensor.data : picked(tensor, [index], values.batch, place).data;
   if (!map.conv) {
@@ -196,7 +197,7 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
     return (samples: readonly number[], statistics: AnyStatistics): Promise<unknown> =>
       statistics.addRows(
         joined(samples.map((i) => part(own, i, from))),
-        y && joined(samples.map((i) => part(y, i, to))),
+        y && joined(samples.map((i) => part(y, i, to!))),
       );
   }
   // Of a video a sample has several, frame by frame.
@@ -223,7 +224,7 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
   const read = (i: number) =>
     images(x, i, from).flatMap((image) => (depth ? stacks(image, x.dims[2], depth, extents[0]) : [image]));
   const given = (tensor: FloatTensor) => (i: number) =>
-    images(tensor, i, to)
+    images(tensor, i, to!)
       .flatMap((image) => planes(image, depth ? extents[0] : 1))
       .map(({ channels, data }) => ({ channels, data: onGrid(data, outHeight, outWidth, stride) }));
   return (samples: readonly number[], statistics: AnyStatistics): Promise<unknown> =>
@@ -235,6 +236,19 @@ function isShared({ info, input }: OpenedModel, name: string, { dims }: FloatTen
   if (!info.unreached?.has(name)) return false;
   const { axis } = samplesOf(info, name);
   return dims[axis] !== batch || info.shapes.get(name)?.[axis] !== (input.fixedBatch || 1);
+}
+
+/** Where the samples of a batch are in a value: what merges positions with them has as many as these samples. */
+export function placeIn(
+  { info, input }: OpenedModel,
+  value: string,
+  { dims }: FloatTensor,
+  batch: number,
+): SamplePlace {
+  const place = samplesOf(info, value);
+  if (!info.varies || place.positions === 1) return place;
+  const ofOne = info.shapes.get(value)![place.axis] / (input.fixedBatch || 1);
+  return { ...place, positions: (place.positions * dims[place.axis]) / (ofOne * batch) };
 }
 
 /** Some samples of a tensor. @param batch  how many it has */

@@ -8,6 +8,7 @@ import {
   drawEvenly,
   extremesOf,
   IMAGE_FORMATS,
+  type ImageExtents,
   imageDataset,
   imageSize,
   type LabeledFile,
@@ -28,8 +29,8 @@ export interface ImageOptions extends Pick<Drawn, 'labels' | 'samples' | 'seed' 
   inputShape: readonly number[];
   /** Told what the user should know and need not mend. */
   onNote?(text: string): void;
-  /** Height and width that no image has more of, where each keeps its own. */
-  largest?: [number, number];
+  /** Between which all images are, where each keeps its own size. */
+  extents?: ImageExtents;
 }
 
 const isVisible = (name: string) => !name.startsWith('.');
@@ -84,7 +85,7 @@ const MOST_KINDS = 4;
 export async function extentsOfImages(
   folder: Place,
   preprocessing: Preprocessing,
-): Promise<{ smallest: [number, number]; largest: [number, number] } | undefined> {
+): Promise<ImageExtents | undefined> {
   if (!(await isFolder(folder))) return undefined;
   const { files } = await listImages(folder);
   const sizes: [number, number][] = [];
@@ -221,6 +222,6 @@ export async function openDataset(place: Place, options: ImageOptions): Promise<
   }));
   // With an offset or a labels file the labels no longer number the sub-folders.
   const numbered = labels === undefined && labelOffset === 0;
-  const described = { name: path, largest: options.largest, views: augment, ...(numbered && { classes }) };
+  const described = { name: path, extents: options.extents, views: augment, ...(numbered && { classes }) };
   return imageDataset(entries, preprocessing, inputShape, described);
 }

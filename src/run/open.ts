@@ -9,6 +9,7 @@ import {
   declaredInput,
   decodeNpy,
   feedsDataset,
+  type ImageExtents,
   type InputDims,
   inputOf,
   type ModelInput,
@@ -218,7 +219,7 @@ interface DataSize {
   readonly size?: readonly number[];
   readonly smallest?: readonly number[];
   /** Where images keep their own sizes. */
-  readonly largest?: [number, number];
+  readonly extents?: ImageExtents;
   /** Of a sample of the inputs that go along. */
   readonly dims?: InputDims;
 }
@@ -247,13 +248,13 @@ async function dataFor(
     return { dims, ...(!isSaid && size?.length === input.shape.length && { smallest, size }) };
   }
   const isImages = !isSaid && input.shape.length === 3;
-  const { smallest, largest } = (isImages ? await extentsOfImages(data, preprocessing) : undefined) ?? {};
-  return { size: largest, smallest, largest };
+  const extents = isImages ? await extentsOfImages(data, preprocessing) : undefined;
+  return { size: extents?.largest, smallest: extents?.smallest, extents };
 }
 
 type Samples = Pick<ModelInPlace, 'calibration' | 'evaluation'>;
 
-interface ImageData extends Pick<DataSize, 'largest'> {
+interface ImageData extends Pick<DataSize, 'extents'> {
   readonly preprocessing: Preprocessing;
   readonly labelOffset: number;
   readonly onNote?: (text: string) => void;
@@ -261,11 +262,11 @@ interface ImageData extends Pick<DataSize, 'largest'> {
 
 function imageSamples(
   { shape, open }: ModelInput,
-  { preprocessing, labelOffset, largest, onNote }: ImageData,
+  { preprocessing, labelOffset, extents, onNote }: ImageData,
 ): Samples {
-  const inputShape = largest ? shape.map((dim, axis) => (open[axis] && dim !== 3 ? 0 : dim)) : shape;
+  const inputShape = extents ? shape.map((dim, axis) => (open[axis] && dim !== 3 ? 0 : dim)) : shape;
   const dataset = (place: Place, drawn: Drawn) =>
-    openDataset(place, { ...drawn, preprocessing, labelOffset, inputShape, largest, onNote });
+    openDataset(place, { ...drawn, preprocessing, labelOffset, inputShape, extents, onNote });
   return {
     calibration: (place, drawn) => dataset(place, { ...drawn, samples: drawn.samples ?? DEFAULT_IMAGES }),
     evaluation: dataset,

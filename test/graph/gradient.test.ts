@@ -1,8 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
 import { openEngine } from '../../src/engine/index.ts';
+import { valueInfo } from '../../src/graph/build.ts';
 import { typeCode } from '../../src/graph/dtype.ts';
 import {
+  type GradientModel,
   gradientModel,
   type LinearMap,
   linearMaps,
@@ -22,6 +24,7 @@ import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { attend, concat, merge, multihead, size, split, transpose, WIDTH } from './attention-graphs.ts';
 import {
   allValues,
+  difference,
   type Feed,
   randomTokens,
   randomValue,
@@ -475,9 +478,51 @@ const graphs: Record<string, Graph> = {
   }),
 };
 
-async function opened(build: Graph['build'], dims: readonly number[], opset = 17) {
+/** Whether an axis counts rows, positions or pixels, not samples or channels. */
+const isSide = (dims: readonly number[], axis: number) =>
+  dims[1] === 3 ? axis > 1 : dims.length === 3 && axis === 1;
+
+/** With extents written into them. */
+const WRITTEN = new Set([
+  'attention: products of what three layers make',
+  'attention to heads that several share',
+  'attention to a head that all share',
+  'attention of some positions to all of them, before samples',
+  'a power, other shapes and orders',
+  'queries, keys and values before samples',
+  'one or the other, by constants and by what is made',
+  'all rows of a sample less their mean',
+  'constants times rows, one for all and by head',
+  'groups less their mean',
+]);
+
+/** Of which the derivatives are written for one size. */
+const ONE_SIZE = new Set([
+  'every second row, and features from behind',
+  'windows that reach beyond the end',
+  'zeros around an image, computed',
+  'values around an image, mirrored and repeated',
+  'the nearest of values, by sizes',
+  'values between values',
+  'values between values, corners on corners',
+  'values between values, by cubes',
+  'values between values, fewer',
+  'channels as positions, those of a channel side by side',
+]);
+
+async function opened(build: Graph['build'], dims: readonly number[], opset = 17, isOpen = false) {
   const b = new OnnxBuilder({ opset });
   const model = await readModel(b.output(build(b, opset)).build());
+  if (isOpen) {
+    model.graph.input = [
+      valueInfo(
+        'input',
+        'float32',
+        dims.map((_, axis) => `axis ${axis}`),
+      ),
+    ];
+    model.edited();
+  }
   const input = randomValue(dims);
   const values = await allValues(model, input);
   const shapes = new Map([...values].map(([name, value]) => [name, value.dims]));
@@ -589,6 +634,44 @@ describe('gradients', () => {
         expect(Math.abs(one[weight].data[i] + other[weight].data[i] - value)).toBeLessThan(1e-5 * largest);
       });
     }
+  });
+
+  describe('where samples have several sizes', () => {
+    const named = Object.keys(graphs).filter((name) => !WRITTEN.has(name));
+    test.each(named)('are those of each size: %s', async (name) => {
+      const { dims, producers = 1, opsets = [17], build } = graphs[name];
+      const least = dims.map((extent, axis) => (isSide(dims, axis) ? extent - 3 : extent));
+      const [large, small] = await Promise.all(
+        [dims, least].map((extents) => opened(build, extents, opsets[0], true)),
+      );
+      const layers = ({ maps }: typeof large) => [maps.slice(0, producers), maps.slice(-1)] as const;
+      const info = { ...large.info, varies: true, smallest: small.info.shapes };
+      const ofAll = gradientModel(large.model, ...layers(large), info);
+      if (ONE_SIZE.has(name)) return expect(ofAll).toBeUndefined();
+      for (const own of [large, small]) {
+        const { model, values, info, maps } = own;
+        const target = randomValue(info.shapes.get(maps.at(-1)!.output)!, 11);
+        const weights = layers(own)[0].flatMap((map) => Object.values(weightTensors(model, map)));
+        const results = ({ bytes, inputs, layers: [layer] }: GradientModel) =>
+          run(bytes, {
+            ...Object.fromEntries(weights.map((it) => [it.name, { dims: it.dims, data: toFloat32(it) }])),
+            ...Object.fromEntries(inputs.map((it) => [it, feedOf(values.get(it)!, info.types.get(it))])),
+            [layer.target]: target,
+          });
+        const ofOne = gradientModel(model, ...layers(own), info)!;
+        const [found, expected] = await Promise.all([ofAll!, ofOne].map(results));
+        for (const [i, { weight }] of ofOne.gradients.entries())
+          expect(difference(found[ofAll!.gradients[i].weight], expected[weight])).toBeLessThan(1e-5);
+      }
+    });
+
+    test('are not given where nobody knows which extents differ', async () => {
+      const { model, maps, info } = await opened(graphs['MatMul, Add, Relu'].build, ROWS);
+      const of = (more: object) =>
+        gradientModel(model, maps.slice(0, 1), maps.slice(1), { ...info, ...more });
+      expect(of({ varies: true })).toBeUndefined();
+      expect(of({ varies: true, smallest: info.shapes })).toBeDefined();
+    });
   });
 
   test.each(OPSETS)('run as nodes of opset %d', async (opset) => {

@@ -33,7 +33,7 @@ export function unrepeated(
   gradient: string,
 ): string | undefined {
   if (own.length !== whole.length) return undefined;
-  const axes = whole.flatMap((extent, axis) => (own[axis] === extent ? [] : [axis]));
+  const axes = whole.flatMap((extent, axis) => (Object.is(own[axis], extent) ? [] : [axis]));
   if (axes.includes(samples)) return undefined; // all would share it
   return axes.length === 0 ? gradient : graph.sum(gradient, axes, true);
 }

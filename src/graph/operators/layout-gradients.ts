@@ -24,10 +24,12 @@ export const expanded: GradientRule = (graph, node, index, gradient) =>
   index === 0 ? summed(graph, node, index, gradient) : undefined;
 
 /** Copies of all that an axis has, one behind the other: they get an axis of their own, and are summed. */
-export const tiled: GradientRule = (graph, { input: [x], output: [y] }, index, gradient) => {
+export const tiled: GradientRule = (graph, { input: [x, repeats], output: [y] }, index, gradient) => {
   const [own, whole] = [graph.dims(x), graph.dims(y)];
   if (index !== 0 || !own || !whole) return undefined;
-  const isRepeated = (axis: number) => own[axis] !== whole[axis];
+  const given = integersOf(graph, repeats);
+  if (!given && own.some(Number.isNaN)) return undefined;
+  const isRepeated = (axis: number) => (given ? given[axis] !== 1 : own[axis] !== whole[axis]);
   if (isRepeated(graph.samples(x))) return undefined;
   const copies: number[] = [];
   const extents = own.flatMap((_, axis) => {
@@ -48,9 +50,11 @@ export const picked: GradientRule = (graph, node, index, gradient) => {
   if (!dims || !given) return undefined;
   const axis = wrapAxis(attributeInt(node, 'axis', 0), dims.length);
   if (axis === graph.samples(x)) return undefined;
-  const places = given.map((place) => wrapAxis(place, dims[axis]));
-  const extents = dims.map((_, at) => (at === axis ? graph.integers([places.length]) : graph.size(x, at)));
+  const extents = dims.map((_, at) => (at === axis ? graph.integers([given.length]) : graph.size(x, at)));
   const flat = graph.node('Reshape', [gradient, graph.node('Concat', extents, { axis: 0 })]);
+  if (given.length === 1)
+    return among(graph, x, flat, axis, fromStart(graph, x, axis, graph.integers(given)));
+  const places = given.map((place) => wrapAxis(place, dims[axis]));
   return putBack(graph, x, flat, { axis, places });
 };
 
@@ -61,8 +65,14 @@ interface Places {
 }
 
 /** The sum of a gradient's parts at each place of an axis, by gathering: not all opsets scatter sums. */
-export function putBack(graph: Backward, x: string, gradient: string, { axis, places }: Places): string {
+export function putBack(
+  graph: Backward,
+  x: string,
+  gradient: string,
+  { axis, places }: Places,
+): string | undefined {
   const dims = graph.dims(x)!;
+  if (Number.isNaN(dims[axis])) return undefined;
   const parts = Array.from({ length: dims[axis] }, (): number[] => []);
   for (const [part, place] of places.entries()) parts[place].push(part);
   const pads = [0, 1].flatMap((end) => dims.map((_, at) => (at === axis ? end : 0)));
@@ -98,7 +108,7 @@ export const piece: GradientRule = (graph, node, index, gradient) => {
   const axes = named ? integersOf(graph, named) : graph.dims(start) && axesFrom(0, graph.dims(start)![0]);
   const by = steps ? integersOf(graph, steps) : axes?.map(() => 1);
   if (index !== 0 || !own || !part || !axes || !by) return undefined;
-  let whole = gradient;
+  let whole: string | undefined = gradient;
   for (const [i, given] of axes.entries()) {
     const axis = wrapAxis(given, own.length);
     if (by[i] === 1 && part[axis] === own[axis]) continue;
@@ -110,21 +120,26 @@ export const piece: GradientRule = (graph, node, index, gradient) => {
       const from = Math.min(wrapAxis(first, own[axis]), own[axis] - 1);
       const places = Array.from({ length: part[axis] }, (_, at) => from + at * by[i]);
       whole = putBack(graph, x, whole, { axis, places });
+      if (whole === undefined) return undefined;
     }
   }
   return whole;
 };
 
-/** Where the piece of an axis begins; below 0 a Slice counts from the end. */
+/** Where the piece of an axis begins. */
 function firstOf(graph: Backward, { input: [x, starts] }: NodeProto, i: number, axis: number): string {
   const own = graph.node('Slice', [starts, graph.integers([i]), graph.integers([i + 1])]);
-  const start = graph.node('Cast', [own], { to: typeCode('int64') });
-  const isFromEnd = graph.node('Less', [start, graph.integers([0])]);
-  return graph.node('Where', [isFromEnd, graph.node('Add', [start, graph.size(x, axis)]), start]);
+  return fromStart(graph, x, axis, graph.node('Cast', [own], { to: typeCode('int64') }));
+}
+
+/** A place on an axis; below 0 it is counted from the end. */
+function fromStart(graph: Backward, x: string, axis: number, place: string): string {
+  const isFromEnd = graph.node('Less', [place, graph.integers([0])]);
+  return graph.node('Where', [isFromEnd, graph.node('Add', [place, graph.size(x, axis)]), place]);
 }
 
 /** Zeros before and behind a gradient, for it to be that of a value with more along an axis. */
-function among(graph: Backward, x: string, gradient: string, axis: number, before: string): string {
+export function among(graph: Backward, x: string, gradient: string, axis: number, before: string): string {
   const after = graph.node('Sub', [
     graph.node('Sub', [graph.size(x, axis), before]),
     graph.size(gradient, axis),

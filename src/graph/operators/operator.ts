@@ -37,7 +37,7 @@ export interface Backward {
   extent(value: string, axes: readonly number[]): string;
   /** Weights of the graph, those that gradients are asked for among them. */
   constant(value: string): Tensor | undefined;
-  /** Extents in the sample run, of the uncut model; those of constants as they are. */
+  /** Extents in the sample run, of the uncut model; NaN where they differ between samples. Those of constants as they are. */
   dims(value: string): readonly number[] | undefined;
   /** The axis of a value that counts samples; −1 where none does. */
   samples(value: string): number;

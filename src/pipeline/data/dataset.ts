@@ -34,8 +34,8 @@ export interface Dataset {
   readonly size: number;
   /** Of one sample, without the batch; where sizes differ, the largest extent of each axis. */
   readonly shape: number[];
-  /** Whether sizes differ. */
-  readonly varies?: boolean;
+  /** Where sizes differ, the smallest extent of each axis. */
+  readonly smallest?: readonly number[];
   /** Consecutive samples that are of one image, and that no fit may be measured on while it has seen one of them. Default 1. */
   readonly views?: number;
   /** What other inputs of the model are for all samples. */
@@ -57,7 +57,7 @@ export interface ImageEntry {
 }
 
 /** What is known of a data set beside its samples. */
-export type Described = Pick<Dataset, 'name' | 'classes' | 'constants' | 'varies' | 'views'>;
+export type Described = Pick<Dataset, 'name' | 'classes' | 'constants' | 'smallest' | 'views'>;
 
 /** A sample as it is loaded: of the dataset's shape, unless it says its own. */
 export interface Loaded {
@@ -66,12 +66,18 @@ export interface Loaded {
   readonly others?: Readonly<Record<string, FloatTensor>>;
 }
 
+/** Heights and widths of images. */
+export interface ImageExtents {
+  readonly smallest: [number, number];
+  readonly largest: [number, number];
+}
+
 /** Of an image data set. */
-export interface DatasetOptions extends Described {
+export interface DatasetOptions extends Omit<Described, 'smallest'> {
   /** Decoded images are kept if all of them take at most this many bytes. */
   keepBytes?: number;
-  /** Height and width that no image has more of: each then keeps its own size, in multiples of `Preprocessing.multiple`. */
-  largest?: [number, number];
+  /** Between which all images are: each then keeps its own size, in multiples of `Preprocessing.multiple`. */
+  extents?: ImageExtents;
 }
 
 // 1,700 ImageNet inputs or all of CIFAR-10; a browser tab and a small server can spare it.
@@ -224,12 +230,12 @@ export function imageDataset(
   entries: readonly ImageEntry[],
   preprocessing: Preprocessing,
   inputShape: readonly number[],
-  { keepBytes = KEEP_BYTES, largest, ...described }: DatasetOptions = {},
+  { keepBytes = KEEP_BYTES, extents, ...described }: DatasetOptions = {},
 ): Dataset {
   expectObjects('imageDataset', 'entries', entries);
   expectObject('imageDataset', 'preprocessing', preprocessing);
-  const size = largest ? { ...preprocessing, size: largest } : preprocessing;
-  const shape = imageShape(size, inputShape);
+  const shapeAt = (size: [number, number]) => imageShape({ ...preprocessing, size }, inputShape);
+  const shape = extents ? shapeAt(extents.largest) : imageShape(preprocessing, inputShape);
   const { views = 1 } = described;
   const samples = entries.flatMap((entry) => new Array<ImageEntry>(views).fill(entry));
   const keep = 4 * elements(shape) * samples.length <= keepBytes;
@@ -244,16 +250,16 @@ export function imageDataset(
     const { name } = samples[i];
     const image = augmented(await decoded(samples[i]), i % views, i);
     // To the nearest multiples, whatever `resize` says of a common size.
-    const own = largest
+    const own = extents
       ? { ...preprocessing, size: ownSize(image, preprocessing), resize: 'fit' as const }
       : preprocessing;
     const data = preprocess(image, own, inputShape);
     checkFinite(name, data);
-    const loaded = largest ? { data, dims: imageShape(own, inputShape) } : { data };
+    const loaded = extents ? { data, dims: imageShape(own, inputShape) } : { data };
     if (keep) kept[i] = loaded;
     return loaded;
   };
-  return datasetOf(samples, shape, load, { ...described, varies: largest !== undefined });
+  return datasetOf(samples, shape, load, { ...described, smallest: extents && shapeAt(extents.smallest) });
 }
 
 /**

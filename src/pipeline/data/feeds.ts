@@ -45,14 +45,11 @@ export async function feedsDataset(
     samples.push({ name, label, data: main.data, dims: main.dims, others: own });
   }
   if (samples.length === 0) throw new InputError('the data set is empty');
-  const [{ dims }] = samples;
-  const shape = extremesOf(
-    samples.map((sample) => sample.dims),
-    Math.max,
-  );
-  const varies = samples.some((sample) => String(sample.dims) !== String(dims));
-  const loaded = samples.map(({ data, dims, others }) => ({ data, others, ...(varies && { dims }) }));
-  return datasetOf(samples, shape, (i) => loaded[i], { ...described, constants, varies });
+  const sizes = samples.map(({ dims }) => dims);
+  const [least, shape] = [Math.min, Math.max].map((extreme) => extremesOf(sizes, extreme));
+  const smallest = String(least) === String(shape) ? undefined : least;
+  const loaded = samples.map(({ data, dims, others }) => ({ data, others, ...(smallest && { dims }) }));
+  return datasetOf(samples, shape, (i) => loaded[i], { ...described, constants, smallest });
 }
 
 const namesOf = ({ name, others }: ModelInput) => [name, ...others.map((it) => it.name)];

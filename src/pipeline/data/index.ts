@@ -5,6 +5,7 @@ export {
   type Described,
   datasetOf,
   type ImageEntry,
+  type ImageExtents,
   imageDataset,
   iterableDataset,
   type Loaded,

@@ -140,10 +140,10 @@ export async function ship(
   const keys: string[] = [];
   for (let shard = 0; shard < shards; shard++)
     keys.push(await shipper.samples(sliceOf(samples, shardRange(samples, shards, shard))));
-  const { size, shape, varies, views, constants, name: from } = samples;
+  const { size, shape, smallest, views, constants, name: from } = samples;
   return {
     model: kind === 'folder' ? { kind, name, files } : { kind, name, files, how: shipment.how },
-    samples: { name: from, size, shape, varies, views, constants, shards: keys },
+    samples: { name: from, size, shape, smallest, views, constants, shards: keys },
   };
 }
 
