@@ -125,9 +125,10 @@ export async function analyzeModel(path: string, flags: RunFlags, command: Comma
 
 export async function evaluateModel(
   path: string,
-  flags: ModelFlags & { data: string },
+  flags: ModelFlags & { data?: string },
   command: Command,
 ): Promise<void> {
+  if (flags.data === undefined) throw new InputError('labelled samples, or text, are missing: `evaluation`');
   const { name, value, samples, seqlen } = await evaluate(path, flags.data, {
     ...settingsOf(flags),
     ...telling(path, command),

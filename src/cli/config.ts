@@ -6,6 +6,7 @@ import { isFile, readJsonFile } from '../disk/files.ts';
 import { InputError } from '../errors.ts';
 import { isObject, type JsonObject } from '../json.ts';
 import type { SavedReport } from '../pipeline/index.ts';
+import { flagOf } from './flags.ts';
 import { say } from './say.ts';
 
 /** Read where it is in the working folder and no other is named. */
@@ -48,16 +49,27 @@ export function setOptions(program: Command, command: Command, { path, options }
 async function findConfig(args: readonly string[]): Promise<Config | undefined> {
   const at = args.findIndex((arg) => arg === '--config' || arg.startsWith('--config='));
   const named = args[at] === '--config' ? args[at + 1] : args[at]?.slice('--config='.length);
-  if (named !== undefined) return { path: named, options: await readJsonFile(named) };
+  if (named !== undefined) return { path: named, options: await readOptions(named) };
   if (!(await isFile(CONFIG_FILE))) return undefined;
   say(`options from ${CONFIG_FILE}`);
-  const options = await readJsonFile(CONFIG_FILE);
+  const options = await readOptions(CONFIG_FILE);
   // The folder may be a stranger's, who must not choose what is replaced.
   if (options[OVERWRITE] === true)
     throw new InputError(
       `"${CONFIG_FILE}": "${OVERWRITE}" counts only where it is typed, or where the file is named (--config)`,
     );
   return { path: CONFIG_FILE, options };
+}
+
+/** What a person writes is not always what JSON has. */
+async function readOptions(path: string): Promise<JsonObject> {
+  try {
+    return await readJsonFile(path);
+  } catch (cause) {
+    const { message } = cause as Error;
+    if (!message.includes('not valid JSON')) throw cause;
+    throw new InputError(`${message} (double quotes, no comments, no comma behind the last)`, { cause });
+  }
 }
 
 function setModel(command: Command, path: string, value: unknown): void {
@@ -116,7 +128,9 @@ function textsOf(option: Option, path: string, key: string, value: unknown): str
 /** @throws {InputError} where no command has such an option */
 function checkKnown(program: Command, path: string, key: string): void {
   if (program.commands.some(({ options }) => options.some(matches(key)))) return;
-  throw new InputError(`"${path}": unknown option "${key}"; names are those of the flags, such as "keep"`);
+  throw new InputError(
+    `"${path}": unknown option "${key}"; names are those of the flags, such as "${flagOf(key) ?? 'keep'}"`,
+  );
 }
 
 /** What a command was told, as a configuration that tells it the same. */

@@ -9,6 +9,9 @@ const FLAGS: Readonly<Record<string, string>> = {
   'keep.layers': 'keep-layer',
 };
 
+/** The flag of an option of the library, where it has another name. */
+export const flagOf = (option: string): string | undefined => FLAGS[option];
+
 const kebab = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
 /**

@@ -24,7 +24,7 @@ import {
 } from './commands.ts';
 import { applyConfig } from './config.ts';
 import { flagged } from './flags.ts';
-import { watchRepeats } from './mistakes.ts';
+import { asMeant, takeAnyCase, watchValues, withHint } from './mistakes.ts';
 import {
   addDataFlags,
   addKeepFlags,
@@ -40,14 +40,6 @@ import {
   queueFlag,
 } from './options.ts';
 
-/** What others call flags of ours. */
-const SYNONYMS: Readonly<Record<string, string>> = {
-  ratio: 'keep',
-  sparsity: 'keep',
-  images: 'calibrate',
-  dataset: 'calibrate',
-};
-
 const program = new Command('osscar')
   .description('One-shot structured pruning of trained neural networks, without retraining')
   .version(version)
@@ -56,7 +48,7 @@ const program = new Command('osscar')
   // Commander puts its suggestions on a second line.
   .configureOutput({
     outputError: (text, write) =>
-      write(`${printable(oneLine(withHint(text.replace(/^error/, 'osscar'))))}\n`),
+      write(`${printable(oneLine(withHint(text.replace(/^error/, 'osscar'), program, args)))}\n`),
   });
 
 addStructureFlags(addSizeFlags(addModelFlags(program.command('inspect'))))
@@ -166,7 +158,7 @@ addDataFlags(addModelFlags(program.command('eval')))
     'top-1 accuracy on labelled samples (a pruned model remembers its preprocessing), or perplexity on text',
   )
   .optionsGroup(GROUPS.data)
-  .requiredOption(
+  .option(
     '--data <path>',
     'required: folder of PNG, JPEG, WebP or AVIF images, or .txt, .jsonl or .npy of token ids',
   )
@@ -215,7 +207,12 @@ program
   .addHelpText('after', examples(['osscar status --queue redis://10.0.0.1:6379']))
   .action(showStatus);
 
-for (const command of program.commands) watchRepeats(command);
+const args = asMeant(process.argv.slice(2), program);
+
+for (const command of program.commands) {
+  takeAnyCase(command);
+  watchValues(command);
+}
 
 setHost(disk);
 
@@ -237,8 +234,8 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 });
 
 try {
-  await applyConfig(program, process.argv.slice(2));
-  await program.parseAsync();
+  await applyConfig(program, args);
+  await program.parseAsync(args, { from: 'user' });
 } catch (error) {
   process.exitCode = report(error);
 }
@@ -276,54 +273,6 @@ function inGroups<T extends Command | Option>(
 function examples(...lines: readonly (readonly [command: string, what?: string])[]): string {
   const shown = lines.map(([line, what]) => (what === undefined ? `  ${line}` : `  ${line}   # ${what}`));
   return ['', 'Examples:', ...shown].join('\n');
-}
-
-/** Commander's message, and what it leaves open. */
-function withHint(text: string): string {
-  const names = program.commands.map((command) => command.name());
-  const called = names.find((name) => process.argv[2] === name);
-  const meant = meantBy(/unknown option '-+([\w-]+)/.exec(text)?.[1], called);
-  const [message, suggested] = text.split('(Did you mean');
-  if (meant !== undefined) return `${message.trim()} (${meant})`;
-  if (text.includes('too many arguments')) return tooMany(called!);
-  return suggested === undefined ? message + whereToLook(message, names, called) : text;
-}
-
-/** Which arguments are too many, and what may have made them so. */
-function tooMany(called: string): string {
-  const { args, registeredArguments } = program.commands.find((command) => command.name() === called)!;
-  const quoted = args.slice(registeredArguments.length).map((it) => `"${it}"`);
-  // `-out a` is `-o ut a`.
-  const short = process.argv.find((it) => /^-[a-z]{2,}$/i.test(it));
-  const meant = meantBy(short?.slice(1), called);
-  const hint = meant
-    ? `${short} is one letter with a value. ${meant}`
-    : 'data go behind a flag, several values with commas, as --mean 0.485,0.456,0.406';
-  return `osscar: too many arguments for '${called}': ${quoted.join(', ')} (${hint}; see osscar ${called} --help)`;
-}
-
-function whereToLook(text: string, names: readonly string[], called: string | undefined): string {
-  if (text.includes('unknown command')) return ` (there are ${names.join(', ')}; see osscar --help)`;
-  return /unknown option|missing required/.test(text)
-    ? ` (see osscar ${called ? `${called} ` : ''}--help)`
-    : '';
-}
-
-/** What is meant by a flag that a command does not have: a longer or a shorter one, or that of another command. */
-function meantBy(flag: string | undefined, called: string | undefined): string | undefined {
-  if (flag === undefined || called === undefined) return undefined;
-  const flagsOf = (command: Command) => command.options.map(({ long }) => long!.slice(2));
-  const own = flagsOf(program.commands.find((command) => command.name() === called)!);
-  const isOwn = (it: string | undefined): it is string => it !== undefined && own.includes(it);
-  const near = [
-    own.find((it) => it.startsWith(flag)),
-    own.findLast((it) => flag.startsWith(it)),
-    SYNONYMS[flag],
-  ].find(isOwn);
-  if (near !== undefined) return `Did you mean --${near}?`;
-  const others = program.commands.filter((command) => flagsOf(command).includes(flag));
-  if (others.length === 0) return undefined;
-  return `it is a flag of osscar ${others.map((command) => command.name()).join(', ')}`;
 }
 
 function oneLine(text: string): string {

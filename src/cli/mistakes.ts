@@ -1,6 +1,6 @@
-// What a person may have meant otherwise: flags that do nothing for a model, or are given again.
+// What a person may have meant otherwise: flags that do nothing for a model, are misspelt or given again, and words that are in no place.
 
-import type { Command, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { InputError } from '../errors.ts';
 import type { Kind } from '../run/index.ts';
 import { GROUPS, namedRatio } from './options.ts';
@@ -17,16 +17,179 @@ export function checkFlags(path: string, kind: Kind, command: Command): void {
   throw new InputError(`${foreign.long} is for ${other}, and "${path}" is a model of ${own}; leave it out`);
 }
 
-/** Of a flag that is given again with another value it is said which one counts. */
-export function watchRepeats(command: Command): void {
+/** Choices are those of lower case, however they are typed. */
+export function takeAnyCase(command: Command): void {
   for (const option of command.options) {
+    const { argChoices, parseArg } = option;
+    if (argChoices && parseArg) option.argParser((text, before) => parseArg(text.toLowerCase(), before));
+  }
+}
+
+/** A value that is a flag stands where one is missing. Of a flag that is given again with another value it is said which one counts. */
+export function watchValues(command: Command): void {
+  for (const option of command.options.filter((it) => it.required)) {
     const isGathered = option.variadic || option.parseArg === namedRatio;
-    if (!option.required || isGathered) continue;
     let before: string | undefined;
     command.on(`option:${option.name()}`, (value: string) => {
-      if (before !== undefined && before !== value)
+      if (optionOf(command, value))
+        command.error(`error: option '${option.flags}' argument missing: ${value} is a flag itself`);
+      if (!isGathered && before !== undefined && before !== value)
         say(`warning: ${option.long} is given as ${before} and as ${value}; the last counts`);
       before = value;
     });
   }
+}
+
+/** The flag that a word of a command line begins with, if it is one. */
+function optionOf(command: Command, word = ''): Option | undefined {
+  const [name] = word.split('=');
+  return [...command.options, HELP].find((it) => it.long === name || it.short === name);
+}
+const HELP = new Option('-h, --help');
+
+/**
+ * A command line with what can only be meant one way: `-o=small` is `-o small`, the dashes of word processors are those of
+ * keyboards, and `help prune` is `prune --help`.
+ */
+export function asMeant(args: readonly string[], program: Command): string[] {
+  const [first, second] = args;
+  if (['-v', 'version'].includes(first) && second === undefined) return ['--version'];
+  const isKnown = program.commands.some((it) => it.name() === second);
+  if (first === 'help' && second !== undefined) return isKnown ? [second, '--help'] : [second];
+  return args.flatMap((arg) => {
+    const [, word] = /^[–—]+-?([a-z].*)$/is.exec(arg) ?? [];
+    const dashed = word === undefined ? arg : `${/^.(=|$)/.test(word) ? '-' : '--'}${word}`;
+    const [, flag, value] = /^(-[a-z])=(.*)$/is.exec(dashed) ?? [];
+    return flag === undefined ? [dashed] : [flag, value];
+  });
+}
+
+/** What others call flags of ours. */
+const SYNONYMS: Readonly<Record<string, readonly string[]>> = {
+  amount: ['keep'],
+  ratio: ['keep'],
+  'prune-ratio': ['keep'],
+  sparsity: ['keep'],
+  images: ['calibrate', 'data'],
+  dataset: ['calibrate', 'data'],
+  calibrate: ['data'],
+  eval: ['data'],
+  test: ['data'],
+  flops: ['macs'],
+  speedup: ['latency'],
+  'num-samples': ['samples'],
+  'image-size': ['size'],
+  'img-size': ['size'],
+  'input-size': ['size'],
+  normalize: ['mean'],
+  grayscale: ['color'],
+  'seq-length': ['seqlen'],
+  save: ['output'],
+  yes: ['overwrite'],
+};
+
+/** Flags of others that have nothing to correspond to. */
+const NONE: Readonly<Record<string, string>> = {
+  model: 'the model is given without a flag',
+  device: 'it runs on the CPU',
+  gpu: 'it runs on the CPU',
+  epochs: 'nothing is trained',
+};
+
+/** Commander's message, and what it leaves open. */
+export function withHint(text: string, program: Command, given: readonly string[]): string {
+  const called = program.commands.find((it) => it.name() === given[0]);
+  const meant = meantIn(text, called, program);
+  const [message, suggested] = text.split('(Did you mean');
+  if (meant !== undefined) return `${message.trim()} (${meant})`;
+  if (called && text.includes('too many arguments')) return tooMany(called, given, program);
+  return suggested === undefined ? message + whereToLook(message, program, called) : text;
+}
+
+/** What is meant by a flag or a command that there is not. */
+function meantIn(text: string, called: Command | undefined, program: Command): string | undefined {
+  const [, flag] = /unknown option '-+([\w-]+)/.exec(text) ?? [];
+  if (flag !== undefined) return meantBy(flag.replaceAll('_', '-'), called, program);
+  const [, name] = /unknown command '(\w+)/.exec(text) ?? [];
+  const command = program.commands.find((it) => name?.startsWith(it.name()));
+  return command && `Did you mean ${command.name()}?`;
+}
+
+/** Excess arguments that are shown: of a pattern the shell makes as many as there are files. */
+const SHOWN = 3;
+
+/** Which arguments are too many, and what may have made them so. */
+function tooMany(called: Command, given: readonly string[], program: Command): string {
+  const name = called.name();
+  const excess = called.args.slice(called.registeredArguments.length);
+  const shown = excess.slice(0, SHOWN).map((it) => `"${it}"`);
+  const more = excess.length > SHOWN ? ` and ${excess.length - SHOWN} more` : '';
+  const hint = clusterHint(called, given, program) ?? valueHint(called, given, excess) ?? placesOf(called);
+  return `osscar: too many arguments for '${name}': ${shown.join(', ')}${more} (${hint}; see osscar ${name} --help)`;
+}
+
+/** `-out a` is `-o ut a`. */
+function clusterHint(called: Command, given: readonly string[], program: Command): string | undefined {
+  const short = given.find((it) => /^-[a-z]{2,}$/i.test(it));
+  const meant = short && meantBy(short.slice(1), called, program);
+  return meant && `${short} is one letter with a value. ${meant}`;
+}
+
+/** Of what stands behind a flag and its value, of which it is a part. */
+function valueHint(called: Command, given: readonly string[], excess: readonly string[]): string | undefined {
+  const takesNext = (word: string) => !word.includes('=') && optionOf(called, word)?.required;
+  const at = given.findIndex((it, i) => it === excess[0] && !takesNext(given[i - 1]));
+  const inline = given[at - 1]?.includes('=');
+  const [flag, value] = inline
+    ? (/^([^=]+)=(.*)$/s.exec(given[at - 1]) ?? []).slice(1)
+    : given.slice(at - 2, at);
+  const option = optionOf(called, flag);
+  if (!option?.required || option.variadic) return undefined;
+  const isNumber = (text: string) => text !== '' && Number.isFinite(Number(text));
+  const end = given.findIndex((it, i) => i >= at && it.startsWith('-'));
+  const parts = [value, ...given.slice(at, end < 0 ? undefined : end)];
+  if (parts.every(isNumber)) return `several values are one with commas: ${flag} ${parts.join(',')}`;
+  if (parts.length > SHOWN)
+    return `the shell makes many arguments of a pattern; give ${flag} the folder itself`;
+  return `a value with spaces is quoted: ${flag} "${parts.join(' ')}"`;
+}
+
+/** Where goes what is not the command's argument. */
+function placesOf({ options, registeredArguments: [argument] }: Command): string {
+  const has = (name: string) => options.some(({ long }) => long === name);
+  const data = ['--calibrate', '--data'].find(has);
+  return [
+    argument ? `there is one ${argument.name()}` : 'it takes flags alone',
+    ...(data === undefined ? [] : [`data go behind ${data}`]),
+    ...(has('--output') ? ['what is written behind --output'] : []),
+  ].join(', ');
+}
+
+function whereToLook(text: string, program: Command, called: Command | undefined): string {
+  if (text.includes('unknown command')) {
+    const names = program.commands.map((it) => it.name());
+    return ` (there are ${names.join(', ')}; see osscar --help)`;
+  }
+  return /unknown option|missing required/.test(text)
+    ? ` (see osscar ${called ? `${called.name()} ` : ''}--help)`
+    : '';
+}
+
+/** What is meant by a flag that a command does not have: a longer or a shorter one, or that of another command. */
+function meantBy(flag: string, called: Command | undefined, program: Command): string | undefined {
+  const flagsOf = (command: Command) => command.options.map(({ long }) => long!.slice(2));
+  const others = program.commands.filter((command) => flagsOf(command).includes(flag));
+  if (!called) return others.length > 0 ? `a command comes first, as osscar ${others[0].name()}` : undefined;
+  const own = flagsOf(called);
+  const isOwn = (it: string | undefined): it is string => it !== undefined && own.includes(it);
+  const near = [
+    flag,
+    ...(SYNONYMS[flag] ?? []),
+    own.find((it) => it.startsWith(flag)),
+    own.findLast((it) => flag.startsWith(it)),
+  ].find(isOwn);
+  if (flag in NONE) return NONE[flag];
+  if (near !== undefined) return `Did you mean --${near}?`;
+  if (others.length === 0) return undefined;
+  return `it is a flag of osscar ${others.map((command) => command.name()).join(', ')}`;
 }

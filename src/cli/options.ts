@@ -200,14 +200,16 @@ export function addDataFlags(command: Command): Command {
     .option(
       '--resize <how>',
       'none, fit (to the size, whatever the aspect) or crop (short side to size/0.875, centre crop) (default: none)',
+      lowerCase,
     )
     .option('--scale <x>', 'input = (pixel / scale - mean) / std (default: 255)', number)
     .option('--mean <list>', 'one number or one per channel (default: 0)', numbers)
     .option('--std <list>', 'one number or one per channel (default: 1)', numbers)
-    .option('--layout <order>', 'nchw or nhwc (default: nchw)')
+    .option('--layout <order>', 'nchw or nhwc (default: nchw)', lowerCase)
     .option(
       '--color <mode>',
       "rgb, bgr or gray; converts images (default: the model's channels, no conversion)",
+      lowerCase,
     )
     .optionsGroup(GROUPS.text)
     .option('--tokenizer <path>', "folder with tokenizer.json, or the file (default: the model's folder)");
@@ -435,14 +437,27 @@ const fraction = parser(Number.isFinite, 'a number, as 0.5 or 50%');
 export const positive = parser((value) => value > 0 && value < Infinity, 'a number above 0');
 const integer = parser(Number.isInteger, 'a whole number');
 
+const lowerCase = (text: string) => text.toLowerCase();
+
 /** Height and width. */
 function sides(text: string): [number, number] {
-  const [height, width = height, ...rest] = text.split(/[x,]/).map(Number);
+  const [height, width = height, ...rest] = text
+    .trim()
+    .split(/\s*[x×*,\s]\s*/i)
+    .map(Number);
   if (height > 0 && width > 0 && rest.length === 0) return [height, width];
   throw new InvalidArgumentError('expected pixels, as 224 or 192x256 (height × width).');
 }
 
-const numbers = (text: string): number[] => text.split(',').map(number);
+/** With commas or spaces, and the brackets that Python has around it. */
+function numbers(text: string): number[] {
+  const items = text
+    .replace(/^\s*[[(]|[\])]\s*$/g, '')
+    .trim()
+    .split(/\s*,\s*|\s+/);
+  if (items.every((item) => DECIMAL.test(item))) return items.map(Number);
+  throw new InvalidArgumentError('expected one number or one per channel, as 0.485,0.456,0.406.');
+}
 
 /** A number, or a percentage. */
 export function ratio(text: string): number {

@@ -81,7 +81,8 @@ export function parseBudget(options: BudgetOptions): Budget | undefined {
   const { value, isPlain } = amountOf(options[kind]!, kind === 'latency' ? TIME_UNITS : SIZE_UNITS);
   if (kind === 'maxLoss') {
     const isPercentage = String(options[kind]).includes('%');
-    if (!(value >= 0 && (value <= 1 || isPercentage)))
+    // Who says 1 may mean 1%.
+    if (!(value >= 0 && (value < 1 || isPercentage)))
       throw new InputError(`\`maxLoss\`: expected a fraction such as 1% or 0.01, got "${options[kind]}"`);
     return { of: options.of, limit: 1, isFraction: true, maxLoss: value };
   }
@@ -125,8 +126,10 @@ export function amountText(of: BudgetKind, amount: number): string {
   return of === 'latency' ? `${amount.toPrecision(3)} ms` : String(Math.round(amount));
 }
 
-/** @throws {InputError} where the budget is of what only files have */
+/** @throws {InputError} where the budget is of what only files have, or bounds nothing */
 export function checkBudget(budget: Budget | undefined, isFile: boolean): void {
+  if (budget?.isFraction && budget.limit === 1 && budget.maxLoss === undefined)
+    throw new InputError(`\`${budget.of}\`: 1 is all of the dense model; expected a fraction such as 0.5`);
   if (budget?.of === 'latency' && !isFile)
     throw new InputError('`latency` is of ONNX files only; of a folder, give `params` or `macs`');
 }

@@ -3,11 +3,11 @@ import { describe, expect, test } from 'vitest';
 import packageJson from '../../package.json' with { type: 'json' };
 import { METHODS } from '../../src/solve/index.ts';
 import { spawn } from '../support/children.ts';
-import { CLI, MOBILENET, osscar, osscarUnder } from './osscar.ts';
+import { CLI, fixture, MOBILENET, osscar, osscarUnder } from './osscar.ts';
 
 describe.concurrent('osscar', () => {
-  test('prints its version', async () => {
-    expect(await osscar('--version')).toEqual({ code: 0, stdout: `${packageJson.version}\n`, stderr: '' });
+  test.each(['--version', '-V', '-v', 'version'])('prints its version: %s', async (asked) => {
+    expect(await osscar(asked)).toEqual({ code: 0, stdout: `${packageJson.version}\n`, stderr: '' });
   });
 
   test('prints help on standard output where it is asked for, of every command', async () => {
@@ -31,6 +31,23 @@ describe.concurrent('osscar', () => {
     }
   });
 
+  test('prints the help of a command that is asked for as of git', async () => {
+    expect(await osscar('help', 'prune')).toEqual(await osscar('prune', '--help'));
+  });
+
+  test('takes what can only be meant one way', async () => {
+    const data = fixture('test');
+    const plain = ['--data', data, '--samples', '20', '--mean', '0.286', '--std', '0.353', '--size', '28'];
+    const odd = [
+      ...['—data', data, '–-samples=20', '--mean', '[0.286]', '--std', '(0.353)', '--size', '28×28'],
+      ...['--simd', 'Baseline', '--layout', 'NCHW', '--color', 'Gray'],
+    ];
+    const { stdout, stderr } = await osscar('eval', MOBILENET, ...odd, '--threads', '1');
+    expect(stdout, stderr).toBe((await osscar('eval', MOBILENET, ...plain, '--threads', '1')).stdout);
+    for (const size of ['28X28', '28*28', '28, 28', ' 28 28 '])
+      expect((await osscar('inspect', MOBILENET, '--size', size, '--threads', '1')).code, size).toBe(0);
+  });
+
   test('prints help on standard error where it was called with nothing', async () => {
     const { code, stdout, stderr } = await osscar();
     expect([code, stdout]).toEqual([2, '']);
@@ -41,7 +58,12 @@ describe.concurrent('osscar', () => {
   test.each([
     [['bogus'], "unknown command 'bogus'"],
     [['inspect'], "missing required argument 'model'"],
-    [['inspect', 'a.onnx', 'b.onnx'], 'too many arguments for \'inspect\': "b.onnx" (data go behind a flag'],
+    [
+      ['inspect', 'a.onnx', 'b.onnx'],
+      'too many arguments for \'inspect\': "b.onnx" (there is one model; see',
+    ],
+    [['report', 'a', 'b'], '"b" (there is one work; see'],
+    [['status', 'b', '--queue', 'redis://h'], '"b" (it takes flags alone; see'],
     [
       ['prune', 'a.onnx', '-out', 'b.onnx'],
       '"b.onnx" (-out is one letter with a value. Did you mean --output?; see osscar prune --help)',
@@ -52,9 +74,46 @@ describe.concurrent('osscar', () => {
     ],
     [
       [...prune, '--mean', '0.4', '0.5', '--keep', '0.5'],
-      'several values with commas, as --mean 0.485,0.456,0.406',
+      '"0.5" (several values are one with commas: --mean 0.4,0.5; see',
     ],
-    [[...prune.slice(0, 2), 'images', '--keep', '0.5'], 'data go behind a flag'],
+    [['inspect', 'a.onnx', '--size', '28', '28'], 'several values are one with commas: --size 28,28; see'],
+    [['inspect', 'a.onnx', '--size=28', '28'], 'several values are one with commas: --size 28,28; see'],
+    [[...prune, '--params', '20', 'M'], '"M" (a value with spaces is quoted: --params "20 M"; see'],
+    [
+      ['prune', 'a.onnx', '--calibrate', 'my', 'own', 'photos', '--keep', '1'],
+      'quoted: --calibrate "my own photos"; see',
+    ],
+    [
+      ['prune', 'a.onnx', '--calibrate', 'a.png', 'b.png', 'c.png', 'd.png', 'e.png', '--keep', '1'],
+      '"b.png", "c.png", "d.png" and 1 more (the shell makes many arguments of a pattern; give --calibrate the folder itself; see',
+    ],
+    [
+      [...prune.slice(0, 2), 'images', '--keep', '0.5'],
+      '"images" (there is one model, data go behind --calibrate, what is written behind --output; see',
+    ],
+    [['eval', 'a.onnx', 'images'], '"images" (there is one model, data go behind --data; see'],
+    [[...prune.slice(0, -1), '--json'], "'-o, --output <path>' argument missing: --json is a flag itself"],
+    [[...prune.slice(0, -1), '-h'], "'-o, --output <path>' argument missing: -h is a flag itself"],
+    [
+      ['prune', 'a.onnx', '--calibrate', '--keep', '0.5'],
+      "'--calibrate <path>' argument missing: --keep is a flag itself",
+    ],
+    [
+      ['--keep', '0.5', 'prune', 'a.onnx'],
+      "unknown option '--keep' (a command comes first, as osscar prune)",
+    ],
+    [['evaluate', 'a.onnx'], "unknown command 'evaluate' (Did you mean eval?)"],
+    [['help', 'prun'], "unknown command 'prun' (Did you mean prune?)"],
+    [['inspect', '--model', 'a.onnx'], "unknown option '--model' (the model is given without a flag)"],
+    [['prune', 'a.onnx', '--keep_heads', '0.5'], '(Did you mean --keep-heads?)'],
+    [['prune', 'a.onnx', '--speedup', '2'], '(Did you mean --latency?)'],
+    [['prune', 'a.onnx', '--device', 'cuda'], "unknown option '--device' (it runs on the CPU)"],
+    [['eval', 'a.onnx', '--calibrate', 'd'], "unknown option '--calibrate' (Did you mean --data?)"],
+    [['inspect', 'a.onnx', '--size', '28+28'], "'--size <n>' argument '28+28' is invalid. expected pixels"],
+    [
+      ['eval', 'a.onnx', '--data', 'd', '--mean', 'imagenet'],
+      "'--mean <list>' argument 'imagenet' is invalid. expected one number or one per channel, as 0.485,0.456,0.406.",
+    ],
     [['inspect', 'a.onnx', '--bogus'], "unknown option '--bogus'"],
     [['inspect', 'a.onnx', '--thread', '1'], "unknown option '--thread' (Did you mean --threads?)"],
     [['prune', 'a.onnx', '--calib', 'd'], "unknown option '--calib' (Did you mean --calibrate?)"],
@@ -69,7 +128,7 @@ describe.concurrent('osscar', () => {
     [['inspect', 'a.onnx', '--input', 'sr'], 'expected NAME=NUMBER.'],
     [['inspect', 'a.onnx', '--threads', '0'], "'--threads <n>' argument '0'"],
     [['inspect', MOBILENET, '--size', '0'], "'--size <n>' argument '0' is invalid. expected pixels, as 224"],
-    [['eval', 'a.onnx'], "required option '--data <path>' not specified"],
+    [['eval', 'a.onnx'], 'labelled samples, or text, are missing: --data'],
     [['eval', 'a.onnx', '--data', 'd', '--samples', '0'], "'--samples <n>' argument '0'"],
     [['eval', 'a.onnx', '--data', 'd', '--label-offset', '0.5'], 'expected a whole number.'],
     [['prune', 'a.onnx', '--keep', '0.5', '-o', 'b.onnx'], 'calibration samples are missing: --calibrate'],
@@ -91,6 +150,7 @@ describe.concurrent('osscar', () => {
     [[...prune, '--keep-layer', 'a=5'], '--keep-layer of "a" must be in (0, 1]'],
     [[...prune, '--macs', '1.5'], '--macs: expected a fraction such as 0.5 or a size such as 20M'],
     [[...prune, '--max-loss', '5'], '--max-loss: expected a fraction such as 1%'],
+    [[...prune, '--max-loss', '1'], '--max-loss: expected a fraction such as 1% or 0.01, got "1"'],
     [[...prune, '--macs', '0.5', '--params', '0.5'], 'expected one budget, got --macs and --params'],
     [
       [...prune, '--macs', '0.5', '--keep', '0.5'],
