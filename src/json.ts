@@ -1,6 +1,7 @@
 // JSON from files that nobody vouches for.
 
 import { FormatError } from './errors.ts';
+import { placeholder, TELLING } from './formats.ts';
 import { limits } from './limits.ts';
 
 export type JsonObject = Record<string, unknown>;
@@ -62,7 +63,9 @@ export function parseJson(text: string, where: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw new FormatError(`${where}: not valid JSON: ${(cause as Error).message}`, { cause });
+    const other = placeholder(new TextEncoder().encode(text.slice(0, TELLING)));
+    const reason = other ? `it is ${other}` : `not valid JSON: ${(cause as Error).message}`;
+    throw new FormatError(`${where}: ${reason}`, { cause });
   }
 }
 

@@ -2,6 +2,7 @@
 // https://github.com/huggingface/safetensors#format; as strict as the reference implementation.
 
 import { FormatError } from '../errors.ts';
+import { placeholder, TELLING } from '../formats.ts';
 import { isObject, parseJsonObject } from '../json.ts';
 import { limits } from '../limits.ts';
 import { type Folder, pathIn } from './folder.ts';
@@ -38,8 +39,11 @@ export async function readSafetensors(folder: Folder, file: string): Promise<Sto
   const prefix = await folder.read(file, 0, 8);
   const headerBytes = new DataView(prefix.buffer).getBigUint64(0, true);
   if (headerBytes > BigInt(Math.min(size - 8, limits.headerBytes))) {
+    const other = placeholder(await folder.read(file, 0, Math.min(size, TELLING)));
     throw new FormatError(
-      `"${path}": its header claims ${headerBytes} bytes; the file has ${size} (truncated, or not safetensors?)`,
+      other
+        ? `"${path}": it is ${other}`
+        : `"${path}": its header claims ${headerBytes} bytes; the file has ${size} (truncated, or not safetensors?)`,
     );
   }
   const dataStart = 8 + Number(headerBytes);

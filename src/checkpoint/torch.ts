@@ -1,6 +1,7 @@
 // Files of torch.save: a zip archive with a pickle of the tensors' shapes and one entry for each storage.
 
 import { FormatError } from '../errors.ts';
+import { placeholder } from '../formats.ts';
 import { bitsOf, type DataType } from '../graph/dtype.ts';
 import { elements } from '../graph/tensor.ts';
 import { limits } from '../limits.ts';
@@ -117,7 +118,9 @@ async function checkZip(folder: Folder, file: string): Promise<void> {
   const head = await folder.read(file, 0, Math.min(512, await folder.size(file)));
   if (head[0] === 0x50 && head[1] === 0x4b) return;
   const isTar = new TextDecoder('latin1').decode(head.subarray(257, 262)) === 'ustar';
-  if (head[0] !== 0x80 && !isTar) throw new FormatError(`"${path}": not a file of torch.save`);
+  const other = placeholder(head);
+  if (head[0] !== 0x80 && !isTar)
+    throw new FormatError(`"${path}": ${other ? `it is ${other}` : 'not a file of torch.save'}`);
   throw new FormatError(
     `"${path}": in the format of PyTorch before 1.6; convert it with ` +
       'python -c "import sys, torch; f = sys.argv[1]; torch.save(torch.load(f, weights_only=True), f)" FILE',

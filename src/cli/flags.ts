@@ -4,6 +4,7 @@
 const FLAGS: Readonly<Record<string, string>> = {
   calibration: 'calibrate',
   evaluation: 'data',
+  evaluationLabels: 'data-labels',
   'keep.heads': 'keep-heads',
   'keep.channels': 'keep-mlp',
   'keep.layers': 'keep-layer',

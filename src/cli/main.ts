@@ -73,10 +73,8 @@ addKeepFlags(addRunFlags(addModelFlags(program.command('prune'))))
   .addOption(
     new Option(
       '--format <name>',
-      'of a language model: safetensors, onnx for model.onnx beside them, transformers.js for what that loads',
-    )
-      .choices(FORMATS)
-      .default('safetensors'),
+      'of a language model: safetensors, onnx for model.onnx beside them, transformers.js for what that loads (default: safetensors)',
+    ).choices(FORMATS),
   )
   .option('--loadable', 'of a language model: only sizes that its config.json can say, for stock loaders')
   .option('--overwrite', 'replace a model that is there; never one that the run reads')

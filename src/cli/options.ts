@@ -71,7 +71,7 @@ export interface PruneFlags extends RunFlags {
   readonly keepLayer?: Readonly<Record<string, number>>;
   readonly data?: string;
   readonly dataLabels?: string;
-  readonly format: Format;
+  readonly format?: Format;
   readonly loadable?: boolean;
   readonly overwrite?: boolean;
   readonly latencyTable?: string;

@@ -23,12 +23,14 @@ import type { ReadExternal } from '../graph/index.ts';
 import { type JsonObject, parseJsonObject } from '../json.ts';
 import { ADDRESS, type Listing, type Replacing } from '../run/index.ts';
 import { inputError } from '../system.ts';
+import { meantBy } from './missing.ts';
 import { removeLeftovers, temporaryName } from './temporary.ts';
 
-/** An action of the system, whose failures become InputErrors that name the path. */
+/** An action of the system, whose failures become InputErrors that name the path, and what may be meant by one that leads nowhere. */
 export const named = <T>(path: string, action: Promise<T>): Promise<T> =>
   action.catch((cause) => {
-    throw inputError(path, cause);
+    const error = inputError(path, cause);
+    throw cause.code === 'ENOENT' ? new InputError(error.message + meantBy(path), { cause }) : error;
   });
 
 /** The same, where undefined stands for what is missing. */
@@ -57,6 +59,13 @@ export async function isFile(path: string): Promise<boolean> {
 /** @throws {InputError} naming the path if there is none, or if it is no folder */
 export async function checkFolder(path: string): Promise<void> {
   if (!(await named(path, stat(path))).isDirectory()) throw new InputError(`"${path}": not a folder`);
+}
+
+/** The same of a folder that something is to be written into. */
+export async function checkParent(path: string): Promise<void> {
+  const folder = dirname(path);
+  if (await named(folder, unlessMissing(stat(folder)))) return checkFolder(folder);
+  throw new InputError(`"${folder}": no such file or folder; make it first, then what goes into it`);
 }
 
 /**
@@ -237,18 +246,14 @@ export async function checkReplacing(path: string, { overwrite = false, inputs =
  */
 export async function checkWritable(path: string, replacing: Replacing = {}): Promise<void> {
   const folder = dirname(resolve(path));
-  await checkFolder(folder).catch((error: InputError) => {
-    const { message, cause } = error;
-    if ((cause as NodeJS.ErrnoException | undefined)?.code !== 'ENOENT') throw error;
-    throw new InputError(`${message}; make it first, then what goes into it`, { cause });
-  });
+  await checkParent(path);
   if ((await isFolder(path)) || /[\\/]$/.test(path))
     throw new InputError(`"${path}": is a folder; expected the name of a file in it`);
   await removeLeftovers(folder);
-  await checkReplacing(path, replacing);
   // A device would be replaced by a file of its name.
   const there = await stat(path).catch(() => undefined);
   if (there && !there.isFile()) throw new InputError(`"${path}": is no file, and is not overwritten`);
+  await checkReplacing(path, replacing);
   await checkTakesFiles(folder);
 }
 

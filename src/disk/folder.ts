@@ -13,6 +13,7 @@ import { InputError } from '../errors.ts';
 import type { Replacing } from '../run/index.ts';
 import {
   checkFolder,
+  checkParent,
   checkReplacing,
   fileWithin,
   list,
@@ -186,8 +187,9 @@ function hiddenFolder(name: string, temporary: string, place: () => Promise<void
 export async function createFolder(path: string, replacing: Replacing = {}): Promise<OutputFolder> {
   const target = resolve(path);
   const parent = dirname(target);
+  await checkParent(path);
   await removeLeftovers(parent);
-  await checkTarget(target, replacing);
+  await checkTarget(path, replacing);
   const temporary = temporaryName(parent);
   await named(parent, mkdir(temporary));
   return hiddenFolder(path, temporary, async () => {

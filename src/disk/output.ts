@@ -2,10 +2,11 @@
 
 import { copyFile, lstat, mkdir, realpath, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve } from 'node:path';
-import { OsscarError } from '../errors.ts';
+import { InputError, OsscarError } from '../errors.ts';
 import { locationOf } from '../graph/index.ts';
 import { CARD_FILE, heldFolder, ONNX, ONNX_DATA, type Output, type Replacing } from '../run/index.ts';
 import {
+  checkParent,
   checkReplacing,
   checkWritable,
   fileWithin,
@@ -44,6 +45,8 @@ async function dataFilesOf(path: string): Promise<{ free: string; taken: string[
  */
 export async function openFileOutput(path: string, replacing: Replacing): Promise<Output> {
   await checkWritable(path, replacing);
+  if (!ONNX.test(path))
+    throw new InputError(`"${path}": an ONNX file is written; give it a name that ends in .onnx`);
   const { free: data, taken } = await dataFilesOf(path);
   return {
     externalName: basename(data),
@@ -120,6 +123,7 @@ export async function openModelFolderOutput(
   replacing: Replacing,
 ): Promise<Output> {
   const parent = dirname(resolve(target));
+  await checkParent(target);
   await removeLeftovers(parent);
   await checkTarget(target, replacing);
   const beside = await filesBeside(source);

@@ -1,41 +1,9 @@
-// What to say of bytes that are no ONNX model: which other format they are in, or which field is broken.
+// What to say of bytes that are no ONNX model: which field is broken.
 
 import type { DescField, DescMessage } from '@bufbuild/protobuf';
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 import { limits } from '../limits.ts';
 import { ModelProtoSchema } from './onnx_pb.ts';
-
-/** Formats that are taken for ONNX, by their first bytes, and what to do. */
-const FORMATS: readonly { at?: number; magic: string; what: string }[] = [
-  {
-    magic: 'PK\x03\x04',
-    what: 'a zip archive, as PyTorch writes .pt files; export it with torch.onnx.export',
-  },
-  {
-    magic: '\x80\x02',
-    what: 'a Python pickle, as PyTorch writes .pt files; export it with torch.onnx.export',
-  },
-  { at: 4, magic: 'TFL3', what: 'a TensorFlow Lite model; convert it with tf2onnx (--tflite)' },
-  { magic: 'GGUF', what: 'a GGUF file; give the Hugging Face folder that it was made of' },
-  { at: 8, magic: '{"', what: 'a safetensors file; give the folder that it is in, with its config.json' },
-  { magic: '\x89HDF', what: 'an HDF5 file, as Keras writes .h5; export the model to ONNX with tf2onnx' },
-  { at: 4, magic: 'ORTM', what: "in onnxruntime's own format; give the ONNX file that it was made of" },
-  { magic: '\x93NUMPY', what: 'a .npy file' },
-  { magic: '\x89PNG', what: 'a PNG image' },
-  { magic: '\xff\xd8\xff', what: 'a JPEG image' },
-  { magic: '\x1f\x8b', what: 'compressed by gzip; unpack it' },
-  { at: 257, magic: 'ustar', what: 'a tar archive; unpack it' },
-  { magic: 'version https://git-lfs', what: 'a pointer of Git LFS; fetch the file with git lfs pull' },
-  { magic: '<', what: 'a web page or XML; download the model itself' },
-  { magic: '{', what: 'JSON; give the folder that it is in, where that is a Hugging Face model' },
-];
-
-/** The format that the first bytes tell, where it is not ONNX. */
-export function otherFormat(bytes: Uint8Array): string | undefined {
-  const text = (from: number, length: number) => String.fromCharCode(...bytes.subarray(from, from + length));
-  const format = FORMATS.find(({ at = 0, magic }) => text(at, magic.length) === magic);
-  return format?.what ?? (/^[\t\n\r -~]{8,}$/.test(text(0, 64)) ? 'text' : undefined);
-}
 
 /** Names the first field whose bytes do not make sense, as `graph.node[3].attribute[0]`. */
 export function brokenField(bytes: Uint8Array): string | undefined {

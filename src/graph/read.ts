@@ -4,8 +4,9 @@
 import { fromBinary } from '@bufbuild/protobuf';
 import { FormatError, InputError, OsscarError } from '../errors.ts';
 import { said } from '../expect.ts';
+import { otherFormat } from '../formats.ts';
 import { limits } from '../limits.ts';
-import { brokenField, otherFormat } from './broken.ts';
+import { brokenField } from './broken.ts';
 import { replaceConstants } from './fold.ts';
 import { inlineFunctions } from './inline.ts';
 import { checkGraph, Model, sortNodes, untaken } from './model.ts';

@@ -126,10 +126,14 @@ export function amountText(of: BudgetKind, amount: number): string {
   return of === 'latency' ? `${amount.toPrecision(3)} ms` : String(Math.round(amount));
 }
 
-/** @throws {InputError} where the budget is of what only files have, or bounds nothing */
-export function checkBudget(budget: Budget | undefined, isFile: boolean): void {
+/** @throws {InputError} where the budget bounds nothing */
+export function expectBound(budget: Budget | undefined): void {
   if (budget?.isFraction && budget.limit === 1 && budget.maxLoss === undefined)
     throw new InputError(`\`${budget.of}\`: 1 is all of the dense model; expected a fraction such as 0.5`);
+}
+
+/** @throws {InputError} where the budget is of what only files have */
+export function checkBudget(budget: Budget | undefined, isFile: boolean): void {
   if (budget?.of === 'latency' && !isFile)
     throw new InputError('`latency` is of ONNX files only; of a folder, give `params` or `macs`');
 }

@@ -15,7 +15,7 @@ import {
   tradeoffFound,
   uniformSizes,
 } from './allocate/index.ts';
-import { type Amount, checkBudget } from './budget.ts';
+import { type Amount, checkBudget, expectBound } from './budget.ts';
 import type { RunOptions } from './chain.ts';
 import type { Progress } from './course.ts';
 import type { Dataset } from './data/index.ts';
@@ -118,6 +118,7 @@ export async function prune(
 ): Promise<PruneResult> {
   const subject = subjectOf(model, options);
   expectPieces('prune', options);
+  expectBound(parseRecipe(options).spend);
   return naming(
     subject.name,
     inSession(options, (session) => pruneWith(session, subject, options)),

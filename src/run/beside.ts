@@ -13,22 +13,14 @@ export const ONNX_DATA = /\.onnx[._]data/i;
 /** Variants of a model in other types, made from it. */
 const VARIANT = /_(fp16|q4|q4f16|q8|int8|uint8|bnb4|quantized)\.onnx$/i;
 
-/** What a model is called on huggingface.co: who has published it, and its name. */
-const HUB_NAME = /^[\w-]+\/([\w.-]+)$/;
-
 /**
  * The ONNX file that a path is, or that a folder without other weights holds.
  *
  * @returns nothing for a folder with weights of PyTorch or safetensors, or with no ONNX file
- * @throws {InputError} where a folder holds several models, or there is nothing, and a model of huggingface.co may be meant
+ * @throws {InputError} where a folder holds several models, or there is nothing
  */
 export async function modelFile(place: Place): Promise<Place | undefined> {
   const { path } = place;
-  const [, name] = (!ONNX.test(path) && HUB_NAME.exec(path)) || [];
-  if (name !== undefined && (await place.kind()) === undefined)
-    throw new InputError(
-      `"${path}": no such file or folder; nothing is downloaded from huggingface.co: first hf download ${path} --local-dir ${name}`,
-    );
   if (!(await isFolder(place))) return place;
   const { files } = await place.list();
   if (files.some((file) => CHECKPOINT.test(file))) return undefined;

@@ -187,7 +187,6 @@ export async function openDataset(place: Place, options: ImageOptions): Promise<
     throw new InputError(`\`augment\`: expected a whole number from 1 to ${MOST_VIEWS}, got ${augment}`);
   const kind = await place.kind();
   if (kind === 'file' && /\.npy$/i.test(path)) return openArray(place, options);
-  if (kind === undefined) throw new InputError(`"${path}": no such file or folder`);
   if (kind === 'file')
     throw new InputError(
       `"${path}": expected a folder of images or a .npy file, or arrays by the names of the inputs (.npz, .jsonl)`,

@@ -7,6 +7,7 @@ import { said } from '../expect.ts';
 import type { ReadExternal } from '../graph/index.ts';
 import { limits } from '../limits.ts';
 import { host } from './host.ts';
+import { refuseHubName } from './hub.ts';
 
 /** Names in a folder, sorted. */
 export interface Listing {
@@ -59,6 +60,9 @@ export type Source =
   | Iterable<File | URL | readonly [name: string, content: Content]>
   | DirectoryHandle;
 
+/** Of a model that has no name of its own. */
+export const MODEL_NAME = 'model.onnx';
+
 /** What is no path: a kind of address, and where. */
 export const ADDRESS = /^[a-z][a-z0-9+.-]*:\/\//i;
 
@@ -84,8 +88,11 @@ function behind(url: URL, signal?: AbortSignal): Place | Promise<Place> {
  * @throws {InputError} where there is nothing at an address, or it is none of these
  */
 export async function placeOf(source: Source, name: string, signal?: AbortSignal): Promise<Place> {
-  if (typeof source === 'string')
-    return ADDRESS.test(source) ? behind(urlOf(source), signal) : host.place(source);
+  if (typeof source === 'string') {
+    const place = ADDRESS.test(source) ? undefined : host.place(source);
+    await refuseHubName(source, name === MODEL_NAME, place);
+    return place ?? behind(urlOf(source), signal);
+  }
   if (source instanceof URL) return behind(source, signal);
   if (source instanceof Uint8Array || source instanceof Blob) {
     const file = 'name' in source ? String(source.name) : name;

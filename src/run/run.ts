@@ -41,7 +41,7 @@ import {
 } from '../pipeline/index.ts';
 import { openSession } from '../pool/index.ts';
 import { platform } from '../pool/platform.ts';
-import { modelFile, ONNX } from './beside.ts';
+import { modelFile } from './beside.ts';
 import { modelCard } from './card.ts';
 import { checkOptions } from './check.ts';
 import { closing, type Opened } from './closing.ts';
@@ -51,7 +51,7 @@ import { host } from './host.ts';
 import { DEFAULT_IMAGES, lengthFor, type ModelInPlace, openInPlace, openModelFile } from './open.ts';
 import type { Kind, ModelOptions, PruneSettings, RunSettings, SampleOptions } from './options.ts';
 import { heldFolder, keptOutput, type Output } from './output.ts';
-import { baseName, isFile, isFolder, type Place, placeOf, type Source } from './place.ts';
+import { baseName, isFile, isFolder, MODEL_NAME, type Place, placeOf, type Source } from './place.ts';
 import { DEFAULT_WINDOWS } from './text.ts';
 import { type Better, betterPreprocessing, betterText } from './usual.ts';
 
@@ -83,7 +83,7 @@ export async function prune(model: Source, settings: PruneSettings): Promise<Pru
   // Both say what is wrong before anything is opened.
   checkOptions(settings);
   const recipe = parseRecipe(settings);
-  const place = await placeOf(model, 'model.onnx', settings.signal);
+  const place = await placeOf(model, MODEL_NAME, settings.signal);
   return closing(async (opened) => {
     // First of all, so that an output that cannot be is found at once.
     const output = opened(await outputFor(place, settings));
@@ -123,7 +123,7 @@ export async function prune(model: Source, settings: PruneSettings): Promise<Pru
  */
 export async function analyze(model: Source, settings: RunSettings): Promise<TradeoffReport> {
   checkOptions(settings);
-  const place = await placeOf(model, 'model.onnx', settings.signal);
+  const place = await placeOf(model, MODEL_NAME, settings.signal);
   const of: SizeKind = settings.of ?? ((await modelFile(place)) === undefined ? 'params' : 'macs');
   const recipe = parseRecipe({ ...settings, keep: undefined, of: undefined, [of]: 1 });
   return closing(async (opened) => {
@@ -152,14 +152,15 @@ export async function evaluate(
   settings: ModelOptions & SampleOptions & Pick<RunSettings, 'scratch'> = {},
 ): Promise<Evaluated> {
   checkOptions(settings);
-  const place = await placeOf(model, 'model.onnx', settings.signal);
+  const place = await placeOf(model, MODEL_NAME, settings.signal);
   const dataPlace = await samplesPlace(data, 'data', settings.signal);
+  const labels = await labelsOf(settings.labels, settings.signal);
   return closing(async (opened) => {
     const found = await openInPlace(place, { ...settings, data: dataPlace }, opened);
     settings.onKind?.(kindOf(found));
-    const { labels, scratch, signal } = settings;
+    const { scratch, signal } = settings;
     const samples = dataPlace
-      ? await found.evaluation(dataPlace, { ...settings, labels: await labelsOf(labels, signal) })
+      ? await found.evaluation(dataPlace, { ...settings, labels })
       : (data as Dataset);
     const metric = await evaluateModel(found.model, samples, {
       engine: found.engine,
@@ -208,7 +209,7 @@ export interface Inspected extends Share {
  */
 export async function inspect(model: Source, options: ModelOptions = {}): Promise<Inspected> {
   checkOptions(options);
-  const place = await placeOf(model, 'model.onnx', options.signal);
+  const place = await placeOf(model, MODEL_NAME, options.signal);
   const file = await modelFile(place);
   return closing((opened) =>
     file === undefined ? inspectFolder(place, options, opened) : inspectFile(file, options, opened),
@@ -274,7 +275,7 @@ export async function plan(
   settings: Partial<RunSettings> & Pick<PruneSettings, 'format' | 'loadable'> & Partial<Machines>,
 ): Promise<Planned> {
   checkOptions(settings);
-  const place = await placeOf(model, 'model.onnx', settings.signal);
+  const place = await placeOf(model, MODEL_NAME, settings.signal);
   const file = await modelFile(place);
   return closing(async (opened) => {
     const { model, seqlen, engine, given } =
@@ -324,9 +325,17 @@ async function describeInPlace(place: Place, options: ModelOptions, opened: Open
 async function openWithSamples(file: Place, settings: Partial<RunSettings>, opened: Opened) {
   const { calibration, signal } = settings;
   const data = await samplesPlace(calibration, 'calibration', signal);
+  const labels = await labelsOf(settings.labels, signal);
   const found = await openModelFile(file, { ...settings, data }, opened);
-  const samples = calibration === undefined ? undefined : await calibrationOf(found, data, settings);
+  const samples = calibration === undefined ? undefined : await calibrationOf(found, data, labels, settings);
   return { ...found, given: samples?.size };
+}
+
+/** Before a model is opened, which may take its time. @throws {InputError} where there is nothing */
+async function placeThere(source: Source, name: string, signal?: AbortSignal): Promise<Place> {
+  const place = await placeOf(source, name, signal);
+  if ((await place.kind()) === undefined) await place.read();
+  return place;
 }
 
 /** Where samples are, unless they are open already. */
@@ -335,7 +344,7 @@ async function samplesPlace(
   name: string,
   signal?: AbortSignal,
 ): Promise<Place | undefined> {
-  return samples === undefined || isDataset(samples) ? undefined : placeOf(samples, name, signal);
+  return samples === undefined || isDataset(samples) ? undefined : placeThere(samples, name, signal);
 }
 
 /** How samples are drawn. */
@@ -350,10 +359,10 @@ const drawnBy = ({ samples, seed = 0, sampling = 'even', augment }: Partial<RunS
 async function calibrationOf(
   found: ModelInPlace,
   data: Place | undefined,
+  labels: Place | undefined,
   settings: Partial<RunSettings>,
 ): Promise<Dataset> {
   const drawn = drawnBy(settings);
-  const labels = await labelsOf(settings.labels, settings.signal);
   const samples = data
     ? await found.calibration(data, { ...drawn, labels })
     : (settings.calibration as Dataset);
@@ -376,7 +385,7 @@ export async function latency(
   options: ModelOptions & { readonly onProgress?: (step: ProgressStep) => void } = {},
 ): Promise<LatencyTable> {
   checkOptions(options);
-  const place = await placeOf(model, 'model.onnx', options.signal);
+  const place = await placeOf(model, MODEL_NAME, options.signal);
   const file = await modelFile(place);
   if (file === undefined)
     throw new InputError(`"${place.path}": latency is measured of ONNX files, not of folders`);
@@ -408,7 +417,7 @@ const kindOf = ({ preprocessing }: Pick<ModelInPlace, 'preprocessing'>): Kind =>
   preprocessing ? 'images' : 'text';
 
 const labelsOf = async (labels: Source | undefined, signal?: AbortSignal) =>
-  labels === undefined ? undefined : placeOf(labels, 'labels.csv', signal);
+  labels === undefined ? undefined : placeThere(labels, 'labels.csv', signal);
 
 async function scratchFor(opened: Opened, scratch: RunSettings['scratch']) {
   return typeof scratch === 'function' ? scratch : host.scratch?.(opened, scratch);
@@ -419,6 +428,10 @@ async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
   const { calibration, evaluation, evaluationLabels, work, signal } = settings;
   const { seed, sampling, augment } = drawnBy(settings);
   if (calibration === undefined) throw new InputError('calibration samples are missing: `calibration`');
+  if (evaluationLabels !== undefined && evaluation === undefined)
+    throw new InputError(
+      '`evaluationLabels` are of `evaluation`, which is missing; those of `calibration` are `labels`',
+    );
   memoryLimit(settings); // says what is wrong before anything is opened
   const isShared = settings.queue !== undefined;
   if (isShared && work === undefined)
@@ -428,12 +441,14 @@ async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
   const store = typeof work === 'string' ? opened(await host.store(work, { isShared })) : work;
   const scratch = await scratchFor(opened, settings.scratch);
   const data = await samplesPlace(calibration, 'calibration', signal);
+  const labels = await labelsOf(settings.labels, signal);
+  const measuredOn = await samplesPlace(evaluation, 'evaluation', signal);
+  const measuredBy = await labelsOf(evaluationLabels, signal);
   const found = await openInPlace(place, { ...settings, data }, opened);
   settings.onKind?.(kindOf(found));
-  const samples = await calibrationOf(found, data, settings);
-  const measuredOn = await samplesPlace(evaluation, 'evaluation', signal);
+  const samples = await calibrationOf(found, data, labels, settings);
   const measured = measuredOn
-    ? await found.evaluation(measuredOn, { labels: await labelsOf(evaluationLabels, signal), seed })
+    ? await found.evaluation(measuredOn, { labels: measuredBy, seed })
     : (evaluation as Dataset | undefined);
   const better = settings.force ? undefined : await lookAtUnits(found, data, samples, signal);
   // Where the model answers by chance its doubt says so.
@@ -490,19 +505,24 @@ async function lookAtUnits(
 async function outputFor(place: Place, settings: PruneSettings): Promise<Output> {
   const { output, overwrite, loadable } = settings;
   const file = await modelFile(place);
-  const foreign = loadable ? '`loadable: true`' : isLoadable(settings) && "`format: 'transformers.js'`";
+  const { format } = settings;
+  const isOfFolders = format !== undefined && format !== 'onnx';
+  const foreign = loadable ? '`loadable: true`' : isOfFolders && `\`format: '${format}'\``;
   if (file !== undefined && foreign)
     throw new InputError(`${foreign} is of folders of safetensors; leave it out of an ONNX model`);
   if (output === undefined) return keptOutput(baseName(file ?? place), file !== undefined);
   if (typeof output === 'object') return heldFolder(output);
   // What is no model at all says so when it is opened.
-  if (file === undefined && ONNX.test(output) && (await isFile(place.at('config.json'))))
+  if (file === undefined && FILE_NAME.test(output) && (await isFile(place.at('config.json'))))
     throw new InputError(
       `"${output}": a folder is written; give it another name (\`format: 'onnx'\` adds model.onnx to it)`,
     );
   const kind = file === undefined ? 'folder' : file.path === place.path ? 'file' : { source: place, file };
   return host.output(output, kind, { overwrite, inputs: inputsOf(place, settings) });
 }
+
+/** What people call files of models, and what they pack folders into. */
+const FILE_NAME = /\.(onnx|safetensors|bin|pt|pth|gguf|zip|tar|gz|tgz)$/i;
 
 const onnxOf = (format: PruneSettings['format']): FolderOptions['onnx'] =>
   format === 'onnx' ? 'beside' : format === 'transformers.js' ? format : undefined;

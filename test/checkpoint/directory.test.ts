@@ -199,7 +199,9 @@ describe('a folder made on disk', () => {
   test('is an error of one line where none can be made', async () => {
     const error = await createFolder(join(root, 'no', 'out')).catch((it) => it);
     expect(error).toBeInstanceOf(InputError);
-    expect(error.message).toBe(`"${join(root, 'no')}": no such file or folder`);
+    expect(error.message).toBe(
+      `"${join(root, 'no')}": no such file or folder; make it first, then what goes into it`,
+    );
     const folder = await createFolder(target());
     await expect(folder.writeAt('../escaped', 0, text('a'))).rejects.toThrow('plain name of a file');
     await folder.abort();

@@ -3,6 +3,7 @@
 
 import {
   cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -286,7 +287,12 @@ describe.concurrent('a flag', () => {
       /^osscar: --mean is for images, and ".*opt-kjv" is a model of text/,
     ],
     ['of views for text', [...text, '--augment', '2'], /^osscar: --augment is for images, and/],
-    ['of labels for text', [...text, '--data-labels', 'a.csv'], /^osscar: --data-labels is for images/],
+    [
+      'of labels for nothing',
+      [...images, '--data-labels', 'a.csv'],
+      '--data-labels are of --data, which is missing; those of --calibrate are --labels',
+    ],
+    ['of labels for text', [...text, '--labels', TEXT], /^osscar: --labels is for images/],
     [
       'of folders for an ONNX file',
       [...images, '--loadable'],
@@ -296,6 +302,11 @@ describe.concurrent('a flag', () => {
       'a format of folders for an ONNX file',
       [...images, '--format', 'transformers.js'],
       '--format transformers.js is of folders of safetensors; leave it out',
+    ],
+    [
+      'another format of folders for an ONNX file',
+      [...images, '--format', 'safetensors'],
+      '--format safetensors is of folders of safetensors; leave it out',
     ],
     ['of ONNX files for a folder', [...text, '--residual'], '--residual is of ONNX files only; leave it out'],
     [
@@ -404,10 +415,39 @@ describe.concurrent('a flag', () => {
     await pruneRefused(args, message, args[0] === fixture('opt-kjv') ? 'small' : 'small.onnx');
   });
 
-  test('is refused: a file where a folder is written', async () => {
+  test.each(['small.onnx', 'small.safetensors', 'small.zip'])(
+    'is refused: a file where a folder is written: %s',
+    async (output) => {
+      await pruneRefused(
+        text,
+        /small\.\w+": a folder is written; give it another name \(--format onnx adds model\.onnx to it\)$/m,
+        output,
+      );
+    },
+  );
+
+  test.each(['small', 'small.pt'])('is refused: %s for an ONNX file', async (output) => {
     await pruneRefused(
-      text,
-      /small\.onnx": a folder is written; give it another name \(--format onnx adds model\.onnx to it\)$/m,
+      images,
+      /small.*": an ONNX file is written; give it a name that ends in \.onnx$/m,
+      output,
+    );
+  });
+
+  test.runIf(existsSync('/dev/null'))('is refused: a device, which is not to be overwritten', async () => {
+    await refused(['prune', ...images, '-o', '/dev/null'], '"/dev/null": is no file, and is not overwritten');
+  });
+
+  test.each([
+    ['--data', 'nowhere'],
+    ['--labels', 'nowhere.csv'],
+    ['--data-labels', 'nowhere.csv', '--data', TEXT],
+  ])('is refused before the model is read: %s that is not there', async (flag, path, ...others) => {
+    const model = join(newFolder('broken'), 'broken.onnx');
+    writeFileSync(model, '');
+    await pruneRefused(
+      [model, ...images.slice(1), flag, path, ...others],
+      `osscar: "${path}": no such file or folder\n`,
     );
   });
 

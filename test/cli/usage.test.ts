@@ -68,10 +68,15 @@ describe.concurrent('osscar', () => {
       ['prune', 'a.onnx', '-out', 'b.onnx'],
       '"b.onnx" (-out is one letter with a value. Did you mean --output?; see osscar prune --help)',
     ],
+    ...['', 'hf://', 'huggingface.co/', 'https://huggingface.co/'].map((before): [string[], string] => [
+      ['inspect', `${before}facebook/opt-125m`],
+      'huggingface.co: first hf download facebook/opt-125m --local-dir opt-125m\n',
+    ]),
     [
-      ['inspect', 'facebook/opt-125m'],
-      'huggingface.co: first hf download facebook/opt-125m --local-dir opt-125m',
+      ['eval', MOBILENET, '--data', 'https://huggingface.co/datasets/allenai/c4/tree/main'],
+      'huggingface.co: first hf download allenai/c4 --local-dir c4 --repo-type dataset\n',
     ],
+    [['inspect', 'src/nothing'], '"src/nothing": no such file or folder\n'],
     [
       [...prune, '--mean', '0.4', '0.5', '--keep', '0.5'],
       '"0.5" (several values are one with commas: --mean 0.4,0.5; see',

@@ -2,7 +2,7 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { encode as encodePng } from 'fast-png';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { checkWritable, externalReader, readFileBytes, writeAtomically } from '../../src/disk/files.ts';
 import { onDisk } from '../../src/disk/place.ts';
 import { InputError } from '../../src/errors.ts';
@@ -312,5 +312,40 @@ describe('reading files', () => {
     for (const location of ['../secret', 'x/../../secret', join(root, 'secret'), '', '.']) {
       await expect(external(location, 0, 1)).rejects.toThrow("is outside the model's folder");
     }
+  });
+});
+
+describe('a path that leads nowhere', () => {
+  const messageOf = (path: string) => readFileBytes(path).catch((error) => error.message);
+
+  test.each([
+    ['in other letters', 'Photos/A.PNG', 'Photos/a.png'],
+    ['without its ending', 'Photos/m', 'Photos/m.onnx'],
+    ['with the separators of Windows', 'Photos\\a.png', 'Photos/a.png'],
+    ['with a blank', 'Photos/a.png ', 'Photos/a.png'],
+    ['in quotes of print', '“Photos/a.png”', 'Photos/a.png'],
+  ])('is asked about: %s', async (_, typed, meant) => {
+    await put('Photos/a.png', '');
+    await put('Photos/m.onnx', '');
+    const at = (path: string) => path.replace('Photos', join(root, 'Photos'));
+    expect(await messageOf(at(typed))).toBe(
+      `"${at(typed)}": no such file or folder; is "${at(meant)}" meant?`,
+    );
+  });
+
+  test('is not expanded: a home folder in quotes, and patterns', async () => {
+    await put('photos/a.png', '');
+    for (const name of ['HOME', 'USERPROFILE']) vi.stubEnv(name, root);
+    expect(await messageOf('~/photos/a.png')).toBe(
+      `"~/photos/a.png": no such file or folder; is "${join(root, 'photos/a.png')}" meant?`,
+    );
+    vi.unstubAllEnvs();
+    expect(await messageOf(join(root, '*.png'))).toMatch(
+      /no such file or folder; patterns are not read: give the folder$/,
+    );
+  });
+
+  test('is nothing else where nothing is alike', async () => {
+    expect(await messageOf(join(root, 'no'))).toBe(`"${join(root, 'no')}": no such file or folder`);
   });
 });

@@ -277,6 +277,7 @@ describe('prune within a budget', () => {
       { bytes: '100GB' },
       /`bytes`: at most 100000000000 keeps all of the dense model, which has \d+$/,
     ],
+    ['a budget of all', { macs: 1 }, '`macs`: 1 is all of the dense model; expected a fraction such as 0.5'],
     ['two budgets', { macs: 0.5, params: 0.5 }, 'one budget, got `macs` and `params`'],
     [
       'a budget beside sizes',

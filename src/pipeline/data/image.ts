@@ -5,6 +5,7 @@
 
 import { convertIndexedToRgb, type DecodedPng, decode as decodePng } from 'fast-png';
 import { FormatError } from '../../errors.ts';
+import { placeholder } from '../../formats.ts';
 import { avifFrame, isAvif } from './avif.ts';
 import type { Decode } from './codec.ts';
 import { checkSize, type Frame } from './frame.ts';
@@ -113,7 +114,7 @@ export const IMAGE_FORMATS = 'PNG, JPEG, WebP or AVIF';
 function formatOf(bytes: Uint8Array, name: string): ImageFormat {
   const format = FORMATS.find((it) => it.is(bytes));
   if (format) return format;
-  const what = bytes.length ? 'something else' : 'an empty file';
+  const what = bytes.length ? (placeholder(bytes) ?? 'something else') : 'an empty file';
   throw new FormatError(`"${name}": expected a ${IMAGE_FORMATS} image, got ${what}`);
 }
 

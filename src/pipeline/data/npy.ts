@@ -4,6 +4,7 @@
 // https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 
 import { FormatError } from '../../errors.ts';
+import { placeholder } from '../../formats.ts';
 import { float16ToFloat32 } from '../../graph/half.ts';
 import { elements } from '../../graph/tensor.ts';
 
@@ -44,7 +45,7 @@ export function decodeNpy(bytes: Uint8Array, name: string): NpyArray {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const text = (from: number, to: number) => String.fromCharCode(...bytes.subarray(from, to));
 
-  if (text(0, 6) !== MAGIC) throw fail('expected a .npy file, got something else');
+  if (text(0, 6) !== MAGIC) throw fail(`expected a .npy file, got ${placeholder(bytes) ?? 'something else'}`);
   if (bytes.length < 12) throw fail('the .npy header is truncated');
   const version = bytes[6];
   if (version < 1 || version > 3) throw fail(`.npy version ${version} is not supported`);

@@ -1,0 +1,32 @@
+// What may be meant by a path that leads nowhere.
+
+import { existsSync, readdirSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+
+/** The same name in other letters, or with the ending of a model. */
+function* alike(path: string): Generator<string> {
+  const [folder, name] = [dirname(path), basename(path).toLowerCase()];
+  for (const other of existsSync(folder) ? readdirSync(folder) : [])
+    if ([name, `${name}.onnx`].includes(other.toLowerCase())) yield join(folder, other);
+}
+
+function* candidates(path: string): Generator<string> {
+  // A shell expands it where a word begins, and not within quotes.
+  if (/^~[\\/]/.test(path)) yield join(homedir(), path.slice(2));
+  yield path.replaceAll('\\', '/');
+  yield path.replace(/^[\s"'“”‘’]+|[\s"'“”‘’]+$/g, '');
+  yield* alike(path);
+}
+
+/** For the end of a message; empty where nothing suggests itself. */
+export function meantBy(path: string): string {
+  try {
+    for (const candidate of candidates(path))
+      if (candidate !== path && candidate !== '' && existsSync(candidate))
+        return `; is "${candidate}" meant?`;
+  } catch {
+    // A folder that cannot be looked into.
+  }
+  return /[*?]/.test(basename(path)) ? '; patterns are not read: give the folder' : '';
+}

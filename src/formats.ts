@@ -1,0 +1,56 @@
+// Which formats files are in that are taken for others, and what to do then.
+
+interface Format {
+  readonly at?: number;
+  readonly magic: string;
+  /** Behind "it is". */
+  readonly what: string;
+}
+
+const MODEL = 'a model is an ONNX file, or a Hugging Face folder';
+
+/** Formats that are taken for ONNX, by their first bytes, and what to do. */
+const FORMATS: readonly Format[] = [
+  {
+    magic: 'PK\x03\x04',
+    what: 'a zip archive; unpack it, or where it is a .pt file of PyTorch, export it with torch.onnx.export',
+  },
+  {
+    magic: '\x80\x02',
+    what: 'a Python pickle, as PyTorch writes .pt files; export it with torch.onnx.export',
+  },
+  { at: 4, magic: 'TFL3', what: 'a TensorFlow Lite model; convert it with tf2onnx (--tflite)' },
+  { magic: 'GGUF', what: 'a GGUF file; give the Hugging Face folder that it was made of' },
+  { at: 8, magic: '{"', what: 'a safetensors file; give the folder that it is in, with its config.json' },
+  { magic: '\x89HDF', what: 'an HDF5 file, as Keras writes .h5; export the model to ONNX with tf2onnx' },
+  { at: 4, magic: 'ORTM', what: "in onnxruntime's own format; give the ONNX file that it was made of" },
+  { magic: '\x93NUMPY', what: `a .npy file; ${MODEL}` },
+  { magic: '\x89PNG', what: `a PNG image; ${MODEL}` },
+  { magic: '\xff\xd8\xff', what: `a JPEG image; ${MODEL}` },
+  { magic: '\x1f\x8b', what: 'compressed by gzip; unpack it' },
+  { at: 257, magic: 'ustar', what: 'a tar archive; unpack it' },
+  { magic: '{', what: 'JSON; give the folder that it is in, where that is a Hugging Face model' },
+];
+
+/** What downloads leave in the place of a file, of whatever kind that is. */
+const PLACEHOLDERS: readonly Format[] = [
+  { magic: 'version https://git-lfs', what: 'a pointer of Git LFS; fetch the file with git lfs pull' },
+  { magic: '<', what: 'a web page or XML; download the file itself' },
+];
+
+/** Bytes that tell all of them. */
+export const TELLING = 300;
+
+function whichOf(formats: readonly Format[], bytes: Uint8Array): string | undefined {
+  const text = (from: number, length: number) => String.fromCharCode(...bytes.subarray(from, from + length));
+  return formats.find(({ at = 0, magic }) => text(at, magic.length) === magic)?.what;
+}
+
+/** What the first bytes say that stands in the place of a file. */
+export const placeholder = (bytes: Uint8Array): string | undefined => whichOf(PLACEHOLDERS, bytes);
+
+/** The format that the first bytes tell, where it is not ONNX. */
+export function otherFormat(bytes: Uint8Array): string | undefined {
+  const isText = /^[\t\n\r -~]{8,}$/.test(String.fromCharCode(...bytes.subarray(0, 64)));
+  return whichOf([...PLACEHOLDERS, ...FORMATS], bytes) ?? (isText ? `text; ${MODEL}` : undefined);
+}
