@@ -1,9 +1,9 @@
 // The ports to a model's folder: flat, its files read and written by byte range. Files of a folder on disk are the
 // command line's business; here are those that a browser has, made of Blobs, which it may keep on disk.
 
-import { FormatError, InputError } from '../errors.ts';
+import { InputError } from '../errors.ts';
 import { expectMethods } from '../expect.ts';
-import { type JsonObject, parseJsonObject } from '../json.ts';
+import { checkJsonBytes, type JsonObject, parseJsonObject } from '../json.ts';
 
 /** A folder of files that can be read in parts. Its files have plain names: no separators, no `..`. */
 export interface Folder {
@@ -58,7 +58,7 @@ export function checkRange(path: string, size: number, offset: number, length: n
 export async function readJson(folder: Folder, file: string, maxBytes: number): Promise<JsonObject> {
   const path = pathIn(folder, file);
   const size = await folder.size(file);
-  if (size > maxBytes) throw new FormatError(`"${path}": expected at most ${maxBytes} bytes, got ${size}`);
+  checkJsonBytes(size, maxBytes, path);
   return parseJsonObject(await folder.read(file, 0, size), path);
 }
 

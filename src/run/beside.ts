@@ -2,9 +2,10 @@
 // above it what says how its inputs are made.
 
 import { InputError } from '../errors.ts';
-import { decodeUtf8, parseJsonObject } from '../json.ts';
+import { decodeUtf8 } from '../json.ts';
+import { limits } from '../limits.ts';
 import { type Preprocessing, parsePreprocessorConfig } from '../pipeline/index.ts';
-import { baseName, isFile, isFolder, type Place } from './place.ts';
+import { baseName, isFile, isFolder, type Place, readAtMost, readJsonAt } from './place.ts';
 
 /** Weights that make a folder one of PyTorch or safetensors. */
 const CHECKPOINT = /\.safetensors$|\.safetensors\.index\.json$|^pytorch_model.*\.bin(\.index\.json)?$/;
@@ -64,7 +65,7 @@ export async function readSideFiles(
   const folder = folderOf(file);
   const config = folder.at('config.json');
   const { max_position_embeddings: positions } = (await isFile(config))
-    ? parseJsonObject(await config.read(), config.path)
+    ? await readJsonAt(config, limits.jsonBytes)
     : {};
   return {
     tokenizer: (await isFile(folder.at('tokenizer.json'))) ? folder : undefined,
@@ -82,7 +83,10 @@ async function preprocessingBeside(
 ): Promise<Partial<Preprocessing> | undefined> {
   for (const place of [file.parent(), folderOf(file)].map((folder) => folder.at(PREPROCESSOR))) {
     if (!(await isFile(place))) continue;
-    const found = parsePreprocessorConfig(decodeUtf8(await place.read(), `"${place.path}"`), place.path);
+    const found = parsePreprocessorConfig(
+      decodeUtf8(await readAtMost(place, limits.jsonBytes), `"${place.path}"`),
+      place.path,
+    );
     onNote?.(`preprocessing from "${place.path}", where nothing else is said`);
     return found;
   }

@@ -5,6 +5,7 @@ import { blobFolder, type Folder } from '../checkpoint/index.ts';
 import { InputError } from '../errors.ts';
 import { said } from '../expect.ts';
 import type { ReadExternal } from '../graph/index.ts';
+import { checkJsonBytes, parseJsonObject } from '../json.ts';
 import { limits } from '../limits.ts';
 import { host } from './host.ts';
 import { refuseHubName } from './hub.ts';
@@ -272,5 +273,14 @@ function within(blobs: ReadonlyMap<string, Blob>, path: string): Place {
 
 export const isFile = async (place: Place) => (await place.kind()) === 'file';
 export const isFolder = async (place: Place) => (await place.kind()) === 'folder';
+/** @throws {FormatError} naming the path, where there are more bytes */
+export async function readAtMost(place: Place, most: number): Promise<Uint8Array> {
+  const bytes = await place.read();
+  checkJsonBytes(bytes.length, most, place.path);
+  return bytes;
+}
+/** @throws {FormatError} naming the path, where it is no JSON object, or has more bytes */
+export const readJsonAt = async (place: Place, most: number) =>
+  parseJsonObject(await readAtMost(place, most), place.path);
 /** The last part of a path. */
 export const baseName = ({ path }: Pick<Place, 'path'>) => path.split(/[/\\]/).pop()!;

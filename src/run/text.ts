@@ -3,7 +3,7 @@
 import { readJson } from '../checkpoint/index.ts';
 import { FormatError, InputError, OutOfMemoryError } from '../errors.ts';
 import { type GuardedEncode, type GuardOptions, openGuard } from '../guard/index.ts';
-import { decodeUtf8, parseJsonObject } from '../json.ts';
+import { decodeUtf8 } from '../json.ts';
 import { limits } from '../limits.ts';
 import {
   arraySamples,
@@ -21,7 +21,7 @@ import {
 import { drawFeeds, jsonLines } from './arrays.ts';
 import { IMAGE } from './labels.ts';
 import type { Drawn } from './options.ts';
-import { isFolder, type Place } from './place.ts';
+import { isFolder, type Place, readJsonAt } from './place.ts';
 
 /** Calibration windows for a language model unless `samples` says otherwise: as in the paper. */
 export const DEFAULT_WINDOWS = 128;
@@ -214,7 +214,7 @@ async function readTokenizer(
       `"${text}": text needs a tokenizer; give a folder with tokenizer.json (\`tokenizer\`)`,
     );
   }
-  if (!(await isFolder(place))) return { json: parseJsonObject(await place.read(), place.path) };
+  if (!(await isFolder(place))) return { json: await readJsonAt(place, limits.tokenizerBytes) };
   // As a model's folder: it may have come from a stranger, with links and pipes in it.
   const folder = await place.openFolder();
   try {

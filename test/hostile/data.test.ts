@@ -3,6 +3,7 @@
 import { describe, expect, test } from 'vitest';
 import { FormatError, InputError } from '../../src/errors.ts';
 import type * as Library from '../../src/index.ts';
+import { limits } from '../../src/limits.ts';
 import {
   arraySamples,
   decodeNpz,
@@ -11,10 +12,11 @@ import {
   parsePreprocessorConfig,
   preprocess,
 } from '../../src/pipeline/index.ts';
+import { readSideFiles } from '../../src/run/beside.ts';
 import { openDataset } from '../../src/run/images.ts';
 import { parseLabels } from '../../src/run/labels.ts';
 import { placeOf } from '../../src/run/place.ts';
-import { encodeAll } from '../../src/run/text.ts';
+import { encodeAll, textSamples } from '../../src/run/text.ts';
 import { npy } from '../cli/models.ts';
 import { fixture, MOBILENET } from '../cli/osscar.ts';
 import { writeZip } from '../support/zip.ts';
@@ -125,6 +127,38 @@ test('views of an image are counted before they are made', async () => {
   await expect(prune(MOBILENET, { ...settings, augment: 1e9 })).rejects.toThrow(
     '`augment`: expected a whole number from 1 to 1000, got 1000000000',
   );
+});
+
+describe('JSON is not parsed beyond what is read of its kind:', () => {
+  const read = async (name: string) => {
+    const folder = await placeOf(
+      [
+        ['model.onnx', utf8('')],
+        [name, new Uint8Array(limits.jsonBytes + 1)],
+      ],
+      'm',
+    );
+    await readSideFiles(folder.at('model.onnx'), true);
+  };
+
+  test.each(['config.json', 'preprocessor_config.json'])('%s beside an ONNX file', async (name) => {
+    await expect(read(name)).rejects.toThrow(`"m/${name}": expected at most 16777216 bytes, got 16777217`);
+  });
+
+  test('a tokenizer that is a file', async () => {
+    const before = limits.tokenizerBytes;
+    limits.tokenizerBytes = 10;
+    try {
+      const tokenizer = await placeOf([['t.json', utf8('{         }')]], 't');
+      const text = await placeOf([['a.txt', utf8('In the beginning')]], 'd');
+      const { evaluation } = textSamples(tokenizer.at('t.json'), 8, {});
+      await expect(evaluation(text.at('a.txt'))).rejects.toThrow(
+        '"t/t.json": expected at most 10 bytes, got 11',
+      );
+    } finally {
+      limits.tokenizerBytes = before;
+    }
+  });
 });
 
 describe('preprocessor_config.json', () => {
