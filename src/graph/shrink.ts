@@ -2,12 +2,13 @@
 
 import { clone, create } from '@bufbuild/protobuf';
 import { InputError } from '../errors.ts';
+import { type FloatType, isFloat, typeFromCode } from './dtype.ts';
 import { removeUnread } from './fold.ts';
 import type { Model } from './model.ts';
 import { attributeInt, attributeInts, attributeOf, removeAttribute, setAttribute } from './node.ts';
 import { type NodeProto, NodeProtoSchema, type TypeProto_Tensor, ValueInfoProtoSchema } from './onnx_pb.ts';
 import { type Edit, groupBy, removedOf, rowsOf, type Slice, type Structure } from './structure.ts';
-import { fromIntegers, gather, type Tensor, toIntegers } from './tensor.ts';
+import { fromFloat32, fromIntegers, gather, type Tensor, toIntegers } from './tensor.ts';
 
 /** What happens to the constant, or to the value that is gathered from, at one input of one node. */
 interface Change {
@@ -214,8 +215,23 @@ function spellOut(model: Model, node: NodeProto, input: number, values: readonly
 function hold(model: Model, node: NodeProto, { value, rank }: Extract<Edit, { kind: 'hold' }>): void {
   const [output] = node.output;
   const name = model.fresh(`${output}.held`);
-  model.tensors.set(name, fromIntegers(name, [value], new Array(rank).fill(1)));
+  const [type, dims] = [sizeType(model, node), new Array<number>(rank).fill(1)];
+  const number = isFloat(type)
+    ? fromFloat32(Float32Array.of(value), dims, { name, type })
+    : fromIntegers(name, [value], dims, type);
+  model.tensors.set(name, number);
   model.redirect(output, name);
+}
+
+/** What a node that computes from sizes computes in. */
+function sizeType(model: Model, node: NodeProto): FloatType | 'int32' | 'int64' {
+  const before = ({ input }: NodeProto) => input.map((value) => model.producer(value)).find(Boolean);
+  for (let own: NodeProto | undefined = node; own; own = before(own)) {
+    const type = own.opType === 'Cast' ? typeFromCode(attributeInt(own, 'to', 0)) : undefined;
+    if (type === 'int32' || (type && isFloat(type))) return type;
+    if (type || own.opType === 'Shape') break;
+  }
+  return 'int64';
 }
 
 function infer(model: Model, node: NodeProto, input: number): void {

@@ -3,7 +3,7 @@
 // An element that counts labelled channels changes with them by itself. One that is a constant has to be edited
 // where it stands. A number of channels that goes anywhere else pins them.
 
-import { typeCode } from './dtype.ts';
+import { isFloat, typeCode, typeFromCode } from './dtype.ts';
 import type { Axis, EditPlace } from './labels.ts';
 import { attribute, attributeInt, attributeInts, isStandard, reads, transposeOrder } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
@@ -313,9 +313,19 @@ const filled: SizeRule = (_, node, [shape]) => {
 const handed: SizeRule = (state, node, [data]) =>
   (state.sizes.get(node.input[0]) ?? data)?.map((size) => listed(state, size));
 
+/** As a fraction, for a scale, a number of channels stays what it is. */
+const cast: SizeRule = (state, node, inputs) => {
+  const [size, ...others] = inputs[0] ?? [];
+  const type = typeFromCode(attributeInt(node, 'to', 0));
+  const isScale = size?.axis && others.length === 0 && type && isFloat(type);
+  const own = isScale ? held(state, node, size.value, [size]) : undefined;
+  return own ? [own] : handed(state, node, inputs);
+};
+
 const RULES = new Map<string, SizeRule>([
   ...['Squeeze', 'Unsqueeze'].map((name) => [name, same] as const),
-  ...['Identity', 'Cast', 'Reshape'].map((name) => [name, handed] as const),
+  ...['Identity', 'Reshape'].map((name) => [name, handed] as const),
+  ['Cast', cast],
   ['Shape', extents],
   ['Gather', pick],
   ['Slice', range],

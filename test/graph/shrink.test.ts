@@ -1079,6 +1079,31 @@ const GRAPHS: Record<
       return b.output(b.matmul(b.mul(attention(x), attention(b.node('Neg', [x]))), 3));
     },
   },
+  'transposed convolutions in groups, of a channel and of two, each making two': {
+    prunable: 4,
+    build: (b) => {
+      const up = (x: string, c: number, m: number, group: number) =>
+        b.node(
+          'ConvTranspose',
+          [x, b.weight([c, m / group, 2, 2], 0.5), b.weight([m], 0.3)],
+          { group, strides: [2, 2] },
+          { channels: m },
+        );
+      const x = b.relu(up(b.relu(b.conv(image(b), 8, 3)), 8, 8, 8));
+      const y = b.relu(up(b.conv(x, 6, 1), 6, 12, 6));
+      return head(b, b.relu(b.conv(up(b.conv(y, 8, 1), 8, 8, 4), 7, 1)));
+    },
+  },
+  'a scale that is computed of the number of channels, as a fraction, and half of it as 32 bits': {
+    prunable: 2,
+    build: (b) => {
+      const x = b.relu(b.conv(image(b), 8, 3));
+      const whole = b.node('Pow', [b.node('Cast', [count(b, x, 1)], { to: 1 }), b.floats([-0.5])]);
+      const short = b.node('Cast', [count(b, x, 1)], { to: 6 });
+      const half = b.node('Cast', [b.node('Div', [short, b.integers([2], 'int32')])], { to: 1 });
+      return head(b, b.relu(b.conv(b.mul(b.mul(x, whole), half), 6, 3)));
+    },
+  },
 };
 
 /** Graphs with shortcuts, and how many structures can be pruned with those that they tie. */

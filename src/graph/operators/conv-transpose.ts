@@ -5,7 +5,7 @@ import { attribute, attributeInt, attributeInts, attributeString } from '../node
 import type { NodeProto } from '../onnx_pb.ts';
 import { called } from '../propagation.ts';
 import { elements } from '../tensor.ts';
-import { inPlanes } from './conv.ts';
+import { grouped, inPlanes } from './conv.ts';
 import { consume, opaque, produce, tieUses, weightOf } from './layer.ts';
 import type { LayerDims, Operator } from './operator.ts';
 
@@ -24,7 +24,10 @@ export const convTranspose: Operator = {
   rule(state, node) {
     const axis = state.axes(node.input[0])[1];
     state.pinOthers(node.input[0], 1, `${called(node)} mixes the axis`);
-    if (!weightOf(state, node) || attributeInt(node, 'group', 1) !== 1) return opaque(state, node);
+    const weight = weightOf(state, node);
+    const group = attributeInt(node, 'group', 1);
+    if (!weight || (group !== 1 && !axis)) return opaque(state, node);
+    if (axis && group !== 1) return grouped(state, node, axis, weight.dims[1] * group);
     if (axis) consume(state, node, axis);
     tieUses(state, node, axis, produce(state, node));
   },

@@ -37,7 +37,7 @@ export const conv: Operator = {
     if (group === 1) {
       if (axis) consume(state, node, axis);
       tieUses(state, node, axis, produce(state, node));
-    } else if (axis) grouped(state, node, axis, group, m);
+    } else if (axis) grouped(state, node, axis, m);
     else if (perGroup > 1) state.pin(state.produce(node, 1, m), `${called(node)} is a grouped convolution`);
   },
 };
@@ -52,14 +52,16 @@ function isApart(node: NodeProto, { dims }: Tensor, place: number): boolean {
 }
 
 // Each group (a channel, if depthwise) is convolved on its own, so the label goes through, no finer than the
-// groups; weights, bias and `group` go along.
-function grouped(state: Propagation, node: NodeProto, axis: Axis, group: number, m: number): void {
+// groups; weights, bias and `group` go along. The first axis of the weights counts the channels of all groups: of the output, or of
+// the input where the convolution is transposed.
+export function grouped(state: Propagation, node: NodeProto, axis: Axis, m: number): void {
+  const group = attributeInt(node, 'group', 1);
   if (group % axis.outer > 0 || axis.label.coarsen(group / axis.outer) === 1) {
     state.pin(axis, `${called(node)} is a grouped convolution`);
     return;
   }
   const out = { ...axis, extent: m };
-  state.slice(out, node, 1, 0);
+  state.slice(state.constant(node, 1)!.dims[0] === m ? out : axis, node, 1, 0);
   cutBias(state, node, out);
   state.edit({ ...axis, extent: group }, { kind: 'attribute', node: node.name, name: 'group' }, node.name);
   state.mark(node.output[0], 1, out);
