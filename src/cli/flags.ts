@@ -1,14 +1,6 @@
 // What the library calls options, the command line calls flags.
 
-/** Options whose flags have other names. */
-const FLAGS: Readonly<Record<string, string>> = {
-  calibration: 'calibrate',
-  evaluation: 'data',
-  evaluationLabels: 'data-labels',
-  'keep.heads': 'keep-heads',
-  'keep.channels': 'keep-mlp',
-  'keep.layers': 'keep-layer',
-};
+import { FLAGS } from '../run/index.ts';
 
 /** The flag of an option of the library, where it has another name. */
 export const flagOf = (option: string): string | undefined => FLAGS[option];

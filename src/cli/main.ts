@@ -35,6 +35,7 @@ import {
   addWorkerFlags,
   GROUPS,
   InterruptedError,
+  listing,
   positive,
   positiveInteger,
   queueFlag,
@@ -80,10 +81,12 @@ addKeepFlags(addRunFlags(addModelFlags(program.command('prune'))))
   .option('--overwrite', 'replace a model that is there; never one that the run reads')
   .option('--report <file.html>', 'a page of what was done, and beside it the same as .json')
   .addOption(
-    new Option(
-      '--compare <method...>',
-      'prune by other methods too, to the same sizes, for the report',
-    ).choices(METHODS),
+    listing(
+      new Option(
+        '--compare <method...>',
+        'prune by other methods too, to the same sizes, for the report',
+      ).choices(METHODS),
+    ),
   )
   .option('--dry-run', "say what it takes; of a language model's folder, reads config.json alone")
   .option(

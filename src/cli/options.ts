@@ -356,6 +356,20 @@ export function keepOf(flags: PruneFlags): number | KeepRatios | undefined {
   return { all: keep, heads: keepHeads, channels: keepMlp, layers: keepLayer };
 }
 
+/** Of several choices, also behind commas; what follows them must not be taken for one. */
+export function listing(option: Option): Option {
+  const { parseArg, argChoices } = option;
+  return option.argParser((text, before) => {
+    try {
+      return text.split(',').reduce<unknown>((list, one) => parseArg!(one, list), before);
+    } catch {
+      throw new InvalidArgumentError(
+        `expected some of ${argChoices!.join(', ')}; other arguments go before ${option.long}.`,
+      );
+    }
+  });
+}
+
 function threadCount(text: string): number {
   const threads = positiveInteger(text);
   if (threads > MOST_THREADS) throw new InvalidArgumentError(`expected at most ${MOST_THREADS}.`);

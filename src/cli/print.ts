@@ -176,10 +176,17 @@ function closing(report: PruneReport, output: string): string {
   return linesOf(
     ...(report.statement ? [report.statement] : []),
     ...report.warnings.map((text) => `warning: ${text}`),
-    `file checked: its outputs are those of the network that was solved for, up to ${report.maxDifference.toExponential(1)} of their range`,
+    `file checked: its outputs are ${differenceText(report)}`,
     stagesText(report),
     `${output} written in ${report.seconds.toFixed(1)} s`,
   );
+}
+
+function differenceText({ maxDifference }: PruneReport): string {
+  const what = 'those of the network that was solved for';
+  return maxDifference === 0
+    ? `exactly ${what}`
+    : `${what}, up to ${maxDifference.toExponential(1)} of their range`;
 }
 
 const BAR = 20;

@@ -244,13 +244,14 @@ export function checkGraph(model: Model): void {
     if (input.name === '') throw fail(`a graph input has no name`);
     define(input.name, 'a graph input');
   }
+  const hint = model.tensors.size === 0 ? ' (the file holds no weights; export it with them)' : '';
   for (const node of model.nodes) {
     if (node.opType === '') throw fail(`node "${node.name}" has no operator`);
     for (const value of reads(node)) {
       if (known.has(value)) continue;
       const later = model.producer(value)?.name;
       throw later === undefined
-        ? fail(`node "${node.name}" reads "${value}", which nothing computes`)
+        ? fail(`node "${node.name}" reads "${value}", which nothing computes${hint}`)
         : fail(`"${node.name}" reads "${value}" before "${later}" computes it`);
     }
     for (const value of node.output) if (value !== '') define(value, `node "${node.name}"`);

@@ -153,7 +153,8 @@ export async function loadExternal(tensors: Iterable<TensorProto>, file: string,
       data = await read(location, offset, length);
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
-      throw new FormatError(`${where}: cannot read "${location}": ${reason}`, { cause: error });
+      const hint = reason.includes('no such file') ? '; it belongs beside the model' : '';
+      throw new FormatError(`${where}: cannot read "${location}": ${reason}${hint}`, { cause: error });
     }
     if (data.length !== length) {
       throw new FormatError(

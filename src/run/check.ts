@@ -7,6 +7,7 @@ import { isObject } from '../json.ts';
 import type { Machines } from '../pipeline/index.ts';
 import { MOST_THREADS } from '../pool/index.ts';
 import { METHODS } from '../solve/index.ts';
+import { meantBy } from './names.ts';
 import { ENGINES, FORMATS, type PruneSettings } from './options.ts';
 
 type Kind = readonly [fits: (value: unknown) => boolean, expected: string];
@@ -123,7 +124,11 @@ const OPTIONS: Readonly<Record<keyof PruneSettings | keyof Machines, Kind>> = {
 export function checkOptions(options: object): void {
   if (!isObject(options)) throw new InputError(`expected an object of options, got ${said(options)}`);
   for (const [name, value] of Object.entries(options)) {
-    if (!Object.hasOwn(OPTIONS, name)) throw new InputError(`\`${name}\`: there is no option of that name`);
+    if (!Object.hasOwn(OPTIONS, name)) {
+      const meant = meantBy(name, Object.keys(OPTIONS));
+      const hint = meant === undefined ? '' : `; is \`${meant}\` meant?`;
+      throw new InputError(`\`${name}\`: there is no option of that name${hint}`);
+    }
     const [fits, expected] = OPTIONS[name as keyof typeof OPTIONS];
     if (value !== undefined && !fits(value))
       throw new InputError(`\`${name}\`: expected ${expected}, got ${said(value)}`);

@@ -25,6 +25,8 @@ import { baseName, isFolder, type Place } from './place.ts';
 export interface ImageOptions extends Pick<Drawn, 'labels' | 'samples' | 'seed' | 'augment'> {
   labelOffset?: number;
   preprocessing: Preprocessing;
+  /** Options that say something of images alone. */
+  given?: readonly string[];
   /** The model's, without the batch; dimensions that it leaves open are ≤ 0. */
   inputShape: readonly number[];
   /** Told what the user should know and need not mend. */
@@ -153,9 +155,13 @@ async function labelFiles(folder: Place, files: readonly LabeledFile[], csv: Pla
 
 async function openArray(
   place: Place,
-  { inputShape, labels, samples, seed = 0 }: ImageOptions,
+  { inputShape, given = [], labels, samples, seed = 0, onNote }: ImageOptions,
 ): Promise<Dataset> {
   const { path } = place;
+  if (given.length > 0)
+    onNote?.(
+      `warning: "${path}" holds inputs as they are; ${given.map((it) => `\`${it}\``).join(', ')} changed nothing in it`,
+    );
   if (labels !== undefined)
     throw new InputError(`"${path}": labels go with a folder of images, not with a .npy file`);
   const array = decodeNpy(await place.read(), path);

@@ -7,6 +7,7 @@ export { closing, type Opened } from './closing.ts';
 export { type Host, setHost } from './host.ts';
 export { extentsOfImages, type ImageOptions, openDataset } from './images.ts';
 export { parseLabels } from './labels.ts';
+export { FLAGS } from './names.ts';
 export * from './options.ts';
 export { heldFolder, type Output, type OutputKind, type Replacing } from './output.ts';
 export {

@@ -96,7 +96,7 @@ async function imagesOfFolder(place: Place, input: ModelInput, options: OpenSett
   const { labelOffset = 0, onNote } = options;
   const side = await readSideFiles(place.at('config.json'), true, onNote);
   const preprocessing = parsePreprocessing(options, side.preprocessing);
-  const images = imageSamples(input, { preprocessing, labelOffset, onNote });
+  const images = imageSamples(input, { preprocessing, given: ofImages(options), labelOffset, onNote });
   return { preprocessing, inputs: { preprocessing, labelOffset }, ...orFeeds(input, DEFAULT_IMAGES, images) };
 }
 
@@ -181,7 +181,13 @@ function imagesFor(
   options: OpenSettings,
 ) {
   const { labelOffset = storedOffset(source, name), onNote } = options;
-  const images = imageSamples(input, { ...data, preprocessing, labelOffset, onNote });
+  const images = imageSamples(input, {
+    ...data,
+    preprocessing,
+    given: ofImages(options),
+    labelOffset,
+    onNote,
+  });
   const made = preprocessingMetadata(preprocessing);
   return {
     preprocessing,
@@ -254,7 +260,15 @@ async function dataFor(
 
 type Samples = Pick<ModelInPlace, 'calibration' | 'evaluation'>;
 
+/** What options say that is done to images, and to no array. */
+function ofImages(options: OpenSettings): string[] {
+  const names = ['resize', 'scale', 'mean', 'std', 'color'] as const;
+  return names.filter((name) => options[name] !== undefined);
+}
+
 interface ImageData extends Pick<DataSize, 'extents'> {
+  /** Of {@link ofImages}. */
+  readonly given: readonly string[];
   readonly preprocessing: Preprocessing;
   readonly labelOffset: number;
   readonly onNote?: (text: string) => void;
@@ -262,11 +276,11 @@ interface ImageData extends Pick<DataSize, 'extents'> {
 
 function imageSamples(
   { shape, open }: ModelInput,
-  { preprocessing, labelOffset, extents, onNote }: ImageData,
+  { preprocessing, given, labelOffset, extents, onNote }: ImageData,
 ): Samples {
   const inputShape = extents ? shape.map((dim, axis) => (open[axis] && dim !== 3 ? 0 : dim)) : shape;
   const dataset = (place: Place, drawn: Drawn) =>
-    openDataset(place, { ...drawn, preprocessing, labelOffset, inputShape, extents, onNote });
+    openDataset(place, { ...drawn, preprocessing, given, labelOffset, inputShape, extents, onNote });
   return {
     calibration: (place, drawn) => dataset(place, { ...drawn, samples: drawn.samples ?? DEFAULT_IMAGES }),
     evaluation: dataset,

@@ -443,6 +443,10 @@ async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
   const data = await samplesPlace(calibration, 'calibration', signal);
   const labels = await labelsOf(settings.labels, signal);
   const measuredOn = await samplesPlace(evaluation, 'evaluation', signal);
+  if (measuredOn && measuredOn.path === data?.path)
+    settings.onNote?.(
+      'warning: `evaluation` is what `calibration` is: what is measured there says little of other data',
+    );
   const measuredBy = await labelsOf(evaluationLabels, signal);
   const found = await openInPlace(place, { ...settings, data }, opened);
   settings.onKind?.(kindOf(found));

@@ -111,6 +111,15 @@ describe.concurrent('preprocessing that the model was not trained with', () => {
     );
   });
 
+  test('says nothing of arrays, which is said', async () => {
+    const path = join(newFolder('array'), 'zeros.npy');
+    writeFileSync(path, npy([4, 1, 28, 28], new Float32Array(4 * 784)));
+    const { stderr } = await osscar('eval', MOBILENET, '--data', path, ...PREPROCESSING, '--threads', '1');
+    expect(stderr).toContain(
+      `osscar: warning: "${path}" holds inputs as they are; --mean, --std changed nothing in it\n`,
+    );
+  });
+
   test('is refused where there are no labels to tell, by outputs that hardly vary', async () => {
     const flags = ['--mean', '73', '--std', '90', '--keep', '0.5', '--method', 'magnitude'];
     await pruneRefused(
@@ -232,8 +241,14 @@ describe.concurrent('a folder of images', () => {
       mkdirSync(join(path, 'sub', 'deeper'), { recursive: true });
       for (const name of ['a.png', 'sub/b.png', '.c.png']) symlinkSync('nowhere', join(path, name));
     });
-    const { code, stderr } = await prune(data);
+    const { code, stdout, stderr } = await prune(data, '--data', data);
     expect(code, stderr).toBe(0);
+    expect(stdout).toContain(
+      'file checked: its outputs are exactly those of the network that was solved for\n',
+    );
+    expect(stderr).toContain(
+      'osscar: warning: --data is what --calibrate is: what is measured there says little of other data\n',
+    );
     expect(stderr).toContain(
       `osscar: "${data}": ignored 3 files (2 .gif, 1 .txt) and 1 folders within its sub-folders and 2 links that lead nowhere; only PNG, JPEG, WebP or AVIF is read (20 images)\n`,
     );

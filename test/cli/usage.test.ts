@@ -97,6 +97,11 @@ describe.concurrent('osscar', () => {
       '"images" (there is one model, data go behind --calibrate, what is written behind --output; see',
     ],
     [['eval', 'a.onnx', 'images'], '"images" (there is one model, data go behind --data; see'],
+    [
+      ['prune', '--compare', 'magnitude', 'model.onnx'],
+      'expected some of osscar, ziplm, magnitude, magnitude-refit; other arguments go before --compare.',
+    ],
+    [[...prune, '--compare', 'magnitude,l1'], "'--compare <method...>' argument 'magnitude,l1' is invalid."],
     [[...prune.slice(0, -1), '--json'], "'-o, --output <path>' argument missing: --json is a flag itself"],
     [[...prune.slice(0, -1), '-h'], "'-o, --output <path>' argument missing: -h is a flag itself"],
     [

@@ -266,7 +266,7 @@ describe('parsePreprocessing', () => {
 
   // biome-ignore lint/suspicious/noExplicitAny: what callers without types may give
   test.each<[any, string]>([
-    [{ size: 0 }, '`size`: expected pixels, as 224 or 192x256 (height × width), got 0'],
+    [{ size: 0 }, '`size`: expected pixels, as 224, or height and width, as 192, 256, got 0'],
     [{ size: [1, 2, 3] }, '`size`:'],
     [{ size: 2.5 }, '`size`:'],
     [{ size: '224' }, '`size`:'],

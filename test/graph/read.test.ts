@@ -277,6 +277,12 @@ describe('readModel', () => {
       }),
       /^m: node "relu_3" reads "nowhere", which nothing computes$/,
     ],
+    'no weights': [
+      edited((graph) => {
+        graph.initializer = [];
+      }),
+      /^m: node "conv_2" reads "w_0", which nothing computes \(the file holds no weights; export it with them\)$/,
+    ],
     'a cycle': [
       edited((graph) => {
         graph.node[0].input[0] = 'relu_3';

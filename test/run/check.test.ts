@@ -129,5 +129,28 @@ const CALLS: Readonly<Record<string, (options: any) => Promise<unknown>>> = {
 };
 
 test.each(Object.entries(CALLS))('%s looks at its options before at anything else', async (_, call) => {
-  await expect(call({ kep: 0.5 })).rejects.toThrow(new InputError('`kep`: there is no option of that name'));
+  await expect(call({ kep: 0.5 })).rejects.toThrow(
+    new InputError('`kep`: there is no option of that name; is `keep` meant?'),
+  );
+});
+
+test.each([
+  ['calibrate', 'calibration'],
+  ['data', 'evaluation'],
+  ['keepHeads', 'keep.heads'],
+  ['data-labels', 'evaluationLabels'],
+  ['label-offset', 'labelOffset'],
+  ['max_loss', 'maxLoss'],
+  ['kepe', 'keep'],
+  ['ouput', 'output'],
+  ['sample', 'samples'],
+])('the option that is meant by `%s` is `%s`', (name, meant) => {
+  expect(() => checkOptions({ [name]: 1 })).toThrow(
+    `\`${name}\`: there is no option of that name; is \`${meant}\` meant?`,
+  );
+});
+
+test('nothing is meant by what is like no option', () => {
+  expect(() => checkOptions({ verbose: true })).toThrow(/`verbose`: there is no option of that name$/);
+  expect(() => checkOptions({ x: true })).toThrow(/`x`: there is no option of that name$/);
 });

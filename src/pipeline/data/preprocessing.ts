@@ -76,7 +76,7 @@ const CHANNELS = 'one number or one per channel, as 0.485, 0.456, 0.406';
 const FIELDS: Readonly<
   Record<keyof Preprocessing, readonly [fits: (value: unknown) => boolean, expected: string]>
 > = {
-  size: [(size) => isSide(size) || isSize(size), 'pixels, as 224 or 192x256 (height × width)'],
+  size: [(size) => isSide(size) || isSize(size), 'pixels, as 224, or height and width, as 192, 256'],
   multiple: [isSide, 'a whole number above 0'],
   resize: oneOf(RESIZES),
   scale: [isAbove0, 'a number above 0'],
