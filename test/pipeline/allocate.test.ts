@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { sizeAt, type Term } from '../../src/graph/index.ts';
+import { uniformSizes } from '../../src/pipeline/allocate/allocate.ts';
 import { type Alone, lossAt } from '../../src/pipeline/allocate/alone.ts';
 import { kneeOf } from '../../src/pipeline/allocate/analyze.ts';
 import { type Choices, type Point, tradeoff } from '../../src/pipeline/allocate/tradeoff.ts';
@@ -171,6 +172,27 @@ describe('the loss of a width', () => {
     const noisy = { ...alone, points: [alone.points[0], { kept: 4, loss: 0.001 }, alone.points[2]] };
     expect(lossAt(noisy, 4)).toBeCloseTo(0.004, 9);
   });
+});
+
+test('uniform sizes leave nothing of a budget that a further step of a structure would fit into', () => {
+  const structures = [3, 1, 2].map((step, i) => {
+    const widths = Array.from({ length: 12 / step }, (_, k) => (k + 1) * step);
+    return { name: `s${i}`, layer: `l${i}`, kind: 'channel' as const, groups: 12, widths };
+  });
+  const terms = [
+    { value: 70, of: ['s0'] },
+    { value: 110, of: ['s0', 's1'] },
+    { value: 60, of: ['s1', 's2'] },
+  ];
+  const costOf = (sizes: ReadonlyMap<string, number>) => sizeAt(terms, (name) => sizes.get(name)! / 12);
+  for (const limit of [30, 60, 100, 150, 200]) {
+    const sizes = uniformSizes({ terms, structures, limit });
+    expect(costOf(sizes)).toBeLessThanOrEqual(limit);
+    for (const { name, widths } of structures) {
+      const next = widths.find((width) => width > sizes.get(name)!);
+      if (next) expect(costOf(new Map(sizes).set(name, next))).toBeGreaterThan(limit);
+    }
+  }
 });
 
 test('a trial is better where its mean is lower by more than its standard error', () => {

@@ -316,8 +316,11 @@ async function bestShape(
 
 const powerText = ({ power }: Pick<Shape, 'power'>) => Math.exp(power).toPrecision(2);
 
-/** The largest sizes within the limit that keep the same fraction of every structure, rounded down to widths. */
-export function uniformSizes(problem: Problem): Sizes {
+/**
+ * The largest sizes within the limit that keep the same fraction of every structure, rounded down to widths; what is left of the limit goes to
+ * those that are rounded up the least.
+ */
+export function uniformSizes(problem: Pick<Problem, 'terms' | 'structures' | 'limit'>): Sizes {
   const at = (ratio: number): Sizes =>
     new Map(
       problem.structures.map(({ name, groups, widths }) => [
@@ -328,6 +331,13 @@ export function uniformSizes(problem: Problem): Sizes {
   let best = at(0);
   for (let step = 1; step <= 1000; step++) {
     const sizes = at(step / 1000);
+    if (costOf(problem, sizes) <= problem.limit) best = sizes;
+  }
+  const larger = problem.structures.flatMap(({ name, groups, widths }) =>
+    widths.filter((width) => width > best.get(name)!).map((width) => ({ name, width, part: width / groups })),
+  );
+  for (const { name, width } of larger.sort((a, b) => a.part - b.part)) {
+    const sizes = new Map(best).set(name, width);
     if (costOf(problem, sizes) <= problem.limit) best = sizes;
   }
   return best;
