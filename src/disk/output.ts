@@ -27,6 +27,9 @@ function* dataNames(path: string): Generator<string> {
   for (let i = 1; ; i++) yield `${stem}.${i}.data`;
 }
 
+/** What a name ends in; the number of a version does not. */
+const OTHER_FORMAT = /\.[a-z]\w*$/i;
+
 /** The name for a new data file, and those before it, which are taken. */
 async function dataFilesOf(path: string): Promise<{ free: string; taken: string[] }> {
   const taken: string[] = [];
@@ -45,7 +48,7 @@ async function dataFilesOf(path: string): Promise<{ free: string; taken: string[
  */
 export async function openFileOutput(path: string, replacing: Replacing): Promise<Output> {
   await checkWritable(path, replacing);
-  if (!ONNX.test(path))
+  if (OTHER_FORMAT.test(path) && !ONNX.test(path))
     throw new InputError(`"${path}": an ONNX file is written; give it a name that ends in .onnx`);
   const { free: data, taken } = await dataFilesOf(path);
   return {
