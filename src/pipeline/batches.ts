@@ -29,8 +29,6 @@ export interface Batch {
 /** Samples of the calibration data: all of them or a part. */
 export interface BatchSource {
   readonly samples: number;
-  /** Whether batches carry an input of their own for the pruned network. */
-  readonly diverged?: boolean;
   batches(): AsyncIterable<Batch>;
 }
 

@@ -45,9 +45,18 @@ interface Held {
 /** What running the networks takes. */
 type FrontierRun = Pick<Run, 'chain' | 'findings' | keyof RunOptions>;
 
-export class Frontier {
+/** Where samples are among others. */
+interface Among {
+  readonly first: number;
+  readonly samples: number;
+}
+
+export class Frontier implements Among {
   readonly #run: FrontierRun;
-  readonly #opened: OpenedModel;
+  readonly opened: OpenedModel;
+  /** Samples of the pass, and how many of them come before these. */
+  readonly samples: number;
+  readonly first: number;
   readonly #pruned: () => Model;
   readonly #source: BatchSource;
   /** What the dense network's values depend on, up to the frontier: which values a session gives can change their bits. */
@@ -58,7 +67,8 @@ export class Frontier {
   /** Moves that nobody has needed yet. */
   readonly #moves: Record<Network, Move[]> = { dense: [], pruned: [] };
   readonly #held: Record<Network, Held>;
-  /** Of the dense network, behind its frontier. */
+  /** Where the dense network goes on to in runs for a step's targets, and what they have left there. */
+  #aim: Move | undefined;
   #ahead: Held | undefined;
   /** What goes along with every batch. */
   #along: readonly Along[] = [];
@@ -66,6 +76,7 @@ export class Frontier {
   /**
    * @param pruned  a model with the values of the dense one, whose weights change while the frontier moves
    * @param about  what the source's dense values depend on, for findings
+   * @param among  where the source's samples are among those of the pass
    */
   constructor(
     run: FrontierRun,
@@ -73,10 +84,13 @@ export class Frontier {
     pruned: () => Model,
     source: BatchSource,
     about: unknown,
+    { first, samples }: Among = { first: 0, samples: source.samples },
   ) {
     const { model, info, input } = opened;
     this.#run = run;
-    this.#opened = opened;
+    this.opened = opened;
+    this.first = first;
+    this.samples = samples;
     this.#pruned = pruned;
     this.#source = source;
     this.path = [about];
@@ -95,8 +109,8 @@ export class Frontier {
    * Where the dense network can go on to with a run for values that lie before the node at position `before`: of the places in between,
    * the last of those that hold the fewest bytes beside these values and what is held already.
    */
-  placeBehind(watched: readonly string[], before: number): Live | undefined {
-    const { model } = this.#opened;
+  #placeBehind(watched: readonly string[], before: number): Live | undefined {
+    const { model } = this.opened;
     const done = Math.max(...watched.map((value) => model.position(model.producer(value)!)));
     const known = new Set([...this.#at('dense').values, ...watched]);
     const more = ({ values }: Live) => this.#bytes(values.filter((value) => !known.has(value)));
@@ -109,11 +123,27 @@ export class Frontier {
   /**
    * Moves to a place in the dense network, when next something is computed. The same values are computed in the same way
    * however late that is, so the bits are the same.
-   *
-   * @param watched  values of the run that goes ahead to that place, where there was one
    */
-  moveDense(to: Live, watched: readonly string[] = []): void {
-    this.#moves.dense.push({ to, watched: [...new Set([...watched, ...to.values])] });
+  moveDense(to: Live): void {
+    this.#moves.dense.push({ to, watched: to.values });
+  }
+
+  /**
+   * From here on a run for values of the dense network, which are a step's targets, takes it along behind them. Every run for these does, so
+   * that what one of them finds is what another would.
+   *
+   * @param before  position of the node that it goes on to at most; default: to the end
+   */
+  aim(targets: readonly string[], before?: number): void {
+    if (targets.length === 0) return;
+    const to = before === undefined ? this.#end : this.#placeBehind(targets, before);
+    this.#aim = to && { to, watched: [...new Set([...targets, ...to.values])] };
+  }
+
+  /** Moves to where the dense network was aimed, whether or not it has run. */
+  follow(): void {
+    if (this.#aim) this.#moves.dense.push(this.#aim);
+    this.#aim = undefined;
   }
 
   /**
@@ -129,15 +159,11 @@ export class Frontier {
   /**
    * Computes the named values of either network from the frontier, batch by batch.
    *
-   * @param ahead  a place that the dense network runs on to, to be moved to next
    * @param variant  of the pruned network, instead of it
    */
-  async *run(
-    dense: readonly string[],
-    pruned: readonly string[],
-    { ahead, variant }: { readonly ahead?: Live; readonly variant?: Model } = {},
-  ): AsyncGenerator<Values> {
-    const isDenseAsked = dense.length > 0 || ahead;
+  async *run(dense: readonly string[], pruned: readonly string[], variant?: Model): AsyncGenerator<Values> {
+    const isDenseAsked = dense.length > 0;
+    const ahead = isDenseAsked ? this.#aim?.to : undefined;
     for (const move of isDenseAsked ? this.#moves.dense.splice(0) : []) await this.#advance('dense', move);
     const moves = this.#moves.pruned.splice(0);
     const last = moves.at(-1);
@@ -150,15 +176,15 @@ export class Frontier {
   }
 
   /** Behind the last node. */
-  get end(): Live {
-    const { nodes, outputs } = this.#opened.model;
+  get #end(): Live {
+    const { nodes, outputs } = this.opened.model;
     return { after: nodes.length, values: [outputs[0].name] };
   }
 
   /** What comes of both networks, which must be final, batch by batch. */
   async *outputs(): AsyncGenerator<readonly [dense: FloatTensor, pruned: FloatTensor]> {
-    const { values } = this.end;
-    if (this.#at('dense').after < this.end.after) this.moveDense(this.end);
+    const { values } = this.#end;
+    if (this.#at('dense').after < this.#end.after) this.moveDense(this.#end);
     for await (const { dense, pruned } of this.run(values, values))
       yield [dense[values[0]], pruned[values[0]]];
     await this.close();
@@ -222,7 +248,7 @@ export class Frontier {
     const sessions: (EngineSession | undefined)[] = [];
     let index = 0;
     try {
-      sessions.push(known.isKnown ? undefined : await this.#load('dense', this.#opened.model, dense));
+      sessions.push(known.isKnown ? undefined : await this.#load('dense', this.opened.model, dense));
       sessions.push(await this.#load('pruned', variant, pruned));
       const [denseSession, prunedSession] = sessions;
       const asked = { dense: dense.length > 0, pruned: pruned.length > 0 };
@@ -254,14 +280,14 @@ export class Frontier {
   async #load(network: Network, model: Model, values: readonly string[]): Promise<EngineSession | undefined> {
     const computed = this.#computed(network, values);
     if (computed.length === 0) return undefined;
-    const { info } = this.#opened;
+    const { info } = this.opened;
     return this.#run.chain.engine.load(
       subgraph(model, this.#held[network].at.values, computed, info, this.#inputs),
     );
   }
 
   async *#current(asked: Record<Network, boolean>): AsyncGenerator<Record<Network, Tensors> & Along> {
-    const { info, input: model } = this.#opened;
+    const { info, input: model } = this.opened;
     const at = async (network: Network, index: number, input?: FloatTensor): Promise<Tensors> => {
       if (!asked[network]) return {};
       const { at, tensors } = this.#held[network];
@@ -290,7 +316,7 @@ export class Frontier {
 
   /** Each network may hold half of what may be held. */
   #mayHold({ values }: Live): boolean {
-    const { types } = this.#opened.info;
+    const { types } = this.opened.info;
     if (!values.every((value) => HELD_TYPES.has(types.get(value) ?? 'float32'))) return false;
     const bytes = this.#bytes(values);
     return bytes <= activationLimit(this.#run) || (this.#run.scratch !== undefined && Number.isFinite(bytes));
@@ -298,7 +324,7 @@ export class Frontier {
 
   /** Bytes of the values' activations over all samples, for both networks. */
   #bytes(values: readonly string[]): number {
-    const { info, input } = this.#opened;
+    const { info, input } = this.opened;
     // Shapes are those of one run on the smallest batch, whichever axis the samples are in.
     const probed = info.shapes.get(input.name)?.[0] || 1;
     const sizes = values.map((value) => {

@@ -7,7 +7,6 @@ import {
   type GradientModel,
   gradientModel,
   type LinearMap,
-  type Live,
   linearMap,
   type Model,
   readWeights,
@@ -132,14 +131,9 @@ export function refitFlops(step: PlannedStep, samples: number): number {
 /** What a refit is of. */
 interface Site extends Surroundings {
   readonly frontiers: Frontiers;
-  readonly samples: number;
-  /** Samples before those of a shard. */
-  before(shard: number): number;
   readonly target: Target;
   /** The layers behind. */
   readonly readers: readonly LinearMap[];
-  /** A place that the dense network runs on to with the targets. */
-  ahead(frontier: Frontier): Live | undefined;
 }
 
 /** What comes of a refit. */
@@ -165,8 +159,8 @@ export async function refitProducers(
   solved: SolvedLayers['layers'],
   about: object,
 ): Promise<Refit> {
-  const { opened, weighted, samples, run } = site;
-  if (!canSplit({ ...run.calibration, size: samples })) return {};
+  const { opened, weighted, frontiers, run } = site;
+  if (!canSplit({ ...run.calibration, size: frontiers.samples })) return {};
   const whole = weighted.clone();
   for (const [i, map] of site.readers.entries()) writeWeights(whole, map, solved[i].W, solved[i].bias);
   for (const map of site.producers) {
@@ -186,7 +180,9 @@ export async function refitProducers(
   const nodes = new Set(maps.map(({ node }) => node));
   const producers = site.producers.filter(({ node }) => nodes.has(node));
   const own = { ...site, producers };
-  const pieces = await run.work.each('examples', about, (shard) => examplesOf(own, shard, gradient));
+  const pieces = await run.work.each('examples', about, (shard) =>
+    examplesOf(own, frontiers.of(shard), gradient),
+  );
   return run.work.one(
     'producers',
     about,
@@ -234,8 +230,13 @@ function spread(whole: Model, map: LinearMap, small: Model, maker: Maker): Refit
   return { node: map.node, W, bias };
 }
 
-async function examplesOf(site: Site, shard: number, { layers, inputs }: GradientModel): Promise<Examples> {
-  const { opened, frontiers, samples, before, target, producers, run, ahead } = site;
+async function examplesOf(
+  site: Site,
+  frontier: Frontier,
+  { layers, inputs }: GradientModel,
+): Promise<Examples> {
+  const { opened, target, producers, run } = site;
+  const { samples } = frontier;
   const readers = site.readers.flatMap(usesOf);
   const { dense, pruned } = valuesFor(readers, target);
   const watched = new Set([
@@ -244,9 +245,8 @@ async function examplesOf(site: Site, shard: number, { layers, inputs }: Gradien
     ...(target.blend < 1 || opened.info.varies ? readers.map((it) => it.output) : []),
   ]);
   const examples: Examples = { fit: [], heldOut: [] };
-  let first = before(shard);
-  const frontier = frontiers.of(shard);
-  for await (const values of frontier.run(dense, [...watched], { ahead: ahead(frontier) })) {
+  let { first } = frontier;
+  for await (const values of frontier.run(dense, [...watched])) {
     const { batch } = values;
     const whole = [
       ...inputs.map((name) => ({ name, of: name, tensor: values.pruned[name] })),

@@ -30,6 +30,7 @@ import type { OpenedModel } from './open.ts';
 import { type LatencyBudget, type Pass, passOver, type Run } from './pass.ts';
 import { type Plan, type PlanOptions, type Profile, planRun, type Rates } from './plan.ts';
 import { doubtOf, flatness, type Warning } from './plausible.ts';
+import type { PrunedLayer, PrunedPart } from './pruned.ts';
 import type { Queue } from './queue/queue.ts';
 import {
   parseRecipe,
@@ -40,7 +41,6 @@ import {
   type Target,
 } from './recipe.ts';
 import { type PruneReport, reportOf } from './report.ts';
-import type { PrunedLayer, PrunedPart } from './sequence.ts';
 import { type Started, startRun } from './start.ts';
 import type { RunStore } from './store/store.ts';
 import type { Subject } from './subject.ts';

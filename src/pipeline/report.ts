@@ -11,8 +11,8 @@ import type { Fidelity } from './fidelity.ts';
 import type { Run } from './pass.ts';
 import type { Pinned } from './pinned.ts';
 import { hasFewRows, samplesFor } from './plausible.ts';
+import type { PrunedLayer } from './pruned.ts';
 import type { Named, Recipe } from './recipe.ts';
-import type { PrunedLayer } from './sequence.ts';
 import type { TargetReport } from './target.ts';
 import type { Proof } from './verify.ts';
 

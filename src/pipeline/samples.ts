@@ -91,7 +91,6 @@ abstract class States implements Samples {
     const at = (place: number) => (place < indices.length ? this.at(indices[place]) : undefined);
     return {
       samples: indices.length,
-      diverged,
       async *batches() {
         const formOf = ({ dense }: State) => String(dense.dims);
         let place = 0;

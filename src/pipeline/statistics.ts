@@ -4,7 +4,6 @@ import type { FloatTensor } from '../engine/index.ts';
 import {
   elements,
   type LinearMap,
-  type Live,
   roundsOf,
   type SamplePlace,
   samplesOf,
@@ -58,27 +57,19 @@ export function valuesFor(maps: readonly LinearMap[], target: Target): { dense: 
   return { dense: [...dense], pruned: [...pruned] };
 }
 
-/** How the layers of a step are summed. */
-interface Summing {
-  readonly target: Target;
-  /** How many there are, in all shards. */
-  readonly samples: number;
-  /** Samples in the shards before. */
-  readonly before?: number;
-  /** A cut that the dense network runs on to on the way. */
-  readonly ahead?: Live;
-  /** Whether convolutions are looked at on a grid of positions, where there are many for each input. */
-  readonly isThin?: boolean;
-}
-
-/** Sums of each layer over the samples behind the frontier, every fourth of them apart; of those in tiles of all. */
+/**
+ * Sums of each layer over the samples behind the frontier, every fourth of them apart; of those in tiles of all.
+ *
+ * @param isThin  whether convolutions are looked at on a grid of positions, where there are many for each input
+ */
 export async function collect(
-  opened: OpenedModel,
   frontier: Frontier,
   { session, recipe, clock, calibration }: Run,
   step: Step,
-  { target, samples, before = 0, ahead, isThin = false }: Summing,
+  target: Target,
+  isThin = false,
 ): Promise<Sums[]> {
+  const { opened, samples } = frontier;
   const { maps } = step;
   const { dense, pruned } = valuesFor(maps, target);
   const inTiles = isInTiles(plannedStep(step), recipe, session.maximumBytes);
@@ -92,7 +83,7 @@ export async function collect(
     );
     return all[all.length - 1];
   };
-  let sample = before;
+  let sample = frontier.first;
   let added: Promise<unknown> = Promise.resolve();
   try {
     const accumulators = maps.map((map) => {
@@ -100,7 +91,7 @@ export async function collect(
       const fit = open(map, stride);
       return { map, stride, fit, heldOut: splits ? open(map, stride) : undefined };
     });
-    for await (const values of frontier.run(dense, pruned, { ahead })) {
+    for await (const values of frontier.run(dense, pruned)) {
       // The networks have run on the next batch while this was being added.
       await clock.time('waiting', () => added);
       const first = sample;

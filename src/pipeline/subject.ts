@@ -10,9 +10,9 @@ import type { Dataset } from './data/index.ts';
 import type { OpenedModel } from './open.ts';
 import type { Pinned } from './pinned.ts';
 import type { Profile } from './plan.ts';
+import type { PrunedPart } from './pruned.ts';
 import type { Shipment } from './queue/snapshot.ts';
 import type { Prunable, Recipe, Sizes, Target } from './recipe.ts';
-import type { PrunedPart } from './sequence.ts';
 import type { Hashable } from './store/hash.ts';
 
 export interface Subject extends ModelSize {

@@ -15,7 +15,7 @@ import { loadModel, withSessions } from '../load.ts';
 import type { OpenedModel } from '../open.ts';
 import type { Run } from '../pass.ts';
 import { sampleOf, stack } from '../samples.ts';
-import { layersOf, solveTogether } from '../sequence.ts';
+import { layersOf, solveTogether } from '../solve.ts';
 import { quarterHeldOut } from '../split.ts';
 import { collect, valuesFor } from '../statistics.ts';
 import { placed, type Step, stepsOf } from '../steps.ts';
@@ -119,7 +119,7 @@ async function* tryPart(
   const solver: Run = { ...run, recipe: { ...recipe, method: 'osscar' } };
   const frontierFor = (samples: 'fit' | 'held out') => {
     const source = place.source(samples === 'fit' ? isFit : isHeldOut);
-    return { source, frontier: new Frontier(run, opened, () => opened.model, source, { part, samples }) };
+    return new Frontier(run, opened, () => opened.model, source, { part, samples });
   };
   const recipeOfSteps = { ...recipe, correct: false };
   const steps = placed(
@@ -130,14 +130,12 @@ async function* tryPart(
   try {
     for (const step of steps) {
       if (step.cuts.length === 0) continue; // refits behind a norm
-      for (const { frontier } of [fit, unseen]) {
+      for (const frontier of [fit, unseen]) {
         const place = distance && frontier.placeBefore(step.position);
         if (place) frontier.moveDense(place);
         frontier.movePruned(step.from, valuesFor(step.maps, SELF).pruned);
       }
-      const { samples } = fit.source;
-      const how = { target: SELF, samples, isThin: true };
-      const sums = await collect(opened, fit.frontier, solver, step, how);
+      const sums = await collect(fit, solver, step, SELF, true);
       for (const { structure } of step.cuts) {
         const { name } = place.part.named(structure);
         const { groups } = structure;
@@ -145,19 +143,19 @@ async function* tryPart(
         let curve: readonly number[] = [];
         for (const kept of new Set(RATIOS.map((ratio) => groupsToKeep(groups, ratio)))) {
           const pass = { target: SELF, search: 'greedy', wholeCurve: own.length === 0 } as const;
-          const layers = layersOf(opened.model, step.maps, sums, structure);
+          const layers = layersOf(opened.model, step.maps, sums, new Map(), structure);
           const solved = await solveTogether(solver, pass, opened.name, step.maps, layers, { keep: kept });
           if (own.length === 0) curve = [...solved.curve!];
           const variant: Variant = { name, kept, states: [], distances: [] };
           own.push(variant);
           if (!isCarried) variant.distances.push(Math.max(0, solved.relativeError!));
-          else await runOn(walk, unseen.frontier, masked(opened.model, step, structure, solved), variant);
+          else await runOn(walk, unseen, masked(opened.model, step, structure, solved), variant);
         }
         yield { alone: { name, groups, curve }, own };
       }
     }
   } finally {
-    for (const { frontier } of [fit, unseen]) await frontier.close();
+    for (const frontier of [fit, unseen]) await frontier.close();
   }
 }
 
@@ -177,7 +175,7 @@ async function runOn(
   variant: Variant,
 ): Promise<void> {
   const [{ name }] = opened.model.outputs;
-  const outputs = frontier.run(distance ? [name] : [], [name], { variant: model });
+  const outputs = frontier.run(distance ? [name] : [], [name], model);
   for await (const { dense, pruned, batch, count } of outputs) {
     if (distance) variant.distances.push(...distance(dense[name], pruned[name], batch, count));
     else for (let i = 0; i < count; i++) variant.states.push(sampleOf(pruned[name], i, run.chain.between));
