@@ -49,6 +49,25 @@ test('imports point downwards only', () => {
   expect(checked).toBeGreaterThan(50);
 });
 
+test('in the pipeline no file needs, through others, itself: not even its types', () => {
+  const imports = new Map(
+    files
+      .filter((file) => layerOf(file) === 'pipeline')
+      .map((file) => [file, importsOf(file).map((name) => relative(SRC, join(SRC, dirname(file), name)))]),
+  );
+  for (const file of imports.keys()) {
+    const seen = new Set<string>();
+    const pending = [...imports.get(file)!];
+    for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+      if (seen.has(next)) continue;
+      seen.add(next);
+      pending.push(...(imports.get(next) ?? []));
+    }
+    expect(seen, file).not.toContain(file);
+  }
+  expect(imports.size).toBeGreaterThan(50);
+});
+
 test.each(['pipeline', 'run'])('%s has one door', (folder) => {
   const outside = files.filter((file) => layerOf(file) !== folder);
   const doors = outside.flatMap((file) =>

@@ -3,7 +3,7 @@
 import { InputError } from '../errors.ts';
 import { said } from '../expect.ts';
 import { groupsToKeep } from '../solve/index.ts';
-import type { Prunable } from './recipe.ts';
+import type { Prunable } from './keep.ts';
 
 /** What a model's shapes say. */
 export const SIZES = ['macs', 'params', 'bytes'] as const;

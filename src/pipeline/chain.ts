@@ -6,8 +6,8 @@ import type { Gain, Model, Structure } from '../graph/index.ts';
 import type { AbortOptions } from '../pool/index.ts';
 import type { ActivationLimits } from './activations.ts';
 import type { ModelInput } from './inputs.ts';
+import type { Named } from './keep.ts';
 import type { OpenedModel } from './open.ts';
-import type { Named } from './recipe.ts';
 
 export interface Chain {
   /** For messages. */

@@ -10,10 +10,10 @@ import {
 import type { Checkpoint } from '../checkpoint/index.ts';
 import { elements, sum, type Term } from '../graph/index.ts';
 import { refits } from '../solve/index.ts';
-import type { Profile } from './plan.ts';
-import type { Named, Prunable, Recipe, Sizes } from './recipe.ts';
+import type { Named, Prunable, Sizes } from './keep.ts';
+import type { Plannable, Profile } from './profile.ts';
+import type { Recipe } from './recipe.ts';
 import { type PlannedStep, rowsThatStay } from './steps.ts';
-import type { Subject } from './subject.ts';
 
 /** Of tensors, as they are described. */
 export function valuesIn(tensors: Iterable<{ readonly shape: readonly number[] }>): number {
@@ -21,7 +21,7 @@ export function valuesIn(tensors: Iterable<{ readonly shape: readonly number[] }
 }
 
 /** As much of it as config.json says: bytes as if each parameter had one. */
-export function describedSubject(language: LanguageModel): Pick<Subject, 'structures' | 'terms' | 'profile'> {
+export function describedSubject(language: LanguageModel): Plannable {
   return {
     structures: structuresOf(language),
     terms: (of, sample) => languageTerms(language, of === 'bytes' ? 'params' : of, language.tokensOf(sample)),

@@ -23,21 +23,15 @@ import type { Chain, Part } from './chain.ts';
 import type { Dataset } from './data/index.ts';
 import { describedSubject, languageTerms, named, sizesAfter, valuesIn } from './described.ts';
 import { isTokenMask, type ModelInput } from './inputs.ts';
+import type { Named, Sizes } from './keep.ts';
 import { loadableRecipe } from './loadable.ts';
 import type { FileOptions } from './onnx.ts';
 import { declaredInput, forSizes, type OpenedModel, openParsed } from './open.ts';
 import { shrunk } from './pruned.ts';
-import type { Named, Recipe, Sizes } from './recipe.ts';
+import type { Recipe } from './recipe.ts';
 import type { Hashable } from './store/hash.ts';
 import { PRUNING, provenanceText, type Subject, type Writer } from './subject.ts';
-import { type OnnxLayout, transformersJsConfig, writeTwins } from './twin.ts';
-
-/** A folder in Hugging Face's layout that is ready to be pruned or evaluated. */
-export interface OpenedLanguageModel {
-  readonly folder: Folder;
-  readonly checkpoint: Checkpoint;
-  readonly language: LanguageModel;
-}
+import { type OnnxLayout, type OpenedLanguageModel, transformersJsConfig, writeTwins } from './twin.ts';
 
 /** Of language models' folders. */
 export interface FolderOptions extends Pick<FileOptions, 'metadata'> {

@@ -13,7 +13,7 @@ import type { Batch, BatchSource } from './batches.ts';
 import type { RunOptions } from './chain.ts';
 import { DenseBatches } from './findings.ts';
 import type { OpenedModel } from './open.ts';
-import type { Run } from './pass.ts';
+import type { Run } from './run.ts';
 
 type Tensors = Readonly<Record<string, FloatTensor>>;
 

@@ -4,7 +4,8 @@ import { type Model, sum } from '../graph/index.ts';
 import { activationLimit } from './activations.ts';
 import type { BatchSource } from './batches.ts';
 import { Frontier } from './frontier.ts';
-import { fitOf, type Pass, type Run } from './pass.ts';
+import { fitOf, type Pass } from './recipe.ts';
+import type { Run } from './run.ts';
 import type { PartOutputs, Place } from './through.ts';
 import { shardOf } from './work.ts';
 

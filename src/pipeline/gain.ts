@@ -16,7 +16,8 @@ import {
 } from '../graph/index.ts';
 import { turn } from '../turn.ts';
 import { withSessions } from './load.ts';
-import { fitOf, type Pass, type Run } from './pass.ts';
+import { fitOf, type Pass } from './recipe.ts';
+import type { Run } from './run.ts';
 import type { LastPlace } from './through.ts';
 
 /** y ≈ slope·z + shift, channel by channel. */

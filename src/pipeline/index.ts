@@ -32,14 +32,9 @@ export * from './data/index.ts';
 export type { Metric } from './evaluate.ts';
 export type { Fidelity } from './fidelity.ts';
 export { engineKind, Findings } from './findings.ts';
-export {
-  describeFolder,
-  type FolderOptions,
-  inputOf,
-  type OpenedLanguageModel,
-  openLanguageModel,
-} from './folder.ts';
+export { describeFolder, type FolderOptions, inputOf, openLanguageModel } from './folder.ts';
 export { type InputDims, type InputValues, isTokenMask, type ModelInput, takesTokens } from './inputs.ts';
+export { type KeepRatios, keepRatio } from './keep.ts';
 export {
   type LatencyOptions,
   type LatencyTable,
@@ -50,32 +45,18 @@ export {
 export type { Machines, MachinesPlan } from './machines.ts';
 export type { FileOptions } from './onnx.ts';
 export { declaredInput, type OpenedModel, type OpenOptions, openModel } from './open.ts';
+export type { EvaluateOptions, PruneOptions } from './options.ts';
 export { type Pinned, pinnedOf } from './pinned.ts';
 export { memoryLimit, type Plan, type PlanOptions, type Rates } from './plan.ts';
 export { doubtOf, type Warning } from './plausible.ts';
-export {
-  analyze,
-  type EvaluateOptions,
-  evaluate,
-  type PruneOptions,
-  type PruneResult,
-  plan,
-  planMachines,
-  prune,
-} from './prune.ts';
+export type { BeforeAfter } from './profile.ts';
+export { analyze, evaluate, type PruneResult, plan, planMachines, prune } from './prune.ts';
 export { type Job, KINDS, keyOf, type Queue, UnfitError } from './queue/queue.ts';
 export { type ServedRun, Server, storedRun } from './queue/serve.ts';
-export {
-  type Snapshot,
-  storedFile,
-  storedFolder,
-  storedSamples,
-} from './queue/snapshot.ts';
+export { type Snapshot, storedFile, storedFolder, storedSamples } from './queue/snapshot.ts';
 export { readArtefact } from './queue/volumes.ts';
 export { measureRates } from './rates.ts';
 export {
-  type KeepRatios,
-  keepRatio,
   parseRecipe,
   type Recipe,
   type RecipeOptions,
@@ -83,9 +64,10 @@ export {
   type Target,
   type TargetChoice,
 } from './recipe.ts';
-export type { BeforeAfter, LayerReport, MethodReport, PruneReport, SavedReport } from './report.ts';
+export type { LayerReport, MethodReport, PruneReport, SavedReport } from './report.ts';
 export { type Share, type Shares, sharesOf } from './shares.ts';
 export { opfsScratch, opfsStore } from './store/opfs.ts';
 export { fileOf, holds, keysOf, memoryStore, type RunStore } from './store/store.ts';
 export type { Candidate, TargetReport } from './target.ts';
 export { latencies, type TimingOptions } from './timing.ts';
+export type { OpenedLanguageModel } from './twin.ts';

@@ -9,10 +9,10 @@ import { type Batch, madeUp } from './batches.ts';
 import { widthsOf } from './budget.ts';
 import type { ProgressStep } from './course.ts';
 import { mulberry32 } from './data/sample.ts';
+import type { Prunable, Sizes } from './keep.ts';
 import { loadModel, withSessions } from './load.ts';
 import { nonNegative } from './nnls.ts';
 import { type OpenedModel, prunableOf, shrunkTo } from './open.ts';
-import type { Prunable, Sizes } from './recipe.ts';
 import { alternately, CAREFUL, median, type Rounds, ratioOf, type TimingOptions } from './timing.ts';
 
 /** Milliseconds of one sample (of the batch, where the model insists on one), at any widths. */

@@ -6,7 +6,8 @@ import { InputError } from '../errors.ts';
 import { sizeAt, type Term } from '../graph/index.ts';
 import { groupsToKeep } from '../solve/index.ts';
 import { structuresOf } from './described.ts';
-import { keepRatio, type Recipe } from './recipe.ts';
+import { keepRatio } from './keep.ts';
+import type { Recipe } from './recipe.ts';
 
 /** Neurons in multiples of it where there are many, as kernels like them. */
 const MULTIPLE = 8;

@@ -3,7 +3,8 @@
 import { sum } from '../graph/index.ts';
 import { ADDRESS_SPACE_BYTES } from '../kernel/index.ts';
 import { pairBytes } from './activations.ts';
-import { type PlanOptions, type Profile, type Rates, stepFlops, workOf } from './plan.ts';
+import { type PlanOptions, type Rates, stepFlops, workOf } from './plan.ts';
+import type { Profile } from './profile.ts';
 import type { Recipe } from './recipe.ts';
 import { isInTiles, type PlannedStep } from './steps.ts';
 

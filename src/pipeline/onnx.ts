@@ -16,12 +16,13 @@ import {
 } from '../graph/index.ts';
 import { batchSize } from './batches.ts';
 import type { SizeKind } from './budget.ts';
+import type { Sizes } from './keep.ts';
 import { externalReader, forSizes, type OpenedModel, openModel, prunableOf, shrunkTo } from './open.ts';
 import { pinnedOf } from './pinned.ts';
-import type { Profile } from './plan.ts';
+import type { Profile } from './profile.ts';
 import { shrunk } from './pruned.ts';
 import type { Shipment } from './queue/snapshot.ts';
-import type { Recipe, Sizes } from './recipe.ts';
+import type { Recipe } from './recipe.ts';
 import { plannedStep, stepsOf } from './steps.ts';
 import type { Hashable } from './store/hash.ts';
 import { PRUNING, provenanceText, type Subject, type Writer } from './subject.ts';

@@ -52,7 +52,6 @@ import {
 } from './inputs.ts';
 import { inferShapes, needsPlaces, samplePlaces } from './shapes.ts';
 import { sizedInput } from './size.ts';
-import type { ModelSize } from './subject.ts';
 import { hasVocabulary } from './vocabulary.ts';
 
 /** What the file alone does not say. */
@@ -70,6 +69,15 @@ export interface OpenOptions extends ReadOptions, AnalysisOptions {
 
 /** What an opened model remembers of these, by which it can be opened again. */
 export type Reopening = Pick<OpenOptions, 'size' | 'smallest' | 'inputs' | 'dims' | 'residual'>;
+
+/** What there is of a model. */
+export interface ModelSize {
+  readonly parameters: number;
+  /** Of the files, external data among them. */
+  readonly bytes: number;
+  /** Multiply-adds for one sample, where they are known. */
+  readonly macs?: number;
+}
 
 /** A model that is ready to be inspected, pruned or evaluated. */
 export interface OpenedModel extends Required<ModelSize>, Reopening {

@@ -1,72 +1,12 @@
 // A pass over a model: its parts one after the other, each pruned and forgotten before the next is opened.
 
-import type { Model } from '../graph/index.ts';
-import type { LayerRecipe } from '../solve/index.ts';
-import type { Select } from './batches.ts';
-import type { Chain, RunOptions } from './chain.ts';
-import type { Clock } from './clock.ts';
-import type { ProgressStep } from './course.ts';
-import type { Findings } from './findings.ts';
 import { withGain } from './gain.ts';
-import type { LatencyTable } from './latency.ts';
-import type { PruneOptions } from './prune.ts';
 import { masked, type PrunedPart } from './pruned.ts';
-import { corrects, fittingOf, type Recipe, type Sizes, type Supports, type Target } from './recipe.ts';
+import { corrects, fittingOf, type Pass } from './recipe.ts';
+import type { Run } from './run.ts';
 import { prunePart } from './sequence.ts';
-import { type Positions, quarterHeldOut, splitSamples } from './split.ts';
-import type { Subject } from './subject.ts';
 import { type LastPlace, through, type Visit } from './through.ts';
-import type { At, Work } from './work.ts';
-
-/** What all of a run shares. */
-export interface Run
-  extends RunOptions,
-    Required<Pick<PruneOptions, 'engine' | 'session' | 'calibration' | 'evaluation'>> {
-  readonly onProgress?: (step: ProgressStep) => void;
-  readonly subject: Subject;
-  /** The subject's, for the calibration samples. */
-  readonly chain: Chain;
-  readonly recipe: Recipe;
-  readonly findings: Findings;
-  readonly clock: Clock;
-  readonly work: Work;
-  /** Bytes that a layer in tiles may take. Default: no bound. */
-  readonly layerBytes?: number;
-  /** Where the budget is of latency. */
-  readonly timing?: LatencyBudget;
-  /** Of the calibration samples, where it can be had. */
-  readonly calibrationHash?: string;
-}
-
-export interface LatencyBudget {
-  readonly table: LatencyTable;
-  /** Milliseconds of the pruned model; absent where the table is another machine's. */
-  measure?(small: Model): Promise<number>;
-}
-
-export interface Pass extends Required<Pick<LayerRecipe, 'search'>>, Pick<LayerRecipe, 'wholeCurve'> {
-  /** For progress. */
-  readonly label: string;
-  readonly sizes: Sizes;
-  readonly target: Target;
-  /** Groups that stay, of structures where that was decided before. */
-  readonly supports?: Supports;
-  /** Samples that are fitted to, by a name; the others only go along. */
-  readonly samples: 'all' | 'fit of a search' | 'fit';
-  /** Whether statistics may leave out positions of convolutions. */
-  readonly isThin?: boolean;
-  /** Whether the layers that make channels are refitted too. */
-  readonly refitsProducers?: boolean;
-}
-
-/** Which samples a pass is fitted to. */
-export function fitOf({ samples }: Pick<Pass, 'samples'>, positions: Positions): Select | undefined {
-  if (samples === 'all') return undefined;
-  return (samples === 'fit' ? quarterHeldOut : splitSamples)(positions).isFit;
-}
-
-/** How sizes and targets are tried: the local search moves all alike. */
-export const TRIAL: Pick<Pass, 'search'> = { search: 'greedy' };
+import type { At } from './work.ts';
 
 /** Who looks on, and what was done before. */
 interface PassOptions {

@@ -1,6 +1,5 @@
 // What pruning a model will take, before any of its weights are read.
 
-import type { BlockSizes } from '../checkpoint/architectures/index.ts';
 import { sum } from '../graph/index.ts';
 import { ADDRESS_SPACE_BYTES } from '../kernel/index.ts';
 import { isCorrelation } from '../solve/index.ts';
@@ -10,8 +9,8 @@ import { type Amount, parseBytes } from './budget.ts';
 import { searchPasses } from './course.ts';
 import { DENSE_MEMORY_BYTES } from './findings.ts';
 import { refitBytes, refitFlops } from './producers.ts';
+import type { Profile } from './profile.ts';
 import { type Recipe, refitsProducers } from './recipe.ts';
-import type { PruneReport } from './report.ts';
 import {
   isInTiles,
   type PlannedStep,
@@ -21,34 +20,6 @@ import {
   tiledJobs,
 } from './steps.ts';
 import { VERIFIED_WINDOWS } from './verify.ts';
-
-/** What a plan needs to know of a model. */
-export interface Profile extends Pick<PruneReport, 'parameters'> {
-  /** Its name or architecture. */
-  readonly model: string;
-  readonly steps: readonly PlannedStep[];
-  readonly weights: {
-    /** Parameters of the largest part that is pruned, and of all that are not. */
-    readonly largest: number;
-    readonly outside: number;
-    /** Bytes of whole files in memory. */
-    readonly files: number;
-  };
-  /** Values of a sample that one part hands on to the next, of one network. */
-  readonly between: number;
-  /** Values of a sample that are held within a part, of the two networks on an average, at most. */
-  readonly held: number;
-  /** Values of a batch in the engine, where the constants below do not cover them. */
-  readonly batch: number;
-  /** Values that the last part gives for a batch. */
-  readonly scores: number;
-  /** Multiply-adds for a sample: of the parts that are pruned, and of what comes behind them. */
-  readonly macs: { readonly parts: number; readonly last: number };
-  /** Of a language model's blocks. */
-  readonly sizes?: { readonly before: readonly BlockSizes[]; readonly after: readonly BlockSizes[] };
-  /** Who can read the result. */
-  readonly statement?: string;
-}
 
 /** As of the run that is planned. */
 export interface PlanOptions extends Pick<ActivationLimits, 'activationBytes'> {

@@ -6,7 +6,7 @@ import type { Chain, RunOptions } from './chain.ts';
 import { type Dataset, selectSamples } from './data/index.ts';
 import type { Metric } from './evaluate.ts';
 import { modelOutputs } from './outputs.ts';
-import type { Profile } from './plan.ts';
+import type { Profile } from './profile.ts';
 
 /** What speaks against the data, or makes little of them. */
 export interface Warning {

@@ -1,7 +1,7 @@
 // A whole model: choose the target, prune part by part, write, and prove the result by running it.
 
 import type { LanguageModel } from '../checkpoint/architectures/index.ts';
-import { type Engine, expectEngine } from '../engine/index.ts';
+import { expectEngine } from '../engine/index.ts';
 import { InputError, OsscarError } from '../errors.ts';
 import { expectMethods, expectObject, said } from '../expect.ts';
 import type { WrittenModel } from '../graph/index.ts';
@@ -15,75 +15,39 @@ import {
   tradeoffFound,
   uniformSizes,
 } from './allocate/index.ts';
-import { type Amount, checkBudget, expectBound } from './budget.ts';
-import type { RunOptions } from './chain.ts';
-import type { Progress } from './course.ts';
+import { checkBudget, expectBound } from './budget.ts';
 import type { Dataset } from './data/index.ts';
 import { describedSubject } from './described.ts';
 import { type Metric, measure } from './evaluate.ts';
-import { type FolderOptions, folderSubject, type OpenedLanguageModel } from './folder.ts';
+import { type FolderOptions, folderSubject } from './folder.ts';
+import { sizesOf } from './keep.ts';
 import { type LatencyTable, measureLatency, timeOf } from './latency.ts';
 import { loadableRecipe } from './loadable.ts';
 import { type Machines, type MachinesPlan, planMachines as planOnMachines } from './machines.ts';
 import { type FileOptions, onnxSubject } from './onnx.ts';
 import type { OpenedModel } from './open.ts';
-import { type LatencyBudget, type Pass, passOver, type Run } from './pass.ts';
-import { type Plan, type PlanOptions, type Profile, planRun, type Rates } from './plan.ts';
-import { doubtOf, flatness, type Warning } from './plausible.ts';
+import type { EvaluateOptions, PruneOptions } from './options.ts';
+import { passOver } from './pass.ts';
+import { type Plan, type PlanOptions, planRun, type Rates } from './plan.ts';
+import { doubtOf, flatness } from './plausible.ts';
+import type { Profile } from './profile.ts';
 import type { PrunedLayer, PrunedPart } from './pruned.ts';
-import type { Queue } from './queue/queue.ts';
 import {
+  type Pass,
   parseRecipe,
   type Recipe,
   type RecipeOptions,
   refitsProducers,
-  sizesOf,
   type Target,
 } from './recipe.ts';
 import { type PruneReport, reportOf } from './report.ts';
+import type { LatencyBudget, Run } from './run.ts';
 import { type Started, startRun } from './start.ts';
-import type { RunStore } from './store/store.ts';
 import type { Subject } from './subject.ts';
 import { chooseTarget } from './target.ts';
 import { firstSample } from './timing.ts';
+import type { OpenedLanguageModel } from './twin.ts';
 import { type Proof, prove } from './verify.ts';
-
-/** What running a model takes. */
-export interface EvaluateOptions extends RunOptions {
-  readonly engine: Engine;
-}
-
-export interface PruneOptions extends EvaluateOptions, RecipeOptions, FileOptions, FolderOptions {
-  /** Threads that the layers are solved on. Default: the calling one. */
-  readonly session?: Session;
-  /** Images, or windows of token ids. */
-  readonly calibration: Dataset;
-  /** Samples for the accuracy or perplexity before and after. Default: the calibration samples. */
-  readonly evaluation?: Dataset;
-  /** For a budget of latency, as measured wherever the model is to run. Default: measured here, and held to here. */
-  readonly latencyTable?: LatencyTable;
-  /** Keeps what the run finds: it can be continued, and other runs need not find it again. */
-  readonly store?: RunStore;
-  /**
-   * Bytes that the run may take at its peak, as `'8GiB'` or a number, as the plan states them: activations go to files as far as it takes, then the sums of layers
-   * that are solved in tiles. Default: no bound.
-   */
-  readonly memory?: Amount;
-  /**
-   * Parts of the calibration samples that are summed one by one, for as many workers to share. The last bits depend on
-   * it, and on nothing else of who does the work. Default 1; with a queue 8, or fewer where samples are few.
-   */
-  readonly shards?: number;
-  /** Has the passes over the model done by workers, which share the `store`. */
-  readonly queue?: Queue;
-  /** Called as every stage begins, and after each part, or each step of a model of one part. */
-  readonly onProgress?: (progress: Progress) => void;
-  /**
-   * Called before the long work with what the report's `warnings` will say: a dense model that answers by chance on these
-   * data, too few calibration samples. What it throws ends the run.
-   */
-  readonly onWarning?: (warning: Warning) => void;
-}
 
 /** The pruned model, and what became of it. */
 export interface PruneResult {

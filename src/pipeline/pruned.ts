@@ -2,7 +2,7 @@
 
 import { type Model, maskInner, type Structure, shrink } from '../graph/index.ts';
 import type { SolvedLayers } from '../solve/index.ts';
-import type { Named } from './recipe.ts';
+import type { Named } from './keep.ts';
 
 /** A structure whose channels were chosen. */
 export interface SolvedCut extends Pick<SolvedLayers, 'kept' | 'relativeError' | 'curve'> {

@@ -2,11 +2,13 @@
 
 import { InputError } from '../errors.ts';
 import { said } from '../expect.ts';
-import type { Structure } from '../graph/index.ts';
 import { isObject } from '../json.ts';
-import { groupsToKeep, type LayerRecipe, METHODS, refits, SEARCHES } from '../solve/index.ts';
+import { type LayerRecipe, METHODS, refits, SEARCHES } from '../solve/index.ts';
 import { EFFORTS, type Effort } from './allocate/effort.ts';
+import type { Select } from './batches.ts';
 import { BUDGETS, type Budget, type BudgetOptions, parseBudget, SIZES, type WidthOptions } from './budget.ts';
+import { type KeepRatios, keepRatio, type Sizes, type Supports } from './keep.ts';
+import { type Positions, quarterHeldOut, splitSamples } from './split.ts';
 
 /** What layers can be fitted to; see {@link Target}. `auto` tries several. */
 export const TARGETS = ['auto', 'self', 'dense', 'residual'] as const;
@@ -25,94 +27,6 @@ export interface Target {
   /** How far towards the target, the rest staying at `self`. 0 for `self`. */
   readonly blend: number;
 }
-
-/** Fractions of the groups to keep, in (0, 1]; the most particular one that is given counts. */
-export interface KeepRatios {
-  /** Of structures that nothing else here names. */
-  readonly all?: number;
-  /** Of attention heads or key-value groups. */
-  readonly heads?: number;
-  /** Of neurons and convolution channels. */
-  readonly channels?: number;
-  /** Of single structures, by their name or their layer's. */
-  readonly layers?: Readonly<Record<string, number>>;
-}
-
-export type Named = Pick<Structure, 'name' | 'layer' | 'kind'>;
-
-/** A structure that can be pruned. */
-export interface Prunable extends Named, Pick<Structure, 'groups'>, Partial<Pick<Structure, 'isResidual'>> {}
-
-/** Groups that stay of every prunable structure, by its name. */
-export type Sizes = ReadonlyMap<string, number>;
-
-/** Which groups stay, ascending, by a structure's name. */
-export type Supports = ReadonlyMap<string, readonly number[]>;
-
-/**
- * The ratio of a structure.
- * @throws {InputError} for a ratio outside (0, 1], or none at all
- *
- * @example
- * const ratio = keepRatio({ all: 0.5, heads: 1 });
- * const kept = model.analysis.structures.map((structure) => ratio(structure));
- */
-export function keepRatio(keep: number | KeepRatios): (structure: Named) => number {
-  const ratios: KeepRatios = typeof keep === 'number' ? { all: keep } : keep;
-  if (!isObject(ratios as unknown))
-    throw new InputError(`\`keep\` must be a number in (0, 1], as 0.5 for half of them, got ${said(ratios)}`);
-  const foreign = Object.keys(ratios).find((key) => !['all', 'heads', 'channels', 'layers'].includes(key));
-  if (foreign !== undefined)
-    throw new InputError(`\`keep.${foreign}\`: expected all, heads, channels or layers`);
-  if (Object.keys(ratios).length === 0)
-    throw new InputError(
-      '`keep`: expected a number, or an object with all, heads, channels or layers in it, got {}',
-    );
-  const { all = 1, heads = all, channels = all, layers = {} } = ratios;
-  if (!isObject(layers as unknown)) throw new InputError('`keep.layers`: expected ratios by name');
-  const check = (what: string, value: number) => {
-    if (!(typeof value === 'number' && value > 0 && value <= 1))
-      throw new InputError(`${what} must be in (0, 1], as 0.5 for half of them, got ${said(value)}`);
-  };
-  check('`keep`', all);
-  check('`keep.heads`', heads);
-  check('`keep.channels`', channels);
-  for (const [name, value] of Object.entries(layers)) check(`\`keep.layers\` of "${name}"`, value);
-  // A structure may be called `constructor`.
-  const named = new Map(Object.entries(layers));
-  return ({ name, layer, kind }) =>
-    named.get(name) ?? named.get(layer) ?? (kind === 'head' ? heads : channels);
-}
-
-/**
- * Sizes by the ratios of a recipe; where a budget decides, of a run that prunes as little as it may of everything.
- *
- * @throws {InputError} where a ratio is outside (0, 1], or is given for a structure that is not there
- */
-export function sizesOf({ keep }: Recipe, structures: readonly Prunable[]): Sizes {
-  if (keep === undefined)
-    return new Map(structures.map(({ name, groups }) => [name, Math.max(1, groups - 1)]));
-  const names = new Set(structures.flatMap(({ name, layer }) => [name, layer]));
-  for (const name of Object.keys(typeof keep === 'number' ? {} : (keep.layers ?? {}))) {
-    if (!names.has(name))
-      throw new InputError(
-        `\`keep.layers\`: there is no prunable structure "${name}"; osscar inspect lists them`,
-      );
-  }
-  for (const [kind, own] of KINDS) {
-    const isGiven = typeof keep === 'object' && keep[kind] !== undefined;
-    if (isGiven && !structures.some((it) => it.kind === own))
-      throw new InputError(`\`keep.${kind}\`: there are no ${kind} that can be pruned`);
-  }
-  const ratio = keepRatio(keep);
-  return new Map(structures.map((it) => [it.name, groupsToKeep(it.groups, ratio(it))]));
-}
-
-/** Ratios by kind, and what the kind is called in a structure. */
-const KINDS = [
-  ['heads', 'head'],
-  ['channels', 'channel'],
-] as const;
 
 /** What is to be kept is for a budget to decide. */
 export interface Spend extends Budget {
@@ -235,3 +149,28 @@ export function refitsProducers({ producers, method }: Recipe): boolean {
 export function fittingOf({ keep: _, spend: __, ...fitting }: Recipe): Omit<Recipe, 'keep' | 'spend'> {
   return fitting;
 }
+
+/** How one of the passes over the model is made: plain data. */
+export interface Pass extends Required<Pick<LayerRecipe, 'search'>>, Pick<LayerRecipe, 'wholeCurve'> {
+  /** For progress. */
+  readonly label: string;
+  readonly sizes: Sizes;
+  readonly target: Target;
+  /** Groups that stay, of structures where that was decided before. */
+  readonly supports?: Supports;
+  /** Samples that are fitted to, by a name; the others only go along. */
+  readonly samples: 'all' | 'fit of a search' | 'fit';
+  /** Whether statistics may leave out positions of convolutions. */
+  readonly isThin?: boolean;
+  /** Whether the layers that make channels are refitted too. */
+  readonly refitsProducers?: boolean;
+}
+
+/** Which samples a pass is fitted to. */
+export function fitOf({ samples }: Pick<Pass, 'samples'>, positions: Positions): Select | undefined {
+  if (samples === 'all') return undefined;
+  return (samples === 'fit' ? quarterHeldOut : splitSamples)(positions).isFit;
+}
+
+/** How sizes and targets are tried: the local search moves all alike. */
+export const TRIAL: Pick<Pass, 'search'> = { search: 'greedy' };

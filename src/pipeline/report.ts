@@ -8,19 +8,15 @@ import { branchTexts } from './branches.ts';
 import type { StageTime } from './clock.ts';
 import type { Metric } from './evaluate.ts';
 import type { Fidelity } from './fidelity.ts';
-import type { Run } from './pass.ts';
+import type { Named } from './keep.ts';
 import type { Pinned } from './pinned.ts';
 import { hasFewRows, samplesFor } from './plausible.ts';
+import type { BeforeAfter } from './profile.ts';
 import type { PrunedLayer } from './pruned.ts';
-import type { Named, Recipe } from './recipe.ts';
+import type { Recipe } from './recipe.ts';
+import type { Run } from './run.ts';
 import type { TargetReport } from './target.ts';
 import type { Proof } from './verify.ts';
-
-/** Of the dense model and of the pruned one. */
-export interface BeforeAfter {
-  readonly before: number;
-  readonly after: number;
-}
 
 /** A structure and what is left of it. */
 export interface LayerReport

@@ -16,13 +16,14 @@ import type { SolvedLayers } from '../solve/index.ts';
 import { Frontiers } from './frontiers.ts';
 import { gainOutputs, LineSums, type Lines, writeGain } from './gain.ts';
 import type { OpenedModel } from './open.ts';
-import type { Pass, Run } from './pass.ts';
 import { producersOf, type Refit, refitProducers } from './producers.ts';
 import { masked, type PrunedLayer, type PrunedPart, type SolvedCut } from './pruned.ts';
-import { addSums } from './shards.ts';
+import type { Pass } from './recipe.ts';
+import type { Run } from './run.ts';
 import { layersOf, solveEach, solveTogether } from './solve.ts';
-import { collect, type Sums, valuesFor } from './statistics.ts';
+import { collect, valuesFor } from './statistics.ts';
 import { type PlacedStep, placed, type Step, stepsOf } from './steps.ts';
+import { addSums, type Sums } from './sums.ts';
 import type { PartOutputs, Place } from './through.ts';
 import { type History, inOrder, type Pieces, shardOf } from './work.ts';
 

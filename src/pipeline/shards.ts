@@ -1,9 +1,7 @@
 // Samples in shards, and what was summed over each of them as one sum.
 
-import { isTiled } from '../tiles/layers.ts';
 import { type Dataset, joinSamples, pickRows } from './data/dataset.ts';
 import { imageOf, type Positions } from './split.ts';
-import type { Sums } from './statistics.ts';
 
 /** Positions of samples, the end not among them. */
 export interface Range {
@@ -39,32 +37,3 @@ export function sliceOf(samples: Dataset, { first, end }: Range): Dataset {
 }
 
 const READ_AT_ONCE = 64;
-
-/** Σ over samples of several shards, added in the order in which they come. */
-export function addSums(total: Sums[] | undefined, more: readonly Sums[]): Sums[] {
-  if (!total) return [...more];
-  return total.map(({ fit, heldOut }, i) => ({
-    fit: added(fit, more[i].fit)!,
-    heldOut: added(heldOut, more[i].heldOut),
-  }));
-}
-
-type Statistics = Sums['fit'];
-
-/** The first, in its arrays. */
-function added<S extends Statistics>(a: S | undefined, b: S | undefined): S | undefined {
-  if (!a || !b) return a ?? b;
-  const [to, values] = [arraysOf(a), arraysOf(b)];
-  to.forEach((array, at) => {
-    for (let i = 0; i < array.length; i++) array[i] += values[at][i];
-  });
-  return { ...a, n: a.n + b.n };
-}
-
-/** What there is to add up. */
-function arraysOf(sums: Statistics): Float64Array[] {
-  const { sumX, target } = sums;
-  const whole = isTiled(sums) ? sums.tiles : [sums.XtX];
-  if (!target) return [...whole, sumX];
-  return [...whole, sumX, target.sumY, ...('blocks' in target ? target.blocks : [target.XtY])];
-}

@@ -3,8 +3,8 @@
 import type { LanguageModel } from '../checkpoint/architectures/index.ts';
 import { type SizeTerms, sizeAt, sizeTerms, type Term } from '../graph/index.ts';
 import { languageTerms, structuresOf } from './described.ts';
+import type { Named } from './keep.ts';
 import { type OpenedModel, prunableOf } from './open.ts';
-import type { Named } from './recipe.ts';
 
 /** What goes from a model with channels, heads or neurons: the weights that make them and those that read them. */
 export interface Share {

@@ -12,9 +12,10 @@ import {
 } from '../graph/index.ts';
 import type { Layer, SolvedLayers } from '../solve/index.ts';
 import { isTiledLayer, type TiledLayer } from '../tiles/layers.ts';
-import type { Pass, Run } from './pass.ts';
-import type { Sums } from './statistics.ts';
+import type { Pass } from './recipe.ts';
+import type { Run } from './run.ts';
 import { type Cut, isFree } from './steps.ts';
+import type { Sums } from './sums.ts';
 
 /** What layers are solved by. */
 type SolverRun = Pick<Run, 'session' | 'recipe' | 'signal' | 'layerBytes'>;

@@ -10,21 +10,18 @@ import {
   sum,
   usesOf,
 } from '../graph/index.ts';
-import type { Convolution, Layer, LayerStatistics } from '../solve/index.ts';
-import type { TiledLayer } from '../tiles/layers.ts';
+import type { Convolution, LayerStatistics } from '../solve/index.ts';
 import { turn } from '../turn.ts';
 import type { Feeds } from './batches.ts';
 import { concatenated } from './data/dataset.ts';
 import type { Frontier, Values } from './frontier.ts';
 import { dilated, onGrid, outputOf, partOf, planeOf, planes, stacks } from './images.ts';
 import type { OpenedModel } from './open.ts';
-import type { Run } from './pass.ts';
 import type { Target } from './recipe.ts';
+import type { Run } from './run.ts';
 import { canSplit, imageOf, isHeldOut } from './split.ts';
 import { isInTiles, plannedStep, type Step } from './steps.ts';
-
-/** Of the samples that are fitted to, and of those that are held out; in tiles of all. */
-export type Sums = Pick<Layer | TiledLayer, 'fit' | 'heldOut'>;
+import type { Sums } from './sums.ts';
 
 /** Whole or in tiles. */
 type AnyStatistics = Pick<

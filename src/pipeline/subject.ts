@@ -2,23 +2,22 @@
 
 import type { BlockSizes } from '../checkpoint/architectures/index.ts';
 import type { Engine, FloatTensor } from '../engine/index.ts';
-import type { Term, WrittenModel } from '../graph/index.ts';
+import type { WrittenModel } from '../graph/index.ts';
 import { version } from '../version.ts';
-import type { SizeKind } from './budget.ts';
 import type { Chain } from './chain.ts';
 import type { Dataset } from './data/index.ts';
-import type { OpenedModel } from './open.ts';
+import type { Sizes } from './keep.ts';
+import type { ModelSize, OpenedModel } from './open.ts';
 import type { Pinned } from './pinned.ts';
-import type { Profile } from './plan.ts';
+import type { Plannable } from './profile.ts';
 import type { PrunedPart } from './pruned.ts';
 import type { Shipment } from './queue/snapshot.ts';
-import type { Prunable, Recipe, Sizes, Target } from './recipe.ts';
+import type { Recipe, Target } from './recipe.ts';
 import type { Hashable } from './store/hash.ts';
 
-export interface Subject extends ModelSize {
+/** A model, opened. */
+export interface Subject extends ModelSize, Plannable {
   readonly name: string;
-  /** All that can be pruned. */
-  readonly structures: readonly Prunable[];
   /** What of it stays, by kind. */
   readonly pinned: readonly Pinned[];
   readonly notPrunable: readonly { readonly name: string; readonly reason: string }[];
@@ -34,22 +33,11 @@ export interface Subject extends ModelSize {
   readonly loadable?: (recipe: Recipe, sample: readonly number[]) => Recipe;
   /** @throws {InputError} where samples do not go with the model */
   check(samples: Dataset): Promise<void>;
-  /** A size as a function of what structures keep; macs of a sample with these dims. @throws {InputError} where it is not known */
-  terms(of: SizeKind, sample: readonly number[]): readonly Term[];
-  profile(recipe: Recipe, sizes: Sizes, sample: readonly number[]): Profile;
   /** Everything that tells it from other models. */
   contents(): AsyncIterable<Hashable>;
   /** For those who work on it elsewhere. @throws {InputError} where it cannot be sent */
   shipment(): Promise<Shipment>;
   writer(recipe: Recipe, sizes: Sizes, engine: Engine): Promise<Writer>;
-}
-
-export interface ModelSize {
-  readonly parameters: number;
-  /** Of the files, external data among them. */
-  readonly bytes: number;
-  /** Multiply-adds for one sample, where they are known. */
-  readonly macs?: number;
 }
 
 /** Where the smaller model goes, part by part. */

@@ -8,9 +8,11 @@ import type { Select } from './batches.ts';
 import type { Dataset } from './data/dataset.ts';
 import { textLoss } from './evaluate.ts';
 import { type Fidelity, fidelityOf } from './fidelity.ts';
+import type { Sizes } from './keep.ts';
 import { modelOutputs, type Outputs, outputsOf } from './outputs.ts';
-import { passOver, type Run, TRIAL } from './pass.ts';
-import { fittingOf, type Sizes, type Target, targetOf } from './recipe.ts';
+import { passOver } from './pass.ts';
+import { fittingOf, type Target, TRIAL, targetOf } from './recipe.ts';
+import type { Run } from './run.ts';
 import { imageOf, isBetter, splitSamples } from './split.ts';
 import type { LastPlace } from './through.ts';
 

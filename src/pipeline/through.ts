@@ -10,7 +10,7 @@ import type { Chain, Part, RunOptions } from './chain.ts';
 import type { Dataset } from './data/index.ts';
 import { type DenseBatches, Findings } from './findings.ts';
 import { loadModel } from './load.ts';
-import type { Pass } from './pass.ts';
+import type { Pass } from './recipe.ts';
 import {
   gathered,
   givenSamples,

@@ -1,6 +1,7 @@
 // The ONNX files in the folder of a language model or an encoder.
 
-import type { Folder, OutputFolder } from '../checkpoint/index.ts';
+import type { LanguageModel } from '../checkpoint/architectures/index.ts';
+import type { Checkpoint, Folder, OutputFolder } from '../checkpoint/index.ts';
 import type { Engine, FloatTensor } from '../engine/index.ts';
 import {
   describeValue,
@@ -17,10 +18,16 @@ import {
 } from '../graph/index.ts';
 import { feedsOf } from './batches.ts';
 import type { Dataset } from './data/index.ts';
-import type { OpenedLanguageModel } from './folder.ts';
 import { modelInput, otherFeeds } from './inputs.ts';
 import { loadModel } from './load.ts';
 import type { Copy } from './subject.ts';
+
+/** A folder in Hugging Face's layout that is ready to be pruned or evaluated. */
+export interface OpenedLanguageModel {
+  readonly folder: Folder;
+  readonly checkpoint: Checkpoint;
+  readonly language: LanguageModel;
+}
 
 /** An ONNX file of a folder's model. */
 interface Twin {

@@ -10,9 +10,9 @@ import { type Metric, measure } from './evaluate.ts';
 import { type Fidelity, fidelityOf } from './fidelity.ts';
 import { takesTokens } from './inputs.ts';
 import { modelOutputs, type Outputs, outputsOf } from './outputs.ts';
-import type { Run } from './pass.ts';
+import type { BeforeAfter } from './profile.ts';
 import type { Target } from './recipe.ts';
-import type { PruneReport } from './report.ts';
+import type { Run } from './run.ts';
 import type { Copy, Subject, Writer, Written } from './subject.ts';
 import type { LastPlace } from './through.ts';
 import { latencies } from './timing.ts';
@@ -26,7 +26,10 @@ interface Output extends FloatTensor {
 }
 
 /** What the proof of a written model has shown. */
-export interface Proof extends Written, Pick<PruneReport, 'maxDifference' | 'latencyMs'> {
+export interface Proof extends Written {
+  /** As of `PruneReport`. */
+  readonly maxDifference: number;
+  readonly latencyMs?: BeforeAfter;
   readonly after?: Metric;
   /** Of the samples for evaluation, where nothing else measures the model. */
   readonly fidelity?: Fidelity;
@@ -88,7 +91,7 @@ async function timed(
   { file: small }: Subject,
   samples: Dataset,
   run: Run,
-): Promise<PruneReport['latencyMs']> {
+): Promise<BeforeAfter | undefined> {
   if (!dense || !small) return undefined;
   const [before, after] = await latencies([dense, small], samples, run);
   return { before, after };

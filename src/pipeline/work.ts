@@ -1,7 +1,7 @@
 // What a part of a model is pruned by, as pieces that can be made anywhere: of every shard of the samples, and of all of them
 // together. This is where a queue is plugged in. Here, and by default, a piece is made where it is asked for.
 
-import type { Pass } from './pass.ts';
+import type { Pass } from './recipe.ts';
 
 /** Everything that was solved so far in a pass. */
 export interface History {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { FormatError, InputError } from '../../src/errors.ts';
-import type { DecodedImage } from '../../src/pipeline/data/image.ts';
+import type { DecodedImage } from '../../src/pipeline/data/frame.ts';
 import {
   DEFAULT_PREPROCESSING,
   imageShape,

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { parseBudget, widthsOf } from '../../src/pipeline/budget.ts';
-import { parseRecipe, sizesOf } from '../../src/pipeline/recipe.ts';
+import { sizesOf } from '../../src/pipeline/keep.ts';
+import { parseRecipe } from '../../src/pipeline/recipe.ts';
 
 describe('parseBudget', () => {
   test.each([

@@ -2,8 +2,9 @@ import { expect, test } from 'vitest';
 import { describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
 import { sizeAt } from '../../src/graph/index.ts';
 import { languageTerms, structuresOf } from '../../src/pipeline/described.ts';
+import { sizesOf } from '../../src/pipeline/keep.ts';
 import { loadableRecipe } from '../../src/pipeline/loadable.ts';
-import { parseRecipe, type RecipeOptions, sizesOf } from '../../src/pipeline/recipe.ts';
+import { parseRecipe, type RecipeOptions } from '../../src/pipeline/recipe.ts';
 
 const common = { num_hidden_layers: 2, num_attention_heads: 8, vocab_size: 32, hidden_size: 64 };
 const llama = { ...common, model_type: 'llama', num_key_value_heads: 4, head_dim: 8, intermediate_size: 172 };

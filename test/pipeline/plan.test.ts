@@ -3,7 +3,8 @@ import { describe as describeConfig } from '../../src/checkpoint/architectures/i
 import type { LinearMap } from '../../src/graph/index.ts';
 import { TRIALS } from '../../src/pipeline/allocate/effort.ts';
 import { type Machines, plan, planMachines } from '../../src/pipeline/index.ts';
-import { type Profile, stepFlops, workOf } from '../../src/pipeline/plan.ts';
+import { stepFlops, workOf } from '../../src/pipeline/plan.ts';
+import type { Profile } from '../../src/pipeline/profile.ts';
 import { parseRecipe, type RecipeOptions } from '../../src/pipeline/recipe.ts';
 import { isInTiles } from '../../src/pipeline/steps.ts';
 import { OPT_30B_CONFIG } from '../support/opt-30b.ts';

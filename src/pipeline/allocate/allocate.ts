@@ -8,10 +8,12 @@
 import { InputError } from '../../errors.ts';
 import { type Model, sizeAt, type Term } from '../../graph/index.ts';
 import { amountText, type BudgetKind, widthsOf } from '../budget.ts';
+import type { Prunable, Sizes, Supports } from '../keep.ts';
 import type { LatencyTable } from '../latency.ts';
-import { type Pass, passOver, type Run, TRIAL } from '../pass.ts';
+import { passOver } from '../pass.ts';
 import { type PrunedPart, shrunk } from '../pruned.ts';
-import { fittingOf, type Prunable, type Sizes, type Spend, type Supports, type Target } from '../recipe.ts';
+import { fittingOf, type Pass, type Spend, type Target, TRIAL } from '../recipe.ts';
+import type { Run } from '../run.ts';
 import { isBetter, quarterHeldOut } from '../split.ts';
 import type { Subject } from '../subject.ts';
 import { chooseTarget, type TargetReport } from '../target.ts';

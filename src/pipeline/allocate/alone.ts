@@ -13,7 +13,7 @@ import { onlyOutput } from '../batches.ts';
 import { Frontier } from '../frontier.ts';
 import { loadModel, withSessions } from '../load.ts';
 import type { OpenedModel } from '../open.ts';
-import type { Run } from '../pass.ts';
+import type { Run } from '../run.ts';
 import { sampleOf, stack } from '../samples.ts';
 import { layersOf, solveTogether } from '../solve.ts';
 import { quarterHeldOut } from '../split.ts';

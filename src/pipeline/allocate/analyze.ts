@@ -2,8 +2,8 @@
 
 import type { BudgetKind } from '../budget.ts';
 import type { StageTime } from '../clock.ts';
-import type { Run } from '../pass.ts';
 import type { Spend } from '../recipe.ts';
+import type { Run } from '../run.ts';
 import { analyseStructures, curveOf, problemOf } from './allocate.ts';
 import type { Alone } from './alone.ts';
 

@@ -5,7 +5,7 @@ import { type Batch, inStep } from '../batches.ts';
 import { hits, logSum, windowLosses } from '../evaluate.ts';
 import { squares } from '../fidelity.ts';
 import { outputsOf } from '../outputs.ts';
-import type { Run } from '../pass.ts';
+import type { Run } from '../run.ts';
 import type { LastPlace } from '../through.ts';
 
 /** Distance of outputs for each of the first `count` of `batch` samples. */

@@ -1,6 +1,6 @@
 // Sizes within a limit that only measuring the model can tell it is within.
 
-import type { Sizes } from '../recipe.ts';
+import type { Sizes } from '../keep.ts';
 
 /** Sizes for a limit, by the terms of what is limited. */
 export type Way = (limit: number) => Sizes;

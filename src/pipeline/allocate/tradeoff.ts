@@ -9,7 +9,7 @@
 
 import { sum, type Term } from '../../graph/index.ts';
 import { evenly } from '../budget.ts';
-import type { Sizes } from '../recipe.ts';
+import type { Sizes } from '../keep.ts';
 
 /** What a structure can be cut down to. */
 export interface Choices {

@@ -1,6 +1,6 @@
 // Several views of one image, where images are few: the layers of a network for photographs see other values in each of them.
 
-import type { DecodedImage } from './image.ts';
+import type { DecodedImage } from './frame.ts';
 import { turned } from './orientation.ts';
 import { cropped, resizeImage } from './resample.ts';
 import { mulberry32 } from './sample.ts';

@@ -9,7 +9,8 @@ import { expectObject, expectObjects } from '../../expect.ts';
 import { nonFiniteAt } from '../../finite.ts';
 import { elements } from '../../graph/tensor.ts';
 import { augmented } from './augment.ts';
-import { type DecodedImage, decodeImage } from './image.ts';
+import type { DecodedImage } from './frame.ts';
+import { decodeImage } from './image.ts';
 import { formatShape, type NpyArray } from './npy.ts';
 import { imageShape, ownSize, type Preprocessing, preprocess } from './preprocessing.ts';
 

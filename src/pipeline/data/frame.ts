@@ -1,6 +1,16 @@
-// What the header of an image says before anything of it is decoded.
+// What the header of an image says before anything of it is decoded, and what it is then.
 
 import { limits } from '../../limits.ts';
+
+/** Pixels row by row, channels interleaved. */
+export interface DecodedImage {
+  /** For messages: the file's name. */
+  name: string;
+  width: number;
+  height: number;
+  channels: 1 | 3;
+  data: Uint8Array;
+}
 
 export interface Frame {
   readonly width: number;

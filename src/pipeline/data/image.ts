@@ -8,21 +8,11 @@ import { FormatError } from '../../errors.ts';
 import { placeholder } from '../../formats.ts';
 import { avifFrame, isAvif } from './avif.ts';
 import type { Decode } from './codec.ts';
-import { checkSize, type Frame } from './frame.ts';
+import { checkSize, type DecodedImage, type Frame } from './frame.ts';
 import { isJpeg, jpegFrame } from './jpeg.ts';
 import { isTransposed, turned } from './orientation.ts';
 import { essentialPng, isPng, pngHeader } from './png.ts';
 import { isWebp, webpFrame } from './webp.ts';
-
-/** Pixels row by row, channels interleaved. */
-export interface DecodedImage {
-  /** For messages: the file's name. */
-  name: string;
-  width: number;
-  height: number;
-  channels: 1 | 3;
-  data: Uint8Array;
-}
 
 const PNG_COLOR = { gray: 0, rgb: 2, palette: 3, grayAlpha: 4, rgba: 6 };
 

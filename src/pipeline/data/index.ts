@@ -15,6 +15,7 @@ export {
   spreadSamples,
 } from './dataset.ts';
 export { arraySamples, type FeedSample, feedsDataset, jsonSample } from './feeds.ts';
+export type { DecodedImage } from './frame.ts';
 export * from './image.ts';
 export { decodeNpy, type NpyArray } from './npy.ts';
 export { decodeNpz } from './npz.ts';

@@ -1,8 +1,7 @@
 // The orientation that cameras write beside the pixels (EXIF 2.3, 4.6.4 A): they store what the sensor saw, and say how it was
 // held. Viewers turn the picture, and so did whoever trained on what they saw.
 
-import { viewOf } from './frame.ts';
-import type { DecodedImage } from './image.ts';
+import { type DecodedImage, viewOf } from './frame.ts';
 
 /** Tag of the orientation in the first directory of an EXIF block, and the type of its value. */
 const ORIENTATION = 0x0112;

@@ -7,7 +7,7 @@ import { FormatError, InputError } from '../../errors.ts';
 import { expectObject, said } from '../../expect.ts';
 import { isObject, parseJson } from '../../json.ts';
 import { checkValues } from '../../limits.ts';
-import type { DecodedImage } from './image.ts';
+import type { DecodedImage } from './frame.ts';
 import { formatShape } from './npy.ts';
 import { cropped, resizeImage } from './resample.ts';
 

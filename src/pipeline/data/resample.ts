@@ -2,7 +2,7 @@
 
 import { InputError } from '../../errors.ts';
 import { limits } from '../../limits.ts';
-import type { DecodedImage } from './image.ts';
+import type { DecodedImage } from './frame.ts';
 
 /**
  * Bilinear taps, widened to a triangle of ± the ratio when shrinking, as PIL's `precompute_coeffs`: for each output

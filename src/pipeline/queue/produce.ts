@@ -4,7 +4,7 @@
 import { OsscarError } from '../../errors.ts';
 import { version } from '../../version.ts';
 import type { Findings } from '../findings.ts';
-import type { Pass } from '../pass.ts';
+import type { Pass } from '../recipe.ts';
 import { holds, type RunStore } from '../store/store.ts';
 import type { At, PieceOptions, Pieces, Work } from '../work.ts';
 import { type Job, KINDS, keyOf, pieceOf, type Queue } from './queue.ts';

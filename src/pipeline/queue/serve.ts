@@ -5,11 +5,14 @@
 import { InputError } from '../../errors.ts';
 import { Clock } from '../clock.ts';
 import type { Findings } from '../findings.ts';
-import { folderSubject, type OpenedLanguageModel } from '../folder.ts';
+import { folderSubject } from '../folder.ts';
 import { onnxSubject } from '../onnx.ts';
 import type { OpenedModel } from '../open.ts';
-import { type Pass, passOver, type Run } from '../pass.ts';
+import { passOver } from '../pass.ts';
+import type { Pass } from '../recipe.ts';
+import type { Run } from '../run.ts';
 import { holds, type RunStore } from '../store/store.ts';
+import type { OpenedLanguageModel } from '../twin.ts';
 import type { At, Pieces, Work } from '../work.ts';
 import { type Job, keyOf, pieceOf } from './queue.ts';
 import type { PassSnapshot, Snapshot } from './snapshot.ts';

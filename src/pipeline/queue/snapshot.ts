@@ -7,8 +7,7 @@ import { sum } from '../../graph/index.ts';
 import type { ActivationLimits } from '../activations.ts';
 import { type Batch, type Dataset, joinSamples, pickRows } from '../data/dataset.ts';
 import { externalReader, type OpenOptions, type Reopening } from '../open.ts';
-import type { Pass, Run } from '../pass.ts';
-import type { Recipe } from '../recipe.ts';
+import type { Pass, Recipe } from '../recipe.ts';
 import { shardRange, sliceOf } from '../shards.ts';
 import { encode } from '../store/artefact.ts';
 import { contentHash } from '../store/hash.ts';
@@ -53,7 +52,8 @@ export interface Snapshot {
   readonly simd: string;
   readonly engine: string;
   readonly activationBytes?: ActivationLimits['activationBytes'];
-  readonly layerBytes?: Run['layerBytes'];
+  /** As of `Run`. */
+  readonly layerBytes?: number;
 }
 
 /** A pass as workers are told of it. */
