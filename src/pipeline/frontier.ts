@@ -100,32 +100,21 @@ export class Frontier implements Among {
     this.#held = { dense: start, pruned: start };
   }
 
-  /** The last place before the node at position `before` whose activations may be held, if the dense network is not there yet. */
-  placeBefore(before: number): Live | undefined {
-    return this.#next('dense', ({ after }) => after < before);
+  /**
+   * Moves in the dense network to the last place before the node at position `before` whose activations may be held, when next something is
+   * computed. The same values are computed in the same way however late that is, so the bits are the same.
+   */
+  moveDense(before: number): void {
+    this.#move('dense', this.#placeBefore('dense', before));
   }
 
   /**
-   * Where the dense network can go on to with a run for values that lie before the node at position `before`: of the places in between,
-   * the last of those that hold the fewest bytes beside these values and what is held already.
+   * As `moveDense`, in the pruned network: what lies before the node must be final.
+   *
+   * @param watched  values that a run is for that takes the frontier along
    */
-  #placeBehind(watched: readonly string[], before: number): Live | undefined {
-    const { model } = this.opened;
-    const done = Math.max(...watched.map((value) => model.position(model.producer(value)!)));
-    const known = new Set([...this.#at('dense').values, ...watched]);
-    const more = ({ values }: Live) => this.#bytes(values.filter((value) => !known.has(value)));
-    const between = this.#places.filter(({ after }) => after >= done && after < before);
-    if (between.length === 0) return this.placeBefore(before);
-    const least = Math.min(...between.map(more));
-    return this.#next('dense', (place) => between.includes(place) && more(place) === least);
-  }
-
-  /**
-   * Moves to a place in the dense network, when next something is computed. The same values are computed in the same way
-   * however late that is, so the bits are the same.
-   */
-  moveDense(to: Live): void {
-    this.#moves.dense.push({ to, watched: to.values });
+  movePruned(before: number, watched: readonly string[]): void {
+    this.#move('pruned', this.#placeBefore('pruned', before), watched);
   }
 
   /**
@@ -144,16 +133,6 @@ export class Frontier implements Among {
   follow(): void {
     if (this.#aim) this.#moves.dense.push(this.#aim);
     this.#aim = undefined;
-  }
-
-  /**
-   * Moves in the pruned network to the node at position `before`, as `moveDense`: what lies before it must be final.
-   *
-   * @param watched  values that a run is for that takes the frontier along
-   */
-  movePruned(before: number, watched: readonly string[] = []): void {
-    const to = this.#next('pruned', ({ after }) => after < before);
-    if (to) this.#moves.pruned.push({ to, watched: [...new Set([...watched, ...to.values])] });
   }
 
   /**
@@ -184,7 +163,7 @@ export class Frontier implements Among {
   /** What comes of both networks, which must be final, batch by batch. */
   async *outputs(): AsyncGenerator<readonly [dense: FloatTensor, pruned: FloatTensor]> {
     const { values } = this.#end;
-    if (this.#at('dense').after < this.#end.after) this.moveDense(this.#end);
+    if (this.#at('dense').after < this.#end.after) this.#move('dense', this.#end);
     for await (const { dense, pruned } of this.run(values, values))
       yield [dense[values[0]], pruned[values[0]]];
     await this.close();
@@ -198,6 +177,30 @@ export class Frontier implements Among {
   /** Where a network will be when it has moved. */
   #at(network: Network): Live {
     return this.#moves[network].at(-1)?.to ?? this.#held[network].at;
+  }
+
+  #move(network: Network, to: Live | undefined, watched: readonly string[] = []): void {
+    if (to) this.#moves[network].push({ to, watched: [...new Set([...watched, ...to.values])] });
+  }
+
+  /** Unless it is there already. */
+  #placeBefore(network: Network, before: number): Live | undefined {
+    return this.#next(network, ({ after }) => after < before);
+  }
+
+  /**
+   * Where the dense network can go on to with a run for values that lie before the node at position `before`: of the places in between,
+   * the last of those that hold the fewest bytes beside these values and what is held already.
+   */
+  #placeBehind(watched: readonly string[], before: number): Live | undefined {
+    const { model } = this.opened;
+    const done = Math.max(...watched.map((value) => model.position(model.producer(value)!)));
+    const known = new Set([...this.#at('dense').values, ...watched]);
+    const more = ({ values }: Live) => this.#bytes(values.filter((value) => !known.has(value)));
+    const between = this.#places.filter(({ after }) => after >= done && after < before);
+    if (between.length === 0) return this.#placeBefore('dense', before);
+    const least = Math.min(...between.map(more));
+    return this.#next('dense', (place) => between.includes(place) && more(place) === least);
   }
 
   #next(network: Network, isWanted: (place: Live) => boolean): Live | undefined {

@@ -64,10 +64,7 @@ export async function prunePart(place: Place, run: Run, pass: Pass): Promise<Pru
   const isLast = place.at.part === run.chain.parts - 1;
   let isHandedOn = false;
   try {
-    frontiers.tell((frontier) => {
-      const to = steps.length > 0 ? frontier.placeBefore(steps[0].position) : undefined;
-      if (to) frontier.moveDense(to);
-    });
+    if (steps.length > 0) frontiers.tell((frontier) => frontier.moveDense(steps[0].position));
     for (const [i, step] of steps.entries()) {
       const isBeforeOthers = step.nextPosition !== undefined || !isLast;
       await takeStep(walk, step, isBeforeOthers);

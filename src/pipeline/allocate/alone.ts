@@ -70,15 +70,7 @@ export async function aloneLosses(run: Run, distance: Distance): Promise<Alone[]
       await moveOn(run, place, variants, isLast ? distance : undefined, isHeldOut);
     const { opened } = place.part;
     if (opened) {
-      const walk = {
-        run,
-        place,
-        opened,
-        part: index,
-        isFit,
-        isHeldOut,
-        distance: isLast ? distance : undefined,
-      };
+      const walk = { run, place, opened, isFit, isHeldOut, distance: isLast ? distance : undefined };
       for await (const { alone, own } of tryPart(walk, isCarried)) {
         found.push(alone);
         variants.push(...own);
@@ -102,7 +94,6 @@ interface Walk {
   readonly run: Run;
   readonly place: Place;
   readonly opened: OpenedModel;
-  readonly part: number;
   isFit(index: number): boolean;
   isHeldOut(index: number): boolean;
   /** In the last part. */
@@ -113,7 +104,8 @@ async function* tryPart(
   walk: Walk,
   isCarried: boolean,
 ): AsyncGenerator<{ alone: Omit<Alone, 'points'>; own: Variant[] }> {
-  const { run, place, opened, part, isFit, isHeldOut, distance } = walk;
+  const { run, place, opened, isFit, isHeldOut, distance } = walk;
+  const { part } = place.at;
   const { recipe } = run;
   // Other methods have no curve, and sizes are worth to them about the same.
   const solver: Run = { ...run, recipe: { ...recipe, method: 'osscar' } };
@@ -131,8 +123,7 @@ async function* tryPart(
     for (const step of steps) {
       if (step.cuts.length === 0) continue; // refits behind a norm
       for (const frontier of [fit, unseen]) {
-        const place = distance && frontier.placeBefore(step.position);
-        if (place) frontier.moveDense(place);
+        if (distance) frontier.moveDense(step.position);
         frontier.movePruned(step.from, valuesFor(step.maps, SELF).pruned);
       }
       const sums = await collect(fit, solver, step, SELF, true);
