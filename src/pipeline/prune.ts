@@ -21,7 +21,6 @@ import { describedSubject } from './described.ts';
 import { type Metric, measure } from './evaluate.ts';
 import { type FolderOptions, folderSubject } from './folder.ts';
 import { sizesOf } from './keep.ts';
-import { type LatencyTable, measureLatency, timeOf } from './latency.ts';
 import { loadableRecipe } from './loadable.ts';
 import { type Machines, type MachinesPlan, planMachines as planOnMachines } from './machines.ts';
 import { type FileOptions, onnxSubject } from './onnx.ts';
@@ -41,11 +40,10 @@ import {
   type Target,
 } from './recipe.ts';
 import { type PruneReport, reportOf } from './report.ts';
-import type { LatencyBudget, Run } from './run.ts';
+import type { Run } from './run.ts';
 import { type Started, startRun } from './start.ts';
 import type { Subject } from './subject.ts';
 import { chooseTarget } from './target.ts';
-import { firstSample } from './timing.ts';
 import type { OpenedLanguageModel } from './twin.ts';
 import { type Proof, prove } from './verify.ts';
 
@@ -255,11 +253,7 @@ async function pruneWith(session: Session, subject: Subject, options: PruneOptio
   const { spend } = run.recipe;
   // Before the long work, so that labels that do not go with the model are found at once.
   const { metric: before, doubt } = await clock.stage('measuring', () => measureDense(started, options));
-  const timing =
-    spend?.of === 'latency'
-      ? await clock.stage('timing', () => timingOf(run, options.latencyTable))
-      : undefined;
-  const allocation = spend && (await allocate({ ...run, timing }, spend));
+  const allocation = spend && (await allocate(run, spend, options.latencyTable));
   const { sizes, target } = allocation ?? {
     sizes: planned,
     target: await clock.stage('target', () => chooseTarget(run, planned)),
@@ -290,17 +284,6 @@ async function pruneWith(session: Session, subject: Subject, options: PruneOptio
     memory,
   });
   return { written: proof.model, report };
-}
-
-/** Measured where no table is given; only then do times of this machine mean something. */
-async function timingOf(run: Run, given?: LatencyTable): Promise<LatencyBudget> {
-  if (given) return { table: given };
-  const { engine, signal, findings, session, onProgress, calibration } = run;
-  const file = run.subject.file!;
-  const input = await firstSample(calibration, file.input);
-  const find = () => measureLatency(file, { engine, input, signal, onProgress });
-  const table = await findings.once('latency', session.threads, find);
-  return { table, measure: (small) => timeOf(small, file, table, { engine, input, signal }) };
 }
 
 /** Workers that may have more memory than this are renewed when they are done. */

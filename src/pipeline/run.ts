@@ -1,14 +1,12 @@
 // What all of a run shares.
 
 import type { Engine } from '../engine/index.ts';
-import type { Model } from '../graph/index.ts';
 import type { Session } from '../pool/index.ts';
 import type { Chain, RunOptions } from './chain.ts';
 import type { Clock } from './clock.ts';
 import type { ProgressStep } from './course.ts';
 import type { Dataset } from './data/index.ts';
 import type { Findings } from './findings.ts';
-import type { LatencyTable } from './latency.ts';
 import type { Recipe } from './recipe.ts';
 import type { Subject } from './subject.ts';
 import type { Work } from './work.ts';
@@ -28,14 +26,6 @@ export interface Run extends RunOptions {
   readonly work: Work;
   /** Bytes that a layer in tiles may take. Default: no bound. */
   readonly layerBytes?: number;
-  /** Where the budget is of latency. */
-  readonly timing?: LatencyBudget;
   /** Of the calibration samples, where it can be had. */
   readonly calibrationHash?: string;
-}
-
-export interface LatencyBudget {
-  readonly table: LatencyTable;
-  /** Milliseconds of the pruned model; absent where the table is another machine's. */
-  measure?(small: Model): Promise<number>;
 }

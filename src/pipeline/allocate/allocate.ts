@@ -20,7 +20,7 @@ import { chooseTarget, type TargetReport } from '../target.ts';
 import { type Alone, aloneLosses, lossAt } from './alone.ts';
 import { type Effort, TRIALS } from './effort.ts';
 import { type Comparison, compare, distanceFor, lossOf, mean } from './score.ts';
-import { type Settled, settle, type Way } from './settle.ts';
+import { type Settled, settle, timingOf, type Way } from './settle.ts';
 import { type Point, tradeoff } from './tradeoff.ts';
 
 /** Where on the way from the smallest to the dense model the target and the shape of losses are found for all budgets. */
@@ -162,9 +162,12 @@ export function curveOf(
   return tradeoff(choices, terms);
 }
 
-export async function allocate(run: Run, spend: Spend): Promise<Allocation> {
+/** @param table  of latency; default: measured, where the budget is of that */
+export async function allocate(run: Run, spend: Spend, table?: LatencyTable): Promise<Allocation> {
   const { clock } = run;
-  const problem = problemOf(run.subject, run.calibration.shape, spend, run.timing?.table);
+  const isTimed = spend.of === 'latency';
+  const timing = isTimed ? await clock.stage('timing', () => timingOf(run, table)) : undefined;
+  const problem = problemOf(run.subject, run.calibration.shape, spend, timing?.table);
   const alone = await clock.stage('analysis', () => analyseStructures(run));
   const waysOf =
     (own: Problem): Ways =>
@@ -195,7 +198,7 @@ export async function allocate(run: Run, spend: Spend): Promise<Allocation> {
     }
   });
   const { name, way, sizes: tried, supports } = search.best!;
-  const { measure: time } = run.timing ?? {};
+  const { measure: time } = timing ?? {};
   const measure = time && (async (sizes: Sizes) => time(await smallAt(run, sizes, target.chosen)));
   const settled = measure && (await clock.stage('timing', () => settle(problem.limit, way, measure)));
   const sizes = settled?.sizes ?? tried;

@@ -1,9 +1,31 @@
 // Sizes within a limit that only measuring the model can tell it is within.
 
+import type { Model } from '../../graph/index.ts';
 import type { Sizes } from '../keep.ts';
+import { type LatencyTable, measureLatency, timeOf } from '../latency.ts';
+import type { Run } from '../run.ts';
+import { firstSample } from '../timing.ts';
 
 /** Sizes for a limit, by the terms of what is limited. */
 export type Way = (limit: number) => Sizes;
+
+/** What a budget of latency is held to. */
+interface LatencyBudget {
+  readonly table: LatencyTable;
+  /** Milliseconds of the pruned model; absent where the table is another machine's. */
+  measure?(small: Model): Promise<number>;
+}
+
+/** Measured where no table is given; only then do times of this machine mean something. */
+export async function timingOf(run: Run, given?: LatencyTable): Promise<LatencyBudget> {
+  if (given) return { table: given };
+  const { engine, signal, findings, session, onProgress, calibration } = run;
+  const file = run.subject.file!;
+  const input = await firstSample(calibration, file.input);
+  const find = () => measureLatency(file, { engine, input, signal, onProgress });
+  const table = await findings.once('latency', session.threads, find);
+  return { table, measure: (small) => timeOf(small, file, table, { engine, input, signal }) };
+}
 
 /** Sizes that were measured. */
 export interface Settled {
