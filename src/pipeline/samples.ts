@@ -24,7 +24,7 @@ export interface Samples {
   /** Those of a range that `select` names. */
   source(how: Batching, range: Range, select?: Select): BatchSource;
   /** Where they are kept for others. */
-  readonly pieces?: Pieces<Moved>;
+  readonly pieces?: Pieces<MovedShard>;
   close(): Promise<void>;
 }
 
@@ -40,7 +40,7 @@ export function givenSamples(samples: Dataset, input: ModelInput): Samples {
 }
 
 /** A batch behind a part: of the dense network, of the pruned one, and as it was. */
-export type Step = readonly [dense: FloatTensor, pruned: FloatTensor, batch: Batch];
+export type MovedBatch = readonly [dense: FloatTensor, pruned: FloatTensor, batch: Batch];
 
 /** A sample between two parts, in both networks. */
 interface State {
@@ -53,27 +53,27 @@ interface State {
 }
 
 /** The samples of a shard behind a part. */
-export interface Moved {
+export interface MovedShard {
   readonly states: readonly State[];
 }
 
-/** The samples of a batch, one by one. */
-function statesOf([dense, pruned, { count, sample, labels }]: Step): State[] {
+/** The samples of a batch, one by one, with their places in the shard. */
+function statesOf([dense, pruned, { places, sample, labels }]: MovedBatch): [place: number, State][] {
   const dims = dense.dims.slice(1);
-  return Array.from({ length: count }, (_, i) => ({
-    dense: sampleOf(dense, i, dims),
-    pruned: dense === pruned ? undefined : sampleOf(pruned, i, dims),
-    sample: sampleOf(sample, i, sample.dims.slice(1)),
-    label: labels?.[i],
-  }));
+  return places.map((place, i) => [
+    place,
+    {
+      dense: sampleOf(dense, i, dims),
+      pruned: dense === pruned ? undefined : sampleOf(pruned, i, dims),
+      sample: sampleOf(sample, i, sample.dims.slice(1)),
+      label: labels?.[i],
+    },
+  ]);
 }
 
-export async function gathered(steps: AsyncIterable<Step>): Promise<Moved> {
+export async function gathered(batches: AsyncIterable<MovedBatch>): Promise<MovedShard> {
   const states: State[] = [];
-  for await (const step of steps) {
-    const { places } = step[2];
-    for (const [i, state] of statesOf(step).entries()) states[places[i]] = state;
-  }
+  for await (const batch of batches) for (const [place, state] of statesOf(batch)) states[place] = state;
   return { states };
 }
 
@@ -133,12 +133,10 @@ export class HeldSamples extends States {
   }
 
   /** What samples of a shard have become, and in the batch what they were. @param first  of the shard */
-  async add(step: Step, first: number): Promise<void> {
-    const { places } = step[2];
-    for (const [i, { dense, pruned = dense, ...kept }] of statesOf(step).entries()) {
-      const index = first + places[i];
-      await this.#activations.set(index, [dense, pruned]);
-      this.#samples[index] = kept;
+  async add(batch: MovedBatch, first: number): Promise<void> {
+    for (const [place, { dense, pruned = dense, ...kept }] of statesOf(batch)) {
+      await this.#activations.set(first + place, [dense, pruned]);
+      this.#samples[first + place] = kept;
     }
   }
 
@@ -154,12 +152,12 @@ export class HeldSamples extends States {
 
 /** In pieces that were made anywhere, read as they are needed. */
 export class StoredSamples extends States {
-  readonly pieces: Pieces<Moved>;
+  readonly pieces: Pieces<MovedShard>;
   /** Of the shards. */
   readonly #ranges: readonly Range[];
   #read: { readonly shard: number; readonly states: readonly State[] } | undefined;
 
-  constructor(pieces: Pieces<Moved>, samples: Dataset, shards: number) {
+  constructor(pieces: Pieces<MovedShard>, samples: Dataset, shards: number) {
     super();
     this.pieces = pieces;
     this.#ranges = Array.from({ length: shards }, (_, shard) => shardRange(samples, shards, shard));

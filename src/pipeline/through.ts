@@ -15,9 +15,9 @@ import {
   gathered,
   givenSamples,
   HeldSamples,
-  type Moved,
+  type MovedBatch,
+  type MovedShard,
   type Samples,
-  type Step,
   StoredSamples,
 } from './samples.ts';
 import { shardRange } from './shards.ts';
@@ -90,7 +90,7 @@ export async function through(
     shard === undefined ? { first: 0, end: data.size } : shardRange(data, work.shards, shard);
   const behind = async (
     { part, history: { name, isDense } }: At,
-    make: (shard: number) => Promise<Moved>,
+    make: (shard: number) => Promise<MovedShard>,
   ) => {
     const about = { part, output: true, before: isDense ? undefined : name };
     const pieces = await work.each('behind', about, make, { isShared: isDense });
@@ -119,7 +119,7 @@ export async function through(
           const held = before instanceof HeldSamples ? before : new HeldSamples(chain, data, options);
           samples = held;
           for (let shard = 0; shard < work.shards; shard++)
-            for await (const step of advance(moving, shard)) await held.add(step, rangeOf(shard).first);
+            for await (const batch of advance(moving, shard)) await held.add(batch, rangeOf(shard).first);
           if (outputs) dense = await findings.hash(outputs.path(work.shards - 1));
         } else samples = await behind({ part: index, history }, (shard) => gathered(advance(moving, shard)));
       } finally {
@@ -148,7 +148,7 @@ interface Moving extends Required<Pick<Through, 'findings' | 'work'>> {
 }
 
 /** Moves the samples of a shard behind a part: first those that what comes of it is known of, then the others. */
-async function* advance(moving: Moving, shard: number): AsyncGenerator<Step> {
+async function* advance(moving: Moving, shard: number): AsyncGenerator<MovedBatch> {
   const { chain, place, visited, findings, work } = moving;
   const { outputs } = visited ?? {};
   const isKnown = outputs ? (outputs.fit ?? (() => true)) : () => false;
@@ -169,7 +169,7 @@ async function* compute(
   { chain: { engine }, place: { part }, visited, diverged, options: { signal } }: Moving,
   source: BatchSource,
   dense: DenseBatches<FloatTensor>,
-): AsyncGenerator<Step> {
+): AsyncGenerator<MovedBatch> {
   const pruned = visited?.model;
   const sessions: EngineSession[] = [];
   const load = async (model: Model) => {
