@@ -351,10 +351,10 @@ describe('analyse', () => {
         (b, x) => head(b, b.node('Reshape', [x, b.node('Abs', [b.integers([-2, 6, 4, 16])])])),
       ],
       'whose number is computed with': [
-        /Div "[^"]+" reads the number of channels/,
+        /Abs "[^"]+" reads the number of channels/,
         (b, x) => {
-          const count = b.node('Cast', [b.node('Gather', [b.node('Shape', [x]), b.index(1)])], { to: 1 });
-          return head(b, b.node('Div', [x, count]));
+          const count = b.node('Abs', [b.node('Gather', [b.node('Shape', [x]), b.index(1)])]);
+          return head(b, b.node('Div', [x, b.node('Cast', [count], { to: 1 })]));
         },
       ],
       'that a product of activations sums over': [

@@ -191,8 +191,11 @@ describe('attention', () => {
           }),
       ],
       'whose number is computed with': [
-        /Div "[^"]+" reads the number of channels/,
-        (b) => attention(b, (s) => b.node('Div', [s, b.node('Cast', [size(b, s, 1)], { to: 1 })])),
+        /Abs "[^"]+" reads the number of channels/,
+        (b) =>
+          attention(b, (s) =>
+            b.node('Div', [s, b.node('Cast', [b.node('Abs', [size(b, s, 1)])], { to: 1 })]),
+          ),
       ],
       'whose number is compared with that of others': [
         /Div "[^"]+" divides numbers of channels/,
