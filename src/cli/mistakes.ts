@@ -103,6 +103,9 @@ export function withHint(text: string, program: Command, given: readonly string[
   const [message, suggested] = text.split('(Did you mean');
   if (meant !== undefined) return `${message.trim()} (${meant})`;
   if (called && text.includes('too many arguments')) return tooMany(called, given, program);
+  const taking = called?.options.find((it) => it.variadic && given.includes(it.long!));
+  if (taking && text.includes('missing required'))
+    return `${message.trim()} (what follows ${taking.long} is its own; give the ${called!.registeredArguments[0].name()} before it)`;
   return suggested === undefined ? message + whereToLook(message, program, called) : text;
 }
 

@@ -244,7 +244,9 @@ export function checkGraph(model: Model): void {
     if (input.name === '') throw fail(`a graph input has no name`);
     define(input.name, 'a graph input');
   }
-  const hint = model.tensors.size === 0 ? ' (the file holds no weights; export it with them)' : '';
+  const hint = [...model.tensors.values()].every(({ type }) => !type.includes('float'))
+    ? ' (the file holds no weights; export it with them)'
+    : '';
   for (const node of model.nodes) {
     if (node.opType === '') throw fail(`node "${node.name}" has no operator`);
     for (const value of reads(node)) {

@@ -135,11 +135,12 @@ function comparisonTable(report: SavedReport, comparison: readonly MethodReport[
 }
 
 function trialsTable({ trials, chosen }: AllocationReport): string {
-  const rows = trials.map(({ name, lost }) => [
+  const rows = trials.map(({ name, loss, lost }) => [
     name === chosen ? `${name} (chosen)` : name,
+    loss.toPrecision(3),
     lost.toPrecision(3),
   ]);
-  return table(['sizes', 'lost on held-out samples'], rows);
+  return table(['sizes', 'distance of the outputs on held-out samples', 'lost there'], rows);
 }
 
 function timeTable({ stages, seconds }: SavedReport): string {

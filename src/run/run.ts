@@ -315,7 +315,8 @@ export async function plan(
   });
 }
 
-async function describeInPlace(place: Place, options: ModelOptions, opened: Opened) {
+async function describeInPlace(place: Place, options: Partial<RunSettings>, opened: Opened) {
+  await samplesPlace(options.calibration, 'calibration', options.signal);
   const model = await describeFolder(opened(await place.openFolder()));
   const seqlen = lengthFor(model.maxPositions, options);
   return { model, seqlen, engine: await engineFor(options), given: undefined };

@@ -60,6 +60,10 @@ describe.concurrent('a text', () => {
     await pruneRefused(/latin1\.txt": not UTF-8 text; save it as UTF-8$/m, { text });
     await pruneRefused(/text": is a folder; expected a file of text/m, { text: fixture('text') });
     await pruneRefused(/no\.txt": no such file or folder$/m, { text: join(folder, 'no.txt') });
+    await refused(
+      ['prune', fixture('opt-kjv'), '--dry-run', '--keep', '0.5', '--calibrate', join(folder, 'no.txt')],
+      /no\.txt": no such file or folder$/m,
+    );
     const image = file('photo.png', Buffer.alloc(8));
     await pruneRefused(/photo\.png": is an image; expected a file of text/m, { text: image });
   });

@@ -91,6 +91,15 @@ describe('prune --report', () => {
 });
 
 describe('beside what was pruned, a report has', () => {
+  test('what the sizes that were tried are chosen by', () => {
+    const { trials, chosen } = report.allocation;
+    expect(trials.length).toBeGreaterThan(1);
+    for (const { name, loss, lost } of trials)
+      expect(page).toContain(
+        `${name === chosen ? `${name} (chosen)` : name}</th><td>${loss.toPrecision(3)}</td><td>${lost.toPrecision(3)}</td>`,
+      );
+  });
+
   test('other methods at the same sizes, which do worse', () => {
     const [magnitude] = report.comparison;
     expect(report.comparison).toHaveLength(1);

@@ -101,6 +101,10 @@ describe.concurrent('osscar', () => {
       ['prune', '--compare', 'magnitude', 'model.onnx'],
       'expected some of osscar, ziplm, magnitude, magnitude-refit; other arguments go before --compare.',
     ],
+    [
+      ['prune', '--macs', '0.5', '--exclude', 'x', 'model.onnx'],
+      "missing required argument 'model' (what follows --exclude is its own; give the model before it)",
+    ],
     [[...prune, '--compare', 'magnitude,l1'], "'--compare <method...>' argument 'magnitude,l1' is invalid."],
     [[...prune.slice(0, -1), '--json'], "'-o, --output <path>' argument missing: --json is a flag itself"],
     [[...prune.slice(0, -1), '-h'], "'-o, --output <path>' argument missing: -h is a flag itself"],
