@@ -3,7 +3,8 @@
 import { FLAGS } from '../run/index.ts';
 
 /** The flag of an option of the library, where it has another name. */
-export const flagOf = (option: string): string | undefined => FLAGS[option];
+export const flagOf = (option: string): string | undefined =>
+  Object.hasOwn(FLAGS, option) ? FLAGS[option] : undefined;
 
 const kebab = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
@@ -15,7 +16,7 @@ export function flagged(text: string): string {
   return text
     .replace(/`inputs\.([^`]+)`/g, '--input $1=VALUE')
     .replace(/`([a-z][\w.]*)(?:: '?([^`']*)'?)?`/gi, (_, name: string, value?: string) => {
-      const flag = kebab(FLAGS[name] ?? name);
+      const flag = kebab(flagOf(name) ?? name);
       if (value === 'false') return `--no-${flag}`;
       return value === undefined || value === 'true' ? `--${flag}` : `--${flag} ${value}`;
     });

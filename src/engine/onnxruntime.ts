@@ -206,6 +206,11 @@ export function whatIsWrong(message: string): string {
 function failed(Problem: typeof InputError | typeof UnsupportedModelError, action: string) {
   return (error: unknown): never => {
     const line = whatIsWrong(String(error instanceof Error ? error.message : error));
+    if (/WebAssembly\.Memory.*could not allocate/.test(line))
+      throw new InputError(
+        'engine: onnxruntime cannot start: there is no address space for a WebAssembly memory (see ulimit -v)',
+        { cause: error },
+      );
     const hint = /Could not find an implementation/.test(line)
       ? ' (opset 7 and later, and float32, are what it has most operators for)'
       : '';

@@ -20,7 +20,7 @@ const keyOf = (domain: string, name: string) => JSON.stringify([domain, name]);
  * Calls of functions become what these consist of. Where functions have graphs inside, defaults of attributes, or operators of
  * another version, calls stay, and the functions too.
  *
- * @throws {FormatError} where that comes to more than `limits.onnxNodes`, as of a function that calls itself
+ * @throws {FormatError} naming a function that calls itself, and where all comes to more than `limits.onnxNodes`
  */
 export function inlineFunctions(proto: ModelProto, graph: GraphProto, file: string): void {
   const functions = new Map<string, FunctionProto | undefined>();
@@ -29,6 +29,8 @@ export function inlineFunctions(proto: ModelProto, graph: GraphProto, file: stri
     functions.set(key, !functions.has(key) && isPlain(it, proto) ? it : undefined);
   }
   if (functions.size === 0) return;
+  const endless = callingItself(functions, graph.node);
+  if (endless) throw new FormatError(`${file}: its function "${endless.name}" calls itself`);
   const names = namesIn(graph);
   const suffixes = new Map<string, number>();
   const fresh = (base: string) => {
@@ -64,6 +66,33 @@ export function inlineFunctions(proto: ModelProto, graph: GraphProto, file: stri
         subgraphs(node).some((inner) => isCalled(inner.node)),
     );
   if (!isCalled(done)) proto.functions = [];
+}
+
+/** One of the functions that nodes call which calls itself, by others too; calls may lie deeper than a stack goes. */
+function callingItself(
+  functions: ReadonlyMap<string, FunctionProto | undefined>,
+  nodes: readonly NodeProto[],
+): FunctionProto | undefined {
+  const calledBy = (nodes: readonly NodeProto[]) =>
+    new Set(nodes.flatMap(({ domain, opType }) => functions.get(keyOf(domain, opType)) ?? [])).values();
+  const [open, over] = [new Set<FunctionProto>(), new Set<FunctionProto>()];
+  const path: { readonly it?: FunctionProto; readonly left: Iterator<FunctionProto> }[] = [
+    { left: calledBy(nodes) },
+  ];
+  while (path.length > 0) {
+    const { it, left } = path[path.length - 1];
+    const { value: next } = left.next();
+    if (next === undefined) {
+      path.pop();
+      if (it) over.add(it);
+      if (it) open.delete(it);
+    } else if (open.has(next)) return next;
+    else if (!over.has(next)) {
+      open.add(next);
+      path.push({ it: next, left: calledBy(next.node) });
+    }
+  }
+  return undefined;
 }
 
 /** Inputs, outputs and attributes that a node has at most; where there are more, it counts for several. */

@@ -235,6 +235,9 @@ export function checkGraph(model: Model): void {
   const known = new Set(model.tensors.keys());
   const define = (value: string, by: string) => {
     if (known.has(value)) throw fail(`${by} defines "${value}", which exists already`);
+    // Engines take and give objects by names of values.
+    if (value === '__proto__')
+      throw fail(`${by} defines "${value}", which is no name for a value here; rename it`);
     known.add(value);
   };
   for (const sparse of model.graph.sparseInitializer) {
@@ -269,12 +272,18 @@ export function checkGraph(model: Model): void {
 /**
  * The nodes in an order in which each value is made before it is read; those that are in such an order stay as they are.
  *
+ * @param given  values that are there before any node, whatever nodes say that they make
  * @throws {FormatError} naming two nodes of a cycle
  */
-export function sortNodes(nodes: readonly NodeProto[], file: string): NodeProto[] {
+export function sortNodes(
+  nodes: readonly NodeProto[],
+  file: string,
+  given: ReadonlySet<string> = new Set(),
+): NodeProto[] {
   const producers = new Map<string, NodeProto>();
   for (const node of nodes)
-    for (const value of node.output) if (!producers.has(value)) producers.set(value, node);
+    for (const value of node.output)
+      if (!producers.has(value) && !given.has(value)) producers.set(value, node);
   const sorted = new Set<NodeProto>();
   const open = new Map<NodeProto, Iterator<string>>(); // in the order of descent
   const enter = (node: NodeProto) => open.set(node, reads(node).values());

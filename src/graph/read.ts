@@ -96,7 +96,8 @@ async function read(bytes: Uint8Array, name: string, { external, operators }: Re
   if (proto.irVersion < 4n) proto.irVersion = 4n; // before, initialisers had to be inputs
   graph.node = constants.nodes;
   nameNodes(graph.node);
-  graph.node = sortNodes(graph.node, name);
+  const given = new Set([...tensors.keys(), ...graph.input.map((input) => input.name)]);
+  graph.node = sortNodes(graph.node, name, given);
   for (const value of [...graph.input, ...graph.output]) openExtents(value);
   const model = new Model(name, proto, tensors, operators);
   checkGraph(model);

@@ -103,11 +103,16 @@ export async function timeOf(
  */
 export function checkTable(table: LatencyTable, opened: OpenedModel): void {
   expectTable(table, '`latencyTable`');
-  const [of, own] = [table, signatureOf(opened)].map(({ structures, macs, sample }) =>
-    JSON.stringify([Object.entries(structures).sort(), macs, sample]),
-  );
-  if (of !== own)
-    throw new InputError(`latency table: expected one of "${opened.name}", got one of ${said(table.model)}`);
+  const { structures, ...own } = signatureOf(opened);
+  const sorted = (it: LatencyTable['structures']) => Object.entries(it).sort();
+  const pairs = { ...own, structures: sorted(structures) };
+  const given = { ...table, structures: sorted(table.structures) };
+  for (const field of ['structures', 'macs', 'sample'] as const) {
+    if (JSON.stringify(given[field]) === JSON.stringify(pairs[field])) continue;
+    throw new InputError(
+      `\`latencyTable\`: of ${said(table.model)}, whose "${field}" are not those of "${opened.name}" here; measure this one (osscar latency)`,
+    );
+  }
 }
 
 /**

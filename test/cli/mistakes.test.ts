@@ -530,6 +530,7 @@ describe.concurrent('a configuration', () => {
     ['[]', 'expected a JSON object'],
     ['{"keep": 0.5, "keep": 0.1}', '"keep" comes twice'],
     [{ kepe: 1 }, 'unknown option "kepe"'],
+    [{ constructor: 1 }, 'unknown option "constructor"; names are those of the flags, such as "keep"'],
     [{ keep: 'half' }, '"keep" cannot be "half": expected a number'],
     [{ method: 'random' }, '"method" cannot be "random": Allowed choices are'],
     [{ force: 1 }, '"force": expected true or false, got 1'],

@@ -107,7 +107,13 @@ describe('functions of a model', () => {
     const [dense] = functions();
     dense.node = [node('Dense', ['x', 'W', 'b'], ['y'], OWN.domain)];
     await expect(readModel(await file([dense]), { name: 'm' })).rejects.toThrow(
-      new FormatError('m: its functions come to more than 262144 nodes (limits.onnxNodes)'),
+      new FormatError('m: its function "Dense" calls itself'),
+    );
+    // By way of another one.
+    const [first, second] = functions();
+    second.node = [node('Dense', ['value', 'value', 'value'], ['result'], OWN.domain)];
+    await expect(readModel(await file([first, second]), { name: 'm' })).rejects.toThrow(
+      new FormatError('m: its function "Dense" calls itself'),
     );
   });
 

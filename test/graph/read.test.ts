@@ -271,6 +271,14 @@ describe('readModel', () => {
       edited((graph) => graph.node.push(node('Relu', ['input'], ['conv_2']))),
       /^m: node "Relu_5" defines "conv_2", which exists already$/,
     ],
+    'an input that is computed': [
+      edited((graph) => graph.node.push(node('Relu', ['input'], ['input']))),
+      /^m: node "Relu_5" defines "input", which exists already$/,
+    ],
+    'a value that no object can have': [
+      edited((graph) => graph.node.push(node('Relu', ['input'], ['__proto__']))),
+      /^m: node "Relu_5" defines "__proto__", which is no name for a value here; rename it$/,
+    ],
     'a value that nothing computes': [
       edited((graph) => {
         graph.node[1].input[0] = 'nowhere';

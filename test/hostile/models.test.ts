@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { whatIsWrong } from '../../src/engine/onnxruntime.ts';
+import { openEngine, whatIsWrong } from '../../src/engine/onnxruntime.ts';
 import { FormatError } from '../../src/errors.ts';
 import { readModel } from '../../src/graph/index.ts';
 import { osscar, osscarJson, refused, temporaryFolder } from '../cli/osscar.ts';
@@ -105,6 +105,20 @@ test.each([
   ['narrowing_error', 'narrowing_error'],
 ])('of what onnxruntime says, only what is wrong is told: %j', (message, wrong) => {
   expect(whatIsWrong(message)).toBe(wrong);
+});
+
+test('where there is no memory for onnxruntime, that is said, and not that it cannot load the model', async () => {
+  const create = () =>
+    Promise.reject(
+      new Error(
+        'no available backend found. ERR: [wasm] RangeError: WebAssembly.Memory(): could not allocate memory',
+      ),
+    );
+  const runtime = { InferenceSession: { create }, Tensor: class {}, env: { wasm: {}, versions: {} } };
+  const engine = await openEngine({ runtime });
+  await expect(engine.load(new Uint8Array(1))).rejects.toThrow(
+    /^engine: onnxruntime cannot start: there is no address space for a WebAssembly memory \(see ulimit -v\)$/,
+  );
 });
 
 describe('a file of another format is called what it is', () => {

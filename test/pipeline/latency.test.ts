@@ -147,7 +147,7 @@ describe('measureLatency', async () => {
   test('gives a table that is of no other model', async () => {
     const other = await openFixture('fashion-mobilenet');
     expect(() => checkTable(table, other)).toThrow(
-      'latency table: expected one of "fashion-mobilenet", got one of "chain"',
+      '`latencyTable`: of "chain", whose "structures" are not those of "fashion-mobilenet" here; measure this one (osscar latency)',
     );
   });
 
@@ -243,7 +243,7 @@ describe('prune within a budget of latency', () => {
     const latencyTable = await measureLatency(opened, clockwork());
     await expect(
       prune(fixtureBytes('fashion-mobilenet'), await images, { ...options, latency: 0.6, latencyTable }),
-    ).rejects.toThrow('got one of "chain"');
+    ).rejects.toThrow('of "chain", whose "structures" are not those');
     const config = JSON.parse(readFileSync('test/fixtures/opt-kjv/config.json', 'utf8'));
     expect(() => plan(describeConfig(config), { latency: 0.5, samples: 8, sample: [64] })).toThrow(
       '`latency` is of ONNX files only',

@@ -43,7 +43,9 @@ test('a store that is no run’s is refused, and one whose manifest is damaged',
   await expect(openRun(store, manifest)).rejects.toThrow('"memory": is not empty, and holds no run; give');
   for (const text of ['', '{"model"', '[]']) {
     await store.write('manifest.json', new TextEncoder().encode(text));
-    await expect(openRun(store, manifest)).rejects.toThrow('"memory/manifest.json": ');
+    await expect(openRun(store, manifest)).rejects.toThrow(
+      'work folder "memory": its manifest.json is damaged; give another `work` folder',
+    );
   }
   await store.write('manifest.json', new TextEncoder().encode('{"model":null}'));
   await expect(openRun(store, manifest)).rejects.toThrow('holds a run of model "?", not of "a.onnx"');

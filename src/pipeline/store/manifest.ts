@@ -1,7 +1,7 @@
 // What a run store is of: a store of something else is refused rather than mixed up.
 
-import { InputError } from '../../errors.ts';
-import { isObject, parseJsonObject } from '../../json.ts';
+import { FormatError, InputError } from '../../errors.ts';
+import { isObject, type JsonObject, parseJsonObject } from '../../json.ts';
 import type { RunStore } from './store.ts';
 
 /** Something by its name, for messages, and by its contents. */
@@ -27,7 +27,7 @@ const FILE = 'manifest.json';
  * @throws {InputError} naming what differs, where the store holds a run of something else, or what is no run
  */
 export async function openRun(store: RunStore, manifest: Manifest): Promise<void> {
-  const refuse = (why: string) => {
+  const refuse = (why: string): never => {
     throw new InputError(`work folder "${store.name}": ${why}; give another \`work\` folder`);
   };
   const bytes = await store.read(FILE);
@@ -35,7 +35,7 @@ export async function openRun(store: RunStore, manifest: Manifest): Promise<void
     if ((await store.list()).length > 0) refuse('is not empty, and holds no run');
     return store.write(FILE, new TextEncoder().encode(JSON.stringify(manifest, null, 2)));
   }
-  const { model, data, version } = parseJsonObject(bytes, `${store.name}/${FILE}`);
+  const { model, data, version } = parsed(bytes) ?? refuse(`its ${FILE} is damaged`);
   const named = (name: unknown) => ({ name, hash: name });
   for (const [what, held, wanted] of [
     ['model', namedIn(model), manifest.model],
@@ -48,6 +48,16 @@ export async function openRun(store: RunStore, manifest: Manifest): Promise<void
       return `"${it?.name ?? '?'}"${hash}`;
     });
     refuse(`holds a run of ${what} ${before}, not of ${now}`);
+  }
+}
+
+/** Nothing where it is no manifest. */
+function parsed(bytes: Uint8Array): JsonObject | undefined {
+  try {
+    return parseJsonObject(bytes, FILE);
+  } catch (cause) {
+    if (cause instanceof FormatError) return undefined;
+    throw cause;
   }
 }
 
