@@ -159,52 +159,70 @@ export async function refitProducers(
   solved: SolvedLayers['layers'],
   about: object,
 ): Promise<Refit> {
-  const { opened, weighted, frontiers, run } = site;
+  const { frontiers, run } = site;
   if (!canSplit({ ...run.calibration, size: frontiers.samples })) return {};
+  const derived = derivedOf(site, cuts, solved);
+  if (!derived) return {};
+  const own = { ...site, producers: derived.producers };
+  const pieces = await run.work.each('examples', about, (shard) =>
+    examplesOf(own, frontiers.of(shard), derived.gradient),
+  );
+  const fit = async (): Promise<Refit> => {
+    const examples: Examples = { fit: [], heldOut: [] };
+    for await (const { fit, heldOut } of inOrder(pieces, run.work)) {
+      examples.fit.push(...fit);
+      examples.heldOut.push(...heldOut);
+    }
+    const { whole, small, makers, gradient } = derived;
+    let left: number;
+    try {
+      left = await descend(own, small, makers, gradient, examples);
+    } catch (error) {
+      // What engines say of models and of runs. The network itself has run: nothing but the derivatives is at fault.
+      if (!(error instanceof UnsupportedModelError || error instanceof InputError)) throw error;
+      return { refused: error.message };
+    }
+    if (left === 1) return {};
+    return { refitted: own.producers.map((map, i) => spread(whole, map, small, makers[i])), left };
+  };
+  return run.work.one('producers', about, fit, [pieces]);
+}
+
+/** A network with a step's readers solved, and the derivative by the layers that are refitted. */
+interface Derived {
+  readonly whole: Model;
+  /** Without the channels that go. */
+  readonly small: Model;
+  /** The layers in the one and in the other. */
+  readonly producers: readonly LinearMap[];
+  readonly makers: readonly Maker[];
+  readonly gradient: GradientModel;
+}
+
+/** Of all producers where that is known; else of those of which it is: what one of them gives may pass through what has no derivative. */
+function derivedOf(
+  { opened, weighted, readers, producers }: Site,
+  cuts: ReadonlyMap<Structure, readonly number[]>,
+  solved: SolvedLayers['layers'],
+): Derived | undefined {
   const whole = weighted.clone();
-  for (const [i, map] of site.readers.entries()) writeWeights(whole, map, solved[i].W, solved[i].bias);
-  for (const map of site.producers) {
+  for (const [i, map] of readers.entries()) writeWeights(whole, map, solved[i].W, solved[i].bias);
+  for (const map of producers) {
     const { W, bias } = readWeights(whole, map);
     writeWeights(whole, map, W, bias); // factors go into the weights
   }
   const small = shrink(whole, cuts);
-  const readers = site.readers.flatMap(usesOf);
   const cut = [...cuts.keys()].flatMap(({ values }) => values.map(({ value }) => value));
-  const derivative = (makers: readonly Maker[]) => gradientModel(small, makers, readers, opened.info, cut);
-  const all = withinLimit(site.producers.map((map) => makerOf(map, cuts)));
-  const known = derivative(all);
-  // What one of them gives may pass through what has no derivative.
-  const maps = known ? all : all.filter((map) => derivative([map]));
-  const gradient = maps.length > 0 ? (known ?? derivative(maps)) : undefined;
-  if (!gradient) return {};
-  const nodes = new Set(maps.map(({ node }) => node));
-  const producers = site.producers.filter(({ node }) => nodes.has(node));
-  const own = { ...site, producers };
-  const pieces = await run.work.each('examples', about, (shard) =>
-    examplesOf(own, frontiers.of(shard), gradient),
-  );
-  return run.work.one(
-    'producers',
-    about,
-    async (): Promise<Refit> => {
-      const examples: Examples = { fit: [], heldOut: [] };
-      for await (const { fit, heldOut } of inOrder(pieces, run.work)) {
-        examples.fit.push(...fit);
-        examples.heldOut.push(...heldOut);
-      }
-      let left: number;
-      try {
-        left = await descend(own, small, maps, gradient, examples);
-      } catch (error) {
-        // What engines say of models and of runs. The network itself has run: nothing but the derivatives is at fault.
-        if (!(error instanceof UnsupportedModelError || error instanceof InputError)) throw error;
-        return { refused: error.message };
-      }
-      if (left === 1) return {};
-      return { refitted: producers.map((map, i) => spread(whole, map, small, maps[i])), left };
-    },
-    [pieces],
-  );
+  const by = (makers: readonly Maker[]): Derived | undefined => {
+    if (makers.length === 0) return undefined;
+    const gradient = gradientModel(small, makers, readers.flatMap(usesOf), opened.info, cut);
+    if (!gradient) return undefined;
+    const nodes = new Set(makers.map(({ node }) => node));
+    return { whole, small, producers: producers.filter(({ node }) => nodes.has(node)), makers, gradient };
+  };
+  const all = withinLimit(producers.map((map) => makerOf(map, cuts)));
+  const some = () => all.filter((map) => by([map]));
+  return by(all) ?? by(some());
 }
 
 /** As many as `MOST_WEIGHTS` lets be. */
