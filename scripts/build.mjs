@@ -122,7 +122,7 @@ const library = await build({
     node: 'src/node.ts',
     model: 'src/model.ts',
     layer: 'src/layer.ts',
-    cli: 'src/cli/main.ts',
+    cli: 'src/cli/cli.ts',
   },
   splitting: true,
   external: ['node:*', '#onnxruntime', ...packages],

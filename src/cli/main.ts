@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 // The `osscar` command. Exit codes: 0 done, 2 bad input or usage, 1 our fault, 129, 130 and 143 interrupted.
 
 import { setFlagsFromString } from 'node:v8';

@@ -191,6 +191,14 @@ describe.concurrent('osscar', () => {
     expect(stderr).toContain(message);
   });
 
+  test('says that Node is too old, and loads nothing that it has not', async () => {
+    expect(packageJson.engines.node).toBe('>=20');
+    const old = `data:text/javascript,Object.defineProperty(process, 'versions', { value: { node: '18.20.8' } })`;
+    const { code, stdout, stderr } = await osscarUnder(['--import', old], 'inspect', 'a.onnx');
+    expect([code, stdout]).toEqual([2, '']);
+    expect(stderr).toBe('osscar: Node 18.20.8 is too old: Node 20 or a later one is needed\n');
+  });
+
   test('ends with 1 and the stack where the fault is its own', async () => {
     const broken = 'data:text/javascript,process.stdout.write = () => { throw new TypeError("broken"); }';
     const run = await osscarUnder(['--import', broken], 'inspect', MOBILENET, '--json', '--threads', '1');
