@@ -146,7 +146,7 @@ export async function openCheckpoint(folder: Folder): Promise<Checkpoint> {
       }
       const size = bytes / elementCount(shape)! || 1;
       const out = newFloat32Array(bytes / size, at);
-      const step = tensor.strided ? bytes : CHUNK_BYTES;
+      const step = tensor.inOne ? bytes : CHUNK_BYTES;
       for (let start = 0; start < bytes; start += step) {
         const end = Math.min(start + step, bytes);
         const part = out.subarray(start / size, end / size);

@@ -25,8 +25,8 @@ export interface StoredTensor extends TensorInfo {
    * Both fall between elements, and the result is aligned to them.
    */
   readBytes(from: number, to: number): Promise<Uint8Array<ArrayBuffer>>;
-  /** It lies in its file in another order: every part read costs as much as the whole. */
-  readonly strided?: boolean;
+  /** It lies in its file in another order, or deflated: every part read costs as much as the whole. */
+  readonly inOne?: boolean;
 }
 
 /** By their names in safetensors, in the order of its enumeration: its writer sorts tensors by it, the last first. */

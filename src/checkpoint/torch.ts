@@ -109,7 +109,21 @@ function toTensor(name: string, view: View, folder: Folder, file: string): Store
   const strided = !view.isContiguous;
   const readBytes = (from: number, to: number) =>
     strided ? gather(view, from / size, to / size, size) : entry.read(offset * size + from, to - from);
-  return { name, dtype, shape, bytes: length * size, file, readBytes, strided };
+  const inOne = strided || entry.isDeflated;
+  return { name, dtype, shape, bytes: length * size, file, readBytes, inOne };
+}
+
+/** Bytes that are inflated, for each of the tensors'; and those that are no matter. torch.save deflates nothing. */
+const INFLATED = { each: 16, least: 2 ** 26 };
+
+/** What is wrong with storages that are deflated: a few bytes could take hours, of tensors at the end of one that is large. */
+function problemOfDeflated(views: readonly View[]): string | undefined {
+  const deflated = views.filter(({ storage }) => storage.entry.isDeflated);
+  const bytes = (of: (view: View) => number) =>
+    deflated.reduce((sum, view) => sum + (of(view) * bitsOf(view.storage.dtype)) / 8, 0);
+  const [inflated, read] = [bytes(({ end }) => end), bytes(({ length }) => length)];
+  if (inflated <= INFLATED.each * read + INFLATED.least) return undefined;
+  return `its storages are deflated, and ${inflated} bytes of them lie before the ends of tensors of ${read}; save it again with torch.save`;
 }
 
 /** The first bytes tell PyTorch's own two formats before 1.6 (a pickle, a tar archive) from a zip archive. */
@@ -173,10 +187,13 @@ export async function readTorch(folder: Folder, file: string): Promise<StoredTen
   ];
   const state = unpickle(await pickle.read(0, pickle.size), { where: path, globals, persistentLoad });
   if (!(state instanceof Map)) throw fail('expected a dict of tensors');
-  return [...state].map(([name, view]) => {
+  const tensors = [...state].map(([name, view]) => {
     if (typeof name !== 'string' || !(view instanceof View)) {
       throw fail(`expected a dict of tensors, but "${name}" is none`);
     }
     return toTensor(name, view, folder, file);
   });
+  const problem = problemOfDeflated([...state.values()]);
+  if (problem) throw fail(problem);
+  return tensors;
 }

@@ -14,6 +14,8 @@ export interface ZipEntry {
   readonly size: number;
   /** The CRC-32 that the directory gives. Not checked here: torch may be told to leave it out. */
   readonly checksum: number;
+  /** Whether it is inflated from its beginning at every read. */
+  readonly isDeflated: boolean;
   /** Bytes of the content. @throws {FormatError} if the archive is broken here */
   read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
 }
@@ -105,6 +107,7 @@ class Archive {
     return {
       size,
       checksum: (entry.signature ?? 0) >>> 0,
+      isDeflated: compressionMethod === DEFLATED,
       read: async (offset, length) => {
         const start = await this.#dataStart(entry);
         if (compressionMethod === STORED) return this.read(start + offset, length);

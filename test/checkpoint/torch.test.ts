@@ -237,6 +237,17 @@ describe('a file that is no such archive', () => {
     expect(await errorOf(writeZip(doubled))).toMatch(/twice|ambiguous|duplicate/i);
   });
 
+  test('but one of small tensors at the end of a large storage that is deflated is refused: each would inflate it', async () => {
+    const length = 2 ** 23;
+    const ends = ['w', 'v', 'u'].map((name) => view({ name, length, offset: length - 6 }));
+    const [storage, pickle] = [{ 0: new Uint8Array(4 * length) }, pickleTensors(ends)];
+    expect(await errorOf(torchFile(pickle, storage, { deflate: true }))).toContain(
+      'its storages are deflated, and 100663296 bytes of them lie before the ends of tensors of 72; save it again with torch.save',
+    );
+    const [tensor] = (await openBin(torchFile(pickle, storage))).tensors.values();
+    expect(tensor.shape).toEqual([2, 3]);
+  });
+
   test('but an entry that cannot inflate to its size is refused before memory is taken', async () => {
     const file = torchFile(pickleTensors([view()]), six, { deflate: true });
     const at = Buffer.from(file).indexOf('archive/data/0', Buffer.from(file).indexOf('PK\u0001\u0002')) - 46;
