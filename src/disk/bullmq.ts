@@ -14,6 +14,7 @@ import {
 import { Redis } from 'ioredis';
 import * as v from 'valibot';
 import { InputError, OsscarError } from '../errors.ts';
+import { isObject, parseJson } from '../json.ts';
 import { type Job, KINDS, type Progress, type Queue, UnfitError } from '../pipeline/index.ts';
 import { version } from '../version.ts';
 
@@ -159,6 +160,16 @@ interface Told extends Progress {
 
 const progressKey = (jobs: Jobs) => jobs.toKey('progress');
 
+/** What Redis answers that it will not do, as where keys of ours hold something else. Other errors stay as they are. */
+function refusal(url: string, cause: Error): Error {
+  if (cause.name !== 'ReplyError') return cause;
+  const why = cause.message.split('\n', 1)[0].slice(0, 200);
+  return new InputError(
+    `\`queue\`: ${shown(url)} refuses what is asked of it (${why}); if its keys bull:${NAME}:* are damaged, remove them`,
+    { cause },
+  );
+}
+
 /** @throws {InputError} where there is no such Redis */
 export async function openQueue(
   url: string,
@@ -199,7 +210,8 @@ export async function openQueue(
   }
 
   const lookAt = async (which: (key: string) => boolean) => {
-    for (const it of waiting) if (which(it.key)) await look(it).catch(it.failed);
+    for (const it of waiting)
+      if (which(it.key)) await look(it).catch((cause) => it.failed(refusal(url, cause)));
   };
   for (const event of ['completed', 'failed'] as const)
     events.on(event, ({ jobId }: { jobId: string }) => void lookAt((key) => key === jobId));
@@ -225,7 +237,7 @@ export async function openQueue(
             waiting.delete(it);
             signal?.removeEventListener('abort', abort);
           };
-          submit(key, job).catch(failed);
+          submit(key, job).catch((cause) => failed(refusal(url, cause)));
         });
       } finally {
         end();
@@ -375,12 +387,22 @@ export async function readStatus(url: string): Promise<Status> {
     }));
     return {
       queue: shown(url),
-      ...(told !== null && { run: JSON.parse(told) }),
+      ...(told !== null && { run: toldIn(told, url) }),
       jobs: { waiting: waiting + delayed, active, done, failed },
       workers: [...workers.values()].sort((a, b) => (a.name < b.name ? -1 : 1)),
       failures,
     };
+  } catch (cause) {
+    throw refusal(url, cause as Error);
   } finally {
     await hangUp(connection, jobs);
   }
+}
+
+/** What the run has told. @throws {InputError} where it is no run's */
+function toldIn(text: string, url: string): Told {
+  const told = parseJson(text, `\`queue\`: ${shown(url)}: what its run has told`);
+  if (!isObject(told))
+    throw new InputError(`\`queue\`: ${shown(url)}: expected an object as what its run has told`);
+  return told as unknown as Told;
 }

@@ -1,5 +1,6 @@
 // The queue on BullMQ against a redis-server of its own: what becomes of jobs, whoever does them and whatever is lost.
 
+import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Done, openQueue, readStatus, runWorker, type WorkerOptions } from '../../src/disk/bullmq.ts';
 import { openMetrics } from '../../src/disk/metrics.ts';
@@ -226,6 +227,32 @@ describe('an address', () => {
     const error = await openQueue(`redis://me:secret@${address}/0`).catch((it: Error) => it);
     expect(error).toBeInstanceOf(InputError);
     expect((error as Error).message).toBe(`\`queue\`: redis://${address}/0 cannot be used (ECONNREFUSED)`);
+  });
+
+  test('whose keys hold something else is named, with what to do', async () => {
+    const other = await RedisServer.start();
+    const client = new Redis(other.url);
+    try {
+      await client.set('bull:osscar:progress', '[]');
+      await expect(readStatus(other.url)).rejects.toThrow('expected an object as what its run has told');
+      await client.set('bull:osscar:wait', 'junk');
+      const damaged =
+        /^`queue`: redis:\/\/\S+ refuses what is asked of it \(.*; if its keys bull:osscar:\* are damaged, remove them$/;
+      for (const asked of [
+        readStatus(other.url),
+        openQueue(other.url).then(async (it) => {
+          const job = newJob();
+          await it.run(keyOf(job), job, async () => false).finally(() => it.close());
+        }),
+      ]) {
+        const error = await asked.catch((it: Error) => it);
+        expect(error).toBeInstanceOf(InputError);
+        expect((error as Error).message).toMatch(damaged);
+      }
+    } finally {
+      client.disconnect();
+      await other.stop();
+    }
   });
 
   test('that does not let us in is named without its password', async () => {
