@@ -222,8 +222,11 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
 /** Whether a value is the same for all samples of a batch, and there once. */
 function isShared({ info, input }: OpenedModel, name: string, { dims }: FloatTensor, batch: number): boolean {
   if (!info.unreached?.has(name)) return false;
-  const { axis } = samplesOf(info, name);
-  return dims[axis] !== batch || info.shapes.get(name)?.[axis] !== (input.fixedBatch || 1);
+  const { axis, positions } = samplesOf(info, name);
+  const samples = input.fixedBatch || 1;
+  const extent = info.shapes.get(name)?.[axis] ?? 0;
+  const ofOne = positions > 1 ? extent / samples : 1; // positions may be merged with samples
+  return dims[axis] !== ofOne * batch || extent !== ofOne * samples;
 }
 
 /** Where the samples of a batch are in a value: what merges positions with them has as many as these samples. */

@@ -11,7 +11,7 @@ import {
   prune as pruneOpened,
 } from '../../src/pipeline/index.ts';
 import { modelInput, otherFeeds } from '../../src/pipeline/inputs.ts';
-import { multihead, WIDTH } from '../graph/attention-graphs.ts';
+import { concat, multihead, size, transpose, WIDTH } from '../graph/attention-graphs.ts';
 import { encoder } from '../support/encoder.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { random } from '../support/random.ts';
@@ -454,6 +454,30 @@ describe('sizes that a model leaves open', () => {
       expect(kept).toEqual(inTurn[i].kept);
       expect(relativeError! / inTurn[i].relativeError!).toBeCloseTo(1, 4);
     }
+  });
+
+  test('what is the same for all samples has a part for each of them where a network merges it with their number', async () => {
+    const b = new OnnxBuilder();
+    const input = b.sequence(6);
+    const shape = (...parts: (string | number)[]) =>
+      concat(
+        b,
+        parts.map((it) => (typeof it === 'string' ? it : b.integers([it]))),
+      );
+    // Learned queries of a decoder, positions before samples: 4 × n × 8.
+    const queries = b.node('Expand', [b.weight([4, 1, 8], 1), shape(4, size(b, input, 0), 8)]);
+    const rows = b.reshape(queries, [-1, 8], 8);
+    const made = b.matmul(b.relu(b.matmul(rows, 12)), 8);
+    const back = b.node('Reshape', [made, shape(4, size(b, input, 0), 8)], {}, { channels: 8 });
+    const asked = transpose(b, b.add(back, queries), 1, 0, 2);
+    const given = b.node('ReduceMean', [b.matmul(input, 8)], { axes: [1], keepdims: 1 }, { channels: 8 });
+    const bytes = b.output(b.matmul(b.mul(asked, given), 3)).build();
+    const opened = await openModel(bytes, { engine, size: [5, 6] });
+    const calibration = await noise(16, [5, 6]);
+    const how = { keep: 0.5, target: 'residual' as const };
+    const { report } = await pruneOpened(opened, { engine, session, calibration, ...how });
+    expect(report.layers.map(({ kept }) => kept.length)).toContain(6);
+    expect(report.maxDifference).toBeLessThan(1e-5);
   });
 
   test('the same samples give the same layers, whether all have one size or are said to differ', async () => {
