@@ -38,7 +38,7 @@ const KEEP = v.union([
 ]);
 const ALLOCATION = object({
   ...{ of: text, limit: number, maxLoss: v.optional(number), before: number, after: number },
-  trials: v.array(object({ name: text, lost: number })),
+  trials: v.array(object({ name: text, loss: number, lost: number })),
   chosen: text,
 });
 const PINNED = object({

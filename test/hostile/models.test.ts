@@ -128,7 +128,7 @@ describe('a file of another format is called what it is', () => {
     [
       'PyTorch .pt',
       'PK\x03\x04rest',
-      /it is a zip archive, as PyTorch writes .pt files; export it with torch\.onnx/,
+      /it is a zip archive; unpack it, or .* a \.pt file of PyTorch, export it with torch\.onnx/,
     ],
     ['older .pt', '\x80\x02}q\x00.', /it is a Python pickle, .*torch\.onnx\.export/],
     ['TensorFlow Lite', at(4, 'TFL3'), /it is a TensorFlow Lite model; convert it/],
