@@ -11,12 +11,16 @@ const LARGEST_MEAN = 2;
 export interface Made {
   /** Of images; a model of text has none. */
   readonly preprocessing?: Preprocessing;
+  /** Whether that is what a model that was pruned here remembers. */
+  readonly isRemembered?: boolean;
   /** The file that holds inputs as they are. */
   readonly array?: string;
 }
 
 /** What to look at where a dense model answers by chance. */
-function hintFor({ preprocessing, array }: Made): string {
+function hintFor({ preprocessing, isRemembered, array }: Made): string {
+  if (isRemembered)
+    return 'preprocessing is as the model remembers it: has pruning left too little of it, or are the classes in another order (`labels`, `labelOffset`)?';
   if (!preprocessing) return 'is the tokenizer (`tokenizer`) the one that the model was trained with?';
   if (array !== undefined)
     return `does "${array}" hold inputs as the model was trained with? Arrays are taken as they are, without \`mean\` and \`std\``;

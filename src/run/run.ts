@@ -491,8 +491,8 @@ async function queueAt(url: string, { onNote }: RunSettings) {
   return host.queue(url, { onNote });
 }
 
-async function madeOf({ preprocessing }: ModelInPlace, data: Place | undefined): Promise<Made> {
-  return { preprocessing, array: data && (await isFile(data)) ? data.path : undefined };
+async function madeOf({ preprocessing, isRemembered }: ModelInPlace, data: Place | undefined): Promise<Made> {
+  return { preprocessing, isRemembered, array: data && (await isFile(data)) ? data.path : undefined };
 }
 
 /** Whether folders of images would be answered better in other units. */

@@ -87,6 +87,18 @@ describe.concurrent('preprocessing that the model was not trained with', () => {
     );
   });
 
+  test('is not what is asked about of a model that remembers it, and has been pruned to chance', async () => {
+    const out = join(newFolder('out'), 'a.onnx');
+    const flags = ['--mean', '0.286', '--std', '0.353', '--keep', '0.05', '--method', 'magnitude', ...FAST];
+    const pruned = await osscar('prune', MOBILENET, '--calibrate', fixture('calib'), ...flags, '-o', out);
+    expect(pruned.code, pruned.stderr).toBe(0);
+    const { code, stderr } = await osscar('eval', out, '--data', fixture('test'), '--samples', '100');
+    expect(code, stderr).toBe(0);
+    expect(stderr).toMatch(
+      /^osscar: warning: .*: preprocessing is as the model remembers it: has pruning left too little of it/m,
+    );
+  });
+
   test.each([
     [[], 'none are given'],
     [['--mean', '0.286', '--std', '0.353'], 'they are 0.286 and 0.353'],
