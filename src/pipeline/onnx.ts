@@ -60,6 +60,7 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
         throw new InputError(
           `${name}: samples have several sizes, and If "${bySize.node}" is decided by these; give them one (\`size\`)`,
         );
+      let sized: Promise<OpenedModel> | undefined; // the same for all passes
       return {
         name,
         engine,
@@ -67,12 +68,15 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
         predictsTokens: opened.predictsTokens,
         parts: 1,
         between: [],
-        open: async () => ({
-          read: async () => source,
-          opened: smallest ? await forSizes(opened, engine, smallest) : opened,
-          batch: 0,
-          named: ({ name, layer, kind }) => ({ name, layer, kind }),
-        }),
+        async open() {
+          if (smallest) sized ??= forSizes(opened, engine, smallest);
+          return {
+            read: async () => source,
+            opened: sized ? await sized : opened,
+            batch: 0,
+            named: ({ name, layer, kind }) => ({ name, layer, kind }),
+          };
+        },
       };
     },
     check: async () => {},

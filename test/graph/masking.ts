@@ -6,8 +6,10 @@ import {
   readWeights,
   rowsOf,
   type Structure,
+  shrink,
   writeWeights,
 } from '../../src/graph/index.ts';
+import { difference, runModel, type Value } from './running.ts';
 
 /** A copy of the model in which the consumers' weights of the channels that go are zero, and norms are of those that stay. */
 export function mask(model: Model, cuts: ReadonlyMap<Structure, readonly number[]>): Model {
@@ -21,4 +23,13 @@ export function mask(model: Model, cuts: ReadonlyMap<Structure, readonly number[
     }
   }
   return maskInner(copy, cuts);
+}
+
+/** How far the outputs of the shrunk model are off those of the masked one: see `difference`. */
+export async function cutDifference(
+  model: Model,
+  cuts: ReadonlyMap<Structure, readonly number[]>,
+  input: Value,
+): Promise<number> {
+  return difference(await runModel(mask(model, cuts), input), await runModel(shrink(model, cuts), input));
 }
