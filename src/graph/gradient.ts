@@ -7,7 +7,7 @@ import { type BuildDims, valueInfo } from './build.ts';
 import { type DataType, typeCode } from './dtype.ts';
 import type { ConvGeometry, LinearMap } from './linear.ts';
 import type { Model } from './model.ts';
-import { attributeOf, type BuildAttribute, reads } from './node.ts';
+import { attributeOf, type BuildAttribute, copyMessage, reads } from './node.ts';
 import { type NodeProto, NodeProtoSchema, ValueInfoProtoSchema } from './onnx_pb.ts';
 import type { Backward } from './operators/operator.ts';
 import { hasSamples, madeOf, part, sampleAxis, sampledValues, type ValueInfo } from './subgraph.ts';
@@ -150,10 +150,13 @@ class BackwardGraph implements Backward {
     input: readonly string[],
     attributes: Readonly<Record<string, BuildAttribute>> = {},
   ): string {
-    const name = this.#fresh(opType);
     const attribute = Object.entries(attributes).map(([key, value]) => attributeOf(key, value));
-    const node = create(NodeProtoSchema, { name, opType, input: [...input], output: [name], attribute });
-    this.#model.nodes.push(node);
+    return this.again(create(NodeProtoSchema, { opType, attribute }), input);
+  }
+
+  again(node: NodeProto, input: readonly string[]): string {
+    const name = this.#fresh(node.opType);
+    this.#model.nodes.push(Object.assign(copyMessage(node), { name, input: [...input], output: [name] }));
     return name;
   }
 

@@ -65,12 +65,7 @@ interface Places {
 }
 
 /** The sum of a gradient's parts at each place of an axis, by gathering: not all opsets scatter sums. */
-export function putBack(
-  graph: Backward,
-  x: string,
-  gradient: string,
-  { axis, places }: Places,
-): string | undefined {
+function putBack(graph: Backward, x: string, gradient: string, { axis, places }: Places): string | undefined {
   const dims = graph.dims(x)!;
   if (Number.isNaN(dims[axis])) return undefined;
   const parts = Array.from({ length: dims[axis] }, (): number[] => []);
@@ -108,32 +103,61 @@ export const piece: GradientRule = (graph, node, index, gradient) => {
   const axes = named ? integersOf(graph, named) : graph.dims(start) && axesFrom(0, graph.dims(start)![0]);
   const by = steps ? integersOf(graph, steps) : axes?.map(() => 1);
   if (index !== 0 || !own || !part || !axes || !by) return undefined;
-  let whole: string | undefined = gradient;
+  let whole = gradient;
   for (const [i, given] of axes.entries()) {
     const axis = wrapAxis(given, own.length);
     if (by[i] === 1 && part[axis] === own[axis]) continue;
     if (axis === graph.samples(x)) return undefined;
-    if (by[i] === 1) whole = among(graph, x, whole, axis, firstOf(graph, node, i, axis));
-    else {
-      const first = integersOf(graph, start)?.[i];
-      if (first === undefined) return undefined;
-      const from = Math.min(wrapAxis(first, own[axis]), own[axis] - 1);
-      const places = Array.from({ length: part[axis] }, (_, at) => from + at * by[i]);
-      whole = putBack(graph, x, whole, { axis, places });
-      if (whole === undefined) return undefined;
-    }
+    const first = firstOf(graph, node, i, axis);
+    const before = by[i] < 0 ? lastOf(graph, first, whole, axis, by[i]) : first;
+    whole = among(graph, x, apart(graph, whole, axis, own.length, by[i]), axis, before);
   }
   return whole;
 };
 
-/** Where the piece of an axis begins. */
+/** Where a piece begins that goes down an axis from `first`. */
+function lastOf(graph: Backward, first: string, part: string, axis: number, step: number): string {
+  const count = graph.node('Sub', [graph.size(part, axis), graph.integers([1])]);
+  return graph.node('Add', [first, graph.node('Mul', [count, graph.integers([step])])]);
+}
+
+/** With zeros between what is at every `step`-th place, and turned round where that is below 0. */
+function apart(graph: Backward, value: string, axis: number, rank: number, step: number): string {
+  const upwards = step < 0 ? sliced(graph, value, axis, { from: -1, to: -FAR, step: -1 }) : value;
+  const every = Math.abs(step);
+  if (every === 1) return upwards;
+  const pads = new Array<number>(2 * (rank + 1)).fill(0);
+  pads[rank + 1 + axis + 1] = every - 1;
+  const between = graph.node('Pad', [graph.unsqueeze(upwards, [axis + 1]), graph.integers(pads)]);
+  const extents = axesFrom(0, rank).map((at) => (at === axis ? graph.integers([-1]) : graph.size(value, at)));
+  return graph.node('Reshape', [between, graph.node('Concat', extents, { axis: 0 })]);
+}
+
+interface Bounds {
+  readonly from: number;
+  readonly to: number;
+  readonly step: number;
+}
+
+/** A piece of one axis. */
+export function sliced(graph: Backward, value: string, axis: number, { from, to, step }: Bounds): string {
+  return graph.node('Slice', [value, ...[from, to, axis, step].map((it) => graph.integers([it]))]);
+}
+
+/** Beyond both ends of every axis. */
+export const FAR = 2 ** 31;
+
+/** Where the piece of an axis begins: what is beyond its ends counts as these. */
 function firstOf(graph: Backward, { input: [x, starts] }: NodeProto, i: number, axis: number): string {
   const own = graph.node('Slice', [starts, graph.integers([i]), graph.integers([i + 1])]);
-  return fromStart(graph, x, axis, graph.node('Cast', [own], { to: typeCode('int64') }));
+  const place = fromStart(graph, x, axis, graph.node('Cast', [own], { to: typeCode('int64') }));
+  const [none, last] = [graph.integers([0]), graph.node('Sub', [graph.size(x, axis), graph.integers([1])])];
+  const from = graph.node('Where', [graph.node('Less', [place, none]), none, place]);
+  return graph.node('Where', [graph.node('Less', [last, from]), last, from]);
 }
 
 /** A place on an axis; below 0 it is counted from the end. */
-function fromStart(graph: Backward, x: string, axis: number, place: string): string {
+export function fromStart(graph: Backward, x: string, axis: number, place: string): string {
   const isFromEnd = graph.node('Less', [place, graph.integers([0])]);
   return graph.node('Where', [isFromEnd, graph.node('Add', [place, graph.size(x, axis)]), place]);
 }

@@ -22,6 +22,8 @@ export interface Backward {
     inputs: readonly string[],
     attributes?: Readonly<Record<string, BuildAttribute>>,
   ): string;
+  /** Adds a node like another, of other inputs. */
+  again(node: NodeProto, inputs: readonly string[]): string;
   /** A float32 constant without axes. */
   scalar(value: number): string;
   floats(values: Float32Array, dims: readonly number[]): string;

@@ -1,10 +1,11 @@
 // The derivatives of operators that move windows over an image, or give it other extents.
 
-import { attributeFloat, attributeInt, attributeInts, attributeString } from '../node.ts';
+import { attributeInt, attributeInts, attributeString, copyMessage, removeAttribute } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
+import { wrapAxis } from '../propagation.ts';
 import { elements, toFloat64 } from '../tensor.ts';
 import { asFloats, integersOf } from './gradients.ts';
-import { among, putBack } from './layout-gradients.ts';
+import { among, FAR, fromStart, sliced } from './layout-gradients.ts';
 import type { Backward, GradientRule } from './operator.ts';
 
 /** How windows lie, in the attributes of ConvTranspose: it puts back what they read. */
@@ -12,8 +13,14 @@ interface Windows {
   readonly strides: number[];
   readonly dilations: number[];
   readonly pads: number[];
-  /** Positions at the end that no window reaches; 0 where their number differs between samples. */
+  /** Positions at the end that no window reaches. */
   readonly output_padding: number[];
+}
+
+interface Placed {
+  readonly windows: Windows;
+  /** What a Pad takes for an image to have all that windows read and no more, where that differs between samples. */
+  readonly around?: string;
 }
 
 export const convolution: GradientRule = (graph, node, index, gradient) => {
@@ -21,7 +28,7 @@ export const convolution: GradientRule = (graph, node, index, gradient) => {
   const kernel = graph.constant(weight)?.dims.slice(2);
   const windows = kernel && windowsOf(graph, node, kernel);
   if (index !== 0 || !windows) return undefined;
-  return windowed(graph, node, gradient, weight, windows, attributeInt(node, 'group', 1));
+  return windowed(graph, gradient, weight, windows, attributeInt(node, 'group', 1));
 };
 
 export const transposedConvolution: GradientRule = (graph, node, index, gradient) => {
@@ -37,17 +44,18 @@ export const transposedConvolution: GradientRule = (graph, node, index, gradient
 
 /** The mean of each window. */
 export const averagePool: GradientRule = (graph, node, _, gradient) => {
+  const [x] = node.input;
   const kernel = attributeInts(node, 'kernel_shape')!;
   const windows = windowsOf(graph, node, kernel);
-  const isCounted = attributeInt(node, 'count_include_pad', 0) !== 0;
-  if (!windows || (isCounted && attributeInt(node, 'ceil_mode', 0))) return undefined;
+  if (!windows) return undefined;
   const ones = graph.floats(new Float32Array(elements(kernel)).fill(1), [1, 1, ...kernel]);
-  // How many values each window has: those on the edge have fewer.
-  const count = isCounted
-    ? graph.scalar(elements(kernel))
-    : read(graph, filledAs(graph, node.input[0], 1), ones, windows);
+  // How many values each window is divided by: fewer on the edge, or those beside the image too.
+  const filled = filledAs(graph, x, 1);
+  const own = read(graph, filled, ones, windows);
+  const isCounted = attributeInt(node, 'count_include_pad', 0) !== 0;
+  const count = isCounted ? graph.node('Div', [own, graph.again(node, [filled])]) : own;
   const share = graph.node('Div', [planes(graph, gradient), count]);
-  return shapedAs(graph, node.input[0], windowed(graph, node, share, ones, windows));
+  return shapedAs(graph, x, windowed(graph, share, ones, windows));
 };
 
 /** The largest value of each window; where several are, each has its part. */
@@ -64,161 +72,107 @@ export const maxPool: GradientRule = (graph, node, _, gradient) => {
   const values = read(graph, planes(graph, x), copies, windows);
   const mask = asFloats(graph, graph.node('Equal', [values, planes(graph, node.output[0])]));
   const share = graph.node('Div', [planes(graph, gradient), graph.sum(mask, [1], true)]);
-  return shapedAs(graph, x, windowed(graph, node, graph.node('Mul', [mask, share]), copies, windows));
+  return shapedAs(graph, x, windowed(graph, graph.node('Mul', [mask, share]), copies, windows));
 };
 
 /** What windows read, by weights. */
-function read(graph: Backward, value: string, weight: string, { strides, dilations, pads }: Windows): string {
-  return graph.node('Conv', [value, weight], { strides, dilations, pads });
+function read(graph: Backward, value: string, weight: string, { windows, around }: Placed): string {
+  const { strides, dilations, pads } = windows;
+  const image = around ? graph.node('Pad', [value, around]) : value;
+  return graph.node('Conv', [image, weight], { strides, dilations, pads });
 }
 
 /** What windows read gets the gradient by what they give, by weights; what none reads gets zeros. */
 function windowed(
   graph: Backward,
-  node: NodeProto,
   gradient: string,
   weight: string,
-  windows: Windows,
+  { windows, around }: Placed,
   group = 1,
 ): string {
-  const [x] = node.input;
-  const { strides } = windows;
-  const [input] = extents(graph, node);
-  // How far the last window reaches differs then: first all that it does, then as much as there is.
-  const isOpen = strides.map((stride, i) => stride > 1 && Number.isNaN(input![i]));
-  const pads = windows.pads.map((count, i) => (isOpen[i - strides.length] ? 0 : count));
-  let back = graph.node('ConvTranspose', [gradient, weight], { ...windows, pads, group });
-  for (const i of isOpen.keys()) if (isOpen[i]) back = among(graph, x, back, i + 2, graph.integers([0]));
-  return back;
+  const back = graph.node('ConvTranspose', [gradient, weight], { ...windows, group });
+  return around ? graph.node('Pad', [back, graph.node('Neg', [around])]) : back;
 }
 
-/** Constants around a value, or values of its own. One that is cropped would need its gradient padded. */
+/** What is around a value, zeros or values of its own, is taken off; what is cropped gets zeros. */
 export const padded: GradientRule = (graph, node, index, gradient) => {
-  const [x, pads, , axes] = node.input;
-  const [own, whole] = [x, node.output[0]].map((value) => graph.dims(value));
-  if (index !== 0 || !pads || axes || !own || !whole) return undefined;
-  const given = integersOf(graph, pads);
-  if (!(given?.every((count) => count >= 0) ?? whole.every((extent, axis) => extent >= own[axis])))
-    return undefined;
+  const [, pads, , axes] = node.input;
+  if (index !== 0 || !pads) return undefined;
   const mode = attributeString(node, 'mode', 'constant');
-  if (mode !== 'constant') return mirrored(graph, node, mode, gradient);
-  const start = graph.node('Slice', [pads, graph.integers([0]), graph.integers([own.length])]);
-  const end = graph.node('Add', [start, graph.node('Shape', [x])]);
-  return graph.node('Slice', [gradient, start, end]);
+  if (mode !== 'constant') return axes ? undefined : mirrored(graph, node, mode, gradient);
+  const back = graph.node('Neg', [pads]);
+  return graph.node('Pad', axes ? [gradient, back, '', axes] : [gradient, back]);
 };
 
-/** Around a value are values of its own. */
+/** Around a value are values of its own: those beside its ends, turned round, or the ends themselves. */
 function mirrored(graph: Backward, node: NodeProto, mode: string, gradient: string): string | undefined {
   const [x, pads] = node.input;
-  const placeOf = AROUND[mode];
-  const before = integersOf(graph, pads);
-  if (!placeOf || !before) return undefined;
-  const whole = graph.dims(node.output[0])!;
-  let back: string | undefined = gradient;
-  for (const [axis, extent] of graph.dims(x)!.entries()) {
-    if (back === undefined || extent === whole[axis]) continue;
-    const places = Array.from({ length: whole[axis] }, (_, at) => placeOf(at - before[axis], extent));
-    back = putBack(graph, x, back, { axis, places });
+  const [given, rank] = [integersOf(graph, pads), graph.dims(x)?.length];
+  if (!rank || !given?.every((count) => count >= 0) || !['reflect', 'edge'].includes(mode)) return undefined;
+  let back = gradient;
+  for (let axis = 0; axis < rank; axis++) {
+    const [before, after] = [given[axis], given[axis + rank]];
+    const whole = back;
+    const part = (from: number, to: number, step = 1) => sliced(graph, whole, axis, { from, to, step });
+    const add = (value: string, place: number) => {
+      const start = fromStart(graph, x, axis, graph.integers([place]));
+      back = graph.node('Add', [back, among(graph, x, value, axis, start)]);
+    };
+    if (before > 0 || after > 0) back = part(before, after > 0 ? -after : FAR);
+    if (mode === 'reflect') {
+      if (before > 0) add(part(before - 1, -FAR, -1), 1);
+      if (after > 0) add(part(-1, -after - 1, -1), -after - 1);
+    } else {
+      if (before > 0) add(graph.sum(part(0, before), [axis], true), 0);
+      if (after > 0) add(graph.sum(part(-after, FAR), [axis], true), -1);
+    }
   }
   return back;
 }
-
-/** Which value stands at a place around others (https://onnx.ai/onnx/operators/onnx__Pad.html). */
-const AROUND: Readonly<Record<string, (at: number, extent: number) => number>> = {
-  reflect: (at, extent) => extent - 1 - Math.abs(extent - 1 - Math.abs(at)),
-  edge: (at, extent) => Math.min(Math.max(at, 0), extent - 1),
-};
 
 /** Of each axis y = A·x, so that the gradient is Aᵀ·g. */
 export const resized: GradientRule = (graph, node, index, gradient) => {
-  const [x, , scales] = node.input;
-  const [input, output] = extents(graph, node);
-  const given = scales ? graph.constant(scales) : undefined;
-  if (index !== 0 || !input || !output || (scales && !given)) return undefined;
-  // Positions are those of the scales that are given, which need not be the extents' own.
-  const factors = given && toFloat64(given).slice(2);
-  if ([...input, ...output].some(Number.isNaN)) return repeated(graph, node, factors, gradient);
-  if (factors?.some((factor, axis) => Math.abs(factor - output[axis] / input[axis]) > 1e-6)) return undefined;
-  const matrices = input.map((size, axis) => interpolation(node, size, output[axis]));
-  if (matrices.length > 2 || matrices.some((it) => !it)) return undefined;
-  const [width, height] = matrices.toReversed().map((values, i) => {
-    const axis = input.length - 1 - i;
-    return graph.floats(values!, [output[axis], input[axis]]);
-  });
-  const across = graph.node('MatMul', [planes(graph, gradient), width]);
-  const along = height && graph.node('Transpose', [height], { perm: [1, 0] });
-  return shapedAs(graph, x, along ? graph.node('MatMul', [along, across]) : across);
-};
-
-/** Copies of each position, so many along each axis, whatever the extents are. */
-function repeated(
-  graph: Backward,
-  node: NodeProto,
-  factors: Float64Array | undefined,
-  gradient: string,
-): string | undefined {
-  const isCopied = (factor: number) => {
-    if (!Number.isInteger(factor)) return false;
-    const A = interpolation(node, SOME, SOME * factor);
-    return A?.every((value, at) => value === Number(Math.floor(at / SOME / factor) === at % SOME));
-  };
-  if (!factors || factors.length > 2 || !factors.every(isCopied)) return undefined;
-  const kernel = [...factors];
-  const ones = graph.floats(new Float32Array(elements(kernel)).fill(1), [1, 1, ...kernel]);
-  const sums = graph.node('Conv', [planes(graph, gradient), ones], { strides: kernel });
-  return shapedAs(graph, node.input[0], sums);
-}
-
-/** Positions that show how a Resize reads. */
-const SOME = 4;
-
-/** A, output × input: which positions of the input are read for each of the output. */
-function interpolation(node: NodeProto, input: number, output: number): Float32Array | undefined {
-  const position = POSITIONS[attributeString(node, 'coordinate_transformation_mode', 'half_pixel')];
-  const nearest = NEAREST[attributeString(node, 'nearest_mode', 'round_prefer_floor')];
-  const mode = attributeString(node, 'mode', 'nearest');
-  const isOther = attributeInt(node, 'antialias', 0) !== 0 || attributeInt(node, 'exclude_outside', 0) !== 0;
-  if (!position || !nearest || isOther || !['nearest', 'linear', 'cubic'].includes(mode)) return undefined;
-  const A = new Float32Array(output * input);
-  const inside = (at: number) => Math.min(Math.max(at, 0), input - 1);
-  for (let i = 0; i < output; i++) {
-    const at = position(i, input, output);
-    if (mode === 'nearest') A[i * input + inside(nearest(at))] = 1;
-    else if (mode === 'cubic') {
-      const slope = attributeFloat(node, 'cubic_coeff_a', -0.75);
-      for (let place = Math.floor(at) - 1; place <= Math.floor(at) + 2; place++)
-        A[i * input + inside(place)] += cubic(Math.abs(at - place), slope);
-    } else {
-      const from = inside(at);
-      const share = from - Math.floor(from);
-      A[i * input + Math.floor(from)] += 1 - share;
-      A[i * input + inside(Math.floor(from) + 1)] += share;
-    }
+  const [[x, , scales, sizes], [y]] = [node.input, node.output];
+  const [own, whole] = [x, y].map((value) => graph.dims(value));
+  const isOther =
+    attributeString(node, 'coordinate_transformation_mode', 'half_pixel') === 'tf_crop_and_resize' ||
+    attributeString(node, 'keep_aspect_ratio_policy', 'stretch') !== 'stretch';
+  if (index !== 0 || !own || !whole || isOther) return undefined;
+  const given = sizes ? undefined : graph.constant(scales);
+  const factors = given && toFloat64(given);
+  const last = own.length - 1;
+  let back = gradient;
+  const axes = attributeInts(node, 'axes') ?? [...own.keys()];
+  for (const [place, axis] of axes.map((it) => wrapAxis(it, own.length)).entries()) {
+    if (axis === graph.samples(x) || (factors ? factors[place] === 1 : own[axis] === whole[axis])) continue;
+    const perm = [...own.keys()];
+    [perm[axis], perm[last]] = [last, axis]; // a MatMul goes over the last one
+    const turned = (value: string) => (axis === last ? value : graph.node('Transpose', [value], { perm }));
+    back = turned(graph.node('MatMul', [turned(back), interpolation(graph, node, axis, place)]));
   }
-  return A;
-}
-
-/** The weight of a value at this distance (Keys' kernel). */
-function cubic(distance: number, a: number): number {
-  return distance <= 1
-    ? ((a + 2) * distance - (a + 3)) * distance ** 2 + 1
-    : ((distance - 5) * distance + 8) * distance * a - 4 * a;
-}
-
-/** Where a position of the output lies in the input (https://onnx.ai/onnx/operators/onnx__Resize.html). */
-const POSITIONS: Readonly<Record<string, (i: number, input: number, output: number) => number>> = {
-  half_pixel: (i, input, output) => ((i + 0.5) * input) / output - 0.5,
-  pytorch_half_pixel: (i, input, output) => (output > 1 ? ((i + 0.5) * input) / output - 0.5 : 0),
-  align_corners: (i, input, output) => (output > 1 ? (i * (input - 1)) / (output - 1) : 0),
-  asymmetric: (i, input, output) => (i * input) / output,
+  return back;
 };
 
-const NEAREST: Readonly<Record<string, (at: number) => number>> = {
-  round_prefer_floor: (at) => Math.ceil(at - 0.5),
-  round_prefer_ceil: (at) => Math.floor(at + 0.5),
-  floor: Math.floor,
-  ceil: Math.ceil,
-};
+/**
+ * A, output × input: what the node makes along an axis of the columns of an identity.
+ * @param place  where the axis is in what the node is given
+ */
+function interpolation(graph: Backward, node: NodeProto, axis: number, place: number): string {
+  const [x, region, scales, sizes] = node.input;
+  const joined = (...parts: string[]) => graph.node('Concat', parts, { axis: 0 });
+  const size = graph.size(x, axis);
+  const square = graph.node('EyeLike', [graph.node('ConstantOfShape', [joined(size, size)])]);
+  const inputs = [graph.unsqueeze(square, [0, 1]), region];
+  if (sizes) inputs.push(scales, joined(graph.integers([1, 1]), graph.size(node.output[0], axis), size));
+  else {
+    const [one, two] = [1, 2].map((count) => graph.floats(new Float32Array(count).fill(1), [count]));
+    const bounds = [place, place + 1].map((it) => graph.integers([it]));
+    inputs.push(joined(two, graph.node('Slice', [scales, ...bounds]), one));
+  }
+  const alike = copyMessage(node);
+  removeAttribute(alike, 'axes');
+  return graph.node('Reshape', [graph.again(alike, inputs), joined(graph.integers([-1]), size)]);
+}
 
 /** Depth to space: channels as positions, in either order. */
 export const spread: GradientRule = (graph, node, _, gradient) => {
@@ -228,9 +182,10 @@ export const spread: GradientRule = (graph, node, _, gradient) => {
   if (input?.length !== 2) return undefined;
   if (attributeString(node, 'mode', 'DCR') === 'DCR')
     return graph.node('SpaceToDepth', [gradient], { blocksize });
-  if (input.some(Number.isNaN)) return undefined;
-  const [height, width] = input;
-  const blocks = graph.node('Reshape', [gradient, graph.integers([-1, height, blocksize, width, blocksize])]);
+  const [height, width] = [2, 3].map((axis) => graph.size(x, axis));
+  const [block, rest] = [blocksize, -1].map((extent) => graph.integers([extent]));
+  const shape = graph.node('Concat', [rest, height, block, width, block], { axis: 0 });
+  const blocks = graph.node('Reshape', [gradient, shape]);
   return shapedAs(graph, x, graph.node('Transpose', [blocks], { perm: [0, 2, 4, 1, 3] }));
 };
 
@@ -248,21 +203,50 @@ function placed(node: NodeProto, axes: number) {
   };
 }
 
-function windowsOf(graph: Backward, node: NodeProto, kernel: readonly number[]): Windows | undefined {
+function windowsOf(graph: Backward, node: NodeProto, kernel: readonly number[]): Placed | undefined {
   const [input, output] = extents(graph, node);
-  if (!input || !output || attributeString(node, 'auto_pad', 'NOTSET') !== 'NOTSET') return undefined;
-  const axes = kernel.length;
-  const { strides, dilations, pads } = placed(node, axes);
-  if (input.some(Number.isNaN) && attributeInt(node, 'ceil_mode', 0) !== 0) return undefined;
-  const rest = input.map((size, i) => {
-    if (Number.isNaN(size)) return 0;
-    return (
-      size + pads[i] + pads[i + axes] - (output[i] - 1) * strides[i] - dilations[i] * (kernel[i] - 1) - 1
-    );
+  if (!input || !output) return undefined;
+  const { strides, dilations, pads } = placed(node, kernel.length);
+  const auto = attributeString(node, 'auto_pad', 'NOTSET');
+  const isSame = auto.startsWith('SAME');
+  const more = auto === 'SAME_LOWER' ? 1 : 0; // of an odd number before the image
+  const sides = input.map((size, i) => {
+    const reach = dilations[i] * (kernel[i] - 1) + 1;
+    const [first, last] = auto === 'VALID' ? [0, 0] : [pads[i], pads[i + kernel.length]];
+    if (Number.isNaN(size) && strides[i] > 1)
+      return { before: 0, after: 0, rest: 0, open: beside(graph, node, i, { reach, first, isSame, more }) };
+    // How far windows reach beyond an image; at a stride of 1 that is the same for each.
+    const alike = isSame ? reach - 1 : first + last;
+    const beyond = Number.isNaN(size) ? alike : (output[i] - 1) * strides[i] + reach - size;
+    const before = isSame ? Math.floor((Math.max(0, beyond) + more) / 2) : first;
+    return { before, after: Math.max(0, beyond - before), rest: Math.max(0, before - beyond) };
   });
-  // With ceil_mode the last windows reach beyond the padding.
-  const wider = pads.map((count, i) => (i < axes ? count : count + Math.max(0, -rest[i - axes])));
-  return { strides, dilations, pads: wider, output_padding: rest.map((count) => Math.max(0, count)) };
+  const ends = [sides.map(({ before }) => before), sides.map(({ after }) => after)];
+  const windows = { strides, dilations, pads: ends.flat(), output_padding: sides.map(({ rest }) => rest) };
+  if (!sides.some(({ open }) => open)) return { windows };
+  const none = graph.integers([0]);
+  const around = ends.flatMap((_, end) => [none, none, ...sides.map(({ open }) => open?.[end] ?? none)]);
+  return { windows, around: graph.node('Concat', around, { axis: 0 }) };
+}
+
+interface Reach {
+  readonly reach: number;
+  readonly first: number;
+  readonly isSame: boolean;
+  readonly more: number;
+}
+
+/** How many positions windows read before an image and behind it; below 0 where they leave some out. */
+function beside(graph: Backward, node: NodeProto, i: number, { reach, first, isSame, more }: Reach) {
+  const [[x], [y]] = [node.input, node.output];
+  const stride = attributeInts(node, 'strides')![i];
+  const number = (value: number) => graph.integers([value]);
+  const before = graph.node('Mul', [graph.node('Sub', [graph.size(y, i + 2), number(1)]), number(stride)]);
+  const beyond = graph.node('Sub', [graph.node('Add', [before, number(reach)]), graph.size(x, i + 2)]);
+  const total = graph.node('Where', [graph.node('Less', [beyond, number(0)]), number(0), beyond]);
+  const half = () => graph.node('Div', [graph.node('Add', [total, number(more)]), number(2)]);
+  const start = isSame ? half() : number(first);
+  return [start, graph.node('Sub', [beyond, start])];
 }
 
 /** Each channel of each sample as an image of its own: how many there are does not matter. */
@@ -274,12 +258,10 @@ function planesShape(graph: Backward, value: string, count: number): string {
   const extents = graph.node('Slice', [
     graph.node('Shape', [value]),
     graph.integers([2]),
-    graph.integers([MOST_AXES]),
+    graph.integers([FAR]),
   ]);
   return graph.node('Concat', [graph.integers([count, 1]), extents], { axis: 0 });
 }
-
-const MOST_AXES = 2 ** 10;
 
 /** A plane with as many positions as those of a value. */
 function filledAs(graph: Backward, value: string, number: number): string {
