@@ -10,6 +10,7 @@ import type { Model } from './model.ts';
 import { attributeOf, type BuildAttribute, copyMessage, reads } from './node.ts';
 import { type NodeProto, NodeProtoSchema, ValueInfoProtoSchema } from './onnx_pb.ts';
 import type { Backward } from './operators/operator.ts';
+import { surrounded } from './operators/spatial-gradients.ts';
 import { hasSamples, madeOf, part, sampleAxis, sampledValues, type ValueInfo } from './subgraph.ts';
 import { fromFloat32, fromIntegers, type Tensor } from './tensor.ts';
 import { weightTensors } from './weights.ts';
@@ -253,14 +254,13 @@ class BackwardGraph implements Backward {
   }
 
   /** What each tap of a convolution's kernel reads, channels × positions of all images. */
-  #taps({ input, output }: LinearMap, { kernel, strides, dilations, pads }: ConvGeometry): string[] {
+  #taps({ node, input, output }: LinearMap, { kernel, strides, dilations }: ConvGeometry): string[] {
     const [, channels, ...extents] = this.dims(input)!;
     const axes = extents.length; // a 1-D convolution has the last of two
     const inner = (pair: readonly number[]) => pair.slice(2 - axes);
     const perm = [1, 0, 2, 3].slice(0, 2 + axes);
-    const [top, left, bottom, right] = pads;
-    const around = [0, 0, ...inner([top, left]), 0, 0, ...inner([bottom, right])];
-    const padded = this.node('Pad', [this.node('Transpose', [input], { perm }), this.integers(around)]);
+    const turned = this.node('Transpose', [input], { perm });
+    const padded = surrounded(this, this.#model.node(node)!, turned, inner(kernel));
     const steps = inner(strides);
     const [on, by, one] = [perm.slice(2), steps, steps.map(() => 1)].map((values) => this.integers(values));
     const sizes = steps.map((_, axis) => this.size(output, axis + 2));

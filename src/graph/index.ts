@@ -28,6 +28,7 @@ export { maskInner } from './mask.ts';
 export { isStraight, Model } from './model.ts';
 export { attributeFloat, attributeInt, attributeInts, attributeString } from './node.ts';
 export type { NodeProto } from './onnx_pb.ts';
+export { padsFor } from './operators/conv.ts';
 export { broadcast, carry, unary } from './operators/elementwise.ts';
 export { linear } from './operators/layer.ts';
 export type { Backward, GradientRule, Layer, LayerDims, Operator, Rule } from './operators/operator.ts';

@@ -11,12 +11,14 @@ import { elements, sum, type Tensor } from './tensor.ts';
 /** Concrete dims of every value in a run on some batch. */
 export type Shapes = ReadonlyMap<string, readonly number[]>;
 
-/** A convolution's sampling of its input, in two dimensions; 1-D is a height of 1. `auto_pad` is resolved. */
+/** A convolution's sampling of its input, in two dimensions; 1-D is a height of 1. */
 export interface ConvGeometry {
   kernel: [number, number];
   strides: [number, number];
   /** top, left, bottom, right */
   pads: [number, number, number, number];
+  /** Images of other extents get other pads: `padsFor` knows them. */
+  placed?: 'SAME_UPPER' | 'SAME_LOWER';
   dilations: [number, number];
   /** Of a transposed convolution: its strides, by which the input is taken apart with zeros before it is sampled. */
   inputDilations?: [number, number];

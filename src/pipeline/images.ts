@@ -1,6 +1,6 @@
 // Images as the sums of a convolution take them: in the plane, zeros between their values where it is a transposed one.
 
-import type { DepthGeometry, LinearMap, ValueInfo } from '../graph/index.ts';
+import { type DepthGeometry, type LinearMap, padsFor, type ValueInfo } from '../graph/index.ts';
 import type { Image } from '../solve/index.ts';
 
 /** The channels of a layer that is one of several side by side. */
@@ -70,7 +70,7 @@ export function outputOf(
   extents: readonly number[],
 ): readonly number[] {
   if (!info.varies) return info.shapes.get(output)!.slice(2);
-  const { kernel, strides, pads, dilations, inputDilations = [1, 1], depth } = conv!;
+  const { kernel, strides, pads, dilations, inputDilations = [1, 1], depth } = padsFor(conv!, extents);
   const given = planeOf(extents).map((side, axis) => {
     const reach = (side - 1) * inputDilations[axis] + pads[axis] + pads[axis + 2];
     return Math.floor((reach - dilations[axis] * (kernel[axis] - 1)) / strides[axis]) + 1;

@@ -4,6 +4,7 @@ import type { FloatTensor } from '../engine/index.ts';
 import {
   elements,
   type LinearMap,
+  padsFor,
   roundsOf,
   type SamplePlace,
   samplesOf,
@@ -196,7 +197,7 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
       partOf({ channels, data: data.subarray(frame * size, (frame + 1) * size) }, map),
     );
   };
-  const { inputDilations = [1, 1], depth, ...conv } = map.conv;
+  const { inputDilations = [1, 1], depth, ...conv } = padsFor(map.conv, x.dims.slice(2));
   const { height, width, of } = dilated(x.dims, inputDilations);
   const extents = y ? y.dims.slice(2) : outputOf(opened.info, map, x.dims.slice(2));
   const [outHeight, outWidth] = planeOf(extents);

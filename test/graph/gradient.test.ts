@@ -173,6 +173,13 @@ const graphs: Record<string, Graph> = {
       return b.conv(b.node('Clip', [wide, b.floats([0], []), b.floats([1], [])]), 4, 3, { dilation: 2 });
     },
   },
+  'convolutions that are placed by extents': {
+    dims: IMAGE,
+    build: (b) => {
+      const wide = b.conv(b.input([3, 9, 8]), 5, 4, { stride: 3, autoPad: 'SAME_LOWER' });
+      return b.conv(b.relu(wide), 4, 3, { stride: 2, autoPad: 'SAME_UPPER' });
+    },
+  },
   'a 1-D convolution without bias': {
     dims: [2, 3, 11],
     build: (b) => {

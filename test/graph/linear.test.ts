@@ -4,6 +4,7 @@ import {
   type LinearMap,
   linearMaps,
   type Model,
+  padsFor,
   readModel,
   readWeights,
   writeWeights,
@@ -173,6 +174,39 @@ describe('linearMaps', () => {
       const values = await allValues(copy, input);
       expectClose(apply(copy, map, values), values.get(map.output)!);
     });
+  }
+
+  const extents: [one: number[], other: number[]][] = [
+    [[9], [7]],
+    [
+      [9, 8],
+      [7, 5],
+    ],
+    [
+      [9, 8, 7],
+      [7, 5, 5],
+    ],
+  ];
+  for (const [one, other] of extents) {
+    it.each(['SAME_UPPER', 'SAME_LOWER'])(
+      `knows the padding for images of each size: ${one.length} axes, %s`,
+      async (auto_pad) => {
+        const mapOf = async (sides: number[]) => {
+          const b = new OnnxBuilder();
+          const W = b.weight([4, 3, ...sides.map(() => 4)], 1);
+          const y = b.node(
+            'Conv',
+            [b.input([3, ...sides]), W],
+            { auto_pad, strides: sides.map(() => 3) },
+            { channels: 4 },
+          );
+          return (await opened(b.output(y), [2, 3, ...sides])).maps[0].conv!;
+        };
+        const [conv, expected] = await Promise.all([one, other].map(mapOf));
+        expect(conv.pads).not.toEqual(expected.pads);
+        expect(padsFor(conv, other)).toEqual(expected);
+      },
+    );
   }
 
   it('treats a one-dimensional convolution as one of height 1', async () => {

@@ -69,21 +69,42 @@ export function grouped(state: Propagation, node: NodeProto, axis: Axis, m: numb
 }
 
 function geometry(node: NodeProto, dims: LayerDims): ConvGeometry {
-  const [kernel, input, output] = [dims.weight, dims.input, dims.output].map((list) => list.slice(2));
+  const [kernel, input] = [dims.weight, dims.input].map((list) => list.slice(2));
   const axes = kernel.length;
   const strides = attributeInts(node, 'strides') ?? kernel.map(() => 1);
   const dilations = attributeInts(node, 'dilations') ?? kernel.map(() => 1);
   const explicit = attributeInts(node, 'pads') ?? new Array(2 * axes).fill(0);
   const auto = attributeString(node, 'auto_pad', 'NOTSET');
+  const placed = auto === 'SAME_UPPER' || auto === 'SAME_LOWER' ? auto : undefined;
   const pads = kernel.map((size, i) => {
-    if (auto === 'VALID') return [0, 0];
-    if (!auto.startsWith('SAME')) return [explicit[i], explicit[i + axes]];
-    const reach = (output[i] - 1) * strides[i] + (size - 1) * dilations[i] + 1;
-    const total = Math.max(0, reach - input[i]);
-    const small = Math.floor(total / 2);
-    return auto === 'SAME_LOWER' ? [total - small, small] : [small, total - small];
+    if (placed) return padsAlong(input[i], size, strides[i], dilations[i], placed);
+    return auto === 'VALID' ? [0, 0] : [explicit[i], explicit[i + axes]];
   });
-  return inPlanes({ kernel, strides, pads, dilations });
+  const conv = inPlanes({ kernel, strides, pads, dilations });
+  return placed && strides.some((stride) => stride > 1) ? { ...conv, placed } : conv;
+}
+
+type Placement = NonNullable<ConvGeometry['placed']>;
+
+/** What is put before and behind an axis for windows to be at every `stride`-th position. */
+function padsAlong(size: number, kernel: number, stride: number, dilation: number, placed: Placement) {
+  const reach = (Math.ceil(size / stride) - 1) * stride + dilation * (kernel - 1) + 1;
+  const total = Math.max(0, reach - size);
+  const small = Math.floor(total / 2);
+  return placed === 'SAME_LOWER' ? [total - small, small] : [small, total - small];
+}
+
+/** The same convolution of images of these extents, (h, w), (d, h, w) or (w). */
+export function padsFor(conv: ConvGeometry, extents: readonly number[]): ConvGeometry {
+  const { placed, kernel, strides, dilations, depth } = conv;
+  if (!placed) return conv;
+  const [[top, bottom], [left, right]] = [extents.at(-2) ?? 1, extents.at(-1)!].map((size, i) =>
+    padsAlong(size, kernel[i], strides[i], dilations[i], placed),
+  );
+  const own: ConvGeometry = { ...conv, pads: [top, left, bottom, right] };
+  if (!depth) return own;
+  const [front, back] = padsAlong(extents[0], depth.kernel, depth.stride, depth.dilation, placed);
+  return { ...own, depth: { ...depth, pads: [front, back] } };
 }
 
 /** A convolution by axis, in the order of the image's. */

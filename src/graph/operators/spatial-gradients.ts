@@ -82,6 +82,20 @@ function read(graph: Backward, value: string, weight: string, { windows, around 
   return graph.node('Conv', [image, weight], { strides, dilations, pads });
 }
 
+/** All that the windows of a convolution read, of its input with the first two axes in either order. */
+export function surrounded(
+  graph: Backward,
+  node: NodeProto,
+  value: string,
+  kernel: readonly number[],
+): string {
+  const { windows, around } = windowsOf(graph, node, kernel)!;
+  const before = windows.pads.slice(0, kernel.length);
+  const pads = [0, 0, ...before, 0, 0, ...windows.pads.slice(kernel.length)];
+  const image = graph.node('Pad', [value, graph.integers(pads)]);
+  return around ? graph.node('Pad', [image, around]) : image;
+}
+
 /** What windows read gets the gradient by what they give, by weights; what none reads gets zeros. */
 function windowed(
   graph: Backward,
