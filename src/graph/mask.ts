@@ -1,9 +1,10 @@
 // The masked network, beside the weights of its readers: what happens to channels before a layer reads them.
 
 import { create } from '@bufbuild/protobuf';
+import { gcd } from './labels.ts';
 import type { Model } from './model.ts';
 import { attributeOf, copyMessage } from './node.ts';
-import { type NodeProto, NodeProtoSchema } from './onnx_pb.ts';
+import { type AttributeProto, type NodeProto, NodeProtoSchema } from './onnx_pb.ts';
 import {
   dependsOnKept,
   groupBy,
@@ -56,30 +57,44 @@ function clear(model: Model, { node, input, axis }: Slice, positions: readonly n
 
 /** The node on what stays; where it gives channels back, those that go are as the node gave them before. */
 function narrowed(model: Model, node: NodeProto, norm: Norm, gone: ReadonlySet<number>): NodeProto[] {
-  const positions = Array.from({ length: norm.whole }, (_, position) => position);
-  const stays = positions.filter((position) => !gone.has(position));
+  const unit = norm.isOpen ? unitOf(norm, gone) : 1;
+  const positions = Array.from({ length: norm.whole / unit }, (_, position) => position);
+  const stays = positions.filter((position) => !gone.has(position * unit));
   const fresh = (what: string) => model.fresh(`${node.name}.${what}`);
   const constant = (what: string, values: readonly number[]) => {
     const tensor = fromIntegers(fresh(what), values, [values.length]);
     model.tensors.set(tensor.name, tensor);
     return tensor.name;
   };
-  const along = (opType: string, input: string[], output: string, axis: number) => {
-    const name = fresh(`${opType}${output}`);
-    return create(NodeProtoSchema, {
-      name,
+  const made = (opType: string, input: string[], output: string, attribute: AttributeProto[] = []) =>
+    create(NodeProtoSchema, {
+      name: fresh(`${opType}${output}`),
       opType,
       input,
       output: [output],
-      attribute: [attributeOf('axis', axis)],
+      attribute,
     });
+  const along = (opType: string, input: string[], output: string, axis: number, count: number) => {
+    const attribute = [attributeOf('axis', axis)];
+    if (!norm.isOpen) return [made(opType, input, output, attribute)];
+    // With an axis of what each channel has behind that of the channels.
+    const shape = (what: string, last: readonly number[]) =>
+      constant(what, [...new Array(axis).fill(0), ...last]);
+    const apart = shape('apart', [count, -1]);
+    const [value, ...others] = input;
+    const [own, whole] = ['apart', 'parts'].map((what) => model.fresh(`${output}.${what}`));
+    return [
+      made('Reshape', [value, apart], own),
+      made(opType, [own, ...others], whole, attribute),
+      made('Reshape', [whole, shape('together', [-1])], output),
+    ];
   };
   const few = copyMessage(node);
   [few.input, few.output] = [[...node.input], [...node.output]];
   const indices = constant('stays', stays);
-  const before = norm.inputs.map(({ index, axis }) => {
+  const before = norm.inputs.flatMap(({ index, axis }) => {
     few.input[index] = fresh(`input${index}`);
-    return along('Gather', [node.input[index], indices], few.input[index], axis);
+    return along('Gather', [node.input[index], indices], few.input[index], axis, positions.length);
   });
   if (norm.outputs.length === 0) return [...before, few];
   const all = copyMessage(node);
@@ -94,9 +109,16 @@ function narrowed(model: Model, node: NodeProto, norm: Norm, gone: ReadonlySet<n
     all.output[index] = fresh(`all${index}`);
     const both = fresh(`both${index}`);
     return [
-      along('Concat', [few.output[index], all.output[index]], both, axis),
-      along('Gather', [both, order], node.output[index], axis),
+      made('Concat', [few.output[index], all.output[index]], both, [attributeOf('axis', axis)]),
+      ...along('Gather', [both, order], node.output[index], axis, stays.length + positions.length),
     ];
   });
   return [...before, few, all, ...behind];
+}
+
+/** Positions of an axis that are next to each other go or stay together, so many at once. */
+function unitOf({ whole }: Norm, gone: ReadonlySet<number>): number {
+  let unit = whole;
+  for (let at = 1; at < whole; at++) if (gone.has(at) !== gone.has(at - 1)) unit = gcd(unit, at);
+  return unit;
 }

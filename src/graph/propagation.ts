@@ -7,7 +7,7 @@ import { reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import { type Range, shifted } from './places.ts';
 import type { Size } from './sizes.ts';
-import type { Port, Slice } from './structure.ts';
+import type { Norm, Port, Slice } from './structure.ts';
 import { sum, type Tensor, toIntegers } from './tensor.ts';
 
 /** Where a label lies on an axis of a value. */
@@ -168,9 +168,15 @@ export class Propagation {
   }
 
   /** The node computes over the channels that lie on these axes of what it reads and gives. */
-  normalise(axis: Axis, node: NodeProto, inputs: readonly Port[], outputs: readonly Port[]): void {
+  normalise(
+    axis: Axis,
+    node: NodeProto,
+    inputs: readonly Port[],
+    outputs: readonly Port[],
+    kind: Pick<Norm, 'isOpen'> = {},
+  ): void {
     for (const { label, ...range } of runsOf(axis)) {
-      label.norms.push({ node: node.name, inputs, outputs, whole: axis.extent, ...range });
+      label.norms.push({ node: node.name, inputs, outputs, whole: axis.extent, ...kind, ...range });
     }
   }
 

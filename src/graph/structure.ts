@@ -85,6 +85,8 @@ export interface Norm extends RowBlock {
   inputs: readonly Port[];
   outputs: readonly Port[];
   whole: number;
+  /** The axis, which is the last one, has more or fewer positions in other runs, each channel as many. */
+  isOpen?: boolean;
 }
 
 /** Axes of values on which the channels lie. */

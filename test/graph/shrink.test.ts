@@ -1256,6 +1256,27 @@ describe('shrink', () => {
     }
   }
 
+  it('normalises one group of channels in images of every size', async () => {
+    const b = new OnnxBuilder({ seed: 3 });
+    const flat = (value: string) => b.reshape(value, [0, 1, -1]);
+    const input = b.input([3, 'height', 'width']);
+    const [x, y] = [b.relu(b.conv(input, 6, 3)), b.relu(b.conv(input, 4, 3))];
+    const both = b.node('Concat', [x, y], { axis: 1 }, { channels: 10 });
+    const scales = [b.floats([1.5]), b.floats([0.2])];
+    const normal = b.node('InstanceNormalization', [flat(both), ...scales]);
+    const z = b.node('Reshape', [normal, b.node('Shape', [both])], {}, { channels: 10 });
+    const { model, prunable } = await opened(head(b, b.conv(z, 8, 3)).build(), [2, 3, 8, 6]);
+    expect(prunable).toHaveLength(3);
+    const random = seeded(11);
+    const cuts = new Map(prunable.map((structure) => [structure, randomChannels(structure, random)]));
+    for (const sides of [
+      [8, 6],
+      [5, 9],
+      [1, 1],
+    ])
+      expect(await cutDifference(model, cuts, randomValue([2, 3, ...sides]))).toBeLessThan(ROUNDING);
+  });
+
   it('makes one Gather of a shuffle where channels go, and leaves it as it is elsewhere', async () => {
     const b = new OnnxBuilder();
     const x = shuffle(b, b.relu(b.conv(image(b), 8, 3)), 2);

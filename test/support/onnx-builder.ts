@@ -62,8 +62,8 @@ export class OnnxBuilder {
   }
 
   /** A graph input with a dynamic batch in front: `dims` are the others, channels first. */
-  input(dims: readonly number[], name = 'input'): string {
-    return this.#set(this.feed(name, ['n', ...dims]), dims[0]);
+  input([channels, ...sides]: readonly [number, ...BuildDims] | readonly number[], name = 'input'): string {
+    return this.#set(this.feed(name, ['n', channels, ...sides]), channels);
   }
 
   /** Rows of `width` features: n × t × width, batch and length dynamic. */

@@ -37,14 +37,15 @@ function normaliseAll(state: Propagation, node: NodeProto): void {
   const isOpen = state.model.inputs.some((input) =>
     describeValue(input).dims.some((dim, place) => place > 0 && typeof dim !== 'number'),
   );
+  const last = state.dims(node.input[0])!.length - 1;
   for (const [place, axis] of state.labelled(node.input[0])) {
-    if (place === 0) state.mark(node.output[0], place, axis);
-    else if (isOpen) state.pin(axis, `${called(node)} normalises the axis, of a size that is left open`);
-    else {
-      const port: Port = { index: 0, axis: place };
-      state.normalise(axis, node, [port], [port]);
-      state.mark(node.output[0], place, axis);
+    if (isOpen && place > 0 && (place < last || axis.outer > 1)) {
+      state.pin(axis, `${called(node)} normalises the axis, of a size that is left open`);
+      continue;
     }
+    const port: Port = { index: 0, axis: place };
+    if (place > 0) state.normalise(axis, node, [port], [port], isOpen ? { isOpen } : {});
+    state.mark(node.output[0], place, axis);
   }
 }
 
