@@ -10,7 +10,7 @@ import { openRun } from '../../src/pipeline/store/manifest.ts';
 import { reportHtml } from '../../src/report/html.ts';
 import { parseReport } from '../../src/report/saved.ts';
 import { modelCard } from '../../src/run/card.ts';
-import { placeOf } from '../../src/run/place.ts';
+import { placeOf } from '../../src/run/source.ts';
 import { damaged, oddJson } from '../mutate.ts';
 import { encoder, jsonInputs, type Targets } from './target.ts';
 

@@ -1,20 +1,25 @@
 // What a person may have meant otherwise: preprocessing or a tokenizer that the model was not trained with.
 
 import { InputError } from '../errors.ts';
-import type { Preprocessing, Warning } from '../pipeline/index.ts';
+import type { Warning } from '../pipeline/index.ts';
+import type { ModelInPlace } from './open.ts';
+import { isFile, type Place } from './place.ts';
 import { type Better, betterText } from './usual.ts';
 
 /** Means of pixels are below 1 where pixels are divided by 255. */
 const LARGEST_MEAN = 2;
 
 /** How a model's inputs are made of the data. */
-export interface Made {
-  /** Of images; a model of text has none. */
-  readonly preprocessing?: Preprocessing;
-  /** Whether that is what a model that was pruned here remembers. */
-  readonly isRemembered?: boolean;
+export interface Made extends Pick<ModelInPlace, 'preprocessing' | 'isRemembered'> {
   /** The file that holds inputs as they are. */
   readonly array?: string;
+}
+
+export async function madeOf(
+  { preprocessing, isRemembered }: ModelInPlace,
+  data: Place | undefined,
+): Promise<Made> {
+  return { preprocessing, isRemembered, array: data && (await isFile(data)) ? data.path : undefined };
 }
 
 /** What to look at where a dense model answers by chance. */

@@ -1,5 +1,6 @@
 // A model wherever it lies, whichever kind it is, and the samples that go with it.
 
+import type { LanguageModel } from '../checkpoint/architectures/index.ts';
 import type { Engine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { isStraight, type Model, readModel } from '../graph/index.ts';
@@ -8,6 +9,7 @@ import {
   type Dataset,
   declaredInput,
   decodeNpy,
+  describeFolder,
   feedsDataset,
   type ImageExtents,
   type InputDims,
@@ -29,7 +31,8 @@ import type { Opened } from './closing.ts';
 import { engineFor } from './engine.ts';
 import { extentsOfImages, openDataset } from './images.ts';
 import type { Drawn, ModelOptions, SampleOptions } from './options.ts';
-import { baseName, isFile, type Place, placeOf } from './place.ts';
+import { baseName, isFile, type Place } from './place.ts';
+import { placeOf } from './source.ts';
 import { DEFAULT_WINDOWS, sentenceSamples, textSamples } from './text.ts';
 
 /** A model, and how places become its samples. */
@@ -78,6 +81,7 @@ export async function openInPlace(
   if (options.residual)
     throw new InputError('`residual` is of ONNX files only; leave it out of a folder of safetensors');
   const model = await openLanguageModel(opened(await place.openFolder()));
+  tellKind(model.language, options);
   const { isEncoder, vocabulary, maxPositions } = model.language;
   const engine = await engineFor(options);
   if (vocabulary === 0) return { model, engine, ...(await imagesOfFolder(place, inputOf(model), options)) };
@@ -89,6 +93,17 @@ export async function openInPlace(
   const input = { ...inputOf(model), shape: [length] };
   const sentences = sentenceSamples(tokenizer, input, guarding);
   return { model, engine, ...orFeeds(input, DEFAULT_WINDOWS, sentences) };
+}
+
+/** What config.json says of a folder of safetensors, and the tokens of its windows. */
+export async function describeInPlace(place: Place, options: OpenSettings, opened: Opened) {
+  const language = await describeFolder(opened(await place.openFolder()));
+  tellKind(language, options);
+  return { language, length: lengthFor(language.maxPositions, options) };
+}
+
+function tellKind({ vocabulary }: Pick<LanguageModel, 'vocabulary'>, { onKind }: ModelOptions): void {
+  onKind?.(vocabulary > 0 ? 'text' : 'images');
 }
 
 /** Images for a folder of safetensors, which says itself how they are prepared. */
@@ -132,6 +147,7 @@ export async function openModelFile(
   const preprocessing = parsePreprocessing(options, stored ?? side.preprocessing);
   const { residual, inputs } = options;
   const declared = declaredInput(source, inputs);
+  options.onKind?.(takesTokens(declared) ? 'text' : 'images');
   const data = await dataFor(declared, preprocessing, options);
   const length = takesTokens(declared) && declared.open[0] ? lengthOfText(side, options) : undefined;
   const size = sizeFor(preprocessing, options) ?? data.size ?? length;

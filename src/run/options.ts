@@ -15,7 +15,8 @@ import type {
   Scratch,
 } from '../pipeline/index.ts';
 import type { Method } from '../solve/index.ts';
-import type { Place, Source } from './place.ts';
+import type { Place } from './place.ts';
+import type { Source } from './source.ts';
 
 /** What samples are to a model. */
 export type Kind = 'images' | 'text';
@@ -121,6 +122,10 @@ export interface PruneSettings extends RunSettings {
 export const FORMATS = ['safetensors', 'onnx', 'transformers.js'] as const;
 /** One of {@link FORMATS}. */
 export type Format = (typeof FORMATS)[number];
+
+/** transformers.js sizes the caches of all blocks by config.json. */
+export const isLoadable = ({ loadable, format }: Pick<PruneSettings, 'format' | 'loadable'>) =>
+  loadable || format === 'transformers.js';
 
 /** The same where all that lies somewhere is found. */
 export interface Drawn {

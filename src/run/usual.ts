@@ -11,6 +11,7 @@ import {
   spreadSamples,
 } from '../pipeline/index.ts';
 import type { ModelInPlace } from './open.ts';
+import { isFolder, type Place } from './place.ts';
 
 type Units = Pick<Preprocessing, 'scale' | 'mean' | 'std'>;
 
@@ -46,6 +47,16 @@ export interface Better {
   readonly flags: string;
   readonly given: Metric;
   readonly accuracy: number;
+}
+
+/** The same, where the data are a folder of images: arrays are inputs as they are. */
+export async function lookAtUnits(
+  found: ModelInPlace,
+  data: Place | undefined,
+  samples: Dataset,
+  signal?: AbortSignal,
+): Promise<Better | undefined> {
+  return data && (await isFolder(data)) ? betterPreprocessing(found, samples, signal) : undefined;
 }
 
 /**

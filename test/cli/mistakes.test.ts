@@ -313,6 +313,16 @@ describe.concurrent('a flag', () => {
       [...text, '--mean', '0.5'],
       /^osscar: --mean is for images, and ".*opt-kjv" is a model of text/,
     ],
+    [
+      'of images for text, before a dry run',
+      [...text, '--mean', '0.5', '--dry-run'],
+      /^osscar: --mean is for images, and/,
+    ],
+    [
+      'of text for images, before a dry run',
+      [...images, '--sampling', 'random', '--dry-run'],
+      /^osscar: --sampling is for text, and/,
+    ],
     ['of views for text', [...text, '--augment', '2'], /^osscar: --augment is for images, and/],
     [
       'of labels for nothing',

@@ -15,7 +15,7 @@ import {
 import { readSideFiles } from '../../src/run/beside.ts';
 import { openDataset } from '../../src/run/images.ts';
 import { parseLabels } from '../../src/run/labels.ts';
-import { placeOf } from '../../src/run/place.ts';
+import { placeOf } from '../../src/run/source.ts';
 import { encodeAll, textSamples } from '../../src/run/text.ts';
 import { npy } from '../cli/models.ts';
 import { fixture, MOBILENET } from '../cli/osscar.ts';

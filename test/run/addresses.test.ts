@@ -9,7 +9,7 @@ import { InputError } from '../../src/errors.ts';
 import { readModel, writeModel } from '../../src/graph/index.ts';
 import { limits } from '../../src/limits.ts';
 import { evaluate, inspect, latency, plan, prune } from '../../src/run/index.ts';
-import { placeOf } from '../../src/run/place.ts';
+import { placeOf } from '../../src/run/source.ts';
 import { small } from '../hostile/models.ts';
 
 const file = Buffer.alloc(1000, 'osscar');

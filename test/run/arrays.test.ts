@@ -3,7 +3,7 @@
 import { expect, test } from 'vitest';
 import { feedsDataset, type ModelInput } from '../../src/pipeline/index.ts';
 import { extremeDims, readFeeds } from '../../src/run/arrays.ts';
-import { placeOf } from '../../src/run/place.ts';
+import { placeOf } from '../../src/run/source.ts';
 import { npy } from '../cli/models.ts';
 import { writeZip } from '../support/zip.ts';
 

@@ -1,0 +1,58 @@
+// How good a model is.
+
+import { InputError } from '../errors.ts';
+import { type Dataset, doubtOf, evaluate as evaluateModel, type Metric } from '../pipeline/index.ts';
+import { checkOptions } from './check.ts';
+import { closing } from './closing.ts';
+import { doubtText, madeOf } from './doubt.ts';
+import { openInPlace } from './open.ts';
+import type { ModelOptions, RunSettings, SampleOptions } from './options.ts';
+import { scratchFor } from './run.ts';
+import { labelsOf, samplesPlace } from './samples.ts';
+import { MODEL_NAME, placeOf, type Source } from './source.ts';
+import { betterText, lookAtUnits } from './usual.ts';
+
+/** How good a model is, and what speaks against the data. */
+export interface Evaluated extends Metric {
+  /** Tokens of a window, of a language model. */
+  readonly seqlen?: number;
+}
+
+/**
+ * Top-1 accuracy on labelled samples, or perplexity on text.
+ *
+ * @throws {InputError} where samples carry no labels
+ *
+ * @example
+ * const { name, value } = await evaluate('smaller.onnx', 'test/');
+ */
+export async function evaluate(
+  model: Source,
+  data: Source | Dataset,
+  settings: ModelOptions & SampleOptions & Pick<RunSettings, 'scratch'> = {},
+): Promise<Evaluated> {
+  checkOptions(settings);
+  const place = await placeOf(model, MODEL_NAME, settings.signal);
+  const dataPlace = await samplesPlace(data, 'data', settings.signal);
+  const labels = await labelsOf(settings.labels, settings.signal);
+  return closing(async (opened) => {
+    const found = await openInPlace(place, { ...settings, data: dataPlace }, opened);
+    const { scratch, signal } = settings;
+    const samples = dataPlace
+      ? await found.evaluation(dataPlace, { ...settings, labels })
+      : (data as Dataset);
+    const metric = await evaluateModel(found.model, samples, {
+      engine: found.engine,
+      scratch: await scratchFor(opened, scratch),
+      signal,
+    });
+    if (!metric)
+      throw new InputError(`"${samples.name}": no labels; use sub-folders per class or \`labels\`, a .csv`);
+    const better = await lookAtUnits(found, dataPlace, samples, signal);
+    const doubt = doubtOf(metric);
+    if (doubt !== undefined)
+      settings.onNote?.(`warning: ${doubtText(doubt, await madeOf(found, dataPlace), better)}`);
+    else if (better) settings.onNote?.(`warning: ${betterText(better)}`);
+    return { ...metric, seqlen: found.seqlen };
+  });
+}

@@ -1,0 +1,98 @@
+// What of a model can be pruned.
+
+import type { LanguageModel } from '../checkpoint/architectures/index.ts';
+import type { Structure } from '../graph/index.ts';
+import {
+  type OpenedModel,
+  type Pinned,
+  pinnedOf,
+  type Share,
+  type Shares,
+  sharesOf,
+} from '../pipeline/index.ts';
+import { modelFile } from './beside.ts';
+import { checkOptions } from './check.ts';
+import { closing, type Opened } from './closing.ts';
+import { describeInPlace, openModelFile } from './open.ts';
+import type { ModelOptions } from './options.ts';
+import type { Place } from './place.ts';
+import { MODEL_NAME, placeOf, type Source } from './source.ts';
+
+/** A structure, and what of the model hangs on it. */
+export interface InspectedStructure
+  extends Pick<Structure, 'name' | 'layer' | 'groups' | 'groupSize' | 'prunable' | 'reason'>,
+    Partial<Share> {}
+
+/** What can be pruned of a model, and what share of it each kind of structure is. */
+export interface Inspected extends Share {
+  readonly name: string;
+  readonly kinds: Readonly<Record<string, Share>>;
+  /** Of an ONNX file. */
+  readonly file?: Pick<OpenedModel, 'bytes' | 'input' | 'quantized' | 'branches'> & {
+    readonly structures: readonly InspectedStructure[];
+    /** What stays, by kind. */
+    readonly pinned: readonly Pinned[];
+  };
+  /** Of a language model's folder. */
+  readonly folder?: Pick<
+    LanguageModel,
+    'architecture' | 'blocks' | 'hidden' | 'vocabulary' | 'maxPositions' | 'headDim' | 'sizes'
+  > & { readonly structures: Shares['structures'] };
+}
+
+/** What can be pruned of a model, and what share of it each kind of structure is. */
+export interface Inspected extends Share {
+  readonly name: string;
+  readonly kinds: Readonly<Record<string, Share>>;
+  /** Of an ONNX file. */
+  readonly file?: Pick<OpenedModel, 'bytes' | 'input' | 'quantized' | 'branches'> & {
+    readonly structures: readonly InspectedStructure[];
+    /** What stays, by kind. */
+    readonly pinned: readonly Pinned[];
+  };
+  /** Of a language model's folder. */
+  readonly folder?: Pick<
+    LanguageModel,
+    'architecture' | 'blocks' | 'hidden' | 'vocabulary' | 'maxPositions' | 'headDim' | 'sizes'
+  > & { readonly structures: Shares['structures'] };
+}
+
+/**
+ * What can be pruned, what share of the model that is, and why the rest cannot. Of a folder only config.json is read.
+ *
+ * @example
+ * const { file, kinds } = await inspect('model.onnx');
+ * for (const { name, prunable, reason } of file!.structures) console.log(name, prunable ? 'yes' : reason);
+ */
+export async function inspect(model: Source, options: ModelOptions = {}): Promise<Inspected> {
+  checkOptions(options);
+  const place = await placeOf(model, MODEL_NAME, options.signal);
+  const file = await modelFile(place);
+  return closing((opened) =>
+    file === undefined ? inspectFolder(place, options, opened) : inspectFile(file, options, opened),
+  );
+}
+
+async function inspectFile(file: Place, options: ModelOptions, opened: Opened): Promise<Inspected> {
+  const found = await openModelFile(file, options, opened);
+  const { name, parameters, macs, bytes, input, quantized, branches, analysis } = found.model;
+  const shares = sharesOf(found.model);
+  const structures = analysis.structures.map(({ name, layer, groups, groupSize, prunable, reason }) => {
+    return { name, layer, groups, groupSize, prunable, reason, ...shares.structures.get(name) };
+  });
+  const kinds = Object.fromEntries(shares.kinds);
+  const pinned = pinnedOf(found.model);
+  return { name, parameters, macs, kinds, file: { bytes, input, quantized, branches, structures, pinned } };
+}
+
+async function inspectFolder(place: Place, options: ModelOptions, opened: Opened): Promise<Inspected> {
+  const { language, length } = await describeInPlace(place, options, opened);
+  const { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes } = language;
+  const { all, kinds, structures } = sharesOf(language, language.tokensOf([length]));
+  return {
+    name: place.path,
+    ...all,
+    kinds: Object.fromEntries(kinds),
+    folder: { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes, structures },
+  };
+}

@@ -1,0 +1,109 @@
+// What pruning a model will take.
+
+import { openKernels } from '../kernel/index.ts';
+import {
+  type Machines,
+  type MachinesPlan,
+  measureRates,
+  memoryLimit,
+  type Plan,
+  planMachines,
+  plan as planModel,
+} from '../pipeline/index.ts';
+import { platform } from '../pool/platform.ts';
+import { modelFile } from './beside.ts';
+import { checkOptions } from './check.ts';
+import { closing, type Opened } from './closing.ts';
+import { engineFor } from './engine.ts';
+import { DEFAULT_IMAGES, describeInPlace, openModelFile } from './open.ts';
+import { isLoadable, type PruneSettings, type RunSettings } from './options.ts';
+import type { Place } from './place.ts';
+import { calibrationOf, labelsOf, samplesPlace } from './samples.ts';
+import { MODEL_NAME, placeOf, type Source } from './source.ts';
+import { DEFAULT_WINDOWS } from './text.ts';
+
+/** Bytes a second to files and back: an ordinary solid-state disk. */
+const FILE_RATE = 500e6;
+
+/** What pruning will take. */
+export interface Planned extends Plan {
+  /** What runs models, with its version. */
+  readonly engine: string;
+  readonly seconds: number;
+  /** Of these, what goes to files and back takes at 500 MB a second. */
+  readonly fileSeconds: number;
+  /** Bytes of WebAssembly memory that a thread can have. */
+  readonly wasmLimit: number;
+  /** Whether the largest step fits into that, and the whole into `memory`. */
+  readonly fits: boolean;
+  /** On several machines like this one, where they were asked for. */
+  readonly onMachines?: MachinesPlan;
+}
+
+/**
+ * What pruning will take, as `prune` would be called. Of a folder only config.json is read; of an ONNX file's calibration, where it is
+ * given, how many samples there are, and how large.
+ *
+ * @example
+ * const { bytes, seconds } = await plan('opt-125m/', { keep: 0.7 });
+ */
+export async function plan(
+  model: Source,
+  settings: Partial<RunSettings> & Pick<PruneSettings, 'format' | 'loadable'> & Partial<Machines>,
+): Promise<Planned> {
+  checkOptions(settings);
+  const place = await placeOf(model, MODEL_NAME, settings.signal);
+  const file = await modelFile(place);
+  return closing(async (opened) => {
+    const { model, seqlen, engine, given } =
+      file === undefined
+        ? await describedFolder(place, settings, opened)
+        : await openWithSamples(file, settings, opened);
+    const { samples = seqlen === undefined ? DEFAULT_IMAGES : DEFAULT_WINDOWS, augment = 1 } = settings;
+    const { threads = platform().concurrency } = settings;
+    const sample = seqlen === undefined ? [] : [seqlen];
+    const options = {
+      ...settings,
+      loadable: isLoadable(settings),
+      threads,
+      samples: given ?? samples * augment,
+      sample,
+    };
+    const kernels = await openKernels({ simd: settings.simd });
+    const { maximumBytes } = kernels;
+    const planned = planModel(model, { ...options, maximumBytes });
+    const measured = await measureRates(engine, kernels, model, sample);
+    // The engine was timed on all threads, the kernels on one.
+    const rates = { engine: measured.engine, kernels: measured.kernels * threads };
+    const { flops, bytes, files } = planned;
+    const fileSeconds = files.traffic / FILE_RATE;
+    const { machines } = settings;
+    return {
+      ...planned,
+      engine: engine.name,
+      seconds: flops.engine / rates.engine + flops.kernels / rates.kernels + fileSeconds,
+      fileSeconds,
+      wasmLimit: maximumBytes,
+      fits: bytes.wasm <= maximumBytes && bytes.total <= memoryLimit(settings),
+      ...(machines !== undefined && {
+        onMachines: planMachines(model, options, rates, { ...settings, machines }),
+      }),
+    };
+  });
+}
+
+async function describedFolder(place: Place, options: Partial<RunSettings>, opened: Opened) {
+  await samplesPlace(options.calibration, 'calibration', options.signal);
+  const { language: model, length: seqlen } = await describeInPlace(place, options, opened);
+  return { model, seqlen, engine: await engineFor(options), given: undefined };
+}
+
+/** @returns beside the model, how many samples there are to calibrate with, where these are named */
+async function openWithSamples(file: Place, settings: Partial<RunSettings>, opened: Opened) {
+  const { calibration, signal } = settings;
+  const data = await samplesPlace(calibration, 'calibration', signal);
+  const labels = await labelsOf(settings.labels, signal);
+  const found = await openModelFile(file, { ...settings, data }, opened);
+  const samples = calibration === undefined ? undefined : await calibrationOf(found, data, labels, settings);
+  return { ...found, given: samples?.size };
+}

@@ -1,0 +1,133 @@
+// A smaller model: cut, proved, and written whole or not at all.
+
+import { InputError } from '../errors.ts';
+import {
+  compareMethods,
+  type FolderOptions,
+  type OpenedModel,
+  type PruneReport,
+  parseRecipe,
+  prune as pruneModel,
+  type SavedReport,
+  sharing,
+} from '../pipeline/index.ts';
+import { modelFile } from './beside.ts';
+import { modelCard } from './card.ts';
+import { checkOptions } from './check.ts';
+import { closing } from './closing.ts';
+import { host } from './host.ts';
+import { isLoadable, type PruneSettings } from './options.ts';
+import { heldFolder, keptOutput, type Output } from './output.ts';
+import { baseName, isFile, type Place } from './place.ts';
+import { openRun } from './run.ts';
+import { MODEL_NAME, placeOf, type Source } from './source.ts';
+
+/** A smaller model, and what became of it. */
+export interface Pruned {
+  readonly report: SavedReport;
+  /** The model by file names, where no `output` was named: an ONNX file, or a whole folder. */
+  readonly files: ReadonlyMap<string, Blob>;
+}
+
+/**
+ * Writes a physically smaller model: finds the data, chooses what stays of every structure, refits the rest, writes,
+ * and proves what was written by running it (OSSCAR, arXiv 2403.12983).
+ *
+ * @param model  an ONNX file, or the folder of a Hugging Face language model
+ * @throws {InputError} for options, files or data that cannot work, or where the dense model answers by chance
+ * @throws {UnsupportedModelError} where nothing is prunable
+ *
+ * @example
+ * await prune('model.onnx', { calibration: 'photos/', macs: 0.5, output: 'smaller.onnx' });
+ *
+ * @example
+ * // In a page, with files that were picked there
+ * const { files, report } = await prune(modelInput.files[0], {
+ *   calibration: imagesInput.files, keep: 0.5, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225],
+ * });
+ */
+export async function prune(model: Source, settings: PruneSettings): Promise<Pruned> {
+  // Both say what is wrong before anything is opened.
+  checkOptions(settings);
+  const recipe = parseRecipe(settings);
+  const place = await placeOf(model, MODEL_NAME, settings.signal);
+  return closing(async (opened) => {
+    // First of all, so that an output that cannot be is found at once.
+    const output = opened(await outputFor(place, settings));
+    const { found, drawn, ...run } = await openRun(place, settings, opened);
+    const { latencyTable, compare } = settings;
+    const options = { ...run, ...recipe, latencyTable };
+    const progressOf = sharing(recipe, compare?.length ?? 0, run.onProgress);
+    const result = await pruneModel(found.model as OpenedModel, {
+      ...options,
+      onProgress: progressOf(0),
+      ...output,
+      metadata: found.metadata,
+      onnx: onnxOf(settings.format),
+      loadable: isLoadable(settings),
+    });
+    const report = {
+      version: 1 as const,
+      ...result.report,
+      ...found.inputs,
+      calibration: { ...drawn, samples: result.report.samples },
+      settings: { model: place.path, ...plainOf(settings) },
+    };
+    const card = await modelCard(place, report, loaderOf(report, settings));
+    const written = await output.save(result, (file) => found.files?.has(file) ?? false, card);
+    const comparison = compare && (await compareMethods(found.model, report, compare, options, progressOf));
+    return { report: { ...report, model: written, comparison }, files: output.files?.() ?? new Map() };
+  });
+}
+
+/** Of the kind that the model is: a file, a folder with a model in it, a folder of safetensors. */
+async function outputFor(place: Place, settings: PruneSettings): Promise<Output> {
+  const { output, overwrite, loadable } = settings;
+  const file = await modelFile(place);
+  const { format } = settings;
+  const isOfFolders = format !== undefined && format !== 'onnx';
+  const foreign = loadable ? '`loadable: true`' : isOfFolders && `\`format: '${format}'\``;
+  if (file !== undefined && foreign)
+    throw new InputError(`${foreign} is of folders of safetensors; leave it out of an ONNX model`);
+  if (output === undefined) return keptOutput(baseName(file ?? place), file !== undefined);
+  if (typeof output === 'object') return heldFolder(output);
+  // What is no model at all says so when it is opened.
+  if (file === undefined && FILE_NAME.test(output) && (await isFile(place.at('config.json'))))
+    throw new InputError(
+      `"${output}": a folder is written; give it another name (\`format: 'onnx'\` adds model.onnx to it)`,
+    );
+  const kind = file === undefined ? 'folder' : file.path === place.path ? 'file' : { source: place, file };
+  return host.output(output, kind, { overwrite, inputs: inputsOf(place, settings) });
+}
+
+/** What people call files of models, and what they pack folders into. */
+const FILE_NAME = /\.(onnx|safetensors|bin|pt|pth|gguf|zip|tar|gz|tgz)$/i;
+
+const onnxOf = (format: PruneSettings['format']): FolderOptions['onnx'] =>
+  format === 'onnx' ? 'beside' : format === 'transformers.js' ? format : undefined;
+
+/** The library that a written folder is for. */
+function loaderOf({ sizes, isLoadable }: PruneReport, { format }: PruneSettings): string {
+  if (sizes === undefined || format === 'transformers.js') return 'transformers.js';
+  return isLoadable ? 'transformers' : 'osscar-wasm';
+}
+
+/** Files and folders that a run reads. */
+function inputsOf(place: Place, settings: PruneSettings): string[] {
+  const { calibration, evaluation, labels, evaluationLabels, tokenizer, work, scratch } = settings;
+  const given = [calibration, evaluation, labels, evaluationLabels, tokenizer, work, scratch];
+  const isFile = (it: unknown): it is URL => it instanceof URL && it.protocol === 'file:';
+  const paths = given.map((it) => (isFile(it) ? host.place(it).path : it));
+  return [place.path, ...paths.filter((it) => typeof it === 'string')];
+}
+
+/** What of the settings can be written down. */
+function plainOf(settings: object): Record<string, unknown> {
+  const isPlain = (value: unknown): boolean =>
+    ['string', 'number', 'boolean'].includes(typeof value) ||
+    (Array.isArray(value) && value.every(isPlain)) ||
+    (Object.getPrototypeOf(value ?? 0) === Object.prototype && Object.values(value as object).every(isPlain));
+  // An address may have a password in it, and changes nothing.
+  const { queue: _, ...told } = settings as { readonly queue?: unknown };
+  return Object.fromEntries(Object.entries(told).filter(([, value]) => isPlain(value)));
+}
