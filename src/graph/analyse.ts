@@ -8,20 +8,20 @@
 // names only where a cache of keys and values enters and leaves the graph.
 
 import { isFloat } from './dtype.ts';
+import type { Graph, Use } from './graph.ts';
 import type { Axis, Label, OpenEdit } from './labels.ts';
 import { type Shapes, sharedKey, sharing } from './linear.ts';
-import type { Model, Use } from './model.ts';
+import type { Model } from './model.ts';
 import { captured, reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import { broadcast, unary } from './operators/elementwise.ts';
-import type { Operator } from './operators/operator.ts';
 import { concat } from './operators/pieces.ts';
 import { reduce } from './operators/spatial.ts';
-import { type Carrier, called, Propagation } from './propagation.ts';
+import { type Carrier, called, type Operator, Propagation } from './propagation.ts';
 import { followSizes, handedOn, isIndifferent } from './sizes.ts';
-import { type Analysis, type Edit, groupBy, type Reader, type Structure } from './structure.ts';
+import type { Analysis, Edit, Reader, Structure } from './structure.ts';
 import type { ValueInfo } from './subgraph.ts';
-import { elements, fromIntegers, sum, type Tensor } from './tensor.ts';
+import { elements, fromIntegers, groupBy, sum, type Tensor } from './tensor.ts';
 
 export interface AnalysisOptions {
   /** Whether channels that shortcuts tie may be pruned: all layers of the stream lose the same ones. Default false. */
@@ -332,7 +332,7 @@ function structureOf(
 }
 
 /** Each layer once, wherever it is in the graph and however often the channels lie side by side in its input. */
-function readersOf(model: Model, { consumers, groups }: Label, place: (node: string) => number): Reader[] {
+function readersOf(model: Graph, { consumers, groups }: Label, place: (node: string) => number): Reader[] {
   const inOrder = [...consumers].sort((a, b) => place(a.map.node) - place(b.map.node));
   return [...groupBy(inOrder, ({ map }) => sharedKey(model, map)).values()].map((list) => {
     const byNode = [...groupBy(list, ({ map }) => map.node).values()];

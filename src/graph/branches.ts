@@ -3,8 +3,9 @@
 import { create } from '@bufbuild/protobuf';
 import { FormatError } from '../errors.ts';
 import { removeUnread } from './fold.ts';
+import { untaken } from './graph.ts';
 import { underNames } from './inline.ts';
-import { checkGraph, type Model, sortNodes, untaken } from './model.ts';
+import { checkGraph, type Model, sortNodes } from './model.ts';
 import { attribute, captured, copyMessage, definedBy, isStandard, subgraphs } from './node.ts';
 import { type GraphProto, type NodeProto, NodeProtoSchema } from './onnx_pb.ts';
 import { constantsOf, nameNodes } from './read.ts';

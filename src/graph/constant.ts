@@ -6,8 +6,7 @@ import { removeUnread } from './fold.ts';
 import type { Model } from './model.ts';
 import { captured, isRandom, isStandard } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
-import { groupBy } from './structure.ts';
-import { elements, type Tensor } from './tensor.ts';
+import { elements, groupBy, type Tensor } from './tensor.ts';
 
 /** Values that other nodes read, and all the weights that they are computed from. */
 export interface ComputedWeights {

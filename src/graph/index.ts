@@ -13,11 +13,10 @@ export { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat1
 export { halfWeights } from './half-weights.ts';
 export type { Axis } from './labels.ts';
 export {
-  type ConvGeometry,
-  type DepthGeometry,
   depthwise,
   type Gain,
   type LinearMap,
+  type LinearRef,
   layerKey,
   linearMap,
   linearMaps,
@@ -31,8 +30,15 @@ export type { NodeProto } from './onnx_pb.ts';
 export { padsFor } from './operators/conv.ts';
 export { broadcast, carry, unary } from './operators/elementwise.ts';
 export { linear } from './operators/layer.ts';
-export type { Backward, GradientRule, Layer, LayerDims, Operator, Rule } from './operators/operator.ts';
-export { called, type Propagation } from './propagation.ts';
+export type {
+  Backward,
+  ConvGeometry,
+  DepthGeometry,
+  GradientRule,
+  Layer,
+  LayerDims,
+} from './operators/operator.ts';
+export { called, type Operator, type Propagation, type Rule } from './propagation.ts';
 export { quantizedLayers, quantizedText } from './quantized.ts';
 export { type ReadOptions, readModel } from './read.ts';
 export { unselectedValues } from './selection.ts';
@@ -43,9 +49,7 @@ export {
   type Analysis,
   dependsOnKept,
   type Edit,
-  groupBy,
   insideOf,
-  type LinearRef,
   type Norm,
   type Reader,
   type RowBlock,
@@ -69,7 +73,7 @@ export {
   type ValueInfo,
   withOutputs,
 } from './subgraph.ts';
-export { elements, fromFloat32, sum, type Tensor, toFloat32, toFloat64 } from './tensor.ts';
+export { elements, fromFloat32, groupBy, sum, type Tensor, toFloat32, toFloat64 } from './tensor.ts';
 export { turnProducts } from './turn.ts';
 export { unfuse } from './unfuse.ts';
 export { ownTensor, readWeights, weightTensors, writeWeights } from './weights.ts';

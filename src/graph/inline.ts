@@ -3,7 +3,7 @@
 import { create } from '@bufbuild/protobuf';
 import { FormatError } from '../errors.ts';
 import { limits } from '../limits.ts';
-import { untaken } from './model.ts';
+import { untaken } from './graph.ts';
 import { copyMessage, definedBy, subgraphs } from './node.ts';
 import {
   type AttributeProto,

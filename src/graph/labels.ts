@@ -6,10 +6,10 @@
 
 import { UnsupportedModelError } from '../errors.ts';
 import { limits } from '../limits.ts';
-import type { LinearMap } from './linear.ts';
+import type { LinearMap, LinearRef } from './linear.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import { inverse, narrowed, ofGroups, placesOf, type Range, ranks } from './places.ts';
-import type { Edit, LinearRef, Norm, Slice } from './structure.ts';
+import type { Edit, Norm, Slice } from './structure.ts';
 import { sum } from './tensor.ts';
 
 /**

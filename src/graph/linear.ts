@@ -1,39 +1,23 @@
 // The layers whose weights can be re-solved: linear maps with constant weights.
 
 import { isFloat } from './dtype.ts';
-import type { Model, Use } from './model.ts';
+import type { Graph, Use } from './graph.ts';
 import { attributeFloat, attributeInt, isStandard, transposeOrder } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
-import type { Layer } from './operators/operator.ts';
-import { groupBy, type LinearRef } from './structure.ts';
-import { elements, sum, type Tensor } from './tensor.ts';
+import type { ConvGeometry, Layer } from './operators/operator.ts';
+import { elements, groupBy, sum, type Tensor } from './tensor.ts';
 
 /** Concrete dims of every value in a run on some batch. */
 export type Shapes = ReadonlyMap<string, readonly number[]>;
 
-/** A convolution's sampling of its input, in two dimensions; 1-D is a height of 1. */
-export interface ConvGeometry {
-  kernel: [number, number];
-  strides: [number, number];
-  /** top, left, bottom, right */
-  pads: [number, number, number, number];
-  /** Images of other extents get other pads: `padsFor` knows them. */
-  placed?: 'SAME_UPPER' | 'SAME_LOWER';
-  dilations: [number, number];
-  /** Of a transposed convolution: its strides, by which the input is taken apart with zeros before it is sampled. */
-  inputDilations?: [number, number];
-  /** Of a 3-D convolution the axis before height. A channel of `kernel` planes is as many channels of one plane. */
-  depth?: DepthGeometry;
-}
-
-/** How the planes of an output are made of those of the input. */
-export interface DepthGeometry {
-  kernel: number;
-  stride: number;
-  /** front, back */
-  pads: [number, number];
-  dilation: number;
-  inputDilation: number;
+/** A layer whose output channels are channels of the structure. */
+export interface LinearRef {
+  node: string;
+  /** Its operator, in lower case. */
+  kind: string;
+  weight: string;
+  bias?: string;
+  output: string;
 }
 
 /**
@@ -89,7 +73,7 @@ export function usesOf(map: LinearMap): LinearMap[] {
 }
 
 /** Layers, each once, of maps of single nodes in topological order. */
-export function sharing(model: Model, maps: readonly LinearMap[]): LinearMap[] {
+export function sharing(model: Graph, maps: readonly LinearMap[]): LinearMap[] {
   const groups = groupBy(maps, (map) => sharedKey(model, map));
   return Array.from(groups.values(), ([first, ...others]) =>
     others.length > 0 ? { ...first, rows: sum([first, ...others].map(({ rows }) => rows)), others } : first,
@@ -97,7 +81,7 @@ export function sharing(model: Model, maps: readonly LinearMap[]): LinearMap[] {
 }
 
 /** The same for nodes that are one layer: with the same weights and bias, read in the same way. */
-export function sharedKey(model: Model, map: LinearMap): string {
+export function sharedKey(model: Graph, map: LinearMap): string {
   const { weight, bias, kind, conv, part, isInner, isRecurrent } = map;
   if (isInner || isRecurrent) return layerKey(map);
   const node = model.node(map.node)!;
@@ -116,7 +100,7 @@ export function layerKey({ node, part }: Pick<LinearMap, 'node' | 'part'>): stri
 }
 
 /** Every depthwise convolution with constant weights, in topological order: as a linear map it is too poor to be re-solved. */
-export function depthwise(model: Model): Gain[] {
+export function depthwise(model: Graph): Gain[] {
   const gains = model.nodes.flatMap((node) => {
     const [, weight, bias] = node.input;
     const { dims = [], type } = model.tensors.get(weight) ?? {};
@@ -135,7 +119,7 @@ export function depthwise(model: Model): Gain[] {
  * Every linear map with constant weights, in topological order: Conv, Gemm, MatMul, … Of a convolution in groups each
  * group, if it has several channels. Nodes with the same weights are one.
  */
-export function linearMaps(model: Model, shapes: Shapes): LinearMap[] {
+export function linearMaps(model: Graph, shapes: Shapes): LinearMap[] {
   const maps = model.nodes.flatMap((node) => {
     const count = model.operator(node)?.layer?.parts?.(node) ?? 1;
     if (count === 1) return linearMap(model, node, shapes) ?? [];
@@ -151,13 +135,13 @@ export function linearMaps(model: Model, shapes: Shapes): LinearMap[] {
 }
 
 /** The linear map that a node is; undefined if it is none, several, or none that can be re-solved. */
-export function linearMap(model: Model, node: NodeProto, shapes: Shapes): LinearMap | undefined {
+export function linearMap(model: Graph, node: NodeProto, shapes: Shapes): LinearMap | undefined {
   const count = model.operator(node)?.layer?.parts?.(node) ?? 1;
   return count === 1 ? mapOf(model, node, shapes) : undefined;
 }
 
 /** With the rows of one part and the columns of all. */
-function mapOf(model: Model, node: NodeProto, shapes: Shapes): LinearMap | undefined {
+function mapOf(model: Graph, node: NodeProto, shapes: Shapes): LinearMap | undefined {
   const layer = model.operator(node)?.layer;
   const weight = model.tensors.get(node.input[1]);
   const input = shapes.get(node.input[0]);
@@ -195,13 +179,13 @@ export function weightDims({ isStacked }: Layer, { dims }: Tensor): readonly num
 }
 
 // Exporters may merge the batch with positions, (b, t, p) to (b·t, p), and networks with the frames of a video.
-function rowsOf(model: Model, shapes: Shapes, dims: readonly number[]): number {
+function rowsOf(model: Graph, shapes: Shapes, dims: readonly number[]): number {
   const batch = shapes.get(model.inputs[0]?.name)?.[0] || 1;
   return Math.ceil(elements(dims) / batch);
 }
 
 // A MatMul has no bias of its own; what adds one is the only reader of its output.
-function addBias(model: Model, map: LinearMap): void {
+function addBias(model: Graph, map: LinearMap): void {
   const use = onlyUse(model, map.output);
   if (use?.node.opType !== 'Add' || !isStandard(use.node)) return;
   const { node, index } = use;
@@ -212,7 +196,7 @@ function addBias(model: Model, map: LinearMap): void {
   map.output = node.output[0];
 }
 
-function addShortcut(model: Model, map: LinearMap, shapes: Shapes): void {
+function addShortcut(model: Graph, map: LinearMap, shapes: Shapes): void {
   let value = map.output;
   let use = onlyUse(model, value);
   while (use && isStandard(use.node) && handsOn(use, map, shapes)) {
@@ -228,7 +212,7 @@ function addShortcut(model: Model, map: LinearMap, shapes: Shapes): void {
 }
 
 /** Where a value is read, if that is the only place; for its extents it may be elsewhere. */
-function onlyUse(model: Model, value: string): Use | undefined {
+function onlyUse(model: Graph, value: string): Use | undefined {
   const uses = model.uses(value).filter(({ node }) => node.opType !== 'Shape');
   return uses.length === 1 && uses[0].index >= 0 && !model.isOutput(value) ? uses[0] : undefined;
 }

@@ -5,16 +5,8 @@ import { gcd } from './labels.ts';
 import type { Model } from './model.ts';
 import { attributeOf, copyMessage } from './node.ts';
 import { type AttributeProto, type NodeProto, NodeProtoSchema } from './onnx_pb.ts';
-import {
-  dependsOnKept,
-  groupBy,
-  type Norm,
-  removedOf,
-  rowsOf,
-  type Slice,
-  type Structure,
-} from './structure.ts';
-import { elements, fromFloat32, fromIntegers, toFloat64 } from './tensor.ts';
+import { dependsOnKept, type Norm, removedOf, rowsOf, type Slice, type Structure } from './structure.ts';
+import { elements, fromFloat32, fromIntegers, groupBy, toFloat64 } from './tensor.ts';
 import { ownTensor } from './weights.ts';
 
 /**

@@ -1,14 +1,45 @@
 // The state that the rules of the operators work on: which axes of which values carry which labels.
 
+import type { Graph } from './graph.ts';
 import { type Axis, type EditPlace, Label, type Part, Patience, type Piece } from './labels.ts';
 import type { LinearMap, Shapes } from './linear.ts';
-import type { Model } from './model.ts';
 import { reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
+import type { Arithmetic } from './operators/operator.ts';
 import { type Range, shifted } from './places.ts';
-import type { Size } from './sizes.ts';
 import type { Norm, Port, Slice } from './structure.ts';
 import { sum, type Tensor, toIntegers } from './tensor.ts';
+
+/**
+ * Passes labels from the inputs of a node to its outputs, or pins them. A label that it does neither with is cut as if
+ * the node did not care.
+ */
+export type Rule = (state: Propagation, node: NodeProto) => void;
+
+/** What is known of an operator, in one object. */
+export interface Operator extends Arithmetic {
+  /**
+   * - `source`: the rule runs on every node, because it makes labels
+   * - `join`: the rule runs where an input is labelled; all of them are data
+   * - `pass`: the rule runs where the first input is labelled; a label on another one pins all
+   */
+  readonly kind: 'source' | 'join' | 'pass';
+  readonly rule: Rule;
+}
+
+/** An integer of a shape (sizes.ts). */
+export interface Size {
+  /** In the sample run; NaN where it is not known. */
+  value: number;
+  /** The channels that it counts: `value` is the extent. */
+  axis?: Axis;
+  /** Computed from constants alone, and from numbers of channels that are held as they are: the same in every run. */
+  isFixed?: boolean;
+  /** The constant that it is, or the input of a Concat, which could be left to be inferred. */
+  place?: EditPlace;
+  /** The constant that it is a multiple of, as batch · heads is of heads. */
+  factor?: { readonly place: EditPlace; readonly value: number };
+}
 
 /** Where a label lies on an axis of a value. */
 export interface Carrier extends Range {
@@ -18,7 +49,7 @@ export interface Carrier extends Range {
 
 /** What rules work on. Axes count from 0; `place` is one of a value's. */
 export class Propagation {
-  readonly model: Model;
+  readonly model: Graph<Operator>;
   readonly shapes: Shapes;
   readonly labels: Label[] = [];
   /** Spent by whatever goes through more places than there are nodes. */
@@ -40,7 +71,7 @@ export class Propagation {
   /** Read once, however many nodes read them. */
   readonly #integers = new Map<Tensor, readonly number[]>();
 
-  constructor(model: Model, shapes: Shapes) {
+  constructor(model: Graph<Operator>, shapes: Shapes) {
     this.model = model;
     this.shapes = shapes;
   }

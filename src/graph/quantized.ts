@@ -1,6 +1,6 @@
 // Layers whose weights are quantised: such weights cannot be solved for. Prune the float model, then quantise that.
 
-import type { Model } from './model.ts';
+import type { Graph } from './graph.ts';
 import { isStandard } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 
@@ -9,12 +9,12 @@ const QUANTIZED =
   /^(QLinear(Conv|MatMul)|(Conv|MatMul)Integer(ToFloat)?|DynamicQuantize(MatMul|LSTM)|Q(Gemm|Attention)|MatMul(NBits|Bnb4)|GatherBlockQuantized)$/;
 
 /** Nodes that compute with quantised weights, by name. */
-export function quantizedLayers(model: Model): string[] {
+export function quantizedLayers(model: Graph): string[] {
   return model.nodes.filter((node) => isQuantized(model, node)).map(({ name }) => name);
 }
 
 /** QLinear and its kin, or a layer that reads its weights from a DequantizeLinear of a constant. */
-export function isQuantized(model: Model, node: NodeProto): boolean {
+export function isQuantized(model: Graph, node: NodeProto): boolean {
   if (QUANTIZED.test(node.opType)) return true;
   if (!model.operator(node)?.layer) return false;
   let value = node.input[1] ?? '';

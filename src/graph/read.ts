@@ -8,8 +8,9 @@ import { otherFormat } from '../formats.ts';
 import { limits } from '../limits.ts';
 import { brokenField } from './broken.ts';
 import { replaceConstants } from './fold.ts';
+import { untaken } from './graph.ts';
 import { inlineFunctions } from './inline.ts';
-import { checkGraph, Model, sortNodes, untaken } from './model.ts';
+import { checkGraph, Model, sortNodes } from './model.ts';
 import { attribute, isStandard, subgraphs } from './node.ts';
 import {
   type GraphProto,
@@ -18,7 +19,7 @@ import {
   type TensorProto,
   type ValueInfoProto,
 } from './onnx_pb.ts';
-import type { Operator } from './operators/operator.ts';
+import type { Operator } from './propagation.ts';
 import { fromFloat32, fromIntegers, type Tensor, toSafe } from './tensor.ts';
 import { decodeTensor, loadExternal, type ReadExternal } from './wire.ts';
 

@@ -7,8 +7,8 @@ import { removeUnread } from './fold.ts';
 import type { Model } from './model.ts';
 import { attributeInt, attributeInts, attributeOf, removeAttribute, setAttribute } from './node.ts';
 import { type NodeProto, NodeProtoSchema, type TypeProto_Tensor, ValueInfoProtoSchema } from './onnx_pb.ts';
-import { type Edit, groupBy, removedOf, rowsOf, type Slice, type Structure } from './structure.ts';
-import { fromFloat32, fromIntegers, gather, type Tensor, toIntegers } from './tensor.ts';
+import { type Edit, removedOf, rowsOf, type Slice, type Structure } from './structure.ts';
+import { fromFloat32, fromIntegers, gather, groupBy, type Tensor, toIntegers } from './tensor.ts';
 
 /** What happens to the constant, or to the value that is gathered from, at one input of one node. */
 interface Change {

@@ -7,22 +7,9 @@ import { isFloat, typeCode, typeFromCode } from './dtype.ts';
 import type { Axis, EditPlace } from './labels.ts';
 import { attribute, attributeInt, attributeInts, isStandard, reads, transposeOrder } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
-import { called, type Propagation, wrapAxis } from './propagation.ts';
+import { called, type Propagation, type Size, wrapAxis } from './propagation.ts';
 import { elements, fromIntegers, gather, isOrder, permute, type Tensor, toIntegers } from './tensor.ts';
 import { decodeTensor } from './wire.ts';
-
-export interface Size {
-  /** In the sample run; NaN where it is not known. */
-  value: number;
-  /** The channels that it counts: `value` is the extent. */
-  axis?: Axis;
-  /** Computed from constants alone, and from numbers of channels that are held as they are: the same in every run. */
-  isFixed?: boolean;
-  /** The constant that it is, or the input of a Concat, which could be left to be inferred. */
-  place?: EditPlace;
-  /** The constant that it is a multiple of, as batch · heads is of heads. */
-  factor?: { readonly place: EditPlace; readonly value: number };
-}
 
 type Sizes = readonly Size[] | undefined;
 type SizeRule = (state: Propagation, node: NodeProto, inputs: readonly Sizes[]) => Sizes;

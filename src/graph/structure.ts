@@ -1,16 +1,6 @@
 // What the analysis says of the channels of a model. Plain data: names of nodes and numbers.
 
-import type { LinearMap } from './linear.ts';
-
-/** A layer whose output channels are channels of the structure. */
-export interface LinearRef {
-  node: string;
-  /** Its operator, in lower case. */
-  kind: string;
-  weight: string;
-  bias?: string;
-  output: string;
-}
+import type { LinearMap, LinearRef } from './linear.ts';
 
 /**
  * Rows of a layer's weights, or positions of another axis: channel c owns `block` of them from offset + c·block on. The offset is more
@@ -160,16 +150,4 @@ export function dependsOnKept(structure: Structure): boolean {
 export interface Analysis {
   /** Every set of tied channels that a layer makes, prunable or not, in topological order of the first consumer. */
   structures: Structure[];
-}
-
-/** Items by key, both in their order: `Map.groupBy`, which not every engine has. */
-export function groupBy<T>(items: Iterable<T>, keyOf: (item: T) => string): Map<string, T[]> {
-  const groups = new Map<string, T[]>();
-  for (const item of items) {
-    const key = keyOf(item);
-    const group = groups.get(key);
-    if (group) group.push(item);
-    else groups.set(key, [item]);
-  }
-  return groups;
 }

@@ -27,6 +27,18 @@ export function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0);
 }
 
+/** Items by key, both in their order: `Map.groupBy`, which not every engine has. */
+export function groupBy<T>(items: Iterable<T>, keyOf: (item: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const item of items) {
+    const key = keyOf(item);
+    const group = groups.get(key);
+    if (group) group.push(item);
+    else groups.set(key, [item]);
+  }
+  return groups;
+}
+
 /** Bytes of the data of a tensor of this type and size; sub-byte types fill whole bytes. */
 export function byteLength(type: DataType, count: number): number {
   return Math.ceil((count * bitsOf(type)) / 8);

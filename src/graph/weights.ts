@@ -1,8 +1,9 @@
 // Weights of a linear map as the p × m matrix that the solver works on, and back.
 
 import { ShapeError, UnsupportedModelError } from '../errors.ts';
+import type { Use } from './graph.ts';
 import { type LinearMap, usesOf, weightDims } from './linear.ts';
-import type { Model, Use } from './model.ts';
+import type { Model } from './model.ts';
 import { attributeFloat, removeAttribute } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import type { Layer } from './operators/operator.ts';

@@ -5,8 +5,7 @@
 import { type Axis, splitAxis } from '../labels.ts';
 import { attributeInt } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import { called, type Propagation } from '../propagation.ts';
-import type { Rule } from './operator.ts';
+import { called, type Propagation, type Rule } from '../propagation.ts';
 
 /** Attributes and inputs of an operator that attends with projected queries, keys and values. */
 interface Signature {

@@ -1,13 +1,12 @@
 // https://onnx.ai/onnx/operators/onnx__ConvTranspose.html
 
-import type { ConvGeometry } from '../linear.ts';
 import { attribute, attributeInt, attributeInts, attributeString } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import { called } from '../propagation.ts';
+import { called, type Operator } from '../propagation.ts';
 import { elements } from '../tensor.ts';
 import { grouped, inPlanes } from './conv.ts';
 import { consume, opaque, produce, tieUses, weightOf } from './layer.ts';
-import type { LayerDims, Operator } from './operator.ts';
+import type { ConvGeometry, LayerDims } from './operator.ts';
 
 export const convTranspose: Operator = {
   name: 'ConvTranspose',

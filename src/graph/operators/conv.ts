@@ -1,14 +1,13 @@
 // https://onnx.ai/onnx/operators/onnx__Conv.html
 
 import type { Axis } from '../labels.ts';
-import type { ConvGeometry } from '../linear.ts';
 import { attributeInt, attributeInts, attributeString } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import { called, type Propagation } from '../propagation.ts';
+import { called, type Operator, type Propagation } from '../propagation.ts';
 import type { Tensor } from '../tensor.ts';
 import { consume, cutBias, opaque, produce, tieUses, weightOf } from './layer.ts';
 import { convolution } from './macs.ts';
-import type { LayerDims, Operator } from './operator.ts';
+import type { ConvGeometry, LayerDims } from './operator.ts';
 
 export const conv: Operator = {
   name: 'Conv',

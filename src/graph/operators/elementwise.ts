@@ -1,8 +1,7 @@
 // Operators that treat every element alike: labels go through, operands are tied to each other.
 
 import type { NodeProto } from '../onnx_pb.ts';
-import { called, type Propagation } from '../propagation.ts';
-import type { Rule } from './operator.ts';
+import { called, type Propagation, type Rule } from '../propagation.ts';
 import { tieBroadcast } from './tie.ts';
 
 /**

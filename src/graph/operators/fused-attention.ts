@@ -2,9 +2,8 @@
 
 import { isFloat } from '../dtype.ts';
 import { attributeInt, attributeInts } from '../node.ts';
-import { called } from '../propagation.ts';
+import { called, type Operator } from '../propagation.ts';
 import { projectedAttention } from './macs.ts';
-import type { Operator } from './operator.ts';
 
 /** Makes queries, keys and values itself, of one matrix (d, 3·h·dh). */
 export const fusedAttention: Operator = {

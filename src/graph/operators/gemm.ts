@@ -1,9 +1,9 @@
 // https://onnx.ai/onnx/operators/onnx__Gemm.html
 
 import { attributeInt } from '../node.ts';
+import type { Operator } from '../propagation.ts';
 import { linear } from './layer.ts';
 import { matrixProduct } from './macs.ts';
-import type { Operator } from './operator.ts';
 
 export const gemm: Operator = {
   name: 'Gemm',

@@ -2,7 +2,7 @@
 // https://onnx.ai/onnx/operators/ and https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md.
 
 import type { NodeProto } from '../onnx_pb.ts';
-import { called, type Propagation } from '../propagation.ts';
+import { called, type Operator, type Propagation, type Rule } from '../propagation.ts';
 import { groupQueryAttention, multiHeadAttention, rotaryEmbedding, standardAttention } from './attention.ts';
 import { conv } from './conv.ts';
 import { convTranspose } from './conv-transpose.ts';
@@ -35,7 +35,7 @@ import {
   softmax,
 } from './normalization.ts';
 import * as norms from './normalization-gradients.ts';
-import type { GradientRule, Operator, Rule } from './operator.ts';
+import type { GradientRule } from './operator.ts';
 import { concat, slice, split } from './pieces.ts';
 import { einsum, fusedMatMul } from './product.ts';
 import * as products from './product-gradients.ts';

@@ -5,10 +5,10 @@ import type { Axis } from '../labels.ts';
 import { linearMap, sharedKey } from '../linear.ts';
 import { attributeInt } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import { called, type Propagation, wrapAxis } from '../propagation.ts';
+import { called, type Propagation, type Rule, wrapAxis } from '../propagation.ts';
 import { isQuantized, quantizedText } from '../quantized.ts';
 import type { Tensor } from '../tensor.ts';
-import type { Layer, Rule } from './operator.ts';
+import type { Layer } from './operator.ts';
 import { join, pick } from './tie.ts';
 
 /**

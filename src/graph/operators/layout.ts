@@ -1,15 +1,14 @@
 // Operators that only rename positions: where does the labelled axis go?
 
+import type { Use } from '../graph.ts';
 import { type Axis, type EditPlace, gcd, type Label, splitAxis } from '../labels.ts';
-import type { Use } from '../model.ts';
 import { attributeInt, attributeInts, attributeString, reads, transposeOrder } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import { called, Propagation, wrapAxis } from '../propagation.ts';
-import { follows, pinCounted, type Size, sizesOf } from '../sizes.ts';
+import { called, Propagation, type Rule, type Size, wrapAxis } from '../propagation.ts';
+import { follows, pinCounted, sizesOf } from '../sizes.ts';
 import { elements } from '../tensor.ts';
 import { carry } from './elementwise.ts';
 import { softmax } from './normalization.ts';
-import type { Rule } from './operator.ts';
 import { shuffled } from './shuffle.ts';
 import { reduce } from './spatial.ts';
 

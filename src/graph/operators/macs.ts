@@ -1,8 +1,8 @@
 // Multiply-adds of operators whose weights are not ours to solve for, and of those that multiply activations.
 
 import { attributeInt, attributeString } from '../node.ts';
+import type { Operator } from '../propagation.ts';
 import { elements } from '../tensor.ts';
-import type { Operator } from './operator.ts';
 
 export type Macs = NonNullable<Operator['macs']>;
 

@@ -2,10 +2,11 @@
 
 import { isFloat } from '../dtype.ts';
 import type { NodeProto } from '../onnx_pb.ts';
+import type { Operator } from '../propagation.ts';
 import { isQuantized } from '../quantized.ts';
 import { linear, opaque } from './layer.ts';
 import { matrixProduct } from './macs.ts';
-import type { LayerDims, Operator } from './operator.ts';
+import type { LayerDims } from './operator.ts';
 import { product } from './product.ts';
 
 export const matmul: Operator = {

@@ -4,10 +4,9 @@ import { describeValue } from '../describe.ts';
 import type { Axis } from '../labels.ts';
 import { attributeInt } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import { called, type Propagation, wrapAxis } from '../propagation.ts';
+import { called, type Propagation, type Rule, wrapAxis } from '../propagation.ts';
 import type { Port } from '../structure.ts';
 import { carry, unary } from './elementwise.ts';
-import type { Rule } from './operator.ts';
 import { tieBroadcast } from './tie.ts';
 
 const OVER = 'normalises over it';

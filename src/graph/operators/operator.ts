@@ -1,17 +1,9 @@
-// What is known of an operator, in one object. Linear maps, weights read and written, BatchNormalization folded,
-// multiply-adds, and what may be cut all follow from it.
+// What an operator computes, in one object. Linear maps, weights read and written, BatchNormalization folded, derivatives and
+// multiply-adds follow from it; what may be cut, from that and its rule (propagation.ts).
 
-import type { ConvGeometry } from '../linear.ts';
 import type { BuildAttribute } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import type { Propagation } from '../propagation.ts';
 import type { Tensor } from '../tensor.ts';
-
-/**
- * Passes labels from the inputs of a node to its outputs, or pins them. A label that it does neither with is cut as if
- * the node did not care.
- */
-export type Rule = (state: Propagation, node: NodeProto) => void;
 
 /** The graph that derivatives are written in. */
 export interface Backward {
@@ -57,19 +49,12 @@ export type GradientRule = (
   output: number,
 ) => string | null | undefined;
 
-/** An operator of ONNX or of the user's own. */
-export interface Operator {
+/** An operator of ONNX or of the user's own: all that a graph says of its nodes but how channels go through them. */
+export interface Arithmetic {
   /** The `op_type` of its nodes. */
   readonly name: string;
   /** The `domain` of its nodes; left out for operators of the ONNX standard. */
   readonly domain?: string;
-  /**
-   * - `source`: the rule runs on every node, because it makes labels
-   * - `join`: the rule runs where an input is labelled; all of them are data
-   * - `pass`: the rule runs where the first input is labelled; a label on another one pins all
-   */
-  readonly kind: 'source' | 'join' | 'pass';
-  readonly rule: Rule;
   /** Of an operator that adds, so that what it ties may be a residual stream: the output that is input 0 + input 1, if any. */
   sum?(node: NodeProto): string | undefined;
   /** Of an operator with weights. */
@@ -107,4 +92,29 @@ export interface Layer {
   isLinear?(node: NodeProto, dims: LayerDims): boolean;
   /** Where rows of X are patches of images (n, c, h, w) or (n, c, w): which. W is then (m, c, kh, kw) or (m, c, kw), c before m where `outputAxis` is 1. */
   patches?(node: NodeProto, dims: LayerDims): ConvGeometry;
+}
+
+/** A convolution's sampling of its input, in two dimensions; 1-D is a height of 1. */
+export interface ConvGeometry {
+  kernel: [number, number];
+  strides: [number, number];
+  /** top, left, bottom, right */
+  pads: [number, number, number, number];
+  /** Images of other extents get other pads: `padsFor` knows them. */
+  placed?: 'SAME_UPPER' | 'SAME_LOWER';
+  dilations: [number, number];
+  /** Of a transposed convolution: its strides, by which the input is taken apart with zeros before it is sampled. */
+  inputDilations?: [number, number];
+  /** Of a 3-D convolution the axis before height. A channel of `kernel` planes is as many channels of one plane. */
+  depth?: DepthGeometry;
+}
+
+/** How the planes of an output are made of those of the input. */
+export interface DepthGeometry {
+  kernel: number;
+  stride: number;
+  /** front, back */
+  pads: [number, number];
+  dilation: number;
+  inputDilation: number;
 }

@@ -3,9 +3,8 @@
 import { type Axis, type EditPlace, splitAxis } from '../labels.ts';
 import { attribute, attributeInt, attributeInts } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import { called, type Propagation, wrapAxis } from '../propagation.ts';
+import { called, type Propagation, type Rule, wrapAxis } from '../propagation.ts';
 import { fixedIntegers } from '../sizes.ts';
-import type { Rule } from './operator.ts';
 import { type Operand, tie } from './tie.ts';
 
 /** Split along the labelled axis makes labels of their own, as of a fused query, key and value projection. */

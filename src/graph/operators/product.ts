@@ -2,8 +2,7 @@
 
 import { attribute, attributeInt, attributeString } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import { called } from '../propagation.ts';
-import type { Rule } from './operator.ts';
+import { called, type Rule } from '../propagation.ts';
 import { type Operand, tie, tieBroadcast } from './tie.ts';
 
 /** (…, M, K) · (…, K, N): batch axes are tied, rows and columns go through, and what is summed over must stay. */

@@ -7,10 +7,9 @@ import type { Axis } from '../labels.ts';
 import type { LinearMap } from '../linear.ts';
 import { attributeInt } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import { called, type Propagation } from '../propagation.ts';
+import { called, type Operator, type Propagation } from '../propagation.ts';
 import { consume, opaque, weightOf } from './layer.ts';
 import { recurrence } from './macs.ts';
-import type { Operator } from './operator.ts';
 
 /** Inputs: X (t, n, p), W (d, gates·h, p), R (d, gates·h, h), B (d, 2·gates·h), lengths, states (d, n, h), peepholes (d, 3·h). */
 const [X, W, R, B, STATES, PEEPHOLES] = [0, 1, 2, 3, [5, 6], 7] as const;

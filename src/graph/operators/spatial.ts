@@ -4,11 +4,10 @@ import { isFloat } from '../dtype.ts';
 import type { Axis, EditPlace } from '../labels.ts';
 import { attributeInt, attributeInts, attributeString } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import { called, type Propagation, wrapAxis } from '../propagation.ts';
+import { called, type Propagation, type Rule, wrapAxis } from '../propagation.ts';
 import { fixedIntegers, follows, pinCounted, sizesOf } from '../sizes.ts';
 import { sum } from '../tensor.ts';
 import { carry } from './elementwise.ts';
-import type { Rule } from './operator.ts';
 import { pickPlaces } from './shuffle.ts';
 import { type Operand, tie } from './tie.ts';
 
