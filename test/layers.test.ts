@@ -22,6 +22,9 @@ const FORBIDDEN = [
   ['engine', 'pool'],
 ];
 
+/** Types of each other's. */
+const CIRCULAR = ['config.ts', 'rope.ts', 'types.ts'].map((file) => `checkpoint/architectures/${file}`);
+
 const SRC = join(import.meta.dirname, '../src');
 const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
 
@@ -49,13 +52,12 @@ test('imports point downwards only', () => {
   expect(checked).toBeGreaterThan(50);
 });
 
-test('in the pipeline no file needs, through others, itself: not even its types', () => {
+test('no file needs, through others, itself: not even its types', () => {
   const imports = new Map(
-    files
-      .filter((file) => layerOf(file) === 'pipeline')
-      .map((file) => [file, importsOf(file).map((name) => relative(SRC, join(SRC, dirname(file), name)))]),
+    files.map((file) => [file, importsOf(file).map((name) => relative(SRC, join(SRC, dirname(file), name)))]),
   );
   for (const file of imports.keys()) {
+    if (CIRCULAR.includes(file)) continue;
     const seen = new Set<string>();
     const pending = [...imports.get(file)!];
     for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
@@ -65,7 +67,7 @@ test('in the pipeline no file needs, through others, itself: not even its types'
     }
     expect(seen, file).not.toContain(file);
   }
-  expect(imports.size).toBeGreaterThan(50);
+  expect(imports.size).toBeGreaterThan(200);
 });
 
 test.each(['pipeline', 'run'])('%s has one door', (folder) => {

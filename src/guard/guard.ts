@@ -6,8 +6,9 @@ import { type Remote, wrap } from 'comlink';
 import type { Engine, EngineOptions, EngineSession } from '../engine/index.ts';
 import { InputError, OutOfMemoryError, TimeLimitError, WorkerLostError } from '../errors.ts';
 import { expectOptions, said } from '../expect.ts';
+import type { WorkerHandle } from '../pool/environment.ts';
 import { installErrorTransfer } from '../pool/errors.ts';
-import { platform, type WorkerHandle } from '../pool/platform.ts';
+import { platform } from '../pool/platform.ts';
 import type { Foreign, Loaded } from './worker.ts';
 
 /** What `openGuard` can be told; all of it can be left out. */

@@ -3,7 +3,7 @@
 import type { Endpoint } from 'comlink';
 import { InputError } from '../errors.ts';
 import type { ScratchFile } from '../tiles/scratch.ts';
-import type { Platform } from './platform.ts';
+import type { Platform } from './environment.ts';
 
 export const browser: Platform = {
   get concurrency() {

@@ -3,7 +3,7 @@
 
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
 import { inputError } from '../system.ts';
-import type { Platform } from './platform.ts';
+import type { Platform } from './environment.ts';
 
 const threads = () => process.getBuiltinModule('node:worker_threads');
 

@@ -4,14 +4,15 @@
 
 import { type Remote, wrap } from 'comlink';
 import { WorkerLostError } from '../errors.ts';
-import { compile, type Simd } from '../kernel/index.ts';
+import { compile } from '../kernel/index.ts';
 import type { Arguments, Request, Result } from './calculator.ts';
+import type { WorkerHandle } from './environment.ts';
 import { installErrorTransfer } from './errors.ts';
 import { closed, type Executor, type Member, type RunOptions } from './executor.ts';
-import { canShareMemory, platform, type WorkerHandle } from './platform.ts';
+import { canShareMemory, platform } from './platform.ts';
 import { Team } from './team.ts';
 import { buffersOf, copyOf, handedOver, type Stage } from './transfer.ts';
-import type { Service, SharedState } from './worker.ts';
+import type { Service, ServiceOptions, SharedState } from './worker.ts';
 
 /** A job is given up after so many workers were lost over it. */
 const ATTEMPTS = 2;
@@ -22,10 +23,7 @@ const ATTEMPTS = 2;
 const START_TIMEOUT = 60_000;
 const ADDRESS_SPACE_PAGES = 65536;
 
-export interface PoolOptions {
-  readonly threads: number;
-  readonly simd: Simd;
-  readonly maximumBytes: number;
+export interface PoolOptions extends Omit<ServiceOptions, 'module' | 'shared'> {
   readonly workerUrl?: string | URL;
 }
 

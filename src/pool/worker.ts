@@ -1,15 +1,17 @@
 // The script that runs in a worker, built into dist/worker.js with all that it needs: what it answers to a pool.
 
 import { expose } from 'comlink';
-import { type Abi, instance, Kernels } from '../kernel/index.ts';
+import { type Abi, instance, Kernels, type Simd } from '../kernel/index.ts';
 import { type Arguments, answer, Calculator, type Request } from './calculator.ts';
 import { installErrorTransfer } from './errors.ts';
 import { platform } from './platform.ts';
-import type { PoolOptions } from './pool.ts';
 import { scratchBytes, Team } from './team.ts';
 import { handedOver } from './transfer.ts';
 
-interface ServiceOptions extends Omit<PoolOptions, 'workerUrl'> {
+export interface ServiceOptions {
+  readonly threads: number;
+  readonly simd: Simd;
+  readonly maximumBytes: number;
   readonly module: WebAssembly.Module;
   /** Where memory is shared: what others need to help this worker. */
   readonly shared?: SharedState;

@@ -3,17 +3,12 @@
 // convolutional network a layer of 1024 inputs may see one row per image.
 
 import type { Kernels } from '../kernel/index.ts';
-import {
-  DEFAULT_DAMPING,
-  type LayerProblem,
-  type LayerStatistics,
-  layerProblem,
-  type ProblemOptions,
-} from './problem.ts';
+import { DEFAULT_DAMPING, type LayerStatistics, layerProblem, type ProblemOptions } from './problem.ts';
 import { pruneLayer } from './prune.ts';
 import { objectiveOf, refitBias, refitRows } from './refit.ts';
 import { freePart, type LayerRows, rowsLeft } from './rows.ts';
 import { triangle } from './triangle.ts';
+import type { LayerProblem } from './workspace.ts';
 
 /** Tried from the weakest on, until the error on unseen samples rises. */
 const DAMPINGS = [DEFAULT_DAMPING, 3e-2, 1e-1, 3e-1, 1];

@@ -5,9 +5,8 @@ import { InputError } from '../errors.ts';
 import { expectObject } from '../expect.ts';
 import type { ElementType, Kernels } from '../kernel/index.ts';
 import { eliminationBytes } from './memory';
-import type { LayerProblem } from './problem.ts';
 import { groupRows } from './refit.ts';
-import { expectDefinite, spread, Workspace } from './workspace.ts';
+import { expectDefinite, type LayerProblem, spread, Workspace } from './workspace.ts';
 
 /** How `eliminate` goes about it. */
 export interface EliminationOptions {

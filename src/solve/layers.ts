@@ -7,7 +7,6 @@ import { chooseDamping } from './damping.ts';
 import {
   combineProblems,
   DEFAULT_DAMPING,
-  type LayerProblem,
   type LayerStatistics,
   layerProblem,
   type ProblemOptions,
@@ -16,6 +15,7 @@ import { type LayerOptions, type LayerResult, type Method, pruneLayer } from './
 import { denseOn, refitBias, refitRows } from './refit.ts';
 import { freePart, type LayerRows, rowsLeft } from './rows.ts';
 import { triangle } from './triangle.ts';
+import type { LayerProblem } from './workspace.ts';
 
 /** A layer with what was seen of its inputs. */
 export interface Layer extends Pick<ProblemOptions, 'bias'>, LayerRows {

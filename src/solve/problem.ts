@@ -12,7 +12,7 @@ import { nonFiniteAt } from '../finite.ts';
 import type { Kernels } from '../kernel/index.ts';
 import { formBytes } from './memory';
 import { triangle } from './triangle.ts';
-import { requireGroups, requireLength, Workspace } from './workspace.ts';
+import { type LayerProblem, requireGroups, requireLength, Workspace } from './workspace.ts';
 
 /** Sums over the n calibration rows of a layer's inputs X (n × p) and, with a target, of Y (n × m). */
 export interface LayerStatistics {
@@ -54,28 +54,6 @@ export interface ProblemOptions {
   readonly dampDead?: boolean;
   /** Memory for H, overwritten; for one problem after the other, as it can be the largest array there is. */
   readonly H?: Float64Array;
-}
-
-/** A layer's quadratic problem. Matrices are row-major. */
-export interface LayerProblem {
-  readonly p: number;
-  readonly m: number;
-  readonly groupSize: number;
-  readonly groups: number;
-  /** p × p, symmetric positive definite: the lower triangle, row behind row (`packed`). */
-  readonly H: Float64Array;
-  /** p × m. */
-  readonly G: Float64Array;
-  /** Dense weights, p × m. */
-  readonly W0: Float64Array;
-  /** What H holds of damping on its diagonal, p; absent: nothing, or not to be told from the rest. */
-  readonly rho?: Float64Array;
-  /** H⁻¹G where it is known beforehand: the dense weights, of a layer that is its own target. */
-  readonly solution?: Float64Array;
-  /** The objective of rows that are not part of the problem, as they stay: at most 0. */
-  readonly settled?: number;
-  /** For the bias ȳ − Wᵀx̄ of refitted weights W; absent where the layer's bias is not refitted. */
-  readonly means?: { readonly x: Float64Array; readonly y: Float64Array };
 }
 
 export const DEFAULT_DAMPING = 1e-2; // the published value

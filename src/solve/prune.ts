@@ -13,9 +13,9 @@ import {
   magnitudeSupport,
 } from './eliminate.ts';
 import { problemBytes, pruneBytes } from './memory';
-import { dampingOf, dataOf, innerProduct, type LayerProblem } from './problem.ts';
-import { denseOn, groupRows, objectiveOf, type Refit, refit } from './refit.ts';
-import { expectDefinite, Workspace } from './workspace.ts';
+import { dampingOf, dataOf, innerProduct } from './problem.ts';
+import { denseOn, groupRows, objectiveOf, refit } from './refit.ts';
+import { expectDefinite, type LayerProblem, type Refit, Workspace } from './workspace.ts';
 
 /**
  * - `osscar`: greedy elimination of the cheapest group and local search, remaining weights re-solved

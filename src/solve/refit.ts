@@ -3,18 +3,7 @@
 import { InputError } from '../errors.ts';
 import { expectObject } from '../expect.ts';
 import type { Kernels } from '../kernel/index.ts';
-import type { LayerProblem } from './problem.ts';
-import { Workspace } from './workspace.ts';
-
-/** The best weights on a support, and their objective. */
-export interface Refit {
-  /** p × m; rows of removed groups are zero. */
-  readonly W: Float64Array;
-  /** f(S, W), lower is better; of the best weights −½ tr(W_SᵀG_S), at most 0. */
-  readonly objective: number;
-  /** What of that is damping. */
-  readonly damping: number;
-}
+import { type LayerProblem, type Refit, Workspace } from './workspace.ts';
 
 /**
  * @param kept  group numbers, ascending

@@ -2,9 +2,8 @@
 // and of channels that stay.
 
 import type { Kernels } from '../kernel/index.ts';
-import type { LayerProblem } from './problem.ts';
 import { packed } from './triangle.ts';
-import { expectDefinite, requireGroups, Workspace } from './workspace.ts';
+import { expectDefinite, type LayerProblem, requireGroups, Workspace } from './workspace.ts';
 
 /** Which rows of W a choice of groups is about. */
 export interface LayerRows {

@@ -4,9 +4,39 @@ import { NotPositiveDefiniteError, ShapeError } from '../errors.ts';
 import { expectObject } from '../expect.ts';
 import type { Abi, Kernels } from '../kernel/index.ts';
 import { formBytes, lines, objectiveBytes, problemBytes, refitBytes, tiledProblemBytes } from './memory';
-import type { LayerProblem } from './problem.ts';
-import type { Refit } from './refit.ts';
 import { triangle } from './triangle.ts';
+
+/** A layer's quadratic problem. Matrices are row-major. */
+export interface LayerProblem {
+  readonly p: number;
+  readonly m: number;
+  readonly groupSize: number;
+  readonly groups: number;
+  /** p × p, symmetric positive definite: the lower triangle, row behind row (`packed`). */
+  readonly H: Float64Array;
+  /** p × m. */
+  readonly G: Float64Array;
+  /** Dense weights, p × m. */
+  readonly W0: Float64Array;
+  /** What H holds of damping on its diagonal, p; absent: nothing, or not to be told from the rest. */
+  readonly rho?: Float64Array;
+  /** H⁻¹G where it is known beforehand: the dense weights, of a layer that is its own target. */
+  readonly solution?: Float64Array;
+  /** The objective of rows that are not part of the problem, as they stay: at most 0. */
+  readonly settled?: number;
+  /** For the bias ȳ − Wᵀx̄ of refitted weights W; absent where the layer's bias is not refitted. */
+  readonly means?: { readonly x: Float64Array; readonly y: Float64Array };
+}
+
+/** The best weights on a support, and their objective. */
+export interface Refit {
+  /** p × m; rows of removed groups are zero. */
+  readonly W: Float64Array;
+  /** f(S, W), lower is better; of the best weights −½ tr(W_SᵀG_S), at most 0. */
+  readonly objective: number;
+  /** What of that is damping. */
+  readonly damping: number;
+}
 
 /** What a problem is made of, beside what is written. */
 type Shape = Pick<LayerProblem, 'p' | 'm' | 'groupSize' | 'solution' | 'settled'>;

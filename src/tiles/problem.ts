@@ -4,7 +4,8 @@ import { InputError, ShapeError } from '../errors.ts';
 import { nonFiniteAt } from '../finite.ts';
 import type { Kernels } from '../kernel/index.ts';
 import { CHUNK_ROWS, DEAD_DAMPING, VARIANCE_ROUNDING } from '../solve/constants';
-import { checkOptions, DEFAULT_DAMPING, type LayerProblem, type ProblemOptions } from '../solve/problem.ts';
+import { checkOptions, DEFAULT_DAMPING, type ProblemOptions } from '../solve/problem.ts';
+import type { LayerProblem } from '../solve/workspace.ts';
 import { multiply } from './factor.ts';
 import type { TiledStatistics } from './statistics.ts';
 import {
