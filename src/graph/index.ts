@@ -44,6 +44,7 @@ export { type ReadOptions, readModel } from './read.ts';
 export { unselectedValues } from './selection.ts';
 export { shapeOutline, shapeReader } from './shapes.ts';
 export { shrink } from './shrink.ts';
+export { separateGroups } from './side-by-side.ts';
 export { loadStored, type ModelOutline, openStored, streamModel } from './stream.ts';
 export {
   type Analysis,

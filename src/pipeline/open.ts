@@ -30,6 +30,7 @@ import {
   readModel,
   type Shapes,
   type Structure,
+  separateGroups,
   shrink,
   sum,
   turnProducts,
@@ -148,7 +149,9 @@ export async function openParsed(
     const decided = await withoutIfs(engine, source, options);
     branches = decided.branches;
     const plain = foldConstants(unfuse(decided.model));
-    let model = foldBatchNormalization(options.isBuilt ? plain : await computeConstants(engine, plain));
+    let model = foldBatchNormalization(
+      options.isBuilt ? plain : separateGroups(await computeConstants(engine, plain)),
+    );
     const input = sizedInput(declaredInput(model, inputs, dims), model, size);
     let { info, told } = await shapesOf(engine, model, input);
     const known = turnProducts(await withoutCounts(engine, model, { shapes: told, types: info.types }), told);

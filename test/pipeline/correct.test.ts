@@ -50,8 +50,8 @@ describe('correction of layers that keep all their inputs', () => {
 
 test('each group of a convolution is refitted to what reaches it', async () => {
   const b = new OnnxBuilder({ seed: 2 });
-  const x = b.relu(b.conv(b.relu(b.conv(b.input([1, 28, 28]), 12, 3, { stride: 2 })), 8, 3, { stride: 2 }));
-  const y = b.conv(x, 10, 3, { group: 2, bias: false });
+  const x = b.relu(b.conv(b.relu(b.conv(b.input([1, 28, 28]), 12, 3, { stride: 2 })), 20, 3, { stride: 2 }));
+  const y = b.conv(x, 10, 3, { group: 10, bias: false });
   const model = b.output(b.flatten(b.globalAveragePool(b.relu(y)))).build(); // whose groups stay
   const dense = await outputs(model, unseen);
   const tensor = (data: Float32Array) => [{ dims: [unseen.size, 10], data }];
