@@ -4,7 +4,7 @@
 import colors from 'picocolors';
 import { type BlockSizes, headGroups } from '../checkpoint/architectures/index.ts';
 import type { Status } from '../disk/bullmq.ts';
-import { quantizedText } from '../graph/index.ts';
+import { quantizedText, sum } from '../graph/index.ts';
 import {
   amountText,
   type BeforeAfter,
@@ -64,14 +64,26 @@ export function inspectText(found: Inspected, file: NonNullable<Inspected['file'
 export function folderText(found: Inspected, folder: NonNullable<Inspected['folder']>): string {
   const { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes, structures } = folder;
   const takes = vocabulary > 0 ? `vocabulary ${vocabulary}` : `samples of ${maxPositions} tokens`;
-  const rows = sizes.flatMap((size, i) => [
-    [
-      `${i}.heads`,
-      `${headGroups(size)} groups of ${size.heads / headGroups(size)} heads of ${headDim}`,
-      ...shareCells(structures.get(`${i}.heads`)),
-    ],
-    [`${i}.mlp`, `${size.ffn} neurons`, ...shareCells(structures.get(`${i}.mlp`))],
-  ]);
+  const row = (name: string, groups: string, share = structures.get(name)) => [
+    name,
+    groups,
+    ...shareCells(share),
+  ];
+  const ofExperts = (i: number, { length }: readonly number[]): Share => {
+    const shares = Array.from({ length }, (_, e) => structures.get(`${i}.experts.${e}`)!);
+    return { parameters: sum(shares.map((it) => it.parameters)), macs: sum(shares.map((it) => it.macs)) };
+  };
+  const rows = sizes.flatMap((size, i) => {
+    const { heads, ffn, experts } = size;
+    const groups = headGroups(size);
+    return [
+      row(`${i}.heads`, `${groups} groups of ${heads / groups} heads of ${headDim}`),
+      ...(ffn > 0 ? [row(`${i}.mlp`, `${ffn} neurons`)] : []),
+      ...(experts
+        ? [row(`${i}.experts.0 to ${experts.length - 1}`, expertsText(experts), ofExperts(i, experts))]
+        : []),
+    ];
+  });
   return linesOf(
     `${found.name}: ${architecture}, ${blocks} blocks, ${hidden} features, ${takes}, ${count(found.parameters)} parameters`,
     ...kindLines(found),
@@ -163,7 +175,7 @@ export function pruneText(
     const value = other.metric?.after ?? other.quality?.relativeError;
     rows.push([`the same by ${method}`, '', value?.toFixed(4) ?? '', '']);
   }
-  const blocks = sizes.map(({ heads, ffn }, i) => [`block ${i}`, `${heads} heads`, `${ffn} neurons`]);
+  const blocks = sizes.map((size, i) => [`block ${i}`, `${size.heads} heads`, neuronsText(size)]);
   const parts = isTerminal ? layerLines(report) : table(blocks);
   return [
     linesOf(headline(report), '', ...table(rows), ''),
@@ -304,11 +316,21 @@ function machinesText({ machines, shards, seconds, networkBytes }: MachinesPlan)
 }
 
 function sizeText(blocks: readonly BlockSizes[]): string {
-  const [{ heads, kvHeads, ffn }] = blocks;
-  const uniform = blocks.every((it) => it.heads === heads && it.kvHeads === kvHeads && it.ffn === ffn);
+  const [first] = blocks;
+  const uniform = blocks.every((it) => JSON.stringify(it) === JSON.stringify(first));
   return uniform
-    ? `${heads} heads (${kvHeads} key-value), ${ffn} neurons`
+    ? `${first.heads} heads (${first.kvHeads} key-value), ${neuronsText(first)}`
     : 'sizes that differ between blocks';
+}
+
+function neuronsText({ ffn, experts }: BlockSizes): string {
+  const own = ffn > 0 || !experts ? [`${ffn} neurons`] : [];
+  return [...own, ...(experts ? [expertsText(experts)] : [])].join(', ');
+}
+
+function expertsText(experts: readonly number[]): string {
+  const [least, most] = [Math.min(...experts), Math.max(...experts)];
+  return `${experts.length} experts of ${least === most ? least : `${least} to ${most}`} neurons`;
 }
 
 export function durationText(seconds: number): string {

@@ -84,6 +84,20 @@ export class GraphBuilder {
     return name;
   }
 
+  /** A node of several outputs; returns their names. */
+  split(
+    opType: string,
+    inputs: readonly string[],
+    attributes: Readonly<Record<string, BuildAttribute>>,
+    outputs: number,
+  ): string[] {
+    const name = this.#fresh(opType);
+    const attribute = Object.entries(attributes).map(([key, value]) => attributeOf(key, value));
+    const output = Array.from({ length: outputs }, (_, i) => `${name}:${i}`);
+    this.add(create(NodeProtoSchema, { name, opType, input: [...inputs], output, attribute }));
+    return output;
+  }
+
   /** A node as it is. */
   add(node: NodeProto): void {
     for (const value of node.output) this.#names.add(value);

@@ -21,7 +21,7 @@ import { LARGEST_BATCH, wholeBatch } from './batches.ts';
 import type { SizeKind } from './budget.ts';
 import type { Chain, Part } from './chain.ts';
 import type { Dataset } from './data/index.ts';
-import { describedSubject, languageTerms, named, sizesAfter, valuesIn } from './described.ts';
+import { allSizesAfter, describedSubject, languageTerms, namesIn, valuesIn, widestOf } from './described.ts';
 import { isTokenMask, type ModelInput } from './inputs.ts';
 import type { Named, Sizes } from './keep.ts';
 import { loadableRecipe } from './loadable.ts';
@@ -134,8 +134,7 @@ function chainOf(opened: OpenedLanguageModel, engine: Engine, { shape, smallest,
   const { folder, checkpoint, language } = opened;
   const { blocks, hidden, isEncoder } = language;
   const length = language.tokensOf(shape);
-  const { heads, ffn } = language.sizes[blocks - 1];
-  const widest = Math.max(heads * language.headDim, ffn);
+  const widest = widestOf(language.sizes[blocks - 1], language.headDim);
   const outside = { batch: 1, named: (structure: Named) => structure };
   return {
     name: folder.name,
@@ -158,7 +157,7 @@ function chainOf(opened: OpenedLanguageModel, engine: Engine, { shape, smallest,
         read: async () => source,
         opened: smallest ? await forSizes(block, engine, [language.tokensOf(smallest), hidden]) : block,
         batch: blockBatch(block),
-        named: ({ kind, layer }) => named(part - 1, kind, layer),
+        named: namesIn(language, part - 1),
       };
     },
   };
@@ -231,7 +230,7 @@ async function folderWriter(
   { output, maxShardBytes, onnx, metadata = {} }: FolderOptions,
 ): Promise<Writer> {
   if (!output) throw new InputError(`${folder.name}: expected an "output" folder for the pruned model`);
-  const sizes = sizesAfter(language, kept);
+  const sizes = allSizesAfter(language, kept);
   const { config, record, statement } = language.configOf(sizes);
   const shapes = describe(config, record).tensors(checkpoint);
   const specs = Array.from(checkpoint.tensors.values(), ({ name, dtype, shape }) => ({

@@ -1,12 +1,12 @@
 // Sizes that a model's own config.json can say: the same in every block. What was asked for becomes one ratio of neurons
-// and one of heads, and a budget the largest that fits.
+// and one of heads, and a budget the largest that fits. Of a mixture of experts each kind of MLP has a field of its own.
 
 import { headGroups, headsOf, type LanguageModel } from '../checkpoint/architectures/index.ts';
 import { InputError } from '../errors.ts';
 import { sizeAt, type Term } from '../graph/index.ts';
 import { groupsToKeep } from '../solve/index.ts';
 import { structuresOf } from './described.ts';
-import { keepRatio } from './keep.ts';
+import { type KeepRatios, keepRatio } from './keep.ts';
 import type { Recipe } from './recipe.ts';
 
 /** Neurons in multiples of it where there are many, as kernels like them. */
@@ -14,12 +14,6 @@ const MULTIPLE = 8;
 const MANY = 64;
 /** Ratios that are tried within a budget. */
 const STEPS = 200;
-
-/** What every block keeps. */
-interface Uniform {
-  readonly heads: number;
-  readonly channels: number;
-}
 
 /**
  * The recipe with sizes that stock loaders can read.
@@ -45,27 +39,39 @@ export function loadableRecipe(
     throw new InputError('`loadable: true`: expected `keep`, or a budget of `params`, `macs` or `bytes`');
   const counted = terms(of);
   const allowed = isFraction ? limit * sizeAt(counted, () => 1) : limit;
-  const kinds = new Map(structuresOf(language).map(({ name, kind }) => [name, kind]));
+  const structures = structuresOf(language);
   for (let step = STEPS - 1; step > 0; step--) {
     const kept = roundedTo(language, step / STEPS, step / STEPS);
-    const size = sizeAt(counted, (name) => (kinds.get(name) === 'head' ? kept.heads : kept.channels));
-    if (size <= allowed) return { ...recipe, spend: undefined, keep: kept };
+    const ratio = keepRatio(kept);
+    const ratios = new Map(structures.map((structure) => [structure.name, ratio(structure)]));
+    if (sizeAt(counted, (name) => ratios.get(name)!) <= allowed)
+      return { ...recipe, spend: undefined, keep: kept };
   }
   throw new InputError(`${of}: even the smallest model of uniform blocks is larger than the budget`);
 }
 
 /** The nearest ratios that config.json can say. */
-function roundedTo(language: LanguageModel, heads: number, channels: number): Uniform {
+function roundedTo(language: LanguageModel, heads: number, channels: number): KeepRatios {
   const [first] = language.sizes;
-  const { ffn } = first;
   const all = headGroups(first);
-  if (language.sizes.some((size) => headGroups(size) !== all || size.ffn !== ffn))
+  const fields = new Map<string, number>();
+  const mlps = language.sizes.flatMap((_, i) => language.mlps(i).map((mlp) => ({ ...mlp, block: i })));
+  for (const { field, neurons } of mlps) fields.set(field, neurons);
+  const differs = mlps.some(({ field, neurons }) => neurons !== fields.get(field));
+  if (differs || language.sizes.some((size) => headGroups(size) !== all))
     throw new InputError(`${language.architecture}: its blocks differ in size already`);
   const wanted = groupsToKeep(all, heads);
   const candidates = Array.from({ length: all }, (_, i) => i + 1)
     .filter((groups) => language.saysHeads(headsOf(first, groups).heads))
     .sort((a, b) => Math.abs(a - wanted) - Math.abs(b - wanted) || a - b);
-  const multiple = ffn >= MANY ? MULTIPLE : 1;
-  const neurons = Math.max(multiple, Math.round((ffn * channels) / multiple) * multiple);
-  return { heads: candidates[0] / all, channels: Math.min(1, neurons / ffn) };
+  const rounded = (neurons: number) => {
+    const multiple = neurons >= MANY ? MULTIPLE : 1;
+    const kept = Math.max(multiple, Math.round((neurons * channels) / multiple) * multiple);
+    return Math.min(1, kept / neurons);
+  };
+  const usual = rounded(mlps[0].neurons);
+  const others = mlps.filter(({ neurons }) => rounded(neurons) !== usual);
+  const layers = others.map(({ block, name, neurons }) => [`${block}.${name}`, rounded(neurons)]);
+  const ratios = { heads: candidates[0] / all, channels: usual };
+  return others.length > 0 ? { ...ratios, layers: Object.fromEntries(layers) } : ratios;
 }

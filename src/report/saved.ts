@@ -86,7 +86,9 @@ const REPORT = v.pipe(
     warnings: v.array(text),
     pinned: v.optional(v.array(PINNED)),
     notPrunable: v.array(object({ name: text, reason: text })),
-    sizes: v.optional(v.array(object({ heads: number, kvHeads: number, ffn: number }))),
+    sizes: v.optional(
+      v.array(object({ heads: number, kvHeads: number, ffn: number, experts: v.optional(v.array(number)) })),
+    ),
     statement: v.optional(text),
     seconds: number,
     stages: v.array(STAGE),

@@ -65,6 +65,7 @@ export abstract class Accumulator<S> {
 /** Adds up rows, batch by batch. */
 export abstract class RowAccumulator<S> extends Accumulator<S> {
   readonly #sums: Sum[] = [];
+  #sumY: Sum['C'] | undefined;
   #filled = 0;
   #rows = 0;
   /** The rows of a batch. Y has no columns without a target. */
@@ -81,15 +82,33 @@ export abstract class RowAccumulator<S> extends Accumulator<S> {
     kernels.view(this.ones).fill(1);
   }
 
-  /** Adds rows: X n × p and, with a target, Y n × m. */
+  /**
+   * Adds rows: X n × p and, with a target, Y n × m. Rows of X that are zero, as an expert's are for the tokens that do not pass it, have no
+   * products to sum.
+   */
   addRows(X: Float32Array, Y?: Float32Array): void {
     const { kernels, p, m, hasTarget } = this;
     const n = countRows(p, m, X, hasTarget ? (Y ?? []) : undefined);
-    this.#fill(n, (first, toX, toY) => {
-      const end = first + toX.rows;
-      kernels.write(toX, X.subarray(first * p, end * p));
-      if (Y && hasTarget) kernels.write(toY, Y.subarray(first * m, end * m));
-    });
+    let start = 0;
+    for (let row = 0; row <= n; row++) {
+      if (row < n && !isZero(X, row * p, (row + 1) * p)) continue;
+      this.#fill(row - start, (at, toX, toY) => {
+        const first = start + at;
+        const end = first + toX.rows;
+        kernels.write(toX, X.subarray(first * p, end * p));
+        if (Y && hasTarget) kernels.write(toY, Y.subarray(first * m, end * m));
+      });
+      if (row < n) this.#addTarget(Y?.subarray(row * m, (row + 1) * m));
+      start = row + 1;
+    }
+  }
+
+  /** Of a row whose X is zero. */
+  #addTarget(y: Float32Array | undefined): void {
+    this.#rows++;
+    if (!y || !this.#sumY) return;
+    const to = this.#sumY instanceof Float64Array ? this.#sumY : this.kernels.view(this.#sumY);
+    for (let j = 0; j < y.length; j++) to[j] += y[j];
   }
 
   /**
@@ -114,7 +133,9 @@ export abstract class RowAccumulator<S> extends Accumulator<S> {
 
   /** Has C ← C + AᵀB with every batch, where there are such columns. */
   protected sum(A: Matrix<'f32'>, B: Matrix<'f32'>, C: Sum['C']): void {
-    if (A.cols > 0 && B.cols > 0) this.#sums.push({ A, B, C });
+    if (A.cols === 0 || B.cols === 0) return;
+    this.#sums.push({ A, B, C });
+    if (A === this.Y) this.#sumY = C;
   }
 
   /** Columns of X. */
@@ -191,6 +212,12 @@ interface Chunk {
   readonly first: number;
   readonly rows: number;
   readonly isFlat: boolean;
+}
+
+function isZero(values: Float32Array, from: number, end: number): boolean {
+  let i = from;
+  while (i < end && values[i] === 0) i++;
+  return i === end;
 }
 
 function addressOf({ ptr, ld }: Matrix<'f32'>, row: number): number {

@@ -6,7 +6,18 @@ import { analyse, type Model, shrink, writeModel } from '../../src/graph/index.t
 import { run, withAllValues } from '../graph/running.ts';
 import { referenceLogits } from './reference.ts';
 import { ids, maxDifference, runOnce, sizesOf, sourceOf, type Weights } from './source.ts';
-import { GEMMA2, GPT2, LLAMA, NEOX, OPT, PHI3, tinyWeights, uniformSizes, VARIANTS } from './tiny.ts';
+import {
+  GEMMA2,
+  GPT2,
+  LLAMA,
+  MIXTRAL,
+  NEOX,
+  OPT,
+  PHI3,
+  tinyWeights,
+  uniformSizes,
+  VARIANTS,
+} from './tiny.ts';
 
 const LENGTH = 6;
 /** What old checkpoints hold beside weights. */
@@ -205,6 +216,34 @@ describe('configOf', () => {
     expect(record).toEqual({ blocks: sizes });
     expect(statement).toMatch(
       /blocks differ in intermediate_size; blocks differ in their heads.*osscar\.json/,
+    );
+  });
+
+  test('needs osscar.json where experts differ, and says the same of all in the field of each', () => {
+    const model = describeModel(MIXTRAL);
+    const block = { heads: 4, kvHeads: 2, ffn: 0 };
+    const same = { ...block, experts: [3, 3, 3, 3] };
+    const { config, record } = model.configOf([same, same]);
+    expect(record).toBeUndefined();
+    expect(config.intermediate_size).toBe(3);
+    const differing = [same, { ...block, experts: [3, 3, 3, 4] }];
+    const other = model.configOf(differing);
+    expect(other.record).toEqual({ blocks: differing });
+    expect(other.statement).toContain('experts differ in intermediate_size');
+    expect(describeModel(other.config, other.record).sizes).toEqual(differing);
+  });
+
+  test('refuses sizes that no block with experts can have', () => {
+    const model = describeModel(MIXTRAL);
+    const block = { heads: 4, kvHeads: 2, ffn: 0, experts: [3, 3, 3, 3] };
+    const refused = (size: object) => expect(() => model.configOf([block, { ...block, ...size }]));
+    refused({ experts: [3, 3, 3] }).toThrow('block 1: "experts" expected the neurons of 4 experts');
+    refused({ experts: undefined }).toThrow('"experts" expected the neurons of 4 experts');
+    refused({ experts: [3, 3, 3, 0] }).toThrow('"experts[3]" expected a positive integer, got 0');
+    refused({ ffn: 5 }).toThrow('"ffn" expected 0, as there are experts alone, got 5');
+    const llama = describeModel(LLAMA);
+    expect(() => llama.configOf(llama.sizes.map((size) => ({ ...size, experts: [3] })))).toThrow(
+      '"experts" expected the neurons of 0 experts',
     );
   });
 

@@ -12,10 +12,12 @@ import {
   GPT2,
   GPTJ,
   LLAMA,
+  MIXTRAL,
   NEOX,
   OPT,
   PHI,
   PHI3,
+  QWEN2_MOE,
   STABLELM,
   tinyWeights,
 } from './tiny.ts';
@@ -119,6 +121,11 @@ describe('describe', () => {
       { ...OPT, quantization_config: { bits: 4 } },
       'quantised checkpoints are not supported',
     ],
+    [
+      'windows of which releases differ',
+      { ...QWEN2_MOE, use_sliding_window: true },
+      'model_type "qwen2_moe": use_sliding_window without layer_types',
+    ],
   ])('refuses %s that is not supported, by name', (_, config, message) => {
     expect(() => describeModel(config)).toThrow(UnsupportedModelError);
     expect(() => describeModel(config)).toThrow(message);
@@ -185,6 +192,26 @@ describe('describe', () => {
       'a kind of block that is none',
       { ...GPT_NEO, attention_layers: ['global', 'near'] },
       '"attention_layers" expected "global" or "local" for each of 2 blocks, got ["global","near"]',
+    ],
+    [
+      'more experts for a token than there are',
+      { ...MIXTRAL, num_experts_per_tok: 5 },
+      '"num_experts_per_tok" expected at most the 4 experts, got 5',
+    ],
+    [
+      'absurdly many experts',
+      { ...MIXTRAL, num_local_experts: 2 ** 31 - 1 },
+      'at most 100000 experts expected in all blocks',
+    ],
+    [
+      'a missing size of experts',
+      { ...QWEN2_MOE, moe_intermediate_size: undefined },
+      '"moe_intermediate_size" is missing',
+    ],
+    [
+      'blocks without experts that are none',
+      { ...QWEN2_MOE, mlp_only_layers: [0, 2] },
+      '"mlp_only_layers" expected numbers of blocks below 2, got [0,2]',
     ],
     ['absurdly many blocks', { ...OPT, num_hidden_layers: 2 ** 31 - 1 }, 'at most 10000 blocks expected'],
   ])('says what is wrong: %s', (_, config, message) => {

@@ -18,7 +18,8 @@ test.each(dense)('%s: heads and neurons of a block are prunable, and nothing els
   const weights = tinyWeights(config, uniformSizes(config));
   const source = sourceOf(weights);
   const model = describeModel(config);
-  const [, { heads, kvHeads, ffn }] = model.sizes;
+  const [, size] = model.sizes;
+  const { heads, kvHeads } = size;
   const block = await model.block(source, 1, { length: LENGTH });
   const data = Float32Array.from({ length: LENGTH * model.hidden }, (_, i) => Math.sin(i));
   const hidden = { dims: [1, LENGTH, model.hidden], data };
@@ -30,19 +31,25 @@ test.each(dense)('%s: heads and neurons of a block are prunable, and nothing els
   const [groups, each] = kvHeads === 1 ? [heads, 1] : [kvHeads, heads / kvHeads];
   expect(prunable.map(({ kind, groups, groupSize }) => [kind, groups, groupSize])).toEqual([
     ['head', groups, each * model.headDim],
-    ['channel', ffn, 1],
+    ...model.mlps(1).map(({ neurons }) => ['channel', neurons, 1]),
   ]);
+  const layers = prunable.slice(1).map(({ layer }) => layer);
+  expect(layers).toEqual(model.mlps(1).map(({ layer }) => expect.stringMatching(`\\.${layer}$`)));
 
   // all but the first of each
   const kept = (groups: number) => Array.from({ length: groups - 1 }, (_, i) => i + 1);
   const small = shrink(block, new Map(prunable.map((structure) => [structure, kept(structure.groups)])));
   const sizes = [model.sizes[0], sizesOf(small, model.headDim)];
+  const neurons = {
+    ffn: Math.max(0, size.ffn - 1),
+    ...(size.experts && { experts: size.experts.map((neurons) => neurons - 1) }),
+  };
   expect(sizes[1]).toEqual({
     heads: each * (groups - 1),
     kvHeads: kvHeads === 1 ? 1 : kvHeads - 1,
-    ffn: ffn - 1,
+    ...neurons,
   });
-  expect(sizes[1]).toEqual({ ...headsOf(model.sizes[1], groups - 1), ffn: ffn - 1 });
+  expect(sizes[1]).toEqual({ ...headsOf(size, groups - 1), ...neurons });
 
   const pruned: Weights = new Map(weights);
   for (const { name, shape, data } of model.tensorsOf(1, small)) pruned.set(name, { shape, data });

@@ -1,5 +1,6 @@
 // What the architectures compute, in plain loops, after the definitions in Hugging Face transformers
-// (modeling_opt, modeling_llama, modeling_mistral, modeling_qwen2, modeling_qwen3, modeling_smollm3,
+// (modeling_opt, modeling_llama, modeling_mistral, modeling_mixtral, modeling_qwen2, modeling_qwen2_moe, modeling_qwen3,
+// modeling_qwen3_moe, modeling_olmoe, modeling_smollm3,
 // modeling_granite, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
 // modeling_gpt_neo, modeling_gptj, modeling_olmo, modeling_olmo2, modeling_stablelm, modeling_starcoder2, modeling_cohere, modeling_cohere2,
 // modeling_rope_utils). Slow, and shares nothing with the code under test.
@@ -29,6 +30,7 @@ export function referenceLogits(
       return gptJ(config, sizes, weights, tokens);
     case 'olmo':
     case 'olmo2':
+    case 'olmoe':
       return olmo(config, sizes, weights, tokens);
     case 'stablelm':
     case 'starcoder2':
@@ -95,13 +97,13 @@ function llama(
   const isFused = config.model_type === 'phi3';
   let x = tokens.map((token) => row(weights, 'model.embed_tokens.weight', token));
   x = times(x, multiplier('embedding_multiplier'));
-  for (const [i, { heads, kvHeads, ffn }] of sizes.entries()) {
+  for (const [i, { heads, kvHeads, ffn, experts }] of sizes.entries()) {
     const layer = `model.layers.${i}`;
     const h = rmsNorm(x, weights, `${layer}.input_layernorm`, eps);
     let [q, k, v] = isFused
       ? slices(linear(h, weights, `${layer}.self_attn.qkv_proj`), [heads * dh, kvHeads * dh, kvHeads * dh])
       : ['q', 'k', 'v'].map((part) => linear(h, weights, `${layer}.self_attn.${part}_proj`));
-    if (config.model_type === 'qwen3') {
+    if (config.model_type === 'qwen3' || config.model_type === 'qwen3_moe') {
       q = perHead(q, dh, (head) => rmsNorm([head], weights, `${layer}.self_attn.q_norm`, eps)[0]);
       k = perHead(k, dh, (head) => rmsNorm([head], weights, `${layer}.self_attn.k_norm`, eps)[0]);
     }
@@ -113,6 +115,10 @@ function llama(
     const attended = linear(mixed, weights, `${layer}.self_attn.o_proj`);
     x = add(x, times(attended, multiplier('residual_multiplier')));
     const g = rmsNorm(x, weights, `${layer}.post_attention_layernorm`, eps);
+    if (experts) {
+      x = add(x, mixture(g, config, weights, layer, experts.length));
+      continue;
+    }
     const [gate, up] = isFused
       ? slices(linear(g, weights, `${layer}.mlp.gate_up_proj`), [ffn, ffn])
       : ['gate', 'up'].map((part) => linear(g, weights, `${layer}.mlp.${part}_proj`));
@@ -123,6 +129,43 @@ function llama(
   x = rmsNorm(x, weights, 'model.norm', eps);
   const logits = linear(x, weights, config.tie_word_embeddings ? 'model.embed_tokens' : 'lm_head');
   return times(logits, 1 / multiplier('logits_scaling'));
+}
+
+/** Experts, token by token. */
+function mixture(x: Rows, config: Config, weights: Weights, layer: string, experts: number): Rows {
+  const isMixtral = config.model_type === 'mixtral';
+  const module = `${layer}.${isMixtral ? 'block_sparse_moe' : 'mlp'}`;
+  const parts = isMixtral ? ['w1', 'w3', 'w2'] : ['gate_proj', 'up_proj', 'down_proj'];
+  const mlp = (token: number[], name: string) => {
+    const [gate, up] = parts.slice(0, 2).map((part) => linear([token], weights, `${name}.${part}`));
+    return linear(
+      product(activate(gate, config.hidden_act as string), up),
+      weights,
+      `${name}.${parts[2]}`,
+    )[0];
+  };
+  return x.map((token) => {
+    const logits = linear([token], weights, `${module}.gate`)[0];
+    const all = logits.reduce((total, logit) => total + Math.exp(logit), 0);
+    const shares = logits.map((logit) => Math.exp(logit) / all);
+    const order = Array.from({ length: experts }, (_, e) => e).sort((a, b) => shares[b] - shares[a]);
+    const chosen = order.slice(0, config.num_experts_per_tok as number);
+    const isWhole = isMixtral || config.norm_topk_prob === true;
+    const whole = isWhole ? chosen.reduce((total, e) => total + shares[e], 0) : 1;
+    let y = token.map(() => 0);
+    const give = (name: string, share: number) => {
+      y = sum(
+        y,
+        mlp(token, name).map((value) => share * value),
+      );
+    };
+    for (const e of chosen) give(`${module}.experts.${e}`, shares[e] / whole);
+    if (config.shared_expert_intermediate_size) {
+      const [[gate]] = linear([token], weights, `${module}.shared_expert_gate`);
+      give(`${module}.shared_expert`, 1 / (1 + Math.exp(-gate)));
+    }
+    return y;
+  });
 }
 
 /** Which blocks of SmolLM3 have rotary positions. */
@@ -221,8 +264,7 @@ function phi(
 
 function window(config: Config, i: number): number | undefined {
   const slides =
-    config.model_type === 'mistral' ||
-    config.model_type === 'phi3' ||
+    ['mistral', 'mixtral', 'phi3'].includes(config.model_type as string) ||
     (config.use_sliding_window &&
       (config.layer_types
         ? (config.layer_types as string[])[i] === 'sliding_attention'
@@ -316,7 +358,8 @@ function gptJ(
   return scores(ln(x, 'transformer.ln_f'), weights, 'transformer.wte');
 }
 
-// OLMo: norms without weights before each half. OLMo 2: norms behind each half, and of all queries and all keys.
+// OLMo: norms without weights before each half. OLMo 2: norms behind each half, and of all queries and all keys. OLMoE: these, norms
+// before each half, and experts.
 function olmo(
   config: Config,
   sizes: readonly BlockSizes[],
@@ -327,29 +370,35 @@ function olmo(
     (config.hidden_size as number) / (config.num_attention_heads as number)) as number;
   const isSecond = config.model_type === 'olmo2';
   const rms = (x: Rows, name: string) => rmsNorm(x, weights, name, (config.rms_norm_eps ?? 1e-5) as number);
-  const before = (x: Rows) => (isSecond ? x : layerNorm(x, undefined, '', 1e-5));
+  const hasExperts = config.model_type === 'olmoe';
+  const before = (x: Rows, name: string) =>
+    isSecond ? x : hasExperts ? rms(x, name) : layerNorm(x, undefined, '', 1e-5);
   const behind = (x: Rows, name: string) => (isSecond ? rms(x, name) : x);
   const rope = ropeReference(config, dh, 1, tokens.length);
   let x = tokens.map((token) => row(weights, 'model.embed_tokens.weight', token));
-  for (const [i, { heads, kvHeads }] of sizes.entries()) {
+  for (const [i, { heads, kvHeads, experts }] of sizes.entries()) {
     const layer = `model.layers.${i}`;
-    const h = before(x);
+    const h = before(x, `${layer}.input_layernorm`);
     let [q, k, v] = ['q', 'k', 'v'].map((part) => linear(h, weights, `${layer}.self_attn.${part}_proj`));
+    if (isSecond || hasExperts)
+      [q, k] = [rms(q, `${layer}.self_attn.q_norm`), rms(k, `${layer}.self_attn.k_norm`)];
     const bound = isSecond ? undefined : (config.clip_qkv as number | undefined);
     if (bound)
       [q, k, v] = [q, k, v].map((rows) =>
         rows.map((features) => features.map((value) => Math.min(Math.max(value, -bound), bound))),
       );
-    q = behind(q, `${layer}.self_attn.q_norm`);
-    k = behind(k, `${layer}.self_attn.k_norm`);
     q = perHead(q, dh, (head, p) => turnReference(head, p, rope));
     k = perHead(k, dh, (head, p) => turnReference(head, p, rope));
     const mixed = attention(q, k, v, { heads, kvHeads, dh, scale: dh ** -0.5 });
     const attended = linear(mixed, weights, `${layer}.self_attn.o_proj`);
     x = add(x, behind(attended, `${layer}.post_attention_layernorm`));
-    x = add(x, behind(gated(before(x), config, weights, layer), `${layer}.post_feedforward_layernorm`));
+    const g = before(x, `${layer}.post_attention_layernorm`);
+    const inner = experts
+      ? mixture(g, config, weights, layer, experts.length)
+      : gated(g, config, weights, layer);
+    x = add(x, behind(inner, `${layer}.post_feedforward_layernorm`));
   }
-  const last = isSecond ? rms(x, 'model.norm') : before(x);
+  const last = isSecond || hasExperts ? rms(x, 'model.norm') : before(x, '');
   return linear(last, weights, config.tie_word_embeddings ? 'model.embed_tokens' : 'lm_head');
 }
 

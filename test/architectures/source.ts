@@ -93,10 +93,17 @@ export function maxDifference(a: ArrayLike<number>, b: ArrayLike<number>): numbe
 
 /** The sizes that the initialisers of a block's graph show. */
 export function sizesOf(block: Model, headDim: number): BlockSizes {
-  const columns = (name: RegExp) => [...block.tensors.values()].find((it) => name.test(it.name))!.dims[1];
+  const all = (name: RegExp) =>
+    [...block.tensors.values()].filter((it) => name.test(it.name)).map(({ dims }) => dims[1]);
+  const columns = (name: RegExp) => all(name)[0];
+  const experts = all(/\.experts\.\d+\.(up_proj|w3)\.weight$/);
   return {
     heads: columns(/((q_proj|query|q_lin)\.weight|weight#q)$/) / headDim,
     kvHeads: columns(/((k_proj|key|k_lin)\.weight|weight#k)$/) / headDim,
-    ffn: columns(/(fc1|fc_in|up_proj|c_fc|dense_h_to_4h|intermediate\.dense|lin1|Wi)\.weight(#up)?$/),
+    ffn:
+      columns(
+        /(fc1|fc_in|mlp(\.shared_expert)?\.up_proj|c_fc|gate_up_proj|dense_h_to_4h|intermediate\.dense|lin1|Wi)\.weight(#up)?$/,
+      ) ?? 0,
+    ...(experts.length > 0 && { experts }),
   };
 }

@@ -129,6 +129,29 @@ const GEMMA3: Config = {
 };
 export const OLMO: Config = { ...LLAMA, model_type: 'olmo' };
 const OLMO2: Config = { ...LLAMA, model_type: 'olmo2' };
+const EXPERTS = { num_experts: 4, num_experts_per_tok: 2 };
+export const MIXTRAL: Config = {
+  ...LLAMA,
+  model_type: 'mixtral',
+  intermediate_size: 6,
+  num_local_experts: 4,
+  num_experts_per_tok: 2,
+};
+const OLMOE: Config = { ...LLAMA, ...EXPERTS, model_type: 'olmoe', intermediate_size: 6 };
+export const QWEN2_MOE: Config = {
+  ...LLAMA,
+  ...EXPERTS,
+  model_type: 'qwen2_moe',
+  moe_intermediate_size: 6,
+  shared_expert_intermediate_size: 10,
+};
+const QWEN3_MOE: Config = {
+  ...LLAMA,
+  ...EXPERTS,
+  model_type: 'qwen3_moe',
+  head_dim: 10,
+  moe_intermediate_size: 6,
+};
 export const STABLELM: Config = {
   ...LLAMA,
   model_type: 'stablelm',
@@ -232,6 +255,36 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
     config: { ...LLAMA, model_type: 'qwen2', ...window, use_sliding_window: true, max_window_layers: 1 },
   },
   qwen3: { config: { ...LLAMA, model_type: 'qwen3', head_dim: 10 } },
+  mixtral: { config: MIXTRAL },
+  'mixtral, window, one expert for a token': {
+    config: { ...MIXTRAL, ...window, num_experts_per_tok: 1, head_dim: 6 },
+  },
+  'mixtral, pruned': {
+    config: MIXTRAL,
+    sizes: [
+      { heads: 2, kvHeads: 1, ffn: 0, experts: [3, 6, 1, 4] },
+      { heads: 4, kvHeads: 2, ffn: 0, experts: [5, 2, 6, 6] },
+    ],
+  },
+  olmoe: { config: OLMOE },
+  'olmoe, bounds of queries, keys and values, shares that sum to 1': {
+    config: { ...OLMOE, clip_qkv: 0.5, norm_topk_prob: true, tie_word_embeddings: true },
+  },
+  qwen2_moe: { config: QWEN2_MOE },
+  'qwen2_moe, an MLP for all tokens in the first block, no biases': {
+    config: { ...QWEN2_MOE, mlp_only_layers: [0], norm_topk_prob: true, qkv_bias: false },
+  },
+  'qwen2_moe, pruned': {
+    config: QWEN2_MOE,
+    sizes: [
+      { heads: 2, kvHeads: 1, ffn: 7, experts: [3, 6, 1, 4] },
+      { heads: 4, kvHeads: 2, ffn: 10, experts: [5, 2, 6, 6] },
+    ],
+  },
+  qwen3_moe: { config: QWEN3_MOE },
+  'qwen3_moe, experts in every second block': {
+    config: { ...QWEN3_MOE, decoder_sparse_step: 2, norm_topk_prob: true },
+  },
   'qwen3, layer_types': {
     config: {
       ...LLAMA,
@@ -391,7 +444,53 @@ export function uniformSizes(config: Config): BlockSizes[] {
   const heads = (config.num_attention_heads ?? config.n_head ?? config.num_heads) as number;
   const kvHeads = (config.num_key_value_heads ?? heads) as number;
   const ffn = (config.ffn_dim ?? config.intermediate_size ?? config.n_inner ?? 4 * HIDDEN) as number;
-  return blocks(...Array.from({ length: BLOCKS }, (): [number, number, number] => [heads, kvHeads, ffn]));
+  return blocks(...Array.from({ length: BLOCKS }, (): [number, number, number] => [heads, kvHeads, ffn])).map(
+    (size, i) => {
+      if (!hasExperts(config, i)) return size;
+      const neurons = (config.moe_intermediate_size ?? config.intermediate_size) as number;
+      const experts = new Array<number>((config.num_experts ?? config.num_local_experts) as number).fill(
+        neurons,
+      );
+      return { ...size, ffn: (config.shared_expert_intermediate_size ?? 0) as number, experts };
+    },
+  );
+}
+
+/** Whether block i of a tiny model has experts. */
+export function hasExperts(config: Config, i: number): boolean {
+  if (config.num_experts === undefined && config.num_local_experts === undefined) return false;
+  const dense = (config.mlp_only_layers ?? []) as number[];
+  return !dense.includes(i) && (i + 1) % ((config.decoder_sparse_step ?? 1) as number) === 0;
+}
+
+type MakeLinear = (name: string, m: number, p: number, bias?: boolean) => void;
+
+/** Gated MLPs of a block, those of experts among them. */
+function gatedMlps(
+  layer: string,
+  { ffn, experts }: BlockSizes,
+  config: Config,
+  linear: MakeLinear,
+  bias = false,
+): void {
+  const mlp = (name: string, neurons: number, [gate, up, down] = ['gate_proj', 'up_proj', 'down_proj']) => {
+    linear(`${name}.${gate}`, neurons, HIDDEN, bias);
+    linear(`${name}.${up}`, neurons, HIDDEN, bias);
+    linear(`${name}.${down}`, HIDDEN, neurons, bias);
+  };
+  if (!experts) {
+    mlp(`${layer}.mlp`, ffn);
+    return;
+  }
+  const isMixtral = config.model_type === 'mixtral';
+  const module = `${layer}.${isMixtral ? 'block_sparse_moe' : 'mlp'}`;
+  linear(`${module}.gate`, experts.length, HIDDEN, false);
+  for (const [e, neurons] of experts.entries())
+    mlp(`${module}.experts.${e}`, neurons, isMixtral ? ['w1', 'w3', 'w2'] : undefined);
+  if (ffn > 0) {
+    mlp(`${module}.shared_expert`, ffn);
+    linear(`${module}.shared_expert_gate`, 1, HIDDEN, false);
+  }
 }
 
 export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed = 1): Weights {
@@ -513,22 +612,24 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     const mlpBias = config.mlp_bias === true;
     const isFused = type === 'phi3';
     tensor('model.embed_tokens.weight', [VOCABULARY, HIDDEN], 1);
-    for (const [i, { heads, kvHeads, ffn }] of sizes.entries()) {
+    for (const [i, size] of sizes.entries()) {
+      const { heads, kvHeads, ffn } = size;
       const layer = `model.layers.${i}`;
-      const qkvBias = attentionBias || type === 'qwen2';
+      const qkvBias =
+        attentionBias || type === 'qwen2' || (type === 'qwen2_moe' && config.qkv_bias !== false);
       norm(`${layer}.input_layernorm`, HIDDEN, false);
       if (isFused) {
         linear(`${layer}.self_attn.qkv_proj`, (heads + 2 * kvHeads) * dh, HIDDEN, false);
         linear(`${layer}.mlp.gate_up_proj`, 2 * ffn, HIDDEN, false);
+        linear(`${layer}.mlp.down_proj`, HIDDEN, ffn, false);
       } else {
         linear(`${layer}.self_attn.q_proj`, heads * dh, HIDDEN, qkvBias);
         linear(`${layer}.self_attn.k_proj`, kvHeads * dh, HIDDEN, qkvBias);
         linear(`${layer}.self_attn.v_proj`, kvHeads * dh, HIDDEN, qkvBias);
-        linear(`${layer}.mlp.gate_proj`, ffn, HIDDEN, mlpBias);
-        linear(`${layer}.mlp.up_proj`, ffn, HIDDEN, mlpBias);
+        gatedMlps(layer, size, config, linear, mlpBias);
       }
       linear(`${layer}.self_attn.o_proj`, HIDDEN, heads * dh, attentionBias);
-      if (type === 'qwen3' || type === 'gemma3_text') {
+      if (type === 'qwen3' || type === 'qwen3_moe' || type === 'gemma3_text') {
         norm(`${layer}.self_attn.q_norm`, dh, false);
         norm(`${layer}.self_attn.k_norm`, dh, false);
       }
@@ -537,7 +638,6 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
         norm(`${layer}.pre_feedforward_layernorm`, HIDDEN, false);
         norm(`${layer}.post_feedforward_layernorm`, HIDDEN, false);
       }
-      linear(`${layer}.mlp.down_proj`, HIDDEN, ffn, mlpBias);
     }
     norm('model.norm', HIDDEN, false);
     if (!config.tie_word_embeddings) linear('lm_head', VOCABULARY, HIDDEN, false);
@@ -553,7 +653,7 @@ function relatives(
     linear,
     norm,
   }: {
-    linear: (name: string, m: number, p: number, bias?: boolean) => void;
+    linear: MakeLinear;
     norm: (name: string, width: number, bias: boolean) => void;
   },
 ): void {
@@ -571,7 +671,8 @@ function relatives(
   const usual = ['input_layernorm', ...(config.use_parallel_residual ? [] : ['post_attention_layernorm'])];
   const scales = (name: string, width: number) => norm(name, width, /^st/.test(type));
   linear('model.embed_tokens', VOCABULARY, HIDDEN, false);
-  for (const [i, { heads, kvHeads, ffn }] of sizes.entries()) {
+  for (const [i, size] of sizes.entries()) {
+    const { heads, kvHeads, ffn } = size;
     const layer = `model.layers.${i}`;
     for (const name of norms[type] ?? usual) scales(`${layer}.${name}`, HIDDEN);
     for (const [part, count] of [
@@ -581,17 +682,13 @@ function relatives(
     ] as const) {
       const isBiased = hasBias || config.use_qkv_bias === true;
       linear(`${layer}.self_attn.${part}_proj`, count * dh, HIDDEN, isBiased);
-      if (type === 'olmo2' && part !== 'v') scales(`${layer}.self_attn.${part}_norm`, count * dh);
+      if (/^olmo(2|e)$/.test(type) && part !== 'v') scales(`${layer}.self_attn.${part}_norm`, count * dh);
     }
     linear(`${layer}.self_attn.o_proj`, HIDDEN, heads * dh, hasBias);
     if (isPlain) {
       linear(`${layer}.mlp.c_fc`, ffn, HIDDEN, hasBias);
       linear(`${layer}.mlp.c_proj`, HIDDEN, ffn, hasBias);
-    } else {
-      linear(`${layer}.mlp.gate_proj`, ffn, HIDDEN, false);
-      linear(`${layer}.mlp.up_proj`, ffn, HIDDEN, false);
-      linear(`${layer}.mlp.down_proj`, HIDDEN, ffn, false);
-    }
+    } else gatedMlps(layer, size, config, linear);
   }
   if (type !== 'olmo') scales('model.norm', HIDDEN);
   const isTied = config.tie_word_embeddings ?? (isPlain || isCohere);

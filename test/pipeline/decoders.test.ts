@@ -1,6 +1,7 @@
 // Folders of language models of every form that blocks have, pruned part by part and written again.
 
 import { expect, test } from 'vitest';
+import { mapNeurons } from '../../src/checkpoint/architectures/index.ts';
 import { blobFolder, memoryOutput } from '../../src/checkpoint/index.ts';
 import {
   type OpenedLanguageModel,
@@ -45,6 +46,10 @@ test.each([
   ['gemma2', 1],
   ['gemma3', 1],
   ['phi', 2],
+  ['mixtral', 1],
+  ['olmoe', 1],
+  ['qwen2_moe', 1],
+  ['qwen3_moe, experts in every second block', 1],
 ])('%s: half of the heads and neurons go, and less is lost than by magnitude', async (name, kvHeads) => {
   const { config } = VARIANTS[name];
   const opened = await folderOf(config, tinyWeights(config, uniformSizes(config)));
@@ -61,7 +66,11 @@ test.each([
     return { again, logits, error: Math.hypot(...logits.map((value, i) => value - dense[i])) };
   };
   const { again, logits, error } = await pruned('osscar');
-  expect(again.language.sizes).toEqual(Array(2).fill({ heads: 2, kvHeads, ffn: 10 }));
+  const half = uniformSizes(config).map((size) => ({
+    ...mapNeurons(size, (_, neurons) => neurons / 2),
+    ...{ heads: 2, kvHeads },
+  }));
+  expect(again.language.sizes).toEqual(half);
   const found = await runOnce(await again.language.whole(again.checkpoint), { input_ids: ids(TEXTS) });
   expect(maxDifference(found.logits.data, logits)).toBeLessThan(1e-4);
   expect(error).toBeLessThan(0.9 * (await pruned('magnitude')).error);

@@ -53,6 +53,51 @@ test.each<[string, RecipeOptions, string]>([
   expect(() => sizes(LLAMA, options)).toThrow(message);
 });
 
+test('keeps as many neurons of every expert, and of what all tokens pass by a field of its own', () => {
+  const model = describeModel({
+    ...llama,
+    model_type: 'qwen2_moe',
+    hidden_act: 'silu',
+    max_position_embeddings: 64,
+    num_experts: 3,
+    num_experts_per_tok: 2,
+    moe_intermediate_size: 70,
+    shared_expert_intermediate_size: 172,
+    mlp_only_layers: [1],
+  });
+  const keep = sizes(model, { keep: { heads: 1, channels: 0.5 } });
+  expect(keep.kept).toEqual([4, 88, 32, 32, 32, 4, 88]);
+  const { config, record } = model.configOf([
+    { heads: 8, kvHeads: 4, ffn: 88, experts: [32, 32, 32] },
+    { heads: 8, kvHeads: 4, ffn: 80 },
+  ]);
+  expect(record).toBeUndefined();
+  expect(config).toMatchObject({
+    moe_intermediate_size: 32,
+    shared_expert_intermediate_size: 88,
+    intermediate_size: 80,
+  });
+  const { recipe, kept } = sizes(model, { params: 0.7 });
+  const ratios = sizesOf(recipe, structuresOf(model));
+  const size = sizeAt(
+    termsOf(model),
+    (name) => ratios.get(name)! / structuresOf(model).find((it) => it.name === name)!.groups,
+  );
+  expect(size / sizeAt(termsOf(model), () => 1)).toBeLessThanOrEqual(0.7);
+  expect(new Set(kept.slice(2, 5)).size).toBe(1);
+});
+
+test('counts the multiply-adds of as many experts as a token passes', () => {
+  const config = { ...llama, model_type: 'mixtral', hidden_act: 'silu', max_position_embeddings: 64 };
+  const model = describeModel({ ...config, num_local_experts: 4, num_experts_per_tok: 1 });
+  const dense = describeModel({ ...config, model_type: 'llama', mlp_bias: false, rms_norm_eps: 1e-5 });
+  const [length, router] = [16, 64 * 4];
+  const macs = (of: typeof model) => sizeAt(languageTerms(of, 'macs', length), () => 1);
+  expect(macs(model) - macs(dense)).toBe(2 * length * router);
+  const ofExpert = languageTerms(model, 'macs', length).find(({ of: [name] }) => name === '1.experts.3')!;
+  expect(ofExpert.value).toBe((length * 3 * 64 * 172) / 4);
+});
+
 test('refuses blocks that differ already', () => {
   const blocks = [
     { heads: 8, kvHeads: 8, ffn: 256 },

@@ -165,6 +165,28 @@ describe('StatisticsAccumulator', () => {
     }
   });
 
+  test('has no products of rows of zeros, and counts them and their targets', () => {
+    const isZero = (row: number) => row % 3 !== 0 || (row > 300 && row < 390);
+    const rows = (values: Float32Array, width: number) =>
+      Float32Array.from(values.filter((_, i) => !isZero(Math.floor(i / width))));
+    const sparse = X.map((value, i) => (isZero(Math.floor(i / p)) ? 0 : value));
+    const sumsOf = (x: Float32Array, y: Float32Array) => {
+      const accumulator = new StatisticsAccumulator(kernels, p, m, true);
+      accumulator.addRows(x, y);
+      return accumulator.finish();
+    };
+    const [all, some] = [sumsOf(sparse, Y), sumsOf(rows(X, p), rows(Y, m))];
+    expect(all.n).toBe(900);
+    for (const [a, b] of [
+      [all.XtX, some.XtX],
+      [all.sumX, some.sumX],
+      [all.target!.XtY, some.target!.XtY],
+    ])
+      expect(a).toEqual(b);
+    const { sumY } = naiveStatistics(sparse, Y, p, m).target!;
+    for (const [j, value] of all.target!.sumY.entries()) expect(value).toBeCloseTo(sumY[j], 3);
+  });
+
   test('unfolds convolutions as rows of patches', () => {
     const geometry = {
       ...{ height: 5, width: 4, outHeight: 3, outWidth: 2 },

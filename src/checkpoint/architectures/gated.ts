@@ -3,7 +3,7 @@
 import type { Activation } from './activation.ts';
 import { linear } from './config.ts';
 import type { Rope } from './rope.ts';
-import type { Block, Description, Label, Norm } from './types.ts';
+import type { Block, Description, Label, Mixture, Mlp, Norm } from './types.ts';
 
 export interface GatedBlocks {
   readonly norm: (name: string) => Norm;
@@ -26,6 +26,8 @@ export interface GatedBlocks {
   readonly rope: (i: number) => Rope | undefined;
   readonly window: (i: number) => number | undefined;
   readonly activation: Activation;
+  /** What stands in the place of block i's MLP, whose tensors are called as it tells. */
+  readonly mixture?: (i: number, named: (name: string) => string) => Mixture | undefined;
 }
 
 function gatedBlock(i: number, parts: GatedBlocks): Block {
@@ -37,6 +39,12 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
     isFused
       ? linear(named('mlp.gate_up_proj'), biases.mlp, { label })
       : linear(named(`mlp.${label}_proj`), biases.mlp);
+  const mlp = (): Mlp => ({
+    up: wide('up'),
+    gate: wide('gate'),
+    down: linear(named('mlp.down_proj'), biases.mlp),
+    activation,
+  });
   return {
     order: isParallel ? 'parallel' : 'pre',
     gain,
@@ -60,13 +68,8 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
     mlpNorm: hasSecondNorm
       ? norm(norms ? 'pre_feedforward_layernorm' : 'post_attention_layernorm')
       : undefined,
-    mlp: {
-      up: wide('up'),
-      gate: wide('gate'),
-      down: linear(named('mlp.down_proj'), biases.mlp),
-      activation,
-      after: norms && norm('post_feedforward_layernorm'),
-    },
+    mlp: parts.mixture?.(i, named) ?? mlp(),
+    mlpAfter: norms && norm('post_feedforward_layernorm'),
   };
 }
 

@@ -2,7 +2,7 @@
 
 import { ACTIVATIONS } from './activation.ts';
 import { encoderContext, fixedContext, openContext } from './context.ts';
-import { attention, type Context, capped, linear, mlp, norm, scaled } from './layers.ts';
+import { attention, type Context, capped, linear, mlpTerms, norm, scaled } from './layers.ts';
 import type {
   BlockSizes,
   Description,
@@ -262,11 +262,20 @@ function block(
   context: Context,
 ): string {
   const { hidden } = description;
-  const { order, gain, attentionNorm, mlpNorm, ...parts } = description.block(i);
+  const { order, gain, attentionNorm, mlpNorm, mlpAfter, ...parts } = description.block(i);
   const finished = (y: string, after?: Norm) => scaled(g, after ? norm(g, after, y, hidden) : y, gain);
   const attend = (y: string) =>
     finished(attention(g, parts.attention, y, description, sizes, context), parts.attention.after);
-  const think = (y: string) => finished(mlp(g, parts.mlp, y, hidden, sizes.ffn), parts.mlp.after);
+  // Term by term, so that of experts nothing but the sum has to be kept for the next.
+  const sum = (terms: Iterable<string>, start?: string) => {
+    let total = start;
+    for (const term of terms) total = total === undefined ? term : add(total, term);
+    return total!;
+  };
+  const think = (to: string, y: string) => {
+    const terms = mlpTerms(g, parts.mlp, y, hidden, sizes);
+    return mlpAfter || gain !== undefined ? add(to, finished(sum(terms), mlpAfter)) : sum(terms, to);
+  };
   const before = (y: string) => (attentionNorm ? norm(g, attentionNorm, y, hidden) : y);
   const between = (y: string) => (mlpNorm ? norm(g, mlpNorm, y, hidden) : y);
   const add = (a: string, b: string) => g.node('Add', [a, b]);
@@ -274,15 +283,15 @@ function block(
   switch (order) {
     case 'pre': {
       const y = add(asking, attend(before(x)));
-      return add(y, think(between(y)));
+      return think(y, between(y));
     }
     case 'post': {
       const y = before(add(asking, attend(x)));
-      return between(add(y, think(y)));
+      return between(think(y, y));
     }
     case 'parallel': {
       const y = before(x);
-      return add(add(asking, attend(y)), think(mlpNorm ? between(asking) : y));
+      return think(add(asking, attend(y)), mlpNorm ? between(asking) : y);
     }
   }
 }

@@ -11,7 +11,7 @@ import { gptNeo } from './gpt-neo.ts';
 import { gptNeox } from './gpt-neox.ts';
 import { gpt2 } from './gpt2.ts';
 import { llama } from './llama.ts';
-import { checkSizes, LanguageModel, type SizesRecord } from './model.ts';
+import { checkSizes, LanguageModel, type SizesRecord, sizesOf } from './model.ts';
 import { modernbert } from './modernbert.ts';
 import { olmo } from './olmo.ts';
 import { opt } from './opt.ts';
@@ -22,7 +22,14 @@ import type { Architecture, Config } from './types.ts';
 import { vit } from './vit.ts';
 import { whisper } from './whisper.ts';
 
-export { headGroups, headsOf, type LanguageModel, type PrunedConfig, type SizesRecord } from './model.ts';
+export {
+  headGroups,
+  headsOf,
+  type LanguageModel,
+  mapNeurons,
+  type PrunedConfig,
+  type SizesRecord,
+} from './model.ts';
 export type { BlockSizes, Config, TensorSource } from './types.ts';
 
 const ARCHITECTURES: readonly Architecture[] = [
@@ -71,11 +78,11 @@ export function describe(config: Config, record?: SizesRecord): LanguageModel {
   const { blocks } = description;
   if (blocks > MOST_BLOCKS)
     throw new InputError(`config.json: at most ${MOST_BLOCKS} blocks expected, got ${blocks}`);
-  checkSizes(description.sizes, description, 'config.json');
-  const sizes = record ? record.blocks : Array.from({ length: blocks }, () => description.sizes);
+  checkSizes(sizesOf(description, 0), description, 0, 'config.json');
+  const sizes = record ? record.blocks : Array.from({ length: blocks }, (_, i) => sizesOf(description, i));
   if (!Array.isArray(sizes) || sizes.length !== blocks) {
     throw new InputError(`osscar.json: "blocks" expected the sizes of ${blocks} blocks`);
   }
-  for (const [i, size] of sizes.entries()) checkSizes(size ?? {}, description, `osscar.json: block ${i}`);
+  for (const [i, size] of sizes.entries()) checkSizes(size ?? {}, description, i, `osscar.json: block ${i}`);
   return new LanguageModel(config, description, sizes);
 }

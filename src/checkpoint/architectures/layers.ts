@@ -3,7 +3,7 @@
 // graph without touching it otherwise.
 
 import type { Rope } from './rope.ts';
-import type { Block, BlockSizes, Label, Linear, Norm } from './types.ts';
+import type { Block, BlockSizes, Label, Linear, Mixture, Mlp, Norm } from './types.ts';
 import { partName, type WeightGraph } from './weights.ts';
 
 /** x·W + b; the nodes are called as the module. @param fused  columns of all maps, where the tensor holds several */
@@ -41,12 +41,59 @@ export function norm(g: WeightGraph, parts: Norm, x: string, width: number): str
   return g.node('LayerNormalization', [x, ...parameters], attributes, module);
 }
 
-/** down(activation(up(x))), or with a gate down(activation(gate(x)) · up(x)). */
-export function mlp(g: WeightGraph, parts: Block['mlp'], x: string, hidden: number, ffn: number): string {
+/** Whether it is a mixture of experts. */
+export function isMixture(mlp: Block['mlp']): mlp is Mixture {
+  return 'router' in mlp;
+}
+
+/** What an MLP gives, as terms of a sum: one, or those of a mixture of experts. Each is built when it is asked for. */
+export function* mlpTerms(
+  g: WeightGraph,
+  parts: Block['mlp'],
+  x: string,
+  hidden: number,
+  { ffn, experts = [] }: BlockSizes,
+): Generator<string> {
+  if (!isMixture(parts)) return yield mlp(g, parts, x, hidden, ffn);
+  const { shared, chosen, expert } = parts;
+  if (shared) {
+    const share = g.node('Sigmoid', [linear(g, shared.gate, x, hidden, 1)]);
+    yield mlp(g, shared.mlp, x, hidden, ffn, share);
+  }
+  const shares = sharesOf(g, parts, x, hidden, experts.length);
+  for (const [e, neurons] of experts.entries())
+    yield g.sharing(chosen / experts.length, () => mlp(g, expert(e), x, hidden, neurons, shares[e]));
+}
+
+/**
+ * down(activation(up(x))), or with a gate down(activation(gate(x)) · up(x)).
+ *
+ * @param share  of each token, [batch, tokens, 1]: what comes of it, times this. It is behind the neurons, so that `down` is fitted by as much
+ *   of a token as it gives.
+ */
+function mlp(g: WeightGraph, parts: Mlp, x: string, hidden: number, ffn: number, share?: string): string {
   const { up, gate, down, activation } = parts;
   const wide = (map: Linear) => linear(g, map, x, hidden, ffn, [ffn, ffn]);
   const inner = gate ? g.node('Mul', [activation(g, wide(gate)), wide(up)]) : activation(g, wide(up));
-  return linear(g, down, inner, ffn, hidden);
+  return linear(g, down, share === undefined ? inner : g.node('Mul', [inner, share]), ffn, hidden);
+}
+
+/** Of each expert the share of every token, [batch, tokens, 1]: 0 of those that do not pass it. */
+function sharesOf(
+  g: WeightGraph,
+  { router, chosen, isNormalised }: Mixture,
+  x: string,
+  hidden: number,
+  experts: number,
+): string[] {
+  const all = g.node('Softmax', [linear(g, router, x, hidden, experts)], { axis: -1 });
+  const [largest, places] = g.split('TopK', [all, g.integers([chosen])], { axis: -1 }, 2);
+  const shares = isNormalised
+    ? g.node('Div', [largest, g.node('ReduceSum', [largest, g.integers([-1])], { keepdims: 1 })])
+    : largest;
+  const none = g.node('Mul', [all, g.scalar(0)]);
+  const own = g.node('ScatterElements', [none, places, shares], { axis: -1 });
+  return experts === 1 ? [own] : g.split('Split', [own], { axis: -1 }, experts);
 }
 
 /** x times a factor, if there is one. */
@@ -86,9 +133,9 @@ export function attention(
   const split = (label: Label, count: number, headNorm?: Norm) => {
     const tokens = label === 'q' ? (context.asking?.(x) ?? x) : x;
     const mapped = linear(g, qkv(label), tokens, hidden, count * headDim, widths);
-    const bounded = clip === undefined ? mapped : g.node('Clip', [mapped, g.scalar(-clip), g.scalar(clip)]);
-    const flat = headNorm && normsTogether ? norm(g, headNorm, bounded, count * headDim) : bounded;
-    const value = g.node('Reshape', [flat, g.integers([0, 0, -1, headDim])]);
+    const flat = headNorm && normsTogether ? norm(g, headNorm, mapped, count * headDim) : mapped;
+    const bounded = clip === undefined ? flat : g.node('Clip', [flat, g.scalar(-clip), g.scalar(clip)]);
+    const value = g.node('Reshape', [bounded, g.integers([0, 0, -1, headDim])]);
     const normed = headNorm && !normsTogether ? norm(g, headNorm, value, headDim) : value;
     return g.node('Transpose', [normed], { perm: [0, 2, 1, 3] }); // [batch, heads, tokens, headDim]
   };

@@ -1,8 +1,9 @@
-// Llama (arXiv 2307.09288) and what shares its form: Mistral, Qwen2 and 3, SmolLM3, Granite, Phi-3 and 4. SmolLM and SmolLM2
-// call themselves llama.
+// Llama (arXiv 2307.09288) and what shares its form: Mistral and Mixtral, Qwen2 and 3 with and without experts, SmolLM3, Granite, Phi-3
+// and 4. SmolLM and SmolLM2 call themselves llama.
 
-import { common, flag, givenHeadDim, integer, positive, rmsNorm } from './config.ts';
+import { common, flag, givenHeadDim, integer, positive, rmsNorm, unsupported } from './config.ts';
 import { gatedModel, HEAD_FIELDS } from './gated.ts';
+import { mixturesOf } from './mixture.ts';
 import { ropeOf, wholeRopeOf } from './rope.ts';
 import type { Architecture, Config } from './types.ts';
 import { givenWindow, slidingWindow, windowOf } from './window.ts';
@@ -19,6 +20,10 @@ interface Kind {
   readonly headNorm?: true;
   /** Embeddings, scores, what is added and logits have factors of their own. */
   readonly multipliers?: true;
+  /** Experts stand in the place of the MLP. */
+  readonly hasExperts?: true;
+  /** It has no field for the features of a head. */
+  readonly dividesHidden?: true;
   /** Rotary positions may be on a part of the head. */
   readonly isPartial?: true;
   /** Whether block i has rotary positions, and its window, where it slides. */
@@ -50,6 +55,33 @@ const KINDS: Readonly<Record<string, Kind>> = {
     headDim: 128,
     window: qwenWindow,
   },
+  mixtral: {
+    qkvBias: no,
+    outBias: no,
+    mlpBias: no,
+    hasExperts: true,
+    kvHeads: 8,
+    epsilon: 1e-5,
+    base: 1e6,
+    window: givenWindow,
+  },
+  qwen2_moe: {
+    qkvBias: (config) => flag(config, 'qkv_bias', true),
+    outBias: no,
+    mlpBias: no,
+    hasExperts: true,
+    dividesHidden: true,
+    window: qwenMixtureWindow,
+  },
+  qwen3_moe: {
+    qkvBias: attentionBias,
+    outBias: attentionBias,
+    mlpBias: no,
+    headNorm: true,
+    hasExperts: true,
+    kvHeads: 4,
+    window: (config) => (flag(config, 'use_sliding_window', false) ? givenWindow(config) : undefined),
+  },
   smollm3: {
     qkvBias: attentionBias,
     outBias: attentionBias,
@@ -76,7 +108,7 @@ export const llama: Architecture = {
   modelTypes: Object.keys(KINDS),
   describe(config, modelType) {
     const kind = KINDS[modelType];
-    const { isFused, headNorm, turns, window, mustDivide } = kind;
+    const { isFused, headNorm, turns, window, mustDivide, dividesHidden } = kind;
     const { base, activation, tied } = common(config, modelType, {
       activation: 'silu',
       tied: kind.tied ?? false,
@@ -89,6 +121,9 @@ export const llama: Architecture = {
       : wholeRopeOf(config, rotary);
     const epsilon = positive(config, 'rms_norm_eps', kind.epsilon ?? 1e-6);
     const factor = (name: string) => (kind.multipliers ? positive(config, name, 1) : undefined);
+    const kvHeads = integer(config, 'num_key_value_heads', kind.kvHeads ?? sizes.heads);
+    const experts =
+      kind.hasExperts && mixturesOf(config, { ...base, sizes: { ...sizes, kvHeads } }, activation);
     const parts = {
       norm: (name: string) => rmsNorm(name, epsilon),
       biases: { qkv: kind.qkvBias(config), out: kind.outBias(config), mlp: kind.mlpBias(config) },
@@ -99,16 +134,21 @@ export const llama: Architecture = {
       rope: (i: number) => (turns?.(config, i) === false ? undefined : rope),
       window: (i: number) => window?.(config, i),
       activation,
+      mixture: experts?.mixture,
     };
     const logits = factor('logits_scaling');
-    const kvHeads = integer(config, 'num_key_value_heads', kind.kvHeads ?? sizes.heads);
     const model = gatedModel(base, kvHeads, tied, parts);
     return {
       ...model,
+      sizesOf: experts?.sizesOf,
       embedding: { ...model.embedding, scale: factor('embedding_multiplier') },
       head: { ...model.head, scale: logits && 1 / logits },
       // transformers checks the number of longrope's factors by hidden_size / num_attention_heads.
-      fields: { ...base.fields, heads: rope.long ? undefined : { ...HEAD_FIELDS, mustDivide } },
+      fields: {
+        ...base.fields,
+        ...experts?.fields,
+        heads: rope.long || dividesHidden ? undefined : { ...HEAD_FIELDS, mustDivide },
+      },
     };
   },
 };
@@ -116,6 +156,13 @@ export const llama: Architecture = {
 function qwenWindow(config: Config, i: number): number | undefined {
   if (!flag(config, 'use_sliding_window', false)) return undefined;
   return slidingWindow(config, i, () => i >= integer(config, 'max_window_layers', 28, 0));
+}
+
+/** transformers' releases differ in which blocks see it. */
+function qwenMixtureWindow(config: Config, i: number): number | undefined {
+  if (!flag(config, 'use_sliding_window', false)) return undefined;
+  if (config.layer_types == null) throw unsupported('qwen2_moe', 'use_sliding_window without layer_types');
+  return slidingWindow(config, i, () => false);
 }
 
 function smolWindow(config: Config, i: number): number | undefined {

@@ -12,15 +12,18 @@ import {
   readsFirst,
   wholeGraph,
 } from './graphs.ts';
+import { isMixture } from './layers.ts';
 import type {
   BlockSizes,
   CheckpointTensor,
   Config,
   Description,
+  Linear,
+  Mixture,
   TensorNames,
   TensorSource,
 } from './types.ts';
-import { checkpointTensors, checkTensor, partName, shapeOf, WeightGraph } from './weights.ts';
+import { checkpointTensors, checkTensor, type Parameter, partName, shapeOf, WeightGraph } from './weights.ts';
 
 /** The content of an osscar.json: the sizes of every block, where config.json cannot say them. */
 export interface SizesRecord {
@@ -34,6 +37,29 @@ export interface PrunedConfig {
   readonly record?: SizesRecord;
   /** Who can read the result, for the user. */
   readonly statement: string;
+}
+
+/** A tensor that a model uses. */
+export interface UsedTensor {
+  /** In the checkpoint's layout. */
+  readonly shape: readonly number[];
+  /** Absent outside of blocks. */
+  readonly block?: number;
+  /** Tokens that pass it, of all: fewer than 1 of experts. */
+  readonly share: number;
+}
+
+/** An MLP of a block. */
+export interface BlockMlp {
+  /** In reports: `mlp`, or `experts.3`. */
+  readonly name: string;
+  /** The layer that reads its neurons, as the checkpoint calls it, without the prefix. */
+  readonly layer: string;
+  readonly neurons: number;
+  /** The field of config.json that says these, for all that have it. */
+  readonly field: string;
+  /** Tokens that pass it, of all. */
+  readonly share: number;
 }
 
 /** A language model or an encoder as graphs: the embedding, one graph per block, the head, or all in one. */
@@ -85,7 +111,7 @@ export class LanguageModel {
     for (const parameter of parameters.values()) checkTensor(source, parameter);
     // Weights that the description knows nothing of would be dropped without a word.
     const known = new Set(Array.from(parameters.values(), ({ tensor }) => tensor));
-    const [stem] = block(0).mlp.up.name.split('0'); // "layers." or "h."
+    const [stem] = block(0).attention.out.name.split('0'); // "layers." or "h."
     for (const name of source.tensors.keys()) {
       if (!name.startsWith(`${prefix}${stem}`) || known.has(name) || ignored?.test(name)) continue;
       throw new InputError(
@@ -95,19 +121,20 @@ export class LanguageModel {
     }
   }
 
-  /** Every tensor that the model uses, in the checkpoint's layout, and the block that it belongs to. */
-  tensors(
-    source: TensorNames,
-  ): ReadonlyMap<string, { readonly shape: readonly number[]; readonly block?: number }> {
-    const tensors = new Map<string, { shape: readonly number[]; block?: number }>();
-    const add = ({ parameters }: WeightGraph, block?: number) => {
-      for (const parameter of parameters.values()) {
-        tensors.set(parameter.tensor, { shape: shapeOf(parameter), block });
-      }
-    };
-    add(this.#whole(source));
-    for (const i of this.sizes.keys()) add(this.#block(source, i, 1), i);
-    return tensors;
+  /** Every tensor that the model uses. */
+  tensors(source: TensorNames): ReadonlyMap<string, UsedTensor> {
+    const inBlocks = this.sizes.map((_, i) => this.blockTensors(source, i));
+    return new Map([...usedIn(this.#whole(source)), ...inBlocks.flatMap((tensors) => [...tensors])]);
+  }
+
+  /** Those of block i. @param sizes  of the block, in the place of its own */
+  blockTensors(source: TensorNames, i: number, sizes = this.sizes[i]): ReadonlyMap<string, UsedTensor> {
+    return usedIn(blockGraph(this.#graph(source), this.#description, i, sizes, 1), i);
+  }
+
+  /** What block i has between attention and its end: one MLP, or experts and perhaps one that all tokens pass. */
+  mlps(i: number): BlockMlp[] {
+    return mlpsOf(this.#description, i, this.sizes[i]);
   }
 
   /** Tokens that a sample of these dims has. */
@@ -201,8 +228,8 @@ export class LanguageModel {
   tensorsOf(i: number, block: Model): CheckpointTensor[] {
     this.#checkIndex(i);
     const { attention, mlp } = this.#description.block(i);
-    const g = this.#graph(block, mlp.down.name);
-    const columns = (map: typeof mlp.up) => {
+    const g = this.#graph(block, attention.out.name);
+    const columns = (map: Linear) => {
       const name = partName(`${g.prefix}${map.name}.weight`, map);
       const dims = block.tensors.get(name)?.dims;
       if (dims?.length === 2) return dims[1];
@@ -211,9 +238,14 @@ export class LanguageModel {
     const sizes = {
       heads: columns(attention.qkv('q')) / this.headDim,
       kvHeads: columns(attention.qkv('k')) / this.headDim,
-      ffn: columns(mlp.up),
+      ...(isMixture(mlp)
+        ? {
+            ffn: mlp.shared ? columns(mlp.shared.mlp.up) : 0,
+            experts: this.sizes[i].experts!.map((_, e) => columns(mlp.expert(e).up)),
+          }
+        : { ffn: columns(mlp.up) }),
     };
-    checkSizes(sizes, this.#description, `${block.name}: block ${i}`);
+    checkSizes(sizes, this.#description, i, `${block.name}: block ${i}`);
     const { parameters } = blockGraph(g, this.#description, i, sizes, 1);
     return checkpointTensors(block, parameters);
   }
@@ -224,20 +256,29 @@ export class LanguageModel {
     if (sizes.length !== blocks) {
       throw new InputError(`${modelType}: sizes of ${blocks} blocks expected, got ${sizes.length}`);
     }
-    for (const [i, size] of sizes.entries()) checkSizes(size, this.#description, `block ${i}`);
+    for (const [i, size] of sizes.entries()) checkSizes(size, this.#description, i, `block ${i}`);
     const [first] = sizes;
-    const same = (key: keyof BlockSizes) => sizes.every((size) => size[key] === first[key]);
+    const same = (key: 'heads' | 'kvHeads') => sizes.every((size) => size[key] === first[key]);
     const sameHeads = same('heads') && same('kvHeads');
+    const neurons = new Map<string, number>();
+    const differing = new Set<string>();
+    for (const mlp of sizes.flatMap((size, i) => mlpsOf(this.#description, i, size))) {
+      if (mlp.neurons !== (neurons.get(mlp.field) ?? mlp.neurons)) differing.add(mlp.field);
+      neurons.set(mlp.field, mlp.neurons);
+    }
     const fewerHeads = first.heads !== dense.heads || first.kvHeads !== dense.kvHeads;
     const reasons: string[] = [];
-    if (!same('ffn')) reasons.push(`blocks differ in ${fields.ffn}`);
+    for (const field of differing)
+      reasons.push(`${field === fields.experts ? 'experts' : 'blocks'} differ in ${field}`);
     if (!sameHeads) reasons.push('blocks differ in their heads');
     else if (fewerHeads && !fields.heads)
       reasons.push(`it has no field for heads of ${headDim} features each`);
     if (reasons.length > 0) {
       return {
         config: this.#config,
-        record: { blocks: sizes.map(({ heads, kvHeads, ffn }) => ({ heads, kvHeads, ffn })) },
+        record: {
+          blocks: sizes.map(({ heads, kvHeads, ffn, experts }) => ({ heads, kvHeads, ffn, experts })),
+        },
         statement:
           `The config.json of ${modelType} cannot express these sizes (${reasons.join('; ')}): they are in ` +
           'osscar.json, and only osscar and the ONNX file can use them, not stock transformers.',
@@ -251,7 +292,7 @@ export class LanguageModel {
       };
     const refused = this.#isRefused(first.heads);
     return {
-      config: { ...this.#config, [fields.ffn]: first.ffn, ...heads },
+      config: { ...this.#config, ...Object.fromEntries(neurons), ...heads },
       statement: refused
         ? `config.json says the sizes; transformers 4.48 and later 4.x read them, while 5 refuses a ${modelType} whose ` +
           `hidden_size (${hidden}) is not a multiple of num_attention_heads (${first.heads}).`
@@ -320,15 +361,63 @@ export function headsOf(
   return { heads: groups * (heads / kvHeads), kvHeads: groups };
 }
 
-/** @throws {InputError} unless a block can have these sizes */
-export function checkSizes(sizes: BlockSizes, { block }: Description, where: string): void {
-  for (const key of ['heads', 'kvHeads', 'ffn'] as const) {
-    if (!Number.isInteger(sizes[key]) || sizes[key] < 1) {
-      throw new InputError(`${where}: "${key}" expected a positive integer, got ${sizes[key]}`);
-    }
-  }
+/** The sizes of block i as config.json has them. */
+export function sizesOf({ sizes, sizesOf }: Description, i: number): BlockSizes {
+  return sizesOf?.(i) ?? sizes;
+}
+
+function usedIn({ parameters }: WeightGraph, block?: number): Map<string, UsedTensor> {
+  const used = (parameter: Parameter) => ({ shape: shapeOf(parameter), block, share: parameter.share });
+  return new Map(Array.from(parameters.values(), (parameter) => [parameter.tensor, used(parameter)]));
+}
+
+function mlpsOf({ block, fields }: Description, i: number, size: BlockSizes): BlockMlp[] {
+  const { mlp } = block(i);
+  const [own, field] = isMixture(mlp) ? [mlp.shared?.mlp, fields.shared] : [mlp, fields.ffn];
+  const mlps: BlockMlp[] = [];
+  mapNeurons(size, (name, neurons, e) => {
+    const { expert, chosen } = mlp as Mixture;
+    const [map, said, share] =
+      e === undefined ? [own, field, 1] : [expert(e), fields.experts, chosen / size.experts!.length];
+    mlps.push({ name, layer: map!.down.name, neurons, field: said!, share });
+    return neurons;
+  });
+  return mlps;
+}
+
+/**
+ * A block with other numbers of neurons.
+ *
+ * @param change  gives that of an MLP, by its name in reports: `mlp`, or `experts.3` of the expert 3
+ */
+export function mapNeurons(
+  { ffn, experts, ...heads }: BlockSizes,
+  change: (name: string, neurons: number, expert?: number) => number,
+): BlockSizes {
+  return {
+    ...heads,
+    ffn: ffn && change('mlp', ffn),
+    ...(experts && { experts: experts.map((neurons, e) => change(`experts.${e}`, neurons, e)) }),
+  };
+}
+
+/** @throws {InputError} unless block i can have these sizes */
+export function checkSizes(sizes: BlockSizes, description: Description, i: number, where: string): void {
+  const expected = sizesOf(description, i);
+  const check = (key: string, size: unknown) => {
+    if (!Number.isInteger(size) || Number(size) < 1)
+      throw new InputError(`${where}: "${key}" expected a positive integer, got ${JSON.stringify(size)}`);
+  };
+  for (const key of ['heads', 'kvHeads'] as const) check(key, sizes[key]);
+  if (expected.ffn > 0) check('ffn', sizes.ffn);
+  else if (sizes.ffn !== 0)
+    throw new InputError(`${where}: "ffn" expected 0, as there are experts alone, got ${sizes.ffn}`);
+  const [given, count] = [sizes.experts ?? [], expected.experts?.length ?? 0];
+  if (!Array.isArray(given) || given.length !== count)
+    throw new InputError(`${where}: "experts" expected the neurons of ${count} experts`);
+  for (const [e, neurons] of given.entries()) check(`experts[${e}]`, neurons);
   const { heads, kvHeads } = sizes;
-  const takesTurns = block(0).attention.qkv('q').part?.run !== undefined;
+  const takesTurns = description.block(0).attention.qkv('q').part?.run !== undefined;
   if (heads % kvHeads !== 0 || (takesTurns && heads !== kvHeads)) {
     throw new InputError(`${where}: ${heads} heads cannot share ${kvHeads} key-value heads`);
   }

@@ -28,8 +28,10 @@ export interface BlockSizes {
   readonly heads: number;
   /** Key-value heads; each serves heads / kvHeads query heads, in order. */
   readonly kvHeads: number;
-  /** MLP neurons. */
+  /** Neurons of the MLP that every token passes; 0 where there are experts alone. */
   readonly ffn: number;
+  /** Of a mixture of experts: neurons of each. */
+  readonly experts?: readonly number[];
 }
 
 /** x·W + b. The tensors are `name.weight` and `name.bias`. */
@@ -99,15 +101,30 @@ export interface Block {
   };
   /** Absent where halves in parallel share the norm before attention, or where the MLP takes the features as they are. */
   readonly mlpNorm?: Norm;
-  readonly mlp: {
-    readonly up: Linear;
-    /** activation(gate(x)) · up(x) instead of activation(up(x)). */
-    readonly gate?: Linear;
-    readonly down: Linear;
-    readonly activation: Activation;
-    /** Of what the MLP gives, before it is added. */
-    readonly after?: Norm;
-  };
+  readonly mlp: Mlp | Mixture;
+  /** Of what the MLP gives, before it is added. */
+  readonly mlpAfter?: Norm;
+}
+
+/** down(activation(up(x))). */
+export interface Mlp {
+  readonly up: Linear;
+  /** activation(gate(x)) · up(x) instead of activation(up(x)). */
+  readonly gate?: Linear;
+  readonly down: Linear;
+  readonly activation: Activation;
+}
+
+/** Experts of which each token passes those with the largest shares, which are a softmax of what the router gives. */
+export interface Mixture {
+  readonly router: Linear;
+  readonly expert: (e: number) => Mlp;
+  /** Experts that a token passes. */
+  readonly chosen: number;
+  /** Whether the shares of these sum to 1. */
+  readonly isNormalised: boolean;
+  /** What all tokens pass beside them, times the sigmoid of `gate`. */
+  readonly shared?: { readonly mlp: Mlp; readonly gate: Linear };
 }
 
 /** What a token begins as: the sum of rows of tables. */
@@ -185,6 +202,8 @@ export interface Description {
   readonly blocks: number;
   /** Every block as config.json has it. */
   readonly sizes: BlockSizes;
+  /** Where they differ: block i. */
+  readonly sizesOf?: (i: number) => BlockSizes;
   /** What the names of all tensors but the output's start with; the first that fits the checkpoint counts. */
   readonly prefixes: readonly string[];
   readonly embedding: TokenEmbedding | PatchEmbedding | FrameEmbedding;
@@ -195,6 +214,9 @@ export interface Description {
   /** Fields of config.json that say a block's sizes. Without `heads` it cannot say fewer heads of the same size. */
   readonly fields: {
     readonly ffn: string;
+    /** Of each expert, and of what all tokens pass beside them. */
+    readonly experts?: string;
+    readonly shared?: string;
     readonly heads?: {
       readonly heads: string;
       readonly kvHeads: string;

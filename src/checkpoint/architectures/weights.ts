@@ -27,6 +27,8 @@ export interface Parameter extends Stored {
   readonly tensor: string;
   /** Of the initialiser: [columns] or [rows, columns]; with more axes it is as in the checkpoint. */
   readonly dims: readonly number[];
+  /** Tokens that pass it, of all. */
+  readonly share: number;
 }
 
 /** What a name of the checkpoint is in a graph. */
@@ -37,6 +39,7 @@ export function partName(name: string, { part }: Pick<Linear, 'part'>): string {
 /** A graph under construction whose weights are known by name and shape and read afterwards. */
 export class WeightGraph extends GraphBuilder {
   readonly parameters = new Map<string, Parameter>();
+  #share = 1;
 
   /** @param prefix  before the names of tensors, as the checkpoint has it */
   constructor(readonly prefix: string) {
@@ -45,8 +48,17 @@ export class WeightGraph extends GraphBuilder {
 
   weight(tensor: string, dims: readonly number[], { transposed, part, widths }: Stored = {}): string {
     const name = partName(tensor, { part });
-    this.parameters.set(name, { name, tensor, dims, transposed, part, widths });
+    this.parameters.set(name, { name, tensor, dims, transposed, part, widths, share: this.#share });
     return name;
+  }
+
+  /** What is built meanwhile has weights that so many of all tokens pass. */
+  sharing<T>(share: number, build: () => T): T {
+    const before = this.#share;
+    this.#share = share;
+    const built = build();
+    this.#share = before;
+    return built;
   }
 
   /** Reads the weights, each tensor once, and builds the model. */
