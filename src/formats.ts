@@ -47,7 +47,8 @@ function whichOf(formats: readonly Format[], bytes: Uint8Array): string | undefi
 }
 
 /** What the first bytes say that stands in the place of a file. */
-export const placeholder = (bytes: Uint8Array): string | undefined => whichOf(PLACEHOLDERS, bytes);
+export const placeholder = (bytes: Uint8Array): string | undefined =>
+  bytes.length === 0 ? 'an empty file' : whichOf(PLACEHOLDERS, bytes);
 
 /** The format that the first bytes tell, where it is not ONNX. */
 export function otherFormat(bytes: Uint8Array): string | undefined {

@@ -63,7 +63,7 @@ export const limits: Limits = {
   jsonDepth: 64,
   indexBytes: 100 * 2 ** 20,
   // That of Gemma 3, with 262,144 tokens, has 33 MB.
-  tokenizerBytes: 256 * 2 ** 20,
+  tokenizerBytes: 64 * 2 ** 20,
   // The reference implementation's limit.
   headerBytes: 100_000_000,
   // That of OPT-175B would be well below 1 MB.

@@ -13,6 +13,7 @@ import {
   type FeedSample,
   feedsDataset,
   isTokenMask,
+  joinedIds,
   type ModelInput,
   npyTokens,
   spreadSamples,
@@ -66,7 +67,7 @@ async function readTokens(
   if (text.trim() === '') throw new InputError(`"${path}": there is no text in it`);
   return encoding(path, tokenizer, guarding, async (encode) => {
     if (!/\.jsonl$/i.test(path)) return (await encode([text]))[0];
-    return joined(await encodeAll(documentsOf(text, path), encode));
+    return joinedIds(await encodeAll(documentsOf(text, path), encode));
   });
 }
 
@@ -119,17 +120,6 @@ export async function encodeAll(texts: Iterable<string>, encode: GuardedEncode):
   }
   await send();
   return parts.flat();
-}
-
-/** One behind the other. */
-function joined(parts: readonly Int32Array[]): Int32Array {
-  const tokens = new Int32Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    tokens.set(part, at);
-    at += part.length;
-  }
-  return tokens;
 }
 
 /**

@@ -69,7 +69,7 @@ describe('decodeNpy', () => {
       new TextEncoder().encode('PK and more of it'),
       'expected a .npy file, got something else',
     ],
-    ['an empty file', new Uint8Array(0), 'expected a .npy file, got something else'],
+    ['an empty file', new Uint8Array(0), 'expected a .npy file, got an empty file'],
     ['a cut header', npy('<f4', '4,', ones).subarray(0, 40), 'the .npy header is truncated'],
     ['cut data', npy('<f4', '4,', ones).slice(0, -1), 'expected 16 bytes of data for shape [4], got 15'],
     ['surplus data', npy('<f4', '3,', ones), 'expected 12 bytes of data for shape [3], got 16'],
@@ -84,6 +84,7 @@ describe('decodeNpy', () => {
     ['integers of three bytes', npy('<i3', '4,', ones), 'got <i3'],
     ['a dtype with a name of Object', npy('constructor', '4,', ones), 'got constructor'],
     ['a later version', npy('<f4', '4,', ones, { version: 4 }), '.npy version 4 is not supported'],
+    ['a shape without commas', npy('<f4', '2 2', ones), 'the .npy header is malformed'],
     ['a header without a shape', npy('<f4', 'x', ones), 'the .npy header is malformed'],
     ['one without an order', npy('<f4', '4,', ones, { fortran: '' }), 'the .npy header is malformed'],
   ])('refuses %s', (_, bytes, message) => {

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Tokenizer } from '@huggingface/tokenizers';
 import { describe, expect, test } from 'vitest';
 import { FormatError, InputError } from '../../src/errors.ts';
 import { selectSamples } from '../../src/pipeline/data/dataset.ts';
@@ -112,5 +113,153 @@ describe('openTokenizer', () => {
     };
     expect(() => openTokenizer(without(null))).toThrow('the vocabulary lacks 1 of the 256 bytes');
     expect(() => openTokenizer(without('<unk>'))).not.toThrow();
+  });
+});
+
+describe('parts of a tokenizer that the library takes for others', () => {
+  const vocab = Object.fromEntries(
+    ['-', '$', 'a', 'b', 'c', ' ', '--', 'a-', '-b', 'b-', '-c', '▁'].map((it, i) => [it, i]),
+  );
+  const merges = ['- -', 'a -', '- b', 'b -', '- c'];
+  /** The pieces that a text is split into, as far as merges show them. */
+  const pieces = (parts: object, text: string) => {
+    const encode = openTokenizer({
+      normalizer: null,
+      pre_tokenizer: null,
+      post_processor: null,
+      ...parts,
+      model: { type: 'BPE', vocab, merges },
+    });
+    return [...encode(text)].map((id) => Object.keys(vocab)[id]);
+  };
+  const dashes = { type: 'Split', pattern: { String: '-' } };
+
+  test.each([
+    ['Removed', ['a', 'b', 'c']],
+    ['Isolated', ['a', '-', 'b', '-', '-', 'c']],
+    ['MergedWithPrevious', ['a-', 'b-', '-', 'c']],
+    ['MergedWithNext', ['a', '-b', '-', '-c']],
+    ['Contiguous', ['a', '-', 'b', '--', 'c']],
+  ])('what matches is %s', (behavior, expected) => {
+    expect(pieces({ pre_tokenizer: { ...dashes, behavior } }, 'a-b--c')).toEqual(expected);
+  });
+
+  test('nothing is lost where what matches is isolated, inverted or not', () => {
+    expect(pieces({ pre_tokenizer: { ...dashes, behavior: 'Isolated', invert: true } }, 'a-b')).toEqual([
+      'a',
+      '-',
+      'b',
+    ]);
+  });
+
+  test('marks are one by one unless they are said to be contiguous', () => {
+    const marks = (behavior?: string) => pieces({ pre_tokenizer: { type: 'Punctuation', behavior } }, 'a--c');
+    expect(marks()).toEqual(['a', '-', '-', 'c']);
+    expect(marks('Isolated')).toEqual(['a', '-', '-', 'c']);
+    expect(marks('Contiguous')).toEqual(['a', '--', 'c']);
+  });
+
+  test('a dollar in what replaces is a dollar', () => {
+    const normalizer = { type: 'Replace', pattern: { String: 'b' }, content: '$$c' };
+    expect(pieces({ normalizer }, 'ab')).toEqual(['a', '$', '$', 'c']);
+  });
+
+  test('nothing is put in front where a file of old says so', () => {
+    const space = (it: object) =>
+      pieces({ pre_tokenizer: { type: 'Metaspace', replacement: '▁', ...it } }, 'a');
+    expect(space({ add_prefix_space: false })).toEqual(['a']);
+    expect(space({ add_prefix_space: true })).toEqual(['▁', 'a']);
+    expect(space({ prepend_scheme: 'never' })).toEqual(['a']);
+  });
+});
+
+describe('a long text, which is tokenised by parts, has the ids of one piece:', () => {
+  const folder = join(import.meta.dirname, '../fixtures');
+  const json = JSON.parse(readFileSync(join(folder, 'opt-kjv/tokenizer.json'), 'utf8'));
+  const text = readFileSync(join(folder, 'text/kjv-train.txt'), 'utf8').slice(0, 200_000);
+  const { special_tokens: _, ...ends } = json.post_processor;
+  const bare = {
+    normalizer: null,
+    pre_tokenizer: null,
+    post_processor: null,
+    added_tokens: [],
+    decoder: null,
+  };
+  const words = [...new Set(text.match(/[a-z]+/g))].slice(0, 2000);
+  const letters = [...new Set(text)].filter((it) => /\S/.test(it));
+  const scored = ['<unk>', '▁', '\n', ...letters, ...words.map((it) => `▁${it}`)].map((it, i) => [
+    it,
+    -i / 100,
+  ]);
+  const prefix = { type: 'Prepend', prepend: '▁' };
+  const spaces = { type: 'Replace', pattern: { String: ' ' }, content: '▁' };
+  const said = Object.fromEntries(
+    ['<unk>', '▁', '\n', ...letters, '▁a', 'th', '▁th', 'an'].map((it, i) => [it, i]),
+  );
+  const joins = ['▁ a', 't h', '▁ th', 'a n'];
+
+  test.each<[string, object]>([
+    ['bytes', json],
+    [
+      'special tokens at its end',
+      { ...json, post_processor: { ...ends, single: [...ends.single].reverse() } },
+    ],
+    [
+      'one word with a space in front of every text',
+      {
+        ...bare,
+        model: { type: 'BPE', vocab: said, merges: joins },
+        normalizer: { type: 'Sequence', normalizers: [prefix, spaces] },
+      },
+    ],
+    [
+      'one word with a mark in front of it',
+      {
+        ...bare,
+        model: { type: 'BPE', vocab: said, merges: joins },
+        pre_tokenizer: { type: 'Metaspace', replacement: '▁', prepend_scheme: 'first' },
+      },
+    ],
+    [
+      'words',
+      {
+        ...bare,
+        normalizer: { type: 'BertNormalizer', lowercase: true, clean_text: true },
+        pre_tokenizer: { type: 'BertPreTokenizer' },
+        model: { type: 'WordPiece', unk_token: '<unk>', continuing_subword_prefix: '##', vocab: said },
+      },
+    ],
+    [
+      'no place to cut it',
+      {
+        ...bare,
+        model: {
+          type: 'WordPiece',
+          unk_token: '<unk>',
+          continuing_subword_prefix: '##',
+          max_input_chars_per_word: 3000,
+          vocab: said,
+        },
+      },
+    ],
+  ])('%s', (_, tokenizer) => {
+    const whole = new Tokenizer(tokenizer, {}).encode(text).ids;
+    expect(
+      Buffer.from(openTokenizer(tokenizer)(text).buffer).equals(Buffer.from(Int32Array.from(whole).buffer)),
+    ).toBe(true);
+  });
+
+  test('which some tokenizers cannot take at all', () => {
+    const tokenizer = {
+      ...bare,
+      model: { type: 'Unigram', unk_id: 0, vocab: scored },
+      pre_tokenizer: { type: 'Metaspace', replacement: '▁' },
+    };
+    expect(() => new Tokenizer(tokenizer, {}).encode(text.repeat(2))).toThrow(RangeError);
+    const encode = openTokenizer(tokenizer);
+    const lines = text.split(/(?<=\n)/);
+    expect(encode(text.repeat(2)).length).toBeGreaterThan(2 * lines.length);
+    const start = text.slice(0, 60_000);
+    expect(encode(text).subarray(0, 10_000)).toEqual(encode(start).subarray(0, 10_000));
   });
 });

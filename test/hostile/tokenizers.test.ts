@@ -14,7 +14,12 @@ const workerUrl = new URL('../../dist/guard.js', import.meta.url);
 describe('a malformed tokenizer is a FormatError that names the field:', () => {
   const model = { ...whole.model };
   const template = (single: unknown) => ({ post_processor: { type: 'TemplateProcessing', single } });
-  const split = (pattern: unknown) => ({ pre_tokenizer: { type: 'Split', pattern } });
+  const split = (pattern: unknown) => behaving('Isolated', pattern);
+  const behaving = (behavior: string, pattern: unknown) => ({
+    pre_tokenizer: { type: 'Split', pattern, behavior },
+  });
+  const special = (id: string) => ({ SpecialToken: { id, type_id: 0 } });
+  const text = { Sequence: { id: 'A', type_id: 0 } };
   test.each([
     ['a template that is an object', template({}), 'post_processor.single'],
     ['a template of numbers', template([3]), 'post_processor.single'],
@@ -42,6 +47,85 @@ describe('a malformed tokenizer is a FormatError that names the field:', () => {
     ],
     ['a part that is a string', { normalizer: 'NFC' }, 'normalizer'],
     [
+      'an id that two tokens have',
+      { model: { ...model, vocab: { ...model.vocab, a: 7, b: 7 } } },
+      'model.vocab',
+    ],
+    ['merges of three', { model: { ...model, merges: ['t h e'] } }, 'model.merges[0]'],
+    ['merges of what is no token', { model: { ...model, merges: [['t', 'zz']] } }, 'model.merges[0]'],
+    ['merges into what is no token', { model: { ...model, merges: [['z', 'q']] } }, 'model.merges[0]'],
+    [
+      'merges that go on with a prefix',
+      { model: { ...model, continuing_subword_prefix: '##' } },
+      'model.continuing_subword_prefix',
+    ],
+    [
+      'words that go on with nothing',
+      { model: { ...model, type: 'WordPiece', merges: undefined, continuing_subword_prefix: undefined } },
+      'model.continuing_subword_prefix',
+    ],
+    [
+      'words of no number of characters',
+      {
+        model: {
+          ...model,
+          type: 'WordPiece',
+          merges: undefined,
+          continuing_subword_prefix: '##',
+          max_input_chars_per_word: 'x',
+        },
+      },
+      'model.max_input_chars_per_word',
+    ],
+    ['one token with two ids', { added_tokens: [{ id: 77, content: '</s>' }] }, 'added_tokens'],
+    ['nothing to put in front', { normalizer: { type: 'Prepend' } }, 'normalizer.prepend'],
+    ['nothing to replace', { normalizer: { type: 'Replace', content: 'x' } }, 'normalizer.pattern'],
+    [
+      'a flag that is a string',
+      { pre_tokenizer: { type: 'ByteLevel', use_regex: 'no' } },
+      'pre_tokenizer.use_regex',
+    ],
+    [
+      'an unknown scheme',
+      { pre_tokenizer: { type: 'Metaspace', prepend_scheme: 'x' } },
+      'pre_tokenizer.prepend_scheme',
+    ],
+    [
+      'a map of characters that is a number',
+      { normalizer: { type: 'Precompiled', precompiled_charsmap: 5 } },
+      'normalizer.precompiled_charsmap',
+    ],
+    ['an unknown way to split', behaving('Isolate', { String: ' ' }), 'pre_tokenizer.behavior'],
+    [
+      'pieces that an expression merges',
+      behaving('MergedWithNext', { Regex: ' ' }),
+      'pre_tokenizer.behavior',
+    ],
+    [
+      'marks that are merged',
+      { pre_tokenizer: { type: 'Punctuation', behavior: 'MergedWithNext' } },
+      'pre_tokenizer.behavior',
+    ],
+    ['a template without the text', template([special('</s>')]), 'post_processor.single'],
+    ['a template with the text twice', template([text, text]), 'post_processor.single'],
+    ['a template with what is no token', template([special('nowhere'), text]), 'post_processor.single'],
+    [
+      'a template that means other ids',
+      {
+        post_processor: {
+          type: 'TemplateProcessing',
+          single: [special('</s>'), text],
+          special_tokens: { '</s>': { id: '</s>', ids: [2, 3], tokens: ['</s>', '<unk>'] } },
+        },
+      },
+      'post_processor.single',
+    ],
+    [
+      'special tokens with the ids of others',
+      { post_processor: { type: 'BertProcessing', cls: ['</s>', 3], sep: ['</s>', 2] } },
+      'post_processor.cls',
+    ],
+    [
       'special tokens that are strings',
       { post_processor: { type: 'BertProcessing', cls: '<s>', sep: ['</s>', 2] } },
       'post_processor.cls',
@@ -60,15 +144,26 @@ describe('a malformed tokenizer is a FormatError that names the field:', () => {
     expect(error.message).toContain(`"${field}"`);
   });
 
-  test('no id for a piece of a text', () => {
+  test('no token for a piece of a text', () => {
+    const vocab = { the: 0, t: 1, h: 2, e: 3, th: 4 };
+    const bare = { ...whole, added_tokens: [], pre_tokenizer: null, post_processor: null };
     const encode = openTokenizer({
-      ...whole,
-      ...template([{ SpecialToken: { id: 'nowhere', type_id: 0 } }]),
-      model: { ...model, unk_token: null },
+      ...bare,
+      model: { type: 'BPE', unk_token: null, vocab, merges: ['t h', 'th e'] },
     });
-    expect(() => encode('In the beginning')).toThrow(FormatError);
-    expect(() => encode('In the beginning')).toThrow(
-      /^tokenizer\.json: it gives the id \w+ to a piece of the text/,
+    expect([...encode('thet')]).toEqual([0, 1]);
+    expect(() => encode('the x')).toThrow(FormatError);
+    expect(() => encode('the x')).toThrow(
+      'tokenizer.json: it has no token for a piece of the text, and none for unknown text',
+    );
+  });
+
+  test.each([
+    ['remove_space', 5],
+    ['do_lowercase_and_remove_accent', 'no'],
+  ])('%s of tokenizer_config.json', (field, value) => {
+    expect(() => openTokenizer(whole, { [field]: value })).toThrow(
+      `tokenizer_config.json: "${field}" expected`,
     );
   });
 

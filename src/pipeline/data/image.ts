@@ -104,7 +104,7 @@ export const IMAGE_FORMATS = 'PNG, JPEG, WebP or AVIF';
 function formatOf(bytes: Uint8Array, name: string): ImageFormat {
   const format = FORMATS.find((it) => it.is(bytes));
   if (format) return format;
-  const what = bytes.length ? (placeholder(bytes) ?? 'something else') : 'an empty file';
+  const what = placeholder(bytes) ?? 'something else';
   throw new FormatError(`"${name}": expected a ${IMAGE_FORMATS} image, got ${what}`);
 }
 

@@ -58,7 +58,7 @@ export function decodeNpy(bytes: Uint8Array, name: string): NpyArray {
   const header = text(headerStart, start);
   const descr = /'descr'\s*:\s*(?:'([^']*)'|\[)/.exec(header);
   const fortran = /'fortran_order'\s*:\s*(True|False)/.exec(header)?.[1];
-  const dims = /'shape'\s*:\s*\(([\d\s,]*)\)/.exec(header)?.[1];
+  const dims = /'shape'\s*:\s*\(\s*((?:\d+L?\s*,\s*)*(?:\d+L?\s*)?)\)/.exec(header)?.[1];
   if (!descr || fortran === undefined || dims === undefined) throw fail('the .npy header is malformed');
   const [, dtype = 'fields'] = descr;
   const reader = Object.hasOwn(READERS, dtype) ? READERS[dtype] : undefined;

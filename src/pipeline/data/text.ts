@@ -6,7 +6,7 @@ import { limits } from '../../limits.ts';
 import { type Dataset, npyDataset } from './dataset.ts';
 import type { NpyArray } from './npy.ts';
 import { mulberry32 } from './sample.ts';
-import { isTokenId, TOKEN_IDS } from './tokenizer.ts';
+import { isTokenId, TOKEN_IDS } from './tokenizer-form.ts';
 
 /** How many windows of which length, and where in the text. */
 export interface WindowOptions {
