@@ -233,7 +233,10 @@ function multiplied(state: Propagation, node: NodeProto, a: Size, b: Size): Size
   const value = a.value * b.value;
   const axis = a.axis ?? b.axis;
   if (a.axis && b.axis) return held(state, node, value, [a, b]);
-  if (axis) return { value, axis: { ...axis, extent: value } };
+  if (axis) {
+    const isMerged = axis.isMerged || !(a.axis ? b : a).isFixed;
+    return { value, axis: { ...axis, extent: value, isMerged } };
+  }
   const [constant] = [a, b].filter(({ place }) => place?.kind === 'constant' && place.node === node.name);
   const factor = constant && { place: constant.place!, value: constant.value };
   return { value, isFixed: a.isFixed && b.isFixed, ...(factor && { factor }) };
@@ -261,12 +264,24 @@ const divided: SizeRule = (state, node, inputs) => {
     state.edit({ ...a.axis!, extent: b.value, outer: 1 }, b.place, node.name);
     return [{ value: a.axis!.outer }];
   }
+  if (areNumbers && a.axis && !b.axis && b.isFixed && isDividedAlike(a.axis, b.value)) {
+    const value = a.value / b.value;
+    return [{ value, axis: { ...a.axis, extent: value } }];
+  }
   if (!areNumbers || !a?.axis || !b?.axis) return quotient(state, node, inputs);
   // query heads per key-value head: stays if both change alike
   const reason = `${called(node)} divides numbers of channels`;
   state.agreements.push({ labels: [a.axis.label, b.axis.label], reason });
   return [{ value: Math.trunc(a.value / b.value) }];
 };
+
+/** Whether what each channel counts can be divided: batch · channels · height / 2 changes by itself with the channels. */
+function isDividedAlike({ label, extent, outer }: Axis, by: number): boolean {
+  if (outer > 1 || extent % by > 0) return false;
+  for (const { label: own, extent: share } of label.pieces(extent / by))
+    if (!Number.isInteger(share / own.groups)) return false;
+  return true;
+}
 
 const equal = elementwise((_, __, a, b) => {
   // no number of channels is ever 0 or −1, the marks in shapes

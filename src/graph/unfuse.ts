@@ -160,7 +160,7 @@ function written(model: Model, node: NodeProto, weights: Map<string, string>): N
   const steps: NodeProto[] = [];
   let [value] = node.input.filter((_, input) => input !== place);
   const step = (opType: string, more: readonly string[], attribute: NodeProto['attribute'] = []) => {
-    const name = opType === 'MatMul' ? node.name : model.fresh(`${node.name}.${opType}`);
+    const name = opType === 'MatMul' ? node.name : model.fresh(`${node.name}.${opType}${steps.length}`);
     const output = model.fresh(`${name}.output`);
     steps.push(
       create(NodeProtoSchema, { name, opType, input: [value, ...more], output: [output], attribute }),

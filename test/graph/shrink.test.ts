@@ -1277,6 +1277,29 @@ describe('shrink', () => {
       expect(await cutDifference(model, cuts, randomValue([2, 3, ...sides]))).toBeLessThan(ROUNDING);
   });
 
+  it.each([
+    ['that counts rows of each channel', 2, 2],
+    ['that would count parts of channels', 16, 1],
+  ])(
+    'cuts in batches of every size what the batch is merged with, divided by a number %s',
+    async (_, by, expected) => {
+      const b = new OnnxBuilder({ seed: 3 });
+      const x = b.relu(b.conv(image(b), 16, 3));
+      const [n, c, h, w] = [0, 1, 2, 3].map((place) => count(b, x, place));
+      const list = (...sizes: string[]) => b.node('Concat', sizes, { axis: 0 });
+      const parts = b.node('Div', [b.mul(b.mul(n, c), h), b.integers([by])]);
+      const patches = b.node('Reshape', [x, list(parts, b.integers([by]), w)]);
+      const together = b.node('Reshape', [patches, list(n, c, b.mul(h, w))]);
+      const rows = b.node('Transpose', [together], { perm: [0, 2, 1] }, { channels: 16 });
+      const mean = b.node('ReduceMean', [b.relu(b.matmul(rows, 8))], { axes: [1], keepdims: 0 });
+      const { model, prunable } = await opened(b.output(b.matmul(mean, 5)).build(), [1, 3, 8, 8]);
+      expect(prunable).toHaveLength(expected);
+      const random = seeded(11);
+      const cuts = new Map(prunable.map((structure) => [structure, randomChannels(structure, random)]));
+      expect(await cutDifference(model, cuts, randomValue([3, 3, 8, 8]))).toBeLessThan(ROUNDING);
+    },
+  );
+
   it('makes one Gather of a shuffle where channels go, and leaves it as it is elsewhere', async () => {
     const b = new OnnxBuilder();
     const x = shuffle(b, b.relu(b.conv(image(b), 8, 3)), 2);

@@ -92,6 +92,7 @@ describe('unfuse', () => {
     ['abc,dc->adb', [2, 3, 6], [5, 6]],
     ['acb,dc->abd', [2, 6, 3], [5, 6]],
     ['abc,c->ab', [2, 3, 6], [6]],
+    ['acbd,ce->aebd', [2, 6, 3, 2], [6, 5]],
   ])('makes a product of matrices of Einsum %s', async (equation, dims, weight) => {
     const b = new OnnxBuilder();
     const x = b.feed('input', ['n', ...dims.slice(1)]);
