@@ -16,6 +16,15 @@ interface PassOptions {
   readonly at?: At;
 }
 
+/** What is found in the last part, which is closed then. */
+export async function lookedAt<R>(last: LastPlace, look: (last: LastPlace) => Promise<R>): Promise<R> {
+  try {
+    return await look(last);
+  } finally {
+    await last.close();
+  }
+}
+
 /** @returns the last part, and the samples of both networks before it */
 export async function passOver(run: Run, pass: Pass, { onPart, at }: PassOptions = {}): Promise<LastPlace> {
   const { target, search, samples, label, isThin, refitsProducers } = pass;

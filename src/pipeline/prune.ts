@@ -26,10 +26,10 @@ import { type Machines, type MachinesPlan, planMachines as planOnMachines } from
 import { type FileOptions, onnxSubject } from './onnx.ts';
 import type { OpenedModel } from './open.ts';
 import type { EvaluateOptions, PruneOptions } from './options.ts';
-import { passOver } from './pass.ts';
+import { lookedAt, passOver } from './pass.ts';
 import { type Plan, type PlanOptions, planRun, type Rates } from './plan.ts';
 import { doubtOf, flatness } from './plausible.ts';
-import type { Profile } from './profile.ts';
+import type { Plannable, Profile } from './profile.ts';
 import type { PrunedLayer, PrunedPart } from './pruned.ts';
 import {
   type Pass,
@@ -197,23 +197,36 @@ export function planMachines(
   return planOnMachines(profile, recipe, options, rates, machines);
 }
 
+/** As much of a model as there is. */
+interface Known extends Plannable, Partial<Pick<Subject, 'file' | 'loadable'>> {
+  /** How many bytes it has is not known before its weights are read. */
+  readonly isDescribed?: boolean;
+}
+
+function plannableOf(
+  model: OpenedModel | OpenedLanguageModel | LanguageModel,
+  { loadable }: Pick<FolderOptions, 'loadable'>,
+): Known {
+  if (!('architecture' in model)) return subjectOf(model);
+  const uniform = (recipe: Recipe) => loadableRecipe(model, recipe, () => []);
+  return { ...describedSubject(model), isDescribed: true, ...(loadable && { loadable: uniform }) };
+}
+
 /** The steps of a run, and how it is to be done. Within a budget those of uniform sizes, and of the largest there may be. */
 function profileOf(
   model: OpenedModel | OpenedLanguageModel | LanguageModel,
   options: RecipeOptions & PlanOptions & Pick<FolderOptions, 'loadable'>,
 ): { readonly profile: Profile; readonly recipe: Recipe; readonly most?: Profile } {
   const asked = parseRecipe(options);
-  // Within a budget sizes are not known yet.
-  const isUniform = options.loadable && 'architecture' in model && asked.keep !== undefined;
-  const recipe = isUniform ? loadableRecipe(model, asked, () => []) : asked;
-  const { spend } = recipe;
   const { sample = [] } = options;
-  checkBudget(spend, 'analysis' in model);
-  const subject = 'architecture' in model ? describedSubject(model) : subjectOf(model);
+  const subject = plannableOf(model, options);
+  // Within a budget sizes are not known yet.
+  const recipe = (asked.keep !== undefined && subject.loadable?.(asked, sample)) || asked;
+  const { spend } = recipe;
+  checkBudget(spend, subject.file !== undefined);
   const most = subject.profile(recipe, sizesOf(recipe, subject.structures), sample);
   const isKnown = spend && spend.of !== 'latency' && spend.maxLoss === undefined;
-  // How many bytes a folder has is not known before its weights are read.
-  if (!isKnown || (spend.of === 'bytes' && !spend.isFraction && 'architecture' in model))
+  if (!isKnown || (spend.of === 'bytes' && !spend.isFraction && subject.isDescribed))
     return { profile: most, recipe };
   const sizes = uniformSizes(problemOf(subject, sample, spend));
   return { profile: subject.profile(recipe, sizes, sample), recipe, most };
@@ -317,14 +330,12 @@ async function pruneTowards(
       refitsProducers: refitsProducers(recipe),
     };
     const last = await clock.stage('pruning', () => passOver(run, pass, { onPart }));
-    try {
+    return await lookedAt(last, async () => {
       // The proof needs memory, and the solver none any more.
       if (wasmBytes > RENEWED_BYTES) await run.session.renew();
       const proof = await clock.stage('proving', () => prove(run, last, target, writer, isJudged));
       return { layers, proof };
-    } finally {
-      await last.close();
-    }
+    });
   } catch (error) {
     await writer.abort();
     throw error;

@@ -55,6 +55,15 @@ export function valuesFor(maps: readonly LinearMap[], target: Target): { dense: 
   return { dense: [...dense], pruned: [...pruned] };
 }
 
+/** A layer's sums while they are added up: over the samples that it is fitted to, and over those that are held out. */
+interface Accumulator {
+  readonly map: LinearMap;
+  /** The step of the grid. */
+  readonly stride: number;
+  readonly fit: AnyStatistics;
+  readonly heldOut?: AnyStatistics;
+}
+
 /**
  * Sums of each layer over the samples behind the frontier, every fourth of them apart; of those in tiles of all.
  *
@@ -69,10 +78,8 @@ export async function collect(
 ): Promise<Sums[]> {
   const { opened, samples } = frontier;
   const { maps } = step;
-  const { dense, pruned } = valuesFor(maps, target);
   const inTiles = isInTiles(plannedStep(step), recipe, session.maximumBytes);
   const splits = !inTiles && canSplit({ ...calibration, size: samples });
-  const isUnseen = (index: number) => isHeldOut(imageOf(index, calibration));
   const all: AnyStatistics[] = [];
   const open = (map: LinearMap, stride: number) => {
     const shape = [map.p, map.m, hasTarget(map, target)] as const;
@@ -81,10 +88,11 @@ export async function collect(
     );
     return all[all.length - 1];
   };
-  let sample = frontier.first;
+  const { dense, pruned } = valuesFor(maps, target);
+  let { first } = frontier;
   let added: Promise<unknown> = Promise.resolve();
   try {
-    const accumulators = maps.map((map) => {
+    const accumulators = maps.map((map): Accumulator => {
       const stride = isThin ? thinning(map, samples) : 1;
       const fit = open(map, stride);
       return { map, stride, fit, heldOut: splits ? open(map, stride) : undefined };
@@ -92,30 +100,40 @@ export async function collect(
     for await (const values of frontier.run(dense, pruned)) {
       // The networks have run on the next batch while this was being added.
       await clock.time('waiting', () => added);
-      const first = sample;
-      const indices = indicesOf(values.count);
-      const seen = indices.filter((i) => !isUnseen(first + i));
-      const unseen = indices.filter((i) => isUnseen(first + i));
-      const adding = accumulators.flatMap(({ map, stride, fit, heldOut }) =>
-        usesOf(map).flatMap((use) => {
-          const add = sampleParts(opened, use, values, target, stride);
-          return heldOut ? [add(seen, fit), add(unseen, heldOut)] : [add(indices, fit)];
-        }),
-      );
+      const from = first;
+      const isUnseen = (index: number) => splits && isHeldOut(imageOf(from + index, calibration));
+      const adding = accumulators.flatMap((it) => addBatch(it, opened, values, target, isUnseen));
       added = clock.time('statistics', () => Promise.all(adding));
       added.catch(() => {}); // awaited above or below
-      sample += values.count;
+      first += values.count;
     }
     await clock.time('waiting', () => added);
-    const sums = accumulators.map(async ({ fit, heldOut }): Promise<Sums> => {
-      const unseen = await heldOut?.finish({ shared: true });
-      return { fit: await fit.finish({ shared: true }), ...(unseen?.n && { heldOut: unseen }) } as Sums;
-    });
-    return await Promise.all(sums);
+    return await Promise.all(accumulators.map(finished));
   } catch (error) {
     await Promise.all(all.map((it) => it.dispose()));
     throw error;
   }
+}
+
+function addBatch(
+  { map, stride, fit, heldOut }: Accumulator,
+  opened: OpenedModel,
+  values: Values,
+  target: Target,
+  isUnseen: (index: number) => boolean,
+): Promise<unknown>[] {
+  const indices = indicesOf(values.count);
+  const unseen = indices.filter(isUnseen);
+  const seen = indices.filter((index) => !isUnseen(index));
+  return usesOf(map).flatMap((use) => {
+    const add = sampleParts(opened, use, values, target, stride);
+    return heldOut ? [add(seen, fit), add(unseen, heldOut)] : [add(seen, fit)];
+  });
+}
+
+async function finished({ fit, heldOut }: Accumulator): Promise<Sums> {
+  const unseen = await heldOut?.finish({ shared: true });
+  return { fit: await fit.finish({ shared: true }), ...(unseen?.n && { heldOut: unseen }) } as Sums;
 }
 
 /** Σx and XᵀX of a layer's inputs, on a grid of positions, where there are many for each input. */

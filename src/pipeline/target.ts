@@ -10,7 +10,7 @@ import { textLoss } from './evaluate.ts';
 import { type Fidelity, fidelityOf } from './fidelity.ts';
 import type { Sizes } from './keep.ts';
 import { modelOutputs, type Outputs, outputsOf } from './outputs.ts';
-import { passOver } from './pass.ts';
+import { lookedAt, passOver } from './pass.ts';
 import { fittingOf, type Target, TRIAL, targetOf } from './recipe.ts';
 import type { Run } from './run.ts';
 import { imageOf, isBetter, splitSamples } from './split.ts';
@@ -49,12 +49,8 @@ export async function chooseTarget(run: Run, sizes: Sizes): Promise<TargetReport
   const judge = await heldOutJudge(run, isHeldOut);
   const attempt = async (target: Target) => {
     const label = `target ${target.kind} ${target.blend}`;
-    const last = await passOver(run, { label, sizes, target, samples: 'fit of a search', ...TRIAL });
-    try {
-      return await judge(last);
-    } finally {
-      await last.close();
-    }
+    const pass = { label, sizes, target, samples: 'fit of a search' as const, ...TRIAL };
+    return lookedAt(await passOver(run, pass), judge);
   };
   const { recipe, findings, subject } = run;
   const candidates = await searchTarget(

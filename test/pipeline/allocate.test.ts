@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { sizeAt, type Term } from '../../src/graph/index.ts';
-import { uniformSizes } from '../../src/pipeline/allocate/allocate.ts';
 import { type Alone, lossAt } from '../../src/pipeline/allocate/alone.ts';
 import { kneeOf } from '../../src/pipeline/allocate/analyze.ts';
+import { uniformSizes } from '../../src/pipeline/allocate/problem.ts';
 import { type Choices, type Point, tradeoff } from '../../src/pipeline/allocate/tradeoff.ts';
 import { analyze, memoryStore, type PruneOptions } from '../../src/pipeline/index.ts';
 import { isBetter } from '../../src/pipeline/split.ts';

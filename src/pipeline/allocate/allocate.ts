@@ -6,20 +6,17 @@
 // pruned and compared with the dense one on samples that they were not fitted on. Uniform sizes are always tried.
 
 import { InputError } from '../../errors.ts';
-import { type Model, sizeAt, type Term } from '../../graph/index.ts';
-import { amountText, type BudgetKind, widthsOf } from '../budget.ts';
-import type { Prunable, Sizes, Supports } from '../keep.ts';
+import type { BudgetKind } from '../budget.ts';
+import type { Sizes, Supports } from '../keep.ts';
 import type { LatencyTable } from '../latency.ts';
-import { passOver } from '../pass.ts';
-import { type PrunedPart, shrunk } from '../pruned.ts';
-import { fittingOf, type Pass, type Spend, type Target, TRIAL } from '../recipe.ts';
+import { fittingOf, type Spend } from '../recipe.ts';
 import type { Run } from '../run.ts';
-import { isBetter, quarterHeldOut } from '../split.ts';
-import type { Subject } from '../subject.ts';
 import { chooseTarget, type TargetReport } from '../target.ts';
 import { type Alone, aloneLosses, lossAt } from './alone.ts';
 import { type Effort, TRIALS } from './effort.ts';
-import { type Comparison, compare, distanceFor, lossOf, mean } from './score.ts';
+import { costOf, type Problem, problemOf, streamsWhole, uniformSizes } from './problem.ts';
+import { distanceFor } from './score.ts';
+import { Search, smallAt, type Trial } from './search.ts';
 import { type Settled, settle, timingOf, type Way } from './settle.ts';
 import { type Point, tradeoff } from './tradeoff.ts';
 
@@ -34,21 +31,6 @@ interface Shape {
   readonly tilt: number;
   /** ln of what a structure's losses are multiplied with besides. */
   readonly weights?: ReadonlyMap<string, number>;
-}
-
-/** A network that was pruned and compared with the dense one. */
-export interface Trial {
-  /** How its sizes came about. */
-  readonly name: string;
-  /** Groups that stay, by structure. */
-  readonly sizes: Readonly<Record<string, number>>;
-  /**
-   * Mean distance of its outputs from the dense network's on held-out samples: of text the divergence in nats, else the
-   * relative squared error.
-   */
-  readonly loss: number;
-  /** On the same samples: accuracy lost, growth of the perplexity, or the relative error of the outputs. */
-  readonly lost: number;
 }
 
 /** What a budget was spent on. */
@@ -76,55 +58,6 @@ interface Allocation {
   readonly supports: Supports;
   readonly target: TargetReport;
   readonly report: AllocationReport;
-}
-
-/** The size that a budget bounds, and the sizes of structures that it may be spent on. */
-interface Problem {
-  readonly of: BudgetKind;
-  readonly terms: readonly Term[];
-  readonly before: number;
-  /** See `leastOf`. */
-  readonly least: number;
-  readonly limit: number;
-  readonly structures: readonly (Prunable & { readonly widths: readonly number[] })[];
-}
-
-/** @throws {InputError} where the smallest widths do not fit the budget, or the dense model does */
-export function problemOf(
-  subject: Pick<Subject, 'structures' | 'macs' | 'terms'>,
-  sample: readonly number[],
-  { of = subject.macs === undefined ? 'params' : 'macs', limit: given, isFraction, widths: options }: Spend,
-  table?: LatencyTable,
-): Problem {
-  const terms = of === 'latency' ? table!.terms : subject.terms(of, sample);
-  const before = of === 'latency' ? table!.denseMs : sizeAt(terms, () => 1);
-  const limit = isFraction ? given * before : given;
-  if (limit > before) {
-    const [asked, own] = [limit, before].map((size) => amountText(of, size));
-    throw new InputError(`\`${of}\`: at most ${asked} keeps all of the dense model, which has ${own}`);
-  }
-  const widths = widthsOf(subject.structures, options);
-  const structures = subject.structures.map((it) => ({ ...it, widths: widths.get(it.name)! }));
-  const least = leastOf({ terms, structures });
-  if (least > limit) {
-    const [asked, reachable] = [limit, least].map(
-      (size) => `${amountText(of, size)} (${(size / before).toFixed(3)} of the dense model)`,
-    );
-    throw new InputError(
-      `\`${of}\`: at most ${asked} cannot be reached; the smallest widths take ${reachable}`,
-    );
-  }
-  return { of, terms, before, least, limit, structures };
-}
-
-function costOf({ terms, structures }: Pick<Problem, 'terms' | 'structures'>, sizes: Sizes): number {
-  const groups = new Map(structures.map((it) => [it.name, it.groups]));
-  return sizeAt(terms, (name) => sizes.get(name)! / groups.get(name)!);
-}
-
-/** Of the smallest widths. */
-function leastOf(problem: Pick<Problem, 'terms' | 'structures'>): number {
-  return costOf(problem, new Map(problem.structures.map(({ name, widths }) => [name, widths[0]])));
 }
 
 /** What pruning each structure alone costs; a run store keeps it for other budgets. */
@@ -217,16 +150,6 @@ export async function allocate(run: Run, spend: Spend, table?: LatencyTable): Pr
   return { sizes, supports: supportsFor(sizes, supports), target, report };
 }
 
-/** Where streams can go and need not: the problem without them, for what each loses alone says little of all that read it. */
-function streamsWhole(problem: Problem): Problem | undefined {
-  const isFree = ({ isResidual, groups, widths }: Problem['structures'][number]) =>
-    isResidual && widths.length > 1 && widths.includes(groups);
-  if (!problem.structures.some(isFree)) return undefined;
-  const structures = problem.structures.map((it) => (isFree(it) ? { ...it, widths: [it.groups] } : it));
-  const least = leastOf({ ...problem, structures });
-  return least > problem.limit ? undefined : { ...problem, structures, least };
-}
-
 /** Of those structures whose size it is. */
 function supportsFor(sizes: Sizes, supports: Supports): Supports {
   return new Map([...supports].filter(([name, kept]) => kept.length === sizes.get(name)));
@@ -261,20 +184,6 @@ async function smallestLimit(
   throw new InputError(
     `max-loss: at most ${maxLoss} cannot be kept: ${name} of the dense model loses ${lost.toPrecision(2)} already on held-out samples`,
   );
-}
-
-/** The pruned model as in a trial. Its weights count: of dense ones the time differs (measured). */
-async function smallAt(run: Run, sizes: Sizes, target: Target): Promise<Model> {
-  let small: Model;
-  const onPart = async (_: number, pruned: PrunedPart) => {
-    small = shrunk(pruned);
-  };
-  await (await passOver(run, trialPass(sizes, target, 'timing'), { onPart })).close();
-  return small!;
-}
-
-function trialPass(sizes: Sizes, target: Target, name: string): Pass {
-  return { label: `trying sizes: ${name}`, sizes, target, samples: 'fit', isThin: true, ...TRIAL };
 }
 
 /** Steps of power and tilt, then of the weights of single structures. */
@@ -320,101 +229,3 @@ async function bestShape(
 }
 
 const powerText = ({ power }: Pick<Shape, 'power'>) => Math.exp(power).toPrecision(2);
-
-/**
- * The largest sizes within the limit that keep the same fraction of every structure, rounded down to widths; what is left of the limit goes to
- * those that are rounded up the least.
- */
-export function uniformSizes(problem: Pick<Problem, 'terms' | 'structures' | 'limit'>): Sizes {
-  const at = (ratio: number): Sizes =>
-    new Map(
-      problem.structures.map(({ name, groups, widths }) => [
-        name,
-        widths.findLast((width) => width <= ratio * groups) ?? widths[0],
-      ]),
-    );
-  let best = at(0);
-  for (let step = 1; step <= 1000; step++) {
-    const sizes = at(step / 1000);
-    if (costOf(problem, sizes) <= problem.limit) best = sizes;
-  }
-  const larger = problem.structures.flatMap(({ name, groups, widths }) =>
-    widths.filter((width) => width > best.get(name)!).map((width) => ({ name, width, part: width / groups })),
-  );
-  for (const { name, width } of larger.sort((a, b) => a.part - b.part)) {
-    const sizes = new Map(best).set(name, width);
-    if (costOf(problem, sizes) <= problem.limit) best = sizes;
-  }
-  return best;
-}
-
-/** A network that was pruned, compared with the dense one, as a run store keeps it. */
-interface Pruned extends Comparison {
-  readonly supports: readonly (readonly [string, readonly number[]])[];
-}
-
-/** What of it a search goes by. */
-interface Measured extends Pick<Trial, 'lost'>, Pick<Comparison, 'distances'> {
-  readonly supports: Supports;
-}
-
-/** Prunes networks and keeps the best. */
-class Search {
-  readonly trials: Trial[] = [];
-  best?: Measured & { readonly name: string; readonly way: Way; readonly sizes: Sizes };
-  readonly #run: Run;
-  readonly #target: Target;
-  readonly #limit: number;
-  readonly #most: number;
-  readonly #seen = new Set<string>();
-
-  constructor(run: Run, target: Target, limit: number, most: number) {
-    this.#run = run;
-    this.#target = target;
-    this.#limit = limit;
-    this.#most = most;
-  }
-
-  get isLeft(): boolean {
-    return this.trials.length < this.#most;
-  }
-
-  /** @returns whether it is the best so far; not tried again where its sizes were tried before */
-  async attempt(name: string, way: Way): Promise<boolean> {
-    const sizes = way(this.#limit);
-    const key = JSON.stringify([...sizes]);
-    if (this.#seen.has(key)) return false;
-    this.#seen.add(key);
-    const measured = await this.measure(name, sizes);
-    if (this.best && !isBetter(measured.distances, this.best.distances)) return false;
-    this.best = { name, way, sizes, ...measured };
-    return true;
-  }
-
-  /** Prunes to sizes, and compares. */
-  async measure(name: string, sizes: Sizes): Promise<Measured> {
-    const { recipe, findings, chain } = this.#run;
-    const about = { ...fittingOf(recipe), sizes: [...sizes], tried: this.#target };
-    const found = await findings.once('trial', about, () => this.#prune(sizes, name));
-    const { distances, supports } = found;
-    const lost = lossOf(found, chain.predictsTokens);
-    this.trials.push({ name, sizes: Object.fromEntries(sizes), loss: mean(distances), lost });
-    return { distances, supports: new Map(supports), lost };
-  }
-
-  async #prune(sizes: Sizes, name: string): Promise<Pruned> {
-    const run = this.#run;
-    const { isHeldOut } = quarterHeldOut(run.calibration);
-    const supports: [string, readonly number[]][] = [];
-    const onPart = async (_: number, { layers }: PrunedPart) => {
-      // Of few groups each decides much, while the layers that read them hardly tell two apart.
-      for (const { name, kind, kept } of layers) if (kind === 'head') supports.push([name, kept]);
-    };
-    const last = await passOver(run, trialPass(sizes, this.#target, name), { onPart });
-    try {
-      return { ...(await compare(run, last, distanceFor(run), isHeldOut)), supports };
-    } finally {
-      await last.close();
-    }
-  }
-}

@@ -4,8 +4,9 @@ import type { BudgetKind } from '../budget.ts';
 import type { StageTime } from '../clock.ts';
 import type { Spend } from '../recipe.ts';
 import type { Run } from '../run.ts';
-import { analyseStructures, curveOf, problemOf } from './allocate.ts';
+import { analyseStructures, curveOf } from './allocate.ts';
 import type { Alone } from './alone.ts';
+import { problemOf } from './problem.ts';
 
 /** A size, and the loss that is expected of it. */
 export interface SizeAndLoss {

@@ -1,6 +1,6 @@
 // Sizes within a budget: the only door to this folder.
 
-export { type AllocationReport, allocate, problemOf, type Trial, uniformSizes } from './allocate.ts';
+export { type AllocationReport, allocate } from './allocate.ts';
 export type { Alone } from './alone.ts';
 export {
   analyzeRun,
@@ -11,4 +11,6 @@ export {
   tradeoffFound,
 } from './analyze.ts';
 export { EFFORTS, type Effort } from './effort.ts';
+export { problemOf, uniformSizes } from './problem.ts';
+export type { Trial } from './search.ts';
 export type { Settled } from './settle.ts';

@@ -1,0 +1,95 @@
+// What a budget is spent on: the size that it bounds, and the sizes of structures that there may be.
+
+import { InputError } from '../../errors.ts';
+import { sizeAt, type Term } from '../../graph/index.ts';
+import { amountText, type BudgetKind, widthsOf } from '../budget.ts';
+import type { Prunable, Sizes } from '../keep.ts';
+import type { LatencyTable } from '../latency.ts';
+import type { Spend } from '../recipe.ts';
+import type { Subject } from '../subject.ts';
+
+/** The size that a budget bounds, and the sizes of structures that it may be spent on. */
+export interface Problem {
+  readonly of: BudgetKind;
+  readonly terms: readonly Term[];
+  readonly before: number;
+  /** See `leastOf`. */
+  readonly least: number;
+  readonly limit: number;
+  readonly structures: readonly (Prunable & { readonly widths: readonly number[] })[];
+}
+
+/** @throws {InputError} where the smallest widths do not fit the budget, or the dense model does */
+export function problemOf(
+  subject: Pick<Subject, 'structures' | 'macs' | 'terms'>,
+  sample: readonly number[],
+  { of = subject.macs === undefined ? 'params' : 'macs', limit: given, isFraction, widths: options }: Spend,
+  table?: LatencyTable,
+): Problem {
+  const terms = of === 'latency' ? table!.terms : subject.terms(of, sample);
+  const before = of === 'latency' ? table!.denseMs : sizeAt(terms, () => 1);
+  const limit = isFraction ? given * before : given;
+  if (limit > before) {
+    const [asked, own] = [limit, before].map((size) => amountText(of, size));
+    throw new InputError(`\`${of}\`: at most ${asked} keeps all of the dense model, which has ${own}`);
+  }
+  const widths = widthsOf(subject.structures, options);
+  const structures = subject.structures.map((it) => ({ ...it, widths: widths.get(it.name)! }));
+  const least = leastOf({ terms, structures });
+  if (least > limit) {
+    const [asked, reachable] = [limit, least].map(
+      (size) => `${amountText(of, size)} (${(size / before).toFixed(3)} of the dense model)`,
+    );
+    throw new InputError(
+      `\`${of}\`: at most ${asked} cannot be reached; the smallest widths take ${reachable}`,
+    );
+  }
+  return { of, terms, before, least, limit, structures };
+}
+
+export function costOf({ terms, structures }: Pick<Problem, 'terms' | 'structures'>, sizes: Sizes): number {
+  const groups = new Map(structures.map((it) => [it.name, it.groups]));
+  return sizeAt(terms, (name) => sizes.get(name)! / groups.get(name)!);
+}
+
+/** Of the smallest widths. */
+function leastOf(problem: Pick<Problem, 'terms' | 'structures'>): number {
+  return costOf(problem, new Map(problem.structures.map(({ name, widths }) => [name, widths[0]])));
+}
+
+/** Where streams can go and need not: the problem without them, for what each loses alone says little of all that read it. */
+export function streamsWhole(problem: Problem): Problem | undefined {
+  const isFree = ({ isResidual, groups, widths }: Problem['structures'][number]) =>
+    isResidual && widths.length > 1 && widths.includes(groups);
+  if (!problem.structures.some(isFree)) return undefined;
+  const structures = problem.structures.map((it) => (isFree(it) ? { ...it, widths: [it.groups] } : it));
+  const least = leastOf({ ...problem, structures });
+  return least > problem.limit ? undefined : { ...problem, structures, least };
+}
+
+/**
+ * The largest sizes within the limit that keep the same fraction of every structure, rounded down to widths; what is left of the limit goes to
+ * those that are rounded up the least.
+ */
+export function uniformSizes(problem: Pick<Problem, 'terms' | 'structures' | 'limit'>): Sizes {
+  const at = (ratio: number): Sizes =>
+    new Map(
+      problem.structures.map(({ name, groups, widths }) => [
+        name,
+        widths.findLast((width) => width <= ratio * groups) ?? widths[0],
+      ]),
+    );
+  let best = at(0);
+  for (let step = 1; step <= 1000; step++) {
+    const sizes = at(step / 1000);
+    if (costOf(problem, sizes) <= problem.limit) best = sizes;
+  }
+  const larger = problem.structures.flatMap(({ name, groups, widths }) =>
+    widths.filter((width) => width > best.get(name)!).map((width) => ({ name, width, part: width / groups })),
+  );
+  for (const { name, width } of larger.sort((a, b) => a.part - b.part)) {
+    const sizes = new Map(best).set(name, width);
+    if (costOf(problem, sizes) <= problem.limit) best = sizes;
+  }
+  return best;
+}
