@@ -252,6 +252,23 @@ const GRAPHS: Record<
       return head(b, b.relu(b.conv(b.mul(x, b.node('Sigmoid', [scale])), 5, 1)));
     },
   },
+  'gates by a kernel that goes along the means of channels': {
+    prunable: 2,
+    build: (b) => {
+      const gated = (x: string) => {
+        const mean = b.node('ReduceMean', [x], { axes: [2, 3], keepdims: 0 });
+        const row = b.node('Unsqueeze', [mean, b.integers([1])]);
+        const gate = b.node('Conv', [row, b.weight([1, 1, 3], 1)], { pads: [1, 1] });
+        const column = b.node('Unsqueeze', [
+          b.node('Transpose', [gate], { perm: [0, 2, 1] }),
+          b.integers([3]),
+        ]);
+        return b.mul(x, b.node('Sigmoid', [column]));
+      };
+      const x = gated(b.relu(b.conv(image(b), 8, 3)));
+      return head(b, gated(b.relu(b.conv(x, 6, 3))));
+    },
+  },
   'normalisations of one group, either way': {
     prunable: 3,
     opset: 21,

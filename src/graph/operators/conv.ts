@@ -28,7 +28,11 @@ export const conv: Operator = {
     for (const [place, other] of state.labelled(input)) {
       if (place === 1) continue;
       if (weight && isApart(node, weight, place)) state.mark(node.output[0], place, other);
-      else state.pin(other, `${called(node)} mixes the axis`);
+      else if (weight && !axis && goesAlong(state, node, place, other)) {
+        const port = { index: 0, axis: place };
+        state.normalise(other, node, [port], [port]);
+        state.mark(node.output[0], place, other);
+      } else state.pin(other, `${called(node)} mixes the axis`);
     }
     if (!weight) return opaque(state, node);
     const group = attributeInt(node, 'group', 1);
@@ -48,6 +52,16 @@ function isApart(node: NodeProto, { dims }: Tensor, place: number): boolean {
   const stride = attributeInts(node, 'strides')?.[axis] ?? 1;
   const pads = [axis, axis + axes].map((at) => attributeInts(node, 'pads')?.[at] ?? 0);
   return dims[place] === 1 && stride === 1 && pads.every((pad) => pad === 0);
+}
+
+/**
+ * Whether a kernel gives one value for each position of an axis, of those beside it, as that of an efficient channel attention goes
+ * along the channels: of fewer it reads others.
+ */
+function goesAlong(state: Propagation, node: NodeProto, place: number, axis: Axis): boolean {
+  const [read, made] = [node.input[0], node.output[0]].map((value) => state.dims(value)?.[place]);
+  const isRow = axis.outer === 1 && !axis.isMerged;
+  return isRow && read === made && (attributeInts(node, 'strides')?.[place - 2] ?? 1) === 1;
 }
 
 // Each group (a channel, if depthwise) is convolved on its own, so the label goes through, no finer than the
