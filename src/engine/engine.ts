@@ -5,7 +5,7 @@ import { expectMethods } from '../expect.ts';
 
 /**
  * A tensor, row-major. Its values are float32 numbers whatever the model's type; they are converted at this border:
- * float16, and integers up to 2²⁴, which float32 holds exactly (token ids, pixels).
+ * float64 and float16, and integers up to 2²⁴, which float32 holds exactly (token ids, pixels).
  */
 export interface FloatTensor {
   readonly dims: readonly number[];

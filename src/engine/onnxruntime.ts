@@ -143,6 +143,7 @@ type FromFloats = (data: Float32Array, name: string) => Tensor.DataType;
 
 const FROM_FLOATS = new Map<string, FromFloats>([
   ['float32', (data) => data],
+  ['float64', (data) => Float64Array.from(data)],
   ['float16', (data) => Uint16Array.from(data, float32ToFloat16)],
   ['uint8', integers((data) => Uint8Array.from(data), 0, 255)],
   ['int32', integers((data) => Int32Array.from(data), -(2 ** 31), 2 ** 31 - 1)],
@@ -166,7 +167,7 @@ function toRuntime(runtime: Runtime, name: string, type: string | undefined, ten
   const convert = FROM_FLOATS.get(type);
   if (convert) return new runtime.Tensor(type as Tensor.Type, convert(tensor.data, name), tensor.dims);
   throw new UnsupportedModelError(
-    `engine: input "${name}" has type ${type}; float32, float16, uint8, int32, int64 and bool are supported`,
+    `engine: input "${name}" has type ${type}; float32, float64, float16, uint8, int32, int64 and bool are supported`,
   );
 }
 

@@ -608,3 +608,13 @@ describe('prune, float16', () => {
     expect(report.metric!.after).toBeGreaterThan(0.6);
   });
 });
+
+test('prunes a model of float64', async () => {
+  const b = new OnnxBuilder({ type: 'float64' });
+  const rows = b.reshape(b.input([1, 28, 28]), [0, 784], 784);
+  const bytes = b.output(b.gemm(b.relu(b.gemm(b.relu(b.gemm(rows, 16)), 8)), 10)).build();
+  const { written, report } = await prune(bytes, await fashion('calib', 20), { keep: 0.5 });
+  expect(report.maxDifference).toBeLessThan(1e-5);
+  const { tensors } = await readModel(written.model);
+  expect([...tensors.values()].filter(({ type }) => type === 'float64').length).toBe(6);
+});
