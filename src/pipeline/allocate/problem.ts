@@ -87,9 +87,23 @@ export function uniformSizes(problem: Pick<Problem, 'terms' | 'structures' | 'li
   const larger = problem.structures.flatMap(({ name, groups, widths }) =>
     widths.filter((width) => width > best.get(name)!).map((width) => ({ name, width, part: width / groups })),
   );
+  const groupsOf = new Map(problem.structures.map(({ name, groups }) => [name, groups]));
+  const terms = new Map(problem.structures.map(({ name }) => [name, [] as Term[]]));
+  for (const term of problem.terms) for (const name of term.of) terms.get(name)?.push(term);
+  const sizes = new Map(best);
+  const own = (name: string) => sizeAt(terms.get(name)!, (it) => sizes.get(it)! / groupsOf.get(it)!);
+  let cost = costOf(problem, sizes);
   for (const { name, width } of larger.sort((a, b) => a.part - b.part)) {
-    const sizes = new Map(best).set(name, width);
-    if (costOf(problem, sizes) <= problem.limit) best = sizes;
+    const [before, without] = [sizes.get(name)!, own(name)];
+    sizes.set(name, width);
+    // Of all terms only where it may fit: experts are thousands of structures.
+    const about = cost - without + own(name);
+    const after = about > problem.limit * (1 + ROUNDING) ? about : costOf(problem, sizes);
+    if (after <= problem.limit) cost = after;
+    else sizes.set(name, before);
   }
-  return best;
+  return sizes;
 }
+
+/** What sums of the same terms in other orders differ by, at most. */
+const ROUNDING = 1e-9;
