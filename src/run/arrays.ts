@@ -13,6 +13,7 @@ import {
   type ModelInput,
   type NpyArray,
 } from '../pipeline/index.ts';
+import { linesOf } from './lines.ts';
 import { isFolder, type Place } from './place.ts';
 
 /**
@@ -61,9 +62,9 @@ async function lineFeeds(place: Place, input: ModelInput): Promise<FeedSample[] 
 
 /** The objects of a file of JSON lines. @throws {FormatError} naming the line that is none */
 export function* jsonLines(text: string, path: string): Generator<{ value: object; at: string }> {
-  for (const [i, line] of text.split('\n').entries()) {
+  for (const { line, number } of linesOf(text)) {
     if (line.trim() === '') continue;
-    const at = `"${path}" line ${i + 1}`;
+    const at = `"${path}" line ${number}`;
     const value = parseJson(line, at);
     if (!isObject(value)) throw new FormatError(`${at}: expected an object`);
     yield { value, at };

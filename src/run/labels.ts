@@ -2,6 +2,7 @@
 
 import { InputError } from '../errors.ts';
 import { decodeUtf8 } from '../json.ts';
+import { linesOf } from './lines.ts';
 
 /** Names of images. */
 export const IMAGE = /\.(png|jpe?g|webp|avif)$/i;
@@ -23,15 +24,13 @@ const unquote = (text: string) => /^"(.*)"$/.exec(text)?.[1].replaceAll('""', '"
  */
 export function parseLabels(bytes: Uint8Array, path: string): LabelRow[] {
   const rows: LabelRow[] = [];
-  for (const [i, line] of decodeUtf8(bytes, `"${path}"`)
-    .split(/\r\n?|\n/)
-    .entries()) {
+  for (const { line, number } of linesOf(decodeUtf8(bytes, `"${path}"`))) {
     if (line.trim() === '') continue;
-    const at = `"${path}" line ${i + 1}`;
+    const at = `"${path}" line ${number}`;
     const comma = line.lastIndexOf(',');
     const file = unquote(line.slice(0, comma).trim()).replaceAll('\\', '/').replace(/^\.\//, '');
     const value = unquote(line.slice(comma + 1).trim());
-    if (i === 0 && comma > 0 && !IMAGE.test(file) && !/^[-+\d]/.test(value)) continue;
+    if (number === 1 && comma > 0 && !IMAGE.test(file) && !/^[-+\d]/.test(value)) continue;
     if (comma <= 0) throw new InputError(`${at}: expected file,label, got "${line}"`);
     if (!/^\d{1,9}$/.test(value))
       throw new InputError(`${at}: expected a class number as label, got "${value}"`);

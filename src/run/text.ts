@@ -21,6 +21,7 @@ import {
 } from '../pipeline/index.ts';
 import { drawFeeds, jsonLines } from './arrays.ts';
 import { IMAGE } from './labels.ts';
+import { linesOf } from './lines.ts';
 import type { Drawn } from './options.ts';
 import { isFolder, type Place, readJsonAt } from './place.ts';
 
@@ -158,7 +159,7 @@ export function sentenceSamples(tokenizer: Place | undefined, input: ModelInput,
           text: textOf(value, at),
           label: labelOf(value),
         }))
-      : text.split(/\r?\n/).map((line) => ({ text: line, label: undefined }));
+      : [...linesOf(text)].map(({ line }) => ({ text: line, label: undefined }));
     const said = documents.filter((it) => it.text.trim() !== '');
     const texts = said.map((it) => it.text);
     const ids = await encoding(path, tokenizer, guarding, (encode) => encodeAll(texts, encode));

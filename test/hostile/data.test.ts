@@ -16,7 +16,7 @@ import { readSideFiles } from '../../src/run/beside.ts';
 import { openDataset } from '../../src/run/images.ts';
 import { parseLabels } from '../../src/run/labels.ts';
 import { placeOf } from '../../src/run/source.ts';
-import { encodeAll, textSamples } from '../../src/run/text.ts';
+import { documentsOf, encodeAll, textSamples } from '../../src/run/text.ts';
 import { npy } from '../cli/models.ts';
 import { fixture, MOBILENET } from '../cli/osscar.ts';
 import { writeZip } from '../support/zip.ts';
@@ -65,6 +65,21 @@ test('lines of labels end as on any system', () => {
       ['b.png', 2],
     ]);
   }
+});
+
+test('lines are told by their numbers, however many are empty', () => {
+  for (const end of ['\n', '\r\n', '\r']) {
+    const text = `${end.repeat(3)}a.png,1${end}${end}b.png,x${end}`;
+    expect(() => parseLabels(utf8(text), 'a.csv')).toThrow('"a.csv" line 6: expected a class number');
+    const lines = `${end}{"text": "a"}${end}${end}{}`;
+    expect(() => [...documentsOf(lines, 'a.jsonl')]).toThrow('"a.jsonl" line 4: expected an object with');
+  }
+});
+
+test('a file of nothing but line ends has no more lines than a list holds', () => {
+  const ends = '\n'.repeat(2 ** 27);
+  expect(parseLabels(utf8(ends), 'a.csv')).toEqual([]);
+  expect([...documentsOf(ends, 'a.jsonl')]).toEqual([]);
 });
 
 test('text is the same with the line ends of Windows', async () => {
