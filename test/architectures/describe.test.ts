@@ -226,6 +226,9 @@ describe('describe', () => {
     );
     expect(() => describeModel(OPT, {} as never)).toThrow('osscar.json: "blocks" expected the sizes of 2');
     expect(() => describeModel(OPT, { blocks: [block, null] } as never)).toThrow('block 1: "heads" expected');
+    expect(() => describeModel(OPT, { blocks: [block, { ...block, ffn: 2 ** 31 }] })).toThrow(
+      /^osscar.json: block 1: "ffn" expected at most \d+, as in config.json, got 2147483648$/,
+    );
     expect(() => describeModel(NEOX, { blocks: [block, { ...block, kvHeads: 2 }] })).toThrow(
       'osscar.json: block 1: 4 heads cannot share 2 key-value heads',
     );

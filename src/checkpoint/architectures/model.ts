@@ -404,18 +404,20 @@ export function mapNeurons(
 /** @throws {InputError} unless block i can have these sizes */
 export function checkSizes(sizes: BlockSizes, description: Description, i: number, where: string): void {
   const expected = sizesOf(description, i);
-  const check = (key: string, size: unknown) => {
-    if (!Number.isInteger(size) || Number(size) < 1)
-      throw new InputError(`${where}: "${key}" expected a positive integer, got ${JSON.stringify(size)}`);
+  // Pruning only takes away.
+  const check = (key: string, size: unknown, most: number) => {
+    if (Number.isInteger(size) && Number(size) >= 1 && Number(size) <= most) return;
+    const wanted = Number(size) > most ? `at most ${most}, as in config.json` : 'a positive integer';
+    throw new InputError(`${where}: "${key}" expected ${wanted}, got ${JSON.stringify(size) ?? 'none'}`);
   };
-  for (const key of ['heads', 'kvHeads'] as const) check(key, sizes[key]);
-  if (expected.ffn > 0) check('ffn', sizes.ffn);
+  for (const key of ['heads', 'kvHeads'] as const) check(key, sizes[key], expected[key]);
+  if (expected.ffn > 0) check('ffn', sizes.ffn, expected.ffn);
   else if (sizes.ffn !== 0)
     throw new InputError(`${where}: "ffn" expected 0, as there are experts alone, got ${sizes.ffn}`);
   const [given, count] = [sizes.experts ?? [], expected.experts?.length ?? 0];
   if (!Array.isArray(given) || given.length !== count)
     throw new InputError(`${where}: "experts" expected the neurons of ${count} experts`);
-  for (const [e, neurons] of given.entries()) check(`experts[${e}]`, neurons);
+  for (const [e, neurons] of given.entries()) check(`experts[${e}]`, neurons, expected.experts![e]);
   const { heads, kvHeads } = sizes;
   const takesTurns = description.block(0).attention.qkv('q').part?.run !== undefined;
   if (heads % kvHeads !== 0 || (takesTurns && heads !== kvHeads)) {
