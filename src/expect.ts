@@ -15,16 +15,9 @@ export function expectObjects(operation: string, name: string, values: unknown):
   values.forEach((value, i) => void expectObject(operation, `${name}[${i}]`, value));
 }
 
-/**
- * The same of options, each of which has a name that is known: one with a typing error in it would say nothing.
- *
- * @throws {InputError} naming the first that there is not
- */
-export function expectOptions(operation: string, options: object, known: readonly string[]): void {
-  expectObject(operation, 'options', options);
-  const other = Object.keys(options).find((name) => !known.includes(name));
-  if (other !== undefined)
-    throw new InputError(`${operation}: there is no option "${other}"; expected ${known.join(', ')}`);
+/** An object with fields, as options are, and no list. */
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** Whether it is an object of a port, by some of its methods. */

@@ -1,6 +1,7 @@
 // JSON from files that nobody vouches for.
 
 import { FormatError } from './errors.ts';
+import { isObject } from './expect.ts';
 import { placeholder, TELLING } from './formats.ts';
 import { limits } from './limits.ts';
 
@@ -31,9 +32,7 @@ function findDuplicateKey(text: string): string | undefined {
   return undefined;
 }
 
-export function isObject(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
+export { isObject };
 
 /** Whoever walks through a value, `JSON.stringify` among them, has no end of stack. */
 function isTooDeep(text: string): boolean {

@@ -129,8 +129,9 @@ export async function evaluateModel(
   command: Command,
 ): Promise<void> {
   if (flags.data === undefined) throw new InputError('labelled samples, or text, are missing: `evaluation`');
+  const { evaluation, ...settings } = settingsOf(flags);
   const { name, value, samples, seqlen } = await evaluate(path, flags.data, {
-    ...settingsOf(flags),
+    ...settings,
     ...telling(path, command),
   });
   const what = seqlen === undefined ? 'samples' : `windows of ${seqlen} tokens`;
@@ -139,10 +140,10 @@ export async function evaluateModel(
 }
 
 export async function measureModel(path: string, flags: LatencyFlags): Promise<void> {
-  const { output, overwrite } = flags;
+  const { output, overwrite, ...measured } = flags;
   if (output !== undefined) await checkWritable(output, { overwrite, inputs: inputsOf(path, flags) });
   const signal = interruptSignal({});
-  const table = await progressing((told) => latency(path, { ...settingsOf(flags), ...told, signal }));
+  const table = await progressing((told) => latency(path, { ...settingsOf(measured), ...told, signal }));
   if (output !== undefined)
     await writeAtomically(output, [new TextEncoder().encode(`${JSON.stringify(table)}\n`)]);
   print(flags, () => latencyText(table), table);

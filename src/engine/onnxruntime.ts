@@ -3,8 +3,9 @@
 
 import type { InferenceSession, Tensor } from 'onnxruntime-web';
 import { InputError, UnsupportedModelError } from '../errors.ts';
-import { expectOptions, said } from '../expect.ts';
+import { said } from '../expect.ts';
 import { float16ToFloat32, float32ToFloat16 } from '../graph/index.ts';
+import { expectOptions, LATER, OBJECT, type Options, or, TEXT } from '../options.ts';
 import type {
   Engine,
   EngineSession,
@@ -50,6 +51,14 @@ export interface EngineOptions {
   readonly session?: Readonly<Record<string, unknown>>;
 }
 
+const isRuntime = (it: unknown) => ['InferenceSession', 'Tensor', 'env'].every((name) => name in Object(it));
+const OPTIONS: Options<EngineOptions> = {
+  threads: LATER,
+  wasmPaths: or(TEXT, OBJECT),
+  runtime: [isRuntime, 'onnxruntime, as `import * as` gives it'],
+  session: OBJECT,
+};
+
 /** Nothing on the console: what goes wrong is thrown. */
 const RUN_OPTIONS: InferenceSession.RunOptions = { logSeverityLevel: 4 };
 
@@ -64,7 +73,7 @@ const START_TIMEOUT_MS = 60_000;
  * const model = await openModel(bytes, { engine });
  */
 export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
-  expectOptions('openEngine', options, ['threads', 'wasmPaths', 'runtime', 'session']);
+  expectOptions('openEngine', options, OPTIONS);
   const runtime = (options.runtime ?? (await import('#onnxruntime'))) as OnnxRuntime & Runtime;
   const { wasm }: OnnxRuntime['env'] = runtime.env;
   const isolatedPage = globalThis.crossOriginIsolated === true;

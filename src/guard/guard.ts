@@ -5,7 +5,8 @@
 import { type Remote, wrap } from 'comlink';
 import type { Engine, EngineOptions, EngineSession } from '../engine/index.ts';
 import { InputError, OutOfMemoryError, TimeLimitError, WorkerLostError } from '../errors.ts';
-import { expectOptions, said } from '../expect.ts';
+import { said } from '../expect.ts';
+import { ADDRESS, expectOptions, LATER, type Options, SIGNAL } from '../options.ts';
 import type { WorkerHandle } from '../pool/environment.ts';
 import { installErrorTransfer } from '../pool/errors.ts';
 import { platform } from '../pool/platform.ts';
@@ -23,6 +24,8 @@ export interface GuardOptions {
   /** Where dist/guard.js is, for hosts that do not keep it beside the module that starts it. */
   readonly workerUrl?: string | URL;
 }
+
+const OPTIONS: Options<GuardOptions> = { seconds: LATER, signal: SIGNAL, workerUrl: ADDRESS };
 
 /** Longer than anything that is meant to end on the machines of today, short enough to be waited for. */
 const SECONDS = 60;
@@ -49,7 +52,7 @@ export type GuardedEncode = (texts: readonly string[]) => Promise<Int32Array[]>;
  * await guard.close();
  */
 export function openGuard(options: GuardOptions = {}): Guard {
-  expectOptions('openGuard', options, ['seconds', 'signal', 'workerUrl']);
+  expectOptions('openGuard', options, OPTIONS);
   const { seconds = SECONDS } = options;
   if (!(seconds > 0))
     throw new InputError(`openGuard: "seconds" expected a number above 0, got ${said(seconds)}`);

@@ -4,7 +4,7 @@
 
 import { instantiate } from '@assemblyscript/loader';
 import { InputError, NotPositiveDefiniteError, OutOfMemoryError, ShapeError } from '../errors.ts';
-import { expectOptions } from '../expect.ts';
+import { expectOptions, LATER, type Options } from '../options.ts';
 import type { Abi, TilesHost } from './abi.ts';
 import { chooseSimd, compile, type Simd, type SimdChoice } from './binary.ts';
 import {
@@ -32,6 +32,9 @@ export interface KernelOptions {
   readonly maximumBytes?: number;
 }
 
+/** Judged where they are read. */
+export const KERNEL_OPTIONS: Options<KernelOptions> = { simd: LATER, maximumBytes: LATER };
+
 /** Where the taps of a convolution lie in its input; the field names are those of ONNX `Conv`. */
 export interface ConvGeometry {
   readonly height: number;
@@ -52,7 +55,7 @@ export interface ConvGeometry {
  * const kernels = await openKernels({ simd: 'baseline' }); // the same bits on every machine
  */
 export async function openKernels(options: KernelOptions = {}): Promise<Kernels> {
-  expectOptions('openKernels', options, ['simd', 'maximumBytes']);
+  expectOptions('openKernels', options, KERNEL_OPTIONS);
   const { simd: choice = 'auto', maximumBytes = ADDRESS_SPACE_BYTES } = options;
   if (!(maximumBytes > 0)) {
     throw new InputError(`openKernels: "maximumBytes" expected a positive number, got ${maximumBytes}`);

@@ -42,7 +42,7 @@ export {
   parseLatencyTable,
   savedByHalf,
 } from './latency.ts';
-export type { Machines, MachinesPlan } from './machines.ts';
+export { MACHINES_OPTIONS, type Machines, type MachinesPlan } from './machines.ts';
 export type { FileOptions } from './onnx.ts';
 export { declaredInput, type OpenedModel, type OpenOptions, openModel } from './open.ts';
 export type { EvaluateOptions, PruneOptions } from './options.ts';
@@ -58,8 +58,10 @@ export { readArtefact } from './queue/volumes.ts';
 export { measureRates } from './rates.ts';
 export {
   parseRecipe,
+  RECIPE_OPTIONS,
   type Recipe,
   type RecipeOptions,
+  recipeOf,
   TARGETS,
   type Target,
   type TargetChoice,

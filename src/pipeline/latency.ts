@@ -1,10 +1,12 @@
 // How long a model takes as a function of what its structures keep: shrunk models are timed beside the dense one, and a sum
 // is fitted that knows which widths multiply. What comes of it is plain data, for other machines too.
 
+import { expectEngine } from '../engine/index.ts';
 import { FormatError, InputError } from '../errors.ts';
 import { said } from '../expect.ts';
 import { type Model, sizeAt, sizeTerms, sum, type Term } from '../graph/index.ts';
 import { isObject, parseJson } from '../json.ts';
+import { expectOptions, FUNCTION, OBJECT, type Options } from '../options.ts';
 import { type Batch, madeUp } from './batches.ts';
 import { widthsOf } from './budget.ts';
 import type { ProgressStep } from './course.ts';
@@ -13,7 +15,15 @@ import type { Prunable, Sizes } from './keep.ts';
 import { loadModel, withSessions } from './load.ts';
 import { nonNegative } from './nnls.ts';
 import { type OpenedModel, prunableOf, shrunkTo } from './open.ts';
-import { alternately, CAREFUL, median, type Rounds, ratioOf, type TimingOptions } from './timing.ts';
+import {
+  alternately,
+  CAREFUL,
+  median,
+  type Rounds,
+  ratioOf,
+  TIMING_OPTIONS,
+  type TimingOptions,
+} from './timing.ts';
 
 /** Milliseconds of one sample (of the batch, where the model insists on one), at any widths. */
 export interface LatencyTable {
@@ -35,11 +45,14 @@ export interface LatencyTable {
   readonly error: number;
 }
 
+/** How a model is timed at several sizes. */
 export interface LatencyOptions extends TimingOptions {
   /** What is run, a sample or the batch that the model insists on. Default: noise, or token 0. */
   readonly input?: Pick<Batch, 'input' | 'others'>;
   readonly onProgress?: (progress: ProgressStep) => void;
 }
+
+const OPTIONS: Options<LatencyOptions> = { ...TIMING_OPTIONS, input: OBJECT, onProgress: FUNCTION };
 
 /** Fractions at which each structure is measured alone, and all together. */
 const FRACTIONS = [0.75, 0.5, 0.25];
@@ -63,6 +76,8 @@ const LOADED_BYTES = 2 ** 28;
  * await prune(model, { engine, calibration, latency: 0.5, latencyTable });
  */
 export async function measureLatency(opened: OpenedModel, options: LatencyOptions): Promise<LatencyTable> {
+  expectOptions('measureLatency', options, OPTIONS);
+  expectEngine('measureLatency', options.engine);
   const structures = prunableOf(opened);
   if (structures.length === 0) throw new InputError(`${opened.name}: no prunable structure`);
   const configurations = configurationsOf(structures);

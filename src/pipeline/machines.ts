@@ -2,6 +2,7 @@
 
 import { sum } from '../graph/index.ts';
 import { ADDRESS_SPACE_BYTES } from '../kernel/index.ts';
+import { COUNT, type Options, POSITIVE, required } from '../options.ts';
 import { pairBytes } from './activations.ts';
 import { type PlanOptions, type Rates, stepFlops, workOf } from './plan.ts';
 import type { Profile } from './profile.ts';
@@ -16,6 +17,12 @@ export interface Machines {
   /** Bytes per second of the store that all of them share: what is written and read by one and all. Default: those of 10 Gbit/s. */
   readonly storeRate?: number;
 }
+
+export const MACHINES_OPTIONS: Options<Machines> = {
+  machines: required(COUNT),
+  shards: COUNT,
+  storeRate: POSITIVE,
+};
 
 /** Of a whole run. Seconds one after the other: nothing of it is done meanwhile. */
 export interface MachinesPlan {

@@ -8,7 +8,6 @@ import {
   TimeLimitError,
   UnsupportedModelError,
 } from '../errors.ts';
-import { expectObject } from '../expect.ts';
 import {
   type Analysis,
   type AnalysisOptions,
@@ -41,6 +40,7 @@ import {
   type WrittenModel,
 } from '../graph/index.ts';
 import { checkValues } from '../limits.ts';
+import { expectOptions, FUNCTION, type Kind, LATER, OBJECT, type Options, SWITCH, TEXT } from '../options.ts';
 import { type Branch, takeKnownBranches, undecidedTexts } from './branches.ts';
 import { computeConstants } from './constants.ts';
 import {
@@ -67,6 +67,19 @@ export interface OpenOptions extends ReadOptions, AnalysisOptions {
   /** Dims of a sample of inputs that go along, by name, where the model leaves them open. */
   readonly dims?: InputDims;
 }
+
+const LIST: Kind = [Array.isArray, 'a list'];
+const OPTIONS: Options<OpenOptions> = {
+  engine: LATER,
+  name: TEXT,
+  external: FUNCTION,
+  operators: LIST,
+  residual: SWITCH,
+  size: LIST,
+  smallest: LIST,
+  inputs: OBJECT,
+  dims: OBJECT,
+};
 
 /** What an opened model remembers of these, by which it can be opened again. */
 export type Reopening = Pick<OpenOptions, 'size' | 'smallest' | 'inputs' | 'dims' | 'residual'>;
@@ -114,7 +127,7 @@ export interface OpenedModel extends Required<ModelSize>, Reopening {
  * console.log(model.parameters, model.analysis.structures.length);
  */
 export async function openModel(bytes: Uint8Array, options: OpenOptions): Promise<OpenedModel> {
-  expectObject('openModel', 'options', options);
+  expectOptions('openModel', options, OPTIONS);
   expectEngine('openModel', options.engine);
   const { name = 'model' } = options;
   let externalBytes = 0;

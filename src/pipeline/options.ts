@@ -1,6 +1,19 @@
 // What a run is told.
 
 import type { Engine } from '../engine/index.ts';
+import {
+  AMOUNT,
+  BYTES,
+  FUNCTION,
+  having,
+  LATER,
+  OBJECT,
+  type Options,
+  oneOf,
+  SIGNAL,
+  SWITCH,
+  TEXT,
+} from '../options.ts';
 import type { Session } from '../pool/index.ts';
 import type { Amount } from './budget.ts';
 import type { RunOptions } from './chain.ts';
@@ -11,7 +24,7 @@ import type { LatencyTable } from './latency.ts';
 import type { FileOptions } from './onnx.ts';
 import type { Warning } from './plausible.ts';
 import type { Queue } from './queue/queue.ts';
-import type { RecipeOptions } from './recipe.ts';
+import { RECIPE_OPTIONS, type RecipeOptions } from './recipe.ts';
 import type { RunStore } from './store/store.ts';
 
 /** What running a model takes. */
@@ -50,3 +63,27 @@ export interface PruneOptions extends EvaluateOptions, RecipeOptions, FileOption
    */
   readonly onWarning?: (warning: Warning) => void;
 }
+
+/** Of another kind, engines, sessions and data sets are told in more words. */
+const RUN_OPTIONS: Options<RunOptions> = { activationBytes: BYTES, scratch: FUNCTION, signal: SIGNAL };
+export const EVALUATE_OPTIONS: Options<EvaluateOptions> = { ...RUN_OPTIONS, engine: LATER };
+export const PRUNE_OPTIONS: Options<PruneOptions> = {
+  ...EVALUATE_OPTIONS,
+  ...RECIPE_OPTIONS,
+  metadata: OBJECT,
+  externalName: TEXT,
+  maxShardBytes: BYTES,
+  output: having('an output folder (memoryOutput())', 'writeAt', 'commit', 'abort'),
+  onnx: oneOf('beside', 'transformers.js'),
+  loadable: SWITCH,
+  session: LATER,
+  calibration: LATER,
+  evaluation: LATER,
+  latencyTable: LATER,
+  store: having('a run store (memoryStore())', 'read', 'write', 'list'),
+  memory: AMOUNT,
+  shards: LATER,
+  queue: having('a queue', 'run'),
+  onProgress: FUNCTION,
+  onWarning: FUNCTION,
+};

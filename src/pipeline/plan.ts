@@ -2,6 +2,7 @@
 
 import { sum } from '../graph/index.ts';
 import { ADDRESS_SPACE_BYTES } from '../kernel/index.ts';
+import { AMOUNT, BYTES, COUNT, type Kind, type Options, required } from '../options.ts';
 import { isCorrelation } from '../solve/index.ts';
 import { type TiledJob, tiledPlan, tiledSumBytes, tiledSummingBytes } from '../tiles/memory.ts';
 import { type ActivationLimits, activationLimit, pairBytes } from './activations.ts';
@@ -34,6 +35,19 @@ export interface PlanOptions extends Pick<ActivationLimits, 'activationBytes'> {
   /** Bytes that the run may take in all, as `8GiB`. Default: no bound. */
   readonly memory?: Amount;
 }
+
+const DIMS: Kind = [
+  (dims) => Array.isArray(dims) && dims.every((dim) => Number.isInteger(dim) && dim > 0),
+  'dims, a list of whole numbers',
+];
+export const PLAN_OPTIONS: Options<PlanOptions> = {
+  activationBytes: BYTES,
+  samples: required(COUNT),
+  sample: DIMS,
+  threads: COUNT,
+  maximumBytes: BYTES,
+  memory: AMOUNT,
+};
 
 /** Bytes that a run may take. @throws {InputError} where it is no amount */
 export function memoryLimit({ memory }: Pick<PlanOptions, 'memory'>): number {

@@ -3,9 +3,10 @@
 import type { LanguageModel } from '../checkpoint/architectures/index.ts';
 import { expectEngine } from '../engine/index.ts';
 import { InputError, OsscarError } from '../errors.ts';
-import { expectMethods, expectObject, said } from '../expect.ts';
+import { expectMethods, said } from '../expect.ts';
 import type { WrittenModel } from '../graph/index.ts';
 import { isObject } from '../json.ts';
+import { expectOptions, type Options, SWITCH } from '../options.ts';
 import { openSession, type Session } from '../pool/index.ts';
 import {
   allocate,
@@ -22,20 +23,26 @@ import { type Metric, measure } from './evaluate.ts';
 import { type FolderOptions, folderSubject } from './folder.ts';
 import { sizesOf } from './keep.ts';
 import { loadableRecipe } from './loadable.ts';
-import { type Machines, type MachinesPlan, planMachines as planOnMachines } from './machines.ts';
+import {
+  MACHINES_OPTIONS,
+  type Machines,
+  type MachinesPlan,
+  planMachines as planOnMachines,
+} from './machines.ts';
 import { type FileOptions, onnxSubject } from './onnx.ts';
 import type { OpenedModel } from './open.ts';
-import type { EvaluateOptions, PruneOptions } from './options.ts';
+import { EVALUATE_OPTIONS, type EvaluateOptions, PRUNE_OPTIONS, type PruneOptions } from './options.ts';
 import { lookedAt, passOver } from './pass.ts';
-import { type Plan, type PlanOptions, planRun, type Rates } from './plan.ts';
+import { PLAN_OPTIONS, type Plan, type PlanOptions, planRun, type Rates } from './plan.ts';
 import { doubtOf, flatness } from './plausible.ts';
 import type { Plannable, Profile } from './profile.ts';
 import type { PrunedLayer, PrunedPart } from './pruned.ts';
 import {
   type Pass,
-  parseRecipe,
+  RECIPE_OPTIONS,
   type Recipe,
   type RecipeOptions,
+  recipeOf,
   refitsProducers,
   type Target,
 } from './recipe.ts';
@@ -80,7 +87,7 @@ export async function prune(
 ): Promise<PruneResult> {
   const subject = subjectOf(model, options);
   expectPieces('prune', options);
-  expectBound(parseRecipe(options).spend);
+  expectBound(recipeOf(options).spend);
   return naming(
     subject.name,
     inSession(options, (session) => pruneWith(session, subject, options)),
@@ -154,11 +161,14 @@ export async function evaluate(
 ): Promise<Metric | undefined> {
   const subject = subjectOf(model);
   expectDataset('evaluate', 'samples', samples);
-  expectObject('evaluate', 'options', options);
+  expectOptions('evaluate', options, EVALUATE_OPTIONS);
   expectEngine('evaluate', options.engine);
   await subject.check(samples);
   return naming(subject.name, measure(subject.chain(options.engine, samples), samples, options));
 }
+
+type PlannedOptions = RecipeOptions & PlanOptions & Pick<FolderOptions, 'loadable'>;
+const PLANNED_OPTIONS: Options<PlannedOptions> = { ...RECIPE_OPTIONS, ...PLAN_OPTIONS, loadable: SWITCH };
 
 /**
  * What pruning will take. Of a folder, its config.json is enough (`describeFolder`).
@@ -171,8 +181,9 @@ export async function evaluate(
  */
 export function plan(
   model: OpenedModel | OpenedLanguageModel | LanguageModel,
-  options: RecipeOptions & PlanOptions & Pick<FolderOptions, 'loadable'>,
+  options: PlannedOptions,
 ): Plan {
+  expectOptions('plan', options, PLANNED_OPTIONS);
   const { profile, recipe, most } = profileOf(model, options);
   return planRun(profile, recipe, options, most);
 }
@@ -189,10 +200,12 @@ export function plan(
  */
 export function planMachines(
   model: OpenedModel | OpenedLanguageModel | LanguageModel,
-  options: RecipeOptions & PlanOptions & Pick<FolderOptions, 'loadable'>,
+  options: PlannedOptions,
   rates: Rates,
   machines: Machines,
 ): MachinesPlan {
+  expectOptions('planMachines', options, PLANNED_OPTIONS);
+  expectOptions('planMachines', machines, MACHINES_OPTIONS);
   const { profile, recipe } = profileOf(model, options);
   return planOnMachines(profile, recipe, options, rates, machines);
 }
@@ -215,9 +228,9 @@ function plannableOf(
 /** The steps of a run, and how it is to be done. Within a budget those of uniform sizes, and of the largest there may be. */
 function profileOf(
   model: OpenedModel | OpenedLanguageModel | LanguageModel,
-  options: RecipeOptions & PlanOptions & Pick<FolderOptions, 'loadable'>,
+  options: PlannedOptions,
 ): { readonly profile: Profile; readonly recipe: Recipe; readonly most?: Profile } {
-  const asked = parseRecipe(options);
+  const asked = recipeOf(options);
   const { sample = [] } = options;
   const subject = plannableOf(model, options);
   // Within a budget sizes are not known yet.
@@ -238,7 +251,7 @@ function expectDataset(operation: string, name: string, value: unknown): void {
 
 /** @throws {InputError} naming what a run is not given, or is given of another kind */
 function expectPieces(operation: string, options: PruneOptions): void {
-  expectObject(operation, 'options', options);
+  expectOptions(operation, options, PRUNE_OPTIONS);
   const { engine, calibration, evaluation, session } = options;
   expectEngine(operation, engine);
   expectDataset(operation, 'calibration', calibration);

@@ -3,6 +3,7 @@
 import { InputError } from '../errors.ts';
 import { said } from '../expect.ts';
 import { isObject } from '../json.ts';
+import { AMOUNT, ANY, COUNT, expectOptions, NUMBER, OBJECT, type Options, SWITCH } from '../options.ts';
 import { type LayerRecipe, METHODS, refits, SEARCHES } from '../solve/index.ts';
 import { EFFORTS, type Effort } from './allocate/effort.ts';
 import type { Select } from './batches.ts';
@@ -57,14 +58,45 @@ export interface RecipeOptions extends Partial<Recipe>, BudgetOptions, WidthOpti
   readonly effort?: Effort;
 }
 
+/** Those that are only ANY are judged by their ranges, and by what they are given beside. */
+export const RECIPE_OPTIONS: Options<RecipeOptions> = {
+  keep: ANY,
+  method: ANY,
+  search: ANY,
+  target: ANY,
+  correct: SWITCH,
+  producers: SWITCH,
+  effort: ANY,
+  macs: AMOUNT,
+  params: AMOUNT,
+  bytes: AMOUNT,
+  latency: AMOUNT,
+  maxLoss: AMOUNT,
+  of: ANY,
+  spend: ANY,
+  round: COUNT,
+  min: OBJECT,
+  max: OBJECT,
+  pin: OBJECT,
+  exclude: ANY,
+  groupsPerStep: COUNT,
+  damping: NUMBER,
+};
+
 /**
  * @throws {InputError} for a ratio outside (0, 1], no budget or several, widths or an effort without a budget, a negative damping, or an
- *   unknown method, target, search or effort
+ *   unknown method, target, search or effort, or an option that there is not
  *
  * @example
  * const { method, target } = parseRecipe({ keep: 0.5 }); // with all defaults
  */
 export function parseRecipe(options: RecipeOptions): Recipe {
+  expectOptions('parseRecipe', options, RECIPE_OPTIONS);
+  return recipeOf(options);
+}
+
+/** The same of options that say more than a recipe, and were looked at before. */
+export function recipeOf(options: RecipeOptions): Recipe {
   const { keep, method = 'osscar', target = 'auto', search = 'swap', correct = true } = options;
   const { producers = true } = options;
   const { damping, groupsPerStep, effort, of, round, min, max, pin, exclude } = options;

@@ -37,7 +37,8 @@ export async function solveTogether(
   layers: readonly AnyLayer[],
   { keep, support }: Partial<Pick<Cut, 'keep' | 'support'>> = {},
 ): Promise<SolvedLayers> {
-  const how = { ...recipe, search, wholeCurve, support, blend: target.blend };
+  const { method, damping, groupsPerStep } = recipe;
+  const how = { method, damping, groupsPerStep, search, wholeCurve, support, blend: target.blend };
   try {
     const [layer] = layers;
     if (isTiledLayer(layer)) {

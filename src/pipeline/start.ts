@@ -21,7 +21,7 @@ import { fewSamples, type Warning } from './plausible.ts';
 import type { Profile } from './profile.ts';
 import { QueuedWork } from './queue/produce.ts';
 import { type Snapshot, ship, writeDescription } from './queue/snapshot.ts';
-import { parseRecipe, type Recipe } from './recipe.ts';
+import { type Recipe, recipeOf } from './recipe.ts';
 import type { PruneReport } from './report.ts';
 import type { Run } from './run.ts';
 import { checkSteps } from './steps.ts';
@@ -90,7 +90,7 @@ export async function startRun(session: Session, subject: Subject, options: Prun
  */
 function recipeFor(subject: Subject, options: PruneOptions): Recipe {
   const { calibration, latencyTable } = options;
-  const asked = parseRecipe(options);
+  const asked = recipeOf(options);
   const recipe = subject.loadable?.(asked, calibration.shape) ?? asked;
   const { spend } = recipe;
   checkBudget(spend, subject.file !== undefined);

@@ -1,8 +1,9 @@
 // How long models take for one sample, beside each other.
 
-import type { Engine, EngineSession } from '../engine/index.ts';
+import { type Engine, type EngineSession, expectEngine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { elements } from '../graph/index.ts';
+import { expectOptions, FUNCTION, LATER, type Options, SIGNAL } from '../options.ts';
 import type { AbortOptions } from '../pool/index.ts';
 import { turn } from '../turn.ts';
 import { type Batch, batchSource, type Feeds, feedsOf } from './batches.ts';
@@ -22,6 +23,9 @@ export interface TimingOptions extends AbortOptions {
   /** The clock. Default `performance.now`. */
   readonly now?: Now;
 }
+
+/** Of another kind, engines are told in more words. */
+export const TIMING_OPTIONS: Options<TimingOptions> = { engine: LATER, now: FUNCTION, signal: SIGNAL };
 
 /** How often models are timed. */
 export interface Rounds {
@@ -50,8 +54,11 @@ const MOST_RUNS = 64;
 export async function latencies(
   models: readonly OpenedModel[],
   samples: Dataset,
-  { engine, signal, now }: TimingOptions,
+  options: TimingOptions,
 ): Promise<number[]> {
+  expectOptions('latencies', options, TIMING_OPTIONS);
+  const { engine, signal, now } = options;
+  expectEngine('latencies', engine);
   const load = ({ source }: OpenedModel) => loadModel(engine, source, { asUsed: true });
   const loads = models.map((model) => () => load(model));
   return withSessions(loads, async (...sessions) => {

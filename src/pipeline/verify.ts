@@ -90,10 +90,10 @@ async function timed(
   { file: dense }: Subject,
   { file: small }: Subject,
   samples: Dataset,
-  run: Run,
+  { engine, signal }: Run,
 ): Promise<BeforeAfter | undefined> {
   if (!dense || !small) return undefined;
-  const [before, after] = await latencies([dense, small], samples, run);
+  const [before, after] = await latencies([dense, small], samples, { engine, signal });
   return { before, after };
 }
 

@@ -1,14 +1,16 @@
 // The public face of the pool: the same names and results with workers and without, in Node and in browsers.
 
 import { InputError } from '../errors.ts';
-import { expectObject, expectOptions, said } from '../expect.ts';
+import { expectObject, said } from '../expect.ts';
 import {
   ADDRESS_SPACE_BYTES,
   chooseSimd,
+  KERNEL_OPTIONS,
   type KernelOptions,
   openKernels,
   type Simd,
 } from '../kernel/index.ts';
+import { ADDRESS, BYTES, expectOptions, LATER, type Options, SIGNAL, TEXT } from '../options.ts';
 import { TILE } from '../solve/constants';
 import {
   type Convolution,
@@ -48,6 +50,13 @@ export interface SessionOptions extends KernelOptions {
   readonly scratch?: string;
 }
 
+const SESSION_OPTIONS: Options<SessionOptions> = {
+  ...KERNEL_OPTIONS,
+  threads: LATER,
+  workerUrl: ADDRESS,
+  scratch: TEXT,
+};
+
 /** What a session was opened with. */
 type Opened = Pick<PoolOptions, 'simd' | 'maximumBytes'> & Pick<SessionOptions, 'scratch'>;
 
@@ -59,6 +68,12 @@ export interface AbortOptions {
    */
   readonly signal?: AbortSignal;
 }
+
+/** How a layer in tiles can be called off, and the bytes that it may take in all. */
+type TiledSolving = AbortOptions & Pick<TiledOptions, 'memory'>;
+
+const ABORT: Options<AbortOptions> = { signal: SIGNAL };
+const TILED: Options<TiledSolving> = { ...ABORT, memory: BYTES };
 
 /**
  * Starts the workers of a session. Where workers are refused (no such script, a security policy, an environment
@@ -72,7 +87,7 @@ export interface AbortOptions {
  * await session.close();
  */
 export async function openSession(options: SessionOptions = {}): Promise<Session> {
-  expectOptions('openSession', options, ['threads', 'simd', 'maximumBytes', 'workerUrl', 'scratch']);
+  expectOptions('openSession', options, SESSION_OPTIONS);
   const { simd: choice = 'auto', maximumBytes = ADDRESS_SPACE_BYTES, workerUrl } = options;
   const { threads = Math.min(platform().concurrency, DEFAULT_THREADS) } = options;
   if (!(Number.isInteger(threads) && threads >= 1 && threads <= MOST_THREADS)) {
@@ -208,9 +223,11 @@ export class Session {
     layer: TiledLayer,
     recipe: LayerRecipe,
     keep?: number,
-    { signal, memory }: AbortOptions & Pick<TiledOptions, 'memory'> = {},
+    options: TiledSolving = {},
   ): Promise<SolvedLayers> {
     checkLayers('solveTiled', [layer], recipe);
+    expectOptions('solveTiled', options, TILED);
+    const { signal, memory } = options;
     if (!Array.isArray(layer.fit.tiles))
       throw new InputError('solveTiled: "fit" expected sums in tiles, of `tiledStatistics`');
     const fit = withOwnArrays(layer.fit);
@@ -254,7 +271,7 @@ export class Session {
     options: AbortOptions,
     given?: object,
   ): Promise<Result<N>> {
-    expectObject(name, 'options', options);
+    expectOptions(name, options, ABORT);
     const { signal } = options;
     return this.#executor.run(name, args, { signal, large: order >= LARGE, given });
   }

@@ -1,15 +1,10 @@
 // What sizes a model can be cut to.
 
-import {
-  analyze as analyzeModel,
-  parseRecipe,
-  type SizeKind,
-  type TradeoffReport,
-} from '../pipeline/index.ts';
+import { analyze as analyzeModel, recipeOf, type SizeKind, type TradeoffReport } from '../pipeline/index.ts';
 import { modelFile } from './beside.ts';
 import { checkOptions } from './check.ts';
 import { closing } from './closing.ts';
-import type { RunSettings } from './options.ts';
+import type { AnalyzeSettings } from './options.ts';
 import { openRun } from './run.ts';
 import { MODEL_NAME, placeOf, type Source } from './source.ts';
 
@@ -21,11 +16,11 @@ import { MODEL_NAME, placeOf, type Source } from './source.ts';
  * @example
  * const { points } = await analyze('model.onnx', { calibration: 'photos/', work: 'run/' });
  */
-export async function analyze(model: Source, settings: RunSettings): Promise<TradeoffReport> {
-  checkOptions(settings);
+export async function analyze(model: Source, settings: AnalyzeSettings): Promise<TradeoffReport> {
+  checkOptions('analyze', settings);
   const place = await placeOf(model, MODEL_NAME, settings.signal);
   const of: SizeKind = settings.of ?? ((await modelFile(place)) === undefined ? 'params' : 'macs');
-  const recipe = parseRecipe({ ...settings, keep: undefined, of: undefined, [of]: 1 });
+  const recipe = recipeOf({ ...settings, of: undefined, [of]: 1 });
   return closing(async (opened) => {
     const { found, drawn: _, ...run } = await openRun(place, settings, opened);
     return analyzeModel(found.model, { ...run, ...recipe });

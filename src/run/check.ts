@@ -1,48 +1,44 @@
-// What calls are told by programs without types: every option is known, and of its kind. What it says is for those to judge who
-// read it.
+// What the calls are told by programs without types: every option is known to the call, and of its kind. What it says is for
+// those to judge who read it.
 
 import { InputError } from '../errors.ts';
-import { hasMethods, said } from '../expect.ts';
-import { isObject } from '../json.ts';
-import type { Machines } from '../pipeline/index.ts';
+import { isObject, said } from '../expect.ts';
+import {
+  AMOUNT,
+  ANY,
+  COUNT,
+  FUNCTION,
+  having,
+  INTEGER,
+  type Kind,
+  OBJECT,
+  type Options,
+  oneOf,
+  or,
+  POSITIVE,
+  SIGNAL,
+  SWITCH,
+  wholeFrom,
+  wrongOption,
+} from '../options.ts';
+import { MACHINES_OPTIONS, PREPROCESSING_OPTIONS, RECIPE_OPTIONS } from '../pipeline/index.ts';
 import { MOST_THREADS } from '../pool/index.ts';
 import { METHODS } from '../solve/index.ts';
 import { meantBy } from './names.ts';
-import { ENGINES, FORMATS, type PruneSettings } from './options.ts';
+import {
+  type AnalyzeSettings,
+  ENGINES,
+  type EvaluateSettings,
+  FORMATS,
+  type LatencySettings,
+  type ModelOptions,
+  type PlanSettings,
+  type PruneSettings,
+  type RunSettings,
+  type SampleOptions,
+} from './options.ts';
 
-type Kind = readonly [fits: (value: unknown) => boolean, expected: string];
-
-const from = (least: number, most = Number.MAX_VALUE) =>
-  [
-    (value: unknown) => Number.isInteger(value) && (value as number) >= least && (value as number) <= most,
-    most < Number.MAX_VALUE ? `a whole number from ${least} to ${most}` : `a whole number from ${least} on`,
-  ] as const;
-const COUNT = from(1);
-const INTEGER: Kind = [Number.isInteger, 'a whole number'];
-const POSITIVE: Kind = [(value) => Number.isFinite(value) && (value as number) > 0, 'a number above 0'];
-const SWITCH: Kind = [(value) => typeof value === 'boolean', 'true or false'];
-const FUNCTION: Kind = [(value) => typeof value === 'function', 'a function'];
-const OBJECT: Kind = [isObject, 'an object'];
-const ANY: Kind = [(value) => value !== null, 'a value'];
-const oneOf = (...choices: readonly string[]): Kind => [
-  (value) => choices.includes(value as string),
-  `one of ${choices.join(', ')}`,
-];
-const or = ([fits, expected]: Kind, [others, more]: Kind): Kind => [
-  (value) => fits(value) || others(value),
-  `${expected}, or ${more}`,
-];
-const TEXT: Kind = [(value) => typeof value === 'string', 'a path'];
-const AMOUNT: Kind = [
-  (value) => ['string', 'number'].includes(typeof value),
-  'a number, or text such as 50%',
-];
-/** An object of a port, by some of its methods. */
-const having = (expected: string, ...methods: readonly string[]): Kind => [
-  (value) => hasMethods(value, ...methods),
-  expected,
-];
-const SIGNAL = having('an AbortSignal', 'addEventListener');
+const PATH: Kind = [(value) => typeof value === 'string', 'a path'];
 const ENGINE = having('an engine', 'load');
 const STORE = having('a run store', 'read', 'write', 'list');
 const QUEUE = having('a queue', 'run');
@@ -52,17 +48,9 @@ const METHOD_LIST: Kind = [
   `a list of ${METHODS.join(', ')}`,
 ];
 
-/** Those that `parsePreprocessing` and `parseRecipe` read are judged there. */
-const OPTIONS: Readonly<Record<keyof PruneSettings | keyof Machines, Kind>> = {
-  size: ANY,
-  resize: ANY,
-  multiple: ANY,
-  scale: ANY,
-  mean: ANY,
-  std: ANY,
-  layout: ANY,
-  color: ANY,
-  threads: from(1, MOST_THREADS),
+const MODEL: Options<ModelOptions> = {
+  ...PREPROCESSING_OPTIONS,
+  threads: wholeFrom(1, MOST_THREADS),
   simd: oneOf('auto', 'baseline', 'relaxed'),
   timeout: POSITIVE,
   engine: or(oneOf(...ENGINES), ENGINE),
@@ -73,69 +61,72 @@ const OPTIONS: Readonly<Record<keyof PruneSettings | keyof Machines, Kind>> = {
   signal: SIGNAL,
   onNote: FUNCTION,
   onKind: FUNCTION,
-  onProgress: FUNCTION,
-  labels: ANY,
-  labelOffset: INTEGER,
-  samples: COUNT,
-  seed: INTEGER,
-  sampling: oneOf('even', 'random'),
+};
+const SAMPLES: Options<SampleOptions> = { labels: ANY, labelOffset: INTEGER, samples: COUNT, seed: INTEGER };
+const RUN: Options<RunSettings> = {
+  ...MODEL,
+  ...SAMPLES,
+  ...RECIPE_OPTIONS,
   calibration: ANY,
+  sampling: oneOf('even', 'random'),
   augment: INTEGER,
   force: SWITCH,
-  work: or(TEXT, STORE),
-  queue: or(TEXT, QUEUE),
+  work: or(PATH, STORE),
+  queue: or(PATH, QUEUE),
   shards: COUNT,
   memory: AMOUNT,
-  scratch: or(TEXT, FUNCTION),
+  scratch: or(PATH, FUNCTION),
+  onProgress: FUNCTION,
+};
+const PRUNE: Options<PruneSettings> = {
+  ...RUN,
   evaluation: ANY,
   evaluationLabels: ANY,
-  keep: ANY,
-  method: ANY,
-  search: ANY,
-  target: ANY,
-  correct: SWITCH,
-  producers: SWITCH,
-  effort: ANY,
-  macs: AMOUNT,
-  params: AMOUNT,
-  bytes: AMOUNT,
-  latency: AMOUNT,
-  maxLoss: AMOUNT,
-  of: ANY,
-  spend: ANY,
-  round: COUNT,
-  min: OBJECT,
-  max: OBJECT,
-  pin: OBJECT,
-  exclude: ANY,
-  groupsPerStep: COUNT,
-  damping: [(value) => typeof value === 'number', 'a number'] as const,
   compare: METHOD_LIST,
-  output: or(TEXT, FOLDER),
+  output: or(PATH, FOLDER),
   overwrite: SWITCH,
   format: oneOf(...FORMATS),
   loadable: SWITCH,
   latencyTable: OBJECT,
-  machines: COUNT,
-  storeRate: POSITIVE,
+};
+const { keep, spend, macs, params, bytes, latency, maxLoss, ...ANALYZE } = RUN;
+
+/** What each call can be told. */
+const CALLS = {
+  prune: PRUNE,
+  plan: { ...PRUNE, ...MACHINES_OPTIONS, machines: COUNT } satisfies Options<PlanSettings>,
+  analyze: ANALYZE satisfies Options<AnalyzeSettings>,
+  evaluate: { ...MODEL, ...SAMPLES, scratch: RUN.scratch } satisfies Options<EvaluateSettings>,
+  latency: { ...MODEL, onProgress: FUNCTION } satisfies Options<LatencySettings>,
+  inspect: MODEL,
 };
 
 /** @throws {InputError} naming the option */
-export function checkOptions(options: object): void {
-  if (!isObject(options)) throw new InputError(`expected an object of options, got ${said(options)}`);
-  for (const [name, value] of Object.entries(options)) {
-    if (!Object.hasOwn(OPTIONS, name)) {
-      const meant = meantBy(name, Object.keys(OPTIONS));
-      const hint = meant === undefined ? '' : `; is \`${meant}\` meant?`;
-      throw new InputError(`\`${name}\`: there is no option of that name${hint}`);
-    }
-    const [fits, expected] = OPTIONS[name as keyof typeof OPTIONS];
-    if (value !== undefined && !fits(value))
-      throw new InputError(`\`${name}\`: expected ${expected}, got ${said(value)}`);
+export function checkOptions(call: keyof typeof CALLS, options: object): void {
+  if (!isObject(options))
+    throw new InputError(`${call}: expected an object of options, got ${said(options)}`);
+  const wrong = wrongOption(options, CALLS[call]);
+  if (wrong) {
+    const { name, value, expected } = wrong;
+    throw new InputError(
+      expected === undefined
+        ? unknownText(call, name)
+        : `\`${name}\`: expected ${expected}, got ${said(value)}`,
+    );
   }
   const { method = 'osscar', search } = options;
   if (search !== undefined && method !== 'osscar')
     throw new InputError(
       `\`search\` is of osscar, and says nothing beside \`method: '${method}'\`; leave it out`,
     );
+}
+
+/** Of a name that the call does not know: who does, or what is meant by it. */
+function unknownText(call: keyof typeof CALLS, name: string): string {
+  const others = Object.entries(CALLS).flatMap(([other, table]) => (Object.hasOwn(table, name) ? other : []));
+  const last = others.pop();
+  if (last !== undefined)
+    return `\`${name}\` is an option of ${[others.join(', '), last].filter(Boolean).join(' and ')}, and says nothing to ${call}; leave it out`;
+  const meant = meantBy(name, [CALLS[call], ...Object.values(CALLS)].flatMap(Object.keys));
+  return `\`${name}\`: there is no option of that name${meant === undefined ? '' : `; is \`${meant}\` meant?`}`;
 }

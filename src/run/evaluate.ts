@@ -6,7 +6,7 @@ import { checkOptions } from './check.ts';
 import { closing } from './closing.ts';
 import { doubtText, madeOf } from './doubt.ts';
 import { openInPlace } from './open.ts';
-import type { ModelOptions, RunSettings, SampleOptions } from './options.ts';
+import type { EvaluateSettings } from './options.ts';
 import { scratchFor } from './run.ts';
 import { labelsOf, samplesPlace } from './samples.ts';
 import { MODEL_NAME, placeOf, type Source } from './source.ts';
@@ -29,9 +29,9 @@ export interface Evaluated extends Metric {
 export async function evaluate(
   model: Source,
   data: Source | Dataset,
-  settings: ModelOptions & SampleOptions & Pick<RunSettings, 'scratch'> = {},
+  settings: EvaluateSettings = {},
 ): Promise<Evaluated> {
-  checkOptions(settings);
+  checkOptions('evaluate', settings);
   const place = await placeOf(model, MODEL_NAME, settings.signal);
   const dataPlace = await samplesPlace(data, 'data', settings.signal);
   const labels = await labelsOf(settings.labels, settings.signal);

@@ -65,7 +65,7 @@ export interface Inspected extends Share {
  * for (const { name, prunable, reason } of file!.structures) console.log(name, prunable ? 'yes' : reason);
  */
 export async function inspect(model: Source, options: ModelOptions = {}): Promise<Inspected> {
-  checkOptions(options);
+  checkOptions('inspect', options);
   const place = await placeOf(model, MODEL_NAME, options.signal);
   const file = await modelFile(place);
   return closing((opened) =>

@@ -1,12 +1,12 @@
 // The time that a model takes here.
 
 import { InputError } from '../errors.ts';
-import { type LatencyTable, measureLatency, type ProgressStep } from '../pipeline/index.ts';
+import { type LatencyTable, measureLatency } from '../pipeline/index.ts';
 import { modelFile } from './beside.ts';
 import { checkOptions } from './check.ts';
 import { closing } from './closing.ts';
 import { openModelFile } from './open.ts';
-import type { ModelOptions } from './options.ts';
+import type { LatencySettings } from './options.ts';
 import { MODEL_NAME, placeOf, type Source } from './source.ts';
 
 /**
@@ -18,11 +18,8 @@ import { MODEL_NAME, placeOf, type Source } from './source.ts';
  * const latencyTable = await latency('model.onnx', { threads: 1 });
  * await prune('model.onnx', { calibration: 'photos/', latency: 0.6, latencyTable, output: 'faster.onnx' });
  */
-export async function latency(
-  model: Source,
-  options: ModelOptions & { readonly onProgress?: (step: ProgressStep) => void } = {},
-): Promise<LatencyTable> {
-  checkOptions(options);
+export async function latency(model: Source, options: LatencySettings = {}): Promise<LatencyTable> {
+  checkOptions('latency', options);
   const place = await placeOf(model, MODEL_NAME, options.signal);
   const file = await modelFile(place);
   if (file === undefined)

@@ -20,8 +20,8 @@ import {
   openLanguageModel,
   openModel,
   type Preprocessing,
-  parsePreprocessing,
   preprocessingMetadata,
+  preprocessingOf,
   storedPreprocessing,
   takesTokens,
 } from '../pipeline/index.ts';
@@ -110,7 +110,7 @@ function tellKind({ vocabulary }: Pick<LanguageModel, 'vocabulary'>, { onKind }:
 async function imagesOfFolder(place: Place, input: ModelInput, options: OpenSettings) {
   const { labelOffset = 0, onNote } = options;
   const side = await readSideFiles(place.at('config.json'), true, onNote);
-  const preprocessing = parsePreprocessing(options, side.preprocessing);
+  const preprocessing = preprocessingOf(options, side.preprocessing);
   const images = imageSamples(input, { preprocessing, given: ofImages(options), labelOffset, onNote });
   return { preprocessing, inputs: { preprocessing, labelOffset }, ...orFeeds(input, DEFAULT_IMAGES, images) };
 }
@@ -144,7 +144,7 @@ export async function openModelFile(
   });
   const stored = storedPreprocessing(source);
   const side = await readSideFiles(place, stored === undefined, options.onNote);
-  const preprocessing = parsePreprocessing(options, stored ?? side.preprocessing);
+  const preprocessing = preprocessingOf(options, stored ?? side.preprocessing);
   const { residual, inputs } = options;
   const declared = declaredInput(source, inputs);
   options.onKind?.(takesTokens(declared) ? 'text' : 'images');

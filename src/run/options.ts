@@ -4,10 +4,13 @@ import type { OutputFolder } from '../checkpoint/index.ts';
 import type { Engine } from '../engine/index.ts';
 import type { SimdChoice } from '../kernel/index.ts';
 import type {
+  BudgetKind,
   Dataset,
   InputValues,
   LatencyTable,
+  Machines,
   PreprocessingOptions,
+  ProgressStep,
   PruneOptions,
   Queue,
   RecipeOptions,
@@ -116,6 +119,20 @@ export interface PruneSettings extends RunSettings {
   readonly latencyTable?: LatencyTable;
   /** Methods that the model is pruned by too, to the same sizes, for the report's `comparison`. */
   readonly compare?: readonly Method[];
+}
+
+/** What `prune` would be told, as far as it is known, and on how many machines. */
+export type PlanSettings = Partial<PruneSettings> & Partial<Machines>;
+
+/** A run that finds all sizes, and so is told none. */
+export type AnalyzeSettings = Omit<RunSettings, 'keep' | 'spend' | BudgetKind | 'maxLoss'>;
+
+/** How a model is measured. */
+export interface EvaluateSettings extends ModelOptions, SampleOptions, Pick<RunSettings, 'scratch'> {}
+
+/** How a model is timed at several sizes. */
+export interface LatencySettings extends ModelOptions {
+  readonly onProgress?: (step: ProgressStep) => void;
 }
 
 /** How language models are written. */

@@ -2,13 +2,13 @@
 
 import { openKernels } from '../kernel/index.ts';
 import {
-  type Machines,
   type MachinesPlan,
   measureRates,
   memoryLimit,
   type Plan,
   planMachines,
   plan as planModel,
+  recipeOf,
 } from '../pipeline/index.ts';
 import { platform } from '../pool/platform.ts';
 import { modelFile } from './beside.ts';
@@ -16,7 +16,7 @@ import { checkOptions } from './check.ts';
 import { closing, type Opened } from './closing.ts';
 import { engineFor } from './engine.ts';
 import { DEFAULT_IMAGES, describeInPlace, openModelFile } from './open.ts';
-import { isLoadable, type PruneSettings, type RunSettings } from './options.ts';
+import { isLoadable, type PlanSettings, type RunSettings } from './options.ts';
 import type { Place } from './place.ts';
 import { calibrationOf, labelsOf, samplesPlace } from './samples.ts';
 import { MODEL_NAME, placeOf, type Source } from './source.ts';
@@ -47,11 +47,9 @@ export interface Planned extends Plan {
  * @example
  * const { bytes, seconds } = await plan('opt-125m/', { keep: 0.7 });
  */
-export async function plan(
-  model: Source,
-  settings: Partial<RunSettings> & Pick<PruneSettings, 'format' | 'loadable'> & Partial<Machines>,
-): Promise<Planned> {
-  checkOptions(settings);
+export async function plan(model: Source, settings: PlanSettings): Promise<Planned> {
+  checkOptions('plan', settings);
+  const recipe = recipeOf(settings);
   const place = await placeOf(model, MODEL_NAME, settings.signal);
   const file = await modelFile(place);
   return closing(async (opened) => {
@@ -63,8 +61,9 @@ export async function plan(
     const { threads = platform().concurrency } = settings;
     const sample = seqlen === undefined ? [] : [seqlen];
     const options = {
-      ...settings,
+      ...recipe,
       loadable: isLoadable(settings),
+      memory: settings.memory,
       threads,
       samples: given ?? samples * augment,
       sample,
@@ -77,7 +76,7 @@ export async function plan(
     const rates = { engine: measured.engine, kernels: measured.kernels * threads };
     const { flops, bytes, files } = planned;
     const fileSeconds = files.traffic / FILE_RATE;
-    const { machines } = settings;
+    const { machines, shards, storeRate } = settings;
     return {
       ...planned,
       engine: engine.name,
@@ -86,7 +85,7 @@ export async function plan(
       wasmLimit: maximumBytes,
       fits: bytes.wasm <= maximumBytes && bytes.total <= memoryLimit(settings),
       ...(machines !== undefined && {
-        onMachines: planMachines(model, options, rates, { ...settings, machines }),
+        onMachines: planMachines(model, options, rates, { machines, shards, storeRate }),
       }),
     };
   });

@@ -6,8 +6,8 @@ import {
   type FolderOptions,
   type OpenedModel,
   type PruneReport,
-  parseRecipe,
   prune as pruneModel,
+  recipeOf,
   type SavedReport,
   sharing,
 } from '../pipeline/index.ts';
@@ -48,8 +48,8 @@ export interface Pruned {
  */
 export async function prune(model: Source, settings: PruneSettings): Promise<Pruned> {
   // Both say what is wrong before anything is opened.
-  checkOptions(settings);
-  const recipe = parseRecipe(settings);
+  checkOptions('prune', settings);
+  const recipe = recipeOf(settings);
   const place = await placeOf(model, MODEL_NAME, settings.signal);
   return closing(async (opened) => {
     // First of all, so that an output that cannot be is found at once.
@@ -61,7 +61,8 @@ export async function prune(model: Source, settings: PruneSettings): Promise<Pru
     const result = await pruneModel(found.model as OpenedModel, {
       ...options,
       onProgress: progressOf(0),
-      ...output,
+      output: output.output,
+      externalName: output.externalName,
       metadata: found.metadata,
       onnx: onnxOf(settings.format),
       loadable: isLoadable(settings),

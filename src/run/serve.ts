@@ -90,8 +90,8 @@ async function openModelOf(store: RunStore, { model }: Snapshot, settings: Serve
     const folder = opened(storedFolder(store, name, files));
     return { model: await openLanguageModel(folder), engine: await engineFor(settings) };
   }
-  const file = await storedFile(store, files);
+  const { bytes, external } = await storedFile(store, files);
   return openGuarded(settings, opened, (engine) =>
-    openModel(file.bytes, { ...file, ...model.how, name, engine }),
+    openModel(bytes, { external, ...model.how, name, engine }),
   );
 }

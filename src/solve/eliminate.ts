@@ -2,8 +2,8 @@
 // are in assembly/solve/; this file says what is to be done, and what came of it.
 
 import { InputError } from '../errors.ts';
-import { expectObject } from '../expect.ts';
 import type { ElementType, Kernels } from '../kernel/index.ts';
+import { expectOptions, LATER, type Options, SWITCH } from '../options.ts';
 import { eliminationBytes } from './memory';
 import { groupRows } from './refit.ts';
 import { expectDefinite, type LayerProblem, spread, Workspace } from './workspace.ts';
@@ -26,6 +26,15 @@ export interface EliminationOptions {
   /** Go on below `keep`, one group at a time, for the rest of the curve (not with `weights`). */
   readonly wholeCurve?: boolean;
 }
+
+const OPTIONS: Options<EliminationOptions> = {
+  keep: LATER,
+  groupsPerStep: LATER,
+  protect: LATER,
+  precision: LATER,
+  weights: SWITCH,
+  wholeCurve: SWITCH,
+};
 
 /** The support that a greedy elimination leaves, and its error on the way there. */
 export interface Elimination {
@@ -61,7 +70,7 @@ export interface Elimination {
  * const { kept, curve } = eliminate(kernels, problem, { keep: 128, wholeCurve: true });
  */
 export function eliminate(kernels: Kernels, problem: LayerProblem, options: EliminationOptions): Elimination {
-  expectObject('eliminate', 'options', options);
+  expectOptions('eliminate', options, OPTIONS);
   return kernels.scoped(() => eliminateIn(Workspace.of(kernels, problem), problem, options));
 }
 

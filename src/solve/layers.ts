@@ -3,6 +3,7 @@
 import { InputError, ShapeError } from '../errors.ts';
 import { expectObject, expectObjects } from '../expect.ts';
 import type { Kernels } from '../kernel/index.ts';
+import { expectOptions, LATER, type Options, SWITCH } from '../options.ts';
 import { chooseDamping } from './damping.ts';
 import {
   combineProblems,
@@ -34,6 +35,16 @@ export interface LayerRecipe
   /** λ; left out, each layer's is chosen by its held-out samples. */
   readonly damping?: number;
 }
+
+const RECIPE: Options<LayerRecipe> = {
+  method: LATER,
+  search: LATER,
+  groupsPerStep: LATER,
+  wholeCurve: SWITCH,
+  support: LATER,
+  blend: LATER,
+  damping: LATER,
+};
 
 /** Layers that read the same channels, solved. */
 export interface SolvedLayers extends Partial<Pick<LayerResult, 'relativeError' | 'curve'>> {
@@ -75,11 +86,12 @@ export function solveLayers(
   keep?: number,
 ): SolvedLayers {
   checkLayers('solveLayers', layers, recipe);
-  const { method = 'osscar' } = recipe;
+  const { damping: _, blend: __, ...choosing } = recipe;
+  const { method = 'osscar' } = choosing;
   const damped = layers.map((layer) => dampedProblem(kernels, layer, recipe, keep));
   const problems = damped.map(({ problem }, i) => freePart(kernels, problem, layers[i]));
   const chosen =
-    keep === undefined ? undefined : pruneLayer(kernels, combineProblems(problems), { ...recipe, keep });
+    keep === undefined ? undefined : pruneLayer(kernels, combineProblems(problems), { ...choosing, keep });
   const kept = chosen?.kept ?? [...Array(problems[0].groups).keys()];
   const solved = damped.map(({ problem, damping }, i) => {
     const rows = rowsLeft(problem.p, layers[i], kept);
@@ -94,10 +106,11 @@ export function solveLayers(
 export function checkLayers(
   operation: string,
   layers: readonly (LayerRows & { readonly fit: { readonly p: number }; readonly heldOut?: object })[],
-  recipe: object,
+  recipe: LayerRecipe,
 ): void {
   expectObjects(operation, 'layers', layers);
   expectObject(operation, 'recipe', recipe);
+  expectOptions(operation, recipe, RECIPE);
   if (layers.length === 0) throw new ShapeError(`${operation}: "layers" expected at least one`);
   for (const layer of layers) {
     const { fit, heldOut } = layer;

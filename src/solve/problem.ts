@@ -7,9 +7,10 @@
 // what it should give.
 
 import { InputError, ShapeError } from '../errors.ts';
-import { expectObject, expectObjects } from '../expect.ts';
+import { expectObjects } from '../expect.ts';
 import { nonFiniteAt } from '../finite.ts';
 import type { Kernels } from '../kernel/index.ts';
+import { expectOptions, LATER, type Options, SWITCH } from '../options.ts';
 import { formBytes } from './memory';
 import { triangle } from './triangle.ts';
 import { type LayerProblem, requireGroups, requireLength, Workspace } from './workspace.ts';
@@ -56,6 +57,15 @@ export interface ProblemOptions {
   readonly H?: Float64Array;
 }
 
+const OPTIONS: Options<ProblemOptions> = {
+  groupSize: LATER,
+  damping: LATER,
+  blend: LATER,
+  bias: LATER,
+  dampDead: SWITCH,
+  H: LATER,
+};
+
 export const DEFAULT_DAMPING = 1e-2; // the published value
 
 /** Relative to f: below it, what is left of f without its damping is rounding. */
@@ -84,7 +94,7 @@ export function layerProblem(
 ): LayerProblem {
   const parts: readonly LayerStatistics[] = [statistics].flat();
   expectObjects('problem', 'statistics', parts);
-  expectObject('problem', 'options', options);
+  expectOptions('layerProblem', options, OPTIONS);
   if (parts.length === 0) throw new InputError('problem: no calibration rows');
   const [{ p, m, target }] = parts;
   const { groupSize, bias, blend = target ? 1 : 0, damping = DEFAULT_DAMPING, dampDead = false } = options;

@@ -3,6 +3,7 @@
 import { InputError } from '../errors.ts';
 import { expectObject, said } from '../expect.ts';
 import type { Kernels } from '../kernel/index.ts';
+import { expectOptions, LATER, type Options, SWITCH } from '../options.ts';
 import { swapsAtMost } from './constants';
 import {
   checkSchedule,
@@ -61,6 +62,20 @@ export interface LayerOptions
   readonly maxSwaps?: number;
 }
 
+/** Of another kind they are told by their ranges. */
+const OPTIONS: Options<LayerOptions> = {
+  keep: LATER,
+  method: LATER,
+  search: LATER,
+  groupsPerStep: LATER,
+  protect: LATER,
+  precision: LATER,
+  wholeCurve: SWITCH,
+  support: LATER,
+  swapGroups: LATER,
+  maxSwaps: LATER,
+};
+
 /** A pruned layer. */
 export interface LayerResult extends Pick<Elimination, 'kept'>, Omit<Refit, 'damping'> {
   /**
@@ -100,7 +115,7 @@ export interface LayerResult extends Pick<Elimination, 'kept'>, Omit<Refit, 'dam
  */
 export function pruneLayer(kernels: Kernels, problem: LayerProblem, options: LayerOptions): LayerResult {
   expectObject('prune', 'problem', problem);
-  expectObject('prune', 'options', options);
+  expectOptions('pruneLayer', options, OPTIONS);
   const { groups } = problem;
   const { keep, method = 'osscar', search = 'swap' } = options;
   if (!METHODS.includes(method)) {

@@ -1,7 +1,8 @@
 // Accumulates a layer's statistics over calibration data: rows of a linear map, or images whose
 // convolution is unfolded a chunk at a time, never whole.
 
-import { ShapeError } from '../errors.ts';
+import { InputError, ShapeError } from '../errors.ts';
+import { said } from '../expect.ts';
 import type { ConvGeometry, Kernels, Matrix } from '../kernel/index.ts';
 import { CHUNK_ROWS, WIDE_ROWS } from './constants';
 import type { LayerStatistics } from './problem.ts';
@@ -194,10 +195,10 @@ export function expectImage(name: string, channels: number, positions: number, i
 /**
  * Rows of X, n × p, and of Y, n × m, where there is one.
  * @throws {ShapeError} where sizes contradict each other
- * @throws {TypeError} where X is no typed array
+ * @throws {InputError} where X is no typed array
  */
 export function countRows(p: number, m: number, X: ArrayLike<number>, Y?: ArrayLike<number>): number {
-  if (!ArrayBuffer.isView(X)) throw new TypeError('statistics: "X" expected a Float32Array');
+  if (!ArrayBuffer.isView(X)) throw new InputError(`statistics: "X" expected a Float32Array, got ${said(X)}`);
   const n = X.length / p;
   if (!Number.isInteger(n))
     throw new ShapeError(`statistics: "X" expected rows of ${p}, got ${X.length} values`);

@@ -187,6 +187,8 @@ describe('iterableDataset', () => {
     await expect(iterableDataset([Float32Array.of(1 / 0)], [1])).rejects.toThrow(
       'value 0 of the input is Infinity',
     );
-    await expect(iterableDataset([[1] as never], [1])).rejects.toThrow(TypeError);
+    await expect(iterableDataset([[1] as never], [1])).rejects.toThrow(
+      new InputError('"sample 0": expected a Float32Array, or one as `data`, got [1]'),
+    );
   });
 });

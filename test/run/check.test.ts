@@ -8,8 +8,11 @@ import { openGuard } from '../../src/guard/index.ts';
 import { openKernels } from '../../src/kernel/index.ts';
 import { keepRatio, memoryStore } from '../../src/pipeline/index.ts';
 import { openSession } from '../../src/pool/index.ts';
-import { checkOptions } from '../../src/run/check.ts';
+import { checkOptions as check } from '../../src/run/check.ts';
 import { analyze, evaluate, inspect, latency, plan, prune } from '../../src/run/index.ts';
+
+/** Of the call that has all of them. */
+const checkOptions = (options: object) => check('plan', options);
 
 const KINDS: readonly (readonly [
   expected: string,
@@ -38,7 +41,7 @@ const KINDS: readonly (readonly [
   ['a list of osscar, ziplm, magnitude, magnitude-refit', 'compare', ['ziplm', ['l1'], null], ['ziplm']],
   [
     'a value',
-    'size resize multiple scale mean std layout color tokenizer labels calibration evaluation evaluationLabels keep method search target effort of spend exclude',
+    'tokenizer labels calibration evaluation evaluationLabels keep method search target effort of spend exclude',
     [null],
     undefined,
   ],
@@ -94,7 +97,7 @@ test.each(Object.entries(OPENED))(
       await expect(opened(options)).rejects.toThrow(
         new InputError(`${name}: "options" expected an object, got ${got}`),
       );
-    await expect(opened({ thread: 4 })).rejects.toThrow(`${name}: there is no option "thread"; expected `);
+    await expect(opened({ othr: 4 })).rejects.toThrow(`${name}: there is no option "othr"; expected `);
   },
 );
 
@@ -153,4 +156,44 @@ test.each([
 test('nothing is meant by what is like no option', () => {
   expect(() => checkOptions({ verbose: true })).toThrow(/`verbose`: there is no option of that name$/);
   expect(() => checkOptions({ x: true })).toThrow(/`x`: there is no option of that name$/);
+});
+
+test.each([
+  [
+    'inspect',
+    { keep: 0.5 },
+    '`keep` is an option of prune and plan, and says nothing to inspect; leave it out',
+  ],
+  ['evaluate', { output: 'a' }, '`output` is an option of prune and plan, and says nothing to evaluate'],
+  ['evaluate', { sampling: 'even' }, '`sampling` is an option of prune, plan and analyze'],
+  ['analyze', { macs: 0.5 }, '`macs` is an option of prune and plan, and says nothing to analyze'],
+  ['analyze', { compare: [] }, '`compare` is an option of prune and plan'],
+  ['latency', { samples: 5 }, '`samples` is an option of prune, plan, analyze and evaluate'],
+  ['prune', { machines: 2 }, '`machines` is an option of plan, and says nothing to prune'],
+] as const)('%s is told %j, which others know', (call, options, message) => {
+  expect(() => check(call, options)).toThrow(InputError);
+  expect(() => check(call, options)).toThrow(message);
+  expect(() =>
+    check(call, Object.fromEntries(Object.keys(options).map((it) => [it, undefined]))),
+  ).not.toThrow();
+});
+
+test('preprocessing is judged before anything is opened', async () => {
+  await expect(inspect('', { mean: '0.5' as never })).rejects.toThrow(
+    '`mean`: expected one number or one per channel',
+  );
+  for (const right of [0.5, [0.5], [0.4, 0.5, 0.6]])
+    expect(() => check('inspect', { mean: right })).not.toThrow();
+});
+
+test('a plan is told what the run will be told', () => {
+  const told = {
+    keep: 0.5,
+    calibration: 'a/',
+    evaluation: 'b/',
+    output: 'c.onnx',
+    overwrite: true,
+    compare: ['ziplm'],
+  };
+  for (const call of ['prune', 'plan'] as const) expect(() => check(call, told)).not.toThrow();
 });

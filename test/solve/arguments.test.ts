@@ -114,6 +114,58 @@ test.each(WRONG)('"%s" of %s cannot be %s', async (name, _call, _text, run, it) 
   expect(error.message).toMatch(new RegExp(`^\\w+: "${name}(\\[0\\]|\\[1\\])?" expected `));
 });
 
+test.each<readonly [message: string, call: (options: never) => unknown, options: object]>([
+  [
+    'pruneLayer: there is no option "serch"; is "search" meant?',
+    (it) => pruneLayer(kernels, problem, it),
+    { keep: 2, serch: 'swap' },
+  ],
+  [
+    'pruneLayer: "wholeCurve" expected true or false, got 1',
+    (it) => pruneLayer(kernels, problem, it),
+    { keep: 2, wholeCurve: 1 },
+  ],
+  [
+    'pruneLayer: there is no option "serch"',
+    (it) => session.pruneLayer(problem, it),
+    { keep: 2, serch: 'swap' },
+  ],
+  [
+    'eliminate: there is no option "weight"; is "weights" meant?',
+    (it) => eliminate(kernels, problem, it),
+    { keep: 2, weight: true },
+  ],
+  [
+    'layerProblem: there is no option "dampin"; is "damping" meant?',
+    (it) => layerProblem(kernels, fit, W, it),
+    { groupSize: 1, dampin: 1 },
+  ],
+  [
+    'solveLayers: there is no option "keep"; expected method, search',
+    (it) => solveLayers(kernels, [layer({})], it, 2),
+    { keep: 2 },
+  ],
+  [
+    'solveLayers: there is no option "sinal"; is "signal" meant?',
+    (it) => session.solveLayers([layer({})], recipe, 2, it),
+    { sinal: 1 },
+  ],
+  [
+    'solveLayers: "signal" expected an AbortSignal, got 5',
+    (it) => session.solveLayers([layer({})], recipe, 2, it),
+    { signal: 5 },
+  ],
+  [
+    'solveTiled: "memory" expected bytes, a number from 0 on, got "8GiB"',
+    (it) => session.solveTiled(layer({}) as never, recipe, 2, it),
+    { memory: '8GiB' },
+  ],
+])('%s', async (message, call, options) => {
+  const error = await (async () => call(options as never))().then(String, (thrown) => thrown);
+  expect(error).toBeInstanceOf(OsscarError);
+  expect(error.message).toContain(message);
+});
+
 describe('what would be read or written beside an array is refused:', () => {
   test.each([0, -1, 1.5, Number.NaN, null])('groups of %s rows', async (groupSize) => {
     const message = `problem: 4 rows are not a multiple of the group size ${groupSize}`;

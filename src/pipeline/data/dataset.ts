@@ -5,9 +5,10 @@
 
 import type { FloatTensor } from '../../engine/index.ts';
 import { InputError } from '../../errors.ts';
-import { expectObject, expectObjects } from '../../expect.ts';
+import { expectMethods, expectObject, expectObjects, hasMethods, said } from '../../expect.ts';
 import { nonFiniteAt } from '../../finite.ts';
 import { elements } from '../../graph/tensor.ts';
+import { BYTES, COUNT, expectOptions, type Kind, OBJECT, type Options, TEXT } from '../../options.ts';
 import { augmented } from './augment.ts';
 import type { DecodedImage } from './frame.ts';
 import { decodeImage } from './image.ts';
@@ -80,6 +81,17 @@ export interface DatasetOptions extends Omit<Described, 'smallest'> {
   /** Between which all images are: each then keeps its own size, in multiples of `Preprocessing.multiple`. */
   extents?: ImageExtents;
 }
+
+const LIST: Kind = [Array.isArray, 'a list'];
+export const DESCRIBED: Options<Described> = {
+  name: TEXT,
+  classes: LIST,
+  constants: OBJECT,
+  smallest: LIST,
+  views: COUNT,
+};
+const { smallest: _, ...DESCRIBED_IMAGES } = DESCRIBED;
+const IMAGE_OPTIONS: Options<DatasetOptions> = { ...DESCRIBED_IMAGES, keepBytes: BYTES, extents: OBJECT };
 
 // 1,700 ImageNet inputs or all of CIFAR-10; a browser tab and a small server can spare it.
 const KEEP_BYTES = 2 ** 30;
@@ -231,13 +243,19 @@ export function imageDataset(
   entries: readonly ImageEntry[],
   preprocessing: Preprocessing,
   inputShape: readonly number[],
-  { keepBytes = KEEP_BYTES, extents, ...described }: DatasetOptions = {},
+  options: DatasetOptions = {},
 ): Dataset {
   expectObjects('imageDataset', 'entries', entries);
   expectObject('imageDataset', 'preprocessing', preprocessing);
+  if (!Array.isArray(inputShape))
+    throw new InputError(`imageDataset: "inputShape" expected a list of dims, got ${said(inputShape)}`);
+  expectOptions('imageDataset', options, IMAGE_OPTIONS);
+  const { keepBytes = KEEP_BYTES, extents, ...described } = options;
   const shapeAt = (size: [number, number]) => imageShape({ ...preprocessing, size }, inputShape);
   const shape = extents ? shapeAt(extents.largest) : imageShape(preprocessing, inputShape);
   const { views = 1 } = described;
+  for (const [i, entry] of entries.entries())
+    expectMethods('imageDataset', `entries[${i}]`, entry, 'a name and `read`, which gives the bytes', 'read');
   const samples = entries.flatMap((entry) => new Array<ImageEntry>(views).fill(entry));
   const keep = 4 * elements(shape) * samples.length <= keepBytes;
   const kept: Loaded[] = [];
@@ -315,12 +333,18 @@ export async function iterableDataset(
   shape: readonly number[],
   described: Described = {},
 ): Promise<Dataset> {
+  if (!hasMethods(source, Symbol.asyncIterator) && !hasMethods(source, Symbol.iterator))
+    throw new InputError(
+      `iterableDataset: "source" expected a list or an iterator of samples, got ${said(source)}`,
+    );
+  expectOptions('iterableDataset', described, DESCRIBED);
   const samples: { name: string; label?: number; input: Float32Array }[] = [];
   const length = elements(shape);
   for await (const item of source) {
-    const { data, label } = item instanceof Float32Array ? { data: item, label: undefined } : item;
+    const { data, label } = item instanceof Float32Array ? { data: item, label: undefined } : Object(item);
     const name = `sample ${samples.length}`;
-    if (!(data instanceof Float32Array)) throw new TypeError(`"${name}": expected a Float32Array`);
+    if (!(data instanceof Float32Array))
+      throw new InputError(`"${name}": expected a Float32Array, or one as \`data\`, got ${said(item)}`);
     if (data.length !== length) {
       throw new InputError(
         `"${name}": expected ${length} values for shape ${formatShape(shape)}, got ${data.length}`,

@@ -3,8 +3,9 @@
 import type { FloatTensor } from '../../engine/index.ts';
 import { InputError } from '../../errors.ts';
 import { elements } from '../../graph/tensor.ts';
+import { expectOptions } from '../../options.ts';
 import { isTokenMask, type ModelInput, type OtherInput, takesTokens } from '../inputs.ts';
-import { checkFinite, type Dataset, type Described, datasetOf, type Loaded } from './dataset.ts';
+import { checkFinite, type Dataset, DESCRIBED, type Described, datasetOf, type Loaded } from './dataset.ts';
 import { formatShape, type NpyArray } from './npy.ts';
 import { extremesOf } from './sample.ts';
 
@@ -33,6 +34,7 @@ export async function feedsDataset(
   input: ModelInput,
   described: Described = {},
 ): Promise<Dataset> {
+  expectOptions('feedsDataset', described, DESCRIBED);
   const samples: (Loaded & { name: string; label?: number; dims: readonly number[] })[] = [];
   let constants: Record<string, FloatTensor> = {};
   for await (const { inputs, label, name = `sample ${samples.length}` } of source) {

@@ -4,9 +4,10 @@
 // here what it saw in training. No augmentation, and no guessing of mean and std.
 
 import { FormatError, InputError } from '../../errors.ts';
-import { expectObject, said } from '../../expect.ts';
+import { said } from '../../expect.ts';
 import { isObject, parseJson } from '../../json.ts';
 import { checkValues } from '../../limits.ts';
+import { expectNames, type Kind, type Options } from '../../options.ts';
 import type { DecodedImage } from './frame.ts';
 import { formatShape } from './npy.ts';
 import { cropped, resizeImage } from './resample.ts';
@@ -66,22 +67,25 @@ const isSide = (n: unknown): n is number =>
   Number.isInteger(n) && (n as number) > 0 && (n as number) <= 65535;
 const isSize = (size: unknown) => Array.isArray(size) && size.length === 2 && size.every(isSide);
 const isAbove0 = (n: unknown) => Number.isFinite(n) && (n as number) > 0;
-const isChannels = (values: unknown) =>
-  Array.isArray(values) && (values.length === 1 || values.length === 3) && values.every(Number.isFinite);
-const oneOf = (choices: readonly string[]) =>
-  [(value: unknown) => choices.includes(value as string), choices.join(', ')] as const;
+const listed = (values: unknown) => (typeof values === 'number' ? [values] : values);
+const isChannels = (given: unknown) => {
+  const values = listed(given);
+  return Array.isArray(values) && [1, 3].includes(values.length) && values.every(Number.isFinite);
+};
+const areAbove0 = (given: unknown) => isChannels(given) && (listed(given) as number[]).every(isAbove0);
+const oneOf = (choices: readonly string[]): Kind => [
+  (value) => choices.includes(value as string),
+  choices.join(', '),
+];
 
 const CHANNELS = 'one number or one per channel, as 0.485, 0.456, 0.406';
-/** What each field may be, where it is there. */
-const FIELDS: Readonly<
-  Record<keyof Preprocessing, readonly [fits: (value: unknown) => boolean, expected: string]>
-> = {
+export const PREPROCESSING_OPTIONS: Options<PreprocessingOptions> = {
   size: [(size) => isSide(size) || isSize(size), 'pixels, as 224, or height and width, as 192, 256'],
   multiple: [isSide, 'a whole number above 0'],
   resize: oneOf(RESIZES),
   scale: [isAbove0, 'a number above 0'],
   mean: [isChannels, CHANNELS],
-  std: [(values) => isChannels(values) && (values as number[]).every(isAbove0), `${CHANNELS}, above 0`],
+  std: [areAbove0, `${CHANNELS}, above 0`],
   layout: oneOf(LAYOUTS),
   color: oneOf(COLORS),
 };
@@ -90,7 +94,7 @@ const FIELDS: Readonly<
  * What is given, checked, over the defaults.
  *
  * @param defaults  over those of `DEFAULT_PREPROCESSING`
- * @throws {InputError} naming the option
+ * @throws {InputError} naming the option, where it is of another kind or there is none of that name
  *
  * @example
  * parsePreprocessing({ mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], resize: 'crop' });
@@ -99,16 +103,24 @@ export function parsePreprocessing(
   options: PreprocessingOptions,
   defaults: Partial<Preprocessing> = {},
 ): Preprocessing {
-  expectObject('parsePreprocessing', 'options', options);
+  expectNames('parsePreprocessing', options, PREPROCESSING_OPTIONS);
+  expectNames('parsePreprocessing', defaults, PREPROCESSING_OPTIONS);
+  return preprocessingOf(options, defaults);
+}
+
+/** The same of options that say more than that, and were looked at before. */
+export function preprocessingOf(
+  options: PreprocessingOptions,
+  defaults: Partial<Preprocessing> = {},
+): Preprocessing {
   const all: Record<string, unknown> = { ...DEFAULT_PREPROCESSING, ...defaults };
   const parsed: Record<string, unknown> = {};
-  for (const [field, [fits, expected]] of Object.entries(FIELDS)) {
+  for (const [field, [fits, expected]] of Object.entries(PREPROCESSING_OPTIONS)) {
     const own = options[field as keyof Preprocessing];
     const given = own === undefined ? all[field] : own;
     if (given === undefined) continue;
-    const value = (field === 'mean' || field === 'std') && typeof given === 'number' ? [given] : given;
-    if (!fits(value)) throw new InputError(`\`${field}\`: expected ${expected}, got ${said(given)}`);
-    parsed[field] = value;
+    if (!fits(given)) throw new InputError(`\`${field}\`: expected ${expected}, got ${said(given)}`);
+    parsed[field] = field === 'mean' || field === 'std' ? listed(given) : given;
   }
   return parsed as unknown as Preprocessing;
 }

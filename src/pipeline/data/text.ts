@@ -3,6 +3,7 @@
 import { InputError, OutOfMemoryError } from '../../errors.ts';
 import { said } from '../../expect.ts';
 import { limits } from '../../limits.ts';
+import { COUNT, expectOptions, INTEGER, type Options, oneOf, required, TEXT } from '../../options.ts';
 import { type Dataset, npyDataset } from './dataset.ts';
 import type { NpyArray } from './npy.ts';
 import { mulberry32 } from './sample.ts';
@@ -22,6 +23,14 @@ export interface WindowOptions {
   readonly name?: string;
 }
 
+const OPTIONS: Options<WindowOptions> = {
+  samples: required(COUNT),
+  seqlen: required(COUNT),
+  sampling: oneOf('even', 'random'),
+  seed: INTEGER,
+  name: TEXT,
+};
+
 /**
  * Calibration windows out of the tokens of a text: the same for the same options. Every window has a token behind it,
  * as its last prediction.
@@ -32,7 +41,9 @@ export interface WindowOptions {
  * const calibration = tokenWindows(encode(text), { samples: 128, seqlen: 512 });
  */
 export function tokenWindows(tokens: Int32Array, options: WindowOptions): Dataset {
+  expectOptions('tokenWindows', options, OPTIONS);
   const { samples, seqlen, sampling = 'even', seed = 0, name = 'text' } = options;
+  expectTokens(tokens, name);
   const room = tokens.length - seqlen - 1;
   if (room < 0) throw tooShort(name, tokens.length, seqlen + 1);
   const random = mulberry32(seed);
@@ -52,6 +63,9 @@ export function tokenWindows(tokens: Int32Array, options: WindowOptions): Datase
  * const evaluation = consecutiveWindows(encode(text), 512);
  */
 export function consecutiveWindows(tokens: Int32Array, seqlen: number, name = 'text'): Dataset {
+  expectTokens(tokens, name);
+  if (!(Number.isInteger(seqlen) && seqlen > 0))
+    throw new InputError(`consecutiveWindows: "seqlen" expected a whole number above 0, got ${said(seqlen)}`);
   const count = Math.floor(tokens.length / seqlen);
   if (count === 0) throw tooShort(name, tokens.length, seqlen);
   return windowsFrom(tokens, count, seqlen, (i) => i * seqlen, name);
@@ -82,8 +96,6 @@ function windowsFrom(
   startOf: (window: number) => number,
   name: string,
 ): Dataset {
-  if (!(tokens instanceof Int32Array))
-    throw new InputError(`"${name}": expected an Int32Array of token ids, got ${said(tokens)}`);
   const bytes = 4 * count * seqlen;
   if (bytes > limits.windowBytes) {
     throw new OutOfMemoryError(
@@ -97,6 +109,11 @@ function windowsFrom(
     data.set(tokens.subarray(start, start + seqlen), i * seqlen);
   }
   return npyDataset({ shape: [count, seqlen], data }, [seqlen], name);
+}
+
+function expectTokens(tokens: unknown, name: string): void {
+  if (!(tokens instanceof Int32Array))
+    throw new InputError(`"${name}": expected an Int32Array of token ids, got ${said(tokens)}`);
 }
 
 function tooShort(name: string, tokens: number, needed: number): InputError {

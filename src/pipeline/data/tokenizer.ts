@@ -2,6 +2,7 @@
 
 import { Tokenizer } from '@huggingface/tokenizers';
 import { OsscarError } from '../../errors.ts';
+import { expectObject } from '../../expect.ts';
 import type { JsonObject } from '../../json.ts';
 import { encodeInParts } from './parts.ts';
 import { checkedTokenizer, isTokenId, malformed, TOKEN_IDS } from './tokenizer-form.ts';
@@ -23,6 +24,7 @@ export type Encode = (text: string) => Int32Array;
  * const tokens = encode('In the beginning');
  */
 export function openTokenizer(tokenizer: object, config: object = {}): Encode {
+  expectObject('openTokenizer', 'tokenizer', tokenizer);
   const checked = checkedTokenizer(tokenizer as JsonObject, config as JsonObject);
   // The special tokens of the second file are left out of texts only, which are not made here.
   const ways = { ...config, additional_special_tokens: [] };
