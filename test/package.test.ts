@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { build } from 'esbuild';
 import { expect, test } from 'vitest';
 import packageJson from '../package.json' with { type: 'json' };
 import { run } from './support/children.ts';
@@ -49,6 +50,32 @@ test.each(['dist', 'dist/browser'])('the licences of decoders compiled into %s a
   const text = readFileSync(join(ROOT, folder, 'LICENSES.txt'), 'utf8');
   for (const holder of ['Independent JPEG Group', 'Google Inc', 'Joe Drago', 'Alliance for Open Media'])
     expect(text).toContain(holder);
+});
+
+test('it bundles for Node where no optional peer is installed', async () => {
+  const optional = Object.keys(packageJson.peerDependencies);
+  const missing: string[] = [];
+  const { outputFiles } = await build({
+    entryPoints: [join(ROOT, 'dist/node.js')],
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    write: false,
+    logLevel: 'silent',
+    plugins: [
+      {
+        name: 'not installed',
+        setup({ onResolve }) {
+          onResolve({ filter: new RegExp(`^(${optional.join('|')})$`) }, ({ path }) => {
+            missing.push(path);
+            return { path, external: true };
+          });
+        },
+      },
+    ],
+  });
+  expect(missing).toEqual([]);
+  expect(outputFiles[0].text).not.toMatch(new RegExp(`from "(${optional.join('|')})"`));
 });
 
 test('installing it runs nothing of ours, and of one other package a comparison of versions', () => {

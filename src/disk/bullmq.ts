@@ -3,20 +3,17 @@
 // is asked for again. Loaded only where a queue is named: bullmq and ioredis are optional peers.
 
 import { hostname } from 'node:os';
-import {
-  type Job as Entry,
-  Queue as Jobs,
-  QueueEvents,
-  Worker as Taker,
-  UnrecoverableError,
-  WaitingError,
-} from 'bullmq';
-import { Redis } from 'ioredis';
+import type { Job as Entry, Queue as Jobs } from 'bullmq';
+import type { Redis } from 'ioredis';
 import * as v from 'valibot';
 import { InputError, OsscarError } from '../errors.ts';
 import { isObject, parseJson } from '../json.ts';
 import { type Job, KINDS, type Progress, type Queue, UnfitError } from '../pipeline/index.ts';
 import { version } from '../version.ts';
+import { optional } from './optional.ts';
+
+const bullmq = () => optional<typeof import('bullmq')>('bullmq');
+const ioredis = () => optional<typeof import('ioredis')>('ioredis');
 
 /** Of all queues of ours in a Redis: runs that are to be apart have databases of their own. */
 const NAME = 'osscar';
@@ -70,6 +67,7 @@ function shown(url: string): string {
  */
 async function connect(url: string, { onNote = () => {} }: ConnectOptions): Promise<Redis> {
   const name = shown(url);
+  const { Redis } = await ioredis();
   const redis = new Redis(url, {
     lazyConnect: true,
     maxRetriesPerRequest: null,
@@ -131,14 +129,12 @@ const JOB = v.strictObject({
   shard: v.optional(index),
 });
 
-/** @throws {UnrecoverableError} saying what is wrong */
+/** @throws {InputError} saying what is wrong */
 function jobOf(data: unknown): Job {
   const parsed = v.safeParse(JOB, data);
   if (parsed.success) return parsed.output;
   const [{ message, path }] = parsed.issues;
-  throw new UnrecoverableError(
-    `no job of osscar: ${path?.map(({ key }) => String(key)).join('.')}: ${message}`,
-  );
+  throw new InputError(`no job of osscar: ${path?.map(({ key }) => String(key)).join('.')}: ${message}`);
 }
 
 /** Somebody waits for a job. */
@@ -175,8 +171,9 @@ export async function openQueue(
   url: string,
   options: ConnectOptions = {},
 ): Promise<Queue & { close(): Promise<void> }> {
+  const { Queue, QueueEvents } = await bullmq();
   const connection = await connect(url, options);
-  const jobs = new Jobs(NAME, { connection });
+  const jobs = new Queue(NAME, { connection });
   const events = new QueueEvents(NAME, { connection });
   // Of the connection, which has said it.
   jobs.on('error', () => {});
@@ -274,6 +271,7 @@ export async function runWorker(
   make: (job: Job) => Promise<Done>,
   { stalled = 30, signal, onReady, onJob = () => {}, ...options }: WorkerOptions = {},
 ): Promise<void> {
+  const { UnrecoverableError, WaitingError, Worker: Taker } = await bullmq();
   const connection = await connect(url, options);
   let unfit: UnfitError | undefined;
   let current: Promise<unknown> = Promise.resolve();
@@ -352,8 +350,9 @@ export interface Status {
 
 /** @throws {InputError} where there is no such Redis */
 export async function readStatus(url: string): Promise<Status> {
+  const { Queue } = await bullmq();
   const connection = await connect(url, {});
-  const jobs = new Jobs(NAME, { connection });
+  const jobs = new Queue(NAME, { connection });
   try {
     const {
       waiting = 0,

@@ -2,10 +2,10 @@
 
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client';
 import { InputError } from '../errors.ts';
 import { inputError } from '../system.ts';
 import type { WorkerOptions } from './bullmq.ts';
+import { optional } from './optional.ts';
 
 /** Seconds: from a small layer's job to an hour. */
 const BUCKETS = [0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600];
@@ -14,7 +14,7 @@ const BUCKETS = [0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600];
  * Serves /metrics until it is closed.
  *
  * @param at  a port, of this machine alone, or host:port
- * @throws {InputError} where it cannot be listened at
+ * @throws {InputError} where it cannot be listened at, or prom-client is not installed
  */
 export async function openMetrics(
   at: string,
@@ -22,6 +22,8 @@ export async function openMetrics(
   const [, host = '127.0.0.1', port] = /^(?:(.+):)?(\d+)$/.exec(at) ?? [];
   if (port === undefined || Number(port) > 65535)
     throw new InputError(`\`metrics\`: expected a port, or host:port, got "${at}"`);
+  const { Counter, collectDefaultMetrics, Histogram, Registry } =
+    await optional<typeof import('prom-client')>('prom-client');
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   const registers = [registry];

@@ -1,6 +1,5 @@
 // `osscar worker`: a store, a queue, and what does the jobs.
 
-import { InputError } from '../errors.ts';
 import type { RunStore } from '../pipeline/index.ts';
 import { closing, type Opened, type ServeSettings, serving } from '../run/index.ts';
 import type { Status, WorkerOptions } from './bullmq.ts';
@@ -14,23 +13,7 @@ export interface WorkerSettings extends ServeSettings, Pick<WorkerOptions, 'stal
   readonly metrics?: string;
 }
 
-/**
- * What is installed only by those who want it.
- * @throws {InputError} naming the package, where it is not there
- */
-async function optional<M>(load: () => Promise<M>): Promise<M> {
-  try {
-    return await load();
-  } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    const [, name] = /Cannot find package '([^']+)'/.exec(message) ?? [];
-    if (code !== 'ERR_MODULE_NOT_FOUND' || !name) throw cause;
-    const all = name === 'prom-client' ? name : 'bullmq ioredis';
-    throw new InputError(`${name} is not installed (npm i ${all})`, { cause });
-  }
-}
-
-const bullmq = () => optional(() => import('./bullmq.ts'));
+const bullmq = () => import('./bullmq.ts');
 
 /** @throws {InputError} where there is no such Redis, or what speaks with it is not installed */
 export async function openQueue(url: string, options: Pick<WorkerOptions, 'onNote'> = {}) {
@@ -53,9 +36,7 @@ export async function work(
   await closing(async (opened: Opened) => {
     const store = opened(await folderStore(path, { isShared: true }));
     const served =
-      metrics === undefined
-        ? undefined
-        : opened(await (await optional(() => import('./metrics.ts'))).openMetrics(metrics));
+      metrics === undefined ? undefined : opened(await (await import('./metrics.ts')).openMetrics(metrics));
     const { store: counting, bytes } = counted(store);
     await serving(counting, settings, (server) =>
       runWorker(
