@@ -2,14 +2,14 @@
 
 import { blobFolder, type Folder } from '../checkpoint/index.ts';
 import { InputError } from '../errors.ts';
-import { said } from '../expect.ts';
+import { hasMethods, said } from '../expect.ts';
 import { limits } from '../limits.ts';
 import { host } from './host.ts';
 import { refuseHubName } from './hub.ts';
 import type { Listing, Place } from './place.ts';
 
 /** What a file holds. */
-export type Content = Blob | Uint8Array;
+export type Content = Blob | Uint8Array | ArrayBuffer;
 
 /** A folder as browsers hand it out: `showDirectoryPicker()`, or the private file system. */
 export interface DirectoryHandle {
@@ -19,8 +19,8 @@ export interface DirectoryHandle {
 }
 
 /**
- * Where a model or data are: a path (in Node), an address, a file or its bytes, several of them (a `FileList`, or names
- * with `/` in them and what they hold), or a folder that was picked in a page.
+ * Where a model or data are: a path (in Node), an address (`https://…`, `file://…`), a file or its bytes, several of them (a
+ * `FileList`, or names with `/` in them and what they hold), or a folder that was picked in a page.
  */
 export type Source =
   | string
@@ -63,7 +63,7 @@ export async function placeOf(source: Source, name: string, signal?: AbortSignal
     return place ?? behind(urlOf(source), signal);
   }
   if (source instanceof URL) return behind(source, signal);
-  if (source instanceof Uint8Array || source instanceof Blob) {
+  if (isContent(source)) {
     const file = 'name' in source ? String(source.name) : name;
     return within(new Map([[file, blobOf(source)]]), file);
   }
@@ -79,21 +79,34 @@ export async function placeOf(source: Source, name: string, signal?: AbortSignal
       if (blobs.has(path)) throw new InputError(`"${path}": two files are called that`);
       blobs.set(path, blob);
     }
+    if (blobs.size === 0) throw new InputError(`the list of files for the ${wordFor(name)} is empty`);
     return within(new Map(Array.from(blobs, ([path, blob]) => [`${name}/${path}`, blob])), name);
   }
   throw new InputError(
-    `expected a path, an address, a file, its bytes (Uint8Array) or several files as the ${name.replace(/\..*/, '')}, got ${said(source)}`,
+    `expected a path, an address, a file, its bytes (Uint8Array) or several files as the ${wordFor(name)}, got ${said(source)}${streamHint(source)}`,
   );
 }
 
+/** Of `model.onnx` the model. */
+const wordFor = (name: string) => name.replace(/\..*/, '');
+
+/** What can be read once is to be read by whoever has it. */
+function streamHint(source: unknown): string {
+  if (hasMethods(source, 'blob')) return '; give what its `blob()` gives';
+  return hasMethods(source, Symbol.asyncIterator) ? '; read it first: await new Response(stream).blob()' : '';
+}
+
+const isContent = (it: unknown): it is Content =>
+  it instanceof Uint8Array || it instanceof Blob || it instanceof ArrayBuffer;
+
 const blobOf = (content: Content) =>
-  content instanceof Uint8Array ? new Blob([content as Uint8Array<ArrayBuffer>]) : content;
+  content instanceof Blob ? content : new Blob([content as Uint8Array<ArrayBuffer> | ArrayBuffer]);
 
 async function entryOf(
   it: File | URL | readonly [string, Content],
   signal?: AbortSignal,
 ): Promise<[string, Blob]> {
-  if (it instanceof URL) return [fileName(it), await download(it, signal)];
+  if (it instanceof URL) return [fileName(it), blobOf(await (await behind(it, signal)).read())];
   if (it instanceof Blob) {
     // Of a folder that was picked, without the folder itself.
     const [, ...inside] = it.webkitRelativePath?.split('/') ?? [];
@@ -101,8 +114,7 @@ async function entryOf(
   }
   if (Array.isArray(it)) {
     const [path, content] = it as readonly unknown[];
-    if (typeof path === 'string' && (content instanceof Uint8Array || content instanceof Blob))
-      return [path, blobOf(content)];
+    if (typeof path === 'string' && isContent(content)) return [path, blobOf(content)];
   }
   const hint = typeof it === 'string' ? '; of paths, give that of the folder' : '';
   throw new InputError(

@@ -5,6 +5,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readModel, writeModel } from '../../src/graph/index.ts';
 import type * as Library from '../../src/index.ts';
@@ -23,8 +24,10 @@ const folder = mkdtempSync(join(tmpdir(), 'osscar-run-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const images = calibrationImages(fixture('')).map(({ name }) => fixture(name));
+const preprocessing = { mean: [0.286], std: [0.353] };
 const settings = {
-  ...({ mean: [0.286], std: [0.353], keep: 0.5, target: 'self', correct: false } as const),
+  ...preprocessing,
+  ...({ keep: 0.5, target: 'self', correct: false } as const),
   ...({ threads: 1, simd: 'baseline' } as const),
 };
 const bytesOf = async (files: ReadonlyMap<string, Blob>, name: string) =>
@@ -120,7 +123,7 @@ describe('prune', () => {
       const file = new File([readFileSync(path)], `${i}.png`);
       return Object.assign(file, { webkitRelativePath: `images/${path.split('/').at(-2)}/${i}.png` });
     });
-    const { name, samples } = await evaluate(MOBILENET, picked, { ...settings });
+    const { name, samples } = await evaluate(MOBILENET, picked, preprocessing);
     expect([name, samples]).toEqual(['accuracy', 20]);
   });
 
@@ -270,4 +273,39 @@ test('what is no model or no options says so, and is no fault of ours', async ()
     await expect(wrong(model)).rejects.toThrow('its bytes (Uint8Array) or several files as the model, got ');
   for (const options of [null, 5, 'x', []])
     await expect(wrong(MOBILENET, options)).rejects.toThrow('expected an object of options, got');
+});
+
+describe('places', () => {
+  const buffer = () => new Uint8Array(readFileSync(MOBILENET)).buffer;
+
+  test('bytes are given as fetch and File give them', async () => {
+    const { name, parameters } = await inspect(buffer());
+    expect([name, parameters]).toEqual(['model.onnx', 36160]);
+    const within = await inspect([['b.onnx', buffer()]]);
+    expect(within.parameters).toBe(36160);
+  });
+
+  test('files on the disk have addresses too, of which there may be several', async () => {
+    expect((await inspect(pathToFileURL(MOBILENET))).parameters).toBe(36160);
+    const urls = images.slice(0, 4).map((path) => pathToFileURL(path));
+    const { samples } = await evaluate(MOBILENET, urls, {
+      ...preprocessing,
+      labels: new TextEncoder().encode(urls.map((url) => `${basename(url.pathname)},0`).join('\n')),
+    });
+    expect(samples).toBe(4);
+  });
+
+  test.each<readonly [source: unknown, message: string]>([
+    [[], 'the list of files for the model is empty'],
+    [new Map(), 'the list of files for the model is empty'],
+    [new Response(), 'got an object of Response; give what its `blob()` gives'],
+    [
+      new Response('a').body,
+      'got an object of ReadableStream; read it first: await new Response(stream).blob()',
+    ],
+    [Promise.resolve(new Blob()), 'got a promise; await it'],
+    [[new URL('ftp://a/b.onnx')], 'nothing is read from ftp:// addresses'],
+  ])('%o is no model', async (source, message) => {
+    await expect(inspect(source as never)).rejects.toThrow(message);
+  });
 });
