@@ -2,9 +2,9 @@
 
 import { InputError } from './errors.ts';
 
-/** @throws {InputError} where it is none */
+/** @throws {InputError} where it is none, or a promise of one */
 export function expectObject(operation: string, name: string, value: unknown): void {
-  if (typeof value !== 'object' || value === null)
+  if (typeof value !== 'object' || value === null || value instanceof Promise)
     throw new InputError(`${operation}: "${name}" expected an object, got ${said(value)}`);
 }
 

@@ -22,8 +22,9 @@ import {
   type LayerResult,
   type SolvedLayers,
 } from '../solve/index.ts';
+import { expectSizes } from '../solve/statistics.ts';
 import type { TiledLayer } from '../tiles/layers.ts';
-import { type TiledStatistics, withOwnArrays } from '../tiles/statistics.ts';
+import { type TiledStatistics, takenOver } from '../tiles/statistics.ts';
 import type { Arguments, Request, Result, TiledOptions } from './calculator.ts';
 import { type Executor, localExecutor } from './executor.ts';
 import { platform } from './platform.ts';
@@ -158,6 +159,7 @@ export class Session {
    * the sums take less than half of the time
    */
   statistics(p: number, m: number, hasTarget: boolean, convolution?: Convolution): SessionStatistics {
+    expectSizes({ p, m, hasTarget });
     const division = byPanels(p, hasTarget ? m : 0);
     return new SessionStatistics(this.#executor, p, m, hasTarget, division, convolution);
   }
@@ -172,6 +174,7 @@ export class Session {
     hasTarget: boolean,
     edge: number = TILE,
   ): SessionStatistics<TiledStatistics> {
+    expectSizes({ p, m, hasTarget });
     return new SessionStatistics(this.#executor, p, m, hasTarget, byTiles(p, hasTarget ? m : 0, edge));
   }
 
@@ -230,8 +233,9 @@ export class Session {
     const { signal, memory } = options;
     if (!Array.isArray(layer.fit.tiles))
       throw new InputError('solveTiled: "fit" expected sums in tiles, of `tiledStatistics`');
-    const fit = withOwnArrays(layer.fit);
-    if (fit.sumX.length !== fit.p) throw new InputError('solveTiled: the sums have been handed over before');
+    if (layer.fit.sumX.length !== layer.fit.p)
+      throw new InputError('solveTiled: the sums have been handed over before');
+    const fit = takenOver(layer.fit);
     const limits = { memory, scratch: this.#scratch };
     return this.#run('solveTiled', [{ ...layer, fit }, recipe, keep, limits], fit.p, { signal }, fit);
   }

@@ -5,7 +5,7 @@ import { InputError, ShapeError, WorkerLostError } from '../errors.ts';
 import { expectObject, expectObjects } from '../expect.ts';
 import type { ConvGeometry } from '../kernel/index.ts';
 import { type Convolution, type Image, type LayerStatistics, type Panel, triangle } from '../solve/index.ts';
-import { countRows } from '../solve/statistics.ts';
+import { countRows, expectTargets, type Sized } from '../solve/statistics.ts';
 import { assembleTiles, sharesOf, type TiledStatistics, type TilingOptions } from '../tiles/statistics.ts';
 import { tileStarts } from '../tiles/storage.ts';
 import type { Executor, Member } from './executor.ts';
@@ -50,8 +50,7 @@ export function byTiles(p: number, targets: number, edge: number): Division<Tile
 /** Sums XᵀX, XᵀY, Σx and Σy of a layer (X n × p, Y n × m). Calls may follow one another without waiting. */
 export class SessionStatistics<S extends LayerStatistics | TiledStatistics = LayerStatistics> {
   readonly #id = ++lastId;
-  readonly #p: number;
-  readonly #m: number;
+  readonly #sized: Sized;
   readonly #executor: Executor;
   readonly #members: readonly Member[];
   readonly #division: Division<S>;
@@ -69,8 +68,7 @@ export class SessionStatistics<S extends LayerStatistics | TiledStatistics = Lay
     division: Division<S>,
     convolution?: Convolution,
   ) {
-    this.#p = p;
-    this.#m = m;
+    this.#sized = { p, m, hasTarget };
     this.#executor = executor;
     this.#members = executor.members(division.most);
     if (this.#members.length === 0) {
@@ -88,8 +86,8 @@ export class SessionStatistics<S extends LayerStatistics | TiledStatistics = Lay
    */
   addRows(X: Float32Array, Y?: Float32Array): Promise<void> {
     return this.#next(async () => {
-      const [p, m] = [this.#p, this.#m];
-      const n = countRows(p, m, X, Y);
+      const { p, m } = this.#sized;
+      const n = countRows(this.#sized, X, Y);
       const parts = inParts(n, X.byteLength).map(
         ([first, end]) => [X.subarray(first * p, end * p), Y?.subarray(first * m, end * m)] as const,
       );
@@ -107,6 +105,7 @@ export class SessionStatistics<S extends LayerStatistics | TiledStatistics = Lay
   addImages(geometry: ConvGeometry, x: readonly Image[], y?: readonly Image[]): Promise<void> {
     return this.#next(async () => {
       checkImages(geometry, x);
+      expectTargets('y', this.#sized.hasTarget, y);
       if (y) expectObjects('statistics', 'y', y);
       if (y && y.length !== x.length) {
         throw new ShapeError(`statistics: "y" expected ${x.length} images, got ${y.length}`);

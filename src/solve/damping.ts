@@ -2,13 +2,15 @@
 // has not seen. Few calibration rows for many inputs need far more than the published 1e-2: at the end of a
 // convolutional network a layer of 1024 inputs may see one row per image.
 
+import { InputError } from '../errors.ts';
+import { expectObject, said } from '../expect.ts';
 import type { Kernels } from '../kernel/index.ts';
 import { DEFAULT_DAMPING, type LayerStatistics, layerProblem, type ProblemOptions } from './problem.ts';
 import { pruneLayer } from './prune.ts';
 import { objectiveOf, refitBias, refitRows } from './refit.ts';
 import { freePart, type LayerRows, rowsLeft } from './rows.ts';
 import { triangle } from './triangle.ts';
-import type { LayerProblem } from './workspace.ts';
+import { expectKernels, type LayerProblem } from './workspace.ts';
 
 /** Tried from the weakest on, until the error on unseen samples rises. */
 const DAMPINGS = [DEFAULT_DAMPING, 3e-2, 1e-1, 3e-1, 1];
@@ -17,6 +19,8 @@ const DAMPINGS = [DEFAULT_DAMPING, 3e-2, 1e-1, 3e-1, 1];
  * The damping λ under which the layer, pruned to `keep` groups and refitted on `fit`, errs least on `heldOut`.
  *
  * @param rows  which rows the groups are of; where some stay in any case, `options.groupSize` is 1
+ *
+ * @throws {InputError} for impossible options, or statistics with NaN or infinite values
  *
  * One elimination, then k³/3 + 3k²m flops for each λ that is tried.
  *
@@ -33,6 +37,10 @@ export function chooseDamping(
   keep: number,
   rows: LayerRows = options,
 ): number {
+  expectObject('chooseDamping', 'options', options);
+  expectKernels('chooseDamping', kernels);
+  if (!(Number.isInteger(keep) && keep >= 0))
+    throw new InputError(`chooseDamping: "keep" expected a whole number of groups, got ${said(keep)}`);
   const [weakest, ...stronger] = DAMPINGS;
   const problem = layerProblem(kernels, fit, W0, { ...options, damping: weakest });
   const part = freePart(kernels, problem, rows);

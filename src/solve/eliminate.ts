@@ -6,7 +6,14 @@ import type { ElementType, Kernels } from '../kernel/index.ts';
 import { expectOptions, LATER, type Options, SWITCH } from '../options.ts';
 import { eliminationBytes } from './memory';
 import { groupRows } from './refit.ts';
-import { expectDefinite, type LayerProblem, spread, Workspace } from './workspace.ts';
+import {
+  expectDefinite,
+  expectKernels,
+  expectProblem,
+  type LayerProblem,
+  spread,
+  Workspace,
+} from './workspace.ts';
 
 /** How `eliminate` goes about it. */
 export interface EliminationOptions {
@@ -70,6 +77,8 @@ export interface Elimination {
  * const { kept, curve } = eliminate(kernels, problem, { keep: 128, wholeCurve: true });
  */
 export function eliminate(kernels: Kernels, problem: LayerProblem, options: EliminationOptions): Elimination {
+  expectKernels('eliminate', kernels);
+  expectProblem('eliminate', problem);
   expectOptions('eliminate', options, OPTIONS);
   return kernels.scoped(() => eliminateIn(Workspace.of(kernels, problem), problem, options));
 }

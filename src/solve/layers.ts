@@ -16,7 +16,7 @@ import { type LayerOptions, type LayerResult, type Method, pruneLayer } from './
 import { denseOn, refitBias, refitRows } from './refit.ts';
 import { freePart, type LayerRows, rowsLeft } from './rows.ts';
 import { triangle } from './triangle.ts';
-import type { LayerProblem } from './workspace.ts';
+import { expectKernels, type LayerProblem } from './workspace.ts';
 
 /** A layer with what was seen of its inputs. */
 export interface Layer extends Pick<ProblemOptions, 'bias'>, LayerRows {
@@ -85,6 +85,7 @@ export function solveLayers(
   recipe: LayerRecipe,
   keep?: number,
 ): SolvedLayers {
+  expectKernels('solveLayers', kernels);
   checkLayers('solveLayers', layers, recipe);
   const { damping: _, blend: __, ...choosing } = recipe;
   const { method = 'osscar' } = choosing;

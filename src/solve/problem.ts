@@ -7,13 +7,13 @@
 // what it should give.
 
 import { InputError, ShapeError } from '../errors.ts';
-import { expectObjects } from '../expect.ts';
+import { expectObjects, said } from '../expect.ts';
 import { nonFiniteAt } from '../finite.ts';
 import type { Kernels } from '../kernel/index.ts';
 import { expectOptions, LATER, type Options, SWITCH } from '../options.ts';
 import { formBytes } from './memory';
 import { triangle } from './triangle.ts';
-import { type LayerProblem, requireGroups, requireLength, Workspace } from './workspace.ts';
+import { expectKernels, type LayerProblem, requireGroups, requireLength, Workspace } from './workspace.ts';
 
 /** Sums over the n calibration rows of a layer's inputs X (n × p) and, with a target, of Y (n × m). */
 export interface LayerStatistics {
@@ -92,10 +92,12 @@ export function layerProblem(
   W0: Float32Array | Float64Array,
   options: ProblemOptions,
 ): LayerProblem {
+  expectKernels('layerProblem', kernels);
   const parts: readonly LayerStatistics[] = [statistics].flat();
   expectObjects('problem', 'statistics', parts);
   expectOptions('layerProblem', options, OPTIONS);
   if (parts.length === 0) throw new InputError('problem: no calibration rows');
+  expectSums(parts);
   const [{ p, m, target }] = parts;
   const { groupSize, bias, blend = target ? 1 : 0, damping = DEFAULT_DAMPING, dampDead = false } = options;
   const { H = new Float64Array(triangle(p)) } = options;
@@ -136,6 +138,18 @@ export function layerProblem(
 function addUp<T>(to: Float64Array, [first, ...others]: readonly T[], of: (part: T) => Float64Array): void {
   to.set(of(first));
   for (const values of others.map(of)) for (let i = 0; i < to.length; i++) to[i] += values[i];
+}
+
+/** @throws {InputError} where these are no sums, but what makes them say */
+function expectSums(parts: readonly LayerStatistics[]): void {
+  const isSum = (part: LayerStatistics) =>
+    [part.p, part.m, part.n].every((size) => Number.isInteger(size) && size >= 0) && !('tiles' in part);
+  const other = parts.find((part) => !isSum(part));
+  if (other === undefined) return;
+  const hint = 'tiles' in other ? '; those in tiles are for `solveTiled`' : '';
+  throw new InputError(
+    `layerProblem: "statistics" expected sums (what \`finish\` gives), got ${said(other)}${hint}`,
+  );
 }
 
 function checkProblem(

@@ -1,7 +1,7 @@
 // One layer: choose a support by one of the methods and give the weights that go with it.
 
 import { InputError } from '../errors.ts';
-import { expectObject, said } from '../expect.ts';
+import { said } from '../expect.ts';
 import type { Kernels } from '../kernel/index.ts';
 import { expectOptions, LATER, type Options, SWITCH } from '../options.ts';
 import { swapsAtMost } from './constants';
@@ -16,7 +16,14 @@ import {
 import { problemBytes, pruneBytes } from './memory';
 import { dampingOf, dataOf, innerProduct } from './problem.ts';
 import { denseOn, groupRows, objectiveOf, refit } from './refit.ts';
-import { expectDefinite, type LayerProblem, type Refit, Workspace } from './workspace.ts';
+import {
+  expectDefinite,
+  expectKernels,
+  expectProblem,
+  type LayerProblem,
+  type Refit,
+  Workspace,
+} from './workspace.ts';
 
 /**
  * - `osscar`: greedy elimination of the cheapest group and local search, remaining weights re-solved
@@ -114,7 +121,8 @@ export interface LayerResult extends Pick<Elimination, 'kept'>, Omit<Refit, 'dam
  * const { kept, W, relativeError } = pruneLayer(kernels, problem, { keep: 128 });
  */
 export function pruneLayer(kernels: Kernels, problem: LayerProblem, options: LayerOptions): LayerResult {
-  expectObject('prune', 'problem', problem);
+  expectKernels('pruneLayer', kernels);
+  expectProblem('pruneLayer', problem);
   expectOptions('pruneLayer', options, OPTIONS);
   const { groups } = problem;
   const { keep, method = 'osscar', search = 'swap' } = options;
@@ -233,10 +241,14 @@ function resultOf(
 /**
  * Groups to keep for a ratio: to the nearest whole number, at least one.
  *
+ * @throws {InputError} for a ratio that is none
+ *
  * @example
  * groupsToKeep(96, 0.3); // 29
  */
 export function groupsToKeep(groups: number, ratio: number): number {
+  if (!(typeof ratio === 'number' && ratio >= 0 && ratio <= 1))
+    throw new InputError(`groupsToKeep: "ratio" expected a number from 0 to 1, got ${said(ratio)}`);
   return Math.max(1, Math.round(groups * ratio));
 }
 
@@ -247,6 +259,10 @@ export function groupsToKeep(groups: number, ratio: number): number {
  * const fits = layerWasmBytes(3072, 768, 1) < session.maximumBytes;
  */
 export function layerWasmBytes(p: number, m: number, groupSize: number, search: Search = 'swap'): number {
+  if (!SEARCHES.includes(search))
+    throw new InputError(
+      `layerWasmBytes: "search" expected one of ${SEARCHES.join(', ')}, got ${said(search)}`,
+    );
   const packing = 6 * 2 ** 20; // the GEMM's packing buffers in f64, at most 4.4 MiB, and what the module itself holds
   // No step takes more, forming the problem neither.
   return problemBytes(p, m, groupSize) + pruneBytes(p, m, groupSize, SEARCHES.indexOf(search)) + packing;

@@ -1,9 +1,9 @@
 // The best weights on a fixed support: W_S = H_SS⁻¹ G_S, solved afresh in f64.
 
 import { InputError } from '../errors.ts';
-import { expectObject } from '../expect.ts';
+import { expectObject, said } from '../expect.ts';
 import type { Kernels } from '../kernel/index.ts';
-import { type LayerProblem, type Refit, Workspace } from './workspace.ts';
+import { expectKernels, expectProblem, type LayerProblem, type Refit, Workspace } from './workspace.ts';
 
 /**
  * @param kept  group numbers, ascending
@@ -16,11 +16,15 @@ import { type LayerProblem, type Refit, Workspace } from './workspace.ts';
  * const { W } = refit(kernels, problem, [0, 2, 5]); // rows of the other groups are zero
  */
 export function refit(kernels: Kernels, problem: LayerProblem, kept: readonly number[]): Refit {
-  expectObject('refit', 'problem', problem);
+  expectKernels('refit', kernels);
+  expectProblem('refit', problem);
   const { groups, groupSize } = problem;
-  const isGroup = (group: number) => Number.isInteger(group) && group >= 0 && group < groups;
+  const isGroup = (group: number, at: number) =>
+    Number.isInteger(group) && group < groups && group > (at === 0 ? -1 : kept[at - 1]);
   if (!Array.isArray(kept) || !kept.every(isGroup))
-    throw new InputError(`refit: "kept" expected groups from 0 to ${groups - 1}, got ${kept}`);
+    throw new InputError(
+      `refit: "kept" expected groups from 0 to ${groups - 1}, ascending, got ${said(kept)}`,
+    );
   return refitRows(kernels, problem, groupRows(kept, groupSize));
 }
 

@@ -45,6 +45,7 @@ export abstract class Accumulator<S> {
     protected readonly m: number,
     protected readonly hasTarget: boolean,
   ) {
+    expectSizes({ p, m, hasTarget });
     this.#mark = kernels.mark();
   }
 
@@ -89,7 +90,7 @@ export abstract class RowAccumulator<S> extends Accumulator<S> {
    */
   addRows(X: Float32Array, Y?: Float32Array): void {
     const { kernels, p, m, hasTarget } = this;
-    const n = countRows(p, m, X, hasTarget ? (Y ?? []) : undefined);
+    const n = countRows({ p, m, hasTarget }, X, Y);
     let start = 0;
     for (let row = 0; row <= n; row++) {
       if (row < n && !isZero(X, row * p, (row + 1) * p)) continue;
@@ -184,6 +185,38 @@ export abstract class RowAccumulator<S> extends Accumulator<S> {
   }
 }
 
+/** Of the layer whose inputs and outputs are summed. */
+export interface Sized {
+  readonly p: number;
+  readonly m: number;
+  /** Whether rows come with a target. */
+  readonly hasTarget: boolean;
+}
+
+/** @throws {InputError} naming what is of another kind than it should be */
+export function expectSizes({ p, m, hasTarget }: Sized): void {
+  // Of inputs alone there are no outputs.
+  const least = { p: 1, m: hasTarget ? 1 : 0 };
+  for (const [name, size] of [
+    ['p', p],
+    ['m', m],
+  ] as const)
+    if (!(Number.isInteger(size) && size >= least[name]))
+      throw new InputError(
+        `statistics: "${name}" expected a whole number from ${least[name]} on, got ${said(size)}`,
+      );
+  if (typeof hasTarget !== 'boolean')
+    throw new InputError(`statistics: "hasTarget" expected true or false, got ${said(hasTarget)}`);
+}
+
+/** @throws {InputError} where there are targets that would not be summed */
+export function expectTargets(name: string, hasTarget: boolean, targets: unknown): void {
+  if (!hasTarget && targets !== undefined && targets !== null)
+    throw new InputError(
+      `statistics: "${name}" is a target, and they were opened without one (\`hasTarget\`)`,
+    );
+}
+
 /** @throws {ShapeError} where an image has another size */
 export function expectImage(name: string, channels: number, positions: number, image?: Image): void {
   const values = image?.data.length ?? 0;
@@ -197,14 +230,15 @@ export function expectImage(name: string, channels: number, positions: number, i
  * @throws {ShapeError} where sizes contradict each other
  * @throws {InputError} where X is no typed array
  */
-export function countRows(p: number, m: number, X: ArrayLike<number>, Y?: ArrayLike<number>): number {
-  if (!ArrayBuffer.isView(X)) throw new InputError(`statistics: "X" expected a Float32Array, got ${said(X)}`);
+export function countRows({ p, m, hasTarget }: Sized, X: ArrayLike<number>, Y?: ArrayLike<number>): number {
+  if (!ArrayBuffer.isView(X) || X instanceof DataView)
+    throw new InputError(`statistics: "X" expected a Float32Array, got ${said(X)}`);
   const n = X.length / p;
   if (!Number.isInteger(n))
     throw new ShapeError(`statistics: "X" expected rows of ${p}, got ${X.length} values`);
-  if (Y !== undefined && Y !== null && Y.length !== n * m) {
-    throw new ShapeError(`statistics: "Y" expected ${n}×${m}, got ${Y.length} values`);
-  }
+  expectTargets('Y', hasTarget, Y);
+  if (hasTarget && Y?.length !== n * m)
+    throw new ShapeError(`statistics: "Y" expected ${n}×${m}, got ${Y?.length ?? 0} values`);
   return n;
 }
 
@@ -248,6 +282,7 @@ export class StatisticsAccumulator extends RowAccumulator<LayerStatistics> {
     hasTarget: boolean,
     { first, end }: Panel = { first: 0, end: p },
   ) {
+    expectSizes({ p, m, hasTarget }); // before the panel, which is one of p inputs
     const rows = end - first;
     if (!(first >= 0 && rows >= 0 && end <= p)) {
       throw new ShapeError(`statistics: "panel" expected inputs of ${p}, got ${first} to ${end}`);

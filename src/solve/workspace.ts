@@ -1,7 +1,8 @@
 // A problem in wasm memory, where the mechanism of assembly/solve/ works on it: what that is told, and what it has found.
 
-import { NotPositiveDefiniteError, ShapeError } from '../errors.ts';
-import { expectObject } from '../expect.ts';
+import { InputError, NotPositiveDefiniteError, ShapeError } from '../errors.ts';
+import { expectMethods, expectObject, said } from '../expect.ts';
+import { nonFiniteAt } from '../finite.ts';
 import type { Abi, Kernels } from '../kernel/index.ts';
 import { formBytes, lines, objectiveBytes, problemBytes, refitBytes, tiledProblemBytes } from './memory';
 import { triangle } from './triangle.ts';
@@ -61,12 +62,8 @@ export class Workspace {
   /** @throws {ShapeError} where sizes contradict each other */
   static of(kernels: Kernels, problem: LayerProblem): Workspace {
     expectObject('problem', 'problem', problem);
-    const { p, m, groupSize, H, G, W0, rho } = problem;
-    requireGroups(p, groupSize);
-    requireLength('H', H, triangle(p));
-    requireLength('G', G, p * m);
-    requireLength('W0', W0, p * m);
-    if (rho) requireLength('rho', rho, p);
+    requireProblem(problem);
+    const { H, G, W0, rho } = problem;
     const space = new Workspace(kernels, problem);
     const { views } = space;
     views.H.set(H);
@@ -192,6 +189,42 @@ export function spread(values: Float64Array, rows: Int32Array, p: number, m: num
     W.set(values.subarray(i * m, (i + 1) * m), row * m);
   });
   return W;
+}
+
+/** @throws {InputError} where it is something else that is called with kernels */
+export function expectKernels(operation: string, kernels: unknown): void {
+  expectMethods(operation, 'kernels', kernels, 'kernels (await openKernels())', 'scoped', 'allocate');
+}
+
+/**
+ * Of a problem that comes from outside.
+ *
+ * @throws {ShapeError} where sizes contradict each other
+ * @throws {InputError} where it is none, or holds NaN or infinite values
+ */
+export function expectProblem(operation: string, problem: LayerProblem): void {
+  expectObject(operation, 'problem', problem);
+  requireProblem(problem);
+  const { p, groupSize, groups } = problem;
+  if (groups !== p / groupSize)
+    throw new ShapeError(
+      `${operation}: "groups" expected p / groupSize = ${p / groupSize}, got ${said(groups)}`,
+    );
+  for (const name of ['H', 'G', 'W0'] as const) {
+    const values = problem[name];
+    const at = nonFiniteAt(values);
+    if (at >= 0)
+      throw new InputError(`${operation}: "${name}" expected finite values, got ${values[at]} at ${at}`);
+  }
+}
+
+/** @throws {ShapeError} where sizes contradict each other */
+function requireProblem({ p, m, groupSize, H, G, W0, rho }: LayerProblem): void {
+  requireGroups(p, groupSize);
+  requireLength('H', H, triangle(p));
+  requireLength('G', G, p * m);
+  requireLength('W0', W0, p * m);
+  if (rho) requireLength('rho', rho, p);
 }
 
 /** @throws {ShapeError} where an array has another length */

@@ -2,6 +2,16 @@
 
 import { InputError } from '../errors.ts';
 import { type ElementType, elementBytes } from '../kernel/index.ts';
+import {
+  BYTES,
+  COUNT,
+  expectOptions,
+  type Kind,
+  type Options,
+  required,
+  SWITCH,
+  wholeFrom,
+} from '../options.ts';
 import { CHUNK_ROWS, multipleOf, panelRows, STAGED_ROWS, TILE, WIDE_ROWS } from '../solve/constants';
 import { eliminationBytes, LINE, tiledProblemBytes } from '../solve/memory';
 
@@ -52,6 +62,18 @@ export interface TiledJob extends Omit<TiledShape, 'keep'> {
   /** Groups to keep; left out, all. */
   readonly keep?: number;
 }
+
+const JOB: Options<TiledJob> = {
+  p: required(COUNT),
+  m: required(COUNT),
+  groupSize: required(COUNT),
+  keep: wholeFrom(0),
+  wholeCurve: SWITCH,
+  edge: COUNT,
+};
+/** What is left of a bound may be less than nothing. */
+const LEFT: Kind = [(value) => typeof value === 'number' && !Number.isNaN(value), 'bytes, a number'];
+const BOUNDS = { wasmBytes: required(BYTES), memory: required(LEFT) };
 
 /** Columns of V that the block of positions from `first` on needs: it is removed when so many have gone. */
 export function ownColumns(removed: number, p: number, first: number): number {
@@ -187,13 +209,17 @@ export function tiledSumBytes({ p, m, edge = TILE }: Pick<TiledJob, 'p' | 'm' | 
 /**
  * What a layer takes within a bound: all of it in memory, or else H and G in a file, whether that fits the bound or not.
  * @param wasmBytes  of a linear memory, at most
+ * @param memory  bytes that the layer may take in all; Infinity where there is no bound
  * @param size  bytes of the search's elements
+ * @throws {InputError} naming what is no number of bytes, rows or groups
  *
  * @example
  * const { memory, spilled } = tiledPlan({ p: 28672, m: 7168, groupSize: 1, keep: 14336 }, 2 ** 32, 12e9);
  * console.log(`${memory.total} bytes, and ${spilled} in a file`);
  */
 export function tiledPlan(job: TiledJob, wasmBytes: number, memory: number, size = 4): TiledPlan {
+  expectOptions('tiledPlan', job, JOB);
+  expectOptions('tiledPlan', { wasmBytes, memory }, BOUNDS);
   const { p, m, groupSize, keep, edge = TILE } = job;
   const whole = tiledMemory(job, Math.min(wasmBytes, memory), size);
   if (whole.total <= memory) return { memory: whole, spilled: 0, traffic: 0 };

@@ -92,15 +92,25 @@ export class TiledAccumulator extends RowAccumulator<TiledStatistics> {
   }
 }
 
-/** The same in arrays that can be handed over: views of a larger buffer are copied. */
-export function withOwnArrays(sums: TiledStatistics): TiledStatistics {
-  const own = (array: Float64Array) => (array.byteLength < array.buffer.byteLength ? array.slice() : array);
-  const { tiles, target } = sums;
-  return {
+/**
+ * The same in arrays that are gone where they were, so that nobody reads what is made of them. Views of a larger buffer are copied, and
+ * memory that threads share stays.
+ */
+export function takenOver(sums: TiledStatistics): TiledStatistics {
+  const buffers = new Set<ArrayBuffer>();
+  const own = (array: Float64Array) => {
+    const mine = array.byteLength < array.buffer.byteLength ? array.slice() : array;
+    if (mine.buffer instanceof ArrayBuffer) buffers.add(mine.buffer);
+    return mine;
+  };
+  const { tiles, sumX, target } = sums;
+  const owned = {
     ...sums,
     tiles: tiles.map(own),
-    ...(target && { target: { ...target, blocks: target.blocks.map(own) } }),
+    sumX: own(sumX),
+    ...(target && { target: { blocks: target.blocks.map(own), sumY: own(target.sumY) } }),
   };
+  return structuredClone(owned, { transfer: [...buffers] });
 }
 
 /** The whole of what threads have summed, each its share of the rows of tiles: the arrays themselves, in order. */

@@ -16,6 +16,7 @@ import {
   type Dataset,
   iterableDataset,
   type OpenedLanguageModel,
+  type OpenOptions,
   openLanguageModel,
   openModel,
   type PruneOptions,
@@ -57,9 +58,9 @@ export function noise(samples: number, shape: readonly number[], seed = 3): Prom
 export async function prune(
   bytes: Uint8Array,
   calibration: Dataset,
-  options: Partial<PruneOptions> & { size?: readonly [number, number]; residual?: boolean } = {},
+  { size, residual, ...options }: Partial<PruneOptions> & Pick<OpenOptions, 'size' | 'residual'> = {},
 ) {
-  const opened = await openModel(bytes, { engine, size: options.size, residual: options.residual });
+  const opened = await openModel(bytes, { engine, size, residual });
   return { opened, ...(await pruneOpened(opened, { engine, session, calibration, keep: 0.5, ...options })) };
 }
 

@@ -5,17 +5,23 @@ import { OsscarError } from '../../src/errors.ts';
 import { type Kernels, openKernels } from '../../src/kernel/index.ts';
 import { openSession, type Session } from '../../src/pool/index.ts';
 import {
+  chooseDamping,
   combineProblems,
   eliminate,
+  groupsToKeep,
   type LayerProblem,
   type LayerStatistics,
   layerProblem,
+  layerWasmBytes,
+  packed,
   pruneLayer,
   refit,
   refitBias,
   StatisticsAccumulator,
   solveLayers,
+  unpacked,
 } from '../../src/solve/index.ts';
+import { tiledPlan } from '../../src/tiles/memory.ts';
 import { randomArray } from '../support/random.ts';
 
 const [p, m, n] = [4, 2, 16];
@@ -88,10 +94,33 @@ const CALLS: Readonly<Record<string, Readonly<Record<string, Call>>>> = {
     solveLayers: (it) =>
       solveLayers(kernels, [layer({ fit: { ...fit, target: { ...fit.target, sumY: it } } })], recipe, 2),
   },
+  kernels: {
+    pruneLayer: (it) => pruneLayer(it, problem, { keep: 2 }),
+    eliminate: (it) => eliminate(it, problem, { keep: 2 }),
+    layerProblem: (it) => layerProblem(it, fit, W, { groupSize: 1 }),
+    refit: (it) => refit(it, problem, [0]),
+    solveLayers: (it) => solveLayers(it, [layer({})], recipe, 2),
+    chooseDamping: (it) => chooseDamping(it, fit, fit, W, { groupSize: 1 }, 2),
+  },
+  p: {
+    statistics: (it) => session.statistics(it === 5 ? 0 : it, m, false),
+    'in tiles': (it) => session.tiledStatistics(it === 5 ? 0 : it, m, false),
+    accumulator: (it) => new StatisticsAccumulator(kernels, it === 5 ? -1 : it, m, false),
+  },
+  m: { statistics: (it) => session.statistics(p, it === 5 ? 1.5 : it, false) },
+  hasTarget: { statistics: (it) => session.statistics(p, m, it) },
+  keep: { chooseDamping: (it) => chooseDamping(kernels, fit, fit, W, { groupSize: 1 }, it === 5 ? 0.5 : it) },
+  ratio: { groupsToKeep: (it) => groupsToKeep(8, it) },
+  search: { layerWasmBytes: (it) => layerWasmBytes(p, m, 1, it ?? null) },
+  groups: { pruneLayer: (it) => pruneLayer(kernels, { ...problem, groups: it }, { keep: 2 }) },
+  wasmBytes: { tiledPlan: (it) => tiledPlan({ p, m, groupSize: 1 }, it === 5 ? -1 : it, 2 ** 32) },
+  memory: { tiledPlan: (it) => tiledPlan({ p, m, groupSize: 1 }, 2 ** 32, it === 5 ? Number.NaN : it) },
   kept: { refit: (it) => refit(kernels, problem, it) },
   A: {
     inverse: (it) => session.inverse(it, 2),
     multiply: (it) => session.multiply(it, X.slice(4) as never, 2),
+    packed: (it) => packed(it, 2),
+    unpacked: (it) => unpacked(it, 2),
   },
   B: { multiply: (it) => session.multiply(new Float64Array(4), it, 2) },
   geometry: { addImages: (it) => sums().addImages(it, [{ channels: p, data: X }]) },
@@ -178,8 +207,10 @@ describe('what would be read or written beside an array is refused:', () => {
     expect(() => solveLayers(kernels, [layer({ groupSize, free })], recipe, 2)).toThrow(message);
   });
 
-  test.each([[[4]], [[-1]], [[0.5]]])('a refit on the groups %j', (kept) => {
-    expect(() => refit(kernels, problem, kept)).toThrow(`"kept" expected groups from 0 to 3, got ${kept}`);
+  test.each([[[4]], [[-1]], [[0.5]], [[1, 1]], [[2, 0]]])('a refit on the groups %j', (kept) => {
+    expect(() => refit(kernels, problem, kept)).toThrow(
+      `"kept" expected groups from 0 to 3, ascending, got [${kept.join(', ')}]`,
+    );
   });
 
   test.each(['free', 'gone'])('rows that are %s, and that there are not', (name) => {
@@ -192,6 +223,43 @@ describe('what would be read or written beside an array is refused:', () => {
   test('sums that are not in tiles, where those in tiles are solved', async () => {
     const solved = session.solveTiled(layer({}) as never, recipe, 2);
     await expect(solved).rejects.toThrow('solveTiled: "fit" expected sums in tiles, of `tiledStatistics`');
+  });
+
+  test('targets that would not be summed', async () => {
+    const of = 'statistics: "Y" is a target, and they were opened without one (`hasTarget`)';
+    await expect(sums().addRows(X, Y)).rejects.toThrow(of);
+    expect(() => new StatisticsAccumulator(kernels, p, m, false).addRows(X, Y)).toThrow(of);
+    const images = [{ channels: p, data: X }];
+    await expect(sums().addImages(geometry as never, images, images)).rejects.toThrow('"y" is a target');
+  });
+
+  test('sums that are not there yet, or are others', () => {
+    const options = { groupSize: 1 };
+    const expected =
+      'layerProblem: "statistics" expected sums (what `finish` gives), got an object of SessionStatistics';
+    expect(() => layerProblem(kernels, sums() as never, W, options)).toThrow(expected);
+    expect(() => layerProblem(kernels, { p, m, n, tiles: [] } as never, W, options)).toThrow(
+      'for `solveTiled`',
+    );
+    expect(() => layerProblem(kernels, Promise.resolve(fit) as never, W, options)).toThrow(
+      'got a promise; await it',
+    );
+  });
+
+  test.each(['H', 'G', 'W0'] as const)('a problem whose %s is no number somewhere', (name) => {
+    const changed = { ...problem, [name]: problem[name].with(3, Number.NaN) };
+    const message = `"${name}" expected finite values, got NaN at 3`;
+    expect(() => pruneLayer(kernels, changed, { keep: 2 })).toThrow(message);
+    expect(() => eliminate(kernels, changed, { keep: 2 })).toThrow(message);
+    expect(() => refit(kernels, changed, [0])).toThrow(message);
+  });
+
+  test('sums in tiles that were handed over before, on one thread too', async () => {
+    const tiled = session.tiledStatistics(p, m, false);
+    await tiled.addRows(X);
+    const own = { W, groupSize: 1, fit: await tiled.finish() };
+    await session.solveTiled(own, recipe, 2);
+    await expect(session.solveTiled(own, recipe, 2)).rejects.toThrow('the sums have been handed over before');
   });
 
   test.each([5, {}, [7]])('protected groups: %j', (protect) => {
