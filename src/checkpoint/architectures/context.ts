@@ -2,7 +2,8 @@
 // masks and rotations the graph computes.
 
 import type { Context } from './layers.ts';
-import { dynamicExponent, frequenciesAt, once, type Rope } from './rope.ts';
+import { dynamicExponent, frequenciesAt, once } from './rope.ts';
+import type { Rope } from './types.ts';
 import type { WeightGraph } from './weights.ts';
 
 // As torch masks; minus infinity would make rows of padding NaN.

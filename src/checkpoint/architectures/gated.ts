@@ -2,8 +2,7 @@
 
 import type { Activation } from './activation.ts';
 import { linear } from './config.ts';
-import type { Rope } from './rope.ts';
-import type { Block, Description, Label, Mixture, Mlp, Norm } from './types.ts';
+import type { Block, Description, Label, Mixture, Mlp, Norm, Rope } from './types.ts';
 
 export interface GatedBlocks {
   readonly norm: (name: string) => Norm;

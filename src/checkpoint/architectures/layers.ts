@@ -2,8 +2,7 @@
 // where the checkpoint has them fused, and no shape names the number of heads, so that heads can be cut out of the
 // graph without touching it otherwise.
 
-import type { Rope } from './rope.ts';
-import type { Block, BlockSizes, Label, Linear, Mixture, Mlp, Norm } from './types.ts';
+import type { Block, BlockSizes, Label, Linear, Mixture, Mlp, Norm, Rope } from './types.ts';
 import { partName, type WeightGraph } from './weights.ts';
 
 /** x·W + b; the nodes are called as the module. @param fused  columns of all maps, where the tensor holds several */

@@ -3,22 +3,7 @@
 
 import { isObject } from '../../json.ts';
 import { flag, numbers, positive, section, unsupported } from './config.ts';
-import type { Config } from './types.ts';
-
-export interface Rope {
-  /** Leading features of each head that are turned, an even number. */
-  readonly dims: number;
-  /** Features 2i and 2i + 1 are a pair, not i and i + dims / 2. */
-  readonly pairsNeighbours?: boolean;
-  /** One per pair; computed when they are asked for. */
-  readonly frequencies: () => Float32Array;
-  /** Factor of cosine and sine (YaRN). */
-  readonly factor: number;
-  /** Frequencies that fall with the length of the text once it exceeds `positions`. */
-  readonly dynamic?: { readonly factor: number; readonly positions: number };
-  /** Others for texts of more than `positions` tokens. */
-  readonly long?: Pick<Rope, 'frequencies'> & { readonly positions: number };
-}
+import type { Config, Rope } from './types.ts';
 
 interface Given {
   readonly parameters: Config;

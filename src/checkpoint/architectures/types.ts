@@ -1,7 +1,6 @@
 // The words in which architectures are described.
 
 import type { Activation } from './activation.ts';
-import type { Rope } from './rope.ts';
 
 /** The content of a config.json. */
 export type Config = Readonly<Record<string, unknown>>;
@@ -44,6 +43,22 @@ export interface Linear {
   readonly isFullName?: boolean;
   /** Where the tensor holds several maps side by side along its out axis. */
   readonly part?: Part;
+}
+
+/** Rotary positions: feature pair i of position p is turned by p · frequency i. */
+export interface Rope {
+  /** Leading features of each head that are turned, an even number. */
+  readonly dims: number;
+  /** Features 2i and 2i + 1 are a pair, not i and i + dims / 2. */
+  readonly pairsNeighbours?: boolean;
+  /** One per pair; computed when they are asked for. */
+  readonly frequencies: () => Float32Array;
+  /** Factor of cosine and sine (YaRN). */
+  readonly factor: number;
+  /** Frequencies that fall with the length of the text once it exceeds `positions`. */
+  readonly dynamic?: { readonly factor: number; readonly positions: number };
+  /** Others for texts of more than `positions` tokens. */
+  readonly long?: Pick<Rope, 'frequencies'> & { readonly positions: number };
 }
 
 export type Label = 'q' | 'k' | 'v';

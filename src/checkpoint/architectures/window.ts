@@ -2,8 +2,8 @@
 
 import { InputError } from '../../errors.ts';
 import { integer } from './config.ts';
-import { type Rope, type RopeOptions, ropeOf } from './rope.ts';
-import type { Config } from './types.ts';
+import { type RopeOptions, ropeOf } from './rope.ts';
+import type { Config, Rope } from './types.ts';
 
 /** None where the field is null, 4096 where it is missing. */
 export function windowOf(config: Config): number | undefined {
