@@ -105,7 +105,10 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
           loadableRecipe(language, recipe, (of) => termsOf(opened, of, language.tokensOf(sample)))
       : undefined,
     chain: (engine, samples) => chainOf(opened, engine, samples),
-    check: (samples) => checkWindows(samples, language),
+    check: async (samples) => {
+      await checkWindows(samples, language);
+      if (options.output) await checkSideFiles(folder);
+    },
     terms: (of, sample) => termsOf(opened, of, language.tokensOf(sample)),
     contents: () => contentsOf(opened),
     shipment: async () => ({ kind: 'folder', name: folder.name, folder, files: await filesOf(opened) }),
@@ -166,6 +169,11 @@ function chainOf(opened: OpenedLanguageModel, engine: Engine, { shape, smallest,
 /** Windows that go through a block at a time. */
 function blockBatch({ info }: OpenedModel): number {
   return wholeBatch(VALUES_PER_BATCH / Math.max(1, ...Array.from(info.shapes.values(), elements)));
+}
+
+/** @throws {InputError} naming what the pruned folder takes along, where it cannot be read: before the long work */
+async function checkSideFiles(folder: Folder): Promise<void> {
+  for (const file of await sideFilesOf(folder)) await folder.size(file);
 }
 
 /** @throws {InputError} where windows are longer than the model's positions or hold ids outside its vocabulary */

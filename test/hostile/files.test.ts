@@ -16,6 +16,7 @@ import {
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { readModel, writeModel } from '../../src/graph/index.ts';
+import type * as Library from '../../src/index.ts';
 import { npy } from '../cli/models.ts';
 import {
   fixture,
@@ -27,6 +28,8 @@ import {
   temporaryFolder,
 } from '../cli/osscar.ts';
 import { small } from './models.ts';
+
+const { prune }: typeof Library = await import(new URL('../../dist/node.js', import.meta.url).href);
 
 const folder = temporaryFolder();
 const newFolder = (name: string) => mkdtempSync(join(folder, `${name}-`));
@@ -109,6 +112,23 @@ describe.concurrent('a folder of a language model', () => {
       );
     }
   });
+});
+
+test('what a pruned folder takes along is looked at before the long work', async () => {
+  const path = newFolder('along');
+  cpSync(fixture('opt-kjv'), path, { recursive: true });
+  execFileSync('mkfifo', [join(path, 'generation_config.json')]);
+  const begun: string[] = [];
+  const run = prune(path, {
+    calibration: fixture('text/kjv-train.txt'),
+    keep: 0.5,
+    samples: 4,
+    seqlen: 16,
+    output: join(newFolder('out'), 'pruned'),
+    onProgress: ({ stage }) => begun.push(stage),
+  });
+  await expect(run).rejects.toThrow('generation_config.json": not a file but a named pipe');
+  expect(begun).not.toContain('measuring');
 });
 
 test('nothing that a command is given is read from a pipe or a device', async () => {
