@@ -59,6 +59,9 @@ const OPTIONS: Options<EngineOptions> = {
   session: OBJECT,
 };
 
+/** What constants alone lead to is computed when a model is loaded, up to this; places that are written to one by one take gigabytes. */
+const MOST_FOLDED = 2 ** 24;
+
 /** Nothing on the console: what goes wrong is thrown. */
 const RUN_OPTIONS: InferenceSession.RunOptions = { logSeverityLevel: 4 };
 
@@ -106,8 +109,11 @@ async function load(
     // One level below the default, which fuses Conv + Add + Relu even where the convolution's own output is asked for
     // (1.30), and then has no tensor to return. Small residual networks take a fifth longer for it (measured).
     ...(!asUsed && { graphOptimizationLevel: 'extended' }),
-    // Between runs its threads would turn idly where sums are added up meanwhile.
-    extra: { session: { force_spinning_stop: '1' } },
+    extra: {
+      // Between runs its threads would turn idly where sums are added up meanwhile.
+      session: { force_spinning_stop: '1' },
+      ...(!asUsed && { optimization: { constant_folding_max_output_size_in_bytes: String(MOST_FOLDED) } }),
+    },
     ...sessionOptions,
     ...(external.length > 0 && { externalData: external }),
   };

@@ -51,7 +51,7 @@ export function takeBranches(model: Model, taken: ReadonlyMap<string, boolean>):
 }
 
 /** How many values of a model have a name, in the main graph and in those inside nodes. */
-class Names {
+export class Names {
   readonly #count = new Map<string, number>();
   readonly #suffixes = new Map<string, number>();
 

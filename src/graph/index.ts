@@ -23,6 +23,7 @@ export {
   type Shapes,
   usesOf,
 } from './linear.ts';
+export { unrollLoops } from './loops.ts';
 export { maskInner } from './mask.ts';
 export { isStraight, Model } from './model.ts';
 export { attributeFloat, attributeInt, attributeInts, attributeString } from './node.ts';

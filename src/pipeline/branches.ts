@@ -1,12 +1,13 @@
 // Ifs that are decided before samples are seen, by constants, by extents, or by inputs that are said once for all: the branch
 // that is taken becomes part of the graph, where its layers can be pruned.
 
-import type { Engine } from '../engine/index.ts';
-import { InputError } from '../errors.ts';
+import type { Engine, FloatTensor } from '../engine/index.ts';
+import { InputError, UnsupportedModelError } from '../errors.ts';
 import { ifsOf, type Model, part, takeBranches, unreachedValues } from '../graph/index.ts';
 import type { Feeds } from './batches.ts';
 import type { InputValues } from './inputs.ts';
 import { loadModel, withSessions } from './load.ts';
+import { shapesAtLoad } from './shapes.ts';
 
 /** An If, and what decides it. */
 export interface Branch {
@@ -112,19 +113,28 @@ async function conditionsOf(
   conditions: readonly string[],
   probes: readonly Feeds[],
 ): Promise<boolean[][]> {
+  const runs: Feeds[] = [];
+  for (const feeds of probes) {
+    const values = await valuesOf(engine, model, [...new Set(conditions)], feeds).catch((error) => {
+      // Some models take no other number of samples, whatever they declare.
+      if (runs.length > 0 && (error instanceof InputError || error instanceof UnsupportedModelError))
+        return undefined;
+      throw error;
+    });
+    if (values) runs.push(values);
+  }
+  return conditions.map((name) => runs.map((values) => values[name].data[0] !== 0));
+}
+
+/** Of shapes that the engine knows nothing is computed. */
+async function valuesOf(
+  engine: Engine,
+  model: Model,
+  values: readonly string[],
+  feeds: Feeds,
+): Promise<Record<string, FloatTensor>> {
+  const known = await shapesAtLoad(engine, model, feeds);
   const inputs = model.inputs.map(({ name }) => name);
-  const open = { shapes: new Map(), types: new Map() }; // as the model declares its inputs
-  const load = () => loadModel(engine, part(model, inputs, [...new Set(conditions)], open));
-  return withSessions([load], async (session) => {
-    const runs: Feeds[] = [];
-    for (const feeds of probes) {
-      const values = await session.run(feeds).catch((error) => {
-        // Some models take no other number of samples, whatever they declare.
-        if (runs.length > 0 && error instanceof InputError) return undefined;
-        throw error;
-      });
-      if (values) runs.push(values);
-    }
-    return conditions.map((name) => runs.map((values) => values[name].data[0] !== 0));
-  });
+  const load = () => loadModel(engine, part(model, inputs, values, { ...known, isSingle: true }));
+  return withSessions([load], (session) => session.run(feeds));
 }

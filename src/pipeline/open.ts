@@ -35,6 +35,7 @@ import {
   turnProducts,
   unfuse,
   unreachedValues,
+  unrollLoops,
   unselectedValues,
   type ValueInfo,
   type WrittenModel,
@@ -282,7 +283,8 @@ function hasFreeTokens(input: ModelInput): boolean {
   return takesTokens(input) && !input.fixedBatch && input.open[0];
 }
 
-async function withoutIfs(engine: Engine, source: Model, options: OpenOptions) {
+async function withoutIfs(engine: Engine, file: Model, options: OpenOptions) {
+  const source = unrollLoops(file);
   if (ifsOf(source).length === 0) return { model: source, branches: [] };
   const { size, smallest, inputs, dims } = options;
   const declared = declaredInput(source, inputs, dims);

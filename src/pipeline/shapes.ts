@@ -24,25 +24,33 @@ import { loadModel, withSessions } from './load.ts';
  * @param feeds  all inputs of the model; what they hold counts only where shapes depend on it
  */
 export async function inferShapes(engine: Engine, model: Model, feeds: Feeds): Promise<ValueInfo> {
+  const { shapes, types, open } = await shapesAtLoad(engine, model, feeds);
+  const flat = open.filter(({ dims }) => dims.length === 0).map(({ name }) => name);
+  const numbers = new Set(flat.length > 0 ? await scalarsAmong(engine, model, shapes, flat) : []);
+  for (const name of numbers) shapes.set(name, []);
+  const left = open.flatMap(({ name }) => (numbers.has(name) ? [] : [name]));
+  if (left.length > 0) {
+    const found = await shapesInRun(engine, model, left, { shapes, types }, feeds);
+    for (const [i, name] of left.entries()) shapes.set(name, found[i]);
+  }
+  return { shapes, types };
+}
+
+/** What the engine infers when it loads the model, and the tensors that it leaves open; numbers, to which it gives no dims, are among these. */
+export async function shapesAtLoad(engine: Engine, model: Model, feeds: Feeds) {
   const shapes = new Map(Object.entries(feeds).map(([name, { dims }]) => [name, dims]));
   const described = await outputsOf(engine, shapeOutline(model, shapes));
   const types = new Map(
     [...model.inputs.map(describeValue), ...described].map(({ name, type }) => [name, type]),
   );
-  const tensors = described.filter(({ type }) => type !== 'non-tensor');
-  // Engines give no dims to numbers, nor to what they know nothing of.
-  const flat = tensors.filter(({ dims }) => dims.length === 0).map(({ name }) => name);
-  const numbers = new Set(flat.length > 0 ? await scalarsAmong(engine, model, shapes, flat) : []);
-  const open: string[] = [];
-  for (const { name, dims } of tensors) {
-    if (isKnown(dims) && (dims.length > 0 || numbers.has(name))) shapes.set(name, dims);
-    else open.push(name);
+  const open: ValueDescription[] = [];
+  for (const value of described) {
+    const { name, type, dims } = value;
+    if (type === 'non-tensor') continue;
+    if (isKnown(dims) && dims.length > 0) shapes.set(name, dims);
+    else open.push(value);
   }
-  if (open.length > 0) {
-    const found = await shapesInRun(engine, model, open, { shapes, types }, feeds);
-    for (const [i, name] of open.entries()) shapes.set(name, found[i]);
-  }
-  return { shapes, types };
+  return { shapes, types, open };
 }
 
 /** Whether a Transpose moves the first axis, so that samples may be counted by another one, or extents of values within are asked for. */

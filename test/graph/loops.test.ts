@@ -1,0 +1,106 @@
+import { create, fromBinary } from '@bufbuild/protobuf';
+import { describe, expect, it } from 'vitest';
+import { valueInfo } from '../../src/graph/build.ts';
+import { analyse, readModel, unrollLoops, writeModel } from '../../src/graph/index.ts';
+import { type GraphProto, TypeProtoSchema, ValueInfoProtoSchema } from '../../src/graph/onnx_pb.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { difference, randomValue, run, shapesOf } from './running.ts';
+
+const WIDTH = 6;
+const input = randomValue([3, 4, WIDTH]);
+
+/** Of one axis with one number, as exporters write the number of the round; none for the condition. */
+interface Round {
+  readonly b: OnnxBuilder;
+  readonly count: string;
+  readonly condition: string;
+}
+
+/** @param outer  values from outside */
+function body(outer: readonly string[], make: (round: Round) => readonly string[]): GraphProto {
+  const b = new OnnxBuilder({ seed: 4 });
+  const round = { b, count: b.feed('round', [1], 'int64'), condition: b.feed('goes on', [], 'bool') };
+  for (const name of ['state', ...outer]) b.sequence(WIDTH, name);
+  for (const value of make(round)) b.output(value);
+  const graph = b.graph();
+  graph.input = [valueInfo('round', 'int64', [1]), valueInfo('goes on', 'bool', [])];
+  graph.output = graph.output.map(({ name }) => create(ValueInfoProtoSchema, { name }));
+  return graph;
+}
+
+/** Adds rounds of layers that share their weights; each knows which one it is. */
+function layers(b: OnnxBuilder, x: string, rounds: string): string {
+  const graph = body([x], ({ b: own, count, condition }) => {
+    const y = own.node('Mul', ['state', own.node('Cast', [count], { to: 1 })], {}, { channels: WIDTH });
+    return [own.node('Identity', [condition]), own.add(own.relu(own.matmul(y, WIDTH)), x)];
+  });
+  graph.input.push(valueInfo('state', 'float32', ['n', 't', WIDTH]));
+  return b.node('Loop', [rounds, '', x], { body: { graph } }, { channels: WIDTH });
+}
+
+/** x in three pieces of its positions, as PyTorch exports tensor_split. */
+function pieces(b: OnnxBuilder, x: string): string[] {
+  const axis = b.integers([1]);
+  const graph = body([x], ({ b: own, count, condition }) => {
+    const bounds = own.integers([0, 1, 2]);
+    const [start, end] = [count, own.node('Add', [count, own.integers([1])], {}, { channels: 1 })].map((at) =>
+      own.node('Gather', [bounds, at], {}, { channels: 1 }),
+    );
+    const piece = own.node('Slice', [x, start, end, own.integers([1])], {}, { channels: WIDTH });
+    return [own.node('Identity', [condition]), own.node('SequenceInsert', ['state', piece])];
+  });
+  // sequence_type { elem_type { tensor_type { elem_type: FLOAT } } }
+  const type = fromBinary(TypeProtoSchema, Uint8Array.of(0x22, 6, 0x0a, 4, 0x0a, 2, 8, 1));
+  graph.input.push(create(ValueInfoProtoSchema, { name: 'state', type }));
+  const empty = b.node('SequenceEmpty', []);
+  const two = b.node('Loop', [b.index(2), '', empty], { body: { graph } });
+  const rest = b.node('Slice', [x, b.integers([2]), b.integers([100]), axis], {}, { channels: WIDTH });
+  const all = b.node('SequenceInsert', [two, rest]);
+  return [0, 1, -1].map((at) => b.node('SequenceAt', [all, b.index(at)], {}, { channels: WIDTH }));
+}
+
+async function unrolled(b: OnnxBuilder) {
+  const before = await readModel(b.build());
+  const model = unrollLoops(before);
+  const [wanted, got] = await Promise.all([before, model].map((it) => run(writeModel(it).model, { input })));
+  for (const [name, value] of Object.entries(wanted)) expect(difference(value, got[name])).toBeLessThan(1e-6);
+  return { model, operators: model.nodes.map(({ opType }) => opType) };
+}
+
+describe('Loops', () => {
+  it('of a number of rounds become layers that share their weights', async () => {
+    const b = new OnnxBuilder();
+    const y = layers(b, b.relu(b.matmul(b.sequence(WIDTH), WIDTH)), b.index(3));
+    const { model, operators } = await unrolled(b.output(y).output(b.matmul(y, 2)));
+    expect(operators).not.toContain('Loop');
+    const products = model.nodes.filter(({ opType }) => opType === 'MatMul');
+    expect(products.length).toBe(5);
+    const { structures } = analyse(model, await shapesOf(model, input));
+    expect(structures.some(({ consumers }) => consumers.some(({ others }) => others?.length === 2))).toBe(
+      true,
+    );
+  });
+
+  it('that fill sequences become what their pieces are', async () => {
+    const b = new OnnxBuilder();
+    const [first, second, rest] = pieces(b, b.relu(b.matmul(b.sequence(WIDTH), WIDTH)));
+    const { operators } = await unrolled(
+      b.output(b.matmul(b.node('Concat', [rest, b.mul(first, second)], { axis: 1 }, { channels: WIDTH }), 3)),
+    );
+    expect(operators.filter((it) => it.includes('Sequence') || it === 'Loop')).toEqual([]);
+    expect(operators.filter((it) => it === 'Slice').length).toBe(3);
+  });
+
+  it('stay where they go round too often, or as often as is computed', async () => {
+    const b = new OnnxBuilder();
+    const x = b.relu(b.matmul(b.sequence(WIDTH), WIDTH));
+    const size = b.node('Gather', [b.node('Shape', [x]), b.index(1)], {}, { channels: 1 });
+    const model = await readModel(
+      b
+        .output(layers(b, x, size))
+        .output(layers(b, x, b.index(9)))
+        .build(),
+    );
+    expect(unrollLoops(model)).toBe(model);
+  });
+});
