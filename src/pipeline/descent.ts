@@ -85,7 +85,7 @@ async function metricsOf(
       }
       const ridge = Math.max(RIDGE * trace, ROUNDING * squares) / p || 1;
       for (let a = 0; a < p; a++) covariance[a * p + a] += ridge;
-      return { mean, gone: rows, inverse: await run.session.inverse(covariance, p, run) };
+      return { mean, gone: rows, inverse: await run.session.inverse(covariance, p, { signal: run.signal }) };
     }),
   );
 }
