@@ -7,6 +7,7 @@ export { computedWeights, withConstants } from './constant.ts';
 export { countMacs, countParameters, type SizeTerms, sizeAt, sizeTerms, type Term } from './count.ts';
 export { type DescribedValue, describeValue } from './describe.ts';
 export type { DataType, FloatType } from './dtype.ts';
+export { separateExperts } from './experts.ts';
 export { foldBatchNormalization, foldConstants } from './fold.ts';
 export { type GradientModel, gradientModel } from './gradient.ts';
 export { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from './half.ts';

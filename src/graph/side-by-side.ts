@@ -57,15 +57,7 @@ function apart(model: Model, node: NodeProto, parts: Map<string, string[]>): Nod
     parts.set(key, own);
     return own;
   });
-  const split = create(NodeProtoSchema, { name: model.fresh(`${node.name}.Split`), opType: 'Split' });
-  Object.assign(split, { input: [x], output: read, attribute: [attributeOf('axis', 1)] });
-  const sizes = new Array<number>(groups).fill(perGroup);
-  if (model.opset < 13) split.attribute.push(attributeOf('split', sizes));
-  else {
-    const tensor = fromIntegers(model.fresh(`${node.name}.sizes`), sizes, [groups]);
-    model.tensors.set(tensor.name, tensor);
-    split.input.push(tensor.name);
-  }
+  const split = splitEvenly(model, x, read, { axis: 1, size: perGroup });
   const layers = read.map((input, i) => {
     const layer = copyMessage(node);
     Object.assign(layer, { name: model.fresh(`${node.name}.${i}`), output: [made[i]] });
@@ -80,6 +72,25 @@ function apart(model: Model, node: NodeProto, parts: Map<string, string[]>): Nod
     ...layers,
     create(NodeProtoSchema, { name, opType: 'Concat', input: made, output: node.output, attribute }),
   ];
+}
+
+/** A Split of an axis into values of one size. */
+export function splitEvenly(
+  model: Model,
+  value: string,
+  parts: string[],
+  { axis, size }: { readonly axis: number; readonly size: number },
+): NodeProto {
+  const sizes = parts.map(() => size);
+  const [input, attribute] = [[value], [attributeOf('axis', axis)]];
+  if (model.opset < 13) attribute.push(attributeOf('split', sizes));
+  else {
+    const tensor = fromIntegers(model.fresh(`${value}.sizes`), sizes, [sizes.length]);
+    model.tensors.set(tensor.name, tensor);
+    input.push(tensor.name);
+  }
+  const name = model.fresh(`${parts[0]}.Split`);
+  return create(NodeProtoSchema, { name, opType: 'Split', input, output: parts, attribute });
 }
 
 /** So many pieces of the first axis. */

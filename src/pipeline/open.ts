@@ -29,6 +29,7 @@ import {
   readModel,
   type Shapes,
   type Structure,
+  separateExperts,
   separateGroups,
   shrink,
   sum,
@@ -168,7 +169,8 @@ export async function openParsed(
     );
     const input = sizedInput(declaredInput(model, inputs, dims), model, size);
     let { info, told } = await shapesOf(engine, model, input);
-    const known = turnProducts(await withoutCounts(engine, model, { shapes: told, types: info.types }), told);
+    const counted = await withoutCounts(engine, model, { shapes: told, types: info.types });
+    const known = separateExperts(turnProducts(counted, told), told);
     if (known !== model) {
       model = foldBatchNormalization(known);
       ({ info, told } = await shapesOf(engine, model, input));

@@ -1,0 +1,76 @@
+import { describe, expect, it } from 'vitest';
+import { analyse, countParameters, readModel, separateExperts } from '../../src/graph/index.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { random } from '../support/random.ts';
+import { cutDifference } from './masking.ts';
+import { difference, randomChannels, randomValue, runModel, shapesOf } from './running.ts';
+
+const [EXPERTS, WIDTH, HIDDEN] = [3, 6, 8];
+const input = randomValue([5, WIDTH]);
+
+/** Rows that all experts read, and how much each of them counts: (experts, rows, 1). */
+function routed(b: OnnxBuilder) {
+  const x = b.relu(b.gemm(b.input([WIDTH]), WIDTH));
+  const scores = b.node('Softmax', [b.gemm(x, EXPERTS)]);
+  const turned = b.node('Transpose', [scores], { perm: [1, 0] }, { channels: 1 });
+  const gates = b.node('Unsqueeze', [turned, b.integers([2])]);
+  return { rows: b.node('Unsqueeze', [x, b.integers([0])], {}, { channels: WIDTH }), gates };
+}
+
+const product = (b: OnnxBuilder, x: string, p: number, m: number) =>
+  b.node('MatMul', [x, b.weight([EXPERTS, p, m], 0.5)], {}, { channels: m });
+
+function summed(b: OnnxBuilder, y: string, gates: string) {
+  const all = b.node('ReduceSum', [b.mul(y, gates), b.integers([0])], { keepdims: 0 }, { channels: WIDTH });
+  return b.output(b.gemm(b.relu(all), 4));
+}
+
+async function separated(b: OnnxBuilder) {
+  const before = await readModel(b.build());
+  const model = separateExperts(before, await shapesOf(before, input));
+  expect(difference(await runModel(before, input), await runModel(model, input))).toBeLessThan(1e-6);
+  expect(countParameters(model)).toBe(countParameters(before));
+  const { structures } = analyse(model, await shapesOf(model, input));
+  const prunable = structures.filter(({ prunable }) => prunable);
+  const next = random(3);
+  const cuts = new Map(prunable.map((structure) => [structure, randomChannels(structure, next)]));
+  expect(await cutDifference(model, cuts, input)).toBeLessThan(2e-5);
+  return { model, groups: prunable.map(({ groups }) => groups) };
+}
+
+describe('separateExperts', () => {
+  it.each([13, 18])(
+    'lets each expert lose neurons of its own, with gates and biases: opset %d',
+    async (opset) => {
+      const b = new OnnxBuilder({ opset });
+      const { rows, gates } = routed(b);
+      const [gate, up] = [0, 1].map(() => product(b, rows, WIDTH, HIDDEN));
+      const biased = b.add(gate, b.weight([EXPERTS, 1, HIDDEN], 0.3));
+      const hidden = b.mul(b.mul(biased, b.node('Sigmoid', [biased])), b.mul(up, b.weight([HIDDEN], 0.5)));
+      const { groups } = await separated(summed(b, product(b, hidden, HIDDEN, WIDTH), gates));
+      expect(groups.filter((it) => it === HIDDEN)).toEqual([HIDDEN, HIDDEN, HIDDEN]);
+    },
+  );
+
+  it('puts together what is read whole, and takes apart what is made whole', async () => {
+    const b = new OnnxBuilder({ opset: 18 });
+    const { rows, gates } = routed(b);
+    const hidden = b.relu(product(b, rows, WIDTH, HIDDEN));
+    const scaled = b.node('Div', [hidden, b.node('ReduceMax', [hidden, b.integers([0, 1, 2])])]);
+    const { model } = await separated(summed(b, product(b, scaled, HIDDEN, WIDTH), gates));
+    const operators = model.nodes.map(({ opType }) => opType);
+    expect(['Concat', 'Split', 'MatMul'].map((it) => operators.filter((own) => own === it).length)).toEqual([
+      2,
+      1,
+      2 * EXPERTS,
+    ]);
+  });
+
+  it('leaves matrices that heads and positions are multiplied with', async () => {
+    const b = new OnnxBuilder();
+    const x = b.reshape(b.matmul(b.sequence(WIDTH), 12), [0, 0, 3, 4]);
+    const heads = b.node('Transpose', [x], { perm: [0, 2, 1, 3] }, { channels: 4 });
+    const model = await readModel(b.output(b.node('MatMul', [heads, b.weight([3, 4, 2], 1)])).build());
+    expect(separateExperts(model, await shapesOf(model, randomValue([2, 5, WIDTH])))).toBe(model);
+  });
+});
