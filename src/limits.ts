@@ -39,6 +39,8 @@ export interface Limits {
   npzBytes: number;
   /** Values of one sample, of an image while it is resized, and of the batch with which a model is probed. */
   sampleValues: number;
+  /** Lines of a .csv, a .jsonl, or a text of which each is a sample, that are not empty. */
+  textLines: number;
   /** Bytes of the windows that are drawn from a text. */
   windowBytes: number;
   /** Pieces of channels that an analysis goes through, of axes that are put together and taken apart. */
@@ -82,6 +84,8 @@ export const limits: Limits = {
   npzBytes: 2 ** 30,
   // 1 GiB of float32, a quarter of what the engine can address.
   sampleValues: 2 ** 28,
+  // Three times the images of ImageNet. Each becomes an object, of a few hundred bytes.
+  textLines: 2 ** 22,
   windowBytes: 2 ** 30,
   // Two seconds; DenseNet-264 goes through 200,000.
   channelPieces: 2 ** 21,

@@ -62,7 +62,7 @@ async function lineFeeds(place: Place, input: ModelInput): Promise<FeedSample[] 
 
 /** The objects of a file of JSON lines. @throws {FormatError} naming the line that is none */
 export function* jsonLines(text: string, path: string): Generator<{ value: object; at: string }> {
-  for (const { line, number } of linesOf(text)) {
+  for (const { line, number } of linesOf(text, path)) {
     if (line.trim() === '') continue;
     const at = `"${path}" line ${number}`;
     const value = parseJson(line, at);
@@ -83,7 +83,11 @@ export function extremeDims(
 }
 
 /** Some of the samples, even over their labels. */
-export function drawFeeds(all: readonly FeedSample[], count: number | undefined, seed: number): FeedSample[] {
+export function drawFeeds<T extends Pick<FeedSample, 'label'>>(
+  all: readonly T[],
+  count: number | undefined,
+  seed: number,
+): T[] {
   if (count === undefined) return [...all];
   return drawEvenly(
     all.map(({ label }) => label),

@@ -24,7 +24,7 @@ const unquote = (text: string) => /^"(.*)"$/.exec(text)?.[1].replaceAll('""', '"
  */
 export function parseLabels(bytes: Uint8Array, path: string): LabelRow[] {
   const rows: LabelRow[] = [];
-  for (const { line, number } of linesOf(decodeUtf8(bytes, `"${path}"`))) {
+  for (const { line, number } of linesOf(decodeUtf8(bytes, `"${path}"`), path)) {
     if (line.trim() === '') continue;
     const at = `"${path}" line ${number}`;
     const comma = line.lastIndexOf(',');

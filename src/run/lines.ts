@@ -1,16 +1,28 @@
 // The lines of a text, one after the other: a file of nothing but line ends has more of them than an array holds.
 
+import { FormatError } from '../errors.ts';
+import { limits } from '../limits.ts';
+
 /** A line that is not empty, and which one it is, from 1 on. */
 interface Line {
   readonly line: string;
   readonly number: number;
 }
 
-/** The lines that are not empty, whatever they end with (\n, \r\n or \r). */
-export function* linesOf(text: string): Generator<Line> {
+/**
+ * The lines that are not empty, whatever they end with (\n, \r\n or \r).
+ *
+ * @throws {FormatError} where they are more than `limits.textLines`
+ */
+export function* linesOf(text: string, path: string): Generator<Line> {
   let number = 1;
   let at = 0;
+  let left = limits.textLines;
   for (const { 0: line, index } of text.matchAll(/[^\r\n]+/g)) {
+    if (left-- === 0)
+      throw new FormatError(
+        `"${path}": more than ${limits.textLines} lines (limits.textLines); give a part of it`,
+      );
     for (; at < index; at++) if (text[at] === '\n' || text[at + 1] !== '\n') number++;
     yield { line, number };
     at = index + line.length;

@@ -68,7 +68,10 @@ async function readTokens(
   if (text.trim() === '') throw new InputError(`"${path}": there is no text in it`);
   return encoding(path, tokenizer, guarding, async (encode) => {
     if (!/\.jsonl$/i.test(path)) return (await encode([text]))[0];
-    return joinedIds(await encodeAll(documentsOf(text, path), encode));
+    // Together, as they come: each on its own takes more than its tokens.
+    const parts: Int32Array[] = [];
+    for await (const ids of encodedFrom(documentsOf(text, path), encode)) parts.push(joinedIds(ids));
+    return joinedIds(parts);
   });
 }
 
@@ -105,22 +108,21 @@ async function encoding<R>(
 /** Characters that are sent to the tokenizer at a time, and documents, which take their time however short they are. */
 const SENT = { characters: 2 ** 20, documents: 2 ** 14 };
 
-/** The tokens of each text. */
-export async function encodeAll(texts: Iterable<string>, encode: GuardedEncode): Promise<Int32Array[]> {
-  const parts: Int32Array[][] = [];
+/** The tokens of each text, of many at a time. */
+export async function* encodedFrom(
+  texts: Iterable<string>,
+  encode: GuardedEncode,
+): AsyncGenerator<Int32Array[]> {
   let documents: string[] = [];
   let length = 0;
-  const send = async () => {
-    parts.push(await encode(documents));
-    [documents, length] = [[], 0];
-  };
   for (const document of texts) {
     documents.push(document);
     length += document.length;
-    if (length > SENT.characters || documents.length === SENT.documents) await send();
+    if (length <= SENT.characters && documents.length < SENT.documents) continue;
+    yield await encode(documents);
+    [documents, length] = [[], 0];
   }
-  await send();
-  return parts.flat();
+  yield await encode(documents);
 }
 
 /**
@@ -144,26 +146,34 @@ function textOf(value: object, at: string): string {
  */
 export function sentenceSamples(tokenizer: Place | undefined, input: ModelInput, guarding: GuardOptions) {
   const [length] = input.shape;
-  async function sentences(place: Place, { samples, seed = 0 }: Drawn = {}): Promise<Dataset> {
+  async function sentences(place: Place, drawn: Drawn = {}): Promise<Dataset> {
     const { path } = place;
-    const feeds = /\.npy$/i.test(path)
-      ? [...arraySamples(new Map([[input.name, decodeNpy(await place.read(), path)]]), input, path)]
-      : await tokenized(place);
-    return feedsDataset(drawFeeds(feeds, samples, seed), input, { name: path });
+    const feeds = /\.npy$/i.test(path) ? await rows(place, drawn) : await tokenized(place, drawn);
+    return feedsDataset(feeds, input, { name: path });
   }
-  async function tokenized(place: Place): Promise<FeedSample[]> {
+  async function rows(place: Place, { samples, seed = 0 }: Drawn): Promise<FeedSample[]> {
+    const { path } = place;
+    const arrays = new Map([[input.name, decodeNpy(await place.read(), path)]]);
+    return drawFeeds([...arraySamples(arrays, input, path)], samples, seed);
+  }
+  async function tokenized(place: Place, { samples, seed = 0 }: Drawn): Promise<FeedSample[]> {
     const { path } = place;
     const text = decodeUtf8(await readText(place), `"${path}"`);
     const documents = /\.jsonl$/i.test(path)
-      ? [...jsonLines(text, path)].map(({ value, at }) => ({
+      ? Array.from(jsonLines(text, path), ({ value, at }) => ({
           text: textOf(value, at),
           label: labelOf(value),
         }))
-      : [...linesOf(text)].map(({ line }) => ({ text: line, label: undefined }));
+      : Array.from(linesOf(text, path), ({ line }) => ({ text: line, label: undefined }));
     const said = documents.filter((it) => it.text.trim() !== '');
-    const texts = said.map((it) => it.text);
-    const ids = await encoding(path, tokenizer, guarding, (encode) => encodeAll(texts, encode));
-    return said.map(({ label }, i) => ({ inputs: idsOf(ids[i], input, length), label }));
+    // Drawn before they are tokenised, which takes far longer.
+    const chosen = drawFeeds(said, samples, seed);
+    const texts = chosen.map((it) => it.text);
+    const ids: Int32Array[] = [];
+    await encoding(path, tokenizer, guarding, async (encode) => {
+      for await (const part of encodedFrom(texts, encode)) ids.push(...part);
+    });
+    return chosen.map(({ label }, i) => ({ inputs: idsOf(ids[i], input, length), label }));
   }
   return {
     calibration: (place: Place, drawn: Drawn) =>

@@ -237,7 +237,7 @@ describe('a long text, which is tokenised by parts, has the ids of one piece:', 
           type: 'WordPiece',
           unk_token: '<unk>',
           continuing_subword_prefix: '##',
-          max_input_chars_per_word: 3000,
+          max_input_chars_per_word: 100,
           vocab: said,
         },
       },
@@ -255,11 +255,12 @@ describe('a long text, which is tokenised by parts, has the ids of one piece:', 
       model: { type: 'Unigram', unk_id: 0, vocab: scored },
       pre_tokenizer: { type: 'Metaspace', replacement: '▁' },
     };
-    expect(() => new Tokenizer(tokenizer, {}).encode(text.repeat(2))).toThrow(RangeError);
+    const long = text.repeat(2);
+    expect(() => new Tokenizer(tokenizer, {}).encode(long)).toThrow(RangeError);
     const encode = openTokenizer(tokenizer);
-    const lines = text.split(/(?<=\n)/);
-    expect(encode(text.repeat(2)).length).toBeGreaterThan(2 * lines.length);
-    const start = text.slice(0, 60_000);
-    expect(encode(text).subarray(0, 10_000)).toEqual(encode(start).subarray(0, 10_000));
+    const ids = encode(long);
+    const start = encode(text.slice(0, 60_000));
+    expect(ids.length).toBeGreaterThan(6 * start.length);
+    expect(ids.subarray(0, 10_000)).toEqual(start.subarray(0, 10_000));
   });
 });

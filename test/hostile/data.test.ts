@@ -16,7 +16,7 @@ import { readSideFiles } from '../../src/run/beside.ts';
 import { openDataset } from '../../src/run/images.ts';
 import { parseLabels } from '../../src/run/labels.ts';
 import { placeOf } from '../../src/run/source.ts';
-import { documentsOf, encodeAll, textSamples } from '../../src/run/text.ts';
+import { documentsOf, encodedFrom, sentenceSamples, textSamples } from '../../src/run/text.ts';
 import { npy } from '../cli/models.ts';
 import { fixture, MOBILENET } from '../cli/osscar.ts';
 import { writeZip } from '../support/zip.ts';
@@ -82,6 +82,50 @@ test('a file of nothing but line ends has no more lines than a list holds', () =
   expect([...documentsOf(ends, 'a.jsonl')]).toEqual([]);
 });
 
+test('more lines than there may be objects of are refused', () => {
+  const before = limits.textLines;
+  limits.textLines = 3;
+  try {
+    const message = '": more than 3 lines (limits.textLines); give a part of it';
+    expect(parseLabels(utf8('a.png,1\n\n'.repeat(3)), 'a.csv')).toHaveLength(3);
+    expect(() => parseLabels(utf8('a.png,1\n'.repeat(4)), 'a.csv')).toThrow(`"a.csv${message}`);
+    expect(() => [...documentsOf('{"text":"a"}\n'.repeat(4), 'a.jsonl')]).toThrow(`"a.jsonl${message}`);
+  } finally {
+    limits.textLines = before;
+  }
+});
+
+test('of the lines of a text those alone are tokenised that are drawn', async () => {
+  const model = { type: 'BPE', vocab: { a: 0 }, merges: [] };
+  const files = await placeOf([['t.json', utf8(JSON.stringify({ model }))]], 't');
+  const input: ModelInput = {
+    name: 'ids',
+    type: 'int64',
+    shape: [64],
+    open: [true],
+    fixedBatch: 0,
+    others: [],
+  };
+  const guarding = { workerUrl: new URL('../../dist/guard.js', import.meta.url) };
+  const { calibration } = sentenceSamples(files.at('t.json'), input, guarding);
+  const read = async (lines: string[], samples: number) => {
+    const place = await placeOf([['a.txt', utf8(lines.join('\n'))]], 'd');
+    const lengths: number[] = [];
+    for await (const { inputs } of (await calibration(place.at('a.txt'), { samples })).batches(1))
+      lengths.push(inputs.length);
+    return lengths;
+  };
+  const [drawn] = await read(
+    Array.from({ length: 9 }, (_, i) => 'a'.repeat(i + 1)),
+    1,
+  );
+  const lines = Array.from({ length: 9 }, (_, i) =>
+    i + 1 === drawn ? 'a'.repeat(drawn) : 'what it has no token for',
+  );
+  expect(await read(lines, 1)).toEqual([drawn]);
+  await expect(read(lines, 9)).rejects.toThrow('it has no token for a piece of the text');
+});
+
 test('text is the same with the line ends of Windows', async () => {
   const text =
     'In the beginning God created the heaven and the earth.\nAnd the earth was without form.\n'.repeat(9);
@@ -99,11 +143,16 @@ test('documents may be more than a call has arguments', async () => {
     sent.push(texts.length);
     return texts.map(() => new Int32Array(1));
   };
+  const encoded = async (texts: string[]) => {
+    let count = 0;
+    for await (const ids of encodedFrom(texts, encode)) count += ids.length;
+    return count;
+  };
   const count = 200_000;
-  expect(await encodeAll(Array(count).fill('a'), encode)).toHaveLength(count);
+  expect(await encoded(Array(count).fill('a'))).toBe(count);
   expect(Math.max(...sent)).toBe(2 ** 14);
   sent.length = 0;
-  expect(await encodeAll(['a'.repeat(2 ** 20), 'b', 'c'], encode)).toHaveLength(3);
+  expect(await encoded(['a'.repeat(2 ** 20), 'b', 'c'])).toBe(3);
   expect(sent).toEqual([2, 1]);
 });
 
