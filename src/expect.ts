@@ -20,6 +20,12 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+/** @throws {InputError} where it is something else that bytes may come in */
+export function expectBytes(operation: string, bytes: unknown): void {
+  if (!(bytes instanceof Uint8Array))
+    throw new InputError(`${operation}: "bytes" expected a Uint8Array, got ${said(bytes)}`);
+}
+
 /** Whether it is an object of a port, by some of its methods. */
 export function hasMethods(value: unknown, ...methods: readonly PropertyKey[]): boolean {
   return (

@@ -1,7 +1,7 @@
 // JSON from files that nobody vouches for.
 
-import { FormatError } from './errors.ts';
-import { isObject } from './expect.ts';
+import { FormatError, InputError } from './errors.ts';
+import { isObject, said } from './expect.ts';
 import { placeholder, TELLING } from './formats.ts';
 import { limits } from './limits.ts';
 
@@ -56,8 +56,10 @@ const [QUOTE, BACKSLASH, BRACKET, BRACE] = [0x22, 0x5c, 0x5b, 0x7b];
 /**
  * @param where  what messages begin with, in the form that its kind of file has
  * @throws {FormatError} if the text is not JSON, or nested too deeply
+ * @throws {InputError} if it is no text
  */
 export function parseJson(text: string, where: string): unknown {
+  if (typeof text !== 'string') throw new InputError(`${where}: expected JSON as text, got ${said(text)}`);
   if (isTooDeep(text)) throw new FormatError(`${where}: nested more than ${limits.jsonDepth} times`);
   try {
     return JSON.parse(text);

@@ -53,8 +53,8 @@ export interface Limits {
   onnxNodes: number;
 }
 
-/** The limits in force. */
-export const limits: Limits = {
+/** The limits in force. Sealed: one with a typing error in its name would bound nothing. */
+export const limits: Limits = Object.seal({
   // All that a WebAssembly memory holds, and the engine has to be in it too.
   downloadBytes: 2 ** 32,
   // 9 kB/s
@@ -94,7 +94,7 @@ export const limits: Limits = {
   // Ten times what nested modules come to. Each is told with every structure that a node has to do with.
   onnxName: 2 ** 12,
   onnxNodes: 2 ** 18,
-};
+});
 
 /**
  * To be called before values of these dims are made.

@@ -1,13 +1,12 @@
 // A Hugging Face folder as one set of named tensors, whatever files they are in.
 
 import { FormatError, InputError, OutOfMemoryError, UnsupportedModelError } from '../errors.ts';
-import { expectMethods } from '../expect.ts';
 import { nonFiniteAt } from '../finite.ts';
 import { isFloat } from '../graph/dtype.ts';
 import type { JsonObject } from '../json.ts';
 import { isObject } from '../json.ts';
 import { limits } from '../limits.ts';
-import { CHUNK_BYTES, type Folder, pathIn, readJson } from './folder.ts';
+import { CHUNK_BYTES, expectFolder, type Folder, pathIn, readJson } from './folder.ts';
 import { readSafetensors } from './safetensors.ts';
 import { decode, elementCount, type StoredTensor, type TensorInfo } from './tensor.ts';
 import { readTorch } from './torch.ts';
@@ -108,8 +107,7 @@ export async function readConfig(folder: Folder): Promise<JsonObject> {
  * console.log([...checkpoint.tensors.keys()]);
  */
 export async function openCheckpoint(folder: Folder): Promise<Checkpoint> {
-  const expected = 'a folder (openFolder(path), blobFolder(files))';
-  expectMethods('openCheckpoint', 'folder', folder, expected, 'list', 'read');
+  expectFolder('openCheckpoint', folder);
   const present = new Set(await folder.list());
   const config = await readConfig(folder);
   const source = SOURCES.find(({ file }) => present.has(file));

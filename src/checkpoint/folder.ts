@@ -19,6 +19,12 @@ export interface Folder {
   close(): Promise<void>;
 }
 
+/** @throws {InputError} where it is none, as a path */
+export function expectFolder(operation: string, folder: unknown): void {
+  const expected = 'a folder (openFolder(path), blobFolder(files))';
+  expectMethods(operation, 'folder', folder, expected, 'list', 'read');
+}
+
 /** A folder that is being written, and can be read back before it is committed. */
 export interface OutputFolder extends Folder {
   /** Writes into a file, which is made if need be, at any offset. */

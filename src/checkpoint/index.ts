@@ -1,6 +1,7 @@
 export { type Checkpoint, openCheckpoint, readConfig } from './checkpoint.ts';
 export {
   blobFolder,
+  expectFolder,
   type Folder,
   type MemoryOutput,
   memoryOutput,

@@ -2,8 +2,8 @@
 // becomes a FormatError that names the file and the place.
 
 import { fromBinary } from '@bufbuild/protobuf';
-import { FormatError, InputError, OsscarError } from '../errors.ts';
-import { said } from '../expect.ts';
+import { FormatError, OsscarError } from '../errors.ts';
+import { expectBytes } from '../expect.ts';
 import { otherFormat } from '../formats.ts';
 import { limits } from '../limits.ts';
 import { brokenField } from './broken.ts';
@@ -48,8 +48,7 @@ export interface ReadOptions {
  */
 export async function readModel(bytes: Uint8Array, options: ReadOptions = {}): Promise<Model> {
   const name = options.name ?? 'model';
-  if (!(bytes instanceof Uint8Array))
-    throw new InputError(`readModel: "bytes" expected a Uint8Array, got ${said(bytes)}`);
+  expectBytes('readModel', bytes);
   try {
     return await read(bytes, name, options);
   } catch (error) {

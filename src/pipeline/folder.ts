@@ -4,6 +4,7 @@ import { describe, type LanguageModel, type SizesRecord } from '../checkpoint/ar
 import {
   type Checkpoint,
   CheckpointWriter,
+  expectFolder,
   type Folder,
   type OutputFolder,
   openCheckpoint,
@@ -80,6 +81,7 @@ export async function openLanguageModel(folder: Folder): Promise<OpenedLanguageM
  * const { architecture, blocks } = await describeFolder(folder);
  */
 export async function describeFolder(folder: Folder): Promise<LanguageModel> {
+  expectFolder('describeFolder', folder);
   return describe(await readConfig(folder), await sizesIn(folder));
 }
 

@@ -32,6 +32,7 @@ export async function evaluate(
   settings: EvaluateSettings = {},
 ): Promise<Evaluated> {
   checkOptions('evaluate', settings);
+  if (data === undefined) throw new InputError('evaluate: "data" is missing: samples to measure on');
   const place = await placeOf(model, MODEL_NAME, settings.signal);
   const dataPlace = await samplesPlace(data, 'data', settings.signal);
   const labels = await labelsOf(settings.labels, settings.signal);

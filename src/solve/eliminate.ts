@@ -2,6 +2,7 @@
 // are in assembly/solve/; this file says what is to be done, and what came of it.
 
 import { InputError } from '../errors.ts';
+import { said } from '../expect.ts';
 import type { ElementType, Kernels } from '../kernel/index.ts';
 import { expectOptions, LATER, type Options, SWITCH } from '../options.ts';
 import { eliminationBytes } from './memory';
@@ -145,18 +146,20 @@ export function checkSchedule(
 ): void {
   const { keep, groupsPerStep = 1, protect = [], precision = 'f64' } = options;
   if (!(Number.isInteger(keep) && keep >= 0 && keep <= groups)) {
-    throw new InputError(`${operation}: keep must be a whole number from 0 to ${groups}, got ${keep}`);
+    throw new InputError(
+      `${operation}: "keep" expected a whole number from 0 to ${groups}, got ${said(keep)}`,
+    );
   }
   if (!(Number.isInteger(groupsPerStep) && groupsPerStep >= 1)) {
     throw new InputError(
-      `${operation}: groupsPerStep must be a whole number of at least 1, got ${groupsPerStep}`,
+      `${operation}: "groupsPerStep" expected a whole number from 1 on, got ${said(groupsPerStep)}`,
     );
   }
   if (precision !== 'f32' && precision !== 'f64') {
-    throw new InputError(`${operation}: precision must be f32 or f64, got ${precision}`);
+    throw new InputError(`${operation}: "precision" expected f32 or f64, got ${said(precision)}`);
   }
   if (!Array.isArray(protect) && !ArrayBuffer.isView(protect))
-    throw new InputError(`${operation}: "protect" expected an array of groups, got ${protect}`);
+    throw new InputError(`${operation}: "protect" expected an array of groups, got ${said(protect)}`);
   const stranger = protect.find((group) => !(Number.isInteger(group) && group >= 0 && group < groups));
   if (stranger !== undefined) {
     throw new InputError(`${operation}: "protect" expected groups from 0 to ${groups - 1}, got ${stranger}`);

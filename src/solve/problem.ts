@@ -94,9 +94,10 @@ export function layerProblem(
 ): LayerProblem {
   expectKernels('layerProblem', kernels);
   const parts: readonly LayerStatistics[] = [statistics].flat();
-  expectObjects('problem', 'statistics', parts);
+  expectObjects('layerProblem', 'statistics', parts);
   expectOptions('layerProblem', options, OPTIONS);
-  if (parts.length === 0) throw new InputError('problem: no calibration rows');
+  if (parts.length === 0)
+    throw new InputError('layerProblem: "statistics" expected calibration rows, got none');
   expectSums(parts);
   const [{ p, m, target }] = parts;
   const { groupSize, bias, blend = target ? 1 : 0, damping = DEFAULT_DAMPING, dampDead = false } = options;
@@ -120,12 +121,12 @@ export function layerProblem(
       const how = [bias !== undefined, damping, blend, dampDead] as const;
       const trace = kernels.abi.formProblem(space.state, n, sumX.ptr, sumY.ptr, ...how);
       if (!Number.isFinite(trace))
-        throw new InputError('problem: the calibration inputs hold NaN or infinite values');
+        throw new InputError('layerProblem: the calibration inputs hold NaN or infinite values');
     });
     const { views } = space; // the memory may have grown
     const [G, rho] = [views.G.slice(), views.rho.slice()];
     if (nonFiniteAt(G) >= 0)
-      throw new InputError('problem: the calibration targets hold NaN or infinite values');
+      throw new InputError('layerProblem: the calibration targets hold NaN or infinite values');
     H.set(views.H);
     const means = bias && { x: views.means.x.slice(), y: views.means.y.slice() };
     const groups = p / groupSize;
@@ -181,10 +182,13 @@ export function checkOptions(
   { damping, blend }: Pick<CheckedOptions, 'damping' | 'blend'>,
 ): void {
   if (blend > 0 && !parts.every(({ target }) => target))
-    throw new InputError('problem: a blend above 0 needs target statistics');
-  if (!(damping >= 0)) throw new InputError(`problem: damping must be at least 0, got ${damping}`);
-  if (!(blend >= 0 && blend <= 1)) throw new InputError(`problem: blend must be in [0, 1], got ${blend}`);
-  if (!parts.some(({ n }) => n >= 1)) throw new InputError('problem: no calibration rows');
+    throw new InputError('layerProblem: a "blend" above 0 needs target statistics');
+  if (!(damping >= 0))
+    throw new InputError(`layerProblem: "damping" expected a number from 0 on, got ${said(damping)}`);
+  if (!(blend >= 0 && blend <= 1))
+    throw new InputError(`layerProblem: "blend" expected a number from 0 to 1, got ${said(blend)}`);
+  if (!parts.some(({ n }) => n >= 1))
+    throw new InputError('layerProblem: "statistics" expected calibration rows, got none');
 }
 
 /**
@@ -196,12 +200,12 @@ export function checkOptions(
  * const { W } = refit(kernels, another, kept);
  */
 export function combineProblems(problems: readonly LayerProblem[]): LayerProblem {
-  expectObjects('combine', 'problems', problems);
-  if (problems.length === 0) throw new ShapeError('combine: "problems" expected at least one');
+  expectObjects('combineProblems', 'problems', problems);
+  if (problems.length === 0) throw new ShapeError('combineProblems: "problems" expected at least one');
   if (problems.length === 1) return problems[0];
   const groups = problems[0].groups;
   if (problems.some((problem) => problem.groups !== groups)) {
-    throw new ShapeError('combine: all layers must have the same number of groups');
+    throw new ShapeError('combineProblems: "problems" expected layers of the same number of groups');
   }
   const groupSize = sum(problems.map((problem) => problem.groupSize));
   const m = sum(problems.map((problem) => problem.m));

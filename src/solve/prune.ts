@@ -127,15 +127,15 @@ export function pruneLayer(kernels: Kernels, problem: LayerProblem, options: Lay
   const { groups } = problem;
   const { keep, method = 'osscar', search = 'swap' } = options;
   if (!METHODS.includes(method)) {
-    throw new InputError(`prune: method must be one of ${METHODS.join(', ')}, got ${said(method)}`);
+    throw new InputError(`pruneLayer: "method" expected one of ${METHODS.join(', ')}, got ${said(method)}`);
   }
-  checkSchedule('prune', problem, method === 'osscar' ? options : { keep });
+  checkSchedule('pruneLayer', problem, method === 'osscar' ? options : { keep });
   if (!SEARCHES.includes(search)) {
-    throw new InputError(`prune: search must be one of ${SEARCHES.join(', ')}, got ${said(search)}`);
+    throw new InputError(`pruneLayer: "search" expected one of ${SEARCHES.join(', ')}, got ${said(search)}`);
   }
   for (const name of ['swapGroups', 'maxSwaps'] as const) {
     if (!((options[name] ?? 1) >= 0)) {
-      throw new InputError(`prune: ${name} must be at least 0, got ${options[name]}`);
+      throw new InputError(`pruneLayer: "${name}" expected a number from 0 on, got ${said(options[name])}`);
     }
   }
   if (options.support) checkSupport(options.support, keep, groups);
@@ -176,9 +176,9 @@ function byOthers(
 function checkSupport(support: readonly number[], keep: number, groups: number): void {
   const isGroup = (group: number, at: number) =>
     Number.isInteger(group) && group < groups && group > (at === 0 ? -1 : support[at - 1]);
-  if (support.length !== keep || !support.every(isGroup)) {
+  if (!Array.isArray(support) || support.length !== keep || !support.every(isGroup)) {
     throw new InputError(
-      `prune: support must be ${keep} of the groups 0 to ${groups - 1}, ascending, got ${support}`,
+      `pruneLayer: "support" expected ${keep} of the groups 0 to ${groups - 1}, ascending, got ${said(support)}`,
     );
   }
 }
@@ -202,7 +202,7 @@ function osscar(space: Workspace, problem: LayerProblem, options: LayerOptions, 
   return space.working(pruneBytes(p, m, groupSize, way), () => {
     const elimination = [keep, Math.min(groupsPerStep, groups), precision === 'f32', wholeCurve] as const;
     const bounds = [maxSwaps, Math.min(Math.round(swapGroups), groups)] as const;
-    expectDefinite('prune', space.kernels.abi.prune(space.state, ...elimination, way, ...bounds));
+    expectDefinite('pruneLayer', space.kernels.abi.prune(space.state, ...elimination, way, ...bounds));
     const { dense, denseDamping, swaps, optimal, remaining, start, starts } = space.report;
     const curve = space.curve.slice();
     const result = resultOf(

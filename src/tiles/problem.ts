@@ -61,7 +61,7 @@ export function tiledProblem(
     else trace += variance;
   });
   if (!Number.isFinite(trace)) {
-    throw new InputError('problem: the calibration inputs hold NaN or infinite values');
+    throw new InputError('layerProblem: the calibration inputs hold NaN or infinite values');
   }
   const whole = trace > 0 ? (damping * trace) / p : 1;
   const rho = Float64Array.from(isDead, (dead) => (dead ? DEAD_DAMPING * whole : whole));
@@ -81,7 +81,7 @@ export function tiledProblem(
   } else multiply(kernels, H, W0, G);
   G.each(false, (values) => {
     if (nonFiniteAt(values) >= 0)
-      throw new InputError('problem: the calibration targets hold NaN or infinite values');
+      throw new InputError('layerProblem: the calibration targets hold NaN or infinite values');
   });
   const own = bias && outputOf(W0, x, bias);
   const y = blend > 0 ? own?.map((value, j) => (1 - blend) * value + (blend * target!.sumY[j]) / n) : own;

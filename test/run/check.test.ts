@@ -6,6 +6,7 @@ import { openEngine } from '../../src/engine/index.ts';
 import { InputError } from '../../src/errors.ts';
 import { openGuard } from '../../src/guard/index.ts';
 import { openKernels } from '../../src/kernel/index.ts';
+import { limits } from '../../src/limits.ts';
 import { keepRatio, memoryStore } from '../../src/pipeline/index.ts';
 import { openSession } from '../../src/pool/index.ts';
 import { checkOptions as check } from '../../src/run/check.ts';
@@ -184,6 +185,16 @@ test('preprocessing is judged before anything is opened', async () => {
   );
   for (const right of [0.5, [0.5], [0.4, 0.5, 0.6]])
     expect(() => check('inspect', { mean: right })).not.toThrow();
+});
+
+test('samples to measure on are missing', async () => {
+  await expect(evaluate('', undefined as never)).rejects.toThrow('evaluate: "data" is missing');
+});
+
+test('a limit that there is not cannot be set', () => {
+  const set = () => Object.assign(limits, { downloadByte: 5 });
+  expect(set).toThrow('downloadByte');
+  expect(limits).not.toHaveProperty('downloadByte');
 });
 
 test('a plan is told what the run will be told', () => {

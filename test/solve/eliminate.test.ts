@@ -303,7 +303,7 @@ test.each([
 
 test.each([-1, 8, 2.5, Number.NaN])('refuses to keep %d of 7 groups', (keep) => {
   expect(() => eliminate(binaries[0], problem(7, 1, 2, 1), { keep })).toThrow(
-    /keep must be a whole number from 0 to 7/,
+    /"keep" expected a whole number from 0 to 7/,
   );
 });
 
@@ -311,7 +311,7 @@ test('refuses a precision that there is not', () => {
   const options = { keep: 3, precision: 'f16' as 'f32' };
   for (const run of [eliminate, pruneLayer]) {
     expect(() => run(binaries[0], problem(7, 1, 2, 1), options)).toThrow(
-      /precision must be f32 or f64, got f16/,
+      /"precision" expected f32 or f64, got "f16"/,
     );
   }
 });

@@ -187,7 +187,7 @@ describe('a support that is given', () => {
     ['with a group that is not there', [0, 3, 4, 12]],
   ])('is refused %s', (_, support) => {
     expect(() => pruneLayer(kernels, layer, { keep: 4, support })).toThrow(
-      'support must be 4 of the groups 0 to 11, ascending',
+      '"support" expected 4 of the groups 0 to 11, ascending',
     );
   });
 });
@@ -277,10 +277,10 @@ describe('pruneLayer', () => {
   test('refuses unknown names and impossible numbers', () => {
     const layer = problem(6, 1, 3, 5);
     const prune = (options: object) => () => pruneLayer(kernels, layer, { keep: 3, ...options });
-    expect(prune({ method: 'obs' })).toThrow(/method must be one of osscar, ziplm/);
-    expect(prune({ search: 'all' })).toThrow(/search must be one of greedy, swap/);
-    expect(prune({ maxSwaps: -1 })).toThrow(/maxSwaps must be at least 0, got -1/);
-    expect(prune({ swapGroups: Number.NaN })).toThrow(/swapGroups must be at least 0, got NaN/);
+    expect(prune({ method: 'obs' })).toThrow(/^pruneLayer: "method" expected one of osscar, ziplm/);
+    expect(prune({ search: 'all' })).toThrow(/"search" expected one of greedy, swap/);
+    expect(prune({ maxSwaps: -1 })).toThrow(/"maxSwaps" expected a number from 0 on, got -1/);
+    expect(prune({ swapGroups: Number.NaN })).toThrow(/"swapGroups" expected a number from 0 on, got NaN/);
     expect(prune({ protect: [6] })).toThrow(/expected groups from 0 to 5, got 6/);
     expect(prune({ protect: [0, 1, 2, 3] })).toThrow(/4 protected groups do not fit into 3/);
   });

@@ -5,6 +5,7 @@
 
 import { convertIndexedToRgb, type DecodedPng, decode as decodePng } from 'fast-png';
 import { FormatError } from '../../errors.ts';
+import { expectBytes } from '../../expect.ts';
 import { placeholder } from '../../formats.ts';
 import { avifFrame, isAvif } from './avif.ts';
 import type { Decode } from './codec.ts';
@@ -124,6 +125,7 @@ function undecodable(name: string, format: ImageFormat, cause: unknown): FormatE
  * const { width, height } = imageSize(bytes, 'photo.jpg');
  */
 export function imageSize(bytes: Uint8Array, name: string): Pick<DecodedImage, 'height' | 'width'> {
+  expectBytes('imageSize', bytes);
   const format = formatOf(bytes, name);
   try {
     const { width, height, orientation } = format.frame(bytes);
@@ -142,6 +144,7 @@ export function imageSize(bytes: Uint8Array, name: string): Pick<DecodedImage, '
  * const { width, height, channels, data } = await decodeImage(bytes, 'photo.jpg');
  */
 export async function decodeImage(bytes: Uint8Array, name: string): Promise<DecodedImage> {
+  expectBytes('decodeImage', bytes);
   const format = formatOf(bytes, name);
   try {
     return await format.decode(bytes, name, format.frame(bytes));

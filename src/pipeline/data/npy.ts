@@ -4,6 +4,7 @@
 // https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 
 import { FormatError } from '../../errors.ts';
+import { expectBytes } from '../../expect.ts';
 import { placeholder } from '../../formats.ts';
 import { float16ToFloat32 } from '../../graph/half.ts';
 import { elements } from '../../graph/tensor.ts';
@@ -41,6 +42,7 @@ export const formatShape = (shape: readonly (number | string)[]) => `[${shape.jo
  * const { shape, data } = decodeNpy(await readFile('inputs.npy'), 'inputs.npy');
  */
 export function decodeNpy(bytes: Uint8Array, name: string): NpyArray {
+  expectBytes('decodeNpy', bytes);
   const fail = (reason: string) => new FormatError(`"${name}": ${reason}`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const text = (from: number, to: number) => String.fromCharCode(...bytes.subarray(from, to));
