@@ -14,6 +14,9 @@ import { gather } from './tensor.ts';
 /** Each takes the nodes of all of its layers. */
 const MOST_EXPERTS = 64;
 
+/** Nodes that are made of others: what a file has behind few products may be many. */
+const MOST_NODES = 2 ** 16;
+
 /** The model, or a copy in which X·W of (e, n, p) or (1, n, p) and constants (e, p, m) are e products, and so is what is made of them one by one. */
 export function separateExperts(model: Model, shapes: Shapes): Model {
   if (!model.nodes.some((node) => expertsOf(model, shapes, node) > 0)) return model;
@@ -42,6 +45,7 @@ class Stacks {
   readonly #parts = new Map<string, string[]>();
   /** Values that are put together again for nodes that read them whole. */
   readonly #whole = new Set<string>();
+  #left = MOST_NODES;
 
   constructor(model: Model, shapes: Shapes) {
     this.#model = model;
@@ -51,7 +55,8 @@ class Stacks {
   /** What takes the place of a node. */
   visit(node: NodeProto): NodeProto[] {
     const experts = this.#experts(node);
-    if (experts === 0) return [...this.#together(node), node];
+    if (experts === 0 || experts > this.#left) return [...this.#together(node), node];
+    this.#left -= experts;
     const added: NodeProto[] = [];
     const inputs = node.input.map((value) => this.#apart(value, experts, added));
     const [output] = node.output;

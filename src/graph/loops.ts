@@ -15,6 +15,9 @@ import { fromIntegers, toIntegers } from './tensor.ts';
 /** Graphs grow by what a Loop does each time. */
 const MOST_ROUNDS = 8;
 
+/** Sequences with more tensors stay: every node that adds one would have a list of all. */
+const LONGEST = 256;
+
 /** The model, or a copy without such Loops and without the sequences that come to an end in it. */
 export function unrollLoops(model: Model): Model {
   if (!model.nodes.some((node) => roundsOf(model, node) > 0 || isSequence(node))) return model;
@@ -157,7 +160,7 @@ function takeApart(model: Model): string[] {
     if (!isStandard(node)) continue;
     if (node.opType === 'SequenceEmpty') lists.set(output, []);
     else if (node.opType === 'SequenceConstruct') lists.set(output, [...node.input]);
-    else if (!list) continue;
+    else if (!list || list.length >= LONGEST) continue;
     else if (node.opType === 'Identity') lists.set(output, list);
     else if (node.opType === 'SequenceInsert') {
       const place = third ? integerOf(model, third) : list.length;

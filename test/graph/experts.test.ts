@@ -73,4 +73,16 @@ describe('separateExperts', () => {
     const model = await readModel(b.output(b.node('MatMul', [heads, b.weight([3, 4, 2], 1)])).build());
     expect(separateExperts(model, await shapesOf(model, randomValue([2, 5, WIDTH])))).toBe(model);
   });
+
+  it('makes no more nodes than there is room for', async () => {
+    const b = new OnnxBuilder();
+    let y = b.node('MatMul', [b.node('Unsqueeze', [b.input([2]), b.integers([0])]), b.weight([64, 2, 2], 1)]);
+    for (let i = 0; i < 1200; i++) y = b.relu(y);
+    const model = await readModel(b.output(y).build());
+    const shapes = new Map(model.nodes.map(({ output }) => [output[0], [64, 5, 2]]));
+    shapes.set(model.nodes[0].output[0], [1, 5, 2]);
+    const { nodes } = separateExperts(model, shapes);
+    expect(nodes.length).toBeLessThan(2 ** 16 + 300);
+    expect(nodes.filter(({ opType }) => opType === 'Concat').length).toBe(1);
+  });
 });

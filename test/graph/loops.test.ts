@@ -103,4 +103,14 @@ describe('Loops', () => {
     );
     expect(unrollLoops(model)).toBe(model);
   });
+
+  it('leaves long sequences as they are', async () => {
+    const b = new OnnxBuilder();
+    const x = b.relu(b.matmul(b.sequence(WIDTH), WIDTH));
+    let list = b.node('SequenceEmpty', []);
+    for (let i = 0; i < 300; i++) list = b.node('SequenceInsert', [list, x]);
+    const first = b.node('SequenceAt', [list, b.index(0)], {}, { channels: WIDTH });
+    const { operators } = await unrolled(b.output(b.matmul(first, 2)));
+    expect(operators.filter((it) => it === 'SequenceInsert').length).toBe(300);
+  });
 });
