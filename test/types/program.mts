@@ -1,7 +1,20 @@
 // What readers write against the declarations: with TypeScript 5.4, strict, every declaration looked at, where nothing but
 // the language is declared, and where a page's names are. `npm run test:types` compiles it.
 
-import { evaluate, inspect, type Pruned, prune } from 'osscar-wasm';
+import {
+  type AnalyzeSettings,
+  analyze,
+  type EvaluateSettings,
+  evaluate,
+  inspect,
+  type LatencySettings,
+  latency,
+  type PlanSettings,
+  type Pruned,
+  type PruneSettings,
+  plan,
+  prune,
+} from 'osscar-wasm';
 import { openSession } from 'osscar-wasm/layer';
 import { openEngine, openModel, parsePreprocessing } from 'osscar-wasm/model';
 
@@ -17,6 +30,22 @@ export async function run(bytes: Uint8Array): Promise<Pruned> {
     macs: value * scale * model.macs * session.threads,
   });
 }
+/** Settings that are made before they are used. */
+export async function calls(
+  settings: PruneSettings,
+  others: readonly [AnalyzeSettings, EvaluateSettings, LatencySettings],
+) {
+  const planning: PlanSettings = { ...settings, machines: 4 };
+  await plan('model.onnx', planning);
+  await plan('model.onnx', settings);
+  await analyze(new ArrayBuffer(8), others[0]);
+  await evaluate('model.onnx', 'test/', others[1]);
+  await latency('model.onnx', others[2]);
+}
+// @ts-expect-error all sizes are found
+export const sizes = () => analyze('model.onnx', { calibration: 'photos/', macs: 0.5 });
+// @ts-expect-error nothing is pruned
+export const measured = () => evaluate('model.onnx', 'test/', { keep: 0.5 });
 // @ts-expect-error numbers are numbers
 export const text = () => prune('model.onnx', { calibration: 'photos/', mean: '0.5' });
 // @ts-expect-error there is always data
