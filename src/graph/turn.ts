@@ -32,7 +32,7 @@ export function turnProducts(model: Model, shapes: Shapes): Model {
     return isLeft(copy, node, shapes) ? turning.matmul(node) : [node];
   });
   copy.edited();
-  cancel(copy, turning.added);
+  cancel(copy);
   copy.removeUnused(model.tensors.keys());
   return copy;
 }
@@ -60,8 +60,6 @@ function isWeight(model: Model, name: string): boolean {
 }
 
 class Turning {
-  /** Transposes that are not in the file. */
-  readonly added = new Set<NodeProto>();
   /** Nodes that have been put elsewhere. */
   readonly moved = new Set<NodeProto>();
   readonly #model: Model;
@@ -110,7 +108,7 @@ class Turning {
     const { node, index } = use;
     const name = node.input[1 - index];
     const dims = this.#model.tensors.get(name)?.dims ?? [];
-    const isBias = dims.length > 1 && elements(dims) === m && dims.at(-2) === m;
+    const isBias = elements(dims) === m && dims.at(-2) === m;
     const isLower = dims.length <= (this.#shapes.get(value)?.length ?? 0);
     return node.opType === 'Add' && isStandard(node) && isBias && isLower ? { node, name } : undefined;
   }
@@ -123,15 +121,7 @@ class Turning {
     const name = this.#model.fresh(base);
     const perm = [...Array(rank).keys()].with(rank - 1, rank - 2).with(rank - 2, rank - 1);
     const attribute = [attributeOf('perm', perm)];
-    const node = create(NodeProtoSchema, {
-      name,
-      opType: 'Transpose',
-      input: [value],
-      output: [name],
-      attribute,
-    });
-    this.added.add(node);
-    return node;
+    return create(NodeProtoSchema, { name, opType: 'Transpose', input: [value], output: [name], attribute });
   }
 
   #constant(of: string, make: (tensor: Tensor) => Tensor): string {
@@ -143,23 +133,23 @@ class Turning {
   }
 }
 
-/** Removes pairs of Transposes that undo each other, of which one is among `added`. */
-function cancel(model: Model, added: ReadonlySet<NodeProto>): void {
+/** Removes pairs of Transposes that undo each other. */
+function cancel(model: Model): void {
   const gone: string[] = [];
   for (const node of model.nodes) {
     const before = model.producer(node.input[0]);
     if (node.opType !== 'Transpose' || before?.opType !== 'Transpose') continue;
-    if (!isStandard(node) || !isStandard(before) || !(added.has(node) || added.has(before))) continue;
+    if (!isStandard(node) || !isStandard(before)) continue;
     const [output] = node.output;
-    const isNamed = model.isOutput(output) || model.uses(output).some(({ index }) => index < 0);
-    if (isNamed || !undo(before, node)) continue;
+    const isCaptured = model.uses(output).some(({ index }) => index < 0);
+    if (isCaptured || !undo(before, node)) continue;
     model.redirect(output, before.input[0]);
     gone.push(output);
   }
   removeUnread(model, gone);
 }
 
-/** The rank is told by one of them, as those that were added tell it. */
+/** The rank is told by one of them; two that do not tell it turn all axes round. */
 function undo(first: NodeProto, second: NodeProto): boolean {
   const rank = Math.max(...[first, second].map((node) => transposeOrder(node, 0).length));
   const [one, other] = [first, second].map((node) => transposeOrder(node, rank));

@@ -72,6 +72,26 @@ describe('turnProducts', () => {
     await expectCuts(own, input);
   });
 
+  it('keeps Transposes that do not undo each other, and what is an output of the graph', async () => {
+    const b = new OnnxBuilder();
+    const input = randomValue([2, 7, 5]);
+    const x = swap(b, left(b, swap(b, b.sequence(5), [2, 1, 0]), 8, 7));
+    const own = await turned(b.output(swap(b, left(b, b.relu(x), 6, 2))), input);
+    expect(operators(own.model).filter((name) => name === 'Transpose')).toHaveLength(5);
+    expect(own.model.outputs.map(({ name }) => own.model.producer(name)?.opType)).toEqual(['Transpose']);
+  });
+
+  it('takes for a bias what makes no further axis, and for a Transpose no other node', async () => {
+    const b = new OnnxBuilder();
+    const input = randomValue([5, 7]);
+    const x = b.relu(left(b, b.relu(left(b, b.feed('input', [5, 't']), 8, 5)), 6, 8));
+    const own = await turned(b.output(swap(b, b.add(x, b.weight([1, 6, 1], 0.3)))), input);
+    expect(operators(own.model).filter((name) => name === 'Relu')).toHaveLength(2);
+    const higher = new OnnxBuilder();
+    const sum = higher.add(left(higher, higher.feed('input', [5, 't']), 8, 5), higher.weight([1, 8, 1], 0.3));
+    await turned(higher.output(swap(higher, sum)), input);
+  });
+
   it('shares weights as before', async () => {
     const b = new OnnxBuilder();
     const input = randomValue([2, 5, 7]);
