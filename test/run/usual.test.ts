@@ -68,7 +68,7 @@ async function colours(layout: 'nchw' | 'nhwc') {
 type Units = { scale: number; mean: number[]; std: number[] };
 
 /** Six levels of gray, told apart by which of them is nearest in these units. */
-async function levels({ scale, mean, std }: Units, channels: 1 | 3) {
+async function levels({ scale, mean, std }: Units, channels: 1 | 3, images = 30) {
   const grays = [0, 51, 102, 153, 204, 255];
   const input = (gray: number, c: number) => (gray / scale - mean[c % mean.length]) / std[c % std.length];
   const each = Array.from({ length: channels }, (_, c) => grays.map((gray) => input(gray, c)));
@@ -83,7 +83,7 @@ async function levels({ scale, mean, std }: Units, channels: 1 | 3) {
   const squares = builder.floats(grays.map((_, k) => -each.reduce((sum, own) => sum + own[k] ** 2, 0)));
   const scores = builder.node('Add', [builder.node('MatMul', [means, twice]), squares]);
   const model = await openModel(builder.output(scores).build(), { engine });
-  const entries = Array.from({ length: 30 }, (_, i) => {
+  const entries = Array.from({ length: images }, (_, i) => {
     const data = new Uint8Array(4 * channels).fill(grays[i % grays.length]);
     const bytes = encodePng({ width: 2, height: 2, channels, data });
     return { name: `${i}.png`, label: i % grays.length, read: async () => bytes };
@@ -154,6 +154,13 @@ describe('preprocessing that does better', () => {
     expect(await betterPreprocessing(wrong.found, wrong.samples)).toBeDefined();
     expect(await betterPreprocessing(wrong.found, arrays)).toBeUndefined();
   });
+  test('is none where it does better on as few images as luck does', async () => {
+    const units = { scale: 255, mean: [0.5], std: [0.5] };
+    const [few, more] = [await levels(units, 1, 2), await levels(units, 1, 6)];
+    expect(await betterPreprocessing(few.found, few.samples)).toBeUndefined();
+    expect((await betterPreprocessing(more.found, more.samples))?.accuracy).toBe(1);
+  });
+
   test('is not looked for where the file says how its inputs are made, unless something else is said', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'osscar-usual-'));
     try {
