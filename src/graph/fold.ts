@@ -95,7 +95,6 @@ function fold(model: Model, { node, layer, bias }: Foldable, norm: NodeProto): v
  */
 export function foldConstants(model: Model): Model {
   const folded = model.clone();
-  replaceConstants(folded);
   mergeAlike(folded);
   replaceConstants(folded, (...args) => transposed(...args) ?? single(...args));
   dropZeroStates(folded);
@@ -121,10 +120,7 @@ function dropZeroStates(model: Model): void {
       if (dropped.get(value)) model.setInput(node, index, '');
     }
   }
-  removeUnread(
-    model,
-    [...dropped].flatMap(([value, isZero]) => (isZero ? value : [])),
-  );
+  removeUnread(model, [...dropped.keys()]);
 }
 
 function nameSteps(model: Model): void {
