@@ -69,6 +69,20 @@ function naiveExchanges(
 }
 
 describe.each(binaries)('local search, $simd', (kernels) => {
+  test('of groups of several rows makes few swaps, unless it is thorough or told of more', () => {
+    const p = 120;
+    const sums = naiveStatistics(activations(p + 5, p, 4), undefined, p, 1);
+    const layer = layerProblem(kernels, sums, normals(p, 13), { groupSize: 2 });
+    const search = (options: object) =>
+      pruneLayer(kernels, layer, { keep: 30, groupsPerStep: 60, ...options }).search!;
+    expect(search({})).toMatchObject({ steps: 4, swapOptimal: false });
+    expect(search({ maxSwaps: 2 }).steps).toBe(2);
+    for (const options of [{ maxSwaps: 100 }, { search: 'thorough' }]) {
+      expect(search(options).steps).toBeGreaterThan(4);
+      expect(search(options).swapOptimal).toBe(true);
+    }
+  });
+
   test('never ends above its start, and ends at what refitting gives', () => {
     fc.assert(
       fc.property(cases, ({ groups, groupSize, m, keep, seed }) => {
@@ -281,6 +295,7 @@ describe('pruneLayer', () => {
     expect(prune({ search: 'all' })).toThrow(/"search" expected one of greedy, swap/);
     expect(prune({ maxSwaps: -1 })).toThrow(/"maxSwaps" expected a number from 0 on, got -1/);
     expect(prune({ swapGroups: Number.NaN })).toThrow(/"swapGroups" expected a number from 0 on, got NaN/);
+    expect(prune({ support: [0, 1.5, 2] })).toThrow(/"support" expected 3 of the groups 0 to 5/);
     expect(prune({ protect: [6] })).toThrow(/expected groups from 0 to 5, got 6/);
     expect(prune({ protect: [0, 1, 2, 3] })).toThrow(/4 protected groups do not fit into 3/);
   });
