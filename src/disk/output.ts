@@ -72,14 +72,17 @@ export async function openFileOutput(path: string, replacing: Replacing): Promis
         const old = taken.filter((file) => !isRead(resolve(file)));
         await Promise.all(old.map((file) => rm(file, { force: true }).catch(() => {})));
       }
-      const sha256 = hashOf(await readFileBytes(path));
-      if (sha256 !== hashOf(model)) {
-        throw new OsscarError('ERR_OSSCAR_VERIFY', `${path} does not hold what was written to it`);
-      }
-      return { path, sha256 };
+      return { path, sha256: await readBack(path, model, path) };
     },
     close: async () => {},
   };
+}
+
+/** @returns SHA-256 @throws {OsscarError} where a file does not hold what was written to it */
+async function readBack(path: string, written: Uint8Array, target: string): Promise<string> {
+  const sha256 = hashOf(await readFileBytes(path));
+  if (sha256 === hashOf(written)) return sha256;
+  throw new OsscarError('ERR_OSSCAR_VERIFY', `${target} does not hold what was written to it`);
 }
 
 /** @throws {InputError} where nothing can be written there */
@@ -146,9 +149,7 @@ export async function openModelFolderOutput(
       if (external) await writeAtomically(`${place}_data`, external);
       await writeAtomically(place, [model]);
       await writeAtomically(join(temporary, CARD_FILE), [new TextEncoder().encode(card)]);
-      const sha256 = hashOf(await readFileBytes(place));
-      if (sha256 !== hashOf(model))
-        throw new OsscarError('ERR_OSSCAR_VERIFY', `${target} does not hold what was written to it`);
+      const sha256 = await readBack(place, model, target);
       await checkTarget(target, replacing);
       await (replacing.overwrite
         ? placeFolder(temporary, resolve(target))

@@ -48,6 +48,13 @@ describe.concurrent('osscar', () => {
       expect((await osscar('inspect', MOBILENET, '--size', size, '--threads', '1')).code, size).toBe(0);
   });
 
+  test.each([
+    [['--samples', 'abc'], "option '--samples <n>' argument 'abc' is invalid. expected a whole number."],
+    [['--keep'], "option '--keep <ratio>' argument missing"],
+  ])('says no more where that is all: %j', async (flags, told) => {
+    expect((await osscar('prune', 'a.onnx', ...flags)).stderr).toBe(`osscar: ${told}\n`);
+  });
+
   test('prints help on standard error where it was called with nothing', async () => {
     const { code, stdout, stderr } = await osscar();
     expect([code, stdout]).toEqual([2, '']);

@@ -1,6 +1,6 @@
 // Faults at every operation that writes: afterwards there is the old output or the new one, whole.
 
-import fs, { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import fs, { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import { CheckpointWriter, openCheckpoint, planSafetensors } from '../../src/checkpoint/index.ts';
@@ -88,6 +88,19 @@ describe('two runs on one output', () => {
     expect(await save(false)).toEqual(['m.onnx', 'm.onnx.data']);
     expect(await save(false)).toEqual(['m.onnx', 'm.onnx.1.data']);
     expect(await save(true)).toEqual(['m.onnx', 'm.onnx.1.data', 'm.onnx.data']);
+  });
+
+  test('do not take the file of another for what they have written', async () => {
+    const path = join(mkdtempSync(join(folder, 'back-')), 'm.onnx');
+    writeFileSync(`${path}.data`, 'old');
+    const output = await openFileOutput(path, { overwrite: true });
+    const other = () => {
+      writeFileSync(path, 'other');
+      return true;
+    };
+    await expect(output.save(written(output.externalName), other, '')).rejects.toThrow(
+      `${path} does not hold what was written to it`,
+    );
   });
 });
 
