@@ -1,12 +1,20 @@
 // Faults at every operation that writes: afterwards there is the old output or the new one, whole.
 
-import fs, { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import fs, {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import { CheckpointWriter, openCheckpoint, planSafetensors } from '../../src/checkpoint/index.ts';
 import { externalReader } from '../../src/disk/files.ts';
 import { createFolder, openFolder } from '../../src/disk/folder.ts';
-import { openFileOutput } from '../../src/disk/output.ts';
+import { openFileOutput, openModelFolderOutput } from '../../src/disk/output.ts';
 import { scratchFile } from '../../src/disk/scratch.ts';
 import { folderStore } from '../../src/disk/store.ts';
 import { InputError } from '../../src/errors.ts';
@@ -102,6 +110,30 @@ describe('two runs on one output', () => {
       `${path} does not hold what was written to it`,
     );
   });
+});
+
+test('of a folder with a model everything is taken along but models and their data', async () => {
+  const [source, target] = [mkdtempSync(join(folder, 'source-')), join(folder, 'target')];
+  mkdirSync(join(source, 'onnx'));
+  const files = [
+    'config.json',
+    ...['model.onnx', 'model.onnx_data', 'model_fp16.onnx'].map((it) => `onnx/${it}`),
+  ];
+  for (const file of files) writeFileSync(join(source, file), file);
+  const output = await openModelFolderOutput(target, source, join(source, 'onnx/model.onnx'), {});
+  const written = { model: new Uint8Array([1, 2]), external: [new Uint8Array([3])] };
+  const { path } = await output.save({ written } as never as PruneResult, () => false, 'card');
+  const there = readdirSync(target, { recursive: true, encoding: 'utf8' }).sort();
+  expect(there).toEqual(['README.md', 'config.json', 'onnx', 'onnx/model.onnx', 'onnx/model.onnx_data']);
+  expect([...readFileSync(path), ...readFileSync(`${path}_data`)]).toEqual([1, 2, 3]);
+});
+
+test('nor are the data of a model that has none any more', async () => {
+  const [source, target] = [mkdtempSync(join(folder, 'source-')), join(folder, 'target-2')];
+  for (const file of ['m.onnx', 'm.onnx_data']) writeFileSync(join(source, file), file);
+  const output = await openModelFolderOutput(target, source, join(source, 'm.onnx'), {});
+  await output.save({ written: { model: new Uint8Array(2) } } as never as PruneResult, () => false, '');
+  expect(readdirSync(target).sort()).toEqual(['README.md', 'm.onnx']);
 });
 
 describe.each(FAULTS)('%s at every operation', (fault) => {
