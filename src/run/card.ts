@@ -24,7 +24,7 @@ const TAGS = ['pruned', 'osscar'];
  */
 export async function modelCard(source: Place, report: Report, loader: string): Promise<string> {
   const { card, config } = await filesOf(source);
-  const of = card === undefined ? {} : frontMatter(card);
+  const of = frontMatter(card);
   const base = baseModel(source, config);
   const { metric } = report;
   const type = isText(of.pipeline_tag) ? of.pipeline_tag : taskOf(report);
@@ -78,7 +78,7 @@ async function startOf(folder: Folder, file: string, most: number): Promise<Uint
 const YAML = { logLevel: 'error', prettyErrors: false, uniqueKeys: false } as const;
 
 /** Between the first lines of dashes. */
-function frontMatter(card: Uint8Array): JsonObject {
+function frontMatter(card?: Uint8Array): JsonObject {
   const [, yaml] = /^---\r?\n(.*?)\r?\n---/s.exec(new TextDecoder().decode(card)) ?? [];
   try {
     const front: unknown = yaml === undefined ? undefined : parse(yaml, YAML);
