@@ -61,6 +61,7 @@ test.each([
   ['image-classification', { metric: { name: 'accuracy', before: 1, after: 1 }, preprocessing: {} }],
   ['feature-extraction', { metric: undefined }],
   ['image-feature-extraction', { metric: undefined, preprocessing: {} }],
+  [undefined, { metric: undefined, sizes: undefined }], // of an ONNX file
 ])('calls what encoders do %s', async (task, change) => {
   rmSync(join(folder, 'README.md'), { force: true });
   const changed = { ...(report as object), ...change } as never;
