@@ -71,6 +71,8 @@ describe('widthsOf', () => {
     expect(widths(100).at(-2)).toBe(96);
     expect(widths(64, {}, 'head')).toHaveLength(48);
     expect(widths(16, { round: 4 })).toEqual([4, 8, 12, 16]);
+    for (const round of [0, -8, 1.5])
+      expect(() => widths(16, { round })).toThrow('`round` must be a whole number of at least 1');
   });
 
   test('of many channels are thinned, the smallest and the largest left', () => {
