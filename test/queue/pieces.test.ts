@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { memoryOutput } from '../../src/checkpoint/index.ts';
 import { openFolder } from '../../src/disk/folder.ts';
+import { disk } from '../../src/disk/host.ts';
 import { InputError } from '../../src/errors.ts';
 import {
   type Job,
@@ -20,7 +21,7 @@ import {
   tokenWindows,
 } from '../../src/pipeline/index.ts';
 import { contentHash } from '../../src/pipeline/store/hash.ts';
-import { serving } from '../../src/run/index.ts';
+import { prune as pruneIn, serving, setHost } from '../../src/run/index.ts';
 import { engine, fashion, fixtureBytes } from '../pipeline/fixtures.ts';
 
 const OPTIONS = { target: 'residual', search: 'greedy', keep: 0.5 } as const;
@@ -102,6 +103,21 @@ test.each([
     const queue = new ListQueue(servers);
     expect(await bytesOf({ shards: 3, queue, store })).toEqual(expected);
     expect(new Set(queue.jobs.map(({ shard }) => shard))).toEqual(new Set([undefined, 0, 1, 2]));
+  });
+});
+
+test('of a queue a report has no address, in which may be a password', async () => {
+  const store = memoryStore();
+  await withServers(store, 1, async (servers) => {
+    const queue = new ListQueue(servers);
+    setHost({ ...disk, queue: async () => Object.assign(queue, { close() {} }) });
+    const { report } = await pruneIn(join(OPT, '../fashion-mobilenet.onnx'), {
+      ...{ ...OPTIONS, engine, calibration: images, shards: 2 },
+      ...{ work: store, queue: 'redis://me:secret@127.0.0.1' },
+    });
+    expect(queue.jobs.length).toBeGreaterThan(0);
+    expect(report.settings).toMatchObject({ shards: 2, search: 'greedy' });
+    expect(JSON.stringify(report)).not.toContain('secret');
   });
 });
 

@@ -181,6 +181,17 @@ describe('prune', () => {
       'or pairs of a name and bytes, got ["a.png", 5]',
     ],
     ['paths', { calibration: ['a.png'] }, 'got "a.png"; of paths, give that of the folder'],
+    ['a queue whose run lies nowhere', { queue: 'redis://a' }, 'where the workers find the run is missing'],
+    [
+      'two files of one name',
+      {
+        calibration: [
+          ['a.png', new Uint8Array()],
+          ['a.png', new Uint8Array()],
+        ],
+      },
+      '"a.png": two files are called that',
+    ],
     ['two budgets', { keep: undefined, macs: 0.5, params: 0.5 }, 'expected one budget'],
   ])('says of options what is wrong: %s', async (_, wrong, message) => {
     const options = { ...settings, calibration: fixture('calib'), samples: 40, ...wrong };
