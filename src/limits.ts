@@ -17,7 +17,7 @@ export interface Limits {
   jsonDepth: number;
   /** Bytes of an index of shards. */
   indexBytes: number;
-  /** Bytes of a tokenizer.json. */
+  /** Bytes of a tokenizer.json, and of any other file that a pruned folder takes along. */
   tokenizerBytes: number;
   /** Bytes of a safetensors header. */
   headerBytes: number;

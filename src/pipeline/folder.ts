@@ -17,6 +17,7 @@ import {
 import type { Engine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { elements, type Model, sum, type Term, toFloat32 } from '../graph/index.ts';
+import { checkJsonBytes } from '../json.ts';
 import { limits } from '../limits.ts';
 import { LARGEST_BATCH, wholeBatch } from './batches.ts';
 import type { SizeKind } from './budget.ts';
@@ -173,9 +174,15 @@ function blockBatch({ info }: OpenedModel): number {
   return wholeBatch(VALUES_PER_BATCH / Math.max(1, ...Array.from(info.shapes.values(), elements)));
 }
 
-/** @throws {InputError} naming what the pruned folder takes along, where it cannot be read: before the long work */
+/**
+ * Of what the pruned folder takes along, before the long work.
+ *
+ * @throws {InputError} naming what cannot be read
+ * @throws {FormatError} naming what is larger than any tokenizer
+ */
 async function checkSideFiles(folder: Folder): Promise<void> {
-  for (const file of await sideFilesOf(folder)) await folder.size(file);
+  for (const file of await sideFilesOf(folder))
+    checkJsonBytes(await folder.size(file), limits.tokenizerBytes, `${folder.name}/${file}`);
 }
 
 /** @throws {InputError} where windows are longer than the model's positions or hold ids outside its vocabulary */

@@ -11,6 +11,7 @@ import {
   readFileSync,
   rmSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -117,18 +118,25 @@ describe.concurrent('a folder of a language model', () => {
 test('what a pruned folder takes along is looked at before the long work', async () => {
   const path = newFolder('along');
   cpSync(fixture('opt-kjv'), path, { recursive: true });
+  const expectRefused = async (message: string) => {
+    const begun: string[] = [];
+    const run = prune(path, {
+      calibration: fixture('text/kjv-train.txt'),
+      keep: 0.5,
+      samples: 4,
+      seqlen: 16,
+      output: join(newFolder('out'), 'pruned'),
+      onProgress: ({ stage }) => begun.push(stage),
+    });
+    await expect(run).rejects.toThrow(message);
+    expect(begun).not.toContain('measuring');
+  };
   execFileSync('mkfifo', [join(path, 'generation_config.json')]);
-  const begun: string[] = [];
-  const run = prune(path, {
-    calibration: fixture('text/kjv-train.txt'),
-    keep: 0.5,
-    samples: 4,
-    seqlen: 16,
-    output: join(newFolder('out'), 'pruned'),
-    onProgress: ({ stage }) => begun.push(stage),
-  });
-  await expect(run).rejects.toThrow('generation_config.json": not a file but a named pipe');
-  expect(begun).not.toContain('measuring');
+  await expectRefused('generation_config.json": not a file but a named pipe');
+  rmSync(join(path, 'generation_config.json'));
+  writeFileSync(join(path, 'merges.txt'), '');
+  truncateSync(join(path, 'merges.txt'), 2 ** 32);
+  await expectRefused('merges.txt": expected at most 67108864 bytes, got 4294967296');
 });
 
 test('nothing that a command is given is read from a pipe or a device', async () => {
