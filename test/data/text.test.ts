@@ -159,6 +159,12 @@ describe('parts of a tokenizer that the library takes for others', () => {
     expect(marks('Contiguous')).toEqual(['a', '--', 'c']);
   });
 
+  test('words have letters beyond ASCII', () => {
+    const model = { type: 'BPE', vocab: { c: 0, é: 1, cé: 2, '!': 3 }, merges: ['c é'] };
+    const encode = openTokenizer({ pre_tokenizer: { type: 'Whitespace' }, model });
+    expect([...encode('cé c!é')]).toEqual([2, 0, 3, 1]);
+  });
+
   test('a dollar in what replaces is a dollar', () => {
     const normalizer = { type: 'Replace', pattern: { String: 'b' }, content: '$$c' };
     expect(pieces({ normalizer }, 'ab')).toEqual(['a', '$', '$', 'c']);

@@ -208,6 +208,7 @@ function partOf(part: unknown, at: string, ids: ReadonlyMap<string, number>): Js
   });
   if (part.type === 'Split') return splitOf(part, at);
   if (part.type === 'Punctuation') return punctuationOf(part, at);
+  if (part.type === 'Whitespace') return WORDS;
   if (part.type === 'Replace') return { ...part, content: literally(part.content as string) };
   if (part.type === 'Metaspace') return metaspaceOf(part);
   return { ...part, ...Object.fromEntries(lists) };
@@ -264,6 +265,14 @@ function metaspaceOf(part: JsonObject): JsonObject {
   const { prepend_scheme: scheme, add_prefix_space: isPrefixed } = part;
   return { ...part, prepend_scheme: scheme ?? (isPrefixed === false ? 'never' : 'always') };
 }
+
+/** The library knows no letters but those of ASCII there. */
+const WORDS: JsonObject = {
+  type: 'Split',
+  pattern: { Regex: '\\w+|[^\\w\\s]+' },
+  behavior: 'Removed',
+  invert: true,
+};
 
 /** The library takes a row of marks as one. */
 function punctuationOf(part: JsonObject, at: string): JsonObject {
