@@ -50,7 +50,7 @@ async function counting() {
 const model = await openModel(fixtureBytes('fashion-mobilenet'), { engine, name: 'fashion-mobilenet' });
 const images = await fashion('calib', 24);
 const file: Run = async (store, options) => {
-  const { counted, ...watched } = await counting();
+  const { counted, solved, ...watched } = await counting();
   const { written, report } = await prune(model, {
     calibration: images,
     search: 'greedy',
@@ -59,7 +59,7 @@ const file: Run = async (store, options) => {
     ...options,
   });
   const planned = report.memory.plannedBytes;
-  return { bytes: written.model, solved: watched.solved, loads: counted.loads, planned };
+  return { bytes: written.model, solved, loads: counted.loads, planned };
 };
 
 const FIXTURE = join(import.meta.dirname, '../fixtures');
@@ -70,12 +70,12 @@ const encode = openTokenizer(JSON.parse(readFileSync(join(FIXTURE, 'opt-kjv/toke
 const text = readFileSync(join(FIXTURE, 'text/kjv-train.txt'), 'utf8').slice(0, 20_000);
 const windows = tokenWindows(encode(text), { samples: 12, seqlen: 16 });
 const folder: Run = async (store, options) => {
-  const { counted, ...watched } = await counting();
+  const { counted, solved, ...watched } = await counting();
   const output = memoryOutput();
   const all = { calibration: windows, search: 'greedy', ...watched, store, ...options, output } as const;
   const { report } = await prune(language, all);
   const bytes = new Uint8Array(await output.files().get('model.safetensors')!.arrayBuffer());
-  return { bytes, solved: watched.solved, loads: counted.loads, planned: report.memory.plannedBytes };
+  return { bytes, solved, loads: counted.loads, planned: report.memory.plannedBytes };
 };
 
 const stopped = new Error('stopped');
