@@ -9,20 +9,24 @@ interface Line {
   readonly number: number;
 }
 
+const LINE = /[^\r\n]+/g;
+
 /**
  * The lines that are not empty, whatever they end with (\n, \r\n or \r).
  *
  * @throws {FormatError} where they are more than `limits.textLines`
  */
 export function* linesOf(text: string, path: string): Generator<Line> {
-  let number = 1;
-  let at = 0;
-  let left = limits.textLines;
-  for (const { 0: line, index } of text.matchAll(/[^\r\n]+/g)) {
-    if (left-- === 0)
+  // Counted before the work on the first begins.
+  let count = 0;
+  for (const _ of text.matchAll(LINE))
+    if (++count > limits.textLines)
       throw new FormatError(
         `"${path}": more than ${limits.textLines} lines (limits.textLines); give a part of it`,
       );
+  let number = 1;
+  let at = 0;
+  for (const { 0: line, index } of text.matchAll(LINE)) {
     for (; at < index; at++) if (text[at] === '\n' || text[at + 1] !== '\n') number++;
     yield { line, number };
     at = index + line.length;
