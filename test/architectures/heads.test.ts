@@ -1,12 +1,17 @@
 // Blocks as the graph analysis sees them: heads, or key-value groups with their query heads, and neurons.
 
 import { expect, test } from 'vitest';
-import { describe as describeModel, headsOf } from '../../src/checkpoint/architectures/index.ts';
-import { analyse, shrink } from '../../src/graph/index.ts';
+import {
+  describe as describeModel,
+  headsOf,
+  type LanguageModel,
+  type TensorSource,
+} from '../../src/checkpoint/architectures/index.ts';
+import { analyse, linearMaps, shrink } from '../../src/graph/index.ts';
 import { run, withAllValues } from '../graph/running.ts';
 import { referenceLogits } from './reference.ts';
 import { ids, maxDifference, runOnce, sizesOf, sourceOf, type Weights } from './source.ts';
-import { tinyWeights, uniformSizes, VARIANTS } from './tiny.ts';
+import { MIXTRAL, tinyWeights, uniformSizes, VARIANTS } from './tiny.ts';
 
 const TOKENS = [3, 14, 15, 9, 26, 5];
 const LENGTH = TOKENS.length;
@@ -14,17 +19,33 @@ const LENGTH = TOKENS.length;
 // pruned variants have blocks of a single head, of which none can go
 const dense = Object.entries(VARIANTS).filter(([, { sizes }]) => !sizes);
 
+/** A block and the shapes of all its values. */
+async function blockOf(model: LanguageModel, source: TensorSource) {
+  const block = await model.block(source, 1, { length: LENGTH });
+  const data = Float32Array.from({ length: LENGTH * model.hidden }, (_, i) => Math.sin(i));
+  const hidden = { dims: [1, LENGTH, model.hidden], data };
+  const values = await run(withAllValues(block), { hidden });
+  const shapes = new Map(Object.entries({ ...values, hidden }).map(([name, { dims }]) => [name, dims]));
+  return { block, shapes };
+}
+
+test('experts are added to the residual stream one after the other: each can make up for those before it', async () => {
+  const model = describeModel(MIXTRAL);
+  const { block, shapes } = await blockOf(model, sourceOf(tinyWeights(MIXTRAL, model.sizes)));
+  const experts = linearMaps(block, shapes).filter(({ node }) => /experts\.\d+\.w2$/.test(node));
+  expect(experts).toHaveLength(4);
+  for (const [e, { residual }] of experts.entries())
+    if (e > 0) expect(residual!.shortcut).toBe(experts[e - 1].residual!.sum);
+  expect(experts[3].residual!.sum).toBe('hidden_out');
+});
+
 test.each(dense)('%s: heads and neurons of a block are prunable, and nothing else', async (_, { config }) => {
   const weights = tinyWeights(config, uniformSizes(config));
   const source = sourceOf(weights);
   const model = describeModel(config);
   const [, size] = model.sizes;
   const { heads, kvHeads } = size;
-  const block = await model.block(source, 1, { length: LENGTH });
-  const data = Float32Array.from({ length: LENGTH * model.hidden }, (_, i) => Math.sin(i));
-  const hidden = { dims: [1, LENGTH, model.hidden], data };
-  const values = await run(withAllValues(block), { hidden });
-  const shapes = new Map(Object.entries({ ...values, hidden }).map(([name, { dims }]) => [name, dims]));
+  const { block, shapes } = await blockOf(model, source);
 
   const prunable = analyse(block, shapes).structures.filter((structure) => structure.prunable);
   // query heads where all share one key-value head
