@@ -21,6 +21,7 @@ import type {
  */
 export interface OnnxRuntime {
   readonly InferenceSession: {
+    /** Gives a session that runs the model. */
     create(model: Uint8Array, options?: Readonly<Record<string, unknown>>): Promise<object>;
   };
   readonly Tensor: abstract new (...args: never) => object;

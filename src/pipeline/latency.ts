@@ -49,6 +49,7 @@ export interface LatencyTable {
 export interface LatencyOptions extends TimingOptions {
   /** What is run, a sample or the batch that the model insists on. Default: noise, or token 0. */
   readonly input?: Pick<Batch, 'input' | 'others'>;
+  /** Called after every timing. */
   readonly onProgress?: (progress: ProgressStep) => void;
 }
 

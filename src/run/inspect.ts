@@ -40,23 +40,6 @@ export interface Inspected extends Share {
   > & { readonly structures: Shares['structures'] };
 }
 
-/** What can be pruned of a model, and what share of it each kind of structure is. */
-export interface Inspected extends Share {
-  readonly name: string;
-  readonly kinds: Readonly<Record<string, Share>>;
-  /** Of an ONNX file. */
-  readonly file?: Pick<OpenedModel, 'bytes' | 'input' | 'quantized' | 'branches'> & {
-    readonly structures: readonly InspectedStructure[];
-    /** What stays, by kind. */
-    readonly pinned: readonly Pinned[];
-  };
-  /** Of a language model's folder. */
-  readonly folder?: Pick<
-    LanguageModel,
-    'architecture' | 'blocks' | 'hidden' | 'vocabulary' | 'maxPositions' | 'headDim' | 'sizes'
-  > & { readonly structures: Shares['structures'] };
-}
-
 /**
  * What can be pruned, what share of the model that is, and why the rest cannot. Of a folder only config.json is read.
  *

@@ -132,6 +132,7 @@ export interface EvaluateSettings extends ModelOptions, SampleOptions, Pick<RunS
 
 /** How a model is timed at several sizes. */
 export interface LatencySettings extends ModelOptions {
+  /** Called after every timing. */
   readonly onProgress?: (step: ProgressStep) => void;
 }
 

@@ -15,6 +15,7 @@ export type Content = Blob | Uint8Array | ArrayBuffer;
 export interface DirectoryHandle {
   readonly kind: 'directory';
   readonly name: string;
+  /** Names, with what has them. */
   entries(): AsyncIterable<readonly [string, { readonly kind: string }]>;
 }
 
