@@ -84,14 +84,7 @@ function inPlaceOf(node: NodeProto, branch: GraphProto, names: Names): GraphProt
   for (const graph of subgraphs(node)) names.addAll(graph, -1);
   const made = new Set(branch.node.flatMap(({ output }) => output));
   const renamed = new Map<string, string>();
-  const others: [inner: string, outer: string][] = [];
-  for (const [i, { name }] of branch.output.entries()) {
-    const outer = node.output[i];
-    if (outer === '') continue;
-    // What comes from outside, is constant or goes out twice has a name already.
-    if (made.has(name) && !renamed.has(name)) renamed.set(name, outer);
-    else others.push([name, outer]);
-  }
+  const others = nameOutputs(branch.output, node.output, made, renamed);
   for (const name of definedBy(branch)) {
     if (name === '' || renamed.has(name)) continue;
     const own = names.free(name);
@@ -103,17 +96,40 @@ function inPlaceOf(node: NodeProto, branch: GraphProto, names: Names): GraphProt
   result.initializer = branch.initializer.map((it) =>
     Object.assign(copyMessage(it), { name: nameOf(it.name) }),
   );
-  result.node = [
-    ...branch.node.map((it) => underNames(it, nameOf)),
-    ...others.map(([inner, outer]) =>
-      create(NodeProtoSchema, {
-        name: outer,
-        opType: 'Identity',
-        input: [nameOf(inner)],
-        output: [outer],
-      }),
-    ),
-  ];
+  result.node = [...branch.node.map((it) => underNames(it, nameOf)), ...handedOut(others, nameOf)];
   for (const it of result.node) for (const graph of subgraphs(it)) names.addAll(graph);
   return result;
+}
+
+/** What goes out of a graph inside a node, by its names inside and outside. */
+type Outgoing = readonly (readonly [inner: string, outer: string])[];
+
+/**
+ * Names what a graph inside a node makes as the node does.
+ *
+ * @param outer  the node's names; empty where nothing reads a value
+ * @param made  values that the graph's nodes make
+ * @param renamed  names so far, by those inside
+ * @returns what comes from outside, is constant or goes out twice: it has a name already
+ */
+export function nameOutputs(
+  outputs: readonly { readonly name: string }[],
+  outer: readonly string[],
+  made: ReadonlySet<string>,
+  renamed: Map<string, string>,
+): Outgoing {
+  const others: [string, string][] = [];
+  for (const [i, { name }] of outputs.entries()) {
+    if (outer[i] === '') continue;
+    if (made.has(name) && !renamed.has(name)) renamed.set(name, outer[i]);
+    else others.push([name, outer[i]]);
+  }
+  return others;
+}
+
+/** Nodes that give them their names outside. */
+export function handedOut(others: Outgoing, nameOf: (name: string) => string): NodeProto[] {
+  return others.map(([inner, name]) =>
+    create(NodeProtoSchema, { name, opType: 'Identity', input: [nameOf(inner)], output: [name] }),
+  );
 }

@@ -1,13 +1,12 @@
 // Loops that go round as often as a constant says become what they do in each round, and sequences of tensors whose places are constants
 // these tensors: PyTorch exports in this way what takes a tensor apart at given places.
 
-import { create } from '@bufbuild/protobuf';
-import { Names } from './branches.ts';
+import { handedOut, Names, nameOutputs } from './branches.ts';
 import { removeUnread } from './fold.ts';
 import { underNames } from './inline.ts';
 import { checkGraph, type Model, sortNodes } from './model.ts';
 import { attribute, attributeInt, attributeOf, captured, isStandard, subgraphs } from './node.ts';
-import { type GraphProto, type NodeProto, NodeProtoSchema, type ValueInfoProto } from './onnx_pb.ts';
+import type { GraphProto, NodeProto, ValueInfoProto } from './onnx_pb.ts';
 import { wrapAxis } from './propagation.ts';
 import { constantsOf, nameNodes } from './read.ts';
 import { fromIntegers, toIntegers } from './tensor.ts';
@@ -125,25 +124,14 @@ function unrolled(model: Model, node: NodeProto, rounds: number, names: Names): 
       ...constants,
       ...inputs.map((name, i) => [name, carried[i]] as const),
     ]);
-    const given = body.output.slice(1).map(({ name }) => name);
-    const handed: [inner: string, outer: string][] = [];
-    for (const [i, name] of given.entries()) {
-      const outer = round === rounds - 1 ? node.output[i] : '';
-      if (outer === '') continue;
-      // What comes from outside, is constant or goes out twice has a name already.
-      if (made.has(name) && !renamed.has(name)) renamed.set(name, outer);
-      else handed.push([name, outer]);
-    }
+    const given = body.output.slice(1);
+    const others = round === rounds - 1 ? nameOutputs(given, node.output, made, renamed) : [];
     for (const name of made) if (name !== '' && !renamed.has(name)) renamed.set(name, own(name));
     const nameOf = (name: string) => renamed.get(name) ?? name;
     const inner = nodes.map((it) => underNames(it, nameOf));
     for (const it of inner) for (const graph of subgraphs(it)) names.addAll(graph);
-    result.push(...inner);
-    for (const [name, outer] of handed)
-      result.push(
-        create(NodeProtoSchema, { name: outer, opType: 'Identity', input: [nameOf(name)], output: [outer] }),
-      );
-    carried = given.map(nameOf);
+    result.push(...inner, ...handedOut(others, nameOf));
+    carried = given.map(({ name }) => nameOf(name));
   }
   return result;
 }

@@ -45,6 +45,11 @@ export function isMixture(mlp: Block['mlp']): mlp is Mixture {
   return 'router' in mlp;
 }
 
+/** Tokens that pass each of the experts, of all. */
+export function shareOf({ chosen }: Mixture, experts: readonly number[]): number {
+  return chosen / experts.length;
+}
+
 /** What an MLP gives, as terms of a sum: one, or those of a mixture of experts. Each is built when it is asked for. */
 export function* mlpTerms(
   g: WeightGraph,
@@ -54,14 +59,14 @@ export function* mlpTerms(
   { ffn, experts = [] }: BlockSizes,
 ): Generator<string> {
   if (!isMixture(parts)) return yield mlp(g, parts, x, hidden, ffn);
-  const { shared, chosen, expert } = parts;
+  const { shared, expert } = parts;
   if (shared) {
     const share = g.node('Sigmoid', [linear(g, shared.gate, x, hidden, 1)]);
     yield mlp(g, shared.mlp, x, hidden, ffn, share);
   }
   const shares = sharesOf(g, parts, x, hidden, experts.length);
   for (const [e, neurons] of experts.entries())
-    yield g.sharing(chosen / experts.length, () => mlp(g, expert(e), x, hidden, neurons, shares[e]));
+    yield g.sharing(shareOf(parts, experts), () => mlp(g, expert(e), x, hidden, neurons, shares[e]));
 }
 
 /**

@@ -12,14 +12,14 @@ import {
   readsFirst,
   wholeGraph,
 } from './graphs.ts';
-import { isMixture } from './layers.ts';
+import { isMixture, shareOf } from './layers.ts';
 import type {
   BlockSizes,
   CheckpointTensor,
   Config,
   Description,
   Linear,
-  Mixture,
+  Mlp,
   TensorNames,
   TensorSource,
 } from './types.ts';
@@ -371,19 +371,22 @@ function usedIn({ parameters }: WeightGraph, block?: number): Map<string, UsedTe
   return new Map(Array.from(parameters.values(), (parameter) => [parameter.tensor, used(parameter)]));
 }
 
-function mlpsOf({ block, fields }: Description, i: number, size: BlockSizes): BlockMlp[] {
+function mlpsOf({ block, fields }: Description, i: number, { ffn, experts = [] }: BlockSizes): BlockMlp[] {
   const { mlp } = block(i);
-  const [own, field] = isMixture(mlp) ? [mlp.shared?.mlp, fields.shared] : [mlp, fields.ffn];
-  const mlps: BlockMlp[] = [];
-  mapNeurons(size, (name, neurons, e) => {
-    const { expert, chosen } = mlp as Mixture;
-    const [map, said, share] =
-      e === undefined ? [own, field, 1] : [expert(e), fields.experts, chosen / size.experts!.length];
-    mlps.push({ name, layer: map!.down.name, neurons, field: said!, share });
-    return neurons;
+  const ofAll = ({ down }: Mlp, field: string): BlockMlp => {
+    return { name: ALL_TOKENS, layer: down.name, neurons: ffn, field, share: 1 };
+  };
+  if (!isMixture(mlp)) return [ofAll(mlp, fields.ffn)];
+  const share = shareOf(mlp, experts);
+  const own = experts.map((neurons, e): BlockMlp => {
+    return { name: expertName(e), layer: mlp.expert(e).down.name, neurons, field: fields.experts!, share };
   });
-  return mlps;
+  return mlp.shared ? [ofAll(mlp.shared.mlp, fields.shared!), ...own] : own;
 }
+
+/** The MLP that all tokens pass, and expert e, in reports. */
+const ALL_TOKENS = 'mlp';
+const expertName = (e: number) => `experts.${e}`;
 
 /**
  * A block with other numbers of neurons.
@@ -392,12 +395,12 @@ function mlpsOf({ block, fields }: Description, i: number, size: BlockSizes): Bl
  */
 export function mapNeurons(
   { ffn, experts, ...heads }: BlockSizes,
-  change: (name: string, neurons: number, expert?: number) => number,
+  change: (name: string, neurons: number) => number,
 ): BlockSizes {
   return {
     ...heads,
-    ffn: ffn && change('mlp', ffn),
-    ...(experts && { experts: experts.map((neurons, e) => change(`experts.${e}`, neurons, e)) }),
+    ffn: ffn && change(ALL_TOKENS, ffn),
+    ...(experts && { experts: experts.map((neurons, e) => change(expertName(e), neurons)) }),
   };
 }
 
