@@ -205,6 +205,11 @@ describe('configOf', () => {
     expect(model.configOf(uniform(model, 4, 2, 5)).record).toBeUndefined();
   });
 
+  test('needs osscar.json for fewer heads where there are experts and no field for the features of a head', () => {
+    const says = (name: string) => describeModel(VARIANTS[name].config).saysHeads(2);
+    expect(['olmoe', 'qwen2_moe', 'mixtral', 'qwen3_moe'].map(says)).toEqual([false, false, true, true]);
+  });
+
   test('needs osscar.json where blocks differ', () => {
     const model = describeModel(LLAMA);
     const sizes = [

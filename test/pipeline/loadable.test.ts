@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
 import { sizeAt } from '../../src/graph/index.ts';
-import { languageTerms, structuresOf } from '../../src/pipeline/described.ts';
+import { describedSubject, languageTerms, structuresOf } from '../../src/pipeline/described.ts';
 import { sizesOf } from '../../src/pipeline/keep.ts';
 import { loadableRecipe } from '../../src/pipeline/loadable.ts';
 import { parseRecipe, type RecipeOptions } from '../../src/pipeline/recipe.ts';
@@ -96,6 +96,15 @@ test('counts the multiply-adds of as many experts as a token passes', () => {
   expect(macs(model) - macs(dense)).toBe(2 * length * router);
   const ofExpert = languageTerms(model, 'macs', length).find(({ of: [name] }) => name === '1.experts.3')!;
   expect(ofExpert.value).toBe((length * 3 * 64 * 172) / 4);
+});
+
+test('plans sums over as many rows as tokens pass an expert', () => {
+  const config = { ...llama, model_type: 'mixtral', hidden_act: 'silu', max_position_embeddings: 64 };
+  const model = describeModel({ ...config, num_local_experts: 4, num_experts_per_tok: 1 });
+  const recipe = parseRecipe({ keep: 0.5 });
+  const { steps } = describedSubject(model).profile(recipe, sizesOf(recipe, structuresOf(model)), [16]);
+  const rowsOf = (step: string) => steps.find(({ name }) => name === step)!.maps[0].rows;
+  expect(['1.heads', '1.experts.3'].map(rowsOf)).toEqual([16, 4]);
 });
 
 test('refuses blocks that differ already', () => {
