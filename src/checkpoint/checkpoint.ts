@@ -2,6 +2,7 @@
 
 import { FormatError, InputError, OutOfMemoryError, UnsupportedModelError } from '../errors.ts';
 import { nonFiniteAt } from '../finite.ts';
+import { placeholder, TELLING } from '../formats.ts';
 import { isFloat } from '../graph/dtype.ts';
 import type { JsonObject } from '../json.ts';
 import { isObject } from '../json.ts';
@@ -49,17 +50,20 @@ const SOURCES: readonly { file: string; read: ReadFile }[] = [
   { file: 'pytorch_model.bin.index.json', read: (folder, file) => readShards(folder, file, readTorch) },
 ];
 
+/** What the folder's weights are read from, if there are any. */
+async function sourceIn(folder: Folder) {
+  const present = new Set(await folder.list());
+  return SOURCES.find(({ file }) => present.has(file));
+}
+
 /** The tensors of all shards. Every one that the index names must be where it says, and in no other shard. */
 async function readShards(folder: Folder, indexFile: string, read: ReadFile): Promise<StoredTensor[]> {
   const path = pathIn(folder, indexFile);
   const fail = (problem: string) => new FormatError(`"${path}": ${problem}`);
-  const { weight_map: map } = await readJson(folder, indexFile, limits.indexBytes);
-  if (!isObject(map) || !Object.values(map).every((file) => typeof file === 'string')) {
-    throw fail(`expected "weight_map" to give each tensor's file`);
-  }
+  const map = await readIndex(folder, indexFile);
   const present = new Set(await folder.list());
   const tensors = new Map<string, StoredTensor>();
-  for (const shard of [...new Set(Object.values(map) as string[])].sort()) {
+  for (const shard of [...new Set(Object.values(map))].sort()) {
     if (!present.has(shard)) throw new InputError(`"${path}": shard "${shard}" is missing from the folder`);
     for (const tensor of await read(folder, shard)) {
       const other = tensors.get(tensor.name);
@@ -71,6 +75,29 @@ async function readShards(folder: Folder, indexFile: string, read: ReadFile): Pr
     if (tensors.get(name)?.file !== file) throw fail(`tensor "${name}" is not in "${file}"`);
   }
   return [...tensors.values()];
+}
+
+/** Each tensor's file. @throws {FormatError} */
+async function readIndex(folder: Folder, indexFile: string): Promise<Record<string, string>> {
+  const { weight_map: map } = await readJson(folder, indexFile, limits.indexBytes);
+  if (isObject(map) && Object.values(map).every((file) => typeof file === 'string'))
+    return map as Record<string, string>;
+  throw new FormatError(`"${pathIn(folder, indexFile)}": expected "weight_map" to give each tensor's file`);
+}
+
+/** Whether the weights are there with all of their files, and not what a download left in the place of one. */
+export async function hasWeights(folder: Folder): Promise<boolean> {
+  const source = await sourceIn(folder);
+  if (!source) return false;
+  const isIndex = source.file.endsWith('.index.json');
+  const files = isIndex ? Object.values(await readIndex(folder, source.file)) : [source.file];
+  const present = new Set(await folder.list());
+  for (const file of new Set(files)) {
+    if (!present.has(file)) return false;
+    const first = await folder.read(file, 0, Math.min(await folder.size(file), TELLING));
+    if (placeholder(first) !== undefined) return false;
+  }
+  return true;
 }
 
 function newFloat32Array(length: number, at: string): Float32Array<ArrayBuffer> {
@@ -108,9 +135,8 @@ export async function readConfig(folder: Folder): Promise<JsonObject> {
  */
 export async function openCheckpoint(folder: Folder): Promise<Checkpoint> {
   expectFolder('openCheckpoint', folder);
-  const present = new Set(await folder.list());
   const config = await readConfig(folder);
-  const source = SOURCES.find(({ file }) => present.has(file));
+  const source = await sourceIn(folder);
   if (!source) {
     const files = SOURCES.map(({ file }) => file).join(', ');
     throw new InputError(`"${folder.name}": no weights in it; expected one of ${files}`);

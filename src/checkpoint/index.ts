@@ -1,4 +1,4 @@
-export { type Checkpoint, openCheckpoint, readConfig } from './checkpoint.ts';
+export { type Checkpoint, hasWeights, openCheckpoint, readConfig } from './checkpoint.ts';
 export {
   blobFolder,
   expectFolder,

@@ -6,6 +6,7 @@ import {
   CheckpointWriter,
   expectFolder,
   type Folder,
+  hasWeights,
   type OutputFolder,
   openCheckpoint,
   planSafetensors,
@@ -76,13 +77,17 @@ export async function openLanguageModel(folder: Folder): Promise<OpenedLanguageM
 }
 
 /**
- * The model that a folder describes, from its config.json alone; there need be no weights.
+ * The model that a folder describes, from its config.json alone; there need be no weights. Where they are there, their shapes are
+ * those that it says.
+ *
+ * @throws {InputError} if config.json or osscar.json contradicts the tensors
  *
  * @example
  * const { architecture, blocks } = await describeFolder(folder);
  */
 export async function describeFolder(folder: Folder): Promise<LanguageModel> {
   expectFolder('describeFolder', folder);
+  if (await hasWeights(folder)) return (await openLanguageModel(folder)).language;
   return describe(await readConfig(folder), await sizesIn(folder));
 }
 

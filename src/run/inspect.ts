@@ -41,7 +41,8 @@ export interface Inspected extends Share {
 }
 
 /**
- * What can be pruned, what share of the model that is, and why the rest cannot. Of a folder only config.json is read.
+ * What can be pruned, what share of the model that is, and why the rest cannot. Of a folder only config.json is read, and the
+ * shapes of weights that are there.
  *
  * @example
  * const { file, kinds } = await inspect('model.onnx');

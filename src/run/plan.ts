@@ -41,8 +41,8 @@ export interface Planned extends Plan {
 }
 
 /**
- * What pruning will take, as `prune` would be called. Of a folder only config.json is read; of an ONNX file's calibration, where it is
- * given, how many samples there are, and how large.
+ * What pruning will take, as `prune` would be called. Of a folder only config.json is read, and the shapes of weights that are there;
+ * of an ONNX file's calibration, where it is given, how many samples there are, and how large.
  *
  * @example
  * const { bytes, seconds } = await plan('opt-125m/', { keep: 0.7 });

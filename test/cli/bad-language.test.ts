@@ -3,7 +3,7 @@
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { fixture, listing, refused, temporaryFolder } from './osscar.ts';
+import { fixture, listing, osscarJson, refused, temporaryFolder } from './osscar.ts';
 
 const MODEL = fixture('opt-kjv');
 const TRAIN = fixture('text/kjv-train.txt');
@@ -155,6 +155,35 @@ describe.concurrent('a model folder', () => {
       model: heads,
     });
     await pruneRefused(/config\.json": not valid JSON/, { model: withFile('config.json', '{"model_type":') });
+  });
+
+  test('is refused by every command: sizes that the weights do not have', async () => {
+    const block = { heads: 8, kvHeads: 8, ffn: 256 };
+    const recorded = withFile('osscar.json', JSON.stringify({ blocks: Array(4).fill(block) }));
+    const configured = withJson('config.json', (it) => ({ ...it, ffn_dim: 256 }));
+    const shape =
+      'not go with the weights: tensor "[\\w.]+fc1\\.weight" expected \\[256,128\\], got \\[512,128\\]$';
+    for (const [model, saying] of [
+      [recorded, 'osscar\\.json and config\\.json do'],
+      [configured, '^osscar: config\\.json does'],
+    ] as const) {
+      const message = new RegExp(`${saying} ${shape}`, 'm');
+      await pruneRefused(message, { model });
+      await refused(['inspect', model], message);
+      await refused(['prune', model, '--dry-run', '--keep', '0.5'], message);
+      await refused(['eval', model, '--data', TRAIN], message);
+    }
+  });
+
+  test('is planned without weights, and with what a download left in their place', async () => {
+    const none = withoutWeights(() => {});
+    const pointer = withFile('model.safetensors', 'version https://git-lfs.github.com/spec/v1\n');
+    const index = { weight_map: { 'lm_head.weight': 'model-00001-of-00002.safetensors' } };
+    const sharded = withoutWeights((path) =>
+      writeFileSync(join(path, 'model.safetensors.index.json'), JSON.stringify(index)),
+    );
+    for (const model of [none, pointer, sharded])
+      expect((await osscarJson('inspect', model)).parameters).toBe(957_440);
   });
 
   test('is refused: a model_type that is not known', async () => {

@@ -84,5 +84,5 @@ export function describe(config: Config, record?: SizesRecord): LanguageModel {
     throw new InputError(`osscar.json: "blocks" expected the sizes of ${blocks} blocks`);
   }
   for (const [i, size] of sizes.entries()) checkSizes(size ?? {}, description, i, `osscar.json: block ${i}`);
-  return new LanguageModel(config, description, sizes);
+  return new LanguageModel(config, description, sizes, record !== undefined);
 }

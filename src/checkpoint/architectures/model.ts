@@ -81,12 +81,17 @@ export class LanguageModel {
   readonly readsFirst: boolean;
   readonly #config: Config;
   readonly #description: Description;
+  readonly #isRecorded: boolean;
 
-  /** @param sizes  of every block */
+  /**
+   * @param sizes  of every block
+   * @param isRecorded  whether an osscar.json says them
+   */
   constructor(
     config: Config,
     description: Description,
     readonly sizes: readonly BlockSizes[],
+    isRecorded: boolean,
   ) {
     this.architecture = description.modelType;
     this.blocks = description.blocks;
@@ -98,22 +103,27 @@ export class LanguageModel {
     this.readsFirst = readsFirst(description.head);
     this.#config = config;
     this.#description = description;
+    this.#isRecorded = isRecorded;
   }
 
   /**
-   * Compares config.json with the tensors.
+   * Compares config.json, and osscar.json where it is there, with the tensors.
    *
    * @throws {InputError} naming the tensor, the shape expected and the one found
    */
   check(source: TensorNames): void {
     const { block, ignored } = this.#description;
     const { prefix, parameters } = this.#whole(source);
-    for (const parameter of parameters.values()) checkTensor(source, parameter);
+    const [stem] = block(0).attention.out.name.split('0'); // "layers." or "h."
+    const isInBlock = (tensor: string) => tensor.startsWith(`${prefix}${stem}`);
+    for (const parameter of parameters.values()) {
+      const isSized = this.#isRecorded && isInBlock(parameter.tensor);
+      checkTensor(source, parameter, isSized ? 'osscar.json and config.json do' : 'config.json does');
+    }
     // Weights that the description knows nothing of would be dropped without a word.
     const known = new Set(Array.from(parameters.values(), ({ tensor }) => tensor));
-    const [stem] = block(0).attention.out.name.split('0'); // "layers." or "h."
     for (const name of source.tensors.keys()) {
-      if (!name.startsWith(`${prefix}${stem}`) || known.has(name) || ignored?.test(name)) continue;
+      if (!isInBlock(name) || known.has(name) || ignored?.test(name)) continue;
       throw new InputError(
         `checkpoint: tensor "${name}" has no place in the model that config.json describes ` +
           `(${this.architecture}, ${this.blocks} blocks)`,

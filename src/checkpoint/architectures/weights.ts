@@ -86,11 +86,14 @@ async function* readAll(source: TensorSource, groups: Map<string, Parameter[]>):
   }
 }
 
-/** @throws {InputError} if the source lacks the tensor or has it in another shape */
-export function checkTensor(source: TensorNames, parameter: Parameter): void {
+/**
+ * @param saying  what says the shape, with its verb
+ * @throws {InputError} if the source lacks the tensor or has it in another shape
+ */
+export function checkTensor(source: TensorNames, parameter: Parameter, saying = 'config.json does'): void {
   const { tensor } = parameter;
   checkShape(
-    `config.json does not go with the weights: tensor "${tensor}"`,
+    `${saying} not go with the weights: tensor "${tensor}"`,
     shapeOf(parameter),
     source.tensors.get(tensor)?.shape,
   );
