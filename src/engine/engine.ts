@@ -1,6 +1,7 @@
 // The port behind which models are run. Calibration, evaluation and latency see only these types;
 // onnxruntime is one adapter (onnxruntime.ts), and a user may hand over another.
 
+import { OsscarError } from '../errors.ts';
 import { expectMethods } from '../expect.ts';
 
 /**
@@ -56,6 +57,14 @@ export interface Engine {
    * @throws {UnsupportedModelError} where the engine refuses the model
    */
   load(model: Uint8Array, external?: readonly ExternalFile[], options?: LoadOptions): Promise<EngineSession>;
+}
+
+/** What errors of models that are loaded and run begin with. */
+export const ENGINE_SAYS = 'engine: ';
+
+/** Whether it is what onnxruntime says of a model or of a run of it, and no fault of whoever asked. */
+export function isOfEngine(error: unknown): error is OsscarError {
+  return error instanceof OsscarError && error.message.startsWith(ENGINE_SAYS);
 }
 
 /** @throws {InputError} where it is none */

@@ -4,6 +4,7 @@ export {
   type ExternalFile,
   expectEngine,
   type FloatTensor,
+  isOfEngine,
   type LoadOptions,
   type ValueDescription,
 } from './engine.ts';

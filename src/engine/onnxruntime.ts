@@ -6,13 +6,14 @@ import { InputError, UnsupportedModelError } from '../errors.ts';
 import { said } from '../expect.ts';
 import { float16ToFloat32, float32ToFloat16 } from '../graph/index.ts';
 import { expectOptions, LATER, OBJECT, type Options, or, TEXT } from '../options.ts';
-import type {
-  Engine,
-  EngineSession,
-  ExternalFile,
-  FloatTensor,
-  LoadOptions,
-  ValueDescription,
+import {
+  ENGINE_SAYS,
+  type Engine,
+  type EngineSession,
+  type ExternalFile,
+  type FloatTensor,
+  type LoadOptions,
+  type ValueDescription,
 } from './engine.ts';
 
 /**
@@ -173,17 +174,17 @@ function integers(convert: (data: Float32Array) => Tensor.DataType, least: numbe
     const bad = data.find((value) => !(Number.isInteger(value) && value >= least && value <= most));
     if (bad === undefined) return convert(data);
     throw new InputError(
-      `engine: input "${name}" takes whole numbers of ${least} to ${most}, got ${bad}; images: \`scale: 1\``,
+      `${ENGINE_SAYS}input "${name}" takes whole numbers of ${least} to ${most}, got ${bad}; images: \`scale: 1\``,
     );
   };
 }
 
 function toRuntime(runtime: Runtime, name: string, type: string | undefined, tensor: FloatTensor): Tensor {
-  if (type === undefined) throw new InputError(`engine: the model has no input "${name}"`);
+  if (type === undefined) throw new InputError(`${ENGINE_SAYS}the model has no input "${name}"`);
   const convert = FROM_FLOATS.get(type);
   if (convert) return new runtime.Tensor(type as Tensor.Type, convert(tensor.data, name), tensor.dims);
   throw new UnsupportedModelError(
-    `engine: input "${name}" has type ${type}; float32, float64, float16, uint8, int32, int64 and bool are supported`,
+    `${ENGINE_SAYS}input "${name}" has type ${type}; float32, float64, float16, uint8, int32, int64 and bool are supported`,
   );
 }
 
@@ -197,7 +198,7 @@ function fromRuntime(name: string, tensor: Tensor): FloatTensor {
       if (data instanceof Uint16Array) return { dims, data: Float32Array.from(data, float16ToFloat32) };
       return { dims, data: Float32Array.from(data as never) };
     case 'string':
-      throw new UnsupportedModelError(`engine: output "${name}" holds strings`);
+      throw new UnsupportedModelError(`${ENGINE_SAYS}output "${name}" holds strings`);
     default:
       return { dims, data: Float32Array.from(data as Iterable<number | bigint>, Number) };
   }
@@ -225,12 +226,14 @@ function failed(Problem: typeof InputError | typeof UnsupportedModelError, actio
     const line = whatIsWrong(String(error instanceof Error ? error.message : error));
     if (/WebAssembly\.Memory.*could not allocate/.test(line))
       throw new InputError(
-        'engine: onnxruntime cannot start: there is no address space for a WebAssembly memory (see ulimit -v)',
+        `${ENGINE_SAYS}onnxruntime cannot start: there is no address space for a WebAssembly memory (see ulimit -v)`,
         { cause: error },
       );
     const hint = /Could not find an implementation/.test(line)
       ? ' (opset 7 and later, and float32, are what it has most operators for)'
       : '';
-    throw new Problem(`engine: onnxruntime cannot ${action} the model: ${line}${hint}`, { cause: error });
+    throw new Problem(`${ENGINE_SAYS}onnxruntime cannot ${action} the model: ${line}${hint}`, {
+      cause: error,
+    });
   };
 }

@@ -27,7 +27,7 @@ export {
 export { unrollLoops } from './loops.ts';
 export { maskInner } from './mask.ts';
 export { isStraight, Model } from './model.ts';
-export { attributeFloat, attributeInt, attributeInts, attributeString } from './node.ts';
+export { attributeFloat, attributeInt, attributeInts, attributeString, isRandom } from './node.ts';
 export type { NodeProto } from './onnx_pb.ts';
 export { padsFor } from './operators/conv.ts';
 export { broadcast, carry, unary } from './operators/elementwise.ts';

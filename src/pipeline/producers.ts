@@ -1,8 +1,8 @@
 // The layers that make a structure's channels, refitted: once it is known which channels stay, what these hold can change too.
 // The layers behind them are linear in their weights, these are not, so that they go downhill from the dense weights (`descent.ts`).
 
-import type { FloatTensor } from '../engine/index.ts';
-import { InputError, UnsupportedModelError } from '../errors.ts';
+import { type FloatTensor, isOfEngine } from '../engine/index.ts';
+import { UnsupportedModelError } from '../errors.ts';
 import {
   type GradientModel,
   gradientModel,
@@ -178,8 +178,8 @@ export async function refitProducers(
     try {
       left = await descend(own, small, makers, gradient, examples);
     } catch (error) {
-      // What engines say of models and of runs. The network itself has run: nothing but the derivatives is at fault.
-      if (!(error instanceof UnsupportedModelError || error instanceof InputError)) throw error;
+      // The network itself has run: nothing but the derivatives is at fault. Other engines refuse models in their own words.
+      if (!(error instanceof UnsupportedModelError || isOfEngine(error))) throw error;
       return { refused: error.message };
     }
     if (left === 1) return {};

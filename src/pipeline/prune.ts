@@ -1,8 +1,8 @@
 // A whole model: choose the target, prune part by part, write, and prove the result by running it.
 
 import type { LanguageModel } from '../checkpoint/architectures/index.ts';
-import { expectEngine } from '../engine/index.ts';
-import { InputError, OsscarError } from '../errors.ts';
+import { expectEngine, isOfEngine } from '../engine/index.ts';
+import { InputError } from '../errors.ts';
 import { expectMethods, said } from '../expect.ts';
 import type { WrittenModel } from '../graph/index.ts';
 import { isObject } from '../json.ts';
@@ -52,7 +52,7 @@ import { type Started, startRun } from './start.ts';
 import type { Subject } from './subject.ts';
 import { chooseTarget } from './target.ts';
 import type { OpenedLanguageModel } from './twin.ts';
-import { type Proof, prove } from './verify.ts';
+import { type Proof, prove, proveGraph } from './verify.ts';
 
 /** The pruned model, and what became of it. */
 export interface PruneResult {
@@ -125,8 +125,7 @@ async function naming<R>(name: string, running: Promise<R>): Promise<R> {
   try {
     return await running;
   } catch (error) {
-    if (error instanceof OsscarError && error.message.startsWith('engine: '))
-      error.message = `${name}: ${error.message}`;
+    if (isOfEngine(error)) error.message = `${name}: ${error.message}`;
     throw error;
   }
 }
@@ -362,6 +361,7 @@ async function measureDense(
 ): Promise<{ metric?: Metric; doubt?: string }> {
   const { subject, engine, evaluation, findings } = run;
   const find = async () => {
+    await proveGraph(run);
     const chain = subject.chain(engine, evaluation);
     const metric = await measure(chain, evaluation, run);
     const doubt = metric ? doubtOf(metric) : await flatness(chain, evaluation, run);

@@ -1,9 +1,9 @@
-// Runs what was written, before it gets its name, and compares it with what was computed.
+// Compares what is pruned with the file, before any work, and what was written with what was computed, before it gets its name.
 
 import type { FloatTensor } from '../engine/index.ts';
 import { InputError, OsscarError } from '../errors.ts';
 import { nonFiniteAt } from '../finite.ts';
-import { elements, groupBy } from '../graph/index.ts';
+import { elements, groupBy, isRandom } from '../graph/index.ts';
 import { batchSize } from './batches.ts';
 import { type Dataset, selectSamples } from './data/index.ts';
 import { type Metric, measure } from './evaluate.ts';
@@ -14,7 +14,7 @@ import type { BeforeAfter } from './profile.ts';
 import type { Target } from './recipe.ts';
 import type { Run } from './run.ts';
 import type { Copy, Subject, Writer, Written } from './subject.ts';
-import type { LastPlace } from './through.ts';
+import { type LastPlace, through } from './through.ts';
 import { latencies } from './timing.ts';
 
 /** Windows of tokens on which the written model is compared with the masked one; of other samples it is a batch. */
@@ -48,12 +48,8 @@ export async function prove(
   isJudged: boolean,
 ): Promise<Proof> {
   const { chain, subject, engine, calibration, evaluation } = run;
-  const text = takesTokens(chain.input);
-  const count = text ? VERIFIED_WINDOWS : batchSize(chain.input, elements(calibration.shape));
-  const samples = selectSamples(calibration, (index) => index < count);
-  const expected: Output[] = [];
-  const pruned = outputsOf(chain, last, 'pruned', run, (index) => index < samples.size);
-  for await (const output of oneByOne(pruned)) expected.push(output);
+  const samples = firstSamples(run);
+  const expected = await listed(outputsOf(chain, last, 'pruned', run, (index) => index < samples.size));
   return writer.finish(
     { target, samples: calibration.size, calibration: run.calibrationHash },
     async (written) => {
@@ -62,7 +58,11 @@ export async function prove(
       const itself: Copy = { outputs: () => oneByOne(modelOutputs(again, samples, run)) };
       for (const { outputs, tolerance = 0 } of [itself, ...written.copies]) {
         const allowed = Math.max(tolerance, written.subject.tolerance);
-        const difference = await compare(subject.name, expected, outputs(samples), allowed);
+        const difference = await differenceOf(subject.name, expected, outputs(samples));
+        if (!(difference <= allowed))
+          throw unproven(
+            `the pruned model differs from the masked one by ${difference} of its output range, more than ${allowed}`,
+          );
         maxDifference = Math.max(maxDifference, difference);
       }
       const [before, small] = [subject, written.subject].map((it) => it.chain(engine, evaluation));
@@ -85,6 +85,44 @@ export async function prove(
   );
 }
 
+/**
+ * Has the graph of a file that is pruned compared with the file itself: it was taken apart, computed and unrolled by what one sample
+ * shows, and many go through it at a time.
+ *
+ * @throws {InputError} naming a node for random numbers, where the graph gives other outputs than the file
+ * @throws {OsscarError} where it does so without one
+ */
+export async function proveGraph(run: Run): Promise<void> {
+  const { chain, subject } = run;
+  const { name, file, tolerance } = subject;
+  if (!file) return;
+  const last = await through(chain, firstSamples(run), run);
+  try {
+    const expected = await listed(outputsOf(chain, last, 'dense', run));
+    // What overflows is named by the layer that it begins at.
+    if (expected.some(({ data }) => nonFiniteAt(data) >= 0)) return;
+    const taken = outputsOf(chain, { ...last, pruned: file.model }, 'pruned', run);
+    const difference = await differenceOf(name, expected, oneByOne(taken));
+    if (difference <= tolerance) return;
+    const random = file.source.nodes.find(isRandom);
+    if (random)
+      throw new InputError(
+        `${name}: node "${random.name || random.output[0]}" (${random.opType}) gives other numbers in every network; export the model without it`,
+      );
+    throw unproven(
+      `${name}: as it is taken apart, the network differs from the file by ${difference} of its output range, more than ${tolerance}`,
+    );
+  } finally {
+    await last.close();
+  }
+}
+
+/** Those that a proof is made on. */
+function firstSamples({ chain: { input }, calibration }: Run): Dataset {
+  const count = takesTokens(input) ? VERIFIED_WINDOWS : batchSize(input, elements(calibration.shape));
+  return selectSamples(calibration, (index) => index < count);
+}
+
 /** Milliseconds of a sample in both, where they are files. */
 async function timed(
   { file: dense }: Subject,
@@ -101,6 +139,12 @@ async function* oneByOne(outputs: AsyncIterable<Outputs>): AsyncGenerator<Output
   for await (const { values } of outputs) for (const [name, tensor] of values) yield { name, ...tensor };
 }
 
+async function listed(outputs: AsyncIterable<Outputs>): Promise<Output[]> {
+  const all: Output[] = [];
+  for await (const output of oneByOne(outputs)) all.push(output);
+  return all;
+}
+
 /**
  * Outputs that vary less than by this part of 1, or of their largest value, are compared as if they varied by so much: below lie the
  * last bits of float32. A sigmoid that is 0 for every sample gives multiples of 2⁻²⁴.
@@ -108,14 +152,13 @@ async function* oneByOne(outputs: AsyncIterable<Outputs>): AsyncGenerator<Output
 const LEAST_RANGE = 1e-3;
 
 /**
- * The largest difference of outputs, as a part of their range.
- * @throws {OsscarError} where it is larger than it may be, or there is nothing to compare
+ * The largest difference of outputs, as a part of their range; infinite or NaN where they cannot be compared.
+ * @throws {OsscarError} where there is nothing to compare
  */
-async function compare(
+async function differenceOf(
   model: string,
   expected: readonly Output[],
   found: AsyncIterable<FloatTensor>,
-  tolerance: number,
 ): Promise<number> {
   const ranges = rangesOf(model, expected);
   let [tensors, values, maximum] = [0, 0, 0];
@@ -124,12 +167,9 @@ async function compare(
     maximum = Math.max(maximum, largestDifference(a, data) / (ranges.get(name) ?? 1));
     values += data.length;
   }
-  if (tensors !== expected.length) maximum = Number.POSITIVE_INFINITY;
-  else if (values === 0) throw unproven(`${model}: outputs have no numbers to compare the pruned model by`);
-  if (maximum <= tolerance) return maximum;
-  throw unproven(
-    `the pruned model differs from the masked one by ${maximum} of its output range, more than ${tolerance}`,
-  );
+  if (tensors !== expected.length) return Number.POSITIVE_INFINITY;
+  if (values === 0) throw unproven(`${model}: outputs have no numbers to compare the pruned model by`);
+  return maximum;
 }
 
 const unproven = (message: string) => new OsscarError('ERR_OSSCAR_VERIFY', message);

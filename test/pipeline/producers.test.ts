@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Engine } from '../../src/engine/index.ts';
-import { UnsupportedModelError } from '../../src/errors.ts';
+import { InputError, UnsupportedModelError } from '../../src/errors.ts';
 import { linearMaps, type Model, readModel, readWeights } from '../../src/graph/index.ts';
 import { iterableDataset } from '../../src/pipeline/data/index.ts';
 import { minimize } from '../../src/pipeline/lbfgs.ts';
@@ -345,21 +345,24 @@ describe('layers that make channels', () => {
 
   test('keep their weights where the engine refuses the derivatives, and the report says so', async () => {
     const [bytes, data] = [fixtureBytes('fashion-mobilenet-v2'), await fashion('calib', 48)];
-    const own: Engine = {
+    const refusing = (error: Error): Engine => ({
       ...engine,
       load: async (model, external) => {
-        if (Buffer.from(model).includes('of the gradient')) throw new UnsupportedModelError('engine: no');
+        if (Buffer.from(model).includes('of the gradient')) throw error;
         return engine.load(model, external);
       },
-    };
+    });
     const options = { keep: 0.5, target: 'dense', search: 'greedy' } as const;
-    const refused = await prune(bytes, data, { ...options, engine: own });
+    const by = (error: Error) => prune(bytes, data, { ...options, engine: refusing(error) });
+    const refused = await by(new UnsupportedModelError('engine: no'));
     const without = await prune(bytes, data, { ...options, producers: false });
     expect(refused.written.model).toEqual(without.written.model);
     const [first] = refused.report.layers;
     expect(refused.report.warnings).toContain(
       `structure "${first.name}": the layers that make its channels are as they were: engine: no`,
     );
+    expect((await by(new InputError('engine: no'))).report.warnings).toEqual(refused.report.warnings);
+    await expect(by(new InputError('no option "X"'))).rejects.toThrow('no option "X"'); // a fault of our own
   });
 
   test('keep their weights where the method, the recipe or too few samples say so', async () => {

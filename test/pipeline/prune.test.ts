@@ -1,7 +1,8 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { Engine, EngineSession } from '../../src/engine/index.ts';
 import { InputError, OutOfMemoryError } from '../../src/errors.ts';
-import { readModel } from '../../src/graph/index.ts';
+import { readModel, toFloat32 } from '../../src/graph/index.ts';
+import { fromFloat32 } from '../../src/graph/tensor.ts';
 import {
   type Dataset,
   iterableDataset,
@@ -222,6 +223,46 @@ describe('the proof of the written model', () => {
       code: 'ERR_OSSCAR_VERIFY',
       message: expect.stringContaining('outputs have no numbers to compare'),
     });
+  });
+});
+
+describe('the proof of the graph that is pruned', () => {
+  const stagesOf = async (opened: OpenedModel, shape = [1, 28, 28]) => {
+    const stages = new Set<string>();
+    const onProgress = ({ stage }: { stage: string }) => stages.add(stage);
+    const calibration = await noise(12, shape);
+    const error = await pruneModel(opened, { engine, calibration, keep: 0.5, onProgress }).catch((it) => it);
+    return { error, stages };
+  };
+
+  test('refuses one that gives other outputs than the file, before any work', async () => {
+    const opened = await openModel(tiny(), { engine });
+    const bias = opened.model.nodes.at(-1)!.input[2];
+    const changed = (by: number) => {
+      const model = opened.model.clone();
+      const tensor = model.tensors.get(bias)!;
+      const { dims } = tensor;
+      const data = toFloat32(tensor).map((value, i) => (i === 3 ? value + by : value));
+      model.tensors.set(bias, fromFloat32(data, dims, { name: bias, type: 'float32' }));
+      return { ...opened, model };
+    };
+    const { error, stages } = await stagesOf(changed(1));
+    expect(error).toMatchObject({
+      code: 'ERR_OSSCAR_VERIFY',
+      message: expect.stringContaining('as it is taken apart, the network differs from the file by'),
+    });
+    expect([...stages]).toEqual(['measuring']);
+    expect((await stagesOf(changed(0))).error.report).toBeDefined();
+  });
+
+  test('names a node for random numbers, which are others in another network', async () => {
+    const b = new OnnxBuilder();
+    const x = b.relu(b.batchNormalization(b.conv(b.relu(b.conv(b.input([1, 8, 8]), 8, 3)), 4, 3)));
+    const random = b.node('RandomNormalLike', [x], {}, { channels: 4 });
+    const opened = await openModel(b.output(b.globalAveragePool(b.add(x, random))).build(), { engine });
+    expect((await stagesOf(opened, [1, 8, 8])).error.message).toBe(
+      `model: node "${random}" (RandomNormalLike) gives other numbers in every network; export the model without it`,
+    );
   });
 });
 
