@@ -179,6 +179,90 @@ describe('parts of a tokenizer that the library takes for others', () => {
   });
 });
 
+/** A map of characters as SentencePiece compiles it: a node's children lie in 256 units of their own. */
+function compiledCharsmap(entries: Readonly<Record<string, string>>): string {
+  const encoder = new TextEncoder();
+  const replacements: number[] = [];
+  const nodes = new Map([['', { at: 0, base: 256 }]]); // by the bytes that lead there
+  const units = [0];
+  const labels = new Map<number, number>();
+  const values = new Map<number, number>();
+  for (const [text, replacement] of Object.entries(entries)) {
+    let path = '';
+    for (const byte of encoder.encode(text)) {
+      const { base } = nodes.get(path)!;
+      path += `${byte},`;
+      if (!nodes.has(path)) nodes.set(path, { at: base ^ byte, base: 256 * (nodes.size + 1) });
+      labels.set(nodes.get(path)!.at, byte);
+    }
+    values.set(nodes.get(path)!.base, replacements.length);
+    replacements.push(...encoder.encode(replacement), 0);
+  }
+  units.length = 256 * (nodes.size + 2);
+  units.fill(0);
+  for (const { at, base } of nodes.values()) {
+    const ends = values.has(base) ? 0x100 : 0;
+    units[at] = (((at ^ base) << 10) | ends | (labels.get(at) ?? 0)) >>> 0;
+  }
+  for (const [at, value] of values) units[at] = 0x8000_0000 + value;
+  const trie = new Uint8Array(Uint32Array.from(units).buffer);
+  const size = new Uint8Array(Uint32Array.of(trie.length).buffer);
+  return Buffer.concat([size, trie, Uint8Array.from(replacements)]).toString('base64');
+}
+
+describe('a map of characters', () => {
+  const made = (entries: Readonly<Record<string, string>>, text: string) => {
+    const vocab = Array.from(new Set([...Object.values(entries).join(''), ...text]), (it) => [it, -1]);
+    const encode = openTokenizer({
+      normalizer: {
+        type: 'Sequence',
+        normalizers: [{ type: 'Precompiled', precompiled_charsmap: compiledCharsmap(entries) }],
+      },
+      pre_tokenizer: null,
+      model: { type: 'Unigram', unk_id: 0, vocab: [['<unk>', 0], ...vocab] },
+    });
+    return Array.from(encode(text), (id) => (id === 0 ? '<unk>' : vocab[id - 1][0])).join('');
+  };
+
+  test("is the tokenizer's own, not the usual one", () => {
+    expect(made({ A: 'a', É: 'e', 日: 'xyz' }, 'AbÉ日ＡB\t')).toBe('abexyzＡB\t');
+  });
+
+  test('is asked for what a reader takes for one character first, then for its code points', () => {
+    expect(made({ 'e\u0301': 'é', '\u0301': '' }, 'e\u0301 a\u0301')).toBe('é a');
+    // Longer than 5 bytes, and so not as a whole.
+    expect(made({ '👍🏽': '+' }, '👍🏽')).toBe('👍🏽');
+  });
+
+  test('leaves alone what it has nothing for', () => {
+    expect(made({ x: 'y' }, 'ﬁ　～①')).toBe('ﬁ　～①');
+  });
+});
+
+test('pieces begin with each mark that is put between words, unless it is said otherwise', () => {
+  const vocab = { '▁': 0, a: 1, '▁▁': 2, 'a▁': 3 };
+  const ids = (split?: boolean) =>
+    openTokenizer({
+      pre_tokenizer: { type: 'Metaspace', replacement: '▁', prepend_scheme: 'never', split },
+      model: { type: 'BPE', vocab, merges: ['▁ ▁', 'a ▁'] },
+    })('a  a a');
+  expect([...ids()]).toEqual([1, 0, 0, 1, 0, 1]);
+  expect([...ids(true)]).toEqual([1, 0, 0, 1, 0, 1]);
+  expect([...ids(false)]).toEqual([1, 2, 3, 1]);
+});
+
+test('digits are those of all scripts', () => {
+  const vocab = { a: 0, '١': 1, '٢': 2, '²': 3, '١٢': 4, 'a²': 5 };
+  const ids = (each?: boolean) =>
+    openTokenizer({
+      pre_tokenizer: { type: 'Digits', individual_digits: each },
+      model: { type: 'BPE', vocab, merges: ['١ ٢', 'a ²'] },
+    })('a²١٢');
+  expect([...ids(true)]).toEqual([0, 3, 1, 2]);
+  expect([...ids(false)]).toEqual([0, 3, 4]);
+  expect([...ids()]).toEqual([0, 3, 4]);
+});
+
 describe('a long text, which is tokenised by parts, has the ids of one piece:', () => {
   const folder = join(import.meta.dirname, '../fixtures');
   const json = JSON.parse(readFileSync(join(folder, 'opt-kjv/tokenizer.json'), 'utf8'));

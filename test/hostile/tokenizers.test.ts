@@ -95,6 +95,21 @@ describe('a malformed tokenizer is a FormatError that names the field:', () => {
       { normalizer: { type: 'Precompiled', precompiled_charsmap: 5 } },
       'normalizer.precompiled_charsmap',
     ],
+    [
+      'a map of characters that is cut',
+      { normalizer: { type: 'Precompiled', precompiled_charsmap: 'ABAAAAAA' } },
+      'normalizer.precompiled_charsmap',
+    ],
+    [
+      'a map of characters that is not there',
+      { normalizer: { type: 'Precompiled' } },
+      'normalizer.precompiled_charsmap',
+    ],
+    [
+      'a token that is a word of its own',
+      { added_tokens: [{ id: 77, content: 'the', single_word: true }] },
+      'added_tokens',
+    ],
     ['an unknown way to split', behaving('Isolate', { String: ' ' }), 'pre_tokenizer.behavior'],
     [
       'pieces that an expression merges',

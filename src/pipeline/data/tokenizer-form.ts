@@ -4,6 +4,7 @@
 import { FormatError, InputError } from '../../errors.ts';
 import { said } from '../../expect.ts';
 import { isObject, type JsonObject } from '../../json.ts';
+import { charsmap } from './charsmap.ts';
 
 /** Ids are below: samples are float32, which holds whole numbers up to here exactly. */
 export const TOKEN_IDS = 2 ** 24;
@@ -111,6 +112,10 @@ function checkAddedTokens(tokens: unknown): void {
   const isToken = (it: unknown) =>
     isObject(it) && isTokenId(it.id) && isText(it.content) && it.content !== '';
   check(isListOf(isToken)(tokens), 'added_tokens', 'objects with "id" and "content"');
+  // The library would find it inside of words too.
+  const word = (tokens as (AddedToken & JsonObject)[]).find((it) => it.single_word === true);
+  if (word)
+    throw malformed(`"added_tokens" has ${said(word.content)} as "single_word", which is not supported`);
 }
 
 /** Of all tokens. @throws {FormatError} where one has two */
@@ -160,11 +165,15 @@ const FIELDS: Readonly<Record<string, readonly [is: (value: unknown) => boolean,
   prepend: STRING,
   replacement: STRING,
   str_rep: STRING,
-  precompiled_charsmap: STRING,
+  precompiled_charsmap: [
+    (it) => isText(it) && charsmap(it as string) !== undefined,
+    'a map of characters in base64, as SentencePiece compiles it',
+  ],
   invert: FLAG,
   use_regex: FLAG,
   add_prefix_space: FLAG,
   individual_digits: FLAG,
+  split: FLAG,
   lowercase: FLAG,
   clean_text: FLAG,
   handle_chinese_chars: FLAG,
@@ -182,6 +191,7 @@ const REQUIRED: ReadonlyMap<unknown, readonly string[]> = new Map([
   ['Prepend', ['prepend']],
   ['Split', ['pattern', 'behavior']],
   ['FixedLength', ['length']],
+  ['Precompiled', ['precompiled_charsmap']],
 ]);
 
 function isPiece(it: unknown): boolean {
@@ -210,7 +220,8 @@ function partOf(part: unknown, at: string, ids: ReadonlyMap<string, number>): Js
   if (part.type === 'Punctuation') return punctuationOf(part, at);
   if (part.type === 'Whitespace') return WORDS;
   if (part.type === 'Replace') return { ...part, content: literally(part.content as string) };
-  if (part.type === 'Metaspace') return metaspaceOf(part);
+  if (part.type === 'Digits') return digitsOf(part);
+  if (part.type === 'Metaspace') return metaspaceOf(part, at);
   return { ...part, ...Object.fromEntries(lists) };
 }
 
@@ -260,10 +271,19 @@ function splitOf(part: JsonObject, at: string): JsonObject {
 /** The library replaces as JavaScript does, where a dollar means something. */
 const literally = (content: string) => content.replaceAll('$', '$$$$');
 
-/** The library does not know the field of old. */
-function metaspaceOf(part: JsonObject): JsonObject {
-  const { prepend_scheme: scheme, add_prefix_space: isPrefixed } = part;
-  return { ...part, prepend_scheme: scheme ?? (isPrefixed === false ? 'never' : 'always') };
+/** The library does not know the field of old, nor that each mark begins a piece. */
+function metaspaceOf(part: JsonObject, at: string): JsonObject {
+  const { prepend_scheme: scheme, add_prefix_space: isPrefixed, replacement = '▁', split } = part;
+  const marked = { ...part, prepend_scheme: scheme ?? (isPrefixed === false ? 'never' : 'always') };
+  if (split === false) return marked;
+  const pieces = splitOf({ type: 'Split', pattern: { String: replacement }, behavior: 'MergedWithNext' }, at);
+  return { type: 'Sequence', pretokenizers: [marked, pieces] };
+}
+
+/** The library knows no digits but those of ASCII there. */
+function digitsOf({ individual_digits: isEach }: JsonObject): JsonObject {
+  const pattern = { Regex: isEach === true ? '\\p{N}' : '\\p{N}+' };
+  return { type: 'Split', pattern, behavior: 'Isolated', invert: false };
 }
 
 /** The library knows no letters but those of ASCII there. */

@@ -1,9 +1,10 @@
 // tokenizer.json to a function from text to token ids.
 
-import { Tokenizer } from '@huggingface/tokenizers';
+import { PrecompiledNormalizer, SequenceNormalizer, Tokenizer } from '@huggingface/tokenizers';
 import { OsscarError } from '../../errors.ts';
 import { expectObject } from '../../expect.ts';
 import type { JsonObject } from '../../json.ts';
+import { charsmap } from './charsmap.ts';
 import { encodeInParts } from './parts.ts';
 import { checkedTokenizer, isTokenId, malformed, TOKEN_IDS } from './tokenizer-form.ts';
 
@@ -29,6 +30,7 @@ export function openTokenizer(tokenizer: object, config: object = {}): Encode {
   // The special tokens of the second file are left out of texts only, which are not made here.
   const ways = { ...config, additional_special_tokens: [] };
   const encoder = named('it is malformed', () => new Tokenizer(checked, ways));
+  useCharsmaps(encoder.normalizer);
   const toIds = (special: boolean) => (text: string) => {
     const options = { add_special_tokens: special };
     const { ids } = named('it cannot split the text', () => encoder.encode(text, options));
@@ -42,6 +44,12 @@ export function openTokenizer(tokenizer: object, config: object = {}): Encode {
   };
   const encoders = { whole: toIds(true), bare: toIds(false) };
   return (text) => encodeInParts(text, encoders);
+}
+
+/** The library has the same map for all tokenizers, in the place of their own. */
+function useCharsmaps(normalizer: object | null): void {
+  if (normalizer instanceof SequenceNormalizer) normalizer.normalizers.forEach(useCharsmaps);
+  if (normalizer instanceof PrecompiledNormalizer) normalizer.normalize = charsmap(normalizer.charsmap)!;
 }
 
 /** The library's own messages name what is unknown to it; those of V8 are of no use to anybody. */
