@@ -114,6 +114,19 @@ const peers = ['bullmq', 'ioredis', 'prom-client'];
 const packages = [...Object.keys(packageJson.dependencies), ...peers].filter(
   (name) => !bundled.includes(name),
 );
+/**
+ * What programs import alone, and what is heavy for those that do not need it: with an entry of its own, each comes into files
+ * that nothing else is in. Bundlers leave out files of which nothing is used, and of others seldom more than functions.
+ */
+const pieces = [
+  ...['version', 'limits', 'kernel/matrix', 'kernel/index', 'solve/index', 'tiles/memory'],
+  ...['graph/node', 'graph/onnx_pb', 'graph/tensor', 'graph/wire', 'graph/write', 'graph/count'],
+  ...['graph/operators/elementwise', 'graph/operators/layer', 'graph/shrink', 'graph/index'],
+  ...['checkpoint/zip', 'checkpoint/folder', 'checkpoint/index', 'engine/index', 'guard/index'],
+  ...['pipeline/data/tokenizer', 'pipeline/data/image', 'pipeline/data/npy', 'pipeline/data/index'],
+  ...['pipeline/inputs', 'pipeline/keep', 'pipeline/budget', 'pipeline/recipe', 'pipeline/shares'],
+  ...['pipeline/timing', 'pipeline/latency', 'pipeline/store/opfs', 'run/options'],
+];
 const library = await build({
   ...options,
   metafile: true,
@@ -123,11 +136,14 @@ const library = await build({
     model: 'src/model.ts',
     layer: 'src/layer.ts',
     cli: 'src/cli/cli.ts',
+    ...Object.fromEntries(pieces.map((piece) => [`pieces/${piece}`, `src/${piece}.ts`])),
   },
   splitting: true,
   external: ['node:*', '#onnxruntime', ...packages],
   define: { REPORT_SCRIPT, REPORT_STYLE },
 });
+// The entries themselves only pass on what is in those files.
+rmSync('dist/pieces', { recursive: true });
 writeFileSync('dist/LICENSES.txt', licenses(Object.keys(library.metafile.inputs)));
 // For hosts that show reports in pages of their own: uPlot is inside, as it is in a report's page.
 const report = await build({

@@ -78,6 +78,48 @@ test('it bundles for Node where no optional peer is installed', async () => {
   expect(outputFiles[0].text).not.toMatch(new RegExp(`from "(${optional.join('|')})"`));
 });
 
+// Minified, with the packages that are needed.
+test.each([
+  ['osscar-wasm', 'InputError', 5_000],
+  ['osscar-wasm', 'FORMATS', 5_000],
+  ['osscar-wasm', 'parseLatencyTable', 12_000],
+  ['osscar-wasm/layer', 'METHODS', 2_000],
+  ['osscar-wasm/layer', 'solveLayers', 40_000],
+  ['osscar-wasm/model', 'limits', 3_000],
+  ['osscar-wasm/model', 'parsePreprocessing', 12_000],
+  ['osscar-wasm/model', 'decodeNpy', 15_000],
+  ['osscar-wasm/model', 'openEngine', 18_000],
+  ['osscar-wasm/model', 'opfsStore', 8_000],
+  ['osscar-wasm/model', 'unary', 3_000],
+  ['osscar-wasm/model', 'imageDataset', 80_000],
+  ['osscar-wasm/model', 'openTokenizer', 80_000],
+  ['osscar-wasm/model', 'openCheckpoint', 120_000],
+])('a bundle with nothing but %s\u2019s %s is below %i bytes', async (entry, name, most) => {
+  const { metafile } = await build({
+    stdin: { contents: `export { ${name} } from '${entry}';`, resolveDir: ROOT },
+    outdir: 'out',
+    bundle: true,
+    splitting: true,
+    minify: true,
+    format: 'esm',
+    platform: 'browser',
+    metafile: true,
+    write: false,
+    logLevel: 'error', // bare imports of chunks without side effects
+  });
+  // Codecs and onnxruntime are loaded when they are asked for.
+  const entries = Object.keys(metafile.outputs).filter(
+    (path) => metafile.outputs[path].entryPoint === '<stdin>',
+  );
+  const loaded = new Set(entries);
+  for (const path of loaded)
+    for (const { kind, path: to } of metafile.outputs[path].imports)
+      if (kind === 'import-statement') loaded.add(to);
+  const bytes = [...loaded].reduce((sum, path) => sum + metafile.outputs[path].bytes, 0);
+  expect(bytes).toBeGreaterThan(0);
+  expect(bytes).toBeLessThan(most);
+});
+
 test('installing it runs nothing of ours, and of one other package a comparison of versions', () => {
   // https://docs.npmjs.com/cli/using-npm/scripts#life-cycle-operation-order
   const lifecycle = /^(pre|post)?(install|prepare|uninstall|publish|pack)$|^prepublishOnly$|^dependencies$/;
