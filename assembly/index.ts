@@ -155,4 +155,4 @@ export function dcorrelate(s: Correlation, count: i32, height: i32, width: i32, 
   correlate<f64>(s, count, height, width, x, y, work);
 }
 export { im2col } from './im2col';
-export { part } from './share';
+export { part } from './part';

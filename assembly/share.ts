@@ -1,12 +1,7 @@
 // Large operations, made by several threads at once: outputs are cut into parts, sums never are, so every element is made
 // of the same operations in the same order, whoever makes it. Who is there knows the host. It is handed an operation and
-// has each part made once, by any member on the same memory, with scratch of the member's own.
+// has each part made once (part.ts), by any member on the same memory, with scratch of the member's own.
 // Modules that import nothing (the plug-in's) are built without the feature `threads` and do everything alone.
-import { multiply } from './gemm';
-import { trmm } from './potri';
-import { at } from './simd';
-import { Tableau, scan } from './solve/tableau';
-import { trsm } from './trsm';
 
 /** Threads beside this one that would make parts; 0 while parts are made. */
 @external('env', 'helpers')
@@ -23,7 +18,7 @@ const PARTS: i32 = 4;
 /** Both edges of a block: a multiple of every microkernel's tile, large enough to be worth packing. */
 const EDGE: i32 = 120;
 
-const enum Kernel {
+export const enum Kernel {
   Gemm,
   /** The lower triangle of a product. */
   Gemmt,
@@ -34,7 +29,7 @@ const enum Kernel {
 
 /** An operation that is shared out: the arguments of its kernel, or what they are derived from, and how its output is cut. */
 @unmanaged
-class Operation {
+export class Operation {
   kernel: Kernel;
   isSingle: bool;
   /** transA, or `right`. */
@@ -95,59 +90,10 @@ export function shareTrmm<T>(
   publishStrips(op, members, w);
 }
 
-/** The scan of all swaps, by removed groups. */
-export function shareScan(members: i32, s: Tableau): void {
-  const removed = s.problem.groups - s.kept;
-  const op = operation<f64>(
-    Kernel.Scan, false, false, 0, removed, 0, 0, changetype<usize>(s), 0, 0, 0, 0, 0, 0, s.problem.products,
-  );
+/** The scan of all swaps on a tableau, by removed groups. */
+export function shareScan(members: i32, tableau: usize, removed: i32, work: usize): void {
+  const op = operation<f64>(Kernel.Scan, false, false, 0, removed, 0, 0, tableau, 0, 0, 0, 0, 0, 0, work);
   publishStrips(op, members, removed);
-}
-
-/** Makes one part of an operation. */
-export function part(op: Operation, index: i32, work: usize): void {
-  if (op.isSingle) partOf<f32>(op, index, work);
-  else partOf<f64>(op, index, work);
-}
-
-function partOf<T>(op: Operation, index: i32, work: usize): void {
-  if (op.kernel == Kernel.Gemm) {
-    const columns = blocks(op.n, op.edge);
-    return block<T>(op, index / columns, index % columns, work);
-  }
-  if (op.kernel == Kernel.Gemmt) {
-    let below = index - blocks(op.n, op.edge);
-    if (below < 0) return block<T>(op, index, index, work);
-    let row = 1;
-    while (below >= row) below -= row++;
-    return block<T>(op, row, below, work);
-  }
-  const right = op.kernel == Kernel.Trsm && op.first;
-  const first = index * op.edge;
-  const end = min(first + op.edge, op.n);
-  if (op.kernel == Kernel.Scan) {
-    const s = changetype<Tableau>(op.A);
-    return scan(s, first, end, work, work + 8 * <usize>s.kept);
-  }
-  const width = min(op.edge, (right ? op.m : op.n) - first);
-  const B = right ? at<T>(op.B, op.ldb, first, 0) : at<T>(op.B, op.ldb, 0, first);
-  if (op.kernel == Kernel.Trmm) return trmm<T>(op.m, width, op.A, op.lda, B, op.ldb, work);
-  const m = right ? width : op.m;
-  const n = right ? op.n : width;
-  trsm<T>(right, op.second, m, n, <T>op.alpha, op.A, op.lda, B, op.ldb, work);
-}
-
-/** One block of a product. */
-function block<T>(op: Operation, row: i32, column: i32, work: usize): void {
-  const i = row * op.edge;
-  const j = column * op.edge;
-  const A = op.first ? at<T>(op.A, op.lda, 0, i) : at<T>(op.A, op.lda, i, 0);
-  const B = op.second ? at<T>(op.B, op.ldb, j, 0) : at<T>(op.B, op.ldb, 0, j);
-  const C = at<T>(op.C, op.ldc, i, j);
-  const m = min(op.edge, op.m - i);
-  const n = min(op.edge, op.n - j);
-  const lower = op.kernel == Kernel.Gemmt && i == j;
-  multiply<T>(lower, op.first, op.second, m, n, op.k, <T>op.alpha, A, op.lda, B, op.ldb, <T>op.beta, C, op.ldc, work);
 }
 
 function operation<T>(
@@ -184,7 +130,7 @@ function publish(op: Operation, parts: i32): void {
 
 /** Blocks of so many rows in n, the last one perhaps smaller. */
 @inline
-function blocks(n: i32, edge: i32): i32 {
+export function blocks(n: i32, edge: i32): i32 {
   return (n + edge - 1) / edge;
 }
 

@@ -1,14 +1,11 @@
 // Greedy elimination: of all groups, removes the cheapest again and again, as a blocked, pivoted Cholesky factorisation of T = H⁻¹.
 //
-// Removing group B from the support changes T ← T − T_:B T_BB⁻¹ T_B: and W ← W − T_:B T_BB⁻¹ W_B.
-// With T_BB = L·Lᵀ, V = L⁻¹ T_B: and U = L⁻¹ W_B this is T ← T − VᵀV and W ← W − VᵀU, and the cost of
-// the removal is ½‖U‖². Only the columns of removed groups are ever needed, so T is not updated: the
-// factorisation is left-looking. Columns of groups that look like the next to go are staged, some dozen at a time,
-// and everything that the removals before this panel owe them is subtracted by one product; what those within the
-// panel owe is subtracted when a group goes. Diagonal blocks, which the costs need, are kept current all the time.
-//
-// The costs need W only through K = W·Wᵀ. With R = L⁻¹K_B: − ½(L⁻¹K_BB L⁻ᵀ)V it is K ← K − VᵀR − RᵀV, and a removal costs
-// the same however many columns W has. Staged columns of K are products of W's rows, which is brought up to date once a panel.
+// Removing group B from the support changes T ← T − T_:B T_BB⁻¹ T_B: and W ← W − T_:B T_BB⁻¹ W_B, and costs ½ tr(T_BB⁻¹ K_BB),
+// with K = W·Wᵀ however many columns W has. With T_BB = L·Lᵀ, V = L⁻¹ T_B:, U = L⁻¹ W_B and R = L⁻¹K_B: − ½(L⁻¹K_BB L⁻ᵀ)V:
+//   T ← T − VᵀV     W ← W − VᵀU     K ← K − VᵀR − RᵀV
+// Only the columns of removed groups are ever needed, so T is not updated: the factorisation is left-looking. Columns of groups that
+// look like the next to go are staged, as of the panel's beginning (docs/solver.md); what the removals within the panel owe them is
+// subtracted when a group goes. Diagonal blocks, which the costs need, are kept current all the time.
 //
 // With H and G in the place of T and W the same recursion is forward selection: the "cost" is then the gain
 // ½ tr(G_jᵀ H_jj⁻¹ G_j) of adding the group, and the caller takes the largest.
@@ -27,7 +24,7 @@ import { S, dot, narrow, scaleRow, subtractRows, swapColumnGroups, swapRowGroups
 import { at } from '../simd';
 import { symmetrize, transpose } from '../transpose';
 import { after, enter, entry, put, value } from './array';
-import { Problem } from './problem';
+import { OnProblem, Problem } from './problem';
 import { least, rank } from './rank';
 import { Event, isTiled, tiles } from './tiles';
 
@@ -36,10 +33,9 @@ const GATHERED: i32 = 16;
 
 /** The state of an elimination, at the beginning of its workspace. Positions and counts are in groups, `capacity` and `panel` in rows. */
 @unmanaged
-export class Elimination {
+export class Elimination extends OnProblem {
   /** The cost of a group whose block has lost its definiteness: the worst there is. */
   otherwise: f64;
-  problem: Problem;
   /** Groups not yet removed: at positions 0 … live − 1. */
   live: i32;
   /** Those of them when the panel began. */
@@ -128,19 +124,19 @@ export function createElimination<T>(problem: Problem, dearest: bool): Eliminati
 /** The row of C and K that belongs to the group at a position. */
 @inline
 function stagedRow(s: Elimination, position: i32): i32 {
-  return s.capacity - (s.begin - position) * s.problem.b;
+  return s.capacity - (s.begin - position) * s.b;
 }
 
 /** The row of V, R and U that belongs to the group that was removed, or is, at a position. */
 @inline
 function panelRow(s: Elimination, position: i32): i32 {
-  return s.panel - (s.begin - position) * s.problem.b;
+  return s.panel - (s.begin - position) * s.b;
 }
 
 /** Rows removed in this panel. */
 @inline
 function used(s: Elimination): i32 {
-  return (s.begin - s.live) * s.problem.b;
+  return (s.begin - s.live) * s.b;
 }
 
 /** What goes first: the least cost (1), or the greatest (−1). */
@@ -151,23 +147,21 @@ function direction(s: Elimination): f64 {
 
 /** Fills order, the diagonal blocks and the costs, from T's triangle and W on the full support; the host of tiles fills blocks itself. */
 export function eliminateStart<T>(s: Elimination): void {
-  const p = s.problem.p;
-  const b = s.problem.b;
-  s.live = s.begin = s.problem.groups;
+  s.live = s.begin = s.groups;
   s.staged = 0;
   if (!isTiled(s.problem)) gramBlocks<T>(s, 0, s.live, s.W);
-  if (s.Vt != s.T) symmetrize<T>(p, s.T, p);
+  if (s.Vt != s.T) symmetrize<T>(s.p, s.T, s.p);
   for (let g = 0; g < s.live; g++) {
     enter(s.order, g, g);
-    if (!isTiled(s.problem)) diagonalBlock<T>(b, g, s.T, <usize>p * sizeof<T>(), s.D + <usize>(g * b * b) * S);
+    if (!isTiled(s.problem)) diagonalBlock<T>(s.b, g, s.T, <usize>s.p * sizeof<T>(), s.D + <usize>(g * s.b * s.b) * S);
     updateCost(s, g);
   }
 }
 
 /** E ← the diagonal blocks of W·Wᵀ of groups first … end − 1. @param W  the rows of these */
 export function gramBlocks<T>(s: Elimination, first: i32, end: i32, W: usize): void {
-  const b = s.problem.b;
-  const m = s.problem.m;
+  const b = s.b;
+  const m = s.m;
   for (let g = first; g < end; g++) {
     const block = at<f64>(s.E, b, g * b, 0);
     for (let r = 0; r < b; r++) {
@@ -199,8 +193,7 @@ export function eliminate<T>(s: Elimination, n: i32, groupsPerStep: i32): i32 {
 
 /** The `count` live groups that go first. */
 function choose(s: Elimination, count: i32): void {
-  const isProtected = s.problem.isProtected;
-  for (let i = 0; i < s.live; i++) store<u8>(s.taken + i, load<u8>(isProtected + entry(s.order, i)));
+  for (let i = 0; i < s.live; i++) store<u8>(s.taken + i, load<u8>(s.problem.isProtected + entry(s.order, i)));
   rank(s.live, s.cost, s.order, count, direction(s), s.taken, s.chosen);
   for (let i = 0; i < count; i++) enter(s.chosen, i, entry(s.order, entry(s.chosen, i)));
 }
@@ -216,8 +209,8 @@ export function eliminateGroup<T>(s: Elimination, group: i32): i32 {
   if (used(s) >= s.panel) nextPanel<T>(s);
   if (position < s.live - s.staged) position = stage<T>(s, position);
 
-  const b = s.problem.b;
-  const p = s.problem.p;
+  const b = s.b;
+  const p = s.p;
   const lt = <usize>p * sizeof<T>();
   const bb = <usize>(b * b) * S;
   const last = s.live - 1;
@@ -257,9 +250,9 @@ export function eliminateGroup<T>(s: Elimination, group: i32): i32 {
  * @returns where the group is then
  */
 function stage<T>(s: Elimination, position: i32): i32 {
-  const p = s.problem.p;
-  const m = s.problem.m;
-  const b = s.problem.b;
+  const p = s.p;
+  const m = s.m;
+  const b = s.b;
   const products = s.problem.products;
   const wanted = <i32>multipleOf(b, STAGED_ROWS) / b;
   if (s.staged * b >= s.panel) s.staged = 0; // none of them has come to be the next: what groups cost has changed
@@ -289,15 +282,14 @@ function stage<T>(s: Elimination, position: i32): i32 {
 
 /** Groups that can still be staged in this panel. */
 function room(s: Elimination): i32 {
-  return s.capacity / s.problem.b - (s.begin - s.live) - s.staged;
+  return s.capacity / s.b - (s.begin - s.live) - s.staged;
 }
 
 /** Brings what is outside the panel up to date, and begins another; what is staged comes with it. */
 export function nextPanel<T>(s: Elimination): void {
-  const p = s.problem.p;
-  const m = s.problem.m;
-  const b = s.problem.b;
-  const live = s.live * b;
+  const p = s.p;
+  const m = s.m;
+  const live = s.live * s.b;
   const found = used(s);
   const row = panelRow(s, s.live);
   const V = at<T>(s.V, p, row, 0);
@@ -316,7 +308,7 @@ export function nextPanel<T>(s: Elimination): void {
     carry<T>(s, V, R, K);
     carry<T>(s, R, V, K);
     // To where the next panel, which ends with the last live group, has its staged rows.
-    const bytes = <usize>(s.staged * b * p) * sizeof<T>();
+    const bytes = <usize>(s.staged * s.b * p) * sizeof<T>();
     memory.copy(at<T>(C, p, found, 0), C, bytes);
     memory.copy(at<T>(K, p, found, 0), K, bytes);
   }
@@ -325,9 +317,9 @@ export function nextPanel<T>(s: Elimination): void {
 
 /** C ← C − AᵀB for the staged rows of C, with A and B those of V and R that the panel has found: what it owes them. */
 function carry<T>(s: Elimination, A: usize, B: usize, C: usize): void {
-  const p = s.problem.p;
-  const rows = s.staged * s.problem.b;
-  const live = s.live * s.problem.b;
+  const p = s.p;
+  const rows = s.staged * s.b;
+  const live = s.live * s.b;
   gemm<T>(
     true, false, rows, live, used(s), <T>-1, at<T>(A, p, 0, live - rows), p, B, p, <T>1, C, p, s.problem.products,
   );
@@ -335,8 +327,8 @@ function carry<T>(s: Elimination, A: usize, B: usize, C: usize): void {
 
 /** C ← the rows of T of `count` groups from a position on, by position, as far as groups live. */
 function gather<T>(s: Elimination, first: i32, count: i32, C: usize): void {
-  const b = s.problem.b;
-  const p = s.problem.p;
+  const b = s.b;
+  const p = s.p;
   const live = s.live * b;
   const rows = s.problem.rows;
   for (let j = 0; j < live; j++) enter(rows, j, entry(s.order, j / b) * b + j % b);
@@ -360,38 +352,34 @@ function gather<T>(s: Elimination, first: i32, count: i32, C: usize): void {
 /** Exchanges two live groups, both staged or both not. */
 function swap<T>(s: Elimination, a: i32, z: i32): void {
   if (a == z) return;
-  const p = s.problem.p;
-  const m = s.problem.m;
-  const b = s.problem.b;
-  const bb = <usize>(b * b) * S;
-  const live = s.live;
-  const first = live - s.staged;
-  const staged = s.staged * b;
-  const row = stagedRow(s, first);
-  const before = s.begin * b;
-  const rows = used(s);
+  const before = s.begin * s.b;
   if (isTiled(s.problem)) tiles(Event.Swap, a, z, 0, 0);
   else {
-    swapRowGroups<T>(p - before, b, a, z, at<T>(s.Vt, p, 0, before), p);
-    swapRowGroups<T>(m, b, a, z, s.W, m);
+    swapRowGroups<T>(s.p - before, s.b, a, z, at<T>(s.Vt, s.p, 0, before), s.p);
+    swapRowGroups<T>(s.m, s.b, a, z, s.W, s.m);
   }
-  swapColumnGroups<T>(rows, b, a, z, at<T>(s.V, p, panelRow(s, live), 0), p);
-  swapRows<f64>(b * b, s.D + <usize>a * bb, s.D + <usize>z * bb);
-  swapColumnGroups<T>(staged, b, a, z, at<T>(s.C, p, row, 0), p);
-  if (a >= first) swapRowGroups<T>(live * b, b, stagedRow(s, a) / b, stagedRow(s, z) / b, s.C, p);
-  swapColumnGroups<T>(rows, b, a, z, at<T>(s.R, p, panelRow(s, live), 0), p);
-  swapColumnGroups<T>(staged, b, a, z, at<T>(s.K, p, row, 0), p);
-  if (a >= first) swapRowGroups<T>(live * b, b, stagedRow(s, a) / b, stagedRow(s, z) / b, s.K, p);
-  swapRows<f64>(b * b, s.E + <usize>a * bb, s.E + <usize>z * bb);
+  swapParts<T>(s, a, z, s.V, s.C, s.D);
+  swapParts<T>(s, a, z, s.R, s.K, s.E);
   swapRows<f64>(1, s.cost + <usize>a * S, s.cost + <usize>z * S);
   swapRows<i32>(1, s.order + (<usize>a << 2), s.order + (<usize>z << 2));
 }
 
+/** Of the panel, of what is staged, and of the diagonal blocks: those that T has, or K. */
+function swapParts<T>(s: Elimination, a: i32, z: i32, panel: usize, staged: usize, blocks: usize): void {
+  const p = s.p;
+  const b = s.b;
+  const first = s.live - s.staged;
+  swapColumnGroups<T>(used(s), b, a, z, at<T>(panel, p, panelRow(s, s.live), 0), p);
+  swapColumnGroups<T>(s.staged * b, b, a, z, at<T>(staged, p, stagedRow(s, first), 0), p);
+  if (a >= first) swapRowGroups<T>(s.live * b, b, stagedRow(s, a) / b, stagedRow(s, z) / b, staged, p);
+  swapRowGroups<f64>(b, b, a, z, blocks, b);
+}
+
 /** The rows of R, and of U, that belong to the V of a removal. */
 function formR<T>(s: Elimination, last: i32, V: usize, R: usize, owed: i32, L: usize, factor: usize): void {
-  const p = s.problem.p;
-  const m = s.problem.m;
-  const b = s.problem.b;
+  const p = s.p;
+  const m = s.m;
+  const b = s.b;
   const lt = <usize>p * sizeof<T>();
   const bb = <usize>(b * b) * S;
   const base = last * b;
@@ -426,8 +414,8 @@ function formR<T>(s: Elimination, last: i32, V: usize, R: usize, owed: i32, L: u
 
 /** For b > 1: D ← D − vᵀv, E ← E − vᵀr − rᵀv, and the costs. */
 function updateBlocks<T>(s: Elimination, n: i32, V: usize, R: usize): void {
-  const b = s.problem.b;
-  const lt = <usize>s.problem.p * sizeof<T>();
+  const b = s.b;
+  const lt = <usize>s.p * sizeof<T>();
   const bb = <usize>(b * b) * S;
   const wide = sizeof<T>() == 8 ? lt : <usize>b * S;
   const cross = s.work + 2 * bb;
@@ -464,9 +452,8 @@ function updateScalars<T>(n: i32, v: usize, r: usize, D: usize, E: usize, cost: 
 
 /** From the group's current diagonal blocks. */
 function updateCost(s: Elimination, g: i32): void {
-  const b = s.problem.b;
-  const block = <usize>(g * b * b) * S;
-  store<f64>(s.cost + <usize>g * S, quadraticCost(b, s.D + block, s.E + block, s.otherwise, s.work));
+  const block = <usize>(g * s.b * s.b) * S;
+  store<f64>(s.cost + <usize>g * S, quadraticCost(s.b, s.D + block, s.E + block, s.otherwise, s.work));
 }
 
 /** n doubles as values of type T: in place, or copied. */

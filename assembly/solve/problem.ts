@@ -51,6 +51,16 @@ export class Problem {
   workspace: usize;
 }
 
+/** What works on a problem, which has its sizes. */
+@unmanaged
+export class OnProblem {
+  problem: Problem;
+  @inline get p(): i32 { return this.problem.p; }
+  @inline get m(): i32 { return this.problem.m; }
+  @inline get b(): i32 { return this.problem.b; }
+  @inline get groups(): i32 { return this.problem.groups; }
+}
+
 /**
  * Lays a problem out over `problemBytes`, with no group protected. H, G, W0, rho and the means are the caller's to fill.
  * @param tiled  without H, G and W0, which the host has: `tiledProblemBytes`

@@ -74,27 +74,24 @@ export function factorKept(s: Problem): i32 {
 
 /** The rows of the groups that are `kept` become `rows`. @returns how many they are */
 export function nameRows(s: Problem): i32 {
-  const b = s.b;
   let k = 0;
   for (let g = 0; g < s.groups; g++) {
     if (!load<u8>(s.kept + g)) continue;
-    for (let r = 0; r < b; r++) enter(s.rows, k++, g * b + r);
+    for (let r = 0; r < s.b; r++) enter(s.rows, k++, g * s.b + r);
   }
   return k;
 }
 
 /** Keeps the `keep` groups with the largest Σ|w| over their rows of W0; ties keep the lower number, protected ones come first. */
 export function keepLargest(s: Problem, keep: i32): void {
-  const groups = s.groups;
   const norms = s.norms;
-  const ranked = s.rows;
   const size = s.b * s.m;
-  for (let g = 0; g < groups; g++) {
+  for (let g = 0; g < s.groups; g++) {
     let norm: f64 = 0;
     for (let i = g * size; i < (g + 1) * size; i++) norm += abs(value(s.W0, i));
     put(norms, g, load<u8>(s.isProtected + g) ? Infinity : norm);
     enter(s.order, g, g);
   }
-  memory.fill(s.kept, 0, groups); // ranking marks what it has taken
-  rank(groups, norms, s.order, keep, -1, s.kept, ranked);
+  memory.fill(s.kept, 0, s.groups); // ranking marks what it has taken
+  rank(s.groups, norms, s.order, keep, -1, s.kept, s.rows);
 }

@@ -47,15 +47,13 @@ export function exchangeWhileBetter(s: Tableau, t: i32, halves: bool): f64 {
 
 /** @returns the change of the objective where it improves; else 0, and the step is taken back */
 function exchange(s: Tableau, t: i32): f64 {
-  const groups = s.problem.groups;
   const isKept = s.problem.kept;
-  const isProtected = s.problem.isProtected;
   const start = s.objective;
   let mayLeave = 0;
-  for (let g = 0; g < groups; g++) mayLeave += load<u8>(isKept + g) & ~load<u8>(isProtected + g);
-  const count = min(t, min(mayLeave, groups - s.kept));
+  for (let g = 0; g < s.groups; g++) mayLeave += load<u8>(isKept + g) & ~load<u8>(s.problem.isProtected + g);
+  const count = min(t, min(mayLeave, s.groups - s.kept));
   if (count == 0) return 0;
-  memory.copy(s.wasKept, isKept, groups);
+  memory.copy(s.wasKept, isKept, s.groups);
   const made = moveCheapest(s, count, true) + moveCheapest(s, count, false);
   if (made != made) return NaN;
   if (s.objective < start - IMPROVEMENT * abs(start)) return s.objective - start;
@@ -66,22 +64,18 @@ function exchange(s: Tableau, t: i32): f64 {
 /** The cheapest to remove, or the best to add, whose "cost" is minus the gain. @returns as `move` */
 function moveCheapest(s: Tableau, count: i32, isLeaving: bool): f64 {
   costs(s);
-  const groups = s.problem.groups;
-  const isKept = s.problem.kept;
-  const isProtected = s.problem.isProtected;
-  for (let g = 0; g < groups; g++) {
-    const stays = isLeaving ? load<u8>(isProtected + g) : 0;
-    store<u8>(s.taken + g, u8(load<u8>(isKept + g) != u8(isLeaving)) | stays);
+  for (let g = 0; g < s.groups; g++) {
+    const stays = isLeaving ? load<u8>(s.problem.isProtected + g) : 0;
+    store<u8>(s.taken + g, u8(load<u8>(s.problem.kept + g) != u8(isLeaving)) | stays);
   }
-  rank(groups, s.row, 0, count, 1, s.taken, s.list);
+  rank(s.groups, s.row, 0, count, 1, s.taken, s.list);
   return move(s, count, isLeaving);
 }
 
 /** Groups that have come go again, or those that have gone come back. @returns as `move` */
 function moveBack(s: Tableau, isLeaving: bool): f64 {
-  const groups = s.problem.groups;
   let count = 0;
-  for (let g = 0; g < groups; g++) {
+  for (let g = 0; g < s.groups; g++) {
     const isKept = load<u8>(s.problem.kept + g);
     if (isKept != load<u8>(s.wasKept + g) && isKept == u8(isLeaving)) enter(s.list, count++, g);
   }

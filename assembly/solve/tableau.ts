@@ -11,20 +11,19 @@ import { at } from '../simd';
 import { transpose } from '../transpose';
 import { trsm } from '../trsm';
 import { after, enter, entry, put, value } from './array';
-import { Problem, gather } from './problem';
+import { OnProblem, Problem, gather } from './problem';
 import { minimum, tableauChanges, tableauPivot, tableauPrepare } from './pivot';
 import { least } from './rank';
 import { schurComplement } from './schur';
 import { square } from './square';
 
 @unmanaged
-export class Tableau {
+export class Tableau extends OnProblem {
   objective: f64;
   /** Of the objective, by the swap that `bestSwap` has found; NaN where there was none to try. */
   change: f64;
   out: i32;
   into: i32;
-  problem: Problem;
   kept: i32;
   /** Since the last factorisation. */
   pivots: i32;
@@ -84,35 +83,13 @@ export function createTableau(problem: Problem): Tableau {
 
 /** Makes the tableau of the groups that are `kept`. @returns 0, or the pivot at which H is not positive definite on them */
 export function build(s: Tableau): i32 {
-  const p = s.problem.p;
-  const b = s.problem.b;
+  const p = s.p;
+  const m = s.m;
+  const b = s.b;
   arrange(s);
   const rows = s.problem.rows;
   for (let i = 0; i < p; i++) enter(rows, i, entry(s.order, i / b) * b + i % b);
   gather(s.problem, rows, p, s.T, p, s.R);
-  return factorise(s);
-}
-
-/** Puts the groups that are `kept` first, both kinds ascending. */
-function arrange(s: Tableau): void {
-  const groups = s.problem.groups;
-  const isKept = s.problem.kept;
-  let at = 0;
-  for (let g = 0; g < groups; g++) if (load<u8>(isKept + g)) setPosition(s, at++, g);
-  s.kept = at;
-  for (let g = 0; g < groups; g++) if (!load<u8>(isKept + g)) setPosition(s, at++, g);
-}
-
-function setPosition(s: Tableau, at: i32, group: i32): void {
-  enter(s.order, at, group);
-  enter(s.position, group, at);
-}
-
-/** From H in T (lower triangle) and G in R. @returns as `build` */
-function factorise(s: Tableau): i32 {
-  const p = s.problem.p;
-  const m = s.problem.m;
-  const b = s.problem.b;
   const k = s.kept * b;
   const q = p - k;
   const work = s.problem.products;
@@ -135,12 +112,26 @@ function factorise(s: Tableau): i32 {
   return 0;
 }
 
+/** Puts the groups that are `kept` first, both kinds ascending. */
+function arrange(s: Tableau): void {
+  const isKept = s.problem.kept;
+  let at = 0;
+  for (let g = 0; g < s.groups; g++) if (load<u8>(isKept + g)) setPosition(s, at++, g);
+  s.kept = at;
+  for (let g = 0; g < s.groups; g++) if (!load<u8>(isKept + g)) setPosition(s, at++, g);
+}
+
+function setPosition(s: Tableau, at: i32, group: i32): void {
+  enter(s.order, at, group);
+  enter(s.position, group, at);
+}
+
 /** The rest of T and K, before the first pivot. */
 export function complete(s: Tableau): void {
   if (s.isWhole) return;
-  const p = s.problem.p;
-  const m = s.problem.m;
-  const b = s.problem.b;
+  const p = s.p;
+  const m = s.m;
+  const b = s.b;
   const k = s.kept * b;
   const q = p - k;
   const work = s.problem.products;
@@ -152,13 +143,12 @@ export function complete(s: Tableau): void {
 
 /** By group in `row`: the cost of removing a kept one, minus the gain of adding a removed one. */
 export function costs(s: Tableau): void {
-  const p = s.problem.p;
-  const b = s.problem.b;
+  const b = s.b;
   const D = at<f64>(s.small, b, 2 * b, 0);
   const E = at<f64>(s.small, b, 3 * b, 0);
-  for (let i = 0, groups = s.problem.groups; i < groups; i++) {
-    diagonalBlock<f64>(b, i, s.T, <usize>p * S, D);
-    diagonalBlock<f64>(b, i, s.K, <usize>p * S, E);
+  for (let i = 0, groups = s.groups; i < groups; i++) {
+    diagonalBlock<f64>(b, i, s.T, <usize>s.p * S, D);
+    diagonalBlock<f64>(b, i, s.K, <usize>s.p * S, E);
     if (i >= s.kept) scaleRow<f64>(b * b, -1, D);
     const cost = quadraticCost(b, D, E, Infinity, s.small);
     put(s.row, entry(s.order, i), i < s.kept ? cost : cost == Infinity ? 0 : -cost);
@@ -167,24 +157,24 @@ export function costs(s: Tableau): void {
 
 /** Finds the best of all swaps of one kept group for one removed. @returns false where there is none to try */
 export function bestSwap(s: Tableau): bool {
-  const p = s.problem.p;
-  const b = s.problem.b;
+  const p = s.p;
+  const b = s.b;
   const kept = s.kept;
   s.change = NaN;
-  if (kept == 0 || kept == s.problem.groups) return false;
+  if (kept == 0 || kept == s.groups) return false;
   if (b == 1) {
     for (let i = 0; i < kept; i++) {
       put(s.D, i, value(s.T, i * (p + 1)));
       put(s.E, i, value(s.K, i * (p + 1)));
     }
   } else tableauPrepare(kept, b, p, s.T, s.K, s.D, s.E, s.small);
-  const isProtected = s.problem.isProtected;
-  for (let i = 0; i < kept; i++) if (load<u8>(isProtected + entry(s.order, i))) put(s.E, i * b * b, Infinity);
-  const removed = s.problem.groups - kept;
+  for (let i = 0; i < kept; i++) if (load<u8>(s.problem.isProtected + entry(s.order, i))) put(s.E, i * b * b, Infinity);
+  const removed = s.groups - kept;
   const members = membersFor<f64>(<f64>kept * removed * (b == 1 ? 10 : 9 * <f64>b * b * b));
   const bytes = 8 * <f64>kept + 64 * <f64>b * b; // of each member's scratch
-  if (members > 1 && bytes + OPERATION_BYTES <= workBytes(p, s.problem.m)) shareScan(members, s);
-  else scan(s, 0, removed, s.row, s.small);
+  if (members > 1 && bytes + OPERATION_BYTES <= workBytes(p, s.m)) {
+    shareScan(members, changetype<usize>(s), removed, s.problem.products);
+  } else scan(s, 0, removed, s.row, s.small);
   const j = least(removed, s.minima, s.order + (<usize>kept << 2));
   tableauChanges(kept + j, kept, b, p, s.T, s.K, s.D, s.E, s.row, s.small);
   const i = least(kept, s.row, s.order);
@@ -201,10 +191,8 @@ export function bestSwap(s: Tableau): bool {
  * @param row  kept doubles; @param work  8·b·b
  */
 export function scan(s: Tableau, first: i32, end: i32, row: usize, work: usize): void {
-  const p = s.problem.p;
-  const b = s.problem.b;
   for (let j = first; j < end; j++) {
-    tableauChanges(s.kept + j, s.kept, b, p, s.T, s.K, s.D, s.E, row, work);
+    tableauChanges(s.kept + j, s.kept, s.b, s.p, s.T, s.K, s.D, s.E, row, work);
     put(s.minima, j, minimum(s.kept, row));
   }
 }
@@ -218,7 +206,7 @@ export function swap(s: Tableau, out: i32, into: i32): f64 {
 
 /** Removes the first `count` groups of `list`, all of them kept, or adds them; some 32 rows a pivot. @returns as `swap` */
 export function move(s: Tableau, count: i32, isLeaving: bool): f64 {
-  const most = <i32>groupsPerPivot(s.problem.b);
+  const most = <i32>groupsPerPivot(s.b);
   let change: f64 = 0;
   for (let first = 0; first < count; first += most) {
     const some = min(most, count - first);
@@ -233,8 +221,15 @@ function turn(s: Tableau, list: usize, count: i32, leaving: i32): f64 {
   while (isReady(s)) {
     const at = s.kept - leaving;
     for (let i = 0; i < count; i++) exchange(s, entry(s.position, entry(list, i)), at + i);
-    const change = pivot(s, at, count, leaving);
-    if (change != change) continue;
+    const change = tableauPivot(s.p, at * s.b, count * s.b, leaving * s.b, s.T, s.K, s.R, s.problem.products);
+    if (change != change) {
+      s.pivots = PIVOTS;
+      s.failures++;
+      continue;
+    }
+    s.objective += change;
+    s.pivots++;
+    s.failures = 0;
     for (let i = 0; i < min(leaving, entering); i++) exchange(s, at + i, at + leaving + i);
     s.kept += entering - leaving;
     for (let i = 0; i < count; i++) store<u8>(s.problem.kept + entry(list, i), u8(i >= leaving));
@@ -250,27 +245,11 @@ function isReady(s: Tableau): bool {
   return true;
 }
 
-/** @param count  groups from position `at` on, the first `leaving` of them kept ones, the others removed */
-function pivot(s: Tableau, at: i32, count: i32, leaving: i32): f64 {
-  const b = s.problem.b;
-  const change = tableauPivot(s.problem.p, at * b, count * b, leaving * b, s.T, s.K, s.R, s.problem.products);
-  if (change == change) {
-    s.objective += change;
-    s.pivots++;
-    s.failures = 0;
-  } else {
-    s.pivots = PIVOTS;
-    s.failures++;
-  }
-  return change;
-}
-
 function exchange(s: Tableau, a: i32, z: i32): void {
   if (a == z) return;
-  const p = s.problem.p;
-  const b = s.problem.b;
-  swapSymmetricGroups<f64>(p, b, min(a, z), max(a, z), s.T, p);
-  swapSymmetricGroups<f64>(p, b, min(a, z), max(a, z), s.K, p);
+  const p = s.p;
+  swapSymmetricGroups<f64>(p, s.b, min(a, z), max(a, z), s.T, p);
+  swapSymmetricGroups<f64>(p, s.b, min(a, z), max(a, z), s.K, p);
   const first = entry(s.order, a);
   setPosition(s, a, entry(s.order, z));
   setPosition(s, z, first);
