@@ -16,6 +16,11 @@ export const wholeFrom = (least: number, most = Number.MAX_VALUE): Kind => [
   most < Number.MAX_VALUE ? `a whole number from ${least} to ${most}` : `a whole number from ${least} on`,
 ];
 export const COUNT = wholeFrom(1);
+/** The same of any number. */
+export const numberFrom = (least: number, most = Number.POSITIVE_INFINITY): Kind => [
+  (value) => typeof value === 'number' && value >= least && value <= most,
+  Number.isFinite(most) ? `a number from ${least} to ${most}` : `a number from ${least} on`,
+];
 export const INTEGER: Kind = [Number.isInteger, 'a whole number'];
 export const NUMBER: Kind = [(value) => typeof value === 'number', 'a number'];
 export const POSITIVE: Kind = [

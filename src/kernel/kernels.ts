@@ -4,9 +4,9 @@
 
 import { instantiate } from '@assemblyscript/loader';
 import { InputError, NotPositiveDefiniteError, OutOfMemoryError, ShapeError } from '../errors.ts';
-import { expectOptions, LATER, type Options } from '../options.ts';
+import { expectOptions, numberFrom, type Options, oneOf } from '../options.ts';
 import type { Abi, TilesHost } from './abi.ts';
-import { chooseSimd, compile, type Simd, type SimdChoice } from './binary.ts';
+import { chooseSimd, compile, SIMDS, type Simd, type SimdChoice } from './binary.ts';
 import {
   type ElementType,
   elementBytes,
@@ -32,8 +32,10 @@ export interface KernelOptions {
   readonly maximumBytes?: number;
 }
 
-/** Judged where they are read. */
-export const KERNEL_OPTIONS: Options<KernelOptions> = { simd: LATER, maximumBytes: LATER };
+export const KERNEL_OPTIONS: Options<KernelOptions> = {
+  simd: oneOf('auto', ...SIMDS),
+  maximumBytes: numberFrom(1),
+};
 
 /** Where the taps of a convolution lie in its input; the field names are those of ONNX `Conv`. */
 export interface ConvGeometry {
@@ -57,9 +59,6 @@ export interface ConvGeometry {
 export async function openKernels(options: KernelOptions = {}): Promise<Kernels> {
   expectOptions('openKernels', options, KERNEL_OPTIONS);
   const { simd: choice = 'auto', maximumBytes = ADDRESS_SPACE_BYTES } = options;
-  if (!(maximumBytes > 0)) {
-    throw new InputError(`openKernels: "maximumBytes" expected a positive number, got ${maximumBytes}`);
-  }
   const simd = await chooseSimd(choice);
   return new Kernels(await instance(await compile(simd)), simd, maximumBytes);
 }

@@ -1,7 +1,7 @@
 // The public face of the pool: the same names and results with workers and without, in Node and in browsers.
 
 import { InputError } from '../errors.ts';
-import { expectObject, said } from '../expect.ts';
+import { expectObject } from '../expect.ts';
 import {
   ADDRESS_SPACE_BYTES,
   chooseSimd,
@@ -10,7 +10,7 @@ import {
   openKernels,
   type Simd,
 } from '../kernel/index.ts';
-import { ADDRESS, BYTES, expectOptions, LATER, type Options, SIGNAL, TEXT } from '../options.ts';
+import { ADDRESS, BYTES, expectOptions, type Options, SIGNAL, TEXT, wholeFrom } from '../options.ts';
 import { TILE } from '../solve/constants';
 import {
   type Convolution,
@@ -53,7 +53,7 @@ export interface SessionOptions extends KernelOptions {
 
 const SESSION_OPTIONS: Options<SessionOptions> = {
   ...KERNEL_OPTIONS,
-  threads: LATER,
+  threads: wholeFrom(1, MOST_THREADS),
   workerUrl: ADDRESS,
   scratch: TEXT,
 };
@@ -91,14 +91,6 @@ export async function openSession(options: SessionOptions = {}): Promise<Session
   expectOptions('openSession', options, SESSION_OPTIONS);
   const { simd: choice = 'auto', maximumBytes = ADDRESS_SPACE_BYTES, workerUrl } = options;
   const { threads = Math.min(platform().concurrency, DEFAULT_THREADS) } = options;
-  if (!(Number.isInteger(threads) && threads >= 1 && threads <= MOST_THREADS)) {
-    throw new InputError(
-      `openSession: "threads" expected a whole number from 1 to ${MOST_THREADS}, got ${said(threads)}`,
-    );
-  }
-  if (!(maximumBytes > 0)) {
-    throw new InputError(`openSession: "maximumBytes" expected a positive number, got ${said(maximumBytes)}`);
-  }
   const simd = await chooseSimd(choice);
   const opened = { simd, maximumBytes, scratch: options.scratch };
   let reason: string | undefined;

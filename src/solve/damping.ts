@@ -2,9 +2,9 @@
 // has not seen. Few calibration rows for many inputs need far more than the published 1e-2: at the end of a
 // convolutional network a layer of 1024 inputs may see one row per image.
 
-import { InputError } from '../errors.ts';
-import { expectObject, said } from '../expect.ts';
+import { expectObject } from '../expect.ts';
 import type { Kernels } from '../kernel/index.ts';
+import { expectOptions, required, wholeFrom } from '../options.ts';
 import { DEFAULT_DAMPING, type LayerStatistics, layerProblem, type ProblemOptions } from './problem.ts';
 import { pruneLayer } from './prune.ts';
 import { objectiveOf, refitBias, refitRows } from './refit.ts';
@@ -39,8 +39,7 @@ export function chooseDamping(
 ): number {
   expectObject('chooseDamping', 'options', options);
   expectKernels('chooseDamping', kernels);
-  if (!(Number.isInteger(keep) && keep >= 0))
-    throw new InputError(`chooseDamping: "keep" expected a whole number of groups, got ${said(keep)}`);
+  expectOptions('chooseDamping', { keep }, { keep: required(wholeFrom(0)) });
   const [weakest, ...stronger] = DAMPINGS;
   const problem = layerProblem(kernels, fit, W0, { ...options, damping: weakest });
   const part = freePart(kernels, problem, rows);

@@ -4,7 +4,7 @@
 import { InputError } from '../errors.ts';
 import { said } from '../expect.ts';
 import type { ElementType, Kernels } from '../kernel/index.ts';
-import { expectOptions, LATER, type Options, SWITCH } from '../options.ts';
+import { COUNT, expectOptions, LATER, type Options, oneOf, required, SWITCH, wholeFrom } from '../options.ts';
 import { eliminationBytes } from './memory';
 import { groupRows } from './refit.ts';
 import {
@@ -35,11 +35,11 @@ export interface EliminationOptions {
   readonly wholeCurve?: boolean;
 }
 
-const OPTIONS: Options<EliminationOptions> = {
+export const ELIMINATION_OPTIONS: Options<EliminationOptions> = {
   keep: LATER,
-  groupsPerStep: LATER,
+  groupsPerStep: COUNT,
   protect: LATER,
-  precision: LATER,
+  precision: oneOf('f32', 'f64'),
   weights: SWITCH,
   wholeCurve: SWITCH,
 };
@@ -80,7 +80,7 @@ export interface Elimination {
 export function eliminate(kernels: Kernels, problem: LayerProblem, options: EliminationOptions): Elimination {
   expectKernels('eliminate', kernels);
   expectProblem('eliminate', problem);
-  expectOptions('eliminate', options, OPTIONS);
+  expectOptions('eliminate', options, ELIMINATION_OPTIONS);
   return kernels.scoped(() => eliminateIn(Workspace.of(kernels, problem), problem, options));
 }
 
@@ -90,7 +90,7 @@ export function eliminateIn(
   problem: LayerProblem,
   options: EliminationOptions,
 ): Elimination {
-  checkSchedule('eliminate', problem, options);
+  checkGroups('eliminate', problem, options);
   const { p, m, groupSize, groups } = problem;
   const { keep, groupsPerStep = 1, protect, precision = 'f32' } = options;
   const { weights = false, wholeCurve = false } = options;
@@ -138,26 +138,13 @@ export function magnitudeSupport(
   });
 }
 
-/** @throws {InputError} for impossible options */
-export function checkSchedule(
+/** @throws {InputError} for groups to keep, or to protect, that there are not */
+export function checkGroups(
   operation: string,
   { groups }: Pick<LayerProblem, 'groups'>,
-  options: EliminationOptions,
+  { keep, protect = [] }: Pick<EliminationOptions, 'keep' | 'protect'>,
 ): void {
-  const { keep, groupsPerStep = 1, protect = [], precision = 'f64' } = options;
-  if (!(Number.isInteger(keep) && keep >= 0 && keep <= groups)) {
-    throw new InputError(
-      `${operation}: "keep" expected a whole number from 0 to ${groups}, got ${said(keep)}`,
-    );
-  }
-  if (!(Number.isInteger(groupsPerStep) && groupsPerStep >= 1)) {
-    throw new InputError(
-      `${operation}: "groupsPerStep" expected a whole number from 1 on, got ${said(groupsPerStep)}`,
-    );
-  }
-  if (precision !== 'f32' && precision !== 'f64') {
-    throw new InputError(`${operation}: "precision" expected f32 or f64, got ${said(precision)}`);
-  }
+  expectOptions(operation, { keep }, { keep: required(wholeFrom(0, groups)) });
   if (!Array.isArray(protect) && !ArrayBuffer.isView(protect))
     throw new InputError(`${operation}: "protect" expected an array of groups, got ${said(protect)}`);
   const stranger = protect.find((group) => !(Number.isInteger(group) && group >= 0 && group < groups));

@@ -3,20 +3,21 @@
 import { InputError, ShapeError } from '../errors.ts';
 import { expectObject, expectObjects } from '../expect.ts';
 import type { Kernels } from '../kernel/index.ts';
-import { expectOptions, LATER, type Options, SWITCH } from '../options.ts';
+import { expectOptions, type Options } from '../options.ts';
 import { chooseDamping } from './damping.ts';
 import {
   combineProblems,
   DEFAULT_DAMPING,
   type LayerStatistics,
   layerProblem,
+  PROBLEM_OPTIONS,
   type ProblemOptions,
 } from './problem.ts';
-import { type LayerOptions, type LayerResult, type Method, pruneLayer } from './prune.ts';
-import { denseOn, refitBias, refitRows } from './refit.ts';
+import { LAYER_OPTIONS, type LayerOptions, type LayerResult, type Method, pruneLayer } from './prune.ts';
+import { refitBias, refitRows } from './refit.ts';
 import { freePart, type LayerRows, rowsLeft } from './rows.ts';
 import { triangle } from './triangle.ts';
-import { expectKernels, type LayerProblem } from './workspace.ts';
+import { denseOn, expectKernels, type LayerProblem } from './workspace.ts';
 
 /** A layer with what was seen of its inputs. */
 export interface Layer extends Pick<ProblemOptions, 'bias'>, LayerRows {
@@ -36,15 +37,9 @@ export interface LayerRecipe
   readonly damping?: number;
 }
 
-const RECIPE: Options<LayerRecipe> = {
-  method: LATER,
-  search: LATER,
-  groupsPerStep: LATER,
-  wholeCurve: SWITCH,
-  support: LATER,
-  blend: LATER,
-  damping: LATER,
-};
+const { method, search, groupsPerStep, wholeCurve, support } = LAYER_OPTIONS;
+const { blend, damping } = PROBLEM_OPTIONS;
+const RECIPE: Options<LayerRecipe> = { method, search, groupsPerStep, wholeCurve, support, blend, damping };
 
 /** Layers that read the same channels, solved. */
 export interface SolvedLayers extends Partial<Pick<LayerResult, 'relativeError' | 'curve'>> {

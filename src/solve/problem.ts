@@ -10,7 +10,7 @@ import { InputError, ShapeError } from '../errors.ts';
 import { expectObjects, said } from '../expect.ts';
 import { nonFiniteAt } from '../finite.ts';
 import type { Kernels } from '../kernel/index.ts';
-import { expectOptions, LATER, type Options, SWITCH } from '../options.ts';
+import { expectOptions, LATER, numberFrom, type Options, SWITCH } from '../options.ts';
 import { formBytes } from './memory';
 import { triangle } from './triangle.ts';
 import { expectKernels, type LayerProblem, requireGroups, requireLength, Workspace } from './workspace.ts';
@@ -57,10 +57,10 @@ export interface ProblemOptions {
   readonly H?: Float64Array;
 }
 
-const OPTIONS: Options<ProblemOptions> = {
+export const PROBLEM_OPTIONS: Options<ProblemOptions> = {
   groupSize: LATER,
-  damping: LATER,
-  blend: LATER,
+  damping: numberFrom(0),
+  blend: numberFrom(0, 1),
   bias: LATER,
   dampDead: SWITCH,
   H: LATER,
@@ -95,14 +95,14 @@ export function layerProblem(
   expectKernels('layerProblem', kernels);
   const parts: readonly LayerStatistics[] = [statistics].flat();
   expectObjects('layerProblem', 'statistics', parts);
-  expectOptions('layerProblem', options, OPTIONS);
+  expectOptions('layerProblem', options, PROBLEM_OPTIONS);
   if (parts.length === 0)
     throw new InputError('layerProblem: "statistics" expected calibration rows, got none');
   expectSums(parts);
   const [{ p, m, target }] = parts;
   const { groupSize, bias, blend = target ? 1 : 0, damping = DEFAULT_DAMPING, dampDead = false } = options;
   const { H = new Float64Array(triangle(p)) } = options;
-  checkProblem(parts, W0, H, { ...options, damping, blend });
+  checkProblem(parts, W0, H, groupSize, blend, bias);
   const dense = new Float64Array(W0);
   return kernels.scoped(() => {
     const space = new Workspace(kernels, { p, m, groupSize });
@@ -157,36 +157,32 @@ function checkProblem(
   parts: readonly LayerStatistics[],
   W0: Float32Array | Float64Array,
   H: Float64Array,
-  { groupSize, bias, ...options }: CheckedOptions,
+  groupSize: number,
+  blend: number,
+  bias: ProblemOptions['bias'],
 ): void {
   const [{ p, m }] = parts;
   requireLength('H', H, triangle(p));
   for (const { XtX, sumX, target } of parts) {
     requireLength('XtX', XtX, triangle(p));
     requireLength('sumX', sumX, p);
-    if (!(options.blend > 0 && target)) continue;
+    if (!(blend > 0 && target)) continue;
     requireLength('XtY', target.XtY, p * m);
     requireLength('sumY', target.sumY, m);
   }
   requireLength('W0', W0, p * m);
   if (bias) requireLength('bias', bias, m);
   requireGroups(p, groupSize);
-  checkOptions(parts, options);
+  expectRows(parts, blend);
 }
 
-type CheckedOptions = ProblemOptions & Required<Pick<ProblemOptions, 'damping' | 'blend'>>;
-
-/** @throws {InputError} for options that no problem is formed by, of these parts of the statistics */
-export function checkOptions(
+/** @throws {InputError} where these parts of the statistics have no rows, or not the targets that are blended in */
+export function expectRows(
   parts: readonly { readonly n: number; readonly target?: object }[],
-  { damping, blend }: Pick<CheckedOptions, 'damping' | 'blend'>,
+  blend: number,
 ): void {
   if (blend > 0 && !parts.every(({ target }) => target))
     throw new InputError('layerProblem: a "blend" above 0 needs target statistics');
-  if (!(damping >= 0))
-    throw new InputError(`layerProblem: "damping" expected a number from 0 on, got ${said(damping)}`);
-  if (!(blend >= 0 && blend <= 1))
-    throw new InputError(`layerProblem: "blend" expected a number from 0 to 1, got ${said(blend)}`);
   if (!parts.some(({ n }) => n >= 1))
     throw new InputError('layerProblem: "statistics" expected calibration rows, got none');
 }

@@ -3,10 +3,11 @@
 import { InputError } from '../errors.ts';
 import { said } from '../expect.ts';
 import type { Kernels } from '../kernel/index.ts';
-import { expectOptions, LATER, type Options, SWITCH } from '../options.ts';
+import { expectOptions, LATER, numberFrom, type Options, oneOf, required } from '../options.ts';
 import { swapsAtMost } from './constants';
 import {
-  checkSchedule,
+  checkGroups,
+  ELIMINATION_OPTIONS,
   type Elimination,
   type EliminationOptions,
   eliminate,
@@ -15,8 +16,9 @@ import {
 } from './eliminate.ts';
 import { problemBytes, pruneBytes } from './memory';
 import { dampingOf, dataOf, innerProduct } from './problem.ts';
-import { denseOn, groupRows, objectiveOf, refit } from './refit.ts';
+import { areGroups, groupRows, objectiveOf, refit } from './refit.ts';
 import {
+  denseOn,
   expectDefinite,
   expectKernels,
   expectProblem,
@@ -69,18 +71,14 @@ export interface LayerOptions
   readonly maxSwaps?: number;
 }
 
-/** Of another kind they are told by their ranges. */
-const OPTIONS: Options<LayerOptions> = {
-  keep: LATER,
-  method: LATER,
-  search: LATER,
-  groupsPerStep: LATER,
-  protect: LATER,
-  precision: LATER,
-  wholeCurve: SWITCH,
+const { weights: _, ...SCHEDULE } = ELIMINATION_OPTIONS;
+export const LAYER_OPTIONS: Options<LayerOptions> = {
+  ...SCHEDULE,
+  method: oneOf(...METHODS),
+  search: oneOf(...SEARCHES),
   support: LATER,
-  swapGroups: LATER,
-  maxSwaps: LATER,
+  swapGroups: numberFrom(0),
+  maxSwaps: numberFrom(0),
 };
 
 /** A pruned layer. */
@@ -123,22 +121,15 @@ export interface LayerResult extends Pick<Elimination, 'kept'>, Omit<Refit, 'dam
 export function pruneLayer(kernels: Kernels, problem: LayerProblem, options: LayerOptions): LayerResult {
   expectKernels('pruneLayer', kernels);
   expectProblem('pruneLayer', problem);
-  expectOptions('pruneLayer', options, OPTIONS);
+  expectOptions('pruneLayer', options, LAYER_OPTIONS);
   const { groups } = problem;
-  const { keep, method = 'osscar', search = 'swap' } = options;
-  if (!METHODS.includes(method)) {
-    throw new InputError(`pruneLayer: "method" expected one of ${METHODS.join(', ')}, got ${said(method)}`);
+  const { keep, support, method = 'osscar', search = 'swap' } = options;
+  checkGroups('pruneLayer', problem, method === 'osscar' ? options : { keep });
+  if (support && !(areGroups(support, groups) && support.length === keep)) {
+    throw new InputError(
+      `pruneLayer: "support" expected ${keep} of the groups 0 to ${groups - 1}, ascending, got ${said(support)}`,
+    );
   }
-  checkSchedule('pruneLayer', problem, method === 'osscar' ? options : { keep });
-  if (!SEARCHES.includes(search)) {
-    throw new InputError(`pruneLayer: "search" expected one of ${SEARCHES.join(', ')}, got ${said(search)}`);
-  }
-  for (const name of ['swapGroups', 'maxSwaps'] as const) {
-    if (!((options[name] ?? 1) >= 0)) {
-      throw new InputError(`pruneLayer: "${name}" expected a number from 0 on, got ${said(options[name])}`);
-    }
-  }
-  if (options.support) checkSupport(options.support, keep, groups);
   if (method !== 'osscar') return byOthers(kernels, problem, options, method);
   return kernels.scoped(() => osscar(Workspace.of(kernels, problem), problem, options, search));
 }
@@ -170,17 +161,6 @@ function byOthers(
   if (method === 'magnitude') return result(kept, denseOn(problem, groupRows(kept, groupSize)));
   const { W, objective } = refit(kernels, problem, kept);
   return result(kept, W, objective);
-}
-
-/** @throws {InputError} where it is not `keep` of the groups, in their order */
-function checkSupport(support: readonly number[], keep: number, groups: number): void {
-  const isGroup = (group: number, at: number) =>
-    Number.isInteger(group) && group < groups && group > (at === 0 ? -1 : support[at - 1]);
-  if (!Array.isArray(support) || support.length !== keep || !support.every(isGroup)) {
-    throw new InputError(
-      `pruneLayer: "support" expected ${keep} of the groups 0 to ${groups - 1}, ascending, got ${said(support)}`,
-    );
-  }
 }
 
 /** Names of the supports that a search starts from, in the order of their objectives in a report. */
@@ -247,8 +227,7 @@ function resultOf(
  * groupsToKeep(96, 0.3); // 29
  */
 export function groupsToKeep(groups: number, ratio: number): number {
-  if (!(typeof ratio === 'number' && ratio >= 0 && ratio <= 1))
-    throw new InputError(`groupsToKeep: "ratio" expected a number from 0 to 1, got ${said(ratio)}`);
+  expectOptions('groupsToKeep', { ratio }, { ratio: required(numberFrom(0, 1)) });
   return Math.max(1, Math.round(groups * ratio));
 }
 
@@ -259,10 +238,7 @@ export function groupsToKeep(groups: number, ratio: number): number {
  * const fits = layerWasmBytes(3072, 768, 1) < session.maximumBytes;
  */
 export function layerWasmBytes(p: number, m: number, groupSize: number, search: Search = 'swap'): number {
-  if (!SEARCHES.includes(search))
-    throw new InputError(
-      `layerWasmBytes: "search" expected one of ${SEARCHES.join(', ')}, got ${said(search)}`,
-    );
+  expectOptions('layerWasmBytes', { search }, { search: LAYER_OPTIONS.search });
   const packing = 6 * 2 ** 20; // the GEMM's packing buffers in f64, at most 4.4 MiB, and what the module itself holds
   // No step takes more, forming the problem neither.
   return problemBytes(p, m, groupSize) + pruneBytes(p, m, groupSize, SEARCHES.indexOf(search)) + packing;

@@ -19,13 +19,18 @@ export function refit(kernels: Kernels, problem: LayerProblem, kept: readonly nu
   expectKernels('refit', kernels);
   expectProblem('refit', problem);
   const { groups, groupSize } = problem;
-  const isGroup = (group: number, at: number) =>
-    Number.isInteger(group) && group < groups && group > (at === 0 ? -1 : kept[at - 1]);
-  if (!Array.isArray(kept) || !kept.every(isGroup))
+  if (!areGroups(kept, groups))
     throw new InputError(
       `refit: "kept" expected groups from 0 to ${groups - 1}, ascending, got ${said(kept)}`,
     );
   return refitRows(kernels, problem, groupRows(kept, groupSize));
+}
+
+/** Whether these are numbers of so many groups, each once and ascending. */
+export function areGroups(given: readonly number[], groups: number): boolean {
+  const isNext = (group: number, at: number) =>
+    Number.isInteger(group) && group < groups && group > (at === 0 ? -1 : given[at - 1]);
+  return Array.isArray(given) && given.every(isNext);
 }
 
 /** As `refit`, of rows instead of groups. */
@@ -68,11 +73,4 @@ export function refitBias(
 export function groupRows(groups: readonly number[], groupSize: number): Int32Array {
   const rows = new Int32Array(groups.length * groupSize);
   return rows.map((_, i) => groups[Math.floor(i / groupSize)] * groupSize + (i % groupSize));
-}
-
-/** The dense weights of these rows, zeros elsewhere. */
-export function denseOn({ W0, m }: LayerProblem, rows: Int32Array): Float64Array {
-  const W = new Float64Array(W0.length);
-  for (const row of rows) W.set(W0.subarray(row * m, (row + 1) * m), row * m);
-  return W;
 }

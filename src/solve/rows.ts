@@ -3,7 +3,7 @@
 
 import type { Kernels } from '../kernel/index.ts';
 import { packed } from './triangle.ts';
-import { expectDefinite, type LayerProblem, requireGroups, Workspace } from './workspace.ts';
+import { expectDefinite, type LayerProblem, requireGroups, rowsOf, Workspace } from './workspace.ts';
 
 /** Which rows of W a choice of groups is about. */
 export interface LayerRows {
@@ -61,10 +61,7 @@ export function freePart(kernels: Kernels, problem: LayerProblem, rows: LayerRow
     expectDefinite('problem', abi.schurComplement(k + p, m, k, 0, 1, T.ptr, R.ptr, objective.ptr, work));
     const H = packed(kernels.read(kernels.submatrix(T, k, k, p, p)), p);
     const G = kernels.read(kernels.submatrix(R, k, 0, p, m));
-    const W0 = new Float64Array(p * m);
-    free.forEach((row, at) => {
-      W0.set(problem.W0.subarray(row * m, (row + 1) * m), at * m);
-    });
+    const W0 = rowsOf(problem.W0, free, m);
     const [settled] = kernels.view(objective);
     const solved = problem.solution && !gone?.length && { solution: W0 };
     return { p, m, groupSize, groups: p / groupSize, H, G, W0, settled, ...solved };

@@ -59,10 +59,8 @@ export class Workspace {
     kernels.abi.createProblem(this.state, p, m, groupSize, solution !== undefined, settled, tiled);
   }
 
-  /** @throws {ShapeError} where sizes contradict each other */
+  /** Of a problem that has been checked, or was made here. */
   static of(kernels: Kernels, problem: LayerProblem): Workspace {
-    expectObject('problem', 'problem', problem);
-    requireProblem(problem);
     const { H, G, W0, rho } = problem;
     const space = new Workspace(kernels, problem);
     const { views } = space;
@@ -162,10 +160,7 @@ export class Workspace {
     const k = rows.length;
     return this.working(objectiveBytes(k, m), () => {
       this.#part('Rows', Int32Array, k).set(rows);
-      const to = this.matrix(this.kernels.abi.problemWorkspace(this.state), k, m);
-      rows.forEach((row, i) => {
-        to.set(W.subarray(row * m, (row + 1) * m), i * m);
-      });
+      rowsOf(W, rows, m, this.matrix(this.kernels.abi.problemWorkspace(this.state), k, m));
       return this.kernels.abi.objectiveOf(this.state, k);
     });
   }
@@ -182,13 +177,31 @@ export class Workspace {
   }
 }
 
-/** Some rows of a matrix p × m, zeros elsewhere. @param values  rows × m, row by row */
+/** Some rows of a matrix of m columns, one behind the other. */
+export function rowsOf(
+  W: Float64Array,
+  rows: Int32Array,
+  m: number,
+  to: Float64Array = new Float64Array(rows.length * m),
+): Float64Array {
+  rows.forEach((row, i) => {
+    to.set(W.subarray(row * m, (row + 1) * m), i * m);
+  });
+  return to;
+}
+
+/** Back to their places in a matrix p × m, zeros elsewhere. @param values  as `rowsOf` gives them */
 export function spread(values: Float64Array, rows: Int32Array, p: number, m: number): Float64Array {
   const W = new Float64Array(p * m);
   rows.forEach((row, i) => {
     W.set(values.subarray(i * m, (i + 1) * m), row * m);
   });
   return W;
+}
+
+/** The dense weights of these rows, zeros elsewhere. */
+export function denseOn({ W0, p, m }: LayerProblem, rows: Int32Array): Float64Array {
+  return spread(rowsOf(W0, rows, m), rows, p, m);
 }
 
 /** @throws {InputError} where it is something else that is called with kernels */
@@ -204,27 +217,21 @@ export function expectKernels(operation: string, kernels: unknown): void {
  */
 export function expectProblem(operation: string, problem: LayerProblem): void {
   expectObject(operation, 'problem', problem);
-  requireProblem(problem);
-  const { p, groupSize, groups } = problem;
-  if (groups !== p / groupSize)
-    throw new ShapeError(
-      `${operation}: "groups" expected p / groupSize = ${p / groupSize}, got ${said(groups)}`,
-    );
-  for (const name of ['H', 'G', 'W0'] as const) {
-    const values = problem[name];
-    const at = nonFiniteAt(values);
-    if (at >= 0)
-      throw new InputError(`${operation}: "${name}" expected finite values, got ${values[at]} at ${at}`);
-  }
-}
-
-/** @throws {ShapeError} where sizes contradict each other */
-function requireProblem({ p, m, groupSize, H, G, W0, rho }: LayerProblem): void {
+  const { p, m, groupSize, groups, H, G, W0, rho } = problem;
   requireGroups(p, groupSize);
   requireLength('H', H, triangle(p));
   requireLength('G', G, p * m);
   requireLength('W0', W0, p * m);
   if (rho) requireLength('rho', rho, p);
+  if (groups !== p / groupSize)
+    throw new ShapeError(
+      `${operation}: "groups" expected p / groupSize = ${p / groupSize}, got ${said(groups)}`,
+    );
+  for (const [name, values] of Object.entries({ H, G, W0 })) {
+    const at = nonFiniteAt(values);
+    if (at >= 0)
+      throw new InputError(`${operation}: "${name}" expected finite values, got ${values[at]} at ${at}`);
+  }
 }
 
 /** @throws {ShapeError} where an array has another length */

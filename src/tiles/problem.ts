@@ -4,7 +4,7 @@ import { InputError, ShapeError } from '../errors.ts';
 import { nonFiniteAt } from '../finite.ts';
 import type { Kernels } from '../kernel/index.ts';
 import { CHUNK_ROWS, DEAD_DAMPING, VARIANCE_ROUNDING } from '../solve/constants';
-import { checkOptions, DEFAULT_DAMPING, type ProblemOptions } from '../solve/problem.ts';
+import { DEFAULT_DAMPING, expectRows, type ProblemOptions } from '../solve/problem.ts';
 import type { LayerProblem } from '../solve/workspace.ts';
 import { multiply } from './factor.ts';
 import type { TiledStatistics } from './statistics.ts';
@@ -49,7 +49,7 @@ export function tiledProblem(
       `problem: expected ${p} rows of weights in groups of ${groupSize}, got ${W0.length} values`,
     );
   }
-  checkOptions([statistics], { damping, blend });
+  expectRows([statistics], blend);
   const H = new SymmetricTiles(p, 'f64', edge, given(tiles));
   const x = bias ? sumX.map((sum) => sum / n) : new Float64Array(p);
   const rounding = VARIANCE_ROUNDING * Math.min(n, CHUNK_ROWS);

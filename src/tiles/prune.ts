@@ -2,7 +2,7 @@
 
 import { type ElementType, elementBytes, type Kernels } from '../kernel/index.ts';
 import { CONFIRMED, NEGLIGIBLE, WELL_CONDITIONED } from '../solve/constants';
-import { checkSchedule, type Elimination, type EliminationOptions } from '../solve/eliminate.ts';
+import { checkGroups, type Elimination, type EliminationOptions } from '../solve/eliminate.ts';
 import { dampingOf, dataOf, innerProduct } from '../solve/problem.ts';
 import type { LayerResult } from '../solve/prune.ts';
 import { groupRows } from '../solve/refit.ts';
@@ -37,7 +37,7 @@ export interface TiledResult
 export function pruneTiles(kernels: Kernels, problem: TiledProblem, options: TiledOptions): TiledResult {
   const { groups } = problem;
   const { keep, support, precision = 'f32' } = options;
-  checkSchedule('prune', problem, options);
+  checkGroups('prune', problem, options);
   const refitOf = (kept: readonly number[]) =>
     refitTiles(kernels, problem, groupRows(kept, problem.groupSize), options.place);
   const result = (found: Found, refitted: Refitted, dense: number, type: ElementType) =>

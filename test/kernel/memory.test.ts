@@ -12,7 +12,7 @@ describe('openKernels', () => {
 
   test('refuses an unknown binary', async () => {
     await expect(openKernels({ simd: 'scalar' as 'auto' })).rejects.toThrow(
-      new InputError('openKernels: "simd" expected auto, baseline or relaxed, got scalar'),
+      new InputError('openKernels: "simd" expected one of auto, baseline, relaxed, got "scalar"'),
     );
   });
 

@@ -311,7 +311,7 @@ test('refuses a precision that there is not', () => {
   const options = { keep: 3, precision: 'f16' as 'f32' };
   for (const run of [eliminate, pruneLayer]) {
     expect(() => run(binaries[0], problem(7, 1, 2, 1), options)).toThrow(
-      /"precision" expected f32 or f64, got "f16"/,
+      /"precision" expected one of f32, f64, got "f16"/,
     );
   }
 });
