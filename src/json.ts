@@ -32,8 +32,6 @@ function findDuplicateKey(text: string): string | undefined {
   return undefined;
 }
 
-export { isObject };
-
 /** Whoever walks through a value, `JSON.stringify` among them, has no end of stack. */
 function isTooDeep(text: string): boolean {
   let depth = 0;

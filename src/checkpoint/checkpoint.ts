@@ -1,11 +1,11 @@
 // A Hugging Face folder as one set of named tensors, whatever files they are in.
 
 import { FormatError, InputError, OutOfMemoryError, UnsupportedModelError } from '../errors.ts';
+import { isObject } from '../expect.ts';
 import { nonFiniteAt } from '../finite.ts';
 import { placeholder, TELLING } from '../formats.ts';
 import { isFloat } from '../graph/dtype.ts';
 import type { JsonObject } from '../json.ts';
-import { isObject } from '../json.ts';
 import { limits } from '../limits.ts';
 import { CHUNK_BYTES, expectFolder, type Folder, pathIn, readJson } from './folder.ts';
 import { readSafetensors } from './safetensors.ts';

@@ -2,8 +2,9 @@
 // https://github.com/huggingface/safetensors#format; as strict as the reference implementation.
 
 import { FormatError } from '../errors.ts';
+import { isObject } from '../expect.ts';
 import { placeholder, TELLING } from '../formats.ts';
-import { isObject, parseJsonObject } from '../json.ts';
+import { parseJsonObject } from '../json.ts';
 import { limits } from '../limits.ts';
 import { type Folder, pathIn } from './folder.ts';
 import { byteCount, SAFETENSORS_TYPES, type StoredTensor } from './tensor.ts';

@@ -4,7 +4,8 @@
 import { type Command, InvalidArgumentError, type Option } from 'commander';
 import { isFile, readJsonFile } from '../disk/files.ts';
 import { InputError } from '../errors.ts';
-import { isObject, type JsonObject } from '../json.ts';
+import { isObject } from '../expect.ts';
+import type { JsonObject } from '../json.ts';
 import type { SavedReport } from '../pipeline/index.ts';
 import { flagOf } from './flags.ts';
 import { say } from './say.ts';

@@ -1,9 +1,8 @@
 // What can be pruned of a model, and how much of it stays.
 
 import { InputError } from '../errors.ts';
-import { said } from '../expect.ts';
+import { isObject, said } from '../expect.ts';
 import type { Structure } from '../graph/index.ts';
-import { isObject } from '../json.ts';
 import { groupsToKeep } from '../solve/index.ts';
 
 /** Fractions of the groups to keep, in (0, 1]; the most particular one that is given counts. */

@@ -3,9 +3,9 @@
 
 import { expectEngine } from '../engine/index.ts';
 import { FormatError, InputError } from '../errors.ts';
-import { said } from '../expect.ts';
+import { isObject, said } from '../expect.ts';
 import { type Model, sizeAt, sizeTerms, sum, type Term } from '../graph/index.ts';
-import { isObject, parseJson } from '../json.ts';
+import { parseJson } from '../json.ts';
 import { expectOptions, FUNCTION, OBJECT, type Options } from '../options.ts';
 import { type Batch, madeUp } from './batches.ts';
 import { widthsOf } from './budget.ts';

@@ -3,9 +3,8 @@
 import type { LanguageModel } from '../checkpoint/architectures/index.ts';
 import { expectEngine, isOfEngine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
-import { expectMethods, said } from '../expect.ts';
+import { expectMethods, isObject, said } from '../expect.ts';
 import type { WrittenModel } from '../graph/index.ts';
-import { isObject } from '../json.ts';
 import { expectOptions, type Options, SWITCH } from '../options.ts';
 import { openSession, type Session } from '../pool/index.ts';
 import {

@@ -1,8 +1,7 @@
 // What a model is pruned by: all that changes the result beside the model, its data and the engine.
 
 import { InputError } from '../errors.ts';
-import { said } from '../expect.ts';
-import { isObject } from '../json.ts';
+import { isObject, said } from '../expect.ts';
 import { AMOUNT, ANY, COUNT, expectOptions, NUMBER, OBJECT, type Options, SWITCH } from '../options.ts';
 import { type LayerRecipe, METHODS, refits, SEARCHES } from '../solve/index.ts';
 import { EFFORTS, type Effort } from './allocate/effort.ts';

@@ -1,7 +1,8 @@
 // Samples of several inputs: .npz, JSON lines, folders of either.
 
 import { FormatError, InputError } from '../errors.ts';
-import { decodeUtf8, isObject, parseJson } from '../json.ts';
+import { isObject } from '../expect.ts';
+import { decodeUtf8, parseJson } from '../json.ts';
 import {
   arraySamples,
   decodeNpy,

@@ -2,7 +2,8 @@
 
 import { parse, stringify } from 'yaml';
 import type { Folder } from '../checkpoint/index.ts';
-import { isObject, type JsonObject, parseJsonObject } from '../json.ts';
+import { isObject } from '../expect.ts';
+import { type JsonObject, parseJsonObject } from '../json.ts';
 import { limits } from '../limits.ts';
 import type { SavedReport } from '../pipeline/index.ts';
 import { version } from '../version.ts';

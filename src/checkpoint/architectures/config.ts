@@ -2,7 +2,7 @@
 // whatever name. Also the forms of weights that most models share.
 
 import { InputError, UnsupportedModelError } from '../../errors.ts';
-import { isObject } from '../../json.ts';
+import { isObject } from '../../expect.ts';
 import { ACTIVATIONS } from './activation.ts';
 import type { Config, Description, EncoderHead, Linear, Norm, Part } from './types.ts';
 

@@ -1,7 +1,7 @@
 // Rotary positions: the frequencies of RoPE and its scaling variants, as Hugging Face defines them
 // (modeling_rope_utils). Feature pair i of position p is turned by p · frequency i.
 
-import { isObject } from '../../json.ts';
+import { isObject } from '../../expect.ts';
 import { flag, numbers, positive, section, unsupported } from './config.ts';
 import type { Config, Rope } from './types.ts';
 

@@ -4,10 +4,10 @@
 // here what it saw in training. No augmentation, and no guessing of mean and std.
 
 import { FormatError, InputError } from '../../errors.ts';
-import { said } from '../../expect.ts';
-import { isObject, parseJson } from '../../json.ts';
+import { isObject, said } from '../../expect.ts';
+import { parseJson } from '../../json.ts';
 import { checkValues } from '../../limits.ts';
-import { expectNames, type Kind, type Options } from '../../options.ts';
+import { expectNames, type Options, oneOf } from '../../options.ts';
 import type { DecodedImage } from './frame.ts';
 import { formatShape } from './npy.ts';
 import { cropped, resizeImage } from './resample.ts';
@@ -73,21 +73,17 @@ const isChannels = (given: unknown) => {
   return Array.isArray(values) && [1, 3].includes(values.length) && values.every(Number.isFinite);
 };
 const areAbove0 = (given: unknown) => isChannels(given) && (listed(given) as number[]).every(isAbove0);
-const oneOf = (choices: readonly string[]): Kind => [
-  (value) => choices.includes(value as string),
-  choices.join(', '),
-];
 
 const CHANNELS = 'one number or one per channel, as 0.485, 0.456, 0.406';
 export const PREPROCESSING_OPTIONS: Options<PreprocessingOptions> = {
   size: [(size) => isSide(size) || isSize(size), 'pixels, as 224, or height and width, as 192, 256'],
   multiple: [isSide, 'a whole number above 0'],
-  resize: oneOf(RESIZES),
+  resize: oneOf(...RESIZES),
   scale: [isAbove0, 'a number above 0'],
   mean: [isChannels, CHANNELS],
   std: [areAbove0, `${CHANNELS}, above 0`],
-  layout: oneOf(LAYOUTS),
-  color: oneOf(COLORS),
+  layout: oneOf(...LAYOUTS),
+  color: oneOf(...COLORS),
 };
 
 /**

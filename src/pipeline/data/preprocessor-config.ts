@@ -2,7 +2,8 @@
 // BaseImageProcessor): pixel · rescale_factor, less image_mean, over image_std; resized or cropped before.
 
 import { FormatError } from '../../errors.ts';
-import { isObject, type JsonObject, parseJson } from '../../json.ts';
+import { isObject } from '../../expect.ts';
+import { type JsonObject, parseJson } from '../../json.ts';
 import {
   CROP_FRACTION,
   checkedPreprocessing,

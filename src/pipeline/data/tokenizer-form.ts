@@ -2,8 +2,8 @@
 // something else, is looked for here, and said to it in other words where it has some.
 
 import { FormatError, InputError } from '../../errors.ts';
-import { said } from '../../expect.ts';
-import { isObject, type JsonObject } from '../../json.ts';
+import { isObject, said } from '../../expect.ts';
+import type { JsonObject } from '../../json.ts';
 import { charsmap } from './charsmap.ts';
 
 /** Ids are below: samples are float32, which holds whole numbers up to here exactly. */

@@ -1,7 +1,7 @@
 // Records of any size in a store: what is too large for one artefact, which is one buffer, goes into several.
 
 import { InputError } from '../../errors.ts';
-import { isObject } from '../../json.ts';
+import { isObject } from '../../expect.ts';
 import { decode, encode } from '../store/artefact.ts';
 import type { RunStore } from '../store/store.ts';
 

@@ -1,7 +1,7 @@
 // Plain data with typed arrays as one buffer: a checksum, a JSON header, the arrays' own bytes. What is damaged does
 // not decode, and is computed again.
 
-import { isObject } from '../../json.ts';
+import { isObject } from '../../expect.ts';
 import { bytesOf, contentHash } from './hash.ts';
 
 /** Of arrays, which are views of the whole. */

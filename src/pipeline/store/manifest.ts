@@ -1,7 +1,8 @@
 // What a run store is of: a store of something else is refused rather than mixed up.
 
 import { FormatError, InputError } from '../../errors.ts';
-import { isObject, type JsonObject, parseJsonObject } from '../../json.ts';
+import { isObject } from '../../expect.ts';
+import { type JsonObject, parseJsonObject } from '../../json.ts';
 import type { RunStore } from './store.ts';
 
 /** Something by its name, for messages, and by its contents. */
