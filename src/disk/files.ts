@@ -63,6 +63,7 @@ export async function checkFolder(path: string): Promise<void> {
 
 /** The same of a folder that something is to be written into. */
 export async function checkParent(path: string): Promise<void> {
+  if (path === '-') throw new InputError('"-": nothing goes to standard output; name a file or a folder');
   const folder = dirname(path);
   if (await named(folder, unlessMissing(stat(folder)))) return checkFolder(folder);
   throw new InputError(`"${folder}": no such file or folder; make it first, then what goes into it`);
@@ -143,7 +144,7 @@ export async function writeRange(file: FileHandle, offset: number, bytes: Uint8A
 }
 
 /** Whether a path is the folder, or below it. Both absolute. */
-function isWithin(folder: string, path: string): boolean {
+export function isWithin(folder: string, path: string): boolean {
   const way = relative(folder, path);
   return way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way);
 }

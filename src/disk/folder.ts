@@ -16,9 +16,11 @@ import {
   checkParent,
   checkReplacing,
   fileWithin,
+  isWithin,
   list,
   named,
   readRange,
+  realPlace,
   syncFolder,
   unlessMissing,
   writeRange,
@@ -109,6 +111,11 @@ export async function openFolder(path: string): Promise<Folder> {
 /** What stands in the way of a new folder at this path, if anything. */
 export async function checkTarget(path: string, replacing: Replacing): Promise<void> {
   const info = await checkReplacing(path, replacing);
+  // There the next run would take it for another class of images, or along with the model.
+  const real = await realPlace(path);
+  for (const source of replacing.sources ?? [])
+    if (isWithin(await realPlace(source), real))
+      throw new InputError(`"${path}": lies in the input "${source}"; choose another output`);
   if (!info) return;
   if (!info.isDirectory()) throw new InputError(`"${path}": is not a folder, and is not overwritten`);
   if (info.dev !== (await named(path, stat(dirname(resolve(path))))).dev)

@@ -28,5 +28,8 @@ export function meantBy(path: string): string {
   } catch {
     // A folder that cannot be looked into.
   }
+  if (path === '-') return '; standard input is not read: give a file';
+  if (/\$\{?\w/.test(path))
+    return '; the shell puts in the value of a variable only outside of single quotes';
   return /[*?]/.test(basename(path)) ? '; patterns are not read: give the folder' : '';
 }

@@ -12,6 +12,8 @@ export interface Replacing {
   readonly overwrite?: boolean;
   /** Paths of what the run reads: never replaced. */
   readonly inputs?: readonly string[];
+  /** Of these, what it reads model and data from: no folder is written into them. */
+  readonly sources?: readonly string[];
 }
 
 /** A file, a folder of safetensors, or a folder like another one but for the model in it. */

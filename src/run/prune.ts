@@ -17,7 +17,7 @@ import { checkOptions } from './check.ts';
 import { closing } from './closing.ts';
 import { host } from './host.ts';
 import { isLoadable, type PruneSettings } from './options.ts';
-import { heldFolder, keptOutput, type Output } from './output.ts';
+import { heldFolder, keptOutput, type Output, type Replacing } from './output.ts';
 import { baseName, isFile, type Place } from './place.ts';
 import { openRun } from './run.ts';
 import { MODEL_NAME, placeOf, type Source } from './source.ts';
@@ -98,7 +98,7 @@ async function outputFor(place: Place, settings: PruneSettings): Promise<Output>
       `"${output}": a folder is written; give it another name (\`format: 'onnx'\` adds model.onnx to it)`,
     );
   const kind = file === undefined ? 'folder' : file.path === place.path ? 'file' : { source: place, file };
-  return host.output(output, kind, { overwrite, inputs: inputsOf(place, settings) });
+  return host.output(output, kind, { overwrite, ...readBy(place, settings) });
 }
 
 /** What people call files of models, and what they pack folders into. */
@@ -114,12 +114,13 @@ function loaderOf({ sizes, isLoadable }: PruneReport, { format }: PruneSettings)
 }
 
 /** Files and folders that a run reads. */
-function inputsOf(place: Place, settings: PruneSettings): string[] {
+function readBy(place: Place, settings: PruneSettings): Pick<Replacing, 'inputs' | 'sources'> {
   const { calibration, evaluation, labels, evaluationLabels, tokenizer, work, scratch } = settings;
-  const given = [calibration, evaluation, labels, evaluationLabels, tokenizer, work, scratch];
   const isFile = (it: unknown): it is URL => it instanceof URL && it.protocol === 'file:';
-  const paths = given.map((it) => (isFile(it) ? host.place(it).path : it));
-  return [place.path, ...paths.filter((it) => typeof it === 'string')];
+  const pathsOf = (given: readonly unknown[]) =>
+    given.map((it) => (isFile(it) ? host.place(it).path : it)).filter((it) => typeof it === 'string');
+  const sources = [place.path, ...pathsOf([calibration, evaluation, labels, evaluationLabels, tokenizer])];
+  return { inputs: [...sources, ...pathsOf([work, scratch])], sources };
 }
 
 /** What of the settings can be written down. */

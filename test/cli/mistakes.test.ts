@@ -609,6 +609,13 @@ describe.concurrent('paths of one command that do not go together', () => {
   const vision = ['--calibrate', fixture('calib'), ...PREPROCESSING, '--keep', '0.5', ...FAST];
   const text = ['--calibrate', TEXT, '--keep', '0.5', ...FAST];
 
+  test('what is for pipes and shells', async () => {
+    await refused(['inspect', '-'], /"-": no such file or folder; standard input is not read: give a file$/m);
+    await refused(['prune', MOBILENET, ...vision, '-o', '-'], '"-": nothing goes to standard output');
+    const quoted = ['prune', MOBILENET, '--keep', '0.5', '-o', 'o.onnx', '--calibrate', '$DATA/photos'];
+    await refused(quoted, /"\$DATA\/photos": no such file or folder; the shell puts in the value/);
+  });
+
   test.each(['r.html', 'r.json'])('a report in the place of the model: %s', async (name) => {
     const out = newFolder('out');
     await refused(

@@ -257,6 +257,11 @@ describe.concurrent('an output', () => {
     cpSync(fixture('opt-kjv'), language, { recursive: true });
     const text = ['--calibrate', fixture('text/kjv-train.txt'), '--keep', '0.5', '--overwrite'];
     await refused(['prune', language, ...text, '-o', language], /is, or holds, the input/);
+    const inside = join(language, 'small');
+    await refused(
+      ['prune', language, ...text, '-o', inside],
+      /small": lies in the input ".*language"; choose/,
+    );
   });
 
   test('is no device, no link to nowhere replaced unasked, in no missing folder', async () => {
