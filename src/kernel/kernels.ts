@@ -73,10 +73,15 @@ export interface Crew {
 
 const NOBODY: Crew = { helpers: 0, run() {} };
 
+/** What a module imports, of all that it can address. */
+export function linearMemory(shared = false): WebAssembly.Memory {
+  return new WebAssembly.Memory({ initial: 1, maximum: ADDRESS_SPACE_BYTES / PAGE_BYTES, shared });
+}
+
 /** @param memory  shared, of a module that shares it; else it gets its own */
 export async function instance(
   module: WebAssembly.Module,
-  memory = new WebAssembly.Memory({ initial: 1, maximum: ADDRESS_SPACE_BYTES / PAGE_BYTES }),
+  memory = linearMemory(),
   crew = NOBODY,
 ): Promise<Abi> {
   const host: Abi['host'] = {};

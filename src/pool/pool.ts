@@ -4,7 +4,7 @@
 
 import { type Remote, wrap } from 'comlink';
 import { WorkerLostError } from '../errors.ts';
-import { compile } from '../kernel/index.ts';
+import { compile, linearMemory } from '../kernel/index.ts';
 import type { Arguments, Request, Result } from './calculator.ts';
 import type { WorkerHandle } from './environment.ts';
 import { installErrorTransfer } from './errors.ts';
@@ -21,7 +21,6 @@ const ATTEMPTS = 2;
  * start on a busy machine (seconds), which must not cost the session its threads.
  */
 const START_TIMEOUT = 60_000;
-const ADDRESS_SPACE_PAGES = 65536;
 
 export interface PoolOptions extends Omit<ServiceOptions, 'module' | 'shared'> {
   readonly workerUrl?: string | URL;
@@ -146,7 +145,7 @@ export class Pool implements Executor {
     const { workerUrl, ...options } = this.#options;
     const handle = platform().spawn(workerUrl);
     const shared = this.shared
-      ? { memory: sharedMemory(), team: Team.create(options.threads).buffer }
+      ? { memory: linearMemory(true), team: Team.create(options.threads).buffer }
       : undefined;
     const remote = wrap<Service>(handle.endpoint);
     const slot: Slot = { index, handle, remote, shared, stage: shared && {}, pending: new Map() };
@@ -288,14 +287,10 @@ function givenUp({ name, attempts }: Job, why: string): WorkerLostError {
   return new WorkerLostError(`${name}: given up after ${tries}: ${why}`, name, { attempts });
 }
 
-function sharedMemory(): WebAssembly.Memory {
-  return new WebAssembly.Memory({ initial: 1, maximum: ADDRESS_SPACE_PAGES, shared: true });
-}
-
 /** Shared memory takes its whole address space at once, more than a 32-bit process has. */
 function canReserve(): boolean {
   try {
-    return sharedMemory().buffer.byteLength > 0;
+    return linearMemory(true).buffer.byteLength > 0;
   } catch {
     return false;
   }

@@ -5,6 +5,9 @@ import { CAPACITY, groupsPerPivot, hasTableau, panelRows } from './constants';
 /** A cache line, to which all parts are aligned. */
 export const LINE: f64 = 64;
 
+/** The packing buffers of the products in f64, at most 4.4 MiB, and what the module itself holds. */
+export const PACKING_BYTES: f64 = 6291456;
+
 /** For the description of a workspace, at its beginning. */
 export const HEAD_BYTES: f64 = 192;
 

@@ -14,7 +14,7 @@ import {
   eliminateIn,
   magnitudeSupport,
 } from './eliminate.ts';
-import { problemBytes, pruneBytes } from './memory';
+import { PACKING_BYTES, problemBytes, pruneBytes } from './memory';
 import { dampingOf, dataOf, innerProduct } from './problem.ts';
 import { areGroups, groupRows, objectiveOf, refit } from './refit.ts';
 import {
@@ -239,7 +239,7 @@ export function groupsToKeep(groups: number, ratio: number): number {
  */
 export function layerWasmBytes(p: number, m: number, groupSize: number, search: Search = 'swap'): number {
   expectOptions('layerWasmBytes', { search }, { search: LAYER_OPTIONS.search });
-  const packing = 6 * 2 ** 20; // the GEMM's packing buffers in f64, at most 4.4 MiB, and what the module itself holds
   // No step takes more, forming the problem neither.
-  return problemBytes(p, m, groupSize) + pruneBytes(p, m, groupSize, SEARCHES.indexOf(search)) + packing;
+  const way = SEARCHES.indexOf(search);
+  return problemBytes(p, m, groupSize) + pruneBytes(p, m, groupSize, way) + PACKING_BYTES;
 }

@@ -4,6 +4,7 @@
 import { InputError, ShapeError } from '../errors.ts';
 import { said } from '../expect.ts';
 import type { ConvGeometry, Kernels, Matrix } from '../kernel/index.ts';
+import { COUNT, expectOptions, required, SWITCH, wholeFrom } from '../options.ts';
 import { CHUNK_ROWS, WIDE_ROWS } from './constants';
 import type { LayerStatistics } from './problem.ts';
 import { packed } from './triangle.ts';
@@ -196,17 +197,9 @@ export interface Sized {
 /** @throws {InputError} naming what is of another kind than it should be */
 export function expectSizes({ p, m, hasTarget }: Sized): void {
   // Of inputs alone there are no outputs.
-  const least = { p: 1, m: hasTarget ? 1 : 0 };
-  for (const [name, size] of [
-    ['p', p],
-    ['m', m],
-  ] as const)
-    if (!(Number.isInteger(size) && size >= least[name]))
-      throw new InputError(
-        `statistics: "${name}" expected a whole number from ${least[name]} on, got ${said(size)}`,
-      );
-  if (typeof hasTarget !== 'boolean')
-    throw new InputError(`statistics: "hasTarget" expected true or false, got ${said(hasTarget)}`);
+  const outputs = wholeFrom(hasTarget ? 1 : 0);
+  const kinds = { p: required(COUNT), m: required(outputs), hasTarget: required(SWITCH) };
+  expectOptions('statistics', { p, m, hasTarget }, kinds);
 }
 
 /** @throws {InputError} where there are targets that would not be summed */

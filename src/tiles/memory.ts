@@ -13,7 +13,7 @@ import {
   wholeFrom,
 } from '../options.ts';
 import { CHUNK_ROWS, multipleOf, panelRows, STAGED_ROWS, TILE, WIDE_ROWS } from '../solve/constants';
-import { eliminationBytes, LINE, tiledProblemBytes } from '../solve/memory';
+import { eliminationBytes, LINE, PACKING_BYTES, tiledProblemBytes } from '../solve/memory';
 
 /** Rows that pass over the tiles together: of one chunk alone, tiles would come and go as long as they are worked on. */
 export const BATCH_ROWS = 4 * CHUNK_ROWS;
@@ -23,8 +23,6 @@ export const MIRRORED_ROWS = 8192;
 export const PADDING = 16;
 /** Of a panel of columns that a solve or a product has in wasm memory: wide enough for products at full speed. */
 const PANEL_BYTES = 2 ** 28;
-/** The packing buffers of the products, and what the module itself holds. */
-const PACKING_BYTES = 6 * 2 ** 20;
 /** What a kernel's scratch for all threads, the runtime and its heap take beside arrays. */
 const RUNTIME_BYTES = 256 * 2 ** 20;
 
