@@ -1,5 +1,5 @@
 // Products by constants whose rows are not where those of layers are, W·X and Aᵀ·W, become layers between two Transposes: their weights
-// can be solved for then.
+// can be solved for then. So do products of activations whose batches onnxruntime has turned within FusedMatMul, which rules know as MatMul.
 
 import { create } from '@bufbuild/protobuf';
 import { isFloat } from './dtype.ts';
@@ -18,18 +18,20 @@ import { type NodeProto, NodeProtoSchema } from './onnx_pb.ts';
 import { elements, permute, type Tensor } from './tensor.ts';
 
 /**
- * The model, or a copy in which a Gemm with `transA` and a MatMul whose left operand is a constant are layers, under their names. What is
- * added to the rows of W·X is the layer's bias.
+ * The model, or a copy in which a Gemm or FusedMatMul with `transA` and a MatMul whose left operand is a constant are layers, under their
+ * names. What is added to the rows of W·X is the layer's bias.
  */
 export function turnProducts(model: Model, shapes: Shapes): Model {
-  const isOurs = (node: NodeProto) => isTurnedGemm(model, node) || isLeft(model, node, shapes);
+  const isOurs = (node: NodeProto) =>
+    isTurned(model, node, shapes) || isLeft(model, node, shapes) || batchesOf(model, node, shapes).length > 0;
   if (!model.nodes.some(isOurs)) return model;
   const copy = model.clone();
   const turning = new Turning(copy, shapes);
   copy.graph.node = copy.nodes.flatMap((node) => {
     if (turning.moved.has(node)) return [];
-    if (isTurnedGemm(copy, node)) return turning.gemm(node);
-    return isLeft(copy, node, shapes) ? turning.matmul(node) : [node];
+    if (isTurned(copy, node, shapes)) return turning.rows(node);
+    if (isLeft(copy, node, shapes)) return turning.matmul(node);
+    return turning.batches(node);
   });
   copy.edited();
   cancel(copy);
@@ -37,9 +39,25 @@ export function turnProducts(model: Model, shapes: Shapes): Model {
   return copy;
 }
 
-function isTurnedGemm(model: Model, node: NodeProto): boolean {
-  const isTurned = node.opType === 'Gemm' && isStandard(node) && attributeInt(node, 'transA', 0) !== 0;
-  return isTurned && !model.tensors.has(node.input[0]) && isWeight(model, node.input[1]);
+const isFused = ({ opType, domain }: NodeProto) => opType === 'FusedMatMul' && domain === 'com.microsoft';
+
+/** Whether X is turned before it is multiplied with a constant, and nothing else is done (unfuse.ts). */
+function isTurned(model: Model, node: NodeProto, shapes: Shapes): boolean {
+  const [x, W] = node.input;
+  const isGemm = node.opType === 'Gemm' && isStandard(node);
+  const isPlain = isFused(node) && node.attribute.length === 1 && (shapes.get(x)?.length ?? 0) > 1;
+  const isTurned = (isGemm || isPlain) && attributeInt(node, 'transA', 0) !== 0;
+  return isTurned && !model.tensors.has(x) && isWeight(model, W);
+}
+
+/** The operands of which a FusedMatMul puts the first axis behind those of the batch. */
+function batchesOf(model: Model, node: NodeProto, shapes: Shapes): { key: string; input: number }[] {
+  const operands = ['transBatchA', 'transBatchB'].map((key, input) => ({ key, input }));
+  return operands.filter(({ key, input }) => {
+    const value = node.input[input] ?? '';
+    const isValue = !model.tensors.has(value) && (shapes.get(value)?.length ?? 0) > 2;
+    return isFused(node) && isValue && attributeInt(node, key, 0) !== 0;
+  });
 }
 
 /** Whether a constant that is read in this way only is multiplied with rows of matrices. */
@@ -72,12 +90,30 @@ class Turning {
     this.#shapes = shapes;
   }
 
-  gemm(node: NodeProto): NodeProto[] {
+  /** Xᵀ·W */
+  rows(node: NodeProto): NodeProto[] {
     const plain = copyMessage(node);
     removeAttribute(plain, 'transA');
-    const rows = this.#transpose(node.input[0], 2, `${plain.name}.turned`);
+    if (isFused(node)) Object.assign(plain, { opType: 'MatMul', domain: '' });
+    const rank = this.#shapes.get(node.input[0])?.length ?? 2;
+    const rows = this.#transpose(node.input[0], rank, `${plain.name}.turned`);
     plain.input = [rows.output[0], ...node.input.slice(1)];
     return [rows, plain];
+  }
+
+  batches(node: NodeProto): NodeProto[] {
+    const turned = batchesOf(this.#model, node, this.#shapes);
+    if (turned.length === 0) return [node];
+    const plain = copyMessage(node);
+    const steps = turned.map(({ key, input }) => {
+      removeAttribute(plain, key);
+      const [first, ...others] = this.#shapes.get(node.input[input])!.keys();
+      const perm = [...others.slice(0, -1), first, ...others.slice(-1)];
+      const step = this.#permute(node.input[input], perm, `${node.name}.batch${input}`);
+      plain.input[input] = step.output[0];
+      return step;
+    });
+    return [...steps, plain];
   }
 
   /** W·X = (Xᵀ·Wᵀ)ᵀ, and with a bias for each row (Xᵀ·Wᵀ + b)ᵀ. */
@@ -118,8 +154,15 @@ class Turning {
   }
 
   #transpose(value: string, rank: number, base: string): NodeProto {
+    return this.#permute(
+      value,
+      [...Array(rank).keys()].with(rank - 1, rank - 2).with(rank - 2, rank - 1),
+      base,
+    );
+  }
+
+  #permute(value: string, perm: readonly number[], base: string): NodeProto {
     const name = this.#model.fresh(base);
-    const perm = [...Array(rank).keys()].with(rank - 1, rank - 2).with(rank - 2, rank - 1);
     const attribute = [attributeOf('perm', perm)];
     return create(NodeProtoSchema, { name, opType: 'Transpose', input: [value], output: [name], attribute });
   }

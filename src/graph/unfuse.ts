@@ -99,13 +99,13 @@ function activationOf(model: Model, node: NodeProto, opType: string): NodeProto[
 }
 
 /**
- * α·X·W or α·X·Wᵀ as a MatMul of such weights.
+ * α·X·W or α·X·Wᵀ as a MatMul of such weights; where X is turned too, a FusedMatMul that does nothing else is left (turn.ts).
  * @param weights  names of those that were made, by what they were made of
  */
 function product(model: Model, node: NodeProto, weights: Map<string, string>): NodeProto {
   const [x, name] = node.input;
   const tensor = model.tensors.get(name);
-  const isOther = ['transA', 'transBatchA', 'transBatchB'].some((key) => attributeInt(node, key, 0) !== 0);
+  const isOther = ['transBatchA', 'transBatchB'].some((key) => attributeInt(node, key, 0) !== 0);
   if (!tensor || !isFloat(tensor.type) || tensor.dims.length !== 2 || isOther) return node;
   const [alpha, isTurned] = [attributeFloat(node, 'alpha', 1), attributeInt(node, 'transB', 0) !== 0];
   const key = JSON.stringify([name, alpha, isTurned]);
@@ -122,7 +122,9 @@ function product(model: Model, node: NodeProto, weights: Map<string, string>): N
     weights.set(key, weight);
   }
   const plain = copyMessage(node);
-  Object.assign(plain, { opType: 'MatMul', domain: '', input: [x, weight], attribute: [] });
+  Object.assign(plain, { input: [x, weight], attribute: [] });
+  if (attributeInt(node, 'transA', 0) !== 0) plain.attribute.push(attributeOf('transA', 1));
+  else Object.assign(plain, { opType: 'MatMul', domain: '' });
   return plain;
 }
 

@@ -231,7 +231,8 @@ export function declaredInput(
 /** A copy with the weights that numbers of channels take out of others, or the same where there are none. */
 async function withoutCounts(engine: Engine, model: Model, info: ValueInfo): Promise<Model> {
   const counts = channelCounts(model, info);
-  return counts.length > 0 ? computeConstants(engine, model, counts) : model;
+  // a FusedMatMul by such weights is a layer from then on
+  return counts.length > 0 ? unfuse(await computeConstants(engine, model, counts)) : model;
 }
 
 /** Samples of a run that shows where they are counted. */

@@ -197,6 +197,15 @@ export const CASES: Record<string, Case> = {
       return project(b, b.node('Reshape', [y, flat], {}, { channels: WIDTH }));
     },
   },
+  'heads that are merged to the shape of what they were made of': {
+    prunable: [['channel', WIDTH, 1], ...HEADS],
+    build: (b) => {
+      const x = b.relu(linear(b, b.sequence(7), WIDTH));
+      const [q, k, v] = [0, 1, 2].map(() => split(b, linear(b, x, WIDTH), 6));
+      const y = transpose(b, attend(b, q, k, v), 0, 2, 1, 3);
+      return project(b, b.node('Reshape', [y, b.node('Shape', [x])], {}, { channels: WIDTH }));
+    },
+  },
   'key-value groups with rotary embedding': {
     prunable: GROUPS,
     build: (b) => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { analyse, linearMaps, type Model, readModel, turnProducts } from '../../src/graph/index.ts';
+import { analyse, linearMaps, type Model, readModel, turnProducts, unfuse } from '../../src/graph/index.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { random } from '../support/random.ts';
 import { cutDifference } from './masking.ts';
@@ -14,8 +14,8 @@ const left = (b: OnnxBuilder, x: string, m: number, p: number, W = b.weight([m, 
 const biased = (b: OnnxBuilder, x: string, m: number, p: number) =>
   b.add(left(b, x, m, p), b.weight([m, 1], 0.3));
 
-async function turned(b: OnnxBuilder, input: Value) {
-  const before = await readModel(b.build());
+async function turned(built: OnnxBuilder | Model, input: Value) {
+  const before = built instanceof OnnxBuilder ? await readModel(built.build()) : built;
   const model = turnProducts(before, await shapesOf(before, input));
   expect(difference(await runModel(before, input), await runModel(model, input))).toBeLessThan(1e-6);
   const shapes = await shapesOf(model, input);
@@ -57,6 +57,26 @@ describe('turnProducts', () => {
     const own = await turned(b.output(gemm(b.relu(gemm(b.input([5]), 8, 5)), 3, 8)), input);
     expect(operators(own.model)).toEqual(['Gemm', 'Relu', 'Gemm']);
     expect(own.prunable.map(({ groups }) => groups)).toEqual([8]);
+    await expectCuts(own, input);
+  });
+
+  it('makes layers of what onnxruntime has fused with Transposes, and products of batches that it has turned', async () => {
+    const b = new OnnxBuilder();
+    const input = randomValue([4, 5, 7]);
+    const fused = (inputs: string[], attributes: Record<string, number>, channels = 0) =>
+      b.node('FusedMatMul', inputs, attributes, { domain: 'com.microsoft', channels });
+    const weight = (m: number, p: number) => b.weight([p, m], 0.5);
+    const x = b.relu(fused([b.feed('input', ['n', 5, 't']), weight(8, 5)], { transA: 1 }, 8)); // n, t, 8
+    const parts = [0, 1, 2].map(() => b.relu(fused([swap(b, x), weight(6, 8)], { transA: 1 }, 6)));
+    const first = (y: string) => swap(b, b.node('Unsqueeze', [y, b.integers([1])]), [2, 0, 1, 3]); // t, n, 1, 6
+    const [q, k, v] = parts.map(first);
+    const scores = fused([q, k], { transBatchA: 1, transBatchB: 1, transB: 1 }); // n, 1, t, t
+    const mixed = fused([scores, v], { transBatchB: 1 }, 6);
+    const plain = unfuse(await readModel(b.output(b.matmul(mixed, 3)).build()));
+    const own = await turned(plain, input);
+    const keys = own.model.nodes.flatMap(({ attribute }) => attribute.map(({ name }) => name));
+    expect(keys.filter((name) => name.startsWith('trans'))).toEqual(['transB']);
+    expect(own.prunable.map(({ groups }) => groups)).toEqual([8, 6]);
     await expectCuts(own, input);
   });
 

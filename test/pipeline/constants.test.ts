@@ -30,6 +30,9 @@ function sliced(b: OnnxBuilder) {
   const W = b.weight([16, 8], 0.4);
   const layer = (from: string, to: string) => {
     const rows = b.node('Slice', [W, from, to, b.integers([0])]);
+    // as onnxruntime fuses them
+    if (from === E)
+      return b.node('FusedMatMul', [x, rows], { transB: 1 }, { domain: 'com.microsoft', channels: 8 });
     const turned = b.node('Transpose', [rows], { perm: [1, 0] });
     return b.node('MatMul', [x, turned], {}, { channels: 8 });
   };

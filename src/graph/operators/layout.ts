@@ -305,13 +305,20 @@ function mayResize(state: Propagation, node: NodeProto, named: Size[], from: num
   const listed = size?.place?.kind === 'infer' ? size.place : undefined;
   const isOther = size?.axis !== undefined && size.axis.label.root() !== axis.label.root();
   const isFixed = size?.axis === undefined && size?.isFixed === true;
-  if (listed && (isOther || isFixed) && size?.value === axis.extent) {
+  if ((isOther || isFixed) && size?.value === axis.extent) {
     // A constant that is computed, or the width of another value: it is written down, and from then on that of this one.
-    const written: EditPlace = { ...listed, kind: 'constant', index: 0, values: [size.value] };
-    state.edit(axis, written, node.name);
-    if (size.axis) state.edit({ ...size.axis, extent: 0 }, written, node.name);
-    named[place] = { value: size.value };
-    return true;
+    const written: EditPlace | undefined = listed
+      ? { ...listed, kind: 'constant', index: 0, values: [size.value] }
+      : ofOther(state, node, named, place);
+    if (written) {
+      state.edit(axis, written, node.name);
+      for (const [own, { axis }] of named.entries()) {
+        if (listed && own !== place) continue;
+        if (axis) state.edit({ ...axis, extent: 0 }, written, node.name);
+        named[own] = { value: own === place ? size.value : 0 };
+      }
+      return true;
+    }
   }
   if (follows(state, node, size, axis)) return true;
   if (size?.factor && size.value === axis.extent && size.factor.value * axis.outer === axis.extent) {
@@ -323,6 +330,22 @@ function mayResize(state: Propagation, node: NodeProto, named: Size[], from: num
   state.edit(axis, listed, node.name);
   named[place] = { value: -1 };
   return true;
+}
+
+/** The shape of another value, where a Reshape changes the extent of one axis only: all others are left as they are. */
+function ofOther(
+  state: Propagation,
+  node: NodeProto,
+  named: readonly Size[],
+  place: number,
+): EditPlace | undefined {
+  const dims = state.dims(node.input[0])!;
+  const isAlike = named.every(({ value }, own) => own === place || value === dims[own]);
+  if (state.model.producer(node.input[1])?.opType !== 'Shape' || !isAlike) return undefined;
+  const values = named.map(({ value }, own) => (own === place ? value : 0));
+  return attributeInt(node, 'allowzero', 0) === 0
+    ? { kind: 'constant', node: node.name, input: 1, index: place, values }
+    : undefined;
 }
 
 /**
