@@ -16,7 +16,7 @@ import {
   sideFilesOf,
 } from '../checkpoint/index.ts';
 import type { Engine } from '../engine/index.ts';
-import { InputError } from '../errors.ts';
+import { InputError, UnsupportedModelError } from '../errors.ts';
 import { elements, type Model, sum, type Term, toFloat32 } from '../graph/index.ts';
 import { checkJsonBytes } from '../json.ts';
 import { limits } from '../limits.ts';
@@ -114,6 +114,10 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
       : undefined,
     chain: (engine, samples) => chainOf(opened, engine, samples),
     check: async (samples) => {
+      if (options.onnx === 'transformers.js' && language.hasOtherCaches)
+        throw new UnsupportedModelError(
+          `${folder.name}: transformers.js makes caches of another form for ${language.architecture} than ONNX files have here; write \`onnx\` for other loaders`,
+        );
       await checkWindows(samples, language);
       if (options.output) await checkSideFiles(folder);
     },
@@ -255,11 +259,15 @@ async function folderWriter(
   const sizes = allSizesAfter(language, kept);
   const { config, record, statement } = language.configOf(sizes);
   const shapes = describe(config, record).tensors(checkpoint);
-  const specs = Array.from(checkpoint.tensors.values(), ({ name, dtype, shape }) => ({
-    name,
-    dtype,
-    shape: shapes.get(name)?.shape ?? shape,
-  }));
+  const specs = [
+    ...Array.from(checkpoint.tensors.values(), ({ name, dtype, shape }) => {
+      return { name, dtype, shape: shapes.get(name)?.shape ?? shape };
+    }),
+    // What follows from all heads, of those that stay.
+    ...[...shapes]
+      .filter(([name]) => !checkpoint.tensors.has(name))
+      .map(([name, { shape }]) => ({ name, dtype: 'float32' as const, shape })),
+  ];
   const writer = new CheckpointWriter(output, planSafetensors(specs, { maxShardBytes }));
   const written = new Set<string>();
   const json = (value: unknown) => new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`);

@@ -54,7 +54,7 @@ export function loadableRecipe(
 function roundedTo(language: LanguageModel, heads: number, channels: number): KeepRatios {
   const [first] = language.sizes;
   const all = headGroups(first);
-  const fields = new Map<string, number>();
+  const fields = new Map<string | undefined, number>();
   const mlps = language.sizes.flatMap((_, i) => language.mlps(i).map((mlp) => ({ ...mlp, block: i })));
   for (const { field, neurons } of mlps) fields.set(field, neurons);
   const differs = mlps.some(({ field, neurons }) => neurons !== fields.get(field));
@@ -64,14 +64,19 @@ function roundedTo(language: LanguageModel, heads: number, channels: number): Ke
   const candidates = Array.from({ length: all }, (_, i) => i + 1)
     .filter((groups) => language.saysHeads(headsOf(first, groups).heads))
     .sort((a, b) => Math.abs(a - wanted) - Math.abs(b - wanted) || a - b);
-  const rounded = (neurons: number) => {
+  if (candidates.length === 1 && mlps.every(({ field }) => field === undefined))
+    throw new InputError(
+      `\`loadable: true\`: config.json of ${language.architecture} can say neither fewer heads nor fewer neurons`,
+    );
+  const rounded = ({ neurons, field }: { readonly neurons: number; readonly field?: string }) => {
+    if (field === undefined) return 1;
     const multiple = neurons >= MANY ? MULTIPLE : 1;
     const kept = Math.max(multiple, Math.round((neurons * channels) / multiple) * multiple);
     return Math.min(1, kept / neurons);
   };
-  const usual = rounded(mlps[0].neurons);
-  const others = mlps.filter(({ neurons }) => rounded(neurons) !== usual);
-  const layers = others.map(({ block, name, neurons }) => [`${block}.${name}`, rounded(neurons)]);
+  const usual = rounded(mlps[0]);
+  const others = mlps.filter((mlp) => rounded(mlp) !== usual);
+  const layers = others.map((mlp) => [`${mlp.block}.${mlp.name}`, rounded(mlp)]);
   const ratios = { heads: candidates[0] / all, channels: usual };
   return others.length > 0 ? { ...ratios, layers: Object.fromEntries(layers) } : ratios;
 }

@@ -7,6 +7,7 @@ import { run, withAllValues } from '../graph/running.ts';
 import { referenceLogits } from './reference.ts';
 import { ids, maxDifference, runOnce, sizesOf, sourceOf, type Weights } from './source.ts';
 import {
+  BLOOM,
   GEMMA2,
   GPT2,
   LLAMA,
@@ -36,7 +37,7 @@ describe.each(Object.entries(VARIANTS))('%s', (_, variant) => {
     expect([...tensors.keys()].sort()).toEqual(used.map(([name]) => name).sort());
     for (const [name, { shape }] of used) {
       expect(tensors.get(name)!.shape).toEqual(shape);
-      const number = /\.(?:layers|h)\.(\d+)\./.exec(name)?.[1];
+      const number = /\.(?:layers|h|blocks)\.(\d+)\./.exec(name)?.[1];
       expect(tensors.get(name)!.block).toBe(number && Number(number));
     }
   });
@@ -44,7 +45,7 @@ describe.each(Object.entries(VARIANTS))('%s', (_, variant) => {
   test('an unpruned block gives the tensors of the checkpoint back, bit for bit', async () => {
     const source = sourceOf(weights);
     const expected = [...weights.keys()].filter(
-      (name) => /\.(layers|h)\.1\./.test(name) && !MASKS.test(name),
+      (name) => /\.(layers|h|blocks)\.1\./.test(name) && !MASKS.test(name),
     );
     const block = await model.block(source, 1, { length: LENGTH });
     const tensors = model.tensorsOf(1, block);
@@ -153,6 +154,14 @@ describe('configOf', () => {
     expect(record).toEqual({ blocks: sizes });
     expect(statement).toContain('no field for heads of 8 features');
     expect(describeModel(pruned, record).sizes).toEqual(sizes);
+  });
+
+  test('bloom: needs osscar.json for fewer neurons', () => {
+    const bloom = describeModel(BLOOM);
+    const fewer = bloom.configOf(uniform(bloom, 4, 4, 64));
+    expect(fewer.record!.blocks[1].ffn).toBe(64);
+    expect(fewer.statement).toContain('no field for the neurons of an MLP');
+    expect(bloom.configOf(uniform(bloom, 4, 4, 128)).record).toBeUndefined();
   });
 
   test.each([

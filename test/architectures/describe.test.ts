@@ -6,13 +6,16 @@ import { InputError, UnsupportedModelError } from '../../src/errors.ts';
 import { emptyPast } from './generate.ts';
 import { ids, maxDifference, open, runOnce, sourceOf, type Weights } from './source.ts';
 import {
+  BLOOM,
   COHERE,
+  FALCON,
   GEMMA2,
   GPT_NEO,
   GPT2,
   GPTJ,
   LLAMA,
   MIXTRAL,
+  MPT,
   NEOX,
   OPT,
   PHI,
@@ -78,6 +81,13 @@ describe('describe', () => {
     expect(describeModel({ ...many, model_type: 'stablelm' }).sizes[0].kvHeads).toBe(32);
     expect(describeModel({ ...many, model_type: 'starcoder2' }).sizes[0].kvHeads).toBe(2);
     expect(describeModel({ ...many, model_type: 'olmo2' }).sizes[0].kvHeads).toBe(32);
+    expect(describeModel({ ...many, model_type: 'glm' }).sizes[0].kvHeads).toBe(2);
+    expect(describeModel({ ...many, model_type: 'seed_oss' }).headDim).toBe(128);
+    expect(describeModel(FALCON).sizes[0].kvHeads).toBe(1);
+    expect(describeModel({ ...FALCON, new_decoder_architecture: true }).sizes[0].kvHeads).toBe(4);
+    const { hidden_size, num_attention_heads, num_hidden_layers, ...falcon } = FALCON;
+    const former = { ...falcon, n_embed: 32, n_head: 4, n_layer: 2 };
+    expect(describeModel(former)).toMatchObject({ hidden: 32, headDim: 8, blocks: 2, maxPositions: 2048 });
   });
 
   test.each<[string, Config, string]>([
@@ -116,6 +126,24 @@ describe('describe', () => {
     ],
     ['odd rotations', { ...NEOX, rotary_pct: 0.4 }, 'rotary positions over 3 of 8 features'],
     ['cross attention', { ...GPT2, add_cross_attention: true }, '"gpt2": cross attention'],
+    ['positions of the first Falcons', { ...FALCON, alibi: true }, '"falcon": alibi'],
+    [
+      'a shortcut behind the norm',
+      { ...BLOOM, apply_residual_connection_post_layernorm: true },
+      '"bloom": apply_residual_connection_post_layernorm',
+    ],
+    [
+      'learned positions',
+      { ...MPT, attn_config: { alibi: false } },
+      '"mpt": learned positions (alibi false)',
+    ],
+    [
+      'attention of one head of keys',
+      { ...MPT, attn_config: { attn_type: 'multiquery_attention' } },
+      '"mpt": attn_type "multiquery_attention"',
+    ],
+    ['norms of queries', { ...MPT, attn_config: { qk_ln: true } }, '"mpt": qk_ln'],
+    ['biases', { ...MPT, no_bias: false }, '"mpt": biases (no_bias false)'],
     [
       'quantised weights',
       { ...OPT, quantization_config: { bits: 4 } },

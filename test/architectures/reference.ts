@@ -1,7 +1,8 @@
 // What the architectures compute, in plain loops, after the definitions in Hugging Face transformers
 // (modeling_opt, modeling_llama, modeling_mistral, modeling_mixtral, modeling_qwen2, modeling_qwen2_moe, modeling_qwen3,
 // modeling_qwen3_moe, modeling_olmoe, modeling_smollm3,
-// modeling_granite, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
+// modeling_granite, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
+// modeling_olmo3, modeling_exaone4, modeling_gpt_bigcode, modeling_falcon, modeling_bloom, modeling_mpt, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
 // modeling_gpt_neo, modeling_gptj, modeling_olmo, modeling_olmo2, modeling_stablelm, modeling_starcoder2, modeling_cohere, modeling_cohere2,
 // modeling_rope_utils). Slow, and shares nothing with the code under test.
 
@@ -24,16 +25,27 @@ export function referenceLogits(
       return opt(config, sizes, weights, tokens);
     case 'gpt2':
       return gpt2(config, sizes, weights, tokens);
+    case 'gpt_bigcode':
+      return bigcode(config, sizes, weights, tokens);
+    case 'falcon':
+      return falcon(config, sizes, weights, tokens);
+    case 'bloom':
+      return bloom(config, sizes, weights, tokens);
+    case 'mpt':
+      return mpt(config, sizes, weights, tokens);
     case 'gpt_neo':
       return gptNeo(config, sizes, weights, tokens);
     case 'gptj':
       return gptJ(config, sizes, weights, tokens);
     case 'olmo':
     case 'olmo2':
+    case 'olmo3':
     case 'olmoe':
+    case 'exaone4':
       return olmo(config, sizes, weights, tokens);
     case 'stablelm':
     case 'starcoder2':
+    case 'nemotron':
       return stable(config, sizes, weights, tokens);
     case 'cohere':
     case 'cohere2':
@@ -91,7 +103,11 @@ function llama(
   const dh = (config.head_dim ??
     (config.hidden_size as number) / (config.num_attention_heads as number)) as number;
   const eps = config.rms_norm_eps as number;
-  const rope = ropeReference(config, dh, (config.partial_rotary_factor as number) ?? 1, tokens.length);
+  const type = String(config.model_type);
+  const isGlm = type === 'glm' || type === 'glm4';
+  const portion = (config.partial_rotary_factor ?? (isGlm ? 0.5 : 1)) as number;
+  const rope = ropeReference(config, dh, portion, tokens.length);
+  const turn = isGlm || type === 'ernie4_5' || type === 'helium' ? turnNeighboursReference : turnReference;
   const multiplier = (name: string) => (config[name] ?? 1) as number; // granite
   const scale = (config.attention_multiplier ?? dh ** -0.5) as number;
   const isFused = config.model_type === 'phi3';
@@ -108,26 +124,35 @@ function llama(
       k = perHead(k, dh, (head) => rmsNorm([head], weights, `${layer}.self_attn.k_norm`, eps)[0]);
     }
     if (config.model_type !== 'smollm3' || smolTurns(config, i)) {
-      q = perHead(q, dh, (head, p) => turnReference(head, p, rope));
-      k = perHead(k, dh, (head, p) => turnReference(head, p, rope));
+      q = perHead(q, dh, (head, p) => turn(head, p, rope));
+      k = perHead(k, dh, (head, p) => turn(head, p, rope));
     }
     const mixed = attention(q, k, v, { heads, kvHeads, dh, scale, window: window(config, i) });
-    const attended = linear(mixed, weights, `${layer}.self_attn.o_proj`);
+    let attended = linear(mixed, weights, `${layer}.self_attn.o_proj`);
+    if (type === 'glm4') attended = rmsNorm(attended, weights, `${layer}.post_self_attn_layernorm`, eps);
     x = add(x, times(attended, multiplier('residual_multiplier')));
     const g = rmsNorm(x, weights, `${layer}.post_attention_layernorm`, eps);
     if (experts) {
       x = add(x, mixture(g, config, weights, layer, experts.length));
       continue;
     }
-    const [gate, up] = isFused
-      ? slices(linear(g, weights, `${layer}.mlp.gate_up_proj`), [ffn, ffn])
-      : ['gate', 'up'].map((part) => linear(g, weights, `${layer}.mlp.${part}_proj`));
+    if (type === 'arcee') {
+      const inner = activate(linear(g, weights, `${layer}.mlp.up_proj`), 'relu2');
+      x = add(x, linear(inner, weights, `${layer}.mlp.down_proj`));
+      continue;
+    }
+    const [gate, up] =
+      isFused || isGlm
+        ? slices(linear(g, weights, `${layer}.mlp.gate_up_proj`), [ffn, ffn])
+        : ['gate', 'up'].map((part) => linear(g, weights, `${layer}.mlp.${part}_proj`));
     const inner = product(activate(gate, config.hidden_act as string), up);
-    const added = linear(inner, weights, `${layer}.mlp.down_proj`);
+    let added = linear(inner, weights, `${layer}.mlp.down_proj`);
+    if (type === 'glm4') added = rmsNorm(added, weights, `${layer}.post_mlp_layernorm`, eps);
     x = add(x, times(added, multiplier('residual_multiplier')));
   }
   x = rmsNorm(x, weights, 'model.norm', eps);
-  const logits = linear(x, weights, config.tie_word_embeddings ? 'model.embed_tokens' : 'lm_head');
+  const isTied = config.tie_word_embeddings ?? type === 'ernie4_5';
+  const logits = linear(x, weights, isTied ? 'model.embed_tokens' : 'lm_head');
   return times(logits, 1 / multiplier('logits_scaling'));
 }
 
@@ -368,28 +393,45 @@ function olmo(
 ): Rows {
   const dh = (config.head_dim ??
     (config.hidden_size as number) / (config.num_attention_heads as number)) as number;
-  const isSecond = config.model_type === 'olmo2';
+  const isExaone = config.model_type === 'exaone4';
+  const isThird = config.model_type === 'olmo3';
+  const isSecond = config.model_type === 'olmo2' || isThird || isExaone;
+  const slides = (i: number) => {
+    if (!(isThird || isExaone) || config.sliding_window === null) return false;
+    const types = config.layer_types as string[] | undefined;
+    return types
+      ? types[i] === 'sliding_attention'
+      : (i + 1) % (isThird ? 4 : (config.sliding_window_pattern as number)) !== 0;
+  };
   const rms = (x: Rows, name: string) => rmsNorm(x, weights, name, (config.rms_norm_eps ?? 1e-5) as number);
   const hasExperts = config.model_type === 'olmoe';
   const before = (x: Rows, name: string) =>
     isSecond ? x : hasExperts ? rms(x, name) : layerNorm(x, undefined, '', 1e-5);
   const behind = (x: Rows, name: string) => (isSecond ? rms(x, name) : x);
-  const rope = ropeReference(config, dh, 1, tokens.length);
   let x = tokens.map((token) => row(weights, 'model.embed_tokens.weight', token));
   for (const [i, { heads, kvHeads, experts }] of sizes.entries()) {
     const layer = `model.layers.${i}`;
+    const { rope_scaling, ...unscaled } = config;
+    const rope = ropeReference(isThird && slides(i) ? unscaled : config, dh, 1, tokens.length);
     const h = before(x, `${layer}.input_layernorm`);
     let [q, k, v] = ['q', 'k', 'v'].map((part) => linear(h, weights, `${layer}.self_attn.${part}_proj`));
-    if (isSecond || hasExperts)
+    if (isExaone)
+      [q, k] = [q, k].map((rows, at) =>
+        perHead(rows, dh, (head) => rms([head], `${layer}.self_attn.${'qk'[at]}_norm`)[0]),
+      );
+    else if (isSecond || hasExperts)
       [q, k] = [rms(q, `${layer}.self_attn.q_norm`), rms(k, `${layer}.self_attn.k_norm`)];
     const bound = isSecond ? undefined : (config.clip_qkv as number | undefined);
     if (bound)
       [q, k, v] = [q, k, v].map((rows) =>
         rows.map((features) => features.map((value) => Math.min(Math.max(value, -bound), bound))),
       );
-    q = perHead(q, dh, (head, p) => turnReference(head, p, rope));
-    k = perHead(k, dh, (head, p) => turnReference(head, p, rope));
-    const mixed = attention(q, k, v, { heads, kvHeads, dh, scale: dh ** -0.5 });
+    if (!isExaone || config.sliding_window === null || slides(i)) {
+      q = perHead(q, dh, (head, p) => turnReference(head, p, rope));
+      k = perHead(k, dh, (head, p) => turnReference(head, p, rope));
+    }
+    const window = slides(i) ? (config.sliding_window as number) : undefined;
+    const mixed = attention(q, k, v, { heads, kvHeads, dh, scale: dh ** -0.5, window });
     const attended = linear(mixed, weights, `${layer}.self_attn.o_proj`);
     x = add(x, behind(attended, `${layer}.post_attention_layernorm`));
     const g = before(x, `${layer}.post_attention_layernorm`);
@@ -409,7 +451,7 @@ function gated(x: Rows, config: Config, weights: Weights, layer: string): Rows {
   return linear(inner, weights, `${layer}.mlp.down_proj`);
 }
 
-// StableLM and StarCoder2, whose MLP has no gate.
+// StableLM, and StarCoder2 and Nemotron, whose MLPs have no gate. Nemotron's norms scale by 1 + weight.
 function stable(
   config: Config,
   sizes: readonly BlockSizes[],
@@ -419,11 +461,13 @@ function stable(
   const dh = (config.head_dim ??
     (config.hidden_size as number) / (config.num_attention_heads as number)) as number;
   const isGated = config.model_type === 'stablelm';
-  const eps = (isGated ? config.layer_norm_eps : config.norm_epsilon) as number;
-  const ln = (x: Rows, name: string) => layerNorm(x, weights, name, eps);
-  const portion = isGated ? ((config.partial_rotary_factor ?? 0.25) as number) : 1;
+  const isNemotron = config.model_type === 'nemotron';
+  const eps = (config.layer_norm_eps ?? config.norm_epsilon ?? config.norm_eps) as number;
+  const ln = (x: Rows, name: string) => layerNorm(x, weights, name, eps, isNemotron ? 1 : 0);
+  const portion = (config.partial_rotary_factor ?? (isGated ? 0.25 : isNemotron ? 0.5 : 1)) as number;
   const rope = ropeReference(config, dh, portion, tokens.length);
-  const window = isGated ? undefined : ((config.sliding_window ?? undefined) as number | undefined);
+  const window =
+    isGated || isNemotron ? undefined : ((config.sliding_window ?? undefined) as number | undefined);
   let x = tokens.map((token) => row(weights, 'model.embed_tokens.weight', token));
   for (const [i, { heads, kvHeads }] of sizes.entries()) {
     const layer = `model.layers.${i}`;
@@ -435,6 +479,10 @@ function stable(
     const attended = linear(mixed, weights, `${layer}.self_attn.o_proj`);
     const think = (y: Rows) => {
       if (isGated) return gated(y, config, weights, layer);
+      if (isNemotron) {
+        const inner = activate(linear(y, weights, `${layer}.mlp.up_proj`), 'relu2');
+        return linear(inner, weights, `${layer}.mlp.down_proj`);
+      }
       const inner = activate(linear(y, weights, `${layer}.mlp.c_fc`), 'gelu_pytorch_tanh');
       return linear(inner, weights, `${layer}.mlp.c_proj`);
     };
@@ -444,7 +492,7 @@ function stable(
       x = add(x, think(ln(x, `${layer}.post_attention_layernorm`)));
     }
   }
-  const isTied = config.tie_word_embeddings ?? !isGated;
+  const isTied = config.tie_word_embeddings ?? config.model_type === 'starcoder2';
   return linear(ln(x, 'model.norm'), weights, isTied ? 'model.embed_tokens' : 'lm_head');
 }
 
@@ -522,12 +570,168 @@ function gptNeox(
   return linear(x, weights, config.tie_word_embeddings ? 'gpt_neox.embed_in' : 'embed_out');
 }
 
+/** GPT-2's blocks with maps out × in, and one head of keys and values for all queries. */
+function bigcode(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  tokens: readonly number[],
+): Rows {
+  const dh = (config.n_embd as number) / (config.n_head as number);
+  const ln = (x: Rows, name: string) => layerNorm(x, weights, name, config.layer_norm_epsilon as number);
+  let x = tokens.map((token, p) =>
+    sum(row(weights, 'transformer.wte.weight', token), row(weights, 'transformer.wpe.weight', p)),
+  );
+  for (const [i, { heads, kvHeads }] of sizes.entries()) {
+    const layer = `transformer.h.${i}`;
+    const fused = linear(ln(x, `${layer}.ln_1`), weights, `${layer}.attn.c_attn`);
+    const [q, k, v] =
+      config.multi_query === false ? byHeads(fused, heads, 1, dh) : slices(fused, [heads * dh, dh, dh]);
+    const mixed = attention(q, k, v, { heads, kvHeads, dh, scale: dh ** -0.5 });
+    x = add(x, linear(mixed, weights, `${layer}.attn.c_proj`));
+    const inner = linear(ln(x, `${layer}.ln_2`), weights, `${layer}.mlp.c_fc`);
+    x = add(x, linear(activate(inner, 'gelu_pytorch_tanh'), weights, `${layer}.mlp.c_proj`));
+  }
+  const output = config.tie_word_embeddings === false ? 'lm_head' : 'transformer.wte';
+  return linear(ln(x, 'transformer.ln_f'), weights, output);
+}
+
+/** q, k and v of a tensor that has, for each of the groups, so many query heads, then one of keys and one of values. */
+function byHeads(fused: Rows, groups: number, queries: number, dh: number): Rows[] {
+  const width = (queries + 2) * dh;
+  const part = (from: number, to: number) =>
+    fused.map((features) =>
+      Array.from({ length: groups }, (_, g) =>
+        features.slice(g * width + from * dh, g * width + to * dh),
+      ).flat(),
+    );
+  return [part(0, queries), part(queries, queries + 1), part(queries + 1, queries + 2)];
+}
+
+function falcon(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  tokens: readonly number[],
+): Rows {
+  const dh = (config.hidden_size as number) / (config.num_attention_heads as number);
+  const ln = (x: Rows, name: string) => layerNorm(x, weights, name, 1e-5);
+  const rope = ropeReference(config, dh, 1, tokens.length);
+  const isGrouped = config.new_decoder_architecture === true;
+  let x = tokens.map((token) => row(weights, 'transformer.word_embeddings.weight', token));
+  for (const [i, { heads, kvHeads }] of sizes.entries()) {
+    const layer = `transformer.h.${i}`;
+    const hasTwo = isGrouped && config.num_ln_in_parallel_attn !== 1;
+    const h = ln(x, `${layer}.${hasTwo ? 'ln_attn' : 'input_layernorm'}`);
+    const fused = linear(h, weights, `${layer}.self_attention.query_key_value`);
+    let [q, k, v] = isGrouped
+      ? byHeads(fused, kvHeads, heads / kvHeads, dh)
+      : config.multi_query === false
+        ? byHeads(fused, heads, 1, dh)
+        : slices(fused, [heads * dh, dh, dh]);
+    q = perHead(q, dh, (head, p) => turnReference(head, p, rope));
+    k = perHead(k, dh, (head, p) => turnReference(head, p, rope));
+    const mixed = attention(q, k, v, { heads, kvHeads, dh, scale: dh ** -0.5 });
+    const attended = linear(mixed, weights, `${layer}.self_attention.dense`);
+    const mlp = (y: Rows) => {
+      const inner = activate(linear(y, weights, `${layer}.mlp.dense_h_to_4h`), 'gelu');
+      return linear(inner, weights, `${layer}.mlp.dense_4h_to_h`);
+    };
+    if (config.parallel_attn === false) {
+      x = add(x, attended);
+      x = add(x, mlp(ln(x, `${layer}.post_attention_layernorm`)));
+    } else x = add(add(x, attended), mlp(hasTwo ? ln(x, `${layer}.ln_mlp`) : h));
+  }
+  const output = config.tie_word_embeddings === false ? 'lm_head' : 'transformer.word_embeddings';
+  return linear(ln(x, 'transformer.ln_f'), weights, output);
+}
+
+function bloom(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  tokens: readonly number[],
+): Rows {
+  const all = config.n_head as number;
+  const dh = ((config.n_embed ?? config.hidden_size) as number) / all;
+  const ln = (x: Rows, name: string) => layerNorm(x, weights, name, 1e-5);
+  // build_alibi_tensor
+  const closest = 2 ** Math.floor(Math.log2(all));
+  const slopes = Array.from(
+    { length: closest },
+    (_, i) => (2 ** -(2 ** -(Math.log2(closest) - 3))) ** (i + 1),
+  );
+  const extra = 2 ** -(2 ** -(Math.log2(2 * closest) - 3));
+  for (let power = 1; slopes.length < all; power += 2) slopes.push(extra ** power);
+  let x = tokens.map((token) => row(weights, 'transformer.word_embeddings.weight', token));
+  x = ln(x, 'transformer.word_embeddings_layernorm');
+  for (const [i, { heads }] of sizes.entries()) {
+    const layer = `transformer.h.${i}`;
+    const h = ln(x, `${layer}.input_layernorm`);
+    const fused = linear(h, weights, `${layer}.self_attention.query_key_value`);
+    const [q, k, v] = byHeads(fused, heads, 1, dh);
+    const own = weights.get(`${layer}.self_attention.slopes`)?.data ?? slopes;
+    const mixed = attention(q, k, v, {
+      ...{ heads, kvHeads: heads, dh, scale: dh ** -0.5 },
+      bias: (head, j) => own[head] * j,
+    });
+    x = add(x, linear(mixed, weights, `${layer}.self_attention.dense`));
+    const g = ln(x, `${layer}.post_attention_layernorm`);
+    const inner = activate(linear(g, weights, `${layer}.mlp.dense_h_to_4h`), 'gelu_pytorch_tanh');
+    x = add(x, linear(inner, weights, `${layer}.mlp.dense_4h_to_h`));
+  }
+  const output = config.tie_word_embeddings === false ? 'lm_head' : 'transformer.word_embeddings';
+  return linear(ln(x, 'transformer.ln_f'), weights, output);
+}
+
+function mpt(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  tokens: readonly number[],
+): Rows {
+  const all = config.n_heads as number;
+  const dh = (config.d_model as number) / all;
+  const own = (config.attn_config ?? {}) as Record<string, number | undefined>;
+  const ln = (x: Rows, name: string) => layerNorm(x, weights, name, 1e-5);
+  // gen_slopes
+  const power = 2 ** Math.ceil(Math.log2(all));
+  let slopes = Array.from(
+    { length: power },
+    (_, i) => 1 / 2 ** ((i + 1) * ((own.alibi_bias_max ?? 8) / power)),
+  );
+  if (power !== all)
+    slopes = [...slopes.filter((_, i) => i % 2 === 1), ...slopes.filter((_, i) => i % 2 === 0)].slice(0, all);
+  const bound = own.clip_qkv ?? Number.POSITIVE_INFINITY;
+  const last = tokens.length - 1;
+  let x = tokens.map((token) => row(weights, 'transformer.wte.weight', token));
+  for (const [i, { heads }] of sizes.entries()) {
+    const block = `transformer.blocks.${i}`;
+    const fused = linear(ln(x, `${block}.norm_1`), weights, `${block}.attn.Wqkv`);
+    const bounded = fused.map((features) =>
+      features.map((value) => Math.min(Math.max(value, -bound), bound)),
+    );
+    const [q, k, v] = slices(bounded, [heads * dh, heads * dh, heads * dh]);
+    const factors = weights.get(`${block}.attn.slopes`)?.data ?? slopes;
+    const mixed = attention(q, k, v, {
+      ...{ heads, kvHeads: heads, dh, scale: own.softmax_scale ?? dh ** -0.5 },
+      bias: (head, j) => factors[head] * (j - last),
+    });
+    x = add(x, linear(mixed, weights, `${block}.attn.out_proj`));
+    const inner = activate(linear(ln(x, `${block}.norm_2`), weights, `${block}.ffn.up_proj`), 'gelu');
+    x = add(x, linear(inner, weights, `${block}.ffn.down_proj`));
+  }
+  return linear(ln(x, 'transformer.norm_f'), weights, 'transformer.wte');
+}
+
 interface Heads {
   heads: number;
   kvHeads: number;
   dh: number;
   scale: number;
   window?: number;
+  /** What is added to the score of key j in a head. */
+  bias?: (head: number, j: number) => number;
   /** What becomes of a score. */
   bound?: (score: number) => number;
   /** Whether tokens see those behind them. */
@@ -538,7 +742,7 @@ export function attention(
   q: Rows,
   k: Rows,
   v: Rows,
-  { heads, kvHeads, dh, scale, window, bound = (score) => score, seesAll = false }: Heads,
+  { heads, kvHeads, dh, scale, window, bias = () => 0, bound = (score) => score, seesAll = false }: Heads,
 ): Rows {
   return q.map((query, i) => {
     const out = new Array<number>(heads * dh).fill(0);
@@ -550,7 +754,7 @@ export function attention(
       const scores = seen.map((j) => {
         let score = 0;
         for (let c = 0; c < dh; c++) score += query[h * dh + c] * k[j][kv + c];
-        return bound(score * scale);
+        return bound(score * scale) + bias(h, j);
       });
       const top = Math.max(...scores);
       const exponentials = scores.map((score) => Math.exp(score - top));
@@ -600,14 +804,22 @@ function conv1d(x: Rows, weights: Weights, name: string): Rows {
   );
 }
 
-export function layerNorm(x: Rows, weights: Weights | undefined, name: string, eps: number): Rows {
+/** @param centre  what the weight is the difference from */
+export function layerNorm(
+  x: Rows,
+  weights: Weights | undefined,
+  name: string,
+  eps: number,
+  centre = 0,
+): Rows {
   const weight = weights?.get(`${name}.weight`)?.data;
   const bias = weights?.get(`${name}.bias`)?.data;
   return x.map((features) => {
     const mean = features.reduce((a, b) => a + b) / features.length;
     const variance = features.reduce((a, b) => a + (b - mean) ** 2, 0) / features.length;
     return features.map(
-      (value, c) => ((value - mean) / Math.sqrt(variance + eps)) * (weight?.[c] ?? 1) + (bias?.[c] ?? 0),
+      (value, c) =>
+        ((value - mean) / Math.sqrt(variance + eps)) * (centre + (weight?.[c] ?? 1)) + (bias?.[c] ?? 0),
     );
   });
 }
@@ -635,6 +847,7 @@ const tanhGelu = (x: number) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) 
 
 const ACTIVATIONS: Record<string, (x: number) => number> = {
   relu: (x) => Math.max(x, 0),
+  relu2: (x) => Math.max(x, 0) ** 2,
   tanh: Math.tanh,
   silu: (x) => x / (1 + Math.exp(-x)),
   gelu: (x) => 0.5 * x * (1 + erf(x / Math.SQRT2)),

@@ -102,7 +102,7 @@ export function sizesOf(block: Model, headDim: number): BlockSizes {
     kvHeads: columns(/((k_proj|key|k_lin)\.weight|weight#k)$/) / headDim,
     ffn:
       columns(
-        /(fc1|fc_in|mlp(\.shared_expert)?\.up_proj|c_fc|gate_up_proj|dense_h_to_4h|intermediate\.dense|lin1|Wi)\.weight(#up)?$/,
+        /(fc1|fc_in|ffn\.up_proj|mlp(\.shared_expert)?\.up_proj|c_fc|gate_up_proj|dense_h_to_4h|intermediate\.dense|lin1|Wi)\.weight(#up)?$/,
       ) ?? 0,
     ...(experts.length > 0 && { experts }),
   };

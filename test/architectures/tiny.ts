@@ -97,6 +97,36 @@ export const GPT_NEO: Config = {
   vocab_size: VOCABULARY,
 };
 
+export const BIGCODE: Config = { ...GPT2, model_type: 'gpt_bigcode', activation_function: undefined };
+
+export const FALCON: Config = {
+  model_type: 'falcon',
+  hidden_size: HIDDEN,
+  num_attention_heads: HEADS,
+  num_hidden_layers: BLOCKS,
+  ffn_hidden_size: FFN,
+  rope_theta: 100,
+  vocab_size: VOCABULARY,
+};
+const FALCON_GROUPS: Config = { ...FALCON, new_decoder_architecture: true, num_kv_heads: 2 };
+
+export const BLOOM: Config = {
+  model_type: 'bloom',
+  hidden_size: HIDDEN,
+  n_head: HEADS,
+  n_layer: BLOCKS,
+  vocab_size: VOCABULARY,
+};
+
+export const MPT: Config = {
+  model_type: 'mpt',
+  d_model: HIDDEN,
+  n_heads: HEADS,
+  n_layers: BLOCKS,
+  max_seq_len: POSITIONS,
+  vocab_size: VOCABULARY,
+};
+
 export const GPTJ: Config = {
   model_type: 'gptj',
   n_embd: HIDDEN,
@@ -129,6 +159,15 @@ const GEMMA3: Config = {
 };
 export const OLMO: Config = { ...LLAMA, model_type: 'olmo' };
 const OLMO2: Config = { ...LLAMA, model_type: 'olmo2' };
+const OLMO3: Config = { ...LLAMA, model_type: 'olmo3', sliding_window: 4, num_hidden_layers: BLOCKS };
+const EXAONE4: Config = {
+  ...LLAMA,
+  model_type: 'exaone4',
+  sliding_window: 4,
+  sliding_window_pattern: 2,
+};
+const GLM: Config = { ...LLAMA, model_type: 'glm', head_dim: 8 };
+const NEMOTRON: Config = { ...WITHOUT_ACTIVATION, model_type: 'nemotron', norm_eps: 1e-5 };
 const EXPERTS = { num_experts: 4, num_experts_per_tok: 2 };
 export const MIXTRAL: Config = {
   ...LLAMA,
@@ -374,6 +413,41 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
   olmo2: { config: OLMO2 },
   'olmo2 with biases': { config: { ...OLMO2, attention_bias: true, head_dim: 6 } },
   'olmo2, pruned': { config: OLMO2, sizes: blocks([2, 1, 9], [4, 2, 13]) },
+  olmo3: { config: OLMO3 },
+  'olmo3, told which blocks see a window, yarn': {
+    config: {
+      ...OLMO3,
+      layer_types: ['full_attention', 'sliding_attention'],
+      rope_scaling: { rope_type: 'yarn', factor: 4, beta_fast: 4, original_max_position_embeddings: 32 },
+    },
+  },
+  exaone4: { config: EXAONE4 },
+  'exaone4 without a window': { config: { ...EXAONE4, sliding_window: null, head_dim: 6 } },
+  glm: { config: GLM },
+  'glm, default biases, pruned': {
+    config: { ...GLM, attention_bias: undefined },
+    sizes: blocks([2, 1, 9], [4, 2, 13]),
+  },
+  glm4: { config: { ...GLM, model_type: 'glm4', attention_bias: true, tie_word_embeddings: true } },
+  ernie4_5: { config: { ...LLAMA, model_type: 'ernie4_5', head_dim: 6, tie_word_embeddings: undefined } },
+  'ernie4_5 with biases': { config: { ...LLAMA, model_type: 'ernie4_5', head_dim: 8, use_bias: true } },
+  helium: { config: { ...LLAMA, model_type: 'helium', head_dim: 8, attention_bias: true } },
+  arcee: { config: { ...LLAMA, model_type: 'arcee', hidden_act: undefined, mlp_bias: true } },
+  seed_oss: { config: { ...LLAMA, model_type: 'seed_oss', head_dim: 6 } },
+  'seed_oss, biases of what heads become': {
+    config: {
+      ...LLAMA,
+      model_type: 'seed_oss',
+      head_dim: 6,
+      attention_bias: false,
+      attention_out_bias: true,
+    },
+  },
+  nemotron: { config: NEMOTRON },
+  'nemotron, biases, all rotary, its own head_dim': {
+    config: { ...NEMOTRON, attention_bias: true, mlp_bias: true, partial_rotary_factor: 1, head_dim: 6 },
+  },
+  'nemotron, pruned': { config: NEMOTRON, sizes: blocks([2, 1, 9], [4, 2, 13]) },
   stablelm: { config: STABLELM },
   'stablelm, parallel, biases, default rotation': {
     config: {
@@ -420,6 +494,35 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
       tie_word_embeddings: false,
     },
   },
+  gpt_bigcode: { config: BIGCODE },
+  'gpt_bigcode without sharing': { config: { ...BIGCODE, multi_query: false, tie_word_embeddings: false } },
+  'gpt_bigcode, pruned': { config: BIGCODE, sizes: blocks([1, 1, 20], [3, 1, 7]) },
+  falcon: { config: FALCON },
+  'falcon, groups': { config: FALCON_GROUPS },
+  'falcon, groups, one norm, biases': {
+    config: { ...FALCON_GROUPS, num_ln_in_parallel_attn: 1, bias: true, tie_word_embeddings: false },
+  },
+  'falcon, one after the other, without sharing, default ffn_hidden_size': {
+    config: { ...FALCON, ffn_hidden_size: undefined, multi_query: false, parallel_attn: false },
+  },
+  'falcon, pruned': { config: FALCON, sizes: blocks([1, 1, 20], [3, 1, 7]) },
+  'falcon, groups, pruned': { config: FALCON_GROUPS, sizes: blocks([2, 1, 20], [4, 2, 7]) },
+  bloom: { config: BLOOM },
+  'bloom of six heads, untied': {
+    config: { ...BLOOM, hidden_size: undefined, n_embed: 48, n_head: 6, tie_word_embeddings: false },
+  },
+  'bloom, pruned': { config: BLOOM, sizes: blocks([1, 1, 20], [3, 3, 7]) },
+  mpt: { config: MPT },
+  'mpt of six heads, bounds, a scale of its own, narrow': {
+    config: {
+      ...MPT,
+      d_model: 48,
+      n_heads: 6,
+      expansion_ratio: 2,
+      attn_config: { alibi: true, alibi_bias_max: 4, clip_qkv: 0.5, softmax_scale: 0.7 },
+    },
+  },
+  'mpt, pruned': { config: MPT, sizes: blocks([1, 1, 20], [3, 3, 7]) },
   'gpt_neo, pruned': { config: GPT_NEO, sizes: blocks([1, 1, 20], [3, 3, 7]) },
   gptj: { config: GPTJ },
   'gptj, tied': { config: { ...GPTJ, tie_word_embeddings: true } },
@@ -439,11 +542,21 @@ function blocks(...sizes: [heads: number, kvHeads: number, ffn: number][]): Bloc
   return sizes.map(([heads, kvHeads, ffn]) => ({ heads, kvHeads, ffn }));
 }
 
+/** Features of the stream. */
+export function hiddenOf(config: Config): number {
+  return (config.n_embed ?? config.d_model ?? HIDDEN) as number;
+}
+
 /** The sizes that a config gives every block. */
 export function uniformSizes(config: Config): BlockSizes[] {
-  const heads = (config.num_attention_heads ?? config.n_head ?? config.num_heads) as number;
-  const kvHeads = (config.num_key_value_heads ?? heads) as number;
-  const ffn = (config.ffn_dim ?? config.intermediate_size ?? config.n_inner ?? 4 * HIDDEN) as number;
+  const heads = (config.num_attention_heads ?? config.n_head ?? config.num_heads ?? config.n_heads) as number;
+  const isShared = config.multi_query ?? ['gpt_bigcode', 'falcon'].includes(String(config.model_type));
+  const kvHeads = (config.num_key_value_heads ?? config.num_kv_heads ?? (isShared ? 1 : heads)) as number;
+  const ffn = (config.ffn_dim ??
+    config.intermediate_size ??
+    config.n_inner ??
+    config.ffn_hidden_size ??
+    ((config.expansion_ratio ?? 4) as number) * hiddenOf(config)) as number;
   return blocks(...Array.from({ length: BLOCKS }, (): [number, number, number] => [heads, kvHeads, ffn])).map(
     (size, i) => {
       if (!hasExperts(config, i)) return size;
@@ -499,7 +612,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     tensor(`${name}.weight`, [p, m], p ** -0.5);
     tensor(`${name}.bias`, [m], 0.3);
   };
-  const around = String(config.model_type).startsWith('gemma') ? 0 : 1; // there 1 is added
+  const around = /^(gemma|nemotron)/.test(String(config.model_type)) ? 0 : 1; // there 1 is added
   const norm = (name: string, width: number, bias: boolean) => {
     tensor(`${name}.weight`, [width], 0.3, around);
     if (bias) tensor(`${name}.bias`, [width], 0.3);
@@ -547,6 +660,37 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
       tensor(`${layer}.attn.bias`, [1, 1, POSITIONS, POSITIONS], 1); // the mask that old checkpoints hold
     }
     norm('transformer.ln_f', HIDDEN, true);
+  } else if (type === 'gpt_bigcode') {
+    tensor('transformer.wte.weight', [VOCABULARY, HIDDEN], 1);
+    tensor('transformer.wpe.weight', [POSITIONS, HIDDEN], 0.5);
+    for (const [i, { heads, kvHeads, ffn }] of sizes.entries()) {
+      const layer = `transformer.h.${i}`;
+      norm(`${layer}.ln_1`, HIDDEN, true);
+      linear(`${layer}.attn.c_attn`, (heads + 2 * kvHeads) * dh, HIDDEN);
+      linear(`${layer}.attn.c_proj`, HIDDEN, heads * dh);
+      norm(`${layer}.ln_2`, HIDDEN, true);
+      linear(`${layer}.mlp.c_fc`, ffn, HIDDEN);
+      linear(`${layer}.mlp.c_proj`, HIDDEN, ffn);
+    }
+    norm('transformer.ln_f', HIDDEN, true);
+    if (config.tie_word_embeddings === false) linear('lm_head', VOCABULARY, HIDDEN, false);
+  } else if (type === 'falcon' || type === 'bloom') {
+    falconOrBloom(config, sizes, { tensor, linear, norm });
+  } else if (type === 'mpt') {
+    const hidden = hiddenOf(config);
+    const own = hidden / (config.n_heads as number);
+    tensor('transformer.wte.weight', [VOCABULARY, hidden], 1);
+    for (const [i, { heads, ffn }] of sizes.entries()) {
+      const block = `transformer.blocks.${i}`;
+      norm(`${block}.norm_1`, hidden, false);
+      linear(`${block}.attn.Wqkv`, 3 * heads * own, hidden, false);
+      linear(`${block}.attn.out_proj`, hidden, heads * own, false);
+      norm(`${block}.norm_2`, hidden, false);
+      linear(`${block}.ffn.up_proj`, ffn, hidden, false);
+      linear(`${block}.ffn.down_proj`, hidden, ffn, false);
+      if (heads !== config.n_heads) tensor(`${block}.attn.slopes`, [heads, 1, 1], 0.3);
+    }
+    norm('transformer.norm_f', hidden, false);
   } else if (type === 'gpt_neo') {
     tensor('transformer.wte.weight', [VOCABULARY, HIDDEN], 1);
     tensor('transformer.wpe.weight', [POSITIONS, HIDDEN], 0.5);
@@ -576,7 +720,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     }
     norm('transformer.ln_f', HIDDEN, true);
     output();
-  } else if (/^(olmo|stablelm|starcoder|cohere)/.test(String(type))) {
+  } else if (/^(olmo|stablelm|starcoder|cohere|exaone|nemotron)/.test(String(type))) {
     relatives(config, sizes, { linear, norm });
   } else if (type === 'gpt_neox') {
     const bias = config.attention_bias !== false;
@@ -608,15 +752,20 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     norm('model.final_layernorm', HIDDEN, true);
     output();
   } else {
-    const attentionBias = config.attention_bias === true;
-    const mlpBias = config.mlp_bias === true;
+    const hasBias = config.use_bias === true;
+    const attentionBias = hasBias || config.attention_bias === true;
+    const mlpBias = hasBias || config.mlp_bias === true;
+    const outBias =
+      config.attention_out_bias === true || (attentionBias && !/^(glm|helium|seed)/.test(String(type)));
+    const isBiased =
+      ['glm', 'glm4', 'seed_oss'].includes(String(type)) && config.attention_bias === undefined;
     const isFused = type === 'phi3';
     tensor('model.embed_tokens.weight', [VOCABULARY, HIDDEN], 1);
     for (const [i, size] of sizes.entries()) {
       const { heads, kvHeads, ffn } = size;
       const layer = `model.layers.${i}`;
       const qkvBias =
-        attentionBias || type === 'qwen2' || (type === 'qwen2_moe' && config.qkv_bias !== false);
+        attentionBias || isBiased || type === 'qwen2' || (type === 'qwen2_moe' && config.qkv_bias !== false);
       norm(`${layer}.input_layernorm`, HIDDEN, false);
       if (isFused) {
         linear(`${layer}.self_attn.qkv_proj`, (heads + 2 * kvHeads) * dh, HIDDEN, false);
@@ -626,9 +775,19 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
         linear(`${layer}.self_attn.q_proj`, heads * dh, HIDDEN, qkvBias);
         linear(`${layer}.self_attn.k_proj`, kvHeads * dh, HIDDEN, qkvBias);
         linear(`${layer}.self_attn.v_proj`, kvHeads * dh, HIDDEN, qkvBias);
-        gatedMlps(layer, size, config, linear, mlpBias);
+        if (type === 'glm' || type === 'glm4') {
+          linear(`${layer}.mlp.gate_up_proj`, 2 * ffn, HIDDEN, false);
+          linear(`${layer}.mlp.down_proj`, HIDDEN, ffn, false);
+        } else if (type === 'arcee') {
+          linear(`${layer}.mlp.up_proj`, ffn, HIDDEN, mlpBias);
+          linear(`${layer}.mlp.down_proj`, HIDDEN, ffn, mlpBias);
+        } else gatedMlps(layer, size, config, linear, mlpBias);
       }
-      linear(`${layer}.self_attn.o_proj`, HIDDEN, heads * dh, attentionBias);
+      linear(`${layer}.self_attn.o_proj`, HIDDEN, heads * dh, outBias);
+      if (type === 'glm4') {
+        norm(`${layer}.post_self_attn_layernorm`, HIDDEN, false);
+        norm(`${layer}.post_mlp_layernorm`, HIDDEN, false);
+      }
       if (type === 'qwen3' || type === 'qwen3_moe' || type === 'gemma3_text') {
         norm(`${layer}.self_attn.q_norm`, dh, false);
         norm(`${layer}.self_attn.k_norm`, dh, false);
@@ -640,9 +799,48 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
       }
     }
     norm('model.norm', HIDDEN, false);
-    if (!config.tie_word_embeddings) linear('lm_head', VOCABULARY, HIDDEN, false);
+    const isTied = config.tie_word_embeddings ?? type === 'ernie4_5';
+    if (!isTied) linear('lm_head', VOCABULARY, HIDDEN, false);
   }
   return weights;
+}
+
+function falconOrBloom(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  {
+    tensor,
+    linear,
+    norm,
+  }: {
+    tensor: (name: string, shape: number[], scale: number) => void;
+    linear: MakeLinear;
+    norm: (name: string, width: number, bias: boolean) => void;
+  },
+): void {
+  const isBloom = config.model_type === 'bloom';
+  const hidden = hiddenOf(config);
+  const all = (config.n_head ?? config.num_attention_heads) as number;
+  const bias = isBloom || config.bias === true;
+  const hasTwo = config.new_decoder_architecture === true && config.num_ln_in_parallel_attn !== 1;
+  const isSequential = isBloom || config.parallel_attn === false;
+  const norms = hasTwo
+    ? ['ln_attn', 'ln_mlp']
+    : ['input_layernorm', ...(isSequential ? ['post_attention_layernorm'] : [])];
+  tensor('transformer.word_embeddings.weight', [VOCABULARY, hidden], 1);
+  if (isBloom) norm('transformer.word_embeddings_layernorm', hidden, true);
+  for (const [i, { heads, kvHeads, ffn }] of sizes.entries()) {
+    const layer = `transformer.h.${i}`;
+    for (const name of norms) norm(`${layer}.${name}`, hidden, true);
+    const own = hidden / all;
+    linear(`${layer}.self_attention.query_key_value`, (heads + 2 * kvHeads) * own, hidden, bias);
+    linear(`${layer}.self_attention.dense`, hidden, heads * own, bias);
+    linear(`${layer}.mlp.dense_h_to_4h`, ffn, hidden, bias);
+    linear(`${layer}.mlp.dense_4h_to_h`, hidden, ffn, bias);
+    if (isBloom && heads !== all) tensor(`${layer}.self_attention.slopes`, [heads, 1, 1], 0.3);
+  }
+  norm('transformer.ln_f', hidden, true);
+  if (config.tie_word_embeddings === false) linear('lm_head', VOCABULARY, hidden, false);
 }
 
 /** Models that have Llama's names for their parts, and other norms or another MLP. */
@@ -665,11 +863,13 @@ function relatives(
   const norms: Record<string, string[]> = {
     olmo: [],
     olmo2: ['post_attention_layernorm', 'post_feedforward_layernorm'],
+    olmo3: ['post_attention_layernorm', 'post_feedforward_layernorm'],
+    exaone4: ['post_attention_layernorm', 'post_feedforward_layernorm'],
     cohere: ['input_layernorm'],
     cohere2: ['input_layernorm'],
   };
   const usual = ['input_layernorm', ...(config.use_parallel_residual ? [] : ['post_attention_layernorm'])];
-  const scales = (name: string, width: number) => norm(name, width, /^st/.test(type));
+  const scales = (name: string, width: number) => norm(name, width, /^(st|nemotron)/.test(type));
   linear('model.embed_tokens', VOCABULARY, HIDDEN, false);
   for (const [i, size] of sizes.entries()) {
     const { heads, kvHeads, ffn } = size;
@@ -682,10 +882,14 @@ function relatives(
     ] as const) {
       const isBiased = hasBias || config.use_qkv_bias === true;
       linear(`${layer}.self_attn.${part}_proj`, count * dh, HIDDEN, isBiased);
-      if (/^olmo(2|e)$/.test(type) && part !== 'v') scales(`${layer}.self_attn.${part}_norm`, count * dh);
+      if (/^olmo(2|3|e)$/.test(type) && part !== 'v') scales(`${layer}.self_attn.${part}_norm`, count * dh);
+      if (type === 'exaone4' && part !== 'v') scales(`${layer}.self_attn.${part}_norm`, dh);
     }
     linear(`${layer}.self_attn.o_proj`, HIDDEN, heads * dh, hasBias);
-    if (isPlain) {
+    if (type === 'nemotron') {
+      linear(`${layer}.mlp.up_proj`, ffn, HIDDEN, config.mlp_bias === true);
+      linear(`${layer}.mlp.down_proj`, HIDDEN, ffn, config.mlp_bias === true);
+    } else if (isPlain) {
       linear(`${layer}.mlp.c_fc`, ffn, HIDDEN, hasBias);
       linear(`${layer}.mlp.c_proj`, HIDDEN, ffn, hasBias);
     } else gatedMlps(layer, size, config, linear);

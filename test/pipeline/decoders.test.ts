@@ -35,6 +35,15 @@ async function loops({ checkpoint, language }: OpenedLanguageModel): Promise<num
   return TEXTS.flatMap((text) => referenceLogits(checkpoint.config, language.sizes, weights, text).flat());
 }
 
+test.each(['falcon', 'bloom', 'gpt_bigcode'])('%s is not written for transformers.js', async (name) => {
+  const { config } = VARIANTS[name];
+  const opened = await folderOf(config, tinyWeights(config, uniformSizes(config)));
+  const options = { engine, session, keep: 0.5, calibration: windows(8, 1), output: memoryOutput('pruned') };
+  await expect(prune(opened, { ...options, onnx: 'transformers.js' })).rejects.toThrow(
+    `transformers.js makes caches of another form for ${config.model_type}`,
+  );
+});
+
 test.each([
   ['llama', 1],
   ['llama of one key-value head', 1],
@@ -46,6 +55,14 @@ test.each([
   ['gemma2', 1],
   ['gemma3', 1],
   ['phi', 2],
+  ['glm4', 1],
+  ['arcee', 1],
+  ['exaone4', 1],
+  ['nemotron', 1],
+  ['gpt_bigcode', 1],
+  ['falcon, groups', 1],
+  ['bloom', 2],
+  ['mpt', 2],
   ['mixtral', 1],
   ['olmoe', 1],
   ['qwen2_moe', 1],

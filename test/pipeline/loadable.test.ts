@@ -53,6 +53,13 @@ test.each<[string, RecipeOptions, string]>([
   expect(() => sizes(LLAMA, options)).toThrow(message);
 });
 
+test('refuses a model of which config.json says neither heads nor neurons', () => {
+  const bloom = describeModel({ ...common, model_type: 'bloom' });
+  expect(() => sizes(bloom, { keep: 0.5 })).toThrow(
+    '`loadable: true`: config.json of bloom can say neither fewer heads nor fewer neurons',
+  );
+});
+
 test('keeps as many neurons of every expert, and of what all tokens pass by a field of its own', () => {
   const model = describeModel({
     ...llama,

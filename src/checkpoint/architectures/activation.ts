@@ -7,6 +7,12 @@ export type Activation = (g: GraphBuilder, x: string) => string;
 
 export const relu: Activation = (g, x) => g.node('Relu', [x]);
 
+/** relu(x)² */
+const reluSquared: Activation = (g, x) => {
+  const y = relu(g, x);
+  return g.node('Mul', [y, y]);
+};
+
 export const tanh: Activation = (g, x) => g.node('Tanh', [x]);
 
 const silu: Activation = (g, x) => g.node('Mul', [x, g.node('Sigmoid', [x])]);
@@ -32,6 +38,7 @@ function half(g: GraphBuilder, x: string, y: string): string {
 
 export const ACTIVATIONS: ReadonlyMap<string, Activation> = new Map([
   ['relu', relu],
+  ['relu2', reluSquared],
   ['silu', silu],
   ['swish', silu],
   ['gelu', gelu],

@@ -51,6 +51,11 @@ export function givenHeadDim(config: Config): number | undefined {
   return config.head_dim == null ? undefined : integer(config, 'head_dim');
 }
 
+/** The one of two names that config.json has; neither: the first. */
+export function eitherName(config: Config, name: string, former: string): string {
+  return config[name] == null && config[former] != null ? former : name;
+}
+
 /** A list of so many positive numbers. */
 export function numbers(config: Config, key: string, count: number): readonly number[] {
   const isPositive = (value: unknown) => Number.isFinite(value) && Number(value) > 0;
@@ -84,6 +89,10 @@ export interface Conventions {
   readonly activation: string;
   /** Neurons per feature, where config.json may leave their number out. */
   readonly widening?: number;
+  /** These, where it has no field for them. */
+  readonly neurons?: (hidden: number) => number;
+  /** Positions, where it may leave out these. */
+  readonly positions?: number;
   /** Where it is not hidden / heads. */
   readonly headDim?: number;
 }
@@ -105,14 +114,18 @@ export function commonOfText(config: Config, modelType: string, conventions: Con
   const { base, activation } = commonOfBlocks(config, modelType, conventions);
   const positions = conventions.names?.positions ?? NAMES.positions;
   return {
-    base: { ...base, vocabulary: integer(config, 'vocab_size'), maxPositions: integer(config, positions) },
+    base: {
+      ...base,
+      vocabulary: integer(config, 'vocab_size'),
+      maxPositions: integer(config, positions, conventions.positions),
+    },
     activation,
   };
 }
 
 /** Of all models. */
 export function commonOfBlocks(config: Config, modelType: string, conventions: Conventions) {
-  const { headDim, widening } = conventions;
+  const { headDim, widening, neurons } = conventions;
   const names = { ...NAMES, ...conventions.names };
   const hidden = integer(config, names.hidden);
   const heads = integer(config, names.heads);
@@ -125,7 +138,11 @@ export function commonOfBlocks(config: Config, modelType: string, conventions: C
     hidden,
     headDim: headDim ?? hidden / heads,
     blocks: integer(config, names.blocks),
-    sizes: { heads, kvHeads: heads, ffn: integer(config, names.ffn, widening && widening * hidden) },
+    sizes: {
+      heads,
+      kvHeads: heads,
+      ffn: neurons?.(hidden) ?? integer(config, names.ffn, widening && widening * hidden),
+    },
     fields: { ffn: names.ffn },
   } satisfies Partial<Description>;
   const name = text(config, names.activation, conventions.activation);

@@ -19,7 +19,7 @@ export function encoderContext(g: WeightGraph, x: string, attentionMask?: string
   const masks = new Map<number | undefined, string | undefined>();
   const turns = new Map<Rope, { cos: string; sin: string }>();
   const tokens = once(() => g.node('Shape', [x], { start: 1, end: 2 }));
-  const places = once(() => g.node('Range', [g.integers(0), g.node('Squeeze', [tokens()]), g.integers(1)]));
+  const places = once(() => range(g, g.integers(0), g.node('Squeeze', [tokens()])));
   const near = (window: number) => {
     const rows = g.node('Unsqueeze', [places(), g.integers([1])]);
     const apart = g.node('Abs', [g.node('Sub', [rows, places()])]);
@@ -40,6 +40,8 @@ export function encoderContext(g: WeightGraph, x: string, attentionMask?: string
     merged: (headDim) => mergedShape(g, tokens(), headDim),
   };
 }
+
+const range = (g: WeightGraph, from: string, to: string) => g.node('Range', [from, to, g.integers(1)]);
 
 /** [1, tokens] */
 const row = (g: WeightGraph, places: string) => g.node('Unsqueeze', [places, g.integers([0])]);
@@ -69,6 +71,7 @@ export function fixedContext(g: WeightGraph, length: number): Context {
       };
       return { cos: table('cos', Math.cos), sin: table('sin', Math.sin) };
     },
+    places: () => g.floats('places', () => Float32Array.from({ length }, (_, i) => i), [length]),
     merged: (headDim) => g.integers([0, -1, length, headDim]),
   };
 }
@@ -108,19 +111,22 @@ interface OpenInputs {
 export function openContext(g: WeightGraph, inputs: OpenInputs): Context {
   const masks = new Map<number | undefined, string>();
   const turns = new Map<Rope, { cos: string; sin: string }>();
+  const places = once(() => {
+    return g.node('Cast', [range(g, g.integers(0), g.node('Squeeze', [inputs.total]))], { to: 1 }); // float32
+  });
   return {
     mask: (window) => remembered(masks, window, () => openMask(g, inputs, window)),
     turns: (rope) => remembered(turns, rope, () => openTurns(g, inputs.positions, rope, markOf(turns))),
+    places,
     merged: (headDim) => mergedShape(g, inputs.total, headDim),
   };
 }
 
 function openMask(g: WeightGraph, { tokens, total, attentionMask }: OpenInputs, window?: number): string {
   const scalar = (value: string) => g.node('Squeeze', [value]);
-  const range = (from: string, to: string) => g.node('Range', [from, to, g.integers(1)]);
-  const columns = range(g.integers(0), scalar(total));
+  const columns = range(g, g.integers(0), scalar(total));
   const start = scalar(g.node('Sub', [total, tokens]));
-  const rows = g.node('Unsqueeze', [range(start, scalar(total)), g.integers([1])]);
+  const rows = g.node('Unsqueeze', [range(g, start, scalar(total)), g.integers([1])]);
   let seen = g.node('LessOrEqual', [columns, rows]); // [tokens, total]
   if (window !== undefined) {
     const first = g.node('Sub', [rows, g.integers(window)]);

@@ -1,4 +1,5 @@
-// Blocks with a gated MLP, with the names that Llama has for their parts: of Llama's relatives, Gemma, OLMo, StableLM and Command R.
+// Blocks with the names that Llama has for their parts, mostly with a gated MLP: of Llama's relatives, Gemma, OLMo, EXAONE, StableLM,
+// Nemotron and Command R.
 
 import type { Activation } from './activation.ts';
 import { linear } from './config.ts';
@@ -8,16 +9,18 @@ export interface GatedBlocks {
   readonly norm: (name: string) => Norm;
   /** Whether q, k and v, the attention's output, and the MLP have biases. */
   readonly biases: { readonly qkv: boolean; readonly out: boolean; readonly mlp: boolean };
-  /** q, k and v are one tensor, gate and up another. */
-  readonly isFused?: boolean;
+  /** Gate and up are one tensor; of `all` q, k and v are another. */
+  readonly fused?: 'mlp' | 'all';
+  /** The MLP has no gate. */
+  readonly isPlain?: boolean;
   /** Normalises queries and keys over each head's features, or over those of all heads together. */
   readonly headNorms?: 'each' | 'together';
   /** Bounds of queries, keys and values. */
   readonly clip?: number;
   /** Both halves side by side, behind the norm before attention. */
   readonly isParallel?: boolean;
-  /** Norms of what attention and MLP get, unless told otherwise, of what they give before it is added, or of both. */
-  readonly norms?: 'after' | 'both';
+  /** Default: {@link BEFORE}. */
+  readonly norms?: Norms;
   readonly gain?: number;
   readonly scale: number;
   readonly cap?: number;
@@ -29,46 +32,55 @@ export interface GatedBlocks {
   readonly mixture?: (i: number, named: (name: string) => string) => Mixture | undefined;
 }
 
+/** Names of the norms of what attention and MLP get, and of what they give before it is added. */
+interface Norms {
+  readonly before?: Readonly<Record<'attention' | 'mlp', string>>;
+  readonly after?: Readonly<Record<'attention' | 'mlp', string>>;
+}
+
+export const BEFORE: Norms = { before: { attention: 'input_layernorm', mlp: 'post_attention_layernorm' } };
+export const AFTER: Norms = {
+  after: { attention: 'post_attention_layernorm', mlp: 'post_feedforward_layernorm' },
+};
+
 function gatedBlock(i: number, parts: GatedBlocks): Block {
-  const { biases, isFused, headNorms, clip, isParallel, norms, gain, scale, cap, activation } = parts;
-  const hasSecondNorm = !isParallel && norms !== 'after';
+  const { biases, fused, isPlain, headNorms, clip, isParallel, gain, scale, cap, activation } = parts;
+  const { before, after } = parts.norms ?? BEFORE;
   const named = (name: string) => `layers.${i}.${name}`;
-  const norm = (name: string) => parts.norm(named(name));
+  const norm = (name?: string) => (name === undefined ? undefined : parts.norm(named(name)));
   const wide = (label: 'gate' | 'up') =>
-    isFused
+    fused
       ? linear(named('mlp.gate_up_proj'), biases.mlp, { label })
       : linear(named(`mlp.${label}_proj`), biases.mlp);
   const mlp = (): Mlp => ({
     up: wide('up'),
-    gate: wide('gate'),
+    gate: isPlain ? undefined : wide('gate'),
     down: linear(named('mlp.down_proj'), biases.mlp),
     activation,
   });
   return {
     order: isParallel ? 'parallel' : 'pre',
     gain,
-    attentionNorm: norms === 'after' ? undefined : norm('input_layernorm'),
+    attentionNorm: norm(before?.attention),
     attention: {
       qkv: (label: Label) =>
-        isFused
+        fused === 'all'
           ? linear(named('self_attn.qkv_proj'), biases.qkv, { label })
           : linear(named(`self_attn.${label}_proj`), biases.qkv),
       out: linear(named('self_attn.o_proj'), biases.out),
-      qNorm: headNorms && norm('self_attn.q_norm'),
-      kNorm: headNorms && norm('self_attn.k_norm'),
+      qNorm: norm(headNorms && 'self_attn.q_norm'),
+      kNorm: norm(headNorms && 'self_attn.k_norm'),
       normsTogether: headNorms === 'together',
       clip,
       rope: parts.rope(i),
       scale,
       cap,
       window: parts.window(i),
-      after: norms && norm('post_attention_layernorm'),
+      after: norm(after?.attention),
     },
-    mlpNorm: hasSecondNorm
-      ? norm(norms ? 'pre_feedforward_layernorm' : 'post_attention_layernorm')
-      : undefined,
+    mlpNorm: isParallel ? undefined : norm(before?.mlp),
     mlp: parts.mixture?.(i, named) ?? mlp(),
-    mlpAfter: norms && norm('post_feedforward_layernorm'),
+    mlpAfter: norm(after?.mlp),
   };
 }
 

@@ -2,7 +2,7 @@
 // behind attention and MLP, too, and most blocks see a window. EmbeddingGemma is a Gemma 3 whose tokens see those behind them.
 
 import { common, flag, integer, positive, rmsNorm, unsupported } from './config.ts';
-import { gatedModel, HEAD_FIELDS } from './gated.ts';
+import { AFTER, gatedModel, HEAD_FIELDS } from './gated.ts';
 import { ropeOf } from './rope.ts';
 import type { Architecture, Config } from './types.ts';
 import { ropesByWindow, slidingWindow } from './window.ts';
@@ -66,7 +66,9 @@ export const gemma: Architecture = {
       norm: (name: string) => rmsNorm(name, epsilon, 1),
       biases: { qkv: hasBias, out: hasBias, mlp: false },
       headNorms: headNorm ? ('each' as const) : undefined,
-      norms: isSecond ? ('both' as const) : undefined,
+      norms: isSecond
+        ? { before: { attention: 'input_layernorm', mlp: 'pre_feedforward_layernorm' }, ...AFTER }
+        : undefined,
       scale: (isSecond ? positive(config, 'query_pre_attn_scalar', 256) : headDim) ** -0.5,
       cap: capOf(config, 'attn_logit_softcapping', caps?.[0]),
       rope: bases ? ropesByWindow(config, options, bases, window) : () => rope,

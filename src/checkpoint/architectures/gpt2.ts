@@ -1,4 +1,5 @@
-// GPT-2: learned positions, weights stored in × out (Conv1D), q, k and v in one tensor.
+// GPT-2: learned positions, weights stored in × out (Conv1D), q, k and v in one tensor. StarCoder and SantaCoder (gpt_bigcode, arXiv
+// 2305.06161) store them out × in, and have one head of keys and values for all queries.
 
 import { type Conventions, common, flag, layerNorm, positive, unsupported } from './config.ts';
 import type { Architecture, Linear } from './types.ts';
@@ -17,31 +18,42 @@ export const GPT2_CONVENTIONS = {
   widening: 4,
 } satisfies Conventions;
 
+const BIGCODE = 'gpt_bigcode';
+
 export const gpt2: Architecture = {
-  modelTypes: ['gpt2'],
+  modelTypes: ['gpt2', BIGCODE],
   describe(config, modelType) {
     if (flag(config, 'add_cross_attention', false)) throw unsupported(modelType, 'cross attention');
-    const { base, activation, tied } = common(config, modelType, { ...GPT2_CONVENTIONS, tied: true });
-    const { hidden, headDim } = base;
+    const isBigcode = modelType === BIGCODE;
+    const { base, activation, tied } = common(config, modelType, {
+      ...GPT2_CONVENTIONS,
+      activation: isBigcode ? 'gelu_pytorch_tanh' : GPT2_CONVENTIONS.activation,
+      tied: true,
+    });
+    const { hidden, headDim, sizes } = base;
+    const kvHeads = isBigcode && flag(config, 'multi_query', true) ? 1 : sizes.heads;
     const epsilon = positive(config, 'layer_norm_epsilon', 1e-5);
     const scale = flag(config, 'scale_attn_weights', true) ? headDim ** -0.5 : 1;
-    const byLayer = flag(config, 'scale_attn_by_inverse_layer_idx', false);
-    const conv1d = (name: string): Linear => ({ name, bias: true, transposed: false });
+    const byLayer = !isBigcode && flag(config, 'scale_attn_by_inverse_layer_idx', false);
+    const map = (name: string): Linear => ({ name, bias: true, transposed: isBigcode });
+    const run = isBigcode ? headDim : undefined;
     const norm = (name: string) => layerNorm(name, epsilon);
     return {
       ...base,
+      sizes: { ...sizes, kvHeads },
+      hasOtherCaches: isBigcode && kvHeads === 1,
       prefixes: ['transformer.', ''],
       embedding: { tokens: 'wte', width: hidden, positions: { name: 'wpe', offset: 0 } },
       block: (i) => ({
         order: 'pre',
         attentionNorm: norm(`h.${i}.ln_1`),
         attention: {
-          qkv: (label) => ({ ...conv1d(`h.${i}.attn.c_attn`), part: { label } }),
-          out: conv1d(`h.${i}.attn.c_proj`),
+          qkv: (label) => ({ ...map(`h.${i}.attn.c_attn`), part: { label, run } }),
+          out: map(`h.${i}.attn.c_proj`),
           scale: byLayer ? scale / (i + 1) : scale,
         },
         mlpNorm: norm(`h.${i}.ln_2`),
-        mlp: { up: conv1d(`h.${i}.mlp.c_fc`), down: conv1d(`h.${i}.mlp.c_proj`), activation },
+        mlp: { up: map(`h.${i}.mlp.c_fc`), down: map(`h.${i}.mlp.c_proj`), activation },
       }),
       head: { norm: norm('ln_f'), output: tied ? undefined : 'lm_head' },
       ignored: /\.attn\.(bias|masked_bias)$/,

@@ -2,9 +2,11 @@
 
 import { InputError, UnsupportedModelError } from '../../errors.ts';
 import { bert } from './bert.ts';
+import { bloom } from './bloom.ts';
 import { cohere } from './cohere.ts';
 import { text, unsupported } from './config.ts';
 import { distilbert } from './distilbert.ts';
+import { falcon } from './falcon.ts';
 import { gemma } from './gemma.ts';
 import { gptJ } from './gpt-j.ts';
 import { gptNeo } from './gpt-neo.ts';
@@ -13,6 +15,8 @@ import { gpt2 } from './gpt2.ts';
 import { llama } from './llama.ts';
 import { checkSizes, LanguageModel, type SizesRecord, sizesOf } from './model.ts';
 import { modernbert } from './modernbert.ts';
+import { mpt } from './mpt.ts';
+import { nemotron } from './nemotron.ts';
 import { olmo } from './olmo.ts';
 import { opt } from './opt.ts';
 import { phi } from './phi.ts';
@@ -45,6 +49,10 @@ const ARCHITECTURES: readonly Architecture[] = [
   gptNeox,
   gptJ,
   phi,
+  falcon,
+  nemotron,
+  bloom,
+  mpt,
   bert,
   distilbert,
   modernbert,
@@ -78,6 +86,7 @@ export function describe(config: Config, record?: SizesRecord): LanguageModel {
   const { blocks } = description;
   if (blocks > MOST_BLOCKS)
     throw new InputError(`config.json: at most ${MOST_BLOCKS} blocks expected, got ${blocks}`);
+  for (let i = 0; i < blocks; i++) description.block(i); // reads what it says of this one
   checkSizes(sizesOf(description, 0), description, 0, 'config.json');
   const sizes = record ? record.blocks : Array.from({ length: blocks }, (_, i) => sizesOf(description, i));
   if (!Array.isArray(sizes) || sizes.length !== blocks) {

@@ -2,7 +2,18 @@
 // where the checkpoint has them fused, and no shape names the number of heads, so that heads can be cut out of the
 // graph without touching it otherwise.
 
-import type { Block, BlockSizes, Label, Linear, Mixture, Mlp, Norm, Rope } from './types.ts';
+import type {
+  Block,
+  BlockSizes,
+  Description,
+  Label,
+  Linear,
+  Mixture,
+  Mlp,
+  Norm,
+  Rope,
+  Slopes,
+} from './types.ts';
 import { partName, type WeightGraph } from './weights.ts';
 
 /** x·W + b; the nodes are called as the module. @param fused  columns of all maps, where the tensor holds several */
@@ -27,14 +38,14 @@ export function norm(g: WeightGraph, parts: Norm, x: string, width: number): str
   const { kind, name, epsilon, affine, centre, withoutBias } = parts;
   const module = g.prefix + name;
   const vector = (field: string) => g.weight(`${module}.${field}`, [width]);
+  const weight = () => (centre ? g.node('Add', [vector('weight'), g.scalar(centre)]) : vector('weight'));
   if (kind === 'rms') {
     const mean = g.node('ReduceMean', [g.node('Mul', [x, x])], { axes: [-1], keepdims: 1 });
     const root = g.node('Sqrt', [g.node('Add', [mean, g.scalar(epsilon)])]);
-    const weight = centre ? g.node('Add', [vector('weight'), g.scalar(centre)]) : vector('weight');
-    return g.node('Mul', [g.node('Div', [x, root]), weight], {}, module);
+    return g.node('Mul', [g.node('Div', [x, root]), weight()], {}, module);
   }
   const parameters = affine
-    ? [vector('weight'), ...(withoutBias ? [] : [vector('bias')])]
+    ? [weight(), ...(withoutBias ? [] : [vector('bias')])]
     : [g.floats(`${module}/ones`, () => new Float32Array(width).fill(1), [width])];
   const attributes = { axis: -1, epsilon: { float: epsilon } };
   return g.node('LayerNormalization', [x, ...parameters], attributes, module);
@@ -117,6 +128,8 @@ export interface Context {
   mask?(window?: number): string | undefined;
   /** Cosine and sine that broadcast to [batch, heads, tokens, rope.dims]. */
   turns?(rope: Rope): { cos: string; sin: string };
+  /** Where the tokens are that may be seen, [total], as float32. */
+  places?(): string;
   /** A shape that makes [batch, kvHeads, repeats, tokens, headDim] into [batch, heads, tokens, headDim]. */
   merged?(headDim: number): string;
   /** The tokens that ask, where these are not all. */
@@ -127,9 +140,9 @@ export interface Context {
 
 export function attention(
   g: WeightGraph,
-  { qkv, out, qNorm, kNorm, normsTogether, clip, rope, scale, cap, window }: Block['attention'],
+  { qkv, out, qNorm, kNorm, normsTogether, clip, rope, scale, cap, slopes, window }: Block['attention'],
   x: string,
-  { hidden, headDim }: { hidden: number; headDim: number },
+  { hidden, headDim, sizes: dense }: Pick<Description, 'hidden' | 'headDim' | 'sizes'>,
   { heads, kvHeads }: BlockSizes,
   context: Context,
 ): string {
@@ -160,12 +173,27 @@ export function attention(
     g.node('MatMul', [queries, g.node('Transpose', [keys], { perm: [0, 1, 3, 2] })]),
     cap,
   );
+  const far = slopes
+    ? g.node('Add', [products, sloped(g, slopes, heads, heads === dense.heads, context)])
+    : products;
   const mask = context.mask?.(window);
-  const scores = mask === undefined ? products : g.node('Add', [products, mask]);
+  const scores = mask === undefined ? far : g.node('Add', [far, mask]);
   const weights = g.node('Softmax', [scores], { axis: -1 });
   const mixed = g.node('Transpose', [g.node('MatMul', [weights, values])], { perm: [0, 2, 1, 3] });
   const flat = g.node('Reshape', [mixed, g.integers([0, 0, -1])]);
   return linear(g, out, flat, heads * headDim, hidden);
+}
+
+/** [heads, 1, total]. @param isWhole  whether these are all heads: those of a pruned block have their factors in the checkpoint */
+function sloped(
+  g: WeightGraph,
+  { name, values }: Slopes,
+  heads: number,
+  isWhole: boolean,
+  context: Context,
+): string {
+  const otherwise = isWhole ? values : undefined;
+  return g.node('Mul', [g.weight(g.prefix + name, [heads, 1, 1], { otherwise }), context.places!()]);
 }
 
 // Features i and i + dims/2 are a pair: (x, y) → (x·cos − y·sin, y·cos + x·sin). Where neighbours are one they are moved there and stay

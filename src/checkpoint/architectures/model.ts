@@ -56,8 +56,8 @@ export interface BlockMlp {
   /** The layer that reads its neurons, as the checkpoint calls it, without the prefix. */
   readonly layer: string;
   readonly neurons: number;
-  /** The field of config.json that says these, for all that have it. */
-  readonly field: string;
+  /** The field of config.json that says these, for all that have it; absent where none does. */
+  readonly field?: string;
   /** Tokens that pass it, of all. */
   readonly share: number;
 }
@@ -77,6 +77,8 @@ export class LanguageModel {
   readonly headDim: number;
   /** Whether every token sees every other; the output is class scores or features then, not scores of the vocabulary. */
   readonly isEncoder: boolean;
+  /** Whether transformers.js makes caches of another form for it. */
+  readonly hasOtherCaches: boolean;
   /** Whether it is an encoder whose scores are made of the first token alone. */
   readonly readsFirst: boolean;
   readonly #config: Config;
@@ -100,6 +102,7 @@ export class LanguageModel {
     this.maxPositions = description.maxPositions;
     this.headDim = description.headDim;
     this.isEncoder = isEncoder(description.head);
+    this.hasOtherCaches = description.hasOtherCaches === true;
     this.readsFirst = readsFirst(description.head);
     this.#config = config;
     this.#description = description;
@@ -272,14 +275,19 @@ export class LanguageModel {
     const sameHeads = same('heads') && same('kvHeads');
     const neurons = new Map<string, number>();
     const differing = new Set<string>();
-    for (const mlp of sizes.flatMap((size, i) => mlpsOf(this.#description, i, size))) {
-      if (mlp.neurons !== (neurons.get(mlp.field) ?? mlp.neurons)) differing.add(mlp.field);
-      neurons.set(mlp.field, mlp.neurons);
+    let saysNeurons = true;
+    for (const { field, neurons: count } of sizes.flatMap((size, i) => mlpsOf(this.#description, i, size))) {
+      if (field === undefined) saysNeurons &&= count === dense.ffn;
+      else {
+        if (count !== (neurons.get(field) ?? count)) differing.add(field);
+        neurons.set(field, count);
+      }
     }
     const fewerHeads = first.heads !== dense.heads || first.kvHeads !== dense.kvHeads;
     const reasons: string[] = [];
     for (const field of differing)
       reasons.push(`${field === fields.experts ? 'experts' : 'blocks'} differ in ${field}`);
+    if (!saysNeurons) reasons.push('it has no field for the neurons of an MLP');
     if (!sameHeads) reasons.push('blocks differ in their heads');
     else if (fewerHeads && !fields.heads)
       reasons.push(`it has no field for heads of ${headDim} features each`);
@@ -378,12 +386,13 @@ export function sizesOf({ sizes, sizesOf }: Description, i: number): BlockSizes 
 
 function usedIn({ parameters }: WeightGraph, block?: number): Map<string, UsedTensor> {
   const used = (parameter: Parameter) => ({ shape: shapeOf(parameter), block, share: parameter.share });
-  return new Map(Array.from(parameters.values(), (parameter) => [parameter.tensor, used(parameter)]));
+  const kept = [...parameters.values()].filter(({ otherwise }) => !otherwise);
+  return new Map(kept.map((parameter) => [parameter.tensor, used(parameter)]));
 }
 
 function mlpsOf({ block, fields }: Description, i: number, { ffn, experts = [] }: BlockSizes): BlockMlp[] {
   const { mlp } = block(i);
-  const ofAll = ({ down }: Mlp, field: string): BlockMlp => {
+  const ofAll = ({ down }: Mlp, field?: string): BlockMlp => {
     return { name: ALL_TOKENS, layer: down.name, neurons: ffn, field, share: 1 };
   };
   if (!isMixture(mlp)) return [ofAll(mlp, fields.ffn)];
@@ -432,8 +441,9 @@ export function checkSizes(sizes: BlockSizes, description: Description, i: numbe
     throw new InputError(`${where}: "experts" expected the neurons of ${count} experts`);
   for (const [e, neurons] of given.entries()) check(`experts[${e}]`, neurons, expected.experts![e]);
   const { heads, kvHeads } = sizes;
-  const takesTurns = description.block(0).attention.qkv('q').part?.run !== undefined;
-  if (heads % kvHeads !== 0 || (takesTurns && heads !== kvHeads)) {
+  // Heads that share keys and values go together.
+  const isWhole = expected.kvHeads === 1 || heads / kvHeads === expected.heads / expected.kvHeads;
+  if (heads % kvHeads !== 0 || !isWhole) {
     throw new InputError(`${where}: ${heads} heads cannot share ${kvHeads} key-value heads`);
   }
 }

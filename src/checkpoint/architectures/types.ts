@@ -61,11 +61,18 @@ export interface Rope {
   readonly long?: Pick<Rope, 'frequencies'> & { readonly positions: number };
 }
 
+/** Factors of all heads. No checkpoint has them as a tensor but that of a pruned model, of the heads that stay. */
+export interface Slopes {
+  /** Of that tensor: heads × 1 × 1. */
+  readonly name: string;
+  readonly values: () => Float32Array;
+}
+
 export type Label = 'q' | 'k' | 'v';
 
 /**
- * One map of a fused tensor of q, k and v, or of gate and up: all columns of the first, then of the next; with `run` so many of each,
- * again and again.
+ * One map of a fused tensor of q, k and v, or of gate and up: all columns of the first, then of the next; with `run` so many of k, and
+ * in proportion of the others, again and again.
  */
 export interface Part {
   readonly label: Label | 'gate' | 'up';
@@ -109,6 +116,8 @@ export interface Block {
     readonly scale: number;
     /** Bounds the scores: cap·tanh(score / cap). */
     readonly cap?: number;
+    /** What is added to the scores: for each head a factor of where the key is (ALiBi). */
+    readonly slopes?: Slopes;
     /** A token sees itself and the `window` − 1 tokens before it; in encoders as many behind it, too. */
     readonly window?: number;
     /** Of what attention gives, before it is added. */
@@ -224,11 +233,14 @@ export interface Description {
   readonly embedding: TokenEmbedding | PatchEmbedding | FrameEmbedding;
   block(i: number): Block;
   readonly head: VocabularyHead | EncoderHead;
+  /** Whether transformers.js makes caches of another form for it than `past_key_values` of each head's keys and values. */
+  readonly hasOtherCaches?: boolean;
   /** Tensors inside a block that hold no weights: old masks and frequencies. */
   readonly ignored?: RegExp;
   /** Fields of config.json that say a block's sizes. Without `heads` it cannot say fewer heads of the same size. */
   readonly fields: {
-    readonly ffn: string;
+    /** Absent where it follows from others. */
+    readonly ffn?: string;
     /** Of each expert, and of what all tokens pass beside them. */
     readonly experts?: string;
     readonly shared?: string;

@@ -18,7 +18,11 @@ import type { CheckpointTensor, Linear, Part, TensorNames, TensorSource } from '
 const PLACES: Readonly<Record<Part['label'], number>> = { q: 0, k: 1, v: 2, gate: 0, up: 1 };
 
 /** How a tensor has the columns of a map; of a part `widths` are the columns of all maps. */
-type Stored = Partial<Pick<Linear, 'transposed' | 'part'>> & { readonly widths?: readonly number[] };
+type Stored = Partial<Pick<Linear, 'transposed' | 'part'>> & {
+  readonly widths?: readonly number[];
+  /** Where checkpoints need not have it. */
+  readonly otherwise?: () => Float32Array;
+};
 
 /** An initialiser and the tensor that it comes from. */
 export interface Parameter extends Stored {
@@ -32,7 +36,7 @@ export interface Parameter extends Stored {
 }
 
 /** What a name of the checkpoint is in a graph. */
-export function partName(name: string, { part }: Pick<Linear, 'part'>): string {
+export function partName(name: string, { part }: Pick<Stored, 'part'>): string {
   return part ? `${name}#${part.label}` : name;
 }
 
@@ -46,9 +50,9 @@ export class WeightGraph extends GraphBuilder {
     super();
   }
 
-  weight(tensor: string, dims: readonly number[], { transposed, part, widths }: Stored = {}): string {
-    const name = partName(tensor, { part });
-    this.parameters.set(name, { name, tensor, dims, transposed, part, widths, share: this.#share });
+  weight(tensor: string, dims: readonly number[], stored: Stored = {}): string {
+    const name = partName(tensor, stored);
+    this.parameters.set(name, { ...stored, name, tensor, dims, share: this.#share });
     return name;
   }
 
@@ -81,7 +85,7 @@ export class WeightGraph extends GraphBuilder {
 async function* readAll(source: TensorSource, groups: Map<string, Parameter[]>): AsyncGenerator<Tensor> {
   for (const [tensor, parameters] of groups) {
     checkTensor(source, parameters[0]);
-    const data = await source.read(tensor);
+    const data = source.tensors.has(tensor) ? await source.read(tensor) : parameters[0].otherwise!();
     for (const parameter of parameters) yield initialiser(parameter, data);
   }
 }
@@ -91,7 +95,8 @@ async function* readAll(source: TensorSource, groups: Map<string, Parameter[]>):
  * @throws {InputError} if the source lacks the tensor or has it in another shape
  */
 export function checkTensor(source: TensorNames, parameter: Parameter, saying = 'config.json does'): void {
-  const { tensor } = parameter;
+  const { tensor, otherwise } = parameter;
+  if (otherwise && !source.tensors.has(tensor)) return;
   checkShape(
     `${saying} not go with the weights: tensor "${tensor}"`,
     shapeOf(parameter),
@@ -116,7 +121,8 @@ export function checkpointTensors(
   for (const { name, dims } of parameters.values()) {
     checkShape(`${model.name}: initialiser "${name}"`, dims, model.tensors.get(name)?.dims);
   }
-  return Array.from(byTensor(parameters), ([name, group]) => {
+  const kept = new Map([...parameters].filter(([, { otherwise }]) => !otherwise));
+  return Array.from(byTensor(kept), ([name, group]) => {
     const shape = shapeOf(group[0]);
     const data = new Float32Array(elements(shape));
     for (const parameter of group) scatter(toFloat32(model.tensors.get(parameter.name)!), parameter, data);
@@ -152,10 +158,10 @@ function places({ dims, transposed, part, widths = [dims.at(-1)!] }: Parameter) 
   const rows = dims.length === 1 ? 1 : dims[0];
   const count = dims.at(-1)!;
   const before = part ? PLACES[part.label] : 0;
-  const run = part?.run;
-  const first = run ? before * run : sum(widths.slice(0, before));
-  const round = run ? run * widths.length : 0; // columns from one run of a map to its next
-  const place = (c: number) => first + (run ? Math.floor(c / run) * round + (c % run) : c);
+  const rounds = part?.run ? widths[PLACES.k] / part.run : 1;
+  const runs = widths.map((width) => width / rounds);
+  const [first, run, round] = [sum(runs.slice(0, before)), runs[before], sum(runs)];
+  const place = (c: number) => first + Math.floor(c / run) * round + (c % run);
   const step = transposed ? rows : 1;
   const columns = Array.from({ length: count }, (_, c) => step * place(c));
   return { rows, stride: transposed ? 1 : sum(widths), columns };

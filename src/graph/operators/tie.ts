@@ -36,8 +36,11 @@ export function tie(state: Propagation, node: NodeProto, operands: readonly Oper
       (state.constant(node, input) ? constants : fixed).push(operand);
     }
   }
-  if (!joined && fixed.length === 0 && constants.length > 0 && constants.length < operands.length) {
-    joined = state.free(extent); // numbers for all channels beside constants by channel
+  if (!joined && fixed.length === 0 && constants.length > 0) {
+    // Numbers for all channels beside constants by channel, or these times numbers by what lies on other axes.
+    const isVector = ([input]: Operand) =>
+      state.dims(node.input[input])!.filter((dim) => dim > 1).length === 1;
+    if (constants.length < operands.length || constants.every(isVector)) joined = state.free(extent);
   }
   if (!joined) return undefined;
   for (const [input, place] of fixed) pick(state, node, joined, input, place);
