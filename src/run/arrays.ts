@@ -54,21 +54,30 @@ async function folderFeeds(folder: Place, input: ModelInput): Promise<FeedSample
 async function lineFeeds(place: Place, input: ModelInput): Promise<FeedSample[] | undefined> {
   const { path } = place;
   const samples: FeedSample[] = [];
-  for (const { value, at } of jsonLines(decodeUtf8(await place.read(), `"${path}"`), path)) {
+  for (const { value, at, name } of jsonLines(decodeUtf8(await place.read(), `"${path}"`), path)) {
     if (samples.length === 0 && !(input.name in value) && 'text' in value) return undefined;
-    samples.push(jsonSample(value, input, at));
+    samples.push({ ...jsonSample(value, input, at), name });
   }
   return samples;
 }
 
+/** An object of a file of JSON lines. */
+interface JsonLine {
+  readonly value: object;
+  /** How messages begin that are about it. */
+  readonly at: string;
+  /** Of a sample. */
+  readonly name: string;
+}
+
 /** The objects of a file of JSON lines. @throws {FormatError} naming the line that is none */
-export function* jsonLines(text: string, path: string): Generator<{ value: object; at: string }> {
+export function* jsonLines(text: string, path: string): Generator<JsonLine> {
   for (const { line, number } of linesOf(text, path)) {
     if (line.trim() === '') continue;
     const at = `"${path}" line ${number}`;
     const value = parseJson(line, at);
     if (!isObject(value)) throw new FormatError(`${at}: expected an object`);
-    yield { value, at };
+    yield { value, at, name: `${path} line ${number}` };
   }
 }
 

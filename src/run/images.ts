@@ -166,7 +166,9 @@ async function openArray(
     throw new InputError(`"${path}": labels go with a folder of images, not with a .npy file`);
   const array = decodeNpy(await place.read(), path);
   const [n = 0, ...dims] = array.shape;
-  if (samples === undefined || samples >= n) return npyDataset(array, inputShape, path);
+  // Of nothing there can be any number of rows.
+  const isEmpty = array.data.length === 0;
+  if (samples === undefined || samples >= n || isEmpty) return npyDataset(array, inputShape, path);
   const length = array.data.length / n;
   const data = new Float32Array(samples * length);
   drawEvenly(new Array(n).fill(0), samples, seed).forEach((row, i) => {

@@ -7,11 +7,13 @@ import { limits } from '../../src/limits.ts';
 import {
   arraySamples,
   decodeNpz,
+  feedsDataset,
   type ModelInput,
   parsePreprocessing,
   parsePreprocessorConfig,
   preprocess,
 } from '../../src/pipeline/index.ts';
+import { readFeeds } from '../../src/run/arrays.ts';
 import { readSideFiles } from '../../src/run/beside.ts';
 import { openDataset } from '../../src/run/images.ts';
 import { parseLabels } from '../../src/run/labels.ts';
@@ -246,4 +248,25 @@ describe('preprocessor_config.json', () => {
     expect(parse({ size: [28, 32], do_resize: null })).toMatchObject({ size: [28, 32], resize: 'fit' });
     expect(parse({ size: { longest_edge: 800 }, crop_size: null })).not.toHaveProperty('size');
   });
+});
+
+test('an array of any number of rows of nothing is empty', async () => {
+  const bytes = npy([1e12, 0, 2], new Float32Array(0));
+  const place = await placeOf([['in/none.npy', bytes]], 'data');
+  const options = { samples: 5, inputShape: [0, 2], preprocessing: parsePreprocessing({}) };
+  await expect(openDataset(place.at('in').at('none.npy'), options)).rejects.toThrow(
+    '"data/in/none.npy": the array is empty (shape [1000000000000, 0, 2])',
+  );
+});
+
+test('samples of lines are called by these, and lines of nothing by their file', async () => {
+  const input = { name: 'x', shape: [3], open: [false], others: [] } as unknown as ModelInput;
+  const lines = await placeOf([['a.jsonl', utf8('\n{"x": [1, 2]}\n')]], 'data');
+  const read = await readFeeds(lines.at('a.jsonl'), input);
+  await expect(feedsDataset(read!, input)).rejects.toThrow(
+    /^"data\/a\.jsonl line 2": input "x" expected shape \[3\], got \[2\]$/,
+  );
+  await expect(feedsDataset([], input, { name: 'b.jsonl' })).rejects.toThrow(
+    /^"b\.jsonl": the data set is empty$/,
+  );
 });

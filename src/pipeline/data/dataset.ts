@@ -102,6 +102,11 @@ export function checkFinite(name: string, input: Float32Array): void {
   if (bad >= 0) throw new InputError(`"${name}": value ${bad} of the input is ${input[bad]}`);
 }
 
+/** @throws {InputError} naming the data where there are none */
+export function expectSamples(count: number, { name }: Described): void {
+  if (count === 0) throw new InputError(`${name === undefined ? '' : `"${name}": `}the data set is empty`);
+}
+
 /**
  * A dataset of samples that `load` gives by index.
  *
@@ -116,7 +121,7 @@ export function datasetOf(
   described: Described,
 ): Dataset {
   const size = samples.length;
-  if (size === 0) throw new InputError('the data set is empty');
+  expectSamples(size, described);
   for (const { name, label } of samples) {
     if (label === undefined || (Number.isInteger(label) && Math.abs(label) < 2 ** 31)) continue;
     throw new InputError(`"${name}": expected a class number as label, got ${label}`);

@@ -5,7 +5,15 @@ import { InputError } from '../../errors.ts';
 import { elements } from '../../graph/tensor.ts';
 import { expectOptions } from '../../options.ts';
 import { isTokenMask, type ModelInput, type OtherInput, takesTokens } from '../inputs.ts';
-import { checkFinite, type Dataset, DESCRIBED, type Described, datasetOf, type Loaded } from './dataset.ts';
+import {
+  checkFinite,
+  type Dataset,
+  DESCRIBED,
+  type Described,
+  datasetOf,
+  expectSamples,
+  type Loaded,
+} from './dataset.ts';
 import { formatShape, type NpyArray } from './npy.ts';
 import { extremesOf } from './sample.ts';
 
@@ -46,7 +54,7 @@ export async function feedsDataset(
     const own = Object.fromEntries(entries.filter(([other]) => !isShared(input, other)));
     samples.push({ name, label, data: main.data, dims: main.dims, others: own });
   }
-  if (samples.length === 0) throw new InputError('the data set is empty');
+  expectSamples(samples.length, described);
   const sizes = samples.map(({ dims }) => dims);
   const [least, shape] = [Math.min, Math.max].map((extreme) => extremesOf(sizes, extreme));
   const smallest = String(least) === String(shape) ? undefined : least;
