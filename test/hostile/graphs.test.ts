@@ -136,6 +136,25 @@ test('what is made of a mean is followed once, however many ways lead there', as
   expect(await reduced((last) => [last, last], 'Add', 60)).toHaveLength(1);
 });
 
+test.each(['Conv', 'ConvTranspose'])(
+  'a %s whose weights or attributes are of other axes is no layer',
+  async (op) => {
+    const kernel = { kernel_shape: [1, 1] };
+    const pinned = async (dims: readonly number[], attributes = {}) => {
+      const { b, shaped, channels, structures } = drawn();
+      const weight = b.weight(dims, 1);
+      shaped(b.node(op, [channels, weight], { ...kernel, ...attributes }), [1, 4, 2, 2]);
+      const [{ reason = 'none' }] = await structures();
+      return reason;
+    };
+    expect(await pinned([4, 4, 1, 1])).not.toMatch('no linear map|not a linear map');
+    for (const dims of [[4], [4, 4], [4, 4, 1], [4, 4, 1, 1, 1]])
+      expect(await pinned(dims)).toMatch('is not a linear map that can be re-solved');
+    for (const attributes of [{ strides: [1] }, { dilations: [1, 1, 1] }, { pads: [0, 0] }])
+      expect(await pinned([4, 4, 1, 1], attributes)).toMatch('is not a linear map that can be re-solved');
+  },
+);
+
 test('an axis is followed through more nodes than a stack holds', async () => {
   const graph = drawn();
   const { b, shaped, channels } = graph;

@@ -4,7 +4,7 @@ import { attribute, attributeInt, attributeInts, attributeString } from '../node
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Operator } from '../propagation.ts';
 import { elements } from '../tensor.ts';
-import { grouped, inPlanes } from './conv.ts';
+import { grouped, hasAxes, inPlanes } from './conv.ts';
 import { consume, opaque, produce, tieUses, weightOf } from './layer.ts';
 import type { ConvGeometry, LayerDims } from './operator.ts';
 
@@ -36,11 +36,11 @@ export const convTranspose: Operator = {
  * The convolution that it is of its input with zeros between the values: the kernel turned by 180°. Not where padding is
  * left to be found or crops more than the kernel reaches.
  */
-function geometry(node: NodeProto, { weight }: LayerDims): ConvGeometry | undefined {
-  const kernel = weight.slice(2);
+function geometry(node: NodeProto, dims: LayerDims): ConvGeometry | undefined {
+  const kernel = dims.weight.slice(2);
   const axes = kernel.length;
   const auto = attributeString(node, 'auto_pad', 'NOTSET');
-  if (axes > 3 || auto.startsWith('SAME') || attribute(node, 'output_shape')) return undefined;
+  if (!hasAxes(node, dims) || auto.startsWith('SAME') || attribute(node, 'output_shape')) return undefined;
   const strides = attributeInts(node, 'strides') ?? kernel.map(() => 1);
   const dilations = attributeInts(node, 'dilations') ?? kernel.map(() => 1);
   const cropped = (auto === 'NOTSET' && attributeInts(node, 'pads')) || new Array(2 * axes).fill(0);

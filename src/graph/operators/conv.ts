@@ -17,7 +17,7 @@ export const conv: Operator = {
     outputAxis: () => 0, // W is (m, c / group, kh, kw)
     bias: 2,
     parts: (node) => attributeInt(node, 'group', 1),
-    isLinear: (_, { input }) => input.length <= 5,
+    isLinear: hasAxes,
     patches: geometry,
   },
   macs: convolution(1),
@@ -44,6 +44,14 @@ export const conv: Operator = {
     else if (perGroup > 1) state.pin(state.produce(node, 1, m), `${called(node)} is a grouped convolution`);
   },
 };
+
+/** Whether weights and attributes are of the axes that the input has, of one to three beside the channels: a stranger's need not be. */
+export function hasAxes(node: NodeProto, { input, weight }: LayerDims): boolean {
+  const axes = input.length - 2;
+  const isOf = (name: string, count: number) => (attributeInts(node, name)?.length ?? count) === count;
+  const isKnown = axes >= 1 && axes <= 3 && weight.length === input.length;
+  return isKnown && isOf('strides', axes) && isOf('dilations', axes) && isOf('pads', 2 * axes);
+}
 
 /** Whether a layer leaves positions of an axis beside the channels apart: samples, and what a kernel of 1 goes over one by one. */
 function isApart(node: NodeProto, { dims }: Tensor, place: number): boolean {
