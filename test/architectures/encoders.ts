@@ -1,5 +1,5 @@
 // Tiny random encoders, with the names and shapes that Hugging Face gives their tensors, and what they compute in plain
-// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_modernbert, modeling_vit and modeling_deit in transformers.
+// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_modernbert, modeling_vit and modeling_deit in transformers.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import {
@@ -68,6 +68,14 @@ export const DISTILBERT: Config = {
   activation: 'gelu',
   max_position_embeddings: POSITIONS,
   vocab_size: VOCABULARY,
+};
+
+export const MPNET: Config = {
+  ...ROBERTA,
+  model_type: 'mpnet',
+  architectures: ['MPNetModel'],
+  type_vocab_size: undefined,
+  relative_attention_num_buckets: 8, // few, so that a tiny text has distances that share one
 };
 
 export const VIT: Config = {
@@ -153,6 +161,8 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
   'electra, as it is trained': { ...ELECTRA, architectures: ['ElectraForPreTraining'] },
   distilbert: DISTILBERT,
   'distilbert, classifier': classifier(DISTILBERT, 'DistilBertForSequenceClassification'),
+  mpnet: MPNET,
+  'mpnet, classifier': classifier(MPNET, 'MPNetForSequenceClassification'),
   modernbert: MODERNBERT,
   'modernbert as transformers 5 writes it, with biases, under a head': {
     ...MODERNBERT,
@@ -212,6 +222,14 @@ function namesOf(config: Config) {
       norms: ['self_attn_layer_norm', 'final_layer_norm'],
       mlp: ['fc1', 'fc2'],
     };
+  if (type === 'mpnet')
+    return {
+      layer: (i: number) => `encoder.layer.${i}`,
+      qkv: ['attention.attn.q', 'attention.attn.k', 'attention.attn.v'],
+      out: 'attention.attn.o',
+      norms: ['attention.LayerNorm', 'output.LayerNorm'],
+      mlp: ['intermediate.dense', 'output.dense'],
+    };
   const at = isImage(config) ? 'attention.attention' : 'attention.self';
   return {
     layer: (i: number) => `encoder.layer.${i}`,
@@ -230,6 +248,7 @@ function headOf(config: Config): [name: string, activation?: string][] {
   switch (config.model_type) {
     case 'bert':
       return [['bert.pooler.dense', 'tanh'], ['classifier']];
+    case 'mpnet':
     case 'roberta':
       return [['classifier.dense', 'tanh'], ['classifier.out_proj']];
     case 'electra':
@@ -240,6 +259,9 @@ function headOf(config: Config): [name: string, activation?: string][] {
       return [['classifier']];
   }
 }
+
+/** Rows of the table of positions before that of the first token. */
+const offsetOf = ({ model_type: type }: Config) => (type === 'roberta' || type === 'mpnet' ? 2 : 0);
 
 export function encoderWeights(
   config: Config,
@@ -256,7 +278,7 @@ export function encoderWeights(
   };
   const at = prefixOf(config);
   if (isText(config)) {
-    const offset = config.model_type === 'roberta' ? 2 : 0;
+    const offset = offsetOf(config);
     const width = (config.embedding_size ?? HIDDEN) as number;
     tensor(`${at}embeddings.word_embeddings.weight`, [VOCABULARY, width], 1);
     tensor(`${at}embeddings.position_embeddings.weight`, [POSITIONS + offset, width], 0.5);
@@ -264,6 +286,8 @@ export function encoderWeights(
     if (types) tensor(`${at}embeddings.token_type_embeddings.weight`, [types, width], 0.5);
     norm(`${at}embeddings.LayerNorm`, width);
     if (width !== HIDDEN) map(`${at}embeddings_project`, HIDDEN, width);
+    const buckets = config.relative_attention_num_buckets as number | undefined;
+    if (buckets) tensor(`${at}encoder.relative_attention_bias.weight`, [buckets, HEADS], 1);
   } else if (config.model_type === 'whisper') {
     const widths = [config.num_mel_bins as number, HIDDEN];
     for (const [i, width] of widths.entries()) {
@@ -355,7 +379,8 @@ export function encoderReference(
     const map = (y: Rows, name: string) => linear(y, weights, `${at}${block}.${name}`);
     const attend = (y: Rows) => {
       const [q, k, v] = qkv.map((name) => map(y, name));
-      const how = { heads, kvHeads: heads, dh: DH, scale: DH ** -0.5, seesAll: true };
+      const bias = relativeBias(config, weights, `${at}${block}`);
+      const how = { heads, kvHeads: heads, dh: DH, scale: DH ** -0.5, seesAll: true, bias };
       return map(attention(q, k, v, how), out);
     };
     const name = config.hidden_act ?? config.activation ?? config.activation_function;
@@ -378,6 +403,22 @@ export function encoderReference(
     if (activation) scores = activate(scores, activation);
   }
   return scores[0];
+}
+
+/** MPNet's, of a table of the block's own where there is one. */
+function relativeBias(config: Config, weights: Weights, block: string) {
+  if (config.model_type !== 'mpnet') return undefined;
+  const table =
+    weights.get(`${block}.attention.attn.relative_attention_bias.weight`) ??
+    weights.get(`${prefixOf(config)}encoder.relative_attention_bias.weight`)!;
+  const [buckets, heads] = table.shape;
+  const half = buckets / 2;
+  return (head: number, key: number, query: number) => {
+    const distance = Math.abs(key - query);
+    const waves = (Math.log(distance / (half / 2)) / Math.log(128 / (half / 2))) * (half / 2);
+    const bucket = distance < half / 2 ? distance : Math.min(half / 2 + Math.floor(waves), half - 1);
+    return table.data[((key > query ? half : 0) + bucket) * heads + head];
+  };
 }
 
 function modernbert(
@@ -415,7 +456,7 @@ function modernbert(
 
 function embedded(config: Config, weights: Weights, { tokens = [], types }: Sample): Rows {
   const at = `${prefixOf(config)}embeddings`;
-  const offset = config.model_type === 'roberta' ? 2 : 0;
+  const offset = offsetOf(config);
   const x = tokens.map((token, p) => {
     const word = row(weights, `${at}.word_embeddings.weight`, token);
     const place = sum(word, row(weights, `${at}.position_embeddings.weight`, p + offset));

@@ -730,8 +730,8 @@ interface Heads {
   dh: number;
   scale: number;
   window?: number;
-  /** What is added to the score of key j in a head. */
-  bias?: (head: number, j: number) => number;
+  /** What is added to the score of key j and query i in a head. */
+  bias?: (head: number, j: number, i: number) => number;
   /** What becomes of a score. */
   bound?: (score: number) => number;
   /** Whether tokens see those behind them. */
@@ -754,7 +754,7 @@ export function attention(
       const scores = seen.map((j) => {
         let score = 0;
         for (let c = 0; c < dh; c++) score += query[h * dh + c] * k[j][kv + c];
-        return bound(score * scale) + bias(h, j);
+        return bound(score * scale) + bias(h, j, i);
       });
       const top = Math.max(...scores);
       const exponentials = scores.map((score) => Math.exp(score - top));

@@ -25,7 +25,9 @@ export function encoderContext(g: WeightGraph, x: string, attentionMask?: string
     const apart = g.node('Abs', [g.node('Sub', [rows, places()])]);
     return g.node('Less', [apart, g.integers(window)]); // [tokens, tokens]
   };
+  const apart = new Map<number, string>();
   return {
+    apart: (buckets, most) => remembered(apart, buckets, () => bucketsOf(g, places(), buckets, most)),
     mask: (window) =>
       remembered(masks, window, () => {
         const seen = [
@@ -39,6 +41,25 @@ export function encoderContext(g: WeightGraph, x: string, attentionMask?: string
     turns: (rope) => remembered(turns, rope, () => openTurns(g, row(g, places()), rope, markOf(turns))),
     merged: (headDim) => mergedShape(g, tokens(), headDim),
   };
+}
+
+/** [1, tokens, tokens]: by how far the key is before or behind the query, in float32 as torch has it. */
+function bucketsOf(g: WeightGraph, places: string, buckets: number, most: number): string {
+  const half = buckets / 2;
+  const exact = half / 2;
+  const rows = g.node('Unsqueeze', [places, g.integers([0, 2])]);
+  const before = g.node('Sub', [rows, places]);
+  const isBehind = g.node('Cast', [g.node('Less', [before, g.integers(0)])], { to: 7 }); // int64
+  const distance = g.node('Abs', [before]);
+  const far = g.node('Max', [g.node('Cast', [distance], { to: 1 }), g.scalar(exact)]); // float32
+  const waves = g.node('Div', [
+    g.node('Log', [g.node('Div', [far, g.scalar(exact)])]),
+    g.scalar(Math.log(most / exact)),
+  ]);
+  const wide = g.node('Cast', [g.node('Mul', [waves, g.scalar(half - exact)])], { to: 7 });
+  const bounded = g.node('Min', [g.node('Add', [wide, g.integers(exact)]), g.integers(half - 1)]);
+  const near = g.node('Where', [g.node('Less', [distance, g.integers(exact)]), distance, bounded]);
+  return g.node('Add', [g.node('Mul', [isBehind, g.integers(half)]), near]);
 }
 
 const range = (g: WeightGraph, from: string, to: string) => g.node('Range', [from, to, g.integers(1)]);

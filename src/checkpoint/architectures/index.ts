@@ -15,6 +15,7 @@ import { gpt2 } from './gpt2.ts';
 import { llama } from './llama.ts';
 import { checkSizes, LanguageModel, type SizesRecord, sizesOf } from './model.ts';
 import { modernbert } from './modernbert.ts';
+import { mpnet } from './mpnet.ts';
 import { mpt } from './mpt.ts';
 import { nemotron } from './nemotron.ts';
 import { olmo } from './olmo.ts';
@@ -55,6 +56,7 @@ const ARCHITECTURES: readonly Architecture[] = [
   mpt,
   bert,
   distilbert,
+  mpnet,
   modernbert,
   vit,
   whisper,

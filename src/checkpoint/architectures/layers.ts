@@ -11,6 +11,7 @@ import type {
   Mixture,
   Mlp,
   Norm,
+  Relative,
   Rope,
   Slopes,
 } from './types.ts';
@@ -130,6 +131,8 @@ export interface Context {
   turns?(rope: Rope): { cos: string; sin: string };
   /** Where the tokens are that may be seen, [total], as float32. */
   places?(): string;
+  /** Numbers of the distances between tokens, [1, tokens, tokens], as `Relative` has them. */
+  apart?(buckets: number, most: number): string;
   /** A shape that makes [batch, kvHeads, repeats, tokens, headDim] into [batch, heads, tokens, headDim]. */
   merged?(headDim: number): string;
   /** The tokens that ask, where these are not all. */
@@ -140,12 +143,14 @@ export interface Context {
 
 export function attention(
   g: WeightGraph,
-  { qkv, out, qNorm, kNorm, normsTogether, clip, rope, scale, cap, slopes, window }: Block['attention'],
+  parts: Block['attention'],
   x: string,
   { hidden, headDim, sizes: dense }: Pick<Description, 'hidden' | 'headDim' | 'sizes'>,
   { heads, kvHeads }: BlockSizes,
   context: Context,
 ): string {
+  const { qkv, out, qNorm, kNorm, normsTogether, clip, rope, scale, cap, slopes, relative, window } = parts;
+  const isWhole = heads === dense.heads;
   const widths = [heads, kvHeads, kvHeads].map((count) => count * headDim);
   const split = (label: Label, count: number, headNorm?: Norm) => {
     const tokens = label === 'q' ? (context.asking?.(x) ?? x) : x;
@@ -173,11 +178,11 @@ export function attention(
     g.node('MatMul', [queries, g.node('Transpose', [keys], { perm: [0, 1, 3, 2] })]),
     cap,
   );
-  const far = slopes
-    ? g.node('Add', [products, sloped(g, slopes, heads, heads === dense.heads, context)])
-    : products;
-  const mask = context.mask?.(window);
-  const scores = mask === undefined ? far : g.node('Add', [far, mask]);
+  const scores = [
+    slopes && sloped(g, slopes, heads, isWhole, context),
+    relative && related(g, relative, heads, isWhole, context),
+    context.mask?.(window),
+  ].reduce<string>((sum, added) => (added === undefined ? sum : g.node('Add', [sum, added])), products);
   const weights = g.node('Softmax', [scores], { axis: -1 });
   const mixed = g.node('Transpose', [g.node('MatMul', [weights, values])], { perm: [0, 2, 1, 3] });
   const flat = g.node('Reshape', [mixed, g.integers([0, 0, -1])]);
@@ -194,6 +199,21 @@ function sloped(
 ): string {
   const otherwise = isWhole ? values : undefined;
   return g.node('Mul', [g.weight(g.prefix + name, [heads, 1, 1], { otherwise }), context.places!()]);
+}
+
+/** [1, heads, tokens that ask, tokens]. @param isWhole  as of `sloped` */
+function related(
+  g: WeightGraph,
+  { shared, name, buckets, most }: Relative,
+  heads: number,
+  isWhole: boolean,
+  context: Context,
+): string {
+  const from = isWhole ? `${g.prefix}${shared}.weight` : undefined;
+  const table = g.weight(`${g.prefix}${name}.weight`, [buckets, heads], { from });
+  const apart = context.apart!(buckets, most);
+  const numbers = g.node('Gather', [table, context.asking?.(apart) ?? apart]);
+  return g.node('Transpose', [numbers], { perm: [0, 3, 1, 2] });
 }
 
 // Features i and i + dims/2 are a pair: (x, y) → (x·cos − y·sin, y·cos + x·sin). Where neighbours are one they are moved there and stay

@@ -386,7 +386,8 @@ export function sizesOf({ sizes, sizesOf }: Description, i: number): BlockSizes 
 
 function usedIn({ parameters }: WeightGraph, block?: number): Map<string, UsedTensor> {
   const used = (parameter: Parameter) => ({ shape: shapeOf(parameter), block, share: parameter.share });
-  const kept = [...parameters.values()].filter(({ otherwise }) => !otherwise);
+  const isOutside = block === undefined;
+  const kept = [...parameters.values()].filter(({ otherwise, from }) => !otherwise && (isOutside || !from));
   return new Map(kept.map((parameter) => [parameter.tensor, used(parameter)]));
 }
 

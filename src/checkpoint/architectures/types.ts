@@ -68,6 +68,17 @@ export interface Slopes {
   readonly values: () => Float32Array;
 }
 
+/** A table of numbers for distances, buckets × heads. */
+export interface Relative {
+  /** Of the module that all blocks share: its `weight` is of all heads. */
+  readonly shared: string;
+  /** Of the block's own, which only a pruned model has: of the heads that stay. */
+  readonly name: string;
+  /** Distances in the table: half of them for keys behind the query; half of these one by one, the others ever wider up to `most`. */
+  readonly buckets: number;
+  readonly most: number;
+}
+
 export type Label = 'q' | 'k' | 'v';
 
 /**
@@ -118,6 +129,8 @@ export interface Block {
     readonly cap?: number;
     /** What is added to the scores: for each head a factor of where the key is (ALiBi). */
     readonly slopes?: Slopes;
+    /** What is added to them: for each head a number of a table for how far the key is (relative positions). */
+    readonly relative?: Relative;
     /** A token sees itself and the `window` − 1 tokens before it; in encoders as many behind it, too. */
     readonly window?: number;
     /** Of what attention gives, before it is added. */

@@ -22,6 +22,8 @@ type Stored = Partial<Pick<Linear, 'transposed' | 'part'>> & {
   readonly widths?: readonly number[];
   /** Where checkpoints need not have it. */
   readonly otherwise?: () => Float32Array;
+  /** The tensor that it is read from, where that is another, which several share. */
+  readonly from?: string;
 };
 
 /** An initialiser and the tensor that it comes from. */
@@ -52,7 +54,8 @@ export class WeightGraph extends GraphBuilder {
 
   weight(tensor: string, dims: readonly number[], stored: Stored = {}): string {
     const name = partName(tensor, stored);
-    this.parameters.set(name, { ...stored, name, tensor, dims, share: this.#share });
+    const read = stored.from ?? tensor;
+    this.parameters.set(name, { ...stored, name, tensor: read, dims, share: this.#share });
     return name;
   }
 
@@ -121,7 +124,7 @@ export function checkpointTensors(
   for (const { name, dims } of parameters.values()) {
     checkShape(`${model.name}: initialiser "${name}"`, dims, model.tensors.get(name)?.dims);
   }
-  const kept = new Map([...parameters].filter(([, { otherwise }]) => !otherwise));
+  const kept = new Map([...parameters].filter(([, { otherwise, from }]) => !otherwise && !from));
   return Array.from(byTensor(kept), ([name, group]) => {
     const shape = shapeOf(group[0]);
     const data = new Float32Array(elements(shape));
