@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { analyse, countParameters, readModel, separateExperts } from '../../src/graph/index.ts';
+import { analyse, countParameters, readModel, separateExperts, writeModel } from '../../src/graph/index.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { random } from '../support/random.ts';
 import { cutDifference } from './masking.ts';
-import { difference, randomChannels, randomValue, runModel, shapesOf } from './running.ts';
+import { difference, randomChannels, randomValue, run, shapesOf } from './running.ts';
 
 const [EXPERTS, WIDTH, HIDDEN] = [3, 6, 8];
 const input = randomValue([5, WIDTH]);
@@ -25,10 +25,17 @@ function summed(b: OnnxBuilder, y: string, gates: string) {
   return b.output(b.gemm(b.relu(all), 4));
 }
 
-async function separated(b: OnnxBuilder) {
+/** Every output is what it was. */
+async function apart(b: OnnxBuilder) {
   const before = await readModel(b.build());
   const model = separateExperts(before, await shapesOf(before, input));
-  expect(difference(await runModel(before, input), await runModel(model, input))).toBeLessThan(1e-6);
+  const [wanted, got] = await Promise.all([before, model].map((it) => run(writeModel(it).model, { input })));
+  for (const [name, value] of Object.entries(wanted)) expect(difference(value, got[name])).toBeLessThan(1e-6);
+  return { before, model };
+}
+
+async function separated(b: OnnxBuilder) {
+  const { before, model } = await apart(b);
   expect(countParameters(model)).toBe(countParameters(before));
   const { structures } = analyse(model, await shapesOf(model, input));
   const prunable = structures.filter(({ prunable }) => prunable);
@@ -46,7 +53,8 @@ describe('separateExperts', () => {
       const { rows, gates } = routed(b);
       const [gate, up] = [0, 1].map(() => product(b, rows, WIDTH, HIDDEN));
       const biased = b.add(gate, b.weight([EXPERTS, 1, HIDDEN], 0.3));
-      const hidden = b.mul(b.mul(biased, b.node('Sigmoid', [biased])), b.mul(up, b.weight([HIDDEN], 0.5)));
+      const bounded = b.node('Clip', [biased, '', b.floats([1], [])]);
+      const hidden = b.mul(b.mul(bounded, b.node('Sigmoid', [biased])), b.mul(up, b.weight([HIDDEN], 0.5)));
       const { groups } = await separated(summed(b, product(b, hidden, HIDDEN, WIDTH), gates));
       expect(groups.filter((it) => it === HIDDEN)).toEqual([HIDDEN, HIDDEN, HIDDEN]);
     },
@@ -64,6 +72,34 @@ describe('separateExperts', () => {
       1,
       2 * EXPERTS,
     ]);
+  });
+
+  it('lets others read whole what experts read by parts: constants, what was taken apart, outputs', async () => {
+    const b = new OnnxBuilder({ opset: 18 });
+    const { rows, gates } = routed(b);
+    const most = (x: string) => b.node('ReduceMax', [x, b.integers([0, 1, 2])]);
+    const bias = b.weight([EXPERTS, 1, HIDDEN], 0.3);
+    const hidden = b.relu(b.add(product(b, rows, WIDTH, HIDDEN), bias));
+    const scaled = b.node('Div', [hidden, most(hidden)]);
+    const y = b.mul(b.add(product(b, scaled, HIDDEN, WIDTH), most(bias)), most(scaled));
+    await apart(summed(b, y, gates).output(hidden));
+  });
+
+  it('takes nothing apart that has another axis before that of the experts', async () => {
+    const b = new OnnxBuilder({ opset: 18 });
+    const { rows, gates } = routed(b);
+    const twice = b.add(product(b, rows, WIDTH, HIDDEN), b.weight([2, 1, 1, HIDDEN], 0.3));
+    const hidden = b.node('ReduceSum', [twice, b.integers([0])], { keepdims: 0 }, { channels: HIDDEN });
+    await separated(summed(b, product(b, b.relu(hidden), HIDDEN, WIDTH), gates));
+  });
+
+  it.each([1, 65])('leaves a stack of %d', async (experts) => {
+    const b = new OnnxBuilder();
+    const x = b.relu(b.gemm(b.input([WIDTH]), WIDTH));
+    const rows = b.node('Unsqueeze', [x, b.integers([0])], {}, { channels: WIDTH });
+    const y = b.node('MatMul', [rows, b.weight([experts, WIDTH, 2], 1)], {}, { channels: 2 });
+    const model = await readModel(b.output(y).build());
+    expect(separateExperts(model, await shapesOf(model, input))).toBe(model);
   });
 
   it('leaves matrices that heads and positions are multiplied with', async () => {

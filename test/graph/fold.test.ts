@@ -59,6 +59,25 @@ describe('foldBatchNormalization', () => {
     expect(norms(await folded(b.output(b.add(b.batchNormalization(x), x))))).toBe(2);
   });
 
+  it('leaves a normalisation alone behind a layer that is an output, or whose bias is computed', async () => {
+    const b = new OnnxBuilder();
+    const x = b.conv(b.input([3, 6, 6]), 4, 3);
+    const weights = [b.weight([5, 4, 1, 1], 0.5), b.node('Abs', [b.weight([5], 0.5)])];
+    const y = b.node('Conv', [b.batchNormalization(x), ...weights], {}, { channels: 5 });
+    expect(norms(await folded(b.output(b.batchNormalization(y)).output(x)))).toBe(2);
+  });
+
+  it.each<readonly [number, outputs: number]>([
+    [1, 1],
+    [0, 3],
+  ])('leaves one alone that looks at its samples: mode %d, %d outputs', async (training_mode, outputs) => {
+    const b = new OnnxBuilder();
+    const values = [1, 0, 0, 1].map((value) => b.floats([value, value]));
+    const inputs = [b.conv(b.input([3, 6, 6]), 2, 3), ...values];
+    const [y] = b.nodes('BatchNormalization', inputs, { training_mode }, { outputs });
+    expect(norms(foldBatchNormalization(await readModel(b.output(y).build())))).toBe(1);
+  });
+
   it('keeps half precision', async () => {
     const b = new OnnxBuilder({ type: 'float16' });
     const x = b.batchNormalization(b.conv(b.input([3, 6, 6]), 4, 3));
@@ -154,6 +173,18 @@ describe('foldConstants', () => {
     expect(kinds(folded)).toEqual(['Shape', 'Slice', 'Concat', 'Expand', 'Slice', 'LSTM']);
     const steps = randomValue([5, 3, 6]);
     expect(await runModel(folded, steps)).toEqual(await runModel(model, steps));
+  });
+
+  it.each([
+    ['GRU', 3],
+    ['RNN', 1],
+  ])('leaves out a first state of %s that is a constant of zeros', async (kind, gates) => {
+    const b = new OnnxBuilder();
+    const x = b.feed('input', [5, 3, 6]);
+    const [W, R] = [6, 4].map((width) => b.weight([1, 4 * gates, width], 0.5));
+    const y = b.node(kind, [x, W, R, '', '', b.floats(new Float32Array(12), [1, 3, 4])], { hidden_size: 4 });
+    const { nodes } = foldConstants(await readModel(b.output(y).build()));
+    expect(nodes.map((node) => node.input)).toEqual([[x, W, R, '', '', '']]);
   });
 
   it('turns the axes of a constant of any rank', async () => {

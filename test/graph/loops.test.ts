@@ -28,14 +28,18 @@ function body(outer: readonly string[], make: (round: Round) => readonly string[
   return graph;
 }
 
+/** What a Loop has for its condition after each round. */
+type Next = (b: OnnxBuilder, condition: string) => string;
+const same: Next = (b, condition) => b.node('Identity', [condition]);
+
 /** Adds rounds of layers that share their weights; each knows which one it is. */
-function layers(b: OnnxBuilder, x: string, rounds: string): string {
+function layers(b: OnnxBuilder, x: string, rounds: string, first = '', next = same): string {
   const graph = body([x], ({ b: own, count, condition }) => {
     const y = own.node('Mul', ['state', own.node('Cast', [count], { to: 1 })], {}, { channels: WIDTH });
-    return [own.node('Identity', [condition]), own.add(own.relu(own.matmul(y, WIDTH)), x)];
+    return [next(own, condition), own.add(own.relu(own.matmul(y, WIDTH)), x)];
   });
   graph.input.push(valueInfo('state', 'float32', ['n', 't', WIDTH]));
-  return b.node('Loop', [rounds, '', x], { body: { graph } }, { channels: WIDTH });
+  return b.node('Loop', [rounds, first, x], { body: { graph } }, { channels: WIDTH });
 }
 
 /** x in three pieces of its positions, as PyTorch exports tensor_split. */
@@ -102,6 +106,46 @@ describe('Loops', () => {
         .build(),
     );
     expect(unrollLoops(model)).toBe(model);
+  });
+
+  it.each<readonly [string, boolean, Next, isLeft: boolean]>([
+    ['holds from outside', true, same, false],
+    ['holds anew each time', true, (b) => b.boolean(true), false],
+    ['does not hold', false, same, true],
+    ['holds once', true, (b) => b.boolean(false), true],
+    ['is computed', true, (b, condition) => b.node('Not', [condition]), true],
+  ])('whose condition %s', async (_, first, next, isLeft) => {
+    const b = new OnnxBuilder();
+    const x = b.relu(b.matmul(b.sequence(WIDTH), WIDTH));
+    const { operators } = await unrolled(b.output(layers(b, x, b.index(3), b.boolean(first), next)));
+    expect(operators.includes('Loop')).toBe(isLeft);
+  });
+
+  it('gives what sequences have at their places, and what they are beside each other', async () => {
+    const b = new OnnxBuilder();
+    const x = b.relu(b.matmul(b.sequence(WIDTH), WIDTH));
+    const [first, second, third] = [2, 3, 5].map((factor) => b.mul(x, b.floats([factor])));
+    const two = b.node('Identity', [b.node('SequenceConstruct', [first, third])]);
+    const all = b.node('SequenceInsert', [two, second, b.index(1)]);
+    const at = (place: number) => b.node('SequenceAt', [all, b.index(place)], {}, { channels: WIDTH });
+    const beside = b.node('ConcatFromSequence', [all], { axis: 1 }, { channels: WIDTH });
+    const apart = b.node('ConcatFromSequence', [all], { axis: 0, new_axis: 1 });
+    const { operators } = await unrolled(
+      b
+        .output(b.matmul(at(-2), 2))
+        .output(b.matmul(beside, 2))
+        .output(apart)
+        .output(at(0)),
+    );
+    const left = operators.filter((it) => /Sequence|Concat/.test(it)).sort();
+    // An output keeps its name, and there is no one node that puts values on an axis of their own.
+    expect(left).toEqual([
+      'Concat',
+      'ConcatFromSequence',
+      'SequenceAt',
+      'SequenceConstruct',
+      'SequenceInsert',
+    ]);
   });
 
   it('leaves long sequences as they are', async () => {

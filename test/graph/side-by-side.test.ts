@@ -8,12 +8,17 @@ import { difference, randomChannels, randomValue, runModel, shapesOf } from './r
 const IMAGE = [2, 3, 8, 8];
 const head = (b: OnnxBuilder, x: string) => b.output(b.gemm(b.flatten(b.globalAveragePool(x)), 5));
 
-/** What can be pruned before and behind it; halves of it are right. */
-async function separated(b: OnnxBuilder) {
+async function apart(b: OnnxBuilder) {
   const before = await readModel(b.build());
   const model = separateGroups(before);
   const input = randomValue(IMAGE);
   expect(difference(await runModel(before, input), await runModel(model, input))).toBeLessThan(1e-6);
+  return { before, model, input, operators: model.nodes.map(({ opType }) => opType) };
+}
+
+/** What can be pruned before and behind it; halves of it are right. */
+async function separated(b: OnnxBuilder) {
+  const { before, model, input } = await apart(b);
   expect(countParameters(model)).toBe(countParameters(before));
   const prunable = async (of: typeof model) =>
     analyse(of, await shapesOf(of, input), { residual: true }).structures.filter(({ prunable }) => prunable);
@@ -44,6 +49,24 @@ describe('separateGroups', () => {
     const { model } = await separated(head(b, conv(conv(b.conv(b.input([3, 8, 8]), 6, 3)))));
     const weights = model.nodes.flatMap(({ opType, input }) => (opType === 'Conv' ? [input[1]] : []));
     expect([weights.length, new Set(weights).size]).toEqual([5, 3]);
+  });
+
+  it('divides weights that convolutions in other groups share for each of them', async () => {
+    const b = new OnnxBuilder();
+    const W = b.weight([6, 3, 3, 3], 0.3);
+    const conv = (x: string, group: number) =>
+      b.relu(b.node('Conv', [x, W], { group, pads: [1, 1, 1, 1] }, { channels: 6 }));
+    const x = b.input([3, 8, 8]);
+    const { operators } = await apart(head(b, b.add(conv(b.conv(x, 6, 3), 2), conv(b.conv(x, 9, 3), 3))));
+    expect(operators.filter((it) => it === 'Split').length).toBe(2);
+  });
+
+  it('leaves convolutions whose bias is computed', async () => {
+    const b = new OnnxBuilder();
+    const [W, bias] = [b.weight([6, 3, 1, 1], 0.3), b.node('Abs', [b.weight([6], 0.3)])];
+    const x = b.node('Conv', [b.conv(b.input([3, 8, 8]), 6, 3), W, bias], { group: 2 }, { channels: 6 });
+    const model = await readModel(head(b, x).build());
+    expect(separateGroups(model)).toBe(model);
   });
 
   it('leaves one channel for each group, and many groups, as they are', async () => {

@@ -116,6 +116,11 @@ export class OnnxBuilder {
     return this.#graph.tensor(fromIntegers(this.#name('i'), [value], []));
   }
 
+  boolean(value: boolean): string {
+    const bytes = Uint8Array.of(Number(value));
+    return this.#graph.tensor({ name: this.#name('c'), type: 'bool', dims: [], bytes });
+  }
+
   /** Any node; the value takes the channels of the first computed input unless they are given. */
   node(
     opType: string,
