@@ -224,6 +224,29 @@ describe('foldConstants', () => {
     expect(await runModel(folded, rows)).toEqual(await runModel(model, rows));
   });
 
+  it('leaves a constant of another name to the graphs inside a node that read it by that name', async () => {
+    const b = new OnnxBuilder();
+    const x = b.node('Identity', [b.weight([6, 6], 0.4)]);
+    const branch = (opType: string) => {
+      const own = new OnnxBuilder();
+      own.feed(x, [6, 6]);
+      return { graph: own.output(own.node(opType, [x]), `${opType} of it`).graph() };
+    };
+    const branches = { then_branch: branch('Relu'), else_branch: branch('Abs') };
+    const model = await readModel(b.output(b.node('If', [b.feed('which', [], 'bool')], branches)).build());
+    expect(foldConstants(model).nodes.map(({ opType }) => opType)).toEqual(['Identity', 'If']);
+  });
+
+  it('computes twice what differs by an attribute, or is several values', async () => {
+    const b = new OnnxBuilder();
+    const w = b.weight([6, 6], 0.4);
+    const [a, z] = [0, 1].map((axis) => b.node('Softmax', [w], { axis }));
+    const halves = [0, 0].map((axis) => b.nodes('Split', [w], { axis }, { outputs: 2 })[1]);
+    const model = await readModel(b.output(b.node('Concat', [a, z, ...halves], { axis: 0 })).build());
+    const kinds = foldConstants(model).nodes.map(({ opType }) => opType);
+    expect(kinds).toEqual(['Softmax', 'Softmax', 'Split', 'Split', 'Concat']);
+  });
+
   it('leaves random numbers apart', async () => {
     const b = new OnnxBuilder();
     const like = b.weight([6], 0.4);
