@@ -15,6 +15,12 @@ export function expectObjects(operation: string, name: string, values: unknown):
   values.forEach((value, i) => void expectObject(operation, `${name}[${i}]`, value));
 }
 
+/** @throws {InputError} where it is no array, or something in it is no number */
+export function expectDims(operation: string, name: string, dims: unknown): void {
+  if (!(Array.isArray(dims) && dims.every((dim) => typeof dim === 'number')))
+    throw new InputError(`${operation}: "${name}" expected a list of dims, got ${said(dims)}`);
+}
+
 /** An object with fields, as options are, and no list. */
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -24,6 +30,12 @@ export function isObject(value: unknown): value is Record<string, unknown> {
 export function expectBytes(operation: string, bytes: unknown): void {
   if (!(bytes instanceof Uint8Array))
     throw new InputError(`${operation}: "bytes" expected a Uint8Array, got ${said(bytes)}`);
+}
+
+/** @throws {InputError} where it is something else than text */
+export function expectText(operation: string, name: string, value: unknown): void {
+  if (typeof value !== 'string')
+    throw new InputError(`${operation}: "${name}" expected text, got ${said(value)}`);
 }
 
 /** Whether it is an object of a port, by some of its methods. */

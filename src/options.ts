@@ -96,15 +96,52 @@ export function expectOptions<T extends object>(operation: string, options: T, t
 /** The same of names alone, where values are judged in other words. */
 export function expectNames<T extends object>(operation: string, options: T, table: Options<T>): void {
   expectObject(operation, 'options', options);
-  const name = Object.keys(options).find((it) => !Object.hasOwn(table, it));
+  const name = unknownName(options, table);
   if (name !== undefined) throw unknownOption(operation, name, table);
 }
 
+function unknownName(record: object, table: object): string | undefined {
+  return Object.keys(record).find((it) => !Object.hasOwn(table, it));
+}
+
 function unknownOption(operation: string, name: string, table: object): InputError {
-  const known = Object.keys(table);
+  return new InputError(`${operation}: there is no option "${name}"; ${hintOf(name, Object.keys(table))}`);
+}
+
+function hintOf(name: string, known: readonly string[]): string {
   const meant = nearest(name, known);
-  const hint = meant === undefined ? `expected ${known.join(', ')}` : `is "${meant}" meant?`;
-  return new InputError(`${operation}: there is no option "${name}"; ${hint}`);
+  return meant === undefined ? `expected ${known.join(', ')}` : `is "${meant}" meant?`;
+}
+
+/** The fields that a record of data may have. Their values are judged where they are read. */
+export type Fields<T> = Readonly<Record<keyof T, true>>;
+
+/** @throws {InputError} naming the call, the record and a field that is none of its own */
+export function expectFields<T extends object>(
+  operation: string,
+  place: string,
+  record: T,
+  fields: Fields<T>,
+): void {
+  expectObject(operation, place, record);
+  const name = unknownName(record, fields);
+  if (name === undefined) return;
+  const hint = hintOf(name, Object.keys(fields));
+  throw new InputError(`${operation}: "${place}" has no field "${name}"; ${hint}`);
+}
+
+/**
+ * The same of records that callers may keep more in: only what is taken for one of these fields, which is not there.
+ *
+ * @throws {InputError} naming both
+ */
+export function expectNoSlip(place: string, record: object, fields: readonly string[]): void {
+  const missing = fields.filter((field) => record[field as keyof object] === undefined);
+  for (const name of Object.keys(record)) {
+    const meant = fields.includes(name) ? undefined : nearest(name, missing);
+    if (meant !== undefined)
+      throw new InputError(`${place}: there is no field "${name}"; is "${meant}" meant?`);
+  }
 }
 
 /** Letters that may be wrong, missing or too many. */

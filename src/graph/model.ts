@@ -1,6 +1,7 @@
 // A model: a graph, and all that operators/ tells of its nodes.
 
 import { FormatError } from '../errors.ts';
+import { expectMethods } from '../expect.ts';
 import { Graph } from './graph.ts';
 import { copyMessage, reads, subgraphs } from './node.ts';
 import type { ModelProto, NodeProto } from './onnx_pb.ts';
@@ -136,4 +137,9 @@ export function sortNodes(
     }
   }
   return [...sorted];
+}
+
+/** @throws {InputError} where it is none */
+export function expectModel(operation: string, model: unknown): void {
+  expectMethods(operation, 'model', model, 'a model (readModel(bytes))', 'clone', 'metadata');
 }

@@ -2,9 +2,10 @@
 
 import { clone, create } from '@bufbuild/protobuf';
 import { InputError } from '../errors.ts';
+import { said } from '../expect.ts';
 import { type FloatType, isFloat, typeFromCode } from './dtype.ts';
 import { removeUnread } from './fold.ts';
-import type { Model } from './model.ts';
+import { expectModel, type Model } from './model.ts';
 import { attributeInt, attributeInts, attributeOf, removeAttribute, setAttribute } from './node.ts';
 import { type NodeProto, NodeProtoSchema, type TypeProto_Tensor, ValueInfoProtoSchema } from './onnx_pb.ts';
 import { type Edit, removedOf, rowsOf, type Slice, type Structure } from './structure.ts';
@@ -33,6 +34,8 @@ interface Change {
  * await writeFile('smaller.onnx', writeModel(smaller).model);
  */
 export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly number[]>): Model {
+  expectModel('shrink', model);
+  if (!(cuts instanceof Map)) throw new InputError(`shrink: "cuts" expected a Map, got ${said(cuts)}`);
   const small = model.clone();
   const changes = new Map<string, Change>();
   const at = (node: string, input: number): Change => {

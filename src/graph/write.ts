@@ -4,7 +4,7 @@
 import { clearField, type DescMessage, type MessageShape, toBinary } from '@bufbuild/protobuf';
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { FormatError, InputError } from '../errors.ts';
-import type { Model } from './model.ts';
+import { expectModel, type Model } from './model.ts';
 import { copyMessage } from './node.ts';
 import { GraphProtoSchema, ModelProtoSchema, TensorProtoSchema } from './onnx_pb.ts';
 import { byteLength, elements, sum, type Tensor } from './tensor.ts';
@@ -41,6 +41,7 @@ export type Piece = Uint8Array | Tensor;
  * const { model: written, external } = writeModel(source, { externalName: 'model.onnx.data' });
  */
 export function writeModel(model: Model, options: WriteOptions = {}): WrittenModel {
+  expectModel('writeModel', model);
   const { model: pieces, external, externalName } = layOut(model, options);
   const bytes = concat(pieces.map(bytesOf));
   return external.length > 0

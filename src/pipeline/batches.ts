@@ -3,7 +3,7 @@
 import type { EngineSession, FloatTensor } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { elements } from '../graph/index.ts';
-import { type Dataset, pickRows } from './data/dataset.ts';
+import { type Dataset, expectBatch, pickRows } from './data/dataset.ts';
 import { mulberry32 } from './data/sample.ts';
 import { type ModelInput, otherFeeds, takesTokens } from './inputs.ts';
 
@@ -65,6 +65,7 @@ export function batchSource(dataset: Dataset, input: ModelInput, select?: Select
     async *batches() {
       let position = 0;
       for await (const batch of dataset.batches(size)) {
+        expectBatch(batch, dataset);
         const chosen: number[] = [];
         for (let i = 0; i < batch.count; i++, position++) if (!select || select(position)) chosen.push(i);
         if (chosen.length === 0) continue;
@@ -83,6 +84,10 @@ export function batchSource(dataset: Dataset, input: ModelInput, select?: Select
           labels: labels?.subarray(0, count),
         };
       }
+      if (position !== dataset.size)
+        throw new InputError(
+          `"${dataset.name ?? 'data set'}": expected ${dataset.size} samples, its batches hold ${position}`,
+        );
     },
   };
 }

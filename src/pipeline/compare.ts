@@ -1,7 +1,9 @@
 // The same model at the same sizes by other methods.
 
 import { memoryOutput } from '../checkpoint/index.ts';
-import type { Method } from '../solve/index.ts';
+import { InputError } from '../errors.ts';
+import { expectObject, expectObjects, said } from '../expect.ts';
+import { METHODS, type Method } from '../solve/index.ts';
 import type { OpenedModel } from './open.ts';
 import type { PruneOptions } from './options.ts';
 import { prune } from './prune.ts';
@@ -21,11 +23,19 @@ import type { OpenedLanguageModel } from './twin.ts';
  */
 export async function compareMethods(
   model: OpenedModel | OpenedLanguageModel,
-  { layers, target }: Pick<PruneReport, 'layers' | 'target'>,
+  report: Pick<PruneReport, 'layers' | 'target'>,
   methods: readonly Method[],
   options: PruneOptions,
   progressOf: (run: number) => PruneOptions['onProgress'] = () => options.onProgress,
 ): Promise<MethodReport[]> {
+  expectObject('compareMethods', 'report', report);
+  expectObjects('compareMethods', 'report.layers', report.layers);
+  if (!Array.isArray(methods))
+    throw new InputError(
+      `compareMethods: "methods" expected a list of ${METHODS.join(', ')}, got ${said(methods)}`,
+    );
+  expectObject('compareMethods', 'options', options);
+  const { layers, target } = report;
   const { macs, params, bytes, latency, maxLoss, of, spend, latencyTable, ...others } = options;
   const keep = { layers: Object.fromEntries(layers.map((it) => [it.name, it.kept.length / it.groups])) };
   const reports: MethodReport[] = [];

@@ -17,6 +17,7 @@ import {
 } from '../checkpoint/index.ts';
 import type { Engine } from '../engine/index.ts';
 import { InputError, UnsupportedModelError } from '../errors.ts';
+import { expectObject, hasMethods, said } from '../expect.ts';
 import { elements, type Model, sum, type Term, toFloat32 } from '../graph/index.ts';
 import { checkJsonBytes } from '../json.ts';
 import { limits } from '../limits.ts';
@@ -134,7 +135,11 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
  * @example
  * const { shape } = inputOf(language); // of images; token ids are a window
  */
-export function inputOf({ checkpoint, language }: OpenedLanguageModel): ModelInput {
+export function inputOf(opened: OpenedLanguageModel): ModelInput {
+  expectObject('inputOf', 'model', opened);
+  const { checkpoint, language } = opened;
+  if (!hasMethods(language, 'outline'))
+    throw new InputError(`inputOf: "model" expected one of openLanguageModel(folder), got ${said(opened)}`);
   if (language.isEncoder) return declaredInput(language.outline(checkpoint).model);
   return { name: 'input_ids', type: 'int64', shape: [0], open: [true], fixedBatch: 0, others: [] };
 }

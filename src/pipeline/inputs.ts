@@ -4,6 +4,7 @@
 
 import type { FloatTensor, ValueDescription } from '../engine/index.ts';
 import { InputError, UnsupportedModelError } from '../errors.ts';
+import { said } from '../expect.ts';
 import { elements } from '../graph/index.ts';
 
 /** Dims of a model's input, where all is known. */
@@ -37,6 +38,13 @@ export interface ModelInput {
   readonly outputs?: number;
   /** The inputs that go along. */
   readonly others: readonly OtherInput[];
+}
+
+/** @throws {InputError} where it is none */
+export function expectInput(operation: string, input: unknown): void {
+  const { name, shape, others } = Object(input) as Partial<ModelInput>;
+  if (!(typeof name === 'string' && Array.isArray(shape) && Array.isArray(others)))
+    throw new InputError(`${operation}: "input" expected that of an opened model, got ${said(input)}`);
 }
 
 /**

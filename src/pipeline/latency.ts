@@ -14,7 +14,7 @@ import { mulberry32 } from './data/sample.ts';
 import type { Prunable, Sizes } from './keep.ts';
 import { loadModel, withSessions } from './load.ts';
 import { nonNegative } from './nnls.ts';
-import { type OpenedModel, prunableOf, shrunkTo } from './open.ts';
+import { expectOpened, type OpenedModel, prunableOf, shrunkTo } from './open.ts';
 import {
   alternately,
   CAREFUL,
@@ -79,6 +79,7 @@ const LOADED_BYTES = 2 ** 28;
 export async function measureLatency(opened: OpenedModel, options: LatencyOptions): Promise<LatencyTable> {
   expectOptions('measureLatency', options, OPTIONS);
   expectEngine('measureLatency', options.engine);
+  expectOpened('measureLatency', opened);
   const structures = prunableOf(opened);
   if (structures.length === 0) throw new InputError(`${opened.name}: no prunable structure`);
   const configurations = configurationsOf(structures);

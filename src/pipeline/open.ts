@@ -8,6 +8,7 @@ import {
   TimeLimitError,
   UnsupportedModelError,
 } from '../errors.ts';
+import { isObject, said } from '../expect.ts';
 import {
   type Analysis,
   type AnalysisOptions,
@@ -372,4 +373,10 @@ export function shrunkTo(opened: OpenedModel, sizes: ReadonlyMap<string, number>
 export function externalReader({ external = [] }: Pick<WrittenModel, 'external'>): ReadExternal {
   const data = concat(external);
   return (_, offset, length) => data.subarray(offset, offset + length);
+}
+
+/** @throws {InputError} where it is none */
+export function expectOpened(operation: string, model: unknown): void {
+  if (!(isObject(model) && 'analysis' in model && 'input' in model))
+    throw new InputError(`${operation}: "model" expected one of openModel(bytes, …), got ${said(model)}`);
 }

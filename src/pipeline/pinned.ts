@@ -1,7 +1,7 @@
 // Why channels stay, by kind: how much of the model that is, and what would help.
 
 import { groupBy, type Structure, sizeTerms } from '../graph/index.ts';
-import type { OpenedModel } from './open.ts';
+import { expectOpened, type OpenedModel } from './open.ts';
 import { lost, type Share } from './shares.ts';
 
 /** Structures that stay for the same reason. */
@@ -41,11 +41,9 @@ const HELP: readonly (readonly [RegExp, string])[] = [
  * @example
  * for (const { reason, help } of pinnedOf(model)) console.log(`${reason}: ${help}`);
  */
-export function pinnedOf({
-  model,
-  analysis,
-  info,
-}: Pick<OpenedModel, 'model' | 'analysis' | 'info'>): Pinned[] {
+export function pinnedOf(opened: Pick<OpenedModel, 'model' | 'analysis' | 'info'>): Pinned[] {
+  expectOpened('pinnedOf', opened);
+  const { model, analysis, info } = opened;
   const { structures } = analysis;
   const all = { structures: structures.map((structure) => ({ ...structure, prunable: true })) };
   const terms = sizeTerms(model, all, info.shapes);

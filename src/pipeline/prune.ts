@@ -16,7 +16,7 @@ import {
   uniformSizes,
 } from './allocate/index.ts';
 import { checkBudget, expectBound } from './budget.ts';
-import type { Dataset } from './data/index.ts';
+import { type Dataset, expectDataset } from './data/index.ts';
 import { describedSubject } from './described.ts';
 import { type Metric, measure } from './evaluate.ts';
 import { type FolderOptions, folderSubject } from './folder.ts';
@@ -241,10 +241,6 @@ function profileOf(
     return { profile: most, recipe };
   const sizes = uniformSizes(problemOf(subject, sample, spend));
   return { profile: subject.profile(recipe, sizes, sample), recipe, most };
-}
-
-function expectDataset(operation: string, name: string, value: unknown): void {
-  expectMethods(operation, name, value, 'a data set (such as of imageDataset(…))', 'batches');
 }
 
 /** @throws {InputError} naming what a run is not given, or is given of another kind */

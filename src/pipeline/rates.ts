@@ -1,9 +1,10 @@
 // How fast this machine is, for the estimate of a run's time.
 
 import type { LanguageModel } from '../checkpoint/architectures/index.ts';
-import type { Engine, FloatTensor } from '../engine/index.ts';
+import { type Engine, expectEngine, type FloatTensor } from '../engine/index.ts';
 import { elements, GraphBuilder, type Model } from '../graph/index.ts';
 import type { Kernels } from '../kernel/index.ts';
+import { expectKernels } from '../solve/index.ts';
 import { type Batch, batchSize, feedsOf, madeUp } from './batches.ts';
 import { valuesIn } from './described.ts';
 import { loadModel } from './load.ts';
@@ -35,6 +36,8 @@ export async function measureRates(
   model?: OpenedModel | LanguageModel,
   sample: readonly number[] = [],
 ): Promise<Rates> {
+  expectEngine('measureRates', engine);
+  expectKernels('measureRates', kernels);
   const { graph, batch, macs } = (await forwardOf(model, sample)) ?? product();
   const session = await loadModel(engine, graph);
   const feeds = feedsOf(session, batch, batch.input);

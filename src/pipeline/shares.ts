@@ -1,10 +1,11 @@
 // How much of a model hangs on what can be pruned of it.
 
 import type { LanguageModel } from '../checkpoint/architectures/index.ts';
+import { hasMethods } from '../expect.ts';
 import { type SizeTerms, sizeAt, sizeTerms, type Term } from '../graph/index.ts';
 import { languageTerms, structuresOf } from './described.ts';
 import type { Named } from './keep.ts';
-import { type OpenedModel, prunableOf } from './open.ts';
+import { expectOpened, type OpenedModel, prunableOf } from './open.ts';
 
 /** What goes from a model with channels, heads or neurons: the weights that make them and those that read them. */
 export interface Share {
@@ -30,6 +31,7 @@ export interface Shares {
  * const part = (kinds.get('head')?.macs ?? 0) / all.macs;
  */
 export function sharesOf(model: OpenedModel | LanguageModel, length = 1): Shares {
+  if (!hasMethods(model, 'tokensOf')) expectOpened('sharesOf', model);
   const terms = 'analysis' in model ? fileTerms(model) : folderTerms(model, length);
   const { structures } = terms;
   const share = (gone: ReadonlySet<string>): Share => ({

@@ -2,17 +2,18 @@
 
 import { type Engine, type EngineSession, expectEngine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
+import { expectObjects } from '../expect.ts';
 import { elements } from '../graph/index.ts';
 import { expectOptions, FUNCTION, LATER, type Options, SIGNAL } from '../options.ts';
 import type { AbortOptions } from '../pool/index.ts';
 import { turn } from '../turn.ts';
 import { type Batch, batchSource, type Feeds, feedsOf } from './batches.ts';
 import type { RunOptions } from './chain.ts';
-import type { Dataset } from './data/index.ts';
+import { type Dataset, expectDataset } from './data/index.ts';
 import { mulberry32, shuffle } from './data/sample.ts';
 import type { ModelInput } from './inputs.ts';
 import { loadModel, withSessions } from './load.ts';
-import type { OpenedModel } from './open.ts';
+import { expectOpened, type OpenedModel } from './open.ts';
 
 /** Milliseconds since some moment. */
 type Now = () => number;
@@ -59,6 +60,9 @@ export async function latencies(
   expectOptions('latencies', options, TIMING_OPTIONS);
   const { engine, signal, now } = options;
   expectEngine('latencies', engine);
+  expectObjects('latencies', 'models', models);
+  for (const model of models) expectOpened('latencies', model);
+  expectDataset('latencies', 'samples', samples);
   const load = ({ source }: OpenedModel) => loadModel(engine, source, { asUsed: true });
   const loads = models.map((model) => () => load(model));
   return withSessions(loads, async (...sessions) => {

@@ -8,4 +8,4 @@ export * from './refit.ts';
 export * from './rows.ts';
 export * from './statistics.ts';
 export * from './triangle.ts';
-export type { LayerProblem, Refit } from './workspace.ts';
+export { expectKernels, type LayerProblem, type Refit } from './workspace.ts';

@@ -3,7 +3,7 @@
 import { InputError, ShapeError } from '../errors.ts';
 import { expectObject, expectObjects } from '../expect.ts';
 import type { Kernels } from '../kernel/index.ts';
-import { expectOptions, type Options } from '../options.ts';
+import { expectFields, expectOptions, type Fields, type Options } from '../options.ts';
 import { chooseDamping } from './damping.ts';
 import {
   combineProblems,
@@ -28,6 +28,16 @@ export interface Layer extends Pick<ProblemOptions, 'bias'>, LayerRows {
   /** Of samples that were held out, by which the damping is chosen. */
   readonly heldOut?: LayerStatistics;
 }
+
+const LAYER: Fields<Layer> = {
+  W: true,
+  fit: true,
+  heldOut: true,
+  bias: true,
+  groupSize: true,
+  free: true,
+  gone: true,
+};
 
 /** How layers are solved, whichever they are. */
 export interface LayerRecipe
@@ -101,14 +111,18 @@ export function solveLayers(
 /** @throws {InputError} naming what is of another kind than it should be, of layers in tiles too */
 export function checkLayers(
   operation: string,
-  layers: readonly (LayerRows & { readonly fit: { readonly p: number }; readonly heldOut?: object })[],
+  layers: readonly (Omit<Layer, 'fit' | 'heldOut'> & {
+    readonly fit: { readonly p: number };
+    readonly heldOut?: object;
+  })[],
   recipe: LayerRecipe,
 ): void {
   expectObjects(operation, 'layers', layers);
   expectObject(operation, 'recipe', recipe);
   expectOptions(operation, recipe, RECIPE);
   if (layers.length === 0) throw new ShapeError(`${operation}: "layers" expected at least one`);
-  for (const layer of layers) {
+  for (const [i, layer] of layers.entries()) {
+    expectFields(operation, `layers[${i}]`, layer, LAYER);
     const { fit, heldOut } = layer;
     expectObject(operation, 'fit', fit);
     if (heldOut) expectObject(operation, 'heldOut', heldOut);

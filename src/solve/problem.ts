@@ -10,10 +10,25 @@ import { InputError, ShapeError } from '../errors.ts';
 import { expectObjects, said } from '../expect.ts';
 import { nonFiniteAt } from '../finite.ts';
 import type { Kernels } from '../kernel/index.ts';
-import { expectOptions, LATER, numberFrom, type Options, SWITCH } from '../options.ts';
+import {
+  expectFields,
+  expectOptions,
+  type Fields,
+  LATER,
+  numberFrom,
+  type Options,
+  SWITCH,
+} from '../options.ts';
 import { formBytes } from './memory';
 import { triangle } from './triangle.ts';
-import { expectKernels, type LayerProblem, requireGroups, requireLength, Workspace } from './workspace.ts';
+import {
+  expectKernels,
+  expectProblem,
+  type LayerProblem,
+  requireGroups,
+  requireLength,
+  Workspace,
+} from './workspace.ts';
 
 /** Sums over the n calibration rows of a layer's inputs X (n × p) and, with a target, of Y (n × m). */
 export interface LayerStatistics {
@@ -56,6 +71,15 @@ export interface ProblemOptions {
   /** Memory for H, overwritten; for one problem after the other, as it can be the largest array there is. */
   readonly H?: Float64Array;
 }
+
+const STATISTICS: Fields<LayerStatistics> = {
+  p: true,
+  m: true,
+  n: true,
+  XtX: true,
+  sumX: true,
+  target: true,
+};
 
 export const PROBLEM_OPTIONS: Options<ProblemOptions> = {
   groupSize: LATER,
@@ -146,7 +170,10 @@ function expectSums(parts: readonly LayerStatistics[]): void {
   const isSum = (part: LayerStatistics) =>
     [part.p, part.m, part.n].every((size) => Number.isInteger(size) && size >= 0) && !('tiles' in part);
   const other = parts.find((part) => !isSum(part));
-  if (other === undefined) return;
+  if (other === undefined) {
+    for (const part of parts) expectFields('layerProblem', 'statistics', part, STATISTICS);
+    return;
+  }
   const hint = 'tiles' in other ? '; those in tiles are for `solveTiled`' : '';
   throw new InputError(
     `layerProblem: "statistics" expected sums (what \`finish\` gives), got ${said(other)}${hint}`,
@@ -198,6 +225,7 @@ export function expectRows(
 export function combineProblems(problems: readonly LayerProblem[]): LayerProblem {
   expectObjects('combineProblems', 'problems', problems);
   if (problems.length === 0) throw new ShapeError('combineProblems: "problems" expected at least one');
+  for (const problem of problems) expectProblem('combineProblems', problem);
   if (problems.length === 1) return problems[0];
   const groups = problems[0].groups;
   if (problems.some((problem) => problem.groups !== groups)) {

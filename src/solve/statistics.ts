@@ -8,6 +8,7 @@ import { COUNT, expectOptions, required, SWITCH, wholeFrom } from '../options.ts
 import { CHUNK_ROWS, WIDE_ROWS } from './constants';
 import type { LayerStatistics } from './problem.ts';
 import { packed } from './triangle.ts';
+import { expectKernels } from './workspace.ts';
 
 /** Bytes of wasm memory of one accumulator for p inputs and m outputs, without the GEMM's packing buffers. */
 export function statisticsWasmBytes(p: number, m: number): number {
@@ -46,6 +47,7 @@ export abstract class Accumulator<S> {
     protected readonly m: number,
     protected readonly hasTarget: boolean,
   ) {
+    expectKernels('statistics', kernels);
     expectSizes({ p, m, hasTarget });
     this.#mark = kernels.mark();
   }

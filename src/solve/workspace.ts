@@ -1,9 +1,10 @@
 // A problem in wasm memory, where the mechanism of assembly/solve/ works on it: what that is told, and what it has found.
 
 import { InputError, NotPositiveDefiniteError, ShapeError } from '../errors.ts';
-import { expectMethods, expectObject, said } from '../expect.ts';
+import { expectMethods, said } from '../expect.ts';
 import { nonFiniteAt } from '../finite.ts';
 import type { Abi, Kernels } from '../kernel/index.ts';
+import { expectFields, type Fields } from '../options.ts';
 import { formBytes, lines, objectiveBytes, problemBytes, refitBytes, tiledProblemBytes } from './memory';
 import { triangle } from './triangle.ts';
 
@@ -28,6 +29,20 @@ export interface LayerProblem {
   /** For the bias ȳ − Wᵀx̄ of refitted weights W; absent where the layer's bias is not refitted. */
   readonly means?: { readonly x: Float64Array; readonly y: Float64Array };
 }
+
+const PROBLEM: Fields<LayerProblem> = {
+  p: true,
+  m: true,
+  groupSize: true,
+  groups: true,
+  H: true,
+  G: true,
+  W0: true,
+  rho: true,
+  solution: true,
+  settled: true,
+  means: true,
+};
 
 /** The best weights on a support, and their objective. */
 export interface Refit {
@@ -216,7 +231,7 @@ export function expectKernels(operation: string, kernels: unknown): void {
  * @throws {InputError} where it is none, or holds NaN or infinite values
  */
 export function expectProblem(operation: string, problem: LayerProblem): void {
-  expectObject(operation, 'problem', problem);
+  expectFields(operation, 'problem', problem, PROBLEM);
   const { p, m, groupSize, groups, H, G, W0, rho } = problem;
   requireGroups(p, groupSize);
   requireLength('H', H, triangle(p));

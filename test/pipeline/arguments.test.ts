@@ -1,13 +1,18 @@
 // Arguments of other kinds than theirs, as programs without types hand them over to the pieces.
 
 import { expect, test } from 'vitest';
+import { describe } from '../../src/checkpoint/architectures/index.ts';
 import { blobFolder, openCheckpoint } from '../../src/checkpoint/index.ts';
 import { openEngine } from '../../src/engine/index.ts';
 import { InputError } from '../../src/errors.ts';
 import { said } from '../../src/expect.ts';
+import { shrink, writeModel } from '../../src/graph/index.ts';
 import {
   analyze,
+  arraySamples,
+  compareMethods,
   consecutiveWindows,
+  datasetOf,
   decodeImage,
   decodeNpy,
   decodeNpz,
@@ -15,9 +20,15 @@ import {
   evaluate,
   feedsDataset,
   imageDataset,
+  imageShape,
+  inputOf,
   iterableDataset,
+  jsonSample,
   latencies,
   measureLatency,
+  measureRates,
+  npyDataset,
+  npyTokens,
   openLanguageModel,
   openModel,
   openTokenizer,
@@ -25,9 +36,15 @@ import {
   parsePreprocessing,
   parsePreprocessingJson,
   parseRecipe,
+  pinnedOf,
   plan,
   planMachines,
+  preprocess,
   prune,
+  sampleEvenly,
+  selectSamples,
+  sharesOf,
+  storedPreprocessing,
   tokenWindows,
 } from '../../src/pipeline/index.ts';
 import { engine, fashion, fixtureBytes } from './fixtures.ts';
@@ -36,6 +53,20 @@ const bytes = fixtureBytes('fashion-mobilenet');
 const model = await openModel(bytes, { engine });
 const calibration = await fashion('calib', 4);
 const pieces = { engine, calibration, keep: 0.5 };
+
+const one = new Float32Array(1);
+const load = () => ({ data: one });
+const read = async () => bytes;
+/** A data set of one sample, as a caller may write it. */
+const own = (batch: object, changes: object = {}) => ({
+  name: 'own',
+  size: 1,
+  shape: [1, 28, 28],
+  async *batches() {
+    yield { inputs: new Float32Array(784), count: 1, names: ['a'], labels: Int32Array.of(1), ...batch };
+  },
+  ...changes,
+});
 
 /** Without the types that would not let it pass. */
 const untyped =
@@ -156,6 +187,107 @@ const calls: readonly (readonly [message: string, call: () => Promise<unknown>])
     () => untyped(tokenWindows)(new Int32Array(9), { windows: 5 }),
   ],
   ['tokenWindows: "samples" expected a whole', () => untyped(tokenWindows)(new Int32Array(9), { seqlen: 5 })],
+  [
+    '"a": there is no field "lable"; is "label" meant?',
+    () => untyped(datasetOf)([{ name: 'a', lable: 1 }], [1], load, {}),
+  ],
+  [
+    '"sample 0": there is no field "lable"; is',
+    () => untyped(iterableDataset)([{ data: one, lable: 1 }], [1]),
+  ],
+  [
+    '"sample 0": there is no field "lable"; is',
+    () => untyped(feedsDataset)([{ inputs: {}, lable: 1 }], model.input),
+  ],
+  [
+    'imageDataset: "entries[0]": there is no field "labels"; is "label" meant?',
+    () => untyped(imageDataset)([{ name: 'a', labels: 1, read }], parsePreprocessing({}), [1, 28, 28]),
+  ],
+  [
+    'prune: "calibration": there is no field "class"; is "classes" meant?',
+    () => untyped(prune)(model, { ...pieces, calibration: own({}, { class: ['a'] }) }),
+  ],
+  [
+    'prune: "size" of "calibration" expected a number of samples, got undefined',
+    () => untyped(prune)(model, { ...pieces, calibration: own({}, { size: undefined }) }),
+  ],
+  [
+    'prune: "shape" of "calibration" expected the dims of a sample, got "28x28"',
+    () => untyped(prune)(model, { ...pieces, calibration: own({}, { shape: '28x28' }) }),
+  ],
+  [
+    '"own": batch: there is no field "label"; is "labels" meant?',
+    () => untyped(evaluate)(model, own({ labels: undefined, label: 1 }), { engine }),
+  ],
+  [
+    '"own": "inputs" of a batch expected a Float32Array, got [1]',
+    () => untyped(evaluate)(model, own({ inputs: [1] }), { engine }),
+  ],
+  [
+    '"own": a batch of 2 samples expected 1568 values for shape [1, 28, 28], got 784',
+    () => untyped(evaluate)(model, own({ count: 2 }), { engine }),
+  ],
+  [
+    '"own": expected 5 samples, its batches hold 1',
+    () => untyped(evaluate)(model, own({}, { size: 5 }), { engine }),
+  ],
+  ['datasetOf: "samples" expected an array', () => untyped(datasetOf)('a', [1], load, {})],
+  ['datasetOf: "shape" expected a list of dims', () => untyped(datasetOf)([{ name: 'a' }], '1', load, {})],
+  ['datasetOf: "load" expected a function', () => untyped(datasetOf)([{ name: 'a' }], [1], 5, {})],
+  ['selectSamples: "samples" expected a data set', () => untyped(selectSamples)([])],
+  ['selectSamples: "select" expected a function', () => untyped(selectSamples)(calibration)],
+  ['iterableDataset: "shape" expected a list of dims', () => untyped(iterableDataset)([one])],
+  ['feedsDataset: "source" expected a list', () => untyped(feedsDataset)({}, model.input)],
+  ['feedsDataset: "samples[0]" expected an object, got 5', () => untyped(feedsDataset)([5], model.input)],
+  ['"sample 0": "inputs" expected an object', () => untyped(feedsDataset)([{}], model.input)],
+  ['feedsDataset: "input" expected that of an opened model', () => untyped(feedsDataset)([], model)],
+  ['jsonSample: "value" expected an object', () => untyped(jsonSample)()],
+  ['jsonSample: "input" expected that', () => untyped(jsonSample)({})],
+  [
+    'arraySamples: "arrays" expected a Map',
+    async () => [...(arraySamples as never as (it: object) => [])({})],
+  ],
+  ['npyDataset: "array" expected an object', () => untyped(npyDataset)()],
+  ['npyDataset: "data" expected a Float32Array', () => untyped(npyDataset)({ shape: [1], data: [1] })],
+  [
+    'npyTokens: "data" expected 4 values for shape [2, 2], got 1',
+    () => untyped(npyTokens)({ shape: [2, 2], data: one }),
+  ],
+  ['npyDataset: "inputShape" expected a list', () => untyped(npyDataset)({ shape: [1], data: one }, 1)],
+  ['decodeNpz: "name" expected text, got undefined', () => untyped(decodeNpz)(bytes)],
+  [
+    '"preprocessing" expected what parsePreprocessing(…) gives, got an object',
+    () => untyped(imageDataset)([{ name: 'a', read }], { mean: 0.5, std: 0.5 }, [1, 28, 28]),
+  ],
+  ['"preprocessing" expected what', () => untyped(imageShape)()],
+  ['images: "inputShape" expected a list of dims', () => untyped(imageShape)(parsePreprocessing({}))],
+  ['preprocess: "image" expected an object', () => untyped(preprocess)()],
+  ['storedPreprocessing: "model" expected a model', () => untyped(storedPreprocessing)()],
+  ['sampleEvenly: "files" expected an array', () => untyped(sampleEvenly)()],
+  [
+    'measureLatency: "model" expected one of openModel(bytes, …)',
+    () => untyped(measureLatency)({}, { engine }),
+  ],
+  ['latencies: "models" expected an array', () => untyped(latencies)(model, calibration, { engine })],
+  ['latencies: "model" expected one of', () => untyped(latencies)([bytes], calibration, { engine })],
+  ['latencies: "samples" expected a data set', () => untyped(latencies)([model], [], { engine })],
+  ['pinnedOf: "model" expected one of', () => untyped(pinnedOf)(null)],
+  ['sharesOf: "model" expected one of', () => untyped(sharesOf)({})],
+  ['inputOf: "model" expected one of openLanguageModel(folder), got an object', () => untyped(inputOf)({})],
+  ['inputOf: "model" expected an object', () => untyped(inputOf)()],
+  ['measureRates: "engine" expected an engine', () => untyped(measureRates)()],
+  ['measureRates: "kernels" expected kernels', () => untyped(measureRates)(engine)],
+  ['compareMethods: "report" expected an object', () => untyped(compareMethods)(model)],
+  ['compareMethods: "report.layers" expected an array', () => untyped(compareMethods)(model, {})],
+  [
+    'compareMethods: "methods" expected a list',
+    () => untyped(compareMethods)(model, { layers: [] }, 'ziplm'),
+  ],
+  ['compareMethods: "options" expected', () => untyped(compareMethods)(model, { layers: [] }, ['ziplm'])],
+  ['shrink: "model" expected a model', () => untyped(shrink)(bytes)],
+  ['shrink: "cuts" expected a Map', () => untyped(shrink)(model.model, {})],
+  ['writeModel: "model" expected a model', () => untyped(writeModel)(bytes)],
+  ['describe: "config" expected an object', () => untyped(describe)()],
   ['describeFolder: "folder" expected a folder', () => untyped(describeFolder)('opt')],
   ['openTokenizer: "tokenizer" expected an object', () => untyped(openTokenizer)()],
   ['decodeNpy: "bytes" expected a Uint8Array, got undefined', () => untyped(decodeNpy)()],

@@ -101,6 +101,7 @@ const CALLS: Readonly<Record<string, Readonly<Record<string, Call>>>> = {
     refit: (it) => refit(it, problem, [0]),
     solveLayers: (it) => solveLayers(it, [layer({})], recipe, 2),
     chooseDamping: (it) => chooseDamping(it, fit, fit, W, { groupSize: 1 }, 2),
+    accumulator: (it) => new StatisticsAccumulator(it, p, m, true),
   },
   p: {
     statistics: (it) => session.statistics(it === 5 ? 0 : it, m, false),
@@ -143,6 +144,14 @@ test.each(WRONG)('"%s" of %s cannot be %s', async (name, _call, _text, run, it) 
   expect(error.message).toMatch(new RegExp(`^\\w+: "${name}(\\[0\\]|\\[1\\])?" expected `));
 });
 
+const layers = () => ({ W, groupSize: 1, fit: {} });
+const CALLS_OF_PROBLEMS: Readonly<Record<string, (it: LayerProblem) => unknown>> = {
+  pruneLayer: (it) => pruneLayer(kernels, it, { keep: 2 }),
+  eliminate: (it) => eliminate(kernels, it, { keep: 2 }),
+  refit: (it) => refit(kernels, it, [0]),
+  combineProblems: (it) => combineProblems([it]),
+};
+
 test.each<readonly [message: string, call: (options: never) => unknown, options: object]>([
   [
     'pruneLayer: there is no option "serch"; is "search" meant?',
@@ -184,6 +193,29 @@ test.each<readonly [message: string, call: (options: never) => unknown, options:
     (it) => session.solveLayers([layer({})], recipe, 2, it),
     { signal: 5 },
   ],
+  [
+    'solveLayers: "layers[0]" has no field "bais"; is "bias" meant?',
+    (it) => session.solveLayers([it], recipe, 2),
+    { ...layers(), bais: 1 },
+  ],
+  [
+    'solveLayers: "layers[0]" has no field "outputs"; expected W, fit, heldOut, bias, groupSize, free, gone',
+    (it) => solveLayers(kernels, [it], recipe, 2),
+    { ...layers(), outputs: 1 },
+  ],
+  [
+    'layerProblem: "statistics" has no field "targets"; is "target" meant?',
+    (it) => layerProblem(kernels, { ...fit, ...(it as object) }, W, { groupSize: 1 }),
+    { targets: 1 },
+  ],
+  ...(['pruneLayer', 'eliminate', 'refit', 'combineProblems'] as const).map(
+    (name) =>
+      [
+        `${name}: "problem" has no field "mean"; is "means" meant?`,
+        (it: object) => CALLS_OF_PROBLEMS[name]({ ...problem, ...it }),
+        { mean: 1 },
+      ] as const,
+  ),
   [
     'solveTiled: "memory" expected bytes, a number from 0 on, got "8GiB"',
     (it) => session.solveTiled(layer({}) as never, recipe, 2, it),

@@ -1,6 +1,7 @@
 // Language models and encoders by their config.json. To add an architecture, see docs/language-models.md.
 
 import { InputError, UnsupportedModelError } from '../../errors.ts';
+import { expectObject } from '../../expect.ts';
 import { bert } from './bert.ts';
 import { bloom } from './bloom.ts';
 import { cohere } from './cohere.ts';
@@ -74,6 +75,7 @@ const MOST_BLOCKS = 10_000; // the deepest models have about a hundred
  * const { architecture, blocks, hidden } = describe(JSON.parse(await readFile('opt-125m/config.json', 'utf8')));
  */
 export function describe(config: Config, record?: SizesRecord): LanguageModel {
+  expectObject('describe', 'config', config);
   const modelType = text(config, 'model_type');
   const architecture = ARCHITECTURES.find(({ modelTypes }) => modelTypes.includes(modelType));
   if (!architecture) {

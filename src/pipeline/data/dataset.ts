@@ -5,14 +5,23 @@
 
 import type { FloatTensor } from '../../engine/index.ts';
 import { InputError } from '../../errors.ts';
-import { expectMethods, expectObject, expectObjects, hasMethods, said } from '../../expect.ts';
+import { expectDims, expectMethods, expectObject, expectObjects, hasMethods, said } from '../../expect.ts';
 import { nonFiniteAt } from '../../finite.ts';
 import { elements } from '../../graph/tensor.ts';
-import { BYTES, COUNT, expectOptions, type Kind, OBJECT, type Options, TEXT } from '../../options.ts';
+import {
+  BYTES,
+  COUNT,
+  expectNoSlip,
+  expectOptions,
+  type Kind,
+  OBJECT,
+  type Options,
+  TEXT,
+} from '../../options.ts';
 import { augmented } from './augment.ts';
 import type { DecodedImage } from './frame.ts';
 import { decodeImage } from './image.ts';
-import { formatShape, type NpyArray } from './npy.ts';
+import { expectArray, formatShape, type NpyArray } from './npy.ts';
 import { imageShape, ownSize, type Preprocessing, preprocess } from './preprocessing.ts';
 
 /** Consecutive samples of one size. */
@@ -96,6 +105,39 @@ const IMAGE_OPTIONS: Options<DatasetOptions> = { ...DESCRIBED_IMAGES, keepBytes:
 // 1,700 ImageNet inputs or all of CIFAR-10; a browser tab and a small server can spare it.
 const KEEP_BYTES = 2 ** 30;
 
+/** What callers may leave out of a sample, and of what they give of several. */
+const SAMPLE = ['label'];
+const BATCH = ['inputs', 'count', 'dims', 'others', 'labels', 'names'];
+const DATASET = ['name', 'size', 'shape', 'smallest', 'views', 'constants', 'classes', 'batches', 'slice'];
+
+/** @throws {InputError} where it is none, or has a field that is taken for one of a data set */
+export function expectDataset(operation: string, name: string, value: unknown): void {
+  expectMethods(operation, name, value, 'a data set (such as of imageDataset(…))', 'batches');
+  expectNoSlip(`${operation}: "${name}"`, value as object, DATASET);
+  const { size, shape } = value as Dataset;
+  if (!(Number.isInteger(size) && size >= 0))
+    throw new InputError(`${operation}: "size" of "${name}" expected a number of samples, got ${said(size)}`);
+  if (!(Array.isArray(shape) && shape.every((dim) => Number.isInteger(dim) && dim > 0)))
+    throw new InputError(
+      `${operation}: "shape" of "${name}" expected the dims of a sample, got ${said(shape)}`,
+    );
+}
+
+/** @throws {InputError} where a batch of the caller's own data set is none of samples of its shape */
+export function expectBatch(batch: Batch, { name = 'data set', shape }: Dataset): void {
+  const place = `"${name}"`;
+  expectObject(place, 'batch', batch);
+  expectNoSlip(`${place}: batch`, batch, BATCH);
+  const { inputs, count, dims = shape } = batch;
+  if (!(inputs instanceof Float32Array))
+    throw new InputError(`${place}: "inputs" of a batch expected a Float32Array, got ${said(inputs)}`);
+  const expected = count * elements(dims);
+  if (!(Number.isInteger(count) && count > 0 && inputs.length === expected))
+    throw new InputError(
+      `${place}: a batch of ${said(count)} samples expected ${expected} values for shape ${formatShape(dims)}, got ${inputs.length}`,
+    );
+}
+
 /** @throws {InputError} naming the value that is NaN or infinite */
 export function checkFinite(name: string, input: Float32Array): void {
   const bad = nonFiniteAt(input);
@@ -120,9 +162,16 @@ export function datasetOf(
   load: (i: number) => Loaded | Promise<Loaded>,
   described: Described,
 ): Dataset {
+  expectObjects('datasetOf', 'samples', samples);
+  expectDims('datasetOf', 'shape', shape);
+  if (typeof load !== 'function')
+    throw new InputError(`datasetOf: "load" expected a function, got ${said(load)}`);
+  expectOptions('datasetOf', described, DESCRIBED);
   const size = samples.length;
   expectSamples(size, described);
-  for (const { name, label } of samples) {
+  for (const sample of samples) {
+    const { name, label } = sample;
+    expectNoSlip(`"${name}"`, sample, SAMPLE);
     if (label === undefined || (Number.isInteger(label) && Math.abs(label) < 2 ** 31)) continue;
     throw new InputError(`"${name}": expected a class number as label, got ${label}`);
   }
@@ -252,15 +301,16 @@ export function imageDataset(
 ): Dataset {
   expectObjects('imageDataset', 'entries', entries);
   expectObject('imageDataset', 'preprocessing', preprocessing);
-  if (!Array.isArray(inputShape))
-    throw new InputError(`imageDataset: "inputShape" expected a list of dims, got ${said(inputShape)}`);
+  expectDims('imageDataset', 'inputShape', inputShape);
   expectOptions('imageDataset', options, IMAGE_OPTIONS);
   const { keepBytes = KEEP_BYTES, extents, ...described } = options;
   const shapeAt = (size: [number, number]) => imageShape({ ...preprocessing, size }, inputShape);
   const shape = extents ? shapeAt(extents.largest) : imageShape(preprocessing, inputShape);
   const { views = 1 } = described;
-  for (const [i, entry] of entries.entries())
+  for (const [i, entry] of entries.entries()) {
     expectMethods('imageDataset', `entries[${i}]`, entry, 'a name and `read`, which gives the bytes', 'read');
+    expectNoSlip(`imageDataset: "entries[${i}]"`, entry, ['name', ...SAMPLE]);
+  }
   const samples = entries.flatMap((entry) => new Array<ImageEntry>(views).fill(entry));
   const keep = 4 * elements(shape) * samples.length <= keepBytes;
   const kept: Loaded[] = [];
@@ -296,11 +346,14 @@ export function imageDataset(
  * const samples = npyDataset(decodeNpy(bytes, 'inputs.npy'), model.input.shape, 'inputs.npy');
  */
 export function npyDataset(
-  { shape, data }: NpyArray,
+  array: NpyArray,
   inputShape: readonly number[],
   name: string,
   labels?: ArrayLike<number>,
 ): Dataset {
+  expectArray('npyDataset', array);
+  expectDims('npyDataset', 'inputShape', inputShape);
+  const { shape, data } = array;
   const sampleShape = shape.slice(1);
   const fits =
     sampleShape.length === inputShape.length &&
@@ -323,6 +376,15 @@ export function npyDataset(
 /** What `iterableDataset` takes: model inputs, with or without a label. */
 export type SampleSource = Float32Array | { data: Float32Array; label?: number };
 
+/** @throws {InputError} where nothing comes out of it, one by one */
+export function expectSource(operation: string, source: unknown): void {
+  if (hasMethods(source, Symbol.asyncIterator)) return;
+  if (typeof source === 'string' || !hasMethods(source, Symbol.iterator))
+    throw new InputError(
+      `${operation}: "source" expected a list or an iterator of samples, got ${said(source)}`,
+    );
+}
+
 /**
  * Model inputs from the caller's own loader. The source is read to its end at once and copied, as it may be
  * a stream and may reuse its buffer.
@@ -338,16 +400,15 @@ export async function iterableDataset(
   shape: readonly number[],
   described: Described = {},
 ): Promise<Dataset> {
-  if (!hasMethods(source, Symbol.asyncIterator) && !hasMethods(source, Symbol.iterator))
-    throw new InputError(
-      `iterableDataset: "source" expected a list or an iterator of samples, got ${said(source)}`,
-    );
+  expectSource('iterableDataset', source);
+  expectDims('iterableDataset', 'shape', shape);
   expectOptions('iterableDataset', described, DESCRIBED);
   const samples: { name: string; label?: number; input: Float32Array }[] = [];
   const length = elements(shape);
   for await (const item of source) {
     const { data, label } = item instanceof Float32Array ? { data: item, label: undefined } : Object(item);
     const name = `sample ${samples.length}`;
+    if (!(item instanceof Float32Array)) expectNoSlip(`"${name}"`, Object(item), SAMPLE);
     if (!(data instanceof Float32Array))
       throw new InputError(`"${name}": expected a Float32Array, or one as \`data\`, got ${said(item)}`);
     if (data.length !== length) {
@@ -368,6 +429,9 @@ export async function iterableDataset(
  * const every4th = selectSamples(samples, (index) => index % 4 === 0);
  */
 export function selectSamples(samples: Dataset, select: (index: number) => boolean): Dataset {
+  expectDataset('selectSamples', 'samples', samples);
+  if (typeof select !== 'function')
+    throw new InputError(`selectSamples: "select" expected a function, got ${said(select)}`);
   let size = 0;
   for (let i = 0; i < samples.size; i++) if (select(i)) size++;
   return {

@@ -2,9 +2,10 @@
 
 import type { FloatTensor } from '../../engine/index.ts';
 import { InputError } from '../../errors.ts';
+import { expectObject, said } from '../../expect.ts';
 import { elements } from '../../graph/tensor.ts';
-import { expectOptions } from '../../options.ts';
-import { isTokenMask, type ModelInput, type OtherInput, takesTokens } from '../inputs.ts';
+import { expectNoSlip, expectOptions } from '../../options.ts';
+import { expectInput, isTokenMask, type ModelInput, type OtherInput, takesTokens } from '../inputs.ts';
 import {
   checkFinite,
   type Dataset,
@@ -12,6 +13,7 @@ import {
   type Described,
   datasetOf,
   expectSamples,
+  expectSource,
   type Loaded,
 } from './dataset.ts';
 import { formatShape, type NpyArray } from './npy.ts';
@@ -42,10 +44,15 @@ export async function feedsDataset(
   input: ModelInput,
   described: Described = {},
 ): Promise<Dataset> {
+  expectSource('feedsDataset', source);
+  expectInput('feedsDataset', input);
   expectOptions('feedsDataset', described, DESCRIBED);
   const samples: (Loaded & { name: string; label?: number; dims: readonly number[] })[] = [];
   let constants: Record<string, FloatTensor> = {};
-  for await (const { inputs, label, name = `sample ${samples.length}` } of source) {
+  for await (const sample of source) {
+    expectObject('feedsDataset', `samples[${samples.length}]`, sample);
+    const { inputs, label, name = `sample ${samples.length}` } = sample;
+    expectNoSlip(`"${name}"`, sample, ['inputs', 'label', 'name']);
     checkSample(inputs, input, name);
     const { [input.name]: main, ...others } = withoutPadding(inputs, input);
     const entries = Object.entries(others);
@@ -72,6 +79,7 @@ const isShared = ({ others }: ModelInput, name: string) =>
 function checkSample(inputs: FeedSample['inputs'], input: ModelInput, name: string): void {
   const { name: main, shape, open, fixedBatch, others } = input;
   const known = namesOf(input);
+  expectObject(`"${name}"`, 'inputs', inputs);
   for (const given of Object.keys(inputs)) {
     if (!known.includes(given)) {
       const list = known.map((it) => `"${it}"`).join(', ');
@@ -155,6 +163,11 @@ export function* arraySamples(
   input: ModelInput,
   name: string,
 ): Generator<FeedSample> {
+  if (!(arrays instanceof Map))
+    throw new InputError(
+      `arraySamples: "arrays" expected a Map (of decodeNpz(bytes, …)), got ${said(arrays)}`,
+    );
+  expectInput('arraySamples', input);
   const known = namesOf(input);
   const labels = [...arrays].find(([key]) => LABELS.test(key) && !known.includes(key));
   const given = [...arrays].filter(([key]) => key !== labels?.[0]);
@@ -204,6 +217,8 @@ function rowOf({ shape: [count, ...dims], data }: NpyArray, i: number): FloatTen
  * const samples = await feedsDataset([sample], model.input);
  */
 export function jsonSample(value: object, input: ModelInput, at: string): FeedSample {
+  expectObject('jsonSample', 'value', value);
+  expectInput('jsonSample', input);
   const inputs: Record<string, FloatTensor> = {};
   let label: number | undefined;
   const known = namesOf(input);

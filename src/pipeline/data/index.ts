@@ -4,6 +4,7 @@ export {
   type DatasetOptions,
   type Described,
   datasetOf,
+  expectDataset,
   type ImageEntry,
   type ImageExtents,
   imageDataset,

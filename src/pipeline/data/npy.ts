@@ -3,8 +3,8 @@
 // No library: the maintained one (`npyjs`) brings a fetch polyfill along, and the format is one small header.
 // https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 
-import { FormatError } from '../../errors.ts';
-import { expectBytes } from '../../expect.ts';
+import { FormatError, InputError } from '../../errors.ts';
+import { expectBytes, expectDims, expectObject, said } from '../../expect.ts';
 import { placeholder } from '../../formats.ts';
 import { float16ToFloat32 } from '../../graph/half.ts';
 import { elements } from '../../graph/tensor.ts';
@@ -13,6 +13,19 @@ import { elements } from '../../graph/tensor.ts';
 export interface NpyArray {
   shape: number[];
   data: Float32Array;
+}
+
+/** @throws {InputError} where it is none */
+export function expectArray(operation: string, array: unknown): void {
+  expectObject(operation, 'array', array);
+  const { shape, data } = array as NpyArray;
+  expectDims(operation, 'shape', shape);
+  if (!(data instanceof Float32Array))
+    throw new InputError(`${operation}: "data" expected a Float32Array, got ${said(data)}`);
+  if (data.length !== elements(shape))
+    throw new InputError(
+      `${operation}: "data" expected ${elements(shape)} values for shape ${formatShape(shape)}, got ${data.length}`,
+    );
 }
 
 const MAGIC = '\x93NUMPY';

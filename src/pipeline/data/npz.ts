@@ -3,7 +3,7 @@
 import { blobFolder } from '../../checkpoint/index.ts';
 import { openZip } from '../../checkpoint/zip.ts';
 import { FormatError } from '../../errors.ts';
-import { expectBytes } from '../../expect.ts';
+import { expectBytes, expectText } from '../../expect.ts';
 import { limits } from '../../limits.ts';
 import { decodeNpy, type NpyArray } from './npy.ts';
 
@@ -17,6 +17,7 @@ import { decodeNpy, type NpyArray } from './npy.ts';
  */
 export async function decodeNpz(bytes: Uint8Array, name: string): Promise<Map<string, NpyArray>> {
   expectBytes('decodeNpz', bytes);
+  expectText('decodeNpz', 'name', name);
   const file = name.replace(/^.*[\\/]/, '');
   const folder = name.slice(0, -file.length - 1);
   const entries = await openZip(blobFolder([[file, bytes]], folder || '.'), file);

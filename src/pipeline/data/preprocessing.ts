@@ -4,7 +4,7 @@
 // here what it saw in training. No augmentation, and no guessing of mean and std.
 
 import { FormatError, InputError } from '../../errors.ts';
-import { isObject, said } from '../../expect.ts';
+import { expectDims, expectObject, isObject, said } from '../../expect.ts';
 import { parseJson } from '../../json.ts';
 import { checkValues } from '../../limits.ts';
 import { expectNames, type Options, oneOf } from '../../options.ts';
@@ -164,6 +164,10 @@ function target(
   p: Preprocessing,
   inputShape: readonly number[],
 ): Pick<DecodedImage, 'channels' | 'height' | 'width'> {
+  const { layout, mean, std } = Object(p) as Partial<Preprocessing>;
+  if (!(LAYOUTS.includes(layout as Layout) && Array.isArray(mean) && Array.isArray(std)))
+    throw new InputError(`"preprocessing" expected what parsePreprocessing(…) gives, got ${said(p)}`);
+  expectDims('images', 'inputShape', inputShape);
   if (inputShape.length !== 3) {
     throw new InputError(
       `images expected a model input of 3 dimensions and the batch, got ${formatShape(inputShape)}`,
@@ -288,6 +292,7 @@ export function preprocess(
   p: Preprocessing,
   inputShape: readonly number[],
 ): Float32Array {
+  expectObject('preprocess', 'image', image);
   const { channels, height, width } = target(p, inputShape);
   const { data } = toSize(toChannels(image, channels, p.color), height, width, p.resize);
   const pixels = height * width;

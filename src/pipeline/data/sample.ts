@@ -1,5 +1,7 @@
 // Which files to calibrate with: a seeded draw, even over the classes.
 
+import { expectObjects } from '../../expect.ts';
+
 /** A file and the index of its class. */
 export interface LabeledFile {
   path: string;
@@ -82,6 +84,7 @@ export const byPath = (a: { path: string }, b: { path: string }) =>
  * const files = sampleEvenly([{ path: 'a.png', label: 0 }, { path: 'b.png', label: 1 }], 512, 0);
  */
 export function sampleEvenly<T extends LabeledFile>(files: readonly T[], n: number, seed: number): T[] {
+  expectObjects('sampleEvenly', 'files', files);
   const sorted = [...files].sort(byPath);
   const labels = sorted.map((file) => file.label);
   return drawEvenly(labels, n, seed).map((i) => sorted[i]);

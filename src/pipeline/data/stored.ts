@@ -1,5 +1,6 @@
 // How the inputs of an ONNX model are made, in its metadata: a smaller model needs to be told nothing again.
 
+import { expectMethods } from '../../expect.ts';
 import type { Model } from '../../graph/index.ts';
 import { type Preprocessing, parsePreprocessingJson } from './preprocessing.ts';
 
@@ -14,6 +15,7 @@ const KEY = 'osscar.preprocessing';
  * const preprocessing = storedPreprocessing(await readModel(bytes));
  */
 export function storedPreprocessing(model: Pick<Model, 'metadata' | 'name'>): Preprocessing | undefined {
+  expectMethods('storedPreprocessing', 'model', model, 'a model (readModel(bytes))', 'metadata');
   const stored = model.metadata(KEY);
   return stored ? parsePreprocessingJson(stored, `${model.name}: stored preprocessing`) : undefined;
 }

@@ -5,7 +5,7 @@ import { said } from '../../expect.ts';
 import { limits } from '../../limits.ts';
 import { COUNT, expectOptions, INTEGER, type Options, oneOf, required, TEXT } from '../../options.ts';
 import { type Dataset, npyDataset } from './dataset.ts';
-import type { NpyArray } from './npy.ts';
+import { expectArray, type NpyArray } from './npy.ts';
 import { mulberry32 } from './sample.ts';
 import { isTokenId, TOKEN_IDS } from './tokenizer-form.ts';
 
@@ -78,7 +78,9 @@ export function consecutiveWindows(tokens: Int32Array, seqlen: number, name = 't
  * const tokens = npyTokens(decodeNpy(bytes, 'ids.npy'), 'ids.npy');
  * const calibration = tokens instanceof Int32Array ? tokenWindows(tokens, { samples: 128, seqlen: 512 }) : tokens;
  */
-export function npyTokens({ shape, data }: NpyArray, name: string): Int32Array | Dataset {
+export function npyTokens(array: NpyArray, name: string): Int32Array | Dataset {
+  expectArray('npyTokens', array);
+  const { shape, data } = array;
   const bad = data.findIndex((id) => !isTokenId(id));
   if (bad >= 0) {
     throw new InputError(
