@@ -1,5 +1,5 @@
 // Tiny random encoders, with the names and shapes that Hugging Face gives their tensors, and what they compute in plain
-// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_modernbert, modeling_vit and modeling_deit in transformers.
+// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_modernbert, modeling_vit and modeling_deit in transformers.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import {
@@ -12,6 +12,7 @@ import {
   product,
   type Rows,
   referenceLogits,
+  rmsNorm,
   row,
   slices,
   sum,
@@ -76,6 +77,21 @@ export const MPNET: Config = {
   architectures: ['MPNetModel'],
   type_vocab_size: undefined,
   relative_attention_num_buckets: 8, // few, so that a tiny text has distances that share one
+};
+
+export const T5: Config = {
+  model_type: 't5',
+  architectures: ['T5EncoderModel'],
+  d_model: HIDDEN,
+  d_kv: DH,
+  d_ff: FFN,
+  num_layers: BLOCKS,
+  num_heads: HEADS,
+  n_positions: POSITIONS,
+  relative_attention_num_buckets: 8,
+  relative_attention_max_distance: 20,
+  layer_norm_epsilon: 1e-6,
+  vocab_size: VOCABULARY,
 };
 
 export const VIT: Config = {
@@ -163,6 +179,9 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
   'distilbert, classifier': classifier(DISTILBERT, 'DistilBertForSequenceClassification'),
   mpnet: MPNET,
   'mpnet, classifier': classifier(MPNET, 'MPNetForSequenceClassification'),
+  t5: T5,
+  'mt5, with a decoder': { ...T5, model_type: 'mt5', architectures: ['MT5ForConditionalGeneration'] },
+  umt5: { ...T5, model_type: 'umt5', architectures: ['UMT5EncoderModel'], feed_forward_proj: 'gated-silu' },
   modernbert: MODERNBERT,
   'modernbert as transformers 5 writes it, with biases, under a head': {
     ...MODERNBERT,
@@ -193,6 +212,7 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
   'whisper, without a head': { ...WHISPER, architectures: ['WhisperModel'], activation_function: 'relu' },
 };
 
+const isT5 = ({ model_type: type }: Config) => /^u?m?t5$/.test(String(type));
 const isImage = ({ model_type: type }: Config) => type === 'vit' || type === 'deit';
 const isText = (config: Config) => !isImage(config) && config.model_type !== 'whisper';
 /** Models with a head have their module's name before all other tensors. */
@@ -269,6 +289,7 @@ export function encoderWeights(
   seed = 1,
 ): Weights {
   if (config.model_type === 'modernbert') return modernbertWeights(config, sizes, seed);
+  if (isT5(config)) return t5Weights(config, sizes, seed);
   if (config.model_type === 'gemma3_text')
     return tinyWeights({ ...config, tie_word_embeddings: true }, sizes, seed);
   const { weights, tensor, linear: map } = weightMaker(seed);
@@ -345,6 +366,37 @@ function modernbertWeights(config: Config, sizes: readonly BlockSizes[], seed: n
   return weights;
 }
 
+/** What comes behind the MLP's first map, and whether another one is its gate. */
+function t5Activation(config: Config): { name: string; isGated: boolean } {
+  const given = config.feed_forward_proj ?? (config.model_type === 't5' ? 'relu' : 'gated-gelu');
+  const [name, gate] = String(given).split('-').reverse();
+  return { name: gate && name === 'gelu' ? 'gelu_new' : name, isGated: gate === 'gated' };
+}
+
+function t5Weights(config: Config, sizes: readonly BlockSizes[], seed: number): Weights {
+  const { weights, tensor, linear: map } = weightMaker(seed);
+  const { isGated } = t5Activation(config);
+  const norm = (name: string) => tensor(`encoder.${name}.weight`, [HIDDEN], 0.3, 1);
+  tensor('shared.weight', [VOCABULARY, HIDDEN], 1);
+  for (const [i, { heads, ffn }] of sizes.entries()) {
+    const [attention, dense] = [0, 1].map((part) => `block.${i}.layer.${part}`);
+    norm(`${attention}.layer_norm`);
+    for (const name of ['q', 'k', 'v'])
+      map(`encoder.${attention}.SelfAttention.${name}`, heads * DH, HIDDEN, false);
+    map(`encoder.${attention}.SelfAttention.o`, HIDDEN, heads * DH, false);
+    if (i === 0 || config.model_type === 'umt5') {
+      const buckets = config.relative_attention_num_buckets as number;
+      tensor(`encoder.${attention}.SelfAttention.relative_attention_bias.weight`, [buckets, HEADS], 1);
+    }
+    norm(`${dense}.layer_norm`);
+    for (const name of isGated ? ['wi_0', 'wi_1'] : ['wi'])
+      map(`encoder.${dense}.DenseReluDense.${name}`, ffn, HIDDEN, false);
+    map(`encoder.${dense}.DenseReluDense.wo`, HIDDEN, ffn, false);
+  }
+  norm('final_layer_norm');
+  return weights;
+}
+
 export function denseSizes(): BlockSizes[] {
   return Array.from({ length: BLOCKS }, () => ({ heads: HEADS, kvHeads: HEADS, ffn: FFN }));
 }
@@ -366,6 +418,7 @@ export function encoderReference(
   if (config.model_type === 'modernbert') return modernbert(config, sizes, weights, sample);
   if (config.model_type === 'gemma3_text')
     return referenceLogits(config, sizes, weights, sample.tokens!).flat();
+  if (isT5(config)) return t5(config, sizes, weights, sample);
   const at = prefixOf(config);
   const isWhisper = config.model_type === 'whisper';
   const eps = (config.layer_norm_eps ?? (isWhisper ? 1e-5 : 1e-12)) as number;
@@ -408,14 +461,47 @@ export function encoderReference(
 /** MPNet's, of a table of the block's own where there is one. */
 function relativeBias(config: Config, weights: Weights, block: string) {
   if (config.model_type !== 'mpnet') return undefined;
-  const table =
-    weights.get(`${block}.attention.attn.relative_attention_bias.weight`) ??
-    weights.get(`${prefixOf(config)}encoder.relative_attention_bias.weight`)!;
+  const own = weights.get(`${block}.attention.attn.relative_attention_bias.weight`);
+  return biasOf(own ?? weights.get(`${prefixOf(config)}encoder.relative_attention_bias.weight`)!, 128);
+}
+
+function t5(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  { tokens = [] }: Sample,
+): number[] {
+  const norm = (x: Rows, name: string) => rmsNorm(x, weights, `encoder.${name}`, 1e-6);
+  const { name, isGated } = t5Activation(config);
+  const table = 'SelfAttention.relative_attention_bias';
+  let x = tokens.map((token) => row(weights, 'shared.weight', token));
+  for (const [i, { heads }] of sizes.entries()) {
+    const [attended, dense] = [0, 1].map((part) => `block.${i}.layer.${part}`);
+    const map = (y: Rows, name: string) => linear(y, weights, `encoder.${name}`);
+    const h = norm(x, `${attended}.layer_norm`);
+    const [q, k, v] = ['q', 'k', 'v'].map((name) => map(h, `${attended}.SelfAttention.${name}`));
+    const numbers =
+      weights.get(`encoder.${attended}.${table}_of_heads.weight`) ??
+      weights.get(`encoder.${attended}.${table}.weight`) ??
+      weights.get(`encoder.block.0.layer.0.${table}.weight`)!;
+    const bias = biasOf(numbers, config.relative_attention_max_distance as number);
+    const how = { heads, kvHeads: heads, dh: DH, scale: 1, seesAll: true, bias };
+    x = add(x, map(attention(q, k, v, how), `${attended}.SelfAttention.o`));
+    const g = norm(x, `${dense}.layer_norm`);
+    const first = activate(map(g, `${dense}.DenseReluDense.${isGated ? 'wi_0' : 'wi'}`), name);
+    const inner = isGated ? product(first, map(g, `${dense}.DenseReluDense.wi_1`)) : first;
+    x = add(x, map(inner, `${dense}.DenseReluDense.wo`));
+  }
+  return norm(x, 'final_layer_norm').flat();
+}
+
+/** Of a table, buckets × heads. @param most  distance from which on all are alike */
+function biasOf(table: { readonly shape: readonly number[]; readonly data: Float32Array }, most: number) {
   const [buckets, heads] = table.shape;
   const half = buckets / 2;
   return (head: number, key: number, query: number) => {
     const distance = Math.abs(key - query);
-    const waves = (Math.log(distance / (half / 2)) / Math.log(128 / (half / 2))) * (half / 2);
+    const waves = (Math.log(distance / (half / 2)) / Math.log(most / (half / 2))) * (half / 2);
     const bucket = distance < half / 2 ? distance : Math.min(half / 2 + Math.floor(waves), half - 1);
     return table.data[((key > query ? half : 0) + bucket) * heads + head];
   };

@@ -824,7 +824,7 @@ export function layerNorm(
   });
 }
 
-function rmsNorm(
+export function rmsNorm(
   x: Rows,
   weights: Weights,
   name: string,

@@ -98,11 +98,11 @@ export function sizesOf(block: Model, headDim: number): BlockSizes {
   const columns = (name: RegExp) => all(name)[0];
   const experts = all(/\.experts\.\d+\.(up_proj|w3)\.weight$/);
   return {
-    heads: columns(/((q_proj|query|q_lin|attn\.q)\.weight|weight#q)$/) / headDim,
-    kvHeads: columns(/((k_proj|key|k_lin|attn\.k)\.weight|weight#k)$/) / headDim,
+    heads: columns(/((q_proj|query|q_lin|attn\.q|SelfAttention\.q)\.weight|weight#q)$/) / headDim,
+    kvHeads: columns(/((k_proj|key|k_lin|attn\.k|SelfAttention\.k)\.weight|weight#k)$/) / headDim,
     ffn:
       columns(
-        /(fc1|fc_in|ffn\.up_proj|mlp(\.shared_expert)?\.up_proj|c_fc|gate_up_proj|dense_h_to_4h|intermediate\.dense|lin1|Wi)\.weight(#up)?$/,
+        /(fc1|fc_in|ffn\.up_proj|mlp(\.shared_expert)?\.up_proj|c_fc|gate_up_proj|dense_h_to_4h|intermediate\.dense|lin1|Wi|wi|wi_1)\.weight(#up)?$/,
       ) ?? 0,
     ...(experts.length > 0 && { experts }),
   };

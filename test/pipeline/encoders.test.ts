@@ -26,6 +26,7 @@ import {
   encoderWeights,
   MODERNBERT,
   MPNET,
+  T5,
   VOCABULARY,
   WHISPER,
 } from '../architectures/encoders.ts';
@@ -111,11 +112,15 @@ async function pooledError(a: OpenedLanguageModel, b: OpenedLanguageModel, sampl
 }
 
 const TABLES = [0, 1].map((i) => `encoder.layer.${i}.attention.attn.relative_attention_bias.weight`);
+const TABLES_OF_T5 = [0, 1].map(
+  (i) => `encoder.block.${i}.layer.0.SelfAttention.relative_attention_bias_of_heads.weight`,
+);
 
 test.each([
   ['bert', BERT, []],
   ['distilbert', DISTILBERT, []],
   ['mpnet', MPNET, TABLES], // of the heads that stay in each block
+  ['t5', T5, TABLES_OF_T5],
   ['modernbert', MODERNBERT, []],
   ['embeddinggemma', EMBEDDING_GEMMA, []],
 ])('%s: a smaller folder and its ONNX file, of texts of different lengths', async (_, config, added) => {

@@ -24,6 +24,7 @@ import { opt } from './opt.ts';
 import { phi } from './phi.ts';
 import { stablelm } from './stablelm.ts';
 import { starcoder2 } from './starcoder2.ts';
+import { t5 } from './t5.ts';
 import type { Architecture, Config } from './types.ts';
 import { vit } from './vit.ts';
 import { whisper } from './whisper.ts';
@@ -58,6 +59,7 @@ const ARCHITECTURES: readonly Architecture[] = [
   bert,
   distilbert,
   mpnet,
+  t5,
   modernbert,
   vit,
   whisper,
