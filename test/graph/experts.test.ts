@@ -79,16 +79,17 @@ describe('separateExperts', () => {
     const { rows, gates } = routed(b);
     const most = (x: string) => b.node('ReduceMax', [x, b.integers([0, 1, 2])]);
     const bias = b.weight([EXPERTS, 1, HIDDEN], 0.3);
-    const hidden = b.relu(b.add(product(b, rows, WIDTH, HIDDEN), bias));
+    const biased = b.add(product(b, rows, WIDTH, HIDDEN), bias);
+    const hidden = b.relu(biased);
     const scaled = b.node('Div', [hidden, most(hidden)]);
     const y = b.mul(b.add(product(b, scaled, HIDDEN, WIDTH), most(bias)), most(scaled));
-    await apart(summed(b, y, gates).output(hidden));
+    await apart(summed(b, y, gates).output(biased));
   });
 
   it('takes nothing apart that has another axis before that of the experts', async () => {
     const b = new OnnxBuilder({ opset: 18 });
     const { rows, gates } = routed(b);
-    const twice = b.add(product(b, rows, WIDTH, HIDDEN), b.weight([2, 1, 1, HIDDEN], 0.3));
+    const twice = b.add(product(b, rows, WIDTH, HIDDEN), b.weight([1, 1, 1, HIDDEN], 0.3));
     const hidden = b.node('ReduceSum', [twice, b.integers([0])], { keepdims: 0 }, { channels: HIDDEN });
     await separated(summed(b, product(b, b.relu(hidden), HIDDEN, WIDTH), gates));
   });

@@ -33,6 +33,16 @@ describe('errorShares', () => {
     expect(outputError(dense, [tensor([[1, 2]]), tensor([[4, 0]])])).toBeCloseTo((1 + 4) / 8, 12);
   });
 
+  test('have one mean where samples have several sizes', () => {
+    const dense = [tensor([[0, 2]]), tensor([[4, 2, 2]])];
+    expect([...errorShares(dense, [tensor([[1, 2]]), tensor([[4, 2, 4]])])]).toEqual([1 / 8, 4 / 8]);
+  });
+
+  test('are squared distances where all answers are alike', () => {
+    const rows = tensor([[3], [3]]);
+    expect([...errorShares([rows], [tensor([[3], [5]])])]).toEqual([0, 4]);
+  });
+
   test('is 0 for a perfect copy and 1 for the mean answer, however the samples are batched', () => {
     const rows = [
       [1, 5],
@@ -112,6 +122,13 @@ describe('splitSamples', () => {
       expect(held.length).toBe(Math.floor(Math.min(n, 192) / 4));
     },
   );
+
+  test('holds out a quarter of all samples where nothing is searched', () => {
+    const { isFit, isHeldOut } = quarterHeldOut({ size: 1000 });
+    const all = Array.from({ length: 1000 }, (_, i) => i);
+    expect([all.filter(isHeldOut).length, all.filter(isFit).length]).toEqual([250, 750]);
+    expect(all.filter((i) => isFit(i) === isHeldOut(i))).toEqual([]);
+  });
 
   test('spreads both parts over samples that are sorted by class', () => {
     for (const n of [120, 192, 512, 1000]) {
