@@ -54,7 +54,7 @@ export { analyze, evaluate, type PruneResult, plan, planMachines, prune } from '
 export { type Job, KINDS, keyOf, type Queue, UnfitError } from './queue/queue.ts';
 export { type ServedRun, Server, storedRun } from './queue/serve.ts';
 export { type Snapshot, storedFile, storedFolder, storedSamples } from './queue/snapshot.ts';
-export { readArtefact } from './queue/volumes.ts';
+export { readDescription } from './queue/volumes.ts';
 export { measureRates } from './rates.ts';
 export {
   parseRecipe,

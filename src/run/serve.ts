@@ -8,7 +8,7 @@ import {
   openLanguageModel,
   openModel,
   type RunStore,
-  readArtefact,
+  readDescription,
   type ServedRun,
   Server,
   type Snapshot,
@@ -62,7 +62,7 @@ async function openRun(
   const key = `runs/${hash}`;
   if (!(await holds(store, key)))
     throw new UnfitError(`"${store.name}" is not the folder of the run that the queue has jobs of`);
-  const snapshot = await readArtefact<Snapshot>(store, key);
+  const snapshot = await readDescription<Snapshot>(store, key);
   const { threads } = settings;
   const simd = snapshot.simd as Simd;
   await chooseSimd(simd).catch((cause) => {

@@ -1,6 +1,13 @@
 import { expect, test } from 'vitest';
-import { memoryStore } from '../../src/pipeline/index.ts';
-import { readArtefact, removeArtefact, writeArtefact } from '../../src/pipeline/queue/volumes.ts';
+import { memoryStore, npyDataset } from '../../src/pipeline/index.ts';
+import { ship, storedFile, storedSamples, writeDescription } from '../../src/pipeline/queue/snapshot.ts';
+import {
+  readArtefact,
+  readContent,
+  readDescription,
+  removeArtefact,
+  writeArtefact,
+} from '../../src/pipeline/queue/volumes.ts';
 import { randomArray } from '../support/random.ts';
 
 const BYTES = 2 ** 17;
@@ -38,4 +45,50 @@ test('what is missing or damaged is named', async () => {
   await expect(readArtefact(store, 'sums/a-0')).rejects.toThrow('"memory": "sums/a-0.2" is damaged');
   await store.remove('sums/a-0.2');
   await expect(readArtefact(store, 'sums/a-0')).rejects.toThrow('there is no "sums/a-0.2"');
+});
+
+test('a record that was renamed is not taken for another, whole or in volumes', async () => {
+  const store = memoryStore();
+  for (const most of [undefined, BYTES]) {
+    await writeArtefact(store, 'sums/a-0', RECORD, most);
+    await writeArtefact(store, 'sums/a-1', RECORD, most);
+    await store.write('sums/a-1', (await store.read('sums/a-0'))!);
+    await expect(readArtefact(store, 'sums/a-1')).rejects.toThrow(
+      '"memory": "sums/a-1" is damaged in this store; remove it ("sums~a-1"), and the same command makes it again',
+    );
+  }
+  await store.write('sums/a-0.1', (await store.read('sums/a-0.0'))!);
+  await expect(readArtefact(store, 'sums/a-0')).rejects.toThrow('"sums/a-0.1" is damaged');
+});
+
+test('what lies under its hash is what was put there, or named', async () => {
+  const store = memoryStore();
+  const [one, other] = [
+    await writeDescription(store, 'runs', { n: 1 }),
+    await writeDescription(store, 'runs', { n: 2 }),
+  ];
+  expect(await readDescription(store, `runs/${one}`)).toEqual({ n: 1 });
+  await store.write(`runs/${other}`, await readContent(store, `runs/${one}`));
+  await expect(readDescription(store, `runs/${other}`)).rejects.toThrow(`"runs/${other}" is damaged`);
+  await store.remove(`runs/${one}`);
+  await expect(readContent(store, `runs/${one}`)).rejects.toThrow(`there is no "runs/${one}"`);
+});
+
+test('chunks and samples that were cut, altered or swapped are named', async () => {
+  const store = memoryStore();
+  const contents = [new Uint8Array(100).fill(7)] as const;
+  const rows = npyDataset({ shape: [4, 1], data: Float32Array.of(1, 2, 3, 4) }, [1], 'rows');
+  const shipment = { kind: 'file', name: 'm.onnx', contents, how: {} } as const;
+  const { model, samples } = await ship(store, shipment, rows, 2);
+  const [chunk] = model.files[0].chunks;
+  await store.write(chunk.key, contents[0].subarray(0, 50));
+  await expect(storedFile(store, model.files)).rejects.toThrow(`"${chunk.key}" is damaged`);
+  await store.write(chunk.key, contents[0].with(50, 8));
+  await expect(storedFile(store, model.files)).rejects.toThrow(`"${chunk.key}" is damaged`);
+  const [first, second] = samples.shards;
+  await store.write(first, (await store.read(second))!);
+  const read = async () => {
+    for await (const _ of storedSamples(store, samples).batches(4));
+  };
+  await expect(read()).rejects.toThrow(`"${first}" is damaged`);
 });

@@ -16,7 +16,7 @@ import type { OpenedLanguageModel } from '../twin.ts';
 import type { At, Pieces, Work } from '../work.ts';
 import { type Job, keyOf, pieceOf } from './queue.ts';
 import type { PassSnapshot, Snapshot } from './snapshot.ts';
-import { readArtefact, writeArtefact } from './volumes.ts';
+import { readArtefact, readDescription, writeArtefact } from './volumes.ts';
 
 /** A job, and who waits for it. */
 interface Waiting {
@@ -202,7 +202,7 @@ export class Server {
 
   async #pass(job: Job): Promise<void> {
     const { run, shards } = await this.#open(job.run);
-    const told = await readArtefact<PassSnapshot>(this.#store, `passes/${job.pass}`);
+    const told = await readDescription<PassSnapshot>(this.#store, `passes/${job.pass}`);
     const pass: Pass = {
       ...told,
       label: '',

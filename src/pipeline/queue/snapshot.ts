@@ -12,7 +12,7 @@ import { shardRange, sliceOf } from '../shards.ts';
 import { encode } from '../store/artefact.ts';
 import { contentHash } from '../store/hash.ts';
 import { holds, type RunStore } from '../store/store.ts';
-import { readArtefact } from './volumes.ts';
+import { readContent, readDescription } from './volumes.ts';
 
 /** A file in chunks. */
 interface ShippedFile {
@@ -151,7 +151,7 @@ export async function ship(
 export function storedSamples(store: RunStore, { shards, ...about }: Snapshot['samples']): Dataset {
   async function* rows(keys: readonly string[]) {
     for (const key of keys) {
-      const { batches } = await readArtefact<{ batches: Batch[] }>(store, key);
+      const { batches } = await readDescription<{ batches: Batch[] }>(store, key);
       for (const batch of batches) for (let i = 0; i < batch.count; i++) yield pickRows(batch, [i]);
     }
   }
@@ -175,10 +175,7 @@ export function storedFolder(store: RunStore, name: string, files: readonly Ship
   const chunk = (key: string) => {
     const known = held.get(key);
     if (known) return known;
-    const bytes = store.read(key).then((found) => {
-      if (!found) throw new InputError(`"${store.name}": there is no "${key}" in this store`);
-      return found;
-    });
+    const bytes = readContent(store, key);
     held.set(key, bytes);
     for (const old of held.keys()) if (held.size > HELD_CHUNKS) held.delete(old);
     return bytes;

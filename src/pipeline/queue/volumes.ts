@@ -3,7 +3,8 @@
 import { InputError } from '../../errors.ts';
 import { isObject } from '../../expect.ts';
 import { decode, encode } from '../store/artefact.ts';
-import type { RunStore } from '../store/store.ts';
+import { contentHash } from '../store/hash.ts';
+import { fileOf, type RunStore } from '../store/store.ts';
 
 /** Of an artefact's arrays, about: a quarter of the largest buffer of today's runtimes. */
 const VOLUME_BYTES = 2 ** 30;
@@ -12,10 +13,12 @@ const SMALL_BYTES = 2 ** 16;
 
 type View = Float64Array | Float32Array;
 
-/** A record in volumes: arrays stand as `{ volume, at }`. */
-interface Bound {
-  readonly volumes: number;
-  readonly record: object;
+/** A record under a key, which it says itself: one that was renamed is not taken for another. */
+interface Kept<T> {
+  readonly key: string;
+  readonly record: T;
+  /** Where it is in several: its arrays stand as `{ volume, at }`. */
+  readonly volumes?: number;
 }
 
 const isLarge = (value: unknown): value is View =>
@@ -50,22 +53,24 @@ export async function writeArtefact(
     return { volume: volumes.length - 1, at: volumes[volumes.length - 1].push(value) - 1 };
   });
   if (volumes.length <= 1) {
-    await store.write(key, await encode(record));
+    await write(store, { key, record });
     return;
   }
-  for (const [i, arrays] of volumes.entries()) await store.write(volumeOf(key, i), await encode({ arrays }));
-  await store.write(key, await encode({ volumes: volumes.length, record: bound } as Bound));
+  for (const [i, arrays] of volumes.entries()) await write(store, { key: volumeOf(key, i), record: arrays });
+  await write(store, { key, record: bound as object, volumes: volumes.length });
 }
 
-/** @throws {InputError} where the store has none, or what it has is damaged */
+async function write(store: RunStore, kept: Kept<object>): Promise<void> {
+  await store.write(kept.key, await encode(kept));
+}
+
+/** @throws {InputError} where the store has none, or what it has is damaged or another's */
 export async function readArtefact<T extends object>(store: RunStore, key: string): Promise<T> {
-  const found = await decoded<T | Bound>(store, key);
-  if (!('volumes' in found)) return found;
+  const { record, volumes: count } = await read<T>(store, key);
+  if (count === undefined) return record;
   const volumes: (readonly View[])[] = [];
-  for (let i = 0; i < found.volumes; i++) {
-    volumes.push((await decoded<{ arrays: View[] }>(store, volumeOf(key, i))).arrays);
-  }
-  const whole = replaced(found.record, (value) =>
+  for (let i = 0; i < count; i++) volumes.push((await read<View[]>(store, volumeOf(key, i))).record);
+  const whole = replaced(record, (value) =>
     isObject(value) && typeof value.volume === 'number'
       ? volumes[value.volume][value.at as number]
       : undefined,
@@ -79,11 +84,32 @@ export async function removeArtefact(store: RunStore, key: string): Promise<void
   for (const volume of await store.list(`${key}.`)) await store.remove(volume);
 }
 
-async function decoded<T extends object>(store: RunStore, key: string): Promise<T> {
+async function read<T>(store: RunStore, key: string): Promise<Kept<T>> {
   const bytes = await store.read(key);
-  const found = bytes && (await decode<T>(bytes));
+  const kept = bytes && (await decode<Kept<T>>(bytes));
+  if (kept?.key === key) return kept;
+  throw lacking(store, key, bytes);
+}
+
+/** What lies under the hash of its bytes. @throws {InputError} where the store has none, or it is damaged or another's */
+export async function readContent(store: RunStore, key: string): Promise<Uint8Array> {
+  const bytes = await store.read(key);
+  if (bytes && key.endsWith(`/${await contentHash([bytes])}`)) return bytes;
+  throw lacking(store, key, bytes);
+}
+
+/** The same of a record. */
+export async function readDescription<T extends object>(store: RunStore, key: string): Promise<T> {
+  const bytes = await readContent(store, key);
+  const found = await decode<T>(bytes);
   if (found) return found;
-  throw new InputError(
-    `"${store.name}": ${bytes ? `"${key}" is damaged` : `there is no "${key}"`} in this store`,
+  throw lacking(store, key, bytes);
+}
+
+function lacking({ name }: RunStore, key: string, bytes: Uint8Array | undefined): InputError {
+  return new InputError(
+    bytes
+      ? `"${name}": "${key}" is damaged in this store; remove it ("${fileOf(key)}"), and the same command makes it again`
+      : `"${name}": there is no "${key}" in this store`,
   );
 }
