@@ -1,6 +1,7 @@
 // How far a run is, as one number. What a stage takes beside the others is known well enough from what it does; how long
 // that is, only the run itself can tell.
 
+import { hasMethods } from '../expect.ts';
 import { sum } from '../graph/index.ts';
 import { TRIALS } from './allocate/effort.ts';
 import type { Recipe } from './recipe.ts';
@@ -19,8 +20,24 @@ export interface ProgressStep {
 export interface Progress extends ProgressStep {
   /** Of the run, as in its report's `stages`. */
   readonly stage: string;
-  /** Of the whole run, 0 to 1; never falls. */
+  /** Of the whole run, from 0 to below 1, which the end of the call stands for; never falls. */
   readonly overall: number;
+}
+
+/**
+ * Tells a caller, who is not waited for. What the function throws ends the work at once; where it is async, what its promise is
+ * rejected with ends it at the step after that.
+ */
+export function telling<T>(onProgress: ((step: T) => unknown) | undefined): (step: T) => void {
+  let failed: { readonly reason: unknown } | undefined;
+  return (step) => {
+    if (failed) throw failed.reason;
+    const told = onProgress?.(step);
+    if (!hasMethods(told, 'then')) return;
+    Promise.resolve(told).catch((reason) => {
+      failed ??= { reason };
+    });
+  };
 }
 
 /** Passes over the model that a stage makes about: forward alone is a third of one. */

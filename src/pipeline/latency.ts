@@ -9,7 +9,7 @@ import { parseJson } from '../json.ts';
 import { expectOptions, FUNCTION, OBJECT, type Options } from '../options.ts';
 import { type Batch, madeUp } from './batches.ts';
 import { widthsOf } from './budget.ts';
-import type { ProgressStep } from './course.ts';
+import { type ProgressStep, telling } from './course.ts';
 import { mulberry32 } from './data/sample.ts';
 import type { Prunable, Sizes } from './keep.ts';
 import { loadModel, withSessions } from './load.ts';
@@ -203,6 +203,7 @@ async function timesBeside(
   const { name, source, bytes } = opened;
   const together = Math.max(1, Math.min(MOST_TOGETHER, Math.floor(LOADED_BYTES / bytes)));
   const total = models.length;
+  const tell = telling(onProgress);
   const ratios: number[] = [];
   const denseTimes: number[] = [];
   const loadOf = (model: () => Model) => () => loadModel(engine, model(), { asUsed: true });
@@ -214,7 +215,7 @@ async function timesBeside(
         denseTimes.push(...own);
         ratios.push(...others.map((times) => ratioOf(times, own)));
       });
-      onProgress?.({ label: `timing ${name}`, done: ratios.length, total });
+      tell({ label: `timing ${name}`, done: ratios.length, total });
     }
   });
   return { denseMs: median(denseTimes), ratios };

@@ -55,7 +55,10 @@ export interface PruneOptions extends EvaluateOptions, RecipeOptions, FileOption
   readonly shards?: number;
   /** Has the passes over the model done by workers, which share the `store`. */
   readonly queue?: Queue;
-  /** Called as every stage begins, and after each part, or each step of a model of one part. */
+  /**
+   * Called as every stage begins, and after each part, or each step of a model of one part. It is not waited for; what it throws, or
+   * its promise is rejected with, ends the run.
+   */
   readonly onProgress?: (progress: Progress) => void;
   /**
    * Called before the long work with what the report's `warnings` will say: a dense model that answers by chance on these

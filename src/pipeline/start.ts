@@ -9,7 +9,7 @@ import { problemOf } from './allocate/index.ts';
 import { undecidedTexts } from './branches.ts';
 import { checkBudget } from './budget.ts';
 import { Clock } from './clock.ts';
-import { Course, type Progress, type ProgressStep } from './course.ts';
+import { Course, type Progress, type ProgressStep, telling } from './course.ts';
 import type { Dataset } from './data/index.ts';
 import { engineKind, Findings } from './findings.ts';
 import { type Sizes, sizesOf } from './keep.ts';
@@ -131,8 +131,9 @@ function planWithin(
 /** A clock, and what is called at every step: whoever asks is told where the run is. */
 function followed(recipe: Recipe, options: PruneOptions) {
   const course = new Course(recipe);
+  const tellCaller = telling(options.onProgress);
   const tell = (progress: Progress) => {
-    options.onProgress?.(progress);
+    tellCaller(progress);
     options.queue?.tell?.(progress);
   };
   return {

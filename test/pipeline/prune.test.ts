@@ -383,6 +383,35 @@ describe('what goes wrong', () => {
     });
   });
 
+  test.each([
+    [
+      'throws',
+      () => {
+        throw new Error('full');
+      },
+      1,
+    ],
+    ['is rejected with', () => Promise.reject(new Error('full')), 2],
+  ])('what an onProgress %s ends it, and is nobody else\u2019s', async (_, tell, steps) => {
+    const unhandled: unknown[] = [];
+    const take = (reason: unknown) => unhandled.push(reason);
+    process.on('unhandledRejection', take);
+    const told: string[] = [];
+    const onProgress = ({ stage }: { stage: string }) => {
+      told.push(stage);
+      if (told.length <= steps) return tell();
+    };
+    const calibration = await noise(8, [1, 28, 28]);
+    const run = pruneModel(await openFixture('fashion-mobilenet'), {
+      ...{ engine, calibration, keep: 0.5, target: 'self' as const, onProgress },
+    });
+    await expect(run).rejects.toThrow('full');
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off('unhandledRejection', take);
+    expect(unhandled).toEqual([]);
+    expect(told).toHaveLength(1);
+  });
+
   describe('a limit of memory', () => {
     /** One structure of 9 · 160 rows, whose statistics dwarf the packing buffers. */
     function wide(): Uint8Array {
