@@ -99,7 +99,9 @@ function isOfLayers({ label, outer, isMerged }: Axis): boolean {
 
 function visit(state: Propagation, node: NodeProto): void {
   const operator = state.model.operator(node);
-  const resizes = [1, 3].some((input) => state.sizes.get(node.input[input] ?? '')?.some(({ axis }) => axis));
+  const resizes = [1, 2, 3].some((input) =>
+    state.sizes.get(node.input[input] ?? '')?.some(({ axis }) => axis),
+  );
   if (operator?.kind === 'source') operator.rule(state, node);
   else if (operator?.kind === 'pass' && isWeight(state, node, 0) && isComputed(state, node)) {
     followConstant(state, node, operator);

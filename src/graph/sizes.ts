@@ -22,6 +22,7 @@ const SHAPED = new Map([
   ['Reshape', 1],
   ['Expand', 1],
   ['Resize', 3],
+  ['Slice', 2],
   ['ConstantOfShape', 0],
 ]);
 

@@ -365,8 +365,34 @@ describe('analyse', () => {
         },
       ],
       'of an operator that is not known': [
-        /^CumSum "cumsum_5" cannot be seen through$/,
+        /^SampleOp "sampleop_4" cannot be seen through$/,
+        (b, x) => head(b, b.node('SampleOp', [x], {}, { domain: 'com.microsoft' })),
+      ],
+      'that are summed up one after the other': [
+        /^CumSum "cumsum_5" sums over it$/,
         (b, x) => head(b, b.node('CumSum', [x, b.index(1)])),
+      ],
+      'of which the largest are picked': [
+        /^TopK "topk_5" picks from it$/,
+        (b, x) => head(b, b.nodes('TopK', [x, b.integers([2])], { axis: 1 }, { outputs: 2, channels: 2 })[0]),
+      ],
+      'of which some are put elsewhere': [
+        /^ScatterElements "[^"]+" picks from it$/,
+        (b, x) => {
+          const places = b.node('Cast', [b.mul(b.relu(x), b.floats([0], []))], { to: 7 });
+          return head(b, b.node('ScatterElements', [x, places, x], { axis: 1 }));
+        },
+      ],
+      'that are cropped and extended': [
+        /^Pad "[^"]+" crops$/,
+        (b, x) => head(b, b.node('Pad', [x, b.integers([0, 1, 0, 0, 0, -1, 0, 0])])),
+      ],
+      'that are as many as a piece of other channels': [
+        /Slice "[^"]+" reads the number of channels/,
+        (b, x) => {
+          const many = b.node('Concat', [x, x], { axis: 1 });
+          return head(b, b.node('Slice', [many, b.integers([0, 0, 0, 0]), b.node('Shape', [x])]));
+        },
       ],
       'that a bias is computed from': [
         /Gemm "[^"]+" has a computed bias/,

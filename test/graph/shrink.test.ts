@@ -335,6 +335,38 @@ const GRAPHS: Record<
       return b.output(b.matmul(turned, 3));
     },
   },
+  'channels along which nothing is picked, summed, cropped or normalised, of regions': {
+    prunable: 6,
+    build: (b) => {
+      const layer = (y: string, m: number) => b.relu(b.conv(y, m, 1));
+      const moved = b.node('Pad', [layer(image(b), 6), b.integers([0, 0, 1, 0, 0, 0, -1, 0])]);
+      const sum = b.node('CumSum', [layer(moved, 7), b.index(-1)]);
+      const [largest] = b.nodes('TopK', [layer(sum, 5), b.integers([3])], { axis: 2 }, { outputs: 2 });
+      const normal = b.node('MeanVarianceNormalization', [b.conv(largest, 8, 1)], { axes: [2, 3] });
+      const boxes = [b.floats([0, 0, 4, 2, 1, 0, 7, 3, 2, 1, 5, 3], [3, 4]), b.integers([1, 0, 1])];
+      const regions = b.node('RoiAlign', [layer(normal, 6), ...boxes], { output_height: 2, output_width: 2 });
+      return head(b, b.conv(regions, 7, 1));
+    },
+  },
+  'messages that are summed at the nodes of a graph': {
+    prunable: 2,
+    dims: [5, 6],
+    build: (b) => {
+      const x = b.matmul(b.input([6]), 8);
+      const [from, to] = [b.integers([0, 3, 1, 4, 2, 0]), b.integers([1, 1, 0, 2, 0, 4])];
+      const shape = (of: string) => b.node('Shape', [of]);
+      const summed = (nodes: string) => {
+        const sent = b.relu(b.node('Gather', [nodes, from]));
+        const places = b.node('Expand', [b.node('Unsqueeze', [to, b.integers([1])]), shape(sent)]);
+        const none = b.node('ConstantOfShape', [shape(nodes)]);
+        // as PyTorch has it: as many of them as there are places
+        const own = b.node('Slice', [sent, b.integers([0, 0]), shape(places)]);
+        return b.node('ScatterElements', [none, places, own], { axis: 0, reduction: 'add' });
+      };
+      const y = b.relu(b.add(summed(x), b.weight([8], 0.3)));
+      return b.output(b.matmul(summed(b.matmul(y, 5)), 3));
+    },
+  },
   'channels that are normalised by those beside them': {
     prunable: 2,
     build: (b) => {
@@ -1480,7 +1512,10 @@ describe('shrink', () => {
     const b = new OnnxBuilder();
     const x = b.sequence(6);
     const [q, k, v, query, key] = [8, 8, 8, 8, 8].map((m) => merged(b, b.matmul(x, m)));
-    const scores = b.add(scoresOf(b, q, k), b.node('CumSum', [scoresOf(b, query, key), b.index(1)]));
+    const scores = b.add(
+      scoresOf(b, q, k),
+      b.node('Einsum', [scoresOf(b, query, key)], { equation: '...i->...i' }),
+    );
     const y = b.output(b.matmul(unmerged(b, mixed(b, scores, v), x), 3));
     const { structures, prunable } = await opened(y.build(), [1, 5, 6]);
     expect(prunable).toEqual([]);

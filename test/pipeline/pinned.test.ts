@@ -24,7 +24,7 @@ test('what stays is told by kind, with what hangs on that alone and what would h
   });
   expect(residual.help).toContain('--residual');
   expect(others.map(({ reason, structures, share }) => [reason, structures, share.macs])).toEqual([
-    ['CumSum cannot be seen through', 2, 64 * 9 * 8],
+    ['CumSum sums over it', 2, 64 * 9 * 8],
     ['it is the graph output …', 1, 9 * 5],
   ]);
 });

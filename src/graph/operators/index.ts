@@ -33,6 +33,7 @@ import {
   lpNormalization,
   skipNormalization,
   softmax,
+  standardisation,
 } from './normalization.ts';
 import * as norms from './normalization-gradients.ts';
 import type { GradientRule } from './operator.ts';
@@ -43,14 +44,17 @@ import { gru, lstm, rnn } from './recurrent.ts';
 import * as reductions from './reduction-gradients.ts';
 import {
   argReduce,
-  gatherElements,
+  cumulative,
+  elementsAlong,
   gatherRule,
   gridSample,
   pad,
   pool,
+  poolRegions,
   reduce,
   resize,
   tile,
+  topK,
   trilu,
 } from './spatial.ts';
 import * as windows from './spatial-gradients.ts';
@@ -85,7 +89,7 @@ const OPERATORS: readonly Operator[] = [
   ),
   ...all('join', broadcast, 'BiasGelu FastGelu', MICROSOFT),
   ...all('join', concat, 'Concat'),
-  ...all('join', gatherElements, 'GatherElements'),
+  ...all('join', elementsAlong, 'GatherElements ScatterElements'),
   ...all('join', gridSample, 'GridSample'),
   ...counted(macs.einsum, all('join', einsum, 'Einsum')),
   ...counted(macs.matrixProduct, all('join', fusedMatMul, 'FusedMatMul', MICROSOFT)),
@@ -116,11 +120,15 @@ const OPERATORS: readonly Operator[] = [
     reduce,
     'ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceSumSquare',
   ),
+  ...all('pass', poolRegions, 'RoiAlign MaxRoiPool'),
   ...all('pass', argReduce, 'ArgMax ArgMin'),
+  ...all('pass', topK, 'TopK'),
+  ...all('pass', cumulative, 'CumSum'),
   ...all('pass', softmax, 'Softmax LogSoftmax Hardmax'),
   ...all('pass', resize, 'Resize Upsample'),
   ...all('pass', batchNormalization, 'BatchNormalization'),
   ...all('pass', instanceNormalization, 'InstanceNormalization'),
+  ...all('pass', standardisation, 'MeanVarianceNormalization'),
   ...all('pass', layerNormalization, 'LayerNormalization RMSNormalization SimplifiedLayerNormalization'),
   ...all('pass', groupNormalization, 'GroupNormalization'),
   ...all('pass', lpNormalization, 'LpNormalization'),

@@ -2,7 +2,7 @@
 
 import { describeValue } from '../describe.ts';
 import type { Axis } from '../labels.ts';
-import { attributeInt } from '../node.ts';
+import { attributeInt, attributeInts } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation, type Rule, wrapAxis } from '../propagation.ts';
 import type { Port } from '../structure.ts';
@@ -29,6 +29,13 @@ export const instanceNormalization: Rule = (state, node) => {
   state.slice(axis, node, 1, 0);
   state.slice(axis, node, 2, 0);
   state.mark(node.output[0], 1, axis);
+};
+
+/** MeanVarianceNormalization: without parameters, over axes that are not those of channels. */
+export const standardisation: Rule = (state, node) => {
+  const rank = state.dims(node.input[0])!.length;
+  const over = (attributeInts(node, 'axes') ?? [0, 2, 3]).map((axis) => wrapAxis(axis, rank));
+  carry(state, node, (place) => (over.includes(place) ? OVER : place));
 };
 
 /** A single group of channels, with the positions of each: what exporters make of a GroupNormalization of one group. */

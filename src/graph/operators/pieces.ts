@@ -4,7 +4,7 @@ import { type Axis, type EditPlace, splitAxis } from '../labels.ts';
 import { attribute, attributeInt, attributeInts } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation, type Rule, wrapAxis } from '../propagation.ts';
-import { fixedIntegers } from '../sizes.ts';
+import { fixedIntegers, follows, pinCounted, sizesOf } from '../sizes.ts';
 import { type Operand, tie } from './tie.ts';
 
 /** Split along the labelled axis makes labels of their own, as of a fused query, key and value projection. */
@@ -43,6 +43,12 @@ export const slice: Rule = (state, node) => {
   const bounds = boundsOf(state, node);
   if (bounds.isReversed) return state.pinAll(node, `${called(node)} may reverse the channels`);
   const [input, output] = [state.dims(node.input[0])!, state.dims(node.output[0])!];
+  for (const [index, size] of (sizesOf(state, node, 2) ?? []).entries()) {
+    const place = wrapAxis(bounds.axes[index] ?? index, input.length);
+    const axis = input[place] === output[place] ? state.axes(node.input[0])[place] : undefined;
+    // as far as another value goes, which has as many channels
+    if (size.axis && !(axis && follows(state, node, size, axis))) pinCounted(state, node, [size]);
+  }
   for (const [place, axis] of state.labelled(node.input[0])) {
     const isOpen = !bounds.ends && bounds.axes.some((own) => wrapAxis(own, input.length) === place);
     // As many of a table as there are positions: in other runs there are fewer.

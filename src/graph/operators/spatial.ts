@@ -20,6 +20,27 @@ export const pool: Rule = (state, node) => {
   carry(state, node, (place) => (place < 2 ? place : 'pools over it'));
 };
 
+/** RoiAlign and MaxRoiPool: regions take the place of images. */
+export const poolRegions: Rule = (state, node) =>
+  carry(state, node, (place) => (place === 1 ? 1 : 'pools over it'));
+
+/** TopK: the largest of an axis, and where they are. */
+export const topK: Rule = (state, node) => {
+  const over = wrapAxis(attributeInt(node, 'axis', -1), state.dims(node.input[0])!.length);
+  for (const [place, axis] of state.labelled(node.input[0])) {
+    if (place === over) state.pin(axis, `${called(node)} picks from it`);
+    else for (const value of node.output) state.mark(value, place, axis);
+  }
+};
+
+/** CumSum: along one axis. */
+export const cumulative: Rule = (state, node) => {
+  const [over] = state.integers(node, 1) ?? [];
+  if (over === undefined) return state.pinAll(node, `${called(node)} has a computed axis`);
+  const own = wrapAxis(over, state.dims(node.input[0])!.length);
+  carry(state, node, (place) => (place === own ? 'sums over it' : place));
+};
+
 /** Axes that keep their extent go through. */
 const keepsExtent =
   (otherwise: string): Rule =>
@@ -43,39 +64,48 @@ export const tile: Rule = (state, node) => {
   pinCounted(state, node, times);
 };
 
-/** GatherElements: positions of one axis are picked for each of the others. */
-export const gatherElements: Rule = (state, node) => {
+/**
+ * GatherElements and ScatterElements, as of messages along the edges of a graph: positions of one axis are picked for each of the others,
+ * which all operands have.
+ */
+export const elementsAlong: Rule = (state, node) => {
   const over = wrapAxis(attributeInt(node, 'axis', 0), state.dims(node.input[0])!.length);
   for (const [place, extent] of state.dims(node.output[0])!.entries()) {
-    if (place !== over)
-      state.mark(
-        node.output[0],
-        place,
-        tie(
-          state,
-          node,
-          [
-            [0, place],
-            [1, place],
-          ],
-          extent,
-        ),
-      );
+    const operands = node.input.map((_, input): Operand => [input, place]);
+    if (place !== over) state.mark(node.output[0], place, tie(state, node, operands, extent));
     else for (const value of node.input) state.pin(state.axes(value)[place], `${called(node)} picks from it`);
   }
 };
 
 export const pad: Rule = (state, node) => {
-  const pads = fixedIntegers(state, node, 1) ?? attributeInts(node, 'pads');
-  // Pads that crop one side and extend the other keep the extent but move the channels.
-  if (pads?.some((p) => p < 0)) return state.pinAll(node, `${called(node)} crops`);
   const output = state.dims(node.output[0])!;
+  const pads = fixedIntegers(state, node, 1) ?? attributeInts(node, 'pads');
   for (const [place, axis] of state.labelled(node.input[0])) {
-    const widened = axis.extent === output[place] ? axis : padded(state, node, place, axis, pads);
+    const places = placesOfPads(state, node, place);
+    // Pads that crop one side and extend the other keep the extent but move the channels.
+    if (pads && (places ?? [...pads.keys()]).some((at) => pads[at] < 0)) {
+      state.pin(axis, `${called(node)} crops`);
+      continue;
+    }
+    const widened = axis.extent === output[place] ? axis : padded(state, node, place, axis, { pads, places });
     if (widened) state.mark(node.output[0], place, widened);
     else state.pin(axis, `${called(node)} changes the number of channels`);
   }
 };
+
+/** Where the pads before and behind an axis are listed; nowhere, where it has none, and undefined where that is not known. */
+function placesOfPads(state: Propagation, node: NodeProto, place: number): number[] | undefined {
+  const rank = state.dims(node.input[0])!.length;
+  const axes = node.input[3] ? state.integers(node, 3) : [...Array(rank).keys()];
+  const index = axes?.findIndex((own) => wrapAxis(own, rank) === place) ?? -1;
+  return axes && (index < 0 ? [] : [index, index + axes.length]);
+}
+
+interface Pads {
+  readonly pads: readonly number[] | undefined;
+  /** Of the axis. */
+  readonly places: readonly number[] | undefined;
+}
 
 /** Constants before and behind channels are channels too, which no layer makes: they go with those that they are tied to. */
 function padded(
@@ -83,14 +113,11 @@ function padded(
   node: NodeProto,
   place: number,
   axis: Axis,
-  pads: readonly number[] | undefined,
+  { pads, places }: Pads,
 ): Axis | undefined {
-  const rank = state.dims(node.input[0])!.length;
-  const axes = node.input[3] ? state.integers(node, 3) : [...Array(rank).keys()];
-  const index = axes?.findIndex((own) => wrapAxis(own, rank) === place) ?? -1;
-  if (!pads || !axes || index < 0 || attributeString(node, 'mode', 'constant') !== 'constant')
+  if (!pads || places?.length !== 2 || attributeString(node, 'mode', 'constant') !== 'constant')
     return undefined;
-  const [before, behind] = [index, index + axes.length].map((at) => {
+  const [before, behind] = places.map((at) => {
     const own = state.free(pads[at]);
     const edit: EditPlace = node.input[1]
       ? { kind: 'constant', node: node.name, input: 1, index: at, values: pads }
