@@ -15,6 +15,7 @@ import type { Model } from './model.ts';
 import { captured, reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import { broadcast, unary } from './operators/elementwise.ts';
+import { expand } from './operators/layout.ts';
 import { concat } from './operators/pieces.ts';
 import { reduce } from './operators/spatial.ts';
 import { type Carrier, called, type Operator, Propagation } from './propagation.ts';
@@ -224,7 +225,8 @@ function comesBack(state: Propagation, value: string, fromEnd: number, label: La
       const place = (state.dims(output)?.length ?? 0) - fromEnd;
       // a mean of means has the axis as long as it has all axes
       const keeps = rule === reduce && state.dims(output)?.length === state.dims(value)?.length;
-      if ((rule !== unary && rule !== broadcast && !keeps) || place < 0) return false;
+      const goesOn = rule === unary || rule === broadcast || (rule === expand && index === 0);
+      if ((!goesOn && !keeps) || place < 0) return false;
       const own = state.axes(output)[place]?.label.leaves();
       if (!own && state.dims(output)![place] === 1) made.add(output);
       else if (own?.length !== wanted.length || own.some((leaf, i) => leaf !== wanted[i])) return false;

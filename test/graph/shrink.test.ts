@@ -367,6 +367,22 @@ const GRAPHS: Record<
       return b.output(b.matmul(summed(b.matmul(y, 5)), 3));
     },
   },
+  'channels that have one length, weighted and summed up for each of some clusters, as NetVLAD has it': {
+    prunable: 1,
+    build: (b) => {
+      const unit = (x: string, axis: number) => {
+        const length = b.node('Max', [b.node('ReduceL2', [x], { axes: [axis] }), b.floats([1e-9])]);
+        return b.node('Div', [x, b.node('Expand', [length, b.node('Shape', [x])])]);
+      };
+      const x = unit(b.conv(image(b), 8, 3), 1);
+      const weights = b.node('Softmax', [b.reshape(b.conv(x, 4, 1), [0, 0, -1])], { axis: 1 });
+      const places = b.node('Unsqueeze', [b.reshape(x, [0, 0, -1]), b.integers([1])]);
+      const off = b.node('Sub', [places, b.weight([1, 4, 8, 1], 0.3)]);
+      const weighted = b.mul(b.node('Unsqueeze', [weights, b.integers([2])]), off);
+      const sums = b.node('ReduceSum', [weighted, b.integers([3])], { keepdims: 0 });
+      return b.output(b.gemm(b.flatten(unit(sums, 2), 8), 5));
+    },
+  },
   'channels that are normalised by those beside them': {
     prunable: 2,
     build: (b) => {

@@ -39,9 +39,21 @@ export const unsqueeze: Rule = (state, node) => {
 
 const RENAMES: ReadonlySet<Rule> = new Set([transpose, squeeze, unsqueeze]);
 
+/**
+ * The labelled axes of the data. Those that stay, or that constants alone have so far, as the centres of clusters, leave the place of two
+ * that are merged to the other.
+ */
+function mayGoFirst(state: Propagation, node: NodeProto): [number, Axis][] {
+  const stays = ([, { label }]: [number, Axis]) =>
+    Number(
+      label.leaves().every((it) => it.pins.length > 0 || (it.producers.length === 0 && it.slices.length > 0)),
+    );
+  return [...state.labelled(node.input[0])].sort((a, b) => stays(a) - stays(b));
+}
+
 /** Flatten: (a, b, c, d) to (a…, …d). Nothing in the graph names the extents. */
 export const flatten: Rule = (state, node) => {
-  for (const [place, axis] of state.labelled(node.input[0])) {
+  for (const [place, axis] of mayGoFirst(state, node)) {
     const moved = move(state, node, place, axis);
     if (!moved) state.pin(axis, `${called(node)} interleaves it with other axes`);
     else {
@@ -56,7 +68,7 @@ export const reshape: Rule = (state, node) => {
   if (shuffled(state, node)) return;
   const named = [...(sizesOf(state, node, 1) ?? [])];
   const followed = new Set<number>();
-  for (const [place, axis] of state.labelled(node.input[0])) {
+  for (const [place, axis] of mayGoFirst(state, node)) {
     let moved = move(state, node, place, axis);
     const copies = copiesBefore(state, node, moved ?? entered(state, node, place, axis));
     if (copies > 1) moved = move(state, node, place, interleaved(axis, copies));
