@@ -37,7 +37,7 @@ async function declarations(entry) {
   };
   await compile([entry, '--target', 'baseline', '--optimizeLevel', '0', '--bindings', 'esm'], { writeFile });
   const exported = written['build/osscar.d.ts'].match(/^export declare .*;$/gm).join('\n');
-  return `${exported.replace(/\b__Record\w+<\w+>/g, 'number').replace(/boolean;$/gm, 'number;')}\n`;
+  return `${exported.replace(/\b__(Record\w+<\w+>|Internref\d+)/g, 'number').replace(/boolean;$/gm, 'number;')}\n`;
 }
 
 async function compile(options, host) {

@@ -41,7 +41,7 @@ export function portableTypes() {
     if (!file.endsWith('.d.ts')) continue;
     const path = join(FOLDER, file);
     const text = readFileSync(path, 'utf8');
-    const generic = /\b((?:Uint8|Float32|Float64|Int32)Array)<ArrayBuffer(?:Like)?>/g;
+    const generic = /\b((?:Uint8|Float32|Float64|Int32)Array|DataView)<ArrayBuffer(?:Like)?>/g;
     const messages =
       /import (?:type )?\{ (?:type )?(?:Gen\w+|Message)\b[^}]*\} from ['"]@bufbuild\/protobuf[^'"]*['"];\n/g;
     const isMessages = messages.test(text);

@@ -3,38 +3,68 @@
 
 export type { Folder, MemoryOutput, OutputFolder } from './checkpoint/index.ts';
 export { memoryOutput } from './checkpoint/index.ts';
-export type { Engine } from './engine/index.ts';
+export type {
+  Engine,
+  EngineSession,
+  ExternalFile,
+  FloatTensor,
+  LoadOptions,
+  ValueDescription,
+} from './engine/index.ts';
 export * from './errors.ts';
-export type { SimdChoice } from './kernel/index.ts';
+export type { Simd, SimdChoice } from './kernel/index.ts';
 export { type Limits, limits } from './limits.ts';
 export {
+  type AllocationReport,
+  type Alone,
   type Amount,
+  type Batch,
+  type BeforeAfter,
   BUDGETS,
   type BudgetKind,
+  type Candidate,
+  type Color,
   type Dataset,
   EFFORTS,
   type Effort,
+  type Fidelity,
+  type InputValues,
   type Job,
   type KeepRatios,
   type LatencyTable,
+  type LayerReport,
+  type Layout,
+  type Machines,
+  type MachinesPlan,
+  type MethodReport,
   type Metric,
   opfsScratch,
   opfsStore,
+  type Pinned,
+  type Plan,
   type Preprocessing,
   type PreprocessingOptions,
   type Progress,
+  type ProgressStep,
   type PruneReport,
   parseLatencyTable,
   type Queue,
+  type Recipe,
+  type Resize,
   type RunStore,
   type SavedReport,
   type Scratch,
   type Share,
+  type Shares,
   SIZES,
   type SizeKind,
+  type StageTime,
   TARGETS,
   type Target,
   type TargetChoice,
+  type TargetReport,
+  type Tradeoff,
+  type TradeoffPoint,
   type TradeoffReport,
 } from './pipeline/index.ts';
 export {

@@ -4,6 +4,7 @@
 export * from './errors.ts';
 export {
   type ConvGeometry,
+  type ElementType,
   type KernelOptions,
   type Kernels,
   openKernels,
@@ -32,11 +33,13 @@ export {
   type LayerProblem,
   type LayerRecipe,
   type LayerResult,
+  type LayerRows,
   type LayerStatistics,
   layerProblem,
   layerWasmBytes,
   METHODS,
   type Method,
+  type Panel,
   type ProblemOptions,
   packed,
   pruneLayer,
@@ -51,6 +54,12 @@ export {
   unpacked,
 } from './solve/index.ts';
 export type { TiledLayer } from './tiles/layers.ts';
-export { type TiledJob, type TiledMemory, type TiledPlan, tiledPlan } from './tiles/memory.ts';
+export {
+  type TiledJob,
+  type TiledMemory,
+  type TiledPlan,
+  type TiledShape,
+  tiledPlan,
+} from './tiles/memory.ts';
 export type { TiledStatistics } from './tiles/statistics.ts';
 export { version } from './version.ts';

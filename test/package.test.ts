@@ -1,6 +1,6 @@
 // What users are given: the files of the tarball, and what comes with it. Runs on the built dist/.
 
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { expect, test } from 'vitest';
@@ -119,6 +119,26 @@ test.each([
   expect(bytes).toBeGreaterThan(0);
   expect(bytes).toBeLessThan(most);
 });
+
+// `npm run test:types` does so with the oldest TypeScript, which has to be installed for it.
+test.each(['tsconfig.json', 'tsconfig.page.json'])(
+  'the declarations are whole by themselves: %s',
+  async (config) => {
+    const tsc = join(ROOT, 'node_modules/typescript/bin/tsc');
+    const { stdout } = await run(process.execPath, [tsc, '-p', join(ROOT, 'test/types', config)]);
+    expect(stdout).toBe('');
+    // Of TypeScript 5.7 and later.
+    const folder = join(ROOT, 'dist/types');
+    const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((it) =>
+      it.endsWith('.d.ts'),
+    );
+    const generic = files.filter((it) =>
+      /\b(\w+Array|DataView)<ArrayBuffer/.test(readFileSync(join(folder, it), 'utf8')),
+    );
+    expect(files.length).toBeGreaterThan(100);
+    expect(generic).toEqual([]);
+  },
+);
 
 test('installing it runs nothing of ours, and of one other package a comparison of versions', () => {
   // https://docs.npmjs.com/cli/using-npm/scripts#life-cycle-operation-order

@@ -8,4 +8,4 @@ export {
   type LoadOptions,
   type ValueDescription,
 } from './engine.ts';
-export { type EngineOptions, type OnnxRuntime, openEngine } from './onnxruntime.ts';
+export { type EngineOptions, type OnnxRuntime, openEngine, type WasmPaths } from './onnxruntime.ts';

@@ -33,8 +33,15 @@ export type { Metric } from './evaluate.ts';
 export type { Fidelity } from './fidelity.ts';
 export { engineKind, Findings } from './findings.ts';
 export { describeFolder, type FolderOptions, inputOf, openLanguageModel } from './folder.ts';
-export { type InputDims, type InputValues, isTokenMask, type ModelInput, takesTokens } from './inputs.ts';
-export { type KeepRatios, keepRatio } from './keep.ts';
+export {
+  type InputDims,
+  type InputValues,
+  isTokenMask,
+  type ModelInput,
+  type OtherInput,
+  takesTokens,
+} from './inputs.ts';
+export { type KeepRatios, keepRatio, type Named } from './keep.ts';
 export {
   type LatencyOptions,
   type LatencyTable,
@@ -44,7 +51,7 @@ export {
 } from './latency.ts';
 export { MACHINES_OPTIONS, type Machines, type MachinesPlan } from './machines.ts';
 export type { FileOptions } from './onnx.ts';
-export { declaredInput, type OpenedModel, type OpenOptions, openModel } from './open.ts';
+export { declaredInput, type ModelSize, type OpenedModel, type OpenOptions, openModel } from './open.ts';
 export type { EvaluateOptions, PruneOptions } from './options.ts';
 export { type Pinned, pinnedOf } from './pinned.ts';
 export { memoryLimit, type Plan, type PlanOptions, type Rates } from './plan.ts';

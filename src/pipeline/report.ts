@@ -26,7 +26,7 @@ export interface LayerReport
     Pick<Structure, 'groups'> {
   /**
    * Relative error of the greedy elimination with k = 0 … groups groups kept (`osscar`; `ziplm` down to the kept ones,
-   * NaN below): the layer's own, or of layers that share the channels the sum, each relative to its signal. Of the
+   * NaN below, null in JSON): the layer's own, or of layers that share the channels the sum, each relative to its signal. Of the
    * objective with its damping, before any local search: at the kept ones not `relativeError`, which is of the data alone.
    */
   readonly curve?: readonly number[];

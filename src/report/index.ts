@@ -5,6 +5,7 @@ import type { SavedReport } from '../pipeline/index.ts';
 import { drawReport } from './draw.ts';
 import { drawnOf, reportMarkup } from './markup.ts';
 
+export type { SavedReport, Tradeoff } from '../pipeline/index.ts';
 export { type Chart, type ChartOptions, type DrawnChart, drawChart } from './chart.ts';
 export { tradeoffChart } from './draw.ts';
 export { reportHtml } from './html.ts';

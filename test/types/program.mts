@@ -4,12 +4,17 @@
 import {
   type AnalyzeSettings,
   analyze,
+  type BeforeAfter,
   type EvaluateSettings,
   evaluate,
   inspect,
   type LatencySettings,
+  type LayerReport,
   latency,
+  type MethodReport,
+  type Plan,
   type PlanSettings,
+  type ProgressStep,
   type Pruned,
   type PruneSettings,
   plan,
@@ -30,6 +35,16 @@ export async function run(bytes: Uint8Array): Promise<Pruned> {
     macs: value * scale * model.macs * session.threads,
   });
 }
+/** What reports are made of has names. */
+export function rows({ report }: Pruned): string[] {
+  const { bytes, layers, comparison = [] } = report;
+  const share = ({ before, after }: BeforeAfter) => after / before;
+  const row = ({ name, kept, groups }: LayerReport) => `${name} ${kept.length}/${groups}`;
+  const other = ({ method, metric }: MethodReport) => `${method} ${metric && share(metric)}`;
+  return [String(share(bytes)), ...layers.map(row), ...comparison.map(other)];
+}
+export const bar = ({ done, total }: ProgressStep) => done / total;
+export const peak = ({ bytes }: Plan) => bytes.total;
 /** Settings that are made before they are used. */
 export async function calls(
   settings: PruneSettings,
