@@ -40,6 +40,7 @@ export type {
   Layer,
   LayerDims,
 } from './operators/operator.ts';
+export { separateProjections } from './projections.ts';
 export { called, type Operator, type Propagation, type Rule } from './propagation.ts';
 export { quantizedLayers, quantizedText } from './quantized.ts';
 export { type ReadOptions, readModel } from './read.ts';

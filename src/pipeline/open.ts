@@ -32,6 +32,7 @@ import {
   type Structure,
   separateExperts,
   separateGroups,
+  separateProjections,
   shrink,
   sum,
   turnProducts,
@@ -171,7 +172,7 @@ export async function openParsed(
     const input = sizedInput(declaredInput(model, inputs, dims), model, size);
     let { info, told } = await shapesOf(engine, model, input);
     const counted = await withoutCounts(engine, model, { shapes: told, types: info.types });
-    const known = separateExperts(turnProducts(counted, told), told);
+    const known = separateProjections(separateExperts(turnProducts(counted, told), told), told);
     if (known !== model) {
       model = foldBatchNormalization(known);
       ({ info, told } = await shapesOf(engine, model, input));

@@ -66,3 +66,17 @@ test('weights on the left of a product are those of a layer', async () => {
   expect(analysis.structures.filter(({ prunable }) => prunable).map(({ groups }) => groups)).toEqual([8]);
   expect(macs).toBe(7 * 8 * (5 + 3));
 });
+
+test('weights by which an Attention makes queries, keys and values are those of a layer, which reads a stream', async () => {
+  const b = new OnnxBuilder();
+  const x = b.matmul(b.sequence(5), 8);
+  const inputs = [x, b.weight([8, 24], 0.3), b.weight([24], 0.3)];
+  const y = b.node('Attention', inputs, { num_heads: 4 }, { domain: 'com.microsoft' });
+  const bytes = b.output(b.matmul(b.add(x, b.matmul(y, 8)), 3)).build();
+  const { analysis } = await openModel(bytes, { engine, size: [7, 5], residual: true });
+  const prunable = analysis.structures.filter((structure) => structure.prunable);
+  expect(prunable.map(({ kind, groups }) => [kind, groups])).toEqual([
+    ['channel', 8],
+    ['head', 4],
+  ]);
+});
