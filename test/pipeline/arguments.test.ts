@@ -330,6 +330,7 @@ test.each(recipes)('a recipe is refused: %j', (options, message) => {
 
 test('a recipe that was parsed is one', () => {
   for (const options of [
+    { keep: 0.5, min: {}, exclude: [] },
     { keep: 0.5, target: 'self' },
     { macs: 0.5, exclude: ['a*'] },
   ] as const) {

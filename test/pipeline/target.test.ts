@@ -69,6 +69,7 @@ describe('searchTarget', () => {
       return { error: kind === 'dense' ? dense : 1 + (blend - best) ** 2 };
     }, hasResidual);
     expect(new Set(asked).size).toBe(asked.length);
+    expect(tried.filter(({ blend }) => blend < 0 || blend > 1)).toEqual([]);
     expect(tried.map(({ kind, blend }) => `${kind} ${blend}`).sort()).toEqual([...asked].sort());
     const errors = tried.map(({ error }) => error);
     expect(errors).toEqual([...errors].sort((a, b) => a - b));
@@ -78,6 +79,10 @@ describe('searchTarget', () => {
   test.each([0, 0.25, 0.5, 0.75, 1])('finds the bottom of a bowl at %d', async (best) => {
     const [{ kind, blend }] = await search(best, false);
     expect([kind, blend]).toEqual([best === 0 ? 'self' : 'residual', best]);
+  });
+
+  test('asks no more on the side from which errors fall', async () => {
+    expect((await search(0.7, false)).map(({ blend }) => blend)).toEqual([0.75, 0.5, 1]);
   });
 
   test('takes the smallest blend that samples do not tell from the best', async () => {
