@@ -302,6 +302,7 @@ const calls: readonly (readonly [message: string, call: () => Promise<unknown>])
   ],
 ];
 
+const { spend } = parseRecipe({ macs: 0.5 });
 const recipes: readonly (readonly [options: object, message: string])[] = [
   [{ method: {} }, '`method` must be one of osscar, ziplm, magnitude, magnitude-refit, got an object'],
   [
@@ -320,6 +321,19 @@ const recipes: readonly (readonly [options: object, message: string])[] = [
   [{ keep: undefined, macs: 0.5, exclude: [5] }, '`exclude`: expected a list of names or patterns, got [5]'],
   [{ keep: undefined, spend: {} }, '`spend`: expected what a recipe says of its budget, got an object'],
   [{ keep: undefined, spend: 0 }, '`spend`: expected what a recipe says of its budget, got 0'],
+  ...[{ limit: 0 }, { isFraction: 1 }, { widths: 8 }, { effort: 'none' }].map(
+    (wrong) =>
+      [
+        { keep: undefined, spend: { ...spend, ...wrong } },
+        '`spend`: expected what a recipe says of its budget',
+      ] as const,
+  ),
+  [{ damping: Number.POSITIVE_INFINITY }, '`damping` must be at least 0, got Infinity'],
+  [{ round: 8 }, '`round` is for budgets'],
+  [{ effort: 'low' }, '`effort` is for budgets'],
+  [{ of: 'macs' }, '`of` is for `maxLoss`'],
+  [{ keep: undefined, macs: 0.5, of: 'macs' }, '`of` is for `maxLoss`'],
+  [{ keep: undefined, maxLoss: 0.1, of: 'all' }, '`of` must be one of '],
 ];
 
 test.each(recipes)('a recipe is refused: %j', (options, message) => {
@@ -333,6 +347,7 @@ test('a recipe that was parsed is one', () => {
     { keep: 0.5, min: {}, exclude: [] },
     { keep: 0.5, target: 'self' },
     { macs: 0.5, exclude: ['a*'] },
+    { maxLoss: 0.1, of: 'params' },
   ] as const) {
     const recipe = parseRecipe(options);
     expect(parseRecipe(recipe)).toEqual(recipe);
