@@ -28,6 +28,8 @@ const MOST_STALLED = 1000;
 /** Jobs that are remembered, for `osscar status`. */
 const REMEMBERED = 10_000;
 const CONNECT_MS = 10_000;
+/** A run that does not say for so long that it is there has left its queue. */
+const LEASE_MS = 15_000;
 
 /** How queues are reached and watched. */
 export interface ConnectOptions {
@@ -167,7 +169,39 @@ function refusal(url: string, cause: Error): Error {
   );
 }
 
-/** @throws {InputError} where there is no such Redis */
+/**
+ * Takes the queue for one run: workers are of its store, and end where they get jobs of another's. What a killed run has left is waited
+ * for.
+ *
+ * @returns what keeps it, and what gives it back
+ * @throws {InputError} where another run says that it is there
+ */
+async function lease(connection: Redis, key: string, url: string) {
+  const own = `${hostname()}, process ${process.pid}, ${crypto.randomUUID()}`;
+  for (let left = LEASE_MS; (await connection.set(key, own, 'PX', LEASE_MS, 'NX')) === null; ) {
+    const now = await connection.pttl(key);
+    // It has been renewed, or is none of ours.
+    if (now > left || now === -1) {
+      const [host, by] = ((await connection.get(key)) ?? '').split(', ');
+      throw new InputError(
+        `\`queue\`: ${shown(url)} is used by another run (${host}, ${by}); runs at the same time have a database each, as redis://host:6379/1`,
+      );
+    }
+    if (now >= 0) left = now;
+    await new Promise((resolve) => setTimeout(resolve, SWEEP_MS / 4));
+  }
+  const isOurs = async () => [own, null].includes(await connection.get(key));
+  return {
+    async renew() {
+      if (await isOurs()) await connection.set(key, own, 'PX', LEASE_MS);
+    },
+    async end() {
+      if (await isOurs()) await connection.del(key);
+    },
+  };
+}
+
+/** @throws {InputError} where there is no such Redis, or another run uses it */
 export async function openQueue(
   url: string,
   options: ConnectOptions = {},
@@ -175,9 +209,13 @@ export async function openQueue(
   const { Queue, QueueEvents } = await bullmq();
   const connection = await connect(url, options);
   const jobs = new Queue(NAME, { connection });
-  const events = new QueueEvents(NAME, { connection });
   // Of the connection, which has said it.
   jobs.on('error', () => {});
+  const taken = await lease(connection, jobs.toKey('run'), url).catch(async (cause) => {
+    await hangUp(connection, jobs);
+    throw refusal(url, cause);
+  });
+  const events = new QueueEvents(NAME, { connection });
   events.on('error', () => {});
   const waiting = new Set<Waiting>();
 
@@ -215,6 +253,7 @@ export async function openQueue(
     events.on(event, ({ jobId }: { jobId: string }) => void lookAt((key) => key === jobId));
   let isSweeping = false;
   const sweep = setInterval(async () => {
+    if (connection.status === 'ready') taken.renew().catch(() => {});
     if (isSweeping || connection.status !== 'ready') return;
     isSweeping = true;
     await lookAt(() => true);
@@ -250,6 +289,7 @@ export async function openQueue(
     },
     async close() {
       clearInterval(sweep);
+      if (connection.status === 'ready') await taken.end().catch(() => {});
       await hangUp(connection, jobs, events);
     },
   };

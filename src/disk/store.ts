@@ -4,6 +4,7 @@ import { open, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileOf, keysOf, type RunStore } from '../pipeline/index.ts';
 import {
+  checkTakesFiles,
   expectOrdinary,
   expectPath,
   makeFolder,
@@ -26,7 +27,10 @@ export async function folderStore(
 ): Promise<RunStore & { close(): Promise<void> }> {
   expectPath(isShared ? 'store' : 'work', path);
   await named(path, makeFolder(path));
-  if (isShared) await removeLeftovers(path);
+  if (isShared) {
+    await removeLeftovers(path);
+    await checkTakesFiles(path);
+  }
   const close = isShared ? async () => {} : await named(path, lockFolder(path));
   return {
     name: path,

@@ -23,6 +23,7 @@ import {
   fixture,
   listing,
   MOBILENET,
+  osscar,
   osscarJson,
   PREPROCESSING,
   refused,
@@ -212,6 +213,9 @@ test.runIf(existsSync('/proc/self'))(
       [...args, '-o', join(folder, 'o.onnx'), '--work', '/proc/a/b'],
       '"/proc/a/b": no such file or folder',
     );
+    const worker = ['worker', '--queue', 'redis://127.0.0.1:1', '--store', '/proc'];
+    const { code, stderr } = await osscar(...worker);
+    expect([code, stderr]).toEqual([2, 'osscar: "/proc": no file can be made in this folder\n']);
   },
 );
 

@@ -255,6 +255,27 @@ describe('an address', () => {
     }
   });
 
+  test('that another run uses is refused while that is there, and taken once it has gone', async () => {
+    const error = await openQueue(redis.url).catch((it: Error) => it);
+    expect(error).toBeInstanceOf(InputError);
+    expect((error as Error).message).toMatch(
+      /is used by another run \(.+, process \d+\); runs at the same time have a database each, as redis:\/\/host:6379\/1$/,
+    );
+    const beside = await openQueue(`${redis.url}/1`);
+    await beside.close();
+    const client = new Redis(`${redis.url}/1`);
+    try {
+      expect(await client.get('bull:osscar:run')).toBeNull();
+      // Of a run that was killed.
+      await client.set('bull:osscar:run', 'elsewhere, process 1, x', 'PX', 700);
+      await (await openQueue(`${redis.url}/1`)).close();
+      await client.set('bull:osscar:run', 'for ever');
+      await expect(openQueue(`${redis.url}/1`)).rejects.toThrow('is used by another run');
+    } finally {
+      client.disconnect();
+    }
+  });
+
   test('that does not let us in is named without its password', async () => {
     const { host } = new URL(redis.url);
     const error = await openQueue(`redis://me:secret@${host}`).catch((it: Error) => it);
