@@ -2,7 +2,7 @@
 // command line's business; here are those that a browser has, made of Blobs, which it may keep on disk.
 
 import { InputError } from '../errors.ts';
-import { expectMethods } from '../expect.ts';
+import { expectMethods, said } from '../expect.ts';
 import { checkJsonBytes, type JsonObject, parseJsonObject } from '../json.ts';
 
 /** A folder of files that can be read in parts. Its files have plain names: no separators, no `..`. */
@@ -111,12 +111,22 @@ export function blobFolder(
   expectMethods('blobFolder', 'files', files, 'files, or a Map of their names and bytes', Symbol.iterator);
   const blobs = new Map<string, Blob>();
   for (const it of files) {
-    const [file, content] = it instanceof Blob ? [it.name, it] : it;
+    const [file, content] = namedBlob(it);
     checkFileName(name, file);
     if (blobs.has(file)) throw new InputError(`"${name}": two files are called "${file}"`);
-    blobs.set(file, content instanceof Blob ? content : new Blob([content as Uint8Array<ArrayBuffer>]));
+    blobs.set(file, content);
   }
   return folderOf(name, blobs);
+}
+
+/** @throws {InputError} where it is neither a file nor a name and what that holds */
+function namedBlob(it: unknown): [string, Blob] {
+  const [file, content] = it instanceof Blob ? [Reflect.get(it, 'name'), it] : Array.isArray(it) ? it : [];
+  if (typeof file === 'string') {
+    if (content instanceof Blob) return [file, content];
+    if (content instanceof Uint8Array) return [file, new Blob([content as Uint8Array<ArrayBuffer>])];
+  }
+  throw new InputError(`blobFolder: "files" expected files, or pairs of a name and bytes, got ${said(it)}`);
 }
 
 /** An output folder without a file system. */

@@ -94,6 +94,13 @@ const calls: readonly (readonly [message: string, call: () => Promise<unknown>])
     () => untyped(blobFolder)('opt'),
   ],
   ['blobFolder: "files" expected files', () => untyped(blobFolder)(null)],
+  [
+    'blobFolder: "files" expected files, or pairs of a name and bytes, got "a.json"',
+    () => untyped(blobFolder)(['a.json']),
+  ],
+  ['pairs of a name and bytes, got [a list]', () => untyped(blobFolder)([[['a.json', '{}']]])],
+  ['pairs of a name and bytes, got ["a.json", "{}"]', () => untyped(blobFolder)([['a.json', '{}']])],
+  ['pairs of a name and bytes, got null', () => untyped(blobFolder)([null])],
   ['expected a model (of openModel(bytes, …) or', () => untyped(prune)('m.onnx', pieces)],
   ['openLanguageModel(folder)), got null', () => untyped(analyze)(null, pieces)],
   ['expected a model', () => untyped(evaluate)(bytes, calibration, { engine })],
