@@ -4,6 +4,15 @@
 
 import { printableMessage } from './printable.ts';
 
+/** The class that has a code: `ERR_OSSCAR_OUT_OF_MEMORY` is of an OutOfMemoryError, whatever a minifier calls that. */
+function nameOf(code: string): string {
+  const words = code
+    .replace(/^ERR_OSSCAR_/, '')
+    .toLowerCase()
+    .split('_');
+  return `${words.map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join('')}Error`;
+}
+
 /** Base of every error that this library throws on purpose. Its message is one line without control characters. */
 export class OsscarError extends Error {
   readonly code: string;
@@ -11,7 +20,7 @@ export class OsscarError extends Error {
   constructor(code: string, message: string, options?: ErrorOptions) {
     super(printableMessage(message), options);
     this.code = code;
-    this.name = new.target.name;
+    this.name = new.target === OsscarError ? 'OsscarError' : nameOf(code);
   }
 }
 

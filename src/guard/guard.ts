@@ -59,6 +59,27 @@ export function openGuard(options: GuardOptions = {}): Guard {
   return new Guard({ ...options, seconds });
 }
 
+/** Of a page whose policy or origin has no workers, of a service worker. */
+function refused(why: string, cause?: unknown): WorkerLostError {
+  const hint = 'without workers, hand over an `engine` (await openEngine()), which has no limit of time';
+  return new WorkerLostError(
+    `guard: its thread does not start: ${why.replace(/\.$/, '')}; ${hint}, and token ids for text`,
+    'guard',
+    {
+      cause,
+    },
+  );
+}
+
+/** @throws {WorkerLostError} where there are no workers */
+function started(url: string | URL): WorkerHandle {
+  try {
+    return platform().spawn(url);
+  } catch (cause) {
+    throw refused((cause as Error).message, cause);
+  }
+}
+
 /** A thread for what files from strangers ask to be run. It is gone once something took too long on it. */
 export class Guard {
   readonly #seconds: number;
@@ -66,6 +87,7 @@ export class Guard {
   readonly #remote: Remote<Foreign>;
   /** Why the thread is gone. */
   #ended?: unknown;
+  #hasAnswered = false;
   readonly #waiting = new Set<(reason: unknown) => void>();
   /** Signals outlive guards. */
   readonly #signal?: AbortSignal;
@@ -75,11 +97,11 @@ export class Guard {
   constructor({ seconds, signal, workerUrl }: GuardOptions & { readonly seconds: number }) {
     installErrorTransfer();
     this.#seconds = seconds;
-    this.#handle = platform().spawn(workerUrl ?? new URL('./guard.js', here));
+    this.#handle = started(workerUrl ?? new URL('./guard.js', here));
     this.#handle.onLost((why, memory) => {
       const lost = `guard: its thread is lost: ${why}`;
-      const isFull = memory !== undefined;
-      this.#end(isFull ? new OutOfMemoryError(lost, memory) : new WorkerLostError(lost, 'guard'));
+      if (memory !== undefined) this.#end(new OutOfMemoryError(lost, memory));
+      else this.#end(this.#hasAnswered ? new WorkerLostError(lost, 'guard') : refused(why));
     });
     this.#remote = wrap<Foreign>(this.#handle.endpoint);
     this.#signal = signal;
@@ -173,6 +195,7 @@ export class Guard {
       send(this.#remote)
         .then(resolve, reject)
         .finally(() => {
+          this.#hasAnswered = true;
           this.#waiting.delete(reject);
           if (this.#waiting.size === 0) this.#handle.hold(false);
         });

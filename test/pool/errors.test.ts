@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import * as errors from '../../src/errors.ts';
 import { packError, unpackError } from '../../src/pool/errors.ts';
+import { DIST } from './built.ts';
 
 const samples = [
   new errors.ShapeError('a shape'),
@@ -16,6 +17,14 @@ const samples = [
 test('every class of error there is crosses the border between threads', () => {
   const classes = Object.values(errors).filter((value) => value !== errors.OsscarError);
   expect(new Set(samples.map((error) => error.constructor))).toEqual(new Set(classes));
+});
+
+test('every class is called by its name, also where a minifier has called it otherwise', async () => {
+  expect(samples.map(({ name }) => name)).toEqual(samples.map((error) => error.constructor.name));
+  expect(new errors.OsscarError('ERR_OSSCAR_NEW', 'new').name).toBe('OsscarError');
+  const minified: typeof errors = await import(new URL('browser/layer.js', DIST).href);
+  expect(new minified.OutOfMemoryError('too much', 5e9)).toMatchObject({ name: 'OutOfMemoryError' });
+  expect(minified.OutOfMemoryError.name).not.toBe('OutOfMemoryError');
 });
 
 test.each(samples)('$name keeps its class, code, fields and stack', (error) => {
