@@ -47,6 +47,7 @@ import {
   storedPreprocessing,
   tokenWindows,
 } from '../../src/pipeline/index.ts';
+import { targetOf } from '../../src/pipeline/recipe.ts';
 import { engine, fashion, fixtureBytes } from './fixtures.ts';
 
 const bytes = fixtureBytes('fashion-mobilenet');
@@ -347,6 +348,11 @@ test.each(recipes)('a recipe is refused: %j', (options, message) => {
   const parse = () => parseRecipe({ keep: 0.5, ...options });
   expect(parse).toThrow(InputError);
   expect(parse).toThrow(message);
+});
+
+test('a target by its name is all of it, and towards itself nothing', () => {
+  const blends = (['self', 'dense', 'residual'] as const).map((kind) => targetOf(kind));
+  expect(blends.map(({ blend }) => blend)).toEqual([0, 1, 1]);
 });
 
 test('a recipe that was parsed is one', () => {

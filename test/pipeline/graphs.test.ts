@@ -522,6 +522,23 @@ test('a layer whose input changes after it was solved with others is solved agai
   expect(stepsWith((it) => (it === skip ? 2 : it.groups))).toEqual([skip.name, undefined]);
 });
 
+test('layers that keep all inputs are solved behind the first change, and all of them where that came before', async () => {
+  const b = new OnnxBuilder();
+  const x = b.relu(b.conv(b.relu(b.conv(image(b), 4, 3)), 5, 3));
+  const bytes = head(b, b.relu(b.depthwise(b.relu(b.conv(x, 6, 3)), 3))).build();
+  const opened = await openModel(bytes, { engine });
+  const recipe = parseRecipe({ keep: 0.5 });
+  const kept = ({ groups }: Structure) => (groups === 6 ? 3 : groups);
+  const nodesOf = (diverged: boolean) =>
+    stepsOf(opened, kept, recipe, { kind: 'dense', blend: 1 }, diverged).map(({ maps, gain }) =>
+      [...maps, ...(gain ? [gain] : [])].map(({ node }) => node),
+    );
+  const layers = opened.model.nodes.filter(({ opType }) => opType === 'Conv' || opType === 'Gemm');
+  const alone = layers.map(({ name }) => [name]);
+  expect(nodesOf(false)).toEqual(alone.slice(-1));
+  expect(nodesOf(true)).toEqual(alone);
+});
+
 function squaredDistance(a: Float32Array, b: Float32Array): number {
   return a.reduce((sum, value, i) => sum + (value - b[i]) ** 2, 0);
 }
