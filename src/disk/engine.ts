@@ -2,6 +2,7 @@
 
 import type { OnnxRuntime } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
+import { isNotInstalled } from './optional.ts';
 
 /** An optional peer of the package, so that no one loads it who does not want it. */
 const NATIVE = 'onnxruntime-node';
@@ -15,13 +16,12 @@ export async function loadNative(isAsked: boolean): Promise<OnnxRuntime | undefi
     const found = await import(NATIVE);
     return found.InferenceSession ? found : found.default;
   } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    // Vite's servers put a stub in the place of an optional peer that is not there.
-    const isStub = message.startsWith(`Could not resolve "${NATIVE}"`);
-    const isMissing = isStub || (code === 'ERR_MODULE_NOT_FOUND' && message.includes(`'${NATIVE}'`));
+    const isMissing = isNotInstalled(NATIVE, cause);
     if (isMissing && !isAsked) return undefined;
-    const reason = isMissing ? `is not installed (npm i ${NATIVE})` : `cannot be loaded: ${message}`;
-    throw new InputError(`\`engine: 'node'\`: ${NATIVE} ${reason}; \`engine: 'web'\` needs nothing`, {
+    const why = isMissing
+      ? `is not installed (npm i ${NATIVE})`
+      : `cannot be loaded: ${(cause as Error).message}`;
+    throw new InputError(`\`engine: 'node'\`: ${NATIVE} ${why}; \`engine: 'web'\` needs nothing`, {
       cause,
     });
   }
