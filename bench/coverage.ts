@@ -9,18 +9,18 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadNative } from '../src/disk/engine.ts';
 import { type Engine, openEngine } from '../src/engine/index.ts';
-import { elements, readModel, sum } from '../src/graph/index.ts';
+import { elements, readModel, sizeTerms } from '../src/graph/index.ts';
 import { decodeNpy, iterableDataset, type NpyArray, npyDataset } from '../src/pipeline/data/index.ts';
 import {
   declaredInput,
   type ModelInput,
   type OpenedModel,
   openModel,
-  pinnedOf,
   prune,
   takesTokens,
 } from '../src/pipeline/index.ts';
 import { otherFeeds } from '../src/pipeline/inputs.ts';
+import { lost } from '../src/pipeline/shares.ts';
 import { openSession } from '../src/pool/index.ts';
 import { random } from '../test/support/random.ts';
 
@@ -44,10 +44,10 @@ const files = readdirSync(folder);
 const parts = (parameters: number, macs: number) =>
   [parameters, macs].map((part) => `${(100 * part).toFixed(1)} %`).join(' / ');
 
-function prunable(model: OpenedModel): string {
-  const pinned = pinnedOf(model);
-  const stays = (of: 'parameters' | 'macs') => sum(pinned.map(({ share }) => share[of]));
-  return parts(1 - stays('parameters') / model.parameters, 1 - stays('macs') / model.macs);
+function prunable({ model, analysis, info, ...whole }: OpenedModel): string {
+  const terms = sizeTerms(model, analysis, info.shapes);
+  const names = new Set(analysis.structures.filter((it) => it.prunable).map(({ name }) => name));
+  return parts(lost(terms.parameters, names) / whole.parameters, lost(terms.macs, names) / whole.macs);
 }
 
 function noise(input: ModelInput, length: number, next: () => number): Float32Array {
@@ -104,8 +104,9 @@ async function columns(name: string, residual: boolean): Promise<string[]> {
   const array = `${name}.npy`;
   const npy = files.includes(array) ? decodeNpy(readFileSync(join(folder, array)), array) : undefined;
   const declared = declaredInput(await readModel(bytes)).shape;
-  const filled = declared.slice(1).map((dim, i) => dim || Number(extents.split('x')[i]));
-  const size = declared.every(Boolean) ? undefined : (npy?.shape.slice(2) ?? filled);
+  const open = extents.split('x').map(Number);
+  const filled = declared.map((dim) => dim || (open.length > 1 ? open.shift()! : open[0]));
+  const size = declared.every(Boolean) ? undefined : (npy?.shape.slice(1) ?? filled);
   const model = await openModel(bytes, { engine, name, size, residual });
   const { input } = model;
   const next = random(1);
