@@ -124,7 +124,9 @@ function namesAt(extents: ReadonlyMap<string, readonly Extent[]>, values: readon
 function scaled(extents: readonly Extent[] = [], dims: readonly number[], kept: Kept): number[] {
   return dims.map((dim, place) => {
     const own = extents.filter(({ axis }) => axis === place);
-    return dim - sum(own.map(({ positions, variable }) => positions * (1 - kept(variable))));
+    // Heads that are merged with the batch were analysed with more samples than are counted.
+    const samples = Math.max(1, sum(own.map(({ positions }) => positions)) / (dim || 1));
+    return dim - sum(own.map(({ positions, variable }) => (positions / samples) * (1 - kept(variable))));
   });
 }
 

@@ -1,6 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { countMacs, countParameters, readModel } from '../../src/graph/index.ts';
+import {
+  analyse,
+  countMacs,
+  countParameters,
+  readModel,
+  shrink,
+  sizeAt,
+  sizeTerms,
+} from '../../src/graph/index.ts';
 import { OnnxBuilder, resnet50 } from '../support/onnx-builder.ts';
+import { multihead, WIDTH } from './attention-graphs.ts';
 import { randomValue, shapesOf } from './running.ts';
 
 describe('countParameters and countMacs', () => {
@@ -40,6 +49,18 @@ describe('countParameters and countMacs', () => {
     const model = await readModel(b.output(product).build());
     const shapes = await shapesOf(model, randomValue([2, t, 8]));
     expect(countMacs(model, shapes)).toBe(2 * t * t * 8 + t * 8 * 3);
+  });
+
+  it('are as they will be where heads are merged with the batch, of which the run that was analysed had more', async () => {
+    const b = new OnnxBuilder();
+    const model = await readModel(b.output(multihead(b, b.sequence(WIDTH))).build());
+    const [two, one] = [2, 1].map((n) => randomValue([n, 5, WIDTH]));
+    const analysis = analyse(model, await shapesOf(model, two));
+    const [heads] = analysis.structures.filter(({ prunable }) => prunable);
+    const small = shrink(model, new Map([[heads, [0, 4]]]));
+    const { macs } = sizeTerms(model, analysis, await shapesOf(model, one));
+    const kept = 2 / heads.groups;
+    expect(sizeAt(macs, () => kept)).toBeCloseTo(countMacs(small, await shapesOf(small, one)), 6);
   });
 
   it('agree with the published size of ResNet50', async () => {
