@@ -1,7 +1,8 @@
 // Prunes two small vision networks and a language model by three methods, to the same sizes, and prints what is left of
 // their accuracy, and of the perplexity. Sizes are arguments, 0.5 where there are none.
-// What `npm start` runs; also an example of the API without the command line.
+// What `npm start` runs; also an example of the API without the command line. The models are those of a clone.
 
+import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import {
   blobFolder,
@@ -23,6 +24,12 @@ import {
 import { showProgress } from './progress.mjs';
 
 const FIXTURES = new URL('../test/fixtures/', import.meta.url);
+if (!existsSync(new URL('fashion-resnet.onnx', FIXTURES))) {
+  console.error(
+    'compare.mjs: its models and data are in test/fixtures of a clone of the repository, not in the npm package',
+  );
+  process.exit(1);
+}
 const KEEP = process.argv.length > 2 ? process.argv.slice(2).map(Number) : [0.5];
 const METHODS = ['magnitude', 'magnitude-refit', 'osscar'];
 const RUNS = 3 * KEEP.length * METHODS.length;

@@ -1,6 +1,6 @@
 // What users are given: the files of the tarball, and what comes with it. Runs on the built dist/.
 
-import { readdirSync, readFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { expect, test } from 'vitest';
@@ -139,6 +139,15 @@ test.each(['tsconfig.json', 'tsconfig.page.json'])(
     expect(generic).toEqual([]);
   },
 );
+
+test('the example that compares says that its models are not in the package', async () => {
+  const folder = join(ROOT, 'build/compared');
+  cpSync(join(ROOT, 'examples'), join(folder, 'examples'), { recursive: true });
+  const { code, output } = await run(process.execPath, [join(folder, 'examples/compare.mjs')]);
+  rmSync(folder, { recursive: true });
+  expect(output).toMatch(/^compare\.mjs: its models and data are in test\/fixtures of a clone/);
+  expect(code).toBe(1);
+});
 
 test('installing it runs nothing of ours, and of one other package a comparison of versions', () => {
   // https://docs.npmjs.com/cli/using-npm/scripts#life-cycle-operation-order
