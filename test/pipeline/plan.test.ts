@@ -6,7 +6,7 @@ import { type Machines, plan, planMachines } from '../../src/pipeline/index.ts';
 import { stepFlops, workOf } from '../../src/pipeline/plan.ts';
 import type { Profile } from '../../src/pipeline/profile.ts';
 import { parseRecipe, type RecipeOptions } from '../../src/pipeline/recipe.ts';
-import { isInTiles } from '../../src/pipeline/steps.ts';
+import { checkSteps, isInTiles } from '../../src/pipeline/steps.ts';
 import { OPT_30B_CONFIG } from '../support/opt-30b.ts';
 
 const OPT_125M = describeConfig({
@@ -186,4 +186,17 @@ test('what tiles have not stays whole, whatever it takes', () => {
   expect(inTiles({}, 'ziplm')).toBe(false);
   expect(inTiles({ cuts: [] }, 'magnitude')).toBe(false);
   expect(isInTiles(step, { method: 'osscar', search: 'swap' }, 2 ** 32)).toBe(false);
+});
+
+test('of several steps the largest has to fit one memory, and is named', () => {
+  const steps = [100, 4000, 200].map((p) => ({
+    name: `of ${p}`,
+    maps: [{ p, m: 10, groupSize: 1, rows: 1 }],
+    cuts: [{ keep: 50, groupSizes: [1] }],
+  }));
+  const check = (of: typeof steps, bytes: number) =>
+    checkSteps(of, { method: 'ziplm', search: 'swap' }, bytes);
+  expect(check([], 1)).toBe(0);
+  expect(check(steps, 2 ** 32)).toBe(check([steps[1]], 2 ** 32));
+  expect(() => check(steps, 2 ** 26)).toThrow(/^structure "of 4000" needs \d+ bytes/);
 });
