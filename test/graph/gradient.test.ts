@@ -710,6 +710,24 @@ describe('gradients', () => {
     });
   });
 
+  test('are not given before opset 11', async () => {
+    const { model, maps, info } = await opened(graphs['MatMul, Add, Relu'].build, ROWS, 10);
+    expect(gradientModel(model, maps.slice(0, 1), maps.slice(1), info)).toBeUndefined();
+  });
+
+  test.each([
+    ['alone', (_: OnnxBuilder, __: string, y: string) => y],
+    ['and others too', (b: OnnxBuilder, x: string, y: string) => b.add(x, y)],
+  ])('are not given by layers of which one reads what another makes, it %s', async (_, put) => {
+    const build = (b: OnnxBuilder) => {
+      const x = b.relu(b.matmul(b.sequence(6), 8));
+      return b.matmul(put(b, x, b.relu(b.matmul(x, 8))), 4);
+    };
+    const { model, maps, info } = await opened(build, ROWS);
+    const by = (from: number) => gradientModel(model, maps.slice(from, 2), maps.slice(2), info);
+    expect([by(0), by(1)]).toEqual([undefined, expect.anything()]);
+  });
+
   test.each(OPSETS)('run as nodes of opset %d', async (opset) => {
     const build = (b: OnnxBuilder) => {
       const input = b.input([3, 9, 8]);
