@@ -322,9 +322,8 @@ export function addKeepFlags(command: Command): Command {
     )
     .option(
       '--target <name>',
-      `what layers are fitted to: ${TARGETS.join(', ')}, or a blend such as residual:0.5`,
+      `what layers are fitted to: ${TARGETS.join(', ')}, or a blend such as residual:0.5 (default: auto)`,
       targetOf,
-      'auto',
     )
     .option('--no-correct', 'leave layers that keep all their inputs as they are')
     .option('--no-producers', 'leave layers that make the kept channels as they are')

@@ -114,11 +114,15 @@ export function checkOptions(call: keyof typeof CALLS, options: object): void {
         : `\`${name}\`: expected ${expected}, got ${said(value)}`,
     );
   }
-  const { method = 'osscar', search } = options;
-  if (search !== undefined && method !== 'osscar')
-    throw new InputError(
-      `\`search\` is of osscar, and says nothing beside \`method: '${method}'\`; leave it out`,
+  const { method = 'osscar', search, target, damping } = options;
+  const idle = (name: string, whose: string) =>
+    new InputError(
+      `\`${name}\` is of ${whose}, and says nothing beside \`method: '${method}'\`; leave it out`,
     );
+  if (search !== undefined && method !== 'osscar') throw idle('search', 'osscar');
+  if (method !== 'magnitude') return;
+  if (target !== undefined) throw idle('target', 'methods that solve layers');
+  if (damping !== undefined) throw idle('damping', 'methods that solve layers');
 }
 
 /** Of a name that the call does not know: who does, or what is meant by it. */

@@ -191,6 +191,10 @@ describe.concurrent('osscar', () => {
       [...prune, '--keep', '0.5', '--method', 'magnitude', '--search', 'greedy'],
       '--search is of osscar, and says nothing beside --method magnitude; leave it out',
     ],
+    ...['--target=self', '--damping=0.1'].map((flag): [string[], string] => [
+      [...prune, '--keep', '0.5', '--method', 'magnitude', flag],
+      `${flag.split('=')[0]} is of methods that solve layers, and says nothing beside --method magnitude`,
+    ]),
   ])('refuses %j in one line', async (args, message) => {
     const { code, stdout, stderr } = await osscar(...args, '--json');
     expect([code, stdout]).toEqual([2, '']);
