@@ -254,7 +254,7 @@ describe.each([
   test('is refused, by name, where it is of another model or of other data', async () => {
     const out = newFolder('out');
     const args = [...argsFor(out), '--work', join(out, 'work')];
-    await osscarJson(...args, '--method', 'magnitude');
+    await osscarJson(...args, '--method', 'magnitude-refit');
     await refused(
       [...argsFor(newFolder('other')), '--work', join(out, 'work'), '--samples', '5'],
       /work folder ".*work": holds a run of calibration data ".*" \([0-9a-f]{8}\), not of ".*"/,
