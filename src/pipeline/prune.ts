@@ -349,7 +349,10 @@ async function pruneTowards(
   }
 }
 
-/** The dense network's metric, which does not depend on how it is pruned, and what it says against the data. */
+/**
+ * Has the graph proved, and gives the dense network's metric, which does not depend on how it is pruned, and what it says against the
+ * data.
+ */
 async function measureDense(
   { run, few, evaluationHash: hash }: Started,
   { onWarning }: Pick<PruneOptions, 'onWarning'>,

@@ -18,8 +18,10 @@ import {
   encoderReference,
   encoderWeights,
   MODERNBERT,
+  MPNET,
   ROBERTA,
   type Sample,
+  T5,
   VIT,
   VOCABULARY,
 } from './encoders.ts';
@@ -115,6 +117,15 @@ describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
     const wanted = encoderReference(config, sizes, pruned, sample);
     expect(maxDifference(await inParts(reopened, sourceOf(pruned), feeds), wanted)).toBeLessThan(TOLERANCE);
   });
+});
+
+test('tables of distances that cannot be meant are refused', () => {
+  expect(() => describeModel({ ...T5, relative_attention_max_distance: 2 })).toThrow(
+    'config.json: "relative_attention_max_distance" expected an integer of at least 3, got 2',
+  );
+  expect(() => describeModel({ ...MPNET, relative_attention_num_buckets: 64 })).toThrow(
+    '"mpnet": relative_attention_num_buckets 64',
+  );
 });
 
 test.each([

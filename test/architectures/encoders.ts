@@ -76,7 +76,7 @@ export const MPNET: Config = {
   model_type: 'mpnet',
   architectures: ['MPNetModel'],
   type_vocab_size: undefined,
-  relative_attention_num_buckets: 8, // few, so that a tiny text has distances that share one
+  relative_attention_num_buckets: 32,
 };
 
 export const T5: Config = {
@@ -88,7 +88,7 @@ export const T5: Config = {
   num_layers: BLOCKS,
   num_heads: HEADS,
   n_positions: POSITIONS,
-  relative_attention_num_buckets: 8,
+  relative_attention_num_buckets: 8, // few, so that a tiny text has distances that share one
   relative_attention_max_distance: 20,
   layer_norm_epsilon: 1e-6,
   vocab_size: VOCABULARY,
@@ -181,6 +181,7 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
   'mpnet, classifier': classifier(MPNET, 'MPNetForSequenceClassification'),
   t5: T5,
   'mt5, with a decoder': { ...T5, model_type: 'mt5', architectures: ['MT5ForConditionalGeneration'] },
+  't5, an odd number of distances': { ...T5, relative_attention_num_buckets: 11 },
   umt5: { ...T5, model_type: 'umt5', architectures: ['UMT5EncoderModel'], feed_forward_proj: 'gated-silu' },
   modernbert: MODERNBERT,
   'modernbert as transformers 5 writes it, with biases, under a head': {
@@ -498,11 +499,12 @@ function t5(
 /** Of a table, buckets × heads. @param most  distance from which on all are alike */
 function biasOf(table: { readonly shape: readonly number[]; readonly data: Float32Array }, most: number) {
   const [buckets, heads] = table.shape;
-  const half = buckets / 2;
+  const half = Math.floor(buckets / 2);
+  const exact = Math.floor(half / 2);
   return (head: number, key: number, query: number) => {
     const distance = Math.abs(key - query);
-    const waves = (Math.log(distance / (half / 2)) / Math.log(most / (half / 2))) * (half / 2);
-    const bucket = distance < half / 2 ? distance : Math.min(half / 2 + Math.floor(waves), half - 1);
+    const waves = (Math.log(distance / exact) / Math.log(most / exact)) * (half - exact);
+    const bucket = distance < exact ? distance : Math.min(exact + Math.floor(waves), half - 1);
     return table.data[((key > query ? half : 0) + bucket) * heads + head];
   };
 }

@@ -18,7 +18,7 @@ export const bloom: Architecture = {
       },
       activation: 'gelu_pytorch_tanh',
       positions: 2048,
-      neurons: (hidden) => 4 * hidden,
+      widening: 4,
       tied: true,
     });
     const { hidden, headDim, sizes } = base;

@@ -89,8 +89,6 @@ export interface Conventions {
   readonly activation: string;
   /** Neurons per feature, where config.json may leave their number out. */
   readonly widening?: number;
-  /** These, where it has no field for them. */
-  readonly neurons?: (hidden: number) => number;
   /** Positions, where it may leave out these. */
   readonly positions?: number;
   /** Where it is not hidden / heads. */
@@ -125,7 +123,7 @@ export function commonOfText(config: Config, modelType: string, conventions: Con
 
 /** Of all models. */
 export function commonOfBlocks(config: Config, modelType: string, conventions: Conventions) {
-  const { headDim, widening, neurons } = conventions;
+  const { headDim, widening } = conventions;
   const names = { ...NAMES, ...conventions.names };
   const hidden = integer(config, names.hidden);
   const heads = integer(config, names.heads);
@@ -138,11 +136,7 @@ export function commonOfBlocks(config: Config, modelType: string, conventions: C
     hidden,
     headDim: headDim ?? hidden / heads,
     blocks: integer(config, names.blocks),
-    sizes: {
-      heads,
-      kvHeads: heads,
-      ffn: neurons?.(hidden) ?? integer(config, names.ffn, widening && widening * hidden),
-    },
+    sizes: { heads, kvHeads: heads, ffn: integer(config, names.ffn, widening && widening * hidden) },
     fields: { ffn: names.ffn },
   } satisfies Partial<Description>;
   const name = text(config, names.activation, conventions.activation);

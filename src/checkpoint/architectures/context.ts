@@ -25,9 +25,10 @@ export function encoderContext(g: WeightGraph, x: string, attentionMask?: string
     const apart = g.node('Abs', [g.node('Sub', [rows, places()])]);
     return g.node('Less', [apart, g.integers(window)]); // [tokens, tokens]
   };
-  const apart = new Map<number, string>();
+  const apart = new Map<string, string>();
   return {
-    apart: (buckets, most) => remembered(apart, buckets, () => bucketsOf(g, places(), buckets, most)),
+    apart: (buckets, most) =>
+      remembered(apart, `${buckets} ${most}`, () => bucketsOf(g, places(), buckets, most)),
     mask: (window) =>
       remembered(masks, window, () => {
         const seen = [
@@ -45,8 +46,8 @@ export function encoderContext(g: WeightGraph, x: string, attentionMask?: string
 
 /** [1, tokens, tokens]: by how far the key is before or behind the query, in float32 as torch has it. */
 function bucketsOf(g: WeightGraph, places: string, buckets: number, most: number): string {
-  const half = buckets / 2;
-  const exact = half / 2;
+  const half = Math.floor(buckets / 2);
+  const exact = Math.floor(half / 2);
   const rows = g.node('Unsqueeze', [places, g.integers([0, 2])]);
   const before = g.node('Sub', [rows, places]);
   const isBehind = g.node('Cast', [g.node('Less', [before, g.integers(0)])], { to: 7 }); // int64

@@ -2,11 +2,20 @@
 // for all blocks.
 
 import { tanh } from './activation.ts';
-import { classifies, commonOfText, integer, layerNorm, linear, positive, scores } from './config.ts';
+import {
+  classifies,
+  commonOfText,
+  integer,
+  layerNorm,
+  linear,
+  positive,
+  scores,
+  unsupported,
+} from './config.ts';
 import type { Architecture } from './types.ts';
 
 const OFFSET = 2; // positions begin behind the row of padding
-const FARTHEST = 128;
+const [BUCKETS, FARTHEST] = [32, 128]; // transformers counts so whatever config.json says
 const TABLE = 'relative_attention_bias';
 
 export const mpnet: Architecture = {
@@ -15,7 +24,8 @@ export const mpnet: Architecture = {
     const { base, activation } = commonOfText(config, modelType, { activation: 'gelu' });
     const { hidden, headDim, maxPositions } = base;
     const epsilon = positive(config, 'layer_norm_eps', 1e-12);
-    const buckets = integer(config, 'relative_attention_num_buckets', 32, 4);
+    const buckets = integer(config, 'relative_attention_num_buckets', BUCKETS);
+    if (buckets !== BUCKETS) throw unsupported(modelType, `relative_attention_num_buckets ${buckets}`);
     return {
       ...base,
       maxPositions: maxPositions - OFFSET,

@@ -13,12 +13,11 @@ export const mpt: Architecture = {
       throw unsupported(modelType, `attn_type ${JSON.stringify(own.attn_type)}`);
     for (const key of ['qk_ln', 'prefix_lm']) if (flag(own, key, false)) throw unsupported(modelType, key);
     if (!flag(config, 'no_bias', true)) throw unsupported(modelType, 'biases (no_bias false)');
-    const widening = integer(config, 'expansion_ratio', 4);
     const { base, activation, tied } = common(config, modelType, {
       names: { hidden: 'd_model', heads: 'n_heads', blocks: 'n_layers', positions: 'max_seq_len' },
       activation: 'gelu',
       positions: 2048,
-      neurons: (hidden) => widening * hidden,
+      widening: integer(config, 'expansion_ratio', 4),
       tied: true,
     });
     const { hidden, headDim, sizes } = base;

@@ -32,6 +32,9 @@ export const t5: Architecture = {
       },
     );
     const epsilon = positive(config, 'layer_norm_epsilon', 1e-6);
+    const buckets = integer(config, 'relative_attention_num_buckets', 32, 4);
+    // Beyond those that the table has one by one.
+    const most = integer(config, 'relative_attention_max_distance', 128, Math.floor(buckets / 4) + 1);
     const norm = (name: string) => rmsNorm(name, epsilon);
     const attention = (i: number) => `encoder.block.${i}.layer.0.SelfAttention`;
     const dense = (i: number, name: string) =>
@@ -53,8 +56,8 @@ export const t5: Architecture = {
           relative: {
             shared: `${attention(modelType === 'umt5' ? i : 0)}.${TABLE}`,
             name: `${attention(i)}.${TABLE}_of_heads`,
-            buckets: integer(config, 'relative_attention_num_buckets', 32, 4),
-            most: integer(config, 'relative_attention_max_distance', 128),
+            buckets,
+            most,
           },
         },
         mlpNorm: norm(`encoder.block.${i}.layer.1.layer_norm`),
