@@ -281,7 +281,7 @@ async function folderWriter(
       const tensors =
         index > language.blocks
           ? gainTensors(language, checkpoint, pruned.weighted)
-          : language.tensorsOf(index - 1, shrunk(pruned));
+          : language.tensorsOf(index - 1, shrunk(pruned), sizes[index - 1]);
       for (const { name, data } of tensors) {
         written.add(name);
         await writer.write(name, data);

@@ -55,7 +55,7 @@ describe.each(Object.entries(VARIANTS))('%s', (_, variant) => {
       expect(data).toEqual(weights.get(name)!.data);
       expect(source.reads.get(name)).toBe(1);
     }
-    expect(sizesOf(block, model.headDim)).toEqual(sizes[1]);
+    expect(sizesOf(block, model.headDim, sizes[1])).toEqual(sizes[1]);
   });
 });
 
@@ -74,7 +74,8 @@ describe('a block whose MLP the graph analysis prunes', () => {
     expect(sizes[0]).toEqual({ ...model.sizes[0], ffn: kept.length });
 
     const pruned: Weights = new Map(weights);
-    for (const { name, shape, data } of model.tensorsOf(0, small)) pruned.set(name, { shape, data });
+    for (const { name, shape, data } of model.tensorsOf(0, small, sizes[0]))
+      pruned.set(name, { shape, data });
     const { config: prunedConfig, record } = model.configOf(sizes);
     const reopened = describeModel(prunedConfig, record);
     reopened.check(sourceOf(pruned));
@@ -94,6 +95,22 @@ describe('a block whose MLP the graph analysis prunes', () => {
 });
 
 describe('tensorsOf', () => {
+  test.each(Object.entries(VARIANTS).filter(([name]) => name.includes('narrow ')))(
+    '%s: a dense model has the tensors of a block cut to these sizes, and no others',
+    async (_, { config, sizes }) => {
+      const [dense, small] = [describeModel(config), describeModel(config, { blocks: sizes! })];
+      const block = await small.block(sourceOf(tinyWeights(config, sizes!)), 0, { length: 2 });
+      expect(dense.tensorsOf(0, block, sizes![0])).toEqual(small.tensorsOf(0, block));
+      expect(() => dense.tensorsOf(0, block)).toThrow(/initialiser .* expected \[32/);
+      expect(() => dense.tensorsOf(0, block, { ...sizes![0], valueDim: 4 })).toThrow(
+        /initialiser .* expected/,
+      );
+      expect(() => dense.tensorsOf(0, block, { ...sizes![0], valueDim: 9 })).toThrow(
+        'block 0: "valueDim" expected at most 8, as in config.json, got 9',
+      );
+    },
+  );
+
   test('refuses a graph that lacks a weight', async () => {
     const model = describeModel(OPT);
     const block = await model.block(sourceOf(tinyWeights(OPT, model.sizes)), 0, { length: 2 });
@@ -119,7 +136,7 @@ describe('tensorsOf', () => {
       length: 2,
     });
     expect(() => describeModel(LLAMA).tensorsOf(0, block)).toThrow(
-      'lacks the matrix "model.layers.0.self_attn.q_proj',
+      'opt block 0: initialiser "model.layers.0.input_layernorm.weight" expected [32], got none',
     );
   });
 });
@@ -231,6 +248,28 @@ describe('configOf', () => {
     expect(statement).toMatch(
       /blocks differ in intermediate_size; blocks differ in their heads.*osscar\.json/,
     );
+  });
+
+  test.each([
+    ['opt', OPT, { keyDim: 5, valueDim: 5 }],
+    ['llama', LLAMA, { valueDim: 5 }],
+    ['gpt2', GPT2, { keyDim: 3 }],
+  ])('%s: needs osscar.json for narrow heads', (_, config, narrow) => {
+    const model = describeModel(config);
+    const sizes = model.sizes.map((size) => ({ ...size, ...narrow }));
+    const { config: pruned, record, statement } = model.configOf(sizes);
+    expect(pruned).toEqual(config);
+    expect(JSON.parse(JSON.stringify(record))).toStrictEqual({ blocks: sizes });
+    expect(statement).toContain('(it has no field for heads of fewer than 8 features)');
+    expect(describeModel(pruned, record).sizes).toEqual(sizes);
+  });
+
+  test('says nothing of heads that have all of their features', () => {
+    const model = describeModel(OPT);
+    const all = model.sizes.map((size) => ({ ...size, keyDim: 8, valueDim: 8 }));
+    expect(model.configOf(all).record).toBeUndefined();
+    const { record } = model.configOf(model.sizes.map((size) => ({ ...size, heads: 3, kvHeads: 3 })));
+    expect(JSON.stringify(record!.blocks[0])).toBe('{"heads":3,"kvHeads":3,"ffn":20}');
   });
 
   test('needs osscar.json where experts differ, and says the same of all in the field of each', () => {

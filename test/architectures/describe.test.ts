@@ -50,6 +50,8 @@ function published(
   return { model_type, ...sizes, max_position_embeddings: 4096, ...more };
 }
 
+const SMOLLM3 = { ...LLAMA, model_type: 'smollm3', no_rope_layer_interval: 2 };
+const EXAONE4 = { ...LLAMA, model_type: 'exaone4', sliding_window_pattern: 2 };
 const QWEN3 = { ...LLAMA, model_type: 'qwen3', head_dim: 8 };
 
 describe('describe', () => {
@@ -245,6 +247,39 @@ describe('describe', () => {
   ])('says what is wrong: %s', (_, config, message) => {
     expect(() => describeModel(config)).toThrow(InputError);
     expect(() => describeModel(config)).toThrow(message);
+  });
+
+  test.each<[string, Config, number, boolean, boolean]>([
+    ['opt', OPT, 0, true, true],
+    ['rotary positions', LLAMA, 0, false, true],
+    ['rotary positions on a part of a head', NEOX, 0, false, true],
+    ['a block without positions', SMOLLM3, 1, true, true],
+    ['norms of all queries', { ...LLAMA, model_type: 'olmo2' }, 0, false, true],
+    ['norms of queries without positions', { ...EXAONE4, sliding_window: 4 }, 1, false, true],
+    ['bounds', { ...MPT, attn_config: { clip_qkv: 2 } }, 0, false, false],
+  ])('knows which features of heads can be fewer: %s', (_, config, i, keys, values) => {
+    const model = describeModel(config);
+    expect([model.keysCanNarrow(i), model.valuesCanNarrow(i)]).toEqual([keys, values]);
+    for (const [key, can] of Object.entries({ keyDim: keys, valueDim: values })) {
+      const blocks = model.sizes.map((size, at) => (at === i ? { ...size, [key]: 7 } : size));
+      const open = () => describeModel(config, { blocks });
+      if (can) expect(open().sizes[i]).toEqual(blocks[i]);
+      else expect(open).toThrow(new RegExp(`^osscar.json: block ${i}: "${key}" expected 8, as .*, got 7$`));
+    }
+  });
+
+  test('takes no features of heads that cannot be', () => {
+    const open = (size: object) => () =>
+      describeModel(OPT, {
+        blocks: [{ heads: 4, kvHeads: 4, ffn: 3, ...size }, describeModel(OPT).sizes[1]],
+      });
+    for (const key of ['keyDim', 'valueDim']) {
+      const where = `osscar.json: block 0: "${key}" expected`;
+      expect(open({ [key]: 0 })).toThrow(`${where} a positive integer, got 0`);
+      expect(open({ [key]: 2.5 })).toThrow(`${where} a positive integer, got 2.5`);
+      expect(open({ [key]: null })).toThrow(`${where} a positive integer, got null`);
+      expect(open({ [key]: 9 })).toThrow(`${where} at most 8, as in config.json, got 9`);
+    }
   });
 
   test('checks osscar.json', () => {

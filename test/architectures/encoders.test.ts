@@ -110,13 +110,39 @@ describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
     const sizes = [model.sizes[0], sizesOf(small, model.headDim)];
     expect(sizes[1]).toEqual({ heads: 2, kvHeads: 2, ffn: 6 });
     const pruned: Weights = new Map(weights);
-    for (const { name, shape, data } of model.tensorsOf(1, small)) pruned.set(name, { shape, data });
+    for (const { name, shape, data } of model.tensorsOf(1, small, sizes[1]))
+      pruned.set(name, { shape, data });
     const { config: written, record } = model.configOf(sizes);
     const reopened = describeModel(written, record);
     reopened.check(sourceOf(pruned));
     const wanted = encoderReference(config, sizes, pruned, sample);
     expect(maxDifference(await inParts(reopened, sourceOf(pruned), feeds), wanted)).toBeLessThan(TOLERANCE);
   });
+});
+
+test.each([
+  ['bert', BERT, { keyDim: 5, valueDim: 5 }],
+  ['mpnet, other values than keys', MPNET, { keyDim: 5, valueDim: 3 }],
+  ['vit', VIT, { keyDim: 3, valueDim: 3 }],
+  ['modernbert, values alone', MODERNBERT, { valueDim: 3 }],
+])('%s: blocks can have narrow heads', async (_, config, narrow) => {
+  const dense = describeModel(config);
+  const sizes = dense.sizes.map((size, i) => (i === 0 ? { ...size, ...narrow } : size));
+  const weights = encoderWeights(config, sizes);
+  const source = sourceOf(weights);
+  const { config: written, record } = dense.configOf(sizes);
+  const model = describeModel(written, JSON.parse(JSON.stringify(record)));
+  model.check(source);
+  const { sample, feeds } = sampleFor(model);
+  const expected = encoderReference(config, sizes, weights, sample);
+  expect(maxDifference(await inParts(model, source, feeds), expected)).toBeLessThan(TOLERANCE);
+  const mask = model.vocabulary > 0 && { attention_mask: ids([tokens.map(() => 1)]) };
+  const outputs = await runOnce(await model.whole(source), { ...feeds, ...mask });
+  expect(maxDifference(Object.values(outputs)[0].data, expected)).toBeLessThan(TOLERANCE);
+
+  const block = await model.block(source, 0, { length: 3 });
+  for (const { name, shape, data } of dense.tensorsOf(0, block, sizes[0]))
+    expect({ shape, data }).toEqual(weights.get(name));
 });
 
 test('tables of distances that cannot be meant are refused', () => {

@@ -16,6 +16,7 @@ import {
   row,
   slices,
   sum,
+  widthsOf,
 } from './reference.ts';
 import { ropeReference, turnReference } from './rope-reference.ts';
 import { type Weights, weightMaker } from './source.ts';
@@ -330,11 +331,13 @@ export function encoderWeights(
     norm(`${at}layernorm`);
   }
   const { layer, qkv, out, norms, mlp } = namesOf(config);
-  for (const [i, { heads, ffn }] of sizes.entries()) {
+  for (const [i, size] of sizes.entries()) {
+    const { heads, ffn, valueDim = DH } = size;
     const block = `${at}${layer(i)}`;
     const hasBias = (name: string) => config.qkv_bias !== false && !name.endsWith('.k_proj');
-    for (const name of qkv) map(`${block}.${name}`, heads * DH, HIDDEN, hasBias(name));
-    map(`${block}.${out}`, HIDDEN, heads * DH);
+    const widths = widthsOf(size, DH);
+    for (const [part, name] of qkv.entries()) map(`${block}.${name}`, widths[part], HIDDEN, hasBias(name));
+    map(`${block}.${out}`, HIDDEN, heads * valueDim);
     for (const name of norms) norm(`${block}.${name}`);
     map(`${block}.${mlp[0]}`, ffn, HIDDEN);
     map(`${block}.${mlp[1]}`, HIDDEN, ffn);
@@ -354,12 +357,18 @@ function modernbertWeights(config: Config, sizes: readonly BlockSizes[], seed: n
   const [attentionBias, mlpBias] = [config.attention_bias === true, config.mlp_bias === true];
   tensor(`${at}embeddings.tok_embeddings.weight`, [VOCABULARY, HIDDEN], 1);
   norm('embeddings.norm');
-  for (const [i, { heads, ffn }] of sizes.entries()) {
+  for (const [i, size] of sizes.entries()) {
+    const { heads, ffn, valueDim = DH } = size;
     const layer = `layers.${i}`;
     if (i > 0) norm(`${layer}.attn_norm`);
     norm(`${layer}.mlp_norm`);
-    map(`${at}${layer}.attn.Wqkv`, 3 * heads * DH, HIDDEN, attentionBias);
-    map(`${at}${layer}.attn.Wo`, HIDDEN, heads * DH, attentionBias);
+    map(
+      `${at}${layer}.attn.Wqkv`,
+      widthsOf(size, DH).reduce((a, b) => a + b),
+      HIDDEN,
+      attentionBias,
+    );
+    map(`${at}${layer}.attn.Wo`, HIDDEN, heads * valueDim, attentionBias);
     map(`${at}${layer}.mlp.Wi`, 2 * ffn, HIDDEN, mlpBias);
     map(`${at}${layer}.mlp.Wo`, HIDDEN, ffn, mlpBias);
   }
@@ -379,12 +388,14 @@ function t5Weights(config: Config, sizes: readonly BlockSizes[], seed: number): 
   const { isGated } = t5Activation(config);
   const norm = (name: string) => tensor(`encoder.${name}.weight`, [HIDDEN], 0.3, 1);
   tensor('shared.weight', [VOCABULARY, HIDDEN], 1);
-  for (const [i, { heads, ffn }] of sizes.entries()) {
+  for (const [i, size] of sizes.entries()) {
+    const { heads, ffn, valueDim = DH } = size;
+    const widths = widthsOf(size, DH);
     const [attention, dense] = [0, 1].map((part) => `block.${i}.layer.${part}`);
     norm(`${attention}.layer_norm`);
-    for (const name of ['q', 'k', 'v'])
-      map(`encoder.${attention}.SelfAttention.${name}`, heads * DH, HIDDEN, false);
-    map(`encoder.${attention}.SelfAttention.o`, HIDDEN, heads * DH, false);
+    for (const [part, name] of ['q', 'k', 'v'].entries())
+      map(`encoder.${attention}.SelfAttention.${name}`, widths[part], HIDDEN, false);
+    map(`encoder.${attention}.SelfAttention.o`, HIDDEN, heads * valueDim, false);
     if (i === 0 || config.model_type === 'umt5') {
       const buckets = config.relative_attention_num_buckets as number;
       tensor(`encoder.${attention}.SelfAttention.relative_attention_bias.weight`, [buckets, HEADS], 1);
@@ -434,7 +445,7 @@ export function encoderReference(
     const attend = (y: Rows) => {
       const [q, k, v] = qkv.map((name) => map(y, name));
       const bias = relativeBias(config, weights, `${at}${block}`);
-      const how = { heads, kvHeads: heads, dh: DH, scale: DH ** -0.5, seesAll: true, bias };
+      const how = { heads, kvHeads: heads, scale: DH ** -0.5, seesAll: true, bias };
       return map(attention(q, k, v, how), out);
     };
     const name = config.hidden_act ?? config.activation ?? config.activation_function;
@@ -486,7 +497,7 @@ function t5(
       weights.get(`encoder.${attended}.${table}.weight`) ??
       weights.get(`encoder.block.0.layer.0.${table}.weight`)!;
     const bias = biasOf(numbers, config.relative_attention_max_distance as number);
-    const how = { heads, kvHeads: heads, dh: DH, scale: 1, seesAll: true, bias };
+    const how = { heads, kvHeads: heads, scale: 1, seesAll: true, bias };
     x = add(x, map(attention(q, k, v, how), `${attended}.SelfAttention.o`));
     const g = norm(x, `${dense}.layer_norm`);
     const first = activate(map(g, `${dense}.DenseReluDense.${isGated ? 'wi_0' : 'wi'}`), name);
@@ -519,7 +530,8 @@ function modernbert(
   const norm = (x: Rows, name: string) => layerNorm(x, weights, at + name, 1e-5);
   let x = tokens.map((token) => row(weights, `${at}embeddings.tok_embeddings.weight`, token));
   x = norm(x, 'embeddings.norm');
-  for (const [i, { heads, ffn }] of sizes.entries()) {
+  for (const [i, size] of sizes.entries()) {
+    const { heads, ffn } = size;
     const layer = `layers.${i}`;
     const types = config.layer_types as string[] | undefined;
     const slides = types ? types[i] === 'sliding_attention' : i % 2 !== 0;
@@ -528,12 +540,12 @@ function modernbert(
     const rope = ropeReference(settings, DH, 1, tokens.length);
     const h = i === 0 ? x : norm(x, `${layer}.attn_norm`);
     const fused = linear(h, weights, `${at}${layer}.attn.Wqkv`);
-    const [q, k, v] = slices(fused, [heads * DH, heads * DH, heads * DH]);
+    const [q, k, v] = slices(fused, widthsOf(size, DH));
     const [turnedQ, turnedK] = [q, k].map((rows) =>
       perHead(rows, DH, (head, p) => turnReference(head, p, rope)),
     );
     const window = slides ? (config.local_attention as number) / 2 + 1 : undefined;
-    const how = { heads, kvHeads: heads, dh: DH, scale: DH ** -0.5, seesAll: true, window };
+    const how = { heads, kvHeads: heads, scale: DH ** -0.5, seesAll: true, window };
     x = add(x, linear(attention(turnedQ, turnedK, v, how), weights, `${at}${layer}.attn.Wo`));
     const both = linear(norm(x, `${layer}.mlp_norm`), weights, `${at}${layer}.mlp.Wi`);
     const [input, gate] = slices(both, [ffn, ffn]);

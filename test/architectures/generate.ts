@@ -50,14 +50,15 @@ export async function generateWithPast(
 }
 
 export function emptyPast({ sizes, headDim }: LanguageModel, batch = 1): Record<string, Value> {
-  const empty = (kvHeads: number): Value => ({
-    dims: [batch, kvHeads, 0, headDim],
+  const empty = (kvHeads: number, features = headDim): Value => ({
+    dims: [batch, kvHeads, 0, features],
     data: new Float32Array(),
   });
   return Object.fromEntries(
-    sizes.flatMap(({ kvHeads }, i) =>
-      ['key', 'value'].map((kind) => [`past_key_values.${i}.${kind}`, empty(kvHeads)]),
-    ),
+    sizes.flatMap(({ kvHeads, keyDim, valueDim }, i) => [
+      [`past_key_values.${i}.key`, empty(kvHeads, keyDim)],
+      [`past_key_values.${i}.value`, empty(kvHeads, valueDim)],
+    ]),
   );
 }
 

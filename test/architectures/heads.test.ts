@@ -73,7 +73,7 @@ test.each(dense)('%s: heads and neurons of a block are prunable, and nothing els
   expect(sizes[1]).toEqual({ ...headsOf(size, groups - 1), ...neurons });
 
   const pruned: Weights = new Map(weights);
-  for (const { name, shape, data } of model.tensorsOf(1, small)) pruned.set(name, { shape, data });
+  for (const { name, shape, data } of model.tensorsOf(1, small, sizes[1])) pruned.set(name, { shape, data });
   const { config: prunedConfig, record } = model.configOf(sizes);
   const reopened = describeModel(prunedConfig, record);
   reopened.check(sourceOf(pruned));

@@ -81,7 +81,7 @@ function opt(
     const layer = `${at}.layers.${i}`;
     const h = before ? ln(x, `${layer}.self_attn_layer_norm`) : x;
     const [q, k, v] = ['q', 'k', 'v'].map((part) => linear(h, weights, `${layer}.self_attn.${part}_proj`));
-    const mixed = attention(q, k, v, { heads, kvHeads: heads, dh, scale: 1 / Math.sqrt(dh) });
+    const mixed = attention(q, k, v, { heads, kvHeads: heads, scale: 1 / Math.sqrt(dh) });
     x = add(x, linear(mixed, weights, `${layer}.self_attn.out_proj`));
     if (!before) x = ln(x, `${layer}.self_attn_layer_norm`);
     const g = before ? ln(x, `${layer}.final_layer_norm`) : x;
@@ -113,11 +113,12 @@ function llama(
   const isFused = config.model_type === 'phi3';
   let x = tokens.map((token) => row(weights, 'model.embed_tokens.weight', token));
   x = times(x, multiplier('embedding_multiplier'));
-  for (const [i, { heads, kvHeads, ffn, experts }] of sizes.entries()) {
+  for (const [i, size] of sizes.entries()) {
+    const { heads, kvHeads, ffn, experts } = size;
     const layer = `model.layers.${i}`;
     const h = rmsNorm(x, weights, `${layer}.input_layernorm`, eps);
     let [q, k, v] = isFused
-      ? slices(linear(h, weights, `${layer}.self_attn.qkv_proj`), [heads * dh, kvHeads * dh, kvHeads * dh])
+      ? slices(linear(h, weights, `${layer}.self_attn.qkv_proj`), widthsOf(size, dh))
       : ['q', 'k', 'v'].map((part) => linear(h, weights, `${layer}.self_attn.${part}_proj`));
     if (config.model_type === 'qwen3' || config.model_type === 'qwen3_moe') {
       q = perHead(q, dh, (head) => rmsNorm([head], weights, `${layer}.self_attn.q_norm`, eps)[0]);
@@ -127,7 +128,7 @@ function llama(
       q = perHead(q, dh, (head, p) => turn(head, p, rope));
       k = perHead(k, dh, (head, p) => turn(head, p, rope));
     }
-    const mixed = attention(q, k, v, { heads, kvHeads, dh, scale, window: window(config, i) });
+    const mixed = attention(q, k, v, { heads, kvHeads, scale, window: window(config, i) });
     let attended = linear(mixed, weights, `${layer}.self_attn.o_proj`);
     if (type === 'glm4') attended = rmsNorm(attended, weights, `${layer}.post_self_attn_layernorm`, eps);
     x = add(x, times(attended, multiplier('residual_multiplier')));
@@ -231,7 +232,7 @@ function gemma(
     const width = config.sliding_window as number;
     const window = slides ? (encodes ? Math.floor(width / 2) + 1 : width) : undefined;
     const bound = (score: number) => cap(score, config.attn_logit_softcapping);
-    const mixed = attention(q, k, v, { heads, kvHeads, dh, scale, window, bound, seesAll: encodes });
+    const mixed = attention(q, k, v, { heads, kvHeads, scale, window, bound, seesAll: encodes });
     let attended = linear(mixed, weights, `${layer}.self_attn.o_proj`);
     if (type !== 'gemma') attended = norm(attended, `${layer}.post_attention_layernorm`);
     x = add(x, attended);
@@ -279,7 +280,7 @@ function phi(
     const [turnedQ, turnedK] = [q, k].map((rows) =>
       perHead(rows, dh, (head, p) => turnReference(head, p, rope)),
     );
-    const mixed = attention(turnedQ, turnedK, v, { heads, kvHeads, dh, scale: dh ** -0.5 });
+    const mixed = attention(turnedQ, turnedK, v, { heads, kvHeads, scale: dh ** -0.5 });
     const inner = activate(linear(h, weights, `${layer}.mlp.fc1`), config.hidden_act as string);
     const attended = linear(mixed, weights, `${layer}.self_attn.dense`);
     x = add(add(x, attended), linear(inner, weights, `${layer}.mlp.fc2`));
@@ -310,14 +311,14 @@ function gpt2(
   let x = tokens.map((token, p) =>
     sum(row(weights, 'transformer.wte.weight', token), row(weights, 'transformer.wpe.weight', p)),
   );
-  for (const [i, { heads }] of sizes.entries()) {
+  for (const [i, size] of sizes.entries()) {
+    const { heads } = size;
     const layer = `transformer.h.${i}`;
     const fused = conv1d(ln(x, `${layer}.ln_1`), weights, `${layer}.attn.c_attn`);
-    const split = (part: number) =>
-      fused.map((features) => features.slice(part * heads * dh, (part + 1) * heads * dh));
+    const [q, k, v] = slices(fused, widthsOf(size, dh));
     let scale = config.scale_attn_weights === false ? 1 : 1 / Math.sqrt(dh);
     if (config.scale_attn_by_inverse_layer_idx) scale /= i + 1;
-    const mixed = attention(split(0), split(1), split(2), { heads, kvHeads: heads, dh, scale });
+    const mixed = attention(q, k, v, { heads, kvHeads: heads, scale });
     x = add(x, conv1d(mixed, weights, `${layer}.attn.c_proj`));
     const inner = conv1d(ln(x, `${layer}.ln_2`), weights, `${layer}.mlp.c_fc`);
     x = add(x, conv1d(activate(inner, config.activation_function as string), weights, `${layer}.mlp.c_proj`));
@@ -331,7 +332,6 @@ function gptNeo(
   weights: Weights,
   tokens: readonly number[],
 ): Rows {
-  const dh = (config.hidden_size as number) / (config.num_heads as number);
   const ln = (x: Rows, name: string) => layerNorm(x, weights, name, config.layer_norm_epsilon as number);
   const types = config.attention_types as [string[], number][];
   const expanded = types.flatMap(([kinds, times]) => new Array<string[]>(times).fill(kinds).flat());
@@ -346,7 +346,7 @@ function gptNeo(
       linear(h, weights, `${layer}.attn.attention.${part}_proj`),
     );
     const window = kinds[i] === 'local' ? (config.window_size as number) : undefined;
-    const mixed = attention(q, k, v, { heads, kvHeads: heads, dh, scale: 1, window });
+    const mixed = attention(q, k, v, { heads, kvHeads: heads, scale: 1, window });
     x = add(x, linear(mixed, weights, `${layer}.attn.attention.out_proj`));
     const inner = linear(ln(x, `${layer}.ln_2`), weights, `${layer}.mlp.c_fc`);
     x = add(x, linear(activate(inner, config.activation_function as string), weights, `${layer}.mlp.c_proj`));
@@ -372,7 +372,7 @@ function gptJ(
     const [turnedQ, turnedK] = [q, k].map((rows) =>
       perHead(rows, dh, (head, p) => turnNeighboursReference(head, p, rope)),
     );
-    const mixed = attention(turnedQ, turnedK, v, { heads, kvHeads: heads, dh, scale: 1 / Math.sqrt(dh) });
+    const mixed = attention(turnedQ, turnedK, v, { heads, kvHeads: heads, scale: 1 / Math.sqrt(dh) });
     const attended = linear(mixed, weights, `${layer}.attn.out_proj`);
     const inner = activate(
       linear(h, weights, `${layer}.mlp.fc_in`),
@@ -431,7 +431,7 @@ function olmo(
       k = perHead(k, dh, (head, p) => turnReference(head, p, rope));
     }
     const window = slides(i) ? (config.sliding_window as number) : undefined;
-    const mixed = attention(q, k, v, { heads, kvHeads, dh, scale: dh ** -0.5, window });
+    const mixed = attention(q, k, v, { heads, kvHeads, scale: dh ** -0.5, window });
     const attended = linear(mixed, weights, `${layer}.self_attn.o_proj`);
     x = add(x, behind(attended, `${layer}.post_attention_layernorm`));
     const g = before(x, `${layer}.post_attention_layernorm`);
@@ -475,7 +475,7 @@ function stable(
     let [q, k, v] = ['q', 'k', 'v'].map((part) => linear(h, weights, `${layer}.self_attn.${part}_proj`));
     q = perHead(q, dh, (head, p) => turnReference(head, p, rope));
     k = perHead(k, dh, (head, p) => turnReference(head, p, rope));
-    const mixed = attention(q, k, v, { heads, kvHeads, dh, scale: dh ** -0.5, window });
+    const mixed = attention(q, k, v, { heads, kvHeads, scale: dh ** -0.5, window });
     const attended = linear(mixed, weights, `${layer}.self_attn.o_proj`);
     const think = (y: Rows) => {
       if (isGated) return gated(y, config, weights, layer);
@@ -523,7 +523,7 @@ function cohere(
       q = perHead(q, dh, (head, p) => turnNeighboursReference(head, p, rope));
       k = perHead(k, dh, (head, p) => turnNeighboursReference(head, p, rope));
     }
-    const mixed = attention(q, k, v, { heads, kvHeads, dh, scale: dh ** -0.5, window });
+    const mixed = attention(q, k, v, { heads, kvHeads, scale: dh ** -0.5, window });
     const attended = linear(mixed, weights, `${layer}.self_attn.o_proj`);
     x = add(add(x, attended), gated(h, config, weights, layer));
   }
@@ -541,19 +541,15 @@ function gptNeox(
   const ln = (x: Rows, name: string) => layerNorm(x, weights, name, config.layer_norm_eps as number);
   const rope = ropeReference(config, dh, config.rotary_pct as number, tokens.length);
   let x = tokens.map((token) => row(weights, 'gpt_neox.embed_in.weight', token));
-  for (const [i, { heads }] of sizes.entries()) {
+  for (const [i, size] of sizes.entries()) {
+    const { heads } = size;
     const layer = `gpt_neox.layers.${i}`;
     const fused = linear(ln(x, `${layer}.input_layernorm`), weights, `${layer}.attention.query_key_value`);
     // viewed as heads × 3·dh, then split within each head
-    const split = (part: number) =>
-      fused.map((features) =>
-        Array.from({ length: heads }, (_, h) =>
-          features.slice(h * 3 * dh + part * dh, h * 3 * dh + (part + 1) * dh),
-        ).flat(),
-      );
-    const q = perHead(split(0), dh, (head, p) => turnReference(head, p, rope));
-    const k = perHead(split(1), dh, (head, p) => turnReference(head, p, rope));
-    const mixed = attention(q, k, split(2), { heads, kvHeads: heads, dh, scale: dh ** -0.5 });
+    let [q, k, v] = byHeads(fused, size, dh);
+    q = perHead(q, dh, (head, p) => turnReference(head, p, rope));
+    k = perHead(k, dh, (head, p) => turnReference(head, p, rope));
+    const mixed = attention(q, k, v, { heads, kvHeads: heads, scale: dh ** -0.5 });
     const attended = linear(mixed, weights, `${layer}.attention.dense`);
     const mlp = (h: Rows) => {
       const inner = linear(ln(h, `${layer}.post_attention_layernorm`), weights, `${layer}.mlp.dense_h_to_4h`);
@@ -582,12 +578,13 @@ function bigcode(
   let x = tokens.map((token, p) =>
     sum(row(weights, 'transformer.wte.weight', token), row(weights, 'transformer.wpe.weight', p)),
   );
-  for (const [i, { heads, kvHeads }] of sizes.entries()) {
+  for (const [i, size] of sizes.entries()) {
+    const { heads, kvHeads } = size;
     const layer = `transformer.h.${i}`;
     const fused = linear(ln(x, `${layer}.ln_1`), weights, `${layer}.attn.c_attn`);
     const [q, k, v] =
-      config.multi_query === false ? byHeads(fused, heads, 1, dh) : slices(fused, [heads * dh, dh, dh]);
-    const mixed = attention(q, k, v, { heads, kvHeads, dh, scale: dh ** -0.5 });
+      config.multi_query === false ? byHeads(fused, size, dh) : slices(fused, widthsOf(size, dh));
+    const mixed = attention(q, k, v, { heads, kvHeads, scale: dh ** -0.5 });
     x = add(x, linear(mixed, weights, `${layer}.attn.c_proj`));
     const inner = linear(ln(x, `${layer}.ln_2`), weights, `${layer}.mlp.c_fc`);
     x = add(x, linear(activate(inner, 'gelu_pytorch_tanh'), weights, `${layer}.mlp.c_proj`));
@@ -596,16 +593,26 @@ function bigcode(
   return linear(ln(x, 'transformer.ln_f'), weights, output);
 }
 
-/** q, k and v of a tensor that has, for each of the groups, so many query heads, then one of keys and one of values. */
-function byHeads(fused: Rows, groups: number, queries: number, dh: number): Rows[] {
-  const width = (queries + 2) * dh;
-  const part = (from: number, to: number) =>
-    fused.map((features) =>
-      Array.from({ length: groups }, (_, g) =>
-        features.slice(g * width + from * dh, g * width + to * dh),
+/** Columns of all queries, keys and values. */
+export function widthsOf(
+  { heads, kvHeads, keyDim, valueDim }: BlockSizes,
+  dh: number,
+): [q: number, k: number, v: number] {
+  return [heads * (keyDim ?? dh), kvHeads * (keyDim ?? dh), kvHeads * (valueDim ?? dh)];
+}
+
+/** q, k and v of a tensor that has, for each of the groups, its query heads, then one of keys and one of values. */
+function byHeads(fused: Rows, size: BlockSizes, dh: number): Rows[] {
+  const widths = widthsOf(size, dh).map((all) => all / size.kvHeads);
+  const width = widths.reduce((a, b) => a + b);
+  return widths.map((own, part) => {
+    const from = widths.slice(0, part).reduce((a, b) => a + b, 0);
+    return fused.map((features) =>
+      Array.from({ length: size.kvHeads }, (_, g) =>
+        features.slice(g * width + from, g * width + from + own),
       ).flat(),
     );
-  return [part(0, queries), part(queries, queries + 1), part(queries + 1, queries + 2)];
+  });
 }
 
 function falcon(
@@ -619,19 +626,17 @@ function falcon(
   const rope = ropeReference(config, dh, 1, tokens.length);
   const isGrouped = config.new_decoder_architecture === true;
   let x = tokens.map((token) => row(weights, 'transformer.word_embeddings.weight', token));
-  for (const [i, { heads, kvHeads }] of sizes.entries()) {
+  for (const [i, size] of sizes.entries()) {
+    const { heads, kvHeads } = size;
     const layer = `transformer.h.${i}`;
     const hasTwo = isGrouped && config.num_ln_in_parallel_attn !== 1;
     const h = ln(x, `${layer}.${hasTwo ? 'ln_attn' : 'input_layernorm'}`);
     const fused = linear(h, weights, `${layer}.self_attention.query_key_value`);
-    let [q, k, v] = isGrouped
-      ? byHeads(fused, kvHeads, heads / kvHeads, dh)
-      : config.multi_query === false
-        ? byHeads(fused, heads, 1, dh)
-        : slices(fused, [heads * dh, dh, dh]);
+    const isShared = !isGrouped && config.multi_query !== false;
+    let [q, k, v] = isShared ? slices(fused, widthsOf(size, dh)) : byHeads(fused, size, dh);
     q = perHead(q, dh, (head, p) => turnReference(head, p, rope));
     k = perHead(k, dh, (head, p) => turnReference(head, p, rope));
-    const mixed = attention(q, k, v, { heads, kvHeads, dh, scale: dh ** -0.5 });
+    const mixed = attention(q, k, v, { heads, kvHeads, scale: dh ** -0.5 });
     const attended = linear(mixed, weights, `${layer}.self_attention.dense`);
     const mlp = (y: Rows) => {
       const inner = activate(linear(y, weights, `${layer}.mlp.dense_h_to_4h`), 'gelu');
@@ -665,14 +670,15 @@ function bloom(
   for (let power = 1; slopes.length < all; power += 2) slopes.push(extra ** power);
   let x = tokens.map((token) => row(weights, 'transformer.word_embeddings.weight', token));
   x = ln(x, 'transformer.word_embeddings_layernorm');
-  for (const [i, { heads }] of sizes.entries()) {
+  for (const [i, size] of sizes.entries()) {
+    const { heads } = size;
     const layer = `transformer.h.${i}`;
     const h = ln(x, `${layer}.input_layernorm`);
     const fused = linear(h, weights, `${layer}.self_attention.query_key_value`);
-    const [q, k, v] = byHeads(fused, heads, 1, dh);
+    const [q, k, v] = byHeads(fused, size, dh);
     const own = weights.get(`${layer}.self_attention.slopes`)?.data ?? slopes;
     const mixed = attention(q, k, v, {
-      ...{ heads, kvHeads: heads, dh, scale: dh ** -0.5 },
+      ...{ heads, kvHeads: heads, scale: dh ** -0.5 },
       bias: (head, j) => own[head] * j,
     });
     x = add(x, linear(mixed, weights, `${layer}.self_attention.dense`));
@@ -705,16 +711,17 @@ function mpt(
   const bound = own.clip_qkv ?? Number.POSITIVE_INFINITY;
   const last = tokens.length - 1;
   let x = tokens.map((token) => row(weights, 'transformer.wte.weight', token));
-  for (const [i, { heads }] of sizes.entries()) {
+  for (const [i, size] of sizes.entries()) {
+    const { heads } = size;
     const block = `transformer.blocks.${i}`;
     const fused = linear(ln(x, `${block}.norm_1`), weights, `${block}.attn.Wqkv`);
     const bounded = fused.map((features) =>
       features.map((value) => Math.min(Math.max(value, -bound), bound)),
     );
-    const [q, k, v] = slices(bounded, [heads * dh, heads * dh, heads * dh]);
+    const [q, k, v] = slices(bounded, widthsOf(size, dh));
     const factors = weights.get(`${block}.attn.slopes`)?.data ?? slopes;
     const mixed = attention(q, k, v, {
-      ...{ heads, kvHeads: heads, dh, scale: own.softmax_scale ?? dh ** -0.5 },
+      ...{ heads, kvHeads: heads, scale: own.softmax_scale ?? dh ** -0.5 },
       bias: (head, j) => factors[head] * (j - last),
     });
     x = add(x, linear(mixed, weights, `${block}.attn.out_proj`));
@@ -727,7 +734,6 @@ function mpt(
 interface Heads {
   heads: number;
   kvHeads: number;
-  dh: number;
   scale: number;
   window?: number;
   /** What is added to the score of key j and query i in a head. */
@@ -742,25 +748,26 @@ export function attention(
   q: Rows,
   k: Rows,
   v: Rows,
-  { heads, kvHeads, dh, scale, window, bias = () => 0, bound = (score) => score, seesAll = false }: Heads,
+  { heads, kvHeads, scale, window, bias = () => 0, bound = (score) => score, seesAll = false }: Heads,
 ): Rows {
+  const [dk, dv] = [k, v].map(([features]) => features.length / kvHeads);
   return q.map((query, i) => {
-    const out = new Array<number>(heads * dh).fill(0);
+    const out = new Array<number>(heads * dv).fill(0);
     for (let h = 0; h < heads; h++) {
-      const kv = Math.floor(h / (heads / kvHeads)) * dh;
+      const kv = Math.floor(h / (heads / kvHeads));
       const seen = k
         .map((_, j) => j)
         .filter((j) => (seesAll || j <= i) && Math.abs(i - j) < (window ?? Number.POSITIVE_INFINITY));
       const scores = seen.map((j) => {
         let score = 0;
-        for (let c = 0; c < dh; c++) score += query[h * dh + c] * k[j][kv + c];
+        for (let c = 0; c < dk; c++) score += query[h * dk + c] * k[j][kv * dk + c];
         return bound(score * scale) + bias(h, j, i);
       });
       const top = Math.max(...scores);
       const exponentials = scores.map((score) => Math.exp(score - top));
       const total = exponentials.reduce((a, b) => a + b);
       for (const [at, j] of seen.entries()) {
-        for (let c = 0; c < dh; c++) out[h * dh + c] += (exponentials[at] / total) * v[j][kv + c];
+        for (let c = 0; c < dv; c++) out[h * dv + c] += (exponentials[at] / total) * v[j][kv * dv + c];
       }
     }
     return out;

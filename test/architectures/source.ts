@@ -91,19 +91,26 @@ export function maxDifference(a: ArrayLike<number>, b: ArrayLike<number>): numbe
   return worst;
 }
 
-/** The sizes that the initialisers of a block's graph show. */
-export function sizesOf(block: Model, headDim: number): BlockSizes {
+/** The sizes that the initialisers of a block's graph show. @param features  of narrow heads */
+export function sizesOf(
+  block: Model,
+  headDim: number,
+  { keyDim, valueDim }: Pick<BlockSizes, 'keyDim' | 'valueDim'> = {},
+): BlockSizes {
   const all = (name: RegExp) =>
     [...block.tensors.values()].filter((it) => name.test(it.name)).map(({ dims }) => dims[1]);
   const columns = (name: RegExp) => all(name)[0];
   const experts = all(/\.experts\.\d+\.(up_proj|w3)\.weight$/);
   return {
-    heads: columns(/((q_proj|query|q_lin|attn\.q|SelfAttention\.q)\.weight|weight#q)$/) / headDim,
-    kvHeads: columns(/((k_proj|key|k_lin|attn\.k|SelfAttention\.k)\.weight|weight#k)$/) / headDim,
+    heads: columns(/((q_proj|query|q_lin|attn\.q|SelfAttention\.q)\.weight|weight#q)$/) / (keyDim ?? headDim),
+    kvHeads:
+      columns(/((v_proj|value|v_lin|attn\.v|SelfAttention\.v)\.weight|weight#v)$/) / (valueDim ?? headDim),
     ffn:
       columns(
         /(fc1|fc_in|ffn\.up_proj|mlp(\.shared_expert)?\.up_proj|c_fc|gate_up_proj|dense_h_to_4h|intermediate\.dense|lin1|Wi|wi|wi_1)\.weight(#up)?$/,
       ) ?? 0,
     ...(experts.length > 0 && { experts }),
+    keyDim,
+    valueDim,
   };
 }

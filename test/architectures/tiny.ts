@@ -1,6 +1,7 @@
 // Tiny random checkpoints of every variant, with the names and shapes that Hugging Face gives their tensors.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
+import { widthsOf } from './reference.ts';
 import { type Weights, weightMaker } from './source.ts';
 
 const HIDDEN = 32;
@@ -238,6 +239,7 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
     config: { ...OPT, enable_bias: false, layer_norm_elementwise_affine: false },
   },
   'opt, pruned': { config: OPT, sizes: blocks([3, 3, 11], [2, 2, 17]) },
+  'opt, narrow heads': { config: OPT, sizes: narrow([4, 4, 20, 5, 5], [3, 3, 11, 8, 3]) },
   llama: { config: LLAMA },
   'llama without groups, tied': {
     config: { ...LLAMA, num_key_value_heads: undefined, tie_word_embeddings: true },
@@ -279,6 +281,7 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
     },
   },
   'llama, pruned': { config: LLAMA, sizes: blocks([2, 1, 9], [4, 2, 13]) },
+  'llama, narrow values': { config: LLAMA, sizes: narrow([4, 2, 20, 8, 5], [2, 1, 9, 8, 1]) },
   'mistral, sliding window': { config: { ...LLAMA, model_type: 'mistral', ...window } },
   'mistral, whose layer_types say nothing': {
     config: {
@@ -351,6 +354,10 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
       attention_bias: true,
     },
   },
+  'smollm3, narrow where blocks have no positions': {
+    config: { ...LLAMA, model_type: 'smollm3', no_rope_layer_interval: 2 },
+    sizes: narrow([4, 2, 20, 8, 6], [4, 2, 20, 3, 5]),
+  },
   granite: {
     config: {
       ...LLAMA,
@@ -381,6 +388,7 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
     },
   },
   'phi3, pruned': { config: { ...PHI3, head_dim: 8 }, sizes: blocks([2, 1, 9], [4, 2, 13]) },
+  'phi3, narrow values': { config: PHI3, sizes: narrow([4, 2, 20, 8, 3], [4, 2, 20, 8, 7]) },
   gemma: { config: { ...GEMMA, model_type: 'gemma', num_key_value_heads: 1 } },
   gemma2: { config: GEMMA2 },
   'gemma2, uncapped': {
@@ -485,6 +493,7 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
   },
   'gpt2, unscaled scores': { config: { ...GPT2, scale_attn_weights: false } },
   'gpt2, pruned': { config: GPT2, sizes: blocks([1, 1, 20], [3, 3, 7]) },
+  'gpt2, narrow heads': { config: GPT2, sizes: narrow([4, 4, 20, 3, 3], [4, 4, 20, 2, 7]) },
   gpt_neo: { config: GPT_NEO },
   'gpt_neo, told of every block, untied, default intermediate_size': {
     config: {
@@ -497,6 +506,11 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
   gpt_bigcode: { config: BIGCODE },
   'gpt_bigcode without sharing': { config: { ...BIGCODE, multi_query: false, tie_word_embeddings: false } },
   'gpt_bigcode, pruned': { config: BIGCODE, sizes: blocks([1, 1, 20], [3, 1, 7]) },
+  'gpt_bigcode, narrow heads': { config: BIGCODE, sizes: narrow([4, 1, 20, 3, 5], [3, 1, 20, 6, 6]) },
+  'gpt_bigcode without sharing, narrow heads': {
+    config: { ...BIGCODE, multi_query: false },
+    sizes: narrow([4, 4, 20, 3, 5], [4, 4, 20, 6, 6]),
+  },
   falcon: { config: FALCON },
   'falcon, groups': { config: FALCON_GROUPS },
   'falcon, groups, one norm, biases': {
@@ -507,11 +521,16 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
   },
   'falcon, pruned': { config: FALCON, sizes: blocks([1, 1, 20], [3, 1, 7]) },
   'falcon, groups, pruned': { config: FALCON_GROUPS, sizes: blocks([2, 1, 20], [4, 2, 7]) },
+  'falcon, groups, narrow values': {
+    config: FALCON_GROUPS,
+    sizes: narrow([4, 2, 20, 8, 3], [2, 1, 20, 8, 5]),
+  },
   bloom: { config: BLOOM },
   'bloom of six heads, untied': {
     config: { ...BLOOM, hidden_size: undefined, n_embed: 48, n_head: 6, tie_word_embeddings: false },
   },
   'bloom, pruned': { config: BLOOM, sizes: blocks([1, 1, 20], [3, 3, 7]) },
+  'bloom, narrow heads': { config: BLOOM, sizes: narrow([4, 4, 20, 3, 3], [3, 3, 7, 5, 2]) },
   mpt: { config: MPT },
   'mpt of six heads, bounds, a scale of its own, narrow': {
     config: {
@@ -523,6 +542,7 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
     },
   },
   'mpt, pruned': { config: MPT, sizes: blocks([1, 1, 20], [3, 3, 7]) },
+  'mpt, narrow heads': { config: MPT, sizes: narrow([4, 4, 20, 3, 3], [4, 4, 7, 8, 2]) },
   'gpt_neo, pruned': { config: GPT_NEO, sizes: blocks([1, 1, 20], [3, 3, 7]) },
   gptj: { config: GPTJ },
   'gptj, tied': { config: { ...GPTJ, tie_word_embeddings: true } },
@@ -536,10 +556,21 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
     config: { ...NEOX, attention_bias: false, rope_scaling: { type: 'linear', factor: 2 } },
   },
   'gpt-neox, pruned': { config: NEOX, sizes: blocks([3, 3, 16], [1, 1, 5]) },
+  'gpt-neox, narrow values': { config: NEOX, sizes: narrow([4, 4, 20, 8, 3], [3, 3, 16, 8, 6]) },
 };
 
 function blocks(...sizes: [heads: number, kvHeads: number, ffn: number][]): BlockSizes[] {
   return sizes.map(([heads, kvHeads, ffn]) => ({ heads, kvHeads, ffn }));
+}
+
+/** Of heads of 8 features, with others of queries and keys, and of values. */
+function narrow(
+  ...sizes: [heads: number, kvHeads: number, ffn: number, keys: number, values: number][]
+): BlockSizes[] {
+  const own = (features: number) => (features === 8 ? undefined : features);
+  return sizes.map(([heads, kvHeads, ffn, keys, values]) => {
+    return { heads, kvHeads, ffn, keyDim: own(keys), valueDim: own(values) };
+  });
 }
 
 /** Features of the stream. */
@@ -574,6 +605,12 @@ export function hasExperts(config: Config, i: number): boolean {
   if (config.num_experts === undefined && config.num_local_experts === undefined) return false;
   const dense = (config.mlp_only_layers ?? []) as number[];
   return !dense.includes(i) && (i + 1) % ((config.decoder_sparse_step ?? 1) as number) === 0;
+}
+
+/** Columns of the maps before attention, one by one and all together, and of what comes out of it. */
+function mapWidths(size: BlockSizes, dh: number) {
+  const [q, k, v] = widthsOf(size, dh);
+  return { q, k, v, fused: q + k + v, mixed: size.heads * (size.valueDim ?? dh) };
 }
 
 type MakeLinear = (name: string, m: number, p: number, bias?: boolean) => void;
@@ -624,6 +661,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
   };
   const type = config.model_type;
   const dh = (config.head_dim ?? HIDDEN / HEADS) as number;
+  const widths = (size: BlockSizes) => mapWidths(size, dh);
   if (type === 'opt') {
     const at = 'model.decoder';
     const bias = config.enable_bias as boolean;
@@ -635,10 +673,13 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
       linear(`${at}.project_in`, HIDDEN, width, false);
       linear(`${at}.project_out`, width, HIDDEN, false);
     }
-    for (const [i, { heads, ffn }] of sizes.entries()) {
+    for (const [i, size] of sizes.entries()) {
+      const { ffn } = size;
+      const { q, k, v, mixed } = widths(size);
       const layer = `${at}.layers.${i}`;
-      for (const part of ['q', 'k', 'v']) linear(`${layer}.self_attn.${part}_proj`, heads * dh, HIDDEN, bias);
-      linear(`${layer}.self_attn.out_proj`, HIDDEN, heads * dh, bias);
+      for (const [part, width] of Object.entries({ q, k, v }))
+        linear(`${layer}.self_attn.${part}_proj`, width, HIDDEN, bias);
+      linear(`${layer}.self_attn.out_proj`, HIDDEN, mixed, bias);
       maybeNorm(`${layer}.self_attn_layer_norm`);
       linear(`${layer}.fc1`, ffn, HIDDEN, bias);
       linear(`${layer}.fc2`, HIDDEN, ffn, bias);
@@ -649,11 +690,13 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
   } else if (type === 'gpt2') {
     tensor('transformer.wte.weight', [VOCABULARY, HIDDEN], 1);
     tensor('transformer.wpe.weight', [POSITIONS, HIDDEN], 0.5);
-    for (const [i, { heads, ffn }] of sizes.entries()) {
+    for (const [i, size] of sizes.entries()) {
+      const { ffn } = size;
+      const { fused, mixed } = widths(size);
       const layer = `transformer.h.${i}`;
       norm(`${layer}.ln_1`, HIDDEN, true);
-      conv1d(`${layer}.attn.c_attn`, HIDDEN, 3 * heads * dh);
-      conv1d(`${layer}.attn.c_proj`, heads * dh, HIDDEN);
+      conv1d(`${layer}.attn.c_attn`, HIDDEN, fused);
+      conv1d(`${layer}.attn.c_proj`, mixed, HIDDEN);
       norm(`${layer}.ln_2`, HIDDEN, true);
       conv1d(`${layer}.mlp.c_fc`, HIDDEN, ffn);
       conv1d(`${layer}.mlp.c_proj`, ffn, HIDDEN);
@@ -663,11 +706,13 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
   } else if (type === 'gpt_bigcode') {
     tensor('transformer.wte.weight', [VOCABULARY, HIDDEN], 1);
     tensor('transformer.wpe.weight', [POSITIONS, HIDDEN], 0.5);
-    for (const [i, { heads, kvHeads, ffn }] of sizes.entries()) {
+    for (const [i, size] of sizes.entries()) {
+      const { ffn } = size;
+      const { fused, mixed } = widths(size);
       const layer = `transformer.h.${i}`;
       norm(`${layer}.ln_1`, HIDDEN, true);
-      linear(`${layer}.attn.c_attn`, (heads + 2 * kvHeads) * dh, HIDDEN);
-      linear(`${layer}.attn.c_proj`, HIDDEN, heads * dh);
+      linear(`${layer}.attn.c_attn`, fused, HIDDEN);
+      linear(`${layer}.attn.c_proj`, HIDDEN, mixed);
       norm(`${layer}.ln_2`, HIDDEN, true);
       linear(`${layer}.mlp.c_fc`, ffn, HIDDEN);
       linear(`${layer}.mlp.c_proj`, HIDDEN, ffn);
@@ -680,11 +725,13 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     const hidden = hiddenOf(config);
     const own = hidden / (config.n_heads as number);
     tensor('transformer.wte.weight', [VOCABULARY, hidden], 1);
-    for (const [i, { heads, ffn }] of sizes.entries()) {
+    for (const [i, size] of sizes.entries()) {
+      const { heads, ffn } = size;
+      const { fused, mixed } = mapWidths(size, own);
       const block = `transformer.blocks.${i}`;
       norm(`${block}.norm_1`, hidden, false);
-      linear(`${block}.attn.Wqkv`, 3 * heads * own, hidden, false);
-      linear(`${block}.attn.out_proj`, hidden, heads * own, false);
+      linear(`${block}.attn.Wqkv`, fused, hidden, false);
+      linear(`${block}.attn.out_proj`, hidden, mixed, false);
       norm(`${block}.norm_2`, hidden, false);
       linear(`${block}.ffn.up_proj`, ffn, hidden, false);
       linear(`${block}.ffn.down_proj`, hidden, ffn, false);
@@ -725,12 +772,14 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
   } else if (type === 'gpt_neox') {
     const bias = config.attention_bias !== false;
     tensor('gpt_neox.embed_in.weight', [VOCABULARY, HIDDEN], 1);
-    for (const [i, { heads, ffn }] of sizes.entries()) {
+    for (const [i, size] of sizes.entries()) {
+      const { ffn } = size;
+      const { fused, mixed } = widths(size);
       const layer = `gpt_neox.layers.${i}`;
       norm(`${layer}.input_layernorm`, HIDDEN, true);
       norm(`${layer}.post_attention_layernorm`, HIDDEN, true);
-      linear(`${layer}.attention.query_key_value`, 3 * heads * dh, HIDDEN, bias);
-      linear(`${layer}.attention.dense`, HIDDEN, heads * dh, bias);
+      linear(`${layer}.attention.query_key_value`, fused, HIDDEN, bias);
+      linear(`${layer}.attention.dense`, HIDDEN, mixed, bias);
       linear(`${layer}.mlp.dense_h_to_4h`, ffn, HIDDEN, true);
       linear(`${layer}.mlp.dense_4h_to_h`, HIDDEN, ffn, true);
       tensor(`${layer}.attention.rotary_emb.inv_freq`, [dh / 4], 1);
@@ -762,19 +811,19 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     const isFused = type === 'phi3';
     tensor('model.embed_tokens.weight', [VOCABULARY, HIDDEN], 1);
     for (const [i, size] of sizes.entries()) {
-      const { heads, kvHeads, ffn } = size;
+      const { ffn } = size;
+      const { q, k, v, fused, mixed } = widths(size);
       const layer = `model.layers.${i}`;
       const qkvBias =
         attentionBias || isBiased || type === 'qwen2' || (type === 'qwen2_moe' && config.qkv_bias !== false);
       norm(`${layer}.input_layernorm`, HIDDEN, false);
       if (isFused) {
-        linear(`${layer}.self_attn.qkv_proj`, (heads + 2 * kvHeads) * dh, HIDDEN, false);
+        linear(`${layer}.self_attn.qkv_proj`, fused, HIDDEN, false);
         linear(`${layer}.mlp.gate_up_proj`, 2 * ffn, HIDDEN, false);
         linear(`${layer}.mlp.down_proj`, HIDDEN, ffn, false);
       } else {
-        linear(`${layer}.self_attn.q_proj`, heads * dh, HIDDEN, qkvBias);
-        linear(`${layer}.self_attn.k_proj`, kvHeads * dh, HIDDEN, qkvBias);
-        linear(`${layer}.self_attn.v_proj`, kvHeads * dh, HIDDEN, qkvBias);
+        for (const [part, width] of Object.entries({ q, k, v }))
+          linear(`${layer}.self_attn.${part}_proj`, width, HIDDEN, qkvBias);
         if (type === 'glm' || type === 'glm4') {
           linear(`${layer}.mlp.gate_up_proj`, 2 * ffn, HIDDEN, false);
           linear(`${layer}.mlp.down_proj`, HIDDEN, ffn, false);
@@ -783,7 +832,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
           linear(`${layer}.mlp.down_proj`, HIDDEN, ffn, mlpBias);
         } else gatedMlps(layer, size, config, linear, mlpBias);
       }
-      linear(`${layer}.self_attn.o_proj`, HIDDEN, heads * dh, outBias);
+      linear(`${layer}.self_attn.o_proj`, HIDDEN, mixed, outBias);
       if (type === 'glm4') {
         norm(`${layer}.post_self_attn_layernorm`, HIDDEN, false);
         norm(`${layer}.post_mlp_layernorm`, HIDDEN, false);
@@ -829,12 +878,13 @@ function falconOrBloom(
     : ['input_layernorm', ...(isSequential ? ['post_attention_layernorm'] : [])];
   tensor('transformer.word_embeddings.weight', [VOCABULARY, hidden], 1);
   if (isBloom) norm('transformer.word_embeddings_layernorm', hidden, true);
-  for (const [i, { heads, kvHeads, ffn }] of sizes.entries()) {
+  for (const [i, size] of sizes.entries()) {
+    const { heads, ffn } = size;
+    const { fused, mixed } = mapWidths(size, hidden / all);
     const layer = `transformer.h.${i}`;
     for (const name of norms) norm(`${layer}.${name}`, hidden, true);
-    const own = hidden / all;
-    linear(`${layer}.self_attention.query_key_value`, (heads + 2 * kvHeads) * own, hidden, bias);
-    linear(`${layer}.self_attention.dense`, hidden, heads * own, bias);
+    linear(`${layer}.self_attention.query_key_value`, fused, hidden, bias);
+    linear(`${layer}.self_attention.dense`, hidden, mixed, bias);
     linear(`${layer}.mlp.dense_h_to_4h`, ffn, hidden, bias);
     linear(`${layer}.mlp.dense_4h_to_h`, hidden, ffn, bias);
     if (isBloom && heads !== all) tensor(`${layer}.self_attention.slopes`, [heads, 1, 1], 0.3);

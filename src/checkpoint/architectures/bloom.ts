@@ -33,7 +33,7 @@ export const bloom: Architecture = {
         order: 'pre',
         attentionNorm: norm(`h.${i}.input_layernorm`),
         attention: {
-          qkv: (label) => linear(`h.${i}.self_attention.query_key_value`, true, { label, run: headDim }),
+          qkv: (label) => linear(`h.${i}.self_attention.query_key_value`, true, { label, byHeads: true }),
           out: linear(`h.${i}.self_attention.dense`, true),
           scale: headDim ** -0.5,
           slopes: { name: `h.${i}.self_attention.slopes`, values: () => slopesBelow(sizes.heads) },

@@ -40,7 +40,7 @@ export function encoderContext(g: WeightGraph, x: string, attentionMask?: string
         return g.node('Where', [all, g.scalar(0), g.scalar(HIDDEN)]);
       }),
     turns: (rope) => remembered(turns, rope, () => openTurns(g, row(g, places()), rope, markOf(turns))),
-    merged: (headDim) => mergedShape(g, tokens(), headDim),
+    merged: (features) => mergedShape(g, tokens(), features),
   };
 }
 
@@ -68,8 +68,8 @@ const range = (g: WeightGraph, from: string, to: string) => g.node('Range', [fro
 /** [1, tokens] */
 const row = (g: WeightGraph, places: string) => g.node('Unsqueeze', [places, g.integers([0])]);
 
-const mergedShape = (g: WeightGraph, tokens: string, headDim: number) =>
-  g.node('Concat', [g.integers([0]), g.integers([-1]), tokens, g.integers([headDim])], { axis: 0 });
+const mergedShape = (g: WeightGraph, tokens: string, features: number) =>
+  g.node('Concat', [g.integers([0]), g.integers([-1]), tokens, g.integers([features])], { axis: 0 });
 
 /** Behind the names of constants: what tells them from those of other rotary settings. */
 const markOf = (turns: ReadonlyMap<Rope, unknown>) => (turns.size ? ` ${turns.size}` : '');
@@ -94,7 +94,7 @@ export function fixedContext(g: WeightGraph, length: number): Context {
       return { cos: table('cos', Math.cos), sin: table('sin', Math.sin) };
     },
     places: () => g.floats('places', () => Float32Array.from({ length }, (_, i) => i), [length]),
-    merged: (headDim) => g.integers([0, -1, length, headDim]),
+    merged: (features) => g.integers([0, -1, length, features]),
   };
 }
 
@@ -140,7 +140,7 @@ export function openContext(g: WeightGraph, inputs: OpenInputs): Context {
     mask: (window) => remembered(masks, window, () => openMask(g, inputs, window)),
     turns: (rope) => remembered(turns, rope, () => openTurns(g, inputs.positions, rope, markOf(turns))),
     places,
-    merged: (headDim) => mergedShape(g, inputs.total, headDim),
+    merged: (features) => mergedShape(g, inputs.total, features),
   };
 }
 

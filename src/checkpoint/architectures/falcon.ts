@@ -47,7 +47,7 @@ export const falcon: Architecture = {
         order: isParallel ? 'parallel' : 'pre',
         attentionNorm: norm(`h.${i}.${hasTwoNorms ? 'ln_attn' : 'input_layernorm'}`),
         attention: {
-          qkv: (label) => linear(`h.${i}.self_attention.query_key_value`, bias, { label, run: headDim }),
+          qkv: (label) => linear(`h.${i}.self_attention.query_key_value`, bias, { label, byHeads: true }),
           out: linear(`h.${i}.self_attention.dense`, bias),
           rope,
           scale: headDim ** -0.5,

@@ -24,7 +24,7 @@ export const gptNeox: Architecture = {
         order: parallel ? 'parallel' : 'pre',
         attentionNorm: norm(`layers.${i}.input_layernorm`),
         attention: {
-          qkv: (label) => linear(`layers.${i}.attention.query_key_value`, bias, { label, run: headDim }),
+          qkv: (label) => linear(`layers.${i}.attention.query_key_value`, bias, { label, byHeads: true }),
           out: linear(`layers.${i}.attention.dense`, bias),
           rope,
           scale: headDim ** -0.5,

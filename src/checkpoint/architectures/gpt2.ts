@@ -36,7 +36,6 @@ export const gpt2: Architecture = {
     const scale = flag(config, 'scale_attn_weights', true) ? headDim ** -0.5 : 1;
     const byLayer = !isBigcode && flag(config, 'scale_attn_by_inverse_layer_idx', false);
     const map = (name: string): Linear => ({ name, bias: true, transposed: isBigcode });
-    const run = isBigcode ? headDim : undefined;
     const norm = (name: string) => layerNorm(name, epsilon);
     return {
       ...base,
@@ -48,7 +47,7 @@ export const gpt2: Architecture = {
         order: 'pre',
         attentionNorm: norm(`h.${i}.ln_1`),
         attention: {
-          qkv: (label) => ({ ...map(`h.${i}.attn.c_attn`), part: { label, run } }),
+          qkv: (label) => ({ ...map(`h.${i}.attn.c_attn`), part: { label, byHeads: isBigcode } }),
           out: map(`h.${i}.attn.c_proj`),
           scale: byLayer ? scale / (i + 1) : scale,
         },

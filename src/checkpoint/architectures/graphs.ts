@@ -188,6 +188,9 @@ export function wholeGraph(
   if (isEncoder(head)) return encoderGraph(g, description, head, sizes);
   const embedding = description.embedding as TokenEmbedding;
   const width = (value: string) => g.node('Shape', [value], { start: 1, end: 2 }); // of its axis 1, as a list
+  const cached = ({ kvHeads, ...features }: BlockSizes, tokens: string, kind: 'key' | 'value') => {
+    return ['batch_size', kvHeads, tokens, features[`${kind}Dim`] ?? headDim];
+  };
   const ids = g.input('input_ids', 'int64', ['batch_size', 'sequence_length']);
   const tokens = width(ids);
   let total = tokens;
@@ -196,9 +199,9 @@ export function wholeGraph(
   if (past) {
     attentionMask = g.input('attention_mask', 'int64', ['batch_size', 'total_sequence_length']);
     positions = g.input('position_ids', 'int64', ['batch_size', 'sequence_length']);
-    for (const [i, { kvHeads }] of sizes.entries()) {
-      const dims = ['batch_size', kvHeads, 'past_sequence_length', headDim];
-      for (const kind of ['key', 'value']) g.input(`past_key_values.${i}.${kind}`, 'float32', dims);
+    for (const [i, size] of sizes.entries()) {
+      for (const kind of ['key', 'value'] as const)
+        g.input(`past_key_values.${i}.${kind}`, 'float32', cached(size, 'past_sequence_length', kind));
     }
     total = width(attentionMask);
   } else {
@@ -211,9 +214,9 @@ export function wholeGraph(
   const kept: { value: string; name: string; dims: (string | number)[] }[] = [];
   let x = embed(g, description, embedding, ids, rows);
   for (const [i, size] of sizes.entries()) {
-    const dims = ['batch_size', size.kvHeads, 'total_sequence_length', headDim];
     const extend = (kind: 'key' | 'value', recent: string) => {
       const value = g.node('Concat', [`past_key_values.${i}.${kind}`, recent], { axis: 2 });
+      const dims = cached(size, 'total_sequence_length', kind);
       kept.push({ value, name: `present.${i}.${kind}`, dims });
       return value;
     };

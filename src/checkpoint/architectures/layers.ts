@@ -15,20 +15,20 @@ import type {
   Rope,
   Slopes,
 } from './types.ts';
-import { partName, type WeightGraph } from './weights.ts';
+import { type Fused, partName, type WeightGraph } from './weights.ts';
 
-/** x·W + b; the nodes are called as the module. @param fused  columns of all maps, where the tensor holds several */
+/** x·W + b; the nodes are called as the module. @param fused  where the tensor holds several maps */
 export function linear(
   g: WeightGraph,
   map: Linear,
   x: string,
   rows: number,
   columns: number,
-  fused: readonly number[] = [],
+  fused?: Fused,
 ): string {
   const module = map.isFullName ? map.name : g.prefix + map.name;
   const node = partName(module, map);
-  const stored = map.part ? { ...map, widths: fused } : map;
+  const stored = map.part ? { ...map, ...fused } : map;
   const product = g.node('MatMul', [x, g.weight(`${module}.weight`, [rows, columns], stored)], {}, node);
   if (!map.bias) return product;
   return g.node('Add', [product, g.weight(`${module}.bias`, [columns], stored)], {}, `${node}/bias`);
@@ -89,7 +89,7 @@ export function* mlpTerms(
  */
 function mlp(g: WeightGraph, parts: Mlp, x: string, hidden: number, ffn: number, share?: string): string {
   const { up, gate, down, activation } = parts;
-  const wide = (map: Linear) => linear(g, map, x, hidden, ffn, [ffn, ffn]);
+  const wide = (map: Linear) => linear(g, map, x, hidden, ffn, { widths: [ffn, ffn] });
   const inner = gate ? g.node('Mul', [activation(g, wide(gate)), wide(up)]) : activation(g, wide(up));
   return linear(g, down, share === undefined ? inner : g.node('Mul', [inner, share]), ffn, hidden);
 }
@@ -133,11 +133,11 @@ export interface Context {
   places?(): string;
   /** Numbers of the distances between tokens, [1, tokens, tokens], as `Relative` has them. */
   apart?(buckets: number, most: number): string;
-  /** A shape that makes [batch, kvHeads, repeats, tokens, headDim] into [batch, heads, tokens, headDim]. */
-  merged?(headDim: number): string;
+  /** A shape that makes [batch, kvHeads, repeats, tokens, features] into [batch, heads, tokens, features]. */
+  merged?(features: number): string;
   /** The tokens that ask, where these are not all. */
   asking?(x: string): string;
-  /** Puts what is kept of earlier tokens before keys or values [batch, kvHeads, tokens, headDim]. */
+  /** Puts what is kept of earlier tokens before keys or values [batch, kvHeads, tokens, features]. */
   extend?(kind: 'key' | 'value', value: string): string;
 }
 
@@ -146,33 +146,33 @@ export function attention(
   parts: Block['attention'],
   x: string,
   { hidden, headDim, sizes: dense }: Pick<Description, 'hidden' | 'headDim' | 'sizes'>,
-  { heads, kvHeads }: BlockSizes,
+  { heads, kvHeads, keyDim = headDim, valueDim = headDim }: BlockSizes,
   context: Context,
 ): string {
   const { qkv, out, qNorm, kNorm, normsTogether, clip, rope, scale, cap, slopes, relative, window } = parts;
   const isWhole = heads === dense.heads;
-  const widths = [heads, kvHeads, kvHeads].map((count) => count * headDim);
-  const split = (label: Label, count: number, headNorm?: Norm) => {
+  const fused = { widths: [heads * keyDim, kvHeads * keyDim, kvHeads * valueDim], kvHeads };
+  const split = (label: Label, count: number, features: number, headNorm?: Norm) => {
     const tokens = label === 'q' ? (context.asking?.(x) ?? x) : x;
-    const mapped = linear(g, qkv(label), tokens, hidden, count * headDim, widths);
-    const flat = headNorm && normsTogether ? norm(g, headNorm, mapped, count * headDim) : mapped;
+    const mapped = linear(g, qkv(label), tokens, hidden, count * features, fused);
+    const flat = headNorm && normsTogether ? norm(g, headNorm, mapped, count * features) : mapped;
     const bounded = clip === undefined ? flat : g.node('Clip', [flat, g.scalar(-clip), g.scalar(clip)]);
-    const value = g.node('Reshape', [bounded, g.integers([0, 0, -1, headDim])]);
-    const normed = headNorm && !normsTogether ? norm(g, headNorm, value, headDim) : value;
-    return g.node('Transpose', [normed], { perm: [0, 2, 1, 3] }); // [batch, heads, tokens, headDim]
+    const value = g.node('Reshape', [bounded, g.integers([0, 0, -1, features])]);
+    const normed = headNorm && !normsTogether ? norm(g, headNorm, value, features) : value;
+    return g.node('Transpose', [normed], { perm: [0, 2, 1, 3] }); // [batch, heads, tokens, features]
   };
-  const turned = (value: string) => (rope ? turn(g, value, rope, headDim, context) : value);
+  const turned = (value: string) => (rope ? turn(g, value, rope, keyDim, context) : value);
   const kept = (kind: 'key' | 'value', value: string) => context.extend?.(kind, value) ?? value;
-  const repeated = (value: string) => {
+  const repeated = (value: string, features: number) => {
     if (heads === kvHeads) return value;
-    const merged = context.merged!(headDim); // each key-value head serves several query heads
+    const merged = context.merged!(features); // each key-value head serves several query heads
     const apart = g.node('Unsqueeze', [value, g.integers([2])]);
     return g.node('Reshape', [g.node('Expand', [apart, g.integers([1, 1, heads / kvHeads, 1, 1])]), merged]);
   };
 
-  const queries = g.node('Mul', [turned(split('q', heads, qNorm)), g.scalar(scale)]);
-  const keys = repeated(kept('key', turned(split('k', kvHeads, kNorm))));
-  const values = repeated(kept('value', split('v', kvHeads)));
+  const queries = g.node('Mul', [turned(split('q', heads, keyDim, qNorm)), g.scalar(scale)]);
+  const keys = repeated(kept('key', turned(split('k', kvHeads, keyDim, kNorm))), keyDim);
+  const values = repeated(kept('value', split('v', kvHeads, valueDim)), valueDim);
   const products = capped(
     g,
     g.node('MatMul', [queries, g.node('Transpose', [keys], { perm: [0, 1, 3, 2] })]),
@@ -186,7 +186,7 @@ export function attention(
   const weights = g.node('Softmax', [scores], { axis: -1 });
   const mixed = g.node('Transpose', [g.node('MatMul', [weights, values])], { perm: [0, 2, 1, 3] });
   const flat = g.node('Reshape', [mixed, g.integers([0, 0, -1])]);
-  return linear(g, out, flat, heads * headDim, hidden);
+  return linear(g, out, flat, heads * valueDim, hidden);
 }
 
 /** [heads, 1, total]. @param isWhole  whether these are all heads: those of a pruned block have their factors in the checkpoint */

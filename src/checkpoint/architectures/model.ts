@@ -18,12 +18,11 @@ import type {
   CheckpointTensor,
   Config,
   Description,
-  Linear,
   Mlp,
   TensorNames,
   TensorSource,
 } from './types.ts';
-import { checkpointTensors, checkTensor, type Parameter, partName, shapeOf, WeightGraph } from './weights.ts';
+import { checkpointTensors, checkTensor, type Parameter, shapeOf, WeightGraph } from './weights.ts';
 
 /** The content of an osscar.json: the sizes of every block, where config.json cannot say them. */
 export interface SizesRecord {
@@ -150,6 +149,16 @@ export class LanguageModel {
     return mlpsOf(this.#description, i, this.sizes[i]);
   }
 
+  /** Whether queries and keys of block i can have fewer features. */
+  keysCanNarrow(i: number): boolean {
+    return heldFeatures(this.#description, i).keyDim === undefined;
+  }
+
+  /** Whether its values can. */
+  valuesCanNarrow(i: number): boolean {
+    return heldFeatures(this.#description, i).valueDim === undefined;
+  }
+
   /** Tokens that a sample of these dims has. */
   tokensOf([length]: readonly number[]): number {
     return this.vocabulary === 0 ? this.maxPositions : length;
@@ -219,8 +228,8 @@ export class LanguageModel {
   /**
    * The whole model: `input_ids` [batch_size, sequence_length] → `logits`. With `past` also `attention_mask`
    * [batch_size, total_sequence_length], `position_ids` [batch_size, sequence_length] and, per block i,
-   * `past_key_values.i.key` and `.value` [batch_size, kvHeads, past_sequence_length, headDim] (0 tokens are none)
-   * → `present.i.key`, `.value`, as optimum exports decoders. All weights are in memory. Encoders have the inputs
+   * `past_key_values.i.key` and `.value` [batch_size, kvHeads, past_sequence_length, features of a head] (0 tokens are
+   * none) → `present.i.key`, `.value`, as optimum exports decoders. All weights are in memory. Encoders have the inputs
    * `pixel_values`, `input_features`, or `input_ids`, `attention_mask` and where there are several types `token_type_ids` (all
    * [batch, sequence]), and the output `logits` [batch, classes] or `last_hidden_state`.
    */
@@ -236,29 +245,13 @@ export class LanguageModel {
   /**
    * The weights of a block's graph, pruned or not, as the checkpoint stores them.
    *
-   * @throws {InputError} if a weight is missing or the sizes do not go together
+   * @param sizes  that the graph has, where it is pruned
+   * @throws {InputError} if a weight is missing or is not of these sizes
    */
-  tensorsOf(i: number, block: Model): CheckpointTensor[] {
+  tensorsOf(i: number, block: Model, sizes = this.sizes[i]): CheckpointTensor[] {
     this.#checkIndex(i);
-    const { attention, mlp } = this.#description.block(i);
-    const g = this.#graph(block, attention.out.name);
-    const columns = (map: Linear) => {
-      const name = partName(`${g.prefix}${map.name}.weight`, map);
-      const dims = block.tensors.get(name)?.dims;
-      if (dims?.length === 2) return dims[1];
-      throw new InputError(`${block.name}: no block of this model: it lacks the matrix "${name}"`);
-    };
-    const sizes = {
-      heads: columns(attention.qkv('q')) / this.headDim,
-      kvHeads: columns(attention.qkv('k')) / this.headDim,
-      ...(isMixture(mlp)
-        ? {
-            ffn: mlp.shared ? columns(mlp.shared.mlp.up) : 0,
-            experts: this.sizes[i].experts!.map((_, e) => columns(mlp.expert(e).up)),
-          }
-        : { ffn: columns(mlp.up) }),
-    };
     checkSizes(sizes, this.#description, i, `${block.name}: block ${i}`);
+    const g = this.#graph(block, this.#description.block(i).attention.out.name);
     const { parameters } = blockGraph(g, this.#description, i, sizes, 1);
     return checkpointTensors(block, parameters);
   }
@@ -288,6 +281,8 @@ export class LanguageModel {
     for (const field of differing)
       reasons.push(`${field === fields.experts ? 'experts' : 'blocks'} differ in ${field}`);
     if (!saysNeurons) reasons.push('it has no field for the neurons of an MLP');
+    if (sizes.some((size) => isNarrow(size, headDim)))
+      reasons.push(`it has no field for heads of fewer than ${headDim} features`);
     if (!sameHeads) reasons.push('blocks differ in their heads');
     else if (fewerHeads && !fields.heads)
       reasons.push(`it has no field for heads of ${headDim} features each`);
@@ -295,7 +290,9 @@ export class LanguageModel {
       return {
         config: this.#config,
         record: {
-          blocks: sizes.map(({ heads, kvHeads, ffn, experts }) => ({ heads, kvHeads, ffn, experts })),
+          blocks: sizes.map(({ heads, kvHeads, ffn, experts, keyDim, valueDim }) => {
+            return { heads, kvHeads, ffn, experts, keyDim, valueDim };
+          }),
         },
         statement:
           `The config.json of ${modelType} cannot express these sizes (${reasons.join('; ')}): they are in ` +
@@ -379,6 +376,22 @@ export function headsOf(
   return { heads: groups * (heads / kvHeads), kvHeads: groups };
 }
 
+/** Whether queries and keys, or values, have fewer features than a head has. */
+export function isNarrow({ keyDim = Infinity, valueDim = Infinity }: BlockSizes, headDim: number): boolean {
+  return Math.min(keyDim, valueDim) < headDim;
+}
+
+/** Why heads of block i have all of their features, where they must: what is behind the map that makes these is not the same for others. */
+function heldFeatures(
+  { block }: Description,
+  i: number,
+): { readonly [of in 'keyDim' | 'valueDim']?: string } {
+  const { rope, qNorm, kNorm, clip } = block(i).attention;
+  const valueDim = clip === undefined ? undefined : 'there are bounds of what heads read';
+  const keyDim = rope ? 'positions are rotary' : (qNorm ?? kNorm) ? 'queries and keys have norms' : valueDim;
+  return { keyDim, valueDim };
+}
+
 /** The sizes of block i as config.json has them. */
 export function sizesOf({ sizes, sizesOf }: Description, i: number): BlockSizes {
   return sizesOf?.(i) ?? sizes;
@@ -441,6 +454,15 @@ export function checkSizes(sizes: BlockSizes, description: Description, i: numbe
   if (!Array.isArray(given) || given.length !== count)
     throw new InputError(`${where}: "experts" expected the neurons of ${count} experts`);
   for (const [e, neurons] of given.entries()) check(`experts[${e}]`, neurons, expected.experts![e]);
+  const { headDim } = description;
+  const held = heldFeatures(description, i);
+  for (const key of ['keyDim', 'valueDim'] as const) {
+    const size = sizes[key];
+    if (size === undefined || size === headDim) continue;
+    check(key, size, headDim);
+    if (held[key])
+      throw new InputError(`${where}: "${key}" expected ${headDim}, as ${held[key]}, got ${size}`);
+  }
   const { heads, kvHeads } = sizes;
   // Heads that share keys and values go together.
   const isWhole = expected.kvHeads === 1 || heads / kvHeads === expected.heads / expected.kvHeads;

@@ -31,6 +31,9 @@ export interface BlockSizes {
   readonly ffn: number;
   /** Of a mixture of experts: neurons of each. */
   readonly experts?: readonly number[];
+  /** Features of each query and key head, and of each value head; absent where they are as many as the description has (`headDim`). */
+  readonly keyDim?: number;
+  readonly valueDim?: number;
 }
 
 /** x·W + b. The tensors are `name.weight` and `name.bias`. */
@@ -82,12 +85,12 @@ export interface Relative {
 export type Label = 'q' | 'k' | 'v';
 
 /**
- * One map of a fused tensor of q, k and v, or of gate and up: all columns of the first, then of the next; with `run` so many of k, and
- * in proportion of the others, again and again.
+ * One map of a fused tensor of q, k and v, or of gate and up: all columns of the first, then of the next; `byHeads` those that belong to the
+ * first key-value head, then to the next.
  */
 export interface Part {
   readonly label: Label | 'gate' | 'up';
-  readonly run?: number;
+  readonly byHeads?: boolean;
 }
 
 export interface Norm {

@@ -17,9 +17,14 @@ import type { CheckpointTensor, Linear, Part, TensorNames, TensorSource } from '
 /** Of the maps that a fused tensor holds. */
 const PLACES: Readonly<Record<Part['label'], number>> = { q: 0, k: 1, v: 2, gate: 0, up: 1 };
 
-/** How a tensor has the columns of a map; of a part `widths` are the columns of all maps. */
-type Stored = Partial<Pick<Linear, 'transposed' | 'part'>> & {
-  readonly widths?: readonly number[];
+/** Of a fused tensor: the columns of all maps, and how many key-value heads share them out. */
+export interface Fused {
+  readonly widths: readonly number[];
+  readonly kvHeads?: number;
+}
+
+/** How a tensor has the columns of a map. */
+type Stored = Partial<Pick<Linear, 'transposed' | 'part'> & Fused> & {
   /** Where checkpoints need not have it. */
   readonly otherwise?: () => Float32Array;
   /** The tensor that it is read from, where that is another, which several share. */
@@ -157,11 +162,11 @@ function initialiser(parameter: Parameter, data: Float32Array): Tensor {
 }
 
 /** Where the checkpoint has element (r, c) of an initialiser: columns[c] + r·stride. */
-function places({ dims, transposed, part, widths = [dims.at(-1)!] }: Parameter) {
+function places({ dims, transposed, part, widths = [dims.at(-1)!], kvHeads = 1 }: Parameter) {
   const rows = dims.length === 1 ? 1 : dims[0];
   const count = dims.at(-1)!;
   const before = part ? PLACES[part.label] : 0;
-  const rounds = part?.run ? widths[PLACES.k] / part.run : 1;
+  const rounds = part?.byHeads ? kvHeads : 1;
   const runs = widths.map((width) => width / rounds);
   const [first, run, round] = [sum(runs.slice(0, before)), runs[before], sum(runs)];
   const place = (c: number) => first + Math.floor(c / run) * round + (c % run);
