@@ -268,6 +268,14 @@ describe('describe', () => {
     }
   });
 
+  test('takes any number of heads that share the last key-value head, as what is pruned again has', () => {
+    const [block] = describeModel(LLAMA).sizes;
+    const blocks = [{ ...block, heads: 1, kvHeads: 1 }, block];
+    expect(describeModel(LLAMA, { blocks }).sizes).toEqual(blocks);
+    const uneven = { blocks: [block, { ...block, heads: 2 }] };
+    expect(() => describeModel(LLAMA, uneven)).toThrow('2 heads cannot share 2 key-value heads');
+  });
+
   test('takes no features of heads that cannot be', () => {
     const open = (size: object) => () =>
       describeModel(OPT, {

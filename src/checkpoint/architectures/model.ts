@@ -464,8 +464,8 @@ export function checkSizes(sizes: BlockSizes, description: Description, i: numbe
       throw new InputError(`${where}: "${key}" expected ${headDim}, as ${held[key]}, got ${size}`);
   }
   const { heads, kvHeads } = sizes;
-  // Heads that share keys and values go together.
-  const isWhole = expected.kvHeads === 1 || heads / kvHeads === expected.heads / expected.kvHeads;
+  // Heads that share keys and values go together, unless all do.
+  const isWhole = kvHeads === 1 || heads / kvHeads === expected.heads / expected.kvHeads;
   if (heads % kvHeads !== 0 || !isWhole) {
     throw new InputError(`${where}: ${heads} heads cannot share ${kvHeads} key-value heads`);
   }
