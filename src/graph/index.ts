@@ -53,6 +53,7 @@ export {
   type Analysis,
   dependsOnKept,
   type Edit,
+  type HeadsMode,
   insideOf,
   type Norm,
   type Reader,

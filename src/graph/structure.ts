@@ -146,6 +146,9 @@ export function dependsOnKept(structure: Structure): boolean {
   return insideOf(structure).length > 0;
 }
 
+/** How attention loses: heads as a whole, or features of every head, of which all stay. */
+export type HeadsMode = 'fewer' | 'narrow';
+
 /** What `openModel` found that can be cut, and what cannot. */
 export interface Analysis {
   /** Every set of tied channels that a layer makes, prunable or not, in topological order of the first consumer. */

@@ -3,13 +3,14 @@
 import {
   type BlockSizes,
   describe,
+  featuresOf,
   headGroups,
   headsOf,
   type LanguageModel,
   mapNeurons,
 } from '../checkpoint/architectures/index.ts';
 import type { Checkpoint } from '../checkpoint/index.ts';
-import { elements, sum, type Term } from '../graph/index.ts';
+import { elements, type HeadsMode, sum, type Term } from '../graph/index.ts';
 import { refits } from '../solve/index.ts';
 import type { Named, Prunable, Sizes } from './keep.ts';
 import type { Plannable, Profile } from './profile.ts';
@@ -22,20 +23,21 @@ export function valuesIn(tensors: Iterable<{ readonly shape: readonly number[] }
 }
 
 /** As much of it as config.json says: bytes as if each parameter had one. */
-export function describedSubject(language: LanguageModel): Plannable {
+export function describedSubject(language: LanguageModel, heads?: HeadsMode): Plannable {
+  const tokens = (sample: readonly number[]) => language.tokensOf(sample);
   return {
-    structures: structuresOf(language),
-    terms: (of, sample) => languageTerms(language, of === 'bytes' ? 'params' : of, language.tokensOf(sample)),
-    profile: (recipe, sizes, sample) => languageProfile(language, recipe, sizes, language.tokensOf(sample)),
+    structures: structuresOf(language, heads),
+    terms: (of, sample) => languageTerms(language, of === 'bytes' ? 'params' : of, tokens(sample), { heads }),
+    profile: (recipe, sizes, sample) => languageProfile(language, recipe, sizes, tokens(sample), heads),
   };
 }
 
-/** Groups of heads and neurons of every block, as ratios and reports call them. */
-export function structuresOf(language: LanguageModel): Prunable[] {
-  return language.sizes.flatMap((_, i) => structuresIn(language, i));
+/** Groups of heads, or features of each of them, and neurons of every block, as ratios and reports call them. */
+export function structuresOf(language: LanguageModel, heads?: HeadsMode): Prunable[] {
+  return language.sizes.flatMap((_, i) => structuresIn(language, i, heads));
 }
 
-function structuresIn(language: LanguageModel, block: number): Prunable[] {
+function structuresIn(language: LanguageModel, block: number, heads?: HeadsMode): Prunable[] {
   const neurons = language.mlps(block).map(
     ({ name, neurons }): Prunable => ({
       name: `${block}.${name}`,
@@ -44,10 +46,16 @@ function structuresIn(language: LanguageModel, block: number): Prunable[] {
       groups: neurons,
     }),
   );
-  return [
-    { name: headsIn(block), layer: '', kind: 'head', groups: headGroups(language.sizes[block]) },
-    ...neurons,
-  ];
+  const groups = groupsOfHeads(language, block, heads);
+  const name = headsIn(block);
+  return [...(groups === undefined ? [] : [{ name, layer: '', kind: 'head', groups } as const]), ...neurons];
+}
+
+/** What heads lose of: groups of them, or features of each; nothing where they keep all of these. */
+function groupsOfHeads(language: LanguageModel, block: number, heads?: HeadsMode): number | undefined {
+  if (heads !== 'narrow') return headGroups(language.sizes[block]);
+  if (!language.valuesCanNarrow(block)) return undefined;
+  return featuresOf(language.sizes[block], language.headDim).valueDim;
 }
 
 const headsIn = (block: number) => `${block}.heads`;
@@ -61,32 +69,38 @@ export function namesIn(language: LanguageModel, block: number): (structure: Nam
   return ({ kind, layer }) => ({ name: kind === 'head' ? headsIn(block) : mlpOf(layer), layer, kind });
 }
 
+interface TermsOptions {
+  /** What is there of the model; without, all that config.json speaks of counts. */
+  readonly checkpoint?: Pick<Checkpoint, 'tensors'>;
+  readonly heads?: HeadsMode;
+}
+
 /**
  * Sizes are linear in the groups of every block: what one of them counts is the difference that it makes.
  *
  * @param length  tokens of a window or an image, whose multiply-adds are counted
- * @param checkpoint  what is there of the model; without, all that config.json speaks of counts
  */
 export function languageTerms(
   language: LanguageModel,
   of: 'macs' | 'params',
   length: number,
-  checkpoint: Pick<Checkpoint, 'tensors'> = { tensors: new Map() },
+  { checkpoint = { tensors: new Map() }, heads }: TermsOptions = {},
 ): Term[] {
   const sizeOf = (block: number, sizes: BlockSizes) => {
     const tensors = [...language.blockTensors(checkpoint, block, sizes).values()];
     if (of === 'params') return valuesIn(tensors);
     const products = sum(tensors.map(({ shape, share }) => share * elements(shape)));
-    return length * products + 2 * length * length * sizes.heads * language.headDim;
+    const { keyDim, valueDim } = featuresOf(sizes, language.headDim);
+    return length * products + length * length * sizes.heads * (keyDim + valueDim);
   };
   const inBlocks = language.sizes.map((sizes, i) => sizeOf(i, sizes));
   const own = language.sizes.flatMap((_, i) => {
-    const structures = structuresIn(language, i);
+    const structures = structuresIn(language, i, heads);
     const all = new Map(structures.map(({ name, groups }) => [name, groups]));
     // Of a single group: a model without it is not described, and one with two more says the same.
     const ofOne = ({ name, groups }: Prunable) => {
       const step = groups > 1 ? -1 : 1;
-      const sizes = sizesAfter(language, i, new Map(all).set(name, groups + step));
+      const sizes = sizesAfter(language, i, new Map(all).set(name, groups + step), heads);
       return (sizeOf(i, sizes) - inBlocks[i]) / step;
     };
     // All experts of a block are alike.
@@ -107,20 +121,42 @@ export function languageTerms(
 }
 
 /** Groups and neurons that stay in a block. */
-function sizesAfter({ sizes }: LanguageModel, block: number, kept: Sizes): BlockSizes {
-  const heads = headsOf(sizes[block], kept.get(headsIn(block))!);
-  return mapNeurons({ ...sizes[block], ...heads }, (name) => kept.get(`${block}.${name}`)!);
+function sizesAfter(language: LanguageModel, block: number, kept: Sizes, heads?: HeadsMode): BlockSizes {
+  const changed = headsAfter(language, block, kept.get(headsIn(block)), heads);
+  return mapNeurons({ ...language.sizes[block], ...changed }, (name) => kept.get(`${block}.${name}`)!);
+}
+
+/** What so many of their groups, or features of each, make of heads. Queries and keys go with values where they can, and did before. */
+function headsAfter(
+  language: LanguageModel,
+  block: number,
+  kept: number | undefined,
+  heads?: HeadsMode,
+): Partial<BlockSizes> {
+  const size = language.sizes[block];
+  const { keyDim, valueDim } = featuresOf(size, language.headDim);
+  if (kept === undefined) return {};
+  if (heads !== 'narrow') return headsOf(size, kept);
+  if (kept === valueDim) return {};
+  const goTogether = keyDim === valueDim && language.keysCanNarrow(block);
+  return { ...(goTogether && { keyDim: kept }), valueDim: kept };
 }
 
 /** Groups and neurons that stay in each block. */
-export function allSizesAfter(language: LanguageModel, kept: Sizes): BlockSizes[] {
-  return language.sizes.map((_, i) => sizesAfter(language, i, kept));
+export function allSizesAfter(language: LanguageModel, kept: Sizes, heads?: HeadsMode): BlockSizes[] {
+  return language.sizes.map((_, i) => sizesAfter(language, i, kept, heads));
 }
 
 /** What a plan needs to know, from config.json alone. */
-function languageProfile(language: LanguageModel, recipe: Recipe, kept: Sizes, length: number): Profile {
+function languageProfile(
+  language: LanguageModel,
+  recipe: Recipe,
+  kept: Sizes,
+  length: number,
+  heads?: HeadsMode,
+): Profile {
   const { architecture, hidden, headDim, sizes } = language;
-  const after = allSizesAfter(language, kept);
+  const after = allSizesAfter(language, kept, heads);
   const { config, record, statement } = language.configOf(after);
   const nothing = { tensors: new Map() };
   const tensors = [...language.tensors(nothing).values()];
@@ -129,7 +165,7 @@ function languageProfile(language: LanguageModel, recipe: Recipe, kept: Sizes, l
   const outside = valuesIn(tensors.filter(({ block }) => block === undefined));
   return {
     model: architecture,
-    steps: sizes.flatMap((_, i) => blockSteps(language, i, kept, recipe, length)),
+    steps: sizes.flatMap((_, i) => blockSteps(language, i, kept, recipe, length, heads)),
     parameters: { before: valuesIn(tensors), after: valuesIn(smaller) },
     sizes: { before: sizes, after },
     statement,
@@ -149,32 +185,39 @@ function blockSteps(
   sizes: Sizes,
   { correct, method }: Recipe,
   rows: number,
+  mode?: HeadsMode,
 ): PlannedStep[] {
   const { hidden, headDim } = language;
   const { heads, kvHeads, experts } = language.sizes[block];
+  const { keyDim, valueDim } = featuresOf(language.sizes[block], headDim);
   const corrected = (name: string, outputs: readonly number[]): PlannedStep => ({
     name: `${block}.${name}`,
     maps: outputs.map((m) => ({ p: hidden, m, groupSize: 1, rows })),
     cuts: [],
   });
-  const pruned = (name: string, p: number, groupSize: number, share = 1): PlannedStep => ({
+  const pruned = (name: string, p: number, groups = 1, share = 1): PlannedStep => ({
     name: `${block}.${name}`,
-    maps: [{ p, m: hidden, groupSize, rows: rows * share }],
-    cuts: [{ keep: sizes.get(`${block}.${name}`)!, groupSizes: [groupSize] }],
+    maps: [{ p, m: hidden, groupSize: p / groups, rows: rows * share }],
+    cuts: [{ keep: sizes.get(`${block}.${name}`) ?? groups, groupSizes: [p / groups] }],
   });
   const steps = [
-    corrected('attention', [heads * headDim, kvHeads * headDim, kvHeads * headDim]),
-    pruned('heads', heads * headDim, (headDim * heads) / headGroups(language.sizes[block])),
+    corrected('attention', [heads * keyDim, kvHeads * keyDim, kvHeads * valueDim]),
+    pruned('heads', heads * valueDim, groupsOfHeads(language, block, mode)),
     ...(experts ? [corrected('router', [experts.length])] : []),
     ...language
       .mlps(block)
-      .flatMap(({ name, neurons, share }) => [corrected('up', [neurons]), pruned(name, neurons, 1, share)]),
+      .flatMap(({ name, neurons, share }) => [
+        corrected('up', [neurons]),
+        pruned(name, neurons, neurons, share),
+      ]),
   ];
   const isWhole = (step: PlannedStep) => step.cuts.length === 0 || rowsThatStay(step, 0) === step.maps[0].p;
   return steps.filter((step) => !isWhole(step) || (correct && refits(method)));
 }
 
-/** Features of the widest layer's input, beside the block's own. */
-export function widestOf({ heads, ffn, experts = [] }: BlockSizes, headDim: number): number {
-  return Math.max(heads * headDim, ffn, ...experts);
+/** Features of what is widest between the layers of a block. */
+export function widestOf(sizes: BlockSizes, headDim: number): number {
+  const { keyDim, valueDim } = featuresOf(sizes, headDim);
+  const { heads, ffn, experts = [] } = sizes;
+  return Math.max(heads * Math.max(keyDim, valueDim), ffn, ...experts);
 }

@@ -1,6 +1,11 @@
 // The folder of a language model or an encoder in Hugging Face's layout for the pipeline: embedding, blocks and head.
 
-import { describe, type LanguageModel, type SizesRecord } from '../checkpoint/architectures/index.ts';
+import {
+  describe,
+  isNarrow,
+  type LanguageModel,
+  type SizesRecord,
+} from '../checkpoint/architectures/index.ts';
 import {
   type Checkpoint,
   CheckpointWriter,
@@ -21,6 +26,7 @@ import { expectObject, hasMethods, said } from '../expect.ts';
 import { elements, type Model, sum, type Term, toFloat32 } from '../graph/index.ts';
 import { checkJsonBytes } from '../json.ts';
 import { limits } from '../limits.ts';
+import { expectOptions, oneOf } from '../options.ts';
 import { LARGEST_BATCH, wholeBatch } from './batches.ts';
 import type { SizeKind } from './budget.ts';
 import type { Chain, Part } from './chain.ts';
@@ -62,6 +68,7 @@ const TOLERANCE: Record<string, number> = { float32: 1e-3, float16: 2e-2, bfloat
 const VALUES_PER_BATCH = 2 ** 22;
 
 /**
+ * @param options.heads  whether attention loses heads (`fewer`, the default), or all heads stay and have fewer features each (`narrow`)
  * @throws {InputError} if a file is missing, or config.json contradicts the tensors
  * @throws {FormatError} naming the malformed file
  * @throws {UnsupportedModelError} naming the model type, or the part of it that is not supported
@@ -70,11 +77,15 @@ const VALUES_PER_BATCH = 2 ** 22;
  * const language = await openLanguageModel(folder);
  * await prune(language, { engine, calibration, keep: 0.7, output: memoryOutput() });
  */
-export async function openLanguageModel(folder: Folder): Promise<OpenedLanguageModel> {
+export async function openLanguageModel(
+  folder: Folder,
+  options: Pick<OpenedLanguageModel, 'heads'> = {},
+): Promise<OpenedLanguageModel> {
+  expectOptions('openLanguageModel', options, { heads: oneOf('fewer', 'narrow') });
   const checkpoint = await openCheckpoint(folder);
   const language = describe(checkpoint.config, await sizesIn(folder));
   language.check(checkpoint);
-  return { folder, checkpoint, language };
+  return { folder, checkpoint, language, heads: options.heads };
 }
 
 /**
@@ -98,13 +109,13 @@ async function sizesIn(folder: Folder): Promise<SizesRecord | undefined> {
 }
 
 export function folderSubject(opened: OpenedLanguageModel, options: FolderOptions = {}): Subject {
-  const { folder, checkpoint, language } = opened;
+  const { folder, checkpoint, language, heads } = opened;
   const tensors = [...checkpoint.tensors.values()];
   return {
     name: folder.name,
     parameters: valuesIn(tensors),
     bytes: bytesOf(checkpoint),
-    ...describedSubject(language),
+    ...describedSubject(language, heads),
     pinned: [],
     notPrunable: [],
     hasShortcuts: true,
@@ -119,14 +130,25 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
         throw new UnsupportedModelError(
           `${folder.name}: transformers.js makes caches of another form for ${language.architecture} than ONNX files have here; write \`onnx\` for other loaders`,
         );
+      if (options.onnx === 'transformers.js' && !language.isEncoder && becomesNarrow(opened))
+        throw new UnsupportedModelError(
+          `${folder.name}: transformers.js makes caches for heads of ${language.headDim} features, and narrow heads have fewer; write \`onnx\` for other loaders`,
+        );
       await checkWindows(samples, language);
       if (options.output) await checkSideFiles(folder);
     },
     terms: (of, sample) => termsOf(opened, of, language.tokensOf(sample)),
     contents: () => contentsOf(opened),
-    shipment: async () => ({ kind: 'folder', name: folder.name, folder, files: await filesOf(opened) }),
+    shipment: async () => {
+      return { kind: 'folder', name: folder.name, folder, files: await filesOf(opened), heads };
+    },
     writer: (recipe, sizes, engine) => folderWriter(opened, recipe, sizes, engine, options),
   };
+}
+
+/** Whether heads have fewer features than config.json says, or are about to lose some. */
+function becomesNarrow({ language, heads }: OpenedLanguageModel): boolean {
+  return heads === 'narrow' || language.sizes.some((size) => isNarrow(size, language.headDim));
 }
 
 /**
@@ -226,10 +248,11 @@ async function checkWindows(
   }
 }
 
-function termsOf({ checkpoint, language }: OpenedLanguageModel, of: SizeKind, length: number): Term[] {
-  if (of !== 'bytes') return languageTerms(language, of, length, checkpoint);
+function termsOf({ checkpoint, language, heads }: OpenedLanguageModel, of: SizeKind, length: number): Term[] {
+  const about = { checkpoint, heads };
+  if (of !== 'bytes') return languageTerms(language, of, length, about);
   const bytesPer = bytesOf(checkpoint) / valuesIn(checkpoint.tensors.values());
-  const terms = languageTerms(language, 'params', length, checkpoint);
+  const terms = languageTerms(language, 'params', length, about);
   return terms.map(({ value, of }) => ({ value: value * bytesPer, of }));
 }
 
@@ -247,6 +270,7 @@ async function filesOf({ folder, checkpoint }: OpenedLanguageModel): Promise<str
 }
 
 async function* contentsOf(opened: OpenedLanguageModel): AsyncGenerator<Hashable> {
+  if (opened.heads === 'narrow') yield 'narrow heads';
   for (const file of await filesOf(opened)) {
     yield file;
     yield* readChunks(opened.folder, file);
@@ -254,14 +278,14 @@ async function* contentsOf(opened: OpenedLanguageModel): AsyncGenerator<Hashable
 }
 
 async function folderWriter(
-  { folder, checkpoint, language }: OpenedLanguageModel,
+  { folder, checkpoint, language, heads }: OpenedLanguageModel,
   recipe: Recipe,
   kept: Sizes,
   engine: Engine,
   { output, maxShardBytes, onnx, metadata = {} }: FolderOptions,
 ): Promise<Writer> {
   if (!output) throw new InputError(`${folder.name}: expected an "output" folder for the pruned model`);
-  const sizes = allSizesAfter(language, kept);
+  const sizes = allSizesAfter(language, kept, heads);
   const { config, record, statement } = language.configOf(sizes);
   const shapes = describe(config, record).tensors(checkpoint);
   const specs = [

@@ -6,6 +6,7 @@ import type { Engine, FloatTensor } from '../engine/index.ts';
 import {
   describeValue,
   elements,
+  type HeadsMode,
   halfWeights,
   LARGEST_FILE,
   loadStored,
@@ -27,6 +28,8 @@ export interface OpenedLanguageModel {
   readonly folder: Folder;
   readonly checkpoint: Checkpoint;
   readonly language: LanguageModel;
+  /** How attention loses. Default: `fewer`. */
+  readonly heads?: HeadsMode;
 }
 
 /** An ONNX file of a folder's model. */

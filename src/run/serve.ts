@@ -88,7 +88,10 @@ async function openModelOf(store: RunStore, { model }: Snapshot, settings: Serve
   const { name, files } = model;
   if (model.kind === 'folder') {
     const folder = opened(storedFolder(store, name, files));
-    return { model: await openLanguageModel(folder), engine: await engineFor(settings) };
+    return {
+      model: await openLanguageModel(folder, { heads: model.heads }),
+      engine: await engineFor(settings),
+    };
   }
   const { bytes, external } = await storedFile(store, files);
   return openGuarded(settings, opened, (engine) =>

@@ -44,6 +44,36 @@ test.each(['falcon', 'bloom', 'gpt_bigcode'])('%s is not written for transformer
   );
 });
 
+test('narrow heads are not written for transformers.js', async () => {
+  const { config, sizes } = VARIANTS['opt, narrow heads'];
+  const narrow = await folderOf(config, tinyWeights(config, sizes!), { blocks: sizes! });
+  const { folder } = await folderOf(config, tinyWeights(config, uniformSizes(config)));
+  const options = { engine, session, keep: 0.5, calibration: windows(8, 1), output: memoryOutput('pruned') };
+  for (const opened of [narrow, await openLanguageModel(folder, { heads: 'narrow' })])
+    await expect(prune(opened, { ...options, onnx: 'transformers.js' })).rejects.toThrow(
+      /^model: transformers.js makes caches for heads of 8 features, and narrow heads have fewer; write `onnx`/,
+    );
+});
+
+test.each(['opt, narrow heads', 'bloom, narrow heads', 'llama, narrow values', 'gpt_bigcode, narrow heads'])(
+  '%s: whole heads go, and those that stay have the features that they had',
+  async (name) => {
+    const { config, sizes } = VARIANTS[name];
+    const opened = await folderOf(config, tinyWeights(config, sizes!), { blocks: sizes! });
+    const output = memoryOutput('pruned');
+    const how = { engine, session, keep: 0.5, search: 'greedy', onnx: 'beside' } as const;
+    const { report } = await prune(opened, { ...how, calibration: windows(40, 1), output });
+    // The masked network, the written folder and model.onnx give the same.
+    expect(report.maxDifference).toBeLessThan(1e-4);
+    const again = await openLanguageModel(blobFolder(output.files()));
+    const [{ heads, keyDim, valueDim }] = again.language.sizes;
+    expect(heads).toBe(2);
+    expect({ keyDim, valueDim }).toEqual({ keyDim: sizes![0].keyDim, valueDim: sizes![0].valueDim });
+    const found = await runOnce(await again.language.whole(again.checkpoint), { input_ids: ids(TEXTS) });
+    expect(maxDifference(found.logits.data, await loops(again))).toBeLessThan(1e-4);
+  },
+);
+
 test.each([
   ['llama', 1],
   ['llama of one key-value head', 1],

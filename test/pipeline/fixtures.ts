@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Config } from '../../src/checkpoint/architectures/index.ts';
+import type { Config, SizesRecord } from '../../src/checkpoint/architectures/index.ts';
 import {
   blobFolder,
   type Checkpoint,
@@ -88,13 +88,19 @@ export function difference(a: Float32Array, b: Float32Array): number {
   return largest / range;
 }
 
-/** A folder of random weights. */
-export async function folderOf(config: Config, weights: Weights): Promise<OpenedLanguageModel> {
+/** A folder of random weights. @param record  of blocks that config.json does not say */
+export async function folderOf(
+  config: Config,
+  weights: Weights,
+  record?: SizesRecord,
+): Promise<OpenedLanguageModel> {
   const output = memoryOutput('dense');
   const specs = Array.from(weights, ([name, { shape }]) => ({ name, shape, dtype: 'float32' as const }));
   const writer = new CheckpointWriter(output, planSafetensors(specs));
   for (const [name, { data }] of weights) await writer.write(name, data);
-  await writer.writeFile('config.json', new TextEncoder().encode(JSON.stringify(config)));
+  const json = (value: object) => new TextEncoder().encode(JSON.stringify(value));
+  await writer.writeFile('config.json', json(config));
+  if (record) await writer.writeFile('osscar.json', json(record));
   await writer.finish();
   return openLanguageModel(blobFolder(output.files()));
 }

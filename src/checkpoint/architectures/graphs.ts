@@ -2,7 +2,7 @@
 
 import { ACTIVATIONS } from './activation.ts';
 import { encoderContext, fixedContext, openContext } from './context.ts';
-import { attention, type Context, capped, linear, mlpTerms, norm, scaled } from './layers.ts';
+import { attention, type Context, capped, featuresOf, linear, mlpTerms, norm, scaled } from './layers.ts';
 import type {
   BlockSizes,
   Description,
@@ -188,8 +188,8 @@ export function wholeGraph(
   if (isEncoder(head)) return encoderGraph(g, description, head, sizes);
   const embedding = description.embedding as TokenEmbedding;
   const width = (value: string) => g.node('Shape', [value], { start: 1, end: 2 }); // of its axis 1, as a list
-  const cached = ({ kvHeads, ...features }: BlockSizes, tokens: string, kind: 'key' | 'value') => {
-    return ['batch_size', kvHeads, tokens, features[`${kind}Dim`] ?? headDim];
+  const cached = (size: BlockSizes, tokens: string, kind: 'key' | 'value') => {
+    return ['batch_size', size.kvHeads, tokens, featuresOf(size, headDim)[`${kind}Dim`]];
   };
   const ids = g.input('input_ids', 'int64', ['batch_size', 'sequence_length']);
   const tokens = width(ids);

@@ -29,9 +29,11 @@ import type { Architecture, Config } from './types.ts';
 import { vit } from './vit.ts';
 import { whisper } from './whisper.ts';
 
+export { featuresOf } from './layers.ts';
 export {
   headGroups,
   headsOf,
+  isNarrow,
   type LanguageModel,
   mapNeurons,
   type PrunedConfig,

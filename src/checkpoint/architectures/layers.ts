@@ -141,14 +141,24 @@ export interface Context {
   extend?(kind: 'key' | 'value', value: string): string;
 }
 
+/** Of each query and key head, and of each value head. @param headDim  of the description */
+export function featuresOf(
+  { keyDim, valueDim }: BlockSizes,
+  headDim: number,
+): { readonly keyDim: number; readonly valueDim: number } {
+  return { keyDim: keyDim ?? headDim, valueDim: valueDim ?? headDim };
+}
+
 export function attention(
   g: WeightGraph,
   parts: Block['attention'],
   x: string,
   { hidden, headDim, sizes: dense }: Pick<Description, 'hidden' | 'headDim' | 'sizes'>,
-  { heads, kvHeads, keyDim = headDim, valueDim = headDim }: BlockSizes,
+  sizes: BlockSizes,
   context: Context,
 ): string {
+  const { heads, kvHeads } = sizes;
+  const { keyDim, valueDim } = featuresOf(sizes, headDim);
   const { qkv, out, qNorm, kNorm, normsTogether, clip, rope, scale, cap, slopes, relative, window } = parts;
   const isWhole = heads === dense.heads;
   const fused = { widths: [heads * keyDim, kvHeads * keyDim, kvHeads * valueDim], kvHeads };

@@ -12,7 +12,7 @@ import {
   readsFirst,
   wholeGraph,
 } from './graphs.ts';
-import { isMixture, shareOf } from './layers.ts';
+import { featuresOf, isMixture, shareOf } from './layers.ts';
 import type {
   BlockSizes,
   CheckpointTensor,
@@ -377,7 +377,8 @@ export function headsOf(
 }
 
 /** Whether queries and keys, or values, have fewer features than a head has. */
-export function isNarrow({ keyDim = Infinity, valueDim = Infinity }: BlockSizes, headDim: number): boolean {
+export function isNarrow(sizes: BlockSizes, headDim: number): boolean {
+  const { keyDim, valueDim } = featuresOf(sizes, headDim);
   return Math.min(keyDim, valueDim) < headDim;
 }
 

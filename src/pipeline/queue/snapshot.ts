@@ -3,7 +3,7 @@
 
 import { CHUNK_BYTES, checkRange, type Folder } from '../../checkpoint/folder.ts';
 import { InputError } from '../../errors.ts';
-import { sum } from '../../graph/index.ts';
+import { type HeadsMode, sum } from '../../graph/index.ts';
 import type { ActivationLimits } from '../activations.ts';
 import { type Batch, type Dataset, joinSamples, pickRows } from '../data/dataset.ts';
 import { externalReader, type OpenOptions, type Reopening } from '../open.ts';
@@ -28,6 +28,7 @@ export type Shipment =
       readonly folder: Folder;
       /** Those of its files that are the model. */
       readonly files: readonly string[];
+      readonly heads?: HeadsMode;
     }
   | {
       readonly kind: 'file';
@@ -40,7 +41,12 @@ export type Shipment =
 /** A run as workers are told of it. */
 export interface Snapshot {
   readonly model:
-    | { readonly kind: 'folder'; readonly name: string; readonly files: readonly ShippedFile[] }
+    | {
+        readonly kind: 'folder';
+        readonly name: string;
+        readonly files: readonly ShippedFile[];
+        readonly heads?: HeadsMode;
+      }
     | {
         readonly kind: 'file';
         readonly name: string;
@@ -142,7 +148,10 @@ export async function ship(
     keys.push(await shipper.samples(sliceOf(samples, shardRange(samples, shards, shard))));
   const { size, shape, smallest, views, constants, name: from } = samples;
   return {
-    model: kind === 'folder' ? { kind, name, files } : { kind, name, files, how: shipment.how },
+    model:
+      kind === 'folder'
+        ? { kind, name, files, heads: shipment.heads }
+        : { kind, name, files, how: shipment.how },
     samples: { name: from, size, shape, smallest, views, constants, shards: keys },
   };
 }

@@ -1,0 +1,184 @@
+// Narrow heads as config.json and osscar.json alone tell them: what can go, what stays, what it counts.
+
+import { expect, test } from 'vitest';
+import {
+  type BlockSizes,
+  type Config,
+  describe as describeModel,
+  featuresOf,
+  type LanguageModel,
+} from '../../src/checkpoint/architectures/index.ts';
+import { blobFolder } from '../../src/checkpoint/index.ts';
+import { type HeadsMode, sizeAt } from '../../src/graph/index.ts';
+import {
+  allSizesAfter,
+  describedSubject,
+  languageTerms,
+  structuresOf,
+  widestOf,
+} from '../../src/pipeline/described.ts';
+import { folderSubject } from '../../src/pipeline/folder.ts';
+import { openLanguageModel } from '../../src/pipeline/index.ts';
+import { sizesOf } from '../../src/pipeline/keep.ts';
+import { parseRecipe } from '../../src/pipeline/recipe.ts';
+import { contentHash } from '../../src/pipeline/store/hash.ts';
+import { BLOOM, LLAMA, MPT, OPT, tinyWeights } from '../architectures/tiny.ts';
+import { folderOf } from './fixtures.ts';
+
+const BOUNDED = { ...MPT, attn_config: { clip_qkv: 2 } };
+const SMOLLM3 = { ...LLAMA, model_type: 'smollm3', no_rope_layer_interval: 2 };
+
+/** A model whose first block is narrow. */
+function narrowed(config: Config, narrow: Partial<BlockSizes>): LanguageModel {
+  const [first, ...others] = describeModel(config).sizes;
+  return describeModel(config, { blocks: [{ ...first, ...narrow }, ...others] });
+}
+
+/** So many of the groups of each kind stay. */
+const keeping = (model: LanguageModel, heads: HeadsMode, features: number, neurons: number) =>
+  new Map(
+    structuresOf(model, heads).map(({ name, kind }) => [name, kind === 'head' ? features : neurons] as const),
+  );
+
+test.each<[string, LanguageModel, (number | undefined)[]]>([
+  ['all', describeModel(OPT), [8, 8]],
+  ['what a narrow model has of values', narrowed(OPT, { keyDim: 3, valueDim: 5 }), [5, 8]],
+  ['none where they are bounded', describeModel(BOUNDED), [undefined, undefined]],
+])('features of heads can go, if heads are to be narrow: %s', (_, model, expected) => {
+  const found = structuresOf(model, 'narrow');
+  expect(found.filter(({ kind }) => kind === 'head').map(({ name, groups }) => [name, groups])).toEqual(
+    expected.flatMap((groups, i) => (groups === undefined ? [] : [[`${i}.heads`, groups]])),
+  );
+  expect(found.filter(({ kind }) => kind === 'channel')).toEqual(
+    structuresOf(model).filter(({ kind }) => kind === 'channel'),
+  );
+});
+
+test.each<[string, LanguageModel, number, Partial<BlockSizes>, Partial<BlockSizes>]>([
+  ['opt', describeModel(OPT), 6, { keyDim: 6, valueDim: 6 }, { keyDim: 6, valueDim: 6 }],
+  ['opt, all of them', describeModel(OPT), 8, {}, {}],
+  ['rotary positions: values alone', describeModel(LLAMA), 6, { valueDim: 6 }, { valueDim: 6 }],
+  ['where a block has no positions', describeModel(SMOLLM3), 6, { valueDim: 6 }, { keyDim: 6, valueDim: 6 }],
+  [
+    'narrow already, as many of keys',
+    narrowed(OPT, { keyDim: 5, valueDim: 5 }),
+    2,
+    { keyDim: 2, valueDim: 2 },
+    { keyDim: 2, valueDim: 2 },
+  ],
+  [
+    'narrow already, others of keys',
+    narrowed(OPT, { keyDim: 3, valueDim: 5 }),
+    2,
+    { keyDim: 3, valueDim: 2 },
+    { keyDim: 2, valueDim: 2 },
+  ],
+  ['bounds: none', describeModel(BOUNDED), 6, {}, {}],
+])('features that stay: %s', (_, model, features, first, second) => {
+  const after = allSizesAfter(model, keeping(model, 'narrow', features, 7), 'narrow');
+  const { keyDim, valueDim, ...rest } = model.sizes[0];
+  expect(after).toStrictEqual([first, second].map((narrow) => ({ ...rest, ffn: 7, ...narrow })));
+  expect(describeModel({ ...model.configOf(after).config }, model.configOf(after).record).sizes).toEqual(
+    after,
+  );
+});
+
+test('whole heads of a narrow model keep their features', () => {
+  const model = narrowed(OPT, { keyDim: 3, valueDim: 5 });
+  expect(allSizesAfter(model, keeping(model, 'fewer', 2, 7))).toStrictEqual([
+    { heads: 2, kvHeads: 2, ffn: 7, keyDim: 3, valueDim: 5 },
+    { heads: 2, kvHeads: 2, ffn: 7 },
+  ]);
+});
+
+test.each<[string, LanguageModel, HeadsMode]>([
+  ['opt', describeModel(OPT), 'narrow'],
+  ['llama', describeModel(LLAMA), 'narrow'],
+  ['bloom', describeModel(BLOOM), 'narrow'],
+  ['bounds', describeModel(BOUNDED), 'narrow'],
+  ['opt, a narrow block', narrowed(OPT, { keyDim: 5, valueDim: 5 }), 'narrow'],
+  ['opt, other keys than values', narrowed(OPT, { keyDim: 3, valueDim: 5 }), 'narrow'],
+  [
+    'opt, a single feature',
+    narrowed({ ...OPT, num_attention_heads: 16 }, { keyDim: 1, valueDim: 1 }),
+    'narrow',
+  ],
+  ['opt, heads of a narrow block', narrowed(OPT, { keyDim: 3, valueDim: 5 }), 'fewer'],
+])('%s: terms give the size of what comes of it', (_, model, heads) => {
+  const structures = structuresOf(model, heads);
+  const kept = new Map(structures.map(({ name, groups }) => [name, Math.ceil(groups / 2)]));
+  const { config, record } = model.configOf(allSizesAfter(model, kept, heads));
+  const small = describeModel(config, record);
+  const groups = new Map(structures.map((it) => [it.name, it.groups]));
+  for (const of of ['params', 'macs'] as const) {
+    const size = sizeAt(
+      languageTerms(model, of, 9, { heads }),
+      (name) => kept.get(name)! / groups.get(name)!,
+    );
+    expect(size).toBeCloseTo(
+      sizeAt(languageTerms(small, of, 9), () => 1),
+      6,
+    );
+    expect(size).toBeLessThan(sizeAt(languageTerms(model, of, 9), () => 1));
+  }
+});
+
+test('multiply-adds of scores are by features of keys, those of what is mixed by features of values', () => {
+  const macs = (model: LanguageModel, length: number) =>
+    sizeAt(languageTerms(model, 'macs', length), () => 1);
+  // What grows with the square of the length.
+  const squared = (model: LanguageModel) => (macs(model, 4) - 2 * macs(model, 2)) / 8;
+  expect(squared(describeModel(OPT))).toBe(2 * 4 * (8 + 8));
+  expect(squared(narrowed(OPT, { keyDim: 3, valueDim: 5 }))).toBe(4 * (8 + 8) + 4 * (3 + 5));
+});
+
+test('a plan takes the features of all heads for the groups of the layer behind them', () => {
+  const model = narrowed(OPT, { keyDim: 6, valueDim: 4 });
+  const subject = describedSubject(model, 'narrow');
+  const recipe = parseRecipe({ keep: 0.5, correct: true });
+  const kept = sizesOf(recipe, subject.structures);
+  const { steps, sizes, parameters } = subject.profile(recipe, kept, [9]);
+  const step = (name: string) => steps.find((it) => it.name === name)!;
+  expect(step('0.heads')).toMatchObject({
+    maps: [{ p: 4 * 4, m: 32, groupSize: 4 }],
+    cuts: [{ keep: 2, groupSizes: [4] }],
+  });
+  expect(step('1.heads').maps).toMatchObject([{ p: 4 * 8, groupSize: 4 }]);
+  expect(step('0.attention').maps.map(({ m }) => m)).toEqual([4 * 6, 4 * 6, 4 * 4]);
+  expect(sizes!.after.map((size) => featuresOf(size, 8))).toEqual([
+    { keyDim: 6, valueDim: 2 },
+    { keyDim: 4, valueDim: 4 },
+  ]);
+  expect(parameters.after).toBe(
+    sizeAt(languageTerms(describeModel(OPT, { blocks: sizes!.after }), 'params', 9), () => 1),
+  );
+  expect(widestOf({ heads: 4, kvHeads: 4, ffn: 3, keyDim: 6, valueDim: 4 }, 8)).toBe(24);
+
+  const bounded = describedSubject(describeModel(BOUNDED), 'narrow');
+  const all = bounded.profile(recipe, sizesOf(recipe, bounded.structures), [9]).steps;
+  expect(all.find(({ name }) => name === '0.heads')).toMatchObject({ cuts: [{ keep: 1, groupSizes: [32] }] });
+});
+
+test('a folder is opened for narrow heads: its structures, and who works on it elsewhere, are told', async () => {
+  const { folder } = await folderOf(LLAMA, tinyWeights(LLAMA, describeModel(LLAMA).sizes));
+  const [fewer, narrow] = await Promise.all([
+    openLanguageModel(folder),
+    openLanguageModel(folder, { heads: 'narrow' }),
+  ]);
+  const subjects = [fewer, narrow].map((opened) => folderSubject(opened));
+  expect(subjects.map(({ structures: [heads] }) => heads.groups)).toEqual([2, 8]);
+  // Of the first block: weights of all maps but the norm's, of those of values and behind them; for each pair of tokens, too.
+  const all = { parameters: 2 * 32 * 32 + 2 * 16 * 32, pairs: 2 * 32 };
+  const ofValues = { parameters: 32 * 32 + 16 * 32, pairs: 32 };
+  for (const [i, { parameters, pairs }] of [all, ofValues].entries()) {
+    const macs = subjects[i].terms('macs', [9]).find(({ of }) => of[0] === '0.heads')!;
+    expect(macs.value).toBe(9 * parameters + 9 * 9 * pairs);
+  }
+  const contents = await Promise.all(subjects.map((it) => contentHash(it.contents())));
+  expect(contents[0]).not.toBe(contents[1]);
+  const shipments = await Promise.all(subjects.map((it) => it.shipment()));
+  expect(shipments.map((it) => 'heads' in it && it.heads)).toEqual([undefined, 'narrow']);
+  await expect(openLanguageModel(blobFolder(new Map()), { heads: 'thin' as never })).rejects.toThrow(
+    'openLanguageModel: "heads" expected one of fewer, narrow, got "thin"',
+  );
+});
