@@ -39,6 +39,7 @@ export {
   broadcast,
   called,
   carry,
+  type HeadsMode,
   type Layer,
   type LinearMap,
   linear,

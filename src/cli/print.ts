@@ -2,7 +2,7 @@
 // forge another or steer the terminal.
 
 import colors from 'picocolors';
-import { type BlockSizes, headGroups } from '../checkpoint/architectures/index.ts';
+import { type BlockSizes, featuresOf, headGroups } from '../checkpoint/architectures/index.ts';
 import type { Status } from '../disk/bullmq.ts';
 import { quantizedText, sum } from '../graph/index.ts';
 import {
@@ -62,7 +62,7 @@ export function inspectText(found: Inspected, file: NonNullable<Inspected['file'
 }
 
 export function folderText(found: Inspected, folder: NonNullable<Inspected['folder']>): string {
-  const { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes, structures } = folder;
+  const { architecture, blocks, hidden, vocabulary, maxPositions, sizes, structures } = folder;
   const takes = vocabulary > 0 ? `vocabulary ${vocabulary}` : `samples of ${maxPositions} tokens`;
   const row = (name: string, groups: string, share = structures.get(name)) => [
     name,
@@ -74,10 +74,9 @@ export function folderText(found: Inspected, folder: NonNullable<Inspected['fold
     return { parameters: sum(shares.map((it) => it.parameters)), macs: sum(shares.map((it) => it.macs)) };
   };
   const rows = sizes.flatMap((size, i) => {
-    const { heads, ffn, experts } = size;
-    const groups = headGroups(size);
+    const { ffn, experts } = size;
     return [
-      row(`${i}.heads`, `${groups} groups of ${heads / groups} heads of ${headDim}`),
+      ...(structures.has(`${i}.heads`) ? [row(`${i}.heads`, groupsText(size, folder))] : []),
       ...(ffn > 0 ? [row(`${i}.mlp`, `${ffn} neurons`)] : []),
       ...(experts
         ? [row(`${i}.experts.0 to ${experts.length - 1}`, expertsText(experts), ofExperts(i, experts))]
@@ -90,6 +89,18 @@ export function folderText(found: Inspected, folder: NonNullable<Inspected['fold
     '',
     ...table([['structure', 'groups', ...SHARE_TITLES], ...rows], [0, 1]),
   );
+}
+
+/** What attention loses, and of how much. */
+function groupsText(size: BlockSizes, { headDim, heads: mode }: NonNullable<Inspected['folder']>): string {
+  const { heads } = size;
+  const { keyDim, valueDim } = featuresOf(size, headDim);
+  const isSame = keyDim === valueDim;
+  if (mode === 'narrow')
+    return `${valueDim} features of ${heads} heads${isSame ? '' : `, whose keys have ${keyDim}`}`;
+  const groups = headGroups(size);
+  const features = isSame ? keyDim : `${keyDim}, with ${valueDim} of values`;
+  return `${groups} groups of ${heads / groups} heads of ${features}`;
 }
 
 const SHARE_TITLES = ['parameters', 'multiply-adds'];
@@ -175,7 +186,7 @@ export function pruneText(
     const value = other.metric?.after ?? other.quality?.relativeError;
     rows.push([`the same by ${method}`, '', value?.toFixed(4) ?? '', '']);
   }
-  const blocks = sizes.map((size, i) => [`block ${i}`, `${size.heads} heads`, neuronsText(size)]);
+  const blocks = sizes.map((size, i) => [`block ${i}`, headsText(size), neuronsText(size)]);
   const parts = isTerminal ? layerLines(report) : table(blocks);
   return [
     linesOf(headline(report), '', ...table(rows), ''),
@@ -319,8 +330,15 @@ function sizeText(blocks: readonly BlockSizes[]): string {
   const [first] = blocks;
   const uniform = blocks.every((it) => JSON.stringify(it) === JSON.stringify(first));
   return uniform
-    ? `${first.heads} heads (${first.kvHeads} key-value), ${neuronsText(first)}`
+    ? `${headsText(first)} (${first.kvHeads} key-value), ${neuronsText(first)}`
     : 'sizes that differ between blocks';
+}
+
+/** With the features that they have, where these are fewer than config.json says. */
+function headsText({ heads, keyDim, valueDim }: BlockSizes): string {
+  const all = keyDim === valueDim ? { '': keyDim } : { ' of keys': keyDim, ' of values': valueDim };
+  const features = Object.entries(all).flatMap(([of, count]) => (count ? [`${count} features${of}`] : []));
+  return [`${heads} heads`, ...(features.length > 0 ? [features.join(' and ')] : [])].join(' with ');
 }
 
 function neuronsText({ ffn, experts }: BlockSizes): string {

@@ -2,7 +2,7 @@
 
 import type { LanguageModel } from '../checkpoint/architectures/index.ts';
 import { hasMethods } from '../expect.ts';
-import { type SizeTerms, sizeAt, sizeTerms, type Term } from '../graph/index.ts';
+import { type HeadsMode, type SizeTerms, sizeAt, sizeTerms, type Term } from '../graph/index.ts';
 import { languageTerms, structuresOf } from './described.ts';
 import type { Named } from './keep.ts';
 import { expectOpened, type OpenedModel, prunableOf } from './open.ts';
@@ -25,14 +25,15 @@ export interface Shares {
 /**
  * Of a file that is open, or of a folder of which config.json was read.
  * @param length  tokens of a window, of a folder
+ * @param heads  how attention is to lose, of a folder
  *
  * @example
  * const { all, kinds } = sharesOf(model);
  * const part = (kinds.get('head')?.macs ?? 0) / all.macs;
  */
-export function sharesOf(model: OpenedModel | LanguageModel, length = 1): Shares {
+export function sharesOf(model: OpenedModel | LanguageModel, length = 1, heads?: HeadsMode): Shares {
   if (!hasMethods(model, 'tokensOf')) expectOpened('sharesOf', model);
-  const terms = 'analysis' in model ? fileTerms(model) : folderTerms(model, length);
+  const terms = 'analysis' in model ? fileTerms(model) : folderTerms(model, length, heads);
   const { structures } = terms;
   const share = (gone: ReadonlySet<string>): Share => ({
     parameters: lost(terms.parameters, gone),
@@ -62,10 +63,10 @@ function fileTerms(opened: OpenedModel): Terms {
   return { macs, parameters, structures: prunableOf(opened) };
 }
 
-function folderTerms(language: LanguageModel, length: number): Terms {
+function folderTerms(language: LanguageModel, length: number, heads?: HeadsMode): Terms {
   return {
-    macs: languageTerms(language, 'macs', length),
-    parameters: languageTerms(language, 'params', length),
-    structures: structuresOf(language),
+    macs: languageTerms(language, 'macs', length, { heads }),
+    parameters: languageTerms(language, 'params', length, { heads }),
+    structures: structuresOf(language, heads),
   };
 }

@@ -87,7 +87,12 @@ const REPORT = v.pipe(
     pinned: v.optional(v.array(PINNED)),
     notPrunable: v.array(object({ name: text, reason: text })),
     sizes: v.optional(
-      v.array(object({ heads: number, kvHeads: number, ffn: number, experts: v.optional(v.array(number)) })),
+      v.array(
+        object({
+          ...{ heads: number, kvHeads: number, ffn: number, experts: v.optional(v.array(number)) },
+          ...{ keyDim: v.optional(number), valueDim: v.optional(number) },
+        }),
+      ),
     ),
     statement: v.optional(text),
     seconds: number,

@@ -1,7 +1,7 @@
 // What of a model can be pruned.
 
 import type { LanguageModel } from '../checkpoint/architectures/index.ts';
-import type { Structure } from '../graph/index.ts';
+import type { HeadsMode, Structure } from '../graph/index.ts';
 import {
   type OpenedModel,
   type Pinned,
@@ -37,7 +37,11 @@ export interface Inspected extends Share {
   readonly folder?: Pick<
     LanguageModel,
     'architecture' | 'blocks' | 'hidden' | 'vocabulary' | 'maxPositions' | 'headDim' | 'sizes'
-  > & { readonly structures: Shares['structures'] };
+  > & {
+    readonly structures: Shares['structures'];
+    /** How attention is to lose. Default: `fewer`. */
+    readonly heads?: HeadsMode;
+  };
 }
 
 /**

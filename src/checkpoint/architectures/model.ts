@@ -281,10 +281,10 @@ export class LanguageModel {
     for (const field of differing)
       reasons.push(`${field === fields.experts ? 'experts' : 'blocks'} differ in ${field}`);
     if (!saysNeurons) reasons.push('it has no field for the neurons of an MLP');
-    if (sizes.some((size) => isNarrow(size, headDim)))
-      reasons.push(`it has no field for heads of fewer than ${headDim} features`);
+    const areNarrow = sizes.some((size) => isNarrow(size, headDim));
+    if (areNarrow) reasons.push(`it has no field for heads of fewer than ${headDim} features`);
     if (!sameHeads) reasons.push('blocks differ in their heads');
-    else if (fewerHeads && !fields.heads)
+    else if (fewerHeads && !fields.heads && !areNarrow)
       reasons.push(`it has no field for heads of ${headDim} features each`);
     if (reasons.length > 0) {
       return {

@@ -1,0 +1,93 @@
+// What the command says of narrow heads.
+
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
+import { folderText, pruneText } from '../../src/cli/print.ts';
+import { sharesOf } from '../../src/pipeline/index.ts';
+import { LLAMA, MPT, OPT } from '../architectures/tiny.ts';
+import { fixture, osscar, temporaryFolder } from './osscar.ts';
+
+const BLOCK = { heads: 4, kvHeads: 4, ffn: 20 };
+const NARROW = { ...BLOCK, keyDim: 5, valueDim: 5 };
+const MIXED = { ...BLOCK, keyDim: 3, valueDim: 5 };
+/** The first word of a line, and what comes behind it. */
+const linesOf = (text: string) => text.split('\n').map((line) => line.trim().split(/ {2,}/));
+
+test('osscar inspect says how many features heads have', async () => {
+  const folder = temporaryFolder();
+  writeFileSync(join(folder, 'config.json'), JSON.stringify(OPT));
+  writeFileSync(join(folder, 'osscar.json'), JSON.stringify({ blocks: [NARROW, MIXED] }));
+  const { code, stdout } = await osscar('inspect', folder);
+  expect(code).toBe(0);
+  const heads = linesOf(stdout).filter(([name]) => name.endsWith('.heads'));
+  // Biases of queries, keys and values, too.
+  expect(heads).toEqual([
+    ['0.heads', '4 groups of 1 heads of 5', '2,620', expect.anything()],
+    ['1.heads', '4 groups of 1 heads of 3, with 5 of values', '2,092', expect.anything()],
+  ]);
+});
+
+test('a plan tells the features of narrow heads', async () => {
+  const folder = temporaryFolder();
+  writeFileSync(join(folder, 'config.json'), JSON.stringify(OPT));
+  writeFileSync(join(folder, 'osscar.json'), JSON.stringify({ blocks: [NARROW, NARROW] }));
+  const text = fixture('text/kjv-test.txt');
+  const { stdout } = await osscar('prune', folder, '--keep', '0.5', '--dry-run', '--calibrate', text);
+  expect(stdout).toMatch(
+    /^opt, 2 blocks: 4 heads with 5 features \(4 key-value\), 20 neurons -> 2 heads with 5 features \(2 key-value\), 10 neurons$/m,
+  );
+  expect(stdout).toContain('(it has no field for heads of fewer than 8 features)');
+});
+
+test('heads that are to be narrow are features of all heads', () => {
+  const rowsOf = (config: object, blocks?: object[]) => {
+    const language = describeModel(config as never, blocks && ({ blocks } as never));
+    const { structures } = sharesOf(language, 9, 'narrow');
+    const { architecture, blocks: count, hidden, vocabulary, maxPositions, headDim, sizes } = language;
+    const folder = {
+      architecture,
+      blocks: count,
+      hidden,
+      vocabulary,
+      maxPositions,
+      headDim,
+      sizes,
+      structures,
+    };
+    const found = { name: 'model', parameters: 0, macs: 0, kinds: {} };
+    const text = folderText(found, { ...folder, heads: 'narrow' });
+    return linesOf(text).filter(([name]) => name.endsWith('.heads'));
+  };
+  expect(rowsOf(OPT, [BLOCK, MIXED])).toEqual([
+    ['0.heads', '8 features of 4 heads', '4,192', expect.anything()],
+    ['1.heads', '5 features of 4 heads, whose keys have 3', '1,300', expect.anything()],
+  ]);
+  // Values alone: 16 × 32 columns and 32 × 32 rows.
+  expect(rowsOf(LLAMA)[0].slice(0, 3)).toEqual(['0.heads', '8 features of 4 heads', '1,536']);
+  expect(rowsOf({ ...MPT, attn_config: { clip_qkv: 2 } })).toEqual([]);
+});
+
+test('a report tells the features of narrow heads', () => {
+  const sizes = [BLOCK, NARROW, MIXED, { ...BLOCK, valueDim: 5 }];
+  const how = {
+    recipe: { method: 'magnitude', keep: 0.5 },
+    target: { chosen: { kind: 'self', blend: 0 } },
+    ...{ samples: 1, sample: [9], maxDifference: 0 },
+  };
+  const report = {
+    ...how,
+    parameters: { before: 2, after: 1 },
+    bytes: { before: 2, after: 1 },
+    sizes,
+    warnings: [],
+  };
+  const text = pruneText({ ...report, layers: [], stages: [], seconds: 1 } as never, 'small');
+  expect(linesOf(text).filter(([name]) => name.startsWith('block'))).toEqual([
+    ['block 0', '4 heads', '20 neurons'],
+    ['block 1', '4 heads with 5 features', '20 neurons'],
+    ['block 2', '4 heads with 3 features of keys and 5 features of values', '20 neurons'],
+    ['block 3', '4 heads with 5 features of values', '20 neurons'],
+  ]);
+});
