@@ -1,16 +1,18 @@
 // Folders of language models of every form that blocks have, pruned part by part and written again.
 
 import { expect, test } from 'vitest';
-import { mapNeurons } from '../../src/checkpoint/architectures/index.ts';
+import { describe as describeModel, mapNeurons } from '../../src/checkpoint/architectures/index.ts';
 import { blobFolder, memoryOutput } from '../../src/checkpoint/index.ts';
+import { folderSubject } from '../../src/pipeline/folder.ts';
 import {
   type OpenedLanguageModel,
   openLanguageModel,
   prune,
   tokenWindows,
 } from '../../src/pipeline/index.ts';
+import { parseRecipe } from '../../src/pipeline/recipe.ts';
 import { referenceLogits } from '../architectures/reference.ts';
-import { ids, maxDifference, runOnce } from '../architectures/source.ts';
+import { ids, maxDifference, runOnce, sourceOf } from '../architectures/source.ts';
 import { tinyWeights, uniformSizes, VARIANTS } from '../architectures/tiny.ts';
 import { random } from '../support/random.ts';
 import { engine, folderOf, session, weightsOf } from './fixtures.ts';
@@ -53,6 +55,48 @@ test('narrow heads are not written for transformers.js', async () => {
     await expect(prune(opened, { ...options, onnx: 'transformers.js' })).rejects.toThrow(
       /^model: transformers.js makes caches for heads of 8 features, and narrow heads have fewer; write `onnx`/,
     );
+});
+
+test.each([
+  ['opt', { keyDim: 3, valueDim: 3 }],
+  ['gpt2', { keyDim: 3, valueDim: 3 }],
+  ['llama', { valueDim: 3 }],
+  ['gpt-neox', { valueDim: 3 }],
+])('%s: blocks whose heads have lost features are written as a folder', async (name, features) => {
+  const { config } = VARIANTS[name];
+  const dense = uniformSizes(config);
+  const { folder } = await folderOf(config, tinyWeights(config, dense));
+  const opened = await openLanguageModel(folder, { heads: 'narrow' });
+  const output = memoryOutput('narrow');
+  const subject = folderSubject(opened, { output, onnx: 'beside' });
+  const kept = new Map(
+    subject.structures.map(({ name, kind, groups }) => [name, kind === 'head' ? 3 : groups]),
+  );
+  const writer = await subject.writer(parseRecipe({ keep: 0.5 }), kept, engine);
+
+  const sizes = dense.map((size) => ({ ...size, ...features }));
+  const weights = tinyWeights(config, sizes);
+  const small = describeModel(config, { blocks: sizes });
+  for (const [i] of sizes.entries()) {
+    const weighted = await small.block(sourceOf(weights), i, { length: LENGTH });
+    await writer.part(i + 1, { weighted, layers: [] });
+  }
+  const how = { target: { kind: 'self', blend: 0 }, samples: 1 } as const;
+  const { copies, isLoadable } = await writer.finish(how, async (written) => written);
+  expect(isLoadable).toBe(false);
+
+  const again = await openLanguageModel(blobFolder(output.files()));
+  expect(again.language.sizes).toEqual(sizes);
+  const written = await weightsOf(again.checkpoint);
+  for (const [name, { shape, data }] of weights)
+    if (/\.(layers|h)\.\d/.test(name) && !/inv_freq$|attn\.bias$/.test(name))
+      expect(written.get(name), name).toEqual({ shape, data });
+  const expected = await loops(again);
+  for (const [i, text] of TEXTS.entries()) {
+    const samples = tokenWindows(Int32Array.of(...text, 0), { samples: 1, seqlen: LENGTH });
+    for await (const { data } of copies[0].outputs(samples))
+      expect(maxDifference(data, expected.slice(i * data.length, (i + 1) * data.length))).toBeLessThan(1e-4);
+  }
 });
 
 test.each(['opt, narrow heads', 'bloom, narrow heads', 'llama, narrow values', 'gpt_bigcode, narrow heads'])(

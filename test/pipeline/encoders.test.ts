@@ -16,6 +16,7 @@ import {
   type PruneOptions,
   prune,
   sharesOf,
+  tokenWindows,
 } from '../../src/pipeline/index.ts';
 import {
   BERT,
@@ -141,6 +142,14 @@ test.each([
   // The weights that stay make up for those that go.
   const magnitude = await pruned(opened, calibration, { evaluation, method: 'magnitude', onnx: undefined });
   expect(relativeError).toBeLessThan(0.8 * magnitude.report.quality!.relativeError);
+});
+
+test('encoders have no caches: narrow ones are written for transformers.js', async () => {
+  const opened = await openLanguageModel((await folderOf(BERT, encoderWeights(BERT))).folder, {
+    heads: 'narrow',
+  });
+  const samples = tokenWindows(new Int32Array(10), { samples: 1, seqlen: 9 });
+  await folderSubject(opened, { onnx: 'transformers.js' }).check(samples);
 });
 
 test('token types come with the data, and padding at the end is left out', async () => {
