@@ -3,6 +3,7 @@
 import { availableParallelism, constants } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { InputError, OsscarError } from '../errors.ts';
+import { HEADS, type HeadsMode } from '../graph/index.ts';
 import type { SimdChoice } from '../kernel/index.ts';
 import {
   BUDGETS,
@@ -33,6 +34,7 @@ export interface ModelFlags extends PreprocessingOptions {
   readonly samples?: number;
   readonly seed: number;
   readonly residual?: boolean;
+  readonly heads?: HeadsMode;
   /** Of inputs that are the same for all samples. */
   readonly input?: Readonly<Record<string, number>>;
   /** Of language models. */
@@ -180,7 +182,13 @@ export function addSizeFlags(command: Command): Command {
 export function addStructureFlags(command: Command): Command {
   return command
     .optionsGroup(GROUPS.expert)
-    .option('--residual', 'prune the channels that shortcuts tie too (ONNX files)');
+    .option('--residual', 'prune the channels that shortcuts tie too (ONNX files)')
+    .addOption(
+      new Option(
+        '--heads <mode>',
+        'what goes of attention: fewer heads, or all of them narrow, with fewer features each (default: fewer)',
+      ).choices(HEADS),
+    );
 }
 
 /** How files become a model's inputs. */

@@ -15,23 +15,30 @@ import type { Model } from './model.ts';
 import { captured, reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import { broadcast, unary } from './operators/elementwise.ts';
+import { canTurn } from './operators/features.ts';
 import { expand } from './operators/layout.ts';
 import { concat } from './operators/pieces.ts';
 import { reduce } from './operators/spatial.ts';
 import { type Carrier, called, type Operator, Propagation } from './propagation.ts';
 import { followSizes, handedOn, isIndifferent } from './sizes.ts';
-import type { Analysis, Edit, Reader, Structure } from './structure.ts';
+import type { Analysis, Edit, HeadsMode, Reader, Structure } from './structure.ts';
 import type { ValueInfo } from './subgraph.ts';
 import { elements, fromIntegers, groupBy, sum, type Tensor } from './tensor.ts';
 
 export interface AnalysisOptions {
   /** Whether channels that shortcuts tie may be pruned: all layers of the stream lose the same ones. Default false. */
   readonly residual?: boolean;
+  /** What goes of attention: heads (`fewer`, the default), or features of each of them (`narrow`) where that can be. */
+  readonly heads?: HeadsMode;
 }
 
 /** @param shapes  dims of every value in a run on any batch */
-export function analyse(model: Model, shapes: Shapes, { residual = false }: AnalysisOptions = {}): Analysis {
-  const state = propagated(model, shapes);
+export function analyse(
+  model: Model,
+  shapes: Shapes,
+  { residual = false, heads = 'fewer' }: AnalysisOptions = {},
+): Analysis {
+  const state = propagated(model, shapes, heads === 'narrow');
   for (const { name } of model.outputs) output(state, name);
   settle(state);
   const roots = rootsOf(state).filter((label) => label.producers.length > 0);
@@ -48,8 +55,8 @@ export function analyse(model: Model, shapes: Shapes, { residual = false }: Anal
   return { structures };
 }
 
-function propagated(model: Model, shapes: Shapes): Propagation {
-  const state = new Propagation(model, shapes);
+function propagated(model: Model, shapes: Shapes, narrows = false): Propagation {
+  const state = new Propagation(model, shapes, narrows);
   for (const input of model.inputs) cachedHeads(state, input.name);
   for (const node of model.nodes) {
     if (state.passed.has(node)) continue;
@@ -316,6 +323,10 @@ function structureOf(
   const units = [...blocks.map(({ block }) => block), ...edits.map(({ unit }) => unit)];
   if (!units.every(Number.isInteger)) label.pin('numbers in the graph contradict each other'); // of a malformed file
   const shortcut = shortcutOf(state, label, carriers);
+  const attentions = state.attentions.filter((it) => it.label.root() === label);
+  const own = { groups: label.groups, producers, consumers, slices, norms };
+  if (attentions.length > 1 || !attentions.every((it) => canTurn(state, it, own)))
+    label.pin('features of its heads are seen one by one');
   const reason = reasonOf(label, consumers, residual ? undefined : shortcut);
   return {
     name: producers[0].node,
@@ -332,6 +343,7 @@ function structureOf(
     slices,
     edits,
     norms,
+    ...(attentions.length > 0 && { features: attentions[0].features }),
   };
 }
 

@@ -5,6 +5,7 @@ import { type Axis, type EditPlace, Label, type Part, Patience, type Piece } fro
 import type { LinearMap, Shapes } from './linear.ts';
 import { reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
+import type { Attention, Scores } from './operators/features.ts';
 import type { Arithmetic } from './operators/operator.ts';
 import { type Range, shifted } from './places.ts';
 import type { Norm, Port, Slice } from './structure.ts';
@@ -63,6 +64,10 @@ export class Propagation {
     string,
     { read: Axis | undefined; made: Axis; readonly unlabelled: NodeProto[] }
   >();
+  /** By their value: products of queries and keys whose features may go. */
+  readonly scores = new Map<string, Scores>();
+  /** Attentions whose heads may have fewer features. */
+  readonly attentions: Attention[] = [];
   /** Nodes whose outputs have their labels from a node before them. */
   readonly passed = new Set<NodeProto>();
   /** Integer values that a Shape leads to, element by element. */
@@ -71,9 +76,13 @@ export class Propagation {
   /** Read once, however many nodes read them. */
   readonly #integers = new Map<Tensor, readonly number[]>();
 
-  constructor(model: Graph<Operator>, shapes: Shapes) {
+  /** Whether heads of attention lose features, and none of them goes. */
+  readonly narrows: boolean;
+
+  constructor(model: Graph<Operator>, shapes: Shapes, narrows = false) {
     this.model = model;
     this.shapes = shapes;
+    this.narrows = narrows;
   }
 
   /** Dims of a value or constant in the sample run; undefined where the run did not say. */

@@ -111,6 +111,27 @@ export function removedOf({ groups }: Pick<Structure, 'groups'>, kept: readonly 
   return Array.from({ length: groups }, (_, c) => c).filter((c) => !stays.has(c));
 }
 
+/** What goes of attention: heads, or features of each of them. */
+export const HEADS = ['fewer', 'narrow'] as const;
+/** One of {@link HEADS}. */
+export type HeadsMode = (typeof HEADS)[number];
+
+/** Features that a layer makes, and where those of each head begin among all that it makes. */
+export interface MadeFeatures {
+  readonly node: string;
+  readonly heads: readonly number[];
+}
+
+/**
+ * Channels that are features of attention's heads, each head with one of every channel. Rotated within a head, they give the same. Queries
+ * and keys are absent where theirs stay.
+ */
+export interface Features {
+  readonly queries?: MadeFeatures;
+  readonly keys?: MadeFeatures;
+  readonly values: MadeFeatures;
+}
+
 /** Channels that live and die together: layers that make them, layers that read them, all that is tied to them. */
 export interface Structure {
   /** Unique and stable: the first producing node, and where it makes several structures, which of them. */
@@ -135,6 +156,8 @@ export interface Structure {
   slices: Slice[];
   edits: Edit[];
   norms: Norm[];
+  /** Where a channel is a feature of every head. */
+  features?: Features;
 }
 
 /** What comes of the channels that stay depends at these places, before any layer reads it, on which go. */
@@ -145,9 +168,6 @@ export function insideOf({ norms, slices }: Structure): readonly { readonly node
 export function dependsOnKept(structure: Structure): boolean {
   return insideOf(structure).length > 0;
 }
-
-/** How attention loses: heads as a whole, or features of every head, of which all stay. */
-export type HeadsMode = 'fewer' | 'narrow';
 
 /** What `openModel` found that can be cut, and what cannot. */
 export interface Analysis {

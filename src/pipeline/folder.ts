@@ -23,7 +23,7 @@ import {
 import type { Engine } from '../engine/index.ts';
 import { InputError, UnsupportedModelError } from '../errors.ts';
 import { expectObject, hasMethods, said } from '../expect.ts';
-import { elements, type Model, sum, type Term, toFloat32 } from '../graph/index.ts';
+import { elements, HEADS, type Model, sum, type Term, toFloat32 } from '../graph/index.ts';
 import { checkJsonBytes } from '../json.ts';
 import { limits } from '../limits.ts';
 import { expectOptions, oneOf } from '../options.ts';
@@ -40,7 +40,7 @@ import { declaredInput, forSizes, type OpenedModel, openParsed } from './open.ts
 import { shrunk } from './pruned.ts';
 import type { Recipe } from './recipe.ts';
 import type { Hashable } from './store/hash.ts';
-import { PRUNING, provenanceText, type Subject, type Writer } from './subject.ts';
+import { NARROW_HEADS, PRUNING, provenanceText, type Subject, type Writer } from './subject.ts';
 import { type OnnxLayout, type OpenedLanguageModel, transformersJsConfig, writeTwins } from './twin.ts';
 
 /** Of language models' folders. */
@@ -81,7 +81,7 @@ export async function openLanguageModel(
   folder: Folder,
   options: Pick<OpenedLanguageModel, 'heads'> = {},
 ): Promise<OpenedLanguageModel> {
-  expectOptions('openLanguageModel', options, { heads: oneOf('fewer', 'narrow') });
+  expectOptions('openLanguageModel', options, { heads: oneOf(...HEADS) });
   const checkpoint = await openCheckpoint(folder);
   const language = describe(checkpoint.config, await sizesIn(folder));
   language.check(checkpoint);
@@ -134,6 +134,10 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
         throw new UnsupportedModelError(
           `${folder.name}: transformers.js makes caches for heads of ${language.headDim} features, and narrow heads have fewer; write \`onnx\` for other loaders`,
         );
+      if (options.loadable && heads === 'narrow')
+        throw new InputError(
+          `${folder.name}: config.json has no field for narrower heads; leave out \`loadable\`, or \`heads: 'narrow'\``,
+        );
       await checkWindows(samples, language);
       if (options.output) await checkSideFiles(folder);
     },
@@ -173,7 +177,7 @@ export function inputOf(opened: OpenedLanguageModel): ModelInput {
 const SAMPLES_FOR_INPUT = 2;
 
 function chainOf(opened: OpenedLanguageModel, engine: Engine, { shape, smallest, size }: Dataset): Chain {
-  const { folder, checkpoint, language } = opened;
+  const { folder, checkpoint, language, heads } = opened;
   const { blocks, hidden, isEncoder } = language;
   const length = language.tokensOf(shape);
   const widest = widestOf(language.sizes[blocks - 1], language.headDim);
@@ -194,7 +198,7 @@ function chainOf(opened: OpenedLanguageModel, engine: Engine, { shape, smallest,
       const source = await language.block(checkpoint, part - 1, { length, isFirst });
       const name = `${folder.name}: block ${part - 1}`;
       const extents = isEncoder ? [length] : undefined;
-      const block = await openParsed(source, { engine, name, size: extents, isBuilt: true });
+      const block = await openParsed(source, { engine, name, size: extents, isBuilt: true, heads });
       return {
         read: async () => source,
         opened: smallest ? await forSizes(block, engine, [language.tokensOf(smallest), hidden]) : block,
@@ -270,7 +274,7 @@ async function filesOf({ folder, checkpoint }: OpenedLanguageModel): Promise<str
 }
 
 async function* contentsOf(opened: OpenedLanguageModel): AsyncGenerator<Hashable> {
-  if (opened.heads === 'narrow') yield 'narrow heads';
+  if (opened.heads === 'narrow') yield NARROW_HEADS;
   for (const file of await filesOf(opened)) {
     yield file;
     yield* readChunks(opened.folder, file);

@@ -25,7 +25,7 @@ import type { Shipment } from './queue/snapshot.ts';
 import type { Recipe } from './recipe.ts';
 import { plannedStep, stepsOf } from './steps.ts';
 import type { Hashable } from './store/hash.ts';
-import { PRUNING, provenanceText, type Subject, type Writer } from './subject.ts';
+import { NARROW_HEADS, PRUNING, provenanceText, type Subject, type Writer } from './subject.ts';
 
 /** Of ONNX files. */
 export interface FileOptions extends Pick<WriteOptions, 'externalName'> {
@@ -107,10 +107,10 @@ function termsOf({ model, source, analysis, info, parameters, bytes }: OpenedMod
 }
 
 function shipmentOf(opened: OpenedModel): Shipment {
-  const { name, source, size, smallest, inputs, dims, residual, isCustom } = opened;
+  const { name, source, size, smallest, inputs, dims, residual, heads, isCustom } = opened;
   if (isCustom) throw new InputError(`${name}: operators of one's own cannot be sent to workers`);
   const { model, external = [] } = writeModel(source);
-  const how = { size, smallest, inputs, dims, residual };
+  const how = { size, smallest, inputs, dims, residual, heads };
   return { kind: 'file', name, contents: [model, ...external], how };
 }
 
@@ -137,11 +137,12 @@ function profileOf(opened: OpenedModel, recipe: Recipe, sizes: Sizes): Profile {
   };
 }
 
-async function* contentsOf({ source, inputs = {}, branches }: OpenedModel): AsyncGenerator<Hashable> {
+async function* contentsOf({ source, inputs = {}, branches, heads }: OpenedModel): AsyncGenerator<Hashable> {
   const { model, external = [] } = writeModel(source, { externalThreshold: 0 });
   yield model;
   yield* external;
   yield JSON.stringify([Object.entries(inputs), branches]);
+  if (heads === 'narrow') yield NARROW_HEADS;
 }
 
 function fileWriter(

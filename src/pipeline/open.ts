@@ -21,6 +21,7 @@ import {
   elements,
   foldBatchNormalization,
   foldConstants,
+  HEADS,
   ifsOf,
   type Model,
   quantizedLayers,
@@ -44,7 +45,17 @@ import {
   type WrittenModel,
 } from '../graph/index.ts';
 import { checkValues } from '../limits.ts';
-import { expectOptions, FUNCTION, type Kind, LATER, OBJECT, type Options, SWITCH, TEXT } from '../options.ts';
+import {
+  expectOptions,
+  FUNCTION,
+  type Kind,
+  LATER,
+  OBJECT,
+  type Options,
+  oneOf,
+  SWITCH,
+  TEXT,
+} from '../options.ts';
 import { type Branch, takeKnownBranches, undecidedTexts } from './branches.ts';
 import { computeConstants } from './constants.ts';
 import {
@@ -79,6 +90,7 @@ const OPTIONS: Options<OpenOptions> = {
   external: FUNCTION,
   operators: LIST,
   residual: SWITCH,
+  heads: oneOf(...HEADS),
   size: LIST,
   smallest: LIST,
   inputs: OBJECT,
@@ -86,7 +98,7 @@ const OPTIONS: Options<OpenOptions> = {
 };
 
 /** What an opened model remembers of these, by which it can be opened again. */
-export type Reopening = Pick<OpenOptions, 'size' | 'smallest' | 'inputs' | 'dims' | 'residual'>;
+export type Reopening = Pick<OpenOptions, 'size' | 'smallest' | 'inputs' | 'dims' | 'residual' | 'heads'>;
 
 /** What there is of a model. */
 export interface ModelSize {
@@ -195,6 +207,7 @@ export async function openParsed(
       inputs,
       dims,
       residual: options.residual,
+      heads: options.heads,
       isCustom: options.operators !== undefined,
       parameters: countParameters(decided.model),
       macs: countMacs(model, info.shapes),

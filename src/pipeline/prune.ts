@@ -4,8 +4,8 @@ import type { LanguageModel } from '../checkpoint/architectures/index.ts';
 import { expectEngine, isOfEngine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { expectMethods, isObject, said } from '../expect.ts';
-import type { WrittenModel } from '../graph/index.ts';
-import { expectOptions, type Options, SWITCH } from '../options.ts';
+import { HEADS, type HeadsMode, type WrittenModel } from '../graph/index.ts';
+import { expectOptions, type Options, oneOf, SWITCH } from '../options.ts';
 import { openSession, type Session } from '../pool/index.ts';
 import {
   allocate,
@@ -165,8 +165,16 @@ export async function evaluate(
   return naming(subject.name, measure(subject.chain(options.engine, samples), samples, options));
 }
 
-type PlannedOptions = RecipeOptions & PlanOptions & Pick<FolderOptions, 'loadable'>;
-const PLANNED_OPTIONS: Options<PlannedOptions> = { ...RECIPE_OPTIONS, ...PLAN_OPTIONS, loadable: SWITCH };
+interface PlannedOptions extends RecipeOptions, PlanOptions, Pick<FolderOptions, 'loadable'> {
+  /** What goes of attention, of a folder that is only described; others are opened for it. */
+  readonly heads?: HeadsMode;
+}
+const PLANNED_OPTIONS: Options<PlannedOptions> = {
+  ...RECIPE_OPTIONS,
+  ...PLAN_OPTIONS,
+  loadable: SWITCH,
+  heads: oneOf(...HEADS),
+};
 
 /**
  * What pruning will take. Of a folder, its config.json is enough (`describeFolder`).
@@ -216,11 +224,11 @@ interface Known extends Plannable, Partial<Pick<Subject, 'file' | 'loadable'>> {
 
 function plannableOf(
   model: OpenedModel | OpenedLanguageModel | LanguageModel,
-  { loadable }: Pick<FolderOptions, 'loadable'>,
+  { loadable, heads }: Pick<PlannedOptions, 'loadable' | 'heads'>,
 ): Known {
   if (!('architecture' in model)) return subjectOf(model);
   const uniform = (recipe: Recipe) => loadableRecipe(model, recipe, () => []);
-  return { ...describedSubject(model), isDescribed: true, ...(loadable && { loadable: uniform }) };
+  return { ...describedSubject(model, heads), isDescribed: true, ...(loadable && { loadable: uniform }) };
 }
 
 /** The steps of a run, and how it is to be done. Within a budget those of uniform sizes, and of the largest there may be. */

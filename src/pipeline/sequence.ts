@@ -13,8 +13,10 @@ import {
   writeWeights,
 } from '../graph/index.ts';
 import type { SolvedLayers } from '../solve/index.ts';
+import { featureMaps, featureValues } from './features.ts';
 import { Frontiers } from './frontiers.ts';
 import { gainOutputs, LineSums, type Lines, writeGain } from './gain.ts';
+import { FeatureMoments, narrow, writeNarrowed } from './narrow.ts';
 import type { OpenedModel } from './open.ts';
 import { producersOf, type Refit, refitProducers } from './producers.ts';
 import { masked, type PrunedLayer, type PrunedPart, type SolvedCut } from './pruned.ts';
@@ -107,10 +109,13 @@ async function takeStep(walk: Walk, step: PlacedStep, isBeforeOthers: boolean): 
   const { gain, maps } = step;
   const own = gain && gainOutputs(gain);
   const { dense, pruned } = own ? { dense: own, pruned: own } : valuesFor(maps, pass.target);
+  const seen = step.cuts.flatMap(({ structure }) =>
+    featureValues(walk.opened, structure).map((it) => it.value),
+  );
   const what = gain ? { gain: gain.node } : { layers: namesOf(step), cuts: namesOfCuts(step) };
   const about = { part: place.at.part, ...what, before: history.name };
   frontiers.tell((frontier) => {
-    frontier.movePruned(step.from, pruned);
+    frontier.movePruned(step.from, [...new Set([...pruned, ...seen])]);
     if (isBeforeOthers) frontier.aim(dense, step.nextPosition);
   });
   const once = <T extends object>(find: () => Promise<T>) => run.findings.once('solved', about, find);
@@ -151,11 +156,11 @@ function writeStep({ place, weighted, gone, layers }: Walk, step: Step, solved: 
   }
 }
 
-function writeSolved(weighted: Model, { maps, producers }: Step, solved: SolvedStep): void {
+function writeSolved(weighted: Model, { maps, producers = [], turned = [] }: Step, solved: SolvedStep): void {
   for (const [at, map] of maps.entries())
     writeWeights(weighted, map, solved.layers[at].W, solved.layers[at].bias);
   for (const { node, W, bias } of solved.producers ?? [])
-    writeWeights(weighted, producers!.find((map) => map.node === node)!, W, bias);
+    writeWeights(weighted, [...producers, ...turned].find((map) => map.node === node)!, W, bias);
 }
 
 function removeRows(gone: Map<string, number[]>, structure: Structure, kept: readonly number[]): void {
@@ -168,6 +173,7 @@ function removeRows(gone: Map<string, number[]>, structure: Structure, kept: rea
 
 async function solveStep(walk: Walk, step: PlacedStep, about: object): Promise<SolvedStep> {
   const { place, pass, run, history } = walk;
+  if (step.turned?.length) return refitBoth(walk, step, about, await narrowStep(walk, step, about));
   const { isThin } = pass;
   // Before anything is pruned its sums depend on neither ratio nor blend.
   const isKept = history.isDense && sumsBytes(step) <= KEPT_BYTES;
@@ -176,6 +182,38 @@ async function solveStep(walk: Walk, step: PlacedStep, about: object): Promise<S
   const sums = await sumStep(walk, step, isKept ? dense : about, isThin, isKept);
   const chosen = await sums.solve(about, (total) => run.clock.time('solve', () => choose(walk, step, total)));
   return refitBoth(walk, step, about, chosen);
+}
+
+/** Turns the features of each head until the last matter least, leaves these out, and solves what reads the others. */
+async function narrowStep(walk: Walk, step: PlacedStep, about: object): Promise<SolvedStep> {
+  const { run, pass, opened, frontiers, weighted, gone } = walk;
+  const { maps, turned = [] } = step;
+  const [{ structure, keep }] = step.cuts;
+  const around = featureMaps(opened, structure);
+  const pieces = await run.work.each('moments', about, async (shard) => {
+    const moments = new FeatureMoments(opened, structure, frontiers.samples);
+    await moments.addAll(frontiers.of(shard));
+    return moments.read();
+  });
+  const find = async () => {
+    const moments = new FeatureMoments(opened, structure, frontiers.samples);
+    for await (const more of inOrder(pieces, run.work)) moments.merge(more);
+    return narrow(weighted, structure, around, moments.read(), keep);
+  };
+  const narrowed = await run.work.one('features', about, find, [pieces]);
+  const { makers, curve } = narrowed;
+  writeNarrowed(weighted, around, narrowed);
+  const kept = Array.from({ length: keep }, (_, i) => i);
+  const removed = new Map(gone);
+  removeRows(removed, structure, kept);
+  const now = { ...about, features: true };
+  const sums = await sumStep(walk, step, now, true);
+  const { layers } = await sums.solve(now, async (total) => ({
+    layers: await solveEach(run, pass, opened.name, maps, layersOf(weighted, maps, total, removed)),
+  }));
+  const damping = layers.map((layer) => layer.damping);
+  const producers = turned.map(({ node }, i) => ({ node, ...makers[i] }));
+  return { layers, producers, cuts: [{ kept, relativeError: curve[keep], curve, damping }] };
 }
 
 /** What a step's layers are solved by, of all samples. */
@@ -265,7 +303,8 @@ async function refitBoth(
     const now = { ...about, round };
     const { refitted, refused, left = 1 } = await refitProducers(site, cuts, solved.layers, now);
     if (!refitted) return { ...solved, refused };
-    solved = { ...solved, producers: refitted };
+    const others = solved.producers?.filter((it) => refitted.every(({ node }) => node !== it.node)) ?? [];
+    solved = { ...solved, producers: [...others, ...refitted] };
     writeSolved(weighted, step, solved);
     if (pass.target.blend > 0) {
       const again = { ...now, again: true };

@@ -1,6 +1,6 @@
 // What is solved in a graph, in which order, and the WebAssembly memory that it takes.
 
-import { OutOfMemoryError } from '../errors.ts';
+import { InputError, OutOfMemoryError } from '../errors.ts';
 import {
   dependsOnKept,
   depthwise,
@@ -17,6 +17,7 @@ import {
 } from '../graph/index.ts';
 import { layerWasmBytes, refits, type Search, statisticsWasmBytes } from '../solve/index.ts';
 import { type TiledJob, tiledMemory, tiledSummingBytes } from '../tiles/memory.ts';
+import { featureMaps } from './features.ts';
 import type { OpenedModel } from './open.ts';
 import { corrects, type Recipe, type Target } from './recipe.ts';
 
@@ -42,6 +43,8 @@ export interface Step {
   readonly cuts: readonly Cut[];
   /** What makes the structures' channels, where that is refitted too. */
   readonly producers?: readonly LinearMap[];
+  /** Where the channels are features of heads: what makes them, and is turned. */
+  readonly turned?: readonly LinearMap[];
 }
 
 /**
@@ -49,12 +52,17 @@ export interface Step {
  * @param diverged  whether what reaches the first layer has changed already
  */
 export function stepsOf(
-  { model, info, analysis }: OpenedModel,
+  opened: OpenedModel,
   kept: (structure: Structure) => number,
   recipe: Recipe,
   target: Target,
   diverged = false,
 ): Step[] {
+  const { model, info, analysis, name } = opened;
+  if (opened.heads === 'narrow' && recipe.method !== 'osscar')
+    throw new InputError(
+      `${name}: only \`method: 'osscar'\` turns features of heads; open it without \`heads: 'narrow'\` for ${recipe.method}`,
+    );
   const position = new Map(model.nodes.map(({ name }, index) => [name, index]));
   const first = (maps: readonly LinearMap[]) =>
     Math.min(...maps.map(({ node }) => position.get(node) as number));
@@ -64,6 +72,7 @@ export function stepsOf(
       cuts: [{ structure, keep: kept(structure) }],
       maps: structure.consumers,
       position: first(structure.consumers),
+      ...(structure.features && { turned: featureMaps(opened, structure).makers }),
     }));
   // Norms and recurrent layers give something else when channels go: readers are refitted to that.
   const changed = steps.filter(({ cuts }) => cuts.some(({ structure }) => dependsOnKept(structure)));
@@ -122,8 +131,8 @@ export interface PlacedStep extends Step {
 export function placed(model: Model, steps: readonly Step[]): PlacedStep[] {
   let from = Number.POSITIVE_INFINITY;
   const backwards = steps.toReversed().map((step, i, reversed): PlacedStep => {
-    const { position, cuts, producers = [] } = step;
-    const changed = [...producers, ...cuts.flatMap(({ structure }) => insideOf(structure))];
+    const { position, cuts, producers = [], turned = [] } = step;
+    const changed = [...producers, ...turned, ...cuts.flatMap(({ structure }) => insideOf(structure))];
     from = Math.min(from, position, ...changed.map(({ node }) => model.position(model.node(node)!)));
     return { ...step, from, nextPosition: reversed[i - 1]?.position };
   });

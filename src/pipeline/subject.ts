@@ -51,6 +51,8 @@ export interface Writer {
 
 /** In the metadata of ONNX files. */
 export const PRUNING = 'osscar.pruning';
+/** In a model's contents: features of its heads go. What is known of the same model with fewer heads is not of it. */
+export const NARROW_HEADS = 'narrow heads';
 
 /** How a model was pruned, for its metadata. */
 interface Provenance {

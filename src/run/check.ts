@@ -3,6 +3,7 @@
 
 import { InputError } from '../errors.ts';
 import { isObject, said } from '../expect.ts';
+import { HEADS } from '../graph/index.ts';
 import {
   AMOUNT,
   ANY,
@@ -55,6 +56,7 @@ const MODEL: Options<ModelOptions> = {
   timeout: POSITIVE,
   engine: or(oneOf(...ENGINES), ENGINE),
   residual: SWITCH,
+  heads: oneOf(...HEADS),
   inputs: OBJECT,
   tokenizer: ANY,
   seqlen: COUNT,
@@ -114,12 +116,20 @@ export function checkOptions(call: keyof typeof CALLS, options: object): void {
         : `\`${name}\`: expected ${expected}, got ${said(value)}`,
     );
   }
-  const { method = 'osscar', search, target, damping } = options;
+  const { method = 'osscar', search, target, damping, heads, compare, loadable } = options;
   const idle = (name: string, whose: string) =>
     new InputError(
       `\`${name}\` is of ${whose}, and says nothing beside \`method: '${method}'\`; leave it out`,
     );
   if (search !== undefined && method !== 'osscar') throw idle('search', 'osscar');
+  if (heads === 'narrow') {
+    const beside = (what: string, why: string) =>
+      new InputError(`\`heads: 'narrow'\` does not go with ${what}: ${why}; leave one of them out`);
+    if (method !== 'osscar') throw beside(`\`method: '${method}'\``, 'only osscar turns features of heads');
+    if (Array.isArray(compare) && compare.length > 0)
+      throw beside('`compare`', 'only osscar turns features of heads');
+    if (loadable) throw beside('`loadable`', 'config.json has no field for narrower heads');
+  }
   if (method !== 'magnitude') return;
   if (target !== undefined) throw idle('target', 'methods that solve layers');
   if (damping !== undefined) throw idle('damping', 'methods that solve layers');

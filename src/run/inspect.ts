@@ -76,11 +76,12 @@ async function inspectFile(file: Place, options: ModelOptions, opened: Opened): 
 async function inspectFolder(place: Place, options: ModelOptions, opened: Opened): Promise<Inspected> {
   const { language, length } = await describeInPlace(place, options, opened);
   const { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes } = language;
-  const { all, kinds, structures } = sharesOf(language, language.tokensOf([length]));
+  const { heads } = options;
+  const { all, kinds, structures } = sharesOf(language, language.tokensOf([length]), heads);
   return {
     name: place.path,
     ...all,
     kinds: Object.fromEntries(kinds),
-    folder: { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes, structures },
+    folder: { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes, structures, heads },
   };
 }

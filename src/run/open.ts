@@ -80,7 +80,8 @@ export async function openInPlace(
   if (file !== undefined) return openModelFile(file, options, opened);
   if (options.residual)
     throw new InputError('`residual` is of ONNX files only; leave it out of a folder of safetensors');
-  const model = await openLanguageModel(opened(await place.openFolder()));
+  const { heads } = options;
+  const model = await openLanguageModel(opened(await place.openFolder()), { heads });
   tellKind(model.language, options);
   const { isEncoder, vocabulary, maxPositions } = model.language;
   const engine = await engineFor(options);
@@ -145,7 +146,7 @@ export async function openModelFile(
   const stored = storedPreprocessing(source);
   const side = await readSideFiles(place, stored === undefined, options.onNote);
   const preprocessing = preprocessingOf(options, stored ?? side.preprocessing);
-  const { residual, inputs } = options;
+  const { residual, heads, inputs } = options;
   const declared = declaredInput(source, inputs);
   options.onKind?.(takesTokens(declared) ? 'text' : 'images');
   const data = await dataFor(declared, preprocessing, options);
@@ -153,7 +154,7 @@ export async function openModelFile(
   const size = sizeFor(preprocessing, options) ?? data.size ?? length;
   const { dims, smallest } = data;
   const { model, engine } = await openGuarded(options, opened, (guarded) =>
-    openModel(bytes, { name, external, engine: guarded, size, smallest, residual, inputs, dims }),
+    openModel(bytes, { name, external, engine: guarded, size, smallest, residual, heads, inputs, dims }),
   );
   const samples = takesTokens(model.input)
     ? await tokensFor(model, side, options)

@@ -2,6 +2,7 @@
 
 import type { OutputFolder } from '../checkpoint/index.ts';
 import type { Engine } from '../engine/index.ts';
+import type { HeadsMode } from '../graph/index.ts';
 import type { SimdChoice } from '../kernel/index.ts';
 import type {
   BudgetKind,
@@ -40,6 +41,8 @@ export interface ModelOptions extends PreprocessingOptions {
   readonly engine?: EngineName | Engine;
   /** Whether the channels that shortcuts tie are structures too. */
   readonly residual?: boolean;
+  /** What goes of attention: `fewer` heads (the default), or features of each of them, which stay `narrow`. */
+  readonly heads?: HeadsMode;
   /** Inputs that are the same for all samples, by name. */
   readonly inputs?: InputValues;
   /** A folder with tokenizer.json, or that file. Default: the model's folder. */

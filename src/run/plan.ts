@@ -63,6 +63,7 @@ export async function plan(model: Source, settings: PlanSettings): Promise<Plann
     const options = {
       ...recipe,
       loadable: isLoadable(settings),
+      heads: settings.heads,
       memory: settings.memory,
       threads,
       samples: given ?? samples * augment,

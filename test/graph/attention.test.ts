@@ -143,6 +143,48 @@ describe('attention', () => {
     });
   }
 
+  // Forms of which heads lose features, of values alone or of queries and keys too. The others stay, or lose whole heads.
+  const NARROWED: Record<string, 'all' | 'values'> = {
+    'heads with biases': 'all',
+    'heads, causal masks, a residual stream and an MLP': 'all',
+    'heads merged with the batch': 'all',
+    'heads merged with the batch, which is the quotient of both': 'all',
+    'heads that are merged to the shape of what they were made of': 'all',
+    'one computed shape for queries, keys and values': 'all',
+    'a mask and a scale of their own for each head': 'all',
+    'key-value groups of a fixed batch and length': 'all',
+    'key-value groups that broadcast': 'all',
+    'key-value groups that constant shapes repeat': 'all',
+    'key-value groups that constants in a guarded shape repeat': 'all',
+    'one key-value head that constants in a guarded shape repeat': 'all',
+    'a fused projection that slices take apart, with key-value groups': 'all',
+    'a fused projection, head by head': 'all',
+    'a fused projection, split in three behind a Gemm': 'all',
+    'key-value groups with rotary embedding': 'values',
+  };
+  for (const [name, { build, opset, past = [0, 0], runs = RUNS }] of Object.entries({ ...CASES, ...FUSED })) {
+    it(`is cut right where heads become narrow: ${name}`, async () => {
+      const model = await readModel(build(new OnnxBuilder({ seed: 3, opset })).build());
+      const shapes = await shapesOfFeeds(model, feedsOf(model, ...runs[0], past));
+      const { structures } = analyse(model, shapes, { heads: 'narrow' });
+      const prunable = structures.filter((s) => s.prunable);
+      const [features, ...more] = prunable.flatMap((structure) => structure.features ?? []);
+      expect(features && (features.queries ? 'all' : 'values')).toBe(NARROWED[name]);
+      expect(more).toEqual([]);
+      const random = seeded(11);
+      const cuts = [
+        ...prunable.map((s) => new Map([[s, randomChannels(s, random)]])),
+        new Map(prunable.map((s) => [s, randomChannels(s, random)])),
+      ];
+      for (const cut of cuts) {
+        if ([...cut].some(([s, kept]) => kept.length < s.groups))
+          expect(countParameters(shrink(model, cut))).toBeLessThan(countParameters(model));
+        for (const [n, t] of runs)
+          expect(await maskedAgainstShrunk(model, cut, feedsOf(model, n, t, past))).toBeLessThan(ROUNDING);
+      }
+    });
+  }
+
   it('is cut right or kept, whatever numbers stand in the graph', async () => {
     const names = ['one computed shape for queries, keys and values', 'torch.nn.MultiheadAttention'];
     const random = seeded(1);

@@ -197,7 +197,10 @@ function isMixed(
     next.sort((a, b) => model.position(a.node) - model.position(b.node));
     const use = next.shift();
     const operator = use && model.operator(use.node);
-    if (!use || !operator || (operator.kind !== 'join' && use.index !== 0)) return false;
+    if (!use || !operator) return false;
+    const isOther = operator.kind !== 'join' && use.index !== 0;
+    // the second operand of a product of two activations is data too
+    if (isOther && !(state.narrows && use.node.opType === 'MatMul')) return false;
     const known = [...reads(use.node), use.node.output[0]].every(
       (value) => scratch.dims(value) !== undefined,
     );
@@ -206,6 +209,8 @@ function isMixed(
     const hasWeights = operator.layer !== undefined && state.constant(use.node, 1) !== undefined;
     // a convolution takes it for samples
     if (hasWeights && operator.layer?.patches && !scratch.axes(use.node.input[0])[1]) return true;
+    // each head has all features
+    if (state.narrows && own.label.root().isHead) return true;
     if (own.label.pins.length > 0) return hasWeights || operator.rule === softmax || operator.rule === reduce;
     if (own.label.consumers.length > 0) return false;
     for (const value of use.node.output) {

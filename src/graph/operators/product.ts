@@ -3,6 +3,7 @@
 import { attribute, attributeInt, attributeString } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Rule } from '../propagation.ts';
+import { mixesFeatures, sumsFeatures } from './features.ts';
 import { type Operand, tie, tieBroadcast } from './tie.ts';
 
 /** (…, M, K) · (…, K, N): batch axes are tied, rows and columns go through, and what is summed over must stay. */
@@ -16,14 +17,14 @@ export const product: Rule = (state, node) => {
   const rank = output.length;
   // FusedMatMul transposes the last two axes of an operand
   const [transA, transB] = [attributeInt(node, 'transA', 0) !== 0, attributeInt(node, 'transB', 0) !== 0];
-  const passes = (value: string, place: number, summed: number, to: number) => {
-    state.mark(node.output[0], to, state.axes(value)[place]);
-    state.pin(state.axes(value)[summed], `${called(node)} sums over it`);
-  };
   const [m, ka] = transA ? [a.length - 1, a.length - 2] : [a.length - 2, a.length - 1];
   const [kb, n] = transB ? [b.length - 1, b.length - 2] : [b.length - 2, b.length - 1];
-  passes(left, m, ka, rank - 2);
-  passes(right, n, kb, rank - 1);
+  state.mark(node.output[0], rank - 2, state.axes(left)[m]);
+  state.mark(node.output[0], rank - 1, state.axes(right)[n]);
+  const summed = [state.axes(left)[ka], state.axes(right)[kb]] as const;
+  if (!sumsFeatures(state, node, ...summed))
+    for (const axis of summed) state.pin(axis, `${called(node)} sums over it`);
+  mixesFeatures(state, node, state.axes(right)[n]);
   for (let place = 0; place < rank - 2; place++) {
     const axis = tieBroadcast(state, node, [0, 1], place);
     axis?.label.markHeads();

@@ -5,20 +5,32 @@
 // that was tried before it.
 
 import type { FloatTensor } from '../../engine/index.ts';
-import { elements, type Model, maskInner, type Structure, writeWeights } from '../../graph/index.ts';
+import {
+  elements,
+  layerKey,
+  type Model,
+  maskInner,
+  removedOf,
+  rowsOf,
+  type Structure,
+  writeWeights,
+} from '../../graph/index.ts';
 import { groupsToKeep, type SolvedLayers } from '../../solve/index.ts';
 import { turn } from '../../turn.ts';
 import { activationLimit } from '../activations.ts';
 import { onlyOutput } from '../batches.ts';
+import { featureMaps, featureValues } from '../features.ts';
 import { Frontier } from '../frontier.ts';
 import { loadModel, withSessions } from '../load.ts';
+import { FeatureMoments, narrow, writeNarrowed } from '../narrow.ts';
 import type { OpenedModel } from '../open.ts';
 import type { Run } from '../run.ts';
 import { sampleOf, stack } from '../samples.ts';
-import { layersOf, solveTogether } from '../solve.ts';
+import { layersOf, solveEach, solveTogether } from '../solve.ts';
 import { quarterHeldOut } from '../split.ts';
 import { collect, valuesFor } from '../statistics.ts';
 import { placed, type Step, stepsOf } from '../steps.ts';
+import type { Sums } from '../sums.ts';
 import { type Place, through } from '../through.ts';
 import { type Distance, mean } from './score.ts';
 
@@ -37,6 +49,8 @@ const RATIOS = [0.75, 0.5, 0.3, 0.15];
 
 /** Before a layer nothing is pruned, so that the dense weights are the best target. */
 const SELF = { kind: 'self', blend: 0 } as const;
+/** Where what reaches it is pruned too. */
+const DENSE = { kind: 'dense', blend: 1 } as const;
 
 /** A network with one structure pruned. */
 interface Variant {
@@ -111,8 +125,9 @@ async function* tryPart(
   const solver: Run = { ...run, recipe: { ...recipe, method: 'osscar' } };
   const frontierFor = (samples: 'fit' | 'held out') => {
     const source = place.source(samples === 'fit' ? isFit : isHeldOut);
-    return new Frontier(run, opened, () => opened.model, source, { part, samples });
+    return new Frontier(run, opened, () => tried.model, source, { part, samples });
   };
+  const tried = { model: opened.model };
   const recipeOfSteps = { ...recipe, correct: false };
   const steps = placed(
     opened.model,
@@ -124,23 +139,26 @@ async function* tryPart(
       if (step.cuts.length === 0) continue; // refits behind a norm
       for (const frontier of [fit, unseen]) {
         if (distance) frontier.moveDense(step.position);
-        frontier.movePruned(step.from, valuesFor(step.maps, SELF).pruned);
+        const seen = step.cuts.flatMap(({ structure }) =>
+          featureValues(opened, structure).map((it) => it.value),
+        );
+        frontier.movePruned(step.from, [...new Set([...valuesFor(step.maps, SELF).pruned, ...seen])]);
       }
-      const sums = await collect(fit, solver, step, SELF, true);
+      const sums = step.turned ? [] : await collect(fit, solver, step, SELF, true);
       for (const { structure } of step.cuts) {
         const { name } = place.part.named(structure);
         const { groups } = structure;
         const own: Variant[] = [];
         let curve: readonly number[] = [];
+        const trial = { step, structure, sums, fit, tried };
+        const solve = structure.features ? await narrower(walk, solver, trial) : cutter(walk, solver, trial);
         for (const kept of new Set(RATIOS.map((ratio) => groupsToKeep(groups, ratio)))) {
-          const pass = { target: SELF, search: 'greedy', wholeCurve: own.length === 0 } as const;
-          const layers = layersOf(opened.model, step.maps, sums, new Map(), structure);
-          const solved = await solveTogether(solver, pass, opened.name, step.maps, layers, { keep: kept });
-          if (own.length === 0) curve = [...solved.curve!];
+          const found = await solve(kept, own.length === 0);
+          if (own.length === 0) curve = [...found.curve!];
           const variant: Variant = { name, kept, states: [], distances: [] };
           own.push(variant);
-          if (!isCarried) variant.distances.push(Math.max(0, solved.relativeError!));
-          else await runOn(walk, unseen, masked(opened.model, step, structure, solved), variant);
+          if (!isCarried) variant.distances.push(Math.max(0, found.relativeError!));
+          else await runOn(walk, unseen, found.model, variant);
         }
         yield { alone: { name, groups, curve }, own };
       }
@@ -150,7 +168,71 @@ async function* tryPart(
   }
 }
 
-function masked(model: Model, { maps }: Step, structure: Structure, { layers, kept }: SolvedLayers): Model {
+/** What a structure is tried at some widths by. */
+interface Trial {
+  readonly step: Step;
+  readonly structure: Structure;
+  /** Of what the dense network gives the step's layers. */
+  readonly sums: readonly Sums[];
+  readonly fit: Frontier;
+  /** The network that `fit` runs beside the dense one. */
+  readonly tried: { model: Model };
+}
+
+/** What comes of a width: the network, and how much of what its layers read is gone. */
+interface Tried extends Pick<SolvedLayers, 'curve' | 'relativeError'> {
+  readonly model: Model;
+}
+
+type Solve = (kept: number, wholeCurve: boolean) => Promise<Tried>;
+
+function cutter({ opened }: Walk, solver: Run, { step, structure, sums }: Trial): Solve {
+  return async (keep, wholeCurve) => {
+    const pass = { target: SELF, search: 'greedy', wholeCurve } as const;
+    const layers = layersOf(opened.model, step.maps, sums, new Map(), structure);
+    const solved = await solveTogether(solver, pass, opened.name, step.maps, layers, { keep });
+    return { ...solved, model: masked(opened.model, step, structure, solved) };
+  };
+}
+
+/** Of features of heads, which are turned; what reads them is solved towards what the dense network gives there. */
+async function narrower(
+  { opened }: Walk,
+  solver: Run,
+  { step, structure, fit, tried }: Trial,
+): Promise<Solve> {
+  const around = featureMaps(opened, structure);
+  const moments = new FeatureMoments(opened, structure, fit.samples);
+  await moments.addAll(fit);
+  return async (keep) => {
+    const model = opened.model.clone();
+    const narrowed = narrow(model, structure, around, moments.read(), keep);
+    writeNarrowed(model, around, narrowed);
+    tried.model = model;
+    const sums = await collect(fit, solver, step, DENSE, true);
+    tried.model = opened.model;
+    const kept = Array.from({ length: keep }, (_, i) => i);
+    const gone = new Map(
+      step.maps.map((map) => [layerKey(map), rowsOf(structure.consumers[0], removedOf(structure, kept))]),
+    );
+    const layers = layersOf(model, step.maps, sums, gone);
+    const pass = { target: DENSE, search: 'greedy' } as const;
+    const solved = await solveEach(solver, pass, opened.name, step.maps, layers);
+    const { curve } = narrowed;
+    return {
+      model: masked(model, step, structure, { layers: solved, kept }),
+      curve,
+      relativeError: curve[keep],
+    };
+  };
+}
+
+function masked(
+  model: Model,
+  { maps }: Step,
+  structure: Structure,
+  { layers, kept }: Pick<SolvedLayers, 'layers' | 'kept'>,
+): Model {
   const changed = model.clone();
   maps.forEach((map, at) => {
     writeWeights(changed, map, layers[at].W, layers[at].bias);

@@ -38,7 +38,16 @@ export function keyOf({ piece, shard }: Pick<Job, 'piece' | 'shard'>): string {
 }
 
 /** Kinds of pieces: what stands in front of their keys. */
-export const KINDS = ['sums', 'solve', 'examples', 'producers', 'lines', 'behind'] as const;
+export const KINDS = [
+  'sums',
+  'solve',
+  'examples',
+  'producers',
+  'lines',
+  'moments',
+  'features',
+  'behind',
+] as const;
 
 /** A worker that cannot work on a run: its jobs are for others. */
 export class UnfitError extends OsscarError {

@@ -1,0 +1,201 @@
+// Heads of attention that lose features: how they are turned, and whole runs.
+
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { blobFolder, memoryOutput } from '../../src/checkpoint/index.ts';
+import { openFolder } from '../../src/disk/folder.ts';
+import { fromFloat32, type Model, type Structure, toFloat64, writeModel } from '../../src/graph/index.ts';
+import { eigen } from '../../src/pipeline/eigen.ts';
+import { openLanguageModel, openModel, prune, tokenWindows } from '../../src/pipeline/index.ts';
+import { tinyWeights, uniformSizes, VARIANTS } from '../architectures/tiny.ts';
+import { CASES, SIZE, WIDTH } from '../graph/attention-graphs.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { random } from '../support/random.ts';
+import { difference, engine, fashion, folderOf, noise, outputs, session } from './fixtures.ts';
+
+describe('eigen', () => {
+  const N = 12;
+  const next = random(5);
+  const A = new Float64Array(N * N);
+  for (let i = 0; i < N; i++)
+    for (let j = 0; j <= i; j++) {
+      A[i * N + j] = next() - 0.5;
+      A[j * N + i] = A[i * N + j];
+    }
+
+  test('gives vectors that stand on each other, with values that fall, and all of the matrix', () => {
+    const { values, vectors } = eigen(A, N);
+    expect([...values]).toEqual([...values].sort((a, b) => b - a));
+    for (let i = 0; i < N; i++)
+      for (let j = 0; j < N; j++) {
+        let [dot, sum] = [0, 0];
+        for (let k = 0; k < N; k++) {
+          dot += vectors[k * N + i] * vectors[k * N + j];
+          sum += vectors[i * N + k] * values[k] * vectors[j * N + k];
+        }
+        expect(dot).toBeCloseTo(i === j ? 1 : 0, 13);
+        expect(sum).toBeCloseTo(A[i * N + j], 13);
+      }
+  });
+
+  test('of nothing is nothing', () => {
+    expect([...eigen(new Float64Array(9), 3).values]).toEqual([0, 0, 0]);
+  });
+});
+
+/** Features that the heads of a test have of their own. */
+const RANK = 4;
+const TOKENS = 11;
+
+/** Makes what the heads' features hold a mixture of a few, in all layers that make them. */
+function mixFeatures(model: Model, { slices, features, groups }: Structure): void {
+  const next = random(9);
+  const [from, to] = [groups * RANK, RANK * groups].map((length) =>
+    Float64Array.from({ length }, () => next() - 0.5),
+  );
+  const mix = (values: Float64Array, at: (feature: number) => number) => {
+    const old = Array.from({ length: groups }, (_, i) => values[at(i)]);
+    for (let j = 0; j < groups; j++) {
+      let sum = 0;
+      for (let i = 0; i < groups; i++)
+        for (let r = 0; r < RANK; r++) sum += old[i] * from[i * RANK + r] * to[r * groups + j];
+      values[at(j)] = sum;
+    }
+  };
+  const makers = new Set(Object.values(features!).map(({ node }) => node));
+  const isMade = ({ node }: { readonly node: string }) =>
+    makers.has(node) || model.node(node)!.input.some((it) => makers.has(model.producer(it)?.name ?? ''));
+  for (const { tensor, axis, offset } of slices.filter(isMade)) {
+    const old = model.tensors.get(tensor)!;
+    const values = toFloat64(old);
+    const width = old.dims.at(-1)!;
+    const rows = axis === old.dims.length - 1 ? values.length / width : 1;
+    if (axis === old.dims.length - 1)
+      for (let row = 0; row < rows; row++) mix(values, (i) => row * width + offset + i);
+    else for (let column = 0; column < width; column++) mix(values, (i) => (offset + i) * width + column);
+    model.tensors.set(tensor, fromFloat32(values, old.dims, old));
+  }
+}
+
+const open = (bytes: Uint8Array) => openModel(bytes, { engine, size: [TOKENS], heads: 'narrow' });
+
+describe('features that the others of a head can make up for', () => {
+  const EXACT = { target: 'self', correct: false, producers: false, damping: 0 } as const;
+
+  test.each([
+    'heads with biases',
+    'key-value groups that constant shapes repeat',
+    'key-value groups that broadcast',
+    'key-value groups with rotary embedding',
+    'heads merged with the batch',
+    'a mask and a scale of their own for each head',
+    'a fused projection, split in three behind a Gemm',
+    'a fused projection, head by head',
+  ])('go without a trace: %s', async (name) => {
+    const { build, opset } = CASES[name];
+    const { source, analysis } = await open(build(new OnnxBuilder({ seed: 3, opset })).build());
+    const whole = source.clone();
+    const [structure] = analysis.structures.filter((it) => it.features);
+    mixFeatures(whole, structure);
+    const dense = writeModel(whole).model;
+    const model = await open(dense);
+    const calibration = await noise(48, [TOKENS, WIDTH]);
+    const keep = { layers: { [structure.name]: RANK / SIZE }, all: 1 };
+    const { report, written } = await prune(model, { engine, session, calibration, keep, ...EXACT });
+    expect(report.layers.map(({ kept }) => kept)).toEqual([[0, 1, 2, 3]]);
+    expect(report.parameters.after).toBeLessThan(report.parameters.before);
+    const unseen = await noise(6, [TOKENS, WIDTH], 8);
+    const [before, after] = [await outputs(dense, unseen), await outputs(written.model, unseen)];
+    expect(difference(before, after)).toBeLessThan(1e-3);
+    // One more cannot go.
+    const less = { ...keep, layers: { [structure.name]: (RANK - 1) / SIZE } };
+    const { written: small } = await prune(model, { engine, session, calibration, keep: less, ...EXACT });
+    expect(difference(before, await outputs(small.model, unseen))).toBeGreaterThan(1e-2);
+  });
+});
+
+const LENGTH = 12;
+
+function texts(samples: number, seed: number) {
+  const next = random(seed);
+  const tokens = Int32Array.from({ length: samples * LENGTH }, () => Math.floor(next() ** 2 * 40));
+  return tokenWindows(tokens, { samples, seqlen: LENGTH });
+}
+
+test.each([
+  ['opt', { keyDim: 4, valueDim: 4 }],
+  ['gpt2', { keyDim: 4, valueDim: 4 }],
+  ['bloom', { keyDim: 4, valueDim: 4 }],
+  ['gpt_bigcode', { keyDim: 4, valueDim: 4 }],
+  ['llama', { valueDim: 4 }],
+  ['falcon, groups', { valueDim: 4 }],
+  ['gemma2', { valueDim: 3 }],
+  ['mixtral', { valueDim: 4 }],
+])('%s: every head has half of its features, and the folder says so', async (name, features) => {
+  const { config } = VARIANTS[name];
+  const { folder } = await folderOf(config, tinyWeights(config, uniformSizes(config)));
+  const opened = await openLanguageModel(folder, { heads: 'narrow' });
+  const output = memoryOutput('narrow');
+  const how = { engine, session, keep: 0.5, search: 'greedy', onnx: 'beside' } as const;
+  const { report } = await prune(opened, { ...how, calibration: texts(40, 1), output });
+  // The masked network, the written folder and model.onnx give the same.
+  expect(report.maxDifference).toBeLessThan(1e-4);
+  const again = await openLanguageModel(blobFolder(output.files()));
+  const { heads, kvHeads } = uniformSizes(config)[0];
+  expect(again.language.sizes[0]).toMatchObject({ heads, kvHeads, ...features });
+});
+
+test('of a trained network more is kept than with half of the heads, at the same size', async () => {
+  const folder = await openFolder(join(import.meta.dirname, '../fixtures/fashion-vit'));
+  const [calibration, evaluation] = [await fashion('calib', 128), await fashion('test', 250)];
+  const pruned = async (heads: 'fewer' | 'narrow') => {
+    const opened = await openLanguageModel(folder, { heads });
+    const keep = {
+      all: 1,
+      layers: Object.fromEntries([0, 1, 2, 3].map((block) => [`${block}.heads`, 0.25])),
+    };
+    const how = { engine, session, calibration, evaluation, keep, output: memoryOutput('vit') };
+    return (await prune(opened, how)).report;
+  };
+  const [fewer, narrow] = [await pruned('fewer'), await pruned('narrow')];
+  await folder.close();
+  expect(narrow.parameters.after).toBe(fewer.parameters.after);
+  expect(narrow.metric!.after).toBeGreaterThan(fewer.metric!.after);
+});
+
+test('a budget divides itself among features and neurons', async () => {
+  const { config } = VARIANTS.opt;
+  const { folder } = await folderOf(config, tinyWeights(config, uniformSizes(config)));
+  const opened = await openLanguageModel(folder, { heads: 'narrow' });
+  const output = memoryOutput('narrow');
+  const how = { engine, session, params: 0.7, effort: 'low', round: 1 } as const;
+  const { report } = await prune(opened, { ...how, calibration: texts(40, 1), output });
+  expect(report.maxDifference).toBeLessThan(1e-4);
+  const again = await openLanguageModel(blobFolder(output.files()));
+  const groups = report.layers.filter(({ kind }) => kind === 'head').map((it) => it.groups);
+  expect(new Set(groups)).toEqual(new Set([8]));
+  expect(again.language.sizes.every(({ heads }) => heads === 4)).toBe(true);
+  expect(report.parameters.after).toBeLessThanOrEqual(0.7 * report.parameters.before);
+});
+
+describe('narrow heads are refused', () => {
+  test.each(['magnitude', 'ziplm', 'magnitude-refit'] as const)('with %s', async (method) => {
+    const { config } = VARIANTS.opt;
+    const { folder } = await folderOf(config, tinyWeights(config, uniformSizes(config)));
+    const opened = await openLanguageModel(folder, { heads: 'narrow' });
+    const how = { engine, session, keep: 0.5, method, output: memoryOutput('narrow') };
+    await expect(prune(opened, { ...how, calibration: texts(8, 1) })).rejects.toThrow(
+      /only `method: 'osscar'` turns features of heads/,
+    );
+  });
+
+  test('as what stock loaders read', async () => {
+    const { config } = VARIANTS.llama;
+    const { folder } = await folderOf(config, tinyWeights(config, uniformSizes(config)));
+    const opened = await openLanguageModel(folder, { heads: 'narrow' });
+    const how = { engine, session, keep: 0.5, loadable: true, output: memoryOutput('narrow') };
+    await expect(prune(opened, { ...how, calibration: texts(8, 1) })).rejects.toThrow(
+      'config.json has no field for narrower heads',
+    );
+  });
+});
