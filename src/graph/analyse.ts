@@ -15,7 +15,7 @@ import type { Model } from './model.ts';
 import { captured, reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import { broadcast, unary } from './operators/elementwise.ts';
-import { canTurn } from './operators/features.ts';
+import { turnedFeatures } from './operators/features.ts';
 import { expand } from './operators/layout.ts';
 import { concat } from './operators/pieces.ts';
 import { reduce } from './operators/spatial.ts';
@@ -325,7 +325,11 @@ function structureOf(
   const shortcut = shortcutOf(state, label, carriers);
   const attentions = state.attentions.filter((it) => it.label.root() === label);
   const own = { groups: label.groups, producers, consumers, slices, norms };
-  if (attentions.length > 1 || !attentions.every((it) => canTurn(state, it, own)))
+  const scores = [...state.scores.values()].filter((it) => it.label.root() === label);
+  const [attention, ...more] = attentions;
+  const isWhole = attention && more.length === 0 && scores.length === (attention.queries ? 1 : 0);
+  const features = isWhole ? turnedFeatures(state, attention, own) : undefined;
+  if ((attentions.length > 0 || scores.length > 0) && !features)
     label.pin('features of its heads are seen one by one');
   const reason = reasonOf(label, consumers, residual ? undefined : shortcut);
   return {
@@ -343,7 +347,7 @@ function structureOf(
     slices,
     edits,
     norms,
-    ...(attentions.length > 0 && { features: attentions[0].features }),
+    ...(features && { features }),
   };
 }
 

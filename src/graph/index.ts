@@ -58,6 +58,7 @@ export {
   type HeadsMode,
   insideOf,
   type MadeFeatures,
+  madeOf,
   type Norm,
   type Reader,
   type RowBlock,

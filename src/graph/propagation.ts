@@ -5,9 +5,9 @@ import { type Axis, type EditPlace, Label, type Part, Patience, type Piece } fro
 import type { LinearMap, Shapes } from './linear.ts';
 import { reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
-import type { Attention, Scores } from './operators/features.ts';
 import type { Arithmetic } from './operators/operator.ts';
 import { type Range, shifted } from './places.ts';
+import type { Attention, Scores } from './scores.ts';
 import type { Norm, Port, Slice } from './structure.ts';
 import { sum, type Tensor, toIntegers } from './tensor.ts';
 

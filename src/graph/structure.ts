@@ -130,6 +130,13 @@ export interface Features {
   readonly queries?: MadeFeatures;
   readonly keys?: MadeFeatures;
   readonly values: MadeFeatures;
+  /** Where in the input of the layer that reads what was mixed each head begins. */
+  readonly read: readonly number[];
+}
+
+/** What layers make of them. */
+export function madeOf({ queries, keys, values }: Features): readonly MadeFeatures[] {
+  return [queries, keys, values].filter((it) => it !== undefined);
 }
 
 /** Channels that live and die together: layers that make them, layers that read them, all that is tied to them. */

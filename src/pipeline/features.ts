@@ -1,6 +1,6 @@
 // Where channels are features of attention's heads: the layers around the attention.
 
-import { type LinearMap, linearMap, type Reader, type Structure } from '../graph/index.ts';
+import { type LinearMap, linearMap, madeOf, type Reader, type Structure } from '../graph/index.ts';
 import type { OpenedModel } from './open.ts';
 
 /** The layers around an attention whose features can go: what makes queries, keys and values, each once, and what reads what was mixed. */
@@ -10,7 +10,7 @@ export interface FeatureMaps {
 }
 
 export function featureMaps({ model, info }: OpenedModel, { features, consumers }: Structure): FeatureMaps {
-  const nodes = new Set(Object.values(features!).map(({ node }) => node));
+  const nodes = new Set(madeOf(features!).map(({ node }) => node));
   return {
     makers: Array.from(nodes, (node) => linearMap(model, model.node(node)!, info.shapes)!),
     reader: consumers[0],
@@ -29,5 +29,5 @@ export function featureValues(
     const map = makers.find(({ node }) => node === own?.node);
     return own && map ? [{ value: map.output, heads: own.heads }] : [];
   });
-  return [...made, { value: reader.input, heads: reader.blocks.map(({ offset }) => offset) }];
+  return [...made, { value: reader.input, heads: features.read }];
 }

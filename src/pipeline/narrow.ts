@@ -129,7 +129,7 @@ export function narrow(
   keep: number,
 ): Narrowed {
   const n = structure.groups;
-  const { queries, keys, values } = structure.features!;
+  const { queries, keys, values, read: rows } = structure.features!;
   const { reader } = maps;
   const made = new Map(maps.makers.map((map) => [map.node, { map, ...copied(readWeights(model, map)) }]));
   const turn = ({ node, heads }: MadeFeatures, turns: readonly Float64Array[]) =>
@@ -152,7 +152,6 @@ export function narrow(
   }
   const mixed = moments[moments.length - 1];
   const { W } = readWeights(model, reader);
-  const rows = reader.blocks.map(({ offset }) => offset);
   const count = values.heads.length;
   const turns = values.heads.map((_, head) => {
     const own = groupOf(head, count, rows.length);

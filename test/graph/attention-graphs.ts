@@ -251,6 +251,19 @@ export const CASES: Record<string, Case> = {
       return project(b, b.reshape(y, [0, 0, -1], WIDTH));
     },
   },
+  'key-value groups that broadcast, each to query heads that lie apart': {
+    prunable: [['head', 2, 3 * SIZE]],
+    build: (b) => {
+      const x = b.sequence(WIDTH);
+      const q = transpose(b, b.reshape(linear(b, x, WIDTH), [0, 0, 2, 3, SIZE]), 0, 2, 3, 1, 4);
+      const [k, v] = [0, 1].map(() =>
+        b.node('Unsqueeze', [split(b, linear(b, x, NARROW), 3), b.integers([1])]),
+      );
+      const weights = b.node('Softmax', [b.node('MatMul', [q, transpose(b, k, 0, 1, 2, 4, 3)])]);
+      const y = transpose(b, b.node('MatMul', [weights, v]), 0, 3, 1, 2, 4);
+      return project(b, b.reshape(y, [0, 0, -1], WIDTH));
+    },
+  },
   'one key-value head for all': {
     prunable: HEADS,
     build: (b) => {

@@ -156,10 +156,18 @@ describe('attention', () => {
     'key-value groups that broadcast': 'all',
     'key-value groups that constant shapes repeat': 'all',
     'key-value groups that constants in a guarded shape repeat': 'all',
+    'key-value groups that broadcast, each to query heads that lie apart': 'all',
     'one key-value head that constants in a guarded shape repeat': 'all',
     'a fused projection that slices take apart, with key-value groups': 'all',
     'a fused projection, head by head': 'all',
     'a fused projection, split in three behind a Gemm': 'all',
+    'a fused projection reshaped to three of all heads, as vision transformers have it': 'all',
+    'a fused projection reshaped to three of all heads, of which slices of one take each, as PaddlePaddle has it':
+      'all',
+    'torch.nn.MultiheadAttention': 'all',
+    'torch.nn.MultiheadAttention, with arithmetic on shapes': 'all',
+    'torch.nn.MultiheadAttention, of channels that a layer makes': 'all',
+    'products written as Einsum': 'all',
     'key-value groups with rotary embedding': 'values',
   };
   for (const [name, { build, opset, past = [0, 0], runs = RUNS }] of Object.entries({ ...CASES, ...FUSED })) {

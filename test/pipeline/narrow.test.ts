@@ -4,7 +4,14 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { blobFolder, memoryOutput } from '../../src/checkpoint/index.ts';
 import { openFolder } from '../../src/disk/folder.ts';
-import { fromFloat32, type Model, type Structure, toFloat64, writeModel } from '../../src/graph/index.ts';
+import {
+  fromFloat32,
+  type Model,
+  madeOf,
+  type Structure,
+  toFloat64,
+  writeModel,
+} from '../../src/graph/index.ts';
 import { eigen } from '../../src/pipeline/eigen.ts';
 import { openLanguageModel, openModel, prune, tokenWindows } from '../../src/pipeline/index.ts';
 import { tinyWeights, uniformSizes, VARIANTS } from '../architectures/tiny.ts';
@@ -62,7 +69,7 @@ function mixFeatures(model: Model, { slices, features, groups }: Structure): voi
       values[at(j)] = sum;
     }
   };
-  const makers = new Set(Object.values(features!).map(({ node }) => node));
+  const makers = new Set(madeOf(features!).map(({ node }) => node));
   const isMade = ({ node }: { readonly node: string }) =>
     makers.has(node) || model.node(node)!.input.some((it) => makers.has(model.producer(it)?.name ?? ''));
   for (const { tensor, axis, offset } of slices.filter(isMade)) {
@@ -86,11 +93,15 @@ describe('features that the others of a head can make up for', () => {
     'heads with biases',
     'key-value groups that constant shapes repeat',
     'key-value groups that broadcast',
+    'key-value groups that broadcast, each to query heads that lie apart',
     'key-value groups with rotary embedding',
     'heads merged with the batch',
     'a mask and a scale of their own for each head',
     'a fused projection, split in three behind a Gemm',
     'a fused projection, head by head',
+    'a fused projection reshaped to three of all heads, as vision transformers have it',
+    'torch.nn.MultiheadAttention',
+    'products written as Einsum',
   ])('go without a trace: %s', async (name) => {
     const { build, opset } = CASES[name];
     const { source, analysis } = await open(build(new OnnxBuilder({ seed: 3, opset })).build());

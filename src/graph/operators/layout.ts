@@ -8,6 +8,7 @@ import { called, Propagation, type Rule, type Size, wrapAxis } from '../propagat
 import { follows, pinCounted, sizesOf } from '../sizes.ts';
 import { elements } from '../tensor.ts';
 import { carry } from './elementwise.ts';
+import { PRODUCTS } from './features.ts';
 import { softmax } from './normalization.ts';
 import { shuffled } from './shuffle.ts';
 import { reduce } from './spatial.ts';
@@ -129,7 +130,7 @@ function boundary(state: Propagation, node: NodeProto, from: number, { outer }: 
 /** Where an axis begins in the output that is too short for its groups, as 3 of (3, h, dh) is for what is tied to heads already. */
 function entered(state: Propagation, node: NodeProto, from: number, axis: Axis) {
   const found = boundary(state, node, from, axis);
-  return found && { place: found.place, axis: { ...axis, extent: found.dim } };
+  return found && { place: found.place, axis: { ...axis, extent: found.dim, outer: found.outer } };
 }
 
 /** Whether all parts of a label have several groups of the positions of a shorter axis. */
@@ -160,8 +161,9 @@ function copiesBefore(state: Propagation, node: NodeProto, found?: { place: numb
   let copies = 1;
   for (let at = place; at < dims.length - 1; at++) {
     const own = { place: at, axis: at === place ? axis : { ...axis, extent: dims[at] } };
-    if (!isTakenApart(state, node.output[0], at) && !isMixed(state, node, own)) return copies;
-    copies *= dims[at];
+    if (isTakenApart(state, node.output[0], at)) copies *= dims[at];
+    else if (isMixed(state, node, own)) copies *= dims[at] / own.axis.outer;
+    else return copies;
   }
   return copies;
 }
@@ -187,11 +189,15 @@ function isMixed(
   node: NodeProto,
   { place, axis }: { place: number; axis: Axis },
 ): boolean {
-  if (axis.outer > 1 || axis.extent >= axis.label.leaves().length * axis.label.root().groups) return false;
+  const { outer } = axis;
+  const extent = axis.extent / outer;
+  // heads that go where the batch is are heads; of others it cannot be told
+  if ((outer > 1 && !state.narrows) || !Number.isInteger(extent)) return false;
+  if (extent >= axis.label.leaves().length * axis.label.root().groups) return false;
   const { model } = state;
   const scratch = new Propagation(model, state.shapes); // other labels do not matter to what computes over this one
-  const own = scratch.free(axis.extent);
-  scratch.mark(node.output[0], place, own);
+  const own = scratch.free(extent);
+  scratch.mark(node.output[0], place, { ...own, extent: axis.extent, outer });
   const next = [...model.uses(node.output[0])];
   for (let left = AHEAD; left > 0; left--) {
     next.sort((a, b) => model.position(a.node) - model.position(b.node));
@@ -200,7 +206,7 @@ function isMixed(
     if (!use || !operator) return false;
     const isOther = operator.kind !== 'join' && use.index !== 0;
     // the second operand of a product of two activations is data too
-    if (isOther && !(state.narrows && use.node.opType === 'MatMul')) return false;
+    if (isOther && !(state.narrows && PRODUCTS.has(use.node.opType))) return false;
     const known = [...reads(use.node), use.node.output[0]].every(
       (value) => scratch.dims(value) !== undefined,
     );
@@ -208,9 +214,11 @@ function isMixed(
     operator.rule(scratch, use.node);
     const hasWeights = operator.layer !== undefined && state.constant(use.node, 1) !== undefined;
     // a convolution takes it for samples
-    if (hasWeights && operator.layer?.patches && !scratch.axes(use.node.input[0])[1]) return true;
+    if (outer === 1 && hasWeights && operator.layer?.patches && !scratch.axes(use.node.input[0])[1])
+      return true;
     // each head has all features
     if (state.narrows && own.label.root().isHead) return true;
+    if (outer > 1 && own.label.pins.length > 0) return false;
     if (own.label.pins.length > 0) return hasWeights || operator.rule === softmax || operator.rule === reduce;
     if (own.label.consumers.length > 0) return false;
     for (const value of use.node.output) {

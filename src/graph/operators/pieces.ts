@@ -81,7 +81,7 @@ function takePiece(state: Propagation, node: NodeProto, place: number, axis: Axi
 type Bounds = ReturnType<typeof boundsOf>;
 
 /** Where a Slice begins and ends: attributes before opset 10, inputs since then. */
-function boundsOf(state: Propagation, node: NodeProto) {
+export function boundsOf(state: Propagation, node: NodeProto) {
   const isAttribute = attribute(node, 'starts') !== undefined;
   const list = (name: string, input: number) =>
     isAttribute ? attributeInts(node, name) : fixedIntegers(state, node, input);

@@ -2,7 +2,8 @@
 
 import { attribute, attributeInt, attributeString } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import { called, type Rule } from '../propagation.ts';
+import { called, type Propagation, type Rule } from '../propagation.ts';
+import type { Side } from '../scores.ts';
 import { mixesFeatures, sumsFeatures } from './features.ts';
 import { type Operand, tie, tieBroadcast } from './tie.ts';
 
@@ -21,10 +22,16 @@ export const product: Rule = (state, node) => {
   const [kb, n] = transB ? [b.length - 1, b.length - 2] : [b.length - 2, b.length - 1];
   state.mark(node.output[0], rank - 2, state.axes(left)[m]);
   state.mark(node.output[0], rank - 1, state.axes(right)[n]);
-  const summed = [state.axes(left)[ka], state.axes(right)[kb]] as const;
-  if (!sumsFeatures(state, node, ...summed))
-    for (const axis of summed) state.pin(axis, `${called(node)} sums over it`);
-  mixesFeatures(state, node, state.axes(right)[n]);
+  const side = (value: string, place: number): Side => {
+    const missing = rank - state.dims(value)!.length;
+    const apart = output.slice(0, -2).map((_, i) => (i < missing ? undefined : i - missing));
+    return { value, place, apart };
+  };
+  const mixed = side(node.output[0], rank - 1);
+  if (!sumsFeatures(state, node, side(left, ka), side(right, kb)))
+    for (const axis of [state.axes(left)[ka], state.axes(right)[kb]])
+      state.pin(axis, `${called(node)} sums over it`);
+  mixesFeatures(state, node, side(left, m), side(right, n), mixed);
   for (let place = 0; place < rank - 2; place++) {
     const axis = tieBroadcast(state, node, [0, 1], place);
     axis?.label.markHeads();
@@ -45,6 +52,7 @@ export const einsum: Rule = (state, node) => {
   if (!terms) return state.pinAll(node, `${called(node)} cannot be seen through`);
   const { operands, result } = terms;
   const output = state.dims(node.output[0])!;
+  const isScores = attentionOf(state, node, operands, result);
   for (const letter of new Set(operands.join(''))) {
     const places = operands.flatMap((term, input): Operand[] => {
       const place = term.indexOf(letter);
@@ -52,6 +60,7 @@ export const einsum: Rule = (state, node) => {
     });
     const place = result.indexOf(letter);
     if (place < 0) {
+      if (isScores) continue;
       const axes = places.map(([input, own]) => state.axes(node.input[input])[own]);
       for (const axis of axes) state.pin(axis, `${called(node)} sums over it`);
       continue;
@@ -61,6 +70,46 @@ export const einsum: Rule = (state, node) => {
     state.mark(node.output[0], place, axis);
   }
 };
+
+/**
+ * Notes what an Einsum of two activations is in an attention; whether it sums over features of queries and keys that can go. One letter is
+ * summed over, and each operand has at most one of its own that a mixture can have as features.
+ */
+function attentionOf(
+  state: Propagation,
+  node: NodeProto,
+  operands: readonly string[],
+  result: string,
+): boolean {
+  const [left, right] = operands;
+  const summed = [...left].filter((letter) => !result.includes(letter));
+  if (operands.length !== 2 || summed.length !== 1 || !right.includes(summed[0])) return false;
+  const apart = [...result].filter((letter) => left.includes(letter) && right.includes(letter));
+  const side = (term: string, value: string, letter: string): Side => ({
+    value,
+    place: term.indexOf(letter),
+    apart: apart.map((it) => term.indexOf(it)),
+  });
+  const isScores = sumsFeatures(
+    state,
+    node,
+    side(left, node.input[0], summed[0]),
+    side(right, node.input[1], summed[0]),
+  );
+  const own = [...right].filter((letter) => result.includes(letter) && !apart.includes(letter));
+  const features = own.length === 1 ? own[0] : '';
+  if (features) {
+    const [value] = node.output;
+    mixesFeatures(
+      state,
+      node,
+      side(left, node.input[0], summed[0]),
+      side(right, node.input[1], features),
+      side(result, value, features),
+    );
+  }
+  return isScores;
+}
 
 /** The letters of the operands and of the result, where all are named and none is twice in one. */
 export function termsOf(node: NodeProto): { operands: readonly string[]; result: string } | undefined {

@@ -1,0 +1,34 @@
+// What is known of attention while a graph is walked: products of queries and keys, and of what they mix.
+
+import type { Label } from './labels.ts';
+import type { NodeProto } from './onnx_pb.ts';
+import type { Features } from './structure.ts';
+
+/** An operand or the result of a product of two values. */
+export interface Side {
+  readonly value: string;
+  /** The place of the axis whose channels may be features. */
+  readonly place: number;
+  /** Of the axes for each position of which there is a product of its own: undefined where all of these share what it has. */
+  readonly apart: readonly (number | undefined)[];
+}
+
+/** What is known of a product of queries and keys, while a graph is walked. */
+export interface Scores extends Required<Pick<Features, 'queries' | 'keys'>> {
+  readonly label: Label;
+}
+
+/** An attention whose heads can have fewer features. */
+export interface Attention extends Pick<Features, 'queries' | 'keys'> {
+  readonly label: Label;
+  readonly values: Made;
+  /** The node that mixes values, and its output. */
+  readonly mix: NodeProto;
+  readonly mixed: Side;
+}
+
+/** The layer that makes features, and where in its output the first one lies, by the positions of axes that a product has apart. */
+export interface Made {
+  readonly node: string;
+  readonly offsets: readonly number[];
+}
