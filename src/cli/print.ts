@@ -216,9 +216,9 @@ const BAR = 20;
 
 /** What is left of each structure, and what that costs and saves; sums of what is saved alone are more than what is saved. */
 function layerLines({ layers }: PruneReport): string[] {
-  const rows = layers.map(({ name, kept, groups, relativeError, macsSaved }) => [
+  const rows = layers.map(({ name, kept, groups, isFeatures, relativeError, macsSaved }) => [
     name,
-    `${kept.length}/${groups}`,
+    `${kept.length}/${groups}${isFeatures ? ' features of each head' : ''}`,
     relativeError.toPrecision(2),
     `${(100 * macsSaved).toFixed(1)} %`,
   ]);

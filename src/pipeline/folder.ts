@@ -115,6 +115,7 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
     name: folder.name,
     parameters: valuesIn(tensors),
     bytes: bytesOf(checkpoint),
+    heads,
     ...describedSubject(language, heads),
     pinned: [],
     notPrunable: [],
@@ -128,11 +129,11 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
     check: async (samples) => {
       if (options.onnx === 'transformers.js' && language.hasOtherCaches)
         throw new UnsupportedModelError(
-          `${folder.name}: transformers.js makes caches of another form for ${language.architecture} than ONNX files have here; write \`onnx\` for other loaders`,
+          `${folder.name}: transformers.js makes caches of another form for ${language.architecture} than ONNX files have here; the format "onnx" is for other loaders`,
         );
       if (options.onnx === 'transformers.js' && !language.isEncoder && becomesNarrow(opened))
         throw new UnsupportedModelError(
-          `${folder.name}: transformers.js makes caches for heads of ${language.headDim} features, and narrow heads have fewer; write \`onnx\` for other loaders`,
+          `${folder.name}: transformers.js makes caches for heads of ${language.headDim} features, and narrow heads have fewer; the format "onnx" is for other loaders`,
         );
       if (options.loadable && heads === 'narrow')
         throw new InputError(

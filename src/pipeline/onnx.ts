@@ -42,6 +42,7 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
   const isHalf = [...model.tensors.values()].some(({ type }) => type === 'float16');
   return {
     name,
+    heads: opened.heads,
     parameters,
     bytes,
     macs,

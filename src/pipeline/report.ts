@@ -24,6 +24,8 @@ export interface LayerReport
     Pick<PrunedLayer, 'kept' | 'damping'>,
     Required<Pick<PrunedLayer, 'relativeError'>>,
     Pick<Structure, 'groups'> {
+  /** Whether these groups are features of each head of an attention (`heads: 'narrow'`). Absent where they are not. */
+  readonly isFeatures?: boolean;
   /**
    * Relative error of the greedy elimination with k = 0 … groups groups kept (`osscar`; `ziplm` down to the kept ones,
    * NaN below, null in JSON): the layer's own, or of layers that share the channels the sum, each relative to its signal. Of the
@@ -140,6 +142,7 @@ export function reportOf(run: Run, outcome: Outcome): PruneReport {
     layers: layers.map(({ structure, curve, relativeError = 0, refused: _, ...layer }) => ({
       ...layer,
       groups: structure.groups,
+      isFeatures: structure.features && true,
       macsSaved: saved(layer.name, layer.kept.length / structure.groups),
       relativeError,
       curve: curve && [...curve],

@@ -28,7 +28,7 @@ import { checkSteps } from './steps.ts';
 import { canHash, contentHash, type Hashable } from './store/hash.ts';
 import { openRun } from './store/manifest.ts';
 import { memoryStore } from './store/store.ts';
-import type { Subject } from './subject.ts';
+import { NARROW_HEADS, type Subject } from './subject.ts';
 import { hereWork, type Work } from './work.ts';
 
 /** What a run begins with, and what it was said to take. */
@@ -183,8 +183,9 @@ async function findingsOf(
 ): Promise<Findings> {
   if (!store || !hash) return new Findings({ memory: denseBytes });
   const { name = `${calibration.size} samples of [${calibration.shape}]` } = calibration;
+  const how = subject.heads === 'narrow' ? [NARROW_HEADS] : [];
   await openRun(store, {
-    model: { name: subject.name, hash: await contentHash(subject.contents()) },
+    model: { name: [subject.name, ...how].join(', '), hash: await contentHash(subject.contents()) },
     data: { name, hash },
     version,
   });

@@ -2,7 +2,7 @@
 
 import type { BlockSizes } from '../checkpoint/architectures/index.ts';
 import type { Engine, FloatTensor } from '../engine/index.ts';
-import type { WrittenModel } from '../graph/index.ts';
+import type { HeadsMode, WrittenModel } from '../graph/index.ts';
 import { version } from '../version.ts';
 import type { Chain } from './chain.ts';
 import type { Dataset } from './data/index.ts';
@@ -18,6 +18,8 @@ import type { Hashable } from './store/hash.ts';
 /** A model, opened. */
 export interface Subject extends ModelSize, Plannable {
   readonly name: string;
+  /** What goes of attention. */
+  readonly heads?: HeadsMode;
   /** What of it stays, by kind. */
   readonly pinned: readonly Pinned[];
   readonly notPrunable: readonly { readonly name: string; readonly reason: string }[];

@@ -95,9 +95,9 @@ function beforeAndAfter({ parameters, macs, bytes, latencyMs, metric }: SavedRep
 }
 
 function layersTable(layers: readonly LayerReport[]): string {
-  const rows = layers.map(({ name, kept, groups, relativeError, macsSaved }) => [
+  const rows = layers.map(({ name, kept, groups, isFeatures, relativeError, macsSaved }) => [
     escaped(name),
-    meter(kept.length, groups, `${kept.length} of ${groups}`),
+    meter(kept.length, groups, `${kept.length} of ${groups}${isFeatures ? ' features of each head' : ''}`),
     relativeError.toPrecision(3),
     percent(macsSaved),
   ]);

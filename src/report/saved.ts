@@ -23,6 +23,7 @@ const LAYER = v.pipe(
     name: text,
     kept: v.array(number),
     groups: number,
+    isFeatures: v.optional(v.boolean()),
     relativeError: number,
     macsSaved: number,
     curve: v.optional(v.array(number)),

@@ -6,6 +6,7 @@ import { expect, test } from 'vitest';
 import { describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
 import { folderText, pruneText } from '../../src/cli/print.ts';
 import { sharesOf } from '../../src/pipeline/index.ts';
+import { reportMarkup } from '../../src/report/markup.ts';
 import { LLAMA, MPT, OPT } from '../architectures/tiny.ts';
 import { fixture, osscar, temporaryFolder } from './osscar.ts';
 
@@ -90,4 +91,28 @@ test('a report tells the features of narrow heads', () => {
     ['block 2', '4 heads with 3 features of keys and 5 features of values', '20 neurons'],
     ['block 3', '4 heads with 5 features of values', '20 neurons'],
   ]);
+});
+
+test('a page of a run tells features from heads', () => {
+  const both = { before: 2, after: 1 };
+  const layer = { kept: [0, 1], groups: 8, relativeError: 0.1, macsSaved: 0.1 };
+  const report = {
+    ...{ parameters: both, bytes: both, samples: 1, seconds: 1, warnings: [], notPrunable: [], stages: [] },
+    ...{
+      recipe: { method: 'osscar', keep: 0.25 },
+      target: { chosen: { kind: 'self', blend: 0 }, tried: [] },
+    },
+    ...{
+      model: { path: 'small' },
+      engine: 'engine',
+      settings: { model: 'model' },
+      calibration: { samples: 1, path: 'data' },
+    },
+    layers: [
+      { ...layer, name: '0.heads', isFeatures: true },
+      { ...layer, name: '1.heads' },
+    ],
+  };
+  const page = reportMarkup(report as never);
+  expect(page.match(/2 of 8[^<]*/g)).toEqual(['2 of 8 features of each head', '2 of 8']);
 });

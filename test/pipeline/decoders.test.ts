@@ -53,7 +53,7 @@ test('narrow heads are not written for transformers.js', async () => {
   const options = { engine, session, keep: 0.5, calibration: windows(8, 1), output: memoryOutput('pruned') };
   for (const opened of [narrow, await openLanguageModel(folder, { heads: 'narrow' })])
     await expect(prune(opened, { ...options, onnx: 'transformers.js' })).rejects.toThrow(
-      /^model: transformers.js makes caches for heads of 8 features, and narrow heads have fewer; write `onnx`/,
+      /^model: transformers.js makes caches for heads of 8 features, and narrow heads have fewer; the format "onnx"/,
     );
 });
 

@@ -152,6 +152,8 @@ test.each([
   // The masked network, the written folder and model.onnx give the same.
   expect(report.maxDifference).toBeLessThan(1e-4);
   const again = await openLanguageModel(blobFolder(output.files()));
+  const isFeatures = report.layers.map(({ kind, isFeatures }) => [kind, isFeatures]);
+  expect(new Set(isFeatures.map(String))).toEqual(new Set(['head,true', 'channel,']));
   const { heads, kvHeads } = uniformSizes(config)[0];
   expect(again.language.sizes[0]).toMatchObject({ heads, kvHeads, ...features });
 });

@@ -286,6 +286,18 @@ test('only what a change of one structure changes is solved again', async () => 
   expect(other.solved).toEqual(whole.solved.slice(-1));
 });
 
+test('a store of the same model with narrow heads is refused, and says why', async () => {
+  const store = memoryStore();
+  const options = { keep: 0.5, target: 'self', search: 'greedy' } as const;
+  await file(store, options);
+  const narrow = await openModel(fixtureBytes('fashion-mobilenet'), {
+    ...{ engine, name: 'fashion-mobilenet', heads: 'narrow' },
+  });
+  await expect(prune(narrow, { engine, calibration: images, store, ...options })).rejects.toThrow(
+    'holds a run of model "fashion-mobilenet", not of "fashion-mobilenet, narrow heads"',
+  );
+});
+
 test('a store of another model is refused by its name', async () => {
   const store = memoryStore();
   const options = { keep: 0.5, target: 'self', method: 'magnitude' } as const;

@@ -10,6 +10,7 @@ import { InputError } from '../../src/errors.ts';
 import {
   type Job,
   memoryStore,
+  type OpenedLanguageModel,
   openLanguageModel,
   openModel,
   openTokenizer,
@@ -85,9 +86,15 @@ async function bytesOfFile(options: Partial<PruneOptions>): Promise<Uint8Array> 
   } as PruneOptions);
   return written.model;
 }
-async function bytesOfFolder(options: Partial<PruneOptions>): Promise<Uint8Array> {
+const bytesOfFolder = (options: Partial<PruneOptions>) => bytesOfLanguage(options, language);
+const bytesOfNarrow = async (options: Partial<PruneOptions>) =>
+  bytesOfLanguage(options, await openLanguageModel(folder, { heads: 'narrow' }));
+async function bytesOfLanguage(
+  options: Partial<PruneOptions>,
+  model: OpenedLanguageModel,
+): Promise<Uint8Array> {
   const output = memoryOutput();
-  await prune(language, { engine, calibration: windows, ...OPTIONS, ...options, output } as PruneOptions & {
+  await prune(model, { engine, calibration: windows, ...OPTIONS, ...options, output } as PruneOptions & {
     output: typeof output;
   });
   return new Uint8Array(await output.files().get('model.safetensors')!.arrayBuffer());
@@ -96,6 +103,7 @@ async function bytesOfFolder(options: Partial<PruneOptions>): Promise<Uint8Array
 test.each([
   ['a file', bytesOfFile],
   ['a folder', bytesOfFolder],
+  ['a folder whose heads become narrow', bytesOfNarrow],
 ])('%s has the bytes of a run here, whoever makes which pieces', async (_, bytesOf) => {
   const expected = await bytesOf({ shards: 3 });
   const store = memoryStore();
