@@ -168,6 +168,15 @@ export const CASES: Record<string, Case> = {
       return project(b, merge(b, attend(b, q, k, v), WIDTH));
     },
   },
+  'queries and keys scaled by what is computed of their size': {
+    prunable: HEADS,
+    build: (b) => {
+      const x = b.sequence(WIDTH);
+      const [q, k, v] = [0, 1, 2].map(() => split(b, linear(b, x, WIDTH, true), 6));
+      const scale = b.node('Sqrt', [b.node('Cast', [size(b, q, 3)], { to: 1 })]);
+      return project(b, merge(b, attend(b, b.node('Div', [q, scale]), b.mul(scale, k), v), WIDTH));
+    },
+  },
   'heads, causal masks, a residual stream and an MLP': {
     prunable: [...HEADS, ['channel', 10, 1]],
     build: (b) => {

@@ -146,6 +146,7 @@ describe('attention', () => {
   // Forms of which heads lose features, of values alone or of queries and keys too. The others stay, or lose whole heads.
   const NARROWED: Record<string, 'all' | 'values'> = {
     'heads with biases': 'all',
+    'queries and keys scaled by what is computed of their size': 'all',
     'heads, causal masks, a residual stream and an MLP': 'all',
     'heads merged with the batch': 'all',
     'heads merged with the batch, which is the quotient of both': 'all',

@@ -91,6 +91,7 @@ describe('features that the others of a head can make up for', () => {
 
   test.each([
     'heads with biases',
+    'queries and keys scaled by what is computed of their size',
     'key-value groups that constant shapes repeat',
     'key-value groups that broadcast',
     'key-value groups that broadcast, each to query heads that lie apart',

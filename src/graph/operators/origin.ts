@@ -55,10 +55,10 @@ const moved =
     return to;
   };
 
-/** Which input of a node it moves: of a sum, a product or a quotient the one that is no constant. */
+/** Which input of a node it moves: of a sum, a product or a quotient the one that is as large as what comes of it. */
 function dataOf(state: Propagation, node: NodeProto): number {
-  const isArithmetic = node.opType === 'Add' || node.opType === 'Mul';
-  return isArithmetic && state.constant(node, 0) ? 1 : 0;
+  if (node.opType === 'Add') return state.constant(node, 0) ? 1 : 0;
+  return node.opType === 'Mul' && elements(state.dims(node.input[0]) ?? []) === 1 ? 1 : 0;
 }
 
 function stepBack(
@@ -117,9 +117,12 @@ function stepBack(
     case 'Add':
     case 'Mul':
     case 'Div': {
-      const constant = state.constant(node, 1 - dataOf(state, node));
-      // a scale of all alike, so that features can be turned before it
-      const isPlain = constant && (node.opType === 'Add' || elements(constant.dims) === 1);
+      const other = 1 - dataOf(state, node);
+      // a scale of all alike, computed or not, so that features can be turned before it
+      const isPlain =
+        node.opType === 'Add'
+          ? state.constant(node, other) !== undefined
+          : elements(state.dims(node.input[other]) ?? [0]) === 1;
       return isPlain && String(from) === String(to) ? 'same' : undefined;
     }
     default:
