@@ -44,6 +44,10 @@ export interface Started {
 export async function startRun(session: Session, subject: Subject, options: PruneOptions): Promise<Started> {
   const { calibration, evaluation = calibration } = options;
   const recipe = recipeFor(subject, options);
+  if (subject.heads === 'narrow' && !subject.hasFeatures)
+    throw new InputError(
+      `${subject.name}: \`heads: 'narrow'\`: no attention of it can lose features (\`inspect\` says why); leave it out`,
+    );
   const planned = sizesOf(recipe, subject.structures);
   const profile = subject.profile(recipe, planned, calibration.shape);
   const wasmBytes = checkSteps(profile.steps, recipe, session.maximumBytes);

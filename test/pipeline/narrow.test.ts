@@ -1,5 +1,6 @@
 // Heads of attention that lose features: how they are turned, and whole runs.
 
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { blobFolder, memoryOutput } from '../../src/checkpoint/index.ts';
@@ -200,6 +201,15 @@ describe('narrow heads are refused', () => {
     const how = { engine, session, keep: 0.5, method, output: memoryOutput('narrow') };
     await expect(prune(opened, { ...how, calibration: texts(8, 1) })).rejects.toThrow(
       /only `method: 'osscar'` turns features of heads/,
+    );
+  });
+
+  test('where no attention has any', async () => {
+    const bytes = new Uint8Array(readFileSync(join(import.meta.dirname, '../fixtures/fashion-resnet.onnx')));
+    const model = await openModel(bytes, { engine, name: 'resnet.onnx', heads: 'narrow' });
+    const how = { engine, session, keep: 0.5, calibration: await fashion('calib', 8) };
+    await expect(prune(model, how)).rejects.toThrow(
+      /^resnet.onnx: `heads: 'narrow'`: no attention of it can lose features/,
     );
   });
 
