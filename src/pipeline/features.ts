@@ -31,3 +31,13 @@ export function featureValues(
   });
   return [...made, { value: reader.input, heads: features.read }];
 }
+
+/** The values of the pruned network that layers are fitted by, and those that features are turned by. */
+export function watchedBy(
+  opened: OpenedModel,
+  { cuts }: { readonly cuts: readonly { readonly structure: Structure }[] },
+  fitted: readonly string[],
+): string[] {
+  const seen = cuts.flatMap(({ structure }) => featureValues(opened, structure).map(({ value }) => value));
+  return [...new Set([...fitted, ...seen])];
+}

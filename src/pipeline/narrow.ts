@@ -28,6 +28,8 @@ export interface Weights {
 /** Σx and Σxxᵀ of each head's features, over so many rows. */
 export interface HeadMoments {
   rows: number;
+  /** Rows that went by, those among them that are not looked at. */
+  passed: number;
   /** heads × features */
   readonly sums: Float64Array;
   /** heads × features × features */
@@ -55,6 +57,7 @@ export class FeatureMoments {
     this.#step = Math.max(1, Math.floor((samples * consumers[0].rows) / (ENOUGH_ROWS * groups)));
     this.#moments = this.#values.map(({ heads }) => ({
       rows: 0,
+      passed: 0,
       sums: new Float64Array(heads.length * groups),
       squares: new Float64Array(heads.length * groups ** 2),
     }));
@@ -78,7 +81,9 @@ export class FeatureMoments {
   #addRows(into: HeadMoments, data: Float32Array, width: number, heads: readonly number[]): void {
     const { sums, squares } = into;
     const n = this.#features;
-    for (let row = 0; row < data.length; row += this.#step * width) {
+    const skipped = (this.#step - (into.passed % this.#step)) % this.#step;
+    into.passed += data.length / width;
+    for (let row = skipped * width; row < data.length; row += this.#step * width) {
       for (const [head, offset] of heads.entries()) {
         const from = row + offset;
         for (let i = 0; i < n; i++) {

@@ -13,7 +13,7 @@ import {
   writeWeights,
 } from '../graph/index.ts';
 import type { SolvedLayers } from '../solve/index.ts';
-import { featureMaps, featureValues } from './features.ts';
+import { featureMaps, watchedBy } from './features.ts';
 import { Frontiers } from './frontiers.ts';
 import { gainOutputs, LineSums, type Lines, writeGain } from './gain.ts';
 import { FeatureMoments, narrow, writeNarrowed } from './narrow.ts';
@@ -109,13 +109,10 @@ async function takeStep(walk: Walk, step: PlacedStep, isBeforeOthers: boolean): 
   const { gain, maps } = step;
   const own = gain && gainOutputs(gain);
   const { dense, pruned } = own ? { dense: own, pruned: own } : valuesFor(maps, pass.target);
-  const seen = step.cuts.flatMap(({ structure }) =>
-    featureValues(walk.opened, structure).map((it) => it.value),
-  );
   const what = gain ? { gain: gain.node } : { layers: namesOf(step), cuts: namesOfCuts(step) };
   const about = { part: place.at.part, ...what, before: history.name };
   frontiers.tell((frontier) => {
-    frontier.movePruned(step.from, [...new Set([...pruned, ...seen])]);
+    frontier.movePruned(step.from, watchedBy(walk.opened, step, pruned));
     if (isBeforeOthers) frontier.aim(dense, step.nextPosition);
   });
   const once = <T extends object>(find: () => Promise<T>) => run.findings.once('solved', about, find);

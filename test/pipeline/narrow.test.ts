@@ -14,7 +14,9 @@ import {
   writeModel,
 } from '../../src/graph/index.ts';
 import { eigen } from '../../src/pipeline/eigen.ts';
+import type { Frontier, Values } from '../../src/pipeline/frontier.ts';
 import { openLanguageModel, openModel, prune, tokenWindows } from '../../src/pipeline/index.ts';
+import { FeatureMoments } from '../../src/pipeline/narrow.ts';
 import { tinyWeights, uniformSizes, VARIANTS } from '../architectures/tiny.ts';
 import { CASES, SIZE, WIDTH } from '../graph/attention-graphs.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
@@ -125,6 +127,25 @@ describe('features that the others of a head can make up for', () => {
     const { written: small } = await prune(model, { engine, session, calibration, keep: less, ...EXACT });
     expect(difference(before, await outputs(small.model, unseen))).toBeGreaterThan(1e-2);
   });
+});
+
+test('of more rows than are needed every second is looked at, from one batch to the next', async () => {
+  const { build, opset } = CASES['heads with biases'];
+  const opened = await open(build(new OnnxBuilder({ seed: 3, opset })).build());
+  const [structure] = opened.analysis.structures.filter((it) => it.features);
+  const [BATCHES, ENOUGH] = [4, 1024 * SIZE];
+  const moments = new FeatureMoments(opened, structure, Math.ceil((2 * ENOUGH) / TOKENS));
+  const tensor = { dims: [1, TOKENS, WIDTH], data: new Float32Array(TOKENS * WIDTH).fill(1) };
+  const values = new Proxy({}, { get: () => tensor });
+  const batch = { dense: {}, pruned: values, batch: 1, count: 1 } as unknown as Values;
+  const run = async function* () {
+    for (let i = 0; i < BATCHES; i++) yield batch;
+  };
+  await moments.addAll({ run } as unknown as Frontier);
+  for (const { rows, sums } of moments.read()) {
+    expect(rows).toBe((BATCHES * TOKENS) / 2);
+    expect(new Set(sums)).toEqual(new Set([rows]));
+  }
 });
 
 const LENGTH = 12;

@@ -19,7 +19,7 @@ import { groupsToKeep, type SolvedLayers } from '../../solve/index.ts';
 import { turn } from '../../turn.ts';
 import { activationLimit } from '../activations.ts';
 import { onlyOutput } from '../batches.ts';
-import { featureMaps, featureValues } from '../features.ts';
+import { featureMaps, watchedBy } from '../features.ts';
 import { Frontier } from '../frontier.ts';
 import { loadModel, withSessions } from '../load.ts';
 import { FeatureMoments, narrow, writeNarrowed } from '../narrow.ts';
@@ -139,10 +139,7 @@ async function* tryPart(
       if (step.cuts.length === 0) continue; // refits behind a norm
       for (const frontier of [fit, unseen]) {
         if (distance) frontier.moveDense(step.position);
-        const seen = step.cuts.flatMap(({ structure }) =>
-          featureValues(opened, structure).map((it) => it.value),
-        );
-        frontier.movePruned(step.from, [...new Set([...valuesFor(step.maps, SELF).pruned, ...seen])]);
+        frontier.movePruned(step.from, watchedBy(opened, step, valuesFor(step.maps, SELF).pruned));
       }
       const sums = step.turned ? [] : await collect(fit, solver, step, SELF, true);
       for (const { structure } of step.cuts) {
