@@ -18,6 +18,8 @@ export interface Chain {
   readonly input: ModelInput;
   /** Whether the first output has a score of every token of the vocabulary for every position. */
   readonly predictsTokens: boolean;
+  /** Whether labels of samples can be held against it: it is known not to be features. */
+  readonly takesLabels: boolean;
   readonly parts: number;
   /** Dims of what one part hands on to the next, for one sample; where they vary, the largest. */
   readonly between: readonly number[];

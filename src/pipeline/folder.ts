@@ -197,6 +197,7 @@ function chainOf(opened: OpenedLanguageModel, engine: Engine, { shape, smallest,
     engine,
     input: { ...inputOf(opened), shape, outputs: length * hidden },
     predictsTokens: !isEncoder,
+    takesLabels: language.givesScores,
     parts: blocks + 2,
     between: [length, hidden],
     async open(part): Promise<Part> {

@@ -68,6 +68,7 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
         engine,
         input,
         predictsTokens: opened.predictsTokens,
+        takesLabels: true,
         parts: 1,
         between: [],
         async open() {

@@ -19,7 +19,7 @@ export interface Outputs {
 
 /** What the model gives for the samples that are before its last part. */
 export async function* outputsOf(
-  { engine }: Chain,
+  { engine, takesLabels }: Chain,
   { part, pruned, source }: Place,
   network: 'dense' | 'pruned',
   { signal }: RunOptions,
@@ -30,8 +30,9 @@ export async function* outputsOf(
   const model = changed ?? (await part.read());
   const session = await loadModel(engine, measured ? withOutputs(model, measured) : model);
   try {
-    for await (const batch of source(select).batches()) {
+    for await (const sent of source(select).batches()) {
       await turn(signal);
+      const batch = takesLabels ? sent : { ...sent, labels: undefined };
       const { input, pruned = input, count } = batch;
       const outputs = session.outputs.filter(
         ({ name, type }) => !isCache(name) && /^(u?int|float|bool)/.test(type),

@@ -5,7 +5,7 @@ import { type Dataset, doubtOf, evaluate as evaluateModel, type Metric } from '.
 import { checkOptions } from './check.ts';
 import { closing } from './closing.ts';
 import { doubtText, madeOf } from './doubt.ts';
-import { openInPlace } from './open.ts';
+import { type ModelInPlace, openInPlace } from './open.ts';
 import type { EvaluateSettings } from './options.ts';
 import { scratchFor } from './run.ts';
 import { labelsOf, samplesPlace } from './samples.ts';
@@ -16,6 +16,14 @@ import { betterText, lookAtUnits } from './usual.ts';
 export interface Evaluated extends Metric {
   /** Tokens of a window, of a language model. */
   readonly seqlen?: number;
+}
+
+/** Why there is nothing to say of a model by itself. */
+function unmeasured({ model }: ModelInPlace, samples: Dataset): string {
+  const isOfFeatures = 'language' in model && !model.language.givesScores;
+  return isOfFeatures
+    ? `the ${model.language.architecture} gives features, which labels say nothing of: what pruning changes in them is in the report of \`prune\``
+    : `"${samples.name}": no labels; use sub-folders per class or \`labels\`, a .csv`;
 }
 
 /**
@@ -47,8 +55,7 @@ export async function evaluate(
       scratch: await scratchFor(opened, scratch),
       signal,
     });
-    if (!metric)
-      throw new InputError(`"${samples.name}": no labels; use sub-folders per class or \`labels\`, a .csv`);
+    if (!metric) throw new InputError(unmeasured(found, samples));
     const better = await lookAtUnits(found, dataPlace, samples, signal);
     const doubt = doubtOf(metric);
     if (doubt !== undefined)

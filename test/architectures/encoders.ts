@@ -205,11 +205,10 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
   ),
   deit: { ...VIT, model_type: 'deit', architectures: ['DeiTModel'] },
   'deit, classifier': classifier({ ...VIT, model_type: 'deit' }, 'DeiTForImageClassification'),
-  'deit, classifier with a teacher: its features': {
-    ...VIT,
-    model_type: 'deit',
-    architectures: ['DeiTForImageClassificationWithTeacher'],
-  },
+  'deit, classifier with a teacher': classifier(
+    { ...VIT, model_type: 'deit' },
+    'DeiTForImageClassificationWithTeacher',
+  ),
   whisper: WHISPER,
   'whisper, without a head': { ...WHISPER, architectures: ['WhisperModel'], activation_function: 'relu' },
 };
@@ -264,21 +263,35 @@ function namesOf(config: Config) {
   };
 }
 
-/** Maps of the first token, with what comes behind them. */
-function headOf(config: Config): [name: string, activation?: string][] {
-  if (!(config.architectures as string[])[0].endsWith('Classification')) return [];
+interface Head {
+  /** Of the tokens, what the maps take. */
+  readonly read: (tokens: Rows) => number[];
+  /** With what comes behind them. */
+  readonly maps: readonly (readonly [name: string, activation?: string])[];
+}
+
+/** What scores are the mean of. */
+function headsOf(config: Config): readonly Head[] {
+  const [name] = config.architectures as string[];
+  const first = ([token]: Rows) => token;
+  if (name.endsWith('WithTeacher'))
+    return [
+      { read: first, maps: [['cls_classifier']] },
+      { read: ([, token]) => token, maps: [['distillation_classifier']] },
+    ];
+  if (!name.endsWith('Classification')) return [];
   switch (config.model_type) {
     case 'bert':
-      return [['bert.pooler.dense', 'tanh'], ['classifier']];
+      return [{ read: first, maps: [['bert.pooler.dense', 'tanh'], ['classifier']] }];
     case 'mpnet':
     case 'roberta':
-      return [['classifier.dense', 'tanh'], ['classifier.out_proj']];
+      return [{ read: first, maps: [['classifier.dense', 'tanh'], ['classifier.out_proj']] }];
     case 'electra':
-      return [['classifier.dense', 'gelu'], ['classifier.out_proj']];
+      return [{ read: first, maps: [['classifier.dense', 'gelu'], ['classifier.out_proj']] }];
     case 'distilbert':
-      return [['pre_classifier', 'relu'], ['classifier']];
+      return [{ read: first, maps: [['pre_classifier', 'relu'], ['classifier']] }];
     default:
-      return [['classifier']];
+      return [{ read: first, maps: [['classifier']] }];
   }
 }
 
@@ -342,8 +355,8 @@ export function encoderWeights(
     map(`${block}.${mlp[0]}`, ffn, HIDDEN);
     map(`${block}.${mlp[1]}`, HIDDEN, ffn);
   }
-  const maps = headOf(config);
-  for (const [i, [name]] of maps.entries()) map(name, i === maps.length - 1 ? 3 : HIDDEN, HIDDEN);
+  for (const { maps } of headsOf(config))
+    for (const [i, [name]] of maps.entries()) map(name, i === maps.length - 1 ? 3 : HIDDEN, HIDDEN);
   return weights;
 }
 
@@ -460,14 +473,18 @@ export function encoderReference(
     }
   }
   if (isBefore) x = ln(x, isWhisper ? 'layer_norm' : 'layernorm');
-  const maps = headOf(config);
-  if (maps.length === 0) return x.flat();
-  let scores = x.slice(0, 1);
-  for (const [name, activation] of maps) {
-    scores = linear(scores, weights, name);
-    if (activation) scores = activate(scores, activation);
-  }
-  return scores[0];
+  const heads = headsOf(config);
+  if (heads.length === 0) return x.flat();
+  const scores = heads.map(({ read, maps }) =>
+    maps.reduce<Rows>(
+      (y, [name, activation]) => {
+        const mapped = linear(y, weights, name);
+        return activation ? activate(mapped, activation) : mapped;
+      },
+      [read(x)],
+    ),
+  );
+  return scores[0][0].map((_, i) => scores.reduce((sum, [own]) => sum + own[i], 0) / scores.length);
 }
 
 /** MPNet's, of a table of the block's own where there is one. */

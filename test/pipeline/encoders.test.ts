@@ -8,6 +8,7 @@ import { openFolder } from '../../src/disk/folder.ts';
 import { folderSubject } from '../../src/pipeline/folder.ts';
 import {
   type Dataset,
+  evaluate,
   type FeedSample,
   feedsDataset,
   inputOf,
@@ -213,6 +214,17 @@ test('a classifier of images is measured by its labels, and its class token is w
   expect(report.metric!.after).toBe(right / 40);
   const gain = 'vit.layernorm.weight';
   expect(await again.checkpoint.read(gain)).not.toEqual(await opened.checkpoint.read(gain));
+});
+
+test('features are measured by how near they stay, whatever labels their images have', async () => {
+  const opened = await openTiny({ ...VIT, architectures: ['ViTModel'] });
+  const calibration = await feedsDataset(images(40), inputOf(opened));
+  const warned: string[] = [];
+  const { report } = await pruned(opened, calibration, { onWarning: ({ text }) => warned.push(text) });
+  expect(report.metric).toBeUndefined();
+  expect(report.quality!.relativeError).toBeGreaterThan(0);
+  expect(warned).toEqual([]);
+  expect(await evaluate(opened, calibration, { engine })).toBeUndefined();
 });
 
 test('the encoder of a speech model is pruned, and its decoder stays', async () => {

@@ -14,7 +14,7 @@ import {
   text,
   unsupported,
 } from './config.ts';
-import type { Architecture, EncoderHead } from './types.ts';
+import type { Architecture, Readout } from './types.ts';
 
 const ROBERTA = ['roberta', 'camembert', 'xlm-roberta'];
 
@@ -34,7 +34,7 @@ export const bert: Architecture = {
     const isProjected = width !== hidden;
     // Positions of RoBERTa begin behind the row of padding.
     const offset = isRoberta ? integer(config, 'pad_token_id', 1, 0) + 1 : 0;
-    const classifier: EncoderHead['maps'] =
+    const classifier: Readout['maps'] =
       isRoberta || isElectra
         ? [
             {
@@ -79,7 +79,7 @@ export const bert: Architecture = {
           },
         };
       },
-      head: { maps: classifies(config) ? classifier : [] },
+      head: { readouts: classifies(config) ? [{ maps: classifier }] : [] },
     };
   },
 };

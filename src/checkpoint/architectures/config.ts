@@ -4,7 +4,7 @@
 import { InputError, UnsupportedModelError } from '../../errors.ts';
 import { isObject } from '../../expect.ts';
 import { ACTIVATIONS } from './activation.ts';
-import type { Config, Description, EncoderHead, Linear, Norm, Part } from './types.ts';
+import type { Config, Description, Linear, Norm, Part, Readout } from './types.ts';
 
 const LARGEST = 2 ** 31 - 1;
 
@@ -148,14 +148,19 @@ export function commonOfBlocks(config: Config, modelType: string, conventions: C
   return { base, activation };
 }
 
+/** The first name in `architectures`, which decides on the head. */
+export function nameOf({ architectures }: Config): string {
+  const [name] = Array.isArray(architectures) ? architectures : [];
+  return typeof name === 'string' ? name : '';
+}
+
 /** Whether `architectures` names a model that classifies whole texts or images. Other heads stay as they are. */
 export function classifies(config: Config): boolean {
-  const [name] = Array.isArray(config.architectures) ? config.architectures : [];
-  return typeof name === 'string' && /For(Sequence|Image)Classification$/.test(name);
+  return /For(Sequence|Image)Classification$/.test(nameOf(config));
 }
 
 /** The last map of a classifier: to as many scores as there are labels. */
-export function scores(config: Config, name: string): EncoderHead['maps'][number] {
+export function scores(config: Config, name: string): Readout['maps'][number] {
   const labels = Object.keys(section(config, 'id2label')).length;
   return {
     map: { ...linear(name, true), isFullName: true },

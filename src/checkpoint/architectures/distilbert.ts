@@ -2,7 +2,7 @@
 
 import { relu } from './activation.ts';
 import { classifies, commonOfText, layerNorm, linear, scores } from './config.ts';
-import type { Architecture, EncoderHead } from './types.ts';
+import type { Architecture, Readout } from './types.ts';
 
 const EPSILON = 1e-12; // the config has no field
 
@@ -20,7 +20,7 @@ export const distilbert: Architecture = {
       activation: 'gelu',
     });
     const { hidden, headDim } = base;
-    const classifier: EncoderHead['maps'] = [
+    const classifier: Readout['maps'] = [
       { map: { ...linear('pre_classifier', true), isFullName: true }, columns: hidden, activation: relu },
       scores(config, 'classifier'),
     ];
@@ -47,7 +47,7 @@ export const distilbert: Architecture = {
           mlp: { up: linear(`${layer}.ffn.lin1`, true), down: linear(`${layer}.ffn.lin2`, true), activation },
         };
       },
-      head: { maps: classifies(config) ? classifier : [] },
+      head: { readouts: classifies(config) ? [{ maps: classifier }] : [] },
     };
   },
 };

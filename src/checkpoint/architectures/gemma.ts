@@ -80,7 +80,7 @@ export const gemma: Architecture = {
       ...model,
       embedding: { ...model.embedding, scale: Math.sqrt(hidden) },
       head: encodes
-        ? { norm: model.head.norm, maps: [] }
+        ? { norm: model.head.norm, readouts: [] }
         : { ...model.head, cap: capOf(config, 'final_logit_softcapping', caps?.[1]) },
       fields: { ...base.fields, heads: { ...HEAD_FIELDS, mustDivide } },
     };

@@ -10,6 +10,7 @@ import type {
   FrameEmbedding,
   Norm,
   PatchEmbedding,
+  Readout,
   TokenEmbedding,
   VocabularyHead,
 } from './types.ts';
@@ -57,7 +58,12 @@ function firstToken(g: WeightGraph, x: string): string {
 
 /** Whether scores are made of the first token alone. */
 export function readsFirst(head: Description['head']): boolean {
-  return isEncoder(head) && head.maps.length > 0;
+  return isEncoder(head) && givesScores(head) && head.readouts.every(({ of }) => of === undefined);
+}
+
+/** Whether an encoder gives scores of classes, and not the features of its tokens. */
+export function givesScores({ readouts }: EncoderHead): boolean {
+  return readouts.length > 0;
 }
 
 export function headGraph(g: WeightGraph, description: Description): WeightGraph {
@@ -70,7 +76,7 @@ export function headGraph(g: WeightGraph, description: Description): WeightGraph
 
 /** Whether every token sees every other. */
 export function isEncoder(head: Description['head']): head is EncoderHead {
-  return 'maps' in head;
+  return 'readouts' in head;
 }
 
 /**
@@ -158,25 +164,39 @@ export function embeddingMacs({ embedding, hidden }: Description, tokens: number
   return 0;
 }
 
-function encoderOutput(
-  g: WeightGraph,
-  description: Description,
-  { norm: last, maps }: EncoderHead,
-  x: string,
-): void {
+function encoderOutput(g: WeightGraph, description: Description, head: EncoderHead, x: string): void {
   const { hidden } = description;
-  const isPooled = readsFirst({ norm: last, maps });
-  let y = isPooled ? g.node('Gather', [x, g.integers(0)], { axis: 1 }) : g.node('Identity', [x]);
-  if (last) y = norm(g, last, y, hidden);
-  let width = hidden;
-  for (const { map, columns, activation } of maps) {
-    const mapped = linear(g, map, y, width, columns);
-    y = activation ? activation(g, mapped) : mapped;
-    width = columns;
+  const { norm: last, readouts } = head;
+  const first = (value: string) => g.node('Gather', [value, g.integers(0)], { axis: 1 });
+  const isFirst = readsFirst(head);
+  const given = isFirst ? first(x) : last ? x : g.node('Identity', [x]);
+  const features = last ? norm(g, last, given, hidden) : given;
+  if (!givesScores(head)) {
+    g.output(features, FEATURES, 'float32', [...TOKENS, hidden]);
+    return;
   }
-  if (isPooled) g.output(y, 'logits', 'float32', ['batch', width]);
-  else g.output(y, FEATURES, 'float32', [...TOKENS, width]);
+  const mean = ([from, to = END]: readonly [number, number?]) => {
+    const some = g.node('Slice', [features, ...[from, to, 1].map((number) => g.integers([number]))]);
+    return g.node('ReduceMean', [some], { axes: [1], keepdims: 0 });
+  };
+  const read = ({ of, maps }: Readout) => {
+    const means = of?.map(mean) ?? [isFirst ? features : first(features)];
+    let y = means.length > 1 ? g.node('Concat', means, { axis: -1 }) : means[0];
+    let width = means.length * hidden;
+    for (const { map, columns, activation } of maps) {
+      const mapped = linear(g, map, y, width, columns);
+      y = activation ? activation(g, mapped) : mapped;
+      width = columns;
+    }
+    return y;
+  };
+  const total = readouts.map(read).reduce((a, b) => g.node('Add', [a, b]));
+  const width = readouts[0].maps.at(-1)!.columns;
+  g.output(scaled(g, total, 1 / readouts.length), 'logits', 'float32', ['batch', width]);
 }
+
+/** Behind all tokens. */
+const END = 2 ** 31 - 1;
 
 export function wholeGraph(
   g: WeightGraph,

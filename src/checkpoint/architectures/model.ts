@@ -7,6 +7,7 @@ import {
   embeddingGraph,
   embeddingMacs,
   FEATURES,
+  givesScores,
   headGraph,
   isEncoder,
   readsFirst,
@@ -80,6 +81,8 @@ export class LanguageModel {
   readonly hasOtherCaches: boolean;
   /** Whether it is an encoder whose scores are made of the first token alone. */
   readonly readsFirst: boolean;
+  /** Whether labels can be held against its output: it is no encoder that gives features. */
+  readonly givesScores: boolean;
   readonly #config: Config;
   readonly #description: Description;
   readonly #isRecorded: boolean;
@@ -103,6 +106,7 @@ export class LanguageModel {
     this.isEncoder = isEncoder(description.head);
     this.hasOtherCaches = description.hasOtherCaches === true;
     this.readsFirst = readsFirst(description.head);
+    this.givesScores = !isEncoder(description.head) || givesScores(description.head);
     this.#config = config;
     this.#description = description;
     this.#isRecorded = isRecorded;
@@ -168,17 +172,20 @@ export class LanguageModel {
   outputsOf(tokens: number): number {
     const { head, hidden, vocabulary } = this.#description;
     if (!isEncoder(head)) return tokens * vocabulary;
-    return head.maps.at(-1)?.columns ?? tokens * hidden;
+    return head.readouts[0]?.maps.at(-1)?.columns ?? tokens * hidden;
   }
 
   /** Multiply-adds before and behind the blocks, for a sample of so many tokens. */
   macsAround(tokens: number): number {
     const { head, hidden, vocabulary } = this.#description;
     if (!isEncoder(head)) return tokens * vocabulary * hidden;
-    let [macs, width] = [embeddingMacs(this.#description, tokens), hidden];
-    for (const { columns } of head.maps) {
-      macs += width * columns;
-      width = columns;
+    let macs = embeddingMacs(this.#description, tokens);
+    for (const { of = [[0]], maps } of head.readouts) {
+      let width = of.length * hidden;
+      for (const { columns } of maps) {
+        macs += width * columns;
+        width = columns;
+      }
     }
     return macs;
   }
@@ -220,7 +227,7 @@ export class LanguageModel {
     if (!norm?.affine) return undefined;
     const node = this.#graph(source).prefix + norm.name;
     const bias = norm.kind === 'layer' && !norm.withoutBias ? `${node}.bias` : undefined;
-    const isLast = isEncoder(head) && head.maps.length === 0;
+    const isLast = isEncoder(head) && !givesScores(head);
     const { centre } = norm;
     return { node, output: isLast ? FEATURES : node, axis: -1, weight: `${node}.weight`, centre, bias };
   }

@@ -50,7 +50,7 @@ export const modernbert: Architecture = {
           },
         };
       },
-      head: { norm: norm('final_norm'), maps: [] },
+      head: { norm: norm('final_norm'), readouts: [] },
     };
   },
 };

@@ -61,14 +61,18 @@ export const mpnet: Architecture = {
         };
       },
       head: {
-        maps: classifies(config)
+        readouts: classifies(config)
           ? [
               {
-                map: { ...linear('classifier.dense', true), isFullName: true },
-                columns: hidden,
-                activation: tanh,
+                maps: [
+                  {
+                    map: { ...linear('classifier.dense', true), isFullName: true },
+                    columns: hidden,
+                    activation: tanh,
+                  },
+                  scores(config, 'classifier.out_proj'),
+                ],
               },
-              scores(config, 'classifier.out_proj'),
             ]
           : [],
       },

@@ -1,7 +1,7 @@
 // The encoder of T5 (arXiv 1910.10683), mT5 and what is made from them, as sentence-t5 and Flan: relative positions, RMS norms before each half
 // of a block, scores that are not scaled, no biases. The decoder reads features that are as wide as before.
 
-import { commonOfText, integer, linear, positive, rmsNorm, text } from './config.ts';
+import { commonOfText, integer, linear, nameOf, positive, rmsNorm, text } from './config.ts';
 import type { Architecture } from './types.ts';
 
 const GATED = 'gated-';
@@ -40,8 +40,7 @@ export const t5: Architecture = {
     const dense = (i: number, name: string) =>
       linear(`encoder.block.${i}.layer.1.DenseReluDense.${name}`, false);
     // A decoder has as many neurons by the same field.
-    const [name] = Array.isArray(config.architectures) ? config.architectures : [];
-    const isAlone = /EncoderModel$/.test(String(name));
+    const isAlone = /EncoderModel$/.test(nameOf(config));
     return {
       ...base,
       prefixes: ['', 'transformer.'],
@@ -68,7 +67,7 @@ export const t5: Architecture = {
           activation,
         },
       }),
-      head: { norm: norm('encoder.final_layer_norm'), maps: [] },
+      head: { norm: norm('encoder.final_layer_norm'), readouts: [] },
       // Of all heads, beside the tables of those that stay.
       ignored: new RegExp(`${TABLE}\\.weight$`),
       fields: isAlone ? base.fields : {},

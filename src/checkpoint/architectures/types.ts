@@ -221,9 +221,16 @@ export interface VocabularyHead {
   readonly cap?: number;
 }
 
-/** Of an encoder, in which every token sees every other: the features of all tokens, or what maps make of the first one's. */
+/** Of an encoder, in which every token sees every other: the features of all tokens, or the mean of what readouts make of some. */
 export interface EncoderHead {
   readonly norm?: Norm;
+  readonly readouts: readonly Readout[];
+}
+
+/** Maps, one after the other, of what some tokens are. */
+export interface Readout {
+  /** Tokens from the first of these to before the second, or all from there, by their mean; of several side by side. Default: the first token. */
+  readonly of?: readonly (readonly [from: number, to?: number])[];
   readonly maps: readonly {
     readonly map: Linear;
     readonly columns: number;

@@ -1,9 +1,31 @@
 // ViT (arXiv 2010.11929): squares of an image, a class token before them, norms before each half of a block. DeiT (2012.12877) has a token
-// of its teacher behind that of the class; classifiers with two heads give features.
+// of its teacher behind that of the class; classifiers with two heads give the mean of both scores.
 
 import { InputError } from '../../errors.ts';
-import { classifies, commonOfBlocks, flag, integer, layerNorm, linear, positive, scores } from './config.ts';
-import type { Architecture } from './types.ts';
+import {
+  classifies,
+  commonOfBlocks,
+  flag,
+  integer,
+  layerNorm,
+  linear,
+  nameOf,
+  positive,
+  scores,
+} from './config.ts';
+import type { Architecture, Config, Readout } from './types.ts';
+
+/** Where a DeiT has the token of its teacher. */
+const TEACHER = [[1, 2]] as const;
+
+function readoutsOf(config: Config): readonly Readout[] {
+  if (/ForImageClassificationWithTeacher$/.test(nameOf(config)))
+    return [
+      { maps: [scores(config, 'cls_classifier')] },
+      { of: TEACHER, maps: [scores(config, 'distillation_classifier')] },
+    ];
+  return classifies(config) ? [{ maps: [scores(config, 'classifier')] }] : [];
+}
 
 export const vit: Architecture = {
   modelTypes: ['vit', 'deit'],
@@ -55,7 +77,7 @@ export const vit: Architecture = {
       },
       head: {
         norm: layerNorm('layernorm', epsilon),
-        maps: classifies(config) ? [scores(config, 'classifier')] : [],
+        readouts: readoutsOf(config),
       },
     };
   },

@@ -43,7 +43,7 @@ export const whisper: Architecture = {
           mlp: { up: linear(`${layer}.fc1`, true), down: linear(`${layer}.fc2`, true), activation },
         };
       },
-      head: { norm: layerNorm('layer_norm', EPSILON), maps: [] },
+      head: { norm: layerNorm('layer_norm', EPSILON), readouts: [] },
     };
   },
 };
