@@ -70,7 +70,7 @@ function roundedTo(language: LanguageModel, heads: number, channels: number): Ke
     );
   const rounded = ({ neurons, field }: { readonly neurons: number; readonly field?: string }) => {
     if (field === undefined) return 1;
-    const multiple = neurons >= MANY ? MULTIPLE : 1;
+    const multiple = neurons >= MANY || !language.saysNeurons(1) ? MULTIPLE : 1;
     const kept = Math.max(multiple, Math.round((neurons * channels) / multiple) * multiple);
     return Math.min(1, kept / neurons);
   };

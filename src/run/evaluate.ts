@@ -22,7 +22,7 @@ export interface Evaluated extends Metric {
 function unmeasured({ model }: ModelInPlace, samples: Dataset): string {
   const isOfFeatures = 'language' in model && !model.language.givesScores;
   return isOfFeatures
-    ? `the ${model.language.architecture} gives features, which labels say nothing of: what pruning changes in them is in the report of \`prune\``
+    ? `the ${model.language.architecture} gives features, which labels say nothing of; reports of pruning say how near they stay`
     : `"${samples.name}": no labels; use sub-folders per class or \`labels\`, a .csv`;
 }
 

@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import {
+  type Config,
   describe as describeModel,
   type LanguageModel,
   type TensorSource,
@@ -11,6 +12,7 @@ import { run, withAllValues } from '../graph/running.ts';
 import { random } from '../support/random.ts';
 import {
   BERT,
+  DINOV2,
   DISTILBERT,
   denseSizes,
   EMBEDDING_GEMMA,
@@ -53,12 +55,12 @@ describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
   const source = sourceOf(weights);
   const model = describeModel(config);
   const { sample, feeds } = sampleFor(model);
-  const expected = encoderReference(config, denseSizes(), weights, sample);
+  const expected = encoderReference(config, denseSizes(config), weights, sample);
 
   test('has the tensors and sizes that its config describes', () => {
     model.check(source);
     expect(model.isEncoder).toBe(true);
-    expect(model.sizes).toEqual(denseSizes());
+    expect(model.sizes).toEqual(denseSizes(config));
     const used = [...model.tensors(source)].map(([name, { shape }]) => [name, shape]);
     expect(used.sort()).toEqual([...weights].map(([name, { shape }]) => [name, shape]).sort());
   });
@@ -99,7 +101,7 @@ describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
     const prunable = analyse(block, shapes).structures.filter((structure) => structure.prunable);
     expect(prunable.map(({ kind, groups }) => [kind, groups])).toEqual([
       ['head', 4],
-      ['channel', 20],
+      ['channel', model.sizes[1].ffn],
     ]);
 
     const [kept, neurons] = [
@@ -145,6 +147,50 @@ test.each([
     expect({ shape, data }).toEqual(weights.get(name));
 });
 
+describe('dinov2', () => {
+  const said = (config: Config, ffn: number) => {
+    const model = describeModel(config);
+    return model.configOf(model.sizes.map((size) => ({ ...size, ffn })));
+  };
+
+  test('says any number of neurons by their ratio', () => {
+    const wide = { ...DINOV2, hidden_size: 384, num_attention_heads: 6, mlp_ratio: 4 };
+    for (let ffn = 1; ffn <= 1536; ffn++) {
+      const { config, record } = said(wide, ffn);
+      expect(record).toBeUndefined();
+      expect(describeModel(config).sizes[0].ffn).toBe(ffn);
+    }
+    expect(said(wide, 768).config.mlp_ratio).toBe(2);
+    expect(describeModel({ ...wide, mlp_ratio: undefined }).sizes[0].ffn).toBe(1536);
+  });
+
+  test('says gated ones by eights, and leaves others to osscar.json', () => {
+    const giant = { ...DINOV2, hidden_size: 1536, use_swiglu_ffn: true, mlp_ratio: 4 };
+    expect(describeModel(giant).sizes[0].ffn).toBe(4096);
+    for (let ffn = 8; ffn <= 4096; ffn += 8)
+      expect(describeModel(said(giant, ffn).config).sizes[0].ffn).toBe(ffn);
+    expect(describeModel(giant).saysNeurons(12)).toBe(false);
+    const { record, statement } = said(giant, 12);
+    expect(record!.blocks[0].ffn).toBe(12);
+    expect(statement).toContain('no mlp_ratio is of 12 neurons');
+  });
+
+  test('has the factors of what a layer gives in the layer, and ones in their place', async () => {
+    const model = describeModel(DINOV2);
+    const weights = encoderWeights(DINOV2);
+    const block = await model.block(sourceOf(weights), 0, { length: 10 });
+    const written = new Map(model.tensorsOf(0, block).map((tensor) => [tensor.name, tensor.data]));
+    const factors = weights.get('encoder.layer.0.layer_scale2.lambda1')!.data;
+    for (const kind of ['weight', 'bias']) {
+      const { data } = weights.get(`encoder.layer.0.mlp.fc2.${kind}`)!;
+      const rows = data.length / factors.length;
+      const wanted = data.map((value, at) => value * factors[Math.floor(at / rows)]);
+      expect(written.get(`encoder.layer.0.mlp.fc2.${kind}`)).toEqual(wanted);
+    }
+    expect(written.get('encoder.layer.0.layer_scale2.lambda1')).toEqual(new Float32Array(32).fill(1));
+  });
+});
+
 test('tables of distances that cannot be meant are refused', () => {
   expect(() => describeModel({ ...T5, relative_attention_max_distance: 2 })).toThrow(
     'config.json: "relative_attention_max_distance" expected an integer of at least 3, got 2',
@@ -169,7 +215,7 @@ test.each([
   });
   await session.release();
   const [first, second] = [tokens, short].map((text) =>
-    encoderReference(config, denseSizes(), weights, { tokens: text }),
+    encoderReference(config, denseSizes(config), weights, { tokens: text }),
   );
   expect(maxDifference(found.data.subarray(0, first.length), first)).toBeLessThan(TOLERANCE);
   const own = found.data.subarray(first.length, first.length + second.length);

@@ -1,5 +1,5 @@
 // Tiny random encoders, with the names and shapes that Hugging Face gives their tensors, and what they compute in plain
-// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_modernbert, modeling_vit and modeling_deit in transformers.
+// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_modernbert, modeling_vit, modeling_deit, modeling_dinov2 and modeling_dinov2_with_registers in transformers.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import {
@@ -26,6 +26,8 @@ const HIDDEN = 32;
 const HEADS = 4;
 const DH = HIDDEN / HEADS;
 const FFN = 20;
+/** DINOv2's come in multiples of 8. */
+const GATED_FFN = 24;
 const BLOCKS = 2;
 export const VOCABULARY = 40;
 const POSITIONS = 24;
@@ -108,6 +110,16 @@ export const VIT: Config = {
   patch_size: 4,
   num_channels: 2,
   qkv_bias: true,
+};
+
+export const DINOV2: Config = {
+  ...VIT,
+  model_type: 'dinov2',
+  architectures: ['Dinov2Model'],
+  intermediate_size: undefined,
+  mlp_ratio: FFN / HIDDEN,
+  layer_norm_eps: 1e-6,
+  use_swiglu_ffn: false,
 };
 
 export const WHISPER: Config = {
@@ -209,12 +221,31 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
     { ...VIT, model_type: 'deit' },
     'DeiTForImageClassificationWithTeacher',
   ),
+  dinov2: DINOV2,
+  'dinov2, classifier, gated': classifier(
+    { ...DINOV2, use_swiglu_ffn: true, mlp_ratio: 0.9 },
+    'Dinov2ForImageClassification',
+  ),
+  'dinov2 with registers': {
+    ...DINOV2,
+    model_type: 'dinov2_with_registers',
+    architectures: ['Dinov2WithRegistersModel'],
+    num_register_tokens: 3,
+    qkv_bias: false,
+  },
+  'dinov2 with registers, classifier': classifier(
+    { ...DINOV2, model_type: 'dinov2_with_registers' },
+    'Dinov2WithRegistersForImageClassification',
+  ),
   whisper: WHISPER,
   'whisper, without a head': { ...WHISPER, architectures: ['WhisperModel'], activation_function: 'relu' },
 };
 
 const isT5 = ({ model_type: type }: Config) => /^u?m?t5$/.test(String(type));
-const isImage = ({ model_type: type }: Config) => type === 'vit' || type === 'deit';
+const isDino = ({ model_type: type }: Config) => String(type).startsWith('dinov2');
+const isImage = (config: Config) => /^(vit|deit)$/.test(String(config.model_type)) || isDino(config);
+const registersOf = (config: Config) =>
+  config.model_type === 'dinov2_with_registers' ? ((config.num_register_tokens ?? 4) as number) : 0;
 const isText = (config: Config) => !isImage(config) && config.model_type !== 'whisper';
 /** Models with a head have their module's name before all other tensors. */
 function prefixOf({ model_type: type, architectures }: Config): string {
@@ -252,6 +283,14 @@ function namesOf(config: Config) {
       mlp: ['intermediate.dense', 'output.dense'],
     };
   const at = isImage(config) ? 'attention.attention' : 'attention.self';
+  if (isDino(config))
+    return {
+      layer: (i: number) => `encoder.layer.${i}`,
+      qkv: [`${at}.query`, `${at}.key`, `${at}.value`],
+      out: 'attention.output.dense',
+      norms: ['norm1', 'norm2'],
+      mlp: config.use_swiglu_ffn ? ['mlp.weights_in', 'mlp.weights_out'] : ['mlp.fc1', 'mlp.fc2'],
+    };
   return {
     layer: (i: number) => `encoder.layer.${i}`,
     qkv: [`${at}.query`, `${at}.key`, `${at}.value`],
@@ -290,17 +329,25 @@ function headsOf(config: Config): readonly Head[] {
       return [{ read: first, maps: [['classifier.dense', 'gelu'], ['classifier.out_proj']] }];
     case 'distilbert':
       return [{ read: first, maps: [['pre_classifier', 'relu'], ['classifier']] }];
+    case 'dinov2':
+    case 'dinov2_with_registers': {
+      const read = ([token, ...others]: Rows) => [...token, ...meanOf(others.slice(registersOf(config)))];
+      return [{ read, maps: [['classifier']] }];
+    }
     default:
       return [{ read: first, maps: [['classifier']] }];
   }
 }
+
+const meanOf = (rows: Rows) =>
+  rows[0].map((_, c) => rows.reduce((sum, row) => sum + row[c], 0) / rows.length);
 
 /** Rows of the table of positions before that of the first token. */
 const offsetOf = ({ model_type: type }: Config) => (type === 'roberta' || type === 'mpnet' ? 2 : 0);
 
 export function encoderWeights(
   config: Config,
-  sizes: readonly BlockSizes[] = denseSizes(),
+  sizes: readonly BlockSizes[] = denseSizes(config),
   seed = 1,
 ): Weights {
   if (config.model_type === 'modernbert') return modernbertWeights(config, sizes, seed);
@@ -342,6 +389,8 @@ export function encoderWeights(
     tensor(`${name}.weight`, [HIDDEN, channels, size, size], (channels * size * size) ** -0.5);
     tensor(`${name}.bias`, [HIDDEN], 0.3);
     norm(`${at}layernorm`);
+    const registers = registersOf(config);
+    if (registers) tensor(`${at}embeddings.register_tokens`, [1, registers, HIDDEN], 1);
   }
   const { layer, qkv, out, norms, mlp } = namesOf(config);
   for (const [i, size] of sizes.entries()) {
@@ -352,11 +401,18 @@ export function encoderWeights(
     for (const [part, name] of qkv.entries()) map(`${block}.${name}`, widths[part], HIDDEN, hasBias(name));
     map(`${block}.${out}`, HIDDEN, heads * valueDim);
     for (const name of norms) norm(`${block}.${name}`);
-    map(`${block}.${mlp[0]}`, ffn, HIDDEN);
+    map(`${block}.${mlp[0]}`, config.use_swiglu_ffn ? 2 * ffn : ffn, HIDDEN);
     map(`${block}.${mlp[1]}`, HIDDEN, ffn);
+    if (isDino(config))
+      for (const half of [1, 2]) tensor(`${block}.layer_scale${half}.lambda1`, [HIDDEN], 0.4, 0.5);
   }
-  for (const { maps } of headsOf(config))
-    for (const [i, [name]] of maps.entries()) map(name, i === maps.length - 1 ? 3 : HIDDEN, HIDDEN);
+  for (const { read, maps } of headsOf(config)) {
+    let width = read(Array(12).fill(Array(HIDDEN).fill(0))).length;
+    for (const [i, [name]] of maps.entries()) {
+      map(name, i === maps.length - 1 ? 3 : HIDDEN, width);
+      width = HIDDEN;
+    }
+  }
   return weights;
 }
 
@@ -422,8 +478,9 @@ function t5Weights(config: Config, sizes: readonly BlockSizes[], seed: number): 
   return weights;
 }
 
-export function denseSizes(): BlockSizes[] {
-  return Array.from({ length: BLOCKS }, () => ({ heads: HEADS, kvHeads: HEADS, ffn: FFN }));
+export function denseSizes(config: Config): BlockSizes[] {
+  const ffn = config.use_swiglu_ffn ? GATED_FFN : FFN;
+  return Array.from({ length: BLOCKS }, () => ({ heads: HEADS, kvHeads: HEADS, ffn }));
 }
 
 /** A sample: token ids with their types, or an image, channels × height × width, or a spectrogram, channels × frames. */
@@ -452,17 +509,26 @@ export function encoderReference(
   let x = sample.image ? begin(config, weights, sample.image) : embedded(config, weights, sample);
   const { layer, qkv, out, norms, mlp } = namesOf(config);
   const isBefore = !isText(config);
-  for (const [i, { heads }] of sizes.entries()) {
+  for (const [i, { heads, ffn }] of sizes.entries()) {
     const block = layer(i);
     const map = (y: Rows, name: string) => linear(y, weights, `${at}${block}.${name}`);
+    const scaled = (y: Rows, half: number) => {
+      const factors = weights.get(`${at}${block}.layer_scale${half}.lambda1`)?.data;
+      return factors ? y.map((features) => features.map((value, c) => value * factors[c])) : y;
+    };
     const attend = (y: Rows) => {
       const [q, k, v] = qkv.map((name) => map(y, name));
       const bias = relativeBias(config, weights, `${at}${block}`);
       const how = { heads, kvHeads: heads, scale: DH ** -0.5, seesAll: true, bias };
-      return map(attention(q, k, v, how), out);
+      return scaled(map(attention(q, k, v, how), out), 1);
     };
     const name = config.hidden_act ?? config.activation ?? config.activation_function;
-    const think = (y: Rows) => map(activate(map(y, mlp[0]), name as string), mlp[1]);
+    const think = (y: Rows) => {
+      const inner = map(y, mlp[0]);
+      if (!config.use_swiglu_ffn) return scaled(map(activate(inner, name as string), mlp[1]), 2);
+      const [gate, up] = slices(inner, [ffn, ffn]);
+      return scaled(map(product(activate(gate, 'silu'), up), mlp[1]), 2);
+    };
     const [first, second] = norms.map((name) => (y: Rows) => ln(y, `${block}.${name}`));
     if (isBefore) {
       x = add(x, attend(first(x)));
@@ -636,5 +702,10 @@ function patches(config: Config, weights: Weights, image: Float32Array): Rows {
     }
   }
   const places = weights.get(`${at}.position_embeddings`)!.data;
-  return rows.map((features, p) => features.map((value, c) => value + places[p * HIDDEN + c]));
+  const placed = rows.map((features, p) => features.map((value, c) => value + places[p * HIDDEN + c]));
+  const registers = weights.get(`${at}.register_tokens`);
+  if (!registers) return placed;
+  const [, count] = registers.shape;
+  const row = (r: number) => Array.from(registers.data.subarray(r * HIDDEN, (r + 1) * HIDDEN));
+  return [placed[0], ...Array.from({ length: count }, (_, r) => row(r)), ...placed.slice(1)];
 }

@@ -21,6 +21,7 @@ import {
 } from '../../src/pipeline/index.ts';
 import {
   BERT,
+  DINOV2,
   DISTILBERT,
   EMBEDDING_GEMMA,
   ENCODERS,
@@ -214,6 +215,20 @@ test('a classifier of images is measured by its labels, and its class token is w
   expect(report.metric!.after).toBe(right / 40);
   const gain = 'vit.layernorm.weight';
   expect(await again.checkpoint.read(gain)).not.toEqual(await opened.checkpoint.read(gain));
+});
+
+test('what each half of a block adds is scaled, and both are fitted to what the block is to give', async () => {
+  const opened = await openTiny(DINOV2);
+  const input = inputOf(opened);
+  const calibration = await feedsDataset(images(64), input);
+  const [{ report, again }, self] = await Promise.all(
+    (['residual', 'self'] as const).map((kind) =>
+      pruned(opened, calibration, { target: { kind, blend: kind === 'self' ? 0 : 1 } }),
+    ),
+  );
+  expect(again.language.sizes).toEqual(Array(2).fill({ heads: 2, kvHeads: 2, ffn: 10 }));
+  expect(report.maxDifference).toBeLessThan(1e-4);
+  expect(report.quality!.relativeError).toBeLessThan(0.95 * self.report.quality!.relativeError);
 });
 
 test('features are measured by how near they stay, whatever labels their images have', async () => {

@@ -4,7 +4,7 @@
 import { InputError, UnsupportedModelError } from '../../errors.ts';
 import { isObject } from '../../expect.ts';
 import { ACTIVATIONS } from './activation.ts';
-import type { Config, Description, Linear, Norm, Part, Readout } from './types.ts';
+import type { Config, Description, Linear, Norm, Part, PatchEmbedding, Readout } from './types.ts';
 
 const LARGEST = 2 ** 31 - 1;
 
@@ -93,6 +93,8 @@ export interface Conventions {
   readonly positions?: number;
   /** Where it is not hidden / heads. */
   readonly headDim?: number;
+  /** Neurons, where config.json says their number in another way. */
+  readonly ffn?: number;
 }
 
 /** The part of a description of language models that says sizes; `tied`: the output weights are the token embeddings. */
@@ -121,9 +123,35 @@ export function commonOfText(config: Config, modelType: string, conventions: Con
   };
 }
 
+/** Of models of images, whose squares are tokens. */
+export function commonOfImages(
+  config: Config,
+  modelType: string,
+  conventions: Conventions,
+  parts: Omit<PatchEmbedding, 'channels' | 'size' | 'image'>,
+) {
+  const { firstTokens, registers } = parts;
+  const { base, activation } = commonOfBlocks(config, modelType, conventions);
+  const [image, size] = [integer(config, 'image_size', 224), integer(config, 'patch_size', 16)];
+  if (size > image)
+    throw new InputError(
+      `config.json: "patch_size" expected at most the image_size of ${image}, got ${size}`,
+    );
+  const channels = integer(config, 'num_channels', 3);
+  return {
+    base: {
+      ...base,
+      vocabulary: 0,
+      maxPositions: Math.floor(image / size) ** 2 + firstTokens.length + (registers?.count ?? 0),
+      embedding: { ...parts, channels, size, image },
+    } satisfies Partial<Description>,
+    activation,
+  };
+}
+
 /** Of all models. */
 export function commonOfBlocks(config: Config, modelType: string, conventions: Conventions) {
-  const { headDim, widening } = conventions;
+  const { headDim, widening, ffn } = conventions;
   const names = { ...NAMES, ...conventions.names };
   const hidden = integer(config, names.hidden);
   const heads = integer(config, names.heads);
@@ -136,7 +164,11 @@ export function commonOfBlocks(config: Config, modelType: string, conventions: C
     hidden,
     headDim: headDim ?? hidden / heads,
     blocks: integer(config, names.blocks),
-    sizes: { heads, kvHeads: heads, ffn: integer(config, names.ffn, widening && widening * hidden) },
+    sizes: {
+      heads,
+      kvHeads: heads,
+      ffn: ffn ?? integer(config, names.ffn, widening && widening * hidden),
+    },
     fields: { ffn: names.ffn },
   } satisfies Partial<Description>;
   const name = text(config, names.activation, conventions.activation);

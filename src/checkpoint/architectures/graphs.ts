@@ -46,15 +46,19 @@ export function blockGraph(
   const tokens = encodes ? 'sequence' : length;
   const x = g.input('hidden', 'float32', ['batch', tokens, hidden]);
   const context = encodes ? encoderContext(g, x) : fixedContext(g, length);
-  const asking = isFirst ? (value: string) => firstToken(g, value) : undefined;
+  const asking = isFirst ? (value: string) => slice(g, value, 0, 1) : undefined;
   const y = block(g, description, i, sizes, x, { ...context, asking });
   g.output(y, 'hidden_out', 'float32', ['batch', isFirst ? 1 : tokens, hidden]);
   return g;
 }
 
-function firstToken(g: WeightGraph, x: string): string {
-  return g.node('Slice', [x, ...[0, 1, 1].map((number) => g.integers([number]))]);
+/** Tokens `from` to before `to`. */
+function slice(g: WeightGraph, x: string, from: number, to: number): string {
+  return g.node('Slice', [x, ...[from, to, 1].map((number) => g.integers([number]))]);
 }
+
+/** Behind all tokens. */
+const END = 2 ** 31 - 1;
 
 /** Whether scores are made of the first token alone. */
 export function readsFirst(head: Description['head']): boolean {
@@ -119,7 +123,7 @@ function encoderEmbedding(g: WeightGraph, description: Description): string {
 
 /** [batch, first tokens + squares, hidden] */
 function embedPatches(g: WeightGraph, { hidden, maxPositions }: Description, parts: PatchEmbedding): string {
-  const { patches, channels, size, image, firstTokens, positions } = parts;
+  const { patches, channels, size, image, firstTokens, positions, registers } = parts;
   const pixels = g.input('pixel_values', 'float32', ['batch', channels, image, image]);
   const name = g.prefix + patches;
   const kernel = g.weight(`${name}.weight`, [hidden, channels, size, size]);
@@ -130,11 +134,16 @@ function embedPatches(g: WeightGraph, { hidden, maxPositions }: Description, par
   const rows = g.node('Transpose', [flat], { perm: [0, 2, 1] });
   const batch = g.node('Shape', [pixels], { start: 0, end: 1 });
   const dims = g.node('Concat', [batch, g.integers([1]), g.integers([1])], { axis: 0 });
-  const first = firstTokens.map((token) =>
-    g.node('Expand', [g.weight(g.prefix + token, [1, 1, hidden]), dims]),
-  );
-  const all = g.node('Concat', [...first, rows], { axis: 1 });
-  return g.node('Add', [all, g.weight(g.prefix + positions, [1, maxPositions, hidden])]);
+  const forAll = (name: string, count: number) =>
+    g.node('Expand', [g.weight(g.prefix + name, [1, count, hidden]), dims]);
+  const all = g.node('Concat', [...firstTokens.map((token) => forAll(token, 1)), rows], { axis: 1 });
+  const placed = maxPositions - (registers?.count ?? 0);
+  const x = g.node('Add', [all, g.weight(g.prefix + positions, [1, placed, hidden])]);
+  if (!registers) return x;
+  const part = (from: number, to: number) => slice(g, x, from, to);
+  const between = firstTokens.length;
+  const pieces = [part(0, between), forAll(registers.name, registers.count), part(between, END)];
+  return g.node('Concat', pieces, { axis: 1 });
 }
 
 /** [batch, half of the frames, hidden] */
@@ -157,8 +166,8 @@ const FRAME_KERNEL = 3;
 /** Multiply-adds before the blocks, for so many tokens. */
 export function embeddingMacs({ embedding, hidden }: Description, tokens: number): number {
   if ('patches' in embedding) {
-    const { firstTokens, channels, size } = embedding;
-    return (tokens - firstTokens.length) * hidden * channels * size ** 2;
+    const { firstTokens, registers, channels, size } = embedding;
+    return (tokens - firstTokens.length - (registers?.count ?? 0)) * hidden * channels * size ** 2;
   }
   if ('frames' in embedding) return tokens * hidden * FRAME_KERNEL * (2 * embedding.channels + hidden);
   return 0;
@@ -175,10 +184,8 @@ function encoderOutput(g: WeightGraph, description: Description, head: EncoderHe
     g.output(features, FEATURES, 'float32', [...TOKENS, hidden]);
     return;
   }
-  const mean = ([from, to = END]: readonly [number, number?]) => {
-    const some = g.node('Slice', [features, ...[from, to, 1].map((number) => g.integers([number]))]);
-    return g.node('ReduceMean', [some], { axes: [1], keepdims: 0 });
-  };
+  const mean = ([from, to = END]: readonly [number, number?]) =>
+    g.node('ReduceMean', [slice(g, features, from, to)], { axes: [1], keepdims: 0 });
   const read = ({ of, maps }: Readout) => {
     const means = of?.map(mean) ?? [isFirst ? features : first(features)];
     let y = means.length > 1 ? g.node('Concat', means, { axis: -1 }) : means[0];
@@ -194,9 +201,6 @@ function encoderOutput(g: WeightGraph, description: Description, head: EncoderHe
   const width = readouts[0].maps.at(-1)!.columns;
   g.output(scaled(g, total, 1 / readouts.length), 'logits', 'float32', ['batch', width]);
 }
-
-/** Behind all tokens. */
-const END = 2 ** 31 - 1;
 
 export function wholeGraph(
   g: WeightGraph,

@@ -28,7 +28,8 @@ export function linear(
 ): string {
   const module = map.isFullName ? map.name : g.prefix + map.name;
   const node = partName(module, map);
-  const stored = map.part ? { ...map, ...fused } : map;
+  const factors = map.factors && g.prefix + map.factors;
+  const stored = { ...map, factors, ...(map.part && fused) };
   const product = g.node('MatMul', [x, g.weight(`${module}.weight`, [rows, columns], stored)], {}, node);
   if (!map.bias) return product;
   return g.node('Add', [product, g.weight(`${module}.bias`, [columns], stored)], {}, `${node}/bias`);

@@ -285,6 +285,12 @@ export class LanguageModel {
     }
     const fewerHeads = first.heads !== dense.heads || first.kvHeads !== dense.kvHeads;
     const reasons: string[] = [];
+    const said = new Map<string, number>();
+    for (const [field, count] of neurons) {
+      const value = fields.ffnOf ? fields.ffnOf(count) : count;
+      if (value !== undefined) said.set(field, value);
+      else reasons.push(`no ${field} is of ${count} neurons`);
+    }
     for (const field of differing)
       reasons.push(`${field === fields.experts ? 'experts' : 'blocks'} differ in ${field}`);
     if (!saysNeurons) reasons.push('it has no field for the neurons of an MLP');
@@ -314,12 +320,18 @@ export class LanguageModel {
       };
     const refused = this.#isRefused(first.heads);
     return {
-      config: { ...this.#config, ...Object.fromEntries(neurons), ...heads },
+      config: { ...this.#config, ...Object.fromEntries(said), ...heads },
       statement: refused
         ? `config.json says the sizes; transformers 4.48 and later 4.x read them, while 5 refuses a ${modelType} whose ` +
           `hidden_size (${hidden}) is not a multiple of num_attention_heads (${first.heads}).`
         : 'config.json says the sizes; stock transformers (4.48 or later) reads the folder.',
     };
+  }
+
+  /** Whether it can say so many neurons of an MLP, where it has a field for their number. */
+  saysNeurons(neurons: number): boolean {
+    const { ffnOf } = this.#description.fields;
+    return ffnOf === undefined || ffnOf(neurons) !== undefined;
   }
 
   /** Whether config.json can say so many heads of the same size, and transformers reads it. */

@@ -46,6 +46,8 @@ export interface Linear {
   readonly isFullName?: boolean;
   /** Where the tensor holds several maps side by side along its out axis. */
   readonly part?: Part;
+  /** A tensor of factors, one for each feature that it gives. A graph's map has them in it, and ones are written in their place. */
+  readonly factors?: string;
 }
 
 /** Rotary positions: feature pair i of position p is turned by p · frequency i. */
@@ -196,6 +198,8 @@ export interface PatchEmbedding {
   /** Tensors: 1 × 1 × hidden each, and 1 × tokens × hidden. */
   readonly firstTokens: readonly string[];
   readonly positions: string;
+  /** Tokens without positions behind the first ones: a tensor, 1 × count × hidden. */
+  readonly registers?: { readonly name: string; readonly count: number };
 }
 
 /** Spectra as tokens, half as many. */
@@ -264,6 +268,8 @@ export interface Description {
   readonly fields: {
     /** Absent where it follows from others. */
     readonly ffn?: string;
+    /** What `ffn` says of so many neurons, where that is another number; nothing where it can say none. */
+    readonly ffnOf?: (neurons: number) => number | undefined;
     /** Of each expert, and of what all tokens pass beside them. */
     readonly experts?: string;
     readonly shared?: string;

@@ -1,10 +1,11 @@
 // ViT (arXiv 2010.11929): squares of an image, a class token before them, norms before each half of a block. DeiT (2012.12877) has a token
-// of its teacher behind that of the class; classifiers with two heads give the mean of both scores.
+// of its teacher behind that of the class; classifiers with two heads give the mean of both scores. DINOv2 (2304.07193) scales what
+// each half adds, and may have registers (2309.16588).
 
-import { InputError } from '../../errors.ts';
+import { ACTIVATIONS, type Activation } from './activation.ts';
 import {
   classifies,
-  commonOfBlocks,
+  commonOfImages,
   flag,
   integer,
   layerNorm,
@@ -13,72 +14,134 @@ import {
   positive,
   scores,
 } from './config.ts';
-import type { Architecture, Config, Readout } from './types.ts';
+import type { Architecture, Config, Description, Mlp, PatchEmbedding, Readout } from './types.ts';
 
-/** Where a DeiT has the token of its teacher. */
-const TEACHER = [[1, 2]] as const;
+/** What kinds differ in. */
+interface Kind {
+  readonly epsilon: number;
+  readonly firstTokens: readonly string[];
+  readonly registers?: PatchEmbedding['registers'];
+  /** Before attention and before the MLP, in a block. */
+  readonly norms: readonly [string, string];
+  /** Factors of what both give. */
+  readonly factors?: readonly [string, string];
+  readonly neurons?: Neurons;
+  readonly mlp: (layer: string, activation: Activation) => Mlp;
+  readonly readouts: readonly Readout[];
+}
 
-function readoutsOf(config: Config): readonly Readout[] {
-  if (/ForImageClassificationWithTeacher$/.test(nameOf(config)))
-    return [
-      { maps: [scores(config, 'cls_classifier')] },
-      { of: TEACHER, maps: [scores(config, 'distillation_classifier')] },
-    ];
-  return classifies(config) ? [{ maps: [scores(config, 'classifier')] }] : [];
+/** Their number, where config.json has no field for it, and what its `mlp_ratio` says of others. */
+interface Neurons {
+  readonly ffn: number;
+  readonly ratioOf: NonNullable<Description['fields']['ffnOf']>;
 }
 
 export const vit: Architecture = {
-  modelTypes: ['vit', 'deit'],
+  modelTypes: ['vit', 'deit', 'dinov2', 'dinov2_with_registers'],
   describe(config, modelType) {
-    const { base, activation } = commonOfBlocks(config, modelType, { activation: 'gelu' });
-    const { headDim } = base;
-    const firstTokens = [
-      'embeddings.cls_token',
-      ...(modelType === 'deit' ? ['embeddings.distillation_token'] : []),
-    ];
-    const epsilon = positive(config, 'layer_norm_eps', 1e-12);
-    const bias = flag(config, 'qkv_bias', true);
-    const [image, size] = [integer(config, 'image_size', 224), integer(config, 'patch_size', 16)];
-    if (size > image)
-      throw new InputError(
-        `config.json: "patch_size" expected at most the image_size of ${image}, got ${size}`,
-      );
-    return {
-      ...base,
-      vocabulary: 0,
-      maxPositions: Math.floor(image / size) ** 2 + firstTokens.length,
-      prefixes: [`${modelType}.`, ''],
-      embedding: {
+    const kind = modelType.startsWith('dinov2') ? dinov2(config, modelType) : plain(config, modelType);
+    const { firstTokens, registers, neurons, norms, factors, mlp, readouts } = kind;
+    const { base, activation } = commonOfImages(
+      config,
+      modelType,
+      { activation: 'gelu', ...(neurons && { ffn: neurons.ffn, names: { ffn: 'mlp_ratio' } }) },
+      {
         patches: 'embeddings.patch_embeddings.projection',
-        channels: integer(config, 'num_channels', 3),
-        size,
-        image,
         firstTokens,
         positions: 'embeddings.position_embeddings',
+        registers,
       },
+    );
+    const epsilon = positive(config, 'layer_norm_eps', kind.epsilon);
+    const bias = flag(config, 'qkv_bias', true);
+    return {
+      ...base,
+      prefixes: [`${modelType}.`, ''],
       block: (i) => {
         const layer = `encoder.layer.${i}`;
         const names = { q: 'query', k: 'key', v: 'value' };
+        const [scaled, widened] = factors?.map((name) => `${layer}.${name}`) ?? [];
+        const { down, ...others } = mlp(layer, activation);
         return {
           order: 'pre',
-          attentionNorm: layerNorm(`${layer}.layernorm_before`, epsilon),
+          attentionNorm: layerNorm(`${layer}.${norms[0]}`, epsilon),
           attention: {
             qkv: (label) => linear(`${layer}.attention.attention.${names[label]}`, bias),
-            out: linear(`${layer}.attention.output.dense`, true),
-            scale: headDim ** -0.5,
+            out: { ...linear(`${layer}.attention.output.dense`, true), factors: scaled },
+            scale: base.headDim ** -0.5,
           },
-          mlpNorm: layerNorm(`${layer}.layernorm_after`, epsilon),
-          mlp: {
-            up: linear(`${layer}.intermediate.dense`, true),
-            down: linear(`${layer}.output.dense`, true),
-            activation,
-          },
+          mlpNorm: layerNorm(`${layer}.${norms[1]}`, epsilon),
+          mlp: { ...others, down: { ...down, factors: widened } },
         };
       },
-      head: {
-        norm: layerNorm('layernorm', epsilon),
-        readouts: readoutsOf(config),
-      },
+      head: { norm: layerNorm('layernorm', epsilon), readouts },
+      fields: { ...base.fields, ffnOf: neurons?.ratioOf },
     };
   },
 };
+
+const CLASS_TOKEN = 'embeddings.cls_token';
+/** Where a DeiT has the token of its teacher. */
+const TEACHER = [[1, 2]] as const;
+
+function plain(config: Config, modelType: string): Kind {
+  const hasTeacher = /ForImageClassificationWithTeacher$/.test(nameOf(config));
+  const one = classifies(config) ? [{ maps: [scores(config, 'classifier')] }] : [];
+  return {
+    epsilon: 1e-12,
+    firstTokens: [CLASS_TOKEN, ...(modelType === 'deit' ? ['embeddings.distillation_token'] : [])],
+    norms: ['layernorm_before', 'layernorm_after'],
+    mlp: (layer, activation) => ({
+      up: linear(`${layer}.intermediate.dense`, true),
+      down: linear(`${layer}.output.dense`, true),
+      activation,
+    }),
+    readouts: hasTeacher
+      ? [
+          { maps: [scores(config, 'cls_classifier')] },
+          { of: TEACHER, maps: [scores(config, 'distillation_classifier')] },
+        ]
+      : one,
+  };
+}
+
+function dinov2(config: Config, modelType: string): Kind {
+  const hasRegisters = modelType === 'dinov2_with_registers';
+  const count = hasRegisters ? integer(config, 'num_register_tokens', 4, 0) : 0;
+  const isGated = flag(config, 'use_swiglu_ffn', false);
+  const silu = ACTIVATIONS.get('silu')!;
+  return {
+    epsilon: 1e-6,
+    firstTokens: [CLASS_TOKEN],
+    registers: count > 0 ? { name: 'embeddings.register_tokens', count } : undefined,
+    norms: ['norm1', 'norm2'],
+    factors: ['layer_scale1.lambda1', 'layer_scale2.lambda1'],
+    neurons: neuronsOf(config, isGated),
+    mlp: (layer, activation) =>
+      isGated
+        ? {
+            gate: linear(`${layer}.mlp.weights_in`, true, { label: 'gate' }),
+            up: linear(`${layer}.mlp.weights_in`, true, { label: 'up' }),
+            down: linear(`${layer}.mlp.weights_out`, true),
+            activation: silu,
+          }
+        : { up: linear(`${layer}.mlp.fc1`, true), down: linear(`${layer}.mlp.fc2`, true), activation },
+    readouts: classifies(config) ? [{ of: [[0, 1], [1 + count]], maps: [scores(config, 'classifier')] }] : [],
+  };
+}
+
+/** As DINOv2 counts them by `mlp_ratio`: gated ones are two thirds, in multiples of 8. */
+function neuronsOf(config: Config, isGated: boolean): Neurons {
+  const hidden = integer(config, 'hidden_size');
+  const wide = Math.floor(hidden * positive(config, 'mlp_ratio', 4));
+  return {
+    ffn: isGated ? 8 * Math.floor((Math.floor((wide * 2) / 3) + 7) / 8) : wide,
+    ratioOf(neurons) {
+      const wanted = isGated ? (neurons / 2) * 3 : neurons;
+      if (isGated && neurons % 8 !== 0) return undefined;
+      let ratio = wanted / hidden;
+      while (Math.floor(hidden * ratio) < wanted) ratio *= 1 + Number.EPSILON;
+      return ratio;
+    },
+  };
+}

@@ -29,6 +29,8 @@ type Stored = Partial<Pick<Linear, 'transposed' | 'part'> & Fused> & {
   readonly otherwise?: () => Float32Array;
   /** The tensor that it is read from, where that is another, which several share. */
   readonly from?: string;
+  /** The tensor of factors that its columns are multiplied by. */
+  readonly factors?: string;
 };
 
 /** An initialiser and the tensor that it comes from. */
@@ -40,6 +42,8 @@ export interface Parameter extends Stored {
   readonly dims: readonly number[];
   /** Tokens that pass it, of all. */
   readonly share: number;
+  /** Whether it is of factors: the graph has no initialiser of them. */
+  readonly isFactors?: boolean;
 }
 
 /** What a name of the checkpoint is in a graph. */
@@ -61,6 +65,11 @@ export class WeightGraph extends GraphBuilder {
     const name = partName(tensor, stored);
     const read = stored.from ?? tensor;
     this.parameters.set(name, { ...stored, name, tensor: read, dims, share: this.#share });
+    const { factors } = stored;
+    if (factors !== undefined) {
+      const own = { name: factors, tensor: factors, dims: dims.slice(-1), share: this.#share };
+      this.parameters.set(factors, { ...own, isFactors: true });
+    }
     return name;
   }
 
@@ -82,7 +91,7 @@ export class WeightGraph extends GraphBuilder {
 
   /** Builds the model, whose weights are read while one goes through them. */
   outline(source: TensorSource, name: string): ModelOutline {
-    const groups = byTensor(this.parameters);
+    const groups = byTensor(initialisersOf(this.parameters));
     for (const { name, dims } of [...groups.values()].flat()) {
       this.tensor({ name, type: 'float32', dims, bytes: new Uint8Array() });
     }
@@ -91,11 +100,21 @@ export class WeightGraph extends GraphBuilder {
 }
 
 async function* readAll(source: TensorSource, groups: Map<string, Parameter[]>): AsyncGenerator<Tensor> {
+  const factors = new Map<string, Float32Array>();
   for (const [tensor, parameters] of groups) {
+    const [{ otherwise, factors: by, dims }] = parameters;
     checkTensor(source, parameters[0]);
-    const data = source.tensors.has(tensor) ? await source.read(tensor) : parameters[0].otherwise!();
-    for (const parameter of parameters) yield initialiser(parameter, data);
+    const data = source.tensors.has(tensor) ? await source.read(tensor) : otherwise!();
+    if (by !== undefined && !factors.has(by)) {
+      checkTensor(source, { name: by, tensor: by, dims: dims.slice(-1), share: 1 });
+      factors.set(by, await source.read(by));
+    }
+    for (const parameter of parameters) yield initialiser(parameter, data, factors.get(by ?? ''));
   }
+}
+
+function initialisersOf(parameters: ReadonlyMap<string, Parameter>): Map<string, Parameter> {
+  return new Map([...parameters].filter(([, { isFactors }]) => !isFactors));
 }
 
 /**
@@ -126,13 +145,15 @@ export function checkpointTensors(
   model: Model,
   parameters: ReadonlyMap<string, Parameter>,
 ): CheckpointTensor[] {
-  for (const { name, dims } of parameters.values()) {
+  for (const { name, dims } of initialisersOf(parameters).values()) {
     checkShape(`${model.name}: initialiser "${name}"`, dims, model.tensors.get(name)?.dims);
   }
   const kept = new Map([...parameters].filter(([, { otherwise, from }]) => !otherwise && !from));
   return Array.from(byTensor(kept), ([name, group]) => {
     const shape = shapeOf(group[0]);
     const data = new Float32Array(elements(shape));
+    // What they were is in the maps.
+    if (group[0].isFactors) return { name, shape, data: data.fill(1) };
     for (const parameter of group) scatter(toFloat32(model.tensors.get(parameter.name)!), parameter, data);
     return { name, shape, data };
   });
@@ -154,10 +175,11 @@ export function shapeOf({ dims, transposed, widths }: Parameter): number[] {
   return transposed ? [total, dims[0]] : [dims[0], total];
 }
 
-function initialiser(parameter: Parameter, data: Float32Array): Tensor {
+function initialiser(parameter: Parameter, data: Float32Array, factors?: Float32Array): Tensor {
   const { name, dims, transposed, part } = parameter;
   const same = !part && (!transposed || dims.length === 1);
   const values = same ? data : gather(data, parameter);
+  if (factors) for (let at = 0; at < values.length; at++) values[at] *= factors[at % factors.length];
   return { name, type: 'float32', dims, bytes: encode(values, 'float32') };
 }
 
