@@ -5,6 +5,7 @@ import { expect, test } from 'vitest';
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import { blobFolder, memoryOutput } from '../../src/checkpoint/index.ts';
 import { openFolder } from '../../src/disk/folder.ts';
+import type { Engine } from '../../src/engine/index.ts';
 import { folderSubject } from '../../src/pipeline/folder.ts';
 import {
   type Dataset,
@@ -144,6 +145,25 @@ test.each([
   // The weights that stay make up for those that go.
   const magnitude = await pruned(opened, calibration, { evaluation, method: 'magnitude', onnx: undefined });
   expect(relativeError).toBeLessThan(0.8 * magnitude.report.quality!.relativeError);
+});
+
+test('the ONNX file beside a folder is proved too: one that gives something else is refused', async () => {
+  const opened = await openTiny(VIT);
+  const load: Engine['load'] = async (model, external) => {
+    const loaded = await engine.load(model, external);
+    const run: typeof loaded.run = async (feeds, fetches) => {
+      const outputs = Object.entries(await loaded.run(feeds, fetches));
+      return Object.fromEntries(
+        outputs.map(([name, { dims, data }]) => [name, { dims, data: data.map((value) => value + 1) }]),
+      );
+    };
+    // Nothing else says by what it was pruned.
+    return Buffer.from(model).includes('osscar.pruning') ? { ...loaded, run } : loaded;
+  };
+  const calibration = await feedsDataset(images(40), inputOf(opened));
+  await expect(pruned(opened, calibration, { engine: { ...engine, load } })).rejects.toMatchObject({
+    code: 'ERR_OSSCAR_VERIFY',
+  });
 });
 
 test('encoders have no caches: narrow ones are written for transformers.js', async () => {

@@ -213,6 +213,23 @@ describe('the proof of the written model', () => {
     await expect(by(1e-4)).rejects.toMatchObject({ code: 'ERR_OSSCAR_VERIFY' });
   });
 
+  test.each([2 ** 12, -(2 ** 12)])('takes the last bit of outputs that are all %d', async (all) => {
+    const alike: Change = (data, isWritten) => offBy(2 ** -11)(data.fill(all), isWritten);
+    const { report } = await proven(alike);
+    expect(report.maxDifference).toBeGreaterThan(0);
+  });
+
+  test('tells the largest difference as a part of the range over all batches', async () => {
+    const between = (data: Float32Array) => data.map((_, i) => [0, -1, 1][i % 3]);
+    const { report } = await proven((data, isWritten) => offBy(2 ** -13)(between(data), isWritten));
+    expect(report.maxDifference).toBe(2 ** -14);
+  });
+
+  test('is none where the first number of the pruned network is NaN', async () => {
+    const first: Change = (data, isWritten) => (isWritten ? data : data.fill(Number.NaN, 0, 1));
+    await expect(proven(first)).rejects.toThrow('of the pruned network holds NaN or infinite values');
+  });
+
   test('refuses outputs with more values than there were', async () => {
     const longer: Change = (data, isWritten) => (isWritten ? Float32Array.of(...data, 0) : data);
     await expect(proven(longer)).rejects.toMatchObject({ code: 'ERR_OSSCAR_VERIFY' });
