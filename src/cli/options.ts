@@ -207,7 +207,7 @@ export function addDataFlags(command: Command): Command {
     )
     .option(
       '--resize <how>',
-      'none, fit (to the size, whatever the aspect) or crop (short side to size/0.875, centre crop) (default: none)',
+      'none, fit (to the size, whatever the aspect), crop (short side to size/0.875, centre crop) or cover (short side to size, centre crop) (default: none)',
       lowerCase,
     )
     .option('--scale <x>', 'input = (pixel / scale - mean) / std (default: 255)', number)

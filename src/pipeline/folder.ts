@@ -332,7 +332,7 @@ async function folderWriter(
       }
       const parameters = valuesIn(specs);
       const forJs = onnx === 'transformers.js' && {
-        'transformers.js_config': transformersJsConfig(parameters),
+        'transformers.js_config': transformersJsConfig(language, parameters),
       };
       await writer.writeFile('config.json', json({ ...config, ...forJs }));
       if (record) await writer.writeFile(SIZES_FILE, json(record));

@@ -42,13 +42,11 @@ interface Twin {
 }
 
 /** Beside the safetensors; or where transformers.js looks for them, once for each of its types that is written. */
-const TWINS: Readonly<Record<OnnxLayout, readonly Twin[]>> = {
-  beside: [{ file: 'model.onnx' }],
-  'transformers.js': [
-    { file: 'onnx/model.onnx' },
-    { file: 'onnx/model_fp16.onnx', isHalf: true, tolerance: 2e-2 },
-  ],
-};
+function twinsOf({ onnxName }: Pick<LanguageModel, 'onnxName'>, layout: OnnxLayout): readonly Twin[] {
+  if (layout === 'beside') return [{ file: 'model.onnx' }];
+  const file = `onnx/${onnxName}`;
+  return [{ file: `${file}.onnx` }, { file: `${file}_fp16.onnx`, isHalf: true, tolerance: 2e-2 }];
+}
 /** Where ONNX files lie in a folder. */
 export type OnnxLayout = 'beside' | 'transformers.js';
 
@@ -65,7 +63,7 @@ export async function writeTwins(
   metadata: Readonly<Record<string, string>>,
   engine: Engine,
 ): Promise<Copy[]> {
-  const twins = layout ? TWINS[layout] : [];
+  const twins = layout ? twinsOf(opened.language, layout) : [];
   for (const twin of twins) await writeOnnx(opened, output, twin, metadata);
   const outputs = opened.language.isEncoder ? encoderOutputs : onnxOutputs;
   return twins.map(({ file, tolerance }) => ({
@@ -99,8 +97,8 @@ export async function writeOnnx(
 const isLarge = ({ isHalf }: Twin, parameters: number) => (isHalf ? 2 : 4) * parameters > LARGEST_FILE;
 
 /** What transformers.js asks config.json for. */
-export function transformersJsConfig(parameters: number): object {
-  const large = TWINS['transformers.js'].filter((twin) => isLarge(twin, parameters));
+export function transformersJsConfig(language: LanguageModel, parameters: number): object {
+  const large = twinsOf(language, 'transformers.js').filter((twin) => isLarge(twin, parameters));
   return {
     dtype: 'fp32', // in pages it would look for a quantised one
     ...(large.length > 0 && {

@@ -12,6 +12,7 @@ import { run, withAllValues } from '../graph/running.ts';
 import { random } from '../support/random.ts';
 import {
   BERT,
+  CLIP,
   DINOV2,
   DISTILBERT,
   denseSizes,
@@ -23,6 +24,7 @@ import {
   MPNET,
   ROBERTA,
   type Sample,
+  SIGLIP,
   T5,
   VIT,
   VOCABULARY,
@@ -188,6 +190,58 @@ describe('dinov2', () => {
       expect(written.get(`encoder.layer.0.mlp.fc2.${kind}`)).toEqual(wanted);
     }
     expect(written.get('encoder.layer.0.layer_scale2.lambda1')).toEqual(new Float32Array(32).fill(1));
+  });
+});
+
+describe('towers of images', () => {
+  test('have the sizes that transformers leaves out', () => {
+    const { hidden, headDim, blocks, sizes, maxPositions } = describeModel({ ...CLIP, vision_config: {} });
+    expect({ hidden, headDim, blocks, maxPositions }).toEqual({
+      hidden: 768,
+      headDim: 64,
+      blocks: 12,
+      maxPositions: 50,
+    });
+    expect(sizes[0]).toEqual({ heads: 12, kvHeads: 12, ffn: 3072 });
+    expect(describeModel({ ...SIGLIP, vision_config: {} }).maxPositions).toBe(196);
+  });
+
+  const fewer = (config: Config) => {
+    const model = describeModel(config);
+    return model.configOf(model.sizes.map((size) => ({ ...size, ffn: 8 })));
+  };
+
+  test('say theirs in the section that transformers reads', () => {
+    const { vision_config, vision_config_dict, ...others } =
+      ENCODERS['clip, with what its files said before'];
+    const { config, record } = fewer({ vision_config, vision_config_dict, ...others });
+    expect(record).toBeUndefined();
+    const { vision_config: written, ...rest } = config;
+    expect(rest).toEqual(others);
+    expect(written).toMatchObject({
+      ...(vision_config_dict as Config),
+      intermediate_size: 8,
+      layer_norm_eps: 1e-5,
+    });
+    expect(fewer(CLIP).config).toEqual({
+      ...CLIP,
+      vision_config: { ...(CLIP.vision_config as Config), intermediate_size: 8 },
+    });
+  });
+
+  test('leave them to osscar.json where what pools has as many neurons by the same field', () => {
+    const { config, record } = fewer(SIGLIP);
+    expect(config).toEqual(SIGLIP);
+    expect(record!.blocks[0].ffn).toBe(8);
+    expect(fewer(ENCODERS['siglip, features alone']).record).toBeUndefined();
+  });
+
+  test.each([
+    [{ hidden_size: '32' }, '"vision_config.hidden_size" expected an integer of at least 1, got "32"'],
+    [{ patch_size: 300 }, '"vision_config.patch_size" expected at most the image_size of 224, got 300'],
+    [{ hidden_act: 'mish' }, 'the activation "mish" is not supported'],
+  ])('name what is wrong in theirs: %o', (vision_config, message) => {
+    expect(() => describeModel({ ...CLIP, vision_config })).toThrow(message);
   });
 });
 

@@ -1,5 +1,5 @@
 // Tiny random encoders, with the names and shapes that Hugging Face gives their tensors, and what they compute in plain
-// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_modernbert, modeling_vit, modeling_deit, modeling_dinov2 and modeling_dinov2_with_registers in transformers.
+// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_modernbert, modeling_vit, modeling_deit, modeling_dinov2, modeling_dinov2_with_registers, modeling_clip and modeling_siglip in transformers.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import {
@@ -122,6 +122,27 @@ export const DINOV2: Config = {
   use_swiglu_ffn: false,
 };
 
+/** Without what transformers has as a default. */
+const TOWER = {
+  hidden_size: HIDDEN,
+  intermediate_size: FFN,
+  num_hidden_layers: BLOCKS,
+  num_attention_heads: HEADS,
+  image_size: 15,
+  patch_size: 4,
+  num_channels: 2,
+};
+
+export const CLIP: Config = {
+  model_type: 'clip',
+  architectures: ['CLIPModel'],
+  projection_dim: 24,
+  text_config: { hidden_size: 16, num_hidden_layers: 1 },
+  vision_config: TOWER,
+};
+
+export const SIGLIP: Config = { ...CLIP, model_type: 'siglip', architectures: ['SiglipModel'] };
+
 export const WHISPER: Config = {
   model_type: 'whisper',
   architectures: ['WhisperForConditionalGeneration'],
@@ -237,19 +258,56 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
     { ...DINOV2, model_type: 'dinov2_with_registers' },
     'Dinov2WithRegistersForImageClassification',
   ),
+  clip: CLIP,
+  'clip, features alone': { ...TOWER, model_type: 'clip_vision_model', architectures: ['CLIPVisionModel'] },
+  'clip, its tower of images alone': {
+    ...TOWER,
+    model_type: 'clip_vision_model',
+    architectures: ['CLIPVisionModelWithProjection'],
+    projection_dim: 24,
+    hidden_act: 'gelu',
+    layer_norm_eps: 0.01,
+  },
+  'clip, classifier': classifier(CLIP, 'CLIPForImageClassification'),
+  'clip, with what its files said before': {
+    ...CLIP,
+    vision_config: { ...TOWER, image_size: 30, layer_norm_eps: 1, hidden_act: 'gelu' },
+    vision_config_dict: TOWER,
+  },
+  siglip: SIGLIP,
+  'siglip, features alone': {
+    ...TOWER,
+    model_type: 'siglip_vision_model',
+    architectures: ['SiglipVisionModel'],
+    vision_use_head: false,
+    layer_norm_eps: 0.01,
+  },
+  'siglip, classifier': classifier(SIGLIP, 'SiglipForImageClassification'),
   whisper: WHISPER,
   'whisper, without a head': { ...WHISPER, architectures: ['WhisperModel'], activation_function: 'relu' },
 };
 
 const isT5 = ({ model_type: type }: Config) => /^u?m?t5$/.test(String(type));
 const isDino = ({ model_type: type }: Config) => String(type).startsWith('dinov2');
-const isImage = (config: Config) => /^(vit|deit)$/.test(String(config.model_type)) || isDino(config);
+const isImage = (config: Config) =>
+  /^(vit|deit)$/.test(String(config.model_type)) || isDino(config) || isTower(config);
+const isTower = ({ model_type: type }: Config) => /^(clip|siglip)/.test(String(type));
+const isClip = ({ model_type: type }: Config) => String(type).startsWith('clip');
+/** What says sizes, with the defaults of transformers' configurations. */
+function sizesIn(config: Config): Config {
+  if (!isTower(config)) return config;
+  const own = (config.vision_config_dict ?? config.vision_config ?? config) as Config;
+  return isClip(config)
+    ? { layer_norm_eps: 1e-5, hidden_act: 'quick_gelu', ...own }
+    : { layer_norm_eps: 1e-6, hidden_act: 'gelu_pytorch_tanh', ...own };
+}
 const registersOf = (config: Config) =>
   config.model_type === 'dinov2_with_registers' ? ((config.num_register_tokens ?? 4) as number) : 0;
 const isText = (config: Config) => !isImage(config) && config.model_type !== 'whisper';
 /** Models with a head have their module's name before all other tensors. */
 function prefixOf({ model_type: type, architectures }: Config): string {
   const isBare = (architectures as string[])[0].endsWith('Model');
+  if (isTower({ model_type: type })) return 'vision_model.';
   if (type === 'whisper') return isBare ? 'encoder.' : 'model.encoder.';
   if (type === 'modernbert') return isBare ? '' : 'model.';
   return isBare ? '' : `${type}.`;
@@ -273,6 +331,14 @@ function namesOf(config: Config) {
       out: 'self_attn.out_proj',
       norms: ['self_attn_layer_norm', 'final_layer_norm'],
       mlp: ['fc1', 'fc2'],
+    };
+  if (isTower(config))
+    return {
+      layer: (i: number) => `encoder.layers.${i}`,
+      qkv: ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'],
+      out: 'self_attn.out_proj',
+      norms: ['layer_norm1', 'layer_norm2'],
+      mlp: ['mlp.fc1', 'mlp.fc2'],
     };
   if (type === 'mpnet')
     return {
@@ -318,6 +384,8 @@ function headsOf(config: Config): readonly Head[] {
       { read: first, maps: [['cls_classifier']] },
       { read: ([, token]) => token, maps: [['distillation_classifier']] },
     ];
+  if (isClip(config) && /CLIPModel|WithProjection$/.test(name))
+    return [{ read: first, maps: [['visual_projection']] }];
   if (!name.endsWith('Classification')) return [];
   switch (config.model_type) {
     case 'bert':
@@ -329,6 +397,10 @@ function headsOf(config: Config): readonly Head[] {
       return [{ read: first, maps: [['classifier.dense', 'gelu'], ['classifier.out_proj']] }];
     case 'distilbert':
       return [{ read: first, maps: [['pre_classifier', 'relu'], ['classifier']] }];
+    case 'clip':
+      return [{ read: ([, ...squares]) => meanOf(squares), maps: [['classifier']] }];
+    case 'siglip':
+      return [{ read: meanOf, maps: [['classifier']] }];
     case 'dinov2':
     case 'dinov2_with_registers': {
       const read = ([token, ...others]: Rows) => [...token, ...meanOf(others.slice(registersOf(config)))];
@@ -379,6 +451,8 @@ export function encoderWeights(
     }
     tensor(`${at}embed_positions.weight`, [config.max_source_positions as number, HIDDEN], 0.5);
     norm(`${at}layer_norm`);
+  } else if (isTower(config)) {
+    towerWeights(config, at, tensor, map, norm);
   } else {
     const [channels, size] = [config.num_channels as number, config.patch_size as number];
     tensor(`${at}embeddings.cls_token`, [1, 1, HIDDEN], 1);
@@ -396,7 +470,8 @@ export function encoderWeights(
   for (const [i, size] of sizes.entries()) {
     const { heads, ffn, valueDim = DH } = size;
     const block = `${at}${layer(i)}`;
-    const hasBias = (name: string) => config.qkv_bias !== false && !name.endsWith('.k_proj');
+    const isWhisper = config.model_type === 'whisper';
+    const hasBias = (name: string) => config.qkv_bias !== false && !(isWhisper && name.endsWith('.k_proj'));
     const widths = widthsOf(size, DH);
     for (const [part, name] of qkv.entries()) map(`${block}.${name}`, widths[part], HIDDEN, hasBias(name));
     map(`${block}.${out}`, HIDDEN, heads * valueDim);
@@ -409,12 +484,47 @@ export function encoderWeights(
   for (const { read, maps } of headsOf(config)) {
     let width = read(Array(12).fill(Array(HIDDEN).fill(0))).length;
     for (const [i, [name]] of maps.entries()) {
-      map(name, i === maps.length - 1 ? 3 : HIDDEN, width);
+      if (name === 'visual_projection') map(name, 24, width, false);
+      else map(name, i === maps.length - 1 ? 3 : HIDDEN, width);
       width = HIDDEN;
     }
   }
   return weights;
 }
+
+type Maker = ReturnType<typeof weightMaker>;
+
+/** Of what is around the blocks. */
+function towerWeights(
+  config: Config,
+  at: string,
+  tensor: Maker['tensor'],
+  map: Maker['linear'],
+  norm: (name: string) => void,
+): void {
+  const patch = `${at}embeddings.patch_embedding`;
+  const { num_channels, patch_size } = sizesIn(config);
+  const [channels, size] = [num_channels, patch_size] as number[];
+  tensor(`${patch}.weight`, [HIDDEN, channels, size, size], (channels * size * size) ** -0.5);
+  if (isClip(config)) {
+    tensor(`${at}embeddings.class_embedding`, [HIDDEN], 1);
+    norm(`${at}pre_layrnorm`);
+  } else tensor(`${patch}.bias`, [HIDDEN], 0.3);
+  tensor(`${at}embeddings.position_embedding.weight`, [isClip(config) ? 10 : 9, HIDDEN], 0.5);
+  if (!isClip(config) || headsOf(config)[0]?.maps[0][0] === 'visual_projection') norm(`${at}post_layernorm`);
+  if (!isPooled(config)) return;
+  tensor(`${at}head.probe`, [1, 1, HIDDEN], 1);
+  tensor(`${at}head.attention.in_proj_weight`, [3 * HIDDEN, HIDDEN], HIDDEN ** -0.5);
+  tensor(`${at}head.attention.in_proj_bias`, [3 * HIDDEN], 0.3);
+  map(`${at}head.attention.out_proj`, HIDDEN, HIDDEN);
+  norm(`${at}head.layernorm`);
+  map(`${at}head.mlp.fc1`, FFN, HIDDEN);
+  map(`${at}head.mlp.fc2`, HIDDEN, FFN);
+}
+
+/** Whether SigLIP's probe asks its tokens. */
+const isPooled = (config: Config) =>
+  isTower(config) && !isClip(config) && config.vision_use_head !== false && headsOf(config).length === 0;
 
 function modernbertWeights(config: Config, sizes: readonly BlockSizes[], seed: number): Weights {
   const { weights, tensor, linear: map } = weightMaker(seed);
@@ -503,9 +613,10 @@ export function encoderReference(
   if (isT5(config)) return t5(config, sizes, weights, sample);
   const at = prefixOf(config);
   const isWhisper = config.model_type === 'whisper';
-  const eps = (config.layer_norm_eps ?? (isWhisper ? 1e-5 : 1e-12)) as number;
+  const sizesOf = sizesIn(config);
+  const eps = (sizesOf.layer_norm_eps ?? (isWhisper ? 1e-5 : 1e-12)) as number;
   const ln = (x: Rows, name: string) => layerNorm(x, weights, at + name, eps);
-  const begin = isWhisper ? spectra : patches;
+  const begin = isWhisper ? spectra : isTower(config) ? squares : patches;
   let x = sample.image ? begin(config, weights, sample.image) : embedded(config, weights, sample);
   const { layer, qkv, out, norms, mlp } = namesOf(config);
   const isBefore = !isText(config);
@@ -522,7 +633,7 @@ export function encoderReference(
       const how = { heads, kvHeads: heads, scale: DH ** -0.5, seesAll: true, bias };
       return scaled(map(attention(q, k, v, how), out), 1);
     };
-    const name = config.hidden_act ?? config.activation ?? config.activation_function;
+    const name = sizesOf.hidden_act ?? config.activation ?? config.activation_function;
     const think = (y: Rows) => {
       const inner = map(y, mlp[0]);
       if (!config.use_swiglu_ffn) return scaled(map(activate(inner, name as string), mlp[1]), 2);
@@ -538,7 +649,9 @@ export function encoderReference(
       x = second(add(x, think(x)));
     }
   }
-  if (isBefore) x = ln(x, isWhisper ? 'layer_norm' : 'layernorm');
+  const lastNorm = isWhisper ? 'layer_norm' : isTower(config) ? 'post_layernorm' : 'layernorm';
+  if (isBefore && weights.has(`${at}${lastNorm}.weight`)) x = ln(x, lastNorm);
+  if (isPooled(config)) return probed(config, weights, x);
   const heads = headsOf(config);
   if (heads.length === 0) return x.flat();
   const scores = heads.map(({ read, maps }) =>
@@ -708,4 +821,60 @@ function patches(config: Config, weights: Weights, image: Float32Array): Rows {
   const [, count] = registers.shape;
   const row = (r: number) => Array.from(registers.data.subarray(r * HIDDEN, (r + 1) * HIDDEN));
   return [placed[0], ...Array.from({ length: count }, (_, r) => row(r)), ...placed.slice(1)];
+}
+
+/** CLIP's and SigLIP's tokens before the blocks. */
+function squares(config: Config, weights: Weights, image: Float32Array): Rows {
+  const { image_size, patch_size, num_channels } = sizesIn(config);
+  const [side, size, channels] = [image_size, patch_size, num_channels] as number[];
+  const value = (name: string) => weights.get(`vision_model.${name}`)?.data;
+  const kernel = value('embeddings.patch_embedding.weight')!;
+  const bias = value('embeddings.patch_embedding.bias');
+  const places = value('embeddings.position_embedding.weight')!;
+  const across = Math.floor(side / size);
+  const first = value('embeddings.class_embedding');
+  const rows: Rows = first ? [Array.from(first)] : [];
+  for (let square = 0; square < across ** 2; square++) {
+    const [top, left] = [Math.floor(square / across) * size, (square % across) * size];
+    const features = new Array<number>(HIDDEN).fill(0).map((_, o) => bias?.[o] ?? 0);
+    for (let o = 0; o < HIDDEN; o++)
+      for (let pixel = 0; pixel < channels * size ** 2; pixel++) {
+        const [channel, within] = [Math.floor(pixel / size ** 2), pixel % size ** 2];
+        const [y, z] = [Math.floor(within / size), within % size];
+        features[o] +=
+          kernel[o * channels * size ** 2 + pixel] * image[(channel * side + top + y) * side + left + z];
+      }
+    rows.push(features);
+  }
+  const placed = rows.map((features, p) => features.map((it, c) => it + places[p * HIDDEN + c]));
+  return first
+    ? layerNorm(placed, weights, 'vision_model.pre_layrnorm', sizesIn(config).layer_norm_eps as number)
+    : placed;
+}
+
+/** What SigLIP's probe gives, as torch's MultiheadAttention and an MLP make it. */
+function probed(config: Config, weights: Weights, x: Rows): number[] {
+  const head = 'vision_model.head';
+  const { layer_norm_eps: eps, hidden_act: act } = sizesIn(config);
+  const joined = new Map(weights);
+  for (const kind of ['weight', 'bias'])
+    joined.set(`in.${kind}`, weights.get(`${head}.attention.in_proj_${kind}`)!);
+  const probe = Array.from(weights.get(`${head}.probe`)!.data);
+  const parts = (rows: Rows) => slices(linear(rows, joined, 'in'), [HIDDEN, HIDDEN, HIDDEN]);
+  const [[q], [, k, v]] = [parts([probe]), parts(x)];
+  const mixed: number[] = [];
+  for (let h = 0; h < HEADS; h++) {
+    const own = (row: readonly number[]) => row.slice(h * DH, (h + 1) * DH);
+    const scores = k.map((key) =>
+      own(key).reduce((total, value, c) => total + (value * own(q[0])[c]) / Math.sqrt(DH), 0),
+    );
+    const shares = scores.map((score) => Math.exp(score - Math.max(...scores)));
+    const all = shares.reduce((a, b) => a + b);
+    for (let c = 0; c < DH; c++)
+      mixed.push(v.reduce((total, value, t) => total + (shares[t] / all) * own(value)[c], 0));
+  }
+  const y = linear([mixed], weights, `${head}.attention.out_proj`);
+  const normal = layerNorm(y, weights, `${head}.layernorm`, eps as number);
+  const inner = activate(linear(normal, weights, `${head}.mlp.fc1`), act as string);
+  return add(y, linear(inner, weights, `${head}.mlp.fc2`))[0];
 }

@@ -860,6 +860,7 @@ const ACTIVATIONS: Record<string, (x: number) => number> = {
   gelu: (x) => 0.5 * x * (1 + erf(x / Math.SQRT2)),
   gelu_new: tanhGelu,
   gelu_pytorch_tanh: tanhGelu,
+  quick_gelu: (x) => x / (1 + Math.exp(-1.702 * x)),
 };
 
 // Taylor series: 2/√π Σ (−1)ⁿ x²ⁿ⁺¹ / (n! (2n + 1)); beyond 4 it is 1 to 1e-8.

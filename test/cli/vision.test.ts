@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { Config } from '../../src/checkpoint/architectures/index.ts';
-import { DINOV2, encoderWeights } from '../architectures/encoders.ts';
+import { CLIP, DINOV2, encoderWeights, SIGLIP } from '../architectures/encoders.ts';
 import { folderOf } from '../pipeline/fixtures.ts';
 import { fixture, listing, osscar, osscarJson, temporaryFolder } from './osscar.ts';
 
@@ -48,4 +48,48 @@ test('a folder of features is inspected, pruned to what its config.json can say,
   const { code, stderr } = await osscar('eval', output, '--data', fixture('test'), '--threads', '1');
   expect(code).toBe(2);
   expect(stderr).toContain('the dinov2 gives features, which labels say nothing of');
+});
+
+test('of two towers that of images is pruned, and its sizes go where transformers reads them', async () => {
+  const vision_config = { ...(CLIP.vision_config as Config), ...SIDES };
+  const model = await written(
+    { ...CLIP, vision_config },
+    { ...PREPROCESSOR, do_resize: true, do_center_crop: true, size: { shortest_edge: 28 }, crop_size: 28 },
+  );
+  expect(await osscarJson('inspect', model)).toMatchObject({
+    architecture: 'clip',
+    blocks: 2,
+    maxPositions: 10,
+  });
+  const output = join(model, '../small');
+  const flags = ['--keep', '0.5', '--loadable', '-o', output];
+  const report = await osscarJson('prune', model, ...IMAGES, ...flags);
+  expect(report.preprocessing).toMatchObject({ size: [28, 28], resize: 'cover' });
+  expect(readJson(output, 'config.json')).toEqual({
+    ...CLIP,
+    vision_config: { ...vision_config, intermediate_size: 10 },
+  });
+});
+
+test('a tower whose config.json can say no sizes is refused where they are to be said', async () => {
+  const model = await written({
+    ...SIGLIP,
+    vision_config: { ...(SIGLIP.vision_config as Config), ...SIDES },
+  });
+  const { code, stderr } = await osscar(
+    ...[
+      'prune',
+      model,
+      ...IMAGES,
+      '--keep',
+      '0.5',
+      '--loadable',
+      '-o',
+      join(model, '../small'),
+      '--threads',
+      '1',
+    ],
+  );
+  expect(code).toBe(2);
+  expect(stderr).toContain('config.json of siglip can say neither fewer heads nor fewer neurons');
 });

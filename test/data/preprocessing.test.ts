@@ -10,6 +10,7 @@ import {
   parsePreprocessingJson,
   preprocess,
 } from '../../src/pipeline/data/preprocessing.ts';
+import { parsePreprocessorConfig } from '../../src/pipeline/data/preprocessor-config.ts';
 import { resizeImage } from '../../src/pipeline/data/resample.ts';
 import { storedPreprocessing } from '../../src/pipeline/data/stored.ts';
 import { random as seeded } from '../support/random.ts';
@@ -226,6 +227,13 @@ describe('resize', () => {
     }
   });
 
+  test('crops the centre of the image that covers the size, as Resize(28) CenterCrop(28)', () => {
+    const image = noise(56, 100, 1);
+    const full = resizeImage(image, 28, 50).data;
+    const want = Array.from({ length: 28 * 28 }, (_, i) => full[Math.floor(i / 28) * 50 + 11 + (i % 28)]);
+    expect([...preprocess(image, p({ resize: 'cover', scale: 1 }), [1, 28, 28])]).toEqual(want);
+  });
+
   test('crops to sizes that are not square', () => {
     const input = preprocess(noise(50, 60, 1), p({ resize: 'crop', size: [14, 28] }), [1, 0, 0]);
     expect(input).toHaveLength(14 * 28);
@@ -271,7 +279,7 @@ describe('parsePreprocessing', () => {
     [{ size: 2.5 }, '`size`:'],
     [{ size: '224' }, '`size`:'],
     [{ multiple: 0 }, '`multiple`: expected a whole number above 0, got 0'],
-    [{ resize: 'stretch' }, '`resize`: expected one of none, fit, crop, got "stretch"'],
+    [{ resize: 'stretch' }, '`resize`: expected one of none, fit, crop, cover, got "stretch"'],
     [{ layout: 'NCHW' }, '`layout`: expected one of nchw, nhwc, got "NCHW"'],
     [{ color: 'grey' }, '`color`: expected one of rgb, bgr, gray, got "grey"'],
     [{ mean: '0.4' }, '`mean`: expected one number or one per channel, as 0.485, 0.456, 0.406, got "0.4"'],
@@ -285,6 +293,35 @@ describe('parsePreprocessing', () => {
   ])('refuses %o', (options, message) => {
     expect(() => parsePreprocessing(options)).toThrow(InputError);
     expect(() => parsePreprocessing(options)).toThrow(message);
+  });
+});
+
+describe('preprocessor_config.json', () => {
+  const sized = (fields: object) => {
+    const { size, resize } = parsePreprocessorConfig(JSON.stringify(fields), 'p.json');
+    return { size, resize };
+  };
+  const crop = { do_center_crop: true, crop_size: { height: 224, width: 224 } };
+
+  test.each([
+    ['DINOv2’s', { ...crop, size: { shortest_edge: 256 } }, 'crop'],
+    ['CLIP’s', { ...crop, size: { shortest_edge: 224 } }, 'cover'],
+    [
+      'CLIP’s of old',
+      { ...crop, crop_size: 224, size: 224, feature_extractor_type: 'CLIPFeatureExtractor' },
+      'cover',
+    ],
+    ['SigLIP’s', { size: { height: 224, width: 224 }, image_processor_type: 'SiglipImageProcessor' }, 'fit'],
+  ])('says how images get their size: %s', (_, fields, resize) => {
+    expect(sized(fields)).toEqual({ size: [224, 224], resize });
+  });
+
+  test.each([
+    ['of another share', { ...crop, size: { shortest_edge: 248 } }],
+    ['of what has lost its aspect', { ...crop, size: 256, image_processor_type: 'DeiTImageProcessor' }],
+    ['of the image as it is', { ...crop, size: { shortest_edge: 224 }, do_resize: false }],
+  ])('leaves a centre open that is %s', (_, fields) => {
+    expect(sized(fields)).toEqual({});
   });
 });
 

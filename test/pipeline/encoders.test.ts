@@ -22,6 +22,7 @@ import {
 } from '../../src/pipeline/index.ts';
 import {
   BERT,
+  CLIP,
   DINOV2,
   DISTILBERT,
   EMBEDDING_GEMMA,
@@ -30,6 +31,7 @@ import {
   encoderWeights,
   MODERNBERT,
   MPNET,
+  SIGLIP,
   T5,
   VOCABULARY,
   WHISPER,
@@ -249,6 +251,38 @@ test('what each half of a block adds is scaled, and both are fitted to what the 
   expect(again.language.sizes).toEqual(Array(2).fill({ heads: 2, kvHeads: 2, ffn: 10 }));
   expect(report.maxDifference).toBeLessThan(1e-4);
   expect(report.quality!.relativeError).toBeLessThan(0.95 * self.report.quality!.relativeError);
+});
+
+test.each([
+  ['clip', CLIP, 'image_embeds', 24],
+  ['siglip', SIGLIP, 'pooler_output', 32],
+])('%s: the tower of images is pruned, and that of texts stays', async (_, config, name, width) => {
+  const weights = encoderWeights(config);
+  const text = { shape: [20], data: Float32Array.from({ length: 20 }, (_, i) => Math.sin(i)) };
+  weights.set('text_model.encoder.layers.0.mlp.fc1.bias', text);
+  const opened = await folderOf(config, weights);
+  const calibration = await feedsDataset(images(40), inputOf(opened));
+  const { report, again, files } = await pruned(opened, calibration);
+  expect(again.language.sizes).toEqual(Array(2).fill({ heads: 2, kvHeads: 2, ffn: 10 }));
+  expect(report.metric).toBeUndefined();
+  expect(report.quality!.relativeError).toBeGreaterThan(0);
+  expect(await again.checkpoint.read('text_model.encoder.layers.0.mlp.fc1.bias')).toEqual(text.data);
+  const [{ inputs }] = images(1);
+  const onnx = files.get('model.onnx')!;
+  const loaded = await engine.load(new Uint8Array(await onnx.arrayBuffer()));
+  const { [name]: embedding } = await loaded.run({
+    pixel_values: { ...inputs.pixel_values, dims: [1, 2, 15, 15] },
+  });
+  await loaded.release();
+  const wanted = await loops(again, inputs);
+  expect(wanted).toHaveLength(width);
+  expect(Math.max(...wanted.map((value, i) => Math.abs(value - embedding.data[i])))).toBeLessThan(1e-4);
+
+  const output = memoryOutput('for-js');
+  const how = { engine, session, calibration, keep: 0.5, method: 'magnitude', output } as const;
+  await prune(opened, { ...how, onnx: 'transformers.js' });
+  const graphs = [...output.files().keys()].filter((file) => file.endsWith('.onnx'));
+  expect(graphs.sort()).toEqual(['onnx/vision_model.onnx', 'onnx/vision_model_fp16.onnx']);
 });
 
 test('features are measured by how near they stay, whatever labels their images have', async () => {

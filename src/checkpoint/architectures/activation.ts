@@ -17,6 +17,10 @@ export const tanh: Activation = (g, x) => g.node('Tanh', [x]);
 
 const silu: Activation = (g, x) => g.node('Mul', [x, g.node('Sigmoid', [x])]);
 
+/** x·σ(1.702x) */
+const quickGelu: Activation = (g, x) =>
+  g.node('Mul', [x, g.node('Sigmoid', [g.node('Mul', [x, g.scalar(1.702)])])]);
+
 /** x·Φ(x) */
 const gelu: Activation = (g, x) => {
   const erf = g.node('Erf', [g.node('Mul', [x, g.scalar(Math.SQRT1_2)])]);
@@ -45,4 +49,5 @@ export const ACTIVATIONS: ReadonlyMap<string, Activation> = new Map([
   ['gelu_new', geluTanh],
   ['gelu_fast', geluTanh],
   ['gelu_pytorch_tanh', geluTanh],
+  ['quick_gelu', quickGelu],
 ]);

@@ -21,7 +21,23 @@ function field<T>(
     config[key] == null
       ? `is missing: expected ${expected}`
       : `expected ${expected}, got ${JSON.stringify(config[key])}`;
-  throw new InputError(`config.json: "${key}" ${problem}`);
+  throw new InputError(`config.json: ${calledIn(config, key)} ${problem}`);
+}
+
+/** Objects within config.json, for messages. */
+const sections = new WeakMap<Config, string>();
+
+function calledIn(config: Config, key: string): string {
+  const section = sections.get(config);
+  return `"${section === undefined ? '' : `${section}.`}${key}"`;
+}
+
+/** Such an object, or all of it where it has no name, with what counts where it has no field. */
+export function withDefaults(content: Config, defaults: Config, name?: string): Config {
+  const given = Object.entries(content).filter(([, value]) => value != null);
+  const config = { ...defaults, ...Object.fromEntries(given) };
+  if (name !== undefined) sections.set(config, name);
+  return config;
 }
 
 /** @param least  smallest that makes sense */
@@ -135,7 +151,7 @@ export function commonOfImages(
   const [image, size] = [integer(config, 'image_size', 224), integer(config, 'patch_size', 16)];
   if (size > image)
     throw new InputError(
-      `config.json: "patch_size" expected at most the image_size of ${image}, got ${size}`,
+      `config.json: ${calledIn(config, 'patch_size')} expected at most the image_size of ${image}, got ${size}`,
     );
   const channels = integer(config, 'num_channels', 3);
   return {

@@ -4,6 +4,7 @@ import { ACTIVATIONS } from './activation.ts';
 import { encoderContext, fixedContext, openContext } from './context.ts';
 import { attention, type Context, capped, featuresOf, linear, mlpTerms, norm, scaled } from './layers.ts';
 import type {
+  AttentionPool,
   BlockSizes,
   Description,
   EncoderHead,
@@ -60,13 +61,13 @@ function slice(g: WeightGraph, x: string, from: number, to: number): string {
 /** Behind all tokens. */
 const END = 2 ** 31 - 1;
 
-/** Whether scores are made of the first token alone. */
+/** Whether all that is read is the first token. */
 export function readsFirst(head: Description['head']): boolean {
-  return isEncoder(head) && givesScores(head) && head.readouts.every(({ of }) => of === undefined);
+  return isEncoder(head) && isRead(head) && head.readouts.every(({ of, pool }) => !of && !pool);
 }
 
-/** Whether an encoder gives scores of classes, and not the features of its tokens. */
-export function givesScores({ readouts }: EncoderHead): boolean {
+/** Whether an encoder gives what is made of some tokens, and not the features of all. */
+export function isRead({ readouts }: EncoderHead): boolean {
   return readouts.length > 0;
 }
 
@@ -123,27 +124,31 @@ function encoderEmbedding(g: WeightGraph, description: Description): string {
 
 /** [batch, first tokens + squares, hidden] */
 function embedPatches(g: WeightGraph, { hidden, maxPositions }: Description, parts: PatchEmbedding): string {
-  const { patches, channels, size, image, firstTokens, positions, registers } = parts;
+  const { patches, channels, size, image, withoutBias, firstTokens, positions, registers } = parts;
   const pixels = g.input('pixel_values', 'float32', ['batch', channels, image, image]);
   const name = g.prefix + patches;
   const kernel = g.weight(`${name}.weight`, [hidden, channels, size, size]);
-  const bias = g.weight(`${name}.bias`, [hidden]);
+  const bias = withoutBias ? [] : [g.weight(`${name}.bias`, [hidden])];
   const square = { kernel_shape: [size, size], strides: [size, size] };
-  const squares = g.node('Conv', [pixels, kernel, bias], square, name);
+  const squares = g.node('Conv', [pixels, kernel, ...bias], square, name);
   const flat = g.node('Reshape', [squares, g.integers([0, 0, -1])]);
   const rows = g.node('Transpose', [flat], { perm: [0, 2, 1] });
   const batch = g.node('Shape', [pixels], { start: 0, end: 1 });
   const dims = g.node('Concat', [batch, g.integers([1]), g.integers([1])], { axis: 0 });
-  const forAll = (name: string, count: number) =>
-    g.node('Expand', [g.weight(g.prefix + name, [1, count, hidden]), dims]);
-  const all = g.node('Concat', [...firstTokens.map((token) => forAll(token, 1)), rows], { axis: 1 });
-  const placed = maxPositions - (registers?.count ?? 0);
-  const x = g.node('Add', [all, g.weight(g.prefix + positions, [1, placed, hidden])]);
+  const forAll = (name: string, extents: readonly number[]) =>
+    g.node('Expand', [g.weight(g.prefix + name, extents), dims]);
+  const token = parts.isFlat ? [hidden] : [1, 1, hidden];
+  const first = firstTokens.map((name) => forAll(name, token));
+  const all = g.node('Concat', [...first, rows], { axis: 1 });
+  const placed = [maxPositions - (registers?.count ?? 0), hidden];
+  const table = g.weight(g.prefix + positions, parts.isFlat ? placed : [1, ...placed]);
+  const x = g.node('Add', [all, table]);
+  if (parts.norm) return norm(g, parts.norm, x, hidden);
   if (!registers) return x;
   const part = (from: number, to: number) => slice(g, x, from, to);
   const between = firstTokens.length;
-  const pieces = [part(0, between), forAll(registers.name, registers.count), part(between, END)];
-  return g.node('Concat', pieces, { axis: 1 });
+  const behind = forAll(registers.name, [1, registers.count, hidden]);
+  return g.node('Concat', [part(0, between), behind, part(between, END)], { axis: 1 });
 }
 
 /** [batch, half of the frames, hidden] */
@@ -180,14 +185,15 @@ function encoderOutput(g: WeightGraph, description: Description, head: EncoderHe
   const isFirst = readsFirst(head);
   const given = isFirst ? first(x) : last ? x : g.node('Identity', [x]);
   const features = last ? norm(g, last, given, hidden) : given;
-  if (!givesScores(head)) {
+  if (!isRead(head)) {
     g.output(features, FEATURES, 'float32', [...TOKENS, hidden]);
     return;
   }
   const mean = ([from, to = END]: readonly [number, number?]) =>
     g.node('ReduceMean', [slice(g, features, from, to)], { axes: [1], keepdims: 0 });
-  const read = ({ of, maps }: Readout) => {
-    const means = of?.map(mean) ?? [isFirst ? features : first(features)];
+  const read = ({ of, pool, maps }: Readout) => {
+    const one = () => (pool ? pooled(g, description, pool, features) : isFirst ? features : first(features));
+    const means = of?.map(mean) ?? [one()];
     let y = means.length > 1 ? g.node('Concat', means, { axis: -1 }) : means[0];
     let width = means.length * hidden;
     for (const { map, columns, activation } of maps) {
@@ -198,8 +204,22 @@ function encoderOutput(g: WeightGraph, description: Description, head: EncoderHe
     return y;
   };
   const total = readouts.map(read).reduce((a, b) => g.node('Add', [a, b]));
-  const width = readouts[0].maps.at(-1)!.columns;
-  g.output(scaled(g, total, 1 / readouts.length), 'logits', 'float32', ['batch', width]);
+  const width = readouts[0].maps.at(-1)?.columns ?? hidden;
+  g.output(scaled(g, total, 1 / readouts.length), head.embeds ?? 'logits', 'float32', ['batch', width]);
+}
+
+/** [batch, hidden] */
+function pooled(
+  g: WeightGraph,
+  description: Description,
+  { probe, norm: last, mlp, ...parts }: AttentionPool,
+  x: string,
+): string {
+  const { hidden, sizes } = description;
+  const asking = g.weight(g.prefix + probe, [1, 1, hidden]);
+  const y = attention(g, parts.attention, x, description, sizes, { asking: () => asking });
+  const [thought] = mlpTerms(g, mlp, norm(g, last, y, hidden), hidden, sizes);
+  return g.node('Squeeze', [g.node('Add', [y, thought]), g.integers([1])]);
 }
 
 export function wholeGraph(

@@ -4,6 +4,7 @@ import { InputError, UnsupportedModelError } from '../../errors.ts';
 import { expectObject } from '../../expect.ts';
 import { bert } from './bert.ts';
 import { bloom } from './bloom.ts';
+import { clip } from './clip.ts';
 import { cohere } from './cohere.ts';
 import { text, unsupported } from './config.ts';
 import { distilbert } from './distilbert.ts';
@@ -64,6 +65,7 @@ const ARCHITECTURES: readonly Architecture[] = [
   t5,
   modernbert,
   vit,
+  clip,
   whisper,
 ];
 const MOST_BLOCKS = 10_000; // the deepest models have about a hundred

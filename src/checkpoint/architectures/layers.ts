@@ -30,9 +30,10 @@ export function linear(
   const node = partName(module, map);
   const factors = map.factors && g.prefix + map.factors;
   const stored = { ...map, factors, ...(map.part && fused) };
-  const product = g.node('MatMul', [x, g.weight(`${module}.weight`, [rows, columns], stored)], {}, node);
+  const tensor = (kind: string) => `${module}${map.isJoined ? '_' : '.'}${kind}`;
+  const product = g.node('MatMul', [x, g.weight(tensor('weight'), [rows, columns], stored)], {}, node);
   if (!map.bias) return product;
-  return g.node('Add', [product, g.weight(`${module}.bias`, [columns], stored)], {}, `${node}/bias`);
+  return g.node('Add', [product, g.weight(tensor('bias'), [columns], stored)], {}, `${node}/bias`);
 }
 
 /** Over the last axis, which has `width` features. */

@@ -7,9 +7,9 @@ import {
   embeddingGraph,
   embeddingMacs,
   FEATURES,
-  givesScores,
   headGraph,
   isEncoder,
+  isRead,
   readsFirst,
   wholeGraph,
 } from './graphs.ts';
@@ -83,6 +83,8 @@ export class LanguageModel {
   readonly readsFirst: boolean;
   /** Whether labels can be held against its output: it is no encoder that gives features. */
   readonly givesScores: boolean;
+  /** What its ONNX file is called where other parts of the model have others. */
+  readonly onnxName: string;
   readonly #config: Config;
   readonly #description: Description;
   readonly #isRecorded: boolean;
@@ -106,7 +108,9 @@ export class LanguageModel {
     this.isEncoder = isEncoder(description.head);
     this.hasOtherCaches = description.hasOtherCaches === true;
     this.readsFirst = readsFirst(description.head);
-    this.givesScores = !isEncoder(description.head) || givesScores(description.head);
+    this.givesScores =
+      !isEncoder(description.head) || (isRead(description.head) && description.head.embeds === undefined);
+    this.onnxName = description.onnxName ?? 'model';
     this.#config = config;
     this.#description = description;
     this.#isRecorded = isRecorded;
@@ -172,7 +176,8 @@ export class LanguageModel {
   outputsOf(tokens: number): number {
     const { head, hidden, vocabulary } = this.#description;
     if (!isEncoder(head)) return tokens * vocabulary;
-    return head.readouts[0]?.maps.at(-1)?.columns ?? tokens * hidden;
+    if (!isRead(head)) return tokens * hidden;
+    return head.readouts[0].maps.at(-1)?.columns ?? hidden;
   }
 
   /** Multiply-adds before and behind the blocks, for a sample of so many tokens. */
@@ -180,7 +185,11 @@ export class LanguageModel {
     const { head, hidden, vocabulary } = this.#description;
     if (!isEncoder(head)) return tokens * vocabulary * hidden;
     let macs = embeddingMacs(this.#description, tokens);
-    for (const { of = [[0]], maps } of head.readouts) {
+    const { heads, ffn } = this.#description.sizes;
+    for (const { of = [[0]], pool, maps } of head.readouts) {
+      // Its query and output are of one token, as its MLP is.
+      const wide = heads * this.headDim;
+      if (pool) macs += 2 * hidden * (wide * (tokens + 1) + ffn) + 2 * wide * tokens;
       let width = of.length * hidden;
       for (const { columns } of maps) {
         macs += width * columns;
@@ -227,7 +236,7 @@ export class LanguageModel {
     if (!norm?.affine) return undefined;
     const node = this.#graph(source).prefix + norm.name;
     const bias = norm.kind === 'layer' && !norm.withoutBias ? `${node}.bias` : undefined;
-    const isLast = isEncoder(head) && !givesScores(head);
+    const isLast = isEncoder(head) && !isRead(head);
     const { centre } = norm;
     return { node, output: isLast ? FEATURES : node, axis: -1, weight: `${node}.weight`, centre, bias };
   }
@@ -320,7 +329,7 @@ export class LanguageModel {
       };
     const refused = this.#isRefused(first.heads);
     return {
-      config: { ...this.#config, ...Object.fromEntries(said), ...heads },
+      config: this.#withFields({ ...Object.fromEntries(said), ...heads }),
       statement: refused
         ? `config.json says the sizes; transformers 4.48 and later 4.x read them, while 5 refuses a ${modelType} whose ` +
           `hidden_size (${hidden}) is not a multiple of num_attention_heads (${first.heads}).`
@@ -338,6 +347,15 @@ export class LanguageModel {
   saysHeads(heads: number): boolean {
     const { fields, sizes } = this.#description;
     return heads === sizes.heads || (fields.heads !== undefined && !this.#isRefused(heads));
+  }
+
+  /** config.json with other fields, where it has those that say sizes. */
+  #withFields(values: Config): Config {
+    const { section } = this.#description.fields;
+    if (!section) return { ...this.#config, ...values };
+    const { name, content, former } = section;
+    const kept = Object.entries(this.#config).filter(([key]) => key !== former);
+    return { ...Object.fromEntries(kept), [name]: { ...content, ...values } };
   }
 
   /** Whether transformers 5 refuses so many heads. */

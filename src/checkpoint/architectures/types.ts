@@ -39,6 +39,8 @@ export interface BlockSizes {
 /** x·W + b. The tensors are `name.weight` and `name.bias`. */
 export interface Linear {
   readonly name: string;
+  /** They are `name_weight` and `name_bias`, as nn.MultiheadAttention has them. */
+  readonly isJoined?: boolean;
   readonly bias: boolean;
   /** The checkpoint has W as out × in: nn.Linear does, GPT-2's Conv1D does not. */
   readonly transposed: boolean;
@@ -195,9 +197,14 @@ export interface PatchEmbedding {
   readonly size: number;
   /** Side of the image. */
   readonly image: number;
+  readonly withoutBias?: boolean;
   /** Tensors: 1 × 1 × hidden each, and 1 × tokens × hidden. */
   readonly firstTokens: readonly string[];
   readonly positions: string;
+  /** These have no first axis of 1, nor a token a second one. */
+  readonly isFlat?: boolean;
+  /** Of all tokens, before the blocks. */
+  readonly norm?: Norm;
   /** Tokens without positions behind the first ones: a tensor, 1 × count × hidden. */
   readonly registers?: { readonly name: string; readonly count: number };
 }
@@ -229,17 +236,29 @@ export interface VocabularyHead {
 export interface EncoderHead {
   readonly norm?: Norm;
   readonly readouts: readonly Readout[];
+  /** What readouts give, where it is no scores of classes: the name of the output. */
+  readonly embeds?: string;
 }
 
 /** Maps, one after the other, of what some tokens are. */
 export interface Readout {
   /** Tokens from the first of these to before the second, or all from there, by their mean; of several side by side. Default: the first token. */
   readonly of?: readonly (readonly [from: number, to?: number])[];
+  /** What makes one token of all instead. */
+  readonly pool?: AttentionPool;
   readonly maps: readonly {
     readonly map: Linear;
     readonly columns: number;
     readonly activation?: Activation;
   }[];
+}
+
+/** A learned token asks all others: y = attention(probe, tokens); y + mlp(norm(y)). Its sizes are those of a block that is not pruned. */
+export interface AttentionPool extends Pick<Block, 'attention'> {
+  /** Tensor: 1 × 1 × hidden. */
+  readonly probe: string;
+  readonly norm: Norm;
+  readonly mlp: Mlp;
 }
 
 /** A model as its config.json describes it; names of tensors come without the prefix. */
@@ -262,12 +281,21 @@ export interface Description {
   readonly head: VocabularyHead | EncoderHead;
   /** Whether transformers.js makes caches of another form for it than `past_key_values` of each head's keys and values. */
   readonly hasOtherCaches?: boolean;
+  /** What the ONNX file of this part of a model is called where there are others. Default: `model`. */
+  readonly onnxName?: string;
   /** Tensors inside a block that hold no weights: old masks and frequencies. */
   readonly ignored?: RegExp;
   /** Fields of config.json that say a block's sizes. Without `heads` it cannot say fewer heads of the same size. */
   readonly fields: {
     /** Absent where it follows from others. */
     readonly ffn?: string;
+    /** The object of config.json in which they are, and what counts of it. */
+    readonly section?: {
+      readonly name: string;
+      readonly content: Config;
+      /** An object of old files that says the same once more. */
+      readonly former?: string;
+    };
     /** What `ffn` says of so many neurons, where that is another number; nothing where it can say none. */
     readonly ffnOf?: (neurons: number) => number | undefined;
     /** Of each expert, and of what all tokens pass beside them. */

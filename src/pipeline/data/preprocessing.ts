@@ -12,7 +12,7 @@ import type { DecodedImage } from './frame.ts';
 import { formatShape } from './npy.ts';
 import { cropped, resizeImage } from './resample.ts';
 
-const RESIZES = ['none', 'fit', 'crop'] as const;
+const RESIZES = ['none', 'fit', 'crop', 'cover'] as const;
 const LAYOUTS = ['nchw', 'nhwc'] as const;
 const COLORS = ['rgb', 'bgr', 'gray'] as const;
 
@@ -30,6 +30,7 @@ export interface Preprocessing {
   /**
    * none: the image must have the size already. fit: straight to the size, whatever the aspect ratio.
    * crop: until it covers size / 0.875, then the centre, as torchvision's `Resize(256)`, `CenterCrop(224)`.
+   * cover: until it covers the size, then the centre, as `Resize(224)`, `CenterCrop(224)`.
    */
   resize: Resize;
   /** Where images keep their own sizes: what height and width are multiples of, the nearest. Default 32. */
@@ -249,9 +250,10 @@ function roundHalfEven(x: number): number {
 // 224 / 256: how much of the short side the centre crop keeps in the usual ImageNet evaluation.
 export const CROP_FRACTION = 0.875;
 
-function cropImage(image: DecodedImage, height: number, width: number): DecodedImage {
-  const coverH = Math.floor(height / CROP_FRACTION);
-  const coverW = Math.floor(width / CROP_FRACTION);
+/** @param fraction  how much of the short side it keeps */
+function cropImage(image: DecodedImage, height: number, width: number, fraction: number): DecodedImage {
+  const coverH = Math.floor(height / fraction);
+  const coverW = Math.floor(width / fraction);
   // The side that needs the larger factor gets its exact length, the other is cut to whole pixels.
   const byHeight = coverH / image.height >= coverW / image.width;
   const fullH = byHeight ? coverH : Math.floor((coverW * image.height) / image.width);
@@ -263,7 +265,8 @@ function cropImage(image: DecodedImage, height: number, width: number): DecodedI
 
 function toSize(image: DecodedImage, height: number, width: number, resize: Resize): DecodedImage {
   if (resize === 'fit') return resizeImage(image, height, width);
-  if (resize === 'crop') return cropImage(image, height, width);
+  if (resize === 'crop') return cropImage(image, height, width, CROP_FRACTION);
+  if (resize === 'cover') return cropImage(image, height, width, 1);
   if (image.height !== height || image.width !== width) {
     throw new InputError(
       `"${image.name}": the image is ${image.height}×${image.width}, the model expected ${height}×${width} (\`resize: 'fit'\` or \`resize: 'crop'\` resizes)`,

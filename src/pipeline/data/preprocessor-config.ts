@@ -12,8 +12,8 @@ import {
 } from './preprocessing.ts';
 
 /**
- * What it says, in our terms. Of sizes only what can be done here alike: straight to a size, or a centre crop of the
- * usual seven eighths; what is left out is for the caller to give.
+ * What it says, in our terms. Of sizes only what can be done here alike: straight to a size, or a centre crop of all of the
+ * short side or the usual seven eighths; what is left out is for the caller to give.
  *
  * @param name  the file's, for messages
  * @throws {FormatError} naming the field, where it is not valid
@@ -65,14 +65,21 @@ function channelsOf(raw: JsonObject, name: string, positive: (field: string, val
   return { mean: mean as number[], std: std as number[] };
 }
 
+const TYPE = 'image_processor_type';
+/** Of these a number alone is the shorter side; of others both sides. */
+const BY_SHORTEST = /^CLIP/;
+
 function sizeOf(raw: JsonObject, name: string): Partial<Preprocessing> {
-  const { do_resize, do_center_crop } = raw;
+  const { do_resize, do_center_crop, size, feature_extractor_type } = raw;
   const [target, crop] = ['size', 'crop_size'].map((field) => sidesOf(raw[field], `"${name}": "${field}"`));
   if (do_center_crop === true && crop && typeof crop !== 'number') {
-    const cut = { size: crop, resize: 'crop' } as const;
-    // Cut out of the image as it is, or of another share of it, is nothing that `crop` does.
-    const isUsual = do_resize !== false && target === Math.floor(Math.min(...crop) / CROP_FRACTION);
-    return isUsual ? cut : {};
+    // Cut out of the image as it is, of another share of it, or of what has lost its aspect is nothing that is done here.
+    const isNumber =
+      typeof size === 'number' && BY_SHORTEST.test(String(raw[TYPE] ?? feature_extractor_type));
+    const edge = do_resize === false ? undefined : isNumber ? size : target;
+    const least = Math.min(...crop);
+    if (edge === Math.floor(least / CROP_FRACTION)) return { size: crop, resize: 'crop' };
+    return edge === least ? { size: crop, resize: 'cover' } : {};
   }
   if (do_resize === false || target === undefined || typeof target === 'number') return {};
   return { size: target, resize: 'fit' };
