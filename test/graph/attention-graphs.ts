@@ -513,7 +513,7 @@ export const CASES: Record<string, Case> = {
       const [k, v] = ['key', 'value'].map((which) => {
         const cache = b.feed(`past.0.${which}`, ['n', 3, 'past', SIZE]);
         const all = b.node('Concat', [cache, split(b, linear(b, x, NARROW), 3)], { axis: 2 });
-        b.output(all, `present.0.${which}`, ['n', 3, 'all', SIZE]);
+        b.output(all, `present.0.${which}`, ['n', which === 'key' ? 3 : 'heads', 'all', SIZE]);
         return `present.0.${which}`;
       });
       return project(b, merge(b, attend(b, q, repeat(b, k, 2), repeat(b, v, 2)), WIDTH));

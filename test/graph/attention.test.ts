@@ -70,11 +70,11 @@ function widthOf(model: Model): number {
   return Number(dim?.value);
 }
 
-/** The dims that a model declares for its inputs and outputs with heads. */
+/** The dims that a model declares for its inputs and outputs with heads; some have names instead. */
 function declaredHeads(model: Model): number[] {
   return [...model.inputs, ...model.outputs].flatMap(({ name, type }) => {
     const dim = type?.value.case === 'tensorType' ? type.value.value.shape?.dim[1]?.value : undefined;
-    return /past|present/.test(name) ? [Number(dim?.value)] : [];
+    return /past|present/.test(name) && dim?.case === 'dimValue' ? [Number(dim.value)] : [];
   });
 }
 

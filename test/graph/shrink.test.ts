@@ -249,6 +249,17 @@ const GRAPHS: Record<
       return b.output(b.matmul(scaledNorm(b, b.relu(y)), 3));
     },
   },
+  'shapes that copy the extent of another axis, or of other channels where 0 is no mark': {
+    prunable: 1,
+    dims: [2, 3, 6, 8],
+    build: (b) => {
+      const layer = (x: string, m = 6) => b.relu(b.conv(x, m, 3));
+      const x = b.reshape(b.reshape(layer(b.input([3, 6, 8])), [1, -1, 0, 6, 8], 6), [-1, 6, 6, 8], 6);
+      const [y, z] = [layer('input'), layer('input')];
+      const like = b.node('Reshape', [y, b.node('Shape', [z])], { allowzero: 1 });
+      return head(b, layer(both(b, both(b, x, like), z), 7));
+    },
+  },
   'an even split into a number of pieces': {
     prunable: 3,
     opset: 18,
@@ -1189,7 +1200,12 @@ const GRAPHS: Record<
         half(b.node('Cast', [count(b, x, 1)], { to: 6 }), 'int32'),
         half(count(b, x, 1), 'int64'),
       );
-      return head(b, b.relu(b.conv(b.mul(b.mul(x, whole), halves), 6, 3)));
+      const scalar = float(b.node('Gather', [b.node('Shape', [x]), b.index(1)]));
+      const list = b.node('Concat', [b.node('Unsqueeze', [scalar, b.integers([0])]), b.floats([2])], {
+        axis: 0,
+      });
+      const mean = b.node('ReduceMean', [list], { keepdims: 0 });
+      return head(b, b.relu(b.conv(b.mul(b.mul(b.mul(x, whole), halves), mean), 6, 3)));
     },
   },
 };
