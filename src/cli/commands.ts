@@ -53,14 +53,14 @@ export async function inspectModel(path: string, flags: ModelFlags, command: Com
   const found = await inspect(path, { ...settingsOf(flags), ...telling(path, command) });
   const { parameters, macs, kinds, file, folder } = found;
   if (file) {
-    const { bytes, pinned, branches } = file;
+    const { bytes, pinned, branches, wholeHeads } = file;
     const { name, type, shape } = file.input;
     const structures = file.structures.map(({ reason = null, ...it }) => {
       const { name, layer, groups, groupSize, prunable, ...share } = it;
       return { name, layer, groups, groupSize, prunable, reason, ...share };
     });
     const described = { name: found.name, input: { name, type, shape }, bytes, parameters, macs, kinds };
-    print(flags, () => inspectText(found, file), { ...described, structures, pinned, branches });
+    print(flags, () => inspectText(found, file), { ...described, structures, pinned, branches, wholeHeads });
     return;
   }
   const { structures: _, ...described } = folder!;

@@ -18,6 +18,7 @@ import {
   type Share,
   savedByHalf,
   type TradeoffReport,
+  type WholeHeads,
 } from '../pipeline/index.ts';
 import { printable } from '../printable.ts';
 import type { Inspected, Planned } from '../run/index.ts';
@@ -47,7 +48,7 @@ export function inspectText(found: Inspected, file: NonNullable<Inspected['file'
     String(s.groups),
     String(s.groupSize),
     ...shareCells(s),
-    s.prunable ? 'yes' : `no: ${s.reason}`,
+    s.prunable ? (s.wholeHeads ? `yes, whole heads: ${s.wholeHeads}` : 'yes') : `no: ${s.reason}`,
   ]);
   return linesOf(
     `${name}: input ${input.name} [n, ${input.shape.join(', ')}], ${count(parameters)} parameters, ${count(macs)} multiply-adds, ${count(bytes)} bytes`,
@@ -56,13 +57,14 @@ export function inspectText(found: Inspected, file: NonNullable<Inspected['file'
     ...branchTexts(file.branches).map(flagged),
     ...kindLines(found),
     ...pinnedLines(found, file.pinned),
+    ...wholeLines(file.wholeHeads),
     '',
     ...table([['structure', 'layer', 'groups', 'rows', ...SHARE_TITLES, 'prunable'], ...rows], [0, 1, 6]),
   );
 }
 
 export function folderText(found: Inspected, folder: NonNullable<Inspected['folder']>): string {
-  const { architecture, blocks, hidden, vocabulary, maxPositions, sizes, structures } = folder;
+  const { architecture, blocks, hidden, vocabulary, maxPositions, sizes, structures, narrow } = folder;
   const takes = vocabulary > 0 ? `vocabulary ${vocabulary}` : `samples of ${maxPositions} tokens`;
   const row = (name: string, groups: string, share = structures.get(name)) => [
     name,
@@ -76,7 +78,7 @@ export function folderText(found: Inspected, folder: NonNullable<Inspected['fold
   const rows = sizes.flatMap((size, i) => {
     const { ffn, experts } = size;
     return [
-      ...(structures.has(`${i}.heads`) ? [row(`${i}.heads`, groupsText(size, folder))] : []),
+      row(`${i}.heads`, groupsText(size, folder, narrow?.[i])),
       ...(ffn > 0 ? [row(`${i}.mlp`, `${ffn} neurons`)] : []),
       ...(experts
         ? [row(`${i}.experts.0 to ${experts.length - 1}`, expertsText(experts), ofExperts(i, experts))]
@@ -92,12 +94,15 @@ export function folderText(found: Inspected, folder: NonNullable<Inspected['fold
 }
 
 /** What attention loses, and of how much. */
-function groupsText(size: BlockSizes, { headDim, heads: mode }: NonNullable<Inspected['folder']>): string {
+function groupsText(
+  size: BlockSizes,
+  { headDim }: Pick<NonNullable<Inspected['folder']>, 'headDim'>,
+  isNarrow = false,
+): string {
   const { heads } = size;
   const { keyDim, valueDim } = featuresOf(size, headDim);
   const isSame = keyDim === valueDim;
-  if (mode === 'narrow')
-    return `${valueDim} features of ${heads} heads${isSame ? '' : `, whose keys have ${keyDim}`}`;
+  if (isNarrow) return `${valueDim} features of ${heads} heads${isSame ? '' : `, whose keys have ${keyDim}`}`;
   const groups = headGroups(size);
   const features = isSame ? keyDim : `${keyDim}, with ${valueDim} of values`;
   return `${groups} groups of ${heads / groups} heads of ${features}`;
@@ -137,6 +142,13 @@ function pinnedLines(all: Share, pinned: readonly Pinned[]): string[] {
     '',
     ...table([['stays because', 'structures', ...SHARE_TITLES, 'what would help'], ...rows], [0, 4]),
   ];
+}
+
+/** Where features of heads were to go, and whole heads do. */
+function wholeLines(wholeHeads: readonly WholeHeads[]): string[] {
+  if (wholeHeads.length === 0) return [];
+  const rows = wholeHeads.map(({ reason, structures, help }) => [reason, String(structures.length), help]);
+  return ['', ...table([['heads go whole because', 'structures', 'what would help'], ...rows], [0, 2])];
 }
 
 export function latencyText(latency: LatencyTable): string {

@@ -24,11 +24,12 @@ import { followSizes, handedOn, isIndifferent } from './sizes.ts';
 import type { Analysis, Edit, HeadsMode, Reader, Structure } from './structure.ts';
 import type { ValueInfo } from './subgraph.ts';
 import { elements, fromIntegers, groupBy, sum, type Tensor } from './tensor.ts';
+import { reasonForWhole, wholeAttentions } from './whole-heads.ts';
 
 export interface AnalysisOptions {
   /** Whether channels that shortcuts tie may be pruned: all layers of the stream lose the same ones. Default false. */
   readonly residual?: boolean;
-  /** What goes of attention: heads (`fewer`, the default), or features of each of them (`narrow`) where that can be. */
+  /** What goes of attention: heads (`fewer`, the default), or features of each of them (`narrow`) where that can be, and heads where not. */
   readonly heads?: HeadsMode;
 }
 
@@ -38,24 +39,47 @@ export function analyse(
   shapes: Shapes,
   { residual = false, heads = 'fewer' }: AnalysisOptions = {},
 ): Analysis {
-  const state = propagated(model, shapes, heads === 'narrow');
-  for (const { name } of model.outputs) output(state, name);
-  settle(state);
-  const roots = rootsOf(state).filter((label) => label.producers.length > 0);
+  let state = settled(model, shapes, () => heads === 'narrow');
+  let found = structuresOf(state, residual);
+  if (heads === 'narrow') {
+    const whole = wholeAttentions(state, found);
+    if ([...state.narrowed].some((node) => whole.has(node))) {
+      state = settled(model, shapes, (node) => !whole.has(node));
+      found = structuresOf(state, residual);
+    }
+    for (const structure of found.values()) {
+      const reason = reasonForWhole(state, whole, structure);
+      if (reason !== undefined) structure.wholeHeads = reason;
+    }
+  }
   const place = (name: string) => model.position(model.node(name)!);
-  const carriers = state.carriers();
-  const structures = roots.map((label) =>
-    structureOf(state, label, carriers.get(label) ?? [], place, residual),
-  );
   const order = ({ consumers, producers }: Structure) => place(consumers[0]?.node ?? producers[0].node);
-  structures.sort((a, b) => order(a) - order(b));
+  const structures = [...found.values()].sort((a, b) => order(a) - order(b));
   for (const [, ...more] of groupBy(structures, ({ name }) => name).values()) {
     for (const [i, structure] of more.entries()) structure.name += `:${i + 2}`;
   }
   return { structures };
 }
 
-function propagated(model: Model, shapes: Shapes, narrows = false): Propagation {
+/** What is known once all of a graph is walked. @param narrows  whether heads lose features at a node, and none of them goes */
+function settled(model: Model, shapes: Shapes, narrows: Propagation['narrows']): Propagation {
+  const state = propagated(model, shapes, narrows);
+  for (const { name } of model.outputs) output(state, name);
+  settle(state);
+  return state;
+}
+
+function structuresOf(state: Propagation, residual: boolean): Map<Label, Structure> {
+  const { model } = state;
+  const roots = rootsOf(state).filter((label) => label.producers.length > 0);
+  const place = (name: string) => model.position(model.node(name)!);
+  const carriers = state.carriers();
+  return new Map(
+    roots.map((label) => [label, structureOf(state, label, carriers.get(label) ?? [], place, residual)]),
+  );
+}
+
+function propagated(model: Model, shapes: Shapes, narrows?: Propagation['narrows']): Propagation {
   const state = new Propagation(model, shapes, narrows);
   for (const input of model.inputs) cachedHeads(state, input.name);
   for (const node of model.nodes) {
@@ -323,14 +347,14 @@ function structureOf(
   const units = [...blocks.map(({ block }) => block), ...edits.map(({ unit }) => unit)];
   if (!units.every(Number.isInteger)) label.pin('numbers in the graph contradict each other'); // of a malformed file
   const shortcut = shortcutOf(state, label, carriers);
-  const attentions = state.attentions.filter((it) => it.label.root() === label);
-  const own = { groups: label.groups, producers, consumers, slices, norms };
-  const scores = [...state.scores.values()].filter((it) => it.label.root() === label);
-  const [attention, ...more] = attentions;
-  const isWhole = attention && more.length === 0 && scores.length === (attention.queries ? 1 : 0);
-  const features = isWhole ? turnedFeatures(state, attention, own) : undefined;
-  if ((attentions.length > 0 || scores.length > 0) && !features)
-    label.pin('features of its heads are seen one by one');
+  const features = turnedFeatures(state, label, {
+    groups: label.groups,
+    producers,
+    consumers,
+    slices,
+    norms,
+  });
+  if (typeof features === 'string') label.pin(features);
   const reason = reasonOf(label, consumers, residual ? undefined : shortcut);
   return {
     name: producers[0].node,
@@ -347,7 +371,7 @@ function structureOf(
     slices,
     edits,
     norms,
-    ...(features && { features }),
+    ...(typeof features === 'object' && { features }),
   };
 }
 

@@ -64,10 +64,12 @@ export class Propagation {
     string,
     { read: Axis | undefined; made: Axis; readonly unlabelled: NodeProto[] }
   >();
-  /** By their value: products of queries and keys whose features may go. */
-  readonly scores = new Map<string, Scores>();
-  /** Attentions whose heads may have fewer features. */
+  /** By their value: products of queries and keys whose features may go, or why these have to stay. */
+  readonly scores = new Map<string, Scores | string>();
+  /** Of heads that are to become narrow. */
   readonly attentions: Attention[] = [];
+  /** Nodes to which features of heads are channels, and heads are not. */
+  readonly narrowed = new Set<NodeProto>();
   /** Nodes whose outputs have their labels from a node before them. */
   readonly passed = new Set<NodeProto>();
   /** Integer values that a Shape leads to, element by element. */
@@ -76,10 +78,10 @@ export class Propagation {
   /** Read once, however many nodes read them. */
   readonly #integers = new Map<Tensor, readonly number[]>();
 
-  /** Whether heads of attention lose features, and none of them goes. */
-  readonly narrows: boolean;
+  /** Whether heads lose features at a node of an attention, and none of them goes. */
+  readonly narrows: (node: NodeProto) => boolean;
 
-  constructor(model: Graph<Operator>, shapes: Shapes, narrows = false) {
+  constructor(model: Graph<Operator>, shapes: Shapes, narrows: Propagation['narrows'] = () => false) {
     this.model = model;
     this.shapes = shapes;
     this.narrows = narrows;

@@ -18,13 +18,18 @@ export interface Scores extends Required<Pick<Features, 'queries' | 'keys'>> {
   readonly label: Label;
 }
 
-/** An attention whose heads can have fewer features. */
-export interface Attention extends Pick<Features, 'queries' | 'keys'> {
-  readonly label: Label;
-  readonly values: Made;
+/** An attention whose heads are to have fewer features. */
+export interface Attention {
   /** The node that mixes values, and its output. */
   readonly mix: NodeProto;
   readonly mixed: Side;
+  /** What of its features can go as far as queries, keys and values are seen, or why nothing can. */
+  readonly heads: NarrowHeads | string;
+}
+
+export interface NarrowHeads extends Pick<Features, 'queries' | 'keys'> {
+  readonly label: Label;
+  readonly values: Made;
 }
 
 /** The layer that makes features, and where in its output the first one lies, by the positions of axes that a product has apart. */

@@ -165,6 +165,8 @@ export interface Structure {
   norms: Norm[];
   /** Where a channel is a feature of every head. */
   features?: Features;
+  /** Why it is whole heads that go where features were to go. */
+  wholeHeads?: string;
 }
 
 /** What comes of the channels that stay depends at these places, before any layer reads it, on which go. */

@@ -47,15 +47,21 @@ function structuresIn(language: LanguageModel, block: number, heads?: HeadsMode)
     }),
   );
   const groups = groupsOfHeads(language, block, heads);
-  const name = headsIn(block);
-  return [...(groups === undefined ? [] : [{ name, layer: '', kind: 'head', groups } as const]), ...neurons];
+  return [{ name: headsIn(block), layer: '', kind: 'head', groups }, ...neurons];
 }
 
-/** What heads lose of: groups of them, or features of each; nothing where they keep all of these. */
-function groupsOfHeads(language: LanguageModel, block: number, heads?: HeadsMode): number | undefined {
-  if (heads !== 'narrow') return headGroups(language.sizes[block]);
-  if (!language.valuesCanNarrow(block)) return undefined;
-  return featuresOf(language.sizes[block], language.headDim).valueDim;
+/** Whether features of a block's heads go, and not heads: where features of values can, and there are several. */
+export function losesFeatures(language: LanguageModel, block: number, heads?: HeadsMode): boolean {
+  const { valueDim } = featuresOf(language.sizes[block], language.headDim);
+  return heads === 'narrow' && language.valuesCanNarrow(block) && valueDim > 1;
+}
+
+/** What heads lose of: groups of them, or features of each. */
+function groupsOfHeads(language: LanguageModel, block: number, heads?: HeadsMode): number {
+  const size = language.sizes[block];
+  return losesFeatures(language, block, heads)
+    ? featuresOf(size, language.headDim).valueDim
+    : headGroups(size);
 }
 
 const headsIn = (block: number) => `${block}.heads`;
@@ -122,7 +128,7 @@ export function languageTerms(
 
 /** Groups and neurons that stay in a block. */
 function sizesAfter(language: LanguageModel, block: number, kept: Sizes, heads?: HeadsMode): BlockSizes {
-  const changed = headsAfter(language, block, kept.get(headsIn(block)), heads);
+  const changed = headsAfter(language, block, kept.get(headsIn(block))!, heads);
   return mapNeurons({ ...language.sizes[block], ...changed }, (name) => kept.get(`${block}.${name}`)!);
 }
 
@@ -130,13 +136,12 @@ function sizesAfter(language: LanguageModel, block: number, kept: Sizes, heads?:
 function headsAfter(
   language: LanguageModel,
   block: number,
-  kept: number | undefined,
+  kept: number,
   heads?: HeadsMode,
 ): Partial<BlockSizes> {
   const size = language.sizes[block];
   const { keyDim, valueDim } = featuresOf(size, language.headDim);
-  if (kept === undefined) return {};
-  if (heads !== 'narrow') return headsOf(size, kept);
+  if (!losesFeatures(language, block, heads)) return headsOf(size, kept);
   if (kept === valueDim) return {};
   const goTogether = keyDim === valueDim && language.keysCanNarrow(block);
   return { ...(goTogether && { keyDim: kept }), valueDim: kept };
@@ -195,10 +200,10 @@ function blockSteps(
     maps: outputs.map((m) => ({ p: hidden, m, groupSize: 1, rows })),
     cuts: [],
   });
-  const pruned = (name: string, p: number, groups = 1, share = 1): PlannedStep => ({
+  const pruned = (name: string, p: number, groups: number, share = 1): PlannedStep => ({
     name: `${block}.${name}`,
     maps: [{ p, m: hidden, groupSize: p / groups, rows: rows * share }],
-    cuts: [{ keep: sizes.get(`${block}.${name}`) ?? groups, groupSizes: [p / groups] }],
+    cuts: [{ keep: sizes.get(`${block}.${name}`)!, groupSizes: [p / groups] }],
   });
   const steps = [
     corrected('attention', [heads * keyDim, kvHeads * keyDim, kvHeads * valueDim]),

@@ -31,15 +31,7 @@ import { LARGEST_BATCH, wholeBatch } from './batches.ts';
 import type { SizeKind } from './budget.ts';
 import type { Chain, Part } from './chain.ts';
 import type { Dataset } from './data/index.ts';
-import {
-  allSizesAfter,
-  describedSubject,
-  languageTerms,
-  namesIn,
-  structuresOf,
-  valuesIn,
-  widestOf,
-} from './described.ts';
+import { allSizesAfter, describedSubject, languageTerms, namesIn, valuesIn, widestOf } from './described.ts';
 import { isTokenMask, type ModelInput } from './inputs.ts';
 import type { Named, Sizes } from './keep.ts';
 import { loadableRecipe } from './loadable.ts';
@@ -124,7 +116,6 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
     parameters: valuesIn(tensors),
     bytes: bytesOf(checkpoint),
     heads,
-    hasFeatures: structuresOf(language, heads).some(({ kind }) => kind === 'head'),
     ...describedSubject(language, heads),
     pinned: [],
     notPrunable: [],

@@ -29,6 +29,7 @@ export type { StageTime } from './clock.ts';
 export { compareMethods } from './compare.ts';
 export { type Progress, type ProgressStep, sharing } from './course.ts';
 export * from './data/index.ts';
+export { losesFeatures } from './described.ts';
 export type { Metric } from './evaluate.ts';
 export type { Fidelity } from './fidelity.ts';
 export { engineKind, Findings } from './findings.ts';
@@ -51,9 +52,16 @@ export {
 } from './latency.ts';
 export { MACHINES_OPTIONS, type Machines, type MachinesPlan } from './machines.ts';
 export type { FileOptions } from './onnx.ts';
-export { declaredInput, type ModelSize, type OpenedModel, type OpenOptions, openModel } from './open.ts';
+export {
+  declaredInput,
+  type ModelSize,
+  type OpenedModel,
+  type OpenOptions,
+  openModel,
+  prunableOf,
+} from './open.ts';
 export type { EvaluateOptions, PruneOptions } from './options.ts';
-export { type Pinned, pinnedOf } from './pinned.ts';
+export { type Pinned, pinnedOf, type WholeHeads, wholeHeadsOf } from './pinned.ts';
 export { memoryLimit, type Plan, type PlanOptions, type Rates } from './plan.ts';
 export { doubtOf, type Warning } from './plausible.ts';
 export type { BeforeAfter } from './profile.ts';

@@ -43,7 +43,6 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
   return {
     name,
     heads: opened.heads,
-    hasFeatures: structures.some(({ features }) => features),
     parameters,
     bytes,
     macs,

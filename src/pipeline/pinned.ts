@@ -27,6 +27,10 @@ const HELP: readonly (readonly [RegExp, string])[] = [
     /cannot be seen through/,
     'an export without the operator, or a description of it (operators of openModel)',
   ],
+  [
+    /comes between layer and product/,
+    'nothing where positions turn features or norms see them; otherwise an export without it there',
+  ],
   [/normalises over it|reduces over it|sums over it/, 'nothing: all channels meet there'],
   [/size|number|shape|takes it apart/, 'an export whose shapes have -1 or come of Shape there'],
   [/no layer makes/, 'a constant or a layer in place of that value'],
@@ -69,8 +73,43 @@ export function pinnedOf(opened: Pick<OpenedModel, 'model' | 'analysis' | 'info'
 function reasonOf({ reason = '' }: Structure): string {
   const [first, other] = reason.split('; ');
   if (first.startsWith('residual stream') && !other) return 'residual stream';
-  return (other ?? first)
+  return withoutNames(other ?? first);
+}
+
+function withoutNames(reason: string): string {
+  return reason
     .replace(/ \(and \d+ more\)$/, '')
     .replace(/^(\w+) "[^"]*"/, '$1')
     .replace(/"[^"]*"/g, '…');
+}
+
+/** Attentions that lose whole heads for the same reason where features were to go. */
+export interface WholeHeads extends Pick<Pinned, 'reason' | 'help'> {
+  /** Names of their structures. */
+  readonly structures: readonly string[];
+}
+
+/** The first that fits counts. */
+const NARROW_HELP: readonly (readonly [RegExp, string])[] = [
+  [/is one node/, 'an export whose attention is of single products'],
+  [
+    /^Concat comes between layer|graph output/,
+    'an export without caches of keys and values, or the Hugging Face folder',
+  ],
+  [/comes between/, 'an export without it there'],
+];
+
+/** @param structures  that can be pruned */
+export function wholeHeadsOf(
+  structures: readonly Pick<Structure, 'name' | 'wholeHeads'>[],
+): readonly WholeHeads[] {
+  const whole = structures.filter(({ wholeHeads }) => wholeHeads !== undefined);
+  return Array.from(
+    groupBy(whole, ({ wholeHeads }) => withoutNames(wholeHeads!)),
+    ([reason, list]) => ({
+      reason,
+      structures: list.map(({ name }) => name),
+      help: NARROW_HELP.find(([kind]) => kind.test(reason))?.[1] ?? 'an export with other operators there',
+    }),
+  );
 }

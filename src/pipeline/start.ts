@@ -44,9 +44,9 @@ export interface Started {
 export async function startRun(session: Session, subject: Subject, options: PruneOptions): Promise<Started> {
   const { calibration, evaluation = calibration } = options;
   const recipe = recipeFor(subject, options);
-  if (subject.heads === 'narrow' && !subject.hasFeatures)
+  if (subject.heads === 'narrow' && !subject.structures.some(({ kind }) => kind === 'head'))
     throw new InputError(
-      `${subject.name}: \`heads: 'narrow'\`: no attention of it can lose features (\`inspect\` says why); leave it out`,
+      `${subject.name}: \`heads: 'narrow'\`: no attention of it can lose features or heads (\`inspect\` says why); leave it out`,
     );
   const planned = sizesOf(recipe, subject.structures);
   const profile = subject.profile(recipe, planned, calibration.shape);

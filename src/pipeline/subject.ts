@@ -20,8 +20,6 @@ export interface Subject extends ModelSize, Plannable {
   readonly name: string;
   /** What goes of attention. */
   readonly heads?: HeadsMode;
-  /** Whether any attention can lose features, where these go. */
-  readonly hasFeatures: boolean;
   /** What of it stays, by kind. */
   readonly pinned: readonly Pinned[];
   readonly notPrunable: readonly { readonly name: string; readonly reason: string }[];

@@ -1,14 +1,18 @@
 // What of a model can be pruned.
 
 import type { LanguageModel } from '../checkpoint/architectures/index.ts';
-import type { HeadsMode, Structure } from '../graph/index.ts';
+import type { Structure } from '../graph/index.ts';
 import {
+  losesFeatures,
   type OpenedModel,
   type Pinned,
   pinnedOf,
+  prunableOf,
   type Share,
   type Shares,
   sharesOf,
+  type WholeHeads,
+  wholeHeadsOf,
 } from '../pipeline/index.ts';
 import { modelFile } from './beside.ts';
 import { checkOptions } from './check.ts';
@@ -20,7 +24,7 @@ import { MODEL_NAME, placeOf, type Source } from './source.ts';
 
 /** A structure, and what of the model hangs on it. */
 export interface InspectedStructure
-  extends Pick<Structure, 'name' | 'layer' | 'groups' | 'groupSize' | 'prunable' | 'reason'>,
+  extends Pick<Structure, 'name' | 'layer' | 'groups' | 'groupSize' | 'prunable' | 'reason' | 'wholeHeads'>,
     Partial<Share> {}
 
 /** What can be pruned of a model, and what share of it each kind of structure is. */
@@ -32,6 +36,8 @@ export interface Inspected extends Share {
     readonly structures: readonly InspectedStructure[];
     /** What stays, by kind. */
     readonly pinned: readonly Pinned[];
+    /** Attentions of which whole heads go, and no features. */
+    readonly wholeHeads: readonly WholeHeads[];
   };
   /** Of a language model's folder. */
   readonly folder?: Pick<
@@ -39,8 +45,8 @@ export interface Inspected extends Share {
     'architecture' | 'blocks' | 'hidden' | 'vocabulary' | 'maxPositions' | 'headDim' | 'sizes'
   > & {
     readonly structures: Shares['structures'];
-    /** How attention is to lose. Default: `fewer`. */
-    readonly heads?: HeadsMode;
+    /** Where heads are to become narrow: of each block, whether features of them go, and no heads. */
+    readonly narrow?: readonly boolean[];
   };
 }
 
@@ -65,23 +71,27 @@ async function inspectFile(file: Place, options: ModelOptions, opened: Opened): 
   const found = await openModelFile(file, options, opened);
   const { name, parameters, macs, bytes, input, quantized, branches, analysis } = found.model;
   const shares = sharesOf(found.model);
-  const structures = analysis.structures.map(({ name, layer, groups, groupSize, prunable, reason }) => {
-    return { name, layer, groups, groupSize, prunable, reason, ...shares.structures.get(name) };
+  const structures = analysis.structures.map((structure): InspectedStructure => {
+    const { name, layer, groups, groupSize, prunable, reason, wholeHeads } = structure;
+    return { name, layer, groups, groupSize, prunable, reason, wholeHeads, ...shares.structures.get(name) };
   });
   const kinds = Object.fromEntries(shares.kinds);
   const pinned = pinnedOf(found.model);
-  return { name, parameters, macs, kinds, file: { bytes, input, quantized, branches, structures, pinned } };
+  const wholeHeads = wholeHeadsOf(prunableOf(found.model));
+  const own = { bytes, input, quantized, branches, structures, pinned, wholeHeads };
+  return { name, parameters, macs, kinds, file: own };
 }
 
 async function inspectFolder(place: Place, options: ModelOptions, opened: Opened): Promise<Inspected> {
   const { language, length } = await describeInPlace(place, options, opened);
   const { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes } = language;
   const { heads } = options;
+  const narrow = heads === 'narrow' ? sizes.map((_, i) => losesFeatures(language, i, heads)) : undefined;
   const { all, kinds, structures } = sharesOf(language, language.tokensOf([length]), heads);
   return {
     name: place.path,
     ...all,
     kinds: Object.fromEntries(kinds),
-    folder: { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes, structures, heads },
+    folder: { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes, structures, narrow },
   };
 }

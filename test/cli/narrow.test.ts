@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
 import { folderText, pruneText } from '../../src/cli/print.ts';
-import { sharesOf } from '../../src/pipeline/index.ts';
+import { losesFeatures, sharesOf } from '../../src/pipeline/index.ts';
 import { reportMarkup } from '../../src/report/markup.ts';
 import { LLAMA, MPT, OPT } from '../architectures/tiny.ts';
 import { fixture, osscar, temporaryFolder } from './osscar.ts';
@@ -58,7 +58,8 @@ test('heads that are to be narrow are features of all heads', () => {
       structures,
     };
     const found = { name: 'model', parameters: 0, macs: 0, kinds: {} };
-    const text = folderText(found, { ...folder, heads: 'narrow' });
+    const narrow = sizes.map((_, i) => losesFeatures(language, i, 'narrow'));
+    const text = folderText(found, { ...folder, narrow });
     return linesOf(text).filter(([name]) => name.endsWith('.heads'));
   };
   expect(rowsOf(OPT, [BLOCK, MIXED])).toEqual([
@@ -67,7 +68,11 @@ test('heads that are to be narrow are features of all heads', () => {
   ]);
   // Values alone: 16 × 32 columns and 32 × 32 rows.
   expect(rowsOf(LLAMA)[0].slice(0, 3)).toEqual(['0.heads', '8 features of 4 heads', '1,536']);
-  expect(rowsOf({ ...MPT, attn_config: { clip_qkv: 2 } })).toEqual([]);
+  // What stands between layers and heads leaves heads alone to go.
+  expect(rowsOf({ ...MPT, attn_config: { clip_qkv: 2 } })[0].slice(0, 2)).toEqual([
+    '0.heads',
+    '4 groups of 1 heads of 8',
+  ]);
 });
 
 test('a report tells the features of narrow heads', () => {

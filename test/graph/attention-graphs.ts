@@ -238,6 +238,22 @@ export const CASES: Record<string, Case> = {
     prunable: GROUPS,
     build: (b) => grouped(b, 3, { kvHeads: 3, isGuarded: true }),
   },
+  'key-value groups that a Tile repeats': {
+    prunable: GROUPS,
+    build: (b) => {
+      const x = b.sequence(WIDTH);
+      const q = split(b, linear(b, x, WIDTH), 6);
+      const [k, v] = [0, 1].map(() => {
+        const heads = b.node('Unsqueeze', [split(b, linear(b, x, NARROW), 3), b.integers([2])]);
+        const tiled = b.node('Tile', [heads, b.integers([1, 1, 2, 1, 1])]);
+        return b.node('Reshape', [
+          tiled,
+          concat(b, [size(b, x, 0), b.integers([6]), size(b, x, 1), b.integers([SIZE])]),
+        ]);
+      });
+      return project(b, merge(b, attend(b, q, k, v), WIDTH));
+    },
+  },
   'key-value groups of a fixed batch and length': {
     prunable: GROUPS,
     build: (b) => grouped(b, 3, { kvHeads: 3, isGuarded: true, run: [2, 11] }),

@@ -143,7 +143,7 @@ describe('attention', () => {
     });
   }
 
-  // Forms of which heads lose features, of values alone or of queries and keys too. The others stay, or lose whole heads.
+  // Forms of which heads lose features, of values alone or of queries and keys too.
   const NARROWED: Record<string, 'all' | 'values'> = {
     'heads with biases': 'all',
     'queries and keys scaled by what is computed of their size': 'all',
@@ -156,6 +156,7 @@ describe('attention', () => {
     'key-value groups of a fixed batch and length': 'all',
     'key-value groups that broadcast': 'all',
     'key-value groups that constant shapes repeat': 'all',
+    'key-value groups that a Tile repeats': 'all',
     'key-value groups that constants in a guarded shape repeat': 'all',
     'key-value groups that broadcast, each to query heads that lie apart': 'all',
     'one key-value head that constants in a guarded shape repeat': 'all',
@@ -169,9 +170,25 @@ describe('attention', () => {
     'torch.nn.MultiheadAttention, with arithmetic on shapes': 'all',
     'torch.nn.MultiheadAttention, of channels that a layer makes': 'all',
     'products written as Einsum': 'all',
+    'skipped normalisations, fused products and activations': 'all',
     'key-value groups with rotary embedding': 'values',
+    'query and key normalised, part of each head rotated': 'values',
   };
-  for (const [name, { build, opset, past = [0, 0], runs = RUNS }] of Object.entries({ ...CASES, ...FUSED })) {
+  // The others lose whole heads, for these reasons.
+  const WHOLE: Record<string, RegExp | undefined> = {
+    'one key-value head for all': /^no values are seen to be weighed by its scores$/,
+    'a fused projection, split evenly': /^Concat "[^"]+" comes between product and layer$/,
+    'heads that are mixed before the softmax': /^no values are seen to be weighed by its scores$/,
+    'heads interleaved with features': undefined, // these lose features, which no head has of its own
+    'heads that come back in another order': /^MatMul "[^"]+" reads features of several heads side by side$/,
+    'keys and values repeated as a whole': /^features of its heads are seen one by one$/,
+    'a cache of keys and values': /^Concat "[^"]+" comes between layer and product$/,
+  };
+  const ONE_NODE = ['Attention', 'MultiHeadAttention', 'GroupQueryAttention'];
+  for (const [name, { build, prunable: expected, opset, past = [0, 0], runs = RUNS }] of Object.entries({
+    ...CASES,
+    ...FUSED,
+  })) {
     it(`is cut right where heads become narrow: ${name}`, async () => {
       const model = await readModel(build(new OnnxBuilder({ seed: 3, opset })).build());
       const shapes = await shapesOfFeeds(model, feedsOf(model, ...runs[0], past));
@@ -180,6 +197,16 @@ describe('attention', () => {
       const [features, ...more] = prunable.flatMap((structure) => structure.features ?? []);
       expect(features && (features.queries ? 'all' : 'values')).toBe(NARROWED[name]);
       expect(more).toEqual([]);
+      if (!features) {
+        const outline = prunable.map((s) => [s.kind, s.groups, s.groupSize]);
+        expect(outline, 'as if heads were to become fewer').toEqual(expected);
+      }
+      const isOne = new RegExp(`^(${ONE_NODE.join('|')}) "[^"]+" is one node$`);
+      const reason = name in CASES ? WHOLE[name] : isOne;
+      for (const { kind, features, wholeHeads } of prunable) {
+        if (kind === 'head' && !features) expect(wholeHeads).toMatch(reason!);
+        else expect(wholeHeads).toBeUndefined();
+      }
       const random = seeded(11);
       const cuts = [
         ...prunable.map((s) => new Map([[s, randomChannels(s, random)]])),
@@ -193,6 +220,21 @@ describe('attention', () => {
       }
     });
   }
+
+  it('of one head, whose features something sees, loses channels as if heads were to become fewer', async () => {
+    const b = new OnnxBuilder({ seed: 3 });
+    const x = b.sequence(WIDTH);
+    const [q, k, v] = [0, 1, 2].map(() => linear(b, x, NARROW));
+    const scores = b.node('MatMul', [q, transpose(b, k, 0, 2, 1)]);
+    const y = b.node('MatMul', [b.node('Softmax', [scores], { axis: -1 }), v]);
+    const model = await readModel(project(b, b.relu(y)).build());
+    const shapes = await shapesOfFeeds(model, feedsOf(model, 2, 11, [0, 0]));
+    const [fewer, narrow] = (['fewer', 'narrow'] as const).map((heads) => analyse(model, shapes, { heads }));
+    expect(narrow).toEqual(fewer);
+    expect(narrow.structures.filter(({ prunable }) => prunable)).toMatchObject([
+      { kind: 'channel', groups: NARROW },
+    ]);
+  });
 
   it('is cut right or kept, whatever numbers stand in the graph', async () => {
     const names = ['one computed shape for queries, keys and values', 'torch.nn.MultiheadAttention'];

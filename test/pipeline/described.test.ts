@@ -22,7 +22,7 @@ import { openLanguageModel } from '../../src/pipeline/index.ts';
 import { sizesOf } from '../../src/pipeline/keep.ts';
 import { parseRecipe } from '../../src/pipeline/recipe.ts';
 import { contentHash } from '../../src/pipeline/store/hash.ts';
-import { BLOOM, LLAMA, MPT, OPT, tinyWeights } from '../architectures/tiny.ts';
+import { BLOOM, LLAMA, MPT, OLMO, OPT, tinyWeights } from '../architectures/tiny.ts';
 import { folderOf } from './fixtures.ts';
 
 const BOUNDED = { ...MPT, attn_config: { clip_qkv: 2 } };
@@ -40,14 +40,15 @@ const keeping = (model: LanguageModel, heads: HeadsMode, features: number, neuro
     structuresOf(model, heads).map(({ name, kind }) => [name, kind === 'head' ? features : neurons] as const),
   );
 
-test.each<[string, LanguageModel, (number | undefined)[]]>([
+test.each<[string, LanguageModel, number[]]>([
   ['all', describeModel(OPT), [8, 8]],
   ['what a narrow model has of values', narrowed(OPT, { keyDim: 3, valueDim: 5 }), [5, 8]],
-  ['none where they are bounded', describeModel(BOUNDED), [undefined, undefined]],
+  ['whole heads where they are bounded', describeModel(BOUNDED), [4, 4]],
+  ['whole heads where values have a single one', narrowed(OPT, { keyDim: 3, valueDim: 1 }), [4, 8]],
 ])('features of heads can go, if heads are to be narrow: %s', (_, model, expected) => {
   const found = structuresOf(model, 'narrow');
   expect(found.filter(({ kind }) => kind === 'head').map(({ name, groups }) => [name, groups])).toEqual(
-    expected.flatMap((groups, i) => (groups === undefined ? [] : [[`${i}.heads`, groups]])),
+    expected.map((groups, i) => [`${i}.heads`, groups]),
   );
   expect(found.filter(({ kind }) => kind === 'channel')).toEqual(
     structuresOf(model).filter(({ kind }) => kind === 'channel'),
@@ -73,7 +74,7 @@ test.each<[string, LanguageModel, number, Partial<BlockSizes>, Partial<BlockSize
     { keyDim: 3, valueDim: 2 },
     { keyDim: 2, valueDim: 2 },
   ],
-  ['bounds: none', describeModel(BOUNDED), 6, {}, {}],
+  ['bounds: whole heads', describeModel(BOUNDED), 2, { heads: 2, kvHeads: 2 }, { heads: 2, kvHeads: 2 }],
 ])('features that stay: %s', (_, model, features, first, second) => {
   const after = allSizesAfter(model, keeping(model, 'narrow', features, 7), 'narrow');
   const { keyDim, valueDim, ...rest } = model.sizes[0];
@@ -95,7 +96,7 @@ test.each<[string, LanguageModel, HeadsMode]>([
   ['opt', describeModel(OPT), 'narrow'],
   ['llama', describeModel(LLAMA), 'narrow'],
   ['bloom', describeModel(BLOOM), 'narrow'],
-  ['bounds', describeModel(BOUNDED), 'narrow'],
+  ['bounds', describeModel({ ...OLMO, clip_qkv: 2 }), 'narrow'],
   ['opt, a narrow block', narrowed(OPT, { keyDim: 5, valueDim: 5 }), 'narrow'],
   ['opt, other keys than values', narrowed(OPT, { keyDim: 3, valueDim: 5 }), 'narrow'],
   [
@@ -156,7 +157,7 @@ test('a plan takes the features of all heads for the groups of the layer behind 
 
   const bounded = describedSubject(describeModel(BOUNDED), 'narrow');
   const all = bounded.profile(recipe, sizesOf(recipe, bounded.structures), [9]).steps;
-  expect(all.find(({ name }) => name === '0.heads')).toMatchObject({ cuts: [{ keep: 1, groupSizes: [32] }] });
+  expect(all.find(({ name }) => name === '0.heads')).toMatchObject({ cuts: [{ keep: 2, groupSizes: [8] }] });
 });
 
 test('a folder is opened for narrow heads: its structures, and who works on it elsewhere, are told', async () => {

@@ -18,7 +18,17 @@ import type { Frontier, Values } from '../../src/pipeline/frontier.ts';
 import { openLanguageModel, openModel, prune, tokenWindows } from '../../src/pipeline/index.ts';
 import { FeatureMoments } from '../../src/pipeline/narrow.ts';
 import { tinyWeights, uniformSizes, VARIANTS } from '../architectures/tiny.ts';
-import { CASES, SIZE, WIDTH } from '../graph/attention-graphs.ts';
+import {
+  attend,
+  CASES,
+  concat,
+  linear,
+  merge,
+  project,
+  SIZE,
+  split,
+  WIDTH,
+} from '../graph/attention-graphs.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { random } from '../support/random.ts';
 import { difference, engine, fashion, folderOf, noise, outputs, session } from './fixtures.ts';
@@ -179,6 +189,50 @@ test.each([
   expect(new Set(isFeatures.map(String))).toEqual(new Set(['head,true', 'channel,']));
   const { heads, kvHeads } = uniformSizes(config)[0];
   expect(again.language.sizes[0]).toMatchObject({ heads, kvHeads, ...features });
+});
+
+test('heads that bounds keep from becoming narrow go whole, and the report says so', async () => {
+  const { config } = VARIANTS['olmo, bounds of queries, keys and values, biases, tied'];
+  const { folder } = await folderOf(config, tinyWeights(config, uniformSizes(config)));
+  const run = async (heads: 'fewer' | 'narrow') => {
+    const opened = await openLanguageModel(folder, { heads });
+    const output = memoryOutput(heads);
+    const how = { engine, session, keep: 0.5, search: 'greedy' } as const;
+    const { report } = await prune(opened, { ...how, calibration: texts(40, 1), output });
+    const { language } = await openLanguageModel(blobFolder(output.files()));
+    return { report, sizes: language.sizes };
+  };
+  const [fewer, narrow] = [await run('fewer'), await run('narrow')];
+  expect(narrow.sizes).toEqual(fewer.sizes);
+  expect(narrow.report.layers).toEqual(fewer.report.layers);
+  const more = narrow.report.warnings.filter((text) => !fewer.report.warnings.includes(text));
+  expect(more).toEqual([
+    'whole heads went of "0.heads", "1.heads", and no features: Clip comes between layer and product; what would help: an export without it there',
+  ]);
+});
+
+test('in one file attentions lose features, and whole heads where they cannot', async () => {
+  const b = new OnnxBuilder({ seed: 3, opset: 13 });
+  const x = b.sequence(WIDTH);
+  const heads = (of: string) => [0, 1, 2].map(() => split(b, linear(b, of, WIDTH), 6));
+  const [q, k, v] = heads(x);
+  const y = b.add(x, linear(b, merge(b, attend(b, q, k, v), WIDTH), WIDTH));
+  const [a, c, d] = heads(y).map((of) => b.nodes('Split', [of], { axis: 3 }, { outputs: 2 }));
+  const halves = [0, 1].map((i) => attend(b, a[i], c[i], d[i]));
+  project(b, merge(b, concat(b, halves, 3), WIDTH));
+  const model = await open(b.build());
+  const calibration = await noise(48, [TOKENS, WIDTH]);
+  const keep = { all: 1, heads: 0.5 };
+  const { report } = await prune(model, { engine, session, calibration, keep });
+  const found = report.layers.map(({ groups, kept, isFeatures }) => [groups, kept.length, isFeatures]);
+  expect(found).toEqual([
+    [SIZE, SIZE / 2, true],
+    [6, 3, undefined],
+  ]);
+  const [, { name }] = report.layers;
+  expect(report.warnings.filter((text) => text.startsWith('whole heads'))).toEqual([
+    `whole heads went of "${name}", and no features: Concat comes between product and layer; what would help: an export without it there`,
+  ]);
 });
 
 test('of a trained network more is kept than with half of the heads, at the same size', async () => {

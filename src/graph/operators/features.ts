@@ -1,10 +1,10 @@
 // The features of attention's heads: where all heads stay and keep as many of them, these are the channels. Queries and keys are tied
 // by the scores that are made of them, values by what the scores mix.
 
-import type { Axis } from '../labels.ts';
+import type { Axis, Label } from '../labels.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import type { Propagation } from '../propagation.ts';
-import type { Attention, Made, Scores, Side } from '../scores.ts';
+import { called, type Propagation } from '../propagation.ts';
+import type { Attention, Made, NarrowHeads, Scores, Side } from '../scores.ts';
 import {
   type Features,
   type MadeFeatures,
@@ -13,31 +13,47 @@ import {
   type Slice,
   type Structure,
 } from '../structure.ts';
-import { elements } from '../tensor.ts';
+import { elements, sum } from '../tensor.ts';
 import { originOf } from './origin.ts';
 
 /**
- * Whether the axes that a product sums over are features of queries and keys that can go: both come straight from layers, so that what
- * is a rotation of the one is undone by that of the other.
+ * Ties the axes that a product sums over where they are features of queries and keys that can go: both come straight from layers, so that
+ * what is a rotation of the one is undone by that of the other.
+ *
+ * @returns why they have to stay, if they have to
  */
-export function sumsFeatures(state: Propagation, node: NodeProto, left: Side, right: Side): boolean {
-  if (!state.narrows) return false;
+export function sumFeatures(
+  state: Propagation,
+  node: NodeProto,
+  left: Side,
+  right: Side,
+): string | undefined {
+  if (!state.narrows(node)) return `${called(node)} sums over it`;
+  const scores = scoresOf(state, node, left, right);
+  state.scores.set(node.output[0], scores);
+  if (typeof scores === 'string') return scores;
+  state.narrowed.add(node);
+  return undefined;
+}
+
+function scoresOf(state: Propagation, node: NodeProto, left: Side, right: Side): Scores | string {
   const apart = apartIn(state, left, right);
   const [asking, asked] = [left, right].map((side) => madeBy(state, side, apart));
   const [a, b] = [left, right].map((side) => axisOf(state, side)?.label.root());
-  if (!asking || !asked || !a || !b || a.groups !== b.groups) return false;
+  const reason = `${called(node)} sums over it`;
+  if (typeof asking === 'string') return `${reason}, and ${asking}`;
+  if (typeof asked === 'string') return `${reason}, and ${asked}`;
   const pairs = paired(asking.offsets, asked.offsets);
-  if (!pairs) return false;
+  if (!a || !b || a.groups !== b.groups || !pairs) return reason;
   const [queries, keys] = [
     { node: asking.node, heads: pairs.own },
     { node: asked.node, heads: pairs.shared },
   ];
   // what is both cannot be turned for the one and back for the other
   if (a === b && queries.node === keys.node && keys.heads.some((it) => queries.heads.includes(it)))
-    return false;
+    return reason;
   a.union(b);
-  state.scores.set(node.output[0], { label: a, queries, keys });
-  return true;
+  return { label: a, queries, keys };
 }
 
 /**
@@ -45,23 +61,22 @@ export function sumsFeatures(state: Propagation, node: NodeProto, left: Side, ri
  *
  * @param mixed  its output
  */
-export function mixesFeatures(
-  state: Propagation,
-  node: NodeProto,
-  left: Side,
-  right: Side,
-  mixed: Side,
-): void {
-  if (!state.narrows) return;
-  const scores = scoresBehind(state, left.value);
+export function mixFeatures(state: Propagation, node: NodeProto, left: Side, right: Side, mixed: Side): void {
+  const scores = state.narrows(node) ? scoresBehind(state, left.value) : undefined;
+  if (scores === undefined) return;
   const values = madeBy(state, right, apartIn(state, left, right));
   const own = axisOf(state, right)?.label.root();
-  if (!scores || !values || !own) return;
+  if (typeof values === 'string' || !own) {
+    state.attentions.push({ mix: node, mixed, heads: typeof values === 'string' ? values : ONE_BY_ONE });
+    return;
+  }
   own.isHead = true;
-  const { label, queries, keys } = scores === 'of others' ? {} : scores;
+  state.narrowed.add(node);
+  const { label, queries, keys } = typeof scores === 'string' ? {} : scores;
   const isTied = label !== undefined && label.root().groups === own.groups;
   if (isTied) own.union(label);
-  state.attentions.push({ label: own, mix: node, mixed, values, ...(isTied && { queries, keys }) });
+  const heads = { label: own, values, ...(isTied && { queries, keys }) };
+  state.attentions.push({ mix: node, mixed, heads });
 }
 
 const axisOf = (state: Propagation, { value, place }: Side): Axis | undefined => state.axes(value)[place];
@@ -73,17 +88,31 @@ function apartIn(state: Propagation, left: Side, right: Side): number[] {
   return left.apart.map((_, i) => Math.max(extent(left, i), extent(right, i)));
 }
 
-/** The layer that makes features, where each head has its own, and there is nothing in between but what `originOf` follows. */
-function madeBy(state: Propagation, side: Side, counts: readonly number[]): Made | undefined {
+/** Whether a node has weights of its own. */
+export function isLayer(state: Propagation, node: NodeProto): boolean {
+  return !!state.model.operator(node)?.layer && !!state.constant(node, 1);
+}
+
+/** Why features stay of which no more is known. */
+export const ONE_BY_ONE = 'features of its heads are seen one by one';
+
+/**
+ * The layer that makes features, where each head has its own, and there is nothing in between but what `originOf` follows; otherwise why
+ * they stay.
+ */
+function madeBy(state: Propagation, side: Side, counts: readonly number[]): Made | string {
   const axis = axisOf(state, side);
   const root = axis?.label.root();
-  if (!axis || !root || axis.outer > 1 || root.groups !== axis.extent || root.parts) return undefined;
   const dims = state.dims(side.value)!;
-  const first = [...positionsOf(dims)].filter((position) => indexOf(position, dims, side.place) === 0);
-  const isLayer = (node: NodeProto) => !!state.model.operator(node)?.layer && !!state.constant(node, 1);
-  const origin = originOf(state, side.value, first, isLayer);
-  const width = state.dims(origin?.node.output[0] ?? '')?.at(-1);
-  if (!origin || !width) return undefined;
+  const isApart = axis?.outer === 1 && root?.groups === axis.extent && !root.parts;
+  // one position is enough to say what is in between
+  const first = isApart
+    ? [...positionsOf(dims)].filter((position) => indexOf(position, dims, side.place) === 0)
+    : [0];
+  const origin = originOf(state, side.value, first, (node) => isLayer(state, node));
+  if (typeof origin === 'string') return `${origin} comes between layer and product`;
+  const width = state.dims(origin.node.output[0])?.at(-1);
+  if (!isApart || !width) return ONE_BY_ONE;
   const of = (position: number) =>
     placeAmong(
       side.apart.map((place) => (place === undefined ? 0 : indexOf(position, dims, place))),
@@ -92,7 +121,7 @@ function madeBy(state: Propagation, side: Side, counts: readonly number[]): Made
   const found = new Map<number, number>();
   for (const [i, position] of origin.positions.entries()) {
     const [key, offset] = [of(first[i]), position % width];
-    if ((found.get(key) ?? offset) !== offset) return undefined; // heads are among what is multiplied with all others
+    if ((found.get(key) ?? offset) !== offset) return ONE_BY_ONE; // heads are among what is multiplied with all others
     found.set(key, offset);
   }
   const own = side.apart.map((place) => (place === undefined ? 1 : dims[place]));
@@ -100,7 +129,7 @@ function madeBy(state: Propagation, side: Side, counts: readonly number[]): Made
     const places = own.map((extent, i) => (extent === 1 ? 0 : indexOf(at, counts, i)));
     return found.get(placeAmong(places, own)) ?? Number.NaN;
   });
-  return offsets.every(Number.isInteger) ? { node: origin.node.name, offsets } : undefined;
+  return offsets.every(Number.isInteger) ? { node: origin.node.name, offsets } : ONE_BY_ONE;
 }
 
 function* positionsOf(dims: readonly number[]): Generator<number> {
@@ -135,7 +164,7 @@ function paired(
 }
 
 /** Of two activations. */
-export const PRODUCTS: ReadonlySet<string> = new Set(['MatMul', 'Einsum']);
+export const PRODUCTS: ReadonlySet<string> = new Set(['MatMul', 'FusedMatMul', 'Einsum']);
 
 /** Nodes between scores and what they mix values by. */
 const BETWEEN: ReadonlySet<string> = new Set([
@@ -157,19 +186,19 @@ const BETWEEN: ReadonlySet<string> = new Set([
   'Reshape',
 ]);
 
-/** The scores that a mixture is made by; `of others` where their features cannot go; undefined where there is no softmax of a product. */
-function scoresBehind(state: Propagation, value: string): Scores | 'of others' | undefined {
+/** The scores that a mixture is made by, or why their features stay; undefined where there is no softmax of a product. */
+function scoresBehind(state: Propagation, value: string): Scores | string | undefined {
   const { model } = state;
   const open = [value];
   const seen = new Set(open);
   let hasSoftmax = false;
-  let found: Scores | 'of others' | undefined;
+  let found: Scores | string | undefined;
   for (let own = open.pop(); own !== undefined; own = open.pop()) {
     const node = model.producer(own);
     if (!node) continue;
     state.patience.spend();
     const isProduct = PRODUCTS.has(node.opType) && !model.tensors.has(node.input[1]);
-    if (isProduct) found ??= state.scores.get(own) ?? 'of others';
+    if (isProduct) found ??= state.scores.get(own) ?? ONE_BY_ONE;
     if (!BETWEEN.has(node.opType)) continue;
     hasSoftmax ||= node.opType === 'Softmax';
     for (const input of node.input) {
@@ -182,31 +211,41 @@ function scoresBehind(state: Propagation, value: string): Scores | 'of others' |
 }
 
 /**
- * What of an attention's heads can be turned: nothing sees one of their features apart from the others but the layers that make them and
- * one that reads what was mixed, and nothing else; undefined where something does.
+ * What of the heads whose features are these channels can be turned: nothing sees one of them apart from the others but the layers that make
+ * them and one that reads what was mixed, and nothing else; otherwise what does. Undefined where they are no features.
  */
 export function turnedFeatures(
   state: Propagation,
-  attention: Attention,
+  label: Label,
   own: Pick<Structure, 'groups' | 'producers' | 'consumers' | 'slices' | 'norms'>,
-): Features | undefined {
-  const { queries, keys, values } = attention;
-  const [reader, ...more] = own.consumers;
-  if (!reader || more.length > 0 || reader.others || own.norms.length > 0) return undefined;
-  const read = readFrom(state, attention, reader);
-  if (!read) return undefined;
+): Features | string | undefined {
+  const isOwn = (heads?: Scores | NarrowHeads | string) =>
+    typeof heads === 'object' && heads.label.root() === label;
+  const scores = [...state.scores.values()].filter(isOwn);
+  const [attention, ...others] = state.attentions.filter(({ heads }) => isOwn(heads));
+  if (!attention && scores.length === 0) return undefined;
+  if (others.length > 0) return `${others.length + 1} attentions have the same features`;
+  if (typeof attention?.heads !== 'object') return ONE_BY_ONE;
+  const { queries, keys, values } = attention.heads;
+  if (scores.length !== (queries ? 1 : 0)) return ONE_BY_ONE;
+  const [reader] = own.consumers;
+  const readers = sum(own.consumers.map(({ others = [] }) => 1 + others.length));
+  if (readers !== 1) return `${readers || 'no'} layers read it`;
+  const read = readFrom(state, attention, values, reader);
+  if (typeof read === 'string') return read;
   const made = { node: values.node, heads: read.shared };
   const features = { ...(queries && keys && { queries, keys }), values: made, read: read.own };
-  return areOfLayers(state, madeOf(features), reader, own) ? features : undefined;
+  return seenBeside(state, madeOf(features), reader, own) ?? features;
 }
 
-/** Whether all that hangs on features are the weights and biases of the layers that make them, and of the one that reads them. */
-function areOfLayers(
+/** What hangs on features beside the weights and biases of the layers that make them, and of the one that reads them, if anything does. */
+function seenBeside(
   state: Propagation,
   made: readonly MadeFeatures[],
   reader: Reader,
-  { groups, producers, slices }: Pick<Structure, 'groups' | 'producers' | 'slices'>,
-): boolean {
+  { groups, producers, slices, norms }: Pick<Structure, 'groups' | 'producers' | 'slices' | 'norms'>,
+): string | undefined {
+  const nameOf = ({ node }: { readonly node: string }) => called(state.model.node(node)!);
   const makers = new Set(made.map(({ node }) => node));
   const outputs = new Set(producers.map(({ output }) => output));
   const isBias = ({ node, tensor }: Slice) =>
@@ -214,39 +253,41 @@ function areOfLayers(
   const isOfLayer = (slice: Slice) => slice.node === reader.node || makers.has(slice.node) || isBias(slice);
   // features lie on the last axis of what these make and read
   const isRow = ({ kind }: { readonly kind: string }) => kind === 'matmul' || kind === 'gemm';
+  const other = [...producers.filter((it) => !makers.has(it.node)), ...norms, ...slices].find(
+    (it) => !('tensor' in it && isOfLayer(it)),
+  );
+  if (other) return `${nameOf(other)} sees features of heads one by one`;
+  const unlike = [...producers, reader].find((it) => !isRow(it));
+  if (unlike) return `${nameOf(unlike)} is neither MatMul nor Gemm`;
   const places = made.flatMap(({ node, heads }) => heads.map((offset) => `${node} ${offset}`));
   const found = slices.filter(({ node, input }) => makers.has(node) && input === 1);
   const all = new Set([...places, ...found.map(({ node, offset }) => `${node} ${offset}`)]).size;
-  return (
-    producers.every((it) => makers.has(it.node) && isRow(it)) &&
-    found.length === places.length &&
-    all === places.length &&
-    isRow(reader) &&
-    reader.p === groups * reader.groupSize &&
-    [...slices, ...reader.blocks].every(({ block }) => block === 1) &&
-    slices.every(isOfLayer)
-  );
+  const isWhole = found.length === places.length && all === places.length;
+  const isInOrder = [...slices, ...reader.blocks].every(({ block }) => block === 1);
+  if (!isInOrder || reader.p !== groups * reader.groupSize)
+    return `${nameOf(reader)} reads features of several heads side by side`;
+  return isWhole ? undefined : ONE_BY_ONE;
 }
 
-/** Which of the reader's rows read what is mixed of which values. */
-function readFrom(state: Propagation, { mix, mixed, values }: Attention, { input, blocks }: Reader) {
+/** Which of the reader's rows read what is mixed of which values, or why it cannot be told. */
+function readFrom(
+  state: Propagation,
+  { mix, mixed }: Attention,
+  { offsets: made }: Made,
+  { input, blocks }: Reader,
+): { own: number[]; shared: number[] } | string {
   const [dims, from] = [state.dims(input), state.dims(mixed.value)];
   const width = dims?.at(-1);
-  if (!dims || !from || !width) return undefined;
+  if (!dims || !from || !width) return ONE_BY_ONE;
   const offsets = new Set(blocks.map(({ offset }) => offset));
   const first = [...positionsOf(dims)].filter((position) => offsets.has(position % width));
   const origin = originOf(state, input, first, (node) => node === mix);
+  if (typeof origin === 'string') return `${origin} comes between product and layer`;
   const counts = mixed.apart.map((place) => from[place!]);
-  const found = origin?.positions.map((position) => {
+  const found = origin.positions.map((position) => {
     const places = mixed.apart.map((place) => indexOf(position, from, place!));
-    return indexOf(position, from, mixed.place) === 0
-      ? values.offsets[placeAmong(places, counts)]
-      : Number.NaN;
+    return indexOf(position, from, mixed.place) === 0 ? made[placeAmong(places, counts)] : Number.NaN;
   });
-  return found?.every(Number.isInteger)
-    ? paired(
-        first.map((position) => position % width),
-        found,
-      )
-    : undefined;
+  const places = first.map((position) => position % width);
+  return (found.every(Number.isInteger) && paired(places, found)) || ONE_BY_ONE;
 }

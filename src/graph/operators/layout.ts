@@ -163,7 +163,10 @@ function copiesBefore(state: Propagation, node: NodeProto, found?: { place: numb
     const own = { place: at, axis: at === place ? axis : { ...axis, extent: dims[at] } };
     if (isTakenApart(state, node.output[0], at)) copies *= dims[at];
     else if (isMixed(state, node, own)) copies *= dims[at] / own.axis.outer;
-    else return copies;
+    else if (state.narrows(node) && isMixed(state, node, own, true)) {
+      state.narrowed.add(node);
+      copies *= dims[at] / own.axis.outer;
+    } else return copies;
   }
   return copies;
 }
@@ -179,34 +182,39 @@ function isTakenApart(state: Propagation, value: string, place: number): boolean
 
 /** Nodes by which an axis is followed: one is some renamings and a product away from what computes over it. */
 const AHEAD = 16;
+/** The same for heads: rotary positions and what repeats keys are in between. */
+const AHEAD_OF_HEADS = 64;
 
 /**
  * Whether a shorter axis than the labelled one is computed over before a layer reads it: as the branches of an attention over
  * branches, or masks of several sources that are cut out of one signal.
+ *
+ * @param asHeads  whether heads are such an axis: each of them has all features
  */
 function isMixed(
   state: Propagation,
   node: NodeProto,
   { place, axis }: { place: number; axis: Axis },
+  asHeads = false,
 ): boolean {
   const { outer } = axis;
   const extent = axis.extent / outer;
   // heads that go where the batch is are heads; of others it cannot be told
-  if ((outer > 1 && !state.narrows) || !Number.isInteger(extent)) return false;
+  if ((outer > 1 && !asHeads) || !Number.isInteger(extent)) return false;
   if (extent >= axis.label.leaves().length * axis.label.root().groups) return false;
   const { model } = state;
   const scratch = new Propagation(model, state.shapes); // other labels do not matter to what computes over this one
   const own = scratch.free(extent);
   scratch.mark(node.output[0], place, { ...own, extent: axis.extent, outer });
   const next = [...model.uses(node.output[0])];
-  for (let left = AHEAD; left > 0; left--) {
+  for (let left = asHeads ? AHEAD_OF_HEADS : AHEAD; left > 0; left--) {
     next.sort((a, b) => model.position(a.node) - model.position(b.node));
     const use = next.shift();
     const operator = use && model.operator(use.node);
     if (!use || !operator) return false;
     const isOther = operator.kind !== 'join' && use.index !== 0;
     // the second operand of a product of two activations is data too
-    if (isOther && !(state.narrows && PRODUCTS.has(use.node.opType))) return false;
+    if (isOther && !(asHeads && PRODUCTS.has(use.node.opType))) return false;
     const known = [...reads(use.node), use.node.output[0]].every(
       (value) => scratch.dims(value) !== undefined,
     );
@@ -216,8 +224,7 @@ function isMixed(
     // a convolution takes it for samples
     if (outer === 1 && hasWeights && operator.layer?.patches && !scratch.axes(use.node.input[0])[1])
       return true;
-    // each head has all features
-    if (state.narrows && own.label.root().isHead) return true;
+    if (asHeads && own.label.root().isHead) return true;
     if (outer > 1 && own.label.pins.length > 0) return false;
     if (own.label.pins.length > 0) return hasWeights || operator.rule === softmax || operator.rule === reduce;
     if (own.label.consumers.length > 0) return false;
@@ -225,7 +232,8 @@ function isMixed(
       if (!scratch.isLabelled(value)) continue;
       for (const use of model.uses(value)) {
         state.patience.spend();
-        next.push(use);
+        // what halves of a head come together in is gone through once
+        if (!asHeads || !next.some(({ node }) => node === use.node)) next.push(use);
       }
     }
   }

@@ -2,7 +2,7 @@
 
 import { attributeInt, transposeOrder } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import { type Propagation, wrapAxis } from '../propagation.ts';
+import { called, type Propagation, wrapAxis } from '../propagation.ts';
 import { elements, sum } from '../tensor.ts';
 import { boundsOf } from './pieces.ts';
 
@@ -17,23 +17,23 @@ const MOST_POSITIONS = 2 ** 22;
 /** Positions that take no longer to follow than a label. */
 const POSITIONS_PER_LABEL = 64;
 
-/** Follows positions of a value to the node that `isOrigin`; undefined where others than these are in between. */
+/** Follows positions of a value to the node that `isOrigin`; gives the name of what cannot be followed on the way there. */
 export function originOf(
   state: Propagation,
   value: string,
   positions: readonly number[],
   isOrigin: (node: NodeProto) => boolean,
-): Origin | undefined {
-  if (positions.length > MOST_POSITIONS) return undefined;
+): Origin | string {
   for (let [own, at] = [value, positions]; ; ) {
     const node = state.model.producer(own);
-    if (!node) return undefined;
+    if (!node) return `"${own}"`;
     if (isOrigin(node)) return { node, positions: at };
     state.patience.spend(Math.ceil(at.length / POSITIONS_PER_LABEL));
     const index = dataOf(state, node);
     const [from, to] = [state.dims(node.input[index] ?? ''), state.dims(own)];
-    const back = from && to && stepBack(state, node, own, from, to);
-    if (!back) return undefined;
+    const isShort = positions.length <= MOST_POSITIONS;
+    const back = isShort && from && to && stepBack(state, node, own, from, to);
+    if (!back) return called(node);
     [own, at] = [node.input[index], back === 'same' ? at : at.map(moved(back, to))];
   }
 }
@@ -78,10 +78,12 @@ function stepBack(
       return 'same';
     case 'Transpose':
       return { start: 0, strides: transposeOrder(node, from.length).map((axis) => strides[axis]) };
+    case 'Tile': // as an Expand where it repeats single positions
     case 'Expand': {
       const missing = to.length - from.length;
+      const isWhole = to.every((extent, place) => [1, extent].includes(from[place - missing] ?? 1));
       const own = to.map((_, place) => (from[place - missing] > 1 ? strides[place - missing] : 0));
-      return { start: 0, strides: own };
+      return isWhole ? { start: 0, strides: own } : undefined;
     }
     case 'Split': {
       const place = over(0);

@@ -4,7 +4,7 @@ import { attribute, attributeInt, attributeString } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation, type Rule } from '../propagation.ts';
 import type { Side } from '../scores.ts';
-import { mixesFeatures, sumsFeatures } from './features.ts';
+import { mixFeatures, sumFeatures } from './features.ts';
 import { type Operand, tie, tieBroadcast } from './tie.ts';
 
 /** (…, M, K) · (…, K, N): batch axes are tied, rows and columns go through, and what is summed over must stay. */
@@ -28,10 +28,9 @@ export const product: Rule = (state, node) => {
     return { value, place, apart };
   };
   const mixed = side(node.output[0], rank - 1);
-  if (!sumsFeatures(state, node, side(left, ka), side(right, kb)))
-    for (const axis of [state.axes(left)[ka], state.axes(right)[kb]])
-      state.pin(axis, `${called(node)} sums over it`);
-  mixesFeatures(state, node, side(left, m), side(right, n), mixed);
+  const reason = sumFeatures(state, node, side(left, ka), side(right, kb));
+  if (reason) for (const axis of [state.axes(left)[ka], state.axes(right)[kb]]) state.pin(axis, reason);
+  mixFeatures(state, node, side(left, m), side(right, n), mixed);
   for (let place = 0; place < rank - 2; place++) {
     const axis = tieBroadcast(state, node, [0, 1], place);
     axis?.label.markHeads();
@@ -52,7 +51,7 @@ export const einsum: Rule = (state, node) => {
   if (!terms) return state.pinAll(node, `${called(node)} cannot be seen through`);
   const { operands, result } = terms;
   const output = state.dims(node.output[0])!;
-  const isScores = attentionOf(state, node, operands, result);
+  const summed = attentionOf(state, node, operands, result);
   for (const letter of new Set(operands.join(''))) {
     const places = operands.flatMap((term, input): Operand[] => {
       const place = term.indexOf(letter);
@@ -60,9 +59,8 @@ export const einsum: Rule = (state, node) => {
     });
     const place = result.indexOf(letter);
     if (place < 0) {
-      if (isScores) continue;
       const axes = places.map(([input, own]) => state.axes(node.input[input])[own]);
-      for (const axis of axes) state.pin(axis, `${called(node)} sums over it`);
+      if (summed) for (const axis of axes) state.pin(axis, summed);
       continue;
     }
     const axis = tie(state, node, places, output[place]);
@@ -72,25 +70,28 @@ export const einsum: Rule = (state, node) => {
 };
 
 /**
- * Notes what an Einsum of two activations is in an attention; whether it sums over features of queries and keys that can go. One letter is
- * summed over, and each operand has at most one of its own that a mixture can have as features.
+ * Notes what an Einsum of two activations is in an attention. One letter is summed over, and each operand has at most one of its own that
+ * a mixture can have as features.
+ *
+ * @returns why what it sums over has to stay, if it has to
  */
 function attentionOf(
   state: Propagation,
   node: NodeProto,
   operands: readonly string[],
   result: string,
-): boolean {
+): string | undefined {
   const [left, right] = operands;
   const summed = [...left].filter((letter) => !result.includes(letter));
-  if (operands.length !== 2 || summed.length !== 1 || !right.includes(summed[0])) return false;
+  if (operands.length !== 2 || summed.length !== 1 || !right.includes(summed[0]))
+    return `${called(node)} sums over it`;
   const apart = [...result].filter((letter) => left.includes(letter) && right.includes(letter));
   const side = (term: string, value: string, letter: string): Side => ({
     value,
     place: term.indexOf(letter),
     apart: apart.map((it) => term.indexOf(it)),
   });
-  const isScores = sumsFeatures(
+  const reason = sumFeatures(
     state,
     node,
     side(left, node.input[0], summed[0]),
@@ -100,7 +101,7 @@ function attentionOf(
   const features = own.length === 1 ? own[0] : '';
   if (features) {
     const [value] = node.output;
-    mixesFeatures(
+    mixFeatures(
       state,
       node,
       side(left, node.input[0], summed[0]),
@@ -108,7 +109,7 @@ function attentionOf(
       side(result, value, features),
     );
   }
-  return isScores;
+  return reason;
 }
 
 /** The letters of the operands and of the result, where all are named and none is twice in one. */
