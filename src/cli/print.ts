@@ -145,7 +145,7 @@ function pinnedLines(all: Share, pinned: readonly Pinned[]): string[] {
 }
 
 /** Where features of heads were to go, and whole heads do. */
-function wholeLines(wholeHeads: readonly WholeHeads[]): string[] {
+function wholeLines(wholeHeads: readonly WholeHeads[] = []): string[] {
   if (wholeHeads.length === 0) return [];
   const rows = wholeHeads.map(({ reason, structures, help }) => [reason, String(structures.length), help]);
   return ['', ...table([['heads go whole because', 'structures', 'what would help'], ...rows], [0, 2])];

@@ -36,8 +36,8 @@ export interface Inspected extends Share {
     readonly structures: readonly InspectedStructure[];
     /** What stays, by kind. */
     readonly pinned: readonly Pinned[];
-    /** Attentions of which whole heads go, and no features. */
-    readonly wholeHeads: readonly WholeHeads[];
+    /** Where heads are to become narrow: attentions of which whole heads go, and no features. */
+    readonly wholeHeads?: readonly WholeHeads[];
   };
   /** Of a language model's folder. */
   readonly folder?: Pick<
@@ -77,7 +77,7 @@ async function inspectFile(file: Place, options: ModelOptions, opened: Opened): 
   });
   const kinds = Object.fromEntries(shares.kinds);
   const pinned = pinnedOf(found.model);
-  const wholeHeads = wholeHeadsOf(prunableOf(found.model));
+  const wholeHeads = options.heads === 'narrow' ? wholeHeadsOf(prunableOf(found.model)) : undefined;
   const own = { bytes, input, quantized, branches, structures, pinned, wholeHeads };
   return { name, parameters, macs, kinds, file: own };
 }

@@ -8,6 +8,8 @@ import { folderText, pruneText } from '../../src/cli/print.ts';
 import { losesFeatures, sharesOf } from '../../src/pipeline/index.ts';
 import { reportMarkup } from '../../src/report/markup.ts';
 import { LLAMA, MPT, OPT } from '../architectures/tiny.ts';
+import { CASES } from '../graph/attention-graphs.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { fixture, osscar, temporaryFolder } from './osscar.ts';
 
 const BLOCK = { heads: 4, kvHeads: 4, ffn: 20 };
@@ -72,6 +74,23 @@ test('heads that are to be narrow are features of all heads', () => {
   expect(rowsOf({ ...MPT, attn_config: { clip_qkv: 2 } })[0].slice(0, 2)).toEqual([
     '0.heads',
     '4 groups of 1 heads of 8',
+  ]);
+});
+
+test('inspect names the attentions that lose whole heads, and what is in the way', async () => {
+  const { build, opset } = CASES['a fused projection, split evenly'];
+  const file = join(temporaryFolder(), 'halves.onnx');
+  writeFileSync(file, build(new OnnxBuilder({ seed: 3, opset })).build());
+  const { stdout } = await osscar('inspect', file, '--size', '11x96', '--heads', 'narrow');
+  expect(
+    linesOf(stdout)
+      .filter(([first]) => first === 'matmul_1')[0]
+      .at(-1),
+  ).toMatch(/^yes, whole heads: Concat "[^"]+" comes between product and layer$/);
+  expect(linesOf(stdout)).toContainEqual([
+    'Concat comes between product and layer',
+    '1',
+    'an export without it there',
   ]);
 });
 
