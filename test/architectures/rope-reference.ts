@@ -37,12 +37,14 @@ export function ropeReference(
     case 'llama3':
       return { inverse: llama3(plain, parameters), factor: 1 };
     case 'yarn':
-      return yarn(base, dims, parameters, scaling.truncate ?? true);
+      return yarn(base, dims, limit, parameters, scaling.truncate ?? true);
     case 'longrope': {
-      const original = config.original_max_position_embeddings as number;
+      const given = config.original_max_position_embeddings as number | undefined;
+      const original = given ?? parameters.original_max_position_embeddings ?? limit;
+      const factor = limit > original ? limit / original : (parameters.factor ?? 1);
       const lists = parameters as unknown as { short_factor: number[]; long_factor: number[] };
       const factors = length > original ? lists.long_factor : lists.short_factor;
-      const attention = Math.sqrt(1 + Math.log(limit / original) / Math.log(original));
+      const attention = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(original));
       return {
         inverse: plain.map((f, i) => f / factors[i]),
         factor: parameters.attention_factor ?? attention,
@@ -72,19 +74,27 @@ function llama3(plain: number[], parameters: Parameters): number[] {
   });
 }
 
-function yarn(base: number, dims: number, parameters: Parameters, truncate: boolean): RopeReference {
-  const { factor, original_max_position_embeddings: original } = parameters;
+function yarn(
+  base: number,
+  dims: number,
+  limit: number,
+  parameters: Parameters,
+  truncate: boolean,
+): RopeReference {
+  const original = parameters.original_max_position_embeddings ?? limit;
+  const factor = parameters.factor ?? limit / original;
   const correction = (rotations: number) =>
     (dims * Math.log(original / (rotations * 2 * Math.PI))) / (2 * Math.log(base));
   let low = correction(parameters.beta_fast ?? 32);
   let high = correction(parameters.beta_slow ?? 1);
   if (truncate) [low, high] = [Math.floor(low), Math.ceil(high)];
   [low, high] = [Math.max(low, 0), Math.min(high, dims - 1)];
+  if (low === high) high += 0.001;
   const inverse = inverseOf(base, dims).map((extrapolation, i) => {
     const ramp = Math.max(0, Math.min(1, (i - low) / (high - low)));
     return (extrapolation / factor) * ramp + extrapolation * (1 - ramp);
   });
-  const scale = (mscale: number) => 0.1 * mscale * Math.log(factor) + 1;
+  const scale = (mscale: number) => (factor <= 1 ? 1 : 0.1 * mscale * Math.log(factor) + 1);
   const { mscale, mscale_all_dim } = parameters;
   const guessed = mscale && mscale_all_dim ? scale(mscale) / scale(mscale_all_dim) : scale(1);
   return { inverse, factor: parameters.attention_factor ?? guessed };
