@@ -4,6 +4,7 @@ import { setFlagsFromString } from 'node:v8';
 import { Command, CommanderError, Option } from 'commander';
 import { disk } from '../disk/host.ts';
 import { OsscarError } from '../errors.ts';
+import { STORED_TYPES } from '../graph/index.ts';
 import { SIZES } from '../pipeline/index.ts';
 import { printable } from '../printable.ts';
 import { FORMATS, setHost } from '../run/index.ts';
@@ -75,6 +76,12 @@ addKeepFlags(addRunFlags(addModelFlags(program.command('prune'))))
       '--format <name>',
       'of a language model: safetensors, onnx for model.onnx beside them, transformers.js for what that loads (default: safetensors)',
     ).choices(FORMATS),
+  )
+  .addOption(
+    new Option(
+      '--weights <type>',
+      'what weights are stored as in ONNX files: float16, or int8 with a scale for each output (default: as they are)',
+    ).choices(STORED_TYPES),
   )
   .option('--loadable', 'of a language model: only sizes that its config.json can say, for stock loaders')
   .option('--overwrite', 'replace a model that is there; never one that the run reads')

@@ -4,8 +4,9 @@ import { InputError } from '../errors.ts';
 import { linearMaps, type Shapes } from './linear.ts';
 import type { Model } from './model.ts';
 import { reads } from './node.ts';
+import { type StoredType, storedBytes } from './stored.ts';
 import type { Analysis, Slice, Structure } from './structure.ts';
-import { elements, sum } from './tensor.ts';
+import { elements, sum, type Tensor } from './tensor.ts';
 
 // Constants of these types are shapes, indices and switches, not parameters.
 const NO_PARAMETERS = new Set(['int64', 'int32', 'bool', 'string']);
@@ -58,8 +59,18 @@ export interface SizeTerms {
   readonly bytes: readonly Term[];
 }
 
-/** The sizes of what `shrink` makes of a model, as functions of what is kept. @param shapes  as of `countMacs` */
-export function sizeTerms(model: Model, { structures }: Analysis, shapes: Shapes): SizeTerms {
+/**
+ * The sizes of what `shrink` makes of a model, as functions of what is kept.
+ *
+ * @param shapes  as of `countMacs`
+ * @param stored  what weights are stored as; default: as they are
+ */
+export function sizeTerms(
+  model: Model,
+  { structures }: Analysis,
+  shapes: Shapes,
+  stored?: StoredType,
+): SizeTerms {
   const extents = extentsOf(structures.filter(({ prunable }) => prunable));
   const batch = batchOf(model, shapes);
   const macs = model.nodes.flatMap((node) => {
@@ -71,18 +82,27 @@ export function sizeTerms(model: Model, { structures }: Analysis, shapes: Shapes
       return count(node, dims) / batch;
     });
   });
-  const tensors = [...model.tensors.values()].flatMap(({ name, type, dims, bytes }) => {
-    const count = (kept: Kept) => elements(scaled(extents.get(name), dims, kept));
-    const size = bytes.byteLength / Math.max(1, elements(dims));
-    return expand(namesAt(extents, [name]), count).map((term) => ({ ...term, type, size }));
-  });
+  const of = (tensor: Tensor, size: (dims: readonly number[]) => number) =>
+    expand(namesAt(extents, [tensor.name]), (kept) =>
+      size(scaled(extents.get(tensor.name), tensor.dims, kept)),
+    );
+  const tensors = [...model.tensors.values()];
+  const numbers = tensors.filter(({ type }) => !NO_PARAMETERS.has(type));
   const biases = newBiases(model, structures, shapes);
-  const sizes = [...tensors, ...biases];
   return {
     macs: merged(macs),
-    parameters: merged(sizes.filter(({ type }) => !NO_PARAMETERS.has(type))),
-    bytes: merged(sizes.map(({ value, size, of }) => ({ value: value * size, of }))),
+    parameters: merged([...numbers.flatMap((tensor) => of(tensor, elements)), ...biases]),
+    bytes: merged([
+      ...tensors.flatMap((tensor) => of(tensor, bytesOf(model, tensor, stored))),
+      ...biases.map(({ value, size, of }) => ({ value: value * size, of })),
+    ]),
   };
+}
+
+/** Bytes that a constant takes at other dims. */
+function bytesOf(model: Model, tensor: Tensor, stored?: StoredType): (dims: readonly number[]) => number {
+  const size = tensor.bytes.byteLength / Math.max(1, elements(tensor.dims));
+  return (stored && storedBytes(model, tensor, stored)) ?? ((dims) => elements(dims) * size);
 }
 
 /** Fraction of its groups that a structure keeps; of a structure that lies on several axes, one for each. */
@@ -163,13 +183,13 @@ function newBiases(model: Model, structures: readonly Structure[], shapes: Shape
   return linearMaps(model, shapes)
     .filter(({ bias, kind }) => bias === undefined && kind !== 'matmul')
     .map(({ node, m, weight }) => {
-      const { type, dims, bytes } = model.tensors.get(weight)!;
+      const { dims, bytes } = model.tensors.get(weight)!;
       // Also where channels only pass, group by group.
       const cuts = ({ producers, consumers, slices }: Structure) =>
         producers.some((own) => own.node === node) ||
         (slices.some((own) => own.node === node) && !consumers.some((own) => own.node === node));
       const maker = structures.find((it) => it.prunable && cuts(it));
-      return { value: m, of: maker ? [maker.name] : [], type, size: bytes.byteLength / elements(dims) };
+      return { value: m, of: maker ? [maker.name] : [], size: bytes.byteLength / elements(dims) };
     });
 }
 

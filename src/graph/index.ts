@@ -11,7 +11,6 @@ export { separateExperts } from './experts.ts';
 export { foldBatchNormalization, foldConstants } from './fold.ts';
 export { type GradientModel, gradientModel } from './gradient.ts';
 export { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from './half.ts';
-export { halfWeights } from './half-weights.ts';
 export type { Axis } from './labels.ts';
 export {
   depthwise,
@@ -48,6 +47,14 @@ export { unselectedValues } from './selection.ts';
 export { shapeOutline, shapeReader } from './shapes.ts';
 export { shrink } from './shrink.ts';
 export { separateGroups } from './side-by-side.ts';
+export {
+  floatWeights,
+  STORED_TYPES,
+  type StoredType,
+  storedBytes,
+  storeOutline,
+  storeWeights,
+} from './stored.ts';
 export { loadStored, type ModelOutline, openStored, streamModel } from './stream.ts';
 export {
   type Analysis,
@@ -82,7 +89,16 @@ export {
   type ValueInfo,
   withOutputs,
 } from './subgraph.ts';
-export { elements, fromFloat32, groupBy, sum, type Tensor, toFloat32, toFloat64 } from './tensor.ts';
+export {
+  byteLength,
+  elements,
+  fromFloat32,
+  groupBy,
+  sum,
+  type Tensor,
+  toFloat32,
+  toFloat64,
+} from './tensor.ts';
 export { turnProducts } from './turn.ts';
 export { unfuse } from './unfuse.ts';
 export { ownTensor, readWeights, weightTensors, writeWeights } from './weights.ts';

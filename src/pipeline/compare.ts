@@ -36,11 +36,13 @@ export async function compareMethods(
     );
   expectObject('compareMethods', 'options', options);
   const { layers, target } = report;
-  const { macs, params, bytes, latency, maxLoss, of, spend, latencyTable, ...others } = options;
+  const { macs, params, bytes, latency, maxLoss, of, spend, latencyTable, onnx, ...others } = options;
+  // A folder is measured by its safetensors, and none of its other files is needed.
+  const weights = 'language' in model ? undefined : options.weights;
   const keep = { layers: Object.fromEntries(layers.map((it) => [it.name, it.kept.length / it.groups])) };
   const reports: MethodReport[] = [];
   for (const [i, method] of methods.entries()) {
-    const again = { ...others, keep, method, target: target.chosen, output: memoryOutput() };
+    const again = { ...others, keep, method, target: target.chosen, output: memoryOutput(), weights };
     const told = { ...again, onProgress: progressOf(i + 1) };
     const { report } = await prune(model as OpenedLanguageModel, told);
     const { metric, quality, seconds } = report;

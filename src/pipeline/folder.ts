@@ -44,14 +44,14 @@ import { NARROW_HEADS, PRUNING, provenanceText, type Subject, type Writer } from
 import { type OnnxLayout, type OpenedLanguageModel, transformersJsConfig, writeTwins } from './twin.ts';
 
 /** Of language models' folders. */
-export interface FolderOptions extends Pick<FileOptions, 'metadata'> {
+export interface FolderOptions extends Pick<FileOptions, 'metadata' | 'weights'> {
   /** Bytes of a safetensors file before the next is begun. Default 5 GB. */
   readonly maxShardBytes?: number;
   /** Where a language model's pruned folder goes. Committed once it is verified, aborted where anything fails. */
   readonly output?: OutputFolder;
   /**
    * Whether the whole model is written as ONNX too, of language models with key-value caches as inputs and outputs: `beside` as `model.onnx`,
-   * or as transformers.js reads it: `onnx/model.onnx` and `onnx/model_fp16.onnx`.
+   * or as transformers.js reads it: `onnx/model.onnx` and `onnx/model_fp16.onnx`, and with weights of int8 `onnx/model_quantized.onnx`.
    */
   readonly onnx?: OnnxLayout;
   /** Whether sizes are such that config.json can say them: stock loaders then read the folder. */
@@ -134,6 +134,10 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
       if (options.onnx === 'transformers.js' && !language.isEncoder && becomesNarrow(opened))
         throw new UnsupportedModelError(
           `${folder.name}: transformers.js makes caches for heads of ${language.headDim} features, and narrow heads have fewer; the format "onnx" is for other loaders`,
+        );
+      if (options.weights && !options.onnx)
+        throw new InputError(
+          `${folder.name}: \`weights\` is of ONNX files, and safetensors are written; choose a format that has them`,
         );
       if (options.loadable && heads === 'narrow')
         throw new InputError(
@@ -288,7 +292,7 @@ async function folderWriter(
   recipe: Recipe,
   kept: Sizes,
   engine: Engine,
-  { output, maxShardBytes, onnx, metadata = {} }: FolderOptions,
+  { output, maxShardBytes, onnx, metadata = {}, weights }: FolderOptions,
 ): Promise<Writer> {
   if (!output) throw new InputError(`${folder.name}: expected an "output" folder for the pruned model`);
   const sizes = allSizesAfter(language, kept, heads);
@@ -323,7 +327,7 @@ async function folderWriter(
       }
       const parameters = valuesIn(specs);
       const forJs = onnx === 'transformers.js' && {
-        'transformers.js_config': transformersJsConfig(language, parameters),
+        'transformers.js_config': transformersJsConfig(language, parameters, weights),
       };
       await writer.writeFile('config.json', json({ ...config, ...forJs }));
       if (record) await writer.writeFile(SIZES_FILE, json(record));
@@ -334,8 +338,11 @@ async function folderWriter(
       await writer.finish(async () => {
         const written = await openLanguageModel(output);
         const [before, after] = [checkpoint, written.checkpoint].map((it) => valuesIn(it.tensors.values()));
-        const entries = { ...metadata, [PRUNING]: provenanceText(recipe, { before, after }, how) };
-        const copies = await writeTwins(written, output, onnx, entries, engine);
+        const entries = {
+          ...metadata,
+          [PRUNING]: provenanceText(recipe, { before, after }, { ...how, weights }),
+        };
+        const copies = await writeTwins(written, output, { layout: onnx, weights }, entries, engine);
         proof = await prove({
           subject: folderSubject(written),
           statement,

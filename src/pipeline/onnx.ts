@@ -7,8 +7,11 @@ import {
   elements,
   liveValues,
   type Model,
+  type StoredType,
   sizeAt,
   sizeTerms,
+  storedBytes,
+  storeWeights,
   sum,
   type Term,
   type WriteOptions,
@@ -17,7 +20,15 @@ import {
 import { batchSize } from './batches.ts';
 import type { SizeKind } from './budget.ts';
 import type { Sizes } from './keep.ts';
-import { externalReader, forSizes, type OpenedModel, openModel, prunableOf, shrunkTo } from './open.ts';
+import {
+  externalReader,
+  forSizes,
+  type OpenedModel,
+  openModel,
+  openParsed,
+  prunableOf,
+  shrunkTo,
+} from './open.ts';
 import { pinnedOf } from './pinned.ts';
 import type { Profile } from './profile.ts';
 import { shrunk } from './pruned.ts';
@@ -31,6 +42,11 @@ import { NARROW_HEADS, PRUNING, provenanceText, type Subject, type Writer } from
 export interface FileOptions extends Pick<WriteOptions, 'externalName'> {
   /** Entries for the metadata of written ONNX models. */
   readonly metadata?: Readonly<Record<string, string>>;
+  /**
+   * What weights are stored as in ONNX files, `float16`, or `int8` with a scale for each output: values are computed in float32 all the
+   * same. Default: as they are.
+   */
+  readonly weights?: StoredType;
 }
 
 /** How far outputs may be off: rounding of float32 is near 1e-6, of float16 near 1e-3. */
@@ -81,8 +97,15 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
         },
       };
     },
-    check: async () => {},
-    terms: (of) => termsOf(opened, of),
+    check: async () => {
+      const { weights } = options;
+      if (weights && ![...model.tensors.values()].some((it) => storedBytes(model, it, weights)))
+        throw new InputError(
+          `${name}: it has no weights of float32 that are fewer bytes as ${weights}; leave out \`weights\``,
+        );
+    },
+    terms: (of) => termsOf(opened, of, options.weights),
+    denseBytes: options.weights && bytes,
     profile: (recipe, sizes) => profileOf(opened, recipe, sizes),
     contents: () => contentsOf(opened),
     shipment: async () => shipmentOf(opened),
@@ -93,8 +116,10 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
 /** Bytes that metadata may add. */
 const METADATA_BYTES = 2 ** 11;
 
-function termsOf({ model, source, analysis, info, parameters, bytes }: OpenedModel, of: SizeKind): Term[] {
-  const terms = sizeTerms(model, analysis, info.shapes)[of === 'params' ? 'parameters' : of];
+function termsOf(opened: OpenedModel, of: SizeKind, stored?: StoredType): Term[] {
+  const { model, source, analysis, info, parameters, bytes } = opened;
+  const sizes = sizeTerms(model, analysis, info.shapes);
+  const terms = sizes[of === 'params' ? 'parameters' : of];
   if (of === 'macs') return [...terms];
   // What the terms do not know: constants that were folded away, the graph itself.
   const known = sizeAt(terms, () => 1);
@@ -103,7 +128,7 @@ function termsOf({ model, source, analysis, info, parameters, bytes }: OpenedMod
   );
   if (of === 'params') return [...terms, { value: Math.max(0, parameters - known), of: [] }];
   return [
-    ...terms,
+    ...(stored ? sizeTerms(model, analysis, info.shapes, stored).bytes : terms),
     { value: Math.max(0, bytes - weights) + METADATA_BYTES + Math.max(0, folded - known), of: [] },
   ];
 }
@@ -151,7 +176,7 @@ function fileWriter(
   opened: OpenedModel,
   recipe: Recipe,
   engine: Engine,
-  { metadata = {}, externalName }: FileOptions,
+  { metadata = {}, externalName, weights }: FileOptions,
 ): Writer {
   const { parameters, size, smallest, inputs, dims } = opened;
   const { operators } = opened.source;
@@ -163,12 +188,15 @@ function fileWriter(
     async finish(how, prove) {
       for (const [key, value] of Object.entries(metadata)) small.setMetadata(key, value);
       const counted = { before: parameters, after: countParameters(small) };
-      small.setMetadata(PRUNING, provenanceText(recipe, counted, how));
-      const model = writeModel(small, { externalName });
+      small.setMetadata(PRUNING, provenanceText(recipe, counted, { ...how, weights }));
+      const model = writeModel(weights ? storeWeights(small, weights) : small, { externalName });
       const external = externalReader(model);
       const named = { name: 'the written model', engine, external };
-      const again = await openModel(model.model, { ...named, size, smallest, inputs, dims, operators });
-      return prove({ subject: onnxSubject(again), model, copies: [] });
+      const opening = { ...named, size, smallest, inputs, dims, operators };
+      const subject = onnxSubject(await openModel(model.model, opening));
+      if (!weights) return prove({ subject, model, copies: [] });
+      const exact = onnxSubject(await openParsed(small, opening));
+      return prove({ subject, model, exact, rounding: weights, copies: [] });
     },
     abort: async () => {},
   };

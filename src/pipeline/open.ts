@@ -19,6 +19,7 @@ import {
   countParameters,
   describeValue,
   elements,
+  floatWeights,
   foldBatchNormalization,
   foldConstants,
   HEADS,
@@ -177,7 +178,8 @@ export async function openParsed(
   try {
     const decided = await withoutIfs(engine, source, options);
     branches = decided.branches;
-    const plain = foldConstants(unfuse(decided.model));
+    const floats = floatWeights(decided.model);
+    const plain = foldConstants(unfuse(floats));
     let model = foldBatchNormalization(
       options.isBuilt ? plain : separateGroups(await computeConstants(engine, plain)),
     );
@@ -209,7 +211,7 @@ export async function openParsed(
       residual: options.residual,
       heads: options.heads,
       isCustom: options.operators !== undefined,
-      parameters: countParameters(decided.model),
+      parameters: countParameters(floats),
       macs: countMacs(model, info.shapes),
       quantized: quantizedLayers(source),
     };

@@ -48,5 +48,7 @@ export interface Plannable {
   readonly structures: readonly Prunable[];
   /** A size as a function of what structures keep; macs of a sample with these dims. @throws {InputError} where it is not known */
   terms(of: SizeKind, sample: readonly number[]): readonly Term[];
+  /** Where the terms of bytes are of weights that are stored otherwise: those of the dense model. */
+  readonly denseBytes?: number;
   profile(recipe: Recipe, sizes: Sizes, sample: readonly number[]): Profile;
 }

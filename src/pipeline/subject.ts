@@ -2,7 +2,7 @@
 
 import type { BlockSizes } from '../checkpoint/architectures/index.ts';
 import type { Engine, FloatTensor } from '../engine/index.ts';
-import type { HeadsMode, WrittenModel } from '../graph/index.ts';
+import type { HeadsMode, StoredType, WrittenModel } from '../graph/index.ts';
 import { version } from '../version.ts';
 import type { Chain } from './chain.ts';
 import type { Dataset } from './data/index.ts';
@@ -58,6 +58,8 @@ export const NARROW_HEADS = 'narrow heads';
 
 /** How a model was pruned, for its metadata. */
 interface Provenance {
+  /** What weights are stored as, where that is not what they are. */
+  readonly weights?: StoredType;
   readonly target: Target;
   readonly samples: number;
   /** SHA-256 of the calibration samples, where it can be had. */
@@ -84,6 +86,9 @@ export interface Written {
   readonly sizes?: readonly BlockSizes[];
   /** Whether config.json says them. */
   readonly isLoadable?: boolean;
+  /** The file before its weights were stored as these: how far that takes the outputs says little of the graph. */
+  readonly exact?: Subject;
+  readonly rounding?: StoredType;
   /** What was written beside it. */
   readonly copies: readonly Copy[];
 }
@@ -92,6 +97,6 @@ export interface Written {
 export interface Copy {
   /** For some samples. */
   outputs(samples: Dataset): AsyncIterable<FloatTensor>;
-  /** How far they may be off, where that is more than for the model itself. */
-  readonly tolerance?: number;
+  /** What its weights were rounded to. */
+  readonly rounding?: StoredType;
 }

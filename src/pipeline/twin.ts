@@ -4,16 +4,18 @@ import type { LanguageModel } from '../checkpoint/architectures/index.ts';
 import type { Checkpoint, Folder, OutputFolder } from '../checkpoint/index.ts';
 import type { Engine, FloatTensor } from '../engine/index.ts';
 import {
+  byteLength,
   describeValue,
   elements,
   type HeadsMode,
-  halfWeights,
   LARGEST_FILE,
   loadStored,
   openStored,
   part,
   type ReadExternal,
+  type StoredType,
   segments,
+  storeOutline,
   streamModel,
   sum,
 } from '../graph/index.ts';
@@ -35,20 +37,30 @@ export interface OpenedLanguageModel {
 /** An ONNX file of a folder's model. */
 interface Twin {
   readonly file: string;
-  /** Whether weights are stored as float16. */
-  readonly isHalf?: boolean;
-  /** How far outputs may be off, where that is more than for the folder. */
-  readonly tolerance?: number;
+  /** What weights are stored as, where that is not float32. */
+  readonly weights?: StoredType;
 }
 
-/** Beside the safetensors; or where transformers.js looks for them, once for each of its types that is written. */
-function twinsOf({ onnxName }: Pick<LanguageModel, 'onnxName'>, layout: OnnxLayout): readonly Twin[] {
-  if (layout === 'beside') return [{ file: 'model.onnx' }];
-  const file = `onnx/${onnxName}`;
-  return [{ file: `${file}.onnx` }, { file: `${file}_fp16.onnx`, isHalf: true, tolerance: 2e-2 }];
-}
 /** Where ONNX files lie in a folder. */
 export type OnnxLayout = 'beside' | 'transformers.js';
+
+/** Beside the safetensors; or where transformers.js looks for them, once for each of its types that is written. */
+function twinsOf(
+  { onnxName }: Pick<LanguageModel, 'onnxName'>,
+  layout: OnnxLayout,
+  weights?: StoredType,
+): readonly Twin[] {
+  if (layout === 'beside') return [{ file: 'model.onnx', weights }];
+  const file = `onnx/${onnxName}`;
+  return [
+    { file: `${file}.onnx` },
+    { file: `${file}_fp16.onnx`, weights: 'float16' },
+    ...(weights === 'int8' ? [{ file: `${file}_quantized.onnx`, weights }] : []),
+  ];
+}
+
+/** What transformers.js calls them. */
+const DTYPES: Readonly<Record<StoredType, string>> = { float16: 'fp16', int8: 'q8' };
 
 /** Beside the ONNX file, where its weights do not fit into one. */
 const dataFile = (file: string) => `${file}_data`;
@@ -59,16 +71,16 @@ const nameOf = (file: string) => file.slice(file.lastIndexOf('/') + 1);
 export async function writeTwins(
   opened: OpenedLanguageModel,
   output: OutputFolder,
-  layout: OnnxLayout | undefined,
+  { layout, weights }: { readonly layout?: OnnxLayout; readonly weights?: StoredType },
   metadata: Readonly<Record<string, string>>,
   engine: Engine,
 ): Promise<Copy[]> {
-  const twins = layout ? twinsOf(opened.language, layout) : [];
+  const twins = layout ? twinsOf(opened.language, layout, weights) : [];
   for (const twin of twins) await writeOnnx(opened, output, twin, metadata);
   const outputs = opened.language.isEncoder ? encoderOutputs : onnxOutputs;
-  return twins.map(({ file, tolerance }) => ({
+  return twins.map(({ file, weights }) => ({
     outputs: (samples) => outputs(output, file, samples, engine),
-    tolerance,
+    rounding: weights,
   }));
 }
 
@@ -79,10 +91,10 @@ export async function writeOnnx(
   twin: Twin,
   metadata: Readonly<Record<string, string>>,
 ): Promise<void> {
-  const { file, isHalf } = twin;
+  const { file, weights } = twin;
   const whole = language.outline(checkpoint, { past: true });
   for (const [key, value] of Object.entries(metadata)) whole.model.setMetadata(key, value);
-  const outline = isHalf ? halfWeights(whole) : whole;
+  const outline = weights ? storeOutline(whole, weights) : whole;
   const parameters = sum(Array.from(outline.model.tensors.values(), ({ dims }) => elements(dims)));
   const options = {
     externalName: dataFile(nameOf(file)),
@@ -94,13 +106,18 @@ export async function writeOnnx(
 }
 
 /** Whether weights lie beside the ONNX file: readers refuse more than 2 GiB in one. */
-const isLarge = ({ isHalf }: Twin, parameters: number) => (isHalf ? 2 : 4) * parameters > LARGEST_FILE;
+const isLarge = ({ weights }: Twin, parameters: number) =>
+  byteLength(weights ?? 'float32', parameters) > LARGEST_FILE;
 
 /** What transformers.js asks config.json for. */
-export function transformersJsConfig(language: LanguageModel, parameters: number): object {
-  const large = twinsOf(language, 'transformers.js').filter((twin) => isLarge(twin, parameters));
+export function transformersJsConfig(
+  language: LanguageModel,
+  parameters: number,
+  weights?: StoredType,
+): object {
+  const large = twinsOf(language, 'transformers.js', weights).filter((twin) => isLarge(twin, parameters));
   return {
-    dtype: 'fp32', // in pages it would look for a quantised one
+    dtype: weights ? DTYPES[weights] : 'fp32', // in pages it would look for a quantised one
     ...(large.length > 0 && {
       use_external_data_format: Object.fromEntries(large.map(({ file }) => [nameOf(file), 1])),
     }),

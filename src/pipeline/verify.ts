@@ -3,7 +3,7 @@
 import type { FloatTensor } from '../engine/index.ts';
 import { InputError, OsscarError } from '../errors.ts';
 import { nonFiniteAt } from '../finite.ts';
-import { elements, groupBy, isRandom } from '../graph/index.ts';
+import { elements, groupBy, isRandom, type StoredType } from '../graph/index.ts';
 import { batchSize } from './batches.ts';
 import { type Dataset, selectSamples } from './data/index.ts';
 import { type Metric, measure } from './evaluate.ts';
@@ -19,6 +19,9 @@ import { latencies } from './timing.ts';
 
 /** Windows of tokens on which the written model is compared with the masked one; of other samples it is a batch. */
 export const VERIFIED_WINDOWS = 4;
+
+/** How far outputs may be off where weights are rounded to these, as a part of their range: what is further off is another network. */
+const ROUNDING: Readonly<Record<StoredType, number>> = { float16: 2e-2, int8: 0.25 };
 
 /** A value of the model's outputs, for a batch. */
 interface Output extends FloatTensor {
@@ -53,16 +56,23 @@ export async function prove(
   return writer.finish(
     { target, samples: calibration.size, calibration: run.calibrationHash },
     async (written) => {
-      const again = written.subject.chain(engine, samples);
+      const { exact, rounding } = written;
+      const copyOf = (it: Subject, rounding?: StoredType): Copy => {
+        return { outputs: () => oneByOne(modelOutputs(it.chain(engine, samples), samples, run)), rounding };
+      };
+      const itself = copyOf(written.subject, rounding);
       let maxDifference = 0;
-      const itself: Copy = { outputs: () => oneByOne(modelOutputs(again, samples, run)) };
-      for (const { outputs, tolerance = 0 } of [itself, ...written.copies]) {
-        const allowed = Math.max(tolerance, written.subject.tolerance);
+      for (const { outputs, rounding } of [...(exact ? [copyOf(exact)] : []), itself, ...written.copies]) {
+        const allowed = Math.max(rounding ? ROUNDING[rounding] : 0, written.subject.tolerance);
         const difference = await differenceOf(subject.name, expected, outputs(samples));
-        if (!(difference <= allowed))
+        if (!(difference <= allowed)) {
+          const [stored, hint] = rounding
+            ? [` with weights as ${rounding}`, '; let them be stored as they are']
+            : ['', ''];
           throw unproven(
-            `the pruned model differs from the masked one by ${difference} of its output range, more than ${allowed}`,
+            `the pruned model${stored} differs from the masked one by ${difference} of its output range, more than ${allowed}${hint}`,
           );
+        }
         maxDifference = Math.max(maxDifference, difference);
       }
       const [before, small] = [subject, written.subject].map((it) => it.chain(engine, evaluation));

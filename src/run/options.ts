@@ -2,7 +2,7 @@
 
 import type { OutputFolder } from '../checkpoint/index.ts';
 import type { Engine } from '../engine/index.ts';
-import type { HeadsMode } from '../graph/index.ts';
+import type { HeadsMode, StoredType } from '../graph/index.ts';
 import type { SimdChoice } from '../kernel/index.ts';
 import type {
   BudgetKind,
@@ -110,6 +110,11 @@ export interface PruneSettings extends RunSettings {
    * and `onnx/model_fp16.onnx`, which it loads with no further option.
    */
   readonly format?: Format;
+  /**
+   * What weights are stored as in ONNX files: `float16`, or `int8` with a scale for each output, of which `transformers.js` loads
+   * `onnx/model_quantized.onnx`. They are made float32 when a file is loaded. Default: as they are.
+   */
+  readonly weights?: StoredType;
   /**
    * Of a language model's folder: the same sizes in every block, and only those that config.json can say, so that stock
    * loaders read it. `transformers.js` as the format implies it.

@@ -64,6 +64,7 @@ export async function plan(model: Source, settings: PlanSettings): Promise<Plann
       ...recipe,
       loadable: isLoadable(settings),
       heads: settings.heads,
+      weights: settings.weights,
       memory: settings.memory,
       threads,
       samples: given ?? samples * augment,

@@ -55,8 +55,8 @@ export async function prune(model: Source, settings: PruneSettings): Promise<Pru
     // First of all, so that an output that cannot be is found at once.
     const output = opened(await outputFor(place, settings));
     const { found, drawn, ...run } = await openRun(place, settings, opened);
-    const { latencyTable, compare } = settings;
-    const options = { ...run, ...recipe, latencyTable };
+    const { latencyTable, compare, weights } = settings;
+    const options = { ...run, ...recipe, latencyTable, weights };
     const progressOf = sharing(recipe, compare?.length ?? 0, run.onProgress);
     const result = await pruneModel(found.model as OpenedModel, {
       ...options,

@@ -9,7 +9,14 @@ import {
 } from '../../src/checkpoint/architectures/index.ts';
 import { type Checkpoint, type MemoryOutput, memoryOutput } from '../../src/checkpoint/index.ts';
 import { type Engine, type FloatTensor, openEngine } from '../../src/engine/index.ts';
-import { loadStored, type Model, openStored, streamModel, writeModel } from '../../src/graph/index.ts';
+import {
+  loadStored,
+  type Model,
+  openStored,
+  STORED_TYPES,
+  streamModel,
+  writeModel,
+} from '../../src/graph/index.ts';
 import { copyMessage } from '../../src/graph/node.ts';
 import { ModelProtoSchema } from '../../src/graph/onnx_pb.ts';
 import { encodeTensor } from '../../src/graph/wire.ts';
@@ -132,16 +139,19 @@ describe.each(Object.entries(VARIANTS))('%s, read again', (_, variant) => {
 
   test.each([
     { file: 'model.onnx', tolerance: 1e-4 },
-    { file: 'onnx/model_fp16.onnx', isHalf: true, tolerance: 3e-2 },
-  ])(
+    { file: 'onnx/model_fp16.onnx', weights: 'float16', tolerance: 3e-2 },
+    { file: 'onnx/model_quantized.onnx', weights: 'int8', tolerance: 0.6 },
+  ] as const)(
     'gives the reference’s logits, and no part has more weights than the largest of the model: $file',
     async (twin) => {
       const { file, tolerance } = twin;
       const output = memoryOutput();
       await writeOnnx(opened(language, sourceOf(weights)), output, twin, {});
       const stored = await openStored(file, await output.size(file), output.read);
-      const halved = [...stored.tensors.values()].filter(({ type }) => type === 'float16').length;
-      expect(halved > 4 * language.blocks).toBe(twin.isHalf === true);
+      for (const type of STORED_TYPES) {
+        const rounded = [...stored.tensors.values()].filter((it) => it.type === type).length;
+        expect(rounded > 0).toBe('weights' in twin && twin.weights === type);
+      }
       const loaded: number[] = [];
       const watched: Engine = {
         name: engine.name,

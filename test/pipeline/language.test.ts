@@ -9,6 +9,7 @@ import { InputError } from '../../src/errors.ts';
 import { subgraph, writeModel } from '../../src/graph/index.ts';
 import {
   type Dataset,
+  evaluate,
   memoryStore,
   type OpenedLanguageModel,
   openLanguageModel,
@@ -117,6 +118,38 @@ describe('a folder', () => {
     );
     expect(report.sizes).toEqual(language.sizes);
   });
+
+  test('has int8 in its ONNX files where these are asked for', async () => {
+    const plain = await prune({ onnx: 'beside', weights: 'float16' });
+    const { report, files } = await prune({ onnx: 'beside', weights: 'int8' });
+    expect(files.get('model.onnx')!.size / plain.files.get('model.onnx')!.size).toBeLessThan(0.6);
+    expect(report.metric).toEqual(plain.report.metric); // of the folder
+    expect(await weightsOf(files)).toBe(await weightsOf(plain.files));
+    const graph = await openModel(new Uint8Array(await files.get('model.onnx')!.arrayBuffer()), {
+      engine,
+      size: [LENGTH],
+    });
+    const perplexity = await evaluate(graph, evaluation, { engine });
+    expect(perplexity!.value / report.metric.after).toBeLessThan(1.02);
+    await expect(prune({ weights: 'int8' })).rejects.toThrow(
+      'opt-kjv: `weights` is of ONNX files, and safetensors are written; choose a format that has them',
+    );
+  });
+
+  test.each([
+    [undefined, 'fp32', ['model.onnx', 'model_fp16.onnx']],
+    ['float16', 'fp16', ['model.onnx', 'model_fp16.onnx']],
+    ['int8', 'q8', ['model.onnx', 'model_fp16.onnx', 'model_quantized.onnx']],
+  ] as const)(
+    'of transformers.js with weights as %s says which file is loaded',
+    async (weights, dtype, names) => {
+      const { files } = await prune({ onnx: 'transformers.js', loadable: true, weights });
+      const written = [...files.keys()].filter((file) => file.startsWith('onnx/'));
+      expect(written.sort()).toEqual(names.map((file) => `onnx/${file}`));
+      const config = JSON.parse(await files.get('config.json')!.text());
+      expect(config['transformers.js_config']).toEqual({ dtype });
+    },
+  );
 
   test('keeps the same heads and neurons as pruning the whole graph does', async () => {
     const options = { keep: { heads: 0.5, channels: 0.3 }, target: TARGET, damping: 1e-2 } as const;

@@ -112,7 +112,7 @@ export async function allocate(run: Run, spend: Spend, table?: LatencyTable): Pr
   const { maxLoss } = spend;
   const { before, within } = TRIALS[spend.effort];
   // Both change little with the sizes, and another budget finds them in the store.
-  const reference = problem.least + REFERENCE * (problem.before - problem.least);
+  const reference = problem.least + REFERENCE * (problem.all - problem.least);
   const target = await clock.stage('target', () => chooseTarget(run, wayFor()(reference)));
   const first = new Search(run, target.chosen, reference, before);
   const search = new Search(run, target.chosen, problem.limit, within);

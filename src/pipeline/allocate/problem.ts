@@ -12,7 +12,9 @@ import type { Subject } from '../subject.ts';
 export interface Problem {
   readonly of: BudgetKind;
   readonly terms: readonly Term[];
+  /** Of the dense model, and of what is written of it where all stays. */
   readonly before: number;
+  readonly all: number;
   /** See `leastOf`. */
   readonly least: number;
   readonly limit: number;
@@ -21,17 +23,20 @@ export interface Problem {
 
 /** @throws {InputError} where the smallest widths do not fit the budget, or the dense model does */
 export function problemOf(
-  subject: Pick<Subject, 'structures' | 'macs' | 'terms'>,
+  subject: Pick<Subject, 'structures' | 'macs' | 'terms' | 'denseBytes'>,
   sample: readonly number[],
   { of = subject.macs === undefined ? 'params' : 'macs', limit: given, isFraction, widths: options }: Spend,
   table?: LatencyTable,
 ): Problem {
   const terms = of === 'latency' ? table!.terms : subject.terms(of, sample);
-  const before = of === 'latency' ? table!.denseMs : sizeAt(terms, () => 1);
-  const limit = isFraction ? given * before : given;
-  if (limit > before) {
-    const [asked, own] = [limit, before].map((size) => amountText(of, size));
-    throw new InputError(`\`${of}\`: at most ${asked} keeps all of the dense model, which has ${own}`);
+  const all = of === 'latency' ? table!.denseMs : sizeAt(terms, () => 1);
+  const before = (of === 'bytes' && subject.denseBytes) || all;
+  const fraction = given === 1 ? all : given * before;
+  const limit = isFraction ? fraction : given;
+  if (limit > all) {
+    const [asked, own] = [limit, all].map((size) => amountText(of, size));
+    const has = all < before ? 'is written with' : 'has';
+    throw new InputError(`\`${of}\`: at most ${asked} keeps all of the dense model, which ${has} ${own}`);
   }
   const widths = widthsOf(subject.structures, options);
   const structures = subject.structures.map((it) => ({ ...it, widths: widths.get(it.name)! }));
@@ -44,7 +49,7 @@ export function problemOf(
       `\`${of}\`: at most ${asked} cannot be reached; the smallest widths take ${reachable}`,
     );
   }
-  return { of, terms, before, least, limit, structures };
+  return { of, terms, before, all, least, limit, structures };
 }
 
 export function costOf({ terms, structures }: Pick<Problem, 'terms' | 'structures'>, sizes: Sizes): number {

@@ -1,0 +1,124 @@
+import { describe, expect, test } from 'vitest';
+import type { Engine } from '../../src/engine/index.ts';
+import { STORED_TYPES } from '../../src/graph/index.ts';
+import {
+  compareMethods,
+  evaluate,
+  openModel,
+  type PruneOptions,
+  plan,
+  prune as pruneModel,
+} from '../../src/pipeline/index.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { engine, fashion, fixtureBytes, openFixture, prune, session } from './fixtures.ts';
+
+const NETWORK = 'fashion-mobilenet';
+const bytes = fixtureBytes(NETWORK);
+const calibration = await fashion('calib', 128);
+const evaluation = await fashion('test', 256);
+const how = { evaluation, target: 'self', search: 'greedy' } as const;
+const pruned = (options: Partial<PruneOptions>) => prune(bytes, calibration, { ...how, ...options });
+const kept = ({ layers }: { layers: readonly { kept: readonly number[] }[] }) => layers.map((it) => it.kept);
+
+describe('a file with weights as', () => {
+  test.each([
+    ['float16', 0.65, 0],
+    ['int8', 0.5, 0.02],
+  ] as const)('%s is the same network with fewer bytes', async (weights, share, loss) => {
+    const whole = await pruned({});
+    const { report, written } = await pruned({ weights });
+    expect(kept(report)).toEqual(kept(whole.report));
+    expect(report.parameters).toEqual(whole.report.parameters);
+    expect(report.bytes).toEqual({ before: bytes.length, after: written.model.length });
+    expect(written.model.length / whole.written.model.length).toBeLessThan(share);
+    expect(report.metric!.after).toBeGreaterThanOrEqual(whole.report.metric!.after - loss);
+    expect(report.maxDifference).toBeGreaterThan(whole.report.maxDifference);
+  });
+
+  test.each(STORED_TYPES)('%s is measured, and pruned again, as any other', async (weights) => {
+    const { report, written } = await pruned({ weights });
+    const again = await openModel(written.model, { engine });
+    expect(again.quantized).toEqual([]);
+    expect(again.parameters).toBe(report.parameters.after);
+    expect(JSON.parse(again.source.metadata('osscar.pruning')!)).toMatchObject({ weights });
+    expect(await evaluate(again, evaluation, { engine })).toMatchObject({ value: report.metric!.after });
+    const twice = await prune(written.model, calibration, how);
+    expect(kept(twice.report)).toHaveLength(report.layers.length);
+    // Their weights are float32, as nothing else was asked for.
+    expect(twice.report.parameters.after).toBeLessThan(0.6 * report.parameters.after);
+    expect(twice.written.model.length).toBeGreaterThan(4 * twice.report.parameters.after);
+  });
+
+  test('int8 keeps more within a budget of bytes, which comes true', async () => {
+    const limit = 0.16 * bytes.length;
+    const budget = { keep: undefined, bytes: 0.16, effort: 'low' } as const;
+    const plain = await pruned(budget);
+    const small = await pruned({ ...budget, weights: 'int8' });
+    for (const { written } of [plain, small]) expect(written.model.length).toBeLessThanOrEqual(limit);
+    expect(small.written.model.length).toBeGreaterThan(0.8 * limit);
+    expect(small.report.parameters.after).toBeGreaterThan(2 * plain.report.parameters.after);
+    expect(small.report.metric!.after).toBeGreaterThan(plain.report.metric!.after);
+    const opened = await openFixture(NETWORK);
+    const planned = plan(opened, { bytes: 0.16, weights: 'int8', samples: 128 });
+    const plannedPlain = plan(opened, { bytes: 0.16, samples: 128 });
+    expect(planned.parameters.after).toBeGreaterThan(2 * plannedPlain.parameters.after);
+    expect(() => plan(opened, { bytes: 0.5, weights: 'int8', samples: 128 })).toThrow(
+      /^`bytes`: at most \d+ keeps all of the dense model, which is written with \d+$/,
+    );
+  });
+
+  test('int8 is what other methods are compared in', async () => {
+    const opened = await openFixture(NETWORK);
+    const options = { engine, session, calibration, keep: 0.5, weights: 'int8', ...how } as const;
+    const { report } = await pruneModel(opened, options);
+    const [same] = await compareMethods(opened, report, ['osscar'], options);
+    expect(same.metric).toEqual(report.metric);
+  });
+
+  test('int8 is for those that are float32', async () => {
+    const half = halfNetwork();
+    await expect(prune(half, calibration, { ...how, weights: 'int8' })).rejects.toThrow(
+      'model: it has no weights of float32 that are fewer bytes as int8; leave out `weights`',
+    );
+  });
+});
+
+/** Computes in float16 between its input and its output. */
+function halfNetwork(): Uint8Array {
+  const b = new OnnxBuilder({ type: 'float16' });
+  const x = b.relu(b.conv(b.input([1, 28, 28]), 32, 3));
+  return b.output(b.gemm(b.flatten(b.globalAveragePool(b.conv(x, 32, 3))), 10)).build();
+}
+
+describe('the proof', () => {
+  /** What the written files give is off by so much: that with weights of int8, and the one before. */
+  const proven = async (rounded: number, exact: number) => {
+    const off: Engine = {
+      name: engine.name,
+      async load(model, external) {
+        const loaded = await engine.load(model, external);
+        const text = Buffer.from(model);
+        const by = text.includes('.int8') ? rounded : text.includes('osscar.pruning') ? exact : 0;
+        const run: typeof loaded.run = async (feeds, names) => {
+          const results = await loaded.run(feeds, names);
+          for (const { data } of Object.values(results)) if (data instanceof Float32Array) data[0] += by;
+          return results;
+        };
+        return { ...loaded, run };
+      },
+    };
+    const opened = await openFixture(NETWORK);
+    return pruneModel(opened, { engine: off, session, calibration, keep: 0.5, weights: 'int8', ...how });
+  };
+
+  test('has the graph compared before its weights are rounded', async () => {
+    await proven(0.1, 0);
+    await expect(proven(0, 0.1)).rejects.toThrow('the pruned model differs from the masked one by');
+  });
+
+  test('refuses weights that are rounded too far', async () => {
+    await expect(proven(100, 0)).rejects.toThrow(
+      /the pruned model with weights as int8 differs from the masked one by .* more than 0.25; let them be stored as they are$/,
+    );
+  });
+});
