@@ -183,8 +183,8 @@ async function solveStep(walk: Walk, step: PlacedStep, about: object): Promise<S
 
 /** Turns the features of each head until the last matter least, leaves these out, and solves what reads the others. */
 async function narrowStep(walk: Walk, step: PlacedStep, about: object): Promise<SolvedStep> {
-  const { run, pass, opened, frontiers, weighted, gone } = walk;
-  const { maps, turned = [] } = step;
+  const { run, opened, frontiers, weighted, gone } = walk;
+  const { turned = [] } = step;
   const [{ structure, keep }] = step.cuts;
   const around = featureMaps(opened, structure);
   const pieces = await run.work.each('moments', about, async (shard) => {
@@ -203,14 +203,25 @@ async function narrowStep(walk: Walk, step: PlacedStep, about: object): Promise<
   const kept = Array.from({ length: keep }, (_, i) => i);
   const removed = new Map(gone);
   removeRows(removed, structure, kept);
-  const now = { ...about, features: true };
-  const sums = await sumStep(walk, step, now, true);
-  const { layers } = await sums.solve(now, async (total) => ({
-    layers: await solveEach(run, pass, opened.name, maps, layersOf(weighted, maps, total, removed)),
-  }));
+  const { layers } = await solveReaders(walk, step, { ...about, features: true }, removed);
   const damping = layers.map((layer) => layer.damping);
   const producers = turned.map(({ node }, i) => ({ node, ...makers[i] }));
   return { layers, producers, cuts: [{ kept, relativeError: curve[keep], curve, damping }] };
+}
+
+/** Solves what reads channels that are chosen, by what reaches it in the network as it is. @param removed  its rows that are gone */
+async function solveReaders(
+  walk: Walk,
+  step: PlacedStep,
+  about: object,
+  removed: ReadonlyMap<string, number[]>,
+): Promise<Pick<SolvedLayers, 'layers'>> {
+  const { run, pass, opened, weighted } = walk;
+  const { maps } = step;
+  const sums = await sumStep(walk, step, about, true);
+  return sums.solve(about, async (total) => ({
+    layers: await solveEach(run, pass, opened.name, maps, layersOf(weighted, maps, total, removed)),
+  }));
 }
 
 /** What a step's layers are solved by, of all samples. */
@@ -288,7 +299,7 @@ async function refitBoth(
   about: object,
   first: SolvedStep,
 ): Promise<SolvedStep> {
-  const { run, pass, opened, weighted, gone } = walk;
+  const { pass, weighted, gone } = walk;
   const { maps, producers = [] } = step;
   let solved = first;
   if (producers.length === 0) return solved;
@@ -304,13 +315,7 @@ async function refitBoth(
     solved = { ...solved, producers: [...others, ...refitted] };
     writeSolved(weighted, step, solved);
     if (pass.target.blend > 0) {
-      const again = { ...now, again: true };
-      const sums = await sumStep(walk, step, again, true);
-      const found = await sums.solve(again, async (total) => {
-        const layers = layersOf(weighted, maps, total, removed);
-        return { layers: await solveEach(run, pass, opened.name, maps, layers) };
-      });
-      solved = { ...solved, ...found };
+      solved = { ...solved, ...(await solveReaders(walk, step, { ...now, again: true }, removed)) };
     }
     if (left > WORTH_ANOTHER) break;
   }
