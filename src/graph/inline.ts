@@ -1,6 +1,6 @@
 // Functions that a model brings along, in the place of the nodes that call them: rules know operators, not these.
 
-import { create } from '@bufbuild/protobuf';
+import { create, toBinary } from '@bufbuild/protobuf';
 import { FormatError } from '../errors.ts';
 import { limits } from '../limits.ts';
 import { untaken } from './graph.ts';
@@ -8,6 +8,7 @@ import { copyMessage, definedBy, subgraphs } from './node.ts';
 import {
   type AttributeProto,
   type FunctionProto,
+  FunctionProtoSchema,
   type GraphProto,
   type ModelProto,
   type NodeProto,
@@ -39,6 +40,7 @@ export function inlineFunctions(proto: ModelProto, graph: GraphProto, file: stri
     return name;
   };
   const done: NodeProto[] = [];
+  const again = new Map<FunctionProto, number>();
   let count = 0;
   const open = [...graph.node].reverse(); // calls may lie deeper than a stack goes
   for (let node = open.pop(); node; node = open.pop()) {
@@ -47,7 +49,8 @@ export function inlineFunctions(proto: ModelProto, graph: GraphProto, file: stri
       done.push(node);
       continue;
     }
-    count += countOf(called);
+    count += again.get(called) ?? countOf(called);
+    if (!again.has(called)) again.set(called, countAgain(called));
     if (count > limits.onnxNodes)
       throw new FormatError(
         `${file}: its functions come to more than ${limits.onnxNodes} nodes (limits.onnxNodes)`,
@@ -105,6 +108,15 @@ function countOf({ node, input, output }: FunctionProto): number {
     const places = it.input.length + it.output.length + it.attribute.length;
     return sum + Math.max(1, Math.ceil(places / USUAL));
   }, 0);
+}
+
+/** Bytes of a function that count as a node where it is called again: its constants and texts are written once for each call. */
+const NODE_BYTES = 1024;
+
+/** The same of every call but the first, of which the file itself has all bytes. */
+function countAgain(called: FunctionProto): number {
+  const { length } = toBinary(FunctionProtoSchema, called);
+  return Math.max(countOf(called), Math.ceil(length / NODE_BYTES));
 }
 
 /** Defaults of attributes are field 11, which is read as unknown. */

@@ -6,7 +6,7 @@ import { FormatError } from '../errors.ts';
 import { type DataType, typeCode, typeFromCode } from './dtype.ts';
 import { copyMessage } from './node.ts';
 import { type TensorProto, TensorProto_DataLocation, TensorProtoSchema } from './onnx_pb.ts';
-import { byteLength, elements, type Tensor } from './tensor.ts';
+import { byteLength, elements, groupBy, sum, type Tensor } from './tensor.ts';
 
 const { EXTERNAL } = TensorProto_DataLocation;
 const { field } = TensorProtoSchema;
@@ -126,8 +126,51 @@ export type ReadExternal = (
   length: number,
 ) => Promise<Uint8Array> | Uint8Array;
 
+/** A tensor's place in a file beside the model. */
+interface Range {
+  readonly tensor: TensorProto;
+  readonly where: string;
+  readonly location: string;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** Times that the bytes beside a model may be read: tensors that are tied share them, as four of T5 do. */
+const MOST_TIED = 4;
+
 /** Puts external data into the messages. @throws {FormatError} on a bad location, range or short data */
 export async function loadExternal(tensors: Iterable<TensorProto>, file: string, read?: ReadExternal) {
+  const ranges = rangesOf(tensors, file);
+  // A small file could otherwise take any amount of memory.
+  const [asked, distinct] = [sum(ranges.map(({ length }) => length)), distinctBytes(ranges)];
+  if (asked > MOST_TIED * distinct)
+    throw new FormatError(
+      `${file}: its tensors take ${asked} bytes of ${distinct} in the files beside it: they share more than tied ones do`,
+    );
+  for (const { tensor, where, location, offset, length } of ranges) {
+    if (!read) throw new FormatError(`${where}: its data is in the file "${location}", which was not given`);
+    let data: Uint8Array;
+    try {
+      data = await read(location, offset, length);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      const hint = reason.includes('no such file') ? '; it belongs beside the model' : '';
+      throw new FormatError(`${where}: cannot read "${location}": ${reason}${hint}`, { cause: error });
+    }
+    if (data.length !== length) {
+      throw new FormatError(
+        `${where}: "${location}" gave ${data.length} bytes at ${offset}, expected ${length}`,
+      );
+    }
+    tensor.rawData = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    clearField(tensor, field.externalData);
+    clearField(tensor, field.dataLocation);
+  }
+}
+
+/** @throws {FormatError} on a bad location or range */
+function rangesOf(tensors: Iterable<TensorProto>, file: string): Range[] {
+  const ranges: Range[] = [];
   for (const tensor of tensors) {
     if (tensor.dataLocation !== EXTERNAL) continue;
     const where = `${file}: tensor "${tensor.name}"`;
@@ -147,24 +190,24 @@ export async function loadExternal(tensors: Iterable<TensorProto>, file: string,
         `${where}: external range ${entry('offset')}+${entry('length')}, expected ${expected} bytes`,
       );
     }
-    if (!read) throw new FormatError(`${where}: its data is in the file "${location}", which was not given`);
-    let data: Uint8Array;
-    try {
-      data = await read(location, offset, length);
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      const hint = reason.includes('no such file') ? '; it belongs beside the model' : '';
-      throw new FormatError(`${where}: cannot read "${location}": ${reason}${hint}`, { cause: error });
-    }
-    if (data.length !== length) {
-      throw new FormatError(
-        `${where}: "${location}" gave ${data.length} bytes at ${offset}, expected ${length}`,
-      );
-    }
-    tensor.rawData = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-    clearField(tensor, field.externalData);
-    clearField(tensor, field.dataLocation);
+    ranges.push({ tensor, where, location, offset, length });
   }
+  return ranges;
+}
+
+/** Bytes that at least one of the ranges holds. */
+function distinctBytes(ranges: readonly Range[]): number {
+  // Parts that are dots lead nowhere, and so give a file any number of names.
+  const fileOf = ({ location }: Range) => location.replace(/(^|\/)(\.\/)+/g, '$1');
+  let distinct = 0;
+  for (const inFile of groupBy(ranges, fileOf).values()) {
+    let end = 0;
+    for (const { offset, length } of inFile.sort((a, b) => a.offset - b.offset)) {
+      distinct += Math.max(0, offset + length - Math.max(end, offset));
+      end = Math.max(end, offset + length);
+    }
+  }
+  return distinct;
 }
 
 /** The file's name without what no location may have, for data beside it. */

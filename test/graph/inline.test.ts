@@ -143,6 +143,22 @@ describe('functions of a model', () => {
     }
   });
 
+  it('with constants and texts count for these where they are called again', async () => {
+    const [dense, activation] = functions();
+    dense.node[0].docString = 'd'.repeat(200 * 1024);
+    const { onnxNodes } = limits;
+    limits.onnxNodes = 200;
+    try {
+      await expect(readModel(await file([dense, activation]), { name: 'm' })).rejects.toThrow(
+        'm: its functions come to more than 200 nodes',
+      );
+      dense.node[0].docString = 'd'.repeat(100 * 1024);
+      await expect(readModel(await file([dense, activation]))).resolves.toBeDefined();
+    } finally {
+      limits.onnxNodes = onnxNodes;
+    }
+  });
+
   it('make no names that are long, however long those inside are', async () => {
     const [dense, activation] = functions();
     const long = 'n'.repeat(5000);

@@ -397,6 +397,38 @@ describe('external data', () => {
     expect(() => writeModel(model, { externalName: '../x' })).toThrow(/externalName/);
   });
 
+  it('shares bytes as tied tensors do, and no more: a small file would take any amount of memory', async () => {
+    const shared = (places: readonly (readonly [location: string, offset: number])[]) => {
+      const bytes = edited((graph) => {
+        const [first] = graph.initializer;
+        first.rawData = new Uint8Array();
+        first.dataLocation = 1;
+        const tied = places.map(([location, offset], i) => ({
+          ...first,
+          name: i === 0 ? first.name : `tied ${i}`,
+          externalData: Object.entries({ location, offset: `${offset}` }).map(([key, value]) => ({
+            $typeName: 'onnx.StringStringEntryProto' as const,
+            key,
+            value,
+          })),
+        }));
+        graph.initializer.splice(0, 1, ...tied);
+      });
+      return readModel(bytes, { name: 'm', external: zeros });
+    };
+    const four = Array(4).fill(['w.bin', 0] as const);
+    await expect(shared(four)).resolves.toBeDefined();
+    await expect(shared([...four, ['w.bin', 288], ['x.bin', 0]])).resolves.toBeDefined();
+    await expect(shared([...four, ['w.bin', 0]])).rejects.toThrow(
+      new FormatError(
+        'm: its tensors take 1440 bytes of 288 in the files beside it: they share more than tied ones do',
+      ),
+    );
+    await expect(shared([...four, ['./w.bin', 1], ['././w.bin', 2]])).rejects.toThrow(
+      'take 1728 bytes of 290',
+    );
+  });
+
   it('checks ranges before it reads and lengths after', async () => {
     const location = 'w.bin';
     const options = { name: 'm', external: zeros };
