@@ -34,8 +34,8 @@ describe('rotary frequencies', () => {
       scaled({ ...YARN, original_max_position_embeddings: 6 }),
     ],
     [
-      'yarn whose waves all are kept',
-      scaled({ ...YARN, original_max_position_embeddings: 1e6 }, { rope_theta: 10 }),
+      'yarn whose last wave is not slowed down fully',
+      scaled({ ...YARN, beta_fast: 1e6, original_max_position_embeddings: 1e6 }, { rope_theta: 10 }),
     ],
     [
       'yarn with an attention factor',
@@ -43,7 +43,7 @@ describe('rotary frequencies', () => {
     ],
     ['yarn with both scales', scaled({ ...YARN, mscale: 2, mscale_all_dim: 3 })],
     ['yarn with one scale', scaled({ ...YARN, mscale: 2 })],
-    ['yarn that stretches nothing', scaled({ ...YARN, factor: 1 })],
+    ['yarn that shrinks', scaled({ ...YARN, factor: 0.5 })],
     ['yarn without a factor', scaled({ ...YARN, factor: undefined })],
     ['yarn without original positions', scaled({ ...YARN, original_max_position_embeddings: undefined })],
     ['longrope', scaled(LONG, { original_max_position_embeddings: 16 }), 16],
@@ -58,6 +58,7 @@ describe('rotary frequencies', () => {
       'longrope whose factor contradicts the positions',
       scaled({ ...LONG, factor: 2 }, { original_max_position_embeddings: 16 }),
     ],
+    ['longrope with a factor below 1', scaled({ ...LONG, factor: 0.5 })],
     ['longrope without any', scaled(LONG)],
     ['longrope with an attention factor', scaled({ ...LONG, factor: 4, attention_factor: 1.5 })],
     ['dynamic, as long as the model has positions', scaled(DYNAMIC), 64],

@@ -244,6 +244,8 @@ describe('analyse', () => {
   });
 
   describe('keeps channels', () => {
+    const numberOf = (b: OnnxBuilder, x: string, place: number) =>
+      b.node('Gather', [b.node('Shape', [x]), b.integers([place])]);
     const pinned: Record<string, [RegExp, (b: OnnxBuilder, x: string) => string]> = {
       'that are a graph output': [/^it is the graph output "relu_3"$/, (_, x) => x],
       'that no layer reads': [
@@ -355,6 +357,42 @@ describe('analyse', () => {
         (b, x) => {
           const count = b.node('Abs', [b.node('Gather', [b.node('Shape', [x]), b.index(1)])]);
           return head(b, b.node('Div', [x, b.node('Cast', [count], { to: 1 })]));
+        },
+      ],
+      'whose number is computed with, as often as there are pairs of samples': [
+        /Div "[^"]+" reads the number of channels/,
+        (b, x) => {
+          const pairs = b.node('Div', [numberOf(b, x, 0), b.integers([2])]); // one of them, in this run
+          const times = b.node('Concat', [b.integers([1]), pairs, b.integers([1, 1])], { axis: 0 });
+          const half = b.node('Div', [numberOf(b, b.node('Tile', [x, times]), 1), b.integers([2])]);
+          return head(b, b.mul(x, b.node('Cast', [half], { to: 1 })));
+        },
+      ],
+      'that say how often others are repeated': [
+        /Tile "[^"]+" reads the number of channels/,
+        (b, x) => {
+          const times = b.node('Concat', [b.integers([1]), numberOf(b, x, 1), b.integers([1, 1])], {
+            axis: 0,
+          });
+          return b.add(head(b, x), head(b, b.node('Tile', ['input', times], {}, { channels: 18 })));
+        },
+      ],
+      'over which the places of the largest are counted': [
+        /MaxPool "[^"]+" gives indices that count over channels/,
+        (b, x) => {
+          const [y, places] = b.nodes('MaxPool', [x], { kernel_shape: [2, 2] }, { outputs: 2 });
+          const last = b.node('ReduceMax', [b.node('Cast', [places], { to: 1 })], { keepdims: 0 });
+          return b.add(head(b, y), last);
+        },
+      ],
+      'that say how large others are': [
+        /Resize "[^"]+" reads the number of channels/,
+        (b, x) => {
+          const sizes = b.node('Concat', [numberOf(b, x, 0), b.integers([3, 8]), numberOf(b, x, 1)], {
+            axis: 0,
+          });
+          const large = b.node('Resize', ['input', '', '', sizes], { mode: 'nearest' }, { channels: 3 });
+          return b.add(head(b, x), head(b, large));
         },
       ],
       'that a product of activations sums over': [

@@ -260,11 +260,23 @@ const GRAPHS: Record<
       return head(b, layer(both(b, both(b, x, like), z), 7));
     },
   },
-  'an even split into a number of pieces': {
+  'a shape of two numbers of channels that is computed in ways not known': {
+    prunable: 1,
+    build: (b) => {
+      const rows = (m: number) => b.reshape(b.relu(b.conv(m === 6 ? image(b) : 'input', m, 1)), [0, 0, -1]);
+      const table = b.node('MatMul', [rows(6), b.node('Transpose', [rows(4)], { perm: [0, 2, 1] })]);
+      const sizes = [6, 4].map((m) => b.node('Abs', [b.integers([-m])]));
+      const y = b.node('Reshape', [table, b.node('Concat', [b.integers([2]), ...sizes], { axis: 0 })]);
+      const turned = b.node('Transpose', [b.node('MatMul', [y, b.weight([4, 5], 0.5)])], { perm: [0, 2, 1] });
+      return b.output(b.node('MatMul', [turned, b.weight([6, 7], 0.5)]));
+    },
+  },
+  'an even split into a number of pieces, and sizes of some axes': {
     prunable: 3,
     opset: 18,
     build: (b) => {
-      const x = b.relu(b.conv(image(b), 8, 3));
+      const inputs = [b.relu(b.conv(image(b), 8, 3)), '', '', b.integers([4, 4])];
+      const x = b.node('Resize', inputs, { axes: [2, 3], mode: 'nearest' });
       const [y, z] = b.nodes('Split', [x], { axis: 1, num_outputs: 2 }, { outputs: 2, channels: 4 });
       return head(b, b.relu(b.add(b.conv(y, 5, 1), b.conv(z, 5, 3))));
     },

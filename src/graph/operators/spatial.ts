@@ -61,7 +61,6 @@ export const tile: Rule = (state, node) => {
     const isMerged = axis.isMerged || !times?.[place]?.isFixed;
     state.mark(node.output[0], place, { ...axis, extent, outer, isMerged });
   }
-  pinCounted(state, node, times);
 };
 
 /**
