@@ -345,6 +345,11 @@ describe.concurrent('a flag', () => {
       [...images, '--format', 'safetensors'],
       '--format safetensors is of folders of safetensors; leave it out',
     ],
+    [
+      'of weights in ONNX files, where none are written',
+      [...text, '--weights', 'int8'],
+      '--weights is of ONNX files, and safetensors are written; choose a format that has them',
+    ],
     ['of ONNX files for a folder', [...text, '--residual'], '--residual is of ONNX files only; leave it out'],
     [
       'a time for a folder',

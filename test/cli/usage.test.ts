@@ -128,6 +128,7 @@ describe.concurrent('osscar', () => {
     [['inspect', '--model', 'a.onnx'], "unknown option '--model' (the model is given without a flag)"],
     [['prune', 'a.onnx', '--keep_heads', '0.5'], '(Did you mean --keep-heads?)'],
     [['prune', 'a.onnx', '--speedup', '2'], '(Did you mean --latency?)'],
+    [['prune', 'a.onnx', '--quantize', 'int8'], "unknown option '--quantize' (Did you mean --weights?)"],
     [['prune', 'a.onnx', '--device', 'cuda'], "unknown option '--device' (it runs on the CPU)"],
     [['eval', 'a.onnx', '--calibrate', 'd'], "unknown option '--calibrate' (Did you mean --data?)"],
     [['inspect', 'a.onnx', '--size', '28+28'], "'--size <n>' argument '28+28' is invalid. expected pixels"],
