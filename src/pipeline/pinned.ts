@@ -113,3 +113,15 @@ export function wholeHeadsOf(
     }),
   );
 }
+
+/** Names that a sentence has at most. */
+const NAMED = 3;
+
+/** The same as warnings. */
+export function wholeHeadsTexts(structures: Parameters<typeof wholeHeadsOf>[0]): string[] {
+  return wholeHeadsOf(structures).map(({ reason, structures: names, help }) => {
+    const named = names.slice(0, NAMED).map((name) => `"${name}"`);
+    const more = names.length > NAMED ? [`${names.length - NAMED} more`] : [];
+    return `whole heads go of ${[...named, ...more].join(', ')}, and no features: ${reason}; what would help: ${help}`;
+  });
+}

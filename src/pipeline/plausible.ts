@@ -13,8 +13,9 @@ export interface Warning {
   /**
    * - `implausible`: the dense model answers no better than by chance, or the same whatever the sample
    * - `few-samples`: layers have fewer calibration rows than inputs
+   * - `whole-heads`: of an ONNX file whose heads are to become narrow, attentions that lose whole heads
    */
-  readonly kind: 'implausible' | 'few-samples';
+  readonly kind: 'implausible' | 'few-samples' | 'whole-heads';
   readonly text: string;
 }
 

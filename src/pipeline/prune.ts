@@ -29,9 +29,10 @@ import {
   planMachines as planOnMachines,
 } from './machines.ts';
 import { type FileOptions, onnxSubject } from './onnx.ts';
-import type { OpenedModel } from './open.ts';
+import { type OpenedModel, prunableOf } from './open.ts';
 import { EVALUATE_OPTIONS, type EvaluateOptions, PRUNE_OPTIONS, type PruneOptions } from './options.ts';
 import { lookedAt, passOver } from './pass.ts';
+import { wholeHeadsTexts } from './pinned.ts';
 import { PLAN_OPTIONS, type Plan, type PlanOptions, planRun, type Rates } from './plan.ts';
 import { doubtOf, flatness } from './plausible.ts';
 import type { Plannable, Profile } from './profile.ts';
@@ -377,5 +378,7 @@ async function measureDense(
   const found = await findings.once('metric', hash, find);
   if (found.doubt !== undefined) onWarning?.({ kind: 'implausible', text: found.doubt });
   if (few) onWarning?.(few);
+  const whole = subject.file ? wholeHeadsTexts(prunableOf(subject.file)) : [];
+  for (const text of whole) onWarning?.({ kind: 'whole-heads', text });
   return found;
 }

@@ -9,7 +9,7 @@ import type { StageTime } from './clock.ts';
 import type { Metric } from './evaluate.ts';
 import type { Fidelity } from './fidelity.ts';
 import type { Named } from './keep.ts';
-import { type Pinned, wholeHeadsOf } from './pinned.ts';
+import { type Pinned, wholeHeadsTexts } from './pinned.ts';
 import { hasFewRows, samplesFor } from './plausible.ts';
 import type { BeforeAfter } from './profile.ts';
 import type { PrunedLayer } from './pruned.ts';
@@ -151,7 +151,7 @@ export function reportOf(run: Run, outcome: Outcome): PruneReport {
       ...(doubt === undefined ? [] : [doubt]),
       ...new Set(layers.flatMap(({ structure }) => fewRows(structure, calibration.size))),
       ...layers.flatMap(unrefitted),
-      ...wholeTexts(layers),
+      ...wholeHeadsTexts(layers.map(({ name, structure }) => ({ ...structure, name }))),
       ...(quantized ? [`some layers stay as they are: ${quantized}`] : []),
       ...branchTexts(subject.file?.branches ?? []),
       ...farOff(quality),
@@ -195,18 +195,6 @@ function unrefitted({ name, refused }: Pick<PrunedLayer, 'name' | 'refused'>): s
   return refused === undefined
     ? []
     : [`structure "${name}": the layers that make its channels are as they were: ${refused}`];
-}
-
-/** Names that a sentence has at most. */
-const NAMED = 3;
-
-function wholeTexts(layers: readonly PrunedLayer[]): string[] {
-  const structures = layers.map(({ name, structure: { wholeHeads } }) => ({ name, wholeHeads }));
-  return wholeHeadsOf(structures).map(({ reason, structures: names, help }) => {
-    const named = names.slice(0, NAMED).map((name) => `"${name}"`);
-    const more = names.length > NAMED ? [`${names.length - NAMED} more`] : [];
-    return `whole heads went of ${[...named, ...more].join(', ')}, and no features: ${reason}; what would help: ${help}`;
-  });
 }
 
 function metricOf(before: Metric, after: Metric, data: Outcome['data']): PruneReport['metric'] {

@@ -57,7 +57,8 @@ export function warningHandler(
 ) {
   return ({ kind, text }: Warning): void => {
     const isDoubt = kind === 'implausible';
-    const line = isDoubt ? doubtText(text, made, better) : `${text} (\`samples\`)`;
+    const plain = kind === 'few-samples' ? `${text} (\`samples\`)` : text;
+    const line = isDoubt ? doubtText(text, made, better) : plain;
     if (isDoubt && !force) throw new InputError(`${line} (\`force: true\` goes on)`);
     onNote?.(`warning: ${line}`);
   };

@@ -15,7 +15,7 @@ import {
 } from '../../src/graph/index.ts';
 import { eigen } from '../../src/pipeline/eigen.ts';
 import type { Frontier, Values } from '../../src/pipeline/frontier.ts';
-import { openLanguageModel, openModel, prune, tokenWindows } from '../../src/pipeline/index.ts';
+import { openLanguageModel, openModel, prune, tokenWindows, type Warning } from '../../src/pipeline/index.ts';
 import { FeatureMoments } from '../../src/pipeline/narrow.ts';
 import { tinyWeights, uniformSizes, VARIANTS } from '../architectures/tiny.ts';
 import {
@@ -207,7 +207,7 @@ test('heads that bounds keep from becoming narrow go whole, and the report says 
   expect(narrow.report.layers).toEqual(fewer.report.layers);
   const more = narrow.report.warnings.filter((text) => !fewer.report.warnings.includes(text));
   expect(more).toEqual([
-    'whole heads went of "0.heads", "1.heads", and no features: Clip comes between layer and product; what would help: an export without it there',
+    'whole heads go of "0.heads", "1.heads", and no features: Clip comes between layer and product; what would help: an export without it there',
   ]);
 });
 
@@ -223,15 +223,18 @@ test('in one file attentions lose features, and whole heads where they cannot', 
   const model = await open(b.build());
   const calibration = await noise(48, [TOKENS, WIDTH]);
   const keep = { all: 1, heads: 0.5 };
-  const { report } = await prune(model, { engine, session, calibration, keep });
+  const told: string[] = [];
+  const onWarning = ({ kind, text }: Warning) => kind === 'whole-heads' && told.push(text);
+  const { report } = await prune(model, { engine, session, calibration, keep, onWarning });
   const found = report.layers.map(({ groups, kept, isFeatures }) => [groups, kept.length, isFeatures]);
   expect(found).toEqual([
     [SIZE, SIZE / 2, true],
     [6, 3, undefined],
   ]);
   const [, { name }] = report.layers;
-  expect(report.warnings.filter((text) => text.startsWith('whole heads'))).toEqual([
-    `whole heads went of "${name}", and no features: Concat comes between product and layer; what would help: an export without it there`,
+  expect(report.warnings.filter((text) => text.startsWith('whole heads'))).toEqual(told);
+  expect(told).toEqual([
+    `whole heads go of "${name}", and no features: Concat comes between product and layer; what would help: an export without it there`,
   ]);
 });
 
